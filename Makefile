@@ -1,0 +1,86 @@
+# `make` lists what there is.  Every target sets up what it needs by itself; the second time that takes no time.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+# The oldest Python that is new enough, unless you name one: make install PYTHON=/path/to/python3.11
+ifndef PYTHON
+PYTHON := $(shell for p in python3.11 python3.12 python3.13 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+endif
+VENV ?= .venv
+BUILD ?= .build
+PY := $(VENV)/bin/python
+MIMICME := $(VENV)/bin/mimicme
+INSTALLED := $(VENV)/.mimicme-installed
+
+WORKSPACE ?=
+JOBS ?=
+ARGS ?=
+DEMO ?= demo
+STAGES := ingest landmarks align register bake project pack
+
+# Numpy's threads inside joblib's workers only fight each other for the same cores.
+export OMP_NUM_THREADS ?= 1
+export OPENBLAS_NUM_THREADS ?= 1
+
+.PHONY: help install lint format test demo bench run status report verify clean $(STAGES)
+
+help:  ## this list
+	@echo 'make TARGET [WORKSPACE=DIR] [JOBS=N] [ARGS="--more --options"]'
+	@awk -F ':.*## ' '/^[a-z$$(][^:]*:.*## / {sub(/\$$\(STAGES\)/, "STAGE", $$1); printf "  %-10s %s\n", $$1, $$2}' Makefile
+	@echo '  STAGE is one of: $(STAGES)'
+
+install: $(INSTALLED)  ## the virtual environment .venv with everything in it
+
+$(INSTALLED): setup.cfg constraints.txt tools/install.py
+	@test -n "$(PYTHON)" || { \
+		echo 'mimicme needs Python 3.11 or newer and found none.' >&2; \
+		echo 'Install it (Debian 12: apt-get install python3), or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11' >&2; \
+		exit 2; }
+	@$(PYTHON) tools/install.py --venv $(VENV) --build $(BUILD)
+	@touch $@
+
+lint: $(INSTALLED)  ## ruff (rules and format) and mypy
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	@mkdir -p .build/mypy/mimicme
+	@ln -sfn ../../../pipeline ../../../stages ../../../cli.py ../../../py.typed .build/mypy/mimicme/
+	$(VENV)/bin/mypy | sed 's#\.build/mypy/mimicme/##'
+
+format: $(INSTALLED)  ## let ruff put the code in order
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+test: $(INSTALLED)  ## the tests (ARGS="-k name" for some of them)
+	$(PY) -m pytest $(ARGS)
+
+demo: $(INSTALLED)  ## the whole flow on embedded data, into ./demo (DEMO=DIR for another place)
+	$(MIMICME) demo $(DEMO) $(if $(JOBS),--jobs $(JOBS)) $(ARGS)
+
+bench: $(INSTALLED)  ## speed and accuracy, measured on this machine
+	$(PY) benchmarks $(ARGS)
+
+run: $(INSTALLED) workspace-given  ## all stages on WORKSPACE
+	$(MIMICME) run $(WORKSPACE) $(if $(JOBS),--jobs $(JOBS)) $(ARGS)
+
+$(STAGES): $(INSTALLED) workspace-given  ## one stage on WORKSPACE
+	$(MIMICME) $@ $(WORKSPACE) $(if $(JOBS),--jobs $(JOBS)) $(ARGS)
+
+status: $(INSTALLED) workspace-given  ## what is done and what is not
+	$(MIMICME) status $(WORKSPACE) $(ARGS)
+
+verify: $(INSTALLED) workspace-given  ## check WORKSPACE/release.h5
+	$(MIMICME) verify $(WORKSPACE)/release.h5 $(ARGS)
+
+report: $(INSTALLED) workspace-given  ## pictures and figures of WORKSPACE, to open in a browser
+	$(MIMICME) report $(WORKSPACE) $(ARGS)
+
+.PHONY: workspace-given
+workspace-given:
+	@test -n "$(WORKSPACE)" || { echo 'Which workspace? make $(MAKECMDGOALS) WORKSPACE=DIR' >&2; exit 2; }
+
+clean:  ## remove everything that make made, but not demo/ and no workspace
+	rm -rf .venv .build build dist .pytest_cache .mypy_cache .ruff_cache *.egg-info
+	find pipeline stages tests tools -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,372 @@
+"""The commands: parse, call, print.  What is heavy is imported inside them, so that `--help` is quick."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mimicme.pipeline.pool import pin_threads
+
+# before numpy is imported anywhere: one thread per process, and the same bytes for any number of jobs
+pin_threads()
+
+STAGE_HELP = {
+    "ingest": "Read and check the captures, clean the scans, name units and axes.",
+    "landmarks": "68 points on every scan, from the files beside it.",
+    "align": "Bring every scan into the template's frame (rigid).",
+    "register": "Fit the template to every scan.",
+    "bake": "Bring each scan's texture into the template's UV layout.",
+    "project": "Put the template's landmarks onto the scans.",
+    "pack": "Write the release.",
+}
+_WORKSPACE = click.Path(file_okay=False, path_type=Path)
+_FILE = click.Path(dir_okay=False, path_type=Path)
+_RELEASE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+class _Commands(click.Group):
+    """Lists commands in the order of the flow, and hints at the nearest name."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            if args and Path(args[0]).is_dir():
+                hint = f"{error.message} Did you mean 'mimicme run {args[0]}'?"
+                raise click.UsageError(hint, ctx) from error
+            raise
+
+
+def _errors_as_sentences(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Errors raised on purpose become one sentence on standard error and an exit status."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        from mimicme.pipeline.errors import ArtefactError, MimicmeError, ReleaseError
+
+        try:
+            return function(*args, **kwargs)
+        except MimicmeError as error:
+            click.echo(f"mimicme: {error}", err=True)
+            # an unreadable capture folder or table is a wrong call; a damaged result is not
+            sys.exit(1 if isinstance(error, ArtefactError | ReleaseError) else 2)
+        except KeyboardInterrupt:
+            click.echo("Interrupted.", err=True)
+            sys.exit(130)
+        except BrokenPipeError:  # `mimicme status | head`
+            sys.stderr.close()
+            sys.exit(0)
+
+    return wrapper
+
+
+@click.group(
+    cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+@click.version_option(package_name="mimicme", prog_name="mimicme")
+def main() -> None:
+    """Raw 4D face captures to a registered, textured, verified database.
+
+    Exit status: 0 every frame ok; 1 some frames failed or were rejected; 2 wrong use; 130 interrupted.
+    """
+
+
+def command(name: str, **more: Any) -> Callable[[Callable[..., Any]], Any]:
+    """A command of `main` whose errors are sentences."""
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        return main.command(name, **more)(_errors_as_sentences(function))
+
+    return decorate
+
+
+def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Options that `run` and every stage command share."""
+    options = [
+        click.argument("workspace", type=_WORKSPACE),
+        click.option(
+            "--jobs", "-j", type=click.IntRange(0), help="Workers (default: cores; 0: in this process)."
+        ),
+        click.option("--backend", type=click.Choice(["loky", "dask"]), default="loky", show_default=True),
+        click.option("--scheduler", metavar="ADDRESS", help="Of dask, as in tcp://host:8786."),
+        click.option(
+            "--only", multiple=True, metavar="GLOB", help="SUBJECT/SEQUENCE, as in 'S001/*' (repeatable)."
+        ),
+        click.option("--force", is_flag=True, help="Make again what is current."),
+        click.option(
+            "--preset", type=click.Choice(["fast", "default", "best"]), help="Lies under mimicme.toml."
+        ),
+        click.option(
+            "--set", "sets", multiple=True, metavar="SECTION.KEY=VALUE", help="One setting (repeatable)."
+        ),
+        click.option("--dry-run", is_flag=True, help="Say what would run and why; write nothing."),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def _run(
+    workspace: Path,
+    sets: tuple[str, ...],
+    **options: Any,
+) -> None:
+    from mimicme.pipeline.progress import Console
+    from mimicme.pipeline.runner import RunOptions, run
+    from mimicme.pipeline.workspace import Workspace
+    from mimicme.stages import STAGES
+
+    opened = Workspace.open(workspace, sets=sets)
+    result = run(opened, RunOptions(**options), STAGES, Console.standard(click.echo))
+    sys.exit(result.exit_code)
+
+
+@command("init")
+@click.argument("workspace", type=_WORKSPACE)
+@click.option("--captures", required=True, type=_FOLDER, help="Folder of the raw captures.")
+@click.option(
+    "--layout",
+    default="",
+    metavar="PATTERN",
+    help="'{subject}/{sequence}/{frame}.obj', 3dmd, bu4dfe, d3dfacs, coma or flat (default: by trying).",
+)
+@click.option(
+    "--template",
+    default="menpo3d",
+    show_default=True,
+    metavar="FILE|NAME",
+    help="OBJ or PLY with its landmarks beside it.",
+)
+@click.option("--metadata", type=_FILE, help="CSV: subject, age, gender, ethnicity, consent, ...")
+@click.option("--expressions", type=_FILE, help="CSV: sequence, expression.")
+@click.option("--fps", type=float, default=float("nan"), help="Frames per second.")
+@click.option(
+    "--unit",
+    default="auto",
+    show_default=True,
+    metavar="auto|mm|cm|m|um|in|NUMBER",
+    help="Of the files; a number is the millimetres of one unit.",
+)
+@click.option(
+    "--up",
+    default="auto",
+    show_default=True,
+    type=click.Choice(["auto", *(s + a for a in "xyz" for s in "+-")]),
+)
+@click.option("--licence", default="", metavar="TEXT", help="Terms of the release.")
+def init(workspace: Path, **declared: Any) -> None:
+    """Make a workspace for a folder of captures."""
+    from mimicme.pipeline.workspace import Workspace
+    from mimicme.stages import STAGES
+
+    made = Workspace.create(workspace, stages=STAGES, **declared)
+    found = made.found()
+    for message in found.messages:
+        click.echo(message, err=True)
+    captured = {s.item.subject for s in found.sequences}
+    table = made.metadata()
+    for message in (*table.messages, *table.compare(captured)):
+        click.echo(message, err=True)
+    click.echo(
+        f"{made.root}: {len(found.subjects)} subjects, {len(found.sequences)} sequences, "
+        f"{found.frame_count} frames in '{found.pattern}'"
+    )
+    click.echo(f"Next: mimicme run {workspace}")
+
+
+@command("run")
+@run_options
+@click.option("--from", "first", metavar="STAGE", help="First stage.")
+@click.option("--until", "last", metavar="STAGE", help="Last stage.")
+@click.option("--output", type=_FILE, help="The release (default: WORKSPACE/release.h5).")
+def run_command(workspace: Path, **options: Any) -> None:
+    """Bring every stage up to date, from captures to the release."""
+    _run(workspace, **options)
+
+
+def _stage_command(stage: str) -> None:
+    def function(workspace: Path, **options: Any) -> None:
+        _run(workspace, first=stage, last=stage, **options)
+
+    function.__doc__ = STAGE_HELP[stage]
+    function = run_options(function)
+    if stage == "pack":
+        function = click.option("--output", type=_FILE, help="Default: WORKSPACE/release.h5.")(function)
+    command(stage)(function)
+
+
+for _name in STAGE_HELP:
+    _stage_command(_name)
+
+
+@command("status")
+@click.argument("workspace", type=_WORKSPACE)
+@click.option("--json", "as_json", is_flag=True, help="Everything, for programs.")
+@click.option("--failed", is_flag=True, help="Every failed sequence and rejected frame with its reason.")
+@click.option("--preset", type=click.Choice(["fast", "default", "best"]))
+@click.option("--set", "sets", multiple=True, metavar="SECTION.KEY=VALUE")
+def status_command(
+    workspace: Path, as_json: bool, failed: bool, preset: str | None, sets: tuple[str, ...]
+) -> None:
+    """What is done, what is out of date, what failed; true at any moment."""
+    from mimicme.pipeline.status import read_status
+    from mimicme.pipeline.workspace import Workspace
+    from mimicme.stages import STAGES
+
+    status = read_status(Workspace.open(workspace, sets=sets), STAGES, preset)
+    if as_json:
+        click.echo(json.dumps(status.to_record(), indent=1))
+    else:
+        for line in status.failed_lines() if failed else status.lines():
+            click.echo(line)
+
+
+@command("verify")
+@click.argument("release", type=_RELEASE)
+@click.option("--every-image", is_flag=True, help="Decode every texture (default: three a sequence).")
+@click.option("--json", "as_json", is_flag=True)
+def verify_command(release: Path, every_image: bool, as_json: bool) -> None:
+    """Check a release: structure, checksums, units, NaN, index."""
+    from mimicme.stages.verify import has_errors, verify
+
+    findings = verify(release, every_image=every_image)
+    if as_json:
+        records = [{"level": f.level, "where": f.where, "message": f.message} for f in findings]
+        click.echo(json.dumps(records, indent=1))
+    else:
+        for f in findings:
+            click.echo(f)
+        click.echo(f"{release}: {'not usable' if has_errors(findings) else 'verified'}")
+    sys.exit(1 if has_errors(findings) else 0)
+
+
+@command("report")
+@click.argument("workspace", type=_WORKSPACE)
+@click.option("--output", type=_FOLDER, help="Default: WORKSPACE/report.")
+def report_command(workspace: Path, output: Path | None) -> None:
+    """A page with pictures and figures, to be opened without a network."""
+    from mimicme.pipeline.workspace import Workspace
+    from mimicme.stages.report import report
+
+    opened = Workspace.open(workspace)
+    click.echo(report(opened, output or opened.report_folder))
+
+
+@command("export")
+@click.argument("release", type=_RELEASE)
+@click.argument("directory", type=_FOLDER)
+@click.option("--format", "kind", type=click.Choice(["obj", "ply", "glb", "npz"]), required=True)
+@click.option(
+    "--only", default="*/*", show_default=True, metavar="GLOB", help="SUBJECT/SEQUENCE, as in 'S001/*'."
+)
+@click.option("--frames", metavar="NUMBERS", help="As in 3,10-12 (default: all).")
+@click.option(
+    "--space",
+    type=click.Choice(["canonical", "scan", "file"]),
+    default="canonical",
+    show_default=True,
+    help="canonical: head still, mm; scan: head where it was, mm; file: units and axes of the captures.",
+)
+@click.option("--overwrite", is_flag=True)
+def export_command(
+    release: Path, directory: Path, kind: str, only: str, frames: str | None, space: str, overwrite: bool
+) -> None:
+    """Frames of a release as files for other programs."""
+    from mimicme.stages.export import export, parse_frames
+
+    numbers = parse_frames(frames) if frames else None
+    done = export(release, directory, kind, only, numbers, space, overwrite)  # type: ignore[arg-type]
+    left_out = f"; {done.left_out} rejected frames left out" if done.left_out else ""
+    click.echo(f"{len(done.files)} files in {directory}{left_out}")
+
+
+@command("synth")
+@click.argument("directory", type=_FOLDER)
+@click.option("--subjects", type=click.IntRange(1), default=2, show_default=True)
+@click.option("--sequences", type=click.IntRange(1), default=5, show_default=True)
+@click.option("--frames", type=click.IntRange(3), default=9, show_default=True, help="Odd: the apex is amid.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--template", default="menpo3d", show_default=True, metavar="FILE|NAME")
+def synth_command(
+    directory: Path, subjects: int, sequences: int, frames: int, seed: int, template: str
+) -> None:
+    """Synthetic captures with a known answer."""
+    from mimicme.pipeline.progress import Console
+    from mimicme.stages.synth import synthesise
+
+    console = Console(sys.stderr)
+
+    def draw(done: int, total: int, what: str) -> None:
+        console.draw(f"{done}/{total} frames, {what}")
+
+    try:
+        synthesise(directory, subjects, sequences, frames, seed, template, draw)
+    finally:
+        console.clear()
+    click.echo(f"Captures in {directory / 'captures'}, the true answer in {directory / 'truth'}")
+
+
+@command("evaluate")
+@click.argument("release", type=_RELEASE)
+@click.option("--truth", type=_FOLDER, required=True, help="Folder that `synth` wrote.")
+@click.option("--json", "as_json", is_flag=True)
+def evaluate_command(release: Path, truth: Path, as_json: bool) -> None:
+    """Compare a release with the known truth of its captures."""
+    from mimicme.stages.evaluate import evaluate, format_table
+
+    figures = evaluate(release, truth)
+    if as_json:
+        click.echo(json.dumps(figures, indent=1))
+    else:
+        click.echo(format_table(figures))
+
+
+@command("withdraw")
+@click.argument("place", metavar="WORKSPACE|RELEASE", type=click.Path(exists=True, path_type=Path))
+@click.argument("subject")
+def withdraw_command(place: Path, subject: str) -> None:
+    """Consent withdrawn: remove a subject from a release, or from a workspace and its release for good."""
+    from mimicme.stages.withdraw import withdraw
+
+    done = withdraw(place, subject)
+    parts = [f"{done.sequences} sequences with {done.frames} frames of the release"] if done.sequences else []
+    parts += [f"{len(done.files)} files"] if done.files else []
+    click.echo(f"{place}: '{subject}' is gone: {' and '.join(parts) or 'nothing was left of it'}.")
+    for message in done.messages:
+        click.echo(message)
+
+
+@command("demo")
+@click.argument("directory", type=_FOLDER, default=Path("mimicme-demo"))
+@click.option("--jobs", "-j", type=click.IntRange(0))
+def demo_command(directory: Path, jobs: int | None) -> None:
+    """The whole flow on data that is installed with mimicme."""
+    from mimicme.stages.demo import demo
+
+    sys.exit(demo(directory, jobs, click.echo) or 0)
+
+
+@command("doctor")
+@click.argument("directory", type=_FOLDER, default=Path())
+def doctor_command(directory: Path) -> None:
+    """What is installed, and what is missing."""
+    from mimicme.stages.doctor import examine
+
+    findings = examine(directory)
+    for f in findings:
+        click.echo(f"{'ok  ' if f.ok else 'MISSING' if f.needed else 'note'}  {f.name}: {f.message}")
+    sys.exit(0 if all(f.ok or not f.needed for f in findings) else 1)
+
+
+if __name__ == "__main__":
+    main()

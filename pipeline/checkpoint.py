@@ -1,0 +1,307 @@
+"""Artefacts: one HDF5 file per stage and sequence, written whole or not at all.
+
+Layout of an artefact:
+
+    /                attrs: stage, item, fingerprint, made_by (JSON text: version, settings, fingerprints of the
+                     inputs), and what the stage adds
+    /frame           (F,) i8 the source's frame numbers
+    /status          (F,) compound: ok (bool), reason S64, note S64, message (UTF-8, 400 bytes)
+    /<name>          (F, ...) arrays with one row per frame, chunk = one frame; or arrays of the whole sequence
+    /frames/<row>/<name>   arrays whose length differs from frame to frame (scans, encoded images)
+
+Every dataset is compressed (LZF) and checksummed (Fletcher-32); the same content gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mimicme.pipeline.errors import ArtefactError, FrameRejected
+from mimicme.pipeline.sources import Sources
+
+MESSAGE_BYTES = 400
+STATUS = np.dtype([("ok", "?"), ("reason", "S64"), ("note", "S64"), ("message", f"S{MESSAGE_BYTES}")])
+
+
+@dataclass(frozen=True)
+class FrameStatus:
+    """What became of one frame.
+
+    Attributes:
+        ok: False when the frame is rejected.
+        reason: code of the rejection; empty when ok.
+        note: code of something a user should know about a frame that is ok (`no-texture`).
+        message: a sentence a person can act on; for the reason, or for the note.
+    """
+
+    ok: bool = True
+    reason: str = ""
+    note: str = ""
+    message: str = ""
+
+
+def fingerprint(record: Mapping[str, Any]) -> str:
+    """SHA-256 (hex) of a JSON-able record, independent of key order."""
+    text = json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _clip(text: str, size: int) -> bytes:
+    """UTF-8 of at most `size` bytes, never cut inside a character."""
+    return text.encode()[:size].decode(errors="ignore").encode()
+
+
+def guarded_file(path: Path, mode: str = "r") -> h5py.File:
+    """Open an HDF5 file whose links all stay inside it.
+
+    Raises:
+        ArtefactError: the file is not HDF5, or holds an external or soft link.
+    """
+    try:
+        handle = h5py.File(path, mode)
+    except OSError as error:
+        raise ArtefactError(
+            "this is not a readable HDF5 file", where=path, seen=str(error).splitlines()[0]
+        ) from error
+    if mode == "r":
+        bad = _foreign_link(handle)
+        if bad:
+            handle.close()
+            raise ArtefactError(
+                f"the link '{bad}' points outside its place",
+                where=path,
+                todo="Links are refused because they can read any file on this machine.",
+            )
+    return handle
+
+
+def _foreign_link(group: h5py.Group) -> str | None:
+    for name in group:
+        link = group.get(name, getlink=True)
+        if not isinstance(link, h5py.HardLink):
+            return f"{group.name.rstrip('/')}/{name}"
+        kind = group.get(name, getclass=True)
+        if kind is h5py.Group:
+            found = _foreign_link(group[name])
+            if found:
+                return found
+    return None
+
+
+class ArtefactWriter:
+    """Writes one artefact; made by `writing`, which renames the file into place at the end."""
+
+    def __init__(self, handle: h5py.File, sources: Sources | None = None) -> None:
+        self._h5 = handle
+        self._status: list[FrameStatus] = []
+        self._sources = sources
+
+    @property
+    def sources(self) -> Sources:
+        """Reads raw capture files, and remembers them in the fingerprint.  The only way a stage may read one."""
+        if self._sources is None:
+            raise ArtefactError("this artefact was opened without a capture folder")
+        return self._sources
+
+    @property
+    def attrs(self) -> h5py.AttributeManager:
+        """Attributes of the whole artefact: numbers, text, small arrays."""
+        return self._h5.attrs
+
+    @property
+    def statuses(self) -> list[FrameStatus]:
+        """Status per row so far."""
+        return list(self._status)
+
+    def frames(self, numbers: Sequence[int], statuses: Sequence[FrameStatus] | None = None) -> None:
+        """Declare the rows; call once, before anything that has rows."""
+        self._h5.create_dataset("frame", data=np.asarray(numbers, np.int64), track_times=False)
+        self._status = list(statuses) if statuses is not None else [FrameStatus()] * len(numbers)
+
+    def continue_from(self, earlier: Artefact) -> list[int]:
+        """Declare the rows of an earlier artefact with their statuses; returns the rows still ok."""
+        self.frames(earlier.numbers.tolist(), earlier.statuses)
+        return [row for row, status in enumerate(self._status) if status.ok]
+
+    def reject(self, row: int, error: FrameRejected) -> None:
+        """Mark a row as rejected; its arrays keep their fill value."""
+        self._status[row] = FrameStatus(False, error.reason, self._status[row].note, str(error))
+
+    def note(self, row: int, code: str, message: str) -> None:
+        """Attach something a user should know to a row that is ok."""
+        old = self._status[row]
+        joined = code if not old.note else f"{old.note},{code}"
+        said = message if not old.message else f"{old.message} {message}"
+        self._status[row] = FrameStatus(old.ok, old.reason, joined, said)
+
+    def array(self, name: str, data: ArrayLike, unit: str = "") -> None:
+        """Store an array that belongs to the whole sequence (or has all rows at once)."""
+        self._dataset(self._h5, name, np.asarray(data), unit)
+
+    def rows(
+        self, name: str, shape: tuple[int, ...], dtype: Any, unit: str = "", fill: Any = None
+    ) -> h5py.Dataset:
+        """Create a (F, *shape) dataset to be filled row by row; chunk = one frame."""
+        kind = np.dtype(dtype)
+        if fill is None:
+            fill = np.nan if kind.kind == "f" else np.zeros((), kind)[()]
+        full = (len(self._status), *shape)
+        dataset = self._h5.create_dataset(
+            name,
+            full,
+            kind,
+            chunks=(1, *(max(1, s) for s in shape)),
+            compression="lzf",
+            shuffle=True,
+            fletcher32=True,
+            fillvalue=fill,
+            track_times=False,
+        )
+        dataset.attrs["unit"] = unit
+        return dataset
+
+    def put(self, row: int, name: str, data: ArrayLike, unit: str = "") -> None:
+        """Store an array of one frame whose length is its own."""
+        self._dataset(self._h5.require_group(f"frames/{row:06d}"), name, np.asarray(data), unit)
+
+    def _dataset(self, group: h5py.Group, name: str, data: NDArray[Any], unit: str) -> None:
+        filters: dict[str, Any] = {}
+        if data.size > 1:  # a scalar or empty dataset takes no filters
+            filters = {"compression": "lzf", "shuffle": True, "fletcher32": True}
+        group.create_dataset(name, data=data, track_times=False, **filters).attrs["unit"] = unit
+
+    def _finish(self) -> None:
+        if "frame" not in self._h5:
+            raise ArtefactError("the stage declared no frames", where=self._h5.filename)
+        table = np.zeros(len(self._status), STATUS)
+        for row, status in enumerate(self._status):
+            table[row] = (
+                status.ok,
+                status.reason.encode()[:64],
+                status.note.encode()[:64],
+                _clip(status.message, MESSAGE_BYTES),
+            )
+        self._h5.create_dataset("status", data=table, track_times=False)
+
+
+@contextmanager
+def writing(
+    path: Path, *, stage: str, item: str, made_by: Mapping[str, Any], captures_root: Path | None = None
+) -> Iterator[ArtefactWriter]:
+    """Write an artefact to a temporary name beside `path`, flush it to the disk, then rename it.
+
+    The fingerprint is taken of `made_by` and of the raw files read through `ArtefactWriter.sources`.  On any exception the temporary file is removed and whatever
+    stood at `path` before stays.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with h5py.File(temporary, "w", libver="v110") as handle:
+            out = ArtefactWriter(handle, None if captures_root is None else Sources(captures_root))
+            out.attrs["stage"] = stage
+            out.attrs["item"] = item
+            yield out
+            record = dict(made_by)
+            if out._sources is not None:
+                record["sources"] = out._sources.digests
+                out.attrs["source_stats"] = out._sources.stats_json()
+            out.attrs["fingerprint"] = fingerprint(record)
+            out.attrs["made_by"] = json.dumps(record, sort_keys=True)
+            out._finish()
+            handle.flush()
+        commit(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def commit(temporary: Path, path: Path) -> None:
+    """Make a finished temporary file durable under its final name, atomically."""
+    with open(temporary, "rb") as handle:
+        os.fsync(handle.fileno())
+    os.replace(temporary, path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+class Artefact:
+    """Reads one artefact; a context manager.  Index it by dataset name for an HDF5 dataset."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        self._h5 = guarded_file(self.path)
+
+    def __enter__(self) -> Artefact:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._h5.close()
+
+    @property
+    def attrs(self) -> h5py.AttributeManager:
+        return self._h5.attrs
+
+    @property
+    def fingerprint(self) -> str:
+        return str(self._h5.attrs["fingerprint"])
+
+    @property
+    def made_by(self) -> dict[str, Any]:
+        """What the fingerprint was taken of."""
+        return dict(json.loads(self._h5.attrs["made_by"]))
+
+    @property
+    def numbers(self) -> NDArray[np.int64]:
+        """(F,) the source's frame numbers."""
+        return np.asarray(self._h5["frame"][:], np.int64)
+
+    @property
+    def statuses(self) -> list[FrameStatus]:
+        return [
+            FrameStatus(
+                bool(r["ok"]), r["reason"].decode(), r["note"].decode(), r["message"].decode(errors="ignore")
+            )
+            for r in self._h5["status"][:]
+        ]
+
+    @property
+    def ok_rows(self) -> list[int]:
+        return [row for row, status in enumerate(self.statuses) if status.ok]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._h5
+
+    def __getitem__(self, name: str) -> h5py.Dataset:
+        try:
+            return self._h5[name]
+        except KeyError:
+            raise ArtefactError(
+                f"the artefact has no '{name}'", where=self.path, todo="Run the stage again with --force."
+            ) from None
+
+    def has(self, row: int, name: str) -> bool:
+        """Whether this frame has an array of that name."""
+        return f"frames/{row:06d}/{name}" in self._h5
+
+    def get(self, row: int, name: str) -> NDArray[Any]:
+        """The array of one frame whose length is its own."""
+        return np.asarray(self[f"frames/{row:06d}/{name}"][()])

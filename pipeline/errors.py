@@ -1,0 +1,92 @@
+"""One error hierarchy: what, where, the value seen, the value expected, what to do next."""
+
+from __future__ import annotations
+
+
+class MimicmeError(Exception):
+    """Base of every error that `mimicme` raises on purpose.
+
+    Args:
+        what: the finding, one sentence without a trailing full stop.
+        where: item and file it was found in (`S001/smile frame 12, 0012.obj`).
+        seen: the value found.
+        expected: the value that would have been right.
+        todo: what the reader should do next.
+    """
+
+    exit_code = 1
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: object = None,
+        seen: object = None,
+        expected: object = None,
+        todo: str | None = None,
+    ) -> None:
+        self.what = what
+        self.where = where
+        self.seen = seen
+        self.expected = expected
+        self.todo = todo
+        super().__init__(what, where, seen, expected, todo)
+
+    def __str__(self) -> str:
+        text = f"{self.where}: {self.what}" if self.where is not None else self.what
+        if self.seen is not None:
+            text += f"; seen {self.seen}"
+        if self.expected is not None:
+            text += f", expected {self.expected}" if self.seen is not None else f"; expected {self.expected}"
+        if self.todo:
+            text += f". {self.todo}"
+        return text if text.endswith(".") else text + "."
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # keyword-only arguments do not survive the default pickling between workers
+        return _rebuild, (type(self), dict(self.__dict__))
+
+
+def _rebuild(kind: type[MimicmeError], state: dict[str, object]) -> MimicmeError:
+    error = kind.__new__(kind)
+    error.__dict__.update(state)
+    Exception.__init__(error, state.get("what"))
+    return error
+
+
+class UsageError(MimicmeError):
+    """Wrong use of a command or of the library; the command line ends with exit status 2."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """A setting is unknown, of the wrong type or out of range."""
+
+
+class MissingDependencyError(UsageError):
+    """A package or system library is not installed; the message names `make install`."""
+
+
+class InputError(MimicmeError):
+    """A file from outside (capture, landmark file, template, table) cannot be used."""
+
+
+class ArtefactError(MimicmeError):
+    """A checkpoint is missing, unreadable or not what its reader needs."""
+
+
+class ReleaseError(MimicmeError):
+    """A release file breaks its own contract."""
+
+
+class FrameRejected(MimicmeError):
+    """One frame cannot be used; it is recorded with `reason` and the run goes on.
+
+    Args:
+        reason: short code, at most 64 ASCII characters, stable between versions (`nan-vertices`).
+    """
+
+    def __init__(self, reason: str, what: str, **details: object) -> None:
+        super().__init__(what, **details)  # type: ignore[arg-type]
+        self.reason = reason

@@ -1,0 +1,464 @@
+"""What is done, what is out of date and why: decided from the artefacts alone, so true at any moment.
+
+An artefact is current exactly when the record of what made it equals the record of what would make it now,
+and the raw files it read are unchanged.  The record holds the stage's version and settings, the fingerprints
+of its inputs, the digest of the template, and - for a stage that begins from raw files - the declaration and
+the list of frames.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from mimicme.pipeline.catalogue import Catalogue
+from mimicme.pipeline.checkpoint import FrameStatus, fingerprint
+from mimicme.pipeline.config import Config, settings_record
+from mimicme.pipeline.sources import unchanged
+from mimicme.pipeline.stage import Captures, Item, Sequence, Stage
+from mimicme.pipeline.workspace import Workspace
+
+State = Literal["done", "stale", "pending", "failed", "blocked"]
+STATES: tuple[State, ...] = ("done", "stale", "pending", "failed", "blocked")
+RELEASE = Item("release", "release")
+"""The one item of a stage of scope `everything`."""
+
+DECISION = "_decision"
+"""Attributes of artefacts that end so are sentences about what a stage decided; the runner prints them."""
+
+
+_OK = FrameStatus()
+
+
+@dataclass(frozen=True)
+class Made:
+    """What is remembered of an artefact; little, because a workspace may have half a million of them.
+
+    Attributes:
+        record_print: fingerprint of the record of what made it, without the raw files.
+        has_sources: whether it was made from raw files.
+        numbers: (F,) frame numbers.
+        flagged: statuses that say something, by row; the other frames are ok.
+        decisions: sentences by name.
+    """
+
+    fingerprint: str
+    record_print: str
+    has_sources: bool
+    numbers: NDArray[np.int64]
+    flagged: Mapping[int, FrameStatus]
+    decisions: Mapping[str, str]
+
+    @property
+    def rejected(self) -> int:
+        return sum(not s.ok for s in self.flagged.values())
+
+    @property
+    def ok(self) -> int:
+        return len(self.numbers) - self.rejected
+
+    def frames(self) -> Iterator[tuple[int, FrameStatus]]:
+        """Number and status of every frame."""
+        for row, number in enumerate(self.numbers.tolist()):
+            yield number, self.flagged.get(row, _OK)
+
+
+class Ledger:
+    """Reads the heads of artefacts, each once while its file stays the same."""
+
+    def __init__(self) -> None:
+        self._known: dict[Path, tuple[tuple[int, ...], Made | None]] = {}
+
+    def look(self, path: Path) -> Made | None:
+        """What is there; None when nothing is, or nothing readable."""
+        try:
+            stat = path.stat()
+        except OSError:
+            self._known.pop(path, None)
+            return None
+        signature = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+        known = self._known.get(path)
+        if known is None or known[0] != signature:
+            known = self._known[path] = (signature, _read_head(path))
+        return known[1]
+
+
+def _read_head(path: Path) -> Made | None:
+    try:
+        # not `guarded_file`: it visits every link, and a plan opens every artefact of the workspace
+        with h5py.File(path, "r") as handle:
+            attrs = handle.attrs
+            record = json.loads(attrs["made_by"])
+            sources = record.pop("sources", {})
+            table = handle["status"][:]
+            speaking = np.flatnonzero(~table["ok"] | (table["note"] != b"") | (table["message"] != b""))
+            flagged = {
+                int(row): FrameStatus(
+                    bool(table["ok"][row]),
+                    table["reason"][row].decode(),
+                    table["note"][row].decode(),
+                    table["message"][row].decode("utf-8", "ignore"),
+                )
+                for row in speaking
+            }
+            return Made(
+                str(attrs["fingerprint"]),
+                fingerprint(record),
+                bool(sources),
+                np.asarray(handle["frame"][:], np.int64),
+                flagged,
+                {k: str(attrs[k]) for k in attrs if k.endswith(DECISION)},
+            )
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError):
+        return None
+
+
+def _read_record(path: Path) -> tuple[dict[str, Any], dict[str, str], str]:
+    """The record of what made an artefact; the digests of its raw files, and their sizes and times."""
+    try:
+        with h5py.File(path, "r") as handle:
+            record = json.loads(handle.attrs["made_by"])
+            return record, record.pop("sources", {}), str(handle.attrs.get("source_stats", "{}"))
+    except (OSError, KeyError, ValueError):
+        return {}, {}, "{}"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why an item failed, as its record says."""
+
+    kind: str
+    message: str
+    seconds: float = math.nan
+    when: str = ""
+    traceback: str = ""
+
+    @classmethod
+    def read(cls, path: Path) -> Failure | None:
+        """The record at `path`, if there is one."""
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            return cls(
+                **{k: record[k] for k in ("kind", "message", "seconds", "when", "traceback") if k in record}
+            )
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError):
+            return cls("unknown", "its failure record cannot be read")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The state of one item of one stage.
+
+    Attributes:
+        state: `done`: current; `stale`: made from something else than what is there now; `pending`: not made;
+            `failed`: tried and failed; `blocked`: waits for something that failed.
+        reason: in words; empty when done.
+        record: what would make it now; None while its inputs are not final.
+        inputs: paths of its inputs by stage.
+        neutral: artefact of the subject's neutral, if the stage asks for it.
+        follows: not final because an input will be made again.
+    """
+
+    state: State
+    reason: str = ""
+    record: Mapping[str, Any] | None = None
+    inputs: Mapping[str, Path] = field(default_factory=dict)
+    neutral: Path | None = None
+    follows: bool = False
+
+
+class Plan:
+    """Verdicts on every item of every stage.
+
+    Args:
+        workspace: the workspace.
+        config: resolved settings.
+        stages: all of them, in order.
+        catalogue: what is on disk.
+        template: digest of the prepared template; None when it is not prepared.
+    """
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        config: Config,
+        stages: Iterable[Stage],
+        catalogue: Catalogue,
+        template: str | None,
+    ) -> None:
+        self.workspace = workspace
+        self.config = config
+        self.stages = tuple(stages)
+        self.catalogue = catalogue
+        self.template = template
+        self.ledger = Ledger()
+        self.captures = workspace.captures
+        self.verdicts: dict[tuple[str, Item], Verdict] = {}
+
+    def judge_stage(self, stage: Stage, sequences: Iterable[Sequence]) -> dict[Item, Verdict]:
+        """Decide and remember the verdicts of one stage; those of the stages it needs must be there."""
+        ordered = list(sequences)
+        if stage.scope == "neutral":
+            ordered.sort(key=lambda s: not self.is_neutral(s.item))
+        return {s.item: self.judge(stage, s) for s in ordered}
+
+    def is_neutral(self, item: Item) -> bool:
+        return self.catalogue.neutral.get(item.subject) == item
+
+    def judge(self, stage: Stage, sequence: Sequence) -> Verdict:
+        """Decide and remember the verdict of one item."""
+        verdict = self._judge(stage, sequence)
+        self.verdicts[stage.name, sequence.item] = verdict
+        return verdict
+
+    def _judge(self, stage: Stage, sequence: Sequence) -> Verdict:
+        item = sequence.item
+        path = self.workspace.artefact(stage.name, item)
+        inputs = {n: self.workspace.artefact(n, item) for n in stage.needs}
+        for need in stage.needs:
+            before = self.verdicts[need, item]
+            if before.state in ("failed", "blocked"):
+                return Verdict("blocked", f"'{need}' {_words(before)}", inputs=inputs)
+        made = self.ledger.look(path)
+        absent: State = "pending" if not path.exists() else "stale"
+        for need in stage.needs:
+            before = self.verdicts[need, item]
+            if before.state != "done":
+                return Verdict(absent, f"'{need}' {_words(before)}", inputs=inputs, follows=True)
+        neutral = None
+        if stage.scope == "neutral" and not self.is_neutral(item):
+            of_subject = self.catalogue.neutral[item.subject]
+            before = self.verdicts[stage.name, of_subject]
+            if before.state in ("stale", "pending"):
+                why = f"its subject's neutral '{of_subject}' comes first"
+                return Verdict(absent, why, inputs=inputs, follows=True)
+            if before.state == "done":
+                neutral = self.workspace.artefact(stage.name, of_subject)
+        record = self.record(stage, sequence, inputs, neutral)
+        if made is not None and made.record_print == fingerprint(record):
+            reason = self._changed_source(path) if made.has_sources else ""
+            if not reason:
+                return Verdict("done", "", record, inputs, neutral)
+        elif made is not None:
+            reason = difference(_read_record(path)[0], record)
+        elif path.exists():
+            reason = "its artefact cannot be read"
+        else:
+            reason = "not made yet"
+        failure = Failure.read(self.workspace.failure(stage.name, item))
+        if failure is not None:
+            return Verdict("failed", failure.message, record, inputs, neutral)
+        return Verdict(absent, reason, record, inputs, neutral)
+
+    def record(
+        self, stage: Stage, sequence: Sequence, inputs: Mapping[str, Path], neutral: Path | None
+    ) -> dict[str, Any]:
+        """What would make this item now, without the raw files it will read."""
+        record: dict[str, Any] = {
+            "stage": stage.name,
+            "version": stage.version,
+            "settings": settings_record(self.config.stages[stage.name]),
+            "inputs": {name: self._print(path) for name, path in inputs.items()},
+        }
+        if stage.uses_template:
+            record["template"] = self.template
+        if stage.scope == "neutral":
+            record["neutral"] = None if neutral is None else self._print(neutral)
+        if not stage.needs:
+            # later stages depend on these through the fingerprints of their inputs
+            record["captures"] = captures_record(self.captures)
+            record["frames"] = frames_record(self.captures, sequence)
+        return record
+
+    def _print(self, path: Path) -> str:
+        made = self.ledger.look(path)
+        return made.fingerprint if made is not None else ""
+
+    def _changed_source(self, path: Path) -> str:
+        """Which raw file of an artefact changed, in words; empty: none."""
+        _, sources, stats = _read_record(path)
+        if unchanged(self.captures.root, sources, stats):
+            return ""
+        names = (n for n in sorted(sources) if not unchanged(self.captures.root, {n: sources[n]}, stats))
+        return f"the capture file '{next(names, '?')}' changed"
+
+    def judge_everything(
+        self, sequences: Iterable[Sequence] | None = None
+    ) -> dict[tuple[str, Item], Verdict]:
+        """Verdicts on all stages, the release's too, as things are on disk."""
+        chosen = self.catalogue.sequences if sequences is None else tuple(sequences)
+        for stage in self.stages:
+            if stage.scope == "everything":
+                self.verdicts[stage.name, RELEASE] = self.judge_release(stage, chosen, self.workspace.release)
+            else:
+                self.judge_stage(stage, chosen)
+        return self.verdicts
+
+    # -- the release
+
+    def collected(self, stage: Stage, sequence: Sequence) -> dict[str, Path]:
+        """Current artefacts of a sequence by stage: what a release is made of."""
+        names = [s.name for s in self.stages if s.scope != "everything"]
+        before = names[: names.index(stage.needs[-1]) + 1] if stage.needs else names
+        return {
+            name: self.workspace.artefact(name, sequence.item)
+            for name in before
+            if self.verdicts[name, sequence.item].state == "done"
+        }
+
+    def release_record(self, stage: Stage, sequences: Iterable[Sequence], created: str) -> dict[str, Any]:
+        """What would make the release now."""
+        items = {}
+        for sequence in sequences:
+            artefacts = self.collected(stage, sequence)
+            items[str(sequence.item)] = {
+                "name": sequence.name,
+                "expression": sequence.expression,
+                "frames": [f.number for f in sequence.frames] if not artefacts else None,
+                "inputs": {name: self._print(path) for name, path in artefacts.items()},
+            }
+        return {
+            "stage": stage.name,
+            "version": stage.version,
+            "settings": settings_record(self.config.stages[stage.name]),
+            "template": self.template,
+            "captures": captures_record(self.captures),
+            "subjects": self.workspace.metadata_digest(),
+            "licence": self.workspace.licence,
+            "config": self.release_config(),
+            "created": created,
+            "items": items,
+        }
+
+    def release_config(self) -> dict[str, Any]:
+        """Settings that shaped the release, without jobs and paths."""
+        return {
+            "preset": self.config.run.preset,
+            "captures": captures_record(self.captures),
+            "template": self.template,
+            "stages": {
+                s.name: {"version": s.version, "settings": settings_record(self.config.stages[s.name])}
+                for s in self.stages
+            },
+        }
+
+    def judge_release(self, stage: Stage, sequences: Iterable[Sequence], output: Path) -> Verdict:
+        """The verdict on the release at `output`."""
+        chosen = list(sequences)
+        waiting = [
+            (s, n)
+            for s in chosen
+            for n in stage.needs
+            if self.verdicts[n, s.item].state in ("stale", "pending")
+        ]
+        there = output.is_file()
+        if waiting:
+            (sequence, name), more = waiting[0], len({s.item for s, _ in waiting}) - 1
+            others = f" and of {more} more" if more else ""
+            return Verdict(
+                "stale" if there else "pending",
+                f"'{name}' of {sequence.item}{others} comes first",
+                follows=True,
+            )
+        record = self.release_record(stage, chosen, created_at(chosen))
+        failure = Failure.read(self.workspace.failure(stage.name, RELEASE))
+        if failure is not None and not (there and release_fingerprint(output) == fingerprint(record)):
+            return Verdict("failed", failure.message, record)
+        if not there:
+            return Verdict("pending", "not made yet", record)
+        if release_fingerprint(output) == fingerprint(record):
+            return Verdict("done", "", record)
+        return Verdict("stale", "what it is made of changed", record)
+
+
+def release_fingerprint(path: Path) -> str | None:
+    """Fingerprint that a release carries; None when there is none to read."""
+    try:
+        with h5py.File(path, "r") as handle:
+            return str(handle.attrs["fingerprint"])
+    except (OSError, KeyError):
+        return None
+
+
+def created_at(sequences: Iterable[Sequence]) -> str:
+    """ISO time of a release: SOURCE_DATE_EPOCH, or the time of the newest capture file."""
+    epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
+    if epoch.isdigit():
+        seconds = int(epoch)
+    else:
+        times = [f.path.stat().st_mtime for s in sequences for f in s.frames if f.path.exists()]
+        seconds = int(max(times, default=0))
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def captures_record(captures: Captures) -> dict[str, Any]:
+    """The declaration without its place on this machine."""
+    return {
+        "unit": captures.unit,
+        "up": captures.up,
+        "fps": captures.fps if math.isfinite(captures.fps) else None,
+    }
+
+
+def frames_record(captures: Captures, sequence: Sequence) -> list[list[Any]]:
+    """Number and files of every frame, relative to the capture folder."""
+    root = Path(os.path.realpath(captures.root))
+
+    def name(path: Path) -> str:
+        return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
+
+    return [[f.number, name(f.path), *(name(p) for p in f.duplicates)] for f in sequence.frames]
+
+
+def _words(verdict: Verdict) -> str:
+    """What a verdict on an input means to those that need it."""
+    return {
+        "done": "is there",
+        "stale": "is out of date",
+        "pending": "is not made yet",
+        "failed": "failed",
+        "blocked": "is blocked",
+    }[verdict.state]
+
+
+def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """In words, why an artefact made by `old` is not what `new` would make."""
+    new = json.loads(json.dumps(new))
+    said = []
+    if old.get("version") != new.get("version"):
+        said.append(f"the stage's version changed from {old.get('version')} to {new.get('version')}")
+    said += _changed("setting", old.get("settings") or {}, new.get("settings") or {})
+    said += _changed("captures", old.get("captures") or {}, new.get("captures") or {})
+    if old.get("frames") != new.get("frames"):
+        said.append("the capture files on disk are others")
+    if old.get("template") != new.get("template"):
+        said.append("the template changed" if new.get("template") else "the template must be prepared again")
+    before, now = old.get("inputs") or {}, new.get("inputs") or {}
+    said += [f"its input '{n}' changed" for n in now if before.get(n) != now[n]]
+    if old.get("neutral") != new.get("neutral"):
+        said.append("its subject's neutral changed")
+    return "; ".join(said) or "it was made in another way"
+
+
+def _changed(kind: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    said = []
+    for key in dict.fromkeys([*new, *old]):
+        if key not in old:
+            said.append(f"{kind} '{key}' is new")
+        elif key not in new:
+            said.append(f"{kind} '{key}' is gone")
+        elif old[key] != new[key]:
+            said.append(f"{kind} '{key}' changed from {old[key]} to {new[key]}")
+    return said

@@ -1,0 +1,122 @@
+"""What a user sees of a run: one moving line on a terminal, one plain line a stage elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import TextIO
+
+INTERVAL_S = 0.1
+
+
+class Console:
+    """Where a run speaks to.
+
+    Args:
+        err: stream for progress and remarks; None: silent.
+        out: called with each line of the result (table, plan); None: silent.
+        live: draw the moving line; default: when `err` is a terminal.
+    """
+
+    def __init__(
+        self,
+        err: TextIO | None = None,
+        out: Callable[[str], None] | None = None,
+        live: bool | None = None,
+    ) -> None:
+        self._err = err
+        self._out = out
+        self.live = bool(err is not None and err.isatty()) if live is None else live
+        self._drawn = 0
+        self._last = 0.0
+
+    @classmethod
+    def standard(cls, out: Callable[[str], None]) -> Console:
+        """Progress on standard error."""
+        return cls(sys.stderr, out)
+
+    def say(self, text: str) -> None:
+        """A remark on its own line."""
+        if self._err is not None:
+            self.clear()
+            print(text, file=self._err, flush=True)
+
+    def result(self, text: str) -> None:
+        """A line of the result."""
+        if self._out is not None:
+            self.clear()
+            self._out(text)
+
+    def draw(self, text: str, now: bool = False) -> None:
+        """Replace the moving line; nothing when not on a terminal."""
+        if self._err is None or not self.live:
+            return
+        if not now and time.monotonic() - self._last < INTERVAL_S:
+            return
+        self._last = time.monotonic()
+        self._err.write("\r" + text.ljust(self._drawn))
+        self._err.flush()
+        self._drawn = len(text)
+
+    def clear(self) -> None:
+        """Remove the moving line."""
+        if self._err is not None and self._drawn:
+            self._err.write("\r" + " " * self._drawn + "\r")
+            self._err.flush()
+            self._drawn = 0
+
+
+class StageProgress:
+    """Counts of one stage while it runs."""
+
+    def __init__(self, console: Console, stage: str, items: int, frames: int, skipped: int) -> None:
+        self._console = console
+        self._stage = stage
+        self._items = items
+        self._frames = frames
+        self._begun = time.monotonic()
+        self.skipped = skipped
+        self.done = 0
+        self.failed = 0
+        self._frames_seen = 0
+        if items:
+            self._draw(True)
+
+    def finished(self, frames: int, failed: bool) -> None:
+        """One item more has an outcome."""
+        self.failed += failed
+        self.done += not failed
+        self._frames_seen += frames
+        self._draw(self.done + self.failed == self._items)
+
+    def _draw(self, now: bool = False) -> None:
+        over = self.done + self.failed
+        text = f"{self._stage}: {over}/{self._items}, {self.failed} failed, {self.skipped} skipped"
+        if 0 < over < self._items and self._frames_seen:
+            spent = time.monotonic() - self._begun
+            left = spent / self._frames_seen * (self._frames - self._frames_seen)
+            text += f", about {duration(left)} left"
+        self._console.draw(text, now)
+
+
+def duration(seconds: float) -> str:
+    """`4.2 s`, `3:07 min`, `2:05 h`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes}:{rest:02d} min"
+    return f"{minutes // 60}:{minutes % 60:02d} h"
+
+
+def table(rows: list[list[str]]) -> list[str]:
+    """Lines of a table: the first row is the head, the first column is text, the others are numbers."""
+    widths = [max(len(row[c]) for row in rows) for c in range(len(rows[0]))]
+    return [
+        "  ".join(
+            cell.ljust(width) if c == 0 else cell.rjust(width)
+            for c, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]

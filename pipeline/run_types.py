@@ -1,0 +1,74 @@
+"""What a run is asked for and what it answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How to run.
+
+    Attributes:
+        jobs: worker processes; 0: work in this process; None: as many as there are cores.
+        backend: `loky`, or `dask` with the address of its `scheduler`.
+        first, last: stages to begin and end with; None: the first and the last.
+        only: globs on `subject/sequence` (`S001`, `*/smile`); empty: everything.
+        force: make again what is current.
+        preset: see `config`.
+        dry_run: say what would run and why; write nothing.
+        output: where the release goes; None: into the workspace.
+    """
+
+    jobs: int | None = None
+    backend: str = "loky"
+    scheduler: str | None = None
+    first: str | None = None
+    last: str | None = None
+    only: tuple[str, ...] = ()
+    force: bool = False
+    preset: str | None = None
+    dry_run: bool = False
+    output: Path | None = None
+
+
+@dataclass
+class StageResult:
+    """What became of one stage in a run.
+
+    Attributes:
+        done, skipped, failed, blocked: items made now, current before, failed, waiting for what failed.
+        frames_ok, frames_rejected: over the items that are done or skipped.
+        seconds: wall time.
+        findings: a sentence for each failed item and each frame this stage was the first to reject.
+        remarks: a sentence for each frame that is ok and has a note.
+    """
+
+    stage: str
+    done: int = 0
+    skipped: int = 0
+    failed: int = 0
+    blocked: int = 0
+    frames_ok: int = 0
+    frames_rejected: int = 0
+    seconds: float = 0.0
+    findings: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """The end of a run.
+
+    Attributes:
+        exit_code: 0 every frame ok; 1 some failed or were rejected; 130 interrupted.
+        stages: results in order.
+        folder: of the run's log; None for a dry run.
+        release: path of the release when it was made or is current.
+    """
+
+    exit_code: int
+    stages: tuple[StageResult, ...] = ()
+    folder: Path | None = None
+    release: Path | None = None

@@ -1,0 +1,67 @@
+"""The record of a run: what happened as JSON lines, with which settings, versions and machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+import time
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+PACKAGES = (
+    "mimicme", "numpy", "scipy", "h5py", "joblib", "open3d", "menpo", "menpo3d", "Pillow", "click",
+    "opencv-python-headless", "scikit-sparse", "cholespy",
+)  # fmt: skip
+
+
+def versions() -> dict[str, Any]:
+    """Versions and machine, without names of people or hosts."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "python": platform.python_version(),
+        "packages": found,
+        "system": platform.system(),
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+    }
+
+
+class RunLog:
+    """Writes `log.jsonl`, `config.toml` and `versions.json` of one run.
+
+    Every line has `time` (UTC) and `event`; items are named by subject id and sequence and nothing else.
+    """
+
+    def __init__(self, folder: Path, config_toml: str) -> None:
+        self.folder = folder
+        (folder / "config.toml").write_text(config_toml, encoding="utf-8")
+        (folder / "versions.json").write_text(json.dumps(versions(), indent=1) + "\n", encoding="utf-8")
+        self._handle = open(folder / "log.jsonl", "a", encoding="utf-8")  # noqa: SIM115 - closed by `close`
+        self._begun = time.monotonic()
+
+    def write(self, event: str, **fields: Any) -> None:
+        """Add one line and hand it to the system, so that a killed run leaves it."""
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        self._handle.write(json.dumps({"time": now, "event": event, **fields}) + "\n")
+        self._handle.flush()
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._begun
+
+    def close(self) -> None:
+        self._handle.close()
+
+
+def argv_words() -> list[str]:
+    """The command line without the program's path."""
+    return ["mimicme", *sys.argv[1:]]

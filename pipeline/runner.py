@@ -1,0 +1,530 @@
+"""Runs the stages over the sequences: in parallel, again after an interruption, and on past every failure."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import fnmatch
+import glob
+import json
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from mimicme.pipeline.catalogue import Catalogue
+from mimicme.pipeline.checkpoint import fingerprint
+from mimicme.pipeline.config import Config
+from mimicme.pipeline.dryrun import DryRun
+from mimicme.pipeline.errors import MimicmeError, UsageError
+from mimicme.pipeline.findings import new_findings, show
+from mimicme.pipeline.interrupt import deaf, terminate_as_interrupt
+from mimicme.pipeline.plan import RELEASE, Plan, Verdict, created_at, release_fingerprint
+from mimicme.pipeline.pool import Killed, Pool, make_pool
+from mimicme.pipeline.progress import Console, StageProgress, duration, table
+from mimicme.pipeline.run_types import RunOptions, RunResult, StageResult
+from mimicme.pipeline.runlog import RunLog
+from mimicme.pipeline.stage import Item, Sequence, Stage, Task
+from mimicme.pipeline.work import Job, Outcome, execute, failed_outcome
+from mimicme.pipeline.workspace import Workspace, write_whole
+
+__all__ = ["INTERRUPTED", "RunOptions", "RunResult", "StageResult", "default_stages", "run", "select"]
+
+INTERRUPTED = 130
+
+
+def run(
+    workspace: Workspace,
+    options: RunOptions = RunOptions(),  # noqa: B008 - frozen
+    stages: Iterable[Stage] | None = None,
+    console: Console | None = None,
+) -> RunResult:
+    """Bring the stages up to date.
+
+    Args:
+        workspace: the workspace.
+        options: what, and how.
+        stages: in order; default: those of `mimicme.stages`.
+        console: where to speak to; default: silent.
+
+    Raises:
+        UsageError: options, settings, captures or template are not usable, or another run is going on.
+    """
+    all_stages = default_stages() if stages is None else tuple(stages)
+    speaker = console or Console()
+    chosen = _range(all_stages, options)
+    config = workspace.config(all_stages, options.preset)
+    catalogue = workspace.found()
+    sequences = select(catalogue, options.only, any(s.scope == "neutral" for s in chosen))
+    if options.only and options.output is None and any(s.scope == "everything" for s in chosen):
+        if options.first is not None and options.first == options.last:
+            raise UsageError(
+                "a release of a part of the captures needs a file of its own",
+                todo="Give it with --output RELEASE.h5.",
+            )
+        speaker.say("No release is packed, because --only names a part; `mimicme pack` packs everything.")
+        chosen = tuple(s for s in chosen if s.scope != "everything")
+    for message in catalogue.messages:
+        speaker.say(message)
+    if options.dry_run:
+        plan = Plan(workspace, config, all_stages, catalogue, workspace.template_digest())
+        return DryRun(plan, options, chosen, sequences, speaker).run()
+    with workspace.lock():
+        return _Run(workspace, config, catalogue, all_stages, options, chosen, sequences, speaker).run()
+
+
+def default_stages() -> tuple[Stage, ...]:
+    """The stages of `mimicme.stages`, found by the name of that package alone."""
+    import importlib
+
+    return tuple(importlib.import_module("mimicme.stages").STAGES)
+
+
+def _range(stages: tuple[Stage, ...], options: RunOptions) -> tuple[Stage, ...]:
+    names = [s.name for s in stages]
+
+    def place(name: str | None, default: int, option: str) -> int:
+        if name is None:
+            return default
+        if name not in names:
+            close = difflib.get_close_matches(name, names, 1)
+            raise UsageError(
+                f"there is no stage '{name}'",
+                where=option,
+                expected="one of " + ", ".join(names),
+                todo=f"Did you mean '{close[0]}'?" if close else None,
+            )
+        return names.index(name)
+
+    first = place(options.first, 0, "--from")
+    last = place(options.last, len(names) - 1, "--until")
+    if first > last:
+        raise UsageError(f"'{names[first]}' comes after '{names[last]}'", where="--from and --until")
+    return stages[first : last + 1]
+
+
+def select(catalogue: Catalogue, only: Iterable[str], with_neutral: bool = False) -> tuple[Sequence, ...]:
+    """Sequences that match one of the globs; with the neutral ones of their subjects, if those are needed.
+
+    Raises:
+        UsageError: a glob matches nothing.
+    """
+    patterns = list(only)
+    if not patterns:
+        return catalogue.sequences
+    chosen: set[Item] = set()
+    for pattern in patterns:
+        full = pattern if "/" in pattern else f"{pattern}/*"
+        hits = {s.item for s in catalogue.sequences if fnmatch.fnmatchcase(str(s.item), full)}
+        if not hits:
+            names = [str(s.item) for s in catalogue.sequences]
+            close = difflib.get_close_matches(pattern, names, 1, 0.4) or names[:1]
+            raise UsageError(
+                f"no sequence matches '{pattern}'",
+                where="--only",
+                expected=f"a glob on SUBJECT/SEQUENCE, such as '{close[0]}'" if close else None,
+            )
+        chosen |= hits
+    if with_neutral:
+        chosen |= {catalogue.neutral[item.subject] for item in chosen}
+    return tuple(s for s in catalogue.sequences if s.item in chosen)
+
+
+class _Run:
+    """One run over a locked workspace."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        config: Config,
+        catalogue: Catalogue,
+        stages: tuple[Stage, ...],
+        options: RunOptions,
+        chosen: tuple[Stage, ...],
+        sequences: tuple[Sequence, ...],
+        console: Console,
+    ) -> None:
+        self.workspace, self.config, self.catalogue = workspace, config, catalogue
+        self.stages, self.options, self.chosen, self.sequences = stages, options, chosen, sequences
+        self.console = console
+        self.results: list[StageResult] = []
+        self.release: Path | None = None
+        self.trouble = False
+
+    def run(self) -> RunResult:
+        pool = make_pool(_jobs(self.options.jobs), self.options.backend, self.options.scheduler)
+        log: RunLog | None = None
+        killed = True
+        try:
+            with terminate_as_interrupt():
+                stale = self.workspace.remove_temporary_files()
+                template = self._template()
+                self.plan = Plan(self.workspace, self.config, self.stages, self.catalogue, template)
+                log = self.log = RunLog(self.workspace.new_run(), self.config.to_toml())
+                log.write(
+                    "begin",
+                    stages=[s.name for s in self.chosen],
+                    sequences=len(self.sequences),
+                    frames=sum(len(s.frames) for s in self.sequences),
+                    removed_temporary_files=stale,
+                )
+                for stage in self.stages[: self.stages.index(self.chosen[-1]) + 1] if self.chosen else ():
+                    self._stage(stage, pool)
+                killed = False
+                self.workspace.remove_temporary_files()  # of workers that died
+                code = 1 if self.trouble else 0
+                log.write("end", exit_code=code, seconds=round(log.seconds, 3))
+                self._summary()
+                return RunResult(code, tuple(self.results), log.folder, self.release)
+        except KeyboardInterrupt:
+            with deaf():
+                self.console.clear()
+                pool.close(kill=True)
+                self.workspace.remove_temporary_files()
+                if log is not None:
+                    log.write("interrupted", seconds=round(log.seconds, 3))
+            self.console.say("Interrupted; run again to continue.")
+            return RunResult(INTERRUPTED, tuple(self.results), log.folder if log else None)
+        except MimicmeError as error:
+            if log is not None:
+                log.write("error", message=str(error))
+            raise
+        finally:
+            with deaf():
+                pool.close(kill=killed)
+                if killed:
+                    self.workspace.remove_temporary_files()
+                if log is not None:
+                    log.close()
+
+    def _template(self) -> str | None:
+        """Digest of the prepared template; prepared here, once, before there are workers."""
+        known = self.workspace.template_digest()
+        if known is not None or not any(s.uses_template for s in self.chosen):
+            return known
+        self.console.draw("preparing the template", now=True)
+        began = time.monotonic()
+        template = self.workspace.prepare_template()
+        self.console.say(f"Template '{template.name}' prepared in {duration(time.monotonic() - began)}.")
+        for note in template.notes:
+            self.console.say(f"  {note}")
+        return template.digest
+
+    # -- one stage
+
+    def _stage(self, stage: Stage, pool: Pool) -> None:
+        if stage.scope == "everything":
+            if stage in self.chosen:
+                self._everything(stage)
+            return
+        if stage not in self.chosen:
+            self.plan.judge_stage(stage, self.sequences)
+            return
+        result = StageResult(stage.name)
+        began = time.monotonic()
+        self.log.write("stage begins", stage=stage.name)
+        for wave in self._waves(stage):
+            self._wave(stage, wave, pool, result)
+        result.seconds = time.monotonic() - began
+        self._count(stage, result)
+        self.log.write(
+            "stage ends",
+            stage=stage.name,
+            done=result.done,
+            skipped=result.skipped,
+            failed=result.failed,
+            blocked=result.blocked,
+            frames_ok=result.frames_ok,
+            frames_rejected=result.frames_rejected,
+            seconds=round(result.seconds, 3),
+        )
+        self._finish_stage(stage, result)
+
+    def _finish_stage(self, stage: Stage, result: StageResult) -> None:
+        self.results.append(result)
+        self.trouble |= bool(result.failed or result.blocked or result.frames_rejected)
+        self.console.say(
+            f"{stage.name}: {result.done} done, {result.skipped} skipped, {result.failed} failed"
+            + (f", {result.blocked} blocked" if result.blocked else "")
+            + f"; {result.frames_ok} frames ok, {result.frames_rejected} rejected; {duration(result.seconds)}"
+        )
+        for sentence, count in self._decisions(stage):
+            self.console.say(f"  {count} sequence{'s' if count > 1 else ''}: {sentence}")
+        if (
+            len(self.chosen)
+            and result.done + result.skipped == 0
+            and result.blocked
+            and stage is self.chosen[0]
+        ):
+            verdict = next(
+                v for (n, _), v in self.plan.verdicts.items() if n == stage.name and v.state == "blocked"
+            )
+            raise UsageError(
+                f"there is nothing to do for {stage.name}: {verdict.reason}",
+                todo="`mimicme run` makes what is missing; `mimicme status --failed` says what failed.",
+            )
+
+    def _waves(self, stage: Stage) -> list[list[Sequence]]:
+        """Groups that wait for each other; inside one, long sequences first: none is left for the end."""
+        ordered = sorted(self.sequences, key=lambda s: (-len(s.frames), s.item))
+        if stage.scope != "neutral":
+            return [ordered]
+        first = [s for s in ordered if self.plan.is_neutral(s.item)]
+        return [first, [s for s in ordered if not self.plan.is_neutral(s.item)]]
+
+    def _wave(self, stage: Stage, sequences: list[Sequence], pool: Pool, result: StageResult) -> None:
+        jobs: list[Job] = []
+        for sequence in sequences:
+            verdict = self.plan.judge(stage, sequence)
+            if verdict.state == "done" and not self.options.force:
+                result.skipped += 1
+                # a failure that a changed setting led to and its return undid
+                self.workspace.failure(stage.name, sequence.item).unlink(missing_ok=True)
+            elif verdict.state == "blocked" or verdict.record is None:
+                result.blocked += 1
+                self.plan.verdicts[stage.name, sequence.item] = Verdict("blocked", verdict.reason)
+            else:
+                jobs.append(self._job(stage, sequence, verdict))
+        progress = StageProgress(
+            self.console,
+            stage.name,
+            len(jobs),
+            sum(len(j.task.sequence.frames) for j in jobs),
+            result.skipped,
+        )
+        with contextlib.closing(_generator(pool.map(execute, jobs))) as outcomes:
+            for job, outcome in outcomes:
+                self._take(job, outcome, result)
+                progress.finished(
+                    len(job.task.sequence.frames), isinstance(outcome, Killed) or outcome.error is not None
+                )
+        self.console.clear()
+
+    def _job(self, stage: Stage, sequence: Sequence, verdict: Verdict) -> Job:
+        task = Task(
+            sequence,
+            self.config.stages[stage.name],
+            self.workspace.captures,
+            dict(verdict.inputs),
+            verdict.neutral,
+            self.workspace.template,
+        )
+        assert verdict.record is not None
+        return Job(stage, task, self.workspace.artefact(stage.name, sequence.item), verdict.record)
+
+    def _take(self, job: Job, outcome: Outcome | Killed, result: StageResult) -> None:
+        stage, item = job.stage, job.item
+        if isinstance(outcome, Killed):
+            why = outcome.why[:1].upper() + outcome.why[1:] + "."
+            outcome = Outcome(float("nan"), float("nan"), why, "Killed")
+        if outcome.usage is not None:
+            raise outcome.usage
+        if outcome.error is not None:
+            self._failed(stage, item, outcome, job.record, result)
+            return
+        self.workspace.failure(stage.name, item).unlink(missing_ok=True)
+        result.done += 1
+        self.plan.verdicts[stage.name, item] = Verdict(
+            "done", "", job.record, job.task.inputs, job.task.neutral
+        )
+        made = self.plan.ledger.look(job.path)
+        self.log.write(
+            "item",
+            stage=stage.name,
+            item=str(item),
+            outcome="done",
+            seconds=round(outcome.seconds, 3),
+            peak_mb=outcome.peak_mb,
+            frames_ok=made.ok if made else 0,
+            frames_rejected=made.rejected if made else 0,
+        )
+
+    def _failed(
+        self, stage: Stage, item: Item, outcome: Outcome, record: Mapping[str, Any], result: StageResult
+    ) -> None:
+        """Write down that an item failed, and why."""
+        message = outcome.error or ""
+        result.failed += 1
+        result.findings.append(f"{item}: {stage.name} failed: {message}")
+        self.plan.verdicts[stage.name, item] = Verdict("failed", message, record)
+        known = outcome.seconds == outcome.seconds
+        write_whole(
+            self.workspace.failure(stage.name, item),
+            json.dumps(
+                {
+                    "stage": stage.name,
+                    "item": str(item),
+                    "kind": outcome.kind,
+                    "message": message,
+                    "seconds": round(outcome.seconds, 3) if known else None,
+                    "when": datetime.now(UTC).isoformat(timespec="seconds"),
+                    "traceback": outcome.traceback,
+                    "made_by": dict(record),
+                },
+                indent=1,
+            )
+            + "\n",
+        )
+        self.log.write(
+            "item",
+            stage=stage.name,
+            item=str(item),
+            outcome="failed",
+            kind=outcome.kind,
+            message=message,
+            seconds=round(outcome.seconds, 3) if known else None,
+        )
+
+    def _count(self, stage: Stage, result: StageResult) -> None:
+        """Frames of the stage's artefacts, and which this stage was the first to reject."""
+        for sequence in self.sequences:
+            if self.plan.verdicts[stage.name, sequence.item].state != "done":
+                continue
+            made = self.plan.ledger.look(self.workspace.artefact(stage.name, sequence.item))
+            if made is None:
+                continue
+            result.frames_ok += made.ok
+            result.frames_rejected += made.rejected
+            findings, remarks = new_findings(self.plan, stage, sequence.item)
+            result.findings += findings
+            result.remarks += remarks
+
+    def _decisions(self, stage: Stage) -> list[tuple[str, int]]:
+        if stage.scope == "everything":
+            return []
+        said: Counter[str] = Counter()
+        for sequence in self.sequences:
+            if self.plan.verdicts[stage.name, sequence.item].state == "done":
+                made = self.plan.ledger.look(self.workspace.artefact(stage.name, sequence.item))
+                said.update(sorted(set(made.decisions.values())) if made else ())
+        return said.most_common(6)
+
+    # -- the release
+
+    def _everything(self, stage: Stage) -> None:
+        output = self.options.output or self.workspace.release
+        result = StageResult(stage.name)
+        began = time.monotonic()
+        # what failed earlier in this run, or is out of date, is not among the collected artefacts
+        waiting = [
+            (sequence, verdict)
+            for sequence in self.sequences
+            for need in stage.needs
+            if (verdict := self.plan.verdicts[need, sequence.item]).state != "done"
+        ]
+        missing = sorted({str(s.item) for s, _ in waiting})
+        if missing:
+            self.trouble = True
+            self.console.say(
+                f"{stage.name}: {len(missing)} of {len(self.sequences)} sequences are not complete "
+                f"and go in as they are: {', '.join(missing[:3])}{' ...' if len(missing) > 3 else ''}"
+            )
+        if len(missing) == len(self.sequences) and not any(
+            self.plan.collected(stage, s) for s in self.sequences
+        ):
+            if stage is self.chosen[0]:
+                raise UsageError(f"there is nothing to {stage.name} yet", todo="Run `mimicme run` first.")
+            self.console.say(f"{stage.name}: no release is written, because nothing of it is there.")
+            return
+        created = created_at(self.sequences)
+        record = self.plan.release_record(stage, self.sequences, created)
+        mark = fingerprint(record)
+        if not self.options.force and output.is_file() and release_fingerprint(output) == mark:
+            result.skipped = 1
+        else:
+            self.console.draw(f"{stage.name}: writing {output.name}", now=True)
+            try:
+                packed = self._pack(stage, output, created, mark)
+            except UsageError:
+                raise
+            except Exception as error:  # recorded like the failure of any item
+                self._failed(stage, RELEASE, failed_outcome(error, began), record, result)
+                self._finish_stage(stage, result)
+                return
+            self.workspace.failure(stage.name, RELEASE).unlink(missing_ok=True)
+            result.done = 1
+            for message in getattr(packed, "messages", ()):
+                self.console.say(message)
+            for why in getattr(packed, "excluded", {}).values():
+                self.console.say(why)
+        for name in stage.needs:
+            for sequence in self.sequences:
+                if self.plan.verdicts[name, sequence.item].state == "done":
+                    made = self.plan.ledger.look(self.workspace.artefact(name, sequence.item))
+                    self.trouble |= bool(made and made.rejected)
+        self.release = output
+        result.seconds = time.monotonic() - began
+        self.results.append(result)
+        self.log.write(
+            "stage ends",
+            stage=stage.name,
+            done=result.done,
+            skipped=result.skipped,
+            seconds=round(result.seconds, 3),
+        )
+        word = "written" if result.done else "is current"
+        self.console.say(f"{stage.name}: {output} {word}; {duration(result.seconds)}")
+
+    def _pack(self, stage: Stage, output: Path, created: str, mark: str) -> Any:
+        from mimicme.pipeline.template import load_prepared
+
+        collect = stage.collect or _Collected
+        inputs = [collect(s, self.plan.collected(stage, s)) for s in self.sequences]
+        output.parent.mkdir(parents=True, exist_ok=True)
+        for stale in output.parent.glob(f".{glob.escape(output.name)}.*.tmp"):  # of a run that was killed
+            stale.unlink(missing_ok=True)
+        return stage.compute(
+            inputs=inputs,
+            settings=self.config.stages[stage.name],
+            template=load_prepared(self.workspace.template) if stage.uses_template else None,
+            captures=self.workspace.captures,
+            subjects=self.workspace.metadata(),
+            output=output,
+            created=created,
+            config_json=json.dumps(self.plan.release_config(), sort_keys=True),
+            fingerprint=mark,
+            licence=self.workspace.licence,
+        )
+
+    # -- the end
+
+    def _summary(self) -> None:
+        head = ["stage", "done", "skipped", "failed", "blocked", "frames ok", "rejected", "time"]
+        rows = [
+            [
+                r.stage,
+                *(str(n) for n in (r.done, r.skipped, r.failed, r.blocked, r.frames_ok, r.frames_rejected)),
+                duration(r.seconds),
+            ]
+            for r in self.results
+        ]
+        for line in table([head, *rows]):
+            self.console.result(line)
+        show(self.console, "findings", [f for r in self.results for f in r.findings])
+        show(self.console, "remarks", [f for r in self.results for f in r.remarks])
+        if self.release is not None:
+            self.console.result(f"release: {self.release}")
+
+
+@dataclass(frozen=True)
+class _Collected:
+    """An input of a stage of scope `everything` that brings no type of its own."""
+
+    sequence: Sequence
+    artefacts: Mapping[str, Path]
+
+
+def _jobs(jobs: int | None) -> int:
+    if jobs is not None:
+        return jobs
+    import joblib
+
+    return max(1, int(joblib.cpu_count()))
+
+
+def _generator(outcomes: Iterator[Any]) -> Any:
+    """As a generator, so that it can be closed."""
+    yield from outcomes

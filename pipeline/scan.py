@@ -1,0 +1,48 @@
+"""What later stages read of an ingested scan: its mesh and its image."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mimicme.pipeline import image
+from mimicme.pipeline.mesh import Mesh
+
+if TYPE_CHECKING:
+    from mimicme.pipeline.checkpoint import Artefact
+
+
+def load_scan(ingest: Artefact, row: int) -> Mesh:
+    """The cleaned scan of one frame: scan frame, mm, +y up.
+
+    `uv` is in [0, 1], except that rows are NaN where a triangle of a textured scan has no texture of its own;
+    such triangles have no colour to give.
+
+    Raises:
+        ArtefactError: the frame was rejected and has no scan.
+    """
+    uv = uv_faces = colors = None
+    if ingest.has(row, "uv"):
+        uv = ingest.get(row, "uv").astype(np.float64)
+        uv_faces = ingest.get(row, "uv_faces").astype(np.int32)
+    if ingest.has(row, "colors"):
+        colors = ingest.get(row, "colors").astype(np.uint8)
+    return Mesh(
+        ingest.get(row, "vertices").astype(np.float64),
+        ingest.get(row, "faces").astype(np.int32),
+        uv,
+        uv_faces,
+        colors,
+    )
+
+
+def load_image(ingest: Artefact, row: int) -> image.Pixels | None:
+    """The scan's texture as (h, w, 3) uint8 RGB, row 0 at the top (v = 1); None when the frame has none."""
+    data = load_image_bytes(ingest, row)
+    return None if data is None else image.decode(data, name=f"image of row {row}")
+
+
+def load_image_bytes(ingest: Artefact, row: int) -> bytes | None:
+    """The scan's texture as encoded bytes (JPEG, PNG or WebP); None when the frame has none."""
+    return ingest.get(row, "image").tobytes() if ingest.has(row, "image") else None

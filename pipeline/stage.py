@@ -1,0 +1,144 @@
+"""What a stage is and what it is given: the contract between the runner and the rooms in `stages/`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from mimicme.pipeline.checkpoint import Artefact
+    from mimicme.pipeline.template import Template
+
+
+@dataclass(frozen=True, order=True)
+class Item:
+    """The unit of work: one sequence of one subject.  Its text form is `subject/sequence`."""
+
+    subject: str
+    sequence: str
+
+    def __str__(self) -> str:
+        return f"{self.subject}/{self.sequence}"
+
+
+@dataclass(frozen=True)
+class FrameSource:
+    """One raw frame on disk.
+
+    Attributes:
+        number: the frame number its file name carries.
+        path: the mesh file, absolute.
+        duplicates: further files that claim the same number (the frame is then rejected).
+    """
+
+    number: int
+    path: Path
+    duplicates: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """One sequence as found on disk.
+
+    Attributes:
+        item: subject and sequence, safe as names of files and HDF5 groups.
+        name: the sequence as named on disk.
+        expression: canonical expression label (`happiness`), or the name itself when unknown.
+        frames: in order of their numbers.
+    """
+
+    item: Item
+    name: str
+    expression: str
+    frames: tuple[FrameSource, ...]
+
+
+@dataclass(frozen=True)
+class Captures:
+    """What the whole workspace declares about its raw captures (section `[captures]` of mimicme.toml).
+
+    Attributes:
+        root: folder that holds every capture; nothing outside it is ever read on a capture's behalf.
+        unit: `auto`, `mm`, `cm`, `m`, `um`, `in`, or a number of millimetres as text.
+        up: `auto`, `+x`, `-x`, `+y`, `-y`, `+z`, `-z`: the axis that points to the top of the head.
+        fps: frames per second; NaN when unknown.
+    """
+
+    root: Path
+    unit: str = "auto"
+    up: str = "auto"
+    fps: float = float("nan")
+
+
+@dataclass(frozen=True)
+class Task:
+    """Everything a stage is given for one item.  A stage reads nothing else and writes only through `out`.
+
+    Attributes:
+        sequence: the item and its frames on disk.
+        settings: an instance of the stage's own settings class.
+        captures: declared unit, axes, rate and root of the captures.
+        inputs: paths of the artefacts of this sequence, by stage name, for every stage in `Stage.needs`.
+        neutral: the same stage's artefact of the subject's neutral sequence; None for the neutral itself,
+            for stages that do not ask for it, and when that sequence failed.
+        template: path of the prepared template.
+    """
+
+    sequence: Sequence
+    settings: Any
+    captures: Captures
+    inputs: Mapping[str, Path]
+    neutral: Path | None
+    template: Path
+
+    def input(self, stage: str) -> Artefact:
+        """The opened artefact of an earlier stage for this sequence; use as a context manager."""
+        from mimicme.pipeline.checkpoint import Artefact
+
+        return Artefact(self.inputs[stage])
+
+    def load_template(self) -> Template:
+        """The prepared template, cached per process."""
+        from mimicme.pipeline.template import load_prepared
+
+        return load_prepared(self.template)
+
+
+Scope = Literal["sequence", "neutral", "everything"]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage as the runner sees it.
+
+    Attributes:
+        name: command name and folder name of its artefacts.
+        version: raised when the same settings give other results; part of every fingerprint.
+        settings: frozen dataclass of its settings; every field has a default.
+        needs: names of the earlier stages whose artefacts of the same sequence it reads.
+        scope: what an item waits for: its own `needs` (`sequence`); also the same stage of its subject's
+            neutral sequence (`neutral`); or every item of the earlier stages (`everything`: the stage has
+            one item, the release).
+        compute: `compute(task, out)` for the first two scopes: reads its inputs, writes its artefact through
+            `out`, rejects single frames through `out.reject`, and raises only when the whole sequence is
+            lost.  For `everything`: called with keywords, see `runner`.
+        settings_by_preset: field values that `--preset` changes, by preset name.
+        memory: one sentence: memory a worker needs, for the documentation and `--dry-run`.
+        uses_template: whether `compute` reads the template; False: another template leaves its artefacts
+            current.
+        collect: for `everything`: makes one input of `compute` from a sequence and the paths of its
+            artefacts by stage name.
+    """
+
+    name: str
+    version: int
+    settings: type
+    needs: tuple[str, ...]
+    compute: Callable[..., Any]  # (Task, ArtefactWriter) -> None, except for `everything`
+    scope: Scope = "sequence"
+    settings_by_preset: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    memory: str = ""
+    uses_template: bool = True
+    collect: Callable[[Sequence, Mapping[str, Path]], Any] | None = None

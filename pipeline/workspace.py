@@ -1,0 +1,442 @@
+"""The workspace: the only code that knows the names of its files.
+
+WORKSPACE/mimicme.toml                             settings
+WORKSPACE/template/template.h5, source.json        prepared template, and what it was prepared from
+WORKSPACE/<stage>/<subject>/<sequence>.h5          artefacts
+WORKSPACE/failures/<stage>/<subject>/<sequence>.json
+WORKSPACE/runs/<UTC stamp>/                        config.toml, versions.json, log.jsonl
+WORKSPACE/withdrawn.txt                            who may not come back
+WORKSPACE/release.h5, report/
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mimicme.pipeline import catalogue as catalogues
+from mimicme.pipeline import config as configs
+from mimicme.pipeline.catalogue import Catalogue
+from mimicme.pipeline.config import Config
+from mimicme.pipeline.errors import ConfigError, InputError, MissingDependencyError, UsageError
+from mimicme.pipeline.expressions import read_mapping
+from mimicme.pipeline.layouts import safe_name
+from mimicme.pipeline.stage import Captures, Item, Sequence, Stage
+
+if TYPE_CHECKING:
+    from mimicme.pipeline.metadata import SubjectTable
+    from mimicme.pipeline.template import Template
+
+CONFIG_NAME = "mimicme.toml"
+_RESERVED = ("failures", "runs", "template", "report")
+
+
+class Workspace:
+    """One workspace on disk.  Made by `Workspace.create`, opened by `Workspace.open`."""
+
+    def __init__(
+        self, root: Path, own: Config, environ: Mapping[str, str] | None, sets: tuple[str, ...]
+    ) -> None:
+        self.root = root
+        self._own = own
+        self._environ = environ
+        self._sets = sets
+        self._catalogue: Catalogue | None = None
+
+    @classmethod
+    def open(
+        cls, root: str | Path, *, environ: Mapping[str, str] | None = None, sets: Iterable[str] = ()
+    ) -> Workspace:
+        """Open a workspace; reads its own sections of the settings and nothing else.
+
+        Raises:
+            UsageError: there is no workspace.
+            ConfigError: its settings are wrong.
+        """
+        folder = Path(root)
+        if not (folder / CONFIG_NAME).is_file():
+            raise UsageError(
+                "this is not a workspace",
+                where=folder,
+                expected=f"a folder with {CONFIG_NAME}",
+                todo=f"Make one with: mimicme init {folder} --captures DIR",
+            )
+        chosen = tuple(sets)
+        own = configs.load(folder / CONFIG_NAME, environ=environ, sets=chosen)
+        return cls(Path(os.path.realpath(folder)), own, environ, chosen)
+
+    @classmethod
+    def create(
+        cls,
+        root: str | Path,
+        *,
+        captures: str | Path,
+        layout: str = "",
+        template: str | Path = "menpo3d",
+        metadata: str | Path | None = None,
+        expressions: str | Path | None = None,
+        unit: str | float = "auto",
+        up: str = "auto",
+        fps: float = float("nan"),
+        licence: str = "",
+        stages: Iterable[Stage] = (),
+        replace_settings: bool = False,
+    ) -> Workspace:
+        """Make a workspace and check that everything it names is there and readable.
+
+        Args:
+            root: its folder; made when absent.
+            captures: folder of the raw captures.
+            layout: pattern or name of a layout; empty: decided by trying, and written down.
+            template: `menpo3d` or a mesh file with landmarks beside it.
+            metadata: CSV with one line a subject.
+            expressions: CSV of expression labels by sequence name.
+            unit, up, fps: what is known of the captures.
+            licence: terms of the release.
+            stages: their settings are written into the new file as comments.
+            replace_settings: overwrite the settings of a workspace that is already there; artefacts stay.
+
+        Raises:
+            UsageError: a workspace is already there, or an argument is wrong.
+            InputError: captures, template or table cannot be read.
+        """
+        folder = Path(root)
+        path = folder / CONFIG_NAME
+        if path.exists() and not replace_settings:
+            raise UsageError(
+                "this is a workspace already",
+                where=folder,
+                todo=f"Change {path} instead, or give another folder.",
+            )
+        if folder.exists() and not folder.is_dir():
+            raise UsageError("a workspace is a folder", where=folder, seen="a file")
+        source = str(template)
+        values: dict[str, dict[str, Any]] = {
+            "captures": {
+                "root": str(Path(captures).resolve()),
+                "layout": layout,
+                "unit": unit,
+                "up": up,
+                "fps": float(fps),
+            },
+            "template": {"file": source if not Path(source).exists() else str(Path(source).resolve())},
+            "metadata": {"file": "" if metadata is None else str(Path(metadata).resolve())},
+            "expressions": {"file": "" if expressions is None else str(Path(expressions).resolve())},
+            "licence": {"text": licence},
+        }
+        try:
+            sections = {n: configs.WORKSPACE_SECTIONS[n](**v) for n, v in values.items()}
+            if up not in ("auto", "+x", "-x", "+y", "-y", "+z", "-z"):
+                raise ValueError(f"up is {up!r}, expected auto, +x, -x, +y, -y, +z or -z")
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+        own = Config(**sections, run=configs.RunSection())
+        workspace = cls(Path(os.path.realpath(folder)), own, {}, ())
+        found = workspace.found()
+        # written down, so that captures that come later do not change what a path means
+        sections["captures"] = replace(sections["captures"], layout=found.pattern)
+        workspace._own = Config(**sections, run=configs.RunSection())
+        workspace.metadata()
+        from mimicme.pipeline.template import template_source_digest
+
+        template_source_digest(values["template"]["file"])
+        workspace.root.mkdir(parents=True, exist_ok=True)
+        write_whole(path, configs.new_file(sections, stages))
+        return workspace
+
+    # -- settings
+
+    def config(self, stages: Iterable[Stage], preset: str | None = None) -> Config:
+        """The resolved settings of the workspace and of these stages.
+
+        Raises:
+            ConfigError: see `config.load`.
+        """
+        return configs.load(
+            self.root / CONFIG_NAME, stages, environ=self._environ, sets=self._sets, preset=preset
+        )
+
+    def _path(self, text: str) -> Path:
+        return Path(os.path.normpath(self.root / Path(text).expanduser()))
+
+    @property
+    def captures(self) -> Captures:
+        """What is declared about the captures."""
+        section = self._own.captures
+        if not section.root:
+            raise ConfigError(
+                "the workspace names no captures", where=self.root / CONFIG_NAME, todo="Set captures.root."
+            )
+        return Captures(self._path(section.root), section.unit_text, section.up, section.fps)
+
+    @property
+    def licence(self) -> str:
+        return self._own.licence.text
+
+    # -- captures
+
+    def found(self) -> Catalogue:
+        """The catalogue with its messages; the folder is searched once.
+
+        Raises:
+            InputError, ConfigError: see `catalogue.build`.
+        """
+        if self._catalogue is None:
+            file = self._own.expressions.file
+            mapping = read_mapping(self._path(file)) if file else None
+            self._catalogue = catalogues.build(
+                self.captures.root, self._own.captures.layout, mapping, self.is_withdrawn
+            )
+        return self._catalogue
+
+    def catalogue(self) -> list[Sequence]:
+        """Every sequence on disk, in order, without withdrawn subjects."""
+        return list(self.found().sequences)
+
+    def metadata(self) -> SubjectTable:
+        """The table of subjects; empty when none is declared.
+
+        Raises:
+            InputError: the table cannot be used.
+        """
+        from mimicme.pipeline.metadata import SubjectTable, read_subjects
+
+        file = self._own.metadata.file
+        return read_subjects(self._path(file)) if file else SubjectTable()
+
+    def metadata_digest(self) -> str:
+        """SHA-256 of the table of subjects; empty when none is declared or it cannot be read."""
+        file = self._own.metadata.file
+        try:
+            return hashlib.sha256(self._path(file).read_bytes()).hexdigest() if file else ""
+        except OSError:
+            return ""
+
+    # -- files
+
+    def stage_folder(self, stage: str) -> Path:
+        return self.root / stage
+
+    def artefact(self, stage: str, item: Item) -> Path:
+        """Where the artefact of a stage for an item lies."""
+        return self.root / stage / item.subject / f"{item.sequence}.h5"
+
+    def failure(self, stage: str, item: Item) -> Path:
+        """Where the record of a failed item lies."""
+        return self.root / "failures" / stage / item.subject / f"{item.sequence}.json"
+
+    @property
+    def release(self) -> Path:
+        return self.root / "release.h5"
+
+    @property
+    def report_folder(self) -> Path:
+        return self.root / "report"
+
+    @property
+    def template(self) -> Path:
+        """Where the prepared template lies (`prepare_template` makes it)."""
+        return self.root / "template" / "template.h5"
+
+    # -- template
+
+    @property
+    def template_source(self) -> str:
+        """The declared template: `menpo3d` or the path of a file."""
+        file = self._own.template.file
+        path = self._path(file)
+        return str(path) if path.exists() or "/" in file or "." in file else file
+
+    def template_digest(self) -> str | None:
+        """Digest of the prepared template; None when it must be prepared (again).
+
+        A prepared template whose source is gone stays good.
+        """
+        from mimicme.pipeline.template import template_source_digest
+
+        try:
+            record = json.loads((self.root / "template" / "source.json").read_text())
+            made_from, digest = record["source"], str(record["digest"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        try:
+            source = template_source_digest(self.template_source)
+        except (InputError, MissingDependencyError):
+            source = made_from
+        return digest if source == made_from and self.template.is_file() else None
+
+    def prepare_template(self) -> Template:
+        """Prepare the template anew.  Only the parent process of a run calls this, holding the lock.
+
+        Raises:
+            InputError, MissingDependencyError: see `template.prepare`.
+        """
+        from mimicme.pipeline.template import prepare, save_prepared, template_source_digest
+
+        source = template_source_digest(self.template_source)
+        template = prepare(self.template_source)
+        save_prepared(template, self.template)
+        write_whole(
+            self.root / "template" / "source.json",
+            json.dumps({"source": source, "digest": template.digest}) + "\n",
+        )
+        return template
+
+    # -- runs
+
+    def new_run(self) -> Path:
+        """Make the folder of a new run."""
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+        for suffix in ("", *(f"-{n}" for n in range(2, 1000))):
+            folder = self.root / "runs" / f"{stamp}{suffix}"
+            try:
+                folder.mkdir(parents=True)
+            except FileExistsError:
+                continue
+            return folder
+        raise UsageError("too many runs began within one second", where=self.root / "runs")
+
+    def runs(self) -> list[Path]:
+        """Folders of all runs, oldest first."""
+        folder = self.root / "runs"
+        return sorted(p for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the workspace for one run.  The system lets go of it however the process ends.
+
+        Raises:
+            UsageError: another run holds it.
+        """
+        import fcntl
+
+        path = self.root / ".lock"
+        with open(path, "a+") as handle:
+            for attempt in range(5):
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except OSError as error:
+                    if error.errno not in (errno.EAGAIN, errno.EACCES):
+                        raise
+                    if attempt < 4:  # `status` holds it for an instant
+                        time.sleep(0.1)
+                        continue
+                    handle.seek(0)
+                    raise UsageError(
+                        "another run is working on this workspace",
+                        where=self.root,
+                        seen=handle.read().strip() or "an unnamed process",
+                        todo="Wait for it, or stop it.",
+                    ) from error
+            handle.seek(0)
+            handle.truncate()
+            handle.write(f"process {os.getpid()}\n")
+            handle.flush()
+            yield
+
+    def running(self) -> bool:
+        """Whether a run holds the workspace now.  Changes nothing."""
+        import fcntl
+
+        try:
+            with open(self.root / ".lock") as handle:
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
+        return False
+
+    def remove_temporary_files(self) -> int:
+        """Remove what a killed run left half written; only while holding the lock.
+
+        Returns:
+            How many files.
+        """
+        count = 0
+        for folder, _, names in os.walk(self.root):
+            for name in names:
+                if name.startswith(".") and name.endswith(".tmp"):
+                    Path(folder, name).unlink(missing_ok=True)
+                    count += 1
+        return count
+
+    # -- consent
+
+    def is_withdrawn(self, subject: str) -> bool:
+        """Whether a subject has withdrawn its consent."""
+        try:
+            listed = (self.root / "withdrawn.txt").read_text().split()
+        except FileNotFoundError:
+            return False
+        return _hidden(subject) in listed
+
+    def forget(self, subject: str) -> list[Path]:
+        """Remove everything made from a subject and see to it that its captures are never used again.
+
+        The raw captures are not touched.  The subject is remembered as a hash alone, so that the workspace
+        does not name it.
+
+        Returns:
+            The artefacts and records that were removed.
+        """
+        name = safe_name(subject)
+        if not self.is_withdrawn(name):
+            # before anything is removed: killed in between, the subject does not come back
+            path = self.root / "withdrawn.txt"
+            old = path.read_text() if path.exists() else ""
+            write_whole(path, f"{old}{_hidden(name)}\n")
+        self._catalogue = None
+        removed: list[Path] = []
+        folders = [p for p in self.root.iterdir() if p.is_dir() and p.name not in _RESERVED]
+        failures = self.root / "failures"
+        folders += [p for p in failures.iterdir() if p.is_dir()] if failures.is_dir() else []
+        for folder in folders:
+            if (folder / name).is_dir():
+                removed += [p for p in sorted((folder / name).rglob("*")) if p.is_file()]
+                shutil.rmtree(folder / name)
+        for run in self.runs():
+            log = run / "log.jsonl"
+            if log.is_file():
+                lines = log.read_text(encoding="utf-8").splitlines()
+                kept = [line for line in lines if not _names(line, name)]
+                if len(kept) < len(lines):
+                    write_whole(log, "".join(f"{line}\n" for line in kept))
+        return removed
+
+
+def _hidden(subject: str) -> str:
+    return hashlib.sha256(f"mimicme withdrawn {subject}".encode()).hexdigest()
+
+
+def _names(line: str, subject: str) -> bool:
+    """Whether a line of a run log speaks of a subject."""
+    try:
+        item = str(json.loads(line).get("item", ""))
+    except (ValueError, AttributeError):
+        return subject in line
+    return item.split("/")[0] == subject
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file to a temporary name, then rename it."""
+    from mimicme.pipeline.checkpoint import commit
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        commit(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

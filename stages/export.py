@@ -1,0 +1,312 @@
+"""export: frames of a release as files that other programs open.
+
+Writes DIR/<subject>/<sequence>/<frame>.obj (with .mtl and the texture beside it), .ply or .glb, or one
+DIR/<subject>/<sequence>.npz a sequence.  Rejected frames are left out and counted.  Nothing is written when
+a file would be overwritten, unless that is asked for.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mimicme.pipeline.checkpoint import commit
+from mimicme.pipeline.errors import ReleaseError, UsageError
+from mimicme.pipeline.layouts import safe_name
+from mimicme.pipeline.mesh import Mesh, transform, vertex_normals
+from mimicme.pipeline.release import OK, Release, SequenceInfo
+
+FORMATS = ("obj", "ply", "glb", "npz")
+SPACES = ("canonical", "scan", "file")
+Space = Literal["canonical", "scan", "file"]
+_ENDING = {"png": ".png", "jpeg": ".jpg", "jpg": ".jpg", "webp": ".webp"}
+_GLB_MEDIA = {"png": "image/png", "jpeg": "image/jpeg", "jpg": "image/jpeg"}  # glTF 2.0 knows no others
+_ARRAYS = ("frame", "vertices", "pose", "landmarks", "landmark_source", "landmark_confidence")
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """The meshes (or archives) that were written, and how many rejected frames were left out."""
+
+    files: tuple[Path, ...]
+    left_out: int
+
+
+def export(
+    release: str | Path | Release,
+    directory: str | Path,
+    format: str = "obj",
+    select: str = "*/*",
+    frames: Iterable[int] | None = None,
+    space: Space = "canonical",
+    overwrite: bool = False,
+) -> ExportResult:
+    """Write the selected frames.
+
+    Args:
+        format: `obj`, `ply`, `glb` or `npz`.
+        select: glob `SUBJECT/SEQUENCE`; `SUBJECT` alone means all its sequences.
+        frames: the source's frame numbers; None for all.
+        space: `canonical` (head still, template's frame), `scan` (mm, y up, head where it was) or `file`
+        (units and
+            axes of the capture's file).
+        overwrite: replace files that are there.
+
+    Raises:
+        UsageError: unknown format or space, nothing selected, or a file is there already.
+    """
+    if format not in FORMATS or space not in SPACES:
+        raise UsageError(
+            "unknown format or space", seen=f"{format}, {space}", expected=f"{', '.join((*FORMATS, *SPACES))}"
+        )
+    subject, _, sequence = select.partition("/")
+    opened = release if isinstance(release, Release) else Release(release)
+    chosen = None if frames is None else list(frames)
+    try:
+        rows = opened.select(subject=subject or "*", sequence=sequence or "*", frames=chosen)
+        if not len(rows):
+            raise UsageError("the release has no such frames", where=opened.path, seen=select)
+        good = rows[opened.index["status"][rows] == OK]
+        plan = _plan(opened, good, Path(directory), format)
+        if not overwrite:
+            _refuse_existing(opened, plan, format)
+        for path, members in plan.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if format == "npz":
+                _write_npz(opened, path, members, space)
+            else:
+                _write_frame(opened, path, members[0], format, space)
+        return ExportResult(tuple(plan), len(rows) - len(good))
+    finally:
+        if not isinstance(release, Release):
+            opened.close()
+
+
+def parse_frames(text: str) -> list[int]:
+    """Frame numbers from text like `3,10-12`.
+
+    Raises:
+        UsageError: it is not such text, or means more than a million frames.
+    """
+    numbers: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()):
+            raise UsageError("frames are numbers and ranges", seen=text, expected="for instance 3,10-12")
+        stop = int(last) if dash else int(first)
+        if not 0 <= stop - int(first) < 1_000_000:
+            raise UsageError("a range of frames rises, over fewer than a million", seen=part)
+        numbers += range(int(first), stop + 1)
+    return numbers
+
+
+def _plan(release: Release, rows: NDArray[np.int64], directory: Path, format: str) -> dict[Path, list[int]]:
+    """Rows by the file they go to."""
+    plan: dict[Path, list[int]] = {}
+    for row in rows.tolist():
+        entry = release.index[row]
+        names = str(entry["subject"]), str(entry["sequence"])
+        # a release may come from anywhere: its names must not lead out of the folder
+        if any(safe_name(n) != n for n in names):
+            raise ReleaseError("a name is not safe for files", where=release.path, seen=repr("/".join(names)))
+        folder = directory.joinpath(*names)
+        number = int(entry["frame"])
+        path = folder.with_name(f"{names[1]}.npz") if format == "npz" else folder / f"{number:04d}.{format}"
+        plan.setdefault(path, []).append(row)
+    return plan
+
+
+def _refuse_existing(release: Release, plan: dict[Path, list[int]], format: str) -> None:
+    for path, rows in plan.items():
+        beside = [path]
+        if format in ("obj", "ply"):
+            ending = _ENDING.get(release.image_bytes(rows[0])[1], ".img")
+            beside += [path.with_suffix(".mtl"), path.with_suffix(ending)]
+        for each in beside:
+            if each.exists():
+                raise UsageError(
+                    "this file is there already; nothing was written",
+                    where=each,
+                    todo="Choose another folder, or ask for overwriting.",
+                )
+
+
+def _mover(release: Release, row: int, space: Space) -> NDArray[np.float64]:
+    """(4, 4) canonical -> the wanted space."""
+    if space == "canonical":
+        return np.eye(4)
+    entry = release.index[row]
+    info = release.sequence(str(entry["subject"]), str(entry["sequence"]))
+    pose = release.values(info.item, "pose")[int(entry["row"])]
+    return np.asarray(info.file_from_scan @ pose if space == "file" else pose)
+
+
+def _write_frame(release: Release, path: Path, row: int, format: str, space: Space) -> None:
+    from mimicme.pipeline.image import encode
+    from mimicme.pipeline.meshio import mtl_bytes, obj_bytes, ply_bytes
+
+    shape = release.template.mesh
+    vertices = transform(_mover(release, row, space), release.vertices(row).astype(np.float64))
+    data, kind = release.image_bytes(row)
+    mesh = replace(shape, vertices=vertices)
+    if format == "glb":
+        if data and kind not in _GLB_MEDIA:
+            pixels = release.texture(row)
+            data, kind = (encode(pixels, "png"), "png") if pixels is not None else (b"", "")
+        scale = 1.0 if space == "file" else 0.001
+        _write(path, glb_bytes(mesh, data, _GLB_MEDIA.get(kind, ""), scale))
+        return
+    image = path.with_suffix(_ENDING.get(kind, ".img")).name if data else None
+    if image:
+        _write(path.with_name(image), data)
+    if format == "ply":
+        _write(path, ply_bytes(mesh, image))
+        return
+    library = path.with_suffix(".mtl").name if image else None
+    _write(path, obj_bytes(mesh, material_file=library))
+    if library and image:
+        _write(path.with_name(library), mtl_bytes(image))
+
+
+def _write_npz(release: Release, path: Path, rows: Sequence[int], space: Space) -> None:
+    """One sequence with its template: everything numpy needs to go on."""
+    entries = release.index[list(rows)]
+    info = release.sequence(str(entries["subject"][0]), str(entries["sequence"][0]))
+    at = entries["row"].astype(np.int64)
+    arrays: dict[str, Any] = {n: release.values(info.item, n)[at] for n in _ARRAYS if n != "vertices"}
+    arrays["vertices"] = np.stack([release.vertices(row) for row in rows])
+    if space != "canonical":
+        for k, row in enumerate(rows):
+            matrix = _mover(release, row, space)
+            for name in ("vertices", "landmarks"):
+                arrays[name][k] = transform(matrix, arrays[name][k].astype(np.float64))
+    shape = release.template
+    names = np.array(shape.landmark_names)
+    arrays |= {"faces": shape.faces, "uv": shape.uv.astype("f4"), "uv_faces": shape.uv_faces}
+    arrays |= _labels(info) | {"landmark_names": names, "space": np.array(space)}
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with open(temporary, "wb") as handle:
+            np.savez_compressed(handle, **arrays)
+        commit(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _labels(info: SequenceInfo) -> dict[str, NDArray[Any]]:
+    return {
+        "expression": np.array(info.expression),
+        "fps": np.array(info.fps),
+        "file_from_scan": info.file_from_scan,
+    }
+
+
+def _write(path: Path, data: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        temporary.write_bytes(data)
+        commit(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+# ------------------------------------------------------------------------------------------ binary glTF
+
+
+def glb_bytes(mesh: Mesh, image: bytes = b"", media_type: str = "", scale: float = 1.0) -> bytes:
+    """A mesh as binary glTF 2.0 (Khronos, 2021), one node, one primitive, its texture inside.
+
+    glTF has one index for position and texture: vertices on a texture seam are written once per side.  Its
+    v runs down; its unit is the metre, which the node's scale makes of the mesh's.
+
+    Args:
+        image: encoded PNG or JPEG, with its media_type; empty for none.
+        scale: metres per unit of the mesh.
+    """
+    normals = vertex_normals(mesh.vertices, mesh.faces)
+    if mesh.uv is not None and mesh.uv_faces is not None:
+        pairs = np.stack([mesh.faces.ravel(), mesh.uv_faces.ravel()], axis=1)
+        unique, corner = np.unique(pairs, axis=0, return_inverse=True)
+        picked, indices = unique[:, 0], corner.reshape(-1)
+        uv = mesh.uv[unique[:, 1]] * [1, -1] + [0, 1]
+    else:
+        picked, indices = np.arange(len(mesh.vertices), dtype=np.int32), mesh.faces.ravel().astype(np.intp)
+        uv = None
+    positions = mesh.vertices[picked].astype("<f4")
+    bounds = {"min": positions.min(axis=0).tolist(), "max": positions.max(axis=0).tolist()}
+    file = _Glb()
+    attributes = {
+        "POSITION": file.accessor(positions, "VEC3", 34962, **bounds),
+        "NORMAL": file.accessor(_unit(normals[picked]).astype("<f4"), "VEC3", 34962),
+    }
+    if uv is not None:
+        attributes["TEXCOORD_0"] = file.accessor(uv.astype("<f4"), "VEC2", 34962)
+    primitive: dict[str, Any] = {
+        "attributes": attributes,
+        "indices": file.accessor(indices.astype("<u4"), "SCALAR", 34963),
+        "material": 0,
+    }
+    material: dict[str, Any] = {"pbrMetallicRoughness": {"metallicFactor": 0.0, "roughnessFactor": 1.0}}
+    tree: dict[str, Any] = {
+        "asset": {"version": "2.0", "generator": "mimicme"},
+        "scene": 0,
+        "scenes": [{"nodes": [0]}],
+        "nodes": [{"mesh": 0, "scale": [scale] * 3}],
+        "meshes": [{"primitives": [primitive]}],
+        "materials": [material],
+    }
+    if image and uv is not None:
+        material["pbrMetallicRoughness"]["baseColorTexture"] = {"index": 0}
+        tree["textures"] = [{"source": 0, "sampler": 0}]
+        tree["samplers"] = [{"magFilter": 9729, "minFilter": 9987, "wrapS": 33071, "wrapT": 33071}]
+        tree["images"] = [{"bufferView": file.view(image), "mimeType": media_type}]
+    return file.bytes(tree)
+
+
+def _unit(normals: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Unit length, as glTF demands, where a vertex without triangles has none."""
+    short = np.linalg.norm(normals, axis=1) < 0.5
+    normals = normals.copy()
+    normals[short] = [0, 0, 1]
+    return normals
+
+
+class _Glb:
+    """The buffer of a glTF file with its views and accessors."""
+
+    def __init__(self) -> None:
+        self.buffer = bytearray()
+        self.views: list[dict[str, int]] = []
+        self.accessors: list[dict[str, Any]] = []
+
+    def view(self, data: bytes, target: int | None = None) -> int:
+        view = {"buffer": 0, "byteOffset": len(self.buffer), "byteLength": len(data)}
+        if target is not None:
+            view["target"] = target
+        self.views.append(view)
+        self.buffer += data + b"\0" * (-len(data) % 4)
+        return len(self.views) - 1
+
+    def accessor(self, data: NDArray[Any], kind: str, target: int, **bounds: Any) -> int:
+        component = {"f": 5126, "u": 5125}[data.dtype.kind]
+        view = self.view(np.ascontiguousarray(data).tobytes(), target)
+        self.accessors.append(
+            {"bufferView": view, "componentType": component, "count": len(data), "type": kind, **bounds}
+        )
+        return len(self.accessors) - 1
+
+    def bytes(self, tree: dict[str, Any]) -> bytes:
+        tree = tree | {"buffers": [{"byteLength": len(self.buffer)}]}
+        tree |= {"bufferViews": self.views, "accessors": self.accessors}
+        text = json.dumps(tree, separators=(",", ":")).encode()
+        text += b" " * (-len(text) % 4)
+        size = 12 + 8 + len(text) + 8 + len(self.buffer)
+        head = struct.pack("<4sII", b"glTF", 2, size) + struct.pack("<I4s", len(text), b"JSON")
+        return head + text + struct.pack("<I4s", len(self.buffer), b"BIN\0") + bytes(self.buffer)

@@ -1,0 +1,307 @@
+"""project: the landmarks of every registered frame, on the scan's surface and in texture space.
+
+Reads   ingest: the cleaned scan; landmarks: points, source, confidence; align: landmark_ok; register:
+        vertices, pose; the template.
+Writes  landmarks (F, 68, 3) f4, canonical frame, mm, on the scan's surface, NaN where the scan has none;
+        landmark_source (F, 68) u1: 0 none, 1 manual, 2 detected, 3 projected; landmark_confidence (F, 68) f4;
+        landmark_distance (F, 68) f4, mm: registered mesh's landmark to the scan; landmark_uv (F, 68, 2) f4;
+        quality/landmarks_projected (F,) f4: landmarks found on the scan, of 68; quality/landmark_gap (F,) f4:
+        median of landmark_distance, mm.
+Fails   no frame: a landmark without scan below it is absent, and counted.
+
+The template's landmarks ride on the registered mesh.  Each is put on the scan: the closest point, or the
+first hit along the normal, whichever is nearer and faces the same way.  Where the closest point is the rim
+of a hole, there is no data and the landmark is absent.  A point given by file or detector that align trusted
+wins over the projected one; it too is put on the scan.
+
+Confidence, in [0, 1].  Projected: (1 - distance / max_distance_mm) times the cosine between the normals of
+the two surfaces.  Given: what the landmarks stage says of it, times (1 - its distance to the scan /
+max_distance_mm).  0 where absent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mimicme.pipeline.errors import ConfigError, InputError
+from mimicme.pipeline.landmarks import N_LANDMARKS, NONE, PROJECTED
+from mimicme.pipeline.mesh import (
+    Bools,
+    Floats,
+    boundary_vertices,
+    transform,
+    triangle_normals,
+    vertex_normals,
+)
+from mimicme.pipeline.spatial import Surface
+from mimicme.pipeline.stage import Stage, Task
+from mimicme.pipeline.template import Template
+
+if TYPE_CHECKING:
+    from mimicme.pipeline.checkpoint import ArtefactWriter
+
+
+@dataclass(frozen=True)
+class ProjectSettings:
+    """Settings of the project stage.
+
+    Attributes:
+        max_distance_mm: a landmark whose scan surface is further away is absent.
+        max_angle_deg: largest angle between the registered mesh's normal and the scan's.
+        max_gap_mm: how far sideways the rim of a hole may lie before the landmark counts as inside the hole.
+    """
+
+    max_distance_mm: float = 5.0
+    max_angle_deg: float = 60.0
+    max_gap_mm: float = 2.0
+
+    def __post_init__(self) -> None:
+        if not self.max_distance_mm > 0 or not self.max_gap_mm >= 0:
+            raise ConfigError("the distances of [project] are lengths in mm")
+        if not 0 < self.max_angle_deg <= 90:
+            raise ConfigError("`max_angle_deg` is an angle", seen=self.max_angle_deg, expected="0 to 90")
+
+
+# ------------------------------------------------------------------------------------------------ pure
+
+
+class OnScan(NamedTuple):
+    """Points put onto a scan: found (k,); points (k, 3) mm; distances (k,) mm; cosine (k,) between the
+    normals.
+
+    NaN (cosine 0) where nothing was found.
+    """
+
+    found: Bools
+    points: Floats
+    distances: Floats
+    cosine: Floats
+
+
+class Scan:
+    """A scan with what projection asks of it: closest points, normals, and where its rims are."""
+
+    def __init__(self, vertices: Floats, faces: NDArray[np.int32]) -> None:
+        self.surface = Surface(vertices, faces)
+        self.normals, _ = triangle_normals(self.surface.vertices, self.surface.faces)
+        self.rim = boundary_vertices(self.surface.faces, len(vertices))
+
+    def put(self, points: Floats, normals: Floats | None, settings: ProjectSettings) -> OnScan:
+        """Put points (k, 3) onto the scan; with normals (k, 3) only where it faces the same way within the
+        limit.
+
+        Without normals the closest point counts, whichever way it faces.
+        """
+        k = len(points)
+        limit, least = settings.max_distance_mm, np.cos(np.radians(settings.max_angle_deg))
+        best = OnScan(np.zeros(k, bool), np.full((k, 3), np.nan), np.full(k, np.nan), np.zeros(k))
+        near = self.surface.closest(points)
+        ok = (near.distances <= limit) & ~self._beside(
+            points, near.points, near.triangles, near.weights, settings
+        )
+        self._take(best, ok, near.points, near.triangles, points, normals, least)
+        if normals is None:
+            return best
+        for side in (1.0, -1.0):
+            hits = self.surface.cast(points, side * normals)
+            reached = hits.hit & (hits.distances <= limit)
+            corners = self.surface.vertices[self.surface.faces[hits.triangles]]
+            place = np.einsum("kc,kcx->kx", hits.weights, corners)
+            self._take(best, reached, place, hits.triangles, points, normals, least)
+        return best
+
+    def _take(
+        self,
+        best: OnScan,
+        ok: Bools,
+        place: Floats,
+        triangles: NDArray[np.int64],
+        points: Floats,
+        normals: Floats | None,
+        least: float,
+    ) -> None:
+        """Write candidates into `best` where they are valid and nearer."""
+        cosine = np.ones(len(points)) if normals is None else (normals * self.normals[triangles]).sum(1)
+        distance = np.linalg.norm(place - points, axis=1)
+        better = ok & (cosine >= least) & ~(best.distances <= distance)
+        best.found[better] = True
+        best.points[better] = place[better]
+        best.distances[better] = distance[better]
+        best.cosine[better] = cosine[better]
+
+    def _beside(
+        self,
+        points: Floats,
+        place: Floats,
+        triangles: NDArray[np.int64],
+        weights: Floats,
+        settings: ProjectSettings,
+    ) -> Bools:
+        """(k,) True where the closest point is on a rim and the query lies beside it, not above it."""
+        corner = self.surface.faces[triangles]
+        # on an edge whose two ends are on the rim, or at such a corner
+        held = np.where(weights > 1e-3, self.rim[corner], True).all(axis=1)
+        off = points - place
+        n = self.normals[triangles]
+        aside = np.linalg.norm(off - (off * n).sum(1, keepdims=True) * n, axis=1)
+        return np.asarray(held & (aside > settings.max_gap_mm))
+
+
+def landmark_triangles(template: Template) -> tuple[NDArray[np.int64], Floats]:
+    """The triangle (L,) of `template.faces` each landmark lies in, and its weights (L, 3) in that row's
+    order.
+
+    Raises:
+        InputError: a landmark's three vertices are not the corners of one triangle.
+    """
+    n = len(template.vertices)
+
+    def key(rows: NDArray[Any]) -> NDArray[np.int64]:
+        a, b, c = np.sort(rows.astype(np.int64), axis=1).T
+        return np.asarray(a * n + b) * n + c
+
+    keys = key(template.faces)
+    order = np.argsort(keys, kind="stable")
+    wanted = key(template.landmark_vertices)
+    at = np.minimum(np.searchsorted(keys[order], wanted), len(keys) - 1)
+    triangles = order[at]
+    if (keys[triangles] != wanted).any():
+        first = int(np.flatnonzero(keys[triangles] != wanted)[0])
+        raise InputError(
+            "a landmark of the template does not lie in one of its triangles",
+            where=f"template {template.name}, {template.landmark_names[first]}",
+        )
+    same = template.faces[triangles][:, :, None] == template.landmark_vertices[:, None, :]
+    return triangles, np.einsum("lij,lj->li", same.astype(float), template.landmark_weights)
+
+
+def uv_at(template: Template, triangles: NDArray[np.int64], weights: Floats) -> Floats:
+    """(k, 2) texture coordinates of points in the template's triangles."""
+    return np.einsum("kc,kcx->kx", weights, template.uv[template.uv_faces[triangles]])
+
+
+class Projected(NamedTuple):
+    """One frame's rows, as the module describes them."""
+
+    landmarks: Floats
+    source: NDArray[np.uint8]
+    confidence: Floats
+    distance: Floats
+    uv: Floats
+
+
+def project(
+    template: Template,
+    vertices: Floats,
+    pose: Floats,
+    scan: Scan,
+    given: Floats,
+    given_source: NDArray[np.uint8],
+    given_confidence: Floats,
+    settings: ProjectSettings,
+) -> Projected:
+    """Landmarks of one registered frame.
+
+    Args:
+        vertices: (V, 3) registered, canonical frame, mm; pose: (4, 4) canonical -> scan.
+        given: (68, 3) points from file or detector, scan frame, mm; NaN where there is none that is trusted.
+        given_source, given_confidence: (68,) as the landmarks stage has them.
+    """
+    corners = vertices[template.landmark_vertices]
+    carried = transform(pose, np.einsum("lk,lkx->lx", template.landmark_weights, corners))
+    all_normals = vertex_normals(vertices, template.faces)
+    normals = np.einsum("lk,lkx->lx", template.landmark_weights, all_normals[template.landmark_vertices])
+    normals = normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-300)
+    down = scan.put(carried, normals @ pose[:3, :3].T, settings)
+    limit = settings.max_distance_mm
+    points = down.points.copy()
+    source = np.where(down.found, PROJECTED, NONE).astype(np.uint8)
+    confidence = np.where(down.found, (1 - np.nan_to_num(down.distances) / limit) * down.cosine, 0.0)
+    triangles, weights = landmark_triangles(template)
+    uv = uv_at(template, triangles, weights)
+    hand = np.flatnonzero(np.isfinite(given).all(axis=1))
+    if len(hand):
+        snapped = scan.put(given[hand], None, settings)
+        hand, keep = hand[snapped.found], snapped.found
+        points[hand] = snapped.points[keep]
+        source[hand] = given_source[hand]
+        confidence[hand] = given_confidence[hand] * (1 - snapped.distances[keep] / limit)
+        uv[hand] = _uv_of(template, vertices, pose, points[hand])
+    absent = source == NONE
+    uv[absent] = np.nan
+    canonical = transform(np.asarray(np.linalg.inv(pose), np.float64), points)
+    return Projected(canonical, source, np.clip(confidence, 0, 1), down.distances, uv)
+
+
+def _uv_of(template: Template, vertices: Floats, pose: Floats, points: Floats) -> Floats:
+    """(k, 2) texture coordinates of scan-frame points, by the registered mesh's closest points."""
+    if not len(points):
+        return np.zeros((0, 2))
+    found = Surface(transform(pose, vertices), template.faces).closest(points)
+    return uv_at(template, found.triangles, found.weights)
+
+
+# ------------------------------------------------------------------------------------------------ shell
+
+
+def compute(task: Task, out: ArtefactWriter) -> None:
+    """The stage: see the module."""
+    from mimicme.pipeline.scan import load_scan
+
+    settings: ProjectSettings = task.settings
+    template = task.load_template()
+    with (
+        task.input("ingest") as ingest,
+        task.input("landmarks") as landmarks,
+        task.input("align") as align,
+        task.input("register") as register,
+    ):
+        rows = out.continue_from(register)
+        points = out.rows("landmarks", (N_LANDMARKS, 3), "f4", "mm")
+        source = out.rows("landmark_source", (N_LANDMARKS,), "u1")
+        confidence = out.rows("landmark_confidence", (N_LANDMARKS,), "f4", "1", fill=0)
+        distance = out.rows("landmark_distance", (N_LANDMARKS,), "f4", "mm")
+        uv = out.rows("landmark_uv", (N_LANDMARKS, 2), "f4", "1")
+        count = out.rows("quality/landmarks_projected", (), "f4", "1")
+        gap = out.rows("quality/landmark_gap", (), "f4", "mm")
+        for row in rows:
+            scan = load_scan(ingest, row)
+            trusted = align["landmark_ok"][row]
+            given = landmarks["points"][row].astype(np.float64)
+            given[~trusted] = np.nan
+            found = project(
+                template,
+                register["vertices"][row].astype(np.float64),
+                register["pose"][row],
+                Scan(scan.vertices, scan.faces),
+                given,
+                landmarks["source"][row],
+                landmarks["confidence"][row].astype(np.float64),
+                settings,
+            )
+            points[row], source[row], confidence[row] = found.landmarks, found.source, found.confidence
+            distance[row], uv[row] = found.distance, found.uv
+            there = found.source != NONE
+            count[row] = there.sum()
+            if np.isfinite(found.distance).any():
+                gap[row] = np.nanmedian(found.distance)
+            if 2 * there.sum() < N_LANDMARKS:
+                out.note(
+                    row,
+                    "few-landmarks-on-scan",
+                    f"Only {there.sum()} of {N_LANDMARKS} landmarks lie on the scan: look at this frame.",
+                )
+
+
+STAGE = Stage(
+    name="project",
+    version=1,
+    settings=ProjectSettings,
+    needs=("ingest", "landmarks", "align", "register"),
+    compute=compute,
+    memory="0.4 GB a worker: the template, one scan and their search trees.",
+)

@@ -1,0 +1,159 @@
+"""Fitting one frame: landmark warp, coarse level, template level."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mimicme.pipeline.mesh import Bools, Floats, vertex_normals
+from mimicme.stages.register.levels import Level, Levels
+from mimicme.stages.register.solver import Landmarks, Preconditioner, Problem, solve
+from mimicme.stages.register.spline import landmark_spline
+from mimicme.stages.register.targets import ScanTarget
+
+
+@dataclass(frozen=True)
+class Step:
+    """One Gauss-Newton step: `stiffness` in mm^2, residual scale of the robust weights in mm."""
+
+    stiffness: float
+    scale_mm: float
+
+
+def annealed(steps: int, stiffness: tuple[float, float], scale_mm: tuple[float, float]) -> list[Step]:
+    """`steps` steps from the first to the second of each pair, geometrically."""
+    return [
+        Step(float(a), float(s))
+        for a, s in zip(np.geomspace(*stiffness, steps), np.geomspace(*scale_mm, steps))
+    ]
+
+
+@dataclass(frozen=True)
+class Gates:
+    """What a correspondence must pass.
+
+    Attributes:
+        min_cosine: of the angle between the normals.
+        reach: farthest pair in robust scales, but never less than `min_reach_mm`.
+        slide: share of the residual along the surface that is penalised; see solver.py.
+    """
+
+    min_cosine: float = 0.6
+    reach: float = 4.0
+    min_reach_mm: float = 3.0
+    slide: float = 0.001
+
+
+class Fitter:
+    """Fits frames with one template; keeps the factorisations that fit the next frame as well.
+
+    Args:
+        levels: of the template.
+        gates: of the correspondences.
+        coarse_tolerance, fine_tolerance: relative tolerances of the inner solver.  Sliding along the surface is
+            what converges last: a loose tolerance on the coarse level leaves it where it started.
+    """
+
+    def __init__(self, levels: Levels, gates: Gates, coarse_tolerance: float, fine_tolerance: float) -> None:
+        self.levels, self.gates = levels, gates
+        self.coarse_tolerance, self.fine_tolerance = coarse_tolerance, fine_tolerance
+        self._fine = Preconditioner()
+        self._coarse: dict[float, Preconditioner] = {}
+        self.iterations: list[int] = []
+
+    def warp(self, rest: Floats, landmarks: Floats, weights: Floats, smoothing_mm: float) -> Floats:
+        """Displacement (V, 3) of the rest shape (V, 3) that the landmarks (l, 3) alone suggest.
+
+        Evaluated on the coarse level and carried over; 0 when fewer than 4 landmarks have weight.
+        """
+        use = weights > 0
+        coarse = self.levels.coarse
+        if use.sum() < 4:
+            return np.zeros_like(rest)
+        source = self.levels.fine.landmarks[use] @ rest
+        return self.levels.prolong @ landmark_spline(source, landmarks[use], rest[coarse.index], smoothing_mm)
+
+    def coarse(
+        self,
+        rest: Floats,
+        scan: ScanTarget,
+        landmarks: Floats,
+        weights: Floats,
+        start: Floats,
+        steps: list[Step],
+    ) -> Floats:
+        """Refine a displacement (V, 3) on the coarse level; returns the improved displacement (V, 3)."""
+        level = self.levels.coarse
+        before = start[level.index]
+        after = before
+        for step in steps:
+            after = self._step(
+                level, self._coarse.setdefault(step.stiffness, Preconditioner()), step, rest[level.index], scan,
+                landmarks, weights, after, self.coarse_tolerance,
+            )  # fmt: skip
+        return start + self.levels.prolong @ (after - before)
+
+    def fine(
+        self,
+        rest: Floats,
+        scan: ScanTarget,
+        landmarks: Floats,
+        weights: Floats,
+        start: Floats,
+        steps: list[Step],
+    ) -> Floats:
+        """Refine a displacement (V, 3) on the template itself."""
+        displacement = start
+        for step in steps:
+            displacement = self._step(
+                self.levels.fine,
+                self._fine,
+                step,
+                rest,
+                scan,
+                landmarks,
+                weights,
+                displacement,
+                self.fine_tolerance,
+            )
+        return displacement
+
+    def seen(self, vertices: Floats, scan: ScanTarget, scale_mm: float) -> Bools:
+        """(V,) True where a vertex found scan surface within four robust scales."""
+        normals = vertex_normals(vertices, self.levels.fine.faces)
+        return scan.targets(vertices, normals, scale_mm, self.gates.min_cosine, 4 * scale_mm).weights > 0
+
+    def _step(
+        self,
+        level: Level,
+        preconditioner: Preconditioner,
+        step: Step,
+        rest: Floats,
+        scan: ScanTarget,
+        landmarks: Floats,
+        weights: Floats,
+        displacement: Floats,
+        tolerance: float,
+    ) -> Floats:
+        now = rest + displacement
+        gates = self.gates
+        targets = scan.targets(
+            now,
+            vertex_normals(now, level.faces),
+            step.scale_mm,
+            gates.min_cosine,
+            max(gates.reach * step.scale_mm, gates.min_reach_mm),
+        )
+        problem = Problem(
+            step.stiffness,
+            level.stiffness,
+            rest,
+            level.areas,
+            targets,
+            Landmarks(level.landmarks, np.where(weights[:, None] > 0, landmarks, 0.0), weights),
+            gates.slide,
+        )
+        displacement, iterations = solve(problem, displacement, preconditioner, tolerance)
+        self.iterations.append(iterations)
+        return displacement

@@ -1,0 +1,170 @@
+"""What a registered frame measures, and whether it may be called registered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mimicme.pipeline.errors import FrameRejected
+from mimicme.pipeline.mesh import (
+    Bools,
+    Floats,
+    Ints,
+    boundary_vertices,
+    edges,
+    triangle_normals,
+    vertex_normals,
+)
+from mimicme.pipeline.spatial import Surface
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Figures of one frame.  Lower is better but for the shares `under_1mm` and `data_share`.
+
+    Attributes:
+        s2m_median, s2m_mean, s2m_p95: distance of the scan's vertices inside the template's region to the
+            registered surface, mm; under_1mm: share of them nearer than 1 mm.
+        landmark_error: mean distance of the trusted input landmarks to those the mesh carries, mm.  They took part
+            in the fit, so this is a residual, not an independent check.
+        data_share: share of the template's area that found scan surface.
+        flipped_triangles: triangles whose normal has turned by more than 90 degrees from the rest shape's.
+        degenerate_triangles: triangles of less than 2 % of their area at rest.
+        stretch_p95: 95th percentile of |log2| of edge lengths against the rest shape's.
+    """
+
+    s2m_median: float
+    s2m_mean: float
+    s2m_p95: float
+    under_1mm: float
+    landmark_error: float
+    data_share: float
+    flipped_triangles: float
+    degenerate_triangles: float
+    stretch_p95: float
+
+
+UNITS = {
+    "s2m_median": "mm",
+    "s2m_mean": "mm",
+    "s2m_p95": "mm",
+    "under_1mm": "1",
+    "landmark_error": "mm",
+    "data_share": "1",
+    "flipped_triangles": "count",
+    "degenerate_triangles": "count",
+    "stretch_p95": "log2",
+}
+
+
+def scan_to_mesh(
+    scan: Floats, scan_normals: Floats, vertices: Floats, faces: Ints, rim: Bools, reach_mm: float
+) -> Floats:
+    """(k,) mm: distance to the registered surface of the scan vertices inside the template's region.
+
+    Inside is a scan vertex whose closest point is not on the template's rim (V,) - there the template ends and the
+    scan goes on - whose normal agrees within 90 degrees, and which is nearer than `reach_mm`; what is farther is
+    hair, collar or spike.
+    """
+    found = Surface(vertices, faces).closest(scan)
+    corner = faces[found.triangles]
+    beyond = (rim[corner] & (found.weights > 1e-3)).any(axis=1)
+    normal = np.einsum("kc,kcx->kx", found.weights, vertex_normals(vertices, faces)[corner])
+    inside = ~beyond & ((normal * scan_normals).sum(1) > 0) & (found.distances < reach_mm)
+    return found.distances[inside]
+
+
+class Judge:
+    """Measures frames of one template.
+
+    Args:
+        rest: (V, 3) the shape that triangles and edges are compared with; faces: (T, 3).
+    """
+
+    def __init__(self, rest: Floats, faces: Ints) -> None:
+        self.rest, self.faces = rest, faces
+        self.rim = boundary_vertices(faces, len(rest))
+        self.edges = edges(faces)[0]
+        self.normals, self.areas = triangle_normals(rest, faces)
+
+    def measure(
+        self,
+        vertices: Floats,
+        scan: Floats,
+        scan_normals: Floats,
+        landmark_residuals: Floats,
+        data_share: float,
+        reach_mm: float,
+    ) -> Quality:
+        """Figures of one frame; `vertices` (V, 3) and `scan` (m, 3) in one frame that keeps the rest's heading."""
+        distance = scan_to_mesh(scan, scan_normals, vertices, self.faces, self.rim, reach_mm)
+        if not len(distance):
+            distance = np.array([np.nan])
+        normal, area = triangle_normals(vertices, self.faces)
+        a, b = self.edges.T
+        length = np.linalg.norm(vertices[a] - vertices[b], axis=1)
+        at_rest = np.linalg.norm(self.rest[a] - self.rest[b], axis=1)
+        ratio = np.log2(np.maximum(length, 1e-9) / np.maximum(at_rest, 1e-9))
+        return Quality(
+            s2m_median=float(np.median(distance)),
+            s2m_mean=float(distance.mean()),
+            s2m_p95=float(np.percentile(distance, 95)),
+            under_1mm=float((distance < 1).mean()),
+            landmark_error=float(landmark_residuals.mean()) if len(landmark_residuals) else np.nan,
+            data_share=data_share,
+            flipped_triangles=float(((normal * self.normals).sum(1) < 0).sum()),
+            degenerate_triangles=float((area < 0.02 * self.areas).sum()),
+            stretch_p95=float(np.percentile(np.abs(ratio), 95)),
+        )
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds beyond which a frame is not called registered."""
+
+    max_s2m_median_mm: float
+    max_landmark_error_mm: float
+    min_data_share: float
+    max_folded_share: float
+
+
+def reject_bad(quality: Quality, limits: Limits, triangles: int) -> None:
+    """Raise when a frame fails a bound.
+
+    Raises:
+        FrameRejected: `register-no-overlap`, `register-misfit`, `register-landmarks`, `register-folded`.
+    """
+    if not quality.data_share >= limits.min_data_share:
+        raise FrameRejected(
+            "register-no-overlap",
+            "the scan covers too little of the template",
+            seen=f"{quality.data_share:.0%} of its area",
+            expected=f"at least {limits.min_data_share:.0%}",
+            todo="Look at the scan for missing parts, or lower register.min_data_share.",
+        )
+    if not quality.s2m_median <= limits.max_s2m_median_mm:
+        raise FrameRejected(
+            "register-misfit",
+            "the registered surface does not reach the scan",
+            seen=f"a median distance of {quality.s2m_median:.2f} mm",
+            expected=f"at most {limits.max_s2m_median_mm} mm",
+            todo="Check the frame's landmarks and whether the scan is a face.",
+        )
+    if quality.landmark_error > limits.max_landmark_error_mm:
+        raise FrameRejected(
+            "register-landmarks",
+            "surface and landmarks contradict each other",
+            seen=f"landmarks {quality.landmark_error:.1f} mm off on average",
+            expected=f"at most {limits.max_landmark_error_mm} mm",
+            todo="Check the frame's landmark file.",
+        )
+    folded = (quality.flipped_triangles + quality.degenerate_triangles) / max(triangles, 1)
+    if folded > limits.max_folded_share:
+        raise FrameRejected(
+            "register-folded",
+            "the registered mesh is folded",
+            seen=f"{folded:.2%} of its triangles",
+            expected=f"at most {limits.max_folded_share:.2%}",
+            todo="Raise register.stiffness_end, or check the landmarks.",
+        )

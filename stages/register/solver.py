@@ -1,0 +1,163 @@
+"""One Gauss-Newton step of the registration energy, by conjugate gradients on a reused factorisation.
+
+For targets (q_i, n_i, w_i), vertex areas a_i, landmarks l_k = B_k v with weights b_k, and displacements d = v - rest:
+
+    E(d) = stiffness * trace(d^T K d)                                      local affine stiffness, see stiffness.py
+         + sum_i a_i w_i ((n_i . (v_i - q_i))^2 + slide |v_i - q_i|^2)     point to plane; slide is tiny
+         + sum_k b_k |B_k v - l_k|^2                                       landmarks, to the very end
+
+The point-to-plane term couples x, y and z, so the normal matrix is 3n x 3n.  It is never formed: conjugate gradients
+use it as an operator, preconditioned with the scalar n x n matrix in which n_i n_i^T is replaced by a constant.  That
+matrix is factorised once and serves all three coordinates and every following frame whose weights are alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from mimicme.pipeline.mesh import Floats
+from mimicme.stages.register.targets import Targets
+
+PLANE_SHARE = 0.5
+"""What replaces n n^T in the preconditioner: between its mean eigenvalue (1/3) and its largest (1)."""
+
+
+@dataclass(frozen=True)
+class Landmarks:
+    """Landmark constraints at one level.
+
+    Attributes:
+        matrix: (l, n) barycentric rows B.
+        points: (l, 3) targets, mm.
+        weights: (l,) mm^2 (a landmark counts as much as that area of surface); 0 = absent.
+    """
+
+    matrix: sparse.csr_matrix
+    points: Floats
+    weights: Floats
+
+
+def factorise(matrix: sparse.spmatrix) -> Callable[[Floats], Floats]:
+    """Solver of a symmetric positive definite sparse matrix (n, n) for right-hand sides (n, k)."""
+    from scipy.sparse.linalg import splu
+
+    options: dict[str, Any] = {"SymmetricMode": True}
+    return splu(  # type: ignore[no-any-return]
+        matrix.tocsc(), permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options=options
+    ).solve
+
+
+class Preconditioner:
+    """Factorisation of  stiffness K + diag(data) + B^T b B, renewed only when it has stopped fitting."""
+
+    def __init__(self, max_iterations: int = 25) -> None:
+        self._solve: Callable[[Floats], Floats] | None = None
+        self._stiffness = np.nan
+        self._max_iterations = max_iterations
+        self.factorisations = 0
+
+    def prepare(
+        self, stiffness: float, matrix: sparse.csr_matrix, data: Floats, landmarks: Landmarks
+    ) -> Callable[[Floats], Floats]:
+        """The solver for these terms; the one at hand when the stiffness is the same."""
+        if self._solve is None or stiffness != self._stiffness:
+            # a floor under the weights: a vertex that loses its data in a later frame must not become singular
+            diagonal = sparse.diags(PLANE_SHARE * data + 1e-4 * data.max(initial=1e-9))
+            rows = landmarks.matrix
+            normal = stiffness * matrix + diagonal + rows.T @ sparse.diags(landmarks.weights) @ rows
+            self._solve, self._stiffness = factorise(normal), stiffness
+            self.factorisations += 1
+        return self._solve
+
+    def used(self, iterations: int) -> None:
+        """Tell how many iterations a solve took; too many, and the next one factorises again."""
+        if iterations >= self._max_iterations:
+            self._solve = None
+
+
+@dataclass(frozen=True)
+class Problem:
+    """All terms of one linearised step; shapes as in the module's text."""
+
+    stiffness: float
+    matrix: sparse.csr_matrix
+    rest: Floats
+    areas: Floats
+    targets: Targets
+    landmarks: Landmarks
+    slide: float
+
+    @property
+    def data(self) -> Floats:
+        """(n,) weight of each vertex's plane, mm^2."""
+        return self.areas * self.targets.weights
+
+    def apply(self, d: Floats) -> Floats:
+        """The normal matrix times d, (n, 3)."""
+        normal, data = self.targets.normals, self.data[:, None]
+        rows, b = self.landmarks.matrix, self.landmarks.weights[:, None]
+        along = (d * normal).sum(1, keepdims=True)
+        out = self.stiffness * (self.matrix @ d) + data * (along * normal + self.slide * d)
+        return out + rows.T @ (b * (rows @ d))
+
+    def right_side(self) -> Floats:
+        normal, data = self.targets.normals, self.data[:, None]
+        rows, b = self.landmarks.matrix, self.landmarks.weights[:, None]
+        goal = self.targets.points - self.rest
+        along = (goal * normal).sum(1, keepdims=True)
+        known = self.landmarks.weights[:, None] > 0
+        missing = np.where(known, self.landmarks.points - rows @ self.rest, 0.0)
+        return data * (along * normal + self.slide * goal) + rows.T @ (b * missing)
+
+    def energy(self, d: Floats) -> float:
+        """E(d), mm^4."""
+        normal, data = self.targets.normals, self.data
+        off = self.rest + d - self.targets.points
+        rows, b = self.landmarks.matrix, self.landmarks.weights
+        known = b > 0
+        miss = np.where(known[:, None], rows @ (self.rest + d) - self.landmarks.points, 0.0)
+        plane = ((off * normal).sum(1) ** 2 + self.slide * (off**2).sum(1)) @ data
+        return float(self.stiffness * (d * (self.matrix @ d)).sum() + plane + (miss**2).sum(1) @ b)
+
+
+def solve(
+    problem: Problem,
+    start: Floats,
+    preconditioner: Preconditioner,
+    tolerance: float,
+    max_iterations: int = 100,
+) -> tuple[Floats, int]:
+    """Minimise the step's quadratic energy by preconditioned conjugate gradients.
+
+    Args:
+        start: (n, 3) displacement to start from.
+        tolerance: stop when the residual's preconditioned norm has fallen to this share of the right side's.
+
+    Returns:
+        The displacement (n, 3) and the number of iterations.
+    """
+    pre = preconditioner.prepare(problem.stiffness, problem.matrix, problem.data, problem.landmarks)
+    b = problem.right_side()
+    goal = tolerance * np.sqrt(max((b * pre(b)).sum(), 0.0))
+    x = start
+    r = b - problem.apply(x)
+    z = pre(r)
+    p = z
+    rz = float((r * z).sum())
+    iterations = 0
+    while iterations < max_iterations and np.sqrt(max(rz, 0.0)) > goal:
+        q = problem.apply(p)
+        step = rz / float((p * q).sum())
+        x = x + step * p
+        r = r - step * q
+        z = pre(r)
+        rz, old = float((r * z).sum()), rz
+        p = z + (rz / old) * p
+        iterations += 1
+    preconditioner.used(iterations)
+    return x, iterations

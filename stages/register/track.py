@@ -1,0 +1,171 @@
+"""One sequence: where to begin, what each frame starts from, and what may be called registered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mimicme.pipeline.errors import FrameRejected
+from mimicme.pipeline.landmarks import INNER
+from mimicme.pipeline.mesh import Floats, Ints, transform
+from mimicme.pipeline.rigid import fit_rigid, fit_similarity_scale
+from mimicme.pipeline.template import Template
+from mimicme.stages.register.fit import Fitter, Gates, annealed
+from mimicme.stages.register.levels import Levels
+from mimicme.stages.register.quality import Judge, Limits, Quality, reject_bad
+from mimicme.stages.register.steady import head_motion, skull_weights
+from mimicme.stages.register.targets import ScanTarget
+
+if TYPE_CHECKING:
+    from mimicme.stages.register import RegisterSettings
+
+MAX_GAP = 3
+"""Frames between two numbers beyond which the later one does not start from the earlier one."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One scan with what the earlier stages know of it.
+
+    Attributes:
+        number: the source's frame number.
+        vertices: (m, 3) mm, scan frame; faces: (t, 3).
+        landmarks: (68, 3) mm, scan frame, NaN absent; confidence: (68,) in [0, 1], 0 = not to be used.
+        pose: (4, 4) canonical -> scan, as aligned.
+    """
+
+    number: int
+    vertices: Floats
+    faces: Ints
+    landmarks: Floats
+    confidence: Floats
+    pose: Floats
+
+
+@dataclass(frozen=True)
+class Registered:
+    """One registered frame: vertices (V, 3) canonical mm; pose (4, 4) canonical -> scan; its figures."""
+
+    vertices: Floats
+    pose: Floats
+    quality: Quality
+
+
+class SequenceTracker:
+    """Registers the frames of one sequence in the order it asks for.
+
+    Args:
+        template: the prepared template.
+        levels: its levels.
+        settings: of the stage.
+        neutral: (V, 3) the subject's registered neutral, canonical, mm; None when this sequence has to find it: its
+            calmest frame is then fitted first, from the template, and takes that place.
+    """
+
+    def __init__(
+        self, template: Template, levels: Levels, settings: RegisterSettings, neutral: Floats | None
+    ) -> None:
+        self.template, self.levels, self.settings = template, levels, settings
+        self.neutral = neutral
+        self._rest = template.vertices if neutral is None else neutral
+        self._judge = Judge(template.vertices, template.faces)
+        self._skull = skull_weights(template.vertices, template.landmarks(), levels.fine.areas)
+        gates = Gates(min_cosine=float(np.cos(np.radians(settings.max_normal_angle_deg))))
+        self._fitter = Fitter(levels, gates, settings.coarse_tolerance, settings.fine_tolerance)
+        self._limits = Limits(
+            settings.max_s2m_median_mm,
+            settings.max_landmark_error_mm,
+            settings.min_data_share,
+            settings.max_folded_share,
+        )
+        self._previous: tuple[int, Floats] | None = None
+
+    def order(self, rows: list[int], load: Callable[[int], Frame]) -> list[int]:
+        """The order to register rows in: time's, but the calmest frame first while there is no neutral yet."""
+        if self.neutral is not None or not rows:
+            return rows
+        reference = self.template.landmarks()
+        restlessness = [_restlessness(load(row), reference) for row in rows]
+        calm = rows[int(np.argmin(restlessness))]
+        return [calm, *[row for row in rows if row != calm]]
+
+    def register(self, frame: Frame) -> Registered:
+        """Register one frame.
+
+        Raises:
+            FrameRejected: one of the reasons of quality.py.
+        """
+        settings = self.settings
+        to_canonical = np.linalg.inv(frame.pose)
+        target = ScanTarget(transform(to_canonical, frame.vertices), frame.faces)
+        known = (frame.confidence > 0) & np.isfinite(frame.landmarks).all(axis=1)
+        landmarks = np.where(known[:, None], transform(to_canonical, frame.landmarks), np.nan)
+        weights = np.where(known, settings.landmark_weight_mm2 * frame.confidence, 0.0)
+
+        near = self._previous is not None and abs(frame.number - self._previous[0]) <= MAX_GAP
+        if near and self._previous is not None:
+            start, steps = self._previous[1], settings.tracked_steps
+            # half-way down the anneal, so that a fast mouth is still caught
+            first = float(np.sqrt(settings.stiffness_start * settings.stiffness_end))
+            scale = float(np.sqrt(settings.scale_start_mm * settings.scale_end_mm))
+            start = start + self._fitter.warp(
+                self._rest + start, landmarks, weights, settings.landmark_smoothing_mm
+            )
+        else:
+            start = self._fitter.warp(self._rest, landmarks, weights, settings.landmark_smoothing_mm)
+            steps, first, scale = settings.coarse_steps, settings.stiffness_start, settings.scale_start_mm
+        displacement = self._fitter.coarse(
+            self._rest, target, landmarks, weights, start,
+            annealed(steps, (first, settings.stiffness_end), (scale, 2 * settings.scale_end_mm)),
+        )  # fmt: skip
+        displacement = self._fitter.fine(
+            self._rest, target, landmarks, weights, displacement,
+            annealed(
+                settings.fine_steps,
+                (settings.stiffness_fine, settings.stiffness_fine),
+                (1.5 * settings.scale_end_mm, settings.scale_end_mm),
+            ),
+        )  # fmt: skip
+        found = self._rest + displacement
+        if not np.isfinite(found).all():
+            raise FrameRejected(
+                "register-misfit",
+                "the solver found no finite answer",
+                where=f"frame {frame.number}",
+                todo="Check the scan and its landmarks; report the frame if both look right.",
+            )
+
+        seen = self._fitter.seen(found, target, settings.scale_end_mm)
+        motion = head_motion(self._rest, found, self._skull * seen)
+        still = transform(np.linalg.inv(motion), found)
+        pose = frame.pose @ motion
+        quality = self._judge.measure(
+            still,
+            transform(np.linalg.inv(motion), target.vertices),
+            target.normals @ motion[:3, :3],
+            np.linalg.norm((self.levels.fine.landmarks @ found - landmarks)[known], axis=1),
+            float(self.levels.fine.areas @ seen / self.levels.fine.areas.sum()),
+            settings.region_reach_mm,
+        )
+        reject_bad(quality, self._limits, len(self.template.faces))
+        if self.neutral is None:
+            self.neutral = self._rest = still
+            displacement = np.zeros_like(still)
+        else:
+            displacement = still - self._rest
+        self._previous = (frame.number, displacement)
+        return Registered(still, pose, quality)
+
+
+def _restlessness(frame: Frame, reference: Floats) -> float:
+    """How far a frame's inner landmarks are from the template's, after a similarity fit; infinite without any."""
+    known = (frame.confidence > 0) & np.isfinite(frame.landmarks).all(axis=1)
+    known[: INNER.start] = False
+    if known.sum() < 4:
+        return np.inf
+    source, target = reference[known], frame.landmarks[known]
+    source = source * fit_similarity_scale(source, target)
+    return float(np.linalg.norm(transform(fit_rigid(source, target), source) - target, axis=1).mean())

@@ -1,0 +1,168 @@
+"""withdraw: a person takes back their consent, and what was made from them is gone.
+
+From a release: it is written anew without the subject, so that no byte of theirs stays in the file
+(removing a group only unlinks it), and replaced in one step.  From a workspace: artefacts, records, log
+lines, the release and the report; the workspace remembers (as a hash) that the subject must not come back.
+The raw captures and the table of subjects are not touched: they are the lab's own to delete, and the result
+says so.
+
+Copies elsewhere, backups and free blocks of the disk are beyond a program's reach.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from mimicme.pipeline import release as layout
+from mimicme.pipeline.checkpoint import commit, guarded_file
+from mimicme.pipeline.errors import ReleaseError, UsageError
+from mimicme.pipeline.layouts import safe_name
+from mimicme.pipeline.release import Release
+from mimicme.pipeline.stage import Item
+from mimicme.pipeline.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Withdrawal:
+    """What was removed.
+
+    Attributes:
+        sequences, frames: in the release.
+        files: artefacts, records and reports that are gone, of a workspace.
+        messages: what a person still has to do.
+    """
+
+    sequences: int = 0
+    frames: int = 0
+    files: tuple[Path, ...] = ()
+    messages: tuple[str, ...] = ()
+
+
+def withdraw(target: str | Path, subject: str) -> Withdrawal:
+    """Remove a subject from a release (a file) or from a workspace (a folder).
+
+    Raises:
+        UsageError: the subject is not there; see also `withdraw_release` and `withdraw_workspace`.
+    """
+    path = Path(target)
+    return withdraw_workspace(path, subject) if path.is_dir() else withdraw_release(path, subject)
+
+
+def withdraw_release(path: str | Path, subject: str) -> Withdrawal:
+    """Write a release anew without a subject.  All other data are copied as they lie, compressed.
+
+    Raises:
+        UsageError: the release has no such subject.
+        ReleaseError, ArtefactError: it is not a release, or is damaged.
+    """
+    path = Path(path)
+    name = safe_name(subject)
+    with Release(path) as release:
+        if name not in release.subjects:
+            raise UsageError(f"the release has no subject '{subject}'", where=path)
+        gone = [s.item.sequence for s in release.sequences() if s.item.subject == name]
+        frames = int((release.index["subject"] == name).sum())
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with guarded_file(path) as old, h5py.File(temporary, "w", libver=layout.LIBVER) as new:
+            _copy_without(old, new, name)
+        shutil.copymode(path, temporary)
+        commit(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return Withdrawal(len(gone), frames, (), _left_behind(path, name))
+
+
+def _copy_without(old: h5py.File, new: h5py.File, subject: str) -> None:
+    for key, value in old.attrs.items():
+        new.attrs[key] = value
+    # it is another release now: the next run must not take it for the one it would make
+    print_of_old = str(old.attrs.get("fingerprint", ""))
+    new.attrs["fingerprint"] = hashlib.sha256(f"withdrawn {print_of_old}".encode()).hexdigest()
+    for key in old:
+        if key not in ("subjects", "index"):
+            old.copy(key, new)
+    subjects = new.create_group("subjects")
+    for key in old["subjects"]:
+        if key != subject:
+            old.copy(f"subjects/{key}", subjects, name=key)
+    level = old["template/vertices"].compression_opts or 4
+    layout.write_index(new, _index_without(old["index"], subject), level)
+
+
+def _index_without(index: h5py.Dataset, subject: str) -> np.ndarray:
+    """The index without a subject's rows, its columns of text as wide as what is left."""
+    table = layout.decoded(index[:])
+    if table.dtype.names != layout.INDEX_NAMES:
+        raise ReleaseError("the index has other columns than a release", seen=table.dtype.names)
+    kept = table[table["subject"] != subject]
+    entries = []
+    changes = (kept["subject"][1:] != kept["subject"][:-1]) | (kept["sequence"][1:] != kept["sequence"][:-1])
+    for part in np.split(kept, np.flatnonzero(changes) + 1) if len(kept) else []:
+        item = Item(str(part["subject"][0]), str(part["sequence"][0]))
+        statuses = part["status"].tolist()
+        entries.append(layout.IndexEntry(item, str(part["expression"][0]), part["frame"], statuses))
+    return layout.index_table(entries)
+
+
+def _left_behind(path: Path, subject: str) -> tuple[str, ...]:
+    """A warning when the settings in the release still speak of the subject."""
+    with Release(path) as release:
+        named = [key for key, value in release.attributes.items() if subject in str(value)]
+    return tuple(f"The release's attribute '{key}' still holds '{subject}'; pack it again." for key in named)
+
+
+def withdraw_workspace(root: str | Path, subject: str) -> Withdrawal:
+    """Remove everything made from a subject from a workspace, and never make it again.
+
+    Doing it twice does no harm: what an interrupted withdrawal left is removed then.
+
+    Raises:
+        UsageError: nothing here was ever made from such a subject, or a run is going on.
+    """
+    workspace = Workspace.open(root)
+    name = safe_name(subject)
+    with workspace.lock():
+        released = _in_release(workspace.release, name)
+        known = workspace.is_withdrawn(name) or released
+        made = (*workspace.root.glob(f"*/{name}"), *workspace.root.glob(f"failures/*/{name}"))
+        known = known or any(p.is_dir() for p in made)
+        known = known or any(s.item.subject == name for s in workspace.catalogue())
+        if not known:
+            raise UsageError(f"the workspace knows no subject '{subject}'", where=workspace.root)
+        files = workspace.forget(subject)
+        # a run that was killed may have left a half-written artefact or release with the subject in it
+        workspace.remove_temporary_files()
+        gone = withdraw_release(workspace.release, name) if released else Withdrawal()
+        if workspace.report_folder.is_dir():
+            # its pictures and tables are of everyone together; `mimicme report` makes it again
+            files += [p for p in sorted(workspace.report_folder.rglob("*")) if p.is_file()]
+            shutil.rmtree(workspace.report_folder)
+    messages = (
+        *gone.messages,
+        f"The raw captures of '{subject}' and its row in the table of subjects are still where they were.",
+        *_mentions(workspace, name),
+    )
+    return Withdrawal(gone.sequences, gone.frames, tuple(files), messages)
+
+
+def _in_release(path: Path, subject: str) -> bool:
+    if not path.is_file():
+        return False
+    with Release(path) as release:
+        return subject in release.subjects
+
+
+def _mentions(workspace: Workspace, subject: str) -> list[str]:
+    """Text files of the workspace in which the subject's name still stands."""
+    texts = [p for run in workspace.runs() for p in sorted(run.iterdir()) if p.is_file()]
+    texts += [p for p in sorted(workspace.root.glob("*.toml")) if p.is_file()]
+    named = [p for p in texts if subject in p.read_text(encoding="utf-8", errors="replace")]
+    return [f"{p.relative_to(workspace.root)} still names '{subject}'." for p in named]

@@ -1,0 +1,53 @@
+"""What every test shares.  It lies here and not at the root: every root module is packaged."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+# before numpy is imported: its threads and joblib's workers would fight for the same cores
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The folder that holds setup.cfg."""
+    return Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def fakes() -> ModuleType:
+    """The module beside this one that makes artefacts and releases up."""
+    spec = importlib.util.spec_from_file_location("mimicme_fakes", Path(__file__).with_name("fakes.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def small_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A face of about 2,200 vertices with 68 landmarks, as a template file."""
+    spec = importlib.util.spec_from_file_location("mimicme_small", Path(__file__).with_name("small.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    path: Path = module.write_small_template(tmp_path_factory.mktemp("small"))
+    return path
+
+
+@pytest.fixture(scope="session")
+def small_captures(tmp_path_factory: pytest.TempPathFactory, small_template: Path) -> Path:
+    """Synthetic captures of one person with that template: a neutral frame, and surprise in three.  Read only."""
+    from mimicme.stages.synth import synthesise
+
+    folder = tmp_path_factory.mktemp("small-captures") / "synthetic"
+    synthesise(folder, 1, ("neutral", "surprise"), 3, 3, small_template, triangles=7_000)
+    return folder

@@ -1,0 +1,158 @@
+"""Small made-up artefacts and releases for the tests of everything that reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from mimicme.pipeline.checkpoint import FrameStatus, writing
+from mimicme.pipeline.errors import FrameRejected
+from mimicme.pipeline.image import encode
+from mimicme.pipeline.metadata import SubjectTable, parse_subjects
+from mimicme.pipeline.stage import Captures, FrameSource, Item, Sequence
+from mimicme.pipeline.template import Template
+from mimicme.stages.pack import PackInput, PackResult, PackSettings, pack
+
+SIDE = 7
+TEXTURE = 32
+TABLE = (
+    b"subject,age,gender,ethnicity,consent,site\nS001,31,female,white,yes,Ulm\nS002,44,male,asian,yes,Bath\n"
+)
+NEUTRAL, SMILE = Item("S001", "neutral"), Item("S001", "smile")
+OTHER = Item("S002", "smile")
+
+
+def grid(side: int = SIDE) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A curved sheet: vertices (side^2, 3) mm, triangles, one uv per vertex."""
+    u, v = (a.ravel() for a in np.meshgrid(np.linspace(0, 1, side), np.linspace(0, 1, side)))
+    x, y = 140 * (u - 0.5), 180 * (v - 0.5)
+    vertices = np.stack([x, y, 40 - (x / 20) ** 2 - (y / 30) ** 2], 1)
+    corner = (np.arange(side - 1)[:, None] * side + np.arange(side - 1)).ravel()
+    a, b, c, d = corner, corner + 1, corner + side + 1, corner + side
+    faces = np.concatenate([np.stack([a, b, c], 1), np.stack([a, c, d], 1)]).astype(np.int32)
+    return vertices, faces, 0.05 + 0.9 * np.stack([u, v], 1)
+
+
+def template(side: int = SIDE) -> Template:
+    """A sheet with four landmarks."""
+    vertices, faces, uv = grid(side)
+    picked = faces[[0, len(faces) // 3, len(faces) // 2, len(faces) - 1]].astype(np.int64)
+    return Template(
+        vertices=vertices,
+        faces=faces,
+        uv=uv,
+        uv_faces=faces,
+        landmark_names=("chin", "nose", "eye", "brow"),
+        landmark_vertices=picked,
+        landmark_weights=np.tile([1.0, 0.0, 0.0], (4, 1)),
+        masks={"nose": (np.arange(len(vertices)) % 2).astype(float)},
+        name="sheet",
+        digest="0" * 64,
+    )
+
+
+def pose_of(row: int) -> np.ndarray:
+    """A small turn about y and a shift."""
+    a = np.radians(3.0 * row)
+    pose = np.eye(4)
+    pose[:3, :3] = [[np.cos(a), 0, np.sin(a)], [0, 1, 0], [-np.sin(a), 0, np.cos(a)]]
+    pose[:3, 3] = row, -row, 5
+    return pose
+
+
+def sequence(item: Item, numbers: tuple[int, ...] = (0, 1, 2)) -> Sequence:
+    frames = tuple(FrameSource(n, Path(f"/nowhere/{n:04d}.obj")) for n in numbers)
+    label = {"smile": "happiness"}.get(item.sequence, item.sequence)
+    return Sequence(item, item.sequence, label, frames)
+
+
+def registered(item: Item, row: int, shape: Template) -> np.ndarray:
+    """(V, 3) float32: what the fake register stage says."""
+    seed = sum(map(ord, str(item))) * 100 + row
+    return (shape.vertices + np.random.default_rng(seed).normal(size=(1, 3))).astype(np.float32)
+
+
+def artefacts(
+    root: Path,
+    seq: Sequence,
+    *,
+    shape: Template | None = None,
+    bad: Mapping[int, FrameRejected] | None = None,
+    without: tuple[str, ...] = (),
+    textures: bool = True,
+) -> PackInput:
+    """Artefacts of all stages; rows in `bad` are rejected by register, stages in `without` are missing."""
+    shape = shape or template()
+    bad = bad or {}
+    n, item = len(seq.frames), seq.item
+    numbers = [f.number for f in seq.frames]
+    paths = {}
+    n_landmarks = len(shape.landmark_names)
+    for stage in ("ingest", "landmarks", "align", "register", "bake", "project"):
+        if stage in without:
+            continue
+        paths[stage] = root / stage / item.subject / f"{item.sequence}.h5"
+        with writing(paths[stage], stage=stage, item=str(item), made_by={"stage": stage}) as out:
+            out.frames(numbers, [FrameStatus()] * n)
+            if stage == "ingest":
+                out.attrs["fps"] = 60.0
+                out.attrs["unit_decision"] = "The unit is mm."
+                out.array("file_from_scan", np.diag([0.1, 0.1, 0.1, 1.0]), "mm")
+                out.rows("quality/scan_vertices", (), "f4", "1")[:] = 1000
+            if stage in ("register", "bake", "project"):
+                for row, error in bad.items():
+                    out.reject(row, error)
+            ok = [row for row in range(n) if out.statuses[row].ok]
+            if stage == "register":
+                vertices = out.rows("vertices", (len(shape.vertices), 3), "f4", "mm")
+                pose = out.rows("pose", (4, 4), "f8", "mm")
+                for name in ("s2m_median", "s2m_p95", "landmark_error"):
+                    out.rows(f"quality/{name}", (), "f4", "mm")[:] = 0.25
+                for row in ok:
+                    vertices[row], pose[row] = registered(item, row, shape), pose_of(row)
+            if stage == "bake":
+                out.attrs["texture_format"] = "png"
+                for row in ok if textures else ():
+                    rng = np.random.default_rng(row)
+                    image = rng.integers(0, 255, (TEXTURE, TEXTURE, 3), np.uint8)
+                    out.put(row, "texture", np.frombuffer(encode(image, "png"), np.uint8))
+                    mask = np.full((TEXTURE, TEXTURE), 255, np.uint8)
+                    out.put(row, "coverage", np.frombuffer(encode(mask, "png"), np.uint8))
+            if stage == "project":
+                landmarks = out.rows("landmarks", (n_landmarks, 3), "f4", "mm")
+                source = out.rows("landmark_source", (n_landmarks,), "u1")
+                confidence = out.rows("landmark_confidence", (n_landmarks,), "f4", "1")
+                for row in ok:
+                    landmarks[row] = shape.landmarks(registered(item, row, shape).astype(float))
+                    source[row], confidence[row] = 3, 0.5
+    return PackInput(seq, paths)
+
+
+def inputs(root: Path) -> list[PackInput]:
+    """Two subjects; one frame is rejected."""
+    error = FrameRejected("large-residual", "the fit is 4 mm off", todo="Look at the scan")
+    return [
+        artefacts(root, sequence(OTHER, (5, 7))),
+        artefacts(root, sequence(SMILE), bad={1: error}),
+        artefacts(root, sequence(NEUTRAL, (0,))),
+    ]
+
+
+def packed(
+    output: Path, given: list[PackInput], table: SubjectTable | None = None, **settings: float
+) -> PackResult:
+    """The inputs as a release."""
+    return pack(
+        given,
+        PackSettings(**settings),  # type: ignore[arg-type]
+        template(),
+        Captures(Path("/nowhere")),
+        parse_subjects(TABLE) if table is None else table,
+        output,
+        "2024-01-02T03:04:05Z",
+        '{"bake": {"size": 32}}',
+        "f" * 64,
+        licence="none",
+    )

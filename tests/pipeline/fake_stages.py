@@ -1,0 +1,137 @@
+"""Stages that do almost nothing, for tests of the machine room; workers import this by its plain name."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mimicme.pipeline.checkpoint import commit
+from mimicme.pipeline.errors import FrameRejected, InputError, MissingDependencyError
+from mimicme.pipeline.stage import Stage
+
+
+@dataclass(frozen=True)
+class ReadSettings:
+    scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    steps: int = 3
+    name: str = "a"
+
+
+@dataclass(frozen=True)
+class PaintSettings:
+    size: int = 8
+
+
+@dataclass(frozen=True)
+class BundleSettings:
+    level: int = 1
+
+
+def log(task, stage):
+    """One line per computation, beside the captures."""
+    with open(task.captures.root.parent / "calls.txt", "a") as handle:
+        handle.write(f"{stage} {task.sequence.item} {os.getpid()} {os.environ.get('OMP_NUM_THREADS')}\n")
+
+
+def read(task, out):
+    """The words of a capture tell what is to happen."""
+    log(task, "read")
+    out.frames([f.number for f in task.sequence.frames])
+    values = out.rows("value", (), "f8")
+    for row, frame in enumerate(task.sequence.frames):
+        text = out.sources.read(frame.path).decode()
+        out.sources.exists(frame.path.with_suffix(".note"))
+        if "fail" in text:
+            raise InputError("this capture cannot be used", where=frame.path.name)
+        if "bug" in text:
+            raise ZeroDivisionError("a mistake")
+        if "lacking" in text:
+            raise MissingDependencyError("a package is missing", todo="Run `make install`.")
+        if "kill" in text:
+            time.sleep(0.2)
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(30 if "slow" in text else 0.5 if "nap" in text else 0)
+        if "reject" in text:
+            out.reject(row, FrameRejected("bad-words", "the frame says reject", todo="Write something else."))
+            continue
+        if "note" in text:
+            out.note(row, "noted", "The frame says note.")
+        values[row] = len(text) * task.settings.scale
+    out.attrs["scale_decision"] = f"scale {task.settings.scale:g} was chosen"
+
+
+def fit(task, out):
+    log(task, "fit")
+    with task.input("read") as before:
+        out.continue_from(before)
+        rng = np.random.default_rng(0).normal(size=(300, 300))
+        # the sum of a product depends on the number of threads
+        extra = float((rng @ rng.T).sum())
+        out.rows("value", (), "f8")[:] = before["value"][:] * task.settings.steps + extra
+    out.attrs["neutral"] = "" if task.neutral is None else task.neutral.parent.name + "/" + task.neutral.stem
+
+
+def paint(task, out):
+    log(task, "paint")
+    with task.input("fit") as before:
+        rows = out.continue_from(before)
+        for row in rows:
+            out.put(row, "image", np.full((task.settings.size,) * 2, row, np.uint8))
+
+
+def bundle(*, inputs, output, fingerprint, created, config_json, **more):
+    import h5py
+
+    temporary = output.with_name(f".{output.name}.{os.getpid()}.tmp")
+    with h5py.File(temporary, "w", libver="v110") as handle:
+        handle.attrs["fingerprint"] = fingerprint
+        handle.attrs["created"] = created
+        handle.attrs["config"] = config_json
+        for one in inputs:
+            group = handle.create_group(str(one.sequence.item))
+            group.attrs["stages"] = json.dumps(sorted(one.artefacts))
+            for name, path in one.artefacts.items():
+                with h5py.File(path) as artefact:
+                    group.attrs[name] = artefact.attrs["fingerprint"]
+                    if "value" in artefact:
+                        group.create_dataset(f"{name}_value", data=artefact["value"][:], track_times=False)
+    commit(temporary, output)
+
+
+READ = Stage("read", 1, ReadSettings, (), read, uses_template=False)
+FIT = Stage(
+    "fit",
+    1,
+    FitSettings,
+    ("read",),
+    fit,
+    scope="neutral",
+    settings_by_preset={"fast": {"steps": 1}, "best": {"steps": 9}},
+    uses_template=False,
+)
+PAINT = Stage("paint", 1, PaintSettings, ("read", "fit"), paint, uses_template=False)
+NEEDS = ("read", "fit", "paint")
+BUNDLE = Stage("bundle", 1, BundleSettings, NEEDS, bundle, "everything", uses_template=False)
+STAGES = (READ, FIT, PAINT, BUNDLE)
+
+
+def captures(root: Path, sequences: dict[str, list[str]]) -> Path:
+    """Write captures: `subject/sequence` -> the text of each frame."""
+    for item, texts in sequences.items():
+        folder = root / item
+        folder.mkdir(parents=True, exist_ok=True)
+        for number, text in enumerate(texts):
+            path = folder / f"{number:04d}.obj"
+            path.write_text(text)
+            os.utime(path, (1_700_000_000, 1_700_000_000))
+    return root

@@ -1,0 +1,161 @@
+"""Settings: types, precedence, and errors that help."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from dataclasses import dataclass
+from typing import Literal
+
+import pytest
+
+from mimicme.pipeline import config
+from mimicme.pipeline.errors import ConfigError
+from mimicme.pipeline.stage import Stage
+
+
+@dataclass(frozen=True)
+class Settings:
+    max_iterations: int = 10
+    stiffness: float = 1.0
+    refine: bool = True
+    method: Literal["near", "far"] = "near"
+    schedule: tuple[float, ...] = (1.0, 0.5)
+    size: tuple[int, int] = (4, 4)
+    limit: float | None = None
+    title: str = "t"
+
+    def __post_init__(self) -> None:
+        if self.max_iterations < 1:
+            raise ValueError(f"max_iterations is {self.max_iterations}, expected at least 1")
+
+
+STAGE = Stage(
+    "register", 1, Settings, (), lambda task, out: None, settings_by_preset={"fast": {"max_iterations": 2}}
+)
+
+
+def load(tmp_path, text="", environ=None, **more):
+    path = tmp_path / "mimicme.toml"
+    path.write_text(text)
+    return config.load(path, [STAGE], environ=environ or {}, **more)
+
+
+def test_defaults(tmp_path):
+    assert load(tmp_path).stages["register"] == Settings()
+
+
+def test_precedence_weakest_first(tmp_path):
+    def iterations(text="", environ=None, **more):
+        return load(tmp_path, text, environ, **more).stages["register"].max_iterations
+
+    file, env = "[register]\nmax_iterations = 3", {"MIMICME_REGISTER_MAX_ITERATIONS": "4"}
+    sets = ["register.max_iterations=5"]
+    assert iterations() == 10
+    assert iterations(preset="fast") == 2
+    assert iterations(file, preset="fast") == 3
+    assert iterations(file, env, preset="fast") == 4
+    assert iterations(file, env, preset="fast", sets=sets) == 5
+    assert iterations('[run]\npreset = "fast"') == 2
+    assert iterations('[run]\npreset = "fast"', preset="default") == 10
+
+
+def test_values_of_every_type_from_file_and_text(tmp_path):
+    text = '[register]\nstiffness = 2\nrefine = false\nmethod = "far"\nschedule = [3, 2.5]\nlimit = 7\n'
+    made = load(tmp_path, text, sets=["register.size=[1,2]", "register.title=12", "register.refine=true"])
+    settings = made.stages["register"]
+    assert settings == Settings(10, 2.0, True, "far", (3.0, 2.5), (1, 2), 7.0, "12")
+    assert isinstance(settings.stiffness, float)
+    assert load(tmp_path, text, sets=["register.limit=none"]).stages["register"].limit is None
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[register]\nmax_iteration = 3", "Did you mean 'max_iterations'"),
+        ("[regster]\nx = 3", "Did you mean 'register'"),
+        ("[captures]\nlay_out = 'x'", "Did you mean 'layout'"),
+        ("[register]\nmax_iterations = 3.5", r"seen 3.5 \(float\), expected a whole number"),
+        ("[register]\nmax_iterations = true", "expected a whole number"),
+        ("[register]\nrefine = 1", "expected true or false"),
+        ("[register]\nmethod = 'middle'", "one of 'near', 'far'"),
+        ("[register]\nschedule = ['a']", "a list, each a number"),
+        ("[register]\nsize = [1]", "a list of 2"),
+        ("[register]\nmax_iterations = 0", "expected at least 1"),
+        ("[captures]\nunit = 'furlong'", "furlong"),
+        ("[captures]\nunit = -1", "millimetres"),
+        ("[captures]\nup = 'z'", "'captures.up'"),
+        ("[captures]\nfps = 0", "fps"),
+        ("x = 1", "outside of a section"),
+        ("[register\n", "not valid TOML"),
+    ],
+)
+def test_mistakes_in_the_file(tmp_path, text, words):
+    with pytest.raises(ConfigError, match=words):
+        load(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("sets", "words"),
+    [
+        ("register.stifness=1", "Did you mean 'stiffness'"),
+        ("regist.stiffness=1", "Did you mean 'register'"),
+        ("stiffness=1", "SECTION.KEY=VALUE"),
+        ("register.stiffness=soft", r"seen 'soft' \(str\), expected a number"),
+    ],
+)
+def test_mistakes_on_the_command_line(tmp_path, sets, words):
+    with pytest.raises(ConfigError, match=words):
+        load(tmp_path, sets=[sets])
+
+
+def test_mistakes_in_the_environment(tmp_path):
+    with pytest.raises(ConfigError, match=r"MIMICME_REGISTER_STIFNESS.*Did you mean 'stiffness'"):
+        load(tmp_path, environ={"MIMICME_REGISTER_STIFNESS": "1"})
+    assert load(tmp_path, environ={"MIMICME_CACHE": "x", "OTHER": "y"}).origins == {}
+
+
+def test_preset_with_an_unknown_setting_is_an_error(tmp_path):
+    wrong = Stage("a", 1, Settings, (), lambda t, o: None, settings_by_preset={"best": {"stifness": 1.0}})
+    with pytest.raises(ConfigError, match="preset best"):
+        config.load(None, [wrong], environ={}, preset="best")
+
+
+def test_unknown_stages_are_left_to_those_who_know_them(tmp_path):
+    path = tmp_path / "mimicme.toml"
+    path.write_text("[captures]\nroot = 'c'\n[later]\nx = 1\n")
+    assert config.load(path, environ={}, sets=["later.x=2"]).captures.root == "c"
+
+
+def test_unit_as_a_number_has_one_way_of_writing():
+    texts = {config.CapturesSection(unit=unit).unit_text for unit in (25.4, "25.4", "25.40")}
+    assert texts == {"25.4"} or len(texts) == 1
+    assert float(texts.pop()) == 25.4
+
+
+def test_snapshot_can_be_read_back(tmp_path):
+    made = load(
+        tmp_path, '[captures]\nroot = "a\\"b\\n"\n[register]\nlimit = 2', sets=["register.stiffness=1e-3"]
+    )
+    text = made.to_toml()
+    assert "stiffness = 0.001  # --set" in text
+    table = tomllib.loads(text)
+    assert table["captures"]["root"] == 'a"b\n'
+    assert math.isnan(table["captures"]["fps"])
+    again = load(tmp_path, text)
+    assert again.stages == made.stages
+    assert again.captures.root == made.captures.root
+
+
+def test_new_file_shows_defaults_as_comments():
+    text = config.new_file({"captures": config.CapturesSection(root="c")}, [STAGE])
+    assert tomllib.loads(text)["register"] == {}
+    assert "# schedule = [1.0, 0.5]" in text
+    assert "# limit: none" in text
+
+
+def test_records_are_plain_and_equal_to_themselves():
+    import json
+
+    record = config.settings_record(Settings(limit=math.nan))
+    assert record == json.loads(json.dumps(record, allow_nan=False))

@@ -1,0 +1,507 @@
+"""The runner, with stages that do almost nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mimicme.pipeline.checkpoint import Artefact
+from mimicme.pipeline.errors import UsageError
+from mimicme.pipeline.progress import Console
+from mimicme.pipeline.runner import RunOptions, run
+from mimicme.pipeline.status import read_status
+from mimicme.pipeline.workspace import Workspace
+
+HERE = Path(__file__).parent
+GOOD = {"S1/neutral": ["a", "bb"], "S1/smile": ["ccc"], "S2/angry": ["dd", "ee", "f"], "S2/sad": ["g"]}
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    monkeypatch.syspath_prepend(str(HERE))
+    return importlib.import_module("fake_stages")
+
+
+@pytest.fixture
+def make(tmp_path, fake):
+    def make(sequences=GOOD, name="one"):
+        base = tmp_path / name
+        root = fake.captures(base / "captures", sequences)
+        (base / "face.obj").write_text("v 0 0 0\n")
+        (base / "face.ljson").write_text("{}")
+        return Workspace.create(base / "work", captures=root, template=base / "face.obj", stages=fake.STAGES)
+
+    return make
+
+
+class Result:
+    def __init__(self, result, out, err):
+        self.code, self.out, self.err, self.result = result.exit_code, out, err, result
+        self.stages = {s.stage: s for s in result.stages}
+
+    def counts(self, stage):
+        s = self.stages[stage]
+        return s.done, s.skipped, s.failed, s.blocked
+
+
+def go(workspace, fake, stages=None, sets=(), **options):
+    """Open the workspace afresh, as a new command would, and run."""
+    lines, err = [], io.StringIO()
+    opened = Workspace.open(workspace.root, sets=sets, environ={})
+    options.setdefault("jobs", 0)
+    result = run(opened, RunOptions(**options), stages or fake.STAGES, Console(err, lines.append))
+    return Result(result, "\n".join(lines), err.getvalue())
+
+
+def calls(workspace):
+    path = workspace.root.parent / "calls.txt"
+    text = path.read_text() if path.exists() else ""
+    path.unlink(missing_ok=True)
+    return [line.split() for line in text.splitlines()]
+
+
+def digests(workspace):
+    files = [p for p in workspace.root.rglob("*.h5")]
+    return {
+        str(p.relative_to(workspace.root)): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(files)
+    }
+
+
+def state(workspace, fake):
+    status = read_status(Workspace.open(workspace.root, environ={}), fake.STAGES)
+    return {s.stage: {i.item: i.state for i in s.items} for s in status.stages}
+
+
+def test_a_run_makes_everything_and_a_second_one_nothing(make, fake):
+    workspace = make()
+    first = go(workspace, fake)
+    assert first.code == 0
+    assert first.counts("read") == (4, 0, 0, 0)
+    assert first.stages["read"].frames_ok == 7
+    assert workspace.release.is_file()
+    assert len(calls(workspace)) == 12
+    before = digests(workspace)
+    second = go(workspace, fake)
+    assert second.code == 0
+    assert [second.counts(s) for s in ("read", "fit", "paint", "bundle")] == [(0, 4, 0, 0)] * 3 + [
+        (0, 1, 0, 0)
+    ]
+    assert calls(workspace) == []
+    assert digests(workspace) == before
+
+
+def test_neutral_comes_first_and_is_handed_on(make, fake):
+    workspace = make()
+    go(workspace, fake)
+    fits = [c[1] for c in calls(workspace) if c[0] == "fit"]
+    assert set(fits[:2]) == {"S1/neutral", "S2/angry"}  # S2 has none: the first by name
+    for name, expected in (("neutral", ""), ("smile", "S1/neutral")):
+        with Artefact(workspace.root / "fit" / "S1" / f"{name}.h5") as made:
+            assert made.attrs["neutral"] == expected
+
+
+def test_number_of_jobs_does_not_change_bytes(make, fake):
+    made = []
+    for name, jobs in (("one", 1), ("two", 2)):
+        workspace = make(name=name)
+        assert go(workspace, fake, jobs=jobs).code == 0
+        lines = calls(workspace)
+        assert {line[3] for line in lines} == {"1"}
+        assert str(os.getpid()) not in {line[2] for line in lines}
+        assert len({line[2] for line in lines}) <= jobs
+        made.append(digests(workspace))
+    assert made[0] == made[1]
+    assert len(made[0]) == 13
+
+
+def test_changed_setting_redoes_what_depends_on_it(make, fake):
+    workspace = make()
+    go(workspace, fake)
+    calls(workspace)
+    dry = go(workspace, fake, sets=["paint.size=4"], dry_run=True)
+    assert "paint: 4 of 4 would run" in dry.out
+    assert "setting 'size' changed from 8 to 4" in dry.out
+    assert "fit: 0 of 4 would run" in dry.out
+    assert "bundle: 1 of 1 would run" in dry.out
+    assert calls(workspace) == []
+    again = go(workspace, fake, sets=["paint.size=4"])
+    assert {c[0] for c in calls(workspace)} == {"paint"}
+    assert again.counts("bundle") == (1, 0, 0, 0)
+    back = go(workspace, fake, sets=["fit.steps=4"])
+    assert {c[0] for c in calls(workspace)} == {"fit", "paint"}
+    assert back.counts("read") == (0, 4, 0, 0)
+
+
+def test_dry_run_writes_nothing(make, fake):
+    workspace = make()
+    before = sorted(workspace.root.rglob("*"))
+    dry = go(workspace, fake, dry_run=True)
+    assert dry.code == 0
+    assert "read: 4 of 4 would run" in dry.out
+    assert "'read' is not made yet" in dry.out
+    assert sorted(workspace.root.rglob("*")) == before
+
+
+def test_same_result_upstream_stops_the_redoing(make, fake):
+    workspace = make()
+    go(workspace, fake)
+    calls(workspace)
+    again = go(workspace, fake, first="read", last="read", force=True)
+    assert again.counts("read") == (4, 0, 0, 0)
+    calls(workspace)
+    assert go(workspace, fake).counts("fit") == (0, 4, 0, 0)
+    assert calls(workspace) == []
+
+
+def test_changed_capture_redoes_its_sequence_and_a_touched_one_nothing(make, fake):
+    workspace = make()
+    go(workspace, fake)
+    calls(workspace)
+    root = workspace.captures.root
+    os.utime(root / "S1/smile/0000.obj")
+    go(workspace, fake, last="paint")
+    assert calls(workspace) == []
+    (root / "S1/smile/0000.obj").write_text("xxx")
+    dry = go(workspace, fake, dry_run=True, last="paint")
+    assert "the capture file 'S1/smile/0000.obj' changed" in dry.out
+    go(workspace, fake)
+    assert {c[1] for c in calls(workspace)} == {"S1/smile"}
+    (root / "S1/smile/0000.note").write_text("now it is there")
+    go(workspace, fake, last="read")
+    assert {c[1] for c in calls(workspace)} == {"S1/smile"}
+
+
+def test_changed_neutral_redoes_its_subject(make, fake):
+    workspace = make()
+    go(workspace, fake)
+    calls(workspace)
+    (workspace.captures.root / "S1/neutral/0000.obj").write_text("other")
+    go(workspace, fake)
+    made = [(c[0], c[1]) for c in calls(workspace)]
+    assert ("fit", "S1/smile") in made
+    assert ("read", "S1/smile") not in made
+    assert not any(item.startswith("S2") for _, item in made)
+
+
+def test_failure_is_recorded_and_the_others_arrive(make, fake):
+    workspace = make(GOOD | {"S1/smile": ["fail"], "S2/sad": ["bug"]})
+    result = go(workspace, fake, jobs=2)
+    assert result.code == 1
+    assert result.counts("read") == (2, 0, 2, 0)
+    assert result.counts("fit") == (2, 0, 0, 2)
+    record = json.loads((workspace.root / "failures/read/S2/sad.json").read_text())
+    assert record["kind"] == "ZeroDivisionError"
+    assert "fake_stages.py" in record["traceback"]
+    assert "S1/smile: read failed: 0000.obj: this capture cannot be used." in result.out
+    assert state(workspace, fake)["read"]["S1/smile"] == "failed"
+    assert state(workspace, fake)["paint"]["S1/smile"] == "blocked"
+    assert workspace.release.is_file()
+    # mended, it is done and its record goes
+    (workspace.captures.root / "S1/smile/0000.obj").write_text("fine")
+    assert go(workspace, fake).counts("read") == (1, 2, 1, 0)
+    assert not (workspace.root / "failures/read/S1/smile.json").exists()
+    assert state(workspace, fake)["paint"]["S1/smile"] == "done"
+
+
+def test_failed_neutral_does_not_hold_up_its_subject(make, fake):
+    workspace = make(GOOD | {"S1/neutral": ["fail"]})
+    result = go(workspace, fake)
+    assert result.counts("fit") == (3, 0, 0, 1)
+    with Artefact(workspace.root / "fit/S1/smile.h5") as made:
+        assert made.attrs["neutral"] == ""
+
+
+def test_an_artefact_from_before_a_failure_is_not_used(make, fake):
+    workspace = make()
+    go(workspace, fake)
+    path = workspace.captures.root / "S1/smile/0000.obj"
+    path.write_text("fail")
+    assert go(workspace, fake).counts("fit") == (0, 3, 0, 1)
+    assert state(workspace, fake)["fit"]["S1/smile"] == "blocked"
+    path.write_text("ccc")  # as it was: nothing has to be made again
+    calls(workspace)
+    assert go(workspace, fake).code == 0
+    assert calls(workspace) == []
+    assert not (workspace.root / "failures/read/S1/smile.json").exists()
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_killed_worker_is_named_and_the_others_arrive(make, fake, jobs):
+    # one that is being worked on beside the culprit is not blamed
+    workspace = make(GOOD | {"S1/smile": ["kill"], "S2/sad": ["nap"]})
+    result = go(workspace, fake, jobs=jobs)
+    assert result.code == 1
+    assert result.counts("read") == (3, 0, 1, 0)
+    record = json.loads((workspace.root / "failures/read/S1/smile.json").read_text())
+    assert record["kind"] == "Killed"
+    assert "SIGKILL" in record["message"]
+    assert list(workspace.root.rglob(".*.tmp")) == []
+
+
+def test_missing_package_ends_the_run(make, fake):
+    workspace = make(GOOD | {"S1/smile": ["lacking"]})
+    with pytest.raises(UsageError, match="a package is missing"):
+        go(workspace, fake, jobs=1)
+    assert not (workspace.root / "failures").exists()
+
+
+def test_rejected_frames_are_told_once_and_notes_too(make, fake):
+    workspace = make(GOOD | {"S2/angry": ["dd", "reject", "note"]})
+    result = go(workspace, fake)
+    assert result.code == 1
+    assert result.stages["paint"].frames_rejected == 1
+    assert result.out.count("the frame says reject") == 1
+    assert "S2/angry frame 1: read rejected it (bad-words)" in result.out
+    assert result.out.count("The frame says note.") == 1
+    assert "4 sequences: scale 1 was chosen" in result.err
+    assert go(workspace, fake).code == 1  # also when nothing had to be done
+
+
+def test_findings_are_capped(make, fake):
+    workspace = make({"S1/neutral": ["reject"] * 30})
+    result = go(workspace, fake)
+    assert result.out.count("read rejected it") == 20
+    assert "and 10 more: see `mimicme status --failed`" in result.out
+    status = read_status(Workspace.open(workspace.root, environ={}), fake.STAGES)
+    assert len(status.failed_lines()) == 30
+
+
+def test_status_tells_what_is_there(make, fake):
+    workspace = make()
+    assert set(state(workspace, fake)["fit"].values()) == {"pending"}
+    go(workspace, fake, last="fit")
+    assert set(state(workspace, fake)["fit"].values()) == {"done"}
+    assert set(state(workspace, fake)["paint"].values()) == {"pending"}
+    go(workspace, fake)
+    assert state(workspace, fake)["bundle"] == {"release": "done"}
+    changed = read_status(Workspace.open(workspace.root, environ={}, sets=["read.scale=2"]), fake.STAGES)
+    assert [s.states["stale"] for s in changed.stages] == [4, 4, 4, 1]
+    assert "setting 'scale' changed from 1.0 to 2.0" in "\n".join(changed.lines())
+    json.dumps(changed.to_record(), allow_nan=False)
+
+
+def test_unreadable_artefact_is_made_again(make, fake):
+    workspace = make()
+    go(workspace, fake)
+    before = digests(workspace)
+    path = workspace.root / "read/S1/smile.h5"
+    path.write_bytes(path.read_bytes()[:100])
+    assert state(workspace, fake)["read"]["S1/smile"] == "stale"
+    result = go(workspace, fake)
+    assert result.counts("read") == (1, 3, 0, 0)
+    assert digests(workspace) == before
+
+
+def test_only_selects_and_brings_the_neutral(make, fake):
+    workspace = make()
+    result = go(workspace, fake, only=("S1/smile",))
+    assert {c[1] for c in calls(workspace)} == {"S1/neutral", "S1/smile"}
+    assert not workspace.release.exists()
+    assert "No release is packed" in result.err
+    with pytest.raises(UsageError, match="no sequence matches 'S9'"):
+        go(workspace, fake, only=("S9",))
+
+
+def test_a_stage_alone_does_not_build_on_what_is_out_of_date(make, fake):
+    workspace = make()
+    with pytest.raises(UsageError, match="nothing to do for fit: 'read' is not made yet"):
+        go(workspace, fake, first="fit", last="fit")
+    go(workspace, fake)
+    with pytest.raises(UsageError, match="'read' is out of date"):
+        go(workspace, fake, first="fit", last="fit", sets=["read.scale=2"])
+    with pytest.raises(UsageError, match="Did you mean 'paint'"):
+        go(workspace, fake, first="pant")
+    with pytest.raises(UsageError, match="'paint' comes after 'fit'"):
+        go(workspace, fake, first="paint", last="fit")
+
+
+def test_preset_lies_under_the_file(make, fake):
+    workspace = make()
+    go(workspace, fake, preset="fast")
+    with Artefact(workspace.root / "fit/S1/smile.h5") as made:
+        assert made.made_by["settings"]["steps"] == 1
+    file = workspace.root / "mimicme.toml"
+    file.write_text(file.read_text().replace("[fit]", "[fit]\nsteps = 5"))
+    result = go(workspace, fake, preset="fast")
+    assert "steps = 5  # mimicme.toml" in (result.result.folder / "config.toml").read_text()
+
+
+def test_new_version_of_a_stage_redoes_it(make, fake):
+    workspace = make()
+    go(workspace, fake)
+    newer = (fake.READ, fake.FIT, replace(fake.PAINT, version=2), fake.BUNDLE)
+    dry = go(workspace, fake, stages=newer, dry_run=True)
+    assert "the stage's version changed from 1 to 2" in dry.out
+
+
+def test_log_has_a_line_per_item(make, fake):
+    workspace = make(GOOD | {"S2/sad": ["fail"]})
+    folder = go(workspace, fake).result.folder
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    items = [line for line in lines if line["event"] == "item"]
+    assert len(items) == 10
+    assert lines[0]["event"] == "begin"
+    assert lines[-1] == lines[-1] | {"event": "end", "exit_code": 1}
+    assert json.loads((folder / "versions.json").read_text())["packages"]["numpy"]
+
+
+def test_two_runs_do_not_meet(make, fake):
+    workspace = make()
+    with workspace.lock():
+        assert Workspace.open(workspace.root).running()
+        with pytest.raises(UsageError, match="another run"):
+            go(workspace, fake)
+    assert not Workspace.open(workspace.root).running()
+    assert go(workspace, fake).code == 0
+
+
+def test_dask_without_address_or_package(make, fake):
+    workspace = make()
+    with pytest.raises(UsageError, match="--scheduler"):
+        go(workspace, fake, backend="dask")
+
+
+CHILD = """
+import sys
+sys.path.insert(0, {here!r})
+import fake_stages
+from mimicme.pipeline.workspace import Workspace
+from mimicme.pipeline.runner import RunOptions, run
+from mimicme.pipeline.progress import Console
+if __name__ == "__main__":
+    workspace = Workspace.open({root!r})
+    result = run(workspace, RunOptions(jobs={jobs}), fake_stages.STAGES, Console.standard(print))
+    sys.exit(result.exit_code)
+"""
+
+
+def child(workspace, jobs=2):
+    code = CHILD.format(here=str(HERE), root=str(workspace.root), jobs=jobs)
+    return subprocess.Popen(
+        [sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+
+
+def wait_for(condition, seconds=20.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split(") ")[1][0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_killed_and_started_again_gives_the_same_bytes(make, fake):
+    clean = make(name="clean")
+    go(clean, fake, jobs=1)
+    workspace = make(GOOD | {"S2/sad": ["slow"]}, name="killed")
+    process = child(workspace)
+    wait_for(
+        lambda: (
+            list(workspace.root.glob("read/S2/.sad*.tmp"))
+            and len(list(workspace.root.glob("read/*/*.h5"))) == 3
+        )
+    )
+    workers = {int(c[2]) for c in calls(workspace)}
+    status = read_status(Workspace.open(workspace.root), fake.STAGES)
+    assert status.running
+    assert status.stages[0].states == {"done": 3, "pending": 1}
+    process.kill()
+    process.communicate()
+    wait_for(lambda: not any(alive(w) for w in workers), 5)  # workers do not outlive their parent
+    assert list(workspace.root.rglob(".*.tmp"))
+    path = workspace.captures.root / "S2/sad/0000.obj"
+    path.write_text("g")
+    os.utime(path, (1_700_000_000, 1_700_000_000))
+    result = go(workspace, fake, jobs=2)
+    assert result.counts("read") == (1, 3, 0, 0)
+    assert list(workspace.root.rglob(".*.tmp")) == []
+    assert digests(workspace) == digests(clean)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_leaves_a_clean_workspace(make, fake, number):
+    workspace = make({"S1/a": ["x"], "S1/b": ["slow"], "S1/c": ["slow"]})
+    process = child(workspace)
+    wait_for(lambda: len(calls_seen(workspace)) >= 3)
+    workers = {int(c[2]) for c in calls_seen(workspace)}
+    os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "Interrupted; run again to continue." in err
+    assert "Traceback" not in err
+    assert list(workspace.root.rglob(".*.tmp")) == []
+    assert not any(alive(w) for w in workers)
+    assert (workspace.root / "read/S1/a.h5").is_file()
+
+
+def calls_seen(workspace):
+    path = workspace.root.parent / "calls.txt"
+    return [line.split() for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def test_workspace_refuses_what_is_not_one(tmp_path, make):
+    with pytest.raises(UsageError, match="not a workspace"):
+        Workspace.open(tmp_path)
+    workspace = make()
+    with pytest.raises(UsageError, match="already"):
+        Workspace.create(workspace.root, captures=workspace.captures.root)
+
+
+def test_withdrawn_subject_is_gone_and_stays_away(make, fake):
+    workspace = make()
+    go(workspace, fake)
+    removed = Workspace.open(workspace.root).forget("S1")
+    assert len(removed) == 6
+    assert go(workspace, fake).counts("read") == (0, 2, 0, 0)
+    texts = [
+        p.read_text(errors="replace") for p in workspace.root.rglob("*") if p.is_file() and p.suffix != ".h5"
+    ]
+    assert not any("S1/" in text for text in texts if "captures" not in text)
+    assert [s.item.subject for s in Workspace.open(workspace.root).catalogue()] == ["S2", "S2"]
+
+
+def test_failing_release_is_recorded(make, fake):
+    workspace = make()
+
+    def broken(**more):
+        raise OSError("no space left")
+
+    stages = (*fake.STAGES[:3], replace(fake.BUNDLE, compute=broken))
+    result = go(workspace, fake, stages=stages)
+    assert result.code == 1
+    assert result.counts("bundle") == (0, 0, 1, 0)
+    assert "no space left" in result.out
+    assert state(workspace, fake)["bundle"] == {"release": "failed"}
+    assert go(workspace, fake).code == 0
+    assert state(workspace, fake)["bundle"] == {"release": "done"}
+
+
+def test_nothing_to_pack(make, fake):
+    workspace = make()
+    with pytest.raises(UsageError, match="nothing to bundle"):
+        go(workspace, fake, first="bundle")
+
+
+def test_dask_that_is_not_installed(make, fake, monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(UsageError, match="pip install"):
+        go(make(), fake, backend="dask", scheduler="tcp://127.0.0.1:8786")

@@ -1,0 +1,224 @@
+"""align: known motions are found again, wrong landmarks do not matter, and what is wrong is named."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mimicme.pipeline.errors import ConfigError, FrameRejected
+from mimicme.pipeline.landmark_files import read_landmarks
+from mimicme.pipeline.landmarks import GROUPS, MIRROR, eye_distance
+from mimicme.pipeline.mesh import transform
+from mimicme.pipeline.spatial import Surface
+from mimicme.pipeline.template import Template
+from mimicme.stages import align as stage
+from mimicme.stages.align import AlignSettings, align, fit_landmarks, upper_face
+
+SETTINGS = AlignSettings()
+
+
+@cache
+def marks():
+    """menpo3d's 68 template landmarks, mm."""
+    data = Path(pytest.importorskip("menpo3d").__file__).parent / "data" / "template.ljson"
+    return read_landmarks(data.read_bytes(), data.name).points / 1000
+
+
+@cache
+def james():
+    data = Path(pytest.importorskip("menpo3d").__file__).parent / "data" / "james.ljson"
+    return read_landmarks(data.read_bytes(), data.name).points
+
+
+@cache
+def template():
+    """menpo3d's face with the landmarks on its nearest vertices; its texture layout does not matter here."""
+    from scipy.spatial import cKDTree
+
+    from mimicme.pipeline.meshio import read_mesh
+
+    data = Path(pytest.importorskip("menpo3d").__file__).parent / "data" / "template.ply"
+    mesh = read_mesh(data.read_bytes(), data.name).mesh
+    vertices = mesh.vertices / 1000
+    nearest = cKDTree(vertices).query(marks())[1]
+    corners = np.stack([mesh.faces[np.flatnonzero((mesh.faces == k).any(1))[0]] for k in nearest])
+    weights = (corners == nearest[:, None]).astype(float)
+    flat = np.zeros((len(vertices), 2))
+    return Template(vertices, mesh.faces, flat, mesh.faces, (), corners.astype(np.int64), weights)
+
+
+def motion(seed, turn_deg=180.0, shift=200.0):
+    rng = np.random.default_rng(seed)
+    axis = rng.normal(size=3)
+    matrix = np.eye(4)
+    matrix[:3, :3] = stage._rotation(np.radians(turn_deg) * rng.uniform(-1, 1) * axis / np.linalg.norm(axis))
+    matrix[:3, 3] = rng.uniform(-shift, shift, 3)
+    return matrix
+
+
+def apart(a, b):
+    return stage._difference(a, b, np.array([0.0, 40.0, 90.0]))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_rigid_motion_is_found_exactly(seed):
+    truth = motion(seed)
+    fit = fit_landmarks(marks(), transform(truth, marks()))
+    np.testing.assert_allclose(fit.pose, truth, atol=1e-6)
+    assert fit.trusted.all()
+    assert fit.scale == pytest.approx(1)
+    assert np.linalg.det(fit.pose[:3, :3]) == pytest.approx(1)
+
+
+def test_the_pose_follows_the_scan():
+    rest = fit_landmarks(marks(), james())
+    for seed in range(3):
+        moved = motion(seed)
+        np.testing.assert_allclose(
+            fit_landmarks(marks(), transform(moved, james())).pose, moved @ rest.pose, atol=1e-5
+        )
+
+
+@pytest.mark.parametrize("share", [0.1, 0.2])
+@pytest.mark.parametrize("person", [marks, james])
+def test_wrong_landmarks_do_not_matter(share, person):
+    points = person()
+    truth = fit_landmarks(marks(), points).pose
+    rng = np.random.default_rng(7)
+    for _ in range(10):
+        wrong = rng.choice(68, round(68 * share), replace=False)
+        off = rng.normal(size=(len(wrong), 3))
+        bad = points.copy()
+        bad[wrong] += 30 * off / np.linalg.norm(off, axis=1, keepdims=True)
+        fit = fit_landmarks(marks(), bad)
+        turn, shift = apart(fit.pose, truth)
+        assert turn < 1.5
+        assert shift < 1.5
+        assert fit.trusted[wrong].mean() < 0.1
+        assert np.delete(fit.trusted, wrong).mean() > 0.85
+
+
+def test_an_open_jaw_is_not_a_wrong_landmark():
+    points = marks().copy()
+    drop = np.zeros(68)
+    drop[3:14] = np.interp(np.abs(np.arange(3, 14) - 8), [0, 5], [35, 8])
+    drop[55:60], drop[65:68], drop[[48, 54, 60, 64]] = 30, 30, 14
+    points[:, 1] -= drop
+    fit = fit_landmarks(marks(), points)
+    assert fit.trusted[np.r_[0:17, 48:68]].mean() > 0.9
+    turn, shift = apart(fit.pose, np.eye(4))
+    assert turn < 3
+    assert shift < 2
+
+
+def test_a_smaller_person_keeps_size_and_trust():
+    fit = fit_landmarks(marks(), 0.82 * marks())
+    assert fit.trusted.all()
+    assert fit.scale == pytest.approx(0.82)
+    assert np.linalg.norm(fit.pose[:3, 0]) == pytest.approx(1)
+
+
+def test_five_points_are_enough():
+    sparse = np.full((68, 3), np.nan)
+    five = [36, 45, 33, 48, 54]
+    truth = motion(2)
+    sparse[five] = transform(truth, marks())[five]
+    turn, shift = apart(fit_landmarks(marks(), sparse).pose, truth)
+    assert turn < 1e-3
+    assert shift < 1e-3
+
+
+def rejection(points, settings=SETTINGS):
+    far = Surface(np.eye(3) * 1.0, np.array([[0, 1, 2]]))
+    with pytest.raises(FrameRejected) as caught:
+        align(marks(), upper_face(template(), 500), points, None, far, settings)
+    return caught.value
+
+
+def test_left_and_right_exchanged_is_named():
+    straight = np.arange(68)
+    for a, b in (("left_eye", "right_eye"), ("left_eyebrow", "right_eyebrow")):
+        straight[GROUPS[a]], straight[GROUPS[b]] = np.r_[GROUPS[b]], np.r_[GROUPS[a]]
+    for order in (MIRROR, straight):
+        error = rejection(james()[order])
+        assert error.reason == "landmarks-mirrored"
+        assert "sides" in error.todo
+    assert rejection(james() * [-1, 1, 1]).reason == "landmarks-mirrored"
+
+
+@pytest.mark.parametrize("factor", [0.001, 0.1, 25.4, 1000.0])
+def test_a_wrong_unit_is_named(factor):
+    error = rejection(james() * factor)
+    assert error.reason == "landmark-scale"
+    assert "scale" in error.what
+    assert float(error.what.rsplit(" ", 1)[1]) == pytest.approx(1.1 * factor, rel=0.05)
+
+
+def test_a_shuffled_order_is_refused():
+    data = Path(pytest.importorskip("menpo3d").__file__).parent / "data" / "james.ljson"
+    bare = json.loads(data.read_text())["groups"]["LJSON"]["landmarks"]["points"]
+    assert rejection(np.array(bare, float)).reason in ("landmarks-misfit", "landmark-scale")
+    order = np.random.default_rng(0).permutation(68)
+    assert rejection(james()[order]).reason in ("landmarks-misfit", "landmark-scale")
+
+
+def test_too_few_landmarks():
+    few = np.full((68, 3), np.nan)
+    few[:3] = marks()[:3]
+    assert rejection(few).reason == "too-few-landmarks"
+    line = np.full((68, 3), np.nan)
+    line[27:36] = np.arange(9)[:, None] * [0, 0, 1.0]
+    assert rejection(line).reason == "too-few-landmarks"
+
+
+def test_the_upper_face_has_no_mouth_jaw_or_eyeball():
+    face = upper_face(template(), 1500)
+    assert 1000 < len(face.points) < 3100
+    assert face.points[:, 1].min() > marks()[31:36, 1].min() - 1
+    for eye in ("left_eye", "right_eye"):
+        centre = marks()[GROUPS[eye]].mean(0)
+        assert np.linalg.norm(face.points - centre, axis=1).min() > 0.3 * eye_distance(marks())
+    assert face.weights.mean() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("seed", [1, 4])
+def test_the_surface_corrects_noisy_landmarks(seed):
+    t = template()
+    truth = motion(seed, turn_deg=60)
+    rng = np.random.default_rng(seed)
+    # the open jaw moves mouth and chin; the skull's part of the scan stays
+    scan = t.vertices.copy()
+    chin = scan[:, 1] < marks()[48:68, 1].mean()
+    scan[chin, 1] -= 20
+    surface = Surface(transform(truth, scan), t.faces)
+    points = transform(truth, t.landmarks()) + rng.normal(scale=4, size=(68, 3))
+    face = upper_face(t, SETTINGS.samples)
+    rough = fit_landmarks(t.landmarks(), points).pose
+    fine = align(t.landmarks(), face, points, None, surface, SETTINGS)
+    before, after = apart(rough, truth), apart(fine.pose, truth)
+    assert after[0] < min(0.3, before[0])
+    assert after[1] < min(0.3, before[1])
+    assert before[1] > 0.3
+    assert fine.surface_residual < 0.15
+    assert fine.refined
+    np.testing.assert_allclose(fine.pose[:3, :3] @ fine.pose[:3, :3].T, np.eye(3), atol=1e-9)
+    assert 2 < fine.landmark_residual < 12
+
+
+def test_refinement_never_worsens():
+    t = template()
+    face = upper_face(t, 500)
+    far = Surface(np.eye(3) * 10.0 + 1000, np.array([[0, 1, 2]]))
+    found = align(t.landmarks(), face, t.landmarks(), None, far, SETTINGS)
+    assert not found.refined
+    np.testing.assert_allclose(found.pose, np.eye(4), atol=1e-6)
+
+
+def test_settings_are_checked():
+    for bad in ({"min_landmarks": 2}, {"min_agreeing": 2}, {"min_scale": 1.2}, {"rounds": 0}):
+        with pytest.raises(ConfigError):
+            AlignSettings(**bad)

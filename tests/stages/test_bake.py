@@ -1,0 +1,376 @@
+"""The bake against closed forms: colours that must come back exactly, places that must stay empty."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mimicme.pipeline import raster as raster_module
+from mimicme.pipeline.errors import ConfigError
+from mimicme.pipeline.mesh import Mesh
+from mimicme.pipeline.raster import rasterise
+from mimicme.pipeline.template import Template
+from mimicme.stages import bake as module
+from mimicme.stages.bake import BakeSettings, bake, fill_holes
+
+N = 256
+
+
+def plane(n: int, side: float = 100.0):
+    """A square of 2 n^2 triangles in z = 0, facing +z, and its coordinates in [0, 1]."""
+    x, y = np.meshgrid(np.linspace(0, 1, n + 1), np.linspace(0, 1, n + 1))
+    i = (np.arange(n * n) // n) * (n + 1) + np.arange(n * n) % n
+    faces = np.concatenate([np.stack([i, i + 1, i + n + 2], 1), np.stack([i, i + n + 2, i + n + 1], 1)])
+    uv = np.stack([x.ravel(), y.ravel()], 1)
+    return np.c_[(uv - 0.5) * side, np.zeros(len(uv))], faces.astype(np.int32), uv
+
+
+def template(n: int = 8, digest: str = "bake-test", side: float = 100.0) -> Template:
+    vertices, faces, uv = plane(n, side)
+    return Template(
+        vertices, faces, uv, faces, ("a",), np.zeros((1, 3), np.int64), np.array([[1.0, 0, 0]]), digest=digest
+    )
+
+
+def scan(n: int = 5, side: float = 100.0, colors=None, z: float = 0.0) -> Mesh:
+    vertices, faces, uv = plane(n, side)
+    return Mesh(vertices + [0, 0, z], faces, uv, faces, colors)
+
+
+def rotation(seed: int = 0):
+    q = np.linalg.qr(np.random.default_rng(seed).normal(size=(3, 3)))[0]
+    return q * np.sign(np.linalg.det(q))
+
+
+def checker(size: int = N, cell: int = 16):
+    r, c = np.mgrid[:size, :size] // cell
+    return np.where(((r + c) % 2)[..., None], [250, 20, 90], [10, 200, 30]).astype(np.uint8)
+
+
+def ramp(size: int):
+    """A colour that is affine in the image, steep enough to show a shift of a pixel."""
+    r, c = np.mgrid[:size, :size]
+    return np.stack([c, r, (r + c) / 2], -1) * (255 / (size - 1))
+
+
+def test_an_image_of_the_same_size_comes_back_exactly():
+    image = checker()
+    baked = bake(scan(), image, template().vertices, template(), BakeSettings(size=N))
+    assert baked.share == 1
+    assert (baked.texture == image).all()
+    assert (baked.coverage == 255).all()
+
+
+def test_an_affine_colour_is_reproduced_within_a_level_when_magnified():
+    image = np.rint(ramp(128)).astype(np.uint8)
+    baked = bake(scan(), image, template().vertices, template(), BakeSettings(size=512))
+    at = np.clip((np.arange(512) + 0.5) / 4 - 0.5, 0, 127) * (255 / 127)
+    rows, columns = np.meshgrid(at, at, indexing="ij")
+    expected = np.stack([columns, rows, (rows + columns) / 2], -1)
+    assert np.abs(baked.texture - expected).max() <= 1.5
+    assert np.sqrt(((baked.texture - expected) ** 2).mean()) < 0.6
+
+
+@pytest.mark.parametrize("factor", [2, 3, 8])
+def test_a_denser_image_is_averaged_over_the_texel(factor):
+    rng = np.random.default_rng(factor)
+    image = rng.integers(0, 256, (N * factor, N * factor, 3)).astype(np.uint8)
+    mean = image.reshape(N, factor, N, factor, 3).mean((1, 3))
+    baked = bake(scan(), image, template().vertices, template(), BakeSettings(size=N))
+    error = np.sqrt(((baked.texture - mean) ** 2).mean())
+    nearest = np.sqrt(((image[factor // 2 :: factor, factor // 2 :: factor] - mean) ** 2).mean())
+    assert error < 4  # noise is the hardest image there is
+    assert nearest > 10 * error
+
+
+def test_vertex_colours_are_used_when_there_is_no_image():
+    plain = scan(10)
+    xy = (plain.vertices[:, :2] + 50) / 100
+    colors = np.rint(np.c_[xy * 250, np.full(len(xy), 7)]).astype(np.uint8)
+    colored = Mesh(plain.vertices, plain.faces, colors=colors)
+    baked = bake(colored, None, template().vertices, template(), BakeSettings(size=N))
+    at = (np.arange(N) + 0.5) / N * 250
+    assert np.abs(baked.texture[..., 0] - at[None, :]).max() <= 1.01
+    assert np.abs(baked.texture[..., 1] - at[::-1, None]).max() <= 1.01
+    assert (baked.texture[..., 2] == 7).all()
+
+
+def test_a_scan_without_colour_gives_nothing():
+    plain = scan()
+    assert (
+        bake(Mesh(plain.vertices, plain.faces), None, template().vertices, template(), BakeSettings()) is None
+    )
+
+
+def test_a_rigid_motion_of_both_changes_nothing():
+    image = checker()
+    turn, shift = rotation(3), np.array([120.0, -40, 800])
+    bent = scan(20)
+    v = bent.vertices.copy()
+    v[:, 2] = 10 * np.cos(v[:, 0] / 30)
+    registered = template(16)
+    w = registered.vertices.copy()
+    w[:, 2] = 10 * np.cos(w[:, 0] / 30) + 0.3
+    first = bake(bent.with_vertices(v), image, w, registered, BakeSettings(size=N))
+    second = bake(
+        bent.with_vertices(v @ turn.T + shift), image, w @ turn.T + shift, registered, BakeSettings(size=N)
+    )
+    assert abs(first.share - second.share) < 1e-3
+    difference = np.abs(first.texture.astype(int) - second.texture.astype(int)).max(2)
+    assert (difference > 2).mean() < 2e-3
+
+
+def test_bands_and_chunks_give_identical_bytes(monkeypatch):
+    image = checker(300, 7)
+    lumpy = scan(17)
+    lumpy = lumpy.with_vertices(
+        lumpy.vertices + [0, 0, 0.3] * np.random.default_rng(1).normal(size=lumpy.vertices.shape)
+    )
+    whole = bake(lumpy, image, template().vertices, template(), BakeSettings(size=320))
+    monkeypatch.setattr(raster_module, "CACHED_TEXELS", 320 * 24)
+    monkeypatch.setattr(module, "CHUNK", 1000)
+    parts = bake(lumpy, image, template().vertices, template(), BakeSettings(size=320))
+    assert whole.texture.tobytes() == parts.texture.tobytes()
+    assert whole.coverage.tobytes() == parts.coverage.tobytes()
+
+
+def test_the_seam_between_two_photographs_is_never_blended():
+    # the left half of the surface lies in the right half of the image and the other way round
+    vertices, faces, uv = plane(8)
+    left = vertices[faces].mean(1)[:, 0] < 0
+    both = np.concatenate([uv * [1, 1] + [0.5, 0], uv - [0.5, 0]])
+    uv_faces = np.where(left[:, None], faces, faces + len(uv)).astype(np.int32)
+    two = Mesh(vertices, faces, np.clip(both, 0, 1), uv_faces)
+    image = np.zeros((512, 512, 3), np.uint8)
+    image[:, 256:] = [200, 0, 0]  # shown on the left
+    image[:, :256] = [0, 0, 200]
+    baked = bake(two, image, template().vertices, template(), BakeSettings(size=N))
+    inner = baked.texture[4:-4]
+    seen = np.unique(inner[:, 4:-4].reshape(-1, 3), axis=0)
+    # within a pixel of the image's middle bilinear filtering may touch the other photograph; not more
+    assert (inner[:, 8:126, 0] == 200).all()
+    assert (inner[:, 130:-8, 2] == 200).all()
+    assert len(seen) <= 4
+
+
+def test_a_hole_is_marked_and_filled():
+    full = scan(20)
+    centre = full.vertices[full.faces].mean(1)
+    gap = np.linalg.norm(centre[:, :2], axis=1) < 15
+    holed = Mesh(full.vertices, full.faces[~gap], full.uv, full.uv_faces[~gap])
+    image = np.full((64, 64, 3), 120, np.uint8)
+    image[..., 2] = 30
+    baked = bake(holed, image, template().vertices, template(), BakeSettings(size=N))
+    r, c = np.mgrid[:N, :N]
+    radius = np.hypot(r - 127.5, c - 127.5) * 100 / N
+    assert (baked.coverage[radius < 8] == 0).all()
+    assert (baked.coverage[radius > 20] > 0).all()
+    assert (baked.texture == [120, 120, 30]).all()
+    assert baked.share == pytest.approx(1 - gap.mean(), abs=0.02)
+    empty = bake(holed, image, template().vertices, template(), BakeSettings(size=N, fill=False))
+    assert (empty.texture[radius < 8] == 0).all()
+
+
+@pytest.mark.parametrize("z", [-6.0, 6.0])
+def test_a_scan_further_off_than_the_limit_gives_nothing(z):
+    image = checker()
+    near = bake(scan(z=z), image, template().vertices, template(), BakeSettings(size=N, max_distance_mm=8))
+    far = bake(scan(z=z), image, template().vertices, template(), BakeSettings(size=N, max_distance_mm=4))
+    assert near.share == 1
+    assert (near.texture == image).all()
+    assert 0 < near.coverage.max() < 128  # far, so of little confidence
+    assert far.share == 0
+    assert not far.coverage.any()
+
+
+def test_a_surface_facing_the_other_way_gives_nothing():
+    back = scan()
+    back = Mesh(back.vertices, back.faces[:, ::-1], back.uv, back.uv_faces[:, ::-1])
+    assert bake(back, checker(), template().vertices, template(), BakeSettings(size=N)).share == 0
+
+
+def test_the_nearer_of_two_sheets_wins_whichever_side_it_is_on():
+    low, high = scan(z=-0.5), scan(z=2.0)
+    v = np.concatenate([low.vertices, high.vertices])
+    f = np.concatenate([low.faces, high.faces + len(low.vertices)])
+    uv = np.concatenate([low.uv * [0.45, 1], high.uv * [0.45, 1] + [0.55, 0]])
+    image = np.zeros((64, 128, 3), np.uint8)
+    image[:, :64], image[:, 64:] = [0, 255, 0], [255, 0, 0]
+    for mirror in (1, -1):
+        both = Mesh(
+            v * [1, 1, mirror],
+            f if mirror == 1 else f[:, ::-1].copy(),
+            uv,
+            f if mirror == 1 else f[:, ::-1].copy(),
+        )
+        plane_like = template()
+        faces = plane_like.faces if mirror == 1 else plane_like.faces[:, ::-1].copy()
+        turned = Template(
+            plane_like.vertices, faces, plane_like.uv, faces, ("a",), plane_like.landmark_vertices,
+            plane_like.landmark_weights, digest=f"sheet{mirror}",
+        )  # fmt: skip
+        baked = bake(both, image, plane_like.vertices, turned, BakeSettings(size=N))
+        assert baked.share == 1
+        assert (baked.texture[..., 1] > 200).all()
+
+
+def test_triangles_without_texture_of_their_own_give_no_colour():
+    part = scan(10)
+    uv = np.concatenate([part.uv, [[np.nan, np.nan]]])
+    centre = part.vertices[part.faces].mean(1)
+    bare = centre[:, 0] > 0
+    uv_faces = np.where(bare[:, None], len(part.uv), part.uv_faces).astype(np.int32)
+    baked = bake(
+        Mesh(part.vertices, part.faces, uv, uv_faces),
+        checker(),
+        template().vertices,
+        template(),
+        BakeSettings(size=N),
+    )
+    assert baked.share == pytest.approx(0.5, abs=0.01)
+    assert (baked.coverage[:, : N // 2 - 1] > 0).all()
+    assert not baked.coverage[:, N // 2 + 1 :].any()
+
+
+def test_triangles_their_camera_saw_edge_on_give_no_colour():
+    steep = scan(10)
+    v = steep.vertices.copy()
+    right = v[:, 0] > 1
+    v[right, 2] = -v[right, 0] * 20  # falls away at 87 degrees; the image still shows it from +z
+    registered = template()
+    w = registered.vertices.copy()
+    on_right = w[:, 0] > 1
+    w[on_right, 2] = -w[on_right, 0] * 20
+    settings = BakeSettings(size=N, min_grazing_deg=8)
+    baked = bake(steep.with_vertices(v), checker(), w, registered, settings)
+    assert (baked.coverage[:, : N // 2 - 16] > 0).all()
+    assert not baked.coverage[:, N // 2 + 32 :].any()
+    kept = bake(steep.with_vertices(v), checker(), w, registered, BakeSettings(size=N, min_grazing_deg=0))
+    assert kept.coverage[:, N // 2 + 32 : -16].any()
+
+
+def test_a_registered_mesh_with_a_lost_vertex_still_bakes():
+    registered = template()
+    w = registered.vertices.copy()
+    w[0] = np.nan
+    baked = bake(scan(), checker(), w, registered, BakeSettings(size=N))
+    assert 0.95 < baked.share < 1
+
+
+def test_filling_a_ramp_is_smooth_and_keeps_what_is_known():
+    size = 200
+    image = np.rint(ramp(size)).astype(np.uint8)
+    r, c = np.mgrid[:size, :size]
+    known = np.hypot(r - 100, c - 90) > 20
+    broken = np.where(known[..., None], image, 0).astype(np.uint8)
+    fill_holes(broken, known)
+    assert (broken[known] == image[known]).all()
+    assert np.abs(broken.astype(int) - image)[~known].max() < 25
+    steps = np.abs(np.diff(broken.astype(int), axis=0)).max()
+    assert steps < 12
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 5), (257, 256), (64, 1)])
+def test_filling_any_shape_from_one_texel(shape):
+    image = np.zeros((*shape, 3), np.uint8)
+    known = np.zeros(shape, bool)
+    known[-1, -1] = True
+    image[-1, -1] = [9, 99, 199]
+    fill_holes(image, known)
+    assert (image == [9, 99, 199]).all()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"size": 100}, {"size": 9000}, {"format": "gif"}, {"quality": 0}, {"max_distance_mm": 0.0},
+     {"max_normal_angle_deg": 95.0}, {"min_grazing_deg": -1.0}],
+)  # fmt: skip
+def test_settings_out_of_range_are_refused(wrong):
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        BakeSettings(**wrong)
+
+
+def test_texels_outside_the_layout_are_not_covered():
+    small = template(digest="bake-small")
+    half = Template(
+        small.vertices, small.faces, small.uv * 0.5 + 0.25, small.uv_faces, ("a",), small.landmark_vertices,
+        small.landmark_weights, digest="bake-half",
+    )  # fmt: skip
+    baked = bake(scan(), checker(), half.vertices, half, BakeSettings(size=N))
+    covered = np.zeros(N * N, bool)
+    covered[rasterise(half.uv, half.uv_faces, N).texels] = True
+    assert ((baked.coverage > 0).ravel() == covered).all()
+    assert baked.share == 1
+    assert (baked.texture[0, 0] > 0).any()  # the gutter is filled, too
+
+
+def artefacts(folder, scans, images, rejected=()):
+    """Made-up ingest and register artefacts of one sequence, and the task that bakes it."""
+    from mimicme.pipeline.checkpoint import writing
+    from mimicme.pipeline.errors import FrameRejected
+    from mimicme.pipeline.image import encode
+    from mimicme.pipeline.stage import Captures, FrameSource, Item, Sequence, Task
+    from mimicme.pipeline.template import save_prepared
+
+    shape = template()
+    pose = np.eye(4)
+    pose[:3, :3], pose[:3, 3] = rotation(5), [3.0, 4.0, 500.0]
+    save_prepared(shape, folder / "template.h5")
+    with writing(folder / "ingest.h5", stage="ingest", item="s/q", made_by={}) as out:
+        out.frames(range(len(scans)))
+        for row, (mesh, image) in enumerate(zip(scans, images, strict=True)):
+            out.put(row, "vertices", (mesh.vertices @ pose[:3, :3].T + pose[:3, 3]).astype(np.float32))
+            out.put(row, "faces", mesh.faces)
+            if mesh.uv is not None:
+                out.put(row, "uv", mesh.uv.astype(np.float32))
+                out.put(row, "uv_faces", mesh.uv_faces)
+            if image is not None:
+                data = image if isinstance(image, bytes) else encode(image, "png")
+                out.put(row, "image", np.frombuffer(data, np.uint8))
+    with writing(folder / "register.h5", stage="register", item="s/q", made_by={}) as out:
+        out.frames(range(len(scans)))
+        vertices = out.rows("vertices", shape.vertices.shape, "f4", "mm")
+        poses = out.rows("pose", (4, 4), "f8")
+        for row in range(len(scans)):
+            if row in rejected:
+                out.reject(row, FrameRejected("far-off", "it does not fit"))
+                continue
+            vertices[row], poses[row] = shape.vertices, pose
+    item = Item("s", "q")
+    frames = tuple(FrameSource(k, folder / f"{k}.obj") for k in range(len(scans)))
+    return Task(
+        Sequence(item, "q", "q", frames),
+        BakeSettings(size=N),
+        Captures(folder),
+        {"ingest": folder / "ingest.h5", "register": folder / "register.h5"},
+        None,
+        folder / "template.h5",
+    )
+
+
+def test_the_stage_bakes_what_it_can_and_says_what_it_cannot(tmp_path):
+    from mimicme.pipeline.checkpoint import Artefact, writing
+    from mimicme.pipeline.image import decode, decode_gray
+
+    bare = scan()
+    bare = Mesh(bare.vertices, bare.faces)
+    task = artefacts(
+        tmp_path, [scan(), bare, scan(), scan()], [checker(), None, checker(), b"no image"], rejected=[2]
+    )
+    written = []
+    for name in ("bake.h5", "again.h5"):
+        with writing(tmp_path / name, stage="bake", item="s/q", made_by={}) as out:
+            module.STAGE.compute(task, out)
+        written.append((tmp_path / name).read_bytes())
+    assert written[0] == written[1]
+    with Artefact(tmp_path / "bake.h5") as baked:
+        assert [s.ok for s in baked.statuses] == [True, True, False, True]
+        assert [s.note for s in baked.statuses] == ["", "no-texture", "", "no-texture"]
+        assert [baked.has(row, "texture") for row in range(4)] == [True, False, False, False]
+        assert (baked.attrs["texture_format"], baked.attrs["texture_size"]) == ("png", N)
+        texture = decode(baked.get(0, "texture").tobytes())
+        # float32 vertices half a metre from the origin: a texel on an edge of the checker may tip
+        assert (texture != checker()).any(2).mean() < 0.01
+        assert decode_gray(baked.get(0, "coverage").tobytes()).min() > 200
+        assert baked["quality/coverage"][0] == 1
+        assert np.isnan(baked["quality/coverage"][1:]).all()

@@ -1,0 +1,479 @@
+"""ingest: good frames arrive in mm and +y up, each kind of bad frame is rejected with its reason."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mimicme.pipeline import image
+from mimicme.pipeline.checkpoint import Artefact, writing
+from mimicme.pipeline.errors import InputError, MissingDependencyError
+from mimicme.pipeline.landmarks import GROUPS, NOSE_TIP
+from mimicme.pipeline.mesh import Mesh, transform
+from mimicme.pipeline.meshio import obj_bytes, ply_bytes
+from mimicme.pipeline.scan import load_image, load_image_bytes, load_scan
+from mimicme.pipeline.stage import Captures, FrameSource, Item, Sequence, Task
+from mimicme.stages import ingest
+from mimicme.stages.ingest import STAGE, IngestSettings, compute, join_pictures, spread, tidy_uv
+
+SIDE = 21
+
+
+def face(scale: float = 1.0, side: int = SIDE) -> Mesh:
+    """An open shell of a face's size whose uv are its x and y."""
+    u, v = (a.ravel() for a in np.meshgrid(np.linspace(0, 1, side), np.linspace(0, 1, side)))
+    x, y = 160 * u - 80, 220 * v - 110
+    places = np.stack([x, y, 90 - x * x / 90 - y * y / 400], axis=1) * scale
+    i = np.arange(side * side).reshape(side, side)
+    a, b, c, d = (q.ravel() for q in (i[:-1, :-1], i[:-1, 1:], i[1:, 1:], i[1:, :-1]))
+    faces = np.concatenate([np.stack([a, b, c], 1), np.stack([a, c, d], 1)]).astype(np.int32)
+    return Mesh(places, faces, np.stack([u, v], axis=1), faces.copy())
+
+
+def ljson(scale: float = 1.0) -> str:
+    points = np.zeros((68, 3))
+    points[GROUPS["left_eye"]], points[GROUPS["right_eye"]] = [-31, 30, 70], [31, 30, 70]
+    points[GROUPS["mouth"]], points[NOSE_TIP] = [0, -40, 80], [0, -5, 100]
+    labels = [{"label": name, "mask": list(range(part.start, part.stop))} for name, part in GROUPS.items()]
+    return json.dumps({"version": 2, "labels": labels, "landmarks": {"points": (points * scale).tolist()}})
+
+
+PHOTO = np.random.default_rng(1).integers(0, 256, (16, 24, 3)).astype(np.uint8)
+
+
+class Capture:
+    """A folder of one sequence, with everything a test wants in it."""
+
+    def __init__(self, base: Path) -> None:
+        self.root = base / "captures"
+        self.folder = self.root / "S1" / "smile"
+        self.folder.mkdir(parents=True)
+        self.output = base / "ingest.h5"
+        self.frames: list[FrameSource] = []
+
+    def write(self, name: str, data: bytes | str) -> Path:
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data.encode() if isinstance(data, str) else data)
+        return path
+
+    def frame(self, data: bytes | None = None, ending: str = "obj", duplicates: tuple[Path, ...] = ()) -> str:
+        """Add a frame; returns its stem."""
+        stem = f"{len(self.frames):04d}"
+        path = self.write(f"{stem}.{ending}", textured(stem) if data is None else data)
+        self.frames.append(FrameSource(len(self.frames), path, duplicates))
+        return stem
+
+    def good(self) -> str:
+        stem = self.frame()
+        self.write(f"{stem}.mtl", f"newmtl photo\nmap_Kd {stem}.jpg\n")
+        self.write(f"{stem}.jpg", image.encode(PHOTO, "jpeg"))
+        return stem
+
+    def ingest(self, unit: str = "auto", up: str = "auto", **settings) -> Artefact:
+        item = Item("S1", "smile")
+        task = Task(
+            Sequence(item, "smile", "happiness", tuple(self.frames)),
+            IngestSettings(**settings),
+            Captures(self.root, unit, up, fps=60.0),
+            {},
+            None,
+            Path("none"),
+        )
+        with writing(self.output, stage="ingest", item=str(item), made_by={}, captures_root=self.root) as out:
+            compute(task, out)
+        return Artefact(self.output)
+
+
+def textured(stem: str, scale: float = 1.0, library: str | None = None) -> bytes:
+    return obj_bytes(face(scale), material_file=library or f"{stem}.mtl", material="photo")
+
+
+@pytest.fixture
+def capture(tmp_path: Path) -> Capture:
+    return Capture(tmp_path)
+
+
+# ------------------------------------------------------------------------------------------------ good input
+
+
+def test_a_good_frame_arrives_whole(capture: Capture) -> None:
+    stem = capture.good()
+    with capture.ingest() as got:
+        assert got.statuses[0].ok
+        assert got.statuses[0].note == ""
+        scan, expected = load_scan(got, 0), face()
+        assert np.allclose(scan.vertices, expected.vertices, atol=1e-4)
+        assert scan.uv is not None
+        assert np.allclose(scan.uv[scan.uv_faces], expected.uv[expected.uv_faces], atol=1e-6)
+        assert load_image_bytes(got, 0) == (capture.folder / f"{stem}.jpg").read_bytes()
+        assert got.attrs["unit"] == "mm"
+        assert "no landmarks" in got.attrs["unit_decision"]
+        assert got.attrs["fps"] == 60.0
+        assert (got["file_from_scan"][()] == np.eye(4)).all()
+        assert got["quality/scan_triangles"][0] == len(expected.faces)
+
+
+@pytest.mark.parametrize(("unit", "scale"), [("m", 0.001), ("cm", 0.1), ("um", 1000.0), ("in", 1 / 25.4)])
+def test_other_units_are_brought_to_mm(capture: Capture, unit: str, scale: float) -> None:
+    stem = capture.frame(textured("x", scale))
+    capture.write(f"{stem}.ljson", ljson(scale))
+    with capture.ingest() as got:
+        assert got.attrs["unit"] == unit
+        scan = load_scan(got, 0)
+        assert np.allclose(scan.vertices, face().vertices, atol=1e-2)
+        assert np.allclose(
+            transform(got["file_from_scan"][()], scan.vertices), face(scale).vertices, rtol=1e-4, atol=scale
+        )
+
+
+def test_a_number_of_millimetres(capture: Capture) -> None:
+    capture.frame(textured("x", 1 / 46.8))
+    with capture.ingest(unit="46.8") as got:
+        assert got.attrs["unit"] == "46.8"
+        assert np.allclose(load_scan(got, 0).vertices, face().vertices, atol=1e-2)
+
+
+def test_arbitrary_units_fail_the_sequence_with_the_way_out(capture: Capture) -> None:
+    capture.frame(textured("x", 8.55 / 400))
+    with pytest.raises(InputError, match="--unit NUMBER"):
+        capture.ingest()
+    assert not capture.output.exists()
+
+
+def test_z_up(capture: Capture) -> None:
+    mesh = face()
+    capture.frame(obj_bytes(mesh.with_vertices(mesh.vertices[:, [0, 2, 1]] * [1, -1, 1])))
+    for up in ("auto", "+z"):
+        with capture.ingest(up=up) as got:
+            assert got.attrs["up"] == "+z"
+            assert np.allclose(load_scan(got, 0).vertices, mesh.vertices, atol=1e-4)
+
+
+def test_two_half_shells_both_stay(capture: Capture) -> None:
+    mesh = face(side=31)
+    left = (mesh.vertices[mesh.faces][..., 0] < -5).all(axis=1)
+    right = (mesh.vertices[mesh.faces][..., 0] > 5).all(axis=1)
+    keep = left | right
+    capture.frame(obj_bytes(Mesh(mesh.vertices, mesh.faces[keep], mesh.uv, mesh.uv_faces[keep])))
+    with capture.ingest() as got:
+        assert got.statuses[0].ok
+        assert got["quality/scan_triangles"][0] == keep.sum()
+
+
+def test_ply_and_vertex_colours(capture: Capture) -> None:
+    mesh = face()
+    colored = Mesh(mesh.vertices, mesh.faces, mesh.uv, mesh.uv_faces, np.full((SIDE * SIDE, 3), 9, np.uint8))
+    capture.frame(ply_bytes(colored, "photo.png"), "ply")
+    capture.write("photo.png", image.encode(PHOTO))
+    with capture.ingest() as got:
+        assert got.statuses[0].ok
+        assert (load_scan(got, 0).colors == 9).all()
+        assert (load_image(got, 0) == PHOTO).all()
+
+
+@pytest.mark.parametrize("kind", ["bmp", "tiff"])
+def test_other_formats_are_kept_without_loss(capture: Capture, kind: str) -> None:
+    stem = capture.frame()
+    capture.write(f"{stem}.mtl", f"newmtl photo\nmap_Kd photo.{kind}\n")
+    Image.fromarray(PHOTO).save(capture.folder / f"photo.{kind}")
+    with capture.ingest() as got:
+        assert image.sniff(load_image_bytes(got, 0) or b"") == "png"
+        assert (load_image(got, 0) == PHOTO).all()
+
+
+def test_image_beside_the_mesh_without_material_file(capture: Capture) -> None:
+    stem = capture.frame(obj_bytes(face()))
+    capture.write(f"{stem}.png", image.encode(PHOTO))
+    with capture.ingest() as got:
+        assert got.statuses[0].note == ""
+        assert (load_image(got, 0) == PHOTO).all()
+
+
+def test_paths_of_the_scanners_own_computer(capture: Capture) -> None:
+    stem = capture.frame()
+    capture.write(f"{stem}.mtl", "newmtl photo\nmap_Kd C:\\3dMD\\out\\photo.png\n")
+    capture.write("photo.png", image.encode(PHOTO))
+    with capture.ingest() as got:
+        assert got.statuses[0].ok
+        assert got.statuses[0].note == "texture-relocated"
+        assert got.has(0, "image")
+
+
+def test_several_images_become_one_that_fits(capture: Capture) -> None:
+    mesh = face()
+    n = len(mesh.faces) // 2
+    text = obj_bytes(mesh, material_file="all.mtl", material="a").decode().splitlines(keepends=True)
+    faces = [line for line in text if line.startswith("f ")]
+    head = [line for line in text if not line.startswith("f ")]
+    capture.frame("".join([*head, *faces[:n], "usemtl b\n", *faces[n:]]).encode())
+    capture.write("all.mtl", "newmtl a\nmap_Kd a.png\nnewmtl b\nmap_Kd b.png\n")
+    red, blue = np.zeros((10, 30, 3), np.uint8), np.zeros((20, 12, 3), np.uint8)
+    red[..., 0], blue[..., 2] = 255, 255
+    capture.write("a.png", image.encode(red))
+    capture.write("b.png", image.encode(blue))
+    with capture.ingest() as got:
+        assert got.statuses[0].note == "textures-joined"
+        scan, pixels = load_scan(got, 0), load_image(got, 0)
+        assert pixels is not None
+        assert scan.uv is not None
+        corner = scan.uv[scan.uv_faces]
+        column = np.floor(corner[..., 0] * pixels.shape[1] - 1e-4).astype(int)
+        row = np.floor((1 - corner[..., 1]) * pixels.shape[0] - 1e-4).astype(int)
+        color = pixels[row, column]
+        assert (color[:n] == [255, 0, 0]).all()
+        assert (color[n:] == [0, 0, 255]).all()
+
+
+# ------------------------------------------------------------------------------------------------ bad input
+
+
+GOOD = textured("x")
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "empty-file"),
+        (GOOD[: len(GOOD) // 2], "truncated"),
+        (GOOD[: GOOD.index(b"vt ") - 30], "truncated"),
+        (GOOD[: GOOD.index(b"vt ")], "no-faces"),
+        (GOOD.replace(b"v -80.000000", b"v nan", 1), "nan-vertices"),
+        (GOOD + b"f 1/1 2/2 99999/1\n", "face-index"),
+        (GOOD + b"f 1/1 2/2 three\n", "bad-syntax"),
+        (textured("x", 0.001), "unit-mismatch"),
+        (b"v 1 1 1\nv 1 1 1\nv 1 1 1\nf 1 2 3\n", "degenerate"),
+    ],
+)
+def test_a_bad_frame_is_rejected_and_the_good_ones_arrive(capture: Capture, data: bytes, reason: str) -> None:
+    capture.good()
+    capture.frame(data)
+    capture.good()
+    with capture.ingest() as got:
+        assert [s.ok for s in got.statuses] == [True, False, True]
+        assert got.statuses[1].reason == reason
+        assert len(got.statuses[1].message) > 30
+        assert not got.has(1, "vertices")
+        assert np.isnan(got["quality/scan_vertices"][1])
+        assert got.has(2, "image")
+
+
+def test_bad_frames_beyond_the_sample_are_rejected_too(capture: Capture) -> None:
+    for k in range(6):
+        capture.frame(b"" if k in (2, 3) else GOOD)
+    with capture.ingest(sample_frames=2) as got:
+        assert [s.ok for s in got.statuses] == [True, True, False, False, True, True]
+
+
+def test_a_file_cut_between_two_lines_is_at_least_noted(capture: Capture) -> None:
+    capture.frame(GOOD[: GOOD.rindex(b"\nf ", 0, int(len(GOOD) * 0.7)) + 1])
+    with capture.ingest() as got:
+        assert "unused-vertices" in got.statuses[0].note
+        assert "copy it again" in got.statuses[0].message
+
+
+def test_every_frame_bad(capture: Capture) -> None:
+    capture.frame(b"")
+    capture.frame(b"v 1 2")
+    with capture.ingest() as got:
+        assert got.ok_rows == []
+        assert "no frame could be read" in got.attrs["unit_decision"]
+
+
+def test_duplicate_frame_numbers(capture: Capture) -> None:
+    capture.good()
+    capture.frame(duplicates=(capture.folder / "000001.obj",))
+    with capture.ingest() as got:
+        status = got.statuses[1]
+        assert status.reason == "duplicate-frame"
+        assert "0001.obj, 000001.obj" in status.message
+
+
+def test_without_texture(capture: Capture) -> None:
+    capture.frame(obj_bytes(face()))
+    capture.frame()  # names an MTL that is not there
+    stem = capture.frame()  # its MTL names an image that is not there
+    capture.write(f"{stem}.mtl", "newmtl photo\nmap_Kd gone.jpg\n")
+    stem = capture.frame()  # its image is no image
+    capture.write(f"{stem}.mtl", f"newmtl photo\nmap_Kd {stem}.jpg\n")
+    capture.write(f"{stem}.jpg", image.encode(PHOTO, "jpeg")[:200])
+    stem = capture.frame(obj_bytes(Mesh(face().vertices, face().faces)))  # no texture coordinates
+    capture.write(f"{stem}.jpg", image.encode(PHOTO, "jpeg"))
+    with capture.ingest() as got:
+        notes = [s.note for s in got.statuses]
+        assert notes == ["no-texture", "texture-missing", "texture-missing", "texture-unreadable", "no-uv"]
+        assert all(s.ok and s.message for s in got.statuses)
+        assert "gone.jpg" in got.statuses[2].message
+        assert all(load_image(got, row) is None for row in range(5))
+        assert len(load_scan(got, 3).faces) == len(face().faces)
+
+
+def test_a_decompression_bomb_is_not_decoded(capture: Capture) -> None:
+    capture.good()
+    with capture.ingest(max_pixels=100) as got:
+        assert got.statuses[0].ok
+        assert got.statuses[0].note == "texture-unreadable"
+        assert "24 x 16" in got.statuses[0].message
+
+
+# ------------------------------------------------------------------------------------------------ paths
+
+SECRET = b"newmtl photo\nmap_Kd secret.png\n"
+
+
+@pytest.mark.parametrize(
+    "library",
+    [
+        "../../secret",
+        "../../../secret",
+        "..\\..\\secret",
+        "/etc/passwd",
+        "a.mtl ../../secret",
+        "x/../../../secret",
+    ],
+)
+def test_mtllib_may_not_leave_the_sequence(capture: Capture, library: str) -> None:
+    capture.good()
+    capture.frame(textured("x", library=library))
+    (capture.root / "secret").write_bytes(SECRET)
+    (capture.root.parent / "secret").write_bytes(SECRET)
+    with capture.ingest() as got:
+        assert [s.ok for s in got.statuses] == [True, False]
+        assert got.statuses[1].reason == "unsafe-path"
+        assert "secret" in got.statuses[1].message or "passwd" in got.statuses[1].message
+
+
+@pytest.mark.parametrize("name", ["../../S2/photo.png", "../../../photo.png", "/tmp/photo.png"])
+def test_map_kd_may_not_leave_the_sequence(capture: Capture, name: str) -> None:
+    stem = capture.frame()
+    capture.write(f"{stem}.mtl", f"newmtl photo\nmap_Kd {name}\n")
+    with capture.ingest() as got:
+        assert got.statuses[0].reason == "unsafe-path"
+        assert not got.has(0, "image")
+
+
+@pytest.mark.parametrize("linked", ["0000.obj", "0000.mtl", "0000.jpg"])
+def test_symbolic_links_may_not_leave_the_captures(capture: Capture, linked: str) -> None:
+    capture.good()
+    outside = capture.root.parent / "outside"
+    (capture.folder / linked).rename(outside)
+    (capture.folder / linked).symlink_to(outside)
+    with capture.ingest() as got:
+        assert got.statuses[0].reason == "unsafe-path"
+
+
+def test_a_texture_folder_beside_the_sequence_is_fine(capture: Capture) -> None:
+    stem = capture.frame()
+    capture.write(f"{stem}.mtl", "newmtl photo\nmap_Kd ../textures/p.png\n")
+    capture.write("../textures/p.png", image.encode(PHOTO))
+    with capture.ingest() as got:
+        assert got.statuses[0].note == ""
+        assert got.has(0, "image")
+
+
+# ------------------------------------------------------------------------------------------------ failures
+
+
+@pytest.mark.parametrize(
+    "error", [OSError("disk"), MemoryError(), ValueError("struct"), RecursionError("deep")]
+)
+def test_whatever_happens_to_one_frame_stays_with_it(
+    capture: Capture, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    capture.good()
+    capture.frame(b"BOOM")
+    real = ingest.read_mesh
+
+    def read(data: bytes, name: str):
+        if data == b"BOOM":
+            raise error
+        return real(data, name)
+
+    monkeypatch.setattr(ingest, "read_mesh", read)
+    with capture.ingest() as got:
+        assert [s.ok for s in got.statuses] == [True, False]
+        assert got.statuses[1].reason == "unreadable"
+        assert type(error).__name__ in got.statuses[1].message
+
+
+def test_a_missing_package_is_no_fault_of_the_frame(
+    capture: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    capture.good()
+
+    def read(data: bytes, name: str):
+        raise MissingDependencyError("no Pillow")
+
+    monkeypatch.setattr(ingest, "read_mesh", read)
+    with pytest.raises(MissingDependencyError):
+        capture.ingest()
+
+
+def test_a_vanished_file(capture: Capture) -> None:
+    capture.good()
+    stem = capture.frame()
+    (capture.folder / f"{stem}.obj").unlink()
+    with capture.ingest() as got:
+        assert got.statuses[1].reason == "unreadable"
+
+
+# ------------------------------------------------------------------------------------------------ the rest
+
+
+def test_same_input_same_bytes(capture: Capture) -> None:
+    capture.good()
+    capture.frame(b"")
+    capture.good()
+    capture.ingest().close()
+    first = capture.output.read_bytes()
+    capture.ingest().close()
+    assert capture.output.read_bytes() == first
+
+
+def test_what_was_looked_for_is_remembered(capture: Capture) -> None:
+    capture.good()
+    capture.frame()
+    with capture.ingest() as got:
+        sources = got.made_by["sources"]
+    assert len(sources["S1/smile/0000.jpg"]) == 64
+    assert sources["S1/smile/0001.mtl"] == "absent"
+    assert sources["S1/smile/0000.ljson"] == "absent"
+
+
+def test_sample_is_spread_and_complete() -> None:
+    assert spread(0, 9) == []
+    assert spread(3, 9) == [0, 1, 2]
+    assert spread(101, 3)[:3] == [0, 50, 100]
+    assert sorted(spread(101, 3)) == list(range(101))
+
+
+def test_uv_outside_the_image() -> None:
+    mesh = face()
+    shifted = Mesh(mesh.vertices, mesh.faces, mesh.uv + [3, -2], mesh.uv_faces)
+    tidy = tidy_uv(shifted)
+    assert tidy.uv is not None
+    assert np.allclose(tidy.uv[tidy.uv_faces], mesh.uv[mesh.uv_faces], atol=1e-9)
+    assert tidy_uv(mesh) is mesh
+    over = tidy_uv(Mesh(mesh.vertices, mesh.faces, mesh.uv * 1.02, mesh.uv_faces)).uv
+    assert over is not None
+    assert over.max() <= 1
+
+
+def test_triangles_without_image_get_no_place() -> None:
+    mesh = face()
+    shown = np.zeros(len(mesh.faces), np.int32)
+    shown[3] = -1
+    joined, pixels = join_pictures(mesh, shown, [PHOTO, PHOTO])
+    assert pixels.shape == (16, 48, 3)
+    assert joined.uv is not None
+    assert np.isnan(joined.uv[joined.uv_faces[3]]).all()
+    assert np.isfinite(np.delete(joined.uv[joined.uv_faces], 3, axis=0)).all()
+
+
+def test_the_stage_has_defaults() -> None:
+    assert STAGE.settings() == IngestSettings()
+    assert STAGE.needs == ()

@@ -1,0 +1,164 @@
+"""Packing: whose verdict counts, what a failed stage leaves, who is left out, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+
+import h5py
+import numpy as np
+import pytest
+
+from mimicme.pipeline.checkpoint import FrameStatus, writing
+from mimicme.pipeline.errors import ArtefactError, FrameRejected, UsageError
+from mimicme.pipeline.metadata import SubjectTable, parse_subjects
+from mimicme.pipeline.release import Release
+from mimicme.stages.pack import PackInput
+from mimicme.stages.verify import verify
+
+
+def test_counts(fakes: ModuleType, tmp_path: Path) -> None:
+    result = fakes.packed(tmp_path / "r.h5", fakes.inputs(tmp_path))
+    assert (result.ok, result.rejected, result.failed) == (5, 1, ())
+    assert result.messages == ()
+
+
+@pytest.mark.parametrize("lost", ["ingest", "register"])
+def test_a_failed_stage_rejects_the_sequence_and_keeps_the_others(
+    fakes: ModuleType, tmp_path: Path, lost: str
+) -> None:
+    error = FrameRejected("nan-vertices", "two vertices are NaN")
+    stages = ("ingest", "landmarks", "align", "register", "bake", "project")
+    without = stages[stages.index(lost) :]
+    given = [
+        fakes.artefacts(tmp_path, fakes.sequence(fakes.SMILE, (3, 4)), bad={0: error}, without=without),
+        fakes.artefacts(tmp_path, fakes.sequence(fakes.OTHER)),
+    ]
+    result = fakes.packed(tmp_path / "r.h5", given)
+    assert (result.ok, result.rejected, result.failed) == (3, 2, (f"S001/smile: {lost}",))
+    with Release(tmp_path / "r.h5") as release:
+        frame = release[0]
+        assert (frame.number, frame.status, frame.reason) == (3, "rejected", "stage-failed")
+        assert lost in frame.message
+        assert np.isnan(frame.vertices).all()
+    assert verify(tmp_path / "r.h5") == []
+
+
+@pytest.mark.parametrize("lost", ["bake", "project"])
+def test_without_texture_or_landmarks_the_geometry_arrives(
+    fakes: ModuleType, tmp_path: Path, lost: str
+) -> None:
+    given = [fakes.artefacts(tmp_path, fakes.sequence(fakes.SMILE), without=(lost,))]
+    result = fakes.packed(tmp_path / "r.h5", given)
+    assert (result.ok, result.failed) == (3, ())
+    with Release(tmp_path / "r.h5") as release:
+        frame = release[0]
+        assert frame.note == f"no-{lost}"
+        assert np.isfinite(frame.vertices).all()
+        assert (frame.texture is None) == (lost == "bake")
+        assert np.isnan(frame.landmarks).all() == (lost == "project")
+    assert verify(tmp_path / "r.h5") == []
+
+
+def test_a_later_rejection_is_a_note(fakes: ModuleType, tmp_path: Path) -> None:
+    given = fakes.artefacts(tmp_path, fakes.sequence(fakes.SMILE), without=("bake",))
+    path = tmp_path / "bake.h5"
+    with writing(path, stage="bake", item="S001/smile", made_by={}) as out:
+        out.frames([0, 1, 2], [FrameStatus(note="holes", message="It has holes.")] * 3)
+        out.reject(1, FrameRejected("dark", "the photograph is black"))
+    fakes.packed(tmp_path / "r.h5", [PackInput(given.sequence, {**given.artefacts, "bake": path})])
+    with Release(tmp_path / "r.h5") as release:
+        assert [f.status for f in release] == ["ok"] * 3
+        assert [f.note for f in release] == ["holes", "holes,bake:dark", "holes"]
+        assert "black" in release[1].message
+        assert release[1].texture is None
+
+
+def test_all_figures_of_all_stages_are_in_every_sequence(fakes: ModuleType, tmp_path: Path) -> None:
+    given = fakes.artefacts(tmp_path, fakes.sequence(fakes.SMILE))
+    with h5py.File(given.artefacts["register"], "r+") as file:
+        file.create_dataset("quality/stretch", data=np.array([1, 2, 3], "f4")).attrs["unit"] = "1"
+    fakes.packed(tmp_path / "r.h5", [given, fakes.artefacts(tmp_path, fakes.sequence(fakes.OTHER))])
+    with Release(tmp_path / "r.h5") as release:
+        assert [f.quality["stretch"] for f in release][:3] == [1, 2, 3]
+        assert np.isnan(release[3].quality["stretch"])
+        assert release[3].quality["scan_vertices"] == 1000
+        assert release.units(fakes.OTHER) == release.units(fakes.SMILE)
+        assert release.units(fakes.SMILE)["stretch"] == "1"
+
+
+def test_who_did_not_consent_is_not_there(fakes: ModuleType, tmp_path: Path) -> None:
+    table = parse_subjects(b"subject,age,consent\nS001,31,yes\nS002,44,withdrawn\n")
+    result = fakes.packed(tmp_path / "r.h5", fakes.inputs(tmp_path), table)
+    assert list(result.excluded) == ["S002"]
+    assert b"S002" not in (tmp_path / "r.h5").read_bytes()
+    with Release(tmp_path / "r.h5") as release:
+        assert list(release.subjects) == ["S001"]
+        assert len(release) == 4
+
+
+def test_subjects_without_a_row_are_unknown(fakes: ModuleType, tmp_path: Path) -> None:
+    table = parse_subjects(b"subject,age,consent\nS001,31,yes\n")
+    result = fakes.packed(tmp_path / "r.h5", fakes.inputs(tmp_path), table)
+    assert any("'S002'" in message for message in result.messages)
+    assert Release(tmp_path / "r.h5").subjects["S002"]["age"] == "unknown"
+    assert [(f.level, f.where) for f in verify(tmp_path / "r.h5")] == [("warning", "/subjects/S002")]
+
+
+def test_nothing_to_pack(fakes: ModuleType, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="nothing to pack"):
+        fakes.packed(tmp_path / "r.h5", [], SubjectTable())
+    assert not (tmp_path / "r.h5").exists()
+
+
+def test_artefacts_that_do_not_fit_are_named(fakes: ModuleType, tmp_path: Path) -> None:
+    given = fakes.artefacts(tmp_path, fakes.sequence(fakes.SMILE))
+    other = fakes.artefacts(tmp_path / "x", fakes.sequence(fakes.SMILE, (0, 1)))
+    mixed = PackInput(given.sequence, {**given.artefacts, "project": other.artefacts["project"]})
+    with pytest.raises(ArtefactError, match="project"):
+        fakes.packed(tmp_path / "r.h5", [mixed])
+    small = fakes.artefacts(tmp_path / "y", fakes.sequence(fakes.SMILE), shape=fakes.template(5))
+    with pytest.raises(ArtefactError, match="25, expected 49"):
+        fakes.packed(tmp_path / "r.h5", [small])
+    assert not list(tmp_path.glob("*.h5"))
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_nan_in_an_ok_frame_is_refused(fakes: ModuleType, tmp_path: Path) -> None:
+    given = fakes.artefacts(tmp_path, fakes.sequence(fakes.SMILE))
+    with h5py.File(given.artefacts["register"], "r+") as file:
+        file["vertices"][1, 0] = np.nan
+    with pytest.raises(ArtefactError, match="row 1 .* not finite"):
+        fakes.packed(tmp_path / "r.h5", [given])
+
+
+def test_a_damaged_artefact_is_named(fakes: ModuleType, tmp_path: Path) -> None:
+    given = fakes.artefacts(tmp_path, fakes.sequence(fakes.SMILE))
+    path = given.artefacts["register"]
+    with h5py.File(path) as file:
+        chunk = file["vertices"].id.get_chunk_info(1)
+    data = bytearray(path.read_bytes())
+    data[chunk.byte_offset + chunk.size // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ArtefactError, match="S001/smile"):
+        fakes.packed(tmp_path / "r.h5", [given])
+    assert not (tmp_path / "r.h5").exists()
+
+
+def test_rounding_stays_below_its_step_and_saves_space(fakes: ModuleType, tmp_path: Path) -> None:
+    shape = fakes.template(60)
+    given = [fakes.artefacts(tmp_path, fakes.sequence(fakes.SMILE), shape=shape, textures=False)]
+    sizes, found = [], []
+    fakes_template = fakes.template
+    try:
+        fakes.template = lambda: shape
+        for name, step in (("exact", 0.0), ("rounded", 10.0)):
+            fakes.packed(tmp_path / name, given, vertex_step_um=step)
+            sizes.append((tmp_path / name).stat().st_size)
+            found.append(Release(tmp_path / name).vertices(0))
+    finally:
+        fakes.template = fakes_template
+    assert 0 < np.abs(found[0] - found[1]).max() <= 0.005
+    assert sizes[1] < 0.9 * sizes[0]
+    with pytest.raises(UsageError):
+        fakes.packed(tmp_path / "bad", given, compression_level=11)

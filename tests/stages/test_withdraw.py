@@ -1,0 +1,131 @@
+"""Consent withdrawn: no byte of the subject is left, the others are as they were, and it does not come
+back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+
+import h5py
+import numpy as np
+import pytest
+
+from mimicme.pipeline.errors import UsageError
+from mimicme.pipeline.release import Release
+from mimicme.pipeline.workspace import Workspace
+from mimicme.stages.verify import verify
+from mimicme.stages.withdraw import withdraw, withdraw_release, withdraw_workspace
+
+
+@pytest.fixture
+def path(fakes: ModuleType, tmp_path: Path) -> Path:
+    fakes.packed(tmp_path / "release.h5", fakes.inputs(tmp_path / "made"))
+    return tmp_path / "release.h5"
+
+
+def chunks(path: Path, name: str) -> list[bytes]:
+    """A dataset's chunks as they lie in the file."""
+    data = path.read_bytes()
+    with h5py.File(path) as file:
+        found = file[name].id
+        places = [found.get_chunk_info(k) for k in range(found.get_num_chunks())]
+    return [data[p.byte_offset : p.byte_offset + p.size] for p in places]
+
+
+def test_its_bytes_are_gone_from_a_release(path: Path) -> None:
+    with Release(path) as release:
+        before = [release.frame(row) for row in release.select(subject="S002")]
+        mark = release.fingerprint
+    traces = [b"S001", b"Ulm", b"large-residual", *chunks(path, "subjects/S001/smile/vertices")]
+    assert len(traces) == 5
+    assert all(t in path.read_bytes() for t in (traces[0], traces[1], *traces[3:]))
+    gone = withdraw_release(path, "S001")
+    assert (gone.sequences, gone.frames) == (2, 4)
+    assert not any(t in path.read_bytes() for t in traces)
+    assert verify(path) == []
+    with Release(path) as release:
+        assert list(release.subjects) == ["S002"]
+        assert release.index["row"].tolist() == [0, 1]
+        assert release.index["frame"].tolist() == [5, 7]
+        assert release.fingerprint != mark
+        for old, new in zip(before, release, strict=True):
+            np.testing.assert_array_equal(old.vertices, new.vertices)
+            np.testing.assert_array_equal(old.texture, new.texture)
+            assert (old.number, old.quality, old.message) == (new.number, new.quality, new.message)
+    assert [p.name for p in path.parent.iterdir() if p.is_file()] == ["release.h5"]
+
+
+def test_the_last_subject_may_go_too(path: Path) -> None:
+    withdraw_release(path, "S001")
+    withdraw_release(path, "S002")
+    assert verify(path) == []
+    with Release(path) as release:
+        assert len(release) == 0
+        assert release.sequences() == []
+        assert release.select(subject="S*").tolist() == []
+
+
+def test_withdrawal_does_not_depend_on_the_clock(path: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.h5"
+    other.write_bytes(path.read_bytes())
+    withdraw_release(path, "S002")
+    withdraw_release(other, "S002")
+    assert path.read_bytes() == other.read_bytes()
+
+
+def test_a_subject_that_is_not_there(path: Path) -> None:
+    before = path.read_bytes()
+    with pytest.raises(UsageError, match="S003"):
+        withdraw_release(path, "S003")
+    assert path.read_bytes() == before
+
+
+@pytest.fixture
+def workspace(fakes: ModuleType, tmp_path: Path) -> Workspace:
+    for item in (fakes.SMILE, fakes.OTHER):
+        folder = tmp_path / "captures" / item.subject / item.sequence
+        folder.mkdir(parents=True)
+        (folder / "0000.obj").write_text("v 0 0 0\n")
+    root = tmp_path / "workspace"
+    made = Workspace.create(
+        root, captures=tmp_path / "captures", layout="{subject}/{sequence}/{frame}.obj", template="menpo3d"
+    )
+    fakes.packed(made.release, fakes.inputs(root))
+    made.failure("bake", fakes.SMILE).parent.mkdir(parents=True)
+    made.failure("bake", fakes.SMILE).write_text('{"item": "S001/smile"}')
+    run = root / "runs" / "20240101T000000Z"
+    run.mkdir(parents=True)
+    (run / "log.jsonl").write_text('{"item": "S001/smile"}\n{"item": "S002/smile"}\n')
+    made.report_folder.mkdir()
+    (made.report_folder / "S001.html").write_text("S001")
+    (root / "register" / "S001" / ".smile.h5.99.tmp").write_text("half")
+    return made
+
+
+def test_it_is_gone_from_a_workspace_and_stays_gone(workspace: Workspace, tmp_path: Path) -> None:
+    assert len(workspace.catalogue()) == 2
+    gone = withdraw_workspace(workspace.root, "S001")
+    assert gone.frames == 4
+    assert any(p.name == "smile.json" for p in gone.files)
+    left = [p for p in workspace.root.rglob("*") if p.is_file()]
+    assert [p for p in left if "S001" in p.as_posix().removeprefix(str(tmp_path))] == []
+    assert [p for p in left if b"S001" in p.read_bytes()] == []
+    assert any(p.parts[-2:] == ("S002", "smile.h5") for p in left)
+    opened = Workspace.open(workspace.root)
+    assert [s.item.subject for s in opened.catalogue()] == ["S002"]
+    assert (tmp_path / "captures" / "S001").is_dir()
+    assert any("raw captures" in m for m in gone.messages)
+    assert verify(opened.release) == []
+
+
+def test_twice_does_no_harm(workspace: Workspace) -> None:
+    withdraw(workspace.root, "S001")
+    before = workspace.release.read_bytes()
+    withdraw(workspace.root, "S001")
+    assert workspace.release.read_bytes() == before
+
+
+def test_a_workspace_that_knows_no_such_subject(workspace: Workspace) -> None:
+    with pytest.raises(UsageError, match="S009"):
+        withdraw_workspace(workspace.root, "S009")
+    assert workspace.release.is_file()

@@ -1,0 +1,148 @@
+"""The command line: what it loads, what it says, how it ends."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from mimicme.cli import main
+
+STAGES = ("ingest", "landmarks", "align", "register", "bake", "project", "pack")
+OTHERS = ("status", "verify", "report", "export", "synth", "evaluate", "withdraw", "demo", "doctor")
+COMMANDS = ["init", "run", *STAGES, *OTHERS]
+
+
+def call(*arguments):
+    return CliRunner().invoke(main, [str(a) for a in arguments])
+
+
+def test_help_lists_the_commands_in_order():
+    result = call("--help")
+    assert result.exit_code == 0
+    listed = [line.split()[0] for line in result.output.split("Commands:")[1].splitlines() if line.strip()]
+    assert listed[: len(COMMANDS)] == COMMANDS
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help(name):
+    result = call(name, "--help")
+    assert result.exit_code == 0
+    assert len(result.output) > 50
+
+
+def test_help_loads_nothing_heavy():
+    code = (
+        "import sys\n"
+        "import mimicme.cli\n"
+        "heavy = {'numpy', 'scipy', 'h5py', 'joblib', 'open3d', 'menpo', 'PIL', 'cv2', 'distributed'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", ["mimicme.stages", "mimicme.pipeline.config", "mimicme.pipeline.pool"])
+def test_light_modules_stay_light(name):
+    code = f"import sys, {name}; print('open3d' in sys.modules or 'menpo' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_threads_are_pinned_before_numpy():
+    code = "import mimicme.cli, os; print(os.environ['OPENBLAS_NUM_THREADS'], os.environ['OMP_NUM_THREADS'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1", "1"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "nowhere"], "not a workspace"),
+        (["status", "nowhere"], "mimicme init nowhere --captures DIR"),
+        (["init", "w", "--captures", "nowhere"], "the capture folder is not there"),
+        (["verify", "nowhere.h5"], "nowhere.h5"),
+        (["run"], "Missing argument"),
+        (["frobnicate"], "No such command"),
+    ],
+)
+def test_wrong_use_is_one_sentence_and_exit_2(tmp_path, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    result = call(*arguments)
+    assert result.exit_code == 2
+    assert words in result.output
+    assert "Traceback" not in result.output
+    assert isinstance(result.exception, SystemExit)
+
+
+@pytest.fixture
+def workspace(tmp_path):
+    for number in range(2):
+        path = tmp_path / f"captures/S1/smile/{number:04d}.obj"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("v 0 0 0\n")
+    (tmp_path / "face.obj").write_text("v 0 0 0\n")
+    (tmp_path / "face.ljson").write_text("{}")
+    (tmp_path / "subjects.csv").write_text("subject,age,gender,ethnicity,consent\nS1,30,female,x,yes\n")
+    return tmp_path / "work"
+
+
+def init(workspace, *more):
+    base = workspace.parent
+    return call("init", workspace, "--captures", base / "captures", "--template", base / "face.obj", *more)
+
+
+def test_init_says_what_it_found(workspace):
+    result = init(workspace, "--metadata", workspace.parent / "subjects.csv", "--unit", "cm", "--fps", "60")
+    assert result.exit_code == 0, result.output
+    assert "1 subjects, 1 sequences, 2 frames" in result.output
+    assert "Layout '{subject}/{sequence}/{frame}.{ext}', because" in result.output
+    assert 'unit = "cm"' in (workspace / "mimicme.toml").read_text()
+    assert init(workspace).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--unit", "furlong"], "furlong"),
+        (["--layout", "{subject}.stl"], "captures.layout"),
+        (["--metadata", "absent.csv"], "absent.csv"),
+        (["--template", "absent.obj"], "absent.obj"),
+    ],
+)
+def test_init_checks_what_it_is_given(workspace, more, words):
+    result = init(workspace, *more)
+    assert result.exit_code == 2
+    assert words in result.output
+    assert not workspace.exists()
+
+
+def test_status_of_a_new_workspace(workspace):
+    init(workspace)
+    record = json.loads(call("status", workspace, "--json").stdout)
+    assert record["frames"] == 2
+    assert not record["running"]
+    assert {s["stage"]: s["items"]["pending"] for s in record["stages"]}["ingest"] == 1
+    assert "ingest" in call("status", workspace).output
+    assert "nothing failed" in call("status", workspace, "--failed").output
+
+
+def test_dry_run_and_wrong_settings(workspace):
+    init(workspace)
+    result = call("run", workspace, "--dry-run")
+    assert result.exit_code == 0
+    assert "ingest: 1 of 1 would run" in result.output
+    assert not (workspace / "runs").exists()
+    result = call("run", workspace, "--set", "ingst.x=1")
+    assert result.exit_code == 2
+    assert "Did you mean 'ingest'" in result.output
+
+
+def test_doctor_looks_at_everything():
+    result = call("doctor")
+    assert result.exit_code in (0, 1)
+    for word in ("Python", "numpy", "open3d", "embedded template", "disk", "cores"):
+        assert word in result.output

@@ -1,0 +1,279 @@
+"""The package holds what is on disk, is installed by what it declares, and exists once."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import importlib.metadata
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+# import name -> distribution, where they differ
+DISTRIBUTIONS = {"PIL": "pillow", "cv2": "opencv-python-headless"}
+# looked for at run time and done without when absent
+OPTIONAL = {"menpo3d", "dask", "distributed"}
+PACKAGED_FOLDERS = ("pipeline", "stages")
+
+
+@pytest.fixture(scope="module")
+def setup_cfg(repository: Path) -> configparser.ConfigParser:
+    parser = configparser.ConfigParser()
+    parser.read(repository / "setup.cfg", encoding="utf-8")
+    return parser
+
+
+@pytest.fixture(scope="module")
+def installer(repository: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("tools_install", repository / "tools" / "install.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def lines(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def name_of(requirement: str) -> str:
+    """`Pillow>=10.3` -> `pillow`."""
+    found = re.match(r"[A-Za-z0-9._-]+", requirement)
+    assert found is not None, requirement
+    return re.sub(r"[-_.]+", "-", found.group()).lower()
+
+
+def packages_on_disk(repository: Path) -> dict[str, str]:
+    """Dotted package name -> folder, for every folder below pipeline/ and stages/ that holds Python."""
+    packages = {"mimicme": "."}
+    for top in PACKAGED_FOLDERS:
+        for file in (repository / top).rglob("*.py"):
+            folder = file.parent.relative_to(repository).as_posix()
+            packages["mimicme." + folder.replace("/", ".")] = folder
+    return packages
+
+
+def source_files(repository: Path) -> list[Path]:
+    return [
+        *repository.glob("*.py"),
+        *(f for top in PACKAGED_FOLDERS for f in (repository / top).rglob("*.py")),
+    ]
+
+
+def imported_modules(file: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module
+
+
+def test_listed_packages_are_those_on_disk(repository: Path, setup_cfg: configparser.ConfigParser) -> None:
+    on_disk = packages_on_disk(repository)
+    assert sorted(lines(setup_cfg["options"]["packages"])) == sorted(on_disk)
+    mapping = dict(re.split(r"\s*=\s*", line) for line in lines(setup_cfg["options"]["package_dir"]))
+    # setuptools finds a sub-package below its parent's folder: only these need saying; the rest must be true
+    assert {"mimicme", *(f"mimicme.{top}" for top in PACKAGED_FOLDERS)} <= set(mapping)
+    assert {name: on_disk.get(name) for name in mapping} == mapping
+
+
+def test_every_package_but_the_root_has_an_init(repository: Path) -> None:
+    without = [
+        f for f in packages_on_disk(repository).values() if not (repository / f / "__init__.py").exists()
+    ]
+    assert without == ["."]
+
+
+def test_the_only_module_at_the_root_is_the_command_line(repository: Path) -> None:
+    # setuptools packages every root module: a conftest.py there would be installed as mimicme.conftest
+    assert {file.name for file in repository.glob("*.py")} <= {"cli.py"}
+
+
+def test_every_import_is_declared(repository: Path, setup_cfg: configparser.ConfigParser) -> None:
+    options = setup_cfg["options"]
+    declared = {name_of(r) for r in lines(options["install_requires"])} | OPTIONAL
+    undeclared = {
+        f"{file.relative_to(repository)}: {module}"
+        for file in source_files(repository)
+        for module in imported_modules(file)
+        for top in [module.split(".")[0]]
+        if top not in sys.stdlib_module_names and top != "mimicme"
+        if name_of(DISTRIBUTIONS.get(top, top)) not in declared
+    }
+    assert undeclared == set()
+
+
+def test_optional_packages_are_extras(setup_cfg: configparser.ConfigParser) -> None:
+    extras = setup_cfg["options.extras_require"]
+    assert {name_of(r) for extra in extras.values() for r in lines(extra)} >= OPTIONAL
+
+
+def test_no_bare_import_of_a_packaged_folder(repository: Path) -> None:
+    """`import pipeline` from the root works by accident and makes a second copy of every class."""
+    files = [*source_files(repository), *(repository / "tests").rglob("*.py")]
+    bare = [
+        f"{file.relative_to(repository)}: {module}"
+        for file in files
+        for module in imported_modules(file)
+        if module.split(".")[0] in (*PACKAGED_FOLDERS, "cli")
+    ]
+    assert bare == []
+
+
+def test_ruff_forbids_it_too(repository: Path) -> None:
+    configuration = tomllib.loads((repository / "pyproject.toml").read_text(encoding="utf-8"))["tool"][
+        "ruff"
+    ]["lint"]
+    assert "TID" in configuration["select"]
+    assert set(configuration["flake8-tidy-imports"]["banned-api"]) >= {*PACKAGED_FOLDERS, "cli"}
+
+
+def test_no_module_is_loaded_twice(repository: Path) -> None:
+    """Every module imported in one process, from the root: each file belongs to one name."""
+    names = sorted(
+        "mimicme." + ".".join(file.relative_to(repository).with_suffix("").parts)
+        for file in source_files(repository)
+        if file.name != "__init__.py"
+    )
+    code = (
+        "import importlib, os, sys, collections\n"
+        f"for name in {names!r}: importlib.import_module(name)\n"
+        "seen = collections.defaultdict(set)\n"
+        "for name, module in list(sys.modules.items()):\n"
+        "    file = getattr(module, '__file__', None)\n"
+        f"    if file and os.path.realpath(file).startswith({str(repository) + os.sep!r}):\n"
+        "        seen[os.path.realpath(file)].add(name)\n"
+        "ours = {f: n for f, n in seen.items() if '.venv' not in f and 'site-packages' not in f}\n"
+        f"assert len(ours) >= {len(names)}, ours\n"
+        "print({f: n for f, n in ours.items() if len(n) > 1} or 'once')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=repository, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "once"
+
+
+def test_pinned_versions_satisfy_the_bounds(repository: Path, setup_cfg: configparser.ConfigParser) -> None:
+    requirements = pytest.importorskip("packaging.requirements")
+    pins = {}
+    for line in lines((repository / "constraints.txt").read_text(encoding="utf-8")):
+        if not line.startswith("#"):
+            pin = requirements.Requirement(line)
+            pins[name_of(pin.name)] = next(iter(pin.specifier)).version
+    extras = setup_cfg["options.extras_require"]
+    wanted = lines(setup_cfg["options"]["install_requires"])
+    wanted += [r for extra in ("menpo3d", "test", "dev") for r in lines(extras[extra])]
+    for text in wanted:
+        requirement = requirements.Requirement(text)
+        assert requirement.specifier.contains(pins[name_of(requirement.name)]), text
+
+
+def test_console_script_is_the_command_line() -> None:
+    scripts = importlib.metadata.entry_points(group="console_scripts", name="mimicme")
+    assert {script.value for script in scripts} == {"mimicme.cli:main"}
+
+
+def test_installer_finds_pins_and_wheels(installer: ModuleType, repository: Path, tmp_path: Path) -> None:
+    pins = installer.read_pins(repository / "constraints.txt")
+    for name in (*installer.BUILT_HERE, *installer.BUILD_TOOLS):
+        assert pins[name.lower()].lower().startswith(name.lower() + "==")
+    assert not installer.have_wheel(tmp_path, "menpo3d", {"menpo3d": "menpo3d==0.8.6"})
+    (tmp_path / "menpo3d-0.8.5-py3-none-any.whl").touch()
+    (tmp_path / "menpo3d-0.8.6-cp27-cp27m-linux_x86_64.whl").touch()
+    assert not installer.have_wheel(tmp_path, "menpo3d", {"menpo3d": "menpo3d==0.8.6"})
+    (tmp_path / "menpo3d-0.8.6-py3-none-any.whl").touch()
+    assert installer.have_wheel(tmp_path, "menpo3d", {"menpo3d": "menpo3d==0.8.6"})
+
+
+def test_installer_names_what_is_missing_and_the_command(
+    installer: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(installer, "loads", lambda library: library != "libGL.so.1")
+    monkeypatch.setattr(installer.shutil, "which", lambda name: "/usr/bin/" + name)
+    missing = installer.missing_packages(need_compiler=False)
+    assert set(missing) == {"libgl1"}
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(
+        installer.subprocess, "run", lambda *a, **k: pytest.fail("ran a command without being root")
+    )
+    with pytest.raises(installer.SetupError) as refusal:
+        installer.require_system_packages(missing)
+    assert "libGL.so.1" in str(refusal.value)
+    assert "sudo apt-get install -y --no-install-recommends libgl1" in str(refusal.value)
+
+
+def test_make_help_lists_the_targets(repository: Path) -> None:
+    text = (repository / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z]+):.*## ", text, flags=re.MULTILINE))
+    assert targets >= {"help", "install", "lint", "test", "demo", "bench", "report", "clean"}
+    stages = re.search(r"^STAGES := (.*)$", text, flags=re.MULTILINE)
+    assert stages is not None
+    assert stages.group(1).split() == ["ingest", "landmarks", "align", "register", "bake", "project", "pack"]
+
+
+def test_no_file_names_a_machine_or_a_package_host(repository: Path) -> None:
+    """Paths of somebody's machine and addresses of package indexes belong to the user's own configuration."""
+    forbidden = re.compile(
+        r"/work/|/root/|/home/\w|--index-url|--extra-index-url|pypi\.org|files\.pythonhosted"
+    )
+    files = [
+        "setup.cfg",
+        "pyproject.toml",
+        "Makefile",
+        ".ci/run",
+        "constraints.txt",
+        "tools/install.py",
+        "README.md",
+    ]
+    files += ["docs/architecture.md"]
+    found = {
+        name: hits
+        for name in files
+        if (hits := forbidden.findall((repository / name).read_text(encoding="utf-8")))
+    }
+    assert found == {}
+
+
+def codes_in(file: Path) -> Iterator[str]:
+    """Codes of rejections and notes: what is written out in the calls that make them."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.Call):
+            continue
+        function = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
+        if function in ("FrameRejected", "fail", "note"):
+            texts = [
+                a.value for a in node.args[:2] if isinstance(a, ast.Constant) and isinstance(a.value, str)
+            ]
+            yield from (text for text in texts[:1] if re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", text))
+
+
+def test_readme_explains_every_code(repository: Path) -> None:
+    readme = (repository / "README.md").read_text(encoding="utf-8")
+    codes = {code for file in source_files(repository) for code in codes_in(file)}
+    assert len(codes) > 10
+    assert {code for code in codes if f"`{code}`" not in readme} == set()
+
+
+def test_settings_named_in_the_readme_exist(repository: Path) -> None:
+    from mimicme.pipeline.config import load
+    from mimicme.stages import STAGES
+
+    named = set(re.findall(r"--set (\S+=\S+)", (repository / "README.md").read_text(encoding="utf-8")))
+    assert named
+    load(None, STAGES, environ={}, sets=sorted(named))  # ConfigError for a name or value that is wrong
+
+
+def test_architecture_names_every_module_of_the_pipeline(repository: Path) -> None:
+    text = (repository / "docs" / "architecture.md").read_text(encoding="utf-8")
+    modules = {file.name for file in (repository / "pipeline").glob("*.py")} - {"__init__.py"}
+    assert {name for name in modules if f"`{name}`" not in text} == set()
+    named = set(re.findall(r"`([a-z_]+\.py)`", text)) - {"cli.py"}
+    assert {name for name in named if name not in modules} == set()
