@@ -251,8 +251,8 @@ class _Run:
             + (f", {result.blocked} blocked" if result.blocked else "")
             + f"; {result.frames_ok} frames ok, {result.frames_rejected} rejected; {duration(result.seconds)}"
         )
-        for sentence, count in self._decisions(stage):
-            self.console.say(f"  {count} sequence{'s' if count > 1 else ''}: {sentence}")
+        for sentence in self._decisions(stage):
+            self.console.say(f"  {sentence}")
         if (
             len(self.chosen)
             and result.done + result.skipped == 0
@@ -392,15 +392,20 @@ class _Run:
             result.findings += findings
             result.remarks += remarks
 
-    def _decisions(self, stage: Stage) -> list[tuple[str, int]]:
-        if stage.scope == "everything":
-            return []
-        said: Counter[str] = Counter()
-        for sequence in self.sequences:
+    def _decisions(self, stage: Stage) -> list[str]:
+        """What the stage decided, as sentences; those that begin alike (`mm: ...`) are told once."""
+        groups: dict[tuple[str, str], Counter[str]] = {}
+        for sequence in self.sequences if stage.scope != "everything" else ():
             if self.plan.verdicts[stage.name, sequence.item].state == "done":
                 made = self.plan.ledger.look(self.workspace.artefact(stage.name, sequence.item))
-                said.update(sorted(set(made.decisions.values())) if made else ())
-        return said.most_common(6)
+                for name, sentence in made.decisions.items() if made else ():
+                    groups.setdefault((name, sentence.split(":")[0]), Counter())[sentence] += 1
+        told = []
+        for said in groups.values():
+            count, example = said.total(), said.most_common(1)[0][0]
+            words = "1 sequence" if count == 1 else f"{count} sequences"
+            told.append(f"{words}: {example}" + (" (or nearly so)" if len(said) > 1 else ""))
+        return told
 
     # -- the release
 

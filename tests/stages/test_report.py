@@ -70,18 +70,16 @@ def _register(workspace: Workspace, item: Item, captures: Path) -> None:
         writing(workspace.artefact("register", item), stage="register", item=str(item), made_by={}) as out,
     ):
         ok = out.continue_from(aligned)
-        out.rows("vertices", vertices.shape[1:], "f4", "mm")
-        out.rows("pose", (4, 4), "f8", "mm")
-        out.rows("quality/s2m_median", (), "f4", "mm")
-        out.rows("quality/s2m_p95", (), "f4", "mm")
-        with_h5 = out._h5
+        placed = out.rows("vertices", vertices.shape[1:], "f4", "mm")
+        poses = out.rows("pose", (4, 4), "f8", "mm")
+        median, p95 = (out.rows(f"quality/{name}", (), "f4", "mm") for name in ("s2m_median", "s2m_p95"))
         for row in ok:
             pose = aligned["pose"][row]
-            with_h5["pose"][row] = pose
+            poses[row] = pose
             home = np.linalg.inv(pose)
-            with_h5["vertices"][row] = vertices[row] @ home[:3, :3].T + home[:3, 3]
-            with_h5["quality/s2m_median"][row] = 0.1 + row
-            with_h5["quality/s2m_p95"][row] = 0.3 + row
+            placed[row] = vertices[row] @ home[:3, :3].T + home[:3, 3]
+            median[row] = 0.1 + row
+            p95[row] = 0.3 + row
         if len(ok) > 1:
             out.reject(
                 1, FrameRejected("large-residual", "the fit is <b>4 mm</b> off", todo="Look at the scan")
