@@ -9,7 +9,8 @@ Layout of an artefact:
     /<name>          (F, ...) arrays with one row per frame, chunk = one frame; or arrays of the whole sequence
     /frames/<row>/<name>   arrays whose length differs from frame to frame (scans, encoded images)
 
-Every dataset is compressed (LZF) and checksummed (Fletcher-32); the same content gives the same bytes.
+Every dataset is checksummed (Fletcher-32), and compressed with gzip, whose output depends on its input alone (LZF's does
+not: its table starts uninitialised); the same content gives the same bytes.
 """
 
 from __future__ import annotations
@@ -163,7 +164,8 @@ class ArtefactWriter:
             full,
             kind,
             chunks=(1, *(max(1, s) for s in shape)),
-            compression="lzf",
+            compression="gzip",
+            compression_opts=1,
             shuffle=True,
             fletcher32=True,
             fillvalue=fill,
@@ -179,7 +181,9 @@ class ArtefactWriter:
     def _dataset(self, group: h5py.Group, name: str, data: NDArray[Any], unit: str) -> None:
         filters: dict[str, Any] = {}
         if data.size > 1:  # a scalar or empty dataset takes no filters
-            filters = {"compression": "lzf", "shuffle": True, "fletcher32": True}
+            filters = {"fletcher32": True}
+            if data.dtype != np.uint8:  # encoded images are compressed already
+                filters |= {"compression": "gzip", "compression_opts": 1, "shuffle": True}
         group.create_dataset(name, data=data, track_times=False, **filters).attrs["unit"] = unit
 
     def _finish(self) -> None:

@@ -40,7 +40,7 @@ class MimicmeError(Exception):
             text += f", expected {self.expected}" if self.seen is not None else f"; expected {self.expected}"
         if self.todo:
             text += f". {self.todo}"
-        return text if text.endswith(".") else text + "."
+        return text if text.endswith((".", "?", "!")) else text + "."
 
     def __reduce__(self) -> tuple[object, ...]:
         # keyword-only arguments do not survive the default pickling between workers

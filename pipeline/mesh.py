@@ -77,9 +77,11 @@ def vertex_normals(vertices: Floats, faces: Ints) -> Floats:
 
 def edges(faces: Ints) -> tuple[Ints, NDArray[np.int64]]:
     """Undirected edges (e, 2), sorted, each once, and how many triangles share each (e,)."""
-    pairs = np.sort(faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1)
-    unique, count = np.unique(pairs, axis=0, return_counts=True)
-    return unique.astype(np.int32), count
+    pairs = np.sort(faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1).astype(np.int64)
+    # one integer per edge: sorting those is ten times faster than sorting rows
+    base = int(pairs.max(initial=0)) + 1
+    key, count = np.unique(pairs[:, 0] * base + pairs[:, 1], return_counts=True)
+    return np.stack([key // base, key % base], axis=1).astype(np.int32), count
 
 
 def boundary_vertices(faces: Ints, n_vertices: int) -> Bools:

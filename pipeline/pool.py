@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -30,6 +31,7 @@ THREAD_VARIABLES = (
     "TBB_NUM_THREADS",
 )
 SCHEDULER_TIMEOUT_S = 30
+MAX_GROWTH_BYTES = 4 << 30
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -160,6 +162,8 @@ class LokyPool:
         if self._executor is None:
             from joblib.externals.loky import ProcessPoolExecutor
 
+            # a worker that grew too large ended between two jobs and another took its place
+            warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
             self._executor = ProcessPoolExecutor(
                 max_workers=workers,
                 env=dict.fromkeys(THREAD_VARIABLES, "1"),
@@ -235,6 +239,11 @@ def _begin_worker(parent: int) -> None:
     """Ctrl-C is the parent's to handle; a worker whose parent is gone goes too, its file unfinished."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    with suppress(ImportError):
+        from joblib.externals.loky import process_executor
+
+        # loky ends workers that grew by 0.3 GB; ours grow by what they keep: templates, factorisations
+        process_executor._MAX_MEMORY_LEAK_SIZE = MAX_GROWTH_BYTES
     if sys.platform == "win32":
         return
 

@@ -120,3 +120,8 @@ def table(rows: list[list[str]]) -> list[str]:
         ).rstrip()
         for row in rows
     ]
+
+
+def frame_cells(ok: int, rejected: int) -> tuple[str, str]:
+    """Two cells of a table; `-` where no frames are known."""
+    return (str(ok), str(rejected)) if ok or rejected else ("-", "-")

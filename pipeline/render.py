@@ -374,7 +374,7 @@ def draw_legend(picture: Picture, top_mm: float = 2.0, unit: str = "mm", width: 
         y = bottom - 1 - share * (bottom - 1 - top)
         draw.line([(width - 4, y), (width + 2, y)], fill=INK)
         draw.text((width + 5, y), f"{share * top_mm:.3g}", fill=INK, font=font, anchor="lm")
-    draw.text((width / 2, top - size), unit, fill=INK, font=font, anchor="mm")
+    draw.text((2, top - size), unit, fill=INK, font=font, anchor="lm")
     return np.hstack([picture, np.asarray(sheet)])
 
 

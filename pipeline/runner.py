@@ -24,7 +24,7 @@ from mimicme.pipeline.findings import new_findings, show
 from mimicme.pipeline.interrupt import deaf, terminate_as_interrupt
 from mimicme.pipeline.plan import RELEASE, Plan, Verdict, created_at, release_fingerprint
 from mimicme.pipeline.pool import Killed, Pool, make_pool
-from mimicme.pipeline.progress import Console, StageProgress, duration, table
+from mimicme.pipeline.progress import Console, StageProgress, duration, frame_cells, table
 from mimicme.pipeline.run_types import RunOptions, RunResult, StageResult
 from mimicme.pipeline.runlog import RunLog
 from mimicme.pipeline.stage import Item, Sequence, Stage, Task
@@ -451,6 +451,10 @@ class _Run:
                 return
             self.workspace.failure(stage.name, RELEASE).unlink(missing_ok=True)
             result.done = 1
+            result.frames_ok, result.frames_rejected = (
+                getattr(packed, "ok", 0),
+                getattr(packed, "rejected", 0),
+            )
             for message in getattr(packed, "messages", ()):
                 self.console.say(message)
             for why in getattr(packed, "excluded", {}).values():
@@ -501,7 +505,8 @@ class _Run:
         rows = [
             [
                 r.stage,
-                *(str(n) for n in (r.done, r.skipped, r.failed, r.blocked, r.frames_ok, r.frames_rejected)),
+                *(str(n) for n in (r.done, r.skipped, r.failed, r.blocked)),
+                *frame_cells(r.frames_ok, r.frames_rejected),
                 duration(r.seconds),
             ]
             for r in self.results

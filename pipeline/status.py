@@ -9,7 +9,7 @@ from typing import Any
 
 from mimicme.pipeline.findings import new_findings
 from mimicme.pipeline.plan import RELEASE, STATES, Failure, Plan
-from mimicme.pipeline.progress import table
+from mimicme.pipeline.progress import frame_cells, table
 from mimicme.pipeline.stage import Item, Sequence, Stage
 from mimicme.pipeline.workspace import Workspace
 
@@ -63,7 +63,11 @@ class Status:
         """For people."""
         head = ["stage", *STATES, "frames ok", "rejected"]
         rows = [
-            [s.stage, *(str(s.states[state]) for state in STATES), str(s.frames_ok), str(s.frames_rejected)]
+            [
+                s.stage,
+                *(str(s.states[state]) for state in STATES),
+                *frame_cells(s.frames_ok, s.frames_rejected),
+            ]
             for s in self.stages
         ]
         lines = [

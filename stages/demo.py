@@ -2,7 +2,7 @@
 
 Writes below DIR, and goes on where an earlier run stopped:
 
-    DIR/james/captures, DIR/james/workspace          james.obj as a capture of one frame; file units taken as mm
+    DIR/james/captures, DIR/james/workspace     james.obj as a capture of one frame; file units taken as mm
     DIR/synthetic/captures, template, truth          what `mimicme synth` writes
     DIR/synthetic/workspace                          and its workspace
     DIR/pictures                                     scan, landmarks, registered mesh, error, texture
@@ -25,9 +25,10 @@ from typing import Any
 import numpy as np
 
 from mimicme.pipeline.mesh import Floats, transform
-from mimicme.pipeline.pictures import FrameView, draw_frame
+from mimicme.pipeline.pictures import draw_frame
 from mimicme.pipeline.render import contact_sheet, save_picture
 from mimicme.pipeline.spatial import Surface
+from mimicme.pipeline.stage import Item
 from mimicme.pipeline.template import Template
 from mimicme.pipeline.workspace import Workspace
 
@@ -174,13 +175,14 @@ def open_synthetic(folder: Path, prepared: Workspace, say: Echo) -> Workspace:
 
 
 def surface_figures(
-    workspace: Workspace, subject: str, sequence: str, row: int, radius_mm: float
+    workspace: Workspace, subject: str, sequence: str, number: int, radius_mm: float
 ) -> SurfaceFigures:
     """Scan vertices within a radius of the nose tip to the registered surface, mm."""
     from mimicme.pipeline.template import load_prepared
+    from mimicme.stages.report import read_view
 
     template = load_prepared(workspace.template)
-    view = read_view(workspace, subject, sequence, row)
+    view = read_view(workspace, Item(subject, sequence), number)
     if view.scan is None or view.registered is None or view.pose is None:
         return SurfaceFigures.of(np.zeros(0))
     placed = transform(view.pose, view.registered)
@@ -189,50 +191,24 @@ def surface_figures(
     return SurfaceFigures.of(Surface(placed, template.faces).distance(near))
 
 
-def read_view(workspace: Workspace, subject: str, sequence: str, row: int) -> FrameView:
-    """What the artefacts and the release of a workspace say about one row of a sequence."""
-    from mimicme.pipeline.checkpoint import Artefact
-    from mimicme.pipeline.release import Release
-    from mimicme.pipeline.scan import load_image, load_scan
-    from mimicme.pipeline.stage import Item
-
-    item = Item(subject, sequence)
-    with Artefact(workspace.artefact("ingest", item)) as ingest:
-        shown = ingest.statuses[row].ok
-        scan = load_scan(ingest, row) if shown else None
-        image = load_image(ingest, row) if shown else None
-    with Release(workspace.release) as release:
-        frame = release.frame(release.sequence(subject, sequence).start + row)
-    if not frame.ok:
-        return FrameView(scan, image)
-    return FrameView(
-        scan,
-        image,
-        frame.vertices.astype(np.float64),
-        frame.pose,
-        frame.landmarks.astype(np.float64),
-        frame.landmark_source,
-        frame.texture,
-    )
-
-
 def draw_pictures(workspace: Workspace, wanted: Mapping[str, list[int]], folder: Path) -> list[Path]:
-    """Draw rows of sequences (`subject/sequence`): one sheet each, and the baked texture by itself."""
+    """Draw frames of sequences (`subject/sequence`): one sheet each, and the baked texture by itself."""
     from mimicme.pipeline.template import load_prepared
+    from mimicme.stages.report import read_view
 
     if not workspace.template.is_file() or not workspace.release.is_file():
         return []
     template = load_prepared(workspace.template)
     out = []
-    for name, rows in wanted.items():
+    for name, numbers in wanted.items():
         subject, sequence = name.split("/")
-        for row in rows:
-            view = read_view(workspace, subject, sequence, row)
+        for number in numbers:
+            view = read_view(workspace, Item(subject, sequence), number)
             tiles = draw_frame(view, template, (620, 540))
             texture = tiles.pop("texture", None)
-            stem = f"{subject}_{sequence}_{row:04d}"
+            stem = f"{subject}_{sequence}_{number:04d}"
             if tiles:
-                title = f"{name}, frame {row}"
+                title = f"{name}, frame {number}"
                 out.append(folder / f"{stem}.png")
                 save_picture(out[-1], contact_sheet(list(tiles.values()), list(tiles), 3, title=title))
             if texture is not None:

@@ -23,10 +23,12 @@ class Step:
 
 def annealed(steps: int, stiffness: tuple[float, float], scale_mm: tuple[float, float]) -> list[Step]:
     """`steps` steps from the first to the second of each pair, geometrically."""
-    return [
-        Step(float(a), float(s))
-        for a, s in zip(np.geomspace(*stiffness, steps), np.geomspace(*scale_mm, steps))
-    ]
+    return [Step(a, s) for a, s in zip(_path(steps, *stiffness), _path(steps, *scale_mm), strict=True)]
+
+
+def _path(steps: int, first: float, last: float) -> list[float]:
+    # equal ends stay bit-equal: a factorisation is reused only for exactly the same stiffness
+    return [first] * steps if first == last else [float(x) for x in np.geomspace(first, last, steps)]
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,10 @@ PLANE_SHARE = 0.5
 """What replaces n n^T in the preconditioner: between its mean eigenvalue (1/3) and its largest (1)."""
 
 
+FLOOR = 0.3
+"""Least data weight in the preconditioner, as a share of a vertex's area."""
+
+
 @dataclass(frozen=True)
 class Landmarks:
     """Landmark constraints at one level.
@@ -55,19 +59,20 @@ def factorise(matrix: sparse.spmatrix) -> Callable[[Floats], Floats]:
 class Preconditioner:
     """Factorisation of  stiffness K + diag(data) + B^T b B, renewed only when it has stopped fitting."""
 
-    def __init__(self, max_iterations: int = 25) -> None:
+    def __init__(self, max_iterations: int = 40) -> None:
         self._solve: Callable[[Floats], Floats] | None = None
         self._stiffness = np.nan
         self._max_iterations = max_iterations
         self.factorisations = 0
 
     def prepare(
-        self, stiffness: float, matrix: sparse.csr_matrix, data: Floats, landmarks: Landmarks
+        self, stiffness: float, matrix: sparse.csr_matrix, data: Floats, areas: Floats, landmarks: Landmarks
     ) -> Callable[[Floats], Floats]:
         """The solver for these terms; the one at hand when the stiffness is the same."""
         if self._solve is None or stiffness != self._stiffness:
-            # a floor under the weights: a vertex that loses its data in a later frame must not become singular
-            diagonal = sparse.diags(PLANE_SHARE * data + 1e-4 * data.max(initial=1e-9))
+            # a floor under the weights: vertices gain and lose their data from step to step, and one that the
+            # factorisation thinks free but the operator holds costs an iteration of its own
+            diagonal = sparse.diags(PLANE_SHARE * np.maximum(data, FLOOR * areas) + 1e-6 * areas.mean())
             rows = landmarks.matrix
             normal = stiffness * matrix + diagonal + rows.T @ sparse.diags(landmarks.weights) @ rows
             self._solve, self._stiffness = factorise(normal), stiffness
@@ -141,7 +146,9 @@ def solve(
     Returns:
         The displacement (n, 3) and the number of iterations.
     """
-    pre = preconditioner.prepare(problem.stiffness, problem.matrix, problem.data, problem.landmarks)
+    pre = preconditioner.prepare(
+        problem.stiffness, problem.matrix, problem.data, problem.areas, problem.landmarks
+    )
     b = problem.right_side()
     goal = tolerance * np.sqrt(max((b * pre(b)).sum(), 0.0))
     x = start

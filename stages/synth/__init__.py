@@ -36,6 +36,8 @@ from mimicme.stages.synth.skin import Skin, make_skin
 
 __all__ = ["EXPRESSIONS", "Motion", "make_motion", "synthesise"]
 
+# raised when the same parameters give other captures
+VERSION = 1
 LANDMARK_NOISE_MM = 1.0
 JPEG_QUALITY = 90
 TRIANGLES = 80_000
@@ -95,6 +97,7 @@ def synthesise(
     if subjects < 1:
         raise UsageError("there is at least one subject", seen=subjects, expected="1 or more")
     record = {
+        "version": VERSION,
         "subjects": subjects,
         "sequences": names,
         "frames": frames,

@@ -422,14 +422,17 @@ def identity(rig: Rig, rng: np.random.Generator) -> Floats:
     out = (v - centre) * stretch + centre
     face = np.flatnonzero(rig.core)
     # broad features, mostly the same on both sides; then small ones, each side its own
-    for count, width, amount, own in ((26, 34.0, 2.6, 0.2), (40, 15.0, 0.7, 0.5), (260, 6.0, 0.16, 1.0)):
+    for count, width, amount, own in ((26, 34.0, 2.0, 0.2), (40, 15.0, 0.7, 0.5), (260, 6.0, 0.16, 1.0)):
         centres = v[rng.choice(face, count)] + rng.normal(scale=2.0, size=(count, 3))
         steps = np.clip(rng.normal(size=(count, 3)), -2, 2) * amount * s
         aside = np.clip(rng.normal(size=(count, 3)), -2, 2) * amount * s * own
         mirror = np.array([-1.0, 1.0, 1.0])
         out += _bumps(v, centres, (1 - own) * steps + aside, width * s)
         out += _bumps(v, centres * mirror, (1 - own) * steps * mirror, width * s)
-    return np.asarray(out)
+    # nobody's eyes are as far apart as the bumps may put them: half of the excess goes
+    eyes = out[rig.landmarks[36:48]].reshape(2, 6, 3).mean(axis=1)
+    bridge = out[rig.landmarks[27]].copy()
+    return np.asarray(bridge + (out - bridge) * np.sqrt(63.0 * s / np.linalg.norm(eyes[1] - eyes[0])))
 
 
 def _bumps(v: Floats, centres: Floats, steps: Floats, width: float) -> Floats:

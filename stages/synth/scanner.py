@@ -23,12 +23,13 @@ from mimicme.pipeline.mesh import (
 from mimicme.pipeline.render import Camera, Picture, look_at, sample_image, trace
 from mimicme.pipeline.spatial import Surface, open3d
 from mimicme.stages.synth.people import Rig, distance_to, visible
-from mimicme.stages.synth.skin import HAIR, MOUTH, Skin
+from mimicme.stages.synth.skin import MOUTH, Skin
 
 NOISE_MM = 0.15  # rms length of a vertex' error
 SPIKES = 0.001  # share of the vertices
 SPIKE_MM = (3.0, 8.0)
 VALID_MM = 0.5  # a template vertex further from the scan has no data
+HAIR_ABOVE_MM = 70.0  # above the bridge of the nose
 CAMERA_YAW_DEG = (-28.0, 28.0)
 CAMERA_DISTANCE_MM = 1000.0
 
@@ -64,10 +65,9 @@ def make_scan(
     """Scan a face (V, 3) whose true shape is known."""
     faces = rig.template.faces
     truth = Surface(face, faces)
-    points = face[rig.landmarks]
-    hair_top = points[17:27, 1].max() + 48.0 * rig.scale
-    waves = rng.uniform(0, 2 * np.pi, 3)
-    photographs, cameras = photograph(rig, face, skin, truth, hair_top, waves, rng, photo_px)
+    # from the bridge of the nose, which no expression moves
+    hair_top, waves = face[rig.landmarks[27], 1] + HAIR_ABOVE_MM * rig.scale, skin.waves
+    photographs, cameras = photograph(rig, face, skin, truth, hair_top, rng, photo_px)
 
     target = round(target_triangles * rng.uniform(0.94, 1.06))
     vertices, triangles, lined = retriangulate(rig, face, net, target, rng)
@@ -276,7 +276,6 @@ def photograph(
     skin: Skin,
     surface: Surface,
     hair_top: float,
-    waves: Floats,
     rng: np.random.Generator,
     size: tuple[int, int],
 ) -> tuple[Picture, list[Camera]]:
@@ -287,7 +286,6 @@ def photograph(
     cameras = cameras_for(face[rig.landmarks], size, rig.scale)
     light = np.array([[0.4, 0.5, 0.8], [-0.6, 0.3, 0.7]])
     light /= np.linalg.norm(light, axis=1, keepdims=True)
-    hair = np.array(HAIR[int(waves[0] * 7) % len(HAIR)], np.float64)
     pictures = []
     for camera in cameras:
         seen = trace(mesh, camera, surface=surface)
@@ -296,9 +294,9 @@ def photograph(
         uv = np.einsum("kc,kcx->kx", weights, skin.uv[corners])
         color = sample_image(skin.albedo, uv)
         place = np.einsum("kc,kcx->kx", weights, face[corners])
-        above = np.clip(hairline(place, hair_top, waves) / 4.0, 0, 1)[:, None]
+        above = np.clip(hairline(place, hair_top, skin.waves) / 4.0, 0, 1)[:, None]
         strand = 0.75 + 0.5 * rng.random((len(place), 1))
-        color = color * (1 - above) + hair * strand * above
+        color = color * (1 - above) + skin.hair * strand * above
         lining = (rig.inside[corners] * weights).sum(axis=1) > 0.05
         normal = np.einsum("kc,kcx->kx", weights, normals[corners])
         normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)

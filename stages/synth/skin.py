@@ -13,6 +13,7 @@ from mimicme.stages.synth.people import Rig
 
 # sRGB tones of unlit skin, from light to dark
 TONES = ((226, 178, 154), (205, 148, 116), (168, 112, 82), (122, 76, 54), (88, 56, 44))
+# the dark ones first: they go with every tone
 HAIR = ((52, 38, 30), (28, 24, 24), (112, 80, 48), (140, 110, 74), (92, 52, 34))
 IRIS = ((84, 58, 36), (74, 96, 70), (84, 112, 140), (50, 38, 30))
 MOUTH = (96, 40, 40)
@@ -26,10 +27,13 @@ class Skin:
     Attributes:
         albedo: (h, w, 3) float32 in [0, 255], row 0 at the top of the head.
         uv: (V, 2) float64 where each template vertex lies in it, v up.
+        hair: (3,) colour; waves: (3,) phases of the hair line.
     """
 
     albedo: NDArray[np.float32]
     uv: Floats
+    hair: Floats
+    waves: Floats
 
 
 def cylinder_uv(rig: Rig) -> Floats:
@@ -59,7 +63,8 @@ def make_skin(rig: Rig, rng: np.random.Generator, height: int = 1024) -> Skin:
     tall = float(np.ptp(v[:, 1])) / 0.96  # mm
     width = int(round(1.5 * height))
     per_mm = height / tall  # upright; around the head it is about the same
-    base = np.array(TONES[rng.integers(len(TONES))], np.float64) * rng.uniform(0.92, 1.06)
+    tone = int(rng.integers(len(TONES)))
+    base = np.array(TONES[tone], np.float64) * rng.uniform(0.92, 1.06)
     image = np.ones((height, width, 3), np.float64) * base
 
     # blotches down to pores, as one field of noise per size; small sizes are what optical flow can hold on to
@@ -92,7 +97,7 @@ def make_skin(rig: Rig, rng: np.random.Generator, height: int = 1024) -> Skin:
 
     hairs = gaussian_filter(rng.normal(size=(height, width)), (2.2, 0.6))
     hairs /= hairs.std()
-    hair = np.array(HAIR[rng.integers(len(HAIR))], np.float64)
+    hair = np.array(HAIR[rng.integers(len(HAIR) if tone < 2 else 2)], np.float64)
     outline = [tuple(p) for p in marks]
     paint(lambda d: d.polygon(outline[48:60], fill=255), base * [0.86, 0.56, 0.58], 0.7, 0.8)
     brow_px = max(2, round(rng.uniform(4.0, 6.5) * per_mm))
@@ -117,7 +122,7 @@ def make_skin(rig: Rig, rng: np.random.Generator, height: int = 1024) -> Skin:
         rim = [*eye[3:], eye[0]]
         paint(lambda d, p=rim: d.line(p, fill=255, width=max(1, round(0.7 * per_mm))), base * 0.55, 0.4, 0.5)
     image = np.clip(image, 4, 250)
-    return Skin(image.astype(np.float32), uv)
+    return Skin(image.astype(np.float32), uv, hair, rng.uniform(0, 2 * np.pi, 3))
 
 
 def _noise(rng: np.random.Generator, height: int, width: int, sigma_px: float) -> Floats:

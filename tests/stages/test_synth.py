@@ -105,7 +105,7 @@ def test_valid_is_where_the_scan_has_data(made: Path) -> None:
         scan = mesh_of(made / "captures" / "S000" / "surprise" / f"{frame:04d}.obj")
         distance = Surface(scan.vertices, scan.faces).distance(truth["vertices"][frame].astype(float))
         valid = truth["valid"][frame]
-        assert 0.9 < valid[core].mean() < 1.0  # there are holes
+        assert 0.85 < valid[core].mean() < 1.0  # there are holes
         assert np.percentile(distance[valid], 99) < 0.7  # judged before noise and spikes
         assert np.median(distance[core & ~valid]) > 0.5
 
@@ -247,12 +247,12 @@ def test_expressions_do_not_fold_the_face(rig: Rig, name: str) -> None:
 
 
 def test_people_differ_and_stay_people(rig: Rig) -> None:
-    a, b = (identity(rig, np.random.default_rng(seed)) for seed in (1, 2))
-    between = np.linalg.norm((a - b)[rig.core], axis=1)
+    faces = [identity(rig, np.random.default_rng(seed)) for seed in range(8)]
+    between = np.linalg.norm((faces[0] - faces[1])[rig.core], axis=1)
     assert 1.0 < between.mean() < 15.0
-    for face in (a, b):
+    for face in faces:
         eyes = np.linalg.norm(face[rig.landmarks[36:42]].mean(0) - face[rig.landmarks[42:48]].mean(0))
-        assert 52 < eyes < 74
+        assert 54 < eyes < 72
 
 
 @pytest.mark.parametrize("share", [0.15, 0.5, 0.9])

@@ -1,0 +1,330 @@
+"""The real command line on synthetic captures: raw files to a release, killed, resumed, fed with rubbish."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mimicme.pipeline.landmark_files import read_landmarks
+from mimicme.pipeline.release import Release
+
+LAYOUT = "{subject}/{sequence}/{frame}.obj"
+MAIN = [sys.executable, "-c", "from mimicme.cli import main; main()"]
+# small textures: what is tested here does not depend on their size
+SMALL = ("--set", "bake.size=256")
+
+
+def mimicme(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
+    """One command in its own process; its exit status is checked."""
+    done = subprocess.run([*MAIN, *map(str, arguments)], capture_output=True, text=True, timeout=300)
+    assert done.returncode == code, f"{arguments}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+def made(workspace: Path, synthetic: Path, captures: Path | None = None) -> Path:
+    """A workspace for what `synth` wrote, or for other captures of the same template."""
+    template, table = synthetic / "template" / "template.obj", synthetic / "subjects.csv"
+    where = ("--captures", captures or synthetic / "captures", "--layout", LAYOUT)
+    mimicme("init", workspace, *where, "--template", template, "--metadata", table)
+    return workspace
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory, small_captures: Path) -> Path:
+    """Run once, undisturbed, with one worker.  Read only."""
+    folder = tmp_path_factory.mktemp("undisturbed") / "ws"
+    made(folder, small_captures)
+    done = mimicme("run", folder, "--jobs", 0, *SMALL)
+    assert "release" in done.stdout
+    return folder
+
+
+def test_release_is_verified_and_says_the_truth(workspace: Path, small_captures: Path) -> None:
+    done = mimicme("verify", workspace / "release.h5")
+    assert "verified" in done.stdout
+    status = json.loads(mimicme("status", workspace, "--json").stdout)
+    assert status["frames"] == 4 and not status["running"]
+    by_stage = {s["stage"]: s for s in status["stages"]}
+    assert by_stage["register"]["frames_ok"] == 4
+    assert by_stage["register"]["frames_rejected"] == 0
+
+
+def test_registration_is_near_the_truth(workspace: Path, small_captures: Path) -> None:
+    """A band: noise alone gives 0.06 mm, and points slide on featureless skin."""
+    figures = json.loads(
+        mimicme("evaluate", workspace / "release.h5", "--truth", small_captures, "--json").stdout
+    )
+    assert figures["frames"] == 4 and not figures["rejected"] and not figures["missing"]
+    assert 0.03 < figures["all"]["s2m_median"] < 0.35
+    assert 0.1 < figures["all"]["corr"] < 2.5
+    assert figures["all"]["bad_pct"] < 1.0
+    assert 0.7 < figures["sequences"]["surprise"]["amplitude"] < 1.2
+
+
+def test_release_holds_what_the_captures_say(workspace: Path) -> None:
+    with Release(workspace / "release.h5") as release:
+        assert [str(s.item) for s in release.sequences()] == ["S000/neutral", "S000/surprise"]
+        assert [s.expression for s in release.sequences()] == ["neutral", "surprise"]
+        assert release.subjects["S000"]["consent"] == "yes"
+        frame = release.frame(2)
+        assert frame.ok and np.isfinite(frame.vertices).all()
+        assert frame.texture is not None and frame.texture.shape == (256, 256, 3)
+        assert frame.coverage is not None and (frame.coverage > 0).mean() > 0.3
+
+
+def test_second_run_does_nothing(workspace: Path) -> None:
+    before = (digest(workspace / "release.h5"), (workspace / "release.h5").stat().st_mtime_ns)
+    done = mimicme("run", workspace, "--jobs", 1, *SMALL)
+    for line in done.stdout.splitlines():
+        words = line.split()
+        if words and words[0] in ("ingest", "register", "bake", "pack"):
+            assert words[1] == "0"
+    assert before == (digest(workspace / "release.h5"), (workspace / "release.h5").stat().st_mtime_ns)
+
+
+def test_two_workers_give_the_same_bytes(workspace: Path, tmp_path: Path, small_captures: Path) -> None:
+    other = made(tmp_path / "ws", small_captures)
+    mimicme("run", other, "--jobs", 2, *SMALL)
+    assert digest(other / "release.h5") == digest(workspace / "release.h5")
+
+
+def test_killed_and_started_again_gives_the_same_bytes(
+    workspace: Path, tmp_path: Path, small_captures: Path
+) -> None:
+    other = made(tmp_path / "ws", small_captures)
+
+    def killed_when(there: Callable[[], bool]) -> None:
+        process = subprocess.Popen(
+            [*MAIN, "run", str(other), "--jobs", "1", *SMALL],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+        give_up = time.monotonic() + 120
+        while not there() and process.poll() is None and time.monotonic() < give_up:
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+    def artefacts(stage: str) -> int:
+        return len(list((other / stage).rglob("[!.]*.h5")))
+
+    killed_when(lambda: artefacts("ingest") >= 1)
+    killed_when(lambda: any((other / "register").rglob("*")))  # in the middle of writing, as a rule
+    killed_when(lambda: artefacts("bake") >= 1)
+    assert not (other / "release.h5").exists()
+    mimicme("run", other, "--jobs", 1, *SMALL)
+    assert digest(other / "release.h5") == digest(workspace / "release.h5")
+    assert not list(other.rglob("*.tmp"))
+
+
+def test_changed_bake_setting_redoes_bake_and_what_follows(workspace: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "ws"
+    shutil.copytree(workspace, copy)
+    times = {p: p.stat().st_mtime_ns for p in copy.glob("*/*/*.h5")}
+    said = mimicme("run", copy, "--dry-run", "--set", "bake.size=300").stdout
+    assert times == {p: p.stat().st_mtime_ns for p in copy.glob("*/*/*.h5")}
+    plan = {line.split()[0]: line for line in said.splitlines() if line.strip()}
+    mimicme("run", copy, "--jobs", 0, "--set", "bake.size=300")
+    changed = {p.relative_to(copy).parts[0] for p, t in times.items() if p.stat().st_mtime_ns != t}
+    assert changed == {"bake"}
+    assert "bake" in said and "pack" in said and plan
+    with Release(copy / "release.h5") as release:
+        texture = release.frame(0).texture
+    assert texture is not None and texture.shape[0] == 300
+
+
+# ---------------------------------------------------------------------------------- bad input among good
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text().splitlines(keepends=True)
+
+
+def _edit(path: Path, change: Callable[[list[str]], list[str]]) -> None:
+    path.write_text("".join(change(_lines(path))))
+
+
+def _vertices(path: Path, change: Callable[[np.ndarray], np.ndarray]) -> None:
+    def edit(lines: list[str]) -> list[str]:
+        index = [i for i, line in enumerate(lines) if line.startswith("v ")]
+        new = change(np.array([[float(x) for x in lines[i].split()[1:4]] for i in index]))
+        for i, row in zip(index, new, strict=True):
+            lines[i] = "v {:.9g} {:.9g} {:.9g}\n".format(*row)
+        return lines
+
+    _edit(path, edit)
+
+
+def _landmarks(path: Path, change: Callable[[np.ndarray], np.ndarray]) -> None:
+    record = json.loads(path.read_text())
+    record["landmarks"]["points"] = change(np.array(record["landmarks"]["points"])).tolist()
+    path.write_text(json.dumps(record))
+
+
+def _both(frame: Path, change: Callable[[np.ndarray], np.ndarray]) -> None:
+    _vertices(frame, change)
+    _landmarks(frame.with_suffix(".ljson"), change)
+
+
+def _first_vertex(text: str) -> Callable[[list[str]], list[str]]:
+    def edit(lines: list[str]) -> list[str]:
+        i = next(i for i, line in enumerate(lines) if line.startswith("v "))
+        return [*lines[:i], text, *lines[i + 1 :]]
+
+    return edit
+
+
+def empty(frame: Path) -> None:
+    frame.write_text("")
+
+
+def truncated(frame: Path) -> None:
+    frame.write_bytes(frame.read_bytes()[: frame.stat().st_size * 6 // 10])
+
+
+def nan_vertices(frame: Path) -> None:
+    _edit(frame, _first_vertex("v nan 0 0\n"))
+
+
+def faces_out_of_range(frame: Path) -> None:
+    _edit(frame, lambda lines: [*lines, "f 1 2 999999999\n"])
+
+
+def no_texture(frame: Path) -> None:
+    _edit(frame, lambda lines: [x for x in lines if not x.startswith(("mtllib", "usemtl"))])
+    frame.with_suffix(".mtl").unlink()
+    frame.with_suffix(".jpg").unlink()
+
+
+def texture_missing(frame: Path) -> None:
+    frame.with_suffix(".jpg").unlink()
+
+
+def metres(frame: Path) -> None:
+    _both(frame, lambda v: v / 1000)
+
+
+def z_up(frame: Path) -> None:
+    _both(frame, lambda v: v @ np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]]))
+
+
+def two_halves(frame: Path) -> None:
+    def edit(lines: list[str]) -> list[str]:
+        v = np.array([[float(x) for x in line.split()[1:4]] for line in lines if line.startswith("v ")])
+        middle = np.median(v[:, 0])
+        keep = []
+        for line in lines:
+            if line.startswith("f "):
+                x = v[[int(c.split("/")[0]) - 1 for c in line.split()[1:]], 0]
+                if x.min() < middle < x.max():
+                    continue
+            keep.append(line)
+        return keep
+
+    _edit(frame, edit)
+
+
+def duplicate_numbers(frame: Path) -> None:
+    shutil.copy(frame, frame.with_name(f"0{frame.name}"))
+
+
+def other_scheme(frame: Path) -> None:
+    points = read_landmarks(frame.with_suffix(".ljson").read_bytes(), "a.ljson").points[:29]
+    frame.with_suffix(".ljson").unlink()
+    rows = [" ".join(f"{x:.4f}" for x in p) for p in points]
+    frame.with_suffix(".pts").write_text("\n".join(["version: 1", "n_points: 29", "{", *rows, "}", ""]))
+
+
+def escaping(frame: Path) -> None:
+    _edit(frame, lambda lines: ["mtllib ../../../../secret.mtl\n", *[x for x in lines if "mtllib" not in x]])
+
+
+# what becomes of the frame: rejected with the reason, or ok with the note ("" for none)
+BAD: dict[Callable[[Path], None], tuple[bool, str]] = {
+    empty: (False, "empty-file"),
+    truncated: (False, "truncated"),
+    nan_vertices: (False, "nan-vertices"),
+    faces_out_of_range: (False, "face-index"),
+    no_texture: (True, "no-texture"),
+    texture_missing: (True, "texture-missing"),
+    metres: (True, ""),
+    z_up: (True, ""),
+    two_halves: (True, ""),
+    duplicate_numbers: (False, "duplicate-frame"),
+    other_scheme: (False, "landmark-scheme"),
+    escaping: (False, "unsafe-path"),
+}
+
+
+@pytest.fixture(scope="module")
+def bad(tmp_path_factory: pytest.TempPathFactory, small_captures: Path) -> tuple[Path, str]:
+    """A folder of good and bad sequences of one frame each, run once: the workspace, and what was said."""
+    folder = tmp_path_factory.mktemp("bad")
+    (folder / "secret.mtl").write_text("newmtl photo\nmap_Kd secret.png\n# PRECIOUS\n")
+    captures = folder / "captures"
+    source = small_captures / "captures" / "S000" / "neutral"
+    for name in ("neutral", *(f.__name__ for f in BAD)):
+        shutil.copytree(source, captures / "S000" / name)
+    for spoil in BAD:
+        spoil(captures / "S000" / spoil.__name__ / "0000.obj")
+    workspace = made(folder / "ws", small_captures, captures)
+    done = mimicme("run", workspace, "--jobs", 0, *SMALL, code=1)
+    return workspace, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("spoil", list(BAD), ids=lambda f: f.__name__)
+def test_bad_input_gets_a_status_and_a_sentence(spoil: Callable[[Path], None], bad: tuple[Path, str]) -> None:
+    workspace, said = bad
+    ok, code = BAD[spoil]
+    with Release(workspace / "release.h5") as release:
+        info = release.sequence("S000", spoil.__name__)
+        frame = release.frame(info.start)
+    assert frame.ok == ok, (frame.reason, frame.message)
+    codes = frame.note if ok else frame.reason
+    assert code in codes.split(","), frame.message
+    if code:
+        assert len(frame.message) > 20
+        assert spoil.__name__ in said
+    assert np.isfinite(frame.vertices).all() == ok
+
+
+def test_good_ones_arrive_among_bad_ones(bad: tuple[Path, str]) -> None:
+    workspace, _ = bad
+    mimicme("verify", workspace / "release.h5")
+    with Release(workspace / "release.h5") as release:
+        good = release.frame(release.sequence("S000", "neutral").start)
+        assert good.ok and good.texture is not None
+        # in other units and axes it is the same person
+        for name in ("metres", "z_up"):
+            other = release.frame(release.sequence("S000", name).start)
+            assert np.linalg.norm(other.vertices - good.vertices, axis=1).mean() < 1.0
+
+
+def test_nothing_outside_the_captures_is_read(bad: tuple[Path, str]) -> None:
+    workspace, said = bad
+    assert "PRECIOUS" not in said
+    for path in workspace.rglob("*"):
+        if path.is_file():
+            assert b"PRECIOUS" not in path.read_bytes()
+
+
+def test_wrong_use_ends_with_status_two(tmp_path: Path, small_captures: Path) -> None:
+    assert "not a workspace" in mimicme("run", tmp_path, code=2).stderr
+    mimicme("run", tmp_path, "--until", "registr", code=2)
+    mimicme("synth", tmp_path / "s", "--frames", 4, code=2)
+    done = mimicme("init", tmp_path / "ws", "--captures", tmp_path / "nowhere", code=2)
+    assert "nowhere" in done.stderr
