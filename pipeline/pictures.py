@@ -6,7 +6,7 @@ Everything is drawn in the canonical frame, so that the pictures of two frames c
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +28,15 @@ from mimicme.pipeline.template import Template
 
 # colours of landmarks by their source: none, manual, detected, projected
 SOURCE_COLORS = ((130, 130, 130), (220, 40, 60), (230, 140, 20), (30, 110, 220))
+CAPTIONS = (
+    "scan",
+    "landmarks on the scan",
+    "registered mesh",
+    "registered, from the side",
+    "scan to registered mesh",
+    "registered, baked texture",
+    "texture",
+)
 # further away, a scan vertex shows hair or clothes and no error
 NOT_OF_THE_FACE_MM = 10.0
 
@@ -76,44 +85,54 @@ def face_camera(template: Template, size: tuple[int, int], yaw_deg: float = 0.0)
 
 
 def draw_frame(
-    view: FrameView, template: Template, size: tuple[int, int] = (420, 360), top_mm: float = 1.0
+    view: FrameView,
+    template: Template,
+    size: tuple[int, int] = (420, 360),
+    top_mm: float = 1.0,
+    only: Collection[str] = CAPTIONS,
 ) -> dict[str, Picture]:
-    """The pictures of a frame by caption, as many as there is something to show for.
+    """The pictures of a frame by caption (`CAPTIONS`), as many as there is something to show for.
 
     Args:
         size: (height, width) of each.
         top_mm: distance at the top of the colour scale.
+        only: captions of the pictures to draw.
     """
-    camera = face_camera(template, size)
-    aside = face_camera(template, size, 40.0)
-    out: dict[str, Picture] = {}
-    scan = view.canonical_scan
+    camera, aside = face_camera(template, size), face_camera(template, size, 40.0)
+    scan, registered, texture = view.canonical_scan, view.registered, view.texture
     if scan is not None and view.pose is None:  # rejected: not brought into the template's frame
-        camera, aside = look_at(scan.vertices, 0.0, 0.0, size), look_at(scan.vertices, 40.0, 0.0, size)
+        camera = look_at(scan.vertices, 0.0, 0.0, size)
+    makers: dict[str, Callable[[], Picture]] = {}
     if scan is not None:
-        out["scan"] = render(scan, camera, image=view.image, samples=2)
-        marked = render(Mesh(scan.vertices, scan.faces), camera, samples=2)
-        if view.landmarks is not None:
-            sources = view.landmark_source
-            if sources is None:
-                sources = np.ones(len(view.landmarks), np.uint8)
-            colors = [SOURCE_COLORS[min(int(s), 3)] for s in sources]
-            marked = draw_points(marked, camera.project(view.landmarks), colors, max(2.0, size[0] / 190))
-        out["landmarks on the scan"] = marked
-    if view.registered is not None:
-        mesh = Mesh(view.registered, template.faces, template.uv, template.uv_faces)
-        out["registered mesh"] = render(mesh, camera, samples=2)
-        out["registered, from the side"] = render(mesh, aside, samples=2)
+        bare = Mesh(scan.vertices, scan.faces)
+        makers["scan"] = lambda: render(scan, camera, image=view.image, samples=2)
+        makers["landmarks on the scan"] = lambda: _marked(render(bare, camera, samples=2), view, camera)
+    if registered is not None:
+        mesh = Mesh(registered, template.faces, template.uv, template.uv_faces)
+        makers["registered mesh"] = lambda: render(mesh, camera, samples=2)
+        makers["registered, from the side"] = lambda: render(mesh, aside, samples=2)
         if scan is not None:
-            colors_of = error_colors(scan_errors(view, template), top_mm)
-            bare = Mesh(scan.vertices, scan.faces)
-            picture = render(bare, camera, colors=colors_of, shading=0.35, samples=2)
-            out["scan to registered mesh"] = draw_legend(picture, top_mm)
-        if view.texture is not None:
-            out["registered, baked texture"] = render(mesh, aside, image=view.texture, samples=2)
-    if view.texture is not None:
-        out["texture"] = view.texture
-    return out
+            makers["scan to registered mesh"] = lambda: _errors(bare, view, template, camera, top_mm)
+        if texture is not None:
+            makers["registered, baked texture"] = lambda: render(mesh, aside, image=texture, samples=2)
+    if texture is not None:
+        makers["texture"] = lambda: texture
+    return {caption: make() for caption, make in makers.items() if caption in only}
+
+
+def _marked(picture: Picture, view: FrameView, camera: Camera) -> Picture:
+    if view.landmarks is None:
+        return picture
+    sources = view.landmark_source
+    if sources is None:
+        sources = np.ones(len(view.landmarks), np.uint8)
+    colors = [SOURCE_COLORS[min(int(s), 3)] for s in sources]
+    return draw_points(picture, camera.project(view.landmarks), colors, max(2.0, camera.size[0] / 190))
+
+
+def _errors(scan: Mesh, view: FrameView, template: Template, camera: Camera, top_mm: float) -> Picture:
+    colors = error_colors(scan_errors(view, template), top_mm)
+    return draw_legend(render(scan, camera, colors=colors, shading=0.35, samples=2), top_mm)
 
 
 def attempt(name: str, draw: Callable[[], Picture], size: tuple[int, int] = (420, 360)) -> Picture:

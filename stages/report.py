@@ -37,7 +37,7 @@ ORDER = ("ingest", "landmarks", "align", "register", "bake", "project")
 FIGURES = {
     "s2m_median": "scan to registered surface, median",
     "s2m_p95": "scan to registered surface, 95th percentile",
-    "landmark_error": "landmarks that were not used",
+    "landmark_error": "landmarks to where the registered mesh has them",
     "coverage": "share of the texture that the scan covers",
 }
 
@@ -373,7 +373,8 @@ def _tile(workspace: Workspace, template: Template, item: Item, frame: FrameReco
     size = (260, 220)
 
     def draw() -> Picture:
-        drawn = draw_frame(read_view(workspace, item, frame.number), template, size, 2.0)
+        shown = ("scan", "scan to registered mesh")
+        drawn = draw_frame(read_view(workspace, item, frame.number), template, size, 2.0, shown)
         left = drawn.get("scan")
         right = drawn.get("scan to registered mesh")
         if right is None:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mimicme.pipeline.mesh import Bools, Floats, vertex_normals
+from mimicme.pipeline.mesh import Bools, Floats, triangle_normals, vertex_normals
 from mimicme.stages.register.levels import Level, Levels
 from mimicme.stages.register.solver import Landmarks, Preconditioner, Problem, solve
-from mimicme.stages.register.spline import landmark_spline
+from mimicme.stages.register.spline import MIN_LANDMARKS, landmark_spline
 from mimicme.stages.register.targets import ScanTarget
 
 
@@ -47,6 +47,26 @@ class Gates:
     slide: float = 0.001
 
 
+@dataclass(frozen=True)
+class Aim:
+    """What one frame's template should reach.
+
+    Attributes:
+        scan: the surface.
+        landmarks: (l, 3) mm; any finite value where the weight is 0.
+        weights: (l,) mm^2; 0 = absent.
+    """
+
+    scan: ScanTarget
+    landmarks: Floats
+    weights: Floats
+
+
+FOLD_RINGS = 3
+CRUSHED = 0.02
+"""Share of its area at rest below which a triangle counts as folded."""
+
+
 class Fitter:
     """Fits frames with one template; keeps the factorisations that fit the next frame as well.
 
@@ -64,62 +84,60 @@ class Fitter:
         self._coarse: dict[float, Preconditioner] = {}
         self.iterations: list[int] = []
 
-    def warp(self, rest: Floats, landmarks: Floats, weights: Floats, smoothing_mm: float) -> Floats:
-        """Displacement (V, 3) of the rest shape (V, 3) that the landmarks (l, 3) alone suggest.
+    def warp(self, rest: Floats, aim: Aim, smoothing_mm: float) -> Floats:
+        """Displacement (V, 3) of the rest shape (V, 3) that the landmarks alone suggest.
 
-        Evaluated on the coarse level and carried over; 0 when fewer than 4 landmarks have weight.
+        Evaluated on the coarse level and carried over; 0 when fewer than `spline.MIN_LANDMARKS` have weight.
         """
-        use = weights > 0
+        use = aim.weights > 0
         coarse = self.levels.coarse
-        if use.sum() < 4:
+        if use.sum() < MIN_LANDMARKS:
             return np.zeros_like(rest)
         source = self.levels.fine.landmarks[use] @ rest
-        return self.levels.prolong @ landmark_spline(source, landmarks[use], rest[coarse.index], smoothing_mm)
+        return self.levels.prolong @ landmark_spline(source, aim.landmarks[use], rest[coarse.index], smoothing_mm)
 
-    def coarse(
-        self,
-        rest: Floats,
-        scan: ScanTarget,
-        landmarks: Floats,
-        weights: Floats,
-        start: Floats,
-        steps: list[Step],
-    ) -> Floats:
+    def coarse(self, rest: Floats, aim: Aim, start: Floats, steps: list[Step]) -> Floats:
         """Refine a displacement (V, 3) on the coarse level; returns the improved displacement (V, 3)."""
         level = self.levels.coarse
-        before = start[level.index]
-        after = before
+        free = np.ones(len(level.index))
+        before = after = start[level.index]
         for step in steps:
+            preconditioner = self._coarse.setdefault(step.stiffness, Preconditioner())
             after = self._step(
-                level, self._coarse.setdefault(step.stiffness, Preconditioner()), step, rest[level.index], scan,
-                landmarks, weights, after, self.coarse_tolerance,
-            )  # fmt: skip
+                level, preconditioner, step, rest[level.index], aim, free, after, self.coarse_tolerance
+            )
         return start + self.levels.prolong @ (after - before)
 
-    def fine(
-        self,
-        rest: Floats,
-        scan: ScanTarget,
-        landmarks: Floats,
-        weights: Floats,
-        start: Floats,
-        steps: list[Step],
-    ) -> Floats:
-        """Refine a displacement (V, 3) on the template itself."""
+    def fine(self, rest: Floats, aim: Aim, start: Floats, steps: list[Step]) -> Floats:
+        """Refine a displacement (V, 3) on the template itself.
+
+        Where the surface has folded after a step, the vertices around let go of the scan from then on and the
+        stiffness smooths the fold away: a fold means that its targets were not its own (hair over an ear, the other
+        lip).
+        """
         displacement = start
+        free = np.ones(len(rest))
         for step in steps:
             displacement = self._step(
-                self.levels.fine,
-                self._fine,
-                step,
-                rest,
-                scan,
-                landmarks,
-                weights,
-                displacement,
-                self.fine_tolerance,
+                self.levels.fine, self._fine, step, rest, aim, free, displacement, self.fine_tolerance
             )
+            free[self._around_folds(rest, rest + displacement)] = 0.0
         return displacement
+
+    def _around_folds(self, rest: Floats, vertices: Floats) -> Bools:
+        """(V,) True within `FOLD_RINGS` edges of a triangle that is flipped against its surroundings or crushed."""
+        level = self.levels.fine
+        normal, area = triangle_normals(vertices, level.faces)
+        around = vertex_normals(vertices, level.faces)[level.faces].sum(axis=1)
+        before = vertex_normals(rest, level.faces)[level.faces].sum(axis=1)
+        rest_normal, rest_area = triangle_normals(rest, level.faces)
+        # the template's own creases are no folds
+        flipped = ((normal * around).sum(1) < 0) & ((rest_normal * before).sum(1) >= 0)
+        bad = np.zeros(len(vertices))
+        bad[level.faces[flipped | (area < CRUSHED * rest_area)]] = 1.0
+        for _ in range(FOLD_RINGS):
+            bad = level.neighbours @ bad + bad
+        return bad > 0
 
     def seen(self, vertices: Floats, scan: ScanTarget, scale_mm: float) -> Bools:
         """(V,) True where a vertex found scan surface within four robust scales."""
@@ -132,15 +150,14 @@ class Fitter:
         preconditioner: Preconditioner,
         step: Step,
         rest: Floats,
-        scan: ScanTarget,
-        landmarks: Floats,
-        weights: Floats,
+        aim: Aim,
+        free: Floats,
         displacement: Floats,
         tolerance: float,
     ) -> Floats:
         now = rest + displacement
         gates = self.gates
-        targets = scan.targets(
+        found = aim.scan.targets(
             now,
             vertex_normals(now, level.faces),
             step.scale_mm,
@@ -152,8 +169,8 @@ class Fitter:
             level.stiffness,
             rest,
             level.areas,
-            targets,
-            Landmarks(level.landmarks, np.where(weights[:, None] > 0, landmarks, 0.0), weights),
+            found._replace(weights=found.weights * free),
+            Landmarks(level.landmarks, aim.landmarks, aim.weights),
             gates.slide,
         )
         displacement, iterations = solve(problem, displacement, preconditioner, tolerance)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from mimicme.pipeline.mesh import Floats, Ints
+from mimicme.pipeline.mesh import Floats, Ints, adjacency, edges
 from mimicme.pipeline.spatial import Surface, open3d
 from mimicme.pipeline.template import Template
 from mimicme.stages.register.stiffness import shell_stiffness, vertex_areas
@@ -24,6 +24,7 @@ class Level:
         areas: (n,) mm^2.
         stiffness: (n, n), see stiffness.py.
         landmarks: (l, n) barycentric rows.
+        neighbours: (n, n) 0/1.
     """
 
     index: NDArray[np.int64]
@@ -31,6 +32,7 @@ class Level:
     areas: Floats
     stiffness: sparse.csr_matrix
     landmarks: sparse.csr_matrix
+    neighbours: sparse.csr_matrix
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ def build_levels(template: Template, coarse_vertices: int, membrane: float) -> L
         (template.landmark_weights.ravel(), (rows, template.landmark_vertices.ravel())),
         shape=(len(template.landmark_vertices), count),
     )
-    fine = Level(np.arange(count), f, vertex_areas(v, f), shell_stiffness(v, f, membrane), landmarks)
+    fine = Level(np.arange(count), f, vertex_areas(v, f), shell_stiffness(v, f, membrane), landmarks, _neighbours(f, count))
     if count < 1.5 * coarse_vertices:
         return Levels(fine, fine, sparse.identity(count, format="csr"))
     index, faces = _decimate(v, f, coarse_vertices)
@@ -65,8 +67,13 @@ def build_levels(template: Template, coarse_vertices: int, membrane: float) -> L
         vertex_areas(rest, faces),
         shell_stiffness(rest, faces, membrane),
         _interpolation(rest, faces, template.landmarks()),
+        _neighbours(faces, len(rest)),
     )
     return Levels(coarse, fine, _interpolation(rest, faces, v))
+
+
+def _neighbours(faces: Ints, count: int) -> sparse.csr_matrix:
+    return adjacency(edges(faces)[0], count)
 
 
 def _decimate(v: Floats, f: Ints, target: int) -> tuple[NDArray[np.int64], Ints]:

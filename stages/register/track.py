@@ -13,9 +13,10 @@ from mimicme.pipeline.landmarks import INNER
 from mimicme.pipeline.mesh import Floats, Ints, transform
 from mimicme.pipeline.rigid import fit_rigid, fit_similarity_scale
 from mimicme.pipeline.template import Template
-from mimicme.stages.register.fit import Fitter, Gates, annealed
+from mimicme.stages.register.fit import Aim, Fitter, Gates, annealed
 from mimicme.stages.register.levels import Levels
 from mimicme.stages.register.quality import Judge, Limits, Quality, reject_bad
+from mimicme.stages.register.spline import trust
 from mimicme.stages.register.steady import head_motion, skull_weights
 from mimicme.stages.register.targets import ScanTarget
 
@@ -102,7 +103,7 @@ class SequenceTracker:
         to_canonical = np.linalg.inv(frame.pose)
         target = ScanTarget(transform(to_canonical, frame.vertices), frame.faces)
         known = (frame.confidence > 0) & np.isfinite(frame.landmarks).all(axis=1)
-        landmarks = np.where(known[:, None], transform(to_canonical, frame.landmarks), np.nan)
+        landmarks = np.where(known[:, None], transform(to_canonical, frame.landmarks), 0.0)
         weights = np.where(known, settings.landmark_weight_mm2 * frame.confidence, 0.0)
 
         near = self._previous is not None and abs(frame.number - self._previous[0]) <= MAX_GAP
@@ -111,24 +112,29 @@ class SequenceTracker:
             # half-way down the anneal, so that a fast mouth is still caught
             first = float(np.sqrt(settings.stiffness_start * settings.stiffness_end))
             scale = float(np.sqrt(settings.scale_start_mm * settings.scale_end_mm))
-            start = start + self._fitter.warp(
-                self._rest + start, landmarks, weights, settings.landmark_smoothing_mm
-            )
         else:
-            start = self._fitter.warp(self._rest, landmarks, weights, settings.landmark_smoothing_mm)
-            steps, first, scale = settings.coarse_steps, settings.stiffness_start, settings.scale_start_mm
+            start, steps = np.zeros_like(self._rest), settings.coarse_steps
+            first, scale = settings.stiffness_start, settings.scale_start_mm
+        carried = self.levels.fine.landmarks @ (self._rest + start)
+        weights[known] *= trust(carried[known], landmarks[known], settings.landmark_smoothing_mm)
+        aim = Aim(target, landmarks, weights)
+        start = start + self._fitter.warp(self._rest + start, aim, settings.landmark_smoothing_mm)
         displacement = self._fitter.coarse(
-            self._rest, target, landmarks, weights, start,
+            self._rest,
+            aim,
+            start,
             annealed(steps, (first, settings.stiffness_end), (scale, 2 * settings.scale_end_mm)),
-        )  # fmt: skip
+        )
         displacement = self._fitter.fine(
-            self._rest, target, landmarks, weights, displacement,
+            self._rest,
+            aim,
+            displacement,
             annealed(
                 settings.fine_steps,
                 (settings.stiffness_fine, settings.stiffness_fine),
                 (1.5 * settings.scale_end_mm, settings.scale_end_mm),
             ),
-        )  # fmt: skip
+        )
         found = self._rest + displacement
         if not np.isfinite(found).all():
             raise FrameRejected(

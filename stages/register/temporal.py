@@ -1,0 +1,74 @@
+"""Removing jitter without eating the apex: every temporal mode of a sequence is smoothed as much as it bears.
+
+Frames are registered one by one, so what their landmarks and scans get wrong is nearly independent from frame to
+frame, and a face moves smoothly.  The sequence's vertices (F, V, 3) are split into temporal modes, the left singular
+vectors of the F x 3V matrix, and each mode, a curve of F numbers, is smoothed with a penalty on its third difference
+(Whittaker 1923; Eilers 2003) whose weight minimises that curve's own generalised cross-validation score (Craven and
+Wahba 1979).  A mode that moves, a blink or an opening mouth, is hardly touched; a mode that only rattles is made
+still.  All of it is one F x F matrix applied to the sequence.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mimicme.pipeline.mesh import Floats
+
+ORDER = 3
+MIN_FRAMES = 9
+"""Shorter sequences stay as they are: with fewer frames cross-validation cannot tell motion from noise."""
+PENALTIES = np.r_[0.0, np.geomspace(1e-2, 1e6, 33)]
+
+
+def smoothing_matrix(frames: NDArray[np.float32], times: NDArray[np.int64]) -> Floats:
+    """(F, F) matrix S; the smoothed sequence is S @ frames.  Identity below `MIN_FRAMES` frames.
+
+    Args:
+        frames: (F, V, 3) mm, canonical frame.
+        times: (F,) frame numbers, increasing; gaps are allowed.
+    """
+    count = len(frames)
+    if count < MIN_FRAMES:
+        return np.eye(count)
+    gram = np.zeros((count, count))
+    mean = frames.mean(axis=0, dtype=np.float64)
+    centred = [(frame - mean).ravel() for frame in frames]
+    for i in range(count):
+        for j in range(i + 1):
+            gram[i, j] = gram[j, i] = centred[i] @ centred[j]
+    value, mode = np.linalg.eigh(gram)
+    mode = mode[:, value > 1e-12 * max(value[-1], 1e-300)]
+
+    difference = _differences(times.astype(np.float64))
+    roughness, basis = np.linalg.eigh(difference.T @ difference)
+    roughness = np.maximum(roughness, 0.0)
+    roughness[:ORDER] = 0.0  # polynomials up to the second degree cost nothing
+    in_basis = basis.T @ mode
+    gain = 1 / (1 + PENALTIES[:, None] * roughness[None, :])
+    misfit = ((1 - gain) ** 2) @ in_basis**2
+    free = np.maximum((1 - gain).sum(axis=1), 1e-9)[:, None]
+    score = misfit / free**2
+    score[0] = np.inf  # no smoothing has no score; the smallest penalty stands for it
+    best = np.argmin(score, axis=0)
+    smoothed = basis @ (gain[best].T * in_basis)
+    stay = np.full((count, count), 1 / count)  # the mean is kept as it is
+    return np.asarray(stay + smoothed @ mode.T @ (np.eye(count) - stay))
+
+
+def _differences(times: Floats) -> Floats:
+    """(F - 3, F) third divided differences, scaled to 1, -3, 3, -1 for times one apart."""
+    count = len(times)
+    rows = np.zeros((count - ORDER, count))
+    for k in range(count - ORDER):
+        t = times[k : k + ORDER + 1]
+        gaps = t[:, None] - t[None, :] + np.eye(ORDER + 1)
+        rows[k, k : k + ORDER + 1] = 6.0 / gaps.prod(axis=1)
+    return rows
+
+
+def smooth(frames: NDArray[np.float32], times: NDArray[np.int64]) -> NDArray[np.float32]:
+    """The smoothed sequence (F, V, 3); see this module's text."""
+    matrix = smoothing_matrix(frames, times)
+    flat = frames.reshape(len(frames), -1)
+    return np.asarray((matrix.astype(np.float32) @ flat).reshape(frames.shape), np.float32)
