@@ -24,6 +24,7 @@ from mimicme.pipeline.stage import Stage, Task
 
 if TYPE_CHECKING:
     from mimicme.pipeline.checkpoint import ArtefactWriter
+    from mimicme.stages.register.track import Registered
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class RegisterSettings:
         scale_start_mm, scale_end_mm: residual at which a scan point's weight has fallen to a quarter.
         max_normal_angle_deg: between a template point and the scan point it is paired with.
         coarse_tolerance, fine_tolerance: relative tolerance of the linear solver.
+        smooth_in_time: remove what rattles from frame to frame (temporal.py); sequences of 9 frames and more.
         region_reach_mm: scan vertices farther from the registered surface are not skin of the template's region.
         max_s2m_median_mm, max_landmark_error_mm, min_data_share, max_folded_share: a frame beyond is rejected.
     """
@@ -63,6 +65,7 @@ class RegisterSettings:
     max_normal_angle_deg: float = 53.0
     coarse_tolerance: float = 1e-4
     fine_tolerance: float = 1e-3
+    smooth_in_time: bool = True
     region_reach_mm: float = 10.0
     max_s2m_median_mm: float = 1.0
     max_landmark_error_mm: float = 6.0
@@ -95,7 +98,7 @@ def compute(task: Task, out: ArtefactWriter) -> None:
     from mimicme.pipeline.errors import FrameRejected
     from mimicme.pipeline.scan import load_scan
     from mimicme.stages.register.quality import UNITS
-    from mimicme.stages.register.track import Frame, SequenceTracker
+    from mimicme.stages.register.track import Frame, SequenceTracker, steadied
 
     settings: RegisterSettings = task.settings
     template = task.load_template()
@@ -126,19 +129,30 @@ def compute(task: Task, out: ArtefactWriter) -> None:
             )
 
         tracker = SequenceTracker(template, levels, settings, neutral)
+        found: dict[int, Registered] = {}
         for row in tracker.order(rows, load):
             try:
-                result = tracker.register(load(row))
+                found[row] = tracker.register(load(row)).compact()
             except FrameRejected as error:
                 out.reject(row, error)
-                continue
-            vertices[row] = result.vertices.astype(np.float32)
+        if settings.smooth_in_time:
+            found |= steadied(tracker, found, load)
+        for row, result in sorted(found.items()):
+            vertices[row] = result.vertices
             pose[row] = result.pose
             for name, value in asdict(result.quality).items():
                 figures[name][row] = value
-        calm = tracker.neutral
-        filler = np.full_like(template.vertices, np.nan)
-        out.array("neutral", (filler if calm is None else calm).astype(np.float32), "mm")
+        out.array("neutral", _calmest(found, tracker.neutral_number, template.vertices), "mm")
+
+
+def _calmest(found: Mapping[int, Registered], number: int | None, like: Any) -> Any:
+    """(V, 3) f4 of the frame that serves as the subject's neutral; NaN when there is none."""
+    import numpy as np
+
+    for result in found.values():
+        if result.number == number:
+            return result.vertices
+    return np.full(like.shape, np.nan, np.float32)
 
 
 STAGE = Stage(

@@ -94,7 +94,9 @@ class Fitter:
         if use.sum() < MIN_LANDMARKS:
             return np.zeros_like(rest)
         source = self.levels.fine.landmarks[use] @ rest
-        return self.levels.prolong @ landmark_spline(source, aim.landmarks[use], rest[coarse.index], smoothing_mm)
+        return self.levels.prolong @ landmark_spline(
+            source, aim.landmarks[use], rest[coarse.index], smoothing_mm
+        )
 
     def coarse(self, rest: Floats, aim: Aim, start: Floats, steps: list[Step]) -> Floats:
         """Refine a displacement (V, 3) on the coarse level; returns the improved displacement (V, 3)."""

@@ -56,7 +56,14 @@ def build_levels(template: Template, coarse_vertices: int, membrane: float) -> L
         (template.landmark_weights.ravel(), (rows, template.landmark_vertices.ravel())),
         shape=(len(template.landmark_vertices), count),
     )
-    fine = Level(np.arange(count), f, vertex_areas(v, f), shell_stiffness(v, f, membrane), landmarks, _neighbours(f, count))
+    fine = Level(
+        np.arange(count),
+        f,
+        vertex_areas(v, f),
+        shell_stiffness(v, f, membrane),
+        landmarks,
+        _neighbours(f, count),
+    )
     if count < 1.5 * coarse_vertices:
         return Levels(fine, fine, sparse.identity(count, format="csr"))
     index, faces = _decimate(v, f, coarse_vertices)

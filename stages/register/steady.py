@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from mimicme.pipeline.landmarks import GROUPS
-from mimicme.pipeline.mesh import Floats, transform
+from mimicme.pipeline.mesh import Floats, Ints, transform, vertex_normals
 from mimicme.pipeline.rigid import fit_rigid
+from mimicme.stages.register.targets import ScanTarget
 
 ROUNDS = 20
+SETTLE_ROUNDS = 4
+SETTLE_POINTS = 10_000
 SCALE_MM = 0.5
 """Residual at which a vertex's say falls to a quarter: skin over bone moves less, brows and cheeks more."""
 
@@ -47,4 +50,33 @@ def head_motion(reference: Floats, vertices: Floats, weights: Floats) -> Floats:
     for scale in np.geomspace(8 * SCALE_MM, SCALE_MM, ROUNDS):
         residual = np.linalg.norm(transform(motion, source) - target, axis=1)
         motion = fit_rigid(source, target, prior / (1 + (residual / scale) ** 2) ** 2)
+    return motion
+
+
+def settle(vertices: Floats, faces: Ints, scan: ScanTarget, scale_mm: float, min_cosine: float) -> Floats:
+    """(4, 4) small rigid motion that brings a registered shape (V, 3) onto its scan's surface.
+
+    Point to plane (Chen and Medioni 1991), robust, a few Gauss-Newton steps.  With the shape known this is far more
+    exact than the registration that found it: tens of thousands of scan points have a say, the landmarks none.
+    """
+    from scipy.spatial.transform import Rotation
+
+    motion = np.eye(4)
+    step = max(1, len(vertices) // SETTLE_POINTS)
+    normals = vertex_normals(vertices, faces)[::step]
+    points = vertices[::step]
+    for _ in range(SETTLE_ROUNDS):
+        now = transform(motion, points)
+        found = scan.targets(now, normals @ motion[:3, :3].T, scale_mm, min_cosine, 4 * scale_mm)
+        if (found.weights > 0).sum() < 100:
+            return np.eye(4)  # nothing to settle on
+        centre = now.mean(axis=0)
+        rows = np.concatenate([np.cross(now - centre, found.normals), found.normals], axis=1)
+        missing = ((found.points - now) * found.normals).sum(axis=1)
+        normal = rows.T @ (rows * found.weights[:, None])
+        x = np.linalg.solve(normal + 1e-9 * np.trace(normal) * np.eye(6), rows.T @ (found.weights * missing))
+        update = np.eye(4)
+        update[:3, :3] = Rotation.from_rotvec(x[:3]).as_matrix()
+        update[:3, 3] = centre + x[3:] - update[:3, :3] @ centre
+        motion = update @ motion
     return motion

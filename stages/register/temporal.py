@@ -18,7 +18,10 @@ from mimicme.pipeline.mesh import Floats
 ORDER = 3
 MIN_FRAMES = 9
 """Shorter sequences stay as they are: with fewer frames cross-validation cannot tell motion from noise."""
-PENALTIES = np.r_[0.0, np.geomspace(1e-2, 1e6, 33)]
+PENALTIES = np.geomspace(1e-2, 1e6, 33)
+CAUTION = 1.4
+"""Each degree of freedom counts this much: plain cross-validation leaves one noise curve in ten unsmoothed (Kim and Gu
+2004, sec. 3.2, whose value this is)."""
 
 
 def smoothing_matrix(frames: NDArray[np.float32], times: NDArray[np.int64]) -> Floats:
@@ -47,9 +50,8 @@ def smoothing_matrix(frames: NDArray[np.float32], times: NDArray[np.int64]) -> F
     in_basis = basis.T @ mode
     gain = 1 / (1 + PENALTIES[:, None] * roughness[None, :])
     misfit = ((1 - gain) ** 2) @ in_basis**2
-    free = np.maximum((1 - gain).sum(axis=1), 1e-9)[:, None]
-    score = misfit / free**2
-    score[0] = np.inf  # no smoothing has no score; the smallest penalty stands for it
+    free = count - CAUTION * gain.sum(axis=1)
+    score = np.where(free[:, None] > 0, misfit / np.maximum(free[:, None], 1e-9) ** 2, np.inf)
     best = np.argmin(score, axis=0)
     smoothed = basis @ (gain[best].T * in_basis)
     stay = np.full((count, count), 1 / count)  # the mean is kept as it is
@@ -72,3 +74,29 @@ def smooth(frames: NDArray[np.float32], times: NDArray[np.int64]) -> NDArray[np.
     matrix = smoothing_matrix(frames, times)
     flat = frames.reshape(len(frames), -1)
     return np.asarray((matrix.astype(np.float32) @ flat).reshape(frames.shape), np.float32)
+
+
+def smooth_poses(poses: Floats, centre: Floats, times: NDArray[np.int64]) -> Floats:
+    """Rigid motions (F, 4, 4) smoothed as three rotations and three translations of the point `centre` (3,).
+
+    Each of the six curves is a mode of its own.  Rotations are taken relative to the first frame's, as rotation
+    vectors: a head does not turn by half a circle within a sequence.
+    """
+    from scipy.spatial.transform import Rotation
+
+    relative = np.linalg.inv(poses[0]) @ poses
+    turn = Rotation.from_matrix(relative[:, :3, :3]).as_rotvec()
+    shift = relative[:, :3, :3] @ centre + relative[:, :3, 3] - centre
+    curves = np.concatenate([turn, shift], axis=1)
+    for k in range(6):
+        column = curves[:, [k], None].astype(np.float32)
+        curves[:, k] = smoothing_matrix(column, times) @ curves[:, k]
+    still = np.tile(np.eye(4), (len(poses), 1, 1))
+    still[:, :3, :3] = Rotation.from_rotvec(curves[:, :3]).as_matrix()
+    still[:, :3, 3] = centre + curves[:, 3:] - still[:, :3, :3] @ centre
+    return np.asarray(poses[0] @ still)
+
+
+def runs(times: NDArray[np.int64], max_gap: int) -> list[NDArray[np.int64]]:
+    """Positions of `times` (F,) split where two neighbours are more than `max_gap` apart."""
+    return np.split(np.arange(len(times)), np.flatnonzero(np.diff(times) > max_gap) + 1)

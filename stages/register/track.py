@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mimicme.pipeline.errors import FrameRejected
 from mimicme.pipeline.landmarks import INNER
@@ -17,14 +18,17 @@ from mimicme.stages.register.fit import Aim, Fitter, Gates, annealed
 from mimicme.stages.register.levels import Levels
 from mimicme.stages.register.quality import Judge, Limits, Quality, reject_bad
 from mimicme.stages.register.spline import trust
-from mimicme.stages.register.steady import head_motion, skull_weights
+from mimicme.stages.register.steady import head_motion, settle, skull_weights
 from mimicme.stages.register.targets import ScanTarget
+from mimicme.stages.register.temporal import MIN_FRAMES, runs, smooth, smooth_poses
 
 if TYPE_CHECKING:
     from mimicme.stages.register import RegisterSettings
 
 MAX_GAP = 3
 """Frames between two numbers beyond which the later one does not start from the earlier one."""
+SURFACE_SLACK, SURFACE_SLACK_MM = 1.5, 0.03
+"""How much farther from its scan the smoothing may take a frame: this many times its own fit's median, and mm."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +52,16 @@ class Frame:
 
 @dataclass(frozen=True)
 class Registered:
-    """One registered frame: vertices (V, 3) canonical mm; pose (4, 4) canonical -> scan; its figures."""
+    """One registered frame: its number; vertices (V, 3) canonical mm; pose (4, 4) canonical -> scan; figures."""
 
-    vertices: Floats
+    number: int
+    vertices: Floats | NDArray[np.float32]
     pose: Floats
     quality: Quality
+
+    def compact(self) -> Registered:
+        """The same with float32 vertices: 0.64 MB for 53,349 of them, which is what a waiting frame costs."""
+        return replace(self, vertices=self.vertices.astype(np.float32))
 
 
 class SequenceTracker:
@@ -71,9 +80,12 @@ class SequenceTracker:
     ) -> None:
         self.template, self.levels, self.settings = template, levels, settings
         self.neutral = neutral
+        self.neutral_number: int | None = None
         self._rest = template.vertices if neutral is None else neutral
         self._judge = Judge(template.vertices, template.faces)
         self._skull = skull_weights(template.vertices, template.landmarks(), levels.fine.areas)
+        weight = self._skull / max(self._skull.sum(), 1e-300)
+        self.skull_centre = weight @ template.vertices
         gates = Gates(min_cosine=float(np.cos(np.radians(settings.max_normal_angle_deg))))
         self._fitter = Fitter(levels, gates, settings.coarse_tolerance, settings.fine_tolerance)
         self._limits = Limits(
@@ -143,27 +155,78 @@ class SequenceTracker:
                 where=f"frame {frame.number}",
                 todo="Check the scan and its landmarks; report the frame if both look right.",
             )
-
         seen = self._fitter.seen(found, target, settings.scale_end_mm)
         motion = head_motion(self._rest, found, self._skull * seen)
         still = transform(np.linalg.inv(motion), found)
-        pose = frame.pose @ motion
-        quality = self._judge.measure(
-            still,
-            transform(np.linalg.inv(motion), target.vertices),
-            target.normals @ motion[:3, :3],
-            np.linalg.norm((self.levels.fine.landmarks @ found - landmarks)[known], axis=1),
-            float(self.levels.fine.areas @ seen / self.levels.fine.areas.sum()),
-            settings.region_reach_mm,
-        )
-        reject_bad(quality, self._limits, len(self.template.faces))
+        result = self._judged(frame, still, frame.pose @ motion)
         if self.neutral is None:
-            self.neutral = self._rest = still
-            displacement = np.zeros_like(still)
-        else:
-            displacement = still - self._rest
-        self._previous = (frame.number, displacement)
-        return Registered(still, pose, quality)
+            self.neutral, self.neutral_number = still, frame.number
+            self._rest = still
+        self._previous = (frame.number, still - self._rest)
+        return result
+
+    def settled(self, frame: Frame, vertices: Floats, pose: Floats) -> Floats:
+        """The pose (4, 4) of a known shape (V, 3, canonical), made exact on the frame's surface."""
+        scan = ScanTarget(transform(np.linalg.inv(pose), frame.vertices), frame.faces)
+        gates = self._fitter.gates
+        return pose @ settle(
+            vertices, self.template.faces, scan, self.settings.scale_end_mm, gates.min_cosine
+        )
+
+    def _judged(self, frame: Frame, vertices: Floats, pose: Floats) -> Registered:
+        quality = self.measure(frame, vertices, pose)
+        reject_bad(quality, self._limits, len(self.template.faces))
+        return Registered(frame.number, vertices, pose, quality)
+
+    def measure(self, frame: Frame, vertices: Floats, pose: Floats) -> Quality:
+        """Figures of a registered shape (V, 3, canonical) at a pose (4, 4)."""
+        back = np.linalg.inv(pose)
+        target = ScanTarget(transform(back, frame.vertices), frame.faces)
+        seen = self._fitter.seen(vertices, target, self.settings.scale_end_mm)
+        known = (frame.confidence > 0) & np.isfinite(frame.landmarks).all(axis=1)
+        areas = self.levels.fine.areas
+        return self._judge.measure(
+            vertices,
+            target.vertices,
+            target.normals,
+            np.linalg.norm(
+                (self.levels.fine.landmarks @ vertices)[known] - transform(back, frame.landmarks[known]),
+                axis=1,
+            ),
+            float(areas @ seen / areas.sum()),
+            self.settings.region_reach_mm,
+        )
+
+
+def steadied(
+    tracker: SequenceTracker, found: Mapping[int, Registered], load: Callable[[int], Frame]
+) -> dict[int, Registered]:
+    """The registered frames (by row) of one sequence, with what rattles from frame to frame removed.
+
+    Vertices are smoothed in the canonical frame, then each pose is settled on its scan, then the poses are
+    smoothed.  A frame that the surface contradicts afterwards (a motion faster than the frame rate can show) keeps
+    its own fit.
+    """
+    by_time = sorted(found, key=lambda row: found[row].number)
+    times = np.array([found[row].number for row in by_time])
+    result: dict[int, Registered] = {}
+    for part in runs(times, MAX_GAP):
+        if len(part) < MIN_FRAMES:
+            continue
+        part_rows = [by_time[k] for k in part]
+        shapes = smooth(np.stack([found[row].vertices for row in part_rows]).astype(np.float32), times[part])
+        poses = np.stack(
+            [
+                tracker.settled(load(row), shape.astype(np.float64), found[row].pose)
+                for row, shape in zip(part_rows, shapes, strict=True)
+            ]
+        )
+        poses = smooth_poses(poses, tracker.skull_centre, times[part])
+        for row, shape, pose in zip(part_rows, shapes, poses, strict=True):
+            quality = tracker.measure(load(row), shape.astype(np.float64), pose)
+            if quality.s2m_median <= SURFACE_SLACK * found[row].quality.s2m_median + SURFACE_SLACK_MM:
+                result[row] = Registered(found[row].number, shape, pose, quality)
+    return result
 
 
 def _restlessness(frame: Frame, reference: Floats) -> float:
