@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+
 from mimicme.pipeline.errors import InputError
 from mimicme.pipeline.mesh import Bools, Floats, Ints, Mesh
 from mimicme.pipeline.template import Template, embedded_data, prepare
@@ -51,6 +52,11 @@ class Case:
         return Mesh(self.vertices, self.faces)
 
 
+def inverse(matrix: Floats) -> Floats:
+    """Of a (4, 4) motion."""
+    return np.asarray(np.linalg.inv(matrix), np.float64)
+
+
 def correspondence(vertices: Floats, answer: Answer) -> Floats:
     """(k,) mm: distance of registered (V, 3) to true vertices, over the core where the scan has data."""
     seen = answer.core & answer.valid
@@ -80,7 +86,9 @@ class Captures:
         folder = self.folder / "template"
         mesh = next((p for p in sorted(folder.glob("template.*")) if p.suffix in (".obj", ".ply")), None)
         if mesh is None:
-            raise InputError("the template is not there", where=folder, expected="template.obj or template.ply")
+            raise InputError(
+                "the template is not there", where=folder, expected="template.obj or template.ply"
+            )
         return prepare(mesh)
 
     def frames(self, sequence: str) -> int:

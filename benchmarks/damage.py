@@ -11,10 +11,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
+from cases import Answer, Case, inverse
+
 from mimicme.pipeline.mesh import Bools, Floats, Ints, Mesh, keep_triangles, transform, vertex_normals
 from mimicme.pipeline.spatial import Surface, open3d
-
-from cases import Answer, Case
 
 Damage = Callable[[Case, np.random.Generator], Case]
 
@@ -50,7 +50,7 @@ def hair_and_collar(case: Case, rng: np.random.Generator) -> Case:
     Both are connected surfaces that cameras would see; skin beneath them is not seen.
     """
     answer = _answer(case)
-    model = np.linalg.inv(answer.head)
+    model = inverse(answer.head)
     skin = transform(model, case.vertices)
     marks = transform(model, answer.landmarks)
     hair_v, hair_f, centre, radius, covered = _hair(marks, Surface(skin, case.faces), rng)
@@ -138,7 +138,7 @@ def _rotation(vector: Floats) -> Floats:
 def _cut(case: Case, keep: Bools, rng: np.random.Generator) -> Case:
     """Only the vertices `keep` (n,) and what they span; truth and, by the toss of a coin, landmarks follow."""
     answer = _answer(case)
-    mesh, _ = keep_triangles(Mesh(case.vertices, case.faces), keep[case.faces].all(axis=1))
+    mesh, _ = keep_triangles(Mesh(case.vertices, case.faces), np.asarray(keep[case.faces].all(axis=1)))
     before, after = Surface(case.vertices, case.faces), Surface(mesh.vertices, mesh.faces)
     lost = after.distance(answer.vertices) > before.distance(answer.vertices) + LOST_MM
     points = case.landmarks.copy()
@@ -160,7 +160,10 @@ def _sphere(spacing_deg: float) -> tuple[Floats, Ints]:
     """Unit directions (k, 3) of an icosphere about as fine as asked, and its triangles."""
     o3d = open3d()
     sphere = o3d.geometry.TriangleMesh.create_icosahedron(1.0)
-    while 63.4 / 2 ** np.log2(len(sphere.triangles) / 20) ** 0.5 > spacing_deg and len(sphere.triangles) < 80_000:
+    while (
+        63.4 / 2 ** np.log2(len(sphere.triangles) / 20) ** 0.5 > spacing_deg
+        and len(sphere.triangles) < 80_000
+    ):
         sphere = sphere.subdivide_loop(1)
     way = np.asarray(sphere.vertices)
     return way / np.linalg.norm(way, axis=1, keepdims=True), np.asarray(sphere.triangles, np.int32)
@@ -206,7 +209,9 @@ def _hair(
 
     way, faces = _sphere(2.0)
     keep = covered(way)
-    shell, _ = keep_triangles(Mesh(centre + way * radius(way)[:, None], faces), keep[faces].all(axis=1))
+    shell, _ = keep_triangles(
+        Mesh(centre + way * radius(way)[:, None], faces), np.asarray(keep[faces].all(axis=1))
+    )
     return shell.vertices, shell.faces, centre, radius, covered
 
 

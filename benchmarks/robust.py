@@ -16,17 +16,17 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+from cases import Captures, Case, correspondence
+from damage import DAMAGES
+
 from mimicme.pipeline.errors import FrameRejected
 from mimicme.pipeline.mesh import Floats, transform
 from mimicme.pipeline.spatial import Surface
 from mimicme.pipeline.template import Template
 from mimicme.stages import align as align_stage
 from mimicme.stages import landmarks as landmarks_stage
-from mimicme.stages.register import RegisterSettings, track
+from mimicme.stages.register import RegisterSettings, quality, track
 from mimicme.stages.register.levels import Levels, build_levels
-
-from cases import Captures, Case, correspondence
-from damage import DAMAGES
 
 TOO_FAR_MM = 2.5
 MAX_REJECTED = 0.20
@@ -94,7 +94,7 @@ def aligned(prepared: Prepared, case: Case) -> tuple[track.Frame, Record]:
 def verdict_noted() -> Iterator[list[FrameRejected]]:
     """Inside, register's rejections are collected and the frame is returned all the same."""
     noted: list[FrameRejected] = []
-    judge = track.reject_bad
+    judge = quality.reject_bad
 
     def note(*arguments: Any) -> None:
         try:
@@ -104,6 +104,11 @@ def verdict_noted() -> Iterator[list[FrameRejected]]:
 
     with mock.patch.object(track, "reject_bad", note):
         yield noted
+
+
+def placed(found: track.Registered) -> Floats:
+    """(V, 3) registered vertices in the scan's frame, mm."""
+    return transform(found.pose, np.asarray(found.vertices, np.float64))
 
 
 def register(prepared: Prepared, case: Case) -> Record:
@@ -123,20 +128,22 @@ def register(prepared: Prepared, case: Case) -> Record:
         record |= {"status": "rejected", "reason": noted[0].reason, "why": str(noted[0])}
     record["quality"] = asdict(result.quality)
     if case.answer is not None:
-        off = correspondence(transform(result.pose, result.vertices), case.answer)
+        off = correspondence(placed(result), case.answer)
         record |= {"corr": float(off.mean()), "corr_p95": float(np.percentile(off, 95))}
     return record
 
 
 def trial(prepared: Prepared, captures: Captures, seed: int, kinds: Sequence[str]) -> Record:
-    """Trial number `seed`: its kind in turn, its frame and its damage by chance."""
+    """Trial number `seed`: its kind in turn (`half+coarse` is one after the other), its frame and damage by chance."""
     rng = np.random.default_rng([seed, 6])
     kind = kinds[seed % len(kinds)]
     names = captures.sequences
     sequence = names[rng.integers(len(names))]
     number = int(rng.integers(captures.frames(sequence)))
     case = captures.case(sequence, number)
-    spoiled = DAMAGES[kind](case, rng) if kind != "none" else case
+    spoiled = case
+    for name in kind.split("+"):
+        spoiled = DAMAGES[name](spoiled, rng)
     began = time.process_time()
     record = register(prepared, spoiled)
     return {
@@ -178,17 +185,22 @@ def summary(records: Sequence[Record]) -> Record:
     corr = np.array([r["corr"] for r in measured])
     figures = measured[0]["quality"] if measured else {}
     result["rank_correlation"] = {
-        name: rank_correlation(np.array([r["quality"][name] for r in measured], float), corr) for name in figures
+        name: rank_correlation(np.array([r["quality"][name] for r in measured], float), corr)
+        for name in figures
     }
     return result
 
 
 def table(result: Record, records: Sequence[Record]) -> str:
     """The summary to print."""
-    lines = [f"{'damage':<12}{'trials':>8}{'rejected':>10}{'corr ok':>10}{'worst ok':>10}{'> 2.5 mm':>10}  reasons"]
+    lines = [
+        f"{'damage':<12}{'trials':>8}{'rejected':>10}{'corr ok':>10}{'worst ok':>10}{'> 2.5 mm':>10}  reasons"
+    ]
     for kind, row in result["kinds"].items():
         reasons = ", ".join(f"{name} {count}" for name, count in row["reasons"].items())
-        mean, worst = (f"{row[k]:10.2f}" if row[k] is not None else f"{'-':>10}" for k in ("corr_mean", "corr_worst"))
+        mean, worst = (
+            f"{row[k]:10.2f}" if row[k] is not None else f"{'-':>10}" for k in ("corr_mean", "corr_worst")
+        )
         lines.append(
             f"{kind:<12}{row['trials']:8d}{row['rejected']:10.0%}{mean}{worst}{row['too_far']:10d}  {reasons}"
         )
@@ -208,7 +220,9 @@ def run(captures: Captures, trials: int, kinds: Sequence[str] = (), say: Any = p
         record = trial(prepared, captures, seed, list(kinds) or list(DAMAGES))
         records.append(record)
         off = f"{record['corr']:.2f} mm" if "corr" in record else "-"
-        say(f"  {seed:4d} {record['kind']:<10} {record['case']:<26} {record['status']} {record['reason']} {off}")
+        say(
+            f"  {seed:4d} {record['kind']:<10} {record['case']:<26} {record['status']} {record['reason']} {off}"
+        )
     result = summary(records)
     say(table(result, records))
     return {"summary": result, "trials": records}

@@ -440,7 +440,7 @@ def save_prepared(template: Template, path: Path) -> None:
             handle.attrs["notes"] = json.dumps(list(template.notes))
             for key, array in _arrays(template).items():
                 handle.create_dataset(
-                    key, data=array, compression="lzf", shuffle=True, fletcher32=True, track_times=False
+                    key, data=array, compression="gzip", compression_opts=1, shuffle=True, fletcher32=True, track_times=False
                 )
         commit(temporary, path)
     finally:

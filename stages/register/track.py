@@ -137,13 +137,14 @@ class SequenceTracker:
             start,
             annealed(steps, (first, settings.stiffness_end), (scale, 2 * settings.scale_end_mm)),
         )
+        stiffness = settings.stiffness_fine * float(np.sqrt(self.levels.fine.areas.mean()))
         displacement = self._fitter.fine(
             self._rest,
-            aim,
+            replace(aim, weights=settings.fine_landmark_share * aim.weights),
             displacement,
             annealed(
                 settings.fine_steps,
-                (settings.stiffness_fine, settings.stiffness_fine),
+                (stiffness, stiffness),
                 (1.5 * settings.scale_end_mm, settings.scale_end_mm),
             ),
         )

@@ -1,0 +1,173 @@
+"""Speed and accuracy of mimicme, measured on this machine, next to its peers.
+
+    python benchmarks [register] [robust] [growth] [stages] [--captures DIR] [--trials N] [--output DIR] ...
+
+`make bench` runs all of them.  They stand on what `mimicme synth` makes and on the scan that menpo3d installs;
+--captures takes another folder of captures with truth.  Tables are printed; the same in JSON, and the pictures, go to
+--output.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import platform
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmarks named; 0, or 2 when one cannot run."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")  # before numpy, whose libraries read them once
+    options = _options(arguments)
+    from mimicme.pipeline.errors import MimicmeError
+
+    try:
+        for name in options.names or BENCHMARKS:
+            print(f"\n== {name}: {(BENCHMARKS[name].__doc__ or '').splitlines()[0]}", flush=True)
+            _save(options.output / f"{name}.json", {"machine": _machine(), **BENCHMARKS[name](options)})
+    except MimicmeError as error:
+        print(f"benchmarks: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _register(options: argparse.Namespace) -> dict[str, Any]:
+    """Accuracy and CPU seconds on one core, next to menpo3d, trimesh, a landmark spline and a rigid fit."""
+    import accuracy
+    import environment
+
+    peers = environment.Peers(None, False, False, False, ("the peers were left out (--alone)",))
+    if not options.alone:
+        peers = environment.peers(options.build)
+    settings = []
+    if "james" in options.on:
+        settings.append(accuracy.james_setting())
+    if "captures" in options.on:
+        settings.append(accuracy.captures_setting(_captures(options)))
+    picture = options.output / "register.png"
+    return accuracy.run(settings, peers, _work(options), options.slow, options.timeout, picture, _say)
+
+
+def _robust(options: argparse.Namespace) -> dict[str, Any]:
+    """Trials on spoiled captures: is `ok` close to the truth, and do the reported figures tell?"""
+    import robust
+
+    return robust.run(_captures(options), options.trials, options.damage, _say)
+
+
+def _growth(options: argparse.Namespace) -> dict[str, Any]:
+    """Seconds against the template's size, 1,000 to 100,000 vertices."""
+    import growth
+
+    return growth.run(_work(options), _say)
+
+
+def _stages(options: argparse.Namespace) -> dict[str, Any]:
+    """Seconds a frame and peak memory of every stage."""
+    import costs
+
+    return costs.run(_captures(options), _work(options), _say)
+
+
+BENCHMARKS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
+    "register": _register,
+    "robust": _robust,
+    "growth": _growth,
+    "stages": _stages,
+}
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python benchmarks", description="Speed and accuracy, measured on this machine."
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(BENCHMARKS)}; all by default")
+    parser.add_argument("--captures", type=Path, help="captures with truth; by default some are made, once")
+    parser.add_argument(
+        "--build", type=Path, default=ROOT / ".build", help="where they and the peers are kept"
+    )
+    parser.add_argument(
+        "--output", type=Path, default=ROOT / ".build" / "bench", help="for tables and pictures"
+    )
+    parser.add_argument("--trials", type=int, default=40, help="of `robust` (the promise is about 200)")
+    parser.add_argument(
+        "--damage", action="append", default=[], help="of `robust`: only this; half+coarse is both"
+    )
+    parser.add_argument(
+        "--on", choices=("james", "captures"), action="append", help="of `register`: only these"
+    )
+    parser.add_argument("--alone", action="store_true", help="`register` without the peers")
+    parser.add_argument("--slow", action="store_true", help="`register`: trimesh on large templates too")
+    parser.add_argument(
+        "--timeout", type=float, default=900.0, help="of `register`: seconds for a peer on a case"
+    )
+    options = parser.parse_args(arguments)
+    unknown = [name for name in options.names if name not in BENCHMARKS]
+    if unknown:
+        parser.error(f"no such benchmark: {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
+    if options.trials < 1:
+        parser.error(f"--trials is at least 1, not {options.trials}")
+    from damage import DAMAGES
+
+    wrong = [kind for kind in options.damage if not set(kind.split("+")) <= set(DAMAGES)]
+    if wrong:
+        parser.error(f"no such damage: {', '.join(wrong)}; there are {', '.join(DAMAGES)}")
+    options.on = options.on or ["james", "captures"]
+    return options
+
+
+def _captures(options: argparse.Namespace) -> Any:
+    from cases import Captures, synthetic
+
+    return Captures(options.captures) if options.captures else synthetic(options.build, _say)
+
+
+def _work(options: argparse.Namespace) -> Path:
+    folder: Path = options.build / "bench-work"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _machine() -> dict[str, Any]:
+    import numpy
+    import scipy
+
+    return {
+        "system": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "numpy": numpy.__version__,
+        "scipy": scipy.__version__,
+    }
+
+
+def _save(path: Path, record: dict[str, Any]) -> None:
+    """NaN, which JSON lacks, becomes null."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(_plain(record), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    print(f"saved: {path}", flush=True)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,141 @@
+"""A dome with a nose, eye sockets and lips: its surface and its deformations are formulas, so truth is exact."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+from scipy.spatial import Delaunay
+from scipy.spatial.transform import Rotation
+
+from mimicme.pipeline.landmarks import IBUG68
+from mimicme.pipeline.mesh import transform
+from mimicme.pipeline.spatial import Surface
+from mimicme.pipeline.template import Template
+from mimicme.stages.register import RegisterSettings
+from mimicme.stages.register.levels import Levels, build_levels
+from mimicme.stages.register.track import Frame, SequenceTracker
+
+HALF = np.array([75.0, 100.0])  # of the template's outline, mm
+SETTINGS = RegisterSettings(coarse_vertices=500)
+
+
+def bump(xy: np.ndarray, x: float, y: float, wide: float, high: float) -> np.ndarray:
+    """(n,) a Gaussian of height 1."""
+    return np.exp(-(((xy[:, 0] - x) / wide) ** 2 + ((xy[:, 1] - y) / high) ** 2) / 2)
+
+
+def surface(xy: np.ndarray) -> np.ndarray:
+    """(n, 3) mm: the points of the face above (n, 2)."""
+    z = 75 * np.sqrt(1 - 0.8 * ((xy / HALF) ** 2).sum(1))
+    z += 18 * bump(xy, 0, -8, 8, 15) + 3 * bump(xy, 0, -36, 20, 3) + 3 * bump(xy, 0, -48, 18, 3)
+    for side in (-1, 1):
+        z += 4 * bump(xy, 31 * side, 44, 18, 5) - 5 * bump(xy, 31 * side, 28, 11, 7)
+    return np.c_[xy, z]
+
+
+def sheet(spacing: float, reach: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """An irregular triangulation of the outline times `reach`: points (n, 2) mm, counter-clockwise triangles."""
+    rng = np.random.default_rng(seed)
+    half = reach * HALF
+    x = np.arange(-half[0] - spacing, half[0] + spacing, spacing)
+    y = np.arange(-half[1] - spacing, half[1] + spacing, spacing * np.sqrt(3) / 2)
+    xy = np.stack([a.ravel() for a in np.meshgrid(x, y)], 1)
+    xy[:, 0] += np.repeat(spacing / 2 * (np.arange(len(y)) % 2), len(x))
+    xy += rng.uniform(-0.2, 0.2, xy.shape) * spacing
+    xy = xy[((xy / half) ** 2).sum(1) < 1]
+    faces = Delaunay(xy).simplices
+    corner = xy[faces]
+    longest = np.max([np.linalg.norm(corner[:, k] - corner[:, k - 1], axis=1) for k in range(3)], axis=0)
+    return xy, faces[longest < 2.5 * spacing].astype(np.int32)
+
+
+def landmarks_xy() -> np.ndarray:
+    """(68, 2) where iBUG-68's points lie on a face of this size."""
+    t = np.linspace(-np.pi / 2, np.pi / 2, 17)
+    jaw = np.stack([66 * np.sin(t), 15 - 92 * np.cos(t)], 1)
+    arch = np.linspace(0, np.pi, 5)
+    brow = np.stack([-33 - 19 * np.cos(arch), 42 + 6 * np.sin(arch)], 1)
+    bridge = np.stack([np.zeros(4), [28, 17, 6, -6]], 1)
+    base = np.stack([[-12, -6, 0, 6, 12], [-16, -18, -19, -18, -16]], 1)
+    a = np.radians([180, 120, 60, 0, -60, -120])
+    eye = np.stack([14 * np.cos(a), 28 + 5 * np.sin(a)], 1)
+    outer, inner = np.radians(180 - 30 * np.arange(12)), np.radians(180 - 45 * np.arange(8))
+    mouth = [np.stack([26 * np.cos(outer), -42 + 10 * np.sin(outer)], 1)]
+    mouth += [np.stack([19 * np.cos(inner), -42 + 2 * np.sin(inner)], 1)]
+    mirrored = brow[::-1] * [-1, 1]
+    eyes = [eye - [31, 0], eye + [31, 0]]
+    return np.concatenate([jaw, brow, mirrored, bridge, base, *eyes, *mouth])
+
+
+@cache
+def template(spacing: float = 4.3) -> Template:
+    """About 1,500 vertices with 68 landmarks."""
+    xy, faces = sheet(spacing, 1.0, 0)
+    vertices = surface(xy)
+    found = Surface(vertices, faces).closest(surface(landmarks_xy()))
+    uv = 0.5 + 0.45 * xy / HALF
+    corners = faces[found.triangles].astype(np.int64)
+    return Template(vertices, faces, uv, faces, IBUG68, corners, found.weights, name="dome", digest="d" * 64)
+
+
+@cache
+def levels(coarse_vertices: int = SETTINGS.coarse_vertices) -> Levels:
+    """Both levels of the template."""
+    return build_levels(template(), coarse_vertices, SETTINGS.membrane)
+
+
+def tracker(neutral: np.ndarray | None = None, settings: RegisterSettings = SETTINGS) -> SequenceTracker:
+    """A fresh tracker."""
+    return SequenceTracker(template(), levels(settings.coarse_vertices), settings, neutral)
+
+
+def moved(points: np.ndarray, amount: float) -> np.ndarray:
+    """(n, 3) points of the face with its jaw dropped, its mouth drawn wide and its cheeks blown, up to 12 mm."""
+    xy = points[:, :2]
+    shift = np.zeros_like(points)
+    jaw = bump(xy, 0, -62, 34, 22)
+    shift[:, 1] -= 10 * jaw
+    shift[:, 2] -= 3 * jaw
+    for side in (-1, 1):
+        shift[:, 0] += 4 * side * bump(xy, 28 * side, -42, 15, 15)
+        shift[:, 2] += 4 * bump(xy, 40 * side, -20, 17, 17)
+    return points + amount * shift
+
+
+def rigid(seed: int, turn_deg: float = 25.0, shift_mm: float = 50.0) -> np.ndarray:
+    """(4, 4) a motion of that size about a random axis."""
+    rng = np.random.default_rng(seed)
+    axis, shift = rng.normal(size=(2, 3))
+    matrix = np.eye(4)
+    matrix[:3, :3] = Rotation.from_rotvec(np.radians(turn_deg) * axis / np.linalg.norm(axis)).as_matrix()
+    matrix[:3, 3] = shift_mm * shift / np.linalg.norm(shift)
+    return matrix
+
+
+def frame(
+    number: int = 0,
+    amount: float = 0.0,
+    pose: np.ndarray | None = None,
+    noise_mm: float = 0.05,
+    landmark_noise_mm: float = 0.0,
+    seed: int = 0,
+    spacing: float = 3.0,
+) -> Frame:
+    """A scan of the deformed face at a pose, with a triangulation of its own that goes on beyond the template."""
+    pose = np.eye(4) if pose is None else pose
+    rng = np.random.default_rng([seed, number])
+    xy, faces = sheet(spacing, 1.06, 100 + number)
+    vertices = moved(surface(xy), amount) + noise_mm * rng.normal(size=(len(xy), 3))
+    marks = moved(template().landmarks(), amount) + landmark_noise_mm * rng.normal(size=(68, 3))
+    return Frame(number, transform(pose, vertices), faces, transform(pose, marks), np.ones(68), pose)
+
+
+def truth(amount: float) -> np.ndarray:
+    """(V, 3) where the template's vertices are on a frame with the identity as its pose."""
+    return moved(template().vertices, amount)
+
+
+def apart(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(n,) mm between corresponding points."""
+    return np.linalg.norm(a - b, axis=1)
