@@ -38,10 +38,10 @@ class RegisterSettings:
         fine_steps: steps on the template itself.
         stiffness_start, stiffness_end: bending stiffness of the first and the last coarse step, mm^2; a feature
             narrower than about stiffness^(1/4) mm is smoothed away.
-        stiffness_fine: the same on the template itself, per mm of its vertex spacing: a finer template may follow finer
-            detail.
-        fine_landmark_share: what is left of the landmarks' weight there.  They have led the coarse level, and pulling at
-            single vertices of a fine mesh folds it.
+        stiffness_fine: the same on the template itself, per mm of its vertex spacing: a finer template may
+            follow finer detail.
+        fine_landmark_share: what is left of the landmarks' weight there.  They have led the coarse level, and
+            pulling at single vertices of a fine mesh folds it.
         membrane: weight of stretching relative to bending.
         landmark_weight_mm2: a landmark counts as much as this area of surface, to the very end.
         landmark_smoothing_mm: smoothing of the initial landmark warp; about twice the landmarks' noise.

@@ -8,10 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from mimicme.pipeline.mesh import Floats, Ints, adjacency, edges
-from mimicme.pipeline.spatial import Surface, open3d
+from mimicme.pipeline.mesh import Floats, Ints, adjacency, edges, vertex_normals
+from mimicme.pipeline.spatial import open3d
 from mimicme.pipeline.template import Template
 from mimicme.stages.register.stiffness import shell_stiffness, vertex_areas
+
+NORMAL_REACH_MM = 5.0
+"""A turn of the normal by one radian counts as this distance when a coarse vertex looks for its place."""
 
 
 @dataclass(frozen=True)
@@ -68,15 +71,16 @@ def build_levels(template: Template, coarse_vertices: int, membrane: float) -> L
         return Levels(fine, fine, sparse.identity(count, format="csr"))
     index, faces = _decimate(v, f, coarse_vertices)
     rest = v[index]
+    prolong = _prolongation(template, index, faces)
     coarse = Level(
         index,
         faces,
         vertex_areas(rest, faces),
         shell_stiffness(rest, faces, membrane),
-        _interpolation(rest, faces, template.landmarks()),
+        (landmarks @ prolong).tocsr(),
         _neighbours(faces, len(rest)),
     )
-    return Levels(coarse, fine, _interpolation(rest, faces, v))
+    return Levels(coarse, fine, prolong)
 
 
 def _neighbours(faces: Ints, count: int) -> sparse.csr_matrix:
@@ -84,22 +88,90 @@ def _neighbours(faces: Ints, count: int) -> sparse.csr_matrix:
 
 
 def _decimate(v: Floats, f: Ints, target: int) -> tuple[NDArray[np.int64], Ints]:
-    """Quadric decimation (Garland and Heckbert 1997), its vertices moved to the nearest ones of the template."""
+    """Quadric decimation (Garland and Heckbert 1997), its vertices moved to the nearest ones of the template.
+
+    Near means near in place and in normal, so that a vertex of the upper lip does not become one of the lower.
+    """
     from scipy.spatial import cKDTree
 
     o3d = open3d()
     mesh = o3d.geometry.TriangleMesh(o3d.utility.Vector3dVector(v), o3d.utility.Vector3iVector(f))
     small = mesh.simplify_quadric_decimation(2 * target, boundary_weight=3.0)
-    nearest = cKDTree(v).query(np.asarray(small.vertices))[1]
-    faces = nearest[np.asarray(small.triangles)]
+    place, tris = np.asarray(small.vertices), np.asarray(small.triangles)
+    here = np.hstack([v, NORMAL_REACH_MM * vertex_normals(v, f)])
+    there = np.hstack([place, NORMAL_REACH_MM * vertex_normals(place, tris)])
+    faces = cKDTree(here).query(there)[1][tris]
     distinct = (faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2]) & (faces[:, 2] != faces[:, 0])
     index, flat = np.unique(faces[distinct], return_inverse=True)
     return index.astype(np.int64), flat.reshape(-1, 3).astype(np.int32)
 
 
-def _interpolation(vertices: Floats, faces: Ints, points: Floats) -> sparse.csr_matrix:
-    """(k, n) rows that give a vertex field's value at the surface point closest to each of (k, 3) points."""
-    found = Surface(vertices, faces).closest(points)
-    rows = np.repeat(np.arange(len(points)), 3)
-    columns = faces[found.triangles].ravel()
-    return sparse.csr_matrix((found.weights.ravel(), (rows, columns)), shape=(len(points), len(vertices)))
+def _prolongation(template: Template, index: NDArray[np.int64], faces: Ints) -> sparse.csr_matrix:
+    """(V, n) rows that give a coarse field's value at every vertex of the template.
+
+    A vertex is interpolated inside one of the coarse triangles around the coarse vertex it is nearest to *along the
+    surface*: the triangle nearest in space may belong to the other lip or lid.
+    """
+    v = template.vertices
+    owner = _nearest_along_surface(v, template.faces, index)
+    triangle = np.repeat(np.arange(len(faces)), 3)
+    order = np.argsort(faces.ravel(), kind="stable")
+    degree = np.bincount(faces.ravel(), minlength=len(index))
+    start = np.r_[0, np.cumsum(degree)[:-1]]
+    point = np.repeat(np.arange(len(v)), degree[owner])
+    nth = np.arange(len(point)) - np.repeat(np.r_[0, np.cumsum(degree[owner])[:-1]], degree[owner])
+    candidate = triangle[order[start[owner[point]] + nth]]
+    weights, distance = closest_on_triangles(v[point], v[index][faces[candidate]])
+    best = np.lexsort((distance, point))
+    first = best[np.r_[True, point[best][1:] != point[best][:-1]]]
+    rows = np.repeat(point[first], 3)
+    columns = faces[candidate[first]].ravel()
+    return sparse.csr_matrix((weights[first].ravel(), (rows, columns)), shape=(len(v), len(index)))
+
+
+def _nearest_along_surface(v: Floats, f: Ints, index: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(V,) position in `index` (n,) of the vertex nearest along the edges; in space where no path leads there."""
+    from scipy.sparse.csgraph import dijkstra
+    from scipy.spatial import cKDTree
+
+    pairs = edges(f)[0]
+    length = np.linalg.norm(v[pairs[:, 0]] - v[pairs[:, 1]], axis=1)
+    graph = sparse.csr_matrix((np.maximum(length, 1e-9), (pairs[:, 0], pairs[:, 1])), shape=(len(v),) * 2)
+    source = dijkstra(graph, directed=False, indices=index, min_only=True, return_predecessors=True)[2]
+    position = np.full(len(v), -1)
+    position[index] = np.arange(len(index))
+    owner = np.where(source >= 0, position[np.maximum(source, 0)], -1)
+    lost = owner < 0
+    owner[lost] = cKDTree(v[index]).query(v[lost])[1]
+    return owner
+
+
+def closest_on_triangles(points: Floats, corners: Floats) -> tuple[Floats, Floats]:
+    """Closest point of one triangle each: barycentric weights (k, 3) and squared distance (k,).
+
+    Args:
+        points: (k, 3); corners: (k, 3, 3), degenerate triangles allowed.
+
+    The best of the plane's foot point, where it lies inside, and of the three edges (Ericson 2005, sec. 5.1.5).
+    """
+    a, b, c = corners[:, 0], corners[:, 1], corners[:, 2]
+    candidates = []
+    for first, second in ((0, 1), (1, 2), (2, 0)):
+        origin, edge = corners[:, first], corners[:, second] - corners[:, first]
+        along = ((points - origin) * edge).sum(1) / np.maximum((edge**2).sum(1), 1e-300)
+        share = np.clip(along, 0, 1)
+        weight = np.zeros((len(points), 3))
+        weight[:, first], weight[:, second] = 1 - share, share
+        candidates.append(weight)
+    normal = np.cross(b - a, c - a)
+    square = np.maximum((normal**2).sum(1), 1e-300)
+    third = (np.cross(b - a, points - a) * normal).sum(1) / square
+    second_weight = (np.cross(points - a, c - a) * normal).sum(1) / square
+    inner = np.stack([1 - third - second_weight, second_weight, third], axis=1)
+    inside = (inner >= 0).all(axis=1) & (square > 1e-24)
+    candidates.append(np.where(inside[:, None], inner, candidates[0]))
+    weights = np.stack(candidates)
+    distance = ((np.einsum("mkc,kcx->mkx", weights, corners) - points) ** 2).sum(axis=2)
+    best = distance.argmin(axis=0)
+    rows = np.arange(len(points))
+    return weights[best, rows], distance[best, rows]
