@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -13,6 +14,7 @@ from mimicme.pipeline.mesh import Bools, Floats, Ints, Mesh
 from mimicme.pipeline.template import Template, embedded_data, prepare
 
 SYNTH_VERTICES = 9_000
+SUBJECTS, SEQUENCES, FRAMES, SEED = 3, 5, 3, 7
 FACE_RADIUS_MM = 80.0
 
 
@@ -148,8 +150,11 @@ def james() -> Case:
     return Case("james", 0, scan.vertices, scan.faces, points, scan.vertices[near])
 
 
-def resized(template: Template, vertices: int) -> Template:
-    """The template with about so many vertices: subdivided, then decimated, with its landmarks carried along."""
+def resized(template: Template, vertices: int, layout: bool = False) -> Template:
+    """The template with about so many vertices: subdivided, then decimated, with its landmarks carried along.
+
+    Without `layout` its texture coordinates are a stand-in, which saves the time to make them.
+    """
     from mimicme.pipeline.spatial import open3d
     from mimicme.pipeline.template import assemble
 
@@ -162,20 +167,20 @@ def resized(template: Template, vertices: int) -> Template:
     if len(mesh.vertices) > 1.05 * vertices:
         mesh = mesh.simplify_quadric_decimation(2 * vertices)
         mesh.remove_unreferenced_vertices()
-    # texture coordinates of no use here, so that none are made
-    faces = np.asarray(mesh.triangles, np.int32)
-    uv = np.zeros((3, 2))
-    uv[1, 0] = uv[2, 1] = 1.0
-    corners = np.broadcast_to(np.arange(3, dtype=np.int32), faces.shape).copy()
-    small = Mesh(np.asarray(mesh.vertices), faces, uv, corners)
+    small = Mesh(np.asarray(mesh.vertices), np.asarray(mesh.triangles, np.int32))
+    if not layout:
+        corners = np.tile(np.arange(3, dtype=np.int32), (len(small.faces), 1))
+        small = replace(small, uv=np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]), uv_faces=corners)
     return assemble(small, template.landmarks(), template.landmark_names, f"{template.name}-{vertices}")
 
 
-def synthetic(build: Path, say: object = None) -> Captures:
-    """Captures of two invented people on a template of about 9,000 vertices, made once below `build`."""
+def synthetic(build: Path, say: Callable[[str], None]) -> Captures:
+    """Captures of invented people on a template of about 9,000 vertices, made once below `build`."""
     from mimicme.stages.synth import synthesise
 
-    folder = build / "bench-captures"
-    template = replace(resized(prepare("menpo3d"), SYNTH_VERTICES), name="menpo3d-small")
-    synthesise(folder, subjects=2, sequences=5, frames=5, seed=7, template=template)
+    folder = build / f"bench-captures-{SUBJECTS}x{SEQUENCES}x{FRAMES}"
+    if not (folder / "synth.json").is_file():
+        say(f"making captures in {folder} (some minutes, once)")
+    template = resized(prepare("menpo3d"), SYNTH_VERTICES, layout=True)
+    synthesise(folder, SUBJECTS, SEQUENCES, FRAMES, SEED, template)
     return Captures(folder)

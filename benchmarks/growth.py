@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ def run(work: Path, say: Any = print) -> Record:
     rows: list[Record] = []
     say(f"{'vertices':>10}{'cold s':>10}{'tracked s':>10}{'prepare s':>10}{'peak MB':>10}")
     for size in SIZES:
-        template = replace(resized(embedded, size), name=f"size-{size}")
+        template = resized(embedded, size)
         stored, problem, result = work / "growth.h5", work / "problem.npz", work / "result.npz"
         save_prepared(template, stored)
         write_problem(Prepared.of(template), frames, problem)

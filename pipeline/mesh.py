@@ -57,6 +57,11 @@ def transform(matrix: Floats, points: Floats) -> Floats:
     return points @ matrix[:3, :3].T + matrix[:3, 3]
 
 
+def inverse(matrix: Floats) -> Floats:
+    """The inverse of a (4, 4) matrix, or of a stack (..., 4, 4)."""
+    return np.asarray(np.linalg.inv(matrix), np.float64)
+
+
 def triangle_normals(vertices: Floats, faces: Ints) -> tuple[Floats, Floats]:
     """Unit normals (t, 3), zero for degenerate triangles, and areas (t,) in mm^2."""
     corner = vertices[faces]

@@ -4,7 +4,7 @@ Reads   ingest (scans), landmarks (68 points), align (rigid start, trusted landm
         the subject's neutral sequence, whose registered neutral becomes the template of the subject's other
         sequences.
 Writes  vertices (F, V, 3) f4 canonical frame, mm; pose (F, 4, 4) f8 canonical -> scan, steadied on the skull;
-        neutral (V, 3) f4, the sequence's calmest registered frame; quality/*.
+        neutral (V, 3) f4, the calmest registered frame of a sequence that others take theirs from; quality/*.
 Fails   per frame: register-no-overlap, register-misfit, register-landmarks, register-folded.
 
 The method is the optimal-step non-rigid ICP of Amberg, Romdhani and Vetter (2007), with these changes: the local
@@ -20,10 +20,12 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from mimicme.pipeline.errors import ConfigError
 from mimicme.pipeline.stage import Stage, Task
 
 if TYPE_CHECKING:
     from mimicme.pipeline.checkpoint import ArtefactWriter
+    from mimicme.pipeline.mesh import Floats
     from mimicme.stages.register.track import Registered
 
 
@@ -50,7 +52,8 @@ class RegisterSettings:
         coarse_tolerance, fine_tolerance: relative tolerance of the linear solver.
         smooth_in_time: remove what rattles from frame to frame (temporal.py); sequences of 9 frames and more.
         region_reach_mm: scan vertices farther from the registered surface are not skin of the template's region.
-        max_s2m_median_mm, max_landmark_error_mm, min_data_share, max_folded_share: a frame beyond is rejected.
+        max_s2m_median_mm, max_landmark_error_mm, min_data_share, max_folded_share,
+        max_expected_error_mm: a frame beyond is rejected.
     """
 
     coarse_vertices: int = 2500
@@ -75,6 +78,33 @@ class RegisterSettings:
     max_landmark_error_mm: float = 6.0
     min_data_share: float = 0.2
     max_folded_share: float = 0.01
+    max_expected_error_mm: float = 2.1
+
+    def __post_init__(self) -> None:
+        least = {"coarse_vertices": 100, "coarse_steps": 1, "tracked_steps": 1, "fine_steps": 1}
+        for name, bound in least.items():
+            self._check(name, getattr(self, name) >= bound, f"at least {bound}")
+        for name in (
+            "stiffness_start", "stiffness_end", "stiffness_fine", "scale_start_mm", "scale_end_mm",
+            "region_reach_mm", "max_s2m_median_mm", "max_landmark_error_mm", "max_expected_error_mm",
+        ):  # fmt: skip
+            self._check(name, getattr(self, name) > 0, "more than 0")
+        for name in ("membrane", "landmark_weight_mm2", "landmark_smoothing_mm", "max_folded_share"):
+            self._check(name, getattr(self, name) >= 0, "0 or more")
+        for name in ("fine_landmark_share", "min_data_share"):
+            self._check(name, 0 <= getattr(self, name) <= 1, "0 to 1")
+        for name in ("coarse_tolerance", "fine_tolerance"):
+            self._check(name, 0 < getattr(self, name) < 1, "between 0 and 1")
+        self._check("max_normal_angle_deg", 0 < self.max_normal_angle_deg < 90, "between 0 and 90")
+
+    def _check(self, name: str, holds: bool, expected: str) -> None:
+        if not holds:
+            raise ConfigError(
+                "a setting is out of range",
+                where=f"register.{name}",
+                seen=getattr(self, name),
+                expected=expected,
+            )
 
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
@@ -110,7 +140,7 @@ def compute(task: Task, out: ArtefactWriter) -> None:
     neutral = None
     if task.neutral is not None:
         with Artefact(task.neutral) as earlier:
-            if earlier.ok_rows:
+            if "neutral" in earlier:
                 neutral = earlier["neutral"][:].astype(np.float64)
 
     with task.input("ingest") as ingest, task.input("landmarks") as points, task.input("align") as align:
@@ -120,25 +150,32 @@ def compute(task: Task, out: ArtefactWriter) -> None:
         figures = {name: out.rows(f"quality/{name}", (), np.float32, unit) for name, unit in UNITS.items()}
         out.attrs["personal_template"] = neutral is not None
 
+        def marked(row: int) -> tuple[Floats, Floats]:
+            trusted = align["landmark_ok"][row].astype(bool)
+            confidence = np.where(trusted, points["confidence"][row].astype(np.float64), 0.0)
+            return points["points"][row].astype(np.float64), confidence
+
         def load(row: int) -> Frame:
             scan = load_scan(ingest, row)
-            trusted = align["landmark_ok"][row].astype(bool)
-            return Frame(
-                number=int(ingest["frame"][row]),
-                vertices=scan.vertices,
-                faces=scan.faces,
-                landmarks=points["points"][row].astype(np.float64),
-                confidence=np.where(trusted, points["confidence"][row].astype(np.float64), 0.0),
-                pose=align["pose"][row].astype(np.float64),
-            )
+            number, pose = int(ingest["frame"][row]), align["pose"][row].astype(np.float64)
+            return Frame(number, scan.vertices, scan.faces, *marked(row), pose)
 
         tracker = SequenceTracker(template, levels, settings, neutral)
         found: dict[int, Registered] = {}
-        for row in tracker.order(rows, load):
+        for row in tracker.order(rows, marked):
             try:
                 found[row] = tracker.register(load(row)).compact()
             except FrameRejected as error:
                 out.reject(row, error)
+            except np.linalg.LinAlgError as error:
+                out.reject(
+                    row,
+                    FrameRejected(
+                        "register-misfit",
+                        f"the frame's equations have no answer ({error})",
+                        todo="Check the scan and its landmarks.",
+                    ),
+                )
         if settings.smooth_in_time:
             found |= steadied(tracker, found, load)
         for row, result in sorted(found.items()):
@@ -146,26 +183,18 @@ def compute(task: Task, out: ArtefactWriter) -> None:
             pose[row] = result.pose
             for name, value in asdict(result.quality).items():
                 figures[name][row] = value
-        out.array("neutral", _calmest(found, tracker.neutral_number, template.vertices), "mm")
-
-
-def _calmest(found: Mapping[int, Registered], number: int | None, like: Any) -> Any:
-    """(V, 3) f4 of the frame that serves as the subject's neutral; NaN when there is none."""
-    import numpy as np
-
-    for result in found.values():
-        if result.number == number:
-            return result.vertices
-    return np.full(like.shape, np.nan, np.float32)
+        calm = [result.vertices for result in found.values() if result.number == tracker.neutral_number]
+        if calm:
+            out.array("neutral", calm[0], "mm")
 
 
 STAGE = Stage(
     name="register",
-    version=1,
+    version=2,
     settings=RegisterSettings,
     needs=("ingest", "landmarks", "align"),
     compute=compute,
     scope="neutral",
     settings_by_preset=PRESETS,
-    memory="about 0.5 GB for a template of 10,000 vertices, 1.2 GB for 50,000",
+    memory="0.5 GB for a template of 10,000 vertices, 1.2 GB for 50,000; and 26 bytes a vertex and frame",
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -28,7 +28,9 @@ def annealed(steps: int, stiffness: tuple[float, float], scale_mm: tuple[float, 
 
 def _path(steps: int, first: float, last: float) -> list[float]:
     # equal ends stay bit-equal: a factorisation is reused only for exactly the same stiffness
-    return [first] * steps if first == last else [float(x) for x in np.geomspace(first, last, steps)]
+    if first == last or steps == 1:
+        return [last] * steps
+    return [float(x) for x in np.geomspace(first, last, steps)]
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class Aim:
     weights: Floats
 
 
+HOLD_OUT = 4
 FOLD_RINGS = 3
 CRUSHED = 0.02
 """Share of its area at rest below which a triangle counts as folded."""
@@ -82,7 +85,7 @@ class Fitter:
         self.coarse_tolerance, self.fine_tolerance = coarse_tolerance, fine_tolerance
         self._fine = Preconditioner()
         self._coarse: dict[float, Preconditioner] = {}
-        self.iterations: list[int] = []
+        self._held_out = Preconditioner()
 
     def warp(self, rest: Floats, aim: Aim, smoothing_mm: float) -> Floats:
         """Displacement (V, 3) of the rest shape (V, 3) that the landmarks alone suggest.
@@ -125,6 +128,33 @@ class Fitter:
             )
             free[self._around_folds(rest, rest + displacement)] = 0.0
         return displacement
+
+    def held_out_error(self, rest: Floats, aim: Aim, displacement: Floats, step: Step) -> float:
+        """Mean distance, mm, of every `HOLD_OUT`-th landmark to where the mesh carries it when those are left out.
+
+        The coarse level is solved once more without them, from the answer found with them: an independent check
+        of how far the surface alone leaves a point to slide.  NaN with fewer than two such landmarks.
+        """
+        held = np.zeros(len(aim.weights), bool)
+        held[np.flatnonzero(aim.weights > 0)[HOLD_OUT // 2 :: HOLD_OUT]] = True
+        if held.sum() < 2:
+            return float("nan")
+        without = replace(aim, weights=np.where(held, 0.0, aim.weights))
+        level = self.levels.coarse
+        start = displacement[level.index]
+        for _ in range(2):
+            start = self._step(
+                level,
+                self._held_out,
+                step,
+                rest[level.index],
+                without,
+                np.ones(len(start)),
+                start,
+                self.coarse_tolerance,
+            )
+        carried = level.landmarks[held] @ (rest[level.index] + start)
+        return float(np.linalg.norm(carried - aim.landmarks[held], axis=1).mean())
 
     def _around_folds(self, rest: Floats, vertices: Floats) -> Bools:
         """(V,) True within `FOLD_RINGS` edges of a triangle that is flipped against its surroundings or crushed."""
@@ -175,6 +205,4 @@ class Fitter:
             Landmarks(level.landmarks, aim.landmarks, aim.weights),
             gates.slide,
         )
-        displacement, iterations = solve(problem, displacement, preconditioner, tolerance)
-        self.iterations.append(iterations)
-        return displacement
+        return solve(problem, displacement, preconditioner, tolerance)[0]

@@ -8,7 +8,8 @@ For targets (q_i, n_i, w_i), vertex areas a_i, landmarks l_k = B_k v with weight
 
 The point-to-plane term couples x, y and z, so the normal matrix is 3n x 3n.  It is never formed: conjugate gradients
 use it as an operator, preconditioned with the scalar n x n matrix in which n_i n_i^T is replaced by a constant.  That
-matrix is factorised once and serves all three coordinates and every following frame whose weights are alike.
+matrix is factorised once and serves all three coordinates and every following step of the same stiffness, until one
+takes too many iterations.
 """
 
 from __future__ import annotations
@@ -51,9 +52,9 @@ def factorise(matrix: sparse.spmatrix) -> Callable[[Floats], Floats]:
     from scipy.sparse.linalg import splu
 
     options: dict[str, Any] = {"SymmetricMode": True}
-    return splu(  # type: ignore[no-any-return]
-        matrix.tocsc(), permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options=options
-    ).solve
+    factors = splu(matrix.tocsc(), permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options=options)
+    solver: Callable[[Floats], Floats] = factors.solve
+    return solver
 
 
 class Preconditioner:

@@ -23,11 +23,7 @@ def landmark_spline(source: Floats, target: Floats, points: Floats, smoothing_mm
     Needs at least `MIN_LANDMARKS` landmarks that do not lie in one plane.
     """
     count = len(source)
-    affine = np.c_[np.ones(count), source]
-    system = np.zeros((count + 4, count + 4))
-    system[:count, :count] = -_distances(source, source) + smoothing_mm * np.eye(count)
-    system[:count, count:] = affine
-    system[count:, :count] = affine.T
+    system = _system(source, smoothing_mm)
     coefficient = np.linalg.solve(system, np.r_[target - source, np.zeros((4, 3))])
     return (
         -_distances(points, source) @ coefficient[:count]
@@ -46,24 +42,39 @@ def trust(source: Floats, target: Floats, smoothing_mm: float) -> Floats:
         return np.ones(len(source))
     # both ways: lips that were closed and are now open contradict each other in the source, not in the target
     residual = np.minimum(
-        _leave_one_out(source, target, smoothing_mm), _leave_one_out(target, source, smoothing_mm)
+        leave_one_out(source, target, smoothing_mm), leave_one_out(target, source, smoothing_mm)
     )
     typical = float(np.median(residual))
     scale = max(OUTLIER_MM, 2.5 * typical)
     return min(1.0, (NOISE_MM / max(typical, 1e-9)) ** 2) / (1 + (residual / scale) ** 2) ** 2
 
 
-def _leave_one_out(source: Floats, target: Floats, smoothing_mm: float) -> Floats:
+def disagreement(source: Floats, target: Floats, smoothing_mm: float) -> float:
+    """Median leave-one-out residual, mm: how noisy an annotation is, together with how far the two faces differ."""
+    if len(source) < MIN_LANDMARKS:
+        return float("nan")
+    return float(np.median(leave_one_out(source, target, smoothing_mm)))
+
+
+def leave_one_out(source: Floats, target: Floats, smoothing_mm: float) -> Floats:
     """(l,) distance between each target and the spline fitted without it (closed form, Wahba 1990, eq. 4.2.12)."""
+    count = len(source)
+    inverse = np.linalg.inv(_system(source, smoothing_mm))[:count, :count]
+    residual = inverse @ (target - source) / np.diag(inverse)[:, None]
+    return np.linalg.norm(residual, axis=1)
+
+
+def _system(source: Floats, smoothing_mm: float) -> Floats:
+    """(l + 4, l + 4) matrix of the spline's normal equations; landmarks in one plane leave it regular."""
     count = len(source)
     affine = np.c_[np.ones(count), source]
     system = np.zeros((count + 4, count + 4))
     system[:count, :count] = -_distances(source, source) + smoothing_mm * np.eye(count)
     system[:count, count:] = affine
     system[count:, :count] = affine.T
-    inverse = np.linalg.inv(system)[:count, :count]
-    residual = inverse @ (target - source) / np.diag(inverse)[:, None]
-    return np.linalg.norm(residual, axis=1)
+    # far below anything that spans space, and enough for a direction that the landmarks do not
+    system[count:, count:] = -1e-10 * np.eye(4)
+    return system
 
 
 def _distances(a: Floats, b: Floats) -> Floats:

@@ -7,8 +7,10 @@ Here each vertex's map must predict where its neighbours go,
 
 and is eliminated in closed form (it enters E alone, quadratically), which leaves one scalar n x n matrix instead of
 Amberg's 4n x 4n one with the same null space: every global affine motion costs nothing, and a rim is as free as in
-the plane (a squared graph Laplacian would pull rims flat).  The value approximates the integral of the squared second
-derivative, so it does not depend on the density of the mesh.
+the plane (a squared graph Laplacian would pull rims flat).  Without
+the ridge the value approximates the integral of the squared second derivative, whatever the density of the mesh.  The
+ridge keeps a flat ring's map determinate and resists stretching a little, on a fine mesh more than on a coarse one;
+that is wanted: it is what keeps the template's own resolution from folding, while the coarse level stays free to slide.
 """
 
 from __future__ import annotations
@@ -66,13 +68,17 @@ def affine_stiffness(vertices: Floats, faces: Ints, ridge: float = 0.05) -> spar
     normal_matrix += damping[:, None, None] * np.eye(3)
     inverse = np.linalg.inv(normal_matrix)
 
-    # all pairs (a, b) of half-edges of one vertex: the projector I - E (E^T E + damping)^-1 E^T, ring by ring
-    a = np.repeat(np.arange(len(ring.i)), ring.degree[ring.i])
-    within = np.arange(len(a)) - np.repeat(np.r_[0, np.cumsum(ring.degree[ring.i])[:-1]], ring.degree[ring.i])
-    b = ring.start[ring.i[a]] + within
-    value = -np.einsum("kx,kxy,ky->k", edge[a], inverse[ring.i[a]], edge[b])
-    value[a == b] += 1
-    projector = sparse.csr_matrix((value / mean_square[ring.i[a]], (a, b)), shape=(len(ring.i),) * 2)
+    # all pairs of half-edges of one vertex: the projector I - E (E^T E + damping)^-1 E^T, ring by ring
+    first = np.repeat(np.arange(len(ring.i)), ring.degree[ring.i])
+    within = np.arange(len(first)) - np.repeat(
+        np.r_[0, np.cumsum(ring.degree[ring.i])[:-1]], ring.degree[ring.i]
+    )
+    second = ring.start[ring.i[first]] + within
+    value = -np.einsum("kx,kxy,ky->k", edge[first], inverse[ring.i[first]], edge[second])
+    value[first == second] += 1
+    projector = sparse.csr_matrix(
+        (value / mean_square[ring.i[first]], (first, second)), shape=(len(ring.i),) * 2
+    )
     rows = np.arange(len(ring.i))
     ones = np.ones(len(ring.i))
     difference = sparse.csr_matrix(
@@ -92,7 +98,7 @@ def vertex_areas(vertices: Floats, faces: Ints) -> Floats:
     """(n,) a third of the area of every vertex's triangles, mm^2."""
     corner = vertices[faces]
     area = np.linalg.norm(np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]), axis=1) / 2
-    return np.bincount(faces.ravel(), np.repeat(area / 3, 3), minlength=len(vertices))
+    return np.asarray(np.bincount(faces.ravel(), np.repeat(area / 3, 3), minlength=len(vertices)), np.float64)
 
 
 def shell_stiffness(vertices: Floats, faces: Ints, membrane: float) -> sparse.csr_matrix:

@@ -10,6 +10,8 @@ still.  All of it is one F x F matrix applied to the sequence.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,6 +20,7 @@ from mimicme.pipeline.mesh import Floats
 ORDER = 3
 MIN_FRAMES = 9
 """Shorter sequences stay as they are: with fewer frames cross-validation cannot tell motion from noise."""
+BLOCK = 4096
 PENALTIES = np.geomspace(1e-2, 1e6, 33)
 CAUTION = 1.4
 """Each degree of freedom counts this much: plain cross-validation leaves one noise curve in ten unsmoothed (Kim and Gu
@@ -35,11 +38,10 @@ def smoothing_matrix(frames: NDArray[np.float32], times: NDArray[np.int64]) -> F
     if count < MIN_FRAMES:
         return np.eye(count)
     gram = np.zeros((count, count))
-    mean = frames.mean(axis=0, dtype=np.float64)
-    centred = [(frame - mean).ravel() for frame in frames]
-    for i in range(count):
-        for j in range(i + 1):
-            gram[i, j] = gram[j, i] = centred[i] @ centred[j]
+    for block in _blocks(frames):
+        flat = block.reshape(count, -1).astype(np.float64)
+        flat -= flat.mean(axis=0)
+        gram += flat @ flat.T
     value, mode = np.linalg.eigh(gram)
     mode = mode[:, value > 1e-12 * max(value[-1], 1e-300)]
 
@@ -69,11 +71,17 @@ def _differences(times: Floats) -> Floats:
     return rows
 
 
-def smooth(frames: NDArray[np.float32], times: NDArray[np.int64]) -> NDArray[np.float32]:
-    """The smoothed sequence (F, V, 3); see this module's text."""
+def smooth(frames: NDArray[np.float32], times: NDArray[np.int64]) -> None:
+    """Smooth a sequence (F, V, 3) in place; see this module's text.  Needs a few MB beside it."""
     matrix = smoothing_matrix(frames, times)
-    flat = frames.reshape(len(frames), -1)
-    return np.asarray((matrix.astype(np.float32) @ flat).reshape(frames.shape), np.float32)
+    for block in _blocks(frames):
+        block[...] = np.einsum("st,tvx->svx", matrix, block.astype(np.float64), optimize=True)
+
+
+def _blocks(frames: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+    """Views (F, v, 3) of a few thousand vertices at a time."""
+    for start in range(0, frames.shape[1], BLOCK):
+        yield frames[:, start : start + BLOCK]
 
 
 def smooth_poses(poses: Floats, centre: Floats, times: NDArray[np.int64]) -> Floats:

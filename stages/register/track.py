@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from mimicme.pipeline.errors import FrameRejected
 from mimicme.pipeline.landmarks import INNER
-from mimicme.pipeline.mesh import Floats, Ints, transform
+from mimicme.pipeline.mesh import Floats, Ints, inverse, transform
 from mimicme.pipeline.rigid import fit_rigid, fit_similarity_scale
 from mimicme.pipeline.template import Template
-from mimicme.stages.register.fit import Aim, Fitter, Gates, annealed
+from mimicme.stages.register.fit import Aim, Fitter, Gates, Step, annealed
 from mimicme.stages.register.levels import Levels
-from mimicme.stages.register.quality import Judge, Limits, Quality, reject_bad
-from mimicme.stages.register.spline import trust
+from mimicme.stages.register.quality import Judge, LandmarkChecks, Limits, Quality, reject_bad
+from mimicme.stages.register.spline import disagreement, trust
 from mimicme.stages.register.steady import head_motion, settle, skull_weights
 from mimicme.stages.register.targets import ScanTarget
 from mimicme.stages.register.temporal import MIN_FRAMES, runs, smooth, smooth_poses
@@ -58,6 +58,7 @@ class Registered:
     vertices: Floats | NDArray[np.float32]
     pose: Floats
     quality: Quality
+    checks: LandmarkChecks
 
     def compact(self) -> Registered:
         """The same with float32 vertices: 0.64 MB for 53,349 of them, which is what a waiting frame costs."""
@@ -93,17 +94,25 @@ class SequenceTracker:
             settings.max_landmark_error_mm,
             settings.min_data_share,
             settings.max_folded_share,
+            settings.max_expected_error_mm,
         )
         self._previous: tuple[int, Floats] | None = None
 
-    def order(self, rows: list[int], load: Callable[[int], Frame]) -> list[int]:
-        """The order to register rows in: time's, but the calmest frame first while there is no neutral yet."""
-        if self.neutral is not None or not rows:
-            return rows
-        reference = self.template.landmarks()
-        restlessness = [_restlessness(load(row), reference) for row in rows]
-        calm = rows[int(np.argmin(restlessness))]
-        return [calm, *[row for row in rows if row != calm]]
+    def order(self, rows: list[int], landmarks: Callable[[int], tuple[Floats, Floats]]) -> Iterator[int]:
+        """The order to register rows in: time's, but while there is no neutral the calmest first, until one fits.
+
+        Args:
+            landmarks: gives a row's landmarks (68, 3) and confidence (68,), as in `Frame`.
+        """
+        waiting = list(rows)
+        if self.neutral is None:
+            reference = self.template.landmarks()
+            for row in sorted(rows, key=lambda row: _restlessness(*landmarks(row), reference)):
+                waiting.remove(row)
+                yield row
+                if self.neutral is not None:
+                    break
+        yield from waiting
 
     def register(self, frame: Frame) -> Registered:
         """Register one frame.
@@ -112,7 +121,7 @@ class SequenceTracker:
             FrameRejected: one of the reasons of quality.py.
         """
         settings = self.settings
-        to_canonical = np.linalg.inv(frame.pose)
+        to_canonical = inverse(frame.pose)
         target = ScanTarget(transform(to_canonical, frame.vertices), frame.faces)
         known = (frame.confidence > 0) & np.isfinite(frame.landmarks).all(axis=1)
         landmarks = np.where(known[:, None], transform(to_canonical, frame.landmarks), 0.0)
@@ -158,8 +167,13 @@ class SequenceTracker:
             )
         seen = self._fitter.seen(found, target, settings.scale_end_mm)
         motion = head_motion(self._rest, found, self._skull * seen)
-        still = transform(np.linalg.inv(motion), found)
-        result = self._judged(frame, still, frame.pose @ motion)
+        still = transform(inverse(motion), found)
+        last = Step(settings.stiffness_end, 2 * settings.scale_end_mm)
+        checks = LandmarkChecks(
+            self._fitter.held_out_error(self._rest, aim, displacement, last),
+            disagreement(self.template.landmarks()[known], landmarks[known], settings.landmark_smoothing_mm),
+        )
+        result = self.judged(frame, still, frame.pose @ motion, checks)
         if self.neutral is None:
             self.neutral, self.neutral_number = still, frame.number
             self._rest = still
@@ -168,35 +182,35 @@ class SequenceTracker:
 
     def settled(self, frame: Frame, vertices: Floats, pose: Floats) -> Floats:
         """The pose (4, 4) of a known shape (V, 3, canonical), made exact on the frame's surface."""
-        scan = ScanTarget(transform(np.linalg.inv(pose), frame.vertices), frame.faces)
+        scan = ScanTarget(transform(inverse(pose), frame.vertices), frame.faces)
         gates = self._fitter.gates
         return pose @ settle(
             vertices, self.template.faces, scan, self.settings.scale_end_mm, gates.min_cosine
         )
 
-    def _judged(self, frame: Frame, vertices: Floats, pose: Floats) -> Registered:
-        quality = self.measure(frame, vertices, pose)
-        reject_bad(quality, self._limits, len(self.template.faces))
-        return Registered(frame.number, vertices, pose, quality)
+    def judged(self, frame: Frame, vertices: Floats, pose: Floats, checks: LandmarkChecks) -> Registered:
+        """A shape (V, 3, canonical) at a pose (4, 4), measured and found good.
 
-    def measure(self, frame: Frame, vertices: Floats, pose: Floats) -> Quality:
-        """Figures of a registered shape (V, 3, canonical) at a pose (4, 4)."""
-        back = np.linalg.inv(pose)
+        Raises:
+            FrameRejected: one of the reasons of quality.py.
+        """
+        back = inverse(pose)
         target = ScanTarget(transform(back, frame.vertices), frame.faces)
         seen = self._fitter.seen(vertices, target, self.settings.scale_end_mm)
         known = (frame.confidence > 0) & np.isfinite(frame.landmarks).all(axis=1)
+        carried = (self.levels.fine.landmarks @ vertices)[known]
         areas = self.levels.fine.areas
-        return self._judge.measure(
+        quality = self._judge.measure(
             vertices,
             target.vertices,
             target.normals,
-            np.linalg.norm(
-                (self.levels.fine.landmarks @ vertices)[known] - transform(back, frame.landmarks[known]),
-                axis=1,
-            ),
+            checks,
+            np.linalg.norm(carried - transform(back, frame.landmarks[known]), axis=1),
             float(areas @ seen / areas.sum()),
             self.settings.region_reach_mm,
         )
+        reject_bad(quality, self._limits, len(self.template.faces))
+        return Registered(frame.number, vertices, pose, quality, checks)
 
 
 def steadied(
@@ -215,7 +229,8 @@ def steadied(
         if len(part) < MIN_FRAMES:
             continue
         part_rows = [by_time[k] for k in part]
-        shapes = smooth(np.stack([found[row].vertices for row in part_rows]).astype(np.float32), times[part])
+        shapes = np.stack([found[row].vertices for row in part_rows]).astype(np.float32)
+        smooth(shapes, times[part])
         poses = np.stack(
             [
                 tracker.settled(load(row), shape.astype(np.float64), found[row].pose)
@@ -224,18 +239,22 @@ def steadied(
         )
         poses = smooth_poses(poses, tracker.skull_centre, times[part])
         for row, shape, pose in zip(part_rows, shapes, poses, strict=True):
-            quality = tracker.measure(load(row), shape.astype(np.float64), pose)
-            if quality.s2m_median <= SURFACE_SLACK * found[row].quality.s2m_median + SURFACE_SLACK_MM:
-                result[row] = Registered(found[row].number, shape, pose, quality)
+            own = found[row].quality
+            try:
+                still = tracker.judged(load(row), shape.astype(np.float64), pose, found[row].checks)
+            except FrameRejected:
+                continue
+            if still.quality.s2m_median <= SURFACE_SLACK * own.s2m_median + SURFACE_SLACK_MM:
+                result[row] = still.compact()
     return result
 
 
-def _restlessness(frame: Frame, reference: Floats) -> float:
+def _restlessness(landmarks: Floats, confidence: Floats, reference: Floats) -> float:
     """How far a frame's inner landmarks are from the template's, after a similarity fit; infinite without any."""
-    known = (frame.confidence > 0) & np.isfinite(frame.landmarks).all(axis=1)
+    known = (confidence > 0) & np.isfinite(landmarks).all(axis=1)
     known[: INNER.start] = False
     if known.sum() < 4:
         return np.inf
-    source, target = reference[known], frame.landmarks[known]
+    source, target = reference[known], landmarks[known]
     source = source * fit_similarity_scale(source, target)
     return float(np.linalg.norm(transform(fit_rigid(source, target), source) - target, axis=1).mean())

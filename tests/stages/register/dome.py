@@ -27,13 +27,14 @@ def bump(xy: np.ndarray, x: float, y: float, wide: float, high: float) -> np.nda
 
 def surface(xy: np.ndarray) -> np.ndarray:
     """(n, 3) mm: the points of the face above (n, 2)."""
-    z = 75 * np.sqrt(1 - 0.8 * ((xy / HALF) ** 2).sum(1))
+    z = 75 * np.sqrt(np.maximum(1 - 0.8 * ((xy / HALF) ** 2).sum(1), 0.0))
     z += 18 * bump(xy, 0, -8, 8, 15) + 3 * bump(xy, 0, -36, 20, 3) + 3 * bump(xy, 0, -48, 18, 3)
     for side in (-1, 1):
         z += 4 * bump(xy, 31 * side, 44, 18, 5) - 5 * bump(xy, 31 * side, 28, 11, 7)
     return np.c_[xy, z]
 
 
+@cache
 def sheet(spacing: float, reach: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """An irregular triangulation of the outline times `reach`: points (n, 2) mm, counter-clockwise triangles."""
     rng = np.random.default_rng(seed)

@@ -1,0 +1,168 @@
+"""fit: the anneal, and what each of the three passes does to a frame."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from mimicme.pipeline.mesh import triangle_normals
+from mimicme.stages.register.fit import Aim, Fitter, Gates, annealed
+from mimicme.stages.register.targets import ScanTarget
+
+COARSE = annealed(6, (3000.0, 10.0), (10.0, 1.4))
+FINE = annealed(3, (1.5, 1.5), (1.0, 0.7))
+
+
+@pytest.fixture
+def rest(dome):
+    return dome.template().vertices
+
+
+@pytest.fixture
+def fitter(dome):
+    return Fitter(dome.levels(), Gates(), 1e-4, 1e-3)
+
+
+@pytest.fixture
+def aim(dome):
+    """The deformed face, with 20 mm^2 for every landmark."""
+    frame = dome.frame(amount=1.0)
+    return Aim(ScanTarget(frame.vertices, frame.faces), frame.landmarks, np.full(68, 20.0))
+
+
+def test_the_anneal_is_geometric():
+    steps = annealed(4, (1000.0, 1.0), (8.0, 1.0))
+    np.testing.assert_allclose([s.stiffness for s in steps], [1000, 100, 10, 1])
+    np.testing.assert_allclose([s.scale_mm for s in steps], [8, 4, 2, 1])
+
+
+def test_equal_ends_stay_equal_to_the_last_bit():
+    assert {s.stiffness for s in annealed(7, (0.3, 0.3), (2.0, 1.0))} == {0.3}
+
+
+def test_no_steps_change_nothing(fitter, rest, aim):
+    assert annealed(0, (10.0, 1.0), (2.0, 1.0)) == []
+    start = np.random.default_rng(0).normal(size=rest.shape)
+    np.testing.assert_array_equal(fitter.coarse(rest, aim, start, []), start)
+    np.testing.assert_array_equal(fitter.fine(rest, aim, start, []), start)
+
+
+def test_the_warp_follows_an_affine_map_of_the_landmarks(dome, fitter, rest, aim):
+    marks = dome.template().landmarks()
+    affine = np.array([[1.05, 0.02, 0], [0, 0.97, 0.03], [0, 0, 1.1]])
+    found = fitter.warp(rest, replace(aim, landmarks=marks @ affine.T + [1, 2, 3]), 2.0)
+    # between the levels a facet cuts the corner: exact on the coarse vertices, close elsewhere
+    expected = rest @ affine.T + [1, 2, 3]
+    coarse = fitter.levels.coarse.index
+    np.testing.assert_allclose((rest + found)[coarse], expected[coarse], atol=1e-3)
+    assert dome.apart(rest + found, expected).mean() < 0.05
+
+
+def test_the_warp_hears_only_landmarks_with_weight(fitter, rest, aim):
+    weights = np.where(np.arange(68) < 10, 0.0, 20.0)
+    wild = aim.landmarks.copy()
+    wild[:10] = 1e4
+    a, b = (fitter.warp(rest, Aim(aim.scan, marks, weights), 2.0) for marks in (aim.landmarks, wild))
+    np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("count", [0, 1, 4])
+def test_too_few_landmarks_warp_nothing(fitter, rest, aim, count):
+    few = replace(aim, weights=np.where(np.arange(68) < count, 20.0, 0.0))
+    np.testing.assert_array_equal(fitter.warp(rest, few, 2.0), 0)
+
+
+def test_every_pass_comes_closer(dome, fitter, rest, aim):
+    truth = dome.truth(1.0)
+    moving = dome.apart(truth, rest) > 3
+    warped = fitter.warp(rest, aim, 2.0)
+    coarse = fitter.coarse(rest, aim, warped, COARSE)
+    fine = fitter.fine(rest, aim, coarse, FINE)
+    errors = [dome.apart(rest + d, truth)[moving].mean() for d in (0 * rest, warped, coarse)]
+    assert errors[0] > 2 * errors[1]
+    assert errors[2] < errors[0] / 3
+
+    def off_surface(d):
+        return aim.scan.surface.distance(rest + d).mean()
+
+    assert off_surface(warped) > 2 * off_surface(coarse)
+    assert 0 < off_surface(fine) < 0.1 * off_surface(coarse)
+    assert 0.1 < dome.apart(rest + fine, truth)[moving].mean() < 1.1 * errors[2]
+
+
+def test_a_scan_of_the_rest_shape_moves_it_little(dome, fitter, rest):
+    frame = dome.frame(amount=0.0)
+    aim = Aim(ScanTarget(frame.vertices, frame.faces), frame.landmarks, np.full(68, 20.0))
+    found = fitter.fine(rest, aim, fitter.coarse(rest, aim, np.zeros_like(rest), COARSE), FINE)
+    assert 0 < np.linalg.norm(found, axis=1).mean() < 0.4
+
+
+def test_a_hole_is_bridged(dome, fitter, rest):
+    """Where the scan has no data the template goes on as its surroundings do."""
+    frame = dome.frame(amount=1.0)
+    hole = np.linalg.norm(frame.vertices[frame.faces].mean(1)[:, :2] - [40, -20], axis=1) < 14
+    aim = Aim(ScanTarget(frame.vertices, frame.faces[~hole]), frame.landmarks, np.full(68, 20.0))
+    found = fitter.fine(rest, aim, fitter.coarse(rest, aim, fitter.warp(rest, aim, 2.0), COARSE), FINE)
+    inside = np.linalg.norm(dome.truth(1.0)[:, :2] - [40, -20], axis=1) < 10
+    unseen = ~fitter.seen(rest + found, aim.scan, 0.7)
+    assert unseen[inside].all()
+    assert unseen[~inside].mean() < 0.1
+    bridged = dome.apart(rest + found, dome.truth(1.0))[inside].mean()
+    assert 0.05 < bridged < 0.6 * dome.apart(rest, dome.truth(1.0))[inside].mean()
+
+
+def test_hair_does_not_pull(dome, fitter, rest):
+    """A bush of points 8 mm before the forehead is not followed."""
+    frame = dome.frame(amount=0.0)
+    bush = frame.vertices.copy()
+    bush[(bush[:, 1] > 60) & (np.arange(len(bush)) % 3 == 0), 2] += 8
+    aim = Aim(ScanTarget(bush, frame.faces), frame.landmarks, np.full(68, 20.0))
+    found = fitter.fine(rest, aim, fitter.coarse(rest, aim, np.zeros_like(rest), COARSE), FINE)
+    top = rest[:, 1] > 65
+    assert np.linalg.norm(found[top], axis=1).mean() < 2.5
+    assert np.linalg.norm(found[rest[:, 1] < 30], axis=1).mean() < 0.2
+
+
+def test_a_fold_in_the_start_is_smoothed_away(dome, fitter, rest):
+    frame = dome.frame(amount=0.0)
+    aim = Aim(ScanTarget(frame.vertices, frame.faces), frame.landmarks, np.zeros(68))
+    start = np.zeros_like(rest)
+    start[np.argmin(np.linalg.norm(rest[:, :2] - [35, 60], axis=1)), 0] = 9.0  # past its neighbour
+    faces = dome.template().faces
+    before = triangle_normals(rest, faces)[0]
+
+    def folds(d):
+        return int(((triangle_normals(rest + d, faces)[0] * before).sum(1) < 0).sum())
+
+    assert folds(start) > 0
+    assert folds(fitter.fine(rest, aim, start, FINE)) == 0
+
+
+def test_factorisations_kept_from_other_frames_do_not_change_the_answer(dome, fitter, rest, aim):
+    fresh = Fitter(dome.levels(), Gates(), 1e-8, 1e-8)
+    used = Fitter(dome.levels(), Gates(), 1e-8, 1e-8)
+    other = dome.frame(1, amount=0.3)
+    used.coarse(
+        rest, Aim(ScanTarget(other.vertices, other.faces), other.landmarks, aim.weights), 0 * rest, COARSE
+    )
+    a, b = (f.coarse(rest, aim, 0 * rest, COARSE) for f in (fresh, used))
+    assert dome.apart(a, b).max() < 0.01
+
+
+def test_a_held_out_landmark_shows_what_the_fit_hides(dome, fitter, rest, aim):
+    """The residual of a wrong landmark is small, because the mesh follows it; left out, its error shows."""
+    step = COARSE[-1]
+    good = fitter.held_out_error(rest, aim, fitter.coarse(rest, aim, 0 * rest, COARSE), step)
+    wrong = aim.landmarks.copy()
+    wrong[2::4] += [0, 6.0, 0]
+    bad = replace(aim, landmarks=wrong)
+    told = fitter.held_out_error(rest, bad, fitter.coarse(rest, bad, 0 * rest, COARSE), step)
+    assert 0 < good < 2
+    assert 4 < told < 8
+
+
+def test_nothing_is_held_out_of_too_few_landmarks(dome, fitter, rest, aim):
+    few = replace(aim, weights=np.where(np.arange(len(aim.weights)) < 3, aim.weights, 0.0))
+    assert np.isnan(fitter.held_out_error(rest, few, 0 * rest, COARSE[-1]))

@@ -1,0 +1,93 @@
+"""levels: the coarse level is the template with fewer vertices, and what it finds reaches every vertex."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from mimicme.pipeline.mesh import components, triangle_normals, vertex_normals
+from mimicme.stages.register.levels import build_levels
+
+
+@pytest.fixture
+def template(dome):
+    return dome.template()
+
+
+@pytest.fixture
+def levels(dome):
+    return dome.levels()
+
+
+def test_the_coarse_level_is_made_of_the_templates_vertices(dome, template, levels):
+    coarse = levels.coarse
+    count = len(coarse.index)
+    assert 0.7 * dome.SETTINGS.coarse_vertices < count < 1.3 * dome.SETTINGS.coarse_vertices
+    assert (np.diff(coarse.index) > 0).all()
+    assert coarse.index[-1] < len(template.vertices)
+    assert coarse.faces.min() == 0 and coarse.faces.max() == count - 1
+    assert components(coarse.faces, count)[0] == 1
+    assert coarse.stiffness.shape == (count, count)
+
+
+def test_it_faces_the_same_way_and_has_about_the_same_area(template, levels):
+    coarse = levels.coarse
+    inherited = vertex_normals(template.vertices, template.faces)[coarse.index]
+    own = vertex_normals(template.vertices[coarse.index], coarse.faces)
+    assert ((inherited * own).sum(1) > 0).mean() > 0.99
+    _, area = triangle_normals(template.vertices, template.faces)
+    assert levels.fine.areas.sum() == pytest.approx(area.sum())
+    assert 0.9 * area.sum() < coarse.areas.sum() < 1.05 * area.sum()
+
+
+def test_a_constant_field_is_carried_exactly(levels):
+    found = levels.prolong @ np.ones(len(levels.coarse.index))
+    np.testing.assert_allclose(found, 1, atol=1e-12)
+    assert levels.prolong.min() > -1e-6
+
+
+def test_a_smooth_field_is_carried_closely(dome, template, levels):
+    v = template.vertices
+    field = dome.moved(v, 1.0) - v
+    carried = levels.prolong @ field[levels.coarse.index]
+    error = np.linalg.norm(carried - field, axis=1)
+    assert 0.001 < error.mean() < 0.05 * np.linalg.norm(field, axis=1).max()
+
+
+def test_the_vertices_they_share_keep_their_value(levels):
+    field = np.random.default_rng(0).normal(size=(len(levels.coarse.index), 3))
+    carried = (levels.prolong @ field)[levels.coarse.index]
+    np.testing.assert_allclose(carried, field, atol=1e-4)
+
+
+def test_landmarks_lie_where_the_template_has_them(template, levels):
+    marks = template.landmarks()
+    np.testing.assert_allclose(levels.fine.landmarks @ template.vertices, marks, atol=1e-12)
+    off = np.linalg.norm(levels.coarse.landmarks @ template.vertices[levels.coarse.index] - marks, axis=1)
+    assert off.mean() < 1.0  # the coarse surface cuts the corners
+
+
+def test_a_small_template_is_its_own_coarse_level(template):
+    both = build_levels(template, len(template.vertices), 0.001)
+    np.testing.assert_array_equal(both.coarse.index, np.arange(len(template.vertices)))
+    np.testing.assert_array_equal(both.coarse.faces, template.faces)
+    field = np.random.default_rng(0).normal(size=(len(template.vertices), 3))
+    np.testing.assert_array_equal(both.prolong @ field, field)
+
+
+def test_vertices_without_a_triangle_are_carried_too(template):
+    more = replace(template, vertices=np.r_[template.vertices, [[0.0, 0, 90], [200, 0, 0]]])
+    levels = build_levels(more, 500, 0.001)
+    assert levels.prolong.shape[0] == len(more.vertices)
+    np.testing.assert_allclose(levels.prolong @ np.ones(len(levels.coarse.index)), 1, atol=1e-12)
+    np.testing.assert_array_equal(levels.fine.areas[-2:], 0)
+
+
+def test_the_same_template_gives_the_same_levels(dome, template):
+    a, b = (build_levels(template, 500, 0.001) for _ in range(2))
+    np.testing.assert_array_equal(a.coarse.index, b.coarse.index)
+    np.testing.assert_array_equal(a.coarse.faces, b.coarse.faces)
+    assert (a.prolong != b.prolong).nnz == 0
+    assert (a.coarse.stiffness != b.coarse.stiffness).nnz == 0

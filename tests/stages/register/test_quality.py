@@ -1,0 +1,220 @@
+"""quality: figures in closed form, and a reason for every bound."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, fields, replace
+
+import numpy as np
+import pytest
+
+from mimicme.pipeline.errors import FrameRejected
+from mimicme.pipeline.landmarks import MIRROR
+from mimicme.pipeline.mesh import Mesh, keep_triangles, transform, triangle_normals, vertex_normals
+from mimicme.stages.register.quality import (
+    UNITS,
+    Judge,
+    LandmarkChecks,
+    Limits,
+    Quality,
+    expected_error,
+    reject_bad,
+)
+
+GOOD = Quality(0.2, 0.3, 0.9, 0.97, 1.0, 0.5, 0.8, 0.0, 0.0, 0.1, 0.8)
+LIMITS = Limits(1.0, 6.0, 0.2, 0.01, 2.0)
+CHECKS = LandmarkChecks(held_out_mm=1.25, disagreement_mm=2.0)
+NONE = np.zeros(0)
+
+
+@pytest.fixture
+def rest(dome):
+    template = dome.template()
+    return template.vertices, template.faces
+
+
+def measure(rest, vertices, scan=None, residuals=NONE, share=1.0, reach=10.0):
+    """Figures of a shape against a scan, by default the rest shape's own vertices."""
+    points, faces = scan if scan is not None else rest
+    normals = vertex_normals(points, faces)
+    return Judge(*rest).measure(vertices, points, normals, CHECKS, residuals, share, reach)
+
+
+def test_every_figure_has_a_unit():
+    assert list(UNITS) == [field.name for field in fields(Quality)]
+
+
+def test_a_perfect_fit(rest):
+    found = measure(rest, rest[0], residuals=np.array([0.5, 1.5]), share=0.7)
+    assert found.s2m_median < 1e-4 and found.s2m_p95 < 1e-4
+    assert found.under_1mm == 1
+    assert found.landmark_residual == 1
+    assert found.landmark_error == 1.25
+    assert found.expected_error == 0  # nothing had to stretch
+    assert found.data_share == 0.7
+    assert (found.flipped_triangles, found.degenerate_triangles) == (0, 0)
+    assert found.stretch_p95 == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("offset", [0.3, 0.8, 1.2])
+def test_an_offset_along_the_normal_is_the_distance(dome, rest, offset):
+    v, f = rest
+    xy, faces = dome.sheet(3.0, 0.8, 5)
+    points = dome.surface(xy)
+    scan = points + offset * vertex_normals(points, faces)
+    found = measure(rest, v, (scan, faces))
+    assert found.s2m_median == pytest.approx(offset, abs=0.1)
+    assert found.s2m_mean == pytest.approx(offset, abs=0.1)
+    assert found.s2m_median < found.s2m_p95 < offset + 0.4
+    assert (found.under_1mm > 0.9) if offset < 1 else (found.under_1mm < 0.3)
+
+
+def test_what_is_not_the_templates_skin_is_left_out(dome, rest):
+    v, f = rest
+    xy, faces = dome.sheet(3.0, 0.9, 5)
+    spiky = dome.surface(xy)
+    spiky[::10] += [0, 0, 30]  # out of reach
+    assert measure(rest, v, (spiky, faces), reach=10.0).s2m_p95 < 1
+    assert measure(rest, v, (spiky, faces), reach=100.0).s2m_p95 > 10
+    assert np.isnan(measure(rest, v, (dome.surface(xy), faces[:, ::-1])).s2m_median)
+
+
+def test_the_scan_beyond_the_templates_rim_is_left_out(dome, rest):
+    v, f = rest
+    xy, faces = dome.sheet(3.0, 1.1, 5)
+    beyond = (xy**2 / dome.HALF**2).sum(1) > 1.02
+    assert beyond.mean() > 0.1
+    assert measure(rest, v, (dome.surface(xy), faces)).s2m_p95 < 0.5
+
+
+def test_stretch_is_the_log_of_the_edges_ratio(rest):
+    v, f = rest
+    assert measure(rest, 2 * v).stretch_p95 == pytest.approx(1)
+    assert measure(rest, v / 4).stretch_p95 == pytest.approx(2)
+
+
+def test_folds_are_counted(rest):
+    v, f = rest
+    x, y, z = triangle_normals(v, f)[0].T
+    turned = int((x**2 < y**2 + z**2).sum())  # in a mirror at x = 0 a normal becomes (x, -y, -z)
+    assert measure(rest, v * [-1, 1, 1]).flipped_triangles == turned > 0.9 * len(f)
+    crushed = v.copy()
+    inner = f[np.argmin(np.linalg.norm(v[f].mean(1) - v[f].mean((0, 1)), axis=1))]
+    crushed[inner[1]] = crushed[inner[0]]
+    found = measure(rest, crushed)
+    assert 1 <= found.degenerate_triangles <= 3  # the triangles on that edge
+    assert found.flipped_triangles < 4
+
+
+def test_more_noise_or_more_stretch_is_a_larger_expected_error():
+    assert expected_error(1.0, 1.0) == 1.0
+    assert expected_error(2.0, 0.3) > expected_error(1.0, 0.3)
+    assert expected_error(1.0, 0.4) > expected_error(1.0, 0.3)
+
+
+def test_figures_do_not_depend_on_the_place(rest):
+    v, f = rest
+    moved = v + 0.4 * np.random.default_rng(0).normal(size=v.shape)
+    shift = np.array([30.0, -20, 50])
+    here = measure(rest, moved)
+    there = measure(rest, moved + shift, (v + shift, f))
+    for name, value in asdict(here).items():
+        np.testing.assert_allclose(getattr(there, name), value, rtol=1e-3, equal_nan=True)
+
+
+def test_no_landmarks_and_no_scan_in_reach_are_not_zero(rest):
+    found = measure(rest, rest[0], (rest[0] + [0, 0, 40], rest[1]))
+    assert np.isnan(found.s2m_median) and np.isnan(found.landmark_residual)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"data_share": 0.19}, "register-no-overlap"),
+        ({"data_share": np.nan}, "register-no-overlap"),
+        ({"s2m_median": 1.01}, "register-misfit"),
+        ({"s2m_median": np.nan}, "register-misfit"),
+        ({"landmark_error": 6.1}, "register-landmarks"),
+        ({"expected_error": 2.1}, "register-landmarks"),
+        ({"flipped_triangles": 11.0}, "register-folded"),
+        ({"flipped_triangles": 6.0, "degenerate_triangles": 5.0}, "register-folded"),
+    ],
+)
+def test_a_bound_that_is_passed_rejects(change, reason):
+    with pytest.raises(FrameRejected) as caught:
+        reject_bad(replace(GOOD, **change), LIMITS, 1000)
+    assert caught.value.reason == reason
+    assert caught.value.seen and caught.value.expected and caught.value.todo
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"data_share": 0.2, "s2m_median": 1.0, "landmark_error": 6.0, "flipped_triangles": 10.0},
+        {"landmark_error": np.nan, "expected_error": np.nan},  # a scan without landmarks can be registered
+    ],
+)
+def test_a_frame_within_its_bounds_passes(change):
+    reject_bad(replace(GOOD, **change), LIMITS, 1000)
+
+
+# ------------------------------------------------------------------------------ the same from real bad input
+
+
+def scraps(dome):
+    """A scan of which only the forehead is left."""
+    frame = dome.frame()
+    kept = frame.vertices[frame.faces][:, :, 1].mean(1) > 70
+    mesh, _ = keep_triangles(Mesh(frame.vertices, frame.faces), kept)
+    return replace(frame, vertices=mesh.vertices, faces=mesh.faces)
+
+
+def inside_out(dome):
+    frame = dome.frame()
+    return replace(frame, faces=frame.faces[:, ::-1].copy())
+
+
+def elsewhere(dome):
+    """The pose is 300 mm off and there are no landmarks to tell."""
+    frame = dome.frame()
+    return replace(frame, vertices=frame.vertices + [0, 300, 0], confidence=np.zeros(68))
+
+
+def crumpled(dome):
+    """A scan so rough that no smooth surface comes near half of its points."""
+    return dome.frame(noise_mm=3.0)
+
+
+def scattered(dome):
+    """Landmarks of no face at all."""
+    return dome.frame(landmark_noise_mm=15.0)
+
+
+def crossed(dome):
+    """A landmark file with the eyes exchanged."""
+    frame = dome.frame()
+    order = np.arange(68)
+    order[36:48] = MIRROR[36:48]
+    return replace(frame, landmarks=frame.landmarks[order])
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (scraps, "register-no-overlap"),
+        (inside_out, "register-no-overlap"),
+        (elsewhere, "register-no-overlap"),
+        (crumpled, "register-misfit"),
+        (scattered, "register-landmarks"),
+        (crossed, "register-folded"),
+    ],
+)
+def test_a_bad_frame_is_named(dome, bad, reason):
+    tracker = dome.tracker()
+    with pytest.raises(FrameRejected) as caught:
+        tracker.register(bad(dome))
+    assert caught.value.reason == reason
+    assert tracker.neutral is None
+    # and the next frame is none the worse for it
+    good = tracker.register(dome.frame(1))
+    assert dome.apart(transform(good.pose, good.vertices), dome.truth(0)).mean() < 0.2

@@ -1,0 +1,378 @@
+"""track: a sequence is registered as one, wherever it lies, and known deformations are found again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mimicme.pipeline.checkpoint import Artefact, FrameStatus, writing
+from mimicme.pipeline.errors import FrameRejected
+from mimicme.pipeline.mesh import transform
+from mimicme.pipeline.rigid import fit_rigid
+from mimicme.pipeline.stage import Captures, FrameSource, Item, Sequence, Task
+from mimicme.pipeline.template import save_prepared
+from mimicme.stages.register import STAGE, RegisterSettings
+from mimicme.stages.register import compute as run_stage
+from mimicme.stages.register.track import Frame
+
+
+def in_scan(result):
+    """(V, 3) the registered vertices in the scan's own frame."""
+    return transform(result.pose, np.asarray(result.vertices, float))
+
+
+def moved_by(motion: np.ndarray, frame: Frame) -> Frame:
+    return replace(
+        frame,
+        vertices=transform(motion, frame.vertices),
+        landmarks=transform(motion, frame.landmarks),
+        pose=motion @ frame.pose,
+    )
+
+
+# ------------------------------------------------------------------------------------------------ recovery
+
+
+@pytest.mark.parametrize(("noise", "low", "high"), [(0.0, 0.2, 0.3), (1.0, 0.5, 0.4)])
+def test_a_known_deformation_is_found_again(dome, noise, low, high):
+    """Low in mm; high as a share of what the best rigid motion leaves."""
+    tracker = dome.tracker()
+    tracker.register(dome.frame(0, 0.0, landmark_noise_mm=noise))
+    found = tracker.register(dome.frame(1, 1.0, dome.rigid(0), landmark_noise_mm=noise))
+    rest, truth = dome.template().vertices, dome.truth(1.0)
+    moving = dome.apart(truth, rest) > 3
+    rigid = dome.apart(transform(fit_rigid(rest, truth), rest), truth)[moving].mean()
+    error = dome.apart(in_scan(found), transform(dome.rigid(0), truth))[moving].mean()
+    assert low < error < high * rigid
+    assert 0.02 < found.quality.s2m_median < 0.15  # the scan's own noise is 0.05 mm
+    assert found.quality.flipped_triangles == 0
+
+
+def test_another_face_is_found_from_the_template(dome):
+    """The first frame has only its landmarks to begin with."""
+    found = dome.tracker().register(dome.frame(0, 0.8, dome.rigid(3)))
+    truth = transform(dome.rigid(3), dome.truth(0.8))
+    moving = dome.apart(dome.truth(0.8), dome.truth(0.0)) > 3
+    error = dome.apart(in_scan(found), truth)[moving].mean()
+    assert 0.1 < error < 0.4 * dome.apart(dome.truth(0.8), dome.truth(0.0))[moving].mean()
+
+
+def test_a_rough_pose_is_made_good(dome):
+    """An alignment 3 degrees and 4 mm off costs nothing that matters."""
+    frame = dome.frame(0, 0.0)
+    rough = replace(frame, pose=dome.rigid(5, turn_deg=3.0, shift_mm=4.0))
+    a, b = (dome.tracker().register(f) for f in (frame, rough))
+    assert (
+        dome.apart(in_scan(b), dome.truth(0.0)).mean()
+        < 2 * dome.apart(in_scan(a), dome.truth(0.0)).mean() + 0.2
+    )
+
+
+def test_without_landmarks_the_surface_alone_leads(dome):
+    frame = replace(dome.frame(0, 0.3), landmarks=np.full((68, 3), np.nan), confidence=np.zeros(68))
+    found = dome.tracker().register(frame)
+    assert np.isnan(found.quality.landmark_error)
+    assert found.quality.s2m_median < 0.15
+    error = dome.apart(in_scan(found), dome.truth(0.3)).mean()
+    assert 0.01 < error < 1.0
+
+
+def test_landmarks_nobody_trusts_have_no_say(dome):
+    frame = dome.frame(0, 0.3)
+    wrong = frame.landmarks.copy()
+    wrong[:5] += 80
+    wrong[5:8] = np.nan
+    trust = np.where(np.arange(68) < 5, 0.0, 1.0)
+    trusted = replace(frame, confidence=np.where(np.arange(68) < 8, 0.0, 1.0))
+    doubted = replace(frame, landmarks=wrong, confidence=trust)  # absent points may carry any confidence
+    a, b = (dome.tracker().register(f) for f in (trusted, doubted))
+    np.testing.assert_array_equal(a.vertices, b.vertices)
+    assert a.quality == b.quality
+
+
+# ---------------------------------------------------------------------------------------------- invariance
+
+
+@cache
+def _sequence(dome, amounts=(0.0, 0.8)):
+    return [
+        dome.frame(k, a, dome.rigid(9, 2.0 * k, 3.0 * k), landmark_noise_mm=0.5)
+        for k, a in enumerate(amounts)
+    ]
+
+
+def test_a_rigid_motion_of_everything_changes_only_the_pose(dome):
+    motion = dome.rigid(0, 60.0, 150.0)
+    here, there = dome.tracker(), dome.tracker()
+    for frame in _sequence(dome):
+        a, b = here.register(frame), there.register(moved_by(motion, frame))
+        # queries work in float32, so a pair may fall to the other side of a gate
+        assert dome.apart(a.vertices, b.vertices).mean() < 1e-3
+        assert dome.apart(a.vertices, b.vertices).max() < 0.05
+        np.testing.assert_allclose(b.pose, motion @ a.pose, atol=2e-3)
+        assert b.quality.s2m_median == pytest.approx(a.quality.s2m_median, abs=1e-3)
+
+
+def test_the_order_of_the_scans_vertices_does_not_matter(dome):
+    frame = dome.frame(0, 0.5)
+    order = np.random.default_rng(0).permutation(len(frame.vertices))
+    names = np.argsort(order).astype(np.int32)
+    other = replace(frame, vertices=frame.vertices[order], faces=names[frame.faces][::-1].copy())
+    a, b = (dome.tracker().register(f) for f in (frame, other))
+    assert dome.apart(a.vertices, b.vertices).mean() < 1e-2
+
+
+def test_the_same_frames_give_the_same_bytes(dome):
+    first, second = dome.tracker(), dome.tracker()
+    for frame in _sequence(dome):
+        a, b = first.register(frame), second.register(frame)
+        assert a.vertices.tobytes() == b.vertices.tobytes()
+        assert a.pose.tobytes() == b.pose.tobytes()
+        assert a.quality == b.quality
+
+
+def test_the_frames_given_are_left_alone(dome):
+    frame = dome.frame(0, 0.5, landmark_noise_mm=0.5)
+    before = [a.copy() for a in (frame.vertices, frame.faces, frame.landmarks, frame.confidence, frame.pose)]
+    dome.tracker().register(frame)
+    for a, b in zip(
+        before, (frame.vertices, frame.faces, frame.landmarks, frame.confidence, frame.pose), strict=True
+    ):
+        np.testing.assert_array_equal(a, b)
+
+
+# ------------------------------------------------------------------------------------------------ tracking
+
+
+def test_the_calmest_frame_comes_first(dome):
+    frames = {row: dome.frame(row, a, dome.rigid(row)) for row, a in enumerate((0.9, 0.6, 0.02, 0.5))}
+    assert order(dome.tracker(), [0, 1, 2, 3], frames) == [2, 0, 1, 3]
+    assert order(dome.tracker(), [0, 1, 3], frames) == [3, 0, 1]
+    assert order(dome.tracker(), [], frames) == []
+    mute = {row: replace(f, confidence=np.zeros(68)) for row, f in frames.items()}
+    assert order(dome.tracker(), [1, 2], mute) == [1, 2]
+
+
+def test_the_next_calmest_comes_when_the_calmest_does_not_fit(dome):
+    frames = {row: dome.frame(row, a, dome.rigid(row)) for row, a in enumerate((0.9, 0.0, 0.3, 0.05))}
+    assert order(dome.tracker(), [0, 1, 2, 3], frames, fails={1}) == [1, 3, 0, 2]
+
+
+def test_with_a_neutral_time_gives_the_order(dome):
+    frames = {row: dome.frame(row, a) for row, a in enumerate((0.9, 0.6, 0.02))}
+    assert order(dome.tracker(dome.truth(0.0)), [0, 1, 2], frames) == [0, 1, 2]
+
+
+def order(tracker, rows, frames, fails=()):
+    """The order asked for when every frame but those in `fails` can be registered."""
+    asked = []
+    for row in tracker.order(rows, lambda row: (frames[row].landmarks, frames[row].confidence)):
+        asked.append(row)
+        if tracker.neutral is None and row not in fails:
+            tracker.neutral = tracker.template.vertices
+    return asked
+
+
+def test_the_first_frame_becomes_the_neutral_and_only_it(dome):
+    tracker = dome.tracker()
+    first = tracker.register(dome.frame(4, 0.0))
+    np.testing.assert_array_equal(tracker.neutral, first.vertices)
+    assert tracker.neutral_number == 4
+    tracker.register(dome.frame(5, 1.0))
+    np.testing.assert_array_equal(tracker.neutral, first.vertices)
+
+
+def test_a_given_neutral_stays(dome):
+    given = dome.truth(0.2)
+    tracker = dome.tracker(given)
+    tracker.register(dome.frame(0, 0.5))
+    np.testing.assert_array_equal(tracker.neutral, given)
+
+
+def test_the_head_is_steadied_on_the_skull_and_not_on_the_jaw(dome):
+    """The pose follows the skull; in the canonical frame the forehead stays where the neutral has it."""
+    tracker = dome.tracker(dome.truth(0.0))
+    found = tracker.register(dome.frame(0, 1.0, dome.rigid(1)))
+    forehead = dome.template().vertices[:, 1] > 35
+    assert dome.apart(found.vertices, dome.truth(0.0))[forehead].mean() < 0.3
+    centre = np.array([[0.0, 30, 60]])
+    assert dome.apart(transform(found.pose, centre), transform(dome.rigid(1), centre)) < 0.2
+    np.testing.assert_allclose(found.pose[:3, :3] @ found.pose[:3, :3].T, np.eye(3), atol=1e-9)
+    jaw = dome.apart(dome.truth(1.0), dome.truth(0.0)) > 8
+    assert dome.apart(found.vertices, dome.truth(0.0))[jaw].mean() > 6
+
+
+def test_a_head_that_turns_does_not_change_the_face(dome):
+    """Canonical vertices are steady whatever the alignment says from frame to frame."""
+    tracker = dome.tracker(dome.truth(0.0))
+    shapes = []
+    for k in range(3):
+        frame = dome.frame(k, 0.4, dome.rigid(20 + k, 20.0, 30.0))
+        rough = frame.pose @ dome.rigid(40 + k, turn_deg=1.0, shift_mm=1.0)
+        shapes.append(tracker.register(replace(frame, pose=rough)).vertices)
+    assert max(dome.apart(shapes[0], s).mean() for s in shapes[1:]) < 0.2
+
+
+def test_a_frame_starts_from_the_one_before_it_unless_frames_are_missing(dome):
+    """What landmarks told one frame is not lost on the next, which has none."""
+    moving = dome.apart(dome.truth(1.0), dome.truth(0.0)) > 3
+    mute = replace(dome.frame(1, 1.0), confidence=np.zeros(68))
+
+    def error(number, history):
+        tracker = dome.tracker(dome.truth(0.0))
+        if history:
+            tracker.register(dome.frame(0, 0.9))
+        found = tracker.register(replace(mute, number=number))
+        return dome.apart(in_scan(found), dome.truth(1.0))[moving].mean()
+
+    alone = error(1, history=False)
+    assert error(1, history=True) < 0.7 * alone
+    assert error(30, history=True) == pytest.approx(alone, rel=0.02)
+
+
+def test_a_frame_that_fails_does_not_derail_the_next(dome):
+    tracker, undisturbed = dome.tracker(), dome.tracker()
+    for t in (tracker, undisturbed):
+        t.register(dome.frame(0, 0.3))
+    with pytest.raises(FrameRejected):
+        tracker.register(dome.frame(1, 0.5, noise_mm=4.0))
+    a, b = (t.register(dome.frame(2, 0.7)) for t in (tracker, undisturbed))
+    truth = dome.truth(0.7)
+    assert dome.apart(in_scan(a), truth).mean() < 1.3 * dome.apart(in_scan(b), truth).mean() + 0.05
+
+
+# --------------------------------------------------------------------------------- the stage, file to file
+
+ITEM = Item("S001", "smile")
+QUICK = RegisterSettings(coarse_vertices=500, coarse_steps=4, tracked_steps=2, fine_steps=2)
+COUNT = 12
+AMOUNTS = 0.5 - 0.5 * np.cos(np.linspace(0, 2 * np.pi, COUNT))
+OK = [0, 1, 2, 4, 5, 6, 8, 9, 10, 11]
+
+
+def artefacts(dome, root: Path, frames: list[Frame], lost: tuple[int, ...] = ()) -> Task:
+    """What ingest, landmarks and align would have written; rows in `lost` were rejected by align."""
+    numbers = [f.number for f in frames]
+    paths = {stage: root / stage / f"{ITEM}.h5" for stage in ("ingest", "landmarks", "align")}
+    for stage, path in paths.items():
+        statuses = [
+            FrameStatus(row not in lost, "" if row not in lost else "off") for row in range(len(frames))
+        ]
+        with writing(path, stage=stage, item=str(ITEM), made_by={"stage": stage}) as out:
+            out.frames(numbers, statuses if stage == "align" else None)
+            if stage == "ingest":
+                for row, frame in enumerate(frames):
+                    out.put(row, "vertices", frame.vertices.astype(np.float32))
+                    out.put(row, "faces", frame.faces)
+            elif stage == "landmarks":
+                out.array("points", np.stack([f.landmarks for f in frames]).astype(np.float32))
+                out.array("confidence", np.stack([f.confidence for f in frames]).astype(np.float32))
+            else:
+                out.array("pose", np.stack([f.pose for f in frames]))
+                out.array("landmark_ok", np.stack([f.confidence > 0 for f in frames]))
+    template = root / "template.h5"
+    if not template.exists():
+        save_prepared(dome.template(), template)
+    sources = tuple(FrameSource(n, Path(f"/nowhere/{n:04d}.obj")) for n in numbers)
+    return Task(
+        Sequence(ITEM, "smile", "smile", sources),
+        QUICK,
+        Captures(Path("/nowhere")),
+        paths,
+        None,
+        template,
+    )
+
+
+def made(task: Task, path: Path) -> Path:
+    with writing(path, stage="register", item=str(ITEM), made_by={}) as out:
+        run_stage(task, out)
+    return path
+
+
+@pytest.fixture(scope="module")
+def frames(dome) -> list[Frame]:
+    """Twelve frames that open and close the mouth; the fourth is no face."""
+    poses = [dome.rigid(9, 0.5 * k, 1.0 * k) for k in range(COUNT)]
+    given = [dome.frame(k, AMOUNTS[k], poses[k], landmark_noise_mm=0.7, spacing=4.0) for k in range(COUNT)]
+    given[3] = dome.frame(3, AMOUNTS[3], poses[3], noise_mm=4.0)
+    return given
+
+
+@pytest.fixture(scope="module")
+def task(dome, frames, tmp_path_factory) -> Task:
+    return artefacts(dome, tmp_path_factory.mktemp("register"), frames, lost=(7,))
+
+
+@pytest.fixture(scope="module")
+def artefact(task, tmp_path_factory) -> Path:
+    return made(task, tmp_path_factory.mktemp("made") / "a.h5")
+
+
+def test_the_stage_writes_every_row(dome, frames, artefact):
+    with Artefact(artefact) as found:
+        assert found.ok_rows == OK
+        assert [found.statuses[row].reason for row in (3, 7)] == ["register-misfit", "off"]
+        vertices, pose = found["vertices"][:], found["pose"][:]
+        assert vertices.dtype == np.float32 and vertices.shape == (COUNT, len(dome.template().vertices), 3)
+        for row in range(COUNT):
+            ok = row in OK
+            assert np.isfinite(vertices[row]).all() == np.isfinite(pose[row]).all() == ok
+            assert np.isfinite(found["quality/s2m_median"][row]) == ok
+        neutral = [row for row in OK if np.array_equal(found["neutral"][:], vertices[row])]
+        assert len(neutral) == 1 and AMOUNTS[neutral[0]] < 0.1
+        assert not found.attrs["personal_template"]
+
+
+def test_the_stage_finds_the_deformation(dome, frames, artefact):
+    with Artefact(artefact) as found:
+        for row in found.ok_rows:
+            truth = transform(frames[row].pose, dome.truth(AMOUNTS[row]))
+            where = transform(found["pose"][row], found["vertices"][row].astype(float))
+            assert 0.2 < dome.apart(where, truth).mean() < 1.3
+
+
+def test_the_stage_gives_the_same_bytes_again(task, artefact, tmp_path):
+    assert made(task, tmp_path / "b.h5").read_bytes() == artefact.read_bytes()
+
+
+def test_the_neutral_of_another_sequence_is_the_template_of_this_one(dome, frames, artefact, tmp_path):
+    task = replace(artefacts(dome, tmp_path, frames[5:7]), neutral=artefact)
+    with Artefact(made(task, tmp_path / "c.h5")) as found:
+        assert found.attrs["personal_template"]
+        assert found.ok_rows == [0, 1]
+        # its own frames are not calm: it has no neutral to offer
+        assert "neutral" not in found
+
+
+def test_a_neutral_sequence_that_failed_is_no_template(dome, frames, tmp_path):
+    lost = made(artefacts(dome, tmp_path / "lost", frames[3:4]), tmp_path / "lost.h5")
+    with Artefact(lost) as found:
+        assert not found.ok_rows
+        assert "neutral" not in found
+    task = replace(artefacts(dome, tmp_path, frames[:1]), neutral=lost)
+    with Artefact(made(task, tmp_path / "d.h5")) as found:
+        assert found.ok_rows == [0]
+        assert not found.attrs["personal_template"]
+
+
+def test_smoothing_in_time_takes_the_rattle_out(dome, frames, task, artefact, tmp_path):
+    raw = replace(task, settings=replace(QUICK, smooth_in_time=False))
+    with Artefact(made(raw, tmp_path / "raw.h5")) as a, Artefact(artefact) as b:
+        assert a.ok_rows == b.ok_rows
+        truth = np.stack([dome.truth(amount) for amount in AMOUNTS[OK]])
+        off = [x["vertices"][:][OK] - truth for x in (a, b)]
+        raw_jitter, jitter = (np.linalg.norm(np.diff(x, 2, axis=0), axis=2).mean() for x in off)
+        raw_error, error = (np.linalg.norm(x, axis=2).mean() for x in off)
+        assert 0 < jitter < 0.7 * raw_jitter
+        assert error < 1.05 * raw_error
+        np.testing.assert_allclose(b["quality/s2m_median"][:][OK], a["quality/s2m_median"][:][OK], atol=0.15)
+
+
+def test_presets_change_settings_that_exist():
+    for values in STAGE.settings_by_preset.values():
+        RegisterSettings(**values)
