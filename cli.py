@@ -128,7 +128,19 @@ def _run(
 
     opened = Workspace.open(workspace, sets=sets)
     result = run(opened, RunOptions(**options), STAGES, Console.standard(click.echo))
-    sys.exit(result.exit_code)
+    sound = result.release is None or not result.packed or _verified(result.release)
+    sys.exit(result.exit_code if sound else max(result.exit_code, 1))
+
+
+def _verified(release: Path, every_image: bool = False) -> bool:
+    """Verify a release and say what was found."""
+    from mimicme.stages.verify import has_errors, verify
+
+    findings = verify(release, every_image=every_image)
+    for finding in findings:
+        click.echo(finding)
+    click.echo(f"{release}: {'not usable' if has_errors(findings) else 'verified'}")
+    return not has_errors(findings)
 
 
 @command("init")
@@ -239,27 +251,27 @@ def verify_command(release: Path, every_image: bool, as_json: bool) -> None:
     """Check a release: structure, checksums, units, NaN, index."""
     from mimicme.stages.verify import has_errors, verify
 
+    if not as_json:
+        sys.exit(0 if _verified(release, every_image) else 1)
     findings = verify(release, every_image=every_image)
-    if as_json:
-        records = [{"level": f.level, "where": f.where, "message": f.message} for f in findings]
-        click.echo(json.dumps(records, indent=1))
-    else:
-        for f in findings:
-            click.echo(f)
-        click.echo(f"{release}: {'not usable' if has_errors(findings) else 'verified'}")
+    records = [{"level": f.level, "where": f.where, "message": f.message} for f in findings]
+    click.echo(json.dumps(records, indent=1))
     sys.exit(1 if has_errors(findings) else 0)
 
 
 @command("report")
 @click.argument("workspace", type=_WORKSPACE)
 @click.option("--output", type=_FOLDER, help="Default: WORKSPACE/report.")
-def report_command(workspace: Path, output: Path | None) -> None:
+@click.option("--preset", type=click.Choice(["fast", "default", "best"]))
+@click.option("--set", "sets", multiple=True, metavar="SECTION.KEY=VALUE")
+def report_command(workspace: Path, output: Path | None, preset: str | None, sets: tuple[str, ...]) -> None:
     """A page with pictures and figures, to be opened without a network."""
     from mimicme.pipeline.workspace import Workspace
+    from mimicme.stages import STAGES
     from mimicme.stages.report import report
 
-    opened = Workspace.open(workspace)
-    click.echo(report(opened, output or opened.report_folder))
+    opened = Workspace.open(workspace, sets=sets)
+    click.echo(report(opened, output or opened.report_folder, STAGES, preset))
 
 
 @command("export")

@@ -5,12 +5,12 @@ Layout of an artefact:
     /                attrs: stage, item, fingerprint, made_by (JSON text: version, settings, fingerprints of the
                      inputs), and what the stage adds
     /frame           (F,) i8 the source's frame numbers
-    /status          (F,) compound: ok (bool), reason S64, note S64, message (UTF-8, 400 bytes)
+    /status          (F,) compound: ok (bool), reason S64, note S160, message (UTF-8, 400 bytes)
     /<name>          (F, ...) arrays with one row per frame, chunk = one frame; or arrays of the whole sequence
     /frames/<row>/<name>   arrays whose length differs from frame to frame (scans, encoded images)
 
-Every dataset is checksummed (Fletcher-32), and compressed with gzip, whose output depends on its input alone (LZF's does
-not: its table starts uninitialised); the same content gives the same bytes.
+Every dataset is checksummed (Fletcher-32), and compressed with gzip, whose output depends on its input alone
+(LZF's does not: its table starts uninitialised); the same content gives the same bytes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +33,12 @@ from mimicme.pipeline.errors import ArtefactError, FrameRejected
 from mimicme.pipeline.sources import Sources
 
 MESSAGE_BYTES = 400
-STATUS = np.dtype([("ok", "?"), ("reason", "S64"), ("note", "S64"), ("message", f"S{MESSAGE_BYTES}")])
+NOTE_BYTES = 160
+MORE = "more"  # stands for the codes of a note that had no room
+STATUS = np.dtype(
+    [("ok", "?"), ("reason", "S64"), ("note", f"S{NOTE_BYTES}"), ("message", f"S{MESSAGE_BYTES}")]
+)
+CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,7 @@ class FrameStatus:
     Attributes:
         ok: False when the frame is rejected.
         reason: code of the rejection; empty when ok.
-        note: code of something a user should know about a frame that is ok (`no-texture`).
+        note: codes of what a user should know about a frame that is ok (`no-texture`), joined by commas.
         message: a sentence a person can act on; for the reason, or for the note.
     """
 
@@ -62,6 +67,47 @@ def fingerprint(record: Mapping[str, Any]) -> str:
 def _clip(text: str, size: int) -> bytes:
     """UTF-8 of at most `size` bytes, never cut inside a character."""
     return text.encode()[:size].decode(errors="ignore").encode()
+
+
+def joined_codes(codes: Iterable[str]) -> str:
+    """Codes of notes as they are stored: joined by commas, each once, in at most `NOTE_BYTES`.
+
+    No code is ever cut: those at the end that have no room give way to a last `more`.
+    """
+    given = list(dict.fromkeys(code for code in codes if code))
+    kept = [code for code in given if code != MORE]
+    last = [MORE] if MORE in given else []
+    while len(",".join([*kept, *last]).encode()) > NOTE_BYTES:
+        kept.pop()
+        last = [MORE]
+    return ",".join([*kept, *last])
+
+
+def chunk_shape(shape: tuple[int, ...], itemsize: int, rows: int | None = None) -> tuple[int, ...]:
+    """Chunks of whole rows: `rows` of them, by default as many as fit into a megabyte."""
+    row_bytes = max(1, itemsize * int(np.prod(shape[1:], dtype=np.int64)))
+    return (min(rows or max(1, CHUNK_BYTES // row_bytes), shape[0]), *shape[1:])
+
+
+@contextmanager
+def frame_numerics() -> Iterator[None]:
+    """Make a rejection of the frame of what its numbers make a computation raise.
+
+    What is no property of the frame - memory, disk, a damaged artefact, wrong use - is raised as it is.
+
+    Raises:
+        FrameRejected: `numerical-failure`.
+    """
+    try:
+        yield
+    except (ArithmeticError, ValueError, IndexError, RuntimeError) as error:  # LinAlgError is a ValueError
+        text = str(error).splitlines()[0] if str(error) else ""
+        raise FrameRejected(
+            "numerical-failure",
+            "the frame's numbers broke the computation",
+            seen=f"{type(error).__name__}: {text}",
+            todo="Look at the scan and its landmarks; if both look well, report this.",
+        ) from error
 
 
 def guarded_file(path: Path, mode: str = "r") -> h5py.File:
@@ -128,7 +174,7 @@ class ArtefactWriter:
 
     def frames(self, numbers: Sequence[int], statuses: Sequence[FrameStatus] | None = None) -> None:
         """Declare the rows; call once, before anything that has rows."""
-        self._h5.create_dataset("frame", data=np.asarray(numbers, np.int64), track_times=False)
+        self._dataset(self._h5, "frame", np.asarray(numbers, np.int64), "1")
         self._status = list(statuses) if statuses is not None else [FrameStatus()] * len(numbers)
 
     def continue_from(self, earlier: Artefact) -> list[int]:
@@ -143,7 +189,7 @@ class ArtefactWriter:
     def note(self, row: int, code: str, message: str) -> None:
         """Attach something a user should know to a row that is ok."""
         old = self._status[row]
-        joined = code if not old.note else f"{old.note},{code}"
+        joined = joined_codes([*old.note.split(","), code])
         said = message if not old.message else f"{old.message} {message}"
         self._status[row] = FrameStatus(old.ok, old.reason, joined, said)
 
@@ -180,8 +226,8 @@ class ArtefactWriter:
 
     def _dataset(self, group: h5py.Group, name: str, data: NDArray[Any], unit: str) -> None:
         filters: dict[str, Any] = {}
-        if data.size > 1:  # a scalar or empty dataset takes no filters
-            filters = {"fletcher32": True}
+        if data.ndim and data.size:  # a scalar or empty dataset takes no filters
+            filters = {"fletcher32": True, "chunks": chunk_shape(data.shape, data.dtype.itemsize)}
             if data.dtype != np.uint8:  # encoded images are compressed already
                 filters |= {"compression": "gzip", "compression_opts": 1, "shuffle": True}
         group.create_dataset(name, data=data, track_times=False, **filters).attrs["unit"] = unit
@@ -194,10 +240,10 @@ class ArtefactWriter:
             table[row] = (
                 status.ok,
                 status.reason.encode()[:64],
-                status.note.encode()[:64],
+                joined_codes(status.note.split(",")).encode(),
                 _clip(status.message, MESSAGE_BYTES),
             )
-        self._h5.create_dataset("status", data=table, track_times=False)
+        self._dataset(self._h5, "status", table, "")
 
 
 @contextmanager
@@ -206,8 +252,8 @@ def writing(
 ) -> Iterator[ArtefactWriter]:
     """Write an artefact to a temporary name beside `path`, flush it to the disk, then rename it.
 
-    The fingerprint is taken of `made_by` and of the raw files read through `ArtefactWriter.sources`.  On any exception the temporary file is removed and whatever
-    stood at `path` before stays.
+    The fingerprint is taken of `made_by` and of the raw files read through `ArtefactWriter.sources`.  On any
+    exception the temporary file is removed and whatever stood at `path` before stays.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

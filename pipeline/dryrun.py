@@ -5,7 +5,8 @@ from __future__ import annotations
 from mimicme.pipeline.plan import RELEASE, Plan, Verdict
 from mimicme.pipeline.progress import Console
 from mimicme.pipeline.run_types import RunOptions, RunResult, StageResult
-from mimicme.pipeline.stage import Item, Sequence, Stage
+from mimicme.pipeline.selection import Selection
+from mimicme.pipeline.stage import Item, Stage
 
 
 class DryRun:
@@ -16,15 +17,16 @@ class DryRun:
         plan: Plan,
         options: RunOptions,
         chosen: tuple[Stage, ...],
-        sequences: tuple[Sequence, ...],
+        selection: Selection,
         console: Console,
     ) -> None:
-        self.plan, self.options, self.chosen, self.sequences = plan, options, chosen, sequences
+        self.plan, self.options, self.chosen, self.selection = plan, options, chosen, selection
         self.console = console
 
     def run(self) -> RunResult:
         results, waits = [], 0
-        for stage in self.plan.stages:
+        stages = self.plan.stages
+        for stage in stages[: stages.index(self.chosen[-1]) + 1] if self.chosen else ():
             result = StageResult(stage.name)
             inside = stage in self.chosen
             reasons: dict[str, list[str]] = {}
@@ -57,8 +59,8 @@ class DryRun:
     def _verdicts(self, stage: Stage) -> dict[Item, Verdict]:
         if stage.scope == "everything":
             output = self.options.output or self.plan.workspace.release
-            return {RELEASE: self.plan.judge_release(stage, self.sequences, output)}
-        found = self.plan.judge_stage(stage, self.sequences)
+            return {RELEASE: self.plan.judge_release(stage, self.selection.asked, output)}
+        found = self.plan.judge_stage(stage, self.selection.of(stage))
         if stage in self.chosen:
             # what failed is tried again, so what waits for it may run
             for item, verdict in found.items():

@@ -1,4 +1,4 @@
-"""Binary glTF 2.0: reading.  The codes of its errors are described in `mesh_file`."""
+"""Binary glTF 2.0: reading and writing.  The codes of its errors are described in `mesh_file`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from urllib.parse import unquote
 import numpy as np
 from numpy.typing import NDArray
 
-from mimicme.pipeline.mesh import Floats, Mesh
+from mimicme.pipeline.mesh import Floats, Mesh, vertex_normals
 from mimicme.pipeline.mesh_file import (
     MAX_TRIANGLES,
     MAX_VERTICES,
@@ -219,3 +219,98 @@ def _glb_image_bytes(tree: dict[str, Any], buffer: bytes, index: int, name: str)
     if start < 0 or size < 0 or start + size > len(buffer):
         raise fail("truncated", "the glTF file announces more data than it holds", name)
     return "", buffer[start : start + size]
+
+
+# ------------------------------------------------------------------------------------------------ writing
+
+
+def glb_bytes(mesh: Mesh, image: bytes = b"", media_type: str = "", scale: float = 1.0) -> bytes:
+    """A mesh as binary glTF 2.0 (Khronos, 2021), one node, one primitive, its texture inside.
+
+    glTF has one index for position and texture: vertices on a texture seam are written once per side.  Its
+    v runs down; its unit is the metre, which the node's scale makes of the mesh's.
+
+    Args:
+        image: encoded PNG or JPEG, with its media_type; empty for none.
+        scale: metres per unit of the mesh.
+    """
+    normals = vertex_normals(mesh.vertices, mesh.faces)
+    if mesh.uv is not None and mesh.uv_faces is not None:
+        pairs = np.stack([mesh.faces.ravel(), mesh.uv_faces.ravel()], axis=1)
+        unique, corner = np.unique(pairs, axis=0, return_inverse=True)
+        picked, indices = unique[:, 0], corner.reshape(-1)
+        uv = mesh.uv[unique[:, 1]] * [1, -1] + [0, 1]
+    else:
+        picked, indices = np.arange(len(mesh.vertices), dtype=np.int32), mesh.faces.ravel().astype(np.intp)
+        uv = None
+    positions = mesh.vertices[picked].astype("<f4")
+    bounds = {"min": positions.min(axis=0).tolist(), "max": positions.max(axis=0).tolist()}
+    file = _Glb()
+    attributes = {
+        "POSITION": file.accessor(positions, "VEC3", 34962, **bounds),
+        "NORMAL": file.accessor(_unit(normals[picked]).astype("<f4"), "VEC3", 34962),
+    }
+    if uv is not None:
+        attributes["TEXCOORD_0"] = file.accessor(uv.astype("<f4"), "VEC2", 34962)
+    primitive: dict[str, Any] = {
+        "attributes": attributes,
+        "indices": file.accessor(indices.astype("<u4"), "SCALAR", 34963),
+        "material": 0,
+    }
+    material: dict[str, Any] = {"pbrMetallicRoughness": {"metallicFactor": 0.0, "roughnessFactor": 1.0}}
+    tree: dict[str, Any] = {
+        "asset": {"version": "2.0", "generator": "mimicme"},
+        "scene": 0,
+        "scenes": [{"nodes": [0]}],
+        "nodes": [{"mesh": 0, "scale": [scale] * 3}],
+        "meshes": [{"primitives": [primitive]}],
+        "materials": [material],
+    }
+    if image and uv is not None:
+        material["pbrMetallicRoughness"]["baseColorTexture"] = {"index": 0}
+        tree["textures"] = [{"source": 0, "sampler": 0}]
+        tree["samplers"] = [{"magFilter": 9729, "minFilter": 9987, "wrapS": 33071, "wrapT": 33071}]
+        tree["images"] = [{"bufferView": file.view(image), "mimeType": media_type}]
+    return file.bytes(tree)
+
+
+def _unit(normals: Floats) -> Floats:
+    """Unit length, as glTF demands, where a vertex without triangles has none."""
+    short = np.linalg.norm(normals, axis=1) < 0.5
+    normals = normals.copy()
+    normals[short] = [0, 0, 1]
+    return normals
+
+
+class _Glb:
+    """The buffer of a glTF file with its views and accessors."""
+
+    def __init__(self) -> None:
+        self.buffer = bytearray()
+        self.views: list[dict[str, int]] = []
+        self.accessors: list[dict[str, Any]] = []
+
+    def view(self, data: bytes, target: int | None = None) -> int:
+        view = {"buffer": 0, "byteOffset": len(self.buffer), "byteLength": len(data)}
+        if target is not None:
+            view["target"] = target
+        self.views.append(view)
+        self.buffer += data + b"\0" * (-len(data) % 4)
+        return len(self.views) - 1
+
+    def accessor(self, data: NDArray[Any], kind: str, target: int, **bounds: Any) -> int:
+        component = {"f": 5126, "u": 5125}[data.dtype.kind]
+        view = self.view(np.ascontiguousarray(data).tobytes(), target)
+        self.accessors.append(
+            {"bufferView": view, "componentType": component, "count": len(data), "type": kind, **bounds}
+        )
+        return len(self.accessors) - 1
+
+    def bytes(self, tree: dict[str, Any]) -> bytes:
+        tree = tree | {"buffers": [{"byteLength": len(self.buffer)}]}
+        tree |= {"bufferViews": self.views, "accessors": self.accessors}
+        text = json.dumps(tree, separators=(",", ":")).encode()
+        text += b" " * (-len(text) % 4)
+        size = 12 + 8 + len(text) + 8 + len(self.buffer)
+        head = struct.pack("<4sII", b"glTF", 2, size) + struct.pack("<I4s", len(text), b"JSON")
+        return head + text + struct.pack("<I4s", len(self.buffer), b"BIN\0") + bytes(self.buffer)

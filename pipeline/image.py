@@ -22,8 +22,8 @@ Pixels = NDArray[np.uint8]
 # 128 million pixels decode to 0.4 GB; the largest scanner textures today have 33 million (8192 x 4096).
 MAX_PIXELS = 128_000_000
 MAX_SIDE = 65_535
+LARGEST_PIXELS = 178_956_970  # no limit can be set above this: Pillow opens nothing larger
 FORMATS = ("jpeg", "png", "bmp", "tiff", "webp")
-MEDIA_TYPES = {kind: f"image/{kind}" for kind in FORMATS}
 ENDINGS = {
     ".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png", ".bmp": "bmp", ".tif": "tiff", ".tiff": "tiff",
     ".webp": "webp",

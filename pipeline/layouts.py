@@ -5,7 +5,7 @@ A pattern is a path below the capture folder.  Fields stand for a part of one pa
     {subject}    required; the person
     {sequence}   the sequence; without it every subject has one sequence named `scan`
     {frame}      the frame; its number is the last run of digits in it (no digits: 0)
-    {ext}        `obj` or `ply`
+    {ext}        `obj`, `ply` or `glb`
     *            anything, inside one component
 
 A field that comes twice must read the same both times.  In the fixed parts, capital and small letters count
@@ -34,7 +34,13 @@ LAYOUTS = {
 }
 """Named layouts; `flat` is a folder of single scans: a subject per file, each one sequence of one frame."""
 
-EXTENSIONS = ("obj", "ply")
+EXTENSIONS = ("obj", "ply", "glb")
+UNREAD_EXTENSIONS = (
+    *("stl", "off", "fbx", "gltf", "dae", "3ds", "3mf", "x3d", "wrl", "vrml", "vtk", "vtp"),
+    *("usd", "usda", "usdc", "usdz", "abc", "blend"),
+)
+"""Endings of meshes that are not read: they are reported, never dropped in silence."""
+
 ONLY_SEQUENCE = "scan"
 MAX_NAME = 100
 _FIELDS = ("subject", "sequence", "frame", "ext")
@@ -148,14 +154,31 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
 
 
 def mesh_files(root: Path) -> tuple[list[str], list[str]]:
-    """Every OBJ and PLY file below `root` as sorted relative paths, and messages about what was left out.
+    """Every mesh file below `root` as sorted relative paths, and messages about what was left out.
 
-    Hidden files and folders, workspaces (a folder that holds `mimicme.toml`) and symbolic links that leave
-    the folder are left out.
+    Hidden files and folders, workspaces (a folder that holds `mimicme.toml`), symbolic links that leave the
+    folder and meshes of formats that are not read are left out.
     """
     messages: list[str] = []
-    files = sorted(_walk(Path(os.path.realpath(root)), messages))
-    return files, messages
+    found = sorted(_walk(Path(os.path.realpath(root)), messages))
+    return [name for name in found if _ending(name) in EXTENSIONS], messages + _unread(found)
+
+
+def _ending(name: str) -> str:
+    return os.path.splitext(name)[1][1:].lower()
+
+
+def _unread(names: list[str]) -> list[str]:
+    """A sentence for each format that is not read."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        if _ending(name) in UNREAD_EXTENSIONS:
+            groups.setdefault(_ending(name), []).append(name)
+    return [
+        f"{len(group)} file{'s end' if len(group) > 1 else ' ends'} in .{ending}, which is not read, for example "
+        f"'{group[0]}'; export such meshes as OBJ, PLY or GLB."
+        for ending, group in sorted(groups.items())
+    ]
 
 
 def _walk(root: Path, messages: list[str]) -> Iterator[str]:
@@ -179,7 +202,7 @@ def _walk(root: Path, messages: list[str]) -> Iterator[str]:
             if entry.name.startswith("."):
                 continue
             name = f"{relative}/{entry.name}" if relative else entry.name
-            mesh = entry.name.lower().endswith(tuple(f".{e}" for e in EXTENSIONS))
+            mesh = _ending(entry.name) in (*EXTENSIONS, *UNREAD_EXTENSIONS)
             if entry.is_symlink() and not Path(os.path.realpath(entry.path)).is_relative_to(root):
                 messages.append(f"{name}: left out, the symbolic link leaves the capture folder.")
             elif entry.is_dir():
@@ -204,7 +227,11 @@ def search(root: Path, layout: str = "") -> Search:
     files, messages = mesh_files(root)
     pattern = pattern_of(layout) if layout else ""
     if not files:
-        raise InputError("there is no OBJ or PLY file in the capture folder", where=root)
+        raise InputError(
+            "there is no OBJ, PLY or GLB file in the capture folder",
+            where=root,
+            todo=" ".join(messages) or None,
+        )
     if not pattern:
         pattern, said = detect(files)
         messages.insert(0, said)

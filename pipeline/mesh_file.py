@@ -15,6 +15,7 @@ and what cannot be read says why with a stable code (`MeshFileError.reason`):
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,15 +73,26 @@ _TODO = {
 }
 
 
-def check_vertices(vertices: Floats, name: str) -> None:
-    """Refuse vertices (n, 3) that are not finite, or so large that products of them are not."""
+def check_content(data: bytes, name: str) -> None:
+    """Refuse a file that holds nothing, or blanks alone."""
+    if not data.strip():
+        raise fail("empty-file", "the file is empty", name)
+
+
+def check_vertices(vertices: Floats, name: str, place: Callable[[int], str] | None = None) -> None:
+    """Refuse vertices (n, 3) that are not finite, or so large that products of them are not.
+
+    Args:
+        place: says where in the file a vertex stands, and what stands there.
+    """
     bad = np.logical_not((np.abs(vertices) < MAX_COORDINATE).all(axis=1))
     if bad.any():
+        first = int(np.argmax(bad))
         raise fail(
             "nan-vertices",
             f"{int(bad.sum()):,} of {len(bad):,} vertices are not finite numbers",
             name,
-            seen=f"vertex {int(np.argmax(bad)) + 1}: {vertices[np.argmax(bad)].tolist()}",
+            seen=place(first) if place else f"vertex {first + 1}: {vertices[first].tolist()}",
         )
 
 

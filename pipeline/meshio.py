@@ -1,4 +1,4 @@
-"""Mesh files: OBJ (with MTL), PLY and binary glTF in; OBJ and PLY out.
+"""Mesh files: OBJ (with MTL), PLY and binary glTF, in and out.
 
 The formats live in `obj`, `ply` and `glb`; this is the door to them.  Vertices keep the order and number of
 the file's `v` lines: nothing is welded or cleaned here (see `cleaning`).
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
-from mimicme.pipeline.glb import read_glb
+from mimicme.pipeline.glb import glb_bytes, read_glb
 from mimicme.pipeline.mesh_file import MeshFile, MeshFileError
 from mimicme.pipeline.obj import mtl_bytes, obj_bytes, parse_mtl, read_obj, write_obj
 from mimicme.pipeline.ply import ply_bytes, read_ply, write_ply
@@ -17,6 +17,7 @@ __all__ = [
     "ENDINGS",
     "MeshFile",
     "MeshFileError",
+    "glb_bytes",
     "mtl_bytes",
     "obj_bytes",
     "parse_mtl",

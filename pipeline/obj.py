@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 
 from mimicme.pipeline.mesh import Floats, Ints, Mesh
 from mimicme.pipeline.mesh_file import (
-    MAX_COORDINATE,
     MAX_TRIANGLES,
     MAX_VERTICES,
     Longs,
     MeshFile,
     MeshFileError,
     as_bytes,
+    check_content,
+    check_vertices,
     decode_name,
     fail,
     fan,
@@ -55,8 +56,7 @@ def read_obj(data: bytes, name: str) -> MeshFile:
     Raises:
         MeshFileError: see the codes in this module's description.
     """
-    if not data.strip():
-        raise fail("empty-file", "the file is empty", name)
+    check_content(data, name)
     if b"\0" in data:
         raise fail("truncated", "the file holds zero bytes: it was not written to its end", name)
     ends_cleanly = data.endswith((b"\n", b"\r"))
@@ -71,15 +71,7 @@ def read_obj(data: bytes, name: str) -> MeshFile:
 
     rows, widths = _number_rows(context, v_lines, 1, least=3)
     vertices = np.stack([rows[widths.start + k] for k in range(3)], axis=1)
-    bad = np.logical_not((np.abs(vertices) < MAX_COORDINATE).all(axis=1))
-    if bad.any():
-        line = int(v_lines[np.argmax(bad)])
-        raise fail(
-            "nan-vertices",
-            f"{int(bad.sum()):,} of {len(bad):,} vertices are not finite numbers",
-            name,
-            seen=f"line {line + 1}: {context.text_of(line)}",
-        )
+    check_vertices(vertices, name, lambda k: f"line {v_lines[k] + 1}: {context.text_of(int(v_lines[k]))}")
     colors = _obj_colors(rows, widths)
     uv = None
     if len(vt_lines):

@@ -22,6 +22,7 @@ from mimicme.pipeline.mesh_file import (
     MeshFile,
     MeshFileError,
     as_bytes,
+    check_content,
     check_vertices,
     checked,
     decode_name,
@@ -69,8 +70,7 @@ def read_ply(data: bytes, name: str) -> MeshFile:
     Raises:
         MeshFileError: see the codes in this module's description.
     """
-    if not data.strip():
-        raise fail("empty-file", "the file is empty", name)
+    check_content(data, name)
     order, elements, textures, body = _ply_header(data, name)
     columns = (
         _ply_ascii(data[body:], elements, name)

@@ -46,6 +46,18 @@ def pin_threads() -> None:
         os.environ[name] = "1"
 
 
+def in_one_thread(work: Callable[[J], R], job: J) -> R:
+    """Do a job in a process that somebody else started, with one thread for every numerical library from then on.
+
+    The number of threads is not put back: another job may be running beside this one.
+    """
+    from threadpoolctl import threadpool_limits
+
+    pin_threads()  # libraries that are loaded later
+    threadpool_limits(1)  # those that are loaded already
+    return work(job)
+
+
 class Killed:
     """Stands for the result of a job whose worker died."""
 
@@ -179,15 +191,20 @@ class LokyPool:
 
 
 class DaskPool:
-    """Runs jobs on the workers of a dask scheduler; all must see the same files under the same names."""
+    """Runs jobs on the workers of a dask scheduler; all must see the same files under the same names.
+
+    Nobody knows how the workers were started, so each job sees to it that it has one thread.
+    """
 
     def __init__(self, scheduler: str) -> None:
         try:
+            import threadpoolctl  # noqa: F401 - the workers, which have what is installed here, need it
             from distributed import Client
         except ImportError as error:
             raise MissingDependencyError(
-                "the dask backend needs dask, which is not installed",
-                todo="Install it with: pip install 'dask[distributed]'",
+                "the dask backend needs a package that is not installed",
+                seen=error.name,
+                todo="Install it with: pip install 'mimicme[dask]'",
             ) from error
         try:
             self._client = Client(scheduler, timeout=SCHEDULER_TIMEOUT_S)
@@ -202,7 +219,7 @@ class DaskPool:
         from distributed.scheduler import KilledWorker
 
         # pure=False: the work is done for its files, an equal call must not be answered from a cache
-        futures = {self._client.submit(work, job, pure=False): job for job in jobs}
+        futures = {self._client.submit(in_one_thread, work, job, pure=False): job for job in jobs}
         for future in as_completed(list(futures)):
             job = futures.pop(future)
             try:

@@ -13,9 +13,9 @@
         quality              (F,) compound   message (F,) text: what a rejection or a note means
     /index                   (rows,) compound: subject, sequence, row, frame, expression, status
 
-Frame first: a random frame is one read of one chunk.  Every dataset with more than one element is compressed
-(gzip) and checksummed (Fletcher-32), so that a flipped byte is an error of that chunk alone.  The bytes
-depend on the content alone.  `Release` reads a file and hides all of this; `ReleaseWriter` writes one,
+Frame first: a random frame is one read of one chunk.  Every dataset that holds anything is compressed (gzip)
+and checksummed (Fletcher-32), so that a flipped byte is an error of that chunk alone.  The bytes depend on
+the content alone.  `Release` reads a file and hides all of this; `ReleaseWriter` writes one,
 frame by frame.
 """
 
@@ -36,7 +36,7 @@ import h5py
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mimicme.pipeline.checkpoint import commit
+from mimicme.pipeline.checkpoint import MESSAGE_BYTES, NOTE_BYTES, chunk_shape, commit
 from mimicme.pipeline.errors import ReleaseError, UsageError
 from mimicme.pipeline.stage import Item
 from mimicme.pipeline.template import Template
@@ -58,12 +58,10 @@ UNKNOWN = "unknown"
 
 LANDMARK_SOURCES = ("none", "manual", "detected", "projected")
 IMAGES = ("texture", "coverage")
-MESSAGE_BYTES = 400
 OK, REJECTED = "ok", "rejected"
 
 MAX_PIXELS = 8192 * 8192  # the largest texture a bake can make
 _BLOB_CHUNK = 1 << 18  # encoded images: small enough that one image reads little besides itself
-_TABLE_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -101,7 +99,10 @@ TEMPLATE_FIELDS: Mapping[str, Field] = {
     "landmark_weights": Field("<f4", (3,), "1"),
 }
 
-QUALITY_TEXT = (("status", "S8"), ("reason", "S64"), ("note", "S64"))
+MASK_FIELD = Field("<f4", (), "1")
+"""One of the template's regions, a number per vertex."""
+
+QUALITY_TEXT = (("status", "S8"), ("reason", "S64"), ("note", f"S{NOTE_BYTES}"))
 QUALITY_FIXED = ("s2m_median", "s2m_p95", "landmark_error")
 INDEX_NAMES = ("subject", "sequence", "row", "frame", "expression", "status")
 
@@ -175,13 +176,6 @@ def decoded(table: NDArray[Any]) -> NDArray[Any]:
     return result
 
 
-def filters(size: int, level: int) -> dict[str, Any]:
-    """Compression and checksum of a dataset of `size` elements; one element or none takes no filter."""
-    if size <= 1:
-        return {}
-    return {"compression": "gzip", "compression_opts": level, "shuffle": True, "fletcher32": True}
-
-
 def create_dataset(
     group: h5py.Group,
     name: str,
@@ -193,13 +187,11 @@ def create_dataset(
     chunk_rows: int | None = None,
     fill: float | int | None = None,
 ) -> h5py.Dataset:
-    """An empty dataset of the release, filtered and with its unit; `chunk_rows=1` for one frame a chunk."""
-    size = int(np.prod(shape, dtype=np.int64))
-    options = filters(size, level)
-    if options:
-        row_bytes = max(1, np.dtype(dtype).itemsize * int(np.prod(shape[1:], dtype=np.int64)))
-        rows = chunk_rows or max(1, _TABLE_CHUNK // row_bytes)
-        options["chunks"] = (min(rows, shape[0]), *shape[1:])
+    """An unwritten dataset of the release, filtered and with its unit; `chunk_rows=1` for one frame a chunk."""
+    options: dict[str, Any] = {}
+    if 0 not in shape:  # HDF5 cannot filter what is empty
+        options = {"compression": "gzip", "compression_opts": level, "shuffle": True, "fletcher32": True}
+        options["chunks"] = chunk_shape(shape, np.dtype(dtype).itemsize, chunk_rows)
     if fill is not None:
         options["fillvalue"] = fill
     dataset = group.create_dataset(name, shape, dtype, track_times=False, **options)
@@ -277,8 +269,8 @@ class ReleaseWriter:
             self._table(group, name, np.asarray(getattr(template, name)).astype(spec.dtype), spec.unit)
         self._table(group, "landmark_names", _texts(template.landmark_names), "")
         for name in sorted(template.masks):
-            mask = np.asarray(template.masks[name]).astype("<f4")
-            self._table(group.require_group("masks"), name, mask, "1")
+            mask = np.asarray(template.masks[name]).astype(MASK_FIELD.dtype)
+            self._table(group.require_group("masks"), name, mask, MASK_FIELD.unit)
 
     def subject(self, subject: str, attributes: Mapping[str, str | int | float]) -> None:
         """Declare a subject; columns that are not given are `unknown`."""

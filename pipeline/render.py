@@ -435,13 +435,6 @@ def draw_lines(
     return np.asarray(sheet)
 
 
-def draw_wireframe(picture: Picture, mesh: Mesh, camera: Camera, color: Color = (60, 70, 90)) -> Picture:
-    """The picture with the edges of the triangles that face the camera (hidden ones too when overlapping)."""
-    corners = camera.project(mesh.vertices[mesh.faces[facing(mesh, camera)]])
-    following = corners[:, [1, 2, 0]]
-    return draw_lines(picture, corners.reshape(-1, 2), following.reshape(-1, 2), color)
-
-
 def caption(picture: Picture, text: str, size_px: int = 14) -> Picture:
     """The picture with lines of text below it, cut to its width."""
     from PIL import Image, ImageDraw

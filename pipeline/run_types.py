@@ -66,9 +66,11 @@ class RunResult:
         stages: results in order.
         folder: of the run's log; None for a dry run.
         release: path of the release when it was made or is current.
+        packed: whether this run wrote it.
     """
 
     exit_code: int
     stages: tuple[StageResult, ...] = ()
     folder: Path | None = None
     release: Path | None = None
+    packed: bool = False

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import sys
 import time
 from datetime import UTC, datetime
 from importlib import metadata
@@ -60,8 +59,3 @@ class RunLog:
 
     def close(self) -> None:
         self._handle.close()
-
-
-def argv_words() -> list[str]:
-    """The command line without the program's path."""
-    return ["mimicme", *sys.argv[1:]]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import fnmatch
 import glob
 import json
 import time
@@ -27,19 +26,20 @@ from mimicme.pipeline.pool import Killed, Pool, make_pool
 from mimicme.pipeline.progress import Console, StageProgress, duration, frame_cells, table
 from mimicme.pipeline.run_types import RunOptions, RunResult, StageResult
 from mimicme.pipeline.runlog import RunLog
+from mimicme.pipeline.selection import Selection
 from mimicme.pipeline.stage import Item, Sequence, Stage, Task
 from mimicme.pipeline.work import Job, Outcome, execute, failed_outcome
 from mimicme.pipeline.workspace import Workspace, write_whole
 
-__all__ = ["INTERRUPTED", "RunOptions", "RunResult", "StageResult", "default_stages", "run", "select"]
+__all__ = ["INTERRUPTED", "RunOptions", "RunResult", "StageResult", "run"]
 
 INTERRUPTED = 130
 
 
 def run(
     workspace: Workspace,
-    options: RunOptions = RunOptions(),  # noqa: B008 - frozen
-    stages: Iterable[Stage] | None = None,
+    options: RunOptions,
+    stages: Iterable[Stage],
     console: Console | None = None,
 ) -> RunResult:
     """Bring the stages up to date.
@@ -47,18 +47,17 @@ def run(
     Args:
         workspace: the workspace.
         options: what, and how.
-        stages: in order; default: those of `mimicme.stages`.
+        stages: all there are, in order.
         console: where to speak to; default: silent.
 
     Raises:
         UsageError: options, settings, captures or template are not usable, or another run is going on.
     """
-    all_stages = default_stages() if stages is None else tuple(stages)
+    all_stages = tuple(stages)
     speaker = console or Console()
     chosen = _range(all_stages, options)
     config = workspace.config(all_stages, options.preset)
     catalogue = workspace.found()
-    sequences = select(catalogue, options.only, any(s.scope == "neutral" for s in chosen))
     if options.only and options.output is None and any(s.scope == "everything" for s in chosen):
         if options.first is not None and options.first == options.last:
             raise UsageError(
@@ -67,20 +66,14 @@ def run(
             )
         speaker.say("No release is packed, because --only names a part; `mimicme pack` packs everything.")
         chosen = tuple(s for s in chosen if s.scope != "everything")
+    selection = Selection.make(catalogue, options.only, chosen)
     for message in catalogue.messages:
         speaker.say(message)
     if options.dry_run:
         plan = Plan(workspace, config, all_stages, catalogue, workspace.template_digest())
-        return DryRun(plan, options, chosen, sequences, speaker).run()
+        return DryRun(plan, options, chosen, selection, speaker).run()
     with workspace.lock():
-        return _Run(workspace, config, catalogue, all_stages, options, chosen, sequences, speaker).run()
-
-
-def default_stages() -> tuple[Stage, ...]:
-    """The stages of `mimicme.stages`, found by the name of that package alone."""
-    import importlib
-
-    return tuple(importlib.import_module("mimicme.stages").STAGES)
+        return _Run(workspace, config, catalogue, all_stages, options, chosen, selection, speaker).run()
 
 
 def _range(stages: tuple[Stage, ...], options: RunOptions) -> tuple[Stage, ...]:
@@ -106,33 +99,6 @@ def _range(stages: tuple[Stage, ...], options: RunOptions) -> tuple[Stage, ...]:
     return stages[first : last + 1]
 
 
-def select(catalogue: Catalogue, only: Iterable[str], with_neutral: bool = False) -> tuple[Sequence, ...]:
-    """Sequences that match one of the globs; with the neutral ones of their subjects, if those are needed.
-
-    Raises:
-        UsageError: a glob matches nothing.
-    """
-    patterns = list(only)
-    if not patterns:
-        return catalogue.sequences
-    chosen: set[Item] = set()
-    for pattern in patterns:
-        full = pattern if "/" in pattern else f"{pattern}/*"
-        hits = {s.item for s in catalogue.sequences if fnmatch.fnmatchcase(str(s.item), full)}
-        if not hits:
-            names = [str(s.item) for s in catalogue.sequences]
-            close = difflib.get_close_matches(pattern, names, 1, 0.4) or names[:1]
-            raise UsageError(
-                f"no sequence matches '{pattern}'",
-                where="--only",
-                expected=f"a glob on SUBJECT/SEQUENCE, such as '{close[0]}'" if close else None,
-            )
-        chosen |= hits
-    if with_neutral:
-        chosen |= {catalogue.neutral[item.subject] for item in chosen}
-    return tuple(s for s in catalogue.sequences if s.item in chosen)
-
-
 class _Run:
     """One run over a locked workspace."""
 
@@ -144,15 +110,17 @@ class _Run:
         stages: tuple[Stage, ...],
         options: RunOptions,
         chosen: tuple[Stage, ...],
-        sequences: tuple[Sequence, ...],
+        selection: Selection,
         console: Console,
     ) -> None:
         self.workspace, self.config, self.catalogue = workspace, config, catalogue
-        self.stages, self.options, self.chosen, self.sequences = stages, options, chosen, sequences
+        self.stages, self.options, self.chosen, self.selection = stages, options, chosen, selection
         self.console = console
         self.results: list[StageResult] = []
         self.release: Path | None = None
         self.trouble = False
+        self.worker_died = False
+        self.packed = False
 
     def run(self) -> RunResult:
         pool = make_pool(_jobs(self.options.jobs), self.options.backend, self.options.scheduler)
@@ -160,30 +128,28 @@ class _Run:
         killed = True
         try:
             with terminate_as_interrupt():
-                stale = self.workspace.remove_temporary_files()
+                stale = self._clean()
                 template = self._template()
                 self.plan = Plan(self.workspace, self.config, self.stages, self.catalogue, template)
                 log = self.log = RunLog(self.workspace.new_run(), self.config.to_toml())
                 log.write(
                     "begin",
                     stages=[s.name for s in self.chosen],
-                    sequences=len(self.sequences),
-                    frames=sum(len(s.frames) for s in self.sequences),
+                    sequences=len(self.selection.asked),
+                    frames=sum(len(s.frames) for s in self.selection.asked),
                     removed_temporary_files=stale,
                 )
                 for stage in self.stages[: self.stages.index(self.chosen[-1]) + 1] if self.chosen else ():
                     self._stage(stage, pool)
                 killed = False
-                self.workspace.remove_temporary_files()  # of workers that died
                 code = 1 if self.trouble else 0
                 log.write("end", exit_code=code, seconds=round(log.seconds, 3))
                 self._summary()
-                return RunResult(code, tuple(self.results), log.folder, self.release)
+                return RunResult(code, tuple(self.results), log.folder, self.release, self.packed)
         except KeyboardInterrupt:
             with deaf():
                 self.console.clear()
                 pool.close(kill=True)
-                self.workspace.remove_temporary_files()
                 if log is not None:
                     log.write("interrupted", seconds=round(log.seconds, 3))
             self.console.say("Interrupted; run again to continue.")
@@ -195,10 +161,14 @@ class _Run:
         finally:
             with deaf():
                 pool.close(kill=killed)
-                if killed:
-                    self.workspace.remove_temporary_files()
+                if killed or self.worker_died:
+                    self._clean()
                 if log is not None:
                     log.close()
+
+    def _clean(self) -> int:
+        """Remove half-written files of runs and workers that ended early."""
+        return self.workspace.remove_temporary_files(s.name for s in self.stages)
 
     def _template(self) -> str | None:
         """Digest of the prepared template; prepared here, once, before there are workers."""
@@ -221,7 +191,7 @@ class _Run:
                 self._everything(stage)
             return
         if stage not in self.chosen:
-            self.plan.judge_stage(stage, self.sequences)
+            self.plan.judge_stage(stage, self.selection.of(stage))
             return
         result = StageResult(stage.name)
         began = time.monotonic()
@@ -269,7 +239,7 @@ class _Run:
 
     def _waves(self, stage: Stage) -> list[list[Sequence]]:
         """Groups that wait for each other; inside one, long sequences first: none is left for the end."""
-        ordered = sorted(self.sequences, key=lambda s: (-len(s.frames), s.item))
+        ordered = sorted(self.selection.of(stage), key=lambda s: (-len(s.frames), s.item))
         if stage.scope != "neutral":
             return [ordered]
         first = [s for s in ordered if self.plan.is_neutral(s.item)]
@@ -318,6 +288,7 @@ class _Run:
     def _take(self, job: Job, outcome: Outcome | Killed, result: StageResult) -> None:
         stage, item = job.stage, job.item
         if isinstance(outcome, Killed):
+            self.worker_died = True
             why = outcome.why[:1].upper() + outcome.why[1:] + "."
             outcome = Outcome(float("nan"), float("nan"), why, "Killed")
         if outcome.usage is not None:
@@ -380,7 +351,7 @@ class _Run:
 
     def _count(self, stage: Stage, result: StageResult) -> None:
         """Frames of the stage's artefacts, and which this stage was the first to reject."""
-        for sequence in self.sequences:
+        for sequence in self.selection.of(stage):
             if self.plan.verdicts[stage.name, sequence.item].state != "done":
                 continue
             made = self.plan.ledger.look(self.workspace.artefact(stage.name, sequence.item))
@@ -395,7 +366,7 @@ class _Run:
     def _decisions(self, stage: Stage) -> list[str]:
         """What the stage decided, as sentences; those that begin alike (`mm: ...`) are told once."""
         groups: dict[tuple[str, str], Counter[str]] = {}
-        for sequence in self.sequences if stage.scope != "everything" else ():
+        for sequence in self.selection.of(stage) if stage.scope != "everything" else ():
             if self.plan.verdicts[stage.name, sequence.item].state == "done":
                 made = self.plan.ledger.look(self.workspace.artefact(stage.name, sequence.item))
                 for name, sentence in made.decisions.items() if made else ():
@@ -416,7 +387,7 @@ class _Run:
         # what failed earlier in this run, or is out of date, is not among the collected artefacts
         waiting = [
             (sequence, verdict)
-            for sequence in self.sequences
+            for sequence in self.selection.asked
             for need in stage.needs
             if (verdict := self.plan.verdicts[need, sequence.item]).state != "done"
         ]
@@ -424,18 +395,18 @@ class _Run:
         if missing:
             self.trouble = True
             self.console.say(
-                f"{stage.name}: {len(missing)} of {len(self.sequences)} sequences are not complete "
+                f"{stage.name}: {len(missing)} of {len(self.selection.asked)} sequences are not complete "
                 f"and go in as they are: {', '.join(missing[:3])}{' ...' if len(missing) > 3 else ''}"
             )
-        if len(missing) == len(self.sequences) and not any(
-            self.plan.collected(stage, s) for s in self.sequences
+        if len(missing) == len(self.selection.asked) and not any(
+            self.plan.collected(stage, s) for s in self.selection.asked
         ):
             if stage is self.chosen[0]:
                 raise UsageError(f"there is nothing to {stage.name} yet", todo="Run `mimicme run` first.")
             self.console.say(f"{stage.name}: no release is written, because nothing of it is there.")
             return
-        created = created_at(self.sequences)
-        record = self.plan.release_record(stage, self.sequences, created)
+        created = created_at(self.selection.asked)
+        record = self.plan.release_record(stage, self.selection.asked, created)
         mark = fingerprint(record)
         if not self.options.force and output.is_file() and release_fingerprint(output) == mark:
             result.skipped = 1
@@ -451,6 +422,7 @@ class _Run:
                 return
             self.workspace.failure(stage.name, RELEASE).unlink(missing_ok=True)
             result.done = 1
+            self.packed = True
             result.frames_ok, result.frames_rejected = (
                 getattr(packed, "ok", 0),
                 getattr(packed, "rejected", 0),
@@ -460,7 +432,7 @@ class _Run:
             for why in getattr(packed, "excluded", {}).values():
                 self.console.say(why)
         for name in stage.needs:
-            for sequence in self.sequences:
+            for sequence in self.selection.asked:
                 if self.plan.verdicts[name, sequence.item].state == "done":
                     made = self.plan.ledger.look(self.workspace.artefact(name, sequence.item))
                     self.trouble |= bool(made and made.rejected)
@@ -481,7 +453,7 @@ class _Run:
         from mimicme.pipeline.template import load_prepared
 
         collect = stage.collect or _Collected
-        inputs = [collect(s, self.plan.collected(stage, s)) for s in self.sequences]
+        inputs = [collect(s, self.plan.collected(stage, s)) for s in self.selection.asked]
         output.parent.mkdir(parents=True, exist_ok=True)
         for stale in output.parent.glob(f".{glob.escape(output.name)}.*.tmp"):  # of a run that was killed
             stale.unlink(missing_ok=True)

@@ -38,9 +38,13 @@ def load_scan(ingest: Artefact, row: int) -> Mesh:
 
 
 def load_image(ingest: Artefact, row: int) -> image.Pixels | None:
-    """The scan's texture as (h, w, 3) uint8 RGB, row 0 at the top (v = 1); None when the frame has none."""
+    """The scan's texture as (h, w, 3) uint8 RGB, row 0 at the top (v = 1); None when the frame has none.
+
+    What ingest let in is let in here: the largest image is the one its artefact was made with.
+    """
     data = load_image_bytes(ingest, row)
-    return None if data is None else image.decode(data, name=f"image of row {row}")
+    limit = int(ingest.attrs.get("max_pixels", image.MAX_PIXELS))
+    return None if data is None else image.decode(data, limit, f"image of row {row}")
 
 
 def load_image_bytes(ingest: Artefact, row: int) -> bytes | None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import itertools
 import json
 import os
 from dataclasses import dataclass, field
@@ -23,17 +22,15 @@ from numpy.typing import NDArray
 
 from mimicme.pipeline.checkpoint import commit, guarded_file
 from mimicme.pipeline.errors import ArtefactError, FrameRejected, InputError, MissingDependencyError
+from mimicme.pipeline.landmark_files import EXTENSIONS, read_landmarks
+from mimicme.pipeline.landmarks import IBUG68, eye_distance
 from mimicme.pipeline.mesh import Floats, Ints, Mesh, triangle_normals
+from mimicme.pipeline.units import EYES_MM, UNITS_MM, face_axes, nearest_axes, rotation_of, unit_of_eyes
 
 EMBEDDED = "menpo3d"
 PREPARED_SCHEMA = 1
 # raised when the same template file is prepared into something else
-PREPARE_VERSION = 1
-MM_PER_UNIT = {"mm": 1.0, "cm": 10.0, "m": 1000.0, "um": 0.001, "in": 25.4}
-# distance between the eye centres of anybody from the age of two on, with a margin; the two ends stand closer
-# than any two of the units (factor 2.54), so at most one unit fits
-INTER_EYE_MM = (38.0, 90.0)
-LANDMARK_SUFFIXES = (".ljson", ".pts", ".pp", ".bnd", ".lm3", ".json", ".csv")
+PREPARE_VERSION = 2
 # landmarks further from the surface than this share of the inter-eye distance belong to another mesh
 LANDMARK_OFF_SURFACE = 0.25
 MAX_BYTES = 1 << 30
@@ -118,12 +115,12 @@ def _find(source: str | Path) -> _Files:
             where=mesh,
             expected=f"an OBJ or PLY file, or '{EMBEDDED}' for the embedded template",
         )
-    beside = [mesh.with_suffix(s) for s in LANDMARK_SUFFIXES if mesh.with_suffix(s).is_file()]
+    beside = [mesh.with_suffix(s) for s in EXTENSIONS if mesh.with_suffix(s).is_file()]
     if not beside:
         raise InputError(
             "the template has no landmarks beside it",
             where=mesh,
-            expected=" or ".join(mesh.with_suffix(s).name for s in LANDMARK_SUFFIXES[:2]),
+            expected=" or ".join(mesh.with_suffix(s).name for s in EXTENSIONS[:2]),
             todo="Write its 68 landmarks to a file with the same stem.",
         )
     masks = mesh.with_name(f"{mesh.stem}.masks.npz")
@@ -178,8 +175,6 @@ def prepare(source: str | Path) -> Template:
         are
             no face's distance apart in any unit, or the mesh is mirrored.
     """
-    from mimicme.pipeline.landmark_files import read_landmarks
-    from mimicme.pipeline.landmarks import IBUG68
     from mimicme.pipeline.meshio import read_mesh
 
     files = _find(source)
@@ -211,13 +206,13 @@ def assemble(
     vertices, faces = np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces, np.int32)
     _check_mesh(vertices, faces, where)
     _check_landmarks(points, names, where)
-    unit, mm = decide_unit(points, where)
-    notes = [f"unit: {unit} ({mm:g} mm), because the eyes are then {_inter_eye(points) * mm:.1f} mm apart"]
-    axes, said = decide_axes(points, where)
+    mm, said = _unit(points, where)
+    notes = [said]
+    axes, said = _axes(points, where)
     notes.append(said)
     vertices, points = vertices * mm @ axes.T, points * mm @ axes.T
     corners, weights, triangles, off = _on_surface(vertices, faces, points)
-    limit = LANDMARK_OFF_SURFACE * _inter_eye(points)
+    limit = LANDMARK_OFF_SURFACE * eye_distance(points)
     if np.median(off) > limit:
         raise InputError(
             "the landmarks do not lie on the template",
@@ -302,70 +297,55 @@ def _check_landmarks(points: Floats, names: tuple[str, ...], where: object) -> N
         )
 
 
-def _inter_eye(points: Floats) -> float:
-    return float(np.linalg.norm(points[42:48].mean(0) - points[36:42].mean(0)))
-
-
-def decide_unit(points: Floats, where: object = None) -> tuple[str, float]:
-    """Unit of (68, 3) landmarks, as its name and in mm, from the distance between the eye centres.
+def _unit(points: Floats, where: object) -> tuple[float, str]:
+    """Millimetres per unit of (68, 3) landmarks, and the sentence that says so.
 
     Raises:
         InputError: no unit gives a face.
     """
-    distance = _inter_eye(points)
-    for unit, mm in MM_PER_UNIT.items():
-        if INTER_EYE_MM[0] <= distance * mm <= INTER_EYE_MM[1]:
-            return unit, mm
-    raise InputError(
-        "the template's eyes are no face's distance apart in any unit",
-        where=where,
-        seen=f"{distance:.4g} file units",
-        expected=f"{INTER_EYE_MM[0]:.0f} to {INTER_EYE_MM[1]:.0f} mm in one of {', '.join(MM_PER_UNIT)}",
-        todo="Scale the template and its landmarks to mm.",
-    )
+    distance = eye_distance(points)
+    unit = unit_of_eyes(distance)
+    if unit is None:
+        raise InputError(
+            "the template's eyes are no face's distance apart in any unit",
+            where=where,
+            seen=f"{distance:.4g} file units",
+            expected=f"{EYES_MM[0]:g} to {EYES_MM[1]:g} mm in one of {', '.join(UNITS_MM)}",
+            todo="Scale the template and its landmarks to mm.",
+        )
+    mm = UNITS_MM[unit]
+    return mm, f"unit: {unit} ({mm:g} mm), because the eyes are then {distance * mm:.1f} mm apart"
 
 
-def decide_axes(points: Floats, where: object = None) -> tuple[Floats, str]:
+def _axes(points: Floats, where: object) -> tuple[Floats, str]:
     """Rotation by right angles (3, 3) that turns a face to +y up, +z out, and the sentence that says so.
 
     A face that already stands that way within 45 degrees stays as it is, tilt included.
 
     Raises:
-        InputError: the face is mirrored (left and right landmarks exchanged, or a reflected mesh).
+        InputError: the landmarks lie like no face's, or the face is mirrored (left and right landmarks
+            exchanged, or a reflected mesh).
     """
-    right_eye, left_eye = points[36:42].mean(0), points[42:48].mean(0)
-    across = left_eye - right_eye
-    upward = (left_eye + right_eye) / 2 - points[48:68].mean(0)
-    x = across / np.linalg.norm(across)
-    y = upward - x * (x @ upward)
-    y /= np.linalg.norm(y)
-    z = np.cross(x, y)
-    # the nose tip stands out of the plane of eyes and mouth on every face
-    if z @ (points[30] - points[36:68].mean(0)) < 0:
+    axes, mirrored = face_axes(points)
+    if axes is None:
+        raise InputError(
+            "the template's eyes and mouth do not lie as on a face",
+            where=where,
+            expected="landmarks named as in iBUG-68",
+            todo="Check the order of its landmarks.",
+        )
+    if mirrored:
         raise InputError(
             "the template is mirrored: its nose points into the face",
             where=where,
             expected="right-handed axes, and landmarks named as in iBUG-68",
             todo="Mirror the mesh, or exchange its left and right landmarks.",
         )
-    face = np.stack([x, y, z])
-    best = max(_right_angle_rotations(), key=lambda r: float((face * r).sum()))
-    if (best == np.eye(3)).all():
-        return best, "axes: +y up and +z out of the face, as in the file"
-    named = "xyz"
-    said = [f"{'-' if row.min() < 0 else '+'}{named[int(np.abs(row).argmax())]}" for row in best]
-    return best, f"axes: turned to +y up and +z out of the face (in the file {said[1]} is up, {said[2]} out)"
-
-
-def _right_angle_rotations() -> list[Floats]:
-    found = []
-    for order in itertools.permutations(range(3)):
-        for signs in itertools.product((1.0, -1.0), repeat=3):
-            matrix = np.zeros((3, 3))
-            matrix[range(3), order] = signs
-            if np.linalg.det(matrix) > 0:
-                found.append(matrix)
-    return found
+    up, forward = nearest_axes(axes)
+    if (up, forward) == ("+y", "+z"):
+        return np.eye(3), "axes: +y up and +z out of the face, as in the file"
+    said = f"axes: turned to +y up and +z out of the face (in the file {up} is up, {forward} out)"
+    return rotation_of(up, forward), said
 
 
 def _on_surface(
@@ -438,10 +418,9 @@ def save_prepared(template: Template, path: Path) -> None:
             handle.attrs["digest"] = template.digest
             handle.attrs["landmark_names"] = json.dumps(list(template.landmark_names))
             handle.attrs["notes"] = json.dumps(list(template.notes))
+            filters = {"compression": "gzip", "compression_opts": 1, "shuffle": True, "fletcher32": True}
             for key, array in _arrays(template).items():
-                handle.create_dataset(
-                    key, data=array, compression="gzip", compression_opts=1, shuffle=True, fletcher32=True, track_times=False
-                )
+                handle.create_dataset(key, data=array, track_times=False, **filters)
         commit(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -1,4 +1,7 @@
-"""Which unit and which axes a capture is in: one decision per sequence, from the size of the head.
+"""Which unit and which axes a capture or a template is in, from the size of the head and where its parts lie.
+
+One decision per sequence.  The tables and the rules of this module are the only ones: what reads or checks a
+unit or an axis asks here.
 
 With landmarks the evidence is the distance between the eye centres, which on people of all ages lies within a
 factor of two (Dodgson 2004, "Variation and extrema of human interpupillary distance": adults 52-78 mm,
@@ -19,13 +22,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from mimicme.pipeline.errors import ConfigError, FrameRejected, InputError
-from mimicme.pipeline.landmarks import GROUPS, NOSE_TIP, eye_centres
+from mimicme.pipeline.landmarks import GROUPS, NOSE_TIP, eye_centres, eye_distance
 from mimicme.pipeline.mesh import Floats, Mesh, transform, triangle_normals
 
+# The names that a user may give, and what they are in millimetres.
 UNITS_MM = {"mm": 1.0, "cm": 10.0, "m": 1000.0, "um": 0.001, "in": 25.4}
 AXES = ("+x", "-x", "+y", "-y", "+z", "-z")
 
-EYES_MM = (40.0, 85.0)  # eye centres of people from one year on, with room for wide annotations
+# Eye centres of people from one year on, with room for wide annotations.  The two ends stand closer than any
+# two of the units (a factor of 2.54), so at most one unit fits.
+EYES_MM = (40.0, 85.0)
 EXTENT_MM = (100.0, 800.0)  # from half a child's face to head and shoulders
 SEEN_BY_EXTENT = ("mm", "cm", "m", "um")  # intervals that do not overlap; inches would overlap with cm
 # What a declared unit may come to before it is called wrong: only a unit's factor can miss this.
@@ -111,25 +117,35 @@ def gather(mesh: Mesh, landmarks: Floats | None = None) -> Evidence:
     plain = Evidence(extent, np.median(used, axis=0), facing)
     if landmarks is None:
         return plain
-    right_eye, left_eye = eye_centres(landmarks)  # the image's left eye is the subject's right
-    eyes = float(np.linalg.norm(left_eye - right_eye))
+    eyes = eye_distance(landmarks)
     if not (np.isfinite(eyes) and extent / 30 < eyes < extent / 1.2):
         return plain
-    mouth = _mean_point(landmarks[GROUPS["mouth"]])
-    nose = landmarks[NOSE_TIP]
-    axes, mirrored = None, False
-    if np.isfinite(mouth).all() and np.isfinite(nose).all():
-        middle = (right_eye + left_eye) / 2
-        x = (left_eye - right_eye) / eyes
-        up = middle - mouth
-        up = up - (up @ x) * x
-        length = float(np.linalg.norm(up))
-        if length > 0.3 * eyes:
-            y = up / length
-            z = np.cross(x, y)
-            mirrored = bool((nose - (middle + mouth) / 2) @ z < 0)
-            axes = np.stack([x, y, -z if mirrored else z])
+    axes, mirrored = face_axes(landmarks)
     return Evidence(plain.extent, plain.center, facing, eyes, axes, mirrored)
+
+
+def face_axes(landmarks: Floats) -> tuple[Floats | None, bool]:
+    """Directions of a face by its (68, 3) landmarks, and whether it is mirrored.
+
+    Returns:
+        (3, 3) unit directions, row by row, to the subject's left, up and forward; None when eyes, mouth or
+        nose tip are absent or lie where no face has them.  True when the nose points backwards.
+    """
+    right_eye, left_eye = eye_centres(landmarks)  # the image's left eye is the subject's right
+    mouth, nose = _mean_point(landmarks[GROUPS["mouth"]]), landmarks[NOSE_TIP]
+    eyes, middle = float(np.linalg.norm(left_eye - right_eye)), (right_eye + left_eye) / 2
+    if not (np.isfinite(mouth).all() and np.isfinite(nose).all() and eyes > 0):
+        return None, False
+    x = (left_eye - right_eye) / eyes
+    up = middle - mouth
+    up = up - (up @ x) * x
+    length = float(np.linalg.norm(up))
+    if not length > 0.3 * eyes:
+        return None, False
+    y = up / length
+    z = np.cross(x, y)
+    mirrored = bool((nose - (middle + mouth) / 2) @ z < 0)
+    return np.stack([x, y, -z if mirrored else z]), mirrored
 
 
 def _mean_point(points: Floats) -> Floats:
@@ -202,9 +218,14 @@ def decide_unit(evidence: Sequence[Evidence], declared: str = "auto", where: obj
 def _unit_of(evidence: Evidence) -> str | None:
     """The one named unit that makes a human head of this scan."""
     if math.isfinite(evidence.eyes):
-        fits = [u for u, mm in UNITS_MM.items() if EYES_MM[0] <= evidence.eyes * mm <= EYES_MM[1]]
-    else:
-        fits = [u for u in SEEN_BY_EXTENT if EXTENT_MM[0] <= evidence.extent * UNITS_MM[u] <= EXTENT_MM[1]]
+        return unit_of_eyes(evidence.eyes)
+    fits = [u for u in SEEN_BY_EXTENT if EXTENT_MM[0] <= evidence.extent * UNITS_MM[u] <= EXTENT_MM[1]]
+    return fits[0] if len(fits) == 1 else None
+
+
+def unit_of_eyes(distance: float) -> str | None:
+    """The named unit in which eye centres so far apart, in file units, are a person's; None when none is."""
+    fits = [u for u, mm in UNITS_MM.items() if EYES_MM[0] <= distance * mm <= EYES_MM[1]]
     return fits[0] if len(fits) == 1 else None
 
 
@@ -281,7 +302,18 @@ def _unit_vector(axis: str) -> Floats:
     return vector
 
 
-def _frame_of(up: str, forward: str) -> Floats:
+def nearest_axes(axes: Floats, ups: Sequence[str] = AXES) -> tuple[str, str]:
+    """The axes of the file nearest to a face's up and forward, at right angles.
+
+    Args:
+        axes: (3, 3) as of `face_axes`; only up and forward count: on a mirrored file left would contradict.
+        ups: the axes that may be up.
+    """
+    choices = [(up, forward) for up, forward in itertools.product(ups, AXES) if up[1] != forward[1]]
+    return max(choices, key=lambda c: float(axes[1] @ _unit_vector(c[0]) + axes[2] @ _unit_vector(c[1])))
+
+
+def rotation_of(up: str, forward: str) -> Floats:
     """(3, 3) proper rotation that brings the file's `up` to +y and its `forward` to +z."""
     y, z = _unit_vector(up), _unit_vector(forward)
     return np.stack([np.cross(y, z), y, z])
@@ -307,21 +339,17 @@ def decide_axes(evidence: Sequence[Evidence], declared: str = "auto") -> AxesDec
             "the up axis is not known", seen=repr(declared), expected=f"auto, {', '.join(AXES)}"
         )
     ups = AXES if declared == "auto" else (declared,)
-    choices = [(up, fwd) for up, fwd in itertools.product(ups, AXES) if up[1] != fwd[1]]
     marked = [e for e in evidence if e.axes is not None]
     said = "as declared" if declared != "auto" else ""
     if marked:
         mean = np.sum([e.axes for e in marked if e.axes is not None], axis=0) / len(marked)
-        # up and forward alone: on a mirrored file `left` would contradict them
-        up, forward = max(
-            choices, key=lambda c: float(mean[1] @ _unit_vector(c[0]) + mean[2] @ _unit_vector(c[1]))
-        )
+        up, forward = nearest_axes(mean, ups)
         mirrored = 2 * sum(e.mirrored for e in marked) > len(marked)
         sentence = f"{up} is up {said}" if said else f"{up} is up: the eyes lie above the mouth along it"
         sentence += f"; the nose points along {forward}"
         if mirrored:
             sentence += "; the landmarks say that the face is mirrored (left-handed axes, or sides swapped)"
-        return AxesDecision(up, _frame_of(up, forward), sentence, mirrored)
+        return AxesDecision(up, rotation_of(up, forward), sentence, mirrored)
     facing = np.mean([e.facing for e in evidence], axis=0) if evidence else np.zeros(3)
     strong = float(np.linalg.norm(facing)) > FACING_STRENGTH
     along = max(AXES, key=lambda a: float(facing @ _unit_vector(a)))
@@ -337,7 +365,7 @@ def decide_axes(evidence: Sequence[Evidence], declared: str = "auto") -> AxesDec
         else ("assumed: the scan faces along -y" if up == "+z" else "assumed (no landmarks)")
     )
     look = f"; the scan faces along {forward}" if seen else f"; {forward} taken as forward"
-    return AxesDecision(up, _frame_of(up, forward), f"{up} is up {how}{look}")
+    return AxesDecision(up, rotation_of(up, forward), f"{up} is up {how}{look}")
 
 
 def file_from_scan(unit: UnitDecision, axes: AxesDecision, evidence: Sequence[Evidence]) -> Floats:

@@ -20,7 +20,7 @@ from scipy import sparse
 from scipy.sparse import csgraph
 
 from mimicme.pipeline.errors import InputError
-from mimicme.pipeline.mesh import Bools, Floats, Ints, adjacency, edges, triangle_normals, vertex_normals
+from mimicme.pipeline.mesh import Floats, Ints, adjacency, edges, triangle_normals, vertex_normals
 
 Longs = NDArray[np.int64]
 
@@ -622,11 +622,3 @@ def _packed(charts: list[Floats]) -> Floats:
         at = (1 - size * scale) / 2
     placed = [(c - corner) * scale + a for c, corner, a in zip(charts, low, at, strict=True)]
     return np.concatenate(placed)
-
-
-def chart_rims(uv_faces: Ints, n: int) -> Bools:
-    """(n,) texture vertices on the border of their chart."""
-    pairs, count = edges(uv_faces)
-    rim = np.zeros(n, bool)
-    rim[pairs[count == 1]] = True
-    return rim

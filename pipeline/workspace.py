@@ -15,6 +15,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 CONFIG_NAME = "mimicme.toml"
 _RESERVED = ("failures", "runs", "template", "report")
+_TEMPORARY = re.compile(r"\.[^/]+\.\d+\.tmp")
 
 
 class Workspace:
@@ -120,6 +122,15 @@ class Workspace:
             )
         if folder.exists() and not folder.is_dir():
             raise UsageError("a workspace is a folder", where=folder, seen="a file")
+        stages = tuple(stages)
+        raw = Path(os.path.realpath(captures))
+        for name in (*_RESERVED, *(s.name for s in stages)):
+            if raw.is_relative_to(os.path.realpath(folder / name)):
+                raise UsageError(
+                    "the captures lie where the workspace keeps its own files",
+                    where=captures,
+                    todo="Move them, or make the workspace elsewhere.",
+                )
         source = str(template)
         values: dict[str, dict[str, Any]] = {
             "captures": {
@@ -224,9 +235,6 @@ class Workspace:
 
     # -- files
 
-    def stage_folder(self, stage: str) -> Path:
-        return self.root / stage
-
     def artefact(self, stage: str, item: Item) -> Path:
         """Where the artefact of a stage for an item lies."""
         return self.root / stage / item.subject / f"{item.sequence}.h5"
@@ -260,7 +268,10 @@ class Workspace:
     def template_digest(self) -> str | None:
         """Digest of the prepared template; None when it must be prepared (again).
 
-        A prepared template whose source is gone stays good.
+        A prepared template whose source is gone stays good, as long as the settings still name that source.
+
+        Raises:
+            InputError, MissingDependencyError: the settings name another source, which cannot be read.
         """
         from mimicme.pipeline.template import template_source_digest
 
@@ -272,6 +283,8 @@ class Workspace:
         try:
             source = template_source_digest(self.template_source)
         except (InputError, MissingDependencyError):
+            if record.get("declared") != self._own.template.file:
+                raise
             source = made_from
         return digest if source == made_from and self.template.is_file() else None
 
@@ -288,7 +301,8 @@ class Workspace:
         save_prepared(template, self.template)
         write_whole(
             self.root / "template" / "source.json",
-            json.dumps({"source": source, "digest": template.digest}) + "\n",
+            json.dumps({"declared": self._own.template.file, "source": source, "digest": template.digest})
+            + "\n",
         )
         return template
 
@@ -358,19 +372,31 @@ class Workspace:
             return True
         return False
 
-    def remove_temporary_files(self) -> int:
+    def remove_temporary_files(self, stages: Iterable[str]) -> int:
         """Remove what a killed run left half written; only while holding the lock.
+
+        Args:
+            stages: names of the stages.  Nothing is looked at but their folders, those of the template, the
+                runs and the failures, and what lies beside the release.
 
         Returns:
             How many files.
         """
-        count = 0
-        for folder, _, names in os.walk(self.root):
-            for name in names:
-                if name.startswith(".") and name.endswith(".tmp"):
-                    Path(folder, name).unlink(missing_ok=True)
-                    count += 1
-        return count
+        own = [p for p in self.root.glob(".*.tmp") if p.is_file()]
+        for name in ("template", "runs", "failures", *stages):
+            for folder, _, names in os.walk(self.root / name):
+                if not self._holds_captures(Path(folder)):
+                    own += [Path(folder, n) for n in names]
+        stale = [p for p in own if _TEMPORARY.fullmatch(p.name)]
+        for path in stale:
+            path.unlink(missing_ok=True)
+        return len(stale)
+
+    def _holds_captures(self, folder: Path) -> bool:
+        """Whether a folder of the workspace lies among the raw captures, or they in it."""
+        captures, real = os.path.realpath(self.captures.root), Path(os.path.realpath(folder))
+        among = real.is_relative_to(captures) and not self.root.is_relative_to(captures)
+        return among or Path(captures).is_relative_to(real)
 
     # -- consent
 
@@ -382,11 +408,23 @@ class Workspace:
             return False
         return _hidden(subject) in listed
 
-    def forget(self, subject: str) -> list[Path]:
+    def made_from(self, subject: str, stages: Iterable[str]) -> list[Path]:
+        """The folders of a subject's artefacts and failures; never one of the raw captures."""
+        failures = self.root / "failures"
+        folders = [self.root / name for name in stages]
+        folders += [p for p in failures.iterdir() if p.is_dir()] if failures.is_dir() else []
+        mine = [folder / safe_name(subject) for folder in folders]
+        return [p for p in mine if p.is_dir() and not self._holds_captures(p)]
+
+    def forget(self, subject: str, stages: Iterable[str]) -> list[Path]:
         """Remove everything made from a subject and see to it that its captures are never used again.
 
         The raw captures are not touched.  The subject is remembered as a hash alone, so that the workspace
         does not name it.
+
+        Args:
+            subject: its id.
+            stages: names of the stages, whose folders hold the artefacts.
 
         Returns:
             The artefacts and records that were removed.
@@ -399,13 +437,13 @@ class Workspace:
             write_whole(path, f"{old}{_hidden(name)}\n")
         self._catalogue = None
         removed: list[Path] = []
-        folders = [p for p in self.root.iterdir() if p.is_dir() and p.name not in _RESERVED]
-        failures = self.root / "failures"
-        folders += [p for p in failures.iterdir() if p.is_dir()] if failures.is_dir() else []
-        for folder in folders:
-            if (folder / name).is_dir():
-                removed += [p for p in sorted((folder / name).rglob("*")) if p.is_file()]
-                shutil.rmtree(folder / name)
+        for folder in self.made_from(name, stages):
+            removed += [p for p in sorted(folder.rglob("*")) if p.is_file()]
+            shutil.rmtree(folder)
+        # the record of a release that failed speaks of everyone
+        for record in self.root.glob("failures/*/release/release.json"):
+            removed.append(record)
+            record.unlink()
         for run in self.runs():
             log = run / "log.jsonl"
             if log.is_file():
@@ -423,10 +461,12 @@ def _hidden(subject: str) -> str:
 def _names(line: str, subject: str) -> bool:
     """Whether a line of a run log speaks of a subject."""
     try:
-        item = str(json.loads(line).get("item", ""))
+        record = json.loads(line)
+        item, message = str(record.get("item", "")), str(record.get("message", ""))
     except (ValueError, AttributeError):
         return subject in line
-    return item.split("/")[0] == subject
+    word = rf"(?<![\w-]){re.escape(subject)}(?![\w-])"
+    return item.split("/")[0] == subject or re.search(word, message) is not None
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -6,7 +6,8 @@ Writes  pose (F, 4, 4) f8, canonical -> scan, rigid; landmark_ok (F, 68) bool, t
         to the template's, mm; quality/align_surface_residual (F,) f4: median distance of the
         template's upper face to the scan, mm; quality/align_scale (F,) f4: size of the face as a multiple of
         the template's (never applied).
-Fails   a frame with `too-few-landmarks`, `landmarks-mirrored`, `landmark-scale`, `landmarks-misfit`.
+Fails   a frame with `too-few-landmarks`, `landmarks-mirrored`, `landmark-scale`, `landmarks-misfit`, or
+        `numerical-failure`: its numbers broke the computation.
 
 A generic template is another person: 2 to 4 mm at eyes, brows and nose are what differing faces leave, and 7
 mm of james on menpo3d's template, whose four points of the nose's bridge sit up to 13 mm too high.  Mouth
@@ -518,6 +519,7 @@ def _spans(points: Floats) -> bool:
 
 def compute(task: Task, out: ArtefactWriter) -> None:
     """The stage: see the module."""
+    from mimicme.pipeline.checkpoint import frame_numerics
     from mimicme.pipeline.scan import load_scan
 
     settings: AlignSettings = task.settings
@@ -536,9 +538,10 @@ def compute(task: Task, out: ArtefactWriter) -> None:
             scan = load_scan(ingest, row)
             points = landmarks["points"][row].astype(np.float64)
             confidence = landmarks["confidence"][row].astype(np.float64)
-            surface = Surface(scan.vertices, scan.faces)
             try:
-                found = align(marks, face, points, confidence, surface, settings)
+                with frame_numerics():
+                    surface = Surface(scan.vertices, scan.faces)
+                    found = align(marks, face, points, confidence, surface, settings)
             except FrameRejected as error:
                 out.reject(row, error)
                 continue
@@ -565,7 +568,7 @@ def _say(out: ArtefactWriter, row: int, points: Floats, found: Aligned, settings
 
 STAGE = Stage(
     name="align",
-    version=1,
+    version=2,
     settings=AlignSettings,
     needs=("ingest", "landmarks"),
     compute=compute,

@@ -4,6 +4,7 @@ Reads: ingest (scans, images), register (vertices, pose).
 Writes: per frame `texture` and `coverage` (encoded bytes); attrs texture_format, texture_size;
 quality/coverage. A frame whose scan carries neither image nor colours keeps its row, gets the note
 `no-texture` and no arrays.
+Fails: a frame with `numerical-failure`, when its numbers broke the computation.
 
 Each texel is a point and a normal on the registered mesh.  A ray along the normal finds the scan; the hit
 counts when it is near enough and faces the same way; where rays find nothing the closest point may, unless
@@ -614,6 +615,7 @@ def _doubled(coarse: Singles, height: int, width: int) -> Singles:
 def compute(task: Task, out: ArtefactWriter) -> None:
     """Bake every registered frame of a sequence."""
     from mimicme.pipeline import image as images
+    from mimicme.pipeline.checkpoint import frame_numerics
     from mimicme.pipeline.scan import load_image, load_scan
 
     settings: BakeSettings = task.settings
@@ -629,9 +631,14 @@ def compute(task: Task, out: ArtefactWriter) -> None:
             vertices = transform(pose, np.asarray(register["vertices"][row], np.float64))
             try:
                 image = load_image(ingest, row) if scan.uv is not None else None
-                baked = bake(scan, image, vertices, template, settings)
             except FrameRejected as error:  # a broken image costs the texture, not the geometry
                 out.note(row, "no-texture", f"The texture could not be read: {error}")
+                continue
+            try:
+                with frame_numerics():
+                    baked = bake(scan, image, vertices, template, settings)
+            except FrameRejected as error:
+                out.reject(row, error)
                 continue
             if baked is None:
                 out.note(row, "no-texture", "The scan has neither a texture nor vertex colours.")
@@ -645,7 +652,7 @@ def compute(task: Task, out: ArtefactWriter) -> None:
 
 STAGE = Stage(
     name="bake",
-    version=1,
+    version=2,
     settings=BakeSettings,
     needs=("ingest", "register"),
     compute=compute,

@@ -227,9 +227,10 @@ def _run(workspace: Workspace, jobs: int | None, say: Echo) -> tuple[int, bool]:
     from mimicme.pipeline.progress import Console
     from mimicme.pipeline.run_types import RunOptions
     from mimicme.pipeline.runner import run
+    from mimicme.stages import STAGES
     from mimicme.stages.verify import has_errors, verify
 
-    result = run(workspace, RunOptions(jobs=jobs), console=Console.standard(say))
+    result = run(workspace, RunOptions(jobs=jobs), STAGES, Console.standard(say))
     if result.exit_code == 130 or not workspace.release.is_file():
         return result.exit_code, False
     findings = verify(workspace.release)

@@ -2,7 +2,7 @@
 
 Reads   each frame's mesh (OBJ, PLY, GLB), the materials and the image it names, and of up to `sample_frames`
         frames the landmark file beside them, to tell the unit and the axes by.
-Writes  attrs unit, unit_mm, unit_decision, up, up_decision, fps; file_from_scan (4, 4);
+Writes  attrs unit, unit_mm, unit_decision, up, up_decision, fps, max_pixels; file_from_scan (4, 4);
         per frame vertices f4 mm, faces i4, uv f4, uv_faces i4, colors u1, image u1 (encoded; JPEG, PNG and
         WebP as they came, anything else as PNG); quality/scan_vertices, scan_triangles, removed_triangles
         (F,).
@@ -54,7 +54,7 @@ class IngestSettings:
             this share of the largest piece's.
         sample_frames: frames, spread over the sequence, by which unit and axes are decided.
         use_landmarks: tell unit and axes by the landmark files beside those frames, where there are any.
-        max_pixels: largest image, checked before it is decoded.
+        max_pixels: largest image, here and in every later stage, checked before it is decoded.
     """
 
     weld_relative: float = 0.0
@@ -70,8 +70,14 @@ class IngestSettings:
             raise ConfigError("cleaning limits are not negative")
         if not 0 <= self.speck_share <= 1:
             raise ConfigError("`speck_share` is a share", seen=self.speck_share, expected="0 to 1")
-        if self.sample_frames < 1 or self.max_pixels < 1:
-            raise ConfigError("`sample_frames` and `max_pixels` are at least 1")
+        if self.sample_frames < 1:
+            raise ConfigError("`sample_frames` is at least 1", seen=self.sample_frames)
+        if not 1 <= self.max_pixels <= image.LARGEST_PIXELS:
+            raise ConfigError(
+                "`max_pixels` is out of range",
+                seen=self.max_pixels,
+                expected=f"1 to {image.LARGEST_PIXELS:,}",
+            )
 
 
 # A file cut between two lines looks whole; whole scans leave well under 1 % of their vertices unused.
@@ -465,6 +471,7 @@ def compute(task: Task, out: ArtefactWriter) -> None:
     out.attrs["up"] = axes.up
     out.attrs["up_decision"] = axes.sentence
     out.attrs["fps"] = float(task.captures.fps)
+    out.attrs["max_pixels"] = settings.max_pixels
     out.array("file_from_scan", file_from_scan)
     quality = {
         name: out.rows(f"quality/{name}", (), "f4", unit="1")
@@ -540,7 +547,7 @@ def _guarded(out: ArtefactWriter, row: int, work: Callable[[], T]) -> T | None:
 
 STAGE = Stage(
     name="ingest",
-    version=1,
+    version=2,
     settings=IngestSettings,
     needs=(),
     compute=compute,

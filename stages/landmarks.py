@@ -6,7 +6,7 @@ Writes  points (F, 68, 3) f4, scan frame, mm, NaN where absent; source (F, 68) u
         detected; confidence (F, 68) f4 in [0, 1]: 1 on the scan's surface, falling linearly to 0.5 at
         `max_distance_mm`; quality/landmark_distance (F,) f4: median distance of the points to the scan, mm.
 Fails   a frame with `no-landmarks` (no file, and nothing to detect them), `landmark-file`, `landmark-scheme`,
-        `landmarks-off-scan`.
+        `landmarks-off-scan`, `numerical-failure` (its numbers broke the computation).
 
 A point that lies further than `max_distance_mm` from a scan that the others lie on is left out, with the note
 `landmarks-left-out`.  Points by hand always win over detected ones.
@@ -163,6 +163,7 @@ def read_beside(frame: FrameSource, sources: Sources, sides: Sides) -> Floats | 
 
 def compute(task: Task, out: ArtefactWriter) -> None:
     """The stage: see the module."""
+    from mimicme.pipeline.checkpoint import frame_numerics
     from mimicme.pipeline.scan import load_image, load_scan
 
     settings: LandmarksSettings = task.settings
@@ -183,8 +184,9 @@ def compute(task: Task, out: ArtefactWriter) -> None:
                 if in_file is not None:
                     scan = load_scan(ingest, row)
                     in_scan = transform(scan_from_file, in_file)
-                    distances = on_scan(in_scan, Surface(scan.vertices, scan.faces), limit, in_file)
-                    manual, left_out = located(in_scan, distances, limit)
+                    with frame_numerics():
+                        distances = on_scan(in_scan, Surface(scan.vertices, scan.faces), limit, in_file)
+                        manual, left_out = located(in_scan, distances, limit)
                     distance[row] = np.nanmedian(distances)
                 detected = None
                 if finder is not None and (manual is None or (manual.source == NONE).any()):
@@ -209,7 +211,7 @@ def _stored(found: Located) -> tuple[NDArray[np.float32], NDArray[np.uint8], NDA
 
 STAGE = Stage(
     name="landmarks",
-    version=1,
+    version=2,
     settings=LandmarksSettings,
     needs=("ingest",),
     compute=compute,

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from mimicme.pipeline import release as layout
 from mimicme.pipeline import stage as contract
-from mimicme.pipeline.checkpoint import Artefact, FrameStatus
-from mimicme.pipeline.errors import ArtefactError, UsageError
+from mimicme.pipeline.checkpoint import Artefact, FrameStatus, joined_codes
+from mimicme.pipeline.errors import ArtefactError, ConfigError, UsageError
 from mimicme.pipeline.metadata import SubjectTable
 from mimicme.pipeline.release import OK, REJECTED, ReleaseWriter, SequenceWriter
 from mimicme.pipeline.stage import Captures, Stage
@@ -44,16 +44,24 @@ class PackSettings:
     """How the release is written.
 
     Attributes:
-        compression_level: gzip level 1 to 9.  On registered faces level 4 writes 47 MB/s and level 6 44
-        MB/s for
-            0.1 % less; reading does not depend on it.
+        compression_level: gzip level 1 to 9.  On registered faces level 4 writes 47 MB/s and level 6 44 MB/s
+            for 0.1 % less; reading does not depend on it.
         vertex_step_um: registered vertices are rounded to this step, or the power of two below it; 0 keeps
-        them
-            bit by bit.  1 um, a hundredth of a scanner's noise, saves a third of the geometry.
+            them bit by bit.  1 um, a hundredth of a scanner's noise, saves a third of the geometry.
     """
 
     compression_level: int = 4
     vertex_step_um: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.compression_level <= 9:
+            raise ConfigError(
+                "pack.compression_level is out of range", seen=self.compression_level, expected="1 to 9"
+            )
+        if not 0 <= self.vertex_step_um <= 1000:
+            raise ConfigError(
+                "pack.vertex_step_um is out of range", seen=self.vertex_step_um, expected="0 to 1000"
+            )
 
 
 @dataclass(frozen=True)
@@ -105,14 +113,9 @@ def pack(
         config_json: settings as JSON text, without jobs and paths.
 
     Raises:
-        UsageError: there is nothing to pack, or a setting is out of range.
+        UsageError: there is nothing to pack.
         ArtefactError: an artefact is damaged or does not fit the others; the message names it.
     """
-    if not 1 <= settings.compression_level <= 9 or settings.vertex_step_um < 0:
-        raise UsageError(
-            "pack: compression_level is 1 to 9 and vertex_step_um not negative",
-            seen=f"{settings.compression_level}, {settings.vertex_step_um}",
-        )
     captured = {i.sequence.item.subject for i in inputs}
     excluded = {s: why for s, why in subjects.excluded.items() if s in captured}
     kept = sorted(
@@ -321,7 +324,7 @@ def _quality_table(statuses: Sequence[FrameStatus], found: _Inputs, kind: np.dty
             table[name] = np.nan
     table["status"] = [(OK if s.ok else REJECTED).encode() for s in statuses]
     table["reason"] = [s.reason.encode()[:64] for s in statuses]
-    table["note"] = [s.note.encode()[:64] for s in statuses]
+    table["note"] = [joined_codes(s.note.split(",")).encode() for s in statuses]
     for name, values, _ in found.quality():
         table[name] = values
     return table
@@ -365,7 +368,7 @@ def _write_images(to: SequenceWriter, name: str, found: _Inputs, good: NDArray[n
 
 STAGE = Stage(
     name="pack",
-    version=1,
+    version=2,
     settings=PackSettings,
     needs=NEEDS,
     compute=pack,

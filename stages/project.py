@@ -7,7 +7,8 @@ Writes  landmarks (F, 68, 3) f4, canonical frame, mm, on the scan's surface, NaN
         landmark_distance (F, 68) f4, mm: registered mesh's landmark to the scan; landmark_uv (F, 68, 2) f4;
         quality/landmarks_projected (F,) f4: landmarks found on the scan, of 68; quality/landmark_gap (F,) f4:
         median of landmark_distance, mm.
-Fails   no frame: a landmark without scan below it is absent, and counted.
+Fails   a frame with `numerical-failure`, when its numbers broke the computation.  A landmark without scan
+        below it is absent, and counted.
 
 The template's landmarks ride on the registered mesh.  Each is put on the scan: the closest point, or the
 first hit along the normal, whichever is nearer and faces the same way.  Where the closest point is the rim
@@ -27,7 +28,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mimicme.pipeline.errors import ConfigError, InputError
+from mimicme.pipeline.errors import ConfigError, FrameRejected, InputError
 from mimicme.pipeline.landmarks import N_LANDMARKS, NONE, PROJECTED
 from mimicme.pipeline.mesh import (
     Bools,
@@ -250,6 +251,7 @@ def _uv_of(template: Template, vertices: Floats, pose: Floats, points: Floats) -
 
 def compute(task: Task, out: ArtefactWriter) -> None:
     """The stage: see the module."""
+    from mimicme.pipeline.checkpoint import frame_numerics
     from mimicme.pipeline.scan import load_scan
 
     settings: ProjectSettings = task.settings
@@ -273,16 +275,15 @@ def compute(task: Task, out: ArtefactWriter) -> None:
             trusted = align["landmark_ok"][row]
             given = landmarks["points"][row].astype(np.float64)
             given[~trusted] = np.nan
-            found = project(
-                template,
-                register["vertices"][row].astype(np.float64),
-                register["pose"][row],
-                Scan(scan.vertices, scan.faces),
-                given,
-                landmarks["source"][row],
-                landmarks["confidence"][row].astype(np.float64),
-                settings,
-            )
+            vertices, place = register["vertices"][row].astype(np.float64), register["pose"][row]
+            of, sure = landmarks["source"][row], landmarks["confidence"][row].astype(np.float64)
+            try:
+                with frame_numerics():
+                    surface = Scan(scan.vertices, scan.faces)
+                    found = project(template, vertices, place, surface, given, of, sure, settings)
+            except FrameRejected as error:
+                out.reject(row, error)
+                continue
             points[row], source[row], confidence[row] = found.landmarks, found.source, found.confidence
             distance[row], uv[row] = found.distance, found.uv
             there = found.source != NONE
@@ -299,7 +300,7 @@ def compute(task: Task, out: ArtefactWriter) -> None:
 
 STAGE = Stage(
     name="project",
-    version=1,
+    version=2,
     settings=ProjectSettings,
     needs=("ingest", "landmarks", "align", "register"),
     compute=compute,

@@ -1,6 +1,7 @@
 """One page about a workspace that opens without a network: what arrived, how good it is, and how it looks.
 
-Reads the artefacts, so that it can be made at any moment, also before the release is packed.  Pictures are
+Reads the artefacts, so that it can be made at any moment, also before the release is packed; what is out of date
+is shown and marked.  Pictures are
 inside the page.  A picture that cannot be drawn becomes a card that says why; it never stops the page.
 """
 
@@ -9,18 +10,20 @@ from __future__ import annotations
 import base64
 import html
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mimicme.pipeline.checkpoint import Artefact
 from mimicme.pipeline.errors import MimicmeError
-from mimicme.pipeline.stage import Item
+from mimicme.pipeline.stage import Item, Stage
 from mimicme.pipeline.stage import Sequence as CaptureSequence
+from mimicme.pipeline.status import read_status
 from mimicme.pipeline.workspace import Workspace, write_whole
 
 if TYPE_CHECKING:
@@ -42,6 +45,7 @@ FIGURES = {
 }
 
 Progress = Callable[[str], None]
+_ALL_CURRENT: Mapping[tuple[str, str], str] = MappingProxyType({})
 
 
 @dataclass
@@ -60,13 +64,14 @@ class FrameRecord:
 
 @dataclass
 class ItemRecord:
-    """One sequence: its frames, and what stopped it if something did."""
+    """One sequence: its frames, what stopped it if something did, and what of it is out of date."""
 
     item: Item
     expression: str
     frames: list[FrameRecord]
     failure: str = ""
     decisions: list[str] = field(default_factory=list)
+    outdated: list[str] = field(default_factory=list)
 
     @property
     def worst(self) -> float:
@@ -79,6 +84,8 @@ class ItemRecord:
 def report(
     workspace: Workspace,
     output: Path,
+    stages: Iterable[Stage],
+    preset: str | None = None,
     max_subjects: int = 40,
     max_frames: int = 8,
     progress: Progress | None = None,
@@ -86,13 +93,16 @@ def report(
     """Write `report.html` into the folder `output` and return its path.
 
     Args:
+        stages, preset: what decides whether an artefact is current, as in `read_status`.
         max_subjects: subjects with pictures, worst first; the page says how many are left out.
         max_frames: pictures of a subject, worst first.
         progress: called with the subject that is being drawn.
     """
-    records = [read_item(workspace, sequence) for sequence in workspace.catalogue()]
+    outdated = read_outdated(workspace, stages, preset)
+    records = [read_item(workspace, sequence, outdated) for sequence in workspace.catalogue()]
     sections = [
-        _guarded("Overview", lambda: _overview(workspace, records)),
+        _guarded("Overview", lambda: _overview(workspace, records, outdated)),
+        _guarded("What is out of date", lambda: _outdated(records)),
         _guarded("What was rejected", lambda: _rejected(records)),
         _guarded("Quality", lambda: _quality(records)),
         _guarded("Pictures", lambda: _pictures(workspace, records, max_subjects, max_frames, progress)),
@@ -109,8 +119,27 @@ def report(
 # --------------------------------------------------------------------------------------- reading
 
 
-def read_item(workspace: Workspace, sequence: CaptureSequence) -> ItemRecord:
-    """What the artefacts of a sequence say; stages that have not run yet are left out."""
+def read_outdated(
+    workspace: Workspace, stages: Iterable[Stage], preset: str | None = None
+) -> dict[tuple[str, str], str]:
+    """Why what lies there is not what a run would make now, by stage and item; the release is one item."""
+    status = read_status(workspace, tuple(stages), preset)
+    return {
+        (stage.stage, item.item): item.reason
+        for stage in status.stages
+        for item in stage.items
+        if item.state not in ("done", "pending")
+    }
+
+
+def read_item(
+    workspace: Workspace, sequence: CaptureSequence, outdated: Mapping[tuple[str, str], str] = _ALL_CURRENT
+) -> ItemRecord:
+    """What the artefacts of a sequence say; stages that have not run yet are left out.
+
+    Args:
+        outdated: as `read_outdated` says.
+    """
     frames = [FrameRecord(f.number, row) for row, f in enumerate(sequence.frames)]
     record = ItemRecord(sequence.item, sequence.expression, frames)
     for stage in ORDER:
@@ -120,6 +149,8 @@ def read_item(workspace: Workspace, sequence: CaptureSequence) -> ItemRecord:
         path = workspace.artefact(stage, sequence.item)
         if not path.is_file():
             continue
+        if (stage, str(sequence.item)) in outdated:
+            record.outdated.append(f"{stage}: {outdated[stage, str(sequence.item)]}")
         try:
             with Artefact(path) as artefact:
                 _read_stage(record, stage, artefact)
@@ -216,10 +247,16 @@ def _guarded(title: str, make: Callable[[], str]) -> str:
     return f"<section><h2>{html.escape(title)}</h2>{body}</section>"
 
 
-def _overview(workspace: Workspace, records: Sequence[ItemRecord]) -> str:
+def _overview(
+    workspace: Workspace, records: Sequence[ItemRecord], outdated: Mapping[tuple[str, str], str]
+) -> str:
     frames = [f for r in records for f in r.frames]
     subjects = {r.item.subject for r in records}
     rejected = sum(not f.ok for f in frames)
+    release = "packed" if workspace.release.is_file() else "not packed yet"
+    stale = [why for (_, item), why in outdated.items() if item == "release"]
+    if stale and workspace.release.is_file():
+        release = f"packed, but out of date: {stale[0]}"
     facts: list[tuple[str, object]] = [
         ("workspace", workspace.root.name),
         ("subjects", len(subjects)),
@@ -227,7 +264,8 @@ def _overview(workspace: Workspace, records: Sequence[ItemRecord]) -> str:
         ("frames", len(frames)),
         ("frames rejected", rejected),
         ("sequences that failed", sum(bool(r.failure) for r in records)),
-        ("release", "packed" if workspace.release.is_file() else "not packed yet"),
+        ("sequences that are out of date", sum(bool(r.outdated) for r in records)),
+        ("release", release),
     ]
     rows = [[html.escape(k), html.escape(str(v))] for k, v in facts]
     last = [ORDER.index(f.stage) if f.stage in ORDER else -1 for f in frames]
@@ -244,6 +282,14 @@ def _overview(workspace: Workspace, records: Sequence[ItemRecord]) -> str:
             else ""
         )
     )
+
+
+def _outdated(records: Sequence[ItemRecord]) -> str:
+    rows = [[html.escape(str(r.item)), html.escape(why)] for r in records for why in r.outdated]
+    if not rows:
+        return "<p>Everything on this page is current.</p>"
+    said = "<p class=bad>These are shown as they were made earlier; <code>mimicme run</code> renews them.</p>"
+    return said + _table(["sequence", "why"], rows)
 
 
 def _rejected(records: Sequence[ItemRecord]) -> str:
@@ -307,10 +353,20 @@ def _sequences(records: Sequence[ItemRecord]) -> str:
                 len(record.frames) - len(good),
                 _number(float(np.median(median))) if median else "",
                 _number(max(p95)) if p95 else "",
+                "out of date" if record.outdated else "",
                 html.escape(record.failure),
             ]
         )
-    head = ["sequence", "expression", "frames", "rejected", "s2m median, mm", "worst s2m p95, mm", "failed"]
+    head = [
+        "sequence",
+        "expression",
+        "frames",
+        "rejected",
+        "s2m median, mm",
+        "worst s2m p95, mm",
+        "",
+        "failed",
+    ]
     return _table(head, rows)
 
 
@@ -362,7 +418,8 @@ def subject_sheet(
         pictures.append(_tile(workspace, template, record.item, frame))
         value = frame.quality.get(WORST_BY)
         said = frame.reason if not frame.ok else "" if value is None else f"p95 {value:.2f} mm"
-        captions.append(f"{record.item.sequence} {frame.number}\n{said}")
+        mark = " (out of date)" if record.outdated else ""
+        captions.append(f"{record.item.sequence} {frame.number}{mark}\n{said}")
     return contact_sheet(pictures, captions, 4)
 
 

@@ -185,9 +185,12 @@ def check_template(root: h5py.File, shape: _Shape) -> Iterator[Finding]:
         found = found or list(check_chunks(group[name]))
         sound &= not found
         yield from found
-    if "landmark_names" not in group:
+    if not isinstance(group.get("landmark_names"), h5py.Dataset):
         yield Finding("error", "/template/landmark_names", "The dataset is missing.")
         return
+    found = list(check_filters(group["landmark_names"])) or list(check_chunks(group["landmark_names"]))
+    sound &= not found
+    yield from found
     if not sound:
         return
     n, n_uv = len(group["vertices"]), len(group["uv"])
@@ -195,6 +198,10 @@ def check_template(root: h5py.File, shape: _Shape) -> Iterator[Finding]:
     if not 3 <= n <= MAX_VERTICES:
         yield Finding("error", "/template/vertices", f"{n:,} vertices; expected 3 to {MAX_VERTICES:,}.")
         return
+    masks = group.get("masks", {})
+    for name in masks:
+        found = list(check_field(masks, name, layout.MASK_FIELD, n, -1, -1))
+        yield from found or check_chunks(masks[name])
     vertices, faces = group["vertices"][:].astype(np.float64), group["faces"][:].astype(np.int64)
     if not np.isfinite(vertices).all():
         yield Finding("error", "/template/vertices", "Some are not finite.")
@@ -253,7 +260,7 @@ def check_index(root: h5py.File, entries: list[layout.IndexEntry]) -> Iterator[F
     if index.dtype.names != layout.INDEX_NAMES:
         yield Finding("error", "/index", f"Columns {index.dtype.names}, expected {layout.INDEX_NAMES}.")
         return
-    damage = list(check_chunks(index))
+    damage = list(check_filters(index)) or list(check_chunks(index))
     if damage:
         yield from damage
         return
@@ -346,9 +353,13 @@ def check_structure(group: h5py.Group, shape: _Shape) -> Iterator[Finding]:
         yield Finding("error", f"{group.name}/quality", f"The columns {', '.join(missing)} are missing.")
     elif not isinstance(quality.attrs.get("unit"), str):
         yield Finding("error", f"{group.name}/quality", "It has no unit; expected JSON text, unit by column.")
+    else:
+        yield from check_filters(quality)
     message = group.get("message")
     if not isinstance(message, h5py.Dataset) or message.shape != (n,):
         yield Finding("error", f"{group.name}/message", f"Missing, or not {n} rows.")
+    else:
+        yield from check_filters(message)
     for name in layout.IMAGES:
         where = f"{group.name}/{name}"
         image = group.get(name)
@@ -379,12 +390,13 @@ def check_field(
     unit = data.attrs.get("unit")
     if unit != spec.unit:
         yield Finding("error", where, f"The unit is {unit!r}, expected {spec.unit!r}.")
-    if data.size > 1:
-        yield from check_filters(data)
+    yield from check_filters(data)
 
 
 def check_filters(data: h5py.Dataset) -> Iterator[Finding]:
-    """Compressed and checksummed, in chunks of a size that can be read."""
+    """Compressed and checksummed, in chunks of a size that can be read; what is empty can be neither."""
+    if not data.size:
+        return
     if not data.fletcher32:
         yield Finding("error", data.name, "It has no checksum (fletcher32): damage would go unnoticed.")
     if data.compression is None:

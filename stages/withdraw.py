@@ -22,11 +22,12 @@ import numpy as np
 
 from mimicme.pipeline import release as layout
 from mimicme.pipeline.checkpoint import commit, guarded_file
-from mimicme.pipeline.errors import ReleaseError, UsageError
+from mimicme.pipeline.errors import ArtefactError, ReleaseError, UsageError
 from mimicme.pipeline.layouts import safe_name
 from mimicme.pipeline.release import Release
 from mimicme.pipeline.stage import Item
 from mimicme.pipeline.workspace import Workspace
+from mimicme.stages import NAMES
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,12 @@ def withdraw_release(path: str | Path, subject: str) -> Withdrawal:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with guarded_file(path) as old, h5py.File(temporary, "w", libver=layout.LIBVER) as new:
-            _copy_without(old, new, name)
+            try:
+                _copy_without(old, new, name)
+            except (KeyError, RuntimeError, ValueError, OSError) as error:
+                if getattr(error, "errno", None) is not None:  # the disk is full, say: not the file's fault
+                    raise
+                raise ReleaseError("the release is damaged", where=path, seen=error) from error
         shutil.copymode(path, temporary)
         commit(temporary, path)
     finally:
@@ -122,7 +128,8 @@ def _left_behind(path: Path, subject: str) -> tuple[str, ...]:
 def withdraw_workspace(root: str | Path, subject: str) -> Withdrawal:
     """Remove everything made from a subject from a workspace, and never make it again.
 
-    Doing it twice does no harm: what an interrupted withdrawal left is removed then.
+    Doing it twice does no harm: what an interrupted withdrawal left is removed then.  A release that cannot be
+    read is deleted, because it may hold the subject; `mimicme pack` makes it again.
 
     Raises:
         UsageError: nothing here was ever made from such a subject, or a run is going on.
@@ -130,23 +137,41 @@ def withdraw_workspace(root: str | Path, subject: str) -> Withdrawal:
     workspace = Workspace.open(root)
     name = safe_name(subject)
     with workspace.lock():
-        released = _in_release(workspace.release, name)
-        known = workspace.is_withdrawn(name) or released
-        made = (*workspace.root.glob(f"*/{name}"), *workspace.root.glob(f"failures/*/{name}"))
-        known = known or any(p.is_dir() for p in made)
-        known = known or any(s.item.subject == name for s in workspace.catalogue())
+        damage = ""
+        try:
+            released = _in_release(workspace.release, name)
+        except (ReleaseError, ArtefactError) as error:
+            released, damage = False, str(error)
+        known = (
+            released
+            or workspace.is_withdrawn(name)
+            or bool(workspace.made_from(name, NAMES))
+            or any(s.item.subject == name for s in workspace.catalogue())
+        )
         if not known:
             raise UsageError(f"the workspace knows no subject '{subject}'", where=workspace.root)
-        files = workspace.forget(subject)
+        files = workspace.forget(subject, NAMES)
         # a run that was killed may have left a half-written artefact or release with the subject in it
-        workspace.remove_temporary_files()
-        gone = withdraw_release(workspace.release, name) if released else Withdrawal()
+        workspace.remove_temporary_files(NAMES)
+        gone = Withdrawal()
+        try:
+            gone = withdraw_release(workspace.release, name) if released else gone
+        except (ReleaseError, ArtefactError) as error:
+            damage = str(error)
+        if damage:
+            workspace.release.unlink()
+            files.append(workspace.release)
         if workspace.report_folder.is_dir():
             # its pictures and tables are of everyone together; `mimicme report` makes it again
             files += [p for p in sorted(workspace.report_folder.rglob("*")) if p.is_file()]
             shutil.rmtree(workspace.report_folder)
     messages = (
         *gone.messages,
+        *(
+            [f"The release could not be read and was deleted; `mimicme pack` makes it again: {damage}"]
+            if damage
+            else []
+        ),
         f"The raw captures of '{subject}' and its row in the table of subjects are still where they were.",
         *_mentions(workspace, name),
     )

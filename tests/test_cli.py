@@ -10,6 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from mimicme.cli import main
+from mimicme.pipeline import runner
+from mimicme.pipeline.run_types import RunResult
 
 STAGES = ("ingest", "landmarks", "align", "register", "bake", "project", "pack")
 OTHERS = ("status", "verify", "report", "export", "synth", "evaluate", "withdraw", "demo", "doctor")
@@ -139,6 +141,21 @@ def test_dry_run_and_wrong_settings(workspace):
     result = call("run", workspace, "--set", "ingst.x=1")
     assert result.exit_code == 2
     assert "Did you mean 'ingest'" in result.output
+
+
+@pytest.mark.parametrize(
+    ("packed", "code", "expected"), [(False, 0, 0), (True, 0, 1), (True, 1, 1), (False, 130, 130)]
+)
+@pytest.mark.parametrize("command", ["run", "pack"])
+def test_a_release_is_verified_when_it_was_written(workspace, monkeypatch, command, packed, code, expected):
+    init(workspace)
+    release = workspace / "release.h5"
+    release.write_bytes(b"what a broken disk made of it")
+    monkeypatch.setattr(runner, "run", lambda *_: RunResult(code, release=release, packed=packed))
+    result = call(command, workspace)
+    assert result.exit_code == expected
+    assert ("error: /: This is not a readable HDF5 file" in result.output) == packed
+    assert (f"{release}: not usable" in result.output) == packed
 
 
 def test_doctor_looks_at_everything():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -16,8 +17,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mimicme.pipeline.checkpoint import Artefact
+from mimicme.pipeline.image import decode, encode
 from mimicme.pipeline.landmark_files import read_landmarks
 from mimicme.pipeline.release import Release
+from mimicme.pipeline.scan import load_image
 
 LAYOUT = "{subject}/{sequence}/{frame}.obj"
 MAIN = [sys.executable, "-c", "from mimicme.cli import main; main()"]
@@ -50,7 +54,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory, small_captures: Path) ->
     folder = tmp_path_factory.mktemp("undisturbed") / "ws"
     made(folder, small_captures)
     done = mimicme("run", folder, "--jobs", 0, *SMALL)
-    assert "release" in done.stdout
+    assert f"{folder / 'release.h5'}: verified" in done.stdout
     return folder
 
 
@@ -94,6 +98,7 @@ def test_second_run_does_nothing(workspace: Path) -> None:
         words = line.split()
         if words and words[0] in ("ingest", "register", "bake", "pack"):
             assert words[1] == "0"
+    assert "verified" not in done.stdout  # as it was when it was written
     assert before == (digest(workspace / "release.h5"), (workspace / "release.h5").stat().st_mtime_ns)
 
 
@@ -131,17 +136,60 @@ def test_killed_and_started_again_gives_the_same_bytes(
     assert not list(other.rglob("*.tmp"))
 
 
+def _alive_in_session(leader: int) -> list[int]:
+    """Processes of a session that still run; empty where /proc does not tell."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, _, _, session = path.read_text().rpartition(") ")[2].split()[:4]
+            if int(session) == leader and state != "Z":
+                found.append(int(path.parent.name))
+    return found
+
+
+def test_interrupted_by_the_keyboard_and_run_again(
+    workspace: Path, tmp_path: Path, small_captures: Path
+) -> None:
+    """The installed command itself is interrupted, not its workers: they are its own to end."""
+    other = made(tmp_path / "ws", small_captures)
+    command = Path(sys.executable).with_name("mimicme")
+    process = subprocess.Popen(
+        [command, "run", other, "--jobs", "1", *SMALL],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    give_up = time.monotonic() + 120
+    while not any((other / "align").rglob("*.h5")) and process.poll() is None and time.monotonic() < give_up:
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert "Interrupted; run again to continue." in said and "Traceback" not in said
+    assert not (other / "release.h5").exists() and not list(other.rglob("*.tmp"))
+    give_up = time.monotonic() + 5
+    while _alive_in_session(process.pid) and time.monotonic() < give_up:
+        time.sleep(0.02)
+    assert not _alive_in_session(process.pid)
+    done = mimicme("run", other, "--jobs", 1, *SMALL)
+    rows = [line.split() for line in done.stdout.splitlines()]
+    assert ["ingest", "0", "2", "0"] in [row[:4] for row in rows]  # what was done stayed
+    assert digest(other / "release.h5") == digest(workspace / "release.h5")
+
+
 def test_changed_bake_setting_redoes_bake_and_what_follows(workspace: Path, tmp_path: Path) -> None:
     copy = tmp_path / "ws"
     shutil.copytree(workspace, copy)
     times = {p: p.stat().st_mtime_ns for p in copy.glob("*/*/*.h5")}
-    said = mimicme("run", copy, "--dry-run", "--set", "bake.size=300").stdout
+    said = mimicme("run", copy, "--dry-run", "--set", "bake.size=300").stdout.splitlines()
     assert times == {p: p.stat().st_mtime_ns for p in copy.glob("*/*/*.h5")}
-    plan = {line.split()[0]: line for line in said.splitlines() if line.strip()}
+    for stage in ("ingest", "landmarks", "align", "register", "project"):
+        assert f"{stage}: 0 of 2 would run, 2 are current" in said
+    assert "bake: 2 of 2 would run, 0 are current" in said
+    reason = "  would run: setting 'size' changed from 256 to 300 [S000/neutral, S000/surprise]"
+    assert said.count(reason) == 1
+    assert "pack: 1 of 1 would run, 0 are current" in said
     mimicme("run", copy, "--jobs", 0, "--set", "bake.size=300")
     changed = {p.relative_to(copy).parts[0] for p, t in times.items() if p.stat().st_mtime_ns != t}
     assert changed == {"bake"}
-    assert "bake" in said and "pack" in said and plan
     with Release(copy / "release.h5") as release:
         texture = release.frame(0).texture
     assert texture is not None and texture.shape[0] == 300
@@ -249,8 +297,33 @@ def other_scheme(frame: Path) -> None:
     frame.with_suffix(".pts").write_text("\n".join(["version: 1", "n_points: 29", "{", *rows, "}", ""]))
 
 
+SECRET = (0, 255, 0)  # no face has it
+
+
+def _shows_the_secret(picture: np.ndarray) -> bool:
+    return bool((np.abs(picture.astype(int) - SECRET).max(axis=-1) < 60).any())
+
+
+def _bait(frame: Path, name: str) -> str:
+    """How the frame would name a file beside the capture folder, where there is one indeed."""
+    reference = f"../../../{name}"
+    assert (frame.parent / reference).read_bytes()
+    return reference
+
+
 def escaping(frame: Path) -> None:
-    _edit(frame, lambda lines: ["mtllib ../../../../secret.mtl\n", *[x for x in lines if "mtllib" not in x]])
+    bait = f"mtllib {_bait(frame, 'secret.mtl')}\n"
+    _edit(frame, lambda lines: [bait, *[x for x in lines if "mtllib" not in x]])
+
+
+def escaping_image(frame: Path) -> None:
+    bait = f"map_Kd {_bait(frame, 'secret.png')}\n"
+    _edit(frame.with_suffix(".mtl"), lambda lines: [bait if "map_Kd" in x else x for x in lines])
+
+
+def escaping_link(frame: Path) -> None:
+    frame.with_suffix(".jpg").unlink()
+    frame.with_suffix(".jpg").symlink_to(_bait(frame, "secret.png"))
 
 
 # what becomes of the frame: rejected with the reason, or ok with the note ("" for none)
@@ -267,6 +340,8 @@ BAD: dict[Callable[[Path], None], tuple[bool, str]] = {
     duplicate_numbers: (False, "duplicate-frame"),
     other_scheme: (False, "landmark-scheme"),
     escaping: (False, "unsafe-path"),
+    escaping_image: (False, "unsafe-path"),
+    escaping_link: (False, "unsafe-path"),
 }
 
 
@@ -274,9 +349,13 @@ BAD: dict[Callable[[Path], None], tuple[bool, str]] = {
 def bad(tmp_path_factory: pytest.TempPathFactory, small_captures: Path) -> tuple[Path, str]:
     """A folder of good and bad sequences of one frame each, run once: the workspace, and what was said."""
     folder = tmp_path_factory.mktemp("bad")
-    (folder / "secret.mtl").write_text("newmtl photo\nmap_Kd secret.png\n# PRECIOUS\n")
     captures = folder / "captures"
     source = small_captures / "captures" / "S000" / "neutral"
+    picture = np.full((64, 64, 3), SECRET, np.uint8)
+    (folder / "secret.png").write_bytes(encode(picture, "png"))
+    material = (source / "0000.mtl").read_text().replace("0000.jpg", "../../../secret.png")
+    assert "map_Kd ../../../secret.png" in material
+    (folder / "secret.mtl").write_text(f"{material}# PRECIOUS\n")
     for name in ("neutral", *(f.__name__ for f in BAD)):
         shutil.copytree(source, captures / "S000" / name)
     for spoil in BAD:
@@ -316,10 +395,23 @@ def test_good_ones_arrive_among_bad_ones(bad: tuple[Path, str]) -> None:
 
 def test_nothing_outside_the_captures_is_read(bad: tuple[Path, str]) -> None:
     workspace, said = bad
+    secret = (workspace.parent / "secret.png").read_bytes()
+    assert _shows_the_secret(decode(secret))
     assert "PRECIOUS" not in said
     for path in workspace.rglob("*"):
         if path.is_file():
-            assert b"PRECIOUS" not in path.read_bytes()
+            assert b"PRECIOUS" not in path.read_bytes() and secret not in path.read_bytes()
+    seen = 0
+    for path in (workspace / "ingest").rglob("*.h5"):
+        with Artefact(path) as ingest:
+            images = [load_image(ingest, row) for row in ingest.ok_rows]
+        assert not any(_shows_the_secret(i) for i in images if i is not None)
+        seen += len(images)
+    with Release(workspace / "release.h5") as release:
+        textures = [release.frame(row).texture for row in range(len(release))]
+    textures = [t for t in textures if t is not None]
+    assert not any(_shows_the_secret(t) for t in textures)
+    assert seen >= 6 and len(textures) >= 4
 
 
 def test_wrong_use_ends_with_status_two(tmp_path: Path, small_captures: Path) -> None:

@@ -20,7 +20,7 @@ import pytest
 # import name -> distribution, where they differ
 DISTRIBUTIONS = {"PIL": "pillow", "cv2": "opencv-python-headless"}
 # looked for at run time and done without when absent
-OPTIONAL = {"menpo3d", "dask", "distributed"}
+OPTIONAL = {"menpo3d", "dask", "distributed", "threadpoolctl"}
 PACKAGED_FOLDERS = ("pipeline", "stages")
 
 

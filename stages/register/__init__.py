@@ -128,7 +128,7 @@ def compute(task: Task, out: ArtefactWriter) -> None:
     """Register every frame of one sequence."""
     import numpy as np
 
-    from mimicme.pipeline.checkpoint import Artefact
+    from mimicme.pipeline.checkpoint import Artefact, frame_numerics
     from mimicme.pipeline.errors import FrameRejected
     from mimicme.pipeline.scan import load_scan
     from mimicme.stages.register.quality import UNITS
@@ -163,19 +163,12 @@ def compute(task: Task, out: ArtefactWriter) -> None:
         tracker = SequenceTracker(template, levels, settings, neutral)
         found: dict[int, Registered] = {}
         for row in tracker.order(rows, marked):
+            frame = load(row)
             try:
-                found[row] = tracker.register(load(row)).compact()
+                with frame_numerics():
+                    found[row] = tracker.register(frame).compact()
             except FrameRejected as error:
                 out.reject(row, error)
-            except np.linalg.LinAlgError as error:
-                out.reject(
-                    row,
-                    FrameRejected(
-                        "register-misfit",
-                        f"the frame's equations have no answer ({error})",
-                        todo="Check the scan and its landmarks.",
-                    ),
-                )
         if settings.smooth_in_time:
             found |= steadied(tracker, found, load)
         for row, result in sorted(found.items()):

@@ -88,6 +88,28 @@ def test_misfits_are_counted(tmp_path):
     assert any("1 mesh file does not fit" in m and "template.obj" in m for m in result.messages)
 
 
+def test_glb_files_are_captures(tmp_path):
+    assert found(touch(tmp_path, "S1/a/0.glb", "S1/a/1.GLB")) == [
+        ("S1", "a", 0, "S1/a/0.glb"),
+        ("S1", "a", 1, "S1/a/1.GLB"),
+    ]
+    assert len(found(tmp_path, "{subject}/{sequence}/{frame}.glb")) == 2
+
+
+def test_meshes_of_other_formats_are_reported(tmp_path):
+    result = search(
+        touch(tmp_path, "S1/a/0.obj", "S1/a/0.jpg", "S1/b/0.stl", "S1/b/1.STL", "S1/c/0.fbx", "S1/c/stl")
+    )
+    assert [f.relative for f in result.found] == ["S1/a/0.obj"]
+    assert [m for m in result.messages if "not read" in m] == [
+        "1 file ends in .fbx, which is not read, for example 'S1/c/0.fbx'; export such meshes as OBJ, PLY or GLB.",
+        "2 files end in .stl, which is not read, for example 'S1/b/0.stl'; "
+        "export such meshes as OBJ, PLY or GLB.",
+    ]
+    with pytest.raises(InputError, match=r"1 file ends in \.off"):
+        search(touch(tmp_path / "off", "S1/a/0.off"))
+
+
 def test_nothing_fits(tmp_path):
     with pytest.raises(InputError, match="none of the 1 mesh files fits"):
         search(touch(tmp_path, "S1.obj"), "bu4dfe")

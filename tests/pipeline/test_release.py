@@ -74,11 +74,19 @@ def test_names_types_and_shapes_are_the_designs(path: Path) -> None:
 def test_every_dataset_is_compressed_checksummed_and_has_a_unit(path: Path) -> None:
     for name, data in datasets(path).items():
         assert isinstance(data.attrs["unit"], str), name
-        if data.size > 1:
+        if data.size:
             assert data.compression == "gzip", name
             assert data.fletcher32, name
     vertices = datasets(path)["subjects/S001/smile/vertices"]
     assert vertices.chunks == (1, *vertices.shape[1:])
+
+
+def test_a_sequence_of_one_frame_is_checksummed_too(path: Path) -> None:
+    found = datasets(path)
+    for name in ("frame", "quality", "message", "pose"):
+        data = found[f"subjects/S001/neutral/{name}"]
+        assert len(data) == 1
+        assert data.fletcher32, name
 
 
 def test_equal_content_gives_equal_bytes(fakes: ModuleType, tmp_path: Path, path: Path) -> None:

@@ -7,21 +7,25 @@ import importlib
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import pytest
 
 from mimicme.pipeline.checkpoint import Artefact
-from mimicme.pipeline.errors import UsageError
+from mimicme.pipeline.errors import MimicmeError, UsageError
+from mimicme.pipeline.pool import THREAD_VARIABLES
 from mimicme.pipeline.progress import Console
 from mimicme.pipeline.runner import RunOptions, run
 from mimicme.pipeline.status import read_status
+from mimicme.pipeline.template import template_source_digest
 from mimicme.pipeline.workspace import Workspace
 
 HERE = Path(__file__).parent
@@ -73,21 +77,11 @@ def calls(workspace):
 
 
 def digests(workspace):
-    """Bytes of the release; content of artefacts: LZF may pack the same data in two ways."""
-    found = {"release": hashlib.sha256(workspace.release.read_bytes()).hexdigest()}
-    for path in sorted(workspace.root.glob("*/*/*.h5")):
-        digest = hashlib.sha256()
-        with h5py.File(path) as handle:
-            for name, value in sorted(handle.attrs.items()):
-                if name != "source_stats":
-                    digest.update(f"{name} {value}".encode())
-            names = []
-            handle.visit(names.append)
-            for name in sorted(names):
-                if isinstance(handle[name], h5py.Dataset):
-                    digest.update(name.encode() + handle[name][()].tobytes())
-        found[str(path.relative_to(workspace.root))] = digest.hexdigest()
-    return found
+    """Of the files as they lie: the release and every artefact."""
+    return {
+        str(path.relative_to(workspace.root)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in (workspace.release, *sorted(workspace.root.glob("*/*/*.h5")))
+    }
 
 
 def state(workspace, fake):
@@ -261,6 +255,16 @@ def test_killed_worker_is_named_and_the_others_arrive(make, fake, jobs):
     assert list(workspace.root.rglob(".*.tmp")) == []
 
 
+def test_worker_that_grew_is_replaced_in_silence(make, fake):
+    workspace = make({"S1/0": ["bloated"]} | {f"S1/{n}": ["nap"] for n in range(1, 6)})
+    process = child(workspace, jobs=1)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert len({c[2] for c in calls(workspace)}) > 1  # the worker was replaced
+    assert "UserWarning" not in err
+    assert "A worker stopped" not in err
+
+
 def test_missing_package_ends_the_run(make, fake):
     workspace = make(GOOD | {"S1/smile": ["lacking"]})
     with pytest.raises(UsageError, match="a package is missing"):
@@ -325,6 +329,49 @@ def test_only_selects_and_brings_the_neutral(make, fake):
         go(workspace, fake, only=("S9",))
 
 
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"first": "paint", "last": "paint"}, {"paint": ["S1/smile"]}),
+        ({"first": "paint"}, {"paint": ["S1/smile"]}),
+        ({"first": "fit", "last": "fit"}, {"fit": ["S1/neutral", "S1/smile"]}),
+        ({"first": "read", "last": "read"}, {"read": ["S1/smile"]}),
+        (
+            {},
+            {
+                "read": ["S1/neutral", "S1/smile"],
+                "fit": ["S1/neutral", "S1/smile"],
+                "paint": ["S1/smile"],
+            },
+        ),
+    ],
+)
+def test_only_from_any_stage_on(make, fake, options, expected):
+    workspace = make()
+    go(workspace, fake)
+    calls(workspace)
+    # what is current is judged, the neutral among it, and only what was asked for is made again
+    dry = go(workspace, fake, only=("S1/smile",), force=True, dry_run=True, **options)
+    assert dry.code == 0
+    assert go(workspace, fake, only=("S1/smile",), force=True, **options).code == 0
+    done = {}
+    for stage, item, *_ in calls(workspace):
+        done.setdefault(stage, []).append(item)
+    assert done == expected
+    for stage, items in expected.items():
+        assert f"{stage}: {len(items)} of {len(items)} would run" in dry.out
+
+
+def test_a_release_of_a_part_holds_what_was_asked_for(make, fake, tmp_path):
+    workspace = make()
+    for options in ({}, {"first": "bundle"}, {"first": "bundle", "last": "bundle"}):
+        part = tmp_path / "part.h5"
+        assert go(workspace, fake, only=("S1/smile",), output=part, **options).result.release == part
+        with h5py.File(part) as release:
+            assert [f"{s}/{n}" for s in release for n in release[s]] == ["S1/smile"]
+        part.unlink()
+
+
 def test_a_stage_alone_does_not_build_on_what_is_out_of_date(make, fake):
     workspace = make()
     with pytest.raises(UsageError, match="nothing to do for fit: 'read' is not made yet"):
@@ -366,6 +413,67 @@ def test_log_has_a_line_per_item(make, fake):
     assert lines[0]["event"] == "begin"
     assert lines[-1] == lines[-1] | {"event": "end", "exit_code": 1}
     assert json.loads((folder / "versions.json").read_text())["packages"]["numpy"]
+
+
+def test_retargeted_link_in_the_captures_redoes_its_sequence(make, fake):
+    workspace = make()
+    root = workspace.captures.root
+    for name, text in (("one", "x"), ("two", "y")):
+        path = root / f"S1/smile/{name}.txt"
+        path.write_text(text)
+        os.utime(path, (1_700_000_000, 1_700_000_000))
+    link = root / "S1/smile/0000.obj"
+    link.unlink()
+    link.symlink_to("one.txt")
+    go(workspace, fake)
+    calls(workspace)
+    link.unlink()
+    link.symlink_to("two.txt")
+    assert "the capture file 'S1/smile/0000.obj' changed" in go(workspace, fake, dry_run=True).out
+    go(workspace, fake)
+    assert {c[1] for c in calls(workspace) if c[0] == "read"} == {"S1/smile"}
+
+
+def test_template_that_is_named_but_not_there(make, fake):
+    workspace = make()
+    stages = (fake.READ, replace(fake.FIT, uses_template=True), fake.PAINT, fake.BUNDLE)
+    # as `prepare_template` leaves it
+    workspace.template.parent.mkdir()
+    workspace.template.write_bytes(b"prepared")
+    face = workspace.root.parent / "face.obj"
+    record = {
+        "declared": str(face),
+        "source": template_source_digest(str(face)),
+        "digest": "0123",
+    }
+    (workspace.template.parent / "source.json").write_text(json.dumps(record))
+    assert go(workspace, fake, last="paint", stages=stages).code == 0
+    calls(workspace)
+    face.unlink()  # moved away: what was prepared from it is still good
+    assert go(workspace, fake, last="paint", stages=stages).code == 0
+    assert calls(workspace) == []
+    file = workspace.root / "mimicme.toml"
+    file.write_text(file.read_text().replace("face.obj", "fcae.obj"))
+    for more in ({}, {"dry_run": True}):
+        with pytest.raises(MimicmeError, match=r"fcae\.obj"):
+            go(workspace, fake, last="paint", stages=stages, **more)
+
+
+def test_only_its_own_half_written_files_are_removed(make, fake):
+    workspace = make()
+    captures = workspace.root / "captures"
+    shutil.copytree(workspace.captures.root, captures)
+    file = workspace.root / "mimicme.toml"
+    file.write_text(file.read_text().replace(str(workspace.captures.root), str(captures)))
+    own = ["read/S1/.smile.h5.12.tmp", "failures/read/S1/.smile.json.3.tmp", ".release.h5.7.tmp"]
+    own += ["template/.template.h5.9.tmp", "runs/x/.config.toml.4.tmp"]
+    others = ["captures/S1/.smile.obj.12.tmp", "read/S1/.notes.tmp", "notes/.mine.12.tmp", "read/x.12.tmp"]
+    for name in (*own, *others):
+        path = workspace.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("")
+    go(workspace, fake)
+    assert [n for n in (*own, *others) if (workspace.root / n).exists()] == others
 
 
 def test_two_runs_do_not_meet(make, fake):
@@ -470,18 +578,21 @@ def calls_seen(workspace):
     return [line.split() for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def test_workspace_refuses_what_is_not_one(tmp_path, make):
+def test_workspace_refuses_what_is_not_one(tmp_path, make, fake):
     with pytest.raises(UsageError, match="not a workspace"):
         Workspace.open(tmp_path)
     workspace = make()
+    captures = workspace.captures.root
     with pytest.raises(UsageError, match="already"):
-        Workspace.create(workspace.root, captures=workspace.captures.root)
+        Workspace.create(workspace.root, captures=captures)
+    with pytest.raises(UsageError, match="keeps its own files"):
+        Workspace.create(tmp_path / "one", captures=captures, stages=[replace(fake.READ, name="captures")])
 
 
 def test_withdrawn_subject_is_gone_and_stays_away(make, fake):
     workspace = make()
     go(workspace, fake)
-    removed = Workspace.open(workspace.root).forget("S1")
+    removed = Workspace.open(workspace.root).forget("S1", [s.name for s in fake.STAGES])
     assert len(removed) == 6
     assert go(workspace, fake).counts("read") == (0, 2, 0, 0)
     texts = [
@@ -511,6 +622,60 @@ def test_nothing_to_pack(make, fake):
     workspace = make()
     with pytest.raises(UsageError, match="nothing to bundle"):
         go(workspace, fake, first="bundle")
+
+
+class Future:
+    def __init__(self, answer):
+        self.answer = answer
+
+    def result(self):
+        return self.answer
+
+
+class Client:
+    """Of a scheduler whose only worker is this process."""
+
+    futures = {}  # noqa: RUF012
+
+    def __init__(self, address, timeout):
+        self.address = address
+
+    def wait_for_workers(self, count, timeout):
+        assert count == 1
+
+    def submit(self, function, *arguments, pure):
+        assert not pure
+        return Future(function(*arguments))
+
+    def close(self):
+        pass
+
+
+def test_dask_workers_have_one_thread(make, fake, monkeypatch):
+    limits = []
+    scheduler = SimpleNamespace(KilledWorker=ZeroDivisionError)
+    distributed = SimpleNamespace(Client=Client, as_completed=iter, scheduler=scheduler)
+    monkeypatch.setitem(sys.modules, "distributed", distributed)
+    monkeypatch.setitem(sys.modules, "distributed.scheduler", scheduler)
+    monkeypatch.setitem(sys.modules, "threadpoolctl", SimpleNamespace(threadpool_limits=limits.append))
+    for name in THREAD_VARIABLES:  # a worker that was started with another number
+        monkeypatch.setenv(name, "2")
+    workspace = make()
+    assert go(workspace, fake, backend="dask", scheduler="tcp://127.0.0.1:8786").code == 0
+    assert limits == [1] * 12
+    assert {c[3] for c in calls(workspace)} == {"1"}
+
+
+def test_dask_gives_the_same_bytes(make, fake):
+    distributed = pytest.importorskip("distributed")
+    here = make(name="one")
+    go(here, fake, jobs=1)
+    there = make(name="two")
+    many = dict.fromkeys(THREAD_VARIABLES, "2") | {"PYTHONPATH": os.pathsep.join([str(HERE), *sys.path])}
+    with distributed.LocalCluster(1, threads_per_worker=2, env=many, dashboard_address=None) as cluster:
+        assert go(there, fake, backend="dask", scheduler=cluster.scheduler_address).code == 0
+    assert {c[3] for c in calls(there)} == {"1"}
+    assert digests(there) == digests(here)
 
 
 def test_dask_that_is_not_installed(make, fake, monkeypatch):

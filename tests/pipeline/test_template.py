@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import json
 
 import numpy as np
 import pytest
 
-from mimicme.pipeline import template as module
+from mimicme.pipeline import units
 from mimicme.pipeline.errors import ArtefactError, InputError, MissingDependencyError
 from mimicme.pipeline.landmarks import IBUG68
 from mimicme.pipeline.mesh import Mesh
@@ -77,15 +78,32 @@ def test_a_face_of_no_size_is_refused():
 @pytest.mark.parametrize("seed", range(4))
 def test_other_axes_are_turned_by_right_angles_and_said(seed):
     mesh, points = head()
-    rotations = [r for r in module._right_angle_rotations() if not (r == np.eye(3)).all()]
+    axes = [pair for pair in itertools.product(units.AXES, units.AXES) if pair[0][1] != pair[1][1]]
+    rotations = [units.rotation_of(*pair) for pair in axes if pair != ("+y", "+z")]
+    assert len(rotations) == 23
     turn = rotations[np.random.default_rng(seed).integers(len(rotations))]
     template = make(with_uv(mesh.with_vertices(mesh.vertices @ turn.T)), points @ turn.T)
     assert np.abs(template.vertices - mesh.vertices).max() < 1e-9
     assert "turned" in template.notes[1]
 
 
-def test_there_are_24_right_angle_rotations():
-    assert len(module._right_angle_rotations()) == 24
+def test_captures_and_template_are_measured_by_one_rule():
+    mesh, points = head()
+    for size in (0.64, 0.66, 1.35, 1.4):  # of eyes 62 mm apart: within 40 to 85 mm, or not
+        marks = points * size
+        evidence = units.gather(mesh.with_vertices(mesh.vertices * size), marks)
+        if units._unit_of(evidence) is None:
+            with pytest.raises(InputError, match="40 to 85 mm"):
+                make(mesh.with_vertices(mesh.vertices * size), marks)
+        else:
+            make(with_uv(mesh.with_vertices(mesh.vertices * size)), marks)
+
+
+def test_landmarks_in_no_order_of_a_face_are_refused():
+    mesh, points = head()
+    points[48:68] = points[36:48].mean(0)  # the mouth between the eyes
+    with pytest.raises(InputError, match="eyes and mouth"):
+        make(mesh, points)
 
 
 def test_a_tilted_face_stays_tilted():

@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mimicme.pipeline.checkpoint import Artefact, writing
 from mimicme.pipeline.errors import ConfigError, FrameRejected
 from mimicme.pipeline.landmark_files import read_landmarks
 from mimicme.pipeline.landmarks import GROUPS, MIRROR, eye_distance
 from mimicme.pipeline.mesh import transform
 from mimicme.pipeline.spatial import Surface
-from mimicme.pipeline.template import Template
+from mimicme.pipeline.stage import Captures, FrameSource, Item, Sequence, Task
+from mimicme.pipeline.template import Template, save_prepared
 from mimicme.stages import align as stage
 from mimicme.stages.align import AlignSettings, align, fit_landmarks, upper_face
 
@@ -222,3 +224,40 @@ def test_settings_are_checked():
     for bad in ({"min_landmarks": 2}, {"min_agreeing": 2}, {"min_scale": 1.2}, {"rounds": 0}):
         with pytest.raises(ConfigError):
             AlignSettings(**bad)
+
+
+def test_one_frames_numbers_reject_that_frame_alone(tmp_path, monkeypatch):
+    item, paths = Item("S", "smile"), {name: tmp_path / f"{name}.h5" for name in ("ingest", "landmarks")}
+    t = template()
+    with writing(paths["ingest"], stage="ingest", item="S", made_by={}) as out:
+        out.frames([0, 1])
+        for row in (0, 1):
+            out.put(row, "vertices", t.vertices.astype("f4"), "mm")
+            out.put(row, "faces", t.faces)
+    with writing(paths["landmarks"], stage="landmarks", item="S", made_by={}) as out:
+        out.frames([0, 1])
+        out.rows("points", (68, 3), "f4", "mm")[:] = t.landmarks()
+        out.rows("confidence", (68,), "f4", "1")[:] = 1
+    save_prepared(t, tmp_path / "template.h5")
+    frames = tuple(FrameSource(k, tmp_path / f"{k}.obj") for k in (0, 1))
+    settings = AlignSettings(refine=False)
+    task = Task(
+        Sequence(item, "smile", "smile", frames), settings, Captures(tmp_path), paths, None,
+        tmp_path / "template.h5",
+    )  # fmt: skip
+    real, seen = stage.fit_landmarks, []
+
+    def breaks_once(*arguments):
+        seen.append(1)
+        if len(seen) == 1:
+            raise np.linalg.LinAlgError("SVD did not converge")
+        return real(*arguments)
+
+    monkeypatch.setattr(stage, "fit_landmarks", breaks_once)
+    with writing(tmp_path / "align.h5", stage="align", item="S", made_by={}) as out:
+        stage.compute(task, out)
+    with Artefact(tmp_path / "align.h5") as found:
+        assert [s.reason for s in found.statuses] == ["numerical-failure", ""]
+        assert "SVD did not converge" in found.statuses[0].message
+        assert np.isnan(found["pose"][0]).all()
+        np.testing.assert_allclose(found["pose"][1], np.eye(4), atol=1e-4)

@@ -374,3 +374,23 @@ def test_the_stage_bakes_what_it_can_and_says_what_it_cannot(tmp_path):
         assert decode_gray(baked.get(0, "coverage").tobytes()).min() > 200
         assert baked["quality/coverage"][0] == 1
         assert np.isnan(baked["quality/coverage"][1:]).all()
+
+
+def test_one_frames_numbers_reject_that_frame_alone(tmp_path, monkeypatch):
+    from mimicme.pipeline.checkpoint import Artefact, writing
+
+    task, real, seen = artefacts(tmp_path, [scan(), scan()], [checker(), checker()]), module.bake, []
+
+    def breaks_once(*arguments):
+        seen.append(1)
+        if len(seen) == 1:
+            raise np.linalg.LinAlgError("Singular matrix")
+        return real(*arguments)
+
+    monkeypatch.setattr(module, "bake", breaks_once)
+    with writing(tmp_path / "bake.h5", stage="bake", item="s/q", made_by={}) as out:
+        module.STAGE.compute(task, out)
+    with Artefact(tmp_path / "bake.h5") as baked:
+        assert [s.reason for s in baked.statuses] == ["numerical-failure", ""]
+        assert "Singular matrix" in baked.statuses[0].message
+        assert [baked.has(row, "texture") for row in range(2)] == [False, True]

@@ -14,9 +14,9 @@ import pytest
 from mimicme.pipeline.errors import ReleaseError, UsageError
 from mimicme.pipeline.image import decode
 from mimicme.pipeline.mesh import transform
-from mimicme.pipeline.meshio import read_mesh
+from mimicme.pipeline.meshio import glb_bytes, read_mesh
 from mimicme.pipeline.release import Release
-from mimicme.stages.export import export, glb_bytes, parse_frames
+from mimicme.stages.export import export, parse_frames
 
 
 @pytest.fixture(scope="module")

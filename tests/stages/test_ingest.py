@@ -10,11 +10,12 @@ import pytest
 from PIL import Image
 
 from mimicme.pipeline import image
+from mimicme.pipeline.catalogue import build
 from mimicme.pipeline.checkpoint import Artefact, writing
-from mimicme.pipeline.errors import InputError, MissingDependencyError
+from mimicme.pipeline.errors import ConfigError, InputError, MissingDependencyError
 from mimicme.pipeline.landmarks import GROUPS, NOSE_TIP
 from mimicme.pipeline.mesh import Mesh, transform
-from mimicme.pipeline.meshio import obj_bytes, ply_bytes
+from mimicme.pipeline.meshio import glb_bytes, obj_bytes, ply_bytes
 from mimicme.pipeline.scan import load_image, load_image_bytes, load_scan
 from mimicme.pipeline.stage import Captures, FrameSource, Item, Sequence, Task
 from mimicme.stages import ingest
@@ -176,6 +177,25 @@ def test_ply_and_vertex_colours(capture: Capture) -> None:
         assert (load_image(got, 0) == PHOTO).all()
 
 
+def test_glb_frames_go_the_whole_way(capture: Capture) -> None:
+    mesh = face()
+    capture.write("0000.glb", glb_bytes(mesh, image.encode(PHOTO), "image/png", scale=0.001))
+    capture.write("0001.glb", glb_bytes(Mesh(mesh.vertices, mesh.faces), scale=0.001)[:-9])
+    capture.write("0000.ljson", ljson(0.001))
+    (listed,) = build(capture.root).sequences
+    assert str(listed.item) == "S1/smile"
+    capture.frames = list(listed.frames)
+    with capture.ingest() as got:
+        assert [s.reason for s in got.statuses] == ["", "truncated"]
+        assert got.attrs["unit"] == "m"
+        scan = load_scan(got, 0)
+        assert np.allclose(scan.vertices[scan.faces], mesh.vertices[mesh.faces], atol=1e-3)
+        assert scan.uv is not None
+        assert mesh.uv is not None
+        assert np.allclose(scan.uv[scan.uv_faces], mesh.uv[mesh.uv_faces], atol=1e-6)
+        assert (load_image(got, 0) == PHOTO).all()
+
+
 @pytest.mark.parametrize("kind", ["bmp", "tiff"])
 def test_other_formats_are_kept_without_loss(capture: Capture, kind: str) -> None:
     stem = capture.frame()
@@ -318,6 +338,29 @@ def test_a_decompression_bomb_is_not_decoded(capture: Capture) -> None:
         assert got.statuses[0].ok
         assert got.statuses[0].note == "texture-unreadable"
         assert "24 x 16" in got.statuses[0].message
+
+
+def test_the_largest_image_is_the_same_for_every_stage(
+    capture: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    capture.good()
+    limits = []
+    decode = image.decode
+
+    def watched(data: bytes, max_pixels: int = image.MAX_PIXELS, name: str = "image") -> image.Pixels:
+        limits.append(max_pixels)
+        return decode(data, max_pixels, name)
+
+    with capture.ingest(max_pixels=image.LARGEST_PIXELS) as got:
+        monkeypatch.setattr(image, "decode", watched)
+        assert load_image(got, 0) is not None
+    assert limits == [image.LARGEST_PIXELS]
+
+
+def test_settings_are_checked() -> None:
+    for wrong in ({"max_pixels": 0}, {"max_pixels": image.LARGEST_PIXELS + 1}, {"sample_frames": 0}):
+        with pytest.raises(ConfigError, match=next(iter(wrong))):
+            IngestSettings(**wrong)
 
 
 # ------------------------------------------------------------------------------------------------ paths

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from types import ModuleType
 
@@ -9,11 +10,11 @@ import h5py
 import numpy as np
 import pytest
 
-from mimicme.pipeline.checkpoint import FrameStatus, writing
-from mimicme.pipeline.errors import ArtefactError, FrameRejected, UsageError
+from mimicme.pipeline.checkpoint import Artefact, FrameStatus, writing
+from mimicme.pipeline.errors import ArtefactError, ConfigError, FrameRejected, UsageError
 from mimicme.pipeline.metadata import SubjectTable, parse_subjects
 from mimicme.pipeline.release import Release
-from mimicme.stages.pack import PackInput
+from mimicme.stages.pack import PackInput, PackSettings
 from mimicme.stages.verify import verify
 
 
@@ -160,5 +161,35 @@ def test_rounding_stays_below_its_step_and_saves_space(fakes: ModuleType, tmp_pa
         fakes.template = fakes_template
     assert 0 < np.abs(found[0] - found[1]).max() <= 0.005
     assert sizes[1] < 0.9 * sizes[0]
-    with pytest.raises(UsageError):
-        fakes.packed(tmp_path / "bad", given, compression_level=11)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"compression_level": 0},
+        {"compression_level": 11},
+        {"vertex_step_um": -1},
+        {"vertex_step_um": math.nan},
+    ],
+)
+def test_settings_out_of_range_are_refused_before_the_night(wrong: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        PackSettings(**wrong)
+
+
+def test_notes_keep_whole_codes(fakes: ModuleType, tmp_path: Path) -> None:
+    given = fakes.artefacts(tmp_path, fakes.sequence(fakes.SMILE))
+    codes = [f"code-number-{k:02d}-of-many" for k in range(6)]  # 143 bytes, more than 64
+    path = tmp_path / "bake.h5"
+    with writing(path, stage="bake", item="S001/smile", made_by={}) as out:
+        out.frames([0, 1, 2])
+        for code in codes:
+            out.note(0, code, "It says so.")
+        for code in (*codes, "one-that-has-no-room", "nor-has-this"):
+            out.note(1, code, "It says so.")
+        out.reject(2, FrameRejected("x" * 64, "it is dark"))
+    fakes.packed(tmp_path / "r.h5", [PackInput(given.sequence, {**given.artefacts, "bake": path})])
+    with Artefact(path) as artefact:
+        assert [s.note for s in artefact.statuses] == [",".join(codes), ",".join([*codes, "more"]), ""]
+    with Release(tmp_path / "r.h5") as release:
+        assert [f.note for f in release] == [",".join(codes), ",".join([*codes, "more"]), f"bake:{'x' * 64}"]

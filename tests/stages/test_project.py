@@ -137,7 +137,8 @@ def test_landmark_triangles_know_their_texture_coordinates():
         )  # fmt: skip
 
 
-def test_the_stage_reads_and_writes_its_artefacts(tmp_path):
+def made_task(tmp_path):
+    """Artefacts of two frames, and the task that projects them."""
     item = Item("S", "smile")
     paths = {name: tmp_path / f"{name}.h5" for name in ("ingest", "landmarks", "align", "register")}
     vertices, faces = sheet(41, 1.0)
@@ -162,7 +163,30 @@ def test_the_stage_reads_and_writes_its_artefacts(tmp_path):
     save_prepared(TEMPLATE, tmp_path / "template.h5")
     frames = tuple(FrameSource(k, tmp_path / f"{k}.obj") for k in (0, 1))
     sequence = Sequence(item, "smile", "smile", frames)
-    task = Task(sequence, SETTINGS, Captures(tmp_path), paths, None, tmp_path / "template.h5")
+    return Task(sequence, SETTINGS, Captures(tmp_path), paths, None, tmp_path / "template.h5")
+
+
+def test_one_frames_numbers_reject_that_frame_alone(tmp_path, monkeypatch):
+    task, real, seen = made_task(tmp_path), stage.project, []
+
+    def breaks_once(*arguments):
+        seen.append(1)
+        if len(seen) == 1:
+            raise np.linalg.LinAlgError("Singular matrix")
+        return real(*arguments)
+
+    monkeypatch.setattr(stage, "project", breaks_once)
+    with writing(tmp_path / "out.h5", stage="project", item="S", made_by={}) as out:
+        stage.compute(task, out)
+    with Artefact(tmp_path / "out.h5") as found:
+        assert [s.reason for s in found.statuses] == ["numerical-failure", ""]
+        assert "Singular matrix" in found.statuses[0].message
+        assert np.isnan(found["landmarks"][0]).all()
+        assert np.isfinite(found["landmarks"][1]).all()
+
+
+def test_the_stage_reads_and_writes_its_artefacts(tmp_path):
+    task = made_task(tmp_path)
     with writing(tmp_path / "out.h5", stage="project", item="S", made_by={}) as out:
         stage.compute(task, out)
     with Artefact(tmp_path / "out.h5") as found:

@@ -17,6 +17,7 @@ from mimicme.pipeline.runner import run
 from mimicme.pipeline.stage import Item
 from mimicme.pipeline.template import load_prepared
 from mimicme.pipeline.workspace import Workspace
+from mimicme.stages import STAGES as ALL_STAGES
 from mimicme.stages import align, ingest, landmarks
 from mimicme.stages.report import histogram, read_item, read_view, report
 
@@ -88,7 +89,7 @@ def _register(workspace: Workspace, item: Item, captures: Path) -> None:
 
 def test_page_is_whole_and_needs_no_network(workspace: Workspace, tmp_path: Path) -> None:
     drawn: list[str] = []
-    path = report(workspace, tmp_path / "out", progress=drawn.append)
+    path = report(workspace, tmp_path / "out", STAGES, progress=drawn.append)
     text = path.read_text()
     page = Page(text)
     assert drawn == ["S000"]
@@ -123,6 +124,20 @@ def test_view_is_drawn_in_the_canonical_frame(workspace: Workspace) -> None:
     assert np.ptp(drawn["registered mesh"]) > 50
 
 
+def test_what_is_out_of_date_is_marked(workspace: Workspace, tmp_path: Path) -> None:
+    fresh = report(workspace, tmp_path / "out", STAGES).read_text()
+    assert "Everything on this page is current" in fresh and "<td>out of date</td>" not in fresh
+    file = workspace.root / "mimicme.toml"
+    file.write_text(file.read_text().replace("[ingest]", "[ingest]\nspeck_triangles = 61"))
+    workspace.release.write_bytes(b"")
+    text = report(Workspace.open(workspace.root), tmp_path / "out", ALL_STAGES).read_text()
+    Page(text)
+    assert "ingest: setting &#x27;speck_triangles&#x27; changed" in text
+    assert "landmarks: &#x27;ingest&#x27; is out of date" in text
+    assert "packed, but out of date" in text
+    assert text.count("<td>out of date</td>") == 2
+
+
 def test_a_failing_picture_does_not_stop_the_page(
     workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,14 +145,14 @@ def test_a_failing_picture_does_not_stop_the_page(
         raise RuntimeError("no picture today")
 
     monkeypatch.setattr(pictures, "draw_frame", broken)
-    text = report(workspace, tmp_path / "out").read_text()
+    text = report(workspace, tmp_path / "out", STAGES).read_text()
     assert "large-residual" in text
     assert len(Page(text).links) == 1  # the sheet of cards
 
 
 def test_a_damaged_artefact_is_said_and_the_rest_shown(workspace: Workspace, tmp_path: Path) -> None:
     workspace.artefact("register", Item("S000", "neutral")).write_bytes(b"not HDF5")
-    text = report(workspace, tmp_path / "out").read_text()
+    text = report(workspace, tmp_path / "out", STAGES).read_text()
     Page(text)
     assert "register:" in text and "S000/surprise" in text
 
@@ -150,13 +165,13 @@ def test_a_workspace_where_nothing_ran_has_a_page_too(tmp_path: Path, small_capt
         template=small_captures / "template" / "template.obj",
         stages=STAGES,
     )
-    text = report(made, tmp_path / "out").read_text()
+    text = report(made, tmp_path / "out", STAGES).read_text()
     Page(text)
     assert "Nothing is measured yet" in text and "could not be made" not in text
 
 
 def test_left_out_subjects_are_named(workspace: Workspace, tmp_path: Path) -> None:
-    text = report(workspace, tmp_path / "out", max_subjects=0).read_text()
+    text = report(workspace, tmp_path / "out", STAGES, max_subjects=0).read_text()
     assert "1 more subjects without pictures" in text
 
 

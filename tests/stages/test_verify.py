@@ -82,6 +82,11 @@ def column(name: str, row: int, field: str, value: object) -> Callable[[h5py.Fil
     return change
 
 
+def bare(name: str) -> Callable[[h5py.File], None]:
+    """Without compression, checksum and chunks."""
+    return again(name, compression=None, fletcher32=None, chunks=None)
+
+
 def mirrored(file: h5py.File) -> None:
     pose = file[f"{SMILE}/pose"][0]
     pose[:3, 0] *= -1
@@ -140,6 +145,21 @@ BROKEN = {
     "created": (attribute("/", "created", "yesterday"), "/", "ISO 8601"),
     "version": (attribute("/", "schema_version", "9.0"), "/", "schema_version"),
     "no checksum": (again(f"{SMILE}/pose", fletcher32=False), f"{SMILE}/pose", "checksum"),
+    "no checksum of one row": (
+        bare("/subjects/S001/neutral/frame"),
+        "/subjects/S001/neutral/frame",
+        "checksum",
+    ),
+    "no checksum of quality": (bare(f"{SMILE}/quality"), f"{SMILE}/quality", "checksum"),
+    "no checksum of messages": (bare(f"{SMILE}/message"), f"{SMILE}/message", "checksum"),
+    "no checksum of the index": (bare("/index"), "/index", "checksum"),
+    "no checksum of names": (bare("/template/landmark_names"), "/template/landmark_names", "checksum"),
+    "no checksum of a mask": (bare("/template/masks/nose"), "/template/masks/nose", "checksum"),
+    "mask of another mesh": (
+        again("/template/masks/nose", data=np.ones(5, "f4"), chunks=(5,)),
+        "/template/masks/nose",
+        "expected 49",
+    ),
     "type": (again(f"{SMILE}/vertices", dtype="f8"), f"{SMILE}/vertices", "float64"),
     "mirrored pose": (mirrored, f"{SMILE}/pose row 0", "mirrors"),
     "scaled pose": (put(f"{SMILE}/pose", (0, 0, 0), 2.0), f"{SMILE}/pose row 0", "not rigid"),

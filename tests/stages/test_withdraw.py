@@ -3,6 +3,7 @@ back."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from types import ModuleType
 
@@ -11,7 +12,9 @@ import numpy as np
 import pytest
 
 from mimicme.pipeline.errors import UsageError
+from mimicme.pipeline.plan import RELEASE
 from mimicme.pipeline.release import Release
+from mimicme.pipeline.stage import Item
 from mimicme.pipeline.workspace import Workspace
 from mimicme.stages.verify import verify
 from mimicme.stages.withdraw import withdraw, withdraw_release, withdraw_workspace
@@ -116,6 +119,54 @@ def test_it_is_gone_from_a_workspace_and_stays_gone(workspace: Workspace, tmp_pa
     assert (tmp_path / "captures" / "S001").is_dir()
     assert any("raw captures" in m for m in gone.messages)
     assert verify(opened.release) == []
+
+
+def test_raw_captures_inside_the_workspace_stay(workspace: Workspace, tmp_path: Path) -> None:
+    shutil.move(tmp_path / "captures", workspace.root / "captures")
+    file = workspace.root / "mimicme.toml"
+    file.write_text(file.read_text().replace(str(tmp_path / "captures"), str(workspace.root / "captures")))
+    captures = [workspace.root / "captures" / f"{s}/smile/0000.obj" for s in ("S001", "S002")]
+    other = workspace.root / "notes" / "S001" / "mine.txt"
+    other.parent.mkdir(parents=True)
+    other.write_text("nothing that mimicme made")
+    gone = withdraw_workspace(workspace.root, "S001")
+    assert all(p.is_file() for p in (*captures, other))
+    assert not workspace.artefact("register", Item("S001", "smile")).exists()
+    assert not any(p.is_relative_to(workspace.root / "captures") for p in gone.files)
+
+
+def test_record_of_a_failed_release_goes(workspace: Workspace) -> None:
+    record = workspace.failure("pack", RELEASE)
+    record.parent.mkdir(parents=True)
+    record.write_text('{"message": "S001 is odd", "made_by": {"items": {"S001/smile": {}}}}')
+    log = workspace.runs()[0] / "log.jsonl"
+    log.write_text('{"item": "release/release", "message": "S001 is odd"}\n{"message": "S0011 is well"}\n')
+    assert record in withdraw_workspace(workspace.root, "S001").files
+    assert not record.exists()
+    assert log.read_text() == '{"message": "S0011 is well"}\n'
+
+
+@pytest.mark.parametrize("size", [0, 100, 20_000])
+def test_damaged_release_does_not_stop_it(workspace: Workspace, size: int) -> None:
+    data = workspace.release.read_bytes()
+    workspace.release.write_bytes(data[:size])
+    with pytest.raises(UsageError, match="S009"):
+        withdraw_workspace(workspace.root, "S009")
+    assert workspace.release.is_file()
+    gone = withdraw_workspace(workspace.root, "S001")
+    assert not workspace.release.exists()
+    assert workspace.release in gone.files
+    assert any("could not be read and was deleted" in m for m in gone.messages)
+    assert not workspace.artefact("register", Item("S001", "smile")).exists()
+
+
+def test_release_that_is_found_damaged_while_copying_goes_too(workspace: Workspace) -> None:
+    with h5py.File(workspace.release, "r+") as file:
+        del file["template/vertices"]
+    gone = withdraw_workspace(workspace.root, "S001")
+    assert not workspace.release.exists()
+    assert any("could not be read and was deleted" in m for m in gone.messages)
+    assert not list(workspace.root.glob(".release*"))
 
 
 def test_twice_does_no_harm(workspace: Workspace) -> None:

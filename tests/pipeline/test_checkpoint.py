@@ -1,0 +1,85 @@
+"""Artefacts: every dataset is checksummed, notes keep whole codes, and equal content gives equal bytes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from mimicme.pipeline.checkpoint import NOTE_BYTES, Artefact, frame_numerics, joined_codes, writing
+from mimicme.pipeline.errors import ArtefactError, FrameRejected, MissingDependencyError
+
+
+def write(path: Path, frames: int = 1) -> Path:
+    with writing(path, stage="s", item="a/b", made_by={}) as out:
+        out.frames(range(frames))
+        out.array("whole", np.arange(5.0), "mm")
+        out.array("one", [3], "1")
+        out.array("scalar", 3.0)
+        out.array("empty", np.zeros((0, 3)))
+        out.rows("value", (), "f4")[:] = 1
+        out.put(0, "image", np.array([7], np.uint8))
+        out.reject(0, FrameRejected("dark", "it is dark"))
+    return path
+
+
+@pytest.mark.parametrize("frames", [1, 3])
+def test_every_dataset_that_holds_anything_is_checksummed(tmp_path: Path, frames: int) -> None:
+    bare = []
+    with h5py.File(write(tmp_path / "a.h5", frames)) as file:
+        file.visititems(
+            lambda name, node: bare.append(name) if getattr(node, "fletcher32", True) is False else None
+        )
+        assert all(file[name].chunks for name in ("frame", "status"))
+    assert sorted(bare) == ["empty", "scalar"]
+
+
+@pytest.mark.parametrize("name", ["frame", "status"])
+def test_a_flipped_byte_is_no_other_verdict(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path / "a.h5")
+    with h5py.File(path) as file:
+        chunk = file[name].id.get_chunk_info(0)
+    data = bytearray(path.read_bytes())
+    data[chunk.byte_offset + chunk.size // 2] ^= 1
+    path.write_bytes(data)
+    with Artefact(path) as artefact, pytest.raises(OSError, match="checksum|filter"):
+        artefact.numbers if name == "frame" else artefact.statuses  # noqa: B018
+
+
+def test_equal_content_gives_equal_bytes(tmp_path: Path) -> None:
+    assert write(tmp_path / "a.h5").read_bytes() == write(tmp_path / "b.h5").read_bytes()
+
+
+def test_codes_are_never_cut() -> None:
+    assert joined_codes([]) == ""
+    assert joined_codes(["a", "", "b", "a"]) == "a,b"
+    assert joined_codes(["x" * NOTE_BYTES]) == "x" * NOTE_BYTES
+    assert joined_codes(["x" * NOTE_BYTES, "y"]) == "more"
+    assert joined_codes(["a", "more", "b"]) == "a,b,more"  # of two stages, the first had no room
+    many = [f"code-{k:03d}" for k in range(40)]
+    kept = joined_codes(many).split(",")
+    assert len(",".join(kept)) <= NOTE_BYTES
+    assert kept == [*many[: len(kept) - 1], "more"]
+    assert len(kept) > 15
+
+
+@pytest.mark.parametrize(
+    "error",
+    [np.linalg.LinAlgError("Singular matrix"), FloatingPointError("overflow"), ValueError(), IndexError("7")],
+)
+def test_numbers_reject_their_frame(error: Exception) -> None:
+    with pytest.raises(FrameRejected, match=type(error).__name__) as caught, frame_numerics():
+        raise error
+    assert caught.value.reason == "numerical-failure"
+    assert caught.value.todo
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), OSError("disk"), ArtefactError("damaged"), MissingDependencyError("no Open3D")],
+)
+def test_what_is_no_fault_of_the_frame_is_raised(error: Exception) -> None:
+    with pytest.raises(type(error)), frame_numerics():
+        raise error
