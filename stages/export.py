@@ -132,7 +132,7 @@ def _refuse_existing(release: Release, plan: dict[Path, list[int]], format: str)
                 raise UsageError(
                     "this file is there already; nothing was written",
                     where=each,
-                    todo="Choose another folder, or ask for overwriting.",
+                    todo="Choose another folder, or say --overwrite.",
                 )
 
 
