@@ -223,7 +223,11 @@ def search(root: Path, layout: str = "") -> Search:
         ConfigError: the layout itself is wrong.
     """
     if not root.is_dir():
-        raise InputError("the capture folder is not there", where=root, todo="Mount or copy it there, or change `root` in [captures] of mimicme.toml (`init`: --captures DIR).")
+        raise InputError(
+            "the capture folder is not there",
+            where=root,
+            todo="Mount or copy it there, or change `root` in [captures] of mimicme.toml (`init`: --captures DIR).",
+        )
     files, messages = mesh_files(root)
     pattern = pattern_of(layout) if layout else ""
     if not files:
