@@ -156,6 +156,8 @@ def test_interrupted_by_the_keyboard_and_run_again(
     process = subprocess.Popen(
         [command, "run", other, "--jobs", "1", *SMALL],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        # a test run in the background of a shell inherits a SIGINT that is ignored, and would hand that on
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     give_up = time.monotonic() + 120
     while not any((other / "align").rglob("*.h5")) and process.poll() is None and time.monotonic() < give_up:

@@ -509,8 +509,14 @@ if __name__ == "__main__":
 def child(workspace, jobs=2):
     code = CHILD.format(here=str(HERE), root=str(workspace.root), jobs=jobs)
     return subprocess.Popen(
-        [sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+        [sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=hear_interrupts,
+    )  # fmt: skip
+
+
+def hear_interrupts():
+    # a test run in the background of a shell inherits a SIGINT that is ignored, and would hand that on
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def wait_for(condition, seconds=20.0):
