@@ -189,5 +189,5 @@ STAGE = Stage(
     compute=compute,
     scope="neutral",
     settings_by_preset=PRESETS,
-    memory="0.5 GB for a template of 10,000 vertices, 1.2 GB for 50,000; and 26 bytes a vertex and frame",
+    memory="0.5 GB for a template of 10,000 vertices, 1.2 GB for 50,000; and 36 bytes a vertex and frame",
 )

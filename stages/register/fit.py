@@ -122,11 +122,12 @@ class Fitter:
         """
         displacement = start
         free = np.ones(len(rest))
-        for step in steps:
+        for done, step in enumerate(steps):
+            if done:
+                free[self._around_folds(rest, rest + displacement)] = 0.0
             displacement = self._step(
                 self.levels.fine, self._fine, step, rest, aim, free, displacement, self.fine_tolerance
             )
-            free[self._around_folds(rest, rest + displacement)] = 0.0
         return displacement
 
     def held_out_error(self, rest: Floats, aim: Aim, displacement: Floats, step: Step) -> float:
