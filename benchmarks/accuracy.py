@@ -17,9 +17,9 @@ from environment import Peers
 from measure import measured
 from robust import Prepared, aligned
 
-from mimicme.pipeline.mesh import Floats, Ints, Mesh, transform
+from mimicme.pipeline.mesh import Floats, Mesh, transform
 from mimicme.pipeline.render import contact_sheet, draw_legend, error_colors, look_at, render, save_picture
-from mimicme.pipeline.spatial import Surface, open3d
+from mimicme.pipeline.spatial import Surface, pierced
 from mimicme.pipeline.template import Template, prepare, save_prepared
 
 OWN = {"mimicme cold": "cold", "mimicme tracked": "tracked", "landmark spline": "spline", "rigid": "rigid"}
@@ -99,24 +99,6 @@ def write_problem(prepared: Prepared, run: list[Case], path: Path) -> Floats:
     return frame.pose
 
 
-def self_intersecting(vertices: Floats, faces: Ints) -> int:
-    """How many triangles an edge of a triangle without a common vertex pierces."""
-    o3d = open3d()
-    scene = o3d.t.geometry.RaycastingScene(nthreads=1)
-    scene.add_triangles(
-        o3d.core.Tensor(vertices.astype(np.float32)), o3d.core.Tensor(faces.astype(np.uint32))
-    )
-    pairs = np.unique(np.sort(faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1), axis=0)
-    start, way = vertices[pairs[:, 0]], vertices[pairs[:, 1]] - vertices[pairs[:, 0]]
-    rays = np.concatenate([start, way], axis=1).astype(np.float32)
-    hits = scene.list_intersections(o3d.core.Tensor(rays), nthreads=1)
-    ray, t = hits["ray_ids"].numpy().astype(np.int64), hits["t_hit"].numpy()
-    triangle = hits["primitive_ids"].numpy().astype(np.int64)
-    apart = ~(faces[triangle][:, :, None] == pairs[ray][:, None, :]).any(axis=(1, 2))
-    through = apart & (t > 0) & (t < 1)
-    return len(np.unique(triangle[through]))
-
-
 def judge(vertices: Floats, template: Template, case: Case) -> Record:
     """Figures of one result, vertices (V, 3) in the scan's frame."""
     distance = Surface(vertices, template.faces).distance(case.judged)
@@ -124,7 +106,7 @@ def judge(vertices: Floats, template: Template, case: Case) -> Record:
         "surface_median": float(np.median(distance)),
         "surface_mean": float(distance.mean()),
         "surface_p95": float(np.percentile(distance, 95)),
-        "crossing": self_intersecting(vertices, template.faces),
+        "crossing": len(pierced(vertices, template.faces)),
     }
     if case.answer is not None:
         off = correspondence(vertices, case.answer)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mimicme.pipeline.errors import MissingDependencyError
-from mimicme.pipeline.mesh import Bools, Floats, Ints
+from mimicme.pipeline.mesh import Bools, Floats, Ints, edges
 
 
 class Closest(NamedTuple):
@@ -104,3 +104,27 @@ class Surface:
             ).numpy(),
             bool,
         )
+
+
+def pierced(vertices: Floats, faces: Ints) -> NDArray[np.int64]:
+    """The triangles that an edge of a triangle without a common vertex pierces, sorted: the mesh passes through itself.
+
+    Args:
+        vertices: (n, 3), near the origin (float32 inside); faces: (t, 3).
+    """
+    if not len(faces):
+        return np.zeros(0, np.int64)  # an empty scene is a crash
+    o3d = open3d()
+    scene = o3d.t.geometry.RaycastingScene(nthreads=1)
+    corners = o3d.core.Tensor(np.ascontiguousarray(vertices, np.float32))
+    scene.add_triangles(corners, o3d.core.Tensor(np.ascontiguousarray(faces, np.uint32)))
+    pairs = edges(faces)[0]
+    start = vertices[pairs[:, 0]]
+    rays = np.concatenate([start, vertices[pairs[:, 1]] - start], axis=1)
+    hits = scene.list_intersections(o3d.core.Tensor(np.ascontiguousarray(rays, np.float32)), nthreads=1)
+    along = hits["t_hit"].numpy()
+    within = np.flatnonzero((along > 0) & (along < 1))
+    edge = pairs[hits["ray_ids"].numpy()[within].astype(np.int64)]
+    triangle = hits["primitive_ids"].numpy()[within].astype(np.int64)
+    apart = ~(faces[triangle][:, :, None] == edge[:, None, :]).any(axis=(1, 2))
+    return np.unique(triangle[apart])

@@ -183,7 +183,7 @@ def compute(task: Task, out: ArtefactWriter) -> None:
 
 STAGE = Stage(
     name="register",
-    version=2,
+    version=3,
     settings=RegisterSettings,
     needs=("ingest", "landmarks", "align"),
     compute=compute,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mimicme.pipeline.mesh import Bools, Floats, triangle_normals, vertex_normals
+from mimicme.stages.register.contact import Contacts
 from mimicme.stages.register.levels import Level, Levels
 from mimicme.stages.register.solver import Landmarks, Preconditioner, Problem, solve
 from mimicme.stages.register.spline import MIN_LANDMARKS, landmark_spline
@@ -66,6 +67,10 @@ class Aim:
 
 HOLD_OUT = 4
 FOLD_RINGS = 3
+EAR_SCALE_MM = 1.5
+"""Robust scale from which on the coarse level looks whether there is an ear at all."""
+EAR_HIDDEN, EAR_SEEN = 0.25, 0.45
+"""Mean robust weight on an ear below which it is taken for hidden, and above which for seen."""
 CRUSHED = 0.02
 """Share of its area at rest below which a triangle counts as folded."""
 
@@ -86,6 +91,7 @@ class Fitter:
         self._fine = Preconditioner()
         self._coarse: dict[float, Preconditioner] = {}
         self._held_out = Preconditioner()
+        self._contacts = Contacts(levels.opposite, levels.fine.faces)
 
     def warp(self, rest: Floats, aim: Aim, smoothing_mm: float) -> Floats:
         """Displacement (V, 3) of the rest shape (V, 3) that the landmarks alone suggest.
@@ -102,11 +108,20 @@ class Fitter:
         )
 
     def coarse(self, rest: Floats, aim: Aim, start: Floats, steps: list[Step]) -> Floats:
-        """Refine a displacement (V, 3) on the coarse level; returns the improved displacement (V, 3)."""
+        """Refine a displacement (V, 3) on the coarse level; returns the improved displacement (V, 3).
+
+        The ears follow the head here: what lies near them is often hair.
+        """
         level = self.levels.coarse
-        free = np.ones(len(level.index))
         before = after = start[level.index]
+        hidden = 1 - level.ears.max(axis=1)
         for step in steps:
+            now = rest[level.index] + after
+            free = (
+                hidden
+                if step.scale_mm > EAR_SCALE_MM
+                else self._ears_seen(level, now, aim.scan, EAR_SCALE_MM)
+            )
             preconditioner = self._coarse.setdefault(step.stiffness, Preconditioner())
             after = self._step(
                 level, preconditioner, step, rest[level.index], aim, free, after, self.coarse_tolerance
@@ -118,15 +133,25 @@ class Fitter:
 
         Where the surface has folded after a step, the vertices around let go of the scan from then on and the
         stiffness smooths the fold away: a fold means that its targets were not its own (hair over an ear, the other
-        lip).
+        lip).  Where the surface has passed through itself instead, see contact.py.
         """
         displacement = start
-        free = np.ones(len(rest))
+        scale = steps[0].scale_mm if steps else 1.0
+        free = self._ears_seen(self.levels.fine, rest + start, aim.scan, scale)
+        self._contacts.forget()
         for done, step in enumerate(steps):
             if done:
                 free[self._around_folds(rest, rest + displacement)] = 0.0
             displacement = self._step(
-                self.levels.fine, self._fine, step, rest, aim, free, displacement, self.fine_tolerance
+                self.levels.fine,
+                self._fine,
+                step,
+                rest,
+                aim,
+                free,
+                displacement,
+                self.fine_tolerance,
+                self._contacts,
             )
         return displacement
 
@@ -156,6 +181,20 @@ class Fitter:
             )
         carried = level.landmarks[held] @ (rest[level.index] + start)
         return float(np.linalg.norm(carried - aim.landmarks[held], axis=1).mean())
+
+    def _ears_seen(self, level: Level, vertices: Floats, scan: ScanTarget, scale_mm: float) -> Floats:
+        """(n,) weight of the scan's say: 1, and less on an ear that the scan does not look like.
+
+        Where hair covers an ear the scan has a surface too, of which few points suit the ear.
+        """
+        normals = vertex_normals(vertices, level.faces)
+        found = scan.targets(vertices, normals, scale_mm, self.gates.min_cosine, self.gates.reach * scale_mm)
+        weight = np.ones(len(vertices))
+        for mask in level.ears.T:
+            area = float(level.areas @ mask)
+            agree = float((level.areas * mask) @ found.weights) / max(area, 1e-12)
+            weight -= mask * (1 - np.clip((agree - EAR_HIDDEN) / (EAR_SEEN - EAR_HIDDEN), 0, 1))
+        return weight
 
     def _around_folds(self, rest: Floats, vertices: Floats) -> Bools:
         """(V,) True within `FOLD_RINGS` edges of a triangle that is flipped against its surroundings or crushed."""
@@ -187,22 +226,27 @@ class Fitter:
         free: Floats,
         displacement: Floats,
         tolerance: float,
+        contacts: Contacts | None = None,
     ) -> Floats:
         now = rest + displacement
+        normals = vertex_normals(now, level.faces)
         gates = self.gates
         found = aim.scan.targets(
             now,
-            vertex_normals(now, level.faces),
+            normals,
             step.scale_mm,
             gates.min_cosine,
             max(gates.reach * step.scale_mm, gates.min_reach_mm),
         )
+        found = found._replace(weights=found.weights * free)
+        if contacts is not None:
+            found = contacts.amend(rest, now, normals, found)
         problem = Problem(
             step.stiffness,
             level.stiffness,
             rest,
             level.areas,
-            found._replace(weights=found.weights * free),
+            found,
             Landmarks(level.landmarks, aim.landmarks, aim.weights),
             gates.slide,
         )

@@ -11,10 +11,14 @@ from scipy import sparse
 from mimicme.pipeline.mesh import Floats, Ints, adjacency, edges, vertex_normals
 from mimicme.pipeline.spatial import open3d
 from mimicme.pipeline.template import Template
+from mimicme.stages.register.regions import ears, opposite
 from mimicme.stages.register.stiffness import shell_stiffness, vertex_areas
 
 NORMAL_REACH_MM = 5.0
 """A turn of the normal by one radian counts as this distance when a coarse vertex looks for its place."""
+
+EAR_STIFFNESS = 10.0
+"""Bending stiffness of the ears, cartilage, relative to skin."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,7 @@ class Level:
         stiffness: (n, n), see stiffness.py.
         landmarks: (l, n) barycentric rows.
         neighbours: (n, n) 0/1.
+        ears: (n, 2) masks of the two ears, see regions.py.
     """
 
     index: NDArray[np.int64]
@@ -36,15 +41,20 @@ class Level:
     stiffness: sparse.csr_matrix
     landmarks: sparse.csr_matrix
     neighbours: sparse.csr_matrix
+    ears: Floats
 
 
 @dataclass(frozen=True)
 class Levels:
-    """The coarse level, the template itself, and the (V, n) matrix that carries a coarse field to the template."""
+    """The coarse level, the template itself, and the (V, n) matrix that carries a coarse field to the template.
+
+    `opposite` are the vertices of the template that face another part of it, see regions.py.
+    """
 
     coarse: Level
     fine: Level
     prolong: sparse.csr_matrix
+    opposite: NDArray[np.int64]
 
 
 def build_levels(template: Template, coarse_vertices: int, membrane: float) -> Levels:
@@ -59,16 +69,20 @@ def build_levels(template: Template, coarse_vertices: int, membrane: float) -> L
         (template.landmark_weights.ravel(), (rows, template.landmark_vertices.ravel())),
         shape=(len(template.landmark_vertices), count),
     )
+    ear = ears(v, f, template.landmarks())
+    factor = 1 + (EAR_STIFFNESS - 1) * ear.max(axis=1)
+    facing = opposite(v, f)
     fine = Level(
         np.arange(count),
         f,
         vertex_areas(v, f),
-        shell_stiffness(v, f, membrane),
+        shell_stiffness(v, f, membrane, factor),
         landmarks,
         _neighbours(f, count),
+        ear,
     )
     if count < 1.5 * coarse_vertices:
-        return Levels(fine, fine, sparse.identity(count, format="csr"))
+        return Levels(fine, fine, sparse.identity(count, format="csr"), facing)
     index, faces = _decimate(v, f, coarse_vertices)
     rest = v[index]
     prolong = _prolongation(template, index, faces)
@@ -76,11 +90,12 @@ def build_levels(template: Template, coarse_vertices: int, membrane: float) -> L
         index,
         faces,
         vertex_areas(rest, faces),
-        shell_stiffness(rest, faces, membrane),
+        shell_stiffness(rest, faces, membrane, factor[index]),
         (landmarks @ prolong).tocsr(),
         _neighbours(faces, len(rest)),
+        ear[index],
     )
-    return Levels(coarse, fine, prolong)
+    return Levels(coarse, fine, prolong, facing)
 
 
 def _neighbours(faces: Ints, count: int) -> sparse.csr_matrix:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mimicme.pipeline.errors import FrameRejected
 from mimicme.pipeline.mesh import (
@@ -16,7 +17,7 @@ from mimicme.pipeline.mesh import (
     triangle_normals,
     vertex_normals,
 )
-from mimicme.pipeline.spatial import Surface
+from mimicme.pipeline.spatial import Surface, pierced
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class Quality:
         data_share: share of the template's area that found scan surface.
         flipped_triangles: triangles whose normal has turned by more than 90 degrees from the rest shape's.
         degenerate_triangles: triangles of less than 2 % of their area at rest.
+        crossing_triangles: triangles that pass through another one, looked for where the template faces itself: lips,
+            lids, nostrils, ears.
         expected_error: what the mean correspondence error is likely to be, mm; see `expected_error`.
         stretch_p95: 95th percentile of |log2| of edge lengths against the rest shape's.
     """
@@ -45,6 +48,7 @@ class Quality:
     data_share: float
     flipped_triangles: float
     degenerate_triangles: float
+    crossing_triangles: float
     stretch_p95: float
     expected_error: float
 
@@ -82,6 +86,7 @@ UNITS = {
     "data_share": "1",
     "flipped_triangles": "count",
     "degenerate_triangles": "count",
+    "crossing_triangles": "count",
     "stretch_p95": "log2",
     "expected_error": "mm",
 }
@@ -109,13 +114,18 @@ class Judge:
 
     Args:
         rest: (V, 3) the shape that triangles and edges are compared with; faces: (T, 3).
+        opposite: vertices that face another part of the surface (`regions.opposite`).
     """
 
-    def __init__(self, rest: Floats, faces: Ints) -> None:
+    def __init__(self, rest: Floats, faces: Ints, opposite: Ints | NDArray[np.int64]) -> None:
         self.rest, self.faces = rest, faces
         self.rim = boundary_vertices(faces, len(rest))
         self.edges = edges(faces)[0]
         self.normals, self.areas = triangle_normals(rest, faces)
+        facing = np.zeros(len(rest), bool)
+        facing[opposite] = True
+        self._near, flat = np.unique(faces[facing[faces].any(axis=1)], return_inverse=True)
+        self._near_faces = flat.reshape(-1, 3).astype(np.int32)
 
     def measure(
         self,
@@ -147,6 +157,7 @@ class Judge:
             data_share=data_share,
             flipped_triangles=float(((normal * self.normals).sum(1) < 0).sum()),
             degenerate_triangles=float((area < 0.02 * self.areas).sum()),
+            crossing_triangles=float(len(pierced(vertices[self._near], self._near_faces))),
             stretch_p95=stretch,
             expected_error=expected_error(checks.disagreement_mm, stretch),
         )

@@ -41,7 +41,9 @@ class _Rings(NamedTuple):
         return cls(i[order], j[order], degree, np.r_[0, np.cumsum(degree)[:-1]])
 
 
-def affine_stiffness(vertices: Floats, faces: Ints, ridge: float = 0.05) -> sparse.csr_matrix:
+def affine_stiffness(
+    vertices: Floats, faces: Ints, ridge: float = 0.05, factor: Floats | None = None
+) -> sparse.csr_matrix:
     """The matrix K with E(d) = trace(d^T K d) of this module's energy.
 
     Args:
@@ -49,6 +51,7 @@ def affine_stiffness(vertices: Floats, faces: Ints, ridge: float = 0.05) -> spar
         faces: (t, 3).
         ridge: weight of |A_i|^2 relative to the ring's own spread; a ring is nearly flat, so its map's normal
             column needs a little of it.
+        factor: (n,) stiffness of every vertex's ring relative to the others; None: 1.
 
     Returns:
         (n, n) symmetric positive semi-definite, no unit; for `ridge` 0 its null space is the affine fields.
@@ -76,8 +79,9 @@ def affine_stiffness(vertices: Floats, faces: Ints, ridge: float = 0.05) -> spar
     second = ring.start[ring.i[first]] + within
     value = -np.einsum("kx,kxy,ky->k", edge[first], inverse[ring.i[first]], edge[second])
     value[first == second] += 1
+    strength = (1.0 if factor is None else factor) / np.maximum(mean_square, 1e-12)
     projector = sparse.csr_matrix(
-        (value / mean_square[ring.i[first]], (first, second)), shape=(len(ring.i),) * 2
+        (value * strength[ring.i[first]], (first, second)), shape=(len(ring.i),) * 2
     )
     rows = np.arange(len(ring.i))
     ones = np.ones(len(ring.i))
@@ -101,11 +105,15 @@ def vertex_areas(vertices: Floats, faces: Ints) -> Floats:
     return np.asarray(np.bincount(faces.ravel(), np.repeat(area / 3, 3), minlength=len(vertices)), np.float64)
 
 
-def shell_stiffness(vertices: Floats, faces: Ints, membrane: float) -> sparse.csr_matrix:
+def shell_stiffness(
+    vertices: Floats, faces: Ints, membrane: float, factor: Floats | None = None
+) -> sparse.csr_matrix:
     """Bending plus a little stretching, (n, n).
 
     Args:
         membrane: weight of the stretching part (`graph_laplacian`) relative to the bending part: it keeps regions
             that no data touches from drifting away along the bending energy's null space.
+        factor: (n,) relative bending stiffness of every vertex's ring; None: 1.
     """
-    return (affine_stiffness(vertices, faces) + membrane * graph_laplacian(faces, len(vertices))).tocsr()
+    bending = affine_stiffness(vertices, faces, factor=factor)
+    return (bending + membrane * graph_laplacian(faces, len(vertices))).tocsr()

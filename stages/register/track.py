@@ -83,7 +83,7 @@ class SequenceTracker:
         self.neutral = neutral
         self.neutral_number: int | None = None
         self._rest = template.vertices if neutral is None else neutral
-        self._judge = Judge(template.vertices, template.faces)
+        self._judge = Judge(template.vertices, template.faces, levels.opposite)
         self._skull = skull_weights(template.vertices, template.landmarks(), levels.fine.areas)
         weight = self._skull / max(self._skull.sum(), 1e-300)
         self.skull_centre = weight @ template.vertices

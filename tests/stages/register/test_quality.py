@@ -20,7 +20,7 @@ from mimicme.stages.register.quality import (
     reject_bad,
 )
 
-GOOD = Quality(0.2, 0.3, 0.9, 0.97, 1.0, 0.5, 0.8, 0.0, 0.0, 0.1, 0.8)
+GOOD = Quality(0.2, 0.3, 0.9, 0.97, 1.0, 0.5, 0.8, 0.0, 0.0, 0.0, 0.1, 0.8)
 LIMITS = Limits(1.0, 6.0, 0.2, 0.01, 2.0)
 CHECKS = LandmarkChecks(held_out_mm=1.25, disagreement_mm=2.0)
 NONE = np.zeros(0)
@@ -36,7 +36,9 @@ def measure(rest, vertices, scan=None, residuals=NONE, share=1.0, reach=10.0):
     """Figures of a shape against a scan, by default the rest shape's own vertices."""
     points, faces = scan if scan is not None else rest
     normals = vertex_normals(points, faces)
-    return Judge(*rest).measure(vertices, points, normals, CHECKS, residuals, share, reach)
+    return Judge(*rest, np.arange(len(rest[0]))).measure(
+        vertices, points, normals, CHECKS, residuals, share, reach
+    )
 
 
 def test_every_figure_has_a_unit():
@@ -218,3 +220,15 @@ def test_a_bad_frame_is_named(dome, bad, reason):
     # and the next frame is none the worse for it
     good = tracker.register(dome.frame(1))
     assert dome.apart(transform(good.pose, good.vertices), dome.truth(0)).mean() < 0.2
+
+
+def test_a_triangle_that_passes_through_another_is_counted(rest):
+    v, f = rest
+    assert measure(rest, v).crossing_triangles == 0
+    sheet = np.array([[-60.0, -60, 40], [60, -60, 40], [0, 80, 40]])
+    both = (
+        np.concatenate([v, sheet]),
+        np.concatenate([f, [[len(v), len(v) + 1, len(v) + 2]]]).astype(np.int32),
+    )
+    # the sheet itself, and what its three edges run through
+    assert 3 <= measure(both, both[0]).crossing_triangles <= 12
