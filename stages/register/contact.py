@@ -31,7 +31,7 @@ class Contacts:
         mine[faces[mine[faces].any(axis=1)]] = True
         self._vertices = vertices
         used, flat = np.unique(faces[mine[faces].any(axis=1)], return_inverse=True)
-        self._used, self._faces = used, flat.reshape(-1, 3)
+        self._used, self._faces = used, flat.reshape(-1, 3).astype(np.int32)
         self._touching = np.zeros(len(vertices), bool)
 
     def forget(self) -> None:
