@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 
 from mimicme.pipeline import raster as raster_module
+from mimicme.pipeline import texture as texture_module
 from mimicme.pipeline.errors import ConfigError
+from mimicme.pipeline.filling import fill_holes
 from mimicme.pipeline.mesh import Mesh
 from mimicme.pipeline.raster import rasterise
 from mimicme.pipeline.template import Template
 from mimicme.stages import bake as module
-from mimicme.stages.bake import BakeSettings, bake, fill_holes
+from mimicme.stages.bake import BakeSettings, bake
 
 N = 256
 
@@ -128,7 +130,7 @@ def test_bands_and_chunks_give_identical_bytes(monkeypatch):
     )
     whole = bake(lumpy, image, template().vertices, template(), BakeSettings(size=320))
     monkeypatch.setattr(raster_module, "CACHED_TEXELS", 320 * 24)
-    monkeypatch.setattr(module, "CHUNK", 1000)
+    monkeypatch.setattr(texture_module, "CHUNK", 1000)
     parts = bake(lumpy, image, template().vertices, template(), BakeSettings(size=320))
     assert whole.texture.tobytes() == parts.texture.tobytes()
     assert whole.coverage.tobytes() == parts.coverage.tobytes()
