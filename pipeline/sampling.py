@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mimicme.pipeline.correspondence import Target
-from mimicme.pipeline.mesh import Ints, Mesh
-from mimicme.pipeline.scan_source import Source, mixed
+from mimicme.pipeline.mesh import Ints
+from mimicme.pipeline.scan_source import Packed, Source, mixed
 
 Pixels = NDArray[np.uint8]
 Singles = NDArray[np.float32]
@@ -23,9 +23,9 @@ PIXELS_PER_SAMPLE = 1.0
 class ColorSampler:
     """Colours from the scan's vertices."""
 
-    def __init__(self, scan: Mesh) -> None:
-        assert scan.colors is not None
-        self.corner = scan.colors.astype(np.float32)[scan.faces]
+    def __init__(self, source: Source) -> None:
+        assert source.vertex_colors is not None
+        self.corner = source.vertex_colors.astype(np.float32)[source.faces]
 
     def colors(self, triangles: Longs, weights: Singles, owners: Ints) -> Pixels:
         return np.asarray(np.rint(np.clip(mixed(self.corner, triangles, weights), 0, 255)), np.uint8)
@@ -37,8 +37,9 @@ class ImageSampler:
     def __init__(self, source: Source, target: Target) -> None:
         assert source.image is not None
         self.source = source
-        self.levels = [_packed(source.image)]
-        self.image = source.image
+        self.levels = source.levels
+        if not self.levels:
+            self.levels.append(_packed(source.image))
         # d mm / d texel on the registered mesh (t, 3, 2)
         with np.errstate(all="ignore"):
             c = target.uv_corners * [target.size, -target.size]  # rows run down
@@ -90,8 +91,7 @@ class ImageSampler:
 
     def _averaged(self, centre: Singles, j: Singles, level: int, samples: int) -> Pixels:
         while len(self.levels) <= level:
-            self.image = _halved(self.image)
-            self.levels.append(_packed(self.image))
+            self.levels.append(_packed(_halved(_opened(*self.levels[-1]))))
         image, width, height = self.levels[level]
         scale = np.float32(1 / 2**level)
         centre = (centre + np.float32(0.5)) * scale - np.float32(0.5)
@@ -113,12 +113,18 @@ _MASK = np.uint64((1 << 21) - 1)
 _STEPS = 64
 
 
-def _packed(image: Pixels) -> tuple[NDArray[np.uint64], int, int]:
+def _packed(image: Pixels) -> Packed:
     """The image as (h * w,) words, with width and height."""
     word = image[..., 0].astype(np.uint64)
     word |= image[..., 1].astype(np.uint64) << _LANE
     word |= image[..., 2].astype(np.uint64) << (_LANE + _LANE)
     return word.ravel(), image.shape[1], image.shape[0]
+
+
+def _opened(words: NDArray[np.uint64], width: int, height: int) -> Pixels:
+    """The (h, w, 3) image that `_packed` made words of."""
+    channels = [(words >> (k * _LANE)) & _MASK for k in np.arange(3, dtype=np.uint64)]
+    return np.stack(channels, -1).astype(np.uint8).reshape(height, width, 3)
 
 
 def _bilinear(

@@ -11,6 +11,8 @@ from mimicme.pipeline.spatial import Surface
 Pixels = NDArray[np.uint8]
 Singles = NDArray[np.float32]
 Longs = NDArray[np.int64]
+Packed = tuple[NDArray[np.uint64], int, int]
+"""An image as (h * w,) words of three channels (sampling.py), with width and height."""
 
 # above this share of the image's area, reversed triangles are mirrored charts, not surfaces seen from behind
 MIRRORED_SHARE = 0.2
@@ -31,12 +33,10 @@ class Source:
         self.surface = Surface(self.vertices, scan.faces)
         self.normals = triangle_normals(self.vertices, scan.faces)[0].astype(np.float32)
         self.image = image
+        self.vertex_colors = scan.colors
+        self.levels: list[Packed] = []  # the image and its reductions by powers of two, made when asked for
         self.colored: Bools
-        has_image = image is not None and scan.uv is not None and scan.uv_faces is not None
-        if has_image:
-            assert image is not None
-            assert scan.uv is not None
-            assert scan.uv_faces is not None
+        if image is not None and scan.uv is not None and scan.uv_faces is not None:
             height, width = image.shape[:2]
             pixel = np.stack([scan.uv[:, 0] * width - 0.5, (1 - scan.uv[:, 1]) * height - 0.5], axis=1)
             self.pixels = pixel.astype(np.float32)[scan.uv_faces]

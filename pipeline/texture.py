@@ -80,14 +80,22 @@ def bake(
     Returns:
         The texture, or None when the scan carries no colour.
     """
-    if image is None or scan.uv is None:
-        if scan.colors is None:
-            return None
-        image = None
-    source = Source(scan, image, settings.min_grazing_deg)
+    source = open_source(scan, image, settings)
+    return None if source is None else bake_source(source, vertices, template, settings)
+
+
+def open_source(scan: Mesh, image: Pixels | None, settings: TextureOptions) -> Source | None:
+    """The scan made ready for any number of bakes; None when it carries no colour; arguments as of `bake`."""
+    if image is not None and scan.uv is not None:
+        return Source(scan, image, settings.min_grazing_deg)
+    return None if scan.colors is None else Source(scan, None)
+
+
+def bake_source(source: Source, vertices: Floats, template: Template, settings: TextureOptions) -> Baked:
+    """Bake one frame whose scan is ready; arguments as of `bake`."""
     size = settings.size
     target = Target(vertices - source.origin, template, source, settings)
-    sampler = ImageSampler(source, target) if image is not None else ColorSampler(scan)
+    sampler = ImageSampler(source, target) if source.image is not None else ColorSampler(source)
     texture = np.zeros((size * size, 3), np.uint8)
     coverage = np.zeros(size * size, np.uint8)
     total = found_total = 0

@@ -1,6 +1,6 @@
 """bake: the scan's colours in the template's texture layout, one texture and one coverage mask a frame.
 
-Reads: ingest (scans, images), register (vertices, pose).
+Reads: ingest (scans, images), refine (vertices, pose).
 Writes: per frame `texture` and `coverage` (encoded bytes); attrs texture_format, texture_size;
 quality/coverage. A frame whose scan carries neither image nor colours keeps its row, gets the note
 `no-texture` and no arrays.
@@ -73,15 +73,15 @@ def compute(task: Task, out: ArtefactWriter) -> None:
 
     settings: BakeSettings = task.settings
     template = task.load_template()
-    with task.input("ingest") as ingest, task.input("register") as register:
-        rows = out.continue_from(register)
+    with task.input("ingest") as ingest, task.input("refine") as refined:
+        rows = out.continue_from(refined)
         out.attrs["texture_format"] = settings.format
         out.attrs["texture_size"] = settings.size
         coverage = out.rows("quality/coverage", (), "f4", "1")
         for row in rows:
             scan = load_scan(ingest, row)
-            pose = np.asarray(register["pose"][row], np.float64)
-            vertices = transform(pose, np.asarray(register["vertices"][row], np.float64))
+            pose = np.asarray(refined["pose"][row], np.float64)
+            vertices = transform(pose, np.asarray(refined["vertices"][row], np.float64))
             try:
                 image = load_image(ingest, row) if scan.uv is not None else None
             except FrameRejected as error:  # a broken image costs the texture, not the geometry
@@ -105,9 +105,9 @@ def compute(task: Task, out: ArtefactWriter) -> None:
 
 STAGE = Stage(
     name="bake",
-    version=2,
+    version=3,
     settings=BakeSettings,
-    needs=("ingest", "register"),
+    needs=("ingest", "refine"),
     compute=compute,
     settings_by_preset={"fast": {"size": 512}, "best": {"size": 2048}},
     memory="0.55 GB at 1024 texels, 0.7 GB at 2048, 2.1 GB at 8192, and 12 bytes a pixel of the image",
