@@ -61,8 +61,8 @@ class RefineSettings:
     size: int = 512
     iterations: int = 3
     window_texels: float = 5.0
-    levels: int = 4
-    smoothing_mm: float = 1.0
+    levels: int = 3
+    smoothing_mm: float = 2.0
     max_shift_mm: float = 6.0
     max_distance_mm: float = 4.0
     anchor_frames: int = 3
@@ -171,9 +171,10 @@ def _anchored(task: Task, ingest: Artefact, register: Artefact, rows: list[int])
     refiner = _refiner(task.template, task.load_template().digest, settings)
     if not rows:
         return None
+    faces = refiner.template.faces
     first = register["vertices"][rows[0]].astype(np.float64)
     shape = register["neutral"][:].astype(np.float64) if "neutral" in register else first
-    row = calmest(register["vertices"], shape, rows, 1)[0]
+    row = calmest(register["vertices"], shape, faces, rows, 1)[0]
     neutral, pose = _registered(register, row)
     source = _source(ingest, row, refiner)
     if source is None:
@@ -182,7 +183,7 @@ def _anchored(task: Task, ingest: Artefact, register: Artefact, rows: list[int])
     offsets = [np.zeros_like(neutral)]
     for scans, shapes in chain([(ingest, register)], _others(task)):
         good = [r for r in shapes.ok_rows if not (shapes is register and r == row)]
-        for other in calmest(shapes["vertices"], neutral, good, settings.anchor_frames):
+        for other in calmest(shapes["vertices"], neutral, faces, good, settings.anchor_frames):
             calm = _source(scans, other, refiner)
             if calm is None:
                 continue
@@ -240,7 +241,7 @@ class _Sequence:
 
 
 def _refine_rows(given: _Sequence, out: ArtefactWriter, vertices: Any) -> None:
-    """Refine frame by frame, smooth the displacements in time, and write those that made things better."""
+    """Refine frame by frame, smooth the vertices in time, and write those that made things better."""
     from mimicme.pipeline.checkpoint import frame_numerics
     from mimicme.stages.refine.photometric import Drift, better
 
@@ -265,36 +266,36 @@ def _refine_rows(given: _Sequence, out: ArtefactWriter, vertices: Any) -> None:
         except FrameRejected as error:
             out.note(row, "not-refined", str(error))
             continue
-        found[row] = (d.astype(np.float32), before)
-        last = (int(numbers[row]), found[row][0])
+        found[row] = ((shape + d).astype(np.float32), before)
+        last = (int(numbers[row]), d.astype(np.float32))
     if given.settings.smooth_in_time:
         _smooth(found, numbers)
-    for row, (d, before) in sorted(found.items()):
+    for row, (refined, before) in sorted(found.items()):
         shape, pose = _registered(given.register, row)
         source = _source(given.ingest, row, given.refiner)
         assert source is not None
-        moved = given.refiner.slid(shape, d.astype(np.float64))
+        moved = given.refiner.slid(shape, refined - shape)
         after = given.refiner.drift(given.refiner.flow(source, moved, pose, given.reference.comparable, 1))
         if better(before, after) or not np.isfinite(moved).all():
             moved, after = shape, before
         vertices[row] = moved
-        figures["drift"][row], figures["drift_p95"][row] = after
+        figures["drift"][row], figures["drift_p95"][row] = after.median, after.p95
         figures["drift_before"][row] = before.median
         figures["slid"][row] = np.linalg.norm(moved - shape, axis=1).mean()
 
 
 def _smooth(found: dict[int, Any], numbers: Any) -> None:
-    """Smooth the displacements of a sequence in time, in place."""
+    """Smooth the vertices of a sequence in time, in place; they are put back on their surfaces afterwards."""
     from mimicme.pipeline.temporal import MIN_FRAMES, runs, smooth
 
     by_time = sorted(found, key=lambda row: int(numbers[row]))
     times = np.array([int(numbers[row]) for row in by_time])
     for part in runs(times, MAX_GAP) if by_time else ():
         if len(part) >= MIN_FRAMES:
-            fields = np.stack([found[by_time[k]][0] for k in part])
-            smooth(fields, times[part])
-            for k, field in zip(part, fields, strict=True):
-                found[by_time[k]] = (field, found[by_time[k]][1])
+            shapes = np.stack([found[by_time[k]][0] for k in part])
+            smooth(shapes, times[part])
+            for k, shape in zip(part, shapes, strict=True):
+                found[by_time[k]] = (shape, found[by_time[k]][1])
 
 
 STAGE = Stage(

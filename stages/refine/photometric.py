@@ -5,7 +5,7 @@ a vertex the flow says how far along the layout the skin lies that the vertex ou
 stretch there turns texels into millimetres of the surface.  A field of displacements d over the mesh follows these
 targets and is smooth where they are few or uncertain,
 
-    sum_i a_i c_i |d_i - t_i|^2 + l^2 sum_(i,j) |d_i - d_j|^2,
+    sum_i a_i c_i^4 |d_i - t_i|^2 + l^2 sum_(i,j) |d_i - d_j|^2,
 
 with area a, confidence c and the smoothing length l; vertices then return to the registered surface, which is held:
 refinement slides, it never pulls off.  Baking and moving is repeated.
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.linalg import splu
 
@@ -46,21 +47,31 @@ MIN_CONFIDENCE = 0.2
 """Texels below take no part in the figures of drift."""
 MIN_AREA_SHARE = 0.1
 """A triangle that has less than this of its registered area left is taken for folded."""
+TRUST = 4
+"""Power of the confidence that a target weighs with: shadows and wrinkles agree a little, and are wrong."""
 UNFOLD_ROUNDS = 10
+SAME_AGREEMENT = 0.95
 LATER_LEVELS = 2
 """Levels of the flow after the first step: what is left is small."""
 
 
 class Drift(NamedTuple):
-    """How far a frame's texture is from the reference's, texels at 1024: median and 95th percentile; NaN: unknown."""
+    """How far a frame's texture is from the reference's.
+
+    Attributes:
+        median, p95: texels at 1024; NaN: unknown.
+        agreement: mean confidence of the flow: far from the truth it sees little motion, but agrees with nothing.
+    """
 
     median: float
     p95: float
+    agreement: float = 0.0
 
 
 def better(one: Drift, other: Drift) -> bool:
-    """Whether a frame drifts less by one figure than by another; an unknown figure is worse than any."""
-    return bool(np.nan_to_num(one.median, nan=np.inf) < np.nan_to_num(other.median, nan=np.inf))
+    """Whether a frame drifts less, and agrees no less, in one place than in another; unknown is worse than any."""
+    less = np.nan_to_num(one.median, nan=np.inf) < np.nan_to_num(other.median, nan=np.inf)
+    return bool(less and one.agreement >= SAME_AGREEMENT * other.agreement)
 
 
 @dataclass(frozen=True)
@@ -69,9 +80,9 @@ class Knobs:
 
     size: int = 512
     iterations: int = 3
-    window_texels: float = 6.0
-    levels: int = 4
-    smoothing_mm: float = 1.0
+    window_texels: float = 5.0
+    levels: int = 3
+    smoothing_mm: float = 2.0
     max_shift_mm: float = 6.0
     max_distance_mm: float = 4.0
 
@@ -157,7 +168,8 @@ class Refiner:
         if not sure.any():
             return Drift(np.nan, np.nan)
         length = np.linalg.norm(found.shift[sure], axis=1) * (DRIFT_SIZE / self.knobs.size)
-        return Drift(float(np.median(length)), float(np.percentile(length, 95)))
+        agreement = float(found.confidence.mean(dtype=np.float64))
+        return Drift(float(np.median(length)), float(np.percentile(length, 95)), agreement)
 
     def _field(self, found: Flow, vertices: Floats) -> Floats:
         """(V, 3) smooth displacements, mm, that follow a flow."""
@@ -172,7 +184,7 @@ class Refiner:
         confidence: Floats = np.bincount(self.owner, sure, n).astype(np.float64)
         total = np.stack([np.bincount(self.owner, sure * target[:, k], n) for k in range(3)], axis=1)
         mean = total / np.maximum(confidence, 1e-9)[:, None]
-        weight = _vertex_areas(vertices, self.template.faces) * np.minimum(confidence, 1)
+        weight = _vertex_areas(vertices, self.template.faces) * np.minimum(confidence, 1) ** TRUST
         system = sparse.diags(weight + GROUND) + self.knobs.smoothing_mm**2 * self.laplacian
         factor = splu(system.tocsc(), permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True})
         return np.asarray(factor.solve(mean * weight[:, None]))
@@ -204,23 +216,23 @@ class _Held:
         """(V, 3) vertices displaced by at most so much, put back on the surface, folds smoothed out."""
         length = np.linalg.norm(displacement, axis=1)
         d = displacement * np.minimum(1, longest_mm / np.maximum(length, 1e-9))[:, None]
-        moved = self._back(d)
+        moved = self._back(d, np.arange(len(d)))
         degree = np.maximum(np.asarray(self.ring.sum(1)).ravel(), 1)
         for _ in range(UNFOLD_ROUNDS):
             bad = np.zeros(len(moved), bool)
             bad[self.faces[self._folded(moved)]] = True
             if not bad.any():
                 break
+            which = np.flatnonzero(self.ring @ bad + bad)  # and its neighbours
             d = moved - self.vertices
-            bad = np.asarray(self.ring @ bad + bad, bool)  # and its neighbours
-            d[bad] = ((self.ring @ d) / degree[:, None])[bad]
-            moved = self._back(d)
+            moved[which] = self._back((self.ring[which] @ d) / degree[which, None], which)
         return moved
 
-    def _back(self, d: Floats) -> Floats:
-        moved = self.vertices + d
+    def _back(self, d: Floats, which: NDArray[np.int64]) -> Floats:
+        """Vertices `which` displaced by d (k, 3), at the nearest places of the surface that face their way."""
+        moved = self.vertices[which] + d
         found = self.surface.closest(moved)
-        fits = (self.normals[found.triangles] * self.at_vertex).sum(1) > MIN_COSINE
+        fits = (self.normals[found.triangles] * self.at_vertex[which]).sum(1) > MIN_COSINE
         return np.where(fits[:, None], found.points, moved)
 
     def _folded(self, vertices: Floats) -> Bools:

@@ -307,7 +307,7 @@ def test_texels_outside_the_layout_are_not_covered():
 
 
 def artefacts(folder, scans, images, rejected=()):
-    """Made-up ingest and register artefacts of one sequence, and the task that bakes it."""
+    """Made-up ingest and refine artefacts of one sequence, and the task that bakes it."""
     from mimicme.pipeline.checkpoint import writing
     from mimicme.pipeline.errors import FrameRejected
     from mimicme.pipeline.image import encode
@@ -329,7 +329,7 @@ def artefacts(folder, scans, images, rejected=()):
             if image is not None:
                 data = image if isinstance(image, bytes) else encode(image, "png")
                 out.put(row, "image", np.frombuffer(data, np.uint8))
-    with writing(folder / "register.h5", stage="register", item="s/q", made_by={}) as out:
+    with writing(folder / "refine.h5", stage="refine", item="s/q", made_by={}) as out:
         out.frames(range(len(scans)))
         vertices = out.rows("vertices", shape.vertices.shape, "f4", "mm")
         poses = out.rows("pose", (4, 4), "f8")
@@ -344,7 +344,7 @@ def artefacts(folder, scans, images, rejected=()):
         Sequence(item, "q", "q", frames),
         BakeSettings(size=N),
         Captures(folder),
-        {"ingest": folder / "ingest.h5", "register": folder / "register.h5"},
+        {"ingest": folder / "ingest.h5", "refine": folder / "refine.h5"},
         None,
         folder / "template.h5",
     )
