@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mimicme.pipeline.correspondence import Target
+from mimicme.pipeline.levelling import corrections, seam_pairs
 from mimicme.pipeline.mesh import Ints
 from mimicme.pipeline.scan_source import Packed, Source, mixed
 
@@ -34,9 +35,10 @@ class ColorSampler:
 class ImageSampler:
     """Colours from the scan's image, averaged over each texel's footprint."""
 
-    def __init__(self, source: Source, target: Target) -> None:
+    def __init__(self, source: Source, target: Target, level_seams: bool) -> None:
         assert source.image is not None
         self.source = source
+        self.added = self._levelling() if level_seams else None
         self.levels = source.levels
         if not self.levels:
             self.levels.append(_packed(source.image))
@@ -73,7 +75,41 @@ class ImageSampler:
         for value in np.flatnonzero(np.bincount(kind)).tolist():
             which = np.flatnonzero(kind == value)
             colors[which] = self._averaged(centre[which], j[which], *divmod(value, MAX_SAMPLES + 1))
+        if self.added is not None:
+            near = np.flatnonzero(self.near_seam[triangles])
+            levelled = colors[near] + mixed(self.added, triangles[near], weights[near])
+            colors[near] = np.rint(np.clip(levelled, 0, 255))
         return colors
+
+    def _levelling(self) -> Singles | None:
+        """(t, 3, 3) what to add at the corners of the scan's triangles; None when the photographs agree."""
+        source = self.source
+        assert source.uv_faces is not None
+        pairs = seam_pairs(source.faces, source.uv_faces)
+        place = np.full((int(source.uv_faces.max()) + 1, 2), np.nan, np.float32)
+        place[source.uv_faces] = source.pixels
+        if not len(pairs) or not np.isfinite(place[pairs]).any():
+            return None
+        if not source.levels:
+            source.levels.append(_packed(source.image))  # type: ignore[arg-type]
+        self.levels = source.levels
+        seen = np.full((len(place), 3), np.nan, np.float32)
+        known = np.unique(pairs[np.isfinite(place[pairs]).all((1, 2))])
+        seen[known] = self._level(1, place[known])
+        points = np.full((len(place), 3), np.nan)
+        points[source.uv_faces] = source.vertices[source.faces]
+        gaps = (seen[pairs[:, 1]] - seen[pairs[:, 0]]).astype(np.float64)
+        corner = corrections(source.uv_faces, points, pairs, gaps)[source.uv_faces]
+        self.near_seam = np.asarray((np.abs(corner) > 0.25).any((1, 2)), bool)
+        return corner if self.near_seam.any() else None
+
+    def _level(self, level: int, at: Singles) -> Singles:
+        """(k, 3) colours of a reduced image at pixel places (k, 2) of the image itself."""
+        while len(self.levels) <= level:
+            self.levels.append(_packed(_halved(_opened(*self.levels[-1]))))
+        image, width, height = self.levels[level]
+        small = (at + np.float32(0.5)) / np.float32(2**level) - np.float32(0.5)
+        return _unpacked(_bilinear(image, width, height, small[:, 0], small[:, 1]))
 
     def _shrink(self, triangles: Longs, weights: Singles, j: Singles) -> Singles:
         """Factor (k,) that keeps a footprint off the border of its chart: another photograph is beyond."""

@@ -29,7 +29,7 @@ class Source:
     def __init__(self, scan: Mesh, image: Pixels | None, min_grazing_deg: float = 0.0) -> None:
         self.origin = scan.vertices.mean(0)  # Open3D computes in float32: stay near the origin
         self.vertices = scan.vertices - self.origin
-        self.faces = scan.faces
+        self.faces, self.uv_faces = scan.faces, scan.uv_faces
         self.surface = Surface(self.vertices, scan.faces)
         self.normals = triangle_normals(self.vertices, scan.faces)[0].astype(np.float32)
         self.image = image

@@ -41,6 +41,7 @@ class TextureOptions:
         max_normal_angle_deg: largest angle between the two surfaces there.
         min_grazing_deg: scan triangles that their camera saw flatter than this give no colour: their pixels are
             smeared, or already show what lies behind.
+        level_seams: even out the difference of brightness and hue where two photographs of a scan meet.
         fill: fill texels without data smoothly from around; else they are black.
     """
 
@@ -48,6 +49,7 @@ class TextureOptions:
     max_distance_mm: float = 4.0
     max_normal_angle_deg: float = 65.0
     min_grazing_deg: float = 6.0
+    level_seams: bool = True
     fill: bool = True
 
 
@@ -95,7 +97,11 @@ def bake_source(source: Source, vertices: Floats, template: Template, settings: 
     """Bake one frame whose scan is ready; arguments as of `bake`."""
     size = settings.size
     target = Target(vertices - source.origin, template, source, settings)
-    sampler = ImageSampler(source, target) if source.image is not None else ColorSampler(source)
+    sampler = (
+        ImageSampler(source, target, settings.level_seams)
+        if source.image is not None
+        else ColorSampler(source)
+    )
     texture = np.zeros((size * size, 3), np.uint8)
     coverage = np.zeros(size * size, np.uint8)
     total = found_total = 0

@@ -59,7 +59,7 @@ class RefineSettings:
 
     enabled: bool = True
     size: int = 512
-    iterations: int = 3
+    iterations: int = 2
     window_texels: float = 5.0
     levels: int = 3
     smoothing_mm: float = 2.0
@@ -305,6 +305,6 @@ STAGE = Stage(
     needs=("ingest", "register"),
     compute=compute,
     scope="subject",
-    settings_by_preset={"fast": {"size": 256, "iterations": 2}, "best": {"size": 1024, "window_texels": 8.0}},
+    settings_by_preset={"fast": {"size": 256}, "best": {"size": 1024, "iterations": 4, "window_texels": 8.0}},
     memory="0.6 GB for a template of 10,000 vertices, 0.9 GB for 50,000; and 12 bytes a vertex and frame",
 )

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.linalg import splu
 
-from mimicme.pipeline.flow import Comparable, Flow, flow, normalised, opencv
+from mimicme.pipeline.flow import Comparable, Flow, flow, normalised
 from mimicme.pipeline.mesh import (
     Bools,
     Floats,
@@ -88,7 +88,7 @@ class Knobs:
 
     @property
     def texture(self) -> TextureOptions:
-        return TextureOptions(self.size, self.max_distance_mm, fill=False)
+        return TextureOptions(self.size, self.max_distance_mm, level_seams=False, fill=False)
 
     @property
     def radius(self) -> float:
@@ -173,12 +173,10 @@ class Refiner:
 
     def _field(self, found: Flow, vertices: Floats) -> Floats:
         """(V, 3) smooth displacements, mm, that follow a flow."""
-        cv2 = opencv()
-        at = (self.columns[None], self.rows[None], cv2.INTER_LINEAR)
         # sure of a texel means sure of its flow: both are read with the same weights
-        sure = np.where(self._used, cv2.remap(found.confidence, *at)[0], 0)
-        weighted = (cv2.remap(found.confidence * found.shift[..., k], *at)[0] for k in range(2))
-        shift = np.stack(list(weighted), axis=1) / np.maximum(sure, 1e-6)[:, None]
+        sure = np.where(self._used, self._read(found.confidence), 0)
+        weighted = [self._read(found.confidence * found.shift[..., k]) for k in range(2)]
+        shift = np.stack(weighted, axis=1) / np.maximum(sure, 1e-6)[:, None]
         target = np.einsum("nxk,nk->nx", self._mm_per_texel(vertices), shift)
         n = len(vertices)
         confidence: Floats = np.bincount(self.owner, sure, n).astype(np.float64)
@@ -188,6 +186,15 @@ class Refiner:
         system = sparse.diags(weight + GROUND) + self.knobs.smoothing_mm**2 * self.laplacian
         factor = splu(system.tocsc(), permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True})
         return np.asarray(factor.solve(mean * weight[:, None]))
+
+    def _read(self, picture: NDArray[np.float32]) -> Floats:
+        """(N,) bilinear values of a picture (size, size) at every texture coordinate."""
+        x, y = (np.clip(p, 0, self.knobs.size - 1.001) for p in (self.columns, self.rows))
+        i, j = x.astype(np.int64), y.astype(np.int64)
+        fx, fy = x - i, y - j
+        upper = picture[j, i] * (1 - fx) + picture[j, i + 1] * fx
+        lower = picture[j + 1, i] * (1 - fx) + picture[j + 1, i + 1] * fx
+        return np.asarray(upper * (1 - fy) + lower * fy, np.float64)
 
     def _mm_per_texel(self, vertices: Floats) -> Floats:
         """(N, 3, 2) how a place on the mesh moves with its texel, at every texture coordinate."""
