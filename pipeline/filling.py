@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
-from mimicme.pipeline.mesh import Bools
+from mimicme.pipeline.mesh import Bools, Floats, Ints
 
 Pixels = NDArray[np.uint8]
 Singles = NDArray[np.float32]
@@ -40,6 +41,40 @@ def fill_holes(texture: Pixels, known: Bools) -> None:
         part = block[row - 2 * low : row - 2 * low + rows.stop - row]
         missing = ~known[rows]
         texture[rows][missing] = np.rint(part[missing]).astype(np.uint8)
+
+
+def fill_mirrored(texture: Pixels, known: Bools) -> None:
+    """Fill unknown texels of (h, w, 3) in place with those of the face's other side, else smoothly from around.
+
+    For layouts that are their own mirror image.  Detail comes from the mirrored texture; the difference between the
+    two sides, where both are known, is continued smoothly into the gap and added, so that no border shows.
+    """
+    other = known[:, ::-1]
+    borrowed = ~known & other
+    if not borrowed.any():
+        fill_holes(texture, known)
+        return
+    mirrored = texture[:, ::-1].copy()
+    both = known & other
+    # half the difference fits into a byte
+    half = (texture.astype(np.int16) - mirrored) // 2 + 128
+    difference = np.where(both[..., None], half, 128).astype(np.uint8)
+    fill_holes(difference, both if both.any() else other)
+    moved = mirrored.astype(np.int16) + 2 * (difference.astype(np.int16) - 128)
+    texture[borrowed] = np.clip(moved, 0, 255).astype(np.uint8)[borrowed]
+    fill_holes(texture, known | borrowed)
+
+
+def mirror_error(uv: Floats, vertices: Floats, uv_faces: Ints, faces: Ints) -> float:
+    """How far a layout is from its own mirror image about u = 1/2: median over the template, in units of the layout.
+
+    Every texture coordinate's vertex is mirrored about x = 0 and the nearest vertex's coordinate compared.
+    """
+    used, first = np.unique(uv_faces.ravel(), return_index=True)
+    owner = faces.ravel()[first]
+    places, at = vertices[owner], uv[used]
+    _, other = cKDTree(places).query(places * [-1, 1, 1])
+    return float(np.median(np.linalg.norm(at[other] * [-1, 1] + [1, 0] - at, axis=1)))
 
 
 def _halved_sums(values: Pixels | Singles, known: Bools) -> tuple[Singles, Singles]:

@@ -9,13 +9,14 @@ around and marked 0 in the coverage mask (filling.py).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mimicme.pipeline.correspondence import Target
-from mimicme.pipeline.filling import fill_holes
+from mimicme.pipeline.filling import fill_holes, fill_mirrored, mirror_error
 from mimicme.pipeline.mesh import Floats, Mesh
 from mimicme.pipeline.raster import bands
 from mimicme.pipeline.sampling import ColorSampler, ImageSampler
@@ -30,6 +31,9 @@ CHUNK = 1 << 16
 # steps of the confidence mask: finer ones would only make it hard to compress
 CONFIDENCE_STEPS = 15
 
+MIRROR_TOLERANCE = 0.005
+"""A layout this near to its own mirror image, in its own units, counts as symmetric; the embedded one is at 0.0023."""
+
 
 @dataclass(frozen=True)
 class TextureOptions:
@@ -43,6 +47,8 @@ class TextureOptions:
             smeared, or already show what lies behind.
         level_seams: even out the difference of brightness and hue where two photographs of a scan meet.
         fill: fill texels without data smoothly from around; else they are black.
+        mirror_fill: fill with the detail of the face's other side where that was seen and the template's layout is its
+            own mirror image.
     """
 
     size: int = 1024
@@ -51,6 +57,27 @@ class TextureOptions:
     min_grazing_deg: float = 6.0
     level_seams: bool = True
     fill: bool = True
+    mirror_fill: bool = True
+
+
+class _Holder:
+    """Carries a template through a cache; the digest beside it alone decides."""
+
+    def __init__(self, template: Template) -> None:
+        self.template = template
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Holder)
+
+    def __hash__(self) -> int:
+        return 0
+
+
+@lru_cache(maxsize=2)
+def _symmetric(digest: str, holder: _Holder) -> bool:
+    """Whether the template's layout is its own mirror image; looked at once."""
+    t = holder.template
+    return bool(digest) and mirror_error(t.uv, t.vertices, t.uv_faces, t.faces) < MIRROR_TOLERANCE
 
 
 class Baked(NamedTuple):
@@ -120,5 +147,6 @@ def bake_source(source: Source, vertices: Floats, template: Template, settings: 
             found_total += len(good)
     picture, mask = texture.reshape(size, size, 3), coverage.reshape(size, size)
     if settings.fill:
-        fill_holes(picture, mask > 0)
+        mirror = settings.mirror_fill and _symmetric(template.digest, _Holder(template))
+        (fill_mirrored if mirror else fill_holes)(picture, mask > 0)
     return Baked(picture, mask, found_total / max(total, 1))
