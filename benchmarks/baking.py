@@ -31,7 +31,7 @@ def run(captures: Captures, sizes: tuple[int, ...] = (1024, 2048), say: Any = pr
     )
     say(f"{'texels':>7}{'ours, s':>10}{'plain, s':>10}{'plain / ours':>14}{'agreement, dB':>15}")
     for size in sizes:
-        options = TextureOptions(size, level_seams=False)
+        options = TextureOptions(size)
         bake(scan, image, vertices, template, options)  # the layout is rasterised once per template
         ours, seconds = clocked(lambda options=options: bake(scan, image, vertices, template, options))
         plain, plain_seconds = clocked(lambda size=size: plain_bake(scan, image, vertices, template, size))

@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mimicme.pipeline.errors import ConfigError, FrameRejected
+from mimicme.pipeline.image import Pixels
 from mimicme.pipeline.mesh import transform
 from mimicme.pipeline.raster import MAX_SIZE
 from mimicme.pipeline.stage import Stage, Task
@@ -35,10 +37,13 @@ class BakeSettings(TextureOptions):
     Attributes:
         format: `png` (lossless), `jpeg` or `webp`.
         quality: 1 to 100, for jpeg and webp.
+        match_exposure: give all textures of a subject the exposure and white balance of its neutral's, by one factor
+            per channel, which is kept (quality/gain_red, gain_green, gain_blue).
     """
 
     format: str = "png"
     quality: int = 95
+    match_exposure: bool = False
 
     def __post_init__(self) -> None:
         if not 256 <= self.size <= MAX_SIZE:
@@ -65,6 +70,13 @@ class BakeSettings(TextureOptions):
             )
 
 
+def exposed(texture: Pixels, gain: NDArray[np.float32]) -> Pixels:
+    """A texture (h, w, 3) with its channels multiplied by `gain` (3,)."""
+    steps = np.arange(256)[:, None] * gain[None, :].astype(np.float64)
+    table = np.rint(np.clip(steps, 0, 255)).astype(np.uint8)
+    return np.stack([table[texture[..., k], k] for k in range(3)], axis=-1)
+
+
 def compute(task: Task, out: ArtefactWriter) -> None:
     """Bake every registered frame of a sequence."""
     from mimicme.pipeline import image as images
@@ -78,6 +90,8 @@ def compute(task: Task, out: ArtefactWriter) -> None:
         out.attrs["texture_format"] = settings.format
         out.attrs["texture_size"] = settings.size
         coverage = out.rows("quality/coverage", (), "f4", "1")
+        colours = ("red", "green", "blue") if settings.match_exposure and "gain" in refined else ()
+        kept = [out.rows(f"quality/gain_{colour}", (), "f4", "1") for colour in colours]
         for row in rows:
             scan = load_scan(ingest, row)
             pose = np.asarray(refined["pose"][row], np.float64)
@@ -97,6 +111,10 @@ def compute(task: Task, out: ArtefactWriter) -> None:
                 out.note(row, "no-texture", "The scan has neither a texture nor vertex colours.")
                 continue
             coverage[row] = baked.share
+            if kept and np.isfinite(gain := refined["gain"][row]).all():
+                baked = baked._replace(texture=exposed(baked.texture, gain))
+                for figure, factor in zip(kept, gain, strict=True):
+                    figure[row] = factor
             encoded = images.encode(baked.texture, settings.format, settings.quality)
             mask = images.encode(baked.coverage, "png")
             out.put(row, "texture", np.frombuffer(encoded, np.uint8))

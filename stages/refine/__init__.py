@@ -3,7 +3,8 @@
 Reads   ingest (scans, images), register (vertices, pose) of the sequence; for the subject's neutral, of all the
         subject's sequences; for the others, this stage's artefact of the neutral.
 Writes  vertices (F, V, 3) f4 canonical frame, mm; pose (F, 4, 4) f8, as registered; quality/drift, drift_p95,
-        drift_before (texels at 1024) and slid (mm).  The neutral's artefact has the subject's reference:
+        drift_before (texels at 1024) and slid (mm); gain (F, 3) f4: factors on red, green and blue that give the
+        frame's texture the reference's exposure and white balance.  The neutral's artefact has the subject's reference:
         reference/vertices (V, 3), reference/texture (size, size, 3) u1, reference/coverage (size, size) u1.
 Fails   never: a frame that cannot be refined keeps its registered vertices and, if it has no texture, the note
         `not-refined`.
@@ -243,12 +244,14 @@ class _Sequence:
 def _refine_rows(given: _Sequence, out: ArtefactWriter, vertices: Any) -> None:
     """Refine frame by frame, smooth the vertices in time, and write those that made things better."""
     from mimicme.pipeline.checkpoint import frame_numerics
-    from mimicme.stages.refine.photometric import Drift, better
+    from mimicme.pipeline.flow import normalised
+    from mimicme.stages.refine.photometric import Drift, better, gain
 
     figures = {
         name: out.rows(f"quality/{name}", (), np.float32, unit)
         for name, unit in (("drift", "px"), ("drift_p95", "px"), ("drift_before", "px"), ("slid", "mm"))
     }
+    gains = out.rows("gain", (3,), np.float32, "1")
     numbers = given.register.numbers
     found: dict[int, tuple[Floats, Drift]] = {}
     last: tuple[int, Floats] | None = None
@@ -275,7 +278,10 @@ def _refine_rows(given: _Sequence, out: ArtefactWriter, vertices: Any) -> None:
         source = _source(given.ingest, row, given.refiner)
         assert source is not None
         moved = given.refiner.slid(shape, refined - shape)
-        after = given.refiner.drift(given.refiner.flow(source, moved, pose, given.reference.comparable, 1))
+        baked = given.refiner.baked(source, transform(pose, moved))
+        texture = normalised(baked.texture, baked.coverage, given.refiner.knobs.radius)
+        after = given.refiner.drift(given.refiner.between(given.reference.comparable, texture, 1))
+        gains[row] = gain(baked.texture, baked.coverage, given.reference.texture, given.reference.coverage)
         if better(before, after) or not np.isfinite(moved).all():
             moved, after = shape, before
         vertices[row] = moved

@@ -22,6 +22,7 @@ from scipy import sparse
 from scipy.sparse.linalg import splu
 
 from mimicme.pipeline.flow import Comparable, Flow, flow, normalised
+from mimicme.pipeline.image import Pixels
 from mimicme.pipeline.mesh import (
     Bools,
     Floats,
@@ -35,7 +36,7 @@ from mimicme.pipeline.mesh import (
 from mimicme.pipeline.scan_source import Source
 from mimicme.pipeline.spatial import Surface
 from mimicme.pipeline.template import Template
-from mimicme.pipeline.texture import TextureOptions, bake_source
+from mimicme.pipeline.texture import Baked, TextureOptions, bake_source
 
 DRIFT_SIZE = 1024
 """Drift is stated in texels of a texture of this size."""
@@ -51,6 +52,8 @@ TRUST = 4
 """Power of the confidence that a target weighs with: shadows and wrinkles agree a little, and are wrong."""
 UNFOLD_ROUNDS = 10
 SAME_AGREEMENT = 0.95
+GAIN_RANGE = (16, 240)
+"""Grey levels that exposure is read off."""
 LATER_LEVELS = 2
 """Levels of the flow after the first step: what is left is small."""
 
@@ -118,9 +121,13 @@ class Refiner:
         # texture coordinates that no triangle uses lie nowhere
         self._used = np.bincount(template.uv_faces.ravel(), minlength=len(template.uv)) > 0
 
+    def baked(self, source: Source, vertices: Floats) -> Baked:
+        """A frame's texture with vertices (V, 3) in the scan's frame."""
+        return bake_source(source, vertices, self.template, self.knobs.texture)
+
     def comparable(self, source: Source, vertices: Floats) -> Comparable:
-        """A frame's texture with vertices (V, 3) in the scan's frame, made ready for the flow."""
-        baked = bake_source(source, vertices, self.template, self.knobs.texture)
+        """The same, made ready for the flow."""
+        baked = self.baked(source, vertices)
         return normalised(baked.texture, baked.coverage, self.knobs.radius)
 
     def refine(
@@ -155,7 +162,10 @@ class Refiner:
         self, source: Source, vertices: Floats, pose: Floats, reference: Comparable, levels: int
     ) -> Flow:
         """Flow from the reference to a frame whose vertices (V, 3) are canonical."""
-        texture = self.comparable(source, transform(pose, vertices))
+        return self.between(reference, self.comparable(source, transform(pose, vertices)), levels)
+
+    def between(self, reference: Comparable, texture: Comparable, levels: int) -> Flow:
+        """Flow from the reference to a texture."""
         return flow(reference, texture, self.knobs.window_texels, levels)
 
     def slid(self, vertices: Floats, displacement: Floats) -> Floats:
@@ -207,6 +217,20 @@ class Refiner:
         )
         share = np.bincount(at, np.repeat(self._weight, 3), n)
         return np.asarray((total / np.maximum(share, 1e-12)[:, None]).reshape(-1, 3, 2))
+
+
+def gain(texture: Pixels, coverage: Pixels, reference: Pixels, reference_coverage: Pixels) -> Floats:
+    """(3,) factors on red, green and blue that give a texture the reference's exposure and white balance.
+
+    The median over texels that both have, neither too dark nor near saturation; NaN without any.
+    """
+    low, high = GAIN_RANGE
+    good = (coverage > 0) & (reference_coverage > 0)
+    for picture in (texture, reference):
+        good &= ((picture >= low) & (picture <= high)).all(axis=-1)
+    if not good.any():
+        return np.full(3, np.nan)
+    return np.asarray(np.median(reference[good].astype(np.float64) / texture[good], axis=0))
 
 
 class _Held:

@@ -16,6 +16,7 @@ from mimicme.stages import bake as module
 from mimicme.stages.bake import BakeSettings, bake
 
 N = 256
+GAIN = (0.5, 1.0, 1.5)
 
 
 def plane(n: int, side: float = 100.0):
@@ -333,6 +334,7 @@ def artefacts(folder, scans, images, rejected=()):
         out.frames(range(len(scans)))
         vertices = out.rows("vertices", shape.vertices.shape, "f4", "mm")
         poses = out.rows("pose", (4, 4), "f8")
+        out.rows("gain", (3,), "f4", "1")[:] = GAIN
         for row in range(len(scans)):
             if row in rejected:
                 out.reject(row, FrameRejected("far-off", "it does not fit"))
@@ -376,6 +378,26 @@ def test_the_stage_bakes_what_it_can_and_says_what_it_cannot(tmp_path):
         assert decode_gray(baked.get(0, "coverage").tobytes()).min() > 200
         assert baked["quality/coverage"][0] == 1
         assert np.isnan(baked["quality/coverage"][1:]).all()
+
+
+def test_exposure_is_matched_only_when_asked(tmp_path):
+    from dataclasses import replace
+
+    from mimicme.pipeline.checkpoint import Artefact, writing
+    from mimicme.pipeline.image import decode
+
+    task = artefacts(tmp_path, [scan()], [np.full((N, N, 3), 100, np.uint8)])
+    seen = {}
+    for name, on in (("plain", False), ("matched", True)):
+        chosen = replace(task, settings=BakeSettings(size=N, match_exposure=on))
+        with writing(tmp_path / f"{name}.h5", stage="bake", item="s/q", made_by={}) as out:
+            module.STAGE.compute(chosen, out)
+        with Artefact(tmp_path / f"{name}.h5") as baked:
+            seen[name] = decode(baked.get(0, "texture").tobytes())[N // 2, N // 2].tolist()
+            assert ("quality/gain_red" in baked) == on
+            if on:
+                assert [baked[f"quality/gain_{c}"][0] for c in ("red", "green", "blue")] == list(GAIN)
+    assert seen == {"plain": [100, 100, 100], "matched": [50, 100, 150]}
 
 
 def test_one_frames_numbers_reject_that_frame_alone(tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ import textured_dome as faces
 
 from mimicme.pipeline.mesh import triangle_normals
 from mimicme.pipeline.texture import open_source
-from mimicme.stages.refine.photometric import Drift, Knobs, Refiner, better
+from mimicme.stages.refine.photometric import Drift, Knobs, Refiner, better, gain
 
 KNOBS = Knobs(size=256, window_texels=5.0, levels=3)
 STILL = np.eye(4)
@@ -141,3 +141,19 @@ def test_less_drift_counts_where_the_textures_agree():
     assert better(Drift(5.0, 9.0), unknown)
     assert not better(unknown, Drift(5.0, 9.0))
     assert not better(unknown, unknown)
+
+
+def test_the_gain_undoes_exposure_and_white_balance():
+    rng = np.random.default_rng(0)
+    reference = rng.integers(60, 200, (64, 64, 3)).astype(np.uint8)
+    full = np.full((64, 64), 255, np.uint8)
+    factors = np.array([0.8, 1.0, 1.2])
+    texture = np.rint(reference / factors).astype(np.uint8)
+    assert np.allclose(gain(texture, full, reference, full), factors, rtol=0.01)
+    texture[:20] = 0  # a shadow is no exposure, nor is what was not seen
+    assert np.allclose(gain(texture, full, reference, full), factors, rtol=0.01)
+    texture[20:40] = 150
+    hidden = full.copy()
+    hidden[20:40] = 0
+    assert np.allclose(gain(texture, hidden, reference, full), factors, rtol=0.01)
+    assert np.isnan(gain(texture, 0 * full, reference, full)).all()
