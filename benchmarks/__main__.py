@@ -1,6 +1,6 @@
 """Speed and accuracy of mimicme, measured on this machine, next to its peers.
 
-    python benchmarks [register] [robust] [growth] [stages] [--captures DIR] [--trials N] [--output DIR] ...
+    python benchmarks [register] [robust] [growth] [stages] [bake] [--captures DIR] [--trials N] [--output DIR] ...
 
 `make bench` runs all of them.  They stand on what `mimicme synth` makes and on the scan that menpo3d installs;
 --captures takes another folder of captures with truth.  Tables are printed; the same in JSON, and the pictures, go to
@@ -77,11 +77,19 @@ def _stages(options: argparse.Namespace) -> dict[str, Any]:
     return costs.run(_captures(options), _work(options), _say)
 
 
+def _bake(options: argparse.Namespace) -> dict[str, Any]:
+    """CPU seconds of the bake, next to a straightforward one, and of the refinement."""
+    import baking
+
+    return baking.run(_captures(options), say=_say)
+
+
 BENCHMARKS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "register": _register,
     "robust": _robust,
     "growth": _growth,
     "stages": _stages,
+    "bake": _bake,
 }
 
 

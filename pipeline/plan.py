@@ -12,7 +12,7 @@ import json
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -25,7 +25,7 @@ from mimicme.pipeline.catalogue import Catalogue
 from mimicme.pipeline.checkpoint import FrameStatus, fingerprint
 from mimicme.pipeline.config import Config, settings_record
 from mimicme.pipeline.sources import unchanged
-from mimicme.pipeline.stage import Captures, Item, Sequence, Stage
+from mimicme.pipeline.stage import NEUTRAL_FIRST, Captures, Item, Sequence, Stage
 from mimicme.pipeline.workspace import Workspace
 
 State = Literal["done", "stale", "pending", "failed", "blocked"]
@@ -169,6 +169,7 @@ class Verdict:
         inputs: paths of its inputs by stage.
         neutral: artefact of the subject's neutral, if the stage asks for it.
         follows: not final because an input will be made again.
+        siblings: inputs of the subject's other sequences by item, for the neutral of a stage of scope `subject`.
     """
 
     state: State
@@ -177,6 +178,7 @@ class Verdict:
     inputs: Mapping[str, Path] = field(default_factory=dict)
     neutral: Path | None = None
     follows: bool = False
+    siblings: Mapping[Item, Mapping[str, Path]] = field(default_factory=dict)
 
 
 class Plan:
@@ -206,11 +208,12 @@ class Plan:
         self.ledger = Ledger()
         self.captures = workspace.captures
         self.verdicts: dict[tuple[str, Item], Verdict] = {}
+        self._left_out: set[Item] = set()  # sequences that this run is not about
 
     def judge_stage(self, stage: Stage, sequences: Iterable[Sequence]) -> dict[Item, Verdict]:
         """Decide and remember the verdicts of one stage; those of the stages it needs must be there."""
         ordered = list(sequences)
-        if stage.scope == "neutral":
+        if stage.scope in NEUTRAL_FIRST:
             ordered.sort(key=lambda s: not self.is_neutral(s.item))
         return {s.item: self.judge(stage, s) for s in ordered}
 
@@ -238,7 +241,7 @@ class Plan:
             if before.state != "done":
                 return Verdict(absent, f"'{need}' {_words(before)}", inputs=inputs, follows=True)
         neutral = None
-        if stage.scope == "neutral" and not self.is_neutral(item):
+        if stage.scope in NEUTRAL_FIRST and not self.is_neutral(item):
             of_subject = self.catalogue.neutral[item.subject]
             before = self.verdicts[stage.name, of_subject]
             if before.state in ("stale", "pending"):
@@ -246,11 +249,20 @@ class Plan:
                 return Verdict(absent, why, inputs=inputs, follows=True)
             if before.state == "done":
                 neutral = self.workspace.artefact(stage.name, of_subject)
-        record = self.record(stage, sequence, inputs, neutral)
+        siblings: dict[Item, dict[str, Path]] = {}
+        if stage.scope == "subject" and self.is_neutral(item):
+            for other in (s for s in self.catalogue.sequences if s.item.subject == item.subject):
+                before = self._needs_of(stage, other)
+                if before.state in ("stale", "pending") and before.follows:
+                    why = f"'{other.item}' of its subject comes first"
+                    return Verdict(absent, why, inputs=inputs, follows=True)
+                if before.state == "done" and other.item != item:
+                    siblings[other.item] = {n: self.workspace.artefact(n, other.item) for n in stage.needs}
+        record = self.record(stage, sequence, inputs, neutral, siblings)
         if made is not None and made.record_print == fingerprint(record):
             reason = self._changed_source(path) if made.has_sources else ""
             if not reason:
-                return Verdict("done", "", record, inputs, neutral)
+                return Verdict("done", "", record, inputs, neutral, siblings=siblings)
         elif made is not None:
             reason = difference(_read_record(path)[0], record)
         elif path.exists():
@@ -259,11 +271,33 @@ class Plan:
             reason = "not made yet"
         failure = Failure.read(self.workspace.failure(stage.name, item))
         if failure is not None:
-            return Verdict("failed", failure.message, record, inputs, neutral)
-        return Verdict(absent, reason, record, inputs, neutral)
+            return Verdict("failed", failure.message, record, inputs, neutral, siblings=siblings)
+        return Verdict(absent, reason, record, inputs, neutral, siblings=siblings)
+
+    def _needs_of(self, stage: Stage, sequence: Sequence) -> Verdict:
+        """The least advanced of the verdicts on what a stage needs of a sequence.
+
+        `follows` says whether this run is about the sequence, so that waiting for it makes sense; of one that
+        `--only` leaves out, what lies on the disk counts.
+        """
+        if any((need, sequence.item) not in self.verdicts for need in stage.needs):
+            self._left_out.add(sequence.item)
+        worst = Verdict("done")
+        for earlier in self.stages[: self.stages.index(stage)]:
+            if earlier.scope == "everything":
+                continue
+            verdict = self.verdicts.get((earlier.name, sequence.item)) or self.judge(earlier, sequence)
+            if earlier.name in stage.needs and STATES.index(verdict.state) > STATES.index(worst.state):
+                worst = verdict
+        return replace(worst, follows=sequence.item not in self._left_out)
 
     def record(
-        self, stage: Stage, sequence: Sequence, inputs: Mapping[str, Path], neutral: Path | None
+        self,
+        stage: Stage,
+        sequence: Sequence,
+        inputs: Mapping[str, Path],
+        neutral: Path | None,
+        siblings: Mapping[Item, Mapping[str, Path]],
     ) -> dict[str, Any]:
         """What would make this item now, without the raw files it will read."""
         record: dict[str, Any] = {
@@ -274,8 +308,13 @@ class Plan:
         }
         if stage.uses_template:
             record["template"] = self.template
-        if stage.scope == "neutral":
+        if stage.scope in NEUTRAL_FIRST:
             record["neutral"] = None if neutral is None else self._print(neutral)
+        if siblings:
+            record["siblings"] = {
+                str(item): {name: self._print(path) for name, path in paths.items()}
+                for item, paths in siblings.items()
+            }
         if not stage.needs:
             # later stages depend on these through the fingerprints of their inputs
             record["captures"] = captures_record(self.captures)
@@ -449,6 +488,8 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     said += [f"its input '{n}' changed" for n in now if before.get(n) != now[n]]
     if old.get("neutral") != new.get("neutral"):
         said.append("its subject's neutral changed")
+    if old.get("siblings") != new.get("siblings"):
+        said.append("its subject's other sequences changed")
     return "; ".join(said) or "it was made in another way"
 
 

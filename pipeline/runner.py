@@ -27,7 +27,7 @@ from mimicme.pipeline.progress import Console, StageProgress, duration, frame_ce
 from mimicme.pipeline.run_types import RunOptions, RunResult, StageResult
 from mimicme.pipeline.runlog import RunLog
 from mimicme.pipeline.selection import Selection
-from mimicme.pipeline.stage import Item, Sequence, Stage, Task
+from mimicme.pipeline.stage import NEUTRAL_FIRST, Item, Sequence, Stage, Task
 from mimicme.pipeline.work import Job, Outcome, execute, failed_outcome
 from mimicme.pipeline.workspace import Workspace, write_whole
 
@@ -240,7 +240,7 @@ class _Run:
     def _waves(self, stage: Stage) -> list[list[Sequence]]:
         """Groups that wait for each other; inside one, long sequences first: none is left for the end."""
         ordered = sorted(self.selection.of(stage), key=lambda s: (-len(s.frames), s.item))
-        if stage.scope != "neutral":
+        if stage.scope not in NEUTRAL_FIRST:
             return [ordered]
         first = [s for s in ordered if self.plan.is_neutral(s.item)]
         return [first, [s for s in ordered if not self.plan.is_neutral(s.item)]]
@@ -281,6 +281,7 @@ class _Run:
             dict(verdict.inputs),
             verdict.neutral,
             self.workspace.template,
+            verdict.siblings,
         )
         assert verdict.record is not None
         return Job(stage, task, self.workspace.artefact(stage.name, sequence.item), verdict.record)

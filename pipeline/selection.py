@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from mimicme.pipeline.catalogue import Catalogue
 from mimicme.pipeline.errors import UsageError
-from mimicme.pipeline.stage import Item, Sequence, Stage
+from mimicme.pipeline.stage import NEUTRAL_FIRST, Item, Sequence, Stage
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Selection:
         items = {s.item for s in asked}
         items |= {catalogue.neutral[item.subject] for item in items}
         wide = tuple(s for s in catalogue.sequences if s.item in items)
-        neutral = [place for place, stage in enumerate(chosen) if stage.scope == "neutral"]
+        neutral = [place for place, stage in enumerate(chosen) if stage.scope in NEUTRAL_FIRST]
         narrow = chosen[max(neutral, default=-1) + 1 :]
         return cls(asked, wide, frozenset(s.name for s in narrow))
 

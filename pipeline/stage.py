@@ -84,6 +84,8 @@ class Task:
         neutral: the same stage's artefact of the subject's neutral sequence; None for the neutral itself,
             for stages that do not ask for it, and when that sequence failed.
         template: path of the prepared template.
+        siblings: for the neutral of a stage of scope `subject`: what `inputs` is for this sequence, of every other
+            sequence of the subject that has all of it; in order of the items.
     """
 
     sequence: Sequence
@@ -92,6 +94,7 @@ class Task:
     inputs: Mapping[str, Path]
     neutral: Path | None
     template: Path
+    siblings: Mapping[Item, Mapping[str, Path]] = field(default_factory=dict)
 
     def input(self, stage: str) -> Artefact:
         """The opened artefact of an earlier stage for this sequence; use as a context manager."""
@@ -106,7 +109,9 @@ class Task:
         return load_prepared(self.template)
 
 
-Scope = Literal["sequence", "neutral", "everything"]
+Scope = Literal["sequence", "neutral", "subject", "everything"]
+NEUTRAL_FIRST: tuple[Scope, ...] = ("neutral", "subject")
+"""Scopes whose items wait for the same stage's artefact of their subject's neutral."""
 
 
 @dataclass(frozen=True)
@@ -119,9 +124,10 @@ class Stage:
         settings: frozen dataclass of its settings; every field has a default.
         needs: names of the earlier stages whose artefacts of the same sequence it reads.
         scope: what an item waits for: its own `needs` (`sequence`); also the same stage of its subject's
-            neutral sequence (`neutral`); or every item of the earlier stages (`everything`: the stage has
-            one item, the release).
-        compute: `compute(task, out)` for the first two scopes: reads its inputs, writes its artefact through
+            neutral sequence (`neutral`); that, and the neutral itself waits for the `needs` of all the subject's
+            sequences (`subject`); or every item of the earlier stages (`everything`: the stage has one item,
+            the release).
+        compute: `compute(task, out)` for the first three scopes: reads its inputs, writes its artefact through
             `out`, rejects single frames through `out.reject`, and raises only when the whole sequence is
             lost.  For `everything`: called with keywords, see `runner`.
         settings_by_preset: field values that `--preset` changes, by preset name.

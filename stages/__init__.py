@@ -4,6 +4,7 @@
     landmarks  68 points on every scan
     align      scan -> canonical frame, rigid
     register   template -> scan
+    refine     vertices slid until the texture stands still
     bake       scan texture -> template UV
     project    template landmarks -> scan surface and UV
     pack       one release
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     STAGES: tuple[Stage, ...]
 
-NAMES = ("ingest", "landmarks", "align", "register", "bake", "project", "pack")
+NAMES = ("ingest", "landmarks", "align", "register", "refine", "bake", "project", "pack")
 
 
 def __getattr__(name: str) -> Any:

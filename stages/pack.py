@@ -29,10 +29,10 @@ from mimicme.pipeline.release import OK, REJECTED, ReleaseWriter, SequenceWriter
 from mimicme.pipeline.stage import Captures, Stage
 from mimicme.pipeline.template import Template
 
-NEEDS = ("ingest", "landmarks", "align", "register", "bake", "project")
+NEEDS = ("ingest", "landmarks", "align", "register", "refine", "bake", "project")
 """In the order of the flow: the first that rejects a frame says why."""
 
-GEOMETRY = ("ingest", "landmarks", "align", "register")
+GEOMETRY = ("ingest", "landmarks", "align", "register", "refine")
 """Stages without which a frame has no vertices; the others only add to it."""
 
 STAGE_FAILED = "stage-failed"
@@ -206,6 +206,11 @@ class _Inputs:
         """The first stage whose failure leaves the sequence without vertices."""
         return next((s for s in GEOMETRY if s not in self.artefacts and s in ("ingest", "register")), None)
 
+    @property
+    def registered(self) -> Artefact | None:
+        """What has the vertices: refined ones, else as they were registered."""
+        return self.artefacts.get("refine", self.artefacts.get("register"))
+
     def statuses(self) -> list[FrameStatus]:
         """One verdict per frame, its notes and sentences joined over the stages."""
         tables = {stage: artefact.statuses for stage, artefact in self.artefacts.items()}
@@ -270,7 +275,7 @@ def _write_sequence(
     """Write one sequence; returns (F,) which frames are ok."""
     statuses = found.statuses()
     good = np.array([s.ok for s in statuses], bool)
-    ingest, register = found.artefacts.get("ingest"), found.artefacts.get("register")
+    ingest, register = found.artefacts.get("ingest"), found.registered
     fps = float(ingest.attrs.get("fps", np.nan)) if ingest else np.nan
     decisions = {n: ingest.attrs[n] for n in _SEQUENCE_TEXTS if n in ingest.attrs} if ingest else {}
     stages = {f"made_by_{stage}": artefact.fingerprint for stage, artefact in found.artefacts.items()}

@@ -1,6 +1,6 @@
 """project: the landmarks of every registered frame, on the scan's surface and in texture space.
 
-Reads   ingest: the cleaned scan; landmarks: points, source, confidence; align: landmark_ok; register:
+Reads   ingest: the cleaned scan; landmarks: points, source, confidence; align: landmark_ok; refine:
         vertices, pose; the template.
 Writes  landmarks (F, 68, 3) f4, canonical frame, mm, on the scan's surface, NaN where the scan has none;
         landmark_source (F, 68) u1: 0 none, 1 manual, 2 detected, 3 projected; landmark_confidence (F, 68) f4;
@@ -260,9 +260,9 @@ def compute(task: Task, out: ArtefactWriter) -> None:
         task.input("ingest") as ingest,
         task.input("landmarks") as landmarks,
         task.input("align") as align,
-        task.input("register") as register,
+        task.input("refine") as refined,
     ):
-        rows = out.continue_from(register)
+        rows = out.continue_from(refined)
         points = out.rows("landmarks", (N_LANDMARKS, 3), "f4", "mm")
         source = out.rows("landmark_source", (N_LANDMARKS,), "u1")
         confidence = out.rows("landmark_confidence", (N_LANDMARKS,), "f4", "1", fill=0)
@@ -275,7 +275,7 @@ def compute(task: Task, out: ArtefactWriter) -> None:
             trusted = align["landmark_ok"][row]
             given = landmarks["points"][row].astype(np.float64)
             given[~trusted] = np.nan
-            vertices, place = register["vertices"][row].astype(np.float64), register["pose"][row]
+            vertices, place = refined["vertices"][row].astype(np.float64), refined["pose"][row]
             of, sure = landmarks["source"][row], landmarks["confidence"][row].astype(np.float64)
             try:
                 with frame_numerics():
@@ -300,9 +300,9 @@ def compute(task: Task, out: ArtefactWriter) -> None:
 
 STAGE = Stage(
     name="project",
-    version=2,
+    version=3,
     settings=ProjectSettings,
-    needs=("ingest", "landmarks", "align", "register"),
+    needs=("ingest", "landmarks", "align", "refine"),
     compute=compute,
     memory="0.4 GB a worker: the template, one scan and their search trees.",
 )

@@ -69,7 +69,7 @@ def sequence(item: Item, numbers: tuple[int, ...] = (0, 1, 2)) -> Sequence:
 
 
 def registered(item: Item, row: int, shape: Template) -> np.ndarray:
-    """(V, 3) float32: what the fake register stage says."""
+    """(V, 3) float32: what the fake refine stage says."""
     seed = sum(map(ord, str(item))) * 100 + row
     return (shape.vertices + np.random.default_rng(seed).normal(size=(1, 3))).astype(np.float32)
 
@@ -90,7 +90,7 @@ def artefacts(
     numbers = [f.number for f in seq.frames]
     paths = {}
     n_landmarks = len(shape.landmark_names)
-    for stage in ("ingest", "landmarks", "align", "register", "bake", "project"):
+    for stage in ("ingest", "landmarks", "align", "register", "refine", "bake", "project"):
         if stage in without:
             continue
         paths[stage] = root / stage / item.subject / f"{item.sequence}.h5"
@@ -101,17 +101,20 @@ def artefacts(
                 out.attrs["unit_decision"] = "The unit is mm."
                 out.array("file_from_scan", np.diag([0.1, 0.1, 0.1, 1.0]), "mm")
                 out.rows("quality/scan_vertices", (), "f4", "1")[:] = 1000
-            if stage in ("register", "bake", "project"):
+            if stage in ("register", "refine", "bake", "project"):
                 for row, error in bad.items():
                     out.reject(row, error)
             ok = [row for row in range(n) if out.statuses[row].ok]
-            if stage == "register":
+            if stage in ("register", "refine"):
                 vertices = out.rows("vertices", (len(shape.vertices), 3), "f4", "mm")
                 pose = out.rows("pose", (4, 4), "f8", "mm")
+                # what is registered is a little off, so that it shows whose vertices a release has
+                off = np.float32(0.5 if stage == "register" else 0)
+                for row in ok:
+                    vertices[row], pose[row] = registered(item, row, shape) + off, pose_of(row)
+            if stage == "register":
                 for name in ("s2m_median", "s2m_p95", "landmark_error"):
                     out.rows(f"quality/{name}", (), "f4", "mm")[:] = 0.25
-                for row in ok:
-                    vertices[row], pose[row] = registered(item, row, shape), pose_of(row)
             if stage == "bake":
                 out.attrs["texture_format"] = "png"
                 for row in ok if textures else ():

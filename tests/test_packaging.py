@@ -216,7 +216,8 @@ def test_make_help_lists_the_targets(repository: Path) -> None:
     assert targets >= {"help", "install", "lint", "test", "demo", "bench", "report", "clean"}
     stages = re.search(r"^STAGES := (.*)$", text, flags=re.MULTILINE)
     assert stages is not None
-    assert stages.group(1).split() == ["ingest", "landmarks", "align", "register", "bake", "project", "pack"]
+    expected = ["ingest", "landmarks", "align", "register", "refine", "bake", "project", "pack"]
+    assert stages.group(1).split() == expected
 
 
 def test_no_file_names_a_machine_or_a_package_host(repository: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mimicme.pipeline.checkpoint import commit
+from mimicme.pipeline.checkpoint import Artefact, commit
 from mimicme.pipeline.errors import FrameRejected, InputError, MissingDependencyError
 from mimicme.pipeline.stage import Stage
 
@@ -35,6 +35,11 @@ class PaintSettings:
 @dataclass(frozen=True)
 class BundleSettings:
     level: int = 1
+
+
+@dataclass(frozen=True)
+class AgreeSettings:
+    pass
 
 
 def log(task, stage):
@@ -112,6 +117,23 @@ def bundle(*, inputs, output, fingerprint, created, config_json, **more):
     commit(temporary, output)
 
 
+def agree(task, out):
+    """What the siblings have, summed up by the neutral and handed on to the others."""
+    log(task, "agree")
+    with task.input("fit") as before:
+        out.continue_from(before)
+    total = 0.0
+    for item, paths in task.siblings.items():
+        assert item.subject == task.sequence.item.subject
+        with Artefact(paths["fit"]) as other:
+            total += float(other["value"][:].sum())
+    out.attrs["siblings"] = [item.sequence for item in task.siblings]
+    if task.neutral is not None:
+        with Artefact(task.neutral) as neutral:
+            total = float(neutral.attrs["total"])
+    out.attrs["total"] = total
+
+
 READ = Stage("read", 1, ReadSettings, (), read, uses_template=False)
 FIT = Stage(
     "fit",
@@ -124,9 +146,11 @@ FIT = Stage(
     uses_template=False,
 )
 PAINT = Stage("paint", 1, PaintSettings, ("read", "fit"), paint, uses_template=False)
+AGREE = Stage("agree", 1, AgreeSettings, ("fit",), agree, scope="subject", uses_template=False)
 NEEDS = ("read", "fit", "paint")
 BUNDLE = Stage("bundle", 1, BundleSettings, NEEDS, bundle, "everything", uses_template=False)
 STAGES = (READ, FIT, PAINT, BUNDLE)
+WITH_SUBJECT = (READ, FIT, AGREE, PAINT, BUNDLE)
 
 
 def captures(root: Path, sequences: dict[str, list[str]]) -> Path:

@@ -117,6 +117,57 @@ def test_neutral_comes_first_and_is_handed_on(make, fake):
             assert made.attrs["neutral"] == expected
 
 
+def agreed(workspace, name="neutral"):
+    """The siblings that S1's `agree` was given, and its total."""
+    with Artefact(workspace.root / "agree" / "S1" / f"{name}.h5") as made:
+        return list(made.attrs["siblings"]), float(made.attrs["total"])
+
+
+FAMILY = GOOD | {"S1/angry": ["dddd"]}
+
+
+def test_a_subjects_neutral_is_given_all_its_sequences(make, fake):
+    workspace = make(FAMILY)
+    assert go(workspace, fake, fake.WITH_SUBJECT).code == 0
+    names, total = agreed(workspace)
+    assert names == ["angry", "smile"]
+    assert agreed(workspace, "smile") == ([], total)
+    done = [c[1] for c in calls(workspace) if c[0] == "agree"]
+    assert done.index("S1/neutral") < min(done.index("S1/angry"), done.index("S1/smile"))
+    assert go(workspace, fake, fake.WITH_SUBJECT).counts("agree") == (0, 5, 0, 0)
+
+
+def test_a_changed_sibling_makes_the_neutral_again_and_then_the_others(make, fake):
+    workspace = make(FAMILY)
+    go(workspace, fake, fake.WITH_SUBJECT)
+    before = agreed(workspace)[1]
+    (workspace.captures.root / "S1/smile/0000.obj").write_text("longer words")
+    lines = go(workspace, fake, fake.WITH_SUBJECT, dry_run=True).out
+    assert "'S1/smile' of its subject comes first" in lines
+    result = go(workspace, fake, fake.WITH_SUBJECT)
+    assert result.counts("agree") == (3, 2, 0, 0)
+    assert agreed(workspace)[1] > before
+
+
+def test_a_failed_sibling_is_left_out(make, fake):
+    workspace = make(FAMILY | {"S1/smile": ["fail"]})
+    result = go(workspace, fake, fake.WITH_SUBJECT)
+    assert result.counts("agree") == (4, 0, 0, 1)
+    assert agreed(workspace)[0] == ["angry"]
+
+
+def test_only_takes_siblings_as_they_lie_on_the_disk(make, fake):
+    workspace = make(FAMILY)
+    go(workspace, fake, fake.WITH_SUBJECT, only=("S1/smile",))
+    assert agreed(workspace)[0] == ["smile"]
+    go(workspace, fake, fake.WITH_SUBJECT)
+    assert agreed(workspace)[0] == ["angry", "smile"]
+    calls(workspace)
+    # nothing changed, so a part of it is no reason to do the neutral again
+    assert go(workspace, fake, fake.WITH_SUBJECT, only=("S1/smile",)).counts("agree") == (0, 2, 0, 0)
+    assert calls(workspace) == []
+
+
 def test_number_of_jobs_does_not_change_bytes(make, fake):
     made = []
     for name, jobs in (("one", 1), ("two", 2)):

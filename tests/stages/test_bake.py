@@ -6,14 +6,17 @@ import numpy as np
 import pytest
 
 from mimicme.pipeline import raster as raster_module
+from mimicme.pipeline import texture as texture_module
 from mimicme.pipeline.errors import ConfigError
+from mimicme.pipeline.filling import fill_holes
 from mimicme.pipeline.mesh import Mesh
 from mimicme.pipeline.raster import rasterise
 from mimicme.pipeline.template import Template
 from mimicme.stages import bake as module
-from mimicme.stages.bake import BakeSettings, bake, fill_holes
+from mimicme.stages.bake import BakeSettings, bake
 
 N = 256
+GAIN = (0.5, 1.0, 1.5)
 
 
 def plane(n: int, side: float = 100.0):
@@ -128,7 +131,7 @@ def test_bands_and_chunks_give_identical_bytes(monkeypatch):
     )
     whole = bake(lumpy, image, template().vertices, template(), BakeSettings(size=320))
     monkeypatch.setattr(raster_module, "CACHED_TEXELS", 320 * 24)
-    monkeypatch.setattr(module, "CHUNK", 1000)
+    monkeypatch.setattr(texture_module, "CHUNK", 1000)
     parts = bake(lumpy, image, template().vertices, template(), BakeSettings(size=320))
     assert whole.texture.tobytes() == parts.texture.tobytes()
     assert whole.coverage.tobytes() == parts.coverage.tobytes()
@@ -305,7 +308,7 @@ def test_texels_outside_the_layout_are_not_covered():
 
 
 def artefacts(folder, scans, images, rejected=()):
-    """Made-up ingest and register artefacts of one sequence, and the task that bakes it."""
+    """Made-up ingest and refine artefacts of one sequence, and the task that bakes it."""
     from mimicme.pipeline.checkpoint import writing
     from mimicme.pipeline.errors import FrameRejected
     from mimicme.pipeline.image import encode
@@ -327,10 +330,11 @@ def artefacts(folder, scans, images, rejected=()):
             if image is not None:
                 data = image if isinstance(image, bytes) else encode(image, "png")
                 out.put(row, "image", np.frombuffer(data, np.uint8))
-    with writing(folder / "register.h5", stage="register", item="s/q", made_by={}) as out:
+    with writing(folder / "refine.h5", stage="refine", item="s/q", made_by={}) as out:
         out.frames(range(len(scans)))
         vertices = out.rows("vertices", shape.vertices.shape, "f4", "mm")
         poses = out.rows("pose", (4, 4), "f8")
+        out.rows("gain", (3,), "f4", "1")[:] = GAIN
         for row in range(len(scans)):
             if row in rejected:
                 out.reject(row, FrameRejected("far-off", "it does not fit"))
@@ -342,7 +346,7 @@ def artefacts(folder, scans, images, rejected=()):
         Sequence(item, "q", "q", frames),
         BakeSettings(size=N),
         Captures(folder),
-        {"ingest": folder / "ingest.h5", "register": folder / "register.h5"},
+        {"ingest": folder / "ingest.h5", "refine": folder / "refine.h5"},
         None,
         folder / "template.h5",
     )
@@ -374,6 +378,26 @@ def test_the_stage_bakes_what_it_can_and_says_what_it_cannot(tmp_path):
         assert decode_gray(baked.get(0, "coverage").tobytes()).min() > 200
         assert baked["quality/coverage"][0] == 1
         assert np.isnan(baked["quality/coverage"][1:]).all()
+
+
+def test_exposure_is_matched_only_when_asked(tmp_path):
+    from dataclasses import replace
+
+    from mimicme.pipeline.checkpoint import Artefact, writing
+    from mimicme.pipeline.image import decode
+
+    task = artefacts(tmp_path, [scan()], [np.full((N, N, 3), 100, np.uint8)])
+    seen = {}
+    for name, on in (("plain", False), ("matched", True)):
+        chosen = replace(task, settings=BakeSettings(size=N, match_exposure=on))
+        with writing(tmp_path / f"{name}.h5", stage="bake", item="s/q", made_by={}) as out:
+            module.STAGE.compute(chosen, out)
+        with Artefact(tmp_path / f"{name}.h5") as baked:
+            seen[name] = decode(baked.get(0, "texture").tobytes())[N // 2, N // 2].tolist()
+            assert ("quality/gain_red" in baked) == on
+            if on:
+                assert [baked[f"quality/gain_{c}"][0] for c in ("red", "green", "blue")] == list(GAIN)
+    assert seen == {"plain": [100, 100, 100], "matched": [50, 100, 150]}
 
 
 def test_one_frames_numbers_reject_that_frame_alone(tmp_path, monkeypatch):

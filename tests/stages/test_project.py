@@ -140,7 +140,7 @@ def test_landmark_triangles_know_their_texture_coordinates():
 def made_task(tmp_path):
     """Artefacts of two frames, and the task that projects them."""
     item = Item("S", "smile")
-    paths = {name: tmp_path / f"{name}.h5" for name in ("ingest", "landmarks", "align", "register")}
+    paths = {name: tmp_path / f"{name}.h5" for name in ("ingest", "landmarks", "align", "refine")}
     vertices, faces = sheet(41, 1.0)
     points = transform(POSE, MARKS + [2.0, 0, 1.0])
     with writing(paths["ingest"], stage="ingest", item="S", made_by={}) as out:
@@ -156,7 +156,7 @@ def made_task(tmp_path):
     with writing(paths["align"], stage="align", item="S", made_by={}) as out:
         out.frames([0, 1])
         out.rows("landmark_ok", (68,), "?")[:] = np.arange(68) < 30
-    with writing(paths["register"], stage="register", item="S", made_by={}) as out:
+    with writing(paths["refine"], stage="refine", item="S", made_by={}) as out:
         out.frames([0, 1])
         out.rows("vertices", (len(TEMPLATE.vertices), 3), "f4", "mm")[:] = TEMPLATE.vertices
         out.rows("pose", (4, 4), "f8", "mm")[:] = POSE

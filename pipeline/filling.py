@@ -1,0 +1,112 @@
+"""Filling what no camera saw, smoothly from around."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from mimicme.pipeline.mesh import Bools, Floats, Ints
+
+Pixels = NDArray[np.uint8]
+Singles = NDArray[np.float32]
+
+
+def fill_holes(texture: Pixels, known: Bools) -> None:
+    """Fill unknown texels of (h, w, 3) in place, smoothly from those around (push-pull, Gortler et al. 1996).
+
+    Colours are averaged into ever coarser pictures, known texels only, and handed back down by bilinear
+    interpolation; known texels stay as they are.  Without any known texel nothing changes.
+    """
+    if known.all() or not known.any():
+        return
+    sums, counts = _halved_sums(texture, known)
+    stack = [(sums, counts)]
+    while max(stack[-1][0].shape[:2]) > 1:
+        mean = _means(*stack[-1])
+        stack.append(_halved_sums(mean, stack[-1][1] > 0))
+    filled = _means(*stack[-1])
+    for sums, counts in reversed(stack[:-1]):
+        finer = _doubled(filled, *counts.shape)
+        have = counts > 0
+        finer[have] = _means(sums, counts)[have]
+        filled = finer
+    height, width = known.shape
+    # the finest level in bands of rows, so that its floats need little memory
+    step = max(2, (1 << 20) // width // 2 * 2)
+    for row in range(0, height, step):
+        low, high = max(row // 2 - 1, 0), min((row + step) // 2 + 1, len(filled))
+        block = _doubled(filled[low:high], min(2 * (high - low), height - 2 * low), width)
+        rows = slice(row, min(row + step, height))
+        part = block[row - 2 * low : row - 2 * low + rows.stop - row]
+        missing = ~known[rows]
+        texture[rows][missing] = np.rint(part[missing]).astype(np.uint8)
+
+
+def fill_mirrored(texture: Pixels, known: Bools) -> None:
+    """Fill unknown texels of (h, w, 3) in place with those of the face's other side, else smoothly from around.
+
+    For layouts that are their own mirror image.  Detail comes from the mirrored texture; the difference between the
+    two sides, where both are known, is continued smoothly into the gap and added, so that no border shows.
+    """
+    other = known[:, ::-1]
+    borrowed = ~known & other
+    if not borrowed.any():
+        fill_holes(texture, known)
+        return
+    mirrored = texture[:, ::-1].copy()
+    both = known & other
+    # half the difference fits into a byte
+    half = (texture.astype(np.int16) - mirrored) // 2 + 128
+    difference = np.where(both[..., None], half, 128).astype(np.uint8)
+    fill_holes(difference, both if both.any() else other)
+    moved = mirrored.astype(np.int16) + 2 * (difference.astype(np.int16) - 128)
+    texture[borrowed] = np.clip(moved, 0, 255).astype(np.uint8)[borrowed]
+    fill_holes(texture, known | borrowed)
+
+
+def mirror_error(uv: Floats, vertices: Floats, uv_faces: Ints, faces: Ints) -> float:
+    """How far a layout is from its own mirror image about u = 1/2: median over the template, in units of the layout.
+
+    Every texture coordinate's vertex is mirrored about x = 0 and the nearest vertex's coordinate compared.
+    """
+    used, first = np.unique(uv_faces.ravel(), return_index=True)
+    owner = faces.ravel()[first]
+    places, at = vertices[owner], uv[used]
+    _, other = cKDTree(places).query(places * [-1, 1, 1])
+    return float(np.median(np.linalg.norm(at[other] * [-1, 1] + [1, 0] - at, axis=1)))
+
+
+def _halved_sums(values: Pixels | Singles, known: Bools) -> tuple[Singles, Singles]:
+    """Sums (h/2, w/2, 3) of the known values of 2 x 2 texels, and how many were known."""
+    height, width = known.shape
+    h, w = (height + 1) // 2, (width + 1) // 2
+    sums, counts = np.zeros((h, w, 3), np.float32), np.zeros((h, w), np.float32)
+    for dy in range(2):
+        for dx in range(2):
+            k = known[dy::2, dx::2].astype(np.float32)
+            part = values[dy::2, dx::2]
+            sums[: k.shape[0], : k.shape[1]] += part * k[..., None]
+            counts[: k.shape[0], : k.shape[1]] += k
+    return sums, counts
+
+
+def _means(sums: Singles, counts: Singles) -> Singles:
+    return np.asarray(sums / np.maximum(counts, 1)[..., None], np.float32)
+
+
+def _doubled(coarse: Singles, height: int, width: int) -> Singles:
+    """Bilinear enlargement by two, to (height, width, 3)."""
+    out = coarse
+    for axis, size in ((0, height), (1, width)):
+        ahead = np.concatenate(
+            [np.take(out, range(1, out.shape[axis]), axis), np.take(out, [-1], axis)], axis
+        )
+        behind = np.concatenate(
+            [np.take(out, [0], axis), np.take(out, range(out.shape[axis] - 1), axis)], axis
+        )
+        both = np.stack([0.75 * out + 0.25 * behind, 0.75 * out + 0.25 * ahead], axis + 1)
+        shape = list(out.shape)
+        shape[axis] *= 2
+        out = np.take(both.reshape(shape).astype(np.float32), range(size), axis)
+    return out

@@ -1,0 +1,316 @@
+"""refine: the texture as witness of the registration - vertices slid along the surface until it stands still.
+
+Reads   ingest (scans, images), register (vertices, pose) of the sequence; for the subject's neutral, of all the
+        subject's sequences; for the others, this stage's artefact of the neutral.
+Writes  vertices (F, V, 3) f4 canonical frame, mm; pose (F, 4, 4) f8, as registered; quality/drift, drift_p95,
+        drift_before (texels at 1024) and slid (mm); gain (F, 3) f4: factors on red, green and blue that give the
+        frame's texture the reference's exposure and white balance.  The neutral's artefact has the subject's reference:
+        reference/vertices (V, 3), reference/texture (size, size, 3) u1, reference/coverage (size, size) u1.
+Fails   never: a frame that cannot be refined keeps its registered vertices and, if it has no texture, the note
+        `not-refined`.
+
+The distance to the scan says nothing about sliding along it; the texture does.  The subject's reference is the neutral,
+with its vertices where all calm frames of the subject together put them (anchor.py).  Every frame's texture is brought
+into agreement with the reference's (photometric.py), beginning where the frame before it ended, so that errors do
+not add up along a sequence.  In long sequences what rattles in time is removed (pipeline/temporal.py).  A frame
+whose texture does not lie nearer to the reference's afterwards stays as it was registered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mimicme.pipeline.errors import ConfigError, FrameRejected
+from mimicme.pipeline.mesh import Floats, transform
+from mimicme.pipeline.stage import Stage, Task
+
+if TYPE_CHECKING:
+    from mimicme.pipeline.checkpoint import Artefact, ArtefactWriter
+    from mimicme.pipeline.flow import Comparable
+    from mimicme.pipeline.scan_source import Source
+    from mimicme.stages.refine.photometric import Refiner
+
+MAX_GAP = 3
+"""Frames between two numbers beyond which the later one does not begin where the earlier one ended."""
+
+
+@dataclass(frozen=True)
+class RefineSettings:
+    """Settings of the photometric refinement.
+
+    Attributes:
+        enabled: without it, vertices stay as they were registered.
+        size: texels a side of the textures that are compared, 128 to 2048.
+        iterations: times that a frame is baked and moved.
+        window_texels: standard deviation of the window inside which texels are taken to move alike.
+        levels: of the flow's pyramid in the first iteration.
+        smoothing_mm: how far the displacement of a vertex reaches to neighbours that see nothing of their own.
+        max_shift_mm: furthest that a vertex may slide.
+        max_distance_mm: furthest that the scan may be from the registered surface to give colour.
+        anchor_frames: calm frames of each sequence that the subject's reference is the mean of; 0: the neutral's
+            registration alone is the reference.
+        smooth_in_time: remove what rattles from frame to frame; sequences of 9 frames and more.
+    """
+
+    enabled: bool = True
+    size: int = 512
+    iterations: int = 2
+    window_texels: float = 5.0
+    levels: int = 3
+    smoothing_mm: float = 2.0
+    max_shift_mm: float = 6.0
+    max_distance_mm: float = 4.0
+    anchor_frames: int = 3
+    smooth_in_time: bool = True
+
+    def __post_init__(self) -> None:
+        bounds = {
+            "size": (128, 2048), "iterations": (1, 20), "window_texels": (1, 50), "levels": (1, 8),
+            "smoothing_mm": (0.01, 100), "max_shift_mm": (0.01, 50), "max_distance_mm": (0.1, 100),
+            "anchor_frames": (0, 100),
+        }  # fmt: skip
+        for name, (low, high) in bounds.items():
+            if not low <= getattr(self, name) <= high:
+                raise ConfigError(
+                    "a setting is out of range",
+                    where=f"refine.{name}",
+                    seen=getattr(self, name),
+                    expected=f"{low} to {high}",
+                )
+
+
+@lru_cache(maxsize=2)
+def _refiner(template_path: object, digest: str, settings: RefineSettings) -> Refiner:
+    """Everything that no frame changes, once per worker."""
+    from mimicme.pipeline.template import load_prepared
+    from mimicme.stages.refine.photometric import Knobs, Refiner
+
+    del digest  # only part of the key: the same path may later hold another template
+    knobs = Knobs(
+        settings.size, settings.iterations, settings.window_texels, settings.levels, settings.smoothing_mm,
+        settings.max_shift_mm, settings.max_distance_mm,
+    )  # fmt: skip
+    return Refiner(load_prepared(template_path), knobs)  # type: ignore[arg-type]
+
+
+def _source(ingest: Artefact, row: int, refiner: Refiner) -> Source | None:
+    """The scan of one frame ready to be asked for colours; None when it has none, or none that can be read."""
+    from mimicme.pipeline.scan import load_image, load_scan
+    from mimicme.pipeline.texture import open_source
+
+    scan = load_scan(ingest, row)
+    try:
+        image = load_image(ingest, row) if scan.uv is not None else None
+    except FrameRejected:
+        return None
+    return open_source(scan, image, refiner.knobs.texture)
+
+
+def _registered(register: Artefact, row: int) -> tuple[Floats, Floats]:
+    """Vertices (V, 3) and pose (4, 4) of one frame."""
+    return register["vertices"][row].astype(np.float64), register["pose"][row].astype(np.float64)
+
+
+class _Reference:
+    """The subject's reference: vertices (V, 3), and the texture that frames are to agree with."""
+
+    def __init__(self, vertices: Floats, texture: Any, coverage: Any, refiner: Refiner) -> None:
+        from mimicme.pipeline.flow import normalised
+
+        self.vertices, self.texture, self.coverage = vertices, texture, coverage
+        self.comparable: Comparable = normalised(texture, coverage, refiner.knobs.radius)
+
+    @classmethod
+    def load(cls, neutral: Artefact, refiner: Refiner) -> _Reference | None:
+        """The reference that the neutral's artefact has; None when it could make none."""
+        if "reference" not in neutral:
+            return None
+        group = neutral["reference"]
+        return cls(
+            group["vertices"][:].astype(np.float64), group["texture"][:], group["coverage"][:], refiner
+        )
+
+    def save(self, out: ArtefactWriter) -> None:
+        out.array("reference/vertices", self.vertices.astype(np.float32), "mm")
+        out.array("reference/texture", self.texture)
+        out.array("reference/coverage", self.coverage)
+
+
+def _baked(source: Source, vertices: Floats, pose: Floats, refiner: Refiner) -> _Reference:
+    """The reference that a frame with vertices (V, 3), canonical, makes."""
+    from mimicme.pipeline.texture import bake_source
+
+    baked = bake_source(source, transform(pose, vertices), refiner.template, refiner.knobs.texture)
+    return _Reference(vertices, baked.texture, baked.coverage, refiner)
+
+
+def _others(task: Task) -> Iterator[tuple[Artefact, Artefact]]:
+    """Ingest and register of the subject's other sequences, one after the other."""
+    from mimicme.pipeline.checkpoint import Artefact
+
+    for _, paths in sorted(task.siblings.items()):
+        with Artefact(paths["ingest"]) as ingest, Artefact(paths["register"]) as register:
+            yield ingest, register
+
+
+def _anchored(task: Task, ingest: Artefact, register: Artefact, rows: list[int]) -> _Reference | None:
+    """The subject's reference, made of its neutral and of the calm frames of all its sequences.
+
+    The neutral frame is the one nearest to the shape that `register` calls neutral, else the first; None when that
+    frame has no texture.
+    """
+    from mimicme.pipeline.checkpoint import frame_numerics
+    from mimicme.stages.refine.anchor import agreed, calmest
+
+    settings: RefineSettings = task.settings
+    refiner = _refiner(task.template, task.load_template().digest, settings)
+    if not rows:
+        return None
+    faces = refiner.template.faces
+    first = register["vertices"][rows[0]].astype(np.float64)
+    shape = register["neutral"][:].astype(np.float64) if "neutral" in register else first
+    row = calmest(register["vertices"], shape, faces, rows, 1)[0]
+    neutral, pose = _registered(register, row)
+    source = _source(ingest, row, refiner)
+    if source is None:
+        return None
+    reference = _baked(source, neutral, pose, refiner)
+    offsets = [np.zeros_like(neutral)]
+    for scans, shapes in chain([(ingest, register)], _others(task)):
+        good = [r for r in shapes.ok_rows if not (shapes is register and r == row)]
+        for other in calmest(shapes["vertices"], neutral, faces, good, settings.anchor_frames):
+            calm = _source(scans, other, refiner)
+            if calm is None:
+                continue
+            vertices, at = _registered(shapes, other)
+            try:
+                with frame_numerics():
+                    start = np.zeros_like(neutral)
+                    offsets.append(-refiner.refine(calm, vertices, at, reference.comparable, start)[0])
+            except FrameRejected:
+                continue
+    if len(offsets) == 1:
+        return reference
+    return _baked(source, refiner.slid(neutral, agreed(np.stack(offsets))), pose, refiner)
+
+
+def compute(task: Task, out: ArtefactWriter) -> None:
+    """Refine every frame of one sequence."""
+    from mimicme.pipeline.checkpoint import Artefact
+
+    settings: RefineSettings = task.settings
+    with task.input("ingest") as ingest, task.input("register") as register:
+        rows = out.continue_from(register)
+        shape = register["vertices"].shape[1:]
+        vertices = out.rows("vertices", shape, np.float32, "mm")
+        pose = out.rows("pose", (4, 4), np.float64, "mm")
+        for row in rows:
+            vertices[row], pose[row] = register["vertices"][row], register["pose"][row]
+        if not settings.enabled:
+            return
+        refiner = _refiner(task.template, task.load_template().digest, settings)
+        if task.neutral is None:
+            reference = _anchored(task, ingest, register, rows)
+            if reference is not None:
+                reference.save(out)
+        else:
+            with Artefact(task.neutral) as neutral:
+                reference = _Reference.load(neutral, refiner)
+        if reference is None:
+            for row in rows:
+                out.note(row, "not-refined", "The subject's neutral has no texture to refine by.")
+            return
+        _refine_rows(_Sequence(ingest, register, rows, refiner, reference, settings), out, vertices)
+
+
+@dataclass(frozen=True)
+class _Sequence:
+    """What refining a sequence reads."""
+
+    ingest: Artefact
+    register: Artefact
+    rows: list[int]
+    refiner: Refiner
+    reference: _Reference
+    settings: RefineSettings
+
+
+def _refine_rows(given: _Sequence, out: ArtefactWriter, vertices: Any) -> None:
+    """Refine frame by frame, smooth the vertices in time, and write those that made things better."""
+    from mimicme.pipeline.checkpoint import frame_numerics
+    from mimicme.pipeline.flow import normalised
+    from mimicme.stages.refine.photometric import Drift, better, gain
+
+    figures = {
+        name: out.rows(f"quality/{name}", (), np.float32, unit)
+        for name, unit in (("drift", "px"), ("drift_p95", "px"), ("drift_before", "px"), ("slid", "mm"))
+    }
+    gains = out.rows("gain", (3,), np.float32, "1")
+    numbers = given.register.numbers
+    found: dict[int, tuple[Floats, Drift]] = {}
+    last: tuple[int, Floats] | None = None
+    for row in sorted(given.rows, key=lambda row: int(numbers[row])):
+        shape, pose = _registered(given.register, row)
+        source = _source(given.ingest, row, given.refiner)
+        if source is None:
+            out.note(row, "not-refined", "The frame has no texture to refine it by.")
+            continue
+        near = last is not None and abs(int(numbers[row]) - last[0]) <= MAX_GAP
+        start = last[1].astype(np.float64) if near and last is not None else np.zeros_like(shape)
+        try:
+            with frame_numerics():
+                d, before = given.refiner.refine(source, shape, pose, given.reference.comparable, start)
+        except FrameRejected as error:
+            out.note(row, "not-refined", str(error))
+            continue
+        found[row] = ((shape + d).astype(np.float32), before)
+        last = (int(numbers[row]), d.astype(np.float32))
+    if given.settings.smooth_in_time:
+        _smooth(found, numbers)
+    for row, (refined, before) in sorted(found.items()):
+        shape, pose = _registered(given.register, row)
+        source = _source(given.ingest, row, given.refiner)
+        assert source is not None
+        moved = given.refiner.slid(shape, refined - shape)
+        baked = given.refiner.baked(source, transform(pose, moved))
+        texture = normalised(baked.texture, baked.coverage, given.refiner.knobs.radius)
+        after = given.refiner.drift(given.refiner.between(given.reference.comparable, texture, 1))
+        gains[row] = gain(baked.texture, baked.coverage, given.reference.texture, given.reference.coverage)
+        if better(before, after) or not np.isfinite(moved).all():
+            moved, after = shape, before
+        vertices[row] = moved
+        figures["drift"][row], figures["drift_p95"][row] = after.median, after.p95
+        figures["drift_before"][row] = before.median
+        figures["slid"][row] = np.linalg.norm(moved - shape, axis=1).mean()
+
+
+def _smooth(found: dict[int, Any], numbers: Any) -> None:
+    """Smooth the vertices of a sequence in time, in place; they are put back on their surfaces afterwards."""
+    from mimicme.pipeline.temporal import MIN_FRAMES, runs, smooth
+
+    by_time = sorted(found, key=lambda row: int(numbers[row]))
+    times = np.array([int(numbers[row]) for row in by_time])
+    for part in runs(times, MAX_GAP) if by_time else ():
+        if len(part) >= MIN_FRAMES:
+            shapes = np.stack([found[by_time[k]][0] for k in part])
+            smooth(shapes, times[part])
+            for k, shape in zip(part, shapes, strict=True):
+                found[by_time[k]] = (shape, found[by_time[k]][1])
+
+
+STAGE = Stage(
+    name="refine",
+    version=1,
+    settings=RefineSettings,
+    needs=("ingest", "register"),
+    compute=compute,
+    scope="subject",
+    settings_by_preset={"fast": {"size": 256}, "best": {"size": 1024, "iterations": 4, "window_texels": 8.0}},
+    memory="0.6 GB for a template of 10,000 vertices, 0.9 GB for 50,000; and 12 bytes a vertex and frame",
+)

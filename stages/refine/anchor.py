@@ -1,0 +1,46 @@
+"""The subject's reference: where on the neutral's skin the template's vertices lie, by all that is known of it.
+
+Making every frame agree with one registered neutral would hand that neutral's own errors - its landmarks', its
+fit's - to all of them.  But every calm frame of the subject's sequences is a registration of the same skin with
+errors of its own, and the flow says where on the neutral's skin each of them put every vertex.  The reference is the
+robust mean of these places.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mimicme.pipeline.mesh import Floats, Ints, vertex_normals
+
+SPREAD_MM = 0.6
+"""Least distance from the middle at which a frame's word counts half."""
+ROUNDS = 5
+
+
+def calmest(vertices: Floats, neutral: Floats, faces: Ints, rows: list[int], count: int) -> list[int]:
+    """The `count` of `rows` whose registered shape is nearest to the neutral's, calmest first.
+
+    Nearest across the surface: frames that were registered with the same error along it as the neutral are not to be
+    preferred.
+
+    Args:
+        vertices: (F, V, 3) canonical, mm; neutral: (V, 3); faces: (T, 3).
+    """
+    normals = vertex_normals(neutral, faces)
+    distance = {row: float(np.abs(((vertices[row] - neutral) * normals).sum(1)).mean()) for row in rows}
+    return sorted(rows, key=lambda row: (distance[row], row))[:count]
+
+
+def agreed(offsets: Floats) -> Floats:
+    """(V, 3) robust mean of offsets (F, V, 3): a frame that disagrees at a vertex has less of a say there.
+
+    The median vertex by vertex, then iteratively reweighted means with 1 / (1 + (r / s)^2); s is the frames' own
+    median distance from it, but at least `SPREAD_MM`: frames that all differ a lot are all listened to.
+    """
+    middle = np.median(offsets, axis=0)
+    spread = max(SPREAD_MM, 2 * float(np.median(np.linalg.norm(offsets - middle, axis=2))))
+    for _ in range(ROUNDS):
+        squared = ((offsets - middle) ** 2).sum(axis=2, keepdims=True)
+        weight = 1 / (1 + squared / spread**2)
+        middle = (weight * offsets).sum(axis=0) / weight.sum(axis=0)
+    return np.asarray(middle, np.float64)

@@ -1,0 +1,278 @@
+"""One frame: vertices moved along the surface until its texture lies where the reference has it.
+
+The texture of the frame, baked with the vertices as they are, flows against the reference's (pipeline/flow.py).  At
+a vertex the flow says how far along the layout the skin lies that the vertex ought to carry; the layout's own
+stretch there turns texels into millimetres of the surface.  A field of displacements d over the mesh follows these
+targets and is smooth where they are few or uncertain,
+
+    sum_i a_i c_i^4 |d_i - t_i|^2 + l^2 sum_(i,j) |d_i - d_j|^2,
+
+with area a, confidence c and the smoothing length l; vertices then return to the registered surface, which is held:
+refinement slides, it never pulls off.  Baking and moving is repeated.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.sparse.linalg import splu
+
+from mimicme.pipeline.flow import Comparable, Flow, flow, normalised
+from mimicme.pipeline.image import Pixels
+from mimicme.pipeline.mesh import (
+    Bools,
+    Floats,
+    Ints,
+    adjacency,
+    edges,
+    transform,
+    triangle_normals,
+    vertex_normals,
+)
+from mimicme.pipeline.scan_source import Source
+from mimicme.pipeline.spatial import Surface
+from mimicme.pipeline.template import Template
+from mimicme.pipeline.texture import Baked, TextureOptions, bake_source
+
+DRIFT_SIZE = 1024
+"""Drift is stated in texels of a texture of this size."""
+GROUND = 1e-4
+"""Weight that keeps a piece of the mesh without any target where it is."""
+MIN_COSINE = 0.3
+"""A place on the surface whose normal is further from the vertex's than this belongs to another fold."""
+MIN_CONFIDENCE = 0.2
+"""Texels below take no part in the figures of drift."""
+MIN_AREA_SHARE = 0.1
+"""A triangle that has less than this of its registered area left is taken for folded."""
+TRUST = 4
+"""Power of the confidence that a target weighs with: shadows and wrinkles agree a little, and are wrong."""
+UNFOLD_ROUNDS = 10
+SAME_AGREEMENT = 0.95
+GAIN_RANGE = (16, 240)
+"""Grey levels that exposure is read off."""
+LATER_LEVELS = 2
+"""Levels of the flow after the first step: what is left is small."""
+
+
+class Drift(NamedTuple):
+    """How far a frame's texture is from the reference's.
+
+    Attributes:
+        median, p95: texels at 1024; NaN: unknown.
+        agreement: mean confidence of the flow: far from the truth it sees little motion, but agrees with nothing.
+    """
+
+    median: float
+    p95: float
+    agreement: float = 0.0
+
+
+def better(one: Drift, other: Drift) -> bool:
+    """Whether a frame drifts less, and agrees no less, in one place than in another; unknown is worse than any."""
+    less = np.nan_to_num(one.median, nan=np.inf) < np.nan_to_num(other.median, nan=np.inf)
+    return bool(less and one.agreement >= SAME_AGREEMENT * other.agreement)
+
+
+@dataclass(frozen=True)
+class Knobs:
+    """What the refinement of a frame depends on; the meaning is that of `RefineSettings`."""
+
+    size: int = 512
+    iterations: int = 3
+    window_texels: float = 5.0
+    levels: int = 3
+    smoothing_mm: float = 2.0
+    max_shift_mm: float = 6.0
+    max_distance_mm: float = 4.0
+
+    @property
+    def texture(self) -> TextureOptions:
+        return TextureOptions(self.size, self.max_distance_mm, level_seams=False, fill=False)
+
+    @property
+    def radius(self) -> float:
+        """Neighbourhood of the normalisation, texels."""
+        return self.size / 64
+
+
+class Refiner:
+    """Everything about a template and a texture size that no frame changes."""
+
+    def __init__(self, template: Template, knobs: Knobs) -> None:
+        self.template, self.knobs = template, knobs
+        n = len(template.vertices)
+        self.owner = np.zeros(len(template.uv), np.int64)
+        self.owner[template.uv_faces.ravel()] = template.faces.ravel()
+        self.columns = (template.uv[:, 0] * knobs.size - 0.5).astype(np.float32)
+        self.rows = ((1 - template.uv[:, 1]) * knobs.size - 0.5).astype(np.float32)
+        graph = adjacency(edges(template.faces)[0], n)
+        self.laplacian = (sparse.diags(np.asarray(graph.sum(1)).ravel()) - graph).tocsr()
+        corner = template.uv[template.uv_faces] * [knobs.size, -knobs.size]  # rows run down
+        flat = np.stack([corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]], axis=2)
+        det = np.linalg.det(flat)
+        good = np.abs(det) > 1e-9
+        self._flat_inverse = np.zeros_like(flat)
+        self._flat_inverse[good] = np.linalg.inv(flat[good])
+        self._weight = np.abs(det)
+        # texture coordinates that no triangle uses lie nowhere
+        self._used = np.bincount(template.uv_faces.ravel(), minlength=len(template.uv)) > 0
+
+    def baked(self, source: Source, vertices: Floats) -> Baked:
+        """A frame's texture with vertices (V, 3) in the scan's frame."""
+        return bake_source(source, vertices, self.template, self.knobs.texture)
+
+    def comparable(self, source: Source, vertices: Floats) -> Comparable:
+        """The same, made ready for the flow."""
+        baked = self.baked(source, vertices)
+        return normalised(baked.texture, baked.coverage, self.knobs.radius)
+
+    def refine(
+        self, source: Source, vertices: Floats, pose: Floats, reference: Comparable, start: Floats
+    ) -> tuple[Floats, Drift]:
+        """Slide the vertices of one frame.
+
+        Args:
+            source: the scan.
+            vertices: (V, 3) as registered, canonical frame, mm; pose: (4, 4) canonical -> scan.
+            reference: the texture to agree with.
+            start: (V, 3) displacement to begin with, mm, canonical, where that is nearer than none.
+
+        Returns:
+            The displacement (V, 3) from the registered vertices, mm; and the drift before it.
+        """
+        held = _Held(vertices, self.template.faces)
+        moved, found = vertices, self.flow(source, vertices, pose, reference, self.knobs.levels)
+        before = self.drift(found)
+        if start.any():
+            nearer = held.slid(start, self.knobs.max_shift_mm)
+            there = self.flow(source, nearer, pose, reference, self.knobs.levels)
+            if better(self.drift(there), before):
+                moved, found = nearer, there
+        for step in range(self.knobs.iterations):
+            if step:
+                found = self.flow(source, moved, pose, reference, LATER_LEVELS)
+            moved = held.slid(moved + self._field(found, moved) - vertices, self.knobs.max_shift_mm)
+        return moved - vertices, before
+
+    def flow(
+        self, source: Source, vertices: Floats, pose: Floats, reference: Comparable, levels: int
+    ) -> Flow:
+        """Flow from the reference to a frame whose vertices (V, 3) are canonical."""
+        return self.between(reference, self.comparable(source, transform(pose, vertices)), levels)
+
+    def between(self, reference: Comparable, texture: Comparable, levels: int) -> Flow:
+        """Flow from the reference to a texture."""
+        return flow(reference, texture, self.knobs.window_texels, levels)
+
+    def slid(self, vertices: Floats, displacement: Floats) -> Floats:
+        """Registered vertices (V, 3) displaced along their surface by (V, 3) mm."""
+        return _Held(vertices, self.template.faces).slid(displacement, self.knobs.max_shift_mm)
+
+    def drift(self, found: Flow) -> Drift:
+        """What a flow says of a frame's drift."""
+        sure = found.confidence > MIN_CONFIDENCE
+        if not sure.any():
+            return Drift(np.nan, np.nan)
+        length = np.linalg.norm(found.shift[sure], axis=1) * (DRIFT_SIZE / self.knobs.size)
+        agreement = float(found.confidence.mean(dtype=np.float64))
+        return Drift(float(np.median(length)), float(np.percentile(length, 95)), agreement)
+
+    def _field(self, found: Flow, vertices: Floats) -> Floats:
+        """(V, 3) smooth displacements, mm, that follow a flow."""
+        # sure of a texel means sure of its flow: both are read with the same weights
+        sure = np.where(self._used, self._read(found.confidence), 0)
+        weighted = [self._read(found.confidence * found.shift[..., k]) for k in range(2)]
+        shift = np.stack(weighted, axis=1) / np.maximum(sure, 1e-6)[:, None]
+        target = np.einsum("nxk,nk->nx", self._mm_per_texel(vertices), shift)
+        n = len(vertices)
+        confidence: Floats = np.bincount(self.owner, sure, n).astype(np.float64)
+        total = np.stack([np.bincount(self.owner, sure * target[:, k], n) for k in range(3)], axis=1)
+        mean = total / np.maximum(confidence, 1e-9)[:, None]
+        weight = _vertex_areas(vertices, self.template.faces) * np.minimum(confidence, 1) ** TRUST
+        system = sparse.diags(weight + GROUND) + self.knobs.smoothing_mm**2 * self.laplacian
+        factor = splu(system.tocsc(), permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True})
+        return np.asarray(factor.solve(mean * weight[:, None]))
+
+    def _read(self, picture: NDArray[np.float32]) -> Floats:
+        """(N,) bilinear values of a picture (size, size) at every texture coordinate."""
+        x, y = (np.clip(p, 0, self.knobs.size - 1.001) for p in (self.columns, self.rows))
+        i, j = x.astype(np.int64), y.astype(np.int64)
+        fx, fy = x - i, y - j
+        upper = picture[j, i] * (1 - fx) + picture[j, i + 1] * fx
+        lower = picture[j + 1, i] * (1 - fx) + picture[j + 1, i + 1] * fx
+        return np.asarray(upper * (1 - fy) + lower * fy, np.float64)
+
+    def _mm_per_texel(self, vertices: Floats) -> Floats:
+        """(N, 3, 2) how a place on the mesh moves with its texel, at every texture coordinate."""
+        corner = vertices[self.template.faces]
+        sides = np.stack([corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]], axis=2)
+        each = np.matmul(sides, self._flat_inverse) * self._weight[:, None, None]
+        at, n = self.template.uv_faces.ravel(), len(self.template.uv)
+        total = np.stack(
+            [np.bincount(at, np.repeat(each[:, x, k], 3), n) for x in range(3) for k in range(2)], axis=1
+        )
+        share = np.bincount(at, np.repeat(self._weight, 3), n)
+        return np.asarray((total / np.maximum(share, 1e-12)[:, None]).reshape(-1, 3, 2))
+
+
+def gain(texture: Pixels, coverage: Pixels, reference: Pixels, reference_coverage: Pixels) -> Floats:
+    """(3,) factors on red, green and blue that give a texture the reference's exposure and white balance.
+
+    The median over texels that both have, neither too dark nor near saturation; NaN without any.
+    """
+    low, high = GAIN_RANGE
+    good = (coverage > 0) & (reference_coverage > 0)
+    for picture in (texture, reference):
+        good &= ((picture >= low) & (picture <= high)).all(axis=-1)
+    if not good.any():
+        return np.full(3, np.nan)
+    return np.asarray(np.median(reference[good].astype(np.float64) / texture[good], axis=0))
+
+
+class _Held:
+    """The registered surface of one frame, on which vertices slide."""
+
+    def __init__(self, vertices: Floats, faces: Ints) -> None:
+        self.vertices, self.faces = vertices, faces
+        self.surface = Surface(vertices, faces)
+        self.normals, self.areas = triangle_normals(vertices, faces)
+        self.at_vertex = vertex_normals(vertices, faces)
+        self.ring = adjacency(edges(faces)[0], len(vertices))
+
+    def slid(self, displacement: Floats, longest_mm: float) -> Floats:
+        """(V, 3) vertices displaced by at most so much, put back on the surface, folds smoothed out."""
+        length = np.linalg.norm(displacement, axis=1)
+        d = displacement * np.minimum(1, longest_mm / np.maximum(length, 1e-9))[:, None]
+        moved = self._back(d, np.arange(len(d)))
+        degree = np.maximum(np.asarray(self.ring.sum(1)).ravel(), 1)
+        for _ in range(UNFOLD_ROUNDS):
+            bad = np.zeros(len(moved), bool)
+            bad[self.faces[self._folded(moved)]] = True
+            if not bad.any():
+                break
+            which = np.flatnonzero(self.ring @ bad + bad)  # and its neighbours
+            d = moved - self.vertices
+            moved[which] = self._back((self.ring[which] @ d) / degree[which, None], which)
+        return moved
+
+    def _back(self, d: Floats, which: NDArray[np.int64]) -> Floats:
+        """Vertices `which` displaced by d (k, 3), at the nearest places of the surface that face their way."""
+        moved = self.vertices[which] + d
+        found = self.surface.closest(moved)
+        fits = (self.normals[found.triangles] * self.at_vertex[which]).sum(1) > MIN_COSINE
+        return np.where(fits[:, None], found.points, moved)
+
+    def _folded(self, vertices: Floats) -> Bools:
+        normals, areas = triangle_normals(vertices, self.faces)
+        turned = (normals * self.normals).sum(1) < MIN_COSINE
+        was = (self.normals != 0).any(1)
+        return np.asarray(was & (turned | (areas < MIN_AREA_SHARE * self.areas)))
+
+
+def _vertex_areas(vertices: Floats, faces: Ints) -> Floats:
+    areas = triangle_normals(vertices, faces)[1]
+    return np.bincount(faces.ravel(), np.repeat(areas / 3, 3), minlength=len(vertices)).astype(np.float64)

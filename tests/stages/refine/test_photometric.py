@@ -1,0 +1,159 @@
+"""photometric: vertices find the skin that they ought to carry, and stay on the surface."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import textured_dome as faces
+
+from mimicme.pipeline.mesh import triangle_normals
+from mimicme.pipeline.texture import open_source
+from mimicme.stages.refine.photometric import Drift, Knobs, Refiner, better, gain
+
+KNOBS = Knobs(size=256, window_texels=5.0, levels=3)
+STILL = np.eye(4)
+
+
+@pytest.fixture(scope="module")
+def refiner():
+    return Refiner(faces.template(), KNOBS)
+
+
+def source_of(refiner, image, **given):
+    return open_source(faces.scan(**given), image, refiner.knobs.texture)
+
+
+@pytest.fixture(scope="module")
+def reference(refiner):
+    """The skin at rest, with the template's vertices where they belong."""
+    return refiner.comparable(source_of(refiner, faces.skin()), refiner.template.vertices)
+
+
+def inner(refiner):
+    return np.abs(refiner.template.vertices[:, :2]).max(1) < 40
+
+
+def slid_skin(vertices, amplitude):
+    """Where the skin under `vertices` lies after `faces.wave`."""
+    return faces.on_dome(vertices[:, :2] + faces.wave(vertices[:, :2], amplitude))
+
+
+@pytest.mark.parametrize("amplitude", [0.5, 1.5, 3.0])
+def test_skin_that_slid_is_followed(refiner, reference, amplitude):
+    vertices = refiner.template.vertices
+    source = source_of(refiner, faces.photograph_with_noise(1), flow=lambda p: faces.wave(p, amplitude))
+    d, before = refiner.refine(source, vertices, STILL, reference, np.zeros_like(vertices))
+    truth, use = slid_skin(vertices, amplitude), inner(refiner)
+    first = np.linalg.norm(vertices - truth, axis=1)[use].mean()
+    left = np.linalg.norm(vertices + d - truth, axis=1)[use]
+    assert left.mean() < 0.1
+    assert first > 5 * left.mean()
+    # 0.8 * 1024 texels on 100 mm
+    assert before.median == pytest.approx(np.median(np.linalg.norm(vertices - truth, axis=1)) * 8.2, rel=0.3)
+    after = refiner.drift(refiner.flow(source, vertices + d, STILL, reference, 1))
+    assert after.median < 0.5
+    assert better(after, before)
+
+
+def test_a_pose_and_another_light_change_nothing(refiner, reference):
+    vertices, amplitude = refiner.template.vertices, 1.5
+    q = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
+    pose = np.eye(4)
+    pose[:3, :3], pose[:3, 3] = q * np.sign(np.linalg.det(q)), [30, -20, 400]
+    mesh = faces.scan(flow=lambda p: faces.wave(p, amplitude))
+    turned = mesh.with_vertices(mesh.vertices @ pose[:3, :3].T + pose[:3, 3])
+    source = open_source(turned, faces.resampled(faces.skin(), 0.5), KNOBS.texture)
+    d, _ = refiner.refine(source, vertices, pose, reference, np.zeros_like(vertices))
+    left = np.linalg.norm(vertices + d - slid_skin(vertices, amplitude), axis=1)[inner(refiner)]
+    assert left.mean() < 0.12
+
+
+def test_the_surface_is_held(refiner, reference):
+    vertices = refiner.template.vertices
+    source = source_of(refiner, faces.skin(), flow=lambda p: faces.wave(p, 2.0))
+    d, _ = refiner.refine(source, vertices, STILL, reference, np.zeros_like(vertices))
+    moved = vertices + d
+    off = moved[:, 2] - faces.height(moved[:, :2])
+    assert np.linalg.norm(d, axis=1).mean() > 1
+    # the facets of a grid of 4 mm lie up to 0.05 mm below the dome
+    assert np.abs(off).max() < 0.06
+    normals, areas = triangle_normals(moved, refiner.template.faces)
+    assert (normals[:, 2] > 0).all()
+    assert areas.min() > 0
+
+
+def test_without_texture_nothing_moves(refiner):
+    flat = np.full((faces.PIXELS, faces.PIXELS, 3), 128, np.uint8)
+    source = source_of(refiner, flat)
+    vertices = refiner.template.vertices
+    reference = refiner.comparable(source, vertices)
+    d, before = refiner.refine(source, vertices, STILL, reference, np.zeros_like(vertices))
+    assert np.abs(d).max() < 1e-3
+    assert np.isnan(before.median)
+
+
+def test_what_is_right_already_stays(refiner, reference):
+    vertices = refiner.template.vertices
+    source = source_of(refiner, faces.photograph_with_noise(2))
+    d, before = refiner.refine(source, vertices, STILL, reference, np.zeros_like(vertices))
+    assert np.linalg.norm(d, axis=1)[inner(refiner)].mean() < 0.05
+    assert before.median < 0.3
+
+
+def test_a_start_is_used_only_where_it_is_nearer(refiner, reference):
+    vertices, amplitude = refiner.template.vertices, 2.0
+    source = source_of(refiner, faces.skin(), flow=lambda p: faces.wave(p, amplitude))
+    once = Refiner(refiner.template, Knobs(size=256, window_texels=5.0, levels=1, iterations=1))
+    truth = slid_skin(vertices, amplitude)
+    good, wrong = truth - vertices, vertices - truth
+    left = {}
+    for name, start in (("none", np.zeros_like(vertices)), ("good", good), ("wrong", wrong)):
+        d, _ = once.refine(source, vertices, STILL, reference, start)
+        left[name] = np.linalg.norm(vertices + d - truth, axis=1)[inner(refiner)].mean()
+    assert left["good"] < 0.1 < left["none"]
+    assert left["wrong"] == left["none"]
+
+
+def test_nothing_slides_further_than_the_limit(refiner, reference):
+    vertices = refiner.template.vertices
+    short = Refiner(refiner.template, Knobs(size=256, levels=3, max_shift_mm=0.5))
+    source = source_of(refiner, faces.skin(), flow=lambda p: faces.wave(p, 2.0))
+    d, _ = short.refine(source, vertices, STILL, reference, np.zeros_like(vertices))
+    assert 0.4 < np.linalg.norm(d, axis=1).max() < 0.55
+
+
+def test_folds_are_smoothed_out(refiner):
+    vertices = refiner.template.vertices
+    d = np.zeros_like(vertices)
+    d[300] = [6.0, 0, 0]  # beyond its neighbour, 4.2 mm away
+    moved = refiner.slid(vertices, d)
+    folded = triangle_normals(vertices + d, refiner.template.faces)[0][:, 2] < 0
+    assert folded.any()
+    assert (triangle_normals(moved, refiner.template.faces)[0][:, 2] > 0).all()
+    far = np.linalg.norm(vertices - vertices[300], axis=1) > 20
+    assert np.abs(moved - vertices)[far].max() < 1e-4
+
+
+def test_less_drift_counts_where_the_textures_agree():
+    unknown = Drift(np.nan, np.nan)
+    assert better(Drift(5.0, 9.0, 0.5), Drift(6.0, 9.0, 0.5))
+    assert not better(Drift(5.0, 9.0, 0.1), Drift(6.0, 9.0, 0.5))  # it agrees with nothing
+    assert better(Drift(5.0, 9.0), unknown)
+    assert not better(unknown, Drift(5.0, 9.0))
+    assert not better(unknown, unknown)
+
+
+def test_the_gain_undoes_exposure_and_white_balance():
+    rng = np.random.default_rng(0)
+    reference = rng.integers(60, 200, (64, 64, 3)).astype(np.uint8)
+    full = np.full((64, 64), 255, np.uint8)
+    factors = np.array([0.8, 1.0, 1.2])
+    texture = np.rint(reference / factors).astype(np.uint8)
+    assert np.allclose(gain(texture, full, reference, full), factors, rtol=0.01)
+    texture[:20] = 0  # a shadow is no exposure, nor is what was not seen
+    assert np.allclose(gain(texture, full, reference, full), factors, rtol=0.01)
+    texture[20:40] = 150
+    hidden = full.copy()
+    hidden[20:40] = 0
+    assert np.allclose(gain(texture, hidden, reference, full), factors, rtol=0.01)
+    assert np.isnan(gain(texture, 0 * full, reference, full)).all()

@@ -1,0 +1,191 @@
+"""The stage: a subject of two sequences, from artefact to artefact."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import textured_dome as faces
+
+from mimicme.pipeline.checkpoint import Artefact, writing
+from mimicme.pipeline.errors import ConfigError, FrameRejected
+from mimicme.pipeline.image import encode
+from mimicme.pipeline.stage import Captures, FrameSource, Item, Sequence, Task
+from mimicme.pipeline.template import save_prepared
+from mimicme.stages.refine import STAGE, RefineSettings
+
+SETTINGS = RefineSettings(size=256, anchor_frames=6)
+NEUTRAL, SMILE, CALM = (Item("s", name) for name in ("neutral", "smile", "calm"))
+
+
+def misplaced(rng, size=0.8):
+    """The template's vertices slid by a smooth error of a registration's own."""
+    v = faces.template().vertices
+    a, b, c, d = rng.permutation(4) * np.pi / 2 + rng.uniform(0, 1.5, 4)
+    xy = v[:, :2] / 22
+    along_x = np.sin(xy[:, 1] + a) + np.cos(xy[:, 0] + b)
+    along_y = np.sin(xy[:, 0] + c) - np.sin(xy[:, 1] + d)
+    error = size * np.stack([along_x, along_y], axis=1)
+    return faces.on_dome(v[:, :2] + error)
+
+
+def write_sequence(folder, item, frames, image=True, rejected=(), jitter=0.8):
+    """Made-up ingest and register artefacts; `frames`: how far the skin has slid in each, mm."""
+    paths = {name: folder / f"{item.sequence}-{name}.h5" for name in ("ingest", "register")}
+    rng = np.random.default_rng(len(item.sequence))
+    with writing(paths["ingest"], stage="ingest", item=str(item), made_by={}) as out:
+        out.frames(range(len(frames)))
+        for row, amount in enumerate(frames):
+            mesh = faces.scan(flow=(lambda p, a=amount: faces.wave(p, a)) if amount else None)
+            out.put(row, "vertices", mesh.vertices.astype(np.float32))
+            out.put(row, "faces", mesh.faces)
+            out.put(row, "uv", mesh.uv.astype(np.float32))
+            out.put(row, "uv_faces", mesh.uv_faces)
+            if image:
+                out.put(row, "image", np.frombuffer(encode(faces.photograph_with_noise(row)), np.uint8))
+    with writing(paths["register"], stage="register", item=str(item), made_by={}) as out:
+        out.frames(range(len(frames)))
+        vertices = out.rows("vertices", faces.template().vertices.shape, "f4", "mm")
+        poses = out.rows("pose", (4, 4), "f8")
+        for row in range(len(frames)):
+            if row in rejected:
+                out.reject(row, FrameRejected("far-off", "it does not fit"))
+                continue
+            vertices[row], poses[row] = misplaced(rng, jitter), np.eye(4)
+    return paths
+
+
+def task_of(folder, item, paths, settings=SETTINGS, neutral=None, siblings=None):
+    save_prepared(faces.template(), folder / "template.h5")
+    frames = tuple(FrameSource(k, folder / f"{k}.obj") for k in range(20))
+    return Task(
+        Sequence(item, item.sequence, item.sequence, frames), settings, Captures(folder), paths, neutral,
+        folder / "template.h5", siblings or {},
+    )  # fmt: skip
+
+
+def made(folder, task, name="refined.h5"):
+    with writing(folder / name, stage="refine", item=str(task.sequence.item), made_by={}) as out:
+        STAGE.compute(task, out)
+    return folder / name
+
+
+def inner():
+    return np.abs(faces.template().vertices[:, :2]).max(1) < 35
+
+
+def skin_under(vertices, amount):
+    """Where on the skin at rest (n, 2) the vertices lie when it has slid by `amount`."""
+    home = vertices[:, :2].copy()
+    for _ in range(10):
+        home = vertices[:, :2] - faces.wave(home, amount)
+    return home
+
+
+@pytest.fixture(scope="module")
+def subject(tmp_path_factory):
+    """A subject: what `neutral` and `smile` were made of, and both refined; `neutral` had a calm sibling."""
+    folder = tmp_path_factory.mktemp("subject")
+    rest = write_sequence(folder, NEUTRAL, [0.0])
+    smile = write_sequence(folder, SMILE, [0.0, 1.0, 2.5, 1.0, 0.0])
+    siblings = {CALM: write_sequence(folder, CALM, [0.0] * 6)}
+    neutral = made(folder, task_of(folder, NEUTRAL, rest, siblings=siblings), "neutral.h5")
+    return rest, smile, neutral, made(folder, task_of(folder, SMILE, smile, neutral=neutral), "smile.h5")
+
+
+def test_all_frames_put_their_vertices_on_the_same_skin(subject):
+    rest, smile, neutral, refined = subject
+    with Artefact(neutral) as a, Artefact(refined) as b, Artefact(smile["register"]) as before:
+        home = skin_under(a["vertices"][0].astype(float), 0)[inner()]
+        for row, amount in enumerate([0.0, 1.0, 2.5, 1.0, 0.0]):
+            was = skin_under(before["vertices"][row].astype(float), amount)[inner()]
+            now = skin_under(b["vertices"][row].astype(float), amount)[inner()]
+            assert np.linalg.norm(now - home, axis=1).mean() < 0.12
+            assert np.linalg.norm(was - home, axis=1).mean() > 0.4
+        assert (b["quality/drift"][:] < 1).all()
+        assert (b["quality/drift_before"][:] > 3 * b["quality/drift"][:]).all()
+        assert np.array_equal(b["pose"][:], before["pose"][:])
+
+
+def test_the_reference_is_nearer_to_the_truth_than_the_neutral_was(subject):
+    rest, _, neutral, _ = subject
+    truth = faces.template().vertices
+    with Artefact(rest["register"]) as before, Artefact(neutral) as after:
+        was, now, stored = (
+            np.linalg.norm(v - truth, axis=1)[inner()].mean()
+            for v in (before["vertices"][0], after["vertices"][0], after["reference/vertices"][:])
+        )
+    assert now < 0.75 * was
+    assert stored == pytest.approx(now, abs=0.05)
+
+
+def test_without_anchor_frames_the_registered_neutral_is_the_reference(subject, tmp_path):
+    rest, smile, _, _ = subject
+    alone = RefineSettings(size=256, levels=3, anchor_frames=0)
+    path = made(tmp_path, task_of(tmp_path, NEUTRAL, rest, alone, siblings={SMILE: smile}))
+    with Artefact(path) as after, Artefact(rest["register"]) as before:
+        assert np.array_equal(after["reference/vertices"][:], before["vertices"][0])
+        assert np.abs(after["vertices"][0] - before["vertices"][0])[inner()].max() < 0.1
+
+
+def test_the_same_input_gives_the_same_bytes(subject, tmp_path):
+    _, smile, neutral, refined = subject
+    task = task_of(tmp_path, SMILE, smile, neutral=neutral)
+    assert made(tmp_path, task).read_bytes() == refined.read_bytes()
+
+
+def test_switched_off_it_hands_on_what_it_got(subject, tmp_path):
+    _, smile, neutral, _ = subject
+    task = task_of(tmp_path, SMILE, smile, RefineSettings(enabled=False), neutral)
+    with Artefact(made(tmp_path, task)) as after, Artefact(smile["register"]) as before:
+        assert np.array_equal(after["vertices"][:], before["vertices"][:])
+        assert np.array_equal(after["pose"][:], before["pose"][:])
+        assert "quality" not in after
+
+
+def test_frames_without_texture_stay_as_they_are_and_say_so(subject, tmp_path):
+    *_, neutral, _ = subject
+    paths = write_sequence(tmp_path, SMILE, [0.0, 0.0], image=False, rejected=[1])
+    with Artefact(made(tmp_path, task_of(tmp_path, SMILE, paths, neutral=neutral))) as after:
+        assert [s.note for s in after.statuses] == ["not-refined", ""]
+        assert [s.ok for s in after.statuses] == [True, False]
+        with Artefact(paths["register"]) as before:
+            assert np.array_equal(after["vertices"][0], before["vertices"][0])
+        assert np.isnan(after["vertices"][1]).all()
+        assert np.isnan(after["quality/drift"][:]).all()
+
+
+def test_a_neutral_without_texture_leaves_its_subject_as_registered(subject, tmp_path):
+    _, smile, _, _ = subject
+    paths = write_sequence(tmp_path, NEUTRAL, [0.0], image=False)
+    neutral = made(tmp_path, task_of(tmp_path, NEUTRAL, paths), "neutral.h5")
+    with Artefact(made(tmp_path, task_of(tmp_path, SMILE, smile, neutral=neutral))) as after:
+        assert {s.note for s in after.statuses} == {"not-refined"}
+        with Artefact(smile["register"]) as before:
+            assert np.array_equal(after["vertices"][:], before["vertices"][:])
+
+
+def test_a_long_sequence_rattles_less(subject, tmp_path):
+    rest, _, neutral, _ = subject
+    amounts = 2 * np.sin(np.linspace(0, np.pi, 11)) ** 2
+    paths = write_sequence(tmp_path, SMILE, amounts, jitter=0.3)
+    rattle = {}
+    for name, smooth in (("as-found", False), ("smooth", True)):
+        settings = RefineSettings(size=256, levels=3, iterations=1, smooth_in_time=smooth)
+        with Artefact(
+            made(tmp_path, task_of(tmp_path, SMILE, paths, settings, neutral), f"{name}.h5")
+        ) as after:
+            error = [
+                v - faces.on_dome(p + faces.wave(p, a))
+                for v, a in zip(after["vertices"][:].astype(float), amounts, strict=True)
+                for p in (faces.template().vertices[:, :2],)
+            ]
+            rattle[name] = np.linalg.norm(np.diff(error, 2, axis=0), axis=2)[:, inner()].mean()
+    assert rattle["smooth"] <= rattle["as-found"] + 1e-6
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"size": 64}, {"iterations": 0}, {"smoothing_mm": 0}, {"anchor_frames": -1}]
+)
+def test_settings_out_of_range_are_refused(wrong):
+    with pytest.raises(ConfigError):
+        RefineSettings(**wrong)
