@@ -50,7 +50,7 @@ class RegisterSettings:
         scale_start_mm, scale_end_mm: residual at which a scan point's weight has fallen to a quarter.
         max_normal_angle_deg: between a template point and the scan point it is paired with.
         coarse_tolerance, fine_tolerance: relative tolerance of the linear solver.
-        smooth_in_time: remove what rattles from frame to frame (temporal.py); sequences of 9 frames and more.
+        smooth_in_time: remove what rattles from frame to frame (pipeline/temporal.py); sequences of 9 frames and more.
         region_reach_mm: scan vertices farther from the registered surface are not skin of the template's region.
         max_s2m_median_mm, max_landmark_error_mm, min_data_share, max_folded_share,
         max_expected_error_mm: a frame beyond is rejected.

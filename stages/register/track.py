@@ -14,13 +14,13 @@ from mimicme.pipeline.landmarks import INNER
 from mimicme.pipeline.mesh import Floats, Ints, inverse, transform
 from mimicme.pipeline.rigid import fit_rigid, fit_similarity_scale
 from mimicme.pipeline.template import Template
+from mimicme.pipeline.temporal import MIN_FRAMES, runs, smooth, smooth_poses
 from mimicme.stages.register.fit import Aim, Fitter, Gates, Step, annealed
 from mimicme.stages.register.levels import Levels
 from mimicme.stages.register.quality import Judge, LandmarkChecks, Limits, Quality, reject_bad
 from mimicme.stages.register.spline import disagreement, trust
 from mimicme.stages.register.steady import head_motion, settle, skull_weights
 from mimicme.stages.register.targets import ScanTarget
-from mimicme.stages.register.temporal import MIN_FRAMES, runs, smooth, smooth_poses
 
 if TYPE_CHECKING:
     from mimicme.stages.register import RegisterSettings

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from mimicme.stages.register.temporal import MIN_FRAMES, runs, smooth, smooth_poses, smoothing_matrix
+from mimicme.pipeline.temporal import MIN_FRAMES, runs, smooth, smooth_poses, smoothing_matrix
 
 COUNT = 40
 TIMES = np.arange(COUNT)
