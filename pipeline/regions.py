@@ -41,7 +41,7 @@ _CHEEKS = (*_RIGHT_CHEEK, *(tuple(_MIRROR[i] for i in rows) for rows in _RIGHT_C
 DERIVED = ("face", "jaw", "brows", "nose", "eyes", "mouth", "cheeks", "forehead", "left", "right")
 """Names of the masks that every template of 68 landmarks has."""
 BORDER_MM = 6.0
-REACH_MM = 24.0  # the face goes on this far beyond its outermost landmarks
+REACH_MM = 27.0  # the face goes on this far beyond its outermost landmarks
 
 
 def region_masks(template: Template) -> dict[str, Floats]:
