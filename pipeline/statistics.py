@@ -98,7 +98,9 @@ def jackknife(value: ArrayLike, left_out: ArrayLike) -> Floats:
 def standard_error(values: ArrayLike) -> Floats:
     """Mean of independent draws (N, ...) and its interval (3, ...): +- 1.96 standard errors."""
     data = np.asarray(values, np.float64)
-    error = data.std(axis=0, ddof=1) / np.sqrt(len(data)) if len(data) > 1 else np.full(data.shape[1:], np.nan)
+    error = (
+        data.std(axis=0, ddof=1) / np.sqrt(len(data)) if len(data) > 1 else np.full(data.shape[1:], np.nan)
+    )
     mean = data.mean(axis=0)
     return np.stack([mean, mean - _NORMAL_QUANTILE * error, mean + _NORMAL_QUANTILE * error])
 

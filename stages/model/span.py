@@ -156,9 +156,7 @@ def leave_one_out(
     """
     names = np.unique(subjects)
     if len(names) < 3:
-        raise UsageError(
-            "leave-one-subject-out needs three subjects", seen=len(names), expected="3 or more"
-        )
+        raise UsageError("leave-one-subject-out needs three subjects", seen=len(names), expected="3 or more")
     c, p = span.coordinates, shares
     # sums that every fold is made from
     mass, first, second = p.sum(), p @ c, (c * p[:, None]).T @ c
