@@ -343,6 +343,97 @@ def evaluate_command(release: Path, truth: Path, as_json: bool) -> None:
         click.echo(format_table(figures))
 
 
+@main.group("model", cls=_Commands)
+def model_group() -> None:
+    """Linear models of faces out of a release: build, use, judge."""
+
+
+def subcommand(group: click.Group, name: str, **more: Any) -> Callable[[Callable[..., Any]], Any]:
+    """A command of a group whose errors are sentences."""
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        return group.command(name, **more)(_errors_as_sentences(function))
+
+    return decorate
+
+
+def judging_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Options that `model evaluate` and `model compare` share."""
+    options = [
+        click.option("--output", type=_FOLDER, required=True, help="Folder for tables and plots."),
+        click.option(
+            "--model",
+            "names",
+            multiple=True,
+            type=click.Choice(["identity", "expression", "joint"]),
+            help="Only this one (repeatable; default: those of the file).",
+        ),
+        click.option(
+            "--frames",
+            "most_frames",
+            type=click.IntRange(0),
+            default=4000,
+            show_default=True,
+            help="To judge by, evenly over the subjects; 0: all.",
+        ),
+        click.option(
+            "--samples",
+            type=click.IntRange(2),
+            default=1000,
+            show_default=True,
+            help="Random shapes, for specificity.",
+        ),
+        click.option("--seed", type=int, default=0, show_default=True),
+        click.option("--json", "as_json", is_flag=True),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+@subcommand(model_group, "evaluate")
+@click.argument("model", type=_RELEASE, metavar="MODEL")
+@click.argument("release", type=_RELEASE)
+@judging_options
+def model_evaluate_command(
+    model: Path, release: Path, output: Path, as_json: bool, names: tuple[str, ...], **options: Any
+) -> None:
+    """Compactness, generalisation to unseen subjects, specificity, error per region."""
+    from mimicme.stages.model.evaluate import evaluate
+    from mimicme.stages.model.evaluation_files import summary
+
+    progress = functools.partial(click.echo, err=True)
+    record = evaluate(model, release, output, names=names, progress=progress, **options)
+    click.echo(json.dumps(record, indent=1) if as_json else "\n".join(summary(record)))
+    if not as_json:
+        click.echo(f"Tables and plots in {output}")
+
+
+@subcommand(model_group, "compare")
+@click.argument("first", type=_RELEASE, metavar="MODEL_A")
+@click.argument("second", type=_RELEASE, metavar="MODEL_B")
+@click.argument("release", type=_RELEASE)
+@judging_options
+def model_compare_command(
+    first: Path,
+    second: Path,
+    release: Path,
+    output: Path,
+    as_json: bool,
+    names: tuple[str, ...],
+    **options: Any,
+) -> None:
+    """Two models over the same shapes, with the paired difference of their errors."""
+    from mimicme.stages.model.evaluate import compare
+    from mimicme.stages.model.evaluation_files import comparison_summary
+
+    progress = functools.partial(click.echo, err=True)
+    record = compare(first, second, release, output, names=names, progress=progress, **options)
+    click.echo(json.dumps(record, indent=1) if as_json else "\n".join(comparison_summary(record)))
+    if not as_json:
+        click.echo(f"Tables and plots in {output}")
+
+
 @command("withdraw")
 @click.argument("place", metavar="WORKSPACE|RELEASE", type=click.Path(exists=True, path_type=Path))
 @click.argument("subject")

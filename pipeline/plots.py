@@ -74,6 +74,7 @@ def curve_panels(
             if np.isfinite(low).any():
                 axes.fill_between(curve.x, low, high, color=color, alpha=0.2, linewidth=0)
         axes.set_ylim(0, top)
+        axes.xaxis.get_major_locator().set_params(integer=True)
         _label(axes, title, xlabel, ylabel if k == 0 else "")
         if len(curves) > 1:
             axes.legend(frameon=False, fontsize=8)

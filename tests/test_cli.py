@@ -14,7 +14,7 @@ from mimicme.pipeline import runner
 from mimicme.pipeline.run_types import RunResult
 
 STAGES = ("ingest", "landmarks", "align", "register", "bake", "project", "pack")
-OTHERS = ("status", "verify", "report", "export", "synth", "evaluate", "withdraw", "demo", "doctor")
+OTHERS = ("status", "verify", "report", "export", "synth", "evaluate", "model", "withdraw", "demo", "doctor")
 COMMANDS = ["init", "run", *STAGES, *OTHERS]
 
 
