@@ -219,10 +219,14 @@ def _compare_one(
     inside = np.all([f.model(name).weights > 0 for f in files], axis=0)
     regions = regions_of(frames.template, inside.astype(float))
     own = [frames.releases[0].fingerprint in f.releases for f in files]
+    common = curves.curve_ranks(min(f.model(name).rank for f in files))
     results = []
     for opened, mine in zip(files, own, strict=True):
+        ranks = np.union1d(common, curves.curve_ranks(opened.model(name).rank))
         shapes = population(frames, name, str(opened.settings.get("balance", "subjects")), most)
-        results.append(measure(opened.model(name), shapes, regions, own=mine, samples=samples, seed=seed))
+        results.append(
+            measure(opened.model(name), shapes, regions, own=mine, samples=samples, seed=seed, ranks=ranks)
+        )
     return compare_measured(results[0], results[1], seed)
 
 

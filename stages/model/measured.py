@@ -59,18 +59,18 @@ def measure(
     own: bool,
     samples: int = curves.SAMPLES,
     seed: int = 0,
-    unseen: Unseen | None = None,
-    left_out: float = 0.0,
+    ranks: NDArray[np.int64] | None = None,
 ) -> Measured:
     """All measures of one model over some shapes.
 
     Args:
         own: whether the model was made of these shapes; else its compactness has no interval.
-        unseen: leave-one-subject-out results, if they are known already.
+        ranks: numbers of components to measure at, none beyond the model's; by default those of `curve_ranks`.
     """
-    ranks = curves.curve_ranks(model.rank)
+    ranks = curves.curve_ranks(model.rank) if ranks is None else ranks
     said: list[str] = []
-    if unseen is None and len(np.unique(shapes.subjects)) >= FEWEST_SUBJECTS:
+    unseen, left_out = None, 0.0
+    if len(np.unique(shapes.subjects)) >= FEWEST_SUBJECTS:
         span = span_of(shapes.batches, len(shapes), model.weights, shapes.shares, seed)
         unseen, left_out = curves.generalisation(shapes, span, ranks, regions), span.left_out
     if unseen is None:
@@ -112,7 +112,9 @@ def compare_measured(first: Measured, second: Measured, seed: int = 0) -> Compar
     if first.subjects != second.subjects:
         raise UsageError("the two models were not measured over the same subjects")
     ranks, a, b = np.intersect1d(first.ranks, second.ranks, return_indices=True)
-    last = (first.ranks[-1] != second.ranks[-1]) * [(len(first.ranks) - 1, len(second.ranks) - 1)]
+    last = []
+    if first.ranks[-1] != second.ranks[-1]:
+        last = [(len(first.ranks) - 1, len(second.ranks) - 1)]  # each with all that it has
     pairs = [*zip(a.tolist(), b.tolist(), strict=True), *last]
     difference = np.stack([second.errors[:, j] - first.errors[:, i] for i, j in pairs], axis=1)
     shown = np.array([*ranks.tolist(), *(-1 for _ in last)], np.int64)
