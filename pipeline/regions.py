@@ -38,7 +38,20 @@ _RIGHT_CHEEK = (
 )
 _MIRROR = {1: 15, 2: 14, 3: 13, 4: 12, 36: 45, 41: 46, 40: 47, 31: 35, 48: 54}
 _CHEEKS = (*_RIGHT_CHEEK, *(tuple(_MIRROR[i] for i in rows) for rows in _RIGHT_CHEEK))
-DERIVED = ("face", "jaw", "brows", "nose", "eyes", "mouth", "cheeks", "forehead", "left", "right")
+DERIVED = (
+    "face",
+    "jaw",
+    "brows",
+    "nose",
+    "eyes",
+    "mouth",
+    "cheeks",
+    "forehead",
+    "left",
+    "right",
+    "upper",
+    "lower",
+)
 """Names of the masks that every template of 68 landmarks has."""
 BORDER_MM = 6.0
 REACH_MM = 27.0  # the face goes on this far beyond its outermost landmarks
@@ -90,12 +103,21 @@ def _derived(template: Template) -> dict[str, Floats]:
     soft = np.exp(-(distance - distance.min(axis=0)) / (BORDER_MM / 2))
     soft /= soft.sum(axis=0)
     result = {name: soft[k] * face for k, name in enumerate(names)}
-    side = _side(template)
-    return result | {"face": face, "left": side * face, "right": (1 - side) * face}
+    side, upper = side_mask(template), upper_mask(template)
+    result |= {"face": face, "left": side * face, "right": (1 - side) * face}
+    return result | {"upper": upper * face, "lower": (1 - upper) * face}
 
 
-def _side(template: Template) -> Floats:
-    """(V,) 1 on the subject's left, 0 on its right, half on the line between."""
+def upper_mask(template: Template) -> Floats:
+    """(V,) 1 above the bridge of the nose, 0 below its tip, on the whole mesh; needs the 68 landmarks."""
+    marks = template.landmarks()
+    up = marks[27] - marks[30]
+    height = float(np.linalg.norm(up))
+    return _smooth_step((template.vertices - marks[30]) @ (up / height) / height)
+
+
+def side_mask(template: Template) -> Floats:
+    """(V,) 1 on the subject's left, 0 on its right, half on the line between, on the whole mesh."""
     marks = template.landmarks()
     middle = marks[[27, 28, 29, 30, 33, 51, 57, 8]].mean(axis=0)
     across = (marks[42:48].mean(axis=0) - marks[36:42].mean(axis=0)).astype(np.float64)
