@@ -51,7 +51,7 @@ def bootstrap_mean(per_subject: ArrayLike, seed: int = 0, replicates: int = REPL
     mean = data.mean(axis=0)
     if len(data) < 2:
         return np.stack([mean, np.full_like(mean, np.nan), np.full_like(mean, np.nan)])
-    shares = _shares(len(data), seed, replicates)
+    shares = subject_draws(len(data), seed, replicates)
     means = np.tensordot(shares, data, axes=(1, 0))
     low, high = np.percentile(means, _percentiles(), axis=0)
     return np.stack([mean, low, high])
@@ -110,8 +110,8 @@ def _percentiles() -> tuple[float, float]:
     return tail, 100 - tail
 
 
-def _shares(n: int, seed: int, replicates: int) -> Floats:
-    """(replicates, n) share of each subject in each draw."""
+def subject_draws(n: int, seed: int, replicates: int) -> Floats:
+    """(replicates, n) share of each of n subjects in each draw with replacement; rows sum to one."""
     draws = np.random.default_rng(seed).integers(n, size=(replicates, n))
     shares = np.zeros((replicates, n))
     np.add.at(shares, (np.arange(replicates)[:, None], draws), 1 / n)
