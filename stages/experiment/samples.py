@@ -18,6 +18,7 @@ from mimicme.stages.experiment.folds import Rows, Samples
 Floats = NDArray[np.float64]
 
 TEXTURE_PX = 48
+KEPT_BYTES = 1 << 30
 _FLAT = 1e-3
 
 
@@ -115,7 +116,7 @@ def _classes(table: NDArray[Any], expressions: Sequence[str]) -> tuple[list[str]
 
 
 class FrameSources:
-    """Reads what the samples of frames show.
+    """Reads what the samples of frames show.  What was read is kept, up to a gigabyte: every fold reads it again.
 
     Args:
         rows: (N,) rows of the frames' table, sample by sample.
@@ -124,25 +125,45 @@ class FrameSources:
 
     def __init__(self, frames: ReleaseFrames, rows: Rows, difference: bool) -> None:
         self._frames, self._rows, self._difference = frames, rows, difference
+        self._kept: dict[tuple[str, int], NDArray[np.float32]] = {}
+        self._room = KEPT_BYTES
         self._neutral_texture: tuple[str, Floats] | None = None
 
     def shape(self, rows: Rows) -> NDArray[np.float32]:
         """(n, V, 3) mm."""
-        return np.concatenate(list(self._frames.batches(self._rows[rows], difference=self._difference)))
+        return self._read("shape", rows, self._shape)
 
-    def landmarks(self, rows: Rows) -> Floats:
+    def landmarks(self, rows: Rows) -> NDArray[np.float32]:
         """(n, L, 3) mm: the template's landmarks on the registered mesh."""
-        template = self._frames.template
-        return np.stack([template.landmarks(shape.astype(np.float64)) for shape in self.shape(rows)])
+        carried = self._frames.template.landmarks
+        return self._read("landmarks", rows, lambda row: carried(self._shape(row).astype(np.float64)))
 
-    def texture(self, rows: Rows) -> Floats:
+    def texture(self, rows: Rows) -> NDArray[np.float32]:
         """(n, 48, 48) grey, of mean 0 and deviation 1 over what was seen; NaN elsewhere."""
-        return np.stack([self._texture(int(self._rows[row])) for row in rows])
+        return self._read("texture", rows, self._texture)
 
     def has_texture(self) -> bool:
         """Whether the frames have textures: a handful is looked at, a frame without one is all holes."""
         some = self._rows[np.unique(np.linspace(0, len(self._rows) - 1, 8).round().astype(int))]
         return all(self._frames.texture(int(row)) is not None for row in some)
+
+    def _read(self, name: str, rows: Rows, one: Callable[[int], NDArray[Any]]) -> NDArray[np.float32]:
+        found = []
+        for sample in rows.tolist():
+            data = self._kept.get((name, sample))
+            if data is None:
+                data = np.asarray(one(int(self._rows[sample])), np.float32)
+                if data.nbytes <= self._room:
+                    self._kept[name, sample] = data
+                    self._room -= data.nbytes
+            found.append(data)
+        return np.stack(found)
+
+    def _shape(self, row: int) -> NDArray[np.float32]:
+        shape = self._frames.vertices(row)
+        if self._difference:
+            shape = shape - self._frames.neutral(str(self._frames.table["subject"][row])).vertices
+        return shape
 
     def _texture(self, row: int) -> Floats:
         picture = small_grey(self._frames.texture(row))
