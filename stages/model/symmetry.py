@@ -13,23 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mimicme.pipeline.errors import UsageError
-from mimicme.pipeline.landmarks import IBUG68
+from mimicme.pipeline.landmarks import IBUG68, MIRROR
 from mimicme.pipeline.mesh import Floats, Ints, vertex_normals
 from mimicme.pipeline.template import Template
 
 NORMAL_MM = 12.0  # how far a vertex is away whose normal is at right angles
-
-# iBUG-68 on the mirror's other side
-MIRRORED = (
-    *range(16, -1, -1),
-    *range(26, 16, -1),
-    *(27, 28, 29, 30),
-    *(35, 34, 33, 32, 31),
-    *(45, 44, 43, 42, 47, 46),
-    *(39, 38, 37, 36, 41, 40),
-    *(54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55),
-    *(64, 63, 62, 61, 60, 67, 66, 65),
-)
 
 
 class Mirror:
@@ -54,7 +42,7 @@ class Mirror:
         self.plane = _plane(marks)
         faces, vertices = template.faces, np.asarray(template.vertices)
         reflected = self.reflect_points(vertices)
-        bent = _bend(reflected, self.reflect_points(marks)[list(MIRRORED)], marks)
+        bent = _bend(reflected, self.reflect_points(marks)[MIRROR], marks)
         triangles, weights = _look_up(vertices, faces, bent, vertex_normals(bent, faces[:, ::-1]))
         rows = np.repeat(np.arange(len(vertices)), 3)
         places = faces[triangles].ravel()
@@ -93,11 +81,11 @@ class Mirror:
 
 def _plane(marks: Floats) -> tuple[Floats, Floats]:
     """The plane that best swaps the landmarks with their partners: normal along the mean of their differences."""
-    across = marks - marks[list(MIRRORED)]
+    across = marks - marks[MIRROR]
     # the direction of the pairs, whatever their sign: the first singular vector
     normal = np.linalg.svd(across)[2][0]
     normal *= np.sign(normal[np.abs(normal).argmax()])
-    return (marks + marks[list(MIRRORED)]).mean(axis=0) / 2, normal
+    return (marks + marks[MIRROR]).mean(axis=0) / 2, normal
 
 
 def _bend(points: Floats, source: Floats, target: Floats) -> Floats:
