@@ -16,7 +16,6 @@ it is one.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -104,8 +103,7 @@ def recognise_expressions(
         "seed": seed,
         "messages": list(found.messages),
     }
-    record = write_classification(output, protocol, parts, results)
-    return dict(json.loads(json.dumps(record)))
+    return write_classification(output, protocol, parts, results)
 
 
 def make_folds(
