@@ -27,7 +27,7 @@ from mimicme.pipeline.release_frames import ReleaseFrames
 from mimicme.pipeline.statistics import Estimate, bootstrap_over_subjects
 from mimicme.stages.experiment.features import COMPONENTS, Coefficients
 from mimicme.stages.experiment.folds import Fold, Samples, split_fold, subject_folds
-from mimicme.stages.experiment.learners import cross_validate, score
+from mimicme.stages.experiment.learners import Scale, cross_validate, score
 from mimicme.stages.experiment.results import (
     make_folder,
     write_classification,
@@ -48,7 +48,7 @@ def classify_people(
     output: Path,
     *,
     attribute: str = "gender",
-    classifiers: Sequence[str] = ("lda",),
+    classifiers: Sequence[str] = ("logistic",),
     folds: int = FOLDS,
     by_split: bool = False,
     components: int = COMPONENTS,
@@ -182,8 +182,6 @@ def _years(value: Any) -> float | None:
 def regress(samples: Samples, folds: Sequence[Fold], components: int) -> Ages:
     """Ridge regression inside every fold, its strength chosen by leave-one-person-out among the training people."""
     from sklearn.linear_model import RidgeCV
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
 
     rows: list[tuple[int, float, float, int]] = []
     for number, fold in enumerate(folds):
@@ -191,11 +189,12 @@ def regress(samples: Samples, folds: Sequence[Fold], components: int) -> Ages:
         feature = Coefficients("shape", components)
         encode = feature.fit(training)
         x, shown = (np.concatenate([encode(b) for b in part.batches("shape")]) for part in (training, tested))
-        model = make_pipeline(StandardScaler(), RidgeCV(alphas=np.logspace(-1, 4, 16)))
-        model.fit(x, training.labels)
+        scale = Scale.of(x)
+        model = RidgeCV(alphas=np.logspace(-2, 4, 19)).fit(scale(x), training.labels)
         usual = float(np.median(training.labels))
         rows += [
-            (int(r), float(y), usual, number) for r, y in zip(tested.rows, model.predict(shown), strict=True)
+            (int(r), float(y), usual, number)
+            for r, y in zip(tested.rows, model.predict(scale(shown)), strict=True)
         ]
     rows.sort()
     at = np.array([r[0] for r in rows])
