@@ -314,7 +314,8 @@ class _Build:
         for batch in self.frames.batches(rows, difference=True):
             coefs.append(first.encode(batch))
             amounts.append(np.sqrt((batch.astype(np.float64) ** 2).sum(axis=2) @ share))
-        norms = whitened_norms(first, np.concatenate(coefs), table["expression"])
+        rest = first.encode(np.zeros((1, *first.mean.shape), np.float32))[0]
+        norms = whitened_norms(first, np.concatenate(coefs), table["expression"], rest)
         out = worst(norms, table["expression"], self.settings.prune)
         for k in np.flatnonzero(out):
             entry = table[k]

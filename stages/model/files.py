@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -13,12 +14,13 @@ from numpy.typing import NDArray
 from mimicme.pipeline.cleaning import weld
 from mimicme.pipeline.errors import UsageError
 from mimicme.pipeline.landmark_files import EXTENSIONS, read_landmarks
+from mimicme.pipeline.landmarks import eye_distance
 from mimicme.pipeline.layouts import safe_name
 from mimicme.pipeline.mesh import Mesh
 from mimicme.pipeline.meshio import glb_bytes, read_mesh
 from mimicme.pipeline.model_file import Blendshapes, FaceModel, read_model
 from mimicme.pipeline.release_frames import ReleaseFrames, Rows
-from mimicme.pipeline.units import decide_unit, gather
+from mimicme.pipeline.units import UNITS_MM, decide_unit, gather, parse_unit, unit_of_eyes
 from mimicme.stages.model.fitting import FitSettings, fit_landmarks, fit_scan
 from mimicme.stages.model.formats import write_mesh
 from mimicme.stages.model.sheets import write_sheets
@@ -134,8 +136,8 @@ def write_interpolation(
     """Write the way from one frame to another, through the joint model."""
     model = read_model(model_path)
     with ReleaseFrames([release]) as frames:
-        ends = [frames.vertices(find_frame(frames, text)) for text in (first, last)]
-    for k, vertices in enumerate(interpolate(*ends, model.model("joint"), steps)):
+        begin, end = (frames.vertices(find_frame(frames, text)) for text in (first, last))
+    for k, vertices in enumerate(interpolate(begin, end, model.model("joint"), steps)):
         write_mesh(folder / f"{k:04d}.{kind}", model, vertices)
     return steps
 
@@ -199,7 +201,14 @@ def fit_files(
     What is written lies on the data, in the data's unit and axes; beside it an .npz with coefficients and pose.
     """
     model = read_model(model_path)
-    return [_fit_file(model, path, folder, settings, unit, kind) for path in files]
+    places = [path.absolute() for path in files]
+    # files of equal names in different folders go to different folders
+    common = Path(os.path.commonpath([place.parent for place in places]))
+    done = []
+    for path, place in zip(files, places, strict=True):
+        inside = folder / place.parent.relative_to(common)
+        done.append(_fit_file(model, path, inside, settings, unit, kind))
+    return done
 
 
 def _fit_file(
@@ -208,8 +217,7 @@ def _fit_file(
     alone = path.suffix.lower() in EXTENSIONS
     marks = _landmarks_beside(path)
     if alone and marks is not None:
-        nothing = Mesh(marks[np.isfinite(marks).all(axis=1)], np.zeros((0, 3), np.int32))
-        unit_mm = decide_unit([gather(nothing, marks)], unit, path.name).unit_mm
+        unit_mm = _unit_of_landmarks(marks, unit, path)
         fit = fit_landmarks(model, marks * unit_mm, settings)
     else:
         if path.stat().st_size > MAX_MESH_BYTES:
@@ -230,6 +238,19 @@ def _fit_file(
     )
     known = 0 if marks is None else int(np.isfinite(marks).all(axis=1).sum())
     return FittedFile(output, fit.residual_mm, known)
+
+
+def _unit_of_landmarks(marks: Floats, unit: str, path: Path) -> float:
+    """Millimetres of a file's unit, out of the distance of the eyes where it is not said."""
+    said = parse_unit(unit)
+    if said is not None:
+        return said
+    found = unit_of_eyes(eye_distance(marks))
+    if found is None:
+        raise UsageError(
+            "the eyes' distance fits no unit", where=path, seen=eye_distance(marks), todo="Say --unit."
+        )
+    return UNITS_MM[found]
 
 
 def _landmarks_beside(path: Path) -> Floats | None:
