@@ -637,9 +637,7 @@ def model_evaluate_command(
 
     progress = functools.partial(click.echo, err=True)
     record = evaluate(model, release, output, names=names, progress=progress, **options)
-    click.echo(json.dumps(record, indent=1) if as_json else "\n".join(summary(record)))
-    if not as_json:
-        click.echo(f"Tables and plots in {output}")
+    _say_result(record, as_json, summary, output)
 
 
 @subcommand(model_group, "compare")
@@ -662,9 +660,133 @@ def model_compare_command(
 
     progress = functools.partial(click.echo, err=True)
     record = compare(first, second, release, output, names=names, progress=progress, **options)
-    click.echo(json.dumps(record, indent=1) if as_json else "\n".join(comparison_summary(record)))
+    _say_result(record, as_json, comparison_summary, output)
+
+
+@main.group("experiment", cls=_Commands)
+def experiment_group() -> None:
+    """What papers ask of a database of faces, on people never seen."""
+
+
+def experiment_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Options that the experiments with folds of people share."""
+    options = [
+        click.argument("release", type=_RELEASE),
+        click.option("--output", type=_FOLDER, required=True, help="Folder for tables and plots."),
+        click.option("--folds", type=click.IntRange(2), default=10, show_default=True, help="Of people."),
+        click.option("--by-split", is_flag=True, help="Test those whose `split` is test instead of folds."),
+        click.option("--components", type=click.IntRange(1), default=50, show_default=True),
+        click.option("--seed", type=int, default=0, show_default=True, help="Of folds and intervals."),
+        click.option("--json", "as_json", is_flag=True),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def _classifiers(default: str) -> Callable[..., Any]:
+    return click.option(
+        "--classifier",
+        "classifiers",
+        multiple=True,
+        type=click.Choice(["lda", "logistic", "svm"]),
+        default=[default],
+        show_default=True,
+        help="Repeatable.",
+    )
+
+
+def _say_result(
+    record: dict[str, Any], as_json: bool, lines: Callable[[dict[str, Any]], list[str]], output: Path
+) -> None:
+    click.echo(json.dumps(record, indent=1) if as_json else "\n".join(lines(record)))
     if not as_json:
         click.echo(f"Tables and plots in {output}")
+
+
+@subcommand(experiment_group, "expressions")
+@experiment_options
+@_classifiers("lda")
+@click.option(
+    "--feature",
+    "features",
+    multiple=True,
+    type=click.Choice(["coefficients", "landmarks", "texture"]),
+    default=["coefficients", "landmarks", "texture"],
+    show_default=True,
+    help="Repeatable.",
+)
+@click.option("--expression", "expressions", multiple=True, metavar="LABEL", help="Only these (repeatable).")
+@click.option(
+    "--neutral-unknown",
+    is_flag=True,
+    help="Look at faces as they are, with neutral as a class (default: at the difference to one's own neutral).",
+)
+def experiment_expressions_command(
+    release: Path, output: Path, as_json: bool, neutral_unknown: bool, **options: Any
+) -> None:
+    """Which expression a sequence shows."""
+    from mimicme.stages.experiment.expressions import recognise_expressions
+    from mimicme.stages.experiment.results import classification_summary
+
+    progress = functools.partial(click.echo, err=True)
+    known = not neutral_unknown
+    record = recognise_expressions(release, output, neutral_known=known, progress=progress, **options)
+    _say_result(record, as_json, classification_summary, output)
+
+
+@subcommand(experiment_group, "gender")
+@experiment_options
+@_classifiers("logistic")
+def experiment_gender_command(release: Path, output: Path, as_json: bool, **options: Any) -> None:
+    """A person's gender, from the shape of the neutral face."""
+    from mimicme.stages.experiment.demographics import classify_people
+    from mimicme.stages.experiment.results import classification_summary
+
+    progress = functools.partial(click.echo, err=True)
+    record = classify_people(release, output, attribute="gender", progress=progress, **options)
+    _say_result(record, as_json, classification_summary, output)
+
+
+@subcommand(experiment_group, "age")
+@experiment_options
+def experiment_age_command(release: Path, output: Path, as_json: bool, **options: Any) -> None:
+    """A person's age, from the shape of the neutral face."""
+    from mimicme.stages.experiment.demographics import age_summary, estimate_age
+
+    progress = functools.partial(click.echo, err=True)
+    record = estimate_age(release, output, progress=progress, **options)
+    _say_result(record, as_json, age_summary, output)
+
+
+@subcommand(experiment_group, "coma")
+@click.argument("release", type=_RELEASE)
+@click.option("--output", type=_FOLDER, required=True, help="Folder for tables and plots.")
+@click.option(
+    "--split",
+    "kind",
+    type=click.Choice(["interpolation", "extrapolation", "identity"]),
+    default="interpolation",
+    show_default=True,
+    help="10 of every 100 frames; each expression; each subject.",
+)
+@click.option("--components", type=click.IntRange(1), default=8, show_default=True)
+@click.option(
+    "--frames",
+    "most_trained",
+    type=click.IntRange(0),
+    default=25_000,
+    show_default=True,
+    help="Most frames to train on, evenly; 0: all.",
+)
+@click.option("--json", "as_json", is_flag=True)
+def experiment_coma_command(release: Path, output: Path, as_json: bool, **options: Any) -> None:
+    """How well PCA reconstructs faces, over the splits of CoMA (Ranjan et al. 2018)."""
+    from mimicme.stages.experiment.coma import coma_summary, reconstruct
+
+    progress = functools.partial(click.echo, err=True)
+    record = reconstruct(release, output, progress=progress, **options)
+    _say_result(record, as_json, coma_summary, output)
 
 
 @command("withdraw")

@@ -14,7 +14,19 @@ from mimicme.pipeline import runner
 from mimicme.pipeline.run_types import RunResult
 
 STAGES = ("ingest", "landmarks", "align", "register", "bake", "project", "pack")
-OTHERS = ("status", "verify", "report", "export", "synth", "evaluate", "model", "withdraw", "demo", "doctor")
+OTHERS = (
+    "status",
+    "verify",
+    "report",
+    "export",
+    "synth",
+    "evaluate",
+    "model",
+    "experiment",
+    "withdraw",
+    "demo",
+    "doctor",
+)
 COMMANDS = ["init", "run", *STAGES, *OTHERS]
 
 
