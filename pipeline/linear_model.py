@@ -72,7 +72,8 @@ class LinearModel:
         for start in range(0, len(data), 256):
             part = np.subtract(data[start : start + 256], self.mean, dtype=np.float32)
             part[:, self.weights == 0] = 0  # where a shape may have no value
-            result[start : start + 256] = part.reshape(len(part), -1) @ self._dual.T
+            with np.errstate(invalid="ignore"):
+                result[start : start + 256] = part.reshape(len(part), -1) @ self._dual.T
         if not np.isfinite(result).all():
             bad = int(np.nonzero(~np.isfinite(result).all(axis=1))[0][0])
             raise UsageError(

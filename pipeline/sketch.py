@@ -13,6 +13,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -169,7 +170,7 @@ class SketchFile:
                 if str(stored["signature"]) != self.signature:
                     return False
                 values = {name: stored[name] for name in (*_SCALARS, *_ARRAYS)}
-        except (OSError, ValueError, KeyError, EOFError):  # cut short by a full disk: begin again
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile):  # cut short by a full disk: begin again
             return False
         for name in _SCALARS:
             setattr(sketch, name, values[name].item())

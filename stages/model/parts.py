@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -61,7 +62,7 @@ class Parts:
                     return None
                 mean, components, variances, weights = (stored[n] for n in _ARRAYS)
                 total, count, kind = float(stored["total"]), int(stored["count"]), str(stored["kind"])
-        except (OSError, ValueError, KeyError, EOFError):  # cut short: made again
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile):  # cut short: made again
             return None
         return LinearModel(mean, components, variances, total, weights, count, kind)
 
