@@ -113,6 +113,16 @@ def _filled(
     if hole.any():
         colours = np.where(hole[:, None], mean, colours)
         if model is not None:
-            expected = model.decode(model.encode(colours[None]))[0]
-            colours = np.where(hole[:, None], expected, colours)
+            colours = np.where(hole[:, None], _expected(model, colours, ~hole), colours)
     return colours.astype(np.float32)
+
+
+def _expected(model: LinearModel, colours: Singles, seen: Bools) -> Singles:
+    """(P, 3) what the model expects of all pixels, given those that are seen (Tipping and Bishop 1999)."""
+    rows = model.components[:, seen].reshape(model.rank, -1).astype(np.float64)
+    # what the components do not hold is noise, spread over all values
+    noise = max(model.total_variance - float(model.variances.sum()), 1e-3 * model.total_variance)
+    noise /= model.mean.size
+    gram = rows @ rows.T + np.diag(noise / np.maximum(model.variances, 1e-12))
+    right = rows @ (colours[seen] - model.mean[seen]).ravel().astype(np.float64)
+    return model.decode(np.linalg.solve(gram, right)[None])[0]
