@@ -95,8 +95,9 @@ def write_known_release(
     known = KnownRelease(path, shape, _identity_basis(shape, rng), _expression_basis(shape), noise_mm)
     fields = np.array([apex_field(shape, e) for e in expressions])
     apexes = np.einsum("lvx,evx->le", fields, known.expression_basis)
+    made_of = f"known {subjects} {expressions} {frames} {noise_mm} {rejected} {seed} {columns}"
     with ReleaseWriter(
-        path, created="2024-01-01T00:00:00Z", licence="", config="{}", fingerprint=f"known {seed}"
+        path, created="2024-01-01T00:00:00Z", licence="", config="{}", fingerprint=made_of
     ) as out:
         out.template(shape)
         for s in range(subjects):

@@ -124,6 +124,12 @@ def _test(
     classes = np.unique(training.labels)
     if len(classes) < 2:
         raise UsageError("the people to train on show one class only", seen=", ".join(map(str, classes)))
+    if len(training) <= len(classes):
+        raise UsageError(
+            "there are too few people to train on",
+            seen=f"{len(training)} samples of {len(classes)} classes from {len(fold.trained)} people",
+            todo="Use a release with more people.",
+        )
     shown = _encoded(tested, feature, encode)
     units = samples.units[tested.rows]
     scale = Scale.of(x)

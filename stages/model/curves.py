@@ -259,11 +259,6 @@ def _distances(a: NDArray[Any], b: NDArray[Any], masks: Floats) -> Floats:
     return np.asarray(lengths[:, counted] @ masks[:, counted].T)
 
 
-def paired_difference(a: Floats, b: Floats, seed: int = 0) -> Floats:
-    """(3, ...) mean over subjects of b - a, low, high, of errors (S, ...) of the same subjects."""
-    return bootstrap_mean(b - a, seed)
-
-
 def findings(unseen: Unseen) -> list[str]:
     """Sentences on what looks wrong in the curves of one model.
 
