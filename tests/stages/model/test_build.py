@@ -7,7 +7,6 @@ import pytest
 
 from mimicme.pipeline.errors import UsageError
 from mimicme.pipeline.linear_model import fit_pca
-from mimicme.pipeline.model_file import read_model
 from mimicme.pipeline.release_frames import ReleaseFrames
 from mimicme.pipeline.stage import Item
 from mimicme.stages.model import build as module
