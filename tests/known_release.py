@@ -81,6 +81,7 @@ def write_known_release(
     seed: int = 0,
     columns: int = 22,
     texture: bool = True,
+    still: bool = False,
 ) -> KnownRelease:
     """Write the release to `path` and return what is true about it.
 
@@ -88,6 +89,7 @@ def write_known_release(
         frames: of an expression, odd: the apex is amid; `neutral` has one.
         rejected: frames, spread over the sequences, that have no vertices; never an apex, never a neutral.
         columns: of the face's grid; it has about 1.3 times as many rows.
+        still: nobody moves, whatever the expression is called.
     """
     assert set(expressions) <= set(LABELS), "labels are MimicMe's"
     shape = face_template(columns)
@@ -95,7 +97,7 @@ def write_known_release(
     known = KnownRelease(path, shape, _identity_basis(shape, rng), _expression_basis(shape), noise_mm)
     fields = np.array([apex_field(shape, e) for e in expressions])
     apexes = np.einsum("lvx,evx->le", fields, known.expression_basis)
-    made_of = f"known {subjects} {expressions} {frames} {noise_mm} {rejected} {seed} {columns}"
+    made_of = f"known {subjects} {expressions} {frames} {noise_mm} {rejected} {seed} {columns} {still}"
     with ReleaseWriter(
         path, created="2024-01-01T00:00:00Z", licence="", config="{}", fingerprint=made_of
     ) as out:
@@ -122,11 +124,11 @@ def write_known_release(
                     strength = rng.uniform(0.75, 1.05)
                     own = apexes[expressions.index(label)]
                     own = own * strength + rng.normal(scale=0.06 * np.linalg.norm(own), size=own.shape)
-                    coefs = amounts[:, None] * own
+                    coefs = amounts[:, None] * own * (not still)
                 item = Item(subject, label)
                 known.expression_coefs[item], known.amounts[item] = coefs, amounts
                 unlucky = s % 2 == 1 and label == expressions[s % len(expressions)]
-                lost = {1} if unlucky and len(known.rejected) < rejected else set[int]()
+                lost = {max(frames // 2 - 1, 0)} if unlucky and len(known.rejected) < rejected else set[int]()
                 known.rejected.extend((item, row) for row in sorted(lost))
                 _write_sequence(out, known, item, lost, rng, texture)
     return known

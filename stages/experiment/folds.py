@@ -2,7 +2,7 @@
 
 That is a property of the types and not of care taken: a `Fold` is made from people, and those it trains on are those
 it does not test - there is no way to say otherwise.  Everything that learns takes a `Training`, which only a fold
-hands out and which reads only its own people's samples; what is tested comes as a `Tested`, which has no labels.
+hands out and which reads only its own people's samples; what is tested comes as a `Unlabelled`, which has no labels.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class Training(_Part):
         return Training(self._samples, np.concatenate(kept), _HANDED_OUT)
 
 
-class Tested(_Part):
+class Unlabelled(_Part):
     """Samples to be answered; their labels are not here."""
 
     @property
@@ -140,9 +140,9 @@ class Fold:
         """The samples of the people who are not tested."""
         return Training(samples, self._rows(samples, self.trained), _HANDED_OUT)
 
-    def test(self, samples: Samples) -> Tested:
+    def test(self, samples: Samples) -> Unlabelled:
         """The samples of the people who are tested."""
-        return Tested(samples, self._rows(samples, self.tested), _HANDED_OUT)
+        return Unlabelled(samples, self._rows(samples, self.tested), _HANDED_OUT)
 
     def _rows(self, samples: Samples, people: frozenset[str]) -> Rows:
         strangers = set(map(str, np.unique(samples.subjects))) - self.everybody

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from mimicme.pipeline.errors import UsageError
 from mimicme.pipeline.statistics import CONFIDENCE, REPLICATES, Estimate, subject_draws
 from mimicme.stages.experiment.features import Feature
-from mimicme.stages.experiment.folds import Fold, Samples, Tested, Training
+from mimicme.stages.experiment.folds import Fold, Samples, Unlabelled, Training
 
 Floats = NDArray[np.float64]
 
@@ -124,7 +124,7 @@ def _test(
     classes = np.unique(training.labels)
     if len(classes) < 2:
         raise UsageError("the people to train on show one class only", seen=", ".join(map(str, classes)))
-    if len(training) <= len(classes):
+    if len(training) <= len(classes) or len(fold.trained) < 2:
         raise UsageError(
             "there are too few people to train on",
             seen=f"{len(training)} samples of {len(classes)} classes from {len(fold.trained)} people",
@@ -138,7 +138,7 @@ def _test(
         yield name, _best(_scores(model, scale(shown)), units, [str(c) for c in model.classes_])
 
 
-def _encoded(part: Training | Tested, feature: Feature, encode: Any) -> Floats:
+def _encoded(part: Training | Unlabelled, feature: Feature, encode: Any) -> Floats:
     return np.concatenate([encode(batch) for batch in part.batches(feature.source)])
 
 

@@ -52,7 +52,7 @@ def test_leaving_a_subject_out_is_fitting_the_others(shapes, weights):
     assert [f.subject for f in folds] == list("ABCDE")
     inside = weights > 0
     for fold in folds:
-        others = SUBJECTS != fold.subject
+        others = fold.subject != SUBJECTS
         model = fit_pca(shapes[others], weights, shares()[others], rank=6)
         assert fold.variances == pytest.approx(model.variances, rel=1e-4)
         assert fold.total == pytest.approx(model.total_variance, rel=1e-4)
