@@ -83,7 +83,8 @@ def test_who_was_in_it_is_written_down(built, known, tmp_path):
     assert built.subjects["subject"].tolist() == [f"S00{k}" for k in range(10)]
     assert set(built.subjects["consent"]) == {"yes"}
     assert set(built.subjects["neutral"]) == {"neutral"}
-    assert built.releases == ("known 0",)
+    with ReleaseFrames([known.path]) as frames:
+        assert built.releases == (frames.releases[0].fingerprint,)
     assert built.settings["subjects"] == "S00*"
 
 
