@@ -24,7 +24,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mimicme.pipeline.errors import UsageError
-from mimicme.pipeline.linear_model import LinearModel
 from mimicme.pipeline.mesh import Bools
 from mimicme.pipeline.model_file import FaceModel, read_model
 from mimicme.pipeline.regions import region_masks
@@ -124,10 +123,19 @@ def evaluate(
     """
     opened = read_model(model)
     measured: dict[str, Measured] = {}
-    for name, linear, shapes, regions, own in _jobs(opened, model, release, names, most_frames):
-        if progress:
-            progress(f"{name}: {len(shapes)} shapes")
-        measured[name] = measure(linear, shapes, regions, own=own, samples=samples, seed=seed)
+    with ReleaseFrames([release], lambda table: _pruned(table, opened)) as frames:
+        _check_template(frames, opened, model)
+        own, seen = _provenance(frames, opened)
+        for name in _wanted(opened, model, names):
+            linear = opened.model(name)
+            shapes = population(frames, name, _balance(opened), most_frames)
+            if progress:
+                progress(f"{name}: {len(shapes)} shapes")
+            regions = regions_of(frames.template, linear.weights)
+            found = measure(linear, shapes, regions, own=own, seen=seen, samples=samples, seed=seed)
+            if opened.settings.get("symmetric"):
+                found.findings.append("Models without a subject are made without mirror images.")
+            measured[name] = found
     record = {
         "definitions": DEFINITIONS,
         "confidence": 0.95,
@@ -139,10 +147,7 @@ def evaluate(
     return record
 
 
-def _jobs(
-    opened: FaceModel, path: Path, release: Path, names: Sequence[str], most: int
-) -> Iterable[tuple[str, LinearModel, Population, dict[str, Bools], bool]]:
-    """Per model: name, model, its shapes, its regions, and whether it was made of this release."""
+def _wanted(opened: FaceModel, path: Path, names: Sequence[str]) -> list[str]:
     unknown = [n for n in names if n not in KINDS]
     if unknown:
         raise UsageError(
@@ -151,15 +156,27 @@ def _jobs(
     wanted = list(names) or [n for n in KINDS if n in opened.models]
     if not wanted:
         raise UsageError("the file holds no model of shapes", where=path, expected=", ".join(KINDS))
-    balance = str(opened.settings.get("balance", "subjects"))
-    with ReleaseFrames([release], lambda table: _pruned(table, opened)) as frames:
-        if not same_topology(frames.template, opened.template):
-            raise UsageError("model and release do not share one template", where=release)
-        own = frames.releases[0].fingerprint in opened.releases
-        for name in wanted:
-            linear = opened.model(name)
-            regions = regions_of(frames.template, linear.weights)
-            yield name, linear, population(frames, name, balance, most), regions, own
+    return wanted
+
+
+def _check_template(frames: ReleaseFrames, opened: FaceModel, path: Path) -> None:
+    if not same_topology(frames.template, opened.template):
+        raise UsageError("model and release do not share one template", where=path)
+
+
+def _balance(opened: FaceModel) -> str:
+    return str(opened.settings.get("balance", "subjects"))
+
+
+def _provenance(frames: ReleaseFrames, opened: FaceModel) -> tuple[bool, set[str]]:
+    """Whether the model was made of this release's shapes, all of them, and of whom it was made.
+
+    Who has the same id counts as seen, whatever the release: nobody is called unseen by mistake.
+    """
+    seen = {str(s) for s in opened.subjects["subject"]}
+    same = frames.releases[0].fingerprint in opened.releases
+    everybody = not len(seen) or set(frames.subjects) <= seen
+    return same and everybody, seen or (set(frames.subjects) if same else set())
 
 
 def _pruned(table: NDArray[Any], opened: FaceModel) -> NDArray[np.bool_]:
@@ -196,8 +213,7 @@ def compare(
     done: dict[str, Comparison] = {}
     with ReleaseFrames([release]) as frames:
         for opened, path in zip(files, (first, second), strict=True):
-            if not same_topology(frames.template, opened.template):
-                raise UsageError("model and release do not share one template", where=path)
+            _check_template(frames, opened, path)
         for name in shared:
             if progress:
                 progress(name)
@@ -218,14 +234,15 @@ def _compare_one(
 ) -> Comparison:
     inside = np.all([f.model(name).weights > 0 for f in files], axis=0)
     regions = regions_of(frames.template, inside.astype(float))
-    own = [frames.releases[0].fingerprint in f.releases for f in files]
     common = curves.curve_ranks(min(f.model(name).rank for f in files))
     results = []
-    for opened, mine in zip(files, own, strict=True):
+    for opened in files:
+        own, seen = _provenance(frames, opened)
         ranks = np.union1d(common, curves.curve_ranks(opened.model(name).rank))
-        shapes = population(frames, name, str(opened.settings.get("balance", "subjects")), most)
+        shapes = population(frames, name, _balance(opened), most)
+        linear = opened.model(name)
         results.append(
-            measure(opened.model(name), shapes, regions, own=mine, samples=samples, seed=seed, ranks=ranks)
+            measure(linear, shapes, regions, own=own, seen=seen, samples=samples, seed=seed, ranks=ranks)
         )
     return compare_measured(results[0], results[1], seed)
 

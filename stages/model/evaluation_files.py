@@ -26,6 +26,8 @@ DEFINITIONS = {
     "(Davies et al. 2002; Styner et al. 2003); interval: 1.96 standard errors over the draws",
     "reconstruction": "as generalisation, by the model as it is, over shapes it may have been made from; "
     "interval: bootstrap over subjects",
+    "held_out": "the reconstruction of those subjects that the model was not made of (Booth et al. 2018); "
+    "interval: bootstrap over subjects",
 }
 
 
@@ -45,9 +47,14 @@ def model_record(m: Measured, seed: int) -> dict[str, Any]:
         "compactness": _band(m.compactness),
         "specificity_mm": _band(m.specificity),
         "reconstruction_mm": {r: _band(m.reconstruction(q, seed)) for q, r in enumerate(m.regions)},
+        "held_out_subjects": int((~m.seen).sum()),
+        "held_out_mm": None,
         "generalisation_mm": None,
         "findings": m.findings,
     }
+    if m.held_out() is not None:
+        regions = enumerate(m.regions)
+        record["held_out_mm"] = {r: _band(b) for q, r in regions if (b := m.held_out(q, seed)) is not None}
     if m.unseen is not None:
         record["generalisation_mm"] = {r: _band(m.unseen.curve(q, seed)) for q, r in enumerate(m.regions)}
         record["variance_outside_basis"] = round(m.left_out, 9)
@@ -102,7 +109,7 @@ def write_evaluation(
     )
     write_table(
         output / "subjects.csv",
-        ("model", "subject", "unseen_mm", "by_the_model_mm"),
+        ("model", "subject", "in_the_model", "unseen_mm", "by_the_model_mm"),
         (row for name, m in measured.items() for row in _subject_rows(name, m)),
     )
     _plots(output, measured, seed)
@@ -110,7 +117,8 @@ def write_evaluation(
 
 def _subject_rows(name: str, m: Measured) -> Iterable[tuple[Any, ...]]:
     unseen = m.unseen.errors[:, -1, 0] if m.unseen is not None else np.full(len(m.subjects), np.nan)
-    return zip([name] * len(m.subjects), m.subjects, unseen, m.errors[:, -1, 0], strict=True)
+    known = ("yes" if seen else "no" for seen in m.seen)
+    return zip([name] * len(m.subjects), m.subjects, known, unseen, m.errors[:, -1, 0], strict=True)
 
 
 def _rows(first: tuple[str, ...], ranks: NDArray[np.int64], band: Floats) -> Iterable[tuple[Any, ...]]:
@@ -154,6 +162,9 @@ def _plots(output: Path, measured: Mapping[str, Measured], seed: int) -> None:
 
 def _error_curves(m: Measured, seed: int) -> list[Curve]:
     found = [Curve("unseen subjects", m.ranks, m.unseen.curve(0, seed))] if m.unseen is not None else []
+    others = m.held_out(0, seed)
+    if others is not None:
+        found.append(Curve("the model, people it was not made of", m.ranks, others))
     return [*found, Curve("the model as it is", m.ranks, m.reconstruction(0, seed))]
 
 

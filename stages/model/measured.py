@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,7 +30,8 @@ class Measured:
         compactness, specificity: (3, P) value, low, high.
         unseen: leave-one-subject-out, None with fewer than three subjects.
         subjects: S names; errors: (S, P, Q) mm, reconstructed by the model as it is.
-        shapes: how many there were.  own: the model was made of this release.
+        seen: (S,) the model was made of this subject, among others.
+        shapes: how many there were.  own: the model was made of these shapes.
         left_out: share of variance that the generalisation's basis does not hold.
         findings: sentences on what looks wrong.
     """
@@ -41,6 +43,7 @@ class Measured:
     unseen: Unseen | None
     subjects: list[str]
     errors: Floats
+    seen: NDArray[np.bool_]
     shapes: int
     own: bool
     left_out: float
@@ -50,6 +53,11 @@ class Measured:
         """(3, P): mean over subjects, low, high."""
         return bootstrap_mean(self.errors[:, :, region], seed)
 
+    def held_out(self, region: int = 0, seed: int = 0) -> Floats | None:
+        """The same over the subjects that the model was not made of; None without any."""
+        others = self.errors[~self.seen]
+        return bootstrap_mean(others[:, :, region], seed) if len(others) else None
+
 
 def measure(
     model: LinearModel,
@@ -57,6 +65,7 @@ def measure(
     regions: dict[str, Bools],
     *,
     own: bool,
+    seen: Collection[str] = (),
     samples: int = curves.SAMPLES,
     seed: int = 0,
     ranks: NDArray[np.int64] | None = None,
@@ -65,6 +74,7 @@ def measure(
 
     Args:
         own: whether the model was made of these shapes; else its compactness has no interval.
+        seen: subjects that the model was made of.
         ranks: numbers of components to measure at, none beyond the model's; by default those of `curve_ranks`.
     """
     ranks = curves.curve_ranks(model.rank) if ranks is None else ranks
@@ -86,6 +96,7 @@ def measure(
         unseen,
         names,
         errors,
+        np.isin(names, sorted(seen)),
         len(shapes),
         own,
         left_out,

@@ -86,8 +86,9 @@ def test_everything_is_written(evaluated):
     assert sorted(p.name for p in folder.iterdir()) == FILES
     assert "identity" in result.output
     record = json.loads((folder / "evaluation.json").read_text())
-    assert set(record["definitions"]) == {"compactness", "generalisation", "specificity", "reconstruction"}
-    assert all("2002" in text or "as generalisation" in text for text in record["definitions"].values())
+    measures = {"compactness", "generalisation", "specificity", "reconstruction", "held_out"}
+    assert set(record["definitions"]) == measures
+    assert all("20" in text or "as generalisation" in text for text in record["definitions"].values())
     assert list(record["models"]) == ["identity", "expression"]
     m = record["models"]["expression"]
     assert m["subjects"] == 6
@@ -144,6 +145,24 @@ def test_two_people_cannot_judge_a_model(model, known_module, tmp_path):
     # of another release: there is no interval of compactness
     assert record["made_of_this_release"] is False
     assert set(record["compactness"]["low"]) == {None}
+
+
+def test_people_the_model_was_not_made_of_are_told_apart(release, tmp_path):
+    """A model of four of the six, by the command that builds models."""
+    built = call(
+        *("model", "build", release, "--output", tmp_path / "m.h5", "--subjects", "S00[0-3]", "--texture", 0)
+    )
+    assert built.exit_code == 0, built.output
+    result = call("model", "evaluate", tmp_path / "m.h5", release, "--output", tmp_path, "--samples", 20)
+    assert result.exit_code == 0, result.output
+    record = json.loads((tmp_path / "evaluation.json").read_text())["models"]["identity"]
+    assert record["held_out_subjects"] == 2
+    assert record["made_of_this_release"] is False
+    rows = [r for r in rows_of(tmp_path / "subjects.csv") if r["model"] == "identity"]
+    assert [r["in_the_model"] for r in rows] == ["yes"] * 4 + ["no"] * 2
+    others = np.mean([float(r["by_the_model_mm"]) for r in rows[4:]])
+    assert record["held_out_mm"]["all"]["value"][-1] == pytest.approx(others, rel=1e-4)
+    assert others > 3 * max(float(r["by_the_model_mm"]) for r in rows[:4])
 
 
 def test_another_template_is_refused(model, known, tmp_path):
