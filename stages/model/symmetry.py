@@ -1,8 +1,9 @@
 """The mirror of a template: which place on the other side each vertex has.
 
 Templates are seldom built of mirrored vertices, so a vertex's partner is a point on a triangle.  The template is
-reflected, bent onto itself by its own landmarks (thin-plate splines), and each vertex of the reflection is looked up
-on the template by place and normal - by place alone, a vertex of the upper lip may find the lower one.
+reflected through the plane that maps it onto itself best; one that is not symmetric is bent by its landmarks besides.
+Each vertex of the reflection is then looked up on the template by place and normal - by place alone, a vertex of the
+upper lip may find the lower one.
 """
 
 from __future__ import annotations
@@ -15,8 +16,12 @@ from numpy.typing import NDArray
 from mimicme.pipeline.errors import UsageError
 from mimicme.pipeline.landmarks import IBUG68, MIRROR
 from mimicme.pipeline.mesh import Floats, Ints, vertex_normals
+from mimicme.pipeline.spatial import Surface
 from mimicme.pipeline.template import Template
 
+SETTLING = 60  # steps of the plane, which slides slowly
+CROOKED_MM = 1.5  # a template this far from its own reflection is not symmetric
+STIFFNESS = 1e4  # of the spline: features of some centimetres bend, single landmarks do not
 NORMAL_MM = 12.0  # how far a vertex is away whose normal is at right angles
 
 
@@ -24,7 +29,7 @@ class Mirror:
     """Mirrors shapes of a template.
 
     Attributes:
-        plane: (point (3,), unit normal (3,)) of the symmetry plane of the template's landmarks.
+        plane: (point (3,), unit normal (3,)) of the template's symmetry plane.
         partners: (V, V) sparse, three weights a row: the template's point opposite each vertex.
 
     Raises:
@@ -39,15 +44,31 @@ class Mirror:
                 "symmetry needs the 68 landmarks", seen=len(template.landmark_names), expected=68
             )
         marks = template.landmarks()
-        self.plane = _plane(marks)
         faces, vertices = template.faces, np.asarray(template.vertices)
+        self.plane = _plane(marks, marks[MIRROR])
+        apart = self._settle(vertices, faces)
         reflected = self.reflect_points(vertices)
-        bent = _bend(reflected, self.reflect_points(marks)[MIRROR], marks)
+        bent = reflected
+        if apart > CROOKED_MM:
+            bent = _bend(reflected, self.reflect_points(marks)[MIRROR], marks)
         triangles, weights = _look_up(vertices, faces, bent, vertex_normals(bent, faces[:, ::-1]))
         rows = np.repeat(np.arange(len(vertices)), 3)
         places = faces[triangles].ravel()
         # row v: where on the template the mirror image of v lies
         self.partners = sparse.csr_matrix((weights.ravel(), (rows, places)), shape=(len(vertices),) * 2)
+
+    def _settle(self, vertices: Floats, faces: Ints) -> float:
+        """Move the plane until the surface's reflection lies on the surface: landmarks are placed by hand.
+
+        Returns the 90th percentile of what is left between them, mm.
+        """
+        some = vertices[np.unique(np.linspace(0, len(vertices) - 1, 4000).astype(int))]
+        surface = Surface(vertices, faces)
+        for _ in range(SETTLING):
+            found = surface.closest(self.reflect_points(some))
+            near = found.distances <= 2 * np.median(found.distances) + 1e-6  # not across holes and borders
+            self.plane = _plane(some[near], found.points[near])
+        return float(np.percentile(surface.distance(self.reflect_points(some)), 90))
 
     def reflect_points(self, points: Floats) -> Floats:
         """(..., 3) points through the plane."""
@@ -79,13 +100,13 @@ class Mirror:
         return np.asarray(self.partners @ values)
 
 
-def _plane(marks: Floats) -> tuple[Floats, Floats]:
-    """The plane that best swaps the landmarks with their partners: normal along the mean of their differences."""
-    across = marks - marks[MIRROR]
+def _plane(points: Floats, partners: Floats) -> tuple[Floats, Floats]:
+    """The plane that best swaps points with their partners: normal along the mean of their differences."""
+    across = points - partners
     # the direction of the pairs, whatever their sign: the first singular vector
-    normal = np.linalg.svd(across)[2][0]
+    normal = np.linalg.svd(across, full_matrices=False)[2][0]
     normal *= np.sign(normal[np.abs(normal).argmax()])
-    return (marks + marks[MIRROR]).mean(axis=0) / 2, normal
+    return (points + partners).mean(axis=0) / 2, normal
 
 
 def _bend(points: Floats, source: Floats, target: Floats) -> Floats:
@@ -94,7 +115,7 @@ def _bend(points: Floats, source: Floats, target: Floats) -> Floats:
 
     shift = target - source
     unique = np.unique(np.round(source, 6), axis=0, return_index=True)[1]
-    spline = RBFInterpolator(source[unique], shift[unique], kernel="thin_plate_spline", smoothing=5.0)
+    spline = RBFInterpolator(source[unique], shift[unique], kernel="thin_plate_spline", smoothing=STIFFNESS)
     return points + spline(points)
 
 
