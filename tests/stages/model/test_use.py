@@ -284,6 +284,14 @@ def test_the_commands_end_to_end(known, call, tmp_path):
     )
 
 
+def test_a_model_cannot_forget_but_says_whether_it_must(model_path):
+    for subject, words in (("S004", "it was built from 'S004'"), ("X", "it was not built from 'X'")):
+        result = CliRunner().invoke(main, ["withdraw", str(model_path), subject])
+        assert result.exit_code == 2
+        assert words in result.output
+    assert "build the model again" in CliRunner().invoke(main, ["withdraw", str(model_path), "S004"]).output
+
+
 def test_fit_reads_scans_with_landmarks_beside_them_in_their_own_unit(known, model_path, call, tmp_path):
     truth = known.clean(Item("S009", "happiness"))[2]
     scan, marks = scan_of(known, truth)
