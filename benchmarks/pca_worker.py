@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import numpy as np
 
 BATCH = 256
-MODES = 60
+MODES = 120
 NOISE_MM = 0.1
 
 
@@ -53,14 +53,14 @@ def ours(data: Data, rank: int) -> tuple[np.ndarray, np.ndarray]:
     from mimicme.pipeline.linear_model import fit_streaming
 
     model = fit_streaming(data, rank=rank, batches_from=data.after)
-    return model.components.reshape(rank, -1), model.variances
+    return model.components.reshape(model.rank, -1), model.variances
 
 
 def exact(data: Data, rank: int) -> tuple[np.ndarray, np.ndarray]:
     from mimicme.pipeline.linear_model import fit_pca
 
     model = fit_pca(np.concatenate(list(data())), rank=rank)
-    return model.components.reshape(rank, -1), model.variances
+    return model.components.reshape(model.rank, -1), model.variances
 
 
 def sklearn(data: Data, rank: int) -> tuple[np.ndarray, np.ndarray]:
