@@ -302,6 +302,34 @@ def export_command(
     click.echo(f"{len(done.files)} files in {directory}{left_out}")
 
 
+@command("adopt")
+@click.argument("folder", type=_FOLDER)
+@click.argument("release", type=_FILE)
+@click.option(
+    "--template", type=_RELEASE, required=True, help="Mesh of the same topology, its 68 landmarks beside it."
+)
+@click.option("--layout", default="", metavar="PATTERN", help="As in init (default: by trying).")
+@click.option("--metadata", type=_FILE, help="CSV: subject, age, gender, ethnicity, consent, ...")
+@click.option("--expressions", type=_FILE, help="CSV: sequence, expression.")
+@click.option("--fps", type=float, default=float("nan"), help="Frames per second.")
+@click.option("--licence", default="", metavar="TEXT", help="Terms of the release.")
+@click.option("--align", is_flag=True, help="Take the head's motion out.")
+def adopt_command(folder: Path, release: Path, template: Path, **options: Any) -> None:
+    """Meshes that are registered already as a release, for models and experiments."""
+    from mimicme.pipeline.progress import Console
+    from mimicme.stages.adopt import adopt
+
+    console = Console(sys.stderr)
+    try:
+        done = adopt(folder, release, template, progress=console.draw, **options)
+    finally:
+        console.clear()
+    for message in done.messages:
+        click.echo(message, err=True)
+    click.echo(f"{release}: {done.subjects} subjects, {done.frames} frames, {done.rejected} rejected")
+    sys.exit(1 if done.rejected else 0)
+
+
 @command("synth")
 @click.argument("directory", type=_FOLDER)
 @click.option("--subjects", type=click.IntRange(1), default=2, show_default=True)
