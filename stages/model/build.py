@@ -160,7 +160,10 @@ class _Build:
 
     def run(self) -> FaceModel:
         people, frames = self.subjects, self.frames
-        self.say(f"{len(people)} subjects, {len(frames)} frames")
+        everyone = {s for release in frames.releases for s in release.subjects}
+        absent = len(everyone - set(people))
+        note = f"; {absent} left out (consent, split, choice, or no usable frame)" if absent else ""
+        self.say(f"{len(people)} subjects, {len(frames)} frames{note}")
         models: dict[str, LinearModel] = {}
         identity_people = self._prune_people() if len(people) > 1 else people
         if len(people) > 1:

@@ -54,8 +54,10 @@ def info_lines(path: Path, subject: str = "") -> list[str]:
             f"{path}: built from {len(facts['subjects'])} subjects, '{subject}' among them: build it again."
         ]
     lines = [f"template {facts['template'] or 'without a name'}, {facts['vertices']} vertices"]
+    mirrored = " and mirror images" if facts["settings"].get("symmetric") else ""
     lines += [
-        f"{name}: {m['components']} components of {m['shapes']} shapes, {100 * m['explained']:.1f} % of the variance"
+        f"{name}: {m['components']} components of {m['shapes']} shapes{mirrored}, "
+        f"{100 * m['explained']:.1f} % of the variance"
         for name, m in facts["models"].items()
     ]
     for name in ("blendshapes", "sparse"):

@@ -175,7 +175,9 @@ def test_refused_subjects_and_other_splits_stay_out(known_module, tmp_path):
         handle["subjects/S002"].attrs["consent"] = "withdrawn"
         for s in ("S000", "S001", "S002"):
             handle[f"subjects/{s}"].attrs["split"] = "train"
-    model = build([some.path], tmp_path / "m.h5", PLAIN)
+    said: list[str] = []
+    model = build([some.path], tmp_path / "m.h5", PLAIN, said.append)
+    assert "1 left out" in said[0]
     assert model.subjects["subject"].tolist() == ["S000", "S001", "S003", "S004"]
     train = build([some.path], tmp_path / "t.h5", BuildSettings(texture=0, group_minimum=0, split="train"))
     assert train.subjects["subject"].tolist() == ["S000", "S001"]
