@@ -19,6 +19,7 @@ OTHERS = (
     "verify",
     "report",
     "export",
+    "adopt",
     "synth",
     "evaluate",
     "model",
