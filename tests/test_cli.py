@@ -54,6 +54,7 @@ def test_help_loads_nothing_heavy():
         "import sys\n"
         "import mimicme.cli\n"
         "heavy = {'numpy', 'scipy', 'h5py', 'joblib', 'open3d', 'menpo', 'PIL', 'cv2', 'distributed'}\n"
+        "heavy |= {'sklearn', 'matplotlib'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

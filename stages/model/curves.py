@@ -37,7 +37,7 @@ Batches = Callable[[], Iterable[NDArray[Any]]]
 
 SAMPLES = 1000
 CURVE_POINTS = 12
-_BLOCK_BYTES = 64 << 20
+_BLOCK_BYTES = 128 << 20
 
 
 @dataclass(frozen=True)
@@ -148,9 +148,14 @@ def _fold_errors(
     """(P, Q) mean error of one subject's shapes."""
     sums, count = np.zeros((len(ranks), len(masks))), 0
     for rows, part in shapes:
-        for j, rank in enumerate(ranks):
-            rebuilt = span.shapes(fold.reconstruct(span.coordinates[rows], int(rank)))
-            sums[j] += _distances(part, rebuilt, masks).sum(axis=0)
+        # all numbers of components at once: the basis is large, and is read once a block
+        size = max(1, _BLOCK_BYTES // (part[0].nbytes * len(ranks)))
+        for start in range(0, len(rows), size):
+            some = part[start : start + size]
+            own = span.coordinates[rows[start : start + size]]
+            rebuilt = span.shapes(np.concatenate([fold.reconstruct(own, int(rank)) for rank in ranks]))
+            for j, shapes_j in enumerate(np.split(rebuilt, len(ranks))):
+                sums[j] += _distances(some, shapes_j, masks).sum(axis=0)
         count += len(rows)
     return sums / count
 
