@@ -44,6 +44,7 @@ class Sketch:
         self._inside = np.nonzero(weights)[0]
         self._whole = len(self._inside) == len(weights)
         self._root = np.sqrt(np.repeat(weights[self._inside], 3)).astype(np.float32)
+        self._alike = bool((self._root == self._root[0]).all() and self._root[0] == 1)
         self._shift = np.nan_to_num(np.asarray(start, np.float64))
         self.width = min(width, len(self._root))
         self.seed = seed
@@ -54,6 +55,7 @@ class Sketch:
         self.z = np.zeros((len(self._root), self.width))
         self.draws = np.zeros(self.width)
         self.q = np.zeros((len(self._root), self.width), np.float32)
+        self._rooted_of = self._rooted_q = np.zeros((0, 0), np.float32)
 
     def add(self, batch: NDArray[Any], sample_weights: Floats | None) -> None:
         """Take in the next batch (n, V, 3) of the current pass; `sample_weights` (N,) are those of all shapes.
@@ -69,22 +71,29 @@ class Sketch:
         rows = np.subtract(batch, self.mean, dtype=np.float32)
         if self.passes == 0:
             self._first(rows, p)
-        inner = rows if self._whole else rows[:, self._inside]
-        inner = inner.reshape(len(rows), -1)
-        inner *= self._root
-        inner *= np.sqrt(p).astype(np.float32)[:, None]
+        inner = (rows if self._whole else rows[:, self._inside]).reshape(len(rows), -1)
+        # the roots of the weights go onto the narrow factors: the wide rows are read by the products alone
         if self.passes == 0:
             # seeded by the batch's number: a run that was interrupted draws the same
             generator = np.random.default_rng((self.seed, self.batches))
             g = generator.standard_normal((len(rows), self.width), dtype=np.float32)
+            g *= np.sqrt(p).astype(np.float32)[:, None]
             self.z += inner.T @ g
-            self.draws += np.sqrt(p) @ g.astype(np.float64)
+            self.draws += g.sum(axis=0, dtype=np.float64)
         else:
-            self.z += inner.T @ (inner @ self.q)
+            self.z += inner.T @ ((inner @ self._rooted) * p.astype(np.float32)[:, None])
             if self.passes == 1:
-                self.square += float(np.einsum("nd,nd->n", inner, inner).sum(dtype=np.float64))
+                weighted = inner if self._alike else inner * self._root
+                self.square += float(p @ np.einsum("nd,nd->n", weighted, weighted))
         self.batches += 1
         self.rows += len(rows)
+
+    @property
+    def _rooted(self) -> NDArray[np.float32]:
+        """Q with its rows times the roots of the weights; made once a pass."""
+        if self._rooted_of is not self.q:
+            self._rooted_of, self._rooted_q = self.q, self.q * self._root[:, None]
+        return self._rooted_q
 
     def _masses(self, n: int, sample_weights: Floats | None) -> Floats:
         p = np.ones(n) if sample_weights is None else sample_weights[self.rows : self.rows + n]
@@ -94,15 +103,19 @@ class Sketch:
         return p
 
     def _first(self, rows: NDArray[np.float32], p: Floats) -> None:
-        finite = np.isfinite(rows[:, self._inside]).all(axis=(1, 2))
-        if not finite.all():
+        """The sums of the first pass; a value that is not a number shows in them."""
+        if not self._whole:
+            outside = np.setdiff1d(np.arange(rows.shape[1]), self._inside)
+            rows[:, outside] = np.nan_to_num(rows[:, outside])
+        total = p.astype(np.float32) @ rows.reshape(len(rows), -1)
+        if not np.isfinite(total).all():
+            finite = np.isfinite(rows).all(axis=(1, 2))
             raise UsageError(
                 "a shape has vertices that are not finite",
                 where=f"shape {self.rows + int(np.argmin(finite))}",
                 todo="Leave rejected frames out, or mask the vertices out.",
             )
-        np.nan_to_num(rows, copy=False)
-        self.sum += (p @ rows.reshape(len(rows), -1)).reshape(self.sum.shape)
+        self.sum += total.reshape(self.sum.shape)
         self.mass += float(p.sum())
         self.mass_squared += float(p @ p)
 
@@ -120,9 +133,10 @@ class Sketch:
             self.count = self.rows
             offset = self.sum / self.mass
             self.mean = self._shift + offset
-            self.z -= np.outer(offset[self._inside].ravel() * self._root, self.draws)
+            self.z -= np.outer(offset[self._inside].ravel(), self.draws)
         elif self.rows != self.count:
             raise UsageError("the data changes from pass to pass", seen=self.rows, expected=self.count)
+        self.z *= self._root[:, None]
         self.passes += 1
         self.batches = self.rows = 0
 
