@@ -596,8 +596,11 @@ def model_fit_command(
     from mimicme.stages.model.fitting import FitSettings
 
     settings = FitSettings(expression=not at_rest, noise_mm=noise_mm)
-    for done in fit_files(model, files, output, settings, unit, kind):
-        click.echo(f"{done.path}: median distance {done.residual_mm:.2f} mm, {done.landmarks} landmarks")
+    results = fit_files(model, files, output, settings, unit, kind)
+    for done in results:
+        found = f"{done.path}: median distance {done.residual_mm:.2f} mm, {done.landmarks} landmarks"
+        click.echo(f"{done.path}: not fitted: {done.error}" if done.error else found)
+    sys.exit(1 if any(done.error for done in results) else 0)
 
 
 @subcommand(model_group, "export")

@@ -35,6 +35,7 @@ from mimicme.pipeline.linear_model import LinearModel
 from mimicme.pipeline.template import Template
 
 MODEL_SCHEMA = "1.0"
+MAX_COMPONENTS = 20_000
 Singles = NDArray[np.float32]
 _MODEL_ARRAYS = ("mean", "components", "variances", "weights")
 PRUNED_COLUMNS = ("subject", "sequence", "expression", "frame", "norm")
@@ -283,6 +284,8 @@ def _read(handle: h5py.File) -> FaceModel:
 
 def _read_linear(group: h5py.Group, n: int) -> LinearModel:
     k = group["variances"].shape[0]
+    if k > min(3 * n, MAX_COMPONENTS):  # before memory is taken
+        raise ValueError(f"{group.name} has {k} components")
     expected = {"mean": (n, 3), "components": (k, n, 3), "variances": (k,), "weights": (n,)}
     for name, shape in expected.items():
         if group[name].shape != shape:

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mimicme.pipeline.checkpoint import frame_numerics
 from mimicme.pipeline.cleaning import weld
-from mimicme.pipeline.errors import UsageError
+from mimicme.pipeline.errors import MimicmeError, UsageError
 from mimicme.pipeline.landmark_files import EXTENSIONS, read_landmarks
 from mimicme.pipeline.landmarks import eye_distance
 from mimicme.pipeline.layouts import safe_name
@@ -187,12 +188,15 @@ def write_personal(model_path: Path, release: Path, subject: str, output: Path) 
 @dataclass(frozen=True)
 class FittedFile:
     """Attributes:
-    path: what was written.  residual_mm: median distance.  landmarks: that the fit began from.
+    path: what was written, or what could not be fitted.
+    residual_mm: median distance.  landmarks: that the fit began from.
+    error: why nothing was written; empty when all went well.
     """
 
     path: Path
-    residual_mm: float
-    landmarks: int
+    residual_mm: float = float("nan")
+    landmarks: int = 0
+    error: str = ""
 
 
 def fit_files(
@@ -209,7 +213,11 @@ def fit_files(
     done = []
     for path, place in zip(files, places, strict=True):
         inside = folder / place.parent.relative_to(common)
-        done.append(_fit_file(model, path, inside, settings, unit, kind))
+        try:
+            with frame_numerics():
+                done.append(_fit_file(model, path, inside, settings, unit, kind))
+        except MimicmeError as error:  # one bad scan does not stop the others
+            done.append(FittedFile(path, error=str(error)))
     return done
 
 

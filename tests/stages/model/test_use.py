@@ -297,8 +297,11 @@ def test_fit_reads_scans_with_landmarks_beside_them_in_their_own_unit(known, mod
     scan, marks = scan_of(known, truth)
     write_obj(tmp_path / "face.obj", Mesh(scan.vertices / 10, scan.faces))  # centimetres
     (tmp_path / "face.ljson").write_bytes(write_landmarks(Landmarks(marks / 10), "face.ljson"))
-    said = call("fit", model_path, tmp_path / "face.obj", "--output", tmp_path / "out")
-    assert "68 landmarks" in said
+    (tmp_path / "bad.obj").write_text("v 1 2 nan\nf 1 1 1\n")
+    said = call(
+        "fit", model_path, tmp_path / "bad.obj", tmp_path / "face.obj", "--output", tmp_path / "out", status=1
+    )
+    assert "bad.obj: not fitted" in said and "68 landmarks" in said
     made = read_mesh((tmp_path / "out/face.ply").read_bytes(), "face.ply").mesh.vertices * 10
     face = known.template.vertices[:, 1] < 60
     assert np.linalg.norm(made - transform(POSE, truth), axis=1)[face].mean() < 0.8
