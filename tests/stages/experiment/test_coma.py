@@ -14,6 +14,15 @@ from mimicme.stages.experiment import coma
 from mimicme.stages.experiment.coma import interpolation, leave_out_each, standardised_pca
 
 
+@pytest.fixture(scope="module")
+def few(known_module, tmp_path_factory):
+    """Five people, three expressions of nine frames."""
+    return known_module.write_known_release(
+        tmp_path_factory.mktemp("coma") / "few.h5", subjects=5, expressions=("anger", "pout", "surprise"),
+        frames=9, columns=15, texture=False,
+    )  # fmt: skip
+
+
 def test_interpolation_tests_the_first_ten_of_every_hundred():
     [split] = interpolation(250)
     assert split.tested.tolist() == [*range(10), *range(100, 110), *range(200, 210)]
@@ -74,21 +83,21 @@ def test_the_median_is_between_bins():
 
 
 @pytest.mark.parametrize("split", coma.SPLITS)
-def test_the_command(known, tmp_path, split):
-    arguments = ["experiment", "coma", str(known.path), "--output", str(tmp_path), "--split", split]
+def test_the_command(few, tmp_path, split):
+    arguments = ["experiment", "coma", str(few.path), "--output", str(tmp_path), "--split", split]
     result = CliRunner().invoke(main, arguments, catch_exceptions=False)
     assert result.exit_code == 0
     record = json.loads((tmp_path / "experiment.json").read_text())
-    tested = {"interpolation": 1, "extrapolation": 6, "identity": 14}[split]
+    tested = {"interpolation": 1, "extrapolation": 3, "identity": 5}[split]
     assert len(record["results"]) == tested
-    noise = 0.9606 * known.noise_mm
+    noise = 0.9606 * few.noise_mm
     for found in record["results"]:
-        assert 0.9 * noise < found["mean"] < 2
-        assert 0.9 * noise < found["median"] <= found["mean"]
+        assert 0.8 * noise < found["mean"] < 2
+        assert 0.8 * noise < found["median"] <= found["mean"]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["experiment.json", "results.csv", "results.png"]
 
 
-def test_an_expression_never_seen_is_harder(known, tmp_path):
+def test_an_expression_never_seen_is_harder(few, tmp_path):
     def mean(split):
         arguments = [
             "experiment",
