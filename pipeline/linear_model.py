@@ -6,7 +6,7 @@ length (mm, times the root of the number of vertices) and the best coefficients 
 Weights are scaled to a mean of one over the vertices that count; a vertex of weight 0 lies outside the mask: it
 stays where the mean has it.
 
-    fit_pca        exact, by SVD of the data in memory
+    fit_pca        exact, of data in memory
     fit_streaming  randomised, in a few passes over data that never is in memory (Halko, Martinsson, Tropp 2011)
 """
 
@@ -110,7 +110,7 @@ def fit_pca(
     rank: int | None = None,
     kind: str = "shape",
 ) -> LinearModel:
-    """Principal components of shapes in memory, by an exact singular value decomposition in float64.
+    """Principal components of shapes in memory, exact but for rounding, in float64.
 
     Args:
         shapes: (N, V, 3), mm.
@@ -132,14 +132,14 @@ def fit_pca(
     centre = p @ rows
     root = np.sqrt(np.repeat(w[inside], 3))
     scaled = (rows - centre) * root * np.sqrt(p)[:, None]
-    _, singular, basis = np.linalg.svd(scaled, full_matrices=False)
+    basis, squares = _right_singular(scaled)
     unbiased = _unbiased(float(p @ p))
     mean = np.einsum("n,nvc->vc", p, np.nan_to_num(data.astype(np.float64, copy=False)))
     return _model(
         mean,
         basis / root,
-        singular**2 * unbiased,
-        float((singular**2).sum()) * unbiased,
+        squares * unbiased,
+        float(squares.sum()) * unbiased,
         w,
         len(data),
         rank,
@@ -155,7 +155,7 @@ def fit_streaming(
     seed: int = 0,
     kind: str = "shape",
     *,
-    oversampling: int = 16,
+    oversampling: int | None = None,
     power_passes: int = 2,
     checkpoint: Path | None = None,
     fingerprint: str = "",
@@ -175,7 +175,9 @@ def fit_streaming(
         seed: of the random sketch.
         checkpoint: file to go on from when it is there; removed at the end.
         fingerprint: what the data is; a checkpoint of other data is not used.
-        oversampling, power_passes: more of them, more exact where variances fall slowly.
+        oversampling, power_passes: more of them, more exact where variances fall slowly (where the k-th falls
+            like 1 / k, the last variances are 0.2 % low with two passes and half as many columns again as components,
+            the default; those of faces fall faster).
         batches_from: the batches from the given one on, for data that can be entered in the middle.
 
     Raises:
@@ -190,8 +192,9 @@ def fit_streaming(
     start = np.asarray(first)[0]
     w = vertex_weights(weights, len(start))
     given = None if sample_weights is None else np.asarray(sample_weights, np.float64)
-    sketch = Sketch(w, start, rank + oversampling, seed)
-    settings = [rank, oversampling, power_passes, seed, fingerprint]
+    width = rank + (max(16, rank // 2) if oversampling is None else oversampling)
+    sketch = Sketch(w, start, width, seed)
+    settings = [rank, width, power_passes, seed, fingerprint]
     state = SketchFile(checkpoint, sketch_signature(settings, w, start, given))
     state.load(sketch)
     enter = batches_from or (lambda n: islice(batches(), n, None))
@@ -227,6 +230,21 @@ def vertex_weights(weights: ArrayLike | None, n_vertices: int) -> Floats:
     if not np.isfinite(w).all() or (w < 0).any() or not w.any():
         raise UsageError("vertex weights must be finite, not negative, and one of them positive")
     return w / w[w > 0].mean()
+
+
+def _right_singular(rows: Floats) -> tuple[Floats, Floats]:
+    """Right singular vectors (K, D) and squared singular values (K,) of rows (N, D).
+
+    Few long rows go through their (N, N) inner products (Sirovich 1987), ten times quicker.  That costs half the
+    digits: what is below 1e-10 of the largest square is rounding, and cut by `_model`.
+    """
+    if 2 * len(rows) > rows.shape[1]:
+        _, singular, basis = np.linalg.svd(rows, full_matrices=False)
+        return basis, singular**2
+    squares, left = np.linalg.eigh(rows @ rows.T)
+    squares, left = np.maximum(squares[::-1], 0), left[:, ::-1]
+    keep = squares > _NEGLIGIBLE * max(float(squares[0]), np.finfo(float).tiny)
+    return (left[:, keep] / np.sqrt(squares[keep])).T @ rows, squares[keep]
 
 
 def _shares(sample_weights: ArrayLike | None, n: int) -> Floats:
