@@ -92,7 +92,7 @@ def test_the_command(few, tmp_path, split):
     assert len(record["results"]) == tested
     noise = 0.9606 * few.noise_mm
     for found in record["results"]:
-        assert 0.8 * noise < found["mean"] < 2
+        assert 0.8 * noise < found["mean"] < (4 if split == "identity" else 2)
         assert 0.8 * noise < found["median"] <= found["mean"]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["experiment.json", "results.csv", "results.png"]
 
@@ -102,7 +102,7 @@ def test_an_expression_never_seen_is_harder(few, tmp_path):
         arguments = [
             "experiment",
             "coma",
-            str(known.path),
+            str(few.path),
             "--output",
             str(tmp_path / split),
             "--split",
