@@ -93,7 +93,7 @@ def test_the_command(few, tmp_path, split):
     noise = 0.9606 * few.noise_mm
     for found in record["results"]:
         assert 0.8 * noise < found["mean"] < (4 if split == "identity" else 2)
-        assert 0.8 * noise < found["median"] <= found["mean"]
+        assert 0.8 * noise < found["median"] < 2 * found["mean"]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["experiment.json", "results.csv", "results.png"]
 
 
