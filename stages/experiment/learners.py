@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from mimicme.pipeline.errors import UsageError
 from mimicme.pipeline.statistics import CONFIDENCE, REPLICATES, Estimate, subject_draws
 from mimicme.stages.experiment.features import Feature
-from mimicme.stages.experiment.folds import Fold, Samples, Unlabelled, Training
+from mimicme.stages.experiment.folds import Fold, Samples, Training, Unlabelled
 
 Floats = NDArray[np.float64]
 
