@@ -20,6 +20,9 @@ from mimicme.pipeline.model_file import FaceModel
 from mimicme.pipeline.rigid import fit_rigid
 from mimicme.pipeline.spatial import Surface
 
+INDEPENDENT_PAIRS = 1500
+LEAST_PAIRS = 50
+
 
 @dataclass(frozen=True)
 class FitSettings:
@@ -146,57 +149,75 @@ def fit_scan(
         first = fit_landmarks(model, target, chosen)
         coefficients = np.concatenate([first.identity, first.expression - basis.at_rest])
         pose = first.pose
-    surface = Surface(scan.vertices, scan.faces)
-    scan_normals = vertex_normals(scan.vertices, scan.faces)
-    border = boundary_vertices(scan.faces, len(scan.vertices))
-    inside = np.flatnonzero(model.model("identity").weights > 0)
-    picked = inside[
-        np.unique(np.linspace(0, len(inside) - 1, min(chosen.points, len(inside))).round().astype(int))
-    ]
+    pairs = _Pairs(model, scan, chosen)
     marks = _Marks(model, basis, target)
-    some, mean = basis.components[:, picked], basis.mean[picked]
+    some, mean = basis.components[:, pairs.picked], basis.mean[pairs.picked]
     distance = np.zeros(0)
     for number in range(chosen.rounds):
         reach = chosen.reach_mm * (5 - 4 * min(1.0, number / (0.6 * chosen.rounds)))
-        shape = basis.shape(coefficients)
-        placed = transform(pose, shape)
-        normals = vertex_normals(placed, model.template.faces)[picked]
-        near = surface.closest(placed[picked])
-        corners = scan.faces[near.triangles]
-        other = np.einsum("kc,kcx->kx", near.weights, scan_normals[corners])
-        other /= np.maximum(np.linalg.norm(other, axis=1, keepdims=True), 1e-12)
-        good = (near.distances < reach) & (
-            (normals * other).sum(axis=1) > np.cos(np.radians(chosen.angle_deg))
+        here, there, normals, good = pairs.find(transform(pose, basis.shape(coefficients)), reach)
+        distance = np.abs(((there - here) * normals).sum(axis=1))
+        robust = _huber(distance, chosen.noise_mm)
+        pose = _turned(pose, here, there, normals, robust, marks, coefficients, chosen)
+        turn = pose[:3, :3]
+        direction = normals @ turn  # the planes' normals in the model's frame
+        goal = (((there - pose[:3, 3]) @ turn - mean[good]) * direction).sum(axis=1)
+        rows = np.einsum("akx,kx->ak", some[:, good], direction)
+        # neighbours say the same: all pairs together weigh no more than as many as are a few millimetres apart
+        weights = robust / chosen.noise_mm**2 * min(1.0, INDEPENDENT_PAIRS / len(here))
+        more = marks.equations(pose, chosen)
+        coefficients = _solve_rows(
+            np.concatenate([rows, more[0]], axis=1),
+            np.concatenate([goal, more[1]]),
+            np.concatenate([weights, more[2]]),
+            basis.variances,
         )
+    vertices = transform(pose, basis.shape(coefficients))
+    return _result(basis, coefficients, pose, vertices, float(np.median(distance)))
+
+
+class _Pairs:
+    """Finds, for some vertices of the model, their nearest places on a scan.
+
+    Attributes:
+        picked: which vertices look.
+    """
+
+    def __init__(self, model: FaceModel, scan: Mesh, settings: FitSettings) -> None:
+        self.scan, self.model_faces = scan, model.template.faces
+        self.surface = Surface(scan.vertices, scan.faces)
+        self.normals = vertex_normals(scan.vertices, scan.faces)
+        self.border = boundary_vertices(scan.faces, len(scan.vertices))
+        self.least_cosine = float(np.cos(np.radians(settings.angle_deg)))
+        inside = np.flatnonzero(model.model("identity").weights > 0)
+        count = min(settings.points, len(inside))
+        self.picked = inside[np.unique(np.linspace(0, len(inside) - 1, count).round().astype(int))]
+
+    def find(self, placed: Floats, reach_mm: float) -> tuple[Floats, Floats, Floats, NDArray[np.bool_]]:
+        """Places of the model, of the scan, the scan's normals (k, 3), and which of `picked` they belong to.
+
+        Args:
+            placed: (V, 3) the model's vertices in the scan's frame.
+
+        Raises:
+            UsageError: there are next to none.
+        """
+        own = vertex_normals(placed, self.model_faces)[self.picked]
+        here = placed[self.picked]
+        near = self.surface.closest(here)
+        corners = self.scan.faces[near.triangles]
+        other = np.einsum("kc,kcx->kx", near.weights, self.normals[corners])
+        other /= np.maximum(np.linalg.norm(other, axis=1, keepdims=True), 1e-12)
+        good = (near.distances < reach_mm) & ((own * other).sum(axis=1) > self.least_cosine)
         # a place on the scan's border is near everything beyond it
-        good &= ~border[corners].any(axis=1)
-        if good.sum() < 50:
+        good &= ~self.border[corners].any(axis=1)
+        if good.sum() < LEAST_PAIRS:
             raise UsageError(
                 "the scan does not lie where the face is",
                 seen=f"{int(good.sum())} pairs",
                 todo="Give its landmarks.",
             )
-        offset = ((near.points - placed[picked]) * other).sum(axis=1)
-        robust = _huber(np.abs(offset[good]), chosen.noise_mm)
-        pose = _turned(
-            pose, placed[picked][good], near.points[good], other[good], robust, marks, coefficients, chosen
-        )
-        turn = pose[:3, :3]
-        direction = other[good] @ turn  # the planes' normals in the model's frame
-        goal = ((near.points[good] - pose[:3, 3]) @ turn - mean[good]) * direction
-        rows = np.einsum("akx,kx->ak", some[:, good], direction)
-        # neighbours say the same: the weight of all pairs is that of as many as are a few millimetres apart
-        w = robust / chosen.noise_mm**2 * min(1.0, 1500 / good.sum())
-        extra = marks.equations(pose, chosen)
-        coefficients = _solve_rows(
-            np.concatenate([rows, extra[0]], axis=1),
-            np.concatenate([goal.sum(axis=1), extra[1]]),
-            np.concatenate([w, extra[2]]),
-            basis.variances,
-        )
-        distance = np.abs(offset[good])
-    vertices = transform(pose, basis.shape(coefficients))
-    return _result(basis, coefficients, pose, vertices, float(np.median(distance)))
+        return here[good], near.points[good], other[good], good
 
 
 class _Marks:
