@@ -108,6 +108,20 @@ def test_streaming_finds_slowly_falling_variances_within_a_hundredth():
     assert np.abs(rough.variances / exact.variances - 1).max() > 1e-2  # the passes are what makes it good
 
 
+def test_a_first_shape_far_from_the_mean_does_no_harm():
+    data = shapes(noise=0)
+    data[0] += 4000.0 * np.random.default_rng(9).standard_normal((V, 3))
+    weights = np.ones(len(data))
+    weights[0] = 1e-9
+    exact = fit_pca(data[1:], rank=RANK)
+    # one pass and no more columns than components: a mean left in the sketch would take one of them
+    streamed = fit_streaming(
+        in_batches(data), sample_weights=weights, rank=RANK, oversampling=0, power_passes=1
+    )
+    overlap = np.einsum("avx,bvx->ab", exact.components, streamed.components)
+    assert np.linalg.svd(overlap, compute_uv=False).min() > 0.99
+
+
 class Interrupted(Exception):
     pass
 

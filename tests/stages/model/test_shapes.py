@@ -200,6 +200,13 @@ def test_personal_shapes_come_nearer_to_the_person_than_the_generic_ones(known, 
     after = np.linalg.norm(shapes[0] - own[0], axis=1).max()
     assert after < 0.5 * before
     assert np.abs(weights - true_weights).mean() < 0.05
+    differences = frames - neutral
+    np.testing.assert_allclose(weights, shape_weights(differences, shapes), atol=1e-3)
+    rest, first = (
+        ((differences - np.tensordot(shape_weights(differences, s), s, 1)) ** 2).mean()
+        for s in (shapes, generic)
+    )
+    assert rest < 0.3 * first
     # a shape the person never shows stays the generic one
     few, _ = personal_blendshapes(neutral, frames[:1], v, generic, f)
     assert np.abs(few[1] - generic[1]).mean() < 0.3
