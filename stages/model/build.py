@@ -111,7 +111,11 @@ def build(
     chosen = settings or BuildSettings()
     with ReleaseFrames(releases, lambda table: _unwanted(table, releases, chosen)) as frames:
         job = _Build(frames, Path(output), chosen, say or (lambda text: None))
-        model = job.run()
+        try:
+            model = job.run()
+        except UsageError:  # the same call would fail again
+            job.parts.remove()
+            raise
         write_model(output, model)
         job.parts.remove()
     return model

@@ -185,6 +185,13 @@ def test_refused_subjects_and_other_splits_stay_out(known_module, tmp_path):
         build([some.path], tmp_path / "n.h5", BuildSettings(split="test"))
 
 
+def test_a_release_of_one_frame_makes_no_model(known, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_unwanted", lambda table, *_: np.arange(len(table)) > 0)
+    with pytest.raises(UsageError, match="at least two shapes"):
+        build([known.path], tmp_path / "m.h5", PLAIN)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_mask_confines_the_model(known, tmp_path):
     model = build(
         [known.path], tmp_path / "m.h5", BuildSettings(texture=0, group_minimum=0, mask="mouth", rank=4)
