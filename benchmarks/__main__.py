@@ -1,6 +1,6 @@
 """Speed and accuracy of mimicme, measured on this machine, next to its peers.
 
-    python benchmarks [register] [robust] [growth] [stages] [bake] [--captures DIR] [--trials N] [--output DIR] ...
+    python benchmarks [register] [robust] [growth] [stages] [bake] [pca] [--captures DIR] [--trials N] [--output DIR] ...
 
 `make bench` runs all of them.  They stand on what `mimicme synth` makes and on the scan that menpo3d installs;
 --captures takes another folder of captures with truth.  Tables are printed; the same in JSON, and the pictures, go to
@@ -84,12 +84,21 @@ def _bake(options: argparse.Namespace) -> dict[str, Any]:
     return baking.run(_captures(options), say=_say)
 
 
+def _pca(options: argparse.Namespace) -> dict[str, Any]:
+    """Principal components out of core, next to scikit-learn and menpo (--frames 20000: the promised size)."""
+    import pca
+
+    methods = pca.METHODS[:2] if options.alone else pca.METHODS
+    return pca.run(_work(options), options.frames, options.vertices, options.rank, methods, _say)
+
+
 BENCHMARKS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "register": _register,
     "robust": _robust,
     "growth": _growth,
     "stages": _stages,
     "bake": _bake,
+    "pca": _pca,
 }
 
 
@@ -112,7 +121,10 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--on", choices=("james", "captures"), action="append", help="of `register`: only these"
     )
-    parser.add_argument("--alone", action="store_true", help="`register` without the peers")
+    parser.add_argument("--alone", action="store_true", help="`register` and `pca` without the peers")
+    parser.add_argument("--frames", type=int, default=2_000, help="of `pca`")
+    parser.add_argument("--vertices", type=int, default=53_349, help="of `pca`")
+    parser.add_argument("--rank", type=int, default=100, help="of `pca`")
     parser.add_argument("--slow", action="store_true", help="`register`: trimesh on large templates too")
     parser.add_argument(
         "--timeout", type=float, default=900.0, help="of `register`: seconds for a peer on a case"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import struct
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote
 
@@ -224,7 +225,13 @@ def _glb_image_bytes(tree: dict[str, Any], buffer: bytes, index: int, name: str)
 # ------------------------------------------------------------------------------------------------ writing
 
 
-def glb_bytes(mesh: Mesh, image: bytes = b"", media_type: str = "", scale: float = 1.0) -> bytes:
+def glb_bytes(
+    mesh: Mesh,
+    image: bytes = b"",
+    media_type: str = "",
+    scale: float = 1.0,
+    targets: Mapping[str, NDArray[Any]] | None = None,
+) -> bytes:
     """A mesh as binary glTF 2.0 (Khronos, 2021), one node, one primitive, its texture inside.
 
     glTF has one index for position and texture: vertices on a texture seam are written once per side.  Its
@@ -233,6 +240,8 @@ def glb_bytes(mesh: Mesh, image: bytes = b"", media_type: str = "", scale: float
     Args:
         image: encoded PNG or JPEG, with its media_type; empty for none.
         scale: metres per unit of the mesh.
+        targets: morph targets by name, differences (n, 3) to the vertices; the names go where Blender, three.js
+            and Unity look for them (extras.targetNames).
     """
     normals = vertex_normals(mesh.vertices, mesh.faces)
     if mesh.uv is not None and mesh.uv_faces is not None:
@@ -266,6 +275,9 @@ def glb_bytes(mesh: Mesh, image: bytes = b"", media_type: str = "", scale: float
         "meshes": [{"primitives": [primitive]}],
         "materials": [material],
     }
+    if targets:
+        primitive["targets"] = [{"POSITION": file.target(np.asarray(d)[picked])} for d in targets.values()]
+        tree["meshes"][0] |= {"weights": [0.0] * len(targets), "extras": {"targetNames": list(targets)}}
     if image and uv is not None:
         material["pbrMetallicRoughness"]["baseColorTexture"] = {"index": 0}
         tree["textures"] = [{"source": 0, "sampler": 0}]
@@ -305,6 +317,11 @@ class _Glb:
             {"bufferView": view, "componentType": component, "count": len(data), "type": kind, **bounds}
         )
         return len(self.accessors) - 1
+
+    def target(self, differences: NDArray[Any]) -> int:
+        """A morph target's positions; glTF wants their bounds."""
+        d = differences.astype("<f4")
+        return self.accessor(d, "VEC3", 34962, min=d.min(axis=0).tolist(), max=d.max(axis=0).tolist())
 
     def bytes(self, tree: dict[str, Any]) -> bytes:
         tree = tree | {"buffers": [{"byteLength": len(self.buffer)}]}

@@ -227,7 +227,7 @@ class ReleaseWriter:
         self._temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
         self._attributes = {
             "schema_version": SCHEMA_VERSION,
-            "mimicme_version": _version(),
+            "mimicme_version": version(),
             "created": created,
             "licence": licence,
             "units": "mm",
@@ -261,16 +261,8 @@ class ReleaseWriter:
 
     def template(self, template: Template) -> None:
         """Store the template that every frame shares."""
-        group = self._h5.create_group("template")
-        group.attrs["name"] = template.name
-        group.attrs["digest"] = template.digest
         self.n_vertices, self.n_landmarks = len(template.vertices), len(template.landmark_names)
-        for name, spec in TEMPLATE_FIELDS.items():
-            self._table(group, name, np.asarray(getattr(template, name)).astype(spec.dtype), spec.unit)
-        self._table(group, "landmark_names", _texts(template.landmark_names), "")
-        for name in sorted(template.masks):
-            mask = np.asarray(template.masks[name]).astype(MASK_FIELD.dtype)
-            self._table(group.require_group("masks"), name, mask, MASK_FIELD.unit)
+        write_template(self._h5, template, self.level)
 
     def subject(self, subject: str, attributes: Mapping[str, str | int | float]) -> None:
         """Declare a subject; columns that are not given are `unknown`."""
@@ -311,9 +303,6 @@ class ReleaseWriter:
         out = SequenceWriter(group, self, len(rows))
         out.array("frame", rows)
         return out
-
-    def _table(self, group: h5py.Group, name: str, data: NDArray[Any], unit: str) -> None:
-        create_dataset(group, name, data.shape, data.dtype, unit, level=self.level)[...] = data
 
 
 class SequenceWriter:
@@ -377,18 +366,68 @@ class SequenceWriter:
         create_dataset(self._group, "message", (self._n,), kind, "", level=level)[...] = np.array(text, kind)
 
 
+def write_template(root: h5py.Group, template: Template, level: int = 4) -> None:
+    """Store a template as the group `template`."""
+    group = root.create_group("template")
+    group.attrs["name"] = template.name
+    group.attrs["digest"] = template.digest
+
+    def put(where: h5py.Group, name: str, data: NDArray[Any], unit: str) -> None:
+        create_dataset(where, name, data.shape, data.dtype, unit, level=level)[...] = data
+
+    for name, spec in TEMPLATE_FIELDS.items():
+        put(group, name, np.asarray(getattr(template, name)).astype(spec.dtype), spec.unit)
+    put(group, "landmark_names", texts(template.landmark_names), "")
+    for name in sorted(template.masks):
+        mask = np.asarray(template.masks[name]).astype(MASK_FIELD.dtype)
+        put(group.require_group("masks"), name, mask, MASK_FIELD.unit)
+
+
+def read_template(group: Any) -> Template:
+    """The template of a group that `write_template` filled."""
+    data = {name: np.asarray(group[name][...]) for name in TEMPLATE_FIELDS}
+    return _template(
+        data,
+        tuple(bytes(n).decode() for n in group["landmark_names"][...]),
+        {n: group["masks"][n][...] for n in group.get("masks", ())},
+        group.attrs,
+    )
+
+
+def _template(
+    data: Mapping[str, NDArray[Any]],
+    names: tuple[str, ...],
+    masks: Mapping[str, NDArray[Any]],
+    attributes: Any,
+) -> Template:
+    return Template(
+        vertices=data["vertices"].astype(np.float64),
+        faces=data["faces"].astype(np.int32),
+        uv=data["uv"].astype(np.float64),
+        uv_faces=data["uv_faces"].astype(np.int32),
+        landmark_names=names,
+        landmark_vertices=data["landmark_vertices"].astype(np.int64),
+        landmark_weights=data["landmark_weights"].astype(np.float64),
+        masks={name: mask.astype(np.float64) for name, mask in masks.items()},
+        name=str(attributes.get("name", "")),
+        digest=str(attributes.get("digest", "")),
+    )
+
+
 def write_index(root: h5py.Group, table: NDArray[Any], level: int) -> None:
     """Store `index_table(...)`."""
     create_dataset(root, "index", table.shape, table.dtype, "", level=level)[...] = table
 
 
-def _texts(values: Sequence[str]) -> NDArray[Any]:
+def texts(values: Sequence[str]) -> NDArray[Any]:
+    """Texts as fixed-length UTF-8, which HDF5 can compress."""
     encoded = [v.encode() for v in values]
     kind = h5py.string_dtype("utf-8", max([1, *map(len, encoded)]))
     return np.array(encoded, kind)
 
 
-def _version() -> str:
+def version() -> str:
+    """Of the installed package."""
     try:
         return metadata.version("mimicme")
     except metadata.PackageNotFoundError:
@@ -581,20 +620,8 @@ class Release:
         names = tuple(bytes(n).decode() for n in self._read("template/landmark_names"))
         masks = {}
         if "masks" in group:
-            stored = self._node("template/masks")
-            masks = {n: self._read(f"template/masks/{n}").astype(np.float64) for n in stored}
-        return Template(
-            vertices=data["vertices"].astype(np.float64),
-            faces=data["faces"].astype(np.int32),
-            uv=data["uv"].astype(np.float64),
-            uv_faces=data["uv_faces"].astype(np.int32),
-            landmark_names=names,
-            landmark_vertices=data["landmark_vertices"].astype(np.int64),
-            landmark_weights=data["landmark_weights"].astype(np.float64),
-            masks=masks,
-            name=str(group.attrs.get("name", "")),
-            digest=str(group.attrs.get("digest", "")),
-        )
+            masks = {n: self._read(f"template/masks/{n}") for n in self._node("template/masks")}
+        return _template(data, names, masks, group.attrs)
 
     @cached_property
     def subjects(self) -> dict[str, dict[str, Any]]:

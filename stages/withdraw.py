@@ -24,6 +24,7 @@ from mimicme.pipeline import release as layout
 from mimicme.pipeline.checkpoint import commit, guarded_file
 from mimicme.pipeline.errors import ArtefactError, ReleaseError, UsageError
 from mimicme.pipeline.layouts import safe_name
+from mimicme.pipeline.model_file import is_model, read_model
 from mimicme.pipeline.release import Release
 from mimicme.pipeline.stage import Item
 from mimicme.pipeline.workspace import Workspace
@@ -50,9 +51,19 @@ def withdraw(target: str | Path, subject: str) -> Withdrawal:
     """Remove a subject from a release (a file) or from a workspace (a folder).
 
     Raises:
-        UsageError: the subject is not there; see also `withdraw_release` and `withdraw_workspace`.
+        UsageError: the subject is not there, or the file is a model, which holds traces of everyone it was built
+            from; see also `withdraw_release` and `withdraw_workspace`.
     """
     path = Path(target)
+    if path.is_file() and is_model(path):
+        known = subject in read_model(path).subjects["subject"].tolist()
+        raise UsageError(
+            f"a model cannot forget one person; it was {'' if known else 'not '}built from '{subject}'",
+            where=path,
+            todo="Withdraw the subject from the releases, build the model again and delete this one."
+            if known
+            else None,
+        )
     return withdraw_workspace(path, subject) if path.is_dir() else withdraw_release(path, subject)
 
 

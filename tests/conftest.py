@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -29,6 +31,26 @@ def fakes() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def known_module() -> ModuleType:
+    """The module beside this one that writes releases whose linear model is known."""
+    spec = importlib.util.spec_from_file_location(
+        "known_release", Path(__file__).with_name("known_release.py")
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["known_release"] = module  # dataclasses look their module up by name
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def known(tmp_path_factory: pytest.TempPathFactory, known_module: ModuleType) -> Any:
+    """A `KnownRelease` of 14 subjects, 6 expressions of 5 frames; read only."""
+    return known_module.write_known_release(tmp_path_factory.mktemp("known") / "known.h5")
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,20 @@ from mimicme.pipeline import runner
 from mimicme.pipeline.run_types import RunResult
 
 STAGES = ("ingest", "landmarks", "align", "register", "refine", "bake", "project", "pack")
-OTHERS = ("status", "verify", "report", "export", "synth", "evaluate", "withdraw", "demo", "doctor")
+OTHERS = (
+    "status",
+    "verify",
+    "report",
+    "export",
+    "adopt",
+    "synth",
+    "evaluate",
+    "model",
+    "experiment",
+    "withdraw",
+    "demo",
+    "doctor",
+)
 COMMANDS = ["init", "run", *STAGES, *OTHERS]
 
 
@@ -41,6 +54,7 @@ def test_help_loads_nothing_heavy():
         "import sys\n"
         "import mimicme.cli\n"
         "heavy = {'numpy', 'scipy', 'h5py', 'joblib', 'open3d', 'menpo', 'PIL', 'cv2', 'distributed'}\n"
+        "heavy |= {'sklearn', 'matplotlib'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

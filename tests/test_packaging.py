@@ -18,7 +18,7 @@ from types import ModuleType
 import pytest
 
 # import name -> distribution, where they differ
-DISTRIBUTIONS = {"PIL": "pillow", "cv2": "opencv-python-headless"}
+DISTRIBUTIONS = {"PIL": "pillow", "cv2": "opencv-python-headless", "sklearn": "scikit-learn"}
 # looked for at run time and done without when absent
 OPTIONAL = {"menpo3d", "dask", "distributed", "threadpoolctl"}
 PACKAGED_FOLDERS = ("pipeline", "stages")

@@ -40,7 +40,7 @@ OPEN3D_LIBRARIES = {
 }
 BUILT_HERE = ("menpo", "menpo3d")
 BUILD_TOOLS = ("numpy", "Cython", "setuptools", "wheel")
-LOOK = "import h5py, numpy, scipy, open3d, menpo, menpo3d, mimicme.pipeline"
+LOOK = "import h5py, numpy, scipy, open3d, menpo, menpo3d, matplotlib, sklearn, mimicme.pipeline"
 
 
 class SetupError(Exception):

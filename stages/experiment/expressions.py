@@ -1,0 +1,115 @@
+"""experiment expressions: which expression a sequence shows, on people that the classifier has never seen.
+
+Reads a release; writes into a folder
+
+    experiment.json         protocol and results
+    results.csv, .png       accuracy and balanced accuracy of each feature and classifier, with intervals and chance
+    predictions.csv         what was said of each sequence, and in which fold
+    folds.csv               who was tested in which fold
+    confusion_<feature>_<classifier>.csv, .png
+
+Features: `coefficients` of a linear model of the registered shapes, `landmarks` on the registered mesh, `texture`.
+Models, means, scales and classifiers are made of a fold's training people alone.  With the neutral known (default)
+all features are differences to the subject's own neutral and `neutral` is no class; without, they are absolute and
+it is one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from mimicme.pipeline.errors import UsageError
+from mimicme.pipeline.release_frames import ReleaseFrames
+from mimicme.stages.experiment.features import COMPONENTS, Coefficients, Feature, Pixels, Plain
+from mimicme.stages.experiment.folds import Fold, split_fold, subject_folds
+from mimicme.stages.experiment.learners import Answers, Score, cross_validate, score
+from mimicme.stages.experiment.results import write_classification
+from mimicme.stages.experiment.samples import attribute_samples, expression_samples
+
+FEATURES = ("coefficients", "landmarks", "texture")
+FOLDS = 10
+
+Progress = Callable[[str], None]
+
+
+def feature_named(name: str, components: int = COMPONENTS) -> Feature:
+    """One of `FEATURES`.
+
+    Raises:
+        UsageError: there is no such feature.
+    """
+    made: dict[str, Feature] = {
+        "coefficients": Coefficients("shape", components),
+        "landmarks": Plain("landmarks"),
+        "texture": Pixels("texture", components),
+    }
+    if name not in made:
+        raise UsageError("there is no such feature", seen=name, expected=", ".join(FEATURES))
+    return made[name]
+
+
+def recognise_expressions(
+    release: Path,
+    output: Path,
+    *,
+    features: Sequence[str] = FEATURES,
+    classifiers: Sequence[str] = ("lda",),
+    expressions: Sequence[str] = (),
+    folds: int = FOLDS,
+    by_split: bool = False,
+    neutral_known: bool = True,
+    components: int = COMPONENTS,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Run the experiment and write its tables and plots.
+
+    Args:
+        features: of `FEATURES`; classifiers: of `learners.CLASSIFIERS`.
+        expressions: labels to tell apart; by default all.
+        folds: number of folds of people; by_split: one fold instead, whose tested people have the split `test`.
+        neutral_known: see the module.  components: of shapes and textures.  seed: of folds and intervals.
+
+    Returns:
+        What `experiment.json` holds.
+
+    Raises:
+        UsageError: too few people or expressions.
+    """
+    with ReleaseFrames([release]) as frames:
+        found = expression_samples(frames, expressions, neutral_known=neutral_known, progress=progress)
+        people = sorted({str(s) for s in found.samples.subjects})
+        attribute_samples(frames, dict.fromkeys(people, 0))  # refuses one person under two names
+        parts = make_folds(frames, people, folds, by_split, seed)
+        results: dict[tuple[str, str], tuple[Answers, Score]] = {}
+        for name in features:
+            feature = feature_named(name, components)
+            if feature.source not in found.samples.sources:
+                continue
+            if progress:
+                progress(f"{name}: {len(found.samples)} frames, {len(parts)} folds")
+            answers = cross_validate(found.samples, parts, feature, classifiers)
+            results |= {(name, c): (a, score(a, seed)) for c, a in answers.items()}
+    protocol = {
+        "experiment": "expressions",
+        "classes": sorted({str(label) for label in found.samples.labels}),
+        "neutral_known": neutral_known,
+        "frames": "apex",
+        "components": components,
+        "folds": len(parts),
+        "by_split": by_split,
+        "seed": seed,
+        "messages": list(found.messages),
+    }
+    return write_classification(output, protocol, parts, results)
+
+
+def make_folds(
+    frames: ReleaseFrames, people: Sequence[str], count: int, by_split: bool, seed: int
+) -> list[Fold]:
+    """Folds of people, or the one that the release's `split` says."""
+    if by_split:
+        return split_fold({p: str(frames.attributes(p).get("split", "")) for p in people})
+    return subject_folds(people, count, seed)

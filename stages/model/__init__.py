@@ -1,0 +1,1 @@
+"""model: linear models of faces out of a release, and how good they are."""
