@@ -1,6 +1,7 @@
 """Speed and accuracy of mimicme, measured on this machine, next to its peers.
 
-    python benchmarks [register] [robust] [growth] [stages] [bake] [pca] [--captures DIR] [--trials N] [--output DIR] ...
+    python benchmarks [register] [robust] [growth] [stages] [bake] [pca]
+                      [--captures DIR] [--trials N] [--output DIR] ...
 
 `make bench` runs all of them.  They stand on what `mimicme synth` makes and on the scan that menpo3d installs;
 --captures takes another folder of captures with truth.  Tables are printed; the same in JSON, and the pictures, go to
