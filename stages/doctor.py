@@ -14,7 +14,7 @@ from importlib import metadata
 from pathlib import Path
 
 MIN_DISK_GB = 5
-NEEDED = ("click", "numpy", "scipy", "h5py", "joblib", "Pillow")
+NEEDED = ("click", "numpy", "scipy", "h5py", "joblib", "Pillow", "opencv-python-headless")
 OPTIONAL = {
     "opencv-python-headless": "landmark detection",
     "scikit-sparse": "a faster solver",
