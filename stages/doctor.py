@@ -14,9 +14,18 @@ from importlib import metadata
 from pathlib import Path
 
 MIN_DISK_GB = 5
-NEEDED = ("click", "numpy", "scipy", "h5py", "joblib", "Pillow", "matplotlib", "scikit-learn")
+NEEDED = (
+    "click",
+    "numpy",
+    "scipy",
+    "h5py",
+    "joblib",
+    "Pillow",
+    "matplotlib",
+    "scikit-learn",
+    "opencv-python-headless",
+)
 OPTIONAL = {
-    "opencv-python-headless": "landmark detection",
     "scikit-sparse": "a faster solver",
     "dask": "--backend dask",
 }

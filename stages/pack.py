@@ -238,7 +238,7 @@ class _Inputs:
         if self.lost:
             why = f"The stage '{self.lost}' failed for this sequence; `mimicme status --failed` says why."
             return FrameStatus(False, STAGE_FAILED, ",".join(notes), why)
-        for stage in (s for s in NEEDS if s not in GEOMETRY and s not in said):
+        for stage in (s for s in NEEDS if (s not in GEOMETRY or s == "refine") and s not in said):
             notes.append(f"no-{stage}")
             sentences.append(f"The stage '{stage}' has no result for this sequence.")
         return FrameStatus(True, "", ",".join(notes), " ".join(sentences))

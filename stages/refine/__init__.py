@@ -277,7 +277,7 @@ def _refine_rows(given: _Sequence, out: ArtefactWriter, vertices: Any) -> None:
         shape, pose = _registered(given.register, row)
         source = _source(given.ingest, row, given.refiner)
         assert source is not None
-        moved = given.refiner.slid(shape, refined - shape)
+        moved = given.refiner.settled(source, given.refiner.slid(shape, refined - shape), pose)
         baked = given.refiner.baked(source, transform(pose, moved))
         texture = normalised(baked.texture, baked.coverage, given.refiner.knobs.radius)
         after = given.refiner.drift(given.refiner.between(given.reference.comparable, texture, 1))

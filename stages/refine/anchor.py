@@ -20,15 +20,23 @@ ROUNDS = 5
 def calmest(vertices: Floats, neutral: Floats, faces: Ints, rows: list[int], count: int) -> list[int]:
     """The `count` of `rows` whose registered shape is nearest to the neutral's, calmest first.
 
-    Nearest across the surface: frames that were registered with the same error along it as the neutral are not to be
-    preferred.
+    Neighbours in time were registered from each other and share their errors, so those chosen stand apart in time where
+    there are enough.  Nearest across the surface: frames that were registered with the same error along it as the
+    neutral are not to be preferred.
 
     Args:
         vertices: (F, V, 3) canonical, mm; neutral: (V, 3); faces: (T, 3).
     """
     normals = vertex_normals(neutral, faces)
     distance = {row: float(np.abs(((vertices[row] - neutral) * normals).sum(1)).mean()) for row in rows}
-    return sorted(rows, key=lambda row: (distance[row], row))[:count]
+    calm = sorted(rows, key=lambda row: (distance[row], row))
+    apart = len(rows) // (2 * count) if count else 0
+    chosen: list[int] = []
+    for row in calm:
+        if len(chosen) < count and all(abs(row - other) > apart for other in chosen):
+            chosen.append(row)
+    chosen += [row for row in calm if row not in chosen][: count - len(chosen)]
+    return chosen
 
 
 def agreed(offsets: Floats) -> Floats:

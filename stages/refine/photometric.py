@@ -54,6 +54,8 @@ UNFOLD_ROUNDS = 10
 SAME_AGREEMENT = 0.95
 GAIN_RANGE = (16, 240)
 """Grey levels that exposure is read off."""
+SETTLE_MM, SETTLE_COSINE, SETTLE_RINGS = 0.2, 0.85, 1
+"""Furthest that the scan may be to settle on, least cosine between the surfaces there, rings of averaging."""
 LATER_LEVELS = 2
 """Levels of the flow after the first step: what is left is small."""
 
@@ -157,6 +159,25 @@ class Refiner:
                 found = self.flow(source, moved, pose, reference, LATER_LEVELS)
             moved = held.slid(moved + self._field(found, moved) - vertices, self.knobs.max_shift_mm)
         return moved - vertices, before
+
+    def settled(self, source: Source, vertices: Floats, pose: Floats) -> Floats:
+        """Slid vertices (V, 3), canonical, moved across the surface onto their scan.
+
+        Sliding over flat triangles takes a vertex a little below the curved skin.  What the scan says about that is
+        averaged over `SETTLE_RINGS` rings, so that its noise stays out; where it says nothing, nothing moves.
+        """
+        here = transform(pose, vertices) - source.origin
+        normals = vertex_normals(here, self.template.faces)
+        found = source.surface.closest(here)
+        off = ((found.points - here) * normals).sum(1)
+        fits = (found.distances < SETTLE_MM) & ~source.on_rim(found.triangles, found.weights)
+        fits &= (source.normals[found.triangles] * normals).sum(1) > SETTLE_COSINE
+        around = adjacency(edges(self.template.faces)[0], len(here)) + sparse.identity(len(here))
+        weight, total = fits.astype(np.float64), np.where(fits, off, 0.0)
+        for _ in range(SETTLE_RINGS):
+            weight, total = around @ weight, around @ total
+        across = np.where(weight > 0, total / np.maximum(weight, 1e-12), 0.0)
+        return np.asarray(vertices + (normals * across[:, None]) @ pose[:3, :3])
 
     def flow(
         self, source: Source, vertices: Floats, pose: Floats, reference: Comparable, levels: int

@@ -29,7 +29,7 @@ def test_a_failed_stage_rejects_the_sequence_and_keeps_the_others(
     fakes: ModuleType, tmp_path: Path, lost: str
 ) -> None:
     error = FrameRejected("nan-vertices", "two vertices are NaN")
-    stages = ("ingest", "landmarks", "align", "register", "bake", "project")
+    stages = ("ingest", "landmarks", "align", "register", "refine", "bake", "project")
     without = stages[stages.index(lost) :]
     given = [
         fakes.artefacts(tmp_path, fakes.sequence(fakes.SMILE, (3, 4)), bad={0: error}, without=without),
@@ -77,7 +77,7 @@ def test_a_later_rejection_is_a_note(fakes: ModuleType, tmp_path: Path) -> None:
 
 def test_all_figures_of_all_stages_are_in_every_sequence(fakes: ModuleType, tmp_path: Path) -> None:
     given = fakes.artefacts(tmp_path, fakes.sequence(fakes.SMILE))
-    with h5py.File(given.artefacts["register"], "r+") as file:
+    with h5py.File(given.artefacts["refine"], "r+") as file:
         file.create_dataset("quality/stretch", data=np.array([1, 2, 3], "f4")).attrs["unit"] = "1"
     fakes.packed(tmp_path / "r.h5", [given, fakes.artefacts(tmp_path, fakes.sequence(fakes.OTHER))])
     with Release(tmp_path / "r.h5") as release:
@@ -96,6 +96,18 @@ def test_who_did_not_consent_is_not_there(fakes: ModuleType, tmp_path: Path) -> 
     with Release(tmp_path / "r.h5") as release:
         assert list(release.subjects) == ["S001"]
         assert len(release) == 4
+
+
+def test_without_refinement_the_registered_vertices_go_in(fakes: ModuleType, tmp_path: Path) -> None:
+    sequence = fakes.sequence(fakes.SMILE)
+    for name, without in (("all", ()), ("lost", ("refine", "bake", "project"))):
+        given = fakes.artefacts(tmp_path / name, sequence, without=without)
+        assert fakes.packed(tmp_path / f"{name}.h5", [given]).failed == ()
+    with Release(tmp_path / "all.h5") as whole, Release(tmp_path / "lost.h5") as lost:
+        difference = lost.frame(0).vertices - whole.frame(0).vertices
+        assert np.allclose(difference, 0.5)
+        assert lost.frame(0).note.split(",") == ["no-refine", "no-bake", "no-project"]
+        assert "no-refine" not in whole.frame(0).note
 
 
 def test_subjects_without_a_row_are_unknown(fakes: ModuleType, tmp_path: Path) -> None:
@@ -127,7 +139,7 @@ def test_artefacts_that_do_not_fit_are_named(fakes: ModuleType, tmp_path: Path) 
 
 def test_nan_in_an_ok_frame_is_refused(fakes: ModuleType, tmp_path: Path) -> None:
     given = fakes.artefacts(tmp_path, fakes.sequence(fakes.SMILE))
-    with h5py.File(given.artefacts["register"], "r+") as file:
+    with h5py.File(given.artefacts["refine"], "r+") as file:
         file["vertices"][1, 0] = np.nan
     with pytest.raises(ArtefactError, match="row 1 .* not finite"):
         fakes.packed(tmp_path / "r.h5", [given])
@@ -135,7 +147,7 @@ def test_nan_in_an_ok_frame_is_refused(fakes: ModuleType, tmp_path: Path) -> Non
 
 def test_a_damaged_artefact_is_named(fakes: ModuleType, tmp_path: Path) -> None:
     given = fakes.artefacts(tmp_path, fakes.sequence(fakes.SMILE))
-    path = given.artefacts["register"]
+    path = given.artefacts["refine"]
     with h5py.File(path) as file:
         chunk = file["vertices"].id.get_chunk_info(1)
     data = bytearray(path.read_bytes())

@@ -37,3 +37,13 @@ def test_the_calmest_come_first_and_ties_go_by_row():
     assert calmest(shapes, neutral, faces, [0, 2], 5) == [2, 0]
     slid = np.stack([neutral + [5.0, 0, 0], neutral + [0, 0, 0.1]])
     assert calmest(slid, neutral, faces, [0, 1], 1) == [0]  # sliding is no expression
+
+
+def test_neighbours_in_time_do_not_both_count():
+    neutral = np.array([[0.0, 0, 0], [1, 0, 0], [0, 1, 0]])
+    faces = np.array([[0, 1, 2]], np.int32)
+    amount = np.sin(np.linspace(0, np.pi, 25)) ** 2 + np.linspace(0, 0.001, 25)  # neutral - apex - neutral
+    shapes = np.stack([neutral + [0, 0, z] for z in amount])
+    assert calmest(shapes, neutral, faces, list(range(25)), 3) == [0, 24, 5]
+    assert calmest(shapes, neutral, faces, list(range(25)), 1) == [0]
+    assert len(calmest(shapes, neutral, faces, list(range(4)), 4)) == 4

@@ -134,6 +134,26 @@ def test_folds_are_smoothed_out(refiner):
     assert np.abs(moved - vertices)[far].max() < 1e-4
 
 
+def test_slid_vertices_settle_on_the_curved_skin(refiner):
+    vertices = refiner.template.vertices
+    low = refiner.slid(
+        vertices, faces.on_dome(vertices[:, :2] + [2.1, 0.9]) - vertices
+    )  # the middle of facets
+    q = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
+    pose = np.eye(4)
+    pose[:3, :3], pose[:3, 3] = q * np.sign(np.linalg.det(q)), [30, -20, 400]
+    mesh = faces.scan(n=200)
+    turned = mesh.with_vertices(mesh.vertices @ pose[:3, :3].T + pose[:3, 3])
+    source = open_source(turned, faces.skin(), KNOBS.texture)
+    high = refiner.settled(source, low, pose)
+    use = np.abs(vertices[:, :2]).max(1) < 35
+    below = [np.abs(v[:, 2] - faces.height(v[:, :2]))[use].mean() for v in (low, high)]
+    assert below[0] > 0.015
+    assert below[1] < 0.25 * below[0]
+    far = turned.with_vertices(turned.vertices + 3 * pose[:3, 2])  # nothing within reach: nothing moves
+    assert np.array_equal(refiner.settled(open_source(far, faces.skin(), KNOBS.texture), low, pose), low)
+
+
 def test_less_drift_counts_where_the_textures_agree():
     unknown = Drift(np.nan, np.nan)
     assert better(Drift(5.0, 9.0, 0.5), Drift(6.0, 9.0, 0.5))
