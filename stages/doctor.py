@@ -26,7 +26,6 @@ NEEDED = (
     "opencv-python-headless",
 )
 OPTIONAL = {
-    "scikit-sparse": "a faster solver",
     "dask": "--backend dask",
 }
 SYSTEM_LIBRARIES = {

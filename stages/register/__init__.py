@@ -45,6 +45,8 @@ class RegisterSettings:
         fine_landmark_share: what is left of the landmarks' weight there.  They have led the coarse level, and
             pulling at single vertices of a fine mesh folds it.
         membrane: weight of stretching relative to bending.
+        membrane_neutral: the same while a subject's neutral is fitted from the template: between two people skin
+            is stretched less than by an expression.
         landmark_weight_mm2: a landmark counts as much as this area of surface, to the very end.
         landmark_smoothing_mm: smoothing of the initial landmark warp; about twice the landmarks' noise.
         scale_start_mm, scale_end_mm: residual at which a scan point's weight has fallen to a quarter.
@@ -65,6 +67,7 @@ class RegisterSettings:
     stiffness_fine: float = 0.25
     fine_landmark_share: float = 0.1
     membrane: float = 0.0003
+    membrane_neutral: float = 0.003
     landmark_weight_mm2: float = 20.0
     landmark_smoothing_mm: float = 2.0
     scale_start_mm: float = 10.0
@@ -89,7 +92,13 @@ class RegisterSettings:
             "region_reach_mm", "max_s2m_median_mm", "max_landmark_error_mm", "max_expected_error_mm",
         ):  # fmt: skip
             self._check(name, getattr(self, name) > 0, "more than 0")
-        for name in ("membrane", "landmark_weight_mm2", "landmark_smoothing_mm", "max_folded_share"):
+        for name in (
+            "membrane",
+            "membrane_neutral",
+            "landmark_weight_mm2",
+            "landmark_smoothing_mm",
+            "max_folded_share",
+        ):
             self._check(name, getattr(self, name) >= 0, "0 or more")
         for name in ("fine_landmark_share", "min_data_share"):
             self._check(name, 0 <= getattr(self, name) <= 1, "0 to 1")

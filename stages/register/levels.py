@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from mimicme.pipeline.mesh import Floats, Ints, adjacency, edges, vertex_normals
 from mimicme.pipeline.spatial import open3d
 from mimicme.pipeline.template import Template
 from mimicme.stages.register.regions import ears, opposite
-from mimicme.stages.register.stiffness import shell_stiffness, vertex_areas
+from mimicme.stages.register.stiffness import graph_laplacian, shell_stiffness, vertex_areas
 
 NORMAL_REACH_MM = 5.0
 """A turn of the normal by one radian counts as this distance when a coarse vertex looks for its place."""
@@ -56,6 +56,12 @@ class Levels:
     prolong: sparse.csr_matrix
     opposite: NDArray[np.int64]
 
+    def tightened(self, membrane: float) -> Levels:
+        """The same with `membrane` more resistance to stretching; see `stiffness.shell_stiffness`."""
+        fine = _tightened(self.fine, membrane)
+        coarse = fine if self.coarse is self.fine else _tightened(self.coarse, membrane)
+        return replace(self, coarse=coarse, fine=fine)
+
 
 def build_levels(template: Template, coarse_vertices: int, membrane: float) -> Levels:
     """Both levels of a template; about a second for 50,000 vertices.
@@ -96,6 +102,11 @@ def build_levels(template: Template, coarse_vertices: int, membrane: float) -> L
         ear[index],
     )
     return Levels(coarse, fine, prolong, facing)
+
+
+def _tightened(level: Level, membrane: float) -> Level:
+    extra = membrane * graph_laplacian(level.faces, len(level.index))
+    return replace(level, stiffness=(level.stiffness + extra).tocsr())
 
 
 def _neighbours(faces: Ints, count: int) -> sparse.csr_matrix:

@@ -87,8 +87,10 @@ class SequenceTracker:
         self._skull = skull_weights(template.vertices, template.landmarks(), levels.fine.areas)
         weight = self._skull / max(self._skull.sum(), 1e-300)
         self.skull_centre = weight @ template.vertices
-        gates = Gates(min_cosine=float(np.cos(np.radians(settings.max_normal_angle_deg))))
-        self._fitter = Fitter(levels, gates, settings.coarse_tolerance, settings.fine_tolerance)
+        first = (
+            levels if neutral is not None else levels.tightened(settings.membrane_neutral - settings.membrane)
+        )
+        self._fitter = self._fitter_of(first)
         self._limits = Limits(
             settings.max_s2m_median_mm,
             settings.max_landmark_error_mm,
@@ -97,6 +99,11 @@ class SequenceTracker:
             settings.max_expected_error_mm,
         )
         self._previous: tuple[int, Floats] | None = None
+
+    def _fitter_of(self, levels: Levels) -> Fitter:
+        settings = self.settings
+        gates = Gates(min_cosine=float(np.cos(np.radians(settings.max_normal_angle_deg))))
+        return Fitter(levels, gates, settings.coarse_tolerance, settings.fine_tolerance)
 
     def order(self, rows: list[int], landmarks: Callable[[int], tuple[Floats, Floats]]) -> Iterator[int]:
         """The order to register rows in: time's, but while there is no neutral the calmest first, until one fits.
@@ -177,6 +184,7 @@ class SequenceTracker:
         if self.neutral is None:
             self.neutral, self.neutral_number = still, frame.number
             self._rest = still
+            self._fitter = self._fitter_of(self.levels)
         self._previous = (frame.number, still - self._rest)
         return result
 
