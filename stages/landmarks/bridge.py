@@ -78,6 +78,33 @@ _HALF_MM: dict[int, tuple[float, float, float]] = {
     66: (0.0, -1.3, -2.5),
     67: (-4.8, -1.0, -2.9),
 }
+# The same without any paint, for scans without colours; here the brows have one.
+_BARE_HALF_MM: dict[int, tuple[float, float, float]] = {
+    17: (-1.5, 5.1, -2.5),
+    18: (-0.1, 6.9, -0.9),
+    19: (0.9, 6.4, 0.8),
+    20: (2.6, 5.8, 2.6),
+    21: (2.0, 5.5, 2.5),
+    27: (0.0, 1.3, -0.3),
+    28: (0.0, 4.9, -2.4),
+    29: (0.0, 0.2, 0.0),
+    30: (0.0, 0.3, 0.1),
+    31: (0.7, -1.1, 0.2),
+    32: (1.8, -1.2, 1.1),
+    33: (0.0, 0.5, 2.0),
+    48: (-0.6, -0.8, -1.1),
+    49: (-3.7, 0.7, -2.0),
+    50: (-0.3, 1.7, 0.3),
+    51: (0.0, 2.6, 0.4),
+    57: (0.0, -1.3, -0.8),
+    58: (-3.2, -1.0, -1.6),
+    59: (-4.3, 0.3, -3.3),
+    60: (0.8, 0.1, -1.8),
+    61: (-4.1, 0.2, -1.8),
+    62: (0.0, -0.3, -1.5),
+    66: (0.0, -0.7, -0.5),
+    67: (-5.0, -0.6, -1.5),
+}
 # A template's offset counts in full up to the first of these from the default (mm), not at all from the second.
 _TRUSTED_MM, _REFUSED_MM = 3.0, 6.0
 # Of the jaw only the chin is a place on skin; the others lie wherever the outline of a picture happens to be.
@@ -96,17 +123,20 @@ class Bridge:
 
     Attributes:
         offsets: (68, 3) in the head's axes, mm on a face whose eye centres are `EYES_MM` apart.
+        bare_offsets: the same for scans without colours, where the networks take the ridge for the brow.
         origin: `default`, or `template` when a template has taught it.
     """
 
     offsets: Floats
+    bare_offsets: Floats
     origin: str
 
-    def landmarks(self, points: Floats, pose: Floats) -> Floats:
+    def landmarks(self, points: Floats, pose: Floats, textured: bool = True) -> Floats:
         """(68, 3) landmarks of the head with 478 points (478, 3) and a pose (4, 4); not yet on the surface."""
         plain = on_points(points)
         scale = eye_distance(plain) / EYES_MM
-        return np.asarray(plain + scale * self.offsets @ pose[:3, :3].T)
+        offsets = self.offsets if textured else self.bare_offsets
+        return np.asarray(plain + scale * offsets @ pose[:3, :3].T)
 
 
 def on_points(points: Floats) -> Floats:
@@ -134,10 +164,10 @@ def symmetric(offsets: Floats) -> tuple[Floats, Floats]:
     return (offsets + other) / 2, np.linalg.norm(offsets - other, axis=1) / 2
 
 
-def trusted(taught: Floats) -> Floats:
+def trusted(taught: Floats, default: Floats) -> Floats:
     """(68, 3) offsets that a template taught (68, 3), as far as it is trusted, and the default beyond."""
     even, uneven = symmetric(taught)
-    difference = even - DEFAULT_MM
+    difference = even - default
     far = np.linalg.norm(difference, axis=1)
     trust = np.clip((_REFUSED_MM - far) / (_REFUSED_MM - _TRUSTED_MM), 0, 1)
     trust *= np.clip((_UNEVEN_MM - uneven) / (_UNEVEN_MM - _EVEN_MM), 0, 1)
@@ -147,22 +177,23 @@ def trusted(taught: Floats) -> Floats:
         (_UNEVEN_MM - uneven[CHIN]) / (_UNEVEN_MM - _EVEN_MM), 0, 1
     )  # no default to keep to
     trust[SILHOUETTE] = 0
-    return DEFAULT_MM + _SHARE * trust[:, None] * difference
+    return default + _SHARE * trust[:, None] * difference
 
 
-def _default() -> Floats:
+def _whole(half: dict[int, tuple[float, float, float]]) -> Floats:
     offsets = np.zeros((N_LANDMARKS, 3))
-    for k, offset in _HALF_MM.items():
+    for k, offset in half.items():
         offsets[k] = offset
         offsets[MIRROR[k]] = offset * _MIRROR_X
     return offsets
 
 
-DEFAULT_MM = _default()
+DEFAULT_MM = _whole(_HALF_MM)
+BARE_DEFAULT_MM = _whole(_BARE_HALF_MM)
 
 
 def default_bridge() -> Bridge:
-    return Bridge(DEFAULT_MM, "default")
+    return Bridge(DEFAULT_MM, BARE_DEFAULT_MM, "default")
 
 
 @lru_cache(maxsize=2)
@@ -178,12 +209,23 @@ def bridge_for(path: Path, networks: PictureNetworks) -> Bridge:
 
 def learn(template: Template, networks: PictureNetworks) -> Bridge:
     """The bridge that a template teaches; the default one when the networks see no face in it."""
-    taught = teach(template, networks)
-    return default_bridge() if taught is None else Bridge(trusted(taught), "template")
+    painted_one, bare = teach(template, networks), teach(template, networks, brows_mm=(0.0,))
+    if painted_one is None or bare is None:
+        return default_bridge()
+    return Bridge(trusted(painted_one, DEFAULT_MM), trusted(bare, BARE_DEFAULT_MM), "template")
 
 
-def teach(template: Template, networks: PictureNetworks, least_presence: float = 5.0) -> Floats | None:
-    """(68, 3) offsets of a template's landmarks from where the networks see them; None when they see no face."""
+def teach(
+    template: Template,
+    networks: PictureNetworks,
+    brows_mm: tuple[float, ...] = BROW_WIDTHS_MM,
+    least_presence: float = 5.0,
+) -> Floats | None:
+    """(68, 3) offsets of a template's landmarks from where the networks see them; None when they see no face.
+
+    Args:
+        brows_mm: how wide brows are painted, one lesson each; 0: nothing is painted.
+    """
     from mimicme.stages.landmarks.search import find_head
 
     if template.landmark_vertices.shape[0] != N_LANDMARKS:
@@ -194,12 +236,14 @@ def teach(template: Template, networks: PictureNetworks, least_presence: float =
     if head is None:
         return None
     pose, seen = head.pose, []
-    for width in BROW_WIDTHS_MM:
+    for width in brows_mm:
         for _ in range(2):
             views = []
             for yaw, pitch in TEACHING_VIEWS:
                 camera = head_camera(pose, yaw, pitch)
-                picture = painted(scene.picture(camera), camera, marks, width)
+                picture = scene.picture(camera)
+                if width > 0:
+                    picture = painted(picture, camera, marks, width)
                 views.append(look(scene, camera, networks, picture))
             agreed = agree(views)
             pose = head_pose(agreed.points)

@@ -78,7 +78,7 @@ class FaceFinder:
 def place(scene: Scene, agreed: Agreed, views: list[View], bridge: Bridge) -> Located:
     """Landmarks of what the views agree on, put onto the scan, with confidence and reasons for absence."""
     pose = head_pose(agreed.points)
-    wanted = bridge.landmarks(agreed.points, pose)
+    wanted = bridge.landmarks(agreed.points, pose, scene.textured)
     spread = on_points(np.repeat(agreed.spread[:, None], 3, axis=1))[:, 0]
     support = on_points(np.repeat(agreed.support[:, None], 3, axis=1))[:, 0]
     nearest = scene.surface.closest(wanted - scene.centre)

@@ -16,7 +16,8 @@ FACE_MM = 230.0  # what the picture for the points is wide: 200 cuts wide-open j
 DISTANCE_MM = 800.0
 SKIN = np.array([235.0, 181.0, 152.0], np.float32)  # of scans without colour
 UNTEXTURED = np.array([150.0, 130.0, 120.0], np.float32)  # of triangles without a place in the texture
-SMOOTHING_ROUNDS = 4  # of normals: a scanner's noise is no skin
+SMOOTHING_MM = 3.0  # of the normals of bare scans: a scanner's noise is no skin
+KEY = np.array([-0.3, 0.6, 0.74])  # from where bare scans are lit
 MAX_OFF_MM = 15.0  # a surface further from the face's depth is not the face
 
 
@@ -72,8 +73,7 @@ class Scene:
         normals = np.einsum("kc,kcx->kx", weights, self._shading[self.mesh.faces[triangles]])
         normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
         local = normals @ camera.axes.T
-        key = np.array([-0.3, 0.6, 0.74])
-        light = 0.15 + 0.35 * np.abs(local[:, 2]) + 0.5 * np.maximum(local @ (key / np.linalg.norm(key)), 0)
+        light = 0.15 + 0.35 * np.abs(local[:, 2]) + 0.5 * np.maximum(local @ KEY, 0)
         return np.clip(light[:, None].astype(np.float32) * SKIN, 0, 255)
 
     def _shrunk(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -116,16 +116,19 @@ def _sample(image: NDArray[np.uint8], uv: Floats) -> NDArray[np.float32]:
 
 
 def _smooth_normals(vertices: Floats, faces: NDArray[np.int32]) -> Floats:
-    """(n, 3) normals, averaged with their neighbours'."""
+    """(n, 3) normals, averaged over about `SMOOTHING_MM` around; on coarse scans not at all."""
     from scipy import sparse
 
     n = len(vertices)
     i = np.concatenate([faces[:, 0], faces[:, 1], faces[:, 2]])
     j = np.concatenate([faces[:, 1], faces[:, 2], faces[:, 0]])
-    ones = np.ones(2 * len(i))
-    near = sparse.csr_matrix((ones, (np.r_[i, j], np.r_[j, i])), shape=(n, n)) + sparse.identity(n)
+    i, j = np.r_[i, j], np.r_[j, i]
+    length = np.linalg.norm(vertices[j] - vertices[i], axis=1)
+    near = sparse.csr_matrix((np.ones(len(i)), (i, j)), shape=(n, n)) + sparse.identity(n)
+    near = sparse.diags(1 / np.asarray(near.sum(axis=1)).ravel()) @ near
+    rounds = int(np.clip((SMOOTHING_MM / max(float(np.median(length)), 1e-9)) ** 2, 0, 12))
     normals = vertex_normals(vertices, faces)
-    for _ in range(SMOOTHING_ROUNDS):
+    for _ in range(rounds):
         normals = near @ normals
         normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
     return np.asarray(normals)
