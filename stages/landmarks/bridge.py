@@ -112,7 +112,7 @@ CHIN = np.arange(7, 10)
 SILHOUETTE = np.setdiff1d(np.arange(17), CHIN)
 # The same for half the difference between an offset and its mirror image.
 _EVEN_MM, _UNEVEN_MM = 0.75, 1.5
-_SHARE = 0.7  # of a trusted template's difference from the default: one template is one teacher
+_SHARE = 1.0
 BROW_WIDTHS_MM = (4.0, 6.5)
 TEACHING_VIEWS = ((0.0, 0.0), (-15.0, 0.0), (15.0, 0.0), (0.0, 12.0), (0.0, -12.0))
 
@@ -169,7 +169,10 @@ def trusted(taught: Floats, default: Floats) -> Floats:
     even, uneven = symmetric(taught)
     difference = even - default
     far = np.linalg.norm(difference, axis=1)
-    trust = np.clip((_REFUSED_MM - far) / (_REFUSED_MM - _TRUSTED_MM), 0, 1)
+    # brows are where definitions differ most
+    reach = np.ones(N_LANDMARKS)
+    reach[GROUPS["left_eyebrow"]] = reach[GROUPS["right_eyebrow"]] = 1.7
+    trust = np.clip((_REFUSED_MM * reach - far) / ((_REFUSED_MM - _TRUSTED_MM) * reach), 0, 1)
     trust *= np.clip((_UNEVEN_MM - uneven) / (_UNEVEN_MM - _EVEN_MM), 0, 1)
     for group in ("left_eye", "right_eye"):  # a painted eye shows where it is painted, not where lids are
         trust[GROUPS[group]] = 0
