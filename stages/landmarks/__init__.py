@@ -163,7 +163,7 @@ def head_by_hand(template_marks: Floats, manual: Located) -> Floats | None:
 
     The axes are the template's; the origin lies between its eyes and the base of its nose.
     """
-    there = np.isfinite(manual.points).all(axis=1)
+    there = np.asarray(np.isfinite(manual.points).all(axis=1))
     there[GROUPS["jaw"]] = False
     if there.sum() < 3:
         return None

@@ -42,6 +42,8 @@ class PictureNetworks(Protocol):
 
     name: str
 
+    def __hash__(self) -> int: ...
+
     def face(self, picture: NDArray[np.float32]) -> FaceBox:
         """The likeliest face of a (128, 128, 3) picture, RGB in [0, 255]."""
         ...

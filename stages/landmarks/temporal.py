@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from mimicme.pipeline.landmarks import N_LANDMARKS
+from mimicme.pipeline.landmarks import GROUPS, N_LANDMARKS
 from mimicme.pipeline.mesh import Bools, Floats
 
 # Neighbours on a face move together, whatever the expression.
 _NEAR = 4
-JUMP_MM = 6.0
+# A mouth may open and close within three frames; the chin has no neighbours on the skin.
+JUMP_MM = np.full(N_LANDMARKS, 6.0)
+JUMP_MM[GROUPS["mouth"]] = 12.0
+JUMP_MM[GROUPS["jaw"]] = np.inf
 RETURN_SHARE = 0.6  # the frames beside it differ by less than this share of the jump
 
 

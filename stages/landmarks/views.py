@@ -100,7 +100,7 @@ def _sample(image: NDArray[np.uint8], uv: Floats) -> NDArray[np.float32]:
     """Bilinear samples (k, 3) at uv (k, 2), v up; `UNTEXTURED` where uv is NaN."""
     cv2 = opencv()
     height, width = image.shape[:2]
-    known = np.isfinite(uv).all(axis=1)
+    known = np.asarray(np.isfinite(uv).all(axis=1))
     place = np.where(known[:, None], uv, 0.0)
     x = (place[:, 0] * width - 0.5).astype(np.float32)
     y = ((1 - place[:, 1]) * height - 0.5).astype(np.float32)
