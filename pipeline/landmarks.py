@@ -144,7 +144,14 @@ def eye_centres(points: Floats) -> Floats:
 
 
 def eye_distance(points: Floats) -> float:
-    """Distance between the two eye centres of (68, 3) points, about 63 mm on an adult; NaN when unknown."""
+    """Distance between the two eye centres of (68, 3) points, about 63 mm on an adult; NaN when unknown.
+
+    Of an eye both corners or three points must be given: outer corners alone lie 90 mm apart, inner ones 35.
+    """
+    given = np.isfinite(points).all(axis=1)
+    for group, corners in (("left_eye", [36, 39]), ("right_eye", [42, 45])):
+        if not (given[corners].all() or given[GROUPS[group]].sum() >= 3):
+            return float("nan")
     left, right = eye_centres(points)
     return float(np.linalg.norm(right - left))
 
