@@ -148,7 +148,7 @@ def eye_distance(points: Floats) -> float:
 
     Of an eye both corners or three points must be given: outer corners alone lie 90 mm apart, inner ones 35.
     """
-    given = np.isfinite(points).all(axis=1)
+    given = np.asarray(np.isfinite(points).all(axis=1))
     for group, corners in (("left_eye", [36, 39]), ("right_eye", [42, 45])):
         if not (given[corners].all() or given[GROUPS[group]].sum() >= 3):
             return float("nan")

@@ -177,7 +177,8 @@ def seen_by(camera: Camera, points: Floats, surface: Surface, slack_mm: float = 
     pixels = camera.project(points)
     height, width = camera.size
     with np.errstate(invalid="ignore"):
-        seen = ((pixels >= 0) & (pixels < [width, height])).all(axis=1) & np.isfinite(points).all(axis=1)
+        inside = ((pixels >= 0) & (pixels < [width, height])).all(axis=1)
+    seen: Bools = np.asarray(inside & np.isfinite(points).all(axis=1))
     index = np.flatnonzero(seen)
     if len(index):
         towards = camera.towards(points[index])
