@@ -28,10 +28,10 @@ STEP_MM = 260.0
 LEAST_SCORE = 0.35
 CERTAIN_SCORE = 0.8
 MAX_TRIES = 6
-# Faces have 15 to 25 in the canonical views, non-faces seldom above 0.
-LEAST_PRESENCE = 8.0
+# Faces have 15 to 25 in the canonical views, halves of faces 7; what passes here must pass the consensus too.
+LEAST_PRESENCE = 6.0
 MAX_MISFIT_MM = 9.0
-LEAST_SEEN = 0.5
+LEAST_SEEN = 0.4
 EYES_MM = (35.0, 110.0)
 MAX_ASYMMETRY = 0.35
 
