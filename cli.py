@@ -18,7 +18,7 @@ pin_threads()
 
 STAGE_HELP = {
     "ingest": "Read and check the captures, clean the scans, name units and axes.",
-    "landmarks": "68 points on every scan, from the files beside it.",
+    "landmarks": "68 points on every scan, from the files beside it or found on it.",
     "align": "Bring every scan into the template's frame (rigid).",
     "register": "Fit the template to every scan.",
     "refine": "Slide the vertices until the texture stands still.",
@@ -117,9 +117,16 @@ def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
+def _detector_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option(
+        "--detector-model", type=_FILE, help="Weights of the landmark detector (default: as installed)."
+    )(function)
+
+
 def _run(
     workspace: Path,
     sets: tuple[str, ...],
+    detector_model: Path | None = None,
     **options: Any,
 ) -> None:
     from mimicme.pipeline.progress import Console
@@ -127,6 +134,8 @@ def _run(
     from mimicme.pipeline.workspace import Workspace
     from mimicme.stages import STAGES
 
+    if detector_model is not None:
+        sets = (*sets, f"landmarks.detector_model={detector_model.resolve()}")
     opened = Workspace.open(workspace, sets=sets)
     result = run(opened, RunOptions(**options), STAGES, Console.standard(click.echo))
     sound = result.release is None or not result.packed or _verified(result.release)
@@ -202,6 +211,7 @@ def init(workspace: Path, **declared: Any) -> None:
 @click.option("--from", "first", metavar="STAGE", help="First stage.")
 @click.option("--until", "last", metavar="STAGE", help="Last stage.")
 @click.option("--output", type=_FILE, help="The release (default: WORKSPACE/release.h5).")
+@_detector_option
 def run_command(workspace: Path, **options: Any) -> None:
     """Bring every stage up to date, from captures to the release."""
     _run(workspace, **options)
@@ -218,7 +228,47 @@ def _stage_command(stage: str) -> None:
     command(stage)(function)
 
 
-for _name in STAGE_HELP:
+_stage_command("ingest")
+
+
+@command("landmarks")
+@run_options
+@_detector_option
+@click.option("--review", is_flag=True, help="Draw what there is, worst first; finds nothing new.")
+@click.option("--output", type=_FOLDER, help="Of the review (default: WORKSPACE/report/landmarks).")
+@click.option(
+    "--export", "kind", type=click.Choice(["ljson", "pp", "pts", "csv"]), help="Files to correct, in ..."
+)
+@click.option("--export-to", type=_FOLDER, metavar="DIR", help="... this folder; laid out as the captures.")
+def landmarks_command(
+    workspace: Path,
+    review: bool,
+    output: Path | None,
+    kind: str | None,
+    export_to: Path | None,
+    **options: Any,
+) -> None:
+    """68 points on every scan, from the files beside it or found on it."""
+    if not review and kind is None:
+        _run(workspace, first="landmarks", last="landmarks", **options)
+        return
+    from mimicme.pipeline.errors import UsageError
+    from mimicme.pipeline.workspace import Workspace
+    from mimicme.stages.landmarks.review import export
+    from mimicme.stages.landmarks.review import review as draw
+
+    opened = Workspace.open(workspace, sets=options["sets"])
+    if review:
+        for path in draw(opened, output or opened.report_folder / "landmarks", options["only"]):
+            click.echo(path)
+    if kind is not None:
+        if export_to is None:
+            raise UsageError("an export needs a folder", expected="--export-to DIR")
+        written = export(opened, export_to, f".{kind}", options["only"])
+        click.echo(f"{len(written)} files in {export_to}; corrected ones belong beside their frames")
+
+
+for _name in list(STAGE_HELP)[2:]:
     _stage_command(_name)
 
 

@@ -29,6 +29,7 @@ from mimicme.pipeline.stage import Stage
 
 PREFIX = "MIMICME_"
 PRESETS = ("fast", "default", "best")
+UNRECORDED = types.MappingProxyType({"recorded": False})
 
 
 @dataclass(frozen=True)
@@ -379,8 +380,12 @@ def type_words(hint: Any) -> str:
 
 
 def settings_record(settings: Any) -> dict[str, Any]:
-    """Settings as a JSON-able record: what goes into a fingerprint and into the release."""
-    return {f.name: _plain(getattr(settings, f.name)) for f in dataclasses.fields(settings)}
+    """Settings as a JSON-able record: what goes into a fingerprint and into the release.
+
+    A field declared with `metadata=UNRECORDED` is left out: it says where a thing lies that is the same anywhere.
+    """
+    fields = [f for f in dataclasses.fields(settings) if f.metadata.get("recorded", True)]
+    return {f.name: _plain(getattr(settings, f.name)) for f in fields}
 
 
 def _plain(value: Any) -> Any:

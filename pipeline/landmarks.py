@@ -103,11 +103,15 @@ class Located:
         points: (68, 3) float64, scan frame, mm; NaN where absent.
         source: (68,) uint8: 0 none, 1 manual, 2 detected.
         confidence: (68,) float32 in [0, 1]; 0 where absent.
+        absent: (68,) uint8 why a point is absent, in the detector's own codes; None: not said.
+        pose: (4, 4) of the head, head -> scan; None where the detector does not know it.
     """
 
     points: Floats
     source: NDArray[np.uint8]
     confidence: NDArray[np.float32]
+    absent: NDArray[np.uint8] | None = None
+    pose: Floats | None = None
 
 
 class Detector(Protocol):
@@ -115,9 +119,12 @@ class Detector(Protocol):
 
     name: str
 
-    def detect(self, scan: Mesh, image: NDArray[np.uint8] | None) -> Located:
-        """Points on a scan (mm, +y up) with its texture (h, w, 3), row 0 at the top, or None; `source` is 2
-        where found.
+    def detect(self, scan: Mesh, image: NDArray[np.uint8] | None, near: Floats | None = None) -> Located:
+        """Points on a scan (mm) with its texture (h, w, 3), row 0 at the top, or None; `source` is 2 where
+        found.
+
+        Args:
+            near: `Located.pose` of the frame before; where the head probably is.
 
         Raises:
             FrameRejected: there is no face on it; 68 invented points are never the answer.
@@ -137,7 +144,14 @@ def eye_centres(points: Floats) -> Floats:
 
 
 def eye_distance(points: Floats) -> float:
-    """Distance between the two eye centres of (68, 3) points, about 63 mm on an adult; NaN when unknown."""
+    """Distance between the two eye centres of (68, 3) points, about 63 mm on an adult; NaN when unknown.
+
+    Of an eye both corners or three points must be given: outer corners alone lie 90 mm apart, inner ones 35.
+    """
+    given = np.asarray(np.isfinite(points).all(axis=1))
+    for group, corners in (("left_eye", [36, 39]), ("right_eye", [42, 45])):
+        if not (given[corners].all() or given[GROUPS[group]].sum() >= 3):
+            return float("nan")
     left, right = eye_centres(points)
     return float(np.linalg.norm(right - left))
 

@@ -166,6 +166,26 @@ def facing(mesh: Mesh, camera: Camera) -> Bools:
     return np.asarray((normals * camera.towards(centres)).sum(axis=1) > 0)
 
 
+def seen_by(camera: Camera, points: Floats, surface: Surface, slack_mm: float = 1.0) -> tuple[Floats, Bools]:
+    """Where points (k, 3) mm on or near a surface lie in a camera's picture, (k, 2) px, and which it sees, (k,).
+
+    A point is seen when it is inside the picture and nothing of the surface stands before it; within `slack_mm`
+    of the point that is the surface it lies on.  NaN points give NaN and False.  For example a release's
+    landmarks (canonical frame) in any rendered view, with `Surface(frame.vertices, template.faces)`.
+    """
+    points = np.asarray(points, np.float64)
+    pixels = camera.project(points)
+    height, width = camera.size
+    with np.errstate(invalid="ignore"):
+        inside = ((pixels >= 0) & (pixels < [width, height])).all(axis=1)
+    seen: Bools = np.asarray(inside & np.isfinite(points).all(axis=1))
+    index = np.flatnonzero(seen)
+    if len(index):
+        towards = camera.towards(points[index])
+        seen[index] = ~surface.occluded(points[index] + slack_mm * towards, towards)
+    return pixels, seen
+
+
 def trace(
     mesh: Mesh, camera: Camera, *, cull_back: bool = False, surface: Surface | None = None
 ) -> Fragments:

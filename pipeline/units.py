@@ -117,9 +117,10 @@ def gather(mesh: Mesh, landmarks: Floats | None = None) -> Evidence:
     plain = Evidence(extent, np.median(used, axis=0), facing)
     if landmarks is None:
         return plain
-    eyes = eye_distance(landmarks)
-    if not (np.isfinite(eyes) and extent / 30 < eyes < extent / 1.2):
+    apart = float(np.linalg.norm(np.subtract(*eye_centres(landmarks))))  # of whatever is given of each eye
+    if not (np.isfinite(apart) and extent / 30 < apart < extent / 1.2):
         return plain
+    eyes = eye_distance(landmarks)
     axes, mirrored = face_axes(landmarks)
     return Evidence(plain.extent, plain.center, facing, eyes, axes, mirrored)
 

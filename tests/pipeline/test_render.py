@@ -183,3 +183,22 @@ def test_same_picture_same_bytes(tmp_path: Path) -> None:
     assert (tmp_path / "deep" / "a.png").read_bytes() == encode_picture(picture)
     with pytest.raises(InputError):
         encode_picture(picture, "tga")
+
+
+def test_points_in_a_view_are_seen_unless_something_stands_before_them():
+    """Two sheets, one behind the other: the front one hides what lies behind it, from the front alone."""
+    from mimicme.pipeline.render import seen_by
+    from mimicme.pipeline.spatial import Surface
+
+    corners = np.array([[-50.0, -50, 0], [50, -50, 0], [50, 50, 0], [-50, 50, 0]])
+    vertices = np.concatenate([corners, corners * [2, 2, 1] - [0, 0, 30]])
+    faces = np.array([[0, 1, 2], [0, 2, 3], [4, 5, 6], [4, 6, 7]], np.int32)
+    surface = Surface(vertices, faces)
+    points = np.array([[0.0, 0, 0], [0, 0, -30], [80, 0, -30], [np.nan, 0, 0], [500, 0, 0]])
+    camera = look_at(vertices, size=(100, 200), margin=0.0)
+    pixels, seen = seen_by(camera, points, surface)
+    assert seen.tolist() == [True, False, True, False, False]
+    np.testing.assert_allclose(pixels[0], [100, 50])
+    np.testing.assert_allclose(pixels[2], camera.project(points[2]))
+    _, behind = seen_by(look_at(vertices, 180.0, size=(100, 200)), points, surface)
+    assert behind.tolist() == [False, True, True, False, False]

@@ -10,10 +10,11 @@ import pytest
 from mimicme.pipeline.checkpoint import Artefact, writing
 from mimicme.pipeline.errors import ConfigError, FrameRejected
 from mimicme.pipeline.landmark_files import write_landmarks
-from mimicme.pipeline.landmarks import GROUPS, Landmarks, Located
+from mimicme.pipeline.landmarks import GROUPS, IBUG68, Landmarks, Located
 from mimicme.pipeline.mesh import transform
 from mimicme.pipeline.spatial import Surface
 from mimicme.pipeline.stage import Captures, FrameSource, Item, Sequence, Task
+from mimicme.pipeline.template import Template, save_prepared
 from mimicme.stages import landmarks as stage
 from mimicme.stages.landmarks import LandmarksSettings, located, merge, on_scan
 
@@ -24,8 +25,14 @@ VERTICES = np.stack([X, Y, 50 - X**2 / 200], axis=1)
 _K = np.arange(SIDE * SIDE).reshape(SIDE, SIDE)
 _A, _B, _C, _D = _K[:-1, :-1].ravel(), _K[:-1, 1:].ravel(), _K[1:, 1:].ravel(), _K[1:, :-1].ravel()
 FACES = np.concatenate([np.stack([_A, _B, _C], 1), np.stack([_A, _C, _D], 1)]).astype(np.int32)
-POINTS = VERTICES[np.random.default_rng(0).choice(len(VERTICES), 68, replace=False)]
+_PICKED = np.random.default_rng(0).choice(len(VERTICES), 68, replace=False)
+POINTS = VERTICES[_PICKED]
 SURFACE = Surface(VERTICES, FACES)
+_CORNERS = np.array([FACES[np.flatnonzero((k == FACES).any(axis=1))[0]] for k in _PICKED])
+TEMPLATE = Template(
+    VERTICES, FACES, np.zeros((len(VERTICES), 2)), FACES, IBUG68, _CORNERS.astype(np.int64),
+    (_PICKED[:, None] == _CORNERS).astype(float),
+)  # fmt: skip
 # scan (mm, y up) -> file (m, z up)
 FILE_FROM_SCAN = np.array([[0.001, 0, 0, 0], [0, 0, -0.001, 0], [0, 0.001, 0, 0.2], [0, 0, 0, 1]])
 
@@ -42,12 +49,13 @@ def run(folder, frames, *, file_from_scan=FILE_FROM_SCAN, settings=None):
             out.put(row, "faces", FACES)
     task = Task(
         Sequence(item, "smile", "smile", sources),
-        settings or LandmarksSettings(),
+        settings or LandmarksSettings(detector="none"),
         Captures(folder),
         {"ingest": folder / "in.h5"},
         None,
-        folder / "none",
+        folder / "template.h5",
     )
+    save_prepared(TEMPLATE, task.template)
     made = {"stage": "landmarks"}
     with writing(folder / "out.h5", stage="landmarks", item="S", made_by=made, captures_root=folder) as out:
         stage.compute(task, out)
@@ -134,7 +142,7 @@ def test_points_in_millimetres_beside_a_scan_in_metres_are_explained():
 
 def test_sides_of_the_subject(tmp_path):
     save(tmp_path / "0000.ljson", POINTS)
-    settings = LandmarksSettings(sides="subject")
+    settings = LandmarksSettings(sides="subject", detector="none")
     with Artefact(run(tmp_path, 1, file_from_scan=np.eye(4), settings=settings)) as found:
         there = found["points"][0][GROUPS["right_eye"]]
         np.testing.assert_allclose(there, POINTS[GROUPS["left_eye"]], atol=1e-4)
@@ -145,13 +153,13 @@ class Finder:
 
     name = "finder"
 
-    def detect(self, scan, image):
+    def detect(self, scan, image, near=None):
         points = POINTS + [0, 0, 1.0]
         return Located(points, np.full(68, 2, np.uint8), np.full(68, 0.4, np.float32))
 
 
 def test_points_by_hand_win_over_detected_ones(tmp_path, monkeypatch):
-    monkeypatch.setattr(stage, "detector", lambda settings: Finder())
+    monkeypatch.setattr(stage, "detector", lambda task: Finder())
     half = POINTS.copy()
     half[20:] = np.nan
     save(tmp_path / "0000.ljson", half)
@@ -162,6 +170,101 @@ def test_points_by_hand_win_over_detected_ones(tmp_path, monkeypatch):
         np.testing.assert_allclose(found["points"][0][20:], POINTS[20:] + [0, 0, 1], atol=1e-4)
         assert (found["source"][1] == 2).all()
         assert found.attrs["detector"] == "finder"
+
+
+class Blind(Finder):
+    """A detector that sees no face."""
+
+    def detect(self, scan, image, near=None):
+        raise FrameRejected("no-face", "no face is found on the scan")
+
+
+def test_a_few_points_by_hand_stand_alone_when_nothing_is_found(tmp_path, monkeypatch):
+    monkeypatch.setattr(stage, "detector", lambda task: Blind())
+    few = np.full((68, 3), np.nan)
+    few[[36, 45, 30, 48, 54]] = POINTS[[36, 45, 30, 48, 54]]
+    save(tmp_path / "0000.ljson", few)
+    with Artefact(run(tmp_path, 2, file_from_scan=np.eye(4))) as found:
+        assert found.ok_rows == [0]
+        assert np.flatnonzero(found["source"][0]).tolist() == [30, 36, 45, 48, 54]
+        assert found.statuses[0].note == "landmarks-by-hand-only"
+        assert found.statuses[1].reason == "no-face"
+        assert (found["absence"][0][:17] == 1).all()
+
+
+def test_points_by_hand_say_where_the_head_is_and_where_it_is_not(tmp_path, monkeypatch):
+    seen = []
+
+    class Elsewhere(Finder):
+        def detect(self, scan, image, near=None):
+            seen.append(near)
+            found = super().detect(scan, image)
+            return Located(found.points + [0, 90.0, 0], found.source, found.confidence, pose=np.eye(4))
+
+    monkeypatch.setattr(stage, "detector", lambda task: Elsewhere())
+    few = np.full((68, 3), np.nan)
+    few[[36, 45, 30, 48, 54]] = POINTS[[36, 45, 30, 48, 54]]
+    save(tmp_path / "0000.ljson", few)
+    with Artefact(run(tmp_path, 1, file_from_scan=np.eye(4))) as found:
+        # the scan is the template itself: its head stands upright, between its eyes and nose base
+        eyes, base = POINTS[[36, 39, 42, 45]].mean(axis=0), POINTS[[31, 33, 35]].mean(axis=0)
+        np.testing.assert_allclose(seen[0][:3, :3], np.eye(3), atol=1e-3)
+        np.testing.assert_allclose(seen[0][:3, 3], (eyes + base) / 2, atol=1e-2)
+        assert found["source"][0].sum() == 5  # what was found 90 mm away is not believed
+        assert "elsewhere" in found.statuses[0].message
+
+
+def test_a_whole_file_is_never_looked_at_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(stage, "detector", lambda task: pytest.fail("the detector was asked"))
+    save(tmp_path / "0000.ljson", np.where(np.arange(68)[:, None] < 17, np.nan, POINTS))
+    with Artefact(run(tmp_path, 1, file_from_scan=np.eye(4))) as found:
+        assert found["source"][0].sum() == 51
+
+
+def test_a_point_that_jumps_is_looked_for_again(tmp_path, monkeypatch):
+    """Frame 2 is seen wrongly from its neighbour's pose, and rightly afresh; frame 5 is wrong whatever one does."""
+    asked = []
+
+    class Jumpy(Finder):
+        def detect(self, scan, image, near=None):
+            asked.append(near is None)
+            points = POINTS + [0, 0, 1.0]
+            first = len(asked) <= 7
+            if (first and len(asked) in (3, 6)) or (not first and len(asked) == 9):
+                points[40] = points[40] + [0, 14.0, 0]
+            return Located(points, np.full(68, 2, np.uint8), np.full(68, 0.5, np.float32), pose=np.eye(4))
+
+    monkeypatch.setattr(stage, "detector", lambda task: Jumpy())
+    with Artefact(run(tmp_path, 7, file_from_scan=np.eye(4))) as found:
+        assert asked == [True] + [False] * 6 + [True, True]
+        np.testing.assert_allclose(found["points"][2][40], POINTS[40] + [0, 0, 1], atol=1e-3)
+        assert [s.note for s in found.statuses] == [""] * 5 + ["landmarks-jump", ""]
+        assert found["confidence"][5][40] == pytest.approx(0.15)
+        assert found["confidence"][2][40] == pytest.approx(0.5)
+        assert (np.delete(found["confidence"][5], 40) == 0.5).all()
+
+
+def test_a_detector_of_ones_own(tmp_path, monkeypatch):
+    module = tmp_path / "ourlab.py"
+    module.write_text(
+        "import numpy as np\nfrom mimicme.pipeline.landmarks import Located\n"
+        "class Own:\n    name = 'ours'\n"
+        "    def detect(self, scan, image, near=None):\n"
+        "        return Located(scan.vertices[:68], np.full(68, 2, np.uint8), np.ones(68, np.float32))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with Artefact(run(tmp_path, 1, settings=LandmarksSettings(detector="ourlab:Own"))) as found:
+        assert found.attrs["detector"] == "ours"
+        np.testing.assert_allclose(found["points"][0], VERTICES[:68], atol=1e-4)
+    with pytest.raises(ConfigError, match="ourlab:Nobody"):
+        run(tmp_path, 1, settings=LandmarksSettings(detector="ourlab:Nobody"))
+
+
+def test_where_the_weights_lie_is_not_recorded():
+    from mimicme.pipeline.config import settings_record
+
+    record = settings_record(LandmarksSettings(detector_model="/somewhere/face.task"))
+    assert "detector_model" not in record and record["detector"] == "mediapipe"
 
 
 def test_nothing_is_a_rejection():
@@ -179,6 +282,6 @@ def test_confidence_falls_with_the_distance():
 
 
 def test_settings_are_checked():
-    for bad in ({"sides": "both"}, {"max_distance_mm": 0}):
+    for bad in ({"sides": "both"}, {"max_distance_mm": 0}, {"detector": "dlib"}):
         with pytest.raises(ConfigError):
             LandmarksSettings(**bad)

@@ -1,0 +1,359 @@
+"""landmarks: 68 points on every scan, from the file beside the frame, and found in pictures of the scan elsewhere.
+
+Reads   the raw landmark file of each frame (same stem as the frame, `landmark_files.EXTENSIONS` in that
+        order); ingest: file_from_scan, the cleaned scan and its image; the template, which teaches the detector
+        what a landmark means (`bridge`).
+Writes  points (F, 68, 3) f4, scan frame, mm, NaN where absent; source (F, 68) u1, 0 none, 1 manual, 2
+        detected; confidence (F, 68) f4 in [0, 1]: by hand 1 on the scan's surface, falling linearly to 0.5 at
+        `max_distance_mm`; detected: see `finder.place`; absence (F, 68) u1, why a point is absent, in the words of
+        the attribute `absence`; head (F, 4, 4) f8, head -> scan, where a head was found; attribute detector;
+        quality/landmark_distance (F,) f4: median distance of given points to the scan, mm;
+        quality/landmark_confidence (F,) f4: mean over the 51 inner points, absent ones as 0.
+Fails   a frame with `no-landmarks` (no file, and detection is off), `no-face` (none is found on the scan),
+        `landmark-file`, `landmark-scheme`, `landmarks-off-scan`, `numerical-failure` (its numbers broke the
+        computation).  The whole run with `MissingDependencyError`, when detection is wanted and not installed.
+
+A frame is looked at when its file lacks one of the 51 inner points.  Points by hand always win over detected
+ones, and say where the head is.  Notes: `landmarks-left-out`, a given point lies further than `max_distance_mm`
+from a scan that the others lie on; `landmarks-jump`, a detected one leaves its neighbours for a frame, and does
+so when it is looked for again; `landmarks-unsure`; `landmarks-by-hand-only`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mimicme.pipeline.config import UNRECORDED
+from mimicme.pipeline.errors import ConfigError, FrameRejected
+from mimicme.pipeline.landmarks import DETECTED, GROUPS, INNER, N_LANDMARKS, NONE, Detector, Located, Sides
+from mimicme.pipeline.mesh import Floats, transform
+from mimicme.pipeline.rigid import fit_rigid
+from mimicme.pipeline.spatial import Surface
+from mimicme.pipeline.stage import Stage, Task
+from mimicme.stages.landmarks.given import contradicts, located, merge, on_scan, read_beside
+from mimicme.stages.landmarks.temporal import jumps
+
+if TYPE_CHECKING:
+    from mimicme.pipeline.checkpoint import Artefact, ArtefactWriter
+
+__all__ = ["STAGE", "LandmarksSettings", "compute", "detector", "located", "merge", "on_scan", "read_beside"]
+
+MEDIAPIPE, OFF = "mediapipe", "none"
+UNSURE = 0.25  # mean confidence below which a frame is worth a look
+JUMP_SHARE = 0.3  # what a point that jumps is still worth
+
+
+@dataclass(frozen=True)
+class LandmarksSettings:
+    """Settings of the landmarks stage.
+
+    Attributes:
+        sides: whose left the files' "left" is: `image` (the subject's right, the rule) or `subject`.
+        max_distance_mm: a point further from the scan is left out; when more than half are, the frame is
+            rejected.  Hand-placed points of james lie within 1 mm but for a few over holes and at the ears.
+        detector: what finds points that no file gives: `mediapipe`, `none`, or `package.module:function` of your
+            own, which is called without arguments and returns a `pipeline.landmarks.Detector`.
+        detector_model: file of MediaPipe's weights; empty: as installed.
+    """
+
+    sides: Sides = "image"
+    max_distance_mm: float = 15.0
+    detector: str = MEDIAPIPE
+    # the same wherever it lies: its checksum is fixed
+    detector_model: str = field(default="", metadata=UNRECORDED)
+
+    def __post_init__(self) -> None:
+        if self.sides not in ("image", "subject"):
+            raise ConfigError(
+                "`sides` says whose left is meant", seen=self.sides, expected="image or subject"
+            )
+        if not self.max_distance_mm > 0:
+            raise ConfigError("`max_distance_mm` is a length", seen=self.max_distance_mm, expected="above 0")
+        if self.detector not in (MEDIAPIPE, OFF) and ":" not in self.detector:
+            raise ConfigError(
+                "the landmark detector is not known",
+                seen=self.detector,
+                expected=f"{MEDIAPIPE}, {OFF}, or package.module:function of your own",
+            )
+
+
+def detector(task: Task) -> Detector | None:
+    """What finds landmarks where no file gives them; None when that is switched off.
+
+    Raises:
+        MissingDependencyError, ConfigError: OpenCV or the weights are missing or wrong.
+        ConfigError: a detector of the user's own cannot be loaded.
+    """
+    settings: LandmarksSettings = task.settings
+    if settings.detector == OFF:
+        return None
+    if settings.detector != MEDIAPIPE:
+        return _own(settings.detector)
+    from mimicme.stages.landmarks.bridge import bridge_for
+    from mimicme.stages.landmarks.finder import FaceFinder
+    from mimicme.stages.landmarks.networks import mediapipe
+
+    networks = mediapipe(settings.detector_model)
+    return FaceFinder(networks, bridge_for(task.template, networks))
+
+
+def _own(name: str) -> Detector:
+    from importlib import import_module
+
+    module, _, function = name.partition(":")
+    try:
+        made: Detector = getattr(import_module(module), function)()
+    except (ImportError, AttributeError, TypeError) as error:
+        raise ConfigError(
+            "the landmark detector cannot be loaded",
+            where="[landmarks] detector",
+            seen=f"{name}: {error}",
+            expected="a module on Python's path with a function that takes nothing",
+        ) from error
+    return made
+
+
+class Finder:
+    """The detector of a sequence, made when the first frame asks for it."""
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        self._made = False
+        self._detector: Detector | None = None
+
+    @property
+    def name(self) -> str:
+        return "" if self._detector is None else self._detector.name
+
+    def detect(self, ingest: Artefact, row: int, near: Floats | None) -> Located | None:
+        """Landmarks of a frame; None when detection is off.
+
+        Raises:
+            FrameRejected: `no-face`, `numerical-failure`.
+        """
+        from mimicme.pipeline.checkpoint import frame_numerics
+        from mimicme.pipeline.scan import load_image, load_scan
+
+        if not self._made:
+            self._detector = detector(self._task)
+            self._made = True
+        if self._detector is None:
+            return None
+        scan, image = load_scan(ingest, row), load_image(ingest, row)
+        with frame_numerics():
+            return self._detector.detect(scan, image, near)
+
+
+@dataclass
+class Frame:
+    """What is known of one frame."""
+
+    found: Located
+    left_out: list[str]
+    distance_mm: float
+    alone: str = ""  # why there is nothing but points by hand, where more were asked for
+
+
+def head_by_hand(template_marks: Floats, manual: Located) -> Floats | None:
+    """(4, 4) roughly where the head is, by points given by hand; None when they do not say.
+
+    The axes are the template's; the origin lies between its eyes and the base of its nose.
+    """
+    there = np.asarray(np.isfinite(manual.points).all(axis=1))
+    there[GROUPS["jaw"]] = False
+    if there.sum() < 3:
+        return None
+    source, target = template_marks[there], manual.points[there]
+    if np.linalg.svd(source - source.mean(axis=0), compute_uv=False)[1] < 10.0:
+        return None  # in one line
+    middle = (template_marks[[36, 39, 42, 45]].mean(axis=0) + template_marks[[31, 33, 35]].mean(axis=0)) / 2
+    shift = np.eye(4)
+    shift[:3, 3] = middle
+    return np.asarray(fit_rigid(source, target) @ shift)
+
+
+def read_frame(
+    task: Task, out: ArtefactWriter, ingest: Artefact, row: int, finder: Finder, near: Floats | None
+) -> Frame:
+    """Landmarks of one frame, by hand and detected.
+
+    Raises:
+        FrameRejected: see the module.
+    """
+    from mimicme.pipeline.checkpoint import frame_numerics
+    from mimicme.pipeline.scan import load_scan
+
+    settings: LandmarksSettings = task.settings
+    in_file = read_beside(task.sequence.frames[row], out.sources, settings.sides)
+    if in_file is None:
+        return Frame(merge(None, finder.detect(ingest, row, near)), [], np.nan)
+    scan = load_scan(ingest, row)
+    in_scan = transform(np.linalg.inv(ingest["file_from_scan"][()]), in_file)
+    limit = settings.max_distance_mm
+    with frame_numerics():
+        distances = on_scan(in_scan, Surface(scan.vertices, scan.faces), limit, in_file)
+        manual, left_out = located(in_scan, distances, limit)
+    median = float(np.nanmedian(distances))
+    if np.isfinite(in_file[INNER]).all():
+        return Frame(manual, left_out, median)
+    by_hand = head_by_hand(task.load_template().landmarks(), manual)
+    try:
+        detected = finder.detect(ingest, row, by_hand if by_hand is not None else near)
+    except FrameRejected as error:
+        return Frame(manual, left_out, median, error.what)
+    if detected is not None and contradicts(manual, detected):
+        return Frame(manual, left_out, median, "what was detected lies elsewhere")
+    return Frame(merge(manual, detected), left_out, median)
+
+
+def compute(task: Task, out: ArtefactWriter) -> None:
+    """The stage: see the module."""
+    finder = Finder(task)
+    with task.input("ingest") as ingest:
+        rows = out.continue_from(ingest)
+        frames: dict[int, Frame] = {}
+        near: Floats | None = None
+        for row in rows:
+            try:
+                frame = read_frame(task, out, ingest, row, finder, near)
+            except FrameRejected as error:
+                out.reject(row, error)
+                continue
+            frames[row] = frame
+            near = frame.found.pose if frame.found.pose is not None else near
+        jumping = _steadied(frames, ingest, finder, len(ingest.numbers))
+    out.attrs["detector"] = finder.name
+    _write(out, frames, jumping, task.settings)
+
+
+def _local(frames: dict[int, Frame], count: int) -> Floats:
+    """(F, 68, 3) detected points in the heads' own axes, NaN elsewhere."""
+    points = np.full((count, N_LANDMARKS, 3), np.nan)
+    for row, frame in frames.items():
+        if frame.found.pose is not None:
+            there = frame.found.source == DETECTED
+            inverse = np.asarray(np.linalg.inv(frame.found.pose), np.float64)
+            points[row, there] = transform(inverse, frame.found.points[there])
+    return points
+
+
+def _steadied(
+    frames: dict[int, Frame], ingest: Artefact, finder: Finder, count: int
+) -> dict[int, NDArray[np.bool_]]:
+    """Look again, without knowing the frame before, where points jump; what still does, by row."""
+    out: dict[int, NDArray[np.bool_]] = {}
+    wrong = jumps(_local(frames, count))
+    for row in np.flatnonzero(wrong.any(axis=1)).tolist():
+        before = frames[row]
+        again: Located | None = None
+        try:
+            again = finder.detect(ingest, row, None)
+        except FrameRejected:
+            again = None
+        if again is not None:
+            kept = before.found.source != DETECTED
+            frames[row] = Frame(
+                merge(_only(before.found, kept), again), before.left_out, before.distance_mm, before.alone
+            )
+            now = jumps(_local(frames, count))[row]
+            if now.sum() < wrong[row].sum():
+                wrong[row] = now
+            else:
+                frames[row] = before
+        if wrong[row].any():
+            out[row] = wrong[row]
+    return out
+
+
+def _only(found: Located, rows: NDArray[np.bool_]) -> Located:
+    return Located(
+        np.where(rows[:, None], found.points, np.nan),
+        np.where(rows, found.source, NONE).astype(np.uint8),
+        np.where(rows, found.confidence, 0).astype(np.float32),
+    )
+
+
+def _write(
+    out: ArtefactWriter,
+    frames: dict[int, Frame],
+    jumping: dict[int, NDArray[np.bool_]],
+    settings: LandmarksSettings,
+) -> None:
+    from mimicme.stages.landmarks.finder import ABSENCE, NOT_GIVEN, OFF_SCAN
+
+    out.attrs["absence"] = "; ".join(ABSENCE)
+    points = out.rows("points", (N_LANDMARKS, 3), "f4", "mm")
+    source = out.rows("source", (N_LANDMARKS,), "u1")
+    confidence = out.rows("confidence", (N_LANDMARKS,), "f4", "1", fill=0)
+    absence = out.rows("absence", (N_LANDMARKS,), "u1")
+    head = out.rows("head", (4, 4), "f8", "mm")
+    distance = out.rows("quality/landmark_distance", (), "f4", "mm")
+    sure = out.rows("quality/landmark_confidence", (), "f4", "1")
+    from mimicme.pipeline.landmarks import IBUG68
+
+    for row, frame in sorted(frames.items()):
+        found = frame.found
+        worth = found.confidence.copy()
+        if row in jumping:
+            worth[jumping[row]] *= JUMP_SHARE
+        points[row], source[row], confidence[row] = found.points.astype(np.float32), found.source, worth
+        why = np.where(found.source == NONE, NOT_GIVEN, 0) if found.absent is None else found.absent
+        why = np.where(np.isin(IBUG68, frame.left_out) & (found.source == NONE), OFF_SCAN, why)
+        absence[row] = why.astype(np.uint8)
+        if found.pose is not None:
+            head[row] = found.pose
+        distance[row] = frame.distance_mm
+        sure[row] = worth[INNER].mean()
+        _say(out, row, frame, jumping.get(row), float(sure[row]), settings)
+
+
+def _say(
+    out: ArtefactWriter,
+    row: int,
+    frame: Frame,
+    jumping: NDArray[np.bool_] | None,
+    sure: float,
+    settings: LandmarksSettings,
+) -> None:
+    from mimicme.pipeline.landmarks import IBUG68
+
+    if frame.left_out:
+        out.note(
+            row,
+            "landmarks-left-out",
+            f"{len(frame.left_out)} landmarks lie over {settings.max_distance_mm:g} mm off the scan and were left "
+            f"out: {_few(frame.left_out)}.",
+        )
+    if frame.alone:
+        out.note(row, "landmarks-by-hand-only", f"The file's landmarks are alone, because {frame.alone}.")
+    if jumping is not None:
+        names = [IBUG68[k] for k in np.flatnonzero(jumping)]
+        out.note(
+            row,
+            "landmarks-jump",
+            f"{len(names)} landmarks leave their neighbours for a frame: {_few(names)}.",
+        )
+    if sure < UNSURE and (frame.found.source == DETECTED).any():
+        out.note(
+            row,
+            "landmarks-unsure",
+            f"Landmarks were found with a confidence of only {sure:.2f}: look at them.",
+        )
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:6]) + (" ..." if len(names) > 6 else "")
+
+
+STAGE = Stage(
+    name="landmarks",
+    version=3,
+    settings=LandmarksSettings,
+    needs=("ingest",),
+    compute=compute,
+    memory="0.5 GB a worker: one scan, its search tree and image, and the detector's networks.",
+)

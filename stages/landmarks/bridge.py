@@ -1,0 +1,296 @@
+"""From MediaPipe's points to iBUG-68: two schemes that mean different places by the same word.
+
+A landmark is a place on MediaPipe's mesh - a point, or a mean of some; five of equal distances along a brow -
+plus an offset in the head's own axes.  The offsets are learnt from a template whose own 68 landmarks are known:
+it is drawn with its brows, eyes and lips painted where its landmarks say, the networks look at it, and what they
+miss by is the offset.  `DEFAULT_MM` was learnt so, from the generic head of ICT-FaceKit (MIT); brows and eyes have no
+offset there, for painted ones are shorter and rounder than people's.
+
+A template teaches where it can be trusted.  Each pair of landmarks is looked at in the mirror: what differs from
+its mirror image is the annotator's slip, not a definition.  And an offset far from the default is a slip too:
+menpo3d's template has the tip of its nose 9 mm above the tip.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mimicme.pipeline.landmarks import GROUPS, MIRROR, N_LANDMARKS, eye_distance
+from mimicme.pipeline.mesh import Floats, Mesh
+from mimicme.pipeline.render import Camera
+from mimicme.pipeline.template import Template, load_prepared
+from mimicme.stages.landmarks.consensus import agree, head_pose
+from mimicme.stages.landmarks.networks import PictureNetworks, opencv
+from mimicme.stages.landmarks.views import Scene, head_camera, look
+
+EYES_MM = 63.0  # the size of face at which offsets are measured: distance of the eye centres
+# MediaPipe points of each landmark, with weights.  The nose base from skin that a ray can meet: its own points
+# there look into the nostrils.
+_POINTS: dict[int, tuple[tuple[int, float], ...]] = {
+    **dict(
+        enumerate(
+            ((k, 1.0),)
+            for k in (162, 234, 93, 58, 172, 136, 149, 148, 152, 377, 378, 365, 397, 288, 323, 454, 389)
+        )
+    ),
+    **{27 + i: ((k, 1.0),) for i, k in enumerate((168, 197, 195, 4))},
+    31: ((98, 0.7), (97, 0.3)),
+    32: ((97, 1.0),),
+    33: ((97, 0.3), (326, 0.3), (164, 0.4)),
+    34: ((326, 1.0),),
+    35: ((327, 0.7), (326, 0.3)),
+    **{
+        36 + i: ((k, 1.0),) for i, k in enumerate((33, 160, 158, 133, 153, 144, 362, 385, 387, 263, 373, 380))
+    },
+    **{48 + i: ((k, 1.0),) for i, k in enumerate((61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181))},
+    **{60 + i: ((k, 1.0),) for i, k in enumerate((78, 82, 13, 312, 308, 317, 14, 87))},
+}
+# upper and lower edge of each brow, in iBUG's order
+_BROWS = (
+    (slice(17, 22), [70, 63, 105, 66, 107], [46, 53, 52, 65, 55]),
+    (slice(22, 27), [336, 296, 334, 293, 300], [285, 295, 282, 283, 276]),
+)
+_LOWER_EDGE = 0.33  # the line of the brow, from its upper edge (0) to the lower (1)
+# Learnt offsets, mm, in the head's axes: one half of the face, the other is its mirror image.
+_HALF_MM: dict[int, tuple[float, float, float]] = {
+    27: (0.0, -3.7, 0.3),
+    28: (0.0, 1.2, -0.6),
+    29: (0.0, -2.8, 1.6),
+    30: (0.0, -0.7, 0.2),
+    31: (0.8, -0.9, 0.4),
+    32: (1.2, -1.0, 0.7),
+    33: (0.0, 0.4, 1.7),
+    48: (0.5, -0.6, -0.6),
+    49: (-2.5, -1.1, -1.9),
+    50: (0.0, -0.7, 0.1),
+    51: (0.0, 0.3, 0.0),
+    57: (0.0, -0.1, 0.0),
+    58: (-2.9, 0.3, -0.8),
+    59: (-3.7, 1.3, -2.7),
+    60: (1.6, 0.0, -1.3),
+    61: (-3.9, -0.2, -2.5),
+    62: (0.0, -0.5, -1.8),
+    66: (0.0, -1.3, -2.5),
+    67: (-4.8, -1.0, -2.9),
+}
+# The same without any paint, for scans without colours; here the brows have one.
+_BARE_HALF_MM: dict[int, tuple[float, float, float]] = {
+    17: (-1.5, 5.1, -2.5),
+    18: (-0.1, 6.9, -0.9),
+    19: (0.9, 6.4, 0.8),
+    20: (2.6, 5.8, 2.6),
+    21: (2.0, 5.5, 2.5),
+    27: (0.0, 1.3, -0.3),
+    28: (0.0, 4.9, -2.4),
+    29: (0.0, 0.2, 0.0),
+    30: (0.0, 0.3, 0.1),
+    31: (0.7, -1.1, 0.2),
+    32: (1.8, -1.2, 1.1),
+    33: (0.0, 0.5, 2.0),
+    48: (-0.6, -0.8, -1.1),
+    49: (-3.7, 0.7, -2.0),
+    50: (-0.3, 1.7, 0.3),
+    51: (0.0, 2.6, 0.4),
+    57: (0.0, -1.3, -0.8),
+    58: (-3.2, -1.0, -1.6),
+    59: (-4.3, 0.3, -3.3),
+    60: (0.8, 0.1, -1.8),
+    61: (-4.1, 0.2, -1.8),
+    62: (0.0, -0.3, -1.5),
+    66: (0.0, -0.7, -0.5),
+    67: (-5.0, -0.6, -1.5),
+}
+# A template's offset counts in full up to the first of these from the default (mm), not at all from the second.
+_TRUSTED_MM, _REFUSED_MM = 3.0, 6.0
+# Of the jaw only the chin is a place on skin; the others lie wherever the outline of a picture happens to be.
+CHIN = np.arange(7, 10)
+SILHOUETTE = np.setdiff1d(np.arange(17), CHIN)
+# The same for half the difference between an offset and its mirror image.
+_EVEN_MM, _UNEVEN_MM = 0.75, 1.5
+_SHARE = 1.0
+BROW_WIDTHS_MM = (4.0, 6.5)
+TEACHING_VIEWS = ((0.0, 0.0), (-15.0, 0.0), (15.0, 0.0), (0.0, 12.0), (0.0, -12.0))
+
+
+@dataclass(frozen=True)
+class Bridge:
+    """How to get from 478 points to 68.
+
+    Attributes:
+        offsets: (68, 3) in the head's axes, mm on a face whose eye centres are `EYES_MM` apart.
+        bare_offsets: the same for scans without colours, where the networks take the ridge for the brow.
+        origin: `default`, or `template` when a template has taught it.
+    """
+
+    offsets: Floats
+    bare_offsets: Floats
+    origin: str
+
+    def landmarks(self, points: Floats, pose: Floats, textured: bool = True) -> Floats:
+        """(68, 3) landmarks of the head with 478 points (478, 3) and a pose (4, 4); not yet on the surface."""
+        plain = on_points(points)
+        scale = eye_distance(plain) / EYES_MM
+        offsets = self.offsets if textured else self.bare_offsets
+        return np.asarray(plain + scale * offsets @ pose[:3, :3].T)
+
+
+def on_points(points: Floats) -> Floats:
+    """(68, 3) landmarks without any offset, from 478 points (478, 3)."""
+    out = np.empty((N_LANDMARKS, 3))
+    for k, parts in _POINTS.items():
+        out[k] = sum(weight * points[i] for i, weight in parts)
+    for part, upper, lower in _BROWS:
+        out[part] = _evenly((1 - _LOWER_EDGE) * points[upper] + _LOWER_EDGE * points[lower])
+    return out
+
+
+def _evenly(line: Floats) -> Floats:
+    """As many points as the polyline (k, 3) has, at equal distances along it."""
+    s = np.r_[0.0, np.cumsum(np.linalg.norm(np.diff(line, axis=0), axis=1))]
+    return np.stack([np.interp(np.linspace(0, s[-1], len(line)), s, x) for x in line.T], axis=1)
+
+
+_MIRROR_X = np.array([-1.0, 1.0, 1.0])
+
+
+def symmetric(offsets: Floats) -> tuple[Floats, Floats]:
+    """Offsets (68, 3) averaged with their mirror image, and half the distance between the two, (68,)."""
+    other = offsets[MIRROR] * _MIRROR_X
+    return (offsets + other) / 2, np.linalg.norm(offsets - other, axis=1) / 2
+
+
+def trusted(taught: Floats, default: Floats) -> Floats:
+    """(68, 3) offsets that a template taught (68, 3), as far as it is trusted, and the default beyond."""
+    even, uneven = symmetric(taught)
+    difference = even - default
+    far = np.linalg.norm(difference, axis=1)
+    # brows are where definitions differ most
+    reach = np.ones(N_LANDMARKS)
+    reach[GROUPS["left_eyebrow"]] = reach[GROUPS["right_eyebrow"]] = 1.7
+    trust = np.clip((_REFUSED_MM * reach - far) / ((_REFUSED_MM - _TRUSTED_MM) * reach), 0, 1)
+    trust *= np.clip((_UNEVEN_MM - uneven) / (_UNEVEN_MM - _EVEN_MM), 0, 1)
+    for group in ("left_eye", "right_eye"):  # a painted eye shows where it is painted, not where lids are
+        trust[GROUPS[group]] = 0
+    trust[CHIN] = np.clip(
+        (_UNEVEN_MM - uneven[CHIN]) / (_UNEVEN_MM - _EVEN_MM), 0, 1
+    )  # no default to keep to
+    trust[SILHOUETTE] = 0
+    return default + _SHARE * trust[:, None] * difference
+
+
+def _whole(half: dict[int, tuple[float, float, float]]) -> Floats:
+    offsets = np.zeros((N_LANDMARKS, 3))
+    for k, offset in half.items():
+        offsets[k] = offset
+        offsets[MIRROR[k]] = offset * _MIRROR_X
+    return offsets
+
+
+DEFAULT_MM = _whole(_HALF_MM)
+BARE_DEFAULT_MM = _whole(_BARE_HALF_MM)
+
+
+def default_bridge() -> Bridge:
+    return Bridge(DEFAULT_MM, BARE_DEFAULT_MM, "default")
+
+
+@lru_cache(maxsize=2)
+def _of_file(path: Path, networks: PictureNetworks, stamp: tuple[int, int]) -> Bridge:
+    return learn(load_prepared(path), networks)
+
+
+def bridge_for(path: Path, networks: PictureNetworks) -> Bridge:
+    """The bridge that the prepared template in a file teaches, once per process (about a second)."""
+    found = path.stat()
+    return _of_file(path, networks, (found.st_mtime_ns, found.st_size))
+
+
+def learn(template: Template, networks: PictureNetworks) -> Bridge:
+    """The bridge that a template teaches; the default one when the networks see no face in it."""
+    painted_one, bare = teach(template, networks), teach(template, networks, brows_mm=(0.0,))
+    if painted_one is None or bare is None:
+        return default_bridge()
+    return Bridge(trusted(painted_one, DEFAULT_MM), trusted(bare, BARE_DEFAULT_MM), "template")
+
+
+def teach(
+    template: Template,
+    networks: PictureNetworks,
+    brows_mm: tuple[float, ...] = BROW_WIDTHS_MM,
+    least_presence: float = 5.0,
+) -> Floats | None:
+    """(68, 3) offsets of a template's landmarks from where the networks see them; None when they see no face.
+
+    Args:
+        brows_mm: how wide brows are painted, one lesson each; 0: nothing is painted.
+    """
+    from mimicme.stages.landmarks.search import find_head
+
+    if template.landmark_vertices.shape[0] != N_LANDMARKS:
+        return None
+    marks = template.landmarks()
+    scene = Scene(Mesh(template.vertices, template.faces), None)
+    head = find_head(scene, networks)
+    if head is None:
+        return None
+    pose, seen = head.pose, []
+    for width in brows_mm:
+        for _ in range(2):
+            views = []
+            for yaw, pitch in TEACHING_VIEWS:
+                camera = head_camera(pose, yaw, pitch)
+                picture = scene.picture(camera)
+                if width > 0:
+                    picture = painted(picture, camera, marks, width)
+                views.append(look(scene, camera, networks, picture))
+            agreed = agree(views)
+            pose = head_pose(agreed.points)
+        if min(view.presence for view in views) < least_presence:
+            return None
+        seen.append(agreed.points)
+    points = np.mean(seen, axis=0)
+    pose = head_pose(points)
+    return np.asarray((marks - on_points(points)) @ pose[:3, :3] * (EYES_MM / eye_distance(marks)))
+
+
+def painted(
+    picture: NDArray[np.float32], camera: Camera, marks: Floats, brow_mm: float
+) -> NDArray[np.float32]:
+    """The picture of a bare template with lips, brows and eyes where its landmarks (68, 3) say they are."""
+    cv2 = opencv()
+    out = picture.astype(np.float32)
+    height, width = out.shape[:2]
+    pixels, per_mm, bits = camera.project(marks), camera.pixels_per_mm, 4
+    at = np.rint(pixels * 2**bits - 2 ** (bits - 1)).astype(np.int32)
+
+    def layer(draw: str, *arguments: object) -> NDArray[np.uint8]:
+        mask = np.zeros((height, width), np.uint8)
+        getattr(cv2, draw)(mask, *arguments, cv2.LINE_AA, bits)
+        return mask
+
+    def lay(mask: NDArray[np.uint8], color: tuple[int, int, int], strength: float, blur_mm: float) -> None:
+        soft = cv2.GaussianBlur(mask, (0, 0), max(blur_mm * per_mm, 0.3)).astype(np.float32) / 255
+        out[:] += (np.array(color, np.float32) - out) * (strength * soft)[..., None]
+
+    def line(rows: slice, closed: bool, thick_mm: float) -> NDArray[np.uint8]:
+        return layer("polylines", [at[rows]], closed, 255, max(1, round(thick_mm * per_mm)))
+
+    lay(layer("fillPoly", [at[48:60]], 255), (160, 90, 85), 0.5, 0.6)
+    for brow in ("left_eyebrow", "right_eyebrow"):
+        lay(line(GROUPS[brow], False, brow_mm), (50, 36, 28), 0.8, 0.8)
+    for group in ("left_eye", "right_eye"):
+        rows = GROUPS[group]
+        opening = layer("fillPoly", [at[rows]], 255)
+        lay(opening, (215, 208, 200), 0.95, 0.3)
+        middle = tuple(int(x) for x in at[rows].mean(axis=0))
+        for radius_mm, color in ((5.6, (70, 50, 35)), (2.4, (15, 12, 12))):
+            disc = layer("circle", middle, int(radius_mm * per_mm * 2**bits), 255, -1)
+            lay(np.minimum(disc, opening), color, 1.0, 0.3)
+        lay(line(rows, True, 0.9), (45, 30, 25), 0.8, 0.3)
+    lay(line(slice(60, 65), False, 1.0), (70, 30, 28), 0.7, 0.4)
+    return out

@@ -1,0 +1,196 @@
+"""`mimicme landmarks --review`: landmarks drawn on their scans, worst first, and a way to correct them.
+
+Writes landmarks-01.png ... (contact sheets), landmarks.csv (every frame, worst first) and, when asked, one
+landmark file per frame in the capture file's own unit and axes, for landmarker.io or MeshLab.  Corrected files
+come back by lying beside their frames: a point by hand always wins.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mimicme.pipeline.checkpoint import Artefact
+from mimicme.pipeline.errors import UsageError
+from mimicme.pipeline.landmark_files import write_landmarks
+from mimicme.pipeline.landmarks import DETECTED, INNER, MANUAL, Landmarks
+from mimicme.pipeline.mesh import Floats, transform
+from mimicme.pipeline.pictures import attempt, card
+from mimicme.pipeline.render import Picture, contact_sheet, draw_points, look_at, render, save_picture
+from mimicme.pipeline.scan import load_image, load_scan
+from mimicme.pipeline.stage import Sequence
+from mimicme.pipeline.units import face_axes
+from mimicme.pipeline.workspace import Workspace, write_whole
+
+SIZE = (300, 260)
+PER_SHEET, COLUMNS = 24, 6
+PER_SUBJECT = 3
+# by hand blue; detected from red (unsure) to green
+BY_HAND, UNSURE, SURE = (30, 90, 220), (225, 40, 40), (30, 160, 60)
+SURE_FROM = 0.6
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One frame in the review.
+
+    Attributes:
+        confidence: mean over the inner 51 points, absent ones as 0; -1 for a rejected frame.
+        absent: inner points that are absent.
+    """
+
+    sequence: Sequence
+    row: int
+    confidence: float
+    absent: int
+    message: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.sequence.item} {self.sequence.frames[self.row].number}"
+
+
+def review(workspace: Workspace, output: Path, only: tuple[str, ...] = ()) -> list[Path]:
+    """Write the contact sheets and the table; their paths.
+
+    Args:
+        only: `SUBJECT/SEQUENCE` globs; empty: everything.
+
+    Raises:
+        UsageError: no landmarks have been made yet.
+    """
+    entries = sorted(_entries(workspace, only), key=lambda e: (e.confidence, e.name))
+    if not entries:
+        raise UsageError("there are no landmarks to look at yet", todo="Run `mimicme landmarks` first.")
+    output.mkdir(parents=True, exist_ok=True)
+    table = io.StringIO()
+    lines = csv.writer(table, lineterminator="\n")
+    lines.writerow(["subject", "sequence", "frame", "confidence", "absent", "message"])
+    for e in entries:
+        item, number = e.sequence.item, e.sequence.frames[e.row].number
+        sure = "" if e.confidence < 0 else f"{e.confidence:.3f}"
+        lines.writerow([item.subject, item.sequence, number, sure, e.absent, e.message])
+    paths = [output / "landmarks.csv"]
+    write_whole(paths[0], table.getvalue())
+    shown = _worst_of_each(entries)
+    for k in range(0, len(shown), PER_SHEET):
+        part = shown[k : k + PER_SHEET]
+        pictures = [attempt(e.name, lambda e=e: draw(workspace, e), SIZE) for e in part]  # type: ignore[misc]
+        words = [f"{e.name}\n{_verdict(e)}" for e in part]
+        sheet = contact_sheet(
+            pictures, words, COLUMNS, title="landmarks, worst first: blue by hand, else red to green"
+        )
+        paths.append(output / f"landmarks-{k // PER_SHEET + 1:02d}.png")
+        save_picture(paths[-1], sheet)
+    return paths
+
+
+def _worst_of_each(entries: list[Entry]) -> list[Entry]:
+    """Every subject's worst frames, in the order of the entries."""
+    count: dict[str, int] = {}
+    kept = []
+    for entry in entries:
+        subject = entry.sequence.item.subject
+        count[subject] = count.get(subject, 0) + 1
+        if count[subject] <= PER_SUBJECT:
+            kept.append(entry)
+    return kept
+
+
+def _verdict(entry: Entry) -> str:
+    if entry.confidence < 0:
+        return "rejected"
+    return f"confidence {entry.confidence:.2f}, {entry.absent} absent"
+
+
+def _chosen(workspace: Workspace, only: tuple[str, ...]) -> Iterator[Sequence]:
+    for sequence in workspace.catalogue():
+        wanted = not only or any(fnmatchcase(str(sequence.item), glob) for glob in only)
+        if wanted and workspace.artefact("landmarks", sequence.item).is_file():
+            yield sequence
+
+
+def _entries(workspace: Workspace, only: tuple[str, ...]) -> Iterator[Entry]:
+    for sequence in _chosen(workspace, only):
+        with Artefact(workspace.artefact("landmarks", sequence.item)) as found:
+            rows = {frame.number: row for row, frame in enumerate(sequence.frames)}
+            for k, (number, status) in enumerate(zip(found.numbers.tolist(), found.statuses, strict=True)):
+                if number not in rows:
+                    continue
+                worth = found["confidence"][k][INNER]
+                absent = int((found["source"][k][INNER] == 0).sum())
+                sure = float(worth.mean()) if status.ok else -1.0
+                yield Entry(sequence, rows[number], sure, absent, status.message)
+
+
+def draw(workspace: Workspace, entry: Entry) -> Picture:
+    """One frame from the front of its face with its points; a rejected one as it lies."""
+    number = entry.sequence.frames[entry.row].number
+    with (
+        Artefact(workspace.artefact("ingest", entry.sequence.item)) as ingest,
+        Artefact(workspace.artefact("landmarks", entry.sequence.item)) as found,
+    ):
+        row = found.numbers.tolist().index(number)
+        if not ingest.statuses[row].ok:
+            return card(ingest.statuses[row].message, SIZE)
+        scan, image = load_scan(ingest, row), load_image(ingest, row)
+        points = found["points"][row].astype(np.float64)
+        source, worth = found["source"][row], found["confidence"][row]
+    axes, _ = face_axes(points)
+    turn = np.eye(3) if axes is None else axes
+    local = points @ turn.T
+    there = np.isfinite(local).all(axis=1)
+    turned = scan.with_vertices(scan.vertices @ turn.T)
+    camera = look_at(local[there] if there.any() else turned.vertices, 0, 0, SIZE, margin=0.16)
+    picture = render(turned, camera, image=image, samples=2)
+    return draw_points(picture, camera.project(local), _colors(source, worth), 2.5)
+
+
+def _colors(source: NDArray[np.uint8], worth: NDArray[np.float32]) -> list[tuple[int, int, int]]:
+    share = np.clip(np.asarray(worth, np.float64) / SURE_FROM, 0, 1)[:, None]
+    mixed = np.rint((1 - share) * np.array(UNSURE) + share * np.array(SURE)).astype(int)
+    mixed[source == MANUAL] = BY_HAND
+    return [(int(r), int(g), int(b)) for r, g, b in mixed]
+
+
+def export(workspace: Workspace, folder: Path, extension: str, only: tuple[str, ...] = ()) -> list[Path]:
+    """Write the points of every frame that has detected ones to a file a person can correct.
+
+    The files lie below `folder` as the frames lie below the captures: copied there, each lands beside its frame.
+
+    Args:
+        extension: `.ljson`, `.pp`, `.pts` or `.csv`.
+
+    Raises:
+        UsageError: a file is there already; nothing is overwritten.
+    """
+    root = workspace.captures.root
+    written = []
+    for sequence in _chosen(workspace, only):
+        with (
+            Artefact(workspace.artefact("ingest", sequence.item)) as ingest,
+            Artefact(workspace.artefact("landmarks", sequence.item)) as found,
+        ):
+            file_from_scan: Floats = ingest["file_from_scan"][()]
+            paths = {frame.number: frame.path for frame in sequence.frames}
+            for row in found.ok_rows:
+                if not (found["source"][row] == DETECTED).any():
+                    continue
+                points = transform(file_from_scan, found["points"][row].astype(np.float64))
+                frame = paths[int(found.numbers[row])]
+                path = (folder / frame.relative_to(root)).with_suffix(extension)
+                if path.exists():
+                    raise UsageError(
+                        "a landmark file is there already", where=path, todo="Export to another folder."
+                    )
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(write_landmarks(Landmarks(points), path.name))
+                written.append(path)
+    return written

@@ -1,0 +1,148 @@
+"""Where the head is on a scan, however the scan lies: whichever axis is up, wherever it looks.
+
+The face detector looks at small pictures from 26 sides, each turned by quarters.  What it finds is
+looked at by the point network, twice more from straight ahead, and has to look like a face there: to the
+network, in the depth of the scan, and in its proportions.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from mimicme.pipeline.landmarks import eye_distance
+from mimicme.pipeline.mesh import Floats
+from mimicme.pipeline.render import Camera
+from mimicme.stages.landmarks.bridge import on_points
+from mimicme.stages.landmarks.consensus import head_pose
+from mimicme.stages.landmarks.networks import FACE_SIDE, PictureNetworks
+from mimicme.stages.landmarks.views import Scene, View, box_camera, head_camera, look, turned
+
+WINDOW_MM = (
+    430.0  # a picture for the face detector shows this much at most: it wants faces that are not small
+)
+STEP_MM = 260.0
+LEAST_SCORE = 0.35
+CERTAIN_SCORE = 0.8
+MAX_TRIES = 6
+# Faces have 15 to 25 in the canonical views, halves of faces 7; what passes here must pass the consensus too.
+LEAST_PRESENCE = 6.0
+MAX_MISFIT_MM = 9.0
+LEAST_SEEN = 0.4
+EYES_MM = (35.0, 110.0)
+MAX_ASYMMETRY = 0.35
+
+
+class Head(NamedTuple):
+    """A head that was found.
+
+    Attributes:
+        pose: (4, 4) head -> scan, mm.
+        view: the frontal view of it.
+    """
+
+    pose: Floats
+    view: View
+
+
+def find_head(scene: Scene, networks: PictureNetworks, near: Floats | None = None) -> Head | None:
+    """The head on a scan; None when there is none.
+
+    Args:
+        near: (4, 4) the head's pose one frame ago; looked at first.
+    """
+    if near is not None:
+        head = settle(scene, look(scene, head_camera(near), networks), networks)
+        if head is not None:
+            return head
+    found: list[tuple[float, int, Camera]] = []
+    for k, (score, camera, straight) in enumerate(_candidates(scene, networks)):
+        if score < LEAST_SCORE:
+            continue
+        if straight and score > CERTAIN_SCORE:
+            head = settle(scene, look(scene, camera, networks), networks)
+            if head is not None:
+                return head
+        found.append((score, -k, camera))
+    best: Head | None = None
+    for _, _, camera in sorted(found, key=lambda f: f[:2], reverse=True)[:MAX_TRIES]:
+        head = settle(scene, look(scene, camera, networks), networks)
+        if head is not None and (best is None or head.view.presence > best.view.presence):
+            best = head
+            if best.view.presence > 2 * LEAST_PRESENCE:
+                break
+    return best
+
+
+def settle(scene: Scene, view: View, networks: PictureNetworks, rounds: int = 2) -> Head | None:
+    """Look again from straight ahead until the pose stands; None when it is no face."""
+    for _ in range(rounds):
+        if not np.isfinite(view.misfit_mm):
+            return None
+        view = look(scene, head_camera(head_pose(view.points)), networks)
+    return Head(head_pose(view.points), view) if is_face(view) else None
+
+
+def is_face(view: View) -> bool:
+    """Whether a frontal view shows a face: to the network, in depth, in its proportions."""
+    if view.presence < LEAST_PRESENCE or not view.misfit_mm < MAX_MISFIT_MM:
+        return False
+    inner = on_points(view.points)[17:]
+    apart = eye_distance(on_points(view.points))
+    if view.seen.mean() < LEAST_SEEN or not EYES_MM[0] < apart < EYES_MM[1]:
+        return False
+    pose = head_pose(view.points)
+    local = (inner - pose[:3, 3]) @ pose[:3, :3]
+    left, right = np.abs(local[[36 - 17, 39 - 17], 0]), np.abs(local[[45 - 17, 42 - 17], 0])
+    return bool(np.abs(left - right).max() < MAX_ASYMMETRY * apart)
+
+
+def _candidates(scene: Scene, networks: PictureNetworks) -> Iterator[tuple[float, Camera, bool]]:
+    """What the face detector finds, side by side: score, a camera that frames it, whether it was upright and
+    within 45 degrees of +z."""
+    for k, (yaw, pitch) in enumerate(_sides()):
+        axes = turned(np.eye(3), yaw, pitch)
+        for camera in _windows(scene, axes):
+            picture = scene.picture(camera)
+            if not picture.any():
+                continue
+            for quarter in range(4):
+                box = networks.face(np.ascontiguousarray(np.rot90(picture, quarter)))
+                centre = _unrotated(box.centre, quarter)
+                framed = box_camera(camera, centre, box.side, box.roll_deg + 90.0 * quarter)
+                yield box.score, framed, k < 3 and quarter == 0
+
+
+def _sides() -> Iterator[tuple[float, float]]:
+    """(yaw, pitch) in degrees of 26 directions, the likeliest first."""
+    yield from itertools.product((0.0, 45.0, -45.0, 90.0, -90.0, 135.0, -135.0, 180.0), (0.0,))
+    for pitch in (45.0, -45.0):
+        yield from itertools.product((0.0, 45.0, -45.0, 90.0, -90.0, 135.0, -135.0, 180.0), (pitch,))
+    yield from ((0.0, 90.0), (0.0, -90.0))
+
+
+def _windows(scene: Scene, axes: Floats) -> Iterator[Camera]:
+    """Cameras with the axes given whose small pictures cover the scan."""
+    local = scene.vertices @ axes.T
+    low, high = np.percentile(local, [0.5, 99.5], axis=0)
+    middle, span = (low + high) / 2, (high - low)[:2]
+    side = float(min(max(span) * 1.1, WINDOW_MM))
+    places = []
+    for c, s in zip(middle[:2], span, strict=True):
+        room = max(s * 1.1 - side, 0.0)
+        count = min(int(np.ceil(room / STEP_MM)) + 1, 4)
+        places.append(c + np.linspace(-room / 2, room / 2, count))
+    for y, x in itertools.product(places[1][::-1], places[0]):
+        target = np.array([x, y, middle[2]]) @ axes + scene.centre
+        yield Camera(target, axes, FACE_SIDE / side, (FACE_SIDE, FACE_SIDE), 1500.0)
+
+
+def _unrotated(place: Floats, quarter: int) -> Floats:
+    """Where a place (2,) px of the picture after `np.rot90(picture, quarter)` was before."""
+    x, y = place
+    for _ in range(quarter % 4):  # rot90 takes (x, y) to (y, side - x)
+        x, y = FACE_SIDE - y, x
+    return np.array([x, y])

@@ -1,0 +1,254 @@
+"""Pictures of a scan for the networks, and the way back from a picture's points to the scan's surface."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mimicme.pipeline.mesh import Bools, Floats, Mesh, triangle_normals, vertex_normals
+from mimicme.pipeline.render import Camera
+from mimicme.pipeline.spatial import Surface
+from mimicme.stages.landmarks.networks import FACE_SIDE, POINT_SIDE, PictureNetworks, opencv
+
+FACE_MM = 230.0  # what the picture for the points is wide: 200 cuts wide-open jaws, 260 is less exact
+DISTANCE_MM = 800.0
+SKIN = np.array([235.0, 181.0, 152.0], np.float32)  # of scans without colour
+UNTEXTURED = np.array([150.0, 130.0, 120.0], np.float32)  # of triangles without a place in the texture
+SMOOTHING_MM = 3.0  # of the normals of bare scans: a scanner's noise is no skin
+KEY = np.array([-0.3, 0.6, 0.74])  # from where bare scans are lit
+MAX_OFF_MM = 15.0  # a surface further from the face's depth is not the face
+
+
+class Scene:
+    """A scan made ready to be looked at from many sides.
+
+    Args:
+        mesh: scan frame, mm, +y up.
+        image: its texture (h, w, 3) uint8, or None.
+
+    Attributes:
+        textured: whether it has colours of its own.
+        centre: (3,) mm; `surface` and `vertices` are relative to it, because Open3D keeps float32.
+    """
+
+    def __init__(self, mesh: Mesh, image: NDArray[np.uint8] | None) -> None:
+        self.mesh = mesh
+        self.centre = np.median(mesh.vertices, axis=0)
+        self.vertices = mesh.vertices - self.centre
+        self.surface = Surface(self.vertices, mesh.faces)
+        self.normals, self._areas = triangle_normals(self.vertices, mesh.faces)
+        self._image: NDArray[np.uint8] | None = None
+        self._colors: NDArray[np.float32] | None = None
+        if image is not None and mesh.uv is not None:
+            self._image = self._shrunk(image)
+        elif mesh.colors is not None:
+            self._colors = mesh.colors.astype(np.float32)
+        self.textured = self._image is not None or self._colors is not None
+        self._shading = None if self.textured else _smooth_normals(self.vertices, mesh.faces)
+
+    def picture(self, camera: Camera) -> NDArray[np.float32]:
+        """(height, width, 3) RGB in [0, 255]; black where no front of a triangle is seen.
+
+        A back is never seen: an open shell would show a face from behind.
+        """
+        origins, directions = camera.rays()
+        hits = self.surface.cast(origins - self.centre, directions)
+        front = hits.hit & (np.einsum("kx,kx->k", self.normals[hits.triangles], directions) < 0)
+        out = np.zeros((len(front), 3), np.float32)
+        out[front] = self._color(hits.triangles[front], hits.weights[front], camera)
+        return out.reshape(*camera.size, 3)
+
+    def _color(self, triangles: NDArray[np.int64], weights: Floats, camera: Camera) -> NDArray[np.float32]:
+        if self._image is not None:
+            assert self.mesh.uv is not None and self.mesh.uv_faces is not None
+            uv = np.einsum("kc,kcx->kx", weights, self.mesh.uv[self.mesh.uv_faces[triangles]])
+            return _sample(self._image, uv)
+        if self._colors is not None:
+            return np.einsum("kc,kcx->kx", weights, self._colors[self.mesh.faces[triangles]]).astype(
+                np.float32
+            )
+        assert self._shading is not None
+        normals = np.einsum("kc,kcx->kx", weights, self._shading[self.mesh.faces[triangles]])
+        normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+        local = normals @ camera.axes.T
+        light = 0.15 + 0.35 * np.abs(local[:, 2]) + 0.5 * np.maximum(local @ KEY, 0)
+        return np.clip(light[:, None].astype(np.float32) * SKIN, 0, 255)
+
+    def _shrunk(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The texture with texels no finer than half a pixel of the pictures: finer ones only flicker."""
+        uv, uv_faces = self.mesh.uv, self.mesh.uv_faces
+        assert uv is not None and uv_faces is not None
+        corners = uv[uv_faces]
+        a, b = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+        share = np.abs(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]) / 2
+        known = np.isfinite(share) & (self._areas > 0)
+        height, width = image.shape[:2]
+        if not known.any():
+            return np.ascontiguousarray(image[..., :3])
+        per_mm = float(np.sqrt(np.median(share[known] * height * width / self._areas[known])))
+        factor = int(max(1, per_mm // (2 * POINT_SIDE / FACE_MM)))
+        if factor > 1:
+            cv2 = opencv()
+            size = (max(1, width // factor), max(1, height // factor))
+            image = cv2.resize(image[..., :3], size, interpolation=cv2.INTER_AREA)
+        return np.ascontiguousarray(image[..., :3])
+
+
+def _sample(image: NDArray[np.uint8], uv: Floats) -> NDArray[np.float32]:
+    """Bilinear samples (k, 3) at uv (k, 2), v up; `UNTEXTURED` where uv is NaN."""
+    cv2 = opencv()
+    height, width = image.shape[:2]
+    known = np.asarray(np.isfinite(uv).all(axis=1))
+    place = np.where(known[:, None], uv, 0.0)
+    x = (place[:, 0] * width - 0.5).astype(np.float32)
+    y = ((1 - place[:, 1]) * height - 0.5).astype(np.float32)
+    out = np.empty((len(uv), 3), np.float32)
+    step = 16_384  # cv2.remap takes at most 32,767 columns
+    for k in range(0, len(uv), step):
+        part = slice(k, k + step)
+        out[part] = cv2.remap(
+            image, x[None, part], y[None, part], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        )[0]
+    out[~known] = UNTEXTURED
+    return out
+
+
+def _smooth_normals(vertices: Floats, faces: NDArray[np.int32]) -> Floats:
+    """(n, 3) normals, averaged over about `SMOOTHING_MM` around; on coarse scans not at all."""
+    from scipy import sparse
+
+    n = len(vertices)
+    i = np.concatenate([faces[:, 0], faces[:, 1], faces[:, 2]])
+    j = np.concatenate([faces[:, 1], faces[:, 2], faces[:, 0]])
+    i, j = np.r_[i, j], np.r_[j, i]
+    length = np.linalg.norm(vertices[j] - vertices[i], axis=1)
+    near = sparse.csr_matrix((np.ones(len(i)), (i, j)), shape=(n, n)) + sparse.identity(n)
+    near = sparse.diags(1 / np.asarray(near.sum(axis=1)).ravel()) @ near
+    rounds = int(np.clip((SMOOTHING_MM / max(float(np.median(length)), 1e-9)) ** 2, 0, 12))
+    normals = vertex_normals(vertices, faces)
+    for _ in range(rounds):
+        normals = near @ normals
+        normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+    return np.asarray(normals)
+
+
+# ------------------------------------------------------------------------------------------------ cameras
+
+
+def turned(axes: Floats, yaw_deg: float, pitch_deg: float) -> Floats:
+    """(3, 3) rows right, up, towards the camera, after walking around a head whose axes are the rows given.
+
+    Positive yaw walks to the subject's left, positive pitch upwards.
+    """
+    yaw, pitch = np.radians([yaw_deg, pitch_deg])
+    towards = np.array([np.sin(yaw) * np.cos(pitch), np.sin(pitch), np.cos(yaw) * np.cos(pitch)])
+    right = np.array([np.cos(yaw), 0.0, -np.sin(yaw)])
+    return np.asarray(np.stack([right, np.cross(towards, right), towards]) @ axes)
+
+
+def head_camera(pose: Floats, yaw_deg: float = 0.0, pitch_deg: float = 0.0) -> Camera:
+    """The camera for the point network that frames a head with the pose (4, 4), head -> scan, mm."""
+    axes = pose[:3, :3].T
+    target = pose[:3, 3] - 5.0 * axes[1]
+    size = (POINT_SIDE, POINT_SIDE)
+    return Camera(target, turned(axes, yaw_deg, pitch_deg), POINT_SIDE / FACE_MM, size, DISTANCE_MM)
+
+
+def box_camera(camera: Camera, centre_px: Floats, side_px: float, roll_deg: float) -> Camera:
+    """The camera for the point network that frames what the face detector found in another camera's picture."""
+    off = (centre_px - FACE_SIDE / 2) / camera.pixels_per_mm
+    roll = np.radians(roll_deg)
+    right, up, towards = camera.axes
+    axes = np.stack(
+        [right * np.cos(roll) - up * np.sin(roll), up * np.cos(roll) + right * np.sin(roll), towards]
+    )
+    target = camera.target + off[0] * right - off[1] * up
+    scale = POINT_SIDE / (1.5 * side_px / camera.pixels_per_mm)
+    return Camera(target, axes, scale, (POINT_SIDE, POINT_SIDE), camera.distance_mm)
+
+
+# ------------------------------------------------------------------------------------------------ one view
+
+
+@dataclass(frozen=True)
+class View:
+    """What the point network saw from one side.
+
+    Attributes:
+        camera: where from; picture_points: (478, 3) px.
+        presence: logit that there is a face.
+        points: (478, 3) mm, scan frame: on the scan, or at the depth the network expects where the ray misses
+            it or meets something that is not the face (the far side of a hole).
+        seen: (478,) True where the point is on the scan.
+        cosine: (478,) between the ray and the surface there; 0 where not seen.
+        misfit_mm: median difference between the depth of the scan and the one the network expects.
+    """
+
+    camera: Camera
+    picture_points: Floats
+    presence: float
+    points: Floats
+    seen: Bools
+    cosine: Floats
+    misfit_mm: float
+
+
+def look(
+    scene: Scene, camera: Camera, networks: PictureNetworks, picture: NDArray[np.float32] | None = None
+) -> View:
+    """Find the points of a face in a camera's picture (rendered, unless given), and lift them to the scan."""
+    if picture is None:
+        picture = scene.picture(camera)
+    found, presence = networks.points(picture)
+    origins, rays = rays_through(camera, found[:, :2])
+    hits = scene.surface.cast(origins - scene.centre, rays)
+    corners = scene.vertices[scene.mesh.faces[hits.triangles]]
+    on_scan = np.einsum("kc,kcx->kx", hits.weights, corners) + scene.centre
+    cosine = -np.einsum("kx,kx->k", scene.normals[hits.triangles], rays)
+    hit = hits.hit & (cosine > 0.05)
+    expected = -found[:, 2] / camera.pixels_per_mm
+    depth = np.where(hit, camera.depth(on_scan), 0.0)
+    slope, offset = _fit_depth(expected, depth, hit * np.clip(cosine, 0, 1))
+    expected = slope * expected + offset
+    misfit = np.abs(depth - expected)
+    seen = hit & (misfit < MAX_OFF_MM)
+    along = (expected - camera.depth(origins)) / (rays @ camera.axes[2])
+    guess = origins + along[:, None] * rays
+    return View(
+        camera,
+        found,
+        presence,
+        # faded, not switched: a switch would let a point jump when the camera moves a little
+        guess + np.where(hit, np.clip(2 - 2 * misfit / MAX_OFF_MM, 0, 1), 0.0)[:, None] * (on_scan - guess),
+        np.asarray(seen),
+        np.where(seen, cosine, 0.0),
+        float(np.median(misfit[hit])) if hit.any() else np.inf,
+    )
+
+
+def rays_through(camera: Camera, pixels: Floats) -> tuple[Floats, Floats]:
+    """Origins and unit directions (k, 3) of a pinhole camera's rays through picture points (k, 2), px."""
+    half = np.array([camera.size[1], camera.size[0]]) / 2
+    plane = (pixels - half) * [1.0, -1.0] / camera.pixels_per_mm @ camera.axes[:2]
+    rays = plane / camera.distance_mm - camera.axes[2]
+    rays /= np.linalg.norm(rays, axis=1, keepdims=True)
+    return np.broadcast_to(camera.eye, rays.shape), rays
+
+
+def _fit_depth(expected: Floats, depth: Floats, weights: Floats) -> tuple[float, float]:
+    """Slope and offset of depth against what the network expects, robustly (Geman-McClure, 6 mm)."""
+    used = weights > 0
+    if not used.any():
+        return 1.0, 0.0
+    slope, offset = 1.0, float(np.median((depth - expected)[used]))
+    for _ in range(8):
+        w = weights / (1 + ((depth - slope * expected - offset) / 6.0) ** 2) ** 2
+        w = w / w.sum()
+        e, d = w @ expected, w @ depth
+        slope = float(
+            np.clip((w * (expected - e)) @ (depth - d) / max(w @ (expected - e) ** 2, 1e-9), 0.5, 1.8)
+        )
+        offset = float(d - slope * e)
+    return slope, offset

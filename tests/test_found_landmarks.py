@@ -1,0 +1,117 @@
+"""The real command line on captures without any landmark file: found, looked at, corrected by hand."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mimicme.pipeline import weights
+from mimicme.pipeline.checkpoint import Artefact
+from mimicme.pipeline.errors import MissingDependencyError
+from mimicme.pipeline.landmark_files import read_landmarks, write_landmarks
+from mimicme.pipeline.landmarks import Landmarks
+from mimicme.pipeline.release import Release
+
+MAIN = [sys.executable, "-c", "from mimicme.cli import main; main()"]
+SMALL = ("--set", "bake.size=256")
+
+
+def mimicme(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run([*MAIN, *map(str, arguments)], capture_output=True, text=True, timeout=300)
+    assert done.returncode == code, f"{arguments}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+@pytest.fixture(scope="module")
+def unmarked(tmp_path_factory: pytest.TempPathFactory, small_captures: Path) -> Path:
+    """The synthetic captures without their landmark files."""
+    folder = tmp_path_factory.mktemp("unmarked")
+    shutil.copytree(small_captures / "captures", folder / "captures")
+    for path in (folder / "captures").rglob("*.ljson"):
+        path.unlink()
+    return folder / "captures"
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory, small_captures: Path, unmarked: Path) -> Path:
+    try:
+        weights.find()
+    except MissingDependencyError as error:
+        pytest.skip(str(error))  # without `make install`
+    folder = tmp_path_factory.mktemp("found") / "ws"
+    template = small_captures / "template" / "template.obj"
+    mimicme("init", folder, "--captures", unmarked, "--template", template)
+    mimicme("run", folder, "--jobs", 0, *SMALL)
+    return folder
+
+
+def test_captures_without_landmarks_become_a_release(workspace: Path, small_captures: Path) -> None:
+    with Release(workspace / "release.h5") as release:
+        frames = [release.frame(row) for row in range(4)]
+        assert all(frame.ok for frame in frames)
+        for frame in frames:
+            assert (frame.landmark_source[17:] == 2).mean() > 0.8  # detected
+            assert (frame.landmark_source[:6] == 3).mean() > 0.5  # the outline comes from the registered mesh
+            assert 0.2 < frame.landmark_confidence[17:].mean() < 1
+    done = mimicme("evaluate", workspace / "release.h5", "--truth", small_captures, "--json")
+    figures = json.loads(done.stdout)["all"]
+    assert 0.5 < figures["corr"] < 4.0
+    assert 0.03 < figures["s2m_median"] < 0.35
+
+
+def test_a_whole_run_has_the_same_bytes_in_one_process_and_in_workers(
+    workspace: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "ws"
+    shutil.copytree(workspace, other, ignore=shutil.ignore_patterns("landmarks", "release.h5"))
+    mimicme("landmarks", other, "--jobs", 1)
+    for path in (workspace / "landmarks").rglob("*.h5"):
+        assert path.read_bytes() == (other / path.relative_to(workspace)).read_bytes()
+
+
+def test_looked_at_exported_corrected_and_used(workspace: Path, unmarked: Path, tmp_path: Path) -> None:
+    said = mimicme("landmarks", workspace, "--review").stdout.split()
+    assert [Path(p).name for p in said] == ["landmarks.csv", "landmarks-01.png"]
+    rows = Path(said[0]).read_text().splitlines()
+    assert rows[0].startswith("subject,sequence,frame,confidence") and len(rows) == 5
+    worth = [float(row.split(",")[3]) for row in rows[1:]]
+    assert worth == sorted(worth)
+
+    mimicme("landmarks", workspace, "--export", "pp", "--export-to", tmp_path, "--only", "*/neutral")
+    files = [p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*.pp")]
+    assert files == ["S000/neutral/0000.pp"]
+    mimicme(
+        "landmarks", workspace, "--export", "pp", "--export-to", tmp_path, code=2
+    )  # nothing is overwritten
+    with Artefact(workspace / "landmarks" / "S000" / "neutral.h5") as found:
+        before = found["points"][0].astype(float)
+    exported = read_landmarks((tmp_path / files[0]).read_bytes(), "0000.pp").points
+    few = np.full((68, 3), np.nan)
+    few[[36, 45, 30, 48, 54]] = exported[[36, 45, 30, 48, 54]] + [0, 0, 1.0]
+    beside = unmarked / "S000" / "neutral" / "0000.pp"
+    beside.write_bytes(write_landmarks(Landmarks(few), beside.name))
+    try:
+        mimicme("run", workspace, "--until", "landmarks", "--jobs", 0)
+        with Artefact(workspace / "landmarks" / "S000" / "neutral.h5") as found:
+            assert np.flatnonzero(found["source"][0] == 1).tolist() == [30, 36, 45, 48, 54]
+            np.testing.assert_allclose(found["points"][0][30], before[30] + [0, 0, 1], atol=0.01)
+            others = np.flatnonzero(found["source"][0] == 2)
+            assert len(others) > 30
+            apart = np.linalg.norm(found["points"][0][others] - before[others], axis=1)
+            assert np.nanmedian(apart) < 1.0
+    finally:
+        beside.unlink()
+
+
+def test_the_model_may_be_named_and_must_be_the_right_one(workspace: Path, tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.task"
+    wrong.write_bytes(b"no model")
+    done = mimicme("landmarks", workspace, "--force", "--jobs", 0, "--detector-model", wrong, code=2)
+    assert "SHA-256" in done.stdout + done.stderr
+    mimicme("run", workspace, "--until", "landmarks", "--jobs", 0, "--detector-model", weights.find())
