@@ -2,7 +2,7 @@
 
 Reads   ingest (scans), landmarks (68 points), align (rigid start, trusted landmarks); the same stage's artefact of
         the subject's neutral sequence, whose registered neutral becomes the template of the subject's other
-        sequences.
+        sequences.  A long sequence is tracked in parts (parts.py), which this stage then reads back and joins.
 Writes  vertices (F, V, 3) f4 canonical frame, mm; pose (F, 4, 4) f8 canonical -> scan, steadied on the skull;
         neutral (V, 3) f4, the calmest registered frame of a sequence that others take theirs from; quality/*.
 Fails   per frame: register-no-overlap, register-misfit, register-landmarks, register-folded.
@@ -157,7 +157,6 @@ def compute(task: Task, out: ArtefactWriter) -> None:
     from mimicme.pipeline.errors import FrameRejected
     from mimicme.pipeline.scan import load_scan
     from mimicme.stages.register.parts import read_parts, write_part
-    from mimicme.stages.register.quality import UNITS
     from mimicme.stages.register.track import Frame, SequenceTracker, steadied
 
     settings: RegisterSettings = task.settings
@@ -199,18 +198,33 @@ def compute(task: Task, out: ArtefactWriter) -> None:
             return
         if settings.smooth_in_time:
             found |= steadied(tracker, found, load)
-        vertices = out.rows("vertices", (len(template.vertices), 3), np.float32, "mm")
-        pose = out.rows("pose", (4, 4), np.float64, "mm")
-        figures = {name: out.rows(f"quality/{name}", (), np.float32, unit) for name, unit in UNITS.items()}
-        out.attrs["personal_template"] = neutral is not None
-        for row, result in sorted(found.items()):
-            vertices[row] = result.vertices
-            pose[row] = result.pose
-            for name, value in asdict(result.quality).items():
-                figures[name][row] = value
-        calm = [result.vertices for result in found.values() if result.number == tracker.neutral_number]
-        if calm:
-            out.array("neutral", calm[0], "mm")
+        _write(out, len(template.vertices), found, tracker.neutral_number, neutral is not None)
+
+
+def _write(
+    out: ArtefactWriter,
+    vertex_count: int,
+    found: Mapping[int, Registered],
+    neutral_number: int | None,
+    personal: bool,
+) -> None:
+    """Write the registered frames of a whole sequence, by row, and the neutral if it was found here."""
+    import numpy as np
+
+    from mimicme.stages.register.quality import UNITS
+
+    vertices = out.rows("vertices", (vertex_count, 3), np.float32, "mm")
+    pose = out.rows("pose", (4, 4), np.float64, "mm")
+    figures = {name: out.rows(f"quality/{name}", (), np.float32, unit) for name, unit in UNITS.items()}
+    out.attrs["personal_template"] = personal
+    for row, result in sorted(found.items()):
+        vertices[row] = result.vertices
+        pose[row] = result.pose
+        for name, value in asdict(result.quality).items():
+            figures[name][row] = value
+    calm = [result.vertices for result in found.values() if result.number == neutral_number]
+    if calm:
+        out.array("neutral", calm[0], "mm")
 
 
 STAGE = Stage(
@@ -221,6 +235,7 @@ STAGE = Stage(
     compute=compute,
     scope="neutral",
     settings_by_preset=PRESETS,
-    memory="0.5 GB for a template of 10,000 vertices, 1.2 GB for 50,000; and 36 bytes a vertex and frame",
+    memory="0.5 GB for a template of 10,000 vertices, 1.2 GB for 50,000; and 36 bytes a vertex and frame, "
+    "a third of that for a part of a sequence",
     parts=parts,
 )

@@ -3,7 +3,8 @@
 A part holds what tracking found, before anything is smoothed: what looks across the joints - temporal smoothing, the
 settled poses, the last judgement - is done once, over the whole sequence.  So a joint between two parts is treated
 like any other pair of neighbouring frames, and what little the two trackings differ by there is smoothed with the
-rest of the sequence's rattle.
+rest of the sequence's rattle.  Memory: a part holds 12 bytes a vertex and frame of its own, the joining 36 of the whole
+sequence, as much as a sequence in one piece; scans are read one at a time.
 """
 
 from __future__ import annotations
