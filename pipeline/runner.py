@@ -292,18 +292,22 @@ class _Run:
     def _log_part(self, job: Job, outcome: Outcome | Killed) -> None:
         """What became of a part goes to the log alone; what it means for its item is told with the item."""
         self.worker_died |= isinstance(outcome, Killed)
-        figures = {}
-        if isinstance(outcome, Outcome):
+        said: dict[str, Any] = {}
+        if isinstance(outcome, Killed):
+            said["message"] = outcome.why
+        else:
             if outcome.usage is not None:
                 raise outcome.usage
-            figures = {"seconds": round(outcome.seconds, 3), "peak_mb": outcome.peak_mb}
+            said |= {"seconds": round(outcome.seconds, 3), "peak_mb": outcome.peak_mb}
+            if outcome.error is not None:
+                said["message"] = outcome.error
         self.log.write(
             "part",
             stage=job.stage.name,
             item=str(job.item),
             part=str(job.task.part),
             outcome="failed" if failed(outcome) else "done",
-            **figures,
+            **said,
         )
 
     def _take(self, job: Job, outcome: Outcome | Killed, result: StageResult) -> None:

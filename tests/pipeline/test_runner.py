@@ -698,6 +698,7 @@ def test_killed_among_its_parts_a_run_goes_on_with_the_others(in_parts, fake):
     misbehave(workspace)
     assert go(workspace, fake, jobs=2).code == 0
     assert fits(workspace) == ["fit:3of3", "fit"]
+    assert list(workspace.root.rglob(".*.tmp")) == []
     assert digests(workspace) == digests(clean)
 
 
@@ -710,6 +711,9 @@ def test_a_part_that_fails_fails_its_item_and_no_other(in_parts, fake, jobs):
         result.code == 1 and result.counts("fit") == (3, 0, 1, 0) and result.counts("paint") == (3, 0, 0, 1)
     )
     assert "S1/long: fit failed: part 1 of 3 does not please" in result.out
+    log = [json.loads(line) for line in (result.result.folder / "log.jsonl").read_text().splitlines()]
+    told = {r["part"]: r.get("message") for r in log if r["event"] == "part"}
+    assert told["part 2 of 3"] is None and "part 3 of 3 does not please" in told["part 3 of 3"]
     record = json.loads((workspace.root / "failures/fit/S1/long.json").read_text())
     assert record["kind"] == "InputError" and "part" not in record["made_by"]
     assert parts_there(workspace) == ["long@part-0002-of-0003.h5"]
