@@ -321,6 +321,11 @@ class Plan:
             record["frames"] = frames_record(self.captures, sequence)
         return record
 
+    def is_current(self, path: Path, record: Mapping[str, Any]) -> bool:
+        """Whether an artefact that read no raw files is what `record` would make now."""
+        made = self.ledger.look(path)
+        return made is not None and not made.has_sources and made.record_print == fingerprint(record)
+
     def _print(self, path: Path) -> str:
         made = self.ledger.look(path)
         return made.fingerprint if made is not None else ""

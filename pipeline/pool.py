@@ -14,7 +14,7 @@ import threading
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
@@ -66,9 +66,13 @@ class Killed:
 
 
 class Pool(Protocol):
-    """Runs jobs somewhere and gives each back with its result, as they finish."""
+    """Runs jobs somewhere and gives each back with its result, as they finish.
 
-    def map(self, work: Callable[[J], R], jobs: Iterable[J]) -> Iterator[tuple[J, R | Killed]]: ...
+    The queue is emptied; what is put into it while results are taken - to its left end, when it should come
+    first - is done too.
+    """
+
+    def map(self, work: Callable[[J], R], queue: deque[J]) -> Iterator[tuple[J, R | Killed]]: ...
 
     def close(self, kill: bool = False) -> None: ...
 
@@ -105,8 +109,9 @@ def make_pool(jobs: int, backend: str = "loky", scheduler: str | None = None) ->
 class HerePool:
     """Runs jobs in this process, one after the other."""
 
-    def map(self, work: Callable[[J], R], jobs: Iterable[J]) -> Iterator[tuple[J, R | Killed]]:
-        for job in jobs:
+    def map(self, work: Callable[[J], R], queue: deque[J]) -> Iterator[tuple[J, R | Killed]]:
+        while queue:
+            job = queue.popleft()
             yield job, work(job)
 
     def close(self, kill: bool = False) -> None:
@@ -120,19 +125,18 @@ class LokyPool:
         self.workers = workers
         self._executor: Any = None
 
-    def map(self, work: Callable[[J], R], jobs: Iterable[J]) -> Iterator[tuple[J, R | Killed]]:
+    def map(self, work: Callable[[J], R], queue: deque[J]) -> Iterator[tuple[J, R | Killed]]:
         from concurrent.futures import FIRST_COMPLETED, wait
 
-        waiting = deque(jobs)
-        while waiting:
+        while queue:
             running: dict[Any, J] = {}
             suspects: list[J] = []
             executor = self._start(self.workers)
             try:
-                while waiting or running:
-                    while waiting and len(running) < self.workers:
-                        future = executor.submit(work, waiting[0])  # may find the pool broken
-                        running[future] = waiting.popleft()
+                while queue or running:
+                    while queue and len(running) < self.workers:
+                        future = executor.submit(work, queue[0])  # may find the pool broken
+                        running[future] = queue.popleft()
                     # a finite wait lets Ctrl-C through at once
                     done, _ = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
                     for future in done:
@@ -214,18 +218,28 @@ class DaskPool:
                 "the dask scheduler cannot be used", where="--scheduler", seen=f"{scheduler}: {error}"
             ) from error
 
-    def map(self, work: Callable[[J], R], jobs: Iterable[J]) -> Iterator[tuple[J, R | Killed]]:
+    def map(self, work: Callable[[J], R], queue: deque[J]) -> Iterator[tuple[J, R | Killed]]:
         from distributed import as_completed
         from distributed.scheduler import KilledWorker
 
-        # pure=False: the work is done for its files, an equal call must not be answered from a cache
-        futures = {self._client.submit(in_one_thread, work, job, pure=False): job for job in jobs}
-        for future in as_completed(list(futures)):
+        futures: dict[Any, J] = {}
+        completed = as_completed([])
+
+        def submit() -> None:
+            while queue:
+                # pure=False: the work is done for its files, an equal call must not be answered from a cache
+                future = self._client.submit(in_one_thread, work, queue[0], pure=False)
+                futures[future] = queue.popleft()
+                completed.add(future)
+
+        submit()
+        for future in completed:
             job = futures.pop(future)
             try:
                 yield job, future.result()
             except KilledWorker as error:
                 yield job, Killed(f"the workers that tried it died ({type(error).__name__})")
+            submit()
 
     def close(self, kill: bool = False) -> None:
         if kill:

@@ -83,17 +83,21 @@ class StageProgress:
         if items:
             self._draw(True)
 
-    def finished(self, frames: int, failed: bool) -> None:
+    def advanced(self, frames: int) -> None:
+        """So many frames more are done, of an item or of a part of one."""
+        self._frames_seen += frames
+        self._draw()
+
+    def finished(self, failed: bool) -> None:
         """One item more has an outcome."""
         self.failed += failed
         self.done += not failed
-        self._frames_seen += frames
         self._draw(self.done + self.failed == self._items)
 
     def _draw(self, now: bool = False) -> None:
         over = self.done + self.failed
         text = f"{self._stage}: {over}/{self._items}, {self.failed} failed, {self.skipped} skipped"
-        if 0 < over < self._items and self._frames_seen:
+        if 0 < self._frames_seen < self._frames:
             spent = time.monotonic() - self._begun
             left = spent / self._frames_seen * (self._frames - self._frames_seen)
             text += f", about {duration(left)} left"

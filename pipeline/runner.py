@@ -7,7 +7,7 @@ import difflib
 import glob
 import json
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,6 +21,7 @@ from mimicme.pipeline.dryrun import DryRun
 from mimicme.pipeline.errors import MimicmeError, UsageError
 from mimicme.pipeline.findings import new_findings, show
 from mimicme.pipeline.interrupt import deaf, terminate_as_interrupt
+from mimicme.pipeline.parts import PartBook, failed
 from mimicme.pipeline.plan import RELEASE, Plan, Verdict, created_at, release_fingerprint
 from mimicme.pipeline.pool import Killed, Pool, make_pool
 from mimicme.pipeline.progress import Console, StageProgress, duration, frame_cells, table
@@ -246,31 +247,34 @@ class _Run:
         return [first, [s for s in ordered if not self.plan.is_neutral(s.item)]]
 
     def _wave(self, stage: Stage, sequences: list[Sequence], pool: Pool, result: StageResult) -> None:
-        jobs: list[Job] = []
+        queue: deque[Job] = deque()
+        items = 0
+        parts = PartBook(self.plan, stage, self.options.force)
         for sequence in sequences:
             verdict = self.plan.judge(stage, sequence)
             if verdict.state == "done" and not self.options.force:
                 result.skipped += 1
                 # a failure that a changed setting led to and its return undid
                 self.workspace.failure(stage.name, sequence.item).unlink(missing_ok=True)
+                parts.remove(sequence.item)
             elif verdict.state == "blocked" or verdict.record is None:
                 result.blocked += 1
                 self.plan.verdicts[stage.name, sequence.item] = Verdict("blocked", verdict.reason)
             else:
-                jobs.append(self._job(stage, sequence, verdict))
+                queue += parts.first_jobs(self._job(stage, sequence, verdict))
+                items += 1
         progress = StageProgress(
-            self.console,
-            stage.name,
-            len(jobs),
-            sum(len(j.task.sequence.frames) for j in jobs),
-            result.skipped,
+            self.console, stage.name, items, sum(job.frame_count for job in queue), result.skipped
         )
-        with contextlib.closing(_generator(pool.map(execute, jobs))) as outcomes:
+        with contextlib.closing(_generator(pool.map(execute, queue))) as outcomes:
             for job, outcome in outcomes:
-                self._take(job, outcome, result)
-                progress.finished(
-                    len(job.task.sequence.frames), isinstance(outcome, Killed) or outcome.error is not None
-                )
+                progress.advanced(job.frame_count)
+                if job.task.part is not None:
+                    self._log_part(job, outcome)
+                ended = parts.ended(job, outcome, queue)
+                if ended is not None:
+                    self._take(*ended, result)
+                    progress.finished(failed(ended[1]))
         self.console.clear()
 
     def _job(self, stage: Stage, sequence: Sequence, verdict: Verdict) -> Job:
@@ -285,6 +289,27 @@ class _Run:
         )
         assert verdict.record is not None
         return Job(stage, task, self.workspace.artefact(stage.name, sequence.item), verdict.record)
+
+    def _log_part(self, job: Job, outcome: Outcome | Killed) -> None:
+        """What became of a part goes to the log alone; what it means for its item is told with the item."""
+        self.worker_died |= isinstance(outcome, Killed)
+        said: dict[str, Any] = {}
+        if isinstance(outcome, Killed):
+            said["message"] = outcome.why
+        else:
+            if outcome.usage is not None:
+                raise outcome.usage
+            said |= {"seconds": round(outcome.seconds, 3), "peak_mb": outcome.peak_mb}
+            if outcome.error is not None:
+                said["message"] = outcome.error
+        self.log.write(
+            "part",
+            stage=job.stage.name,
+            item=str(job.item),
+            part=str(job.task.part),
+            outcome="failed" if failed(outcome) else "done",
+            **said,
+        )
 
     def _take(self, job: Job, outcome: Outcome | Killed, result: StageResult) -> None:
         stage, item = job.stage, job.item

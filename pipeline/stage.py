@@ -56,6 +56,21 @@ class Sequence:
 
 
 @dataclass(frozen=True)
+class Part:
+    """A part of an item that is worked in several: number `number` (from 1) of `count`."""
+
+    number: int
+    count: int
+
+    def __str__(self) -> str:
+        return f"part {self.number} of {self.count}"
+
+    def rows(self, length: int) -> range:
+        """The rows of a sequence of `length` frames that are this part's: in order, and evenly cut."""
+        return range((self.number - 1) * length // self.count, self.number * length // self.count)
+
+
+@dataclass(frozen=True)
 class Captures:
     """What the whole workspace declares about its raw captures (section `[captures]` of mimicme.toml).
 
@@ -86,6 +101,8 @@ class Task:
         template: path of the prepared template.
         siblings: for the neutral of a stage of scope `subject`: what `inputs` is for this sequence, of every other
             sequence of the subject that has all of it; in order of the items.
+        part: the part of the item that is to be made; None: the whole.  See `Stage.parts`.
+        parts: artefacts of all parts, in order, that are to be joined; empty: the item is made in one piece.
     """
 
     sequence: Sequence
@@ -95,6 +112,8 @@ class Task:
     neutral: Path | None
     template: Path
     siblings: Mapping[Item, Mapping[str, Path]] = field(default_factory=dict)
+    part: Part | None = None
+    parts: tuple[Path, ...] = ()
 
     def input(self, stage: str) -> Artefact:
         """The opened artefact of an earlier stage for this sequence; use as a context manager."""
@@ -136,6 +155,11 @@ class Stage:
             current.
         collect: for `everything`: makes one input of `compute` from a sequence and the paths of its
             artefacts by stage name.
+        parts: how many parts an item is worked in, if that can be more than one; must follow from the item, the
+            settings and the inputs alone.  `compute` is then called for each part (`Task.part`), in any order and
+            side by side, with a writer for the part's own artefact, whose form is the stage's affair; and at last
+            for the whole with `Task.parts`, to join them.  Not for a stage that reads raw files: what it read is
+            remembered of whole items.
     """
 
     name: str
@@ -148,3 +172,8 @@ class Stage:
     memory: str = ""
     uses_template: bool = True
     collect: Callable[[Sequence, Mapping[str, Path]], Any] | None = None
+    parts: Callable[[Task], int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.parts is not None and (self.scope == "everything" or not self.needs):
+            raise ValueError(f"stage '{self.name}' cannot be worked in parts")

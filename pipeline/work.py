@@ -17,7 +17,7 @@ from mimicme.pipeline.stage import Item, Stage, Task
 
 @dataclass(frozen=True)
 class Job:
-    """One item for a worker."""
+    """One item, or a part of one, for a worker."""
 
     stage: Stage
     task: Task
@@ -27,6 +27,14 @@ class Job:
     @property
     def item(self) -> Item:
         return self.task.sequence.item
+
+    @property
+    def frame_count(self) -> int:
+        """Frames that it works on for the first time: of a join none, its parts did them."""
+        frames = len(self.task.sequence.frames)
+        if self.task.part is not None:
+            return len(self.task.part.rows(frames))
+        return 0 if self.task.parts else frames
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 WORKSPACE/mimicme.toml                             settings
 WORKSPACE/template/template.h5, source.json        prepared template, and what it was prepared from
 WORKSPACE/<stage>/<subject>/<sequence>.h5          artefacts
+WORKSPACE/<stage>/<subject>/<sequence>@part-0002-of-0005.h5   parts of artefacts, until they are joined
 WORKSPACE/failures/<stage>/<subject>/<sequence>.json
 WORKSPACE/runs/<UTC stamp>/                        config.toml, versions.json, log.jsonl
 WORKSPACE/withdrawn.txt                            who may not come back
@@ -32,7 +33,7 @@ from mimicme.pipeline.config import Config
 from mimicme.pipeline.errors import ConfigError, InputError, MissingDependencyError, UsageError
 from mimicme.pipeline.expressions import read_mapping
 from mimicme.pipeline.layouts import safe_name
-from mimicme.pipeline.stage import Captures, Item, Sequence, Stage
+from mimicme.pipeline.stage import Captures, Item, Part, Sequence, Stage
 
 if TYPE_CHECKING:
     from mimicme.pipeline.metadata import SubjectTable
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 
 CONFIG_NAME = "mimicme.toml"
 _RESERVED = ("failures", "runs", "template", "report")
+# `safe_name` lets no name of a sequence hold an '@'
+_PART = re.compile(r"([^@]+)@part-\d{4,}-of-\d{4,}\.h5")
 _TEMPORARY = re.compile(r"\.[^/]+\.\d+\.tmp")
 
 
@@ -238,6 +241,20 @@ class Workspace:
     def artefact(self, stage: str, item: Item) -> Path:
         """Where the artefact of a stage for an item lies."""
         return self.root / stage / item.subject / f"{item.sequence}.h5"
+
+    def part(self, stage: str, item: Item, part: Part) -> Path:
+        """Where the artefact of a part of an item lies; never the name of a sequence's own."""
+        own = self.artefact(stage, item)
+        return own.with_name(f"{item.sequence}@part-{part.number:04d}-of-{part.count:04d}.h5")
+
+    def parts(self, stage: str) -> dict[Item, list[Path]]:
+        """The artefacts of parts that lie in a stage's folder."""
+        found: dict[Item, list[Path]] = {}
+        for path in sorted((self.root / stage).glob("*/*@part-*.h5")):
+            named = _PART.fullmatch(path.name)
+            if named:
+                found.setdefault(Item(path.parent.name, named[1]), []).append(path)
+        return found
 
     def failure(self, stage: str, item: Item) -> Path:
         """Where the record of a failed item lies."""

@@ -108,32 +108,68 @@ def test_two_workers_give_the_same_bytes(workspace: Path, tmp_path: Path, small_
     assert digest(other / "release.h5") == digest(workspace / "release.h5")
 
 
+def killed_when(there: Callable[[], bool], *arguments: object) -> None:
+    """A command, killed with all its workers as soon as something is there."""
+    process = subprocess.Popen(
+        [*MAIN, *map(str, arguments)],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    give_up = time.monotonic() + 120
+    while not there() and process.poll() is None and time.monotonic() < give_up:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
 def test_killed_and_started_again_gives_the_same_bytes(
     workspace: Path, tmp_path: Path, small_captures: Path
 ) -> None:
     other = made(tmp_path / "ws", small_captures)
 
-    def killed_when(there: Callable[[], bool]) -> None:
-        process = subprocess.Popen(
-            [*MAIN, "run", str(other), "--jobs", "1", *SMALL],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-        )  # fmt: skip
-        give_up = time.monotonic() + 120
-        while not there() and process.poll() is None and time.monotonic() < give_up:
-            time.sleep(0.02)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
     def artefacts(stage: str) -> int:
         return len(list((other / stage).rglob("[!.]*.h5")))
 
-    killed_when(lambda: artefacts("ingest") >= 1)
-    killed_when(lambda: any((other / "register").rglob("*")))  # in the middle of writing, as a rule
-    killed_when(lambda: artefacts("bake") >= 1)
+    command = ("run", other, "--jobs", 1, *SMALL)
+    killed_when(lambda: artefacts("ingest") >= 1, *command)
+    killed_when(lambda: any((other / "register").rglob("*")), *command)  # in the middle of writing, as a rule
+    killed_when(lambda: artefacts("bake") >= 1, *command)
     assert not (other / "release.h5").exists()
     mimicme("run", other, "--jobs", 1, *SMALL)
     assert digest(other / "release.h5") == digest(workspace / "release.h5")
     assert not list(other.rglob("*.tmp"))
+
+
+def test_a_sequence_in_parts_is_killed_and_gone_on_with(workspace: Path, tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    for copy in (one, two):
+        shutil.copytree(workspace, copy, ignore=shutil.ignore_patterns("register", "bake", "release.h5"))
+    command = ("register", two, "--set", "register.part_frames=1", "--jobs")
+
+    def parts() -> list[Path]:
+        return list(two.glob("register/*/[!.]*@part-*.h5"))
+
+    killed_when(lambda: bool(parts()), *command, 1)
+    left = len(parts())
+    assert 1 <= left <= 3
+    registered = {
+        s["stage"]: s["items"] for s in json.loads(mimicme("status", two, "--json").stdout)["stages"]
+    }
+    assert sum(registered["register"].values()) == 2
+    mimicme(*command, 2)
+    made_now = [r for r in _log(two) if r["event"] == "part"]
+    assert len(made_now) == 3 - left and not parts()
+    mimicme("register", one, "--set", "register.part_frames=1", "--jobs", 0)
+    name = "register/S000/surprise.h5"
+    assert digest(one / name) == digest(two / name) != digest(workspace / name)
+    with Artefact(one / name) as cut, Artefact(workspace / name) as whole:
+        assert cut.numbers.tolist() == whole.numbers.tolist()
+        assert np.abs(cut["vertices"][:] - whole["vertices"][:]).mean() < 0.5
+
+
+def _log(workspace: Path) -> list[dict[str, object]]:
+    """The log of the last run."""
+    run = max(p for p in (workspace / "runs").iterdir())
+    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
 
 
 def _alive_in_session(leader: int) -> list[int]:

@@ -2,7 +2,7 @@
 
 Reads   ingest (scans), landmarks (68 points), align (rigid start, trusted landmarks); the same stage's artefact of
         the subject's neutral sequence, whose registered neutral becomes the template of the subject's other
-        sequences.
+        sequences.  A long sequence is tracked in parts (parts.py), which this stage then reads back and joins.
 Writes  vertices (F, V, 3) f4 canonical frame, mm; pose (F, 4, 4) f8 canonical -> scan, steadied on the skull;
         neutral (V, 3) f4, the calmest registered frame of a sequence that others take theirs from; quality/*.
 Fails   per frame: register-no-overlap, register-misfit, register-landmarks, register-folded.
@@ -56,6 +56,8 @@ class RegisterSettings:
         region_reach_mm: scan vertices farther from the registered surface are not skin of the template's region.
         max_s2m_median_mm, max_landmark_error_mm, min_data_share, max_folded_share,
         max_expected_error_mm: a frame beyond is rejected.
+        part_frames: a sequence of one and a half times as many frames or more is tracked in parts of about so many,
+            side by side (parts.py); 0: never.  A sequence that has to find its neutral itself is never cut.
     """
 
     coarse_vertices: int = 2500
@@ -82,6 +84,7 @@ class RegisterSettings:
     min_data_share: float = 0.2
     max_folded_share: float = 0.01
     max_expected_error_mm: float = 2.1
+    part_frames: int = 60
 
     def __post_init__(self) -> None:
         least = {"coarse_vertices": 100, "coarse_steps": 1, "tracked_steps": 1, "fine_steps": 1}
@@ -93,12 +96,9 @@ class RegisterSettings:
         ):  # fmt: skip
             self._check(name, getattr(self, name) > 0, "more than 0")
         for name in (
-            "membrane",
-            "membrane_neutral",
-            "landmark_weight_mm2",
-            "landmark_smoothing_mm",
-            "max_folded_share",
-        ):
+            "membrane", "membrane_neutral", "landmark_weight_mm2", "landmark_smoothing_mm", "max_folded_share",
+            "part_frames",
+        ):  # fmt: skip
             self._check(name, getattr(self, name) >= 0, "0 or more")
         for name in ("fine_landmark_share", "min_data_share"):
             self._check(name, 0 <= getattr(self, name) <= 1, "0 to 1")
@@ -133,31 +133,42 @@ def _levels(template_path: object, digest: str, coarse_vertices: int, membrane: 
     return build_levels(load_prepared(template_path), coarse_vertices, membrane)  # type: ignore[arg-type]
 
 
-def compute(task: Task, out: ArtefactWriter) -> None:
-    """Register every frame of one sequence."""
+def parts(task: Task) -> int:
+    """How many parts a sequence is tracked in: by its length alone, and only from a neutral that is known."""
+    from mimicme.stages.register.parts import count_parts
+
+    count = count_parts(len(task.sequence.frames), task.settings.part_frames)
+    return count if count > 1 and _neutral(task) is not None else 1
+
+
+def _neutral(task: Task) -> Floats | None:
+    """(V, 3) the registered neutral of the subject; None when this sequence has to find its own."""
     import numpy as np
 
-    from mimicme.pipeline.checkpoint import Artefact, frame_numerics
+    from mimicme.pipeline.checkpoint import Artefact
+
+    if task.neutral is None:
+        return None
+    with Artefact(task.neutral) as earlier:
+        return earlier["neutral"][:].astype(np.float64) if "neutral" in earlier else None
+
+
+def compute(task: Task, out: ArtefactWriter) -> None:
+    """Register every frame of one sequence, or of a part of one; or join the parts."""
+    import numpy as np
+
+    from mimicme.pipeline.checkpoint import frame_numerics
     from mimicme.pipeline.errors import FrameRejected
     from mimicme.pipeline.scan import load_scan
-    from mimicme.stages.register.quality import UNITS
+    from mimicme.stages.register.parts import read_parts, write_part
     from mimicme.stages.register.track import Frame, SequenceTracker, steadied
 
     settings: RegisterSettings = task.settings
     template = task.load_template()
     levels = _levels(task.template, template.digest, settings.coarse_vertices, settings.membrane)
-    neutral = None
-    if task.neutral is not None:
-        with Artefact(task.neutral) as earlier:
-            if "neutral" in earlier:
-                neutral = earlier["neutral"][:].astype(np.float64)
+    neutral = _neutral(task)
 
     with task.input("ingest") as ingest, task.input("landmarks") as points, task.input("align") as align:
-        rows = out.continue_from(align)
-        vertices = out.rows("vertices", (len(template.vertices), 3), np.float32, "mm")
-        pose = out.rows("pose", (4, 4), np.float64, "mm")
-        figures = {name: out.rows(f"quality/{name}", (), np.float32, unit) for name, unit in UNITS.items()}
-        out.attrs["personal_template"] = neutral is not None
 
         def marked(row: int) -> tuple[Floats, Floats]:
             trusted = align["landmark_ok"][row].astype(bool)
@@ -170,24 +181,54 @@ def compute(task: Task, out: ArtefactWriter) -> None:
             return Frame(number, scan.vertices, scan.faces, *marked(row), pose)
 
         tracker = SequenceTracker(template, levels, settings, neutral)
+        numbers, statuses = align.numbers.tolist(), align.statuses
+        mine = range(len(numbers)) if task.part is None else task.part.rows(len(numbers))
         found: dict[int, Registered] = {}
-        for row in tracker.order(rows, marked):
-            frame = load(row)
-            try:
-                with frame_numerics():
-                    found[row] = tracker.register(frame).compact()
-            except FrameRejected as error:
-                out.reject(row, error)
+        if task.parts:
+            statuses, found = read_parts(task.parts)
+        out.frames([numbers[row] for row in mine], [statuses[row] for row in mine])
+        if not task.parts:
+            rows = [row for row in mine if statuses[row].ok]
+            order = tracker.order if task.part is None else tracker.order_from_anchor
+            for row in order(rows, marked):
+                frame = load(row)
+                try:
+                    with frame_numerics():
+                        found[row] = tracker.register(frame).compact()
+                except FrameRejected as error:
+                    out.reject(row - mine.start, error)
+        if task.part is not None:
+            write_part(out, len(template.vertices), {row - mine.start: one for row, one in found.items()})
+            return
         if settings.smooth_in_time:
             found |= steadied(tracker, found, load)
-        for row, result in sorted(found.items()):
-            vertices[row] = result.vertices
-            pose[row] = result.pose
-            for name, value in asdict(result.quality).items():
-                figures[name][row] = value
-        calm = [result.vertices for result in found.values() if result.number == tracker.neutral_number]
-        if calm:
-            out.array("neutral", calm[0], "mm")
+        _write(out, len(template.vertices), found, tracker.neutral_number, neutral is not None)
+
+
+def _write(
+    out: ArtefactWriter,
+    vertex_count: int,
+    found: Mapping[int, Registered],
+    neutral_number: int | None,
+    personal: bool,
+) -> None:
+    """Write the registered frames of a whole sequence, by row, and the neutral if it was found here."""
+    import numpy as np
+
+    from mimicme.stages.register.quality import UNITS
+
+    vertices = out.rows("vertices", (vertex_count, 3), np.float32, "mm")
+    pose = out.rows("pose", (4, 4), np.float64, "mm")
+    figures = {name: out.rows(f"quality/{name}", (), np.float32, unit) for name, unit in UNITS.items()}
+    out.attrs["personal_template"] = personal
+    for row, result in sorted(found.items()):
+        vertices[row] = result.vertices
+        pose[row] = result.pose
+        for name, value in asdict(result.quality).items():
+            figures[name][row] = value
+    calm = [result.vertices for result in found.values() if result.number == neutral_number]
+    if calm:
+        out.array("neutral", calm[0], "mm")
 
 
 STAGE = Stage(
@@ -198,5 +239,7 @@ STAGE = Stage(
     compute=compute,
     scope="neutral",
     settings_by_preset=PRESETS,
-    memory="0.5 GB for a template of 10,000 vertices, 1.2 GB for 50,000; and 36 bytes a vertex and frame",
+    memory="0.5 GB for a template of 10,000 vertices, 1.2 GB for 50,000; and 36 bytes a vertex and frame, "
+    "a third of that for a part of a sequence",
+    parts=parts,
 )

@@ -121,6 +121,29 @@ class SequenceTracker:
                     break
         yield from waiting
 
+    def order_from_anchor(
+        self, rows: list[int], landmarks: Callable[[int], tuple[Floats, Floats]]
+    ) -> Iterator[int]:
+        """The order to register the rows of a part in: from its anchor to its end, then from there to its beginning.
+
+        The anchor is the frame whose landmarks are nearest to the neutral's: it has nothing but them to start from.
+        Rows are registered as they are asked for, none in between.
+
+        Args:
+            landmarks: as in `order`.
+        """
+        if not rows:
+            return
+        reference = self.levels.fine.landmarks @ self._rest
+        anchor = rows.index(min(rows, key=lambda row: _restlessness(*landmarks(row), reference)))
+        turning_point = None
+        for row in rows[anchor:]:
+            yield row
+            # the anchor, unless it is rejected: then what comes next after it
+            turning_point = turning_point or self._previous
+        self._previous = turning_point
+        yield from reversed(rows[:anchor])
+
     def register(self, frame: Frame) -> Registered:
         """Register one frame.
 

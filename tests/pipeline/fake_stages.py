@@ -25,6 +25,7 @@ class ReadSettings:
 class FitSettings:
     steps: int = 3
     name: str = "a"
+    part_frames: int = 0
 
 
 @dataclass(frozen=True)
@@ -79,15 +80,39 @@ def read(task, out):
     out.attrs["scale_decision"] = f"scale {task.settings.scale:g} was chosen"
 
 
+def parts(task):
+    frames, each = len(task.sequence.frames), task.settings.part_frames
+    return 1 if not each or task.neutral is None else -(-frames // each)
+
+
 def fit(task, out):
-    log(task, "fit")
+    log(task, "fit" if task.part is None else f"fit:{task.part.number}of{task.part.count}")
+    if task.part is not None:
+        misbehave(task.captures.root.parent / "misbehave.json", task.part)
     with task.input("read") as before:
-        out.continue_from(before)
+        numbers, statuses, values = before.numbers.tolist(), before.statuses, before["value"][:]
+    mine = range(len(numbers)) if task.part is None else task.part.rows(len(numbers))
+    if task.parts:
+        pieces = [Artefact(path) for path in task.parts]
+        found = np.concatenate([piece["value"][:] for piece in pieces])
+    else:
         rng = np.random.default_rng(0).normal(size=(300, 300))
         # the sum of a product depends on the number of threads
-        extra = float((rng @ rng.T).sum())
-        out.rows("value", (), "f8")[:] = before["value"][:] * task.settings.steps + extra
+        found = values[mine.start : mine.stop] * task.settings.steps + float((rng @ rng.T).sum())
+    out.frames([numbers[row] for row in mine], [statuses[row] for row in mine])
+    out.rows("value", (), "f8")[:] = found
     out.attrs["neutral"] = "" if task.neutral is None else task.neutral.parent.name + "/" + task.neutral.stem
+
+
+def misbehave(path, part):
+    """Fail, hang or die in the parts that a file beside the captures names."""
+    asked = json.loads(path.read_text()) if path.exists() else {}
+    what = asked.get(str(part.number))
+    if what == "fail":
+        raise InputError(f"{part} does not please")
+    if what == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(30 if what == "hang" else 0)
 
 
 def paint(task, out):
@@ -142,6 +167,7 @@ FIT = Stage(
     ("read",),
     fit,
     scope="neutral",
+    parts=parts,
     settings_by_preset={"fast": {"steps": 1}, "best": {"steps": 9}},
     uses_template=False,
 )

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 from scipy.spatial import Delaunay
 from scipy.spatial.transform import Rotation
 
+from mimicme.pipeline.checkpoint import FrameStatus, writing
 from mimicme.pipeline.landmarks import IBUG68
 from mimicme.pipeline.mesh import transform
 from mimicme.pipeline.spatial import Surface
-from mimicme.pipeline.template import Template
+from mimicme.pipeline.stage import Captures, FrameSource, Item, Sequence, Task
+from mimicme.pipeline.template import Template, save_prepared
 from mimicme.stages.register import RegisterSettings
 from mimicme.stages.register.levels import Levels, build_levels
 from mimicme.stages.register.track import Frame, SequenceTracker
@@ -140,3 +143,34 @@ def truth(amount: float) -> np.ndarray:
 def apart(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """(n,) mm between corresponding points."""
     return np.linalg.norm(a - b, axis=1)
+
+
+def artefacts(
+    root: Path, frames: list[Frame], settings: RegisterSettings, lost: tuple[int, ...] = ()
+) -> Task:
+    """What ingest, landmarks and align would have written; rows in `lost` were rejected by align."""
+    item = Item("S001", "smile")
+    numbers = [f.number for f in frames]
+    paths = {stage: root / stage / f"{item}.h5" for stage in ("ingest", "landmarks", "align")}
+    for stage, path in paths.items():
+        statuses = [
+            FrameStatus(row not in lost, "" if row not in lost else "off") for row in range(len(frames))
+        ]
+        with writing(path, stage=stage, item=str(item), made_by={"stage": stage}) as out:
+            out.frames(numbers, statuses if stage == "align" else None)
+            if stage == "ingest":
+                for row, frame in enumerate(frames):
+                    out.put(row, "vertices", frame.vertices.astype(np.float32))
+                    out.put(row, "faces", frame.faces)
+            elif stage == "landmarks":
+                out.array("points", np.stack([f.landmarks for f in frames]).astype(np.float32))
+                out.array("confidence", np.stack([f.confidence for f in frames]).astype(np.float32))
+            else:
+                out.array("pose", np.stack([f.pose for f in frames]))
+                out.array("landmark_ok", np.stack([f.confidence > 0 for f in frames]))
+    prepared = root / "template.h5"
+    if not prepared.exists():
+        save_prepared(template(), prepared)
+    sources = tuple(FrameSource(n, Path(f"/nowhere/{n:04d}.obj")) for n in numbers)
+    sequence = Sequence(item, "smile", "smile", sources)
+    return Task(sequence, settings, Captures(Path("/nowhere")), paths, None, prepared)

@@ -9,12 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mimicme.pipeline.checkpoint import Artefact, FrameStatus, writing
+from mimicme.pipeline.checkpoint import Artefact, writing
 from mimicme.pipeline.errors import FrameRejected
 from mimicme.pipeline.mesh import transform
 from mimicme.pipeline.rigid import fit_rigid
-from mimicme.pipeline.stage import Captures, FrameSource, Item, Sequence, Task
-from mimicme.pipeline.template import save_prepared
+from mimicme.pipeline.stage import Task
 from mimicme.stages.register import STAGE, RegisterSettings
 from mimicme.stages.register import compute as run_stage
 from mimicme.stages.register.track import Frame
@@ -247,7 +246,6 @@ def test_a_frame_that_fails_does_not_derail_the_next(dome):
 
 # --------------------------------------------------------------------------------- the stage, file to file
 
-ITEM = Item("S001", "smile")
 QUICK = RegisterSettings(coarse_vertices=500, coarse_steps=4, tracked_steps=2, fine_steps=2)
 COUNT = 12
 AMOUNTS = 0.5 - 0.5 * np.cos(np.linspace(0, 2 * np.pi, COUNT))
@@ -255,41 +253,11 @@ OK = [0, 1, 2, 4, 5, 6, 8, 9, 10, 11]
 
 
 def artefacts(dome, root: Path, frames: list[Frame], lost: tuple[int, ...] = ()) -> Task:
-    """What ingest, landmarks and align would have written; rows in `lost` were rejected by align."""
-    numbers = [f.number for f in frames]
-    paths = {stage: root / stage / f"{ITEM}.h5" for stage in ("ingest", "landmarks", "align")}
-    for stage, path in paths.items():
-        statuses = [
-            FrameStatus(row not in lost, "" if row not in lost else "off") for row in range(len(frames))
-        ]
-        with writing(path, stage=stage, item=str(ITEM), made_by={"stage": stage}) as out:
-            out.frames(numbers, statuses if stage == "align" else None)
-            if stage == "ingest":
-                for row, frame in enumerate(frames):
-                    out.put(row, "vertices", frame.vertices.astype(np.float32))
-                    out.put(row, "faces", frame.faces)
-            elif stage == "landmarks":
-                out.array("points", np.stack([f.landmarks for f in frames]).astype(np.float32))
-                out.array("confidence", np.stack([f.confidence for f in frames]).astype(np.float32))
-            else:
-                out.array("pose", np.stack([f.pose for f in frames]))
-                out.array("landmark_ok", np.stack([f.confidence > 0 for f in frames]))
-    template = root / "template.h5"
-    if not template.exists():
-        save_prepared(dome.template(), template)
-    sources = tuple(FrameSource(n, Path(f"/nowhere/{n:04d}.obj")) for n in numbers)
-    return Task(
-        Sequence(ITEM, "smile", "smile", sources),
-        QUICK,
-        Captures(Path("/nowhere")),
-        paths,
-        None,
-        template,
-    )
+    return dome.artefacts(root, frames, QUICK, lost)
 
 
 def made(task: Task, path: Path) -> Path:
-    with writing(path, stage="register", item=str(ITEM), made_by={}) as out:
+    with writing(path, stage="register", item="S001/smile", made_by={}) as out:
         run_stage(task, out)
     return path
 

@@ -1,0 +1,89 @@
+"""A long sequence in parts: each is tracked by itself, from an anchor frame; joined, they are one sequence again.
+
+A part holds what tracking found, before anything is smoothed: what looks across the joints - temporal smoothing, the
+settled poses, the last judgement - is done once, over the whole sequence.  So a joint between two parts is treated
+like any other pair of neighbouring frames, and what little the two trackings differ by there is smoothed with the
+rest of the sequence's rattle.  Memory: a part holds 12 bytes a vertex and frame of its own, the joining 36 of the whole
+sequence, as much as a sequence in one piece; scans are read one at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mimicme.pipeline.checkpoint import Artefact, FrameStatus
+from mimicme.pipeline.errors import ArtefactError
+from mimicme.stages.register.quality import LandmarkChecks, Quality
+from mimicme.stages.register.track import Registered
+
+if TYPE_CHECKING:
+    from mimicme.pipeline.checkpoint import ArtefactWriter
+
+
+def count_parts(frames: int, part_frames: int) -> int:
+    """How many parts of about `part_frames` a sequence is cut into: 1 below one and a half of them; 0: never cut."""
+    return 1 if part_frames == 0 else max(1, (2 * frames + part_frames) // (2 * part_frames))
+
+
+def write_part(out: ArtefactWriter, vertex_count: int, found: Mapping[int, Registered]) -> None:
+    """Write what was found (by row of the part), with all that `read_parts` needs to give it back unchanged."""
+    vertices = out.rows("vertices", (vertex_count, 3), np.float32, "mm")
+    pose = out.rows("pose", (4, 4), np.float64, "mm")
+    names = [
+        *(f"quality/{n}" for n in Quality.__annotations__),
+        *(f"checks/{n}" for n in LandmarkChecks.__annotations__),
+    ]
+    figures = {name: np.full(len(out.statuses), np.nan) for name in names}
+    for row, one in sorted(found.items()):
+        vertices[row], pose[row] = one.vertices, one.pose
+        for kind, values in (("quality", one.quality), ("checks", one.checks)):
+            for name, value in asdict(values).items():
+                figures[f"{kind}/{name}"][row] = value
+    for name, column in figures.items():
+        out.array(name, column)
+
+
+def read_parts(paths: tuple[Path, ...]) -> tuple[list[FrameStatus], dict[int, Registered]]:
+    """Status of every row of the whole sequence, and what was found by its row, from its parts in order.
+
+    Raises:
+        ArtefactError: a part cannot be read.
+    """
+    statuses: list[FrameStatus] = []
+    found: dict[int, Registered] = {}
+    for path in paths:
+        with _readable(path) as part:
+            quality = {name: part[f"quality/{name}"][:].tolist() for name in Quality.__annotations__}
+            checks = {name: part[f"checks/{name}"][:].tolist() for name in LandmarkChecks.__annotations__}
+            numbers = part.numbers.tolist()
+            for row in part.ok_rows:
+                found[len(statuses) + row] = Registered(
+                    numbers[row],
+                    part["vertices"][row],
+                    part["pose"][row],
+                    Quality(**{name: column[row] for name, column in quality.items()}),
+                    LandmarkChecks(**{name: column[row] for name, column in checks.items()}),
+                )
+            statuses += part.statuses
+    return statuses, found
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[Artefact]:
+    """A part, damage to which is told with its name: it would be taken for current the next time again."""
+    try:
+        with Artefact(path) as part:
+            yield part
+    except OSError as error:
+        raise ArtefactError(
+            "a part of the sequence is damaged",
+            where=path,
+            seen=error,
+            todo="Delete that file, and run again.",
+        ) from error
