@@ -129,6 +129,19 @@ def test_no_bare_import_of_a_packaged_folder(repository: Path) -> None:
     assert bare == []
 
 
+def test_imports_point_one_way(repository: Path) -> None:
+    """cli -> stages -> pipeline: what lies below knows nothing of what stands on it."""
+    above = {"pipeline": ("mimicme.stages", "mimicme.cli"), "stages": ("mimicme.cli",)}
+    upward = [
+        f"{file.relative_to(repository)}: {module}"
+        for top, forbidden in above.items()
+        for file in (repository / top).rglob("*.py")
+        for module in imported_modules(file)
+        if module.startswith(forbidden)
+    ]
+    assert upward == []
+
+
 def test_ruff_forbids_it_too(repository: Path) -> None:
     configuration = tomllib.loads((repository / "pyproject.toml").read_text(encoding="utf-8"))["tool"][
         "ruff"
