@@ -38,21 +38,6 @@ _RIGHT_CHEEK = (
 )
 _MIRROR = {1: 15, 2: 14, 3: 13, 4: 12, 36: 45, 41: 46, 40: 47, 31: 35, 48: 54}
 _CHEEKS = (*_RIGHT_CHEEK, *(tuple(_MIRROR[i] for i in rows) for rows in _RIGHT_CHEEK))
-DERIVED = (
-    "face",
-    "jaw",
-    "brows",
-    "nose",
-    "eyes",
-    "mouth",
-    "cheeks",
-    "forehead",
-    "left",
-    "right",
-    "upper",
-    "lower",
-)
-"""Names of the masks that every template of 68 landmarks has."""
 BORDER_MM = 6.0
 REACH_MM = 27.0  # the face goes on this far beyond its outermost landmarks
 
