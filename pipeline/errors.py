@@ -56,7 +56,6 @@ class UsageError(MimicmeError):
     """Wrong use of a command or of the library; the command line ends with exit status 2."""
 
 
-
 class ConfigError(UsageError):
     """A setting is unknown, of the wrong type or out of range."""
 

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from mimicme.pipeline.errors import UsageError
 from mimicme.pipeline.landmarks import IBUG68
-from mimicme.pipeline.mesh import triangle_normals
 from mimicme.pipeline.template import Template
 
 Floats = NDArray[np.float64]
@@ -65,14 +64,6 @@ def region_mask(template: Template, name: str) -> Floats:
             expected=", ".join(sorted(masks)) or "none",
         )
     return masks[name]
-
-
-def vertex_areas(template: Template) -> Floats:
-    """(V,) a third of the area of each vertex's triangles, mm^2: weights that do not depend on the mesh's density."""
-    _, areas = triangle_normals(template.vertices, template.faces)
-    total = np.zeros(len(template.vertices))
-    np.add.at(total, template.faces.ravel(), np.repeat(areas / 3, 3))
-    return total
 
 
 def _derived(template: Template) -> dict[str, Floats]:
