@@ -14,8 +14,6 @@ class MimicmeError(Exception):
         todo: what the reader should do next.
     """
 
-    exit_code = 1
-
     def __init__(
         self,
         what: str,
@@ -56,8 +54,6 @@ def _rebuild(kind: type[MimicmeError], state: dict[str, object]) -> MimicmeError
 
 class UsageError(MimicmeError):
     """Wrong use of a command or of the library; the command line ends with exit status 2."""
-
-    exit_code = 2
 
 
 class ConfigError(UsageError):

@@ -70,6 +70,12 @@ def triangle_normals(vertices: Floats, faces: Ints) -> tuple[Floats, Floats]:
     return cross / np.maximum(length, 1e-300)[:, None], length / 2
 
 
+def vertex_areas(vertices: Floats, faces: Ints) -> Floats:
+    """(n,) a third of the area of each vertex's triangles, mm^2: weights that do not depend on the mesh's density."""
+    _, areas = triangle_normals(vertices, faces)
+    return np.bincount(faces.ravel(), np.repeat(areas / 3, 3), minlength=len(vertices)).astype(np.float64)
+
+
 def vertex_normals(vertices: Floats, faces: Ints) -> Floats:
     """Area-weighted unit vertex normals (n, 3); zero for vertices without a triangle."""
     corner = vertices[faces]

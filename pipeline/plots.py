@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mimicme.pipeline.checkpoint import commit
+from mimicme.pipeline.errors import InputError
+from mimicme.pipeline.workspace import write_whole
 
 Floats = NDArray[np.float64]
 
@@ -35,15 +35,16 @@ class Curve:
     band: Floats
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file under a temporary name, then rename it into place."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+def make_folder(output: Path) -> None:
+    """Make the folder for tables and plots.
+
+    Raises:
+        InputError: it cannot be made.
+    """
     try:
-        temporary.write_bytes(data)
-        commit(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError("the folder cannot be made", where=output, seen=error.strerror) from error
 
 
 def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

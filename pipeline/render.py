@@ -437,24 +437,6 @@ def draw_points(
     return np.asarray(sheet)
 
 
-def draw_lines(
-    picture: Picture,
-    starts_px: ArrayLike,
-    ends_px: ArrayLike,
-    color: Color = (40, 90, 200),
-    width_px: int = 1,
-) -> Picture:
-    """The picture with straight lines from (k, 2) to (k, 2) px; lines with NaN are left out."""
-    from PIL import Image, ImageDraw
-
-    sheet = Image.fromarray(picture)
-    draw = ImageDraw.Draw(sheet)
-    pairs = np.concatenate([np.asarray(starts_px, float), np.asarray(ends_px, float)], axis=1)
-    for a, b, c, d in pairs[np.isfinite(pairs).all(axis=1)]:
-        draw.line([(a, b), (c, d)], fill=color, width=width_px)
-    return np.asarray(sheet)
-
-
 def caption(picture: Picture, text: str, size_px: int = 14) -> Picture:
     """The picture with lines of text below it, cut to its width."""
     from PIL import Image, ImageDraw

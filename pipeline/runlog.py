@@ -11,9 +11,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+# what setup.cfg asks for, and the extras that a run can use (a test compares)
 PACKAGES = (
-    "mimicme", "numpy", "scipy", "h5py", "joblib", "open3d", "menpo", "menpo3d", "Pillow", "click",
-    "opencv-python-headless", "scikit-sparse", "cholespy",
+    "mimicme", "click", "numpy", "scipy", "open3d", "joblib", "h5py", "Pillow", "opencv-python-headless", "menpo",
+    "matplotlib", "scikit-learn", "menpo3d", "dask", "distributed", "threadpoolctl",
 )  # fmt: skip
 
 

@@ -486,14 +486,14 @@ def _names(line: str, subject: str) -> bool:
     return item.split("/")[0] == subject or re.search(word, message) is not None
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file to a temporary name, then rename it."""
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a file (text as UTF-8) to a temporary name, then rename it."""
     from mimicme.pipeline.checkpoint import commit
 
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
         commit(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -23,10 +23,11 @@ NEEDED = (
     "Pillow",
     "matplotlib",
     "scikit-learn",
-    "opencv-python-headless",
 )
 OPTIONAL = {
     "dask": "--backend dask",
+    "distributed": "--backend dask",
+    "threadpoolctl": "--backend dask",
 }
 SYSTEM_LIBRARIES = {
     "usb-1.0": "libusb-1.0-0",
@@ -65,9 +66,10 @@ def _examine(directory: Path) -> Iterator[Finding]:
     for name in NEEDED:
         yield _package(name)
     yield from _open3d()
+    yield _opencv()
     yield _package("menpo", needed=False)
     yield _template()
-    yield from _detector()
+    yield _detector()
     for name, use in OPTIONAL.items():
         found = _version(name)
         yield Finding(name, found is not None, found or f"not installed; it is for {use}", needed=False)
@@ -122,26 +124,31 @@ def _template() -> Finding:
     return Finding("embedded template", True, f"menpo3d {_version('menpo3d')}, {folder / 'template.ply'}")
 
 
-def _detector() -> Iterator[Finding]:
-    """OpenCV and the weights: without them frames need landmark files."""
-    from mimicme.pipeline import weights
-    from mimicme.pipeline.errors import MimicmeError
-
+def _opencv() -> Finding:
     found = _version("opencv-python-headless") or _version("opencv-python")
     try:
         importlib.import_module("cv2")
     except ImportError as error:
-        said = f"{found} does not load: {error}" if found else "not installed; run `make install`"
-        yield Finding("OpenCV (landmark detection)", False, said, needed=False)
-    else:
-        yield Finding("OpenCV (landmark detection)", True, found or "installed", needed=False)
+        said = (
+            f"{found} is installed and does not load: {error}"
+            if found
+            else "not installed; run `make install`"
+        )
+        return Finding("opencv-python-headless", False, said)
+    return Finding("opencv-python-headless", True, found or "installed")
+
+
+def _detector() -> Finding:
+    """The weights: without them frames need landmark files."""
+    from mimicme.pipeline import weights
+    from mimicme.pipeline.errors import MimicmeError
+
     try:
         path = weights.find()
         weights.read(path)
     except MimicmeError as error:
-        yield Finding("landmark detector's weights", False, str(error), needed=False)
-    else:
-        yield Finding("landmark detector's weights", True, f"{path}, checksum right", needed=False)
+        return Finding("landmark detector's weights", False, str(error), needed=False)
+    return Finding("landmark detector's weights", True, f"{path}, checksum right", needed=False)
 
 
 def _disk(directory: Path) -> Finding:

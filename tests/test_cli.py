@@ -52,13 +52,25 @@ def test_every_command_has_help(name):
 def test_help_loads_nothing_heavy():
     code = (
         "import sys\n"
-        "import mimicme.cli\n"
+        "import mimicme.cli, mimicme.stages.model.commands, mimicme.stages.experiment.commands\n"
         "heavy = {'numpy', 'scipy', 'h5py', 'joblib', 'open3d', 'menpo', 'PIL', 'cv2', 'distributed'}\n"
         "heavy |= {'sklearn', 'matplotlib'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["status", "--help"]])
+def test_groups_are_loaded_only_when_they_are_named(arguments):
+    code = (
+        "import sys\n"
+        "from mimicme.cli import main\n"
+        f"main({arguments!r}, standalone_mode=False)\n"
+        "print(sorted(m for m in sys.modules if m.startswith('mimicme.stages')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 @pytest.mark.parametrize("name", ["mimicme.stages", "mimicme.pipeline.config", "mimicme.pipeline.pool"])

@@ -117,6 +117,19 @@ def test_optional_packages_are_extras(setup_cfg: configparser.ConfigParser) -> N
     assert {name_of(r) for extra in extras.values() for r in lines(extra)} >= OPTIONAL
 
 
+def test_log_and_doctor_name_what_is_declared(repository: Path, setup_cfg: configparser.ConfigParser) -> None:
+    from mimicme.pipeline.runlog import PACKAGES
+    from mimicme.stages.doctor import examine
+
+    texts = [setup_cfg["options"]["install_requires"]]
+    texts += [setup_cfg["options.extras_require"][extra] for extra in ("menpo3d", "dask")]
+    # setuptools is menpo's, which does not ask for it
+    declared = {name_of(r) for text in texts for r in lines(text)} - {"setuptools"}
+    assert {name_of(name) for name in PACKAGES} == declared | {"mimicme"}
+    # menpo3d is there for the template that it brings
+    assert {name_of(f.name) for f in examine(repository)} >= declared - {"menpo3d"}
+
+
 def test_no_bare_import_of_a_packaged_folder(repository: Path) -> None:
     """`import pipeline` from the root works by accident and makes a second copy of every class."""
     files = [*source_files(repository), *(repository / "tests").rglob("*.py")]
@@ -127,6 +140,19 @@ def test_no_bare_import_of_a_packaged_folder(repository: Path) -> None:
         if module.split(".")[0] in (*PACKAGED_FOLDERS, "cli")
     ]
     assert bare == []
+
+
+def test_imports_point_one_way(repository: Path) -> None:
+    """cli -> stages -> pipeline: what lies below knows nothing of what stands on it."""
+    above = {"pipeline": ("mimicme.stages", "mimicme.cli"), "stages": ("mimicme.cli",)}
+    upward = [
+        f"{file.relative_to(repository)}: {module}"
+        for top, forbidden in above.items()
+        for file in (repository / top).rglob("*.py")
+        for module in imported_modules(file)
+        if module.startswith(forbidden)
+    ]
+    assert upward == []
 
 
 def test_ruff_forbids_it_too(repository: Path) -> None:

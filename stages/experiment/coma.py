@@ -29,9 +29,9 @@ from numpy.typing import NDArray
 from mimicme.pipeline.errors import UsageError
 from mimicme.pipeline.expressions import NEUTRAL
 from mimicme.pipeline.linear_model import fit_pca, fit_streaming
-from mimicme.pipeline.plots import bar_chart, write_table
+from mimicme.pipeline.plots import bar_chart, make_folder, write_table
 from mimicme.pipeline.release_frames import ReleaseFrames
-from mimicme.stages.experiment.results import make_folder, write_record
+from mimicme.stages.experiment.results import write_record
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]

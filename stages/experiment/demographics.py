@@ -22,14 +22,13 @@ from numpy.typing import NDArray
 
 from mimicme.pipeline.errors import UsageError
 from mimicme.pipeline.metadata import UNKNOWN
-from mimicme.pipeline.plots import scatter_chart, write_table
+from mimicme.pipeline.plots import make_folder, scatter_chart, write_table
 from mimicme.pipeline.release_frames import ReleaseFrames
 from mimicme.pipeline.statistics import Estimate, bootstrap_over_subjects
 from mimicme.stages.experiment.features import COMPONENTS, Coefficients
 from mimicme.stages.experiment.folds import Fold, Samples, split_fold, subject_folds
 from mimicme.stages.experiment.learners import Scale, cross_validate, score
 from mimicme.stages.experiment.results import (
-    make_folder,
     write_classification,
     write_folds,
     write_record,

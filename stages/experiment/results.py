@@ -9,24 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from mimicme.pipeline.errors import InputError
-from mimicme.pipeline.plots import bar_chart, confusion_chart, write_table, write_whole
+from mimicme.pipeline.plots import bar_chart, confusion_chart, make_folder, write_table
+from mimicme.pipeline.workspace import write_whole
 from mimicme.stages.experiment.folds import Fold
 from mimicme.stages.experiment.learners import Answers, Score
 
 Results = Mapping[tuple[str, str], tuple[Answers, Score]]
-
-
-def make_folder(output: Path) -> None:
-    """Make the folder for results.
-
-    Raises:
-        InputError: it cannot be made.
-    """
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError("the folder cannot be made", where=output, seen=error.strerror) from error
 
 
 def write_record(output: Path, record: Mapping[str, Any]) -> None:

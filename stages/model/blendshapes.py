@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mimicme.pipeline.expressions import LABELS
 from mimicme.pipeline.model_file import Blendshapes
-from mimicme.pipeline.regions import region_masks, side_mask, upper_mask
+from mimicme.pipeline.region_masks import region_masks, side_mask, upper_mask
 from mimicme.pipeline.template import Template
 from mimicme.stages.model.symmetry import Mirror
 

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from mimicme.pipeline.errors import UsageError
 from mimicme.pipeline.linear_model import LinearModel, fit_pca, fit_streaming
+from mimicme.pipeline.mesh import vertex_areas
 from mimicme.pipeline.model_file import Blendshapes, FaceModel, pruned_table, subject_table, write_model
-from mimicme.pipeline.regions import region_mask, region_masks, vertex_areas
+from mimicme.pipeline.region_masks import region_mask, region_masks
 from mimicme.pipeline.release import Release
 from mimicme.pipeline.release_frames import Balance, ReleaseFrames, apexes, balance_weights
 from mimicme.pipeline.template import Template
@@ -141,7 +142,9 @@ def _unwanted(
 
 def model_weights(template: Template, mask: str = "all", area_weights: bool = True) -> Floats:
     """(V,) vertex weights of a model: area times mask."""
-    weights = vertex_areas(template) if area_weights else np.ones(len(template.vertices))
+    weights = (
+        vertex_areas(template.vertices, template.faces) if area_weights else np.ones(len(template.vertices))
+    )
     if mask != "all":
         weights = weights * region_mask(template, mask)
         weights[weights < 1e-3 * weights.max()] = 0

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from mimicme.pipeline.errors import UsageError
 from mimicme.pipeline.mesh import Bools
 from mimicme.pipeline.model_file import FaceModel, read_model
-from mimicme.pipeline.regions import region_masks
+from mimicme.pipeline.region_masks import region_masks
 from mimicme.pipeline.release_frames import ReleaseFrames, balance_weights, same_topology
 from mimicme.pipeline.template import Template
 from mimicme.stages.model import curves

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mimicme.pipeline.errors import InputError
-from mimicme.pipeline.plots import Curve, bar_chart, curve_panels, write_table, write_whole
+from mimicme.pipeline.plots import Curve, bar_chart, curve_panels, make_folder, write_table
+from mimicme.pipeline.workspace import write_whole
 from mimicme.stages.model.measured import Comparison, Measured
 
 Floats = NDArray[np.float64]
@@ -73,7 +73,7 @@ def comparison_record(c: Comparison, seed: int) -> dict[str, Any]:
 def write_evaluation(
     output: Path, measured: Mapping[str, Measured], record: dict[str, Any], seed: int
 ) -> None:
-    _folder(output)
+    make_folder(output)
     write_whole(output / "evaluation.json", json.dumps(record, indent=1).encode())
     write_table(
         output / "compactness.csv",
@@ -171,7 +171,7 @@ def _error_curves(m: Measured, seed: int) -> list[Curve]:
 def write_comparison(
     output: Path, labels: tuple[str, str], done: Mapping[str, Comparison], record: dict[str, Any], seed: int
 ) -> None:
-    _folder(output)
+    make_folder(output)
     write_whole(output / "comparison.json", json.dumps(record, indent=1).encode())
     rows = []
     for name, c in done.items():
@@ -210,13 +210,6 @@ def write_comparison(
             both = zip(labels, (c.first, c.second), strict=True)
             panels[name] = [Curve(label, m.ranks, b) for label, m in both if (b := band_of(m)) is not None]
         curve_panels(output / f"{what}.png", panels, "components", ylabel, top=top)
-
-
-def _folder(output: Path) -> None:
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError("the folder cannot be made", where=output, seen=error.strerror) from error
 
 
 def summary(record: Mapping[str, Any]) -> list[str]:

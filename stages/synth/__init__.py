@@ -19,7 +19,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ import numpy as np
 from mimicme.pipeline.errors import UsageError
 from mimicme.pipeline.mesh import Floats, transform
 from mimicme.pipeline.template import Template, prepare, template_source_digest
+from mimicme.pipeline.workspace import write_whole
 from mimicme.stages.synth.people import EXPRESSIONS, Rig, build_rig, identity
 from mimicme.stages.synth.scanner import Scan, make_net, make_scan
 from mimicme.stages.synth.skin import Skin, make_skin
@@ -141,7 +141,7 @@ def synthesise(
                         progress(done + k + 1, total, f"{subject}/{name} frame {k}")
                 write_truth(answer, rig, motion, scans)
             done += count
-    _write_whole(directory / "synth.json", json.dumps({**record, "complete": True}, indent=1).encode())
+    write_whole(directory / "synth.json", json.dumps({**record, "complete": True}, indent=1).encode())
 
 
 def make_motion(rig: Rig, neutral: Floats, name: str, frames: int, rng: np.random.Generator) -> Motion:
@@ -187,7 +187,7 @@ def write_truth(path: Path, rig: Rig, motion: Motion, scans: Sequence[Scan]) -> 
         head_pose=motion.head_pose,
         amount=motion.amounts,
     )
-    _write_whole(path, buffer.getvalue())
+    write_whole(path, buffer.getvalue())
 
 
 def _names(sequences: int | Sequence[str]) -> list[str]:
@@ -223,7 +223,7 @@ def _claim(directory: Path, record: dict[str, object]) -> bool:
         raise UsageError(
             "the folder is not empty", where=directory, todo="Name a folder that is empty or not there yet."
         )
-    _write_whole(mark, json.dumps({**record, "complete": False}, indent=1).encode())
+    write_whole(mark, json.dumps({**record, "complete": False}, indent=1).encode())
     return False
 
 
@@ -282,11 +282,4 @@ def _write_subjects(path: Path, people: Sequence[str], seed: int) -> None:
                 "yes",
             ]
         )
-    _write_whole(path, text.getvalue().encode())
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(data)
-    os.replace(temporary, path)
+    write_whole(path, text.getvalue().encode())

@@ -10,6 +10,7 @@ import pytest
 
 from mimicme.pipeline.errors import ArtefactError, UsageError
 from mimicme.pipeline.linear_model import fit_pca
+from mimicme.pipeline.mesh import vertex_areas
 from mimicme.pipeline.model_file import (
     Blendshapes,
     FaceModel,
@@ -20,7 +21,7 @@ from mimicme.pipeline.model_file import (
     subject_table,
     write_model,
 )
-from mimicme.pipeline.regions import region_mask, region_masks, side_mask, upper_mask, vertex_areas
+from mimicme.pipeline.region_masks import region_mask, region_masks, side_mask, upper_mask
 from mimicme.pipeline.release_frames import ReleaseFrames, apexes, balance_weights
 from mimicme.pipeline.stage import Item
 
@@ -70,7 +71,7 @@ def test_a_neutral_without_a_label_is_the_median_of_first_frames(known, tmp_path
 def test_apexes_are_the_frames_furthest_from_neutral(frames, known):
     rows = frames.expressive
     table = frames.table[rows]
-    amounts = frames.amounts(vertex_areas(frames.template), rows)
+    amounts = frames.amounts(vertex_areas(frames.template.vertices, frames.template.faces), rows)
     found = apexes(table, amounts)
     assert len(found) == 14 * 6
     assert all(table["frame"][picked].tolist() == [2] for picked in found.values())

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from mimicme.pipeline.errors import UsageError
 from mimicme.pipeline.landmarks import IBUG68
-from mimicme.pipeline.mesh import triangle_normals
 from mimicme.pipeline.template import Template
 
 Floats = NDArray[np.float64]
@@ -38,21 +37,6 @@ _RIGHT_CHEEK = (
 )
 _MIRROR = {1: 15, 2: 14, 3: 13, 4: 12, 36: 45, 41: 46, 40: 47, 31: 35, 48: 54}
 _CHEEKS = (*_RIGHT_CHEEK, *(tuple(_MIRROR[i] for i in rows) for rows in _RIGHT_CHEEK))
-DERIVED = (
-    "face",
-    "jaw",
-    "brows",
-    "nose",
-    "eyes",
-    "mouth",
-    "cheeks",
-    "forehead",
-    "left",
-    "right",
-    "upper",
-    "lower",
-)
-"""Names of the masks that every template of 68 landmarks has."""
 BORDER_MM = 6.0
 REACH_MM = 27.0  # the face goes on this far beyond its outermost landmarks
 
@@ -80,14 +64,6 @@ def region_mask(template: Template, name: str) -> Floats:
             expected=", ".join(sorted(masks)) or "none",
         )
     return masks[name]
-
-
-def vertex_areas(template: Template) -> Floats:
-    """(V,) a third of the area of each vertex's triangles, mm^2: weights that do not depend on the mesh's density."""
-    _, areas = triangle_normals(template.vertices, template.faces)
-    total = np.zeros(len(template.vertices))
-    np.add.at(total, template.faces.ravel(), np.repeat(areas / 3, 3))
-    return total
 
 
 def _derived(template: Template) -> dict[str, Floats]:

@@ -1,0 +1,108 @@
+"""What every command is made of: kinds of arguments, groups whose errors are sentences, how results are said.
+
+Stands on click and nothing heavier, so that `--help` is quick.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import click
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+FOLDER = click.Path(file_okay=False, path_type=Path)
+WORKSPACE = FOLDER
+FILE = click.Path(dir_okay=False, path_type=Path)
+RELEASE = click.Path(exists=True, dir_okay=False, path_type=Path)
+JSON = click.option("--json", "as_json", is_flag=True)
+RESULTS = click.option("--output", type=FOLDER, required=True, help="Folder for tables and plots.")
+
+
+def stacked(*options: Decorator) -> Decorator:
+    """Options that several commands share, as one decorator; the help lists them in the order given."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+@contextmanager
+def errors_as_sentences() -> Iterator[None]:
+    """Errors raised on purpose become one sentence on standard error and an exit status."""
+    from mimicme.pipeline.errors import ArtefactError, MimicmeError, ReleaseError
+
+    try:
+        yield
+    except MimicmeError as error:
+        click.echo(f"mimicme: {error}", err=True)
+        # an unreadable capture folder or table is a wrong call; a damaged result is not
+        sys.exit(1 if isinstance(error, ArtefactError | ReleaseError) else 2)
+    except KeyboardInterrupt:
+        click.echo("Interrupted.", err=True)
+        sys.exit(130)
+    except BrokenPipeError:  # `mimicme status | head`
+        sys.stderr.close()
+        sys.exit(0)
+
+
+class Commands(click.Group):
+    """Commands in the order of the flow; errors are sentences, a wrong name gets a hint.
+
+    Attributes:
+        source: name of a module whose `commands` belong to this group, imported when one of them is
+            named; '': there is none, or it has been.
+    """
+
+    def __init__(self, *args: Any, source: str = "", **more: Any) -> None:
+        super().__init__(*args, **more)
+        self.source = source
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        self._load()
+        return list(self.commands)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        self._load()
+        return super().get_command(ctx, cmd_name)
+
+    def _load(self) -> None:
+        if self.source:
+            self.commands.update(import_module(self.source).commands.commands)
+            self.source = ""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            if args and Path(args[0]).is_dir():
+                hint = f"{error.message} Did you mean 'mimicme run {args[0]}'?"
+                raise click.UsageError(hint, ctx) from error
+            raise
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with errors_as_sentences():
+            return super().invoke(ctx)
+
+
+def say_progress(message: str) -> None:
+    """One line on standard error: standard output is for results."""
+    click.echo(message, err=True)
+
+
+def say_result(
+    record: dict[str, Any], as_json: bool, lines: Callable[[dict[str, Any]], list[str]], output: Path
+) -> None:
+    """Print a result: as JSON and nothing else, or as `lines` and where tables and plots are."""
+    click.echo(json.dumps(record, indent=1) if as_json else "\n".join(lines(record)))
+    if not as_json:
+        click.echo(f"Tables and plots in {output}")
