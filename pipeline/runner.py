@@ -247,6 +247,7 @@ class _Run:
 
     def _wave(self, stage: Stage, sequences: list[Sequence], pool: Pool, result: StageResult) -> None:
         jobs: list[Job] = []
+        self.plan.begin(stage)
         for sequence in sequences:
             verdict = self.plan.judge(stage, sequence)
             if verdict.state == "done" and not self.options.force:
