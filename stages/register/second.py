@@ -161,7 +161,9 @@ def compute(task: Task, out: ArtefactWriter) -> None:
         for path in paths.values():
             with Artefact(path) as taught:
                 prints.append(taught.fingerprint)
-        priors = _learnt(tuple(sorted(paths.items())), fingerprint({"taught": prints}), _Hashed(levels), settings.frames)
+        priors = _learnt(
+            tuple(sorted(paths.items())), fingerprint({"taught": prints}), _Hashed(levels), settings.frames
+        )
         prior = priors[fold_of(item.subject for item in paths)[subject]]
         if len(prior.modes):
             _repeat(task, register, rows, out, levels, neutral, prior)

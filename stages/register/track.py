@@ -31,7 +31,7 @@ MAX_GAP = 3
 SURFACE_SLACK, SURFACE_SLACK_MM = 1.5, 0.03
 """How much farther from its scan the smoothing may take a frame: this many times its own fit's median, and mm."""
 
-FEW_TRIANGLES = 10
+FEW_TRIANGLES = 30
 """More of these flipped or crossing than in the first result, and the second is not taken."""
 AGAIN_STEPS, AGAIN_STIFFNESS, AGAIN_SCALE_MM = 3, (300.0, 30.0), 3.0
 """Coarse steps of the second pass: it begins nearer than the first, and may be held more firmly to a better guess."""
@@ -216,6 +216,7 @@ class SequenceTracker:
                 (stiffness, stiffness),
                 (1.5 * settings.scale_end_mm, settings.scale_end_mm),
             ),
+            self._rest,
         )
 
     def _concluded(

@@ -10,9 +10,9 @@ import pytest
 
 from mimicme.pipeline.checkpoint import Artefact, FrameStatus, writing
 from mimicme.pipeline.errors import ConfigError
+from mimicme.pipeline.mesh import transform
 from mimicme.pipeline.stage import Captures, Item, Sequence, Task, newest
 from mimicme.pipeline.template import save_prepared
-from mimicme.stages.register import RegisterSettings
 from mimicme.stages.register.second import STAGE, RepassSettings, gathered, neutrals
 from mimicme.stages.register.track import Registered
 
@@ -78,39 +78,79 @@ def test_a_sequence_with_a_neutral_of_its_own_teaches_nothing(corpus):
 
 
 @pytest.fixture(scope="module")
-def ran(dome, corpus, tmp_path_factory):
-    """Runs the stage on a noisy frame of another subject, D; `given` replaces what it has learnt from."""
-    root = tmp_path_factory.mktemp("stage")
+def noisy(dome, corpus, tmp_path_factory):
+    """A noisy frame of another subject, D: frame, first result, and the stage's task with all four subjects."""
+    root = tmp_path_factory.mktemp("noisy")
     frame = dome.frame(0, 0.9, landmark_noise_mm=1.5)
     first = dome.tracker(dome.truth(0.0)).register(frame)
+    calm = [dataclasses.replace(first, vertices=dome.truth(0.0))]
+    paths = {stage: root / f"{stage}.h5" for stage in ("ingest", "landmarks", "align", "register")}
+    write_register(dome, paths["register"], [first])
+    neutral = write_register(dome, root / "neutral.h5", calm, dome.truth(0.0))
+    for stage in ("ingest", "landmarks", "align"):
+        with writing(paths[stage], stage=stage, item="D/x", made_by={}) as out:
+            out.frames([0])
+            if stage == "ingest":
+                out.put(0, "vertices", frame.vertices.astype(np.float32))
+                out.put(0, "faces", frame.faces)
+            elif stage == "landmarks":
+                out.array("points", frame.landmarks[None])
+                out.array("confidence", frame.confidence[None])
+            else:
+                out.array("landmark_ok", frame.confidence[None] > 0)
     save_prepared(dome.template(), root / "template.h5")
-    own = {
-        Item("D", "neutral"): write_register(
-            dome, root / "n.h5", [dataclasses.replace(first, vertices=dome.truth(0.0))], dome.truth(0.0)
-        ),
-        Item("D", "x"): write_register(dome, root / "register.h5", [first]),
-    }
-    item = Item("D", "x")
-    with writing(root / "ingest.h5", stage="ingest", item=str(item), made_by={}) as out:
-        out.frames([0])
-        out.ragged("vertices", np.float32, (3,), "mm") if False else None
-    return root, frame, first, own
+    own = {Item("D", "neutral"): neutral, Item("D", "x"): paths["register"]}
+    siblings = {item: {"register": path} for item, path in (corpus | own).items()}
+    sequence = Sequence(Item("D", "x"), "x", "x", ())
+    settings = RepassSettings(enabled=True)
+    task = Task(sequence, settings, Captures(root), paths, None, root / "template.h5", siblings)
+    return frame, first, task
 
 
-def test_switched_off_it_writes_no_vertices_and_the_registered_ones_hold(ran, tmp_path):
-    root, _, _, own = ran
-    path = own[Item("D", "x")]
-    task = Task(
-        Sequence(Item("D", "x"), "x", "x", ()), RepassSettings(), Captures(root), {"register": path},
-        None, root / "template.h5",
-    )  # fmt: skip
-    with writing(tmp_path / "off.h5", stage="repass", item="D/x", made_by={}) as out:
+def run_stage(task, path):
+    with writing(path, stage="repass", item="D/x", made_by={}) as out:
         STAGE.compute(task, out)
-    with h5py.File(tmp_path / "off.h5") as made:
+    return path
+
+
+def test_the_stage_brings_a_noisy_frame_nearer_to_the_truth(dome, noisy, tmp_path):
+    _, first, task = noisy
+    truth, moving = dome.truth(0.9), dome.apart(dome.truth(0.9), dome.truth(0.0)) > 2
+    one, two = (run_stage(task, tmp_path / name) for name in ("one.h5", "two.h5"))
+    assert one.read_bytes() == two.read_bytes()
+    with Artefact(one) as made:
+        second = transform(made["pose"][0], made["vertices"][0].astype(float))
+        assert made["quality/s2m_median"][0] < 1.2 * first.quality.s2m_median
+    before = dome.apart(transform(first.pose, first.vertices), truth)[moving].mean()
+    assert dome.apart(second, truth)[moving].mean() < 0.9 * before
+
+
+def test_a_subject_alone_teaches_itself_nothing(noisy, tmp_path):
+    _, _, task = noisy
+    own = {item: paths for item, paths in task.siblings.items() if item.subject == "D"}
+    with h5py.File(run_stage(dataclasses.replace(task, siblings=own), tmp_path / "own.h5")) as made:
+        assert "vertices" not in made
+
+
+@pytest.mark.parametrize("case", ["off", "neutral"])
+def test_where_it_has_no_say_the_registered_vertices_hold(noisy, tmp_path, case):
+    _, _, task = noisy
+    if case == "off":
+        task = dataclasses.replace(task, settings=RepassSettings(), siblings={})
+    else:
+        calm = Item("D", "neutral")
+        task = dataclasses.replace(
+            task,
+            sequence=Sequence(calm, "neutral", "neutral", ()),
+            inputs=task.inputs | task.siblings[calm],
+        )
+    path = run_stage(task, tmp_path / "made.h5")
+    with h5py.File(path) as made:
         assert "vertices" not in made
         assert made["frame"][:].tolist() == [0]
-    assert newest({"register": path, "repass": tmp_path / "off.h5"}) == path
-    assert newest({"register": path, "repass": path}) == path
+    register = task.inputs["register"]
+    assert newest({"register": register, "repass": path}) == register
+    assert newest({"register": path, "repass": register}) == register
 
 
 def test_settings_out_of_range_are_refused():
