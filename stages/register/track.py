@@ -31,8 +31,8 @@ MAX_GAP = 3
 SURFACE_SLACK, SURFACE_SLACK_MM = 1.5, 0.03
 """How much farther from its scan the smoothing may take a frame: this many times its own fit's median, and mm."""
 
-FEW_TRIANGLES = 30
-"""More of these flipped or crossing than in the first result, and the second is not taken."""
+FEW_TRIANGLES = 0.003
+"""Share of all triangles: more of them flipped or crossing than in the first result, and the second is not taken."""
 AGAIN_STEPS, AGAIN_STIFFNESS, AGAIN_SCALE_MM = 3, (300.0, 30.0), 3.0
 """Coarse steps of the second pass: it begins nearer than the first, and may be held more firmly to a better guess."""
 
@@ -201,7 +201,7 @@ class SequenceTracker:
             second = self._concluded(frame, first.pose, rest, self._fine(rest, aim, displacement), aim, known)
         except FrameRejected:
             return first
-        return second if _as_sound(second.quality, first.quality) else first
+        return second if _as_sound(second.quality, first.quality, len(self.template.faces)) else first
 
     def _fine(self, rest: Floats, aim: Aim, start: Floats) -> Floats:
         """A displacement (V, 3) taken on to the template's own resolution."""
@@ -279,12 +279,13 @@ class SequenceTracker:
         return Registered(frame.number, vertices, pose, quality, checks)
 
 
-def _as_sound(second: Quality, first: Quality) -> bool:
+def _as_sound(second: Quality, first: Quality, triangles: int) -> bool:
     """Whether a frame's second result may take the place of its first."""
+    few = FEW_TRIANGLES * triangles
     return (
         second.s2m_median <= SURFACE_SLACK * first.s2m_median + SURFACE_SLACK_MM
-        and second.flipped_triangles <= first.flipped_triangles + FEW_TRIANGLES
-        and second.crossing_triangles <= first.crossing_triangles + FEW_TRIANGLES
+        and second.flipped_triangles <= first.flipped_triangles + few
+        and second.crossing_triangles <= first.crossing_triangles + few
     )
 
 
