@@ -19,7 +19,7 @@ WORKSPACE ?=
 JOBS ?=
 ARGS ?=
 DEMO ?= demo
-STAGES := ingest landmarks align register refine bake project pack
+STAGES := ingest landmarks align register repass refine bake project pack
 
 # Numpy's threads inside joblib's workers only fight each other for the same cores.
 export OMP_NUM_THREADS ?= 1

@@ -20,6 +20,7 @@ STAGE_HELP = {
     "landmarks": "68 points on every scan, from the files beside it or found on it.",
     "align": "Bring every scan into the template's frame (rigid).",
     "register": "Fit the template to every scan.",
+    "repass": "Fit once more, from what all faces taught (off by default).",
     "refine": "Slide the vertices until the texture stands still.",
     "bake": "Bring each scan's texture into the template's UV layout.",
     "project": "Put the template's landmarks onto the scans.",

@@ -181,6 +181,15 @@ class Verdict:
     siblings: Mapping[Item, Mapping[str, Path]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class _Corpus:
+    """What a stage of scope `corpus` is given: inputs by item, their fingerprint, and an item that comes first."""
+
+    inputs: dict[Item, dict[str, Path]]
+    print: str
+    awaited: Item | None
+
+
 class Plan:
     """Verdicts on every item of every stage.
 
@@ -209,9 +218,11 @@ class Plan:
         self.captures = workspace.captures
         self.verdicts: dict[tuple[str, Item], Verdict] = {}
         self._left_out: set[Item] = set()  # sequences that this run is not about
+        self._corpora: dict[str, _Corpus] = {}
 
     def judge_stage(self, stage: Stage, sequences: Iterable[Sequence]) -> dict[Item, Verdict]:
         """Decide and remember the verdicts of one stage; those of the stages it needs must be there."""
+        self.begin(stage)
         ordered = list(sequences)
         if stage.scope in NEUTRAL_FIRST:
             ordered.sort(key=lambda s: not self.is_neutral(s.item))
@@ -258,6 +269,11 @@ class Plan:
                     return Verdict(absent, why, inputs=inputs, follows=True)
                 if before.state == "done" and other.item != item:
                     siblings[other.item] = {n: self.workspace.artefact(n, other.item) for n in stage.needs}
+        if stage.scope == "corpus" and self.config.stages[stage.name].enabled:
+            corpus = self._corpus(stage)
+            if corpus.awaited is not None:
+                return Verdict(absent, f"'{corpus.awaited}' comes first", inputs=inputs, follows=True)
+            siblings = corpus.inputs
         record = self.record(stage, sequence, inputs, neutral, siblings)
         if made is not None and made.record_print == fingerprint(record):
             reason = self._changed_source(path) if made.has_sources else ""
@@ -273,6 +289,30 @@ class Plan:
         if failure is not None:
             return Verdict("failed", failure.message, record, inputs, neutral, siblings=siblings)
         return Verdict(absent, reason, record, inputs, neutral, siblings=siblings)
+
+    def begin(self, stage: Stage) -> None:
+        """Forget what was found about the inputs of a stage of scope `corpus`: they may have been made since."""
+        self._corpora.pop(stage.name, None)
+
+    def _corpus(self, stage: Stage) -> _Corpus:
+        """What a stage of scope `corpus` is given, gathered once a stage: it is the same for every item."""
+        if stage.name not in self._corpora:
+            inputs: dict[Item, dict[str, Path]] = {}
+            awaited = None
+            for sequence in sorted(self.catalogue.sequences, key=lambda s: s.item):
+                before = self._needs_of(stage, sequence)
+                if before.state in ("stale", "pending") and before.follows:
+                    awaited = awaited or sequence.item
+                elif before.state == "done":
+                    inputs[sequence.item] = {
+                        n: self.workspace.artefact(n, sequence.item) for n in stage.needs
+                    }
+            prints = {
+                str(item): {name: self._print(path) for name, path in paths.items()}
+                for item, paths in inputs.items()
+            }
+            self._corpora[stage.name] = _Corpus(inputs, fingerprint(prints), awaited)
+        return self._corpora[stage.name]
 
     def _needs_of(self, stage: Stage, sequence: Sequence) -> Verdict:
         """The least advanced of the verdicts on what a stage needs of a sequence.
@@ -310,7 +350,10 @@ class Plan:
             record["template"] = self.template
         if stage.scope in NEUTRAL_FIRST:
             record["neutral"] = None if neutral is None else self._print(neutral)
-        if siblings:
+        if stage.scope == "corpus":
+            # one fingerprint: every item's record would else list every item
+            record["corpus"] = self._corpus(stage).print if siblings else None
+        elif siblings:
             record["siblings"] = {
                 str(item): {name: self._print(path) for name, path in paths.items()}
                 for item, paths in siblings.items()
@@ -495,6 +538,8 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
         said.append("its subject's neutral changed")
     if old.get("siblings") != new.get("siblings"):
         said.append("its subject's other sequences changed")
+    if old.get("corpus") != new.get("corpus"):
+        said.append("what is learnt from all sequences changed")
     return "; ".join(said) or "it was made in another way"
 
 

@@ -249,6 +249,7 @@ class _Run:
     def _wave(self, stage: Stage, sequences: list[Sequence], pool: Pool, result: StageResult) -> None:
         queue: deque[Job] = deque()
         items = 0
+        self.plan.begin(stage)
         parts = PartBook(self.plan, stage, self.options.force)
         for sequence in sequences:
             verdict = self.plan.judge(stage, sequence)

@@ -100,7 +100,8 @@ class Task:
             for stages that do not ask for it, and when that sequence failed.
         template: path of the prepared template.
         siblings: for the neutral of a stage of scope `subject`: what `inputs` is for this sequence, of every other
-            sequence of the subject that has all of it; in order of the items.
+            sequence of the subject that has all of it; in order of the items.  For scope `corpus`: of every
+            sequence of the workspace, this one among them.
         part: the part of the item that is to be made; None: the whole.  See `Stage.parts`.
         parts: artefacts of all parts, in order, that are to be joined; empty: the item is made in one piece.
     """
@@ -128,7 +129,18 @@ class Task:
         return load_prepared(self.template)
 
 
-Scope = Literal["sequence", "neutral", "subject", "everything"]
+def newest(inputs: Mapping[str, Path]) -> Path:
+    """The artefact that has the registered vertices: that of the second pass if it made some, else the first's."""
+    from mimicme.pipeline.checkpoint import Artefact
+
+    if "repass" in inputs:
+        with Artefact(inputs["repass"]) as second:
+            if "vertices" in second:
+                return inputs["repass"]
+    return inputs["register"]
+
+
+Scope = Literal["sequence", "neutral", "subject", "corpus", "everything"]
 NEUTRAL_FIRST: tuple[Scope, ...] = ("neutral", "subject")
 """Scopes whose items wait for the same stage's artefact of their subject's neutral."""
 
@@ -144,9 +156,10 @@ class Stage:
         needs: names of the earlier stages whose artefacts of the same sequence it reads.
         scope: what an item waits for: its own `needs` (`sequence`); also the same stage of its subject's
             neutral sequence (`neutral`); that, and the neutral itself waits for the `needs` of all the subject's
-            sequences (`subject`); or every item of the earlier stages (`everything`: the stage has one item,
-            the release).
-        compute: `compute(task, out)` for the first three scopes: reads its inputs, writes its artefact through
+            sequences (`subject`); the `needs` of all sequences of the workspace (`corpus`; while the settings'
+            field `enabled` is false, its own only); or every item of the earlier stages (`everything`: the
+            stage has one item, the release).
+        compute: `compute(task, out)` for all scopes but the last: reads its inputs, writes its artefact through
             `out`, rejects single frames through `out.reject`, and raises only when the whole sequence is
             lost.  For `everything`: called with keywords, see `runner`.
         settings_by_preset: field values that `--preset` changes, by preset name.

@@ -4,6 +4,7 @@
     landmarks  68 points on every scan
     align      scan -> canonical frame, rigid
     register   template -> scan
+    repass     the same again, from what all faces taught
     refine     vertices slid until the texture stands still
     bake       scan texture -> template UV
     project    template landmarks -> scan surface and UV
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     STAGES: tuple[Stage, ...]
 
-NAMES = ("ingest", "landmarks", "align", "register", "refine", "bake", "project", "pack")
+NAMES = ("ingest", "landmarks", "align", "register", "repass", "refine", "bake", "project", "pack")
 
 
 def __getattr__(name: str) -> Any:

@@ -29,10 +29,10 @@ from mimicme.pipeline.release import OK, REJECTED, ReleaseWriter, SequenceWriter
 from mimicme.pipeline.stage import Captures, Stage
 from mimicme.pipeline.template import Template
 
-NEEDS = ("ingest", "landmarks", "align", "register", "refine", "bake", "project")
+NEEDS = ("ingest", "landmarks", "align", "register", "repass", "refine", "bake", "project")
 """In the order of the flow: the first that rejects a frame says why."""
 
-GEOMETRY = ("ingest", "landmarks", "align", "register", "refine")
+GEOMETRY = ("ingest", "landmarks", "align", "register", "repass", "refine")
 """Stages without which a frame has no vertices; the others only add to it."""
 
 STAGE_FAILED = "stage-failed"
@@ -208,8 +208,11 @@ class _Inputs:
 
     @property
     def registered(self) -> Artefact | None:
-        """What has the vertices: refined ones, else as they were registered."""
-        return self.artefacts.get("refine", self.artefacts.get("register"))
+        """What has the vertices: refined ones, else as they were registered last."""
+        for stage in ("refine", "repass"):
+            if stage in self.artefacts and "vertices" in self.artefacts[stage]:
+                return self.artefacts[stage]
+        return self.artefacts.get("register")
 
     def statuses(self) -> list[FrameStatus]:
         """One verdict per frame, its notes and sentences joined over the stages."""

@@ -35,7 +35,7 @@ PAGE = "report.html"
 # the figure that orders frames and subjects; lower is better
 WORST_BY = "s2m_p95"
 # which of the stages after `ingest` has the last word on a frame
-ORDER = ("ingest", "landmarks", "align", "register", "refine", "bake", "project")
+ORDER = ("ingest", "landmarks", "align", "register", "repass", "refine", "bake", "project")
 
 FIGURES = {
     "s2m_median": "scan to registered surface, median",
@@ -215,11 +215,11 @@ def read_view(workspace: Workspace, item: Item, number: int) -> FrameView:
         if ok.get("ingest"):
             found["scan"] = load_scan(opened["ingest"], rows["ingest"])
             found["image"] = load_image(opened["ingest"], rows["ingest"])
-        for stage in ("align", "register", "refine"):
-            if ok.get(stage):
+        for stage in ("align", "register", "repass", "refine"):
+            if ok.get(stage) and "pose" in opened[stage]:
                 found["pose"] = np.asarray(opened[stage]["pose"][rows[stage]], np.float64)
-        for stage in ("register", "refine"):
-            if ok.get(stage):
+        for stage in ("register", "repass", "refine"):
+            if ok.get(stage) and "vertices" in opened[stage]:
                 found["registered"] = opened[stage]["vertices"][rows[stage]].astype(np.float64)
         if ok.get("project"):
             found["landmarks"] = opened["project"]["landmarks"][rows["project"]].astype(np.float64)

@@ -13,7 +13,7 @@ from mimicme.cli import main
 from mimicme.pipeline import runner
 from mimicme.pipeline.run_types import RunResult
 
-STAGES = ("ingest", "landmarks", "align", "register", "refine", "bake", "project", "pack")
+STAGES = ("ingest", "landmarks", "align", "register", "repass", "refine", "bake", "project", "pack")
 OTHERS = (
     "status",
     "verify",

@@ -242,7 +242,7 @@ def test_make_help_lists_the_targets(repository: Path) -> None:
     assert targets >= {"help", "install", "lint", "test", "demo", "bench", "report", "clean"}
     stages = re.search(r"^STAGES := (.*)$", text, flags=re.MULTILINE)
     assert stages is not None
-    expected = ["ingest", "landmarks", "align", "register", "refine", "bake", "project", "pack"]
+    expected = ["ingest", "landmarks", "align", "register", "repass", "refine", "bake", "project", "pack"]
     assert stages.group(1).split() == expected
 
 

@@ -28,7 +28,7 @@ import numpy as np
 
 from mimicme.pipeline.errors import ConfigError, FrameRejected
 from mimicme.pipeline.mesh import Floats, transform
-from mimicme.pipeline.stage import Stage, Task
+from mimicme.pipeline.stage import Stage, Task, newest
 
 if TYPE_CHECKING:
     from mimicme.pipeline.checkpoint import Artefact, ArtefactWriter
@@ -155,7 +155,7 @@ def _others(task: Task) -> Iterator[tuple[Artefact, Artefact]]:
     from mimicme.pipeline.checkpoint import Artefact
 
     for _, paths in sorted(task.siblings.items()):
-        with Artefact(paths["ingest"]) as ingest, Artefact(paths["register"]) as register:
+        with Artefact(paths["ingest"]) as ingest, Artefact(newest(paths)) as register:
             yield ingest, register
 
 
@@ -205,7 +205,7 @@ def compute(task: Task, out: ArtefactWriter) -> None:
     from mimicme.pipeline.checkpoint import Artefact
 
     settings: RefineSettings = task.settings
-    with task.input("ingest") as ingest, task.input("register") as register:
+    with task.input("ingest") as ingest, Artefact(newest(task.inputs)) as register:
         rows = out.continue_from(register)
         shape = register["vertices"].shape[1:]
         vertices = out.rows("vertices", shape, np.float32, "mm")
@@ -308,7 +308,7 @@ STAGE = Stage(
     name="refine",
     version=1,
     settings=RefineSettings,
-    needs=("ingest", "register"),
+    needs=("ingest", "register", "repass"),
     compute=compute,
     scope="subject",
     settings_by_preset={"fast": {"size": 256}, "best": {"size": 1024, "iterations": 4, "window_texels": 8.0}},

@@ -128,20 +128,25 @@ class Fitter:
             )
         return start + self.levels.prolong @ (after - before)
 
-    def fine(self, rest: Floats, aim: Aim, start: Floats, steps: list[Step]) -> Floats:
+    def fine(
+        self, rest: Floats, aim: Aim, start: Floats, steps: list[Step], neutral: Floats | None = None
+    ) -> Floats:
         """Refine a displacement (V, 3) on the template itself.
+
+        `neutral` (V, 3) is the shape that has no folds and does not pass through itself, if `rest` may have.
 
         Where the surface has folded after a step, the vertices around let go of the scan from then on and the
         stiffness smooths the fold away: a fold means that its targets were not its own (hair over an ear, the other
         lip).  Where the surface has passed through itself instead, see contact.py.
         """
         displacement = start
+        sound = rest if neutral is None else neutral
         scale = steps[0].scale_mm if steps else 1.0
         free = self._ears_seen(self.levels.fine, rest + start, aim.scan, scale)
         self._contacts.forget()
         for done, step in enumerate(steps):
             if done:
-                free[self._around_folds(rest, rest + displacement)] = 0.0
+                free[self._around_folds(sound, rest + displacement)] = 0.0
             displacement = self._step(
                 self.levels.fine,
                 self._fine,
@@ -152,6 +157,7 @@ class Fitter:
                 displacement,
                 self.fine_tolerance,
                 self._contacts,
+                sound,
             )
         return displacement
 
@@ -227,6 +233,7 @@ class Fitter:
         displacement: Floats,
         tolerance: float,
         contacts: Contacts | None = None,
+        neutral: Floats | None = None,
     ) -> Floats:
         now = rest + displacement
         normals = vertex_normals(now, level.faces)
@@ -240,7 +247,7 @@ class Fitter:
         )
         found = found._replace(weights=found.weights * free)
         if contacts is not None:
-            found = contacts.amend(rest, now, normals, found)
+            found = contacts.amend(rest if neutral is None else neutral, now, normals, found)
         problem = Problem(
             step.stiffness,
             level.stiffness,

@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 from mimicme.pipeline.errors import FrameRejected
 from mimicme.pipeline.landmarks import INNER
-from mimicme.pipeline.mesh import Floats, Ints, inverse, transform
+from mimicme.pipeline.mesh import Bools, Floats, Ints, inverse, transform, vertex_normals
 from mimicme.pipeline.rigid import fit_rigid, fit_similarity_scale
 from mimicme.pipeline.template import Template
 from mimicme.pipeline.temporal import MIN_FRAMES, runs, smooth, smooth_poses
 from mimicme.stages.register.fit import Aim, Fitter, Gates, Step, annealed
 from mimicme.stages.register.levels import Levels
+from mimicme.stages.register.prior import ExpressionPrior
 from mimicme.stages.register.quality import Judge, LandmarkChecks, Limits, Quality, reject_bad
 from mimicme.stages.register.spline import disagreement, trust
 from mimicme.stages.register.steady import head_motion, settle, skull_weights
@@ -29,6 +30,11 @@ MAX_GAP = 3
 """Frames between two numbers beyond which the later one does not start from the earlier one."""
 SURFACE_SLACK, SURFACE_SLACK_MM = 1.5, 0.03
 """How much farther from its scan the smoothing may take a frame: this many times its own fit's median, and mm."""
+
+FEW_TRIANGLES = 0.003
+"""Share of all triangles: more of them flipped or crossing than in the first result, and the second is not taken."""
+AGAIN_STEPS, AGAIN_STIFFNESS, AGAIN_SCALE_MM = 3, (300.0, 30.0), 3.0
+"""Coarse steps of the second pass: it begins nearer than the first, and may be held more firmly to a better guess."""
 
 
 @dataclass(frozen=True)
@@ -176,18 +182,76 @@ class SequenceTracker:
             start,
             annealed(steps, (first, settings.stiffness_end), (scale, 2 * settings.scale_end_mm)),
         )
+        displacement = self._fine(self._rest, aim, displacement)
+        result = self._concluded(frame, frame.pose, self._rest, displacement, aim, known)
+        still = result.vertices.astype(np.float64)
+        if self.neutral is None:
+            self.neutral, self.neutral_number = still, frame.number
+            self._rest = still
+            self._fitter = self._fitter_of(self.levels)
+        self._previous = (frame.number, still - self._rest)
+        return result
+
+    def again(self, frame: Frame, first: Registered, prior: ExpressionPrior) -> Registered:
+        """Register a frame once more, from what the other subjects' expressions say of its first result.
+
+        The stiffness now holds the frame to the guess and not to the neutral, so that it no longer costs anything
+        to move as faces do; the steps on the template itself follow the scan alone, as in the first pass.  The first
+        result is returned where the second is not as sound: rejected, farther from its scan, or with more triangles
+        flipped or crossing.
+        """
+        settings, level = self.settings, self.levels.coarse
+        back = inverse(first.pose)
+        target = ScanTarget(transform(back, frame.vertices), frame.faces)
+        known = (frame.confidence > 0) & np.isfinite(frame.landmarks).all(axis=1)
+        landmarks = np.where(known[:, None], transform(back, frame.landmarks), 0.0)
+        weights = np.where(known, settings.landmark_weight_mm2 * frame.confidence, 0.0)
+        vertices = first.vertices.astype(np.float64)
+        seen = self._fitter.seen(vertices, target, settings.scale_end_mm)[level.index].astype(np.float64)
+        normals = vertex_normals(vertices, self.template.faces)[level.index]
+        guess = prior.predict((vertices - self._rest)[level.index], normals, seen)
+        rest = self._rest + self.levels.prolong @ guess
+        carried = self.levels.fine.landmarks @ rest
+        weights[known] *= trust(carried[known], landmarks[known], settings.landmark_smoothing_mm)
+        aim = Aim(target, landmarks, weights)
+        displacement = self._fitter.coarse(
+            rest,
+            aim,
+            np.zeros_like(rest),
+            annealed(AGAIN_STEPS, AGAIN_STIFFNESS, (AGAIN_SCALE_MM, 2 * settings.scale_end_mm)),
+        )
+        try:
+            second = self._concluded(frame, first.pose, rest, self._fine(rest, aim, displacement), aim, known)
+        except FrameRejected:
+            return first
+        return second if _as_sound(second.quality, first.quality, len(self.template.faces)) else first
+
+    def _fine(self, rest: Floats, aim: Aim, start: Floats) -> Floats:
+        """A displacement (V, 3) taken on to the template's own resolution."""
+        settings = self.settings
         stiffness = settings.stiffness_fine * float(np.sqrt(self.levels.fine.areas.mean()))
-        displacement = self._fitter.fine(
-            self._rest,
+        return self._fitter.fine(
+            rest,
             replace(aim, weights=settings.fine_landmark_share * aim.weights),
-            displacement,
+            start,
             annealed(
                 settings.fine_steps,
                 (stiffness, stiffness),
                 (1.5 * settings.scale_end_mm, settings.scale_end_mm),
             ),
+            self._rest,
         )
-        found = self._rest + displacement
+
+    def _concluded(
+        self, frame: Frame, pose: Floats, rest: Floats, displacement: Floats, aim: Aim, known: Bools
+    ) -> Registered:
+        """A fit made at `pose`, steadied on the skull and measured.
+
+        Raises:
+            FrameRejected: one of the reasons of quality.py.
+        """
+        settings, target, landmarks = self.settings, aim.scan, aim.landmarks
+        found = rest + displacement
         if not np.isfinite(found).all():
             raise FrameRejected(
                 "register-misfit",
@@ -200,16 +264,10 @@ class SequenceTracker:
         still = transform(inverse(motion), found)
         last = Step(settings.stiffness_end, 2 * settings.scale_end_mm)
         checks = LandmarkChecks(
-            self._fitter.held_out_error(self._rest, aim, displacement, last),
+            self._fitter.held_out_error(rest, aim, displacement, last),
             disagreement(self.template.landmarks()[known], landmarks[known], settings.landmark_smoothing_mm),
         )
-        result = self.judged(frame, still, frame.pose @ motion, checks)
-        if self.neutral is None:
-            self.neutral, self.neutral_number = still, frame.number
-            self._rest = still
-            self._fitter = self._fitter_of(self.levels)
-        self._previous = (frame.number, still - self._rest)
-        return result
+        return self.judged(frame, still, pose @ motion, checks)
 
     def settled(self, frame: Frame, vertices: Floats, pose: Floats) -> Floats:
         """The pose (4, 4) of a known shape (V, 3, canonical), made exact on the frame's surface."""
@@ -242,6 +300,16 @@ class SequenceTracker:
         )
         reject_bad(quality, self._limits, len(self.template.faces))
         return Registered(frame.number, vertices, pose, quality, checks)
+
+
+def _as_sound(second: Quality, first: Quality, triangles: int) -> bool:
+    """Whether a frame's second result may take the place of its first."""
+    few = FEW_TRIANGLES * triangles
+    return (
+        second.s2m_median <= SURFACE_SLACK * first.s2m_median + SURFACE_SLACK_MM
+        and second.flipped_triangles <= first.flipped_triangles + few
+        and second.crossing_triangles <= first.crossing_triangles + few
+    )
 
 
 def steadied(

@@ -43,6 +43,11 @@ class AgreeSettings:
     pass
 
 
+@dataclass(frozen=True)
+class LearnSettings:
+    enabled: bool = True
+
+
 def log(task, stage):
     """One line per computation, beside the captures."""
     with open(task.captures.root.parent / "calls.txt", "a") as handle:
@@ -159,6 +164,19 @@ def agree(task, out):
     out.attrs["total"] = total
 
 
+def learn(task, out):
+    """What all sequences have, summed up."""
+    log(task, "learn")
+    with task.input("fit") as before:
+        out.continue_from(before)
+    out.attrs["taught"] = [str(item) for item in task.siblings]
+    total = 0.0
+    for paths in task.siblings.values():
+        with Artefact(paths["fit"]) as other:
+            total += float(other["value"][:].sum())
+    out.attrs["total"] = total
+
+
 READ = Stage("read", 1, ReadSettings, (), read, uses_template=False)
 FIT = Stage(
     "fit",
@@ -173,10 +191,12 @@ FIT = Stage(
 )
 PAINT = Stage("paint", 1, PaintSettings, ("read", "fit"), paint, uses_template=False)
 AGREE = Stage("agree", 1, AgreeSettings, ("fit",), agree, scope="subject", uses_template=False)
+LEARN = Stage("learn", 1, LearnSettings, ("fit",), learn, scope="corpus", uses_template=False)
 NEEDS = ("read", "fit", "paint")
 BUNDLE = Stage("bundle", 1, BundleSettings, NEEDS, bundle, "everything", uses_template=False)
 STAGES = (READ, FIT, PAINT, BUNDLE)
 WITH_SUBJECT = (READ, FIT, AGREE, PAINT, BUNDLE)
+WITH_CORPUS = (READ, FIT, LEARN, PAINT, BUNDLE)
 
 
 def captures(root: Path, sequences: dict[str, list[str]]) -> Path:

@@ -170,6 +170,50 @@ def test_only_takes_siblings_as_they_lie_on_the_disk(make, fake):
     assert calls(workspace) == []
 
 
+def taught(workspace, item="S1/smile"):
+    """The sequences that an item's `learn` was given, and their total."""
+    with Artefact(workspace.root / "learn" / f"{item}.h5") as made:
+        return list(made.attrs["taught"]), float(made.attrs["total"])
+
+
+def test_every_sequence_is_given_all_of_the_workspace(make, fake):
+    workspace = make(GOOD)
+    assert go(workspace, fake, fake.WITH_CORPUS).code == 0
+    assert taught(workspace)[0] == sorted(GOOD)
+    assert {taught(workspace, item)[1] for item in GOOD} == {taught(workspace)[1]}
+    done = [c[0] for c in calls(workspace) if c[0] in ("fit", "learn")]
+    assert done == ["fit"] * len(GOOD) + ["learn"] * len(GOOD)
+    assert go(workspace, fake, fake.WITH_CORPUS).counts("learn") == (0, len(GOOD), 0, 0)
+    # a part of it learns from all that lies on the disk
+    assert go(workspace, fake, fake.WITH_CORPUS, only=("S1/smile",)).counts("learn")[0] == 0
+
+
+def test_what_one_sequence_teaches_anew_is_learnt_by_all(make, fake):
+    workspace = make(GOOD)
+    go(workspace, fake, fake.WITH_CORPUS)
+    before = taught(workspace, "S2/angry")[1]
+    (workspace.captures.root / "S1/smile/0000.obj").write_text("longer words")
+    lines = go(workspace, fake, fake.WITH_CORPUS, dry_run=True).out
+    assert "'S1/smile' comes first" in lines
+    assert go(workspace, fake, fake.WITH_CORPUS).counts("learn") == (len(GOOD), 0, 0, 0)
+    assert taught(workspace, "S2/angry")[1] > before
+
+
+def test_a_sequence_that_failed_teaches_nothing(make, fake):
+    workspace = make(GOOD | {"S1/smile": ["fail"]})
+    assert go(workspace, fake, fake.WITH_CORPUS).counts("learn") == (len(GOOD) - 1, 0, 0, 1)
+    assert taught(workspace, "S2/angry")[0] == sorted(set(GOOD) - {"S1/smile"})
+
+
+def test_switched_off_no_sequence_waits_for_another(make, fake):
+    off = ("learn.enabled=false",)
+    workspace = make(GOOD)
+    go(workspace, fake, fake.WITH_CORPUS, sets=off)
+    assert taught(workspace)[0] == []
+    (workspace.captures.root / "S1/smile/0000.obj").write_text("longer words")
+    assert go(workspace, fake, fake.WITH_CORPUS, sets=off).counts("learn") == (1, len(GOOD) - 1, 0, 0)
+
+
 def test_number_of_jobs_does_not_change_bytes(make, fake):
     made = []
     for name, jobs in (("one", 1), ("two", 2)):
