@@ -20,8 +20,9 @@ import csv
 import io
 import json
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -112,36 +113,63 @@ def synthesise(
         triangles = min(TRIANGLES, max(6_000, round(FINER_THAN_TEMPLATE * len(rig.template.faces))))
     # small scans come from small cameras
     share = float(np.clip(np.sqrt(triangles / TRIANGLES), 0.3, 1.0))
-    photo_px = (round(PHOTO_PX[0] * share), round(PHOTO_PX[1] * share))
     _write_template(directory / "template", rig)
     people = [f"S{i:03d}" for i in range(subjects)]
     _write_subjects(directory / "subjects.csv", people, seed)
-    total = subjects * sum(1 if n == "neutral" else frames for n in names)
-    done = 0
+    counts = {name: 1 if name == "neutral" else frames for name in names}
+    total, done = subjects * sum(counts.values()), 0
     for subject in people:
-        neutral: Floats | None = None
-        skin: Skin | None = None
-        for name in names:
-            count = 1 if name == "neutral" else frames
-            answer = directory / "truth" / subject / f"{name}.npz"
-            if not answer.is_file():
-                if neutral is None or skin is None:
-                    neutral = identity(rig, _rng(seed, subject, "identity"))
-                    skin = make_skin(rig, _rng(seed, subject, "skin"), round(SKIN_PX * share))
-                motion = make_motion(rig, neutral, name, count, _rng(seed, subject, name, "motion"))
-                net = make_net(rig, triangles // 2, _rng(seed, subject, name, "net"))
-                scans = []
-                for k in range(count):
-                    rng = _rng(seed, subject, name, k)
-                    scan = make_scan(rig, motion.faces[k], skin, net, rng, triangles, photo_px)
-                    folder = directory / "captures" / subject / name
-                    _write_frame(folder / f"{k:04d}.obj", rig, motion, k, scan, rng)
-                    scans.append(scan)
+        person = _Person(rig, subject, seed, share)
+        for name, count in counts.items():
+            if not _truth_path(directory, subject, name).is_file():
+                for k in _write_sequence(directory, person, name, count, triangles):
                     if progress:
                         progress(done + k + 1, total, f"{subject}/{name} frame {k}")
-                write_truth(answer, rig, motion, scans)
             done += count
     write_whole(directory / "synth.json", json.dumps({**record, "complete": True}, indent=1).encode())
+
+
+@dataclass(frozen=True)
+class _Person:
+    """Who stands before the scanner; face and skin are made when they are first needed."""
+
+    rig: Rig
+    subject: str
+    seed: int
+    share: float
+    """Size of the cameras' pictures and of the skin's, 1 for a full scan."""
+
+    @cached_property
+    def neutral(self) -> Floats:
+        return identity(self.rig, self.rng("identity"))
+
+    @cached_property
+    def skin(self) -> Skin:
+        return make_skin(self.rig, self.rng("skin"), round(SKIN_PX * self.share))
+
+    def rng(self, *what: str | int) -> np.random.Generator:
+        return _rng(self.seed, self.subject, *what)
+
+
+def _write_sequence(directory: Path, person: _Person, name: str, count: int, triangles: int) -> Iterator[int]:
+    """Scan a person's sequence; yields the number of each frame that is written.  The truth is written last."""
+    rig = person.rig
+    photo_px = (round(PHOTO_PX[0] * person.share), round(PHOTO_PX[1] * person.share))
+    motion = make_motion(rig, person.neutral, name, count, person.rng(name, "motion"))
+    net = make_net(rig, triangles // 2, person.rng(name, "net"))
+    scans = []
+    for k in range(count):
+        rng = person.rng(name, k)
+        scan = make_scan(rig, motion.faces[k], person.skin, net, rng, triangles, photo_px)
+        path = directory / "captures" / person.subject / name / f"{k:04d}.obj"
+        _write_frame(path, rig, motion, k, scan, rng)
+        scans.append(scan)
+        yield k
+    write_truth(_truth_path(directory, person.subject, name), rig, motion, scans)
+
+
+def _truth_path(directory: Path, subject: str, name: str) -> Path:
+    return directory / "truth" / subject / f"{name}.npz"
 
 
 def make_motion(rig: Rig, neutral: Floats, name: str, frames: int, rng: np.random.Generator) -> Motion:
