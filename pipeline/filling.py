@@ -46,23 +46,34 @@ def fill_holes(texture: Pixels, known: Bools) -> None:
 def fill_mirrored(texture: Pixels, known: Bools) -> None:
     """Fill unknown texels of (h, w, 3) in place with those of the face's other side, else smoothly from around.
 
-    For layouts that are their own mirror image.  Detail comes from the mirrored texture; the difference between the
-    two sides, where both are known, is continued smoothly into the gap and added, so that no border shows.
+    For layouts that are their own mirror image.
     """
-    other = known[:, ::-1]
-    borrowed = ~known & other
+    fill_holes(texture, borrow(texture, known, texture[:, ::-1].copy(), known[:, ::-1]))
+
+
+def borrow(texture: Pixels, known: Bools, other: Pixels, there: Bools) -> Bools:
+    """Fill unknown texels of (h, w, 3) in place with those of another texture, where it has some.
+
+    Detail comes from the other texture; the difference between the two, where both are known, is continued smoothly
+    into the gap and added, so that no border shows.
+
+    Args:
+        known: (h, w) of the texture; there: (h, w) of the other, which must not share memory with it.
+
+    Returns:
+        (h, w) what is known now.
+    """
+    borrowed = ~known & there
     if not borrowed.any():
-        fill_holes(texture, known)
-        return
-    mirrored = texture[:, ::-1].copy()
-    both = known & other
+        return known
+    both = known & there
     # half the difference fits into a byte
-    half = (texture.astype(np.int16) - mirrored) // 2 + 128
+    half = (texture.astype(np.int16) - other) // 2 + 128
     difference = np.where(both[..., None], half, 128).astype(np.uint8)
-    fill_holes(difference, both if both.any() else other)
-    moved = mirrored.astype(np.int16) + 2 * (difference.astype(np.int16) - 128)
+    fill_holes(difference, both if both.any() else there)
+    moved = other.astype(np.int16) + 2 * (difference.astype(np.int16) - 128)
     texture[borrowed] = np.clip(moved, 0, 255).astype(np.uint8)[borrowed]
-    fill_holes(texture, known | borrowed)
+    return np.asarray(known | borrowed)
 
 
 def mirror_error(uv: Floats, vertices: Floats, uv_faces: Ints, faces: Ints) -> float:

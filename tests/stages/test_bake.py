@@ -13,7 +13,8 @@ from mimicme.pipeline.mesh import Mesh
 from mimicme.pipeline.raster import rasterise
 from mimicme.pipeline.template import Template
 from mimicme.stages import bake as module
-from mimicme.stages.bake import BakeSettings, bake
+from mimicme.pipeline.texture import bake
+from mimicme.stages.bake import BakeSettings
 
 N = 256
 GAIN = (0.5, 1.0, 1.5)
@@ -403,7 +404,7 @@ def test_exposure_is_matched_only_when_asked(tmp_path):
 def test_one_frames_numbers_reject_that_frame_alone(tmp_path, monkeypatch):
     from mimicme.pipeline.checkpoint import Artefact, writing
 
-    task, real, seen = artefacts(tmp_path, [scan(), scan()], [checker(), checker()]), module.bake, []
+    task, real, seen = artefacts(tmp_path, [scan(), scan()], [checker(), checker()]), module.bake_source, []
 
     def breaks_once(*arguments):
         seen.append(1)
@@ -411,7 +412,7 @@ def test_one_frames_numbers_reject_that_frame_alone(tmp_path, monkeypatch):
             raise np.linalg.LinAlgError("Singular matrix")
         return real(*arguments)
 
-    monkeypatch.setattr(module, "bake", breaks_once)
+    monkeypatch.setattr(module, "bake_source", breaks_once)
     with writing(tmp_path / "bake.h5", stage="bake", item="s/q", made_by={}) as out:
         module.STAGE.compute(task, out)
     with Artefact(tmp_path / "bake.h5") as baked:
