@@ -2,7 +2,8 @@
 
 Under distant light a matt surface is shaded by its normal alone, and nearly all of that is in the spherical harmonics
 up to the second order (Ramamoorthi and Hanrahan 2001; Basri and Jacobs 2003).  Here the logarithm of the brightness is
-fitted by them, robustly, so that brows, lips and beard do not count as shade:
+fitted by them, robustly, so that brows, lips and beard do not count as shade, and over the normals of the face's large
+forms alone:
 
     log brightness(texel) = brightness + sum_k light_k Y_k(normal),   texture = even texture * exp(sum_k light_k Y_k) .
 
@@ -13,8 +14,9 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
-from mimicme.pipeline.mesh import Floats, vertex_normals
+from mimicme.pipeline.mesh import Floats, Ints, adjacency, edges, vertex_normals
 from mimicme.pipeline.raster import bands
 from mimicme.pipeline.template import Template
 
@@ -22,10 +24,14 @@ Pixels = NDArray[np.uint8]
 Singles = NDArray[np.float32]
 
 TERMS = 9
-MOST = 0.7
-"""Of the logarithm: light is changed by a factor of two at most; more is no shading."""
-STABILITY = 1e-3
-"""Of a term's weight against a texel's: a face shows half of all normals, which leaves some terms open."""
+MOST = 0.5
+"""Of the logarithm: light is changed by a factor of 1.65 at most; more is no shading."""
+REACH_MM = 12.0
+"""Normals are smoothed over this distance: what changes faster - nostrils, lids, the crease of the lips - is in shadow
+or is not, whichever way it faces, and would be lit up by its normal."""
+STABILITY = 3e-3
+"""Of a term's size against a texel's error: a face shows half of all normals, which leaves some terms open."""
+MOST_STEPS = 400
 SAMPLES = 40_000
 """Texels that the light is estimated from."""
 ROUNDS = 8
@@ -43,6 +49,20 @@ def shading(light: NDArray[np.floating], normals: Floats | Singles) -> Singles:
     return np.asarray(np.exp(np.clip(terms, -MOST, MOST)), np.float32)
 
 
+def smooth_normals(vertices: Floats, faces: Ints) -> Singles:
+    """(V, 3) unit normals averaged over about `REACH_MM`, so that they follow the face's large forms alone."""
+    normals = vertex_normals(vertices, faces)
+    ends, _ = edges(faces)
+    length = float(np.median(np.linalg.norm(vertices[ends[:, 0]] - vertices[ends[:, 1]], axis=1)))
+    graph = adjacency(ends, len(vertices))
+    mean = sparse.diags(1 / np.maximum(np.asarray(graph.sum(1)).ravel(), 1)) @ graph
+    # a step moves half of the normals along an edge, which lies any way in the plane: variance length^2 / 4 an axis
+    for _ in range(min(int(np.ceil(4 * (REACH_MM / max(length, 1e-3)) ** 2)), MOST_STEPS)):
+        normals = (normals + mean @ normals) / 2
+    size = np.linalg.norm(normals, axis=1, keepdims=True)
+    return np.asarray(normals / np.maximum(size, 1e-12), np.float32)
+
+
 def shading_map(light: NDArray[np.floating], vertices: Floats, template: Template, size: int) -> Singles:
     """(size, size) factors over the template's layout, 1 outside of it: even texture times this is the original.
 
@@ -50,7 +70,7 @@ def shading_map(light: NDArray[np.floating], vertices: Floats, template: Templat
         light: (9,) as stored.  vertices: (V, 3) registered mesh in the scan's frame (pose applied).
     """
     factor = np.ones(size * size, np.float32)
-    corner = vertex_normals(vertices, template.faces).astype(np.float32)[template.faces]
+    corner = smooth_normals(vertices, template.faces)[template.faces]
     for raster in bands(template, size):
         at = raster.texels.astype(np.int64) + raster.first_row * size
         factor[at] = shading(light, _normals(corner, raster.triangles, raster.weights))
@@ -64,7 +84,7 @@ def estimate(texture: Pixels, coverage: Pixels, vertices: Floats, template: Temp
     number keeps the brightness of the covered texels as it is (mean of the logarithm).
     """
     size = len(texture)
-    corner = vertex_normals(vertices, template.faces).astype(np.float32)[template.faces]
+    corner = smooth_normals(vertices, template.faces)[template.faces]
     terms, values, weights = [], [], []
     stride = max(1, int((coverage > 0).sum()) // SAMPLES)
     for raster in bands(template, size):

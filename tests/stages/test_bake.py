@@ -535,7 +535,7 @@ def test_a_bent_surfaces_shade_goes_and_comes_back():
     even = bake(bent, image, shape.vertices, shape, BakeSettings(size=N, even_lighting=True))
     seen = plain.coverage > 0
     assert np.std(plain.texture[seen].astype(float), axis=0).max() > 12
-    assert np.std(even.texture[seen].astype(float), axis=0).max() < 2
+    assert np.std(even.texture[seen].astype(float), axis=0).max() < 3
     again = even.texture * shading_map(even.light, shape.vertices, shape, N)[..., None]
     assert np.abs(again - plain.texture)[seen].max() <= 1.1
 
