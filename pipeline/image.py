@@ -137,9 +137,7 @@ def encode_deep(numbers: NDArray[np.uint16]) -> bytes:
     from mimicme.pipeline.flow import opencv  # Pillow has no 16-bit colour
 
     numbers = np.asarray(numbers)
-    if numbers.dtype != np.uint16 or not (
-        numbers.ndim == 2 or (numbers.ndim == 3 and numbers.shape[2] == 3)
-    ):
+    if numbers.dtype != np.uint16 or not (numbers.ndim == 2 or (numbers.ndim == 3 and numbers.shape[2] == 3)):
         raise InputError(
             "a 16-bit image to encode is (h, w, 3) or (h, w) uint16", seen=f"{numbers.shape} {numbers.dtype}"
         )

@@ -38,10 +38,11 @@ import h5py
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mimicme.pipeline import surface_maps
 from mimicme.pipeline.checkpoint import MESSAGE_BYTES, NOTE_BYTES, chunk_shape, commit
 from mimicme.pipeline.errors import ReleaseError, UsageError
 from mimicme.pipeline.stage import Item
-from mimicme.pipeline.surface_maps import MAPS, Coding
+from mimicme.pipeline.surface_maps import Coding
 from mimicme.pipeline.template import Template
 
 SCHEMA_VERSION = "1.1"  # 1.1: maps of the surface
@@ -61,6 +62,8 @@ UNKNOWN = "unknown"
 
 LANDMARK_SOURCES = ("none", "manual", "detected", "projected")
 IMAGES = ("texture", "coverage")
+MAPS = surface_maps.MAPS
+"""What a sequence has besides, when its bake made it."""
 OK, REJECTED = "ok", "rejected"
 
 MAX_PIXELS = 8192 * 8192  # the largest texture a bake can make

@@ -376,10 +376,11 @@ def _own_uv(uv: Floats, uv_faces: Ints) -> tuple[Floats, Ints, str]:
     beyond = np.abs(uv[uv_faces] - tile[:, None] - 0.5).max() - 0.5
     if beyond > UDIM_SLACK:
         span = float((high - low).max())
-        return (uv - low) / span, uv_faces, (
+        said = (
             f"texture layout: the file's own, from {low.round(2).tolist()} to {high.round(2).tolist()}; triangles "
             "cross the borders of tiles, so that it is no UDIM layout: it was shrunk into the unit square"
         )
+        return (uv - low) / span, uv_faces, said
     tiles, which = np.unique(tile, axis=0, return_inverse=True)
     # a coordinate on the border that two tiles share has a place in each of them
     keys, corners = np.unique(
@@ -390,11 +391,12 @@ def _own_uv(uv: Floats, uv_faces: Ints) -> tuple[Floats, Ints, str]:
     side = int(np.ceil(np.sqrt(len(tiles))))
     place = np.stack([keys[:, 1] % side, keys[:, 1] // side], axis=1)
     laid = (np.clip(uv[keys[:, 0]] - tiles[keys[:, 1]], 0, 1) + place) / side
-    said = ", ".join(str(1001 + int(u) + 10 * int(v)) for u, v in tiles)
-    return laid, corners.reshape(uv_faces.shape).astype(np.int32), (
-        f"texture layout: the file's own, {len(tiles)} UDIM tile(s) ({said}) laid {side} x {side} "
+    numbers = ", ".join(str(1001 + int(u) + 10 * int(v)) for u, v in tiles)
+    said = (
+        f"texture layout: the file's own, {len(tiles)} UDIM tile(s) ({numbers}) laid {side} x {side} "
         "from the lower left corner"
     )
+    return laid, corners.reshape(uv_faces.shape).astype(np.int32), said
 
 
 def _read_masks(path: Path, n_vertices: int) -> dict[str, Floats]:

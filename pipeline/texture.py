@@ -174,9 +174,7 @@ def bake_source(
     return Baked(picture, mask, found_total / max(total, 1), light)
 
 
-def _sampler(
-    source: Source, target: Target, settings: TextureOptions
-) -> ImageSampler | ColorSampler | None:
+def _sampler(source: Source, target: Target, settings: TextureOptions) -> ImageSampler | ColorSampler | None:
     if source.image is not None:
         return ImageSampler(source, target, settings.level_seams)
     return None if source.vertex_colors is None else ColorSampler(source)

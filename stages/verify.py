@@ -383,7 +383,9 @@ def check_coding(group: h5py.Group, name: str) -> Iterator[Finding]:
     try:
         coding = layout.read_coding(group.attrs)
     except (KeyError, ValueError, TypeError):
-        yield Finding("error", group.name, "'unit', 'value_scale' and 'value_offset' do not say what it means.")
+        yield Finding(
+            "error", group.name, "'unit', 'value_scale' and 'value_offset' do not say what it means."
+        )
         return
     if coding.unit != kind.unit:
         yield Finding("error", group.name, f"The unit is {coding.unit!r}, expected {kind.unit!r}.")

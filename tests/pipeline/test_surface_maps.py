@@ -131,6 +131,6 @@ def test_numbers_come_back_within_half_a_step_and_stop_at_the_ends():
     given = np.array([[-9.9, 3.3, 5.2], [-11, -1, 1e9]])
     assert code.numbers(given).tolist() == [[0, 7, 0], [0, 0, 65535]]
     np.testing.assert_allclose(code.values(code.numbers(given))[0], [-10, 3.5, 5])
-    assert coding("normal", sheet(), 4).values(coding("normal", sheet(), 4).numbers([[0.0, 1, -1]])).tolist() == [
-        [0, 1, -1]
-    ]
+    assert coding("normal", sheet(), 4).values(
+        coding("normal", sheet(), 4).numbers([[0.0, 1, -1]])
+    ).tolist() == [[0, 1, -1]]

@@ -12,8 +12,8 @@ from mimicme.pipeline.filling import fill_holes
 from mimicme.pipeline.mesh import Mesh
 from mimicme.pipeline.raster import rasterise
 from mimicme.pipeline.template import Template
-from mimicme.stages import bake as module
 from mimicme.pipeline.texture import bake
+from mimicme.stages import bake as module
 from mimicme.stages.bake import BakeSettings
 
 N = 256
