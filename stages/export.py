@@ -2,8 +2,8 @@
 
 Writes DIR/<subject>/<sequence>/<frame>.obj (with .mtl and the texture beside it), .ply or .glb, or one
 DIR/<subject>/<sequence>.npz a sequence.  Beside a mesh go the maps of its surface, `<frame>.normal.png` and so on (16
-bit; in the canonical frame, whatever the mesh's), and once a folder `maps.json`, which says what their numbers mean; with .npz
-there are none.  Rejected frames are left out and counted.  Nothing is written when a file would be overwritten,
+bit, canonical frame whatever the mesh's), and once a folder `maps.json`, which says what their numbers mean; with
+.npz there are none.  Rejected frames are left out and counted.  Nothing is written when a file would be overwritten,
 unless that is asked for.
 """
 
