@@ -11,6 +11,9 @@ from mimicme.pipeline.mesh import Bools, Floats, Ints
 Pixels = NDArray[np.uint8]
 Singles = NDArray[np.float32]
 
+BAND = 1 << 20
+"""Texels worked on together, in rows: what is wider than a byte then needs little memory."""
+
 
 def fill_holes(texture: Pixels, known: Bools) -> None:
     """Fill unknown texels of (h, w, 3) in place, smoothly from those around (push-pull, Gortler et al. 1996).
@@ -33,7 +36,7 @@ def fill_holes(texture: Pixels, known: Bools) -> None:
         filled = finer
     height, width = known.shape
     # the finest level in bands of rows, so that its floats need little memory
-    step = max(2, (1 << 20) // width // 2 * 2)
+    step = max(2, BAND // width // 2 * 2)
     for row in range(0, height, step):
         low, high = max(row // 2 - 1, 0), min((row + step) // 2 + 1, len(filled))
         block = _doubled(filled[low:high], min(2 * (high - low), height - 2 * low), width)
@@ -67,12 +70,18 @@ def borrow(texture: Pixels, known: Bools, other: Pixels, there: Bools) -> Bools:
     if not borrowed.any():
         return known
     both = known & there
-    # half the difference fits into a byte
-    half = (texture.astype(np.int16) - other) // 2 + 128
-    difference = np.where(both[..., None], half, 128).astype(np.uint8)
+    difference = np.empty_like(texture)
+    step = max(1, BAND // texture.shape[1])
+    parts = [slice(row, row + step) for row in range(0, len(texture), step)]
+    for part in parts:
+        # half the difference fits into a byte
+        half = (texture[part].astype(np.int16) - other[part]) // 2 + 128
+        difference[part] = np.where(both[part][..., None], half, 128)
     fill_holes(difference, both if both.any() else there)
-    moved = other.astype(np.int16) + 2 * (difference.astype(np.int16) - 128)
-    texture[borrowed] = np.clip(moved, 0, 255).astype(np.uint8)[borrowed]
+    for part in parts:
+        moved = other[part].astype(np.int16) + 2 * (difference[part].astype(np.int16) - 128)
+        gap = borrowed[part]
+        texture[part][gap] = np.clip(moved, 0, 255).astype(np.uint8)[gap]
     return np.asarray(known | borrowed)
 
 

@@ -226,6 +226,6 @@ STAGE = Stage(
     compute=compute,
     scope="neutral",
     settings_by_preset={"fast": {"size": 512}, "best": {"size": 2048}},
-    memory="0.55 GB at 1024 texels, 0.7 GB at 2048, 2.1 GB at 8192, and 12 bytes a pixel of the image; with maps "
-    "6 bytes a texel for normal and position each, 2 for displacement",
+    memory="0.55 GB at 1024 texels, 0.7 GB at 2048, 2.1 GB at 8192 (3.2 GB with all maps), and 12 bytes a pixel of the "
+    "image",
 )
