@@ -11,6 +11,9 @@ from mimicme.pipeline.mesh import Bools, Floats, Ints
 Pixels = NDArray[np.uint8]
 Singles = NDArray[np.float32]
 
+BAND = 1 << 20
+"""Texels worked on together, in rows: what is wider than a byte then needs little memory."""
+
 
 def fill_holes(texture: Pixels, known: Bools) -> None:
     """Fill unknown texels of (h, w, 3) in place, smoothly from those around (push-pull, Gortler et al. 1996).
@@ -33,7 +36,7 @@ def fill_holes(texture: Pixels, known: Bools) -> None:
         filled = finer
     height, width = known.shape
     # the finest level in bands of rows, so that its floats need little memory
-    step = max(2, (1 << 20) // width // 2 * 2)
+    step = max(2, BAND // width // 2 * 2)
     for row in range(0, height, step):
         low, high = max(row // 2 - 1, 0), min((row + step) // 2 + 1, len(filled))
         block = _doubled(filled[low:high], min(2 * (high - low), height - 2 * low), width)
@@ -46,23 +49,40 @@ def fill_holes(texture: Pixels, known: Bools) -> None:
 def fill_mirrored(texture: Pixels, known: Bools) -> None:
     """Fill unknown texels of (h, w, 3) in place with those of the face's other side, else smoothly from around.
 
-    For layouts that are their own mirror image.  Detail comes from the mirrored texture; the difference between the
-    two sides, where both are known, is continued smoothly into the gap and added, so that no border shows.
+    For layouts that are their own mirror image.
     """
-    other = known[:, ::-1]
-    borrowed = ~known & other
+    fill_holes(texture, borrow(texture, known, texture[:, ::-1].copy(), known[:, ::-1]))
+
+
+def borrow(texture: Pixels, known: Bools, other: Pixels, there: Bools) -> Bools:
+    """Fill unknown texels of (h, w, 3) in place with those of another texture, where it has some.
+
+    Detail comes from the other texture; the difference between the two, where both are known, is continued smoothly
+    into the gap and added, so that no border shows.
+
+    Args:
+        known: (h, w) of the texture; there: (h, w) of the other, which must not share memory with it.
+
+    Returns:
+        (h, w) what is known now.
+    """
+    borrowed = ~known & there
     if not borrowed.any():
-        fill_holes(texture, known)
-        return
-    mirrored = texture[:, ::-1].copy()
-    both = known & other
-    # half the difference fits into a byte
-    half = (texture.astype(np.int16) - mirrored) // 2 + 128
-    difference = np.where(both[..., None], half, 128).astype(np.uint8)
-    fill_holes(difference, both if both.any() else other)
-    moved = mirrored.astype(np.int16) + 2 * (difference.astype(np.int16) - 128)
-    texture[borrowed] = np.clip(moved, 0, 255).astype(np.uint8)[borrowed]
-    fill_holes(texture, known | borrowed)
+        return known
+    both = known & there
+    difference = np.empty_like(texture)
+    step = max(1, BAND // texture.shape[1])
+    parts = [slice(row, row + step) for row in range(0, len(texture), step)]
+    for part in parts:
+        # half the difference fits into a byte
+        half = (texture[part].astype(np.int16) - other[part]) // 2 + 128
+        difference[part] = np.where(both[part][..., None], half, 128)
+    fill_holes(difference, both if both.any() else there)
+    for part in parts:
+        moved = other[part].astype(np.int16) + 2 * (difference[part].astype(np.int16) - 128)
+        gap = borrowed[part]
+        texture[part][gap] = np.clip(moved, 0, 255).astype(np.uint8)[gap]
+    return np.asarray(known | borrowed)
 
 
 def mirror_error(uv: Floats, vertices: Floats, uv_faces: Ints, faces: Ints) -> float:

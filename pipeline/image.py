@@ -23,6 +23,8 @@ Pixels = NDArray[np.uint8]
 MAX_PIXELS = 128_000_000
 MAX_SIDE = 65_535
 LARGEST_PIXELS = 178_956_970  # no limit can be set above this: Pillow opens nothing larger
+# of 16-bit PNG: on displacements 9 saves 4 % over 3 and takes eight times as long
+DEEP_COMPRESSION = 3
 FORMATS = ("jpeg", "png", "bmp", "tiff", "webp")
 ENDINGS = {
     ".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png", ".bmp": "bmp", ".tif": "tiff", ".tiff": "tiff",
@@ -124,6 +126,57 @@ def encode(pixels: Pixels, format: str = "png", quality: int = 95, compression: 
     except (OSError, ValueError) as error:
         raise InputError("the image cannot be encoded", seen=f"{pixels.shape} as {kind}: {error}") from error
     return target.getvalue()
+
+
+def encode_deep(numbers: NDArray[np.uint16]) -> bytes:
+    """Encode (h, w, 3) or (h, w) uint16 as a 16-bit PNG; the same numbers give the same bytes.
+
+    Raises:
+        InputError: the array is not one of these.
+    """
+    from mimicme.pipeline.flow import opencv  # Pillow has no 16-bit colour
+
+    numbers = np.asarray(numbers)
+    if numbers.dtype != np.uint16 or not (numbers.ndim == 2 or (numbers.ndim == 3 and numbers.shape[2] == 3)):
+        raise InputError(
+            "a 16-bit image to encode is (h, w, 3) or (h, w) uint16", seen=f"{numbers.shape} {numbers.dtype}"
+        )
+    if numbers.ndim == 3:
+        numbers = numbers[..., ::-1]
+    cv2 = opencv()
+    done, data = cv2.imencode(
+        ".png", np.ascontiguousarray(numbers), [cv2.IMWRITE_PNG_COMPRESSION, DEEP_COMPRESSION]
+    )
+    if not done:
+        raise InputError("the image cannot be encoded", seen=f"{numbers.shape} as 16-bit png")
+    return bytes(data.tobytes())
+
+
+def decode_deep(data: bytes, max_pixels: int = MAX_PIXELS, name: str = "image") -> NDArray[np.uint16]:
+    """A 16-bit PNG as (h, w, 3) RGB or (h, w) uint16.
+
+    Raises:
+        ImageFileError: no PNG, not of 16 bits and one or three channels, damaged, or more than `max_pixels`.
+    """
+    from mimicme.pipeline.flow import opencv
+
+    found = info(data, name, max_pixels)
+    cv2 = opencv()
+    numbers = None
+    if found.format == "png":
+        try:
+            numbers = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        except cv2.error:
+            numbers = None
+    if numbers is None or numbers.dtype != np.uint16 or numbers.shape[2:] not in ((), (3,)):
+        raise ImageFileError(
+            "image-unreadable",
+            "this is no whole 16-bit PNG of one or three channels",
+            where=name,
+            seen=found.format if numbers is None else f"{numbers.shape} {numbers.dtype}",
+            todo="Copy it again.",
+        )
+    return np.ascontiguousarray(numbers[..., ::-1] if numbers.ndim == 3 else numbers)
 
 
 def _opened(data: bytes, name: str, max_pixels: int) -> Any:

@@ -10,6 +10,8 @@
         frame                (F,) i8         vertices (F,V,3) f4 mm      pose (F,4,4) f8
         landmarks            (F,L,3) f4 mm   landmark_source (F,L) u1    landmark_confidence (F,L) f4
         texture/bytes, texture/offset        coverage/bytes, coverage/offset: one encoded image a frame
+        normal/..., position/..., displacement/...: likewise, what bake.maps asked for, as 16-bit PNG;
+                             attrs: unit, value_scale, value_offset: value = value_offset + value_scale * number
         quality              (F,) compound   message (F,) text: what a rejection or a note means
     /index                   (rows,) compound: subject, sequence, row, frame, expression, status
 
@@ -36,12 +38,14 @@ import h5py
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mimicme.pipeline import surface_maps
 from mimicme.pipeline.checkpoint import MESSAGE_BYTES, NOTE_BYTES, chunk_shape, commit
 from mimicme.pipeline.errors import ReleaseError, UsageError
 from mimicme.pipeline.stage import Item
+from mimicme.pipeline.surface_maps import Coding
 from mimicme.pipeline.template import Template
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "1.1"  # 1.1: maps of the surface
 LIBVER = "v110"  # fixed: another file format version would be other bytes
 ROOT_ATTRIBUTES = (
     "schema_version",
@@ -58,6 +62,8 @@ UNKNOWN = "unknown"
 
 LANDMARK_SOURCES = ("none", "manual", "detected", "projected")
 IMAGES = ("texture", "coverage")
+MAPS = surface_maps.MAPS
+"""What a sequence has besides, when its bake made it."""
 OK, REJECTED = "ok", "rejected"
 
 MAX_PIXELS = 8192 * 8192  # the largest texture a bake can make
@@ -334,10 +340,18 @@ class SequenceWriter:
             fill=spec.fill,
         )
 
-    def images(self, name: str, sizes: Sequence[int], image_format: str) -> None:
-        """Declare one encoded image a row: `sizes` (F,) bytes, 0 for a row without; then `put_image` each."""
+    def images(
+        self, name: str, sizes: Sequence[int], image_format: str, coding: Coding | None = None
+    ) -> None:
+        """Declare one encoded image a row: `sizes` (F,) bytes, 0 for a row without; then `put_image` each.
+
+        Args:
+            coding: for one of `MAPS`: what its numbers mean.
+        """
         group = self._group.create_group(name)
         group.attrs["format"] = image_format
+        if coding is not None:
+            write_coding(group.attrs, coding)
         offset = np.concatenate([[0], np.cumsum(np.asarray(sizes, np.uint64))]).astype("<u8")
         self._offsets[name] = offset
         level = self._release.level
@@ -364,6 +378,25 @@ class SequenceWriter:
         kind = h5py.string_dtype("utf-8", MESSAGE_BYTES)
         text = [m.encode()[:MESSAGE_BYTES].decode(errors="ignore").encode() for m in messages]
         create_dataset(self._group, "message", (self._n,), kind, "", level=level)[...] = np.array(text, kind)
+
+
+def write_coding(attributes: h5py.AttributeManager, coding: Coding, prefix: str = "") -> None:
+    """Store what a map's numbers mean; a bake's artefact has them at its root, after the map's name and `_`."""
+    attributes[f"{prefix}unit"] = coding.unit
+    attributes[f"{prefix}value_scale"] = float(coding.scale)
+    attributes[f"{prefix}value_offset"] = np.asarray(coding.offset, np.float64)
+
+
+def read_coding(attributes: Mapping[str, Any], prefix: str = "") -> Coding:
+    """What `write_coding` stored.
+
+    Raises:
+        KeyError, ValueError, TypeError: it is not there, or no numbers.
+    """
+    offset = np.asarray(attributes[f"{prefix}value_offset"], np.float64).ravel()
+    return Coding(
+        str(attributes[f"{prefix}unit"]), float(attributes[f"{prefix}value_scale"]), tuple(offset.tolist())
+    )
 
 
 def write_template(root: h5py.Group, template: Template, level: int = 4) -> None:
@@ -770,6 +803,25 @@ class Release:
         from mimicme.pipeline.image import decode_gray
 
         return decode_gray(data, MAX_PIXELS, f"{self.path.name} row {row}") if data else None
+
+    def maps(self, row: int) -> dict[str, Coding]:
+        """The maps of the surface that a frame's sequence has, and what their numbers mean."""
+        path = self._place(row)[1]
+        there = self._node(path)
+        return {name: read_coding(self._node(f"{path}/{name}").attrs) for name in MAPS if name in there}
+
+    def surface_map(self, row: int, name: str) -> NDArray[np.float32] | None:
+        """One of `MAPS`, in its unit: (h, w, 3) or, for `displacement`, (h, w); None without one.
+
+        What was seen is what `coverage` says; row 0 is v = 1, directions and places are the canonical frame's.
+        """
+        codings = self.maps(row)
+        data, _ = self.image_bytes(row, name) if name in codings else (b"", "")
+        if not data:
+            return None
+        from mimicme.pipeline.image import decode_deep
+
+        return codings[name].values(decode_deep(data, MAX_PIXELS, f"{self.path.name} row {row}"))
 
     def _place(self, row: int) -> tuple[Any, str, int]:
         if not -len(self.index) <= row < len(self.index):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mimicme.pipeline.mesh import Bools, Floats, Ints, Mesh, triangle_normals
+from mimicme.pipeline.mesh import Bools, Floats, Ints, Mesh, components, triangle_normals
 from mimicme.pipeline.spatial import Surface
 
 Pixels = NDArray[np.uint8]
@@ -14,6 +14,9 @@ Longs = NDArray[np.int64]
 Packed = tuple[NDArray[np.uint64], int, int]
 """An image as (h * w,) words of three channels (sampling.py), with width and height."""
 
+# a photograph's scale hardly changes over a face; when its 10th and 90th percentile differ by more than this factor
+# it is no photograph's but an unwrapped layout's.  Measured: 1.11 (james), 1.20 (synthetic), 2.2 (an artist's layout)
+PHOTOGRAPH_RANGE = 1.6
 # above this share of the image's area, reversed triangles are mirrored charts, not surfaces seen from behind
 MIRRORED_SHARE = 0.2
 
@@ -54,7 +57,8 @@ class Source:
         """How every triangle faces the camera that photographed it, read off its texture coordinates.
 
         A photograph shortens a triangle along its slope by the sine of the angle between surface and line of
-        sight: the ratio of the two stretches from surface to image.
+        sight: the ratio of the two stretches from surface to image.  An image that was painted or projected into an
+        unwrapped layout says nothing about cameras: all its triangles count as seen from the front.
         """
         corner = self.vertices[self.faces]
         with np.errstate(all="ignore"):
@@ -69,6 +73,11 @@ class Source:
             aa, ab, bb = dot(a, a), dot(a, b), dot(b, b)
             root = np.sqrt((aa - bb) ** 2 + 4 * ab * ab)
             ratio = np.sqrt(np.maximum(aa + bb - root, 0) / np.maximum(aa + bb + root, 1e-30))
+            scale = np.sqrt((aa + bb + root) / 2)
+        assert self.uv_faces is not None
+        if not _photographed(scale, corner, self.uv_faces):
+            self.facing = np.ones(len(self.faces), np.float32)
+            return
         # the noise of single triangles evens out over their neighbours
         at, n = self.faces.ravel(), len(self.vertices)
         around = np.bincount(at, np.repeat(np.nan_to_num(ratio), 3), n) / np.maximum(
@@ -107,6 +116,27 @@ def _rim_edges(faces: Ints) -> Bools:
     key = _edge_keys(faces, int(faces.max()) + 1)
     _, index, count = np.unique(key, return_inverse=True, return_counts=True)
     return np.asarray((count[index.ravel()] != 2).reshape(-1, 3)[:, [1, 2, 0]])
+
+
+def _photographed(scale: Singles, corner: Floats, uv_faces: Ints) -> bool:
+    """Whether texture coordinates are places in photographs: the scale (t,), pixels per mm across the line of sight,
+    is then nearly the same all over a chart.  Each chart has its own, so its median is taken out."""
+    side_a, side_b = corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]
+    area = np.linalg.norm(np.cross(side_a, side_b), axis=1)
+    good = np.flatnonzero((scale > 0) & np.isfinite(scale) & np.isfinite(area))
+    if not len(good):
+        return True
+    _, chart = components(uv_faces, int(uv_faces.max()) + 1)
+    chart = chart[uv_faces[good, 0]]
+    size = np.log(scale[good].astype(np.float64))
+    order = np.lexsort((size, chart))
+    first = np.flatnonzero(np.r_[True, np.diff(chart[order]) > 0])
+    middle = size[order][first + np.diff(np.r_[first, len(order)]) // 2]
+    size = size - middle[np.searchsorted(chart[order][first], chart)]
+    order = np.argsort(size)
+    share = np.cumsum(area[good][order])
+    low, high = size[order][np.searchsorted(share, share[-1] * np.array([0.1, 0.9]))]
+    return bool(high - low <= np.log(PHOTOGRAPH_RANGE))
 
 
 def _folded(edge: Floats | Singles) -> Bools:

@@ -30,9 +30,11 @@ from mimicme.pipeline.units import EYES_MM, UNITS_MM, face_axes, nearest_axes, r
 EMBEDDED = "menpo3d"
 PREPARED_SCHEMA = 1
 # raised when the same template file is prepared into something else
-PREPARE_VERSION = 2
+PREPARE_VERSION = 3
 # landmarks further from the surface than this share of the inter-eye distance belong to another mesh
 LANDMARK_OFF_SURFACE = 0.25
+# a triangle may stick out of its UDIM tile by this much, the slips of other programs
+UDIM_SLACK = 0.01
 MAX_BYTES = 1 << 30
 
 
@@ -235,8 +237,7 @@ def assemble(
 
         uv, uv_faces, said = face_layout(vertices, faces, points)
     else:
-        uv, said = _own_uv(np.asarray(uv, np.float64), np.asarray(uv_faces, np.int32))
-        uv_faces = np.asarray(uv_faces, np.int32)
+        uv, uv_faces, said = _own_uv(np.asarray(uv, np.float64), np.asarray(uv_faces, np.int32))
     notes.append(said)
     template = Template(
         vertices, faces, uv, uv_faces, names, np.ascontiguousarray(corners), np.ascontiguousarray(weights),
@@ -361,29 +362,41 @@ def _on_surface(
     return faces[found.triangles].astype(np.int64), weights, found.triangles, found.distances
 
 
-def _own_uv(uv: Floats, uv_faces: Ints) -> tuple[Floats, str]:
-    """The template's own texture layout, brought into the unit square."""
+def _own_uv(uv: Floats, uv_faces: Ints) -> tuple[Floats, Ints, str]:
+    """The template's own texture layout, brought into the unit square without folding it onto itself."""
     if not np.isfinite(uv).all():
         raise InputError("the template has a texture coordinate that is not a number")
     used = np.unique(uv_faces)
     low, high = uv[used].min(0), uv[used].max(0)
     slack = 1e-4
     if (low >= -slack).all() and (high <= 1 + slack).all():
-        return np.clip(uv, 0, 1), "texture layout: the file's own"
+        return np.clip(uv, 0, 1), uv_faces, "texture layout: the file's own"
     # UDIM: one square per integer tile; tiles are laid side by side in one picture
     tile = np.floor(uv[uv_faces].mean(1)).astype(np.int64)
+    beyond = np.abs(uv[uv_faces] - tile[:, None] - 0.5).max() - 0.5
+    if beyond > UDIM_SLACK:
+        span = float((high - low).max())
+        said = (
+            f"texture layout: the file's own, from {low.round(2).tolist()} to {high.round(2).tolist()}; triangles "
+            "cross the borders of tiles, so that it is no UDIM layout: it was shrunk into the unit square"
+        )
+        return (uv - low) / span, uv_faces, said
     tiles, which = np.unique(tile, axis=0, return_inverse=True)
-    which = which.ravel()
-    vertex_tile = np.zeros(len(uv), np.int64)
-    vertex_tile[uv_faces] = which[:, None]
+    # a coordinate on the border that two tiles share has a place in each of them
+    keys, corners = np.unique(
+        np.stack([uv_faces, np.broadcast_to(which.reshape(-1, 1), uv_faces.shape)], 2).reshape(-1, 2),
+        axis=0,
+        return_inverse=True,
+    )
     side = int(np.ceil(np.sqrt(len(tiles))))
-    place = np.stack([vertex_tile % side, vertex_tile // side], axis=1)
-    laid = (np.clip(uv - tiles[vertex_tile], 0, 1) + place) / side
-    said = ", ".join(str(1001 + int(u) + 10 * int(v)) for u, v in tiles)
-    return laid, (
-        f"texture layout: the file's own, {len(tiles)} UDIM tile(s) ({said}) laid {side} x {side} "
+    place = np.stack([keys[:, 1] % side, keys[:, 1] // side], axis=1)
+    laid = (np.clip(uv[keys[:, 0]] - tiles[keys[:, 1]], 0, 1) + place) / side
+    numbers = ", ".join(str(1001 + int(u) + 10 * int(v)) for u, v in tiles)
+    said = (
+        f"texture layout: the file's own, {len(tiles)} UDIM tile(s) ({numbers}) laid {side} x {side} "
         "from the lower left corner"
     )
+    return laid, corners.reshape(uv_faces.shape).astype(np.int32), said
 
 
 def _read_masks(path: Path, n_vertices: int) -> dict[str, Floats]:

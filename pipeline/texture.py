@@ -2,12 +2,13 @@
 
 Each texel is a point and a normal on the registered mesh.  Its place on the scan is found (correspondence.py); the
 colour is read there, inside the one scan triangle that was hit - so never across the seam between two photographs -
-and averaged over the texel's footprint in the image (sampling.py).  What stays without data is filled smoothly from
-around and marked 0 in the coverage mask (filling.py).
+and averaged over the texel's footprint in the image (sampling.py).  What stays without data is filled - from another
+frame, the face's other side, or smoothly from around - and marked 0 in the coverage mask (filling.py).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -15,12 +16,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mimicme.pipeline.correspondence import Target
-from mimicme.pipeline.filling import fill_holes, fill_mirrored, mirror_error
-from mimicme.pipeline.mesh import Floats, Mesh
+from mimicme.pipeline.correspondence import Found, Target
+from mimicme.pipeline.filling import borrow, fill_holes, mirror_error
+from mimicme.pipeline.lighting import estimate, even, shading_map
+from mimicme.pipeline.mesh import Bools, Floats, Mesh
 from mimicme.pipeline.raster import bands
 from mimicme.pipeline.sampling import ColorSampler, ImageSampler
 from mimicme.pipeline.scan_source import Source
+from mimicme.pipeline.surface_maps import SurfaceMaps
 from mimicme.pipeline.template import Template
 
 Pixels = NDArray[np.uint8]
@@ -49,6 +52,7 @@ class TextureOptions:
         fill: fill texels without data smoothly from around; else they are black.
         mirror_fill: fill with the detail of the face's other side where that was seen and the template's layout is its
             own mirror image.
+        even_lighting: take the smooth shading out of the texture (lighting.py).
     """
 
     size: int = 1024
@@ -58,6 +62,7 @@ class TextureOptions:
     level_seams: bool = True
     fill: bool = True
     mirror_fill: bool = True
+    even_lighting: bool = False
 
 
 class _Holder:
@@ -84,15 +89,24 @@ class Baked(NamedTuple):
     """A baked frame.
 
     Attributes:
-        texture: (size, size, 3) uint8 RGB, row 0 at v = 1.
+        texture: (size, size, 3) uint8 RGB, row 0 at v = 1; black when the scan has no colour.
         coverage: (size, size) uint8: 0 where no data was found (filled, or outside the layout), else the
             confidence, 255 where scan and registered mesh agree in place and direction.
         share: texels with data among those the layout covers.
+        light: (9,) what was taken out, see lighting.py; None without `even_lighting`.
     """
 
     texture: Pixels
     coverage: Pixels
     share: float
+    light: NDArray[np.float32] | None = None
+
+
+class Spare(NamedTuple):
+    """Another frame's texture (size, size, 3) and coverage (size, size), to fill holes from."""
+
+    texture: Pixels
+    coverage: Pixels
 
 
 def bake(
@@ -120,33 +134,71 @@ def open_source(scan: Mesh, image: Pixels | None, settings: TextureOptions) -> S
     return None if scan.colors is None else Source(scan, None)
 
 
-def bake_source(source: Source, vertices: Floats, template: Template, settings: TextureOptions) -> Baked:
-    """Bake one frame whose scan is ready; arguments as of `bake`."""
+def bake_source(
+    source: Source,
+    vertices: Floats,
+    template: Template,
+    settings: TextureOptions,
+    maps: SurfaceMaps | None = None,
+    spare: Spare | None = None,
+) -> Baked:
+    """Bake one frame whose scan is ready; arguments as of `bake`, and
+
+    Args:
+        maps: filled in on the way.  spare: the subject's neutral, to fill holes from before the mirrored side.
+    """
     size = settings.size
     target = Target(vertices - source.origin, template, source, settings)
-    sampler = (
-        ImageSampler(source, target, settings.level_seams)
-        if source.image is not None
-        else ColorSampler(source)
-    )
+    sampler = _sampler(source, target, settings)
     texture = np.zeros((size * size, 3), np.uint8)
     coverage = np.zeros(size * size, np.uint8)
     total = found_total = 0
+    for at, triangles, weights, found in _places(target, template, size):
+        good = np.flatnonzero(found.triangles >= 0)
+        if sampler is not None:
+            texture[at[good]] = sampler.colors(found.triangles[good], found.weights[good], triangles[good])
+        steps = np.maximum(1, np.rint(found.confidence[good] * CONFIDENCE_STEPS))
+        coverage[at[good]] = steps * (255 // CONFIDENCE_STEPS)
+        if maps is not None:
+            maps.add(at, triangles, weights, found, target)
+        found_total += len(good)
+        total += len(at)
+    picture, mask = texture.reshape(size, size, 3), coverage.reshape(size, size)
+    light = None
+    if sampler is not None:
+        if settings.even_lighting:
+            light = estimate(picture, mask, vertices, template)
+            picture = even(picture, shading_map(light, vertices, template, size))
+        if settings.fill:
+            _fill(picture, mask > 0, settings, template, spare)
+    return Baked(picture, mask, found_total / max(total, 1), light)
+
+
+def _sampler(source: Source, target: Target, settings: TextureOptions) -> ImageSampler | ColorSampler | None:
+    if source.image is not None:
+        return ImageSampler(source, target, settings.level_seams)
+    return None if source.vertex_colors is None else ColorSampler(source)
+
+
+def _places(
+    target: Target, template: Template, size: int
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32], Found]]:
+    """The layout's texels, a chunk at a time: index, template triangle, weights, and their place on the scan."""
     for raster in bands(template, size):
         base = raster.first_row * size
-        total += len(raster.texels)
         for start in range(0, len(raster.texels), CHUNK):
             part = slice(start, start + CHUNK)
             triangles, weights = raster.triangles[part], raster.weights[part]
-            found = target.correspond(triangles, weights)
-            good = np.flatnonzero(found.triangles >= 0)
-            at = raster.texels[part][good].astype(np.int64) + base
-            texture[at] = sampler.colors(found.triangles[good], found.weights[good], triangles[good])
-            steps = np.maximum(1, np.rint(found.confidence[good] * CONFIDENCE_STEPS))
-            coverage[at] = steps * (255 // CONFIDENCE_STEPS)
-            found_total += len(good)
-    picture, mask = texture.reshape(size, size, 3), coverage.reshape(size, size)
-    if settings.fill:
-        mirror = settings.mirror_fill and _symmetric(template.digest, _Holder(template))
-        (fill_mirrored if mirror else fill_holes)(picture, mask > 0)
-    return Baked(picture, mask, found_total / max(total, 1))
+            at = raster.texels[part].astype(np.int64) + base
+            yield at, triangles, weights, target.correspond(triangles, weights)
+
+
+def _fill(
+    picture: Pixels, known: Bools, settings: TextureOptions, template: Template, spare: Spare | None
+) -> None:
+    """Fill what is not known, in place: from the spare, from the face's other side, smoothly from around."""
+    if spare is not None:
+        known = borrow(picture, known, spare.texture, spare.coverage > 0)
+    if settings.mirror_fill and _symmetric(template.digest, _Holder(template)):
+        known = borrow(picture, known, picture[:, ::-1].copy(), known[:, ::-1])
+    fill_holes(picture, known)

@@ -1,9 +1,11 @@
 """bake: the scan's colours in the template's texture layout, one texture and one coverage mask a frame.
 
-Reads: ingest (scans, images), refine (vertices, pose).
-Writes: per frame `texture` and `coverage` (encoded bytes); attrs texture_format, texture_size;
-quality/coverage. A frame whose scan carries neither image nor colours keeps its row, gets the note
-`no-texture` and no arrays.
+Reads: ingest (scans, images), refine (vertices, pose); for sequences other than the subject's neutral, this stage's
+artefact of the neutral, whose texture fills what this sequence's scans do not show.
+Writes: per frame `texture` and `coverage` (encoded bytes), and the maps that `maps` names (16-bit PNG; what their
+numbers mean: attrs <map>_unit, <map>_value_scale, <map>_value_offset); attrs texture_format, texture_size;
+quality/coverage, on request gain_red, gain_green, gain_blue and light_0 to light_8. A frame whose scan carries neither
+image nor colours keeps its row, gets the note `no-texture`, no texture, and a coverage only with maps.
 Fails: a frame with `numerical-failure`, when its numbers broke the computation.
 
 How a texture is made: pipeline/texture.py.
@@ -11,7 +13,7 @@ How a texture is made: pipeline/texture.py.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,10 +24,12 @@ from mimicme.pipeline.image import Pixels
 from mimicme.pipeline.mesh import transform
 from mimicme.pipeline.raster import MAX_SIZE
 from mimicme.pipeline.stage import Stage, Task
-from mimicme.pipeline.texture import TextureOptions, bake
+from mimicme.pipeline.surface_maps import MAPS
+from mimicme.pipeline.texture import Baked, Spare, TextureOptions, bake_source, open_source
 
 if TYPE_CHECKING:
-    from mimicme.pipeline.checkpoint import ArtefactWriter
+    from mimicme.pipeline.checkpoint import Artefact, ArtefactWriter
+    from mimicme.pipeline.surface_maps import SurfaceMaps
 
 FORMATS = ("png", "jpeg", "webp")
 
@@ -39,17 +43,33 @@ class BakeSettings(TextureOptions):
         quality: 1 to 100, for jpeg and webp.
         match_exposure: give all textures of a subject the exposure and white balance of its neutral's, by one factor
             per channel, which is kept (quality/gain_red, gain_green, gain_blue).
+        neutral_fill: fill what a frame does not show from the texture of its subject's neutral, before the face's
+            other side.
+        maps: further pictures of the frame, of `normal`, `position` and `displacement`, with commas between.
     """
 
     format: str = "png"
     quality: int = 95
     match_exposure: bool = False
+    neutral_fill: bool = True
+    maps: str = ""
+
+    @property
+    def map_names(self) -> tuple[str, ...]:
+        """`maps`, each once, in the order of `surface_maps.MAPS`."""
+        given = {name.strip() for name in self.maps.split(",")}
+        return tuple(name for name in MAPS if name in given)
 
     def __post_init__(self) -> None:
         if not 256 <= self.size <= MAX_SIZE:
             raise ConfigError("bake.size is out of range", seen=self.size, expected=f"256 to {MAX_SIZE}")
         if self.format not in FORMATS:
             raise ConfigError("bake.format is not known", seen=repr(self.format), expected=", ".join(FORMATS))
+        unknown = {name.strip() for name in self.maps.split(",")} - {*MAPS, ""}
+        if unknown:
+            raise ConfigError(
+                "bake.maps names a map that is not known", seen=repr(min(unknown)), expected=", ".join(MAPS)
+            )
         if not 1 <= self.quality <= 100:
             raise ConfigError("bake.quality is out of range", seen=self.quality, expected="1 to 100")
         if not 0 < self.max_distance_mm <= 100:
@@ -77,56 +97,135 @@ def exposed(texture: Pixels, gain: NDArray[np.float32]) -> Pixels:
     return np.stack([table[texture[..., k], k] for k in range(3)], axis=-1)
 
 
+class _Shell:
+    """What every frame of a sequence is baked with, and where its figures go."""
+
+    def __init__(self, task: Task, out: ArtefactWriter, ingest: Artefact, refined: Artefact) -> None:
+        from mimicme.pipeline.lighting import TERMS
+        from mimicme.pipeline.release import write_coding
+        from mimicme.pipeline.surface_maps import coding
+
+        self.settings: BakeSettings = task.settings
+        self.template = task.load_template()
+        self.out, self.ingest, self.refined = out, ingest, refined
+        self.spare = _spare(task)
+        self.codings = {
+            name: coding(name, self.template, self.settings.max_distance_mm)
+            for name in self.settings.map_names
+        }
+        for name, code in self.codings.items():
+            write_coding(out.attrs, code, f"{name}_")
+        out.attrs["texture_format"] = self.settings.format
+        out.attrs["texture_size"] = self.settings.size
+        self.coverage = out.rows("quality/coverage", (), "f4", "1")
+        matched = self.settings.match_exposure and "gain" in refined
+        colours = ("red", "green", "blue") if matched else ()
+        self.gains = [out.rows(f"quality/gain_{colour}", (), "f4", "1") for colour in colours]
+        lights = range(TERMS) if self.settings.even_lighting else ()
+        self.lights = [out.rows(f"quality/light_{k}", (), "f4", "1") for k in lights]
+
+    def bake(self, row: int) -> tuple[Baked, SurfaceMaps | None, bool] | None:
+        """A frame's texture and maps, and whether it has colour; None when there is nothing to make.
+
+        Raises:
+            FrameRejected: the frame's numbers broke the computation.
+        """
+        from mimicme.pipeline.checkpoint import frame_numerics
+        from mimicme.pipeline.scan import load_image, load_scan
+        from mimicme.pipeline.scan_source import Source
+        from mimicme.pipeline.surface_maps import SurfaceMaps
+
+        scan = load_scan(self.ingest, row)
+        why = "The scan has neither a texture nor vertex colours."
+        image, readable = None, True
+        try:
+            image = load_image(self.ingest, row) if scan.uv is not None else None
+        except FrameRejected as error:  # a broken image costs the texture, not the geometry
+            why, readable = f"The texture could not be read: {error}", False
+        pose = np.asarray(self.refined["pose"][row], np.float64)
+        vertices = np.asarray(self.refined["vertices"][row], np.float64)
+        with frame_numerics():
+            source = open_source(scan, image, self.settings) if readable else None
+            colored = source is not None
+            if source is None:
+                self.out.note(row, "no-texture", why)
+                if not self.codings:
+                    return None
+                source = Source(replace(scan, colors=None), None)
+            maps = None
+            if self.codings:
+                size = self.settings.size
+                maps = SurfaceMaps(self.codings, vertices, pose, self.template, source, size)
+            placed = transform(pose, vertices)
+            baked = bake_source(source, placed, self.template, self.settings, maps, self.spare)
+        return baked, maps, colored
+
+    def put(self, row: int, baked: Baked, maps: SurfaceMaps | None, colored: bool) -> None:
+        """Write what `bake` made."""
+        from mimicme.pipeline import image as images
+
+        self.coverage[row] = baked.share
+        mask = images.encode(baked.coverage, "png")
+        self.out.put(row, "coverage", np.frombuffer(mask, np.uint8))
+        for name in self.codings if maps is not None else ():
+            deep = images.encode_deep(maps.picture(name))  # type: ignore[union-attr]
+            self.out.put(row, name, np.frombuffer(deep, np.uint8))
+        if not colored:
+            return
+        texture = baked.texture
+        if self.gains and np.isfinite(gain := self.refined["gain"][row]).all():
+            texture = exposed(texture, gain)
+            for figure, factor in zip(self.gains, gain, strict=True):
+                figure[row] = factor
+        if baked.light is not None:
+            for figure, factor in zip(self.lights, baked.light, strict=True):
+                figure[row] = factor
+        encoded = images.encode(texture, self.settings.format, self.settings.quality)
+        self.out.put(row, "texture", np.frombuffer(encoded, np.uint8))
+
+
+def _spare(task: Task) -> Spare | None:
+    """The texture of the neutral's best covered frame; None without one, and when nothing is to be filled by it."""
+    from mimicme.pipeline.checkpoint import Artefact
+    from mimicme.pipeline.image import decode, decode_gray
+
+    if task.neutral is None or not (task.settings.fill and task.settings.neutral_fill):
+        return None
+    with Artefact(task.neutral) as neutral:
+        rows = [row for row in neutral.ok_rows if neutral.has(row, "texture")]
+        if not rows:
+            return None
+        best = max(rows, key=lambda row: float(neutral["quality/coverage"][row]))
+        pixels = MAX_SIZE * MAX_SIZE
+        return Spare(
+            decode(neutral.get(best, "texture").tobytes(), pixels),
+            decode_gray(neutral.get(best, "coverage").tobytes(), pixels),
+        )
+
+
 def compute(task: Task, out: ArtefactWriter) -> None:
     """Bake every registered frame of a sequence."""
-    from mimicme.pipeline import image as images
-    from mimicme.pipeline.checkpoint import frame_numerics
-    from mimicme.pipeline.scan import load_image, load_scan
-
-    settings: BakeSettings = task.settings
-    template = task.load_template()
     with task.input("ingest") as ingest, task.input("refine") as refined:
         rows = out.continue_from(refined)
-        out.attrs["texture_format"] = settings.format
-        out.attrs["texture_size"] = settings.size
-        coverage = out.rows("quality/coverage", (), "f4", "1")
-        colours = ("red", "green", "blue") if settings.match_exposure and "gain" in refined else ()
-        kept = [out.rows(f"quality/gain_{colour}", (), "f4", "1") for colour in colours]
+        shell = _Shell(task, out, ingest, refined)
         for row in rows:
-            scan = load_scan(ingest, row)
-            pose = np.asarray(refined["pose"][row], np.float64)
-            vertices = transform(pose, np.asarray(refined["vertices"][row], np.float64))
             try:
-                image = load_image(ingest, row) if scan.uv is not None else None
-            except FrameRejected as error:  # a broken image costs the texture, not the geometry
-                out.note(row, "no-texture", f"The texture could not be read: {error}")
-                continue
-            try:
-                with frame_numerics():
-                    baked = bake(scan, image, vertices, template, settings)
+                made = shell.bake(row)
             except FrameRejected as error:
                 out.reject(row, error)
                 continue
-            if baked is None:
-                out.note(row, "no-texture", "The scan has neither a texture nor vertex colours.")
-                continue
-            coverage[row] = baked.share
-            if kept and np.isfinite(gain := refined["gain"][row]).all():
-                baked = baked._replace(texture=exposed(baked.texture, gain))
-                for figure, factor in zip(kept, gain, strict=True):
-                    figure[row] = factor
-            encoded = images.encode(baked.texture, settings.format, settings.quality)
-            mask = images.encode(baked.coverage, "png")
-            out.put(row, "texture", np.frombuffer(encoded, np.uint8))
-            out.put(row, "coverage", np.frombuffer(mask, np.uint8))
+            if made is not None:
+                shell.put(row, *made)
 
 
 STAGE = Stage(
     name="bake",
-    version=3,
+    version=4,
     settings=BakeSettings,
     needs=("ingest", "refine"),
     compute=compute,
+    scope="neutral",
     settings_by_preset={"fast": {"size": 512}, "best": {"size": 2048}},
-    memory="0.55 GB at 1024 texels, 0.7 GB at 2048, 2.1 GB at 8192, and 12 bytes a pixel of the image",
+    memory="0.55 GB at 1024 texels, 0.7 GB at 2048, 2.1 GB at 8192 (3.2 GB with all maps), and 12 bytes a pixel of the "
+    "image",
 )

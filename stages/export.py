@@ -1,12 +1,15 @@
 """export: frames of a release as files that other programs open.
 
 Writes DIR/<subject>/<sequence>/<frame>.obj (with .mtl and the texture beside it), .ply or .glb, or one
-DIR/<subject>/<sequence>.npz a sequence.  Rejected frames are left out and counted.  Nothing is written when
-a file would be overwritten, unless that is asked for.
+DIR/<subject>/<sequence>.npz a sequence.  Beside a mesh go the maps of its surface, `<frame>.normal.png` and so on (16
+bit, canonical frame whatever the mesh's), and once a folder `maps.json`, which says what their numbers mean; with
+.npz there are none.  Rejected frames are left out and counted.  Nothing is written when a file would be overwritten,
+unless that is asked for.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +29,7 @@ SPACES = ("canonical", "scan", "file")
 Space = Literal["canonical", "scan", "file"]
 _ENDING = {"png": ".png", "jpeg": ".jpg", "jpg": ".jpg", "webp": ".webp"}
 _GLB_MEDIA = {"png": "image/png", "jpeg": "image/jpeg", "jpg": "image/jpeg"}  # glTF 2.0 knows no others
+MAPS_FILE = "maps.json"
 _ARRAYS = ("frame", "vertices", "pose", "landmarks", "landmark_source", "landmark_confidence")
 
 
@@ -81,6 +85,7 @@ def export(
                 _write_npz(opened, path, members, space)
             else:
                 _write_frame(opened, path, members[0], format, space)
+                _write_maps(opened, path, members[0])
         return ExportResult(tuple(plan), len(rows) - len(good))
     finally:
         if not isinstance(release, Release):
@@ -127,6 +132,8 @@ def _refuse_existing(release: Release, plan: dict[Path, list[int]], format: str)
         if format in ("obj", "ply"):
             ending = _ENDING.get(release.image_bytes(rows[0])[1], ".img")
             beside += [path.with_suffix(".mtl"), path.with_suffix(ending)]
+        if format != "npz":
+            beside += [_map_path(path, name) for name in release.maps(rows[0])]
         for each in beside:
             if each.exists():
                 raise UsageError(
@@ -171,6 +178,26 @@ def _write_frame(release: Release, path: Path, row: int, format: str, space: Spa
     _write(path, obj_bytes(mesh, material_file=library))
     if library and image:
         _write(path.with_name(library), mtl_bytes(image))
+
+
+def _map_path(path: Path, name: str) -> Path:
+    return path.with_name(f"{path.stem}.{name}.png")
+
+
+def _write_maps(release: Release, path: Path, row: int) -> None:
+    """The maps of a frame's surface beside its mesh, and what their numbers mean."""
+    codings = release.maps(row)
+    for name in codings:
+        data, _ = release.image_bytes(row, name)
+        if data:
+            _write(_map_path(path, name), data)
+    if not codings:
+        return
+    meaning = {n: {"unit": c.unit, "scale": c.scale, "offset": c.offset} for n, c in codings.items()}
+    text = {"value": "offset + scale * number", "space": "canonical", "maps": meaning}
+    said, said_so = path.with_name(MAPS_FILE), json.dumps(text, indent=1).encode()
+    if not said.exists() or said.read_bytes() != said_so:
+        _write(said, said_so)
 
 
 def _write_npz(release: Release, path: Path, rows: Sequence[int], space: Space) -> None:

@@ -312,7 +312,9 @@ def _write_sequence(
         pose[good] = register["pose"][:][good]
     to.array("pose", pose)
     _write_landmarks(to, out.n_landmarks, found, good)
-    for name in layout.IMAGES:
+    bake = found.artefacts.get("bake")
+    made = [name for name in layout.MAPS if bake and f"{name}_unit" in bake.attrs]
+    for name in (*layout.IMAGES, *made):
         _write_images(to, name, found, good)
     return good
 
@@ -368,7 +370,8 @@ def _write_images(to: SequenceWriter, name: str, found: _Inputs, good: NDArray[n
         # a bake's `webp-lossless` and `jpg` are webp and jpeg files
         chosen = str(bake.attrs.get("texture_format", "")) if bake else ""
         image_format = chosen.lower().partition("-")[0].replace("jpg", "jpeg")
-    to.images(name, sizes, image_format)
+    coding = layout.read_coding(bake.attrs, f"{name}_") if bake and name in layout.MAPS else None
+    to.images(name, sizes, image_format, coding)
     for row in np.flatnonzero(have):
         if bake:
             to.put_image(name, int(row), bake.get(int(row), name))
@@ -376,7 +379,7 @@ def _write_images(to: SequenceWriter, name: str, found: _Inputs, good: NDArray[n
 
 STAGE = Stage(
     name="pack",
-    version=2,
+    version=3,
     settings=PackSettings,
     needs=NEEDS,
     compute=pack,

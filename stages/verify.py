@@ -310,8 +310,13 @@ def _check_sequence(group: h5py.Group, item: Item, shape: _Shape, every_image: b
         yield from check_poses(group["pose"], ok)
     if not any(damage[name] for name in layout.ROW_FIELDS if name.startswith("landmark")):
         yield from check_landmarks(group, ok)
-    for name in layout.IMAGES:
+    for name in _image_names(group):
         yield from _guarded(f"{group.name}/{name}", check_images, group[name], ok, every_image)
+
+
+def _image_names(group: h5py.Group) -> tuple[str, ...]:
+    """What has one encoded image a frame: texture, coverage, and the maps that are there."""
+    return (*layout.IMAGES, *(name for name in layout.MAPS if name in group))
 
 
 def check_attributes(group: h5py.Group) -> Iterator[Finding]:
@@ -360,7 +365,7 @@ def check_structure(group: h5py.Group, shape: _Shape) -> Iterator[Finding]:
         yield Finding("error", f"{group.name}/message", f"Missing, or not {n} rows.")
     else:
         yield from check_filters(message)
-    for name in layout.IMAGES:
+    for name in _image_names(group):
         where = f"{group.name}/{name}"
         image = group.get(name)
         if not isinstance(image, h5py.Group) or "bytes" not in image or "offset" not in image:
@@ -368,6 +373,28 @@ def check_structure(group: h5py.Group, shape: _Shape) -> Iterator[Finding]:
             continue
         yield from check_field(image, "bytes", layout.Field("|u1", (), "byte"), None, -1, -1)
         yield from check_field(image, "offset", layout.Field("<u8", (), "byte"), n + 1, -1, -1)
+        if name in layout.MAPS:
+            yield from check_coding(image, name)
+
+
+def check_coding(group: h5py.Group, name: str) -> Iterator[Finding]:
+    """A map says what its numbers mean: unit, step and the value of 0, one for each channel."""
+    kind = layout.MAPS[name]
+    try:
+        coding = layout.read_coding(group.attrs)
+    except (KeyError, ValueError, TypeError):
+        yield Finding(
+            "error", group.name, "'unit', 'value_scale' and 'value_offset' do not say what it means."
+        )
+        return
+    if coding.unit != kind.unit:
+        yield Finding("error", group.name, f"The unit is {coding.unit!r}, expected {kind.unit!r}.")
+    if not (np.isfinite(coding.scale) and coding.scale > 0):
+        yield Finding("error", group.name, f"value_scale is {coding.scale}, expected a number above 0.")
+    if len(coding.offset) != kind.channels or not np.isfinite(coding.offset).all():
+        yield Finding(
+            "error", group.name, f"value_offset is {coding.offset}, expected {kind.channels} numbers."
+        )
 
 
 def check_field(
@@ -546,16 +573,26 @@ def check_images(group: h5py.Group, ok: NDArray[np.bool_], every_image: bool) ->
     sample = set(have) if every_image else {have[i] for i in (0, len(have) // 2, -1) if len(have)}
     for row in have:
         data = group["bytes"][int(offset[row]) : int(offset[row + 1])].tobytes()
-        yield from check_image(f"{group.name} row {row}", data, row in sample)
+        kind = layout.MAPS.get(group.name.rpartition("/")[2])
+        yield from check_image(
+            f"{group.name} row {row}", data, row in sample, None if kind is None else kind.channels
+        )
 
 
-def check_image(where: str, data: bytes, decode_it: bool) -> Iterator[Finding]:
-    """One encoded image has a sound header; decoded, sound pixels."""
-    from mimicme.pipeline.image import decode, info
+def check_image(
+    where: str, data: bytes, decode_it: bool, deep_channels: int | None = None
+) -> Iterator[Finding]:
+    """One encoded image has a sound header; decoded, sound pixels: 16-bit ones of so many channels for a map."""
+    from mimicme.pipeline.image import decode, decode_deep, info
 
     try:
         info(data, where, layout.MAX_PIXELS)
-        if decode_it:
+        if decode_it and deep_channels is None:
             decode(data, layout.MAX_PIXELS, where)
+        elif decode_it:
+            numbers = decode_deep(data, layout.MAX_PIXELS, where)
+            seen = numbers.shape[2] if numbers.ndim == 3 else 1
+            if seen != deep_channels:
+                yield Finding("error", where, f"The map has {seen} channels, expected {deep_channels}.")
     except MimicmeError as error:
         yield Finding("error", where, f"The image cannot be decoded: {error.what}.")

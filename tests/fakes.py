@@ -9,9 +9,11 @@ import numpy as np
 
 from mimicme.pipeline.checkpoint import FrameStatus, writing
 from mimicme.pipeline.errors import FrameRejected
-from mimicme.pipeline.image import encode
+from mimicme.pipeline.image import encode, encode_deep
 from mimicme.pipeline.metadata import SubjectTable, parse_subjects
+from mimicme.pipeline.release import write_coding
 from mimicme.pipeline.stage import Captures, FrameSource, Item, Sequence
+from mimicme.pipeline.surface_maps import MAPS, coding
 from mimicme.pipeline.template import Template
 from mimicme.stages.pack import PackInput, PackResult, PackSettings, pack
 
@@ -82,6 +84,7 @@ def artefacts(
     bad: Mapping[int, FrameRejected] | None = None,
     without: tuple[str, ...] = (),
     textures: bool = True,
+    maps: tuple[str, ...] = (),
 ) -> PackInput:
     """Artefacts of all stages; rows in `bad` are rejected by register, stages in `without` are missing."""
     shape = shape or template()
@@ -123,6 +126,10 @@ def artefacts(
                     out.put(row, "texture", np.frombuffer(encode(image, "png"), np.uint8))
                     mask = np.full((TEXTURE, TEXTURE), 255, np.uint8)
                     out.put(row, "coverage", np.frombuffer(encode(mask, "png"), np.uint8))
+                for name in maps:
+                    write_coding(out.attrs, coding(name, shape, 4.0), f"{name}_")
+                    for row in ok:
+                        out.put(row, name, np.frombuffer(encode_deep(map_numbers(name, row)), np.uint8))
             if stage == "project":
                 landmarks = out.rows("landmarks", (n_landmarks, 3), "f4", "mm")
                 source = out.rows("landmark_source", (n_landmarks,), "u1")
@@ -133,13 +140,20 @@ def artefacts(
     return PackInput(seq, paths)
 
 
-def inputs(root: Path) -> list[PackInput]:
+def map_numbers(name: str, row: int) -> np.ndarray:
+    """(TEXTURE, TEXTURE[, 3]) uint16: what the fake bake stage says of a map."""
+    shape = (TEXTURE, TEXTURE, MAPS[name].channels)
+    numbers = np.random.default_rng([row, len(name)]).integers(0, 65536, shape, np.uint16)
+    return numbers if shape[2] > 1 else numbers[..., 0]
+
+
+def inputs(root: Path, maps: tuple[str, ...] = ()) -> list[PackInput]:
     """Two subjects; one frame is rejected."""
     error = FrameRejected("large-residual", "the fit is 4 mm off", todo="Look at the scan")
     return [
-        artefacts(root, sequence(OTHER, (5, 7))),
-        artefacts(root, sequence(SMILE), bad={1: error}),
-        artefacts(root, sequence(NEUTRAL, (0,))),
+        artefacts(root, sequence(OTHER, (5, 7)), maps=maps),
+        artefacts(root, sequence(SMILE), bad={1: error}, maps=maps),
+        artefacts(root, sequence(NEUTRAL, (0,)), maps=maps),
     ]
 
 

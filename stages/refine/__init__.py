@@ -306,7 +306,7 @@ def _smooth(found: dict[int, Any], numbers: Any) -> None:
 
 STAGE = Stage(
     name="refine",
-    version=1,
+    version=2,
     settings=RefineSettings,
     needs=("ingest", "register", "repass"),
     compute=compute,

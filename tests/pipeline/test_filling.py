@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from mimicme.pipeline.filling import fill_holes, fill_mirrored, mirror_error
+from mimicme.pipeline.filling import borrow, fill_holes, fill_mirrored, mirror_error
 
 SIZE = 128
 HOLE = (slice(40, 70), slice(15, 50))
@@ -72,3 +72,26 @@ def test_the_mirror_error_is_nought_for_a_symmetric_layout_alone():
     assert mirror_error(uv * [0.8, 1], vertices, corner, corner) > 0.1
     turned = uv[:, ::-1]
     assert mirror_error(turned, vertices, corner, corner) > 0.1
+
+
+def test_another_frames_detail_comes_back_in_this_frames_light():
+    truth = symmetric(3)
+    spoiled, known = with_hole(truth)
+    other = np.clip(truth.astype(int) - 30, 0, 255).astype(np.uint8)
+    there = np.ones_like(known)
+    there[HOLE[0], 15:20] = False
+    found = borrow(spoiled, known, other, there)
+    lent = np.zeros_like(known)
+    lent[HOLE] = True
+    lent[HOLE[0], 15:20] = False
+    assert (found == (known | lent)).all()
+    assert np.abs(spoiled.astype(int) - truth)[lent].mean() < 3
+    assert (spoiled[known] == truth[known]).all()
+    assert (spoiled[~found] == 0).all()
+
+
+def test_what_the_other_frame_lacks_changes_nothing():
+    spoiled, known = with_hole(symmetric(4))
+    before = spoiled.copy()
+    assert borrow(spoiled, known, symmetric(5), known) is known
+    assert (spoiled == before).all()

@@ -134,3 +134,24 @@ def test_encode_refuses_what_it_cannot_hold() -> None:
     ]:
         with pytest.raises(InputError):
             image.encode(bad, kind)
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (5, 7, 3)])
+def test_sixteen_bits_come_back(shape: tuple[int, ...]) -> None:
+    numbers = np.random.default_rng(1).integers(0, 65536, shape).astype(np.uint16)
+    data = image.encode_deep(numbers)
+    assert data == image.encode_deep(numbers)
+    np.testing.assert_array_equal(image.decode_deep(data), numbers)
+    if len(shape) == 3:  # red, green, blue in the file, too: another reader sees the upper bytes
+        np.testing.assert_array_equal(image.decode(data), numbers >> 8)
+
+
+def test_what_is_no_sixteen_bit_png_is_refused(pixels: np.ndarray) -> None:
+    deep = image.encode_deep(np.zeros((4, 4), np.uint16))
+    for data in (image.encode(pixels, "png"), image.encode(pixels, "jpeg"), deep[:40], b""):
+        with pytest.raises(image.ImageFileError):
+            image.decode_deep(data)
+    with pytest.raises(image.ImageFileError, match="more pixels"):
+        image.decode_deep(deep, max_pixels=15)
+    with pytest.raises(InputError, match="uint16"):
+        image.encode_deep(np.zeros((4, 4), np.uint8))  # type: ignore[arg-type]

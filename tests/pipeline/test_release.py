@@ -247,3 +247,34 @@ def test_the_index_is_sorted_and_holds_any_text() -> None:
     assert table["expression"].tolist() == ["pain", "pain", "Überraschung", "Überraschung"]
     assert table["status"].tolist() == ["ok", "ok", "ok", "rejected"]
     assert len(index_table([])) == 0
+
+
+def test_maps_come_back_in_their_units(fakes: ModuleType, tmp_path: Path, path: Path) -> None:
+    from mimicme.pipeline.surface_maps import coding
+
+    target = tmp_path / "maps.h5"
+    fakes.packed(target, fakes.inputs(tmp_path, maps=("normal", "displacement")))
+    with h5py.File(target) as file:
+        group = file["subjects/S001/smile/displacement"]
+        assert (group.attrs["unit"], group.attrs["format"]) == ("mm", "png")
+        step = group.attrs["value_scale"]
+        assert group.attrs["value_offset"].tolist() == [-32768 * step]
+        assert len(group["offset"]) == 4
+    with Release(target) as release:
+        (rejected,) = release.select(status="rejected")
+        for row in (1, 3):
+            assert list(release.maps(row)) == ["normal", "displacement"]
+            at = int(release.index["row"][row])
+            for name, shape in (("normal", (32, 32, 3)), ("displacement", (32, 32))):
+                found = release.surface_map(row, name)
+                assert found is not None
+                assert (found.shape, found.dtype) == (shape, np.float32)
+                code = coding(name, fakes.template(), 4.0)
+                scale, offset = np.float32(code.scale), np.float32(code.offset)
+                expected = fakes.map_numbers(name, at).reshape(32, 32, -1) * scale + offset
+                np.testing.assert_allclose(found.reshape(32, 32, -1), expected, atol=code.scale / 10)
+        assert release.surface_map(1, "position") is None
+        assert release.surface_map(int(rejected), "normal") is None
+    with Release(path) as release:  # nobody asked for any
+        assert release.maps(0) == {}
+        assert release.surface_map(0, "normal") is None

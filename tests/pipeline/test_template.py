@@ -182,6 +182,37 @@ def test_udim_tiles_are_laid_side_by_side():
     assert "1001, 1002" in template.notes[-1]
 
 
+def test_a_coordinate_on_the_border_of_two_tiles_lies_in_both():
+    mesh, points = head()
+    # cut where the grid has a column of vertices at u = 1 that both tiles share
+    uv = np.stack([2 * (mesh.vertices[:, 0] - mesh.vertices[:, 0].min()) / np.ptp(mesh.vertices[:, 0]),
+                   (mesh.vertices[:, 1] - mesh.vertices[:, 1].min()) / np.ptp(mesh.vertices[:, 1])], 1)  # fmt: skip
+    right = uv[mesh.faces].mean(1)[:, 0] > 1
+    border = np.intersect1d(mesh.faces[right], mesh.faces[~right])
+    assert len(border) > 10
+    uv[border, 0] = 1
+    template = make(with_uv(mesh, uv), points)
+    assert "2 UDIM tile(s) (1001, 1002) laid 2 x 2" in template.notes[-1]
+    given, laid = uv[template.faces], template.uv[template.uv_faces]
+    # every triangle keeps its shape, at half the size, in its tile
+    np.testing.assert_allclose(laid - laid[:, :1], (given - given[:, :1]) / 2, atol=1e-12)
+    middle = laid.mean(1)[:, 0]
+    side = given.mean(1)[:, 0] > 1
+    assert (middle[side] > 0.5).all()
+    assert (middle[~side] < 0.5).all()
+
+
+def test_a_layout_that_runs_out_of_the_square_is_shrunk_not_folded():
+    mesh, points = head()
+    uv = mesh.vertices[:, :2] / 70 + [0.3, 0.1]
+    template = make(with_uv(mesh, uv), points)
+    assert "no UDIM layout" in template.notes[-1]
+    assert template.uv.min() == 0
+    assert template.uv.max() == pytest.approx(1)
+    scale = 1 / np.ptp(uv, axis=0).max()
+    np.testing.assert_allclose(template.uv, (uv - uv.min(0)) * scale, atol=1e-12)
+
+
 def write(folder, scale=1.0):
     mesh, points = head(20)
     lines = [f"v {x:.6f} {y:.6f} {z:.6f}" for x, y, z in mesh.vertices * scale]

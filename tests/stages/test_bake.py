@@ -12,8 +12,9 @@ from mimicme.pipeline.filling import fill_holes
 from mimicme.pipeline.mesh import Mesh
 from mimicme.pipeline.raster import rasterise
 from mimicme.pipeline.template import Template
+from mimicme.pipeline.texture import bake
 from mimicme.stages import bake as module
-from mimicme.stages.bake import BakeSettings, bake
+from mimicme.stages.bake import BakeSettings
 
 N = 256
 GAIN = (0.5, 1.0, 1.5)
@@ -286,7 +287,7 @@ def test_filling_any_shape_from_one_texel(shape):
 @pytest.mark.parametrize(
     "wrong",
     [{"size": 100}, {"size": 9000}, {"format": "gif"}, {"quality": 0}, {"max_distance_mm": 0.0},
-     {"max_normal_angle_deg": 95.0}, {"min_grazing_deg": -1.0}],
+     {"max_normal_angle_deg": 95.0}, {"min_grazing_deg": -1.0}, {"maps": "normal,bump"}],
 )  # fmt: skip
 def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ConfigError, match=next(iter(wrong))):
@@ -403,7 +404,7 @@ def test_exposure_is_matched_only_when_asked(tmp_path):
 def test_one_frames_numbers_reject_that_frame_alone(tmp_path, monkeypatch):
     from mimicme.pipeline.checkpoint import Artefact, writing
 
-    task, real, seen = artefacts(tmp_path, [scan(), scan()], [checker(), checker()]), module.bake, []
+    task, real, seen = artefacts(tmp_path, [scan(), scan()], [checker(), checker()]), module.bake_source, []
 
     def breaks_once(*arguments):
         seen.append(1)
@@ -411,10 +412,163 @@ def test_one_frames_numbers_reject_that_frame_alone(tmp_path, monkeypatch):
             raise np.linalg.LinAlgError("Singular matrix")
         return real(*arguments)
 
-    monkeypatch.setattr(module, "bake", breaks_once)
+    monkeypatch.setattr(module, "bake_source", breaks_once)
     with writing(tmp_path / "bake.h5", stage="bake", item="s/q", made_by={}) as out:
         module.STAGE.compute(task, out)
     with Artefact(tmp_path / "bake.h5") as baked:
         assert [s.reason for s in baked.statuses] == ["numerical-failure", ""]
         assert "Singular matrix" in baked.statuses[0].message
         assert [baked.has(row, "texture") for row in range(2)] == [False, True]
+
+
+def stage_made(folder, task, name="bake.h5", **settings):
+    """The stage's artefact for a task."""
+    from dataclasses import replace
+
+    from mimicme.pipeline.checkpoint import writing
+
+    chosen = replace(task, settings=BakeSettings(size=N, **settings))
+    with writing(folder / name, stage="bake", item="s/q", made_by={}) as out:
+        module.STAGE.compute(chosen, out)
+    return folder / name
+
+
+def holed(n: int = 20) -> Mesh:
+    full = scan(n)
+    gap = np.linalg.norm(full.vertices[full.faces].mean(1)[:, :2] - [20, 0], axis=1) < 12
+    return Mesh(full.vertices, full.faces[~gap], full.uv, full.uv_faces[~gap])
+
+
+def test_what_a_frame_does_not_show_comes_from_the_subjects_neutral(tmp_path):
+    from dataclasses import replace
+
+    from mimicme.pipeline.checkpoint import Artefact
+    from mimicme.pipeline.image import decode, decode_gray
+
+    image = checker()
+    dim = (image * 0.8).astype(np.uint8)
+    for name in ("n", "q"):
+        (tmp_path / name).mkdir()
+    # the neutral's first frame shows less than its second: the second lends
+    neutral = artefacts(tmp_path / "n", [holed(), scan()], [np.full_like(dim, 9), dim])
+    lent = stage_made(tmp_path / "n", neutral)
+    task = replace(artefacts(tmp_path / "q", [holed()], [image]), neutral=lent)
+    r, c = np.mgrid[:N, :N]
+    gap = np.hypot(c - (20 + 50) / 100 * N, r - N / 2) < 8 * N / 100
+    seen = {}
+    for name, on in (("with", True), ("without", False)):
+        with Artefact(stage_made(tmp_path / "q", task, f"{name}.h5", neutral_fill=on)) as baked:
+            seen[name] = decode(baked.get(0, "texture").tobytes()).astype(int)
+            assert not decode_gray(baked.get(0, "coverage").tobytes())[gap].any()
+            assert baked["quality/coverage"][0] < 0.97
+    # in the light of the frame itself, not of the neutral: a checker of another light, made even across the border
+    assert np.abs(seen["with"] - image)[gap].mean() < 0.3 * np.abs(seen["without"] - image)[gap].mean()
+    assert (seen["with"][~gap & (c < N // 2)] == seen["without"][~gap & (c < N // 2)]).all()
+
+
+def test_a_neutral_without_texture_lends_nothing(tmp_path):
+    from dataclasses import replace
+
+    from mimicme.pipeline.checkpoint import Artefact
+
+    for name in ("n", "q"):
+        (tmp_path / name).mkdir()
+    bare = Mesh(scan().vertices, scan().faces)
+    lent = stage_made(tmp_path / "n", artefacts(tmp_path / "n", [bare], [None]))
+    task = replace(artefacts(tmp_path / "q", [holed()], [checker()]), neutral=lent)
+    with Artefact(stage_made(tmp_path / "q", task)) as baked:
+        assert baked.has(0, "texture")
+    assert module.STAGE.scope == "neutral"
+
+
+def test_maps_are_written_when_asked_for_also_of_scans_without_colour(tmp_path):
+    from mimicme.pipeline.checkpoint import Artefact
+    from mimicme.pipeline.image import decode_deep, decode_gray
+    from mimicme.pipeline.release import read_coding
+
+    bare = scan(z=1.5)
+    task = artefacts(tmp_path, [scan(z=-0.75), Mesh(bare.vertices, bare.faces)], [checker(), None])
+    with Artefact(stage_made(tmp_path, task, maps=" displacement,normal")) as baked:
+        assert [s.note for s in baked.statuses] == ["", "no-texture"]
+        assert [baked.has(row, "texture") for row in range(2)] == [True, False]
+        code = read_coding(baked.attrs, "displacement_")
+        for row, z in ((0, -0.75), (1, 1.5)):
+            found = code.values(decode_deep(baked.get(row, "displacement").tobytes()))
+            assert np.abs(found - z)[4:-4, 4:-4].max() < 2e-3
+            assert not baked.has(row, "position")
+            normal = read_coding(baked.attrs, "normal_").values(
+                decode_deep(baked.get(row, "normal").tobytes())
+            )
+            assert np.abs(normal - [0, 0, 1])[4:-4, 4:-4].max() < 2e-3
+            assert decode_gray(baked.get(row, "coverage").tobytes()).min() > 0
+    with Artefact(stage_made(tmp_path, task, "plain.h5")) as baked:
+        assert not baked.has(0, "normal")
+        assert not baked.has(1, "coverage")
+        assert not [name for name in baked.attrs if name.endswith("_value_scale")]
+
+
+def test_the_light_that_is_taken_out_is_kept(tmp_path):
+    from mimicme.pipeline.checkpoint import Artefact
+    from mimicme.pipeline.image import decode
+
+    image = np.full((N, N, 3), 120, np.uint8)
+    task = artefacts(tmp_path, [scan()], [image])
+    with Artefact(stage_made(tmp_path, task, even_lighting=True)) as baked:
+        light = [float(baked[f"quality/light_{k}"][0]) for k in range(9)]
+        assert np.isfinite(light).all()
+        # a plane has one normal: nothing to even, and its brightness stays
+        assert np.abs(decode(baked.get(0, "texture").tobytes()).astype(int) - 120).max() <= 1
+    with Artefact(stage_made(tmp_path, task, "plain.h5")) as baked:
+        assert "quality/light_0" not in baked
+
+
+def test_a_bent_surfaces_shade_goes_and_comes_back():
+    from mimicme.pipeline.lighting import shading_map
+
+    shape, bent = template(16, "bake-bent"), scan(40)
+    for mesh in (shape.vertices, bent.vertices):
+        mesh[:, 2] = np.sqrt(90.0**2 - mesh[:, 0] ** 2 - mesh[:, 1] ** 2)
+    x, y = np.meshgrid((np.arange(N) + 0.5) / N - 0.5, 0.5 - (np.arange(N) + 0.5) / N)
+    shade = 1 + 0.35 * x / 0.9 + 0.2 * y / 0.9
+    image = np.rint(130 * shade[..., None] * [1, 0.8, 0.7]).astype(np.uint8)
+    plain = bake(bent, image, shape.vertices, shape, BakeSettings(size=N))
+    even = bake(bent, image, shape.vertices, shape, BakeSettings(size=N, even_lighting=True))
+    seen = plain.coverage > 0
+    assert np.std(plain.texture[seen].astype(float), axis=0).max() > 12
+    assert np.std(even.texture[seen].astype(float), axis=0).max() < 3
+    again = even.texture * shading_map(even.light, shape.vertices, shape, N)[..., None]
+    assert np.abs(again - plain.texture)[seen].max() <= 1.1
+
+
+def test_tiles_of_a_template_each_show_their_own_part():
+    from mimicme.pipeline.template import _own_uv
+
+    shape = template(8, "bake-udim")
+    # the left half of the sheet fills tile 1001, the right half 1002; the border's coordinates are shared
+    uv, uv_faces, said = _own_uv(shape.uv * [2, 1], shape.uv_faces)
+    assert "2 UDIM tile(s)" in said
+    tiled = Template(
+        shape.vertices, shape.faces, uv, uv_faces, ("a",), shape.landmark_vertices, shape.landmark_weights,
+        digest="bake-udim",
+    )  # fmt: skip
+    assert rasterise(uv, uv_faces, N).overlaps == 0
+    image = np.zeros((N, N, 3), np.uint8)
+    image[:, : N // 2], image[:, N // 2 :] = [200, 10, 10], [10, 10, 200]
+    baked = bake(scan(), image, shape.vertices, tiled, BakeSettings(size=N))
+    h = N // 2  # two tiles lie in the lower row of two by two
+    assert baked.share == 1
+    assert (baked.coverage[h:] > 0).all()
+    assert not baked.coverage[: h - 1].any()
+    assert (baked.texture[h:, : h - 3] == [200, 10, 10]).all()
+    assert (baked.texture[h:, h + 3 :] == [10, 10, 200]).all()
+
+
+def test_an_unwrapped_layout_has_no_cameras():
+    # columns of ever other width in the image: no photograph's scale, though one triangle in three is stretched
+    vertices, faces, uv = plane(12)
+    wide = np.cumsum(np.r_[0, np.tile([1, 1, 40], 4)])
+    uv[:, 0] = np.interp(uv[:, 0], np.linspace(0, 1, 13), wide / wide[-1])
+    settings = BakeSettings(size=N, min_grazing_deg=10)
+    baked = bake(Mesh(vertices, faces, uv, faces), checker(), template().vertices, template(), settings)
+    assert baked.share == 1
+    assert (baked.coverage == 255).all()

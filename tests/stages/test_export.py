@@ -166,3 +166,32 @@ def test_frame_lists() -> None:
     for text in ("a", "5-3", "", "1-", "0-99999999"):
         with pytest.raises(UsageError):
             parse_frames(text)
+
+
+@pytest.mark.parametrize("format", ["obj", "ply", "glb"])
+def test_maps_lie_beside_the_mesh_with_their_meaning(fakes: ModuleType, tmp_path: Path, format: str) -> None:
+    from mimicme.pipeline.image import decode_deep
+
+    target, out = tmp_path / "release.h5", tmp_path / "out"
+    fakes.packed(target, fakes.inputs(tmp_path, maps=("normal", "displacement")))
+    export(target, out, format, "S002/smile")
+    folder = out / "S002/smile"
+    for number, row in ((5, 0), (7, 1)):
+        for name in ("normal", "displacement"):
+            numbers = decode_deep((folder / f"{number:04d}.{name}.png").read_bytes())
+            np.testing.assert_array_equal(numbers, fakes.map_numbers(name, row))
+    said = json.loads((folder / "maps.json").read_text())
+    assert said["space"] == "canonical"
+    assert list(said["maps"]) == ["normal", "displacement"]
+    assert said["maps"]["displacement"]["unit"] == "mm"
+    step = said["maps"]["displacement"]["scale"]
+    assert said["maps"]["displacement"]["offset"] == [-32768 * step]
+    (folder / f"0005.{format}").unlink()
+    (folder / f"0007.{format}").unlink()
+    with pytest.raises(UsageError, match="there already"):
+        export(target, out, format, "S002/smile")
+
+
+def test_without_maps_nothing_is_said_of_them(path: Path, tmp_path: Path) -> None:
+    export(path, tmp_path, "obj", "S002/smile", frames=[5])
+    assert not (tmp_path / "S002/smile/maps.json").exists()

@@ -255,3 +255,50 @@ def test_random_damage_is_never_a_crash(good: Path, tmp_path: Path) -> None:
 def test_units_of_the_figures_are_readable(good: Path) -> None:
     with h5py.File(good) as file:
         assert json.loads(file[f"{SMILE}/quality"].attrs["unit"])["landmark_error"] == "mm"
+
+
+@pytest.fixture(scope="module")
+def mapped(fakes: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("maps")
+    fakes.packed(folder / "release.h5", fakes.inputs(folder, maps=("normal", "displacement")))
+    return folder / "release.h5"
+
+
+def swapped(file: h5py.File) -> None:
+    file.move(f"{SMILE}/normal", f"{SMILE}/position")
+    file[f"{SMILE}/position"].attrs["unit"] = "mm"
+    file.move(f"{SMILE}/displacement", f"{SMILE}/normal")
+    file[f"{SMILE}/normal"].attrs.update({"unit": "1", "value_offset": [-1.0, -1.0, -1.0]})
+
+
+MAP_DAMAGE: dict[str, tuple[Callable[[h5py.File], None], str, str]] = {
+    "unit": (attribute(f"{SMILE}/displacement", "unit", "m"), f"{SMILE}/displacement", "expected 'mm'"),
+    "no scale": (attribute(f"{SMILE}/normal", "value_scale", None), f"{SMILE}/normal", "value_scale"),
+    "scale of nought": (attribute(f"{SMILE}/normal", "value_scale", 0.0), f"{SMILE}/normal", "above 0"),
+    "offset": (
+        attribute(f"{SMILE}/normal", "value_offset", np.zeros(1)), f"{SMILE}/normal", "expected 3 numbers",
+    ),
+    "no offsets": (drop(f"{SMILE}/displacement/offset"), f"{SMILE}/displacement", "missing"),
+    "channels": (swapped, f"{SMILE}/normal row 0", "1 channels, expected 3"),
+    "eight bits": (
+        lambda file: file.copy(f"{SMILE}/texture", f"{SMILE}/position")
+        or file[f"{SMILE}/position"].attrs.update(dict(file[f"{SMILE}/normal"].attrs) | {"unit": "mm"}),
+        f"{SMILE}/position row 0",
+        "16-bit",
+    ),
+}  # fmt: skip
+
+
+def test_good_maps_have_no_finding(mapped: Path) -> None:
+    assert verify(mapped, every_image=True) == []
+
+
+@pytest.mark.parametrize("name", MAP_DAMAGE)
+def test_a_broken_map_is_found(mapped: Path, tmp_path: Path, name: str) -> None:
+    target = tmp_path / "copy.h5"
+    target.write_bytes(mapped.read_bytes())
+    damage, where, message = MAP_DAMAGE[name]
+    with h5py.File(target, "r+") as file:
+        damage(file)
+    found = [f for f in verify(target) if f.level == "error"]
+    assert any(f.where == where and message in f.message for f in found), found
