@@ -55,12 +55,12 @@ class Coding:
 
     def numbers(self, values: ArrayLike) -> Deep:
         """(..., channels) values as the nearest numbers; beyond the range the last one."""
-        steps = (np.asarray(values, np.float32) - np.float32(self.offset)) / np.float32(self.scale)
+        steps = (np.asarray(values, np.float32) - np.array(self.offset, np.float32)) / np.float32(self.scale)
         return np.asarray(np.rint(np.clip(steps, 0, TOP)), np.uint16)
 
     def values(self, numbers: NDArray[np.uint16]) -> Singles:
         """(..., channels) numbers, or (h, w) of a single channel, as values (same shape)."""
-        offset = np.float32(self.offset if len(self.offset) > 1 else self.offset[0])
+        offset = np.array(self.offset if len(self.offset) > 1 else self.offset[0], np.float32)
         return np.asarray(numbers * np.float32(self.scale) + offset, np.float32)
 
 
