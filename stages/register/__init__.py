@@ -4,7 +4,8 @@ Reads   ingest (scans), landmarks (68 points), align (rigid start, trusted landm
         the subject's neutral sequence, whose registered neutral becomes the template of the subject's other
         sequences.
 Writes  vertices (F, V, 3) f4 canonical frame, mm; pose (F, 4, 4) f8 canonical -> scan, steadied on the skull;
-        neutral (V, 3) f4, the calmest registered frame of a sequence that others take theirs from; quality/*.
+        neutral (V, 3) f4, the calmest registered frame of a sequence that others take theirs from; beside it, of
+        detected landmarks, detector_offset (68, 3) f4, see `track.SequenceTracker`; quality/*.
 Fails   per frame: register-no-overlap, register-misfit, register-landmarks, register-folded.
 
 The method is the optimal-step non-rigid ICP of Amberg, Romdhani and Vetter (2007), with these changes: the local
@@ -139,6 +140,7 @@ def compute(task: Task, out: ArtefactWriter) -> None:
 
     from mimicme.pipeline.checkpoint import Artefact, frame_numerics
     from mimicme.pipeline.errors import FrameRejected
+    from mimicme.pipeline.landmarks import DETECTED
     from mimicme.pipeline.scan import load_scan
     from mimicme.stages.register.quality import UNITS
     from mimicme.stages.register.track import Frame, SequenceTracker, steadied
@@ -146,11 +148,13 @@ def compute(task: Task, out: ArtefactWriter) -> None:
     settings: RegisterSettings = task.settings
     template = task.load_template()
     levels = _levels(task.template, template.digest, settings.coarse_vertices, settings.membrane)
-    neutral = None
+    neutral = offset = None
     if task.neutral is not None:
         with Artefact(task.neutral) as earlier:
             if "neutral" in earlier:
                 neutral = earlier["neutral"][:].astype(np.float64)
+                if "detector_offset" in earlier:
+                    offset = earlier["detector_offset"][:].astype(np.float64)
 
     with task.input("ingest") as ingest, task.input("landmarks") as points, task.input("align") as align:
         rows = out.continue_from(align)
@@ -167,9 +171,10 @@ def compute(task: Task, out: ArtefactWriter) -> None:
         def load(row: int) -> Frame:
             scan = load_scan(ingest, row)
             number, pose = int(ingest["frame"][row]), align["pose"][row].astype(np.float64)
-            return Frame(number, scan.vertices, scan.faces, *marked(row), pose)
+            detected = points["source"][row] == DETECTED
+            return Frame(number, scan.vertices, scan.faces, *marked(row), pose, detected)
 
-        tracker = SequenceTracker(template, levels, settings, neutral)
+        tracker = SequenceTracker(template, levels, settings, neutral, offset)
         found: dict[int, Registered] = {}
         for row in tracker.order(rows, marked):
             frame = load(row)
@@ -188,11 +193,13 @@ def compute(task: Task, out: ArtefactWriter) -> None:
         calm = [result.vertices for result in found.values() if result.number == tracker.neutral_number]
         if calm:
             out.array("neutral", calm[0], "mm")
+            if tracker.detector_offset.any():
+                out.array("detector_offset", tracker.detector_offset.astype(np.float32), "mm")
 
 
 STAGE = Stage(
     name="register",
-    version=3,
+    version=4,
     settings=RegisterSettings,
     needs=("ingest", "landmarks", "align"),
     compute=compute,
