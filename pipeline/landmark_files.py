@@ -6,7 +6,7 @@ fits no scheme is refused: a guess would fit a face with its brows on its eyes.
 
 Read: `.ljson` (menpo, landmarker.io; versions 1, 2, 3), `.pts`, `.pp` (MeshLab), `.csv`, `.json`, `.lm3`
 (Bosphorus), `.bnd` (BU-3DFE, BU-4DFE: the eye, brow and mouth corners of its 83 points).
-Written: `.ljson` version 2, `.pts`, `.pp`, `.csv`.
+Written: `.ljson` version 2, `.pts`, `.pp`, `.csv`, `.json`.
 """
 
 from __future__ import annotations
@@ -105,6 +105,14 @@ def write_csv(landmarks: Landmarks) -> bytes:
         if ok
     ]
     return "\n".join(["name,x,y,z", *rows, ""]).encode()
+
+
+def write_json(landmarks: Landmarks) -> bytes:
+    """`{name: [x, y, z]}`; absent points are left out."""
+    content = {
+        label: list(map(float, p)) for (p, ok), label in zip(_given(landmarks), IBUG68, strict=True) if ok
+    }
+    return (json.dumps(content, allow_nan=False, indent=1) + "\n").encode()
 
 
 def _given(landmarks: Landmarks) -> list[tuple[Floats, bool]]:
@@ -472,6 +480,7 @@ WRITERS: dict[str, Callable[[Landmarks], bytes]] = {
     ".pts": write_pts,
     ".pp": write_pp,
     ".csv": write_csv,
+    ".json": write_json,
 }
 
 

@@ -4,7 +4,8 @@ Reads   ingest (scans), landmarks (68 points), align (rigid start, trusted landm
         the subject's neutral sequence, whose registered neutral becomes the template of the subject's other
         sequences.  A long sequence is tracked in parts (parts.py), which this stage then reads back and joins.
 Writes  vertices (F, V, 3) f4 canonical frame, mm; pose (F, 4, 4) f8 canonical -> scan, steadied on the skull;
-        neutral (V, 3) f4, the calmest registered frame of a sequence that others take theirs from; quality/*.
+        neutral (V, 3) f4, the calmest registered frame of a sequence that others take theirs from; of detected
+        landmarks, detector_offset (68, 3) f4 mm, see `track.SequenceTracker`; quality/*.
 Fails   per frame: register-no-overlap, register-misfit, register-landmarks, register-folded.
 
 The method is the optimal-step non-rigid ICP of Amberg, Romdhani and Vetter (2007), with these changes: the local
@@ -24,9 +25,9 @@ from mimicme.pipeline.errors import ConfigError
 from mimicme.pipeline.stage import Stage, Task
 
 if TYPE_CHECKING:
-    from mimicme.pipeline.checkpoint import ArtefactWriter
+    from mimicme.pipeline.checkpoint import Artefact, ArtefactWriter
     from mimicme.pipeline.mesh import Floats
-    from mimicme.stages.register.track import Registered
+    from mimicme.stages.register.track import Registered, SequenceTracker
 
 
 @dataclass(frozen=True)
@@ -138,19 +139,28 @@ def parts(task: Task) -> int:
     from mimicme.stages.register.parts import count_parts
 
     count = count_parts(len(task.sequence.frames), task.settings.part_frames)
-    return count if count > 1 and _neutral(task) is not None else 1
+    return count if count > 1 and _neutral(task)[0] is not None else 1
 
 
-def _neutral(task: Task) -> Floats | None:
-    """(V, 3) the registered neutral of the subject; None when this sequence has to find its own."""
+def _neutral(task: Task) -> tuple[Floats | None, Floats | None]:
+    """(V, 3) the registered neutral of the subject, None when this sequence has to find its own; (68, 3) the
+    detector's offset found with it, None when there is none."""
     import numpy as np
 
     from mimicme.pipeline.checkpoint import Artefact
 
     if task.neutral is None:
-        return None
+        return None, None
     with Artefact(task.neutral) as earlier:
-        return earlier["neutral"][:].astype(np.float64) if "neutral" in earlier else None
+        neutral = earlier["neutral"][:].astype(np.float64) if "neutral" in earlier else None
+        return neutral, detector_offset(earlier)
+
+
+def detector_offset(register: Artefact) -> Floats | None:
+    """(68, 3) mm, what was taken off the detected landmarks of a sequence; None where nothing was."""
+    import numpy as np
+
+    return register["detector_offset"][:].astype(np.float64) if "detector_offset" in register else None
 
 
 def compute(task: Task, out: ArtefactWriter) -> None:
@@ -159,6 +169,7 @@ def compute(task: Task, out: ArtefactWriter) -> None:
 
     from mimicme.pipeline.checkpoint import frame_numerics
     from mimicme.pipeline.errors import FrameRejected
+    from mimicme.pipeline.landmarks import DETECTED
     from mimicme.pipeline.scan import load_scan
     from mimicme.stages.register.parts import read_parts, write_part
     from mimicme.stages.register.track import Frame, SequenceTracker, steadied
@@ -166,7 +177,7 @@ def compute(task: Task, out: ArtefactWriter) -> None:
     settings: RegisterSettings = task.settings
     template = task.load_template()
     levels = _levels(task.template, template.digest, settings.coarse_vertices, settings.membrane)
-    neutral = _neutral(task)
+    neutral, offset = _neutral(task)
 
     with task.input("ingest") as ingest, task.input("landmarks") as points, task.input("align") as align:
 
@@ -178,9 +189,10 @@ def compute(task: Task, out: ArtefactWriter) -> None:
         def load(row: int) -> Frame:
             scan = load_scan(ingest, row)
             number, pose = int(ingest["frame"][row]), align["pose"][row].astype(np.float64)
-            return Frame(number, scan.vertices, scan.faces, *marked(row), pose)
+            detected = points["source"][row] == DETECTED
+            return Frame(number, scan.vertices, scan.faces, *marked(row), pose, detected)
 
-        tracker = SequenceTracker(template, levels, settings, neutral)
+        tracker = SequenceTracker(template, levels, settings, neutral, offset)
         numbers, statuses = align.numbers.tolist(), align.statuses
         mine = range(len(numbers)) if task.part is None else task.part.rows(len(numbers))
         found: dict[int, Registered] = {}
@@ -202,14 +214,14 @@ def compute(task: Task, out: ArtefactWriter) -> None:
             return
         if settings.smooth_in_time:
             found |= steadied(tracker, found, load)
-        _write(out, len(template.vertices), found, tracker.neutral_number, neutral is not None)
+        _write(out, len(template.vertices), found, tracker, neutral is not None)
 
 
 def _write(
     out: ArtefactWriter,
     vertex_count: int,
     found: Mapping[int, Registered],
-    neutral_number: int | None,
+    tracker: SequenceTracker,
     personal: bool,
 ) -> None:
     """Write the registered frames of a whole sequence, by row, and the neutral if it was found here."""
@@ -226,14 +238,16 @@ def _write(
         pose[row] = result.pose
         for name, value in asdict(result.quality).items():
             figures[name][row] = value
-    calm = [result.vertices for result in found.values() if result.number == neutral_number]
+    calm = [result.vertices for result in found.values() if result.number == tracker.neutral_number]
     if calm:
         out.array("neutral", calm[0], "mm")
+    if tracker.detector_offset.any():
+        out.array("detector_offset", tracker.detector_offset.astype(np.float32), "mm")
 
 
 STAGE = Stage(
     name="register",
-    version=3,
+    version=4,
     settings=RegisterSettings,
     needs=("ingest", "landmarks", "align"),
     compute=compute,

@@ -10,7 +10,7 @@ from mimicme.pipeline.mesh import Bools, Floats, triangle_normals, vertex_normal
 from mimicme.stages.register.contact import Contacts
 from mimicme.stages.register.levels import Level, Levels
 from mimicme.stages.register.solver import Landmarks, Preconditioner, Problem, solve
-from mimicme.stages.register.spline import MIN_LANDMARKS, landmark_spline
+from mimicme.stages.register.spline import MIN_LANDMARKS, SLIDE_MM, landmark_spline, slid
 from mimicme.stages.register.targets import ScanTarget
 
 
@@ -58,11 +58,20 @@ class Aim:
         scan: the surface.
         landmarks: (l, 3) mm; any finite value where the weight is 0.
         weights: (l,) mm^2; 0 = absent.
+        tangents: (l, 3) unit vectors along which a landmark may slide, 0 for one that may not; None: none may.
     """
 
     scan: ScanTarget
     landmarks: Floats
     weights: Floats
+    tangents: Floats | None = None
+
+    def reached_from(self, carried: Floats) -> Floats:
+        """(l, 3) what landmarks that the mesh carries at (l, 3) are drawn to: those that slide, by the shortest way."""
+        if self.tangents is None:
+            return self.landmarks
+        along = ((carried - self.landmarks) * self.tangents).sum(axis=1)
+        return self.landmarks + np.clip(along, -SLIDE_MM, SLIDE_MM)[:, None] * self.tangents
 
 
 HOLD_OUT = 4
@@ -103,9 +112,10 @@ class Fitter:
         if use.sum() < MIN_LANDMARKS:
             return np.zeros_like(rest)
         source = self.levels.fine.landmarks[use] @ rest
-        return self.levels.prolong @ landmark_spline(
-            source, aim.landmarks[use], rest[coarse.index], smoothing_mm
-        )
+        target = aim.landmarks[use]
+        if aim.tangents is not None:
+            target = slid(source, target, aim.tangents[use], smoothing_mm)
+        return self.levels.prolong @ landmark_spline(source, target, rest[coarse.index], smoothing_mm)
 
     def coarse(self, rest: Floats, aim: Aim, start: Floats, steps: list[Step]) -> Floats:
         """Refine a displacement (V, 3) on the coarse level; returns the improved displacement (V, 3).
@@ -185,8 +195,8 @@ class Fitter:
                 start,
                 self.coarse_tolerance,
             )
-        carried = level.landmarks[held] @ (rest[level.index] + start)
-        return float(np.linalg.norm(carried - aim.landmarks[held], axis=1).mean())
+        carried = level.landmarks @ (rest[level.index] + start)
+        return float(np.linalg.norm(carried - aim.reached_from(carried), axis=1)[held].mean())
 
     def _ears_seen(self, level: Level, vertices: Floats, scan: ScanTarget, scale_mm: float) -> Floats:
         """(n,) weight of the scan's say: 1, and less on an ear that the scan does not look like.
@@ -254,7 +264,7 @@ class Fitter:
             rest,
             level.areas,
             found,
-            Landmarks(level.landmarks, aim.landmarks, aim.weights),
+            Landmarks(level.landmarks, aim.reached_from(level.landmarks @ now), aim.weights),
             gates.slide,
         )
         return solve(problem, displacement, preconditioner, tolerance)[0]

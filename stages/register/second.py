@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from mimicme.pipeline.errors import ConfigError
 from mimicme.pipeline.mesh import Floats
 from mimicme.pipeline.stage import Item, Stage, Task
-from mimicme.stages.register import RegisterSettings, _levels
+from mimicme.stages.register import RegisterSettings, _levels, detector_offset
 
 if TYPE_CHECKING:
     from mimicme.pipeline.checkpoint import Artefact, ArtefactWriter
@@ -181,12 +181,13 @@ def _repeat(
     """Write the second results of one sequence."""
     from mimicme.pipeline.checkpoint import frame_numerics
     from mimicme.pipeline.errors import FrameRejected
+    from mimicme.pipeline.landmarks import DETECTED
     from mimicme.pipeline.scan import load_scan
     from mimicme.stages.register.quality import UNITS
     from mimicme.stages.register.track import Frame, SequenceTracker, steadied
 
     settings = registered_with(register)
-    tracker = SequenceTracker(task.load_template(), levels, settings, neutral)
+    tracker = SequenceTracker(task.load_template(), levels, settings, neutral, detector_offset(register))
     with task.input("ingest") as ingest, task.input("landmarks") as points, task.input("align") as align:
 
         def load(row: int) -> Frame:
@@ -201,6 +202,7 @@ def _repeat(
                 marks,
                 confidence.astype(np.float64),
                 pose,
+                points["source"][row] == DETECTED,
             )
 
         found: dict[int, Registered] = {}

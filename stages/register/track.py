@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mimicme.pipeline.errors import FrameRejected
-from mimicme.pipeline.landmarks import INNER
+from mimicme.pipeline.landmarks import GROUPS, INNER, N_LANDMARKS, tangents
 from mimicme.pipeline.mesh import Bools, Floats, Ints, inverse, transform, vertex_normals
 from mimicme.pipeline.rigid import fit_rigid, fit_similarity_scale
 from mimicme.pipeline.template import Template
@@ -19,7 +19,7 @@ from mimicme.stages.register.fit import Aim, Fitter, Gates, Step, annealed
 from mimicme.stages.register.levels import Levels
 from mimicme.stages.register.prior import ExpressionPrior
 from mimicme.stages.register.quality import Judge, LandmarkChecks, Limits, Quality, reject_bad
-from mimicme.stages.register.spline import disagreement, trust
+from mimicme.stages.register.spline import disagreement, slid, trust
 from mimicme.stages.register.steady import head_motion, settle, skull_weights
 from mimicme.stages.register.targets import ScanTarget
 
@@ -46,6 +46,7 @@ class Frame:
         vertices: (m, 3) mm, scan frame; faces: (t, 3).
         landmarks: (68, 3) mm, scan frame, NaN absent; confidence: (68,) in [0, 1], 0 = not to be used.
         pose: (4, 4) canonical -> scan, as aligned.
+        detected: (68,) True where a landmark was found by a detector and not by hand.
     """
 
     number: int
@@ -54,6 +55,14 @@ class Frame:
     landmarks: Floats
     confidence: Floats
     pose: Floats
+    detected: Bools = field(default_factory=lambda: np.zeros(N_LANDMARKS, bool))
+
+    @property
+    def known(self) -> Bools:
+        """(68,) True where a landmark is to be used: a detected jaw is an outline's, not a place on the skin."""
+        known = np.asarray((self.confidence > 0) & np.isfinite(self.landmarks).all(axis=1))
+        known[GROUPS["jaw"]] &= ~self.detected[GROUPS["jaw"]]
+        return known
 
 
 @dataclass(frozen=True)
@@ -80,14 +89,23 @@ class SequenceTracker:
         settings: of the stage.
         neutral: (V, 3) the subject's registered neutral, canonical, mm; None when this sequence has to find it: its
             calmest frame is then fitted first, from the template, and takes that place.
+        detector_offset: (68, 3) mm, how far from the neutral's own landmarks a detector sees them on this subject,
+            found together with the neutral.  A detector that sees a point beside its place on the neutral does so in
+            the other frames too: taken off, only the motion is the detector's.
     """
 
     def __init__(
-        self, template: Template, levels: Levels, settings: RegisterSettings, neutral: Floats | None
+        self,
+        template: Template,
+        levels: Levels,
+        settings: RegisterSettings,
+        neutral: Floats | None,
+        detector_offset: Floats | None = None,
     ) -> None:
         self.template, self.levels, self.settings = template, levels, settings
         self.neutral = neutral
         self.neutral_number: int | None = None
+        self.detector_offset = np.zeros((N_LANDMARKS, 3)) if detector_offset is None else detector_offset
         self._rest = template.vertices if neutral is None else neutral
         self._judge = Judge(template.vertices, template.faces, levels.opposite)
         self._skull = skull_weights(template.vertices, template.landmarks(), levels.fine.areas)
@@ -159,8 +177,13 @@ class SequenceTracker:
         settings = self.settings
         to_canonical = inverse(frame.pose)
         target = ScanTarget(transform(to_canonical, frame.vertices), frame.faces)
-        known = (frame.confidence > 0) & np.isfinite(frame.landmarks).all(axis=1)
+        known = frame.known
         landmarks = np.where(known[:, None], transform(to_canonical, frame.landmarks), 0.0)
+        free = None
+        if self.neutral is not None:
+            landmarks[frame.detected & known] -= self.detector_offset[frame.detected & known]
+        elif frame.detected.any():
+            free = tangents(np.where(known[:, None], landmarks, np.nan)) * frame.detected[:, None]
         weights = np.where(known, settings.landmark_weight_mm2 * frame.confidence, 0.0)
 
         near = self._previous is not None and abs(frame.number - self._previous[0]) <= MAX_GAP
@@ -173,8 +196,11 @@ class SequenceTracker:
             start, steps = np.zeros_like(self._rest), settings.coarse_steps
             first, scale = settings.stiffness_start, settings.scale_start_mm
         carried = self.levels.fine.landmarks @ (self._rest + start)
-        weights[known] *= trust(carried[known], landmarks[known], settings.landmark_smoothing_mm)
-        aim = Aim(target, landmarks, weights)
+        believed = landmarks[known]
+        if free is not None:
+            believed = slid(carried[known], believed, free[known], settings.landmark_smoothing_mm)
+        weights[known] *= trust(carried[known], believed, settings.landmark_smoothing_mm)
+        aim = Aim(target, landmarks, weights, free)
         start = start + self._fitter.warp(self._rest + start, aim, settings.landmark_smoothing_mm)
         displacement = self._fitter.coarse(
             self._rest,
@@ -187,6 +213,7 @@ class SequenceTracker:
         still = result.vertices.astype(np.float64)
         if self.neutral is None:
             self.neutral, self.neutral_number = still, frame.number
+            self.detector_offset = self._offset_of(frame, result)
             self._rest = still
             self._fitter = self._fitter_of(self.levels)
         self._previous = (frame.number, still - self._rest)
@@ -203,8 +230,9 @@ class SequenceTracker:
         settings, level = self.settings, self.levels.coarse
         back = inverse(first.pose)
         target = ScanTarget(transform(back, frame.vertices), frame.faces)
-        known = (frame.confidence > 0) & np.isfinite(frame.landmarks).all(axis=1)
+        known = frame.known
         landmarks = np.where(known[:, None], transform(back, frame.landmarks), 0.0)
+        landmarks[frame.detected & known] -= self.detector_offset[frame.detected & known]
         weights = np.where(known, settings.landmark_weight_mm2 * frame.confidence, 0.0)
         vertices = first.vertices.astype(np.float64)
         seen = self._fitter.seen(vertices, target, settings.scale_end_mm)[level.index].astype(np.float64)
@@ -269,6 +297,14 @@ class SequenceTracker:
         )
         return self.judged(frame, still, pose @ motion, checks)
 
+    def _offset_of(self, frame: Frame, neutral: Registered) -> Floats:
+        """(68, 3) detected landmarks of the neutral from those that its registered mesh carries; 0 elsewhere."""
+        use = frame.detected & frame.known
+        offset = np.zeros((N_LANDMARKS, 3))
+        seen = transform(inverse(neutral.pose), frame.landmarks[use])
+        offset[use] = seen - (self.levels.fine.landmarks @ neutral.vertices)[use]
+        return offset
+
     def settled(self, frame: Frame, vertices: Floats, pose: Floats) -> Floats:
         """The pose (4, 4) of a known shape (V, 3, canonical), made exact on the frame's surface."""
         scan = ScanTarget(transform(inverse(pose), frame.vertices), frame.faces)
@@ -286,7 +322,7 @@ class SequenceTracker:
         back = inverse(pose)
         target = ScanTarget(transform(back, frame.vertices), frame.faces)
         seen = self._fitter.seen(vertices, target, self.settings.scale_end_mm)
-        known = (frame.confidence > 0) & np.isfinite(frame.landmarks).all(axis=1)
+        known = frame.known
         carried = (self.levels.fine.landmarks @ vertices)[known]
         areas = self.levels.fine.areas
         quality = self._judge.measure(

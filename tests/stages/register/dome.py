@@ -165,6 +165,7 @@ def artefacts(
             elif stage == "landmarks":
                 out.array("points", np.stack([f.landmarks for f in frames]).astype(np.float32))
                 out.array("confidence", np.stack([f.confidence for f in frames]).astype(np.float32))
+                out.array("source", np.stack([np.where(f.detected, 2, 1) for f in frames]).astype(np.uint8))
             else:
                 out.array("pose", np.stack([f.pose for f in frames]))
                 out.array("landmark_ok", np.stack([f.confidence > 0 for f in frames]))

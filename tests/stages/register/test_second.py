@@ -96,6 +96,7 @@ def noisy(dome, corpus, tmp_path_factory):
             elif stage == "landmarks":
                 out.array("points", frame.landmarks[None])
                 out.array("confidence", frame.confidence[None])
+                out.array("source", np.ones((1, 68), np.uint8))
             else:
                 out.array("landmark_ok", frame.confidence[None] > 0)
     save_prepared(dome.template(), root / "template.h5")

@@ -344,3 +344,82 @@ def test_smoothing_in_time_takes_the_rattle_out(dome, frames, task, artefact, tm
 def test_presets_change_settings_that_exist():
     for values in STAGE.settings_by_preset.values():
         RegisterSettings(**values)
+
+
+# --------------------------------------------------------------------------------------- detected landmarks
+
+DETECTED = np.ones(68, bool)
+
+
+def seen_beside(frame: Frame, offset: np.ndarray) -> Frame:
+    """The frame with landmarks found by a detector that sees them beside their places."""
+    return replace(frame, landmarks=frame.landmarks + offset @ frame.pose[:3, :3].T, detected=DETECTED)
+
+
+def lines(dome):
+    """(68, 3) unit vectors along brows, lids and lips."""
+    from mimicme.pipeline.landmarks import tangents
+
+    return tangents(dome.template().landmarks())
+
+
+def test_what_a_detector_is_off_by_along_a_line_does_not_draw_the_neutral(dome):
+    offset = 4.0 * lines(dome) * np.where(np.arange(68) % 2, 1, -1)[:, None]
+    near = (
+        np.linalg.norm(dome.template().vertices[:, None] - dome.template().landmarks()[17:], axis=2).min(1)
+        < 8
+    )
+    error = {}
+    for detected in (False, True):
+        frame = replace(seen_beside(dome.frame(0), offset), detected=np.full(68, detected))
+        error[detected] = dome.apart(in_scan(dome.tracker().register(frame)), dome.truth(0.0))[near].mean()
+    assert error[True] < 0.5 * error[False]
+
+
+def test_what_a_detector_is_off_by_in_the_neutral_is_taken_off_in_other_frames(dome):
+    offset = np.random.default_rng(3).normal(scale=1.5, size=(68, 3))
+    offset[:17] = 0
+    frame = replace(dome.frame(1, 0.5, dome.rigid(1)), detected=DETECTED)
+    exact = in_scan(dome.tracker(dome.truth(0.0)).register(frame))
+    knows, does_not = dome.tracker(dome.truth(0.0)), dome.tracker(dome.truth(0.0))
+    knows.detector_offset = offset
+    np.testing.assert_allclose(in_scan(knows.register(seen_beside(frame, offset))), exact, atol=1e-6)
+    assert dome.apart(in_scan(does_not.register(seen_beside(frame, offset))), exact).max() > 0.5
+
+
+def test_the_offset_is_found_with_the_neutral_and_of_detected_points_only(dome):
+    tracker = dome.tracker()
+    some = np.arange(68) >= 30
+    tracker.register(replace(dome.frame(0), detected=some))
+    assert not tracker.detector_offset[:30].any()
+    off = np.linalg.norm(tracker.detector_offset[30:], axis=1)
+    assert (off > 0).all() and off.max() < 2
+    by_hand = dome.tracker()
+    by_hand.register(dome.frame(0))
+    assert not by_hand.detector_offset.any()
+
+
+def test_the_neutrals_offset_reaches_the_other_sequences(dome, tmp_path):
+    frame = seen_beside(dome.frame(0), np.random.default_rng(4).normal(scale=2, size=(68, 3)))
+    first = made(artefacts(dome, tmp_path, [frame]), tmp_path / "neutral.h5")
+    with Artefact(first) as out:
+        offset, neutral = out["detector_offset"][:], out["neutral"][:].astype(float)
+    assert np.linalg.norm(offset[17:], axis=1).min() > 0
+    task = artefacts(dome, tmp_path / "other", [replace(frame, number=5)])
+    second = made(replace(task, neutral=first), tmp_path / "other.h5")
+    tracker = dome.tracker(neutral, QUICK)
+    tracker.detector_offset = offset.astype(float)
+    with Artefact(second) as out, Artefact(task.inputs["landmarks"]) as marks:
+        given = replace(
+            frame,
+            landmarks=marks["points"][0].astype(float),
+            vertices=frame.vertices.astype(np.float32).astype(float),
+        )
+        np.testing.assert_allclose(out["vertices"][0], tracker.register(given).vertices, atol=1e-5)
+
+
+def test_a_detected_jaw_has_no_say(dome):
+    wrong = np.zeros((68, 3))
+    wrong[:17, 1] = 10.0
+    found = [in_scan(dome.tracker().register(seen_beside(dome.frame(0), k * wrong))) for k in (0.0, 1.0)]
+    np.testing.assert_array_equal(*found)
