@@ -237,7 +237,10 @@ _stage_command("ingest")
 @click.option("--review", is_flag=True, help="Draw what there is, worst first; finds nothing new.")
 @click.option("--output", type=_FOLDER, help="Of the review (default: WORKSPACE/report/landmarks).")
 @click.option(
-    "--export", "kind", type=click.Choice(["ljson", "pp", "pts", "csv", "json"]), help="Files to correct, in ..."
+    "--export",
+    "kind",
+    type=click.Choice(["ljson", "pp", "pts", "csv", "json"]),
+    help="Files to correct, in ...",
 )
 @click.option("--export-to", type=_FOLDER, metavar="DIR", help="... this folder; laid out as the captures.")
 def landmarks_command(
