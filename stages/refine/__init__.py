@@ -278,6 +278,7 @@ def _refine_rows(given: _Sequence, out: ArtefactWriter, vertices: Any) -> None:
         source = _source(given.ingest, row, given.refiner)
         assert source is not None
         moved = given.refiner.settled(source, given.refiner.slid(shape, refined - shape), pose)
+        moved = given.refiner.unturned(shape, moved)
         baked = given.refiner.baked(source, transform(pose, moved))
         texture = normalised(baked.texture, baked.coverage, given.refiner.knobs.radius)
         after = given.refiner.drift(given.refiner.between(given.reference.comparable, texture, 1))
@@ -306,7 +307,7 @@ def _smooth(found: dict[int, Any], numbers: Any) -> None:
 
 STAGE = Stage(
     name="refine",
-    version=2,
+    version=3,
     settings=RefineSettings,
     needs=("ingest", "register", "repass"),
     compute=compute,

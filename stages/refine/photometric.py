@@ -51,6 +51,7 @@ MIN_AREA_SHARE = 0.1
 TRUST = 4
 """Power of the confidence that a target weighs with: shadows and wrinkles agree a little, and are wrong."""
 UNFOLD_ROUNDS = 10
+PUT_BACK_ROUNDS = 6
 SAME_AGREEMENT = 0.95
 GAIN_RANGE = (16, 240)
 """Grey levels that exposure is read off."""
@@ -178,6 +179,27 @@ class Refiner:
             weight, total = around @ weight, around @ total
         across = np.where(weight > 0, total / np.maximum(weight, 1e-12), 0.0)
         return np.asarray(vertices + (normals * across[:, None]) @ pose[:3, :3])
+
+    def unturned(self, before: Floats, after: Floats) -> Floats:
+        """`after` (V, 3), put back towards `before` (V, 3) around the triangles that it turned over or crushed.
+
+        A texture says nothing about which way a sliver at the rim of a lid faces.
+        """
+        faces = self.template.faces
+        ring = adjacency(edges(faces)[0], len(before))
+        normal, area = triangle_normals(before, faces)
+        share, now = np.ones(len(before)), after
+        for _ in range(PUT_BACK_ROUNDS):
+            turned, size = triangle_normals(now, faces)
+            bad = ((turned * normal).sum(1) < MIN_COSINE) | (size < MIN_AREA_SHARE * area)
+            if not bad.any():
+                break
+            hit = np.zeros(len(before))
+            hit[faces[bad]] = 1.0
+            near = (ring @ hit + hit) > 0
+            share = np.where(hit > 0, 0.0, np.where(near, 0.5 * share, share))
+            now = before + share[:, None] * (after - before)
+        return now
 
     def flow(
         self, source: Source, vertices: Floats, pose: Floats, reference: Comparable, levels: int

@@ -177,3 +177,17 @@ def test_the_gain_undoes_exposure_and_white_balance():
     hidden[20:40] = 0
     assert np.allclose(gain(texture, hidden, reference, full), factors, rtol=0.01)
     assert np.isnan(gain(texture, 0 * full, reference, full)).all()
+
+
+def test_what_was_turned_over_is_put_back_and_nothing_else(refiner):
+    before = refiner.template.vertices
+    middle = int(np.argmin(np.linalg.norm(before - before.mean(0), axis=1)))
+    after = before + [0.1, 0, 0]
+    np.testing.assert_array_equal(refiner.unturned(before, after), after)
+    after[middle] += [12.0, 0, 0]  # across its neighbours
+    put_back = refiner.unturned(before, after)
+    normals = triangle_normals(before, refiner.template.faces)[0]
+    turned = lambda v: ((triangle_normals(v, refiner.template.faces)[0] * normals).sum(1) < 0.3).sum()  # noqa: E731
+    assert turned(after) > 0 and turned(put_back) == 0
+    far = np.linalg.norm(before - before[middle], axis=1) > 30
+    np.testing.assert_array_equal(put_back[far], after[far])
