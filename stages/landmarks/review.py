@@ -84,9 +84,7 @@ def review(workspace: Workspace, output: Path, only: tuple[str, ...] = ()) -> li
         part = shown[k : k + PER_SHEET]
         pictures = [attempt(e.name, lambda e=e: draw(workspace, e), SIZE) for e in part]  # type: ignore[misc]
         words = [f"{e.name}\n{_verdict(e)}" for e in part]
-        sheet = contact_sheet(
-            pictures, words, COLUMNS, title="landmarks, worst first: blue by hand, else red to green"
-        )
+        sheet = contact_sheet(pictures, words, COLUMNS, title="worst first; blue: by hand")
         paths.append(output / f"landmarks-{k // PER_SHEET + 1:02d}.png")
         save_picture(paths[-1], sheet)
     return paths
