@@ -299,7 +299,11 @@ class Plan:
         if stage.name not in self._corpora:
             inputs: dict[Item, dict[str, Path]] = {}
             awaited = None
-            for sequence in sorted(self.catalogue.sequences, key=lambda s: s.item):
+            ordered = sorted(self.catalogue.sequences, key=lambda s: s.item)
+            for sequence in ordered:
+                if self.is_neutral(sequence.item):  # the verdicts on its subject's other sequences begin with it
+                    self._needs_of(stage, sequence)
+            for sequence in ordered:
                 before = self._needs_of(stage, sequence)
                 if before.state in ("stale", "pending") and before.follows:
                     awaited = awaited or sequence.item
