@@ -300,9 +300,9 @@ class Plan:
             inputs: dict[Item, dict[str, Path]] = {}
             awaited = None
             ordered = sorted(self.catalogue.sequences, key=lambda s: s.item)
-            for sequence in ordered:
-                if self.is_neutral(sequence.item):  # the verdicts on its subject's other sequences begin with it
-                    self._needs_of(stage, sequence)
+            # verdicts on a subject's other sequences may ask for the one on its neutral
+            for sequence in filter(lambda s: self.is_neutral(s.item), ordered):
+                self._needs_of(stage, sequence)
             for sequence in ordered:
                 before = self._needs_of(stage, sequence)
                 if before.state in ("stale", "pending") and before.follows:
