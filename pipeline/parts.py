@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mimicme.pipeline.errors import MimicmeError
 from mimicme.pipeline.plan import Plan
 from mimicme.pipeline.pool import Killed
 from mimicme.pipeline.stage import Item, Part, Stage
@@ -71,8 +70,8 @@ class PartBook:
             return 1
         try:
             return self._stage.parts(job.task)
-        except (MimicmeError, OSError):
-            return 1  # an input cannot be read: the item's own job says what is wrong with it
+        except Exception:  # an input cannot be read, say: the item's own job says so, and fails alone
+            return 1
 
     def ended(
         self, job: Job, outcome: Outcome | Killed, queue: deque[Job]

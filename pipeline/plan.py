@@ -299,7 +299,11 @@ class Plan:
         if stage.name not in self._corpora:
             inputs: dict[Item, dict[str, Path]] = {}
             awaited = None
-            for sequence in sorted(self.catalogue.sequences, key=lambda s: s.item):
+            ordered = sorted(self.catalogue.sequences, key=lambda s: s.item)
+            # verdicts on a subject's other sequences may ask for the one on its neutral
+            for sequence in filter(lambda s: self.is_neutral(s.item), ordered):
+                self._needs_of(stage, sequence)
+            for sequence in ordered:
                 before = self._needs_of(stage, sequence)
                 if before.state in ("stale", "pending") and before.follows:
                     awaited = awaited or sequence.item

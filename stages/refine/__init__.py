@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from mimicme.pipeline.checkpoint import Artefact, ArtefactWriter
     from mimicme.pipeline.flow import Comparable
     from mimicme.pipeline.scan_source import Source
-    from mimicme.stages.refine.photometric import Refiner
+    from mimicme.stages.refine.photometric import Drift, Refiner
 
 MAX_GAP = 3
 """Frames between two numbers beyond which the later one does not begin where the earlier one ended."""
@@ -101,15 +101,17 @@ def _refiner(template_path: object, digest: str, settings: RefineSettings) -> Re
 
 def _source(ingest: Artefact, row: int, refiner: Refiner) -> Source | None:
     """The scan of one frame ready to be asked for colours; None when it has none, or none that can be read."""
+    from mimicme.pipeline.checkpoint import frame_numerics
     from mimicme.pipeline.scan import load_image, load_scan
     from mimicme.pipeline.texture import open_source
 
     scan = load_scan(ingest, row)
     try:
-        image = load_image(ingest, row) if scan.uv is not None else None
+        with frame_numerics():
+            image = load_image(ingest, row) if scan.uv is not None else None
+            return open_source(scan, image, refiner.knobs.texture)
     except FrameRejected:
         return None
-    return open_source(scan, image, refiner.knobs.texture)
 
 
 def _registered(register: Artefact, row: int) -> tuple[Floats, Floats]:
@@ -142,12 +144,17 @@ class _Reference:
         out.array("reference/coverage", self.coverage)
 
 
-def _baked(source: Source, vertices: Floats, pose: Floats, refiner: Refiner) -> _Reference:
-    """The reference that a frame with vertices (V, 3), canonical, makes."""
+def _baked(source: Source, vertices: Floats, pose: Floats, refiner: Refiner) -> _Reference | None:
+    """The reference that a frame with vertices (V, 3), canonical, makes; None when its numbers make none."""
+    from mimicme.pipeline.checkpoint import frame_numerics
     from mimicme.pipeline.texture import bake_source
 
-    baked = bake_source(source, transform(pose, vertices), refiner.template, refiner.knobs.texture)
-    return _Reference(vertices, baked.texture, baked.coverage, refiner)
+    try:
+        with frame_numerics():
+            baked = bake_source(source, transform(pose, vertices), refiner.template, refiner.knobs.texture)
+            return _Reference(vertices, baked.texture, baked.coverage, refiner)
+    except FrameRejected:
+        return None
 
 
 def _others(task: Task) -> Iterator[tuple[Artefact, Artefact]]:
@@ -181,6 +188,8 @@ def _anchored(task: Task, ingest: Artefact, register: Artefact, rows: list[int])
     if source is None:
         return None
     reference = _baked(source, neutral, pose, refiner)
+    if reference is None:
+        return None
     offsets = [np.zeros_like(neutral)]
     for scans, shapes in chain([(ingest, register)], _others(task)):
         good = [r for r in shapes.ok_rows if not (shapes is register and r == row)]
@@ -197,7 +206,7 @@ def _anchored(task: Task, ingest: Artefact, register: Artefact, rows: list[int])
                 continue
     if len(offsets) == 1:
         return reference
-    return _baked(source, refiner.slid(neutral, agreed(np.stack(offsets))), pose, refiner)
+    return _baked(source, refiner.slid(neutral, agreed(np.stack(offsets))), pose, refiner) or reference
 
 
 def compute(task: Task, out: ArtefactWriter) -> None:
@@ -244,8 +253,6 @@ class _Sequence:
 def _refine_rows(given: _Sequence, out: ArtefactWriter, vertices: Any) -> None:
     """Refine frame by frame, smooth the vertices in time, and write those that made things better."""
     from mimicme.pipeline.checkpoint import frame_numerics
-    from mimicme.pipeline.flow import normalised
-    from mimicme.stages.refine.photometric import Drift, better, gain
 
     figures = {
         name: out.rows(f"quality/{name}", (), np.float32, unit)
@@ -274,21 +281,45 @@ def _refine_rows(given: _Sequence, out: ArtefactWriter, vertices: Any) -> None:
     if given.settings.smooth_in_time:
         _smooth(found, numbers)
     for row, (refined, before) in sorted(found.items()):
-        shape, pose = _registered(given.register, row)
-        source = _source(given.ingest, row, given.refiner)
-        assert source is not None
-        moved = given.refiner.settled(source, given.refiner.slid(shape, refined - shape), pose)
-        moved = given.refiner.unturned(shape, moved)
-        baked = given.refiner.baked(source, transform(pose, moved))
-        texture = normalised(baked.texture, baked.coverage, given.refiner.knobs.radius)
-        after = given.refiner.drift(given.refiner.between(given.reference.comparable, texture, 1))
-        gains[row] = gain(baked.texture, baked.coverage, given.reference.texture, given.reference.coverage)
-        if better(before, after) or not np.isfinite(moved).all():
-            moved, after = shape, before
-        vertices[row] = moved
-        figures["drift"][row], figures["drift_p95"][row] = after.median, after.p95
+        try:
+            with frame_numerics():
+                done = _finished(given, row, refined, before)
+        except FrameRejected as error:
+            out.note(row, "not-refined", str(error))
+            continue
+        vertices[row], gains[row] = done.vertices, done.gain
+        figures["drift"][row], figures["drift_p95"][row] = done.after.median, done.after.p95
         figures["drift_before"][row] = before.median
-        figures["slid"][row] = np.linalg.norm(moved - shape, axis=1).mean()
+        figures["slid"][row] = done.slid_mm
+
+
+class _Finished(NamedTuple):
+    """A refined frame: vertices (V, 3) canonical, mm; its drift; gain (3,); how far its vertices slid on average."""
+
+    vertices: Floats
+    after: Drift
+    gain: Floats
+    slid_mm: float
+
+
+def _finished(given: _Sequence, row: int, refined: Floats, before: Drift) -> _Finished:
+    """One frame's slid vertices put back on its surface, and measured; as registered where it drifts more then."""
+    from mimicme.pipeline.flow import normalised
+    from mimicme.stages.refine.photometric import better, gain
+
+    refiner, reference = given.refiner, given.reference
+    shape, pose = _registered(given.register, row)
+    source = _source(given.ingest, row, refiner)
+    assert source is not None
+    moved = refiner.settled(source, refiner.slid(shape, refined - shape), pose)
+    moved = refiner.unturned(shape, moved)
+    baked = refiner.baked(source, transform(pose, moved))
+    texture = normalised(baked.texture, baked.coverage, refiner.knobs.radius)
+    after = refiner.drift(refiner.between(reference.comparable, texture, 1))
+    factors = gain(baked.texture, baked.coverage, reference.texture, reference.coverage)
+    if better(before, after) or not np.isfinite(moved).all():
+        moved, after = shape, before
+    return _Finished(moved, after, factors, float(np.linalg.norm(moved - shape, axis=1).mean()))
 
 
 def _smooth(found: dict[int, Any], numbers: Any) -> None:

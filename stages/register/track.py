@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from mimicme.pipeline.checkpoint import frame_numerics
 from mimicme.pipeline.errors import FrameRejected
 from mimicme.pipeline.landmarks import GROUPS, INNER, N_LANDMARKS, tangents
 from mimicme.pipeline.mesh import Bools, Floats, Ints, inverse, transform, vertex_normals
@@ -368,7 +369,7 @@ def steadied(
         smooth(shapes, times[part])
         poses = np.stack(
             [
-                tracker.settled(load(row), shape.astype(np.float64), found[row].pose)
+                _settled(tracker, load(row), shape.astype(np.float64), found[row].pose)
                 for row, shape in zip(part_rows, shapes, strict=True)
             ]
         )
@@ -376,12 +377,22 @@ def steadied(
         for row, shape, pose in zip(part_rows, shapes, poses, strict=True):
             own = found[row].quality
             try:
-                still = tracker.judged(load(row), shape.astype(np.float64), pose, found[row].checks)
+                with frame_numerics():
+                    still = tracker.judged(load(row), shape.astype(np.float64), pose, found[row].checks)
             except FrameRejected:
                 continue
             if still.quality.s2m_median <= SURFACE_SLACK * own.s2m_median + SURFACE_SLACK_MM:
                 result[row] = still.compact()
     return result
+
+
+def _settled(tracker: SequenceTracker, frame: Frame, vertices: Floats, pose: Floats) -> Floats:
+    """See `SequenceTracker.settled`; the pose as it was where the frame's numbers break that."""
+    try:
+        with frame_numerics():
+            return tracker.settled(frame, vertices, pose)
+    except FrameRejected:
+        return pose
 
 
 def _restlessness(landmarks: Floats, confidence: Floats, reference: Floats) -> float:

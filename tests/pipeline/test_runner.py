@@ -205,6 +205,16 @@ def test_a_sequence_that_failed_teaches_nothing(make, fake):
     assert taught(workspace, "S2/angry")[0] == sorted(set(GOOD) - {"S1/smile"})
 
 
+def test_only_learns_from_all_that_lies_on_the_disk(make, fake):
+    """Of subjects that this run is not about, too, whose neutral is not the first of them by name."""
+    everyone = {"S1/neutral": ["a", "bb"], "S1/smile": ["ccc"], "S2/angry": ["dd"], "S2/neutral": ["g"]}
+    workspace = make(everyone)
+    go(workspace, fake, fake.WITH_CORPUS, last="fit")
+    go(workspace, fake, fake.WITH_CORPUS, only=("S1/smile",), last="learn")
+    assert taught(workspace)[0] == sorted(everyone)
+    assert go(workspace, fake, fake.WITH_CORPUS).counts("learn") == (3, 1, 0, 0)
+
+
 def test_switched_off_no_sequence_waits_for_another(make, fake):
     off = ("learn.enabled=false",)
     workspace = make(GOOD)
@@ -877,6 +887,18 @@ def test_a_damaged_part_is_made_again(in_parts, fake):
     misbehave(workspace)
     assert go(workspace, fake).code == 0
     assert fits(workspace) == ["fit:1of3", "fit:3of3", "fit"]
+
+
+def test_an_item_whose_parts_cannot_be_counted_is_made_in_one_piece(in_parts, fake):
+    """What a damaged input raises in the parent must not end the run."""
+
+    def broken(task):
+        raise RuntimeError("the file's tree is torn")
+
+    workspace = in_parts()
+    stages = tuple(replace(s, parts=broken) if s.name == "fit" else s for s in fake.STAGES)
+    assert go(workspace, fake, stages).code == 0
+    assert fits(workspace) == ["fit"]
 
 
 def test_no_name_of_a_sequence_is_taken_for_a_part(in_parts, fake):

@@ -12,6 +12,7 @@ from mimicme.pipeline.image import encode
 from mimicme.pipeline.stage import Captures, FrameSource, Item, Sequence, Task
 from mimicme.pipeline.template import save_prepared
 from mimicme.stages.refine import STAGE, RefineSettings
+from mimicme.stages.refine.photometric import Refiner
 
 SETTINGS = RefineSettings(size=256, anchor_frames=6)
 NEUTRAL, SMILE, CALM = (Item("s", name) for name in ("neutral", "smile", "calm"))
@@ -162,6 +163,37 @@ def test_a_neutral_without_texture_leaves_its_subject_as_registered(subject, tmp
         assert {s.note for s in after.statuses} == {"not-refined"}
         with Artefact(smile["register"]) as before:
             assert np.array_equal(after["vertices"][:], before["vertices"][:])
+
+
+def test_a_frame_whose_end_goes_wrong_stays_as_it_was_and_stops_no_other(subject, tmp_path, monkeypatch):
+    _, smile, neutral, refined = subject
+    settled, calls = Refiner.settled, []
+
+    def breaks(self, *given):
+        calls.append(given)
+        if len(calls) == 3:
+            raise np.linalg.LinAlgError("Singular matrix")
+        return settled(self, *given)
+
+    monkeypatch.setattr(Refiner, "settled", breaks)
+    task = task_of(tmp_path, SMILE, smile, neutral=neutral)
+    with Artefact(made(tmp_path, task)) as after, Artefact(smile["register"]) as before:
+        assert [s.note for s in after.statuses] == ["", "", "not-refined", "", ""]
+        assert np.array_equal(after["vertices"][2], before["vertices"][2])
+        assert np.isnan(after["quality/drift"][:]).tolist() == [False, False, True, False, False]
+        with Artefact(refined) as whole:
+            assert np.array_equal(after["vertices"][3], whole["vertices"][3])
+
+
+def test_a_neutral_that_cannot_be_baked_leaves_its_subject_as_registered(subject, tmp_path, monkeypatch):
+    def breaks(*given):
+        raise ValueError("no such texel")
+
+    rest, *_ = subject
+    monkeypatch.setattr("mimicme.pipeline.texture.bake_source", breaks)
+    with Artefact(made(tmp_path, task_of(tmp_path, NEUTRAL, rest))) as after:
+        assert [s.note for s in after.statuses] == ["not-refined"]
+        assert "reference" not in after
 
 
 def test_a_long_sequence_rattles_less(subject, tmp_path):

@@ -16,7 +16,7 @@ from mimicme.pipeline.rigid import fit_rigid
 from mimicme.pipeline.stage import Task
 from mimicme.stages.register import STAGE, RegisterSettings
 from mimicme.stages.register import compute as run_stage
-from mimicme.stages.register.track import Frame
+from mimicme.stages.register.track import Frame, SequenceTracker, steadied
 
 
 def in_scan(result):
@@ -339,6 +339,28 @@ def test_smoothing_in_time_takes_the_rattle_out(dome, frames, task, artefact, tm
         assert 0 < jitter < 0.7 * raw_jitter
         assert error < 1.05 * raw_error
         np.testing.assert_allclose(b["quality/s2m_median"][:][OK], a["quality/s2m_median"][:][OK], atol=0.15)
+
+
+@pytest.mark.parametrize("name", ["settled", "judged"])
+def test_a_frame_that_cannot_be_smoothed_keeps_its_own_fit_and_stops_no_other(dome, monkeypatch, name):
+    """What the numbers of one frame raise after the tracking is done must not cost the whole sequence."""
+    tracker = dome.tracker(dome.truth(0.0))
+    first = tracker.register(dome.frame(0, 0.3))
+    found = {row: replace(first, number=row) for row in range(9)}
+    whole = steadied(tracker, found, lambda row: dome.frame(row, 0.3))
+    assert sorted(whole) == list(range(9))
+    own, calls = getattr(SequenceTracker, name), []
+
+    def breaks(self, frame, *given):
+        calls.append(frame.number)
+        if frame.number == 4:
+            raise np.linalg.LinAlgError("Singular matrix")
+        return own(self, frame, *given)
+
+    monkeypatch.setattr(SequenceTracker, name, breaks)
+    rest = steadied(tracker, found, lambda row: dome.frame(row, 0.3))
+    assert calls == list(range(9))
+    assert sorted(rest) == [row for row in range(9) if name == "settled" or row != 4]
 
 
 def test_presets_change_settings_that_exist():
