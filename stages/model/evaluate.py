@@ -5,7 +5,7 @@ Reads a model file and a release; writes into a folder
     evaluation.json     everything, with the definition of each measure
     compactness.csv, generalisation.csv, specificity.csv, reconstruction.csv      value, low, high of the 95 % interval
     subjects.csv        each subject's error, unseen and as the model is
-    compactness.png ... regions.png
+    compactness.png ... regions.png       generalisation.png only where there are people the model has not seen
 
 `compare` does so for two models over the same shapes and adds the paired difference of their reconstructions.
 

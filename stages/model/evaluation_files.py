@@ -136,12 +136,9 @@ def _plots(output: Path, measured: Mapping[str, Measured], seed: int) -> None:
         "share of variance",
         top=1.02,
     )
-    curve_panels(
-        output / "generalisation.png",
-        {titles[n]: _error_curves(m, seed) for n, m in measured.items()},
-        k,
-        "mm per vertex",
-    )
+    # how well a model rebuilds the people it was made of says nothing of others: not drawn alone under this name
+    judged = {titles[n]: c for n, m in measured.items() if len(c := _error_curves(m, seed)) > 1}
+    _panels_or_none(output / "generalisation.png", judged, "mm per vertex")
     curve_panels(
         output / "specificity.png",
         {titles[n]: [Curve("", m.ranks, m.specificity)] for n, m in measured.items()},
@@ -156,8 +153,18 @@ def _plots(output: Path, measured: Mapping[str, Measured], seed: int) -> None:
                 (m.unseen.curve(q, seed) if m.unseen else m.reconstruction(q, seed))[:, -1]
                 for q in range(len(regions))
             ]
-            bars[f"{name}{', unseen subjects' if m.unseen else ''}"] = np.stack(each, axis=1)
+            bars[f"{name}, {'unseen subjects' if m.unseen else 'the model as it is'}"] = np.stack(each, axis=1)
     bar_chart(output / "regions.png", regions, bars, "mm per vertex, all components")
+
+
+def _panels_or_none(
+    path: Path, panels: Mapping[str, list[Curve]], ylabel: str, top: float | None = None
+) -> None:
+    """Panels of curves over components; without any no file, not even an earlier one."""
+    if panels:
+        curve_panels(path, panels, "components", ylabel, top=top)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _error_curves(m: Measured, seed: int) -> list[Curve]:
@@ -208,8 +215,10 @@ def write_comparison(
         panels = {}
         for name, c in done.items():
             both = zip(labels, (c.first, c.second), strict=True)
-            panels[name] = [Curve(label, m.ranks, b) for label, m in both if (b := band_of(m)) is not None]
-        curve_panels(output / f"{what}.png", panels, "components", ylabel, top=top)
+            found = [Curve(label, m.ranks, b) for label, m in both if (b := band_of(m)) is not None]
+            if found:
+                panels[name] = found
+        _panels_or_none(output / f"{what}.png", panels, ylabel, top)
 
 
 def summary(record: Mapping[str, Any]) -> list[str]:

@@ -137,6 +137,12 @@ def test_two_people_cannot_judge_a_model(model, known_module, tmp_path):
     two = known_module.write_known_release(
         tmp_path / "two.h5", subjects=2, expressions=("surprise",), frames=3, columns=16, texture=False
     )
+    built = call("model", "build", two.path, "--output", tmp_path / "m.h5", "--texture", 0)
+    assert built.exit_code == 0, built.output
+    own = call("model", "evaluate", tmp_path / "m.h5", two.path, "--output", tmp_path / "own", "--samples", 20)
+    assert own.exit_code == 0, own.output
+    # there is nobody to generalise to: no curve that looks as if there were
+    assert sorted(p.name for p in (tmp_path / "own").iterdir()) == sorted({*FILES} - {"generalisation.png"})
     result = call("model", "evaluate", model, two.path, "--output", tmp_path / "out", "--samples", 20)
     assert result.exit_code == 0
     assert "Fewer than three subjects" in result.output
