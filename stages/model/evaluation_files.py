@@ -153,7 +153,9 @@ def _plots(output: Path, measured: Mapping[str, Measured], seed: int) -> None:
                 (m.unseen.curve(q, seed) if m.unseen else m.reconstruction(q, seed))[:, -1]
                 for q in range(len(regions))
             ]
-            bars[f"{name}, {'unseen subjects' if m.unseen else 'the model as it is'}"] = np.stack(each, axis=1)
+            bars[f"{name}, {'unseen subjects' if m.unseen else 'the model as it is'}"] = np.stack(
+                each, axis=1
+            )
     bar_chart(output / "regions.png", regions, bars, "mm per vertex, all components")
 
 

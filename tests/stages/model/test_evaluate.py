@@ -139,7 +139,9 @@ def test_two_people_cannot_judge_a_model(model, known_module, tmp_path):
     )
     built = call("model", "build", two.path, "--output", tmp_path / "m.h5", "--texture", 0)
     assert built.exit_code == 0, built.output
-    own = call("model", "evaluate", tmp_path / "m.h5", two.path, "--output", tmp_path / "own", "--samples", 20)
+    own = call(
+        "model", "evaluate", tmp_path / "m.h5", two.path, "--output", tmp_path / "own", "--samples", 20
+    )
     assert own.exit_code == 0, own.output
     # there is nobody to generalise to: no curve that looks as if there were
     assert sorted(p.name for p in (tmp_path / "own").iterdir()) == sorted({*FILES} - {"generalisation.png"})
