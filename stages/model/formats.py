@@ -22,10 +22,13 @@ from numpy.typing import NDArray
 
 from mimicme.pipeline.checkpoint import commit
 from mimicme.pipeline.errors import UsageError
+from mimicme.pipeline.filling import fill_holes, fill_mirrored, mirror_error
 from mimicme.pipeline.linear_model import LinearModel
 from mimicme.pipeline.mesh import Mesh
 from mimicme.pipeline.meshio import glb_bytes, obj_bytes, ply_bytes
-from mimicme.pipeline.model_file import Blendshapes, FaceModel
+from mimicme.pipeline.model_file import Blendshapes, FaceModel, TextureModel
+from mimicme.pipeline.template import Template
+from mimicme.pipeline.texture import MIRROR_TOLERANCE
 from mimicme.stages.model.blendshapes import arkit_blendshapes, split_sides
 
 Floats = NDArray[np.float64]
@@ -64,7 +67,7 @@ def export_model(
                 f"'{format}' holds a linear model", seen=name, expected=", ".join(sorted(model.models))
             )
         return f"{len(shapes)} shapes: {', '.join(shapes.names)}"
-    linear = _linear(model, name)
+    linear = _linear(model, name, format)
     writers: dict[str, Callable[[BytesIO], Any]] = {
         "npz": lambda out: _npz(out, model, linear),
         "mat": lambda out: _mat(out, model, linear, name),
@@ -98,12 +101,18 @@ def shape_set(model: FaceModel, name: str) -> Blendshapes:
     return result
 
 
-def _linear(model: FaceModel, name: str) -> LinearModel:
+def _linear(model: FaceModel, name: str, format: str) -> LinearModel:
     if name == "texture":
         if model.texture is None:
             raise UsageError("the model file has no texture model")
         return model.texture.model
-    return model.model(name)
+    if name not in model.models:
+        sets = ["blendshapes", "arkit", "sides"] if model.blendshapes else []
+        sets += ["sparse"] if model.sparse else []
+        parts = [*model.models, *(sets if format in ("npz", "glb") else [])]
+        parts += ["texture"] if model.texture and format in ("npz", "mat") else []
+        raise UsageError(f"there is no '{name}' model in the file", expected=", ".join(parts))
+    return model.models[name]
 
 
 def plain(model: LinearModel) -> tuple[Floats, Floats]:
@@ -225,8 +234,23 @@ def _glb(model: FaceModel, shapes: Blendshapes) -> bytes:
     if model.texture is not None and mesh.uv is not None:
         from mimicme.pipeline.image import encode
 
-        image, media = encode(model.texture.image(model.texture.model.mean, 128), "png"), "image/png"
+        image, media = encode(mean_texture(model.texture, model.template), "png"), "image/png"
     return glb_bytes(mesh, image, media, 0.001, dict(zip(shapes.names, shapes.deltas, strict=True)))
+
+
+def mean_texture(texture: TextureModel, template: Template) -> NDArray[np.uint8]:
+    """(height, width, 3) the mean texture, without holes.
+
+    The model leaves out pixels that too few subjects have (mouth, nostrils, hair; with few people much more): they
+    get the colours of the face's other side where the layout is its own mirror image, else those from around.
+    """
+    picture = texture.image(texture.model.mean)
+    known = np.zeros(texture.height * texture.width, bool)
+    known[texture.pixels] = True
+    known = known.reshape(picture.shape[:2])
+    apart = mirror_error(template.uv, template.vertices, template.uv_faces, template.faces)
+    (fill_mirrored if apart < MIRROR_TOLERANCE else fill_holes)(picture, known)
+    return picture
 
 
 def write_mesh(path: Path, model: FaceModel, vertices: NDArray[Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +16,13 @@ from mimicme.pipeline.landmark_files import write_landmarks
 from mimicme.pipeline.landmarks import Landmarks
 from mimicme.pipeline.mesh import Mesh, keep_triangles, transform
 from mimicme.pipeline.meshio import read_mesh, write_obj
-from mimicme.pipeline.model_file import read_model
+from mimicme.pipeline.model_file import TextureModel, read_model
 from mimicme.pipeline.release_frames import ReleaseFrames
 from mimicme.pipeline.spatial import Surface
 from mimicme.pipeline.stage import Item
 from mimicme.stages.model.build import BuildSettings, build
 from mimicme.stages.model.fitting import FitSettings, fit_landmarks, fit_scan
-from mimicme.stages.model.formats import plain
+from mimicme.stages.model.formats import mean_texture, plain
 from mimicme.stages.model.use import compose, find_frame, interpolate, personalise, project, sample, transfer
 
 
@@ -214,9 +215,10 @@ def test_matlab_and_menpo_files_hold_the_model(model, model_path, call, tmp_path
     face = menpo.instance(np.sqrt(menpo.eigenvalues[:1]))
     assert face.n_points == len(linear.mean)
     assert "already" in call("export", model_path, tmp_path / "m.mat", "--format", "mat", status=2)
-    assert "no 'smile' model" in call(
-        "export", model_path, tmp_path / "x.npz", "--format", "npz", "--which", "smile", status=2
-    )
+    said = call("export", model_path, tmp_path / "x.npz", "--format", "npz", "--which", "smile", status=2)
+    assert "no 'smile' model" in said
+    for part in ("identity", "blendshapes", "arkit", "sides", "sparse", "texture"):
+        assert part in said
 
 
 def test_glb_has_named_morph_targets(model, model_path, call, tmp_path):
@@ -239,6 +241,21 @@ def test_glb_has_named_morph_targets(model, model_path, call, tmp_path):
     with np.load(tmp_path / "b.npz", allow_pickle=False) as stored:
         assert tuple(stored["names"]) == model.shapes().names
         np.testing.assert_array_equal(stored["deltas"], model.shapes().deltas)
+
+
+def test_the_mean_texture_of_a_glb_has_no_holes(model):
+    whole = model.texture
+    picture = whole.image(whole.model.mean).reshape(-1, 3)
+    kept = np.flatnonzero(np.arange(len(whole.pixels)) % 12 != 5)
+    linear = replace(
+        whole.model, mean=whole.model.mean[kept], components=whole.model.components[:, kept], weights=np.ones(len(kept))
+    )
+    holed = TextureModel(linear, whole.pixels[kept], whole.height, whole.width)
+    filled = mean_texture(holed, model.template).reshape(-1, 3).astype(int)
+    np.testing.assert_array_equal(filled[holed.pixels], picture[holed.pixels])
+    gap = np.setdiff1d(whole.pixels, holed.pixels)
+    assert len(gap) > 5
+    assert np.abs(filled[gap] - picture[gap]).mean() < 25 < picture[gap].mean()  # like the face: not black
 
 
 def test_the_commands_end_to_end(known, call, tmp_path):
