@@ -248,7 +248,10 @@ def test_the_mean_texture_of_a_glb_has_no_holes(model):
     picture = whole.image(whole.model.mean).reshape(-1, 3)
     kept = np.flatnonzero(np.arange(len(whole.pixels)) % 12 != 5)
     linear = replace(
-        whole.model, mean=whole.model.mean[kept], components=whole.model.components[:, kept], weights=np.ones(len(kept))
+        whole.model,
+        mean=whole.model.mean[kept],
+        components=whole.model.components[:, kept],
+        weights=np.ones(len(kept)),
     )
     holed = TextureModel(linear, whole.pixels[kept], whole.height, whole.width)
     filled = mean_texture(holed, model.template).reshape(-1, 3).astype(int)
