@@ -245,9 +245,9 @@ def mean_texture(texture: TextureModel, template: Template) -> NDArray[np.uint8]
     get the colours of the face's other side where the layout is its own mirror image, else those from around.
     """
     picture = texture.image(texture.model.mean)
-    known = np.zeros(texture.height * texture.width, bool)
-    known[texture.pixels] = True
-    known = known.reshape(picture.shape[:2])
+    pixels = np.zeros(texture.height * texture.width, bool)
+    pixels[texture.pixels] = True
+    known = pixels.reshape(picture.shape[:2])
     apart = mirror_error(template.uv, template.vertices, template.uv_faces, template.faces)
     (fill_mirrored if apart < MIRROR_TOLERANCE else fill_holes)(picture, known)
     return picture
