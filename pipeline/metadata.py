@@ -45,8 +45,7 @@ class SubjectTable:
 
     Attributes:
         rows: per subject (as safe for file names, like the catalogue's) its values by column, missing ones
-        left
-            out; without personal columns.
+            left out; without personal columns.
         columns: the columns that are kept, in order, without `subject`.
         excluded: subjects that must not enter a release, with the sentence why.
         messages: what a user should know about the table: columns dropped, words not understood.

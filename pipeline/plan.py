@@ -14,6 +14,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +25,7 @@ from numpy.typing import NDArray
 from mimicme.pipeline.catalogue import Catalogue
 from mimicme.pipeline.checkpoint import FrameStatus, fingerprint
 from mimicme.pipeline.config import Config, settings_record
+from mimicme.pipeline.corpus import Corpus
 from mimicme.pipeline.sources import unchanged
 from mimicme.pipeline.stage import NEUTRAL_FIRST, Captures, Item, Sequence, Stage
 from mimicme.pipeline.workspace import Workspace
@@ -170,6 +172,7 @@ class Verdict:
         neutral: artefact of the subject's neutral, if the stage asks for it.
         follows: not final because an input will be made again.
         siblings: inputs of the subject's other sequences by item, for the neutral of a stage of scope `subject`.
+        corpus: for a stage of scope `corpus`: what it is given of all sequences; see `Task.corpus`.
     """
 
     state: State
@@ -179,15 +182,7 @@ class Verdict:
     neutral: Path | None = None
     follows: bool = False
     siblings: Mapping[Item, Mapping[str, Path]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class _Corpus:
-    """What a stage of scope `corpus` is given: inputs by item, their fingerprint, and an item that comes first."""
-
-    inputs: dict[Item, dict[str, Path]]
-    print: str
-    awaited: Item | None
+    corpus: Corpus | None = None
 
 
 class Plan:
@@ -218,7 +213,7 @@ class Plan:
         self.captures = workspace.captures
         self.verdicts: dict[tuple[str, Item], Verdict] = {}
         self._left_out: set[Item] = set()  # sequences that this run is not about
-        self._corpora: dict[str, _Corpus] = {}
+        self._corpora: dict[str, tuple[Corpus, Item | None]] = {}
 
     def judge_stage(self, stage: Stage, sequences: Iterable[Sequence]) -> dict[Item, Verdict]:
         """Decide and remember the verdicts of one stage; those of the stages it needs must be there."""
@@ -269,16 +264,17 @@ class Plan:
                     return Verdict(absent, why, inputs=inputs, follows=True)
                 if before.state == "done" and other.item != item:
                     siblings[other.item] = {n: self.workspace.artefact(n, other.item) for n in stage.needs}
-        if stage.scope == "corpus" and self.config.stages[stage.name].enabled:
-            corpus = self._corpus(stage)
-            if corpus.awaited is not None:
-                return Verdict(absent, f"'{corpus.awaited}' comes first", inputs=inputs, follows=True)
-            siblings = corpus.inputs
-        record = self.record(stage, sequence, inputs, neutral, siblings)
+        corpus: Corpus | None = None
+        if self._learns(stage) and item.subject not in self._refused:
+            corpus, awaited = self._corpus(stage)
+            if awaited is not None:
+                return Verdict(absent, f"'{awaited}' comes first", inputs=inputs, follows=True)
+        record = self.record(stage, sequence, inputs, neutral, siblings, corpus)
+        final = Verdict("done", "", record, inputs, neutral, siblings=siblings, corpus=corpus)
         if made is not None and made.record_print == fingerprint(record):
             reason = self._changed_source(path) if made.has_sources else ""
             if not reason:
-                return Verdict("done", "", record, inputs, neutral, siblings=siblings)
+                return final
         elif made is not None:
             reason = difference(_read_record(path)[0], record)
         elif path.exists():
@@ -287,19 +283,37 @@ class Plan:
             reason = "not made yet"
         failure = Failure.read(self.workspace.failure(stage.name, item))
         if failure is not None:
-            return Verdict("failed", failure.message, record, inputs, neutral, siblings=siblings)
-        return Verdict(absent, reason, record, inputs, neutral, siblings=siblings)
+            return replace(final, state="failed", reason=failure.message)
+        return replace(final, state=absent, reason=reason)
 
     def begin(self, stage: Stage) -> None:
         """Forget what was found about the inputs of a stage of scope `corpus`: they may have been made since."""
         self._corpora.pop(stage.name, None)
 
-    def _corpus(self, stage: Stage) -> _Corpus:
-        """What a stage of scope `corpus` is given, gathered once a stage: it is the same for every item."""
+    def _learns(self, stage: Stage) -> bool:
+        """Whether the items of a stage wait for all sequences."""
+        return stage.scope == "corpus" and bool(self.config.stages[stage.name].enabled)
+
+    @cached_property
+    def _refused(self) -> frozenset[str]:
+        """Subjects that refused consent: their artefacts may still be there, but nobody else's come from them."""
+        return frozenset(self.workspace.metadata().excluded)
+
+    def _corpus(self, stage: Stage) -> tuple[Corpus, Item | None]:
+        """What a stage of scope `corpus` is given, and an item that comes first.
+
+        Gathered once a stage: it is the same for every item.
+
+        Raises:
+            InputError: the table of subjects, which says who refused consent, cannot be used.
+        """
         if stage.name not in self._corpora:
             inputs: dict[Item, dict[str, Path]] = {}
             awaited = None
-            ordered = sorted(self.catalogue.sequences, key=lambda s: s.item)
+            ordered = sorted(
+                (s for s in self.catalogue.sequences if s.item.subject not in self._refused),
+                key=lambda s: s.item,
+            )
             # verdicts on a subject's other sequences may ask for the one on its neutral
             for sequence in filter(lambda s: self.is_neutral(s.item), ordered):
                 self._needs_of(stage, sequence)
@@ -315,7 +329,7 @@ class Plan:
                 str(item): {name: self._print(path) for name, path in paths.items()}
                 for item, paths in inputs.items()
             }
-            self._corpora[stage.name] = _Corpus(inputs, fingerprint(prints), awaited)
+            self._corpora[stage.name] = Corpus(inputs, fingerprint(prints)), awaited
         return self._corpora[stage.name]
 
     def _needs_of(self, stage: Stage, sequence: Sequence) -> Verdict:
@@ -342,6 +356,7 @@ class Plan:
         inputs: Mapping[str, Path],
         neutral: Path | None,
         siblings: Mapping[Item, Mapping[str, Path]],
+        corpus: Corpus | None,
     ) -> dict[str, Any]:
         """What would make this item now, without the raw files it will read."""
         record: dict[str, Any] = {
@@ -356,8 +371,8 @@ class Plan:
             record["neutral"] = None if neutral is None else self._print(neutral)
         if stage.scope == "corpus":
             # one fingerprint: every item's record would else list every item
-            record["corpus"] = self._corpus(stage).print if siblings else None
-        elif siblings:
+            record["corpus"] = None if corpus is None else corpus.fingerprint
+        if siblings:
             record["siblings"] = {
                 str(item): {name: self._print(path) for name, path in paths.items()}
                 for item, paths in siblings.items()

@@ -17,6 +17,7 @@ from typing import Any
 from mimicme.pipeline.catalogue import Catalogue
 from mimicme.pipeline.checkpoint import fingerprint
 from mimicme.pipeline.config import Config
+from mimicme.pipeline.corpus import Corpus
 from mimicme.pipeline.dryrun import DryRun
 from mimicme.pipeline.errors import MimicmeError, UsageError
 from mimicme.pipeline.findings import new_findings, show
@@ -119,6 +120,7 @@ class _Run:
         self.console = console
         self.results: list[StageResult] = []
         self.release: Path | None = None
+        self.listed: list[Path] = []
         self.trouble = False
         self.worker_died = False
         self.packed = False
@@ -199,6 +201,8 @@ class _Run:
         self.log.write("stage begins", stage=stage.name)
         for wave in self._waves(stage):
             self._wave(stage, wave, pool, result)
+        while self.listed:
+            self.listed.pop().unlink(missing_ok=True)
         result.seconds = time.monotonic() - began
         self._count(stage, result)
         self.log.write(
@@ -287,9 +291,18 @@ class _Run:
             verdict.neutral,
             self.workspace.template,
             verdict.siblings,
+            None if verdict.corpus is None else self._listed(stage, verdict.corpus),
         )
         assert verdict.record is not None
         return Job(stage, task, self.workspace.artefact(stage.name, sequence.item), verdict.record)
+
+    def _listed(self, stage: Stage, corpus: Corpus) -> Path:
+        """Where a corpus is written down for the workers, once; see `_stage` for its end."""
+        path = self.workspace.corpus(stage.name, corpus.fingerprint)
+        if path not in self.listed:
+            corpus.save(path)
+            self.listed.append(path)
+        return path
 
     def _log_part(self, job: Job, outcome: Outcome | Killed) -> None:
         """What became of a part goes to the log alone; what it means for its item is told with the item."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from mimicme.pipeline.checkpoint import Artefact
+    from mimicme.pipeline.corpus import Corpus
     from mimicme.pipeline.template import Template
 
 
@@ -100,8 +101,10 @@ class Task:
             for stages that do not ask for it, and when that sequence failed.
         template: path of the prepared template.
         siblings: for the neutral of a stage of scope `subject`: what `inputs` is for this sequence, of every other
-            sequence of the subject that has all of it; in order of the items.  For scope `corpus`: of every
-            sequence of the workspace, this one among them.
+            sequence of the subject that has all of it; in order of the items.
+        corpus: for a stage of scope `corpus`: where it is written down what `inputs` is of every sequence of the
+            workspace whose subject did not refuse consent, this one among them (`load_corpus`); None while the
+            stage is not enabled, and for a subject that refused.
         part: the part of the item that is to be made; None: the whole.  See `Stage.parts`.
         parts: artefacts of all parts, in order, that are to be joined; empty: the item is made in one piece.
     """
@@ -113,6 +116,7 @@ class Task:
     neutral: Path | None
     template: Path
     siblings: Mapping[Item, Mapping[str, Path]] = field(default_factory=dict)
+    corpus: Path | None = None
     part: Part | None = None
     parts: tuple[Path, ...] = ()
 
@@ -127,6 +131,12 @@ class Task:
         from mimicme.pipeline.template import load_prepared
 
         return load_prepared(self.template)
+
+    def load_corpus(self) -> Corpus | None:
+        """What is given of all sequences, cached per process; see `corpus`."""
+        from mimicme.pipeline.corpus import load_corpus
+
+        return None if self.corpus is None else load_corpus(self.corpus)
 
 
 def newest(inputs: Mapping[str, Path]) -> Path:

@@ -256,6 +256,10 @@ class Workspace:
                 found.setdefault(Item(path.parent.name, named[1]), []).append(path)
         return found
 
+    def corpus(self, stage: str, fingerprint: str) -> Path:
+        """Where a run writes down what a stage learns from; a temporary file, gone when the run is."""
+        return self.root / stage / f".corpus-{fingerprint}.{os.getpid()}.tmp"
+
     def failure(self, stage: str, item: Item) -> Path:
         """Where the record of a failed item lies."""
         return self.root / "failures" / stage / item.subject / f"{item.sequence}.json"

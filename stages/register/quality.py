@@ -65,15 +65,29 @@ class LandmarkChecks:
     held_out_mm: float
     disagreement_mm: float
 
+    @classmethod
+    def of(cls, quality: Quality) -> LandmarkChecks:
+        """The checks that a frame's figures were made with; the disagreement is `expected_error` turned round.
+
+        Where nothing stretched, the figures do not tell it: 0.
+        """
+        factor = max(quality.stretch_p95, 0.0) ** STRETCH_POWER
+        disagreement = (quality.expected_error / factor) ** (1 / DISAGREEMENT_POWER) if factor else 0.0
+        return cls(quality.landmark_error, disagreement)
+
+
+DISAGREEMENT_POWER, STRETCH_POWER = 0.53, 0.29
+"""Fitted on 80 damaged frames of two people; see `expected_error`."""
+
 
 def expected_error(disagreement_mm: float, stretch: float) -> float:
     """Mean distance to the true correspondence that a frame with these figures is likely to have, mm.
 
     The distance to the surface says nothing about sliding along it (rank correlation with the true error below 0.2);
     how much the landmarks contradict each other and how far the template had to stretch say most (0.76 over 80
-    damaged frames of two people, 0.77 over 50 of two others).  The exponents were fitted on the first 80.
+    damaged frames of two people, 0.77 over 50 of two others).
     """
-    return float(max(disagreement_mm, 0.0) ** 0.53 * max(stretch, 0.0) ** 0.29)
+    return float(max(disagreement_mm, 0.0) ** DISAGREEMENT_POWER * max(stretch, 0.0) ** STRETCH_POWER)
 
 
 UNITS = {

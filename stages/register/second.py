@@ -4,6 +4,7 @@ Reads   ingest, landmarks, align, register of the sequence; register of all sequ
 Writes  vertices (F, V, 3) f4 canonical frame, mm; pose (F, 4, 4) f8 canonical -> scan; quality/* as register.
         None of them while it is switched off, for a sequence that has its own neutral, and when no other subject
         has taught anything: what is registered holds then.
+        Nor for a subject that refused consent: it teaches nobody, and its frames enter no release.
 Fails   never: a frame whose second result is not as sound as its first keeps the first.
 
 The displacements from each subject's own neutral, of all subjects but those of its own fold (prior.fold_of), span a
@@ -29,6 +30,7 @@ from mimicme.stages.register import RegisterSettings, _levels, detector_offset
 
 if TYPE_CHECKING:
     from mimicme.pipeline.checkpoint import Artefact, ArtefactWriter
+    from mimicme.pipeline.corpus import Corpus
     from mimicme.stages.register.levels import Levels
     from mimicme.stages.register.prior import ExpressionPrior
     from mimicme.stages.register.track import Registered
@@ -92,18 +94,20 @@ def gathered(paths: Mapping[Item, Path], index: NDArray[np.int64], frames: int) 
 
 
 @lru_cache(maxsize=1)
-def _learnt(
-    paths: tuple[tuple[Item, Path], ...], prints: str, levels: _Hashed, frames: int
-) -> dict[int, ExpressionPrior]:
-    """What each fold is judged by, once per worker."""
+def _learnt(corpus: Corpus, levels: _Hashed, frames: int) -> dict[str, ExpressionPrior]:
+    """What each subject is judged by: what the other folds taught.  Once per worker, however many items it works."""
     from mimicme.stages.register.prior import fold_of, learn
 
-    del prints  # only part of the key: the same paths may later hold other shapes
     coarse = levels.levels.coarse
-    subjects, shapes = gathered(dict(paths), coarse.index, frames)
-    fold = fold_of(item.subject for item, _ in paths)
+    subjects, shapes = gathered(_registered(corpus.inputs), coarse.index, frames)
+    fold = fold_of(corpus.by_subject)
     own = np.array([fold[subject] for subject in subjects], int)
-    return {k: learn(shapes[own != k], coarse.areas) for k in sorted(set(fold.values()))}
+    of_fold = {k: learn(shapes[own != k], coarse.areas) for k in sorted(set(fold.values()))}
+    return {subject: of_fold[k] for subject, k in fold.items()}
+
+
+def _registered(inputs: Mapping[Item, Mapping[str, Path]]) -> dict[Item, Path]:
+    return {item: paths["register"] for item, paths in inputs.items()}
 
 
 class _Hashed:
@@ -134,37 +138,25 @@ def first_result(register: Artefact, row: int) -> Registered:
     figures = {f.name: float(register[f"quality/{f.name}"][row]) for f in fields(Quality)}
     quality = Quality(**figures)
     vertices, pose = register["vertices"][row].astype(np.float64), register["pose"][row].astype(np.float64)
-    checks = LandmarkChecks(quality.landmark_error, float("nan"))
+    checks = LandmarkChecks.of(quality)
     return Registered(int(register.numbers[row]), vertices, pose, quality, checks)
 
 
 def compute(task: Task, out: ArtefactWriter) -> None:
     """Register every frame of one sequence once more."""
-    from mimicme.pipeline.checkpoint import Artefact, fingerprint
-    from mimicme.stages.register.prior import fold_of
-
-    settings: RepassSettings = task.settings
     with task.input("register") as register:
         rows = out.continue_from(register)
-        if not settings.enabled or not bool(register.attrs.get("personal_template", False)):
+        corpus = task.load_corpus()
+        if corpus is None or not bool(register.attrs.get("personal_template", False)):
             return
         first = registered_with(register)
         template = task.load_template()
         levels = _levels(task.template, template.digest, first.coarse_vertices, first.membrane)
-        paths = {item: given["register"] for item, given in task.siblings.items()}
-        subject = task.sequence.item.subject
-        own = neutrals({item: path for item, path in paths.items() if item.subject == subject})
-        neutral = own.get(task.sequence.item)
+        item = task.sequence.item
+        neutral = neutrals(_registered(corpus.by_subject[item.subject])).get(item)
         if neutral is None:
             return
-        prints = []
-        for path in paths.values():
-            with Artefact(path) as taught:
-                prints.append(taught.fingerprint)
-        priors = _learnt(
-            tuple(sorted(paths.items())), fingerprint({"taught": prints}), _Hashed(levels), settings.frames
-        )
-        prior = priors[fold_of(item.subject for item in paths)[subject]]
+        prior = _learnt(corpus, _Hashed(levels), task.settings.frames)[item.subject]
         if len(prior.modes):
             _repeat(task, register, rows, out, levels, neutral, prior)
 
@@ -226,7 +218,7 @@ def _repeat(
 
 STAGE = Stage(
     name="repass",
-    version=1,
+    version=2,
     settings=RepassSettings,
     needs=("ingest", "landmarks", "align", "register"),
     compute=compute,

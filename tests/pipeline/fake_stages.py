@@ -169,9 +169,11 @@ def learn(task, out):
     log(task, "learn")
     with task.input("fit") as before:
         out.continue_from(before)
-    out.attrs["taught"] = [str(item) for item in task.siblings]
+    corpus = task.load_corpus()
+    given = {} if corpus is None else corpus.inputs
+    out.attrs["taught"] = [str(item) for item in given]
     total = 0.0
-    for paths in task.siblings.values():
+    for paths in given.values():
         with Artefact(paths["fit"]) as other:
             total += float(other["value"][:].sum())
     out.attrs["total"] = total

@@ -7,6 +7,7 @@ import importlib
 import io
 import json
 import os
+import pickle
 import re
 import shutil
 import signal
@@ -21,13 +22,14 @@ import h5py
 import pytest
 
 from mimicme.pipeline.checkpoint import Artefact
-from mimicme.pipeline.errors import MimicmeError, UsageError
+from mimicme.pipeline.errors import InputError, MimicmeError, UsageError
 from mimicme.pipeline.pool import THREAD_VARIABLES
 from mimicme.pipeline.progress import Console
 from mimicme.pipeline.runner import RunOptions, run
 from mimicme.pipeline.stage import Part
 from mimicme.pipeline.status import read_status
 from mimicme.pipeline.template import template_source_digest
+from mimicme.pipeline.work import execute
 from mimicme.pipeline.workspace import Workspace
 
 HERE = Path(__file__).parent
@@ -203,6 +205,49 @@ def test_a_sequence_that_failed_teaches_nothing(make, fake):
     workspace = make(GOOD | {"S1/smile": ["fail"]})
     assert go(workspace, fake, fake.WITH_CORPUS).counts("learn") == (len(GOOD) - 1, 0, 0, 1)
     assert taught(workspace, "S2/angry")[0] == sorted(set(GOOD) - {"S1/smile"})
+
+
+def test_a_subject_that_refused_teaches_nobody_while_its_artefacts_are_there(make, fake, tmp_path):
+    workspace = make(GOOD)
+    table = tmp_path / "subjects.csv"
+    table.write_text("subject,consent\nS1,yes\nS2,yes\n")
+    named = (f"metadata.file={table}",)
+    go(workspace, fake, fake.WITH_CORPUS, sets=named)
+    assert taught(workspace)[0] == sorted(GOOD)
+    table.write_text("subject,consent\nS1,yes\nS2,no\n")
+    assert go(workspace, fake, fake.WITH_CORPUS, sets=named).counts("learn") == (len(GOOD), 0, 0, 0)
+    assert (workspace.root / "fit/S2/angry.h5").is_file()
+    assert taught(workspace) == (["S1/neutral", "S1/smile"], taught(workspace, "S1/neutral")[1])
+    assert taught(workspace, "S2/angry") == ([], 0.0)
+    # what it would have been had the subject never been there
+    without = make({item: texts for item, texts in GOOD.items() if item[:2] == "S1"}, "without")
+    go(without, fake, fake.WITH_CORPUS)
+    assert taught(workspace) == taught(without)
+
+
+def test_a_table_that_cannot_be_read_does_not_let_everyone_teach(make, fake, tmp_path):
+    workspace = make(GOOD)
+    with pytest.raises(InputError, match="cannot be read"):
+        go(workspace, fake, fake.WITH_CORPUS, sets=(f"metadata.file={tmp_path / 'gone.csv'}",))
+    assert not list((workspace.root / "learn").glob("*/*.h5"))
+
+
+def test_jobs_carry_where_all_sequences_are_listed_and_not_the_list(make, fake, monkeypatch):
+    size = {}
+
+    def recorded(job):
+        if job.stage.name == "learn":
+            assert job.task.corpus.is_file()
+            size.setdefault(len(job.task.load_corpus().inputs), len(pickle.dumps(job.task)))
+        return execute(job)
+
+    monkeypatch.setattr("mimicme.pipeline.runner.execute", recorded)
+    workspaces = [make(GOOD, "one"), make(GOOD | {f"S3/{k:03d}": ["a"] for k in range(40)}, "two")]
+    for workspace in workspaces:
+        assert go(workspace, fake, fake.WITH_CORPUS).code == 0
+        assert not list((workspace.root / "learn").glob(".*"))
+    assert set(size) == {4, 44}
+    assert size[44] < size[4] + 100
 
 
 def test_only_learns_from_all_that_lies_on_the_disk(make, fake):

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 from mimicme.pipeline.checkpoint import Artefact, FrameStatus, writing
+from mimicme.pipeline.corpus import Corpus
 from mimicme.pipeline.errors import ConfigError
 from mimicme.pipeline.mesh import transform
 from mimicme.pipeline.stage import Captures, Item, Sequence, Task, newest
 from mimicme.pipeline.template import save_prepared
-from mimicme.stages.register.second import STAGE, RepassSettings, gathered, neutrals
+from mimicme.stages.register.quality import expected_error
+from mimicme.stages.register.second import STAGE, RepassSettings, first_result, gathered, neutrals
 from mimicme.stages.register.track import Registered
 
 LOST = FrameStatus(False, "register-misfit", "", "lost")
@@ -77,6 +79,13 @@ def test_a_sequence_with_a_neutral_of_its_own_teaches_nothing(corpus):
     assert set(neutrals(alone)) == {Item("A", "scream"), Item("C", "scream")}
 
 
+def written(root, paths):
+    """These artefacts of `register`, by item, as the runner hands them to every item."""
+    listed = root / f"corpus-{len(paths)}.json"
+    Corpus({item: {"register": path} for item, path in paths.items()}, str(listed)).save(listed)
+    return listed
+
+
 @pytest.fixture(scope="module")
 def noisy(dome, corpus, tmp_path_factory):
     """A noisy frame of another subject, D: frame, first result, and the stage's task with all four subjects."""
@@ -101,10 +110,10 @@ def noisy(dome, corpus, tmp_path_factory):
                 out.array("landmark_ok", frame.confidence[None] > 0)
     save_prepared(dome.template(), root / "template.h5")
     own = {Item("D", "neutral"): neutral, Item("D", "x"): paths["register"]}
-    siblings = {item: {"register": path} for item, path in (corpus | own).items()}
+    listed = written(root, corpus | own)
     sequence = Sequence(Item("D", "x"), "x", "x", ())
     settings = RepassSettings(enabled=True)
-    task = Task(sequence, settings, Captures(root), paths, None, root / "template.h5", siblings)
+    task = Task(sequence, settings, Captures(root), paths, None, root / "template.h5", corpus=listed)
     return frame, first, task
 
 
@@ -126,10 +135,45 @@ def test_the_stage_brings_a_noisy_frame_nearer_to_the_truth(dome, noisy, tmp_pat
     assert dome.apart(second, truth)[moving].mean() < 0.9 * before
 
 
+def test_what_all_have_taught_is_read_once_however_many_items(noisy, tmp_path, monkeypatch):
+    _, _, task = noisy
+    task = dataclasses.replace(task, corpus=written(tmp_path, _of_register(task)))
+    opened = []
+    real = Artefact.__init__
+
+    def noted(self, path):
+        opened.append(path.parent.name)
+        real(self, path)
+
+    monkeypatch.setattr(Artefact, "__init__", noted)
+    run_stage(task, tmp_path / "one.h5")
+    assert opened.count("A") == opened.count("B") > 3
+    opened.clear()
+    run_stage(task, tmp_path / "two.h5")
+    assert not {"A", "B", "C"} & set(opened)
+    assert (tmp_path / "one.h5").read_bytes() == (tmp_path / "two.h5").read_bytes()
+
+
+def test_a_first_result_keeps_what_its_landmarks_said(dome, noisy):
+    _, first, task = noisy
+    with task.input("register") as register:
+        read = first_result(register, 0)
+    assert read.checks.held_out_mm == pytest.approx(first.checks.held_out_mm, rel=1e-5)
+    assert first.checks.disagreement_mm > 0.5
+    assert read.checks.disagreement_mm == pytest.approx(first.checks.disagreement_mm, rel=1e-4)
+    measured_again = expected_error(read.checks.disagreement_mm, 2 * read.quality.stretch_p95)
+    assert measured_again == pytest.approx(2**0.29 * first.quality.expected_error, rel=1e-4)
+
+
+def _of_register(task):
+    return {item: paths["register"] for item, paths in task.load_corpus().inputs.items()}
+
+
 def test_a_subject_alone_teaches_itself_nothing(noisy, tmp_path):
     _, _, task = noisy
-    own = {item: paths for item, paths in task.siblings.items() if item.subject == "D"}
-    with h5py.File(run_stage(dataclasses.replace(task, siblings=own), tmp_path / "own.h5")) as made:
+    own = {item: path for item, path in _of_register(task).items() if item.subject == "D"}
+    alone = dataclasses.replace(task, corpus=written(tmp_path, own))
+    with h5py.File(run_stage(alone, tmp_path / "own.h5")) as made:
         assert "vertices" not in made
 
 
@@ -137,13 +181,13 @@ def test_a_subject_alone_teaches_itself_nothing(noisy, tmp_path):
 def test_where_it_has_no_say_the_registered_vertices_hold(noisy, tmp_path, case):
     _, _, task = noisy
     if case == "off":
-        task = dataclasses.replace(task, settings=RepassSettings(), siblings={})
+        task = dataclasses.replace(task, settings=RepassSettings(), corpus=None)
     else:
         calm = Item("D", "neutral")
         task = dataclasses.replace(
             task,
             sequence=Sequence(calm, "neutral", "neutral", ()),
-            inputs=task.inputs | task.siblings[calm],
+            inputs=task.inputs | task.load_corpus().inputs[calm],
         )
     path = run_stage(task, tmp_path / "made.h5")
     with h5py.File(path) as made:
