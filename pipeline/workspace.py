@@ -242,6 +242,10 @@ class Workspace:
         """Where the artefact of a stage for an item lies."""
         return self.root / stage / item.subject / f"{item.sequence}.h5"
 
+    def artefacts(self, stage: str) -> Iterator[Path]:
+        """The artefacts, and those of parts, that lie in a stage's folder."""
+        return (self.root / stage).glob("*/*.h5")
+
     def part(self, stage: str, item: Item, part: Part) -> Path:
         """Where the artefact of a part of an item lies; never the name of a sequence's own."""
         own = self.artefact(stage, item)
@@ -461,10 +465,11 @@ class Workspace:
         for folder in self.made_from(name, stages):
             removed += [p for p in sorted(folder.rglob("*")) if p.is_file()]
             shutil.rmtree(folder)
-        # the record of a release that failed speaks of everyone
-        for record in self.root.glob("failures/*/release/release.json"):
-            removed.append(record)
-            record.unlink()
+        for record in sorted(self.root.glob("failures/*/*/*.json")):
+            # that of a release speaks of everyone; what else names the subject is tried again
+            if record.parts[-2:] == ("release", "release.json") or _speaks_of(record, name):
+                removed.append(record)
+                record.unlink()
         for run in self.runs():
             log = run / "log.jsonl"
             if log.is_file():
@@ -486,8 +491,20 @@ def _names(line: str, subject: str) -> bool:
         item, message = str(record.get("item", "")), str(record.get("message", ""))
     except (ValueError, AttributeError):
         return subject in line
-    word = rf"(?<![\w-]){re.escape(subject)}(?![\w-])"
-    return item.split("/")[0] == subject or re.search(word, message) is not None
+    return item.split("/")[0] == subject or _word(subject).search(message) is not None
+
+
+def _speaks_of(record: Path, subject: str) -> bool:
+    """Whether a failure record names a subject; one that cannot be read may."""
+    try:
+        said = json.loads(record.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return True
+    return _word(subject).search(json.dumps(said, ensure_ascii=False)) is not None
+
+
+def _word(subject: str) -> re.Pattern[str]:
+    return re.compile(rf"(?<![\w-]){re.escape(subject)}(?![\w-])")
 
 
 def write_whole(path: Path, content: str | bytes) -> None:

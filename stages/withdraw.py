@@ -4,7 +4,8 @@ From a release: it is written anew without the subject, so that no byte of their
 (removing a group only unlinks it), and replaced in one step.  From a workspace: artefacts, records, log
 lines, the release and the report; the workspace remembers (as a hash) that the subject must not come back.
 The raw captures and the table of subjects are not touched: they are the lab's own to delete, and the result
-says so.
+says so.  So it does where the subject taught a stage that learns from everyone: other people's faces are then what
+they are also through this one, until the next run makes them again.
 
 Copies elsewhere, backups and free blocks of the disk are beyond a program's reach.
 """
@@ -12,6 +13,7 @@ Copies elsewhere, backups and free blocks of the disk are beyond a program's rea
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 from dataclasses import dataclass
@@ -21,14 +23,16 @@ import h5py
 import numpy as np
 
 from mimicme.pipeline import release as layout
-from mimicme.pipeline.checkpoint import commit, guarded_file
+from mimicme.pipeline.checkpoint import Artefact, commit, guarded_file
 from mimicme.pipeline.errors import ArtefactError, ReleaseError, UsageError
 from mimicme.pipeline.layouts import safe_name
 from mimicme.pipeline.model_file import is_model, read_model
 from mimicme.pipeline.release import Release
 from mimicme.pipeline.stage import Item
 from mimicme.pipeline.workspace import Workspace
-from mimicme.stages import NAMES
+from mimicme.stages import NAMES, STAGES
+
+_LEARNING = tuple(stage.name for stage in STAGES if stage.scope == "corpus")
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,7 @@ def withdraw_release(path: str | Path, subject: str) -> Withdrawal:
         commit(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-    return Withdrawal(len(gone), frames, (), _left_behind(path, name))
+    return Withdrawal(len(gone), frames, (), (*_left_behind(path, name), *_taught_release(path, name)))
 
 
 def _copy_without(old: h5py.File, new: h5py.File, subject: str) -> None:
@@ -134,6 +138,21 @@ def _left_behind(path: Path, subject: str) -> tuple[str, ...]:
     with Release(path) as release:
         named = [key for key, value in release.attributes.items() if subject in str(value)]
     return tuple(f"The release's attribute '{key}' still holds '{subject}'; pack it again." for key in named)
+
+
+def _taught_release(path: Path, subject: str) -> list[str]:
+    """A sentence for each stage that learned from everyone in the release."""
+    with Release(path) as release:
+        try:
+            stages = json.loads(str(release.attributes.get("config", "{}"))).get("stages", {})
+        except ValueError:
+            return []
+    return [
+        f"`{name}` shaped the faces that are left by all people's, and '{subject}' may have been among them: "
+        "run `mimicme run` and pack this release again."
+        for name in _LEARNING
+        if stages.get(name, {}).get("settings", {}).get("enabled")
+    ]
 
 
 def withdraw_workspace(root: str | Path, subject: str) -> Withdrawal:
@@ -176,6 +195,7 @@ def withdraw_workspace(root: str | Path, subject: str) -> Withdrawal:
             # its pictures and tables are of everyone together; `mimicme report` makes it again
             files += [p for p in sorted(workspace.report_folder.rglob("*")) if p.is_file()]
             shutil.rmtree(workspace.report_folder)
+    elsewhere = "Releases that were written elsewhere (--output, copies) still hold"
     messages = (
         *gone.messages,
         *(
@@ -184,6 +204,8 @@ def withdraw_workspace(root: str | Path, subject: str) -> Withdrawal:
             else []
         ),
         f"The raw captures of '{subject}' and its row in the table of subjects are still where they were.",
+        f"{elsewhere} '{subject}': `mimicme withdraw RELEASE {subject}`, or pack them again.",
+        *_taught_workspace(workspace),
         *_mentions(workspace, name),
     )
     return Withdrawal(gone.sequences, gone.frames, tuple(files), messages)
@@ -194,6 +216,24 @@ def _in_release(path: Path, subject: str) -> bool:
         return False
     with Release(path) as release:
         return subject in release.subjects
+
+
+def _taught_workspace(workspace: Workspace) -> list[str]:
+    """A sentence for each stage whose artefacts come from everyone's, as far as one of them is there."""
+    return [
+        f"`{name}` learned from everyone: `mimicme run` makes its results, what follows and the release again."
+        for name in _LEARNING
+        if any(_learned(path) for path in workspace.artefacts(name))
+    ]
+
+
+def _learned(path: Path) -> bool:
+    """Whether an artefact was made from other sequences too; one that cannot be read is made again anyway."""
+    try:
+        with Artefact(path) as made:
+            return made.made_by.get("corpus") is not None
+    except (ArtefactError, OSError, KeyError, ValueError):
+        return False
 
 
 def _mentions(workspace: Workspace, subject: str) -> list[str]:

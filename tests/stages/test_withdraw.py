@@ -3,6 +3,7 @@ back."""
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from types import ModuleType
@@ -11,6 +12,7 @@ import h5py
 import numpy as np
 import pytest
 
+from mimicme.pipeline.checkpoint import writing
 from mimicme.pipeline.errors import UsageError
 from mimicme.pipeline.plan import RELEASE
 from mimicme.pipeline.release import Release
@@ -119,6 +121,47 @@ def test_it_is_gone_from_a_workspace_and_stays_gone(workspace: Workspace, tmp_pa
     assert (tmp_path / "captures" / "S001").is_dir()
     assert any("raw captures" in m for m in gone.messages)
     assert verify(opened.release) == []
+
+
+def learned(path: Path, corpus: str | None) -> None:
+    """An artefact of the stage that learns from all sequences."""
+    path.parent.mkdir(parents=True)
+    with writing(path, stage="repass", item="S002/smile", made_by={"corpus": corpus}) as out:
+        out.frames([5, 7])
+
+
+def test_what_the_subject_taught_the_others_must_be_made_again(workspace: Workspace) -> None:
+    learned(workspace.artefact("repass", Item("S002", "smile")), "0123")
+    said = withdraw_workspace(workspace.root, "S001").messages
+    assert [m for m in said if "`repass` learned from everyone: `mimicme run` makes" in m]
+    assert [m for m in said if "written elsewhere" in m and "`mimicme withdraw RELEASE S001`" in m]
+
+
+def test_nobody_learned_where_that_stage_is_off(workspace: Workspace) -> None:
+    learned(workspace.artefact("repass", Item("S002", "smile")), None)
+    said = withdraw_workspace(workspace.root, "S001").messages
+    assert not [m for m in said if "repass" in m]
+    assert [m for m in said if "written elsewhere" in m]
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_a_release_says_that_its_faces_learned_from_each_other(path: Path, enabled: bool) -> None:
+    settings = {"stages": {"repass": {"version": 1, "settings": {"enabled": enabled}}}}
+    with h5py.File(path, "r+") as file:
+        file.attrs["config"] = json.dumps(settings)
+    said = withdraw_release(path, "S001").messages
+    assert bool([m for m in said if "'S001' may have been among them" in m and "pack" in m]) is enabled
+
+
+def test_failures_of_others_that_name_the_subject_go(workspace: Workspace) -> None:
+    told, other = (workspace.failure("repass", Item("S002", s)) for s in ("smile", "neutral"))
+    told.parent.mkdir(parents=True)
+    told.write_text('{"item": "S002/smile", "traceback": "OSError: register/S001/smile.h5"}')
+    other.write_text('{"item": "S002/neutral", "traceback": "OSError: register/S0011/smile.h5"}')
+    gone = withdraw_workspace(workspace.root, "S001")
+    assert told in gone.files
+    assert not told.exists()
+    assert other.exists()
 
 
 def test_raw_captures_inside_the_workspace_stay(workspace: Workspace, tmp_path: Path) -> None:
