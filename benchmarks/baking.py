@@ -14,6 +14,7 @@ from mimicme.pipeline.raster import rasterise
 from mimicme.pipeline.spatial import Surface
 from mimicme.pipeline.template import Template
 from mimicme.pipeline.texture import Baked, TextureOptions, bake, open_source
+from mimicme.stages.refine import RefineSettings
 from mimicme.stages.refine.photometric import Knobs, Refiner
 
 Record = dict[str, Any]
@@ -104,7 +105,7 @@ def agreement(ours: Baked, plain: Any) -> float:
 
 def refinement(scan: Mesh, image: Any, vertices: Floats, template: Template) -> Record:
     """The frame's own texture as reference, its vertices slid by smooth waves: are they found back?"""
-    refiner = Refiner(template, Knobs())
+    refiner = Refiner(template, Knobs.of(RefineSettings()))
     source = open_source(scan, image, refiner.knobs.texture)
     assert source is not None
     reference = refiner.comparable(source, vertices)

@@ -1,8 +1,10 @@
 """model build: releases in, one model file out.
 
 Reads the usable frames of releases of one template; writes identity, expression and joint models, models of parts of
-the population, named blendshapes, sparse components and a texture model (`pipeline.model_file`).  Fails when the
-releases do not share a template, or hold fewer than two subjects' neutrals or two expressive frames.
+the population, named blendshapes, sparse components and a texture model (`pipeline.model_file`).  What there is too
+little for is left out of the file: identity and texture models need two subjects, what is made from expressions two
+expressive frames.  Fails when the releases do not share a template, or hold fewer than two frames that are usable
+and were asked for.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from numpy.typing import NDArray
 from mimicme.pipeline.errors import UsageError
 from mimicme.pipeline.linear_model import LinearModel, fit_pca, fit_streaming
 from mimicme.pipeline.mesh import vertex_areas
+from mimicme.pipeline.metadata import is_refusal
 from mimicme.pipeline.model_file import Blendshapes, FaceModel, pruned_table, subject_table, write_model
 from mimicme.pipeline.region_masks import region_mask, region_masks
 from mimicme.pipeline.release import Release
@@ -39,7 +42,8 @@ Say = Callable[[str], None]
 
 EXACT_BYTES = 400 << 20  # data up to this size goes through the exact decomposition
 SPARSE_FRAMES = 300
-REFUSED = ("no", "withdrawn", "refused")
+FEW_PEOPLE = 10
+"""With fewer, identity components mostly tell these people apart, and say little about others."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ class BuildSettings:
 
     Attributes:
         rank: most components of a model.
-        mask: region that counts, of the template or derived (`pipeline.regions`); 'all' for every vertex.
+        mask: region that counts, of the template or derived (`pipeline.region_masks`); 'all' for every vertex.
         area_weights: a vertex counts by its area; False: all alike, as LSFM and menpo have it.
         balance: see `balance_weights`.
         symmetric: shapes are taken with their mirror images, blendshapes made symmetric.
@@ -107,7 +111,7 @@ def build(
     An interrupted build goes on from `OUTPUT.parts/` when it is started again in the same way.
 
     Raises:
-        UsageError: releases of different templates, or with too little in them.
+        UsageError: releases of different templates, or with fewer than two frames that can be used.
     """
     chosen = settings or BuildSettings()
     with ReleaseFrames(releases, lambda table: _unwanted(table, releases, chosen)) as frames:
@@ -133,7 +137,7 @@ def _unwanted(
                 people.setdefault(subject, []).append(attributes)
     bad = set()
     for subject, all_attributes in people.items():
-        refused = any(str(a.get("consent", "")).lower() in REFUSED for a in all_attributes)
+        refused = any(is_refusal(str(a.get("consent", ""))) for a in all_attributes)
         other = settings.split and any(str(a.get("split", "")) != settings.split for a in all_attributes)
         if refused or other or not fnmatchcase(subject, settings.subjects):
             bad.add(subject)
@@ -171,6 +175,11 @@ class _Build:
         absent = len(everyone - set(people))
         note = f"; {absent} left out (consent, split, choice, or no usable frame)" if absent else ""
         self.say(f"{len(people)} subjects, {len(frames)} frames{note}")
+        if len(people) < FEW_PEOPLE:
+            self.say(
+                f"warning: {len(people)} people are too few to speak for others; use the model for these alone, "
+                f"or build it from {FEW_PEOPLE} and more"
+            )
         models: dict[str, LinearModel] = {}
         identity_people = self._prune_people() if len(people) > 1 else people
         if len(people) > 1:

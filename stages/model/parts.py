@@ -15,6 +15,8 @@ import numpy as np
 from mimicme.pipeline.checkpoint import commit
 from mimicme.pipeline.linear_model import LinearModel
 
+VERSION = 1
+"""Raised when a build makes other models of the same frames and settings: an earlier version's parts are not used."""
 _ARRAYS = ("mean", "components", "variances", "weights")
 
 
@@ -28,7 +30,7 @@ class Parts:
 
     def __init__(self, output: Path, record: Any) -> None:
         self.folder = output.with_name(f"{output.name}.parts")
-        text = json.dumps(record, sort_keys=True, default=str)
+        text = json.dumps([VERSION, record], sort_keys=True, default=str)
         self.fingerprint = hashlib.sha256(text.encode()).hexdigest()
 
     def model(self, name: str, make: Callable[[Path, str], LinearModel]) -> LinearModel:

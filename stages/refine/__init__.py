@@ -92,11 +92,7 @@ def _refiner(template_path: object, digest: str, settings: RefineSettings) -> Re
     from mimicme.stages.refine.photometric import Knobs, Refiner
 
     del digest  # only part of the key: the same path may later hold another template
-    knobs = Knobs(
-        settings.size, settings.iterations, settings.window_texels, settings.levels, settings.smoothing_mm,
-        settings.max_shift_mm, settings.max_distance_mm,
-    )  # fmt: skip
-    return Refiner(load_prepared(template_path), knobs)  # type: ignore[arg-type]
+    return Refiner(load_prepared(template_path), Knobs.of(settings))  # type: ignore[arg-type]
 
 
 def _source(ingest: Artefact, row: int, refiner: Refiner) -> Source | None:

@@ -13,8 +13,8 @@ refinement slides, it never pulls off.  Baking and moving is repeated.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,12 +31,16 @@ from mimicme.pipeline.mesh import (
     edges,
     transform,
     triangle_normals,
+    vertex_areas,
     vertex_normals,
 )
 from mimicme.pipeline.scan_source import Source
 from mimicme.pipeline.spatial import Surface
 from mimicme.pipeline.template import Template
 from mimicme.pipeline.texture import Baked, TextureOptions, bake_source
+
+if TYPE_CHECKING:
+    from mimicme.stages.refine import RefineSettings
 
 DRIFT_SIZE = 1024
 """Drift is stated in texels of a texture of this size."""
@@ -84,13 +88,17 @@ def better(one: Drift, other: Drift) -> bool:
 class Knobs:
     """What the refinement of a frame depends on; the meaning is that of `RefineSettings`."""
 
-    size: int = 512
-    iterations: int = 3
-    window_texels: float = 5.0
-    levels: int = 3
-    smoothing_mm: float = 2.0
-    max_shift_mm: float = 6.0
-    max_distance_mm: float = 4.0
+    size: int
+    iterations: int
+    window_texels: float
+    levels: int
+    smoothing_mm: float
+    max_shift_mm: float
+    max_distance_mm: float
+
+    @classmethod
+    def of(cls, settings: RefineSettings) -> Knobs:
+        return cls(**{f.name: getattr(settings, f.name) for f in fields(cls)})
 
     @property
     def texture(self) -> TextureOptions:
@@ -235,7 +243,7 @@ class Refiner:
         confidence: Floats = np.bincount(self.owner, sure, n).astype(np.float64)
         total = np.stack([np.bincount(self.owner, sure * target[:, k], n) for k in range(3)], axis=1)
         mean = total / np.maximum(confidence, 1e-9)[:, None]
-        weight = _vertex_areas(vertices, self.template.faces) * np.minimum(confidence, 1) ** TRUST
+        weight = vertex_areas(vertices, self.template.faces) * np.minimum(confidence, 1) ** TRUST
         system = sparse.diags(weight + GROUND) + self.knobs.smoothing_mm**2 * self.laplacian
         factor = splu(system.tocsc(), permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True})
         return np.asarray(factor.solve(mean * weight[:, None]))
@@ -314,8 +322,3 @@ class _Held:
         turned = (normals * self.normals).sum(1) < MIN_COSINE
         was = (self.normals != 0).any(1)
         return np.asarray(was & (turned | (areas < MIN_AREA_SHARE * self.areas)))
-
-
-def _vertex_areas(vertices: Floats, faces: Ints) -> Floats:
-    areas = triangle_normals(vertices, faces)[1]
-    return np.bincount(faces.ravel(), np.repeat(areas / 3, 3), minlength=len(vertices)).astype(np.float64)

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from mimicme.pipeline.mesh import Floats, Ints, adjacency, edges, vertex_normals
+from mimicme.pipeline.mesh import Floats, Ints, adjacency, edges, vertex_areas, vertex_normals
 from mimicme.pipeline.spatial import open3d
 from mimicme.pipeline.template import Template
 from mimicme.stages.register.regions import ears, opposite
-from mimicme.stages.register.stiffness import graph_laplacian, shell_stiffness, vertex_areas
+from mimicme.stages.register.stiffness import graph_laplacian, shell_stiffness
 
 NORMAL_REACH_MM = 5.0
 """A turn of the normal by one radian counts as this distance when a coarse vertex looks for its place."""

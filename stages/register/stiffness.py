@@ -98,13 +98,6 @@ def graph_laplacian(faces: Ints, n: int) -> sparse.csr_matrix:
     return (sparse.diags(np.asarray(graph.sum(1)).ravel()) - graph).tocsr()
 
 
-def vertex_areas(vertices: Floats, faces: Ints) -> Floats:
-    """(n,) a third of the area of every vertex's triangles, mm^2."""
-    corner = vertices[faces]
-    area = np.linalg.norm(np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]), axis=1) / 2
-    return np.asarray(np.bincount(faces.ravel(), np.repeat(area / 3, 3), minlength=len(vertices)), np.float64)
-
-
 def shell_stiffness(
     vertices: Floats, faces: Ints, membrane: float, factor: Floats | None = None
 ) -> sparse.csr_matrix:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -10,6 +13,7 @@ from mimicme.pipeline.linear_model import fit_pca
 from mimicme.pipeline.release_frames import ReleaseFrames
 from mimicme.pipeline.stage import Item
 from mimicme.stages.model import build as module
+from mimicme.stages.model import parts
 from mimicme.stages.model.build import BuildSettings, build
 from mimicme.stages.model.groups import age_band, groups_of
 from mimicme.stages.model.prune import whitened_norms, worst
@@ -104,10 +108,16 @@ def test_the_same_build_gives_the_same_bytes_streamed_or_interrupted(known, tmp_
         build([known.path], tmp_path / "b.h5", settings, stop_at_joint)
     assert (tmp_path / "b.h5.parts").is_dir()
     made.clear()
+    shutil.copytree(tmp_path / "b.h5.parts", tmp_path / "c.h5.parts")
     build([known.path], tmp_path / "b.h5", settings, made.append)
     assert not [text for text in made if text.startswith(("identity", "expression"))]
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
     assert not (tmp_path / "b.h5.parts").exists()
+    # parts of an earlier version of the code are not used
+    monkeypatch.setattr(parts, "VERSION", parts.VERSION + 1)
+    made.clear()
+    build([known.path], tmp_path / "c.h5", settings, made.append)
+    assert [text for text in made if text.startswith("identity")]
 
 
 def test_streamed_and_exact_builds_agree(known, tmp_path, monkeypatch, built):
@@ -167,12 +177,13 @@ def test_how_far_on_the_way_a_frame_is_does_not_make_it_an_outlier():
     assert not worst(norms[:49], classes[:49], 0.02).any()  # 2 % of 49 is none
 
 
-def test_refused_subjects_and_other_splits_stay_out(known_module, tmp_path):
+@pytest.mark.parametrize("refusal", ["withdrawn", "Not given", "revoked 2024-05-01"])
+def test_refused_subjects_and_other_splits_stay_out(known_module, tmp_path, refusal):
     import h5py
 
     some = known_module.write_known_release(tmp_path / "r.h5", subjects=5, texture=False)
     with h5py.File(some.path, "a") as handle:
-        handle["subjects/S002"].attrs["consent"] = "withdrawn"
+        handle["subjects/S002"].attrs["consent"] = refusal
         for s in ("S000", "S001", "S002"):
             handle[f"subjects/{s}"].attrs["split"] = "train"
     said: list[str] = []
@@ -183,6 +194,15 @@ def test_refused_subjects_and_other_splits_stay_out(known_module, tmp_path):
     assert train.subjects["subject"].tolist() == ["S000", "S001"]
     with pytest.raises(UsageError, match="no usable frame"):
         build([some.path], tmp_path / "n.h5", BuildSettings(split="test"))
+
+
+def test_few_people_are_warned_about(known, tmp_path):
+    few, enough = [], []
+    settings = replace(PLAIN, rank=2)
+    build([known.path], tmp_path / "few.h5", replace(settings, subjects="S00[0-8]"), few.append)
+    build([known.path], tmp_path / "enough.h5", replace(settings, subjects="S00*"), enough.append)
+    assert [text for text in few if "9 people are too few" in text]
+    assert not [text for text in enough if "too few" in text]
 
 
 def test_a_release_of_one_frame_makes_no_model(known, tmp_path, monkeypatch):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import textured_dome as faces
 
 from mimicme.pipeline.mesh import triangle_normals
 from mimicme.pipeline.texture import open_source
+from mimicme.stages.refine import RefineSettings
 from mimicme.stages.refine.photometric import Drift, Knobs, Refiner, better, gain
 
-KNOBS = Knobs(size=256, window_texels=5.0, levels=3)
+KNOBS = Knobs.of(RefineSettings(size=256))
 STILL = np.eye(4)
 
 
@@ -103,7 +106,7 @@ def test_what_is_right_already_stays(refiner, reference):
 def test_a_start_is_used_only_where_it_is_nearer(refiner, reference):
     vertices, amplitude = refiner.template.vertices, 2.0
     source = source_of(refiner, faces.skin(), flow=lambda p: faces.wave(p, amplitude))
-    once = Refiner(refiner.template, Knobs(size=256, window_texels=5.0, levels=1, iterations=1))
+    once = Refiner(refiner.template, replace(KNOBS, levels=1, iterations=1))
     truth = slid_skin(vertices, amplitude)
     good, wrong = truth - vertices, vertices - truth
     left = {}
@@ -116,7 +119,7 @@ def test_a_start_is_used_only_where_it_is_nearer(refiner, reference):
 
 def test_nothing_slides_further_than_the_limit(refiner, reference):
     vertices = refiner.template.vertices
-    short = Refiner(refiner.template, Knobs(size=256, levels=3, max_shift_mm=0.5))
+    short = Refiner(refiner.template, replace(KNOBS, max_shift_mm=0.5))
     source = source_of(refiner, faces.skin(), flow=lambda p: faces.wave(p, 2.0))
     d, _ = short.refine(source, vertices, STILL, reference, np.zeros_like(vertices))
     assert 0.4 < np.linalg.norm(d, axis=1).max() < 0.55

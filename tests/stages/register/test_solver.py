@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from mimicme.pipeline.mesh import vertex_normals
+from mimicme.pipeline.mesh import vertex_areas, vertex_normals
 from mimicme.stages.register.solver import Landmarks, Preconditioner, Problem, factorise, solve
-from mimicme.stages.register.stiffness import shell_stiffness, vertex_areas
+from mimicme.stages.register.stiffness import shell_stiffness
 from mimicme.stages.register.targets import Targets
 
 

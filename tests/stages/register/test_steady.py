@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mimicme.pipeline.mesh import transform
+from mimicme.pipeline.mesh import transform, vertex_areas
 from mimicme.pipeline.rigid import fit_rigid
 from mimicme.stages.register.steady import head_motion, settle, skull_weights
-from mimicme.stages.register.stiffness import vertex_areas
 from mimicme.stages.register.targets import ScanTarget
 
 

@@ -6,13 +6,8 @@ import numpy as np
 import pytest
 from scipy.spatial import ConvexHull, Delaunay
 
-from mimicme.pipeline.mesh import edges
-from mimicme.stages.register.stiffness import (
-    affine_stiffness,
-    graph_laplacian,
-    shell_stiffness,
-    vertex_areas,
-)
+from mimicme.pipeline.mesh import edges, vertex_areas
+from mimicme.stages.register.stiffness import affine_stiffness, graph_laplacian, shell_stiffness
 
 
 def curved(n=28, seed=0):
