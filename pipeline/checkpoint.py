@@ -22,13 +22,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import h5py
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mimicme.pipeline.closing import Closing
 from mimicme.pipeline.errors import ArtefactError, FrameRejected
 from mimicme.pipeline.sources import Sources
 
@@ -288,20 +288,12 @@ def commit(temporary: Path, path: Path) -> None:
         os.close(folder)
 
 
-class Artefact:
+class Artefact(Closing):
     """Reads one artefact; a context manager.  Index it by dataset name for an HDF5 dataset."""
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
         self._h5 = guarded_file(self.path)
-
-    def __enter__(self) -> Artefact:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         self._h5.close()

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from mimicme.pipeline.errors import InputError
 from mimicme.pipeline.mesh import Floats, Ints
-from mimicme.pipeline.template import Template
+from mimicme.pipeline.template import Template, TemplateKey
 
 # corner coordinates in 1/2^k texel; with 8192 texels the edge functions stay below 2^60
 SUBTEXEL_BITS = 14
@@ -146,21 +146,8 @@ def _inside(
 
 
 @lru_cache(maxsize=2)
-def _cached(digest: str, size: int, holder: _Holder) -> Raster:
-    return rasterise(holder.template.uv, holder.template.uv_faces, size)
-
-
-class _Holder:
-    """Carries a template through the cache; the digest alone decides."""
-
-    def __init__(self, template: Template) -> None:
-        self.template = template
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Holder)
-
-    def __hash__(self) -> int:
-        return 0
+def _cached(key: TemplateKey, size: int) -> Raster:
+    return rasterise(key.template.uv, key.template.uv_faces, size)
 
 
 def bands(template: Template, size: int) -> Iterator[Raster]:
@@ -170,7 +157,7 @@ def bands(template: Template, size: int) -> Iterator[Raster]:
     Every band has at most `CACHED_TEXELS` texels, so memory does not grow with the texture.
     """
     if size * size <= CACHED_TEXELS and template.digest:
-        yield _cached(template.digest, size, _Holder(template))
+        yield _cached(TemplateKey(template), size)
         return
     step = max(1, CACHED_TEXELS // size)
     for row in range(0, size, step):

@@ -40,6 +40,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mimicme.pipeline import surface_maps
 from mimicme.pipeline.checkpoint import MESSAGE_BYTES, NOTE_BYTES, chunk_shape, commit
+from mimicme.pipeline.closing import Closing
 from mimicme.pipeline.errors import ReleaseError, UsageError
 from mimicme.pipeline.stage import Item
 from mimicme.pipeline.surface_maps import Coding
@@ -532,7 +533,7 @@ class Frame:
         return self.status == OK
 
 
-class Release:
+class Release(Closing):
     """Reads a release; its rows are those of `index`.
 
     It opens the file when first used and once per process, so it can be made in one process and handed to
@@ -558,11 +559,6 @@ class Release:
     def __enter__(self) -> Release:
         self._file()
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __getstate__(self) -> dict[str, Any]:
         # an open file cannot travel to another process, and the index is cheaper read than sent

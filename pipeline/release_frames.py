@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mimicme.pipeline.closing import Closing
 from mimicme.pipeline.errors import UsageError
 from mimicme.pipeline.expressions import NEUTRAL
 from mimicme.pipeline.release import OK, Release
@@ -46,7 +46,7 @@ class SubjectNeutral:
     rows: Rows
 
 
-class ReleaseFrames:
+class ReleaseFrames(Closing):
     """The usable frames of releases that share one template; a context manager.
 
     Attributes:
@@ -89,14 +89,6 @@ class ReleaseFrames:
             self.close()
             raise UsageError("the releases hold no usable frame", where=", ".join(map(str, paths)))
         self._last: tuple[str, SubjectNeutral] | None = None
-
-    def __enter__(self) -> ReleaseFrames:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         for release in self.releases:

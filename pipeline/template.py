@@ -77,6 +77,19 @@ class Template:
         return np.einsum("lk,lkx->lx", self.landmark_weights, v[self.landmark_vertices])
 
 
+class TemplateKey:
+    """A template as part of a cache's key: two are equal when their digests are."""
+
+    def __init__(self, template: Template) -> None:
+        self.template = template
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, TemplateKey) and other.template.digest == self.template.digest
+
+    def __hash__(self) -> int:
+        return hash(self.template.digest)
+
+
 def embedded_data() -> Path:
     """Folder of the meshes that menpo3d installs, found without importing it (that takes seconds).
 

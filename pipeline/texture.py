@@ -24,7 +24,7 @@ from mimicme.pipeline.raster import bands
 from mimicme.pipeline.sampling import ColorSampler, ImageSampler
 from mimicme.pipeline.scan_source import Source
 from mimicme.pipeline.surface_maps import SurfaceMaps
-from mimicme.pipeline.template import Template
+from mimicme.pipeline.template import Template, TemplateKey
 
 Pixels = NDArray[np.uint8]
 
@@ -65,24 +65,11 @@ class TextureOptions:
     even_lighting: bool = False
 
 
-class _Holder:
-    """Carries a template through a cache; the digest beside it alone decides."""
-
-    def __init__(self, template: Template) -> None:
-        self.template = template
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Holder)
-
-    def __hash__(self) -> int:
-        return 0
-
-
 @lru_cache(maxsize=2)
-def _symmetric(digest: str, holder: _Holder) -> bool:
+def _symmetric(key: TemplateKey) -> bool:
     """Whether the template's layout is its own mirror image; looked at once."""
-    t = holder.template
-    return bool(digest) and mirror_error(t.uv, t.vertices, t.uv_faces, t.faces) < MIRROR_TOLERANCE
+    t = key.template
+    return bool(t.digest) and mirror_error(t.uv, t.vertices, t.uv_faces, t.faces) < MIRROR_TOLERANCE
 
 
 class Baked(NamedTuple):
@@ -199,6 +186,6 @@ def _fill(
     """Fill what is not known, in place: from the spare, from the face's other side, smoothly from around."""
     if spare is not None:
         known = borrow(picture, known, spare.texture, spare.coverage > 0)
-    if settings.mirror_fill and _symmetric(template.digest, _Holder(template)):
+    if settings.mirror_fill and _symmetric(TemplateKey(template)):
         known = borrow(picture, known, picture[:, ::-1].copy(), known[:, ::-1])
     fill_holes(picture, known)

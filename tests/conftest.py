@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import os
 import sys
 from pathlib import Path
@@ -15,6 +15,9 @@ import pytest
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
+# the modules beside this one can be imported by their plain names; behind everything else, so that none is hidden
+sys.path.append(str(Path(__file__).parent))
+
 
 @pytest.fixture(scope="session")
 def repository() -> Path:
@@ -25,26 +28,13 @@ def repository() -> Path:
 @pytest.fixture(scope="session")
 def fakes() -> ModuleType:
     """The module beside this one that makes artefacts and releases up."""
-    spec = importlib.util.spec_from_file_location("mimicme_fakes", Path(__file__).with_name("fakes.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return importlib.import_module("fakes")
 
 
 @pytest.fixture(scope="session")
 def known_module() -> ModuleType:
     """The module beside this one that writes releases whose linear model is known."""
-    spec = importlib.util.spec_from_file_location(
-        "known_release", Path(__file__).with_name("known_release.py")
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["known_release"] = module  # dataclasses look their module up by name
-    spec.loader.exec_module(module)
-    return module
+    return importlib.import_module("known_release")
 
 
 @pytest.fixture(scope="session")
@@ -56,13 +46,9 @@ def known(tmp_path_factory: pytest.TempPathFactory, known_module: ModuleType) ->
 @pytest.fixture(scope="session")
 def small_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A face of about 2,200 vertices with 68 landmarks, as a template file."""
-    spec = importlib.util.spec_from_file_location("mimicme_small", Path(__file__).with_name("small.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    path: Path = module.write_small_template(tmp_path_factory.mktemp("small"))
-    return path
+    from small import write_small_template
+
+    return write_small_template(tmp_path_factory.mktemp("small"))
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 from click.testing import CliRunner
+from shared_helpers import assert_has_help, assert_help_lists
 
 from mimicme.cli import main
 from mimicme.pipeline import runner
@@ -36,17 +37,12 @@ def call(*arguments):
 
 
 def test_help_lists_the_commands_in_order():
-    result = call("--help")
-    assert result.exit_code == 0
-    listed = [line.split()[0] for line in result.output.split("Commands:")[1].splitlines() if line.strip()]
-    assert listed[: len(COMMANDS)] == COMMANDS
+    assert_help_lists(COMMANDS)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_help(name):
-    result = call(name, "--help")
-    assert result.exit_code == 0
-    assert len(result.output) > 50
+    assert_has_help(name)
 
 
 def test_help_loads_nothing_heavy():

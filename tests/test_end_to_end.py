@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from shared_helpers import MAIN, mimicme
 
 from mimicme.pipeline.checkpoint import Artefact
 from mimicme.pipeline.image import decode, encode
@@ -24,16 +25,8 @@ from mimicme.pipeline.release import Release
 from mimicme.pipeline.scan import load_image
 
 LAYOUT = "{subject}/{sequence}/{frame}.obj"
-MAIN = [sys.executable, "-c", "from mimicme.cli import main; main()"]
 # small textures: what is tested here does not depend on their size
 SMALL = ("--set", "bake.size=256")
-
-
-def mimicme(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
-    """One command in its own process; its exit status is checked."""
-    done = subprocess.run([*MAIN, *map(str, arguments)], capture_output=True, text=True, timeout=300)
-    assert done.returncode == code, f"{arguments}\n{done.stdout}\n{done.stderr}"
-    return done
 
 
 def made(workspace: Path, synthetic: Path, captures: Path | None = None) -> Path:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from shared_helpers import mimicme
 
 from mimicme.pipeline import weights
 from mimicme.pipeline.checkpoint import Artefact
@@ -18,14 +17,7 @@ from mimicme.pipeline.landmark_files import read_landmarks, write_landmarks
 from mimicme.pipeline.landmarks import Landmarks
 from mimicme.pipeline.release import Release
 
-MAIN = [sys.executable, "-c", "from mimicme.cli import main; main()"]
 SMALL = ("--set", "bake.size=256")
-
-
-def mimicme(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run([*MAIN, *map(str, arguments)], capture_output=True, text=True, timeout=300)
-    assert done.returncode == code, f"{arguments}\n{done.stdout}\n{done.stderr}"
-    return done
 
 
 @pytest.fixture(scope="module")

@@ -291,14 +291,12 @@ judging_options = stacked(
 @click.argument("model", type=RELEASE, metavar="MODEL")
 @click.argument("release", type=RELEASE)
 @judging_options
-def evaluate_command(
-    model: Path, release: Path, output: Path, as_json: bool, names: tuple[str, ...], **options: Any
-) -> None:
+def evaluate_command(model: Path, release: Path, output: Path, as_json: bool, **options: Any) -> None:
     """Compactness, generalisation to unseen subjects, specificity, error per region."""
-    from mimicme.stages.model.evaluate import evaluate
+    from mimicme.stages.model.evaluate import Judging, evaluate
     from mimicme.stages.model.evaluation_files import summary
 
-    record = evaluate(model, release, output, names=names, progress=say_progress, **options)
+    record = evaluate(model, release, output, Judging(**options), say_progress)
     say_result(record, as_json, summary, output)
 
 
@@ -308,17 +306,11 @@ def evaluate_command(
 @click.argument("release", type=RELEASE)
 @judging_options
 def compare_command(
-    first: Path,
-    second: Path,
-    release: Path,
-    output: Path,
-    as_json: bool,
-    names: tuple[str, ...],
-    **options: Any,
+    first: Path, second: Path, release: Path, output: Path, as_json: bool, **options: Any
 ) -> None:
     """Two models over the same shapes, with the paired difference of their errors."""
-    from mimicme.stages.model.evaluate import compare
+    from mimicme.stages.model.evaluate import Judging, compare
     from mimicme.stages.model.evaluation_files import comparison_summary
 
-    record = compare(first, second, release, output, names=names, progress=say_progress, **options)
+    record = compare(first, second, release, output, Judging(**options), say_progress)
     say_result(record, as_json, comparison_summary, output)

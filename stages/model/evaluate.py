@@ -17,6 +17,7 @@ and reconstruction are the model's own.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -97,23 +98,30 @@ def population(
     return Population(batches, table["subject"], shares)
 
 
+@dataclass(frozen=True)
+class Judging:
+    """Which models are judged, and by how much.
+
+    Attributes:
+        names: of `KINDS`; by default those that the file has.
+        most_frames: expressive frames to judge by, evenly over subjects; 0: all.
+        samples: random shapes, for specificity.
+        seed: of these, and of the intervals.
+    """
+
+    names: tuple[str, ...] = ()
+    most_frames: int = MOST_FRAMES
+    samples: int = curves.SAMPLES
+    seed: int = 0
+
+
 def evaluate(
-    model: Path,
-    release: Path,
-    output: Path,
-    *,
-    names: Sequence[str] = (),
-    most_frames: int = MOST_FRAMES,
-    samples: int = curves.SAMPLES,
-    seed: int = 0,
-    progress: Progress | None = None,
+    model: Path, release: Path, output: Path, how: Judging, progress: Progress | None = None
 ) -> dict[str, Any]:
     """Measure the models of a file over a release; write tables and plots.
 
     Args:
         output: folder, made if it is not there.
-        names: of `KINDS`; by default those that the file has.
-        most_frames: expressive frames to judge by, evenly over subjects; 0: all.
 
     Returns:
         What `evaluation.json` holds.
@@ -126,24 +134,24 @@ def evaluate(
     with ReleaseFrames([release], lambda table: _pruned(table, opened)) as frames:
         _check_template(frames, opened, model)
         own, seen = _provenance(frames, opened)
-        for name in _wanted(opened, model, names):
+        for name in _wanted(opened, model, how.names):
             linear = opened.model(name)
-            shapes = population(frames, name, _balance(opened), most_frames)
+            shapes = population(frames, name, _balance(opened), how.most_frames)
             if progress:
                 progress(f"{name}: {len(shapes)} shapes")
             regions = regions_of(frames.template, linear.weights)
-            found = measure(linear, shapes, regions, own=own, seen=seen, samples=samples, seed=seed)
+            found = measure(linear, shapes, regions, own=own, seen=seen, samples=how.samples, seed=how.seed)
             if opened.settings.get("symmetric"):
                 found.findings.append("Models without a subject are made without mirror images.")
             measured[name] = found
     record = {
         "definitions": DEFINITIONS,
         "confidence": 0.95,
-        "samples": samples,
-        "seed": seed,
-        "models": {name: model_record(m, seed) for name, m in measured.items()},
+        "samples": how.samples,
+        "seed": how.seed,
+        "models": {name: model_record(m, how.seed) for name, m in measured.items()},
     }
-    write_evaluation(output, measured, record, seed)
+    write_evaluation(output, measured, record, how.seed)
     return record
 
 
@@ -187,16 +195,7 @@ def _pruned(table: NDArray[Any], opened: FaceModel) -> NDArray[np.bool_]:
 
 
 def compare(
-    first: Path,
-    second: Path,
-    release: Path,
-    output: Path,
-    *,
-    names: Sequence[str] = (),
-    most_frames: int = MOST_FRAMES,
-    samples: int = curves.SAMPLES,
-    seed: int = 0,
-    progress: Progress | None = None,
+    first: Path, second: Path, release: Path, output: Path, how: Judging, progress: Progress | None = None
 ) -> dict[str, Any]:
     """Measure two model files over one release, shape by shape the same.
 
@@ -206,7 +205,7 @@ def compare(
         UsageError: as `evaluate`; the files have no model in common.
     """
     files = [read_model(first), read_model(second)]
-    shared = [n for n in (names or KINDS) if all(n in f.models for f in files)]
+    shared = [n for n in (how.names or KINDS) if all(n in f.models for f in files)]
     if not shared:
         raise UsageError("the two files have no such model in common", where=f"{first}, {second}")
     labels = _labels(first, second)
@@ -217,21 +216,19 @@ def compare(
         for name in shared:
             if progress:
                 progress(name)
-            done[name] = _compare_one(files, frames, name, most_frames, samples, seed)
+            done[name] = _compare_one(files, frames, name, how)
     record = {
         "definitions": DEFINITIONS,
         "confidence": 0.95,
         "first": labels[0],
         "second": labels[1],
-        "models": {name: comparison_record(c, seed) for name, c in done.items()},
+        "models": {name: comparison_record(c, how.seed) for name, c in done.items()},
     }
-    write_comparison(output, labels, done, record, seed)
+    write_comparison(output, labels, done, record, how.seed)
     return record
 
 
-def _compare_one(
-    files: Sequence[FaceModel], frames: ReleaseFrames, name: str, most: int, samples: int, seed: int
-) -> Comparison:
+def _compare_one(files: Sequence[FaceModel], frames: ReleaseFrames, name: str, how: Judging) -> Comparison:
     inside = np.all([f.model(name).weights > 0 for f in files], axis=0)
     regions = regions_of(frames.template, inside.astype(float))
     common = curves.curve_ranks(min(f.model(name).rank for f in files))
@@ -239,12 +236,14 @@ def _compare_one(
     for opened in files:
         own, seen = _provenance(frames, opened)
         ranks = np.union1d(common, curves.curve_ranks(opened.model(name).rank))
-        shapes = population(frames, name, _balance(opened), most)
+        shapes = population(frames, name, _balance(opened), how.most_frames)
         linear = opened.model(name)
         results.append(
-            measure(linear, shapes, regions, own=own, seen=seen, samples=samples, seed=seed, ranks=ranks)
+            measure(
+                linear, shapes, regions, own=own, seen=seen, samples=how.samples, seed=how.seed, ranks=ranks
+            )
         )
-    return compare_measured(results[0], results[1], seed)
+    return compare_measured(results[0], results[1], how.seed)
 
 
 def _labels(first: Path, second: Path) -> tuple[str, str]:

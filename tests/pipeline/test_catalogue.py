@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from shared_helpers import touch
 
 from mimicme.pipeline.catalogue import build
 from mimicme.pipeline.errors import InputError
 from mimicme.pipeline.expressions import LABELS, label_of, read_mapping
 from mimicme.pipeline.stage import Item
-
-
-def touch(root, *names):
-    for name in names:
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    return root
 
 
 def test_sequences_in_order_with_frames_in_order(tmp_path):

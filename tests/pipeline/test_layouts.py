@@ -3,17 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from shared_helpers import touch
 
 from mimicme.pipeline.errors import ConfigError, InputError
 from mimicme.pipeline.layouts import LAYOUTS, frame_number, safe_name, search
-
-
-def touch(root, *names):
-    for name in names:
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    return root
 
 
 def found(root, layout=""):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from shared_helpers import break_once
 
 from mimicme.pipeline.checkpoint import Artefact, writing
 from mimicme.pipeline.errors import ConfigError, FrameRejected
@@ -245,15 +246,7 @@ def test_one_frames_numbers_reject_that_frame_alone(tmp_path, monkeypatch):
         Sequence(item, "smile", "smile", frames), settings, Captures(tmp_path), paths, None,
         tmp_path / "template.h5",
     )  # fmt: skip
-    real, seen = stage.fit_landmarks, []
-
-    def breaks_once(*arguments):
-        seen.append(1)
-        if len(seen) == 1:
-            raise np.linalg.LinAlgError("SVD did not converge")
-        return real(*arguments)
-
-    monkeypatch.setattr(stage, "fit_landmarks", breaks_once)
+    break_once(monkeypatch, stage, "fit_landmarks", "SVD did not converge")
     with writing(tmp_path / "align.h5", stage="align", item="S", made_by={}) as out:
         stage.compute(task, out)
     with Artefact(tmp_path / "align.h5") as found:

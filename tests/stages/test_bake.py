@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from shared_helpers import break_once
 
 from mimicme.pipeline import raster as raster_module
 from mimicme.pipeline import texture as texture_module
@@ -404,15 +405,8 @@ def test_exposure_is_matched_only_when_asked(tmp_path):
 def test_one_frames_numbers_reject_that_frame_alone(tmp_path, monkeypatch):
     from mimicme.pipeline.checkpoint import Artefact, writing
 
-    task, real, seen = artefacts(tmp_path, [scan(), scan()], [checker(), checker()]), module.bake_source, []
-
-    def breaks_once(*arguments):
-        seen.append(1)
-        if len(seen) == 1:
-            raise np.linalg.LinAlgError("Singular matrix")
-        return real(*arguments)
-
-    monkeypatch.setattr(module, "bake_source", breaks_once)
+    task = artefacts(tmp_path, [scan(), scan()], [checker(), checker()])
+    break_once(monkeypatch, module, "bake_source", "Singular matrix")
     with writing(tmp_path / "bake.h5", stage="bake", item="s/q", made_by={}) as out:
         module.STAGE.compute(task, out)
     with Artefact(tmp_path / "bake.h5") as baked:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from shared_helpers import break_once
 
 from mimicme.pipeline.checkpoint import Artefact, writing
 from mimicme.pipeline.errors import ConfigError, InputError
@@ -167,15 +168,8 @@ def made_task(tmp_path):
 
 
 def test_one_frames_numbers_reject_that_frame_alone(tmp_path, monkeypatch):
-    task, real, seen = made_task(tmp_path), stage.project, []
-
-    def breaks_once(*arguments):
-        seen.append(1)
-        if len(seen) == 1:
-            raise np.linalg.LinAlgError("Singular matrix")
-        return real(*arguments)
-
-    monkeypatch.setattr(stage, "project", breaks_once)
+    task = made_task(tmp_path)
+    break_once(monkeypatch, stage, "project", "Singular matrix")
     with writing(tmp_path / "out.h5", stage="project", item="S", made_by={}) as out:
         stage.compute(task, out)
     with Artefact(tmp_path / "out.h5") as found:

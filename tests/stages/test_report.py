@@ -50,17 +50,21 @@ class Page(HTMLParser):
 @pytest.fixture
 def workspace(tmp_path: Path, small_captures: Path) -> Workspace:
     """Ingested and aligned; `register` is made up: the true answer, and one frame rejected."""
-    made = Workspace.create(
-        tmp_path / "ws <&>",
-        captures=small_captures / "captures",
-        layout=LAYOUT,
-        template=small_captures / "template" / "template.obj",
-        stages=STAGES,
-    )
+    made = _created(tmp_path / "ws <&>", small_captures)
     assert run(made, RunOptions(jobs=0), STAGES).exit_code == 0
     for sequence in made.catalogue():
         _register(made, sequence.item, small_captures)
     return made
+
+
+def _created(root: Path, synthetic: Path) -> Workspace:
+    return Workspace.create(
+        root,
+        captures=synthetic / "captures",
+        layout=LAYOUT,
+        template=synthetic / "template" / "template.obj",
+        stages=STAGES,
+    )
 
 
 def _register(workspace: Workspace, item: Item, captures: Path) -> None:
@@ -158,13 +162,7 @@ def test_a_damaged_artefact_is_said_and_the_rest_shown(workspace: Workspace, tmp
 
 
 def test_a_workspace_where_nothing_ran_has_a_page_too(tmp_path: Path, small_captures: Path) -> None:
-    made = Workspace.create(
-        tmp_path / "ws",
-        captures=small_captures / "captures",
-        layout=LAYOUT,
-        template=small_captures / "template" / "template.obj",
-        stages=STAGES,
-    )
+    made = _created(tmp_path / "ws", small_captures)
     text = report(made, tmp_path / "out", STAGES).read_text()
     Page(text)
     assert "Nothing is measured yet" in text and "could not be made" not in text

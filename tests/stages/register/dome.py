@@ -145,6 +145,14 @@ def apart(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.linalg.norm(a - b, axis=1)
 
 
+def noisy_sequence(amounts: np.ndarray) -> list[Frame]:
+    """Frames of these amounts, the head turning a little from one to the next; the fourth is no face."""
+    poses = [rigid(9, 0.5 * k, 1.0 * k) for k in range(len(amounts))]
+    made = [frame(k, a, poses[k], landmark_noise_mm=0.7, spacing=4.0) for k, a in enumerate(amounts)]
+    made[3] = frame(3, amounts[3], poses[3], noise_mm=4.0)
+    return made
+
+
 def artefacts(
     root: Path, frames: list[Frame], settings: RegisterSettings, lost: tuple[int, ...] = ()
 ) -> Task:

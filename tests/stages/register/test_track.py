@@ -265,10 +265,7 @@ def made(task: Task, path: Path) -> Path:
 @pytest.fixture(scope="module")
 def frames(dome) -> list[Frame]:
     """Twelve frames that open and close the mouth; the fourth is no face."""
-    poses = [dome.rigid(9, 0.5 * k, 1.0 * k) for k in range(COUNT)]
-    given = [dome.frame(k, AMOUNTS[k], poses[k], landmark_noise_mm=0.7, spacing=4.0) for k in range(COUNT)]
-    given[3] = dome.frame(3, AMOUNTS[3], poses[3], noise_mm=4.0)
-    return given
+    return dome.noisy_sequence(AMOUNTS)
 
 
 @pytest.fixture(scope="module")
