@@ -28,7 +28,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from mimicme.pipeline import release as layout
+from mimicme.pipeline import release_layout as layout
 from mimicme.pipeline.checkpoint import commit, guarded_file
 from mimicme.pipeline.errors import ArtefactError, UsageError
 from mimicme.pipeline.linear_model import LinearModel

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from mimicme.pipeline.closing import Closing
 from mimicme.pipeline.errors import UsageError
 from mimicme.pipeline.expressions import NEUTRAL
-from mimicme.pipeline.release import OK, Release
+from mimicme.pipeline.release import Release
+from mimicme.pipeline.release_layout import OK
 from mimicme.pipeline.template import Template
 
 Floats = NDArray[np.float64]

@@ -26,7 +26,8 @@ from mimicme.pipeline.mesh import Floats, transform
 from mimicme.pipeline.meshio import read_mesh
 from mimicme.pipeline.metadata import SubjectTable, read_subjects
 from mimicme.pipeline.plan import created_at
-from mimicme.pipeline.release import QUALITY_FIXED, ReleaseWriter, quality_dtype
+from mimicme.pipeline.release_layout import QUALITY_FIXED, quality_dtype
+from mimicme.pipeline.release_writer import ReleaseWriter
 from mimicme.pipeline.rigid import fit_rigid, fit_similarity_scale
 from mimicme.pipeline.sources import Sources
 from mimicme.pipeline.stage import Sequence

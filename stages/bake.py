@@ -102,7 +102,7 @@ class _Shell:
 
     def __init__(self, task: Task, out: ArtefactWriter, ingest: Artefact, refined: Artefact) -> None:
         from mimicme.pipeline.lighting import TERMS
-        from mimicme.pipeline.release import write_coding
+        from mimicme.pipeline.release_layout import write_coding
         from mimicme.pipeline.surface_maps import coding
 
         self.settings: BakeSettings = task.settings

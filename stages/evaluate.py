@@ -37,7 +37,8 @@ from numpy.typing import NDArray
 
 from mimicme.pipeline.errors import InputError, UsageError
 from mimicme.pipeline.mesh import Bools, Floats, Ints, transform, triangle_normals, vertex_normals
-from mimicme.pipeline.release import OK, Release
+from mimicme.pipeline.release import Release
+from mimicme.pipeline.release_layout import OK
 from mimicme.pipeline.stage import Item
 
 FRAME_MEASURES = ("corr", "corr_p95", "along", "s2m_median", "s2m_p95", "lm", "bad_pct")

@@ -22,7 +22,8 @@ from mimicme.pipeline.checkpoint import commit
 from mimicme.pipeline.errors import ReleaseError, UsageError
 from mimicme.pipeline.layouts import safe_name
 from mimicme.pipeline.mesh import transform
-from mimicme.pipeline.release import OK, Release, SequenceInfo
+from mimicme.pipeline.release import Release, SequenceInfo
+from mimicme.pipeline.release_layout import OK
 
 FORMATS = ("obj", "ply", "glb", "npz")
 SPACES = ("canonical", "scan", "file")

@@ -20,12 +20,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mimicme.pipeline import release as layout
+from mimicme.pipeline import release_layout as layout
 from mimicme.pipeline import stage as contract
 from mimicme.pipeline.checkpoint import Artefact, FrameStatus, joined_codes
 from mimicme.pipeline.errors import ArtefactError, ConfigError, UsageError
 from mimicme.pipeline.metadata import SubjectTable
-from mimicme.pipeline.release import OK, REJECTED, ReleaseWriter, SequenceWriter
+from mimicme.pipeline.release_layout import OK, REJECTED
+from mimicme.pipeline.release_writer import ReleaseWriter, SequenceWriter
 from mimicme.pipeline.stage import Captures, Stage
 from mimicme.pipeline.template import Template
 

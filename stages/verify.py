@@ -18,10 +18,10 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from mimicme.pipeline import release as layout
+from mimicme.pipeline import release_layout as layout
 from mimicme.pipeline.errors import MimicmeError
 from mimicme.pipeline.metadata import is_refusal
-from mimicme.pipeline.release import OK, REJECTED, UNKNOWN
+from mimicme.pipeline.release_layout import OK, REJECTED, UNKNOWN
 from mimicme.pipeline.stage import Item
 
 Level = Literal["error", "warning"]

@@ -22,7 +22,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from mimicme.pipeline import release as layout
+from mimicme.pipeline import release_layout as layout
 from mimicme.pipeline.checkpoint import Artefact, commit, guarded_file
 from mimicme.pipeline.errors import ArtefactError, ReleaseError, UsageError
 from mimicme.pipeline.layouts import safe_name

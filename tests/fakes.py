@@ -11,7 +11,7 @@ from mimicme.pipeline.checkpoint import FrameStatus, writing
 from mimicme.pipeline.errors import FrameRejected
 from mimicme.pipeline.image import encode, encode_deep
 from mimicme.pipeline.metadata import SubjectTable, parse_subjects
-from mimicme.pipeline.release import write_coding
+from mimicme.pipeline.release_layout import write_coding
 from mimicme.pipeline.stage import Captures, FrameSource, Item, Sequence
 from mimicme.pipeline.surface_maps import MAPS, coding
 from mimicme.pipeline.template import Template

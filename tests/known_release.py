@@ -19,7 +19,8 @@ import numpy as np
 from mimicme.pipeline.expressions import LABELS
 from mimicme.pipeline.image import encode
 from mimicme.pipeline.landmarks import IBUG68
-from mimicme.pipeline.release import ReleaseWriter, quality_dtype
+from mimicme.pipeline.release_layout import quality_dtype
+from mimicme.pipeline.release_writer import ReleaseWriter
 from mimicme.pipeline.stage import Item
 from mimicme.pipeline.template import Template
 

@@ -12,9 +12,11 @@ import h5py
 import numpy as np
 import pytest
 
-from mimicme.pipeline import release as layout
+from mimicme.pipeline import release_layout as layout
 from mimicme.pipeline.errors import ReleaseError, UsageError
-from mimicme.pipeline.release import IndexEntry, Release, index_table
+from mimicme.pipeline.release import Release
+from mimicme.pipeline.release_layout import IndexEntry, index_table
+from mimicme.pipeline.release_writer import ReleaseWriter
 from mimicme.pipeline.stage import Item
 
 
@@ -101,7 +103,7 @@ def test_a_failed_write_leaves_what_was_there(fakes: ModuleType, tmp_path: Path)
     texts = {"created": "", "licence": "", "config": "{}", "fingerprint": ""}
 
     def stopped() -> None:
-        with layout.ReleaseWriter(target, **texts) as out:
+        with ReleaseWriter(target, **texts) as out:
             out.template(fakes.template())
             raise RuntimeError("stop")
 
