@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from mimicme.pipeline.errors import InputError
+from mimicme.pipeline.layout_quality import crossings, measure, signed_areas
 from mimicme.pipeline.raster import rasterise
-from mimicme.pipeline.unwrap import crossings, face_density, measure, signed_areas, unwrap
+from mimicme.pipeline.unwrap import face_density, unwrap
 
 
 def grid(n: int = 12, m: int | None = None):
