@@ -25,6 +25,7 @@ from mimicme.pipeline.spatial import Surface
 from mimicme.pipeline.template import Template
 from mimicme.stages import align as align_stage
 from mimicme.stages import landmarks as landmarks_stage
+from mimicme.stages.align.on_surface import UpperFace, upper_face
 from mimicme.stages.register import RegisterSettings, quality, track
 from mimicme.stages.register.levels import Levels, build_levels
 
@@ -41,7 +42,7 @@ class Prepared:
 
     template: Template
     levels: Levels
-    face: align_stage.UpperFace
+    face: UpperFace
     settings: RegisterSettings
 
     @classmethod
@@ -50,7 +51,7 @@ class Prepared:
         return cls(
             template,
             build_levels(template, settings.coarse_vertices, settings.membrane),
-            align_stage.upper_face(template, align_stage.AlignSettings().samples),
+            upper_face(template, align_stage.AlignSettings().samples),
             settings,
         )
 

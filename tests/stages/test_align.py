@@ -19,7 +19,9 @@ from mimicme.pipeline.spatial import Surface
 from mimicme.pipeline.stage import Captures, FrameSource, Item, Sequence, Task
 from mimicme.pipeline.template import Template, save_prepared
 from mimicme.stages import align as stage
-from mimicme.stages.align import AlignSettings, align, fit_landmarks, upper_face
+from mimicme.stages.align import AlignSettings, align, on_surface
+from mimicme.stages.align.by_landmarks import fit_landmarks
+from mimicme.stages.align.on_surface import upper_face
 
 SETTINGS = AlignSettings()
 
@@ -58,13 +60,15 @@ def motion(seed, turn_deg=180.0, shift=200.0):
     rng = np.random.default_rng(seed)
     axis = rng.normal(size=3)
     matrix = np.eye(4)
-    matrix[:3, :3] = stage._rotation(np.radians(turn_deg) * rng.uniform(-1, 1) * axis / np.linalg.norm(axis))
+    matrix[:3, :3] = on_surface._rotation(
+        np.radians(turn_deg) * rng.uniform(-1, 1) * axis / np.linalg.norm(axis)
+    )
     matrix[:3, 3] = rng.uniform(-shift, shift, 3)
     return matrix
 
 
 def apart(a, b):
-    return stage._difference(a, b, np.array([0.0, 40.0, 90.0]))
+    return on_surface._difference(a, b, np.array([0.0, 40.0, 90.0]))
 
 
 @pytest.mark.parametrize("seed", range(5))

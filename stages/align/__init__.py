@@ -1,0 +1,203 @@
+"""align: where the head is on every scan, as a rigid motion from the canonical frame.
+
+Reads   ingest: the cleaned scan; landmarks: points and confidence; the template.
+Writes  pose (F, 4, 4) f8, canonical -> scan, rigid; landmark_ok (F, 68) bool, the points it trusts;
+        quality/align_landmark_residual (F,) f4: mean distance of the trusted points of eyes, brows and nose
+        to the template's, mm; quality/align_surface_residual (F,) f4: median distance of the
+        template's upper face to the scan, mm; quality/align_scale (F,) f4: size of the face as a multiple of
+        the template's (never applied).
+Fails   a frame with `too-few-landmarks`, `landmarks-mirrored`, `landmark-scale`, `landmarks-misfit`, or
+        `numerical-failure`: its numbers broke the computation.
+
+A generic template is another person: 2 to 4 mm at eyes, brows and nose are what differing faces leave, and 7
+mm of james on menpo3d's template, whose four points of the nose's bridge sit up to 13 mm too high.  Mouth
+and jaw are left out of the figure, for they move.
+
+1. Consensus: similarities through triples of landmarks, from a fixed random seed; the one that most landmarks
+   agree with, each measured against how much faces differ there (`SPREAD_MM`), is the start (Fischler &
+   Bolles 1981).
+2. Iteratively re-weighted least squares with Tukey's biweight, for the similarity: its scale tells a wrong
+   unit, and keeps a child's face from looking like wrong landmarks.  Landmarks that disagree with it, or
+   with their neighbours, are not trusted.  The pose is the rigid fit of the trusted ones: a person is never
+   rescaled.
+3. Robust point-to-plane ICP (Chen & Medioni 1992) of the template's upper face - forehead, brows, nose, no
+   eyelids, nothing of the jaw - with the landmarks kept; undone when it does not bring the surfaces closer.
+
+1 and 2 stand in by_landmarks.py, 3 in on_surface.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from mimicme.pipeline.errors import ConfigError, FrameRejected
+from mimicme.pipeline.landmarks import IBUG68, N_LANDMARKS
+from mimicme.pipeline.mesh import Bools, Floats, transform
+from mimicme.pipeline.spatial import Surface
+from mimicme.pipeline.stage import Stage, Task
+from mimicme.stages.align.by_landmarks import check_fit, fit_landmarks, shown_landmarks
+from mimicme.stages.align.on_surface import UpperFace, refine, surface_residual, upper_face
+
+if TYPE_CHECKING:
+    from mimicme.pipeline.checkpoint import ArtefactWriter
+
+
+@dataclass(frozen=True)
+class AlignSettings:
+    """Settings of the align stage.
+
+    Attributes:
+        min_landmarks: fewer trusted landmarks reject the frame.
+        min_agreeing: share of the given landmarks that must be trusted.
+        max_disagreement: largest robust cost of the fit, 0 (all agree) to 1.  Two different persons give
+            0.01 to 0.1, 20 % wrong points 0.3, 40 % 0.42, left and right exchanged 0.5, an unknown order over
+            0.7.
+        min_scale, max_scale: size of the face relative to the template's; beyond it the unit is wrong.
+        max_residual_mm: mean residual of the trusted landmarks of eyes, brows and nose beyond which the
+            frame is rejected.
+        refine: whether to refine on the surface.
+        rounds: rounds of surface refinement.
+        samples: template vertices used for it.
+        max_turn_deg, max_shift_mm: refinement that moves the head further than this is undone.
+    """
+
+    min_landmarks: int = 4
+    min_agreeing: float = 0.5
+    max_disagreement: float = 0.45
+    min_scale: float = 0.65
+    max_scale: float = 1.5
+    max_residual_mm: float = 15.0
+    refine: bool = True
+    rounds: int = 15
+    samples: int = 1500
+    max_turn_deg: float = 12.0
+    max_shift_mm: float = 15.0
+
+    def __post_init__(self) -> None:
+        if self.min_landmarks < 3:
+            raise ConfigError(
+                "three points fix a pose", seen=self.min_landmarks, expected="min_landmarks >= 3"
+            )
+        if not 0 <= self.min_agreeing <= 1:
+            raise ConfigError("`min_agreeing` is a share", seen=self.min_agreeing, expected="0 to 1")
+        if not 0 < self.min_scale < 1 < self.max_scale:
+            raise ConfigError("the scales enclose 1", seen=f"{self.min_scale} and {self.max_scale}")
+        if self.rounds < 1 or self.samples < 100:
+            raise ConfigError("refinement needs rounds >= 1 and samples >= 100")
+
+
+class Aligned(NamedTuple):
+    """One frame: pose (4, 4), trusted (68,), the three quality figures, whether the surface moved it."""
+
+    pose: Floats
+    trusted: Bools
+    landmark_residual: float
+    surface_residual: float
+    scale: float
+    refined: bool
+
+
+def align(
+    template_marks: Floats,
+    face: UpperFace,
+    points: Floats,
+    confidence: Floats | None,
+    surface: Surface,
+    settings: AlignSettings,
+) -> Aligned:
+    """Pose of one scan.
+
+    Raises:
+        FrameRejected: see the module.
+    """
+    given = int(np.isfinite(points).all(axis=1).sum())
+    if given < settings.min_landmarks or not _spans(points):
+        raise FrameRejected(
+            "too-few-landmarks",
+            "the landmarks given do not fix a pose",
+            seen=f"{given} points",
+            expected=f"at least {settings.min_landmarks}, not on one line",
+            todo="Give more points: the eye corners, the nose tip and the mouth corners are enough.",
+        )
+    fit = fit_landmarks(template_marks, points, confidence)
+    check_fit(fit, template_marks, points, confidence, settings)
+    if settings.refine:
+        pose, _, after, refined = refine(
+            fit.pose, face, surface, template_marks, points, fit.trusted, settings
+        )
+    else:
+        pose, after, refined = fit.pose, surface_residual(fit.pose, face, surface), False
+    shown = shown_landmarks(fit.trusted)
+    residual = np.linalg.norm(transform(pose, template_marks[shown]) - points[shown], axis=1).mean()
+    return Aligned(pose, fit.trusted, float(residual), after, fit.scale, refined)
+
+
+def _spans(points: Floats) -> bool:
+    """Whether the points given do not all lie on one line."""
+    given = points[np.isfinite(points).all(axis=1)]
+    if len(given) < 3:
+        return False
+    s = np.linalg.svd(given - given.mean(0), compute_uv=False)
+    return bool(s[1] > 0.05 * s[0])
+
+
+def compute(task: Task, out: ArtefactWriter) -> None:
+    """The stage: see the module."""
+    from mimicme.pipeline.checkpoint import frame_numerics
+    from mimicme.pipeline.scan import load_scan
+
+    settings: AlignSettings = task.settings
+    template = task.load_template()
+    marks = template.landmarks()
+    face = upper_face(template, settings.samples)
+    with task.input("ingest") as ingest, task.input("landmarks") as landmarks:
+        rows = out.continue_from(landmarks)
+        pose = out.rows("pose", (4, 4), "f8", "mm")
+        trusted = out.rows("landmark_ok", (N_LANDMARKS,), "?")
+        landmark_residual = out.rows("quality/align_landmark_residual", (), "f4", "mm")
+        surface_figure = out.rows("quality/align_surface_residual", (), "f4", "mm")
+        scale = out.rows("quality/align_scale", (), "f4", "1")
+        refined = np.zeros(len(landmarks.numbers), bool)
+        for row in rows:
+            scan = load_scan(ingest, row)
+            points = landmarks["points"][row].astype(np.float64)
+            confidence = landmarks["confidence"][row].astype(np.float64)
+            try:
+                with frame_numerics():
+                    surface = Surface(scan.vertices, scan.faces)
+                    found = align(marks, face, points, confidence, surface, settings)
+            except FrameRejected as error:
+                out.reject(row, error)
+                continue
+            pose[row] = found.pose
+            trusted[row] = found.trusted
+            landmark_residual[row] = found.landmark_residual
+            surface_figure[row] = found.surface_residual
+            scale[row] = found.scale
+            refined[row] = found.refined
+            _say(out, row, points, found, settings)
+        out.array("refined", refined)
+
+
+def _say(out: ArtefactWriter, row: int, points: Floats, found: Aligned, settings: AlignSettings) -> None:
+    wrong = np.flatnonzero(np.isfinite(points).all(axis=1) & ~found.trusted)
+    if len(wrong):
+        names = ", ".join(IBUG68[k] for k in wrong[:6]) + (" ..." if len(wrong) > 6 else "")
+        out.note(row, "landmarks-distrusted", f"{len(wrong)} landmarks disagree with the others: {names}.")
+    if settings.refine and not found.refined:
+        out.note(
+            row, "pose-by-landmarks", "The surface did not improve the pose; it is the landmarks' alone."
+        )
+
+
+STAGE = Stage(
+    name="align",
+    version=2,
+    settings=AlignSettings,
+    needs=("ingest", "landmarks"),
+    compute=compute,
+    memory="0.3 GB a worker: the template, one scan and its search tree.",
+)
