@@ -32,6 +32,10 @@ PRESETS = ("fast", "default", "best")
 UNRECORDED = types.MappingProxyType({"recorded": False})
 
 
+Up = Literal["auto", "+x", "-x", "+y", "-y", "+z", "-z"]
+"""The axis to the top of the head."""
+
+
 @dataclass(frozen=True)
 class CapturesSection:
     """Where the captures lie and what is known about them.
@@ -47,7 +51,7 @@ class CapturesSection:
     root: str = ""
     layout: str = ""
     unit: str | float = "auto"
-    up: Literal["auto", "+x", "-x", "+y", "-y", "+z", "-z"] = "auto"
+    up: Up = "auto"
     fps: float = math.nan
 
     def __post_init__(self) -> None:
@@ -62,6 +66,8 @@ class CapturesSection:
                 raise ValueError(
                     f"unit is {self.unit!r}, expected {', '.join(named)} or a number of millimetres"
                 )
+        if self.up not in typing.get_args(Up):
+            raise ValueError(f"up is {self.up!r}, expected {', '.join(typing.get_args(Up))}")
         if self.fps <= 0 or math.isinf(self.fps):
             raise ValueError(f"fps is {self.fps}, expected a positive number, or nan for unknown")
 

@@ -115,57 +115,21 @@ class Workspace:
             UsageError: a workspace is already there, or an argument is wrong.
             InputError: captures, template or table cannot be read.
         """
-        folder = Path(root)
-        path = folder / CONFIG_NAME
-        if path.exists() and not replace_settings:
-            raise UsageError(
-                "this is a workspace already",
-                where=folder,
-                todo=f"Change {path} instead, or give another folder.",
-            )
-        if folder.exists() and not folder.is_dir():
-            raise UsageError("a workspace is a folder", where=folder, seen="a file")
         stages = tuple(stages)
-        raw = Path(os.path.realpath(captures))
-        for name in (*_RESERVED, *(s.name for s in stages)):
-            if raw.is_relative_to(os.path.realpath(folder / name)):
-                raise UsageError(
-                    "the captures lie where the workspace keeps its own files",
-                    where=captures,
-                    todo="Move them, or make the workspace elsewhere.",
-                )
-        source = str(template)
-        values: dict[str, dict[str, Any]] = {
-            "captures": {
-                "root": str(Path(captures).resolve()),
-                "layout": layout,
-                "unit": unit,
-                "up": up,
-                "fps": float(fps),
-            },
-            "template": {"file": source if not Path(source).exists() else str(Path(source).resolve())},
-            "metadata": {"file": "" if metadata is None else str(Path(metadata).resolve())},
-            "expressions": {"file": "" if expressions is None else str(Path(expressions).resolve())},
-            "licence": {"text": licence},
-        }
-        try:
-            sections = {n: configs.WORKSPACE_SECTIONS[n](**v) for n, v in values.items()}
-            if up not in ("auto", "+x", "-x", "+y", "-y", "+z", "-z"):
-                raise ValueError(f"up is {up!r}, expected auto, +x, -x, +y, -y, +z or -z")
-        except ValueError as error:
-            raise ConfigError(str(error)) from error
-        own = Config(**sections, run=configs.RunSection())
-        workspace = cls(Path(os.path.realpath(folder)), own, {}, ())
-        found = workspace.found()
+        folder = Path(root)
+        _check_place(folder, captures, [s.name for s in stages], replace_settings)
+        sections = _declared(captures, layout, template, metadata, expressions, unit, up, fps, licence)
+        run = configs.RunSection()
+        workspace = cls(Path(os.path.realpath(folder)), Config(**sections, run=run), {}, ())
         # written down, so that captures that come later do not change what a path means
-        sections["captures"] = replace(sections["captures"], layout=found.pattern)
-        workspace._own = Config(**sections, run=configs.RunSection())
+        sections["captures"] = replace(sections["captures"], layout=workspace.found().pattern)
+        workspace._own = Config(**sections, run=run)
         workspace.metadata()
         from mimicme.pipeline.template import template_source_digest
 
-        template_source_digest(values["template"]["file"])
+        template_source_digest(sections["template"].file)
         workspace.root.mkdir(parents=True, exist_ok=True)
-        write_whole(path, configs.new_file(sections, stages))
+        write_whole(folder / CONFIG_NAME, configs.new_file(sections, stages))
         return workspace
 
     # -- settings
@@ -478,6 +442,69 @@ class Workspace:
                 if len(kept) < len(lines):
                     write_whole(log, "".join(f"{line}\n" for line in kept))
         return removed
+
+
+def _check_place(folder: Path, captures: str | Path, stages: Iterable[str], replace_settings: bool) -> None:
+    """Whether a workspace can be made there.
+
+    Raises:
+        UsageError: there is one already, or something else, or the captures lie in its way.
+    """
+    path = folder / CONFIG_NAME
+    if path.exists() and not replace_settings:
+        raise UsageError(
+            "this is a workspace already",
+            where=folder,
+            todo=f"Change {path} instead, or give another folder.",
+        )
+    if folder.exists() and not folder.is_dir():
+        raise UsageError("a workspace is a folder", where=folder, seen="a file")
+    raw = Path(os.path.realpath(captures))
+    if any(raw.is_relative_to(os.path.realpath(folder / name)) for name in (*_RESERVED, *stages)):
+        raise UsageError(
+            "the captures lie where the workspace keeps its own files",
+            where=captures,
+            todo="Move them, or make the workspace elsewhere.",
+        )
+
+
+def _declared(
+    captures: str | Path,
+    layout: str,
+    template: str | Path,
+    metadata: str | Path | None,
+    expressions: str | Path | None,
+    unit: str | float,
+    up: str,
+    fps: float,
+    licence: str,
+) -> dict[str, Any]:
+    """The workspace's own sections of the settings from what was declared; files by their full paths.
+
+    Raises:
+        ConfigError: one of them is not what it can be.
+    """
+
+    def full(path: str | Path | None) -> str:
+        return "" if path is None else str(Path(path).resolve())
+
+    values: dict[str, dict[str, Any]] = {
+        "captures": {
+            "root": full(captures),
+            "layout": layout,
+            "unit": unit,
+            "up": up,
+            "fps": float(fps),
+        },
+        "template": {"file": full(template) if Path(template).exists() else str(template)},
+        "metadata": {"file": full(metadata)},
+        "expressions": {"file": full(expressions)},
+        "licence": {"text": licence},
+    }
+    try:
+        return {name: configs.WORKSPACE_SECTIONS[name](**value) for name, value in values.items()}
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def _hidden(subject: str) -> str:
