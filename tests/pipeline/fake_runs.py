@@ -1,0 +1,132 @@
+"""Runs of stages that do almost nothing, and a look at what they leave; see conftest.py for the workspaces."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from mimicme.pipeline.progress import Console
+from mimicme.pipeline.runner import RunOptions, run
+from mimicme.pipeline.status import read_status
+from mimicme.pipeline.workspace import Workspace
+
+HERE = Path(__file__).parent
+
+
+GOOD = {"S1/neutral": ["a", "bb"], "S1/smile": ["ccc"], "S2/angry": ["dd", "ee", "f"], "S2/sad": ["g"]}
+
+
+class Result:
+    def __init__(self, result, out, err):
+        self.code, self.out, self.err, self.result = result.exit_code, out, err, result
+        self.stages = {s.stage: s for s in result.stages}
+
+    def counts(self, stage):
+        s = self.stages[stage]
+        return s.done, s.skipped, s.failed, s.blocked
+
+
+def go(workspace, fake, stages=None, sets=(), **options):
+    """Open the workspace afresh, as a new command would, and run."""
+    lines, err = [], io.StringIO()
+    opened = Workspace.open(workspace.root, sets=sets, environ={})
+    options.setdefault("jobs", 0)
+    result = run(opened, RunOptions(**options), stages or fake.STAGES, Console(err, lines.append))
+    return Result(result, "\n".join(lines), err.getvalue())
+
+
+def calls(workspace):
+    path = workspace.root.parent / "calls.txt"
+    text = path.read_text() if path.exists() else ""
+    path.unlink(missing_ok=True)
+    return [line.split() for line in text.splitlines()]
+
+
+def digests(workspace):
+    """Of the files as they lie: the release and every artefact."""
+    return {
+        str(path.relative_to(workspace.root)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in (workspace.release, *sorted(workspace.root.glob("*/*/*.h5")))
+    }
+
+
+def state(workspace, fake):
+    status = read_status(Workspace.open(workspace.root, environ={}), fake.STAGES)
+    return {s.stage: {i.item: i.state for i in s.items} for s in status.stages}
+
+
+CHILD = """
+import sys
+sys.path.insert(0, {here!r})
+import fake_stages
+from mimicme.pipeline.workspace import Workspace
+from mimicme.pipeline.runner import RunOptions, run
+from mimicme.pipeline.progress import Console
+if __name__ == "__main__":
+    workspace = Workspace.open({root!r})
+    result = run(workspace, RunOptions(jobs={jobs}), fake_stages.STAGES, Console.standard(print))
+    sys.exit(result.exit_code)
+"""
+
+
+def child(workspace, jobs=2):
+    code = CHILD.format(here=str(HERE), root=str(workspace.root), jobs=jobs)
+    return subprocess.Popen(
+        [sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=hear_interrupts,
+    )  # fmt: skip
+
+
+def hear_interrupts():
+    # a test run in the background of a shell inherits a SIGINT that is ignored, and would hand that on
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def wait_for(condition, seconds=20.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split(") ")[1][0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def calls_seen(workspace):
+    path = workspace.root.parent / "calls.txt"
+    return [line.split() for line in path.read_text().splitlines()] if path.exists() else []
+
+
+LONG = {"S1/neutral": ["a"], "S1/long": ["bb"] * 5, "S1/short": ["c"] * 2, "S2/angry": ["dd"] * 3}
+
+
+def cut(workspace, frames):
+    path = workspace.root / "mimicme.toml"
+    text = re.sub(r"(?m)^(# )?part_frames = .*$", f"part_frames = {frames}", path.read_text())
+    path.write_text(text)
+
+
+def misbehave(workspace, **parts):
+    (workspace.root.parent / "misbehave.json").write_text(json.dumps({k[1:]: v for k, v in parts.items()}))
+
+
+def parts_there(workspace):
+    return [p.name for p in sorted(workspace.root.glob("*/*/[!.]*@part*.h5"))]
+
+
+def fits(workspace, item="S1/long"):
+    return [c[0] for c in calls(workspace) if c[0].startswith("fit") and c[1] == item]
+
+
+ALL_PARTS = ["fit:1of3", "fit:2of3", "fit:3of3"]

@@ -1,0 +1,59 @@
+"""A run that is killed or interrupted."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+import pytest
+from fake_runs import GOOD, alive, calls, calls_seen, child, digests, go, wait_for
+
+from mimicme.pipeline.status import read_status
+from mimicme.pipeline.workspace import Workspace
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_killed_and_started_again_gives_the_same_bytes(make, fake):
+    clean = make(name="clean")
+    go(clean, fake, jobs=1)
+    workspace = make(GOOD | {"S2/sad": ["slow"]}, name="killed")
+    process = child(workspace)
+    wait_for(
+        lambda: (
+            list(workspace.root.glob("read/S2/.sad*.tmp"))
+            and len(list(workspace.root.glob("read/*/*.h5"))) == 3
+        )
+    )
+    workers = {int(c[2]) for c in calls(workspace)}
+    status = read_status(Workspace.open(workspace.root), fake.STAGES)
+    assert status.running
+    assert status.stages[0].states == {"done": 3, "pending": 1}
+    process.kill()
+    process.communicate()
+    wait_for(lambda: not any(alive(w) for w in workers), 5)  # workers do not outlive their parent
+    assert list(workspace.root.rglob(".*.tmp"))
+    path = workspace.captures.root / "S2/sad/0000.obj"
+    path.write_text("g")
+    os.utime(path, (1_700_000_000, 1_700_000_000))
+    result = go(workspace, fake, jobs=2)
+    assert result.counts("read") == (1, 3, 0, 0)
+    assert list(workspace.root.rglob(".*.tmp")) == []
+    assert digests(workspace) == digests(clean)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_leaves_a_clean_workspace(make, fake, number):
+    workspace = make({"S1/a": ["x"], "S1/b": ["slow"], "S1/c": ["slow"]})
+    process = child(workspace)
+    wait_for(lambda: len(calls_seen(workspace)) >= 3)
+    workers = {int(c[2]) for c in calls_seen(workspace)}
+    os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "Interrupted; run again to continue." in err
+    assert "Traceback" not in err
+    assert list(workspace.root.rglob(".*.tmp")) == []
+    assert not any(alive(w) for w in workers)
+    assert (workspace.root / "read/S1/a.h5").is_file()
