@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from mimicme.pipeline.errors import listed
+from mimicme.pipeline.parts import begun
 from mimicme.pipeline.plan import RELEASE, Plan, Verdict
 from mimicme.pipeline.progress import Console
 from mimicme.pipeline.run_types import RunOptions, RunResult, StageResult
@@ -30,7 +32,8 @@ class DryRun:
             result = StageResult(stage.name)
             inside = stage in self.chosen
             reasons: dict[str, list[str]] = {}
-            for item, verdict in self._verdicts(stage).items():
+            verdicts = self._verdicts(stage)
+            for item, verdict in verdicts.items():
                 if verdict.state == "done" and not self.options.force:
                     result.skipped += 1
                 elif inside and (verdict.state == "blocked" or not self._reachable(stage, item, verdict)):
@@ -52,8 +55,10 @@ class DryRun:
             if result.done and stage.memory:
                 self.console.result(f"  memory of a worker: {stage.memory}")
             for reason, items in reasons.items():
-                shown = ", ".join(items[:3]) + (f" and {len(items) - 3} more" if len(items) > 3 else "")
-                self.console.result(f"  {reason} [{shown}]")
+                self.console.result(f"  {reason} [{listed(items, 3)}]")
+            goes_on = [] if self.options.force else begun(self.plan, stage, verdicts)
+            if goes_on:
+                self.console.result(f"  would go on with {listed(goes_on, 3)}")
         return RunResult(1 if waits else 0, tuple(results))
 
     def _verdicts(self, stage: Stage) -> dict[Item, Verdict]:

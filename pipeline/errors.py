@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+
+def listed(names: Iterable[object], most: int = 8) -> str:
+    """Names as an error tells them: `a, b, c and 12 more`; `none` when there are none."""
+    known = [str(name) for name in names]
+    more = f" and {len(known) - most} more" if len(known) > most else ""
+    return ", ".join(known[:most]) + more if known else "none"
+
 
 class MimicmeError(Exception):
     """Base of every error that `mimicme` raises on purpose.

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mimicme.pipeline.errors import InputError
+from mimicme.pipeline.errors import InputError, listed
 from mimicme.pipeline.layouts import safe_name
 
 UNKNOWN = "unknown"
@@ -82,8 +82,7 @@ class SubjectTable:
                 )
         absent = sorted(set(self.rows) - set(captured))
         if absent:
-            more = f" and {len(absent) - 5} more" if len(absent) > 5 else ""
-            said.append(f"The metadata table has subjects without captures: {', '.join(absent[:5])}{more}.")
+            said.append(f"The metadata table has subjects without captures: {listed(absent, 5)}.")
         return said
 
 

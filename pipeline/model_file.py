@@ -34,7 +34,7 @@ from mimicme.pipeline.errors import ArtefactError, UsageError
 from mimicme.pipeline.linear_model import LinearModel
 from mimicme.pipeline.template import Template
 
-MODEL_SCHEMA = "1.0"
+MODEL_SCHEMA = "1.1"  # 1.1: notes on blendshapes
 MAX_COMPONENTS = 20_000
 Singles = NDArray[np.float32]
 _MODEL_ARRAYS = ("mean", "components", "variances", "weights")
@@ -48,11 +48,14 @@ class Blendshapes:
 
     Attributes:
         names: B words.  deltas: (B, V, 3) float32, mm.  counts: (B,) subjects each was made from.
+        notes: by name, what was special about its making: `mirrored`: nobody showed this side, it is the other one's
+            mirror image; `one-sided`: too much so to be made symmetric, and kept as it came.
     """
 
     names: tuple[str, ...]
     deltas: Singles
     counts: NDArray[np.int32]
+    notes: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -189,6 +192,7 @@ def _write(out: h5py.File, model: FaceModel) -> None:
             _put(group, "names", layout.texts(shapes.names), "")
             _put(group, "deltas", shapes.deltas.astype("<f4"), "mm")
             _put(group, "counts", shapes.counts.astype("<i4"), "1")
+            group.attrs["notes"] = json.dumps(dict(shapes.notes), sort_keys=True)
     if model.texture is not None:
         group = out.create_group("texture")
         group.attrs["height"], group.attrs["width"] = model.texture.height, model.texture.width
@@ -241,8 +245,9 @@ def read_model(path: str | Path) -> FaceModel:
             raise ArtefactError(
                 "this is not a model file that this version reads",
                 where=path,
-                seen=schema,
-                expected=MODEL_SCHEMA,
+                seen=_kind_of(handle),
+                expected=f"a model file of version {MODEL_SCHEMA}",
+                todo="`mimicme model build` makes one out of releases.",
             )
         try:
             return _read(handle)
@@ -253,6 +258,15 @@ def read_model(path: str | Path) -> FaceModel:
                 seen=str(error).splitlines()[0],
                 todo="Build it again.",
             ) from error
+
+
+def _kind_of(handle: h5py.File) -> str:
+    """In words, what an HDF5 file that cannot be read as a model is."""
+    if "model_schema" in handle.attrs:
+        return f"a model file of version {handle.attrs['model_schema']}"
+    if "schema_version" in handle.attrs:
+        return f"a release (version {handle.attrs['schema_version']})"
+    return f"a checkpoint of '{handle.attrs['stage']}'" if "stage" in handle.attrs else "another HDF5 file"
 
 
 def _read(handle: h5py.File) -> FaceModel:
@@ -305,4 +319,5 @@ def _read_shapes(handle: h5py.File, name: str, n: int) -> Blendshapes | None:
     names = tuple(bytes(x).decode() for x in group["names"][:])
     if group["deltas"].shape != (len(names), n, 3) or group["counts"].shape != (len(names),):
         raise ValueError(f"{name} do not fit the template")
-    return Blendshapes(names, group["deltas"][...], group["counts"][...])
+    notes = json.loads(group.attrs.get("notes", "{}"))
+    return Blendshapes(names, group["deltas"][...], group["counts"][...], notes)

@@ -10,8 +10,9 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from mimicme.pipeline.plan import Plan
+from mimicme.pipeline.plan import Plan, Verdict
 from mimicme.pipeline.pool import Killed
 from mimicme.pipeline.stage import Item, Part, Stage
 from mimicme.pipeline.work import Job, Outcome
@@ -37,7 +38,7 @@ class PartBook:
 
     def __init__(self, plan: Plan, stage: Stage, force: bool) -> None:
         self._plan, self._stage, self._force = plan, stage, force
-        self._lying: Mapping[Item, list[Path]] = plan.workspace.parts(stage.name) if stage.parts else {}
+        self._lying = plan.workspace.parts(stage.name) if stage.parts else {}
         self._splits: dict[Item, _Split] = {}
 
     def first_jobs(self, job: Job) -> list[Job]:
@@ -54,13 +55,13 @@ class PartBook:
         paths = []
         for part in (Part(number, count) for number in range(1, count + 1)):
             path = workspace.part(self._stage.name, item, part)
-            record = {**job.record, "part": [part.number, part.count]}
+            record = part_record(job.record, part)
             paths.append(path)
             if self._force or not self._plan.is_current(path, record):
                 task = replace(job.task, part=part)
                 missing[part.number] = replace(job, task=task, path=path, record=record)
         keep = set(paths) - {one.path for one in missing.values()}
-        self._remove(path for path in self._lying.get(item, ()) if path not in keep)
+        self._remove(path for path in self._lies_of(item) if path not in keep)
         join = replace(job, task=replace(job.task, parts=tuple(paths)))
         self._splits[item] = _Split(join, set(missing), {})
         return [*missing.values()] or [join]
@@ -103,12 +104,40 @@ class PartBook:
     def remove(self, item: Item) -> None:
         """Remove every part of an item: its artefact is there, or is to be made in one piece."""
         split = self._splits.get(item)
-        self._remove({*self._lying.get(item, ()), *(split.join.task.parts if split else ())})
+        self._remove({*self._lies_of(item), *(split.join.task.parts if split else ())})
+
+    def remove_vanished(self) -> None:
+        """Remove the parts of sequences that are no longer among the captures."""
+        for item in self._lying.keys() - {s.item for s in self._plan.catalogue.sequences}:
+            self.remove(item)
+
+    def _lies_of(self, item: Item) -> Iterable[Path]:
+        return self._lying.get(item, {}).values()
 
     @staticmethod
     def _remove(paths: Iterable[Path]) -> None:
         for path in paths:
             path.unlink(missing_ok=True)
+
+
+def part_record(record: Mapping[str, Any], part: Part) -> dict[str, Any]:
+    """What makes a part of an item that `record` makes."""
+    return {**record, "part": [part.number, part.count]}
+
+
+def begun(plan: Plan, stage: Stage, verdicts: Mapping[Item, Verdict]) -> list[str]:
+    """The items that a run goes on with, for it finds current parts of them: `S001/smile (2 of 5 parts)`."""
+    said = []
+    for item, lying in sorted(plan.workspace.parts(stage.name).items()) if stage.parts else ():
+        record = verdicts[item].record if item in verdicts and verdicts[item].state != "done" else None
+        there = [
+            part
+            for part, path in lying.items()
+            if record is not None and plan.is_current(path, part_record(record, part))
+        ]
+        if there:
+            said.append(f"{item} ({len(there)} of {there[0].count} parts)")
+    return said
 
 
 def failed(outcome: Outcome | Killed) -> bool:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mimicme.pipeline.closing import Closing
-from mimicme.pipeline.errors import UsageError
+from mimicme.pipeline.errors import UsageError, listed
 from mimicme.pipeline.expressions import NEUTRAL
 from mimicme.pipeline.release import Release
 from mimicme.pipeline.release_layout import OK
@@ -157,12 +157,19 @@ class ReleaseFrames(Closing):
             self._last = subject, self._neutral(subject)
         return self._last[1]
 
+    def no_subject(self, subject: str) -> UsageError:
+        """The error that there is no usable frame of a subject; it names those that there are."""
+        return UsageError(
+            f"the release has no usable frame of a subject '{subject}'",
+            expected=f"a subject: {listed(self.subjects)}",
+        )
+
     def _neutral(self, subject: str) -> SubjectNeutral:
         rows, source = self.rows_of(subject, NEUTRAL), "neutral"
         if not len(rows):
             rows, source = self.rows_of(subject), "first"
             if not len(rows):
-                raise UsageError(f"no usable frame of a subject '{subject}'")
+                raise self.no_subject(subject)
             rows = rows[np.unique(self.table["sequence"][rows], return_index=True)[1]]
         chosen = rows[
             np.unique(np.linspace(0, len(rows) - 1, min(NEUTRAL_FRAMES, len(rows))).round().astype(int))

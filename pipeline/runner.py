@@ -255,6 +255,7 @@ class _Run:
         items = 0
         self.plan.begin(stage)
         parts = PartBook(self.plan, stage, self.options.force)
+        parts.remove_vanished()
         for sequence in sequences:
             verdict = self.plan.judge(stage, sequence)
             if verdict.state == "done" and not self.options.force:
@@ -264,6 +265,9 @@ class _Run:
                 parts.remove(sequence.item)
             elif verdict.state == "blocked" or verdict.record is None:
                 result.blocked += 1
+                if verdict.state == "blocked":
+                    # what they were made from is gone
+                    parts.remove(sequence.item)
                 self.plan.verdicts[stage.name, sequence.item] = Verdict("blocked", verdict.reason)
             else:
                 queue += parts.first_jobs(self._job(stage, sequence, verdict))

@@ -7,7 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from mimicme.pipeline.errors import listed
 from mimicme.pipeline.findings import new_findings
+from mimicme.pipeline.parts import begun
 from mimicme.pipeline.plan import RELEASE, STATES, Failure, Plan
 from mimicme.pipeline.progress import frame_cells, table
 from mimicme.pipeline.stage import Item, Sequence, Stage
@@ -27,12 +29,13 @@ class ItemStatus:
 
 @dataclass
 class StageStatus:
-    """One stage: items by state, and frames of the items that are done."""
+    """One stage: items by state, and frames of the items that are done; `begun`: items that have parts."""
 
     stage: str
     items: list[ItemStatus]
     findings: list[str]
     remarks: list[str]
+    begun: list[str] = field(default_factory=list)
 
     @property
     def states(self) -> Counter[str]:
@@ -79,6 +82,7 @@ class Status:
             f"{s.stage}: {i.reason}" for s in self.stages for i in s.items if i.state == "stale" and i.reason
         )
         lines += [f"out of date, {reason} ({count})" for reason, count in reasons.most_common(8)]
+        lines += [f"{s.stage} goes on with {listed(s.begun, 3)}" for s in self.stages if s.begun]
         troubles = sum(len(s.findings) for s in self.stages)
         if troubles:
             lines.append(f"{troubles} failed or rejected: see `mimicme status --failed`")
@@ -109,6 +113,7 @@ class Status:
                 {
                     "stage": s.stage,
                     "items": {state: s.states[state] for state in STATES},
+                    "begun": s.begun,
                     "frames_ok": s.frames_ok,
                     "frames_rejected": s.frames_rejected,
                     "detail": [
@@ -155,7 +160,7 @@ def read_status(workspace: Workspace, stages: Iterable[Stage], preset: str | Non
     )
 
 
-def _stage_status(plan: Plan, stage: Stage, sequences: Iterable[Sequence]) -> StageStatus:
+def _stage_status(plan: Plan, stage: Stage, sequences: tuple[Sequence, ...]) -> StageStatus:
     items, findings, remarks = [], [], []
     for sequence in sequences:
         one = _item_status(plan, stage, sequence.item)
@@ -166,7 +171,8 @@ def _stage_status(plan: Plan, stage: Stage, sequences: Iterable[Sequence]) -> St
             new, noted = new_findings(plan, stage, sequence.item)
             findings += new
             remarks += noted
-    return StageStatus(stage.name, items, findings, remarks)
+    verdicts = {s.item: plan.verdicts[stage.name, s.item] for s in sequences}
+    return StageStatus(stage.name, items, findings, remarks, begun(plan, stage, verdicts))
 
 
 def _item_status(plan: Plan, stage: Stage, item: Item) -> ItemStatus:

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 CONFIG_NAME = "mimicme.toml"
 _RESERVED = ("failures", "runs", "template", "report")
 # `safe_name` lets no name of a sequence hold an '@'
-_PART = re.compile(r"([^@]+)@part-\d{4,}-of-\d{4,}\.h5")
+_PART = re.compile(r"([^@]+)@part-(\d{4,})-of-(\d{4,})\.h5")
 _TEMPORARY = re.compile(r"\.[^/]+\.\d+\.tmp")
 
 
@@ -215,13 +215,14 @@ class Workspace:
         own = self.artefact(stage, item)
         return own.with_name(f"{item.sequence}@part-{part.number:04d}-of-{part.count:04d}.h5")
 
-    def parts(self, stage: str) -> dict[Item, list[Path]]:
+    def parts(self, stage: str) -> dict[Item, dict[Part, Path]]:
         """The artefacts of parts that lie in a stage's folder."""
-        found: dict[Item, list[Path]] = {}
+        found: dict[Item, dict[Part, Path]] = {}
         for path in sorted((self.root / stage).glob("*/*@part-*.h5")):
             named = _PART.fullmatch(path.name)
             if named:
-                found.setdefault(Item(path.parent.name, named[1]), []).append(path)
+                item, part = Item(path.parent.name, named[1]), Part(int(named[2]), int(named[3]))
+                found.setdefault(item, {})[part] = path
         return found
 
     def corpus(self, stage: str, fingerprint: str) -> Path:

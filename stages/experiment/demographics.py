@@ -96,12 +96,19 @@ def _labels(frames: ReleaseFrames, attribute: str) -> tuple[dict[str, str], list
     if len(known) < len(found):
         messages.append(f"{len(found) - len(known)} subjects without a {attribute} are left out.")
     if len(kept) < FEWEST_SUBJECTS or len(set(kept.values())) < 2:
+        said = ", ".join(f"{count} {word}" for word, count in sorted(counts.items())) or f"no {attribute}"
         raise UsageError(
             f"too few subjects with a known {attribute}, or all alike",
-            seen=f"{len(kept)} subjects: {', '.join(sorted(set(kept.values()))) or 'none'}",
-            expected=f"{FEWEST_SUBJECTS} or more, of two kinds",
+            seen=f"{len(found)} subjects: {said}",
+            expected=f"{FEWEST_SUBJECTS} or more, at least two of each of two kinds",
+            todo=_why(messages, attribute),
         )
     return kept, messages
+
+
+def _why(messages: Sequence[str], attribute: str) -> str:
+    """What was left out on the way to an error, and how to have more."""
+    return " ".join([*messages, f"Fill the column `{attribute}` of the metadata and pack the release again."])
 
 
 def _folds(
@@ -145,19 +152,19 @@ def estimate_age(
     with ReleaseFrames([release]) as frames:
         ages = {s: _years(frames.attributes(s).get("age")) for s in frames.subjects}
         known = {s: age for s, age in ages.items() if age is not None}
+        absent = len(ages) - len(known)
+        messages = [f"{absent} subjects without an age in years are left out."] if absent else []
         if len(known) < FEWEST_SUBJECTS:
             raise UsageError(
-                "too few subjects with a known age", seen=len(known), expected=f"{FEWEST_SUBJECTS} or more"
+                "too few subjects with a known age",
+                seen=f"{len(known)} of {len(ages)}",
+                expected=f"{FEWEST_SUBJECTS} or more",
+                todo=_why(messages, "age"),
             )
         if progress:
             progress(f"{len(known)} subjects")
         parts = _folds(frames, known, folds, by_split, seed)
         found = regress(attribute_samples(frames, known), parts, components)
-    messages = (
-        [f"{len(ages) - len(known)} subjects without an age in years are left out."]
-        if len(known) < len(ages)
-        else []
-    )
     protocol = {
         "experiment": "age",
         "components": components,

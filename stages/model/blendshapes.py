@@ -97,11 +97,14 @@ def named_blendshapes(
     """
     names = sorted(set(deltas) | ({mirrored_label(n) for n in deltas} if mirror else set()))
     shapes, counts, shares = [], [], {}
+    notes = {name: "mirrored" for name in names if name not in deltas}
     for name in names:
         given = list(deltas.get(name, ()))
         data = [d for _, d in given]
         other: Sequence[tuple[str, Floats]] = ()
-        if mirror is not None and not (name not in LABELS and _is_one_sided(data, mirror)):
+        if mirror is not None and name not in LABELS and _is_one_sided(data, mirror):
+            notes[name] = "one-sided"
+        elif mirror is not None:
             other = deltas.get(mirrored_label(name), ())
         if mirror is not None and other:
             data += list(mirror.differences(np.stack([d for _, d in other])))
@@ -113,7 +116,8 @@ def named_blendshapes(
             people[subject] = people.get(subject, 0.0) + part
         counts.append(len(people))
         shares[name] = people
-    return Blendshapes(tuple(names), np.stack(shapes).astype(np.float32), np.array(counts, np.int32)), shares
+    made = np.stack(shapes).astype(np.float32)
+    return Blendshapes(tuple(names), made, np.array(counts, np.int32), notes), shares
 
 
 def _is_one_sided(deltas: Sequence[Floats], mirror: Mirror) -> bool:

@@ -63,7 +63,8 @@ def info_lines(path: Path, subject: str = "") -> list[str]:
     ]
     for name in ("blendshapes", "sparse"):
         if facts[name]:
-            lines.append(f"{name}: {', '.join(facts[name])}")
+            notes = {n: f" ({note})" for n, note in facts["notes"].items()}
+            lines.append(f"{name}: {', '.join(n + notes.get(n, '') for n in facts[name])}")
     if facts["texture"]:
         lines.append(f"texture: {facts['texture'][1]} x {facts['texture'][0]} pixels")
     said = [

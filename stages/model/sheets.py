@@ -75,7 +75,8 @@ def shape_sheet(model: FaceModel, neutral: NDArray[Any], shapes: Blendshapes, ca
     captions = ["neutral"]
     for name, delta, count in zip(shapes.names, shapes.deltas, shapes.counts.tolist(), strict=True):
         pictures.append(_draw(model, neutral + delta, camera))
-        captions.append(f"{name}\n{count} {'subject' if count == 1 else 'subjects'}")
+        note = f", {shapes.notes[name]}" if name in shapes.notes else ""
+        captions.append(f"{name}\n{count} {'subject' if count == 1 else 'subjects'}{note}")
     return contact_sheet(pictures, captions, min(7, len(pictures)))
 
 

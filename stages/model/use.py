@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mimicme.pipeline.box_least_squares import box_least_squares
-from mimicme.pipeline.errors import UsageError
+from mimicme.pipeline.errors import UsageError, listed
 from mimicme.pipeline.expressions import NEUTRAL
 from mimicme.pipeline.linear_model import LinearModel
 from mimicme.pipeline.model_file import Blendshapes, FaceModel
@@ -218,7 +218,11 @@ def personalise(model: FaceModel, frames: ReleaseFrames, subject: str) -> tuple[
     generic = model.shapes()
     rows = np.intersect1d(frames.rows_of(subject), frames.expressive)
     if not len(rows):
-        raise UsageError(f"the release has no expressive frame of '{subject}'")
+        if subject not in frames.subjects:
+            raise frames.no_subject(subject)
+        raise UsageError(
+            f"the release has no usable frame of '{subject}' but the neutral ones", expected="expressions"
+        )
     expression = model.models.get("expression")
     weights = np.ones(len(model.template.vertices)) if expression is None else expression.weights
     picked = _telling(frames, rows, frames.amounts(weights, rows))
@@ -257,14 +261,25 @@ def find_frame(frames: ReleaseFrames, text: str, weights: Floats | None = None) 
     rows = frames.rows_of(subject, sequence=sequence or NEUTRAL)
     if not len(rows):
         rows = frames.rows_of(subject, expression=sequence or NEUTRAL)
+    if not len(rows):
+        own = frames.table["sequence"][frames.rows_of(subject)]
+        if not len(own):
+            raise frames.no_subject(subject)
+        raise UsageError(
+            f"the release has no usable frame '{text}'",
+            expected=f"SUBJECT/SEQUENCE[/NUMBER]; of '{subject}' there is {listed(np.unique(own), 24)}",
+        )
     if number:
         if not number.isdecimal():
             raise UsageError(
                 "a frame is named by its number", seen=number, expected="SUBJECT/SEQUENCE/NUMBER"
             )
-        rows = rows[frames.table["frame"][rows] == int(number)]
-    if not len(rows):
-        raise UsageError(f"the release has no usable frame '{text}'", expected="SUBJECT/SEQUENCE/NUMBER")
+        numbers = frames.table["frame"][rows]
+        rows = rows[numbers == int(number)]
+        if not len(rows):
+            raise UsageError(
+                f"the release has no usable frame '{text}'", expected=f"one of {listed(numbers)}"
+            )
     if len(rows) == 1 or not sequence:
         return int(rows[0])
     w = np.ones(len(frames.template.vertices)) if weights is None else weights
@@ -287,6 +302,7 @@ def model_facts(model: FaceModel) -> Mapping[str, Any]:
             for n, m in model.models.items()
         },
         "blendshapes": list(model.blendshapes.names) if model.blendshapes else [],
+        "notes": dict(model.blendshapes.notes) if model.blendshapes else {},
         "sparse": list(model.sparse.names) if model.sparse else [],
         "texture": [model.texture.height, model.texture.width] if model.texture else None,
         "subjects": [str(s) for s in model.subjects["subject"]],

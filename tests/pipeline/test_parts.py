@@ -181,6 +181,41 @@ def test_parts_beside_a_whole_artefact_are_removed(in_parts, fake):
     assert parts_there(workspace) == [] and whole.exists()
 
 
+def test_parts_from_which_a_run_would_go_on_are_told(in_parts, fake):
+    workspace = in_parts()
+    misbehave(workspace, p3="fail")
+    go(workspace, fake)
+    misbehave(workspace)
+    said = "go on with S1/long (2 of 3 parts)"
+    assert f"  would {said}" in go(workspace, fake, dry_run=True).out.splitlines()
+    assert "go on" not in go(workspace, fake, dry_run=True, force=True).out
+    status = read_status(Workspace.open(workspace.root, environ={}), fake.STAGES)
+    assert "fit goes on with S1/long (2 of 3 parts)" in status.lines()
+    assert status.to_record()["stages"][1]["begun"] == ["S1/long (2 of 3 parts)"]
+    # no longer, when a changed setting makes them again
+    changed = Workspace.open(workspace.root, environ={}, sets=("fit.steps=7",))
+    assert not [line for line in read_status(changed, fake.STAGES).lines() if "goes on" in line]
+    go(workspace, fake)
+    assert not [
+        line for line in read_status(Workspace.open(workspace.root), fake.STAGES).lines() if "goes on" in line
+    ]
+
+
+def test_parts_of_a_sequence_that_is_gone_or_blocked_do_not_stay(in_parts, fake):
+    sequences = LONG | {"S1/other": ["bb"] * 5}
+    workspace = in_parts(sequences=sequences)
+    misbehave(workspace, p3="fail")
+    go(workspace, fake)
+    assert len(parts_there(workspace)) == 4
+    shutil.rmtree(workspace.captures.root / "S1/long")
+    (workspace.captures.root / "S1/other/0000.obj").write_text("fail")
+    # not even when the run is about others; what is blocked waits for a run that finds it so
+    go(workspace, fake, only=("S2/angry",), last="fit")
+    assert parts_there(workspace) == [f"other@part-000{k}-of-0003.h5" for k in (1, 2)]
+    assert go(workspace, fake).counts("fit")[3] == 1
+    assert parts_there(workspace) == []
+
+
 def test_a_damaged_part_is_made_again(in_parts, fake):
     workspace = in_parts()
     misbehave(workspace, p3="fail")

@@ -128,12 +128,15 @@ def test_a_templates_own_mask_goes_first(known):
     np.testing.assert_array_equal(region_mask(template, "nose"), own)
 
 
+NOTES = {"pout": "mirrored"}
+
+
 def face_model(known) -> FaceModel:
     rng = np.random.default_rng(0)
     n = len(known.template.vertices)
     linear = fit_pca(rng.standard_normal((6, n, 3)), rank=3, kind="identity")
     texture = TextureModel(fit_pca(rng.uniform(0, 255, (5, 20, 3)), rank=2), np.arange(20), 8, 8)
-    shapes = Blendshapes(("smile", "pout"), np.ones((2, n, 3), np.float32), np.array([2, 3], np.int32))
+    shapes = Blendshapes(("smile", "pout"), np.ones((2, n, 3), np.float32), np.array([2, 3], np.int32), NOTES)
     return FaceModel(
         known.template,
         {"identity": linear, "identity:gender=female": linear.truncated(2)},
@@ -157,6 +160,7 @@ def test_a_model_file_gives_back_what_was_written_and_the_same_bytes(known, tmp_
     np.testing.assert_array_equal(back.models["identity"].components, model.models["identity"].components)
     assert back.models["identity:gender=female"].rank == 2
     assert back.blendshapes is not None and back.blendshapes.names == ("smile", "pout")
+    assert back.blendshapes.notes == NOTES
     assert back.subjects["subject"].tolist() == ["S001", "Zoë"]
     assert back.pruned["norm"].tolist() == [3.25]
     assert back.texture is not None and back.texture.image(back.texture.model.mean).shape == (8, 8, 3)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 
+import h5py
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -141,6 +143,20 @@ def test_a_release_of_two_people_says_so(known_module, tmp_path):
     result = call("age", two.path, "--output", tmp_path / "out")
     assert result.exit_code == 2
     assert "too few subjects" in result.output
+    assert "seen 2 of 2, expected 5 or more" in result.output
+
+
+@pytest.mark.parametrize(("attribute", "seen"), [("gender", "14 subjects: no gender"), ("age", "0 of 14")])
+def test_a_release_that_does_not_say_it_is_told_apart_from_a_small_one(known, tmp_path, attribute, seen):
+    shutil.copyfile(known.path, tmp_path / "r.h5")
+    with h5py.File(tmp_path / "r.h5", "r+") as file:
+        for subject in file["subjects"].values():
+            subject.attrs[attribute] = "unknown"
+    result = call(attribute, tmp_path / "r.h5", "--output", tmp_path / "out")
+    assert result.exit_code == 2
+    assert f"seen {seen}" in result.output
+    assert "14 subjects without a" in result.output
+    assert f"Fill the column `{attribute}` of the metadata" in result.output
 
 
 def test_gender_that_shows_in_the_shape_is_told(known, tmp_path):

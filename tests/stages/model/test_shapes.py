@@ -101,12 +101,14 @@ def test_named_shapes_are_symmetric_or_lend_themselves_to_the_other_side(known, 
     assert shapes.counts.tolist() == [2, 1, 1, 1]
     happy = shapes.delta("happiness")
     np.testing.assert_allclose(mirror.differences(happy[None])[0], happy, atol=0.15)
+    assert shapes.notes == {"mouth_right": "mirrored", "smirk": "one-sided"}
     right = shapes.delta("mouth_right")
     np.testing.assert_allclose(right, mirror.differences(moves["mouth_left"][None])[0], atol=1e-4)
     # a label of the lab's own that is plainly one-sided is not smeared over both
     np.testing.assert_allclose(shapes.delta("smirk"), given["smirk"][0][1], atol=1e-5)
     assert sum(shares["happiness"].values()) == pytest.approx(1)
     as_they_come, _ = named_blendshapes(given, None)
+    assert as_they_come.notes == {}
     np.testing.assert_allclose(as_they_come.delta("happiness"), lopsided, atol=1e-5)
     with pytest.raises(UsageError, match="no blendshape 'joy'"):
         shapes.delta("joy")

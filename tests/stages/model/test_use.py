@@ -304,6 +304,24 @@ def test_the_commands_end_to_end(known, call, tmp_path):
     )
 
 
+def test_who_and_what_there_is_is_said_when_it_is_not_there(known, call, model_path, tmp_path):
+    def said(*arguments):
+        return call(*arguments, "--output", tmp_path / "x.glb", status=2)
+
+    transfer_of = ("transfer", model_path, known.path, "--from")
+    assert "expected a subject: S000, S001" in said(*transfer_of, "S001/happiness", "--to", "X")
+    assert "expected a subject: S000, S001" in said(*transfer_of, "X/happiness", "--to", "S001")
+    assert "and 6 more" in said("personal", model_path, known.path, "X")
+    words = said(*transfer_of, "S001/none", "--to", "S002")
+    assert "of 'S001' there is anger, " in words and "happiness" in words
+    assert "expected one of 0, 2, 3, 4" in said(*transfer_of, "S001/happiness/77", "--to", "S002")
+
+
+def test_a_release_is_said_to_be_one(known, call):
+    said = call("info", known.path, status=1)
+    assert "seen a release (version 1." in said and "`mimicme model build`" in said
+
+
 def test_a_model_cannot_forget_but_says_whether_it_must(model_path):
     for subject, words in (("S004", "it was built from 'S004'"), ("X", "it was not built from 'X'")):
         result = CliRunner().invoke(main, ["withdraw", str(model_path), subject])
