@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mimicme.pipeline.command_line import JSON, RELEASE, RESULTS, Commands, say_progress, say_result, stacked
+
+if TYPE_CHECKING:
+    from mimicme.stages.experiment.protocol import Protocol
 
 commands = Commands()
 
@@ -37,6 +41,13 @@ def _classifiers(default: str) -> Callable[..., Any]:
     )
 
 
+def _protocol(options: dict[str, Any]) -> Protocol:
+    """What `experiment_options` say, taken out of all options."""
+    from mimicme.stages.experiment.protocol import Protocol
+
+    return Protocol(**{field.name: options.pop(field.name) for field in fields(Protocol)})
+
+
 @commands.command("expressions")
 @experiment_options
 @_classifiers("lda")
@@ -63,7 +74,9 @@ def expressions_command(
     from mimicme.stages.experiment.results import classification_summary
 
     known = not neutral_unknown
-    record = recognise_expressions(release, output, neutral_known=known, progress=say_progress, **options)
+    record = recognise_expressions(
+        release, output, _protocol(options), neutral_known=known, progress=say_progress, **options
+    )
     say_result(record, as_json, classification_summary, output)
 
 
@@ -75,7 +88,8 @@ def gender_command(release: Path, output: Path, as_json: bool, **options: Any) -
     from mimicme.stages.experiment.demographics import classify_people
     from mimicme.stages.experiment.results import classification_summary
 
-    record = classify_people(release, output, attribute="gender", progress=say_progress, **options)
+    how = _protocol(options)
+    record = classify_people(release, output, how, attribute="gender", progress=say_progress, **options)
     say_result(record, as_json, classification_summary, output)
 
 
@@ -85,7 +99,7 @@ def age_command(release: Path, output: Path, as_json: bool, **options: Any) -> N
     """A person's age, from the shape of the neutral face."""
     from mimicme.stages.experiment.demographics import age_summary, estimate_age
 
-    record = estimate_age(release, output, progress=say_progress, **options)
+    record = estimate_age(release, output, _protocol(options), say_progress)
     say_result(record, as_json, age_summary, output)
 
 

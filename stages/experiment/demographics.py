@@ -25,9 +25,10 @@ from mimicme.pipeline.metadata import UNKNOWN
 from mimicme.pipeline.plots import make_folder, scatter_chart, write_table
 from mimicme.pipeline.release_frames import ReleaseFrames
 from mimicme.pipeline.statistics import Estimate, bootstrap_over_subjects
-from mimicme.stages.experiment.features import COMPONENTS, Coefficients
-from mimicme.stages.experiment.folds import Fold, Samples, split_fold, subject_folds
+from mimicme.stages.experiment.features import Coefficients
+from mimicme.stages.experiment.folds import Fold, Samples
 from mimicme.stages.experiment.learners import Scale, cross_validate, score
+from mimicme.stages.experiment.protocol import Protocol
 from mimicme.stages.experiment.results import (
     write_classification,
     write_folds,
@@ -39,26 +40,21 @@ Floats = NDArray[np.float64]
 Progress = Callable[[str], None]
 
 FEWEST_SUBJECTS = 5
-FOLDS = 10
 
 
 def classify_people(
     release: Path,
     output: Path,
+    protocol: Protocol,
     *,
     attribute: str = "gender",
     classifiers: Sequence[str] = ("logistic",),
-    folds: int = FOLDS,
-    by_split: bool = False,
-    components: int = COMPONENTS,
-    seed: int = 0,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Tell the subjects' gender from their neutral faces; write tables and plots.
 
     Args:
-        attribute: column of the subjects' table.  components: of the identity model.
-        folds, by_split, seed: as in `expressions.recognise_expressions`.
+        attribute: column of the subjects' table.
 
     Returns:
         What `experiment.json` holds.
@@ -71,19 +67,11 @@ def classify_people(
         samples = attribute_samples(frames, labels)
         if progress:
             progress(f"{len(labels)} subjects")
-        parts = _folds(frames, labels, folds, by_split, seed, strata=labels)
-        answers = cross_validate(samples, parts, Coefficients("shape", components), classifiers)
-    protocol = {
-        "experiment": attribute,
-        "classes": sorted(set(labels.values())),
-        "components": components,
-        "folds": len(parts),
-        "by_split": by_split,
-        "seed": seed,
-        "messages": messages,
-    }
-    results = {("identity", name): (a, score(a, seed)) for name, a in answers.items()}
-    return write_classification(output, protocol, parts, results)
+        parts = protocol.deal(frames, labels, strata=labels)
+        answers = cross_validate(samples, parts, Coefficients("shape", protocol.components), classifiers)
+    record = protocol.record(attribute, parts, messages, classes=sorted(set(labels.values())))
+    results = {("identity", name): (a, score(a, protocol.seed)) for name, a in answers.items()}
+    return write_classification(output, record, parts, results)
 
 
 def _labels(frames: ReleaseFrames, attribute: str) -> tuple[dict[str, str], list[str]]:
@@ -111,19 +99,6 @@ def _why(messages: Sequence[str], attribute: str) -> str:
     return " ".join([*messages, f"Fill the column `{attribute}` of the metadata and pack the release again."])
 
 
-def _folds(
-    frames: ReleaseFrames,
-    people: Mapping[str, Any],
-    count: int,
-    by_split: bool,
-    seed: int,
-    strata: Mapping[str, str] | None = None,
-) -> list[Fold]:
-    if by_split:
-        return split_fold({p: str(frames.attributes(p).get("split", "")) for p in people})
-    return subject_folds(list(people), count, seed, strata)
-
-
 @dataclass(frozen=True)
 class Ages:
     """What was said of each person, years; `usual`: the median age of the people trained on."""
@@ -136,14 +111,7 @@ class Ages:
 
 
 def estimate_age(
-    release: Path,
-    output: Path,
-    *,
-    folds: int = FOLDS,
-    by_split: bool = False,
-    components: int = COMPONENTS,
-    seed: int = 0,
-    progress: Progress | None = None,
+    release: Path, output: Path, protocol: Protocol, progress: Progress | None = None
 ) -> dict[str, Any]:
     """Estimate the subjects' ages from their neutral faces by ridge regression; write tables and a plot.
 
@@ -163,17 +131,9 @@ def estimate_age(
             )
         if progress:
             progress(f"{len(known)} subjects")
-        parts = _folds(frames, known, folds, by_split, seed)
-        found = regress(attribute_samples(frames, known), parts, components)
-    protocol = {
-        "experiment": "age",
-        "components": components,
-        "folds": len(parts),
-        "by_split": by_split,
-        "seed": seed,
-        "messages": messages,
-    }
-    return _write_ages(output, protocol, parts, found, seed)
+        parts = protocol.deal(frames, known)
+        found = regress(attribute_samples(frames, known), parts, protocol.components)
+    return _write_ages(output, protocol.record("age", parts, messages), parts, found, protocol.seed)
 
 
 def _years(value: Any) -> float | None:

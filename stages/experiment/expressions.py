@@ -23,13 +23,12 @@ from typing import Any
 from mimicme.pipeline.errors import UsageError
 from mimicme.pipeline.release_frames import ReleaseFrames
 from mimicme.stages.experiment.features import COMPONENTS, Coefficients, Feature, Pixels, Plain
-from mimicme.stages.experiment.folds import Fold, split_fold, subject_folds
 from mimicme.stages.experiment.learners import Answers, Score, cross_validate, score
+from mimicme.stages.experiment.protocol import Protocol
 from mimicme.stages.experiment.results import write_classification
 from mimicme.stages.experiment.samples import attribute_samples, expression_samples
 
 FEATURES = ("coefficients", "landmarks", "texture")
-FOLDS = 10
 
 Progress = Callable[[str], None]
 
@@ -53,15 +52,12 @@ def feature_named(name: str, components: int = COMPONENTS) -> Feature:
 def recognise_expressions(
     release: Path,
     output: Path,
+    protocol: Protocol,
     *,
     features: Sequence[str] = FEATURES,
     classifiers: Sequence[str] = ("lda",),
     expressions: Sequence[str] = (),
-    folds: int = FOLDS,
-    by_split: bool = False,
     neutral_known: bool = True,
-    components: int = COMPONENTS,
-    seed: int = 0,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Run the experiment and write its tables and plots.
@@ -69,8 +65,7 @@ def recognise_expressions(
     Args:
         features: of `FEATURES`; classifiers: of `learners.CLASSIFIERS`.
         expressions: labels to tell apart; by default all.
-        folds: number of folds of people; by_split: one fold instead, whose tested people have the split `test`.
-        neutral_known: see the module.  components: of shapes and textures.  seed: of folds and intervals.
+        neutral_known: see the module.
 
     Returns:
         What `experiment.json` holds.
@@ -82,34 +77,18 @@ def recognise_expressions(
         found = expression_samples(frames, expressions, neutral_known=neutral_known, progress=progress)
         people = sorted({str(s) for s in found.samples.subjects})
         attribute_samples(frames, dict.fromkeys(people, 0))  # refuses one person under two names
-        parts = make_folds(frames, people, folds, by_split, seed)
+        parts = protocol.deal(frames, people)
         results: dict[tuple[str, str], tuple[Answers, Score]] = {}
         for name in features:
-            feature = feature_named(name, components)
+            feature = feature_named(name, protocol.components)
             if feature.source not in found.samples.sources:
                 continue
             if progress:
                 progress(f"{name}: {len(found.samples)} frames, {len(parts)} folds")
             answers = cross_validate(found.samples, parts, feature, classifiers)
-            results |= {(name, c): (a, score(a, seed)) for c, a in answers.items()}
-    protocol = {
-        "experiment": "expressions",
-        "classes": sorted({str(label) for label in found.samples.labels}),
-        "neutral_known": neutral_known,
-        "frames": "apex",
-        "components": components,
-        "folds": len(parts),
-        "by_split": by_split,
-        "seed": seed,
-        "messages": list(found.messages),
-    }
-    return write_classification(output, protocol, parts, results)
-
-
-def make_folds(
-    frames: ReleaseFrames, people: Sequence[str], count: int, by_split: bool, seed: int
-) -> list[Fold]:
-    """Folds of people, or the one that the release's `split` says."""
-    if by_split:
-        return split_fold({p: str(frames.attributes(p).get("split", "")) for p in people})
-    return subject_folds(people, count, seed)
+            results |= {(name, c): (a, score(a, protocol.seed)) for c, a in answers.items()}
+    classes = sorted({str(label) for label in found.samples.labels})
+    record = protocol.record(
+        "expressions", parts, found.messages, classes=classes, neutral_known=neutral_known, frames="apex"
+    )
+    return write_classification(output, record, parts, results)
