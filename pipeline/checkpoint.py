@@ -110,27 +110,26 @@ def frame_numerics() -> Iterator[None]:
         ) from error
 
 
-def guarded_file(path: Path, mode: str = "r") -> h5py.File:
-    """Open an HDF5 file whose links all stay inside it.
+def guarded_file(path: Path) -> h5py.File:
+    """Open an HDF5 file for reading, whose links all stay inside it.
 
     Raises:
         ArtefactError: the file is not HDF5, or holds an external or soft link.
     """
     try:
-        handle = h5py.File(path, mode)
+        handle = h5py.File(path, "r")
     except OSError as error:
         raise ArtefactError(
             "this is not a readable HDF5 file", where=path, seen=str(error).splitlines()[0]
         ) from error
-    if mode == "r":
-        bad = _foreign_link(handle)
-        if bad:
-            handle.close()
-            raise ArtefactError(
-                f"the link '{bad}' points outside its place",
-                where=path,
-                todo="Links are refused because they can read any file on this machine.",
-            )
+    bad = _foreign_link(handle)
+    if bad:
+        handle.close()
+        raise ArtefactError(
+            f"the link '{bad}' points outside its place",
+            where=path,
+            todo="Links are refused because they can read any file on this machine.",
+        )
     return handle
 
 

@@ -85,9 +85,9 @@ class TextureModel:
     height: int
     width: int
 
-    def image(self, colours: NDArray[Any], background: int = 0) -> NDArray[np.uint8]:
-        """(height, width, 3) uint8 picture of pixel colours (P, 3)."""
-        picture = np.full((self.height * self.width, 3), background, np.uint8)
+    def image(self, colours: NDArray[Any]) -> NDArray[np.uint8]:
+        """(height, width, 3) uint8 picture of pixel colours (P, 3); black elsewhere."""
+        picture = np.zeros((self.height * self.width, 3), np.uint8)
         picture[self.pixels] = np.clip(np.rint(colours), 0, 255).astype(np.uint8)
         return picture.reshape(self.height, self.width, 3)
 

@@ -400,17 +400,14 @@ class Plan:
         names = (n for n in sorted(sources) if not unchanged(self.captures.root, {n: sources[n]}, stats))
         return f"the capture file '{next(names, '?')}' changed"
 
-    def judge_everything(
-        self, sequences: Iterable[Sequence] | None = None
-    ) -> dict[tuple[str, Item], Verdict]:
-        """Verdicts on all stages, the release's too, as things are on disk."""
-        chosen = self.catalogue.sequences if sequences is None else tuple(sequences)
+    def judge_everything(self) -> None:
+        """Decide and remember the verdicts on all stages, the release's too, as things are on disk."""
+        chosen = self.catalogue.sequences
         for stage in self.stages:
             if stage.scope == "everything":
                 self.verdicts[stage.name, RELEASE] = self.judge_release(stage, chosen, self.workspace.release)
             else:
                 self.judge_stage(stage, chosen)
-        return self.verdicts
 
     # -- the release
 

@@ -248,7 +248,7 @@ def _telling(frames: ReleaseFrames, rows: Rows, amounts: Floats) -> Rows:
     return np.array(apex[: max(PERSONAL_FRAMES, 1)], np.int64)
 
 
-def find_frame(frames: ReleaseFrames, text: str, weights: Floats | None = None) -> int:
+def find_frame(frames: ReleaseFrames, text: str) -> int:
     """The row of 'SUBJECT/SEQUENCE/NUMBER'; 'SUBJECT/SEQUENCE' means the frame furthest from the neutral.
 
     The sequence may also be given by its expression label.
@@ -282,8 +282,8 @@ def find_frame(frames: ReleaseFrames, text: str, weights: Floats | None = None) 
             )
     if len(rows) == 1 or not sequence:
         return int(rows[0])
-    w = np.ones(len(frames.template.vertices)) if weights is None else weights
-    return int(rows[int(frames.amounts(w, rows).argmax())])
+    everywhere = np.ones(len(frames.template.vertices))
+    return int(rows[int(frames.amounts(everywhere, rows).argmax())])
 
 
 def model_facts(model: FaceModel) -> Mapping[str, Any]:

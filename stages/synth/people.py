@@ -293,10 +293,10 @@ def distance_to(points: Floats, queries: Floats) -> Floats:
     return np.asarray(cKDTree(points).query(queries)[0], np.float64)
 
 
-def visible(vertices: Floats, faces: Ints, steepest: float = 0.2, surface: Surface | None = None) -> Bools:
+def visible(vertices: Floats, faces: Ints, steepest: float = 0.2) -> Bools:
     """(n,) True where a camera in front of the face, up to 55 degrees to the side, sees the vertex."""
     normals = vertex_normals(vertices, faces)
-    surface = surface or Surface(vertices, faces)
+    surface = Surface(vertices, faces)
     seen = np.zeros(len(vertices), bool)
     for yaw in np.radians([-55.0, -27.0, 0.0, 27.0, 55.0]):
         for pitch in np.radians([-25.0, 0.0, 20.0]):
