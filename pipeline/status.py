@@ -9,8 +9,9 @@ from typing import Any
 
 from mimicme.pipeline.errors import listed
 from mimicme.pipeline.findings import new_findings
+from mimicme.pipeline.ledger import Failure
 from mimicme.pipeline.parts import begun
-from mimicme.pipeline.plan import RELEASE, STATES, Failure, Plan
+from mimicme.pipeline.plan import RELEASE, STATES, Plan
 from mimicme.pipeline.progress import frame_cells, table
 from mimicme.pipeline.stage import Item, Sequence, Stage
 from mimicme.pipeline.workspace import Workspace
