@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -24,7 +24,7 @@ from mimicme.pipeline.catalogue import Catalogue
 from mimicme.pipeline.checkpoint import fingerprint
 from mimicme.pipeline.config import Config, settings_record
 from mimicme.pipeline.corpus import Corpus
-from mimicme.pipeline.ledger import Failure, Ledger, read_record
+from mimicme.pipeline.ledger import Failure, Ledger, Made, read_record
 from mimicme.pipeline.sources import unchanged
 from mimicme.pipeline.stage import NEUTRAL_FIRST, Captures, Item, Sequence, Stage
 from mimicme.pipeline.workspace import Workspace
@@ -263,6 +263,14 @@ class Plan:
         """Whether an artefact that read no raw files is what `record` would make now."""
         made = self.ledger.look(path)
         return made is not None and not made.has_sources and made.record_print == fingerprint(record)
+
+    def made(self, stage: str, sequences: Iterable[Sequence]) -> Iterator[tuple[Item, Made]]:
+        """The heads of a stage's artefacts that are current, of these sequences; their verdicts must be there."""
+        for sequence in sequences:
+            if self.verdicts[stage, sequence.item].state == "done":
+                head = self.ledger.look(self.workspace.artefact(stage, sequence.item))
+                if head is not None:
+                    yield sequence.item, head
 
     def _print(self, path: Path) -> str:
         made = self.ledger.look(path)

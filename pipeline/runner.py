@@ -19,7 +19,7 @@ from mimicme.pipeline.checkpoint import fingerprint
 from mimicme.pipeline.config import Config
 from mimicme.pipeline.corpus import Corpus
 from mimicme.pipeline.dryrun import DryRun
-from mimicme.pipeline.errors import MimicmeError, UsageError
+from mimicme.pipeline.errors import MimicmeError, UsageError, listed
 from mimicme.pipeline.findings import new_findings, show
 from mimicme.pipeline.interrupt import deaf, terminate_as_interrupt
 from mimicme.pipeline.parts import PartBook, failed
@@ -395,26 +395,21 @@ class _Run:
 
     def _count(self, stage: Stage, result: StageResult) -> None:
         """Frames of the stage's artefacts, and which this stage was the first to reject."""
-        for sequence in self.selection.of(stage):
-            if self.plan.verdicts[stage.name, sequence.item].state != "done":
-                continue
-            made = self.plan.ledger.look(self.workspace.artefact(stage.name, sequence.item))
-            if made is None:
-                continue
+        for item, made in self.plan.made(stage.name, self.selection.of(stage)):
             result.frames_ok += made.ok
             result.frames_rejected += made.rejected
-            findings, remarks = new_findings(self.plan, stage, sequence.item)
+            findings, remarks = new_findings(self.plan, stage, item)
             result.findings += findings
             result.remarks += remarks
 
     def _decisions(self, stage: Stage) -> list[str]:
         """What the stage decided, as sentences; those that begin alike (`mm: ...`) are told once."""
         groups: dict[tuple[str, str], Counter[str]] = {}
-        for sequence in self.selection.of(stage) if stage.scope != "everything" else ():
-            if self.plan.verdicts[stage.name, sequence.item].state == "done":
-                made = self.plan.ledger.look(self.workspace.artefact(stage.name, sequence.item))
-                for name, sentence in made.decisions.items() if made else ():
-                    groups.setdefault((name, sentence.split(":")[0]), Counter())[sentence] += 1
+        # the release has no sequences to decide about
+        sequences = () if stage.scope == "everything" else self.selection.of(stage)
+        for _, made in self.plan.made(stage.name, sequences):
+            for name, sentence in made.decisions.items():
+                groups.setdefault((name, sentence.split(":")[0]), Counter())[sentence] += 1
         told = []
         for said in groups.values():
             count, example = said.total(), said.most_common(1)[0][0]
@@ -428,26 +423,7 @@ class _Run:
         output = self.options.output or self.workspace.release
         result = StageResult(stage.name)
         began = time.monotonic()
-        # what failed earlier in this run, or is out of date, is not among the collected artefacts
-        waiting = [
-            (sequence, verdict)
-            for sequence in self.selection.asked
-            for need in stage.needs
-            if (verdict := self.plan.verdicts[need, sequence.item]).state != "done"
-        ]
-        missing = sorted({str(s.item) for s, _ in waiting})
-        if missing:
-            self.trouble = True
-            self.console.say(
-                f"{stage.name}: {len(missing)} of {len(self.selection.asked)} sequences are not complete "
-                f"and go in as they are: {', '.join(missing[:3])}{' ...' if len(missing) > 3 else ''}"
-            )
-        if len(missing) == len(self.selection.asked) and not any(
-            self.plan.collected(stage, s) for s in self.selection.asked
-        ):
-            if stage is self.chosen[0]:
-                raise UsageError(f"there is nothing to {stage.name} yet", todo="Run `mimicme run` first.")
-            self.console.say(f"{stage.name}: no release is written, because nothing of it is there.")
+        if not self._enough(stage):
             return
         created = created_at(self.selection.asked)
         record = self.plan.release_record(stage, self.selection.asked, created)
@@ -467,19 +443,14 @@ class _Run:
             self.workspace.failure(stage.name, RELEASE).unlink(missing_ok=True)
             result.done = 1
             self.packed = True
-            result.frames_ok, result.frames_rejected = (
-                getattr(packed, "ok", 0),
-                getattr(packed, "rejected", 0),
-            )
+            result.frames_ok = getattr(packed, "ok", 0)
+            result.frames_rejected = getattr(packed, "rejected", 0)
             for message in getattr(packed, "messages", ()):
                 self.console.say(message)
             for why in getattr(packed, "excluded", {}).values():
                 self.console.say(why)
         for name in stage.needs:
-            for sequence in self.selection.asked:
-                if self.plan.verdicts[name, sequence.item].state == "done":
-                    made = self.plan.ledger.look(self.workspace.artefact(name, sequence.item))
-                    self.trouble |= bool(made and made.rejected)
+            self.trouble |= any(made.rejected for _, made in self.plan.made(name, self.selection.asked))
         self.release = output
         result.seconds = time.monotonic() - began
         self.results.append(result)
@@ -492,6 +463,35 @@ class _Run:
         )
         word = "written" if result.done else "is current"
         self.console.say(f"{stage.name}: {output} {word}; {duration(result.seconds)}")
+
+    def _enough(self, stage: Stage) -> bool:
+        """Whether there is something for a release; says which sequences go in as they are.
+
+        Raises:
+            UsageError: there is nothing, and nothing else was asked for.
+        """
+        asked = self.selection.asked
+        # what failed earlier in this run, or is out of date, is not among the collected artefacts
+        missing = sorted(
+            {
+                str(sequence.item)
+                for sequence in asked
+                for need in stage.needs
+                if self.plan.verdicts[need, sequence.item].state != "done"
+            }
+        )
+        if missing:
+            self.trouble = True
+            self.console.say(
+                f"{stage.name}: {len(missing)} of {len(asked)} sequences are not complete "
+                f"and go in as they are: {listed(missing, 3)}"
+            )
+        if len(missing) < len(asked) or any(self.plan.collected(stage, s) for s in asked):
+            return True
+        if stage is self.chosen[0]:
+            raise UsageError(f"there is nothing to {stage.name} yet", todo="Run `mimicme run` first.")
+        self.console.say(f"{stage.name}: no release is written, because nothing of it is there.")
+        return False
 
     def _pack(self, stage: Stage, output: Path, created: str, mark: str) -> Any:
         from mimicme.pipeline.template import load_prepared
