@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from numpy.typing import ArrayLike, NDArray
 from mimicme.pipeline.closing import Closing
 from mimicme.pipeline.errors import ArtefactError, FrameRejected
 from mimicme.pipeline.sources import Sources
+from mimicme.pipeline.whole_file import whole_file
 
 MESSAGE_BYTES = 400
 NOTE_BYTES = 160
@@ -254,37 +254,19 @@ def writing(
     The fingerprint is taken of `made_by` and of the raw files read through `ArtefactWriter.sources`.  On any
     exception the temporary file is removed and whatever stood at `path` before stays.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with h5py.File(temporary, "w", libver="v110") as handle:
-            out = ArtefactWriter(handle, None if captures_root is None else Sources(captures_root))
-            out.attrs["stage"] = stage
-            out.attrs["item"] = item
-            yield out
-            record = dict(made_by)
-            if out._sources is not None:
-                record["sources"] = out._sources.digests
-                out.attrs["source_stats"] = out._sources.stats_json()
-            out.attrs["fingerprint"] = fingerprint(record)
-            out.attrs["made_by"] = json.dumps(record, sort_keys=True)
-            out._finish()
-            handle.flush()
-        commit(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def commit(temporary: Path, path: Path) -> None:
-    """Make a finished temporary file durable under its final name, atomically."""
-    with open(temporary, "rb") as handle:
-        os.fsync(handle.fileno())
-    os.replace(temporary, path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    with whole_file(path) as temporary, h5py.File(temporary, "w", libver="v110") as handle:
+        out = ArtefactWriter(handle, None if captures_root is None else Sources(captures_root))
+        out.attrs["stage"] = stage
+        out.attrs["item"] = item
+        yield out
+        record = dict(made_by)
+        if out._sources is not None:
+            record["sources"] = out._sources.digests
+            out.attrs["source_stats"] = out._sources.stats_json()
+        out.attrs["fingerprint"] = fingerprint(record)
+        out.attrs["made_by"] = json.dumps(record, sort_keys=True)
+        out._finish()
+        handle.flush()
 
 
 class Artefact(Closing):

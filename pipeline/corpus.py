@@ -9,6 +9,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 
 from mimicme.pipeline.stage import Item
+from mimicme.pipeline.whole_file import write_whole
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,6 @@ class Corpus:
 
     def save(self, path: Path) -> None:
         """Write it down for workers; see `load_corpus`."""
-        from mimicme.pipeline.workspace import write_whole
-
         listed = [
             [item.subject, item.sequence, {name: str(one) for name, one in paths.items()}]
             for item, paths in self.inputs.items()

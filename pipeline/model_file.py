@@ -18,7 +18,6 @@ built from, so `/subjects` names their ids: when one of them withdraws, the mode
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,10 +28,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mimicme.pipeline import release_layout as layout
-from mimicme.pipeline.checkpoint import commit, guarded_file
+from mimicme.pipeline.checkpoint import guarded_file
 from mimicme.pipeline.errors import ArtefactError, UsageError
 from mimicme.pipeline.linear_model import LinearModel
 from mimicme.pipeline.template import Template
+from mimicme.pipeline.whole_file import whole_file
 
 MODEL_SCHEMA = "1.1"  # 1.1: notes on blendshapes
 MAX_COMPONENTS = 20_000
@@ -163,15 +163,8 @@ def pruned_table(rows: Sequence[tuple[str, str, str, int, float]]) -> NDArray[An
 
 def write_model(path: str | Path, model: FaceModel) -> None:
     """Write a model file, whole or not at all."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with h5py.File(temporary, "w", libver=layout.LIBVER) as out:
-            _write(out, model)
-        commit(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(Path(path)) as temporary, h5py.File(temporary, "w", libver=layout.LIBVER) as out:
+        _write(out, model)
 
 
 def _write(out: h5py.File, model: FaceModel) -> None:

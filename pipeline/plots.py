@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mimicme.pipeline.errors import InputError
-from mimicme.pipeline.workspace import write_whole
+from mimicme.pipeline.whole_file import write_whole
 
 Floats = NDArray[np.float64]
 

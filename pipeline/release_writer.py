@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -14,12 +13,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mimicme.pipeline import release_layout as layout
-from mimicme.pipeline.checkpoint import MESSAGE_BYTES, commit
+from mimicme.pipeline.checkpoint import MESSAGE_BYTES
 from mimicme.pipeline.errors import ReleaseError, UsageError
 from mimicme.pipeline.release_layout import IndexEntry, create_dataset
 from mimicme.pipeline.stage import Item
 from mimicme.pipeline.surface_maps import Coding
 from mimicme.pipeline.template import Template
+from mimicme.pipeline.whole_file import commit, temporary_name
 
 _BLOB_CHUNK = 1 << 18  # encoded images: small enough that one image reads little besides itself
 
@@ -49,7 +49,7 @@ class ReleaseWriter:
         level: int = 4,
     ) -> None:
         self.path = Path(path)
-        self._temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
+        self._temporary = temporary_name(self.path)
         self._attributes = {
             "schema_version": layout.SCHEMA_VERSION,
             "mimicme_version": layout.version(),

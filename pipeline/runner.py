@@ -30,8 +30,9 @@ from mimicme.pipeline.run_types import RunOptions, RunResult, StageResult
 from mimicme.pipeline.runlog import RunLog
 from mimicme.pipeline.selection import Selection
 from mimicme.pipeline.stage import NEUTRAL_FIRST, Item, Sequence, Stage, Task
+from mimicme.pipeline.whole_file import write_whole
 from mimicme.pipeline.work import Job, Outcome, execute, failed_outcome
-from mimicme.pipeline.workspace import Workspace, write_whole
+from mimicme.pipeline.workspace import Workspace
 
 __all__ = ["INTERRUPTED", "RunOptions", "RunResult", "StageResult", "run"]
 

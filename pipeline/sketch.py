@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,8 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from mimicme.pipeline.checkpoint import commit
 from mimicme.pipeline.errors import UsageError
+from mimicme.pipeline.whole_file import whole_file
 
 Floats = NDArray[np.float64]
 
@@ -196,14 +195,9 @@ class SketchFile:
         """Write the sketch's state."""
         if self.path is None:
             return
-        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
         values = {name: np.asarray(getattr(sketch, name)) for name in (*_SCALARS, *_ARRAYS)}
-        try:
-            with temporary.open("wb") as stream:
-                np.savez(stream, signature=np.asarray(self.signature), **values)  # type: ignore[arg-type]
-            commit(temporary, self.path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with whole_file(self.path) as temporary, temporary.open("wb") as stream:
+            np.savez(stream, signature=np.asarray(self.signature), **values)  # type: ignore[arg-type]
 
     def remove(self) -> None:
         """The work is done."""

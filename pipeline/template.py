@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-import os
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -20,12 +19,13 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from mimicme.pipeline.checkpoint import commit, guarded_file
+from mimicme.pipeline.checkpoint import guarded_file
 from mimicme.pipeline.errors import ArtefactError, FrameRejected, InputError, MissingDependencyError
 from mimicme.pipeline.landmark_files import EXTENSIONS, read_landmarks
 from mimicme.pipeline.landmarks import IBUG68, eye_distance
 from mimicme.pipeline.mesh import Floats, Ints, Mesh, triangle_normals
 from mimicme.pipeline.units import EYES_MM, UNITS_MM, face_axes, nearest_axes, rotation_of, unit_of_eyes
+from mimicme.pipeline.whole_file import whole_file
 
 EMBEDDED = "menpo3d"
 PREPARED_SCHEMA = 1
@@ -434,22 +434,15 @@ def _read_masks(path: Path, n_vertices: int) -> dict[str, Floats]:
 
 def save_prepared(template: Template, path: Path) -> None:
     """Write a prepared template to one HDF5 file, atomically; the same template gives the same bytes."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with h5py.File(temporary, "w", libver="v110") as handle:
-            handle.attrs["prepared_schema"] = PREPARED_SCHEMA
-            handle.attrs["name"] = template.name
-            handle.attrs["digest"] = template.digest
-            handle.attrs["landmark_names"] = json.dumps(list(template.landmark_names))
-            handle.attrs["notes"] = json.dumps(list(template.notes))
-            filters = {"compression": "gzip", "compression_opts": 1, "shuffle": True, "fletcher32": True}
-            for key, array in _arrays(template).items():
-                handle.create_dataset(key, data=array, track_times=False, **filters)
-        commit(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(Path(path)) as temporary, h5py.File(temporary, "w", libver="v110") as handle:
+        handle.attrs["prepared_schema"] = PREPARED_SCHEMA
+        handle.attrs["name"] = template.name
+        handle.attrs["digest"] = template.digest
+        handle.attrs["landmark_names"] = json.dumps(list(template.landmark_names))
+        handle.attrs["notes"] = json.dumps(list(template.notes))
+        filters = {"compression": "gzip", "compression_opts": 1, "shuffle": True, "fletcher32": True}
+        for key, array in _arrays(template).items():
+            handle.create_dataset(key, data=array, track_times=False, **filters)
 
 
 def load_prepared(path: Path) -> Template:

@@ -34,6 +34,7 @@ from mimicme.pipeline.errors import ConfigError, InputError, MissingDependencyEr
 from mimicme.pipeline.expressions import read_mapping
 from mimicme.pipeline.layouts import safe_name
 from mimicme.pipeline.stage import Captures, Item, Part, Sequence, Stage
+from mimicme.pipeline.whole_file import temporary_name, write_whole
 
 if TYPE_CHECKING:
     from mimicme.pipeline.metadata import SubjectTable
@@ -227,7 +228,7 @@ class Workspace:
 
     def corpus(self, stage: str, fingerprint: str) -> Path:
         """Where a run writes down what a stage learns from; a temporary file, gone when the run is."""
-        return self.root / stage / f".corpus-{fingerprint}.{os.getpid()}.tmp"
+        return temporary_name(self.root / stage / f"corpus-{fingerprint}")
 
     def failure(self, stage: str, item: Item) -> Path:
         """Where the record of a failed item lies."""
@@ -533,16 +534,3 @@ def _speaks_of(record: Path, subject: str) -> bool:
 
 def _word(subject: str) -> re.Pattern[str]:
     return re.compile(rf"(?<![\w-]){re.escape(subject)}(?![\w-])")
-
-
-def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file (text as UTF-8) to a temporary name, then rename it."""
-    from mimicme.pipeline.checkpoint import commit
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
-        commit(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

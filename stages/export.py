@@ -18,12 +18,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mimicme.pipeline.checkpoint import commit
 from mimicme.pipeline.errors import ReleaseError, UsageError
 from mimicme.pipeline.layouts import safe_name
 from mimicme.pipeline.mesh import transform
 from mimicme.pipeline.release import Release, SequenceInfo
 from mimicme.pipeline.release_layout import OK
+from mimicme.pipeline.whole_file import whole_file, write_whole
 
 FORMATS = ("obj", "ply", "glb", "npz")
 SPACES = ("canonical", "scan", "file")
@@ -167,18 +167,18 @@ def _write_frame(release: Release, path: Path, row: int, format: str, space: Spa
             pixels = release.texture(row)
             data, kind = (encode(pixels, "png"), "png") if pixels is not None else (b"", "")
         scale = 1.0 if space == "file" else 0.001
-        _write(path, glb_bytes(mesh, data, _GLB_MEDIA.get(kind, ""), scale))
+        write_whole(path, glb_bytes(mesh, data, _GLB_MEDIA.get(kind, ""), scale))
         return
     image = path.with_suffix(_ENDING.get(kind, ".img")).name if data else None
     if image:
-        _write(path.with_name(image), data)
+        write_whole(path.with_name(image), data)
     if format == "ply":
-        _write(path, ply_bytes(mesh, image))
+        write_whole(path, ply_bytes(mesh, image))
         return
     library = path.with_suffix(".mtl").name if image else None
-    _write(path, obj_bytes(mesh, material_file=library))
+    write_whole(path, obj_bytes(mesh, material_file=library))
     if library and image:
-        _write(path.with_name(library), mtl_bytes(image))
+        write_whole(path.with_name(library), mtl_bytes(image))
 
 
 def _map_path(path: Path, name: str) -> Path:
@@ -191,14 +191,14 @@ def _write_maps(release: Release, path: Path, row: int) -> None:
     for name in codings:
         data, _ = release.image_bytes(row, name)
         if data:
-            _write(_map_path(path, name), data)
+            write_whole(_map_path(path, name), data)
     if not codings:
         return
     meaning = {n: {"unit": c.unit, "scale": c.scale, "offset": c.offset} for n, c in codings.items()}
     text = {"value": "offset + scale * number", "space": "canonical", "maps": meaning}
     said, said_so = path.with_name(MAPS_FILE), json.dumps(text, indent=1).encode()
     if not said.exists() or said.read_bytes() != said_so:
-        _write(said, said_so)
+        write_whole(said, said_so)
 
 
 def _write_npz(release: Release, path: Path, rows: Sequence[int], space: Space) -> None:
@@ -217,13 +217,8 @@ def _write_npz(release: Release, path: Path, rows: Sequence[int], space: Space) 
     names = np.array(shape.landmark_names)
     arrays |= {"faces": shape.faces, "uv": shape.uv.astype("f4"), "uv_faces": shape.uv_faces}
     arrays |= _labels(info) | {"landmark_names": names, "space": np.array(space)}
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with open(temporary, "wb") as handle:
-            np.savez_compressed(handle, **arrays)
-        commit(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(path) as temporary, temporary.open("wb") as handle:
+        np.savez_compressed(handle, **arrays)
 
 
 def _labels(info: SequenceInfo) -> dict[str, NDArray[Any]]:
@@ -232,12 +227,3 @@ def _labels(info: SequenceInfo) -> dict[str, NDArray[Any]]:
         "fps": np.array(info.fps),
         "file_from_scan": info.file_from_scan,
     }
-
-
-def _write(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        temporary.write_bytes(data)
-        commit(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -24,7 +24,8 @@ from mimicme.pipeline.errors import MimicmeError
 from mimicme.pipeline.stage import Item, Stage
 from mimicme.pipeline.stage import Sequence as CaptureSequence
 from mimicme.pipeline.status import read_status
-from mimicme.pipeline.workspace import Workspace, write_whole
+from mimicme.pipeline.whole_file import write_whole
+from mimicme.pipeline.workspace import Workspace
 
 if TYPE_CHECKING:
     from mimicme.pipeline.pictures import FrameView

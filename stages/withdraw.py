@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +22,13 @@ import h5py
 import numpy as np
 
 from mimicme.pipeline import release_layout as layout
-from mimicme.pipeline.checkpoint import Artefact, commit, guarded_file
+from mimicme.pipeline.checkpoint import Artefact, guarded_file
 from mimicme.pipeline.errors import ArtefactError, ReleaseError, UsageError
 from mimicme.pipeline.layouts import safe_name
 from mimicme.pipeline.model_file import is_model, read_model
 from mimicme.pipeline.release import Release
 from mimicme.pipeline.stage import Item
+from mimicme.pipeline.whole_file import whole_file
 from mimicme.pipeline.workspace import Workspace
 from mimicme.stages import NAMES, STAGES
 
@@ -85,8 +85,7 @@ def withdraw_release(path: str | Path, subject: str) -> Withdrawal:
             raise UsageError(f"the release has no subject '{subject}'", where=path)
         gone = [s.item.sequence for s in release.sequences() if s.item.subject == name]
         frames = int((release.index["subject"] == name).sum())
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with whole_file(path) as temporary:
         with guarded_file(path) as old, h5py.File(temporary, "w", libver=layout.LIBVER) as new:
             try:
                 _copy_without(old, new, name)
@@ -95,9 +94,6 @@ def withdraw_release(path: str | Path, subject: str) -> Withdrawal:
                     raise
                 raise ReleaseError("the release is damaged", where=path, seen=error) from error
         shutil.copymode(path, temporary)
-        commit(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return Withdrawal(len(gone), frames, (), (*_left_behind(path, name), *_taught_release(path, name)))
 
 

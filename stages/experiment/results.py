@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mimicme.pipeline.plots import bar_chart, confusion_chart, make_folder, write_table
-from mimicme.pipeline.workspace import write_whole
+from mimicme.pipeline.whole_file import write_whole
 from mimicme.stages.experiment.folds import Fold
 from mimicme.stages.experiment.learners import Answers, Score
 

@@ -27,7 +27,8 @@ from mimicme.pipeline.render import Picture, contact_sheet, draw_points, look_at
 from mimicme.pipeline.scan import load_image, load_scan
 from mimicme.pipeline.stage import Sequence
 from mimicme.pipeline.units import face_axes
-from mimicme.pipeline.workspace import Workspace, write_whole
+from mimicme.pipeline.whole_file import write_whole
+from mimicme.pipeline.workspace import Workspace
 
 SIZE = (300, 260)
 PER_SHEET, COLUMNS = 24, 6

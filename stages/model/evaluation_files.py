@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mimicme.pipeline.plots import Curve, bar_chart, curve_panels, make_folder, write_table
-from mimicme.pipeline.workspace import write_whole
+from mimicme.pipeline.whole_file import write_whole
 from mimicme.stages.model.measured import Comparison, Measured
 
 Floats = NDArray[np.float64]

@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mimicme.pipeline.checkpoint import commit
 from mimicme.pipeline.errors import UsageError
 from mimicme.pipeline.filling import fill_holes, fill_mirrored, mirror_error
 from mimicme.pipeline.linear_model import LinearModel
@@ -29,6 +28,7 @@ from mimicme.pipeline.meshio import glb_bytes, obj_bytes, ply_bytes
 from mimicme.pipeline.model_file import Blendshapes, FaceModel, TextureModel
 from mimicme.pipeline.template import Template
 from mimicme.pipeline.texture import MIRROR_TOLERANCE
+from mimicme.pipeline.whole_file import write_whole
 from mimicme.stages.model.blendshapes import arkit_blendshapes, split_sides
 
 Floats = NDArray[np.float64]
@@ -129,13 +129,7 @@ def plain(model: LinearModel) -> tuple[Floats, Floats]:
 def _save(output: Path, write: Callable[[BytesIO], Any]) -> None:
     buffer = BytesIO()
     write(buffer)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    temporary = output.with_name(f".{output.name}.tmp")
-    try:
-        temporary.write_bytes(buffer.getvalue())
-        commit(temporary, output)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(output, buffer.getvalue())
 
 
 def _npz(out: BytesIO, model: FaceModel, linear: LinearModel) -> None:

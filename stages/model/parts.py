@@ -12,8 +12,8 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from mimicme.pipeline.checkpoint import commit
 from mimicme.pipeline.linear_model import LinearModel
+from mimicme.pipeline.whole_file import whole_file
 
 VERSION = 1
 """Raised when a build makes other models of the same frames and settings: an earlier version's parts are not used."""
@@ -70,18 +70,13 @@ class Parts:
 
     @staticmethod
     def _save(path: Path, signature: str, model: LinearModel) -> None:
-        temporary = path.with_suffix(".tmp")
         arrays: dict[str, Any] = {n: getattr(model, n) for n in _ARRAYS}
-        try:
-            with temporary.open("wb") as stream:
-                np.savez(
-                    stream,
-                    signature=np.asarray(signature),
-                    total=np.asarray(model.total_variance),
-                    count=np.asarray(model.count),
-                    kind=np.asarray(model.kind),
-                    **arrays,
-                )
-            commit(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with whole_file(path) as temporary, temporary.open("wb") as stream:
+            np.savez(
+                stream,
+                signature=np.asarray(signature),
+                total=np.asarray(model.total_variance),
+                count=np.asarray(model.count),
+                kind=np.asarray(model.kind),
+                **arrays,
+            )

@@ -30,7 +30,7 @@ import numpy as np
 from mimicme.pipeline.errors import UsageError
 from mimicme.pipeline.mesh import Floats, transform
 from mimicme.pipeline.template import Template, prepare, template_source_digest
-from mimicme.pipeline.workspace import write_whole
+from mimicme.pipeline.whole_file import write_whole
 from mimicme.stages.synth.people import EXPRESSIONS, Rig, build_rig, identity
 from mimicme.stages.synth.scanner import Scan, make_net, make_scan
 from mimicme.stages.synth.skin import Skin, make_skin

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from mimicme.pipeline.checkpoint import Artefact, commit
+from mimicme.pipeline.checkpoint import Artefact
 from mimicme.pipeline.errors import FrameRejected, InputError, MissingDependencyError
 from mimicme.pipeline.stage import Stage
+from mimicme.pipeline.whole_file import whole_file
 
 
 @dataclass(frozen=True)
@@ -131,8 +132,7 @@ def paint(task, out):
 def bundle(*, inputs, output, fingerprint, created, config_json, **more):
     import h5py
 
-    temporary = output.with_name(f".{output.name}.{os.getpid()}.tmp")
-    with h5py.File(temporary, "w", libver="v110") as handle:
+    with whole_file(output) as temporary, h5py.File(temporary, "w", libver="v110") as handle:
         handle.attrs["fingerprint"] = fingerprint
         handle.attrs["created"] = created
         handle.attrs["config"] = config_json
@@ -144,7 +144,6 @@ def bundle(*, inputs, output, fingerprint, created, config_json, **more):
                     group.attrs[name] = artefact.attrs["fingerprint"]
                     if "value" in artefact:
                         group.create_dataset(f"{name}_value", data=artefact["value"][:], track_times=False)
-    commit(temporary, output)
 
 
 def agree(task, out):
