@@ -21,6 +21,7 @@ from mimicme.pipeline.expressions import NEUTRAL
 from mimicme.pipeline.release import Release
 from mimicme.pipeline.release_layout import OK
 from mimicme.pipeline.template import Template
+from mimicme.pipeline.thinning import evenly
 
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
@@ -171,9 +172,7 @@ class ReleaseFrames(Closing):
             if not len(rows):
                 raise self.no_subject(subject)
             rows = rows[np.unique(self.table["sequence"][rows], return_index=True)[1]]
-        chosen = rows[
-            np.unique(np.linspace(0, len(rows) - 1, min(NEUTRAL_FRAMES, len(rows))).round().astype(int))
-        ]
+        chosen = rows[evenly(len(rows), NEUTRAL_FRAMES)]
         shapes = np.stack([self.vertices(int(row)) for row in chosen])
         return SubjectNeutral(np.median(shapes, axis=0).astype(np.float32), source, chosen)
 

@@ -36,6 +36,7 @@ from mimicme.pipeline.landmark_files import EXTENSIONS, read_landmarks
 from mimicme.pipeline.mesh import Floats, Ints, Mesh
 from mimicme.pipeline.meshio import MeshFile, parse_mtl, read_mesh
 from mimicme.pipeline.stage import FrameSource, Stage, Task
+from mimicme.pipeline.thinning import evenly
 
 if TYPE_CHECKING:
     from mimicme.pipeline.checkpoint import ArtefactWriter
@@ -100,7 +101,7 @@ class Picture:
 
 def spread(count: int, sample: int) -> list[int]:
     """All of range(count), the first `sample` of them spread evenly over it."""
-    first = sorted({round(k) for k in np.linspace(0, count - 1, min(sample, count))}) if count else []
+    first = evenly(count, sample).tolist()
     return first + [k for k in range(count) if k not in set(first)]
 
 

@@ -31,6 +31,7 @@ from mimicme.pipeline.expressions import NEUTRAL
 from mimicme.pipeline.linear_model import fit_pca, fit_streaming
 from mimicme.pipeline.plots import bar_chart, make_folder, write_table
 from mimicme.pipeline.release_frames import ReleaseFrames
+from mimicme.pipeline.thinning import evenly
 from mimicme.stages.experiment.results import write_record
 
 Floats = NDArray[np.float64]
@@ -226,9 +227,7 @@ def _reader(frames: ReleaseFrames, rows: Rows) -> Batches:
 
 
 def _thinned(rows: Rows, most: int) -> Rows:
-    if most <= 0 or len(rows) <= most:
-        return rows
-    return rows[np.unique(np.linspace(0, len(rows) - 1, most).round().astype(int))]
+    return rows if most <= 0 else rows[evenly(len(rows), most)]
 
 
 def coma_summary(record: Mapping[str, Any]) -> list[str]:

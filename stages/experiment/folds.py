@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mimicme.pipeline.errors import UsageError
+from mimicme.pipeline.thinning import evenly_over_people
 
 Rows = NDArray[np.int64]
 Source = Callable[[Rows], NDArray[Any]]
@@ -85,14 +86,7 @@ class Training(_Part):
         """At most about `most` of them, evenly over the people."""
         if len(self) <= most:
             return self
-        who = self.subjects
-        names, counts = np.unique(who, return_counts=True)
-        quota = max(1, most // len(names))
-        kept = []
-        for name, count in zip(names, counts, strict=True):
-            own = self._rows[who == name]
-            kept.append(own[np.unique(np.linspace(0, count - 1, min(quota, count)).round().astype(int))])
-        return Training(self._samples, np.concatenate(kept), _HANDED_OUT)
+        return Training(self._samples, self._rows[evenly_over_people(self.subjects, most)], _HANDED_OUT)
 
 
 class Unlabelled(_Part):

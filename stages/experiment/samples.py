@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from mimicme.pipeline.errors import UsageError
 from mimicme.pipeline.expressions import NEUTRAL
 from mimicme.pipeline.release_frames import NEUTRAL_FRAMES, ReleaseFrames, apexes
+from mimicme.pipeline.thinning import evenly
 from mimicme.stages.experiment.folds import Rows, Samples
 
 Floats = NDArray[np.float64]
@@ -90,8 +91,7 @@ def _neutral_rows(frames: ReleaseFrames) -> Rows:
     kept = [np.zeros(0, np.int64)]
     for subject in frames.subjects:
         rows = frames.rows_of(subject, NEUTRAL)
-        places = np.linspace(0, len(rows) - 1, min(NEUTRAL_FRAMES, len(rows))).round().astype(int)
-        kept.append(rows[np.unique(places)])
+        kept.append(rows[evenly(len(rows), NEUTRAL_FRAMES)])
     return np.concatenate(kept)
 
 
@@ -144,7 +144,7 @@ class FrameSources:
 
     def has_texture(self) -> bool:
         """Whether the frames have textures: a handful is looked at, a frame without one is all holes."""
-        some = self._rows[np.unique(np.linspace(0, len(self._rows) - 1, 8).round().astype(int))]
+        some = self._rows[evenly(len(self._rows), 8)]
         return all(self._frames.texture(int(row)) is not None for row in some)
 
     def _read(self, name: str, rows: Rows, one: Callable[[int], NDArray[Any]]) -> NDArray[np.float32]:

@@ -27,6 +27,7 @@ from mimicme.pipeline.region_masks import region_mask, region_masks
 from mimicme.pipeline.release import Release
 from mimicme.pipeline.release_frames import Balance, ReleaseFrames, apexes, balance_weights
 from mimicme.pipeline.template import Template
+from mimicme.pipeline.thinning import evenly
 from mimicme.stages.model.blendshapes import named_blendshapes
 from mimicme.stages.model.groups import groups_of
 from mimicme.stages.model.parts import Parts
@@ -373,9 +374,7 @@ class _Build:
     def _sparse(self, survey: Survey) -> Blendshapes:
         self.say("sparse components")
         rows = survey.rows[~survey.pruned]
-        chosen = rows[
-            np.unique(np.linspace(0, len(rows) - 1, min(SPARSE_FRAMES, len(rows))).round().astype(int))
-        ]
+        chosen = rows[evenly(len(rows), SPARSE_FRAMES)]
         data = np.concatenate(list(self.frames.batches(chosen, difference=True)))
         people = len(np.unique(self.frames.table["subject"][chosen]))
         template = self.frames.template

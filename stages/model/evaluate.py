@@ -30,6 +30,7 @@ from mimicme.pipeline.model_file import FaceModel, read_model
 from mimicme.pipeline.region_masks import region_masks
 from mimicme.pipeline.release_frames import ReleaseFrames, balance_weights, same_topology
 from mimicme.pipeline.template import Template
+from mimicme.pipeline.thinning import evenly_over_people
 from mimicme.stages.model import curves
 from mimicme.stages.model.curves import Population
 from mimicme.stages.model.evaluation_files import (
@@ -63,16 +64,8 @@ def regions_of(template: Template, weights: Floats) -> dict[str, Bools]:
 def rows_of_kind(frames: ReleaseFrames, kind: str, most: int = MOST_FRAMES) -> Rows:
     """Rows of the table that a model of this kind is about: evenly thinned, subject by subject, to `most`."""
     rows = frames.expressive if kind == "expression" else np.arange(len(frames))
-    if most <= 0 or len(rows) <= most:
-        return rows.astype(np.int64)
     who = frames.table["subject"][rows]
-    names, counts = np.unique(who, return_counts=True)
-    quota = max(1, most // len(names))
-    kept = []
-    for name, count in zip(names, counts, strict=True):
-        own = rows[who == name]
-        kept.append(own[np.unique(np.linspace(0, count - 1, min(quota, count)).round().astype(int))])
-    return np.concatenate(kept).astype(np.int64)
+    return rows.astype(np.int64) if most <= 0 else rows[evenly_over_people(who, most)].astype(np.int64)
 
 
 def population(

@@ -19,6 +19,7 @@ from mimicme.pipeline.mesh import Floats, Mesh, boundary_vertices, transform, ve
 from mimicme.pipeline.model_file import FaceModel
 from mimicme.pipeline.rigid import fit_rigid
 from mimicme.pipeline.spatial import Surface
+from mimicme.pipeline.thinning import evenly
 
 INDEPENDENT_PAIRS = 1500
 LEAST_PAIRS = 50
@@ -190,8 +191,7 @@ class _Pairs:
         self.border = boundary_vertices(scan.faces, len(scan.vertices))
         self.least_cosine = float(np.cos(np.radians(settings.angle_deg)))
         inside = np.flatnonzero(model.model("identity").weights > 0)
-        count = min(settings.points, len(inside))
-        self.picked = inside[np.unique(np.linspace(0, len(inside) - 1, count).round().astype(int))]
+        self.picked = inside[evenly(len(inside), settings.points)]
 
     def find(self, placed: Floats, reach_mm: float) -> tuple[Floats, Floats, Floats, NDArray[np.bool_]]:
         """Places of the model, of the scan, the scan's normals (k, 3), and which of `picked` they belong to.

@@ -16,6 +16,7 @@ from mimicme.pipeline.expressions import NEUTRAL
 from mimicme.pipeline.linear_model import LinearModel
 from mimicme.pipeline.model_file import Blendshapes, FaceModel
 from mimicme.pipeline.release_frames import ReleaseFrames, Rows, apexes, same_topology
+from mimicme.pipeline.thinning import evenly
 from mimicme.stages.model.gradients import transfer_deformation
 from mimicme.stages.model.personal import personal_blendshapes
 
@@ -240,11 +241,7 @@ def _telling(frames: ReleaseFrames, rows: Rows, amounts: Floats) -> Rows:
     )
     room = max(PERSONAL_FRAMES - len(apex), 0)
     others = np.setdiff1d(rows, apex)
-    if room and len(others):
-        spread = others[
-            np.unique(np.linspace(0, len(others) - 1, min(room, len(others))).round().astype(int))
-        ]
-        apex = sorted({*apex, *spread.tolist()})
+    apex = sorted({*apex, *others[evenly(len(others), room)].tolist()})
     return np.array(apex[: max(PERSONAL_FRAMES, 1)], np.int64)
 
 
