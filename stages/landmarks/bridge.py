@@ -24,8 +24,9 @@ from mimicme.pipeline.landmarks import GROUPS, MIRROR, N_LANDMARKS, eye_distance
 from mimicme.pipeline.mesh import Floats, Mesh
 from mimicme.pipeline.render import Camera
 from mimicme.pipeline.template import Template, load_prepared
-from mimicme.stages.landmarks.consensus import agree, head_pose
+from mimicme.stages.landmarks.consensus import agree
 from mimicme.stages.landmarks.networks import PictureNetworks, opencv
+from mimicme.stages.landmarks.pose import head_pose
 from mimicme.stages.landmarks.views import Scene, head_camera, look
 
 EYES_MM = 63.0  # the size of face at which offsets are measured: distance of the eye centres
@@ -247,7 +248,7 @@ def teach(
                 picture = painted(scene.picture(camera), camera, marks, width) if width > 0 else None
                 views.append(look(scene, camera, networks, picture))
             agreed = agree(views)
-            pose = head_pose(agreed.points)
+            pose = agreed.pose
         if min(view.presence for view in views) < least_presence:
             return None
         seen.append(agreed.points)

@@ -9,7 +9,7 @@ from mimicme.pipeline.errors import FrameRejected
 from mimicme.pipeline.landmarks import DETECTED, GROUPS, N_LANDMARKS, NONE, Located
 from mimicme.pipeline.mesh import Floats, Mesh
 from mimicme.stages.landmarks.bridge import CHIN, SILHOUETTE, Bridge, on_points
-from mimicme.stages.landmarks.consensus import Agreed, agree, head_pose
+from mimicme.stages.landmarks.consensus import Agreed, agree
 from mimicme.stages.landmarks.networks import PictureNetworks
 from mimicme.stages.landmarks.search import Head, find_head
 from mimicme.stages.landmarks.views import Scene, View, head_camera, look
@@ -21,6 +21,9 @@ ASIDE = ((-40.0, 0.0), (40.0, 0.0))
 ENOUGH_SEEN = 0.7
 LEAST_PRESENCE = 5.0  # of a view that has a say
 LEAST_VIEWS = 3
+# Pictures from poses that differ by less differ by a fifth of a pixel; after that many rounds the networks only flicker.
+STILL_MM, MAX_ROUNDS = 0.2, 4
+FACE_RADIUS_MM = 80.0
 # Median over all 478 points of how much the views disagree: 0.8 to 1.6 mm on faces, over 4 on spheres, where a network
 # that is asked for a face draws one, but each time elsewhere.
 FACE_SPREAD_MM = 3.0
@@ -61,27 +64,45 @@ class FaceFinder:
         """See `Detector`."""
         scene = Scene(scan, image)
         head = find_head(scene, self.networks, near)
-        views = [] if head is None else self.views(scene, head)
-        agreed = agree(views) if len(views) >= LEAST_VIEWS else None
-        if agreed is None or np.median(agreed.spread) > FACE_SPREAD_MM:
+        seen = None if head is None else self.stand(scene, head)
+        if seen is None or np.median(seen[0].spread) > FACE_SPREAD_MM:
             raise FrameRejected(
                 "no-face",
                 "no face is found on the scan",
                 expected="a scan that shows a face from some side",
                 todo="Look at the scan; if it shows a face, put a landmark file beside the frame.",
             )
-        return place(scene, agreed, views, self.bridge)
+        return place(scene, *seen, self.bridge)
 
-    def views(self, scene: Scene, head: Head) -> list[View]:
-        """The frontal view and those beside it in which the networks see the face."""
-        sides = VIEWS if head.view.seen.mean() >= ENOUGH_SEEN else VIEWS + ASIDE
-        beside = [look(scene, head_camera(head.pose, *side), self.networks) for side in sides]
-        return [head.view, *(v for v in beside if v.presence >= LEAST_PRESENCE and v.seen.any())]
+    def stand(self, scene: Scene, head: Head) -> tuple[Agreed, list[View]] | None:
+        """What the views agree on, seen from where it says the head is; None when too few show a face.
+
+        The views are taken anew from what they found until that stands still: so the points do not depend on how
+        the scan lies, nor on where the head was one frame ago.
+        """
+        pose, sides = head.pose, VIEWS if head.view.seen.mean() >= ENOUGH_SEEN else VIEWS + ASIDE
+        for _ in range(MAX_ROUNDS):
+            front = look(scene, head_camera(pose), self.networks)
+            beside = [look(scene, head_camera(pose, *side), self.networks) for side in sides]
+            views = [front, *(v for v in beside if v.presence >= LEAST_PRESENCE and v.seen.any())]
+            if len(views) < LEAST_VIEWS:
+                return None
+            agreed = agree(views)
+            before, pose = pose, agreed.pose
+            if moved_mm(before, pose) < STILL_MM:
+                break
+        return agreed, views
+
+
+def moved_mm(one: Floats, other: Floats) -> float:
+    """How far a face's rim, `FACE_RADIUS_MM` from its middle, moves at most from one pose (4, 4) to the other."""
+    turn = np.clip((np.trace(one[:3, :3].T @ other[:3, :3]) - 1) / 2, -1, 1)
+    return float(np.linalg.norm(one[:3, 3] - other[:3, 3]) + FACE_RADIUS_MM * np.arccos(turn))
 
 
 def place(scene: Scene, agreed: Agreed, views: list[View], bridge: Bridge) -> Located:
     """Landmarks of what the views agree on, put onto the scan, with confidence and reasons for absence."""
-    pose = head_pose(agreed.points)
+    pose = agreed.pose
     wanted = bridge.landmarks(agreed.points, pose, scene.textured)
     spread = on_points(np.repeat(agreed.spread[:, None], 3, axis=1))[:, 0]
     support = on_points(np.repeat(agreed.support[:, None], 3, axis=1))[:, 0]

@@ -17,7 +17,6 @@ from mimicme.pipeline.landmarks import eye_distance
 from mimicme.pipeline.mesh import Floats
 from mimicme.pipeline.render import Camera
 from mimicme.stages.landmarks.bridge import on_points
-from mimicme.stages.landmarks.consensus import head_pose
 from mimicme.stages.landmarks.networks import FACE_SIDE, PictureNetworks
 from mimicme.stages.landmarks.views import Scene, View, box_camera, head_camera, look, turned
 
@@ -82,8 +81,8 @@ def settle(scene: Scene, view: View, networks: PictureNetworks, rounds: int = 2)
     for _ in range(rounds):
         if not np.isfinite(view.misfit_mm):
             return None
-        view = look(scene, head_camera(head_pose(view.points)), networks)
-    return Head(head_pose(view.points), view) if is_face(view) else None
+        view = look(scene, head_camera(view.pose), networks)
+    return Head(view.pose, view) if is_face(view) else None
 
 
 def is_face(view: View) -> bool:
@@ -94,7 +93,7 @@ def is_face(view: View) -> bool:
     apart = eye_distance(on_points(view.points))
     if view.seen.mean() < LEAST_SEEN or not EYES_MM[0] < apart < EYES_MM[1]:
         return False
-    pose = head_pose(view.points)
+    pose = view.pose
     local = (inner - pose[:3, 3]) @ pose[:3, :3]
     left, right = np.abs(local[[36 - 17, 39 - 17], 0]), np.abs(local[[45 - 17, 42 - 17], 0])
     return bool(np.abs(left - right).max() < MAX_ASYMMETRY * apart)

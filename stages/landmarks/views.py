@@ -12,6 +12,7 @@ from mimicme.pipeline.mesh import Bools, Floats, Mesh, triangle_normals, vertex_
 from mimicme.pipeline.render import Camera
 from mimicme.pipeline.spatial import Surface
 from mimicme.stages.landmarks.networks import FACE_SIDE, POINT_SIDE, PictureNetworks, opencv
+from mimicme.stages.landmarks.pose import head_pose
 
 FACE_MM = 230.0  # what the picture for the points is wide: 200 cuts wide-open jaws, 260 is less exact
 DISTANCE_MM = 800.0
@@ -248,6 +249,11 @@ class View:
     seen: Bools
     cosine: Floats
     misfit_mm: float
+
+    @property
+    def pose(self) -> Floats:
+        """(4, 4) of the head as this view alone has it, head -> scan."""
+        return head_pose(self.points, 0.02 + self.cosine**2)
 
 
 def look(
