@@ -28,6 +28,7 @@ CREASE_PER_MM = 0.45  # how much darker per mm behind them
 DEEPEST_MM = 4.0
 MOUTH_ENDS = np.array([61, 291, 78, 308])  # MediaPipe's outer and inner corners
 MAX_OFF_MM = 15.0  # a surface further from the face's depth is not the face
+EXPECTED_MM = 3.0  # of two surfaces around a point, how much nearer the expected depth one has to be to win
 
 
 class Scene:
@@ -228,6 +229,19 @@ def box_camera(camera: Camera, centre_px: Floats, side_px: float, roll_deg: floa
 # ------------------------------------------------------------------------------------------------ one view
 
 
+def _ring() -> tuple[Floats, Floats]:
+    """Where the rays around a point go, (r, 2) mm in the picture, and their weights (r,), which sum to 1."""
+    angles = np.radians(np.arange(0, 360, 60))
+    circle = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    other = np.stack([np.cos(angles + np.pi / 6), np.sin(angles + np.pi / 6)], axis=1)
+    places = np.concatenate([np.zeros((1, 2)), 0.9 * circle, 1.8 * other])
+    weights = np.exp(-(places**2).sum(axis=1) / (2 * 1.2**2))
+    return places, weights / weights.sum()
+
+
+_RING_MM, _RING_WEIGHTS = _ring()
+
+
 @dataclass(frozen=True)
 class View:
     """What the point network saw from one side.
@@ -267,29 +281,60 @@ def look(
     if creased is not None:
         found[MOUTH_ENDS] = networks.points(creased)[0][MOUTH_ENDS]
     origins, rays = rays_through(camera, found[:, :2])
-    hits = scene.surface.cast(origins - scene.centre, rays)
-    corners = scene.vertices[scene.mesh.faces[hits.triangles]]
-    on_scan = np.einsum("kc,kcx->kx", hits.weights, corners) + scene.centre
-    cosine = -np.einsum("kx,kx->k", scene.normals[hits.triangles], rays)
-    hit = hits.hit & (cosine > 0.05)
+    near = _around(scene, camera, found[:, :2])
+    hit, cosine = near.share > 0.5, near.cosine
     expected = -found[:, 2] / camera.pixels_per_mm
-    depth = np.where(hit, camera.depth(on_scan), 0.0)
-    slope, offset = _fit_depth(expected, depth, hit * np.clip(cosine, 0, 1))
+    middle = _weighted(near.depth, near.weights)
+    slope, offset = _fit_depth(expected, middle, hit * np.clip(cosine, 0, 1))
     expected = slope * expected + offset
+    # of the surfaces around a point the one counts that lies where the face is expected: the lip, not the throat
+    likely = near.weights / (1 + ((near.depth - expected[:, None]) / EXPECTED_MM) ** 2) ** 2
+    depth = _weighted(near.depth, likely)
     misfit = np.abs(depth - expected)
     seen = hit & (misfit < MAX_OFF_MM)
-    along = (expected - camera.depth(origins)) / (rays @ camera.axes[2])
-    guess = origins + along[:, None] * rays
+    # faded, not switched: a switch would let a point jump when the camera moves a little
+    trust = near.share * np.clip(2 - 2 * misfit / MAX_OFF_MM, 0, 1)
+    along = (expected + trust * (depth - expected) - camera.depth(origins)) / (rays @ camera.axes[2])
     return View(
         camera,
         found,
         presence,
-        # faded, not switched: a switch would let a point jump when the camera moves a little
-        guess + np.where(hit, np.clip(2 - 2 * misfit / MAX_OFF_MM, 0, 1), 0.0)[:, None] * (on_scan - guess),
+        origins + along[:, None] * rays,
         np.asarray(seen),
         np.where(seen, cosine, 0.0),
         float(np.median(misfit[hit])) if hit.any() else np.inf,
     )
+
+
+class _Around(NamedTuple):
+    """The surface around points of a picture: depth, weights (k, r) of the rays around each point, weight 0 where none
+    meets the front of a triangle; share (k,) of the weight that does; cosine (k,) between rays and surface."""
+
+    depth: Floats
+    weights: Floats
+    share: Floats
+    cosine: Floats
+
+
+def _around(scene: Scene, camera: Camera, pixels: Floats) -> _Around:
+    """What rays around picture points (k, 2) meet: a single one jumps where surfaces lie behind each other."""
+    k, r = len(pixels), len(_RING_MM)
+    origins, rays = rays_through(
+        camera, (pixels[:, None] + _RING_MM * camera.pixels_per_mm).reshape(k * r, 2)
+    )
+    hits = scene.surface.cast(origins - scene.centre, rays)
+    corners = scene.vertices[scene.mesh.faces[hits.triangles]]
+    depth = camera.depth(np.einsum("kc,kcx->kx", hits.weights, corners) + scene.centre)
+    cosine = -np.einsum("kx,kx->k", scene.normals[hits.triangles], rays)
+    front = np.clip((cosine - 0.05) / 0.1, 0, 1) * hits.hit
+    weights = front.reshape(k, r) * _RING_WEIGHTS
+    depth = np.where(front > 0, depth, 0.0).reshape(k, r)
+    return _Around(depth, weights, weights.sum(axis=1), _weighted(cosine.reshape(k, r), weights))
+
+
+def _weighted(values: Floats, weights: Floats) -> Floats:
+    """(k,) weighted means of values (k, r); 0 where nothing has a weight."""
+    return np.asarray((values * weights).sum(axis=1) / np.maximum(weights.sum(axis=1), 1e-12))
 
 
 def rays_through(camera: Camera, pixels: Floats) -> tuple[Floats, Floats]:
