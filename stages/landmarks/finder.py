@@ -35,6 +35,12 @@ UNTEXTURED_SHARE = 0.6  # what a shaded scan's points are worth beside a texture
 CHIN_SHARE = 0.4
 BROW_SHARE = 0.6  # brows slide along themselves
 
+AROUND_MM = 1.0
+_AROUND = np.array(
+    [[x, y, z] for x in (-1, 0, 1) for y in (-1, 0, 1) for z in (-1, 0, 1)], np.float64
+)  # in the head's axes
+_AROUND /= np.maximum(np.linalg.norm(_AROUND, axis=1, keepdims=True), 1)
+
 # Why a point is absent, as stored.
 PRESENT, NOT_GIVEN, OFF_SCAN, UNSEEN, DISAGREED, OVER_HOLE, OUTLINE = range(7)
 ABSENCE = (
@@ -100,23 +106,35 @@ def moved_mm(one: Floats, other: Floats) -> float:
     return float(np.linalg.norm(one[:3, 3] - other[:3, 3]) + FACE_RADIUS_MM * np.arccos(turn))
 
 
+def onto(scene: Scene, wanted: Floats, pose: Floats) -> tuple[Floats, Floats]:
+    """Places (k, 3) mm of points (k, 3) on the scan, and how far they were off, (k,).
+
+    The mean over points around each: between lips, or over the hole of an eye, the nearest place alone jumps from one
+    side to the other.
+    """
+    around = _AROUND @ pose[:3, :3].T * AROUND_MM
+    near = scene.surface.closest((wanted[:, None] + around).reshape(-1, 3) - scene.centre)
+    shape = len(wanted), len(around)
+    points = near.points.reshape(*shape, 3).mean(axis=1) + scene.centre
+    return points, near.distances.reshape(shape)[:, len(around) // 2]
+
+
 def place(scene: Scene, agreed: Agreed, views: list[View], bridge: Bridge) -> Located:
     """Landmarks of what the views agree on, put onto the scan, with confidence and reasons for absence."""
     pose = agreed.pose
     wanted = bridge.landmarks(agreed.points, pose, scene.textured)
     spread = on_points(np.repeat(agreed.spread[:, None], 3, axis=1))[:, 0]
     support = on_points(np.repeat(agreed.support[:, None], 3, axis=1))[:, 0]
-    nearest = scene.surface.closest(wanted - scene.centre)
-    points = nearest.points + scene.centre
+    points, off = onto(scene, wanted, pose)
     absent = np.full(N_LANDMARKS, PRESENT, np.uint8)
-    absent[nearest.distances > SNAP_MM] = OVER_HOLE
+    absent[off > SNAP_MM] = OVER_HOLE
     absent[spread > SPREAD_MM] = DISAGREED
-    absent[(support < 0.1) & (nearest.distances > RIM_MM)] = UNSEEN
+    absent[(support < 0.1) & (off > RIM_MM)] = UNSEEN
     absent[SILHOUETTE] = OUTLINE
     found = absent == PRESENT
     presence = float(np.median([view.presence for view in views]))
     sure = np.clip(presence / FULL_PRESENCE, 0.2, 1.0) / (1 + (spread / 4.0) ** 2)
-    sure *= np.clip(0.4 + 0.6 * support / len(views), 0, 1) * (1 - 0.5 * nearest.distances / SNAP_MM)
+    sure *= np.clip(0.4 + 0.6 * support / len(views), 0, 1) * (1 - 0.5 * off / SNAP_MM)
     sure *= 1.0 if scene.textured else UNTEXTURED_SHARE
     sure[CHIN] *= CHIN_SHARE
     for group in ("left_eyebrow", "right_eyebrow"):
