@@ -11,7 +11,7 @@ from mimicme.pipeline.mesh import Floats
 from mimicme.stages.landmarks.pose import head_pose
 from mimicme.stages.landmarks.views import View
 
-AGREE_MM = 3.0  # views that disagree by more count less
+AGREE_MM = 1.0  # views that disagree by more count less
 TRUST_MM = 1.5  # a point whose views disagree by more says little of the head's pose
 
 
@@ -44,7 +44,7 @@ def agree(views: Sequence[View]) -> Agreed:
     mean = np.einsum("vk,vkx->kx", weights / weights.sum(0), points)
     for _ in range(10):
         far = np.linalg.norm(points - mean, axis=2)
-        w = weights / (1 + (far / AGREE_MM) ** 2)
+        w = weights / np.sqrt(1 + (far / AGREE_MM) ** 2)
         w = w / w.sum(0)
         mean = np.einsum("vk,vkx->kx", w, points)
     far = np.linalg.norm(points - mean, axis=2)
