@@ -246,7 +246,7 @@ def teach(
             for yaw, pitch in TEACHING_VIEWS:
                 camera = head_camera(pose, yaw, pitch)
                 picture = painted(scene.picture(camera), camera, marks, width) if width > 0 else None
-                views.append(look(scene, camera, networks, picture))
+                views.append(look(scene, camera, networks, picture, creases=True))
             agreed = agree(views)
             pose = agreed.pose
         if min(view.presence for view in views) < least_presence:

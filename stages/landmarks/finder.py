@@ -15,15 +15,13 @@ from mimicme.stages.landmarks.search import Head, find_head
 from mimicme.stages.landmarks.views import Scene, View, head_camera, look
 
 # (yaw, pitch) beside the frontal view: more of them changed nothing on real and synthetic scans.
-VIEWS = ((-15.0, 0.0), (15.0, 0.0), (0.0, 12.0), (0.0, -12.0))
+ACROSS = ((-15.0, 0.0), (15.0, 0.0))
+VIEWS = (*ACROSS, (0.0, 12.0), (0.0, -12.0))
 # Where the front shows little - half a scan, a turned head - views from further round take over.
 ASIDE = ((-40.0, 0.0), (40.0, 0.0))
 ENOUGH_SEEN = 0.7
 LEAST_PRESENCE = 5.0  # of a view that has a say
 LEAST_VIEWS = 3
-# Pictures from poses that differ by less differ by a fifth of a pixel; after that many rounds the networks only flicker.
-STILL_MM, MAX_ROUNDS = 0.2, 4
-FACE_RADIUS_MM = 80.0
 # Median over all 478 points of how much the views disagree: 0.8 to 1.6 mm on faces, over 4 on spheres, where a network
 # that is asked for a face draws one, but each time elsewhere.
 FACE_SPREAD_MM = 3.0
@@ -70,7 +68,7 @@ class FaceFinder:
         """See `Detector`."""
         scene = Scene(scan, image)
         head = find_head(scene, self.networks, near)
-        seen = None if head is None else self.stand(scene, head)
+        seen = None if head is None else self.stand(scene, head, known=near is not None)
         if seen is None or np.median(seen[0].spread) > FACE_SPREAD_MM:
             raise FrameRejected(
                 "no-face",
@@ -80,30 +78,28 @@ class FaceFinder:
             )
         return place(scene, *seen, self.bridge)
 
-    def stand(self, scene: Scene, head: Head) -> tuple[Agreed, list[View]] | None:
+    def stand(self, scene: Scene, head: Head, known: bool) -> tuple[Agreed, list[View]] | None:
         """What the views agree on, seen from where it says the head is; None when too few show a face.
 
-        The views are taken anew from what they found until that stands still: so the points do not depend on how
+        The views are taken anew from what the first ones found: so the points do not depend on how
         the scan lies, nor on where the head was one frame ago.
+
+        Args:
+            known: the head was searched for from where it was one frame ago; then less is needed.
         """
         pose, sides = head.pose, VIEWS if head.view.seen.mean() >= ENOUGH_SEEN else VIEWS + ASIDE
-        for _ in range(MAX_ROUNDS):
-            front = look(scene, head_camera(pose), self.networks)
-            beside = [look(scene, head_camera(pose, *side), self.networks) for side in sides]
+        between = ACROSS if known and sides == VIEWS else sides
+        for last in (False, True) if known else (False, False, True):
+            front, *beside = (
+                look(scene, head_camera(pose, *side), self.networks, creases=last)
+                for side in ((0.0, 0.0), *(sides if last else between))
+            )
             views = [front, *(v for v in beside if v.presence >= LEAST_PRESENCE and v.seen.any())]
             if len(views) < LEAST_VIEWS:
                 return None
             agreed = agree(views)
-            before, pose = pose, agreed.pose
-            if moved_mm(before, pose) < STILL_MM:
-                break
+            pose = agreed.pose
         return agreed, views
-
-
-def moved_mm(one: Floats, other: Floats) -> float:
-    """How far a face's rim, `FACE_RADIUS_MM` from its middle, moves at most from one pose (4, 4) to the other."""
-    turn = np.clip((np.trace(one[:3, :3].T @ other[:3, :3]) - 1) / 2, -1, 1)
-    return float(np.linalg.norm(one[:3, 3] - other[:3, 3]) + FACE_RADIUS_MM * np.arccos(turn))
 
 
 def onto(scene: Scene, wanted: Floats, pose: Floats) -> tuple[Floats, Floats]:

@@ -54,7 +54,7 @@ def find_head(scene: Scene, networks: PictureNetworks, near: Floats | None = Non
         near: (4, 4) the head's pose one frame ago; looked at first.
     """
     if near is not None:
-        head = settle(scene, look(scene, head_camera(near), networks), networks)
+        head = settle(scene, look(scene, head_camera(near), networks), networks, rounds=1)
         if head is not None:
             return head
     found: list[tuple[float, int, Camera]] = []

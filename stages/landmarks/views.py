@@ -271,15 +271,23 @@ class View:
 
 
 def look(
-    scene: Scene, camera: Camera, networks: PictureNetworks, picture: NDArray[np.float32] | None = None
+    scene: Scene,
+    camera: Camera,
+    networks: PictureNetworks,
+    picture: NDArray[np.float32] | None = None,
+    creases: bool = False,
 ) -> View:
-    """Find the points of a face in a camera's picture (rendered, unless given), and lift them to the scan."""
-    creased = None
+    """Find the points of a face in a camera's picture (rendered, unless given), and lift them to the scan.
+
+    Args:
+        creases: take the ends of a bare scan's mouth from a second picture; not where the picture is given.
+    """
+    second = None
     if picture is None:
-        picture, creased = scene.pictures(camera)
+        picture, second = scene.pictures(camera) if creases else (scene.picture(camera), None)
     found, presence = networks.points(picture)
-    if creased is not None:
-        found[MOUTH_ENDS] = networks.points(creased)[0][MOUTH_ENDS]
+    if second is not None:
+        found[MOUTH_ENDS] = networks.points(second)[0][MOUTH_ENDS]
     origins, rays = rays_through(camera, found[:, :2])
     near = _around(scene, camera, found[:, :2])
     hit, cosine = near.share > 0.5, near.cosine
