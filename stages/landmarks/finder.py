@@ -33,11 +33,21 @@ UNTEXTURED_SHARE = 0.6  # what a shaded scan's points are worth beside a texture
 CHIN_SHARE = 0.4
 BROW_SHARE = 0.6  # brows slide along themselves
 
-AROUND_MM = 1.0
-_AROUND = np.array(
-    [[x, y, z] for x in (-1, 0, 1) for y in (-1, 0, 1) for z in (-1, 0, 1)], np.float64
-)  # in the head's axes
-_AROUND /= np.maximum(np.linalg.norm(_AROUND, axis=1, keepdims=True), 1)
+AROUND_MM = 1.2  # how far around a point the scan has a say in where it is put
+
+
+def _ball(count: int = 26) -> Floats:
+    """(count + 1, 3) points evenly in a ball of radius 1, in a golden spiral: no two cross a plane together; first the
+    middle, which is also their mean."""
+    k = np.arange(count) + 0.5
+    z, turn = 1 - 2 * k / count, np.pi * (1 + np.sqrt(5)) * k
+    flat = np.sqrt(1 - z**2)
+    directions = np.stack([np.cos(turn) * flat, np.sin(turn) * flat, z], axis=1)
+    ball = directions * np.cbrt(((np.arange(count) * 11) % count + 0.5) / count)[:, None]
+    return np.concatenate([np.zeros((1, 3)), ball - ball.mean(axis=0)])
+
+
+_AROUND = _ball()  # in the head's axes
 
 # Why a point is absent, as stored.
 PRESENT, NOT_GIVEN, OFF_SCAN, UNSEEN, DISAGREED, OVER_HOLE, OUTLINE = range(7)
@@ -68,7 +78,7 @@ class FaceFinder:
         """See `Detector`."""
         scene = Scene(scan, image)
         head = find_head(scene, self.networks, near)
-        seen = None if head is None else self.stand(scene, head, known=near is not None)
+        seen = None if head is None else self.stand(scene, head, known=head.near)
         if seen is None or np.median(seen[0].spread) > FACE_SPREAD_MM:
             raise FrameRejected(
                 "no-face",
@@ -112,7 +122,7 @@ def onto(scene: Scene, wanted: Floats, pose: Floats) -> tuple[Floats, Floats]:
     near = scene.surface.closest((wanted[:, None] + around).reshape(-1, 3) - scene.centre)
     shape = len(wanted), len(around)
     points = near.points.reshape(*shape, 3).mean(axis=1) + scene.centre
-    return points, near.distances.reshape(shape)[:, len(around) // 2]
+    return points, near.distances.reshape(shape)[:, 0]
 
 
 def place(scene: Scene, agreed: Agreed, views: list[View], bridge: Bridge) -> Located:

@@ -41,10 +41,12 @@ class Head(NamedTuple):
     Attributes:
         pose: (4, 4) head -> scan, mm.
         view: the frontal view of it.
+        near: whether it was found from where it was one frame ago.
     """
 
     pose: Floats
     view: View
+    near: bool = False
 
 
 def find_head(scene: Scene, networks: PictureNetworks, near: Floats | None = None) -> Head | None:
@@ -56,7 +58,7 @@ def find_head(scene: Scene, networks: PictureNetworks, near: Floats | None = Non
     if near is not None:
         head = settle(scene, look(scene, head_camera(near), networks), networks, rounds=1)
         if head is not None:
-            return head
+            return head._replace(near=True)
     found: list[tuple[float, int, Camera]] = []
     for k, (score, camera, straight) in enumerate(_candidates(scene, networks)):
         if score < LEAST_SCORE:

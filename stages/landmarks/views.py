@@ -229,13 +229,15 @@ def box_camera(camera: Camera, centre_px: Floats, side_px: float, roll_deg: floa
 # ------------------------------------------------------------------------------------------------ one view
 
 
+_RING_RADIUS_MM = 1.4
+
+
 def _ring() -> tuple[Floats, Floats]:
     """Where the rays around a point go, (r, 2) mm in the picture, and their weights (r,), which sum to 1."""
     angles = np.radians(np.arange(0, 360, 60))
     circle = np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    other = np.stack([np.cos(angles + np.pi / 6), np.sin(angles + np.pi / 6)], axis=1)
-    places = np.concatenate([np.zeros((1, 2)), 0.9 * circle, 1.8 * other])
-    weights = np.exp(-(places**2).sum(axis=1) / (2 * 1.2**2))
+    places = np.concatenate([np.zeros((1, 2)), _RING_RADIUS_MM * circle])
+    weights = np.exp(-(places**2).sum(axis=1) / (2 * _RING_RADIUS_MM**2))
     return places, weights / weights.sum()
 
 
