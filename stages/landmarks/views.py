@@ -295,7 +295,7 @@ def look(
     hit, cosine = near.share > 0.5, near.cosine
     expected = -found[:, 2] / camera.pixels_per_mm
     middle = _weighted(near.depth, near.weights)
-    slope, offset = _fit_depth(expected, middle, hit * np.clip(cosine, 0, 1))
+    slope, offset = _fit_depth(expected, middle, np.where(hit, np.clip(cosine, 0, 1), 0.0))
     expected = slope * expected + offset
     # of the surfaces around a point the one counts that lies where the face is expected: the lip, not the throat
     likely = near.weights / (1 + ((near.depth - expected[:, None]) / EXPECTED_MM) ** 2) ** 2
