@@ -176,7 +176,7 @@ _stage_command("ingest")
 @click.option(
     "--export",
     "kind",
-    type=click.Choice(["ljson", "pp", "pts", "csv", "json"]),
+    type=click.Choice(["ljson", "pp", "pts", "csv", "json", "lm3", "bnd"]),
     help="Files to correct, in ...",
 )
 @click.option("--export-to", type=FOLDER, metavar="DIR", help="... this folder; laid out as the captures.")

@@ -6,7 +6,8 @@ fits no scheme is refused: a guess would fit a face with its brows on its eyes.
 
 Read: `.ljson` (menpo, landmarker.io; versions 1, 2, 3), `.pts`, `.pp` (MeshLab), `.csv`, `.json`, `.lm3`
 (Bosphorus), `.bnd` (BU-3DFE, BU-4DFE: the eye, brow and mouth corners of its 83 points).
-Written: `.ljson` version 2, `.pts`, `.pp`, `.csv`, `.json`.
+Written: `.ljson` version 2, `.pts`, `.pp`, `.csv`, `.json`, `.lm3` (with iBUG's names), `.bnd` (68 lines, not BU-3DFE's
+83: its contours cannot be made from 68 points).
 """
 
 from __future__ import annotations
@@ -113,6 +114,22 @@ def write_json(landmarks: Landmarks) -> bytes:
         label: list(map(float, p)) for (p, ok), label in zip(_given(landmarks), IBUG68, strict=True) if ok
     }
     return (json.dumps(content, allow_nan=False, indent=1) + "\n").encode()
+
+
+def write_lm3(landmarks: Landmarks) -> bytes:
+    """`.lm3`: a name and a place on two lines each; absent points are left out."""
+    lines = [
+        f"{label}\n" + " ".join(repr(float(x)) for x in p)
+        for (p, ok), label in zip(_given(landmarks), IBUG68, strict=True)
+        if ok
+    ]
+    return "\n".join(["# 3D landmarks, iBUG-68", f"{len(lines)} landmarks:", *lines, ""]).encode()
+
+
+def write_bnd(landmarks: Landmarks) -> bytes:
+    """`.bnd`: `index x y z`, 68 lines in iBUG's order; absent points are written as nan."""
+    lines = [" ".join([str(k), *(repr(float(x)) for x in p)]) for k, p in enumerate(landmarks.points)]
+    return "\n".join([*lines, ""]).encode()
 
 
 def _given(landmarks: Landmarks) -> list[tuple[Floats, bool]]:
@@ -481,6 +498,8 @@ WRITERS: dict[str, Callable[[Landmarks], bytes]] = {
     ".pp": write_pp,
     ".csv": write_csv,
     ".json": write_json,
+    ".lm3": write_lm3,
+    ".bnd": write_bnd,
 }
 
 

@@ -63,6 +63,12 @@ MIRROR: NDArray[np.int64] = np.concatenate(
     ]
 )
 
+# (yaw, pitch) in degrees, as `render.look_at` has them, of the views for which visibility is stored
+STANDARD_VIEWS: tuple[tuple[float, float], ...] = (
+    *((-60.0, 0.0), (-30.0, 0.0), (0.0, 0.0), (30.0, 0.0), (60.0, 0.0)),
+    *((0.0, 30.0), (0.0, -30.0)),
+)
+
 # /landmark_source of a release
 NONE, MANUAL, DETECTED, PROJECTED = 0, 1, 2, 3
 

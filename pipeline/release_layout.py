@@ -34,11 +34,12 @@ from numpy.typing import NDArray
 
 from mimicme.pipeline import surface_maps
 from mimicme.pipeline.checkpoint import NOTE_BYTES, chunk_shape
+from mimicme.pipeline.landmarks import STANDARD_VIEWS
 from mimicme.pipeline.stage import Item
 from mimicme.pipeline.surface_maps import Coding
 from mimicme.pipeline.template import Template
 
-SCHEMA_VERSION = "1.1"  # 1.1: maps of the surface
+SCHEMA_VERSION = "1.2"  # 1.1: maps of the surface; 1.2: landmark_visible
 LIBVER = "v110"  # fixed: another file format version would be other bytes
 ROOT_ATTRIBUTES = (
     "schema_version",
@@ -85,6 +86,7 @@ ROW_FIELDS: Mapping[str, Field] = {
 OPTIONAL_ROW_FIELDS: Mapping[str, Field] = {
     "landmark_distance": Field("<f4", ("L",), "mm", np.nan),
     "landmark_uv": Field("<f4", ("L", 2), "1", np.nan),
+    "landmark_visible": Field("|u1", (len(STANDARD_VIEWS), "L"), "1"),
 }
 """What a sequence has when the project stage made it."""
 

@@ -5,6 +5,7 @@ Reads   ingest: the cleaned scan; landmarks: points, source, confidence; align: 
 Writes  landmarks (F, 68, 3) f4, canonical frame, mm, on the scan's surface, NaN where the scan has none;
         landmark_source (F, 68) u1: 0 none, 1 manual, 2 detected, 3 projected; landmark_confidence (F, 68) f4;
         landmark_distance (F, 68) f4, mm: registered mesh's landmark to the scan; landmark_uv (F, 68, 2) f4;
+        landmark_visible (F, views, 68) u1: 1 where a standard view sees the registered mesh's landmark;
         quality/landmarks_projected (F,) f4: landmarks found on the scan, of 68; quality/landmark_gap (F,) f4:
         median of landmark_distance, mm.
 Fails   a frame with `numerical-failure`, when its numbers broke the computation.  A landmark without scan
@@ -15,7 +16,8 @@ first hit along the normal, whichever is nearer and faces the same way.  Where t
 of a hole, there is no data and the landmark is absent.  A point given by file or detector that align trusted
 wins over the projected one; it too is put on the scan.
 
-In a rendered view, with visibility: `pipeline.render.seen_by`.
+Which of the registered mesh's landmarks a view sees is stored for `landmarks.STANDARD_VIEWS`; for a view of one's own:
+`visible_from`, and `pipeline.render.seen_by` for their places in its picture.
 
 Confidence, in [0, 1].  Projected: (1 - distance / max_distance_mm) times the cosine between the normals of
 the two surfaces.  Given: what the landmarks stage says of it, times (1 - its distance to the scan /
@@ -24,6 +26,7 @@ max_distance_mm).  0 where absent.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -31,7 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mimicme.pipeline.errors import ConfigError, FrameRejected, InputError
-from mimicme.pipeline.landmarks import N_LANDMARKS, NONE, PROJECTED
+from mimicme.pipeline.landmarks import N_LANDMARKS, NONE, PROJECTED, STANDARD_VIEWS
 from mimicme.pipeline.mesh import (
     Bools,
     Floats,
@@ -40,6 +43,7 @@ from mimicme.pipeline.mesh import (
     triangle_normals,
     vertex_normals,
 )
+from mimicme.pipeline.render import look_at, seen_by
 from mimicme.pipeline.spatial import Surface
 from mimicme.pipeline.stage import Stage, Task
 from mimicme.pipeline.template import Template
@@ -240,6 +244,27 @@ def project(
     return Projected(canonical, source, np.clip(confidence, 0, 1), down.distances, uv)
 
 
+def visible_from(
+    template: Template, vertices: Floats, views: Sequence[tuple[float, float]] = STANDARD_VIEWS
+) -> Bools:
+    """(views, L) True where a landmark of a registered mesh is seen: it faces the view and nothing stands before it.
+
+    Args:
+        vertices: (V, 3) mm, canonical frame.
+        views: (yaw, pitch) in degrees, as `render.look_at` has them.
+    """
+    places = np.einsum("lk,lkx->lx", template.landmark_weights, vertices[template.landmark_vertices])
+    normals = vertex_normals(vertices, template.faces)[template.landmark_vertices]
+    facing = np.einsum("lk,lkx->lx", template.landmark_weights, normals)
+    middle = vertices.mean(axis=0)  # Open3D keeps float32
+    surface = Surface(vertices - middle, template.faces)
+    seen = np.zeros((len(views), len(places)), bool)
+    for row, (yaw, pitch) in enumerate(views):
+        camera = look_at(vertices - middle, yaw, pitch)
+        seen[row] = seen_by(camera, places - middle, surface)[1] & (facing @ camera.axes[2] > 0)
+    return seen
+
+
 def _uv_of(template: Template, vertices: Floats, pose: Floats, points: Floats) -> Floats:
     """(k, 2) texture coordinates of scan-frame points, by the registered mesh's closest points."""
     if not len(points):
@@ -270,6 +295,7 @@ def compute(task: Task, out: ArtefactWriter) -> None:
         confidence = out.rows("landmark_confidence", (N_LANDMARKS,), "f4", "1", fill=0)
         distance = out.rows("landmark_distance", (N_LANDMARKS,), "f4", "mm")
         uv = out.rows("landmark_uv", (N_LANDMARKS, 2), "f4", "1")
+        visible = out.rows("landmark_visible", (len(STANDARD_VIEWS), N_LANDMARKS), "u1")
         count = out.rows("quality/landmarks_projected", (), "f4", "1")
         gap = out.rows("quality/landmark_gap", (), "f4", "mm")
         for row in rows:
@@ -282,12 +308,13 @@ def compute(task: Task, out: ArtefactWriter) -> None:
             try:
                 with frame_numerics():
                     surface = Scan(scan.vertices, scan.faces)
+                    seen = visible_from(template, vertices)
                     found = project(template, vertices, place, surface, given, of, sure, settings)
             except FrameRejected as error:
                 out.reject(row, error)
                 continue
             points[row], source[row], confidence[row] = found.landmarks, found.source, found.confidence
-            distance[row], uv[row] = found.distance, found.uv
+            distance[row], uv[row], visible[row] = found.distance, found.uv, seen
             there = found.source != NONE
             count[row] = there.sum()
             if np.isfinite(found.distance).any():
@@ -302,7 +329,7 @@ def compute(task: Task, out: ArtefactWriter) -> None:
 
 STAGE = Stage(
     name="project",
-    version=3,
+    version=4,
     settings=ProjectSettings,
     needs=("ingest", "landmarks", "align", "refine"),
     compute=compute,

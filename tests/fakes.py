@@ -10,6 +10,7 @@ import numpy as np
 from mimicme.pipeline.checkpoint import FrameStatus, writing
 from mimicme.pipeline.errors import FrameRejected
 from mimicme.pipeline.image import encode, encode_deep
+from mimicme.pipeline.landmarks import STANDARD_VIEWS
 from mimicme.pipeline.metadata import SubjectTable, parse_subjects
 from mimicme.pipeline.release_layout import write_coding
 from mimicme.pipeline.stage import Captures, FrameSource, Item, Sequence
@@ -134,7 +135,9 @@ def artefacts(
                 landmarks = out.rows("landmarks", (n_landmarks, 3), "f4", "mm")
                 source = out.rows("landmark_source", (n_landmarks,), "u1")
                 confidence = out.rows("landmark_confidence", (n_landmarks,), "f4", "1")
+                visible = out.rows("landmark_visible", (len(STANDARD_VIEWS), n_landmarks), "u1")
                 for row in ok:
+                    visible[row] = 1
                     landmarks[row] = shape.landmarks(registered(item, row, shape).astype(float))
                     source[row], confidence[row] = 3, 0.5
     return PackInput(seq, paths)

@@ -351,7 +351,7 @@ def _few(names: list[str]) -> str:
 
 STAGE = Stage(
     name="landmarks",
-    version=3,
+    version=4,
     settings=LandmarksSettings,
     needs=("ingest",),
     compute=compute,

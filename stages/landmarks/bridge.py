@@ -24,8 +24,9 @@ from mimicme.pipeline.landmarks import GROUPS, MIRROR, N_LANDMARKS, eye_distance
 from mimicme.pipeline.mesh import Floats, Mesh
 from mimicme.pipeline.render import Camera
 from mimicme.pipeline.template import Template, load_prepared
-from mimicme.stages.landmarks.consensus import agree, head_pose
+from mimicme.stages.landmarks.consensus import agree
 from mimicme.stages.landmarks.networks import PictureNetworks, opencv
+from mimicme.stages.landmarks.pose import head_pose
 from mimicme.stages.landmarks.views import Scene, head_camera, look
 
 EYES_MM = 63.0  # the size of face at which offsets are measured: distance of the eye centres
@@ -92,14 +93,14 @@ _BARE_HALF_MM: dict[int, tuple[float, float, float]] = {
     31: (0.7, -1.1, 0.2),
     32: (1.8, -1.2, 1.1),
     33: (0.0, 0.5, 2.0),
-    48: (-0.6, -0.8, -1.1),
+    48: (-0.6, 0.1, 0.0),
     49: (-3.7, 0.7, -2.0),
     50: (-0.3, 1.7, 0.3),
     51: (0.0, 2.6, 0.4),
     57: (0.0, -1.3, -0.8),
     58: (-3.2, -1.0, -1.6),
     59: (-4.3, 0.3, -3.3),
-    60: (0.8, 0.1, -1.8),
+    60: (1.2, 0.7, -0.4),
     61: (-4.1, 0.2, -1.8),
     62: (0.0, -0.3, -1.5),
     66: (0.0, -0.7, -0.5),
@@ -244,12 +245,10 @@ def teach(
             views = []
             for yaw, pitch in TEACHING_VIEWS:
                 camera = head_camera(pose, yaw, pitch)
-                picture = scene.picture(camera)
-                if width > 0:
-                    picture = painted(picture, camera, marks, width)
-                views.append(look(scene, camera, networks, picture))
+                picture = painted(scene.picture(camera), camera, marks, width) if width > 0 else None
+                views.append(look(scene, camera, networks, picture, creases=True))
             agreed = agree(views)
-            pose = head_pose(agreed.points)
+            pose = agreed.pose
         if min(view.presence for view in views) < least_presence:
             return None
         seen.append(agreed.points)

@@ -165,7 +165,7 @@ def export(workspace: Workspace, folder: Path, extension: str, only: tuple[str, 
     The files lie below `folder` as the frames lie below the captures: copied there, each lands beside its frame.
 
     Args:
-        extension: `.ljson`, `.pp`, `.pts`, `.csv` or `.json`.
+        extension: one of `landmark_files.WRITERS`.
 
     Raises:
         UsageError: a file is there already; nothing is overwritten.

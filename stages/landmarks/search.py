@@ -17,7 +17,6 @@ from mimicme.pipeline.landmarks import eye_distance
 from mimicme.pipeline.mesh import Floats
 from mimicme.pipeline.render import Camera
 from mimicme.stages.landmarks.bridge import on_points
-from mimicme.stages.landmarks.consensus import head_pose
 from mimicme.stages.landmarks.networks import FACE_SIDE, PictureNetworks
 from mimicme.stages.landmarks.views import Scene, View, box_camera, head_camera, look, turned
 
@@ -42,10 +41,12 @@ class Head(NamedTuple):
     Attributes:
         pose: (4, 4) head -> scan, mm.
         view: the frontal view of it.
+        near: whether it was found from where it was one frame ago.
     """
 
     pose: Floats
     view: View
+    near: bool = False
 
 
 def find_head(scene: Scene, networks: PictureNetworks, near: Floats | None = None) -> Head | None:
@@ -55,9 +56,9 @@ def find_head(scene: Scene, networks: PictureNetworks, near: Floats | None = Non
         near: (4, 4) the head's pose one frame ago; looked at first.
     """
     if near is not None:
-        head = settle(scene, look(scene, head_camera(near), networks), networks)
+        head = settle(scene, look(scene, head_camera(near), networks), networks, rounds=1)
         if head is not None:
-            return head
+            return head._replace(near=True)
     found: list[tuple[float, int, Camera]] = []
     for k, (score, camera, straight) in enumerate(_candidates(scene, networks)):
         if score < LEAST_SCORE:
@@ -82,8 +83,8 @@ def settle(scene: Scene, view: View, networks: PictureNetworks, rounds: int = 2)
     for _ in range(rounds):
         if not np.isfinite(view.misfit_mm):
             return None
-        view = look(scene, head_camera(head_pose(view.points)), networks)
-    return Head(head_pose(view.points), view) if is_face(view) else None
+        view = look(scene, head_camera(view.pose), networks)
+    return Head(view.pose, view) if is_face(view) else None
 
 
 def is_face(view: View) -> bool:
@@ -94,7 +95,7 @@ def is_face(view: View) -> bool:
     apart = eye_distance(on_points(view.points))
     if view.seen.mean() < LEAST_SEEN or not EYES_MM[0] < apart < EYES_MM[1]:
         return False
-    pose = head_pose(view.points)
+    pose = view.pose
     local = (inner - pose[:3, 3]) @ pose[:3, :3]
     left, right = np.abs(local[[36 - 17, 39 - 17], 0]), np.abs(local[[45 - 17, 42 - 17], 0])
     return bool(np.abs(left - right).max() < MAX_ASYMMETRY * apart)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from mimicme.pipeline.mesh import Bools, Floats, Mesh, triangle_normals, vertex_
 from mimicme.pipeline.render import Camera
 from mimicme.pipeline.spatial import Surface
 from mimicme.stages.landmarks.networks import FACE_SIDE, POINT_SIDE, PictureNetworks, opencv
+from mimicme.stages.landmarks.pose import head_pose
 
 FACE_MM = 230.0  # what the picture for the points is wide: 200 cuts wide-open jaws, 260 is less exact
 DISTANCE_MM = 800.0
@@ -18,7 +20,15 @@ SKIN = np.array([235.0, 181.0, 152.0], np.float32)  # of scans without colour
 UNTEXTURED = np.array([150.0, 130.0, 120.0], np.float32)  # of triangles without a place in the texture
 SMOOTHING_MM = 3.0  # of the normals of bare scans: a scanner's noise is no skin
 KEY = np.array([-0.3, 0.6, 0.74])  # from where bare scans are lit
+# A closed mouth without colours is a line that fades towards its corners: light that grazes it ends it 3 to 7 mm too
+# early.  A second picture of a bare scan has soft light and dark creases, and only the ends of the mouth are taken from
+# it: elsewhere dark creases mislead (the fold below the lower lip is taken for the lip's edge).
+CREASE_MM = 8.0  # a crease is what lies behind its surroundings of this width (standard deviation)
+CREASE_PER_MM = 0.45  # how much darker per mm behind them
+DEEPEST_MM = 4.0
+MOUTH_ENDS = np.array([61, 291, 78, 308])  # MediaPipe's outer and inner corners
 MAX_OFF_MM = 15.0  # a surface further from the face's depth is not the face
+EXPECTED_MM = 3.0  # of two surfaces around a point, how much nearer the expected depth one has to be to win
 
 
 class Scene:
@@ -53,28 +63,59 @@ class Scene:
 
         A back is never seen: an open shell would show a face from behind.
         """
+        seen = self._seen(camera)
+        return _laid_out(seen, self._color(seen, camera), camera)
+
+    def pictures(self, camera: Camera) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """`picture`, and for a bare scan the same view with dark creases, for `MOUTH_ENDS`."""
+        seen = self._seen(camera)
+        plain = _laid_out(seen, self._color(seen, camera), camera)
+        if self.textured:
+            return plain, None
+        return plain, _laid_out(seen, self._creased(seen, camera), camera)
+
+    def _seen(self, camera: Camera) -> _Seen:
         origins, directions = camera.rays()
         hits = self.surface.cast(origins - self.centre, directions)
         front = hits.hit & (np.einsum("kx,kx->k", self.normals[hits.triangles], directions) < 0)
-        out = np.zeros((len(front), 3), np.float32)
-        out[front] = self._color(hits.triangles[front], hits.weights[front], camera)
-        return out.reshape(*camera.size, 3)
+        return _Seen(np.asarray(front), hits.triangles[front], hits.weights[front])
 
-    def _color(self, triangles: NDArray[np.int64], weights: Floats, camera: Camera) -> NDArray[np.float32]:
+    def _color(self, seen: _Seen, camera: Camera) -> NDArray[np.float32]:
         if self._image is not None:
             assert self.mesh.uv is not None and self.mesh.uv_faces is not None
-            uv = np.einsum("kc,kcx->kx", weights, self.mesh.uv[self.mesh.uv_faces[triangles]])
+            uv = np.einsum("kc,kcx->kx", seen.weights, self.mesh.uv[self.mesh.uv_faces[seen.triangles]])
             return _sample(self._image, uv)
         if self._colors is not None:
-            return np.einsum("kc,kcx->kx", weights, self._colors[self.mesh.faces[triangles]]).astype(
-                np.float32
-            )
+            corners = self._colors[self.mesh.faces[seen.triangles]]
+            return np.einsum("kc,kcx->kx", seen.weights, corners).astype(np.float32)
+        return self._lit(seen, camera, ambient=0.15, head=0.35, key=0.5)
+
+    def _lit(
+        self, seen: _Seen, camera: Camera, ambient: float, head: float, key: float
+    ) -> NDArray[np.float32]:
+        """Colours (k, 3) of bare skin: light from everywhere, from the camera and from `KEY`."""
         assert self._shading is not None
-        normals = np.einsum("kc,kcx->kx", weights, self._shading[self.mesh.faces[triangles]])
+        normals = np.einsum("kc,kcx->kx", seen.weights, self._shading[self.mesh.faces[seen.triangles]])
         normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
         local = normals @ camera.axes.T
-        light = 0.15 + 0.35 * np.abs(local[:, 2]) + 0.5 * np.maximum(local @ KEY, 0)
+        light = ambient + head * np.abs(local[:, 2]) + key * np.maximum(local @ KEY, 0)
         return np.clip(light[:, None].astype(np.float32) * SKIN, 0, 255)
+
+    def _creased(self, seen: _Seen, camera: Camera) -> NDArray[np.float32]:
+        """Colours (k, 3) in soft light, darker the further a place lies behind what is around it.
+
+        Unsharp masking of the depth buffer (Luft, Colditz and Deussen 2006), its dark half.
+        """
+        cv2 = opencv()
+        corners = self.vertices[self.mesh.faces[seen.triangles]]
+        depth = camera.depth(np.einsum("kc,kcx->kx", seen.weights, corners) + self.centre)
+        there, plane = (np.zeros(camera.size, np.float32) for _ in range(2))
+        there.ravel()[seen.front], plane.ravel()[seen.front] = 1, depth
+        width = CREASE_MM * camera.pixels_per_mm
+        around, share = (cv2.GaussianBlur(x, (0, 0), width) for x in (plane, there))
+        behind = (around / np.maximum(share, 1e-3) - plane).ravel()[seen.front]
+        dark = np.exp(-CREASE_PER_MM * np.clip(behind, 0, DEEPEST_MM))
+        return self._lit(seen, camera, ambient=0.5, head=0.3, key=0.2) * dark[:, None]
 
     def _shrunk(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The texture with texels no finer than half a pixel of the pictures: finer ones only flicker."""
@@ -94,6 +135,22 @@ class Scene:
             size = (max(1, width // factor), max(1, height // factor))
             image = cv2.resize(image[..., :3], size, interpolation=cv2.INTER_AREA)
         return np.ascontiguousarray(image[..., :3])
+
+
+class _Seen(NamedTuple):
+    """What a camera sees: front (n,) per pixel, whether it is the front of a triangle; of those that are, the
+    triangles (k,) and the weights (k, 3) of their corners."""
+
+    front: Bools
+    triangles: NDArray[np.int64]
+    weights: Floats
+
+
+def _laid_out(seen: _Seen, colors: NDArray[np.float32], camera: Camera) -> NDArray[np.float32]:
+    """(height, width, 3) picture of the colours (k, 3) of what is seen; black elsewhere."""
+    out = np.zeros((len(seen.front), 3), np.float32)
+    out[seen.front] = colors
+    return out.reshape(*camera.size, 3)
 
 
 def _sample(image: NDArray[np.uint8], uv: Floats) -> NDArray[np.float32]:
@@ -172,6 +229,21 @@ def box_camera(camera: Camera, centre_px: Floats, side_px: float, roll_deg: floa
 # ------------------------------------------------------------------------------------------------ one view
 
 
+_RING_RADIUS_MM = 1.4
+
+
+def _ring() -> tuple[Floats, Floats]:
+    """Where the rays around a point go, (r, 2) mm in the picture, and their weights (r,), which sum to 1."""
+    angles = np.radians(np.arange(0, 360, 60))
+    circle = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    places = np.concatenate([np.zeros((1, 2)), _RING_RADIUS_MM * circle])
+    weights = np.exp(-(places**2).sum(axis=1) / (2 * _RING_RADIUS_MM**2))
+    return places, weights / weights.sum()
+
+
+_RING_MM, _RING_WEIGHTS = _ring()
+
+
 @dataclass(frozen=True)
 class View:
     """What the point network saw from one side.
@@ -194,38 +266,85 @@ class View:
     cosine: Floats
     misfit_mm: float
 
+    @property
+    def pose(self) -> Floats:
+        """(4, 4) of the head as this view alone has it, head -> scan."""
+        return head_pose(self.points, 0.02 + self.cosine**2)
+
 
 def look(
-    scene: Scene, camera: Camera, networks: PictureNetworks, picture: NDArray[np.float32] | None = None
+    scene: Scene,
+    camera: Camera,
+    networks: PictureNetworks,
+    picture: NDArray[np.float32] | None = None,
+    creases: bool = False,
 ) -> View:
-    """Find the points of a face in a camera's picture (rendered, unless given), and lift them to the scan."""
+    """Find the points of a face in a camera's picture (rendered, unless given), and lift them to the scan.
+
+    Args:
+        creases: take the ends of a bare scan's mouth from a second picture; not where the picture is given.
+    """
+    second = None
     if picture is None:
-        picture = scene.picture(camera)
+        picture, second = scene.pictures(camera) if creases else (scene.picture(camera), None)
     found, presence = networks.points(picture)
+    if second is not None:
+        found[MOUTH_ENDS] = networks.points(second)[0][MOUTH_ENDS]
     origins, rays = rays_through(camera, found[:, :2])
-    hits = scene.surface.cast(origins - scene.centre, rays)
-    corners = scene.vertices[scene.mesh.faces[hits.triangles]]
-    on_scan = np.einsum("kc,kcx->kx", hits.weights, corners) + scene.centre
-    cosine = -np.einsum("kx,kx->k", scene.normals[hits.triangles], rays)
-    hit = hits.hit & (cosine > 0.05)
+    near = _around(scene, camera, found[:, :2])
+    hit, cosine = near.share > 0.5, near.cosine
     expected = -found[:, 2] / camera.pixels_per_mm
-    depth = np.where(hit, camera.depth(on_scan), 0.0)
-    slope, offset = _fit_depth(expected, depth, hit * np.clip(cosine, 0, 1))
+    middle = _weighted(near.depth, near.weights)
+    slope, offset = _fit_depth(expected, middle, np.where(hit, np.clip(cosine, 0, 1), 0.0))
     expected = slope * expected + offset
+    # of the surfaces around a point the one counts that lies where the face is expected: the lip, not the throat
+    likely = near.weights / (1 + ((near.depth - expected[:, None]) / EXPECTED_MM) ** 2) ** 2
+    depth = _weighted(near.depth, likely)
     misfit = np.abs(depth - expected)
     seen = hit & (misfit < MAX_OFF_MM)
-    along = (expected - camera.depth(origins)) / (rays @ camera.axes[2])
-    guess = origins + along[:, None] * rays
+    # faded, not switched: a switch would let a point jump when the camera moves a little
+    trust = near.share * np.clip(2 - 2 * misfit / MAX_OFF_MM, 0, 1)
+    along = (expected + trust * (depth - expected) - camera.depth(origins)) / (rays @ camera.axes[2])
     return View(
         camera,
         found,
         presence,
-        # faded, not switched: a switch would let a point jump when the camera moves a little
-        guess + np.where(hit, np.clip(2 - 2 * misfit / MAX_OFF_MM, 0, 1), 0.0)[:, None] * (on_scan - guess),
+        origins + along[:, None] * rays,
         np.asarray(seen),
         np.where(seen, cosine, 0.0),
         float(np.median(misfit[hit])) if hit.any() else np.inf,
     )
+
+
+class _Around(NamedTuple):
+    """The surface around points of a picture: depth, weights (k, r) of the rays around each point, weight 0 where none
+    meets the front of a triangle; share (k,) of the weight that does; cosine (k,) between rays and surface."""
+
+    depth: Floats
+    weights: Floats
+    share: Floats
+    cosine: Floats
+
+
+def _around(scene: Scene, camera: Camera, pixels: Floats) -> _Around:
+    """What rays around picture points (k, 2) meet: a single one jumps where surfaces lie behind each other."""
+    k, r = len(pixels), len(_RING_MM)
+    origins, rays = rays_through(
+        camera, (pixels[:, None] + _RING_MM * camera.pixels_per_mm).reshape(k * r, 2)
+    )
+    hits = scene.surface.cast(origins - scene.centre, rays)
+    corners = scene.vertices[scene.mesh.faces[hits.triangles]]
+    depth = camera.depth(np.einsum("kc,kcx->kx", hits.weights, corners) + scene.centre)
+    cosine = -np.einsum("kx,kx->k", scene.normals[hits.triangles], rays)
+    front = np.clip((cosine - 0.05) / 0.1, 0, 1) * hits.hit
+    weights = front.reshape(k, r) * _RING_WEIGHTS
+    depth = np.where(front > 0, depth, 0.0).reshape(k, r)
+    return _Around(depth, weights, weights.sum(axis=1), _weighted(cosine.reshape(k, r), weights))
+
+
+def _weighted(values: Floats, weights: Floats) -> Floats:
+    """(k,) weighted means of values (k, r); 0 where nothing has a weight."""
+    return np.asarray((values * weights).sum(axis=1) / np.maximum(weights.sum(axis=1), 1e-12))
 
 
 def rays_through(camera: Camera, pixels: Floats) -> tuple[Floats, Floats]:

@@ -214,3 +214,11 @@ def check_landmarks(group: h5py.Group, ok: NDArray[np.bool_]) -> Iterator[Findin
     confidence = group["landmark_confidence"][:][there]
     if ((confidence < 0) | (confidence > 1)).any():
         yield Finding("error", f"{group.name}/landmark_confidence", "Some are outside [0, 1].")
+    if "landmark_visible" in group:
+        visible = group["landmark_visible"][:]
+        if (visible > 1).any():
+            yield Finding("error", f"{group.name}/landmark_visible", f"{visible.max()} is neither 0 nor 1.")
+        if visible[~ok].any():
+            yield Finding(
+                "error", f"{group.name}/landmark_visible", "A rejected frame has visible landmarks."
+            )

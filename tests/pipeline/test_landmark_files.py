@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from mimicme.pipeline.errors import FrameRejected, InputError
-from mimicme.pipeline.landmark_files import MAX_BYTES, WRITERS, read_landmarks, write_landmarks, write_ljson
+from mimicme.pipeline.landmark_files import (
+    EXTENSIONS,
+    MAX_BYTES,
+    WRITERS,
+    read_landmarks,
+    write_landmarks,
+    write_ljson,
+)
 from mimicme.pipeline.landmarks import GROUPS, IBUG68, Landmarks
 
 POINTS = np.random.default_rng(3).normal(scale=40, size=(68, 3))
@@ -39,9 +46,23 @@ def test_what_is_written_is_read_back_bit_for_bit(extension):
     np.testing.assert_array_equal(again, points)
 
 
+def test_every_format_that_is_read_is_written():
+    assert set(WRITERS) == set(EXTENSIONS)
+
+
+def test_lm3_and_bnd_as_others_read_them():
+    few = np.full((68, 3), np.nan)
+    few[30] = [1, 2, 3.5]
+    lines = write_landmarks(Landmarks(few), "a.lm3").decode().splitlines()
+    assert lines[1:] == ["1 landmarks:", "nose_3", "1.0 2.0 3.5"]
+    lines = write_landmarks(Landmarks(POINTS), "a.bnd").decode().splitlines()
+    assert len(lines) == 68
+    assert [float(x) for x in lines[7].split()] == [7, *POINTS[7]]
+
+
 def test_unwritable_extension():
     with pytest.raises(InputError):
-        write_landmarks(Landmarks(POINTS), "a.bnd")
+        write_landmarks(Landmarks(POINTS), "a.txt")
 
 
 def test_ljson_goes_by_label_not_by_place():

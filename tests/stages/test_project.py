@@ -190,7 +190,22 @@ def test_the_stage_reads_and_writes_its_artefacts(tmp_path):
             np.testing.assert_allclose(found["landmarks"][row][:30], MARKS[:30] + [2, 0, 1], atol=1e-3)
             np.testing.assert_allclose(found["landmarks"][row][30:], MARKS[30:] + [0, 0, 1], atol=1e-3)
         assert found["quality/landmarks_projected"][0] == 68
+        assert (found["landmark_visible"][:] == 1).all()  # a flat sheet, and no view from behind
         assert found["quality/landmark_gap"][0] == pytest.approx(1, abs=1e-3)
+
+
+def test_what_faces_away_or_is_hidden_is_not_visible():
+    folded = TEMPLATE.vertices.copy()
+    ridge = np.abs(folded[:, 0]) < 10
+    folded[ridge, 2] = 60  # a wall along y through the middle
+    marks = np.einsum("lk,lkx->lx", TEMPLATE.landmark_weights, folded[TEMPLATE.landmark_vertices])
+    flat = marks[:, 2] == 0
+    left = stage.visible_from(TEMPLATE, folded, [(60.0, 0.0)])[0]
+    # at 60 degrees the wall's shadow is 60 * tan(60) = 104 mm long: all of the other half
+    assert not left[flat & (marks[:, 0] < -14)].any()
+    assert left[flat & (marks[:, 0] > 14)].all()
+    assert stage.visible_from(TEMPLATE, folded, [(0.0, 0.0)])[0][flat].all()
+    assert not stage.visible_from(TEMPLATE, TEMPLATE.vertices, [(180.0, 0.0)]).any()
 
 
 def test_settings_are_checked():

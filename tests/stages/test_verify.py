@@ -183,6 +183,7 @@ BROKEN = {
     "half an image": (half_an_image, f"{SMILE}/texture row 0", "decoded"),
     "source": (put(f"{SMILE}/landmark_source", (0, 1), 0), f"{SMILE}/landmarks row 0", "do not agree"),
     "confidence": (put(f"{SMILE}/landmark_confidence", (0, 1), 7), f"{SMILE}/landmark_confidence", "[0, 1]"),
+    "visible": (put(f"{SMILE}/landmark_visible", (0, 1, 2), 7), f"{SMILE}/landmark_visible", "neither"),
     "face": (put("/template/faces", (4, 1), 999), "/template/faces row 4", "points past 48"),
     "weights": (put("/template/landmark_weights", (0, 0), 0.5), "/template/landmark_weights", "add up"),
     "attribute": (attribute(SMILE, "expression", None), SMILE, "expression"),
