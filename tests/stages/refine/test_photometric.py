@@ -198,7 +198,8 @@ def test_motion_is_put_back_by_degrees_so_that_nothing_flickers(refiner):
     middle = int(np.argmin(np.linalg.norm(before - before.mean(0), axis=1)))
     normal = triangle_normals(before, faces)[0][(faces == middle).any(1)].mean(0)
     kept = []
-    for height in np.linspace(0, 8, 81):  # mm, a vertex raised out of the skin: its triangles turn more and more
+    # a vertex raised out of the skin, mm: its triangles turn more and more
+    for height in np.linspace(0, 8, 81):
         after = before.copy()
         after[middle] += height * normal / np.linalg.norm(normal)
         put_back = refiner.unturned(before, after)
