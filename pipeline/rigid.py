@@ -23,6 +23,15 @@ def fit_rigid(source: Floats, target: Floats, weights: Floats | None = None) -> 
     return matrix
 
 
+def fit_scale(source: Floats, target: Floats, weights: Floats) -> float:
+    """Factor that brings points `source` (n, 3), turned as they are, nearest to `target` (n, 3); weights (n,).
+
+    Noise of the target does not make it larger, as it does the ratio of the radii.
+    """
+    x, y = (p - weights @ p / weights.sum() for p in (source, target))
+    return float((weights @ (x * y).sum(1)) / (weights @ (x**2).sum(1)))
+
+
 def fit_similarity_scale(source: Floats, target: Floats) -> float:
     """Scale factor of the similarity from `source` to `target`: ratio of the rms radii."""
     spread = [np.sqrt(((p - p.mean(0)) ** 2).sum(1).mean()) for p in (source, target)]

@@ -334,7 +334,7 @@ def _smooth(found: dict[int, Any], numbers: Any) -> None:
 
 STAGE = Stage(
     name="refine",
-    version=3,
+    version=4,
     settings=RefineSettings,
     needs=("ingest", "register", "repass"),
     compute=compute,

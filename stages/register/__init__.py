@@ -247,7 +247,7 @@ def _write(
 
 STAGE = Stage(
     name="register",
-    version=4,
+    version=5,
     settings=RegisterSettings,
     needs=("ingest", "landmarks", "align"),
     compute=compute,

@@ -13,20 +13,22 @@ from mimicme.pipeline.checkpoint import frame_numerics
 from mimicme.pipeline.errors import FrameRejected
 from mimicme.pipeline.landmarks import GROUPS, INNER, N_LANDMARKS, tangents
 from mimicme.pipeline.mesh import Bools, Floats, Ints, inverse, transform, vertex_normals
-from mimicme.pipeline.rigid import fit_rigid, fit_similarity_scale
+from mimicme.pipeline.rigid import fit_rigid, fit_scale, fit_similarity_scale
 from mimicme.pipeline.template import Template
 from mimicme.pipeline.temporal import MIN_FRAMES, runs, smooth, smooth_poses
 from mimicme.stages.register.fit import Aim, Fitter, Gates, Step, annealed
 from mimicme.stages.register.levels import Levels
 from mimicme.stages.register.prior import ExpressionPrior
 from mimicme.stages.register.quality import Judge, LandmarkChecks, Limits, Quality, reject_bad
-from mimicme.stages.register.spline import disagreement, slid, trust
+from mimicme.stages.register.spline import MIN_LANDMARKS, disagreement, slid, trust
 from mimicme.stages.register.steady import head_motion, settle, skull_weights
 from mimicme.stages.register.targets import ScanTarget
 
 if TYPE_CHECKING:
     from mimicme.stages.register import RegisterSettings
 
+LARGEST_SCALE = 1.5
+"""How much larger or smaller than the template a person may be; what goes beyond is a wrong landmark file."""
 MAX_GAP = 3
 """Frames between two numbers beyond which the later one does not start from the earlier one."""
 SURFACE_SLACK, SURFACE_SLACK_MM = 1.5, 0.03
@@ -186,6 +188,8 @@ class SequenceTracker:
         elif frame.detected.any():
             free = tangents(np.where(known[:, None], landmarks, np.nan)) * frame.detected[:, None]
         weights = np.where(known, settings.landmark_weight_mm2 * frame.confidence, 0.0)
+        if self.neutral is None:
+            self._rest = self._sized_template(landmarks, known)
 
         near = self._previous is not None and abs(frame.number - self._previous[0]) <= MAX_GAP
         if near and self._previous is not None:
@@ -219,6 +223,20 @@ class SequenceTracker:
             self._fitter = self._fitter_of(self.levels)
         self._previous = (frame.number, still - self._rest)
         return result
+
+    def _sized_template(self, landmarks: Floats, known: Bools) -> Floats:
+        """(V, 3) the template at a person's size, which landmarks (68, 3), as far as `known`, tell.
+
+        The stiffness charges for stretching, and a head that is larger all over has not been stretched: without this
+        its fit falls short at the ears.  Only the rest shape is scaled, never the result.
+        """
+        source, target = self.template.landmarks()[known], landmarks[known]
+        if len(source) < MIN_LANDMARKS:
+            return self.template.vertices
+        believed = trust(source, target, self.settings.landmark_smoothing_mm)
+        middle = believed @ source / believed.sum()
+        scale = fit_scale(source, target, believed)
+        return middle + np.clip(scale, 1 / LARGEST_SCALE, LARGEST_SCALE) * (self.template.vertices - middle)
 
     def again(self, frame: Frame, first: Registered, prior: ExpressionPrior) -> Registered:
         """Register a frame once more, from what the other subjects' expressions say of its first result.

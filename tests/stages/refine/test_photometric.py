@@ -194,3 +194,22 @@ def test_what_was_turned_over_is_put_back_and_nothing_else(refiner):
     assert turned(after) > 0 and turned(put_back) == 0
     far = np.linalg.norm(before - before[middle], axis=1) > 30
     np.testing.assert_array_equal(put_back[far], after[far])
+
+
+def test_motion_is_put_back_by_degrees_so_that_nothing_flickers(refiner):
+    before, faces = refiner.template.vertices, refiner.template.faces
+    middle = int(np.argmin(np.linalg.norm(before - before.mean(0), axis=1)))
+    normal = triangle_normals(before, faces)[0][(faces == middle).any(1)].mean(0)
+    kept = []
+    # a vertex raised out of the skin, mm: its triangles turn more and more
+    for height in np.linspace(0, 8, 81):
+        after = before.copy()
+        after[middle] += height * normal / np.linalg.norm(normal)
+        put_back = refiner.unturned(before, after)
+        kept.append(np.linalg.norm((put_back - before)[middle]))
+        cosine = (triangle_normals(put_back, faces)[0] * triangle_normals(before, faces)[0]).sum(1)
+        assert cosine.min() > 0.79
+    kept = np.array(kept)
+    assert kept[1] == pytest.approx(0.1) and kept[2] == pytest.approx(0.2)  # a little is taken as it is
+    assert kept[-1] == 0
+    assert np.abs(np.diff(kept)).max() < 0.5  # mm, from one height to the next: no step

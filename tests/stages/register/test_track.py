@@ -60,6 +60,38 @@ def test_another_face_is_found_from_the_template(dome):
     assert 0.1 < error < 0.4 * dome.apart(dome.truth(0.8), dome.truth(0.0))[moving].mean()
 
 
+def test_a_larger_head_is_not_a_stretched_one(dome):
+    """However dear stretching is, a person of another size costs nothing: half a scan is enough to see it."""
+    size, settings = 1.2, replace(dome.SETTINGS, membrane_neutral=0.3)
+    frame = dome.frame(0, 0.0)
+    seen = (frame.vertices[frame.faces][:, :, 1] > -60).all(axis=1)  # no chin in the scan
+    known = np.where(frame.landmarks[:, 1] > -60, frame.confidence, 0.0)
+    large = replace(
+        frame,
+        vertices=size * frame.vertices,
+        landmarks=size * frame.landmarks,
+        faces=frame.faces[seen],
+        confidence=known,
+    )
+    tracker = dome.tracker(settings=settings)
+    found = in_scan(tracker.register(large))
+    assert dome.apart(found, size * dome.truth(0.0)).mean() < 0.6  # it lies 13 mm from the template's size
+    assert dome.apart(size * dome.truth(0.0), dome.truth(0.0)).mean() > 10
+
+
+def test_a_wrong_landmark_does_not_change_the_size(dome):
+    frame = dome.frame(0, 0.0)
+    wrong = frame.landmarks.copy()
+    wrong[[0, 8, 16]] *= 1.4
+    tracker = dome.tracker()
+    sizes = [
+        np.ptp(tracker._sized_template(points, np.ones(68, bool)), axis=0)
+        for points in (frame.landmarks, wrong)
+    ]
+    np.testing.assert_allclose(sizes[1], sizes[0], rtol=0.02)
+    assert tracker._sized_template(wrong, np.zeros(68, bool)) is tracker.template.vertices
+
+
 def test_a_rough_pose_is_made_good(dome):
     """An alignment 3 degrees and 4 mm off costs nothing that matters."""
     frame = dome.frame(0, 0.0)
