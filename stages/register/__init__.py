@@ -49,6 +49,9 @@ class RegisterSettings:
         membrane_neutral: the same while a subject's neutral is fitted from the template: between two people skin
             is stretched less than by an expression.
         landmark_weight_mm2: a landmark counts as much as this area of surface, to the very end.
+        detected_share: what is left of that weight where a detector found the landmark and the neutral is fitted.  Its
+            slips go the same way for neighbours, so that many points are not many witnesses: lids, nose and lips have
+            relief, and there the scan knows better.  Brows have none and keep their weight.
         landmark_smoothing_mm: smoothing of the initial landmark warp; about twice the landmarks' noise.
         scale_start_mm, scale_end_mm: residual at which a scan point's weight has fallen to a quarter.
         max_normal_angle_deg: between a template point and the scan point it is paired with.
@@ -72,6 +75,7 @@ class RegisterSettings:
     membrane: float = 0.0003
     membrane_neutral: float = 0.003
     landmark_weight_mm2: float = 20.0
+    detected_share: float = 0.1
     landmark_smoothing_mm: float = 2.0
     scale_start_mm: float = 10.0
     scale_end_mm: float = 0.7
@@ -101,7 +105,7 @@ class RegisterSettings:
             "part_frames",
         ):  # fmt: skip
             self._check(name, getattr(self, name) >= 0, "0 or more")
-        for name in ("fine_landmark_share", "min_data_share"):
+        for name in ("detected_share", "fine_landmark_share", "min_data_share"):
             self._check(name, 0 <= getattr(self, name) <= 1, "0 to 1")
         for name in ("coarse_tolerance", "fine_tolerance"):
             self._check(name, 0 < getattr(self, name) < 1, "between 0 and 1")

@@ -27,6 +27,8 @@ from mimicme.stages.register.targets import ScanTarget
 if TYPE_CHECKING:
     from mimicme.stages.register import RegisterSettings
 
+BROWS = np.zeros(N_LANDMARKS, bool)
+BROWS[GROUPS["left_eyebrow"]] = BROWS[GROUPS["right_eyebrow"]] = True
 LARGEST_SCALE = 1.5
 """How much larger or smaller than the template a person may be; what goes beyond is a wrong landmark file."""
 MAX_GAP = 3
@@ -189,6 +191,7 @@ class SequenceTracker:
             free = tangents(np.where(known[:, None], landmarks, np.nan)) * frame.detected[:, None]
         weights = np.where(known, settings.landmark_weight_mm2 * frame.confidence, 0.0)
         if self.neutral is None:
+            weights[frame.detected & ~BROWS] *= settings.detected_share
             self._rest = self._sized_template(landmarks, known)
 
         near = self._previous is not None and abs(frame.number - self._previous[0]) <= MAX_GAP

@@ -427,6 +427,18 @@ def test_what_a_detector_is_off_by_along_a_line_does_not_draw_the_neutral(dome):
     assert error[True] < 0.5 * error[False]
 
 
+def test_the_scan_knows_better_than_a_detector_where_the_neutral_has_relief(dome):
+    offset = np.random.default_rng(5).normal(scale=1.5, size=(68, 3))
+    offset[:17] = 0
+    frame = seen_beside(dome.frame(0), offset)
+    error = {}
+    for share in (0.1, 1.0):
+        tracker = dome.tracker(settings=replace(dome.SETTINGS, detected_share=share))
+        apart = dome.apart(in_scan(tracker.register(frame)), dome.truth(0.0))
+        error[share] = apart.mean()
+    assert error[0.1] < 0.9 * error[1.0]
+
+
 def test_what_a_detector_is_off_by_in_the_neutral_is_taken_off_in_other_frames(dome):
     offset = np.random.default_rng(3).normal(scale=1.5, size=(68, 3))
     offset[:17] = 0
