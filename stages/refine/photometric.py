@@ -88,7 +88,7 @@ class Knobs:
     iterations: int = 3
     window_texels: float = 5.0
     levels: int = 3
-    smoothing_mm: float = 1.0
+    smoothing_mm: float = 2.0
     max_shift_mm: float = 6.0
     max_distance_mm: float = 4.0
 
