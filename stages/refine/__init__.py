@@ -63,7 +63,7 @@ class RefineSettings:
     iterations: int = 2
     window_texels: float = 5.0
     levels: int = 3
-    smoothing_mm: float = 2.0
+    smoothing_mm: float = 1.5
     max_shift_mm: float = 6.0
     max_distance_mm: float = 4.0
     anchor_frames: int = 3

@@ -88,7 +88,7 @@ class Knobs:
     iterations: int = 3
     window_texels: float = 5.0
     levels: int = 3
-    smoothing_mm: float = 2.0
+    smoothing_mm: float = 1.5
     max_shift_mm: float = 6.0
     max_distance_mm: float = 4.0
 
@@ -158,7 +158,7 @@ class Refiner:
         for step in range(self.knobs.iterations):
             if step:
                 found = self.flow(source, moved, pose, reference, LATER_LEVELS)
-            moved = held.slid(moved + self._field(found, moved) - vertices, self.knobs.max_shift_mm)
+            moved = held.slid(self._field(found, moved, moved - vertices), self.knobs.max_shift_mm)
         return moved - vertices, before
 
     def settled(self, source: Source, vertices: Floats, pose: Floats) -> Floats:
@@ -224,8 +224,11 @@ class Refiner:
         agreement = float(found.confidence.mean(dtype=np.float64))
         return Drift(float(np.median(length)), float(np.percentile(length, 95)), agreement)
 
-    def _field(self, found: Flow, vertices: Floats) -> Floats:
-        """(V, 3) smooth displacements, mm, that follow a flow."""
+    def _field(self, found: Flow, vertices: Floats, so_far: Floats) -> Floats:
+        """(V, 3) smooth displacements, mm, that vertices displaced by `so_far` (V, 3) get when they follow a flow.
+
+        The whole of them is smooth, not what this step adds: where nothing is seen steps would add up to anything.
+        """
         # sure of a texel means sure of its flow: both are read with the same weights
         sure = np.where(self._used, self._read(found.confidence), 0)
         weighted = [self._read(found.confidence * found.shift[..., k]) for k in range(2)]
@@ -238,7 +241,7 @@ class Refiner:
         weight = _vertex_areas(vertices, self.template.faces) * np.minimum(confidence, 1) ** TRUST
         system = sparse.diags(weight + GROUND) + self.knobs.smoothing_mm**2 * self.laplacian
         factor = splu(system.tocsc(), permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True})
-        return np.asarray(factor.solve(mean * weight[:, None]))
+        return np.asarray(factor.solve((so_far + mean) * weight[:, None]))
 
     def _read(self, picture: NDArray[np.float32]) -> Floats:
         """(N,) bilinear values of a picture (size, size) at every texture coordinate."""
