@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import textured_dome as faces
 
+from mimicme.pipeline.flow import Flow
 from mimicme.pipeline.mesh import triangle_normals
 from mimicme.pipeline.texture import open_source
 from mimicme.stages.refine.photometric import Drift, Knobs, Refiner, better, gain
@@ -191,3 +192,16 @@ def test_what_was_turned_over_is_put_back_and_nothing_else(refiner):
     assert turned(after) > 0 and turned(put_back) == 0
     far = np.linalg.norm(before - before[middle], axis=1) > 30
     np.testing.assert_array_equal(put_back[far], after[far])
+
+
+def test_where_nothing_is_seen_steps_do_not_add_up():
+    refiner = Refiner(faces.template(), Knobs(size=128))
+    vertices = faces.template().vertices
+    seen = vertices[:, 0] < 0
+    confidence = np.zeros((128, 128), np.float32)
+    confidence[:, :64] = 1
+    still = Flow(np.zeros((128, 128, 2), np.float32), confidence)
+    before = np.where(seen[:, None], [0.5, 0, 0], [5.0, -3, 0])  # what is unseen has run away
+    after = refiner._field(still, vertices, before)
+    assert np.abs(after[seen & (vertices[:, 0] < -10)] - [0.5, 0, 0]).max() < 0.02
+    assert np.abs(after[~seen] - [0.5, 0, 0]).max() < 0.15
