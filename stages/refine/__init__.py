@@ -10,10 +10,10 @@ Fails   never: a frame that cannot be refined keeps its registered vertices and,
         `not-refined`.
 
 The distance to the scan says nothing about sliding along it; the texture does.  The subject's reference is the neutral,
-with its vertices where all calm frames of the subject together put them, near landmarks (anchor.py).  Every frame's texture is brought
-into agreement with the reference's (photometric.py), beginning where the frame before it ended, so that errors do
-not add up along a sequence.  In long sequences what rattles in time is removed (pipeline/temporal.py).  A frame
-whose texture does not lie nearer to the reference's afterwards stays as it was registered.
+with its vertices, near landmarks, where all calm frames of the subject together put them (anchor.py).  Every frame's
+texture is brought into agreement with the reference's (photometric.py), beginning where the frame before it ended, so
+that errors do not add up along a sequence.  In long sequences what rattles in time is removed (pipeline/temporal.py).
+A frame whose texture does not lie nearer to the reference's afterwards stays as it was registered.
 """
 
 from __future__ import annotations

@@ -8,7 +8,8 @@ targets and is smooth where they are few or uncertain,
     sum_i a_i c_i^4 |d_i - t_i|^2 + l^2 sum_(i,j) |d_i - d_j|^2,
 
 with area a, confidence c and the smoothing length l; vertices then return to the registered surface, which is held:
-refinement slides, it never pulls off.  Baking and moving is repeated.
+refinement slides, it never pulls off.  Baking and moving is repeated; d is the whole displacement from the registered
+vertices, t too: of each step's alone, what is seen badly would add up from step to step and from frame to frame.
 """
 
 from __future__ import annotations
