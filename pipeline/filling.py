@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from mimicme.pipeline.flow import opencv
 from mimicme.pipeline.mesh import Bools, Floats, Ints
 
 Pixels = NDArray[np.uint8]
@@ -32,7 +33,7 @@ def fill_holes(texture: Pixels, known: Bools) -> None:
     for sums, counts in reversed(stack[:-1]):
         finer = _doubled(filled, *counts.shape)
         have = counts > 0
-        finer[have] = _means(sums, counts)[have]
+        np.copyto(finer, _means(sums, counts), where=have[..., None])
         filled = finer
     height, width = known.shape
     # the finest level in bands of rows, so that its floats need little memory
@@ -98,16 +99,24 @@ def mirror_error(uv: Floats, vertices: Floats, uv_faces: Ints, faces: Ints) -> f
 
 
 def _halved_sums(values: Pixels | Singles, known: Bools) -> tuple[Singles, Singles]:
-    """Sums (h/2, w/2, 3) of the known values of 2 x 2 texels, and how many were known."""
+    """Sums (h/2, w/2, 3) of the known values of 2 x 2 texels, and how many were known; an odd rim counts as unknown."""
+    cv2 = opencv()
     height, width = known.shape
     h, w = (height + 1) // 2, (width + 1) // 2
-    sums, counts = np.zeros((h, w, 3), np.float32), np.zeros((h, w), np.float32)
-    for dy in range(2):
-        for dx in range(2):
-            k = known[dy::2, dx::2].astype(np.float32)
-            part = values[dy::2, dx::2]
-            sums[: k.shape[0], : k.shape[1]] += part * k[..., None]
-            counts[: k.shape[0], : k.shape[1]] += k
+    sums, counts = np.empty((h, w, 3), np.float32), np.empty((h, w), np.float32)
+    step = max(2, BAND // width // 2 * 2)
+    for row in range(0, height, step):
+        rows = slice(row, min(row + step, height))
+        there = known[rows].astype(np.float32)
+        part = values[rows] * there[..., None]
+        down, right = len(there) % 2, width % 2
+        if down or right:
+            there = np.pad(there, ((0, down), (0, right)))
+            part = np.pad(part, ((0, down), (0, right), (0, 0)))
+        size = (w, len(there) // 2)
+        to = slice(row // 2, row // 2 + size[1])
+        sums[to] = 4 * cv2.resize(part, size, interpolation=cv2.INTER_AREA)
+        counts[to] = 4 * cv2.resize(there, size, interpolation=cv2.INTER_AREA)
     return sums, counts
 
 
@@ -117,16 +126,6 @@ def _means(sums: Singles, counts: Singles) -> Singles:
 
 def _doubled(coarse: Singles, height: int, width: int) -> Singles:
     """Bilinear enlargement by two, to (height, width, 3)."""
-    out = coarse
-    for axis, size in ((0, height), (1, width)):
-        ahead = np.concatenate(
-            [np.take(out, range(1, out.shape[axis]), axis), np.take(out, [-1], axis)], axis
-        )
-        behind = np.concatenate(
-            [np.take(out, [0], axis), np.take(out, range(out.shape[axis] - 1), axis)], axis
-        )
-        both = np.stack([0.75 * out + 0.25 * behind, 0.75 * out + 0.25 * ahead], axis + 1)
-        shape = list(out.shape)
-        shape[axis] *= 2
-        out = np.take(both.reshape(shape).astype(np.float32), range(size), axis)
-    return out
+    cv2 = opencv()
+    size = (2 * coarse.shape[1], 2 * coarse.shape[0])
+    return np.asarray(cv2.resize(coarse, size, interpolation=cv2.INTER_LINEAR)[:height, :width])

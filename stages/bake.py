@@ -220,7 +220,7 @@ def compute(task: Task, out: ArtefactWriter) -> None:
 
 STAGE = Stage(
     name="bake",
-    version=4,
+    version=5,
     settings=BakeSettings,
     needs=("ingest", "refine"),
     compute=compute,

@@ -10,10 +10,10 @@ Fails   never: a frame that cannot be refined keeps its registered vertices and,
         `not-refined`.
 
 The distance to the scan says nothing about sliding along it; the texture does.  The subject's reference is the neutral,
-with its vertices where all calm frames of the subject together put them (anchor.py).  Every frame's texture is brought
-into agreement with the reference's (photometric.py), beginning where the frame before it ended, so that errors do
-not add up along a sequence.  In long sequences what rattles in time is removed (pipeline/temporal.py).  A frame
-whose texture does not lie nearer to the reference's afterwards stays as it was registered.
+with its vertices, near landmarks, where all calm frames of the subject together put them (anchor.py).  Every frame's
+texture is brought into agreement with the reference's (photometric.py), beginning where the frame before it ended, so
+that errors do not add up along a sequence.  In long sequences what rattles in time is removed (pipeline/temporal.py).
+A frame whose texture does not lie nearer to the reference's afterwards stays as it was registered.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class RefineSettings:
     iterations: int = 2
     window_texels: float = 5.0
     levels: int = 3
-    smoothing_mm: float = 2.0
+    smoothing_mm: float = 1.5
     max_shift_mm: float = 6.0
     max_distance_mm: float = 4.0
     anchor_frames: int = 3
@@ -169,7 +169,7 @@ def _anchored(task: Task, ingest: Artefact, register: Artefact, rows: list[int])
     frame has no texture.
     """
     from mimicme.pipeline.checkpoint import frame_numerics
-    from mimicme.stages.refine.anchor import agreed, calmest
+    from mimicme.stages.refine.anchor import agreed, calmest, say
 
     settings: RefineSettings = task.settings
     refiner = _refiner(task.template, task.load_template().digest, settings)
@@ -202,7 +202,9 @@ def _anchored(task: Task, ingest: Artefact, register: Artefact, rows: list[int])
                 continue
     if len(offsets) == 1:
         return reference
-    return _baked(source, refiner.slid(neutral, agreed(np.stack(offsets))), pose, refiner) or reference
+    template = refiner.template
+    shift = say(template.vertices, template.landmarks())[:, None] * agreed(np.stack(offsets))
+    return _baked(source, refiner.slid(neutral, shift), pose, refiner) or reference
 
 
 def compute(task: Task, out: ArtefactWriter) -> None:

@@ -8,7 +8,8 @@ targets and is smooth where they are few or uncertain,
     sum_i a_i c_i^4 |d_i - t_i|^2 + l^2 sum_(i,j) |d_i - d_j|^2,
 
 with area a, confidence c and the smoothing length l; vertices then return to the registered surface, which is held:
-refinement slides, it never pulls off.  Baking and moving is repeated.
+refinement slides, it never pulls off.  Baking and moving is repeated; d is the whole displacement from the registered
+vertices, t too: of each step's alone, what is seen badly would add up from step to step and from frame to frame.
 """
 
 from __future__ import annotations
@@ -171,7 +172,7 @@ class Refiner:
         for step in range(self.knobs.iterations):
             if step:
                 found = self.flow(source, moved, pose, reference, LATER_LEVELS)
-            moved = held.slid(moved + self._field(found, moved) - vertices, self.knobs.max_shift_mm)
+            moved = held.slid(self._field(found, moved, moved - vertices), self.knobs.max_shift_mm)
         return moved - vertices, before
 
     def settled(self, source: Source, vertices: Floats, pose: Floats) -> Floats:
@@ -250,8 +251,11 @@ class Refiner:
         agreement = float(found.confidence.mean(dtype=np.float64))
         return Drift(float(np.median(length)), float(np.percentile(length, 95)), agreement)
 
-    def _field(self, found: Flow, vertices: Floats) -> Floats:
-        """(V, 3) smooth displacements, mm, that follow a flow."""
+    def _field(self, found: Flow, vertices: Floats, so_far: Floats) -> Floats:
+        """(V, 3) smooth displacements, mm, that vertices displaced by `so_far` (V, 3) get when they follow a flow.
+
+        The whole of them is smooth, not what this step adds: where nothing is seen steps would add up to anything.
+        """
         # sure of a texel means sure of its flow: both are read with the same weights
         sure = np.where(self._used, self._read(found.confidence), 0)
         weighted = [self._read(found.confidence * found.shift[..., k]) for k in range(2)]
@@ -264,7 +268,7 @@ class Refiner:
         weight = vertex_areas(vertices, self.template.faces) * np.minimum(confidence, 1) ** TRUST
         system = sparse.diags(weight + GROUND) + self.knobs.smoothing_mm**2 * self.laplacian
         factor = splu(system.tocsc(), permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True})
-        return np.asarray(factor.solve(mean * weight[:, None]))
+        return np.asarray(factor.solve((so_far + mean) * weight[:, None]))
 
     def _read(self, picture: NDArray[np.float32]) -> Floats:
         """(N,) bilinear values of a picture (size, size) at every texture coordinate."""

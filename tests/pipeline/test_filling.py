@@ -95,3 +95,24 @@ def test_what_the_other_frame_lacks_changes_nothing():
     before = spoiled.copy()
     assert borrow(spoiled, known, symmetric(5), known) is known
     assert (spoiled == before).all()
+
+
+def test_a_gap_in_a_ramp_is_bridged_whatever_the_size():
+    for height, width in ((67, 101), (1, 9), (64, 64)):
+        ramp = np.rint(np.linspace(40, 200, width))[None, :, None] * np.ones((height, 1, 3))
+        texture, known = ramp.astype(np.uint8), np.ones((height, width), bool)
+        known[:, width // 2 - 2 : width // 2 + 2] = False
+        texture[~known] = 0
+        fill_holes(texture, known)
+        assert np.abs(texture - ramp).max() < 0.35 * 160 * 4 / width + 8
+        assert np.array_equal(texture[known], ramp.astype(np.uint8)[known])
+
+
+def test_bands_of_rows_change_nothing(monkeypatch):
+    rng = np.random.default_rng(3)
+    texture, known = rng.integers(0, 255, (70, 50, 3)).astype(np.uint8), rng.random((70, 50)) < 0.3
+    whole, banded = texture.copy(), texture.copy()
+    fill_holes(whole, known)
+    monkeypatch.setattr("mimicme.pipeline.filling.BAND", 50 * 8)
+    fill_holes(banded, known)
+    assert np.array_equal(whole, banded)

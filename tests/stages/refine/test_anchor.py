@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mimicme.stages.refine.anchor import agreed, calmest
+from mimicme.stages.refine.anchor import LANDMARK_REACH_MM, agreed, calmest, say
 
 
 def test_frames_that_agree_are_averaged():
@@ -47,3 +47,10 @@ def test_neighbours_in_time_do_not_both_count():
     assert calmest(shapes, neutral, faces, list(range(25)), 3) == [0, 24, 5]
     assert calmest(shapes, neutral, faces, list(range(25)), 1) == [0]
     assert len(calmest(shapes, neutral, faces, list(range(4)), 4)) == 4
+
+
+def test_frames_have_their_say_near_landmarks_alone():
+    landmarks = np.array([[0.0, 0, 0], [50, 0, 0], [np.nan, 0, 0]])
+    at = np.array([[0.0, 0, 0], [50, LANDMARK_REACH_MM, 0], [0, -3 * LANDMARK_REACH_MM, 0]])
+    assert np.allclose(say(at, landmarks), [1, np.exp(-1), np.exp(-9)])
+    assert np.array_equal(say(at, landmarks[2:]), np.ones(3))  # nothing is known of where landmarks are

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import textured_dome as faces
 
+from mimicme.pipeline.flow import Flow
 from mimicme.pipeline.mesh import triangle_normals
 from mimicme.pipeline.texture import open_source
 from mimicme.stages.refine import RefineSettings
@@ -213,3 +214,16 @@ def test_motion_is_put_back_by_degrees_so_that_nothing_flickers(refiner):
     assert kept[1] == pytest.approx(0.1) and kept[2] == pytest.approx(0.2)  # a little is taken as it is
     assert kept[-1] == 0
     assert np.abs(np.diff(kept)).max() < 0.5  # mm, from one height to the next: no step
+
+
+def test_where_nothing_is_seen_steps_do_not_add_up():
+    refiner = Refiner(faces.template(), Knobs.of(RefineSettings(size=128)))
+    vertices = faces.template().vertices
+    seen = vertices[:, 0] < 0
+    confidence = np.zeros((128, 128), np.float32)
+    confidence[:, :60] = 1  # ends short of the last column of seen vertices
+    still = Flow(np.zeros((128, 128, 2), np.float32), confidence)
+    before = np.where(seen[:, None], [0.5, 0, 0], [5.0, -3, 0])  # what is unseen has run away
+    after = refiner._field(still, vertices, before)
+    assert np.abs(after[seen & (vertices[:, 0] < -10)] - [0.5, 0, 0]).max() < 0.02
+    assert np.abs(after[~seen] - [0.5, 0, 0]).max() < 0.15

@@ -33,8 +33,11 @@ def template(n: int = 24, digest: str = "") -> Template:
     uv, faces = grid(n)
     vertices = on_dome((uv - 0.5) * SIDE)
     # texture coordinates keep off the border, so that a vertex that slid outwards still has data around it
+    # landmarks all over the dome, as a face has them
+    marked = np.arange((n + 1) ** 2).reshape(n + 1, n + 1)[n // 6 :: n // 3, n // 6 :: n // 3].ravel()
     return Template(
-        vertices, faces, 0.1 + 0.8 * uv, faces, ("a",), np.zeros((1, 3), np.int64), np.array([[1.0, 0, 0]]),
+        vertices, faces, 0.1 + 0.8 * uv, faces, tuple(f"p{k}" for k in range(len(marked))),
+        np.repeat(marked[:, None], 3, axis=1), np.tile([1.0, 0, 0], (len(marked), 1)),
         digest=digest or f"dome-{n}",
     )  # fmt: skip
 
