@@ -167,8 +167,12 @@ def symmetric(offsets: Floats) -> tuple[Floats, Floats]:
     return (offsets + other) / 2, np.linalg.norm(offsets - other, axis=1) / 2
 
 
-def trusted(taught: Floats, default: Floats) -> Floats:
-    """(68, 3) offsets that a template taught (68, 3), as far as it is trusted, and the default beyond."""
+def trusted(taught: Floats, default: Floats, eyes: float = _PAINTED_EYE) -> Floats:
+    """(68, 3) offsets that a template taught (68, 3), as far as it is trusted, and the default beyond.
+
+    Args:
+        eyes: what it has to say about lids: nothing when it was not painted, for templates have no eyeballs.
+    """
     even, uneven = symmetric(taught)
     difference = even - default
     far = np.linalg.norm(difference, axis=1)
@@ -178,7 +182,7 @@ def trusted(taught: Floats, default: Floats) -> Floats:
     trust = np.clip((_REFUSED_MM * reach - far) / ((_REFUSED_MM - _TRUSTED_MM) * reach), 0, 1)
     trust *= np.clip((_UNEVEN_MM - uneven) / (_UNEVEN_MM - _EVEN_MM), 0, 1)
     for group in ("left_eye", "right_eye"):  # painted, where a scan has lashes, an eyeball and a gap between
-        trust[GROUPS[group]] *= _PAINTED_EYE
+        trust[GROUPS[group]] *= eyes
     trust[CHIN] = np.clip(
         (_UNEVEN_MM - uneven[CHIN]) / (_UNEVEN_MM - _EVEN_MM), 0, 1
     )  # no default to keep to
@@ -218,7 +222,7 @@ def learn(template: Template, networks: PictureNetworks) -> Bridge:
     painted_one, bare = teach(template, networks), teach(template, networks, brows_mm=(0.0,))
     if painted_one is None or bare is None:
         return default_bridge()
-    return Bridge(trusted(painted_one, DEFAULT_MM), trusted(bare, BARE_DEFAULT_MM), "template")
+    return Bridge(trusted(painted_one, DEFAULT_MM), trusted(bare, BARE_DEFAULT_MM, eyes=0.0), "template")
 
 
 def teach(

@@ -60,20 +60,27 @@ class Scene:
         self._shading = None if self.textured else _smooth_normals(self.vertices, mesh.faces)
 
     def picture(self, camera: Camera) -> NDArray[np.float32]:
-        """(height, width, 3) RGB in [0, 255]; black where no front of a triangle is seen, but for narrow holes.
+        """(height, width, 3) RGB in [0, 255]; black where no front of a triangle is seen, but
+        for narrow holes of textured scans, which are painted over.
 
         A back is never seen: an open shell would show a face from behind.
         """
         seen = self._seen(camera)
-        return _laid_out(seen, self._color(seen, camera), camera)
+        return self._plain(seen, camera)
 
     def pictures(self, camera: Camera) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         """`picture`, and for a bare scan the same view with dark creases, for `MOUTH_ENDS`."""
         seen = self._seen(camera)
-        plain = _laid_out(seen, self._color(seen, camera), camera)
+        plain = self._plain(seen, camera)
         if self.textured:
             return plain, None
         return plain, _laid_out(seen, self._creased(seen, camera), camera)
+
+    def _plain(self, seen: _Seen, camera: Camera) -> NDArray[np.float32]:
+        picture = _laid_out(seen, self._color(seen, camera), camera)
+        if not self.textured:  # on bare scans holes help more than they harm: they show where the eyes are
+            return picture
+        return _without_holes(picture, ~seen.front.reshape(camera.size), FILLED_MM * camera.pixels_per_mm)
 
     def _seen(self, camera: Camera) -> _Seen:
         origins, directions = camera.rays()
@@ -148,12 +155,10 @@ class _Seen(NamedTuple):
 
 
 def _laid_out(seen: _Seen, colors: NDArray[np.float32], camera: Camera) -> NDArray[np.float32]:
-    """(height, width, 3) picture of the colours (k, 3) of what is seen; narrow holes are painted over, and the rest is
-    black."""
+    """(height, width, 3) picture of the colours (k, 3) of what is seen; black elsewhere."""
     out = np.zeros((len(seen.front), 3), np.float32)
     out[seen.front] = colors
-    empty = ~seen.front.reshape(camera.size)
-    return _without_holes(out.reshape(*camera.size, 3), empty, FILLED_MM * camera.pixels_per_mm)
+    return out.reshape(*camera.size, 3)
 
 
 def _without_holes(picture: NDArray[np.float32], empty: Bools, radius_px: float) -> NDArray[np.float32]:

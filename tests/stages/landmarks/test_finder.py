@@ -26,7 +26,15 @@ from mimicme.stages.landmarks.networks import FACE_SIDE, FaceBox, mediapipe
 from mimicme.stages.landmarks.pose import _POINTS, _SHAPE, head_pose
 from mimicme.stages.landmarks.search import _unrotated, find_head
 from mimicme.stages.landmarks.temporal import jumps
-from mimicme.stages.landmarks.views import MOUTH_ENDS, Scene, head_camera, look, rays_through, turned
+from mimicme.stages.landmarks.views import (
+    MOUTH_ENDS,
+    Scene,
+    _without_holes,
+    head_camera,
+    look,
+    rays_through,
+    turned,
+)
 
 
 @pytest.fixture(scope="module")
@@ -340,3 +348,25 @@ def mediapipe_file():
     from sys import prefix
 
     return (Path(prefix) / "share" / "mimicme" / weights.NAME).read_bytes()
+
+
+def test_narrow_holes_are_painted_over_and_others_are_not():
+    picture = np.full((80, 80, 3), 200.0, np.float32)
+    empty = np.zeros((80, 80), bool)
+    empty[10:14, 20:60] = True  # a slit
+    empty[30:60, 20:50] = True  # an open mouth
+    empty[70:, :10] = True  # beside the face
+    picture[empty] = 0
+    filled = _without_holes(picture, empty, radius_px=5.0)
+    np.testing.assert_allclose(filled[10:14, 20:60], 200, atol=2)
+    assert not filled[30:60, 20:50].any() and not filled[70:, :10].any()
+    np.testing.assert_array_equal(filled[~empty], picture[~empty])
+    whole = np.zeros((80, 80), bool)
+    np.testing.assert_array_equal(_without_holes(picture, whole, radius_px=5.0), picture)
+
+
+def test_unpainted_lids_teach_nothing():
+    taught = DEFAULT_MM.copy()
+    taught[36:48] += [0.0, 1.0, 0.0]
+    np.testing.assert_allclose(trusted(taught, DEFAULT_MM, eyes=0.0), DEFAULT_MM)
+    np.testing.assert_allclose((trusted(taught, DEFAULT_MM) - DEFAULT_MM)[36:48, 1], 0.5)
