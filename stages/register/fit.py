@@ -140,18 +140,11 @@ class Fitter:
         return start + self.levels.prolong @ (after - before)
 
     def fine(
-        self,
-        rest: Floats,
-        aim: Aim,
-        start: Floats,
-        steps: list[Step],
-        neutral: Floats | None = None,
-        slack: float = 1.0,
+        self, rest: Floats, aim: Aim, start: Floats, steps: list[Step], neutral: Floats | None = None
     ) -> Floats:
         """Refine a displacement (V, 3) on the template itself.
 
         `neutral` (V, 3) is the shape that has no folds and does not pass through itself, if `rest` may have.
-        `slack`: how many times coarser than usual the solver's tolerance is, which is relative to the displacement.
 
         Where the surface has folded after a step, the vertices around let go of the scan from then on and the
         stiffness smooths the fold away: a fold means that its targets were not its own (hair over an ear, the other
@@ -173,7 +166,7 @@ class Fitter:
                 aim,
                 free,
                 displacement,
-                slack * self.fine_tolerance,
+                self.fine_tolerance,
                 self._contacts,
                 sound,
             )

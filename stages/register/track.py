@@ -31,9 +31,6 @@ BROWS = np.zeros(N_LANDMARKS, bool)
 BROWS[GROUPS["left_eyebrow"]] = BROWS[GROUPS["right_eyebrow"]] = True
 LARGEST_SCALE = 1.5
 """How much larger or smaller than the template a person may be; what goes beyond is a wrong landmark file."""
-RELAXED_STEPS, RELAXED_SLACK = 4, 8.0
-"""Coarse steps of a neutral's second round; and how much coarser the solver may be after them: what is left is small,
-and its tolerance is relative."""
 MAX_GAP = 3
 """Frames between two numbers beyond which the later one does not start from the earlier one."""
 SURFACE_SLACK, SURFACE_SLACK_MM = 1.5, 0.03
@@ -220,8 +217,6 @@ class SequenceTracker:
             annealed(steps, (first, settings.stiffness_end), (scale, 2 * settings.scale_end_mm)),
         )
         displacement = self._fine(self._rest, aim, displacement)
-        if self.neutral is None:
-            displacement = self._relaxed(aim, displacement)
         result = self._concluded(frame, frame.pose, self._rest, displacement, aim, known)
         still = result.vertices.astype(np.float64)
         if self.neutral is None:
@@ -281,19 +276,7 @@ class SequenceTracker:
             return first
         return second if _as_sound(second.quality, first.quality, len(self.template.faces)) else first
 
-    def _relaxed(self, aim: Aim, displacement: Floats) -> Floats:
-        """A neutral's displacement (V, 3) carried on with what it has reached as the shape at rest.
-
-        The template is not the person: what had to be stretched far, as ears are, falls short of the scan for the
-        stiffness it still has to pay.
-        """
-        settings = self.settings
-        reached = self._rest + displacement
-        steps = [Step(settings.stiffness_end, 2 * settings.scale_end_mm)] * RELAXED_STEPS
-        further = self._fitter.coarse(reached, aim, np.zeros_like(reached), steps)
-        return displacement + self._fine(reached, aim, further, RELAXED_SLACK)
-
-    def _fine(self, rest: Floats, aim: Aim, start: Floats, slack: float = 1.0) -> Floats:
+    def _fine(self, rest: Floats, aim: Aim, start: Floats) -> Floats:
         """A displacement (V, 3) taken on to the template's own resolution."""
         settings = self.settings
         stiffness = settings.stiffness_fine * float(np.sqrt(self.levels.fine.areas.mean()))
@@ -307,7 +290,6 @@ class SequenceTracker:
                 (1.5 * settings.scale_end_mm, settings.scale_end_mm),
             ),
             self._rest,
-            slack,
         )
 
     def _concluded(

@@ -397,15 +397,6 @@ def test_presets_change_settings_that_exist():
         RegisterSettings(**values)
 
 
-def test_a_neutral_is_carried_on_from_its_own_shape(dome, monkeypatch):
-    """However dear stretching is: a person up to 24 mm from the template is reached."""
-    frame, settings = dome.frame(0, 2.0), replace(dome.SETTINGS, membrane_neutral=1.0)
-    reached = dome.tracker(settings=settings).register(frame).quality.s2m_p95
-    monkeypatch.setattr(SequenceTracker, "_relaxed", lambda self, aim, displacement: displacement)
-    short = dome.tracker(settings=settings).register(frame).quality.s2m_p95
-    assert reached < 0.5 * short
-
-
 # --------------------------------------------------------------------------------------- detected landmarks
 
 DETECTED = np.ones(68, bool)
