@@ -7,24 +7,34 @@ import signal
 import threading
 from collections.abc import Iterator
 
+AGAIN_SECONDS = 1.0  # long against unwinding, short against a person's patience
+
 
 @contextlib.contextmanager
-def terminate_as_interrupt() -> Iterator[None]:
-    """A polite end (SIGTERM, a closed terminal) is treated like Ctrl-C."""
+def interruptible() -> Iterator[None]:
+    """A polite end (SIGTERM, a closed terminal) is treated like Ctrl-C, and neither is lost.
+
+    Python drops an exception that arises in a finaliser or a weak reference's callback, a
+    KeyboardInterrupt too. So it is raised again every second, until somebody listens (`deaf`) or this
+    context is left.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def interrupt(number: int, frame: object) -> None:
+        _again(AGAIN_SECONDS)
         raise KeyboardInterrupt
 
-    numbers = [getattr(signal, n) for n in ("SIGTERM", "SIGHUP") if hasattr(signal, n)]
     # what is ignored stays ignored: nohup
-    heard = [n for n in numbers if signal.getsignal(n) is not signal.SIG_IGN]
+    heard = [n for n in _ends() if signal.getsignal(n) is not signal.SIG_IGN]
+    if heard and hasattr(signal, "SIGALRM"):
+        heard.append(signal.SIGALRM)
     old = {n: signal.signal(n, interrupt) for n in heard}
     try:
         yield
     finally:
+        _again(0)
         for number, handler in old.items():
             signal.signal(number, handler)
 
@@ -35,8 +45,21 @@ def deaf() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    old = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    old = {n: signal.signal(n, signal.SIG_IGN) for n in _ends()}
+    _again(0)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, old)
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+def _ends() -> list[signal.Signals]:
+    """The signals that ask for an end, as far as this system has them."""
+    return [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n)]
+
+
+def _again(seconds: float) -> None:
+    """Ring every so many seconds from now on; 0: not any more."""
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_REAL, seconds, seconds)

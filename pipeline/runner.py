@@ -21,7 +21,7 @@ from mimicme.pipeline.corpus import Corpus
 from mimicme.pipeline.dryrun import DryRun
 from mimicme.pipeline.errors import MimicmeError, UsageError, listed
 from mimicme.pipeline.findings import new_findings, show
-from mimicme.pipeline.interrupt import deaf, terminate_as_interrupt
+from mimicme.pipeline.interrupt import deaf, interruptible
 from mimicme.pipeline.parts import PartBook, failed
 from mimicme.pipeline.plan import RELEASE, Plan, Verdict, created_at, release_fingerprint
 from mimicme.pipeline.pool import Killed, Pool, make_pool
@@ -131,7 +131,7 @@ class _Run:
         log: RunLog | None = None
         killed = True
         try:
-            with terminate_as_interrupt():
+            with interruptible():
                 stale = self._clean()
                 template = self._template()
                 self.plan = Plan(self.workspace, self.config, self.stages, self.catalogue, template)

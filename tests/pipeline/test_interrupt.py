@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
+import weakref
 
 import pytest
 from fake_runs import GOOD, alive, calls, calls_seen, child, digests, go, wait_for
 
+from mimicme.pipeline.interrupt import deaf, interruptible
 from mimicme.pipeline.status import read_status
 from mimicme.pipeline.workspace import Workspace
 
@@ -57,3 +60,51 @@ def test_interrupted_leaves_a_clean_workspace(make, fake, number):
     assert list(workspace.root.rglob(".*.tmp")) == []
     assert not any(alive(w) for w in workers)
     assert (workspace.root / "read/S1/a.h5").is_file()
+
+
+@pytest.fixture
+def hearing():
+    """A test run in the background of a shell inherits a SIGINT that is ignored."""
+    old = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, old)
+
+
+@pytest.mark.usefixtures("hearing")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_that_python_drops_is_heard_all_the_same(number):
+    """What is raised in a weak reference's callback is only printed."""
+
+    class Thing:
+        pass
+
+    def called(reference):
+        os.kill(os.getpid(), number)
+        dropped.append(True)  # the signal's handler runs before this line
+
+    dropped: list[bool] = []
+    thing = Thing()
+    reference = weakref.ref(thing, called)
+    before = signal.getsignal(number)
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt), interruptible():
+        del thing
+        assert dropped == [] and reference() is None
+        time.sleep(20)
+    assert time.monotonic() - began < 15
+    assert signal.getsignal(number) is before
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+
+
+@pytest.mark.usefixtures("hearing")
+def test_cleaning_up_hears_nothing():
+    with interruptible():
+        with deaf():
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(20)
+        with deaf():
+            assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
