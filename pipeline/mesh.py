@@ -64,10 +64,16 @@ def inverse(matrix: Floats) -> Floats:
 
 def triangle_normals(vertices: Floats, faces: Ints) -> tuple[Floats, Floats]:
     """Unit normals (t, 3), zero for degenerate triangles, and areas (t,) in mm^2."""
-    corner = vertices[faces]
-    cross = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
+    cross = _crosses(vertices, faces)
     length = np.linalg.norm(cross, axis=1)
     return cross / np.maximum(length, 1e-300)[:, None], length / 2
+
+
+def _crosses(vertices: Floats, faces: Ints) -> Floats:
+    """(t, 3) normals of twice the triangles' areas' length."""
+    # `take` is several times as fast as an index here
+    a, b, c = (np.take(vertices, corner, axis=0) for corner in faces.T)
+    return np.cross(b - a, c - a)
 
 
 def vertex_areas(vertices: Floats, faces: Ints) -> Floats:
@@ -78,12 +84,14 @@ def vertex_areas(vertices: Floats, faces: Ints) -> Floats:
 
 def vertex_normals(vertices: Floats, faces: Ints) -> Floats:
     """Area-weighted unit vertex normals (n, 3); zero for vertices without a triangle."""
-    corner = vertices[faces]
-    cross = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
-    total = np.stack(
-        [np.bincount(faces.ravel(), np.repeat(cross[:, k], 3), len(vertices)) for k in range(3)], axis=1
-    )
+    total = corners(faces, len(vertices)).T @ _crosses(vertices, faces)
     return total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-300)
+
+
+def corners(faces: Ints, n_vertices: int) -> sparse.csr_matrix:
+    """(t, n) ones where a triangle has a vertex; a product sums over corners."""
+    starts = np.arange(0, faces.size + 1, 3)
+    return sparse.csr_matrix((np.ones(faces.size), faces.ravel(), starts), shape=(len(faces), n_vertices))
 
 
 def edges(faces: Ints) -> tuple[Ints, NDArray[np.int64]]:
