@@ -76,7 +76,8 @@ class Surface:
         uv = answer["primitive_uvs"].numpy().astype(np.float64)
         weights = np.stack([1 - uv.sum(1), uv[:, 0], uv[:, 1]], axis=1)
         # recomputed in float64: the solver's residuals must not carry float32 rounding
-        found = np.einsum("kc,kcx->kx", weights, self.vertices[self.faces[triangles]])
+        corners = np.take(self.vertices, np.take(self.faces, triangles, axis=0), axis=0)
+        found = np.einsum("kc,kcx->kx", weights, corners)
         return Closest(found, triangles, weights, np.linalg.norm(found - points, axis=1))
 
     def distance(self, points: Floats) -> Floats:

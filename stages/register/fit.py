@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
-from mimicme.pipeline.mesh import Bools, Floats, triangle_normals, vertex_normals
+from mimicme.pipeline.mesh import Bools, Floats, Ints, triangle_normals, vertex_normals
 from mimicme.stages.register.contact import Contacts
 from mimicme.stages.register.levels import Level, Levels
 from mimicme.stages.register.solver import Landmarks, Preconditioner, Problem, solve
 from mimicme.stages.register.spline import MIN_LANDMARKS, SLIDE_MM, landmark_spline, slid
-from mimicme.stages.register.targets import ScanTarget
+from mimicme.stages.register.targets import Nearest, ScanTarget, Targets
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,37 @@ class Aim:
         return self.landmarks + np.clip(along, -SLIDE_MM, SLIDE_MM)[:, None] * self.tangents
 
 
+class Look(NamedTuple):
+    """A shape (n, 3), mm, its unit normals (n, 3), and what lies nearest to it on a scan."""
+
+    vertices: Floats
+    normals: Floats
+    nearest: Nearest
+
+    @classmethod
+    def of(cls, level: Level, vertices: Floats, scan: ScanTarget) -> Look:
+        return cls(vertices, vertex_normals(vertices, level.faces), scan.nearest(vertices))
+
+
+class Creases(NamedTuple):
+    """What a fold is told from: (t,) True where the shape at rest is folded itself, (t,) areas there, mm^2."""
+
+    folded: Bools
+    areas: Floats
+
+    @classmethod
+    def of(cls, vertices: Floats, faces: Ints) -> Creases:
+        folded, areas = _folded(vertices, vertex_normals(vertices, faces), faces)
+        return cls(folded, areas)
+
+
+def _folded(vertices: Floats, normals: Floats, faces: Ints) -> tuple[Bools, Floats]:
+    """(t,) True where a triangle faces away from the mean of its corners' normals (V, 3); areas (t,), mm^2."""
+    normal, areas = triangle_normals(vertices, faces)
+    around = np.take(normals, faces, axis=0).sum(axis=1)
+    return np.einsum("tx,tx->t", normal, around) < 0, areas
+
+
 HOLD_OUT = 4
 FOLD_RINGS = 3
 EAR_SCALE_MM = 1.5
@@ -127,15 +159,13 @@ class Fitter:
         before = after = start[level.index]
         hidden = 1 - level.ears.max(axis=1)
         for step in steps:
-            now = rest[level.index] + after
-            free = (
-                hidden
-                if step.scale_mm > EAR_SCALE_MM
-                else self._ears_seen(level, now, aim.scan, EAR_SCALE_MM)
-            )
+            look = Look.of(level, rest[level.index] + after, aim.scan)
+            far = step.scale_mm > EAR_SCALE_MM
+            free = hidden if far else self._ears_seen(level, look, EAR_SCALE_MM)
+            targets = self._targets(look, step, free)
             preconditioner = self._coarse.setdefault(step.stiffness, Preconditioner())
-            after = self._step(
-                level, preconditioner, step, rest[level.index], aim, free, after, self.coarse_tolerance
+            after = self._solved(
+                level, preconditioner, step, rest[level.index], aim, after, targets, self.coarse_tolerance
             )
         return start + self.levels.prolong @ (after - before)
 
@@ -150,33 +180,39 @@ class Fitter:
         stiffness smooths the fold away: a fold means that its targets were not its own (hair over an ear, the other
         lip).  Where the surface has passed through itself instead, see contact.py.
         """
-        displacement = start
+        level, displacement = self.levels.fine, start
         sound = rest if neutral is None else neutral
-        scale = steps[0].scale_mm if steps else 1.0
-        free = self._ears_seen(self.levels.fine, rest + start, aim.scan, scale)
+        creases = Creases.of(sound, level.faces)
+        free = np.ones(len(rest))
         self._contacts.forget()
         for done, step in enumerate(steps):
+            look = Look.of(level, rest + displacement, aim.scan)
             if done:
-                free[self._around_folds(sound, rest + displacement)] = 0.0
-            displacement = self._step(
-                self.levels.fine,
-                self._fine,
-                step,
-                rest,
-                aim,
-                free,
-                displacement,
-                self.fine_tolerance,
-                self._contacts,
-                sound,
+                free[self._around_folds(creases, look)] = 0.0
+            else:
+                free = self._ears_seen(level, look, step.scale_mm)
+            targets = self._targets(look, step, free)
+            targets = self._contacts.amend(sound, look.vertices, look.normals, targets)
+            displacement = self._solved(
+                level, self._fine, step, rest, aim, displacement, targets, self.fine_tolerance
             )
         return displacement
 
-    def held_out_error(self, rest: Floats, aim: Aim, displacement: Floats, step: Step) -> float:
+    def look(self, vertices: Floats, scan: ScanTarget) -> Look:
+        """What a shape (V, 3) of the template finds on a scan."""
+        return Look.of(self.levels.fine, vertices, scan)
+
+    def seen(self, look: Look, scale_mm: float) -> Bools:
+        """(V,) True where a vertex found scan surface within four robust scales."""
+        found = look.nearest.targets(look.normals, scale_mm, self.gates.min_cosine, 4 * scale_mm)
+        return found.weights > 0
+
+    def held_out_error(self, rest: Floats, aim: Aim, displacement: Floats, look: Look, step: Step) -> float:
         """Mean distance, mm, of every `HOLD_OUT`-th landmark to where the mesh carries it when those are left out.
 
-        The coarse level is solved once more without them, from the answer found with them: an independent check
-        of how far the surface alone leaves a point to slide.  NaN with fewer than two such landmarks.
+        The coarse level is solved once more without them, from the answer found with them, `displacement` (V, 3)
+        and its `look`: an independent check of how far the surface alone leaves a point to slide.  NaN with fewer
+        than two such landmarks.
         """
         held = np.zeros(len(aim.weights), bool)
         held[np.flatnonzero(aim.weights > 0)[HOLD_OUT // 2 :: HOLD_OUT]] = True
@@ -184,88 +220,74 @@ class Fitter:
             return float("nan")
         without = replace(aim, weights=np.where(held, 0.0, aim.weights))
         level = self.levels.coarse
-        start = displacement[level.index]
-        for _ in range(2):
-            start = self._step(
-                level,
-                self._held_out,
-                step,
-                rest[level.index],
-                without,
-                np.ones(len(start)),
-                start,
-                self.coarse_tolerance,
+        at_rest, start = rest[level.index], displacement[level.index]
+        place = at_rest + start
+        here = Look(place, vertex_normals(place, level.faces), look.nearest.of(level.index))
+        for done in range(2):
+            if done:
+                here = Look.of(level, at_rest + start, aim.scan)
+            targets = self._targets(here, step, np.ones(len(start)))
+            start = self._solved(
+                level, self._held_out, step, at_rest, without, start, targets, self.coarse_tolerance
             )
-        carried = level.landmarks @ (rest[level.index] + start)
+        carried = level.landmarks @ (at_rest + start)
         return float(np.linalg.norm(carried - aim.reached_from(carried), axis=1)[held].mean())
 
-    def _ears_seen(self, level: Level, vertices: Floats, scan: ScanTarget, scale_mm: float) -> Floats:
+    def _ears_seen(self, level: Level, look: Look, scale_mm: float) -> Floats:
         """(n,) weight of the scan's say: 1, and less on an ear that the scan does not look like.
 
         Where hair covers an ear the scan has a surface too, of which few points suit the ear.
         """
-        normals = vertex_normals(vertices, level.faces)
-        found = scan.targets(vertices, normals, scale_mm, self.gates.min_cosine, self.gates.reach * scale_mm)
-        weight = np.ones(len(vertices))
-        for mask in level.ears.T:
-            area = float(level.areas @ mask)
-            agree = float((level.areas * mask) @ found.weights) / max(area, 1e-12)
-            weight -= mask * (1 - np.clip((agree - EAR_HIDDEN) / (EAR_SEEN - EAR_HIDDEN), 0, 1))
+        weight = np.ones(len(look.vertices))
+        ear = np.flatnonzero(level.ears.any(axis=1))
+        found = look.nearest.of(ear).targets(
+            look.normals[ear], scale_mm, self.gates.min_cosine, self.gates.reach * scale_mm
+        )
+        for mask in level.ears[ear].T:
+            area = level.areas[ear] * mask
+            agree = float(area @ found.weights) / max(float(area.sum()), 1e-12)
+            weight[ear] -= mask * (1 - np.clip((agree - EAR_HIDDEN) / (EAR_SEEN - EAR_HIDDEN), 0, 1))
         return weight
 
-    def _around_folds(self, rest: Floats, vertices: Floats) -> Bools:
+    def _around_folds(self, creases: Creases, look: Look) -> Bools:
         """(V,) True within `FOLD_RINGS` edges of a triangle that is flipped against its surroundings or crushed."""
         level = self.levels.fine
-        normal, area = triangle_normals(vertices, level.faces)
-        around = vertex_normals(vertices, level.faces)[level.faces].sum(axis=1)
-        before = vertex_normals(rest, level.faces)[level.faces].sum(axis=1)
-        rest_normal, rest_area = triangle_normals(rest, level.faces)
+        folded, areas = _folded(look.vertices, look.normals, level.faces)
         # the template's own creases are no folds
-        flipped = ((normal * around).sum(1) < 0) & ((rest_normal * before).sum(1) >= 0)
-        bad = np.zeros(len(vertices))
-        bad[level.faces[flipped | (area < CRUSHED * rest_area)]] = 1.0
+        lost = (folded & ~creases.folded) | (areas < CRUSHED * creases.areas)
+        bad = np.zeros(len(look.vertices))
+        bad[level.faces[lost]] = 1.0
         for _ in range(FOLD_RINGS):
             bad = level.neighbours @ bad + bad
         return bad > 0
 
-    def seen(self, vertices: Floats, scan: ScanTarget, scale_mm: float) -> Bools:
-        """(V,) True where a vertex found scan surface within four robust scales."""
-        normals = vertex_normals(vertices, self.levels.fine.faces)
-        return scan.targets(vertices, normals, scale_mm, self.gates.min_cosine, 4 * scale_mm).weights > 0
+    def _targets(self, look: Look, step: Step, free: Floats) -> Targets:
+        """A step's targets, in which the scan has the say (n,) `free`."""
+        gates = self.gates
+        reach = max(gates.reach * step.scale_mm, gates.min_reach_mm)
+        found = look.nearest.targets(look.normals, step.scale_mm, gates.min_cosine, reach)
+        return found._replace(weights=found.weights * free)
 
-    def _step(
+    def _solved(
         self,
         level: Level,
         preconditioner: Preconditioner,
         step: Step,
         rest: Floats,
         aim: Aim,
-        free: Floats,
-        displacement: Floats,
+        start: Floats,
+        targets: Targets,
         tolerance: float,
-        contacts: Contacts | None = None,
-        neutral: Floats | None = None,
     ) -> Floats:
-        now = rest + displacement
-        normals = vertex_normals(now, level.faces)
-        gates = self.gates
-        found = aim.scan.targets(
-            now,
-            normals,
-            step.scale_mm,
-            gates.min_cosine,
-            max(gates.reach * step.scale_mm, gates.min_reach_mm),
-        )
-        found = found._replace(weights=found.weights * free)
-        if contacts is not None:
-            found = contacts.amend(rest if neutral is None else neutral, now, normals, found)
+        """The displacement (n, 3) of a step, from the one before it."""
+        carried = level.landmarks @ (rest + start)
         problem = Problem(
             step.stiffness,
             level.stiffness,
             rest,
             level.areas,
-            found,
-            Landmarks(level.landmarks, aim.reached_from(level.landmarks @ now), aim.weights),
-            gates.slide,
+            targets,
+            Landmarks(level.landmarks, aim.reached_from(carried), aim.weights),
+            self.gates.slide,
         )
-        return solve(problem, displacement, preconditioner, tolerance)[0]
+        return solve(problem, start, preconditioner, tolerance)[0]

@@ -136,10 +136,16 @@ class Judge:
         self.rim = boundary_vertices(faces, len(rest))
         self.edges = edges(faces)[0]
         self.normals, self.areas = triangle_normals(rest, faces)
+        self._lengths = self._edge_lengths(rest)
         facing = np.zeros(len(rest), bool)
         facing[opposite] = True
         self._near, flat = np.unique(faces[facing[faces].any(axis=1)], return_inverse=True)
         self._near_faces = flat.reshape(-1, 3).astype(np.int32)
+
+    def _edge_lengths(self, vertices: Floats) -> Floats:
+        """(e,) mm, never 0."""
+        a, b = (np.take(vertices, end, axis=0) for end in self.edges.T)
+        return np.maximum(np.linalg.norm(a - b, axis=1), 1e-9)
 
     def measure(
         self,
@@ -156,10 +162,7 @@ class Judge:
         if not len(distance):
             distance = np.array([np.nan])
         normal, area = triangle_normals(vertices, self.faces)
-        a, b = self.edges.T
-        length = np.linalg.norm(vertices[a] - vertices[b], axis=1)
-        at_rest = np.linalg.norm(self.rest[a] - self.rest[b], axis=1)
-        ratio = np.log2(np.maximum(length, 1e-9) / np.maximum(at_rest, 1e-9))
+        ratio = np.log2(self._edge_lengths(vertices) / self._lengths)
         stretch = float(np.percentile(np.abs(ratio), 95))
         return Quality(
             s2m_median=float(np.median(distance)),

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mimicme.pipeline.checkpoint import frame_numerics
 from mimicme.pipeline.errors import FrameRejected
 from mimicme.pipeline.landmarks import GROUPS, INNER, N_LANDMARKS, tangents
-from mimicme.pipeline.mesh import Bools, Floats, Ints, inverse, transform, vertex_normals
+from mimicme.pipeline.mesh import Bools, Floats, Ints, inverse, transform
 from mimicme.pipeline.rigid import fit_rigid, fit_scale, fit_similarity_scale
 from mimicme.pipeline.template import Template
 from mimicme.pipeline.temporal import MIN_FRAMES, runs, smooth, smooth_poses
@@ -257,9 +257,9 @@ class SequenceTracker:
         landmarks[frame.detected & known] -= self.detector_offset[frame.detected & known]
         weights = np.where(known, settings.landmark_weight_mm2 * frame.confidence, 0.0)
         vertices = first.vertices.astype(np.float64)
-        seen = self._fitter.seen(vertices, target, settings.scale_end_mm)[level.index].astype(np.float64)
-        normals = vertex_normals(vertices, self.template.faces)[level.index]
-        guess = prior.predict((vertices - self._rest)[level.index], normals, seen)
+        look = self._fitter.look(vertices, target)
+        seen = self._fitter.seen(look, settings.scale_end_mm)[level.index].astype(np.float64)
+        guess = prior.predict((vertices - self._rest)[level.index], look.normals[level.index], seen)
         rest = self._rest + self.levels.prolong @ guess
         carried = self.levels.fine.landmarks @ rest
         weights[known] *= trust(carried[known], landmarks[known], settings.landmark_smoothing_mm)
@@ -309,15 +309,17 @@ class SequenceTracker:
                 where=f"frame {frame.number}",
                 todo="Check the scan and its landmarks; report the frame if both look right.",
             )
-        seen = self._fitter.seen(found, target, settings.scale_end_mm)
+        look = self._fitter.look(found, target)
+        seen = self._fitter.seen(look, settings.scale_end_mm)
         motion = head_motion(self._rest, found, self._skull * seen)
-        still = transform(inverse(motion), found)
         last = Step(settings.stiffness_end, 2 * settings.scale_end_mm)
         checks = LandmarkChecks(
-            self._fitter.held_out_error(rest, aim, displacement, last),
+            self._fitter.held_out_error(rest, aim, displacement, look, last),
             disagreement(self.template.landmarks()[known], landmarks[known], settings.landmark_smoothing_mm),
         )
-        return self.judged(frame, still, pose @ motion, checks)
+        still = inverse(motion)
+        scan, scan_normals = transform(still, target.vertices), target.normals @ still[:3, :3].T
+        return self._measured(frame, transform(still, found), pose @ motion, checks, scan, scan_normals, seen)
 
     def _offset_of(self, frame: Frame, neutral: Registered) -> Floats:
         """(68, 3) detected landmarks of the neutral from those that its registered mesh carries; 0 elsewhere."""
@@ -341,18 +343,30 @@ class SequenceTracker:
         Raises:
             FrameRejected: one of the reasons of quality.py.
         """
-        back = inverse(pose)
-        target = ScanTarget(transform(back, frame.vertices), frame.faces)
-        seen = self._fitter.seen(vertices, target, self.settings.scale_end_mm)
+        scan = ScanTarget(transform(inverse(pose), frame.vertices), frame.faces)
+        seen = self._fitter.seen(self._fitter.look(vertices, scan), self.settings.scale_end_mm)
+        return self._measured(frame, vertices, pose, checks, scan.vertices, scan.normals, seen)
+
+    def _measured(
+        self,
+        frame: Frame,
+        vertices: Floats,
+        pose: Floats,
+        checks: LandmarkChecks,
+        scan: Floats,
+        scan_normals: Floats,
+        seen: Bools,
+    ) -> Registered:
+        """The same, when the scan (m, 3) is known in the canonical frame, and which vertices (V,) saw it."""
         known = frame.known
         carried = (self.levels.fine.landmarks @ vertices)[known]
         areas = self.levels.fine.areas
         quality = self._judge.measure(
             vertices,
-            target.vertices,
-            target.normals,
+            scan,
+            scan_normals,
             checks,
-            np.linalg.norm(carried - transform(back, frame.landmarks[known]), axis=1),
+            np.linalg.norm(carried - transform(inverse(pose), frame.landmarks[known]), axis=1),
             float(areas @ seen / areas.sum()),
             self.settings.region_reach_mm,
         )

@@ -106,7 +106,7 @@ def test_a_hole_is_bridged(dome, fitter, rest):
     aim = Aim(ScanTarget(frame.vertices, frame.faces[~hole]), frame.landmarks, np.full(68, 20.0))
     found = fitter.fine(rest, aim, fitter.coarse(rest, aim, fitter.warp(rest, aim, 2.0), COARSE), FINE)
     inside = np.linalg.norm(dome.truth(1.0)[:, :2] - [40, -20], axis=1) < 10
-    unseen = ~fitter.seen(rest + found, aim.scan, 0.7)
+    unseen = ~fitter.seen(fitter.look(rest + found, aim.scan), 0.7)
     assert unseen[inside].all()
     assert unseen[~inside].mean() < 0.1
     bridged = dome.apart(rest + found, dome.truth(1.0))[inside].mean()
@@ -154,15 +154,20 @@ def test_factorisations_kept_from_other_frames_do_not_change_the_answer(dome, fi
 def test_a_held_out_landmark_shows_what_the_fit_hides(dome, fitter, rest, aim):
     """The residual of a wrong landmark is small, because the mesh follows it; left out, its error shows."""
     step = COARSE[-1]
-    good = fitter.held_out_error(rest, aim, fitter.coarse(rest, aim, 0 * rest, COARSE), step)
+
+    def left_out(aim):
+        found = fitter.coarse(rest, aim, 0 * rest, COARSE)
+        return fitter.held_out_error(rest, aim, found, fitter.look(rest + found, aim.scan), step)
+
+    good = left_out(aim)
     wrong = aim.landmarks.copy()
     wrong[2::4] += [0, 6.0, 0]
     bad = replace(aim, landmarks=wrong)
-    told = fitter.held_out_error(rest, bad, fitter.coarse(rest, bad, 0 * rest, COARSE), step)
+    told = left_out(bad)
     assert 0 < good < 2
     assert 4 < told < 8
 
 
 def test_nothing_is_held_out_of_too_few_landmarks(dome, fitter, rest, aim):
     few = replace(aim, weights=np.where(np.arange(len(aim.weights)) < 3, aim.weights, 0.0))
-    assert np.isnan(fitter.held_out_error(rest, few, 0 * rest, COARSE[-1]))
+    assert np.isnan(fitter.held_out_error(rest, few, 0 * rest, fitter.look(rest, few.scan), COARSE[-1]))
