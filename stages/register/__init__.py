@@ -251,7 +251,7 @@ def _write(
 
 STAGE = Stage(
     name="register",
-    version=5,
+    version=6,
     settings=RegisterSettings,
     needs=("ingest", "landmarks", "align"),
     compute=compute,
