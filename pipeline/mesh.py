@@ -70,7 +70,7 @@ def triangle_normals(vertices: Floats, faces: Ints) -> tuple[Floats, Floats]:
 
 
 def _crosses(vertices: Floats, faces: Ints) -> Floats:
-    """(t, 3) normals of twice the triangles' areas' length."""
+    """(t, 3) normals, each as long as twice its triangle's area."""
     # `take` is several times as fast as an index here
     a, b, c = (np.take(vertices, corner, axis=0) for corner in faces.T)
     return np.cross(b - a, c - a)

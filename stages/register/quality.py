@@ -132,7 +132,7 @@ class Judge:
     """
 
     def __init__(self, rest: Floats, faces: Ints, opposite: Ints | NDArray[np.int64]) -> None:
-        self.rest, self.faces = rest, faces
+        self.faces = faces
         self.rim = boundary_vertices(faces, len(rest))
         self.edges = edges(faces)[0]
         self.normals, self.areas = triangle_normals(rest, faces)

@@ -72,9 +72,9 @@ def factorise(matrix: sparse.spmatrix) -> Callable[[Floats], Floats]:
 def nearly_factorise(matrix: sparse.spmatrix) -> Callable[[Floats], Floats] | None:
     """The same without the small entries of the factors, good enough for a preconditioner; None where it is not.
 
-    Incomplete factorisation with a threshold (Saad 1994, ILUT) of the matrix scaled to a diagonal of ones, so that
-    small means small everywhere.  It is neither exactly symmetric nor surely positive, which conjugate gradients
-    need: a random right-hand side tells whether it is so nearly the inverse that it is both.
+    Incomplete factorisation with a threshold (Saad 1994; Li and Shao 2011) of the matrix scaled to a diagonal of
+    ones, so that small means small everywhere.  It is neither exactly symmetric nor surely positive, and conjugate
+    gradients need both: a random right-hand side tells whether it is so nearly the inverse that it may pass for it.
     """
     from scipy.sparse.linalg import spilu
 

@@ -9,7 +9,15 @@ import pytest
 from scipy import sparse
 
 from mimicme.pipeline.mesh import vertex_areas, vertex_normals
-from mimicme.stages.register.solver import Landmarks, Preconditioner, Problem, factorise, solve
+from mimicme.stages.register import solver
+from mimicme.stages.register.solver import (
+    Landmarks,
+    Preconditioner,
+    Problem,
+    factorise,
+    nearly_factorise,
+    solve,
+)
 from mimicme.stages.register.stiffness import shell_stiffness
 from mimicme.stages.register.targets import Targets
 
@@ -195,3 +203,40 @@ def test_factorise_solves(sheet):
     matrix = (problem.matrix + sparse.identity(len(problem.rest))).tocsr()
     x = np.random.default_rng(0).normal(size=problem.rest.shape)
     np.testing.assert_allclose(factorise(matrix)(matrix @ x), x, atol=1e-10)
+
+
+@pytest.fixture(scope="module")
+def plate(dome):
+    """About 1,500 vertices: their bending stiffness, and their areas."""
+    xy, faces = dome.sheet(4.0, 1.0, 1)
+    vertices = dome.surface(xy)
+    return shell_stiffness(vertices, faces, 0.0003), vertex_areas(vertices, faces)
+
+
+def test_nearly_factorised_is_nearly_solved(plate):
+    stiffness, areas = plate
+    matrix = (stiffness + 0.5 * sparse.diags(areas)).tocsr()
+    x = np.random.default_rng(0).normal(size=(len(areas), 3))
+    near = nearly_factorise(matrix)(matrix @ x)
+    assert 1e-5 < np.linalg.norm(near - x) / np.linalg.norm(x) < 0.01  # something was left out
+    assert near.dtype == np.float64
+    assert near.flags.c_contiguous
+
+
+def test_what_is_no_preconditioner_is_not_taken(plate):
+    """Hardly any data: the inverse reaches everywhere, and small entries are not negligible."""
+    stiffness, areas = plate
+    assert nearly_factorise((stiffness + 1e-7 * sparse.diags(areas)).tocsr()) is None
+    assert nearly_factorise(sparse.csr_matrix(np.ones((2, 2)))) is None  # singular
+
+
+@pytest.mark.parametrize("stiffness", [300.0, 1e5])
+def test_the_answer_is_the_same_with_exact_factors(sheet, monkeypatch, stiffness):
+    """And for a stiffness that leaves no choice."""
+    problem = a_problem(sheet, stiffness=stiffness)
+    zero = np.zeros_like(problem.rest)
+    near, iterations = solve(problem, zero, Preconditioner(), 1e-10, max_iterations=500)
+    monkeypatch.setattr(solver, "nearly_factorise", lambda matrix: None)
+    exact, least = solve(problem, zero, Preconditioner(), 1e-10, max_iterations=500)
+    np.testing.assert_allclose(near, exact, atol=1e-4)
+    assert iterations < 1.3 * least

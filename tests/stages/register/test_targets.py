@@ -89,3 +89,18 @@ def test_a_scan_without_area_gives_no_targets():
     found = ask([[0.5, 0, 0.1]], scan=(v, np.array([[0, 1, 2]], np.int32)))
     assert found.weights[0] == 0
     assert np.isfinite(found.points).all() and np.isfinite(found.normals).all()
+
+
+def test_one_search_serves_any_gate_and_any_part():
+    rng = np.random.default_rng(0)
+    points = rng.uniform(-60, 60, (50, 3)) * [1, 1, 0.05]
+    normals = rng.normal(size=(50, 3)) * 0.3 + UP
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    scan = ScanTarget(*plane())
+    nearest, some = scan.nearest(points), np.array([3, 30, 31, 7])
+    for scale, cosine, reach in [(2.0, 0.6, 8.0), (0.7, 0.9, 1.0)]:
+        whole = scan.targets(points, normals, scale, cosine, reach)
+        part = nearest.of(some).targets(normals[some], scale, cosine, reach)
+        assert 0 < (whole.weights > 0).sum() < 50
+        for each, of_part in zip(whole, part, strict=True):
+            np.testing.assert_array_equal(each[some], of_part)
