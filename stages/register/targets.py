@@ -39,7 +39,7 @@ class Nearest(NamedTuple):
 
     def of(self, index: NDArray[np.int64]) -> Nearest:
         """The same for some of the points."""
-        return Nearest(*(each[index] for each in self))
+        return Nearest(self.points[index], self.normals[index], self.distances[index], self.on_rim[index])
 
     def targets(self, normals: Floats, scale_mm: float, min_cosine: float, reach_mm: float) -> Targets:
         """Targets of the points, whose unit normals are (n, 3).
@@ -74,7 +74,7 @@ class ScanTarget:
         corner = np.take(self.faces, found.triangles, axis=0)
         normal = np.einsum("kc,kcx->kx", found.weights, np.take(self.normals, corner, axis=0))
         normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
-        on_rim = (self.rim[corner] & (found.weights > 0.01)).any(axis=1)
+        on_rim: Bools = (self.rim[corner] & (found.weights > 0.01)).any(axis=1)
         return Nearest(found.points, normal, found.distances, on_rim)
 
     def targets(
