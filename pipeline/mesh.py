@@ -96,10 +96,13 @@ def corners(faces: Ints, n_vertices: int) -> sparse.csr_matrix:
 
 def edges(faces: Ints) -> tuple[Ints, NDArray[np.int64]]:
     """Undirected edges (e, 2), sorted, each once, and how many triangles share each (e,)."""
-    pairs = np.sort(faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1).astype(np.int64)
+    corner = faces.T.astype(np.int64)
+    following = np.roll(corner, -1, axis=0)
     # one integer per edge: sorting those is ten times faster than sorting rows
-    base = int(pairs.max(initial=0)) + 1
-    key, count = np.unique(pairs[:, 0] * base + pairs[:, 1], return_counts=True)
+    base = int(faces.max(initial=0)) + 1
+    key, count = np.unique(
+        np.minimum(corner, following) * base + np.maximum(corner, following), return_counts=True
+    )
     return np.stack([key // base, key % base], axis=1).astype(np.int32), count
 
 

@@ -12,6 +12,8 @@ from mimicme.stages.register.targets import ScanTarget
 ROUNDS = 20
 SETTLE_ROUNDS = 4
 SETTLE_POINTS = 10_000
+SETTLED_MM = 0.01
+"""A round that moves no point farther is the last: the next would move them a tenth of that."""
 SCALE_MM = 0.5
 """Residual at which a vertex's say falls to a quarter: skin over bone moves less, brows and cheeks more."""
 
@@ -79,4 +81,6 @@ def settle(vertices: Floats, faces: Ints, scan: ScanTarget, scale_mm: float, min
         update[:3, :3] = Rotation.from_rotvec(x[:3]).as_matrix()
         update[:3, 3] = centre + x[3:] - update[:3, :3] @ centre
         motion = update @ motion
+        if np.linalg.norm(transform(update, now) - now, axis=1).max() < SETTLED_MM:
+            break
     return motion
