@@ -38,7 +38,8 @@ class RegisterSettings:
         coarse_vertices: vertices of the coarse level.
         coarse_steps: Gauss-Newton steps there, for a frame that starts from its landmarks alone.
         tracked_steps: the same for a frame that starts from the one before it.
-        fine_steps: steps on the template itself.
+        fine_steps: steps on the template itself for the neutral, after a first one that is stiffer.
+        tracked_fine_steps: the same for every other frame.
         stiffness_start, stiffness_end: bending stiffness of the first and the last coarse step, mm^2; a feature
             narrower than about stiffness^(1/4) mm is smoothed away.
         stiffness_fine: the same on the template itself, per mm of its vertex spacing: a finer template may
@@ -68,6 +69,7 @@ class RegisterSettings:
     coarse_steps: int = 6
     tracked_steps: int = 3
     fine_steps: int = 3
+    tracked_fine_steps: int = 1
     stiffness_start: float = 3000.0
     stiffness_end: float = 10.0
     stiffness_fine: float = 0.25
@@ -92,7 +94,13 @@ class RegisterSettings:
     part_frames: int = 60
 
     def __post_init__(self) -> None:
-        least = {"coarse_vertices": 100, "coarse_steps": 1, "tracked_steps": 1, "fine_steps": 1}
+        least = {
+            "coarse_vertices": 100,
+            "coarse_steps": 1,
+            "tracked_steps": 1,
+            "fine_steps": 1,
+            "tracked_fine_steps": 1,
+        }
         for name, bound in least.items():
             self._check(name, getattr(self, name) >= bound, f"at least {bound}")
         for name in (
@@ -124,7 +132,13 @@ class RegisterSettings:
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "fast": {"coarse_vertices": 1500, "coarse_steps": 4, "tracked_steps": 2, "fine_steps": 2},
     "default": {},
-    "best": {"coarse_vertices": 4000, "coarse_steps": 10, "tracked_steps": 5, "fine_steps": 5},
+    "best": {
+        "coarse_vertices": 4000,
+        "coarse_steps": 10,
+        "tracked_steps": 5,
+        "fine_steps": 5,
+        "tracked_fine_steps": 3,
+    },
 }
 
 
@@ -251,7 +265,7 @@ def _write(
 
 STAGE = Stage(
     name="register",
-    version=6,
+    version=7,
     settings=RegisterSettings,
     needs=("ingest", "landmarks", "align"),
     compute=compute,

@@ -130,7 +130,7 @@ class Fitter:
     def __init__(self, levels: Levels, gates: Gates, coarse_tolerance: float, fine_tolerance: float) -> None:
         self.levels, self.gates = levels, gates
         self.coarse_tolerance, self.fine_tolerance = coarse_tolerance, fine_tolerance
-        self._fine = Preconditioner()
+        self._fine: dict[float, Preconditioner] = {}
         self._coarse: dict[float, Preconditioner] = {}
         self._held_out = Preconditioner()
         self._contacts = Contacts(levels.opposite, levels.fine.faces)
@@ -190,11 +190,12 @@ class Fitter:
             if done:
                 free[self._around_folds(creases, look)] = 0.0
             else:
-                free = self._ears_seen(level, look, step.scale_mm)
+                free = self._ears_seen(level, look, EAR_SCALE_MM)
             targets = self._targets(look, step, free)
             targets = self._contacts.amend(sound, look.vertices, look.normals, targets)
+            preconditioner = self._fine.setdefault(step.stiffness, Preconditioner())
             displacement = self._solved(
-                level, self._fine, step, rest, aim, displacement, targets, self.fine_tolerance
+                level, preconditioner, step, rest, aim, displacement, targets, self.fine_tolerance
             )
         return displacement
 

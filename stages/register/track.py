@@ -36,6 +36,9 @@ MAX_GAP = 3
 SURFACE_SLACK, SURFACE_SLACK_MM = 1.5, 0.03
 """How much farther from its scan the smoothing may take a frame: this many times its own fit's median, and mm."""
 
+FIRST_STIFFER = 10.0
+"""Stiffness of the first step on the template itself, in that of the others."""
+
 FEW_TRIANGLES = 0.003
 """Share of all triangles: more of them flipped or crossing than in the first result, and the second is not taken."""
 AGAIN_STEPS, AGAIN_STIFFNESS, AGAIN_SCALE_MM = 3, (300.0, 30.0), 3.0
@@ -277,18 +280,24 @@ class SequenceTracker:
         return second if _as_sound(second.quality, first.quality, len(self.template.faces)) else first
 
     def _fine(self, rest: Floats, aim: Aim, start: Floats) -> Floats:
-        """A displacement (V, 3) taken on to the template's own resolution."""
+        """A displacement (V, 3) taken on to the template's own resolution.
+
+        The first step is stiffer and looks farther: what the coarse level has no vertices for is still as at rest,
+        and is brought near as a whole before the surface gives way point by point.
+        """
         settings = self.settings
         stiffness = settings.stiffness_fine * float(np.sqrt(self.levels.fine.areas.mean()))
+        scale = settings.scale_end_mm
+        cold = self.neutral is None
+        wide, count = (3 * scale, settings.fine_steps) if cold else (2 * scale, settings.tracked_fine_steps)
         return self._fitter.fine(
             rest,
             replace(aim, weights=settings.fine_landmark_share * aim.weights),
             start,
-            annealed(
-                settings.fine_steps,
-                (stiffness, stiffness),
-                (1.5 * settings.scale_end_mm, settings.scale_end_mm),
-            ),
+            [
+                Step(FIRST_STIFFER * stiffness, wide),
+                *annealed(count, (stiffness, stiffness), (wide / 2, scale)),
+            ],
             self._rest,
         )
 
