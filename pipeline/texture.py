@@ -48,6 +48,8 @@ class TextureOptions:
         max_normal_angle_deg: largest angle between the two surfaces there.
         min_grazing_deg: scan triangles that their camera saw flatter than this give no colour: their pixels are
             smeared, or already show what lies behind.
+        min_confidence: places on the scan that are less sure than this, 0 to 1 (see `Baked.coverage`), give no colour:
+            deep in a nostril, between the lips and behind an ear the nearest thing is often another fold's skin.
         level_seams: even out the difference of brightness and hue where two photographs of a scan meet.
         fill: fill texels without data smoothly from around; else they are black.
         mirror_fill: fill with the detail of the face's other side where that was seen and the template's layout is its
@@ -59,6 +61,7 @@ class TextureOptions:
     max_distance_mm: float = 4.0
     max_normal_angle_deg: float = 65.0
     min_grazing_deg: float = 6.0
+    min_confidence: float = 0.1
     level_seams: bool = True
     fill: bool = True
     mirror_fill: bool = True

@@ -88,6 +88,10 @@ class BakeSettings(TextureOptions):
                 seen=self.max_normal_angle_deg,
                 expected="above 0, at most 90",
             )
+        if not 0 <= self.min_confidence < 1:
+            raise ConfigError(
+                "bake.min_confidence is out of range", seen=self.min_confidence, expected="0 to below 1"
+            )
 
 
 def exposed(texture: Pixels, gain: NDArray[np.float32]) -> Pixels:
@@ -220,7 +224,7 @@ def compute(task: Task, out: ArtefactWriter) -> None:
 
 STAGE = Stage(
     name="bake",
-    version=5,
+    version=6,
     settings=BakeSettings,
     needs=("ingest", "refine"),
     compute=compute,

@@ -108,7 +108,10 @@ class Knobs:
 
     @property
     def texture(self) -> TextureOptions:
-        return TextureOptions(self.size, self.max_distance_mm, level_seams=False, fill=False)
+        # the flow weighs texels by itself
+        return TextureOptions(
+            self.size, self.max_distance_mm, min_confidence=0.0, level_seams=False, fill=False
+        )
 
     @property
     def radius(self) -> float:
