@@ -77,7 +77,7 @@ def textured_frame(captures: Captures, sequence: str) -> tuple[Mesh, Any, Floats
 
 def plain_bake(scan: Mesh, image: Any, vertices: Floats, template: Template, size: int) -> Any:
     """(size, size, 3): every covered texel's closest scan point, one bilinear sample of the image there."""
-    from mimicme.pipeline.flow import opencv
+    from mimicme.pipeline.image import opencv
 
     assert scan.uv is not None
     assert scan.uv_faces is not None

@@ -9,14 +9,10 @@ from __future__ import annotations
 from typing import NamedTuple, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from mimicme.pipeline.mesh import Bools, Floats, Ints, vertex_normals
+from mimicme.pipeline.mesh import Bools, Floats, Ints, Longs, Singles, vertex_normals
 from mimicme.pipeline.scan_source import Source, dot, mixed, square
 from mimicme.pipeline.template import Template
-
-Singles = NDArray[np.float32]
-Longs = NDArray[np.int64]
 
 # a texel's ray starts this far outside the place where its triangle's corners found the scan
 REACH_MM = 0.5

@@ -16,12 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from mimicme.pipeline.mesh import Floats, Ints, adjacency, edges, vertex_normals
+from mimicme.pipeline.image import Pixels
+from mimicme.pipeline.mesh import Floats, Ints, Singles, adjacency, edges, vertex_normals
 from mimicme.pipeline.raster import bands
 from mimicme.pipeline.template import Template
-
-Pixels = NDArray[np.uint8]
-Singles = NDArray[np.float32]
 
 TERMS = 9
 MOST = 0.5

@@ -6,13 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mimicme.pipeline.correspondence import Target
+from mimicme.pipeline.image import Pixels
 from mimicme.pipeline.levelling import corrections, seam_pairs
-from mimicme.pipeline.mesh import Ints
+from mimicme.pipeline.mesh import Ints, Longs, Singles
 from mimicme.pipeline.scan_source import Packed, Source, mixed
-
-Pixels = NDArray[np.uint8]
-Singles = NDArray[np.float32]
-Longs = NDArray[np.int64]
 
 # samples a side of a texel's footprint; denser sources are first reduced by powers of two
 MAX_SAMPLES = 4

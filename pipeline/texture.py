@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from mimicme.pipeline.correspondence import Found, Target
 from mimicme.pipeline.filling import borrow, fill_holes, mirror_error
+from mimicme.pipeline.image import Pixels
 from mimicme.pipeline.lighting import estimate, even, shading_map
 from mimicme.pipeline.mesh import Bools, Floats, Mesh
 from mimicme.pipeline.raster import bands
@@ -25,8 +26,6 @@ from mimicme.pipeline.sampling import ColorSampler, ImageSampler
 from mimicme.pipeline.scan_source import Source
 from mimicme.pipeline.surface_maps import SurfaceMaps
 from mimicme.pipeline.template import Template, TemplateKey
-
-Pixels = NDArray[np.uint8]
 
 # texels worked on together: large enough for numpy, small enough for the cache; the result does not depend
 # on it
@@ -70,7 +69,8 @@ class TextureOptions:
 
 @lru_cache(maxsize=2)
 def _symmetric(key: TemplateKey) -> bool:
-    """Whether the template's layout is its own mirror image; looked at once."""
+    """Whether the template's layout is its own mirror image; looked at once, and never taken for granted of a template
+    without a digest, which cannot be told from another."""
     t = key.template
     return bool(t.digest) and mirror_error(t.uv, t.vertices, t.uv_faces, t.faces) < MIRROR_TOLERANCE
 
