@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from mimicme.pipeline.correspondence import Found, Target
 from mimicme.pipeline.filling import borrow, fill_holes, mirror_error
 from mimicme.pipeline.image import Pixels
-from mimicme.pipeline.lighting import estimate, even, shading_map
+from mimicme.pipeline.lighting import evened
 from mimicme.pipeline.mesh import Bools, Floats, Mesh
 from mimicme.pipeline.raster import bands
 from mimicme.pipeline.sampling import ColorSampler, ImageSampler
@@ -157,8 +157,7 @@ def bake_source(
     light = None
     if sampler is not None:
         if settings.even_lighting:
-            light = estimate(picture, mask, vertices, template)
-            picture = even(picture, shading_map(light, vertices, template, size))
+            picture, light = evened(picture, mask, vertices, template)
         if settings.fill:
             _fill(picture, mask > 0, settings, template, spare)
     return Baked(picture, mask, found_total / max(total, 1), light)

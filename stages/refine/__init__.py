@@ -320,8 +320,7 @@ def _finished(given: _Sequence, row: int, refined: Floats, before: Drift) -> _Fi
     shape, pose = _registered(given.register, row)
     source = _source(given.ingest, row, refiner)
     assert source is not None
-    moved = refiner.settled(source, refiner.slid(shape, refined - shape), pose)
-    moved = refiner.unturned(shape, moved)
+    moved = refiner.placed(source, shape, refined, pose)
     baked = refiner.baked(source, transform(pose, moved))
     texture = normalised(baked.texture, baked.coverage, refiner.knobs.radius)
     after = refiner.drift(refiner.between(reference.comparable, texture, 1))

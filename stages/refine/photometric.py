@@ -178,6 +178,14 @@ class Refiner:
             moved = held.slid(self._field(found, moved, moved - vertices), self.knobs.max_shift_mm)
         return moved - vertices, before
 
+    def placed(self, source: Source, vertices: Floats, refined: Floats, pose: Floats) -> Floats:
+        """Refined vertices (V, 3) put back on their surface and onto the scan, without triangles that turned.
+
+        Args:
+            source: the scan; vertices: (V, 3) as registered, canonical frame, mm; pose: (4, 4) canonical -> scan.
+        """
+        return self.unturned(vertices, self.settled(source, self.slid(vertices, refined - vertices), pose))
+
     def settled(self, source: Source, vertices: Floats, pose: Floats) -> Floats:
         """Slid vertices (V, 3), canonical, moved across the surface onto their scan.
 
