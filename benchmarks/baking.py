@@ -77,7 +77,7 @@ def textured_frame(captures: Captures, sequence: str) -> tuple[Mesh, Any, Floats
 
 def plain_bake(scan: Mesh, image: Any, vertices: Floats, template: Template, size: int) -> Any:
     """(size, size, 3): every covered texel's closest scan point, one bilinear sample of the image there."""
-    from mimicme.pipeline.flow import opencv
+    from mimicme.pipeline.image import opencv
 
     assert scan.uv is not None
     assert scan.uv_faces is not None
@@ -112,6 +112,15 @@ def refinement(scan: Mesh, image: Any, vertices: Floats, template: Template) -> 
     centred = (vertices - vertices.mean(0)) / 20
     wave = SLID_MM * np.stack([np.sin(centred[:, 1]), np.cos(centred[:, 0]), 0 * centred[:, 0]], axis=1)
     slid = refiner.slid(vertices, wave)
-    (d, _), seconds = clocked(lambda: refiner.refine(source, slid, np.eye(4), reference, np.zeros_like(slid)))
-    off = [float(np.median(np.linalg.norm(v - vertices, axis=1))) for v in (slid, slid + d)]
+
+    def frame() -> Floats:
+        """What the stage does with a frame, the last bake, which says how far it still drifts, included."""
+        here = np.eye(4)
+        d, _ = refiner.refine(source, slid, here, reference, np.zeros_like(slid))
+        moved = refiner.placed(source, slid, slid + d, here)
+        refiner.drift(refiner.flow(source, moved, here, reference, 1))
+        return moved
+
+    found, seconds = clocked(frame)
+    off = [float(np.median(np.linalg.norm(v - vertices, axis=1))) for v in (slid, found)]
     return {"seconds": seconds, "before_mm": off[0], "after_mm": off[1]}

@@ -9,14 +9,10 @@ from __future__ import annotations
 from typing import NamedTuple, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from mimicme.pipeline.mesh import Bools, Floats, Ints, vertex_normals
+from mimicme.pipeline.mesh import Bools, Floats, Ints, Longs, Singles, vertex_normals
 from mimicme.pipeline.scan_source import Source, dot, mixed, square
 from mimicme.pipeline.template import Template
-
-Singles = NDArray[np.float32]
-Longs = NDArray[np.int64]
 
 # a texel's ray starts this far outside the place where its triangle's corners found the scan
 REACH_MM = 0.5
@@ -33,6 +29,8 @@ class Limits(Protocol):
     def max_distance_mm(self) -> float: ...
     @property
     def max_normal_angle_deg(self) -> float: ...
+    @property
+    def min_confidence(self) -> float: ...
 
 
 class Found(NamedTuple):
@@ -50,6 +48,7 @@ class Target:
         self.source = source
         self.far = settings.max_distance_mm
         self.least = float(np.cos(np.radians(settings.max_normal_angle_deg)))
+        self.least_sure = settings.min_confidence
         self.size = settings.size
         faces = template.faces
         self.uv_corners = template.uv[template.uv_faces]
@@ -112,8 +111,9 @@ class Target:
         depth = np.where(triangle >= 0, np.abs(depth), np.float32(0))
         cosine = dot(self.source.normals[triangle], normals)
         confidence = (1 - depth / self.far) * np.clip((cosine - self.least) / (1 - self.least), 0, 1)
-        confidence *= self.source.facing[triangle]
-        return Found(triangle, weight, confidence.astype(np.float32))
+        confidence = (confidence * self.source.facing[triangle]).astype(np.float32)
+        triangle[confidence < self.least_sure] = -1
+        return Found(triangle, weight, confidence)
 
     def _fits(self, triangles: Longs, normals: Singles) -> Bools:
         cosine = dot(self.source.normals[triangles], normals)

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from mimicme.pipeline.flow import opencv
-from mimicme.pipeline.mesh import Bools, Floats, Ints
-
-Pixels = NDArray[np.uint8]
-Singles = NDArray[np.float32]
+from mimicme.pipeline.image import Pixels, opencv
+from mimicme.pipeline.mesh import Bools, Floats, Ints, Singles
 
 BAND = 1 << 20
 """Texels worked on together, in rows: what is wider than a byte then needs little memory."""

@@ -11,13 +11,10 @@ complex augmentation framework", 2017).
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 
 from mimicme.pipeline.layout_quality import crossings, rest_shapes, signed_areas
-from mimicme.pipeline.mesh import Floats, adjacency, edges
-
-Longs = NDArray[np.int64]
+from mimicme.pipeline.mesh import Floats, Longs, adjacency, edges
 
 # stop when an iteration removes less than this share of the distortion (energy above that of an isometry)
 TOLERANCE = 0.01

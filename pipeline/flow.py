@@ -9,15 +9,12 @@ not skin that moved.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from mimicme.pipeline.errors import MissingDependencyError
-
-Singles = NDArray[np.float32]
-Pixels = NDArray[np.uint8]
+from mimicme.pipeline.image import Pixels, opencv
+from mimicme.pipeline.mesh import Singles
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 SPREAD_FLOOR = 2.0
@@ -50,18 +47,6 @@ class Comparable(NamedTuple):
 
     grey: Singles
     mask: Singles
-
-
-def opencv() -> Any:
-    """The cv2 module, imported when first needed, with one thread: a worker owns one core."""
-    try:
-        import cv2
-    except (ImportError, OSError) as error:
-        raise MissingDependencyError(
-            f"OpenCV cannot be loaded ({error})", todo="Run `make install`, or `mimicme doctor`."
-        ) from error
-    cv2.setNumThreads(1)
-    return cv2
 
 
 def normalised(texture: Pixels, coverage: Pixels, radius: float) -> Comparable:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mimicme.pipeline.errors import FrameRejected, InputError
+from mimicme.pipeline.errors import FrameRejected, InputError, MissingDependencyError
 
 Pixels = NDArray[np.uint8]
 
@@ -134,7 +134,6 @@ def encode_deep(numbers: NDArray[np.uint16]) -> bytes:
     Raises:
         InputError: the array is not one of these.
     """
-    from mimicme.pipeline.flow import opencv  # Pillow has no 16-bit colour
 
     numbers = np.asarray(numbers)
     if numbers.dtype != np.uint16 or not (numbers.ndim == 2 or (numbers.ndim == 3 and numbers.shape[2] == 3)):
@@ -158,7 +157,6 @@ def decode_deep(data: bytes, max_pixels: int = MAX_PIXELS, name: str = "image") 
     Raises:
         ImageFileError: no PNG, not of 16 bits and one or three channels, damaged, or more than `max_pixels`.
     """
-    from mimicme.pipeline.flow import opencv
 
     found = info(data, name, max_pixels)
     cv2 = opencv()
@@ -249,3 +247,15 @@ def _pixels(data: bytes, max_pixels: int, name: str, mode: str) -> Pixels:
             seen=str(error).splitlines()[0] if str(error) else type(error).__name__,
             todo="Copy or export the texture again.",
         ) from error
+
+
+def opencv() -> Any:
+    """The cv2 module, imported when first needed, with one thread: a worker owns one core."""
+    try:
+        import cv2
+    except (ImportError, OSError) as error:
+        raise MissingDependencyError(
+            f"OpenCV cannot be loaded ({error})", todo="Run `make install`, or `mimicme doctor`."
+        ) from error
+    cv2.setNumThreads(1)
+    return cv2

@@ -5,12 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.sparse import csgraph
 
-from mimicme.pipeline.mesh import Floats, Ints, adjacency, edges, triangle_normals
-
-Longs = NDArray[np.int64]
+from mimicme.pipeline.mesh import Floats, Ints, Longs, adjacency, edges, triangle_normals
 
 # triangles flatter than this (height over longest side) are laid out as if they were this high
 MIN_HEIGHT = 1e-3

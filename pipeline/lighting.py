@@ -16,12 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from mimicme.pipeline.mesh import Floats, Ints, adjacency, edges, vertex_normals
+from mimicme.pipeline.image import Pixels
+from mimicme.pipeline.mesh import Floats, Ints, Singles, adjacency, edges, vertex_normals
 from mimicme.pipeline.raster import bands
 from mimicme.pipeline.template import Template
-
-Pixels = NDArray[np.uint8]
-Singles = NDArray[np.float32]
 
 TERMS = 9
 MOST = 0.5
@@ -69,22 +67,38 @@ def shading_map(light: NDArray[np.floating], vertices: Floats, template: Templat
     Args:
         light: (9,) as stored.  vertices: (V, 3) registered mesh in the scan's frame (pose applied).
     """
-    factor = np.ones(size * size, np.float32)
+    return _shading_map(light, smooth_normals(vertices, template.faces)[template.faces], template, size)
+
+
+def evened(
+    texture: Pixels, coverage: Pixels, vertices: Floats, template: Template
+) -> tuple[Pixels, NDArray[np.float32]]:
+    """A texture (size, size, 3) without its shading, and the light (9,) that was in it.
+
+    The light is zeros when too little is covered.  Brightness that it does not explain counts the less the further it
+    is off (Tukey's biweight).  Its first number keeps the brightness of the covered texels as it is (mean of the
+    logarithm).
+
+    Args:
+        coverage: (size, size).  vertices: (V, 3) registered mesh in the scan's frame (pose applied).
+    """
     corner = smooth_normals(vertices, template.faces)[template.faces]
+    light = _estimated(texture, coverage, corner, template)
+    return _divided(texture, _shading_map(light, corner, template, len(texture))), light
+
+
+def _shading_map(light: NDArray[np.floating], corner: Singles, template: Template, size: int) -> Singles:
+    """As `shading_map`; corner: (T, 3, 3) smooth normals at the corners of the template's triangles."""
+    factor = np.ones(size * size, np.float32)
     for raster in bands(template, size):
         at = raster.texels.astype(np.int64) + raster.first_row * size
         factor[at] = shading(light, _normals(corner, raster.triangles, raster.weights))
     return factor.reshape(size, size)
 
 
-def estimate(texture: Pixels, coverage: Pixels, vertices: Floats, template: Template) -> NDArray[np.float32]:
-    """(9,) light of a texture (size, size, 3) with its coverage; zeros when too little is covered.
-
-    Brightness that the light does not explain counts the less the further it is off (Tukey's biweight).  The first
-    number keeps the brightness of the covered texels as it is (mean of the logarithm).
-    """
+def _estimated(texture: Pixels, coverage: Pixels, corner: Singles, template: Template) -> NDArray[np.float32]:
+    """(9,) light of a texture; see `evened` and `_shading_map`."""
     size = len(texture)
-    corner = smooth_normals(vertices, template.faces)[template.faces]
     terms, values, weights = [], [], []
     stride = max(1, int((coverage > 0).sum()) // SAMPLES)
     for raster in bands(template, size):
@@ -111,7 +125,7 @@ def estimate(texture: Pixels, coverage: Pixels, vertices: Floats, template: Temp
     return np.asarray(found, np.float32)
 
 
-def even(texture: Pixels, factor: Singles) -> Pixels:
+def _divided(texture: Pixels, factor: Singles) -> Pixels:
     """A texture (h, w, 3) divided by its shading (h, w)."""
     out = np.empty_like(texture)
     step = max(1, (1 << 20) // texture.shape[1])

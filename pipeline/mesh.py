@@ -14,6 +14,8 @@ from mimicme.pipeline.errors import InputError
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int32]
 Bools = NDArray[np.bool_]
+Singles = NDArray[np.float32]
+Longs = NDArray[np.int64]
 
 
 @dataclass(frozen=True)

@@ -54,9 +54,8 @@ def rasterise(uv: Floats, uv_faces: Ints, size: int, first_row: int = 0, n_rows:
     """Rasterise a layout, or a band of its rows.
 
     Args:
-        uv: (n, 2) in [0, 1], v up; uv_faces: (t, 3).  Clockwise triangles count like the others; those
-        without
-            area cover nothing.
+        uv: (n, 2) in [0, 1], v up; uv_faces: (t, 3).  Clockwise triangles count like the others; those without area
+            cover nothing.
         size: texels a side, at most 8192.
 
     Raises:

@@ -6,13 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mimicme.pipeline.correspondence import Target
+from mimicme.pipeline.image import Pixels
 from mimicme.pipeline.levelling import corrections, seam_pairs
-from mimicme.pipeline.mesh import Ints
+from mimicme.pipeline.mesh import Ints, Longs, Singles
 from mimicme.pipeline.scan_source import Packed, Source, mixed
-
-Pixels = NDArray[np.uint8]
-Singles = NDArray[np.float32]
-Longs = NDArray[np.int64]
 
 # samples a side of a texel's footprint; denser sources are first reduced by powers of two
 MAX_SAMPLES = 4
@@ -39,9 +36,6 @@ class ImageSampler:
         assert source.image is not None
         self.source = source
         self.added = self._levelling() if level_seams else None
-        self.levels = source.levels
-        if not self.levels:
-            self.levels.append(_packed(source.image))
         # d mm / d texel on the registered mesh (t, 3, 2)
         with np.errstate(all="ignore"):
             c = target.uv_corners * [target.size, -target.size]  # rows run down
@@ -90,12 +84,9 @@ class ImageSampler:
         place[source.uv_faces] = source.pixels
         if not len(pairs) or not np.isfinite(place[pairs]).any():
             return None
-        if not source.levels:
-            source.levels.append(_packed(source.image))  # type: ignore[arg-type]
-        self.levels = source.levels
         seen = np.full((len(place), 3), np.nan, np.float32)
         known = np.unique(pairs[np.isfinite(place[pairs]).all((1, 2))])
-        seen[known] = self._level(1, place[known])
+        seen[known] = self._halved_colors(place[known])
         points = np.full((len(place), 3), np.nan)
         points[source.uv_faces] = source.vertices[source.faces]
         gaps = (seen[pairs[:, 1]] - seen[pairs[:, 0]]).astype(np.float64)
@@ -103,12 +94,10 @@ class ImageSampler:
         self.near_seam = np.asarray((np.abs(corner) > 0.25).any((1, 2)), bool)
         return corner if self.near_seam.any() else None
 
-    def _level(self, level: int, at: Singles) -> Singles:
-        """(k, 3) colours of a reduced image at pixel places (k, 2) of the image itself."""
-        while len(self.levels) <= level:
-            self.levels.append(_packed(_halved(_opened(*self.levels[-1]))))
-        image, width, height = self.levels[level]
-        small = (at + np.float32(0.5)) / np.float32(2**level) - np.float32(0.5)
+    def _halved_colors(self, at: Singles) -> Singles:
+        """(k, 3) colours of the image at half its size, at pixel places (k, 2) of the image itself."""
+        image, width, height = _reduced(self.source, 1)
+        small = (at + np.float32(0.5)) / np.float32(2) - np.float32(0.5)
         return _unpacked(_bilinear(image, width, height, small[:, 0], small[:, 1]))
 
     def _shrink(self, triangles: Longs, weights: Singles, j: Singles) -> Singles:
@@ -126,9 +115,7 @@ class ImageSampler:
         return np.asarray(np.clip(room, 0, 1).min(1), np.float32)
 
     def _averaged(self, centre: Singles, j: Singles, level: int, samples: int) -> Pixels:
-        while len(self.levels) <= level:
-            self.levels.append(_packed(_halved(_opened(*self.levels[-1]))))
-        image, width, height = self.levels[level]
+        image, width, height = _reduced(self.source, level)
         scale = np.float32(1 / 2**level)
         centre = (centre + np.float32(0.5)) * scale - np.float32(0.5)
         j = j * scale
@@ -161,6 +148,17 @@ def _footprints(pixel_per_mm: Singles, triangles: Longs, mm_per_texel: Singles, 
 _LANE = np.uint64(21)
 _MASK = np.uint64((1 << 21) - 1)
 _STEPS = 64
+
+
+def _reduced(source: Source, level: int) -> Packed:
+    """The source's image reduced `level` times by two; made once a source."""
+    levels = source.levels
+    assert source.image is not None
+    while len(levels) <= level:
+        # opening the words of the whole image again would take longer than all else here
+        finer = _opened(*levels[-1]) if len(levels) > 1 else source.image
+        levels.append(_packed(_halved(finer) if levels else finer))
+    return levels[level]
 
 
 def _packed(image: Pixels) -> Packed:

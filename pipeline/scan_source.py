@@ -5,12 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mimicme.pipeline.mesh import Bools, Floats, Ints, Mesh, components, triangle_normals
+from mimicme.pipeline.image import Pixels
+from mimicme.pipeline.mesh import Bools, Floats, Ints, Longs, Mesh, Singles, components, triangle_normals
 from mimicme.pipeline.spatial import Surface
 
-Pixels = NDArray[np.uint8]
-Singles = NDArray[np.float32]
-Longs = NDArray[np.int64]
 Packed = tuple[NDArray[np.uint64], int, int]
 """An image as (h * w,) words of three channels (sampling.py), with width and height."""
 

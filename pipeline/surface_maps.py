@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mimicme.pipeline.mesh import Floats, vertex_normals
+from mimicme.pipeline.mesh import Floats, Singles, vertex_normals
+from mimicme.pipeline.scan_source import dot, mixed
 
 if TYPE_CHECKING:
     from mimicme.pipeline.correspondence import Found, Target
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from mimicme.pipeline.template import Template
 
 Deep = NDArray[np.uint16]
-Singles = NDArray[np.float32]
 TOP = 65535
 POSITION_STEP_MM = 1 / 128
 """Positions reach 256 mm from the template's middle in steps of 8 um: more than a head, finer than a scanner."""
@@ -114,8 +114,6 @@ class SurfaceMaps:
         target: Target,
     ) -> None:
         """Fill in texels `at` (k,), given by the template's triangle and weights, and by what was found there."""
-        from mimicme.pipeline.scan_source import dot, mixed
-
         seen = np.flatnonzero(found.triangles >= 0)
         there = (found.triangles[seen], found.weights[seen])
         normals = _unit(mixed(target.normals, triangles, weights))

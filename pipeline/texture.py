@@ -18,15 +18,14 @@ from numpy.typing import NDArray
 
 from mimicme.pipeline.correspondence import Found, Target
 from mimicme.pipeline.filling import borrow, fill_holes, mirror_error
-from mimicme.pipeline.lighting import estimate, even, shading_map
+from mimicme.pipeline.image import Pixels
+from mimicme.pipeline.lighting import evened
 from mimicme.pipeline.mesh import Bools, Floats, Mesh
 from mimicme.pipeline.raster import bands
 from mimicme.pipeline.sampling import ColorSampler, ImageSampler
 from mimicme.pipeline.scan_source import Source
 from mimicme.pipeline.surface_maps import SurfaceMaps
 from mimicme.pipeline.template import Template, TemplateKey
-
-Pixels = NDArray[np.uint8]
 
 # texels worked on together: large enough for numpy, small enough for the cache; the result does not depend
 # on it
@@ -48,6 +47,8 @@ class TextureOptions:
         max_normal_angle_deg: largest angle between the two surfaces there.
         min_grazing_deg: scan triangles that their camera saw flatter than this give no colour: their pixels are
             smeared, or already show what lies behind.
+        min_confidence: places on the scan that are less sure than this, 0 to 1 (see `Baked.coverage`), give no colour:
+            deep in a nostril, between the lips and behind an ear the nearest thing is often another fold's skin.
         level_seams: even out the difference of brightness and hue where two photographs of a scan meet.
         fill: fill texels without data smoothly from around; else they are black.
         mirror_fill: fill with the detail of the face's other side where that was seen and the template's layout is its
@@ -59,6 +60,7 @@ class TextureOptions:
     max_distance_mm: float = 4.0
     max_normal_angle_deg: float = 65.0
     min_grazing_deg: float = 6.0
+    min_confidence: float = 0.1
     level_seams: bool = True
     fill: bool = True
     mirror_fill: bool = True
@@ -67,7 +69,8 @@ class TextureOptions:
 
 @lru_cache(maxsize=2)
 def _symmetric(key: TemplateKey) -> bool:
-    """Whether the template's layout is its own mirror image; looked at once."""
+    """Whether the template's layout is its own mirror image; looked at once, and never taken for granted of a template
+    without a digest, which cannot be told from another."""
     t = key.template
     return bool(t.digest) and mirror_error(t.uv, t.vertices, t.uv_faces, t.faces) < MIRROR_TOLERANCE
 
@@ -154,8 +157,7 @@ def bake_source(
     light = None
     if sampler is not None:
         if settings.even_lighting:
-            light = estimate(picture, mask, vertices, template)
-            picture = even(picture, shading_map(light, vertices, template, size))
+            picture, light = evened(picture, mask, vertices, template)
         if settings.fill:
             _fill(picture, mask > 0, settings, template, spare)
     return Baked(picture, mask, found_total / max(total, 1), light)

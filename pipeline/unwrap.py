@@ -7,16 +7,13 @@ whose rim crosses itself, is cut in two and tried again.  What a layout does to 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse import csgraph
 
 from mimicme.pipeline.errors import InputError
 from mimicme.pipeline.flattening import flattened
 from mimicme.pipeline.layout_quality import measure, pieces
-from mimicme.pipeline.mesh import Floats, Ints, adjacency, edges, vertex_normals
-
-Longs = NDArray[np.int64]
+from mimicme.pipeline.mesh import Floats, Ints, Longs, adjacency, edges, vertex_normals
 
 # free border around the layout and between charts, share of the side: 2 texels at the smallest texture (256)
 GUTTER = 1 / 128
@@ -82,12 +79,12 @@ def unwrap(
     if not len(whole):
         raise InputError("the mesh has no triangle to lay flat")
     scale = np.ones(len(vertices)) if density is None else np.asarray(density, np.float64)
-    pieces: list[tuple[Longs, Ints, Floats]] = []
+    laid: list[tuple[Longs, Ints, Floats]] = []
     for triangles in _connected(corners, whole):
-        pieces += _charts(vertices, corners, scale, triangles)
+        laid += _charts(vertices, corners, scale, triangles)
     charts, corner_of = [], np.zeros((len(faces), 3), np.int64)
     start = 0
-    for triangles, local, flat in pieces:
+    for triangles, local, flat in laid:
         corner_of[triangles] = local + start
         start += len(flat)
         source = np.zeros(len(flat), np.int64)

@@ -61,33 +61,27 @@ class BakeSettings(TextureOptions):
         return tuple(name for name in MAPS if name in given)
 
     def __post_init__(self) -> None:
-        if not 256 <= self.size <= MAX_SIZE:
-            raise ConfigError("bake.size is out of range", seen=self.size, expected=f"256 to {MAX_SIZE}")
-        if self.format not in FORMATS:
-            raise ConfigError("bake.format is not known", seen=repr(self.format), expected=", ".join(FORMATS))
-        unknown = {name.strip() for name in self.maps.split(",")} - {*MAPS, ""}
-        if unknown:
-            raise ConfigError(
-                "bake.maps names a map that is not known", seen=repr(min(unknown)), expected=", ".join(MAPS)
-            )
-        if not 1 <= self.quality <= 100:
-            raise ConfigError("bake.quality is out of range", seen=self.quality, expected="1 to 100")
-        if not 0 < self.max_distance_mm <= 100:
-            raise ConfigError(
-                "bake.max_distance_mm is out of range",
-                seen=self.max_distance_mm,
-                expected="above 0, at most 100",
-            )
-        if not 0 <= self.min_grazing_deg <= 80:
-            raise ConfigError(
-                "bake.min_grazing_deg is out of range", seen=self.min_grazing_deg, expected="0 to 80"
-            )
-        if not 0 < self.max_normal_angle_deg <= 90:
-            raise ConfigError(
-                "bake.max_normal_angle_deg is out of range",
-                seen=self.max_normal_angle_deg,
-                expected="above 0, at most 90",
-            )
+        for name, good, expected in (
+            ("size", 256 <= self.size <= MAX_SIZE, f"256 to {MAX_SIZE}"),
+            ("format", self.format in FORMATS, ", ".join(FORMATS)),
+            (
+                "maps",
+                {n.strip() for n in self.maps.split(",")} <= {*MAPS, ""},
+                f"{', '.join(MAPS)}, with commas between",
+            ),
+            ("quality", 1 <= self.quality <= 100, "1 to 100"),
+            ("max_distance_mm", 0 < self.max_distance_mm <= 100, "above 0, at most 100"),
+            ("min_grazing_deg", 0 <= self.min_grazing_deg <= 80, "0 to 80"),
+            ("max_normal_angle_deg", 0 < self.max_normal_angle_deg <= 90, "above 0, at most 90"),
+            ("min_confidence", 0 <= self.min_confidence < 1, "0 to below 1"),
+        ):
+            if not good:
+                raise ConfigError(
+                    "a setting is out of range",
+                    where=f"bake.{name}",
+                    seen=getattr(self, name),
+                    expected=expected,
+                )
 
 
 def exposed(texture: Pixels, gain: NDArray[np.float32]) -> Pixels:
@@ -167,9 +161,9 @@ class _Shell:
         self.coverage[row] = baked.share
         mask = images.encode(baked.coverage, "png")
         self.out.put(row, "coverage", np.frombuffer(mask, np.uint8))
-        for name in self.codings if maps is not None else ():
-            deep = images.encode_deep(maps.picture(name))  # type: ignore[union-attr]
-            self.out.put(row, name, np.frombuffer(deep, np.uint8))
+        if maps is not None:
+            for name in self.codings:
+                self.out.put(row, name, np.frombuffer(images.encode_deep(maps.picture(name)), np.uint8))
         if not colored:
             return
         texture = baked.texture
@@ -220,7 +214,7 @@ def compute(task: Task, out: ArtefactWriter) -> None:
 
 STAGE = Stage(
     name="bake",
-    version=5,
+    version=6,
     settings=BakeSettings,
     needs=("ingest", "refine"),
     compute=compute,

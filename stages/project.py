@@ -39,6 +39,7 @@ from mimicme.pipeline.mesh import (
     Bools,
     Floats,
     boundary_vertices,
+    inverse,
     transform,
     triangle_normals,
     vertex_normals,
@@ -73,9 +74,6 @@ class ProjectSettings:
             raise ConfigError("`max_angle_deg` is an angle", seen=self.max_angle_deg, expected="0 to 90")
 
 
-# ------------------------------------------------------------------------------------------------ pure
-
-
 class OnScan(NamedTuple):
     """Points put onto a scan: found (k,); points (k, 3) mm; distances (k,) mm; cosine (k,) between the
     normals.
@@ -90,7 +88,7 @@ class OnScan(NamedTuple):
 
 
 class Scan:
-    """A scan with what projection asks of it: closest points, normals, and where its rims are."""
+    """A scan with what projection asks of it: closest points, normals, and where its rims are; (n, 3) mm, (t, 3)."""
 
     def __init__(self, vertices: Floats, faces: NDArray[np.int32]) -> None:
         self.surface = Surface(vertices, faces)
@@ -191,57 +189,36 @@ def uv_at(template: Template, triangles: NDArray[np.int64], weights: Floats) -> 
     return np.einsum("kc,kcx->kx", weights, template.uv[template.uv_faces[triangles]])
 
 
-class Projected(NamedTuple):
-    """One frame's rows, as the module describes them."""
-
-    landmarks: Floats
-    source: NDArray[np.uint8]
-    confidence: Floats
-    distance: Floats
-    uv: Floats
-
-
-def project(
-    template: Template,
-    vertices: Floats,
-    pose: Floats,
-    scan: Scan,
-    given: Floats,
-    given_source: NDArray[np.uint8],
-    given_confidence: Floats,
-    settings: ProjectSettings,
-) -> Projected:
-    """Landmarks of one registered frame.
+class Registered:
+    """A registered mesh and its landmarks, canonical frame, mm; its search tree is built once.
 
     Args:
-        vertices: (V, 3) registered, canonical frame, mm; pose: (4, 4) canonical -> scan.
-        given: (68, 3) points from file or detector, scan frame, mm; NaN where there is none that is trusted.
-        given_source, given_confidence: (68,) as the landmarks stage has them.
+        vertices: (V, 3).
     """
-    corners = vertices[template.landmark_vertices]
-    carried = transform(pose, np.einsum("lk,lkx->lx", template.landmark_weights, corners))
-    all_normals = vertex_normals(vertices, template.faces)
-    normals = np.einsum("lk,lkx->lx", template.landmark_weights, all_normals[template.landmark_vertices])
-    normals = normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-300)
-    down = scan.put(carried, normals @ pose[:3, :3].T, settings)
-    limit = settings.max_distance_mm
-    points = down.points.copy()
-    source = np.where(down.found, PROJECTED, NONE).astype(np.uint8)
-    confidence = np.where(down.found, (1 - np.nan_to_num(down.distances) / limit) * down.cosine, 0.0)
-    triangles, weights = landmark_triangles(template)
-    uv = uv_at(template, triangles, weights)
-    hand = np.flatnonzero(np.isfinite(given).all(axis=1))
-    if len(hand):
-        snapped = scan.put(given[hand], None, settings)
-        hand, keep = hand[snapped.found], snapped.found
-        points[hand] = snapped.points[keep]
-        source[hand] = given_source[hand]
-        confidence[hand] = given_confidence[hand] * (1 - snapped.distances[keep] / limit)
-        uv[hand] = _uv_of(template, vertices, pose, points[hand])
-    absent = source == NONE
-    uv[absent] = np.nan
-    canonical = transform(np.asarray(np.linalg.inv(pose), np.float64), points)
-    return Projected(canonical, source, np.clip(confidence, 0, 1), down.distances, uv)
+
+    def __init__(self, template: Template, vertices: Floats) -> None:
+        self.template = template
+        self.middle = vertices.mean(axis=0)  # Open3D keeps float32
+        self.vertices = vertices - self.middle
+        self.surface = Surface(self.vertices, template.faces)
+        self.landmarks = template.landmarks(vertices)
+        corner_normals = vertex_normals(vertices, template.faces)[template.landmark_vertices]
+        normals = np.einsum("lk,lkx->lx", template.landmark_weights, corner_normals)
+        self.normals = normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-300)
+
+    def uv_at(self, points: Floats) -> Floats:
+        """(k, 2) texture coordinates of the mesh's closest points to points (k, 3)."""
+        found = self.surface.closest(points - self.middle)
+        return uv_at(self.template, found.triangles, found.weights)
+
+    def visible_from(self, views: Sequence[tuple[float, float]] = STANDARD_VIEWS) -> Bools:
+        """(views, L), as `visible_from` below."""
+        places = self.landmarks - self.middle
+        seen = np.zeros((len(views), len(places)), bool)
+        for row, (yaw, pitch) in enumerate(views):
+            camera = look_at(self.vertices, yaw, pitch)
+            seen[row] = seen_by(camera, places, self.surface)[1] & (self.normals @ camera.axes[2] > 0)
+        return seen
 
 
 def visible_from(
@@ -253,27 +230,49 @@ def visible_from(
         vertices: (V, 3) mm, canonical frame.
         views: (yaw, pitch) in degrees, as `render.look_at` has them.
     """
-    places = np.einsum("lk,lkx->lx", template.landmark_weights, vertices[template.landmark_vertices])
-    normals = vertex_normals(vertices, template.faces)[template.landmark_vertices]
-    facing = np.einsum("lk,lkx->lx", template.landmark_weights, normals)
-    middle = vertices.mean(axis=0)  # Open3D keeps float32
-    surface = Surface(vertices - middle, template.faces)
-    seen = np.zeros((len(views), len(places)), bool)
-    for row, (yaw, pitch) in enumerate(views):
-        camera = look_at(vertices - middle, yaw, pitch)
-        seen[row] = seen_by(camera, places - middle, surface)[1] & (facing @ camera.axes[2] > 0)
-    return seen
+    return Registered(template, vertices).visible_from(views)
 
 
-def _uv_of(template: Template, vertices: Floats, pose: Floats, points: Floats) -> Floats:
-    """(k, 2) texture coordinates of scan-frame points, by the registered mesh's closest points."""
-    if not len(points):
-        return np.zeros((0, 2))
-    found = Surface(transform(pose, vertices), template.faces).closest(points)
-    return uv_at(template, found.triangles, found.weights)
+class Given(NamedTuple):
+    """What the landmarks stage has of one frame: points (68, 3), scan frame, mm, NaN where there is none that is
+    trusted; source and confidence (68,)."""
+
+    points: Floats
+    source: NDArray[np.uint8]
+    confidence: Floats
 
 
-# ------------------------------------------------------------------------------------------------ shell
+class Projected(NamedTuple):
+    """One frame's rows, as the module describes them."""
+
+    landmarks: Floats
+    source: NDArray[np.uint8]
+    confidence: Floats
+    distance: Floats
+    uv: Floats
+
+
+def project(mesh: Registered, pose: Floats, scan: Scan, given: Given, settings: ProjectSettings) -> Projected:
+    """Landmarks of one registered frame; pose: (4, 4) canonical -> scan."""
+    limit = settings.max_distance_mm
+    down = scan.put(transform(pose, mesh.landmarks), mesh.normals @ pose[:3, :3].T, settings)
+    points = down.points.copy()
+    source = np.where(down.found, PROJECTED, NONE).astype(np.uint8)
+    confidence = np.where(down.found, (1 - np.nan_to_num(down.distances) / limit) * down.cosine, 0.0)
+    uv = uv_at(mesh.template, *landmark_triangles(mesh.template))
+    canonical_from_scan = inverse(pose)
+    hand = np.flatnonzero(np.isfinite(given.points).all(axis=1))
+    if len(hand):
+        snapped = scan.put(given.points[hand], None, settings)
+        hand, keep = hand[snapped.found], snapped.found
+        points[hand] = snapped.points[keep]
+        source[hand] = given.source[hand]
+        confidence[hand] = given.confidence[hand] * (1 - snapped.distances[keep] / limit)
+        if len(hand):
+            uv[hand] = mesh.uv_at(transform(canonical_from_scan, points[hand]))
+    uv[source == NONE] = np.nan
+    canonical = transform(canonical_from_scan, points)
+    return Projected(canonical, source, np.clip(confidence, 0, 1), down.distances, uv)
 
 
 def compute(task: Task, out: ArtefactWriter) -> None:
@@ -300,16 +299,18 @@ def compute(task: Task, out: ArtefactWriter) -> None:
         gap = out.rows("quality/landmark_gap", (), "f4", "mm")
         for row in rows:
             scan = load_scan(ingest, row)
-            trusted = align["landmark_ok"][row]
-            given = landmarks["points"][row].astype(np.float64)
-            given[~trusted] = np.nan
-            vertices, place = refined["vertices"][row].astype(np.float64), refined["pose"][row]
-            of, sure = landmarks["source"][row], landmarks["confidence"][row].astype(np.float64)
+            trusted = align["landmark_ok"][row][:, None]
+            given = Given(
+                np.where(trusted, landmarks["points"][row].astype(np.float64), np.nan),
+                landmarks["source"][row],
+                landmarks["confidence"][row].astype(np.float64),
+            )
             try:
                 with frame_numerics():
-                    surface = Scan(scan.vertices, scan.faces)
-                    seen = visible_from(template, vertices)
-                    found = project(template, vertices, place, surface, given, of, sure, settings)
+                    mesh = Registered(template, refined["vertices"][row].astype(np.float64))
+                    seen = mesh.visible_from()
+                    on = Scan(scan.vertices, scan.faces)
+                    found = project(mesh, refined["pose"][row], on, given, settings)
             except FrameRejected as error:
                 out.reject(row, error)
                 continue

@@ -1,7 +1,7 @@
 """refine: the texture as witness of the registration - vertices slid along the surface until it stands still.
 
-Reads   ingest (scans, images), register (vertices, pose) of the sequence; for the subject's neutral, of all the
-        subject's sequences; for the others, this stage's artefact of the neutral.
+Reads   ingest (scans, images) and repass, else register (vertices, pose) of the sequence; for the subject's neutral,
+        of all the subject's sequences; for the others, this stage's artefact of the neutral.
 Writes  vertices (F, V, 3) f4 canonical frame, mm; pose (F, 4, 4) f8, as registered; quality/drift, drift_p95,
         drift_before (texels at 1024) and slid (mm); gain (F, 3) f4: factors on red, green and blue that give the
         frame's texture the reference's exposure and white balance.  The neutral's artefact has the subject's reference:
@@ -27,12 +27,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from mimicme.pipeline.errors import ConfigError, FrameRejected
-from mimicme.pipeline.mesh import Floats, transform
+from mimicme.pipeline.mesh import Floats, Longs, Singles, transform
 from mimicme.pipeline.stage import Stage, Task, newest
+from mimicme.pipeline.template import TemplateKey
 
 if TYPE_CHECKING:
     from mimicme.pipeline.checkpoint import Artefact, ArtefactWriter
     from mimicme.pipeline.flow import Comparable
+    from mimicme.pipeline.image import Pixels
     from mimicme.pipeline.scan_source import Source
     from mimicme.stages.refine.photometric import Drift, Refiner
 
@@ -86,13 +88,11 @@ class RefineSettings:
 
 
 @lru_cache(maxsize=2)
-def _refiner(template_path: object, digest: str, settings: RefineSettings) -> Refiner:
+def _refiner(key: TemplateKey, settings: RefineSettings) -> Refiner:
     """Everything that no frame changes, once per worker."""
-    from mimicme.pipeline.template import load_prepared
     from mimicme.stages.refine.photometric import Knobs, Refiner
 
-    del digest  # only part of the key: the same path may later hold another template
-    return Refiner(load_prepared(template_path), Knobs.of(settings))  # type: ignore[arg-type]
+    return Refiner(key.template, Knobs.of(settings))
 
 
 def _source(ingest: Artefact, row: int, refiner: Refiner) -> Source | None:
@@ -118,7 +118,7 @@ def _registered(register: Artefact, row: int) -> tuple[Floats, Floats]:
 class _Reference:
     """The subject's reference: vertices (V, 3), and the texture that frames are to agree with."""
 
-    def __init__(self, vertices: Floats, texture: Any, coverage: Any, refiner: Refiner) -> None:
+    def __init__(self, vertices: Floats, texture: Pixels, coverage: Pixels, refiner: Refiner) -> None:
         from mimicme.pipeline.flow import normalised
 
         self.vertices, self.texture, self.coverage = vertices, texture, coverage
@@ -172,7 +172,7 @@ def _anchored(task: Task, ingest: Artefact, register: Artefact, rows: list[int])
     from mimicme.stages.refine.anchor import agreed, calmest, say
 
     settings: RefineSettings = task.settings
-    refiner = _refiner(task.template, task.load_template().digest, settings)
+    refiner = _refiner(TemplateKey(task.load_template()), settings)
     if not rows:
         return None
     faces = refiner.template.faces
@@ -203,7 +203,7 @@ def _anchored(task: Task, ingest: Artefact, register: Artefact, rows: list[int])
     if len(offsets) == 1:
         return reference
     template = refiner.template
-    shift = say(template.vertices, template.landmarks())[:, None] * agreed(np.stack(offsets))
+    shift = say(template.vertices, template.landmarks())[:, None] * agreed(offsets)
     return _baked(source, refiner.slid(neutral, shift), pose, refiner) or reference
 
 
@@ -221,7 +221,7 @@ def compute(task: Task, out: ArtefactWriter) -> None:
             vertices[row], pose[row] = register["vertices"][row], register["pose"][row]
         if not settings.enabled:
             return
-        refiner = _refiner(task.template, task.load_template().digest, settings)
+        refiner = _refiner(TemplateKey(task.load_template()), settings)
         if task.neutral is None:
             reference = _anchored(task, ingest, register, rows)
             if reference is not None:
@@ -257,9 +257,31 @@ def _refine_rows(given: _Sequence, out: ArtefactWriter, vertices: Any) -> None:
         for name, unit in (("drift", "px"), ("drift_p95", "px"), ("drift_before", "px"), ("slid", "mm"))
     }
     gains = out.rows("gain", (3,), np.float32, "1")
+    shapes, found = _slid(given, out)
+    if given.settings.smooth_in_time:
+        _smooth(shapes, np.array([int(given.register.numbers[row]) for row, _ in found]))
+    for at in sorted(range(len(found)), key=lambda at: found[at][0]):
+        row, before = found[at]
+        try:
+            with frame_numerics():
+                done = _finished(given, row, shapes[at], before)
+        except FrameRejected as error:
+            out.note(row, "not-refined", str(error))
+            continue
+        vertices[row], gains[row] = done.vertices, done.gain
+        figures["drift"][row], figures["drift_p95"][row] = done.after.median, done.after.p95
+        figures["drift_before"][row] = before.median
+        figures["slid"][row] = done.slid_mm
+
+
+def _slid(given: _Sequence, out: ArtefactWriter) -> tuple[Singles, list[tuple[int, Drift]]]:
+    """Vertices (k, V, 3) of the frames that could be refined, in order of time; their rows and drift before it."""
+    from mimicme.pipeline.checkpoint import frame_numerics
+
     numbers = given.register.numbers
-    found: dict[int, tuple[Floats, Drift]] = {}
-    last: tuple[int, Floats] | None = None
+    shapes = np.empty((len(given.rows), *given.register["vertices"].shape[1:]), np.float32)
+    found: list[tuple[int, Drift]] = []
+    last: tuple[int, Singles] | None = None
     for row in sorted(given.rows, key=lambda row: int(numbers[row])):
         shape, pose = _registered(given.register, row)
         source = _source(given.ingest, row, given.refiner)
@@ -274,21 +296,10 @@ def _refine_rows(given: _Sequence, out: ArtefactWriter, vertices: Any) -> None:
         except FrameRejected as error:
             out.note(row, "not-refined", str(error))
             continue
-        found[row] = ((shape + d).astype(np.float32), before)
+        shapes[len(found)] = shape + d
+        found.append((row, before))
         last = (int(numbers[row]), d.astype(np.float32))
-    if given.settings.smooth_in_time:
-        _smooth(found, numbers)
-    for row, (refined, before) in sorted(found.items()):
-        try:
-            with frame_numerics():
-                done = _finished(given, row, refined, before)
-        except FrameRejected as error:
-            out.note(row, "not-refined", str(error))
-            continue
-        vertices[row], gains[row] = done.vertices, done.gain
-        figures["drift"][row], figures["drift_p95"][row] = done.after.median, done.after.p95
-        figures["drift_before"][row] = before.median
-        figures["slid"][row] = done.slid_mm
+    return shapes[: len(found)], found
 
 
 class _Finished(NamedTuple):
@@ -309,8 +320,7 @@ def _finished(given: _Sequence, row: int, refined: Floats, before: Drift) -> _Fi
     shape, pose = _registered(given.register, row)
     source = _source(given.ingest, row, refiner)
     assert source is not None
-    moved = refiner.settled(source, refiner.slid(shape, refined - shape), pose)
-    moved = refiner.unturned(shape, moved)
+    moved = refiner.placed(source, shape, refined, pose)
     baked = refiner.baked(source, transform(pose, moved))
     texture = normalised(baked.texture, baked.coverage, refiner.knobs.radius)
     after = refiner.drift(refiner.between(reference.comparable, texture, 1))
@@ -320,18 +330,14 @@ def _finished(given: _Sequence, row: int, refined: Floats, before: Drift) -> _Fi
     return _Finished(moved, after, factors, float(np.linalg.norm(moved - shape, axis=1).mean()))
 
 
-def _smooth(found: dict[int, Any], numbers: Any) -> None:
-    """Smooth the vertices of a sequence in time, in place; they are put back on their surfaces afterwards."""
+def _smooth(shapes: Singles, times: Longs) -> None:
+    """Smooth vertices (k, V, 3) in place, times (k,) increasing; they are put back on their surfaces afterwards."""
     from mimicme.pipeline.temporal import MIN_FRAMES, runs, smooth
 
-    by_time = sorted(found, key=lambda row: int(numbers[row]))
-    times = np.array([int(numbers[row]) for row in by_time])
-    for part in runs(times, MAX_GAP) if by_time else ():
+    for part in runs(times, MAX_GAP):
         if len(part) >= MIN_FRAMES:
-            shapes = np.stack([found[by_time[k]][0] for k in part])
-            smooth(shapes, times[part])
-            for k, shape in zip(part, shapes, strict=True):
-                found[by_time[k]] = (shape, found[by_time[k]][1])
+            together = slice(part[0], part[-1] + 1)
+            smooth(shapes[together], times[together])
 
 
 STAGE = Stage(
@@ -342,5 +348,6 @@ STAGE = Stage(
     compute=compute,
     scope="subject",
     settings_by_preset={"fast": {"size": 256}, "best": {"size": 1024, "iterations": 4, "window_texels": 8.0}},
-    memory="0.6 GB for a template of 10,000 vertices, 0.9 GB for 50,000; and 12 bytes a vertex and frame",
+    memory="0.6 GB for a template of 10,000 vertices, 0.9 GB for 50,000; and 12 bytes a vertex and frame; for a "
+    "neutral, 32 bytes a vertex and calm frame of all the subject's sequences",
 )

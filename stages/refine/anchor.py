@@ -10,6 +10,8 @@ alike, so that there the mean is worse than the neutral itself: ears, neck and t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy.spatial import cKDTree
 
@@ -18,6 +20,7 @@ from mimicme.pipeline.mesh import Floats, Ints, vertex_normals
 SPREAD_MM = 0.6
 """Least distance from the middle at which a frame's word counts half."""
 ROUNDS = 5
+BLOCK = 4096
 LANDMARK_REACH_MM = 20.0
 """Distance from the nearest landmark at which a third (1 / e) of the frames' word is left.  Measured on five people:
 what the mean gains ends between 15 and 20 mm, and what it can lose begins there."""
@@ -58,16 +61,25 @@ def say(vertices: Floats, landmarks: Floats) -> Floats:
     return np.asarray(np.exp(-((distance / LANDMARK_REACH_MM) ** 2)))
 
 
-def agreed(offsets: Floats) -> Floats:
-    """(V, 3) robust mean of offsets (F, V, 3): a frame that disagrees at a vertex has less of a say there.
+def agreed(offsets: Sequence[Floats]) -> Floats:
+    """(V, 3) robust mean of F offsets (V, 3): a frame that disagrees at a vertex has less of a say there.
 
     The median vertex by vertex, then iteratively reweighted means with 1 / (1 + (r / s)^2); s is the frames' own
     median distance from it, but at least `SPREAD_MM`: frames that all differ a lot are all listened to.
     """
-    middle = np.median(offsets, axis=0)
-    spread = max(SPREAD_MM, 2 * float(np.median(np.linalg.norm(offsets - middle, axis=2))))
-    for _ in range(ROUNDS):
-        squared = ((offsets - middle) ** 2).sum(axis=2, keepdims=True)
-        weight = 1 / (1 + squared / spread**2)
-        middle = (weight * offsets).sum(axis=0) / weight.sum(axis=0)
-    return np.asarray(middle, np.float64)
+    middle = np.empty_like(offsets[0])
+    distance = np.empty((len(offsets), len(middle)))
+    # a few thousand vertices at a time: all at once would take four times the memory of the offsets
+    parts = [slice(start, start + BLOCK) for start in range(0, len(middle), BLOCK)]
+    for part in parts:
+        here = np.stack([offset[part] for offset in offsets])
+        middle[part] = np.median(here, axis=0)
+        distance[:, part] = np.linalg.norm(here - middle[part], axis=2)
+    spread = max(SPREAD_MM, 2 * float(np.median(distance, overwrite_input=True)))
+    for part in parts:
+        here = np.stack([offset[part] for offset in offsets])
+        for _ in range(ROUNDS):
+            squared = ((here - middle[part]) ** 2).sum(axis=2, keepdims=True)
+            weight = 1 / (1 + squared / spread**2)
+            middle[part] = (weight * here).sum(axis=0) / weight.sum(axis=0)
+    return middle

@@ -108,7 +108,10 @@ class Knobs:
 
     @property
     def texture(self) -> TextureOptions:
-        return TextureOptions(self.size, self.max_distance_mm, level_seams=False, fill=False)
+        # the flow weighs texels by itself
+        return TextureOptions(
+            self.size, self.max_distance_mm, min_confidence=0.0, level_seams=False, fill=False
+        )
 
     @property
     def radius(self) -> float:
@@ -126,8 +129,8 @@ class Refiner:
         self.owner[template.uv_faces.ravel()] = template.faces.ravel()
         self.columns = (template.uv[:, 0] * knobs.size - 0.5).astype(np.float32)
         self.rows = ((1 - template.uv[:, 1]) * knobs.size - 0.5).astype(np.float32)
-        graph = adjacency(edges(template.faces)[0], n)
-        self.laplacian = (sparse.diags(np.asarray(graph.sum(1)).ravel()) - graph).tocsr()
+        self.ring = adjacency(edges(template.faces)[0], n)
+        self.laplacian = (sparse.diags(np.asarray(self.ring.sum(1)).ravel()) - self.ring).tocsr()
         corner = template.uv[template.uv_faces] * [knobs.size, -knobs.size]  # rows run down
         flat = np.stack([corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]], axis=2)
         det = np.linalg.det(flat)
@@ -161,7 +164,7 @@ class Refiner:
         Returns:
             The displacement (V, 3) from the registered vertices, mm; and the drift before it.
         """
-        held = _Held(vertices, self.template.faces)
+        held = _Held(vertices, self.template.faces, self.ring)
         moved, found = vertices, self.flow(source, vertices, pose, reference, self.knobs.levels)
         before = self.drift(found)
         if start.any():
@@ -175,6 +178,14 @@ class Refiner:
             moved = held.slid(self._field(found, moved, moved - vertices), self.knobs.max_shift_mm)
         return moved - vertices, before
 
+    def placed(self, source: Source, vertices: Floats, refined: Floats, pose: Floats) -> Floats:
+        """Refined vertices (V, 3) put back on their surface and onto the scan, without triangles that turned.
+
+        Args:
+            source: the scan; vertices: (V, 3) as registered, canonical frame, mm; pose: (4, 4) canonical -> scan.
+        """
+        return self.unturned(vertices, self.settled(source, self.slid(vertices, refined - vertices), pose))
+
     def settled(self, source: Source, vertices: Floats, pose: Floats) -> Floats:
         """Slid vertices (V, 3), canonical, moved across the surface onto their scan.
 
@@ -187,7 +198,7 @@ class Refiner:
         off = ((found.points - here) * normals).sum(1)
         fits = (found.distances < SETTLE_MM) & ~source.on_rim(found.triangles, found.weights)
         fits &= (source.normals[found.triangles] * normals).sum(1) > SETTLE_COSINE
-        around = adjacency(edges(self.template.faces)[0], len(here)) + sparse.identity(len(here))
+        around = self.ring + sparse.identity(len(here))
         weight, total = fits.astype(np.float64), np.where(fits, off, 0.0)
         for _ in range(SETTLE_RINGS):
             weight, total = around @ weight, around @ total
@@ -202,9 +213,8 @@ class Refiner:
         does not flicker from frame to frame.  Triangles that still turn too far take their corners back altogether.
         """
         faces = self.template.faces
-        ring = adjacency(edges(faces)[0], len(before))
         normal, area = triangle_normals(before, faces)
-        share = self._kept(ring, *_changed(normal, area, after, faces))
+        share = self._kept(*_changed(normal, area, after, faces))
         now = before + share[:, None] * (after - before)
         for _ in range(PUT_BACK_ROUNDS):
             cosine, size = _changed(normal, area, now, faces)
@@ -213,19 +223,19 @@ class Refiner:
                 break
             hit = np.zeros(len(before))
             hit[faces[bad]] = 1.0
-            near = (ring @ hit + hit) > 0
+            near = (self.ring @ hit + hit) > 0
             share = np.where(hit > 0, 0.0, np.where(near, 0.5 * share, share))
             now = before + share[:, None] * (after - before)
         return now
 
-    def _kept(self, ring: sparse.csr_matrix, cosine: Floats, size: Floats) -> Floats:
+    def _kept(self, cosine: Floats, size: Floats) -> Floats:
         """(V,) share of its motion that a vertex keeps when its triangles change so much; see `_changed`."""
         faces = self.template.faces
         each = np.clip((cosine - TURN_NEVER) / (TURN_FREE - TURN_NEVER), 0, 1)
         each *= np.clip((size - MIN_AREA_SHARE) / (SHRINK_FREE - MIN_AREA_SHARE), 0, 1)
-        share = np.ones(ring.shape[0])
+        share = np.ones(self.ring.shape[0])
         np.minimum.at(share, faces.ravel(), np.repeat(each, 3))
-        around = (ring @ share + share) / (1 + np.asarray(ring.sum(axis=1)).ravel())
+        around = (self.ring @ share + share) / (1 + np.asarray(self.ring.sum(axis=1)).ravel())
         return np.asarray(np.minimum(share, around))
 
     def flow(
@@ -240,7 +250,7 @@ class Refiner:
 
     def slid(self, vertices: Floats, displacement: Floats) -> Floats:
         """Registered vertices (V, 3) displaced along their surface by (V, 3) mm."""
-        return _Held(vertices, self.template.faces).slid(displacement, self.knobs.max_shift_mm)
+        return _Held(vertices, self.template.faces, self.ring).slid(displacement, self.knobs.max_shift_mm)
 
     def drift(self, found: Flow) -> Drift:
         """What a flow says of a frame's drift."""
@@ -307,14 +317,13 @@ def gain(texture: Pixels, coverage: Pixels, reference: Pixels, reference_coverag
 
 
 class _Held:
-    """The registered surface of one frame, on which vertices slide."""
+    """The registered surface of one frame, on which vertices slide; ring: (V, V) which vertices are neighbours."""
 
-    def __init__(self, vertices: Floats, faces: Ints) -> None:
-        self.vertices, self.faces = vertices, faces
+    def __init__(self, vertices: Floats, faces: Ints, ring: sparse.csr_matrix) -> None:
+        self.vertices, self.faces, self.ring = vertices, faces, ring
         self.surface = Surface(vertices, faces)
         self.normals, self.areas = triangle_normals(vertices, faces)
         self.at_vertex = vertex_normals(vertices, faces)
-        self.ring = adjacency(edges(faces)[0], len(vertices))
 
     def slid(self, displacement: Floats, longest_mm: float) -> Floats:
         """(V, 3) vertices displaced by at most so much, put back on the surface, folds smoothed out."""
@@ -322,14 +331,18 @@ class _Held:
         d = displacement * np.minimum(1, longest_mm / np.maximum(length, 1e-9))[:, None]
         moved = self._back(d, np.arange(len(d)))
         degree = np.maximum(np.asarray(self.ring.sum(1)).ravel(), 1)
+        folded = self._folded(moved, np.arange(len(self.faces)))
         for _ in range(UNFOLD_ROUNDS):
             bad = np.zeros(len(moved), bool)
-            bad[self.faces[self._folded(moved)]] = True
+            bad[self.faces[folded]] = True
             if not bad.any():
                 break
-            which = np.flatnonzero(self.ring @ bad + bad)  # and its neighbours
+            near = (self.ring @ bad + bad) > 0  # and its neighbours
+            which = np.flatnonzero(near)
             d = moved - self.vertices
             moved[which] = self._back((self.ring[which] @ d) / degree[which, None], which)
+            touched = np.flatnonzero(near[self.faces].any(1))
+            folded[touched] = self._folded(moved, touched)
         return moved
 
     def _back(self, d: Floats, which: NDArray[np.int64]) -> Floats:
@@ -339,11 +352,13 @@ class _Held:
         fits = (self.normals[found.triangles] * self.at_vertex[which]).sum(1) > MIN_COSINE
         return np.where(fits[:, None], found.points, moved)
 
-    def _folded(self, vertices: Floats) -> Bools:
-        normals, areas = triangle_normals(vertices, self.faces)
-        turned = (normals * self.normals).sum(1) < MIN_COSINE
-        was = (self.normals != 0).any(1)
-        return np.asarray(was & (turned | (areas < MIN_AREA_SHARE * self.areas)))
+    def _folded(self, vertices: Floats, which: NDArray[np.int64]) -> Bools:
+        """(k,) whether triangles `which` (k,) are folded with vertices (V, 3)."""
+        normals, areas = triangle_normals(vertices, self.faces[which])
+        before = self.normals[which]
+        turned = (normals * before).sum(1) < MIN_COSINE
+        was = (before != 0).any(1)
+        return np.asarray(was & (turned | (areas < MIN_AREA_SHARE * self.areas[which])))
 
 
 def _changed(normal: Floats, area: Floats, vertices: Floats, faces: Ints) -> tuple[Floats, Floats]:

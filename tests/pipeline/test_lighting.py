@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mimicme.pipeline.lighting import TERMS, estimate, even, harmonics, shading, shading_map
+from mimicme.pipeline.lighting import TERMS, evened, harmonics, shading, shading_map
 from mimicme.pipeline.template import Template
 
 N = 128
@@ -43,11 +43,10 @@ def spread(texture: np.ndarray) -> float:
     return max(abs(grey[:, :h].mean() - grey[:, h:].mean()), abs(grey[:h].mean() - grey[h:].mean()))
 
 
-def evened(texture: np.ndarray, coverage: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+def without_shade(texture: np.ndarray, coverage: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     shape = dome()
     seen = np.full((N, N), 255, np.uint8) if coverage is None else coverage
-    light = estimate(texture, seen, shape.vertices, shape)
-    return even(texture, shading_map(light, shape.vertices, shape, N)), light
+    return evened(texture, seen, shape.vertices, shape)
 
 
 def test_shading_is_the_exponential_of_the_harmonics_and_bounded():
@@ -61,7 +60,7 @@ def test_shading_is_the_exponential_of_the_harmonics_and_bounded():
 def test_light_is_taken_out_and_brightness_stays():
     texture = lit(skin())
     assert spread(texture) > 20
-    found, _ = evened(texture)
+    found, _ = without_shade(texture)
     assert spread(found) < 1.0
     # the mean of the logarithm is what is kept
     before, after = (np.log(t.astype(float).mean(2)).mean() for t in (texture, found))
@@ -72,8 +71,8 @@ def test_dark_brows_and_red_lips_are_no_shade():
     albedo = skin()
     albedo[30:38, 20:60] = albedo[30:38, 70:110] = [45, 35, 30]
     albedo[90:100, 44:84] = [140, 50, 60]
-    found, light = evened(lit(albedo))
-    without, clean = evened(lit(skin()))
+    found, light = without_shade(lit(albedo))
+    without, clean = without_shade(lit(skin()))
     assert np.abs(light - clean).max() < 0.05
     cheek = (slice(50, 80), slice(20, 108))
     assert np.abs(found[cheek].astype(float) - without[cheek]).mean() < 2.5
@@ -83,14 +82,14 @@ def test_what_is_not_covered_does_not_count():
     texture, coverage = lit(skin()), np.full((N, N), 255, np.uint8)
     texture[:, :40] = 0
     coverage[:, :40] = 0
-    found, _ = evened(texture, coverage)
+    found, _ = without_shade(texture, coverage)
     assert np.ptp(texture[:, 40:].mean((0, 2))) > 20
     assert np.ptp(found[:, 40:].astype(float).mean((0, 2))) < 3
-    assert (evened(texture, np.zeros((N, N), np.uint8))[1] == 0).all()
+    assert (without_shade(texture, np.zeros((N, N), np.uint8))[1] == 0).all()
 
 
 def test_the_light_comes_back_from_its_numbers():
     texture, shape = lit(skin()), dome()
-    found, light = evened(texture)
+    found, light = without_shade(texture)
     again = found * shading_map(light, shape.vertices, shape, N)[..., None]
     assert np.abs(again - texture).max() <= 1.1

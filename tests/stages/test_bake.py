@@ -188,6 +188,15 @@ def test_a_scan_further_off_than_the_limit_gives_nothing(z):
     assert not far.coverage.any()
 
 
+def test_what_is_hardly_sure_is_not_taken_for_seen():
+    args = (scan(z=3.7), checker(), template().vertices, template())  # the limit is 4 mm: 0.075
+    assert bake(*args, BakeSettings(size=N)).share == 0
+    assert not bake(*args, BakeSettings(size=N)).coverage.any()
+    taken = bake(*args, BakeSettings(size=N, min_confidence=0.07))
+    assert taken.share == 1
+    assert (taken.texture == checker()).all()
+
+
 def test_a_surface_facing_the_other_way_gives_nothing():
     back = scan()
     back = Mesh(back.vertices, back.faces[:, ::-1], back.uv, back.uv_faces[:, ::-1])
@@ -250,7 +259,8 @@ def test_triangles_their_camera_saw_edge_on_give_no_colour():
     baked = bake(steep.with_vertices(v), checker(), w, registered, settings)
     assert (baked.coverage[:, : N // 2 - 16] > 0).all()
     assert not baked.coverage[:, N // 2 + 32 :].any()
-    kept = bake(steep.with_vertices(v), checker(), w, registered, BakeSettings(size=N, min_grazing_deg=0))
+    settings = BakeSettings(size=N, min_grazing_deg=0, min_confidence=0)
+    kept = bake(steep.with_vertices(v), checker(), w, registered, settings)
     assert kept.coverage[:, N // 2 + 32 : -16].any()
 
 
@@ -288,7 +298,7 @@ def test_filling_any_shape_from_one_texel(shape):
 @pytest.mark.parametrize(
     "wrong",
     [{"size": 100}, {"size": 9000}, {"format": "gif"}, {"quality": 0}, {"max_distance_mm": 0.0},
-     {"max_normal_angle_deg": 95.0}, {"min_grazing_deg": -1.0}, {"maps": "normal,bump"}],
+     {"max_normal_angle_deg": 95.0}, {"min_grazing_deg": -1.0}, {"min_confidence": 1.0}, {"maps": "normal,bump"}],
 )  # fmt: skip
 def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ConfigError, match=next(iter(wrong))):

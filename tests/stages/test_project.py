@@ -13,7 +13,7 @@ from mimicme.pipeline.mesh import transform
 from mimicme.pipeline.stage import Captures, FrameSource, Item, Sequence, Task
 from mimicme.pipeline.template import Template, save_prepared
 from mimicme.stages import project as stage
-from mimicme.stages.project import ProjectSettings, Scan, landmark_triangles, project
+from mimicme.stages.project import Given, ProjectSettings, Registered, Scan, landmark_triangles, project
 
 SETTINGS = ProjectSettings()
 
@@ -52,7 +52,8 @@ POSE = np.array([[0, -1, 0, 10], [1, 0, 0, 20], [0, 0, 1, -30], [0, 0, 0, 1.0]])
 
 def run(scan, pose=POSE, given=NOTHING, source=0, confidence=1.0):
     source, confidence = np.full(68, source, np.uint8), np.full(68, confidence)
-    return project(TEMPLATE, TEMPLATE.vertices, pose, scan, given, source, confidence, SETTINGS)
+    mesh = Registered(TEMPLATE, TEMPLATE.vertices)
+    return project(mesh, pose, scan, Given(given, source, confidence), SETTINGS)
 
 
 def scan_of(lift, keep=None, side=41):
