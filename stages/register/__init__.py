@@ -75,7 +75,7 @@ class RegisterSettings:
     stiffness_fine: float = 0.25
     fine_landmark_share: float = 0.1
     membrane: float = 0.0003
-    membrane_neutral: float = 0.003
+    membrane_neutral: float = 0.006
     landmark_weight_mm2: float = 20.0
     detected_share: float = 0.1
     landmark_smoothing_mm: float = 2.0
