@@ -37,7 +37,7 @@ class Nearest(NamedTuple):
     distances: Floats
     on_rim: Bools
 
-    def of(self, index: NDArray[np.int64]) -> Nearest:
+    def part(self, index: NDArray[np.int64]) -> Nearest:
         """The same for some of the points."""
         return Nearest(self.points[index], self.normals[index], self.distances[index], self.on_rim[index])
 
