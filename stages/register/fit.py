@@ -223,7 +223,7 @@ class Fitter:
         level = self.levels.coarse
         at_rest, start = rest[level.index], displacement[level.index]
         place = at_rest + start
-        here = Look(place, vertex_normals(place, level.faces), look.nearest.of(level.index))
+        here = Look(place, vertex_normals(place, level.faces), look.nearest.part(level.index))
         for done in range(2):
             if done:
                 here = Look.of(level, at_rest + start, aim.scan)
@@ -241,7 +241,7 @@ class Fitter:
         """
         weight = np.ones(len(look.vertices))
         ear = np.flatnonzero(level.ears.any(axis=1))
-        found = look.nearest.of(ear).targets(
+        found = look.nearest.part(ear).targets(
             look.normals[ear], scale_mm, self.gates.min_cosine, self.gates.reach * scale_mm
         )
         for mask in level.ears[ear].T:

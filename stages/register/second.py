@@ -218,7 +218,7 @@ def _repeat(
 
 STAGE = Stage(
     name="repass",
-    version=2,
+    version=3,
     settings=RepassSettings,
     needs=("ingest", "landmarks", "align", "register"),
     compute=compute,

@@ -10,7 +10,7 @@ The point-to-plane term couples x, y and z, so the normal matrix is 3n x 3n.  It
 use it as an operator, preconditioned with the scalar n x n matrix in which n_i n_i^T is replaced by a constant.  That
 matrix is factorised once and serves all three coordinates and every following step of the same stiffness, until one
 takes too many iterations.  The data on its diagonal makes its inverse, and so its factors, die away within some
-edges: what is left out of them as too small is four fifths of their entries and costs no iteration.
+edges: four fifths of their entries are too small to matter, and leaving them out costs no iteration.
 """
 
 from __future__ import annotations
@@ -33,10 +33,11 @@ FLOOR = 0.3
 """Least data weight in the preconditioner, as a share of a vertex's area."""
 
 DROP = 2e-4
-"""Entries of the factors below this are left out of them; from ten times as many on it is no preconditioner any more
-(templates of 9,409 and 53,349 vertices)."""
+"""Entries of the factors below this are left out.  Up to five times as much costs an iteration or two, from fifteen
+times as much on conjugate gradients fail (templates of 9,409 and 53,349 vertices)."""
 MAX_DEFECT = 0.2
-"""Relative residual of nearly a solution up to which the iterations are as many as with a solution, or one more."""
+"""Relative residual of a random right-hand side up to which the iterations are as many as with a solution, or one or
+two more."""
 
 _SYMMETRIC: dict[str, Any] = {
     "permc_spec": "MMD_AT_PLUS_A",
@@ -227,5 +228,5 @@ def solve(
 
 
 def _dot(a: Floats, b: Floats) -> float:
-    # not numpy's `vdot`: its sum depends on the number of threads
+    # not `vdot`: with BLAS the sum would depend on the number of threads
     return float(np.einsum("nx,nx->", a, b))

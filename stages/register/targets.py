@@ -37,7 +37,7 @@ class Nearest(NamedTuple):
     distances: Floats
     on_rim: Bools
 
-    def of(self, index: NDArray[np.int64]) -> Nearest:
+    def part(self, index: NDArray[np.int64]) -> Nearest:
         """The same for some of the points."""
         return Nearest(self.points[index], self.normals[index], self.distances[index], self.on_rim[index])
 
@@ -74,7 +74,7 @@ class ScanTarget:
         corner = np.take(self.faces, found.triangles, axis=0)
         normal = np.einsum("kc,kcx->kx", found.weights, np.take(self.normals, corner, axis=0))
         normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
-        on_rim: Bools = (self.rim[corner] & (found.weights > 0.01)).any(axis=1)
+        on_rim = np.asarray((self.rim[corner] & (found.weights > 0.01)).any(axis=1))
         return Nearest(found.points, normal, found.distances, on_rim)
 
     def targets(

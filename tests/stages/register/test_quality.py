@@ -10,6 +10,7 @@ import pytest
 from mimicme.pipeline.errors import FrameRejected
 from mimicme.pipeline.landmarks import MIRROR
 from mimicme.pipeline.mesh import Mesh, keep_triangles, transform, triangle_normals, vertex_normals
+from mimicme.stages.register import quality
 from mimicme.stages.register.quality import (
     UNITS,
     Judge,
@@ -232,3 +233,17 @@ def test_a_triangle_that_passes_through_another_is_counted(rest):
     )
     # the sheet itself, and what its three edges run through
     assert 3 <= measure(both, both[0]).crossing_triangles <= 12
+
+
+def test_a_fine_scan_is_measured_by_some_of_its_vertices(rest, monkeypatch):
+    v, f = rest
+    rng = np.random.default_rng(0)
+    pick = rng.integers(0, len(v), 25_000)
+    normals = vertex_normals(v, f)[pick]
+    scan = v[pick] + rng.normal(scale=0.3, size=(25_000, 1)) * normals
+    rim = np.zeros(len(v), bool)
+    some = quality.scan_to_mesh(scan, normals, v, f, rim, 10.0)
+    monkeypatch.setattr(quality, "MEASURED_POINTS", 10**9)
+    every = quality.scan_to_mesh(scan, normals, v, f, rim, 10.0)
+    assert 12_000 < len(some) <= 12_500 < 24_000 < len(every)
+    np.testing.assert_allclose(np.percentile(some, [50, 95]), np.percentile(every, [50, 95]), rtol=0.03)

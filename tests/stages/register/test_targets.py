@@ -100,7 +100,7 @@ def test_one_search_serves_any_gate_and_any_part():
     nearest, some = scan.nearest(points), np.array([3, 30, 31, 7])
     for scale, cosine, reach in [(2.0, 0.6, 8.0), (0.7, 0.9, 1.0)]:
         whole = scan.targets(points, normals, scale, cosine, reach)
-        part = nearest.of(some).targets(normals[some], scale, cosine, reach)
+        part = nearest.part(some).targets(normals[some], scale, cosine, reach)
         assert 0 < (whole.weights > 0).sum() < 50
         for each, of_part in zip(whole, part, strict=True):
             np.testing.assert_array_equal(each[some], of_part)
