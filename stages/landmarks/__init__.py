@@ -351,7 +351,7 @@ def _few(names: list[str]) -> str:
 
 STAGE = Stage(
     name="landmarks",
-    version=4,
+    version=5,
     settings=LandmarksSettings,
     needs=("ingest",),
     compute=compute,

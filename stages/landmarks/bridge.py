@@ -176,8 +176,6 @@ def trusted(taught: Floats, default: Floats, painted: bool = True) -> Floats:
         painted: it was painted; if not it has nothing to say about lids, for templates have no eyeballs.
     """
     even, uneven = symmetric(taught)
-    if painted:
-        even[_ENDS] *= _PAINTED_SHARE
     difference = even - default
     far = np.linalg.norm(difference, axis=1)
     # brows are where definitions differ most
@@ -226,6 +224,7 @@ def learn(template: Template, networks: PictureNetworks) -> Bridge:
     painted_one, bare = teach(template, networks), teach(template, networks, brows_mm=(0.0,))
     if painted_one is None or bare is None:
         return default_bridge()
+    painted_one[_ENDS] *= _PAINTED_SHARE
     return Bridge(trusted(painted_one, DEFAULT_MM), trusted(bare, BARE_DEFAULT_MM, painted=False), "template")
 
 

@@ -22,15 +22,17 @@ UNTEXTURED = np.array([150.0, 130.0, 120.0], np.float32)  # of triangles without
 SMOOTHING_MM = 3.0  # of the normals of bare scans: a scanner's noise is no skin
 KEY = np.array([-0.3, 0.6, 0.74])  # from where bare scans are lit
 # A closed mouth is a line that fades towards its corners: without colours light that grazes it ends it 3 to 7 mm too
-# early, and with colours the networks still end it 1 mm too early.  A second picture has dark creases (and soft light,
-# where there are no colours), and only the ends of the mouth are taken from it: elsewhere dark creases mislead (the fold
+# early, with colours networks still end it 1 mm too early.  A second picture has dark creases (and soft light, where
+# there are no colours), and only the ends of the mouth are taken from it: elsewhere dark creases mislead (the fold
 # below the lower lip is taken for the lip's edge).
 CREASE_MM = 8.0  # a crease is what lies behind its surroundings of this width (standard deviation)
 CREASE_PER_MM = 0.45  # how much darker per mm behind them
 DEEPEST_MM = 4.0
 MOUTH_ENDS = np.array([61, 291, 78, 308])  # MediaPipe's outer and inner corners
 FILLED_MM = 4.0  # half the width of the widest hole that is painted over in a picture
-Paint = Callable[[NDArray[np.float32], Camera], NDArray[np.float32]]  # a picture and where from: the picture painted
+Paint = Callable[
+    [NDArray[np.float32], Camera], NDArray[np.float32]
+]  # a picture and where from: the picture painted
 MAX_OFF_MM = 15.0  # a surface further from the face's depth is not the face
 EXPECTED_MM = 3.0  # of two surfaces around a point, how much nearer the expected depth one has to be to win
 
@@ -80,22 +82,22 @@ class Scene:
             paint: lays colours over what is seen, before creases are darkened.
         """
         seen = self._seen(camera)
+        holes = self._holes(seen, camera)
         plain = _laid_out(seen, self._color(seen, camera), camera)
         if paint is not None:
             plain = paint(plain, camera)
-        finished = self._finished(plain, seen, camera)
+        finished = _without(holes, plain)
         if not creases:
             return finished, None
         if paint is None and not self.textured:
             plain = _laid_out(seen, self._lit(seen, camera, ambient=0.5, head=0.3, key=0.2), camera)
-        return finished, self._finished(plain * self._darkness(seen, camera)[..., None], seen, camera)
+        return finished, _without(holes, plain * self._darkness(seen, camera)[..., None])
 
-    def _finished(
-        self, picture: NDArray[np.float32], seen: _Seen, camera: Camera
-    ) -> NDArray[np.float32]:
+    def _holes(self, seen: _Seen, camera: Camera) -> Bools | None:
+        """(height, width) what is painted over in a picture, if anything."""
         if not self.textured:  # on bare scans holes help more than they harm: they show where the eyes are
-            return picture
-        return _without_holes(picture, ~seen.front.reshape(camera.size), FILLED_MM * camera.pixels_per_mm)
+            return None
+        return _narrow_holes(~seen.front.reshape(camera.size), FILLED_MM * camera.pixels_per_mm)
 
     def _seen(self, camera: Camera) -> _Seen:
         origins, directions = camera.rays()
@@ -175,8 +177,8 @@ def _laid_out(seen: _Seen, colors: NDArray[np.float32], camera: Camera) -> NDArr
     return out.reshape(*camera.size, 3)
 
 
-def _without_holes(picture: NDArray[np.float32], empty: Bools, radius_px: float) -> NDArray[np.float32]:
-    """The picture with its narrow holes filled smoothly from their rims (Telea 2004).
+def _narrow_holes(empty: Bools, radius_px: float) -> Bools | None:
+    """(height, width) the narrow holes of a picture, None when there are none.
 
     The networks have never seen a face with holes: black rings around the eyes, where scanners see no lashes, move
     the lids by a millimetre, and a hole in a lip moves the lip.  What touches the border of the picture is no
@@ -184,24 +186,30 @@ def _without_holes(picture: NDArray[np.float32], empty: Bools, radius_px: float)
 
     Args:
         empty: (height, width) where nothing of the scan is seen.
-        radius_px: of the largest disc that fits into a hole that is filled.
+        radius_px: of the largest disc that fits into a narrow hole.
     """
     cv2 = opencv()
     missing = np.asarray(empty).astype(np.uint8)
-    count, parts, boxes, _ = cv2.connectedComponentsWithStats(missing, connectivity=4)
+    _, parts, boxes, _ = cv2.connectedComponentsWithStats(missing, connectivity=4)
     height, width = missing.shape
     left, top, wide, high = boxes[:, :4].T
-    inside = (left > 0) & (top > 0) & (left + wide < width) & (top + high < height)
-    inside[0] = False  # what is not empty
-    if not inside.any():
-        return picture
+    narrow = (left > 0) & (top > 0) & (left + wide < width) & (top + high < height)
+    narrow[0] = False  # what is not empty
+    if not narrow.any():
+        return None
     depth = cv2.distanceTransform(missing, cv2.DIST_L2, 3)
-    deepest = np.zeros(count)
-    np.maximum.at(deepest, parts[empty], depth[empty])
-    hole = (inside & (deepest <= radius_px))[parts]
+    narrow[parts[depth > radius_px]] = False
+    return np.asarray(narrow[parts])
+
+
+def _without(holes: Bools | None, picture: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The picture with holes (height, width) filled smoothly from their rims (Telea 2004)."""
+    if holes is None:
+        return picture
+    cv2 = opencv()
     shown = np.clip(picture, 0, 255).astype(np.uint8)
-    filled = cv2.inpaint(shown, hole.astype(np.uint8), 3, cv2.INPAINT_TELEA)
-    return np.where(hole[..., None], filled, picture).astype(np.float32)
+    filled = cv2.inpaint(shown, holes.astype(np.uint8), 3, cv2.INPAINT_TELEA)
+    return np.where(holes[..., None], filled, picture).astype(np.float32)
 
 
 def _sample(image: NDArray[np.uint8], uv: Floats) -> NDArray[np.float32]:
