@@ -234,7 +234,7 @@ def _points(rows: Iterable[Sequence[Any]]) -> Floats:
             raise _scheme(
                 "the landmarks are two-dimensional",
                 "2 coordinates a point",
-                "3; or a .pts beside a scan, with all points in pixels of its texture",
+                "3; among captures also a .pts with all points in pixels of the frame's texture",
             )
         if len(row) != 3:
             raise ValueError(f"a point has {len(row)} coordinates")
