@@ -30,9 +30,8 @@ CREASE_PER_MM = 0.45  # how much darker per mm behind them
 DEEPEST_MM = 4.0
 MOUTH_ENDS = np.array([61, 291, 78, 308])  # MediaPipe's outer and inner corners
 FILLED_MM = 4.0  # half the width of the widest hole that is painted over in a picture
-Paint = Callable[
-    [NDArray[np.float32], Camera], NDArray[np.float32]
-]  # a picture and where from: the picture painted
+# from a picture and where it is taken from to the picture painted
+Paint = Callable[[NDArray[np.float32], Camera], NDArray[np.float32]]
 MAX_OFF_MM = 15.0  # a surface further from the face's depth is not the face
 EXPECTED_MM = 3.0  # of two surfaces around a point, how much nearer the expected depth one has to be to win
 

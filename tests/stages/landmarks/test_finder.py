@@ -106,6 +106,25 @@ def test_however_the_scan_lies_the_points_are_the_same(finder, person, yaw, pitc
     assert moved.source.sum() > 0.9 * straight.source.sum()
 
 
+@pytest.mark.parametrize(("roll", "pitch", "most"), [(180, 0, 8), (0, 90, 24), (0, -90, 24)])
+def test_a_head_that_lies_is_not_searched_for_from_every_side(networks, person, roll, pitch, most):
+    mesh, image, *_ = person
+    turn = rotation(0, pitch, roll)
+    seen = []
+
+    class Counting:
+        points = staticmethod(networks.points)
+
+        def face(self, picture):
+            seen.append(picture)
+            return networks.face(picture)
+
+    head = find_head(Scene(mesh.with_vertices(mesh.vertices @ turn.T), image), Counting())
+    assert head is not None and head.view.presence > 12
+    assert head.pose[:3, 1] @ turn[:, 1] > 0.9  # its up is where up was turned to
+    assert 0 < len(seen) <= most  # of 104
+
+
 def test_the_frame_before_leads_to_the_same_points(finder, person):
     mesh, image, _ = person
     first = finder.detect(mesh, image)
