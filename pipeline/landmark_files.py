@@ -5,7 +5,8 @@ file. Only a file without any labels is read by place, and then only if it has e
 fits no scheme is refused: a guess would fit a face with its brows on its eyes.
 
 Read: `.ljson` (menpo, landmarker.io; versions 1, 2, 3), `.pts`, `.pp` (MeshLab), `.csv`, `.json`, `.lm3`
-(Bosphorus), `.bnd` (BU-3DFE, BU-4DFE: the eye, brow and mouth corners of its 83 points).
+(Bosphorus), `.bnd` (BU-3DFE, BU-4DFE: the eye, brow and mouth corners of its 83 points).  A `.pts` of two
+coordinates a point holds pixels of the scan's texture: `read_pixels`.
 Written: `.ljson` version 2, `.pts`, `.pp`, `.csv`, `.json`, `.lm3` (with iBUG's names), `.bnd` (68 lines, not BU-3DFE's
 83: its contours cannot be made from 68 points).
 """
@@ -72,6 +73,31 @@ def read_landmarks(data: bytes, name: str, sides: Sides = "image") -> Landmarks:
     ) as error:
         raise _unreadable(name, f"{type(error).__name__}: {error}"[:120], None) from error
     return Landmarks(points)
+
+
+def read_pixels(data: bytes, name: str) -> Floats | None:
+    """(68, 2) x and y, px, of a `.pts` with two coordinates a point, in iBUG's order, NaN where absent; None for any
+    other file.
+
+    Raises:
+        FrameRejected: `landmark-scheme` - it has not 68 points; `landmark-file` - they are no numbers.
+    """
+    if PurePath(name).suffix.lower() != ".pts" or len(data) > MAX_BYTES:
+        return None
+    try:
+        rows = _pts_rows(data.decode("utf-8-sig"))
+        if not rows or any(len(row) != 2 for row in rows):
+            return None
+        pixels = _points([[*row, "0"] for row in rows])[:, :2]
+    except ValueError as error:
+        raise _unreadable(name, f"{type(error).__name__}: {error}"[:120], None) from error
+    if len(pixels) != N_LANDMARKS:
+        raise _scheme(
+            "the landmark file has no labels, and its number of points fits no known scheme",
+            f"{len(pixels)} points",
+            f"{N_LANDMARKS} in iBUG order",
+        )
+    return pixels
 
 
 def write_ljson(landmarks: Landmarks) -> bytes:
@@ -205,7 +231,11 @@ def _points(rows: Iterable[Sequence[Any]]) -> Floats:
         if isinstance(row, (str, bytes)):
             raise ValueError(f"a point is three numbers, not the text {row[:20]!r}")
         if len(row) == 2:
-            raise _scheme("the landmarks are two-dimensional", "2 coordinates a point", "3")
+            raise _scheme(
+                "the landmarks are two-dimensional",
+                "2 coordinates a point",
+                "3; among captures also a .pts with all points in pixels of the frame's texture",
+            )
         if len(row) != 3:
             raise ValueError(f"a point has {len(row)} coordinates")
         if any(isinstance(x, bool) for x in row):
@@ -312,6 +342,10 @@ def _without_whole(entries: list[_Entry]) -> list[_Entry]:
 
 
 def _read_pts(text: str) -> list[_Entry]:
+    return [("", _points(_pts_rows(text)))]
+
+
+def _pts_rows(text: str) -> list[list[str]]:
     lines = [line.strip() for line in text.splitlines()]
     declared = None
     if "{" in text:
@@ -324,7 +358,7 @@ def _read_pts(text: str) -> list[_Entry]:
         raise _scheme("the landmark file has far too many points", len(rows), N_LANDMARKS)
     if declared is not None and declared != len(rows):
         raise ValueError(f"n_points says {declared}, but there are {len(rows)} points")
-    return [("", _points(rows))]
+    return rows
 
 
 def _read_pp(text: str) -> list[_Entry]:

@@ -10,12 +10,15 @@ import numpy as np
 import pytest
 from shared_helpers import mimicme
 
-from mimicme.pipeline import weights
+from mimicme.pipeline import image, weights
 from mimicme.pipeline.checkpoint import Artefact
 from mimicme.pipeline.errors import MissingDependencyError
 from mimicme.pipeline.landmark_files import read_landmarks, write_landmarks
-from mimicme.pipeline.landmarks import Landmarks
+from mimicme.pipeline.landmarks import IBUG68, Landmarks
+from mimicme.pipeline.mesh import transform
+from mimicme.pipeline.meshio import read_mesh
 from mimicme.pipeline.release import Release
+from mimicme.pipeline.spatial import Surface
 
 SMALL = ("--set", "bake.size=256")
 
@@ -107,3 +110,34 @@ def test_the_model_may_be_named_and_must_be_the_right_one(workspace: Path, tmp_p
     done = mimicme("landmarks", workspace, "--force", "--jobs", 0, "--detector-model", wrong, code=2)
     assert "SHA-256" in done.stdout + done.stderr
     mimicme("run", workspace, "--until", "landmarks", "--jobs", 0, "--detector-model", weights.find())
+
+
+def test_pixels_of_the_texture_are_landmarks(tmp_path: Path, small_captures: Path, unmarked: Path) -> None:
+    """A lab's own 2D points: the given landmarks, written as pixels of the frame's texture."""
+    folder = tmp_path / "captures" / "S000" / "neutral"
+    shutil.copytree(unmarked / "S000" / "neutral", folder)
+    (frame,) = folder.glob("*.obj")
+    mesh = read_mesh(frame.read_bytes(), frame.name).mesh
+    marks = small_captures / "captures" / "S000" / "neutral" / f"{frame.stem}.ljson"
+    on_scan = Surface(mesh.vertices, mesh.faces).closest(
+        read_landmarks(marks.read_bytes(), marks.name).points
+    )
+    assert mesh.uv is not None and mesh.uv_faces is not None
+    uv = np.einsum("kc,kcx->kx", on_scan.weights, mesh.uv[mesh.uv_faces[on_scan.triangles]])
+    (picture,) = (p for p in folder.iterdir() if p.suffix in (".jpg", ".png"))
+    height, width = image.decode(picture.read_bytes(), image.MAX_PIXELS).shape[:2]
+    rows = [
+        f"{x:.4f} {y:.4f}" for x, y in zip(uv[:, 0] * width - 0.5, (1 - uv[:, 1]) * height - 0.5, strict=True)
+    ]
+    rows[40] = f"{-3 * width} 0"  # beside the texture
+    frame.with_suffix(".pts").write_text("\n".join(["version: 1", "n_points: 68", "{", *rows, "}", ""]))
+    template = small_captures / "template" / "template.obj"
+    mimicme("init", tmp_path / "ws", "--captures", tmp_path / "captures", "--template", template)
+    mimicme("run", tmp_path / "ws", "--until", "landmarks", "--jobs", 1, "--set", "landmarks.detector=none")
+    with Artefact(tmp_path / "ws" / "landmarks" / "S000" / "neutral.h5") as found:
+        with Artefact(tmp_path / "ws" / "ingest" / "S000" / "neutral.h5") as ingest:
+            expected = transform(np.linalg.inv(ingest["file_from_scan"][()]), on_scan.points)
+        there = np.arange(68) != 40
+        np.testing.assert_allclose(found["points"][0][there], expected[there], atol=0.1)
+        assert (found["source"][0] == np.where(there, 1, 0)).all()
+        assert found.statuses[0].note == "landmarks-left-out" and IBUG68[40] in found.statuses[0].message

@@ -1,8 +1,8 @@
 """landmarks: 68 points on every scan, from the file beside the frame, and found in pictures of the scan elsewhere.
 
 Reads   the raw landmark file of each frame (same stem as the frame, `landmark_files.EXTENSIONS` in that
-        order); ingest: file_from_scan, the cleaned scan and its image; the template, which teaches the detector
-        what a landmark means (`bridge`).
+        order), in the file's frame or in pixels of the scan's texture; ingest: file_from_scan, the cleaned scan and
+        its image; the template, which teaches the detector what a landmark means (`bridge`).
 Writes  points (F, 68, 3) f4, scan frame, mm, NaN where absent; source (F, 68) u1, 0 none, 1 manual, 2
         detected; confidence (F, 68) f4 in [0, 1]: by hand 1 on the scan's surface, falling linearly to 0.5 at
         `max_distance_mm`; detected: see `finder.place`; absence (F, 68) u1, why a point is absent, in the words of
@@ -13,10 +13,11 @@ Fails   a frame with `no-landmarks` (no file, and detection is off), `no-face` (
         `landmark-file`, `landmark-scheme`, `landmarks-off-scan`, `numerical-failure` (its numbers broke the
         computation).  The whole run with `MissingDependencyError`, when detection is wanted and not installed.
 
-A frame is looked at when its file lacks one of the 51 inner points.  Points by hand always win over detected
-ones, and say where the head is.  Notes: `landmarks-left-out`, a given point lies further than `max_distance_mm`
-from a scan that the others lie on; `landmarks-jump`, a detected one leaves its neighbours for a frame, and does
-so when it is looked for again; `landmarks-unsure`; `landmarks-by-hand-only`.
+A frame is looked at when its file lacks one of the 51 inner points, or has it in a pixel that is no one place.  Points
+by hand always win over detected ones, and say where the head is.  Notes: `landmarks-left-out`, a given point lies
+further than `max_distance_mm` from a scan that the others lie on, or its pixel is no one place of it;
+`landmarks-jump`, a detected one leaves its neighbours for a frame, and does so when it is looked for again;
+`landmarks-unsure`; `landmarks-by-hand-only`.
 """
 
 from __future__ import annotations
@@ -29,13 +30,24 @@ from numpy.typing import NDArray
 
 from mimicme.pipeline.config import UNRECORDED
 from mimicme.pipeline.errors import ConfigError, FrameRejected
-from mimicme.pipeline.landmarks import DETECTED, GROUPS, INNER, N_LANDMARKS, NONE, Detector, Located, Sides
+from mimicme.pipeline.landmarks import (
+    DETECTED,
+    GROUPS,
+    INNER,
+    MANUAL,
+    N_LANDMARKS,
+    NONE,
+    Detector,
+    Located,
+    Sides,
+)
 from mimicme.pipeline.mesh import Floats, transform
 from mimicme.pipeline.rigid import fit_rigid
 from mimicme.pipeline.spatial import Surface
 from mimicme.pipeline.stage import Stage, Task
 from mimicme.stages.landmarks.given import contradicts, located, merge, on_scan, read_beside
 from mimicme.stages.landmarks.temporal import jumps
+from mimicme.stages.landmarks.texture_points import on_texture
 
 if TYPE_CHECKING:
     from mimicme.pipeline.checkpoint import Artefact, ArtefactWriter
@@ -176,6 +188,29 @@ def head_by_hand(template_marks: Floats, manual: Located) -> Floats | None:
     return np.asarray(fit_rigid(source, target) @ shift)
 
 
+def _brought_in(
+    ingest: Artefact, row: int, in_file: Floats, limit_mm: float
+) -> tuple[Located, list[str], float]:
+    """A file's points (68, 3) or pixels (68, 2) on the scan, the names of those left out, and the median distance.
+
+    Raises:
+        FrameRejected: see the module.
+    """
+    from mimicme.pipeline.checkpoint import frame_numerics
+    from mimicme.pipeline.scan import load_image, load_scan
+
+    scan = load_scan(ingest, row)
+    with frame_numerics():
+        if in_file.shape[1] == 2:
+            image = load_image(ingest, row)
+            joined = "textures-joined" in ingest.statuses[row].note.split(",")
+            points, lost = on_texture(in_file, scan, None if image is None else image.shape[:2], joined)
+            return located(points, np.where(np.isfinite(points[:, 0]), 0.0, np.nan), limit_mm)[0], lost, 0.0
+        in_scan = transform(np.linalg.inv(ingest["file_from_scan"][()]), in_file)
+        distances = on_scan(in_scan, Surface(scan.vertices, scan.faces), limit_mm, in_file)
+        return *located(in_scan, distances, limit_mm), float(np.nanmedian(distances))
+
+
 def read_frame(
     task: Task, out: ArtefactWriter, ingest: Artefact, row: int, finder: Finder, near: Floats | None
 ) -> Frame:
@@ -184,21 +219,13 @@ def read_frame(
     Raises:
         FrameRejected: see the module.
     """
-    from mimicme.pipeline.checkpoint import frame_numerics
-    from mimicme.pipeline.scan import load_scan
-
-    settings: LandmarksSettings = task.settings
-    in_file = read_beside(task.sequence.frames[row], out.sources, settings.sides)
+    in_file = read_beside(task.sequence.frames[row], out.sources, task.settings.sides)
     if in_file is None:
         return Frame(merge(None, finder.detect(ingest, row, near)), [], np.nan)
-    scan = load_scan(ingest, row)
-    in_scan = transform(np.linalg.inv(ingest["file_from_scan"][()]), in_file)
-    limit = settings.max_distance_mm
-    with frame_numerics():
-        distances = on_scan(in_scan, Surface(scan.vertices, scan.faces), limit, in_file)
-        manual, left_out = located(in_scan, distances, limit)
-    median = float(np.nanmedian(distances))
-    if np.isfinite(in_file[INNER]).all():
+    manual, left_out, median = _brought_in(ingest, row, in_file, task.settings.max_distance_mm)
+    if np.isfinite(in_file[INNER]).all() and (
+        in_file.shape[1] == 3 or (manual.source[INNER] == MANUAL).all()
+    ):
         return Frame(manual, left_out, median)
     by_hand = head_by_hand(task.load_template().landmarks(), manual)
     try:
@@ -325,8 +352,8 @@ def _say(
         out.note(
             row,
             "landmarks-left-out",
-            f"{len(frame.left_out)} landmarks lie over {settings.max_distance_mm:g} mm off the scan and were left "
-            f"out: {_few(frame.left_out)}.",
+            f"{len(frame.left_out)} landmarks lie over {settings.max_distance_mm:g} mm off the scan, or where its "
+            f"texture shows no one place of it, and were left out: {_few(frame.left_out)}.",
         )
     if frame.alone:
         out.note(row, "landmarks-by-hand-only", f"The file's landmarks are alone, because {frame.alone}.")
@@ -351,7 +378,7 @@ def _few(names: list[str]) -> str:
 
 STAGE = Stage(
     name="landmarks",
-    version=4,
+    version=5,
     settings=LandmarksSettings,
     needs=("ingest",),
     compute=compute,

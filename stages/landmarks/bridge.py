@@ -4,8 +4,8 @@ A landmark is a place on MediaPipe's mesh - a point, or a mean of some; five of 
 plus an offset in the head's own axes.  The offsets are learnt from a template whose own 68 landmarks are known:
 it is drawn with its brows, eyes and lips painted where its landmarks say, the networks look at it, and what they
 miss by is the offset.  `DEFAULT_MM` was learnt so, from the generic head of ICT-FaceKit (MIT); brows and eyes have no
-offset there, for painted ones are shorter and rounder than people's, and of what a template teaches about eyes half
-is taken.
+offset there, for painted ones are shorter and rounder than people's, and of what a painted template teaches about eyes
+and the ends of the mouth half is taken.
 
 A template teaches where it can be trusted.  Each pair of landmarks is looked at in the mirror: what differs from
 its mirror image is the annotator's slip, not a definition.  And an offset far from the default is a slip too:
@@ -15,7 +15,7 @@ menpo3d's template has the tip of its nose 9 mm above the tip.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -67,14 +67,14 @@ _HALF_MM: dict[int, tuple[float, float, float]] = {
     31: (0.8, -0.9, 0.4),
     32: (1.2, -1.0, 0.7),
     33: (0.0, 0.4, 1.7),
-    48: (0.5, -0.6, -0.6),
+    48: (0.4, 0.2, 0.1),
     49: (-2.5, -1.1, -1.9),
     50: (0.0, -0.7, 0.1),
     51: (0.0, 0.3, 0.0),
     57: (0.0, -0.1, 0.0),
     58: (-2.9, 0.3, -0.8),
     59: (-3.7, 1.3, -2.7),
-    60: (1.6, 0.0, -1.3),
+    60: (1.0, 0.3, -0.4),
     61: (-3.9, -0.2, -2.5),
     62: (0.0, -0.5, -1.8),
     66: (0.0, -1.3, -2.5),
@@ -114,8 +114,10 @@ CHIN = np.arange(7, 10)
 SILHOUETTE = np.setdiff1d(np.arange(17), CHIN)
 # The same for half the difference between an offset and its mirror image.
 _EVEN_MM, _UNEVEN_MM = 0.75, 1.5
-# What painted lids are worth as a lesson: half of it serves real scans and synthetic ones best together.
-_PAINTED_EYE = 0.5
+# What painted lids and ends of the mouth are worth as a lesson: half of it serves real scans and synthetic ones best
+# together.
+_PAINTED_SHARE = 0.5
+_ENDS = np.array([48, 54, 60, 64])
 BROW_WIDTHS_MM = (4.0, 6.5)
 TEACHING_VIEWS = ((0.0, 0.0), (-15.0, 0.0), (15.0, 0.0), (0.0, 12.0), (0.0, -12.0))
 
@@ -167,11 +169,11 @@ def symmetric(offsets: Floats) -> tuple[Floats, Floats]:
     return (offsets + other) / 2, np.linalg.norm(offsets - other, axis=1) / 2
 
 
-def trusted(taught: Floats, default: Floats, eyes: float = _PAINTED_EYE) -> Floats:
+def trusted(taught: Floats, default: Floats, painted: bool = True) -> Floats:
     """(68, 3) offsets that a template taught (68, 3), as far as it is trusted, and the default beyond.
 
     Args:
-        eyes: what it has to say about lids: nothing when it was not painted, for templates have no eyeballs.
+        painted: it was painted; if not it has nothing to say about lids, for templates have no eyeballs.
     """
     even, uneven = symmetric(taught)
     difference = even - default
@@ -182,7 +184,7 @@ def trusted(taught: Floats, default: Floats, eyes: float = _PAINTED_EYE) -> Floa
     trust = np.clip((_REFUSED_MM * reach - far) / ((_REFUSED_MM - _TRUSTED_MM) * reach), 0, 1)
     trust *= np.clip((_UNEVEN_MM - uneven) / (_UNEVEN_MM - _EVEN_MM), 0, 1)
     for group in ("left_eye", "right_eye"):  # painted, where a scan has lashes, an eyeball and a gap between
-        trust[GROUPS[group]] *= eyes
+        trust[GROUPS[group]] *= _PAINTED_SHARE if painted else 0.0
     trust[CHIN] = np.clip(
         (_UNEVEN_MM - uneven[CHIN]) / (_UNEVEN_MM - _EVEN_MM), 0, 1
     )  # no default to keep to
@@ -222,7 +224,8 @@ def learn(template: Template, networks: PictureNetworks) -> Bridge:
     painted_one, bare = teach(template, networks), teach(template, networks, brows_mm=(0.0,))
     if painted_one is None or bare is None:
         return default_bridge()
-    return Bridge(trusted(painted_one, DEFAULT_MM), trusted(bare, BARE_DEFAULT_MM, eyes=0.0), "template")
+    painted_one[_ENDS] *= _PAINTED_SHARE
+    return Bridge(trusted(painted_one, DEFAULT_MM), trusted(bare, BARE_DEFAULT_MM, painted=False), "template")
 
 
 def teach(
@@ -247,12 +250,12 @@ def teach(
         return None
     pose, seen = head.pose, []
     for width in brows_mm:
+        paint = partial(painted, marks=marks, brow_mm=width) if width > 0 else None
         for _ in range(2):
             views = []
             for yaw, pitch in TEACHING_VIEWS:
                 camera = head_camera(pose, yaw, pitch)
-                picture = painted(scene.picture(camera), camera, marks, width) if width > 0 else None
-                views.append(look(scene, camera, networks, picture, creases=True))
+                views.append(look(scene, camera, networks, creases=True, paint=paint))
             agreed = agree(views)
             pose = agreed.pose
         if min(view.presence for view in views) < least_presence:

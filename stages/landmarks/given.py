@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mimicme.pipeline.errors import FrameRejected, InputError
-from mimicme.pipeline.landmark_files import EXTENSIONS, read_landmarks
+from mimicme.pipeline.landmark_files import EXTENSIONS, read_landmarks, read_pixels
 from mimicme.pipeline.landmarks import DETECTED, IBUG68, MANUAL, NONE, Located, Sides
 from mimicme.pipeline.mesh import Floats
 from mimicme.pipeline.spatial import Surface
@@ -21,7 +21,8 @@ CONTRADICTION_MM = 25.0
 
 
 def read_beside(frame: FrameSource, sources: Sources, sides: Sides) -> Floats | None:
-    """The (68, 3) points of the landmark file beside a frame, in that file's unit and axes; None without one.
+    """The (68, 3) points of the landmark file beside a frame, in that file's unit and axes, or (68, 2) px of the
+    frame's texture; None without one.
 
     Raises:
         FrameRejected: `landmark-file`, `landmark-scheme`, `unsafe-path`, `too-large`.
@@ -34,7 +35,8 @@ def read_beside(frame: FrameSource, sources: Sources, sides: Sides) -> Floats | 
             data = sources.read(path)
         except InputError as error:
             raise FrameRejected("landmark-file", error.what, where=path.name, seen=error.seen) from error
-        return read_landmarks(data, path.name, sides).points
+        pixels = read_pixels(data, path.name)
+        return pixels if pixels is not None else read_landmarks(data, path.name, sides).points
     return None
 
 

@@ -29,6 +29,7 @@ CERTAIN_SCORE = 0.8
 MAX_TRIES = 6
 # Faces have 15 to 25 in the canonical views, halves of faces 7; what passes here must pass the consensus too.
 LEAST_PRESENCE = 6.0
+SURE_PRESENCE = 12.0  # no other side is looked at any more
 MAX_MISFIT_MM = 9.0
 LEAST_SEEN = 0.4
 EYES_MM = (35.0, 110.0)
@@ -59,23 +60,31 @@ def find_head(scene: Scene, networks: PictureNetworks, near: Floats | None = Non
         head = settle(scene, look(scene, head_camera(near), networks), networks, rounds=1)
         if head is not None:
             return head._replace(near=True)
+    best: Head | None = None
+    certain = 0
     found: list[tuple[float, int, Camera]] = []
     for k, (score, camera, straight) in enumerate(_candidates(scene, networks)):
         if score < LEAST_SCORE:
             continue
-        if straight and score > CERTAIN_SCORE:
-            head = settle(scene, look(scene, camera, networks), networks)
-            if head is not None:
-                return head
-        found.append((score, -k, camera))
-    best: Head | None = None
-    for _, _, camera in sorted(found, key=lambda f: f[:2], reverse=True)[:MAX_TRIES]:
+        if score <= CERTAIN_SCORE or certain == MAX_TRIES:
+            found.append((score, -k, camera))
+            continue
+        certain += 1
         head = settle(scene, look(scene, camera, networks), networks)
-        if head is not None and (best is None or head.view.presence > best.view.presence):
-            best = head
-            if best.view.presence > 2 * LEAST_PRESENCE:
-                break
+        if head is not None and (straight or head.view.presence > SURE_PRESENCE):
+            return head
+        best = _likelier(best, head)
+    for _, _, camera in sorted(found, key=lambda f: f[:2], reverse=True)[:MAX_TRIES]:
+        best = _likelier(best, settle(scene, look(scene, camera, networks), networks))
+        if best is not None and best.view.presence > SURE_PRESENCE:
+            break
     return best
+
+
+def _likelier(one: Head | None, other: Head | None) -> Head | None:
+    if one is None or other is None:
+        return one if other is None else other
+    return other if other.view.presence > one.view.presence else one
 
 
 def settle(scene: Scene, view: View, networks: PictureNetworks, rounds: int = 2) -> Head | None:
@@ -118,11 +127,12 @@ def _candidates(scene: Scene, networks: PictureNetworks) -> Iterator[tuple[float
 
 
 def _sides() -> Iterator[tuple[float, float]]:
-    """(yaw, pitch) in degrees of 26 directions, the likeliest first."""
-    yield from itertools.product((0.0, 45.0, -45.0, 90.0, -90.0, 135.0, -135.0, 180.0), (0.0,))
-    for pitch in (45.0, -45.0):
-        yield from itertools.product((0.0, 45.0, -45.0, 90.0, -90.0, 135.0, -135.0, 180.0), (pitch,))
+    """(yaw, pitch) in degrees of 26 directions, the likeliest first: +z is straight ahead, or y and z are exchanged."""
+    around = (0.0, 45.0, -45.0, 90.0, -90.0, 135.0, -135.0, 180.0)
+    yield from ((yaw, 0.0) for yaw in around[:3])
     yield from ((0.0, 90.0), (0.0, -90.0))
+    yield from ((yaw, 0.0) for yaw in around[3:])
+    yield from ((yaw, pitch) for pitch in (45.0, -45.0) for yaw in around)
 
 
 def _windows(scene: Scene, axes: Floats) -> Iterator[Camera]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -20,14 +21,17 @@ SKIN = np.array([235.0, 181.0, 152.0], np.float32)  # of scans without colour
 UNTEXTURED = np.array([150.0, 130.0, 120.0], np.float32)  # of triangles without a place in the texture
 SMOOTHING_MM = 3.0  # of the normals of bare scans: a scanner's noise is no skin
 KEY = np.array([-0.3, 0.6, 0.74])  # from where bare scans are lit
-# A closed mouth without colours is a line that fades towards its corners: light that grazes it ends it 3 to 7 mm too
-# early.  A second picture of a bare scan has soft light and dark creases, and only the ends of the mouth are taken from
-# it: elsewhere dark creases mislead (the fold below the lower lip is taken for the lip's edge).
+# A closed mouth is a line that fades towards its corners: without colours light that grazes it ends it 3 to 7 mm too
+# early, with colours networks still end it 1 mm too early.  A second picture has dark creases (and soft light, where
+# there are no colours), and only the ends of the mouth are taken from it: elsewhere dark creases mislead (the fold
+# below the lower lip is taken for the lip's edge).
 CREASE_MM = 8.0  # a crease is what lies behind its surroundings of this width (standard deviation)
 CREASE_PER_MM = 0.45  # how much darker per mm behind them
 DEEPEST_MM = 4.0
 MOUTH_ENDS = np.array([61, 291, 78, 308])  # MediaPipe's outer and inner corners
 FILLED_MM = 4.0  # half the width of the widest hole that is painted over in a picture
+# from a picture and where it is taken from to the picture painted
+Paint = Callable[[NDArray[np.float32], Camera], NDArray[np.float32]]
 MAX_OFF_MM = 15.0  # a surface further from the face's depth is not the face
 EXPECTED_MM = 3.0  # of two surfaces around a point, how much nearer the expected depth one has to be to win
 
@@ -65,22 +69,34 @@ class Scene:
 
         A back is never seen: an open shell would show a face from behind.
         """
-        seen = self._seen(camera)
-        return self._plain(seen, camera)
+        return self.pictures(camera, creases=False)[0]
 
-    def pictures(self, camera: Camera) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """`picture`, and for a bare scan the same view with dark creases, for `MOUTH_ENDS`."""
-        seen = self._seen(camera)
-        plain = self._plain(seen, camera)
-        if self.textured:
-            return plain, None
-        return plain, _laid_out(seen, self._creased(seen, camera), camera)
+    def pictures(
+        self, camera: Camera, creases: bool = True, paint: Paint | None = None
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """`picture`, and the same view with dark creases, for `MOUTH_ENDS`.
 
-    def _plain(self, seen: _Seen, camera: Camera) -> NDArray[np.float32]:
-        picture = _laid_out(seen, self._color(seen, camera), camera)
+        Args:
+            creases: whether the second one is wanted.
+            paint: lays colours over what is seen, before creases are darkened.
+        """
+        seen = self._seen(camera)
+        holes = self._holes(seen, camera)
+        plain = _laid_out(seen, self._color(seen, camera), camera)
+        if paint is not None:
+            plain = paint(plain, camera)
+        finished = _without(holes, plain)
+        if not creases:
+            return finished, None
+        if paint is None and not self.textured:
+            plain = _laid_out(seen, self._lit(seen, camera, ambient=0.5, head=0.3, key=0.2), camera)
+        return finished, _without(holes, plain * self._darkness(seen, camera)[..., None])
+
+    def _holes(self, seen: _Seen, camera: Camera) -> Bools | None:
+        """(height, width) what is painted over in a picture, if anything."""
         if not self.textured:  # on bare scans holes help more than they harm: they show where the eyes are
-            return picture
-        return _without_holes(picture, ~seen.front.reshape(camera.size), FILLED_MM * camera.pixels_per_mm)
+            return None
+        return _narrow_holes(~seen.front.reshape(camera.size), FILLED_MM * camera.pixels_per_mm)
 
     def _seen(self, camera: Camera) -> _Seen:
         origins, directions = camera.rays()
@@ -109,8 +125,8 @@ class Scene:
         light = ambient + head * np.abs(local[:, 2]) + key * np.maximum(local @ KEY, 0)
         return np.clip(light[:, None].astype(np.float32) * SKIN, 0, 255)
 
-    def _creased(self, seen: _Seen, camera: Camera) -> NDArray[np.float32]:
-        """Colours (k, 3) in soft light, darker the further a place lies behind what is around it.
+    def _darkness(self, seen: _Seen, camera: Camera) -> NDArray[np.float32]:
+        """(height, width) factors, 1 and less, the further a place lies behind what is around it.
 
         Unsharp masking of the depth buffer (Luft, Colditz and Deussen 2006), its dark half.
         """
@@ -121,9 +137,8 @@ class Scene:
         there.ravel()[seen.front], plane.ravel()[seen.front] = 1, depth
         width = CREASE_MM * camera.pixels_per_mm
         around, share = (cv2.GaussianBlur(x, (0, 0), width) for x in (plane, there))
-        behind = (around / np.maximum(share, 1e-3) - plane).ravel()[seen.front]
-        dark = np.exp(-CREASE_PER_MM * np.clip(behind, 0, DEEPEST_MM))
-        return self._lit(seen, camera, ambient=0.5, head=0.3, key=0.2) * dark[:, None]
+        behind = np.where(there > 0, around / np.maximum(share, 1e-3) - plane, 0)
+        return np.asarray(np.exp(-CREASE_PER_MM * np.clip(behind, 0, DEEPEST_MM)), np.float32)
 
     def _shrunk(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The texture with texels no finer than half a pixel of the pictures: finer ones only flicker."""
@@ -161,8 +176,8 @@ def _laid_out(seen: _Seen, colors: NDArray[np.float32], camera: Camera) -> NDArr
     return out.reshape(*camera.size, 3)
 
 
-def _without_holes(picture: NDArray[np.float32], empty: Bools, radius_px: float) -> NDArray[np.float32]:
-    """The picture with its narrow holes filled smoothly from their rims (Telea 2004).
+def _narrow_holes(empty: Bools, radius_px: float) -> Bools | None:
+    """(height, width) the narrow holes of a picture, None when there are none.
 
     The networks have never seen a face with holes: black rings around the eyes, where scanners see no lashes, move
     the lids by a millimetre, and a hole in a lip moves the lip.  What touches the border of the picture is no
@@ -170,24 +185,30 @@ def _without_holes(picture: NDArray[np.float32], empty: Bools, radius_px: float)
 
     Args:
         empty: (height, width) where nothing of the scan is seen.
-        radius_px: of the largest disc that fits into a hole that is filled.
+        radius_px: of the largest disc that fits into a narrow hole.
     """
     cv2 = opencv()
     missing = np.asarray(empty).astype(np.uint8)
-    count, parts, boxes, _ = cv2.connectedComponentsWithStats(missing, connectivity=4)
+    _, parts, boxes, _ = cv2.connectedComponentsWithStats(missing, connectivity=4)
     height, width = missing.shape
     left, top, wide, high = boxes[:, :4].T
-    inside = (left > 0) & (top > 0) & (left + wide < width) & (top + high < height)
-    inside[0] = False  # what is not empty
-    if not inside.any():
-        return picture
+    narrow = (left > 0) & (top > 0) & (left + wide < width) & (top + high < height)
+    narrow[0] = False  # what is not empty
+    if not narrow.any():
+        return None
     depth = cv2.distanceTransform(missing, cv2.DIST_L2, 3)
-    deepest = np.zeros(count)
-    np.maximum.at(deepest, parts[empty], depth[empty])
-    hole = (inside & (deepest <= radius_px))[parts]
+    narrow[parts[depth > radius_px]] = False
+    return np.asarray(narrow[parts])
+
+
+def _without(holes: Bools | None, picture: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The picture with holes (height, width) filled smoothly from their rims (Telea 2004)."""
+    if holes is None:
+        return picture
+    cv2 = opencv()
     shown = np.clip(picture, 0, 255).astype(np.uint8)
-    filled = cv2.inpaint(shown, hole.astype(np.uint8), 3, cv2.INPAINT_TELEA)
-    return np.where(hole[..., None], filled, picture).astype(np.float32)
+    filled = cv2.inpaint(shown, holes.astype(np.uint8), 3, cv2.INPAINT_TELEA)
+    return np.where(holes[..., None], filled, picture).astype(np.float32)
 
 
 def _sample(image: NDArray[np.uint8], uv: Floats) -> NDArray[np.float32]:
@@ -313,20 +334,19 @@ def look(
     scene: Scene,
     camera: Camera,
     networks: PictureNetworks,
-    picture: NDArray[np.float32] | None = None,
     creases: bool = False,
+    paint: Paint | None = None,
 ) -> View:
-    """Find the points of a face in a camera's picture (rendered, unless given), and lift them to the scan.
+    """Find the points of a face in a camera's picture, and lift them to the scan.
 
     Args:
-        creases: take the ends of a bare scan's mouth from a second picture; not where the picture is given.
+        creases: take the ends of the mouth from a second picture with dark creases.
+        paint: lays colours over what is seen.
     """
-    second = None
-    if picture is None:
-        picture, second = scene.pictures(camera) if creases else (scene.picture(camera), None)
+    picture, creased = scene.pictures(camera, creases, paint)
     found, presence = networks.points(picture)
-    if second is not None:
-        found[MOUTH_ENDS] = networks.points(second)[0][MOUTH_ENDS]
+    if creased is not None:
+        found[MOUTH_ENDS] = networks.points(creased)[0][MOUTH_ENDS]
     origins, rays = rays_through(camera, found[:, :2])
     near = _around(scene, camera, found[:, :2])
     hit, cosine = near.share > 0.5, near.cosine

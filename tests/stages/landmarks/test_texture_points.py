@@ -1,0 +1,91 @@
+"""Points given in the scan's texture: a pixel that shows one place of the scan is that place."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mimicme.pipeline.errors import FrameRejected
+from mimicme.pipeline.landmark_files import read_landmarks, read_pixels
+from mimicme.pipeline.landmarks import IBUG68
+from mimicme.pipeline.mesh import Mesh
+from mimicme.stages.landmarks.texture_points import lift, on_texture
+
+SIZE = (50, 100)  # height, width
+QUADS = np.array([[0, 1, 2], [0, 2, 3]], np.int32)
+
+
+def square(x, z=0.0, uv_from=0.0, uv_to=1.0):
+    """A square of 10 mm at x, and where its texture lies along u."""
+    vertices = np.array([[x, 0, z], [x + 10, 0, z], [x + 10, 10, z], [x, 10, z]], float)
+    return vertices, np.array([[uv_from, 0], [uv_to, 0], [uv_to, 1], [uv_from, 1]], float)
+
+
+def scan(*squares):
+    vertices, uv = (np.concatenate(parts) for parts in zip(*squares, strict=True))
+    faces = np.concatenate([QUADS + 4 * k for k in range(len(squares))]).astype(np.int32)
+    return Mesh(vertices, faces, uv, faces)
+
+
+def test_pixels_are_places():
+    pixels = np.array([[-0.5, 49.5], [99.5, 49.5], [99.5, -0.5], [49.5, 24.5], [24.5, 37.0]])
+    expected = [[0, 0, 0], [10, 0, 0], [10, 10, 0], [5, 5, 0], [2.5, 2.5, 0]]  # v is up, y is down
+    np.testing.assert_allclose(lift(pixels, scan(square(0)), SIZE), expected, atol=1e-9)
+
+
+def test_a_pixel_of_nothing_or_of_two_places_is_no_place():
+    half = scan(square(0, uv_to=0.5))
+    found = lift(np.array([[24.5, 24.5], [74.5, 24.5], [np.nan, np.nan]]), half, SIZE)
+    np.testing.assert_allclose(found[0], [5, 5, 0], atol=1e-9)
+    assert np.isnan(found[1:]).all()
+    for apart, known in ((0.5, True), (4.0, False)):  # one behind the other, in the same pixels
+        two = scan(square(0), square(0, z=apart))
+        assert np.isfinite(lift(np.array([[30.0, 20.0]]), two, SIZE)).all() == known
+    flat = Mesh(
+        half.vertices, half.faces, np.zeros((4, 2)), half.faces
+    )  # without an area, or without a texture
+    assert np.isnan(lift(np.array([[-0.5, 49.5]]), flat, SIZE)).all()
+    rim = lift(np.array([[49.5 + 2, 24.5], [49.5 + 50, 24.5]]), half, SIZE)  # 0.2 mm a pixel
+    np.testing.assert_allclose(rim[0], [10, 5, 0], atol=1e-5)
+    assert np.isnan(rim[1]).all()
+    bare = Mesh(half.vertices, half.faces, np.full((4, 2), np.nan), half.faces)
+    assert np.isnan(lift(np.array([[24.5, 24.5]]), bare, SIZE)).all()
+
+
+def test_what_has_no_place_is_named_and_most_have_to_have_one():
+    pixels = np.stack([np.linspace(0, 40, 68), np.full(68, 20.0)], 1)
+    pixels[[3, 40], 0] = 90
+    points, lost = on_texture(pixels, scan(square(0, uv_to=0.5)), SIZE, joined=False)
+    assert lost == [IBUG68[3], IBUG68[40]]
+    assert np.flatnonzero(np.isnan(points[:, 0])).tolist() == [3, 40]
+    with pytest.raises(FrameRejected, match=r"68 of 68.*100 x 50") as error:
+        on_texture(pixels + [60, 0], scan(square(0, uv_to=0.5)), SIZE, joined=False)
+    assert error.value.reason == "landmarks-off-scan"
+    for size, joined, seen in ((None, False, "no texture"), (SIZE, True, "several images")):
+        with pytest.raises(FrameRejected, match=seen) as error:
+            on_texture(pixels, scan(square(0)), size, joined)
+        assert error.value.reason == "landmark-scheme"
+
+
+def pts(rows):
+    body = "\n".join(" ".join(map(str, row)) for row in rows)
+    return f"version: 1\nn_points: {len(rows)}\n{{\n{body}\n}}\n".encode()
+
+
+def test_a_pts_of_two_coordinates_holds_pixels():
+    rows = [[k + 0.25, 2 * k] for k in range(68)]
+    rows[5] = ["nan", "nan"]
+    pixels = read_pixels(pts(rows), "0000.pts")
+    assert pixels is not None and pixels.shape == (68, 2)
+    assert pixels[7].tolist() == [7.25, 14] and np.isnan(pixels[5]).all()
+    assert read_pixels(pts([[*row, 1] for row in rows]), "0000.pts") is None
+    assert read_pixels(pts(rows), "0000.csv") is None
+    assert read_pixels(b"", "0000.pts") is None
+    for content, reason in ((pts(rows[:60]), "landmark-scheme"), (pts([["a", "b"]] * 68), "landmark-file")):
+        with pytest.raises(FrameRejected) as error:
+            read_pixels(content, "0000.pts")
+        assert error.value.reason == reason
+    with pytest.raises(
+        FrameRejected, match="two-dimensional"
+    ):  # where there is no texture, as beside a template
+        read_landmarks(pts(rows), "0000.pts")
