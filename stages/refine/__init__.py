@@ -68,7 +68,7 @@ class RefineSettings:
     smoothing_mm: float = 1.5
     max_shift_mm: float = 6.0
     max_distance_mm: float = 4.0
-    anchor_frames: int = 3
+    anchor_frames: int = 5
     smooth_in_time: bool = True
 
     def __post_init__(self) -> None:

@@ -69,7 +69,7 @@ class RegisterSettings:
     coarse_steps: int = 6
     tracked_steps: int = 3
     fine_steps: int = 3
-    tracked_fine_steps: int = 1
+    tracked_fine_steps: int = 2
     stiffness_start: float = 3000.0
     stiffness_end: float = 10.0
     stiffness_fine: float = 0.25
