@@ -104,6 +104,7 @@ class Preconditioner:
         self._solve: Callable[[Floats], Floats] | None = None
         self._stiffness = np.nan
         self._max_iterations = max_iterations
+        self._exactly = False
         self.factorisations = 0
 
     def prepare(
@@ -116,7 +117,8 @@ class Preconditioner:
             diagonal = sparse.diags(PLANE_SHARE * np.maximum(data, FLOOR * areas) + 1e-6 * areas.mean())
             rows = landmarks.matrix
             normal = stiffness * matrix + diagonal + rows.T @ sparse.diags(landmarks.weights) @ rows
-            self._solve = nearly_factorise(normal) or factorise(normal)
+            near = None if self._exactly else nearly_factorise(normal)
+            self._solve = near or factorise(normal)
             self._stiffness = stiffness
             self.factorisations += 1
         return self._solve
@@ -125,6 +127,11 @@ class Preconditioner:
         """Tell how many iterations a solve took; too many, and the next one factorises again."""
         if iterations >= self._max_iterations:
             self._solve = None
+
+    def failed(self) -> bool:
+        """Tell that it was not positive definite; whether there is a better one: from now on factors are exact."""
+        self._solve, before, self._exactly = None, self._exactly, True
+        return not before
 
 
 @dataclass(frozen=True)
@@ -223,6 +230,8 @@ def solve(
         p *= rz / old
         p += z
         iterations += 1
+    if rz < -(goal**2) and preconditioner.failed():
+        return solve(problem, start, preconditioner, tolerance, max_iterations)
     preconditioner.used(iterations)
     return x, iterations
 

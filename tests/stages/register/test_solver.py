@@ -240,3 +240,21 @@ def test_the_answer_is_the_same_with_exact_factors(sheet, monkeypatch, stiffness
     exact, least = solve(problem, zero, Preconditioner(), 1e-10, max_iterations=500)
     np.testing.assert_allclose(near, exact, atol=1e-4)
     assert iterations < 1.3 * least
+
+
+def test_a_preconditioner_that_is_not_definite_is_replaced(sheet, monkeypatch):
+    """Its random probe may miss it; what it leads conjugate gradients to is no answer."""
+    problem = a_problem(sheet)
+    zero = np.zeros_like(problem.rest)
+    right, _ = solve(problem, zero, Preconditioner(), 1e-8)
+
+    def indefinite(matrix):
+        exact = factorise(matrix)
+        sign = np.where(np.arange(matrix.shape[0]) < matrix.shape[0] // 2, 1.0, -1.0)[:, None]
+        return lambda r: sign * exact(r)
+
+    monkeypatch.setattr(solver, "nearly_factorise", indefinite)
+    preconditioner = Preconditioner(max_iterations=500)
+    for _ in range(2):
+        np.testing.assert_allclose(solve(problem, zero, preconditioner, 1e-8)[0], right, atol=1e-4)
+    assert preconditioner.factorisations == 2  # and not tried again
