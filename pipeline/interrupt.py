@@ -7,7 +7,7 @@ import signal
 import threading
 from collections.abc import Iterator
 
-AGAIN_SECONDS = 1.0  # long against unwinding, short against a person's patience
+AGAIN_SECONDS = 2.0  # long against unwinding, short against a person's patience
 
 
 @contextlib.contextmanager
@@ -15,16 +15,19 @@ def interruptible() -> Iterator[None]:
     """A polite end (SIGTERM, a closed terminal) is treated like Ctrl-C, and neither is lost.
 
     Python drops an exception that arises in a finaliser or a weak reference's callback, a
-    KeyboardInterrupt too. So it is raised again every second, until somebody listens (`deaf`) or this
+    KeyboardInterrupt too. So it is raised again every two seconds, until somebody listens (`deaf`) or this
     context is left.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
+    listening = True
+
     def interrupt(number: int, frame: object) -> None:
-        _again(AGAIN_SECONDS)
-        raise KeyboardInterrupt
+        if listening:
+            _again(AGAIN_SECONDS)
+            raise KeyboardInterrupt
 
     # what is ignored stays ignored: nohup
     heard = [n for n in _ends() if signal.getsignal(n) is not signal.SIG_IGN]
@@ -34,6 +37,7 @@ def interruptible() -> Iterator[None]:
     try:
         yield
     finally:
+        listening = False
         _again(0)
         for number, handler in old.items():
             signal.signal(number, handler)
@@ -45,9 +49,11 @@ def deaf() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    old = {n: signal.signal(n, signal.SIG_IGN) for n in _ends()}
-    _again(0)
+    old = {}
     try:
+        _again(0)
+        for number in _ends():
+            old[number] = signal.signal(number, signal.SIG_IGN)
         yield
     finally:
         for number, handler in old.items():

@@ -190,8 +190,8 @@ class LokyPool:
 
     def close(self, kill: bool = False) -> None:
         if self._executor is not None:
-            executor, self._executor = self._executor, None
-            executor.shutdown(wait=True, kill_workers=kill)
+            self._executor.shutdown(wait=True, kill_workers=kill)
+            self._executor = None  # not before: an interrupted close is tried again
 
 
 class DaskPool:

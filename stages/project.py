@@ -330,7 +330,7 @@ def compute(task: Task, out: ArtefactWriter) -> None:
 
 STAGE = Stage(
     name="project",
-    version=4,
+    version=5,
     settings=ProjectSettings,
     needs=("ingest", "landmarks", "align", "refine"),
     compute=compute,

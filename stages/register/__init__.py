@@ -27,6 +27,8 @@ from mimicme.pipeline.stage import Stage, Task
 if TYPE_CHECKING:
     from mimicme.pipeline.checkpoint import Artefact, ArtefactWriter
     from mimicme.pipeline.mesh import Floats
+    from mimicme.pipeline.template import TemplateKey
+    from mimicme.stages.register.levels import Levels
     from mimicme.stages.register.track import Registered, SequenceTracker
 
 
@@ -38,8 +40,8 @@ class RegisterSettings:
         coarse_vertices: vertices of the coarse level.
         coarse_steps: Gauss-Newton steps there, for a frame that starts from its landmarks alone.
         tracked_steps: the same for a frame that starts from the one before it.
-        fine_steps: steps on the template itself for the neutral, after a first one that is stiffer.
-        tracked_fine_steps: the same for every other frame.
+        neutral_fine_steps: steps on the template itself for a subject's neutral, after a first one that is stiffer.
+        fine_steps: the same for every other frame.
         stiffness_start, stiffness_end: bending stiffness of the first and the last coarse step, mm^2; a feature
             narrower than about stiffness^(1/4) mm is smoothed away.
         stiffness_fine: the same on the template itself, per mm of its vertex spacing: a finer template may
@@ -68,8 +70,8 @@ class RegisterSettings:
     coarse_vertices: int = 2500
     coarse_steps: int = 6
     tracked_steps: int = 3
-    fine_steps: int = 3
-    tracked_fine_steps: int = 2
+    neutral_fine_steps: int = 3
+    fine_steps: int = 2
     stiffness_start: float = 3000.0
     stiffness_end: float = 10.0
     stiffness_fine: float = 0.25
@@ -98,8 +100,8 @@ class RegisterSettings:
             "coarse_vertices": 100,
             "coarse_steps": 1,
             "tracked_steps": 1,
+            "neutral_fine_steps": 1,
             "fine_steps": 1,
-            "tracked_fine_steps": 1,
         }
         for name, bound in least.items():
             self._check(name, getattr(self, name) >= bound, f"at least {bound}")
@@ -130,26 +132,30 @@ class RegisterSettings:
 
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
-    "fast": {"coarse_vertices": 1500, "coarse_steps": 4, "tracked_steps": 2, "fine_steps": 2},
+    "fast": {
+        "coarse_vertices": 1500,
+        "coarse_steps": 4,
+        "tracked_steps": 2,
+        "neutral_fine_steps": 2,
+        "fine_steps": 1,
+    },
     "default": {},
     "best": {
         "coarse_vertices": 4000,
         "coarse_steps": 10,
         "tracked_steps": 5,
-        "fine_steps": 5,
-        "tracked_fine_steps": 3,
+        "neutral_fine_steps": 5,
+        "fine_steps": 4,
     },
 }
 
 
 @lru_cache(maxsize=2)
-def _levels(template_path: object, digest: str, coarse_vertices: int, membrane: float) -> Any:
+def template_levels(key: TemplateKey, coarse_vertices: int, membrane: float) -> Levels:
     """Everything about a template that no scan changes, once per worker."""
-    from mimicme.pipeline.template import load_prepared
     from mimicme.stages.register.levels import build_levels
 
-    del digest  # only part of the key: the same path may later hold another template
-    return build_levels(load_prepared(template_path), coarse_vertices, membrane)  # type: ignore[arg-type]
+    return build_levels(key.template, coarse_vertices, membrane)
 
 
 def parts(task: Task) -> int:
@@ -189,12 +195,13 @@ def compute(task: Task, out: ArtefactWriter) -> None:
     from mimicme.pipeline.errors import FrameRejected
     from mimicme.pipeline.landmarks import DETECTED
     from mimicme.pipeline.scan import load_scan
+    from mimicme.pipeline.template import TemplateKey
     from mimicme.stages.register.parts import read_parts, write_part
     from mimicme.stages.register.track import Frame, SequenceTracker, steadied
 
     settings: RegisterSettings = task.settings
     template = task.load_template()
-    levels = _levels(task.template, template.digest, settings.coarse_vertices, settings.membrane)
+    levels = template_levels(TemplateKey(template), settings.coarse_vertices, settings.membrane)
     neutral, offset = _neutral(task)
 
     with task.input("ingest") as ingest, task.input("landmarks") as points, task.input("align") as align:

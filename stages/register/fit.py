@@ -35,6 +35,29 @@ def _path(steps: int, first: float, last: float) -> list[float]:
     return [float(x) for x in np.geomspace(first, last, steps)]
 
 
+class Likeness(NamedTuple):
+    """Mean robust weight on an ear, residual scale `scale_mm`, up to which it is taken for `hidden`, and from which on
+    for `seen`."""
+
+    scale_mm: float
+    hidden: float
+    seen: float
+
+
+class Ears(NamedTuple):
+    """When an ear is taken for seen on the coarse level, from the step on that is not wider, and on the template."""
+
+    coarse: Likeness
+    fine: Likeness
+
+
+STRANGERS_EARS = Ears(Likeness(1.5, 0.28, 0.34), Likeness(1.05, 0.35, 0.45))
+OWN_EARS = Ears(Likeness(1.5, 0.5, 0.6), Likeness(1.05, 0.5, 0.6))
+"""The template's ears, and those of the person's own neutral, which fit much better.  Under hair, on a real scan, 0.22
+and 0.28 on the coarse level, 0.18 and 0.24 on the template, with the neutral's up to 0.41; bare, on eleven synthetic
+people, one of them with ears 17 mm from the template's, at least 0.34, 0.51 and 0.74."""
+
+
 @dataclass(frozen=True)
 class Gates:
     """What a correspondence must pass.
@@ -43,12 +66,14 @@ class Gates:
         min_cosine: of the angle between the normals.
         reach: farthest pair in robust scales, but never less than `min_reach_mm`.
         slide: share of the residual along the surface that is penalised; see solver.py.
+        ears: when the scan is believed about an ear: where hair covers one it has a surface too.
     """
 
     min_cosine: float = 0.6
     reach: float = 4.0
     min_reach_mm: float = 3.0
     slide: float = 0.001
+    ears: Ears = STRANGERS_EARS
 
 
 @dataclass(frozen=True)
@@ -108,11 +133,6 @@ def _folded(vertices: Floats, normals: Floats, faces: Ints) -> tuple[Bools, Floa
 
 HOLD_OUT = 4
 FOLD_RINGS = 3
-EAR_SCALE_MM = 1.5
-"""Robust scale from which on the coarse level looks whether there is an ear at all."""
-EAR_HIDDEN, EAR_SEEN = 0.25, 0.35
-"""Mean robust weight on an ear below which it is taken for hidden, and above which for seen.  Under hair 0.16 to 0.26
-on a real scan, bare 0.32 and more on eleven synthetic people, one of them with ears 17 mm from the template's."""
 CRUSHED = 0.02
 """Share of its area at rest below which a triangle counts as folded."""
 
@@ -160,8 +180,8 @@ class Fitter:
         hidden = 1 - level.ears.max(axis=1)
         for step in steps:
             look = Look.of(level, rest[level.index] + after, aim.scan)
-            far = step.scale_mm > EAR_SCALE_MM
-            free = hidden if far else self._ears_seen(level, look, EAR_SCALE_MM)
+            ears = self.gates.ears.coarse
+            free = hidden if step.scale_mm > ears.scale_mm else self._ears_seen(level, look, ears)
             targets = self._targets(look, step, free)
             preconditioner = self._coarse.setdefault(step.stiffness, Preconditioner())
             after = self._solved(
@@ -190,7 +210,7 @@ class Fitter:
             if done:
                 free[self._around_folds(creases, look)] = 0.0
             else:
-                free = self._ears_seen(level, look, EAR_SCALE_MM)
+                free = self._ears_seen(level, look, self.gates.ears.fine)
             targets = self._targets(look, step, free)
             targets = self._contacts.amend(sound, look.vertices, look.normals, targets)
             preconditioner = self._fine.setdefault(step.stiffness, Preconditioner())
@@ -234,7 +254,7 @@ class Fitter:
         carried = level.landmarks @ (at_rest + start)
         return float(np.linalg.norm(carried - aim.reached_from(carried), axis=1)[held].mean())
 
-    def _ears_seen(self, level: Level, look: Look, scale_mm: float) -> Floats:
+    def _ears_seen(self, level: Level, look: Look, like: Likeness) -> Floats:
         """(n,) weight of the scan's say: 1, and less on an ear that the scan does not look like.
 
         Where hair covers an ear the scan has a surface too, of which few points suit the ear.
@@ -242,12 +262,12 @@ class Fitter:
         weight = np.ones(len(look.vertices))
         ear = np.flatnonzero(level.ears.any(axis=1))
         found = look.nearest.part(ear).targets(
-            look.normals[ear], scale_mm, self.gates.min_cosine, self.gates.reach * scale_mm
+            look.normals[ear], like.scale_mm, self.gates.min_cosine, self.gates.reach * like.scale_mm
         )
         for mask in level.ears[ear].T:
             area = level.areas[ear] * mask
             agree = float(area @ found.weights) / max(float(area.sum()), 1e-12)
-            weight[ear] -= mask * (1 - np.clip((agree - EAR_HIDDEN) / (EAR_SEEN - EAR_HIDDEN), 0, 1))
+            weight[ear] -= mask * (1 - np.clip((agree - like.hidden) / (like.seen - like.hidden), 0, 1))
         return weight
 
     def _around_folds(self, creases: Creases, look: Look) -> Bools:

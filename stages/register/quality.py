@@ -25,8 +25,8 @@ class Quality:
     """Figures of one frame.  Lower is better but for the shares `under_1mm` and `data_share`.
 
     Attributes:
-        s2m_median, s2m_mean, s2m_p95: distance of the scan's vertices inside the template's region to the
-            registered surface, mm; under_1mm: share of them nearer than 1 mm.
+        s2m_median, s2m_mean, s2m_p95: distance of the scan's vertices inside the template's region (of a fine scan,
+            of some of them: `MEASURED_POINTS`) to the registered surface, mm; under_1mm: share nearer than 1 mm.
         landmark_error: mean distance of landmarks to where the mesh carries them when they are left out of the fit,
             mm (`Fitter.held_out_error`); noise of the landmarks included.
         landmark_residual: mean distance of the trusted landmarks, which took part, to those the mesh carries, mm.
@@ -107,8 +107,8 @@ UNITS = {
 
 
 MEASURED_POINTS = 10_000
-"""Of a scan of twice as many vertices or more only every second, third ... is measured: to a per cent their distances
-have the same percentiles, and a search for each vertex of a fine scan would take longer than the fit."""
+"""Of a scan of twice as many vertices or more only every second, third ... is measured: to one or two per cent their
+distances have the same percentiles, and a search for each vertex of a fine scan would take longer than the fit."""
 
 
 def scan_to_mesh(

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from mimicme.pipeline.errors import ConfigError
 from mimicme.pipeline.mesh import Floats
 from mimicme.pipeline.stage import Item, Stage, Task
-from mimicme.stages.register import RegisterSettings, _levels, detector_offset
+from mimicme.stages.register import RegisterSettings, detector_offset, template_levels
 
 if TYPE_CHECKING:
     from mimicme.pipeline.checkpoint import Artefact, ArtefactWriter
@@ -144,6 +144,8 @@ def first_result(register: Artefact, row: int) -> Registered:
 
 def compute(task: Task, out: ArtefactWriter) -> None:
     """Register every frame of one sequence once more."""
+    from mimicme.pipeline.template import TemplateKey
+
     with task.input("register") as register:
         rows = out.continue_from(register)
         corpus = task.load_corpus()
@@ -151,7 +153,7 @@ def compute(task: Task, out: ArtefactWriter) -> None:
             return
         first = registered_with(register)
         template = task.load_template()
-        levels = _levels(task.template, template.digest, first.coarse_vertices, first.membrane)
+        levels = template_levels(TemplateKey(template), first.coarse_vertices, first.membrane)
         item = task.sequence.item
         neutral = neutrals(_registered(corpus.by_subject[item.subject])).get(item)
         if neutral is None:

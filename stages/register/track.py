@@ -16,7 +16,7 @@ from mimicme.pipeline.mesh import Bools, Floats, Ints, inverse, transform
 from mimicme.pipeline.rigid import fit_rigid, fit_scale, fit_similarity_scale
 from mimicme.pipeline.template import Template
 from mimicme.pipeline.temporal import MIN_FRAMES, runs, smooth, smooth_poses
-from mimicme.stages.register.fit import Aim, Fitter, Gates, Step, annealed
+from mimicme.stages.register.fit import OWN_EARS, STRANGERS_EARS, Aim, Ears, Fitter, Gates, Step, annealed
 from mimicme.stages.register.levels import Levels
 from mimicme.stages.register.prior import ExpressionPrior
 from mimicme.stages.register.quality import Judge, LandmarkChecks, Limits, Quality, reject_bad
@@ -119,10 +119,7 @@ class SequenceTracker:
         self._skull = skull_weights(template.vertices, template.landmarks(), levels.fine.areas)
         weight = self._skull / max(self._skull.sum(), 1e-300)
         self.skull_centre = weight @ template.vertices
-        first = (
-            levels if neutral is not None else levels.tightened(settings.membrane_neutral - settings.membrane)
-        )
-        self._fitter = self._fitter_of(first)
+        self._fitter = self._fitter_of_stranger() if neutral is None else self._fitter_of(levels, OWN_EARS)
         self._limits = Limits(
             settings.max_s2m_median_mm,
             settings.max_landmark_error_mm,
@@ -132,9 +129,13 @@ class SequenceTracker:
         )
         self._previous: tuple[int, Floats] | None = None
 
-    def _fitter_of(self, levels: Levels) -> Fitter:
+    def _fitter_of_stranger(self) -> Fitter:
+        extra = self.settings.membrane_neutral - self.settings.membrane
+        return self._fitter_of(self.levels.tightened(extra), STRANGERS_EARS)
+
+    def _fitter_of(self, levels: Levels, ears: Ears) -> Fitter:
         settings = self.settings
-        gates = Gates(min_cosine=float(np.cos(np.radians(settings.max_normal_angle_deg))))
+        gates = Gates(min_cosine=float(np.cos(np.radians(settings.max_normal_angle_deg))), ears=ears)
         return Fitter(levels, gates, settings.coarse_tolerance, settings.fine_tolerance)
 
     def order(self, rows: list[int], landmarks: Callable[[int], tuple[Floats, Floats]]) -> Iterator[int]:
@@ -226,7 +227,7 @@ class SequenceTracker:
             self.neutral, self.neutral_number = still, frame.number
             self.detector_offset = self._offset_of(frame, result)
             self._rest = still
-            self._fitter = self._fitter_of(self.levels)
+            self._fitter = self._fitter_of(self.levels, OWN_EARS)
         self._previous = (frame.number, still - self._rest)
         return result
 
@@ -288,8 +289,10 @@ class SequenceTracker:
         settings = self.settings
         stiffness = settings.stiffness_fine * float(np.sqrt(self.levels.fine.areas.mean()))
         scale = settings.scale_end_mm
-        cold = self.neutral is None
-        wide, count = (3 * scale, settings.fine_steps) if cold else (2 * scale, settings.tracked_fine_steps)
+        if self.neutral is None:
+            wide, count = 3 * scale, settings.neutral_fine_steps
+        else:
+            wide, count = 2 * scale, settings.fine_steps
         return self._fitter.fine(
             rest,
             replace(aim, weights=settings.fine_landmark_share * aim.weights),
@@ -366,7 +369,11 @@ class SequenceTracker:
         scan_normals: Floats,
         seen: Bools,
     ) -> Registered:
-        """The same, when the scan (m, 3) is known in the canonical frame, and which vertices (V,) saw it."""
+        """As `judged`, with the scan's vertices and normals (m, 3), canonical, and which vertices (V,) saw it.
+
+        Raises:
+            FrameRejected: one of the reasons of quality.py.
+        """
         known = frame.known
         carried = (self.levels.fine.landmarks @ vertices)[known]
         areas = self.levels.fine.areas

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mimicme.pipeline.mesh import triangle_normals
-from mimicme.stages.register.fit import Aim, Fitter, Gates, annealed
+from mimicme.stages.register.fit import OWN_EARS, STRANGERS_EARS, Aim, Ears, Fitter, Gates, Likeness, annealed
 from mimicme.stages.register.targets import ScanTarget
 
 COARSE = annealed(6, (3000.0, 10.0), (10.0, 1.4))
@@ -171,3 +171,35 @@ def test_a_held_out_landmark_shows_what_the_fit_hides(dome, fitter, rest, aim):
 def test_nothing_is_held_out_of_too_few_landmarks(dome, fitter, rest, aim):
     few = replace(aim, weights=np.where(np.arange(len(aim.weights)) < 3, aim.weights, 0.0))
     assert np.isnan(fitter.held_out_error(rest, few, 0 * rest, fitter.look(rest, few.scan), COARSE[-1]))
+
+
+@pytest.mark.parametrize(
+    ("like", "follows"),
+    [(Likeness(1.0, 0.0, 0.01), True), (Likeness(1.0, 0.98, 0.99), False)],
+    ids=["seen", "hidden"],
+)
+def test_an_ear_follows_what_looks_like_one_and_else_the_head(dome, like, follows):
+    """A cheek for an ear: the scan bulges there by 2.5 mm, as hair would."""
+    levels = dome.levels()
+    rest = dome.template().vertices
+    cheek = dome.bump(rest[:, :2], 45, -10, 14, 14)
+    masks = np.stack([cheek > 0.3, np.zeros(len(rest), bool)], axis=1).astype(float)
+    levels = replace(
+        levels,
+        fine=replace(levels.fine, ears=masks),
+        coarse=replace(levels.coarse, ears=masks[levels.coarse.index]),
+    )
+    frame = dome.frame(noise_mm=0.0)
+    bulging = frame.vertices + 2.5 * dome.bump(frame.vertices[:, :2], 45, -10, 14, 14)[:, None] * [0, 0, 1]
+    aim = Aim(ScanTarget(bulging, frame.faces), frame.landmarks, np.full(68, 20.0))
+    fitter = Fitter(levels, Gates(ears=Ears(like, like)), 1e-4, 1e-3)
+    found = fitter.coarse(rest, aim, np.zeros_like(rest), COARSE)
+    found = fitter.fine(rest, aim, found, FINE)
+    raised = found[cheek > 0.9, 2].mean()
+    assert raised > 1.4 if follows else raised < 0.6
+
+
+def test_ones_own_ears_have_to_fit_better_than_a_strangers():
+    for own, strange in zip(OWN_EARS, STRANGERS_EARS, strict=True):
+        assert own.hidden > strange.hidden
+        assert own.seen > strange.seen > strange.hidden

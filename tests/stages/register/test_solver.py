@@ -232,7 +232,6 @@ def test_what_is_no_preconditioner_is_not_taken(plate):
 
 @pytest.mark.parametrize("stiffness", [300.0, 1e5])
 def test_the_answer_is_the_same_with_exact_factors(sheet, monkeypatch, stiffness):
-    """And for a stiffness that leaves no choice."""
     problem = a_problem(sheet, stiffness=stiffness)
     zero = np.zeros_like(problem.rest)
     near, iterations = solve(problem, zero, Preconditioner(), 1e-10, max_iterations=500)
@@ -258,3 +257,33 @@ def test_a_preconditioner_that_is_not_definite_is_replaced(sheet, monkeypatch):
     for _ in range(2):
         np.testing.assert_allclose(solve(problem, zero, preconditioner, 1e-8)[0], right, atol=1e-4)
     assert preconditioner.factorisations == 2  # and not tried again
+
+
+def test_where_factors_cannot_be_thinned_out_they_are_exact(plate, sheet, monkeypatch):
+    """Hardly any data on 1,500 vertices: what the probe refuses is never used."""
+    stiffness, areas = plate
+    thin = solver.nearly_factorise
+    refused = []
+
+    def watched(matrix):
+        near = thin(matrix)
+        refused.append(near is None)
+        return near
+
+    monkeypatch.setattr(solver, "nearly_factorise", watched)
+    monkeypatch.setattr(solver, "FLOOR", 0.0)
+    landmarks = replace(a_problem(sheet).landmarks, matrix=sparse.csr_matrix((10, len(areas))))
+    solved = Preconditioner().prepare(1e6, stiffness, 1e-6 * areas, areas, landmarks)
+    assert refused == [True]
+    x = np.random.default_rng(0).normal(size=(len(areas), 3))
+    matrix = 1e6 * stiffness + sparse.diags(solver.PLANE_SHARE * 1e-6 * areas + 1e-6 * areas.mean())
+    np.testing.assert_allclose(matrix @ solved(matrix @ x), matrix @ x, rtol=1e-6, atol=1e-3)
+
+
+def test_what_is_not_finite_is_no_answer(sheet):
+    problem = a_problem(sheet)
+    points = problem.targets.points.copy()
+    points[0] = np.nan
+    problem = replace(problem, targets=problem.targets._replace(points=points))
+    found, _ = solve(problem, np.zeros_like(problem.rest), Preconditioner(), 1e-6)
+    assert np.isnan(found).any()

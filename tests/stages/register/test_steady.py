@@ -7,6 +7,7 @@ import pytest
 
 from mimicme.pipeline.mesh import transform, vertex_areas
 from mimicme.pipeline.rigid import fit_rigid
+from mimicme.stages.register import steady
 from mimicme.stages.register.steady import head_motion, settle, skull_weights
 from mimicme.stages.register.targets import ScanTarget
 
@@ -95,6 +96,25 @@ def test_a_known_shape_settles_on_its_scan(dome, face, seed):
     assert before > 0.4
     assert 0.001 < after < 0.12
     np.testing.assert_allclose(found[:3, :3] @ found[:3, :3].T, np.eye(3), atol=1e-12)
+
+
+def test_settling_ends_where_more_rounds_would(dome, face, monkeypatch):
+    template = face[0]
+    frame = dome.frame(amount=1.0, noise_mm=0.2)
+    scan = ScanTarget(frame.vertices, frame.faces)
+    slipped = transform(dome.rigid(0, turn_deg=2.0, shift_mm=2.0), dome.truth(1.0))
+    rounds: list[int] = []
+    search = scan.targets
+    monkeypatch.setattr(scan, "targets", lambda *given: rounds.append(1) or search(*given))
+    found = settle(slipped, template.faces, scan, 0.7, 0.6)
+    needed = len(rounds)
+    again = settle(transform(found, slipped), template.faces, scan, 0.7, 0.6)
+    assert needed > len(rounds) - needed  # nothing is left to do
+    monkeypatch.setattr(steady, "SETTLED_MM", 0.0)
+    monkeypatch.setattr(steady, "SETTLE_ROUNDS", 20)
+    fixed = settle(slipped, template.faces, scan, 0.7, 0.6)
+    assert dome.apart(transform(found, slipped), transform(fixed, slipped)).max() < 0.02
+    assert dome.apart(transform(again @ found, slipped), transform(fixed, slipped)).max() < 0.01
 
 
 def test_a_shape_with_nothing_to_settle_on_stays(dome, face):
