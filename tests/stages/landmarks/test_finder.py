@@ -18,7 +18,6 @@ from mimicme.stages.landmarks.bridge import (
     Bridge,
     default_bridge,
     on_points,
-    symmetric,
     trusted,
 )
 from mimicme.stages.landmarks.consensus import agree
@@ -180,10 +179,9 @@ def test_a_template_teaches_what_its_landmarks_mean(networks, template):
     assert off[48:68].mean() < 1.5
     plain = np.linalg.norm(on_points(points) - template.landmarks(), axis=1)
     assert off[INNER].mean() < 0.7 * plain[INNER].mean()
-    ends = [48, 54, 60, 64]  # of what painted ends of a mouth teach half is taken
-    taught[ends] /= 2
-    np.testing.assert_allclose(bridges.learn(template, networks).offsets, trusted(taught, DEFAULT_MM))
-    assert (np.linalg.norm(symmetric(taught)[0] - DEFAULT_MM, axis=1)[ends] < 3).all()  # trusted in full
+    learnt = bridges.learn(template, networks)
+    np.testing.assert_allclose(learnt.offsets, trusted(taught, DEFAULT_MM))
+    np.testing.assert_allclose(learnt.bare_offsets, trusted(bare, BARE_DEFAULT_MM, painted=False))
 
 
 def test_a_template_is_trusted_as_far_as_it_is_plausible():
@@ -198,6 +196,22 @@ def test_a_template_is_trusted_as_far_as_it_is_plausible():
     np.testing.assert_allclose(found[[20, 23]], DEFAULT_MM[[20, 23]])
     for default in (DEFAULT_MM, BARE_DEFAULT_MM):
         np.testing.assert_allclose(default[MIRROR] * [-1, 1, 1], default)
+
+
+def test_painted_ends_of_a_mouth_teach_half_and_their_slips_nothing():
+    ends, inner = [48, 54], [60, 64]
+    taught = DEFAULT_MM.copy()
+    taught[ends] += [0, 2, 0]
+    found = trusted(taught, DEFAULT_MM)
+    np.testing.assert_allclose(found[ends], DEFAULT_MM[ends] + [0, 1, 0])
+    np.testing.assert_allclose(found[inner], DEFAULT_MM[inner])  # taught the default: the default, whole
+    bare = BARE_DEFAULT_MM.copy()
+    bare[ends] += [0, 2, 0]
+    np.testing.assert_allclose(trusted(bare, BARE_DEFAULT_MM, painted=False), bare)
+    for slip in ([[0, 7, 0], [0, 7, 0]], [[0, 3.2, 0], [0, 0, 0]]):  # too far off; one end above the other
+        taught = DEFAULT_MM.copy()
+        taught[inner] += slip
+        np.testing.assert_allclose(trusted(taught, DEFAULT_MM), DEFAULT_MM)
 
 
 def test_offsets_turn_and_grow_with_the_head():
