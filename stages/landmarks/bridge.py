@@ -4,8 +4,8 @@ A landmark is a place on MediaPipe's mesh - a point, or a mean of some; five of 
 plus an offset in the head's own axes.  The offsets are learnt from a template whose own 68 landmarks are known:
 it is drawn with its brows, eyes and lips painted where its landmarks say, the networks look at it, and what they
 miss by is the offset.  `DEFAULT_MM` was learnt so, from the generic head of ICT-FaceKit (MIT); brows and eyes have no
-offset there, for painted ones are shorter and rounder than people's.  Where a painted template teaches another offset of
-eyes and of the ends of the mouth, the middle between it and the default is taken.
+offset there, for painted ones are shorter and rounder than people's.  Where a painted template teaches another offset
+of eyes and of the ends of the mouth, the middle between it and the default is taken.
 
 A template teaches where it can be trusted.  Each pair of landmarks is looked at in the mirror: what differs from
 its mirror image is the annotator's slip, not a definition.  And an offset far from the default is a slip too:
