@@ -21,12 +21,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mimicme.pipeline.image import opencv
 from mimicme.pipeline.landmarks import GROUPS, MIRROR, N_LANDMARKS, eye_distance
 from mimicme.pipeline.mesh import Floats, Mesh
 from mimicme.pipeline.render import Camera
 from mimicme.pipeline.template import Template, load_prepared
 from mimicme.stages.landmarks.consensus import agree
-from mimicme.stages.landmarks.networks import PictureNetworks, opencv
+from mimicme.stages.landmarks.networks import PictureNetworks
 from mimicme.stages.landmarks.pose import head_pose
 from mimicme.stages.landmarks.views import Scene, head_camera, look
 

@@ -12,6 +12,7 @@ from mimicme.pipeline.mesh import Mesh, keep_triangles, transform
 from mimicme.pipeline.meshio import read_mesh
 from mimicme.pipeline.template import prepare
 from mimicme.stages.landmarks import bridge as bridges
+from mimicme.stages.landmarks import search
 from mimicme.stages.landmarks.bridge import (
     BARE_DEFAULT_MM,
     DEFAULT_MM,
@@ -122,6 +123,17 @@ def test_a_head_that_lies_is_not_searched_for_from_every_side(networks, person, 
     assert head is not None and head.view.presence > 12
     assert head.pose[:3, 1] @ turn[:, 1] > 0.9  # its up is where up was turned to
     assert 0 < len(seen) <= most  # of 104
+
+
+def test_so_many_places_are_tried_and_no_more(monkeypatch):
+    """Where nothing is a face: six that look certain as they come, then the six likeliest of all others."""
+    tried = []
+    scores = [0.95, 0.5, 0.2, *np.linspace(0.85, 0.94, 15)]
+    monkeypatch.setattr(search, "_candidates", lambda *_: ((s, s, True) for s in scores))
+    monkeypatch.setattr(search, "look", lambda scene, camera, networks: camera)
+    monkeypatch.setattr(search, "settle", lambda scene, view, networks: tried.append(view))
+    assert find_head(None, None) is None
+    assert tried == [0.95, *scores[3:8], *scores[:11:-1]]
 
 
 def test_the_frame_before_leads_to_the_same_points(finder, person):

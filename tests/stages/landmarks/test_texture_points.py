@@ -47,6 +47,10 @@ def test_a_pixel_of_nothing_or_of_two_places_is_no_place():
     rim = lift(np.array([[49.5 + 2, 24.5], [49.5 + 50, 24.5]]), half, SIZE)  # 0.2 mm a pixel
     np.testing.assert_allclose(rim[0], [10, 5, 0], atol=1e-5)
     assert np.isnan(rim[1]).all()
+    giant = lift(np.array([[1e38, 0.0], [0.0, -1e300], [49.5 + 2, 24.5]]), half, SIZE)
+    np.testing.assert_allclose(giant, [[np.nan] * 3, [np.nan] * 3, [10, 5, 0]], atol=1e-5)
+    line = Mesh(half.vertices * [1, 0, 0], half.faces, half.uv, half.faces)
+    assert np.isnan(lift(np.array([[49.5 + 2, 24.5]]), line, SIZE)).all()
     bare = Mesh(half.vertices, half.faces, np.full((4, 2), np.nan), half.faces)
     assert np.isnan(lift(np.array([[24.5, 24.5]]), bare, SIZE)).all()
 
@@ -64,3 +68,4 @@ def test_what_has_no_place_is_named_and_most_have_to_have_one():
         with pytest.raises(FrameRejected, match=seen) as error:
             on_texture(pixels, scan(square(0)), size, joined)
         assert error.value.reason == "landmark-scheme"
+        assert "one image" in error.value.todo
