@@ -57,6 +57,10 @@ class FrameStatus:
     note: str = ""
     message: str = ""
 
+    def may_have(self, note: str) -> bool:
+        """Whether a code is among the frame's notes, or may be among those that had no room."""
+        return not {note, MORE}.isdisjoint(self.note.split(","))
+
 
 def fingerprint(record: Mapping[str, Any]) -> str:
     """SHA-256 (hex) of a JSON-able record, independent of key order."""

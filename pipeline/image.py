@@ -249,13 +249,21 @@ def _pixels(data: bytes, max_pixels: int, name: str, mode: str) -> Pixels:
         ) from error
 
 
-def opencv() -> Any:
-    """The cv2 module, imported when first needed, with one thread: a worker owns one core."""
+def opencv(user: str = "this") -> Any:
+    """The cv2 module, imported when first needed, with one thread: a worker owns one core.
+
+    Args:
+        user: what needs it, for the message.
+
+    Raises:
+        MissingDependencyError: it is not installed, or cannot be loaded.
+    """
     try:
         import cv2
     except (ImportError, OSError) as error:
         raise MissingDependencyError(
-            f"OpenCV cannot be loaded ({error})", todo="Run `make install`, or `mimicme doctor`."
+            f"{user} needs OpenCV, which cannot be loaded ({error})",
+            todo="Run `make install`, or `pip install opencv-python-headless`; `mimicme doctor` says what is there.",
         ) from error
     cv2.setNumThreads(1)
     return cv2

@@ -43,8 +43,20 @@ def load_image(ingest: Artefact, row: int) -> image.Pixels | None:
     What ingest let in is let in here: the largest image is the one its artefact was made with.
     """
     data = load_image_bytes(ingest, row)
-    limit = int(ingest.attrs.get("max_pixels", image.MAX_PIXELS))
-    return None if data is None else image.decode(data, limit, f"image of row {row}")
+    return None if data is None else image.decode(data, _max_pixels(ingest), f"image of row {row}")
+
+
+def load_image_size(ingest: Artefact, row: int) -> tuple[int, int] | None:
+    """(height, width) px of the scan's texture, from its header; None when the frame has none."""
+    data = load_image_bytes(ingest, row)
+    if data is None:
+        return None
+    info = image.info(data, f"image of row {row}", _max_pixels(ingest))
+    return info.height_px, info.width_px
+
+
+def _max_pixels(ingest: Artefact) -> int:
+    return int(ingest.attrs.get("max_pixels", image.MAX_PIXELS))
 
 
 def load_image_bytes(ingest: Artefact, row: int) -> bytes | None:

@@ -61,14 +61,23 @@ class BakeSettings(TextureOptions):
         return tuple(name for name in MAPS if name in given)
 
     def __post_init__(self) -> None:
+        if self.format not in FORMATS:
+            raise ConfigError(
+                "the texture format is not known",
+                where="bake.format",
+                seen=repr(self.format),
+                expected=", ".join(FORMATS),
+            )
+        unknown = {name.strip() for name in self.maps.split(",")} - {*MAPS, ""}
+        if unknown:
+            raise ConfigError(
+                "no such map can be made",
+                where="bake.maps",
+                seen=", ".join(map(repr, sorted(unknown))),
+                expected=f"{', '.join(MAPS)}, with commas between",
+            )
         for name, good, expected in (
             ("size", 256 <= self.size <= MAX_SIZE, f"256 to {MAX_SIZE}"),
-            ("format", self.format in FORMATS, ", ".join(FORMATS)),
-            (
-                "maps",
-                {n.strip() for n in self.maps.split(",")} <= {*MAPS, ""},
-                f"{', '.join(MAPS)}, with commas between",
-            ),
             ("quality", 1 <= self.quality <= 100, "1 to 100"),
             ("max_distance_mm", 0 < self.max_distance_mm <= 100, "above 0, at most 100"),
             ("min_grazing_deg", 0 <= self.min_grazing_deg <= 80, "0 to 80"),

@@ -7,17 +7,17 @@ Writes  points (F, 68, 3) f4, scan frame, mm, NaN where absent; source (F, 68) u
         detected; confidence (F, 68) f4 in [0, 1]: by hand 1 on the scan's surface, falling linearly to 0.5 at
         `max_distance_mm`; detected: see `finder.place`; absence (F, 68) u1, why a point is absent, in the words of
         the attribute `absence`; head (F, 4, 4) f8, head -> scan, where a head was found; attribute detector;
-        quality/landmark_distance (F,) f4: median distance of given points to the scan, mm;
+        quality/landmark_distance (F,) f4: median distance of given points to the scan, mm, NaN of pixels;
         quality/landmark_confidence (F,) f4: mean over the 51 inner points, absent ones as 0.
 Fails   a frame with `no-landmarks` (no file, and detection is off), `no-face` (none is found on the scan),
         `landmark-file`, `landmark-scheme`, `landmarks-off-scan`, `numerical-failure` (its numbers broke the
         computation).  The whole run with `MissingDependencyError`, when detection is wanted and not installed.
 
-A frame is looked at when its file lacks one of the 51 inner points, or has it in a pixel that is no one place.  Points
-by hand always win over detected ones, and say where the head is.  Notes: `landmarks-left-out`, a given point lies
-further than `max_distance_mm` from a scan that the others lie on, or its pixel is no one place of it;
-`landmarks-jump`, a detected one leaves its neighbours for a frame, and does so when it is looked for again;
-`landmarks-unsure`; `landmarks-by-hand-only`.
+A frame is looked at when its file lacks one of the 51 inner points, or has it where it is left out: off the scan, or
+in a pixel that is no one place.  Points by hand always win over detected ones, and say where the head is.  Notes:
+`landmarks-left-out`, a given point lies further than `max_distance_mm` from a scan that the others lie on, or its
+pixel is no one place of it; `landmarks-jump`, a detected one leaves its neighbours for a frame, and does so when it
+is looked for again; `landmarks-unsure`; `landmarks-by-hand-only`.
 """
 
 from __future__ import annotations
@@ -191,21 +191,22 @@ def head_by_hand(template_marks: Floats, manual: Located) -> Floats | None:
 def _brought_in(
     ingest: Artefact, row: int, in_file: Floats, limit_mm: float
 ) -> tuple[Located, list[str], float]:
-    """A file's points (68, 3) or pixels (68, 2) on the scan, the names of those left out, and the median distance.
+    """A file's points (68, 3) or pixels (68, 2) on the scan, the names of those left out, and the median distance in
+    mm, NaN of pixels.
 
     Raises:
         FrameRejected: see the module.
     """
     from mimicme.pipeline.checkpoint import frame_numerics
-    from mimicme.pipeline.scan import load_image, load_scan
+    from mimicme.pipeline.scan import load_image_size, load_scan
 
     scan = load_scan(ingest, row)
     with frame_numerics():
         if in_file.shape[1] == 2:
-            image = load_image(ingest, row)
-            joined = "textures-joined" in ingest.statuses[row].note.split(",")
-            points, lost = on_texture(in_file, scan, None if image is None else image.shape[:2], joined)
-            return located(points, np.where(np.isfinite(points[:, 0]), 0.0, np.nan), limit_mm)[0], lost, 0.0
+            joined = ingest.statuses[row].may_have("textures-joined")
+            points, lost = on_texture(in_file, scan, load_image_size(ingest, row), joined)
+            lifted = np.where(np.isfinite(points[:, 0]), 0.0, np.nan)
+            return located(points, lifted, limit_mm)[0], lost, np.nan
         in_scan = transform(np.linalg.inv(ingest["file_from_scan"][()]), in_file)
         distances = on_scan(in_scan, Surface(scan.vertices, scan.faces), limit_mm, in_file)
         return *located(in_scan, distances, limit_mm), float(np.nanmedian(distances))
@@ -223,9 +224,7 @@ def read_frame(
     if in_file is None:
         return Frame(merge(None, finder.detect(ingest, row, near)), [], np.nan)
     manual, left_out, median = _brought_in(ingest, row, in_file, task.settings.max_distance_mm)
-    if np.isfinite(in_file[INNER]).all() and (
-        in_file.shape[1] == 3 or (manual.source[INNER] == MANUAL).all()
-    ):
+    if (manual.source[INNER] == MANUAL).all():
         return Frame(manual, left_out, median)
     by_hand = head_by_hand(task.load_template().landmarks(), manual)
     try:

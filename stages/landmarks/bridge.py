@@ -4,8 +4,8 @@ A landmark is a place on MediaPipe's mesh - a point, or a mean of some; five of 
 plus an offset in the head's own axes.  The offsets are learnt from a template whose own 68 landmarks are known:
 it is drawn with its brows, eyes and lips painted where its landmarks say, the networks look at it, and what they
 miss by is the offset.  `DEFAULT_MM` was learnt so, from the generic head of ICT-FaceKit (MIT); brows and eyes have no
-offset there, for painted ones are shorter and rounder than people's, and of what a painted template teaches about eyes
-and the ends of the mouth half is taken.
+offset there, for painted ones are shorter and rounder than people's.  Where a painted template teaches another offset
+of eyes and of the ends of the mouth, the middle between it and the default is taken.
 
 A template teaches where it can be trusted.  Each pair of landmarks is looked at in the mirror: what differs from
 its mirror image is the annotator's slip, not a definition.  And an offset far from the default is a slip too:
@@ -21,12 +21,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mimicme.pipeline.image import opencv
 from mimicme.pipeline.landmarks import GROUPS, MIRROR, N_LANDMARKS, eye_distance
 from mimicme.pipeline.mesh import Floats, Mesh
 from mimicme.pipeline.render import Camera
 from mimicme.pipeline.template import Template, load_prepared
 from mimicme.stages.landmarks.consensus import agree
-from mimicme.stages.landmarks.networks import PictureNetworks, opencv
+from mimicme.stages.landmarks.networks import PictureNetworks
 from mimicme.stages.landmarks.pose import head_pose
 from mimicme.stages.landmarks.views import Scene, head_camera, look
 
@@ -173,7 +174,8 @@ def trusted(taught: Floats, default: Floats, painted: bool = True) -> Floats:
     """(68, 3) offsets that a template taught (68, 3), as far as it is trusted, and the default beyond.
 
     Args:
-        painted: it was painted; if not it has nothing to say about lids, for templates have no eyeballs.
+        painted: it was painted; then half is taken of what it has to say about lids and the ends of the mouth.  If
+            not it has nothing to say about lids, for templates have no eyeballs, and all about the mouth.
     """
     even, uneven = symmetric(taught)
     difference = even - default
@@ -185,6 +187,8 @@ def trusted(taught: Floats, default: Floats, painted: bool = True) -> Floats:
     trust *= np.clip((_UNEVEN_MM - uneven) / (_UNEVEN_MM - _EVEN_MM), 0, 1)
     for group in ("left_eye", "right_eye"):  # painted, where a scan has lashes, an eyeball and a gap between
         trust[GROUPS[group]] *= _PAINTED_SHARE if painted else 0.0
+    if painted:
+        trust[_ENDS] *= _PAINTED_SHARE
     trust[CHIN] = np.clip(
         (_UNEVEN_MM - uneven[CHIN]) / (_UNEVEN_MM - _EVEN_MM), 0, 1
     )  # no default to keep to
@@ -224,7 +228,6 @@ def learn(template: Template, networks: PictureNetworks) -> Bridge:
     painted_one, bare = teach(template, networks), teach(template, networks, brows_mm=(0.0,))
     if painted_one is None or bare is None:
         return default_bridge()
-    painted_one[_ENDS] *= _PAINTED_SHARE
     return Bridge(trusted(painted_one, DEFAULT_MM), trusted(bare, BARE_DEFAULT_MM, painted=False), "template")
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mimicme.pipeline.errors import FrameRejected, InputError
-from mimicme.pipeline.landmark_files import EXTENSIONS, read_landmarks, read_pixels
+from mimicme.pipeline.landmark_files import EXTENSIONS, read_points
 from mimicme.pipeline.landmarks import DETECTED, IBUG68, MANUAL, NONE, Located, Sides
 from mimicme.pipeline.mesh import Floats
 from mimicme.pipeline.spatial import Surface
@@ -35,8 +35,7 @@ def read_beside(frame: FrameSource, sources: Sources, sides: Sides) -> Floats | 
             data = sources.read(path)
         except InputError as error:
             raise FrameRejected("landmark-file", error.what, where=path.name, seen=error.seen) from error
-        pixels = read_pixels(data, path.name)
-        return pixels if pixels is not None else read_landmarks(data, path.name, sides).points
+        return read_points(data, path.name, sides)
     return None
 
 

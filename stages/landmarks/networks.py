@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mimicme.pipeline import weights
-from mimicme.pipeline.errors import MissingDependencyError
+from mimicme.pipeline.image import opencv
 from mimicme.pipeline.mesh import Floats
 
 FACE_SIDE, POINT_SIDE = 128, 256  # px, what the two networks take
@@ -66,8 +66,7 @@ class MediaPipe:
 
     def __init__(self, model: str = "") -> None:
         members = weights.read(weights.find(model))
-        cv2 = opencv()
-        cv2.setNumThreads(1)
+        cv2 = opencv("the landmark detector")
         with tempfile.TemporaryDirectory() as folder:  # OpenCV 5 heeds the engine only for files
             self._face, self._points = (
                 _load(cv2, Path(folder) / name, members[name]) for name in (weights.FACES, weights.POINTS)
@@ -100,22 +99,6 @@ class MediaPipe:
 def mediapipe(model: str = "") -> MediaPipe:
     """The networks, loaded once per process; see `MediaPipe`."""
     return MediaPipe(model)
-
-
-def opencv() -> Any:
-    """The cv2 module, imported when first needed.
-
-    Raises:
-        MissingDependencyError: it is not installed.
-    """
-    try:
-        import cv2
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"the landmark detector needs OpenCV, which cannot be loaded ({error})",
-            todo="Run `make install`, or `pip install opencv-python-headless`.",
-        ) from error
-    return cv2
 
 
 def _load(cv2: Any, path: Path, data: bytes) -> Any:

@@ -26,7 +26,8 @@ WINDOW_MM = (
 STEP_MM = 260.0
 LEAST_SCORE = 0.35
 CERTAIN_SCORE = 0.8
-MAX_TRIES = 6
+CERTAIN_TRIES = 6  # of what looks certain, as it comes up
+OTHER_TRIES = 6  # of what is left then, the likeliest first
 # Faces have 15 to 25 in the canonical views, halves of faces 7; what passes here must pass the consensus too.
 LEAST_PRESENCE = 6.0
 SURE_PRESENCE = 12.0  # no other side is looked at any more
@@ -66,7 +67,7 @@ def find_head(scene: Scene, networks: PictureNetworks, near: Floats | None = Non
     for k, (score, camera, straight) in enumerate(_candidates(scene, networks)):
         if score < LEAST_SCORE:
             continue
-        if score <= CERTAIN_SCORE or certain == MAX_TRIES:
+        if score <= CERTAIN_SCORE or certain == CERTAIN_TRIES:
             found.append((score, -k, camera))
             continue
         certain += 1
@@ -74,7 +75,7 @@ def find_head(scene: Scene, networks: PictureNetworks, near: Floats | None = Non
         if head is not None and (straight or head.view.presence > SURE_PRESENCE):
             return head
         best = _likelier(best, head)
-    for _, _, camera in sorted(found, key=lambda f: f[:2], reverse=True)[:MAX_TRIES]:
+    for _, _, camera in sorted(found, key=lambda f: f[:2], reverse=True)[:OTHER_TRIES]:
         best = _likelier(best, settle(scene, look(scene, camera, networks), networks))
         if best is not None and best.view.presence > SURE_PRESENCE:
             break

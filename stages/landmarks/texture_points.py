@@ -53,18 +53,26 @@ def _on_rim(pixels: Floats, corners: Floats, solid: Floats) -> Floats:
     sides, flat_sides = solid[:, 1:] - solid[:, :1], corners[:, 1:] - corners[:, :1]
     area = np.linalg.norm(np.cross(sides[:, 0], sides[:, 1]), axis=1)
     flat_area = np.abs(flat_sides[:, 0, 0] * flat_sides[:, 1, 1] - flat_sides[:, 0, 1] * flat_sides[:, 1, 0])
-    some = flat_area > 0
+    some = (flat_area > 0) & (area > 0)
+    out = np.full((len(pixels), 3), np.nan)
     if not some.any():
-        return np.full((len(pixels), 3), np.nan)
+        return out
+    corners, solid = corners[some], solid[some]
     mm_per_px = float(np.sqrt(np.median(area[some] / flat_area[some])))
+    # the search takes no numbers that are no places
+    low, high = corners.min(axis=(0, 1)) - RIM_MM / mm_per_px, corners.max(axis=(0, 1)) + RIM_MM / mm_per_px
+    about = np.flatnonzero(((low <= pixels) & (pixels <= high)).all(axis=1))
+    if not len(about):
+        return out
 
     def level(places: Floats) -> Floats:
         return np.concatenate([places, np.zeros((len(places), 1))], axis=1) * mm_per_px
 
-    triangles = np.arange(3 * some.sum(), dtype=np.int32).reshape(-1, 3)
-    near = Surface(level(corners[some].reshape(-1, 2)), triangles).closest(level(pixels))
-    places = np.einsum("kc,kcx->kx", near.weights, solid[some][near.triangles])
-    return np.where((near.distances <= RIM_MM)[:, None], places, np.nan)
+    triangles = np.arange(3 * len(corners), dtype=np.int32).reshape(-1, 3)
+    near = Surface(level(corners.reshape(-1, 2)), triangles).closest(level(pixels[about]))
+    places = np.einsum("kc,kcx->kx", near.weights, solid[near.triangles])
+    out[about] = np.where((near.distances <= RIM_MM)[:, None], places, np.nan)
+    return out
 
 
 def _barycentric(place: Floats, corners: Floats) -> Floats:
@@ -98,6 +106,7 @@ def on_texture(
             "the landmarks are two-dimensional: pixels of the scan's texture, and it has not exactly one",
             seen="several images" if joined else "no texture",
             expected="one image, or 3 coordinates a point",
+            todo="Put the landmarks beside the frame in the axes of its mesh, or export the scan with one image.",
         )
     points = lift(pixels, scan, size)
     given = np.isfinite(pixels).all(axis=1)

@@ -8,7 +8,14 @@ import h5py
 import numpy as np
 import pytest
 
-from mimicme.pipeline.checkpoint import NOTE_BYTES, Artefact, frame_numerics, joined_codes, writing
+from mimicme.pipeline.checkpoint import (
+    NOTE_BYTES,
+    Artefact,
+    FrameStatus,
+    frame_numerics,
+    joined_codes,
+    writing,
+)
 from mimicme.pipeline.errors import ArtefactError, FrameRejected, MissingDependencyError
 
 
@@ -63,6 +70,13 @@ def test_codes_are_never_cut() -> None:
     assert len(",".join(kept)) <= NOTE_BYTES
     assert kept == [*many[: len(kept) - 1], "more"]
     assert len(kept) > 15
+
+
+def test_a_code_that_had_no_room_may_be_there():
+    assert FrameStatus(note="a,textures-joined").may_have("textures-joined")
+    assert FrameStatus(note="a,more").may_have("textures-joined")
+    assert not FrameStatus(note="textures").may_have("textures-joined")
+    assert not FrameStatus().may_have("textures-joined")
 
 
 @pytest.mark.parametrize(

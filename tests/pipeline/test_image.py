@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import sys
 import tracemalloc
 import zlib
 
@@ -12,7 +13,7 @@ import pytest
 from PIL import Image
 
 from mimicme.pipeline import image
-from mimicme.pipeline.errors import InputError
+from mimicme.pipeline.errors import InputError, MissingDependencyError
 
 
 @pytest.fixture
@@ -155,3 +156,13 @@ def test_what_is_no_sixteen_bit_png_is_refused(pixels: np.ndarray) -> None:
         image.decode_deep(deep, max_pixels=15)
     with pytest.raises(InputError, match="uint16"):
         image.encode_deep(np.zeros((4, 4), np.uint8))  # type: ignore[arg-type]
+
+
+def test_opencv_has_one_thread_and_says_who_misses_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    cv2 = image.opencv()
+    cv2.setNumThreads(2)
+    assert image.opencv().getNumThreads() == 1
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    with pytest.raises(MissingDependencyError, match="the landmark detector needs OpenCV") as caught:
+        image.opencv("the landmark detector")
+    assert "pip install opencv-python-headless" in caught.value.todo

@@ -305,6 +305,16 @@ def test_settings_out_of_range_are_refused(wrong):
         BakeSettings(**wrong)
 
 
+def test_what_is_not_known_is_named():
+    with pytest.raises(ConfigError) as caught:
+        BakeSettings(maps="normal, bump")
+    assert (caught.value.where, caught.value.seen) == ("bake.maps", "'bump'")
+    assert "position" in caught.value.expected
+    with pytest.raises(ConfigError, match="format is not known") as caught:
+        BakeSettings(format="gif")
+    assert (caught.value.where, caught.value.seen) == ("bake.format", "'gif'")
+
+
 def test_texels_outside_the_layout_are_not_covered():
     small = template(digest="bake-small")
     half = Template(

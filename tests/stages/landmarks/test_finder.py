@@ -12,13 +12,13 @@ from mimicme.pipeline.mesh import Mesh, keep_triangles, transform
 from mimicme.pipeline.meshio import read_mesh
 from mimicme.pipeline.template import prepare
 from mimicme.stages.landmarks import bridge as bridges
+from mimicme.stages.landmarks import search
 from mimicme.stages.landmarks.bridge import (
     BARE_DEFAULT_MM,
     DEFAULT_MM,
     Bridge,
     default_bridge,
     on_points,
-    symmetric,
     trusted,
 )
 from mimicme.stages.landmarks.consensus import agree
@@ -125,6 +125,17 @@ def test_a_head_that_lies_is_not_searched_for_from_every_side(networks, person, 
     assert 0 < len(seen) <= most  # of 104
 
 
+def test_so_many_places_are_tried_and_no_more(monkeypatch):
+    """Where nothing is a face: six that look certain as they come, then the six likeliest of all others."""
+    tried = []
+    scores = [0.95, 0.5, 0.2, *np.linspace(0.85, 0.94, 15)]
+    monkeypatch.setattr(search, "_candidates", lambda *_: ((s, s, True) for s in scores))
+    monkeypatch.setattr(search, "look", lambda scene, camera, networks: camera)
+    monkeypatch.setattr(search, "settle", lambda scene, view, networks: tried.append(view))
+    assert find_head(None, None) is None
+    assert tried == [0.95, *scores[3:8], *scores[:11:-1]]
+
+
 def test_the_frame_before_leads_to_the_same_points(finder, person):
     mesh, image, _ = person
     first = finder.detect(mesh, image)
@@ -180,10 +191,9 @@ def test_a_template_teaches_what_its_landmarks_mean(networks, template):
     assert off[48:68].mean() < 1.5
     plain = np.linalg.norm(on_points(points) - template.landmarks(), axis=1)
     assert off[INNER].mean() < 0.7 * plain[INNER].mean()
-    ends = [48, 54, 60, 64]  # of what painted ends of a mouth teach half is taken
-    taught[ends] /= 2
-    np.testing.assert_allclose(bridges.learn(template, networks).offsets, trusted(taught, DEFAULT_MM))
-    assert (np.linalg.norm(symmetric(taught)[0] - DEFAULT_MM, axis=1)[ends] < 3).all()  # trusted in full
+    learnt = bridges.learn(template, networks)
+    np.testing.assert_allclose(learnt.offsets, trusted(taught, DEFAULT_MM))
+    np.testing.assert_allclose(learnt.bare_offsets, trusted(bare, BARE_DEFAULT_MM, painted=False))
 
 
 def test_a_template_is_trusted_as_far_as_it_is_plausible():
@@ -198,6 +208,22 @@ def test_a_template_is_trusted_as_far_as_it_is_plausible():
     np.testing.assert_allclose(found[[20, 23]], DEFAULT_MM[[20, 23]])
     for default in (DEFAULT_MM, BARE_DEFAULT_MM):
         np.testing.assert_allclose(default[MIRROR] * [-1, 1, 1], default)
+
+
+def test_painted_ends_of_a_mouth_teach_half_and_their_slips_nothing():
+    ends, inner = [48, 54], [60, 64]
+    taught = DEFAULT_MM.copy()
+    taught[ends] += [0, 2, 0]
+    found = trusted(taught, DEFAULT_MM)
+    np.testing.assert_allclose(found[ends], DEFAULT_MM[ends] + [0, 1, 0])
+    np.testing.assert_allclose(found[inner], DEFAULT_MM[inner])  # taught the default: the default, whole
+    bare = BARE_DEFAULT_MM.copy()
+    bare[ends] += [0, 2, 0]
+    np.testing.assert_allclose(trusted(bare, BARE_DEFAULT_MM, painted=False), bare)
+    for slip in ([[0, 7, 0], [0, 7, 0]], [[0, 3.2, 0], [0, 0, 0]]):  # too far off; one end above the other
+        taught = DEFAULT_MM.copy()
+        taught[inner] += slip
+        np.testing.assert_allclose(trusted(taught, DEFAULT_MM), DEFAULT_MM)
 
 
 def test_offsets_turn_and_grow_with_the_head():

@@ -9,6 +9,7 @@ import pytest
 
 from mimicme.pipeline.checkpoint import Artefact, writing
 from mimicme.pipeline.errors import ConfigError, FrameRejected
+from mimicme.pipeline.image import encode
 from mimicme.pipeline.landmark_files import write_landmarks
 from mimicme.pipeline.landmarks import GROUPS, IBUG68, Landmarks, Located
 from mimicme.pipeline.mesh import transform
@@ -37,8 +38,17 @@ TEMPLATE = Template(
 FILE_FROM_SCAN = np.array([[0.001, 0, 0, 0], [0, 0, -0.001, 0], [0, 0.001, 0, 0.2], [0, 0, 0, 1]])
 
 
-def run(folder, frames, *, file_from_scan=FILE_FROM_SCAN, settings=None):
-    """The stage on frames that all have the sheet as their scan; the artefact's path."""
+HEIGHT, WIDTH = 100, 200
+UV = np.stack([X, Y], axis=1) / 200 + 0.5
+PIXELS = UV[_PICKED] * [WIDTH, -HEIGHT] + [-0.5, HEIGHT - 0.5]
+TEXTURE = encode(np.random.default_rng(1).integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8))
+
+
+def run(folder, frames, *, file_from_scan=FILE_FROM_SCAN, settings=None, texture=b"", notes=()):
+    """The stage on frames that all have the sheet as their scan; the artefact's path.
+
+    The scans have a texture of encoded bytes, and notes.
+    """
     item = Item("S", "smile")
     sources = tuple(FrameSource(k, folder / f"{k:04d}.obj") for k in range(frames))
     with writing(folder / "in.h5", stage="ingest", item=str(item), made_by={}) as out:
@@ -47,6 +57,12 @@ def run(folder, frames, *, file_from_scan=FILE_FROM_SCAN, settings=None):
         for row in range(frames):
             out.put(row, "vertices", VERTICES.astype("f4"), "mm")
             out.put(row, "faces", FACES)
+            if texture:
+                out.put(row, "uv", UV.astype("f4"), "1")
+                out.put(row, "uv_faces", FACES)
+                out.put(row, "image", np.frombuffer(texture, np.uint8))
+            for note in notes:
+                out.note(row, note, "")
     task = Task(
         Sequence(item, "smile", "smile", sources),
         settings or LandmarksSettings(detector="none"),
@@ -170,6 +186,45 @@ def test_points_by_hand_win_over_detected_ones(tmp_path, monkeypatch):
         np.testing.assert_allclose(found["points"][0][20:], POINTS[20:] + [0, 0, 1], atol=1e-4)
         assert (found["source"][1] == 2).all()
         assert found.attrs["detector"] == "finder"
+
+
+def save_pixels(path, pixels):
+    path.write_text("\n".join(f"{x!r} {y!r}" for x, y in pixels.tolist()))
+
+
+def test_what_is_left_out_is_found_instead(tmp_path, monkeypatch):
+    """An inner point off the scan, and a pixel that shows nothing: one rule for both."""
+    monkeypatch.setattr(stage, "detector", lambda task: Finder())
+    points, pixels = POINTS.copy(), PIXELS.copy()
+    points[40] += [0, 0, 60]
+    pixels[40] = [1e38, 0]
+    save(tmp_path / "0000.ljson", points)
+    save_pixels(tmp_path / "0001.pts", pixels)
+    with Artefact(run(tmp_path, 2, file_from_scan=np.eye(4), texture=TEXTURE)) as found:
+        by_hand = np.arange(68) != 40
+        for row in range(2):
+            assert (found["source"][row] == np.where(by_hand, 1, 2)).all()
+            np.testing.assert_allclose(found["points"][row][by_hand], POINTS[by_hand], atol=1e-4)
+            np.testing.assert_allclose(found["points"][row][40], POINTS[40] + [0, 0, 1], atol=1e-4)
+            assert found["confidence"][row][40] == pytest.approx(0.4)
+            assert found.statuses[row].note == "landmarks-left-out"
+            assert IBUG68[40] in found.statuses[row].message
+        assert found["quality/landmark_distance"][0] < 0.01
+        assert np.isnan(found["quality/landmark_distance"][1])  # a pixel has no distance
+
+
+def test_of_the_texture_the_size_is_enough(tmp_path):
+    save_pixels(tmp_path / "0000.pts", PIXELS)
+    with Artefact(run(tmp_path, 1, texture=TEXTURE[: len(TEXTURE) // 2])) as found:
+        np.testing.assert_allclose(found["points"][0], POINTS, atol=1e-4)
+
+
+@pytest.mark.parametrize("note", ["textures-joined", "more"])
+def test_pixels_of_several_images_are_refused(tmp_path, note):
+    save_pixels(tmp_path / "0000.pts", PIXELS)
+    with Artefact(run(tmp_path, 1, texture=TEXTURE, notes=["unused-vertices", note])) as found:
+        assert found.statuses[0].reason == "landmark-scheme"
+        assert "several images" in found.statuses[0].message
 
 
 class Blind(Finder):

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from mimicme.pipeline.errors import FrameRejected
-from mimicme.pipeline.landmark_files import read_landmarks, read_pixels
 from mimicme.pipeline.landmarks import IBUG68
 from mimicme.pipeline.mesh import Mesh
 from mimicme.stages.landmarks.texture_points import lift, on_texture
@@ -48,6 +47,10 @@ def test_a_pixel_of_nothing_or_of_two_places_is_no_place():
     rim = lift(np.array([[49.5 + 2, 24.5], [49.5 + 50, 24.5]]), half, SIZE)  # 0.2 mm a pixel
     np.testing.assert_allclose(rim[0], [10, 5, 0], atol=1e-5)
     assert np.isnan(rim[1]).all()
+    giant = lift(np.array([[1e38, 0.0], [0.0, -1e300], [49.5 + 2, 24.5]]), half, SIZE)
+    np.testing.assert_allclose(giant, [[np.nan] * 3, [np.nan] * 3, [10, 5, 0]], atol=1e-5)
+    line = Mesh(half.vertices * [1, 0, 0], half.faces, half.uv, half.faces)
+    assert np.isnan(lift(np.array([[49.5 + 2, 24.5]]), line, SIZE)).all()
     bare = Mesh(half.vertices, half.faces, np.full((4, 2), np.nan), half.faces)
     assert np.isnan(lift(np.array([[24.5, 24.5]]), bare, SIZE)).all()
 
@@ -65,27 +68,4 @@ def test_what_has_no_place_is_named_and_most_have_to_have_one():
         with pytest.raises(FrameRejected, match=seen) as error:
             on_texture(pixels, scan(square(0)), size, joined)
         assert error.value.reason == "landmark-scheme"
-
-
-def pts(rows):
-    body = "\n".join(" ".join(map(str, row)) for row in rows)
-    return f"version: 1\nn_points: {len(rows)}\n{{\n{body}\n}}\n".encode()
-
-
-def test_a_pts_of_two_coordinates_holds_pixels():
-    rows = [[k + 0.25, 2 * k] for k in range(68)]
-    rows[5] = ["nan", "nan"]
-    pixels = read_pixels(pts(rows), "0000.pts")
-    assert pixels is not None and pixels.shape == (68, 2)
-    assert pixels[7].tolist() == [7.25, 14] and np.isnan(pixels[5]).all()
-    assert read_pixels(pts([[*row, 1] for row in rows]), "0000.pts") is None
-    assert read_pixels(pts(rows), "0000.csv") is None
-    assert read_pixels(b"", "0000.pts") is None
-    for content, reason in ((pts(rows[:60]), "landmark-scheme"), (pts([["a", "b"]] * 68), "landmark-file")):
-        with pytest.raises(FrameRejected) as error:
-            read_pixels(content, "0000.pts")
-        assert error.value.reason == reason
-    with pytest.raises(
-        FrameRejected, match="two-dimensional"
-    ):  # where there is no texture, as beside a template
-        read_landmarks(pts(rows), "0000.pts")
+        assert "one image" in error.value.todo
