@@ -50,7 +50,7 @@ class RegisterSettings:
             pulling at single vertices of a fine mesh folds it.
         membrane: weight of stretching relative to bending.
         membrane_neutral: the same while a subject's neutral is fitted from the template: between two people skin
-            is stretched less than by an expression.
+            is stretched less than by an expression.  Not where the mouth of what has to serve as neutral is open.
         landmark_weight_mm2: a landmark counts as much as this area of surface, to the very end.
         detected_share: what is left of that weight where a detector found the landmark and the neutral is fitted.  Its
             slips go the same way for neighbours, so that many points are not many witnesses: lids, nose and lips have

@@ -36,6 +36,9 @@ MAX_GAP = 3
 SURFACE_SLACK, SURFACE_SLACK_MM = 1.5, 0.03
 """How much farther from its scan the smoothing may take a frame: this many times its own fit's median, and mm."""
 
+UPPER_INNER_LIP, LOWER_INNER_LIP = [61, 62, 63], [67, 66, 65]
+OPEN_MOUTH = 0.2
+"""Opening of the mouth, in its widths, from which on a frame is no neutral, even if a sequence has no calmer one."""
 FIRST_STIFFER = 10.0
 """Stiffness of the first step on the template itself, in that of the others."""
 
@@ -119,7 +122,7 @@ class SequenceTracker:
         self._skull = skull_weights(template.vertices, template.landmarks(), levels.fine.areas)
         weight = self._skull / max(self._skull.sum(), 1e-300)
         self.skull_centre = weight @ template.vertices
-        self._fitter = self._fitter_of_stranger() if neutral is None else self._fitter_of(levels, OWN_EARS)
+        self._fitter = self._fitter_of(levels, STRANGERS_EARS if neutral is None else OWN_EARS)
         self._limits = Limits(
             settings.max_s2m_median_mm,
             settings.max_landmark_error_mm,
@@ -129,9 +132,12 @@ class SequenceTracker:
         )
         self._previous: tuple[int, Floats] | None = None
 
-    def _fitter_of_stranger(self) -> Fitter:
+    def _fitter_of_stranger(self, landmarks: Floats) -> Fitter:
+        """For a frame that is to be the neutral, landmarks (68, 3): skin stretches little, unless it is none."""
         extra = self.settings.membrane_neutral - self.settings.membrane
-        return self._fitter_of(self.levels.tightened(extra), STRANGERS_EARS)
+        opening = mouth_opening(landmarks, self.levels.fine.landmarks @ self._rest)
+        levels = self.levels if opening > OPEN_MOUTH else self.levels.tightened(extra)
+        return self._fitter_of(levels, STRANGERS_EARS)
 
     def _fitter_of(self, levels: Levels, ears: Ears) -> Fitter:
         settings = self.settings
@@ -197,6 +203,7 @@ class SequenceTracker:
         if self.neutral is None:
             weights[frame.detected & ~BROWS] *= settings.detected_share
             self._rest = self._sized_template(landmarks, known)
+            self._fitter = self._fitter_of_stranger(np.where(known[:, None], landmarks, np.nan))
 
         near = self._previous is not None and abs(frame.number - self._previous[0]) <= MAX_GAP
         if near and self._previous is not None:
@@ -444,6 +451,14 @@ def _settled(tracker: SequenceTracker, frame: Frame, vertices: Floats, pose: Flo
             return tracker.settled(frame, vertices, pose)
     except FrameRejected:
         return pose
+
+
+def mouth_opening(landmarks: Floats, reference: Floats) -> float:
+    """Distance of the inner lips of (68, 3) landmarks, NaN absent, in mouth widths of a reference of their size; 0
+    where it is not known."""
+    gap = np.linalg.norm(landmarks[UPPER_INNER_LIP] - landmarks[LOWER_INNER_LIP], axis=1)
+    gap = gap[np.isfinite(gap)]
+    return float(np.median(gap) / np.linalg.norm(reference[48] - reference[54])) if len(gap) else 0.0
 
 
 def _restlessness(landmarks: Floats, confidence: Floats, reference: Floats) -> float:

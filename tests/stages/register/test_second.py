@@ -132,7 +132,9 @@ def test_the_stage_brings_a_noisy_frame_nearer_to_the_truth(dome, noisy, tmp_pat
         second = transform(made["pose"][0], made["vertices"][0].astype(float))
         assert made["quality/s2m_median"][0] < 1.2 * first.quality.s2m_median
     before = dome.apart(transform(first.pose, first.vertices), truth)[moving].mean()
-    assert dome.apart(second, truth)[moving].mean() < 0.9 * before
+    after = dome.apart(second, truth)[moving].mean()
+    assert after < 0.95 * before
+    assert after < 1.45  # 1.52 before the first pass had a stiff step, which left the second less to gain
 
 
 def test_what_all_have_taught_is_read_once_however_many_items(noisy, tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ from mimicme.pipeline.rigid import fit_rigid
 from mimicme.pipeline.stage import Task
 from mimicme.stages.register import STAGE, RegisterSettings
 from mimicme.stages.register import compute as run_stage
-from mimicme.stages.register.track import Frame, SequenceTracker, steadied
+from mimicme.stages.register.track import Frame, SequenceTracker, mouth_opening, steadied
 
 
 def in_scan(result):
@@ -31,6 +31,35 @@ def moved_by(motion: np.ndarray, frame: Frame) -> Frame:
         landmarks=transform(motion, frame.landmarks),
         pose=motion @ frame.pose,
     )
+
+
+# ------------------------------------------------------------------------------------------- what a neutral is
+
+
+def test_the_opening_of_a_mouth(dome):
+    marks = dome.template().landmarks()
+    assert mouth_opening(marks, marks) < 0.1
+    dropped = marks.copy()
+    dropped[[65, 66, 67], 1] -= 26.0
+    width = np.linalg.norm(marks[48] - marks[54])
+    assert mouth_opening(dropped, marks) == pytest.approx(26.0 / width, abs=0.1)
+    dropped[[48, 61, 67]] = np.nan  # half a face
+    assert mouth_opening(dropped, marks) == pytest.approx(26.0 / width, abs=0.1)
+    dropped[60:] = np.nan
+    assert mouth_opening(dropped, marks) == 0
+
+
+def test_an_open_mouth_is_fitted_as_an_expression_though_there_is_no_neutral(dome):
+    calm, open_ = dome.frame(0, 0.0), dome.frame(0, 0.0)
+    lowered = open_.landmarks.copy()
+    lowered[[65, 66, 67], 1] -= 20.0
+    results = []
+    for frame in (calm, replace(open_, landmarks=lowered)):
+        tracker = dome.tracker()
+        rest = tracker._fitter_of_stranger(frame.landmarks).levels
+        results.append((rest.fine.stiffness - tracker.levels.fine.stiffness).count_nonzero())
+    assert results[0] > 0
+    assert results[1] == 0
 
 
 # ------------------------------------------------------------------------------------------------ recovery
