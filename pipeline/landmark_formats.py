@@ -186,8 +186,15 @@ def _read_pts(text: str) -> list[Entry]:
         raise another_scheme("the landmark file has far too many points", len(rows), N_LANDMARKS)
     if declared is not None and declared != len(rows):
         raise ValueError(f"n_points says {declared}, but there are {len(rows)} points")
-    flat = bool(rows) and all(len(row) == 2 for row in rows)
-    return [("", _points(rows, 2 if flat else 3))]
+    wide = len(rows[0]) if rows else 3
+    for at, row in enumerate(rows, 1):
+        if len(row) != wide:
+            raise ValueError(f"point {at} has {len(row)} numbers, point 1 has {wide}")
+        try:
+            list(map(float, row))
+        except ValueError:
+            raise ValueError(f"point {at} is no numbers: {' '.join(row)[:40]!r}") from None
+    return [("", _points(rows, 2 if wide == 2 else 3))]
 
 
 def _read_pp(text: str) -> list[Entry]:

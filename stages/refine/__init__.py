@@ -342,7 +342,7 @@ def _smooth(shapes: Singles, times: Longs) -> None:
 
 STAGE = Stage(
     name="refine",
-    version=4,
+    version=5,
     settings=RefineSettings,
     needs=("ingest", "register", "repass"),
     compute=compute,

@@ -56,7 +56,8 @@ MIN_AREA_SHARE = 0.1
 TRUST = 4
 """Power of the confidence that a target weighs with: shadows and wrinkles agree a little, and are wrong."""
 UNFOLD_ROUNDS = 10
-PUT_BACK_ROUNDS = 6
+PUT_BACK_ROUNDS = 60
+"""Most rounds; each spreads what is put back by a ring, and the last are needed where a large shift ends abruptly."""
 TURN_FREE, TURN_NEVER = 0.95, 0.8
 """Cosine between a triangle's normals before and after above which it keeps its motion whole, and below which it gets
 none.  Tuned on two people, five frames each: wider limits fold more, narrower ones hold sound skin back."""

@@ -51,11 +51,11 @@ class Ears(NamedTuple):
     fine: Likeness
 
 
-STRANGERS_EARS = Ears(Likeness(1.5, 0.3, 0.36), Likeness(1.05, 0.35, 0.45))
+STRANGERS_EARS = Ears(Likeness(1.5, 0.28, 0.34), Likeness(1.05, 0.35, 0.45))
 OWN_EARS = Ears(Likeness(1.5, 0.5, 0.6), Likeness(1.05, 0.5, 0.6))
 """The template's ears, and those of the person's own neutral, which fit much better.  Under hair, on a real scan, 0.22
-and 0.29 on the coarse level, 0.18 and 0.27 on the template, with the neutral's up to 0.35; bare, on eleven synthetic
-people, one of them with ears 17 mm from the template's, at least 0.37, 0.52 and 0.74."""
+and 0.28 on the coarse level, 0.18 and 0.24 on the template, with the neutral's up to 0.34; bare, on eleven synthetic
+people, one of them with ears 17 mm from the template's, at least 0.34, 0.51 and 0.74."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from mimicme.stages.register.stiffness import graph_laplacian, shell_stiffness
 NORMAL_REACH_MM = 5.0
 """A turn of the normal by one radian counts as this distance when a coarse vertex looks for its place."""
 
-EAR_STIFFNESS = 2.0
+EAR_STIFFNESS = 3.0
 """Bending stiffness of the ears, cartilage, relative to skin."""
 
 

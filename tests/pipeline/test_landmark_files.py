@@ -118,9 +118,10 @@ def test_a_pts_of_two_coordinates_holds_pixels():
     for content, reason, seen in (
         (pts(rows[:60]), "landmark-scheme", "60 points"),
         (pts([["nan", "nan"]] * 68), "landmark-scheme", "0 points"),
-        (pts([*rows[:67], [1, 2, 3]]), "landmark-scheme", "2 coordinates a point"),
+        (pts([*rows[:67], [1, 2, 3]]), "landmark-file", "ValueError: point 68 has 3 numbers, point 1 has 2"),
+        (pts([[1], *rows[1:]]), "landmark-file", "ValueError: point 2 has 2 numbers, point 1 has 1"),
         (pts([[1, 2]] * 10_001), "landmark-scheme", 10_001),
-        (pts([["a", "b"]] * 68), "landmark-file", "ValueError: could not convert string to float: 'a'"),
+        (pts([["a", "b"]] * 68), "landmark-file", "ValueError: point 1 is no numbers: 'a b'"),
         (
             pts(rows).replace(b"68", b"67"),
             "landmark-file",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import textured_dome as faces
 
 from mimicme.pipeline.flow import Flow
-from mimicme.pipeline.mesh import triangle_normals
+from mimicme.pipeline.mesh import adjacency, edges, triangle_normals
 from mimicme.pipeline.texture import open_source
 from mimicme.stages.refine import RefineSettings
 from mimicme.stages.refine.photometric import Drift, Knobs, Refiner, better, gain
@@ -195,6 +196,28 @@ def test_what_was_turned_over_is_put_back_and_nothing_else(refiner):
     assert turned(after) > 0 and turned(put_back) == 0
     far = np.linalg.norm(before - before[middle], axis=1) > 30
     np.testing.assert_array_equal(put_back[far], after[far])
+
+
+def test_where_a_large_shift_ends_abruptly_nothing_stays_turned():
+    """A fine mesh, 1 mm, of which one half is pushed over the other: far more than a ring has to be put back."""
+    n = 80
+    y, x = np.mgrid[:n, :n].astype(float)
+    before = np.stack([x.ravel(), y.ravel(), 3 * np.sin(x.ravel() / 9)], axis=1)
+    corner = (np.arange(n - 1)[:, None] * n + np.arange(n - 1)).ravel()
+    triangles = np.concatenate(
+        [corner[:, None] + [0, 1, n], corner[:, None] + [1, n + 1, n]]
+    )  # fmt: skip
+    mesh = object.__new__(Refiner)  # nothing but the mesh takes part
+    mesh.template = SimpleNamespace(faces=triangles)
+    mesh.ring = adjacency(edges(triangles)[0], n * n)
+    after = before - np.where(before[:, 1:2] > 40, [3.0, 9.0, 0], 0.0)
+    normals = triangle_normals(before, triangles)[0]
+
+    def turned(v):
+        return ((triangle_normals(v, triangles)[0] * normals).sum(1) < 0).sum()
+
+    assert turned(after) > 100
+    assert turned(mesh.unturned(before, after)) == 0
 
 
 def test_motion_is_put_back_by_degrees_so_that_nothing_flickers(refiner):
