@@ -14,12 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mimicme.pipeline.checkpoint import FrameStatus, fingerprint
+from mimicme.pipeline.whole_file import whole_file
 
 DECISION = "_decision"
 """Attributes of artefacts that end so are sentences about what a stage decided; the runner prints them."""
 
-
 _OK = FrameStatus()
+_NOTEBOOK = "mimicme heads 1"
+"""First line of a ledger's notebook; another number when `Made`, or how its fingerprints are made, changes."""
 
 
 @dataclass(frozen=True)
@@ -54,25 +56,87 @@ class Made:
         for row, number in enumerate(self.numbers.tolist()):
             yield number, self.flagged.get(row, _OK)
 
+    def to_record(self) -> list[Any]:
+        """For JSON; `from_record` takes it back."""
+        flagged = [[row, s.ok, s.reason, s.note, s.message] for row, s in self.flagged.items()]
+        return [
+            self.fingerprint,
+            self.record_print,
+            self.has_sources,
+            self.numbers.tolist(),
+            flagged,
+            dict(self.decisions),
+        ]
+
+    @classmethod
+    def from_record(
+        cls,
+        fingerprint: str,
+        record_print: str,
+        has_sources: bool,
+        numbers: list[int],
+        flagged: list[list[Any]],
+        decisions: dict[str, str],
+    ) -> Made:
+        """See `to_record`."""
+        statuses = {row: FrameStatus(*status) for row, *status in flagged}
+        numbers_array = np.asarray(numbers, np.int64)
+        return cls(fingerprint, record_print, has_sources, numbers_array, statuses, decisions)
+
 
 class Ledger:
-    """Reads the heads of artefacts, each once while its file stays the same."""
+    """Reads the heads of artefacts, each once while its file stays the same.
 
-    def __init__(self) -> None:
-        self._known: dict[Path, tuple[tuple[int, ...], Made | None]] = {}
+    Args:
+        root: the workspace's folder.
+        notebook: where an earlier run wrote down what it had read (`save`).  What it says counts only where an
+            artefact's time, size and inode are still those; one that cannot be read is as good as none.
+    """
+
+    def __init__(self, root: Path, notebook: Path) -> None:
+        self._root, self._notebook = root, notebook
+        self._known: dict[Path, tuple[tuple[int, ...], Made | None]] = _noted(root, notebook)
+        self._changed = False
 
     def look(self, path: Path) -> Made | None:
         """What is there; None when nothing is, or nothing readable."""
         try:
             stat = path.stat()
         except OSError:
-            self._known.pop(path, None)
+            self._changed |= self._known.pop(path, None) is not None
             return None
         signature = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
         known = self._known.get(path)
         if known is None or known[0] != signature:
             known = self._known[path] = (signature, _read_head(path))
+            self._changed = True
         return known[1]
+
+    def save(self) -> None:
+        """Write down what is known, so that the next run need not open every artefact; nothing new: not again."""
+        if not self._changed:
+            return
+        with whole_file(self._notebook) as temporary, open(temporary, "w", encoding="utf-8") as handle:
+            handle.write(f"{_NOTEBOOK}\n")
+            for path, (signature, made) in self._known.items():
+                if made is not None and path.exists():
+                    noted = [str(path.relative_to(self._root)), signature, *made.to_record()]
+                    handle.write(json.dumps(noted, separators=(",", ":")) + "\n")
+        self._changed = False
+
+
+def _noted(root: Path, notebook: Path) -> dict[Path, tuple[tuple[int, ...], Made | None]]:
+    known: dict[Path, tuple[tuple[int, ...], Made | None]] = {}
+    try:
+        with open(notebook, encoding="utf-8") as handle:
+            if handle.readline().rstrip() != _NOTEBOOK:
+                return {}
+            for line in handle:
+                path, signature, *record = json.loads(line)
+                known[root / path] = tuple(signature), Made.from_record(*record)
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+    return known
 
 
 def _read_head(path: Path) -> Made | None:

@@ -69,7 +69,9 @@ def corrections(uv_faces: Ints, points: Floats, pairs: Ints, gaps: Floats) -> ND
     row, ones = np.arange(len(pairs)), np.ones(len(pairs))
     column = place[pairs].T.ravel()
     across = sparse.csr_matrix((np.r_[ones, -ones], (np.r_[row, row], column)), (len(pairs), len(used)))
-    found[used] = _solved((smooth + SEAM_WEIGHT * (across.T @ across)).tocsr(), SEAM_WEIGHT * (across.T @ gaps))
+    found[used] = _solved(
+        (smooth + SEAM_WEIGHT * (across.T @ across)).tocsr(), SEAM_WEIGHT * (across.T @ gaps)
+    )
     return found
 
 

@@ -85,7 +85,7 @@ class Plan:
         self.stages = tuple(stages)
         self.catalogue = catalogue
         self.template = template
-        self.ledger = Ledger()
+        self.ledger = Ledger(workspace.root, workspace.notebook)
         self.captures = workspace.captures
         self.verdicts: dict[tuple[str, Item], Verdict] = {}
         self._left_out: set[Item] = set()  # sequences that this run is not about

@@ -168,6 +168,9 @@ class _Run:
                 if killed or self.worker_died:
                     self._clean()
                 if log is not None:
+                    with contextlib.suppress(OSError):  # it saves time alone
+                        self.plan.ledger.save()
+                if log is not None:
                     log.close()
 
     def _clean(self) -> int:

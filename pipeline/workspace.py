@@ -6,6 +6,7 @@ WORKSPACE/<stage>/<subject>/<sequence>.h5          artefacts
 WORKSPACE/<stage>/<subject>/<sequence>@part-0002-of-0005.h5   parts of artefacts, until they are joined
 WORKSPACE/failures/<stage>/<subject>/<sequence>.json
 WORKSPACE/runs/<UTC stamp>/                        config.toml, versions.json, log.jsonl
+WORKSPACE/heads.jsonl                              what the last run read of the artefacts; may be deleted
 WORKSPACE/withdrawn.txt                            who may not come back
 WORKSPACE/release.h5, report/
 """
@@ -235,6 +236,11 @@ class Workspace:
         return self.root / "failures" / stage / item.subject / f"{item.sequence}.json"
 
     @property
+    def notebook(self) -> Path:
+        """Where a run writes down what it read of the artefacts; see `ledger`."""
+        return self.root / "heads.jsonl"
+
+    @property
     def release(self) -> Path:
         return self.root / "release.h5"
 
@@ -427,6 +433,7 @@ class Workspace:
             old = path.read_text() if path.exists() else ""
             write_whole(path, f"{old}{_hidden(name)}\n")
         self._catalogue = None
+        self.notebook.unlink(missing_ok=True)
         removed: list[Path] = []
         for folder in self.made_from(name, stages):
             removed += [p for p in sorted(folder.rglob("*")) if p.is_file()]
