@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -16,7 +17,7 @@ def interruptible() -> Iterator[None]:
 
     Python drops an exception that arises in a finaliser or a weak reference's callback, a
     KeyboardInterrupt too. So it is raised again every two seconds, until somebody listens (`deaf`) or this
-    context is left.
+    context is left; and one that was dropped is no traceback on the screen.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -29,16 +30,24 @@ def interruptible() -> Iterator[None]:
             _again(AGAIN_SECONDS)
             raise KeyboardInterrupt
 
+    tell = sys.unraisablehook
+
+    def dropped(unraisable: sys.UnraisableHookArgs) -> None:
+        if unraisable.exc_type is not KeyboardInterrupt:
+            tell(unraisable)
+
     # what is ignored stays ignored: nohup
     heard = [n for n in _ends() if signal.getsignal(n) is not signal.SIG_IGN]
     if heard and hasattr(signal, "SIGALRM"):
         heard.append(signal.SIGALRM)
     old = {n: signal.signal(n, interrupt) for n in heard}
+    sys.unraisablehook = dropped
     try:
         yield
     finally:
         listening = False
         _again(0)
+        sys.unraisablehook = tell
         for number, handler in old.items():
             signal.signal(number, handler)
 

@@ -71,10 +71,10 @@ def hearing():
 
 
 @pytest.mark.usefixtures("hearing")
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_that_python_drops_is_heard_all_the_same(number):
-    """What is raised in a weak reference's callback is only printed."""
+    """What is raised in a weak reference's callback is only printed; of an interrupt not even that."""
 
     class Thing:
         pass
