@@ -210,7 +210,7 @@ def landmarks_command(
         if done.by_hand:
             click.echo(
                 f"{done.by_hand} frames have no file there: none of their points was found, all came from the landmark "
-                "files beside the frames.  Correct those."
+                "files beside the frames. Correct those."
             )
         if done.rejected:
             click.echo(

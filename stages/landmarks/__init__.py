@@ -148,14 +148,14 @@ class Finder:
             FrameRejected: `no-face`, `numerical-failure`.
         """
         from mimicme.pipeline.checkpoint import frame_numerics
-        from mimicme.pipeline.scan import load_image, load_scan
+        from mimicme.pipeline.scan import load_colored
 
         if not self._made:
             self._detector = detector(self._task)
             self._made = True
         if self._detector is None:
             return None
-        scan, image = load_scan(ingest, row), load_image(ingest, row)
+        scan, image, _ = load_colored(ingest, row)
         with frame_numerics():
             return self._detector.detect(scan, image, near)
 

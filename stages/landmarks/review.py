@@ -25,7 +25,7 @@ from mimicme.pipeline.landmarks import DETECTED, INNER, MANUAL, Landmarks
 from mimicme.pipeline.mesh import Floats, transform
 from mimicme.pipeline.pictures import attempt, card
 from mimicme.pipeline.render import Picture, contact_sheet, draw_points, look_at, render, save_picture
-from mimicme.pipeline.scan import load_image, load_scan
+from mimicme.pipeline.scan import load_colored
 from mimicme.pipeline.stage import Sequence
 from mimicme.pipeline.units import face_axes
 from mimicme.pipeline.whole_file import write_whole
@@ -140,7 +140,7 @@ def draw(workspace: Workspace, entry: Entry) -> Picture:
         row = found.numbers.tolist().index(number)
         if not ingest.statuses[row].ok:
             return card(ingest.statuses[row].message, SIZE)
-        scan, image = load_scan(ingest, row), load_image(ingest, row)
+        scan, image, _ = load_colored(ingest, row)
         points = found["points"][row].astype(np.float64)
         source, worth = found["source"][row], found["confidence"][row]
     axes, _ = face_axes(points)

@@ -98,13 +98,12 @@ def _refiner(key: TemplateKey, settings: RefineSettings) -> Refiner:
 def _source(ingest: Artefact, row: int, refiner: Refiner) -> Source | None:
     """The scan of one frame ready to be asked for colours; None when it has none, or none that can be read."""
     from mimicme.pipeline.checkpoint import frame_numerics
-    from mimicme.pipeline.scan import load_image, load_scan
+    from mimicme.pipeline.scan import load_colored
     from mimicme.pipeline.texture import open_source
 
-    scan = load_scan(ingest, row)
+    scan, image, _ = load_colored(ingest, row)
     try:
         with frame_numerics():
-            image = load_image(ingest, row) if scan.uv is not None else None
             return open_source(scan, image, refiner.knobs.texture)
     except FrameRejected:
         return None
@@ -367,7 +366,7 @@ def _finished(given: _Sequence, frame: _Slid) -> _Finished:
 
 STAGE = Stage(
     name="refine",
-    version=5,
+    version=6,
     settings=RefineSettings,
     needs=("ingest", "register", "repass"),
     compute=compute,
