@@ -91,12 +91,11 @@ class Survey:
     """What one pass over the expressive frames found.
 
     Attributes:
-        rows: (n,) of the table.  norms: (n,) see `whitened_norms`.  amounts: (n,) mm from the neutral.
+        rows: (n,) of the table.  amounts: (n,) mm from the neutral.
         pruned: (n,) True for what is left out.
     """
 
     rows: Rows
-    norms: Floats
     amounts: Floats
     pruned: NDArray[np.bool_]
 
@@ -345,7 +344,7 @@ class _Build:
             else:
                 self.left_out.append((*where, str(entry["expression"]), int(entry["frame"]), float(norms[k])))
         self.say(f"{int(out.sum())} of {len(rows)} expressive frames left out as outliers")
-        return Survey(rows, norms, np.concatenate(amounts), out)
+        return Survey(rows, np.concatenate(amounts), out)
 
     # -- shapes
 

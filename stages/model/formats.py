@@ -72,7 +72,7 @@ def export_model(
         "npz": lambda out: _npz(out, model, linear),
         "mat": lambda out: _mat(out, model, linear, name),
         "menpo": lambda out: _menpo(out, model, linear),
-        "glb": lambda out: out.write(_glb(model, _as_shapes(model, linear, name))),
+        "glb": lambda out: out.write(_glb(model, _as_shapes(linear, name))),
     }
     if name == "texture" and format in ("menpo", "glb"):
         raise UsageError(f"'{format}' cannot hold a texture model", expected="npz or mat")
@@ -215,7 +215,7 @@ def _neutral(model: FaceModel) -> NDArray[np.float32]:
     return np.asarray(model.template.vertices, np.float32) if person is None else person.mean
 
 
-def _as_shapes(model: FaceModel, linear: LinearModel, name: str) -> Blendshapes:
+def _as_shapes(linear: LinearModel, name: str) -> Blendshapes:
     """Components as shapes of one standard deviation each."""
     steps = (linear.components * np.sqrt(linear.variances)[:, None, None]).astype(np.float32)
     names = tuple(f"{name}_{k:03d}" for k in range(linear.rank))
