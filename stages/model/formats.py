@@ -23,15 +23,13 @@ from numpy.typing import NDArray
 from mimicme.pipeline.errors import UsageError
 from mimicme.pipeline.filling import fill_holes, fill_mirrored, mirror_error
 from mimicme.pipeline.linear_model import LinearModel
-from mimicme.pipeline.mesh import Mesh
+from mimicme.pipeline.mesh import Floats, Mesh
 from mimicme.pipeline.meshio import glb_bytes, obj_bytes, ply_bytes
 from mimicme.pipeline.model_file import Blendshapes, FaceModel, TextureModel
 from mimicme.pipeline.template import Template
 from mimicme.pipeline.texture import MIRROR_TOLERANCE
 from mimicme.pipeline.whole_file import write_whole
 from mimicme.stages.model.blendshapes import arkit_blendshapes, split_sides
-
-Floats = NDArray[np.float64]
 
 FORMATS = ("npz", "mat", "menpo", "glb")
 SHAPE_SETS = ("blendshapes", "sides", "arkit", "sparse")

@@ -14,9 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mimicme.pipeline.errors import UsageError
-from mimicme.pipeline.mesh import Floats, Ints, adjacency, edges
-
-Singles = NDArray[np.float32]
+from mimicme.pipeline.mesh import Floats, Ints, Singles, adjacency, edges
 
 
 @dataclass(frozen=True)
