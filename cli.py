@@ -204,8 +204,18 @@ def landmarks_command(
     if kind is not None:
         if export_to is None:
             raise UsageError("an export needs a folder", expected="--export-to DIR")
-        written = export(opened, export_to, f".{kind}", options["only"])
-        click.echo(f"{len(written)} files in {export_to}; corrected ones belong beside their frames")
+        done = export(opened, export_to, f".{kind}", options["only"])
+        if done.files:
+            click.echo(f"{len(done.files)} files in {export_to}; corrected ones belong beside their frames")
+        if done.by_hand:
+            click.echo(
+                f"{done.by_hand} frames have no file there: none of their points was found, all came from the landmark "
+                "files beside the frames. Correct those."
+            )
+        if done.rejected:
+            click.echo(
+                f"{done.rejected} frames were rejected: `mimicme status {workspace} --failed` says why"
+            )
 
 
 for _name in list(STAGE_HELP)[2:]:

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cases import Captures, Case, correspondence, inverse, james
+from cases import Captures, Case, correspondence, james
 from environment import Peers
 from measure import measured
 from robust import Prepared, aligned
 
-from mimicme.pipeline.mesh import Floats, Mesh, transform
+from mimicme.pipeline.mesh import Floats, Mesh, inverse, transform
 from mimicme.pipeline.render import contact_sheet, draw_legend, error_colors, look_at, render, save_picture
 from mimicme.pipeline.spatial import Surface, pierced
 from mimicme.pipeline.template import Template, prepare, save_prepared

@@ -54,11 +54,6 @@ class Case:
         return Mesh(self.vertices, self.faces)
 
 
-def inverse(matrix: Floats) -> Floats:
-    """Of a (4, 4) motion."""
-    return np.asarray(np.linalg.inv(matrix), np.float64)
-
-
 def correspondence(vertices: Floats, answer: Answer) -> Floats:
     """(k,) mm: distance of registered (V, 3) to true vertices, over the core where the scan has data."""
     seen = answer.core & answer.valid

@@ -11,9 +11,18 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
-from cases import Answer, Case, inverse
+from cases import Answer, Case
 
-from mimicme.pipeline.mesh import Bools, Floats, Ints, Mesh, keep_triangles, transform, vertex_normals
+from mimicme.pipeline.mesh import (
+    Bools,
+    Floats,
+    Ints,
+    Mesh,
+    inverse,
+    keep_triangles,
+    transform,
+    vertex_normals,
+)
 from mimicme.pipeline.spatial import Surface, open3d
 
 Damage = Callable[[Case, np.random.Generator], Case]

@@ -30,8 +30,6 @@ from mimicme.stages.register import RegisterSettings, quality, track
 from mimicme.stages.register.levels import Levels, build_levels
 
 TOO_FAR_MM = 2.5
-MAX_REJECTED = 0.20
-MIN_RANK_CORRELATION = 0.7
 
 Record = dict[str, Any]
 

@@ -6,11 +6,10 @@ Weights of blendshapes are such: how much of each shape, between none and all of
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from mimicme.pipeline.errors import UsageError
-
-Floats = NDArray[np.float64]
+from mimicme.pipeline.mesh import Floats
 
 _SWEEPS = 400
 _ROUNDS = 30

@@ -19,9 +19,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse import csgraph
 
-from mimicme.pipeline.mesh import Bools, Floats, Ints, Mesh, keep_triangles
-
-Longs = NDArray[np.int64]
+from mimicme.pipeline.mesh import Bools, Floats, Ints, Longs, Mesh, keep_triangles
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,10 @@ from urllib.parse import unquote
 import numpy as np
 from numpy.typing import NDArray
 
-from mimicme.pipeline.mesh import Floats, Mesh, vertex_normals
+from mimicme.pipeline.mesh import Floats, Longs, Mesh, vertex_normals
 from mimicme.pipeline.mesh_file import (
     MAX_TRIANGLES,
     MAX_VERTICES,
-    Longs,
     MeshFile,
     check_vertices,
     checked,

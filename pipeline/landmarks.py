@@ -28,7 +28,6 @@ from mimicme.pipeline.errors import FrameRejected, InputError
 from mimicme.pipeline.mesh import Bools, Floats, Mesh
 
 N_LANDMARKS = 68
-SCHEME = "ibug68"
 
 GROUPS: dict[str, slice] = {
     "jaw": slice(0, 17),
@@ -79,11 +78,9 @@ class Landmarks:
 
     Attributes:
         points: (68, 3) float64, in the unit and axes of whoever made it; NaN where absent.
-        scheme: always `ibug68`; files in other words are brought into it when they are read.
     """
 
     points: Floats
-    scheme: str = SCHEME
 
     def __post_init__(self) -> None:
         if np.shape(self.points) != (N_LANDMARKS, 3):

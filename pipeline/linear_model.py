@@ -23,10 +23,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mimicme.pipeline.errors import UsageError
+from mimicme.pipeline.mesh import Floats, Singles
 from mimicme.pipeline.sketch import Sketch, SketchFile, sketch_signature
 
-Floats = NDArray[np.float64]
-Singles = NDArray[np.float32]
 Batches = Callable[[], Iterable[NDArray[Any]]]
 
 _NEGLIGIBLE = 1e-10  # variance below this share of the largest is rounding error, not a direction

@@ -23,13 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mimicme.pipeline.errors import FrameRejected, InputError
-from mimicme.pipeline.mesh import Floats, Ints, Mesh
+from mimicme.pipeline.mesh import Floats, Ints, Longs, Mesh
 
 MAX_VERTICES = 20_000_000
 MAX_TRIANGLES = 40_000_000
 MAX_COORDINATE = 1e30  # beyond it squares and products overflow, so it is no number one can work with
-
-Longs = NDArray[np.int64]
 
 
 class MeshFileError(FrameRejected, InputError):

@@ -31,12 +31,12 @@ from mimicme.pipeline import release_layout as layout
 from mimicme.pipeline.checkpoint import guarded_file
 from mimicme.pipeline.errors import ArtefactError, UsageError
 from mimicme.pipeline.linear_model import LinearModel
+from mimicme.pipeline.mesh import Singles
 from mimicme.pipeline.template import Template
 from mimicme.pipeline.whole_file import whole_file
 
 MODEL_SCHEMA = "1.1"  # 1.1: notes on blendshapes
 MAX_COMPONENTS = 20_000
-Singles = NDArray[np.float32]
 _MODEL_ARRAYS = ("mean", "components", "variances", "weights")
 PRUNED_COLUMNS = ("subject", "sequence", "expression", "frame", "norm")
 SUBJECT_COLUMNS = ("subject", "consent", "split", "neutral", "frames")

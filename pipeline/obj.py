@@ -14,11 +14,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mimicme.pipeline.mesh import Floats, Ints, Mesh
+from mimicme.pipeline.mesh import Floats, Ints, Longs, Mesh
 from mimicme.pipeline.mesh_file import (
     MAX_TRIANGLES,
     MAX_VERTICES,
-    Longs,
     MeshFile,
     MeshFileError,
     as_bytes,

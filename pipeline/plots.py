@@ -17,9 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mimicme.pipeline.errors import InputError
+from mimicme.pipeline.mesh import Floats
 from mimicme.pipeline.whole_file import write_whole
-
-Floats = NDArray[np.float64]
 
 COLORS = ("#1f5fa8", "#d1652b", "#2f8f5b", "#8a4fa3", "#b8a21f", "#5a5a5a")
 DPI = 110

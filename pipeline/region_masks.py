@@ -7,13 +7,11 @@ to, softened over a border of a few millimetres; all together they make up `face
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mimicme.pipeline.errors import UsageError
 from mimicme.pipeline.landmarks import IBUG68
+from mimicme.pipeline.mesh import Floats
 from mimicme.pipeline.template import Template
-
-Floats = NDArray[np.float64]
 
 # iBUG-68 indices; cheeks and forehead lie between or beyond landmarks: points made of several
 _GROUPS: dict[str, tuple[int, ...]] = {

@@ -18,13 +18,12 @@ from numpy.typing import NDArray
 from mimicme.pipeline.closing import Closing
 from mimicme.pipeline.errors import UsageError, listed
 from mimicme.pipeline.expressions import NEUTRAL
+from mimicme.pipeline.mesh import Floats, Singles
 from mimicme.pipeline.release import Release
 from mimicme.pipeline.release_layout import OK
 from mimicme.pipeline.template import Template
 from mimicme.pipeline.thinning import evenly
 
-Floats = NDArray[np.float64]
-Singles = NDArray[np.float32]
 Rows = NDArray[np.int64]
 Balance = Literal["frames", "subjects", "expressions"]
 

@@ -6,9 +6,10 @@
     /template/landmark_names (L,) text       /template/landmark_vertices (L,3) u4, landmark_weights (L,3) f4
     /template/masks/<name>   (V,) f4         only what the template ships
     /subjects/<id>           attrs: age, gender, ethnicity, consent, split and the table's other columns
-      /<sequence>            attrs: expression, sequence (as named on disk), fps, file_from_scan (4,4)
+      /<sequence>            attrs: expression, sequence (as named on disk), fps, file_from_scan (4,4), made_by_<stage>
         frame                (F,) i8         vertices (F,V,3) f4 mm      pose (F,4,4) f8
         landmarks            (F,L,3) f4 mm   landmark_source (F,L) u1    landmark_confidence (F,L) f4
+        landmark_distance (F,L) f4 mm        landmark_uv (F,L,2) f4      landmark_visible (F,views,L) u1
         texture/bytes, texture/offset        coverage/bytes, coverage/offset: one encoded image a frame
         normal/..., position/..., displacement/...: likewise, what bake.maps asked for, as 16-bit PNG;
                              attrs: unit, value_scale, value_offset: value = value_offset + value_scale * number
@@ -35,6 +36,7 @@ from numpy.typing import NDArray
 from mimicme.pipeline import surface_maps
 from mimicme.pipeline.checkpoint import NOTE_BYTES, chunk_shape
 from mimicme.pipeline.landmarks import STANDARD_VIEWS
+from mimicme.pipeline.metadata import COLUMNS, UNKNOWN
 from mimicme.pipeline.stage import Item
 from mimicme.pipeline.surface_maps import Coding
 from mimicme.pipeline.template import Template
@@ -50,9 +52,8 @@ ROOT_ATTRIBUTES = (
     "config",
     "fingerprint",
 )
-SUBJECT_ATTRIBUTES = ("age", "gender", "ethnicity", "consent", "split")
+SUBJECT_ATTRIBUTES = COLUMNS
 SEQUENCE_ATTRIBUTES = ("expression", "sequence", "fps", "file_from_scan")
-UNKNOWN = "unknown"
 
 LANDMARK_SOURCES = ("none", "manual", "detected", "projected")
 IMAGES = ("texture", "coverage")

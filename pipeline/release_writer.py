@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from mimicme.pipeline import release_layout as layout
 from mimicme.pipeline.checkpoint import MESSAGE_BYTES
 from mimicme.pipeline.errors import ReleaseError, UsageError
+from mimicme.pipeline.metadata import UNKNOWN
 from mimicme.pipeline.release_layout import IndexEntry, create_dataset
 from mimicme.pipeline.stage import Item
 from mimicme.pipeline.surface_maps import Coding
@@ -96,7 +97,7 @@ class ReleaseWriter:
             *layout.SUBJECT_ATTRIBUTES,
             *(n for n in attributes if n not in layout.SUBJECT_ATTRIBUTES),
         ):
-            group.attrs[name] = attributes.get(name, layout.UNKNOWN)
+            group.attrs[name] = attributes.get(name, UNKNOWN)
 
     def sequence(
         self,

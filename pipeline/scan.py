@@ -46,6 +46,18 @@ def load_image(ingest: Artefact, row: int) -> image.Pixels | None:
     return None if data is None else image.decode(data, _max_pixels(ingest), f"image of row {row}")
 
 
+def load_colored(ingest: Artefact, row: int) -> tuple[Mesh, image.Pixels | None, str]:
+    """A frame's scan with its image, and why that cannot be read, if so; it is None then, as where there is none.
+
+    A broken image costs the texture at most: the scan's geometry, and its vertex colours, are still there.
+    """
+    scan = load_scan(ingest, row)
+    try:
+        return scan, load_image(ingest, row) if scan.uv is not None else None, ""
+    except image.ImageFileError as error:
+        return scan, None, str(error)
+
+
 def load_image_size(ingest: Artefact, row: int) -> tuple[int, int] | None:
     """(height, width) px of the scan's texture, from its header; None when the frame has none."""
     data = load_image_bytes(ingest, row)

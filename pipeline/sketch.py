@@ -18,9 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mimicme.pipeline.errors import UsageError
+from mimicme.pipeline.mesh import Floats
 from mimicme.pipeline.whole_file import whole_file
-
-Floats = NDArray[np.float64]
 
 _FLOOR = 1e-6  # eigenvalues below this share of the largest drown in the float32 products
 _SCALARS = ("passes", "batches", "rows", "count", "mass", "mass_squared", "square")

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Floats = NDArray[np.float64]
+from mimicme.pipeline.mesh import Floats
 
 CONFIDENCE = 0.95
 _NORMAL_QUANTILE = 1.959963984540054  # of CONFIDENCE, two-sided

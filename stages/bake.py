@@ -4,8 +4,9 @@ Reads: ingest (scans, images), refine (vertices, pose); for sequences other than
 artefact of the neutral, whose texture fills what this sequence's scans do not show.
 Writes: per frame `texture` and `coverage` (encoded bytes), and the maps that `maps` names (16-bit PNG; what their
 numbers mean: attrs <map>_unit, <map>_value_scale, <map>_value_offset); attrs texture_format, texture_size;
-quality/coverage, on request gain_red, gain_green, gain_blue and light_0 to light_8. A frame whose scan carries neither
-image nor colours keeps its row, gets the note `no-texture`, no texture, and a coverage only with maps.
+quality/coverage, on request gain_red, gain_green, gain_blue and light_0 to light_8. A frame whose scan carries no image
+that can be read gets its texture from the scan's vertex colours, and the note `vertex-colours`; without these it keeps
+its row, gets the note `no-texture`, no texture, and a coverage only with maps.
 Fails: a frame with `numerical-failure`, when its numbers broke the computation.
 
 How a texture is made: pipeline/texture.py.
@@ -134,24 +135,25 @@ class _Shell:
             FrameRejected: the frame's numbers broke the computation.
         """
         from mimicme.pipeline.checkpoint import frame_numerics
-        from mimicme.pipeline.scan import load_image, load_scan
+        from mimicme.pipeline.scan import load_colored
         from mimicme.pipeline.scan_source import Source
         from mimicme.pipeline.surface_maps import SurfaceMaps
 
-        scan = load_scan(self.ingest, row)
-        why = "The scan has neither a texture nor vertex colours."
-        image, readable = None, True
-        try:
-            image = load_image(self.ingest, row) if scan.uv is not None else None
-        except FrameRejected as error:  # a broken image costs the texture, not the geometry
-            why, readable = f"The texture could not be read: {error}", False
+        scan, image, broken = load_colored(self.ingest, row)
+        why = (
+            f"The texture could not be read: {broken}"
+            if broken
+            else "The scan has no image that can be read."
+        )
         pose = np.asarray(self.refined["pose"][row], np.float64)
         vertices = np.asarray(self.refined["vertices"][row], np.float64)
         with frame_numerics():
-            source = open_source(scan, image, self.settings) if readable else None
+            source = open_source(scan, image, self.settings)
             colored = source is not None
+            if source is not None and source.image is None:
+                self.out.note(row, "vertex-colours", f"{why} The texture is made of its vertex colours.")
             if source is None:
-                self.out.note(row, "no-texture", why)
+                self.out.note(row, "no-texture", f"{why} It has no vertex colours either.")
                 if not self.codings:
                     return None
                 source = Source(replace(scan, colors=None), None)
@@ -223,7 +225,7 @@ def compute(task: Task, out: ArtefactWriter) -> None:
 
 STAGE = Stage(
     name="bake",
-    version=6,
+    version=7,
     settings=BakeSettings,
     needs=("ingest", "refine"),
     compute=compute,

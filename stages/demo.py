@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from mimicme.pipeline.landmarks import NOSE_TIP
 from mimicme.pipeline.mesh import Floats, transform
 from mimicme.pipeline.pictures import draw_frame
 from mimicme.pipeline.render import contact_sheet, save_picture
@@ -37,7 +38,6 @@ SUBJECTS = 2
 SEQUENCES = ("neutral", "surprise", "happiness")
 FRAMES = 5
 SEED = 1
-NOSE_TIP = 30  # iBUG-68
 FACE_RADIUS_MM = 80.0
 # what `make demo` promises of james (mm)
 JAMES_MEAN_MM, JAMES_P95_MM = 0.15, 0.45

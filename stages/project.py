@@ -17,7 +17,7 @@ of a hole, there is no data and the landmark is absent.  A point given by file o
 wins over the projected one; it too is put on the scan.
 
 Which of the registered mesh's landmarks a view sees is stored for `landmarks.STANDARD_VIEWS`; for a view of one's own:
-`visible_from`, and `pipeline.render.seen_by` for their places in its picture.
+`Registered.visible_from`, and `pipeline.render.seen_by` for their places in its picture.
 
 Confidence, in [0, 1].  Projected: (1 - distance / max_distance_mm) times the cosine between the normals of
 the two surfaces.  Given: what the landmarks stage says of it, times (1 - its distance to the scan /
@@ -212,25 +212,17 @@ class Registered:
         return uv_at(self.template, found.triangles, found.weights)
 
     def visible_from(self, views: Sequence[tuple[float, float]] = STANDARD_VIEWS) -> Bools:
-        """(views, L), as `visible_from` below."""
+        """(views, L) True where a landmark is seen: it faces the view and nothing stands before it.
+
+        Args:
+            views: (yaw, pitch) in degrees, as `render.look_at` has them.
+        """
         places = self.landmarks - self.middle
         seen = np.zeros((len(views), len(places)), bool)
         for row, (yaw, pitch) in enumerate(views):
             camera = look_at(self.vertices, yaw, pitch)
             seen[row] = seen_by(camera, places, self.surface)[1] & (self.normals @ camera.axes[2] > 0)
         return seen
-
-
-def visible_from(
-    template: Template, vertices: Floats, views: Sequence[tuple[float, float]] = STANDARD_VIEWS
-) -> Bools:
-    """(views, L) True where a landmark of a registered mesh is seen: it faces the view and nothing stands before it.
-
-    Args:
-        vertices: (V, 3) mm, canonical frame.
-        views: (yaw, pitch) in degrees, as `render.look_at` has them.
-    """
-    return Registered(template, vertices).visible_from(views)
 
 
 class Given(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 MAIN = [sys.executable, "-c", "from mimicme.cli import main; main()"]
 
@@ -41,6 +42,19 @@ def assert_has_help(*command: str) -> None:
     assert result.exit_code == 0
     assert f"Usage: mimicme {' '.join(command)}" in result.output.splitlines()[0]
     assert len(result.output) > 50
+
+
+def called(*arguments: object) -> Result:
+    """One command in this process; what went wrong inside it is raised."""
+    from mimicme.cli import main
+
+    return CliRunner().invoke(main, [str(a) for a in arguments], catch_exceptions=False)
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV table."""
+    with path.open() as file:
+        return list(csv.DictReader(file))
 
 
 def break_once(monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str, message: str) -> None:

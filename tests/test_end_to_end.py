@@ -101,6 +101,14 @@ def test_two_workers_give_the_same_bytes(workspace: Path, tmp_path: Path, small_
     assert digest(other / "release.h5") == digest(workspace / "release.h5")
 
 
+def test_an_export_of_points_by_hand_says_why_there_is_none(workspace: Path, tmp_path: Path) -> None:
+    export = ("landmarks", workspace, "--export", "pp", "--export-to", tmp_path)
+    said = mimicme(*export).stdout
+    assert said.startswith("4 frames have no file there") and "beside the frames" in said
+    assert not list(tmp_path.iterdir())
+    assert "--only" in mimicme(*export, "--only", "nobody/*", code=2).stderr
+
+
 def killed_when(there: Callable[[], bool], *arguments: object) -> None:
     """A command, killed with all its workers as soon as something is there."""
     process = subprocess.Popen(

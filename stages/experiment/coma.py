@@ -18,7 +18,7 @@ Reads a release; writes `experiment.json`, `results.csv` and `results.png` into 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,15 +28,14 @@ from numpy.typing import NDArray
 
 from mimicme.pipeline.errors import UsageError
 from mimicme.pipeline.expressions import NEUTRAL
-from mimicme.pipeline.linear_model import fit_pca, fit_streaming
+from mimicme.pipeline.linear_model import Batches, fit_pca, fit_streaming
+from mimicme.pipeline.mesh import Floats
 from mimicme.pipeline.plots import bar_chart, make_folder, write_table
 from mimicme.pipeline.release_frames import ReleaseFrames
 from mimicme.pipeline.thinning import evenly
 from mimicme.stages.experiment.results import write_record
 
-Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
-Batches = Callable[[], Iterable[NDArray[Any]]]
 Progress = Callable[[str], None]
 
 SPLITS = ("interpolation", "extrapolation", "identity")

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mimicme.pipeline.errors import UsageError
+from mimicme.pipeline.mesh import Floats
 from mimicme.pipeline.metadata import UNKNOWN
 from mimicme.pipeline.plots import make_folder, scatter_chart, write_table
 from mimicme.pipeline.release_frames import ReleaseFrames
@@ -36,7 +37,6 @@ from mimicme.stages.experiment.results import (
 )
 from mimicme.stages.experiment.samples import attribute_samples
 
-Floats = NDArray[np.float64]
 Progress = Callable[[str], None]
 
 FEWEST_SUBJECTS = 5

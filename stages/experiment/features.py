@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mimicme.pipeline.linear_model import LinearModel, fit_pca, fit_streaming
+from mimicme.pipeline.mesh import Floats
 from mimicme.stages.experiment.folds import Training
 
-Floats = NDArray[np.float64]
 Encoder = Callable[[NDArray[Any]], Floats]
 
 COMPONENTS = 50

@@ -18,11 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mimicme.pipeline.errors import UsageError
+from mimicme.pipeline.mesh import Floats
 from mimicme.pipeline.statistics import CONFIDENCE, REPLICATES, Estimate, subject_draws
 from mimicme.stages.experiment.features import Feature
 from mimicme.stages.experiment.folds import Fold, Samples, Training, Unlabelled
-
-Floats = NDArray[np.float64]
 
 CLASSIFIERS = ("lda", "logistic", "svm")
 

@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 
 from mimicme.pipeline.errors import UsageError
 from mimicme.pipeline.expressions import NEUTRAL
+from mimicme.pipeline.mesh import Floats
 from mimicme.pipeline.release_frames import NEUTRAL_FRAMES, ReleaseFrames, apexes
 from mimicme.pipeline.thinning import evenly
 from mimicme.stages.experiment.folds import Rows, Samples
-
-Floats = NDArray[np.float64]
 
 TEXTURE_PX = 48
 KEPT_BYTES = 1 << 30

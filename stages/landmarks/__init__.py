@@ -10,14 +10,16 @@ Writes  points (F, 68, 3) f4, scan frame, mm, NaN where absent; source (F, 68) u
         quality/landmark_distance (F,) f4: median distance of given points to the scan, mm, NaN of pixels;
         quality/landmark_confidence (F,) f4: mean over the 51 inner points, absent ones as 0.
 Fails   a frame with `no-landmarks` (no file, and detection is off), `no-face` (none is found on the scan),
-        `landmark-file`, `landmark-scheme`, `landmarks-off-scan`, `numerical-failure` (its numbers broke the
-        computation).  The whole run with `MissingDependencyError`, when detection is wanted and not installed.
+        `landmark-file`, `landmark-scheme`, `landmarks-off-scan`, `landmarks-displaced`, `numerical-failure` (its
+        numbers broke the computation).  The whole run with `MissingDependencyError`, when detection is wanted and not
+        installed.
 
 A frame is looked at when its file lacks one of the 51 inner points, or has it where it is left out: off the scan, or
-in a pixel that is no one place.  Points by hand always win over detected ones, and say where the head is.  Notes:
-`landmarks-left-out`, a given point lies further than `max_distance_mm` from a scan that the others lie on, or its
-pixel is no one place of it; `landmarks-jump`, a detected one leaves its neighbours for a frame, and does so when it
-is looked for again; `landmarks-unsure`; `landmarks-by-hand-only`.
+in a pixel that is no one place; and, where the detector is installed, when its file has pixels: these are compared.
+Points by hand always win over detected ones, and say where the head is.  Notes: `landmarks-left-out`, a given point
+lies further than `max_distance_mm` from a scan that the others lie on, or its pixel is no one place of it;
+`landmarks-jump`, a detected one leaves its neighbours for a frame, and does so when it is looked for again;
+`landmarks-unsure`; `landmarks-by-hand-only`.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mimicme.pipeline.config import UNRECORDED
-from mimicme.pipeline.errors import ConfigError, FrameRejected
+from mimicme.pipeline.errors import ConfigError, FrameRejected, MissingDependencyError
 from mimicme.pipeline.landmarks import (
     DETECTED,
     GROUPS,
@@ -47,7 +49,7 @@ from mimicme.pipeline.spatial import Surface
 from mimicme.pipeline.stage import Stage, Task
 from mimicme.stages.landmarks.given import contradicts, located, merge, on_scan, read_beside
 from mimicme.stages.landmarks.temporal import jumps
-from mimicme.stages.landmarks.texture_points import on_texture
+from mimicme.stages.landmarks.texture_points import on_texture, refuse_shifted
 
 if TYPE_CHECKING:
     from mimicme.pipeline.checkpoint import Artefact, ArtefactWriter
@@ -148,14 +150,14 @@ class Finder:
             FrameRejected: `no-face`, `numerical-failure`.
         """
         from mimicme.pipeline.checkpoint import frame_numerics
-        from mimicme.pipeline.scan import load_image, load_scan
+        from mimicme.pipeline.scan import load_colored
 
         if not self._made:
             self._detector = detector(self._task)
             self._made = True
         if self._detector is None:
             return None
-        scan, image = load_scan(ingest, row), load_image(ingest, row)
+        scan, image, _ = load_colored(ingest, row)
         with frame_numerics():
             return self._detector.detect(scan, image, near)
 
@@ -189,10 +191,10 @@ def head_by_hand(template_marks: Floats, manual: Located) -> Floats | None:
 
 
 def _brought_in(
-    ingest: Artefact, row: int, in_file: Floats, limit_mm: float
+    ingest: Artefact, row: int, in_file: Floats, limit_mm: float, marks: Floats
 ) -> tuple[Located, list[str], float]:
     """A file's points (68, 3) or pixels (68, 2) on the scan, the names of those left out, and the median distance in
-    mm, NaN of pixels.
+    mm, NaN of pixels; marks: (68, 3) the template's landmarks.
 
     Raises:
         FrameRejected: see the module.
@@ -204,12 +206,23 @@ def _brought_in(
     with frame_numerics():
         if in_file.shape[1] == 2:
             joined = ingest.statuses[row].may_have("textures-joined")
-            points, lost = on_texture(in_file, scan, load_image_size(ingest, row), joined)
+            points, lost = on_texture(in_file, scan, load_image_size(ingest, row), joined, marks)
             lifted = np.where(np.isfinite(points[:, 0]), 0.0, np.nan)
             return located(points, lifted, limit_mm)[0], lost, np.nan
         in_scan = transform(np.linalg.inv(ingest["file_from_scan"][()]), in_file)
         distances = on_scan(in_scan, Surface(scan.vertices, scan.faces), limit_mm, in_file)
         return *located(in_scan, distances, limit_mm), float(np.nanmedian(distances))
+
+
+def _compare(ingest: Artefact, row: int, pixels: Floats, manual: Located, detected: Located) -> None:
+    """Raises FrameRejected when a file's pixels (68, 2) lie off what was detected, all alike."""
+    from mimicme.pipeline.checkpoint import frame_numerics
+    from mimicme.pipeline.scan import load_image_size, load_scan
+
+    scan, size = load_scan(ingest, row), load_image_size(ingest, row)
+    if size is not None:
+        with frame_numerics():
+            refuse_shifted(pixels, manual, detected, scan, size)
 
 
 def read_frame(
@@ -223,14 +236,26 @@ def read_frame(
     in_file = read_beside(task.sequence.frames[row], out.sources, task.settings.sides)
     if in_file is None:
         return Frame(merge(None, finder.detect(ingest, row, near)), [], np.nan)
-    manual, left_out, median = _brought_in(ingest, row, in_file, task.settings.max_distance_mm)
-    if (manual.source[INNER] == MANUAL).all():
+    marks = task.load_template().landmarks()
+    manual, left_out, median = _brought_in(ingest, row, in_file, task.settings.max_distance_mm, marks)
+    whole, pixels = bool((manual.source[INNER] == MANUAL).all()), in_file.shape[1] == 2
+    if whole and not pixels:
         return Frame(manual, left_out, median)
-    by_hand = head_by_hand(task.load_template().landmarks(), manual)
+    by_hand = head_by_hand(marks, manual)
     try:
         detected = finder.detect(ingest, row, by_hand if by_hand is not None else near)
     except FrameRejected as error:
-        return Frame(manual, left_out, median, error.what)
+        return Frame(manual, left_out, median, "" if whole else error.what)
+    except MissingDependencyError:
+        if not whole:
+            raise
+        return Frame(
+            manual, left_out, median
+        )  # pixels that lack nothing are compared with what is found if they can be
+    if pixels and detected is not None:
+        _compare(ingest, row, in_file, manual, detected)
+    if whole:
+        return Frame(manual, left_out, median)
     if detected is not None and contradicts(manual, detected):
         return Frame(manual, left_out, median, "what was detected lies elsewhere")
     return Frame(merge(manual, detected), left_out, median)
@@ -377,7 +402,7 @@ def _few(names: list[str]) -> str:
 
 STAGE = Stage(
     name="landmarks",
-    version=5,
+    version=6,
     settings=LandmarksSettings,
     needs=("ingest",),
     compute=compute,

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,7 @@ from mimicme.pipeline.landmarks import DETECTED, INNER, MANUAL, Landmarks
 from mimicme.pipeline.mesh import Floats, transform
 from mimicme.pipeline.pictures import attempt, card
 from mimicme.pipeline.render import Picture, contact_sheet, draw_points, look_at, render, save_picture
-from mimicme.pipeline.scan import load_image, load_scan
+from mimicme.pipeline.scan import load_colored
 from mimicme.pipeline.stage import Sequence
 from mimicme.pipeline.units import face_axes
 from mimicme.pipeline.whole_file import write_whole
@@ -69,7 +70,7 @@ def review(workspace: Workspace, output: Path, only: tuple[str, ...] = ()) -> li
     """
     entries = sorted(_entries(workspace, only), key=lambda e: (e.confidence, e.name))
     if not entries:
-        raise UsageError("there are no landmarks to look at yet", todo="Run `mimicme landmarks` first.")
+        raise _nothing_made()
     output.mkdir(parents=True, exist_ok=True)
     table = io.StringIO()
     lines = csv.writer(table, lineterminator="\n")
@@ -139,7 +140,7 @@ def draw(workspace: Workspace, entry: Entry) -> Picture:
         row = found.numbers.tolist().index(number)
         if not ingest.statuses[row].ok:
             return card(ingest.statuses[row].message, SIZE)
-        scan, image = load_scan(ingest, row), load_image(ingest, row)
+        scan, image, _ = load_colored(ingest, row)
         points = found["points"][row].astype(np.float64)
         source, worth = found["source"][row], found["confidence"][row]
     axes, _ = face_axes(points)
@@ -159,7 +160,15 @@ def _colors(source: NDArray[np.uint8], worth: NDArray[np.float32]) -> list[tuple
     return [(int(r), int(g), int(b)) for r, g, b in mixed]
 
 
-def export(workspace: Workspace, folder: Path, extension: str, only: tuple[str, ...] = ()) -> list[Path]:
+class Exported(NamedTuple):
+    """What was written, and how many frames were left out, as all their points are by hand, or they have none."""
+
+    files: list[Path]
+    by_hand: int
+    rejected: int
+
+
+def export(workspace: Workspace, folder: Path, extension: str, only: tuple[str, ...] = ()) -> Exported:
     """Write the points of every frame that has detected ones to a file a person can correct.
 
     The files lie below `folder` as the frames lie below the captures: copied there, each lands beside its frame.
@@ -168,19 +177,24 @@ def export(workspace: Workspace, folder: Path, extension: str, only: tuple[str, 
         extension: one of `landmark_files.WRITERS`.
 
     Raises:
-        UsageError: a file is there already; nothing is overwritten.
+        UsageError: no landmarks have been made yet; or a file is there already: nothing is overwritten.
     """
     root = workspace.captures.root
-    written = []
-    for sequence in _chosen(workspace, only):
+    chosen = list(_chosen(workspace, only))
+    if not chosen:
+        raise _nothing_made()
+    written, by_hand, rejected = [], 0, 0
+    for sequence in chosen:
         with (
             Artefact(workspace.artefact("ingest", sequence.item)) as ingest,
             Artefact(workspace.artefact("landmarks", sequence.item)) as found,
         ):
             file_from_scan: Floats = ingest["file_from_scan"][()]
             paths = {frame.number: frame.path for frame in sequence.frames}
+            rejected += len(found.statuses) - len(found.ok_rows)
             for row in found.ok_rows:
                 if not (found["source"][row] == DETECTED).any():
+                    by_hand += 1
                     continue
                 points = transform(file_from_scan, found["points"][row].astype(np.float64))
                 frame = paths[int(found.numbers[row])]
@@ -192,4 +206,10 @@ def export(workspace: Workspace, folder: Path, extension: str, only: tuple[str, 
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(write_landmarks(Landmarks(points), path.name))
                 written.append(path)
-    return written
+    return Exported(written, by_hand, rejected)
+
+
+def _nothing_made() -> UsageError:
+    return UsageError(
+        "there are no landmarks to look at yet", todo="Run `mimicme landmarks` first, and check --only."
+    )

@@ -1,17 +1,28 @@
-"""Landmarks given in the scan's own texture: a pixel of it is a place on the scan."""
+"""Landmarks given in the scan's own texture: a pixel of it is a place on the scan.
+
+That most pixels are such places does not say that they are the right ones: a face fills its texture.  Pixels whose y
+runs upwards are known by the template, which fits them only when they are turned over; pixels that are all shifted
+alike - of a cropped image, or one with a border - by what a detector finds.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
 from mimicme.pipeline.errors import FrameRejected
-from mimicme.pipeline.landmarks import IBUG68
-from mimicme.pipeline.mesh import Floats, Mesh
+from mimicme.pipeline.landmarks import DETECTED, IBUG68, INNER, MANUAL, Located
+from mimicme.pipeline.mesh import Floats, Mesh, transform
+from mimicme.pipeline.rigid import fit_rigid
 from mimicme.pipeline.spatial import Surface
 
 # A pixel that two triangles show is a place all the same where they touch; further apart it is no one place.
 ONE_PLACE_MM = 1.0
 RIM_MM = 2.0  # a pixel this far from the next triangle is still on its rim: lids end beside holes
+# Median residual of the rigid template on a face's landmarks: up to 9 mm, on a wide-open mouth; upside down 24 to 37.
+MISFIT_MM, MISFIT_SHARE = 15.0, 0.5
+MISFIT_LEAST = 8  # points that a fit is judged by
+# Median distance from good points to found ones: 1 to 3 mm, in any direction.  Shifted ones differ by the same pixels.
+SHIFT_MM, SHIFT_SCATTER = 5.0, 0.4
 _EDGE = 1e-6  # a pixel on an edge is in both triangles, whatever is rounded
 
 
@@ -86,8 +97,69 @@ def _barycentric(place: Floats, corners: Floats) -> Floats:
     return np.stack([1 - second - third, second, third], axis=1)
 
 
+def _misfit(points: Floats, marks: Floats) -> float:
+    """Median residual, mm, of the template's landmarks (68, 3) rigidly on points (68, 3); infinite of a few."""
+    both = np.isfinite(points).all(axis=1) & np.isfinite(marks).all(axis=1)
+    if both.sum() < MISFIT_LEAST:
+        return float("inf")
+    placed = transform(fit_rigid(marks[both], points[both]), marks[both])
+    return float(np.median(np.linalg.norm(placed - points[both], axis=1)))
+
+
+def _refuse_upside_down(
+    pixels: Floats, points: Floats, scan: Mesh, size: tuple[int, int], marks: Floats
+) -> None:
+    """Raises FrameRejected when pixels (68, 2), lifted to points (68, 3), are a face only with y running upwards."""
+    here = _misfit(points, marks)
+    if here <= MISFIT_MM:
+        return
+    turned = np.stack([pixels[:, 0], size[0] - 1 - pixels[:, 1]], axis=1)
+    there = _misfit(lift(turned, scan, size), marks)
+    if there < min(MISFIT_MM, MISFIT_SHARE * here):
+        raise FrameRejected(
+            "landmarks-displaced",
+            "the y of the landmarks runs upwards: with y counted down from the top of the image they are a face",
+            seen=f"{here:.0f} mm off a face's landmarks, turned over {there:.0f} mm",
+            expected="pixels of the frame's texture, y down, 0 0 in the middle of the top left one",
+            todo=f"Write {size[0] - 1} - y for every y.",
+        )
+
+
+def refuse_shifted(
+    pixels: Floats, manual: Located, detected: Located, scan: Mesh, size: tuple[int, int]
+) -> None:
+    """Raises FrameRejected when all pixels lie off what was detected, by the same number of pixels.
+
+    Args:
+        pixels: (68, 2) as given; manual: the same, on the scan.
+        scan: with texture coordinates; size: (height, width) of its texture.
+    """
+    assert scan.uv is not None and scan.uv_faces is not None
+    both = (manual.source == MANUAL) & (detected.source == DETECTED)
+    if both[INNER].sum() < MISFIT_LEAST:
+        return
+    off_mm = float(np.median(np.linalg.norm(manual.points[both] - detected.points[both], axis=1)))
+    near = Surface(scan.vertices, scan.faces).closest(detected.points[both])
+    uv = np.einsum("kc,kcx->kx", near.weights, scan.uv[scan.uv_faces[near.triangles]])
+    found = uv * [size[1], -size[0]] + [-0.5, size[0] - 0.5]
+    off = pixels[both] - found
+    shift = np.nanmedian(off, axis=0)
+    scatter = float(np.nanmedian(np.linalg.norm(off - shift, axis=1)))
+    if off_mm > SHIFT_MM and scatter < SHIFT_SCATTER * float(np.linalg.norm(shift)):
+        across, down = np.rint(shift).astype(int).tolist()
+        ways = [(across, "to the right of", "to the left of"), (down, "below", "above")]
+        where = " and ".join(f"{abs(px)} px {one if px > 0 else other}" for px, one, other in ways if px)
+        raise FrameRejected(
+            "landmarks-displaced",
+            f"the landmarks are shifted: all lie {where} where they are found, {off_mm:.0f} mm on the scan",
+            expected=f"pixels of the frame's own texture, {size[1]} x {size[0]}",
+            todo="Write pixels of the image that the scan's file names, at its full size and without a border. If they "
+            'are right as they are, detector = "none" in [landmarks] leaves this comparison out.',
+        )
+
+
 def on_texture(
-    pixels: Floats, scan: Mesh, size: tuple[int, int] | None, joined: bool
+    pixels: Floats, scan: Mesh, size: tuple[int, int] | None, joined: bool, marks: Floats
 ) -> tuple[Floats, list[str]]:
     """Landmarks (68, 3) mm on the scan from pixels (68, 2) of its texture, and the names of those that have no one
     place on it.
@@ -95,10 +167,11 @@ def on_texture(
     Args:
         size: (height, width) of the texture; None: the scan has none.
         joined: the texture was made of several images.
+        marks: (68, 3) the template's landmarks, mm.
 
     Raises:
-        FrameRejected: `landmark-scheme` when the scan has not one texture; `landmarks-off-scan` when more than half of
-            the points have no place on it.
+        FrameRejected: `landmark-scheme` when the scan has not one texture; `landmarks-displaced` when they are a face
+            only upside down; `landmarks-off-scan` when more than half of the points have no place on it.
     """
     if size is None or scan.uv is None or joined:
         raise FrameRejected(
@@ -109,6 +182,7 @@ def on_texture(
             todo="Put the landmarks beside the frame in the axes of its mesh, or export the scan with one image.",
         )
     points = lift(pixels, scan, size)
+    _refuse_upside_down(pixels, points, scan, size, marks)
     given = np.isfinite(pixels).all(axis=1)
     lost = given & np.isnan(points[:, 0])
     if 2 * lost.sum() > given.sum():

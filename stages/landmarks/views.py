@@ -308,7 +308,7 @@ class View:
     """What the point network saw from one side.
 
     Attributes:
-        camera: where from; picture_points: (478, 3) px.
+        picture_points: (478, 3) px.
         presence: logit that there is a face.
         points: (478, 3) mm, scan frame: on the scan, or at the depth the network expects where the ray misses
             it or meets something that is not the face (the far side of a hole).
@@ -317,7 +317,6 @@ class View:
         misfit_mm: median difference between the depth of the scan and the one the network expects.
     """
 
-    camera: Camera
     picture_points: Floats
     presence: float
     points: Floats
@@ -364,7 +363,6 @@ def look(
     trust = near.share * np.clip(2 - 2 * misfit / MAX_OFF_MM, 0, 1)
     along = (expected + trust * (depth - expected) - camera.depth(origins)) / (rays @ camera.axes[2])
     return View(
-        camera,
         found,
         presence,
         origins + along[:, None] * rays,

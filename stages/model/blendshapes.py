@@ -8,16 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mimicme.pipeline.expressions import LABELS
+from mimicme.pipeline.mesh import Floats
 from mimicme.pipeline.model_file import Blendshapes
 from mimicme.pipeline.region_masks import region_masks, side_mask, upper_mask
 from mimicme.pipeline.template import Template
 from mimicme.stages.model.symmetry import Mirror
-
-Floats = NDArray[np.float64]
-Singles = NDArray[np.float32]
 
 # ARKit's blendshape location (Apple, ARFaceAnchor.BlendShapeLocation) -> label, region of it, side of it.
 # Only those that a posed expression of MimicMe shows; left and right are the subject's, as in ARKit.

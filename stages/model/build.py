@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from mimicme.pipeline.errors import UsageError
 from mimicme.pipeline.linear_model import LinearModel, fit_pca, fit_streaming
-from mimicme.pipeline.mesh import vertex_areas
+from mimicme.pipeline.mesh import Floats, Singles, vertex_areas
 from mimicme.pipeline.metadata import is_refusal
 from mimicme.pipeline.model_file import Blendshapes, FaceModel, pruned_table, subject_table, write_model
 from mimicme.pipeline.region_masks import region_mask, region_masks
@@ -36,8 +36,6 @@ from mimicme.stages.model.sparse import SparseSettings, sparse_components
 from mimicme.stages.model.symmetry import Mirror
 from mimicme.stages.model.texture import fit_texture
 
-Floats = NDArray[np.float64]
-Singles = NDArray[np.float32]
 Rows = NDArray[np.int64]
 Say = Callable[[str], None]
 
@@ -91,12 +89,11 @@ class Survey:
     """What one pass over the expressive frames found.
 
     Attributes:
-        rows: (n,) of the table.  norms: (n,) see `whitened_norms`.  amounts: (n,) mm from the neutral.
+        rows: (n,) of the table.  amounts: (n,) mm from the neutral.
         pruned: (n,) True for what is left out.
     """
 
     rows: Rows
-    norms: Floats
     amounts: Floats
     pruned: NDArray[np.bool_]
 
@@ -345,7 +342,7 @@ class _Build:
             else:
                 self.left_out.append((*where, str(entry["expression"]), int(entry["frame"]), float(norms[k])))
         self.say(f"{int(out.sum())} of {len(rows)} expressive frames left out as outliers")
-        return Survey(rows, norms, np.concatenate(amounts), out)
+        return Survey(rows, np.concatenate(amounts), out)
 
     # -- shapes
 

@@ -20,20 +20,17 @@ the model's vertex weights, and so is the best reconstruction.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mimicme.pipeline.linear_model import LinearModel
-from mimicme.pipeline.mesh import Bools
+from mimicme.pipeline.linear_model import Batches, LinearModel
+from mimicme.pipeline.mesh import Bools, Floats
 from mimicme.pipeline.statistics import bootstrap_mean, group_means, jackknife, standard_error
 from mimicme.stages.model.span import Span, WithoutSubject, leave_one_out
-
-Floats = NDArray[np.float64]
-Batches = Callable[[], Iterable[NDArray[Any]]]
 
 SAMPLES = 1000
 CURVE_POINTS = 12

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mimicme.pipeline.errors import UsageError
-from mimicme.pipeline.mesh import Bools
+from mimicme.pipeline.mesh import Bools, Floats
 from mimicme.pipeline.model_file import FaceModel, read_model
 from mimicme.pipeline.region_masks import region_masks
 from mimicme.pipeline.release_frames import ReleaseFrames, balance_weights, same_topology
@@ -42,7 +42,6 @@ from mimicme.stages.model.evaluation_files import (
 )
 from mimicme.stages.model.measured import Comparison, Measured, compare_measured, measure
 
-Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
 KINDS = ("identity", "expression", "joint")

@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mimicme.pipeline.mesh import Floats
 from mimicme.pipeline.plots import Curve, bar_chart, curve_panels, make_folder, write_table
 from mimicme.pipeline.whole_file import write_whole
 from mimicme.stages.model.measured import Comparison, Measured
-
-Floats = NDArray[np.float64]
 
 DEFINITIONS = {
     "compactness": "share of the variance in the first k components (Davies et al. 2002; Booth et al. 2018); "

@@ -9,7 +9,6 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mimicme.pipeline.checkpoint import frame_numerics
 from mimicme.pipeline.cleaning import weld
@@ -17,7 +16,7 @@ from mimicme.pipeline.errors import MimicmeError, UsageError
 from mimicme.pipeline.landmark_files import EXTENSIONS, read_landmarks
 from mimicme.pipeline.landmarks import eye_distance
 from mimicme.pipeline.layouts import safe_name
-from mimicme.pipeline.mesh import Mesh
+from mimicme.pipeline.mesh import Floats, Mesh
 from mimicme.pipeline.meshio import glb_bytes, read_mesh
 from mimicme.pipeline.model_file import Blendshapes, FaceModel, read_model
 from mimicme.pipeline.release_frames import ReleaseFrames, Rows
@@ -37,7 +36,6 @@ from mimicme.stages.model.use import (
     transfer,
 )
 
-Floats = NDArray[np.float64]
 MAX_MESH_BYTES = 1 << 30
 
 

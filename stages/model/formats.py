@@ -23,15 +23,13 @@ from numpy.typing import NDArray
 from mimicme.pipeline.errors import UsageError
 from mimicme.pipeline.filling import fill_holes, fill_mirrored, mirror_error
 from mimicme.pipeline.linear_model import LinearModel
-from mimicme.pipeline.mesh import Mesh
+from mimicme.pipeline.mesh import Floats, Mesh
 from mimicme.pipeline.meshio import glb_bytes, obj_bytes, ply_bytes
 from mimicme.pipeline.model_file import Blendshapes, FaceModel, TextureModel
 from mimicme.pipeline.template import Template
 from mimicme.pipeline.texture import MIRROR_TOLERANCE
 from mimicme.pipeline.whole_file import write_whole
 from mimicme.stages.model.blendshapes import arkit_blendshapes, split_sides
-
-Floats = NDArray[np.float64]
 
 FORMATS = ("npz", "mat", "menpo", "glb")
 SHAPE_SETS = ("blendshapes", "sides", "arkit", "sparse")
@@ -72,7 +70,7 @@ def export_model(
         "npz": lambda out: _npz(out, model, linear),
         "mat": lambda out: _mat(out, model, linear, name),
         "menpo": lambda out: _menpo(out, model, linear),
-        "glb": lambda out: out.write(_glb(model, _as_shapes(model, linear, name))),
+        "glb": lambda out: out.write(_glb(model, _as_shapes(linear, name))),
     }
     if name == "texture" and format in ("menpo", "glb"):
         raise UsageError(f"'{format}' cannot hold a texture model", expected="npz or mat")
@@ -215,7 +213,7 @@ def _neutral(model: FaceModel) -> NDArray[np.float32]:
     return np.asarray(model.template.vertices, np.float32) if person is None else person.mean
 
 
-def _as_shapes(model: FaceModel, linear: LinearModel, name: str) -> Blendshapes:
+def _as_shapes(linear: LinearModel, name: str) -> Blendshapes:
     """Components as shapes of one standard deviation each."""
     steps = (linear.components * np.sqrt(linear.variances)[:, None, None]).astype(np.float32)
     names = tuple(f"{name}_{k:03d}" for k in range(linear.rank))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mimicme.pipeline.release_layout import UNKNOWN
+from mimicme.pipeline.metadata import UNKNOWN
 
 BANDS: tuple[tuple[str, float], ...] = (
     ("under7", 7),

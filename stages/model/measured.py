@@ -10,13 +10,11 @@ from numpy.typing import NDArray
 
 from mimicme.pipeline.errors import UsageError
 from mimicme.pipeline.linear_model import LinearModel
-from mimicme.pipeline.mesh import Bools
+from mimicme.pipeline.mesh import Bools, Floats
 from mimicme.pipeline.statistics import bootstrap_mean
 from mimicme.stages.model import curves
 from mimicme.stages.model.curves import Population, Unseen
 from mimicme.stages.model.span import span_of
-
-Floats = NDArray[np.float64]
 
 FEWEST_SUBJECTS = 3
 

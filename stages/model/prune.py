@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mimicme.pipeline.linear_model import LinearModel
-
-Floats = NDArray[np.float64]
+from mimicme.pipeline.mesh import Floats
 
 AMPLE = 1.5  # times the 90th percentile of how far a class goes: further is strange, too
 KEPT_VARIANCE = 0.98  # directions beyond are noise, which whitening would blow up

@@ -12,19 +12,15 @@ generalisation can only look worse than it is, by less than the share of varianc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mimicme.pipeline.errors import UsageError
-from mimicme.pipeline.linear_model import LinearModel, fit_streaming
-
-Floats = NDArray[np.float64]
-Singles = NDArray[np.float32]
-Batches = Callable[[], Iterable[NDArray[Any]]]
+from mimicme.pipeline.linear_model import Batches, LinearModel, fit_streaming
+from mimicme.pipeline.mesh import Floats, Singles
 
 EXACT_SHAPES = 800
 WIDE_RANK = 300

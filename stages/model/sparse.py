@@ -14,9 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mimicme.pipeline.errors import UsageError
-from mimicme.pipeline.mesh import Floats, Ints, adjacency, edges
-
-Singles = NDArray[np.float32]
+from mimicme.pipeline.mesh import Floats, Ints, Singles, adjacency, edges
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ def sparse_components(
     components, weights = _start(x, distance, count, settings)
     multiplier = np.zeros_like(components)
     for _ in range(settings.rounds):
-        weights = _fit_weights(x, components, weights)
+        weights = _fit_weights(x, components)
         centres = (components**2).sum(axis=2).argmax(axis=1)
         cost = np.stack([_cost(distance(int(c)), settings) for c in centres])
         components, multiplier = _fit_components(
@@ -104,7 +102,7 @@ def _start(x: Singles, distance: _Geodesic, count: int, settings: SparseSettings
     weights = np.zeros((len(x), count))
     for k in range(count):
         vertex = int((rest**2).sum(axis=(0, 2)).argmax())
-        u, _, direction = np.linalg.svd(rest[:, vertex].astype(np.float64), full_matrices=False)
+        _, _, direction = np.linalg.svd(rest[:, vertex].astype(np.float64), full_matrices=False)
         w = rest[:, vertex] @ direction[0]
         # one side of the motion only: the one that says more
         sides = [np.maximum(w, 0), np.maximum(-w, 0)]
@@ -115,11 +113,10 @@ def _start(x: Singles, distance: _Geodesic, count: int, settings: SparseSettings
         c = np.tensordot(w.astype(np.float32), rest, 1) / np.float32(power) * local[:, None]
         components[k], weights[:, k] = c, w
         rest -= w.astype(np.float32)[:, None, None] * c
-        del u
     return components, weights
 
 
-def _fit_weights(x: Singles, components: Singles, weights: Floats) -> Floats:
+def _fit_weights(x: Singles, components: Singles) -> Floats:
     """Weights in [0, 1] with the components held, each component's largest brought to 1 (section 4.2)."""
     from mimicme.pipeline.box_least_squares import box_least_squares
 

@@ -14,11 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mimicme.pipeline.linear_model import LinearModel, fit_pca, fit_streaming
+from mimicme.pipeline.mesh import Bools, Singles
 from mimicme.pipeline.model_file import TextureModel
 from mimicme.pipeline.release_frames import ReleaseFrames
-
-Singles = NDArray[np.float32]
-Bools = NDArray[np.bool_]
 
 COVERED_SHARE = 0.75  # of the subjects: pixels that fewer have are left out
 ROUNDS = 3

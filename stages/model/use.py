@@ -14,14 +14,12 @@ from mimicme.pipeline.box_least_squares import box_least_squares
 from mimicme.pipeline.errors import UsageError, listed
 from mimicme.pipeline.expressions import NEUTRAL
 from mimicme.pipeline.linear_model import LinearModel
+from mimicme.pipeline.mesh import Floats, Singles
 from mimicme.pipeline.model_file import Blendshapes, FaceModel
 from mimicme.pipeline.release_frames import ReleaseFrames, Rows, apexes, same_topology
 from mimicme.pipeline.thinning import evenly
 from mimicme.stages.model.gradients import transfer_deformation
 from mimicme.stages.model.personal import personal_blendshapes
-
-Floats = NDArray[np.float64]
-Singles = NDArray[np.float32]
 
 PERSONAL_FRAMES = 40
 

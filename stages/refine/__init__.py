@@ -18,7 +18,7 @@ A frame whose texture does not lie nearer to the reference's afterwards stays as
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from mimicme.pipeline.errors import ConfigError, FrameRejected
-from mimicme.pipeline.mesh import Floats, Longs, Singles, transform
+from mimicme.pipeline.mesh import Floats, Singles, transform
 from mimicme.pipeline.stage import Stage, Task, newest
 from mimicme.pipeline.template import TemplateKey
 
@@ -98,13 +98,12 @@ def _refiner(key: TemplateKey, settings: RefineSettings) -> Refiner:
 def _source(ingest: Artefact, row: int, refiner: Refiner) -> Source | None:
     """The scan of one frame ready to be asked for colours; None when it has none, or none that can be read."""
     from mimicme.pipeline.checkpoint import frame_numerics
-    from mimicme.pipeline.scan import load_image, load_scan
+    from mimicme.pipeline.scan import load_colored
     from mimicme.pipeline.texture import open_source
 
-    scan = load_scan(ingest, row)
+    scan, image, _ = load_colored(ingest, row)
     try:
         with frame_numerics():
-            image = load_image(ingest, row) if scan.uv is not None else None
             return open_source(scan, image, refiner.knobs.texture)
     except FrameRejected:
         return None
@@ -249,40 +248,56 @@ class _Sequence:
 
 
 def _refine_rows(given: _Sequence, out: ArtefactWriter, vertices: Any) -> None:
-    """Refine frame by frame, smooth the vertices in time, and write those that made things better."""
+    """Refine frame by frame, smooth the vertices in time, and write those that made things better.
+
+    A frame is finished while its scan is open, unless its vertices are to be smoothed: these are known only when its
+    whole run has been seen, and its scan is then opened again.  That takes a twentieth of the time of refining it;
+    keeping the scans of a run open would take tens of megabytes for each frame.
+    """
     from mimicme.pipeline.checkpoint import frame_numerics
+    from mimicme.pipeline.temporal import MIN_FRAMES, runs
 
     figures = {
         name: out.rows(f"quality/{name}", (), np.float32, unit)
         for name, unit in (("drift", "px"), ("drift_p95", "px"), ("drift_before", "px"), ("slid", "mm"))
     }
     gains = out.rows("gain", (3,), np.float32, "1")
-    shapes, found = _slid(given, out)
-    if given.settings.smooth_in_time:
-        _smooth(shapes, np.array([int(given.register.numbers[row]) for row, _ in found]))
-    for at in sorted(range(len(found)), key=lambda at: found[at][0]):
-        row, before = found[at]
-        try:
-            with frame_numerics():
-                done = _finished(given, row, shapes[at], before)
-        except FrameRejected as error:
-            out.note(row, "not-refined", str(error))
-            continue
-        vertices[row], gains[row] = done.vertices, done.gain
-        figures["drift"][row], figures["drift_p95"][row] = done.after.median, done.after.p95
-        figures["drift_before"][row] = before.median
-        figures["slid"][row] = done.slid_mm
+    numbers = given.register.numbers
+    rows = sorted(given.rows, key=lambda row: int(numbers[row]))
+    for run in runs(np.array([int(numbers[row]) for row in rows]), MAX_GAP):
+        slid = _slid(given, [rows[k] for k in run], out)
+        if given.settings.smooth_in_time and len(run) >= MIN_FRAMES:
+            slid = _smoothed(given, slid, len(run))
+        for frame in slid:
+            row = frame.row
+            try:
+                with frame_numerics():
+                    done = _finished(given, frame)
+            except FrameRejected as error:
+                out.note(row, "not-refined", str(error))
+                continue
+            vertices[row], gains[row] = done.vertices, done.gain
+            figures["drift"][row], figures["drift_p95"][row] = done.after.median, done.after.p95
+            figures["drift_before"][row] = frame.before.median
+            figures["slid"][row] = done.slid_mm
 
 
-def _slid(given: _Sequence, out: ArtefactWriter) -> tuple[Singles, list[tuple[int, Drift]]]:
-    """Vertices (k, V, 3) of the frames that could be refined, in order of time; their rows and drift before it."""
+class _Slid(NamedTuple):
+    """A frame that was slid: vertices (V, 3) canonical, mm; its drift before it; its scan, None when that is closed."""
+
+    row: int
+    vertices: Singles
+    before: Drift
+    source: Source | None
+
+
+def _slid(given: _Sequence, rows: list[int], out: ArtefactWriter) -> Iterator[_Slid]:
+    """The frames of a run, in order of time, that could be refined."""
     from mimicme.pipeline.checkpoint import frame_numerics
 
     numbers = given.register.numbers
-    shapes = np.empty((len(given.rows), *given.register["vertices"].shape[1:]), np.float32)
-    found: list[tuple[int, Drift]] = []
     last: tuple[int, Singles] | None = None
-    for row in sorted(given.rows, key=lambda row: int(numbers[row])):
+    for row in rows:
         shape, pose = _registered(given.register, row)
         source = _source(given.ingest, row, given.refiner)
         if source is None:
@@ -296,10 +311,29 @@ def _slid(given: _Sequence, out: ArtefactWriter) -> tuple[Singles, list[tuple[in
         except FrameRejected as error:
             out.note(row, "not-refined", str(error))
             continue
-        shapes[len(found)] = shape + d
-        found.append((row, before))
         last = (int(numbers[row]), d.astype(np.float32))
-    return shapes[: len(found)], found
+        yield _Slid(row, (shape + d).astype(np.float32), before, source)
+
+
+def _smoothed(given: _Sequence, slid: Iterable[_Slid], count: int) -> Iterator[_Slid]:
+    """At most `count` frames, smoothed in time where enough of them follow each other; their scans are closed.
+
+    They are put back on their surfaces afterwards.
+    """
+    from mimicme.pipeline.temporal import MIN_FRAMES, runs, smooth
+
+    shapes = np.empty((count, *given.register["vertices"].shape[1:]), np.float32)
+    found: list[tuple[int, Drift]] = []
+    for frame in slid:
+        shapes[len(found)] = frame.vertices
+        found.append((frame.row, frame.before))
+    times = np.array([int(given.register.numbers[row]) for row, _ in found])
+    for part in runs(times, MAX_GAP):
+        if len(part) >= MIN_FRAMES:
+            together = slice(part[0], part[-1] + 1)
+            smooth(shapes[together], times[together])
+    for (row, before), vertices in zip(found, shapes, strict=False):
+        yield _Slid(row, vertices, before, None)
 
 
 class _Finished(NamedTuple):
@@ -311,38 +345,28 @@ class _Finished(NamedTuple):
     slid_mm: float
 
 
-def _finished(given: _Sequence, row: int, refined: Floats, before: Drift) -> _Finished:
+def _finished(given: _Sequence, frame: _Slid) -> _Finished:
     """One frame's slid vertices put back on its surface, and measured; as registered where it drifts more then."""
     from mimicme.pipeline.flow import normalised
     from mimicme.stages.refine.photometric import better, gain
 
     refiner, reference = given.refiner, given.reference
-    shape, pose = _registered(given.register, row)
-    source = _source(given.ingest, row, refiner)
+    shape, pose = _registered(given.register, frame.row)
+    source = frame.source or _source(given.ingest, frame.row, refiner)
     assert source is not None
-    moved = refiner.placed(source, shape, refined, pose)
+    moved = refiner.placed(source, shape, frame.vertices.astype(np.float64), pose)
     baked = refiner.baked(source, transform(pose, moved))
     texture = normalised(baked.texture, baked.coverage, refiner.knobs.radius)
     after = refiner.drift(refiner.between(reference.comparable, texture, 1))
     factors = gain(baked.texture, baked.coverage, reference.texture, reference.coverage)
-    if better(before, after) or not np.isfinite(moved).all():
-        moved, after = shape, before
+    if better(frame.before, after) or not np.isfinite(moved).all():
+        moved, after = shape, frame.before
     return _Finished(moved, after, factors, float(np.linalg.norm(moved - shape, axis=1).mean()))
-
-
-def _smooth(shapes: Singles, times: Longs) -> None:
-    """Smooth vertices (k, V, 3) in place, times (k,) increasing; they are put back on their surfaces afterwards."""
-    from mimicme.pipeline.temporal import MIN_FRAMES, runs, smooth
-
-    for part in runs(times, MAX_GAP):
-        if len(part) >= MIN_FRAMES:
-            together = slice(part[0], part[-1] + 1)
-            smooth(shapes[together], times[together])
 
 
 STAGE = Stage(
     name="refine",
-    version=5,
+    version=6,
     settings=RefineSettings,
     needs=("ingest", "register", "repass"),
     compute=compute,

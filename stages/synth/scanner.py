@@ -41,14 +41,12 @@ class Scan:
     Attributes:
         mesh: vertices with noise, triangles, texture coordinates into the two photographs.
         photographs: (h, 2 w, 3) uint8.
-        clean: (n, 3) the vertices without noise and spikes.
         region: (n,) True for skin inside the template's region, no spike.
         valid: (V,) True for template vertices where the scan has data.
     """
 
     mesh: Mesh
     photographs: Picture
-    clean: Floats
     region: Bools
     valid: Bools
 
@@ -108,7 +106,7 @@ def make_scan(
     region[: len(skin_only)] = skin_only
     region &= ~spike & (distance_to(face[rig.rim], clean) > 2.0 * rig.scale)
     uv, uv_faces = best_camera_uv(clean, triangles, cameras, truth)
-    return Scan(Mesh(noisy, triangles, uv, uv_faces), photographs, clean, region, valid)
+    return Scan(Mesh(noisy, triangles, uv, uv_faces), photographs, region, valid)
 
 
 def hairline(points: Floats, top_mm: float, waves: Floats) -> Floats:

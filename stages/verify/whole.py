@@ -10,8 +10,7 @@ import h5py
 import numpy as np
 
 from mimicme.pipeline import release_layout as layout
-from mimicme.pipeline.metadata import is_refusal
-from mimicme.pipeline.release_layout import UNKNOWN
+from mimicme.pipeline.metadata import UNKNOWN, is_refusal
 from mimicme.stages.verify.datasets import check_chunks, check_field, check_filters
 from mimicme.stages.verify.finding import Finding, first_line
 from mimicme.stages.verify.sequence import Shape

@@ -6,9 +6,8 @@ import json
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from shared_helpers import called
 
-from mimicme.cli import main
 from mimicme.pipeline.landmark_files import write_landmarks
 from mimicme.pipeline.landmarks import Landmarks
 from mimicme.pipeline.mesh import Mesh, transform
@@ -18,10 +17,6 @@ from mimicme.stages.adopt import steady_pose
 from mimicme.stages.verify import has_errors, verify
 
 METRES = 0.001
-
-
-def call(*arguments):
-    return CliRunner().invoke(main, [str(a) for a in arguments], catch_exceptions=False)
 
 
 def turned(points):
@@ -54,7 +49,7 @@ def folder(known, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def adopted(folder):
-    result = call(
+    result = called(
         *("adopt", folder / "meshes", folder / "release.h5", "--template", folder / "template.obj"),
         *("--layout", "coma", "--metadata", folder / "people.csv", "--fps", 60, "--licence", "as agreed"),
     )
@@ -97,12 +92,12 @@ def test_the_release_is_verified(adopted):
 def test_the_same_again_is_the_same_bytes(adopted, folder, tmp_path):
     path, _ = adopted
     again = ("--template", folder / "template.obj", "--layout", "coma", "--metadata", folder / "people.csv")
-    call("adopt", folder / "meshes", tmp_path / "r.h5", *again, "--fps", 60, "--licence", "as agreed")
+    called("adopt", folder / "meshes", tmp_path / "r.h5", *again, "--fps", 60, "--licence", "as agreed")
     assert (tmp_path / "r.h5").read_bytes() == path.read_bytes()
 
 
 def test_experiments_run_on_it(adopted, tmp_path):
-    result = call("experiment", "coma", adopted[0], "--output", tmp_path, "--split", "extrapolation")
+    result = called("experiment", "coma", adopted[0], "--output", tmp_path, "--split", "extrapolation")
     assert result.exit_code == 0, result.output
     record = json.loads((tmp_path / "experiment.json").read_text())
     assert [r["tested"] for r in record["results"]] == ["pout", "surprise"]
@@ -125,7 +120,7 @@ def test_a_wrong_template_is_said(folder, known_module, tmp_path):
     other = known_module.face_template(30)
     write_obj(tmp_path / "t.obj", Mesh(other.vertices, other.faces))
     (tmp_path / "t.ljson").write_bytes(write_landmarks(Landmarks(other.landmarks()), "t.ljson"))
-    result = call("adopt", folder / "meshes", tmp_path / "r.h5", "--template", tmp_path / "t.obj")
+    result = called("adopt", folder / "meshes", tmp_path / "r.h5", "--template", tmp_path / "t.obj")
     assert result.exit_code == 2
     assert "not one mesh has the template's topology" in result.output
     assert not (tmp_path / "r.h5").exists()

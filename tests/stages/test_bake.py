@@ -349,6 +349,8 @@ def artefacts(folder, scans, images, rejected=()):
             if mesh.uv is not None:
                 out.put(row, "uv", mesh.uv.astype(np.float32))
                 out.put(row, "uv_faces", mesh.uv_faces)
+            if mesh.colors is not None:
+                out.put(row, "colors", mesh.colors)
             if image is not None:
                 data = image if isinstance(image, bytes) else encode(image, "png")
                 out.put(row, "image", np.frombuffer(data, np.uint8))
@@ -400,6 +402,23 @@ def test_the_stage_bakes_what_it_can_and_says_what_it_cannot(tmp_path):
         assert decode_gray(baked.get(0, "coverage").tobytes()).min() > 200
         assert baked["quality/coverage"][0] == 1
         assert np.isnan(baked["quality/coverage"][1:]).all()
+
+
+def test_without_an_image_that_can_be_read_vertex_colours_are_baked(tmp_path):
+    from mimicme.pipeline.checkpoint import Artefact
+    from mimicme.pipeline.image import decode, encode
+
+    colored = scan(colors=np.tile(np.array([200, 150, 9], np.uint8), (36, 1)))
+    task = artefacts(tmp_path, [colored] * 4, [b"no image", encode(checker())[:200], None, checker()])
+    with Artefact(stage_made(tmp_path, task)) as baked:
+        assert [s.note for s in baked.statuses] == ["vertex-colours"] * 3 + [""]
+        assert ["could not be read" in s.message for s in baked.statuses] == [True, True, False, False]
+        for row in range(3):
+            assert "made of its vertex colours" in baked.statuses[row].message
+            assert (decode(baked.get(row, "texture").tobytes()) == [200, 150, 9]).all()
+        assert (
+            len(np.unique(decode(baked.get(3, "texture").tobytes()))) > 3
+        )  # the image wins where there is one
 
 
 def test_exposure_is_matched_only_when_asked(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from mimicme.pipeline.errors import ConfigError, InputError, MissingDependencyEr
 from mimicme.pipeline.landmarks import GROUPS, NOSE_TIP
 from mimicme.pipeline.mesh import Mesh, transform
 from mimicme.pipeline.meshio import glb_bytes, obj_bytes, ply_bytes
-from mimicme.pipeline.scan import load_image, load_image_bytes, load_scan
+from mimicme.pipeline.scan import load_colored, load_image, load_image_bytes, load_scan
 from mimicme.pipeline.stage import Captures, FrameSource, Item, Sequence, Task
 from mimicme.stages import ingest
 from mimicme.stages.ingest import STAGE, IngestSettings, compute, join_pictures, spread, tidy_uv
@@ -330,6 +331,18 @@ def test_without_texture(capture: Capture) -> None:
         assert "gone.jpg" in got.statuses[2].message
         assert all(load_image(got, row) is None for row in range(5))
         assert len(load_scan(got, 3).faces) == len(face().faces)
+
+
+def test_vertex_colours_stay_where_the_image_is_broken(capture: Capture) -> None:
+    painted = replace(face(), colors=np.full((SIDE * SIDE, 3), [10, 200, 30], np.uint8))
+    stem = capture.frame(obj_bytes(painted, material_file="0000.mtl", material="photo"))
+    capture.write(f"{stem}.mtl", f"newmtl photo\nmap_Kd {stem}.png\n")
+    capture.write(f"{stem}.png", image.encode(PHOTO, "png")[:90])
+    with capture.ingest() as got:
+        assert got.statuses[0].note == "texture-unreadable"
+        scan, picture, why = load_colored(got, 0)
+        assert picture is None and why == ""  # nothing broken is stored
+        assert (scan.colors == [10, 200, 30]).all()
 
 
 def test_a_decompression_bomb_is_not_decoded(capture: Capture) -> None:

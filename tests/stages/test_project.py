@@ -201,12 +201,13 @@ def test_what_faces_away_or_is_hidden_is_not_visible():
     folded[ridge, 2] = 60  # a wall along y through the middle
     marks = np.einsum("lk,lkx->lx", TEMPLATE.landmark_weights, folded[TEMPLATE.landmark_vertices])
     flat = marks[:, 2] == 0
-    left = stage.visible_from(TEMPLATE, folded, [(60.0, 0.0)])[0]
+    mesh = stage.Registered(TEMPLATE, folded)
+    left = mesh.visible_from([(60.0, 0.0)])[0]
     # at 60 degrees the wall's shadow is 60 * tan(60) = 104 mm long: all of the other half
     assert not left[flat & (marks[:, 0] < -14)].any()
     assert left[flat & (marks[:, 0] > 14)].all()
-    assert stage.visible_from(TEMPLATE, folded, [(0.0, 0.0)])[0][flat].all()
-    assert not stage.visible_from(TEMPLATE, TEMPLATE.vertices, [(180.0, 0.0)]).any()
+    assert mesh.visible_from([(0.0, 0.0)])[0][flat].all()
+    assert not stage.Registered(TEMPLATE, TEMPLATE.vertices).visible_from([(180.0, 0.0)]).any()
 
 
 def test_settings_are_checked():

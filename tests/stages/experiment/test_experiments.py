@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
 
 import h5py
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from shared_helpers import called, rows_of
 
-from mimicme.cli import main
 from mimicme.pipeline.errors import UsageError
 from mimicme.stages.experiment.demographics import Ages, age_errors
 from mimicme.stages.experiment.learners import Answers, Scale, make_classifier, score
 
 
 def call(*arguments):
-    return CliRunner().invoke(main, ["experiment", *map(str, arguments)], catch_exceptions=False)
-
-
-def rows_of(path):
-    with path.open() as file:
-        return list(csv.DictReader(file))
+    return called("experiment", *arguments)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mimicme.pipeline.checkpoint import Artefact, writing
-from mimicme.pipeline.errors import ConfigError, FrameRejected
+from mimicme.pipeline.errors import ConfigError, FrameRejected, MissingDependencyError
 from mimicme.pipeline.image import encode
 from mimicme.pipeline.landmark_files import write_landmarks
 from mimicme.pipeline.landmarks import GROUPS, IBUG68, Landmarks, Located
@@ -211,6 +211,52 @@ def test_what_is_left_out_is_found_instead(tmp_path, monkeypatch):
             assert IBUG68[40] in found.statuses[row].message
         assert found["quality/landmark_distance"][0] < 0.01
         assert np.isnan(found["quality/landmark_distance"][1])  # a pixel has no distance
+
+
+def test_pixels_with_y_upwards_are_told_apart(tmp_path):
+    save_pixels(tmp_path / "0000.pts", np.stack([PIXELS[:, 0], HEIGHT - 1 - PIXELS[:, 1]], axis=1))
+    save_pixels(tmp_path / "0001.pts", PIXELS[np.random.default_rng(2).permutation(68)])  # no face either way
+    with Artefact(run(tmp_path, 2, texture=TEXTURE)) as found:
+        assert [s.reason for s in found.statuses] == ["landmarks-displaced", ""]
+        assert "upwards" in found.statuses[0].message and "99 - y" in found.statuses[0].message
+
+
+def test_pixels_that_are_all_shifted_are_refused(tmp_path, monkeypatch):
+    """2 mm a pixel down; what is found lies elsewhere on the sheet by so many mm in every frame."""
+    turn = np.random.default_rng(3).uniform(0, 2 * np.pi, (68, 1))
+    off = [[0, 0], [0, -12], 12 * np.concatenate([np.cos(turn), np.sin(turn)], axis=1), [-2, -1], [0, -12]]
+    asked = []
+
+    class Beside(Finder):
+        def detect(self, scan, image, near=None):
+            moved = np.tile(off[len(asked)], (68 // len(np.atleast_2d(off[len(asked)])), 1))
+            asked.append(near)
+            points = SURFACE.closest(POINTS + np.c_[moved, np.zeros(68)]).points
+            return Located(points, np.full(68, 2, np.uint8), np.full(68, 0.4, np.float32))
+
+    monkeypatch.setattr(stage, "detector", lambda task: Beside())
+    few = np.where((np.arange(68) % 9 == 0)[:, None], PIXELS, np.nan)
+    for row, pixels in enumerate([PIXELS] * 4 + [few]):
+        save_pixels(tmp_path / f"{row:04d}.pts", pixels)
+    with Artefact(run(tmp_path, 5, texture=TEXTURE)) as found:
+        assert len(asked) == 5
+        assert [s.reason for s in found.statuses] == ["", "landmarks-displaced", "", "", ""]
+        said = found.statuses[1].message
+        assert "all lie 6 px above where they are found, 12 mm" in said
+        assert (found["source"][0] == 1).all()  # whole files keep their points
+
+
+def test_without_a_detector_whole_pixels_are_taken_as_they_are(tmp_path, monkeypatch):
+    def missing(task):
+        raise MissingDependencyError("the weights are not installed")
+
+    monkeypatch.setattr(stage, "detector", missing)
+    save_pixels(tmp_path / "0000.pts", PIXELS)
+    with Artefact(run(tmp_path, 1, texture=TEXTURE)) as found:
+        assert found.statuses[0].ok and (found["source"][0] == 1).all()
+    save_pixels(tmp_path / "0000.pts", np.where(np.arange(68)[:, None] == 40, np.nan, PIXELS))
+    with pytest.raises(MissingDependencyError):
+        run(tmp_path, 1, texture=TEXTURE)
 
 
 def test_of_the_texture_the_size_is_enough(tmp_path):

@@ -11,6 +11,7 @@ from mimicme.pipeline.mesh import Mesh
 from mimicme.stages.landmarks.texture_points import lift, on_texture
 
 SIZE = (50, 100)  # height, width
+NOWHERE = np.full((68, 3), np.nan)  # a template that fits nothing better than anything else
 QUADS = np.array([[0, 1, 2], [0, 2, 3]], np.int32)
 
 
@@ -58,14 +59,14 @@ def test_a_pixel_of_nothing_or_of_two_places_is_no_place():
 def test_what_has_no_place_is_named_and_most_have_to_have_one():
     pixels = np.stack([np.linspace(0, 40, 68), np.full(68, 20.0)], 1)
     pixels[[3, 40], 0] = 90
-    points, lost = on_texture(pixels, scan(square(0, uv_to=0.5)), SIZE, joined=False)
+    points, lost = on_texture(pixels, scan(square(0, uv_to=0.5)), SIZE, False, NOWHERE)
     assert lost == [IBUG68[3], IBUG68[40]]
     assert np.flatnonzero(np.isnan(points[:, 0])).tolist() == [3, 40]
     with pytest.raises(FrameRejected, match=r"68 of 68.*100 x 50") as error:
-        on_texture(pixels + [60, 0], scan(square(0, uv_to=0.5)), SIZE, joined=False)
+        on_texture(pixels + [60, 0], scan(square(0, uv_to=0.5)), SIZE, False, NOWHERE)
     assert error.value.reason == "landmarks-off-scan"
     for size, joined, seen in ((None, False, "no texture"), (SIZE, True, "several images")):
         with pytest.raises(FrameRejected, match=seen) as error:
-            on_texture(pixels, scan(square(0)), size, joined)
+            on_texture(pixels, scan(square(0)), size, joined, NOWHERE)
         assert error.value.reason == "landmark-scheme"
         assert "one image" in error.value.todo

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import json
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from shared_helpers import called, rows_of
 
-from mimicme.cli import main
 from mimicme.pipeline.linear_model import fit_pca
 from mimicme.pipeline.model_file import FaceModel, write_model
 from mimicme.pipeline.release_frames import ReleaseFrames, balance_weights
@@ -26,10 +24,6 @@ FILES = [
     "specificity.png",
     "subjects.csv",
 ]
-
-
-def call(*arguments):
-    return CliRunner().invoke(main, [str(a) for a in arguments], catch_exceptions=False)
 
 
 def write(path, release, ranks):
@@ -71,14 +65,9 @@ def model(release, tmp_path_factory):
 @pytest.fixture(scope="module")
 def evaluated(model, release, tmp_path_factory):
     folder = tmp_path_factory.mktemp("evaluated")
-    result = call("model", "evaluate", model, release, "--output", folder, "--samples", 50)
+    result = called("model", "evaluate", model, release, "--output", folder, "--samples", 50)
     assert result.exit_code == 0, result.output
     return folder, result
-
-
-def rows_of(path):
-    with path.open() as file:
-        return list(csv.DictReader(file))
 
 
 def test_everything_is_written(evaluated):
@@ -112,7 +101,7 @@ def test_tables_say_what_the_record_says(evaluated):
 
 def test_the_same_again_is_the_same_bytes(evaluated, model, release, tmp_path):
     folder, _ = evaluated
-    assert call("model", "evaluate", model, release, "--output", tmp_path, "--samples", 50).exit_code == 0
+    assert called("model", "evaluate", model, release, "--output", tmp_path, "--samples", 50).exit_code == 0
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {
         p.name: p.read_bytes() for p in folder.iterdir()
     }
@@ -120,7 +109,7 @@ def test_the_same_again_is_the_same_bytes(evaluated, model, release, tmp_path):
 
 def test_json_is_the_record(model, release, tmp_path):
     arguments = ("--output", tmp_path, "--samples", 20, "--model", "identity", "--json")
-    result = CliRunner().invoke(main, ["model", "evaluate", *map(str, (model, release, *arguments))])
+    result = called("model", "evaluate", model, release, *arguments)
     record = json.loads(result.stdout)
     assert list(record["models"]) == ["identity"]
     assert record == json.loads((tmp_path / "evaluation.json").read_text())
@@ -128,7 +117,7 @@ def test_json_is_the_record(model, release, tmp_path):
 
 def test_fewer_frames_are_taken_evenly_from_people(model, release, tmp_path):
     arguments = ("--output", tmp_path, "--samples", 20, "--model", "expression", "--frames", 12)
-    assert call("model", "evaluate", model, release, *arguments).exit_code == 0
+    assert called("model", "evaluate", model, release, *arguments).exit_code == 0
     record = json.loads((tmp_path / "evaluation.json").read_text())["models"]["expression"]
     assert (record["shapes"], record["subjects"]) == (12, 6)
 
@@ -137,15 +126,15 @@ def test_two_people_cannot_judge_a_model(model, known_module, tmp_path):
     two = known_module.write_known_release(
         tmp_path / "two.h5", subjects=2, expressions=("surprise",), frames=3, columns=16, texture=False
     )
-    built = call("model", "build", two.path, "--output", tmp_path / "m.h5", "--texture", 0)
+    built = called("model", "build", two.path, "--output", tmp_path / "m.h5", "--texture", 0)
     assert built.exit_code == 0, built.output
-    own = call(
+    own = called(
         "model", "evaluate", tmp_path / "m.h5", two.path, "--output", tmp_path / "own", "--samples", 20
     )
     assert own.exit_code == 0, own.output
     # there is nobody to generalise to: no curve that looks as if there were
     assert sorted(p.name for p in (tmp_path / "own").iterdir()) == sorted({*FILES} - {"generalisation.png"})
-    result = call("model", "evaluate", model, two.path, "--output", tmp_path / "out", "--samples", 20)
+    result = called("model", "evaluate", model, two.path, "--output", tmp_path / "out", "--samples", 20)
     assert result.exit_code == 0
     assert "Fewer than three subjects" in result.output
     record = json.loads((tmp_path / "out" / "evaluation.json").read_text())["models"]["identity"]
@@ -157,11 +146,11 @@ def test_two_people_cannot_judge_a_model(model, known_module, tmp_path):
 
 def test_people_the_model_was_not_made_of_are_told_apart(release, tmp_path):
     """A model of four of the six, by the command that builds models."""
-    built = call(
+    built = called(
         *("model", "build", release, "--output", tmp_path / "m.h5", "--subjects", "S00[0-3]", "--texture", 0)
     )
     assert built.exit_code == 0, built.output
-    result = call("model", "evaluate", tmp_path / "m.h5", release, "--output", tmp_path, "--samples", 20)
+    result = called("model", "evaluate", tmp_path / "m.h5", release, "--output", tmp_path, "--samples", 20)
     assert result.exit_code == 0, result.output
     record = json.loads((tmp_path / "evaluation.json").read_text())["models"]["identity"]
     assert record["held_out_subjects"] == 2
@@ -174,7 +163,7 @@ def test_people_the_model_was_not_made_of_are_told_apart(release, tmp_path):
 
 
 def test_another_template_is_refused(model, known, tmp_path):
-    result = call("model", "evaluate", model, known.path, "--output", tmp_path / "out")
+    result = called("model", "evaluate", model, known.path, "--output", tmp_path / "out")
     assert result.exit_code == 2
     assert "do not share one template" in result.output
     assert not (tmp_path / "out").exists()
@@ -182,7 +171,7 @@ def test_another_template_is_refused(model, known, tmp_path):
 
 def test_a_model_against_a_shorter_one(model, release, tmp_path):
     short = write(tmp_path / "short.h5", release, (1, 2))
-    result = call("model", "compare", model, short, release, "--output", tmp_path / "out", "--samples", 20)
+    result = called("model", "compare", model, short, release, "--output", tmp_path / "out", "--samples", 20)
     assert result.exit_code == 0, result.output
     record = json.loads((tmp_path / "out" / "comparison.json").read_text())
     assert (record["first"], record["second"]) == ("model", "short")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import numpy as np
 import pytest
 import textured_dome as faces
@@ -11,6 +13,7 @@ from mimicme.pipeline.errors import ConfigError, FrameRejected
 from mimicme.pipeline.image import encode
 from mimicme.pipeline.stage import Captures, FrameSource, Item, Sequence, Task
 from mimicme.pipeline.template import save_prepared
+from mimicme.pipeline.texture import open_source
 from mimicme.stages.refine import STAGE, RefineSettings
 from mimicme.stages.refine.photometric import Refiner
 
@@ -213,6 +216,29 @@ def test_a_long_sequence_rattles_less(subject, tmp_path):
             ]
             rattle[name] = np.linalg.norm(np.diff(error, 2, axis=0), axis=2)[:, inner()].mean()
     assert rattle["smooth"] <= rattle["as-found"] + 1e-6
+
+
+@pytest.mark.parametrize(
+    ("frames", "smooth", "times"), [([0.0] * 3, True, 1), ([0.0] * 9, False, 1), ([0.0] * 9, True, 2)]
+)
+def test_a_scan_is_opened_once_and_again_only_where_frames_are_smoothed_in_time(
+    subject, tmp_path, monkeypatch, frames, smooth, times
+):
+    *_, neutral, _ = subject
+    paths = write_sequence(tmp_path, SMILE, frames)
+    opened, alive = [], weakref.WeakSet()
+
+    def counted(scan, image, settings):
+        source = open_source(scan, image, settings)
+        alive.add(source)
+        opened.append(len(alive))
+        return source
+
+    monkeypatch.setattr("mimicme.pipeline.texture.open_source", counted)
+    settings = RefineSettings(size=128, levels=1, iterations=1, smooth_in_time=smooth)
+    made(tmp_path, task_of(tmp_path, SMILE, paths, settings, neutral))
+    assert len(opened) == times * len(frames)
+    assert max(opened) <= 2  # the next is opened before the last is let go
 
 
 @pytest.mark.parametrize(
