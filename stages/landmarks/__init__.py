@@ -249,9 +249,8 @@ def read_frame(
     except MissingDependencyError:
         if not whole:
             raise
-        return Frame(
-            manual, left_out, median
-        )  # pixels that lack nothing are compared with what is found if they can be
+        # pixels that lack nothing are compared with what is found only where something can find
+        return Frame(manual, left_out, median)
     if pixels and detected is not None:
         _compare(ingest, row, in_file, manual, detected)
     if whole:
