@@ -75,7 +75,7 @@ class RegisterSettings:
     stiffness_start: float = 3000.0
     stiffness_end: float = 10.0
     stiffness_fine: float = 0.25
-    fine_landmark_share: float = 0.07
+    fine_landmark_share: float = 0.05
     membrane: float = 0.0003
     membrane_neutral: float = 0.006
     landmark_weight_mm2: float = 20.0
