@@ -272,7 +272,7 @@ def _write(
 
 STAGE = Stage(
     name="register",
-    version=7,
+    version=8,
     settings=RegisterSettings,
     needs=("ingest", "landmarks", "align"),
     compute=compute,

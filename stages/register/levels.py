@@ -18,9 +18,9 @@ NORMAL_REACH_MM = 5.0
 """A turn of the normal by one radian counts as this distance when a coarse vertex looks for its place."""
 
 EAR_STIFFNESS, STRANGERS_EAR_STIFFNESS = 20.0, 3.0
-EAR_RIDGE = 0.05
-"""Bending stiffness of the ears, cartilage, relative to skin: of one's own, which an expression carries along and
-hardly bends, and while the template's become a person's, which have another shape."""
+"""Bending stiffness of the ears, cartilage, relative to skin: of one's own, which an expression hardly bends (softer
+than 10 the rim passes through itself on a template of 53,349 vertices), and while the template's, of another shape,
+become a person's."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def _level(
     """The level of a mesh at rest, its vertices `index` of the template; other arguments as in `Level`."""
     mask = ear.max(axis=1)
     # only the triangles of an ear's rings: the rest would make zeros
-    bending = affine_stiffness(vertices, faces[(mask[faces] > 0).any(axis=1)], EAR_RIDGE, mask)
+    bending = affine_stiffness(vertices, faces[(mask[faces] > 0).any(axis=1)], factor=mask)
     stiffness = shell_stiffness(vertices, faces, membrane) + (EAR_STIFFNESS - 1) * bending
     return Level(
         index,
