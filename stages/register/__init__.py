@@ -11,7 +11,8 @@ Fails   per frame: register-no-overlap, register-misfit, register-landmarks, reg
 The method is the optimal-step non-rigid ICP of Amberg, Romdhani and Vetter (2007), with these changes: the local
 affine maps are eliminated in closed form (stiffness.py); targets are planes, gated by normal, distance and rim, and
 robustly weighted (targets.py); a landmark spline comes first and the landmarks stay to the end (spline.py,
-solver.py); a coarse level finds the way and the template's own resolution only fits the surface (levels.py).
+solver.py); a coarse level finds the way and the template's own resolution only fits the surface (levels.py); the
+rest shape turns with the head (track.py).
 """
 
 from __future__ import annotations

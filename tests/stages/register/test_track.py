@@ -17,6 +17,7 @@ from mimicme.pipeline.stage import Task
 from mimicme.stages.register import STAGE, RegisterSettings
 from mimicme.stages.register import compute as run_stage
 from mimicme.stages.register.levels import Levels
+from mimicme.stages.register.steady import head_motion
 from mimicme.stages.register.track import Frame, SequenceTracker, mouth_opening, steadied
 
 
@@ -153,6 +154,20 @@ def test_the_rest_shape_goes_with_the_head_not_with_the_jaw(dome):
     moved, left = dome.tracker()._with_head(rest, found - rest)
     np.testing.assert_allclose(moved, transform(motion, rest), atol=1e-9)
     np.testing.assert_allclose(moved + left, found, atol=1e-9)
+
+
+def test_the_template_itself_begins_turned_as_the_coarse_level_found(dome, monkeypatch):
+    frame = dome.frame(0, 0.5)  # without landmarks: nothing has turned it before
+    blind = replace(frame, landmarks=np.full((68, 3), np.nan), confidence=np.zeros(68))
+    tracker, given = dome.tracker(dome.truth(0.0)), []
+    fine = tracker._fine
+    monkeypatch.setattr(tracker, "_fine", lambda *a: given.append(a) or fine(*a))
+    tracker.register(replace(blind, pose=dome.rigid(5, turn_deg=1.0, shift_mm=1.0)))
+    rest, _, start = given[0]
+    assert dome.apart(rest, dome.truth(0.0)).mean() > 0.3
+    at = tracker.levels.coarse.index
+    left = head_motion(rest[at], (rest + start)[at], tracker._skull[at])
+    assert dome.apart(rest, transform(left, rest)).max() < 0.05
 
 
 def test_without_landmarks_the_surface_alone_leads(dome):
