@@ -42,6 +42,10 @@ OPEN_MOUTH = 0.2
 FIRST_STIFFER = 10.0
 """Stiffness of the first step on the template itself, in that of the others."""
 
+OWN_TOLERANCE = 2.5
+"""Tolerance on the template itself for a frame that begins from one's own neutral, in that of the neutral: it is a
+share of the displacement, and what is left of that without the head's motion is small already."""
+
 FEW_TRIANGLES = 0.003
 """Share of all triangles: more of them flipped or crossing than in the first result, and the second is not taken."""
 AGAIN_STEPS, AGAIN_STIFFNESS, AGAIN_SCALE_MM = 3, (300.0, 30.0), 3.0
@@ -141,7 +145,8 @@ class SequenceTracker:
     def _fitter_of(self, levels: Levels, ears: Ears) -> Fitter:
         settings = self.settings
         gates = Gates(min_cosine=float(np.cos(np.radians(settings.max_normal_angle_deg))), ears=ears)
-        return Fitter(levels, gates, settings.coarse_tolerance, settings.fine_tolerance)
+        fine_tolerance = settings.fine_tolerance * (OWN_TOLERANCE if ears is OWN_EARS else 1.0)
+        return Fitter(levels, gates, settings.coarse_tolerance, fine_tolerance)
 
     def order(self, rows: list[int], landmarks: Callable[[int], tuple[Floats, Floats]]) -> Iterator[int]:
         """The order to register rows in: time's, but while there is no neutral the calmest first, until one fits.

@@ -56,9 +56,13 @@ def test_only_a_neutral_has_a_strangers_ears(dome, monkeypatch):
     of_stranger = Levels.of_stranger
     monkeypatch.setattr(Levels, "of_stranger", lambda *a: asked.append(a) or of_stranger(*a))
     tracker = dome.tracker()
+    tolerance = tracker.settings.fine_tolerance
     tracker.register(dome.frame(0, 0.0))
     assert len(asked) == 1
+    assert tracker._fitter_of_stranger(tracker.template.landmarks()).fine_tolerance == tolerance
+    asked.pop()
     assert tracker._fitter.levels is tracker.levels
+    assert tracker._fitter.fine_tolerance == pytest.approx(2.5 * tolerance)
     tracker.register(dome.frame(1, 0.3))
     dome.tracker(dome.truth(0.0)).register(dome.frame(0, 0.3))
     assert len(asked) == 1
