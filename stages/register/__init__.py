@@ -11,7 +11,8 @@ Fails   per frame: register-no-overlap, register-misfit, register-landmarks, reg
 The method is the optimal-step non-rigid ICP of Amberg, Romdhani and Vetter (2007), with these changes: the local
 affine maps are eliminated in closed form (stiffness.py); targets are planes, gated by normal, distance and rim, and
 robustly weighted (targets.py); a landmark spline comes first and the landmarks stay to the end (spline.py,
-solver.py); a coarse level finds the way and the template's own resolution only fits the surface (levels.py).
+solver.py); a coarse level finds the way and the template's own resolution only fits the surface (levels.py); the
+rest shape turns with the head (track.py).
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ class RegisterSettings:
     stiffness_start: float = 3000.0
     stiffness_end: float = 10.0
     stiffness_fine: float = 0.25
-    fine_landmark_share: float = 0.07
+    fine_landmark_share: float = 0.05
     membrane: float = 0.0003
     membrane_neutral: float = 0.006
     landmark_weight_mm2: float = 20.0
@@ -272,7 +273,7 @@ def _write(
 
 STAGE = Stage(
     name="register",
-    version=7,
+    version=8,
     settings=RegisterSettings,
     needs=("ingest", "landmarks", "align"),
     compute=compute,

@@ -12,13 +12,15 @@ from mimicme.pipeline.mesh import Floats, Ints, adjacency, edges, vertex_areas, 
 from mimicme.pipeline.spatial import open3d
 from mimicme.pipeline.template import Template
 from mimicme.stages.register.regions import ears, opposite
-from mimicme.stages.register.stiffness import graph_laplacian, shell_stiffness
+from mimicme.stages.register.stiffness import affine_stiffness, graph_laplacian, shell_stiffness
 
 NORMAL_REACH_MM = 5.0
 """A turn of the normal by one radian counts as this distance when a coarse vertex looks for its place."""
 
-EAR_STIFFNESS = 3.0
-"""Bending stiffness of the ears, cartilage, relative to skin."""
+EAR_STIFFNESS, STRANGERS_EAR_STIFFNESS = 20.0, 3.0
+"""Bending stiffness of the ears, cartilage, relative to skin: of one's own, which an expression hardly bends (softer
+than 10 the rim passes through itself on a template of 53,349 vertices), and while the template's, of another shape,
+become a person's."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,8 @@ class Level:
         index: (n,) vertex of the template that each vertex is.
         faces: (t, 3).
         areas: (n,) mm^2.
-        stiffness: (n, n), see stiffness.py.
+        stiffness: (n, n), see stiffness.py; with the ears of one and the same person.
+        ear_bending: (n, n), the part of the bending that is the ears', as if they were skin.
         landmarks: (l, n) barycentric rows.
         neighbours: (n, n) 0/1.
         ears: (n, 2) masks of the two ears, see regions.py.
@@ -39,6 +42,7 @@ class Level:
     faces: Ints
     areas: Floats
     stiffness: sparse.csr_matrix
+    ear_bending: sparse.csr_matrix
     landmarks: sparse.csr_matrix
     neighbours: sparse.csr_matrix
     ears: Floats
@@ -56,10 +60,14 @@ class Levels:
     prolong: sparse.csr_matrix
     opposite: NDArray[np.int64]
 
-    def tightened(self, membrane: float) -> Levels:
-        """The same with `membrane` more resistance to stretching; see `stiffness.shell_stiffness`."""
-        fine = _tightened(self.fine, membrane)
-        coarse = fine if self.coarse is self.fine else _tightened(self.coarse, membrane)
+    def of_stranger(self, membrane: float) -> Levels:
+        """The same while the template becomes a person: the ears give way as another's have to.
+
+        Args:
+            membrane: so much more resistance to stretching; see `stiffness.shell_stiffness`.
+        """
+        fine = _of_stranger(self.fine, membrane)
+        coarse = fine if self.coarse is self.fine else _of_stranger(self.coarse, membrane)
         return replace(self, coarse=coarse, fine=fine)
 
 
@@ -76,37 +84,45 @@ def build_levels(template: Template, coarse_vertices: int, membrane: float) -> L
         shape=(len(template.landmark_vertices), count),
     )
     ear = ears(v, f, template.landmarks())
-    factor = 1 + (EAR_STIFFNESS - 1) * ear.max(axis=1)
     facing = opposite(v, f)
-    fine = Level(
-        np.arange(count),
-        f,
-        vertex_areas(v, f),
-        shell_stiffness(v, f, membrane, factor),
-        landmarks,
-        _neighbours(f, count),
-        ear,
-    )
+    fine = _level(np.arange(count), v, f, membrane, landmarks, ear)
     if count < 1.5 * coarse_vertices:
         return Levels(fine, fine, sparse.identity(count, format="csr"), facing)
     index, faces = _decimate(v, f, coarse_vertices)
-    rest = v[index]
     prolong = _prolongation(template, index, faces)
-    coarse = Level(
-        index,
-        faces,
-        vertex_areas(rest, faces),
-        shell_stiffness(rest, faces, membrane, factor[index]),
-        (landmarks @ prolong).tocsr(),
-        _neighbours(faces, len(rest)),
-        ear[index],
-    )
+    coarse = _level(index, v[index], faces, membrane, (landmarks @ prolong).tocsr(), ear[index])
     return Levels(coarse, fine, prolong, facing)
 
 
-def _tightened(level: Level, membrane: float) -> Level:
+def _level(
+    index: NDArray[np.int64],
+    vertices: Floats,
+    faces: Ints,
+    membrane: float,
+    landmarks: sparse.csr_matrix,
+    ear: Floats,
+) -> Level:
+    """The level of a mesh at rest, its vertices `index` of the template; other arguments as in `Level`."""
+    mask = ear.max(axis=1)
+    # only the triangles of an ear's rings: the rest would make zeros
+    bending = affine_stiffness(vertices, faces[(mask[faces] > 0).any(axis=1)], factor=mask)
+    stiffness = shell_stiffness(vertices, faces, membrane) + (EAR_STIFFNESS - 1) * bending
+    return Level(
+        index,
+        faces,
+        vertex_areas(vertices, faces),
+        stiffness.tocsr(),
+        bending,
+        landmarks,
+        _neighbours(faces, len(vertices)),
+        ear,
+    )
+
+
+def _of_stranger(level: Level, membrane: float) -> Level:
     extra = membrane * graph_laplacian(level.faces, len(level.index))
-    return replace(level, stiffness=(level.stiffness + extra).tocsr())
+    softer = (STRANGERS_EAR_STIFFNESS - EAR_STIFFNESS) * level.ear_bending
+    return replace(level, stiffness=(level.stiffness + extra + softer).tocsr())
 
 
 def _neighbours(faces: Ints, count: int) -> sparse.csr_matrix:

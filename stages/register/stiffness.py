@@ -73,9 +73,8 @@ def affine_stiffness(
 
     # all pairs of half-edges of one vertex: the projector I - E (E^T E + damping)^-1 E^T, ring by ring
     first = np.repeat(np.arange(len(ring.i)), ring.degree[ring.i])
-    within = np.arange(len(first)) - np.repeat(
-        np.r_[0, np.cumsum(ring.degree[ring.i])[:-1]], ring.degree[ring.i]
-    )
+    pairs = ring.degree[ring.i]
+    within = np.arange(len(first)) - np.repeat(np.r_[0, np.cumsum(pairs)][:-1], pairs)
     second = ring.start[ring.i[first]] + within
     value = -np.einsum("kx,kxy,ky->k", edge[first], inverse[ring.i[first]], edge[second])
     value[first == second] += 1
@@ -98,15 +97,12 @@ def graph_laplacian(faces: Ints, n: int) -> sparse.csr_matrix:
     return (sparse.diags(np.asarray(graph.sum(1)).ravel()) - graph).tocsr()
 
 
-def shell_stiffness(
-    vertices: Floats, faces: Ints, membrane: float, factor: Floats | None = None
-) -> sparse.csr_matrix:
+def shell_stiffness(vertices: Floats, faces: Ints, membrane: float) -> sparse.csr_matrix:
     """Bending plus a little stretching, (n, n).
 
     Args:
         membrane: weight of the stretching part (`graph_laplacian`) relative to the bending part: it keeps regions
             that no data touches from drifting away along the bending energy's null space.
-        factor: (n,) relative bending stiffness of every vertex's ring; None: 1.
     """
-    bending = affine_stiffness(vertices, faces, factor=factor)
+    bending = affine_stiffness(vertices, faces)
     return (bending + membrane * graph_laplacian(faces, len(vertices))).tocsr()

@@ -42,6 +42,10 @@ OPEN_MOUTH = 0.2
 FIRST_STIFFER = 10.0
 """Stiffness of the first step on the template itself, in that of the others."""
 
+OWN_TOLERANCE = 2.5
+"""Tolerance on the template itself for a frame that begins from one's own neutral, in that of the neutral: it is a
+share of the displacement, and what is left of that without the head's motion is small already."""
+
 FEW_TRIANGLES = 0.003
 """Share of all triangles: more of them flipped or crossing than in the first result, and the second is not taken."""
 AGAIN_STEPS, AGAIN_STIFFNESS, AGAIN_SCALE_MM = 3, (300.0, 30.0), 3.0
@@ -134,15 +138,15 @@ class SequenceTracker:
 
     def _fitter_of_stranger(self, landmarks: Floats) -> Fitter:
         """For a frame that is to be the neutral, landmarks (68, 3): skin stretches little, unless it is none."""
-        extra = self.settings.membrane_neutral - self.settings.membrane
         opening = mouth_opening(landmarks, self.levels.fine.landmarks @ self._rest)
-        levels = self.levels if opening > OPEN_MOUTH else self.levels.tightened(extra)
-        return self._fitter_of(levels, STRANGERS_EARS)
+        extra = 0.0 if opening > OPEN_MOUTH else self.settings.membrane_neutral - self.settings.membrane
+        return self._fitter_of(self.levels.of_stranger(extra), STRANGERS_EARS)
 
     def _fitter_of(self, levels: Levels, ears: Ears) -> Fitter:
         settings = self.settings
         gates = Gates(min_cosine=float(np.cos(np.radians(settings.max_normal_angle_deg))), ears=ears)
-        return Fitter(levels, gates, settings.coarse_tolerance, settings.fine_tolerance)
+        fine_tolerance = settings.fine_tolerance * (OWN_TOLERANCE if ears is OWN_EARS else 1.0)
+        return Fitter(levels, gates, settings.coarse_tolerance, fine_tolerance)
 
     def order(self, rows: list[int], landmarks: Callable[[int], tuple[Floats, Floats]]) -> Iterator[int]:
         """The order to register rows in: time's, but while there is no neutral the calmest first, until one fits.
@@ -221,14 +225,16 @@ class SequenceTracker:
         weights[known] *= trust(carried[known], believed, settings.landmark_smoothing_mm)
         aim = Aim(target, landmarks, weights, free)
         start = start + self._fitter.warp(self._rest + start, aim, settings.landmark_smoothing_mm)
+        rest, start = self._with_head(self._rest, start)
         displacement = self._fitter.coarse(
-            self._rest,
+            rest,
             aim,
             start,
             annealed(steps, (first, settings.stiffness_end), (scale, 2 * settings.scale_end_mm)),
         )
-        displacement = self._fine(self._rest, aim, displacement)
-        result = self._concluded(frame, frame.pose, self._rest, displacement, aim, known)
+        rest, displacement = self._with_head(rest, displacement)
+        displacement = self._fine(rest, aim, displacement)
+        result = self._concluded(frame, frame.pose, rest, displacement, aim, known)
         still = result.vertices.astype(np.float64)
         if self.neutral is None:
             self.neutral, self.neutral_number = still, frame.number
@@ -237,6 +243,18 @@ class SequenceTracker:
             self._fitter = self._fitter_of(self.levels, OWN_EARS)
         self._previous = (frame.number, still - self._rest)
         return result
+
+    def _with_head(self, rest: Floats, displacement: Floats) -> tuple[Floats, Floats]:
+        """A rest shape (V, 3) moved as the head has, and the displacement (V, 3) that is left.
+
+        The stiffness charges for turning, and stiff ears the more: a head that is not quite where it was aligned has
+        not been bent.
+        """
+        index = self.levels.coarse.index
+        found = rest + displacement
+        motion = head_motion(rest[index], found[index], self._skull[index])
+        moved = transform(motion, rest)
+        return moved, found - moved
 
     def _sized_template(self, landmarks: Floats, known: Bools) -> Floats:
         """(V, 3) the template at a person's size, which landmarks (68, 3), as far as `known`, tell.

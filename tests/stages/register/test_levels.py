@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from mimicme.pipeline.mesh import components, triangle_normals, vertex_normals
-from mimicme.stages.register.levels import build_levels
+from mimicme.stages.register import levels as module
+from mimicme.stages.register.levels import EAR_STIFFNESS, STRANGERS_EAR_STIFFNESS, build_levels
+from mimicme.stages.register.stiffness import affine_stiffness, shell_stiffness
 
 
 @pytest.fixture
@@ -91,3 +93,32 @@ def test_the_same_template_gives_the_same_levels(dome, template):
     np.testing.assert_array_equal(a.coarse.faces, b.coarse.faces)
     assert (a.prolong != b.prolong).nnz == 0
     assert (a.coarse.stiffness != b.coarse.stiffness).nnz == 0
+
+
+def given_ears(template, monkeypatch) -> np.ndarray:
+    """(V,) a mask of ears, half of them faded, and a template's `ears` that finds them."""
+    x = template.vertices[:, 0]
+    masks = np.stack([np.clip((-x - 40) / 20, 0, 1), np.clip((x - 40) / 20, 0, 1)], axis=1)
+    monkeypatch.setattr(module, "ears", lambda *_: masks)
+    return masks.max(axis=1)
+
+
+@pytest.mark.parametrize("coarse_vertices", [500, 5000])
+def test_ones_own_ears_are_stiff_and_a_strangers_give_way(template, monkeypatch, coarse_vertices):
+    mask = given_ears(template, monkeypatch)
+    levels = build_levels(template, coarse_vertices, 0.001)
+    strangers = levels.of_stranger(0.02)
+    assert EAR_STIFFNESS >= 10 > STRANGERS_EAR_STIFFNESS > 1
+    for own, strange in ((levels.coarse, strangers.coarse), (levels.fine, strangers.fine)):
+        v, f = template.vertices[own.index], own.faces
+        d = np.random.default_rng(0).normal(size=v.shape)
+        for level, membrane, ears in ((own, 0.001, EAR_STIFFNESS), (strange, 0.021, STRANGERS_EAR_STIFFNESS)):
+            expected = shell_stiffness(v, f, membrane) - affine_stiffness(v, f)
+            expected = expected + affine_stiffness(v, f, factor=1 + (ears - 1) * mask[own.index])
+            np.testing.assert_allclose(level.stiffness @ d, expected @ d, rtol=1e-9, atol=1e-9)
+
+
+def test_a_template_without_ears_has_none_to_stiffen(dome, template, levels):
+    assert levels.fine.ear_bending.count_nonzero() == 0
+    bare = shell_stiffness(template.vertices, template.faces, dome.SETTINGS.membrane)
+    assert abs(levels.fine.stiffness - bare).max() == 0

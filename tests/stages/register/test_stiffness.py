@@ -128,6 +128,24 @@ def test_stiffness_grows_with_the_ridge():
     assert (np.diff(costs) > 0).all()
 
 
+def test_every_ring_has_its_own_stiffness():
+    v, f = curved()
+    d = np.random.default_rng(5).normal(size=v.shape)
+    a, b = np.random.default_rng(6).uniform(0, 9, (2, len(v)))
+    cost_a, cost_b, both = (energy(affine_stiffness(v, f, factor=x), d) for x in (a, b, a + b))
+    assert both == pytest.approx(cost_a + cost_b)
+    assert energy(affine_stiffness(v, f, factor=np.full(len(v), 3.0)), d) == pytest.approx(
+        3 * energy(affine_stiffness(v, f), d)
+    )
+
+
+def test_no_triangles_no_stiffness():
+    v, f = curved()
+    matrix = affine_stiffness(v, f[:0])
+    assert matrix.shape == (len(v), len(v))
+    assert matrix.count_nonzero() == 0
+
+
 def test_the_laplacian_sums_squared_differences_over_edges():
     v, f = curved()
     d = np.random.default_rng(4).normal(size=v.shape)

@@ -16,6 +16,8 @@ from mimicme.pipeline.rigid import fit_rigid
 from mimicme.pipeline.stage import Task
 from mimicme.stages.register import STAGE, RegisterSettings
 from mimicme.stages.register import compute as run_stage
+from mimicme.stages.register.levels import Levels
+from mimicme.stages.register.steady import head_motion
 from mimicme.stages.register.track import Frame, SequenceTracker, mouth_opening, steadied
 
 
@@ -47,6 +49,23 @@ def test_the_opening_of_a_mouth(dome):
     assert mouth_opening(dropped, marks) == pytest.approx(26.0 / width, abs=0.1)
     dropped[60:] = np.nan
     assert mouth_opening(dropped, marks) == 0
+
+
+def test_only_a_neutral_has_a_strangers_ears(dome, monkeypatch):
+    asked = []
+    of_stranger = Levels.of_stranger
+    monkeypatch.setattr(Levels, "of_stranger", lambda *a: asked.append(a) or of_stranger(*a))
+    tracker = dome.tracker()
+    tolerance = tracker.settings.fine_tolerance
+    tracker.register(dome.frame(0, 0.0))
+    assert len(asked) == 1
+    assert tracker._fitter_of_stranger(tracker.template.landmarks()).fine_tolerance == tolerance
+    asked.pop()
+    assert tracker._fitter.levels is tracker.levels
+    assert tracker._fitter.fine_tolerance == pytest.approx(2.5 * tolerance)
+    tracker.register(dome.frame(1, 0.3))
+    dome.tracker(dome.truth(0.0)).register(dome.frame(0, 0.3))
+    assert len(asked) == 1
 
 
 def test_an_open_mouth_is_fitted_as_an_expression_though_there_is_no_neutral(dome):
@@ -121,15 +140,38 @@ def test_a_wrong_landmark_does_not_change_the_size(dome):
     assert tracker._sized_template(wrong, np.zeros(68, bool)) is tracker.template.vertices
 
 
-def test_a_rough_pose_is_made_good(dome):
-    """An alignment 3 degrees and 4 mm off costs nothing that matters."""
-    frame = dome.frame(0, 0.0)
+@pytest.mark.parametrize("known_neutral", [False, True])
+def test_a_rough_pose_is_made_good(dome, known_neutral):
+    """An alignment 3 degrees and 4 mm off costs nothing: the rest shape turns with the head before it is held to."""
+    frame = dome.frame(0, 0.5)
     rough = replace(frame, pose=dome.rigid(5, turn_deg=3.0, shift_mm=4.0))
-    a, b = (dome.tracker().register(f) for f in (frame, rough))
-    assert (
-        dome.apart(in_scan(b), dome.truth(0.0)).mean()
-        < 2 * dome.apart(in_scan(a), dome.truth(0.0)).mean() + 0.2
-    )
+    neutral = dome.truth(0.0) if known_neutral else None
+    a, b = (in_scan(dome.tracker(neutral).register(f)) for f in (frame, rough))
+    assert dome.apart(a, dome.truth(0.5)).mean() < 0.7
+    assert dome.apart(a, b).mean() < 0.02  # 0.2 to 0.3 where it does not turn
+
+
+def test_the_rest_shape_goes_with_the_head_not_with_the_jaw(dome):
+    rest, motion = dome.template().vertices, dome.rigid(5, turn_deg=3.0, shift_mm=4.0)
+    jaw = rest[:, 1] < dome.template().landmarks()[33, 1]
+    found = transform(motion, rest - np.outer(jaw, [0, 1.0, 0]))
+    moved, left = dome.tracker()._with_head(rest, found - rest)
+    np.testing.assert_allclose(moved, transform(motion, rest), atol=1e-9)
+    np.testing.assert_allclose(moved + left, found, atol=1e-9)
+
+
+def test_the_template_itself_begins_turned_as_the_coarse_level_found(dome, monkeypatch):
+    frame = dome.frame(0, 0.5)  # without landmarks: nothing has turned it before
+    blind = replace(frame, landmarks=np.full((68, 3), np.nan), confidence=np.zeros(68))
+    tracker, given = dome.tracker(dome.truth(0.0)), []
+    fine = tracker._fine
+    monkeypatch.setattr(tracker, "_fine", lambda *a: given.append(a) or fine(*a))
+    tracker.register(replace(blind, pose=dome.rigid(5, turn_deg=1.0, shift_mm=1.0)))
+    rest, _, start = given[0]
+    assert dome.apart(rest, dome.truth(0.0)).mean() > 0.3
+    at = tracker.levels.coarse.index
+    left = head_motion(rest[at], (rest + start)[at], tracker._skull[at])
+    assert dome.apart(rest, transform(left, rest)).max() < 0.05
 
 
 def test_without_landmarks_the_surface_alone_leads(dome):
@@ -453,7 +495,7 @@ def test_what_a_detector_is_off_by_along_a_line_does_not_draw_the_neutral(dome):
     for detected in (False, True):
         frame = replace(seen_beside(dome.frame(0), offset), detected=np.full(68, detected))
         error[detected] = dome.apart(in_scan(dome.tracker().register(frame)), dome.truth(0.0))[near].mean()
-    assert error[True] < 0.5 * error[False]
+    assert error[True] < 0.6 * error[False]
 
 
 def test_the_scan_knows_better_than_a_detector_where_the_neutral_has_relief(dome):
