@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -205,7 +206,7 @@ def test_the_surface_corrects_noisy_landmarks(seed):
     points = transform(truth, t.landmarks()) + rng.normal(scale=4, size=(68, 3))
     face = upper_face(t, SETTINGS.samples)
     rough = fit_landmarks(t.landmarks(), points).pose
-    fine = align(t.landmarks(), face, points, None, surface, SETTINGS)
+    fine = align(t.landmarks(), face, points, None, surface, replace(SETTINGS, few_landmarks=69))
     before, after = apart(rough, truth), apart(fine.pose, truth)
     assert after[0] < min(0.3, before[0])
     assert after[1] < min(0.3, before[1])
@@ -220,13 +221,34 @@ def test_refinement_never_worsens():
     t = template()
     face = upper_face(t, 500)
     far = Surface(np.eye(3) * 10.0 + 1000, np.array([[0, 1, 2]]))
-    found = align(t.landmarks(), face, t.landmarks(), None, far, SETTINGS)
+    found = align(t.landmarks(), face, t.landmarks(), None, far, replace(SETTINGS, few_landmarks=69))
     assert not found.refined
     np.testing.assert_allclose(found.pose, np.eye(4), atol=1e-6)
 
 
+def test_the_surface_of_another_person_turns_no_head_that_landmarks_hold():
+    """A face of which one side is the flatter: the surfaces lie closest with the template turned."""
+    t = template()
+    scan = t.vertices.copy()
+    scan[:, 2] += 0.05 * scan[:, 0]
+    surface, face = Surface(scan, t.faces), upper_face(t, 500)
+    five = np.full((68, 3), np.nan)
+    five[[36, 45, 30, 48, 54]] = marks()[[36, 45, 30, 48, 54]]
+    alone = align(marks(), face, five, None, surface, SETTINGS)
+    held = align(marks(), face, marks(), None, surface, SETTINGS)
+    assert alone.refined and apart(alone.pose, np.eye(4))[0] > 0.5
+    assert not held.refined and apart(held.pose, np.eye(4))[0] < 1e-3
+    assert alone.surface_residual < held.surface_residual
+
+
 def test_settings_are_checked():
-    for bad in ({"min_landmarks": 2}, {"min_agreeing": 2}, {"min_scale": 1.2}, {"rounds": 0}):
+    for bad in (
+        {"min_landmarks": 2},
+        {"min_agreeing": 2},
+        {"min_scale": 1.2},
+        {"rounds": 0},
+        {"few_landmarks": -1},
+    ):
         with pytest.raises(ConfigError):
             AlignSettings(**bad)
 
