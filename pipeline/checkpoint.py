@@ -124,7 +124,10 @@ def guarded_file(path: Path) -> h5py.File:
         handle = h5py.File(path, "r")
     except OSError as error:
         raise ArtefactError(
-            "this is not a readable HDF5 file", where=path, seen=str(error).splitlines()[0]
+            "this is not a readable HDF5 file",
+            where=path,
+            seen=str(error).splitlines()[0],
+            todo="If it is one of a workspace, run again: it is made anew.",
         ) from error
     bad = _foreign_link(handle)
     if bad:

@@ -20,7 +20,7 @@ DECISION = "_decision"
 """Attributes of artefacts that end so are sentences about what a stage decided; the runner prints them."""
 
 _OK = FrameStatus()
-_NOTEBOOK = "mimicme heads 1"
+_NOTEBOOK = "mimicme heads 2"
 """First line of a ledger's notebook; another number when `Made`, or how its fingerprints are made, changes."""
 
 
@@ -81,7 +81,7 @@ class Made:
         """See `to_record`."""
         statuses = {row: FrameStatus(*status) for row, *status in flagged}
         numbers_array = np.asarray(numbers, np.int64)
-        return cls(fingerprint, record_print, has_sources, numbers_array, statuses, decisions)
+        return cls(fingerprint, record_print, has_sources, numbers_array, statuses, dict(decisions))
 
 
 class Ledger:
@@ -90,12 +90,13 @@ class Ledger:
     Args:
         root: the workspace's folder.
         notebook: where an earlier run wrote down what it had read (`save`).  What it says counts only where an
-            artefact's time, size and inode are still those; one that cannot be read is as good as none.
+            artefact's times, size and inode are still those; one that cannot be read is as good as none.
     """
 
     def __init__(self, root: Path, notebook: Path) -> None:
         self._root, self._notebook = root, notebook
         self._known: dict[Path, tuple[tuple[int, ...], Made | None]] = _noted(root, notebook)
+        self._noted = frozenset(self._known)
         self._changed = False
 
     def look(self, path: Path) -> Made | None:
@@ -105,21 +106,26 @@ class Ledger:
         except OSError:
             self._changed |= self._known.pop(path, None) is not None
             return None
-        signature = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+        signature = (stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino)
         known = self._known.get(path)
         if known is None or known[0] != signature:
             known = self._known[path] = (signature, _read_head(path))
             self._changed = True
         return known[1]
 
+    def forget(self, path: Path) -> None:
+        """Look into an artefact again, though its file is the same: it turned out to be damaged."""
+        self._changed |= self._known.pop(path, None) is not None
+
     def save(self) -> None:
         """Write down what is known, so that the next run need not open every artefact; nothing new: not again."""
-        if not self._changed:
+        kept = {path: known for path, known in self._known.items() if path.exists()}
+        if not self._changed and self._noted <= kept.keys():
             return
         with whole_file(self._notebook) as temporary, open(temporary, "w", encoding="utf-8") as handle:
             handle.write(f"{_NOTEBOOK}\n")
-            for path, (signature, made) in self._known.items():
-                if made is not None and path.exists():
+            for path, (signature, made) in kept.items():
+                if made is not None:
                     noted = [str(path.relative_to(self._root)), signature, *made.to_record()]
                     handle.write(json.dumps(noted, separators=(",", ":")) + "\n")
         self._changed = False
@@ -132,9 +138,11 @@ def _noted(root: Path, notebook: Path) -> dict[Path, tuple[tuple[int, ...], Made
             if handle.readline().rstrip() != _NOTEBOOK:
                 return {}
             for line in handle:
-                path, signature, *record = json.loads(line)
-                known[root / path] = tuple(signature), Made.from_record(*record)
-    except (OSError, ValueError, TypeError, AttributeError):
+                name, signature, *record = json.loads(line)
+                path = root / name
+                path.relative_to(root)
+                known[path] = tuple(signature), Made.from_record(*record)
+    except (OSError, ValueError, TypeError, AttributeError, ArithmeticError, RecursionError):
         return {}
     return known
 

@@ -69,9 +69,8 @@ def corrections(uv_faces: Ints, points: Floats, pairs: Ints, gaps: Floats) -> ND
     row, ones = np.arange(len(pairs)), np.ones(len(pairs))
     column = place[pairs].T.ravel()
     across = sparse.csr_matrix((np.r_[ones, -ones], (np.r_[row, row], column)), (len(pairs), len(used)))
-    found[used] = _solved(
-        (smooth + SEAM_WEIGHT * (across.T @ across)).tocsr(), SEAM_WEIGHT * (across.T @ gaps)
-    )
+    matrix = (smooth + SEAM_WEIGHT * (across.T @ across)).tocsr()
+    found[used] = _solved(matrix, SEAM_WEIGHT * (across.T @ gaps))
     return found
 
 
@@ -80,7 +79,14 @@ def _solved(matrix: sparse.csr_matrix, right: Floats) -> Floats:
 
     The screening bounds the condition by the vertices in FADING_MM, so that a scan of a million vertices takes seconds
     where its factors would take minutes.
+
+    Raises:
+        FloatingPointError: it has no solution.
     """
     diagonal = matrix.diagonal()
     scaled = LinearOperator(matrix.shape, matvec=lambda x: x / diagonal, dtype=np.float64)
-    return np.stack([cg(matrix, column, rtol=TOLERANCE, M=scaled)[0] for column in right.T], axis=1)
+    columns = [cg(matrix, column, rtol=TOLERANCE, M=scaled) for column in right.T]
+    found = np.stack([column for column, _ in columns], axis=1)
+    if any(left for _, left in columns) or not np.isfinite(found).all():
+        raise FloatingPointError("the colours of the seams cannot be levelled")
+    return found

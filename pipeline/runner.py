@@ -19,7 +19,7 @@ from mimicme.pipeline.checkpoint import fingerprint
 from mimicme.pipeline.config import Config
 from mimicme.pipeline.corpus import Corpus
 from mimicme.pipeline.dryrun import DryRun
-from mimicme.pipeline.errors import MimicmeError, UsageError, listed
+from mimicme.pipeline.errors import ArtefactError, MimicmeError, UsageError, listed
 from mimicme.pipeline.findings import new_findings, show
 from mimicme.pipeline.interrupt import deaf, interruptible
 from mimicme.pipeline.parts import PartBook, failed
@@ -168,10 +168,9 @@ class _Run:
                 if killed or self.worker_died:
                     self._clean()
                 if log is not None:
+                    log.close()
                     with contextlib.suppress(OSError):  # it saves time alone
                         self.plan.ledger.save()
-                if log is not None:
-                    log.close()
 
     def _clean(self) -> int:
         """Remove half-written files of runs and workers that ended early."""
@@ -342,6 +341,9 @@ class _Run:
         if outcome.usage is not None:
             raise outcome.usage
         if outcome.error is not None:
+            if outcome.kind == ArtefactError.__name__:
+                for path in job.task.inputs.values():
+                    self.plan.ledger.forget(path)
             self._failed(stage, item, outcome, job.record, result)
             return
         self.workspace.failure(stage.name, item).unlink(missing_ok=True)

@@ -143,7 +143,7 @@ class _Shell:
         why = (
             f"The texture could not be read: {broken}"
             if broken
-            else "The scan has no image that can be read."
+            else "The scan has no image that can be used."
         )
         pose = np.asarray(self.refined["pose"][row], np.float64)
         vertices = np.asarray(self.refined["vertices"][row], np.float64)

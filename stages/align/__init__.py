@@ -37,7 +37,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from mimicme.pipeline.errors import ConfigError, FrameRejected
-from mimicme.pipeline.landmarks import IBUG68, N_LANDMARKS
+from mimicme.pipeline.landmarks import IBUG68, INNER, N_LANDMARKS
 from mimicme.pipeline.mesh import Bools, Floats, transform
 from mimicme.pipeline.spatial import Surface
 from mimicme.pipeline.stage import Stage, Task
@@ -62,7 +62,7 @@ class AlignSettings:
         max_residual_mm: mean residual of the trusted landmarks of eyes, brows and nose beyond which the
             frame is rejected.
         refine: whether to refine on the surface where landmarks are few.
-        few_landmarks: fewer trusted landmarks are few.
+        few_landmarks: fewer trusted landmarks of the 51 inner ones are few; those of the jaw hold no pose.
         rounds: rounds of surface refinement.
         samples: template vertices used for it.
         max_turn_deg, max_shift_mm: refinement that moves the head further than this is undone.
@@ -99,7 +99,7 @@ class AlignSettings:
 
     def needs_surface(self, trusted: Bools) -> bool:
         """Whether the pose by the trusted landmarks (68,) is to be refined on the surface."""
-        return self.refine and int(np.count_nonzero(trusted)) < self.few_landmarks
+        return self.refine and int(np.count_nonzero(trusted[INNER])) < self.few_landmarks
 
 
 class Aligned(NamedTuple):

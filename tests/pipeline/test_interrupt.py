@@ -97,6 +97,25 @@ def test_an_interrupt_that_python_drops_is_heard_all_the_same(number):
     assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
 
 
+def test_what_else_a_callback_raises_is_told(monkeypatch):
+    class Thing:
+        pass
+
+    def called(reference):
+        raise ValueError("a word")
+
+    told: list[str] = []
+    hook = lambda unraisable: told.append(str(unraisable.exc_value))  # noqa: E731
+    monkeypatch.setattr(sys, "unraisablehook", hook)
+    thing = Thing()
+    reference = weakref.ref(thing, called)
+    with interruptible():
+        del thing
+    assert told == ["a word"]
+    assert reference() is None
+    assert sys.unraisablehook is hook
+
+
 @pytest.mark.usefixtures("hearing")
 def test_cleaning_up_hears_nothing():
     with interruptible():

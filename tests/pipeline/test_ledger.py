@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
+
 import pytest
 from fake_runs import go, state
 
@@ -78,6 +82,66 @@ def test_what_is_gone_is_forgotten(make, fake):
     assert "S2/angry" in workspace.notebook.read_text()
     workspace.forget("S2", ["read", "fit", "paint"])
     assert not workspace.notebook.exists()
+
+
+def test_what_somebody_removed_by_hand_is_forgotten_too(make, fake):
+    workspace = make(ODD)
+    go(workspace, fake)
+    for folder in ("read", "fit", "paint"):
+        shutil.rmtree(workspace.root / folder / "S2")
+    shutil.rmtree(workspace.captures.root / "S2")
     go(workspace, fake)
     assert "S2" not in workspace.notebook.read_text()
     assert len(workspace.notebook.read_text().splitlines()) == 4
+
+
+def test_an_idle_run_writes_nothing_down(make, fake):
+    workspace = make(ODD)
+    go(workspace, fake)
+    before = workspace.notebook.stat()
+    go(workspace, fake)
+    after = workspace.notebook.stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+def test_a_file_that_keeps_its_time_is_another_all_the_same(make, fake, opened):
+    workspace = make(ODD)
+    go(workspace, fake)
+    path = workspace.root / "fit" / "S1" / "neutral.h5"
+    stat, content = path.stat(), bytearray(path.read_bytes())
+    content[:512] = bytes(512)
+    path.write_bytes(content)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    del opened[:]
+    assert state(workspace, fake)["fit"]["S1/neutral"] == "stale"
+    assert opened == [path]
+
+
+def test_damage_that_a_later_stage_meets_is_looked_for(make, fake, opened, monkeypatch):
+    workspace = make(ODD)
+    go(workspace, fake)
+    path = workspace.root / "fit" / "S1" / "neutral.h5"
+    path.write_bytes(bytes(path.stat().st_size))
+    # as if neither times nor size nor inode had changed: what a disk that forgets looks like
+    notebook = [json.loads(line) for line in workspace.notebook.read_text().splitlines()[1:]]
+    stat = path.stat()
+    same = [stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino]
+    lines = [json.dumps([n, same if n == "fit/S1/neutral.h5" else s, *rest]) for n, s, *rest in notebook]
+    first = workspace.notebook.read_text().splitlines()[0]
+    workspace.notebook.write_text("\n".join([first, *lines]) + "\n")
+    failed = go(workspace, fake, sets=["paint.size=4"])
+    assert failed.counts("fit") == (0, 2, 0, 0)
+    assert failed.counts("paint") == (1, 0, 1, 0)
+    healed = go(workspace, fake, sets=["paint.size=4"])
+    assert healed.counts("fit") == (1, 1, 0, 0)
+    assert healed.counts("paint")[0] == 1
+
+
+def test_a_disk_that_is_full_costs_the_notebook_alone(make, fake, monkeypatch):
+    def full(self):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(ledger.Ledger, "save", full)
+    workspace = make(ODD)
+    assert go(workspace, fake).code == 1
+    assert not workspace.notebook.exists()

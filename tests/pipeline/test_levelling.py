@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
+from scipy import sparse
+from scipy.sparse.linalg import splu
 
-from mimicme.pipeline.levelling import FADING_MM, corrections, seam_pairs
-from mimicme.pipeline.mesh import Mesh
+from mimicme.pipeline.levelling import FADING_MM, _solved, corrections, seam_pairs
+from mimicme.pipeline.mesh import Mesh, adjacency, edges
 from mimicme.pipeline.template import Template
 from mimicme.pipeline.texture import TextureOptions, bake
 
@@ -54,6 +57,26 @@ def test_the_pairs_are_the_vertices_on_the_seam():
     assert len(pairs) == N + 1
     assert np.allclose(mesh.uv[pairs[:, 1]] - mesh.uv[pairs[:, 0]], [0.5, 0])
     assert len(seam_pairs(mesh.faces, mesh.faces)) == 0
+
+
+def test_the_solution_is_the_exact_one_to_a_twentieth_of_a_grey_level():
+    xy, faces = grid()
+    n = len(xy)
+    ends, _ = edges(faces)
+    graph = adjacency(ends, n)
+    rng = np.random.default_rng(0)
+    matrix = sparse.diags(np.asarray(graph.sum(1)).ravel() + 0.01) - graph
+    seam = sparse.diags((xy[:, 0] == 0.5).astype(float))
+    right = seam @ rng.normal(30, 5, (n, 3))
+    found, exact = _solved((matrix + seam).tocsr(), right), splu((matrix + seam).tocsc()).solve(right)
+    assert np.abs(exact).max() > 20
+    assert np.abs(found - exact).max() < 0.05
+
+
+def test_what_has_no_solution_is_said():
+    singular = sparse.csr_matrix(np.diag([1.0, 0.0]))
+    with pytest.raises(FloatingPointError, match="seams"), np.errstate(all="ignore"):
+        _solved(singular, np.ones((2, 3)))
 
 
 def test_a_step_of_brightness_becomes_a_ramp():
