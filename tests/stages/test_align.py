@@ -253,25 +253,29 @@ def test_settings_are_checked():
             AlignSettings(**bad)
 
 
-def test_one_frames_numbers_reject_that_frame_alone(tmp_path, monkeypatch):
+def a_task(tmp_path, points, settings):
+    """Frames whose scan is the template, with landmarks (F, 68, 3)."""
     item, paths = Item("S", "smile"), {name: tmp_path / f"{name}.h5" for name in ("ingest", "landmarks")}
-    t = template()
+    t, rows = template(), range(len(points))
     with writing(paths["ingest"], stage="ingest", item="S", made_by={}) as out:
-        out.frames([0, 1])
-        for row in (0, 1):
+        out.frames(list(rows))
+        for row in rows:
             out.put(row, "vertices", t.vertices.astype("f4"), "mm")
             out.put(row, "faces", t.faces)
     with writing(paths["landmarks"], stage="landmarks", item="S", made_by={}) as out:
-        out.frames([0, 1])
-        out.rows("points", (68, 3), "f4", "mm")[:] = t.landmarks()
-        out.rows("confidence", (68,), "f4", "1")[:] = 1
+        out.frames(list(rows))
+        out.rows("points", (68, 3), "f4", "mm")[:] = points
+        out.rows("confidence", (68,), "f4", "1")[:] = np.isfinite(points).all(axis=2)
     save_prepared(t, tmp_path / "template.h5")
-    frames = tuple(FrameSource(k, tmp_path / f"{k}.obj") for k in (0, 1))
-    settings = AlignSettings(refine=False)
-    task = Task(
+    frames = tuple(FrameSource(k, tmp_path / f"{k}.obj") for k in rows)
+    return Task(
         Sequence(item, "smile", "smile", frames), settings, Captures(tmp_path), paths, None,
         tmp_path / "template.h5",
     )  # fmt: skip
+
+
+def test_one_frames_numbers_reject_that_frame_alone(tmp_path, monkeypatch):
+    task = a_task(tmp_path, np.stack([template().landmarks()] * 2), AlignSettings(refine=False))
     break_once(monkeypatch, stage, "fit_landmarks", "SVD did not converge")
     with writing(tmp_path / "align.h5", stage="align", item="S", made_by={}) as out:
         stage.compute(task, out)
@@ -280,3 +284,17 @@ def test_one_frames_numbers_reject_that_frame_alone(tmp_path, monkeypatch):
         assert "SVD did not converge" in found.statuses[0].message
         assert np.isnan(found["pose"][0]).all()
         np.testing.assert_allclose(found["pose"][1], np.eye(4), atol=1e-4)
+
+
+def test_a_note_where_the_surface_was_asked_for_and_did_not_help(tmp_path, monkeypatch):
+    """68 points need no surface; nor do 20 of the inner ones; 19 do, and points of the jaw are no substitute."""
+    points = np.stack([template().landmarks()] * 4)
+    points[1, 37:] = np.nan  # 20 inner ones, and the jaw
+    points[2, 36:] = np.nan  # 19
+    points[3, :17] = points[3, 36:] = np.nan
+    useless = lambda pose, *a: (pose, 1.0, 1.0, False)  # noqa: E731
+    monkeypatch.setattr(stage, "refine", useless)
+    with writing(tmp_path / "align.h5", stage="align", item="S", made_by={}) as out:
+        stage.compute(a_task(tmp_path, points, AlignSettings()), out)
+    with Artefact(tmp_path / "align.h5") as found:
+        assert ["pose-by-landmarks" in s.note for s in found.statuses] == [False, False, True, True]
