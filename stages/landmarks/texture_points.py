@@ -15,16 +15,17 @@ import numpy as np
 from mimicme.pipeline.errors import FrameRejected
 from mimicme.pipeline.landmarks import DETECTED, IBUG68, INNER, MANUAL, MIRROR, Located
 from mimicme.pipeline.mesh import Floats, Mesh, transform
-from mimicme.pipeline.rigid import fit_rigid
+from mimicme.pipeline.rigid import fit_rigid, fit_similarity_scale
 from mimicme.pipeline.spatial import Surface
 from mimicme.stages.landmarks.given import contradicts
 
 # A pixel that two triangles show is a place all the same where they touch; further apart it is no one place.
 ONE_PLACE_MM = 1.0
 RIM_MM = 2.0  # a pixel this far from the next triangle is still on its rim: lids end beside holes
-# Residual of the rigid template that 4 in 5 landmarks keep: 2 to 8 mm on a face, 14 on one of another age; with the
-# head turned by 180 degrees 12 to 20, mirrored over 46.
-CERTAIN_MM, MISFIT_MM, MISFIT_SHARE = 10.0, 15.0, 0.6
+# Median residual of the template, of the head's size, on a face's inner landmarks: up to 6.5 mm, on a wide-open mouth;
+# with the head turned by 180 degrees 6.3 to 13, and at least 1.85 times that of the right way up; mirrored over 10.
+CERTAIN_MM, MISFIT_MM, MISFIT_SHARE = 5.5, 9.0, 0.6
+SIZES = (0.7, 1.4)  # of a head, the template's being 1
 MISFIT_LEAST, MISFIT_COVER = 8, 0.5  # points, and the share of those given, that a fit is judged by
 # Median distance from good points to found ones: 1 to 3 mm, in any direction.  Shifted ones differ by the same pixels.
 SHIFT_MM, SHIFT_SCATTER = 5.0, 0.4
@@ -130,13 +131,15 @@ OTHER_AXES = [Axes(*way) for way in product((False, True), repeat=3) if any(way)
 
 
 def _misfit(points: Floats, marks: Floats, given: int) -> float:
-    """Residual, mm, that 4 in 5 of the template's landmarks (68, 3) keep, rigidly on points (68, 3); infinite where too
+    """Median residual, mm, of the template's landmarks (k, 3), of any head's size, on points (k, 3); infinite where too
     few of those given are there."""
     both = np.isfinite(points).all(axis=1) & np.isfinite(marks).all(axis=1)
     if both.sum() < max(MISFIT_LEAST, MISFIT_COVER * given):
         return float("inf")
-    placed = transform(fit_rigid(marks[both], points[both]), marks[both])
-    return float(np.percentile(np.linalg.norm(placed - points[both], axis=1), 80))
+    target = points[both]
+    source = marks[both] * np.clip(fit_similarity_scale(marks[both], target), *SIZES)
+    placed = transform(fit_rigid(source, target), source)
+    return float(np.median(np.linalg.norm(placed - target, axis=1)))
 
 
 def _refuse_other_axes(
@@ -146,6 +149,8 @@ def _refuse_other_axes(
 
     What is no face whatever the axes, or one with left and right exchanged, is left to the stage that poses it.
     """
+    mirrored_points = points[MIRROR][INNER]
+    pixels, points, marks = pixels[INNER], points[INNER], marks[INNER]  # a jaw's points have no fixed place
     given = int((np.isfinite(pixels).all(axis=1) & np.isfinite(marks).all(axis=1)).sum())
     here = _misfit(points, marks, given)
     if given < MISFIT_LEAST or here <= CERTAIN_MM:
@@ -156,7 +161,7 @@ def _refuse_other_axes(
     there, best = tried[0]
     if there > min(MISFIT_MM, MISFIT_SHARE * here):
         return
-    mirrored = _misfit(points[MIRROR], marks, given)
+    mirrored = _misfit(mirrored_points, marks, given)
     if mirrored <= there:
         return
     rivals = [(off, axes.recipe(size)) for off, axes in tried[1:] if off * MISFIT_SHARE < there]
