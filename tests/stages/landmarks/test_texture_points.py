@@ -7,7 +7,7 @@ import pytest
 
 from mimicme.pipeline.errors import FrameRejected
 from mimicme.pipeline.image import decode
-from mimicme.pipeline.landmarks import IBUG68
+from mimicme.pipeline.landmarks import IBUG68, MIRROR
 from mimicme.pipeline.mesh import Mesh
 from mimicme.pipeline.meshio import read_mesh
 from mimicme.pipeline.spatial import Surface
@@ -105,7 +105,14 @@ def test_other_axes_of_pixels_are_named(person):
     for recipe, written in ways.items():
         with pytest.raises(FrameRejected) as error:
             on_texture(np.stack(written, axis=1), scan, (height, width), False, marks)
-        print(recipe, error.value)
         assert error.value.reason == "landmarks-displaced"
-        assert recipe in error.value.todo
-        assert "inf" not in str(error.value)
+        assert error.value.todo == f"Write {recipe} for every x and y."
+        lost = "y" in recipe.split(" and ")[0]  # a wide image on its side
+        assert ("no place on the scan as they are" in error.value.seen) == lost
+        assert "inf" not in error.value.seen
+
+
+def test_left_and_right_exchanged_is_no_matter_of_axes(person):
+    scan, size, pixels, marks = person
+    points, _ = on_texture(pixels[MIRROR], scan, size, False, marks)
+    assert np.isfinite(points[17:]).all()
