@@ -206,16 +206,22 @@ def landmarks_command(
             raise UsageError("an export needs a folder", expected="--export-to DIR")
         done = export(opened, export_to, f".{kind}", options["only"])
         if done.files:
-            click.echo(f"{len(done.files)} files in {export_to}; corrected ones belong beside their frames")
+            files = "1 file" if len(done.files) == 1 else f"{len(done.files)} files"
+            click.echo(f"{files} in {export_to}; corrected ones belong beside their frames")
         if done.by_hand:
             click.echo(
-                f"{done.by_hand} frames have no file there: none of their points was found, all came from the landmark "
+                f"{_frames(done.by_hand, 'has', 'have')} no file there: no point was found, all came from landmark "
                 "files beside the frames. Correct those."
             )
         if done.rejected:
             click.echo(
-                f"{done.rejected} frames were rejected: `mimicme status {workspace} --failed` says why"
+                f"{_frames(done.rejected, 'was', 'were')} rejected: `mimicme status {workspace} --failed` says why"
             )
+
+
+def _frames(count: int, one: str, more: str) -> str:
+    """`1 frame was`, `2 frames were`."""
+    return f"1 frame {one}" if count == 1 else f"{count} frames {more}"
 
 
 for _name in list(STAGE_HELP)[2:]:

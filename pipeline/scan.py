@@ -46,12 +46,17 @@ def load_image(ingest: Artefact, row: int) -> image.Pixels | None:
     return None if data is None else image.decode(data, _max_pixels(ingest), f"image of row {row}")
 
 
-def load_colored(ingest: Artefact, row: int) -> tuple[Mesh, image.Pixels | None, str]:
+def load_colored(
+    ingest: Artefact, row: int, scan: Mesh | None = None
+) -> tuple[Mesh, image.Pixels | None, str]:
     """A frame's scan with its image, and why that cannot be read, if so; it is None then, as where there is none.
 
     A broken image costs the texture at most: the scan's geometry, and its vertex colours, are still there.
+
+    Args:
+        scan: the frame's own, where it was read before.
     """
-    scan = load_scan(ingest, row)
+    scan = load_scan(ingest, row) if scan is None else scan
     try:
         return scan, load_image(ingest, row) if scan.uv is not None else None, ""
     except image.ImageFileError as error:

@@ -106,7 +106,11 @@ def test_an_export_of_points_by_hand_says_why_there_is_none(workspace: Path, tmp
     said = mimicme(*export).stdout
     assert said.startswith("4 frames have no file there") and "beside the frames" in said
     assert not list(tmp_path.iterdir())
-    assert "--only" in mimicme(*export, "--only", "nobody/*", code=2).stderr
+    one = mimicme(*export, "--only", "S000/neutral").stdout
+    assert one.startswith("1 frame has no file there")
+    for asked in (export, ("landmarks", workspace, "--review")):
+        said = mimicme(*asked, "--only", "nobody/*", code=2).stderr
+        assert "matches --only; seen nobody/*" in said and "yet" not in said
 
 
 def killed_when(there: Callable[[], bool], *arguments: object) -> None:

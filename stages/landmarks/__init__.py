@@ -16,10 +16,11 @@ Fails   a frame with `no-landmarks` (no file, and detection is off), `no-face` (
 
 A frame is looked at when its file lacks one of the 51 inner points, or has it where it is left out: off the scan, or
 in a pixel that is no one place; and, where the detector is installed, when its file has pixels: these are compared.
+The attribute detector is empty where no point of it was used.
 Points by hand always win over detected ones, and say where the head is.  Notes: `landmarks-left-out`, a given point
 lies further than `max_distance_mm` from a scan that the others lie on, or its pixel is no one place of it;
 `landmarks-jump`, a detected one leaves its neighbours for a frame, and does so when it is looked for again;
-`landmarks-unsure`; `landmarks-by-hand-only`.
+`landmarks-unsure`; `landmarks-by-hand-only`; `landmarks-not-compared`, pixels that nothing was found for.
 """
 
 from __future__ import annotations
@@ -43,13 +44,13 @@ from mimicme.pipeline.landmarks import (
     Located,
     Sides,
 )
-from mimicme.pipeline.mesh import Floats, transform
+from mimicme.pipeline.mesh import Floats, Mesh, transform
 from mimicme.pipeline.rigid import fit_rigid
 from mimicme.pipeline.spatial import Surface
 from mimicme.pipeline.stage import Stage, Task
 from mimicme.stages.landmarks.given import contradicts, located, merge, on_scan, read_beside
 from mimicme.stages.landmarks.temporal import jumps
-from mimicme.stages.landmarks.texture_points import on_texture, refuse_shifted
+from mimicme.stages.landmarks.texture_points import on_texture, refuse_displaced
 
 if TYPE_CHECKING:
     from mimicme.pipeline.checkpoint import Artefact, ArtefactWriter
@@ -138,26 +139,49 @@ class Finder:
         self._task = task
         self._made = False
         self._detector: Detector | None = None
+        self._missing: MissingDependencyError | None = None
 
     @property
     def name(self) -> str:
         return "" if self._detector is None else self._detector.name
 
-    def detect(self, ingest: Artefact, row: int, near: Floats | None) -> Located | None:
+    def installed(self) -> bool:
+        """Whether what should find landmarks is installed.
+
+        Raises:
+            MissingDependencyError, ConfigError: it is there, but broken or wrong.
+        """
+        if not self._made:
+            try:
+                self._detector = detector(self._task)
+            except MissingDependencyError as error:
+                if not isinstance(error.__cause__, (ModuleNotFoundError, type(None))):
+                    raise
+                self._missing = error
+            self._made = True
+        return self._missing is None
+
+    def detect(
+        self, ingest: Artefact, row: int, near: Floats | None, scan: Mesh | None = None
+    ) -> Located | None:
         """Landmarks of a frame; None when detection is off.
+
+        Args:
+            scan: the frame's, where it was read before.
 
         Raises:
             FrameRejected: `no-face`, `numerical-failure`.
+            MissingDependencyError: see the module.
         """
         from mimicme.pipeline.checkpoint import frame_numerics
         from mimicme.pipeline.scan import load_colored
 
-        if not self._made:
-            self._detector = detector(self._task)
-            self._made = True
+        if not self.installed():
+            assert self._missing is not None
+            raise self._missing
         if self._detector is None:
             return None
-        scan, image, _ = load_colored(ingest, row)
+        scan, image, _ = load_colored(ingest, row, scan)
         with frame_numerics():
             return self._detector.detect(scan, image, near)
 
@@ -170,6 +194,27 @@ class Frame:
     left_out: list[str]
     distance_mm: float
     alone: str = ""  # why there is nothing but points by hand, where more were asked for
+    not_compared: str = ""  # why pixels were not compared with what is found
+
+
+@dataclass
+class Given:
+    """A file's points on the scan of their frame.
+
+    Attributes:
+        pixels: (68, 2) as in the file; None: it has points in space.
+        size: (height, width) px of the scan's texture; None: not asked for, or there is none.
+    """
+
+    manual: Located
+    left_out: list[str]
+    distance_mm: float
+    scan: Mesh
+    pixels: Floats | None = None
+    size: tuple[int, int] | None = None
+
+    def frame(self, alone: str = "", not_compared: str = "") -> Frame:
+        return Frame(self.manual, self.left_out, self.distance_mm, alone, not_compared)
 
 
 def head_by_hand(template_marks: Floats, manual: Located) -> Floats | None:
@@ -190,11 +235,8 @@ def head_by_hand(template_marks: Floats, manual: Located) -> Floats | None:
     return np.asarray(fit_rigid(source, target) @ shift)
 
 
-def _brought_in(
-    ingest: Artefact, row: int, in_file: Floats, limit_mm: float, marks: Floats
-) -> tuple[Located, list[str], float]:
-    """A file's points (68, 3) or pixels (68, 2) on the scan, the names of those left out, and the median distance in
-    mm, NaN of pixels; marks: (68, 3) the template's landmarks.
+def _brought_in(ingest: Artefact, row: int, in_file: Floats, limit_mm: float, marks: Floats) -> Given:
+    """A file's points (68, 3) or pixels (68, 2) on the scan; marks: (68, 3) the template's landmarks.
 
     Raises:
         FrameRejected: see the module.
@@ -205,24 +247,27 @@ def _brought_in(
     scan = load_scan(ingest, row)
     with frame_numerics():
         if in_file.shape[1] == 2:
-            joined = ingest.statuses[row].may_have("textures-joined")
-            points, lost = on_texture(in_file, scan, load_image_size(ingest, row), joined, marks)
+            joined, size = ingest.statuses[row].may_have("textures-joined"), load_image_size(ingest, row)
+            points, lost = on_texture(in_file, scan, size, joined, marks)
             lifted = np.where(np.isfinite(points[:, 0]), 0.0, np.nan)
-            return located(points, lifted, limit_mm)[0], lost, np.nan
+            return Given(located(points, lifted, limit_mm)[0], lost, np.nan, scan, in_file, size)
         in_scan = transform(np.linalg.inv(ingest["file_from_scan"][()]), in_file)
         distances = on_scan(in_scan, Surface(scan.vertices, scan.faces), limit_mm, in_file)
-        return *located(in_scan, distances, limit_mm), float(np.nanmedian(distances))
+        return Given(*located(in_scan, distances, limit_mm), float(np.nanmedian(distances)), scan)
 
 
-def _compare(ingest: Artefact, row: int, pixels: Floats, manual: Located, detected: Located) -> None:
-    """Raises FrameRejected when a file's pixels (68, 2) lie off what was detected, all alike."""
+def _compare(given: Given, detected: Located | None) -> str:
+    """Why a file's pixels could not be compared with what was detected, if so.
+
+    Raises:
+        FrameRejected: they lie off it, all alike.
+    """
     from mimicme.pipeline.checkpoint import frame_numerics
-    from mimicme.pipeline.scan import load_image_size, load_scan
 
-    scan, size = load_scan(ingest, row), load_image_size(ingest, row)
-    if size is not None:
-        with frame_numerics():
-            refuse_shifted(pixels, manual, detected, scan, size)
+    if given.pixels is None or given.size is None or detected is None:
+        return ""
+    with frame_numerics():
+        return refuse_displaced(given.pixels, given.manual, detected, given.scan, given.size)
 
 
 def read_frame(
@@ -237,27 +282,23 @@ def read_frame(
     if in_file is None:
         return Frame(merge(None, finder.detect(ingest, row, near)), [], np.nan)
     marks = task.load_template().landmarks()
-    manual, left_out, median = _brought_in(ingest, row, in_file, task.settings.max_distance_mm, marks)
-    whole, pixels = bool((manual.source[INNER] == MANUAL).all()), in_file.shape[1] == 2
+    given = _brought_in(ingest, row, in_file, task.settings.max_distance_mm, marks)
+    whole, pixels = bool((given.manual.source[INNER] == MANUAL).all()), given.pixels is not None
     if whole and not pixels:
-        return Frame(manual, left_out, median)
-    by_hand = head_by_hand(marks, manual)
+        return given.frame()
+    if whole and not finder.installed():
+        return given.frame(not_compared="the landmark detector is not installed")
+    by_hand = head_by_hand(marks, given.manual)
     try:
-        detected = finder.detect(ingest, row, by_hand if by_hand is not None else near)
+        detected = finder.detect(ingest, row, by_hand if by_hand is not None else near, given.scan)
     except FrameRejected as error:
-        return Frame(manual, left_out, median, "" if whole else error.what)
-    except MissingDependencyError:
-        if not whole:
-            raise
-        # pixels that lack nothing are compared with what is found only where something can find
-        return Frame(manual, left_out, median)
-    if pixels and detected is not None:
-        _compare(ingest, row, in_file, manual, detected)
+        return given.frame("", error.what) if whole else given.frame(error.what)
+    not_compared = _compare(given, detected)
     if whole:
-        return Frame(manual, left_out, median)
-    if detected is not None and contradicts(manual, detected):
-        return Frame(manual, left_out, median, "what was detected lies elsewhere")
-    return Frame(merge(manual, detected), left_out, median)
+        return given.frame(not_compared=not_compared)
+    if detected is not None and contradicts(given.manual, detected):
+        return given.frame("what was detected lies elsewhere")
+    return Frame(merge(given.manual, detected), given.left_out, given.distance_mm, "", not_compared)
 
 
 def compute(task: Task, out: ArtefactWriter) -> None:
@@ -276,7 +317,8 @@ def compute(task: Task, out: ArtefactWriter) -> None:
             frames[row] = frame
             near = frame.found.pose if frame.found.pose is not None else near
         jumping = _steadied(frames, ingest, finder, len(ingest.numbers))
-    out.attrs["detector"] = finder.name
+    used = any((frame.found.source == DETECTED).any() for frame in frames.values())
+    out.attrs["detector"] = finder.name if used else ""
     _write(out, frames, jumping, task.settings)
 
 
@@ -307,7 +349,11 @@ def _steadied(
         if again is not None:
             kept = before.found.source != DETECTED
             frames[row] = Frame(
-                merge(_only(before.found, kept), again), before.left_out, before.distance_mm, before.alone
+                merge(_only(before.found, kept), again),
+                before.left_out,
+                before.distance_mm,
+                before.alone,
+                before.not_compared,
             )
             now = jumps(_local(frames, count))[row]
             if now.sum() < wrong[row].sum():
@@ -380,6 +426,12 @@ def _say(
         )
     if frame.alone:
         out.note(row, "landmarks-by-hand-only", f"The file's landmarks are alone, because {frame.alone}.")
+    if frame.not_compared:
+        out.note(
+            row,
+            "landmarks-not-compared",
+            f"The landmarks' pixels were not compared with what is found, because {frame.not_compared}.",
+        )
     if jumping is not None:
         names = [IBUG68[k] for k in np.flatnonzero(jumping)]
         out.note(

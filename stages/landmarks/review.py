@@ -66,11 +66,11 @@ def review(workspace: Workspace, output: Path, only: tuple[str, ...] = ()) -> li
         only: `SUBJECT/SEQUENCE` globs; empty: everything.
 
     Raises:
-        UsageError: no landmarks have been made yet.
+        UsageError: no landmarks have been made yet, or `only` matches none.
     """
     entries = sorted(_entries(workspace, only), key=lambda e: (e.confidence, e.name))
     if not entries:
-        raise _nothing_made()
+        raise _nothing_made(workspace, only)
     output.mkdir(parents=True, exist_ok=True)
     table = io.StringIO()
     lines = csv.writer(table, lineterminator="\n")
@@ -177,12 +177,13 @@ def export(workspace: Workspace, folder: Path, extension: str, only: tuple[str, 
         extension: one of `landmark_files.WRITERS`.
 
     Raises:
-        UsageError: no landmarks have been made yet; or a file is there already: nothing is overwritten.
+        UsageError: no landmarks have been made yet, or `only` matches none; or a file is there already: nothing is
+            overwritten.
     """
     root = workspace.captures.root
     chosen = list(_chosen(workspace, only))
     if not chosen:
-        raise _nothing_made()
+        raise _nothing_made(workspace, only)
     written, by_hand, rejected = [], 0, 0
     for sequence in chosen:
         with (
@@ -209,7 +210,11 @@ def export(workspace: Workspace, folder: Path, extension: str, only: tuple[str, 
     return Exported(written, by_hand, rejected)
 
 
-def _nothing_made() -> UsageError:
-    return UsageError(
-        "there are no landmarks to look at yet", todo="Run `mimicme landmarks` first, and check --only."
-    )
+def _nothing_made(workspace: Workspace, only: tuple[str, ...]) -> UsageError:
+    if only and any(_chosen(workspace, ())):
+        return UsageError(
+            "no sequence that has landmarks matches --only",
+            seen=", ".join(only),
+            expected="SUBJECT/SEQUENCE, with * for any part",
+        )
+    return UsageError("there are no landmarks to look at yet", todo="Run `mimicme landmarks` first.")

@@ -213,50 +213,126 @@ def test_what_is_left_out_is_found_instead(tmp_path, monkeypatch):
         assert np.isnan(found["quality/landmark_distance"][1])  # a pixel has no distance
 
 
-def test_pixels_with_y_upwards_are_told_apart(tmp_path):
+def test_pixels_with_other_axes_are_told_apart(tmp_path):
+    """The sheet is the same from both sides: two ways to turn it over fit, and both are told."""
     save_pixels(tmp_path / "0000.pts", np.stack([PIXELS[:, 0], HEIGHT - 1 - PIXELS[:, 1]], axis=1))
     save_pixels(tmp_path / "0001.pts", PIXELS[np.random.default_rng(2).permutation(68)])  # no face either way
     with Artefact(run(tmp_path, 2, texture=TEXTURE)) as found:
         assert [s.reason for s in found.statuses] == ["landmarks-displaced", ""]
-        assert "upwards" in found.statuses[0].message and "99 - y" in found.statuses[0].message
+        said = found.statuses[0].message
+        assert "Several ways fit" in said and "x and 99 - y (0 mm)" in said and "199 - x and y (0 mm)" in said
+
+
+class Beside(Finder):
+    """Finds the points in places (68, 2) mm of the sheet, one array a frame, with a confidence each."""
+
+    def __init__(self, places, confidence):
+        self.places, self.confidence, self.asked = places, confidence, 0
+
+    def detect(self, scan, image, near=None):
+        k = self.asked
+        self.asked += 1
+        points = SURFACE.closest(np.c_[self.places[k], POINTS[:, 2]]).points
+        sure = np.broadcast_to(np.float32(self.confidence[k]), 68)
+        return Located(points, np.full(68, 2, np.uint8), sure)
+
+
+def compared(folder, monkeypatch, pixels, places, confidence):
+    """Statuses of frames with pixels, compared with what is found in places with a confidence."""
+    finder = Beside(places, confidence)
+    monkeypatch.setattr(stage, "detector", lambda task: finder)
+    for row, these in enumerate(pixels):
+        save_pixels(folder / f"{row:04d}.pts", these)
+    with Artefact(run(folder, len(pixels), texture=TEXTURE)) as found:
+        assert finder.asked == len(pixels)
+        for row, status in enumerate(found.statuses):
+            assert not status.ok or (found["source"][row] == 1).all()  # whole files keep their points
+        assert found.attrs["detector"] == ""  # none of its points is used
+        return found.statuses
+
+
+FLAT = POINTS[:, :2]
 
 
 def test_pixels_that_are_all_shifted_are_refused(tmp_path, monkeypatch):
     """2 mm a pixel down; what is found lies elsewhere on the sheet by so many mm in every frame."""
     turn = np.random.default_rng(3).uniform(0, 2 * np.pi, (68, 1))
-    off = [[0, 0], [0, -12], 12 * np.concatenate([np.cos(turn), np.sin(turn)], axis=1), [-2, -1], [0, -12]]
-    asked = []
+    around = 12 * np.concatenate([np.cos(turn), np.sin(turn)], axis=1)
+    places = [FLAT, FLAT - [0, 12], FLAT + around, FLAT - [2, 1]]
+    said = compared(tmp_path, monkeypatch, [PIXELS] * 4, places, [0.4] * 4)
+    assert [s.reason for s in said] == ["", "landmarks-displaced", "", ""]
+    assert "all lie 6 px above where they are found, 12 mm" in said[1].message
+    assert [s.note for s in said] == [""] * 4
 
-    class Beside(Finder):
-        def detect(self, scan, image, near=None):
-            moved = np.tile(off[len(asked)], (68 // len(np.atleast_2d(off[len(asked)])), 1))
-            asked.append(near)
-            points = SURFACE.closest(POINTS + np.c_[moved, np.zeros(68)]).points
-            return Located(points, np.full(68, 2, np.uint8), np.full(68, 0.4, np.float32))
 
-    monkeypatch.setattr(stage, "detector", lambda task: Beside())
-    few = np.where((np.arange(68) % 9 == 0)[:, None], PIXELS, np.nan)
-    for row, pixels in enumerate([PIXELS] * 4 + [few]):
-        save_pixels(tmp_path / f"{row:04d}.pts", pixels)
-    with Artefact(run(tmp_path, 5, texture=TEXTURE)) as found:
-        assert len(asked) == 5
-        assert [s.reason for s in found.statuses] == ["", "landmarks-displaced", "", "", ""]
-        said = found.statuses[1].message
-        assert "all lie 6 px above where they are found, 12 mm" in said
-        assert (found["source"][0] == 1).all()  # whole files keep their points
+def test_pixels_are_compared_with_what_is_surely_there(tmp_path, monkeypatch):
+    """Shifted from what is unsure, from a few sure points among many unsure ones, from what lies elsewhere."""
+    half = np.where(np.arange(68) < 17 + 7, 0.9, 0.05)
+    places = [FLAT * 0.7 - [0, 12], FLAT - [0, 12], FLAT - [28, 0]]
+    said = compared(tmp_path, monkeypatch, [PIXELS * 0.5, PIXELS, PIXELS], places, [0.05, half, 0.9])
+    assert [s.note for s in said] == ["landmarks-not-compared"] * 3
+    assert ["confidence" in s.message for s in said] == [True, True, False]
+    assert "lies elsewhere" in said[2].message
+
+
+def test_pixels_of_an_image_of_another_size_are_refused(tmp_path, monkeypatch):
+    small = (PIXELS + 0.5) * 0.5 - 0.5
+    said = compared(tmp_path, monkeypatch, [small, PIXELS], [FLAT, FLAT * 0.95], [0.4, 0.4])
+    assert [s.reason for s in said] == ["landmarks-displaced", ""]
+    assert "pixels of an image 0.5 times as large" in said[0].message and "px left" not in said[0].message
+
+
+def test_pixels_that_nothing_is_found_for_are_noted(tmp_path, monkeypatch):
+    monkeypatch.setattr(stage, "detector", lambda task: Blind())
+    save_pixels(tmp_path / "0000.pts", PIXELS)
+    with Artefact(run(tmp_path, 1, texture=TEXTURE)) as found:
+        assert found.statuses[0].note == "landmarks-not-compared"
+        assert "no face is found" in found.statuses[0].message
 
 
 def test_without_a_detector_whole_pixels_are_taken_as_they_are(tmp_path, monkeypatch):
+    tried = []
+
     def missing(task):
+        tried.append(task)
         raise MissingDependencyError("the weights are not installed")
 
     monkeypatch.setattr(stage, "detector", missing)
     save_pixels(tmp_path / "0000.pts", PIXELS)
-    with Artefact(run(tmp_path, 1, texture=TEXTURE)) as found:
-        assert found.statuses[0].ok and (found["source"][0] == 1).all()
+    save_pixels(tmp_path / "0001.pts", PIXELS)
+    with Artefact(run(tmp_path, 2, texture=TEXTURE)) as found:
+        assert all(s.ok and s.note == "landmarks-not-compared" for s in found.statuses)
+        assert "is not installed" in found.statuses[0].message
+        assert (found["source"][()] == 1).all()
+        assert len(tried) == 1
     save_pixels(tmp_path / "0000.pts", np.where(np.arange(68)[:, None] == 40, np.nan, PIXELS))
     with pytest.raises(MissingDependencyError):
         run(tmp_path, 1, texture=TEXTURE)
+
+
+def test_a_detector_that_is_broken_is_told(tmp_path, monkeypatch):
+    """Weights that are wrong, or a library that is there and cannot be loaded."""
+    save_pixels(tmp_path / "0000.pts", PIXELS)
+    wrong = tmp_path / "wrong.task"
+    wrong.write_bytes(b"no model")
+    with pytest.raises(ConfigError, match="not the model"):
+        run(tmp_path, 1, texture=TEXTURE, settings=LandmarksSettings(detector_model=str(wrong)))
+
+    def broken(task):
+        raise MissingDependencyError("OpenCV cannot be loaded") from ImportError("libGL.so.1")
+
+    monkeypatch.setattr(stage, "detector", broken)
+    with pytest.raises(MissingDependencyError):
+        run(tmp_path, 1, texture=TEXTURE)
+
+
+def test_a_scan_is_read_once_a_frame(tmp_path, monkeypatch):
+    from mimicme.pipeline import scan
+
+    read, load = [], scan.load_scan
+    monkeypatch.setattr(scan, "load_scan", lambda ingest, row: read.append(row) or load(ingest, row))
+    compared(tmp_path, monkeypatch, [PIXELS], [FLAT], [0.4])
+    assert read == [0]
 
 
 def test_of_the_texture_the_size_is_enough(tmp_path):

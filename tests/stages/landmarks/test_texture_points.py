@@ -6,8 +6,12 @@ import numpy as np
 import pytest
 
 from mimicme.pipeline.errors import FrameRejected
-from mimicme.pipeline.landmarks import IBUG68
+from mimicme.pipeline.image import decode
+from mimicme.pipeline.landmarks import IBUG68, MIRROR
 from mimicme.pipeline.mesh import Mesh
+from mimicme.pipeline.meshio import read_mesh
+from mimicme.pipeline.spatial import Surface
+from mimicme.pipeline.template import prepare
 from mimicme.stages.landmarks.texture_points import lift, on_texture
 
 SIZE = (50, 100)  # height, width
@@ -70,3 +74,45 @@ def test_what_has_no_place_is_named_and_most_have_to_have_one():
             on_texture(pixels, scan(square(0)), size, joined, NOWHERE)
         assert error.value.reason == "landmark-scheme"
         assert "one image" in error.value.todo
+
+
+@pytest.fixture(scope="module")
+def person(small_captures, small_template):
+    """A scan of a synthetic person, its texture's size, pixels (68, 2) of the true landmarks, and the template's."""
+    folder = small_captures / "captures" / "S000" / "neutral"
+    mesh = read_mesh((folder / "0000.obj").read_bytes(), "0000.obj").mesh
+    size = decode((folder / "0000.jpg").read_bytes()).shape[:2]
+    with np.load(small_captures / "truth" / "S000" / "neutral.npz") as truth:
+        near = Surface(mesh.vertices, mesh.faces).closest(truth["landmarks"][0].astype(float))
+    uv = np.einsum("kc,kcx->kx", near.weights, mesh.uv[mesh.uv_faces[near.triangles]])
+    return mesh, size, uv * [size[1], -size[0]] + [-0.5, size[0] - 0.5], prepare(small_template).landmarks()
+
+
+def test_other_axes_of_pixels_are_named(person):
+    scan, (height, width), pixels, marks = person
+    right, down = width - 1, height - 1
+    x, y = pixels.T
+    on_texture(pixels, scan, (height, width), False, marks)
+    ways = {
+        f"x and {down} - y": (x, down - y),
+        f"{right} - x and y": (right - x, y),
+        f"{right} - x and {down} - y": (right - x, down - y),
+        "y and x": (y, x),
+        f"{right} - y and x": (y, right - x),
+        f"y and {down} - x": (down - y, x),
+        f"{right} - y and {down} - x": (down - y, right - x),
+    }
+    for recipe, written in ways.items():
+        with pytest.raises(FrameRejected) as error:
+            on_texture(np.stack(written, axis=1), scan, (height, width), False, marks)
+        assert error.value.reason == "landmarks-displaced"
+        assert error.value.todo == f"Write {recipe} for every x and y."
+        lost = "y" in recipe.split(" and ")[0]  # a wide image on its side
+        assert ("no place on the scan as they are" in error.value.seen) == lost
+        assert "inf" not in error.value.seen
+
+
+def test_left_and_right_exchanged_is_no_matter_of_axes(person):
+    scan, size, pixels, marks = person
+    points, _ = on_texture(pixels[MIRROR], scan, size, False, marks)
+    assert np.isfinite(points[17:]).all()
