@@ -104,6 +104,41 @@ def test_looked_at_exported_corrected_and_used(workspace: Path, unmarked: Path, 
         beside.unlink()
 
 
+def test_of_an_exported_file_what_was_moved_is_by_hand_and_the_rest_is_as_found(
+    workspace: Path, unmarked: Path, tmp_path: Path
+) -> None:
+    mimicme("landmarks", workspace, "--export", "ljson", "--export-to", tmp_path, "--only", "*/neutral")
+    with Artefact(workspace / "landmarks" / "S000" / "neutral.h5") as found:
+        before = {name: found[name][0] for name in ("points", "source", "confidence")}
+    beside = unmarked / "S000" / "neutral"
+    exported = tmp_path / "S000" / "neutral"
+    points = read_landmarks((exported / "0000.ljson").read_bytes(), "0000.ljson").points
+    points[30] += [0, 0, 1.0]
+    (exported / "0000.ljson").write_bytes(write_landmarks(Landmarks(points), "0000.ljson"))
+    for name in ("0000.ljson", "0000.found"):
+        shutil.copy(exported / name, beside)
+    try:
+        mimicme("run", workspace, "--until", "landmarks", "--jobs", 0)
+        with Artefact(workspace / "landmarks" / "S000" / "neutral.h5") as found:
+            source = before["source"].copy()
+            source[30] = 1
+            assert found["source"][0].tolist() == source.tolist()
+            rest = np.arange(68) != 30
+            np.testing.assert_allclose(found["points"][0][rest], before["points"][rest], atol=0.01)
+            np.testing.assert_allclose(found["confidence"][0][rest], before["confidence"][rest])
+        (beside / "0000.found").write_text("[]")
+        mimicme("run", workspace, "--until", "landmarks", "--jobs", 0, code=1)
+        failed = mimicme("status", workspace, "--failed").stdout
+        assert "0000.found" in failed and "landmark-file" in failed
+        (beside / "0000.found").unlink()
+        mimicme("run", workspace, "--until", "landmarks", "--jobs", 0)
+        with Artefact(workspace / "landmarks" / "S000" / "neutral.h5") as found:
+            assert (found["source"][0] == np.where(source > 0, 1, 0)).mean() > 0.9
+    finally:
+        for name in ("0000.ljson", "0000.found"):
+            (beside / name).unlink(missing_ok=True)
+
+
 def test_the_model_may_be_named_and_must_be_the_right_one(workspace: Path, tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.task"
     wrong.write_bytes(b"no model")

@@ -37,7 +37,6 @@ from mimicme.pipeline.landmarks import (
     DETECTED,
     GROUPS,
     INNER,
-    MANUAL,
     N_LANDMARKS,
     NONE,
     Detector,
@@ -51,6 +50,7 @@ from mimicme.pipeline.stage import Stage, Task
 from mimicme.stages.landmarks.given import contradicts, located, merge, on_scan, read_beside
 from mimicme.stages.landmarks.temporal import jumps
 from mimicme.stages.landmarks.texture_points import on_texture, refuse_displaced
+from mimicme.stages.landmarks.untouched import read_found, untouched
 
 if TYPE_CHECKING:
     from mimicme.pipeline.checkpoint import Artefact, ArtefactWriter
@@ -283,7 +283,12 @@ def read_frame(
         return Frame(merge(None, finder.detect(ingest, row, near)), [], np.nan)
     marks = task.load_template().landmarks()
     given = _brought_in(ingest, row, in_file, task.settings.max_distance_mm, marks)
-    whole, pixels = bool((given.manual.source[INNER] == MANUAL).all()), given.pixels is not None
+    exported = read_found(task.sequence.frames[row], out.sources)
+    if exported is not None and given.pixels is None:
+        found, confidence = exported
+        found = transform(np.linalg.inv(ingest["file_from_scan"][()]), found)
+        given.manual = untouched(given.manual, found, confidence)
+    whole, pixels = bool((given.manual.source[INNER] != NONE).all()), given.pixels is not None
     if whole and not pixels:
         return given.frame()
     if whole and not finder.installed():

@@ -30,6 +30,7 @@ from mimicme.pipeline.stage import Sequence
 from mimicme.pipeline.units import face_axes
 from mimicme.pipeline.whole_file import write_whole
 from mimicme.pipeline.workspace import Workspace
+from mimicme.stages.landmarks.untouched import EXTENSION, write_found
 
 SIZE = (300, 260)
 PER_SHEET, COLUMNS = 24, 6
@@ -171,7 +172,8 @@ class Exported(NamedTuple):
 def export(workspace: Workspace, folder: Path, extension: str, only: tuple[str, ...] = ()) -> Exported:
     """Write the points of every frame that has detected ones to a file a person can correct.
 
-    The files lie below `folder` as the frames lie below the captures: copied there, each lands beside its frame.
+    The files lie below `folder` as the frames lie below the captures: copied there, each lands beside its frame.  With
+    each goes what was found (untouched.py).
 
     Args:
         extension: one of `landmark_files.WRITERS`.
@@ -206,6 +208,8 @@ def export(workspace: Workspace, folder: Path, extension: str, only: tuple[str, 
                     )
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(write_landmarks(Landmarks(points), path.name))
+                detected = np.where((found["source"][row] == DETECTED)[:, None], points, np.nan)
+                path.with_suffix(EXTENSION).write_bytes(write_found(detected, found["confidence"][row]))
                 written.append(path)
     return Exported(written, by_hand, rejected)
 

@@ -1,0 +1,80 @@
+"""What a correction leaves alone: beside an exported landmark file lies what was found, so that points nobody moved
+are not taken for ones by hand."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mimicme.pipeline.errors import FrameRejected, InputError
+from mimicme.pipeline.landmark_files import MAX_BYTES
+from mimicme.pipeline.landmarks import DETECTED, MANUAL, N_LANDMARKS, Located
+from mimicme.pipeline.mesh import Floats
+from mimicme.pipeline.stage import FrameSource
+
+if TYPE_CHECKING:
+    from mimicme.pipeline.sources import Sources
+
+EXTENSION = ".found"
+# Programs write points with six digits and more: of a file in metres these are micrometres.
+UNTOUCHED_MM = 0.02
+
+
+def write_found(points: Floats, confidence: Floats) -> bytes:
+    """The file's content for detected points (68, 3) in the capture file's unit and axes, NaN where none was found."""
+    found = np.isfinite(points).all(axis=1)
+    record = {
+        "points": [p.tolist() if ok else None for p, ok in zip(points, found, strict=True)],
+        "confidence": [float(c) if ok else 0.0 for c, ok in zip(confidence, found, strict=True)],
+    }
+    return (json.dumps(record) + "\n").encode()
+
+
+def read_found(frame: FrameSource, sources: Sources) -> tuple[Floats, NDArray[np.float32]] | None:
+    """Points (68, 3), NaN where none was found, and confidence (68,) of what was exported; None without a file.
+
+    Raises:
+        FrameRejected: `landmark-file`, `unsafe-path`, `too-large`.
+    """
+    path = frame.path.with_suffix(EXTENSION)
+    if not sources.exists(path):
+        return None
+    try:
+        data = sources.read(path)
+        if len(data) > MAX_BYTES:
+            raise ValueError(f"{len(data):,} bytes")
+        record = json.loads(data)
+        points = np.array([p or [np.nan] * 3 for p in record["points"]], np.float64)
+        confidence = np.array(record["confidence"], np.float32)
+        if points.shape != (N_LANDMARKS, 3) or confidence.shape != (N_LANDMARKS,):
+            raise ValueError(f"{len(points)} points")
+        if not ((confidence >= 0) & (confidence <= 1)).all():
+            raise ValueError("a confidence beyond 0 and 1")
+    except (InputError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise FrameRejected(
+            "landmark-file",
+            "what was found before a correction cannot be read",
+            where=path.name,
+            seen=str(error)[:120],
+            expected="the file that `mimicme landmarks --export` wrote",
+            todo="Copy it again, or delete it: all points of the landmark file beside it then count as by hand.",
+        ) from error
+    return points, confidence
+
+
+def untouched(given: Located, points: Floats, confidence: NDArray[np.float32]) -> Located:
+    """A file's points on the scan, those of them that nobody moved as found.
+
+    Args:
+        points: (68, 3) what was found, scan frame, mm; confidence: (68,).
+    """
+    far = np.linalg.norm(given.points - points, axis=1)
+    same = (given.source == MANUAL) & (far <= UNTOUCHED_MM)
+    return Located(
+        given.points,
+        np.where(same, DETECTED, given.source).astype(np.uint8),
+        np.where(same, confidence, given.confidence).astype(np.float32),
+    )
