@@ -11,13 +11,14 @@ from mimicme.pipeline.checkpoint import Artefact, writing
 from mimicme.pipeline.errors import ConfigError, FrameRejected, MissingDependencyError
 from mimicme.pipeline.image import encode
 from mimicme.pipeline.landmark_files import write_landmarks
-from mimicme.pipeline.landmarks import GROUPS, IBUG68, Landmarks, Located
-from mimicme.pipeline.mesh import transform
+from mimicme.pipeline.landmarks import GROUPS, IBUG68, MIRROR, Landmarks, Located
+from mimicme.pipeline.mesh import Mesh, transform
 from mimicme.pipeline.spatial import Surface
 from mimicme.pipeline.stage import Captures, FrameSource, Item, Sequence, Task
 from mimicme.pipeline.template import Template, save_prepared
 from mimicme.stages import landmarks as stage
 from mimicme.stages.landmarks import LandmarksSettings, located, merge, on_scan
+from mimicme.stages.landmarks.texture_points import on_texture
 
 # a bent sheet of 200 x 200 mm, with 68 points on it
 SIDE = 21
@@ -221,6 +222,19 @@ def test_pixels_with_other_axes_are_told_apart(tmp_path):
         assert [s.reason for s in found.statuses] == ["landmarks-displaced", ""]
         said = found.statuses[0].message
         assert "Several ways fit" in said and "x and 99 - y (0 mm)" in said and "199 - x and y (0 mm)" in said
+
+
+def test_left_and_right_exchanged_are_left_to_the_pose():
+    """On a nearly symmetric face in the middle of its image x from the right fits nearly as well."""
+    marks = POINTS[:, :2] * 0.8
+    marks = (marks + marks[MIRROR] * [-1, 1]) / 2 + np.random.default_rng(4).normal(0, 2, (68, 2))
+    marks = np.c_[marks, 50 - marks[:, 0] ** 2 / 200]
+    pixels = (marks[:, :2] / 200 + 0.5) * [WIDTH, -HEIGHT] + [-0.5, HEIGHT - 0.5]
+    sheet = Mesh(VERTICES, FACES, UV, FACES)
+    points, _ = on_texture(pixels[MIRROR], sheet, (HEIGHT, WIDTH), False, marks)
+    np.testing.assert_allclose(points, marks[MIRROR], atol=0.5)
+    with pytest.raises(FrameRejected, match=r"199 - x and y"):
+        on_texture(pixels * [-1, 1] + [WIDTH - 1, 0], sheet, (HEIGHT, WIDTH), False, marks)
 
 
 class Beside(Finder):
