@@ -11,13 +11,14 @@ from mimicme.pipeline.checkpoint import Artefact, writing
 from mimicme.pipeline.errors import ConfigError, FrameRejected, MissingDependencyError
 from mimicme.pipeline.image import encode
 from mimicme.pipeline.landmark_files import write_landmarks
-from mimicme.pipeline.landmarks import GROUPS, IBUG68, Landmarks, Located
-from mimicme.pipeline.mesh import transform
+from mimicme.pipeline.landmarks import GROUPS, IBUG68, MIRROR, Landmarks, Located
+from mimicme.pipeline.mesh import Mesh, transform
 from mimicme.pipeline.spatial import Surface
 from mimicme.pipeline.stage import Captures, FrameSource, Item, Sequence, Task
 from mimicme.pipeline.template import Template, save_prepared
 from mimicme.stages import landmarks as stage
 from mimicme.stages.landmarks import LandmarksSettings, located, merge, on_scan
+from mimicme.stages.landmarks.texture_points import on_texture
 
 # a bent sheet of 200 x 200 mm, with 68 points on it
 SIDE = 21
@@ -223,6 +224,19 @@ def test_pixels_with_other_axes_are_told_apart(tmp_path):
         assert "Several ways fit" in said and "x and 99 - y (0 mm)" in said and "199 - x and y (0 mm)" in said
 
 
+def test_left_and_right_exchanged_are_left_to_the_pose():
+    """On a nearly symmetric face in the middle of its image x from the right fits nearly as well."""
+    marks = POINTS[:, :2] * 0.8
+    marks = (marks + marks[MIRROR] * [-1, 1]) / 2 + np.random.default_rng(4).normal(0, 2, (68, 2))
+    marks = np.c_[marks, 50 - marks[:, 0] ** 2 / 200]
+    pixels = (marks[:, :2] / 200 + 0.5) * [WIDTH, -HEIGHT] + [-0.5, HEIGHT - 0.5]
+    sheet = Mesh(VERTICES, FACES, UV, FACES)
+    points, _ = on_texture(pixels[MIRROR], sheet, (HEIGHT, WIDTH), False, marks)
+    np.testing.assert_allclose(points, marks[MIRROR], atol=0.5)
+    with pytest.raises(FrameRejected, match=r"199 - x and y"):
+        on_texture(pixels * [-1, 1] + [WIDTH - 1, 0], sheet, (HEIGHT, WIDTH), False, marks)
+
+
 class Beside(Finder):
     """Finds the points in places (68, 2) mm of the sheet, one array a frame, with a confidence each."""
 
@@ -268,7 +282,7 @@ def test_pixels_that_are_all_shifted_are_refused(tmp_path, monkeypatch):
 def test_pixels_are_compared_with_what_is_surely_there(tmp_path, monkeypatch):
     """Shifted from what is unsure, from a few sure points among many unsure ones, from what lies elsewhere."""
     half = np.where(np.arange(68) < 17 + 7, 0.9, 0.05)
-    places = [FLAT * 0.7 - [0, 12], FLAT - [0, 12], FLAT - [28, 0]]
+    places = [FLAT * 0.7 - [0, 12], FLAT - [0, 12], FLAT - [0, 34]]
     said = compared(tmp_path, monkeypatch, [PIXELS * 0.5, PIXELS, PIXELS], places, [0.05, half, 0.9])
     assert [s.note for s in said] == ["landmarks-not-compared"] * 3
     assert ["confidence" in s.message for s in said] == [True, True, False]
