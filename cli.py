@@ -246,6 +246,8 @@ def status_command(
     if as_json:
         click.echo(json.dumps(status.to_record(), indent=1))
     else:
+        for message in status.messages:
+            click.echo(message, err=True)
         for line in status.failed_lines() if failed else status.lines():
             click.echo(line)
 

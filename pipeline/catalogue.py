@@ -42,6 +42,7 @@ def build(
     layout: str = "",
     mapping: Mapping[str, str] | None = None,
     withdrawn: Callable[[str], bool] | None = None,
+    refused: Mapping[str, str] | None = None,
 ) -> Catalogue:
     """Search the capture folder.
 
@@ -49,7 +50,10 @@ def build(
         root: the capture folder.
         layout: pattern or name of a layout; empty: decided by trying.
         mapping: expression label by sequence name (`expressions.read_mapping`).
-        withdrawn: says of a subject whether it has withdrawn its consent; such captures are not listed.
+        withdrawn: says of a subject whether it has withdrawn its consent; such captures are not listed,
+            and no message names it.
+        refused: subjects that the table of subjects leaves out, with the sentence why, which becomes a message
+            where such a subject was captured; its captures are not listed either.
 
     Raises:
         InputError: nothing fits, or two names on disk give one safe name.
@@ -77,6 +81,10 @@ def build(
     gone = {i.subject for i in groups if withdrawn is not None and withdrawn(i.subject)}
     if gone:
         messages.append(f"{len(gone)} subject(s) have withdrawn their consent and are left out.")
+    refusals = refused or {}
+    kept_out = sorted({i.subject for i in groups} & set(refusals) - gone)
+    messages += [refusals[subject] for subject in kept_out]
+    gone.update(kept_out)
     sequences = tuple(
         _sequence(item, groups[item], mapping) for item in sorted(groups) if item.subject not in gone
     )

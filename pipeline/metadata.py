@@ -30,11 +30,12 @@ _PERSONAL_WORDS = frozenset(
 )
 _PERSONAL_NAMES = frozenset({"date_of_birth", "birth_date", "national_id", "social_security", "id_number"})
 
-_REFUSED = frozenset(
-    ["no", "n", "false", "0", "not", "none", "withdrawn", "withdrew", "withdraw", "refused", "refuses"]
-    + ["denied", "declined", "revoked", "expired", "pending"]
+# in the order in which a message lists them
+_REFUSED = (
+    *("no", "n", "false", "0", "not", "none", "withdrawn", "withdrew", "withdraw", "refused", "refuses"),
+    *("denied", "declined", "revoked", "expired", "pending"),
 )
-_GIVEN = frozenset(["yes", "y", "true", "1", "given", "granted", "signed", "full"])
+_GIVEN = ("yes", "y", "true", "1", "given", "granted", "signed", "full")
 _MAX_BYTES = 64 << 20
 _MAX_CELL = 4096
 
@@ -80,7 +81,8 @@ class SubjectTable:
                 said.append(
                     f"Subject '{subject}' is not in the metadata table; its values are unknown.{hint}"
                 )
-        absent = sorted(set(self.rows) - set(captured))
+        # whose consent is a refusal is not among the captured, whether there are captures or not
+        absent = sorted(set(self.rows) - set(captured) - set(self.excluded))
         if absent:
             said.append(f"The metadata table has subjects without captures: {listed(absent, 5)}.")
         return said
@@ -128,6 +130,7 @@ def parse_subjects(data: bytes, name: str = "metadata") -> SubjectTable:
     rows: dict[str, dict[str, str | int | float]] = {}
     line_of: dict[str, list[int]] = {}
     excluded: dict[str, str] = {}
+    unclear: list[str] = []
     for line, cells in numbered[1:]:
         if not any(cells):
             continue
@@ -152,13 +155,22 @@ def parse_subjects(data: bytes, name: str = "metadata") -> SubjectTable:
         if is_refusal(consent):
             excluded[subject] = f"Subject '{subject}' is left out: its consent is '{consent}' (line {line})."
         elif consent and _first_word(consent) not in _GIVEN:
-            messages.append(f"Subject '{subject}': consent '{consent}' (line {line}) is kept as it is.")
+            unclear.append(
+                f"Subject '{subject}': consent '{consent}' (line {line}) is not understood, and does NOT keep "
+                "the subject out: it is worked on and enters the release."
+            )
     twice = {s: n for s, n in line_of.items() if len(n) > 1}
     if twice:
         listed = "; ".join(f"'{s}' in lines {', '.join(map(str, n))}" for s, n in list(twice.items())[:5])
         raise InputError(
             "a subject has more than one row", where=name, seen=listed, todo="Keep one row each."
         )
+    if unclear:
+        messages += [
+            *unclear,
+            f"A consent is understood by its first word: {', '.join(_GIVEN)} let a subject in; "
+            f"{', '.join(_REFUSED)} keep it out.",
+        ]
     return SubjectTable(rows, tuple(c for _, c in keep), excluded, tuple(messages))
 
 

@@ -14,7 +14,6 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -141,7 +140,7 @@ class Plan:
                 if before.state == "done" and other.item != item:
                     siblings[other.item] = {n: self.workspace.artefact(n, other.item) for n in stage.needs}
         corpus: Corpus | None = None
-        if self._learns(stage) and item.subject not in self._refused:
+        if self._learns(stage):
             corpus, awaited = self._corpus(stage)
             if awaited is not None:
                 return Verdict(absent, f"'{awaited}' comes first", inputs=inputs, follows=True)
@@ -170,26 +169,16 @@ class Plan:
         """Whether the items of a stage wait for all sequences."""
         return stage.scope == "corpus" and bool(self.config.stages[stage.name].enabled)
 
-    @cached_property
-    def _refused(self) -> frozenset[str]:
-        """Subjects that refused consent: their artefacts may still be there, but nobody else's come from them."""
-        return frozenset(self.workspace.metadata().excluded)
-
     def _corpus(self, stage: Stage) -> tuple[Corpus, Item | None]:
         """What a stage of scope `corpus` is given, and an item that comes first.
 
-        Gathered once a stage: it is the same for every item.
-
-        Raises:
-            InputError: the table of subjects, which says who refused consent, cannot be used.
+        Gathered once a stage: it is the same for every item.  Artefacts of who has withdrawn or refuses may
+        still lie there, but the catalogue does not list them, so that they teach nobody.
         """
         if stage.name not in self._corpora:
             inputs: dict[Item, dict[str, Path]] = {}
             awaited = None
-            ordered = sorted(
-                (s for s in self.catalogue.sequences if s.item.subject not in self._refused),
-                key=lambda s: s.item,
-            )
+            ordered = sorted(self.catalogue.sequences, key=lambda s: s.item)
             # verdicts on a subject's other sequences may ask for the one on its neutral
             for sequence in filter(lambda s: self.is_neutral(s.item), ordered):
                 self._needs_of(stage, sequence)

@@ -69,9 +69,9 @@ def run(
             )
         speaker.say("No release is packed, because --only names a part; `mimicme pack` packs everything.")
         chosen = tuple(s for s in chosen if s.scope != "everything")
-    selection = Selection.make(catalogue, options.only, chosen)
-    for message in catalogue.messages:
+    for message in catalogue.messages:  # before the selection: it may ask for a subject that is left out
         speaker.say(message)
+    selection = Selection.make(catalogue, options.only, chosen)
     if options.dry_run:
         plan = Plan(workspace, config, all_stages, catalogue, workspace.template_digest())
         return DryRun(plan, options, chosen, selection, speaker).run()

@@ -103,8 +103,7 @@ class Task:
         siblings: for the neutral of a stage of scope `subject`: what `inputs` is for this sequence, of every other
             sequence of the subject that has all of it; in order of the items.
         corpus: for a stage of scope `corpus`: where it is written down what `inputs` is of every sequence of the
-            workspace whose subject did not refuse consent, this one among them (`load_corpus`); None while the
-            stage is not enabled, and for a subject that refused.
+            workspace's catalogue, this one among them (`load_corpus`); None while the stage is not enabled.
         part: the part of the item that is to be made; None: the whole.  See `Stage.parts`.
         parts: artefacts of all parts, in order, that are to be joined; empty: the item is made in one piece.
     """

@@ -126,7 +126,6 @@ class Workspace:
         # written down, so that captures that come later do not change what a path means
         sections["captures"] = replace(sections["captures"], layout=workspace.found().pattern)
         workspace._own = Config(**sections, run=run)
-        workspace.metadata()
         from mimicme.pipeline.template import template_source_digest
 
         template_source_digest(sections["template"].file)
@@ -168,20 +167,39 @@ class Workspace:
     def found(self) -> Catalogue:
         """The catalogue with its messages; the folder is searched once.
 
+        It lists neither who has withdrawn nor whom the table of subjects refuses: what goes by it (stages, status,
+        report, sheets to review) then neither works on such a subject nor shows it.
+
         Raises:
-            InputError, ConfigError: see `catalogue.build`.
+            InputError, ConfigError: see `catalogue.build`, or the table of subjects cannot be used.
         """
         if self._catalogue is None:
             file = self._own.expressions.file
             mapping = read_mapping(self._path(file)) if file else None
             self._catalogue = catalogues.build(
-                self.captures.root, self._own.captures.layout, mapping, self.is_withdrawn
+                self.captures.root, self._own.captures.layout, mapping, self.is_withdrawn, self._refused()
             )
         return self._catalogue
 
     def catalogue(self) -> list[Sequence]:
-        """Every sequence on disk, in order, without withdrawn subjects."""
+        """Every sequence on disk, in order, without subjects that have withdrawn or refuse."""
         return list(self.found().sequences)
+
+    def captured_subjects(self) -> tuple[str, ...]:
+        """Every subject on disk, whatever its consent; the table of subjects is not read.
+
+        Raises:
+            InputError, ConfigError: see `catalogue.build`.
+        """
+        return catalogues.build(self.captures.root, self._own.captures.layout).subjects
+
+    def _refused(self) -> dict[str, str]:
+        """Subjects whose consent in the table is a refusal, with what a user should know of it."""
+        return {
+            subject: f"{why} Nothing is made from it, shown or packed. What was made of it before stays until "
+            f"`mimicme withdraw {self.root} {subject}`; if the refusal is wrong, change the table."
+            for subject, why in self.metadata().excluded.items()
+        }
 
     def metadata(self) -> SubjectTable:
         """The table of subjects; empty when none is declared.

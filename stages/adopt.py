@@ -81,9 +81,9 @@ def adopt(
         folder,
         layout,
         read_mapping(expressions) if expressions else None,
-        lambda subject: subject in table.excluded,
+        refused=table.excluded,
     )
-    said = [*found.messages, *table.messages, *table.excluded.values()]
+    said = [*found.messages, *table.messages]
     sources = Sources(folder)
     reader = _Reader(sources, shape, np.asarray(raw.faces), to_mm, align)
     count = rejected = 0

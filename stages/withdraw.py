@@ -172,7 +172,7 @@ def withdraw_workspace(root: str | Path, subject: str) -> Withdrawal:
             released
             or workspace.is_withdrawn(name)
             or bool(workspace.made_from(name, NAMES))
-            or any(s.item.subject == name for s in workspace.catalogue())
+            or name in workspace.captured_subjects()
         )
         if not known:
             raise UsageError(f"the workspace knows no subject '{subject}'", where=workspace.root)

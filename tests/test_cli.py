@@ -154,6 +154,26 @@ def test_status_of_a_new_workspace(workspace):
     assert "nothing failed" in call("status", workspace, "--failed").output
 
 
+def test_init_run_and_status_say_whom_the_table_leaves_out(workspace):
+    table = workspace.parent / "subjects.csv"
+    (workspace.parent / "captures/S2/smile").mkdir(parents=True)
+    (workspace.parent / "captures/S2/smile/0000.obj").write_text("v 0 0 0\n")
+    table.write_text("subject,consent\nS1,nein\nS2,no\n")
+    result = init(workspace, "--metadata", table)
+    assert result.exit_code == 0
+    assert "1 subjects, 1 sequences, 2 frames" in result.stdout
+    said = [result, call("run", workspace, "--dry-run"), call("status", workspace)]
+    for each in said:
+        assert each.exit_code == 0
+        assert each.output.count("Subject 'S2' is left out: its consent is 'no' (line 3).") == 1
+    assert "'nein' (line 2) is not understood, and does NOT keep the subject out" in result.stderr
+    assert "without captures" not in result.output
+    assert "ingest: 1 of 1 would run" in said[1].output
+    assert "Subject" not in said[2].stdout
+    record = json.loads(call("status", workspace, "--json").stdout)
+    assert sum("'S2' is left out" in m for m in record["messages"]) == 1
+
+
 def test_dry_run_and_wrong_settings(workspace):
     init(workspace)
     result = call("run", workspace, "--dry-run")

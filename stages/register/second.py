@@ -4,7 +4,6 @@ Reads   ingest, landmarks, align, register of the sequence; register of all sequ
 Writes  vertices (F, V, 3) f4 canonical frame, mm; pose (F, 4, 4) f8 canonical -> scan; quality/* as register.
         None of them while it is switched off, for a sequence that has its own neutral, and when no other subject
         has taught anything: what is registered holds then.
-        Nor for a subject that refused consent: it teaches nobody, and its frames enter no release.
 Fails   never: a frame whose second result is not as sound as its first keeps the first.
 
 The displacements from each subject's own neutral, of all subjects but those of its own fold (prior.fold_of), span a

@@ -50,6 +50,26 @@ def test_withdrawn_subjects_are_not_listed(tmp_path):
     assert any("withdrawn" in m and "S1" not in m for m in catalogue.messages)
 
 
+def test_refused_subjects_are_not_listed_and_named_with_the_reason(tmp_path):
+    touch(tmp_path, "S1/a/0.obj", "S2/a/0.obj", "S 3/a/0.obj", "S4/a/0.obj")
+    refused = {
+        "S_3": "S_3 says no.",
+        "S1": "S1 says no.",
+        "S4": "S4 says no.",
+        "S9": "S9 was never captured.",
+    }
+    catalogue = build(tmp_path, withdrawn=lambda subject: subject == "S4", refused=refused)
+    assert catalogue.subjects == ("S2",)
+    assert list(catalogue.neutral) == ["S2"]
+    # who has withdrawn is not named, whatever the table says
+    assert catalogue.messages[-3:] == (
+        "1 subject(s) have withdrawn their consent and are left out.",
+        "S1 says no.",
+        "S_3 says no.",
+    )
+    assert not any("S4" in m or "S9" in m for m in catalogue.messages)
+
+
 @pytest.mark.parametrize(
     ("name", "label"),
     [

@@ -64,6 +64,26 @@ def test_other_words_are_not(word: str) -> None:
     assert not parse_subjects(f"subject,consent\nS1,{word}\n".encode()).excluded
 
 
+@pytest.mark.parametrize("word", ["nein", "maybe", "2024-01-01", "да"])
+def test_a_consent_that_is_not_understood_is_said_to_let_the_subject_in(word: str) -> None:
+    table = parse_subjects(f"subject,consent\nS1,yes\nS2,{word}\nS3,{word}\nS4,no\n".encode())
+    assert list(table.excluded) == ["S4"]
+    first, second, words = table.messages
+    for said, subject, line in ((first, "S2", 3), (second, "S3", 4)):
+        assert f"Subject '{subject}': consent '{word}' (line {line}) is not understood" in said
+        assert "does NOT keep the subject out" in said
+        assert "enters the release" in said
+    let_in, keep_out = words.split(";")
+    assert "yes, y, true, 1, given, granted, signed, full let a subject in" in let_in
+    for refusal in ("no", "false", "withdrawn", "revoked", "pending"):
+        assert f" {refusal}," in keep_out or f" {refusal} keep" in keep_out
+
+
+@pytest.mark.parametrize("word", ["yes", "signed 2024-01-01", "", "no", "withdrawn 2024-05-01"])
+def test_nothing_is_said_of_a_consent_that_is_understood(word: str) -> None:
+    assert parse_subjects(f"subject,consent\nS1,{word}\n".encode()).messages == ()
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -93,6 +113,8 @@ def test_comparison_with_the_captures() -> None:
     assert any("'X'" in s for s in said)
     assert any("without captures: S1" in s for s in said)
     assert table.compare(["S1", "S2"]) == []
+    refused = parse_subjects(b"subject,consent\nS1,yes\nS2,no\n")
+    assert refused.compare(["S1"]) == []  # whether S2 has captures is not known: nobody lists them
     assert SubjectTable().compare(["S1"]) == []
 
 

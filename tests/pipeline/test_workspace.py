@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 from dataclasses import replace
 
 import pytest
-from fake_runs import go
+from fake_runs import calls, go
 
-from mimicme.pipeline.errors import ConfigError, UsageError
+from mimicme.pipeline.errors import ConfigError, InputError, UsageError
+from mimicme.pipeline.progress import Console
+from mimicme.pipeline.run_types import RunOptions
+from mimicme.pipeline.runner import run
+from mimicme.pipeline.status import read_status
 from mimicme.pipeline.workspace import Workspace
 
 
@@ -61,3 +66,75 @@ def test_withdrawn_subject_is_gone_and_stays_away(make, fake):
     ]
     assert not any("S1/" in text for text in texts if "captures" not in text)
     assert [s.item.subject for s in Workspace.open(workspace.root).catalogue()] == ["S2", "S2"]
+
+
+@pytest.fixture
+def refusing(make, tmp_path):
+    """A workspace whose table of subjects refuses S1, and the options that name the table."""
+    table = tmp_path / "subjects.csv"
+    table.write_text("subject,consent\nS1,withdrawn 2024-05-01\nS2,yes\nS9,no\n")
+    return make(), (f"metadata.file={table}",), table
+
+
+def test_nothing_is_made_of_a_subject_that_the_table_refuses(refusing, fake):
+    workspace, sets, _ = refusing
+    result = go(workspace, fake, sets=sets)
+    assert [r.counts("read") for r in (result, go(workspace, fake, sets=sets))] == [
+        (2, 0, 0, 0),
+        (0, 2, 0, 0),
+    ]
+    assert {c[1].split("/")[0] for c in calls(workspace)} == {"S2"}
+    assert not list(workspace.root.glob("*/S1"))
+    assert result.err.count("Subject 'S1'") == 1
+    assert "its consent is 'withdrawn 2024-05-01' (line 2)" in result.err
+    assert f"`mimicme withdraw {workspace.root} S1`" in result.err
+    assert "change the table" in result.err
+    assert "S9" not in result.err
+
+
+def test_status_leaves_out_whom_the_table_refuses_and_says_so(refusing, fake):
+    workspace, sets, _ = refusing
+    go(workspace, fake)  # before there was a table
+    status = read_status(Workspace.open(workspace.root, sets=sets), fake.STAGES)
+    assert (status.subjects, status.sequences) == (1, 2)
+    assert {i.item for s in status.stages for i in s.items} == {"S2/angry", "S2/sad", "release"}
+    assert sum("Subject 'S1' is left out" in m for m in status.messages) == 1
+    assert (workspace.root / "fit/S1/smile.h5").is_file()
+    release = next(i for s in status.stages for i in s.items if i.item == "release")
+    assert release.state == "stale"
+
+
+def test_who_asks_for_a_refused_subject_is_told_why_it_is_not_there(refusing, fake):
+    workspace, sets, _ = refusing
+    said = io.StringIO()
+    opened = Workspace.open(workspace.root, sets=sets)
+    with pytest.raises(UsageError, match="no sequence matches 'S1'"):
+        run(opened, RunOptions(only=("S1",), jobs=0), fake.STAGES, Console(said))
+    assert "Subject 'S1' is left out" in said.getvalue()
+
+
+def test_consent_that_is_given_again_brings_the_subject_back(refusing, fake):
+    workspace, sets, table = refusing
+    go(workspace, fake, sets=sets)
+    table.write_text("subject,consent\nS1,yes\nS2,yes\n")
+    assert go(workspace, fake, sets=sets).counts("read") == (2, 2, 0, 0)
+
+
+def test_a_run_where_everyone_refuses_does_nothing(refusing, fake):
+    workspace, sets, table = refusing
+    table.write_text("subject,consent\nS1,no\nS2,no\n")
+    result = go(workspace, fake, sets=sets)
+    assert calls(workspace) == []
+    assert not workspace.release.exists()
+    assert "Subject 'S1' is left out" in result.err
+    assert "Subject 'S2' is left out" in result.err
+
+
+def test_captured_are_all_whatever_the_table_says(refusing):
+    workspace, sets, table = refusing
+    opened = Workspace.open(workspace.root, sets=sets)
+    assert opened.found().subjects == ("S2",)
+    table.unlink()
+    assert opened.captured_subjects() == ("S1", "S2")
+    with pytest.raises(InputError, match="the metadata table cannot be read"):
+        Workspace.open(workspace.root, sets=sets).catalogue()

@@ -60,6 +60,8 @@ def test_vertices_are_the_meshes_in_mm(adopted, known):
     path, result = adopted
     assert "3 subjects, 33 frames, 1 rejected" in result.output
     assert result.exit_code == 1  # one frame is rejected
+    assert result.output.count("'S002' is left out: its consent is 'no' (line 4)") == 1
+    assert "have withdrawn" not in result.output
     with Release(path) as release:
         assert sorted(release.subjects) == ["S000", "S001", "S003"]  # S002 refused
         assert release.subjects["S001"]["age"] == 40

@@ -11,7 +11,7 @@ import pytest
 
 from mimicme.pipeline import pictures
 from mimicme.pipeline.checkpoint import Artefact, writing
-from mimicme.pipeline.errors import FrameRejected
+from mimicme.pipeline.errors import FrameRejected, UsageError
 from mimicme.pipeline.run_types import RunOptions
 from mimicme.pipeline.runner import run
 from mimicme.pipeline.stage import Item
@@ -19,6 +19,7 @@ from mimicme.pipeline.template import load_prepared
 from mimicme.pipeline.workspace import Workspace
 from mimicme.stages import STAGES as ALL_STAGES
 from mimicme.stages import align, ingest, landmarks
+from mimicme.stages.landmarks.review import export, review
 from mimicme.stages.report import histogram, read_item, read_view, report
 
 STAGES = (ingest.STAGE, landmarks.STAGE, align.STAGE)
@@ -104,6 +105,28 @@ def test_page_is_whole_and_needs_no_network(workspace: Workspace, tmp_path: Path
     # what comes from outside is text, not markup
     assert "&lt;b&gt;4 mm&lt;/b&gt;" in text and "<b>4 mm" not in text
     assert "ws &lt;&amp;&gt;" in text
+
+
+def test_who_refuses_is_in_no_page_sheet_or_export(workspace: Workspace, tmp_path: Path) -> None:
+    """Although the artefacts of before lie there still."""
+    assert "S000" in report(workspace, tmp_path / "before", STAGES).read_text()
+    table = tmp_path / "subjects.csv"
+    table.write_text("subject,consent\nS000,withdrawn\n")
+    refusing = Workspace.open(workspace.root, sets=(f"metadata.file={table}",))
+    assert refusing.artefact("landmarks", Item("S000", "surprise")).is_file()
+    drawn: list[str] = []
+    text = report(refusing, tmp_path / "page", STAGES, progress=drawn.append).read_text()
+    assert drawn == []
+    assert "S000" not in text and "<img" not in text
+    assert "could not be made" not in text
+    for act in (
+        lambda: review(refusing, tmp_path / "sheets"),
+        lambda: export(refusing, tmp_path / "pts", ".pts"),
+    ):
+        with pytest.raises(UsageError, match="no landmarks to look at"):
+            act()
+    assert not (tmp_path / "sheets").exists() and not (tmp_path / "pts").exists()
+    assert review(workspace, tmp_path / "sheets")
 
 
 def test_frames_carry_the_stage_that_rejected_them(workspace: Workspace) -> None:

@@ -123,6 +123,39 @@ def test_it_is_gone_from_a_workspace_and_stays_gone(workspace: Workspace, tmp_pa
     assert verify(opened.release) == []
 
 
+def refuse(workspace: Workspace, subject: str) -> Path:
+    """Name a table of subjects that refuses one."""
+    table = workspace.root.parent / "subjects.csv"
+    table.write_text(f"subject,consent\n{subject},no\n")
+    settings = workspace.root / "mimicme.toml"
+    text = settings.read_text()
+    assert '[metadata]\nfile = ""' in text
+    settings.write_text(text.replace('[metadata]\nfile = ""', f'[metadata]\nfile = "{table}"'))
+    assert subject not in Workspace.open(workspace.root).found().subjects
+    return table
+
+
+def test_what_was_made_of_who_refused_since_is_removed(workspace: Workspace) -> None:
+    table = refuse(workspace, "S001")
+    table.unlink()  # a table that is lost keeps nobody from leaving
+    assert withdraw_workspace(workspace.root, "S001").frames == 4
+    assert not list(workspace.root.glob("*/S001"))
+    with Release(workspace.release) as release:
+        assert list(release.subjects) == ["S002"]
+
+
+def test_who_refused_before_anything_was_made_may_withdraw_too(workspace: Workspace) -> None:
+    new = workspace.captures.root / "S003" / "smile" / "0000.obj"
+    new.parent.mkdir(parents=True)
+    new.write_text("v 0 0 0\n")
+    table = refuse(workspace, "S003")
+    assert withdraw_workspace(workspace.root, "S003").files != ()  # the report, which is of everyone
+    table.write_text("subject,consent\nS003,yes\n")
+    assert Workspace.open(workspace.root).found().subjects == ("S001", "S002")
+    with pytest.raises(UsageError, match="knows no subject 'S004'"):
+        withdraw_workspace(workspace.root, "S004")
+
+
 def learned(path: Path, corpus: str | None) -> None:
     """An artefact of the stage that learns from all sequences."""
     path.parent.mkdir(parents=True)
