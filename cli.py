@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -140,7 +141,7 @@ def init(workspace: Path, **declared: Any) -> None:
         f"{made.root}: {len(found.subjects)} subjects, {len(found.sequences)} sequences, "
         f"{found.frame_count} frames in '{found.pattern}'"
     )
-    click.echo(f"Next: mimicme run {workspace}")
+    click.echo(f"Next: mimicme run {shlex.quote(str(workspace))}")
 
 
 @main.command("run")

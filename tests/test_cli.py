@@ -87,6 +87,7 @@ def test_threads_are_pinned_before_numpy():
     [
         (["run", "nowhere"], "not a workspace"),
         (["status", "nowhere"], "mimicme init nowhere --captures DIR"),
+        (["status", "no where"], "mimicme init 'no where' --captures DIR"),
         (["init", "w", "--captures", "nowhere"], "the capture folder is not there"),
         (["verify", "nowhere.h5"], "nowhere.h5"),
         (["run"], "Missing argument"),
@@ -125,7 +126,13 @@ def test_init_says_what_it_found(workspace):
     assert "1 subjects, 1 sequences, 2 frames" in result.output
     assert "Layout '{subject}/{sequence}/{frame}.{ext}', because" in result.output
     assert 'unit = "cm"' in (workspace / "mimicme.toml").read_text()
+    assert result.output.splitlines()[-1] == f"Next: mimicme run {workspace}"
     assert init(workspace).exit_code == 2
+
+
+def test_a_suggested_command_can_be_pasted(workspace):
+    blank = workspace.with_name("a b")
+    assert init(blank).output.splitlines()[-1] == f"Next: mimicme run '{blank}'"
 
 
 @pytest.mark.parametrize(
