@@ -72,12 +72,35 @@ def _run(
     from mimicme.pipeline.workspace import Workspace
     from mimicme.stages import STAGES
 
+    given = sets
     if detector_model is not None:
         sets = (*sets, f"landmarks.detector_model={detector_model.resolve()}")
     opened = Workspace.open(workspace, sets=sets)
     result = run(opened, RunOptions(**options), STAGES, Console.standard(click.echo))
     sound = result.release is None or not result.packed or _verified(result.release)
+    if not options["dry_run"]:
+        _say_not_kept(workspace, given, options["preset"])
     sys.exit(result.exit_code if sound else max(result.exit_code, 1))
+
+
+def _say_not_kept(workspace: Path, sets: tuple[str, ...], preset: str | None) -> None:
+    """Say that settings of the command line are this run's alone, where they differ from those that stay."""
+    from dataclasses import replace
+
+    from mimicme.pipeline.workspace import CONFIG_NAME, Workspace
+    from mimicme.stages import STAGES
+
+    given = [option for option, value in (("--set", sets), ("--preset", preset)) if value]
+    if not given:
+        return
+    staying = Workspace.open(workspace).config(STAGES)
+    now = Workspace.open(workspace, sets=sets).config(STAGES, preset)
+    if replace(staying, origins={}).to_toml() != replace(now, origins={}).to_toml():
+        click.echo(
+            f"Settings given with {' and '.join(given)} are not kept: write them into {workspace / CONFIG_NAME}, "
+            "or give them again.",
+            err=True,
+        )
 
 
 def _verified(release: Path, every_image: bool = False) -> bool:

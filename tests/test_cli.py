@@ -136,6 +136,30 @@ def test_a_suggested_command_can_be_pasted(workspace):
 
 
 @pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ([], ""),
+        (["--set", "bake.size=512"], "--set"),
+        (["--set", "bake.size=1024"], ""),  # as it is anyway
+        (["--preset", "fast"], "--preset"),
+        (["--preset", "fast", "--set", "bake.size=1024"], "--set and --preset"),
+        (["--set", "bake.size=512", "--dry-run"], ""),
+        (["--detector-model", "weights.tflite"], ""),  # it is not recorded
+    ],
+)
+def test_settings_of_the_command_line_are_said_not_to_stay(workspace, monkeypatch, more, told):
+    from mimicme.pipeline import runner
+    from mimicme.pipeline.run_types import RunResult
+
+    init(workspace)
+    monkeypatch.setattr(runner, "run", lambda *given: RunResult(0))
+    result = call("run", workspace, *more)
+    assert result.exit_code == 0, result.output
+    sentence = f"Settings given with {told} are not kept: write them into {workspace / 'mimicme.toml'}, "
+    assert result.output == (f"{sentence}or give them again.\n" if told else "")
+
+
+@pytest.mark.parametrize(
     ("more", "words"),
     [
         (["--unit", "furlong"], "furlong"),
