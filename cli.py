@@ -196,6 +196,13 @@ _stage_command("ingest")
 @run_options
 @_detector_option
 @click.option("--review", is_flag=True, help="Draw what there is, worst first; finds nothing new.")
+@click.option(
+    "--per-subject",
+    type=click.IntRange(1),
+    default=3,
+    show_default=True,
+    help="Frames of each on the review: its neutral, the worst.",
+)
 @click.option("--output", type=FOLDER, help="Of the review (default: WORKSPACE/report/landmarks).")
 @click.option(
     "--export",
@@ -207,6 +214,7 @@ _stage_command("ingest")
 def landmarks_command(
     workspace: Path,
     review: bool,
+    per_subject: int,
     output: Path | None,
     kind: str | None,
     export_to: Path | None,
@@ -223,8 +231,11 @@ def landmarks_command(
 
     opened = Workspace.open(workspace, sets=options["sets"])
     if review:
-        for path in draw(opened, output or opened.report_folder / "landmarks", options["only"]):
+        drawn = draw(opened, output or opened.report_folder / "landmarks", options["only"], per_subject)
+        for path in drawn.files:
             click.echo(path)
+        more = "" if drawn.shown == drawn.frames else ": --per-subject N shows more, the table has all"
+        click.echo(f"{drawn.shown} of {drawn.frames} frames shown{more}", err=True)
     if kind is not None:
         if export_to is None:
             raise UsageError("an export needs a folder", expected="--export-to DIR")
