@@ -30,7 +30,7 @@ def added(tallies: Iterable[str]) -> str:
     for tally in tallies:
         for count, what in re.findall(r"(?:^|, )([0-9]{1,9}) ([^,]+)", tally):
             counts[what] += int(count)
-    told = []
+    told: list[str] = []
     for what, total in counts.items():
         frames = "" if told else " frame" if total == 1 else " frames"
         told.append(f"{total}{frames} {what}")
