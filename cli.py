@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -71,12 +72,35 @@ def _run(
     from mimicme.pipeline.workspace import Workspace
     from mimicme.stages import STAGES
 
+    given = sets
     if detector_model is not None:
         sets = (*sets, f"landmarks.detector_model={detector_model.resolve()}")
     opened = Workspace.open(workspace, sets=sets)
     result = run(opened, RunOptions(**options), STAGES, Console.standard(click.echo))
     sound = result.release is None or not result.packed or _verified(result.release)
+    if not options["dry_run"]:
+        _say_not_kept(workspace, given, options["preset"])
     sys.exit(result.exit_code if sound else max(result.exit_code, 1))
+
+
+def _say_not_kept(workspace: Path, sets: tuple[str, ...], preset: str | None) -> None:
+    """Say that settings of the command line are this run's alone, where they differ from those that stay."""
+    from dataclasses import replace
+
+    from mimicme.pipeline.workspace import CONFIG_NAME, Workspace
+    from mimicme.stages import STAGES
+
+    given = [option for option, value in (("--set", sets), ("--preset", preset)) if value]
+    if not given:
+        return
+    staying = Workspace.open(workspace).config(STAGES)
+    now = Workspace.open(workspace, sets=sets).config(STAGES, preset)
+    if replace(staying, origins={}).to_toml() != replace(now, origins={}).to_toml():
+        click.echo(
+            f"Settings given with {' and '.join(given)} are not kept: write them into {workspace / CONFIG_NAME}, "
+            "or give them again.",
+            err=True,
+        )
 
 
 def _verified(release: Path, every_image: bool = False) -> bool:
@@ -140,7 +164,7 @@ def init(workspace: Path, **declared: Any) -> None:
         f"{made.root}: {len(found.subjects)} subjects, {len(found.sequences)} sequences, "
         f"{found.frame_count} frames in '{found.pattern}'"
     )
-    click.echo(f"Next: mimicme run {workspace}")
+    click.echo(f"Next: mimicme run {shlex.quote(str(workspace))}")
 
 
 @main.command("run")
@@ -172,6 +196,13 @@ _stage_command("ingest")
 @run_options
 @_detector_option
 @click.option("--review", is_flag=True, help="Draw what there is, worst first; finds nothing new.")
+@click.option(
+    "--per-subject",
+    type=click.IntRange(1),
+    default=3,
+    show_default=True,
+    help="Frames of each on the review: its neutral, the worst.",
+)
 @click.option("--output", type=FOLDER, help="Of the review (default: WORKSPACE/report/landmarks).")
 @click.option(
     "--export",
@@ -183,6 +214,7 @@ _stage_command("ingest")
 def landmarks_command(
     workspace: Path,
     review: bool,
+    per_subject: int,
     output: Path | None,
     kind: str | None,
     export_to: Path | None,
@@ -199,8 +231,11 @@ def landmarks_command(
 
     opened = Workspace.open(workspace, sets=options["sets"])
     if review:
-        for path in draw(opened, output or opened.report_folder / "landmarks", options["only"]):
+        drawn = draw(opened, output or opened.report_folder / "landmarks", options["only"], per_subject)
+        for path in drawn.files:
             click.echo(path)
+        more = "" if drawn.shown == drawn.frames else ": --per-subject N shows more, the table has all"
+        click.echo(f"{drawn.shown} of {drawn.frames} frames shown{more}", err=True)
     if kind is not None:
         if export_to is None:
             raise UsageError("an export needs a folder", expected="--export-to DIR")

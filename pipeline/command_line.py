@@ -6,6 +6,7 @@ Stands on click and nothing heavier, so that `--help` is quick.
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -85,7 +86,7 @@ class Commands(click.Group):
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
             if args and Path(args[0]).is_dir():
-                hint = f"{error.message} Did you mean 'mimicme run {args[0]}'?"
+                hint = f"{error.message} Did you mean `mimicme run {shlex.quote(args[0])}`?"
                 raise click.UsageError(hint, ctx) from error
             raise
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+from collections.abc import Iterable
+
 from mimicme.pipeline.plan import Plan
 from mimicme.pipeline.progress import Console
 from mimicme.pipeline.stage import Item, Stage
@@ -18,6 +22,19 @@ def show(console: Console, kind: str, lines: list[str]) -> None:
         console.result(f"  {line}")
     if len(lines) > MAX_LINES:
         console.result(f"  and {len(lines) - MAX_LINES} more: see `mimicme status --failed`")
+
+
+def added(tallies: Iterable[str]) -> str:
+    """Tallies as one: `3 read, 5 guessed` and `2 read` are `5 frames read, 5 guessed`; what is no count is left out."""
+    counts: Counter[str] = Counter()
+    for tally in tallies:
+        for count, what in re.findall(r"(?:^|, )([0-9]{1,9}) ([^,]+)", tally):
+            counts[what] += int(count)
+    told: list[str] = []
+    for what, total in counts.items():
+        frames = "" if told else " frame" if total == 1 else " frames"
+        told.append(f"{total}{frames} {what}")
+    return ", ".join(told)
 
 
 def new_findings(plan: Plan, stage: Stage, item: Item) -> tuple[list[str], list[str]]:

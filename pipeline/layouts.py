@@ -23,7 +23,8 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
-from mimicme.pipeline.errors import ConfigError, InputError
+from mimicme.pipeline.errors import ConfigError, InputError, listed
+from mimicme.pipeline.landmark_files import EXTENSIONS as LANDMARK_ENDINGS
 
 LAYOUTS = {
     "3dmd": "{subject}/{sequence}/{frame}.{ext}",
@@ -40,6 +41,10 @@ UNREAD_EXTENSIONS = (
     *("usd", "usda", "usdc", "usdz", "abc", "blend"),
 )
 """Endings of meshes that are not read: they are reported, never dropped in silence."""
+
+# a table and a record may be anything: only these speak of landmarks by their ending alone
+_LANDMARKS = tuple(ending[1:] for ending in LANDMARK_ENDINGS if ending not in (".csv", ".json"))
+_WANTED = frozenset((*EXTENSIONS, *UNREAD_EXTENSIONS, *_LANDMARKS))
 
 ONLY_SEQUENCE = "scan"
 MAX_NAME = 100
@@ -157,11 +162,12 @@ def mesh_files(root: Path) -> tuple[list[str], list[str]]:
     """Every mesh file below `root` as sorted relative paths, and messages about what was left out.
 
     Hidden files and folders, workspaces (a folder that holds `mimicme.toml`), symbolic links that leave the
-    folder and meshes of formats that are not read are left out.
+    folder and meshes of formats that are not read are left out.  Landmark files beside no mesh are told.
     """
     messages: list[str] = []
     found = sorted(_walk(Path(os.path.realpath(root)), messages))
-    return [name for name in found if _ending(name) in EXTENSIONS], messages + _unread(found)
+    meshes = [name for name in found if _ending(name) in EXTENSIONS]
+    return meshes, messages + _unread(found) + _stray(found, meshes)
 
 
 def _ending(name: str) -> str:
@@ -178,6 +184,24 @@ def _unread(names: list[str]) -> list[str]:
         f"{len(group)} file{'s end' if len(group) > 1 else ' ends'} in .{ending}, which is not read, for example "
         f"'{group[0]}'; export such meshes as OBJ, PLY or GLB."
         for ending, group in sorted(groups.items())
+    ]
+
+
+def _stray(names: list[str], meshes: list[str]) -> list[str]:
+    """A sentence about landmark files that no frame will read."""
+    beside = {os.path.splitext(name)[0] for name in meshes}
+    stray = []
+    for name in names:
+        stem, ending = os.path.splitext(name)
+        # read in small letters alone
+        if _ending(name) in _LANDMARKS and (stem not in beside or ending != ending.lower()):
+            stray.append(name)
+    if not stray:
+        return []
+    what = "landmark file belongs" if len(stray) == 1 else "landmark files belong"
+    return [
+        f"{len(stray)} {what} to no frame and {'is' if len(stray) == 1 else 'are'} not used: {listed(stray, 3)}. "
+        "One is read when it lies beside its frame under the frame's name, as '0012.ljson' beside '0012.obj'."
     ]
 
 
@@ -202,12 +226,12 @@ def _walk(root: Path, messages: list[str]) -> Iterator[str]:
             if entry.name.startswith("."):
                 continue
             name = f"{relative}/{entry.name}" if relative else entry.name
-            mesh = _ending(entry.name) in (*EXTENSIONS, *UNREAD_EXTENSIONS)
+            wanted = _ending(entry.name) in _WANTED
             if entry.is_symlink() and not Path(os.path.realpath(entry.path)).is_relative_to(root):
                 messages.append(f"{name}: left out, the symbolic link leaves the capture folder.")
             elif entry.is_dir():
                 pending.append(name)
-            elif mesh and entry.is_file():
+            elif wanted and entry.is_file():
                 yield name
 
 

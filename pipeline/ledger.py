@@ -18,6 +18,8 @@ from mimicme.pipeline.whole_file import whole_file
 
 DECISION = "_decision"
 """Attributes of artefacts that end so are sentences about what a stage decided; the runner prints them."""
+TALLY = "_tally"
+"""Attributes that end so count frames, as in `3 read, 5 guessed`; the runner adds them up (`findings.added`)."""
 
 _OK = FrameStatus()
 _NOTEBOOK = "mimicme heads 2"
@@ -33,7 +35,7 @@ class Made:
         has_sources: whether it was made from raw files.
         numbers: (F,) frame numbers.
         flagged: statuses that say something, by row; the other frames are ok.
-        decisions: sentences by name.
+        decisions: sentences and tallies by name.
     """
 
     fingerprint: str
@@ -171,7 +173,7 @@ def _read_head(path: Path) -> Made | None:
                 bool(sources),
                 np.asarray(handle["frame"][:], np.int64),
                 flagged,
-                {k: str(attrs[k]) for k in attrs if k.endswith(DECISION)},
+                {k: str(attrs[k]) for k in attrs if k.endswith((DECISION, TALLY))},
             )
     except (OSError, KeyError, ValueError, TypeError, RuntimeError):
         return None

@@ -20,8 +20,9 @@ from mimicme.pipeline.config import Config
 from mimicme.pipeline.corpus import Corpus
 from mimicme.pipeline.dryrun import DryRun
 from mimicme.pipeline.errors import ArtefactError, MimicmeError, UsageError, listed
-from mimicme.pipeline.findings import new_findings, show
+from mimicme.pipeline.findings import added, new_findings, show
 from mimicme.pipeline.interrupt import deaf, interruptible
+from mimicme.pipeline.ledger import TALLY
 from mimicme.pipeline.parts import PartBook, failed
 from mimicme.pipeline.plan import RELEASE, Plan, Verdict, created_at, release_fingerprint
 from mimicme.pipeline.pool import Killed, Pool, make_pool
@@ -411,17 +412,21 @@ class _Run:
     def _decisions(self, stage: Stage) -> list[str]:
         """What the stage decided, as sentences; those that begin alike (`mm: ...`) are told once."""
         groups: dict[tuple[str, str], Counter[str]] = {}
+        tallies: dict[str, list[str]] = {}
         # the release has no sequences to decide about
         sequences = () if stage.scope == "everything" else self.selection.of(stage)
         for _, made in self.plan.made(stage.name, sequences):
             for name, sentence in made.decisions.items():
+                if name.endswith(TALLY):
+                    tallies.setdefault(name, []).append(sentence)
+                    continue
                 groups.setdefault((name, sentence.split(":")[0]), Counter())[sentence] += 1
         told = []
         for said in groups.values():
             count, example = said.total(), said.most_common(1)[0][0]
             words = "1 sequence" if count == 1 else f"{count} sequences"
             told.append(f"{words}: {example}" + (" (or nearly so)" if len(said) > 1 else ""))
-        return told
+        return told + [line for said in tallies.values() if (line := added(said))]
 
     # -- the release
 

@@ -18,6 +18,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -76,7 +77,7 @@ class Workspace:
                 "this is not a workspace",
                 where=folder,
                 expected=f"a folder with {CONFIG_NAME}",
-                todo=f"Make one with: mimicme init {folder} --captures DIR",
+                todo=f"Make one with: mimicme init {shlex.quote(str(folder))} --captures DIR",
             )
         chosen = tuple(sets)
         own = configs.load(folder / CONFIG_NAME, environ=environ, sets=chosen)

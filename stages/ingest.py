@@ -359,7 +359,8 @@ def find_texture(
     found, mesh = raw.found, raw.mesh
     pictures, shown = _pictures(textures, found, raw.material)
     if not pictures:
-        if not any(code.startswith("texture-") for code, _ in textures.notes):
+        # colours are a texture too: `bake` says that it is made of them
+        if mesh.colors is None and not any(code.startswith("texture-") for code, _ in textures.notes):
             textures.note("no-texture", "The frame has no texture; its geometry is used.")
         return tidy_uv(mesh), None, textures.notes
     if mesh.uv is None:
@@ -548,7 +549,7 @@ def _guarded(out: ArtefactWriter, row: int, work: Callable[[], T]) -> T | None:
 
 STAGE = Stage(
     name="ingest",
-    version=2,
+    version=3,
     settings=IngestSettings,
     needs=(),
     compute=compute,

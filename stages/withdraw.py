@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -200,7 +201,7 @@ def withdraw_workspace(root: str | Path, subject: str) -> Withdrawal:
             else []
         ),
         f"The raw captures of '{subject}' and its row in the table of subjects are still where they were.",
-        f"{elsewhere} '{subject}': `mimicme withdraw RELEASE {subject}`, or pack them again.",
+        f"{elsewhere} '{subject}': `mimicme withdraw RELEASE {shlex.quote(subject)}`, or pack them again.",
         *_taught_workspace(workspace),
         *_mentions(workspace, name),
     )

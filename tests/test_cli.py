@@ -87,6 +87,7 @@ def test_threads_are_pinned_before_numpy():
     [
         (["run", "nowhere"], "not a workspace"),
         (["status", "nowhere"], "mimicme init nowhere --captures DIR"),
+        (["status", "no where"], "mimicme init 'no where' --captures DIR"),
         (["init", "w", "--captures", "nowhere"], "the capture folder is not there"),
         (["verify", "nowhere.h5"], "nowhere.h5"),
         (["run"], "Missing argument"),
@@ -125,7 +126,37 @@ def test_init_says_what_it_found(workspace):
     assert "1 subjects, 1 sequences, 2 frames" in result.output
     assert "Layout '{subject}/{sequence}/{frame}.{ext}', because" in result.output
     assert 'unit = "cm"' in (workspace / "mimicme.toml").read_text()
+    assert result.output.splitlines()[-1] == f"Next: mimicme run {workspace}"
     assert init(workspace).exit_code == 2
+
+
+def test_a_suggested_command_can_be_pasted(workspace):
+    blank = workspace.with_name("a b")
+    assert init(blank).output.splitlines()[-1] == f"Next: mimicme run '{blank}'"
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ([], ""),
+        (["--set", "bake.size=512"], "--set"),
+        (["--set", "bake.size=1024"], ""),  # as it is anyway
+        (["--preset", "fast"], "--preset"),
+        (["--preset", "fast", "--set", "bake.size=1024"], "--set and --preset"),
+        (["--set", "bake.size=512", "--dry-run"], ""),
+        (["--detector-model", "weights.tflite"], ""),  # it is not recorded
+    ],
+)
+def test_settings_of_the_command_line_are_said_not_to_stay(workspace, monkeypatch, more, told):
+    from mimicme.pipeline import runner
+    from mimicme.pipeline.run_types import RunResult
+
+    init(workspace)
+    monkeypatch.setattr(runner, "run", lambda *given: RunResult(0))
+    result = call("run", workspace, *more)
+    assert result.exit_code == 0, result.output
+    sentence = f"Settings given with {told} are not kept: write them into {workspace / 'mimicme.toml'}, "
+    assert result.output == (f"{sentence}or give them again.\n" if told else "")
 
 
 @pytest.mark.parametrize(

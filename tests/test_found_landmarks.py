@@ -71,7 +71,11 @@ def test_a_whole_run_has_the_same_bytes_in_one_process_and_in_workers(
 
 
 def test_looked_at_exported_corrected_and_used(workspace: Path, unmarked: Path, tmp_path: Path) -> None:
-    said = mimicme("landmarks", workspace, "--review").stdout.split()
+    one = mimicme("landmarks", workspace, "--review", "--per-subject", 1)
+    assert "\n1 of 4 frames shown: --per-subject N shows more" in f"\n{one.stderr}"
+    reviewed = mimicme("landmarks", workspace, "--review", "--per-subject", 4)
+    assert "\n4 of 4 frames shown\n" in f"\n{reviewed.stderr}"
+    said = reviewed.stdout.split()
     assert [Path(p).name for p in said] == ["landmarks.csv", "landmarks-01.png"]
     rows = Path(said[0]).read_text().splitlines()
     assert rows[0].startswith("subject,sequence,frame,confidence") and len(rows) == 5

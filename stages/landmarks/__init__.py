@@ -6,7 +6,8 @@ Reads   the raw landmark file of each frame (same stem as the frame, `landmark_f
 Writes  points (F, 68, 3) f4, scan frame, mm, NaN where absent; source (F, 68) u1, 0 none, 1 manual, 2
         detected; confidence (F, 68) f4 in [0, 1]: by hand 1 on the scan's surface, falling linearly to 0.5 at
         `max_distance_mm`; detected: see `finder.place`; absence (F, 68) u1, why a point is absent, in the words of
-        the attribute `absence`; head (F, 4, 4) f8, head -> scan, where a head was found; attribute detector;
+        the attribute `absence`; head (F, 4, 4) f8, head -> scan, where a head was found; attributes
+        detector; origin_tally, how many frames have points from files, how many found ones;
         quality/landmark_distance (F,) f4: median distance of given points to the scan, mm, NaN of pixels;
         quality/landmark_confidence (F,) f4: mean over the 51 inner points, absent ones as 0.
 Fails   a frame with `no-landmarks` (no file, and detection is off), `no-face` (none is found on the scan),
@@ -387,6 +388,7 @@ def _write(
     from mimicme.stages.landmarks.finder import ABSENCE, NOT_GIVEN, OFF_SCAN
 
     out.attrs["absence"] = "; ".join(ABSENCE)
+    out.attrs["origin_tally"] = _origins(frames)
     points = out.rows("points", (N_LANDMARKS, 3), "f4", "mm")
     source = out.rows("source", (N_LANDMARKS,), "u1")
     confidence = out.rows("confidence", (N_LANDMARKS,), "f4", "1", fill=0)
@@ -410,6 +412,15 @@ def _write(
         distance[row] = frame.distance_mm
         sure[row] = worth[INNER].mean()
         _say(out, row, frame, jumping.get(row), float(sure[row]), settings)
+
+
+def _origins(frames: dict[int, Frame]) -> str:
+    """How many frames have their landmarks from where: `ledger.TALLY`."""
+    by_hand = [(f.found.source == MANUAL).any() for f in frames.values()]
+    detected = [(f.found.source == DETECTED).any() for f in frames.values()]
+    both = sum(b and d for b, d in zip(by_hand, detected, strict=True))
+    told = f"{sum(by_hand) - both} from files beside them, {sum(detected) - both} found"
+    return told + (f", {both} from files and found" if both else "")
 
 
 def _say(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -26,7 +26,7 @@ from mimicme.pipeline.mesh import Floats, transform
 from mimicme.pipeline.pictures import attempt, card
 from mimicme.pipeline.render import Picture, contact_sheet, draw_points, look_at, render, save_picture
 from mimicme.pipeline.scan import load_colored
-from mimicme.pipeline.stage import Sequence
+from mimicme.pipeline.stage import Item, Sequence
 from mimicme.pipeline.units import face_axes
 from mimicme.pipeline.whole_file import write_whole
 from mimicme.pipeline.workspace import Workspace
@@ -38,6 +38,8 @@ PER_SUBJECT = 3
 # by hand blue; detected from red (unsure) to green
 BY_HAND, UNSURE, SURE = (30, 90, 220), (225, 40, 40), (30, 160, 60)
 SURE_FROM = 0.6
+# short lines: a sheet may be as narrow as one frame
+LEGEND = "blue: by hand\nred: found, unsure\ngreen: found, sure"
 
 
 @dataclass(frozen=True)
@@ -60,11 +62,22 @@ class Entry:
         return f"{self.sequence.item} {self.sequence.frames[self.row].number}"
 
 
-def review(workspace: Workspace, output: Path, only: tuple[str, ...] = ()) -> list[Path]:
-    """Write the contact sheets and the table; their paths.
+class Reviewed(NamedTuple):
+    """The table and the sheets that were written, how many frames these show, and how many there are."""
+
+    files: list[Path]
+    shown: int
+    frames: int
+
+
+def review(
+    workspace: Workspace, output: Path, only: tuple[str, ...] = (), per_subject: int = PER_SUBJECT
+) -> Reviewed:
+    """Write the contact sheets and the table of every frame.
 
     Args:
         only: `SUBJECT/SEQUENCE` globs; empty: everything.
+        per_subject: frames of a subject on the sheets, at least 1: see `worst_of_each`.
 
     Raises:
         UsageError: no landmarks have been made yet, or `only` matches none.
@@ -82,27 +95,31 @@ def review(workspace: Workspace, output: Path, only: tuple[str, ...] = ()) -> li
         lines.writerow([item.subject, item.sequence, number, sure, e.absent, e.message])
     paths = [output / "landmarks.csv"]
     write_whole(paths[0], table.getvalue())
-    shown = _worst_of_each(entries)
+    shown = worst_of_each(entries, set(workspace.found().neutral.values()), per_subject)
+    title = f"{len(shown)} of {len(entries)} frames, worst first\n{LEGEND}"
     for k in range(0, len(shown), PER_SHEET):
         part = shown[k : k + PER_SHEET]
         pictures = [attempt(e.name, lambda e=e: draw(workspace, e), SIZE) for e in part]  # type: ignore[misc]
         words = [f"{e.name}\n{_verdict(e)}" for e in part]
-        sheet = contact_sheet(pictures, words, COLUMNS, title="worst first; blue: by hand")
+        sheet = contact_sheet(pictures, words, COLUMNS, title=title)
         paths.append(output / f"landmarks-{k // PER_SHEET + 1:02d}.png")
         save_picture(paths[-1], sheet)
-    return paths
+    return Reviewed(paths, len(shown), len(entries))
 
 
-def _worst_of_each(entries: list[Entry]) -> list[Entry]:
-    """Every subject's worst frames, in the order of the entries."""
-    count: dict[str, int] = {}
-    kept = []
+def worst_of_each(entries: list[Entry], neutrals: Container[Item], count: int) -> list[Entry]:
+    """Up to `count` frames of every subject: the worst of its neutral, which shapes all its others, and the worst of
+    all; in the order of the entries, which are worst first."""
+    kept: dict[str, list[Entry]] = {}
     for entry in entries:
-        subject = entry.sequence.item.subject
-        count[subject] = count.get(subject, 0) + 1
-        if count[subject] <= PER_SUBJECT:
-            kept.append(entry)
-    return kept
+        if entry.sequence.item in neutrals:
+            kept.setdefault(entry.sequence.item.subject, [entry])
+    for entry in entries:
+        mine = kept.setdefault(entry.sequence.item.subject, [])
+        if len(mine) < count and (not mine or mine[0] is not entry):
+            mine.append(entry)
+    chosen = {id(e) for mine in kept.values() for e in mine}
+    return [e for e in entries if id(e) in chosen]
 
 
 def _verdict(entry: Entry) -> str:

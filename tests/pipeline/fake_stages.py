@@ -83,6 +83,7 @@ def read(task, out):
         if "note" in text:
             out.note(row, "noted", "The frame says note.")
         values[row] = len(text) * task.settings.scale
+    out.attrs["word_tally"] = f"{len(task.sequence.frames)} read, 1 thrown away"
     out.attrs["scale_decision"] = f"scale {task.settings.scale:g} was chosen"
 
 

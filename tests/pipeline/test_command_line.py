@@ -85,7 +85,10 @@ def test_commands_of_a_lazy_group_run(lazy):
 
 
 def test_a_folder_in_place_of_a_command_gets_a_hint(lazy, tmp_path):
-    assert f"Did you mean 'mimicme run {tmp_path}'?" in CliRunner().invoke(lazy, [str(tmp_path)]).output
+    assert f"Did you mean `mimicme run {tmp_path}`?" in CliRunner().invoke(lazy, [str(tmp_path)]).output
+    blank = tmp_path / "a b"
+    blank.mkdir()
+    assert f"Did you mean `mimicme run '{blank}'`?" in CliRunner().invoke(lazy, [str(blank)]).output
 
 
 def test_stacked_options_keep_their_order():

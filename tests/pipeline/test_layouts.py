@@ -103,6 +103,22 @@ def test_meshes_of_other_formats_are_reported(tmp_path):
         search(touch(tmp_path / "off", "S1/a/0.off"))
 
 
+def test_landmark_files_beside_no_frame_are_told(tmp_path):
+    beside = ("S1/a/0.obj", "S1/a/0.ljson", "S1/a/0.pts", "S1/b/1.v2.PLY", "S1/b/1.v2.lm3")
+    others = ("people.csv", "S1/notes.json", "S1/a/0.txt")
+    assert not [m for m in search(touch(tmp_path, *beside, *others)).messages if "landmark" in m]
+    touch(tmp_path, "S1/a/0_landmarks.ljson")
+    (told,) = [m for m in search(tmp_path).messages if "landmark" in m]
+    assert told.startswith("1 landmark file belongs to no frame and is not used: S1/a/0_landmarks.ljson. ")
+    # another folder, another number, capital letters, beside a mesh that is not read
+    touch(tmp_path, "S1/marks/0.pp", "S1/a/1.bnd", "S1/b/1.v2.PTS", "S1/c/0.stl", "S1/c/0.pts")
+    (told,) = [m for m in search(tmp_path).messages if "landmark" in m]
+    assert told.startswith(
+        "5 landmark files belong to no frame and are not used: "
+        "S1/a/0_landmarks.ljson, S1/a/1.bnd, S1/b/1.v2.PTS and 2 more. "
+    )
+
+
 def test_nothing_fits(tmp_path):
     with pytest.raises(InputError, match="none of the 1 mesh files fits"):
         search(touch(tmp_path, "S1.obj"), "bu4dfe")

@@ -176,6 +176,8 @@ def test_rejected_frames_are_told_once_and_notes_too(make, fake):
     assert "S2/angry frame 1: read rejected it (bad-words)" in result.out
     assert result.out.count("The frame says note.") == 1
     assert "4 sequences: scale 1 was chosen" in result.err
+    frames = sum(map(len, (GOOD | {"S2/angry": [1, 2, 3]}).values()))
+    assert f"\n  {frames} frames read, 4 thrown away\n" in result.err
     assert go(workspace, fake).code == 1  # also when nothing had to be done
 
 

@@ -333,6 +333,14 @@ def test_without_texture(capture: Capture) -> None:
         assert len(load_scan(got, 3).faces) == len(face().faces)
 
 
+def test_vertex_colours_are_a_texture(capture: Capture) -> None:
+    colors = np.full((SIDE * SIDE, 3), 9, np.uint8)
+    capture.frame(ply_bytes(replace(face(), colors=colors)), "ply")
+    capture.frame(ply_bytes(face()), "ply")
+    with capture.ingest() as got:
+        assert [s.note for s in got.statuses] == ["", "no-texture"]
+
+
 def test_vertex_colours_stay_where_the_image_is_broken(capture: Capture) -> None:
     painted = replace(face(), colors=np.full((SIDE * SIDE, 3), [10, 200, 30], np.uint8))
     stem = capture.frame(obj_bytes(painted, material_file="0000.mtl", material="photo"))

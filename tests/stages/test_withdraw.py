@@ -170,6 +170,12 @@ def test_what_the_subject_taught_the_others_must_be_made_again(workspace: Worksp
     assert [m for m in said if "written elsewhere" in m and "`mimicme withdraw RELEASE S001`" in m]
 
 
+def test_a_suggested_command_can_be_pasted(workspace: Workspace) -> None:
+    (workspace.root / "ingest" / "S_1").mkdir(parents=True)
+    said = withdraw_workspace(workspace.root, "S 1").messages
+    assert [m for m in said if "`mimicme withdraw RELEASE 'S 1'`" in m]
+
+
 def test_nobody_learned_where_that_stage_is_off(workspace: Workspace) -> None:
     learned(workspace.artefact("repass", Item("S002", "smile")), None)
     said = withdraw_workspace(workspace.root, "S001").messages

@@ -189,6 +189,20 @@ def test_points_by_hand_win_over_detected_ones(tmp_path, monkeypatch):
         assert found.attrs["detector"] == "finder"
 
 
+def test_where_the_points_come_from_is_counted(tmp_path, monkeypatch):
+    monkeypatch.setattr(stage, "detector", lambda task: Finder())
+    for number in range(2):
+        save(tmp_path / f"{number:04d}.ljson", POINTS)
+    with Artefact(run(tmp_path, 5, file_from_scan=np.eye(4))) as found:
+        assert found.attrs["origin_tally"] == "2 from files beside them, 3 found"
+    half = POINTS.copy()
+    half[20:] = np.nan
+    save(tmp_path / "0001.ljson", half)
+    (tmp_path / "0004.ljson").write_text("nonsense")
+    with Artefact(run(tmp_path, 5, file_from_scan=np.eye(4))) as found:
+        assert found.attrs["origin_tally"] == "1 from files beside them, 2 found, 1 from files and found"
+
+
 def save_pixels(path, pixels):
     path.write_text("\n".join(f"{x!r} {y!r}" for x, y in pixels.tolist()))
 
