@@ -250,7 +250,7 @@ def landmarks_command(
             )
         if done.rejected:
             click.echo(
-                f"{_frames(done.rejected, 'was', 'were')} rejected: `mimicme status {workspace} --failed` says why"
+                f"{_frames(done.rejected, 'was', 'were')} rejected: `mimicme status {shlex.quote(str(workspace))} --failed` says why"
             )
 
 

@@ -38,6 +38,7 @@ from mimicme.pipeline.landmarks import (
     DETECTED,
     GROUPS,
     INNER,
+    MANUAL,
     N_LANDMARKS,
     NONE,
     Detector,
