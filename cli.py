@@ -242,7 +242,9 @@ def landmarks_command(
         done = export(opened, export_to, f".{kind}", options["only"])
         if done.files:
             files = "1 file" if len(done.files) == 1 else f"{len(done.files)} files"
-            click.echo(f"{files} in {export_to}; corrected ones belong beside their frames")
+            click.echo(
+                f"{files} in {export_to}; corrected ones, and the .found file of each, belong beside their frames"
+            )
         if done.by_hand:
             click.echo(
                 f"{_frames(done.by_hand, 'has', 'have')} no file there: no point was found, all came from landmark "
@@ -250,7 +252,8 @@ def landmarks_command(
             )
         if done.rejected:
             click.echo(
-                f"{_frames(done.rejected, 'was', 'were')} rejected: `mimicme status {shlex.quote(str(workspace))} --failed` says why"
+                f"{_frames(done.rejected, 'was', 'were')} rejected: "
+                f"`mimicme status {shlex.quote(str(workspace))} --failed` says why"
             )
 
 
