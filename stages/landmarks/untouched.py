@@ -25,10 +25,9 @@ UNTOUCHED_MM = 0.02
 
 def write_found(points: Floats, confidence: Floats) -> bytes:
     """The file's content for detected points (68, 3) in the capture file's unit and axes, NaN where none was found."""
-    found = np.isfinite(points).all(axis=1).tolist()
     record = {
-        "points": [p.tolist() if ok else None for p, ok in zip(points, found, strict=True)],
-        "confidence": [float(c) if ok else 0.0 for c, ok in zip(confidence, found, strict=True)],
+        "points": [p.tolist() if np.isfinite(p).all() else None for p in points],
+        "confidence": [float(c) for c in confidence],
     }
     return (json.dumps(record) + "\n").encode()
 
