@@ -63,7 +63,7 @@ class RegisterSettings:
         smooth_in_time: remove what rattles from frame to frame (pipeline/temporal.py); sequences of 9 frames and more.
         region_reach_mm: scan vertices farther from the registered surface are not skin of the template's region.
         max_s2m_median_mm, max_landmark_error_mm, min_data_share, max_folded_share,
-        max_expected_error_mm: a frame beyond is rejected.
+        max_expected_error_mm: a frame beyond is rejected; with found landmarks, beyond twice as much.
         part_frames: a sequence of one and a half times as many frames or more is tracked in parts of about so many,
             side by side (parts.py); 0: never.  A sequence that has to find its neutral itself is never cut.
     """

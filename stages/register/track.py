@@ -357,6 +357,7 @@ class SequenceTracker:
         checks = LandmarkChecks(
             self._fitter.held_out_error(rest, aim, displacement, look, last),
             disagreement(self.template.landmarks()[known], landmarks[known], settings.landmark_smoothing_mm),
+            float(frame.detected[known].mean()) if known.any() else 0.0,
         )
         still = inverse(motion)
         scan, scan_normals = transform(still, target.vertices), target.normals @ still[:3, :3].T

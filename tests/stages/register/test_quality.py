@@ -21,7 +21,7 @@ from mimicme.stages.register.quality import (
     reject_bad,
 )
 
-GOOD = Quality(0.2, 0.3, 0.9, 0.97, 1.0, 0.5, 0.8, 0.0, 0.0, 0.0, 0.1, 0.8)
+GOOD = Quality(0.2, 0.3, 0.9, 0.97, 1.0, 0.5, 0.0, 0.8, 0.0, 0.0, 0.0, 0.1, 0.8)
 LIMITS = Limits(1.0, 6.0, 0.2, 0.01, 2.0)
 CHECKS = LandmarkChecks(held_out_mm=1.25, disagreement_mm=2.0)
 NONE = np.zeros(0)
@@ -108,10 +108,22 @@ def test_folds_are_counted(rest):
     assert found.flipped_triangles < 4
 
 
+def test_checks_are_read_from_the_figures_they_made(rest):
+    v, f = rest
+    made = LandmarkChecks(1.25, 2.0, 0.5)
+    found = Judge(v, f, np.arange(len(v))).measure(v * 1.1, v, vertex_normals(v, f), made, NONE, 1.0, 10.0)
+    assert found.landmarks_found == 0.5
+    read = LandmarkChecks.of(found)
+    assert (read.held_out_mm, read.found_share) == (1.25, 0.5)
+    assert read.disagreement_mm == pytest.approx(2.0)
+
+
 def test_more_noise_or_more_stretch_is_a_larger_expected_error():
     assert expected_error(1.0, 1.0) == 1.0
     assert expected_error(2.0, 0.3) > expected_error(1.0, 0.3)
     assert expected_error(1.0, 0.4) > expected_error(1.0, 0.3)
+    assert expected_error(1.0, 0.3, 1.0) == 2 * expected_error(1.0, 0.3)
+    assert expected_error(1.0, 0.3, 0.5) == 1.5 * expected_error(1.0, 0.3)
 
 
 def test_figures_do_not_depend_on_the_place(rest):
@@ -138,6 +150,7 @@ def test_no_landmarks_and_no_scan_in_reach_are_not_zero(rest):
         ({"s2m_median": np.nan}, "register-misfit"),
         ({"landmark_error": 6.1}, "register-landmarks"),
         ({"expected_error": 2.1}, "register-landmarks"),
+        ({"expected_error": 4.1, "landmarks_found": 1.0}, "register-landmarks"),
         ({"flipped_triangles": 11.0}, "register-folded"),
         ({"flipped_triangles": 6.0, "degenerate_triangles": 5.0}, "register-folded"),
     ],
@@ -155,6 +168,7 @@ def test_a_bound_that_is_passed_rejects(change, reason):
         {},
         {"data_share": 0.2, "s2m_median": 1.0, "landmark_error": 6.0, "flipped_triangles": 10.0},
         {"landmark_error": np.nan, "expected_error": np.nan},  # a scan without landmarks can be registered
+        {"expected_error": 3.9, "landmarks_found": 1.0},  # found ones say less, of good frames too
     ],
 )
 def test_a_frame_within_its_bounds_passes(change):

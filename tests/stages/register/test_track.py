@@ -494,7 +494,9 @@ def test_what_a_detector_is_off_by_along_a_line_does_not_draw_the_neutral(dome):
     error = {}
     for detected in (False, True):
         frame = replace(seen_beside(dome.frame(0), offset), detected=np.full(68, detected))
-        error[detected] = dome.apart(in_scan(dome.tracker().register(frame)), dome.truth(0.0))[near].mean()
+        made = dome.tracker().register(frame)
+        assert made.quality.landmarks_found == made.checks.found_share == float(detected)
+        error[detected] = dome.apart(in_scan(made), dome.truth(0.0))[near].mean()
     assert error[True] < 0.5  # mm
     assert error[True] < 0.6 * error[False]
 
