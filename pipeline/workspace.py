@@ -196,9 +196,10 @@ class Workspace:
 
     def _refused(self) -> dict[str, str]:
         """Subjects whose consent in the table is a refusal, with what a user should know of it."""
+        root = shlex.quote(str(self.root))
         return {
             subject: f"{why} Nothing is made from it, shown or packed. What was made of it before stays until "
-            f"`mimicme withdraw {self.root} {subject}`; if the refusal is wrong, change the table."
+            f"`mimicme withdraw {root} {shlex.quote(subject)}`; if the refusal is wrong, change the table."
             for subject, why in self.metadata().excluded.items()
         }
 
