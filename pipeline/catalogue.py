@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,8 +78,10 @@ def build(
                     todo="Rename one of them.",
                 )
         groups.setdefault(item, []).append(found)
-    messages = list(result.messages)
     gone = {i.subject for i in groups if withdrawn is not None and withdrawn(i.subject)}
+    messages = [
+        _unnamed(message, [raw_names["subject"][s] for s in sorted(gone)]) for message in result.messages
+    ]
     if gone:
         messages.append(f"{len(gone)} subject(s) have withdrawn their consent and are left out.")
     refusals = refused or {}
@@ -89,6 +92,13 @@ def build(
         _sequence(item, groups[item], mapping) for item in sorted(groups) if item.subject not in gone
     )
     return Catalogue(sequences, neutrals(sequences), result.pattern, tuple(messages))
+
+
+def _unnamed(message: str, names: list[str]) -> str:
+    """A message, which may list files, without these subjects' names."""
+    for name in names:
+        message = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", "(withdrawn)", message)
+    return message
 
 
 def _sequence(item: Item, files: list[Found], mapping: Mapping[str, str] | None) -> Sequence:

@@ -50,6 +50,13 @@ def test_withdrawn_subjects_are_not_listed(tmp_path):
     assert any("withdrawn" in m and "S1" not in m for m in catalogue.messages)
 
 
+def test_no_message_about_files_names_who_has_withdrawn(tmp_path):
+    touch(tmp_path, "S1/a/0.obj", "S1/a/7.ljson", "S10/a/0.obj", "S10/a/7.ljson", "S1/left over.fbx")
+    said = " ".join(build(tmp_path, withdrawn=lambda subject: subject == "S1").messages)
+    assert "S10/a/7.ljson" in said and "(withdrawn)/a/7.ljson" in said and "left over.fbx" in said
+    assert "S1/" not in said
+
+
 def test_refused_subjects_are_not_listed_and_named_with_the_reason(tmp_path):
     touch(tmp_path, "S1/a/0.obj", "S2/a/0.obj", "S 3/a/0.obj", "S4/a/0.obj")
     refused = {
