@@ -95,9 +95,9 @@ def build(
 
 
 def _unnamed(message: str, names: list[str]) -> str:
-    """A message, which may list files, without these subjects' names."""
+    """A message, which may list files, without these subjects' names in their paths; a number is a name too."""
     for name in names:
-        message = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", "(withdrawn)", message)
+        message = re.sub(rf"(?<!\w){re.escape(name)}(?=[/.])", "(withdrawn)", message)
     return message
 
 

@@ -130,7 +130,10 @@ def test_of_an_exported_file_what_was_moved_is_by_hand_and_the_rest_is_as_found(
             rest = np.arange(68) != 30
             np.testing.assert_allclose(found["points"][0][rest], before["points"][rest], atol=0.01)
             np.testing.assert_allclose(found["confidence"][0][rest], before["confidence"][rest])
-        (beside / "0000.found").write_text("[]")
+        points_of_no_size = [[10**400, 0, 0]] * 68
+        (beside / "0000.found").write_text(
+            json.dumps({"points": points_of_no_size, "confidence": [0.5] * 68})
+        )
         mimicme("run", workspace, "--until", "landmarks", "--jobs", 0, code=1)
         failed = mimicme("status", workspace, "--failed").stdout
         assert "0000.found" in failed and "landmark-file" in failed

@@ -52,7 +52,7 @@ def read_found(frame: FrameSource, sources: Sources) -> tuple[Floats, NDArray[np
             raise ValueError(f"{len(points)} points")
         if not ((confidence >= 0) & (confidence <= 1)).all():
             raise ValueError("a confidence beyond 0 and 1")
-    except (InputError, ValueError, TypeError, KeyError, RecursionError) as error:
+    except (InputError, ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise FrameRejected(
             "landmark-file",
             "what was found before a correction cannot be read",

@@ -51,10 +51,10 @@ def test_withdrawn_subjects_are_not_listed(tmp_path):
 
 
 def test_no_message_about_files_names_who_has_withdrawn(tmp_path):
-    touch(tmp_path, "S1/a/0.obj", "S1/a/7.ljson", "S10/a/0.obj", "S10/a/7.ljson", "S1/left over.fbx")
-    said = " ".join(build(tmp_path, withdrawn=lambda subject: subject == "S1").messages)
-    assert "S10/a/7.ljson" in said and "(withdrawn)/a/7.ljson" in said and "left over.fbx" in said
-    assert "S1/" not in said
+    touch(tmp_path, "2/a/0.obj", "2/a/7.ljson", "12/a/0.obj", "12/a/7.ljson", "2/left over.fbx")
+    said = " ".join(build(tmp_path, withdrawn=lambda subject: subject == "2").messages)
+    assert "2 landmark files belong to no frame" in said
+    assert "12/a/7.ljson" in said and "(withdrawn)/a/7.ljson" in said and "(withdrawn)/left over.fbx" in said
 
 
 def test_refused_subjects_are_not_listed_and_named_with_the_reason(tmp_path):
