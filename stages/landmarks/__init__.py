@@ -470,7 +470,7 @@ def _few(names: list[str]) -> str:
 
 STAGE = Stage(
     name="landmarks",
-    version=6,
+    version=7,
     settings=LandmarksSettings,
     needs=("ingest",),
     compute=compute,

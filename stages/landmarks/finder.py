@@ -9,6 +9,7 @@ from mimicme.pipeline.errors import FrameRejected
 from mimicme.pipeline.landmarks import DETECTED, GROUPS, N_LANDMARKS, NONE, Located
 from mimicme.pipeline.mesh import Floats, Mesh
 from mimicme.stages.landmarks.bridge import CHIN, SILHOUETTE, Bridge, on_points
+from mimicme.stages.landmarks.brows import follow_brows
 from mimicme.stages.landmarks.consensus import Agreed, agree
 from mimicme.stages.landmarks.networks import PictureNetworks
 from mimicme.stages.landmarks.search import Head, find_head
@@ -31,7 +32,7 @@ SPREAD_MM = 6.0  # views that disagree by more know nothing
 FULL_PRESENCE = 15.0
 UNTEXTURED_SHARE = 0.6  # what a shaded scan's points are worth beside a textured one's
 CHIN_SHARE = 0.4
-BROW_SHARE = 0.6  # brows slide along themselves
+BROW_SHARE = 0.1  # of brows that the texture does not show
 
 AROUND_MM = 1.2  # how far around a point the scan has a say in where it is put
 
@@ -128,7 +129,7 @@ def onto(scene: Scene, wanted: Floats, pose: Floats) -> tuple[Floats, Floats]:
 def place(scene: Scene, agreed: Agreed, views: list[View], bridge: Bridge) -> Located:
     """Landmarks of what the views agree on, put onto the scan, with confidence and reasons for absence."""
     pose = agreed.pose
-    wanted = bridge.landmarks(agreed.points, pose, scene.textured)
+    wanted, followed = follow_brows(scene, bridge.landmarks(agreed.points, pose, scene.textured), pose)
     spread = on_points(np.repeat(agreed.spread[:, None], 3, axis=1))[:, 0]
     support = on_points(np.repeat(agreed.support[:, None], 3, axis=1))[:, 0]
     points, off = onto(scene, wanted, pose)
@@ -139,12 +140,13 @@ def place(scene: Scene, agreed: Agreed, views: list[View], bridge: Bridge) -> Lo
     absent[SILHOUETTE] = OUTLINE
     found = absent == PRESENT
     presence = float(np.median([view.presence for view in views]))
-    sure = np.clip(presence / FULL_PRESENCE, 0.2, 1.0) / (1 + (spread / 4.0) ** 2)
-    sure *= np.clip(0.4 + 0.6 * support / len(views), 0, 1) * (1 - 0.5 * off / SNAP_MM)
-    sure *= 1.0 if scene.textured else UNTEXTURED_SHARE
-    sure[CHIN] *= CHIN_SHARE
+    sure = 1 / (1 + (spread / 4.0) ** 2) * np.clip(0.4 + 0.6 * support / len(views), 0, 1)
     for group in ("left_eyebrow", "right_eyebrow"):
         sure[GROUPS[group]] *= BROW_SHARE
+    sure[CHIN] *= CHIN_SHARE
+    sure[followed] = 1.0
+    sure *= np.clip(presence / FULL_PRESENCE, 0.2, 1.0) * (1 - 0.5 * off / SNAP_MM)
+    sure *= 1.0 if scene.textured else UNTEXTURED_SHARE
     return Located(
         np.where(found[:, None], points, np.nan),
         np.where(found, DETECTED, NONE).astype(np.uint8),

@@ -72,6 +72,12 @@ class Scene:
         """
         return self.pictures(camera, creases=False)[0]
 
+    def shown(self, camera: Camera) -> tuple[NDArray[np.float32], Bools]:
+        """`picture`, and (height, width) where it shows no scan: black, or painted over."""
+        seen = self._seen(camera)
+        plain = _laid_out(seen, self._color(seen, camera), camera)
+        return _without(self._holes(seen, camera), plain), ~seen.front.reshape(camera.size)
+
     def pictures(
         self, camera: Camera, creases: bool = True, paint: Paint | None = None
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:

@@ -1,0 +1,197 @@
+"""Brows where the texture shows them: a dark stroke, from one end to the other.
+
+The networks give every brow about the length that people's have on average, and are off by up to 8 mm at the ends of
+longer ones; the forehead has no relief that could put that right later.  What annotators follow is the stroke, and a
+picture shows it: near the networks' line the darkest path that bends little (Montanari 1971, "On the optimal detection
+of curves in noisy pictures"), from where it has faded on one side to where it has on the other.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mimicme.pipeline.image import opencv
+from mimicme.pipeline.landmarks import GROUPS, N_LANDMARKS
+from mimicme.pipeline.mesh import Bools, Floats
+from mimicme.pipeline.render import Camera
+from mimicme.stages.landmarks.views import DISTANCE_MM, Scene, rays_through, turned
+
+# From a little to the side a brow is seen squarely.
+SIDES = (("left_eyebrow", -20.0), ("right_eyebrow", 20.0))
+PIXELS_PER_MM = 2.0
+SIZE_MM = (60.0, 100.0)  # height and width of the picture of a brow
+STEP_MM = 0.5
+BEYOND_MM = 12.0  # how far past the networks' ends a brow may go on
+ASIDE_MM = 5.0  # how far from their line it may lie
+CORE_MM = 2.0  # a brow is dark over this half width
+FLANK_MM = (6.0, 9.0)  # and what lies so far above and below it is skin
+SMOOTH_MM = 1.0  # along the brow: hairs
+LEAST_CONTRAST = 0.08  # in natural logarithms of brightness; fair brows have less
+BLACK = 8.0  # added to brightness, of 255: what is nearly black has no contrast
+MOVE_COST = 0.15  # of the path, for each step aside, in shares of the greatest contrast
+# A brow ends where it has faded to these shares of the contrast over `RECENT_MM` further inwards, on average: one
+# alone lets the end of a brow that fades slowly jump.
+FADED = (0.3, 0.4, 0.5)
+RECENT_MM = 12.0
+
+
+def follow_brows(scene: Scene, points: Floats, pose: Floats) -> tuple[Floats, Bools]:
+    """Landmarks (68, 3) with those of brows on the strokes that the texture shows; and which of them (68,) are.
+
+    A brow that does not stand out from the skin - a fair one, one under hair - stays as it is, and so does an end
+    over a hole.
+
+    Args:
+        scene: a scan with colours; without, nothing is followed.
+        points: (68, 3) mm, scan frame, finite for brows.
+        pose: (4, 4) of the head, head -> scan.
+    """
+    out, followed = points.copy(), np.zeros(N_LANDMARKS, bool)
+    for group, yaw in SIDES if scene.textured else ():
+        rows = GROUPS[group]
+        camera = _camera(points[rows].mean(axis=0), pose, yaw)
+        seen = camera.project(points[rows])
+        line = stroke(*scene.shown(camera), seen)
+        if line is None:
+            continue
+        arc = _arc(seen)
+        met, places = _on_scan(scene, camera, _at(line, arc / arc[-1]))
+        out[rows][met], followed[rows] = places[met], met
+    return out, followed
+
+
+def stroke(picture: NDArray[np.float32], empty: Bools, points: Floats) -> Floats | None:
+    """The line (n, 2) px of a brow, in the order of its points as a detector has them, (5, 2) px; None without one.
+
+    Args:
+        picture: (height, width, 3) RGB in [0, 255], `PIXELS_PER_MM`.
+        empty: (height, width) True where it shows no scan.
+    """
+    base, down, between = _course(points)
+    margin = round((ASIDE_MM + FLANK_MM[1]) / STEP_MM)
+    offsets = np.arange(-margin, margin + 1) * STEP_MM
+    at = base[:, None] + (offsets * PIXELS_PER_MM)[None, :, None] * down[:, None]
+    brightness = np.log(picture.mean(axis=2) + BLACK)
+    band = opencv().GaussianBlur(_sampled(brightness, at), (0, 0), sigmaX=0.01, sigmaY=SMOOTH_MM / STEP_MM)
+    core, near, far = (round(x / STEP_MM) for x in (CORE_MM, *FLANK_MM))
+    middle = _means(band, -core, core, far)
+    above, below = _means(band, -far, -near, far), _means(band, near, far, far)
+    sides = np.minimum(above, below) - middle
+    path = _ridge(sides)
+    rows = np.arange(len(path))
+    # the socket below may be as dark as a brow: the skin above has half of the say alone
+    contrast = (sides[rows, path] + (above - middle)[rows, path]) / 2
+    around = path[:, None] + np.arange(2 * far + 1)
+    shown = ~(_sampled(empty, at)[rows[:, None], around] > 0).any(axis=1)
+    inside = rows[between][shown[between]]
+    if not len(inside) or np.median(contrast[inside]) < LEAST_CONTRAST:
+        return None
+    if np.median(sides[inside, path[inside]]) < LEAST_CONTRAST / 2:
+        return None
+    contrast[~shown] = np.nan
+    first, last = (
+        np.mean([_end(contrast, between, outwards, faded) for faded in FADED]) for outwards in (-1, 1)
+    )
+    line = base + (offsets[far + path] * PIXELS_PER_MM)[:, None] * down
+    from_to = np.linspace(first, last, len(line))
+    return np.stack([np.interp(from_to, rows, x) for x in line.T], axis=1)
+
+
+def _end(contrast: Floats, between: slice, outwards: int, faded: float) -> float:
+    """Where a stroke has faded, from the middle `outwards` (-1 or 1); the networks' end where that is not seen.
+
+    Args:
+        contrast: (n,) along the path; NaN over holes.
+        between: what lies between the networks' ends.
+    """
+    k, recent = (between.start + between.stop) // 2, round(RECENT_MM / STEP_MM)
+    k += outwards * recent
+    networks = float(between.start if outwards < 0 else between.stop - 1)
+    while 0 <= k < len(contrast):
+        inwards = contrast[k - outwards * np.arange(1, recent + 1)]
+        level = faded * float(np.nanmedian(inwards)) if np.isfinite(inwards).any() else np.nan
+        if contrast[k] < level:
+            last = inwards[0]
+            return (
+                k - outwards * float((level - contrast[k]) / (last - contrast[k]))
+                if last >= level
+                else networks
+            )
+        k += outwards
+    return networks
+
+
+def _camera(target: Floats, pose: Floats, yaw_deg: float) -> Camera:
+    height, width = (round(side * PIXELS_PER_MM) for side in SIZE_MM)
+    return Camera(target, turned(pose[:3, :3].T, yaw_deg, 0.0), PIXELS_PER_MM, (height, width), DISTANCE_MM)
+
+
+def _course(points: Floats) -> tuple[Floats, Floats, slice]:
+    """Places (n, 2) px every `STEP_MM` along points (5, 2) px and beyond them, the directions (n, 2) that lead down
+    from it, and which places lie between the first point and the last."""
+    arc = _arc(points)
+    beyond = BEYOND_MM * PIXELS_PER_MM
+    s = np.arange(-beyond, arc[-1] + beyond, STEP_MM * PIXELS_PER_MM)
+    inside = np.clip(s, 0, arc[-1])
+    bows = [np.polynomial.Polynomial.fit(arc, x, 2) for x in points.T]
+    base = np.stack([bow(inside) + bow.deriv()(inside) * (s - inside) for bow in bows], axis=1)
+    along = np.gradient(base, axis=0)
+    along /= np.linalg.norm(along, axis=1, keepdims=True)
+    down = np.stack([-along[:, 1], along[:, 0]], axis=1)
+    down *= np.sign(down[:, 1].sum())
+    return base, down, slice(*np.searchsorted(s, [0.0, arc[-1]]).tolist())
+
+
+def _arc(line: Floats) -> Floats:
+    """(n,) length of a line (n, 2) up to each of its points."""
+    return np.r_[0.0, np.cumsum(np.linalg.norm(np.diff(line, axis=0), axis=1))]
+
+
+def _at(line: Floats, shares: Floats) -> Floats:
+    """(k, 2) places on a line (n, 2) at shares (k,) of its length."""
+    arc = _arc(line)
+    return np.stack([np.interp(shares * arc[-1], arc, x) for x in line.T], axis=1)
+
+
+def _sampled(picture: NDArray[Any], at: Floats) -> NDArray[np.float32]:
+    """Values of a picture (height, width) at (n, m, 2) px."""
+    cv2 = opencv()
+    x, y = (np.ascontiguousarray(at[..., k] - 0.5, np.float32) for k in (0, 1))
+    sampled = cv2.remap(picture.astype(np.float32), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(sampled)
+
+
+def _means(band: NDArray[np.float32], first: int, last: int, margin: int) -> Floats:
+    """(n, m - 2 margin) means of a band (n, m) over the columns from `first` to `last` beside each."""
+    total = np.cumsum(np.pad(band.astype(np.float64), ((0, 0), (1, 0))), axis=1)
+    count = band.shape[1] - 2 * margin
+    low, high = margin + first, margin + last + 1
+    return np.asarray((total[:, high : high + count] - total[:, low : low + count]) / (last - first + 1))
+
+
+def _ridge(contrast: Floats) -> NDArray[np.int64]:
+    """(n,) column in each row of the path through (n, m) that has most contrast for what it bends."""
+    count, width = contrast.shape
+    columns = np.arange(width)
+    cost = MOVE_COST * float(np.percentile(contrast, 95)) * np.abs(columns[:, None] - columns)
+    best, origin = contrast[0], np.zeros((count, width), np.int64)
+    for k in range(1, count):
+        ways = best[None, :] - cost
+        origin[k] = ways.argmax(axis=1)
+        best = ways.max(axis=1) + contrast[k]
+    path = np.empty(count, np.int64)
+    path[-1] = best.argmax()
+    for k in range(count - 1, 0, -1):
+        path[k - 1] = origin[k, path[k]]
+    return path
+
+
+def _on_scan(scene: Scene, camera: Camera, pixels: Floats) -> tuple[Bools, Floats]:
+    """Which of the rays through pixels (k, 2) meet the scan, and where, (k, 3) mm."""
+    origins, rays = rays_through(camera, pixels)
+    hits = scene.surface.cast(origins - scene.centre, rays)
+    corners = scene.vertices[scene.mesh.faces[hits.triangles]]
+    return hits.hit, np.einsum("kc,kcx->kx", hits.weights, corners) + scene.centre

@@ -1,0 +1,117 @@
+"""Brows: dark strokes in pictures, with a line of a detector that is beside them and too short."""
+
+import numpy as np
+import pytest
+
+from mimicme.pipeline.mesh import Mesh
+from mimicme.stages.landmarks.brows import PIXELS_PER_MM, SIZE_MM, follow_brows, stroke
+from mimicme.stages.landmarks.views import Scene
+
+HEIGHT, WIDTH = (round(side * PIXELS_PER_MM) for side in SIZE_MM)
+SKIN, HAIR = 180.0, 60.0
+ENDS_MM = (-26.0, 22.0)  # of the brow, from the middle of the picture
+
+
+def bow(x_mm):
+    """(n, 2) px of the brow's line at x, mm from the middle: an arch of 5 mm."""
+    x_mm = np.asarray(x_mm, float)
+    y_mm = 0.008 * x_mm**2 - 3.0
+    return np.stack([WIDTH / 2 + x_mm * PIXELS_PER_MM, HEIGHT / 2 + y_mm * PIXELS_PER_MM], axis=1)
+
+
+def drawn(hair=HAIR, shade=0.0, noise=3.0):
+    """A picture with a brow; `shade`: how much darker skin is at the picture's lower edge than at the upper."""
+    y, x = np.mgrid[:HEIGHT, :WIDTH] + 0.5
+    x_mm = (x - WIDTH / 2) / PIXELS_PER_MM
+    line = bow(np.clip(x_mm[0], *ENDS_MM))[:, 1]
+    away_mm = np.abs(y - line) / PIXELS_PER_MM
+    past_mm = np.maximum(x_mm - ENDS_MM[1], ENDS_MM[0] - x_mm)
+    share = 1 / (1 + np.exp(4 * (away_mm - 3))) / (1 + np.exp(2 * past_mm))
+    picture = SKIN * (1 - shade * y / HEIGHT) * (1 - share) + hair * share
+    picture += np.random.default_rng(0).normal(scale=noise, size=picture.shape)
+    return np.repeat(picture[..., None], 3, axis=2).astype(np.float32)
+
+
+def nothing():
+    return np.zeros((HEIGHT, WIDTH), bool)
+
+
+SEEN = bow(np.linspace(-18, 18, 5)) + [0.0, 1.5 * PIXELS_PER_MM]
+"""Where a detector has it: lower, and too short by 8 and by 4 mm."""
+
+
+def ends_mm(line):
+    return (line[[0, -1], 0] - WIDTH / 2) / PIXELS_PER_MM
+
+
+@pytest.mark.parametrize("shade", [0.0, 0.3])
+def test_a_stroke_is_followed_from_end_to_end(shade):
+    line = stroke(drawn(shade=shade), nothing(), SEEN)
+    np.testing.assert_allclose(ends_mm(line), ENDS_MM, atol=1.0)
+    inside = (line[:, 0] - WIDTH / 2) / PIXELS_PER_MM
+    assert np.abs(line - bow(inside))[:, 1].max() < 1.0 * PIXELS_PER_MM
+
+
+def test_the_line_keeps_the_order_of_its_points():
+    line = stroke(drawn(), nothing(), SEEN[::-1])
+    np.testing.assert_allclose(ends_mm(line), ENDS_MM[::-1], atol=1.0)
+
+
+def test_what_does_not_stand_out_is_no_stroke():
+    assert stroke(drawn(hair=SKIN), nothing(), SEEN) is None
+    assert stroke(drawn(hair=220.0), nothing(), SEEN) is None
+
+
+def test_a_dark_half_is_no_stroke():
+    """A shadow or a fringe that begins at the brow has skin on one side only."""
+    picture = np.full((HEIGHT, WIDTH, 3), SKIN, np.float32)
+    picture[HEIGHT // 2 :] = HAIR
+    line = stroke(picture, nothing(), bow(np.linspace(-18, 18, 5)))
+    # whatever is made of it goes no farther than from end to end of the picture's brow
+    assert line is None or np.abs(ends_mm(line)).max() < 32
+
+
+def test_an_end_over_a_hole_stays_where_it_was_seen():
+    empty = nothing()
+    empty[:, : int(WIDTH / 2 - 22 * PIXELS_PER_MM)] = True
+    left, right = ends_mm(stroke(drawn(), empty, SEEN))
+    assert abs(left + 18) < 1.0
+    assert abs(right - ENDS_MM[1]) < 1.0
+
+
+def test_all_of_it_over_a_hole_is_no_stroke():
+    assert stroke(drawn(), ~nothing(), SEEN) is None
+
+
+def test_without_colours_nothing_is_followed():
+    flat = Mesh(np.array([[-90.0, -90, 0], [90, -90, 0], [0, 90, 0]]), np.array([[0, 1, 2]], np.int32))
+    points = np.random.default_rng(1).normal(scale=20, size=(68, 3))
+    found, followed = follow_brows(Scene(flat, None), points, np.eye(4))
+    np.testing.assert_array_equal(found, points)
+    assert not followed.any()
+
+
+def test_brows_of_a_scan_move_to_its_strokes_and_nothing_else_does():
+    """A flat scan with both brows in its texture, seen squarely enough from the sides."""
+    side = 128.0
+    square = np.array([[-side, -side, 0], [side, -side, 0], [side, side, 0], [-side, side, 0]])
+    uv = (square[:, :2] + side) / (2 * side)
+    faces = np.array([[0, 1, 2], [0, 2, 3]], np.int32)
+    size = round(2 * side * PIXELS_PER_MM)
+    image = np.full((size, size, 3), SKIN, np.uint8)
+    middles = {"left": -45.0, "right": 45.0}
+    for middle in middles.values():
+        top = round(size / 2 - HEIGHT / 2)
+        left = round(size / 2 + middle * PIXELS_PER_MM - WIDTH / 2)
+        part = image[top : top + HEIGHT, left : left + WIDTH]
+        part[:] = np.minimum(part, drawn(noise=0.0).astype(np.uint8))
+    points = np.full((68, 3), 5.0)
+    x = np.linspace(-18, 18, 5)
+    for rows, middle in ((slice(17, 22), middles["left"]), (slice(22, 27), middles["right"])):
+        points[rows] = np.stack([x + middle, 1.5 - 0.008 * x**2, 0 * x], axis=1)
+    scene = Scene(Mesh(square, faces, uv=uv, uv_faces=faces), image)
+    found, followed = follow_brows(scene, points, np.eye(4))
+    assert np.flatnonzero(followed).tolist() == list(range(17, 27))
+    np.testing.assert_array_equal(found[~followed], points[~followed])
+    for rows, middle in ((slice(17, 22), middles["left"]), (slice(22, 27), middles["right"])):
+        np.testing.assert_allclose(found[rows][[0, -1], 0] - middle, ENDS_MM, atol=1.5)
