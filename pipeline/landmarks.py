@@ -159,32 +159,6 @@ def eye_distance(points: Floats) -> float:
     return float(np.linalg.norm(right - left))
 
 
-# Points that lie on a line - a brow, the rim of a lid, a lip - between two that are corners of something.
-_LINES: tuple[tuple[int, ...], ...] = (
-    *((17, 18, 19, 20, 21), (22, 23, 24, 25, 26)),
-    *((36, 37, 38, 39), (39, 40, 41, 36), (42, 43, 44, 45), (45, 46, 47, 42)),
-    *((48, 49, 50, 51, 52, 53, 54), (54, 55, 56, 57, 58, 59, 48)),
-    *((60, 61, 62, 63, 64), (64, 65, 66, 67, 60)),
-)
-
-
-def tangents(points: Floats) -> Floats:
-    """(68, 3) unit vectors along the line that a landmark lies on; 0 at corners, and where neighbours are absent.
-
-    A brow's ends slide as well: they are where hair becomes thin.
-    """
-    out = np.zeros((N_LANDMARKS, 3))
-    for line in _LINES:
-        for k, here in enumerate(line):
-            if here >= GROUPS["left_eye"].start and k in (0, len(line) - 1):
-                continue
-            step = points[line[min(k + 1, len(line) - 1)]] - points[line[max(k - 1, 0)]]
-            length = float(np.linalg.norm(step))
-            if np.isfinite(length) and length > 1e-9:
-                out[here] = step / length
-    return out
-
-
 def mirrored(points: Floats) -> Floats:
     """(68, 3) points with every left and right exchanged: row i holds what row MIRROR[i] held."""
     return points[MIRROR]

@@ -55,7 +55,8 @@ class RegisterSettings:
         landmark_weight_mm2: a landmark counts as much as this area of surface, to the very end.
         detected_share: what is left of that weight where a detector found the landmark and the neutral is fitted.  Its
             slips go the same way for neighbours, so that many points are not many witnesses: lids, nose and lips have
-            relief, and there the scan knows better.  Brows have none and keep their weight.
+            relief, and there the scan knows better.  Brows have none and keep their weight; the ridge of the nose,
+            which a detector's points only share out, has none left.
         landmark_smoothing_mm: smoothing of the initial landmark warp; about twice the landmarks' noise.
         scale_start_mm, scale_end_mm: residual at which a scan point's weight has fallen to a quarter.
         max_normal_angle_deg: between a template point and the scan point it is paired with.
@@ -80,7 +81,7 @@ class RegisterSettings:
     membrane: float = 0.0003
     membrane_neutral: float = 0.006
     landmark_weight_mm2: float = 20.0
-    detected_share: float = 0.1
+    detected_share: float = 0.05
     landmark_smoothing_mm: float = 2.0
     scale_start_mm: float = 10.0
     scale_end_mm: float = 0.7
@@ -273,7 +274,7 @@ def _write(
 
 STAGE = Stage(
     name="register",
-    version=8,
+    version=9,
     settings=RegisterSettings,
     needs=("ingest", "landmarks", "align"),
     compute=compute,

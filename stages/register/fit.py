@@ -11,7 +11,7 @@ from mimicme.pipeline.mesh import Bools, Floats, Ints, triangle_normals, vertex_
 from mimicme.stages.register.contact import Contacts
 from mimicme.stages.register.levels import Level, Levels
 from mimicme.stages.register.solver import Landmarks, Preconditioner, Problem, solve
-from mimicme.stages.register.spline import MIN_LANDMARKS, SLIDE_MM, landmark_spline, slid
+from mimicme.stages.register.spline import MIN_LANDMARKS, landmark_spline
 from mimicme.stages.register.targets import Nearest, ScanTarget, Targets
 
 
@@ -84,20 +84,11 @@ class Aim:
         scan: the surface.
         landmarks: (l, 3) mm; any finite value where the weight is 0.
         weights: (l,) mm^2; 0 = absent.
-        tangents: (l, 3) unit vectors along which a landmark may slide, 0 for one that may not; None: none may.
     """
 
     scan: ScanTarget
     landmarks: Floats
     weights: Floats
-    tangents: Floats | None = None
-
-    def reached_from(self, carried: Floats) -> Floats:
-        """(l, 3) what landmarks that the mesh carries at (l, 3) are drawn to: those that slide, by the shortest way."""
-        if self.tangents is None:
-            return self.landmarks
-        along = ((carried - self.landmarks) * self.tangents).sum(axis=1)
-        return self.landmarks + np.clip(along, -SLIDE_MM, SLIDE_MM)[:, None] * self.tangents
 
 
 class Look(NamedTuple):
@@ -165,10 +156,9 @@ class Fitter:
         if use.sum() < MIN_LANDMARKS:
             return np.zeros_like(rest)
         source = self.levels.fine.landmarks[use] @ rest
-        target = aim.landmarks[use]
-        if aim.tangents is not None:
-            target = slid(source, target, aim.tangents[use], smoothing_mm)
-        return self.levels.prolong @ landmark_spline(source, target, rest[coarse.index], smoothing_mm)
+        return self.levels.prolong @ landmark_spline(
+            source, aim.landmarks[use], rest[coarse.index], smoothing_mm
+        )
 
     def coarse(self, rest: Floats, aim: Aim, start: Floats, steps: list[Step]) -> Floats:
         """Refine a displacement (V, 3) on the coarse level; returns the improved displacement (V, 3).
@@ -252,7 +242,7 @@ class Fitter:
                 level, self._held_out, step, at_rest, without, start, targets, self.coarse_tolerance
             )
         carried = level.landmarks @ (at_rest + start)
-        return float(np.linalg.norm(carried - aim.reached_from(carried), axis=1)[held].mean())
+        return float(np.linalg.norm(carried - aim.landmarks, axis=1)[held].mean())
 
     def _ears_seen(self, level: Level, look: Look, like: Likeness) -> Floats:
         """(n,) weight of the scan's say: 1, and less on an ear that the scan does not look like.
@@ -301,14 +291,13 @@ class Fitter:
         tolerance: float,
     ) -> Floats:
         """The displacement (n, 3) of a step, from the one before it."""
-        carried = level.landmarks @ (rest + start)
         problem = Problem(
             step.stiffness,
             level.stiffness,
             rest,
             level.areas,
             targets,
-            Landmarks(level.landmarks, aim.reached_from(carried), aim.weights),
+            Landmarks(level.landmarks, aim.landmarks, aim.weights),
             self.gates.slide,
         )
         return solve(problem, start, preconditioner, tolerance)[0]

@@ -8,10 +8,6 @@ from mimicme.pipeline.mesh import Floats
 
 MIN_LANDMARKS = 5
 """Fewer do not determine the affine part and leave something to check it with."""
-SLIDE_MM = 6.0
-"""How far a landmark may slide along the line it lies on."""
-SLIDE_STIFFNESS = 1e-3
-"""Of the pull back to where a point was seen, 1/mm: hardly any, but enough where nothing bends."""
 OUTLIER_MM = 6.0
 NOISE_MM = 3.0
 """Leave-one-out residuals: on captures with 1 mm of landmark noise the median is 1.5 (neutral) to 2.5 mm (scream)."""
@@ -33,22 +29,6 @@ def landmark_spline(source: Floats, target: Floats, points: Floats, smoothing_mm
         -_distances(points, source) @ coefficient[:count]
         + np.c_[np.ones(len(points)), points] @ (coefficient[count:])
     )
-
-
-def slid(source: Floats, target: Floats, tangents: Floats, smoothing_mm: float) -> Floats:
-    """(l, 3) targets slid along their tangents (l, 3; 0: fixed) to where the spline bends least.
-
-    Semilandmarks: what is known of a point on a line - a brow, a lip, the rim of a lid - is the line, not where on
-    it the point is (Bookstein 1997, "Landmark methods for forms without landmarks").  In closed form, for the
-    bending energy is a quadratic form of the targets; beyond `SLIDE_MM` a point is not slid but lost.
-    """
-    count = len(source)
-    bending = np.linalg.inv(_system(source, smoothing_mm))[:count, :count]
-    offset = target - source
-    shared = tangents @ tangents.T
-    system = bending * shared + np.diag(SLIDE_STIFFNESS + (np.linalg.norm(tangents, axis=1) == 0))
-    along = np.linalg.solve(system, -((bending @ offset) * tangents).sum(axis=1))
-    return target + np.clip(along, -SLIDE_MM, SLIDE_MM)[:, None] * tangents
 
 
 def trust(source: Floats, target: Floats, smoothing_mm: float) -> Floats:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mimicme.pipeline.checkpoint import frame_numerics
 from mimicme.pipeline.errors import FrameRejected
-from mimicme.pipeline.landmarks import GROUPS, INNER, N_LANDMARKS, tangents
+from mimicme.pipeline.landmarks import GROUPS, INNER, N_LANDMARKS
 from mimicme.pipeline.mesh import Bools, Floats, Ints, inverse, transform
 from mimicme.pipeline.rigid import fit_rigid, fit_scale, fit_similarity_scale
 from mimicme.pipeline.template import Template
@@ -20,7 +20,7 @@ from mimicme.stages.register.fit import OWN_EARS, STRANGERS_EARS, Aim, Ears, Fit
 from mimicme.stages.register.levels import Levels
 from mimicme.stages.register.prior import ExpressionPrior
 from mimicme.stages.register.quality import Judge, LandmarkChecks, Limits, Quality, reject_bad
-from mimicme.stages.register.spline import MIN_LANDMARKS, disagreement, slid, trust
+from mimicme.stages.register.spline import MIN_LANDMARKS, disagreement, trust
 from mimicme.stages.register.steady import head_motion, settle, skull_weights
 from mimicme.stages.register.targets import ScanTarget
 
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 BROWS = np.zeros(N_LANDMARKS, bool)
 BROWS[GROUPS["left_eyebrow"]] = BROWS[GROUPS["right_eyebrow"]] = True
+NOSE_RIDGE = np.zeros(N_LANDMARKS, bool)
+NOSE_RIDGE[27:30] = True
+"""Three points that share out a line without marks: where on it a detector has them is its habit."""
 LARGEST_SCALE = 1.5
 """How much larger or smaller than the template a person may be; what goes beyond is a wrong landmark file."""
 MAX_GAP = 3
@@ -201,12 +204,10 @@ class SequenceTracker:
         to_canonical = inverse(frame.pose)
         target = ScanTarget(transform(to_canonical, frame.vertices), frame.faces)
         known = frame.known
+        if self.neutral is None:
+            known &= ~(frame.detected & NOSE_RIDGE)
         landmarks = np.where(known[:, None], transform(to_canonical, frame.landmarks), 0.0)
-        free = None
-        if self.neutral is not None:
-            landmarks[frame.detected & known] -= self.detector_offset[frame.detected & known]
-        elif frame.detected.any():
-            free = tangents(np.where(known[:, None], landmarks, np.nan)) * frame.detected[:, None]
+        landmarks[frame.detected & known] -= self.detector_offset[frame.detected & known]
         weights = np.where(known, settings.landmark_weight_mm2 * frame.confidence, 0.0)
         if self.neutral is None:
             weights[frame.detected & ~BROWS] *= settings.detected_share
@@ -223,11 +224,8 @@ class SequenceTracker:
             start, steps = np.zeros_like(self._rest), settings.coarse_steps
             first, scale = settings.stiffness_start, settings.scale_start_mm
         carried = self.levels.fine.landmarks @ (self._rest + start)
-        believed = landmarks[known]
-        if free is not None:
-            believed = slid(carried[known], believed, free[known], settings.landmark_smoothing_mm)
-        weights[known] *= trust(carried[known], believed, settings.landmark_smoothing_mm)
-        aim = Aim(target, landmarks, weights, free)
+        weights[known] *= trust(carried[known], landmarks[known], settings.landmark_smoothing_mm)
+        aim = Aim(target, landmarks, weights)
         start = start + self._fitter.warp(self._rest + start, aim, settings.landmark_smoothing_mm)
         rest, start = self._with_head(self._rest, start)
         displacement = self._fitter.coarse(

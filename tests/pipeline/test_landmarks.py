@@ -17,7 +17,6 @@ from mimicme.pipeline.landmarks import (
     eye_distance,
     indices_of,
     mirrored,
-    tangents,
 )
 from mimicme.pipeline.mesh import transform
 from mimicme.pipeline.rigid import fit_rigid, fit_similarity_scale
@@ -121,15 +120,3 @@ def test_unknown_labels_and_counts_are_refused(label, count):
     assert caught.value.reason == "landmark-scheme"
     assert caught.value.seen is not None
     assert caught.value.expected is not None
-
-
-def test_tangents_follow_the_lines_and_stop_at_corners():
-    points = np.full((68, 3), np.nan)
-    points[17:22] = np.arange(5)[:, None] * [2.0, 0, 0]
-    points[36:42] = [[0, 0, 0], [2, 3, 0], [5, 3, 0], [7, 0, 0], [5, -3, 0], [2, -3, 0]]
-    found = tangents(points)
-    np.testing.assert_allclose(found[17:22], np.tile([1.0, 0, 0], (5, 1)))
-    np.testing.assert_allclose(found[37], np.array([5, 3, 0]) / np.sqrt(34))
-    np.testing.assert_allclose(found[41], np.array([-5, 3, 0]) / np.sqrt(34))
-    still = np.setdiff1d(np.arange(68), [*range(17, 22), 37, 38, 40, 41])
-    assert not found[still].any()

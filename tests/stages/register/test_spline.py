@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mimicme.pipeline.landmarks import tangents
 from mimicme.stages.register import spline
-from mimicme.stages.register.spline import MIN_LANDMARKS, SLIDE_MM, landmark_spline, slid, trust
+from mimicme.stages.register.spline import MIN_LANDMARKS, landmark_spline, trust
 
 
 @pytest.fixture
@@ -103,21 +102,3 @@ def test_few_landmarks_cannot_be_checked(marks):
     np.testing.assert_array_equal(trust(few, few + np.eye(5, 3) * 40, 2.0), 1)
     found = landmark_spline(few, few + [1, 2, 3], few, 2.0)
     np.testing.assert_allclose(found, np.tile([1.0, 2.0, 3.0], (5, 1)), atol=1e-8)
-
-
-def test_points_on_a_line_slide_back_to_where_they_belong(marks):
-    along = tangents(marks)
-    free = np.linalg.norm(along, axis=1) > 0
-    seen = marks + 3.0 * along * np.where(np.arange(68) % 2, 1, -1)[:, None]
-    found = slid(marks, seen, along, 2.0)
-    assert np.abs(seen - marks)[free].max() > 2
-    assert np.linalg.norm(found - marks, axis=1).max() < 0.2
-    np.testing.assert_array_equal(found[~free], marks[~free])
-
-
-def test_points_slide_along_their_line_only_and_not_far(marks):
-    along = tangents(marks)
-    seen = marks + np.random.default_rng(2).normal(scale=20, size=marks.shape)
-    way = slid(marks, seen, along, 2.0) - seen
-    np.testing.assert_allclose(np.cross(way, along), 0, atol=1e-9)
-    assert np.isclose(np.linalg.norm(way, axis=1).max(), SLIDE_MM)

@@ -478,27 +478,19 @@ def seen_beside(frame: Frame, offset: np.ndarray) -> Frame:
     return replace(frame, landmarks=frame.landmarks + offset @ frame.pose[:3, :3].T, detected=DETECTED)
 
 
-def lines(dome):
-    """(68, 3) unit vectors along brows, lids and lips."""
-    from mimicme.pipeline.landmarks import tangents
-
-    return tangents(dome.template().landmarks())
-
-
-def test_what_a_detector_is_off_by_along_a_line_does_not_draw_the_neutral(dome):
-    offset = 4.0 * lines(dome) * np.where(np.arange(68) % 2, 1, -1)[:, None]
-    near = (
-        np.linalg.norm(dome.template().vertices[:, None] - dome.template().landmarks()[17:], axis=2).min(1)
-        < 8
-    )
+def test_where_on_the_ridge_of_the_nose_a_detector_sees_points_does_not_matter_to_the_neutral(dome):
+    along = np.zeros((68, 3))
+    along[27:30, 1] = 4.0
     error = {}
     for detected in (False, True):
-        frame = replace(seen_beside(dome.frame(0), offset), detected=np.full(68, detected))
-        made = dome.tracker().register(frame)
-        assert made.quality.landmarks_found == made.checks.found_share == float(detected)
-        error[detected] = dome.apart(in_scan(made), dome.truth(0.0))[near].mean()
-    assert error[True] < 0.5  # mm
-    assert error[True] < 0.6 * error[False]
+        shapes = []
+        for offset in (0 * along, along):
+            frame = replace(seen_beside(dome.frame(0), offset), detected=np.full(68, detected))
+            made = dome.tracker().register(frame)
+            assert made.quality.landmarks_found == made.checks.found_share == float(detected)
+            shapes.append(in_scan(made))
+        error[detected] = dome.apart(*shapes).max()
+    assert error[True] < 1e-3 < 0.3 < error[False]  # mm
 
 
 def test_the_scan_knows_better_than_a_detector_where_the_neutral_has_relief(dome):
@@ -506,11 +498,11 @@ def test_the_scan_knows_better_than_a_detector_where_the_neutral_has_relief(dome
     offset[:17] = 0
     frame = seen_beside(dome.frame(0), offset)
     error = {}
-    for share in (0.1, 1.0):
+    for share in (0.05, 1.0):
         tracker = dome.tracker(settings=replace(dome.SETTINGS, detected_share=share))
         apart = dome.apart(in_scan(tracker.register(frame)), dome.truth(0.0))
         error[share] = apart.mean()
-    assert error[0.1] < 0.9 * error[1.0]
+    assert error[0.05] < 0.9 * error[1.0]
 
 
 def test_what_a_detector_is_off_by_in_the_neutral_is_taken_off_in_other_frames(dome):
