@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from mimicme.pipeline.image import opencv
 from mimicme.pipeline.landmarks import GROUPS, N_LANDMARKS
@@ -29,7 +30,12 @@ ASIDE_MM = 5.0  # how far from their line it may lie
 CORE_MM = 2.0  # a brow is dark over this half width
 FLANK_MM = (6.0, 9.0)  # and what lies so far above and below it is skin
 SMOOTH_MM = 1.0  # along the brow: hairs
-LEAST_CONTRAST = 0.08  # in natural logarithms of brightness; fair brows have less
+# In natural logarithms of brightness; these, like all that follows, were set on ten synthetic neutrals, whose brows
+# have 0.3 to 0.7, and on james.  Fair brows have less.
+LEAST_CONTRAST = 0.08
+LEAST_BELOW = 0.04  # the same, to the darker of what lies above and below
+LEAST_SHOWN = 0.5  # of what lies between the networks' ends
+SHORTEST_MM = 15.0  # of the networks' line
 BLACK = 8.0  # added to brightness, of 255: what is nearly black has no contrast
 MOVE_COST = 0.15  # of the path, for each step aside, in shares of the greatest contrast
 # A brow ends where it has faded to these shares of the contrast over `RECENT_MM` further inwards, on average: one
@@ -59,6 +65,8 @@ def follow_brows(scene: Scene, points: Floats, pose: Floats) -> tuple[Floats, Bo
             continue
         arc = _arc(seen)
         met, places = _on_scan(scene, camera, _at(line, arc / arc[-1]))
+        # through a hole: the far side of the head
+        met &= np.linalg.norm(places - points[rows], axis=1) < 2 * BEYOND_MM
         out[rows][met], followed[rows] = places[met], met
     return out, followed
 
@@ -70,26 +78,31 @@ def stroke(picture: NDArray[np.float32], empty: Bools, points: Floats) -> Floats
         picture: (height, width, 3) RGB in [0, 255], `PIXELS_PER_MM`.
         empty: (height, width) True where it shows no scan.
     """
+    if not _arc(points)[-1] >= SHORTEST_MM * PIXELS_PER_MM:
+        return None
     base, down, between = _course(points)
     margin = round((ASIDE_MM + FLANK_MM[1]) / STEP_MM)
     offsets = np.arange(-margin, margin + 1) * STEP_MM
     at = base[:, None] + (offsets * PIXELS_PER_MM)[None, :, None] * down[:, None]
     brightness = np.log(picture.mean(axis=2) + BLACK)
-    band = opencv().GaussianBlur(_sampled(brightness, at), (0, 0), sigmaX=0.01, sigmaY=SMOOTH_MM / STEP_MM)
+    missing = _sampled(empty, at) > 0
+    band = _smoothed(_sampled(brightness, at), missing)
     core, near, far = (round(x / STEP_MM) for x in (CORE_MM, *FLANK_MM))
     middle = _means(band, -core, core, far)
     above, below = _means(band, -far, -near, far), _means(band, near, far, far)
-    sides = np.minimum(above, below) - middle
+    whole = _means(missing.astype(np.float32), -far, far, far) < 1e-6
+    sides = np.where(whole, np.minimum(above, below) - middle, 0.0)
     path = _ridge(sides)
     rows = np.arange(len(path))
     # the socket below may be as dark as a brow: the skin above has half of the say alone
     contrast = (sides[rows, path] + (above - middle)[rows, path]) / 2
-    around = path[:, None] + np.arange(2 * far + 1)
-    shown = ~(_sampled(empty, at)[rows[:, None], around] > 0).any(axis=1)
+    # a path along the border of what can be told has been kept from where it belongs
+    shown = ndimage.minimum_filter1d(whole, 2 * core + 1, axis=1, mode="nearest")[rows, path]
     inside = rows[between][shown[between]]
-    if not len(inside) or np.median(contrast[inside]) < LEAST_CONTRAST:
+    if len(inside) < LEAST_SHOWN * (between.stop - between.start):
         return None
-    if np.median(sides[inside, path[inside]]) < LEAST_CONTRAST / 2:
+    stands_out = np.median(contrast[inside]) >= LEAST_CONTRAST
+    if not stands_out or np.median(sides[inside, path[inside]]) < LEAST_BELOW:
         return None
     contrast[~shown] = np.nan
     first, last = (
@@ -102,6 +115,8 @@ def stroke(picture: NDArray[np.float32], empty: Bools, points: Floats) -> Floats
 
 def _end(contrast: Floats, between: slice, outwards: int, faded: float) -> float:
     """Where a stroke has faded, from the middle `outwards` (-1 or 1); the networks' end where that is not seen.
+
+    Nor is it believed where it goes on for `BEYOND_MM`: that is hair.
 
     Args:
         contrast: (n,) along the path; NaN over holes.
@@ -164,6 +179,16 @@ def _sampled(picture: NDArray[Any], at: Floats) -> NDArray[np.float32]:
     return np.asarray(sampled)
 
 
+def _smoothed(band: NDArray[np.float32], missing: Bools) -> NDArray[np.float32]:
+    """A band (n, m) smoothed along the brow, over what is not missing (n, m); 0 where nothing is near."""
+    there = 1 - missing.astype(np.float32)
+    blurred, share = (
+        opencv().GaussianBlur(x, (0, 0), sigmaX=0.01, sigmaY=SMOOTH_MM / STEP_MM)
+        for x in (band * there, there)
+    )
+    return np.asarray(blurred / np.maximum(share, 1e-3), np.float32)
+
+
 def _means(band: NDArray[np.float32], first: int, last: int, margin: int) -> Floats:
     """(n, m - 2 margin) means of a band (n, m) over the columns from `first` to `last` beside each."""
     total = np.cumsum(np.pad(band.astype(np.float64), ((0, 0), (1, 0))), axis=1)
@@ -176,7 +201,7 @@ def _ridge(contrast: Floats) -> NDArray[np.int64]:
     """(n,) column in each row of the path through (n, m) that has most contrast for what it bends."""
     count, width = contrast.shape
     columns = np.arange(width)
-    cost = MOVE_COST * float(np.percentile(contrast, 95)) * np.abs(columns[:, None] - columns)
+    cost = MOVE_COST * max(float(np.percentile(contrast, 95)), 0.0) * np.abs(columns[:, None] - columns)
     best, origin = contrast[0], np.zeros((count, width), np.int64)
     for k in range(1, count):
         ways = best[None, :] - cost
@@ -194,4 +219,5 @@ def _on_scan(scene: Scene, camera: Camera, pixels: Floats) -> tuple[Bools, Float
     origins, rays = rays_through(camera, pixels)
     hits = scene.surface.cast(origins - scene.centre, rays)
     corners = scene.vertices[scene.mesh.faces[hits.triangles]]
-    return hits.hit, np.einsum("kc,kcx->kx", hits.weights, corners) + scene.centre
+    front = np.einsum("kx,kx->k", scene.normals[hits.triangles], rays) < 0
+    return hits.hit & front, np.einsum("kc,kcx->kx", hits.weights, corners) + scene.centre

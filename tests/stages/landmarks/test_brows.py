@@ -66,17 +66,34 @@ def test_a_dark_half_is_no_stroke():
     """A shadow or a fringe that begins at the brow has skin on one side only."""
     picture = np.full((HEIGHT, WIDTH, 3), SKIN, np.float32)
     picture[HEIGHT // 2 :] = HAIR
-    line = stroke(picture, nothing(), bow(np.linspace(-18, 18, 5)))
-    # whatever is made of it goes no farther than from end to end of the picture's brow
-    assert line is None or np.abs(ends_mm(line)).max() < 32
+    assert stroke(picture, nothing(), bow(np.linspace(-18, 18, 5))) is None
 
 
 def test_an_end_over_a_hole_stays_where_it_was_seen():
     empty = nothing()
-    empty[:, : int(WIDTH / 2 - 22 * PIXELS_PER_MM)] = True
-    left, right = ends_mm(stroke(drawn(), empty, SEEN))
+    empty[:, : int(WIDTH / 2 - 20 * PIXELS_PER_MM)] = True
+    picture = drawn()
+    picture[empty] = 0.0
+    left, right = ends_mm(stroke(picture, empty, SEEN))
     assert abs(left + 18) < 1.0
     assert abs(right - ENDS_MM[1]) < 1.0
+
+
+@pytest.mark.parametrize("below_mm", [3, 4, 5, 6, 7, 12, 20])
+def test_a_hole_below_does_not_bend_it(below_mm):
+    """A wide eye that is missing stays black."""
+    empty, picture = nothing(), drawn()
+    empty[HEIGHT // 2 + round(below_mm * PIXELS_PER_MM) :] = True
+    picture[empty] = 0.0
+    line = stroke(picture, empty, SEEN)
+    if line is not None:
+        inside = (line[:, 0] - WIDTH / 2) / PIXELS_PER_MM
+        assert np.abs(line - bow(inside))[:, 1].max() < 1.0 * PIXELS_PER_MM
+    assert (line is not None) == (below_mm >= 12)
+
+
+def test_points_in_one_place_are_no_brow():
+    assert stroke(drawn(), nothing(), np.full((5, 2), 60.0)) is None
 
 
 def test_all_of_it_over_a_hole_is_no_stroke():
