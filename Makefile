@@ -46,7 +46,7 @@ lint: $(INSTALLED)  ## ruff (rules and format) and mypy
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	@mkdir -p .build/mypy/mimicme
-	@ln -sfn ../../../pipeline ../../../stages ../../../cli.py ../../../py.typed .build/mypy/mimicme/
+	@ln -sfn ../../../pipeline ../../../stages ../../../commands ../../../cli.py ../../../py.typed .build/mypy/mimicme/
 	$(VENV)/bin/mypy | sed 's#\.build/mypy/mimicme/##'
 
 format: $(INSTALLED)  ## let ruff put the code in order
@@ -83,4 +83,4 @@ workspace-given:
 
 clean:  ## remove everything that make made, but not demo/ and no workspace
 	rm -rf .venv .build build dist .pytest_cache .mypy_cache .ruff_cache *.egg-info
-	find pipeline stages tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
+	find pipeline stages commands tests tools -name __pycache__ -type d -prune -exec rm -rf {} +

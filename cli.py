@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from mimicme.pipeline.command_line import FILE, FOLDER, JSON, RELEASE, WORKSPACE, Commands, stacked
-from mimicme.pipeline.pool import pin_threads
+from mimicme.pipeline.run.pool import pin_threads
 
 # before numpy is imported anywhere: one thread per process, and the same bytes for any number of jobs
 pin_threads()
@@ -67,8 +67,8 @@ def _run(
     detector_model: Path | None = None,
     **options: Any,
 ) -> None:
-    from mimicme.pipeline.progress import Console
-    from mimicme.pipeline.runner import RunOptions, run
+    from mimicme.pipeline.run.progress import Console
+    from mimicme.pipeline.run.runner import RunOptions, run
     from mimicme.pipeline.workspace import Workspace
     from mimicme.stages import STAGES
 
@@ -105,7 +105,7 @@ def _say_not_kept(workspace: Path, sets: tuple[str, ...], preset: str | None) ->
 
 def _verified(release: Path, every_image: bool = False) -> bool:
     """Verify a release and say what was found."""
-    from mimicme.stages.verify import has_errors, verify
+    from mimicme.commands.verify import has_errors, verify
 
     findings = verify(release, every_image=every_image)
     for finding in findings:
@@ -276,7 +276,7 @@ def status_command(
     workspace: Path, as_json: bool, failed: bool, preset: str | None, sets: tuple[str, ...]
 ) -> None:
     """What is done, what is out of date, what failed; true at any moment."""
-    from mimicme.pipeline.status import read_status
+    from mimicme.pipeline.run.status import read_status
     from mimicme.pipeline.workspace import Workspace
     from mimicme.stages import STAGES
 
@@ -296,7 +296,7 @@ def status_command(
 @JSON
 def verify_command(release: Path, every_image: bool, as_json: bool) -> None:
     """Check a release: structure, checksums, units, NaN, index."""
-    from mimicme.stages.verify import has_errors, verify
+    from mimicme.commands.verify import has_errors, verify
 
     if not as_json:
         sys.exit(0 if _verified(release, every_image) else 1)
@@ -313,9 +313,9 @@ def verify_command(release: Path, every_image: bool, as_json: bool) -> None:
 @click.option("--set", "sets", multiple=True, metavar="SECTION.KEY=VALUE")
 def report_command(workspace: Path, output: Path | None, preset: str | None, sets: tuple[str, ...]) -> None:
     """A page with pictures and figures, to be opened without a network."""
+    from mimicme.commands.report import report
     from mimicme.pipeline.workspace import Workspace
     from mimicme.stages import STAGES
-    from mimicme.stages.report import report
 
     opened = Workspace.open(workspace, sets=sets)
     click.echo(report(opened, output or opened.report_folder, STAGES, preset))
@@ -341,7 +341,7 @@ def export_command(
     release: Path, directory: Path, kind: str, only: str, frames: str | None, space: str, overwrite: bool
 ) -> None:
     """Frames of a release as files for other programs."""
-    from mimicme.stages.export import export, parse_frames
+    from mimicme.commands.export import export, parse_frames
 
     numbers = parse_frames(frames) if frames else None
     done = export(release, directory, kind, only, numbers, space, overwrite)  # type: ignore[arg-type]
@@ -363,8 +363,8 @@ def export_command(
 @click.option("--align", is_flag=True, help="Take the head's motion out.")
 def adopt_command(folder: Path, release: Path, template: Path, **options: Any) -> None:
     """Meshes that are registered already as a release, for models and experiments."""
-    from mimicme.pipeline.progress import Console
-    from mimicme.stages.adopt import adopt
+    from mimicme.commands.adopt import adopt
+    from mimicme.pipeline.run.progress import Console
 
     console = Console(sys.stderr)
     try:
@@ -388,8 +388,8 @@ def synth_command(
     directory: Path, subjects: int, sequences: int, frames: int, seed: int, template: str
 ) -> None:
     """Synthetic captures with a known answer."""
-    from mimicme.pipeline.progress import Console
-    from mimicme.stages.synth import synthesise
+    from mimicme.commands.synth import synthesise
+    from mimicme.pipeline.run.progress import Console
 
     console = Console(sys.stderr)
 
@@ -409,7 +409,7 @@ def synth_command(
 @JSON
 def evaluate_command(release: Path, truth: Path, as_json: bool) -> None:
     """Compare a release with the known truth of its captures."""
-    from mimicme.stages.evaluate import evaluate, format_table
+    from mimicme.commands.evaluate import evaluate, format_table
 
     figures = evaluate(release, truth)
     if as_json:
@@ -418,12 +418,12 @@ def evaluate_command(release: Path, truth: Path, as_json: bool) -> None:
         click.echo(format_table(figures))
 
 
-@main.group("model", cls=Commands, source="mimicme.stages.model.commands")
+@main.group("model", cls=Commands, source="mimicme.commands.model.commands")
 def model_group() -> None:
     """Linear models of faces out of a release: build, use, judge."""
 
 
-@main.group("experiment", cls=Commands, source="mimicme.stages.experiment.commands")
+@main.group("experiment", cls=Commands, source="mimicme.commands.experiment.commands")
 def experiment_group() -> None:
     """What papers ask of a database of faces, on people never seen."""
 
@@ -433,7 +433,7 @@ def experiment_group() -> None:
 @click.argument("subject")
 def withdraw_command(place: Path, subject: str) -> None:
     """Consent withdrawn: remove a subject from a release, or from a workspace and its release for good."""
-    from mimicme.stages.withdraw import withdraw
+    from mimicme.commands.withdraw import withdraw
 
     done = withdraw(place, subject)
     parts = [f"{done.sequences} sequences with {done.frames} frames of the release"] if done.sequences else []
@@ -448,7 +448,7 @@ def withdraw_command(place: Path, subject: str) -> None:
 @click.option("--jobs", "-j", type=click.IntRange(0))
 def demo_command(directory: Path, jobs: int | None) -> None:
     """The whole flow on data that is installed with mimicme."""
-    from mimicme.stages.demo import demo
+    from mimicme.commands.demo import demo
 
     sys.exit(demo(directory, jobs, click.echo) or 0)
 
@@ -457,7 +457,7 @@ def demo_command(directory: Path, jobs: int | None) -> None:
 @click.argument("directory", type=FOLDER, default=Path())
 def doctor_command(directory: Path) -> None:
     """What is installed, and what is missing."""
-    from mimicme.stages.doctor import examine
+    from mimicme.commands.doctor import examine
 
     findings = examine(directory)
     for f in findings:

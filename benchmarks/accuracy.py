@@ -17,9 +17,17 @@ from environment import Peers
 from measure import measured
 from robust import Prepared, aligned
 
-from mimicme.pipeline.mesh import Floats, Mesh, inverse, transform
-from mimicme.pipeline.render import contact_sheet, draw_legend, error_colors, look_at, render, save_picture
-from mimicme.pipeline.spatial import Surface, pierced
+from mimicme.pipeline.arrays import Floats
+from mimicme.pipeline.drawing.render import (
+    contact_sheet,
+    draw_legend,
+    error_colors,
+    look_at,
+    render,
+    save_picture,
+)
+from mimicme.pipeline.geometry.mesh import Mesh, inverse, transform
+from mimicme.pipeline.geometry.spatial import Surface, pierced
 from mimicme.pipeline.template import Template, prepare, save_prepared
 
 OWN = {"mimicme cold": "cold", "mimicme tracked": "tracked", "landmark spline": "spline", "rigid": "rigid"}

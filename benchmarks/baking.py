@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 from cases import Captures
 
-from mimicme.pipeline.mesh import Floats, Mesh
-from mimicme.pipeline.raster import rasterise
-from mimicme.pipeline.spatial import Surface
+from mimicme.pipeline.arrays import Floats
+from mimicme.pipeline.geometry.mesh import Mesh
+from mimicme.pipeline.geometry.spatial import Surface
 from mimicme.pipeline.template import Template
-from mimicme.pipeline.texture import Baked, TextureOptions, bake, open_source
-from mimicme.stages.refine import RefineSettings
+from mimicme.pipeline.texture.baking import Baked, TextureOptions, bake, open_source
+from mimicme.pipeline.texture.raster import rasterise
 from mimicme.stages.refine.photometric import Knobs, Refiner
+from mimicme.stages.refine.settings import RefineSettings
 
 Record = dict[str, Any]
 SLID_MM = 1.0
@@ -64,8 +65,8 @@ def clocked(work: Callable[[], Any]) -> tuple[Any, float]:
 
 def textured_frame(captures: Captures, sequence: str) -> tuple[Mesh, Any, Floats]:
     """The first frame of a sequence: its scan with texture coordinates, its image, the true vertices."""
-    from mimicme.pipeline.image import decode
-    from mimicme.pipeline.meshio import read_mesh
+    from mimicme.pipeline.formats.image import decode
+    from mimicme.pipeline.formats.meshio import read_mesh
 
     path = captures.folder / "captures" / sequence / "0000.obj"
     scan = read_mesh(path.read_bytes(), path.name).mesh
@@ -77,7 +78,7 @@ def textured_frame(captures: Captures, sequence: str) -> tuple[Mesh, Any, Floats
 
 def plain_bake(scan: Mesh, image: Any, vertices: Floats, template: Template, size: int) -> Any:
     """(size, size, 3): every covered texel's closest scan point, one bilinear sample of the image there."""
-    from mimicme.pipeline.image import opencv
+    from mimicme.pipeline.formats.image import opencv
 
     assert scan.uv is not None
     assert scan.uv_faces is not None

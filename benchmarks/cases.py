@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from mimicme.pipeline.arrays import Bools, Floats, Ints
 from mimicme.pipeline.errors import InputError
-from mimicme.pipeline.mesh import Bools, Floats, Ints, Mesh
+from mimicme.pipeline.geometry.mesh import Mesh
 from mimicme.pipeline.template import Template, embedded_data, prepare
 
 SYNTH_VERTICES = 9_000
@@ -96,7 +97,7 @@ class Captures:
 
     def case(self, sequence: str, number: int) -> Case:
         """One frame with its answer."""
-        from mimicme.pipeline.meshio import read_mesh
+        from mimicme.pipeline.formats.meshio import read_mesh
 
         truth = _truth(self.folder, sequence)
         path = self.folder / "captures" / sequence / f"{number:04d}.obj"
@@ -116,27 +117,27 @@ class Captures:
 
 @lru_cache(maxsize=4)
 def _truth(folder: Path, sequence: str):  # type: ignore[no-untyped-def]
-    from mimicme.stages.evaluate import read_truth
+    from mimicme.commands.evaluate import read_truth
 
     return read_truth(folder / "truth" / f"{sequence}.npz")
 
 
 def _landmarks(path: Path) -> Floats:
-    from mimicme.pipeline.landmark_files import read_landmarks
+    from mimicme.pipeline.landmarks.files import read_landmarks
 
     return read_landmarks(path.read_bytes(), path.name).points
 
 
 def cleaned(mesh: Mesh) -> Mesh:
     """As ingest cleans, without textures."""
-    from mimicme.pipeline.cleaning import clean
+    from mimicme.pipeline.geometry.cleaning import clean
 
     return clean(Mesh(mesh.vertices, mesh.faces))[0]
 
 
 def james() -> Case:
     """The scan that menpo3d installs; its file units are taken as mm, as `mimicme demo` does."""
-    from mimicme.pipeline.meshio import read_mesh
+    from mimicme.pipeline.formats.meshio import read_mesh
 
     folder = embedded_data()
     scan = cleaned(read_mesh((folder / "james.obj").read_bytes(), "james.obj").mesh)
@@ -150,7 +151,7 @@ def resized(template: Template, vertices: int, layout: bool = False) -> Template
 
     Without `layout` its texture coordinates are a stand-in, which saves the time to make them.
     """
-    from mimicme.pipeline.spatial import open3d
+    from mimicme.pipeline.geometry.spatial import open3d
     from mimicme.pipeline.template import assemble
 
     o3d = open3d()
@@ -171,7 +172,7 @@ def resized(template: Template, vertices: int, layout: bool = False) -> Template
 
 def synthetic(build: Path, say: Callable[[str], None]) -> Captures:
     """Captures of invented people on a template of about 9,000 vertices, made once below `build`."""
-    from mimicme.stages.synth import synthesise
+    from mimicme.commands.synth import synthesise
 
     folder = build / f"bench-captures-{SUBJECTS}x{SEQUENCES}x{FRAMES}"
     if not (folder / "synth.json").is_file():

@@ -13,17 +13,9 @@ from dataclasses import replace
 import numpy as np
 from cases import Answer, Case
 
-from mimicme.pipeline.mesh import (
-    Bools,
-    Floats,
-    Ints,
-    Mesh,
-    inverse,
-    keep_triangles,
-    transform,
-    vertex_normals,
-)
-from mimicme.pipeline.spatial import Surface, open3d
+from mimicme.pipeline.arrays import Bools, Floats, Ints
+from mimicme.pipeline.geometry.mesh import Mesh, inverse, keep_triangles, transform, vertex_normals
+from mimicme.pipeline.geometry.spatial import Surface, open3d
 
 Damage = Callable[[Case, np.random.Generator], Case]
 

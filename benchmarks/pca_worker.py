@@ -50,14 +50,14 @@ class Data:
 
 
 def ours(data: Data, rank: int) -> tuple[np.ndarray, np.ndarray]:
-    from mimicme.pipeline.linear_model import fit_streaming
+    from mimicme.pipeline.numerics.linear_model import fit_streaming
 
     model = fit_streaming(data, rank=rank, batches_from=data.after)
     return model.components.reshape(model.rank, -1), model.variances
 
 
 def exact(data: Data, rank: int) -> tuple[np.ndarray, np.ndarray]:
-    from mimicme.pipeline.linear_model import fit_pca
+    from mimicme.pipeline.numerics.linear_model import fit_pca
 
     model = fit_pca(np.concatenate(list(data())), rank=rank)
     return model.components.reshape(model.rank, -1), model.variances

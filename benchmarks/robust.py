@@ -19,15 +19,17 @@ import numpy as np
 from cases import Captures, Case, correspondence
 from damage import DAMAGES
 
+from mimicme.pipeline.arrays import Floats
 from mimicme.pipeline.errors import FrameRejected
-from mimicme.pipeline.mesh import Floats, transform
-from mimicme.pipeline.spatial import Surface
+from mimicme.pipeline.geometry.mesh import transform
+from mimicme.pipeline.geometry.spatial import Surface
 from mimicme.pipeline.template import Template
 from mimicme.stages import align as align_stage
 from mimicme.stages import landmarks as landmarks_stage
 from mimicme.stages.align.on_surface import UpperFace, upper_face
-from mimicme.stages.register import RegisterSettings, quality, track
+from mimicme.stages.register import quality, track
 from mimicme.stages.register.levels import Levels, build_levels
+from mimicme.stages.register.settings import RegisterSettings
 
 TOO_FAR_MM = 2.5
 

@@ -21,13 +21,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import h5py
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mimicme.pipeline.closing import Closing
 from mimicme.pipeline.errors import ArtefactError, FrameRejected
 from mimicme.pipeline.sources import Sources
 from mimicme.pipeline.whole_file import whole_file
@@ -276,12 +275,18 @@ def writing(
         handle.flush()
 
 
-class Artefact(Closing):
+class Artefact:
     """Reads one artefact; a context manager.  Index it by dataset name for an HDF5 dataset."""
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
         self._h5 = guarded_file(self.path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     def close(self) -> None:
         self._h5.close()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
 
-from mimicme.pipeline.stage import Item
+from mimicme.pipeline.items import Item
 from mimicme.pipeline.whole_file import write_whole
 
 

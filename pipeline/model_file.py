@@ -27,11 +27,11 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from mimicme.pipeline import release_layout as layout
+from mimicme.pipeline.arrays import Singles
 from mimicme.pipeline.checkpoint import guarded_file
 from mimicme.pipeline.errors import ArtefactError, UsageError
-from mimicme.pipeline.linear_model import LinearModel
-from mimicme.pipeline.mesh import Singles
+from mimicme.pipeline.numerics.linear_model import LinearModel
+from mimicme.pipeline.release import layout
 from mimicme.pipeline.template import Template
 from mimicme.pipeline.whole_file import whole_file
 

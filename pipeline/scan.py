@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mimicme.pipeline import image
-from mimicme.pipeline.mesh import Mesh
+from mimicme.pipeline.formats import image
+from mimicme.pipeline.geometry.mesh import Mesh
 
 if TYPE_CHECKING:
     from mimicme.pipeline.checkpoint import Artefact

@@ -7,85 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from mimicme.pipeline.items import Captures, Item, Part, Sequence
+
 if TYPE_CHECKING:
     from mimicme.pipeline.checkpoint import Artefact
     from mimicme.pipeline.corpus import Corpus
     from mimicme.pipeline.template import Template
-
-
-@dataclass(frozen=True, order=True)
-class Item:
-    """The unit of work: one sequence of one subject.  Its text form is `subject/sequence`."""
-
-    subject: str
-    sequence: str
-
-    def __str__(self) -> str:
-        return f"{self.subject}/{self.sequence}"
-
-
-@dataclass(frozen=True)
-class FrameSource:
-    """One raw frame on disk.
-
-    Attributes:
-        number: the frame number its file name carries.
-        path: the mesh file, absolute.
-        duplicates: further files that claim the same number (the frame is then rejected).
-    """
-
-    number: int
-    path: Path
-    duplicates: tuple[Path, ...] = ()
-
-
-@dataclass(frozen=True)
-class Sequence:
-    """One sequence as found on disk.
-
-    Attributes:
-        item: subject and sequence, safe as names of files and HDF5 groups.
-        name: the sequence as named on disk.
-        expression: canonical expression label (`happiness`), or the name itself when unknown.
-        frames: in order of their numbers.
-    """
-
-    item: Item
-    name: str
-    expression: str
-    frames: tuple[FrameSource, ...]
-
-
-@dataclass(frozen=True)
-class Part:
-    """A part of an item that is worked in several: number `number` (from 1) of `count`."""
-
-    number: int
-    count: int
-
-    def __str__(self) -> str:
-        return f"part {self.number} of {self.count}"
-
-    def rows(self, length: int) -> range:
-        """The rows of a sequence of `length` frames that are this part's: in order, and evenly cut."""
-        return range((self.number - 1) * length // self.count, self.number * length // self.count)
-
-
-@dataclass(frozen=True)
-class Captures:
-    """What the whole workspace declares about its raw captures (section `[captures]` of mimicme.toml).
-
-    Attributes:
-        root: folder that holds every capture; nothing outside it is ever read on a capture's behalf.
-        unit: `auto`, `mm`, `cm`, `m`, `um`, `in`, or a number of millimetres as text.
-        up: `auto`, `+x`, `-x`, `+y`, `-y`, `+z`, `-z`: the axis that points to the top of the head.
-        fps: frames per second; NaN when unknown.
-    """
-
-    root: Path
-    unit: str = "auto"
-    up: str = "auto"
-    fps: float = float("nan")
 
 
 @dataclass(frozen=True)

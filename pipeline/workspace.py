@@ -28,18 +28,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mimicme.pipeline import catalogue as catalogues
 from mimicme.pipeline import config as configs
-from mimicme.pipeline.catalogue import Catalogue
+from mimicme.pipeline.captures import catalogue as catalogues
+from mimicme.pipeline.captures.catalogue import Catalogue
+from mimicme.pipeline.captures.expressions import read_mapping
+from mimicme.pipeline.captures.layouts import safe_name
 from mimicme.pipeline.config import Config
 from mimicme.pipeline.errors import ConfigError, InputError, MissingDependencyError, UsageError
-from mimicme.pipeline.expressions import read_mapping
-from mimicme.pipeline.layouts import safe_name
-from mimicme.pipeline.stage import Captures, Item, Part, Sequence, Stage
+from mimicme.pipeline.items import Captures, Item, Part, Sequence
+from mimicme.pipeline.stage import Stage
 from mimicme.pipeline.whole_file import temporary_name, write_whole
 
 if TYPE_CHECKING:
-    from mimicme.pipeline.metadata import SubjectTable
+    from mimicme.pipeline.captures.metadata import SubjectTable
     from mimicme.pipeline.template import Template
 
 CONFIG_NAME = "mimicme.toml"
@@ -209,7 +210,7 @@ class Workspace:
         Raises:
             InputError: the table cannot be used.
         """
-        from mimicme.pipeline.metadata import SubjectTable, read_subjects
+        from mimicme.pipeline.captures.metadata import SubjectTable, read_subjects
 
         file = self._own.metadata.file
         return read_subjects(self._path(file)) if file else SubjectTable()

@@ -54,7 +54,7 @@ def small_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def small_captures(tmp_path_factory: pytest.TempPathFactory, small_template: Path) -> Path:
     """Synthetic captures of one person with that template: neutral, and surprise in three frames."""
-    from mimicme.stages.synth import synthesise
+    from mimicme.commands.synth import synthesise
 
     folder = tmp_path_factory.mktemp("small-captures") / "synthetic"
     synthesise(folder, 1, ("neutral", "surprise"), 3, 3, small_template, triangles=7_000)

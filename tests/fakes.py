@@ -7,15 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
+from mimicme.pipeline.captures.metadata import SubjectTable, parse_subjects
 from mimicme.pipeline.checkpoint import FrameStatus, writing
 from mimicme.pipeline.errors import FrameRejected
-from mimicme.pipeline.image import encode, encode_deep
+from mimicme.pipeline.formats.image import encode, encode_deep
+from mimicme.pipeline.formats.map_coding import MAPS
+from mimicme.pipeline.items import Captures, FrameSource, Item, Sequence
 from mimicme.pipeline.landmarks import STANDARD_VIEWS
-from mimicme.pipeline.metadata import SubjectTable, parse_subjects
-from mimicme.pipeline.release_layout import write_coding
-from mimicme.pipeline.stage import Captures, FrameSource, Item, Sequence
-from mimicme.pipeline.surface_maps import MAPS, coding
+from mimicme.pipeline.release.layout import write_coding
 from mimicme.pipeline.template import Template
+from mimicme.pipeline.texture.surface_maps import coding
 from mimicme.stages.pack import PackInput, PackResult, PackSettings, pack
 
 SIDE = 7

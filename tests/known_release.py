@@ -16,12 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
-from mimicme.pipeline.expressions import LABELS
-from mimicme.pipeline.image import encode
+from mimicme.pipeline.captures.expressions import LABELS
+from mimicme.pipeline.formats.image import encode
+from mimicme.pipeline.items import Item
 from mimicme.pipeline.landmarks import IBUG68
-from mimicme.pipeline.release_layout import quality_dtype
-from mimicme.pipeline.release_writer import ReleaseWriter
-from mimicme.pipeline.stage import Item
+from mimicme.pipeline.release.layout import quality_dtype
+from mimicme.pipeline.release.writer import ReleaseWriter
 from mimicme.pipeline.template import Template
 
 EXPRESSIONS = ("anger", "happiness", "pout", "sadness", "surprise", "mouth_left")

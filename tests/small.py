@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from mimicme.pipeline.landmark_files import read_landmarks, write_landmarks
+from mimicme.pipeline.formats.meshio import read_mesh, write_obj
+from mimicme.pipeline.geometry.mesh import Mesh
+from mimicme.pipeline.geometry.spatial import open3d
 from mimicme.pipeline.landmarks import Landmarks
-from mimicme.pipeline.mesh import Mesh
-from mimicme.pipeline.meshio import read_mesh, write_obj
-from mimicme.pipeline.spatial import open3d
+from mimicme.pipeline.landmarks.files import read_landmarks, write_landmarks
 from mimicme.pipeline.template import embedded_data
 
 

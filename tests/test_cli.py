@@ -11,8 +11,8 @@ from click.testing import CliRunner
 from shared_helpers import assert_has_help, assert_help_lists
 
 from mimicme.cli import main
-from mimicme.pipeline import runner
-from mimicme.pipeline.run_types import RunResult
+from mimicme.pipeline.run import runner
+from mimicme.pipeline.run.run_types import RunResult
 
 STAGES = ("ingest", "landmarks", "align", "register", "repass", "refine", "bake", "project", "pack")
 OTHERS = (
@@ -48,7 +48,7 @@ def test_every_command_has_help(name):
 def test_help_loads_nothing_heavy():
     code = (
         "import sys\n"
-        "import mimicme.cli, mimicme.stages.model.commands, mimicme.stages.experiment.commands\n"
+        "import mimicme.cli, mimicme.commands.model.commands, mimicme.commands.experiment.commands\n"
         "heavy = {'numpy', 'scipy', 'h5py', 'joblib', 'open3d', 'menpo', 'PIL', 'cv2', 'distributed'}\n"
         "heavy |= {'sklearn', 'matplotlib'}\n"
         "print(sorted(heavy & set(sys.modules)))"
@@ -69,7 +69,7 @@ def test_groups_are_loaded_only_when_they_are_named(arguments):
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-@pytest.mark.parametrize("name", ["mimicme.stages", "mimicme.pipeline.config", "mimicme.pipeline.pool"])
+@pytest.mark.parametrize("name", ["mimicme.stages", "mimicme.pipeline.config", "mimicme.pipeline.run.pool"])
 def test_light_modules_stay_light(name):
     code = f"import sys, {name}; print('open3d' in sys.modules or 'menpo' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -148,8 +148,8 @@ def test_a_suggested_command_can_be_pasted(workspace):
     ],
 )
 def test_settings_of_the_command_line_are_said_not_to_stay(workspace, monkeypatch, more, told):
-    from mimicme.pipeline import runner
-    from mimicme.pipeline.run_types import RunResult
+    from mimicme.pipeline.run import runner
+    from mimicme.pipeline.run.run_types import RunResult
 
     init(workspace)
     monkeypatch.setattr(runner, "run", lambda *given: RunResult(0))

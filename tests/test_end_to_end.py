@@ -19,8 +19,8 @@ import pytest
 from shared_helpers import MAIN, mimicme
 
 from mimicme.pipeline.checkpoint import Artefact
-from mimicme.pipeline.image import decode, encode
-from mimicme.pipeline.landmark_files import read_landmarks
+from mimicme.pipeline.formats.image import decode, encode
+from mimicme.pipeline.landmarks.files import read_landmarks
 from mimicme.pipeline.release import Release
 from mimicme.pipeline.scan import load_image
 

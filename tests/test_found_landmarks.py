@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from shared_helpers import mimicme
 
-from mimicme.pipeline import image, weights
 from mimicme.pipeline.checkpoint import Artefact
 from mimicme.pipeline.errors import MissingDependencyError
-from mimicme.pipeline.landmark_files import read_landmarks, write_landmarks
-from mimicme.pipeline.landmarks import IBUG68, Landmarks
-from mimicme.pipeline.mesh import transform
-from mimicme.pipeline.meshio import read_mesh
+from mimicme.pipeline.formats import image
+from mimicme.pipeline.formats.meshio import read_mesh
+from mimicme.pipeline.geometry.mesh import transform
+from mimicme.pipeline.geometry.spatial import Surface
+from mimicme.pipeline.landmarks import IBUG68, Landmarks, detector_weights
+from mimicme.pipeline.landmarks.files import read_landmarks, write_landmarks
 from mimicme.pipeline.release import Release
-from mimicme.pipeline.spatial import Surface
 
 SMALL = ("--set", "bake.size=256")
 
@@ -36,7 +36,7 @@ def unmarked(tmp_path_factory: pytest.TempPathFactory, small_captures: Path) -> 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory, small_captures: Path, unmarked: Path) -> Path:
     try:
-        weights.find()
+        detector_weights.find()
     except MissingDependencyError as error:
         pytest.skip(str(error))  # without `make install`
     folder = tmp_path_factory.mktemp("found") / "ws"
@@ -151,7 +151,9 @@ def test_the_model_may_be_named_and_must_be_the_right_one(workspace: Path, tmp_p
     wrong.write_bytes(b"no model")
     done = mimicme("landmarks", workspace, "--force", "--jobs", 0, "--detector-model", wrong, code=2)
     assert "SHA-256" in done.stdout + done.stderr
-    mimicme("run", workspace, "--until", "landmarks", "--jobs", 0, "--detector-model", weights.find())
+    mimicme(
+        "run", workspace, "--until", "landmarks", "--jobs", 0, "--detector-model", detector_weights.find()
+    )
 
 
 def test_pixels_of_the_texture_are_landmarks(tmp_path: Path, small_captures: Path, unmarked: Path) -> None:

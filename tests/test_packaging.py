@@ -21,7 +21,7 @@ import pytest
 DISTRIBUTIONS = {"PIL": "pillow", "cv2": "opencv-python-headless", "sklearn": "scikit-learn"}
 # looked for at run time and done without when absent
 OPTIONAL = {"menpo3d", "dask", "distributed", "threadpoolctl"}
-PACKAGED_FOLDERS = ("pipeline", "stages")
+PACKAGED_FOLDERS = ("pipeline", "stages", "commands")
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def name_of(requirement: str) -> str:
 
 
 def packages_on_disk(repository: Path) -> dict[str, str]:
-    """Dotted package name -> folder, for every folder below pipeline/ and stages/ that holds Python."""
+    """Dotted package name -> folder, for every folder below pipeline/, stages/ and commands/ that holds Python."""
     packages = {"mimicme": "."}
     for top in PACKAGED_FOLDERS:
         for file in (repository / top).rglob("*.py"):
@@ -118,8 +118,8 @@ def test_optional_packages_are_extras(setup_cfg: configparser.ConfigParser) -> N
 
 
 def test_log_and_doctor_name_what_is_declared(repository: Path, setup_cfg: configparser.ConfigParser) -> None:
-    from mimicme.pipeline.runlog import PACKAGES
-    from mimicme.stages.doctor import examine
+    from mimicme.commands.doctor import examine
+    from mimicme.pipeline.run.runlog import PACKAGES
 
     texts = [setup_cfg["options"]["install_requires"]]
     texts += [setup_cfg["options.extras_require"][extra] for extra in ("menpo3d", "dask")]
@@ -298,9 +298,15 @@ def test_settings_named_in_the_readme_exist(repository: Path) -> None:
     load(None, STAGES, environ={}, sets=sorted(named))  # ConfigError for a name or value that is wrong
 
 
-def test_architecture_names_every_module_of_the_pipeline(repository: Path) -> None:
+def test_architecture_has_a_line_for_every_room_and_names_every_module(repository: Path) -> None:
     text = (repository / "docs" / "architecture.md").read_text(encoding="utf-8")
-    modules = {file.name for file in (repository / "pipeline").glob("*.py")} - {"__init__.py"}
-    assert {name for name in modules if f"`{name}`" not in text} == set()
-    named = set(re.findall(r"`([a-z_]+\.py)`", text)) - {"cli.py"}
-    assert {name for name in named if name not in modules} == set()
+    lines_of = dict(re.findall(r"^\| `([a-z_]+(?:\.py|/))` \| (.+) \|$", text, flags=re.MULTILINE))
+    pipeline = repository / "pipeline"
+    there = {f.name: {f.stem} for f in pipeline.glob("*.py") if f.name != "__init__.py"}
+    rooms = {f.parent for f in pipeline.glob("*/*.py")}
+    there |= {f"{room.name}/": {f.stem for f in room.glob("*.py")} - {"__init__"} for room in rooms}
+    assert len(there) <= 27
+    assert set(lines_of) == set(there)
+    for room, modules in there.items():
+        if room.endswith("/"):
+            assert {m for m in modules if f"`{m}`" not in lines_of[room]} == set(), room

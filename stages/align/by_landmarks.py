@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from mimicme.pipeline.arrays import Bools, Floats
 from mimicme.pipeline.errors import FrameRejected
+from mimicme.pipeline.geometry.mesh import transform
+from mimicme.pipeline.geometry.rigid import fit_rigid
 from mimicme.pipeline.landmarks import GROUPS, MIRROR, N_LANDMARKS
-from mimicme.pipeline.mesh import Bools, Floats, transform
-from mimicme.pipeline.rigid import fit_rigid
 
 if TYPE_CHECKING:
-    from mimicme.stages.align import AlignSettings
+    from mimicme.stages.align.settings import AlignSettings
 
 
 def _spread() -> Floats:

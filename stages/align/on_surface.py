@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from mimicme.pipeline.arrays import Bools, Floats
+from mimicme.pipeline.geometry.mesh import transform, triangle_normals, vertex_areas, vertex_normals
+from mimicme.pipeline.geometry.spatial import Surface
 from mimicme.pipeline.landmarks import GROUPS, N_LANDMARKS
-from mimicme.pipeline.mesh import Bools, Floats, transform, triangle_normals, vertex_areas, vertex_normals
-from mimicme.pipeline.spatial import Surface
 from mimicme.pipeline.template import Template
 from mimicme.stages.align.by_landmarks import CUT, SPREAD_MM, STABLE
 
 if TYPE_CHECKING:
-    from mimicme.stages.align import AlignSettings
+    from mimicme.stages.align.settings import AlignSettings
 
 
 # How many independent points the whole surface counts as, against the landmarks, which stop it from sliding.

@@ -32,8 +32,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from mimicme.pipeline.arrays import Floats
 from mimicme.pipeline.config import UNRECORDED
 from mimicme.pipeline.errors import ConfigError, FrameRejected, MissingDependencyError
+from mimicme.pipeline.geometry.mesh import Mesh, transform
+from mimicme.pipeline.geometry.rigid import fit_rigid
+from mimicme.pipeline.geometry.spatial import Surface
 from mimicme.pipeline.landmarks import (
     DETECTED,
     GROUPS,
@@ -45,9 +49,6 @@ from mimicme.pipeline.landmarks import (
     Located,
     Sides,
 )
-from mimicme.pipeline.mesh import Floats, Mesh, transform
-from mimicme.pipeline.rigid import fit_rigid
-from mimicme.pipeline.spatial import Surface
 from mimicme.pipeline.stage import Stage, Task
 from mimicme.stages.landmarks.given import contradicts, located, merge, on_scan, read_beside
 from mimicme.stages.landmarks.temporal import jumps

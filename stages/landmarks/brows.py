@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from mimicme.pipeline.image import opencv
+from mimicme.pipeline.arrays import Bools, Floats
+from mimicme.pipeline.drawing.render import Camera
+from mimicme.pipeline.formats.image import opencv
 from mimicme.pipeline.landmarks import GROUPS, N_LANDMARKS
-from mimicme.pipeline.mesh import Bools, Floats
-from mimicme.pipeline.render import Camera
 from mimicme.stages.landmarks.views import DISTANCE_MM, Scene, rays_through, turned
 
 # From a little to the side a brow is seen squarely.

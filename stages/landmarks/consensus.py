@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mimicme.pipeline.mesh import Floats
+from mimicme.pipeline.arrays import Floats
 from mimicme.stages.landmarks.pose import head_pose
 from mimicme.stages.landmarks.views import View
 

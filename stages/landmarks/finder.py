@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from mimicme.pipeline.arrays import Floats
 from mimicme.pipeline.errors import FrameRejected
+from mimicme.pipeline.geometry.mesh import Mesh
 from mimicme.pipeline.landmarks import DETECTED, GROUPS, N_LANDMARKS, NONE, Located
-from mimicme.pipeline.mesh import Floats, Mesh
-from mimicme.stages.landmarks.bridge import CHIN, SILHOUETTE, Bridge, on_points
+from mimicme.stages.landmarks.bridge import CHIN, SILHOUETTE, Bridge
 from mimicme.stages.landmarks.brows import follow_brows
 from mimicme.stages.landmarks.consensus import Agreed, agree
+from mimicme.stages.landmarks.mediapipe_points import on_points
 from mimicme.stages.landmarks.networks import PictureNetworks
 from mimicme.stages.landmarks.search import Head, find_head
 from mimicme.stages.landmarks.views import Scene, View, head_camera, look

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mimicme.pipeline.arrays import Floats
 from mimicme.pipeline.errors import FrameRejected, InputError
-from mimicme.pipeline.landmark_files import EXTENSIONS, read_points
+from mimicme.pipeline.geometry.spatial import Surface
+from mimicme.pipeline.items import FrameSource
 from mimicme.pipeline.landmarks import DETECTED, IBUG68, MANUAL, NONE, Located, Sides
-from mimicme.pipeline.mesh import Floats
-from mimicme.pipeline.spatial import Surface
-from mimicme.pipeline.stage import FrameSource
+from mimicme.pipeline.landmarks.files import EXTENSIONS, read_points
 
 if TYPE_CHECKING:
     from mimicme.pipeline.sources import Sources

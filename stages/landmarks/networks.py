@@ -14,9 +14,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mimicme.pipeline import weights
-from mimicme.pipeline.image import opencv
-from mimicme.pipeline.mesh import Floats
+from mimicme.pipeline.arrays import Floats
+from mimicme.pipeline.formats.image import opencv
+from mimicme.pipeline.landmarks import detector_weights
 
 FACE_SIDE, POINT_SIDE = 128, 256  # px, what the two networks take
 N_POINTS = 478
@@ -61,18 +61,19 @@ class MediaPipe:
         model: file of the bundle; empty: where it is installed.
 
     Raises:
-        MissingDependencyError, ConfigError: see `weights`.
+        MissingDependencyError, ConfigError: see `detector_weights`.
     """
 
     def __init__(self, model: str = "") -> None:
-        members = weights.read(weights.find(model))
+        members = detector_weights.read(detector_weights.find(model))
         cv2 = opencv("the landmark detector")
         with tempfile.TemporaryDirectory() as folder:  # OpenCV 5 heeds the engine only for files
             self._face, self._points = (
-                _load(cv2, Path(folder) / name, members[name]) for name in (weights.FACES, weights.POINTS)
+                _load(cv2, Path(folder) / name, members[name])
+                for name in (detector_weights.FACES, detector_weights.POINTS)
             )
         self._anchors = _anchors()
-        self.name = f"mediapipe face_landmarker {weights.SHA256[:8]}"
+        self.name = f"mediapipe face_landmarker {detector_weights.SHA256[:8]}"
 
     def face(self, picture: NDArray[np.float32]) -> FaceBox:
         self._face.setInput(_blob(picture / np.float32(127.5) - 1))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mimicme.pipeline.mesh import Floats
+from mimicme.pipeline.arrays import Floats
 
 # (MediaPipe point, its mirror image, x, y, z of the first): forehead, brows, cheeks and nose of ICT-FaceKit's generic
 # head (MIT) as the networks see it, mm; x to the subject's left, y up, z out of the face, the origin between eyes and

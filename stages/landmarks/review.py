@@ -18,16 +18,17 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mimicme.pipeline.arrays import Floats
+from mimicme.pipeline.captures.units import face_axes
 from mimicme.pipeline.checkpoint import Artefact
+from mimicme.pipeline.drawing.pictures import attempt, card
+from mimicme.pipeline.drawing.render import Picture, contact_sheet, draw_points, look_at, render, save_picture
 from mimicme.pipeline.errors import UsageError
-from mimicme.pipeline.landmark_files import write_landmarks
+from mimicme.pipeline.geometry.mesh import transform
+from mimicme.pipeline.items import Item, Sequence
 from mimicme.pipeline.landmarks import DETECTED, INNER, MANUAL, Landmarks
-from mimicme.pipeline.mesh import Floats, transform
-from mimicme.pipeline.pictures import attempt, card
-from mimicme.pipeline.render import Picture, contact_sheet, draw_points, look_at, render, save_picture
+from mimicme.pipeline.landmarks.files import write_landmarks
 from mimicme.pipeline.scan import load_colored
-from mimicme.pipeline.stage import Item, Sequence
-from mimicme.pipeline.units import face_axes
 from mimicme.pipeline.whole_file import write_whole
 from mimicme.pipeline.workspace import Workspace
 from mimicme.stages.landmarks.untouched import EXTENSION, write_found

@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mimicme.pipeline.arrays import Floats
+from mimicme.pipeline.drawing.render import Camera
 from mimicme.pipeline.landmarks import eye_distance
-from mimicme.pipeline.mesh import Floats
-from mimicme.pipeline.render import Camera
-from mimicme.stages.landmarks.bridge import on_points
+from mimicme.stages.landmarks.mediapipe_points import on_points
 from mimicme.stages.landmarks.networks import FACE_SIDE, PictureNetworks
 from mimicme.stages.landmarks.views import Scene, View, box_camera, head_camera, look, turned
 

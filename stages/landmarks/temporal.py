@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from mimicme.pipeline.arrays import Bools, Floats
 from mimicme.pipeline.landmarks import GROUPS, N_LANDMARKS
-from mimicme.pipeline.mesh import Bools, Floats
 
 # Neighbours on a face move together, whatever the expression.
 _NEAR = 4

@@ -12,11 +12,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mimicme.pipeline.arrays import Floats
 from mimicme.pipeline.errors import FrameRejected
+from mimicme.pipeline.geometry.mesh import Mesh, transform
+from mimicme.pipeline.geometry.rigid import fit_rigid, fit_similarity_scale
+from mimicme.pipeline.geometry.spatial import Surface
 from mimicme.pipeline.landmarks import DETECTED, IBUG68, INNER, MANUAL, MIRROR, Located
-from mimicme.pipeline.mesh import Floats, Mesh, transform
-from mimicme.pipeline.rigid import fit_rigid, fit_similarity_scale
-from mimicme.pipeline.spatial import Surface
 from mimicme.stages.landmarks.given import contradicts
 
 # A pixel that two triangles show is a place all the same where they touch; further apart it is no one place.

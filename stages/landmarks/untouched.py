@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from mimicme.pipeline.arrays import Floats
 from mimicme.pipeline.errors import FrameRejected, InputError
-from mimicme.pipeline.landmark_files import MAX_BYTES
+from mimicme.pipeline.items import FrameSource
 from mimicme.pipeline.landmarks import DETECTED, MANUAL, N_LANDMARKS, Located
-from mimicme.pipeline.mesh import Floats
-from mimicme.pipeline.stage import FrameSource
+from mimicme.pipeline.landmarks.files import MAX_BYTES
 
 if TYPE_CHECKING:
     from mimicme.pipeline.sources import Sources

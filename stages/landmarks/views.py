@@ -9,10 +9,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mimicme.pipeline.image import opencv
-from mimicme.pipeline.mesh import Bools, Floats, Mesh, triangle_normals, vertex_normals
-from mimicme.pipeline.render import Camera
-from mimicme.pipeline.spatial import Surface
+from mimicme.pipeline.arrays import Bools, Floats
+from mimicme.pipeline.drawing.render import Camera
+from mimicme.pipeline.formats.image import opencv
+from mimicme.pipeline.geometry.mesh import Mesh, triangle_normals, vertex_normals
+from mimicme.pipeline.geometry.spatial import Surface
 from mimicme.stages.landmarks.networks import FACE_SIDE, POINT_SIDE, PictureNetworks
 from mimicme.stages.landmarks.pose import head_pose
 

@@ -12,7 +12,7 @@ Fails   never: a frame that cannot be refined keeps its registered vertices and,
 The distance to the scan says nothing about sliding along it; the texture does.  The subject's reference is the neutral,
 with its vertices, near landmarks, where all calm frames of the subject together put them (anchor.py).  Every frame's
 texture is brought into agreement with the reference's (photometric.py), beginning where the frame before it ended, so
-that errors do not add up along a sequence.  In long sequences what rattles in time is removed (pipeline/temporal.py).
+that errors do not add up along a sequence.  In long sequences what rattles in time is removed.
 A frame whose texture does not lie nearer to the reference's afterwards stays as it was registered.
 """
 
@@ -26,65 +26,22 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from mimicme.pipeline.errors import ConfigError, FrameRejected
-from mimicme.pipeline.mesh import Floats, Singles, transform
+from mimicme.pipeline.arrays import Floats, Singles
+from mimicme.pipeline.errors import FrameRejected
+from mimicme.pipeline.geometry.mesh import transform
 from mimicme.pipeline.stage import Stage, Task, newest
 from mimicme.pipeline.template import TemplateKey
+from mimicme.stages.refine.settings import RefineSettings
 
 if TYPE_CHECKING:
     from mimicme.pipeline.checkpoint import Artefact, ArtefactWriter
-    from mimicme.pipeline.flow import Comparable
-    from mimicme.pipeline.image import Pixels
-    from mimicme.pipeline.scan_source import Source
+    from mimicme.pipeline.formats.image import Pixels
+    from mimicme.pipeline.texture.flow import Comparable
+    from mimicme.pipeline.texture.scan_source import Source
     from mimicme.stages.refine.photometric import Drift, Refiner
 
 MAX_GAP = 3
 """Frames between two numbers beyond which the later one does not begin where the earlier one ended."""
-
-
-@dataclass(frozen=True)
-class RefineSettings:
-    """Settings of the photometric refinement.
-
-    Attributes:
-        enabled: without it, vertices stay as they were registered.
-        size: texels a side of the textures that are compared, 128 to 2048.
-        iterations: times that a frame is baked and moved.
-        window_texels: standard deviation of the window inside which texels are taken to move alike.
-        levels: of the flow's pyramid in the first iteration.
-        smoothing_mm: how far the displacement of a vertex reaches to neighbours that see nothing of their own.
-        max_shift_mm: furthest that a vertex may slide.
-        max_distance_mm: furthest that the scan may be from the registered surface to give colour.
-        anchor_frames: calm frames of each sequence that the subject's reference is the mean of; 0: the neutral's
-            registration alone is the reference.
-        smooth_in_time: remove what rattles from frame to frame; sequences of 9 frames and more.
-    """
-
-    enabled: bool = True
-    size: int = 512
-    iterations: int = 2
-    window_texels: float = 5.0
-    levels: int = 3
-    smoothing_mm: float = 1.5
-    max_shift_mm: float = 6.0
-    max_distance_mm: float = 4.0
-    anchor_frames: int = 5
-    smooth_in_time: bool = True
-
-    def __post_init__(self) -> None:
-        bounds = {
-            "size": (128, 2048), "iterations": (1, 20), "window_texels": (1, 50), "levels": (1, 8),
-            "smoothing_mm": (0.01, 100), "max_shift_mm": (0.01, 50), "max_distance_mm": (0.1, 100),
-            "anchor_frames": (0, 100),
-        }  # fmt: skip
-        for name, (low, high) in bounds.items():
-            if not low <= getattr(self, name) <= high:
-                raise ConfigError(
-                    "a setting is out of range",
-                    where=f"refine.{name}",
-                    seen=getattr(self, name),
-                    expected=f"{low} to {high}",
-                )
 
 
 @lru_cache(maxsize=2)
@@ -99,7 +56,7 @@ def _source(ingest: Artefact, row: int, refiner: Refiner) -> Source | None:
     """The scan of one frame ready to be asked for colours; None when it has none, or none that can be read."""
     from mimicme.pipeline.checkpoint import frame_numerics
     from mimicme.pipeline.scan import load_colored
-    from mimicme.pipeline.texture import open_source
+    from mimicme.pipeline.texture.baking import open_source
 
     scan, image, _ = load_colored(ingest, row)
     try:
@@ -118,7 +75,7 @@ class _Reference:
     """The subject's reference: vertices (V, 3), and the texture that frames are to agree with."""
 
     def __init__(self, vertices: Floats, texture: Pixels, coverage: Pixels, refiner: Refiner) -> None:
-        from mimicme.pipeline.flow import normalised
+        from mimicme.pipeline.texture.flow import normalised
 
         self.vertices, self.texture, self.coverage = vertices, texture, coverage
         self.comparable: Comparable = normalised(texture, coverage, refiner.knobs.radius)
@@ -142,7 +99,7 @@ class _Reference:
 def _baked(source: Source, vertices: Floats, pose: Floats, refiner: Refiner) -> _Reference | None:
     """The reference that a frame with vertices (V, 3), canonical, makes; None when its numbers make none."""
     from mimicme.pipeline.checkpoint import frame_numerics
-    from mimicme.pipeline.texture import bake_source
+    from mimicme.pipeline.texture.baking import bake_source
 
     try:
         with frame_numerics():
@@ -255,7 +212,7 @@ def _refine_rows(given: _Sequence, out: ArtefactWriter, vertices: Any) -> None:
     keeping the scans of a run open would take tens of megabytes for each frame.
     """
     from mimicme.pipeline.checkpoint import frame_numerics
-    from mimicme.pipeline.temporal import MIN_FRAMES, runs
+    from mimicme.pipeline.numerics.temporal import MIN_FRAMES, runs
 
     figures = {
         name: out.rows(f"quality/{name}", (), np.float32, unit)
@@ -320,7 +277,7 @@ def _smoothed(given: _Sequence, slid: Iterable[_Slid], count: int) -> Iterator[_
 
     They are put back on their surfaces afterwards.
     """
-    from mimicme.pipeline.temporal import MIN_FRAMES, runs, smooth
+    from mimicme.pipeline.numerics.temporal import MIN_FRAMES, runs, smooth
 
     shapes = np.empty((count, *given.register["vertices"].shape[1:]), np.float32)
     found: list[tuple[int, Drift]] = []
@@ -347,7 +304,7 @@ class _Finished(NamedTuple):
 
 def _finished(given: _Sequence, frame: _Slid) -> _Finished:
     """One frame's slid vertices put back on its surface, and measured; as registered where it drifts more then."""
-    from mimicme.pipeline.flow import normalised
+    from mimicme.pipeline.texture.flow import normalised
     from mimicme.stages.refine.photometric import better, gain
 
     refiner, reference = given.refiner, given.reference

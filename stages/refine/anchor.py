@@ -15,7 +15,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.spatial import cKDTree
 
-from mimicme.pipeline.mesh import Floats, Ints, vertex_normals
+from mimicme.pipeline.arrays import Floats, Ints
+from mimicme.pipeline.geometry.mesh import vertex_normals
 
 SPREAD_MM = 0.6
 """Least distance from the middle at which a frame's word counts half."""

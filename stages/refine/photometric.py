@@ -1,6 +1,6 @@
 """One frame: vertices moved along the surface until its texture lies where the reference has it.
 
-The texture of the frame, baked with the vertices as they are, flows against the reference's (pipeline/flow.py).  At
+The texture of the frame, baked with the vertices as they are, flows against the reference's (texture/flow.py).  At
 a vertex the flow says how far along the layout the skin lies that the vertex ought to carry; the layout's own
 stretch there turns texels into millimetres of the surface.  A field of displacements d over the mesh follows these
 targets and is smooth where they are few or uncertain,
@@ -22,12 +22,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.linalg import splu
 
-from mimicme.pipeline.flow import Comparable, Flow, flow, normalised
-from mimicme.pipeline.image import Pixels
-from mimicme.pipeline.mesh import (
-    Bools,
-    Floats,
-    Ints,
+from mimicme.pipeline.arrays import Bools, Floats, Ints
+from mimicme.pipeline.formats.image import Pixels
+from mimicme.pipeline.geometry.mesh import (
     adjacency,
     edges,
     transform,
@@ -35,13 +32,14 @@ from mimicme.pipeline.mesh import (
     vertex_areas,
     vertex_normals,
 )
-from mimicme.pipeline.scan_source import Source
-from mimicme.pipeline.spatial import Surface
+from mimicme.pipeline.geometry.spatial import Surface
 from mimicme.pipeline.template import Template
-from mimicme.pipeline.texture import Baked, TextureOptions, bake_source
+from mimicme.pipeline.texture.baking import Baked, TextureOptions, bake_source
+from mimicme.pipeline.texture.flow import Comparable, Flow, flow, normalised
+from mimicme.pipeline.texture.scan_source import Source
 
 if TYPE_CHECKING:
-    from mimicme.stages.refine import RefineSettings
+    from mimicme.stages.refine.settings import RefineSettings
 
 DRIFT_SIZE = 1024
 """Drift is stated in texels of a texture of this size."""

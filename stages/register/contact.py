@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mimicme.pipeline.mesh import Bools, Floats, Ints, triangle_normals
-from mimicme.pipeline.spatial import Surface
+from mimicme.pipeline.arrays import Bools, Floats, Ints
+from mimicme.pipeline.geometry.mesh import triangle_normals
+from mimicme.pipeline.geometry.spatial import Surface
 from mimicme.stages.register.targets import Targets
 
 DEEPEST_MM = 3.0

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mimicme.pipeline.mesh import Bools, Floats, Ints, triangle_normals, vertex_normals
+from mimicme.pipeline.arrays import Bools, Floats, Ints
+from mimicme.pipeline.geometry.mesh import triangle_normals, vertex_normals
 from mimicme.stages.register.contact import Contacts
 from mimicme.stages.register.levels import Level, Levels
 from mimicme.stages.register.solver import Landmarks, Preconditioner, Problem, solve

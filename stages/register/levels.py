@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from mimicme.pipeline.mesh import Floats, Ints, adjacency, edges, vertex_areas, vertex_normals
-from mimicme.pipeline.spatial import open3d
+from mimicme.pipeline.arrays import Floats, Ints
+from mimicme.pipeline.geometry.mesh import adjacency, edges, vertex_areas, vertex_normals
+from mimicme.pipeline.geometry.spatial import open3d
 from mimicme.pipeline.template import Template
 from mimicme.stages.register.regions import ears, opposite
 from mimicme.stages.register.stiffness import affine_stiffness, graph_laplacian, shell_stiffness

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mimicme.pipeline.mesh import Floats
+from mimicme.pipeline.arrays import Floats
 
 MODES = 40
 FOLDS = 8

@@ -7,17 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mimicme.pipeline.arrays import Bools, Floats, Ints
 from mimicme.pipeline.errors import FrameRejected
-from mimicme.pipeline.mesh import (
-    Bools,
-    Floats,
-    Ints,
-    boundary_vertices,
-    edges,
-    triangle_normals,
-    vertex_normals,
-)
-from mimicme.pipeline.spatial import Surface, pierced
+from mimicme.pipeline.geometry.mesh import boundary_vertices, edges, triangle_normals, vertex_normals
+from mimicme.pipeline.geometry.spatial import Surface, pierced
 
 
 @dataclass(frozen=True)

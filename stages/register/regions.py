@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from mimicme.pipeline.arrays import Floats, Ints
+from mimicme.pipeline.geometry.mesh import triangle_normals, vertex_normals
+from mimicme.pipeline.geometry.spatial import Surface
 from mimicme.pipeline.landmarks import GROUPS
-from mimicme.pipeline.mesh import Floats, Ints, triangle_normals, vertex_normals
-from mimicme.pipeline.spatial import Surface
 
 DIRECTIONS = 48
 SHELTER_MM = 60.0

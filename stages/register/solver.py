@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from mimicme.pipeline.mesh import Floats
+from mimicme.pipeline.arrays import Floats
 from mimicme.stages.register.targets import Targets
 
 PLANE_SHARE = 0.5

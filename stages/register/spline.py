@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mimicme.pipeline.mesh import Floats
+from mimicme.pipeline.arrays import Floats
 
 MIN_LANDMARKS = 5
 """Fewer do not determine the affine part and leave something to check it with."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from mimicme.pipeline.arrays import Floats, Ints
+from mimicme.pipeline.geometry.mesh import transform, vertex_normals
+from mimicme.pipeline.geometry.rigid import fit_rigid
 from mimicme.pipeline.landmarks import GROUPS
-from mimicme.pipeline.mesh import Floats, Ints, transform, vertex_normals
-from mimicme.pipeline.rigid import fit_rigid
 from mimicme.stages.register.targets import ScanTarget
 
 ROUNDS = 20

@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from mimicme.pipeline.mesh import Floats, Ints, adjacency, edges
+from mimicme.pipeline.arrays import Floats, Ints
+from mimicme.pipeline.geometry.mesh import adjacency, edges
 
 
 class _Rings(NamedTuple):

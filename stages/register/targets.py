@@ -7,8 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mimicme.pipeline.mesh import Bools, Floats, Ints, boundary_vertices, vertex_normals
-from mimicme.pipeline.spatial import Surface
+from mimicme.pipeline.arrays import Bools, Floats, Ints
+from mimicme.pipeline.geometry.mesh import boundary_vertices, vertex_normals
+from mimicme.pipeline.geometry.spatial import Surface
 
 
 class Targets(NamedTuple):

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from mimicme.pipeline.arrays import Bools, Floats, Ints
 from mimicme.pipeline.checkpoint import frame_numerics
 from mimicme.pipeline.errors import FrameRejected
+from mimicme.pipeline.geometry.mesh import inverse, transform
+from mimicme.pipeline.geometry.rigid import fit_rigid, fit_scale, fit_similarity_scale
 from mimicme.pipeline.landmarks import GROUPS, INNER, N_LANDMARKS
-from mimicme.pipeline.mesh import Bools, Floats, Ints, inverse, transform
-from mimicme.pipeline.rigid import fit_rigid, fit_scale, fit_similarity_scale
+from mimicme.pipeline.numerics.temporal import MIN_FRAMES, runs, smooth, smooth_poses
 from mimicme.pipeline.template import Template
-from mimicme.pipeline.temporal import MIN_FRAMES, runs, smooth, smooth_poses
 from mimicme.stages.register.fit import OWN_EARS, STRANGERS_EARS, Aim, Ears, Fitter, Gates, Step, annealed
 from mimicme.stages.register.levels import Levels
 from mimicme.stages.register.prior import ExpressionPrior
@@ -25,7 +26,7 @@ from mimicme.stages.register.steady import head_motion, settle, skull_weights
 from mimicme.stages.register.targets import ScanTarget
 
 if TYPE_CHECKING:
-    from mimicme.stages.register import RegisterSettings
+    from mimicme.stages.register.settings import RegisterSettings
 
 BROWS = np.zeros(N_LANDMARKS, bool)
 BROWS[GROUPS["left_eyebrow"]] = BROWS[GROUPS["right_eyebrow"]] = True

@@ -12,9 +12,9 @@ import sys
 import time
 from pathlib import Path
 
-from mimicme.pipeline.progress import Console
-from mimicme.pipeline.runner import RunOptions, run
-from mimicme.pipeline.status import read_status
+from mimicme.pipeline.run.progress import Console
+from mimicme.pipeline.run.runner import RunOptions, run
+from mimicme.pipeline.run.status import read_status
 from mimicme.pipeline.workspace import Workspace
 
 HERE = Path(__file__).parent
@@ -67,8 +67,8 @@ import sys
 sys.path.insert(0, {here!r})
 import fake_stages
 from mimicme.pipeline.workspace import Workspace
-from mimicme.pipeline.runner import RunOptions, run
-from mimicme.pipeline.progress import Console
+from mimicme.pipeline.run.runner import RunOptions, run
+from mimicme.pipeline.run.progress import Console
 if __name__ == "__main__":
     workspace = Workspace.open({root!r})
     result = run(workspace, RunOptions(jobs={jobs}), fake_stages.STAGES, Console.standard(print))

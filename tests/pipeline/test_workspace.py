@@ -10,10 +10,10 @@ import pytest
 from fake_runs import calls, go
 
 from mimicme.pipeline.errors import ConfigError, InputError, UsageError
-from mimicme.pipeline.progress import Console
-from mimicme.pipeline.run_types import RunOptions
-from mimicme.pipeline.runner import run
-from mimicme.pipeline.status import read_status
+from mimicme.pipeline.run.progress import Console
+from mimicme.pipeline.run.run_types import RunOptions
+from mimicme.pipeline.run.runner import run
+from mimicme.pipeline.run.status import read_status
 from mimicme.pipeline.workspace import Workspace
 
 

@@ -13,16 +13,18 @@ from shared_helpers import break_once
 
 from mimicme.pipeline.checkpoint import Artefact, writing
 from mimicme.pipeline.errors import ConfigError, FrameRejected
-from mimicme.pipeline.landmark_files import read_landmarks
+from mimicme.pipeline.geometry.mesh import transform
+from mimicme.pipeline.geometry.spatial import Surface
+from mimicme.pipeline.items import Captures, FrameSource, Item, Sequence
 from mimicme.pipeline.landmarks import GROUPS, MIRROR, eye_distance
-from mimicme.pipeline.mesh import transform
-from mimicme.pipeline.spatial import Surface
-from mimicme.pipeline.stage import Captures, FrameSource, Item, Sequence, Task
+from mimicme.pipeline.landmarks.files import read_landmarks
+from mimicme.pipeline.stage import Task
 from mimicme.pipeline.template import Template, save_prepared
 from mimicme.stages import align as stage
-from mimicme.stages.align import AlignSettings, align, on_surface
+from mimicme.stages.align import align, on_surface
 from mimicme.stages.align.by_landmarks import fit_landmarks
 from mimicme.stages.align.on_surface import upper_face
+from mimicme.stages.align.settings import AlignSettings
 
 SETTINGS = AlignSettings()
 
@@ -45,7 +47,7 @@ def template():
     """menpo3d's face with the landmarks on its nearest vertices; its texture layout does not matter here."""
     from scipy.spatial import cKDTree
 
-    from mimicme.pipeline.meshio import read_mesh
+    from mimicme.pipeline.formats.meshio import read_mesh
 
     data = Path(pytest.importorskip("menpo3d").__file__).parent / "data" / "template.ply"
     mesh = read_mesh(data.read_bytes(), data.name).mesh

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from shared_helpers import break_once
 
-from mimicme.pipeline import raster as raster_module
-from mimicme.pipeline import texture as texture_module
 from mimicme.pipeline.errors import ConfigError
-from mimicme.pipeline.filling import fill_holes
-from mimicme.pipeline.mesh import Mesh
-from mimicme.pipeline.raster import rasterise
+from mimicme.pipeline.geometry.mesh import Mesh
 from mimicme.pipeline.template import Template
-from mimicme.pipeline.texture import bake
+from mimicme.pipeline.texture import baking as texture_module
+from mimicme.pipeline.texture import raster as raster_module
+from mimicme.pipeline.texture.baking import bake
+from mimicme.pipeline.texture.inpainting import fill_holes
+from mimicme.pipeline.texture.raster import rasterise
 from mimicme.stages import bake as module
 from mimicme.stages.bake import BakeSettings
 
@@ -333,8 +333,9 @@ def artefacts(folder, scans, images, rejected=()):
     """Made-up ingest and refine artefacts of one sequence, and the task that bakes it."""
     from mimicme.pipeline.checkpoint import writing
     from mimicme.pipeline.errors import FrameRejected
-    from mimicme.pipeline.image import encode
-    from mimicme.pipeline.stage import Captures, FrameSource, Item, Sequence, Task
+    from mimicme.pipeline.formats.image import encode
+    from mimicme.pipeline.items import Captures, FrameSource, Item, Sequence
+    from mimicme.pipeline.stage import Task
     from mimicme.pipeline.template import save_prepared
 
     shape = template()
@@ -378,7 +379,7 @@ def artefacts(folder, scans, images, rejected=()):
 
 def test_the_stage_bakes_what_it_can_and_says_what_it_cannot(tmp_path):
     from mimicme.pipeline.checkpoint import Artefact, writing
-    from mimicme.pipeline.image import decode, decode_gray
+    from mimicme.pipeline.formats.image import decode, decode_gray
 
     bare = scan()
     bare = Mesh(bare.vertices, bare.faces)
@@ -406,7 +407,7 @@ def test_the_stage_bakes_what_it_can_and_says_what_it_cannot(tmp_path):
 
 def test_without_an_image_that_can_be_read_vertex_colours_are_baked(tmp_path):
     from mimicme.pipeline.checkpoint import Artefact
-    from mimicme.pipeline.image import decode, encode
+    from mimicme.pipeline.formats.image import decode, encode
 
     colored = scan(colors=np.tile(np.array([200, 150, 9], np.uint8), (36, 1)))
     task = artefacts(tmp_path, [colored] * 4, [b"no image", encode(checker())[:200], None, checker()])
@@ -425,7 +426,7 @@ def test_exposure_is_matched_only_when_asked(tmp_path):
     from dataclasses import replace
 
     from mimicme.pipeline.checkpoint import Artefact, writing
-    from mimicme.pipeline.image import decode
+    from mimicme.pipeline.formats.image import decode
 
     task = artefacts(tmp_path, [scan()], [np.full((N, N, 3), 100, np.uint8)])
     seen = {}
@@ -476,7 +477,7 @@ def test_what_a_frame_does_not_show_comes_from_the_subjects_neutral(tmp_path):
     from dataclasses import replace
 
     from mimicme.pipeline.checkpoint import Artefact
-    from mimicme.pipeline.image import decode, decode_gray
+    from mimicme.pipeline.formats.image import decode, decode_gray
 
     image = checker()
     dim = (image * 0.8).astype(np.uint8)
@@ -516,8 +517,8 @@ def test_a_neutral_without_texture_lends_nothing(tmp_path):
 
 def test_maps_are_written_when_asked_for_also_of_scans_without_colour(tmp_path):
     from mimicme.pipeline.checkpoint import Artefact
-    from mimicme.pipeline.image import decode_deep, decode_gray
-    from mimicme.pipeline.release_layout import read_coding
+    from mimicme.pipeline.formats.image import decode_deep, decode_gray
+    from mimicme.pipeline.release.layout import read_coding
 
     bare = scan(z=1.5)
     task = artefacts(tmp_path, [scan(z=-0.75), Mesh(bare.vertices, bare.faces)], [checker(), None])
@@ -542,7 +543,7 @@ def test_maps_are_written_when_asked_for_also_of_scans_without_colour(tmp_path):
 
 def test_the_light_that_is_taken_out_is_kept(tmp_path):
     from mimicme.pipeline.checkpoint import Artefact
-    from mimicme.pipeline.image import decode
+    from mimicme.pipeline.formats.image import decode
 
     image = np.full((N, N, 3), 120, np.uint8)
     task = artefacts(tmp_path, [scan()], [image])
@@ -556,7 +557,7 @@ def test_the_light_that_is_taken_out_is_kept(tmp_path):
 
 
 def test_a_bent_surfaces_shade_goes_and_comes_back():
-    from mimicme.pipeline.lighting import shading_map
+    from mimicme.pipeline.texture.delighting import shading_map
 
     shape, bent = template(16, "bake-bent"), scan(40)
     for mesh in (shape.vertices, bent.vertices):

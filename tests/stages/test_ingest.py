@@ -10,15 +10,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mimicme.pipeline import image
-from mimicme.pipeline.catalogue import build
+from mimicme.pipeline.captures.catalogue import build
 from mimicme.pipeline.checkpoint import Artefact, writing
 from mimicme.pipeline.errors import ConfigError, InputError, MissingDependencyError
+from mimicme.pipeline.formats import image
+from mimicme.pipeline.formats.meshio import glb_bytes, obj_bytes, ply_bytes
+from mimicme.pipeline.geometry.mesh import Mesh, transform
+from mimicme.pipeline.items import Captures, FrameSource, Item, Sequence
 from mimicme.pipeline.landmarks import GROUPS, NOSE_TIP
-from mimicme.pipeline.mesh import Mesh, transform
-from mimicme.pipeline.meshio import glb_bytes, obj_bytes, ply_bytes
 from mimicme.pipeline.scan import load_colored, load_image, load_image_bytes, load_scan
-from mimicme.pipeline.stage import Captures, FrameSource, Item, Sequence, Task
+from mimicme.pipeline.stage import Task
 from mimicme.stages import ingest
 from mimicme.stages.ingest import STAGE, IngestSettings, compute, join_pictures, spread, tidy_uv
 

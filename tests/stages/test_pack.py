@@ -10,12 +10,12 @@ import h5py
 import numpy as np
 import pytest
 
+from mimicme.commands.verify import verify
+from mimicme.pipeline.captures.metadata import SubjectTable, parse_subjects
 from mimicme.pipeline.checkpoint import Artefact, FrameStatus, writing
 from mimicme.pipeline.errors import ArtefactError, ConfigError, FrameRejected, UsageError
-from mimicme.pipeline.metadata import SubjectTable, parse_subjects
 from mimicme.pipeline.release import Release
 from mimicme.stages.pack import PackInput, PackSettings
-from mimicme.stages.verify import verify
 
 
 def test_counts(fakes: ModuleType, tmp_path: Path) -> None:

@@ -8,9 +8,10 @@ from shared_helpers import break_once
 
 from mimicme.pipeline.checkpoint import Artefact, writing
 from mimicme.pipeline.errors import ConfigError, InputError
+from mimicme.pipeline.geometry.mesh import transform
+from mimicme.pipeline.items import Captures, FrameSource, Item, Sequence
 from mimicme.pipeline.landmarks import IBUG68
-from mimicme.pipeline.mesh import transform
-from mimicme.pipeline.stage import Captures, FrameSource, Item, Sequence, Task
+from mimicme.pipeline.stage import Task
 from mimicme.pipeline.template import Template, save_prepared
 from mimicme.stages import project as stage
 from mimicme.stages.project import Given, ProjectSettings, Registered, Scan, landmark_triangles, project

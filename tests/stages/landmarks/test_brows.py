@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mimicme.pipeline.mesh import Mesh
+from mimicme.pipeline.geometry.mesh import Mesh
 from mimicme.stages.landmarks.brows import PIXELS_PER_MM, SIZE_MM, follow_brows, stroke
 from mimicme.stages.landmarks.views import Scene
 

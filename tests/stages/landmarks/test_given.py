@@ -9,12 +9,13 @@ import pytest
 
 from mimicme.pipeline.checkpoint import Artefact, writing
 from mimicme.pipeline.errors import ConfigError, FrameRejected, MissingDependencyError
-from mimicme.pipeline.image import encode
-from mimicme.pipeline.landmark_files import write_landmarks
+from mimicme.pipeline.formats.image import encode
+from mimicme.pipeline.geometry.mesh import Mesh, transform
+from mimicme.pipeline.geometry.spatial import Surface
+from mimicme.pipeline.items import Captures, FrameSource, Item, Sequence
 from mimicme.pipeline.landmarks import GROUPS, IBUG68, MIRROR, Landmarks, Located
-from mimicme.pipeline.mesh import Mesh, transform
-from mimicme.pipeline.spatial import Surface
-from mimicme.pipeline.stage import Captures, FrameSource, Item, Sequence, Task
+from mimicme.pipeline.landmarks.files import write_landmarks
+from mimicme.pipeline.stage import Task
 from mimicme.pipeline.template import Template, save_prepared
 from mimicme.stages import landmarks as stage
 from mimicme.stages.landmarks import LandmarksSettings, located, merge, on_scan

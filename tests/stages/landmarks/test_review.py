@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mimicme.pipeline.stage import FrameSource, Item, Sequence
+from mimicme.pipeline.items import FrameSource, Item, Sequence
 from mimicme.stages.landmarks.review import LEGEND, Entry, worst_of_each
 
 NEUTRALS = {Item("A", "neutral"), Item("B", "calm")}

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from mimicme.pipeline.errors import FrameRejected
-from mimicme.pipeline.image import decode
+from mimicme.pipeline.formats.image import decode
+from mimicme.pipeline.formats.meshio import read_mesh
+from mimicme.pipeline.geometry.mesh import Mesh
+from mimicme.pipeline.geometry.spatial import Surface
 from mimicme.pipeline.landmarks import IBUG68, MIRROR
-from mimicme.pipeline.mesh import Mesh
-from mimicme.pipeline.meshio import read_mesh
-from mimicme.pipeline.spatial import Surface
 from mimicme.pipeline.template import prepare
 from mimicme.stages.landmarks.texture_points import lift, on_texture
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import textured_dome as faces
 
-from mimicme.pipeline.flow import Flow
-from mimicme.pipeline.mesh import adjacency, edges, triangle_normals
-from mimicme.pipeline.texture import open_source
-from mimicme.stages.refine import RefineSettings
+from mimicme.pipeline.geometry.mesh import adjacency, edges, triangle_normals
+from mimicme.pipeline.texture.baking import open_source
+from mimicme.pipeline.texture.flow import Flow
 from mimicme.stages.refine.photometric import Drift, Knobs, Refiner, better, gain
+from mimicme.stages.refine.settings import RefineSettings
 
 KNOBS = Knobs.of(RefineSettings(size=256))
 STILL = np.eye(4)

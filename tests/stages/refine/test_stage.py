@@ -10,12 +10,14 @@ import textured_dome as faces
 
 from mimicme.pipeline.checkpoint import Artefact, writing
 from mimicme.pipeline.errors import ConfigError, FrameRejected
-from mimicme.pipeline.image import encode
-from mimicme.pipeline.stage import Captures, FrameSource, Item, Sequence, Task
+from mimicme.pipeline.formats.image import encode
+from mimicme.pipeline.items import Captures, FrameSource, Item, Sequence
+from mimicme.pipeline.stage import Task
 from mimicme.pipeline.template import save_prepared
-from mimicme.pipeline.texture import open_source
-from mimicme.stages.refine import STAGE, RefineSettings
+from mimicme.pipeline.texture.baking import open_source
+from mimicme.stages.refine import STAGE
 from mimicme.stages.refine.photometric import Refiner
+from mimicme.stages.refine.settings import RefineSettings
 
 SETTINGS = RefineSettings(size=256, anchor_frames=6)
 NEUTRAL, SMILE, CALM = (Item("s", name) for name in ("neutral", "smile", "calm"))
@@ -193,7 +195,7 @@ def test_a_neutral_that_cannot_be_baked_leaves_its_subject_as_registered(subject
         raise ValueError("no such texel")
 
     rest, *_ = subject
-    monkeypatch.setattr("mimicme.pipeline.texture.bake_source", breaks)
+    monkeypatch.setattr("mimicme.pipeline.texture.baking.bake_source", breaks)
     with Artefact(made(tmp_path, task_of(tmp_path, NEUTRAL, rest))) as after:
         assert [s.note for s in after.statuses] == ["not-refined"]
         assert "reference" not in after
@@ -234,7 +236,7 @@ def test_a_scan_is_opened_once_and_again_only_where_frames_are_smoothed_in_time(
         opened.append(len(alive))
         return source
 
-    monkeypatch.setattr("mimicme.pipeline.texture.open_source", counted)
+    monkeypatch.setattr("mimicme.pipeline.texture.baking.open_source", counted)
     settings = RefineSettings(size=128, levels=1, iterations=1, smooth_in_time=smooth)
     made(tmp_path, task_of(tmp_path, SMILE, paths, settings, neutral))
     assert len(opened) == times * len(frames)

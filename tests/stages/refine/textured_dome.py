@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from mimicme.pipeline.mesh import Mesh
+from mimicme.pipeline.geometry.mesh import Mesh
 from mimicme.pipeline.template import Template
 
 SIDE = 100.0

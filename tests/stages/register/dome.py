@@ -10,13 +10,14 @@ from scipy.spatial import Delaunay
 from scipy.spatial.transform import Rotation
 
 from mimicme.pipeline.checkpoint import FrameStatus, writing
+from mimicme.pipeline.geometry.mesh import transform
+from mimicme.pipeline.geometry.spatial import Surface
+from mimicme.pipeline.items import Captures, FrameSource, Item, Sequence
 from mimicme.pipeline.landmarks import IBUG68
-from mimicme.pipeline.mesh import transform
-from mimicme.pipeline.spatial import Surface
-from mimicme.pipeline.stage import Captures, FrameSource, Item, Sequence, Task
+from mimicme.pipeline.stage import Task
 from mimicme.pipeline.template import Template, save_prepared
-from mimicme.stages.register import RegisterSettings
 from mimicme.stages.register.levels import Levels, build_levels
+from mimicme.stages.register.settings import RegisterSettings
 from mimicme.stages.register.track import Frame, SequenceTracker
 
 HALF = np.array([75.0, 100.0])  # of the template's outline, mm

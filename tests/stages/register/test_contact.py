@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mimicme.pipeline.mesh import vertex_normals
+from mimicme.pipeline.geometry.mesh import vertex_normals
 from mimicme.stages.register.contact import MARGIN_MM, Contacts
 from mimicme.stages.register.regions import opposite
 from mimicme.stages.register.targets import Targets

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mimicme.pipeline.mesh import triangle_normals
+from mimicme.pipeline.geometry.mesh import triangle_normals
 from mimicme.stages.register.fit import OWN_EARS, STRANGERS_EARS, Aim, Ears, Fitter, Gates, Likeness, annealed
 from mimicme.stages.register.targets import ScanTarget
 

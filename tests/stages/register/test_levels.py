@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mimicme.pipeline.mesh import components, triangle_normals, vertex_normals
+from mimicme.pipeline.geometry.mesh import components, triangle_normals, vertex_normals
 from mimicme.stages.register import levels as module
 from mimicme.stages.register.levels import EAR_STIFFNESS, STRANGERS_EAR_STIFFNESS, build_levels
 from mimicme.stages.register.stiffness import affine_stiffness, shell_stiffness

@@ -10,10 +10,12 @@ import pytest
 
 from mimicme.pipeline.checkpoint import Artefact, writing
 from mimicme.pipeline.errors import ArtefactError
-from mimicme.pipeline.stage import Part, Task
-from mimicme.stages.register import STAGE, RegisterSettings
+from mimicme.pipeline.items import Part
+from mimicme.pipeline.stage import Task
+from mimicme.stages.register import STAGE
 from mimicme.stages.register import compute as run_stage
 from mimicme.stages.register.parts import count_parts, read_parts
+from mimicme.stages.register.settings import RegisterSettings
 from mimicme.stages.register.track import Frame
 
 COUNT = 12

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mimicme.pipeline.mesh import transform
+from mimicme.pipeline.geometry.mesh import transform
 from mimicme.stages.register.prior import FOLDS, fold_of, learn
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from mimicme.pipeline.errors import FrameRejected
+from mimicme.pipeline.geometry.mesh import Mesh, keep_triangles, transform, triangle_normals, vertex_normals
 from mimicme.pipeline.landmarks import MIRROR
-from mimicme.pipeline.mesh import Mesh, keep_triangles, transform, triangle_normals, vertex_normals
 from mimicme.stages.register import quality
 from mimicme.stages.register.quality import (
     UNITS,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from mimicme.pipeline.mesh import vertex_areas, vertex_normals
+from mimicme.pipeline.geometry.mesh import vertex_areas, vertex_normals
 from mimicme.stages.register import solver
 from mimicme.stages.register.solver import (
     Landmarks,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mimicme.pipeline.mesh import transform, vertex_areas
-from mimicme.pipeline.rigid import fit_rigid
+from mimicme.pipeline.geometry.mesh import transform, vertex_areas
+from mimicme.pipeline.geometry.rigid import fit_rigid
 from mimicme.stages.register import steady
 from mimicme.stages.register.steady import head_motion, settle, skull_weights
 from mimicme.stages.register.targets import ScanTarget

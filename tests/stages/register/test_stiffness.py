@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.spatial import ConvexHull, Delaunay
 
-from mimicme.pipeline.mesh import edges, vertex_areas
+from mimicme.pipeline.geometry.mesh import edges, vertex_areas
 from mimicme.stages.register.stiffness import affine_stiffness, graph_laplacian, shell_stiffness
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mimicme.pipeline.mesh import transform
+from mimicme.pipeline.geometry.mesh import transform
 from mimicme.stages.register.targets import ScanTarget
 
 UP = np.array([0.0, 0.0, 1.0])

@@ -11,12 +11,13 @@ import pytest
 
 from mimicme.pipeline.checkpoint import Artefact, writing
 from mimicme.pipeline.errors import FrameRejected
-from mimicme.pipeline.mesh import transform
-from mimicme.pipeline.rigid import fit_rigid
+from mimicme.pipeline.geometry.mesh import transform
+from mimicme.pipeline.geometry.rigid import fit_rigid
 from mimicme.pipeline.stage import Task
-from mimicme.stages.register import STAGE, RegisterSettings
+from mimicme.stages.register import STAGE
 from mimicme.stages.register import compute as run_stage
 from mimicme.stages.register.levels import Levels
+from mimicme.stages.register.settings import RegisterSettings
 from mimicme.stages.register.steady import head_motion
 from mimicme.stages.register.track import Frame, SequenceTracker, mouth_opening, steadied
 

@@ -1,0 +1,1 @@
+"""What works beside the flow of stages, one room a command."""

@@ -1,0 +1,217 @@
+"""adopt: meshes that are registered already (CoMA's, FaceWarehouse's, a lab's own) as a release.
+
+Reads a folder of meshes that all have the template's triangles, in a layout as `init` has them, and a template file
+with its landmarks beside it; writes a release: what models, experiments and export work on.  Vertices are brought into
+the template's unit and axes and are otherwise as they were; `align` also takes the head's motion out.  A mesh that
+cannot be read, or is of another topology, is a rejected frame.  There are no textures, and no scan to measure a
+distance to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mimicme.pipeline.arrays import Floats
+from mimicme.pipeline.captures.catalogue import Catalogue, build
+from mimicme.pipeline.captures.expressions import read_mapping
+from mimicme.pipeline.captures.metadata import SubjectTable, read_subjects
+from mimicme.pipeline.errors import FrameRejected, InputError
+from mimicme.pipeline.formats.meshio import read_mesh
+from mimicme.pipeline.geometry.mesh import transform
+from mimicme.pipeline.geometry.rigid import fit_rigid, fit_similarity_scale
+from mimicme.pipeline.items import Sequence
+from mimicme.pipeline.release.layout import QUALITY_FIXED, quality_dtype
+from mimicme.pipeline.release.writer import ReleaseWriter
+from mimicme.pipeline.run.plan import created_at
+from mimicme.pipeline.sources import Sources
+from mimicme.pipeline.template import Template, prepare, template_source_digest
+
+Progress = Callable[[str], None]
+
+PROJECTED = 3  # landmark source: carried by the registered mesh
+STEADY_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class Adopted:
+    """What became of the meshes: numbers of subjects, frames and rejected ones; sentences to show."""
+
+    subjects: int
+    frames: int
+    rejected: int
+    messages: tuple[str, ...]
+
+
+def adopt(
+    folder: Path,
+    release: Path,
+    template: Path,
+    *,
+    layout: str = "",
+    metadata: Path | None = None,
+    expressions: Path | None = None,
+    fps: float = float("nan"),
+    licence: str = "",
+    align: bool = False,
+    progress: Progress | None = None,
+) -> Adopted:
+    """Write a release of registered meshes.
+
+    Args:
+        template: a mesh file of the same topology, with its 68 landmarks beside it, in the meshes' unit and axes.
+        layout: as in `mimicme init`; empty: found by trying.
+        metadata, expressions: CSV files as in `mimicme init`.  fps: frames per second, NaN: unknown.
+        align: bring every mesh rigidly onto the template, by the half of its vertices that move least.
+
+    Raises:
+        InputError: nothing is found, a file cannot be read, or not one mesh has the template's topology.
+    """
+    shape = prepare(template)
+    raw = read_mesh(template.read_bytes(), template.name).mesh
+    to_mm = unit_and_axes(np.asarray(raw.vertices, np.float64), shape.vertices)
+    table = read_subjects(metadata) if metadata else SubjectTable()
+    found = build(
+        folder,
+        layout,
+        read_mapping(expressions) if expressions else None,
+        refused=table.excluded,
+    )
+    said = [*found.messages, *table.messages]
+    sources = Sources(folder)
+    reader = _Reader(sources, shape, np.asarray(raw.faces), to_mm, align)
+    count = rejected = 0
+    settings = {"adopted": True, "align": align, "template": template_source_digest(template)}
+    with ReleaseWriter(
+        release,
+        created=created_at(found.sequences),
+        licence=licence,
+        config=json.dumps(settings, sort_keys=True),
+        fingerprint=_fingerprint(found, sources, settings),
+    ) as out:
+        out.template(shape)
+        for subject in found.subjects:
+            out.subject(subject, table.attributes(subject))
+            for sequence in (s for s in found.sequences if s.item.subject == subject):
+                if progress:
+                    progress(str(sequence.item))
+                lost = _write(out, sequence, reader, fps)
+                count, rejected = count + len(sequence.frames), rejected + lost
+        if rejected == count:
+            raise InputError(
+                "not one mesh has the template's topology", where=folder, seen=reader.first_problem,
+                todo="Give --template a mesh of the same vertices and triangles.",
+            )  # fmt: skip
+    return Adopted(len(found.subjects), count, rejected, tuple(said))
+
+
+def unit_and_axes(raw: Floats, prepared: Floats) -> Floats:
+    """(4, 4) template file -> prepared template: the turn and the scale it was given; nothing is moved."""
+    scale = fit_similarity_scale(raw, prepared)
+    matrix = fit_rigid(raw * scale, prepared)
+    matrix[:3, 3] = np.round(matrix[:3, 3], 6)
+    matrix[:3, :3] *= scale
+    return matrix
+
+
+def steady_pose(vertices: Floats, template: Floats) -> Floats:
+    """(4, 4) that brings a mesh onto the template, fitted to the half of the vertices that lie nearest then."""
+    pose = fit_rigid(vertices, template)
+    for _ in range(4):
+        off = np.linalg.norm(transform(pose, vertices) - template, axis=1)
+        pose = fit_rigid(vertices, template, (off <= np.quantile(off, STEADY_SHARE)).astype(float))
+    return pose
+
+
+class _Reader:
+    def __init__(
+        self, sources: Sources, template: Template, faces: NDArray[np.int32], to_mm: Floats, align: bool
+    ) -> None:
+        self.sources, self.template, self.faces = sources, template, faces
+        self.to_mm, self.align = to_mm, align
+        self.first_problem = ""
+
+    def read(self, path: Path) -> tuple[Floats, Floats]:
+        """(V, 3) mm in the canonical frame, and the (4, 4) canonical -> where the mesh lay, mm.
+
+        Raises:
+            FrameRejected: the mesh cannot be read, or has another topology.
+        """
+        mesh = read_mesh(self.sources.read(path), path.name).mesh
+        vertices = np.asarray(mesh.vertices, np.float64)
+        if vertices.shape != self.template.vertices.shape or not np.array_equal(mesh.faces, self.faces):
+            raise FrameRejected(
+                "other-topology",
+                "the mesh has other vertices or triangles than the template",
+                seen=f"{len(vertices)} vertices, {len(mesh.faces)} triangles",
+                expected=f"{len(self.template.vertices)} and {len(self.faces)}, in the same order",
+                todo="Adopt meshes of one topology, with its own template.",
+            )
+        if not np.isfinite(vertices).all():
+            raise FrameRejected("nan-vertices", "the mesh has coordinates that are not numbers")
+        placed = transform(self.to_mm, vertices)
+        if not self.align:
+            return placed, np.eye(4)
+        pose = steady_pose(placed, self.template.vertices)
+        return transform(pose, placed), np.asarray(np.linalg.inv(pose))
+
+
+def _write(out: ReleaseWriter, sequence: Sequence, reader: _Reader, fps: float) -> int:
+    """Write one sequence; how many of its frames were rejected."""
+    n, template = len(sequence.frames), reader.template
+    vertices = np.full((n, len(template.vertices), 3), np.nan, np.float32)
+    poses = np.full((n, 4, 4), np.nan)
+    reasons, messages = [""] * n, [""] * n
+    for row, frame in enumerate(sequence.frames):
+        try:
+            vertices[row], poses[row] = reader.read(frame.path)
+        except FrameRejected as error:
+            reasons[row], messages[row] = error.reason, str(error)
+            reader.first_problem = reader.first_problem or f"{frame.path.name}: {error.what}"
+    statuses = ["rejected" if reason else "ok" for reason in reasons]
+    writer = out.sequence(
+        sequence.item,
+        name=sequence.name,
+        expression=sequence.expression,
+        fps=fps,
+        file_from_scan=np.linalg.inv(reader.to_mm),
+        numbers=[frame.number for frame in sequence.frames],
+        statuses=statuses,
+    )
+    ok = np.array([not reason for reason in reasons])
+    marks = np.stack([template.landmarks(v.astype(np.float64)) for v in vertices])
+    present = np.repeat(ok[:, None], len(template.landmark_names), axis=1)
+    writer.array("vertices", vertices)
+    writer.array("pose", poses)
+    writer.array("landmarks", marks.astype(np.float32))
+    writer.array("landmark_source", (PROJECTED * present).astype(np.uint8))
+    writer.array("landmark_confidence", present.astype(np.float32))
+    for name in ("texture", "coverage"):
+        writer.images(name, [0] * n, "png")
+    table = np.zeros(n, quality_dtype([]))
+    table["status"] = [s.encode() for s in statuses]
+    table["reason"] = [r.encode() for r in reasons]
+    for name in QUALITY_FIXED:
+        table[name] = np.nan
+    writer.quality(table, dict.fromkeys(QUALITY_FIXED, "mm"), messages)
+    return int((~ok).sum())
+
+
+def _fingerprint(found: Catalogue, sources: Sources, settings: dict[str, object]) -> str:
+    """Of the settings and of the content of every file, in order."""
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for sequence in found.sequences:
+        digest.update(f"\n{sequence.item} {sequence.expression}".encode())
+        for frame in sequence.frames:
+            with suppress(FrameRejected):  # said again, and kept, when the frame is read
+                digest.update(
+                    f"\n{frame.number} ".encode() + hashlib.sha256(sources.read(frame.path)).digest()
+                )
+    return digest.hexdigest()

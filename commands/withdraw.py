@@ -1,0 +1,240 @@
+"""withdraw: a person takes back their consent, and what was made from them is gone.
+
+From a release: it is written anew without the subject, so that no byte of theirs stays in the file
+(removing a group only unlinks it), and replaced in one step.  From a workspace: artefacts, records, log
+lines, the release and the report; the workspace remembers (as a hash) that the subject must not come back.
+The raw captures and the table of subjects are not touched: they are the lab's own to delete, and the result
+says so.  So it does where the subject taught a stage that learns from everyone: other people's faces are then what
+they are also through this one, until the next run makes them again.
+
+Copies elsewhere, backups and free blocks of the disk are beyond a program's reach.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from mimicme.pipeline.captures.layouts import safe_name
+from mimicme.pipeline.checkpoint import Artefact, guarded_file
+from mimicme.pipeline.errors import ArtefactError, ReleaseError, UsageError
+from mimicme.pipeline.items import Item
+from mimicme.pipeline.model_file import is_model, read_model
+from mimicme.pipeline.release import Release, layout
+from mimicme.pipeline.whole_file import whole_file
+from mimicme.pipeline.workspace import Workspace
+from mimicme.stages import NAMES, STAGES
+
+_LEARNING = tuple(stage.name for stage in STAGES if stage.scope == "corpus")
+
+
+@dataclass(frozen=True)
+class Withdrawal:
+    """What was removed.
+
+    Attributes:
+        sequences, frames: in the release.
+        files: artefacts, records and reports that are gone, of a workspace.
+        messages: what a person still has to do.
+    """
+
+    sequences: int = 0
+    frames: int = 0
+    files: tuple[Path, ...] = ()
+    messages: tuple[str, ...] = ()
+
+
+def withdraw(target: str | Path, subject: str) -> Withdrawal:
+    """Remove a subject from a release (a file) or from a workspace (a folder).
+
+    Raises:
+        UsageError: the subject is not there, or the file is a model, which holds traces of everyone it was built
+            from; see also `withdraw_release` and `withdraw_workspace`.
+    """
+    path = Path(target)
+    if path.is_file() and is_model(path):
+        known = subject in read_model(path).subjects["subject"].tolist()
+        raise UsageError(
+            f"a model cannot forget one person; it was {'' if known else 'not '}built from '{subject}'",
+            where=path,
+            todo="Withdraw the subject from the releases, build the model again and delete this one."
+            if known
+            else None,
+        )
+    return withdraw_workspace(path, subject) if path.is_dir() else withdraw_release(path, subject)
+
+
+def withdraw_release(path: str | Path, subject: str) -> Withdrawal:
+    """Write a release anew without a subject.  All other data are copied as they lie, compressed.
+
+    Raises:
+        UsageError: the release has no such subject.
+        ReleaseError, ArtefactError: it is not a release, or is damaged.
+    """
+    path = Path(path)
+    name = safe_name(subject)
+    with Release(path) as release:
+        if name not in release.subjects:
+            raise UsageError(f"the release has no subject '{subject}'", where=path)
+        gone = [s.item.sequence for s in release.sequences() if s.item.subject == name]
+        frames = int((release.index["subject"] == name).sum())
+    with whole_file(path) as temporary:
+        with guarded_file(path) as old, h5py.File(temporary, "w", libver=layout.LIBVER) as new:
+            try:
+                _copy_without(old, new, name)
+            except (KeyError, RuntimeError, ValueError, OSError) as error:
+                if getattr(error, "errno", None) is not None:  # the disk is full, say: not the file's fault
+                    raise
+                raise ReleaseError("the release is damaged", where=path, seen=error) from error
+        shutil.copymode(path, temporary)
+    return Withdrawal(len(gone), frames, (), (*_left_behind(path, name), *_taught_release(path, name)))
+
+
+def _copy_without(old: h5py.File, new: h5py.File, subject: str) -> None:
+    for key, value in old.attrs.items():
+        new.attrs[key] = value
+    # it is another release now: the next run must not take it for the one it would make
+    print_of_old = str(old.attrs.get("fingerprint", ""))
+    new.attrs["fingerprint"] = hashlib.sha256(f"withdrawn {print_of_old}".encode()).hexdigest()
+    for key in old:
+        if key not in ("subjects", "index"):
+            old.copy(key, new)
+    subjects = new.create_group("subjects")
+    for key in old["subjects"]:
+        if key != subject:
+            old.copy(f"subjects/{key}", subjects, name=key)
+    level = old["template/vertices"].compression_opts or 4
+    layout.write_index(new, _index_without(old["index"], subject), level)
+
+
+def _index_without(index: h5py.Dataset, subject: str) -> np.ndarray:
+    """The index without a subject's rows, its columns of text as wide as what is left."""
+    table = layout.decoded(index[:])
+    if table.dtype.names != layout.INDEX_NAMES:
+        raise ReleaseError("the index has other columns than a release", seen=table.dtype.names)
+    kept = table[table["subject"] != subject]
+    entries = []
+    changes = (kept["subject"][1:] != kept["subject"][:-1]) | (kept["sequence"][1:] != kept["sequence"][:-1])
+    for part in np.split(kept, np.flatnonzero(changes) + 1) if len(kept) else []:
+        item = Item(str(part["subject"][0]), str(part["sequence"][0]))
+        statuses = part["status"].tolist()
+        entries.append(layout.IndexEntry(item, str(part["expression"][0]), part["frame"], statuses))
+    return layout.index_table(entries)
+
+
+def _left_behind(path: Path, subject: str) -> tuple[str, ...]:
+    """A warning when the settings in the release still speak of the subject."""
+    with Release(path) as release:
+        named = [key for key, value in release.attributes.items() if subject in str(value)]
+    return tuple(f"The release's attribute '{key}' still holds '{subject}'; pack it again." for key in named)
+
+
+def _taught_release(path: Path, subject: str) -> list[str]:
+    """A sentence for each stage that learned from everyone in the release."""
+    with Release(path) as release:
+        try:
+            stages = json.loads(str(release.attributes.get("config", "{}"))).get("stages", {})
+        except ValueError:
+            return []
+    return [
+        f"`{name}` shaped the faces that are left by all people's, and '{subject}' may have been among them: "
+        "run `mimicme run` and pack this release again."
+        for name in _LEARNING
+        if stages.get(name, {}).get("settings", {}).get("enabled")
+    ]
+
+
+def withdraw_workspace(root: str | Path, subject: str) -> Withdrawal:
+    """Remove everything made from a subject from a workspace, and never make it again.
+
+    Doing it twice does no harm: what an interrupted withdrawal left is removed then.  A release that cannot be
+    read is deleted, because it may hold the subject; `mimicme pack` makes it again.
+
+    Raises:
+        UsageError: nothing here was ever made from such a subject, or a run is going on.
+    """
+    workspace = Workspace.open(root)
+    name = safe_name(subject)
+    with workspace.lock():
+        damage = ""
+        try:
+            released = _in_release(workspace.release, name)
+        except (ReleaseError, ArtefactError) as error:
+            released, damage = False, str(error)
+        known = (
+            released
+            or workspace.is_withdrawn(name)
+            or bool(workspace.made_from(name, NAMES))
+            or name in workspace.captured_subjects()
+        )
+        if not known:
+            raise UsageError(f"the workspace knows no subject '{subject}'", where=workspace.root)
+        files = workspace.forget(subject, NAMES)
+        # a run that was killed may have left a half-written artefact or release with the subject in it
+        workspace.remove_temporary_files(NAMES)
+        gone = Withdrawal()
+        try:
+            gone = withdraw_release(workspace.release, name) if released else gone
+        except (ReleaseError, ArtefactError) as error:
+            damage = str(error)
+        if damage:
+            workspace.release.unlink()
+            files.append(workspace.release)
+        if workspace.report_folder.is_dir():
+            # its pictures and tables are of everyone together; `mimicme report` makes it again
+            files += [p for p in sorted(workspace.report_folder.rglob("*")) if p.is_file()]
+            shutil.rmtree(workspace.report_folder)
+    elsewhere = "Releases that were written elsewhere (--output, copies) still hold"
+    messages = (
+        *gone.messages,
+        *(
+            [f"The release could not be read and was deleted; `mimicme pack` makes it again: {damage}"]
+            if damage
+            else []
+        ),
+        f"The raw captures of '{subject}' and its row in the table of subjects are still where they were.",
+        f"{elsewhere} '{subject}': `mimicme withdraw RELEASE {shlex.quote(subject)}`, or pack them again.",
+        *_taught_workspace(workspace),
+        *_mentions(workspace, name),
+    )
+    return Withdrawal(gone.sequences, gone.frames, tuple(files), messages)
+
+
+def _in_release(path: Path, subject: str) -> bool:
+    if not path.is_file():
+        return False
+    with Release(path) as release:
+        return subject in release.subjects
+
+
+def _taught_workspace(workspace: Workspace) -> list[str]:
+    """A sentence for each stage whose artefacts come from everyone's, as far as one of them is there."""
+    return [
+        f"`{name}` learned from everyone: `mimicme run` makes its results, what follows and the release again."
+        for name in _LEARNING
+        if any(_learned(path) for path in workspace.artefacts(name))
+    ]
+
+
+def _learned(path: Path) -> bool:
+    """Whether an artefact was made from other sequences too; one that cannot be read is made again anyway."""
+    try:
+        with Artefact(path) as made:
+            return made.made_by.get("corpus") is not None
+    except (ArtefactError, OSError, KeyError, ValueError):
+        return False
+
+
+def _mentions(workspace: Workspace, subject: str) -> list[str]:
+    """Text files of the workspace in which the subject's name still stands."""
+    texts = [p for run in workspace.runs() for p in sorted(run.iterdir()) if p.is_file()]
+    texts += [p for p in sorted(workspace.root.glob("*.toml")) if p.is_file()]
+    named = [p for p in texts if subject in p.read_text(encoding="utf-8", errors="replace")]
+    return [f"{p.relative_to(workspace.root)} still names '{subject}'." for p in named]

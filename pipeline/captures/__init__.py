@@ -1,0 +1,1 @@
+"""What lies in a capture folder: layouts, sequences, labels, subjects, units."""

@@ -1,0 +1,120 @@
+"""The catalogue: every sequence in a capture folder, what it shows, and which is its subject's neutral."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mimicme.pipeline.captures.expressions import NEUTRAL, label_of
+from mimicme.pipeline.captures.layouts import Found, safe_name, search
+from mimicme.pipeline.errors import InputError
+from mimicme.pipeline.items import FrameSource, Item, Sequence
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """What lies in the capture folder.
+
+    Attributes:
+        sequences: in order of subject and sequence.
+        neutral: item of each subject's neutral sequence: the one labelled so, else the first by name.
+        pattern: the layout the files fit.
+        messages: sentences about decisions and about files left out.
+    """
+
+    sequences: tuple[Sequence, ...]
+    neutral: Mapping[str, Item]
+    pattern: str
+    messages: tuple[str, ...]
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        return tuple(sorted({s.item.subject for s in self.sequences}))
+
+    @property
+    def frame_count(self) -> int:
+        return sum(len(s.frames) for s in self.sequences)
+
+
+def build(
+    root: Path,
+    layout: str = "",
+    mapping: Mapping[str, str] | None = None,
+    withdrawn: Callable[[str], bool] | None = None,
+    refused: Mapping[str, str] | None = None,
+) -> Catalogue:
+    """Search the capture folder.
+
+    Args:
+        root: the capture folder.
+        layout: pattern or name of a layout; empty: decided by trying.
+        mapping: expression label by sequence name (`expressions.read_mapping`).
+        withdrawn: says of a subject whether it has withdrawn its consent; such captures are not listed,
+            and no message names it.
+        refused: subjects that the table of subjects leaves out, with the sentence why, which becomes a message
+            where such a subject was captured; its captures are not listed either.
+
+    Raises:
+        InputError: nothing fits, or two names on disk give one safe name.
+        ConfigError: the layout is wrong.
+    """
+    result = search(root, layout)
+    groups: dict[Item, list[Found]] = {}
+    raw_names: dict[str, dict[str, str]] = {}
+    for found in result.found:
+        item = Item(safe_name(found.subject), safe_name(found.sequence))
+        for kind, safe, raw in (
+            ("subject", item.subject, found.subject),
+            (f"sequence of {item.subject}", item.sequence, found.sequence),
+        ):
+            known = raw_names.setdefault(kind, {}).setdefault(safe, raw)
+            if known != raw:
+                raise InputError(
+                    f"two names of a {kind} become the same once they are safe for files",
+                    where=root,
+                    seen=f"'{known}' and '{raw}', both '{safe}'",
+                    todo="Rename one of them.",
+                )
+        groups.setdefault(item, []).append(found)
+    gone = {i.subject for i in groups if withdrawn is not None and withdrawn(i.subject)}
+    messages = [
+        _unnamed(message, [raw_names["subject"][s] for s in sorted(gone)]) for message in result.messages
+    ]
+    if gone:
+        messages.append(f"{len(gone)} subject(s) have withdrawn their consent and are left out.")
+    refusals = refused or {}
+    kept_out = sorted({i.subject for i in groups} & set(refusals) - gone)
+    messages += [refusals[subject] for subject in kept_out]
+    gone.update(kept_out)
+    sequences = tuple(
+        _sequence(item, groups[item], mapping) for item in sorted(groups) if item.subject not in gone
+    )
+    return Catalogue(sequences, neutrals(sequences), result.pattern, tuple(messages))
+
+
+def _unnamed(message: str, names: list[str]) -> str:
+    """A message, which may list files, without these subjects' names in their paths; a number is a name too."""
+    for name in names:
+        message = re.sub(rf"(?<!\w){re.escape(name)}(?=[/.])", "(withdrawn)", message)
+    return message
+
+
+def _sequence(item: Item, files: list[Found], mapping: Mapping[str, str] | None) -> Sequence:
+    by_number: dict[int, list[Path]] = {}
+    for found in sorted(files, key=lambda f: f.relative):
+        by_number.setdefault(found.number, []).append(found.path)
+    frames = tuple(
+        FrameSource(number, paths[0], tuple(paths[1:])) for number, paths in sorted(by_number.items())
+    )
+    name = files[0].sequence
+    return Sequence(item, name, label_of(name, mapping, files[0].subject), frames)
+
+
+def neutrals(sequences: tuple[Sequence, ...]) -> dict[str, Item]:
+    """Each subject's neutral sequence: the first one labelled neutral, else the first by name."""
+    chosen: dict[str, Sequence] = {}
+    for sequence in sorted(sequences, key=lambda s: (s.expression != NEUTRAL, s.item)):
+        chosen.setdefault(sequence.item.subject, sequence)
+    return {subject: sequence.item for subject, sequence in sorted(chosen.items())}

@@ -1,0 +1,331 @@
+"""Where captures lie: patterns such as `{subject}/{sequence}/{frame}.obj`, and the files that fit one.
+
+A pattern is a path below the capture folder.  Fields stand for a part of one path component:
+
+    {subject}    required; the person
+    {sequence}   the sequence; without it every subject has one sequence named `scan`
+    {frame}      the frame; its number is the last run of digits in it (no digits: 0)
+    {ext}        `obj`, `ply` or `glb`
+    *            anything, inside one component
+
+A field that comes twice must read the same both times.  In the fixed parts, capital and small letters count
+as equal.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+
+from mimicme.pipeline.errors import ConfigError, InputError, listed
+from mimicme.pipeline.landmarks.files import EXTENSIONS as LANDMARK_ENDINGS
+
+LAYOUTS = {
+    "3dmd": "{subject}/{sequence}/{frame}.{ext}",
+    "bu4dfe": "{subject}/{sequence}/{frame}.obj",
+    "d3dfacs": "{subject}/{sequence}/{frame}.obj",
+    "coma": "{subject}/{sequence}/{sequence}.{frame}.{ext}",
+    "flat": "{subject}.{ext}",
+}
+"""Named layouts; `flat` is a folder of single scans: a subject per file, each one sequence of one frame."""
+
+EXTENSIONS = ("obj", "ply", "glb")
+UNREAD_EXTENSIONS = (
+    *("stl", "off", "fbx", "gltf", "dae", "3ds", "3mf", "x3d", "wrl", "vrml", "vtk", "vtp"),
+    *("usd", "usda", "usdc", "usdz", "abc", "blend"),
+)
+"""Endings of meshes that are not read: they are reported, never dropped in silence."""
+
+# a table and a record may be anything: only these speak of landmarks by their ending alone
+_LANDMARKS = tuple(ending[1:] for ending in LANDMARK_ENDINGS if ending not in (".csv", ".json"))
+_WANTED = frozenset((*EXTENSIONS, *UNREAD_EXTENSIONS, *_LANDMARKS))
+
+ONLY_SEQUENCE = "scan"
+MAX_NAME = 100
+_FIELDS = ("subject", "sequence", "frame", "ext")
+
+
+@dataclass(frozen=True)
+class Found:
+    """One mesh file that fits the layout.
+
+    Attributes:
+        subject, sequence: as named on disk.
+        number: the frame's number.
+        path: absolute, below the capture folder.
+        relative: the same below the capture folder, with `/`.
+    """
+
+    subject: str
+    sequence: str
+    number: int
+    path: Path
+    relative: str
+
+
+@dataclass
+class Search:
+    """What a search found, and what it left out with the reason in words."""
+
+    pattern: str
+    found: list[Found] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
+
+
+def safe_name(name: str) -> str:
+    """A name that is safe for files and HDF5 groups.
+
+    Made of `[A-Za-z0-9_.+-]`, without a leading dot, of at most 100 characters.
+    The same name always gives the same answer; a safe name is returned as it is.
+    """
+    parts = []
+    for char in unicodedata.normalize("NFKD", name):
+        if char.isascii():
+            parts.append(char if char.isalnum() or char in "_.+-" else "_")
+        elif not unicodedata.combining(char):
+            parts.append(f"u{ord(char):04x}")
+    safe = "".join(parts) or "_"
+    if safe[0] == ".":
+        safe = "_" + safe[1:]
+    if len(safe) > MAX_NAME:
+        safe = f"{safe[: MAX_NAME - 9]}-{sha256(name.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
+    return safe
+
+
+def frame_number(text: str) -> int:
+    """The last run of ASCII digits in `text`; 0 when there is none."""
+    runs = re.findall(r"[0-9]+", text)
+    return int(runs[-1][-18:]) if runs else 0
+
+
+def pattern_of(layout: str) -> str:
+    """The pattern of a named layout, or the pattern itself.
+
+    Raises:
+        ConfigError: neither a known name nor a usable pattern.
+    """
+    if layout.lower() in LAYOUTS:
+        return LAYOUTS[layout.lower()]
+    compile_pattern(layout)
+    return layout
+
+
+def compile_pattern(pattern: str) -> re.Pattern[str]:
+    """The regular expression of a pattern, for paths below the capture folder with `/` between components.
+
+    Raises:
+        ConfigError: an unknown field, no `{subject}`, an absolute path or one with `..`.
+    """
+
+    def wrong(what: str, seen: str) -> ConfigError:
+        return ConfigError(
+            what,
+            where="captures.layout",
+            seen=repr(seen),
+            expected="a pattern like '{subject}/{sequence}/{frame}.obj' or one of " + ", ".join(LAYOUTS),
+        )
+
+    if "{" not in pattern:
+        raise wrong("this is no layout", pattern)
+    if pattern.startswith("/") or ".." in pattern.split("/") or "\\" in pattern:
+        raise wrong("a layout is a path below the capture folder", pattern)
+    text, seen = "", set()
+    for part in re.split(r"(\{[^{}]*\}|\*)", pattern):
+        if part == "*":
+            text += "[^/]*"
+        elif part.startswith("{") and part.endswith("}"):
+            name = part[1:-1]
+            if name not in _FIELDS:
+                raise wrong(f"the layout has an unknown field '{part}'", pattern)
+            if name in seen:
+                text += f"(?P={name})"
+            else:
+                inner = "|".join(EXTENSIONS) if name == "ext" else "[^/]+?"
+                text += f"(?P<{name}>{inner})"
+            seen.add(name)
+        else:
+            text += re.escape(part)
+    if "subject" not in seen:
+        raise wrong("the layout has no {subject}", pattern)
+    if "ext" not in seen and not pattern.lower().endswith(tuple(f".{e}" for e in EXTENSIONS)):
+        raise wrong("the layout names no mesh files", pattern)
+    return re.compile(text, re.IGNORECASE)
+
+
+def mesh_files(root: Path) -> tuple[list[str], list[str]]:
+    """Every mesh file below `root` as sorted relative paths, and messages about what was left out.
+
+    Hidden files and folders, workspaces (a folder that holds `mimicme.toml`), symbolic links that leave the
+    folder and meshes of formats that are not read are left out.  Landmark files beside no mesh are told.
+    """
+    messages: list[str] = []
+    found = sorted(_walk(Path(os.path.realpath(root)), messages))
+    meshes = [name for name in found if _ending(name) in EXTENSIONS]
+    return meshes, messages + _unread(found) + _stray(found, meshes)
+
+
+def _ending(name: str) -> str:
+    return os.path.splitext(name)[1][1:].lower()
+
+
+def _unread(names: list[str]) -> list[str]:
+    """A sentence for each format that is not read."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        if _ending(name) in UNREAD_EXTENSIONS:
+            groups.setdefault(_ending(name), []).append(name)
+    return [
+        f"{len(group)} file{'s end' if len(group) > 1 else ' ends'} in .{ending}, which is not read, for example "
+        f"'{group[0]}'; export such meshes as OBJ, PLY or GLB."
+        for ending, group in sorted(groups.items())
+    ]
+
+
+def _stray(names: list[str], meshes: list[str]) -> list[str]:
+    """A sentence about landmark files that no frame will read."""
+    beside = {os.path.splitext(name)[0] for name in meshes}
+    stray = []
+    for name in names:
+        stem, ending = os.path.splitext(name)
+        # read in small letters alone
+        if _ending(name) in _LANDMARKS and (stem not in beside or ending != ending.lower()):
+            stray.append(name)
+    if not stray:
+        return []
+    what = "landmark file belongs" if len(stray) == 1 else "landmark files belong"
+    return [
+        f"{len(stray)} {what} to no frame and {'is' if len(stray) == 1 else 'are'} not used: {listed(stray, 3)}. "
+        "One is read when it lies beside its frame under the frame's name, as '0012.ljson' beside '0012.obj'."
+    ]
+
+
+def _walk(root: Path, messages: list[str]) -> Iterator[str]:
+    pending, seen = [""], set()
+    while pending:
+        relative = pending.pop()
+        folder = root / relative
+        real = os.path.realpath(folder)
+        if real in seen:  # a link to a folder that is read anyway, or a loop
+            continue
+        seen.add(real)
+        try:
+            entries = sorted(os.scandir(folder), key=lambda e: e.name)
+        except OSError as error:
+            messages.append(f"{relative or '.'}: the folder cannot be read ({error.strerror}).")
+            continue
+        if relative and any(e.name == "mimicme.toml" for e in entries):
+            messages.append(f"{relative}: left out, it is a workspace.")
+            continue
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            name = f"{relative}/{entry.name}" if relative else entry.name
+            wanted = _ending(entry.name) in _WANTED
+            if entry.is_symlink() and not Path(os.path.realpath(entry.path)).is_relative_to(root):
+                messages.append(f"{name}: left out, the symbolic link leaves the capture folder.")
+            elif entry.is_dir():
+                pending.append(name)
+            elif wanted and entry.is_file():
+                yield name
+
+
+def search(root: Path, layout: str = "") -> Search:
+    """Find the captures below `root`.
+
+    Args:
+        root: the capture folder.
+        layout: a pattern or a named layout; empty: found by trying, and said in `messages`.
+
+    Raises:
+        InputError: the folder is not there, or holds no file that fits.
+        ConfigError: the layout itself is wrong.
+    """
+    if not root.is_dir():
+        raise InputError(
+            "the capture folder is not there",
+            where=root,
+            todo="Mount or copy it there, or change `root` in [captures] of mimicme.toml (`init`: --captures DIR).",
+        )
+    files, messages = mesh_files(root)
+    pattern = pattern_of(layout) if layout else ""
+    if not files:
+        raise InputError(
+            "there is no OBJ, PLY or GLB file in the capture folder",
+            where=root,
+            todo=" ".join(messages) or None,
+        )
+    if not pattern:
+        pattern, said = detect(files)
+        messages.insert(0, said)
+    real_root = Path(os.path.realpath(root))
+    regex = compile_pattern(pattern)
+    found, misfits = [], []
+    for name in files:
+        match = regex.fullmatch(name)
+        if match is None:
+            misfits.append(name)
+            continue
+        fields = match.groupdict()
+        number = frame_number(fields["frame"]) if fields.get("frame") else 0
+        sequence = fields.get("sequence") or ONLY_SEQUENCE
+        found.append(Found(fields["subject"], sequence, number, real_root / name, name))
+    if not found:
+        raise InputError(
+            f"none of the {len(files)} mesh files fits the layout",
+            where=root,
+            seen=f"for example '{files[0]}'",
+            expected=f"'{pattern}'",
+            todo="Give the right pattern with --layout.",
+        )
+    if misfits:
+        what = "mesh file does" if len(misfits) == 1 else "mesh files do"
+        messages.append(
+            f"{len(misfits)} {what} not fit the layout '{pattern}' and are left out, "
+            f"for example '{misfits[0]}'."
+        )
+    return Search(pattern, found, messages)
+
+
+def detect(files: list[str]) -> tuple[str, str]:
+    """Choose a pattern by the depth at which most mesh files lie.
+
+    Returns:
+        The pattern, and the decision as a sentence.
+
+    Raises:
+        InputError: most files lie deeper than any known layout.
+    """
+    depths = Counter(name.count("/") for name in files)
+    depth = max(depths, key=lambda d: (depths[d], d))
+    share = f"{depths[depth]} of {len(files)} mesh files lie"
+    if depth == 0:
+        pattern, why = LAYOUTS["flat"], "directly in the folder: one scan is one subject"
+    elif depth == 1:
+        stems = [Path(name).stem for name in files if name.count("/") == 1]
+        numbered = sum(bool(re.search(r"[0-9]", stem)) for stem in stems)
+        if 2 * numbered > len(stems):
+            pattern, why = (
+                "{subject}/{frame}.{ext}",
+                "one folder down and carry numbers: frames of one sequence",
+            )
+        else:
+            pattern, why = (
+                "{subject}/{sequence}.{ext}",
+                "one folder down without numbers: one scan a sequence",
+            )
+    elif depth == 2:
+        pattern, why = LAYOUTS["3dmd"], "two folders down: subject, sequence, frames"
+    else:
+        raise InputError(
+            f"the layout of the captures is not clear: most mesh files lie {depth} folders down",
+            seen=f"for example '{next(n for n in files if n.count('/') == depth)}'",
+            todo="Name a folder nearer to them with --captures, or give a layout such as "
+            "--layout '*/{subject}/{sequence}/{frame}.{ext}'.",
+        )
+    return pattern, f"Layout '{pattern}', because {share} {why}."

@@ -1,0 +1,394 @@
+"""Which unit and which axes a capture or a template is in, from the size of the head and where its parts lie.
+
+One decision per sequence.  The tables and the rules of this module are the only ones: what reads or checks a
+unit or an axis asks here.
+
+With landmarks the evidence is the distance between the eye centres, which on people of all ages lies within a
+factor of two (Dodgson 2004, "Variation and extrema of human interpupillary distance": adults 52-78 mm,
+children from 40 mm).  Without, it is the scan's outer extent, which lies within a factor of eight between a
+bare face and head and shoulders: enough to tell mm, cm, m and um apart, not inches.  What fits no unit is an
+error with the way out, never a guess: a wrong scale would pass every later test and spoil the statistics of
+the whole database.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mimicme.pipeline.arrays import Floats
+from mimicme.pipeline.errors import ConfigError, FrameRejected, InputError
+from mimicme.pipeline.geometry.mesh import Mesh, transform, triangle_normals
+from mimicme.pipeline.landmarks import GROUPS, NOSE_TIP, eye_centres, eye_distance
+
+# The names that a user may give, and what they are in millimetres.
+UNITS_MM = {"mm": 1.0, "cm": 10.0, "m": 1000.0, "um": 0.001, "in": 25.4}
+AXES = ("+x", "-x", "+y", "-y", "+z", "-z")
+
+# Eye centres of people from one year on, with room for wide annotations.  The two ends stand closer than any
+# two of the units (a factor of 2.54), so at most one unit fits.
+EYES_MM = (40.0, 85.0)
+EXTENT_MM = (100.0, 800.0)  # from half a child's face to head and shoulders
+SEEN_BY_EXTENT = ("mm", "cm", "m", "um")  # intervals that do not overlap; inches would overlap with cm
+# What a declared unit may come to before it is called wrong: only a unit's factor can miss this.
+DECLARED_EXTENT_MM = (40.0, 2500.0)
+MEAN_EYES_MM = 63.0
+# Frames of one sequence differ in extent by what the cameras saw, at most about 2; units by 10 or more.
+EXTENT_RATIO = 4.0
+EYES_RATIO = 1.8
+# |sum of area vectors| / area: 0.3 to 0.6 for scans of a face, below 0.2 for a head that is open at the neck.
+FACING_STRENGTH = 0.25
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What one scan, in file units and axes, says about its size and its axes.
+
+    Attributes:
+        extent: largest of the three extents, between the 1st and 99th percentile of the vertices.
+        center: (3,) median of the vertices.
+        facing: (3,) mean outward direction, length from 0 (closed) to 1 (flat).
+        eyes: distance of the eye centres; NaN without landmarks.
+        axes: (3, 3) rows: unit directions to the subject's left, up and forward, from landmarks; or None.
+        mirrored: the landmarks' nose points backwards: the file's axes are left-handed, or its sides swapped.
+    """
+
+    extent: float
+    center: Floats
+    facing: Floats
+    eyes: float = math.nan
+    axes: Floats | None = None
+    mirrored: bool = False
+
+
+@dataclass(frozen=True)
+class UnitDecision:
+    """The unit of a sequence.
+
+    Attributes:
+        unit: a name of `UNITS_MM`, or the number of millimetres as text.
+        unit_mm: millimetres per unit of the file.
+        sentence: how it was decided, for the user.
+    """
+
+    unit: str
+    unit_mm: float
+    sentence: str
+
+
+@dataclass(frozen=True)
+class AxesDecision:
+    """The axes of a sequence.
+
+    Attributes:
+        up: the file's axis that points up, one of `AXES`.
+        rotation: (3, 3) proper rotation, file axes to x left, y up, z forward.
+        sentence: how it was decided, for the user.
+        mirrored: most frames' landmarks say that the file is a mirror image.
+    """
+
+    up: str
+    rotation: Floats
+    sentence: str
+    mirrored: bool = False
+
+
+def gather(mesh: Mesh, landmarks: Floats | None = None) -> Evidence:
+    """Evidence of one cleaned scan.
+
+    Args:
+        mesh: in file units and axes.
+        landmarks: (68, 3) in the same, NaN where absent; or None.  Landmarks whose eye distance cannot belong
+            to a scan of this size are left out of account.
+    """
+    used = mesh.vertices[np.unique(mesh.faces)]
+    low, high = np.percentile(used, [1, 99], axis=0)
+    extent = float((high - low).max())
+    if extent <= 0:
+        raise FrameRejected(
+            "degenerate", "all vertices of the scan lie in one place", seen=f"extent {extent:g}"
+        )
+    normals, areas = triangle_normals(mesh.vertices, mesh.faces)
+    facing = (normals * areas[:, None]).sum(0) / max(float(areas.sum()), 1e-300)
+    plain = Evidence(extent, np.median(used, axis=0), facing)
+    if landmarks is None:
+        return plain
+    apart = float(np.linalg.norm(np.subtract(*eye_centres(landmarks))))  # of whatever is given of each eye
+    if not (np.isfinite(apart) and extent / 30 < apart < extent / 1.2):
+        return plain
+    eyes = eye_distance(landmarks)
+    axes, mirrored = face_axes(landmarks)
+    return Evidence(plain.extent, plain.center, facing, eyes, axes, mirrored)
+
+
+def face_axes(landmarks: Floats) -> tuple[Floats | None, bool]:
+    """Directions of a face by its (68, 3) landmarks, and whether it is mirrored.
+
+    Returns:
+        (3, 3) unit directions, row by row, to the subject's left, up and forward; None when eyes, mouth or
+        nose tip are absent or lie where no face has them.  True when the nose points backwards.
+    """
+    right_eye, left_eye = eye_centres(landmarks)  # the image's left eye is the subject's right
+    mouth, nose = _mean_point(landmarks[GROUPS["mouth"]]), landmarks[NOSE_TIP]
+    eyes, middle = float(np.linalg.norm(left_eye - right_eye)), (right_eye + left_eye) / 2
+    if not (np.isfinite(mouth).all() and np.isfinite(nose).all() and eyes > 0):
+        return None, False
+    x = (left_eye - right_eye) / eyes
+    up = middle - mouth
+    up = up - (up @ x) * x
+    length = float(np.linalg.norm(up))
+    if not length > 0.3 * eyes:
+        return None, False
+    y = up / length
+    z = np.cross(x, y)
+    mirrored = bool((nose - (middle + mouth) / 2) @ z < 0)
+    return np.stack([x, y, -z if mirrored else z]), mirrored
+
+
+def _mean_point(points: Floats) -> Floats:
+    points = points[np.isfinite(points).all(axis=1)]
+    return points.mean(axis=0) if len(points) else np.full(3, np.nan)
+
+
+def parse_unit(text: str) -> float | None:
+    """Millimetres per unit of a declared unit; None for `auto`.
+
+    Raises:
+        ConfigError: neither a name nor a positive number.
+    """
+    text = text.strip()
+    if text.lower() == "auto":
+        return None
+    if text.lower() in UNITS_MM:
+        return UNITS_MM[text.lower()]
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not (math.isfinite(number) and number > 0):
+        raise ConfigError(
+            "the unit is not known",
+            seen=repr(text),
+            expected=f"auto, {', '.join(UNITS_MM)} or a number of millimetres",
+        )
+    return number
+
+
+def decide_unit(evidence: Sequence[Evidence], declared: str = "auto", where: object = None) -> UnitDecision:
+    """The unit of a sequence: as declared, or the one that most frames fit (the more common one on a tie).
+
+    Args:
+        evidence: of some or all frames; at least one unless a unit is declared.
+
+    Raises:
+        ConfigError: `declared` is no unit.
+        InputError: no unit makes a human head of it.
+    """
+    unit_mm = parse_unit(declared)
+    if unit_mm is not None:
+        name = declared.strip().lower()
+        name = name if name in UNITS_MM else f"{unit_mm:g}"
+        size = (
+            f"; the scan measures {_median([e.extent for e in evidence]) * unit_mm:.0f} mm"
+            if evidence
+            else ""
+        )
+        return UnitDecision(name, unit_mm, f"{name} as declared{size}")
+    if not evidence:
+        return UnitDecision("mm", 1.0, "mm assumed: no frame could be read")
+    votes = Counter(filter(None, map(_unit_of, evidence)))
+    if not votes:
+        raise _no_unit(evidence, where)
+    best = max(votes.values())
+    unit = next(name for name in UNITS_MM if votes[name] == best)
+    fitting = [e for e in evidence if _unit_of(e) == unit]
+    unit_mm = UNITS_MM[unit]
+    eyes = [e.eyes for e in fitting if math.isfinite(e.eyes)]
+    if eyes:
+        why = f"the eyes are {_median(eyes):.4g} apart in the file, {_median(eyes) * unit_mm:.0f} mm"
+    else:
+        extent = _median([e.extent for e in fitting])
+        why = f"the scan measures {extent:.4g} in the file, {extent * unit_mm:.0f} mm (no landmarks to go by)"
+    return UnitDecision(unit, unit_mm, f"{unit}: {why}")
+
+
+def _unit_of(evidence: Evidence) -> str | None:
+    """The one named unit that makes a human head of this scan."""
+    if math.isfinite(evidence.eyes):
+        return unit_of_eyes(evidence.eyes)
+    fits = [u for u in SEEN_BY_EXTENT if EXTENT_MM[0] <= evidence.extent * UNITS_MM[u] <= EXTENT_MM[1]]
+    return fits[0] if len(fits) == 1 else None
+
+
+def unit_of_eyes(distance: float) -> str | None:
+    """The named unit in which eye centres so far apart, in file units, are a person's; None when none is."""
+    fits = [u for u, mm in UNITS_MM.items() if EYES_MM[0] <= distance * mm <= EYES_MM[1]]
+    return fits[0] if len(fits) == 1 else None
+
+
+def _no_unit(evidence: Sequence[Evidence], where: object) -> InputError:
+    eyes = [e.eyes for e in evidence if math.isfinite(e.eyes)]
+    if eyes:
+        apart = _median(eyes)
+        seen = f"eyes {apart:.4g} apart"
+        todo = (
+            f"Say how many millimetres a unit is with --unit NUMBER ({MEAN_EYES_MM / apart:.4g} if they are "
+            f"{MEAN_EYES_MM:g} mm apart), or correct the landmarks."
+        )
+    else:
+        seen = f"a scan of {_median([e.extent for e in evidence]):.4g}"
+        todo = (
+            "Say how many millimetres a unit is with --unit NUMBER (--unit in for inches): 63 divided by the "
+            "distance between the pupils in the file."
+        )
+    return InputError(
+        "the unit of the capture cannot be told: in none of mm, cm, m, um it has the size of a person's face",
+        where=where,
+        seen=seen,
+        todo=todo,
+    )
+
+
+def check_frame(evidence: Evidence, reference: Sequence[Evidence], unit: UnitDecision) -> None:
+    """Refuse a frame whose size is another than its sequence's by a unit's factor, or no head's at all.
+
+    Args:
+        evidence: of the frame; reference: of the frames the sequence's unit was decided by.
+
+    Raises:
+        FrameRejected: `unit-mismatch`.
+    """
+    size_mm = evidence.extent * unit.unit_mm
+    alike = [e for e in reference if _unit_of(e) == unit.unit] or list(reference)
+    typical_mm = _median([e.extent for e in alike]) * unit.unit_mm
+    ratio = evidence.extent * unit.unit_mm / typical_mm
+    eyes = [e.eyes for e in alike if math.isfinite(e.eyes)]
+    eyes_ratio = evidence.eyes / _median(eyes) if eyes and math.isfinite(evidence.eyes) else 1.0
+    off = max(ratio, 1 / ratio) > EXTENT_RATIO or (
+        max(eyes_ratio, 1 / eyes_ratio) > EYES_RATIO and max(ratio, 1 / ratio) > EYES_RATIO
+    )
+    if off:
+        raise FrameRejected(
+            "unit-mismatch",
+            "the frame has another size than its sequence, as if it were in another unit",
+            seen=f"{size_mm:.4g} mm if in {unit.unit}",
+            expected=f"about {typical_mm:.0f} mm",
+            todo="Export the frame in the unit of its sequence, or give it a sequence of its own.",
+        )
+    if not DECLARED_EXTENT_MM[0] <= size_mm <= DECLARED_EXTENT_MM[1]:
+        raise FrameRejected(
+            "unit-mismatch",
+            "in the declared unit the scan has not the size of a person's head",
+            seen=f"{size_mm:.4g} mm",
+            expected=f"{DECLARED_EXTENT_MM[0]:g} to {DECLARED_EXTENT_MM[1]:g} mm",
+            todo="Correct --unit (or --unit auto); captures in another unit need a workspace of their own.",
+        )
+
+
+def _median(values: Sequence[float]) -> float:
+    """The lower median: always a value that was seen."""
+    return sorted(values)[(len(values) - 1) // 2]
+
+
+# ------------------------------------------------------------------------------------------------ axes
+
+
+def _unit_vector(axis: str) -> Floats:
+    vector = np.zeros(3)
+    vector["xyz".index(axis[1])] = 1.0 if axis[0] == "+" else -1.0
+    return vector
+
+
+def nearest_axes(axes: Floats, ups: Sequence[str] = AXES) -> tuple[str, str]:
+    """The axes of the file nearest to a face's up and forward, at right angles.
+
+    Args:
+        axes: (3, 3) as of `face_axes`; only up and forward count: on a mirrored file left would contradict.
+        ups: the axes that may be up.
+    """
+    choices = [(up, forward) for up, forward in itertools.product(ups, AXES) if up[1] != forward[1]]
+    return max(choices, key=lambda c: float(axes[1] @ _unit_vector(c[0]) + axes[2] @ _unit_vector(c[1])))
+
+
+def rotation_of(up: str, forward: str) -> Floats:
+    """(3, 3) proper rotation that brings the file's `up` to +y and its `forward` to +z."""
+    y, z = _unit_vector(up), _unit_vector(forward)
+    return np.stack([np.cross(y, z), y, z])
+
+
+# Where a face looks when only its up axis is known: what the programs that use that axis do.
+_USUAL_FORWARD = {"+y": "+z", "-y": "+z", "+z": "-y", "-z": "+y", "+x": "+z", "-x": "+z"}
+
+
+def decide_axes(evidence: Sequence[Evidence], declared: str = "auto") -> AxesDecision:
+    """Which of the file's axes point up and forward, for a sequence.
+
+    With landmarks: the axes nearest to eyes-above-mouth and nose-forward, averaged over the frames.  Without,
+    +y is up unless declared otherwise, or unless an open scan looks along -y, as in programs that have z up.
+
+    Raises:
+        ConfigError: `declared` is neither `auto` nor one of `AXES`.
+    """
+    declared = declared.strip().lower()
+    declared = f"+{declared}" if declared in ("x", "y", "z") else declared
+    if declared != "auto" and declared not in AXES:
+        raise ConfigError(
+            "the up axis is not known", seen=repr(declared), expected=f"auto, {', '.join(AXES)}"
+        )
+    ups = AXES if declared == "auto" else (declared,)
+    marked = [e for e in evidence if e.axes is not None]
+    said = "as declared" if declared != "auto" else ""
+    if marked:
+        mean = np.sum([e.axes for e in marked if e.axes is not None], axis=0) / len(marked)
+        up, forward = nearest_axes(mean, ups)
+        mirrored = 2 * sum(e.mirrored for e in marked) > len(marked)
+        sentence = f"{up} is up {said}" if said else f"{up} is up: the eyes lie above the mouth along it"
+        sentence += f"; the nose points along {forward}"
+        if mirrored:
+            sentence += "; the landmarks say that the face is mirrored (left-handed axes, or sides swapped)"
+        return AxesDecision(up, rotation_of(up, forward), sentence, mirrored)
+    facing = np.mean([e.facing for e in evidence], axis=0) if evidence else np.zeros(3)
+    strong = float(np.linalg.norm(facing)) > FACING_STRENGTH
+    along = max(AXES, key=lambda a: float(facing @ _unit_vector(a)))
+    guess = "+z" if strong and along == "-y" else "+y"
+    up = guess if declared == "auto" else declared
+    forward = _USUAL_FORWARD[up]
+    seen = strong and along[1] != up[1]
+    if seen:
+        forward = along
+    how = (
+        "as declared"
+        if said
+        else ("assumed: the scan faces along -y" if up == "+z" else "assumed (no landmarks)")
+    )
+    look = f"; the scan faces along {forward}" if seen else f"; {forward} taken as forward"
+    return AxesDecision(up, rotation_of(up, forward), f"{up} is up {how}{look}")
+
+
+def file_from_scan(unit: UnitDecision, axes: AxesDecision, evidence: Sequence[Evidence]) -> Floats:
+    """(4, 4) scan (mm, +y up) -> the file's units and axes.
+
+    Only a capture that lies further than `FAR_MM` from its origin is moved, all frames alike: single
+    precision would cost it its detail.
+    """
+    matrix = np.eye(4)
+    matrix[:3, :3] = axes.rotation.T / unit.unit_mm
+    if evidence:
+        middle = np.median([e.center for e in evidence], axis=0)
+        if float(np.abs(middle).max()) * unit.unit_mm > FAR_MM:
+            matrix[:3, 3] = middle
+    return matrix
+
+
+FAR_MM = 5000.0
+
+
+def to_scan(matrix: Floats, points: Floats) -> Floats:
+    """Points (n, 3) of the file in the scan frame, given `file_from_scan`."""
+    scan_from_file = np.asarray(np.linalg.inv(matrix), np.float64)
+    return transform(scan_from_file, points)

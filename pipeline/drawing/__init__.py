@@ -1,0 +1,1 @@
+"""Pictures and plots, without a display or a GPU."""

@@ -1,0 +1,1 @@
+"""Files of meshes, images and maps."""

@@ -1,0 +1,47 @@
+"""Maps of a surface as 16-bit pictures: which there are, and what their whole numbers mean."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mimicme.pipeline.arrays import Singles
+
+Deep = NDArray[np.uint16]
+TOP = 65535
+
+
+class Kind(NamedTuple):
+    """A map's channels and the unit of its values."""
+
+    channels: int
+    unit: str
+
+
+MAPS = {"normal": Kind(3, "1"), "position": Kind(3, "mm"), "displacement": Kind(1, "mm")}
+
+
+@dataclass(frozen=True)
+class Coding:
+    """value = offset + scale * number, per channel.
+
+    Attributes:
+        unit: of the values.  scale: of one step.  offset: value of number 0, one a channel.
+    """
+
+    unit: str
+    scale: float
+    offset: tuple[float, ...]
+
+    def numbers(self, values: ArrayLike) -> Deep:
+        """(..., channels) values as the nearest numbers; beyond the range the last one."""
+        steps = (np.asarray(values, np.float32) - np.array(self.offset, np.float32)) / np.float32(self.scale)
+        return np.asarray(np.rint(np.clip(steps, 0, TOP)), np.uint16)
+
+    def values(self, numbers: NDArray[np.uint16]) -> Singles:
+        """(..., channels) numbers, or (h, w) of a single channel, as values (same shape)."""
+        offset = np.array(self.offset if len(self.offset) > 1 else self.offset[0], np.float32)
+        return np.asarray(numbers * np.float32(self.scale) + offset, np.float32)

@@ -1,0 +1,146 @@
+"""What every mesh file format shares: the result, the error with its codes, the limits, and small helpers.
+
+Files come from anywhere: every count is checked against the length of the data before memory is taken for it,
+and what cannot be read says why with a stable code (`MeshFileError.reason`):
+
+    empty-file     nothing in it, or no vertex
+    no-faces       vertices but no triangle
+    truncated      it ends in the middle: an incomplete last line, fewer data than its header announces
+    nan-vertices   coordinates that are not finite numbers
+    face-index     a triangle names a vertex that is not there
+    bad-syntax     a line or header that is no OBJ, PLY or glTF
+    too-large      more vertices or triangles than `MAX_VERTICES`, `MAX_TRIANGLES`
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mimicme.pipeline.arrays import Floats, Ints, Longs
+from mimicme.pipeline.errors import FrameRejected, InputError
+from mimicme.pipeline.geometry.mesh import Mesh
+
+MAX_VERTICES = 20_000_000
+MAX_TRIANGLES = 40_000_000
+MAX_COORDINATE = 1e30  # beyond it squares and products overflow, so it is no number one can work with
+
+
+class MeshFileError(FrameRejected, InputError):
+    """A mesh file cannot be used; `reason` is one of the codes above."""
+
+
+@dataclass(frozen=True)
+class MeshFile:
+    """A mesh as its file has it: own unit, own axes, vertices in the order of the file.
+
+    Attributes:
+        mesh: vertices (n, 3), triangles (t, 3), and what the file has of uv and colours.  A triangle without
+            texture coordinates in a mesh that has some points to a row of `uv` that is NaN.
+        material_files: MTL files the OBJ names, as written there; never opened here.
+        materials: material names in order of first use.
+        face_material: (t,) int32 index into `materials`; -1 where none is in force.
+        textures: image names the mesh file itself gives (PLY `comment TextureFile`), as written there.
+        embedded_images: encoded images the file carries (glTF), one per entry of `textures`.
+    """
+
+    mesh: Mesh
+    material_files: tuple[str, ...] = ()
+    materials: tuple[str, ...] = ()
+    face_material: Ints | None = None
+    textures: tuple[str, ...] = ()
+    embedded_images: tuple[bytes, ...] = ()
+
+
+def fail(reason: str, what: str, name: str, **details: Any) -> MeshFileError:
+    details.setdefault("todo", _TODO.get(reason))
+    return MeshFileError(reason, what, where=name, **details)
+
+
+_TODO = {
+    "empty-file": "Export or copy the frame again.",
+    "no-faces": "A point cloud cannot be registered; export the frame as a surface.",
+    "truncated": "Copy or export the frame again; the disk may have been full.",
+    "nan-vertices": "Export the frame again.",
+    "face-index": "Export the frame again.",
+    "too-large": "Decimate the scan; a face needs some 100,000 vertices.",
+}
+
+
+def check_content(data: bytes, name: str) -> None:
+    """Refuse a file that holds nothing, or blanks alone."""
+    if not data.strip():
+        raise fail("empty-file", "the file is empty", name)
+
+
+def check_vertices(vertices: Floats, name: str, place: Callable[[int], str] | None = None) -> None:
+    """Refuse vertices (n, 3) that are not finite, or so large that products of them are not.
+
+    Args:
+        place: says where in the file a vertex stands, and what stands there.
+    """
+    bad = np.logical_not((np.abs(vertices) < MAX_COORDINATE).all(axis=1))
+    if bad.any():
+        first = int(np.argmax(bad))
+        raise fail(
+            "nan-vertices",
+            f"{int(bad.sum()):,} of {len(bad):,} vertices are not finite numbers",
+            name,
+            seen=place(first) if place else f"vertex {first + 1}: {vertices[first].tolist()}",
+        )
+
+
+def checked(faces: Longs, n_vertices: int, name: str) -> Ints:
+    bad = (faces < 0) | (faces >= n_vertices)
+    if bad.any():
+        raise fail(
+            "face-index",
+            "a face names a vertex that is not there",
+            name,
+            seen=f"index {int(faces[bad][0])}",
+            expected=f"0 to {n_vertices - 1:,}",
+        )
+    return faces.astype(np.int32)
+
+
+def fan(counts: Longs) -> tuple[Longs, Longs]:
+    """Polygons of `counts` corners as fans: positions of the corners (t, 3), and the polygon of each (t,)."""
+    begin = np.cumsum(counts) - counts
+    fans = np.maximum(counts - 2, 0)
+    owner = np.repeat(np.arange(len(counts)), fans)
+    step = np.arange(int(fans.sum())) - np.repeat(np.cumsum(fans) - fans, fans)
+    return begin[owner][:, None] + np.stack([np.zeros_like(step), step + 1, step + 2], axis=1), owner
+
+
+def parse_numbers(text: bytes, kind: Any) -> NDArray[Any] | None:
+    """Blank-separated numbers; None when something else is between them."""
+    if not text.strip():
+        return np.zeros(0, kind)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # older numpy warns where newer raises
+        try:
+            return np.fromstring(text, dtype=kind, sep=" ")
+        except ValueError:
+            return None
+
+
+def as_bytes(colors: NDArray[Any]) -> NDArray[np.uint8]:
+    if colors.dtype == np.uint8:
+        return np.ascontiguousarray(colors)
+    colors = np.nan_to_num(colors.astype(np.float64))
+    scale = 255.0 if len(colors) == 0 or colors.max() <= 1 else 1.0
+    return np.clip(np.rint(colors * scale), 0, 255).astype(np.uint8)
+
+
+def decode_name(raw: bytes) -> str:
+    raw = raw.strip()
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError:
+        text = raw.decode("latin-1")
+    return text.strip('"')

@@ -1,0 +1,1 @@
+"""Meshes and what can be computed of them; knows no face."""

@@ -1,0 +1,132 @@
+"""Closest points and rays on a triangle mesh: a thin, typed skin over Open3D's ray-casting scene."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mimicme.pipeline.arrays import Bools, Floats, Ints
+from mimicme.pipeline.errors import MissingDependencyError
+from mimicme.pipeline.geometry.mesh import edges
+
+
+class Closest(NamedTuple):
+    """Closest points of a surface to k query points.
+
+    Attributes:
+        points: (k, 3) float64 on the surface.
+        triangles: (k,) int64.
+        weights: (k, 3) float64 barycentric weights of the triangle's corners, summing to 1.
+        distances: (k,) float64, same unit as the mesh.
+    """
+
+    points: Floats
+    triangles: NDArray[np.int64]
+    weights: Floats
+    distances: Floats
+
+
+class Hits(NamedTuple):
+    """First hits of k rays: hit (k,) bool, distance (k,) in ray lengths, triangles, weights as in `Closest`."""
+
+    hit: Bools
+    distances: Floats
+    triangles: NDArray[np.int64]
+    weights: Floats
+
+
+def open3d() -> Any:
+    """The open3d module, imported when first needed (it takes more than a second)."""
+    try:
+        import open3d as o3d
+    except (ImportError, OSError) as error:
+        raise MissingDependencyError(
+            f"Open3D cannot be loaded ({error})",
+            todo="Run `make install`, or `mimicme doctor` to see which system library is missing.",
+        ) from error
+    return o3d
+
+
+class Surface:
+    """A triangle mesh ready for closest-point and ray queries.
+
+    Args:
+        vertices: (n, 3), faces: (t, 3).  Open3D works in float32 inside: keep coordinates near the origin.
+        threads: threads a query may use; 1 inside workers (a worker owns one core), 0 for all.
+    """
+
+    def __init__(self, vertices: Floats, faces: Ints, threads: int = 1) -> None:
+        o3d = open3d()
+        self.vertices = np.asarray(vertices, np.float64)
+        self.faces = np.asarray(faces, np.int32)
+        self.threads = threads
+        self._tensor = o3d.core.Tensor
+        self._scene = o3d.t.geometry.RaycastingScene(nthreads=threads)
+        self._scene.add_triangles(
+            self._tensor(np.ascontiguousarray(vertices, np.float32)),
+            self._tensor(np.ascontiguousarray(faces, np.uint32)),
+        )
+
+    def closest(self, points: Floats) -> Closest:
+        """Closest surface points to (k, 3) points."""
+        query = self._tensor(np.ascontiguousarray(points, np.float32))
+        answer = self._scene.compute_closest_points(query, nthreads=self.threads)
+        triangles = answer["primitive_ids"].numpy().astype(np.int64)
+        uv = answer["primitive_uvs"].numpy().astype(np.float64)
+        weights = np.stack([1 - uv.sum(1), uv[:, 0], uv[:, 1]], axis=1)
+        # recomputed in float64: the solver's residuals must not carry float32 rounding
+        corners = np.take(self.vertices, np.take(self.faces, triangles, axis=0), axis=0)
+        found = np.einsum("kc,kcx->kx", weights, corners)
+        return Closest(found, triangles, weights, np.linalg.norm(found - points, axis=1))
+
+    def distance(self, points: Floats) -> Floats:
+        """Unsigned distance of (k, 3) points to the surface, (k,)."""
+        return self.closest(points).distances
+
+    def cast(self, origins: Floats | NDArray[np.float32], directions: Floats | NDArray[np.float32]) -> Hits:
+        """First hit of the rays origins + s * directions, s > 0; both (..., 3), flattened to (k, 3)."""
+        rays = np.concatenate(np.broadcast_arrays(origins, directions), axis=-1).reshape(-1, 6)
+        answer = self._scene.cast_rays(
+            self._tensor(np.ascontiguousarray(rays, np.float32)), nthreads=self.threads
+        )
+        s = answer["t_hit"].numpy().astype(np.float64)
+        hit = np.isfinite(s)
+        triangles = np.where(hit, answer["primitive_ids"].numpy().astype(np.int64), 0)
+        uv = answer["primitive_uvs"].numpy().astype(np.float64)
+        return Hits(hit, s, triangles, np.stack([1 - uv.sum(1), uv[:, 0], uv[:, 1]], axis=1))
+
+    def occluded(self, origins: Floats, directions: Floats, far: float = np.inf) -> Bools:
+        """(k,) True where something lies on the ray before `far` ray lengths."""
+        rays = np.concatenate(np.broadcast_arrays(origins, directions), axis=-1).reshape(-1, 6)
+        return np.asarray(
+            self._scene.test_occlusions(
+                self._tensor(np.ascontiguousarray(rays, np.float32)), tfar=far, nthreads=self.threads
+            ).numpy(),
+            bool,
+        )
+
+
+def pierced(vertices: Floats, faces: Ints) -> NDArray[np.int64]:
+    """The triangles that an edge of a triangle without a common vertex pierces, sorted: the mesh passes through itself.
+
+    Args:
+        vertices: (n, 3), near the origin (float32 inside); faces: (t, 3).
+    """
+    if not len(faces):
+        return np.zeros(0, np.int64)  # an empty scene is a crash
+    o3d = open3d()
+    scene = o3d.t.geometry.RaycastingScene(nthreads=1)
+    corners = o3d.core.Tensor(np.ascontiguousarray(vertices, np.float32))
+    scene.add_triangles(corners, o3d.core.Tensor(np.ascontiguousarray(faces, np.uint32)))
+    pairs = edges(faces)[0]
+    start = vertices[pairs[:, 0]]
+    rays = np.concatenate([start, vertices[pairs[:, 1]] - start], axis=1)
+    hits = scene.list_intersections(o3d.core.Tensor(np.ascontiguousarray(rays, np.float32)), nthreads=1)
+    along = hits["t_hit"].numpy()
+    within = np.flatnonzero((along > 0) & (along < 1))
+    edge = pairs[hits["ray_ids"].numpy()[within].astype(np.int64)]
+    triangle = hits["primitive_ids"].numpy()[within].astype(np.int64)
+    apart = ~(faces[triangle][:, :, None] == edge[:, None, :]).any(axis=(1, 2))
+    return np.unique(triangle[apart])

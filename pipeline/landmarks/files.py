@@ -1,0 +1,214 @@
+"""Landmark files: read by label into iBUG-68, and written.
+
+A point is known by the label of its group and its place inside that group, never by its bare place in the
+file. Only a file without any labels is read by place, and then only if it has exactly 68 points.  Whatever
+fits no scheme is refused: a guess would fit a face with its brows on its eyes.
+
+Read: `.ljson` (menpo, landmarker.io; versions 1, 2, 3), `.pts`, `.pp` (MeshLab), `.csv`, `.json`, `.lm3`
+(Bosphorus), `.bnd` (BU-3DFE, BU-4DFE: the eye, brow and mouth corners of its 83 points).  A `.pts` of two
+coordinates a point holds pixels of the scan's texture, which only `read_points` gives.
+Written: `.ljson` version 2, `.pts`, `.pp`, `.csv`, `.json`, `.lm3` (with iBUG's names), `.bnd` (68 lines, not BU-3DFE's
+83: its contours cannot be made from 68 points).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import PurePath
+
+import numpy as np
+
+from mimicme.pipeline.arrays import Floats
+from mimicme.pipeline.errors import FrameRejected, InputError
+from mimicme.pipeline.landmarks import GROUPS, IBUG68, N_LANDMARKS, Landmarks, Sides, indices_of
+from mimicme.pipeline.landmarks.formats import (
+    BROKEN,
+    MAX_POINTS,
+    READERS,
+    Entry,
+    another_scheme,
+    two_dimensional,
+)
+
+# The order in which files beside a frame are looked for: the first that exists is read.
+EXTENSIONS = (".ljson", ".pts", ".pp", ".csv", ".json", ".lm3", ".bnd")
+MAX_BYTES = 4 << 20  # a 68-point file has some kilobytes
+
+
+def read_landmarks(data: bytes, name: str, sides: Sides = "image") -> Landmarks:
+    """The landmarks of a file's content, in the file's own unit and axes.
+
+    Raises:
+        FrameRejected: see `read_points`; `landmark-scheme` - it holds pixels.
+    """
+    points = read_points(data, name, sides)
+    if points.shape[1] != 3:
+        error = two_dimensional()
+        error.where = name
+        raise error
+    return Landmarks(points)
+
+
+def read_points(data: bytes, name: str, sides: Sides = "image") -> Floats:
+    """(68, 3) points of a file's content, in the file's own unit and axes, or (68, 2) px - x to the right, y down - of
+    a `.pts` with two coordinates a point; NaN where absent.
+
+    Args:
+        data: the whole file.
+        name: its name; the extension says the format.
+        sides: whose left its labels mean, see `landmarks.indices_of`.
+
+    Raises:
+        FrameRejected: `landmark-file` - it cannot be read; `landmark-scheme` - its labels or its number of
+            points fit no known scheme, with what was seen and what is expected.
+    """
+    extension = PurePath(name).suffix.lower()
+    reader = READERS.get(extension)
+    if reader is None:
+        raise _unreadable(name, f"files ending in {extension or 'nothing'} are not known", EXTENSIONS)
+    if len(data) > MAX_BYTES:
+        raise _unreadable(name, "it is larger than any landmark file", f"at most {MAX_BYTES:,} bytes")
+    try:
+        return _assemble(reader(data.decode("utf-8-sig")), sides)
+    except FrameRejected as error:
+        error.where = error.where or name
+        raise
+    except BROKEN as error:
+        raise _unreadable(name, f"{type(error).__name__}: {error}"[:120], None) from error
+
+
+def write_ljson(landmarks: Landmarks) -> bytes:
+    """landmarker.io's `.ljson`, version 2, with the group words of menpo; absent points are null."""
+    points = [list(map(float, p)) if ok else [None] * 3 for p, ok in _given(landmarks)]
+    labels = [{"label": g, "mask": list(range(s.start, s.stop))} for g, s in GROUPS.items()]
+    content = {"version": 2, "labels": labels, "landmarks": {"points": points, "connectivity": []}}
+    return (json.dumps(content, allow_nan=False, indent=1) + "\n").encode()
+
+
+def write_pts(landmarks: Landmarks) -> bytes:
+    """`.pts`: 68 points, no labels; absent points are written as nan."""
+    lines = [" ".join(repr(float(x)) for x in p) for p in landmarks.points]
+    return "\n".join(["version: 1", f"n_points: {N_LANDMARKS}", "{", *lines, "}", ""]).encode()
+
+
+def write_pp(landmarks: Landmarks) -> bytes:
+    """MeshLab's picked points, each with its name; absent points are left out."""
+    lines = [
+        ' <point x="{!r}" y="{!r}" z="{!r}" name="{}" active="1"/>'.format(*map(float, p), label)
+        for (p, ok), label in zip(_given(landmarks), IBUG68, strict=True)
+        if ok
+    ]
+    return "\n".join(["<!DOCTYPE PickedPoints>", "<PickedPoints>", *lines, "</PickedPoints>", ""]).encode()
+
+
+def write_csv(landmarks: Landmarks) -> bytes:
+    """`name,x,y,z`, a row per point; absent points are left out."""
+    rows = [
+        ",".join([label, *(repr(float(x)) for x in p)])
+        for (p, ok), label in zip(_given(landmarks), IBUG68, strict=True)
+        if ok
+    ]
+    return "\n".join(["name,x,y,z", *rows, ""]).encode()
+
+
+def write_json(landmarks: Landmarks) -> bytes:
+    """`{name: [x, y, z]}`; absent points are left out."""
+    content = {
+        label: list(map(float, p)) for (p, ok), label in zip(_given(landmarks), IBUG68, strict=True) if ok
+    }
+    return (json.dumps(content, allow_nan=False, indent=1) + "\n").encode()
+
+
+def write_lm3(landmarks: Landmarks) -> bytes:
+    """`.lm3`: a name and a place on two lines each; absent points are left out."""
+    lines = [
+        f"{label}\n" + " ".join(repr(float(x)) for x in p)
+        for (p, ok), label in zip(_given(landmarks), IBUG68, strict=True)
+        if ok
+    ]
+    return "\n".join(["# 3D landmarks, iBUG-68", f"{len(lines)} landmarks:", *lines, ""]).encode()
+
+
+def write_bnd(landmarks: Landmarks) -> bytes:
+    """`.bnd`: `index x y z`, 68 lines in iBUG's order; absent points are written as nan."""
+    lines = [" ".join([str(k), *(repr(float(x)) for x in p)]) for k, p in enumerate(landmarks.points)]
+    return "\n".join([*lines, ""]).encode()
+
+
+def _given(landmarks: Landmarks) -> list[tuple[Floats, bool]]:
+    return list(zip(landmarks.points, landmarks.present.tolist(), strict=True))
+
+
+def _assemble(entries: Sequence[Entry], sides: Sides) -> Floats:
+    """Labelled groups of points to (68, 3), or points without labels as they are."""
+    total = sum(len(points) for _, points in entries)
+    if total > MAX_POINTS:
+        raise another_scheme("the landmark file has far too many points", total, N_LANDMARKS)
+    if any(label for label, _ in entries):
+        out = _by_label(entries, sides)
+    elif total == N_LANDMARKS:
+        out = np.concatenate([points for _, points in entries])
+    else:
+        raise another_scheme(
+            "the landmark file has no labels, and its number of points fits no known scheme",
+            f"{total} points",
+            f"{N_LANDMARKS} in iBUG order, or labels",
+        )
+    if not np.isfinite(out).all(axis=1).any():
+        raise another_scheme("the landmark file gives no point at all", "0 points", f"up to {N_LANDMARKS}")
+    return out
+
+
+def _by_label(entries: Sequence[Entry], sides: Sides) -> Floats:
+    out = np.full((N_LANDMARKS, 3), np.nan)
+    taken: dict[int, str] = {}
+    for label, points in entries:
+        if not label:
+            raise another_scheme(
+                "some points of the landmark file have a label and some have none", "both", "labels"
+            )
+        for index, point in zip(indices_of(label, len(points), sides), points, strict=True):
+            if index in taken and not np.array_equal(out[index], point, equal_nan=True):
+                raise another_scheme(
+                    f"two labels give different places to {IBUG68[index]}",
+                    f"'{taken[index][:40]}' and '{label[:40]}'",
+                    "each landmark once",
+                )
+            taken[index] = label
+            out[index] = point
+    return out
+
+
+def _unreadable(name: str, why: str, expected: object) -> FrameRejected:
+    return FrameRejected(
+        "landmark-file",
+        "the landmark file cannot be read",
+        where=name,
+        seen=why,
+        expected=expected,
+        todo="Write it again, or remove it.",
+    )
+
+
+WRITERS: dict[str, Callable[[Landmarks], bytes]] = {
+    ".ljson": write_ljson,
+    ".pts": write_pts,
+    ".pp": write_pp,
+    ".csv": write_csv,
+    ".json": write_json,
+    ".lm3": write_lm3,
+    ".bnd": write_bnd,
+}
+
+
+def write_landmarks(landmarks: Landmarks, name: str) -> bytes:
+    """The content of a landmark file called `name`.
+
+    Raises:
+        InputError: its extension is not one that is written.
+    """
+    writer = WRITERS.get(PurePath(name).suffix.lower())
+    if writer is None:
+        raise InputError("landmarks are not written to such files", where=name, expected=", ".join(WRITERS))
+    return writer(landmarks)

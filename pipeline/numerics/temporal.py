@@ -1,0 +1,110 @@
+"""Removing jitter without eating the apex: every temporal mode of a sequence is smoothed as much as it bears.
+
+Frames are registered one by one, so what their landmarks and scans get wrong is nearly independent from frame to
+frame, and a face moves smoothly.  The sequence's vertices (F, V, 3) are split into temporal modes, the left singular
+vectors of the F x 3V matrix, and each mode, a curve of F numbers, is smoothed with a penalty on its third difference
+(Whittaker 1923; Eilers 2003) whose weight minimises that curve's own generalised cross-validation score (Craven and
+Wahba 1979).  A mode that moves, a blink or an opening mouth, is hardly touched; a mode that only rattles is made
+still.  All of it is one F x F matrix applied to the sequence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mimicme.pipeline.arrays import Floats
+
+ORDER = 3
+MIN_FRAMES = 9
+"""Shorter sequences stay as they are: with fewer frames cross-validation cannot tell motion from noise."""
+BLOCK = 4096
+PENALTIES = np.geomspace(1e-2, 1e6, 33)
+CAUTION = 1.4
+"""Each degree of freedom counts this much: plain cross-validation leaves one noise curve in ten unsmoothed (Kim and Gu
+2004, sec. 3.2, whose value this is)."""
+
+
+def smoothing_matrix(frames: NDArray[np.float32], times: NDArray[np.int64]) -> Floats:
+    """(F, F) matrix S; the smoothed sequence is S @ frames.  Identity below `MIN_FRAMES` frames.
+
+    Args:
+        frames: (F, V, 3) mm, canonical frame.
+        times: (F,) frame numbers, increasing; gaps are allowed.
+    """
+    count = len(frames)
+    if count < MIN_FRAMES:
+        return np.eye(count)
+    gram = np.zeros((count, count))
+    for block in _blocks(frames):
+        flat = block.reshape(count, -1).astype(np.float64)
+        flat -= flat.mean(axis=0)
+        gram += flat @ flat.T
+    value, mode = np.linalg.eigh(gram)
+    mode = mode[:, value > 1e-12 * max(value[-1], 1e-300)]
+
+    difference = _differences(times.astype(np.float64))
+    roughness, basis = np.linalg.eigh(difference.T @ difference)
+    roughness = np.maximum(roughness, 0.0)
+    roughness[:ORDER] = 0.0  # polynomials up to the second degree cost nothing
+    in_basis = basis.T @ mode
+    gain = 1 / (1 + PENALTIES[:, None] * roughness[None, :])
+    misfit = ((1 - gain) ** 2) @ in_basis**2
+    free = count - CAUTION * gain.sum(axis=1)
+    score = np.where(free[:, None] > 0, misfit / np.maximum(free[:, None], 1e-9) ** 2, np.inf)
+    best = np.argmin(score, axis=0)
+    smoothed = basis @ (gain[best].T * in_basis)
+    stay = np.full((count, count), 1 / count)  # the mean is kept as it is
+    return np.asarray(stay + smoothed @ mode.T @ (np.eye(count) - stay))
+
+
+def _differences(times: Floats) -> Floats:
+    """(F - 3, F) third divided differences, scaled to 1, -3, 3, -1 for times one apart."""
+    count = len(times)
+    rows = np.zeros((count - ORDER, count))
+    for k in range(count - ORDER):
+        t = times[k : k + ORDER + 1]
+        gaps = t[:, None] - t[None, :] + np.eye(ORDER + 1)
+        rows[k, k : k + ORDER + 1] = 6.0 / gaps.prod(axis=1)
+    return rows
+
+
+def smooth(frames: NDArray[np.float32], times: NDArray[np.int64]) -> None:
+    """Smooth a sequence (F, V, 3) in place; see this module's text.  Needs a few MB beside it."""
+    matrix = smoothing_matrix(frames, times)
+    for block in _blocks(frames):
+        block[...] = np.einsum("st,tvx->svx", matrix, block.astype(np.float64), optimize=True)
+
+
+def _blocks(frames: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+    """Views (F, v, 3) of a few thousand vertices at a time."""
+    for start in range(0, frames.shape[1], BLOCK):
+        yield frames[:, start : start + BLOCK]
+
+
+def smooth_poses(poses: Floats, centre: Floats, times: NDArray[np.int64]) -> Floats:
+    """Rigid motions (F, 4, 4) smoothed as three rotations and three translations of the point `centre` (3,).
+
+    Each of the six curves is a mode of its own.  Rotations are taken relative to the first frame's, as rotation
+    vectors: a head does not turn by half a circle within a sequence.
+    """
+    from scipy.spatial.transform import Rotation
+
+    relative = np.linalg.inv(poses[0]) @ poses
+    turn = Rotation.from_matrix(relative[:, :3, :3]).as_rotvec()
+    shift = relative[:, :3, :3] @ centre + relative[:, :3, 3] - centre
+    curves = np.concatenate([turn, shift], axis=1)
+    for k in range(6):
+        column = curves[:, [k], None].astype(np.float32)
+        curves[:, k] = smoothing_matrix(column, times) @ curves[:, k]
+    still = np.tile(np.eye(4), (len(poses), 1, 1))
+    still[:, :3, :3] = Rotation.from_rotvec(curves[:, :3]).as_matrix()
+    still[:, :3, 3] = centre + curves[:, 3:] - still[:, :3, :3] @ centre
+    return np.asarray(poses[0] @ still)
+
+
+def runs(times: NDArray[np.int64], max_gap: int) -> list[NDArray[np.int64]]:
+    """Positions of `times` (F,) split where two neighbours are more than `max_gap` apart."""
+    return np.split(np.arange(len(times)), np.flatnonzero(np.diff(times) > max_gap) + 1)

@@ -1,0 +1,1 @@
+"""What is to be done, doing it side by side, and telling about it."""

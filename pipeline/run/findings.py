@@ -1,0 +1,66 @@
+"""What a run and `status` tell about single frames: each rejection and each note once, as a sentence."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+
+from mimicme.pipeline.items import Item
+from mimicme.pipeline.run.plan import Plan
+from mimicme.pipeline.run.progress import Console
+from mimicme.pipeline.stage import Stage
+
+MAX_LINES = 20
+
+
+def show(console: Console, kind: str, lines: list[str]) -> None:
+    """Print sentences, the first twenty of them."""
+    if not lines:
+        return
+    console.result(f"{kind}:")
+    for line in lines[:MAX_LINES]:
+        console.result(f"  {line}")
+    if len(lines) > MAX_LINES:
+        console.result(f"  and {len(lines) - MAX_LINES} more: see `mimicme status --failed`")
+
+
+def added(tallies: Iterable[str]) -> str:
+    """Tallies as one: `3 read, 5 guessed` and `2 read` are `5 frames read, 5 guessed`; what is no count is left out."""
+    counts: Counter[str] = Counter()
+    for tally in tallies:
+        for count, what in re.findall(r"(?:^|, )([0-9]{1,9}) ([^,]+)", tally):
+            counts[what] += int(count)
+    told: list[str] = []
+    for what, total in counts.items():
+        frames = "" if told else " frame" if total == 1 else " frames"
+        told.append(f"{total}{frames} {what}")
+    return ", ".join(told)
+
+
+def new_findings(plan: Plan, stage: Stage, item: Item) -> tuple[list[str], list[str]]:
+    """Sentences about the frames of an item that this stage, and none before it, rejected or noted.
+
+    Returns:
+        rejections; notes on frames that are ok.
+    """
+    made = plan.ledger.look(plan.workspace.artefact(stage.name, item))
+    if made is None:
+        return [], []
+    rejected_before: set[int] = set()
+    noted_before: set[tuple[int, str]] = set()
+    for need in stage.needs:
+        before = plan.ledger.look(plan.workspace.artefact(need, item))
+        for number, status in before.frames() if before else ():
+            if not status.ok:
+                rejected_before.add(number)
+            noted_before.update((number, code) for code in status.note.split(",") if code)
+    rejections, notes = [], []
+    for number, status in made.frames():
+        if not status.ok and number not in rejected_before:
+            rejections.append(
+                f"{item} frame {number}: {stage.name} rejected it ({status.reason}): {status.message}"
+            )
+        elif status.ok and any((number, c) not in noted_before for c in status.note.split(",") if c):
+            notes.append(f"{item} frame {number}: {stage.name} noted {status.note}: {status.message}")
+    return rejections, notes

@@ -1,0 +1,146 @@
+"""Items that are worked in parts: which parts are still to be made, and when they can be joined.
+
+A part has an artefact of its own beside the item's, with a record that says what made it: the item's record and
+which part it is.  So a run that was killed finds the parts that are there and current, and makes the others.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from mimicme.pipeline.items import Item, Part
+from mimicme.pipeline.run.plan import Plan, Verdict
+from mimicme.pipeline.run.pool import Killed
+from mimicme.pipeline.run.work import Job, Outcome
+from mimicme.pipeline.stage import Stage
+
+
+@dataclass
+class _Split:
+    """An item on its way: the job that joins it, and its parts that have no outcome yet, and those that failed."""
+
+    join: Job
+    waiting: set[int]
+    failed: dict[int, Outcome | Killed]
+
+
+class PartBook:
+    """The parts of one wave of a stage.
+
+    Args:
+        plan: knows which artefacts are current.
+        stage: the stage.
+        force: make current parts again too.
+    """
+
+    def __init__(self, plan: Plan, stage: Stage, force: bool) -> None:
+        self._plan, self._stage, self._force = plan, stage, force
+        self._lying = plan.workspace.parts(stage.name) if stage.parts else {}
+        self._splits: dict[Item, _Split] = {}
+
+    def first_jobs(self, job: Job) -> list[Job]:
+        """What can be done at once for an item: its job as it is, or the parts that it lacks, or their joining.
+
+        Parts of other settings, other inputs or another cut are removed.
+        """
+        count = self._count(job)
+        if count == 1:
+            self.remove(job.item)
+            return [job]
+        workspace, item = self._plan.workspace, job.item
+        missing: dict[int, Job] = {}
+        paths = []
+        for part in (Part(number, count) for number in range(1, count + 1)):
+            path = workspace.part(self._stage.name, item, part)
+            record = part_record(job.record, part)
+            paths.append(path)
+            if self._force or not self._plan.is_current(path, record):
+                task = replace(job.task, part=part)
+                missing[part.number] = replace(job, task=task, path=path, record=record)
+        keep = set(paths) - {one.path for one in missing.values()}
+        self._remove(path for path in self._lies_of(item) if path not in keep)
+        join = replace(job, task=replace(job.task, parts=tuple(paths)))
+        self._splits[item] = _Split(join, set(missing), {})
+        return [*missing.values()] or [join]
+
+    def _count(self, job: Job) -> int:
+        if self._stage.parts is None:
+            return 1
+        try:
+            return self._stage.parts(job.task)
+        except Exception:  # an input cannot be read, say: the item's own job says so, and fails alone
+            return 1
+
+    def ended(
+        self, job: Job, outcome: Outcome | Killed, queue: deque[Job]
+    ) -> tuple[Job, Outcome | Killed] | None:
+        """What the end of a job means for its item.
+
+        When a part was the last that was waited for, the job that joins them goes to the front of the queue: soon
+        done, they do not lie about.  A part that failed does not stop the others; they are there the next time.
+
+        Returns:
+            the item's job and its outcome; None while it is on its way.
+        """
+        if job.task.part is None:
+            if not failed(outcome):
+                self.remove(job.item)
+            return job, outcome
+        split = self._splits[job.item]
+        split.waiting.discard(job.task.part.number)
+        if failed(outcome):
+            split.failed[job.task.part.number] = outcome
+        if split.waiting:
+            return None
+        if split.failed:
+            # the first by number, whichever failed first: what is said does not depend on the number of jobs
+            return split.join, split.failed[min(split.failed)]
+        queue.appendleft(split.join)
+        return None
+
+    def remove(self, item: Item) -> None:
+        """Remove every part of an item: its artefact is there, or is to be made in one piece."""
+        split = self._splits.get(item)
+        self._remove({*self._lies_of(item), *(split.join.task.parts if split else ())})
+
+    def remove_vanished(self) -> None:
+        """Remove the parts of sequences that are no longer among the captures."""
+        for item in self._lying.keys() - {s.item for s in self._plan.catalogue.sequences}:
+            self.remove(item)
+
+    def _lies_of(self, item: Item) -> Iterable[Path]:
+        return self._lying.get(item, {}).values()
+
+    @staticmethod
+    def _remove(paths: Iterable[Path]) -> None:
+        for path in paths:
+            path.unlink(missing_ok=True)
+
+
+def part_record(record: Mapping[str, Any], part: Part) -> dict[str, Any]:
+    """What makes a part of an item that `record` makes."""
+    return {**record, "part": [part.number, part.count]}
+
+
+def begun(plan: Plan, stage: Stage, verdicts: Mapping[Item, Verdict]) -> list[str]:
+    """The items that a run goes on with, for it finds current parts of them: `S001/smile (2 of 5 parts)`."""
+    said = []
+    for item, lying in sorted(plan.workspace.parts(stage.name).items()) if stage.parts else ():
+        record = verdicts[item].record if item in verdicts and verdicts[item].state != "done" else None
+        there = [
+            part
+            for part, path in lying.items()
+            if record is not None and plan.is_current(path, part_record(record, part))
+        ]
+        if there:
+            said.append(f"{item} ({len(there)} of {there[0].count} parts)")
+    return said
+
+
+def failed(outcome: Outcome | Killed) -> bool:
+    """Whether a job brought no artefact."""
+    return isinstance(outcome, Killed) or outcome.error is not None

@@ -1,0 +1,445 @@
+"""What is done, what is out of date and why: decided from the artefacts alone, so true at any moment.
+
+An artefact is current exactly when the record of what made it equals the record of what would make it now,
+and the raw files it read are unchanged.  The record holds the stage's version and settings, the fingerprints
+of its inputs, the digest of the template, and - for a stage that begins from raw files - the declaration and
+the list of frames.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import h5py
+
+from mimicme.pipeline.captures.catalogue import Catalogue
+from mimicme.pipeline.checkpoint import fingerprint
+from mimicme.pipeline.config import Config, settings_record
+from mimicme.pipeline.corpus import Corpus
+from mimicme.pipeline.items import Captures, Item, Sequence
+from mimicme.pipeline.run.checkpoint_index import Failure, Ledger, Made, read_record
+from mimicme.pipeline.sources import unchanged
+from mimicme.pipeline.stage import NEUTRAL_FIRST, Stage
+from mimicme.pipeline.workspace import Workspace
+
+State = Literal["done", "stale", "pending", "failed", "blocked"]
+STATES: tuple[State, ...] = ("done", "stale", "pending", "failed", "blocked")
+RELEASE = Item("release", "release")
+"""The one item of a stage of scope `everything`."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The state of one item of one stage.
+
+    Attributes:
+        state: `done`: current; `stale`: made from something else than what is there now; `pending`: not made;
+            `failed`: tried and failed; `blocked`: waits for something that failed.
+        reason: in words; empty when done.
+        record: what would make it now; None while its inputs are not final.
+        inputs: paths of its inputs by stage.
+        neutral: artefact of the subject's neutral, if the stage asks for it.
+        follows: not final because an input will be made again.
+        siblings: inputs of the subject's other sequences by item, for the neutral of a stage of scope `subject`.
+        corpus: for a stage of scope `corpus`: what it is given of all sequences; see `Task.corpus`.
+    """
+
+    state: State
+    reason: str = ""
+    record: Mapping[str, Any] | None = None
+    inputs: Mapping[str, Path] = field(default_factory=dict)
+    neutral: Path | None = None
+    follows: bool = False
+    siblings: Mapping[Item, Mapping[str, Path]] = field(default_factory=dict)
+    corpus: Corpus | None = None
+
+
+class Plan:
+    """Verdicts on every item of every stage.
+
+    Args:
+        workspace: the workspace.
+        config: resolved settings.
+        stages: all of them, in order.
+        catalogue: what is on disk.
+        template: digest of the prepared template; None when it is not prepared.
+    """
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        config: Config,
+        stages: Iterable[Stage],
+        catalogue: Catalogue,
+        template: str | None,
+    ) -> None:
+        self.workspace = workspace
+        self.config = config
+        self.stages = tuple(stages)
+        self.catalogue = catalogue
+        self.template = template
+        self.ledger = Ledger(workspace.root, workspace.notebook)
+        self.captures = workspace.captures
+        self.verdicts: dict[tuple[str, Item], Verdict] = {}
+        self._left_out: set[Item] = set()  # sequences that this run is not about
+        self._corpora: dict[str, tuple[Corpus, Item | None]] = {}
+
+    def judge_stage(self, stage: Stage, sequences: Iterable[Sequence]) -> dict[Item, Verdict]:
+        """Decide and remember the verdicts of one stage; those of the stages it needs must be there."""
+        self.begin(stage)
+        ordered = list(sequences)
+        if stage.scope in NEUTRAL_FIRST:
+            ordered.sort(key=lambda s: not self.is_neutral(s.item))
+        return {s.item: self.judge(stage, s) for s in ordered}
+
+    def is_neutral(self, item: Item) -> bool:
+        return self.catalogue.neutral.get(item.subject) == item
+
+    def judge(self, stage: Stage, sequence: Sequence) -> Verdict:
+        """Decide and remember the verdict of one item."""
+        verdict = self._judge(stage, sequence)
+        self.verdicts[stage.name, sequence.item] = verdict
+        return verdict
+
+    def _judge(self, stage: Stage, sequence: Sequence) -> Verdict:
+        item = sequence.item
+        path = self.workspace.artefact(stage.name, item)
+        inputs = {n: self.workspace.artefact(n, item) for n in stage.needs}
+        for need in stage.needs:
+            before = self.verdicts[need, item]
+            if before.state in ("failed", "blocked"):
+                return Verdict("blocked", f"'{need}' {_words(before)}", inputs=inputs)
+        made = self.ledger.look(path)
+        absent: State = "pending" if not path.exists() else "stale"
+        for need in stage.needs:
+            before = self.verdicts[need, item]
+            if before.state != "done":
+                return Verdict(absent, f"'{need}' {_words(before)}", inputs=inputs, follows=True)
+        neutral = None
+        if stage.scope in NEUTRAL_FIRST and not self.is_neutral(item):
+            of_subject = self.catalogue.neutral[item.subject]
+            before = self.verdicts[stage.name, of_subject]
+            if before.state in ("stale", "pending"):
+                why = f"its subject's neutral '{of_subject}' comes first"
+                return Verdict(absent, why, inputs=inputs, follows=True)
+            if before.state == "done":
+                neutral = self.workspace.artefact(stage.name, of_subject)
+        siblings: dict[Item, dict[str, Path]] = {}
+        if stage.scope == "subject" and self.is_neutral(item):
+            for other in (s for s in self.catalogue.sequences if s.item.subject == item.subject):
+                before = self._needs_of(stage, other)
+                if before.state in ("stale", "pending") and before.follows:
+                    why = f"'{other.item}' of its subject comes first"
+                    return Verdict(absent, why, inputs=inputs, follows=True)
+                if before.state == "done" and other.item != item:
+                    siblings[other.item] = {n: self.workspace.artefact(n, other.item) for n in stage.needs}
+        corpus: Corpus | None = None
+        if self._learns(stage):
+            corpus, awaited = self._corpus(stage)
+            if awaited is not None:
+                return Verdict(absent, f"'{awaited}' comes first", inputs=inputs, follows=True)
+        record = self.record(stage, sequence, inputs, neutral, siblings, corpus)
+        final = Verdict("done", "", record, inputs, neutral, siblings=siblings, corpus=corpus)
+        if made is not None and made.record_print == fingerprint(record):
+            reason = self._changed_source(path) if made.has_sources else ""
+            if not reason:
+                return final
+        elif made is not None:
+            reason = difference(read_record(path)[0], record)
+        elif path.exists():
+            reason = "its artefact cannot be read"
+        else:
+            reason = "not made yet"
+        failure = Failure.read(self.workspace.failure(stage.name, item))
+        if failure is not None:
+            return replace(final, state="failed", reason=failure.message)
+        return replace(final, state=absent, reason=reason)
+
+    def begin(self, stage: Stage) -> None:
+        """Forget what was found about the inputs of a stage of scope `corpus`: they may have been made since."""
+        self._corpora.pop(stage.name, None)
+
+    def _learns(self, stage: Stage) -> bool:
+        """Whether the items of a stage wait for all sequences."""
+        return stage.scope == "corpus" and bool(self.config.stages[stage.name].enabled)
+
+    def _corpus(self, stage: Stage) -> tuple[Corpus, Item | None]:
+        """What a stage of scope `corpus` is given, and an item that comes first.
+
+        Gathered once a stage: it is the same for every item.  Artefacts of who has withdrawn or refuses may
+        still lie there, but the catalogue does not list them, so that they teach nobody.
+        """
+        if stage.name not in self._corpora:
+            inputs: dict[Item, dict[str, Path]] = {}
+            awaited = None
+            ordered = sorted(self.catalogue.sequences, key=lambda s: s.item)
+            # verdicts on a subject's other sequences may ask for the one on its neutral
+            for sequence in filter(lambda s: self.is_neutral(s.item), ordered):
+                self._needs_of(stage, sequence)
+            for sequence in ordered:
+                before = self._needs_of(stage, sequence)
+                if before.state in ("stale", "pending") and before.follows:
+                    awaited = awaited or sequence.item
+                elif before.state == "done":
+                    inputs[sequence.item] = {
+                        n: self.workspace.artefact(n, sequence.item) for n in stage.needs
+                    }
+            prints = {
+                str(item): {name: self._print(path) for name, path in paths.items()}
+                for item, paths in inputs.items()
+            }
+            self._corpora[stage.name] = Corpus(inputs, fingerprint(prints)), awaited
+        return self._corpora[stage.name]
+
+    def _needs_of(self, stage: Stage, sequence: Sequence) -> Verdict:
+        """The least advanced of the verdicts on what a stage needs of a sequence.
+
+        `follows` says whether this run is about the sequence, so that waiting for it makes sense; of one that
+        `--only` leaves out, what lies on the disk counts.
+        """
+        if any((need, sequence.item) not in self.verdicts for need in stage.needs):
+            self._left_out.add(sequence.item)
+        worst = Verdict("done")
+        for earlier in self.stages[: self.stages.index(stage)]:
+            if earlier.scope == "everything":
+                continue
+            verdict = self.verdicts.get((earlier.name, sequence.item)) or self.judge(earlier, sequence)
+            if earlier.name in stage.needs and STATES.index(verdict.state) > STATES.index(worst.state):
+                worst = verdict
+        return replace(worst, follows=sequence.item not in self._left_out)
+
+    def record(
+        self,
+        stage: Stage,
+        sequence: Sequence,
+        inputs: Mapping[str, Path],
+        neutral: Path | None,
+        siblings: Mapping[Item, Mapping[str, Path]],
+        corpus: Corpus | None,
+    ) -> dict[str, Any]:
+        """What would make this item now, without the raw files it will read."""
+        record: dict[str, Any] = {
+            "stage": stage.name,
+            "version": stage.version,
+            "settings": settings_record(self.config.stages[stage.name]),
+            "inputs": {name: self._print(path) for name, path in inputs.items()},
+        }
+        if stage.uses_template:
+            record["template"] = self.template
+        if stage.scope in NEUTRAL_FIRST:
+            record["neutral"] = None if neutral is None else self._print(neutral)
+        if stage.scope == "corpus":
+            # one fingerprint: every item's record would else list every item
+            record["corpus"] = None if corpus is None else corpus.fingerprint
+        if siblings:
+            record["siblings"] = {
+                str(item): {name: self._print(path) for name, path in paths.items()}
+                for item, paths in siblings.items()
+            }
+        if not stage.needs:
+            # later stages depend on these through the fingerprints of their inputs
+            record["captures"] = captures_record(self.captures)
+            record["frames"] = frames_record(self.captures, sequence)
+        return record
+
+    def is_current(self, path: Path, record: Mapping[str, Any]) -> bool:
+        """Whether an artefact that read no raw files is what `record` would make now."""
+        made = self.ledger.look(path)
+        return made is not None and not made.has_sources and made.record_print == fingerprint(record)
+
+    def made(self, stage: str, sequences: Iterable[Sequence]) -> Iterator[tuple[Item, Made]]:
+        """The heads of a stage's artefacts that are current, of these sequences; their verdicts must be there."""
+        for sequence in sequences:
+            if self.verdicts[stage, sequence.item].state == "done":
+                head = self.ledger.look(self.workspace.artefact(stage, sequence.item))
+                if head is not None:
+                    yield sequence.item, head
+
+    def _print(self, path: Path) -> str:
+        made = self.ledger.look(path)
+        return made.fingerprint if made is not None else ""
+
+    def _changed_source(self, path: Path) -> str:
+        """Which raw file of an artefact changed, in words; empty: none."""
+        _, sources, stats = read_record(path)
+        if unchanged(self.captures.root, sources, stats):
+            return ""
+        names = (n for n in sorted(sources) if not unchanged(self.captures.root, {n: sources[n]}, stats))
+        return f"the capture file '{next(names, '?')}' changed"
+
+    def judge_everything(self) -> None:
+        """Decide and remember the verdicts on all stages, the release's too, as things are on disk."""
+        chosen = self.catalogue.sequences
+        for stage in self.stages:
+            if stage.scope == "everything":
+                self.verdicts[stage.name, RELEASE] = self.judge_release(stage, chosen, self.workspace.release)
+            else:
+                self.judge_stage(stage, chosen)
+
+    # -- the release
+
+    def collected(self, stage: Stage, sequence: Sequence) -> dict[str, Path]:
+        """Current artefacts of a sequence by stage: what a release is made of."""
+        names = [s.name for s in self.stages if s.scope != "everything"]
+        before = names[: names.index(stage.needs[-1]) + 1] if stage.needs else names
+        return {
+            name: self.workspace.artefact(name, sequence.item)
+            for name in before
+            if self.verdicts[name, sequence.item].state == "done"
+        }
+
+    def release_record(self, stage: Stage, sequences: Iterable[Sequence], created: str) -> dict[str, Any]:
+        """What would make the release now."""
+        items = {}
+        for sequence in sequences:
+            artefacts = self.collected(stage, sequence)
+            items[str(sequence.item)] = {
+                "name": sequence.name,
+                "expression": sequence.expression,
+                "frames": [f.number for f in sequence.frames] if not artefacts else None,
+                "inputs": {name: self._print(path) for name, path in artefacts.items()},
+            }
+        return {
+            "stage": stage.name,
+            "version": stage.version,
+            "settings": settings_record(self.config.stages[stage.name]),
+            "template": self.template,
+            "captures": captures_record(self.captures),
+            "subjects": self.workspace.metadata_digest(),
+            "licence": self.workspace.licence,
+            "config": self.release_config(),
+            "created": created,
+            "items": items,
+        }
+
+    def release_config(self) -> dict[str, Any]:
+        """Settings that shaped the release, without jobs and paths."""
+        return {
+            "preset": self.config.run.preset,
+            "captures": captures_record(self.captures),
+            "template": self.template,
+            "stages": {
+                s.name: {"version": s.version, "settings": settings_record(self.config.stages[s.name])}
+                for s in self.stages
+            },
+        }
+
+    def judge_release(self, stage: Stage, sequences: Iterable[Sequence], output: Path) -> Verdict:
+        """The verdict on the release at `output`."""
+        chosen = list(sequences)
+        waiting = [
+            (s, n)
+            for s in chosen
+            for n in stage.needs
+            if self.verdicts[n, s.item].state in ("stale", "pending")
+        ]
+        there = output.is_file()
+        if waiting:
+            (sequence, name), more = waiting[0], len({s.item for s, _ in waiting}) - 1
+            others = f" and of {more} more" if more else ""
+            return Verdict(
+                "stale" if there else "pending",
+                f"'{name}' of {sequence.item}{others} comes first",
+                follows=True,
+            )
+        record = self.release_record(stage, chosen, created_at(chosen))
+        failure = Failure.read(self.workspace.failure(stage.name, RELEASE))
+        if failure is not None and not (there and release_fingerprint(output) == fingerprint(record)):
+            return Verdict("failed", failure.message, record)
+        if not there:
+            return Verdict("pending", "not made yet", record)
+        if release_fingerprint(output) == fingerprint(record):
+            return Verdict("done", "", record)
+        return Verdict("stale", "what it is made of changed", record)
+
+
+def release_fingerprint(path: Path) -> str | None:
+    """Fingerprint that a release carries; None when there is none to read."""
+    try:
+        with h5py.File(path, "r") as handle:
+            return str(handle.attrs["fingerprint"])
+    except (OSError, KeyError):
+        return None
+
+
+def created_at(sequences: Iterable[Sequence]) -> str:
+    """ISO time of a release: SOURCE_DATE_EPOCH, or the time of the newest capture file."""
+    epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
+    if epoch.isdigit():
+        seconds = int(epoch)
+    else:
+        times = [f.path.stat().st_mtime for s in sequences for f in s.frames if f.path.exists()]
+        seconds = int(max(times, default=0))
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def captures_record(captures: Captures) -> dict[str, Any]:
+    """The declaration without its place on this machine."""
+    return {
+        "unit": captures.unit,
+        "up": captures.up,
+        "fps": captures.fps if math.isfinite(captures.fps) else None,
+    }
+
+
+def frames_record(captures: Captures, sequence: Sequence) -> list[list[Any]]:
+    """Number and files of every frame, relative to the capture folder."""
+    root = Path(os.path.realpath(captures.root))
+
+    def name(path: Path) -> str:
+        return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
+
+    return [[f.number, name(f.path), *(name(p) for p in f.duplicates)] for f in sequence.frames]
+
+
+def _words(verdict: Verdict) -> str:
+    """What a verdict on an input means to those that need it."""
+    return {
+        "done": "is there",
+        "stale": "is out of date",
+        "pending": "is not made yet",
+        "failed": "failed",
+        "blocked": "is blocked",
+    }[verdict.state]
+
+
+def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """In words, why an artefact made by `old` is not what `new` would make."""
+    new = json.loads(json.dumps(new))
+    said = []
+    if old.get("version") != new.get("version"):
+        said.append(f"the stage's version changed from {old.get('version')} to {new.get('version')}")
+    said += _changed("setting", old.get("settings") or {}, new.get("settings") or {})
+    said += _changed("captures", old.get("captures") or {}, new.get("captures") or {})
+    if old.get("frames") != new.get("frames"):
+        said.append("the capture files on disk are others")
+    if old.get("template") != new.get("template"):
+        said.append("the template changed" if new.get("template") else "the template must be prepared again")
+    before, now = old.get("inputs") or {}, new.get("inputs") or {}
+    said += [f"its input '{n}' changed" for n in now if before.get(n) != now[n]]
+    if old.get("neutral") != new.get("neutral"):
+        said.append("its subject's neutral changed")
+    if old.get("siblings") != new.get("siblings"):
+        said.append("its subject's other sequences changed")
+    if old.get("corpus") != new.get("corpus"):
+        said.append("what is learnt from all sequences changed")
+    return "; ".join(said) or "it was made in another way"
+
+
+def _changed(kind: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    said = []
+    for key in dict.fromkeys([*new, *old]):
+        if key not in old:
+            said.append(f"{kind} '{key}' is new")
+        elif key not in new:
+            said.append(f"{kind} '{key}' is gone")
+        elif old[key] != new[key]:
+            said.append(f"{kind} '{key}' changed from {old[key]} to {new[key]}")
+    return said

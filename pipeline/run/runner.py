@@ -1,0 +1,568 @@
+"""Runs the stages over the sequences: in parallel, again after an interruption, and on past every failure."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import glob
+import json
+import time
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from mimicme.pipeline.captures.catalogue import Catalogue
+from mimicme.pipeline.checkpoint import fingerprint
+from mimicme.pipeline.config import Config
+from mimicme.pipeline.corpus import Corpus
+from mimicme.pipeline.errors import ArtefactError, MimicmeError, UsageError, listed
+from mimicme.pipeline.items import Item, Sequence
+from mimicme.pipeline.run.checkpoint_index import TALLY
+from mimicme.pipeline.run.dryrun import DryRun
+from mimicme.pipeline.run.findings import added, new_findings, show
+from mimicme.pipeline.run.interrupt import deaf, interruptible
+from mimicme.pipeline.run.parts import PartBook, failed
+from mimicme.pipeline.run.plan import RELEASE, Plan, Verdict, created_at, release_fingerprint
+from mimicme.pipeline.run.pool import Killed, Pool, make_pool
+from mimicme.pipeline.run.progress import Console, StageProgress, duration, frame_cells, table
+from mimicme.pipeline.run.run_types import RunOptions, RunResult, StageResult
+from mimicme.pipeline.run.runlog import RunLog
+from mimicme.pipeline.run.selection import Selection
+from mimicme.pipeline.run.work import Job, Outcome, execute, failed_outcome
+from mimicme.pipeline.stage import NEUTRAL_FIRST, Stage, Task
+from mimicme.pipeline.whole_file import write_whole
+from mimicme.pipeline.workspace import Workspace
+
+__all__ = ["INTERRUPTED", "RunOptions", "RunResult", "StageResult", "run"]
+
+INTERRUPTED = 130
+
+
+def run(
+    workspace: Workspace,
+    options: RunOptions,
+    stages: Iterable[Stage],
+    console: Console | None = None,
+) -> RunResult:
+    """Bring the stages up to date.
+
+    Args:
+        workspace: the workspace.
+        options: what, and how.
+        stages: all there are, in order.
+        console: where to speak to; default: silent.
+
+    Raises:
+        UsageError: options, settings, captures or template are not usable, or another run is going on.
+    """
+    all_stages = tuple(stages)
+    speaker = console or Console()
+    chosen = _range(all_stages, options)
+    config = workspace.config(all_stages, options.preset)
+    catalogue = workspace.found()
+    if options.only and options.output is None and any(s.scope == "everything" for s in chosen):
+        if options.first is not None and options.first == options.last:
+            raise UsageError(
+                "a release of a part of the captures needs a file of its own",
+                todo="Give it with --output RELEASE.h5.",
+            )
+        speaker.say("No release is packed, because --only names a part; `mimicme pack` packs everything.")
+        chosen = tuple(s for s in chosen if s.scope != "everything")
+    for message in catalogue.messages:  # before the selection: it may ask for a subject that is left out
+        speaker.say(message)
+    selection = Selection.make(catalogue, options.only, chosen)
+    if options.dry_run:
+        plan = Plan(workspace, config, all_stages, catalogue, workspace.template_digest())
+        return DryRun(plan, options, chosen, selection, speaker).run()
+    with workspace.lock():
+        return _Run(workspace, config, catalogue, all_stages, options, chosen, selection, speaker).run()
+
+
+def _range(stages: tuple[Stage, ...], options: RunOptions) -> tuple[Stage, ...]:
+    names = [s.name for s in stages]
+
+    def place(name: str | None, default: int, option: str) -> int:
+        if name is None:
+            return default
+        if name not in names:
+            close = difflib.get_close_matches(name, names, 1)
+            raise UsageError(
+                f"there is no stage '{name}'",
+                where=option,
+                expected="one of " + ", ".join(names),
+                todo=f"Did you mean '{close[0]}'?" if close else None,
+            )
+        return names.index(name)
+
+    first = place(options.first, 0, "--from")
+    last = place(options.last, len(names) - 1, "--until")
+    if first > last:
+        raise UsageError(f"'{names[first]}' comes after '{names[last]}'", where="--from and --until")
+    return stages[first : last + 1]
+
+
+class _Run:
+    """One run over a locked workspace."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        config: Config,
+        catalogue: Catalogue,
+        stages: tuple[Stage, ...],
+        options: RunOptions,
+        chosen: tuple[Stage, ...],
+        selection: Selection,
+        console: Console,
+    ) -> None:
+        self.workspace, self.config, self.catalogue = workspace, config, catalogue
+        self.stages, self.options, self.chosen, self.selection = stages, options, chosen, selection
+        self.console = console
+        self.results: list[StageResult] = []
+        self.release: Path | None = None
+        self.listed: list[Path] = []
+        self.trouble = False
+        self.worker_died = False
+        self.packed = False
+
+    def run(self) -> RunResult:
+        pool = make_pool(_jobs(self.options.jobs), self.options.backend, self.options.scheduler)
+        log: RunLog | None = None
+        killed = True
+        try:
+            with interruptible():
+                stale = self._clean()
+                template = self._template()
+                self.plan = Plan(self.workspace, self.config, self.stages, self.catalogue, template)
+                log = self.log = RunLog(self.workspace.new_run(), self.config.to_toml())
+                log.write(
+                    "begin",
+                    stages=[s.name for s in self.chosen],
+                    sequences=len(self.selection.asked),
+                    frames=sum(len(s.frames) for s in self.selection.asked),
+                    removed_temporary_files=stale,
+                )
+                for stage in self.stages[: self.stages.index(self.chosen[-1]) + 1] if self.chosen else ():
+                    self._stage(stage, pool)
+                killed = False
+                code = 1 if self.trouble else 0
+                log.write("end", exit_code=code, seconds=round(log.seconds, 3))
+                self._summary()
+                return RunResult(code, tuple(self.results), log.folder, self.release, self.packed)
+        except KeyboardInterrupt:
+            with deaf():
+                self.console.clear()
+                pool.close(kill=True)
+                if log is not None:
+                    log.write("interrupted", seconds=round(log.seconds, 3))
+            self.console.say("Interrupted; run again to continue.")
+            return RunResult(INTERRUPTED, tuple(self.results), log.folder if log else None)
+        except MimicmeError as error:
+            if log is not None:
+                log.write("error", message=str(error))
+            raise
+        finally:
+            with deaf():
+                pool.close(kill=killed)
+                if killed or self.worker_died:
+                    self._clean()
+                if log is not None:
+                    log.close()
+                    with contextlib.suppress(OSError):  # it saves time alone
+                        self.plan.ledger.save()
+
+    def _clean(self) -> int:
+        """Remove half-written files of runs and workers that ended early."""
+        return self.workspace.remove_temporary_files(s.name for s in self.stages)
+
+    def _template(self) -> str | None:
+        """Digest of the prepared template; prepared here, once, before there are workers."""
+        known = self.workspace.template_digest()
+        if known is not None or not any(s.uses_template for s in self.chosen):
+            return known
+        self.console.draw("preparing the template", now=True)
+        began = time.monotonic()
+        template = self.workspace.prepare_template()
+        self.console.say(f"Template '{template.name}' prepared in {duration(time.monotonic() - began)}.")
+        for note in template.notes:
+            self.console.say(f"  {note}")
+        return template.digest
+
+    # -- one stage
+
+    def _stage(self, stage: Stage, pool: Pool) -> None:
+        if stage.scope == "everything":
+            if stage in self.chosen:
+                self._everything(stage)
+            return
+        if stage not in self.chosen:
+            self.plan.judge_stage(stage, self.selection.of(stage))
+            return
+        result = StageResult(stage.name)
+        began = time.monotonic()
+        self.log.write("stage begins", stage=stage.name)
+        for wave in self._waves(stage):
+            self._wave(stage, wave, pool, result)
+        while self.listed:
+            self.listed.pop().unlink(missing_ok=True)
+        result.seconds = time.monotonic() - began
+        self._count(stage, result)
+        self.log.write(
+            "stage ends",
+            stage=stage.name,
+            done=result.done,
+            skipped=result.skipped,
+            failed=result.failed,
+            blocked=result.blocked,
+            frames_ok=result.frames_ok,
+            frames_rejected=result.frames_rejected,
+            seconds=round(result.seconds, 3),
+        )
+        self._finish_stage(stage, result)
+
+    def _finish_stage(self, stage: Stage, result: StageResult) -> None:
+        self.results.append(result)
+        self.trouble |= bool(result.failed or result.blocked or result.frames_rejected)
+        self.console.say(
+            f"{stage.name}: {result.done} done, {result.skipped} skipped, {result.failed} failed"
+            + (f", {result.blocked} blocked" if result.blocked else "")
+            + f"; {result.frames_ok} frames ok, {result.frames_rejected} rejected; {duration(result.seconds)}"
+        )
+        for sentence in self._decisions(stage):
+            self.console.say(f"  {sentence}")
+        if (
+            len(self.chosen)
+            and result.done + result.skipped == 0
+            and result.blocked
+            and stage is self.chosen[0]
+        ):
+            verdict = next(
+                v for (n, _), v in self.plan.verdicts.items() if n == stage.name and v.state == "blocked"
+            )
+            raise UsageError(
+                f"there is nothing to do for {stage.name}: {verdict.reason}",
+                todo="`mimicme run` makes what is missing; `mimicme status --failed` says what failed.",
+            )
+
+    def _waves(self, stage: Stage) -> list[list[Sequence]]:
+        """Groups that wait for each other; inside one, long sequences first: none is left for the end."""
+        ordered = sorted(self.selection.of(stage), key=lambda s: (-len(s.frames), s.item))
+        if stage.scope not in NEUTRAL_FIRST:
+            return [ordered]
+        first = [s for s in ordered if self.plan.is_neutral(s.item)]
+        return [first, [s for s in ordered if not self.plan.is_neutral(s.item)]]
+
+    def _wave(self, stage: Stage, sequences: list[Sequence], pool: Pool, result: StageResult) -> None:
+        queue: deque[Job] = deque()
+        items = 0
+        self.plan.begin(stage)
+        parts = PartBook(self.plan, stage, self.options.force)
+        parts.remove_vanished()
+        for sequence in sequences:
+            verdict = self.plan.judge(stage, sequence)
+            if verdict.state == "done" and not self.options.force:
+                result.skipped += 1
+                # a failure that a changed setting led to and its return undid
+                self.workspace.failure(stage.name, sequence.item).unlink(missing_ok=True)
+                parts.remove(sequence.item)
+            elif verdict.state == "blocked" or verdict.record is None:
+                result.blocked += 1
+                if verdict.state == "blocked":
+                    # what they were made from is gone
+                    parts.remove(sequence.item)
+                self.plan.verdicts[stage.name, sequence.item] = Verdict("blocked", verdict.reason)
+            else:
+                queue += parts.first_jobs(self._job(stage, sequence, verdict))
+                items += 1
+        progress = StageProgress(
+            self.console, stage.name, items, sum(job.frame_count for job in queue), result.skipped
+        )
+        with contextlib.closing(_generator(pool.map(execute, queue))) as outcomes:
+            for job, outcome in outcomes:
+                progress.advanced(job.frame_count)
+                if job.task.part is not None:
+                    self._log_part(job, outcome)
+                ended = parts.ended(job, outcome, queue)
+                if ended is not None:
+                    self._take(*ended, result)
+                    progress.finished(failed(ended[1]))
+        self.console.clear()
+
+    def _job(self, stage: Stage, sequence: Sequence, verdict: Verdict) -> Job:
+        task = Task(
+            sequence,
+            self.config.stages[stage.name],
+            self.workspace.captures,
+            dict(verdict.inputs),
+            verdict.neutral,
+            self.workspace.template,
+            verdict.siblings,
+            None if verdict.corpus is None else self._listed(stage, verdict.corpus),
+        )
+        assert verdict.record is not None
+        return Job(stage, task, self.workspace.artefact(stage.name, sequence.item), verdict.record)
+
+    def _listed(self, stage: Stage, corpus: Corpus) -> Path:
+        """Where a corpus is written down for the workers, once; see `_stage` for its end."""
+        path = self.workspace.corpus(stage.name, corpus.fingerprint)
+        if path not in self.listed:
+            corpus.save(path)
+            self.listed.append(path)
+        return path
+
+    def _log_part(self, job: Job, outcome: Outcome | Killed) -> None:
+        """What became of a part goes to the log alone; what it means for its item is told with the item."""
+        self.worker_died |= isinstance(outcome, Killed)
+        said: dict[str, Any] = {}
+        if isinstance(outcome, Killed):
+            said["message"] = outcome.why
+        else:
+            if outcome.usage is not None:
+                raise outcome.usage
+            said |= {"seconds": round(outcome.seconds, 3), "peak_mb": outcome.peak_mb}
+            if outcome.error is not None:
+                said["message"] = outcome.error
+        self.log.write(
+            "part",
+            stage=job.stage.name,
+            item=str(job.item),
+            part=str(job.task.part),
+            outcome="failed" if failed(outcome) else "done",
+            **said,
+        )
+
+    def _take(self, job: Job, outcome: Outcome | Killed, result: StageResult) -> None:
+        stage, item = job.stage, job.item
+        if isinstance(outcome, Killed):
+            self.worker_died = True
+            why = outcome.why[:1].upper() + outcome.why[1:] + "."
+            outcome = Outcome(float("nan"), float("nan"), why, "Killed")
+        if outcome.usage is not None:
+            raise outcome.usage
+        if outcome.error is not None:
+            if outcome.kind == ArtefactError.__name__:
+                for path in job.task.inputs.values():
+                    self.plan.ledger.forget(path)
+            self._failed(stage, item, outcome, job.record, result)
+            return
+        self.workspace.failure(stage.name, item).unlink(missing_ok=True)
+        result.done += 1
+        self.plan.verdicts[stage.name, item] = Verdict(
+            "done", "", job.record, job.task.inputs, job.task.neutral
+        )
+        made = self.plan.ledger.look(job.path)
+        self.log.write(
+            "item",
+            stage=stage.name,
+            item=str(item),
+            outcome="done",
+            seconds=round(outcome.seconds, 3),
+            peak_mb=outcome.peak_mb,
+            frames_ok=made.ok if made else 0,
+            frames_rejected=made.rejected if made else 0,
+        )
+
+    def _failed(
+        self, stage: Stage, item: Item, outcome: Outcome, record: Mapping[str, Any], result: StageResult
+    ) -> None:
+        """Write down that an item failed, and why."""
+        message = outcome.error or ""
+        result.failed += 1
+        result.findings.append(f"{item}: {stage.name} failed: {message}")
+        self.plan.verdicts[stage.name, item] = Verdict("failed", message, record)
+        known = outcome.seconds == outcome.seconds
+        write_whole(
+            self.workspace.failure(stage.name, item),
+            json.dumps(
+                {
+                    "stage": stage.name,
+                    "item": str(item),
+                    "kind": outcome.kind,
+                    "message": message,
+                    "seconds": round(outcome.seconds, 3) if known else None,
+                    "when": datetime.now(UTC).isoformat(timespec="seconds"),
+                    "traceback": outcome.traceback,
+                    "made_by": dict(record),
+                },
+                indent=1,
+            )
+            + "\n",
+        )
+        self.log.write(
+            "item",
+            stage=stage.name,
+            item=str(item),
+            outcome="failed",
+            kind=outcome.kind,
+            message=message,
+            seconds=round(outcome.seconds, 3) if known else None,
+        )
+
+    def _count(self, stage: Stage, result: StageResult) -> None:
+        """Frames of the stage's artefacts, and which this stage was the first to reject."""
+        for item, made in self.plan.made(stage.name, self.selection.of(stage)):
+            result.frames_ok += made.ok
+            result.frames_rejected += made.rejected
+            findings, remarks = new_findings(self.plan, stage, item)
+            result.findings += findings
+            result.remarks += remarks
+
+    def _decisions(self, stage: Stage) -> list[str]:
+        """What the stage decided, as sentences; those that begin alike (`mm: ...`) are told once."""
+        groups: dict[tuple[str, str], Counter[str]] = {}
+        tallies: dict[str, list[str]] = {}
+        # the release has no sequences to decide about
+        sequences = () if stage.scope == "everything" else self.selection.of(stage)
+        for _, made in self.plan.made(stage.name, sequences):
+            for name, sentence in made.decisions.items():
+                if name.endswith(TALLY):
+                    tallies.setdefault(name, []).append(sentence)
+                    continue
+                groups.setdefault((name, sentence.split(":")[0]), Counter())[sentence] += 1
+        told = []
+        for said in groups.values():
+            count, example = said.total(), said.most_common(1)[0][0]
+            words = "1 sequence" if count == 1 else f"{count} sequences"
+            told.append(f"{words}: {example}" + (" (or nearly so)" if len(said) > 1 else ""))
+        return told + [line for said in tallies.values() if (line := added(said))]
+
+    # -- the release
+
+    def _everything(self, stage: Stage) -> None:
+        output = self.options.output or self.workspace.release
+        result = StageResult(stage.name)
+        began = time.monotonic()
+        if not self._enough(stage):
+            return
+        created = created_at(self.selection.asked)
+        record = self.plan.release_record(stage, self.selection.asked, created)
+        mark = fingerprint(record)
+        if not self.options.force and output.is_file() and release_fingerprint(output) == mark:
+            result.skipped = 1
+        else:
+            self.console.draw(f"{stage.name}: writing {output.name}", now=True)
+            try:
+                packed = self._pack(stage, output, created, mark)
+            except UsageError:
+                raise
+            except Exception as error:  # recorded like the failure of any item
+                self._failed(stage, RELEASE, failed_outcome(error, began), record, result)
+                self._finish_stage(stage, result)
+                return
+            self.workspace.failure(stage.name, RELEASE).unlink(missing_ok=True)
+            result.done = 1
+            self.packed = True
+            result.frames_ok = getattr(packed, "ok", 0)
+            result.frames_rejected = getattr(packed, "rejected", 0)
+            for message in getattr(packed, "messages", ()):
+                self.console.say(message)
+            for why in getattr(packed, "excluded", {}).values():
+                self.console.say(why)
+        for name in stage.needs:
+            self.trouble |= any(made.rejected for _, made in self.plan.made(name, self.selection.asked))
+        self.release = output
+        result.seconds = time.monotonic() - began
+        self.results.append(result)
+        self.log.write(
+            "stage ends",
+            stage=stage.name,
+            done=result.done,
+            skipped=result.skipped,
+            seconds=round(result.seconds, 3),
+        )
+        word = "written" if result.done else "is current"
+        self.console.say(f"{stage.name}: {output} {word}; {duration(result.seconds)}")
+
+    def _enough(self, stage: Stage) -> bool:
+        """Whether there is something for a release; says which sequences go in as they are.
+
+        Raises:
+            UsageError: there is nothing, and nothing else was asked for.
+        """
+        asked = self.selection.asked
+        # what failed earlier in this run, or is out of date, is not among the collected artefacts
+        missing = sorted(
+            {
+                str(sequence.item)
+                for sequence in asked
+                for need in stage.needs
+                if self.plan.verdicts[need, sequence.item].state != "done"
+            }
+        )
+        if missing:
+            self.trouble = True
+            self.console.say(
+                f"{stage.name}: {len(missing)} of {len(asked)} sequences are not complete "
+                f"and go in as they are: {listed(missing, 3)}"
+            )
+        if len(missing) < len(asked) or any(self.plan.collected(stage, s) for s in asked):
+            return True
+        if stage is self.chosen[0]:
+            raise UsageError(f"there is nothing to {stage.name} yet", todo="Run `mimicme run` first.")
+        self.console.say(f"{stage.name}: no release is written, because nothing of it is there.")
+        return False
+
+    def _pack(self, stage: Stage, output: Path, created: str, mark: str) -> Any:
+        from mimicme.pipeline.template import load_prepared
+
+        collect = stage.collect or _Collected
+        inputs = [collect(s, self.plan.collected(stage, s)) for s in self.selection.asked]
+        output.parent.mkdir(parents=True, exist_ok=True)
+        for stale in output.parent.glob(f".{glob.escape(output.name)}.*.tmp"):  # of a run that was killed
+            stale.unlink(missing_ok=True)
+        return stage.compute(
+            inputs=inputs,
+            settings=self.config.stages[stage.name],
+            template=load_prepared(self.workspace.template) if stage.uses_template else None,
+            captures=self.workspace.captures,
+            subjects=self.workspace.metadata(),
+            output=output,
+            created=created,
+            config_json=json.dumps(self.plan.release_config(), sort_keys=True),
+            fingerprint=mark,
+            licence=self.workspace.licence,
+        )
+
+    # -- the end
+
+    def _summary(self) -> None:
+        head = ["stage", "done", "skipped", "failed", "blocked", "frames ok", "rejected", "time"]
+        rows = [
+            [
+                r.stage,
+                *(str(n) for n in (r.done, r.skipped, r.failed, r.blocked)),
+                *frame_cells(r.frames_ok, r.frames_rejected),
+                duration(r.seconds),
+            ]
+            for r in self.results
+        ]
+        for line in table([head, *rows]):
+            self.console.result(line)
+        show(self.console, "findings", [f for r in self.results for f in r.findings])
+        show(self.console, "remarks", [f for r in self.results for f in r.remarks])
+        if self.release is not None:
+            self.console.result(f"release: {self.release}")
+
+
+@dataclass(frozen=True)
+class _Collected:
+    """An input of a stage of scope `everything` that brings no type of its own."""
+
+    sequence: Sequence
+    artefacts: Mapping[str, Path]
+
+
+def _jobs(jobs: int | None) -> int:
+    if jobs is not None:
+        return jobs
+    import joblib
+
+    return max(1, int(joblib.cpu_count()))
+
+
+def _generator(outcomes: Iterator[Any]) -> Any:
+    """As a generator, so that it can be closed."""
+    yield from outcomes

@@ -1,0 +1,200 @@
+"""What is done and what is not, read from the artefacts: true at any moment, also while a run is going on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from mimicme.pipeline.errors import listed
+from mimicme.pipeline.items import Item, Sequence
+from mimicme.pipeline.run.checkpoint_index import Failure
+from mimicme.pipeline.run.findings import new_findings
+from mimicme.pipeline.run.parts import begun
+from mimicme.pipeline.run.plan import RELEASE, STATES, Plan
+from mimicme.pipeline.run.progress import frame_cells, table
+from mimicme.pipeline.stage import Stage
+from mimicme.pipeline.workspace import Workspace
+
+
+@dataclass
+class ItemStatus:
+    """One item of one stage; `frames`: number, ok, reason, note, message of each when it is done."""
+
+    item: str
+    state: str
+    reason: str
+    frames: list[dict[str, Any]] = field(default_factory=list)
+    failure: dict[str, Any] | None = None
+
+
+@dataclass
+class StageStatus:
+    """One stage: items by state, and frames of the items that are done; `begun`: items that have parts."""
+
+    stage: str
+    items: list[ItemStatus]
+    findings: list[str]
+    remarks: list[str]
+    begun: list[str] = field(default_factory=list)
+
+    @property
+    def states(self) -> Counter[str]:
+        return Counter(i.state for i in self.items)
+
+    @property
+    def frames_ok(self) -> int:
+        return sum(f["ok"] for i in self.items for f in i.frames)
+
+    @property
+    def frames_rejected(self) -> int:
+        return sum(not f["ok"] for i in self.items for f in i.frames)
+
+
+@dataclass
+class Status:
+    """The state of a workspace."""
+
+    workspace: str
+    running: bool
+    subjects: int
+    sequences: int
+    frames: int
+    stages: list[StageStatus]
+    messages: tuple[str, ...] = ()
+
+    def lines(self) -> list[str]:
+        """For people."""
+        head = ["stage", *STATES, "frames ok", "rejected"]
+        rows = [
+            [
+                s.stage,
+                *(str(s.states[state]) for state in STATES),
+                *frame_cells(s.frames_ok, s.frames_rejected),
+            ]
+            for s in self.stages
+        ]
+        lines = [
+            f"{self.workspace}: {self.subjects} subjects, {self.sequences} sequences, {self.frames} frames; "
+            + ("a run is going on" if self.running else "no run is going on"),
+            *table([head, *rows]),
+        ]
+        reasons = Counter(
+            f"{s.stage}: {i.reason}" for s in self.stages for i in s.items if i.state == "stale" and i.reason
+        )
+        lines += [f"out of date, {reason} ({count})" for reason, count in reasons.most_common(8)]
+        lines += [f"{s.stage} goes on with {listed(s.begun, 3)}" for s in self.stages if s.begun]
+        troubles = sum(len(s.findings) for s in self.stages)
+        if troubles:
+            lines.append(f"{troubles} failed or rejected: see `mimicme status --failed`")
+        return lines
+
+    def failed_lines(self) -> list[str]:
+        """Every failed item, rejected frame and note, each as a sentence."""
+        findings = [f for s in self.stages for f in s.findings]
+        remarks = [r for s in self.stages for r in s.remarks]
+        blocked = [
+            f"{i.item}: {s.stage} waits: {i.reason}"
+            for s in self.stages
+            for i in s.items
+            if i.state == "blocked"
+        ]
+        return [*findings, *blocked, *remarks] or ["nothing failed, nothing was rejected"]
+
+    def to_record(self) -> dict[str, Any]:
+        """For programs: JSON-able."""
+        return {
+            "workspace": self.workspace,
+            "running": self.running,
+            "subjects": self.subjects,
+            "sequences": self.sequences,
+            "frames": self.frames,
+            "messages": list(self.messages),
+            "stages": [
+                {
+                    "stage": s.stage,
+                    "items": {state: s.states[state] for state in STATES},
+                    "begun": s.begun,
+                    "frames_ok": s.frames_ok,
+                    "frames_rejected": s.frames_rejected,
+                    "detail": [
+                        {
+                            "item": i.item,
+                            "state": i.state,
+                            "reason": i.reason,
+                            "frames": i.frames,
+                            "failure": i.failure,
+                        }
+                        for i in s.items
+                    ],
+                }
+                for s in self.stages
+            ],
+        }
+
+
+def read_status(workspace: Workspace, stages: Iterable[Stage], preset: str | None = None) -> Status:
+    """The state of every item of every stage.  Writes nothing.
+
+    Raises:
+        UsageError, ConfigError, InputError: the workspace, its settings or its captures cannot be used.
+    """
+    running = workspace.running()
+    config = workspace.config(stages, preset)
+    catalogue = workspace.found()
+    plan = Plan(workspace, config, stages, catalogue, workspace.template_digest())
+    plan.judge_everything()
+    found = [
+        _release_status(plan, stage)
+        if stage.scope == "everything"
+        else _stage_status(plan, stage, catalogue.sequences)
+        for stage in plan.stages
+    ]
+    return Status(
+        str(workspace.root),
+        running,
+        len(catalogue.subjects),
+        len(catalogue.sequences),
+        catalogue.frame_count,
+        found,
+        catalogue.messages,
+    )
+
+
+def _stage_status(plan: Plan, stage: Stage, sequences: tuple[Sequence, ...]) -> StageStatus:
+    items, findings, remarks = [], [], []
+    for sequence in sequences:
+        one = _item_status(plan, stage, sequence.item)
+        items.append(one)
+        if one.state == "failed":
+            findings.append(f"{one.item}: {stage.name} failed: {one.reason}")
+        elif one.state == "done":
+            new, noted = new_findings(plan, stage, sequence.item)
+            findings += new
+            remarks += noted
+    verdicts = {s.item: plan.verdicts[stage.name, s.item] for s in sequences}
+    return StageStatus(stage.name, items, findings, remarks, begun(plan, stage, verdicts))
+
+
+def _item_status(plan: Plan, stage: Stage, item: Item) -> ItemStatus:
+    verdict = plan.verdicts[stage.name, item]
+    one = ItemStatus(str(item), verdict.state, verdict.reason)
+    if verdict.state == "done":
+        made = plan.ledger.look(plan.workspace.artefact(stage.name, item))
+        one.frames = [
+            {"frame": n, "ok": s.ok, "reason": s.reason, "note": s.note, "message": s.message}
+            for n, s in (made.frames() if made else ())
+        ]
+    elif verdict.state == "failed":
+        failure = Failure.read(plan.workspace.failure(stage.name, item))
+        if failure is not None:
+            one.failure = {"kind": failure.kind, "when": failure.when, "traceback": failure.traceback}
+    return one
+
+
+def _release_status(plan: Plan, stage: Stage) -> StageStatus:
+    one = _item_status(plan, stage, RELEASE)
+    one.item = "release"
+    findings = [f"release: {stage.name} failed: {one.reason}"] if one.state == "failed" else []
+    return StageStatus(stage.name, [one], findings, [])

@@ -1,0 +1,103 @@
+"""One item of work, and what a worker says about it."""
+
+from __future__ import annotations
+
+import sys
+import time
+import traceback as tracebacks
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mimicme.pipeline.checkpoint import writing
+from mimicme.pipeline.errors import MimicmeError, UsageError
+from mimicme.pipeline.items import Item
+from mimicme.pipeline.stage import Stage, Task
+
+
+@dataclass(frozen=True)
+class Job:
+    """One item, or a part of one, for a worker."""
+
+    stage: Stage
+    task: Task
+    path: Path
+    record: Mapping[str, Any]
+
+    @property
+    def item(self) -> Item:
+        return self.task.sequence.item
+
+    @property
+    def frame_count(self) -> int:
+        """Frames that it works on for the first time: of a join none, its parts did them."""
+        frames = len(self.task.sequence.frames)
+        if self.task.part is not None:
+            return len(self.task.part.rows(frames))
+        return 0 if self.task.parts else frames
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a worker says about its item.
+
+    Attributes:
+        error: one sentence; None when the artefact was written.
+        usage: the error is not the item's (a package is missing): no other item would do better.
+    """
+
+    seconds: float
+    peak_mb: float
+    error: str | None = None
+    kind: str = ""
+    traceback: str = ""
+    usage: UsageError | None = None
+
+
+def execute(job: Job) -> Outcome:
+    """Make one artefact; runs in a worker."""
+    began = time.monotonic()
+    try:
+        with writing(
+            job.path,
+            stage=job.stage.name,
+            item=str(job.item),
+            made_by=job.record,
+            captures_root=job.task.captures.root,
+        ) as out:
+            job.stage.compute(job.task, out)
+    except Exception as error:  # the one place where everything is caught: one item must not end the run
+        return failed_outcome(error, began)
+    return Outcome(time.monotonic() - began, _peak_mb())
+
+
+def failed_outcome(error: Exception, began: float) -> Outcome:
+    """The outcome of work that began at `began` (`time.monotonic`) and raised `error`."""
+    return Outcome(
+        time.monotonic() - began,
+        _peak_mb(),
+        _sentence(error),
+        type(error).__name__,
+        "".join(tracebacks.format_exception(error)),
+        error if isinstance(error, UsageError) else None,
+    )
+
+
+def _sentence(error: BaseException) -> str:
+    if isinstance(error, MimicmeError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "There was not enough memory; run with fewer --jobs."
+    said = " ".join(str(error).split())
+    return f"{type(error).__name__}: {said[:300]}" if said else type(error).__name__
+
+
+def _peak_mb() -> float:
+    """Largest resident memory of this process so far, in MB."""
+    if sys.platform == "win32":
+        return float("nan")
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1 << 20 if sys.platform == "darwin" else 1 << 10), 1)

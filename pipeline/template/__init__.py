@@ -1,0 +1,492 @@
+"""The template: the mesh, landmarks, texture layout and regions that every registered frame shares.
+
+A template comes from a mesh file (OBJ or PLY) with its 68 landmarks beside it under the same stem, and is
+prepared once: unit and axes are decided from the landmarks, the landmarks are put onto the surface, a texture
+layout is made where the file has none, and the result is kept in one HDF5 file that every worker reads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from mimicme.pipeline.arrays import Floats, Ints
+from mimicme.pipeline.captures.units import (
+    EYES_MM,
+    UNITS_MM,
+    face_axes,
+    nearest_axes,
+    rotation_of,
+    unit_of_eyes,
+)
+from mimicme.pipeline.checkpoint import guarded_file
+from mimicme.pipeline.errors import ArtefactError, FrameRejected, InputError, MissingDependencyError
+from mimicme.pipeline.geometry.mesh import Mesh, triangle_normals
+from mimicme.pipeline.landmarks import IBUG68, eye_distance
+from mimicme.pipeline.landmarks.files import EXTENSIONS, read_landmarks
+from mimicme.pipeline.whole_file import whole_file
+
+EMBEDDED = "menpo3d"
+PREPARED_SCHEMA = 1
+# raised when the same template file is prepared into something else
+PREPARE_VERSION = 3
+# landmarks further from the surface than this share of the inter-eye distance belong to another mesh
+LANDMARK_OFF_SURFACE = 0.25
+# a triangle may stick out of its UDIM tile by this much, the slips of other programs
+UDIM_SLACK = 0.01
+MAX_BYTES = 1 << 30
+
+
+@dataclass(frozen=True)
+class Template:
+    """A template in its own canonical frame: mm, right-handed, +x subject's left, +y up, +z out of the face.
+
+    Attributes:
+        vertices: (V, 3) float64, all of the template file's vertices, in its order.
+        faces: (T, 3) int32.
+        uv: (N, 2) float64 in [0, 1], v up; uv_faces: (T, 3) int32.
+        landmark_names: L names (`jaw_00` ...), iBUG-68 order.
+        landmark_vertices: (L, 3) int64 and landmark_weights: (L, 3) float64: each landmark as a weighted
+            corner sum of one triangle.
+        masks: named (V,) float64 in [0, 1] regions the template file ships; may be empty.
+        name: `menpo3d` for the embedded one, else the file's stem.
+        digest: SHA-256 of the template's content; part of every fingerprint that depends on the template.
+        notes: sentences that state what was decided on the way: unit, axes, texture layout.
+    """
+
+    vertices: Floats
+    faces: Ints
+    uv: Floats
+    uv_faces: Ints
+    landmark_names: tuple[str, ...]
+    landmark_vertices: NDArray[np.int64]
+    landmark_weights: Floats
+    masks: dict[str, Floats] = field(default_factory=dict)
+    name: str = ""
+    digest: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def mesh(self) -> Mesh:
+        return Mesh(self.vertices, self.faces, self.uv, self.uv_faces)
+
+    def landmarks(self, vertices: Floats | None = None) -> Floats:
+        """(L, 3) landmarks carried by `vertices` (V, 3), by default the template's own."""
+        v = self.vertices if vertices is None else vertices
+        return np.einsum("lk,lkx->lx", self.landmark_weights, v[self.landmark_vertices])
+
+
+class TemplateKey:
+    """A template as part of a cache's key: two are equal when their digests are."""
+
+    def __init__(self, template: Template) -> None:
+        self.template = template
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, TemplateKey) and other.template.digest == self.template.digest
+
+    def __hash__(self) -> int:
+        return hash(self.template.digest)
+
+
+def embedded_data() -> Path:
+    """Folder of the meshes that menpo3d installs, found without importing it (that takes seconds).
+
+    Raises:
+        MissingDependencyError: menpo3d is not installed.
+    """
+    spec = importlib.util.find_spec("menpo3d")
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        data = Path(folder) / "data"
+        if (data / "template.ply").is_file():
+            return data
+    raise MissingDependencyError(
+        "the embedded template comes with menpo3d, which is not installed",
+        todo="Run `make install`, or name a template file of your own with --template FILE.",
+    )
+
+
+@dataclass(frozen=True)
+class _Files:
+    mesh: Path
+    landmarks: Path
+    masks: Path | None
+    name: str
+
+    @property
+    def all(self) -> list[Path]:
+        return [p for p in (self.mesh, self.landmarks, self.masks) if p is not None]
+
+
+def _find(source: str | Path) -> _Files:
+    if str(source) == EMBEDDED:
+        data = embedded_data()
+        return _Files(data / "template.ply", data / "template.ljson", None, EMBEDDED)
+    mesh = Path(source)
+    if not mesh.is_file():
+        raise InputError(
+            "the template file is not there",
+            where=mesh,
+            expected=f"an OBJ or PLY file, or '{EMBEDDED}' for the embedded template",
+        )
+    beside = [mesh.with_suffix(s) for s in EXTENSIONS if mesh.with_suffix(s).is_file()]
+    if not beside:
+        raise InputError(
+            "the template has no landmarks beside it",
+            where=mesh,
+            expected=" or ".join(mesh.with_suffix(s).name for s in EXTENSIONS[:2]),
+            todo="Write its 68 landmarks to a file with the same stem.",
+        )
+    masks = mesh.with_name(f"{mesh.stem}.masks.npz")
+    return _Files(mesh, beside[0], masks if masks.is_file() else None, mesh.stem)
+
+
+def template_source_digest(source: str | Path) -> str:
+    """SHA-256 of the files a template is prepared from and of how; cheap, for deciding whether to prepare
+    again.
+
+    Raises:
+        InputError, MissingDependencyError: as `prepare`.
+    """
+    files = _find(source)
+    digest = hashlib.sha256(f"prepare {PREPARE_VERSION} {files.name}".encode())
+    for path in files.all:
+        data = _read(path)
+        digest.update(f"\n{path.suffix} {len(data)}\n".encode())
+        digest.update(data)
+    return digest.hexdigest()
+
+
+def _read(path: Path) -> bytes:
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise InputError(
+                "the file is too large for a template",
+                where=path,
+                seen=f"{size:,} bytes",
+                expected=f"at most {MAX_BYTES:,}",
+            )
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError("the file cannot be read", where=path, seen=error.strerror) from error
+
+
+def prepare(source: str | Path) -> Template:
+    """Read a template and decide everything the stages need to know about it.
+
+    Args:
+        source: `menpo3d` for the embedded 53,349-vertex face; or an OBJ or PLY file with its landmarks
+        beside it
+            (same stem, `.ljson`, `.pts`, ...) and, optionally, `<stem>.masks.npz` with (V,) arrays in [0, 1].
+
+    Returns:
+        The template in mm, +y up, +z out of the face; `notes` states what was decided.
+
+    Raises:
+        MissingDependencyError: the embedded template is not installed.
+        InputError: a file is missing or cannot be read, a landmark is missing or off the surface, the eyes
+        are
+            no face's distance apart in any unit, or the mesh is mirrored.
+    """
+    from mimicme.pipeline.formats.meshio import read_mesh
+
+    files = _find(source)
+    try:
+        mesh = read_mesh(_read(files.mesh), files.mesh.name).mesh
+        points = np.asarray(read_landmarks(_read(files.landmarks), files.landmarks.name).points, np.float64)
+    except FrameRejected as error:  # a reader of captures rejects a frame; there is no run without a template
+        raise InputError(
+            f"the template cannot be used: {error.what}", where=error.where or files.mesh, seen=error.seen,
+            expected=error.expected, todo=error.todo,
+        ) from error  # fmt: skip
+    masks = _read_masks(files.masks, len(mesh.vertices)) if files.masks is not None else {}
+    return assemble(mesh, points, tuple(IBUG68), files.name, masks, where=files.mesh)
+
+
+def assemble(
+    mesh: Mesh,
+    points: Floats,
+    names: tuple[str, ...],
+    name: str,
+    masks: dict[str, Floats] | None = None,
+    where: object = None,
+) -> Template:
+    """Make a template of a mesh and its (68, 3) iBUG-68 landmarks, both in the file's own unit and axes.
+
+    Raises:
+        InputError: as `prepare`.
+    """
+    vertices, faces = np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces, np.int32)
+    _check_mesh(vertices, faces, where)
+    _check_landmarks(points, names, where)
+    mm, said = _unit(points, where)
+    notes = [said]
+    axes, said = _axes(points, where)
+    notes.append(said)
+    vertices, points = vertices * mm @ axes.T, points * mm @ axes.T
+    corners, weights, triangles, off = _on_surface(vertices, faces, points)
+    limit = LANDMARK_OFF_SURFACE * eye_distance(points)
+    if np.median(off) > limit:
+        raise InputError(
+            "the landmarks do not lie on the template",
+            where=where,
+            seen=f"median {np.median(off):.1f} mm off the surface",
+            expected=f"at most {limit:.1f} mm",
+            todo="Give mesh and landmarks in the same unit and axes.",
+        )
+    notes.append(f"landmarks: 68 on the surface, moved by {np.median(off):.2f} mm (median)")
+    normals, areas = triangle_normals(vertices, faces)
+    uv, uv_faces = mesh.uv, mesh.uv_faces
+    inner = triangles[17:]
+    if float(normals[inner, 2].mean()) < 0:
+        faces = np.ascontiguousarray(faces[:, ::-1])
+        uv_faces = None if uv_faces is None else np.ascontiguousarray(uv_faces[:, ::-1])
+        corners, weights = corners[:, ::-1], weights[:, ::-1]
+        notes.append("triangles: turned round, because the file has them clockwise seen from outside")
+    if uv is None or uv_faces is None:
+        from mimicme.pipeline.template.face_layout import face_layout
+
+        uv, uv_faces, said = face_layout(vertices, faces, points)
+    else:
+        uv, uv_faces, said = _own_uv(np.asarray(uv, np.float64), np.asarray(uv_faces, np.int32))
+    notes.append(said)
+    template = Template(
+        vertices, faces, uv, uv_faces, names, np.ascontiguousarray(corners), np.ascontiguousarray(weights),
+        dict(sorted((masks or {}).items())), name, "", tuple(notes),
+    )  # fmt: skip
+    return _with_digest(template)
+
+
+def _with_digest(template: Template) -> Template:
+    from dataclasses import replace
+
+    digest = hashlib.sha256()
+    for key, array in _arrays(template).items():
+        digest.update(f"{key} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    digest.update(json.dumps([template.name, list(template.landmark_names)]).encode())
+    return replace(template, digest=digest.hexdigest())
+
+
+def _arrays(template: Template) -> dict[str, NDArray[Any]]:
+    named: dict[str, NDArray[Any]] = {
+        "vertices": np.asarray(template.vertices, "<f8"),
+        "faces": np.asarray(template.faces, "<i4"),
+        "uv": np.asarray(template.uv, "<f8"),
+        "uv_faces": np.asarray(template.uv_faces, "<i4"),
+        "landmark_vertices": np.asarray(template.landmark_vertices, "<i8"),
+        "landmark_weights": np.asarray(template.landmark_weights, "<f8"),
+    }
+    for key, mask in template.masks.items():
+        named[f"masks/{key}"] = np.asarray(mask, "<f8")
+    return named
+
+
+def _check_mesh(vertices: Floats, faces: Ints, where: object) -> None:
+    if not len(vertices) or not len(faces):
+        raise InputError("the template has no triangles", where=where)
+    if not np.isfinite(vertices).all():
+        bad = int(np.flatnonzero(~np.isfinite(vertices).all(1))[0])
+        raise InputError("the template has a vertex that is not a number", where=where, seen=f"vertex {bad}")
+    if faces.min() < 0 or faces.max() >= len(vertices):
+        raise InputError(
+            "a triangle of the template names a vertex that is not there",
+            where=where,
+            seen=f"indices {faces.min()} to {faces.max()}",
+            expected=f"0 to {len(vertices) - 1}",
+        )
+
+
+def _check_landmarks(points: Floats, names: tuple[str, ...], where: object) -> None:
+    if points.shape != (68, 3) or len(names) != 68:
+        raise InputError("a template needs the 68 iBUG landmarks", where=where, seen=f"{points.shape}")
+    absent = np.flatnonzero(~np.isfinite(points).all(1))
+    if len(absent):
+        raise InputError(
+            "a template needs all of its 68 landmarks",
+            where=where,
+            seen=f"{len(absent)} absent, the first {names[int(absent[0])]}",
+        )
+
+
+def _unit(points: Floats, where: object) -> tuple[float, str]:
+    """Millimetres per unit of (68, 3) landmarks, and the sentence that says so.
+
+    Raises:
+        InputError: no unit gives a face.
+    """
+    distance = eye_distance(points)
+    unit = unit_of_eyes(distance)
+    if unit is None:
+        raise InputError(
+            "the template's eyes are no face's distance apart in any unit",
+            where=where,
+            seen=f"{distance:.4g} file units",
+            expected=f"{EYES_MM[0]:g} to {EYES_MM[1]:g} mm in one of {', '.join(UNITS_MM)}",
+            todo="Scale the template and its landmarks to mm.",
+        )
+    mm = UNITS_MM[unit]
+    return mm, f"unit: {unit} ({mm:g} mm), because the eyes are then {distance * mm:.1f} mm apart"
+
+
+def _axes(points: Floats, where: object) -> tuple[Floats, str]:
+    """Rotation by right angles (3, 3) that turns a face to +y up, +z out, and the sentence that says so.
+
+    A face that already stands that way within 45 degrees stays as it is, tilt included.
+
+    Raises:
+        InputError: the landmarks lie like no face's, or the face is mirrored (left and right landmarks
+            exchanged, or a reflected mesh).
+    """
+    axes, mirrored = face_axes(points)
+    if axes is None:
+        raise InputError(
+            "the template's eyes and mouth do not lie as on a face",
+            where=where,
+            expected="landmarks named as in iBUG-68",
+            todo="Check the order of its landmarks.",
+        )
+    if mirrored:
+        raise InputError(
+            "the template is mirrored: its nose points into the face",
+            where=where,
+            expected="right-handed axes, and landmarks named as in iBUG-68",
+            todo="Mirror the mesh, or exchange its left and right landmarks.",
+        )
+    up, forward = nearest_axes(axes)
+    if (up, forward) == ("+y", "+z"):
+        return np.eye(3), "axes: +y up and +z out of the face, as in the file"
+    said = f"axes: turned to +y up and +z out of the face (in the file {up} is up, {forward} out)"
+    return rotation_of(up, forward), said
+
+
+def _on_surface(
+    vertices: Floats, faces: Ints, points: Floats
+) -> tuple[NDArray[np.int64], Floats, NDArray[np.int64], Floats]:
+    """Corners (k, 3), weights (k, 3), triangles (k,) and distances (k,) of the closest surface points."""
+    from mimicme.pipeline.geometry.spatial import Surface
+
+    centre = vertices.mean(0)
+    found = Surface(vertices - centre, faces).closest(points - centre)
+    weights = np.clip(found.weights, 0, 1)
+    weights /= weights.sum(1, keepdims=True)
+    return faces[found.triangles].astype(np.int64), weights, found.triangles, found.distances
+
+
+def _own_uv(uv: Floats, uv_faces: Ints) -> tuple[Floats, Ints, str]:
+    """The template's own texture layout, brought into the unit square without folding it onto itself."""
+    if not np.isfinite(uv).all():
+        raise InputError("the template has a texture coordinate that is not a number")
+    used = np.unique(uv_faces)
+    low, high = uv[used].min(0), uv[used].max(0)
+    slack = 1e-4
+    if (low >= -slack).all() and (high <= 1 + slack).all():
+        return np.clip(uv, 0, 1), uv_faces, "texture layout: the file's own"
+    # UDIM: one square per integer tile; tiles are laid side by side in one picture
+    tile = np.floor(uv[uv_faces].mean(1)).astype(np.int64)
+    beyond = np.abs(uv[uv_faces] - tile[:, None] - 0.5).max() - 0.5
+    if beyond > UDIM_SLACK:
+        span = float((high - low).max())
+        said = (
+            f"texture layout: the file's own, from {low.round(2).tolist()} to {high.round(2).tolist()}; triangles "
+            "cross the borders of tiles, so that it is no UDIM layout: it was shrunk into the unit square"
+        )
+        return (uv - low) / span, uv_faces, said
+    tiles, which = np.unique(tile, axis=0, return_inverse=True)
+    # a coordinate on the border that two tiles share has a place in each of them
+    keys, corners = np.unique(
+        np.stack([uv_faces, np.broadcast_to(which.reshape(-1, 1), uv_faces.shape)], 2).reshape(-1, 2),
+        axis=0,
+        return_inverse=True,
+    )
+    side = int(np.ceil(np.sqrt(len(tiles))))
+    place = np.stack([keys[:, 1] % side, keys[:, 1] // side], axis=1)
+    laid = (np.clip(uv[keys[:, 0]] - tiles[keys[:, 1]], 0, 1) + place) / side
+    numbers = ", ".join(str(1001 + int(u) + 10 * int(v)) for u, v in tiles)
+    said = (
+        f"texture layout: the file's own, {len(tiles)} UDIM tile(s) ({numbers}) laid {side} x {side} "
+        "from the lower left corner"
+    )
+    return laid, corners.reshape(uv_faces.shape).astype(np.int32), said
+
+
+def _read_masks(path: Path, n_vertices: int) -> dict[str, Floats]:
+    import io
+
+    try:
+        with np.load(io.BytesIO(_read(path)), allow_pickle=False) as archive:
+            masks = {key: np.asarray(archive[key], np.float64) for key in archive.files}
+    except (ValueError, OSError, KeyError, EOFError) as error:
+        raise InputError("the masks cannot be read", where=path, seen=str(error)) from error
+    for key, mask in masks.items():
+        good = mask.shape == (n_vertices,) and np.isfinite(mask).all()
+        if not good or mask.min(initial=0) < 0 or mask.max(initial=0) > 1:
+            raise InputError(
+                f"the mask '{key}' is not one number in [0, 1] per vertex",
+                where=path,
+                seen=mask.shape,
+                expected=f"({n_vertices},)",
+            )
+    return masks
+
+
+def save_prepared(template: Template, path: Path) -> None:
+    """Write a prepared template to one HDF5 file, atomically; the same template gives the same bytes."""
+    with whole_file(Path(path)) as temporary, h5py.File(temporary, "w", libver="v110") as handle:
+        handle.attrs["prepared_schema"] = PREPARED_SCHEMA
+        handle.attrs["name"] = template.name
+        handle.attrs["digest"] = template.digest
+        handle.attrs["landmark_names"] = json.dumps(list(template.landmark_names))
+        handle.attrs["notes"] = json.dumps(list(template.notes))
+        filters = {"compression": "gzip", "compression_opts": 1, "shuffle": True, "fletcher32": True}
+        for key, array in _arrays(template).items():
+            handle.create_dataset(key, data=array, track_times=False, **filters)
+
+
+def load_prepared(path: Path) -> Template:
+    """Read a prepared template (written by `save_prepared`), once per process while the file stays the same.
+
+    Raises:
+        ArtefactError: it is not there, or not a prepared template.
+    """
+    path = Path(path)
+    try:
+        stat = path.stat()
+    except OSError as error:
+        raise ArtefactError("the prepared template is not there", where=path, seen=error.strerror) from error
+    return _load(path, stat.st_mtime_ns, stat.st_size, stat.st_ino)
+
+
+@lru_cache(maxsize=2)
+def _load(path: Path, mtime_ns: int, size: int, inode: int) -> Template:
+    with guarded_file(path) as handle:
+        schema = handle.attrs.get("prepared_schema")
+        if schema != PREPARED_SCHEMA:
+            raise ArtefactError(
+                "this is not a prepared template of this version", where=path, seen=schema,
+                expected=PREPARED_SCHEMA, todo="Delete it; the next run prepares it again.",
+            )  # fmt: skip
+        masks = {key: handle["masks"][key][:] for key in handle["masks"]} if "masks" in handle else {}
+        return Template(
+            handle["vertices"][:],
+            handle["faces"][:],
+            handle["uv"][:],
+            handle["uv_faces"][:],
+            tuple(json.loads(handle.attrs["landmark_names"])),
+            handle["landmark_vertices"][:],
+            handle["landmark_weights"][:],
+            masks,
+            str(handle.attrs["name"]),
+            str(handle.attrs["digest"]),
+            tuple(json.loads(handle.attrs["notes"])),
+        )

@@ -1,0 +1,1 @@
+"""The texture of a registered mesh, from the scan it was fitted to."""

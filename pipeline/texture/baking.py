@@ -1,0 +1,194 @@
+"""The texture of a registered mesh: the scan's colours in the template's texture layout.
+
+Each texel is a point and a normal on the registered mesh.  Its place on the scan is found (correspondence.py); the
+colour is read there, inside the one scan triangle that was hit - so never across the seam between two photographs -
+and averaged over the texel's footprint in the image (sampling.py).  What stays without data is filled - from another
+frame, the face's other side, or smoothly from around - and marked 0 in the coverage mask (filling.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mimicme.pipeline.arrays import Bools, Floats
+from mimicme.pipeline.formats.image import Pixels
+from mimicme.pipeline.geometry.mesh import Mesh
+from mimicme.pipeline.template import Template, TemplateKey
+from mimicme.pipeline.texture.correspondence import Found, Target
+from mimicme.pipeline.texture.delighting import evened
+from mimicme.pipeline.texture.inpainting import borrow, fill_holes, mirror_error
+from mimicme.pipeline.texture.raster import bands
+from mimicme.pipeline.texture.sampling import ColorSampler, ImageSampler
+from mimicme.pipeline.texture.scan_source import Source
+from mimicme.pipeline.texture.surface_maps import SurfaceMaps
+
+# texels worked on together: large enough for numpy, small enough for the cache; the result does not depend
+# on it
+CHUNK = 1 << 16
+# steps of the confidence mask: finer ones would only make it hard to compress
+CONFIDENCE_STEPS = 15
+
+MIRROR_TOLERANCE = 0.005
+"""A layout this near to its own mirror image, in its own units, counts as symmetric; the embedded one is at 0.0023."""
+
+
+@dataclass(frozen=True)
+class TextureOptions:
+    """How a texture is made.
+
+    Attributes:
+        size: texels a side.
+        max_distance_mm: furthest that the scan may be from the registered surface to give a texel its colour.
+        max_normal_angle_deg: largest angle between the two surfaces there.
+        min_grazing_deg: scan triangles that their camera saw flatter than this give no colour: their pixels are
+            smeared, or already show what lies behind.
+        min_confidence: places on the scan that are less sure than this, 0 to 1 (see `Baked.coverage`), give no colour:
+            deep in a nostril, between the lips and behind an ear the nearest thing is often another fold's skin.
+        level_seams: even out the difference of brightness and hue where two photographs of a scan meet.
+        fill: fill texels without data smoothly from around; else they are black.
+        mirror_fill: fill with the detail of the face's other side where that was seen and the template's layout is its
+            own mirror image.
+        even_lighting: take the smooth shading out of the texture (lighting.py).
+    """
+
+    size: int = 1024
+    max_distance_mm: float = 4.0
+    max_normal_angle_deg: float = 65.0
+    min_grazing_deg: float = 6.0
+    min_confidence: float = 0.1
+    level_seams: bool = True
+    fill: bool = True
+    mirror_fill: bool = True
+    even_lighting: bool = False
+
+
+@lru_cache(maxsize=2)
+def _symmetric(key: TemplateKey) -> bool:
+    """Whether the template's layout is its own mirror image; looked at once, and never taken for granted of a template
+    without a digest, which cannot be told from another."""
+    t = key.template
+    return bool(t.digest) and mirror_error(t.uv, t.vertices, t.uv_faces, t.faces) < MIRROR_TOLERANCE
+
+
+class Baked(NamedTuple):
+    """A baked frame.
+
+    Attributes:
+        texture: (size, size, 3) uint8 RGB, row 0 at v = 1; black when the scan has no colour.
+        coverage: (size, size) uint8: 0 where no data was found (filled, or outside the layout), else the
+            confidence, 255 where scan and registered mesh agree in place and direction.
+        share: texels with data among those the layout covers.
+        light: (9,) what was taken out, see lighting.py; None without `even_lighting`.
+    """
+
+    texture: Pixels
+    coverage: Pixels
+    share: float
+    light: NDArray[np.float32] | None = None
+
+
+class Spare(NamedTuple):
+    """Another frame's texture (size, size, 3) and coverage (size, size), to fill holes from."""
+
+    texture: Pixels
+    coverage: Pixels
+
+
+def bake(
+    scan: Mesh, image: Pixels | None, vertices: Floats, template: Template, settings: TextureOptions
+) -> Baked | None:
+    """Bake one frame.
+
+    Args:
+        scan: the scan, mm; with `uv` if `image` is given, else with `colors`.
+        image: (h, w, 3) uint8 RGB or None.
+        vertices: (V, 3) the registered mesh in the scan's frame.
+        template: gives topology and texture layout.
+
+    Returns:
+        The texture, or None when the scan carries no colour.
+    """
+    source = open_source(scan, image, settings)
+    return None if source is None else bake_source(source, vertices, template, settings)
+
+
+def open_source(scan: Mesh, image: Pixels | None, settings: TextureOptions) -> Source | None:
+    """The scan made ready for any number of bakes; None when it carries no colour; arguments as of `bake`."""
+    if image is not None and scan.uv is not None:
+        return Source(scan, image, settings.min_grazing_deg)
+    return None if scan.colors is None else Source(scan, None)
+
+
+def bake_source(
+    source: Source,
+    vertices: Floats,
+    template: Template,
+    settings: TextureOptions,
+    maps: SurfaceMaps | None = None,
+    spare: Spare | None = None,
+) -> Baked:
+    """Bake one frame whose scan is ready; arguments as of `bake`, and
+
+    Args:
+        maps: filled in on the way.  spare: the subject's neutral, to fill holes from before the mirrored side.
+    """
+    size = settings.size
+    target = Target(vertices - source.origin, template, source, settings)
+    sampler = _sampler(source, target, settings)
+    texture = np.zeros((size * size, 3), np.uint8)
+    coverage = np.zeros(size * size, np.uint8)
+    total = found_total = 0
+    for at, triangles, weights, found in _places(target, template, size):
+        good = np.flatnonzero(found.triangles >= 0)
+        if sampler is not None:
+            texture[at[good]] = sampler.colors(found.triangles[good], found.weights[good], triangles[good])
+        steps = np.maximum(1, np.rint(found.confidence[good] * CONFIDENCE_STEPS))
+        coverage[at[good]] = steps * (255 // CONFIDENCE_STEPS)
+        if maps is not None:
+            maps.add(at, triangles, weights, found, target)
+        found_total += len(good)
+        total += len(at)
+    picture, mask = texture.reshape(size, size, 3), coverage.reshape(size, size)
+    light = None
+    if sampler is not None:
+        if settings.even_lighting:
+            picture, light = evened(picture, mask, vertices, template)
+        if settings.fill:
+            _fill(picture, mask > 0, settings, template, spare)
+    return Baked(picture, mask, found_total / max(total, 1), light)
+
+
+def _sampler(source: Source, target: Target, settings: TextureOptions) -> ImageSampler | ColorSampler | None:
+    if source.image is not None:
+        return ImageSampler(source, target, settings.level_seams)
+    return None if source.vertex_colors is None else ColorSampler(source)
+
+
+def _places(
+    target: Target, template: Template, size: int
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32], Found]]:
+    """The layout's texels, a chunk at a time: index, template triangle, weights, and their place on the scan."""
+    for raster in bands(template, size):
+        base = raster.first_row * size
+        for start in range(0, len(raster.texels), CHUNK):
+            part = slice(start, start + CHUNK)
+            triangles, weights = raster.triangles[part], raster.weights[part]
+            at = raster.texels[part].astype(np.int64) + base
+            yield at, triangles, weights, target.correspond(triangles, weights)
+
+
+def _fill(
+    picture: Pixels, known: Bools, settings: TextureOptions, template: Template, spare: Spare | None
+) -> None:
+    """Fill what is not known, in place: from the spare, from the face's other side, smoothly from around."""
+    if spare is not None:
+        known = borrow(picture, known, spare.texture, spare.coverage > 0)
+    if settings.mirror_fill and _symmetric(TemplateKey(template)):
+        known = borrow(picture, known, picture[:, ::-1].copy(), known[:, ::-1])
+    fill_holes(picture, known)

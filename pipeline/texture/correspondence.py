@@ -1,0 +1,141 @@
+"""Where the points of a registered mesh lie on its scan: along the normal, else the closest point.
+
+A ray along the normal finds the scan; the hit counts when it is near enough and faces the same way; where rays find
+nothing the closest point may, unless it lies on the scan's rim.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from mimicme.pipeline.arrays import Bools, Floats, Ints, Longs, Singles
+from mimicme.pipeline.geometry.mesh import vertex_normals
+from mimicme.pipeline.template import Template
+from mimicme.pipeline.texture.scan_source import Source, dot, mixed, square
+
+# a texel's ray starts this far outside the place where its triangle's corners found the scan
+REACH_MM = 0.5
+# corners that found the scan at depths further apart than this did not find the same surface
+MAX_SPREAD_MM = 1.0
+
+
+class Limits(Protocol):
+    """What `Target` reads of the options: see `texture.TextureOptions`."""
+
+    @property
+    def size(self) -> int: ...
+    @property
+    def max_distance_mm(self) -> float: ...
+    @property
+    def max_normal_angle_deg(self) -> float: ...
+    @property
+    def min_confidence(self) -> float: ...
+
+
+class Found(NamedTuple):
+    """Places on the scan: triangle (k,) (-1: none), weights (k, 3), confidence (k,) in (0, 1]."""
+
+    triangles: Longs
+    weights: Singles
+    confidence: Singles
+
+
+class Target:
+    """The registered mesh, and where its points lie on the scan."""
+
+    def __init__(self, vertices: Floats, template: Template, source: Source, settings: Limits) -> None:
+        self.source = source
+        self.far = settings.max_distance_mm
+        self.least = float(np.cos(np.radians(settings.max_normal_angle_deg)))
+        self.least_sure = settings.min_confidence
+        self.size = settings.size
+        faces = template.faces
+        self.uv_corners = template.uv[template.uv_faces]
+        self.corners = vertices.astype(np.float32)[faces]
+        used: Bools = np.asarray(np.isfinite(vertices).all(1), bool)
+        normals = vertex_normals(vertices, faces[used[faces].all(1)]).astype(np.float32)
+        self.normals = normals[faces]
+        depth, _, triangle = self._two_sided(np.where(used[:, None], vertices, 0).astype(np.float32), normals)
+        depth = np.where((triangle >= 0) & used, depth, np.nan)
+        # a triangle whose corners lie further off than the limit and its own size has nothing within the
+        # limit
+        off = np.where(used, 0.0, np.inf)
+        lost = np.flatnonzero(used & (triangle < 0))
+        if len(lost):
+            off[lost] = source.surface.distance(vertices[lost])
+        c = self.corners
+        longest = np.sqrt(
+            np.maximum(
+                square(c[:, 0] - c[:, 1]), np.maximum(square(c[:, 1] - c[:, 2]), square(c[:, 2] - c[:, 0]))
+            )
+        )
+        self.hopeless = ~(off[faces].max(1) <= self.far + longest)
+        corner = depth[faces]
+        self.low, self.high = corner.min(1), corner.max(1)
+        with np.errstate(invalid="ignore"):
+            self.sure = (self.high - self.low) <= MAX_SPREAD_MM
+
+    def correspond(self, triangles: Ints, weights: Singles) -> Found:
+        """Places on the scan of points given by triangle (k,) and weights (k, 3) of the registered mesh."""
+        points = mixed(self.corners, triangles, weights)
+        normals = mixed(self.normals, triangles, weights)
+        normals /= np.maximum(np.sqrt(dot(normals, normals)), np.float32(1e-12))[:, None]
+        k = len(points)
+        triangle = np.full(k, -1, np.int64)
+        weight = np.zeros((k, 3), np.float32)
+        depth = np.zeros(k, np.float32)
+        sure = np.flatnonzero(self.sure[triangles])
+        if len(sure):
+            high = (self.high[triangles[sure]] + REACH_MM).astype(np.float32)
+            reach = high - self.low[triangles[sure]].astype(np.float32) + REACH_MM
+            n = normals[sure]
+            hits = self.source.surface.cast(points[sure] + n * high[:, None], -n)
+            ok = hits.hit & (hits.distances <= reach) & self._fits(hits.triangles, n)
+            ok = np.flatnonzero(ok)
+            at = sure[ok]
+            triangle[at], weight[at] = hits.triangles[ok], hits.weights[ok]
+            depth[at] = high[ok] - hits.distances[ok]
+        rest = np.flatnonzero((triangle < 0) & ~self.hopeless[triangles])
+        if len(rest):
+            depth[rest], weight[rest], triangle[rest] = self._two_sided(points[rest], normals[rest])
+        rest = rest[triangle[rest] < 0]
+        if len(rest):
+            near = self.source.surface.closest(points[rest].astype(np.float64))
+            ok = (near.distances <= self.far) & self._fits(near.triangles, normals[rest])
+            ok &= ~self.source.on_rim(near.triangles, near.weights)
+            ok = np.flatnonzero(ok)
+            at = rest[ok]
+            triangle[at], weight[at], depth[at] = near.triangles[ok], near.weights[ok], near.distances[ok]
+        # both tests fade towards their limit, so that a mask can be cut anywhere
+        depth = np.where(triangle >= 0, np.abs(depth), np.float32(0))
+        cosine = dot(self.source.normals[triangle], normals)
+        confidence = (1 - depth / self.far) * np.clip((cosine - self.least) / (1 - self.least), 0, 1)
+        confidence = (confidence * self.source.facing[triangle]).astype(np.float32)
+        triangle[confidence < self.least_sure] = -1
+        return Found(triangle, weight, confidence)
+
+    def _fits(self, triangles: Longs, normals: Singles) -> Bools:
+        cosine = dot(self.source.normals[triangles], normals)
+        return np.asarray((cosine >= self.least) & self.source.colored[triangles])
+
+    def _two_sided(self, points: Singles, normals: Singles) -> tuple[Singles, Singles, Longs]:
+        """Nearest fitting hit along the normal, either way: signed depth, weights, triangle (-1: none)."""
+        depth = np.full(len(points), np.inf, np.float32)
+        weight = np.zeros((len(points), 3), np.float32)
+        triangle = np.full(len(points), -1, np.int64)
+        for sign in (-1.0, 1.0):
+            # start a little on the other side: a scan that lies exactly on the mesh must not be missed
+            back = np.float32(0.01 * sign)
+            hits = self.source.surface.cast(points - back * normals, np.float32(sign) * normals)
+            d = (hits.distances - 0.01).astype(np.float32)
+            ok = (
+                hits.hit & (d <= self.far) & (np.abs(d) < np.abs(depth)) & self._fits(hits.triangles, normals)
+            )
+            depth[ok], weight[ok], triangle[ok] = (
+                np.float32(sign) * d[ok],
+                hits.weights[ok],
+                hits.triangles[ok],
+            )
+        return depth, weight, triangle

@@ -1,0 +1,236 @@
+"""bake: the scan's colours in the template's texture layout, one texture and one coverage mask a frame.
+
+Reads: ingest (scans, images), refine (vertices, pose); for sequences other than the subject's neutral, this stage's
+artefact of the neutral, whose texture fills what this sequence's scans do not show.
+Writes: per frame `texture` and `coverage` (encoded bytes), and the maps that `maps` names (16-bit PNG; what their
+numbers mean: attrs <map>_unit, <map>_value_scale, <map>_value_offset); attrs texture_format, texture_size;
+quality/coverage, on request gain_red, gain_green, gain_blue and light_0 to light_8. A frame whose scan carries no image
+that can be read gets its texture from the scan's vertex colours, and the note `vertex-colours`; without these it keeps
+its row, gets the note `no-texture`, no texture, and a coverage only with maps.
+Fails: a frame with `numerical-failure`, when its numbers broke the computation.
+
+How a texture is made: pipeline/texture/baking.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mimicme.pipeline.errors import ConfigError, FrameRejected
+from mimicme.pipeline.formats.image import Pixels
+from mimicme.pipeline.formats.map_coding import MAPS
+from mimicme.pipeline.geometry.mesh import transform
+from mimicme.pipeline.stage import Stage, Task
+from mimicme.pipeline.texture.baking import Baked, Spare, TextureOptions, bake_source, open_source
+from mimicme.pipeline.texture.raster import MAX_SIZE
+
+if TYPE_CHECKING:
+    from mimicme.pipeline.checkpoint import Artefact, ArtefactWriter
+    from mimicme.pipeline.texture.surface_maps import SurfaceMaps
+
+FORMATS = ("png", "jpeg", "webp")
+
+
+@dataclass(frozen=True)
+class BakeSettings(TextureOptions):
+    """Settings of the bake: those of `TextureOptions`, of which `size` is 256 to 8192, and
+
+    Attributes:
+        format: `png` (lossless), `jpeg` or `webp`.
+        quality: 1 to 100, for jpeg and webp.
+        match_exposure: give all textures of a subject the exposure and white balance of its neutral's, by one factor
+            per channel, which is kept (quality/gain_red, gain_green, gain_blue).
+        neutral_fill: fill what a frame does not show from the texture of its subject's neutral, before the face's
+            other side.
+        maps: further pictures of the frame, of `normal`, `position` and `displacement`, with commas between.
+    """
+
+    format: str = "png"
+    quality: int = 95
+    match_exposure: bool = False
+    neutral_fill: bool = True
+    maps: str = ""
+
+    @property
+    def map_names(self) -> tuple[str, ...]:
+        """`maps`, each once, in the order of `map_coding.MAPS`."""
+        given = {name.strip() for name in self.maps.split(",")}
+        return tuple(name for name in MAPS if name in given)
+
+    def __post_init__(self) -> None:
+        if self.format not in FORMATS:
+            raise ConfigError(
+                "the texture format is not known",
+                where="bake.format",
+                seen=repr(self.format),
+                expected=", ".join(FORMATS),
+            )
+        unknown = {name.strip() for name in self.maps.split(",")} - {*MAPS, ""}
+        if unknown:
+            raise ConfigError(
+                "no such map can be made",
+                where="bake.maps",
+                seen=", ".join(map(repr, sorted(unknown))),
+                expected=f"{', '.join(MAPS)}, with commas between",
+            )
+        for name, good, expected in (
+            ("size", 256 <= self.size <= MAX_SIZE, f"256 to {MAX_SIZE}"),
+            ("quality", 1 <= self.quality <= 100, "1 to 100"),
+            ("max_distance_mm", 0 < self.max_distance_mm <= 100, "above 0, at most 100"),
+            ("min_grazing_deg", 0 <= self.min_grazing_deg <= 80, "0 to 80"),
+            ("max_normal_angle_deg", 0 < self.max_normal_angle_deg <= 90, "above 0, at most 90"),
+            ("min_confidence", 0 <= self.min_confidence < 1, "0 to below 1"),
+        ):
+            if not good:
+                raise ConfigError(
+                    "a setting is out of range",
+                    where=f"bake.{name}",
+                    seen=getattr(self, name),
+                    expected=expected,
+                )
+
+
+def exposed(texture: Pixels, gain: NDArray[np.float32]) -> Pixels:
+    """A texture (h, w, 3) with its channels multiplied by `gain` (3,)."""
+    steps = np.arange(256)[:, None] * gain[None, :].astype(np.float64)
+    table = np.rint(np.clip(steps, 0, 255)).astype(np.uint8)
+    return np.stack([table[texture[..., k], k] for k in range(3)], axis=-1)
+
+
+class _Shell:
+    """What every frame of a sequence is baked with, and where its figures go."""
+
+    def __init__(self, task: Task, out: ArtefactWriter, ingest: Artefact, refined: Artefact) -> None:
+        from mimicme.pipeline.release.layout import write_coding
+        from mimicme.pipeline.texture.delighting import TERMS
+        from mimicme.pipeline.texture.surface_maps import coding
+
+        self.settings: BakeSettings = task.settings
+        self.template = task.load_template()
+        self.out, self.ingest, self.refined = out, ingest, refined
+        self.spare = _spare(task)
+        self.codings = {
+            name: coding(name, self.template, self.settings.max_distance_mm)
+            for name in self.settings.map_names
+        }
+        for name, code in self.codings.items():
+            write_coding(out.attrs, code, f"{name}_")
+        out.attrs["texture_format"] = self.settings.format
+        out.attrs["texture_size"] = self.settings.size
+        self.coverage = out.rows("quality/coverage", (), "f4", "1")
+        matched = self.settings.match_exposure and "gain" in refined
+        colours = ("red", "green", "blue") if matched else ()
+        self.gains = [out.rows(f"quality/gain_{colour}", (), "f4", "1") for colour in colours]
+        lights = range(TERMS) if self.settings.even_lighting else ()
+        self.lights = [out.rows(f"quality/light_{k}", (), "f4", "1") for k in lights]
+
+    def bake(self, row: int) -> tuple[Baked, SurfaceMaps | None, bool] | None:
+        """A frame's texture and maps, and whether it has colour; None when there is nothing to make.
+
+        Raises:
+            FrameRejected: the frame's numbers broke the computation.
+        """
+        from mimicme.pipeline.checkpoint import frame_numerics
+        from mimicme.pipeline.scan import load_colored
+        from mimicme.pipeline.texture.scan_source import Source
+        from mimicme.pipeline.texture.surface_maps import SurfaceMaps
+
+        scan, image, broken = load_colored(self.ingest, row)
+        why = (
+            f"The texture could not be read: {broken}"
+            if broken
+            else "The scan has no image that can be used."
+        )
+        pose = np.asarray(self.refined["pose"][row], np.float64)
+        vertices = np.asarray(self.refined["vertices"][row], np.float64)
+        with frame_numerics():
+            source = open_source(scan, image, self.settings)
+            colored = source is not None
+            if source is not None and source.image is None:
+                self.out.note(row, "vertex-colours", f"{why} The texture is made of its vertex colours.")
+            if source is None:
+                self.out.note(row, "no-texture", f"{why} It has no vertex colours either.")
+                if not self.codings:
+                    return None
+                source = Source(replace(scan, colors=None), None)
+            maps = None
+            if self.codings:
+                size = self.settings.size
+                maps = SurfaceMaps(self.codings, vertices, pose, self.template, source, size)
+            placed = transform(pose, vertices)
+            baked = bake_source(source, placed, self.template, self.settings, maps, self.spare)
+        return baked, maps, colored
+
+    def put(self, row: int, baked: Baked, maps: SurfaceMaps | None, colored: bool) -> None:
+        """Write what `bake` made."""
+        from mimicme.pipeline.formats import image as images
+
+        self.coverage[row] = baked.share
+        mask = images.encode(baked.coverage, "png")
+        self.out.put(row, "coverage", np.frombuffer(mask, np.uint8))
+        if maps is not None:
+            for name in self.codings:
+                self.out.put(row, name, np.frombuffer(images.encode_deep(maps.picture(name)), np.uint8))
+        if not colored:
+            return
+        texture = baked.texture
+        if self.gains and np.isfinite(gain := self.refined["gain"][row]).all():
+            texture = exposed(texture, gain)
+            for figure, factor in zip(self.gains, gain, strict=True):
+                figure[row] = factor
+        if baked.light is not None:
+            for figure, factor in zip(self.lights, baked.light, strict=True):
+                figure[row] = factor
+        encoded = images.encode(texture, self.settings.format, self.settings.quality)
+        self.out.put(row, "texture", np.frombuffer(encoded, np.uint8))
+
+
+def _spare(task: Task) -> Spare | None:
+    """The texture of the neutral's best covered frame; None without one, and when nothing is to be filled by it."""
+    from mimicme.pipeline.checkpoint import Artefact
+    from mimicme.pipeline.formats.image import decode, decode_gray
+
+    if task.neutral is None or not (task.settings.fill and task.settings.neutral_fill):
+        return None
+    with Artefact(task.neutral) as neutral:
+        rows = [row for row in neutral.ok_rows if neutral.has(row, "texture")]
+        if not rows:
+            return None
+        best = max(rows, key=lambda row: float(neutral["quality/coverage"][row]))
+        pixels = MAX_SIZE * MAX_SIZE
+        return Spare(
+            decode(neutral.get(best, "texture").tobytes(), pixels),
+            decode_gray(neutral.get(best, "coverage").tobytes(), pixels),
+        )
+
+
+def compute(task: Task, out: ArtefactWriter) -> None:
+    """Bake every registered frame of a sequence."""
+    with task.input("ingest") as ingest, task.input("refine") as refined:
+        rows = out.continue_from(refined)
+        shell = _Shell(task, out, ingest, refined)
+        for row in rows:
+            try:
+                made = shell.bake(row)
+            except FrameRejected as error:
+                out.reject(row, error)
+                continue
+            if made is not None:
+                shell.put(row, *made)
+
+
+STAGE = Stage(
+    name="bake",
+    version=7,
+    settings=BakeSettings,
+    needs=("ingest", "refine"),
+    compute=compute,
+    scope="neutral",
+    settings_by_preset={"fast": {"size": 512}, "best": {"size": 2048}},
+    memory="0.55 GB at 1024 texels, 0.7 GB at 2048, 2.1 GB at 8192 (3.2 GB with all maps), and 12 bytes a pixel of the "
+    "image",
+)

@@ -1,0 +1,52 @@
+"""Settings of the photometric refinement."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mimicme.pipeline.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class RefineSettings:
+    """Settings of the photometric refinement.
+
+    Attributes:
+        enabled: without it, vertices stay as they were registered.
+        size: texels a side of the textures that are compared, 128 to 2048.
+        iterations: times that a frame is baked and moved.
+        window_texels: standard deviation of the window inside which texels are taken to move alike.
+        levels: of the flow's pyramid in the first iteration.
+        smoothing_mm: how far the displacement of a vertex reaches to neighbours that see nothing of their own.
+        max_shift_mm: furthest that a vertex may slide.
+        max_distance_mm: furthest that the scan may be from the registered surface to give colour.
+        anchor_frames: calm frames of each sequence that the subject's reference is the mean of; 0: the neutral's
+            registration alone is the reference.
+        smooth_in_time: remove what rattles from frame to frame; sequences of 9 frames and more.
+    """
+
+    enabled: bool = True
+    size: int = 512
+    iterations: int = 2
+    window_texels: float = 5.0
+    levels: int = 3
+    smoothing_mm: float = 1.5
+    max_shift_mm: float = 6.0
+    max_distance_mm: float = 4.0
+    anchor_frames: int = 5
+    smooth_in_time: bool = True
+
+    def __post_init__(self) -> None:
+        bounds = {
+            "size": (128, 2048), "iterations": (1, 20), "window_texels": (1, 50), "levels": (1, 8),
+            "smoothing_mm": (0.01, 100), "max_shift_mm": (0.01, 50), "max_distance_mm": (0.1, 100),
+            "anchor_frames": (0, 100),
+        }  # fmt: skip
+        for name, (low, high) in bounds.items():
+            if not low <= getattr(self, name) <= high:
+                raise ConfigError(
+                    "a setting is out of range",
+                    where=f"refine.{name}",
+                    seen=getattr(self, name),
+                    expected=f"{low} to {high}",
+                )

@@ -1,0 +1,230 @@
+"""The stage `repass`: registration once more, begun from what the first one learned of all faces' expressions.
+
+Reads   ingest, landmarks, align, register of the sequence; register of all sequences of the workspace.
+Writes  vertices (F, V, 3) f4 canonical frame, mm; pose (F, 4, 4) f8 canonical -> scan; quality/* as register.
+        None of them while it is switched off, for a sequence that has its own neutral, and when no other subject
+        has taught anything: what is registered holds then.
+Fails   never: a frame whose second result is not as sound as its first keeps the first.
+
+The displacements from each subject's own neutral, of all subjects but those of its own fold (prior.fold_of), span a
+space of expressions.  What it makes probable given a frame's first result is the shape that stiffness now holds the
+frame to (prior.py, SequenceTracker.again); the last steps follow the scan alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mimicme.pipeline.arrays import Floats
+from mimicme.pipeline.errors import ConfigError
+from mimicme.pipeline.items import Item
+from mimicme.pipeline.stage import Stage, Task
+from mimicme.stages.register import detector_offset, template_levels
+from mimicme.stages.register.settings import RegisterSettings
+
+if TYPE_CHECKING:
+    from mimicme.pipeline.checkpoint import Artefact, ArtefactWriter
+    from mimicme.pipeline.corpus import Corpus
+    from mimicme.stages.register.levels import Levels
+    from mimicme.stages.register.prior import ExpressionPrior
+    from mimicme.stages.register.track import Registered
+
+MAX_SHAPES = 1500
+"""Shapes that are learnt from at most; 60 kB each for 2,500 vertices of the coarse level."""
+
+
+@dataclass(frozen=True)
+class RepassSettings:
+    """Settings of the second pass.
+
+    Attributes:
+        enabled: without it, vertices stay as they were registered, and no sequence waits for the others.
+        frames: of each sequence that the expressions are learnt from, evenly spaced in it.
+    """
+
+    enabled: bool = False
+    frames: int = 5
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.frames <= 1000:
+            raise ConfigError(
+                "a setting is out of range", where="repass.frames", seen=self.frames, expected="1 to 1000"
+            )
+
+
+def neutrals(paths: Mapping[Item, Path]) -> dict[Item, Floats]:
+    """The neutral (V, 3) that each sequence was registered from; without those that found one of their own."""
+    from mimicme.pipeline.checkpoint import Artefact
+
+    of_subject: dict[str, Floats] = {}
+    borrowed: list[Item] = []
+    for item, path in sorted(paths.items()):
+        with Artefact(path) as register:
+            if bool(register.attrs.get("personal_template", False)):
+                borrowed.append(item)
+            elif "neutral" in register:
+                of_subject[item.subject] = register["neutral"][:].astype(np.float64)
+    return {item: of_subject[item.subject] for item in borrowed if item.subject in of_subject}
+
+
+def gathered(paths: Mapping[Item, Path], index: NDArray[np.int64], frames: int) -> tuple[list[str], Floats]:
+    """What is learnt from: the subject of each shape, and its displacement (m, n, 3), mm, on vertices `index` (n,)."""
+    from mimicme.pipeline.checkpoint import Artefact
+
+    chosen: list[tuple[Item, int]] = []
+    rest = neutrals(paths)
+    for item in sorted(rest):
+        with Artefact(paths[item]) as register:
+            good = register.ok_rows
+        places = np.linspace(0, len(good) - 1, min(frames, len(good))).round().astype(int)
+        chosen += [(item, good[place]) for place in places]
+    if len(chosen) > MAX_SHAPES:
+        chosen = [chosen[k] for k in np.linspace(0, len(chosen) - 1, MAX_SHAPES).round().astype(int)]
+    shapes = np.zeros((len(chosen), len(index), 3))
+    for place, (item, row) in enumerate(chosen):
+        with Artefact(paths[item]) as register:
+            shapes[place] = (register["vertices"][row].astype(np.float64) - rest[item])[index]
+    return [item.subject for item, _ in chosen], shapes
+
+
+@lru_cache(maxsize=1)
+def _learnt(corpus: Corpus, levels: _Hashed, frames: int) -> dict[str, ExpressionPrior]:
+    """What each subject is judged by: what the other folds taught.  Once per worker, however many items it works."""
+    from mimicme.stages.register.prior import fold_of, learn
+
+    coarse = levels.levels.coarse
+    subjects, shapes = gathered(_registered(corpus.inputs), coarse.index, frames)
+    fold = fold_of(corpus.by_subject)
+    own = np.array([fold[subject] for subject in subjects], int)
+    of_fold = {k: learn(shapes[own != k], coarse.areas) for k in sorted(set(fold.values()))}
+    return {subject: of_fold[k] for subject, k in fold.items()}
+
+
+def _registered(inputs: Mapping[Item, Mapping[str, Path]]) -> dict[Item, Path]:
+    return {item: paths["register"] for item, paths in inputs.items()}
+
+
+class _Hashed:
+    """Levels as part of a key; equal when they are the same object."""
+
+    def __init__(self, levels: Levels) -> None:
+        self.levels = levels
+
+    def __hash__(self) -> int:
+        return id(self.levels)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Hashed) and other.levels is self.levels
+
+
+def registered_with(register: Artefact) -> RegisterSettings:
+    """The settings that an artefact of `register` was made with."""
+    known = {f.name for f in fields(RegisterSettings)}
+    record = register.made_by.get("settings", {})
+    return RegisterSettings(**{name: value for name, value in record.items() if name in known})
+
+
+def first_result(register: Artefact, row: int) -> Registered:
+    """One frame as registered."""
+    from mimicme.stages.register.quality import LandmarkChecks, Quality
+    from mimicme.stages.register.track import Registered
+
+    figures = {f.name: float(register[f"quality/{f.name}"][row]) for f in fields(Quality)}
+    quality = Quality(**figures)
+    vertices, pose = register["vertices"][row].astype(np.float64), register["pose"][row].astype(np.float64)
+    checks = LandmarkChecks.of(quality)
+    return Registered(int(register.numbers[row]), vertices, pose, quality, checks)
+
+
+def compute(task: Task, out: ArtefactWriter) -> None:
+    """Register every frame of one sequence once more."""
+    from mimicme.pipeline.template import TemplateKey
+
+    with task.input("register") as register:
+        rows = out.continue_from(register)
+        corpus = task.load_corpus()
+        if corpus is None or not bool(register.attrs.get("personal_template", False)):
+            return
+        first = registered_with(register)
+        template = task.load_template()
+        levels = template_levels(TemplateKey(template), first.coarse_vertices, first.membrane)
+        item = task.sequence.item
+        neutral = neutrals(_registered(corpus.by_subject[item.subject])).get(item)
+        if neutral is None:
+            return
+        prior = _learnt(corpus, _Hashed(levels), task.settings.frames)[item.subject]
+        if len(prior.modes):
+            _repeat(task, register, rows, out, levels, neutral, prior)
+
+
+def _repeat(
+    task: Task,
+    register: Artefact,
+    rows: list[int],
+    out: ArtefactWriter,
+    levels: Levels,
+    neutral: Floats,
+    prior: ExpressionPrior,
+) -> None:
+    """Write the second results of one sequence."""
+    from mimicme.pipeline.checkpoint import frame_numerics
+    from mimicme.pipeline.errors import FrameRejected
+    from mimicme.pipeline.landmarks import DETECTED
+    from mimicme.pipeline.scan import load_scan
+    from mimicme.stages.register.quality import UNITS
+    from mimicme.stages.register.track import Frame, SequenceTracker, steadied
+
+    settings = registered_with(register)
+    tracker = SequenceTracker(task.load_template(), levels, settings, neutral, detector_offset(register))
+    with task.input("ingest") as ingest, task.input("landmarks") as points, task.input("align") as align:
+
+        def load(row: int) -> Frame:
+            scan = load_scan(ingest, row)
+            confidence = np.where(align["landmark_ok"][row], points["confidence"][row], 0.0)
+            marks = points["points"][row].astype(np.float64)
+            pose = register["pose"][row].astype(np.float64)
+            return Frame(
+                int(ingest["frame"][row]),
+                scan.vertices,
+                scan.faces,
+                marks,
+                confidence.astype(np.float64),
+                pose,
+                points["source"][row] == DETECTED,
+            )
+
+        found: dict[int, Registered] = {}
+        for row in rows:
+            before = first_result(register, row)
+            try:
+                with frame_numerics():
+                    found[row] = tracker.again(load(row), before, prior).compact()
+            except FrameRejected:
+                found[row] = before.compact()
+        if settings.smooth_in_time:
+            found |= steadied(tracker, found, load)
+    vertices = out.rows("vertices", (len(levels.fine.index), 3), np.float32, "mm")
+    pose = out.rows("pose", (4, 4), np.float64, "mm")
+    figures = {name: out.rows(f"quality/{name}", (), np.float32, unit) for name, unit in UNITS.items()}
+    for row, result in sorted(found.items()):
+        vertices[row], pose[row] = result.vertices, result.pose
+        for name, value in asdict(result.quality).items():
+            figures[name][row] = value
+
+
+STAGE = Stage(
+    name="repass",
+    version=3,
+    settings=RepassSettings,
+    needs=("ingest", "landmarks", "align", "register"),
+    compute=compute,
+    scope="corpus",
+    memory="0.6 GB for a template of 10,000 vertices, 1.3 GB for 50,000; and 36 bytes a vertex and frame",
+)

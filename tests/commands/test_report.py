@@ -1,0 +1,204 @@
+"""The page about a workspace: whole, self-contained, and never stopped by one bad thing."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mimicme.commands.report import histogram, read_item, read_view, report
+from mimicme.pipeline.checkpoint import Artefact, writing
+from mimicme.pipeline.drawing import pictures
+from mimicme.pipeline.errors import FrameRejected, UsageError
+from mimicme.pipeline.items import Item
+from mimicme.pipeline.run.run_types import RunOptions
+from mimicme.pipeline.run.runner import run
+from mimicme.pipeline.template import load_prepared
+from mimicme.pipeline.workspace import Workspace
+from mimicme.stages import STAGES as ALL_STAGES
+from mimicme.stages import align, ingest, landmarks
+from mimicme.stages.landmarks.review import export, review
+
+STAGES = (ingest.STAGE, landmarks.STAGE, align.STAGE)
+LAYOUT = "{subject}/{sequence}/{frame}.obj"
+
+
+class Page(HTMLParser):
+    """Checks that tags close in order, and collects what a page links to."""
+
+    VOID = ("meta", "img", "rect", "br")
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.links: list[str] = []
+        self.feed(text)
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.links += [str(v) for k, v in attrs if k in ("src", "href")]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in self.VOID:
+            assert self.open.pop() == tag
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, small_captures: Path) -> Workspace:
+    """Ingested and aligned; `register` is made up: the true answer, and one frame rejected."""
+    made = _created(tmp_path / "ws <&>", small_captures)
+    assert run(made, RunOptions(jobs=0), STAGES).exit_code == 0
+    for sequence in made.catalogue():
+        _register(made, sequence.item, small_captures)
+    return made
+
+
+def _created(root: Path, synthetic: Path) -> Workspace:
+    return Workspace.create(
+        root,
+        captures=synthetic / "captures",
+        layout=LAYOUT,
+        template=synthetic / "template" / "template.obj",
+        stages=STAGES,
+    )
+
+
+def _register(workspace: Workspace, item: Item, captures: Path) -> None:
+    with np.load(captures / "truth" / item.subject / f"{item.sequence}.npz") as truth:
+        vertices = truth["vertices"].astype(float)
+    with (
+        Artefact(workspace.artefact("align", item)) as aligned,
+        writing(workspace.artefact("register", item), stage="register", item=str(item), made_by={}) as out,
+    ):
+        ok = out.continue_from(aligned)
+        placed = out.rows("vertices", vertices.shape[1:], "f4", "mm")
+        poses = out.rows("pose", (4, 4), "f8", "mm")
+        median, p95 = (out.rows(f"quality/{name}", (), "f4", "mm") for name in ("s2m_median", "s2m_p95"))
+        for row in ok:
+            pose = aligned["pose"][row]
+            poses[row] = pose
+            home = np.linalg.inv(pose)
+            placed[row] = vertices[row] @ home[:3, :3].T + home[:3, 3]
+            median[row] = 0.1 + row
+            p95[row] = 0.3 + row
+        if len(ok) > 1:
+            out.reject(
+                1, FrameRejected("large-residual", "the fit is <b>4 mm</b> off", todo="Look at the scan")
+            )
+
+
+def test_page_is_whole_and_needs_no_network(workspace: Workspace, tmp_path: Path) -> None:
+    drawn: list[str] = []
+    path = report(workspace, tmp_path / "out", STAGES, progress=drawn.append)
+    text = path.read_text()
+    page = Page(text)
+    assert drawn == ["S000"]
+    assert page.links and all(link.startswith("data:image/jpeg;base64,") for link in page.links)
+    assert not re.search(r"https?://|<script", text)
+    for words in ("S000/surprise", "large-residual", "s2m_p95", "could not be made"):
+        assert (words in text) == (words != "could not be made")
+    # what comes from outside is text, not markup
+    assert "&lt;b&gt;4 mm&lt;/b&gt;" in text and "<b>4 mm" not in text
+    assert "ws &lt;&amp;&gt;" in text
+
+
+def test_who_refuses_is_in_no_page_sheet_or_export(workspace: Workspace, tmp_path: Path) -> None:
+    """Although the artefacts of before lie there still."""
+    assert "S000" in report(workspace, tmp_path / "before", STAGES).read_text()
+    table = tmp_path / "subjects.csv"
+    table.write_text("subject,consent\nS000,withdrawn\n")
+    refusing = Workspace.open(workspace.root, sets=(f"metadata.file={table}",))
+    assert refusing.artefact("landmarks", Item("S000", "surprise")).is_file()
+    drawn: list[str] = []
+    text = report(refusing, tmp_path / "page", STAGES, progress=drawn.append).read_text()
+    assert drawn == []
+    assert "S000" not in text and "<img" not in text
+    assert "could not be made" not in text
+    for act in (
+        lambda: review(refusing, tmp_path / "sheets"),
+        lambda: export(refusing, tmp_path / "pts", ".pts"),
+    ):
+        with pytest.raises(UsageError, match="no landmarks to look at"):
+            act()
+    assert not (tmp_path / "sheets").exists() and not (tmp_path / "pts").exists()
+    assert review(workspace, tmp_path / "sheets")
+
+
+def test_frames_carry_the_stage_that_rejected_them(workspace: Workspace) -> None:
+    records = {str(s.item): read_item(workspace, s) for s in workspace.catalogue()}
+    frames = records["S000/surprise"].frames
+    assert [f.ok for f in frames] == [True, False, True]
+    assert (frames[1].stage, frames[1].reason) == ("register", "large-residual")
+    assert frames[2].quality["s2m_p95"] == pytest.approx(2.3)
+    assert records["S000/surprise"].worst == float("inf")
+    assert records["S000/neutral"].worst == pytest.approx(0.3)
+
+
+def test_view_is_drawn_in_the_canonical_frame(workspace: Workspace) -> None:
+    """The registered truth lies on the scan once both are there: 0.15 mm noise and no more."""
+    view = read_view(workspace, Item("S000", "surprise"), 0)
+    template = load_prepared(workspace.template)
+    errors = pictures.scan_errors(view, template)
+    assert 0.01 < np.nanmedian(errors) < 0.12
+    drawn = pictures.draw_frame(view, template, (160, 140))
+    assert {"scan", "landmarks on the scan", "registered mesh", "scan to registered mesh"} <= set(drawn)
+    assert all(p.dtype == np.uint8 and p.ndim == 3 for p in drawn.values())
+    assert np.ptp(drawn["registered mesh"]) > 50
+
+
+def test_what_is_out_of_date_is_marked(workspace: Workspace, tmp_path: Path) -> None:
+    fresh = report(workspace, tmp_path / "out", STAGES).read_text()
+    assert "Everything on this page is current" in fresh and "<td>out of date</td>" not in fresh
+    file = workspace.root / "mimicme.toml"
+    file.write_text(file.read_text().replace("[ingest]", "[ingest]\nspeck_triangles = 61"))
+    workspace.release.write_bytes(b"")
+    text = report(Workspace.open(workspace.root), tmp_path / "out", ALL_STAGES).read_text()
+    Page(text)
+    assert "ingest: setting &#x27;speck_triangles&#x27; changed" in text
+    assert "landmarks: &#x27;ingest&#x27; is out of date" in text
+    assert "packed, but out of date" in text
+    assert text.count("<td>out of date</td>") == 2
+
+
+def test_a_failing_picture_does_not_stop_the_page(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("no picture today")
+
+    monkeypatch.setattr(pictures, "draw_frame", broken)
+    text = report(workspace, tmp_path / "out", STAGES).read_text()
+    assert "large-residual" in text
+    assert len(Page(text).links) == 1  # the sheet of cards
+
+
+def test_a_damaged_artefact_is_said_and_the_rest_shown(workspace: Workspace, tmp_path: Path) -> None:
+    workspace.artefact("register", Item("S000", "neutral")).write_bytes(b"not HDF5")
+    text = report(workspace, tmp_path / "out", STAGES).read_text()
+    Page(text)
+    assert "register:" in text and "S000/surprise" in text
+
+
+def test_a_workspace_where_nothing_ran_has_a_page_too(tmp_path: Path, small_captures: Path) -> None:
+    made = _created(tmp_path / "ws", small_captures)
+    text = report(made, tmp_path / "out", STAGES).read_text()
+    Page(text)
+    assert "Nothing is measured yet" in text and "could not be made" not in text
+
+
+def test_left_out_subjects_are_named(workspace: Workspace, tmp_path: Path) -> None:
+    text = report(workspace, tmp_path / "out", STAGES, max_subjects=0).read_text()
+    assert "1 more subjects without pictures" in text
+
+
+def test_histogram_counts_everything() -> None:
+    heights = [
+        float(h) for h in re.findall(r'<rect [^>]*height="([\d.]+)"', histogram([0.0, 0, 0, 1], 4, 40, 30))
+    ]
+    assert heights == [30.0, 0.0, 0.0, 10.0]
+    assert histogram([2.0, 2.0]).count("<rect") == 24

@@ -1,0 +1,264 @@
+"""Consent withdrawn: no byte of the subject is left, the others are as they were, and it does not come
+back."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from types import ModuleType
+
+import h5py
+import numpy as np
+import pytest
+
+from mimicme.commands.verify import verify
+from mimicme.commands.withdraw import withdraw, withdraw_release, withdraw_workspace
+from mimicme.pipeline.checkpoint import writing
+from mimicme.pipeline.errors import UsageError
+from mimicme.pipeline.items import Item
+from mimicme.pipeline.release import Release
+from mimicme.pipeline.run.plan import RELEASE
+from mimicme.pipeline.workspace import Workspace
+
+
+@pytest.fixture
+def path(fakes: ModuleType, tmp_path: Path) -> Path:
+    fakes.packed(tmp_path / "release.h5", fakes.inputs(tmp_path / "made"))
+    return tmp_path / "release.h5"
+
+
+def chunks(path: Path, name: str) -> list[bytes]:
+    """A dataset's chunks as they lie in the file."""
+    data = path.read_bytes()
+    with h5py.File(path) as file:
+        found = file[name].id
+        places = [found.get_chunk_info(k) for k in range(found.get_num_chunks())]
+    return [data[p.byte_offset : p.byte_offset + p.size] for p in places]
+
+
+def test_its_bytes_are_gone_from_a_release(path: Path) -> None:
+    with Release(path) as release:
+        before = [release.frame(row) for row in release.select(subject="S002")]
+        mark = release.fingerprint
+    traces = [b"S001", b"Ulm", b"large-residual", *chunks(path, "subjects/S001/smile/vertices")]
+    assert len(traces) == 5
+    assert all(t in path.read_bytes() for t in (traces[0], traces[1], *traces[3:]))
+    gone = withdraw_release(path, "S001")
+    assert (gone.sequences, gone.frames) == (2, 4)
+    assert not any(t in path.read_bytes() for t in traces)
+    assert verify(path) == []
+    with Release(path) as release:
+        assert list(release.subjects) == ["S002"]
+        assert release.index["row"].tolist() == [0, 1]
+        assert release.index["frame"].tolist() == [5, 7]
+        assert release.fingerprint != mark
+        for old, new in zip(before, release, strict=True):
+            np.testing.assert_array_equal(old.vertices, new.vertices)
+            np.testing.assert_array_equal(old.texture, new.texture)
+            assert (old.number, old.quality, old.message) == (new.number, new.quality, new.message)
+    assert [p.name for p in path.parent.iterdir() if p.is_file()] == ["release.h5"]
+
+
+def test_the_last_subject_may_go_too(path: Path) -> None:
+    withdraw_release(path, "S001")
+    withdraw_release(path, "S002")
+    assert verify(path) == []
+    with Release(path) as release:
+        assert len(release) == 0
+        assert release.sequences() == []
+        assert release.select(subject="S*").tolist() == []
+
+
+def test_withdrawal_does_not_depend_on_the_clock(path: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.h5"
+    other.write_bytes(path.read_bytes())
+    withdraw_release(path, "S002")
+    withdraw_release(other, "S002")
+    assert path.read_bytes() == other.read_bytes()
+
+
+def test_a_subject_that_is_not_there(path: Path) -> None:
+    before = path.read_bytes()
+    with pytest.raises(UsageError, match="S003"):
+        withdraw_release(path, "S003")
+    assert path.read_bytes() == before
+
+
+@pytest.fixture
+def workspace(fakes: ModuleType, tmp_path: Path) -> Workspace:
+    for item in (fakes.SMILE, fakes.OTHER):
+        folder = tmp_path / "captures" / item.subject / item.sequence
+        folder.mkdir(parents=True)
+        (folder / "0000.obj").write_text("v 0 0 0\n")
+    root = tmp_path / "workspace"
+    made = Workspace.create(
+        root, captures=tmp_path / "captures", layout="{subject}/{sequence}/{frame}.obj", template="menpo3d"
+    )
+    fakes.packed(made.release, fakes.inputs(root))
+    made.failure("bake", fakes.SMILE).parent.mkdir(parents=True)
+    made.failure("bake", fakes.SMILE).write_text('{"item": "S001/smile"}')
+    run = root / "runs" / "20240101T000000Z"
+    run.mkdir(parents=True)
+    (run / "log.jsonl").write_text('{"item": "S001/smile"}\n{"item": "S002/smile"}\n')
+    made.report_folder.mkdir()
+    (made.report_folder / "S001.html").write_text("S001")
+    (root / "register" / "S001" / ".smile.h5.99.tmp").write_text("half")
+    return made
+
+
+def test_it_is_gone_from_a_workspace_and_stays_gone(workspace: Workspace, tmp_path: Path) -> None:
+    assert len(workspace.catalogue()) == 2
+    gone = withdraw_workspace(workspace.root, "S001")
+    assert gone.frames == 4
+    assert any(p.name == "smile.json" for p in gone.files)
+    left = [p for p in workspace.root.rglob("*") if p.is_file()]
+    assert [p for p in left if "S001" in p.as_posix().removeprefix(str(tmp_path))] == []
+    assert [p for p in left if b"S001" in p.read_bytes()] == []
+    assert any(p.parts[-2:] == ("S002", "smile.h5") for p in left)
+    opened = Workspace.open(workspace.root)
+    assert [s.item.subject for s in opened.catalogue()] == ["S002"]
+    assert (tmp_path / "captures" / "S001").is_dir()
+    assert any("raw captures" in m for m in gone.messages)
+    assert verify(opened.release) == []
+
+
+def refuse(workspace: Workspace, subject: str) -> Path:
+    """Name a table of subjects that refuses one."""
+    table = workspace.root.parent / "subjects.csv"
+    table.write_text(f"subject,consent\n{subject},no\n")
+    settings = workspace.root / "mimicme.toml"
+    text = settings.read_text()
+    assert '[metadata]\nfile = ""' in text
+    settings.write_text(text.replace('[metadata]\nfile = ""', f'[metadata]\nfile = "{table}"'))
+    assert subject not in Workspace.open(workspace.root).found().subjects
+    return table
+
+
+def test_what_was_made_of_who_refused_since_is_removed(workspace: Workspace) -> None:
+    table = refuse(workspace, "S001")
+    table.unlink()  # a table that is lost keeps nobody from leaving
+    assert withdraw_workspace(workspace.root, "S001").frames == 4
+    assert not list(workspace.root.glob("*/S001"))
+    with Release(workspace.release) as release:
+        assert list(release.subjects) == ["S002"]
+
+
+def test_who_refused_before_anything_was_made_may_withdraw_too(workspace: Workspace) -> None:
+    new = workspace.captures.root / "S003" / "smile" / "0000.obj"
+    new.parent.mkdir(parents=True)
+    new.write_text("v 0 0 0\n")
+    table = refuse(workspace, "S003")
+    assert withdraw_workspace(workspace.root, "S003").files != ()  # the report, which is of everyone
+    table.write_text("subject,consent\nS003,yes\n")
+    assert Workspace.open(workspace.root).found().subjects == ("S001", "S002")
+    with pytest.raises(UsageError, match="knows no subject 'S004'"):
+        withdraw_workspace(workspace.root, "S004")
+
+
+def learned(path: Path, corpus: str | None) -> None:
+    """An artefact of the stage that learns from all sequences."""
+    path.parent.mkdir(parents=True)
+    with writing(path, stage="repass", item="S002/smile", made_by={"corpus": corpus}) as out:
+        out.frames([5, 7])
+
+
+def test_what_the_subject_taught_the_others_must_be_made_again(workspace: Workspace) -> None:
+    learned(workspace.artefact("repass", Item("S002", "smile")), "0123")
+    said = withdraw_workspace(workspace.root, "S001").messages
+    assert [m for m in said if "`repass` learned from everyone: `mimicme run` makes" in m]
+    assert [m for m in said if "written elsewhere" in m and "`mimicme withdraw RELEASE S001`" in m]
+
+
+def test_a_suggested_command_can_be_pasted(workspace: Workspace) -> None:
+    (workspace.root / "ingest" / "S_1").mkdir(parents=True)
+    said = withdraw_workspace(workspace.root, "S 1").messages
+    assert [m for m in said if "`mimicme withdraw RELEASE 'S 1'`" in m]
+
+
+def test_nobody_learned_where_that_stage_is_off(workspace: Workspace) -> None:
+    learned(workspace.artefact("repass", Item("S002", "smile")), None)
+    said = withdraw_workspace(workspace.root, "S001").messages
+    assert not [m for m in said if "repass" in m]
+    assert [m for m in said if "written elsewhere" in m]
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_a_release_says_that_its_faces_learned_from_each_other(path: Path, enabled: bool) -> None:
+    settings = {"stages": {"repass": {"version": 1, "settings": {"enabled": enabled}}}}
+    with h5py.File(path, "r+") as file:
+        file.attrs["config"] = json.dumps(settings)
+    said = withdraw_release(path, "S001").messages
+    assert bool([m for m in said if "'S001' may have been among them" in m and "pack" in m]) is enabled
+
+
+def test_failures_of_others_that_name_the_subject_go(workspace: Workspace) -> None:
+    told, other = (workspace.failure("repass", Item("S002", s)) for s in ("smile", "neutral"))
+    told.parent.mkdir(parents=True)
+    told.write_text('{"item": "S002/smile", "traceback": "OSError: register/S001/smile.h5"}')
+    other.write_text('{"item": "S002/neutral", "traceback": "OSError: register/S0011/smile.h5"}')
+    gone = withdraw_workspace(workspace.root, "S001")
+    assert told in gone.files
+    assert not told.exists()
+    assert other.exists()
+
+
+def test_raw_captures_inside_the_workspace_stay(workspace: Workspace, tmp_path: Path) -> None:
+    shutil.move(tmp_path / "captures", workspace.root / "captures")
+    file = workspace.root / "mimicme.toml"
+    file.write_text(file.read_text().replace(str(tmp_path / "captures"), str(workspace.root / "captures")))
+    captures = [workspace.root / "captures" / f"{s}/smile/0000.obj" for s in ("S001", "S002")]
+    other = workspace.root / "notes" / "S001" / "mine.txt"
+    other.parent.mkdir(parents=True)
+    other.write_text("nothing that mimicme made")
+    gone = withdraw_workspace(workspace.root, "S001")
+    assert all(p.is_file() for p in (*captures, other))
+    assert not workspace.artefact("register", Item("S001", "smile")).exists()
+    assert not any(p.is_relative_to(workspace.root / "captures") for p in gone.files)
+
+
+def test_record_of_a_failed_release_goes(workspace: Workspace) -> None:
+    record = workspace.failure("pack", RELEASE)
+    record.parent.mkdir(parents=True)
+    record.write_text('{"message": "S001 is odd", "made_by": {"items": {"S001/smile": {}}}}')
+    log = workspace.runs()[0] / "log.jsonl"
+    log.write_text('{"item": "release/release", "message": "S001 is odd"}\n{"message": "S0011 is well"}\n')
+    assert record in withdraw_workspace(workspace.root, "S001").files
+    assert not record.exists()
+    assert log.read_text() == '{"message": "S0011 is well"}\n'
+
+
+@pytest.mark.parametrize("size", [0, 100, 20_000])
+def test_damaged_release_does_not_stop_it(workspace: Workspace, size: int) -> None:
+    data = workspace.release.read_bytes()
+    workspace.release.write_bytes(data[:size])
+    with pytest.raises(UsageError, match="S009"):
+        withdraw_workspace(workspace.root, "S009")
+    assert workspace.release.is_file()
+    gone = withdraw_workspace(workspace.root, "S001")
+    assert not workspace.release.exists()
+    assert workspace.release in gone.files
+    assert any("could not be read and was deleted" in m for m in gone.messages)
+    assert not workspace.artefact("register", Item("S001", "smile")).exists()
+
+
+def test_release_that_is_found_damaged_while_copying_goes_too(workspace: Workspace) -> None:
+    with h5py.File(workspace.release, "r+") as file:
+        del file["template/vertices"]
+    gone = withdraw_workspace(workspace.root, "S001")
+    assert not workspace.release.exists()
+    assert any("could not be read and was deleted" in m for m in gone.messages)
+    assert not list(workspace.root.glob(".release*"))
+
+
+def test_twice_does_no_harm(workspace: Workspace) -> None:
+    withdraw(workspace.root, "S001")
+    before = workspace.release.read_bytes()
+    withdraw(workspace.root, "S001")
+    assert workspace.release.read_bytes() == before
+
+
+def test_a_workspace_that_knows_no_such_subject(workspace: Workspace) -> None:
+    with pytest.raises(UsageError, match="S009"):
+        withdraw_workspace(workspace.root, "S009")
+    assert workspace.release.is_file()

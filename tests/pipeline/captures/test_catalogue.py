@@ -1,0 +1,126 @@
+"""The catalogue: sequences, their labels and each subject's neutral."""
+
+from __future__ import annotations
+
+import pytest
+from shared_helpers import touch
+
+from mimicme.pipeline.captures.catalogue import build
+from mimicme.pipeline.captures.expressions import LABELS, label_of, read_mapping
+from mimicme.pipeline.errors import InputError
+from mimicme.pipeline.items import Item
+
+
+def test_sequences_in_order_with_frames_in_order(tmp_path):
+    touch(tmp_path, "S2/b/10.obj", "S2/b/9.obj", "S1/z/1.obj", "S1/a/1.obj")
+    catalogue = build(tmp_path)
+    assert [str(s.item) for s in catalogue.sequences] == ["S1/a", "S1/z", "S2/b"]
+    assert [f.number for f in catalogue.sequences[2].frames] == [9, 10]
+    assert catalogue.subjects == ("S1", "S2")
+    assert catalogue.frame_count == 4
+
+
+def test_duplicate_numbers_are_kept_together(tmp_path):
+    touch(tmp_path, "S1/a/frame1.obj", "S1/a/frame01.obj", "S1/a/frame2.obj")
+    first, second = build(tmp_path).sequences[0].frames
+    assert first.path.name == "frame01.obj"
+    assert [p.name for p in first.duplicates] == ["frame1.obj"]
+    assert second.duplicates == ()
+
+
+def test_neutral_by_label_else_by_name(tmp_path):
+    touch(tmp_path, "S1/angry/0.obj", "S1/Neutral_01/0.obj", "S2/sad/0.obj", "S2/happy/0.obj")
+    assert build(tmp_path).neutral == {"S1": Item("S1", "Neutral_01"), "S2": Item("S2", "happy")}
+
+
+def test_names_become_safe_and_collisions_are_errors(tmp_path):
+    touch(tmp_path, "S 1/AU 1/0.obj")
+    sequence = build(tmp_path).sequences[0]
+    assert str(sequence.item) == "S_1/AU_1"
+    assert sequence.name == "AU 1"
+    touch(tmp_path, "S_1/x/0.obj")
+    with pytest.raises(InputError, match="'S 1' and 'S_1'"):
+        build(tmp_path)
+
+
+def test_withdrawn_subjects_are_not_listed(tmp_path):
+    touch(tmp_path, "S1/a/0.obj", "S2/a/0.obj")
+    catalogue = build(tmp_path, withdrawn=lambda subject: subject == "S1")
+    assert [s.item.subject for s in catalogue.sequences] == ["S2"]
+    assert any("withdrawn" in m and "S1" not in m for m in catalogue.messages)
+
+
+def test_no_message_about_files_names_who_has_withdrawn(tmp_path):
+    touch(tmp_path, "2/a/0.obj", "2/a/7.ljson", "12/a/0.obj", "12/a/7.ljson", "2/left over.fbx")
+    said = " ".join(build(tmp_path, withdrawn=lambda subject: subject == "2").messages)
+    assert "2 landmark files belong to no frame" in said
+    assert "12/a/7.ljson" in said and "(withdrawn)/a/7.ljson" in said and "(withdrawn)/left over.fbx" in said
+
+
+def test_refused_subjects_are_not_listed_and_named_with_the_reason(tmp_path):
+    touch(tmp_path, "S1/a/0.obj", "S2/a/0.obj", "S 3/a/0.obj", "S4/a/0.obj")
+    refused = {
+        "S_3": "S_3 says no.",
+        "S1": "S1 says no.",
+        "S4": "S4 says no.",
+        "S9": "S9 was never captured.",
+    }
+    catalogue = build(tmp_path, withdrawn=lambda subject: subject == "S4", refused=refused)
+    assert catalogue.subjects == ("S2",)
+    assert list(catalogue.neutral) == ["S2"]
+    # who has withdrawn is not named, whatever the table says
+    assert catalogue.messages[-3:] == (
+        "1 subject(s) have withdrawn their consent and are left out.",
+        "S1 says no.",
+        "S_3 says no.",
+    )
+    assert not any("S4" in m or "S9" in m for m in catalogue.messages)
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("neutral", "neutral"),
+        ("Happy", "happiness"),
+        ("02_smile_take3", "happiness"),
+        ("angry", "anger"),
+        ("wink_left", "wink_left"),
+        ("WinkRight", "wink_right"),
+        ("mouthleft", "mouth_left"),
+        ("mouth-right", "mouth_right"),
+        ("bareteeth", "show_teeth"),
+        ("cheekpuff", "inflate_cheeks"),
+        ("lower lip bite", "bite_lower_lip"),
+        ("wink", "wink"),  # which eye?
+        ("scream", "scream"),
+        ("1+2+4", "1+2+4"),
+        ("AU 12", "AU 12"),
+    ],
+)
+def test_labels(name, label):
+    assert label_of(name) == label
+
+
+def test_there_are_twenty_labels_and_neutral():
+    assert len(LABELS) == 21
+    assert all(label_of(label) == label for label in LABELS)
+
+
+def test_mapping_goes_first(tmp_path):
+    path = tmp_path / "labels.csv"
+    path.write_text("Sequence,Expression\nE01,smile\nS2/E01,pain\nhappy,my own\n")
+    mapping = read_mapping(path)
+    assert label_of("e01", mapping, "S1") == "happiness"
+    assert label_of("E01", mapping, "S2") == "pain"
+    assert label_of("happy", mapping) == "my own"
+    assert label_of("sad", mapping) == "sadness"
+
+
+@pytest.mark.parametrize(
+    "text", ["a,b\n1,2\n", "", "sequence,expression\nE1,\n", "sequence,expression\nE1,x\ne1,y\n"]
+)
+def test_bad_mappings(tmp_path, text):
+    path = tmp_path / "labels.csv"
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"labels\.csv"):
+        read_mapping(path)

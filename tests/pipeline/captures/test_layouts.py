@@ -1,0 +1,176 @@
+"""Finding captures by pattern."""
+
+from __future__ import annotations
+
+import pytest
+from shared_helpers import touch
+
+from mimicme.pipeline.captures.layouts import LAYOUTS, frame_number, safe_name, search
+from mimicme.pipeline.errors import ConfigError, InputError
+
+
+def found(root, layout=""):
+    return [(f.subject, f.sequence, f.number, f.relative) for f in search(root, layout).found]
+
+
+@pytest.mark.parametrize(
+    ("layout", "name", "expected"),
+    [
+        ("{subject}/{sequence}/{frame}.obj", "S1/smile/0012.obj", ("S1", "smile", 12)),
+        ("{subject}/{sequence}/{frame}.obj", "S1/smile/take2_frame003.obj", ("S1", "smile", 3)),
+        ("{subject}/{sequence}/{frame}.obj", "S1/smile/neutral.OBJ", ("S1", "smile", 0)),
+        ("3dmd", "S1/smile/x.000123.ply", ("S1", "smile", 123)),
+        ("bu4dfe", "F001/Angry/007.obj", ("F001", "Angry", 7)),
+        ("d3dfacs", "Ann/1+2+4/mesh_010.obj", ("Ann", "1+2+4", 10)),
+        ("coma", "FaceTalk_1/bareteeth/bareteeth.000044.ply", ("FaceTalk_1", "bareteeth", 44)),
+        ("flat", "james.obj", ("james", "scan", 0)),
+        ("{subject}_{sequence}_{frame}.{ext}", "S1_smile_04.ply", ("S1", "smile", 4)),
+        ("raw/*/{subject}-{sequence}/{frame}.obj", "raw/day 1/S1-smile/04.obj", ("S1", "smile", 4)),
+        ("{subject}/{frame}.obj", "S1/04.obj", ("S1", "scan", 4)),
+    ],
+)
+def test_patterns(tmp_path, layout, name, expected):
+    touch(tmp_path, name)
+    assert found(tmp_path, layout) == [(*expected, name)]
+
+
+def test_every_named_layout_is_usable(tmp_path):
+    for name in LAYOUTS:
+        with pytest.raises(InputError):
+            search(tmp_path, name)  # the folder is empty; the layout itself is fine
+
+
+@pytest.mark.parametrize("layout", ["3dmdd", "{sequence}/{frame}.obj", "{subject}/{x}.obj", "/{subject}.obj"])
+def test_wrong_layouts(tmp_path, layout):
+    touch(tmp_path, "S1/a/1.obj")
+    with pytest.raises(ConfigError, match="captures.layout"):
+        search(tmp_path, layout)
+
+
+@pytest.mark.parametrize("layout", ["{subject}/../{frame}.obj", "{subject}/{frame}.jpg", "{subject}/{frame"])
+def test_patterns_that_leave_or_name_no_mesh(tmp_path, layout):
+    touch(tmp_path, "S1/a/1.obj")
+    with pytest.raises(ConfigError):
+        search(tmp_path, layout)
+
+
+@pytest.mark.parametrize(
+    ("names", "pattern"),
+    [
+        (["S1/a/0.obj", "S1/b/0.ply"], "{subject}/{sequence}/{frame}.{ext}"),
+        (["ann.obj", "bob.ply"], "{subject}.{ext}"),
+        (["S1/000.obj", "S1/001.obj"], "{subject}/{frame}.{ext}"),
+        (["S1/smile.obj", "S1/neutral.obj"], "{subject}/{sequence}.{ext}"),
+    ],
+)
+def test_detection_says_what_it_chose(tmp_path, names, pattern):
+    result = search(touch(tmp_path, *names))
+    assert result.pattern == pattern
+    assert result.messages[0].startswith(f"Layout '{pattern}', because")
+    assert len(result.found) == len(names)
+
+
+def test_too_deep_is_an_error_with_a_way_out(tmp_path):
+    with pytest.raises(InputError, match="--layout"):
+        search(touch(tmp_path, "a/b/c/d/1.obj"))
+
+
+def test_misfits_are_counted(tmp_path):
+    result = search(touch(tmp_path, "S1/a/0.obj", "S1/a/1.obj", "template.obj"))
+    assert len(result.found) == 2
+    assert any("1 mesh file does not fit" in m and "template.obj" in m for m in result.messages)
+
+
+def test_glb_files_are_captures(tmp_path):
+    assert found(touch(tmp_path, "S1/a/0.glb", "S1/a/1.GLB")) == [
+        ("S1", "a", 0, "S1/a/0.glb"),
+        ("S1", "a", 1, "S1/a/1.GLB"),
+    ]
+    assert len(found(tmp_path, "{subject}/{sequence}/{frame}.glb")) == 2
+
+
+def test_meshes_of_other_formats_are_reported(tmp_path):
+    result = search(
+        touch(tmp_path, "S1/a/0.obj", "S1/a/0.jpg", "S1/b/0.stl", "S1/b/1.STL", "S1/c/0.fbx", "S1/c/stl")
+    )
+    assert [f.relative for f in result.found] == ["S1/a/0.obj"]
+    assert [m for m in result.messages if "not read" in m] == [
+        "1 file ends in .fbx, which is not read, for example 'S1/c/0.fbx'; export such meshes as OBJ, PLY or GLB.",
+        "2 files end in .stl, which is not read, for example 'S1/b/0.stl'; "
+        "export such meshes as OBJ, PLY or GLB.",
+    ]
+    with pytest.raises(InputError, match=r"1 file ends in \.off"):
+        search(touch(tmp_path / "off", "S1/a/0.off"))
+
+
+def test_landmark_files_beside_no_frame_are_told(tmp_path):
+    beside = ("S1/a/0.obj", "S1/a/0.ljson", "S1/a/0.pts", "S1/b/1.v2.PLY", "S1/b/1.v2.lm3")
+    others = ("people.csv", "S1/notes.json", "S1/a/0.txt")
+    assert not [m for m in search(touch(tmp_path, *beside, *others)).messages if "landmark" in m]
+    touch(tmp_path, "S1/a/0_landmarks.ljson")
+    (told,) = [m for m in search(tmp_path).messages if "landmark" in m]
+    assert told.startswith("1 landmark file belongs to no frame and is not used: S1/a/0_landmarks.ljson. ")
+    # another folder, another number, capital letters, beside a mesh that is not read
+    touch(tmp_path, "S1/marks/0.pp", "S1/a/1.bnd", "S1/b/1.v2.PTS", "S1/c/0.stl", "S1/c/0.pts")
+    (told,) = [m for m in search(tmp_path).messages if "landmark" in m]
+    assert told.startswith(
+        "5 landmark files belong to no frame and are not used: "
+        "S1/a/0_landmarks.ljson, S1/a/1.bnd, S1/b/1.v2.PTS and 2 more. "
+    )
+
+
+def test_nothing_fits(tmp_path):
+    with pytest.raises(InputError, match="none of the 1 mesh files fits"):
+        search(touch(tmp_path, "S1.obj"), "bu4dfe")
+    with pytest.raises(InputError, match="not there"):
+        search(tmp_path / "absent")
+
+
+def test_links_that_leave_are_not_followed(tmp_path):
+    root = touch(tmp_path / "captures", "S1/a/0.obj")
+    outside = touch(tmp_path / "outside", "b/0.obj", "1.obj")
+    (root / "S1/a/1.obj").symlink_to(outside / "1.obj")
+    (root / "S2").symlink_to(outside)
+    (root / "S1/again").symlink_to(root / "S1")  # a loop
+    (root / "S1/a/2.obj").symlink_to(root / "S1/a/0.obj")  # stays inside
+    result = search(root)
+    assert [f.relative for f in result.found] == ["S1/a/0.obj", "S1/a/2.obj"]
+    assert sum("leaves the capture folder" in m for m in result.messages) == 2
+
+
+def test_hidden_files_and_workspaces_are_left_out(tmp_path):
+    touch(tmp_path, "S1/a/0.obj", "S1/a/._0.obj", ".trash/a/0.obj", "work/mimicme.toml", "work/x/0.obj")
+    result = search(tmp_path)
+    assert [f.relative for f in result.found] == ["S1/a/0.obj"]
+    assert any("work: left out, it is a workspace" in m for m in result.messages)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("0012", 12), ("a1b22c", 22), ("none", 0), ("", 0), ("x-3", 3), ("9" * 40, 10**18 - 1)],
+)
+def test_frame_number(text, number):
+    assert frame_number(text) == number
+
+
+@pytest.mark.parametrize(
+    ("name", "safe"),
+    [
+        ("S001", "S001"),
+        ("AU 1+2", "AU_1+2"),
+        ("Jürgen", "Jurgen"),
+        ("中", "u4e2d"),
+        (".hidden", "_hidden"),
+        ("a;b'c\\d", "a_b_c_d"),
+        ("..", "_."),
+    ],
+)
+def test_safe_name(name, safe):
+    assert safe_name(name) == safe
+    assert safe_name(safe) == safe
+
+
+def test_long_names_stay_apart():
+    one, two = safe_name("x" * 200 + "1"), safe_name("x" * 200 + "2")
+    assert one != two
+    assert len(one) == 100

@@ -1,0 +1,168 @@
+"""Images: decoded alike whatever they come in, refused before memory is taken."""
+
+from __future__ import annotations
+
+import io
+import struct
+import sys
+import tracemalloc
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mimicme.pipeline.errors import InputError, MissingDependencyError
+from mimicme.pipeline.formats import image
+
+
+@pytest.fixture
+def pixels() -> np.ndarray:
+    y, x = np.mgrid[:24, :40]
+    return np.stack([x * 6, y * 10, 255 - x * 6], axis=2).astype(np.uint8)
+
+
+def saved(pixels: np.ndarray, kind: str, **options) -> bytes:
+    target = io.BytesIO()
+    Image.fromarray(pixels).save(target, format=kind, **options)
+    return target.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["png", "bmp", "tiff"])
+def test_lossless_formats_decode_exactly(pixels: np.ndarray, kind: str) -> None:
+    data = saved(pixels, kind)
+    assert image.sniff(data) == kind
+    assert (image.decode(data) == pixels).all()
+    assert image.info(data) == image.ImageInfo(kind, 40, 24)
+
+
+@pytest.mark.parametrize(("kind", "limit"), [("jpeg", 4), ("webp", 8)])
+def test_lossy_formats_decode_nearly(pixels: np.ndarray, kind: str, limit: float) -> None:
+    data = image.encode(pixels, kind, quality=95)
+    assert image.sniff(data) == kind
+    assert 0 < np.abs(image.decode(data).astype(int) - pixels).mean() < limit
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg", "webp", "webp-lossless", "bmp"])
+def test_encoding_is_deterministic(pixels: np.ndarray, kind: str) -> None:
+    assert image.encode(pixels, kind) == image.encode(pixels.copy(), kind)
+    if kind in ("png", "webp-lossless", "bmp"):
+        assert (image.decode(image.encode(pixels, kind)) == pixels).all()
+
+
+def test_masks_and_grey(pixels: np.ndarray) -> None:
+    mask = pixels[:, :, 0]
+    assert (image.decode_gray(image.encode(mask)) == mask).all()
+    assert (image.decode(image.encode(mask)) == mask[:, :, None]).all()
+
+
+def test_sixteen_bit_is_scaled_not_clipped() -> None:
+    deep = np.array([[0, 256, 32768, 65535]], np.uint16)
+    assert image.decode(saved(deep, "png"))[0, :, 0].tolist() == [0, 1, 128, 255]
+
+
+def test_transparency_and_palette(pixels: np.ndarray) -> None:
+    clear = np.concatenate([pixels, np.zeros((24, 40, 1), np.uint8)], axis=2)
+    assert (image.decode(saved(clear, "png")) == pixels).all()
+    target = io.BytesIO()
+    Image.fromarray(pixels).quantize(8).save(target, format="png")
+    assert image.decode(target.getvalue()).shape == (24, 40, 3)
+
+
+def test_exif_orientation_does_not_turn_the_texture(pixels: np.ndarray) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = saved(pixels, "jpeg", quality=95, subsampling=0, exif=exif)
+    assert (image.decode(turned) == image.decode(saved(pixels, "jpeg", quality=95, subsampling=0))).all()
+
+
+def png_bomb(side: int) -> bytes:
+    """A small PNG that says it is side x side."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b"\0" * 9999))
+        + chunk(b"IEND", b"")
+    )
+
+
+@pytest.mark.parametrize("side", [12_000, 60_000, 2_000_000_000])
+def test_bomb_is_refused_by_its_header(side: int) -> None:
+    tracemalloc.start()
+    with pytest.raises(image.ImageFileError) as caught:
+        image.decode(png_bomb(side))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert caught.value.reason == "image-too-large"
+    assert peak < 10 << 20
+
+
+def test_limit_is_the_callers(pixels: np.ndarray) -> None:
+    data = saved(pixels, "png")
+    image.decode(data, max_pixels=960)
+    with pytest.raises(image.ImageFileError, match="40 x 24"):
+        image.decode(data, max_pixels=959)
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg", "bmp", "tiff", "webp"])
+def test_cut_images_are_refused(kind: str) -> None:
+    data = saved(np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8), kind)
+    for share in (0.1, 0.5, 0.9):
+        with pytest.raises(image.ImageFileError) as caught:
+            image.decode(data[: int(len(data) * share)])
+        assert caught.value.reason in ("image-truncated", "image-unreadable")
+
+
+@pytest.mark.parametrize("data", [b"", b"root:x:0:0", b"\x89PNG\r\n\x1a\n", b"BM", b"GIF89a" + b"\0" * 50])
+def test_what_is_no_image_is_refused(data: bytes) -> None:
+    assert image.sniff(b"root:x:0:0") is None
+    with pytest.raises(image.ImageFileError) as caught:
+        image.decode(data, name="photo.jpg")
+    assert caught.value.reason == "image-unreadable"
+    assert "photo.jpg" in str(caught.value)
+
+
+def test_encode_refuses_what_it_cannot_hold() -> None:
+    for bad, kind in [
+        (np.zeros((2, 2, 4), np.uint8), "png"),
+        (np.zeros((2, 2)), "png"),
+        (np.zeros((2, 2), np.uint8), "gif"),
+    ]:
+        with pytest.raises(InputError):
+            image.encode(bad, kind)
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (5, 7, 3)])
+def test_sixteen_bits_come_back(shape: tuple[int, ...]) -> None:
+    numbers = np.random.default_rng(1).integers(0, 65536, shape).astype(np.uint16)
+    data = image.encode_deep(numbers)
+    assert data == image.encode_deep(numbers)
+    np.testing.assert_array_equal(image.decode_deep(data), numbers)
+    if len(shape) == 3:  # red, green, blue in the file, too: another reader sees the upper bytes
+        np.testing.assert_array_equal(image.decode(data), numbers >> 8)
+
+
+def test_what_is_no_sixteen_bit_png_is_refused(pixels: np.ndarray) -> None:
+    deep = image.encode_deep(np.zeros((4, 4), np.uint16))
+    for data in (image.encode(pixels, "png"), image.encode(pixels, "jpeg"), deep[:40], b""):
+        with pytest.raises(image.ImageFileError):
+            image.decode_deep(data)
+    with pytest.raises(image.ImageFileError, match="more pixels"):
+        image.decode_deep(deep, max_pixels=15)
+    with pytest.raises(InputError, match="uint16"):
+        image.encode_deep(np.zeros((4, 4), np.uint8))  # type: ignore[arg-type]
+
+
+def test_opencv_has_one_thread_and_says_who_misses_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    cv2 = image.opencv()
+    cv2.setNumThreads(2)
+    assert image.opencv().getNumThreads() == 1
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    with pytest.raises(MissingDependencyError, match="the landmark detector needs OpenCV") as caught:
+        image.opencv("the landmark detector")
+    assert "pip install opencv-python-headless" in caught.value.todo

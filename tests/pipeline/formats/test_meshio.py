@@ -1,0 +1,346 @@
+"""Mesh files: what is read from each form of OBJ, PLY and GLB, and how each kind of damage is named."""
+
+from __future__ import annotations
+
+import json
+import struct
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from mimicme.pipeline.errors import InputError
+from mimicme.pipeline.formats.meshio import (
+    MeshFileError,
+    obj_bytes,
+    parse_mtl,
+    ply_bytes,
+    read_mesh,
+    write_obj,
+    write_ply,
+)
+from mimicme.pipeline.geometry.mesh import Mesh
+
+SQUARE = b"v 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\n"
+
+
+def grid(side: int) -> Mesh:
+    """side x side vertices with texture coordinates and a bump."""
+    x, y = np.meshgrid(np.arange(side, dtype=float), np.arange(side, dtype=float))
+    places = np.stack([x.ravel(), y.ravel(), np.sin(x.ravel())], axis=1)
+    i = np.arange(side * side).reshape(side, side)
+    a, b, c, d = (q.ravel() for q in (i[:-1, :-1], i[:-1, 1:], i[1:, 1:], i[1:, :-1]))
+    faces = np.concatenate([np.stack([a, b, c], 1), np.stack([a, c, d], 1)]).astype(np.int32)
+    return Mesh(places, faces, np.stack([x.ravel(), y.ravel()], 1) / side, faces.copy())
+
+
+def reason(data: bytes, name: str = "0001.obj") -> str:
+    with pytest.raises(MeshFileError) as caught:
+        read_mesh(data, name)
+    assert name in str(caught.value)  # says where
+    assert isinstance(caught.value, InputError)
+    return caught.value.reason
+
+
+# ------------------------------------------------------------------------------------------------- OBJ
+
+
+@pytest.mark.parametrize(
+    ("face", "has_uv"),
+    [
+        (b"f 1 2 3", False),
+        (b"f 1/1 2/2 3/3", True),
+        (b"f 1//1 2//1 3//1", False),
+        (b"f 1/1/1 2/2/1 3/3/1", True),
+        (b"f -4 -3 -2", False),
+        (b"f -4/-3 -3/-2 -2/-1", True),
+        (b"  f\t1/1/   2/2/ 3/3/  ", True),
+        (b"f 1 2 \\\n 3", False),
+        (b"f 1/1 2/2 3/3 # a comment", True),
+    ],
+)
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+def test_every_form_of_face(face: bytes, has_uv: bool, end: bytes) -> None:
+    text = b"# made by hand\n\n" + SQUARE + b"vt 0 0\nvt 1 0\nvt 1 1\nvn 0 0 1\n" + face + b"\n"
+    mesh = read_mesh(text.replace(b"\n", end), "a.obj").mesh
+    assert mesh.faces.tolist() == [[0, 1, 2]]
+    assert mesh.vertices[2].tolist() == [1, 1, 0]
+    assert (mesh.uv is not None) == has_uv
+    if mesh.uv is not None and mesh.uv_faces is not None:
+        assert mesh.uv[mesh.uv_faces[0]].tolist() == [[0, 0], [1, 0], [1, 1]]
+
+
+def test_negative_indices_count_back_from_their_own_line() -> None:
+    text = b"v 0 0 0\nv 1 0 0\nv 1 1 0\nf -3 -2 -1\nv 0 0 5\nv 1 0 5\nv 1 1 5\nf -3 -2 -1\n"
+    assert read_mesh(text, "a.obj").mesh.faces.tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+def test_polygons_become_fans() -> None:
+    mesh = read_mesh(SQUARE + b"v 2 2 0\nf 1 2 3 4\nf 1 2 3\nf 1 2 3 4 5\n", "a.obj").mesh
+    assert mesh.faces.tolist() == [[0, 1, 2], [0, 2, 3], [0, 1, 2], [0, 1, 2], [0, 2, 3], [0, 3, 4]]
+
+
+def test_mixed_faces_keep_uv_and_mark_those_without() -> None:
+    mesh = read_mesh(SQUARE + b"vt 0 0\nvt 1 0\nvt 1 1\nf 1/1 2/2 3/3\nf 1 3 4\n", "a.obj").mesh
+    assert mesh.uv is not None
+    assert mesh.uv_faces is not None
+    corner = mesh.uv[mesh.uv_faces]
+    assert corner[0].tolist() == [[0, 0], [1, 0], [1, 1]]
+    assert np.isnan(corner[1]).all()
+
+
+@pytest.mark.parametrize(("text", "value"), [(b"1 0.5 0", [255, 128, 0]), (b"255 128 0", [255, 128, 0])])
+def test_vertex_colours(text: bytes, value: list[int]) -> None:
+    lines = b"".join(b"v %d %d 0 " % (k % 2, k // 2) + text + b"\n" for k in range(3))
+    colors = read_mesh(lines + b"f 1 2 3\n", "a.obj").mesh.colors
+    assert colors is not None
+    assert colors[0].tolist() == value
+
+
+def test_materials_and_names_with_blanks() -> None:
+    text = (
+        SQUARE
+        + b"mtllib my scan.mtl\nusemtl left eye\nf 1 2 3\nusemtl b\nf 1 3 4\nusemtl left eye\nf 2 3 4\n"
+    )
+    found = read_mesh(text, "a.obj")
+    assert found.material_files == ("my scan.mtl",)
+    assert found.materials == ("left eye", "b")
+    assert found.face_material is not None
+    assert found.face_material.tolist() == [0, 1, 0]
+
+
+def test_interleaved_normals_as_meshlab_writes_them() -> None:
+    text = b"vn 0 0 1\nv 0 0 0\nvn 0 0 1\nv 1 0 0\nvn 0 0 1\nv 1 1 0\n\nf 1//1 2//2 3//3\n"
+    assert read_mesh(text, "a.obj").mesh.vertices.tolist() == [[0, 0, 0], [1, 0, 0], [1, 1, 0]]
+
+
+def test_without_final_newline() -> None:
+    assert len(read_mesh(SQUARE + b"f 1 2 3 4", "a.obj").mesh.faces) == 2
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (b"", "empty-file"),
+        (b" \n\n", "empty-file"),
+        (b"# nothing\n", "empty-file"),
+        (SQUARE, "no-faces"),
+        (SQUARE[:-2], "truncated"),
+        (SQUARE + b"f 1 2", "truncated"),
+        (SQUARE + b"f 1/1 2/", "truncated"),
+        (SQUARE + b"f 1 2 3", "truncated"),  # a quarter of the vertices has no triangle yet
+        (SQUARE + b"f 1 2\n", "bad-syntax"),
+        (SQUARE + b"\0\0\0\0", "truncated"),
+        (b"v 0 0 nan\n" + SQUARE + b"f 1 2 3\n", "nan-vertices"),
+        (b"v 0 0 -1.#IND\n" + SQUARE + b"f 1 2 3\n", "nan-vertices"),
+        (b"v 0 0 inf\n" + SQUARE + b"f 1 2 3\n", "nan-vertices"),
+        (b"v 0 0 1e200\n" + SQUARE + b"f 1 2 3\n", "nan-vertices"),
+        (SQUARE + b"f 1 2 5\n", "face-index"),
+        (SQUARE + b"f 0 1 2\n", "face-index"),
+        (SQUARE + b"f 1 2 -5\n", "face-index"),
+        (SQUARE + b"vt 0 0\nf 1/1 2/2 3/1\n", "face-index"),
+        (SQUARE + b"f 1 2 99999999999999999999999\n", "face-index"),
+        (b"v 0,5 0 0\n" + SQUARE + b"f 1 2 3\n", "bad-syntax"),
+        (SQUARE + b"f 1 2 x\n", "bad-syntax"),
+        (SQUARE + b"f 1 2 3.5\n", "bad-syntax"),
+    ],
+)
+def test_damaged_obj(data: bytes, code: str) -> None:
+    assert reason(data) == code
+
+
+def test_message_names_the_line() -> None:
+    with pytest.raises(MeshFileError, match=r"line 3: 'v 1 one 0'"):
+        read_mesh(b"v 0 0 0\nv 1 0 0\nv 1 one 0\nf 1 2 3\n", "a.obj")
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.7, 0.9])
+@pytest.mark.parametrize("shift", range(7))
+def test_obj_cut_anywhere_is_never_taken_for_whole(share: float, shift: int) -> None:
+    data = obj_bytes(grid(30))
+    with pytest.raises(MeshFileError):
+        read_mesh(data[: int(len(data) * share) + shift].rstrip(b"\n"), "a.obj")
+
+
+def test_round_trip_and_determinism(tmp_path) -> None:
+    mesh = grid(20)
+    write_obj(tmp_path / "a.obj", mesh, image_name="a.jpg")
+    found = read_mesh((tmp_path / "a.obj").read_bytes(), "a.obj")
+    assert np.allclose(found.mesh.vertices, mesh.vertices, atol=1e-6)
+    assert (found.mesh.faces == mesh.faces).all()
+    assert found.mesh.uv is not None
+    assert np.allclose(found.mesh.uv[found.mesh.uv_faces], mesh.uv[mesh.uv_faces], atol=1e-6)
+    assert parse_mtl((tmp_path / found.material_files[0]).read_bytes()) == {found.materials[0]: "a.jpg"}
+    assert obj_bytes(mesh) == obj_bytes(grid(20))
+    write_ply(tmp_path / "a.ply", mesh)
+    assert (tmp_path / "a.ply").read_bytes() == ply_bytes(grid(20))
+
+
+def test_mtl_options_and_spaces() -> None:
+    text = (
+        b"newmtl a\r\nmap_Kd -s 1 1 1 -clamp on  my photo.jpg\r\nnewmtl b\nKd 1 1 1\n"
+        b"newmtl c\nmap_Kd -o 0.5 sub\\c.png\nnewmtl d\nmap_Ka d.bmp\n"
+        b"newmtl e\n\tmap_Kd -mm 0 1 -bm 2 e.jpg\n"
+    )
+    assert parse_mtl(text) == {"a": "my photo.jpg", "c": "sub\\c.png", "d": "d.bmp", "e": "e.jpg"}
+
+
+# ------------------------------------------------------------------------------------------------- PLY
+
+
+def ply(order: str, quads: bool = False) -> bytes:
+    header = (
+        f"ply\nformat {order} 1.0\ncomment TextureFile my face.png\nelement vertex 4\nproperty double x\n"
+    )
+    header += (
+        "property float y\nproperty float z\nproperty uchar red\nproperty uchar green\nproperty uchar blue\n"
+    )
+    header += f"element face {2 if quads else 1}\nproperty list uchar int vertex_indices\n"
+    header += "property list uchar float texcoord\nend_header\n"
+    places = [(0, 0, 0), (1, 0, 0), (1, 1, 0), (0, 1, 0)]
+    uvs = [0, 0, 1, 0, 1, 1, 0, 1]
+    faces = [([0, 1, 2], uvs[:6])] + ([([0, 1, 2, 3], uvs)] if quads else [])
+    if order == "ascii":
+        body = "".join(f"{x} {y} {z} 10 20 30\n" for x, y, z in places)
+        body += "".join(
+            f"{len(f)} {' '.join(map(str, f))} {len(t)} {' '.join(map(str, t))}\n" for f, t in faces
+        )
+        return (header + body).encode()
+    e = "<" if "little" in order else ">"
+    raw = b"".join(struct.pack(e + "dffBBB", *p, 10, 20, 30) for p in places)
+    for f, t in faces:
+        raw += struct.pack(f"{e}B{len(f)}i", len(f), *f) + struct.pack(f"{e}B{len(t)}f", len(t), *t)
+    return header.encode() + raw
+
+
+@pytest.mark.parametrize("order", ["ascii", "binary_little_endian", "binary_big_endian"])
+@pytest.mark.parametrize("quads", [False, True])
+def test_every_form_of_ply(order: str, quads: bool) -> None:
+    found = read_mesh(ply(order, quads), "a.ply")
+    mesh = found.mesh
+    assert mesh.vertices.tolist() == [[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]]
+    assert mesh.faces.tolist() == [[0, 1, 2]] + ([[0, 1, 2], [0, 2, 3]] if quads else [])
+    assert mesh.colors is not None
+    assert mesh.colors[3].tolist() == [10, 20, 30]
+    assert mesh.uv is not None
+    assert np.allclose(mesh.uv[mesh.uv_faces], mesh.vertices[mesh.faces][..., :2])
+    assert found.textures == ("my face.png",)
+
+
+@pytest.mark.parametrize("order", ["ascii", "binary_little_endian", "binary_big_endian"])
+@pytest.mark.parametrize("quads", [False, True])
+def test_ply_cut_anywhere_is_never_taken_for_whole(order: str, quads: bool) -> None:
+    data = ply(order, quads)
+    for stop in range(len(data) - 3):
+        with pytest.raises(MeshFileError):
+            read_mesh(data[:stop], "a.ply")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "code"),
+    [
+        (b"vertex 4", b"vertex 1000000000000", "too-large"),
+        (b"face 1", b"face 1000000000000", "too-large"),
+        (b"vertex 4", b"vertex 19000000", "truncated"),
+        (b"vertex 4", b"vertex -4", "bad-syntax"),
+        (b"vertex 4", b"vertex 0", "empty-file"),
+        (b"float y", b"floot y", "bad-syntax"),
+        (b"format binary_little_endian", b"format morse", "bad-syntax"),
+        (b"end_header", b"end_hooder", "truncated"),
+    ],
+)
+def test_ply_header_is_not_believed(old: bytes, new: bytes, code: str) -> None:
+    data = ply("binary_little_endian").replace(old, new)
+    tracemalloc.start()
+    assert reason(data, "a.ply") == code
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10 << 20
+
+
+def test_ply_indices_and_numbers_are_checked() -> None:
+    assert reason(ply("ascii").replace(b"3 0 1 2", b"3 0 1 4"), "a.ply") == "face-index"
+    assert reason(ply("ascii").replace(b"3 0 1 2", b"3 0 1 -1"), "a.ply") == "face-index"
+    assert reason(ply("ascii").replace(b"1 1 0 10", b"1 nan 0 10"), "a.ply") == "nan-vertices"
+    assert reason(ply("ascii").replace(b"1 1 0 10", b"1 one 0 10"), "a.ply") == "bad-syntax"
+    assert reason(ply("ascii").replace(b"3 0 1 2", b"2 0 1"), "a.ply") == "no-faces"
+
+
+def test_ply_round_trip() -> None:
+    mesh = grid(15)
+    back = read_mesh(ply_bytes(mesh, "a.jpg"), "a.ply")
+    assert np.allclose(back.mesh.vertices, mesh.vertices, atol=1e-6)
+    assert (back.mesh.faces == mesh.faces).all()
+    assert back.mesh.uv is not None
+    assert np.allclose(back.mesh.uv[back.mesh.uv_faces], mesh.uv[mesh.uv_faces], atol=1e-6)
+    assert back.textures == ("a.jpg",)
+
+
+# ------------------------------------------------------------------------------------------------- GLB
+
+
+def glb(**changes) -> bytes:
+    places = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0]], "<f4").tobytes()
+    uvs = np.array([[0, 1], [1, 1], [1, 0]], "<f4").tobytes()
+    buffer = places + uvs + np.array([0, 1, 2, 0], "<u2").tobytes()
+    tree = {
+        "scenes": [{"nodes": [0]}],
+        "nodes": [{"mesh": 0, "translation": [0, 0, 5], "rotation": [0, 0, 1, 0], "scale": [2, 2, 2]}],
+        "meshes": [{"primitives": [{"attributes": {"POSITION": 0, "TEXCOORD_0": 1}, "indices": 2}]}],
+        "buffers": [{"byteLength": len(buffer)}],
+        "bufferViews": [
+            {"buffer": 0, "byteLength": 36},
+            {"buffer": 0, "byteOffset": 36, "byteLength": 24},
+            {"buffer": 0, "byteOffset": 60, "byteLength": 6},
+        ],
+        "accessors": [
+            {"bufferView": 0, "componentType": 5126, "count": 3, "type": "VEC3"},
+            {"bufferView": 1, "componentType": 5126, "count": 3, "type": "VEC2"},
+            {"bufferView": 2, "componentType": 5123, "count": 3, "type": "SCALAR"},
+        ],
+    }
+    tree.update(changes)
+    text = json.dumps(tree).encode()
+    text += b" " * (-len(text) % 4)
+    body = (
+        struct.pack("<I4s", len(text), b"JSON") + text + struct.pack("<I4s", len(buffer), b"BIN\0") + buffer
+    )
+    return struct.pack("<4sII", b"glTF", 2, 12 + len(body)) + body
+
+
+def test_glb_is_placed_by_its_nodes_and_v_turned_up() -> None:
+    mesh = read_mesh(glb(), "a.glb").mesh
+    assert np.allclose(mesh.vertices, [[0, 0, 5], [-2, 0, 5], [-2, -2, 5]])
+    assert mesh.faces.tolist() == [[0, 1, 2]]
+    assert mesh.uv is not None
+    assert mesh.uv.tolist() == [[0, 0], [1, 0], [1, 1]]
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        (
+            {"accessors": [{"bufferView": 0, "componentType": 5126, "count": 10**12, "type": "VEC3"}]},
+            "too-large",
+        ),
+        (
+            {"accessors": [{"bufferView": 0, "componentType": 5126, "count": 10**6, "type": "VEC3"}]},
+            "truncated",
+        ),
+        ({"nodes": [{"children": [0]}]}, "bad-syntax"),
+        ({"nodes": []}, "bad-syntax"),
+        ({"meshes": []}, "bad-syntax"),
+    ],
+)
+def test_damaged_glb(changes, code: str) -> None:
+    assert reason(glb(**changes), "a.glb") == code
+
+
+def test_truncated_glb() -> None:
+    data = glb()
+    for stop in range(4, len(data), 13):
+        assert reason(data[:stop], "a.glb") == "truncated"
+
+
+def test_unknown_format() -> None:
+    assert reason(b"solid x", "a.stl") == "bad-syntax"

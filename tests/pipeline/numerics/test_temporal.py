@@ -1,0 +1,135 @@
+"""temporal: what rattles is made still, what moves stays."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from mimicme.pipeline.numerics.temporal import MIN_FRAMES, runs, smooth, smooth_poses, smoothing_matrix
+
+COUNT = 40
+TIMES = np.arange(COUNT)
+
+
+def motion(count=COUNT):
+    """(F,) a mouth that opens for a third of the sequence and closes again."""
+    t = np.linspace(0, 1, count)
+    return 10 * np.exp(-(((t - 0.5) / 0.13) ** 2))
+
+
+def sequence(noise_mm, seed=0, count=COUNT):
+    """(F, 200, 3) truth and the same with noise: vertex k moves along y as far as k says."""
+    rng = np.random.default_rng(seed)
+    rest, share = rng.normal(scale=50, size=(200, 3)), np.linspace(0, 1, 200)
+    truth = rest + motion(count)[:, None, None] * share[:, None] * [0, 1, 0]
+    return truth, (truth + noise_mm * rng.normal(size=truth.shape)).astype(np.float32)
+
+
+def smoothed(frames, times):
+    """A smoothed copy; `smooth` itself works in place."""
+    copy = np.ascontiguousarray(frames, np.float32).copy()
+    smooth(copy, times)
+    return copy
+
+
+def rigid(seed):
+    """A motion of a head: up to 25 degrees about each axis and 60 mm along it."""
+    rng = np.random.default_rng(seed)
+    pose = np.eye(4)
+    pose[:3, :3] = Rotation.from_rotvec(np.radians(rng.uniform(-25, 25, 3))).as_matrix()
+    pose[:3, 3] = rng.uniform(-60, 60, 3)
+    return pose
+
+
+def jitter(a):
+    return np.linalg.norm(np.diff(a, 2, axis=0), axis=-1).mean()
+
+
+@pytest.mark.parametrize("degree", [0, 1, 2])
+def test_polynomials_up_to_the_second_degree_are_kept(degree):
+    times = np.array([0, 1, 2, 4, 5, 6, 8, 9, 10, 13, 14])  # gaps too
+    value = np.random.default_rng(0).normal(size=(1, 5, 3))
+    frames = (((times - 6.0) / 7) ** degree)[:, None, None] * value + 3
+    np.testing.assert_allclose(smoothed(frames.astype(np.float32), times), frames, atol=1e-4)
+
+
+def test_the_mean_is_kept():
+    _, noisy = sequence(1.0)
+    matrix = smoothing_matrix(noisy, TIMES)
+    np.testing.assert_allclose(matrix.sum(axis=1), 1, atol=1e-9)
+    np.testing.assert_allclose(matrix.mean(axis=0), np.full(COUNT, 1 / COUNT), atol=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_noise_goes_and_the_apex_stays(seed):
+    truth, noisy = sequence(0.5, seed)
+    found = smoothed(noisy, TIMES)
+    assert 0.001 < jitter(found - truth) < 0.1 * jitter(noisy - truth)
+    assert np.linalg.norm(found - truth, axis=2).mean() < 0.5 * np.linalg.norm(noisy - truth, axis=2).mean()
+    moving = slice(150, None)
+    reach = (found - found[:1])[:, moving, 1].mean(axis=1).max()
+    assert reach == pytest.approx((truth - truth[:1])[:, moving, 1].mean(axis=1).max(), rel=0.03)
+
+
+def test_a_clean_sequence_is_hardly_touched():
+    truth, clean = sequence(0.0)
+    assert abs(smoothed(clean, TIMES) - truth).max() < 0.05
+
+
+def test_it_does_not_depend_on_frame_or_direction():
+    _, noisy = sequence(0.5)
+    turn = rigid(0)[:3, :3].astype(np.float32)
+    here = smoothed(noisy, TIMES)
+    np.testing.assert_allclose(smoothed(noisy @ turn.T, TIMES), here @ turn.T, atol=1e-2)
+    np.testing.assert_allclose(smoothed(noisy[::-1], TIMES)[::-1], here, atol=1e-2)
+
+
+def test_short_sequences_stay_as_they_are():
+    _, noisy = sequence(1.0, count=MIN_FRAMES - 1)
+    np.testing.assert_array_equal(smoothed(noisy, np.arange(MIN_FRAMES - 1)), noisy)
+
+
+def test_a_still_sequence_stays_still():
+    still = np.ones((COUNT, 10, 3), np.float32)
+    np.testing.assert_allclose(smoothed(still, TIMES), still, rtol=1e-6)
+
+
+def test_poses_stay_rigid_and_lose_their_tremor():
+    rng = np.random.default_rng(0)
+    centre = np.array([0.0, 30, 60])
+    true = np.tile(rigid(1), (COUNT, 1, 1))
+    nod = Rotation.from_rotvec(np.c_[np.radians(8) * np.sin(TIMES / 12), 0 * TIMES, 0 * TIMES]).as_matrix()
+    true[:, :3, :3] = true[:, :3, :3] @ nod
+    shaken = true.copy()
+    shaken[:, :3, :3] = (
+        true[:, :3, :3] @ Rotation.from_rotvec(0.003 * rng.normal(size=(COUNT, 3))).as_matrix()
+    )
+    shaken[:, :3, 3] += 0.2 * rng.normal(size=(COUNT, 3))
+    found = smooth_poses(shaken, centre, TIMES)
+    np.testing.assert_allclose(
+        found[:, :3, :3] @ found[:, :3, :3].swapaxes(1, 2), np.tile(np.eye(3), (COUNT, 1, 1)), atol=1e-9
+    )
+    np.testing.assert_array_equal(found[:, 3], np.tile([0.0, 0, 0, 1], (COUNT, 1)))
+
+    points = centre + rng.normal(scale=50, size=(20, 3))
+
+    def at(poses):
+        return np.einsum("fab,kb->fka", poses[:, :3, :3], points) + poses[:, None, :3, 3]
+
+    before, after = (np.linalg.norm(at(poses) - at(true), axis=2).mean() for poses in (shaken, found))
+    assert 0.01 < after < 0.6 * before
+    assert jitter(at(found)) < 0.3 * jitter(at(shaken))
+
+
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [
+        ([0, 1, 2], [[0, 1, 2]]),
+        ([0, 3, 7, 8], [[0, 1], [2, 3]]),
+        ([5], [[0]]),
+        ([0, 10, 20], [[0], [1], [2]]),
+    ],
+)
+def test_runs_end_where_frames_are_missing(times, expected):
+    assert [list(part) for part in runs(np.array(times), 3)] == expected

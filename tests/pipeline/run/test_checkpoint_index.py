@@ -1,0 +1,147 @@
+"""What a run writes down of the artefacts it has read, and when the next one believes it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+
+import pytest
+from fake_runs import go, state
+
+from mimicme.pipeline.run import checkpoint_index
+from mimicme.pipeline.workspace import Workspace
+
+ODD = {"S1/neutral": ["a", "reject"], "S2/angry": ["note", "ee"]}
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """The artefacts whose heads are read from their files, in order."""
+    paths = []
+    read = checkpoint_index._read_head
+
+    def noted(path):
+        paths.append(path)
+        return read(path)
+
+    monkeypatch.setattr(checkpoint_index, "_read_head", noted)
+    return paths
+
+
+def status_of(workspace, fake):
+    from mimicme.pipeline.run.status import read_status
+
+    return read_status(Workspace.open(workspace.root, environ={}), fake.STAGES).to_record()
+
+
+def test_a_second_run_opens_no_artefact_and_says_the_same(make, fake, opened):
+    workspace = make(ODD)
+    first = go(workspace, fake)
+    assert len(opened) == 6
+    said = status_of(workspace, fake)
+    del opened[:]
+    second = go(workspace, fake)
+    assert opened == []
+    assert second.code == first.code == 1
+    assert second.stages["read"].frames_rejected == first.stages["read"].frames_rejected == 1
+    assert second.stages["read"].findings == first.stages["read"].findings != []
+    workspace.notebook.unlink()
+    assert status_of(workspace, fake) == said
+    assert len(opened) == 6
+
+
+def test_another_file_in_its_place_is_read(make, fake, opened):
+    workspace = make(ODD)
+    go(workspace, fake)
+    path = workspace.root / "fit" / "S1" / "neutral.h5"
+    path.write_bytes((workspace.root / "fit" / "S2" / "angry.h5").read_bytes())
+    del opened[:]
+    assert state(workspace, fake)["fit"] == {"S1/neutral": "stale", "S2/angry": "done"}
+    assert opened == [path]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "another program 7\n", '{}\n["x"]\n', "{first}\n[1, 2]\n", "{first}\n{{}}\n", "{first}\nnull\n"],
+)
+def test_a_notebook_that_cannot_be_read_is_none(make, fake, opened, text):
+    workspace = make(ODD)
+    go(workspace, fake)
+    first = workspace.notebook.read_text().splitlines()[0]
+    workspace.notebook.write_text(text.format(first=first) if "first" in text else text)
+    del opened[:]
+    go(workspace, fake)
+    assert len(opened) == 6
+    assert len(workspace.notebook.read_text().splitlines()) == 7
+
+
+def test_what_is_gone_is_forgotten(make, fake):
+    workspace = make(ODD)
+    go(workspace, fake)
+    assert "S2/angry" in workspace.notebook.read_text()
+    workspace.forget("S2", ["read", "fit", "paint"])
+    assert not workspace.notebook.exists()
+
+
+def test_what_somebody_removed_by_hand_is_forgotten_too(make, fake):
+    workspace = make(ODD)
+    go(workspace, fake)
+    for folder in ("read", "fit", "paint"):
+        shutil.rmtree(workspace.root / folder / "S2")
+    shutil.rmtree(workspace.captures.root / "S2")
+    go(workspace, fake)
+    assert "S2" not in workspace.notebook.read_text()
+    assert len(workspace.notebook.read_text().splitlines()) == 4
+
+
+def test_an_idle_run_writes_nothing_down(make, fake):
+    workspace = make(ODD)
+    go(workspace, fake)
+    before = workspace.notebook.stat()
+    go(workspace, fake)
+    after = workspace.notebook.stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+def test_a_file_that_keeps_its_time_is_another_all_the_same(make, fake, opened):
+    workspace = make(ODD)
+    go(workspace, fake)
+    path = workspace.root / "fit" / "S1" / "neutral.h5"
+    stat, content = path.stat(), bytearray(path.read_bytes())
+    content[:512] = bytes(512)
+    path.write_bytes(content)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    del opened[:]
+    assert state(workspace, fake)["fit"]["S1/neutral"] == "stale"
+    assert opened == [path]
+
+
+def test_damage_that_a_later_stage_meets_is_looked_for(make, fake, opened, monkeypatch):
+    workspace = make(ODD)
+    go(workspace, fake)
+    path = workspace.root / "fit" / "S1" / "neutral.h5"
+    path.write_bytes(bytes(path.stat().st_size))
+    # as if neither times nor size nor inode had changed: what a disk that forgets looks like
+    notebook = [json.loads(line) for line in workspace.notebook.read_text().splitlines()[1:]]
+    stat = path.stat()
+    same = [stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino]
+    lines = [json.dumps([n, same if n == "fit/S1/neutral.h5" else s, *rest]) for n, s, *rest in notebook]
+    first = workspace.notebook.read_text().splitlines()[0]
+    workspace.notebook.write_text("\n".join([first, *lines]) + "\n")
+    failed = go(workspace, fake, sets=["paint.size=4"])
+    assert failed.counts("fit") == (0, 2, 0, 0)
+    assert failed.counts("paint") == (1, 0, 1, 0)
+    healed = go(workspace, fake, sets=["paint.size=4"])
+    assert healed.counts("fit") == (1, 1, 0, 0)
+    assert healed.counts("paint")[0] == 1
+
+
+def test_a_disk_that_is_full_costs_the_notebook_alone(make, fake, monkeypatch):
+    def full(self):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint_index.Ledger, "save", full)
+    workspace = make(ODD)
+    assert go(workspace, fake).code == 1
+    assert not workspace.notebook.exists()

@@ -1,0 +1,171 @@
+"""What an item waits for and is given: its subject's neutral, its siblings, all sequences of the workspace."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+from fake_runs import GOOD, calls, go
+
+from mimicme.pipeline.checkpoint import Artefact
+from mimicme.pipeline.errors import InputError
+from mimicme.pipeline.run.work import execute
+
+
+def test_neutral_comes_first_and_is_handed_on(make, fake):
+    workspace = make()
+    go(workspace, fake)
+    fits = [c[1] for c in calls(workspace) if c[0] == "fit"]
+    assert set(fits[:2]) == {"S1/neutral", "S2/angry"}  # S2 has none: the first by name
+    for name, expected in (("neutral", ""), ("smile", "S1/neutral")):
+        with Artefact(workspace.root / "fit" / "S1" / f"{name}.h5") as made:
+            assert made.attrs["neutral"] == expected
+
+
+def agreed(workspace, name="neutral"):
+    """The siblings that S1's `agree` was given, and its total."""
+    with Artefact(workspace.root / "agree" / "S1" / f"{name}.h5") as made:
+        return list(made.attrs["siblings"]), float(made.attrs["total"])
+
+
+FAMILY = GOOD | {"S1/angry": ["dddd"]}
+
+
+def test_a_subjects_neutral_is_given_all_its_sequences(make, fake):
+    workspace = make(FAMILY)
+    assert go(workspace, fake, fake.WITH_SUBJECT).code == 0
+    names, total = agreed(workspace)
+    assert names == ["angry", "smile"]
+    assert agreed(workspace, "smile") == ([], total)
+    done = [c[1] for c in calls(workspace) if c[0] == "agree"]
+    assert done.index("S1/neutral") < min(done.index("S1/angry"), done.index("S1/smile"))
+    assert go(workspace, fake, fake.WITH_SUBJECT).counts("agree") == (0, 5, 0, 0)
+
+
+def test_a_changed_sibling_makes_the_neutral_again_and_then_the_others(make, fake):
+    workspace = make(FAMILY)
+    go(workspace, fake, fake.WITH_SUBJECT)
+    before = agreed(workspace)[1]
+    (workspace.captures.root / "S1/smile/0000.obj").write_text("longer words")
+    lines = go(workspace, fake, fake.WITH_SUBJECT, dry_run=True).out
+    assert "'S1/smile' of its subject comes first" in lines
+    result = go(workspace, fake, fake.WITH_SUBJECT)
+    assert result.counts("agree") == (3, 2, 0, 0)
+    assert agreed(workspace)[1] > before
+
+
+def test_a_failed_sibling_is_left_out(make, fake):
+    workspace = make(FAMILY | {"S1/smile": ["fail"]})
+    result = go(workspace, fake, fake.WITH_SUBJECT)
+    assert result.counts("agree") == (4, 0, 0, 1)
+    assert agreed(workspace)[0] == ["angry"]
+
+
+def test_only_takes_siblings_as_they_lie_on_the_disk(make, fake):
+    workspace = make(FAMILY)
+    go(workspace, fake, fake.WITH_SUBJECT, only=("S1/smile",))
+    assert agreed(workspace)[0] == ["smile"]
+    go(workspace, fake, fake.WITH_SUBJECT)
+    assert agreed(workspace)[0] == ["angry", "smile"]
+    calls(workspace)
+    # nothing changed, so a part of it is no reason to do the neutral again
+    assert go(workspace, fake, fake.WITH_SUBJECT, only=("S1/smile",)).counts("agree") == (0, 2, 0, 0)
+    assert calls(workspace) == []
+
+
+def taught(workspace, item="S1/smile"):
+    """The sequences that an item's `learn` was given, and their total."""
+    with Artefact(workspace.root / "learn" / f"{item}.h5") as made:
+        return list(made.attrs["taught"]), float(made.attrs["total"])
+
+
+def test_every_sequence_is_given_all_of_the_workspace(make, fake):
+    workspace = make(GOOD)
+    assert go(workspace, fake, fake.WITH_CORPUS).code == 0
+    assert taught(workspace)[0] == sorted(GOOD)
+    assert {taught(workspace, item)[1] for item in GOOD} == {taught(workspace)[1]}
+    done = [c[0] for c in calls(workspace) if c[0] in ("fit", "learn")]
+    assert done == ["fit"] * len(GOOD) + ["learn"] * len(GOOD)
+    assert go(workspace, fake, fake.WITH_CORPUS).counts("learn") == (0, len(GOOD), 0, 0)
+    # a part of it learns from all that lies on the disk
+    assert go(workspace, fake, fake.WITH_CORPUS, only=("S1/smile",)).counts("learn")[0] == 0
+
+
+def test_what_one_sequence_teaches_anew_is_learnt_by_all(make, fake):
+    workspace = make(GOOD)
+    go(workspace, fake, fake.WITH_CORPUS)
+    before = taught(workspace, "S2/angry")[1]
+    (workspace.captures.root / "S1/smile/0000.obj").write_text("longer words")
+    lines = go(workspace, fake, fake.WITH_CORPUS, dry_run=True).out
+    assert "'S1/smile' comes first" in lines
+    assert go(workspace, fake, fake.WITH_CORPUS).counts("learn") == (len(GOOD), 0, 0, 0)
+    assert taught(workspace, "S2/angry")[1] > before
+
+
+def test_a_sequence_that_failed_teaches_nothing(make, fake):
+    workspace = make(GOOD | {"S1/smile": ["fail"]})
+    assert go(workspace, fake, fake.WITH_CORPUS).counts("learn") == (len(GOOD) - 1, 0, 0, 1)
+    assert taught(workspace, "S2/angry")[0] == sorted(set(GOOD) - {"S1/smile"})
+
+
+def test_a_subject_that_refused_teaches_nobody_while_its_artefacts_are_there(make, fake, tmp_path):
+    workspace = make(GOOD)
+    table = tmp_path / "subjects.csv"
+    table.write_text("subject,consent\nS1,yes\nS2,yes\n")
+    named = (f"metadata.file={table}",)
+    go(workspace, fake, fake.WITH_CORPUS, sets=named)
+    assert taught(workspace)[0] == sorted(GOOD)
+    calls(workspace)
+    table.write_text("subject,consent\nS1,yes\nS2,no\n")
+    assert go(workspace, fake, fake.WITH_CORPUS, sets=named).counts("learn") == (2, 0, 0, 0)
+    assert sorted(c[:2] for c in calls(workspace)) == [["learn", "S1/neutral"], ["learn", "S1/smile"]]
+    assert (workspace.root / "fit/S2/angry.h5").is_file()
+    assert taught(workspace) == (["S1/neutral", "S1/smile"], taught(workspace, "S1/neutral")[1])
+    # what it would have been had the subject never been there
+    without = make({item: texts for item, texts in GOOD.items() if item[:2] == "S1"}, "without")
+    go(without, fake, fake.WITH_CORPUS)
+    assert taught(workspace) == taught(without)
+
+
+def test_a_table_that_cannot_be_read_does_not_let_everyone_teach(make, fake, tmp_path):
+    workspace = make(GOOD)
+    with pytest.raises(InputError, match="cannot be read"):
+        go(workspace, fake, fake.WITH_CORPUS, sets=(f"metadata.file={tmp_path / 'gone.csv'}",))
+    assert not list((workspace.root / "learn").glob("*/*.h5"))
+
+
+def test_jobs_carry_where_all_sequences_are_listed_and_not_the_list(make, fake, monkeypatch):
+    size = {}
+
+    def recorded(job):
+        if job.stage.name == "learn":
+            assert job.task.corpus.is_file()
+            size.setdefault(len(job.task.load_corpus().inputs), len(pickle.dumps(job.task)))
+        return execute(job)
+
+    monkeypatch.setattr("mimicme.pipeline.run.runner.execute", recorded)
+    workspaces = [make(GOOD, "one"), make(GOOD | {f"S3/{k:03d}": ["a"] for k in range(40)}, "two")]
+    for workspace in workspaces:
+        assert go(workspace, fake, fake.WITH_CORPUS).code == 0
+        assert not list((workspace.root / "learn").glob(".*"))
+    assert set(size) == {4, 44}
+    assert size[44] < size[4] + 100
+
+
+def test_only_learns_from_all_that_lies_on_the_disk(make, fake):
+    """Of subjects that this run is not about, too, whose neutral is not the first of them by name."""
+    everyone = {"S1/neutral": ["a", "bb"], "S1/smile": ["ccc"], "S2/angry": ["dd"], "S2/neutral": ["g"]}
+    workspace = make(everyone)
+    go(workspace, fake, fake.WITH_CORPUS, last="fit")
+    go(workspace, fake, fake.WITH_CORPUS, only=("S1/smile",), last="learn")
+    assert taught(workspace)[0] == sorted(everyone)
+    assert go(workspace, fake, fake.WITH_CORPUS).counts("learn") == (3, 1, 0, 0)
+
+
+def test_switched_off_no_sequence_waits_for_another(make, fake):
+    off = ("learn.enabled=false",)
+    workspace = make(GOOD)
+    go(workspace, fake, fake.WITH_CORPUS, sets=off)
+    assert taught(workspace)[0] == []
+    (workspace.captures.root / "S1/smile/0000.obj").write_text("longer words")
+    assert go(workspace, fake, fake.WITH_CORPUS, sets=off).counts("learn") == (1, len(GOOD) - 1, 0, 0)

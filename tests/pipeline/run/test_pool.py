@@ -1,0 +1,109 @@
+"""Workers: those that die or grow, and those of dask."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from types import SimpleNamespace
+
+import pytest
+from fake_runs import GOOD, HERE, calls, child, digests, go
+
+from mimicme.pipeline.errors import UsageError
+from mimicme.pipeline.run.pool import THREAD_VARIABLES
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_killed_worker_is_named_and_the_others_arrive(make, fake, jobs):
+    # one that is being worked on beside the culprit is not blamed
+    workspace = make(GOOD | {"S1/smile": ["kill"], "S2/sad": ["nap"]})
+    result = go(workspace, fake, jobs=jobs)
+    assert result.code == 1
+    assert result.counts("read") == (3, 0, 1, 0)
+    record = json.loads((workspace.root / "failures/read/S1/smile.json").read_text())
+    assert record["kind"] == "Killed"
+    assert "SIGKILL" in record["message"]
+    assert list(workspace.root.rglob(".*.tmp")) == []
+
+
+def test_worker_that_grew_is_replaced_in_silence(make, fake):
+    workspace = make({"S1/0": ["bloated"]} | {f"S1/{n}": ["nap"] for n in range(1, 6)})
+    process = child(workspace, jobs=1)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert len({c[2] for c in calls(workspace)}) > 1  # the worker was replaced
+    assert "UserWarning" not in err
+    assert "A worker stopped" not in err
+
+
+def test_dask_without_address_or_package(make, fake):
+    workspace = make()
+    with pytest.raises(UsageError, match="--scheduler"):
+        go(workspace, fake, backend="dask")
+
+
+class Future:
+    def __init__(self, answer):
+        self.answer = answer
+
+    def result(self):
+        return self.answer
+
+
+class Client:
+    """Of a scheduler whose only worker is this process."""
+
+    futures = {}  # noqa: RUF012
+
+    def __init__(self, address, timeout):
+        self.address = address
+
+    def wait_for_workers(self, count, timeout):
+        assert count == 1
+
+    def submit(self, function, *arguments, pure):
+        assert not pure
+        return Future(function(*arguments))
+
+    def close(self):
+        pass
+
+
+class AsCompleted(list):
+    """A list takes more at its end while it is gone through."""
+
+    add = list.append
+
+
+def test_dask_workers_have_one_thread(make, fake, monkeypatch):
+    limits = []
+    scheduler = SimpleNamespace(KilledWorker=ZeroDivisionError)
+    distributed = SimpleNamespace(Client=Client, as_completed=AsCompleted, scheduler=scheduler)
+    monkeypatch.setitem(sys.modules, "distributed", distributed)
+    monkeypatch.setitem(sys.modules, "distributed.scheduler", scheduler)
+    monkeypatch.setitem(sys.modules, "threadpoolctl", SimpleNamespace(threadpool_limits=limits.append))
+    for name in THREAD_VARIABLES:  # a worker that was started with another number
+        monkeypatch.setenv(name, "2")
+    workspace = make()
+    assert go(workspace, fake, backend="dask", scheduler="tcp://127.0.0.1:8786").code == 0
+    assert limits == [1] * 12
+    assert {c[3] for c in calls(workspace)} == {"1"}
+
+
+def test_dask_gives_the_same_bytes(in_parts, fake):
+    distributed = pytest.importorskip("distributed")
+    here = in_parts("one")
+    go(here, fake, jobs=1)
+    there = in_parts("two")
+    many = dict.fromkeys(THREAD_VARIABLES, "2") | {"PYTHONPATH": os.pathsep.join([str(HERE), *sys.path])}
+    with distributed.LocalCluster(1, threads_per_worker=2, env=many, dashboard_address=None) as cluster:
+        assert go(there, fake, backend="dask", scheduler=cluster.scheduler_address).code == 0
+    assert {c[3] for c in calls(there)} == {"1"}
+    assert digests(there) == digests(here)
+
+
+def test_dask_that_is_not_installed(make, fake, monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(UsageError, match="pip install"):
+        go(make(), fake, backend="dask", scheduler="tcp://127.0.0.1:8786")

@@ -1,0 +1,388 @@
+"""The runner, with stages that do almost nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+
+import h5py
+import pytest
+from fake_runs import GOOD, calls, digests, go, state
+
+from mimicme.pipeline.checkpoint import Artefact
+from mimicme.pipeline.errors import MimicmeError, UsageError
+from mimicme.pipeline.run.status import read_status
+from mimicme.pipeline.template import template_source_digest
+from mimicme.pipeline.workspace import Workspace
+
+
+def test_a_run_makes_everything_and_a_second_one_nothing(make, fake):
+    workspace = make()
+    first = go(workspace, fake)
+    assert first.code == 0
+    assert first.counts("read") == (4, 0, 0, 0)
+    assert first.stages["read"].frames_ok == 7
+    assert workspace.release.is_file()
+    assert len(calls(workspace)) == 12
+    before = digests(workspace)
+    second = go(workspace, fake)
+    assert second.code == 0
+    assert [second.counts(s) for s in ("read", "fit", "paint", "bundle")] == [(0, 4, 0, 0)] * 3 + [
+        (0, 1, 0, 0)
+    ]
+    assert calls(workspace) == []
+    assert digests(workspace) == before
+
+
+def test_number_of_jobs_does_not_change_bytes(make, fake):
+    made = []
+    for name, jobs in (("one", 1), ("two", 2)):
+        workspace = make(name=name)
+        assert go(workspace, fake, jobs=jobs).code == 0
+        lines = calls(workspace)
+        assert {line[3] for line in lines} == {"1"}
+        assert str(os.getpid()) not in {line[2] for line in lines}
+        assert len({line[2] for line in lines}) <= jobs
+        made.append(digests(workspace))
+    assert made[0] == made[1]
+    assert len(made[0]) == 13
+
+
+def test_changed_setting_redoes_what_depends_on_it(make, fake):
+    workspace = make()
+    go(workspace, fake)
+    calls(workspace)
+    dry = go(workspace, fake, sets=["paint.size=4"], dry_run=True)
+    assert "paint: 4 of 4 would run" in dry.out
+    assert "setting 'size' changed from 8 to 4" in dry.out
+    assert "fit: 0 of 4 would run" in dry.out
+    assert "bundle: 1 of 1 would run" in dry.out
+    assert calls(workspace) == []
+    again = go(workspace, fake, sets=["paint.size=4"])
+    assert {c[0] for c in calls(workspace)} == {"paint"}
+    assert again.counts("bundle") == (1, 0, 0, 0)
+    back = go(workspace, fake, sets=["fit.steps=4"])
+    assert {c[0] for c in calls(workspace)} == {"fit", "paint"}
+    assert back.counts("read") == (0, 4, 0, 0)
+
+
+def test_dry_run_writes_nothing(make, fake):
+    workspace = make()
+    before = sorted(workspace.root.rglob("*"))
+    dry = go(workspace, fake, dry_run=True)
+    assert dry.code == 0
+    assert "read: 4 of 4 would run" in dry.out
+    assert "'read' is not made yet" in dry.out
+    assert sorted(workspace.root.rglob("*")) == before
+
+
+def test_same_result_upstream_stops_the_redoing(make, fake):
+    workspace = make()
+    go(workspace, fake)
+    calls(workspace)
+    again = go(workspace, fake, first="read", last="read", force=True)
+    assert again.counts("read") == (4, 0, 0, 0)
+    calls(workspace)
+    assert go(workspace, fake).counts("fit") == (0, 4, 0, 0)
+    assert calls(workspace) == []
+
+
+def test_changed_capture_redoes_its_sequence_and_a_touched_one_nothing(make, fake):
+    workspace = make()
+    go(workspace, fake)
+    calls(workspace)
+    root = workspace.captures.root
+    os.utime(root / "S1/smile/0000.obj")
+    go(workspace, fake, last="paint")
+    assert calls(workspace) == []
+    (root / "S1/smile/0000.obj").write_text("xxx")
+    dry = go(workspace, fake, dry_run=True, last="paint")
+    assert "the capture file 'S1/smile/0000.obj' changed" in dry.out
+    go(workspace, fake)
+    assert {c[1] for c in calls(workspace)} == {"S1/smile"}
+    (root / "S1/smile/0000.note").write_text("now it is there")
+    go(workspace, fake, last="read")
+    assert {c[1] for c in calls(workspace)} == {"S1/smile"}
+
+
+def test_changed_neutral_redoes_its_subject(make, fake):
+    workspace = make()
+    go(workspace, fake)
+    calls(workspace)
+    (workspace.captures.root / "S1/neutral/0000.obj").write_text("other")
+    go(workspace, fake)
+    made = [(c[0], c[1]) for c in calls(workspace)]
+    assert ("fit", "S1/smile") in made
+    assert ("read", "S1/smile") not in made
+    assert not any(item.startswith("S2") for _, item in made)
+
+
+def test_failure_is_recorded_and_the_others_arrive(make, fake):
+    workspace = make(GOOD | {"S1/smile": ["fail"], "S2/sad": ["bug"]})
+    result = go(workspace, fake, jobs=2)
+    assert result.code == 1
+    assert result.counts("read") == (2, 0, 2, 0)
+    assert result.counts("fit") == (2, 0, 0, 2)
+    record = json.loads((workspace.root / "failures/read/S2/sad.json").read_text())
+    assert record["kind"] == "ZeroDivisionError"
+    assert "fake_stages.py" in record["traceback"]
+    assert "S1/smile: read failed: 0000.obj: this capture cannot be used." in result.out
+    assert state(workspace, fake)["read"]["S1/smile"] == "failed"
+    assert state(workspace, fake)["paint"]["S1/smile"] == "blocked"
+    assert workspace.release.is_file()
+    # mended, it is done and its record goes
+    (workspace.captures.root / "S1/smile/0000.obj").write_text("fine")
+    assert go(workspace, fake).counts("read") == (1, 2, 1, 0)
+    assert not (workspace.root / "failures/read/S1/smile.json").exists()
+    assert state(workspace, fake)["paint"]["S1/smile"] == "done"
+
+
+def test_failed_neutral_does_not_hold_up_its_subject(make, fake):
+    workspace = make(GOOD | {"S1/neutral": ["fail"]})
+    result = go(workspace, fake)
+    assert result.counts("fit") == (3, 0, 0, 1)
+    with Artefact(workspace.root / "fit/S1/smile.h5") as made:
+        assert made.attrs["neutral"] == ""
+
+
+def test_an_artefact_from_before_a_failure_is_not_used(make, fake):
+    workspace = make()
+    go(workspace, fake)
+    path = workspace.captures.root / "S1/smile/0000.obj"
+    path.write_text("fail")
+    assert go(workspace, fake).counts("fit") == (0, 3, 0, 1)
+    assert state(workspace, fake)["fit"]["S1/smile"] == "blocked"
+    path.write_text("ccc")  # as it was: nothing has to be made again
+    calls(workspace)
+    assert go(workspace, fake).code == 0
+    assert calls(workspace) == []
+    assert not (workspace.root / "failures/read/S1/smile.json").exists()
+
+
+def test_missing_package_ends_the_run(make, fake):
+    workspace = make(GOOD | {"S1/smile": ["lacking"]})
+    with pytest.raises(UsageError, match="a package is missing"):
+        go(workspace, fake, jobs=1)
+    assert not (workspace.root / "failures").exists()
+
+
+def test_rejected_frames_are_told_once_and_notes_too(make, fake):
+    workspace = make(GOOD | {"S2/angry": ["dd", "reject", "note"]})
+    result = go(workspace, fake)
+    assert result.code == 1
+    assert result.stages["paint"].frames_rejected == 1
+    assert result.out.count("the frame says reject") == 1
+    assert "S2/angry frame 1: read rejected it (bad-words)" in result.out
+    assert result.out.count("The frame says note.") == 1
+    assert "4 sequences: scale 1 was chosen" in result.err
+    frames = sum(map(len, (GOOD | {"S2/angry": [1, 2, 3]}).values()))
+    assert f"\n  {frames} frames read, 4 thrown away\n" in result.err
+    assert go(workspace, fake).code == 1  # also when nothing had to be done
+
+
+def test_findings_are_capped(make, fake):
+    workspace = make({"S1/neutral": ["reject"] * 30})
+    result = go(workspace, fake)
+    assert result.out.count("read rejected it") == 20
+    assert "and 10 more: see `mimicme status --failed`" in result.out
+    status = read_status(Workspace.open(workspace.root, environ={}), fake.STAGES)
+    assert len(status.failed_lines()) == 30
+
+
+def test_status_tells_what_is_there(make, fake):
+    workspace = make()
+    assert set(state(workspace, fake)["fit"].values()) == {"pending"}
+    go(workspace, fake, last="fit")
+    assert set(state(workspace, fake)["fit"].values()) == {"done"}
+    assert set(state(workspace, fake)["paint"].values()) == {"pending"}
+    go(workspace, fake)
+    assert state(workspace, fake)["bundle"] == {"release": "done"}
+    changed = read_status(Workspace.open(workspace.root, environ={}, sets=["read.scale=2"]), fake.STAGES)
+    assert [s.states["stale"] for s in changed.stages] == [4, 4, 4, 1]
+    assert "setting 'scale' changed from 1.0 to 2.0" in "\n".join(changed.lines())
+    json.dumps(changed.to_record(), allow_nan=False)
+
+
+def test_unreadable_artefact_is_made_again(make, fake):
+    workspace = make()
+    go(workspace, fake)
+    before = digests(workspace)
+    path = workspace.root / "read/S1/smile.h5"
+    path.write_bytes(path.read_bytes()[:100])
+    assert state(workspace, fake)["read"]["S1/smile"] == "stale"
+    result = go(workspace, fake)
+    assert result.counts("read") == (1, 3, 0, 0)
+    assert digests(workspace) == before
+
+
+def test_only_selects_and_brings_the_neutral(make, fake):
+    workspace = make()
+    result = go(workspace, fake, only=("S1/smile",))
+    assert {c[1] for c in calls(workspace)} == {"S1/neutral", "S1/smile"}
+    assert not workspace.release.exists()
+    assert "No release is packed" in result.err
+    with pytest.raises(UsageError, match="no sequence matches 'S9'"):
+        go(workspace, fake, only=("S9",))
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"first": "paint", "last": "paint"}, {"paint": ["S1/smile"]}),
+        ({"first": "paint"}, {"paint": ["S1/smile"]}),
+        ({"first": "fit", "last": "fit"}, {"fit": ["S1/neutral", "S1/smile"]}),
+        ({"first": "read", "last": "read"}, {"read": ["S1/smile"]}),
+        (
+            {},
+            {
+                "read": ["S1/neutral", "S1/smile"],
+                "fit": ["S1/neutral", "S1/smile"],
+                "paint": ["S1/smile"],
+            },
+        ),
+    ],
+)
+def test_only_from_any_stage_on(make, fake, options, expected):
+    workspace = make()
+    go(workspace, fake)
+    calls(workspace)
+    # what is current is judged, the neutral among it, and only what was asked for is made again
+    dry = go(workspace, fake, only=("S1/smile",), force=True, dry_run=True, **options)
+    assert dry.code == 0
+    assert go(workspace, fake, only=("S1/smile",), force=True, **options).code == 0
+    done = {}
+    for stage, item, *_ in calls(workspace):
+        done.setdefault(stage, []).append(item)
+    assert done == expected
+    for stage, items in expected.items():
+        assert f"{stage}: {len(items)} of {len(items)} would run" in dry.out
+
+
+def test_a_release_of_a_part_holds_what_was_asked_for(make, fake, tmp_path):
+    workspace = make()
+    for options in ({}, {"first": "bundle"}, {"first": "bundle", "last": "bundle"}):
+        part = tmp_path / "part.h5"
+        assert go(workspace, fake, only=("S1/smile",), output=part, **options).result.release == part
+        with h5py.File(part) as release:
+            assert [f"{s}/{n}" for s in release for n in release[s]] == ["S1/smile"]
+        part.unlink()
+
+
+def test_a_stage_alone_does_not_build_on_what_is_out_of_date(make, fake):
+    workspace = make()
+    with pytest.raises(UsageError, match="nothing to do for fit: 'read' is not made yet"):
+        go(workspace, fake, first="fit", last="fit")
+    go(workspace, fake)
+    with pytest.raises(UsageError, match="'read' is out of date"):
+        go(workspace, fake, first="fit", last="fit", sets=["read.scale=2"])
+    with pytest.raises(UsageError, match="Did you mean 'paint'"):
+        go(workspace, fake, first="pant")
+    with pytest.raises(UsageError, match="'paint' comes after 'fit'"):
+        go(workspace, fake, first="paint", last="fit")
+
+
+def test_preset_lies_under_the_file(make, fake):
+    workspace = make()
+    go(workspace, fake, preset="fast")
+    with Artefact(workspace.root / "fit/S1/smile.h5") as made:
+        assert made.made_by["settings"]["steps"] == 1
+    file = workspace.root / "mimicme.toml"
+    file.write_text(file.read_text().replace("[fit]", "[fit]\nsteps = 5"))
+    result = go(workspace, fake, preset="fast")
+    assert "steps = 5  # mimicme.toml" in (result.result.folder / "config.toml").read_text()
+
+
+def test_new_version_of_a_stage_redoes_it(make, fake):
+    workspace = make()
+    go(workspace, fake)
+    newer = (fake.READ, fake.FIT, replace(fake.PAINT, version=2), fake.BUNDLE)
+    dry = go(workspace, fake, stages=newer, dry_run=True)
+    assert "the stage's version changed from 1 to 2" in dry.out
+
+
+def test_log_has_a_line_per_item(make, fake):
+    workspace = make(GOOD | {"S2/sad": ["fail"]})
+    folder = go(workspace, fake).result.folder
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    items = [line for line in lines if line["event"] == "item"]
+    assert len(items) == 10
+    assert lines[0]["event"] == "begin"
+    assert lines[-1] == lines[-1] | {"event": "end", "exit_code": 1}
+    assert json.loads((folder / "versions.json").read_text())["packages"]["numpy"]
+
+
+def test_retargeted_link_in_the_captures_redoes_its_sequence(make, fake):
+    workspace = make()
+    root = workspace.captures.root
+    for name, text in (("one", "x"), ("two", "y")):
+        path = root / f"S1/smile/{name}.txt"
+        path.write_text(text)
+        os.utime(path, (1_700_000_000, 1_700_000_000))
+    link = root / "S1/smile/0000.obj"
+    link.unlink()
+    link.symlink_to("one.txt")
+    go(workspace, fake)
+    calls(workspace)
+    link.unlink()
+    link.symlink_to("two.txt")
+    assert "the capture file 'S1/smile/0000.obj' changed" in go(workspace, fake, dry_run=True).out
+    go(workspace, fake)
+    assert {c[1] for c in calls(workspace) if c[0] == "read"} == {"S1/smile"}
+
+
+def test_template_that_is_named_but_not_there(make, fake):
+    workspace = make()
+    stages = (fake.READ, replace(fake.FIT, uses_template=True), fake.PAINT, fake.BUNDLE)
+    # as `prepare_template` leaves it
+    workspace.template.parent.mkdir()
+    workspace.template.write_bytes(b"prepared")
+    face = workspace.root.parent / "face.obj"
+    record = {
+        "declared": str(face),
+        "source": template_source_digest(str(face)),
+        "digest": "0123",
+    }
+    (workspace.template.parent / "source.json").write_text(json.dumps(record))
+    assert go(workspace, fake, last="paint", stages=stages).code == 0
+    calls(workspace)
+    face.unlink()  # moved away: what was prepared from it is still good
+    assert go(workspace, fake, last="paint", stages=stages).code == 0
+    assert calls(workspace) == []
+    file = workspace.root / "mimicme.toml"
+    file.write_text(file.read_text().replace("face.obj", "fcae.obj"))
+    for more in ({}, {"dry_run": True}):
+        with pytest.raises(MimicmeError, match=r"fcae\.obj"):
+            go(workspace, fake, last="paint", stages=stages, **more)
+
+
+def test_two_runs_do_not_meet(make, fake):
+    workspace = make()
+    with workspace.lock():
+        assert Workspace.open(workspace.root).running()
+        with pytest.raises(UsageError, match="another run"):
+            go(workspace, fake)
+    assert not Workspace.open(workspace.root).running()
+    assert go(workspace, fake).code == 0
+
+
+def test_failing_release_is_recorded(make, fake):
+    workspace = make()
+
+    def broken(**more):
+        raise OSError("no space left")
+
+    stages = (*fake.STAGES[:3], replace(fake.BUNDLE, compute=broken))
+    result = go(workspace, fake, stages=stages)
+    assert result.code == 1
+    assert result.counts("bundle") == (0, 0, 1, 0)
+    assert "no space left" in result.out
+    assert state(workspace, fake)["bundle"] == {"release": "failed"}
+    assert go(workspace, fake).code == 0
+    assert state(workspace, fake)["bundle"] == {"release": "done"}
+
+
+def test_nothing_to_pack(make, fake):
+    workspace = make()
+    with pytest.raises(UsageError, match="nothing to bundle"):
+        go(workspace, fake, first="bundle")
