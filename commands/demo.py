@@ -181,9 +181,10 @@ def surface_figures(
     """Scan vertices within a radius of the nose tip to the registered surface, mm."""
     from mimicme.commands.report import read_view
     from mimicme.pipeline.template import load_prepared
+    from mimicme.stages import STAGES
 
     template = load_prepared(workspace.template)
-    view = read_view(workspace, Item(subject, sequence), number)
+    view = read_view(workspace, Item(subject, sequence), number, STAGES)
     if view.scan is None or view.registered is None or view.pose is None:
         return SurfaceFigures.of(np.zeros(0))
     placed = transform(view.pose, view.registered)
@@ -196,6 +197,7 @@ def draw_pictures(workspace: Workspace, wanted: Mapping[str, list[int]], folder:
     """Draw frames of sequences (`subject/sequence`): one sheet each, and the baked texture by itself."""
     from mimicme.commands.report import read_view
     from mimicme.pipeline.template import load_prepared
+    from mimicme.stages import STAGES
 
     if not workspace.template.is_file() or not workspace.release.is_file():
         return []
@@ -210,7 +212,7 @@ def draw_pictures(workspace: Workspace, wanted: Mapping[str, list[int]], folder:
             if all(p.is_file() and p.stat().st_mtime_ns > made for p in known):
                 out += known  # drawn of this very release
                 continue
-            view = read_view(workspace, Item(subject, sequence), number)
+            view = read_view(workspace, Item(subject, sequence), number, STAGES)
             tiles = draw_frame(view, template, (620, 540))
             texture = tiles.pop("texture", None)
             if tiles:

@@ -23,8 +23,9 @@ from mimicme.pipeline.checkpoint import Artefact
 from mimicme.pipeline.errors import MimicmeError
 from mimicme.pipeline.items import Item
 from mimicme.pipeline.items import Sequence as CaptureSequence
+from mimicme.pipeline.run.checkpoint_index import DECISION
 from mimicme.pipeline.run.status import read_status
-from mimicme.pipeline.stage import Stage
+from mimicme.pipeline.stage import A, Stage, latest
 from mimicme.pipeline.whole_file import write_whole
 from mimicme.pipeline.workspace import Workspace
 
@@ -36,9 +37,6 @@ if TYPE_CHECKING:
 PAGE = "report.html"
 # the figure that orders frames and subjects; lower is better
 WORST_BY = "s2m_p95"
-# which of the stages after `ingest` has the last word on a frame
-ORDER = ("ingest", "landmarks", "align", "register", "repass", "refine", "bake", "project")
-
 FIGURES = {
     "s2m_median": "scan to registered surface, median",
     "s2m_p95": "scan to registered surface, 95th percentile",
@@ -100,14 +98,17 @@ def report(
         max_frames: pictures of a subject, worst first.
         progress: called with the subject that is being drawn.
     """
+    stages = tuple(stages)
     outdated = read_outdated(workspace, stages, preset)
-    records = [read_item(workspace, sequence, outdated) for sequence in workspace.catalogue()]
+    records = [read_item(workspace, sequence, stages, outdated) for sequence in workspace.catalogue()]
     sections = [
-        _guarded("Overview", lambda: _overview(workspace, records, outdated)),
+        _guarded("Overview", lambda: _overview(workspace, records, stages, outdated)),
         _guarded("What is out of date", lambda: _outdated(records)),
         _guarded("What was rejected", lambda: _rejected(records)),
         _guarded("Quality", lambda: _quality(records)),
-        _guarded("Pictures", lambda: _pictures(workspace, records, max_subjects, max_frames, progress)),
+        _guarded(
+            "Pictures", lambda: _pictures(workspace, records, stages, max_subjects, max_frames, progress)
+        ),
         _guarded("Sequences", lambda: _sequences(records)),
         _guarded("Settings and versions", lambda: _settings(workspace)),
     ]
@@ -134,17 +135,26 @@ def read_outdated(
     }
 
 
+def of_sequences(stages: Iterable[Stage]) -> tuple[Stage, ...]:
+    """The stages that leave an artefact of every sequence, in order of the flow."""
+    return tuple(stage for stage in stages if stage.scope != "everything")
+
+
 def read_item(
-    workspace: Workspace, sequence: CaptureSequence, outdated: Mapping[tuple[str, str], str] = _ALL_CURRENT
+    workspace: Workspace,
+    sequence: CaptureSequence,
+    stages: Iterable[Stage],
+    outdated: Mapping[tuple[str, str], str] = _ALL_CURRENT,
 ) -> ItemRecord:
     """What the artefacts of a sequence say; stages that have not run yet are left out.
 
     Args:
+        stages: in order of the flow: the last of those that have seen a frame has the last word on it.
         outdated: as `read_outdated` says.
     """
     frames = [FrameRecord(f.number, row) for row, f in enumerate(sequence.frames)]
     record = ItemRecord(sequence.item, sequence.expression, frames)
-    for stage in ORDER:
+    for stage in (s.name for s in of_sequences(stages)):
         failure = workspace.failure(stage, sequence.item)
         if failure.is_file():
             record.failure = f"{stage}: {_failure(failure)}"
@@ -163,9 +173,7 @@ def read_item(
 
 def _read_stage(record: ItemRecord, stage: str, artefact: Artefact) -> None:
     record.decisions += [
-        f"{name}: {artefact.attrs[name]}"
-        for name in ("unit_decision", "up_decision")
-        if name in artefact.attrs
+        f"{name}: {artefact.attrs[name]}" for name in artefact.attrs if name.endswith(DECISION)
     ]
     by_number = {frame.number: frame for frame in record.frames}
     numbers = artefact.numbers.tolist()
@@ -176,11 +184,8 @@ def _read_stage(record: ItemRecord, stage: str, artefact: Artefact) -> None:
         frame.stage = stage
         frame.ok, frame.reason = status.ok, status.reason
         frame.note, frame.message = status.note or frame.note, status.message or frame.message
-    if "quality" not in artefact:
-        return
-    for name in sorted(artefact["quality"]):
-        values = artefact[f"quality/{name}"][:]
-        for number, value in zip(numbers, values, strict=True):
+    for name, figure in sorted(artefact.quality.items()):
+        for number, value in zip(numbers, figure.values, strict=True):
             if number in by_number and np.isfinite(value):
                 by_number[number].quality[name] = float(value)
 
@@ -196,44 +201,53 @@ def _failure(path: Path) -> str:
     return "failed"
 
 
-def read_view(workspace: Workspace, item: Item, number: int) -> FrameView:
+def read_view(workspace: Workspace, item: Item, number: int, stages: Iterable[Stage]) -> FrameView:
     """What there is to draw of a frame, from whatever stages have run."""
     from mimicme.pipeline.drawing.pictures import FrameView
     from mimicme.pipeline.formats.image import decode
-    from mimicme.pipeline.geometry.mesh import transform
+    from mimicme.pipeline.geometry.mesh import inverse, transform
     from mimicme.pipeline.scan import load_image, load_scan
+    from mimicme.stages.align.checkpoint import AlignCheckpoint
+    from mimicme.stages.bake.checkpoint import TEXTURE, BakeCheckpoint
+    from mimicme.stages.ingest.checkpoint import IngestCheckpoint
+    from mimicme.stages.landmarks.checkpoint import LandmarksCheckpoint
+    from mimicme.stages.project.checkpoint import ProjectCheckpoint
+    from mimicme.stages.register.checkpoint import VERTICES, RegisteredCheckpoint
 
+    paths = {s.name: workspace.artefact(s.name, item) for s in of_sequences(stages)}
+    paths = {name: path for name, path in paths.items() if path.is_file()}
     found: dict[str, Any] = {}
     with ExitStack() as stack:
-        opened = {
-            stage: stack.enter_context(Artefact(workspace.artefact(stage, item)))
-            for stage in ORDER
-            if workspace.artefact(stage, item).is_file()
-        }
-        rows = {
-            s: a.numbers.tolist().index(number) for s, a in opened.items() if number in a.numbers.tolist()
-        }
-        ok = {s: opened[s].statuses[row].ok for s, row in rows.items()}
-        if ok.get("ingest"):
-            found["scan"] = load_scan(opened["ingest"], rows["ingest"])
-            found["image"] = load_image(opened["ingest"], rows["ingest"])
-        for stage in ("align", "register", "repass", "refine"):
-            if ok.get(stage) and "pose" in opened[stage]:
-                found["pose"] = np.asarray(opened[stage]["pose"][rows[stage]], np.float64)
-        for stage in ("register", "repass", "refine"):
-            if ok.get(stage) and "vertices" in opened[stage]:
-                found["registered"] = opened[stage]["vertices"][rows[stage]].astype(np.float64)
-        if ok.get("project"):
-            found["landmarks"] = opened["project"]["landmarks"][rows["project"]].astype(np.float64)
-            found["landmark_source"] = opened["project"]["landmark_source"][rows["project"]]
-        elif ok.get("landmarks"):
-            points = opened["landmarks"]["points"][rows["landmarks"]].astype(np.float64)
-            found["landmarks"] = (
-                transform(np.linalg.inv(found["pose"]), points) if "pose" in found else points
-            )
-            found["landmark_source"] = opened["landmarks"]["source"][rows["landmarks"]]
-        if ok.get("bake") and opened["bake"].has(rows["bake"], "texture"):
-            found["texture"] = decode(opened["bake"].get(rows["bake"], "texture").tobytes())
+
+        def seen(kind: type[A], path: Path | None) -> tuple[A, int] | None:
+            """An artefact and the row of the frame in it; None where it is not there or not ok."""
+            if path is None:
+                return None
+            opened = kind(path)
+            stack.enter_context(opened)
+            row = next(iter(np.flatnonzero(opened.numbers == number).tolist()), None)
+            return (opened, row) if row is not None and opened.statuses[row].ok else None
+
+        def left(kind: type[A]) -> tuple[A, int] | None:
+            return seen(kind, paths.get(kind.stage))
+
+        if ingested := left(IngestCheckpoint):
+            found["scan"], found["image"] = load_scan(*ingested), load_image(*ingested)
+        registered = seen(RegisteredCheckpoint, latest(paths, VERTICES))
+        if registered:
+            found["registered"] = registered[0].vertices(registered[1])
+            found["pose"] = registered[0].pose(registered[1])
+        elif aligned := left(AlignCheckpoint):
+            found["pose"] = aligned[0].pose(aligned[1])
+        if projected := left(ProjectCheckpoint):
+            found["landmarks"] = projected[0].landmarks(projected[1])
+            found["landmark_source"] = projected[0].source(projected[1])
+        elif marked := left(LandmarksCheckpoint):
+            points = marked[0].points(marked[1])
+            found["landmarks"] = transform(inverse(found["pose"]), points) if "pose" in found else points
+            found["landmark_source"] = marked[0].source(marked[1])
+        if (baked := left(BakeCheckpoint)) and baked[0].has(baked[1], TEXTURE):
+            found["texture"] = decode(baked[0].image_bytes(baked[1], TEXTURE))
     return FrameView(**found)
 
 
@@ -251,7 +265,10 @@ def _guarded(title: str, make: Callable[[], str]) -> str:
 
 
 def _overview(
-    workspace: Workspace, records: Sequence[ItemRecord], outdated: Mapping[tuple[str, str], str]
+    workspace: Workspace,
+    records: Sequence[ItemRecord],
+    stages: Iterable[Stage],
+    outdated: Mapping[tuple[str, str], str],
 ) -> str:
     frames = [f for r in records for f in r.frames]
     subjects = {r.item.subject for r in records}
@@ -271,9 +288,10 @@ def _overview(
         ("release", release),
     ]
     rows = [[html.escape(k), html.escape(str(v))] for k, v in facts]
-    last = [ORDER.index(f.stage) if f.stage in ORDER else -1 for f in frames]
-    lost = [ORDER.index(f.stage) for f in frames if not f.ok and f.stage in ORDER]
-    reached = [[stage, sum(place >= i for place in last), lost.count(i)] for i, stage in enumerate(ORDER)]
+    order = [stage.name for stage in of_sequences(stages)]
+    last = [order.index(f.stage) if f.stage in order else -1 for f in frames]
+    lost = [order.index(f.stage) for f in frames if not f.ok and f.stage in order]
+    reached = [[stage, sum(place >= i for place in last), lost.count(i)] for i, stage in enumerate(order)]
     decisions = sorted({d for r in records for d in r.decisions})
     said = "".join(f"<li>{html.escape(d)}</li>" for d in decisions[:20])
     return (
@@ -376,6 +394,7 @@ def _sequences(records: Sequence[ItemRecord]) -> str:
 def _pictures(
     workspace: Workspace,
     records: Sequence[ItemRecord],
+    stages: Iterable[Stage],
     max_subjects: int,
     max_frames: int,
     progress: Progress | None,
@@ -396,7 +415,7 @@ def _pictures(
     for subject in order[:max_subjects]:
         if progress:
             progress(subject)
-        sheet = subject_sheet(workspace, template, by_subject[subject], max_frames)
+        sheet = subject_sheet(workspace, template, by_subject[subject], stages, max_frames)
         parts.append(f"<h3>{html.escape(subject)}</h3>{image_tag(sheet, subject)}")
     left = len(order) - max_subjects
     if left > 0:
@@ -405,7 +424,11 @@ def _pictures(
 
 
 def subject_sheet(
-    workspace: Workspace, template: Template, records: Iterable[ItemRecord], max_frames: int
+    workspace: Workspace,
+    template: Template,
+    records: Iterable[ItemRecord],
+    stages: Iterable[Stage],
+    max_frames: int,
 ) -> Picture:
     """The frames of a subject, worst first: scan beside error in colour, or beside the reason."""
     from mimicme.pipeline.drawing.render import contact_sheet
@@ -418,7 +441,7 @@ def subject_sheet(
     frames = sorted(((r, f) for r in records for f in r.frames), key=badness)[:max_frames]
     pictures, captions = [], []
     for record, frame in frames:
-        pictures.append(_tile(workspace, template, record.item, frame))
+        pictures.append(_tile(workspace, template, record.item, frame, stages))
         value = frame.quality.get(WORST_BY)
         said = frame.reason if not frame.ok else "" if value is None else f"p95 {value:.2f} mm"
         mark = " (out of date)" if record.outdated else ""
@@ -426,7 +449,9 @@ def subject_sheet(
     return contact_sheet(pictures, captions, 4)
 
 
-def _tile(workspace: Workspace, template: Template, item: Item, frame: FrameRecord) -> Picture:
+def _tile(
+    workspace: Workspace, template: Template, item: Item, frame: FrameRecord, stages: Iterable[Stage]
+) -> Picture:
     from mimicme.pipeline.drawing.pictures import attempt, card, draw_frame
     from mimicme.pipeline.drawing.render import fit
 
@@ -434,7 +459,7 @@ def _tile(workspace: Workspace, template: Template, item: Item, frame: FrameReco
 
     def draw() -> Picture:
         shown = ("scan", "scan to registered mesh")
-        drawn = draw_frame(read_view(workspace, item, frame.number), template, size, 2.0, shown)
+        drawn = draw_frame(read_view(workspace, item, frame.number, stages), template, size, 2.0, shown)
         left = drawn.get("scan")
         right = drawn.get("scan to registered mesh")
         if right is None:

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import h5py
 import numpy as np
@@ -38,6 +38,8 @@ STATUS = np.dtype(
     [("ok", "?"), ("reason", "S64"), ("note", f"S{NOTE_BYTES}"), ("message", f"S{MESSAGE_BYTES}")]
 )
 CHUNK_BYTES = 1 << 20
+QUALITY = "quality"
+"""Group of a stage's figures: status, report and release find them there."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,13 @@ class FrameStatus:
     def may_have(self, note: str) -> bool:
         """Whether a code is among the frame's notes, or may be among those that had no room."""
         return not {note, MORE}.isdisjoint(self.note.split(","))
+
+
+class Figure(NamedTuple):
+    """A figure of quality: values (F,) f4, NaN where there is none, and their unit."""
+
+    values: NDArray[np.float32]
+    unit: str
 
 
 def fingerprint(record: Mapping[str, Any]) -> str:
@@ -225,6 +234,10 @@ class ArtefactWriter:
         dataset.attrs["unit"] = unit
         return dataset
 
+    def figure(self, name: str, unit: str) -> h5py.Dataset:
+        """Create a figure of quality, a number for every row; status, report and release show it."""
+        return self.rows(f"{QUALITY}/{name}", (), np.float32, unit)
+
     def put(self, row: int, name: str, data: ArrayLike, unit: str = "") -> None:
         """Store an array of one frame whose length is its own."""
         self._dataset(self._h5.require_group(f"frames/{row:06d}"), name, np.asarray(data), unit)
@@ -276,7 +289,16 @@ def writing(
 
 
 class Artefact:
-    """Reads one artefact; a context manager.  Index it by dataset name for an HDF5 dataset."""
+    """Reads one artefact; a context manager.  Index it by dataset name for an HDF5 dataset.
+
+    A stage's own reader inherits it and gives what the stage wrote by name, shape and unit
+    (`stages/<stage>/checkpoint.py`); nobody else spells the names of datasets.
+
+    Attributes:
+        stage: name of the stage whose artefacts a reader is for; empty: any.
+    """
+
+    stage: ClassVar[str] = ""
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
@@ -321,6 +343,17 @@ class Artefact:
     @property
     def ok_rows(self) -> list[int]:
         return [row for row, status in enumerate(self.statuses) if status.ok]
+
+    @property
+    def quality(self) -> dict[str, Figure]:
+        """What the stage measured of every frame, by name."""
+        if QUALITY not in self._h5:
+            return {}
+        group = self._h5[QUALITY]
+        return {
+            name: Figure(np.asarray(group[name][:], np.float32), str(group[name].attrs.get("unit", "1")))
+            for name in group
+        }
 
     def __contains__(self, name: str) -> bool:
         return name in self._h5

@@ -1,4 +1,8 @@
-"""What later stages read of an ingested scan: its mesh and its image."""
+"""A cleaned scan in an artefact: its mesh and its image, written by `ingest` and read by the stages after it.
+
+frames/<row>/vertices (n, 3) f4 scan frame, mm; faces (t, 3) i4; uv (m, 2) f4 and uv_faces (t, 3) i4, colors (n, 3)
+u1, image (bytes) u1: what the scan has of them.  attrs: max_pixels, of the largest image that was let in.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,27 @@ from mimicme.pipeline.formats import image
 from mimicme.pipeline.geometry.mesh import Mesh
 
 if TYPE_CHECKING:
-    from mimicme.pipeline.checkpoint import Artefact
+    from mimicme.pipeline.checkpoint import Artefact, ArtefactWriter
+
+_MAX_PIXELS = "max_pixels"
+
+
+def write_image_limit(out: ArtefactWriter, max_pixels: int) -> None:
+    """Store the largest image, in pixels, that is let in: later stages let it in too."""
+    out.attrs[_MAX_PIXELS] = max_pixels
+
+
+def write_scan(out: ArtefactWriter, row: int, scan: Mesh, encoded: bytes | None) -> None:
+    """Store one frame's scan, scan frame, mm, and its image as encoded bytes, None when it has none."""
+    out.put(row, "vertices", scan.vertices.astype(np.float32), unit="mm")
+    out.put(row, "faces", scan.faces.astype(np.int32))
+    if scan.uv is not None and scan.uv_faces is not None:
+        out.put(row, "uv", scan.uv.astype(np.float32), unit="1")
+        out.put(row, "uv_faces", scan.uv_faces.astype(np.int32))
+    if scan.colors is not None:
+        out.put(row, "colors", scan.colors)
+    if encoded is not None:
+        out.put(row, "image", np.frombuffer(encoded, np.uint8))
 
 
 def load_scan(ingest: Artefact, row: int) -> Mesh:
@@ -73,7 +97,7 @@ def load_image_size(ingest: Artefact, row: int) -> tuple[int, int] | None:
 
 
 def _max_pixels(ingest: Artefact) -> int:
-    return int(ingest.attrs.get("max_pixels", image.MAX_PIXELS))
+    return int(ingest.attrs.get(_MAX_PIXELS, image.MAX_PIXELS))
 
 
 def load_image_bytes(ingest: Artefact, row: int) -> bytes | None:

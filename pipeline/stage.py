@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
+from mimicme.pipeline.checkpoint import Artefact
 from mimicme.pipeline.items import Captures, Item, Part, Sequence
 
 if TYPE_CHECKING:
-    from mimicme.pipeline.checkpoint import Artefact
     from mimicme.pipeline.corpus import Corpus
     from mimicme.pipeline.template import Template
 
 
+S = TypeVar("S")
+A = TypeVar("A", bound=Artefact)
+
+
 @dataclass(frozen=True)
-class Task:
+class Task(Generic[S]):
     """Everything a stage is given for one item.  A stage reads nothing else and writes only through `out`.
 
     Attributes:
@@ -36,7 +40,7 @@ class Task:
     """
 
     sequence: Sequence
-    settings: Any
+    settings: S
     captures: Captures
     inputs: Mapping[str, Path]
     neutral: Path | None
@@ -46,11 +50,9 @@ class Task:
     part: Part | None = None
     parts: tuple[Path, ...] = ()
 
-    def input(self, stage: str) -> Artefact:
-        """The opened artefact of an earlier stage for this sequence; use as a context manager."""
-        from mimicme.pipeline.checkpoint import Artefact
-
-        return Artefact(self.inputs[stage])
+    def input(self, kind: type[A]) -> A:
+        """The opened artefact of this sequence that a stage's own reader is for; use as a context manager."""
+        return kind(self.inputs[kind.stage])
 
     def load_template(self) -> Template:
         """The prepared template, cached per process."""
@@ -65,15 +67,20 @@ class Task:
         return None if self.corpus is None else load_corpus(self.corpus)
 
 
-def newest(inputs: Mapping[str, Path]) -> Path:
-    """The artefact that has the registered vertices: that of the second pass if it made some, else the first's."""
-    from mimicme.pipeline.checkpoint import Artefact
+def latest(inputs: Mapping[str, Path], dataset: str) -> Path | None:
+    """The last artefact, in order of the flow, that has a dataset of its own under this name; None when none has.
 
-    if "repass" in inputs:
-        with Artefact(inputs["repass"]) as second:
-            if "vertices" in second:
-                return inputs["repass"]
-    return inputs["register"]
+    A stage that improves on what an earlier one wrote leaves the dataset out where it has no say: whose vertices
+    count, say, is answered here alone.
+
+    Args:
+        inputs: by stage name, in order of the flow.
+    """
+    for path in reversed(list(inputs.values())):
+        with Artefact(path) as artefact:
+            if dataset in artefact:
+                return path
+    return None
 
 
 Scope = Literal["sequence", "neutral", "subject", "corpus", "everything"]
@@ -89,7 +96,8 @@ class Stage:
         name: command name and folder name of its artefacts.
         version: raised when the same settings give other results; part of every fingerprint.
         settings: frozen dataclass of its settings; every field has a default.
-        needs: names of the earlier stages whose artefacts of the same sequence it reads.
+        needs: names of the earlier stages whose artefacts of the same sequence it reads; of scope `everything`
+            left empty, they are all the earlier stages (`in_order`).
         scope: what an item waits for: its own `needs` (`sequence`); also the same stage of its subject's
             neutral sequence (`neutral`); that, and the neutral itself waits for the `needs` of all the subject's
             sequences (`subject`); the `needs` of all sequences of the workspace (`corpus`; while the settings'
@@ -100,6 +108,9 @@ class Stage:
             lost.  For `everything`: called with keywords, see `runner`.
         settings_by_preset: field values that `--preset` changes, by preset name.
         memory: one sentence: memory a worker needs, for the documentation and `--dry-run`.
+        shapes: whether a frame's registered vertices depend on it: a frame that it rejects is rejected in the
+            release; what the other stages reject is only missing there, and noted.
+        reader: reads its artefacts; of a stage that others read, its own (`stages/<stage>/checkpoint.py`).
         uses_template: whether `compute` reads the template; False: another template leaves its artefacts
             current.
         collect: for `everything`: makes one input of `compute` from a sequence and the paths of its
@@ -119,6 +130,8 @@ class Stage:
     scope: Scope = "sequence"
     settings_by_preset: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     memory: str = ""
+    shapes: bool = False
+    reader: type[Artefact] = Artefact
     uses_template: bool = True
     collect: Callable[[Sequence, Mapping[str, Path]], Any] | None = None
     parts: Callable[[Task], int] | None = None
@@ -126,3 +139,19 @@ class Stage:
     def __post_init__(self) -> None:
         if self.parts is not None and (self.scope == "everything" or not self.needs):
             raise ValueError(f"stage '{self.name}' cannot be worked in parts")
+
+
+def in_order(stages: Iterable[Stage]) -> tuple[Stage, ...]:
+    """The stages of a flow, each with what it needs before it.
+
+    Raises:
+        ValueError: two have one name, or one needs what does not come before it.
+    """
+    known: list[Stage] = []
+    for stage in stages:
+        before = tuple(s.name for s in known)
+        if stage.name in before or not set(stage.needs) <= set(before):
+            raise ValueError(f"stage '{stage.name}' stands twice, or before what it needs")
+        whole = stage.scope == "everything" and not stage.needs
+        known.append(replace(stage, needs=before) if whole else stage)
+    return tuple(known)

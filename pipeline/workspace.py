@@ -26,7 +26,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mimicme.pipeline import config as configs
 from mimicme.pipeline.captures import catalogue as catalogues
@@ -41,7 +41,10 @@ from mimicme.pipeline.whole_file import temporary_name, write_whole
 
 if TYPE_CHECKING:
     from mimicme.pipeline.captures.metadata import SubjectTable
+    from mimicme.pipeline.checkpoint import Artefact
     from mimicme.pipeline.template import Template
+
+A = TypeVar("A", bound="Artefact")
 
 CONFIG_NAME = "mimicme.toml"
 _RESERVED = ("failures", "runs", "template", "report")
@@ -228,6 +231,14 @@ class Workspace:
     def artefact(self, stage: str, item: Item) -> Path:
         """Where the artefact of a stage for an item lies."""
         return self.root / stage / item.subject / f"{item.sequence}.h5"
+
+    def read(self, kind: type[A], item: Item) -> A:
+        """The opened artefact of an item that a stage's own reader is for; use as a context manager.
+
+        Raises:
+            ArtefactError: it cannot be read.
+        """
+        return kind(self.artefact(kind.stage, item))
 
     def artefacts(self, stage: str) -> Iterator[Path]:
         """The artefacts, and those of parts, that lie in a stage's folder."""

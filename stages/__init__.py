@@ -29,6 +29,8 @@ NAMES = ("ingest", "landmarks", "align", "register", "repass", "refine", "bake",
 def __getattr__(name: str) -> Any:
     if name != "STAGES":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    stages = tuple(import_module(f"{__name__}.{stage}").STAGE for stage in NAMES)
+    from mimicme.pipeline.stage import in_order
+
+    stages = in_order(import_module(f"{__name__}.{stage}").STAGE for stage in NAMES)
     globals()["STAGES"] = stages
     return stages

@@ -11,12 +11,12 @@ from mimicme.pipeline.captures.metadata import SubjectTable, parse_subjects
 from mimicme.pipeline.checkpoint import FrameStatus, writing
 from mimicme.pipeline.errors import FrameRejected
 from mimicme.pipeline.formats.image import encode, encode_deep
-from mimicme.pipeline.formats.map_coding import MAPS
+from mimicme.pipeline.formats.map_coding import MAPS, write_coding
 from mimicme.pipeline.items import Captures, FrameSource, Item, Sequence
 from mimicme.pipeline.landmarks import STANDARD_VIEWS
-from mimicme.pipeline.release.layout import write_coding
 from mimicme.pipeline.template import Template
 from mimicme.pipeline.texture.surface_maps import coding
+from mimicme.stages import STAGES
 from mimicme.stages.pack import PackInput, PackResult, PackSettings, pack
 
 SIDE = 7
@@ -95,7 +95,7 @@ def artefacts(
     numbers = [f.number for f in seq.frames]
     paths = {}
     n_landmarks = len(shape.landmark_names)
-    for stage in ("ingest", "landmarks", "align", "register", "refine", "bake", "project"):
+    for stage in ("ingest", "landmarks", "align", "register", "repass", "refine", "bake", "project"):
         if stage in without:
             continue
         paths[stage] = root / stage / item.subject / f"{item.sequence}.h5"
@@ -106,7 +106,7 @@ def artefacts(
                 out.attrs["unit_decision"] = "The unit is mm."
                 out.array("file_from_scan", np.diag([0.1, 0.1, 0.1, 1.0]), "mm")
                 out.rows("quality/scan_vertices", (), "f4", "1")[:] = 1000
-            if stage in ("register", "refine", "bake", "project"):
+            if stage in ("register", "repass", "refine", "bake", "project"):
                 for row, error in bad.items():
                     out.reject(row, error)
             ok = [row for row in range(n) if out.statuses[row].ok]
@@ -175,5 +175,6 @@ def packed(
         "2024-01-02T03:04:05Z",
         '{"bake": {"size": 32}}',
         "f" * 64,
+        STAGES[:-1],
         licence="none",
     )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mimicme.commands.verify.datasets import check_chunks
 from mimicme.commands.verify.finding import Finding
 from mimicme.pipeline.errors import MimicmeError
-from mimicme.pipeline.formats.map_coding import MAPS
+from mimicme.pipeline.formats.map_coding import MAPS, read_coding
 from mimicme.pipeline.release import layout
 
 MAX_IMAGE_BYTES = 1 << 30
@@ -21,7 +21,7 @@ def check_coding(group: h5py.Group, name: str) -> Iterator[Finding]:
     """A map says what its numbers mean: unit, step and the value of 0, one for each channel."""
     kind = MAPS[name]
     try:
-        coding = layout.read_coding(group.attrs)
+        coding = read_coding(group.attrs)
     except (KeyError, ValueError, TypeError):
         yield Finding(
             "error", group.name, "'unit', 'value_scale' and 'value_offset' do not say what it means."

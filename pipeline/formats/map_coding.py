@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -45,3 +46,22 @@ class Coding:
         """(..., channels) numbers, or (h, w) of a single channel, as values (same shape)."""
         offset = np.array(self.offset if len(self.offset) > 1 else self.offset[0], np.float32)
         return np.asarray(numbers * np.float32(self.scale) + offset, np.float32)
+
+
+def write_coding(attributes: MutableMapping[str, Any], coding: Coding, prefix: str = "") -> None:
+    """Store what a map's numbers mean; a bake's artefact has them at its root, after the map's name and `_`."""
+    attributes[f"{prefix}unit"] = coding.unit
+    attributes[f"{prefix}value_scale"] = float(coding.scale)
+    attributes[f"{prefix}value_offset"] = np.asarray(coding.offset, np.float64)
+
+
+def read_coding(attributes: Mapping[str, Any], prefix: str = "") -> Coding:
+    """What `write_coding` stored.
+
+    Raises:
+        KeyError, ValueError, TypeError: it is not there, or no numbers.
+    """
+    offset = np.asarray(attributes[f"{prefix}value_offset"], np.float64).ravel()
+    return Coding(
+        str(attributes[f"{prefix}unit"]), float(attributes[f"{prefix}value_scale"]), tuple(offset.tolist())
+    )

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mimicme.pipeline.errors import ReleaseError, UsageError
-from mimicme.pipeline.formats.map_coding import MAPS, Coding
+from mimicme.pipeline.formats.map_coding import MAPS, Coding, read_coding
 from mimicme.pipeline.items import Item
 from mimicme.pipeline.release import layout
 from mimicme.pipeline.release.layout import OK
@@ -359,9 +359,7 @@ class Release:
         """The maps of the surface that a frame's sequence has, and what their numbers mean."""
         path = self._place(row)[1]
         there = self._node(path)
-        return {
-            name: layout.read_coding(self._node(f"{path}/{name}").attrs) for name in MAPS if name in there
-        }
+        return {name: read_coding(self._node(f"{path}/{name}").attrs) for name in MAPS if name in there}
 
     def surface_map(self, row: int, name: str) -> NDArray[np.float32] | None:
         """One of `MAPS`, in its unit: (h, w, 3) or, for `displacement`, (h, w); None without one.

@@ -35,7 +35,6 @@ from numpy.typing import NDArray
 
 from mimicme.pipeline.captures.metadata import COLUMNS, UNKNOWN
 from mimicme.pipeline.checkpoint import NOTE_BYTES, chunk_shape
-from mimicme.pipeline.formats.map_coding import Coding
 from mimicme.pipeline.items import Item
 from mimicme.pipeline.landmarks import STANDARD_VIEWS
 from mimicme.pipeline.template import Template
@@ -195,25 +194,6 @@ def create_dataset(
     dataset = group.create_dataset(name, shape, dtype, track_times=False, **options)
     dataset.attrs["unit"] = unit
     return dataset
-
-
-def write_coding(attributes: h5py.AttributeManager, coding: Coding, prefix: str = "") -> None:
-    """Store what a map's numbers mean; a bake's artefact has them at its root, after the map's name and `_`."""
-    attributes[f"{prefix}unit"] = coding.unit
-    attributes[f"{prefix}value_scale"] = float(coding.scale)
-    attributes[f"{prefix}value_offset"] = np.asarray(coding.offset, np.float64)
-
-
-def read_coding(attributes: Mapping[str, Any], prefix: str = "") -> Coding:
-    """What `write_coding` stored.
-
-    Raises:
-        KeyError, ValueError, TypeError: it is not there, or no numbers.
-    """
-    offset = np.asarray(attributes[f"{prefix}value_offset"], np.float64).ravel()
-    return Coding(
-        str(attributes[f"{prefix}unit"]), float(attributes[f"{prefix}value_scale"]), tuple(offset.tolist())
-    )
 
 
 def write_template(root: h5py.Group, template: Template, level: int = 4) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from mimicme.pipeline.captures.metadata import UNKNOWN
 from mimicme.pipeline.checkpoint import MESSAGE_BYTES
 from mimicme.pipeline.errors import ReleaseError, UsageError
-from mimicme.pipeline.formats.map_coding import Coding
+from mimicme.pipeline.formats.map_coding import Coding, write_coding
 from mimicme.pipeline.items import Item
 from mimicme.pipeline.release import layout
 from mimicme.pipeline.release.layout import IndexEntry, create_dataset
@@ -174,7 +174,7 @@ class SequenceWriter:
         group = self._group.create_group(name)
         group.attrs["format"] = image_format
         if coding is not None:
-            layout.write_coding(group.attrs, coding)
+            write_coding(group.attrs, coding)
         offset = np.concatenate([[0], np.cumsum(np.asarray(sizes, np.uint64))]).astype("<u8")
         self._offsets[name] = offset
         level = self._release.level

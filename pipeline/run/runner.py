@@ -523,6 +523,7 @@ class _Run:
             created=created,
             config_json=json.dumps(self.plan.release_config(), sort_keys=True),
             fingerprint=mark,
+            stages=tuple(s for s in self.plan.stages if s.name in stage.needs),
             licence=self.workspace.licence,
         )
 

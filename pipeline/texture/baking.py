@@ -54,7 +54,7 @@ class TextureOptions:
         fill: fill texels without data smoothly from around; else they are black.
         mirror_fill: fill with the detail of the face's other side where that was seen and the template's layout is its
             own mirror image.
-        even_lighting: take the smooth shading out of the texture (lighting.py).
+        even_lighting: take the smooth shading out of the texture (delighting.py).
     """
 
     size: int = 1024
@@ -84,7 +84,7 @@ class Baked(NamedTuple):
         coverage: (size, size) uint8: 0 where no data was found (filled, or outside the layout), else the
             confidence, 255 where scan and registered mesh agree in place and direction.
         share: texels with data among those the layout covers.
-        light: (9,) what was taken out, see lighting.py; None without `even_lighting`.
+        light: (9,) what was taken out, see delighting.py; None without `even_lighting`.
     """
 
     texture: Pixels

@@ -39,11 +39,14 @@ from mimicme.pipeline.arrays import Bools, Floats
 from mimicme.pipeline.errors import FrameRejected
 from mimicme.pipeline.geometry.mesh import transform
 from mimicme.pipeline.geometry.spatial import Surface
-from mimicme.pipeline.landmarks import IBUG68, N_LANDMARKS
+from mimicme.pipeline.landmarks import IBUG68
 from mimicme.pipeline.stage import Stage, Task
 from mimicme.stages.align.by_landmarks import check_fit, fit_landmarks, shown_landmarks
+from mimicme.stages.align.checkpoint import AlignCheckpoint, AlignWriter
 from mimicme.stages.align.on_surface import UpperFace, refine, surface_residual, upper_face
 from mimicme.stages.align.settings import AlignSettings
+from mimicme.stages.ingest.checkpoint import IngestCheckpoint
+from mimicme.stages.landmarks.checkpoint import LandmarksCheckpoint
 
 if TYPE_CHECKING:
     from mimicme.pipeline.checkpoint import ArtefactWriter
@@ -104,27 +107,21 @@ def _spans(points: Floats) -> bool:
     return bool(s[1] > 0.05 * s[0])
 
 
-def compute(task: Task, out: ArtefactWriter) -> None:
+def compute(task: Task[AlignSettings], out: ArtefactWriter) -> None:
     """The stage: see the module."""
     from mimicme.pipeline.checkpoint import frame_numerics
     from mimicme.pipeline.scan import load_scan
 
-    settings: AlignSettings = task.settings
+    settings = task.settings
     template = task.load_template()
     marks = template.landmarks()
     face = upper_face(template, settings.samples)
-    with task.input("ingest") as ingest, task.input("landmarks") as landmarks:
+    with task.input(IngestCheckpoint) as ingest, task.input(LandmarksCheckpoint) as landmarks:
         rows = out.continue_from(landmarks)
-        pose = out.rows("pose", (4, 4), "f8", "mm")
-        trusted = out.rows("landmark_ok", (N_LANDMARKS,), "?")
-        landmark_residual = out.rows("quality/align_landmark_residual", (), "f4", "mm")
-        surface_figure = out.rows("quality/align_surface_residual", (), "f4", "mm")
-        scale = out.rows("quality/align_scale", (), "f4", "1")
-        refined = np.zeros(len(landmarks.numbers), bool)
+        writer = AlignWriter(out)
         for row in rows:
             scan = load_scan(ingest, row)
-            points = landmarks["points"][row].astype(np.float64)
-            confidence = landmarks["confidence"][row].astype(np.float64)
+            points, confidence = landmarks.points(row), landmarks.confidence(row).astype(np.float64)
             try:
                 with frame_numerics():
                     surface = Surface(scan.vertices, scan.faces)
@@ -132,14 +129,17 @@ def compute(task: Task, out: ArtefactWriter) -> None:
             except FrameRejected as error:
                 out.reject(row, error)
                 continue
-            pose[row] = found.pose
-            trusted[row] = found.trusted
-            landmark_residual[row] = found.landmark_residual
-            surface_figure[row] = found.surface_residual
-            scale[row] = found.scale
-            refined[row] = found.refined
+            writer.frame(
+                row,
+                found.pose,
+                found.trusted,
+                found.refined,
+                found.landmark_residual,
+                found.surface_residual,
+                found.scale,
+            )
             _say(out, row, points, found, settings)
-        out.array("refined", refined)
+        writer.close()
 
 
 def _say(out: ArtefactWriter, row: int, points: Floats, found: Aligned, settings: AlignSettings) -> None:
@@ -159,5 +159,7 @@ STAGE = Stage(
     settings=AlignSettings,
     needs=("ingest", "landmarks"),
     compute=compute,
+    reader=AlignCheckpoint,
+    shapes=True,
     memory="0.3 GB a worker: the template, one scan and its search tree.",
 )

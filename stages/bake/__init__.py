@@ -27,9 +27,12 @@ from mimicme.pipeline.geometry.mesh import transform
 from mimicme.pipeline.stage import Stage, Task
 from mimicme.pipeline.texture.baking import Baked, Spare, TextureOptions, bake_source, open_source
 from mimicme.pipeline.texture.raster import MAX_SIZE
+from mimicme.stages.bake.checkpoint import COVERAGE, TEXTURE, BakeCheckpoint, BakeWriter
+from mimicme.stages.ingest.checkpoint import IngestCheckpoint
+from mimicme.stages.refine.checkpoint import RefineCheckpoint
 
 if TYPE_CHECKING:
-    from mimicme.pipeline.checkpoint import Artefact, ArtefactWriter
+    from mimicme.pipeline.checkpoint import ArtefactWriter
     from mimicme.pipeline.texture.surface_maps import SurfaceMaps
 
 FORMATS = ("png", "jpeg", "webp")
@@ -104,12 +107,17 @@ def exposed(texture: Pixels, gain: NDArray[np.float32]) -> Pixels:
 class _Shell:
     """What every frame of a sequence is baked with, and where its figures go."""
 
-    def __init__(self, task: Task, out: ArtefactWriter, ingest: Artefact, refined: Artefact) -> None:
-        from mimicme.pipeline.release.layout import write_coding
+    def __init__(
+        self,
+        task: Task[BakeSettings],
+        out: ArtefactWriter,
+        ingest: IngestCheckpoint,
+        refined: RefineCheckpoint,
+    ) -> None:
         from mimicme.pipeline.texture.delighting import TERMS
         from mimicme.pipeline.texture.surface_maps import coding
 
-        self.settings: BakeSettings = task.settings
+        self.settings = task.settings
         self.template = task.load_template()
         self.out, self.ingest, self.refined = out, ingest, refined
         self.spare = _spare(task)
@@ -117,16 +125,11 @@ class _Shell:
             name: coding(name, self.template, self.settings.max_distance_mm)
             for name in self.settings.map_names
         }
-        for name, code in self.codings.items():
-            write_coding(out.attrs, code, f"{name}_")
-        out.attrs["texture_format"] = self.settings.format
-        out.attrs["texture_size"] = self.settings.size
-        self.coverage = out.rows("quality/coverage", (), "f4", "1")
-        matched = self.settings.match_exposure and "gain" in refined
-        colours = ("red", "green", "blue") if matched else ()
-        self.gains = [out.rows(f"quality/gain_{colour}", (), "f4", "1") for colour in colours]
-        lights = range(TERMS) if self.settings.even_lighting else ()
-        self.lights = [out.rows(f"quality/light_{k}", (), "f4", "1") for k in lights]
+        self.matched = self.settings.match_exposure and refined.has_gains
+        lights = TERMS if self.settings.even_lighting else 0
+        self.writer = BakeWriter(
+            out, self.codings, self.settings.format, self.settings.size, self.matched, lights
+        )
 
     def bake(self, row: int) -> tuple[Baked, SurfaceMaps | None, bool] | None:
         """A frame's texture and maps, and whether it has colour; None when there is nothing to make.
@@ -145,8 +148,7 @@ class _Shell:
             if broken
             else "The scan has no image that can be used."
         )
-        pose = np.asarray(self.refined["pose"][row], np.float64)
-        vertices = np.asarray(self.refined["vertices"][row], np.float64)
+        pose, vertices = self.refined.pose(row), self.refined.vertices(row)
         with frame_numerics():
             source = open_source(scan, image, self.settings)
             colored = source is not None
@@ -169,48 +171,44 @@ class _Shell:
         """Write what `bake` made."""
         from mimicme.pipeline.formats import image as images
 
-        self.coverage[row] = baked.share
-        mask = images.encode(baked.coverage, "png")
-        self.out.put(row, "coverage", np.frombuffer(mask, np.uint8))
+        self.writer.covered(row, baked.share)
+        self.writer.image(row, COVERAGE, images.encode(baked.coverage, "png"))
         if maps is not None:
             for name in self.codings:
-                self.out.put(row, name, np.frombuffer(images.encode_deep(maps.picture(name)), np.uint8))
+                self.writer.image(row, name, images.encode_deep(maps.picture(name)))
         if not colored:
             return
         texture = baked.texture
-        if self.gains and np.isfinite(gain := self.refined["gain"][row]).all():
+        if self.matched and np.isfinite(gain := self.refined.gain(row)).all():
             texture = exposed(texture, gain)
-            for figure, factor in zip(self.gains, gain, strict=True):
-                figure[row] = factor
+            self.writer.gain(row, gain)
         if baked.light is not None:
-            for figure, factor in zip(self.lights, baked.light, strict=True):
-                figure[row] = factor
+            self.writer.light(row, baked.light)
         encoded = images.encode(texture, self.settings.format, self.settings.quality)
-        self.out.put(row, "texture", np.frombuffer(encoded, np.uint8))
+        self.writer.image(row, TEXTURE, encoded)
 
 
-def _spare(task: Task) -> Spare | None:
+def _spare(task: Task[BakeSettings]) -> Spare | None:
     """The texture of the neutral's best covered frame; None without one, and when nothing is to be filled by it."""
-    from mimicme.pipeline.checkpoint import Artefact
     from mimicme.pipeline.formats.image import decode, decode_gray
 
     if task.neutral is None or not (task.settings.fill and task.settings.neutral_fill):
         return None
-    with Artefact(task.neutral) as neutral:
-        rows = [row for row in neutral.ok_rows if neutral.has(row, "texture")]
+    with BakeCheckpoint(task.neutral) as neutral:
+        rows = [row for row in neutral.ok_rows if neutral.has(row, TEXTURE)]
         if not rows:
             return None
-        best = max(rows, key=lambda row: float(neutral["quality/coverage"][row]))
+        best = max(rows, key=lambda row: neutral.covered(row))
         pixels = MAX_SIZE * MAX_SIZE
         return Spare(
-            decode(neutral.get(best, "texture").tobytes(), pixels),
-            decode_gray(neutral.get(best, "coverage").tobytes(), pixels),
+            decode(neutral.image_bytes(best, TEXTURE), pixels),
+            decode_gray(neutral.image_bytes(best, COVERAGE), pixels),
         )
 
 
-def compute(task: Task, out: ArtefactWriter) -> None:
+def compute(task: Task[BakeSettings], out: ArtefactWriter) -> None:
     """Bake every registered frame of a sequence."""
-    with task.input("ingest") as ingest, task.input("refine") as refined:
+    with task.input(IngestCheckpoint) as ingest, task.input(RefineCheckpoint) as refined:
         rows = out.continue_from(refined)
         shell = _Shell(task, out, ingest, refined)
         for row in rows:
@@ -229,6 +227,7 @@ STAGE = Stage(
     settings=BakeSettings,
     needs=("ingest", "refine"),
     compute=compute,
+    reader=BakeCheckpoint,
     scope="neutral",
     settings_by_preset={"fast": {"size": 512}, "best": {"size": 2048}},
     memory="0.55 GB at 1024 texels, 0.7 GB at 2048, 2.1 GB at 8192 (3.2 GB with all maps), and 12 bytes a pixel of the "

@@ -40,6 +40,7 @@ from mimicme.pipeline.items import FrameSource
 from mimicme.pipeline.landmarks.files import EXTENSIONS, read_landmarks
 from mimicme.pipeline.numerics.subsample import evenly
 from mimicme.pipeline.stage import Stage, Task
+from mimicme.stages.ingest.checkpoint import IngestCheckpoint, IngestWriter
 
 if TYPE_CHECKING:
     from mimicme.pipeline.checkpoint import ArtefactWriter
@@ -448,13 +449,13 @@ def stored(picture: Picture) -> bytes:
 # ------------------------------------------------------------------------------------------------ shell
 
 
-def compute(task: Task, out: ArtefactWriter) -> None:
+def compute(task: Task[IngestSettings], out: ArtefactWriter) -> None:
     """Ingest one sequence.
 
     Raises:
         InputError: its unit cannot be told.
     """
-    settings: IngestSettings = task.settings
+    settings = task.settings
     frames = task.sequence.frames
     out.frames([frame.number for frame in frames])
     order = spread(len(frames), settings.sample_frames)
@@ -470,18 +471,7 @@ def compute(task: Task, out: ArtefactWriter) -> None:
     unit = units.decide_unit(evidence, task.captures.unit, where=str(task.sequence.item))
     axes = units.decide_axes(evidence, task.captures.up)
     file_from_scan = units.file_from_scan(unit, axes, evidence)
-    out.attrs["unit"] = unit.unit
-    out.attrs["unit_mm"] = unit.unit_mm
-    out.attrs["unit_decision"] = unit.sentence
-    out.attrs["up"] = axes.up
-    out.attrs["up_decision"] = axes.sentence
-    out.attrs["fps"] = float(task.captures.fps)
-    out.attrs["max_pixels"] = settings.max_pixels
-    out.array("file_from_scan", file_from_scan)
-    quality = {
-        name: out.rows(f"quality/{name}", (), "f4", unit="1")
-        for name in ("scan_vertices", "scan_triangles", "removed_triangles")
-    }
+    writer = IngestWriter(out, unit, axes, file_from_scan, task.captures.fps, settings.max_pixels)
     for row, frame in enumerate(frames):
         if not out.statuses[row].ok:
             continue
@@ -494,18 +484,8 @@ def compute(task: Task, out: ArtefactWriter) -> None:
         if done is None:
             continue
         mesh, encoded, notes = done
-        out.put(row, "vertices", units.to_scan(file_from_scan, mesh.vertices).astype(np.float32), unit="mm")
-        out.put(row, "faces", mesh.faces.astype(np.int32))
-        if mesh.uv is not None and mesh.uv_faces is not None:
-            out.put(row, "uv", mesh.uv.astype(np.float32), unit="1")
-            out.put(row, "uv_faces", mesh.uv_faces.astype(np.int32))
-        if mesh.colors is not None:
-            out.put(row, "colors", mesh.colors)
-        if encoded is not None:
-            out.put(row, "image", np.frombuffer(encoded, np.uint8))
-        quality["scan_vertices"][row] = len(mesh.vertices)
-        quality["scan_triangles"][row] = len(mesh.faces)
-        quality["removed_triangles"][row] = raw.report.removed_triangles
+        scan = mesh.with_vertices(units.to_scan(file_from_scan, mesh.vertices))
+        writer.frame(row, scan, encoded, raw.report.removed_triangles)
         for code, sentence in notes:
             out.note(row, code, sentence)
         if axes.mirrored:
@@ -556,6 +536,8 @@ STAGE = Stage(
     settings=IngestSettings,
     needs=(),
     compute=compute,
+    reader=IngestCheckpoint,
+    shapes=True,
     uses_template=False,
     memory="about 0.2 GB, 16 bytes for each byte of the largest mesh file, 3 for each pixel",
 )

@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 from mimicme.pipeline.arrays import Floats
 from mimicme.pipeline.config import UNRECORDED
 from mimicme.pipeline.errors import ConfigError, FrameRejected, MissingDependencyError
-from mimicme.pipeline.geometry.mesh import Mesh, transform
+from mimicme.pipeline.geometry.mesh import Mesh, inverse, transform
 from mimicme.pipeline.geometry.rigid import fit_rigid
 from mimicme.pipeline.geometry.spatial import Surface
 from mimicme.pipeline.landmarks import (
@@ -50,13 +50,15 @@ from mimicme.pipeline.landmarks import (
     Sides,
 )
 from mimicme.pipeline.stage import Stage, Task
+from mimicme.stages.ingest.checkpoint import IngestCheckpoint
+from mimicme.stages.landmarks.checkpoint import LandmarksCheckpoint, LandmarksWriter
 from mimicme.stages.landmarks.given import contradicts, located, merge, on_scan, read_beside
 from mimicme.stages.landmarks.temporal import jumps
 from mimicme.stages.landmarks.texture_points import on_texture, refuse_displaced
 from mimicme.stages.landmarks.untouched import read_found, untouched
 
 if TYPE_CHECKING:
-    from mimicme.pipeline.checkpoint import Artefact, ArtefactWriter
+    from mimicme.pipeline.checkpoint import ArtefactWriter
 
 __all__ = ["STAGE", "LandmarksSettings", "compute", "detector", "located", "merge", "on_scan", "read_beside"]
 
@@ -165,7 +167,7 @@ class Finder:
         return self._missing is None
 
     def detect(
-        self, ingest: Artefact, row: int, near: Floats | None, scan: Mesh | None = None
+        self, ingest: IngestCheckpoint, row: int, near: Floats | None, scan: Mesh | None = None
     ) -> Located | None:
         """Landmarks of a frame; None when detection is off.
 
@@ -238,7 +240,7 @@ def head_by_hand(template_marks: Floats, manual: Located) -> Floats | None:
     return np.asarray(fit_rigid(source, target) @ shift)
 
 
-def _brought_in(ingest: Artefact, row: int, in_file: Floats, limit_mm: float, marks: Floats) -> Given:
+def _brought_in(ingest: IngestCheckpoint, row: int, in_file: Floats, limit_mm: float, marks: Floats) -> Given:
     """A file's points (68, 3) or pixels (68, 2) on the scan; marks: (68, 3) the template's landmarks.
 
     Raises:
@@ -254,7 +256,7 @@ def _brought_in(ingest: Artefact, row: int, in_file: Floats, limit_mm: float, ma
             points, lost = on_texture(in_file, scan, size, joined, marks)
             lifted = np.where(np.isfinite(points[:, 0]), 0.0, np.nan)
             return Given(located(points, lifted, limit_mm)[0], lost, np.nan, scan, in_file, size)
-        in_scan = transform(np.linalg.inv(ingest["file_from_scan"][()]), in_file)
+        in_scan = transform(inverse(ingest.file_from_scan), in_file)
         distances = on_scan(in_scan, Surface(scan.vertices, scan.faces), limit_mm, in_file)
         return Given(*located(in_scan, distances, limit_mm), float(np.nanmedian(distances)), scan)
 
@@ -274,7 +276,7 @@ def _compare(given: Given, detected: Located | None) -> str:
 
 
 def read_frame(
-    task: Task, out: ArtefactWriter, ingest: Artefact, row: int, finder: Finder, near: Floats | None
+    task: Task, out: ArtefactWriter, ingest: IngestCheckpoint, row: int, finder: Finder, near: Floats | None
 ) -> Frame:
     """Landmarks of one frame, by hand and detected.
 
@@ -289,7 +291,7 @@ def read_frame(
     exported = read_found(task.sequence.frames[row], out.sources)
     if exported is not None and given.pixels is None:
         found, confidence = exported
-        found = transform(np.linalg.inv(ingest["file_from_scan"][()]), found)
+        found = transform(inverse(ingest.file_from_scan), found)
         given.manual = untouched(given.manual, found, confidence)
     whole, pixels = bool((given.manual.source[INNER] != NONE).all()), given.pixels is not None
     if whole and not pixels:
@@ -309,10 +311,10 @@ def read_frame(
     return Frame(merge(given.manual, detected), given.left_out, given.distance_mm, "", not_compared)
 
 
-def compute(task: Task, out: ArtefactWriter) -> None:
+def compute(task: Task[LandmarksSettings], out: ArtefactWriter) -> None:
     """The stage: see the module."""
     finder = Finder(task)
-    with task.input("ingest") as ingest:
+    with task.input(IngestCheckpoint) as ingest:
         rows = out.continue_from(ingest)
         frames: dict[int, Frame] = {}
         near: Floats | None = None
@@ -326,8 +328,7 @@ def compute(task: Task, out: ArtefactWriter) -> None:
             near = frame.found.pose if frame.found.pose is not None else near
         jumping = _steadied(frames, ingest, finder, len(ingest.numbers))
     used = any((frame.found.source == DETECTED).any() for frame in frames.values())
-    out.attrs["detector"] = finder.name if used else ""
-    _write(out, frames, jumping, task.settings)
+    _write(out, frames, jumping, finder.name if used else "", task.settings)
 
 
 def _local(frames: dict[int, Frame], count: int) -> Floats:
@@ -336,13 +337,12 @@ def _local(frames: dict[int, Frame], count: int) -> Floats:
     for row, frame in frames.items():
         if frame.found.pose is not None:
             there = frame.found.source == DETECTED
-            inverse = np.asarray(np.linalg.inv(frame.found.pose), np.float64)
-            points[row, there] = transform(inverse, frame.found.points[there])
+            points[row, there] = transform(inverse(frame.found.pose), frame.found.points[there])
     return points
 
 
 def _steadied(
-    frames: dict[int, Frame], ingest: Artefact, finder: Finder, count: int
+    frames: dict[int, Frame], ingest: IngestCheckpoint, finder: Finder, count: int
 ) -> dict[int, NDArray[np.bool_]]:
     """Look again, without knowing the frame before, where points jump; what still does, by row."""
     out: dict[int, NDArray[np.bool_]] = {}
@@ -385,19 +385,12 @@ def _write(
     out: ArtefactWriter,
     frames: dict[int, Frame],
     jumping: dict[int, NDArray[np.bool_]],
+    detector: str,
     settings: LandmarksSettings,
 ) -> None:
     from mimicme.stages.landmarks.finder import ABSENCE, NOT_GIVEN, OFF_SCAN
 
-    out.attrs["absence"] = "; ".join(ABSENCE)
-    out.attrs["origin_tally"] = _origins(frames)
-    points = out.rows("points", (N_LANDMARKS, 3), "f4", "mm")
-    source = out.rows("source", (N_LANDMARKS,), "u1")
-    confidence = out.rows("confidence", (N_LANDMARKS,), "f4", "1", fill=0)
-    absence = out.rows("absence", (N_LANDMARKS,), "u1")
-    head = out.rows("head", (4, 4), "f8", "mm")
-    distance = out.rows("quality/landmark_distance", (), "f4", "mm")
-    sure = out.rows("quality/landmark_confidence", (), "f4", "1")
+    writer = LandmarksWriter(out, detector, ABSENCE, _origins(frames))
     from mimicme.pipeline.landmarks import IBUG68
 
     for row, frame in sorted(frames.items()):
@@ -405,19 +398,17 @@ def _write(
         worth = found.confidence.copy()
         if row in jumping:
             worth[jumping[row]] *= JUMP_SHARE
-        points[row], source[row], confidence[row] = found.points.astype(np.float32), found.source, worth
         why = np.where(found.source == NONE, NOT_GIVEN, 0) if found.absent is None else found.absent
         why = np.where(np.isin(IBUG68, frame.left_out) & (found.source == NONE), OFF_SCAN, why)
-        absence[row] = why.astype(np.uint8)
-        if found.pose is not None:
-            head[row] = found.pose
-        distance[row] = frame.distance_mm
-        sure[row] = worth[INNER].mean()
-        _say(out, row, frame, jumping.get(row), float(sure[row]), settings)
+        sure = float(worth[INNER].mean())
+        writer.frame(
+            row, found.points, found.source, worth, why.astype(np.uint8), found.pose, frame.distance_mm, sure
+        )
+        _say(out, row, frame, jumping.get(row), sure, settings)
 
 
 def _origins(frames: dict[int, Frame]) -> str:
-    """How many frames have their landmarks from where: `ledger.TALLY`."""
+    """How many frames have their landmarks from where: `checkpoint_index.TALLY`."""
     by_hand = [(f.found.source == MANUAL).any() for f in frames.values()]
     detected = [(f.found.source == DETECTED).any() for f in frames.values()]
     both = sum(b and d for b, d in zip(by_hand, detected, strict=True))
@@ -475,5 +466,7 @@ STAGE = Stage(
     settings=LandmarksSettings,
     needs=("ingest",),
     compute=compute,
+    reader=LandmarksCheckpoint,
+    shapes=True,
     memory="0.5 GB a worker: one scan, its search tree and image, and the detector's networks.",
 )

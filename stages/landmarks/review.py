@@ -18,19 +18,19 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mimicme.pipeline.arrays import Floats
 from mimicme.pipeline.captures.units import face_axes
-from mimicme.pipeline.checkpoint import Artefact
 from mimicme.pipeline.drawing.pictures import attempt, card
 from mimicme.pipeline.drawing.render import Picture, contact_sheet, draw_points, look_at, render, save_picture
 from mimicme.pipeline.errors import UsageError
 from mimicme.pipeline.geometry.mesh import transform
 from mimicme.pipeline.items import Item, Sequence
-from mimicme.pipeline.landmarks import DETECTED, INNER, MANUAL, Landmarks
+from mimicme.pipeline.landmarks import INNER, MANUAL, Landmarks
 from mimicme.pipeline.landmarks.files import write_landmarks
 from mimicme.pipeline.scan import load_colored
 from mimicme.pipeline.whole_file import write_whole
 from mimicme.pipeline.workspace import Workspace
+from mimicme.stages.ingest.checkpoint import IngestCheckpoint
+from mimicme.stages.landmarks.checkpoint import LandmarksCheckpoint
 from mimicme.stages.landmarks.untouched import EXTENSION, write_found
 
 SIZE = (300, 260)
@@ -132,19 +132,19 @@ def _verdict(entry: Entry) -> str:
 def _chosen(workspace: Workspace, only: tuple[str, ...]) -> Iterator[Sequence]:
     for sequence in workspace.catalogue():
         wanted = not only or any(fnmatchcase(str(sequence.item), glob) for glob in only)
-        if wanted and workspace.artefact("landmarks", sequence.item).is_file():
+        if wanted and workspace.artefact(LandmarksCheckpoint.stage, sequence.item).is_file():
             yield sequence
 
 
 def _entries(workspace: Workspace, only: tuple[str, ...]) -> Iterator[Entry]:
     for sequence in _chosen(workspace, only):
-        with Artefact(workspace.artefact("landmarks", sequence.item)) as found:
+        with workspace.read(LandmarksCheckpoint, sequence.item) as found:
             rows = {frame.number: row for row, frame in enumerate(sequence.frames)}
             for k, (number, status) in enumerate(zip(found.numbers.tolist(), found.statuses, strict=True)):
                 if number not in rows:
                     continue
-                worth = found["confidence"][k][INNER]
-                absent = int((found["source"][k][INNER] == 0).sum())
+                worth = found.confidence(k)[INNER]
+                absent = int((found.source(k)[INNER] == 0).sum())
                 sure = float(worth.mean()) if status.ok else -1.0
                 yield Entry(sequence, rows[number], sure, absent, status.message)
 
@@ -153,15 +153,15 @@ def draw(workspace: Workspace, entry: Entry) -> Picture:
     """One frame from the front of its face with its points; a rejected one as it lies."""
     number = entry.sequence.frames[entry.row].number
     with (
-        Artefact(workspace.artefact("ingest", entry.sequence.item)) as ingest,
-        Artefact(workspace.artefact("landmarks", entry.sequence.item)) as found,
+        workspace.read(IngestCheckpoint, entry.sequence.item) as ingest,
+        workspace.read(LandmarksCheckpoint, entry.sequence.item) as found,
     ):
         row = found.numbers.tolist().index(number)
         if not ingest.statuses[row].ok:
             return card(ingest.statuses[row].message, SIZE)
         scan, image, _ = load_colored(ingest, row)
-        points = found["points"][row].astype(np.float64)
-        source, worth = found["source"][row], found["confidence"][row]
+        points = found.points(row)
+        source, worth = found.source(row), found.confidence(row)
     axes, _ = face_axes(points)
     turn = np.eye(3) if axes is None else axes
     local = points @ turn.T
@@ -207,17 +207,17 @@ def export(workspace: Workspace, folder: Path, extension: str, only: tuple[str, 
     written, by_hand, rejected = [], 0, 0
     for sequence in chosen:
         with (
-            Artefact(workspace.artefact("ingest", sequence.item)) as ingest,
-            Artefact(workspace.artefact("landmarks", sequence.item)) as found,
+            workspace.read(IngestCheckpoint, sequence.item) as ingest,
+            workspace.read(LandmarksCheckpoint, sequence.item) as found,
         ):
-            file_from_scan: Floats = ingest["file_from_scan"][()]
+            file_from_scan = ingest.file_from_scan
             paths = {frame.number: frame.path for frame in sequence.frames}
             rejected += len(found.statuses) - len(found.ok_rows)
             for row in found.ok_rows:
-                if not (found["source"][row] == DETECTED).any():
+                if not found.detected(row).any():
                     by_hand += 1
                     continue
-                points = transform(file_from_scan, found["points"][row].astype(np.float64))
+                points = transform(file_from_scan, found.points(row))
                 frame = paths[int(found.numbers[row])]
                 path = (folder / frame.relative_to(root)).with_suffix(extension)
                 if path.exists():
@@ -226,8 +226,10 @@ def export(workspace: Workspace, folder: Path, extension: str, only: tuple[str, 
                     )
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(write_landmarks(Landmarks(points), path.name))
-                detected = np.where((found["source"][row] == DETECTED)[:, None], points, np.nan)
-                path.with_suffix(EXTENSION).write_bytes(write_found(detected, found["confidence"][row]))
+                detected = np.where(found.detected(row)[:, None], points, np.nan)
+                path.with_suffix(EXTENSION).write_bytes(
+                    write_found(detected, found.confidence(row).astype(np.float64))
+                )
                 written.append(path)
     return Exported(written, by_hand, rejected)
 

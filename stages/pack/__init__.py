@@ -5,8 +5,9 @@ says what is in it).  A sequence of which a stage failed is there with all its f
 who did not consent is not there; both are reported.  Frames are copied one by one: memory does not grow
 with the release.
 
-Which verdict counts: a frame is rejected when ingest, landmarks, align or register rejected it.  A later
-stage that rejects a frame leaves the geometry as good as it was: that becomes a note (`bake:reason`).
+Which verdict counts: a frame is rejected when a stage that its vertices depend on (`Stage.shapes`) rejected it, the
+first of them in order of the flow.  Another stage that rejects a frame leaves the geometry as good as it was: that
+becomes a note (`bake:reason`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,22 +26,18 @@ from mimicme.pipeline import items
 from mimicme.pipeline.captures.metadata import SubjectTable
 from mimicme.pipeline.checkpoint import Artefact, FrameStatus, joined_codes
 from mimicme.pipeline.errors import ArtefactError, ConfigError, UsageError
-from mimicme.pipeline.formats.map_coding import MAPS
 from mimicme.pipeline.items import Captures
 from mimicme.pipeline.release import layout
 from mimicme.pipeline.release.layout import OK, REJECTED
 from mimicme.pipeline.release.writer import ReleaseWriter, SequenceWriter
-from mimicme.pipeline.stage import Stage
+from mimicme.pipeline.stage import A, Stage, latest
 from mimicme.pipeline.template import Template
-
-NEEDS = ("ingest", "landmarks", "align", "register", "repass", "refine", "bake", "project")
-"""In the order of the flow: the first that rejects a frame says why."""
-
-GEOMETRY = ("ingest", "landmarks", "align", "register", "repass", "refine")
-"""Stages without which a frame has no vertices; the others only add to it."""
+from mimicme.stages.bake.checkpoint import TEXTURE, BakeCheckpoint
+from mimicme.stages.ingest.checkpoint import IngestCheckpoint
+from mimicme.stages.project.checkpoint import ProjectCheckpoint
+from mimicme.stages.register.checkpoint import VERTICES, RegisteredCheckpoint
 
 STAGE_FAILED = "stage-failed"
-_SEQUENCE_TEXTS = ("unit", "unit_decision", "up", "up_decision")
 
 
 @dataclass(frozen=True)
@@ -105,6 +103,7 @@ def pack(
     created: str,
     config_json: str,
     fingerprint: str,
+    stages: Sequence[Stage],
     licence: str = "",
 ) -> PackResult:
     """Write a release from artefacts, whole or not at all.
@@ -114,6 +113,7 @@ def pack(
         captures: for the frame rate, when the artefacts know none.
         created: ISO 8601 UTC time (SOURCE_DATE_EPOCH, or the newest capture's).
         config_json: settings as JSON text, without jobs and paths.
+        stages: those before this one, in order of the flow.
 
     Raises:
         UsageError: there is nothing to pack.
@@ -130,7 +130,7 @@ def pack(
             seen=f"{len(inputs)} sequences, {len(excluded)} subjects without consent",
             todo="Run the earlier stages first; `mimicme status` shows what is missing.",
         )
-    units = _quality_units(kept)
+    units = _quality_units(kept, stages)
     table_type = layout.quality_dtype(list(units))
     failed: list[str] = []
     ok = rejected = 0
@@ -148,7 +148,7 @@ def pack(
             if each.sequence.item.subject != subject:
                 subject = each.sequence.item.subject
                 out.subject(subject, subjects.attributes(subject))
-            with _Inputs(each) as found:
+            with _Inputs(each, stages) as found:
                 try:
                     good = _write_sequence(out, found, captures, settings, table_type, units)
                 except OSError as error:  # a chunk that does not fit its checksum, or a full disk
@@ -169,16 +169,18 @@ def pack(
 class _Inputs:
     """The opened artefacts of one sequence, and what they say together about its frames."""
 
-    def __init__(self, given: PackInput) -> None:
+    def __init__(self, given: PackInput, stages: Sequence[Stage]) -> None:
         self.sequence = given.sequence
+        self._stages = stages
         self._paths = given.artefacts
         self._stack = ExitStack()
         self.artefacts: dict[str, Artefact] = {}
 
     def __enter__(self) -> _Inputs:
-        for stage in NEEDS:
-            if stage in self._paths:
-                self.artefacts[stage] = self._stack.enter_context(Artefact(self._paths[stage]))
+        for stage in self._stages:
+            if stage.name in self._paths:
+                opened = stage.reader(self._paths[stage.name])
+                self.artefacts[stage.name] = self._stack.enter_context(opened)
         try:
             self._check_rows()
         except ArtefactError:
@@ -207,15 +209,22 @@ class _Inputs:
     @property
     def lost(self) -> str | None:
         """The first stage whose failure leaves the sequence without vertices."""
-        return next((s for s in GEOMETRY if s not in self.artefacts and s in ("ingest", "register")), None)
+        if self.registered is not None:
+            return None
+        return next((s.name for s in self._stages if s.shapes and s.name not in self.artefacts), None)
 
-    @property
-    def registered(self) -> Artefact | None:
-        """What has the vertices: refined ones, else as they were registered last."""
-        for stage in ("refine", "repass"):
-            if stage in self.artefacts and "vertices" in self.artefacts[stage]:
-                return self.artefacts[stage]
-        return self.artefacts.get("register")
+    def of(self, kind: type[A]) -> A | None:
+        """What a stage left, by its reader; None where it left nothing."""
+        found = self.artefacts.get(kind.stage)
+        return found if isinstance(found, kind) else None
+
+    @cached_property
+    def registered(self) -> RegisteredCheckpoint | None:
+        """What has the vertices that count; None when nothing has."""
+        shaped = {s.name: self._paths[s.name] for s in self._stages if s.shapes and s.name in self._paths}
+        path = latest(shaped, VERTICES)
+        found = next((a for a in self.artefacts.values() if a.path == path), None)
+        return found if isinstance(found, RegisteredCheckpoint) else None
 
     def statuses(self) -> list[FrameStatus]:
         """One verdict per frame, its notes and sentences joined over the stages."""
@@ -228,13 +237,13 @@ class _Inputs:
     def _verdict(self, said: Mapping[str, FrameStatus]) -> FrameStatus:
         notes: list[str] = []
         sentences: list[str] = []
-        for stage in (s for s in NEEDS if s in said):
-            status = said[stage]
-            if not status.ok and stage in GEOMETRY:
+        for stage in (s for s in self._stages if s.name in said):
+            status = said[stage.name]
+            if not status.ok and stage.shapes:
                 return FrameStatus(False, status.reason, ",".join(notes), status.message)
             notes += [n for n in status.note.split(",") if n and n not in notes]
             if not status.ok:
-                notes.append(f"{stage}:{status.reason}")
+                notes.append(f"{stage.name}:{status.reason}")
             # a stage repeats what the stages before it said, then adds to it
             fresh = status.message
             for old in sentences:
@@ -244,27 +253,24 @@ class _Inputs:
         if self.lost:
             why = f"The stage '{self.lost}' failed for this sequence; `mimicme status --failed` says why."
             return FrameStatus(False, STAGE_FAILED, ",".join(notes), why)
-        for stage in (s for s in NEEDS if (s not in GEOMETRY or s == "refine") and s not in said):
-            notes.append(f"no-{stage}")
-            sentences.append(f"The stage '{stage}' has no result for this sequence.")
+        for stage in (s for s in self._stages if s.name not in said):
+            notes.append(f"no-{stage.name}")
+            sentences.append(f"The stage '{stage.name}' has no result for this sequence.")
         return FrameStatus(True, "", ",".join(notes), " ".join(sentences))
 
     def quality(self) -> Iterator[tuple[str, NDArray[np.float32], str]]:
         """Figures of all stages: name, (F,) values, unit."""
         for artefact in self.artefacts.values():
-            if "quality" in artefact:
-                group: Any = artefact["quality"]
-                for name in group:
-                    values, unit = group[name][:], str(group[name].attrs.get("unit", "1"))
-                    yield name, np.asarray(values, np.float32), unit
+            for name, figure in artefact.quality.items():
+                yield name, figure.values, figure.unit
 
 
-def _quality_units(inputs: Sequence[PackInput]) -> dict[str, str]:
+def _quality_units(inputs: Sequence[PackInput], stages: Sequence[Stage]) -> dict[str, str]:
     """Every figure that any stage measured on any sequence, and its unit: the compound is the same
     everywhere."""
     units = dict.fromkeys(layout.QUALITY_FIXED, "mm")
     for each in inputs:
-        with _Inputs(each) as found:
+        with _Inputs(each, stages) as found:
             for name, _, unit in found.quality():
                 units.setdefault(name, unit)
     return units
@@ -281,9 +287,9 @@ def _write_sequence(
     """Write one sequence; returns (F,) which frames are ok."""
     statuses = found.statuses()
     good = np.array([s.ok for s in statuses], bool)
-    ingest, register = found.artefacts.get("ingest"), found.registered
-    fps = float(ingest.attrs.get("fps", np.nan)) if ingest else np.nan
-    decisions = {n: ingest.attrs[n] for n in _SEQUENCE_TEXTS if n in ingest.attrs} if ingest else {}
+    ingest, register = found.of(IngestCheckpoint), found.registered
+    fps = ingest.fps if ingest else np.nan
+    decisions = ingest.decided if ingest else {}
     stages = {f"made_by_{stage}": artefact.fingerprint for stage, artefact in found.artefacts.items()}
     to = out.sequence(
         found.sequence.item,
@@ -291,7 +297,7 @@ def _write_sequence(
         expression=found.sequence.expression,
         fps=fps if np.isfinite(fps) else captures.fps,
         # without ingest nobody knows the file's axes
-        file_from_scan=ingest["file_from_scan"][()] if ingest else np.full((4, 4), np.nan),
+        file_from_scan=ingest.file_from_scan if ingest else np.full((4, 4), np.nan),
         numbers=found.numbers,
         statuses=[OK if s.ok else REJECTED for s in statuses],
         attributes={**decisions, **stages},
@@ -299,24 +305,24 @@ def _write_sequence(
     to.quality(_quality_table(statuses, found, table_type), units, [s.message for s in statuses])
     vertices, pose = to.rows("vertices"), np.full((len(good), 4, 4), np.nan)
     if register and good.any():
-        if register["vertices"].shape[1:] != (out.n_vertices, 3):
+        if register.all_vertices.shape[1:] != (out.n_vertices, 3):
             raise ArtefactError(
                 "the registered vertices are not the template's",
                 where=register.path,
-                seen=register["vertices"].shape[1],
+                seen=register.all_vertices.shape[1],
                 expected=out.n_vertices,
                 todo="Run `mimicme register` again.",
             )
         for row in np.flatnonzero(good):
-            frame = register["vertices"][row]
+            frame = register.all_vertices[row]
             if not np.isfinite(frame).all():
                 raise ArtefactError(f"row {row} is ok but its vertices are not finite", where=register.path)
             vertices[row] = _rounded(frame, settings.vertex_step_um)
-        pose[good] = register["pose"][:][good]
+        pose[good] = register.all_poses[good]
     to.array("pose", pose)
     _write_landmarks(to, out.n_landmarks, found, good)
-    bake = found.artefacts.get("bake")
-    made = [name for name in MAPS if bake and f"{name}_unit" in bake.attrs]
+    bake = found.of(BakeCheckpoint)
+    made = list(bake.codings) if bake else []
     for name in (*layout.IMAGES, *made):
         _write_images(to, name, found, good)
     return good
@@ -344,7 +350,7 @@ def _quality_table(statuses: Sequence[FrameStatus], found: _Inputs, kind: np.dty
 
 
 def _write_landmarks(to: SequenceWriter, n_landmarks: int, found: _Inputs, good: NDArray[np.bool_]) -> None:
-    project = found.artefacts.get("project")
+    project = found.of(ProjectCheckpoint)
     names = [n for n in layout.ROW_FIELDS if n.startswith("landmark")]
     names += [n for n in layout.OPTIONAL_ROW_FIELDS if project and n in project]
     for name in names:
@@ -352,29 +358,25 @@ def _write_landmarks(to: SequenceWriter, n_landmarks: int, found: _Inputs, good:
         shape = (len(good), *layout.dimensions(spec.shape, -1, n_landmarks))
         data = np.full(shape, spec.fill, spec.dtype)
         if project:
-            if project[name].shape != shape:
+            values = project.of_release(name)
+            if values.shape != shape:
                 raise ArtefactError(
                     f"'{name}' does not fit the template",
                     where=project.path,
-                    seen=project[name].shape,
+                    seen=values.shape,
                     expected=shape,
                 )
             rows = good & np.array([s.ok for s in project.statuses], bool)
-            data[rows] = project[name][:][rows]
+            data[rows] = values[rows]
         to.array(name, data)
 
 
 def _write_images(to: SequenceWriter, name: str, found: _Inputs, good: NDArray[np.bool_]) -> None:
-    bake = found.artefacts.get("bake")
+    bake = found.of(BakeCheckpoint)
     have = [bool(bake and ok and bake.has(row, name)) for row, ok in enumerate(good)]
-    sizes = [bake[f"frames/{row:06d}/{name}"].size if bake and has else 0 for row, has in enumerate(have)]
-    image_format = "png"
-    if name == "texture":
-        # a bake's `webp-lossless` and `jpg` are webp and jpeg files
-        chosen = str(bake.attrs.get("texture_format", "")) if bake else ""
-        image_format = chosen.lower().partition("-")[0].replace("jpg", "jpeg")
-    coding = layout.read_coding(bake.attrs, f"{name}_") if bake and name in MAPS else None
-    to.images(name, sizes, image_format, coding)
+    sizes = [bake.image_size(row, name) if bake and has else 0 for row, has in enumerate(have)]
+    image_format = (bake.texture_format if bake else "") if name == TEXTURE else "png"
+    to.images(name, sizes, image_format, bake.codings.get(name) if bake else None)
     for row in np.flatnonzero(have):
         if bake:
             to.put_image(name, int(row), bake.get(int(row), name))
@@ -384,7 +386,7 @@ STAGE = Stage(
     name="pack",
     version=3,
     settings=PackSettings,
-    needs=NEEDS,
+    needs=(),  # all before it
     compute=pack,
     collect=PackInput,
     scope="everything",

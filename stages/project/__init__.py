@@ -47,6 +47,11 @@ from mimicme.pipeline.geometry.spatial import Surface
 from mimicme.pipeline.landmarks import N_LANDMARKS, NONE, PROJECTED, STANDARD_VIEWS
 from mimicme.pipeline.stage import Stage, Task
 from mimicme.pipeline.template import Template
+from mimicme.stages.align.checkpoint import AlignCheckpoint
+from mimicme.stages.ingest.checkpoint import IngestCheckpoint
+from mimicme.stages.landmarks.checkpoint import LandmarksCheckpoint
+from mimicme.stages.project.checkpoint import ProjectCheckpoint, ProjectWriter
+from mimicme.stages.refine.checkpoint import RefineCheckpoint
 
 if TYPE_CHECKING:
     from mimicme.pipeline.checkpoint import ArtefactWriter
@@ -266,51 +271,39 @@ def project(mesh: Registered, pose: Floats, scan: Scan, given: Given, settings: 
     return Projected(canonical, source, np.clip(confidence, 0, 1), down.distances, uv)
 
 
-def compute(task: Task, out: ArtefactWriter) -> None:
+def compute(task: Task[ProjectSettings], out: ArtefactWriter) -> None:
     """The stage: see the module."""
     from mimicme.pipeline.checkpoint import frame_numerics
     from mimicme.pipeline.scan import load_scan
 
-    settings: ProjectSettings = task.settings
+    settings = task.settings
     template = task.load_template()
     with (
-        task.input("ingest") as ingest,
-        task.input("landmarks") as landmarks,
-        task.input("align") as align,
-        task.input("refine") as refined,
+        task.input(IngestCheckpoint) as ingest,
+        task.input(LandmarksCheckpoint) as landmarks,
+        task.input(AlignCheckpoint) as align,
+        task.input(RefineCheckpoint) as refined,
     ):
         rows = out.continue_from(refined)
-        points = out.rows("landmarks", (N_LANDMARKS, 3), "f4", "mm")
-        source = out.rows("landmark_source", (N_LANDMARKS,), "u1")
-        confidence = out.rows("landmark_confidence", (N_LANDMARKS,), "f4", "1", fill=0)
-        distance = out.rows("landmark_distance", (N_LANDMARKS,), "f4", "mm")
-        uv = out.rows("landmark_uv", (N_LANDMARKS, 2), "f4", "1")
-        visible = out.rows("landmark_visible", (len(STANDARD_VIEWS), N_LANDMARKS), "u1")
-        count = out.rows("quality/landmarks_projected", (), "f4", "1")
-        gap = out.rows("quality/landmark_gap", (), "f4", "mm")
+        writer = ProjectWriter(out)
         for row in rows:
             scan = load_scan(ingest, row)
-            trusted = align["landmark_ok"][row][:, None]
             given = Given(
-                np.where(trusted, landmarks["points"][row].astype(np.float64), np.nan),
-                landmarks["source"][row],
-                landmarks["confidence"][row].astype(np.float64),
+                np.where(align.trusted(row)[:, None], landmarks.points(row), np.nan),
+                landmarks.source(row),
+                landmarks.confidence(row).astype(np.float64),
             )
             try:
                 with frame_numerics():
-                    mesh = Registered(template, refined["vertices"][row].astype(np.float64))
+                    mesh = Registered(template, refined.vertices(row))
                     seen = mesh.visible_from()
                     on = Scan(scan.vertices, scan.faces)
-                    found = project(mesh, refined["pose"][row], on, given, settings)
+                    found = project(mesh, refined.pose(row), on, given, settings)
             except FrameRejected as error:
                 out.reject(row, error)
                 continue
-            points[row], source[row], confidence[row] = found.landmarks, found.source, found.confidence
-            distance[row], uv[row], visible[row] = found.distance, found.uv, seen
-            there = found.source != NONE
-            count[row] = there.sum()
-            if np.isfinite(found.distance).any():
-                gap[row] = np.nanmedian(found.distance)
+            there, near = found.source != NONE, found.distance[np.isfinite(found.distance)]
+            writer.frame(row, *found, seen, int(there.sum()), float(np.median(near)) if len(near) else np.nan)
             if 2 * there.sum() < N_LANDMARKS:
                 out.note(
                     row,
@@ -325,5 +318,6 @@ STAGE = Stage(
     settings=ProjectSettings,
     needs=("ingest", "landmarks", "align", "refine"),
     compute=compute,
+    reader=ProjectCheckpoint,
     memory="0.4 GB a worker: the template, one scan and their search trees.",
 )

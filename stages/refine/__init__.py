@@ -22,16 +22,19 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from mimicme.pipeline.arrays import Floats, Singles
 from mimicme.pipeline.errors import FrameRejected
 from mimicme.pipeline.geometry.mesh import transform
-from mimicme.pipeline.stage import Stage, Task, newest
+from mimicme.pipeline.stage import Stage, Task
 from mimicme.pipeline.template import TemplateKey
+from mimicme.stages.ingest.checkpoint import IngestCheckpoint
+from mimicme.stages.refine.checkpoint import ReferenceTexture, RefineCheckpoint, RefineWriter
 from mimicme.stages.refine.settings import RefineSettings
+from mimicme.stages.register.checkpoint import RegisteredCheckpoint
 
 if TYPE_CHECKING:
     from mimicme.pipeline.checkpoint import Artefact, ArtefactWriter
@@ -66,9 +69,9 @@ def _source(ingest: Artefact, row: int, refiner: Refiner) -> Source | None:
         return None
 
 
-def _registered(register: Artefact, row: int) -> tuple[Floats, Floats]:
+def _registered(register: RegisteredCheckpoint, row: int) -> tuple[Floats, Floats]:
     """Vertices (V, 3) and pose (4, 4) of one frame."""
-    return register["vertices"][row].astype(np.float64), register["pose"][row].astype(np.float64)
+    return register.vertices(row), register.pose(row)
 
 
 class _Reference:
@@ -81,19 +84,13 @@ class _Reference:
         self.comparable: Comparable = normalised(texture, coverage, refiner.knobs.radius)
 
     @classmethod
-    def load(cls, neutral: Artefact, refiner: Refiner) -> _Reference | None:
+    def load(cls, neutral: RefineCheckpoint, refiner: Refiner) -> _Reference | None:
         """The reference that the neutral's artefact has; None when it could make none."""
-        if "reference" not in neutral:
-            return None
-        group = neutral["reference"]
-        return cls(
-            group["vertices"][:].astype(np.float64), group["texture"][:], group["coverage"][:], refiner
-        )
+        found = neutral.reference
+        return None if found is None else cls(*found, refiner)
 
-    def save(self, out: ArtefactWriter) -> None:
-        out.array("reference/vertices", self.vertices.astype(np.float32), "mm")
-        out.array("reference/texture", self.texture)
-        out.array("reference/coverage", self.coverage)
+    def save(self, writer: RefineWriter) -> None:
+        writer.reference(ReferenceTexture(self.vertices, self.texture, self.coverage))
 
 
 def _baked(source: Source, vertices: Floats, pose: Floats, refiner: Refiner) -> _Reference | None:
@@ -109,16 +106,19 @@ def _baked(source: Source, vertices: Floats, pose: Floats, refiner: Refiner) -> 
         return None
 
 
-def _others(task: Task) -> Iterator[tuple[Artefact, Artefact]]:
+def _others(task: Task[RefineSettings]) -> Iterator[tuple[Artefact, RegisteredCheckpoint]]:
     """Ingest and register of the subject's other sequences, one after the other."""
-    from mimicme.pipeline.checkpoint import Artefact
-
     for _, paths in sorted(task.siblings.items()):
-        with Artefact(paths["ingest"]) as ingest, Artefact(newest(paths)) as register:
+        with (
+            IngestCheckpoint(paths[IngestCheckpoint.stage]) as ingest,
+            RegisteredCheckpoint.latest(paths) as register,
+        ):
             yield ingest, register
 
 
-def _anchored(task: Task, ingest: Artefact, register: Artefact, rows: list[int]) -> _Reference | None:
+def _anchored(
+    task: Task[RefineSettings], ingest: Artefact, register: RegisteredCheckpoint, rows: list[int]
+) -> _Reference | None:
     """The subject's reference, made of its neutral and of the calm frames of all its sequences.
 
     The neutral frame is the one nearest to the shape that `register` calls neutral, else the first; None when that
@@ -127,14 +127,14 @@ def _anchored(task: Task, ingest: Artefact, register: Artefact, rows: list[int])
     from mimicme.pipeline.checkpoint import frame_numerics
     from mimicme.stages.refine.anchor import agreed, calmest, say
 
-    settings: RefineSettings = task.settings
+    settings = task.settings
     refiner = _refiner(TemplateKey(task.load_template()), settings)
     if not rows:
         return None
     faces = refiner.template.faces
-    first = register["vertices"][rows[0]].astype(np.float64)
-    shape = register["neutral"][:].astype(np.float64) if "neutral" in register else first
-    row = calmest(register["vertices"], shape, faces, rows, 1)[0]
+    own = register.neutral
+    shape = register.vertices(rows[0]) if own is None else own
+    row = calmest(register.all_vertices, shape, faces, rows, 1)[0]
     neutral, pose = _registered(register, row)
     source = _source(ingest, row, refiner)
     if source is None:
@@ -145,7 +145,7 @@ def _anchored(task: Task, ingest: Artefact, register: Artefact, rows: list[int])
     offsets = [np.zeros_like(neutral)]
     for scans, shapes in chain([(ingest, register)], _others(task)):
         good = [r for r in shapes.ok_rows if not (shapes is register and r == row)]
-        for other in calmest(shapes["vertices"], neutral, faces, good, settings.anchor_frames):
+        for other in calmest(shapes.all_vertices, neutral, faces, good, settings.anchor_frames):
             calm = _source(scans, other, refiner)
             if calm is None:
                 continue
@@ -163,33 +163,29 @@ def _anchored(task: Task, ingest: Artefact, register: Artefact, rows: list[int])
     return _baked(source, refiner.slid(neutral, shift), pose, refiner) or reference
 
 
-def compute(task: Task, out: ArtefactWriter) -> None:
+def compute(task: Task[RefineSettings], out: ArtefactWriter) -> None:
     """Refine every frame of one sequence."""
-    from mimicme.pipeline.checkpoint import Artefact
-
-    settings: RefineSettings = task.settings
-    with task.input("ingest") as ingest, Artefact(newest(task.inputs)) as register:
+    settings = task.settings
+    with task.input(IngestCheckpoint) as ingest, RegisteredCheckpoint.latest(task.inputs) as register:
         rows = out.continue_from(register)
-        shape = register["vertices"].shape[1:]
-        vertices = out.rows("vertices", shape, np.float32, "mm")
-        pose = out.rows("pose", (4, 4), np.float64, "mm")
+        writer = RefineWriter(out, register.all_vertices.shape[1])
         for row in rows:
-            vertices[row], pose[row] = register["vertices"][row], register["pose"][row]
+            writer.frame(row, register.all_vertices[row], register.pose(row))
         if not settings.enabled:
             return
         refiner = _refiner(TemplateKey(task.load_template()), settings)
         if task.neutral is None:
             reference = _anchored(task, ingest, register, rows)
             if reference is not None:
-                reference.save(out)
+                reference.save(writer)
         else:
-            with Artefact(task.neutral) as neutral:
+            with RefineCheckpoint(task.neutral) as neutral:
                 reference = _Reference.load(neutral, refiner)
         if reference is None:
             for row in rows:
                 out.note(row, "not-refined", "The subject's neutral has no texture to refine by.")
             return
-        _refine_rows(_Sequence(ingest, register, rows, refiner, reference, settings), out, vertices)
+        _refine_rows(_Sequence(ingest, register, rows, refiner, reference, settings), out, writer)
 
 
 @dataclass(frozen=True)
@@ -197,14 +193,14 @@ class _Sequence:
     """What refining a sequence reads."""
 
     ingest: Artefact
-    register: Artefact
+    register: RegisteredCheckpoint
     rows: list[int]
     refiner: Refiner
     reference: _Reference
     settings: RefineSettings
 
 
-def _refine_rows(given: _Sequence, out: ArtefactWriter, vertices: Any) -> None:
+def _refine_rows(given: _Sequence, out: ArtefactWriter, writer: RefineWriter) -> None:
     """Refine frame by frame, smooth the vertices in time, and write those that made things better.
 
     A frame is finished while its scan is open, unless its vertices are to be smoothed: these are known only when its
@@ -214,11 +210,7 @@ def _refine_rows(given: _Sequence, out: ArtefactWriter, vertices: Any) -> None:
     from mimicme.pipeline.checkpoint import frame_numerics
     from mimicme.pipeline.numerics.temporal import MIN_FRAMES, runs
 
-    figures = {
-        name: out.rows(f"quality/{name}", (), np.float32, unit)
-        for name, unit in (("drift", "px"), ("drift_p95", "px"), ("drift_before", "px"), ("slid", "mm"))
-    }
-    gains = out.rows("gain", (3,), np.float32, "1")
+    writer.begin_figures()
     numbers = given.register.numbers
     rows = sorted(given.rows, key=lambda row: int(numbers[row]))
     for run in runs(np.array([int(numbers[row]) for row in rows]), MAX_GAP):
@@ -233,10 +225,15 @@ def _refine_rows(given: _Sequence, out: ArtefactWriter, vertices: Any) -> None:
             except FrameRejected as error:
                 out.note(row, "not-refined", str(error))
                 continue
-            vertices[row], gains[row] = done.vertices, done.gain
-            figures["drift"][row], figures["drift_p95"][row] = done.after.median, done.after.p95
-            figures["drift_before"][row] = frame.before.median
-            figures["slid"][row] = done.slid_mm
+            writer.refined(
+                row,
+                done.vertices,
+                done.gain,
+                drift=done.after.median,
+                drift_p95=done.after.p95,
+                drift_before=frame.before.median,
+                slid=done.slid_mm,
+            )
 
 
 class _Slid(NamedTuple):
@@ -279,7 +276,7 @@ def _smoothed(given: _Sequence, slid: Iterable[_Slid], count: int) -> Iterator[_
     """
     from mimicme.pipeline.numerics.temporal import MIN_FRAMES, runs, smooth
 
-    shapes = np.empty((count, *given.register["vertices"].shape[1:]), np.float32)
+    shapes = np.empty((count, *given.register.all_vertices.shape[1:]), np.float32)
     found: list[tuple[int, Drift]] = []
     for frame in slid:
         shapes[len(found)] = frame.vertices
@@ -327,6 +324,8 @@ STAGE = Stage(
     settings=RefineSettings,
     needs=("ingest", "register", "repass"),
     compute=compute,
+    reader=RefineCheckpoint,
+    shapes=True,
     scope="subject",
     settings_by_preset={"fast": {"size": 256}, "best": {"size": 1024, "iterations": 4, "window_texels": 8.0}},
     memory="0.6 GB for a template of 10,000 vertices, 0.9 GB for 50,000; and 12 bytes a vertex and frame; for a "

@@ -18,16 +18,16 @@ rest shape turns with the head (track.py).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from mimicme.pipeline.stage import Stage, Task
+from mimicme.stages.register.checkpoint import RegisteredCheckpoint, RegisteredWriter
 from mimicme.stages.register.settings import PRESETS, RegisterSettings
 
 if TYPE_CHECKING:
     from mimicme.pipeline.arrays import Floats
-    from mimicme.pipeline.checkpoint import Artefact, ArtefactWriter
+    from mimicme.pipeline.checkpoint import ArtefactWriter
     from mimicme.pipeline.template import TemplateKey
     from mimicme.stages.register.levels import Levels
     from mimicme.stages.register.track import Registered, SequenceTracker
@@ -41,7 +41,7 @@ def template_levels(key: TemplateKey, coarse_vertices: int, membrane: float) -> 
     return build_levels(key.template, coarse_vertices, membrane)
 
 
-def parts(task: Task) -> int:
+def parts(task: Task[RegisterSettings]) -> int:
     """How many parts a sequence is tracked in: by its length alone, and only from a neutral that is known."""
     from mimicme.stages.register.parts import count_parts
 
@@ -49,59 +49,51 @@ def parts(task: Task) -> int:
     return count if count > 1 and _neutral(task)[0] is not None else 1
 
 
-def _neutral(task: Task) -> tuple[Floats | None, Floats | None]:
+def _neutral(task: Task[RegisterSettings]) -> tuple[Floats | None, Floats | None]:
     """(V, 3) the registered neutral of the subject, None when this sequence has to find its own; (68, 3) the
     detector's offset found with it, None when there is none."""
-    import numpy as np
-
-    from mimicme.pipeline.checkpoint import Artefact
-
     if task.neutral is None:
         return None, None
-    with Artefact(task.neutral) as earlier:
-        neutral = earlier["neutral"][:].astype(np.float64) if "neutral" in earlier else None
-        return neutral, detector_offset(earlier)
+    with RegisteredCheckpoint(task.neutral) as earlier:
+        return earlier.neutral, earlier.detector_offset
 
 
-def detector_offset(register: Artefact) -> Floats | None:
-    """(68, 3) mm, what was taken off the detected landmarks of a sequence; None where nothing was."""
-    import numpy as np
-
-    return register["detector_offset"][:].astype(np.float64) if "detector_offset" in register else None
-
-
-def compute(task: Task, out: ArtefactWriter) -> None:
+def compute(task: Task[RegisterSettings], out: ArtefactWriter) -> None:
     """Register every frame of one sequence, or of a part of one; or join the parts."""
     import numpy as np
 
     from mimicme.pipeline.checkpoint import frame_numerics
     from mimicme.pipeline.errors import FrameRejected
-    from mimicme.pipeline.landmarks import DETECTED
     from mimicme.pipeline.scan import load_scan
     from mimicme.pipeline.template import TemplateKey
+    from mimicme.stages.align.checkpoint import AlignCheckpoint
+    from mimicme.stages.ingest.checkpoint import IngestCheckpoint
+    from mimicme.stages.landmarks.checkpoint import LandmarksCheckpoint
     from mimicme.stages.register.parts import read_parts, write_part
     from mimicme.stages.register.track import Frame, SequenceTracker, steadied
 
-    settings: RegisterSettings = task.settings
+    settings = task.settings
     template = task.load_template()
     levels = template_levels(TemplateKey(template), settings.coarse_vertices, settings.membrane)
     neutral, offset = _neutral(task)
 
-    with task.input("ingest") as ingest, task.input("landmarks") as points, task.input("align") as align:
+    with (
+        task.input(IngestCheckpoint) as ingest,
+        task.input(LandmarksCheckpoint) as points,
+        task.input(AlignCheckpoint) as align,
+    ):
+        numbers, statuses = align.numbers.tolist(), align.statuses
 
         def marked(row: int) -> tuple[Floats, Floats]:
-            trusted = align["landmark_ok"][row].astype(bool)
-            confidence = np.where(trusted, points["confidence"][row].astype(np.float64), 0.0)
-            return points["points"][row].astype(np.float64), confidence
+            confidence = np.where(align.trusted(row), points.confidence(row).astype(np.float64), 0.0)
+            return points.points(row), confidence
 
         def load(row: int) -> Frame:
             scan = load_scan(ingest, row)
-            number, pose = int(ingest["frame"][row]), align["pose"][row].astype(np.float64)
-            detected = points["source"][row] == DETECTED
-            return Frame(number, scan.vertices, scan.faces, *marked(row), pose, detected)
+            pose, detected = align.pose(row), points.detected(row)
+            return Frame(numbers[row], scan.vertices, scan.faces, *marked(row), pose, detected)
 
         tracker = SequenceTracker(template, levels, settings, neutral, offset)
-        numbers, statuses = align.numbers.tolist(), align.statuses
         mine = range(len(numbers)) if task.part is None else task.part.rows(len(numbers))
         found: dict[int, Registered] = {}
         if task.parts:
@@ -133,24 +125,13 @@ def _write(
     personal: bool,
 ) -> None:
     """Write the registered frames of a whole sequence, by row, and the neutral if it was found here."""
-    import numpy as np
-
-    from mimicme.stages.register.quality import UNITS
-
-    vertices = out.rows("vertices", (vertex_count, 3), np.float32, "mm")
-    pose = out.rows("pose", (4, 4), np.float64, "mm")
-    figures = {name: out.rows(f"quality/{name}", (), np.float32, unit) for name, unit in UNITS.items()}
-    out.attrs["personal_template"] = personal
+    writer = RegisteredWriter(out, vertex_count)
+    writer.begin_figures()
     for row, result in sorted(found.items()):
-        vertices[row] = result.vertices
-        pose[row] = result.pose
-        for name, value in asdict(result.quality).items():
-            figures[name][row] = value
+        writer.frame(row, result.vertices, result.pose)
+        writer.measured(row, result.quality)
     calm = [result.vertices for result in found.values() if result.number == tracker.neutral_number]
-    if calm:
-        out.array("neutral", calm[0], "mm")
-    if tracker.detector_offset.any():
-        out.array("detector_offset", tracker.detector_offset.astype(np.float32), "mm")
+    writer.neutral(calm[0] if calm else None, tracker.detector_offset, personal)
 
 
 STAGE = Stage(
@@ -159,6 +140,8 @@ STAGE = Stage(
     settings=RegisterSettings,
     needs=("ingest", "landmarks", "align"),
     compute=compute,
+    reader=RegisteredCheckpoint,
+    shapes=True,
     scope="neutral",
     settings_by_preset=PRESETS,
     memory="0.5 GB for a template of 10,000 vertices, 1.2 GB for 50,000; and 36 bytes a vertex and frame, "

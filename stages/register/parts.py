@@ -17,13 +17,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mimicme.pipeline.checkpoint import Artefact, FrameStatus
+from mimicme.pipeline.checkpoint import QUALITY, FrameStatus
 from mimicme.pipeline.errors import ArtefactError
+from mimicme.stages.register.checkpoint import RegisteredCheckpoint, RegisteredWriter
 from mimicme.stages.register.quality import LandmarkChecks, Quality
 from mimicme.stages.register.track import Registered
 
 if TYPE_CHECKING:
     from mimicme.pipeline.checkpoint import ArtefactWriter
+
+
+CHECKS = "checks"
+"""Group of what the landmarks said while a frame was fitted: of the part's artefact alone."""
 
 
 def count_parts(frames: int, part_frames: int) -> int:
@@ -33,16 +38,15 @@ def count_parts(frames: int, part_frames: int) -> int:
 
 def write_part(out: ArtefactWriter, vertex_count: int, found: Mapping[int, Registered]) -> None:
     """Write what was found (by row of the part), with all that `read_parts` needs to give it back unchanged."""
-    vertices = out.rows("vertices", (vertex_count, 3), np.float32, "mm")
-    pose = out.rows("pose", (4, 4), np.float64, "mm")
+    writer = RegisteredWriter(out, vertex_count)
     names = [
-        *(f"quality/{n}" for n in Quality.__annotations__),
-        *(f"checks/{n}" for n in LandmarkChecks.__annotations__),
+        *(f"{QUALITY}/{n}" for n in Quality.__annotations__),
+        *(f"{CHECKS}/{n}" for n in LandmarkChecks.__annotations__),
     ]
     figures = {name: np.full(len(out.statuses), np.nan) for name in names}
     for row, one in sorted(found.items()):
-        vertices[row], pose[row] = one.vertices, one.pose
-        for kind, values in (("quality", one.quality), ("checks", one.checks)):
+        writer.frame(row, one.vertices, one.pose)
+        for kind, values in ((QUALITY, one.quality), (CHECKS, one.checks)):
             for name, value in asdict(values).items():
                 figures[f"{kind}/{name}"][row] = value
     for name, column in figures.items():
@@ -59,14 +63,14 @@ def read_parts(paths: tuple[Path, ...]) -> tuple[list[FrameStatus], dict[int, Re
     found: dict[int, Registered] = {}
     for path in paths:
         with _readable(path) as part:
-            quality = {name: part[f"quality/{name}"][:].tolist() for name in Quality.__annotations__}
-            checks = {name: part[f"checks/{name}"][:].tolist() for name in LandmarkChecks.__annotations__}
+            quality = {name: part[f"{QUALITY}/{name}"][:].tolist() for name in Quality.__annotations__}
+            checks = {name: part[f"{CHECKS}/{name}"][:].tolist() for name in LandmarkChecks.__annotations__}
             numbers = part.numbers.tolist()
             for row in part.ok_rows:
                 found[len(statuses) + row] = Registered(
                     numbers[row],
-                    part["vertices"][row],
-                    part["pose"][row],
+                    part.all_vertices[row],
+                    part.pose(row),
                     Quality(**{name: column[row] for name, column in quality.items()}),
                     LandmarkChecks(**{name: column[row] for name, column in checks.items()}),
                 )
@@ -75,10 +79,10 @@ def read_parts(paths: tuple[Path, ...]) -> tuple[list[FrameStatus], dict[int, Re
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[Artefact]:
+def _readable(path: Path) -> Iterator[RegisteredCheckpoint]:
     """A part, damage to which is told with its name: it would be taken for current the next time again."""
     try:
-        with Artefact(path) as part:
+        with RegisteredCheckpoint(path) as part:
             yield part
     except OSError as error:
         raise ArtefactError(

@@ -14,7 +14,7 @@ frame to (prior.py, SequenceTracker.again); the last steps follow the scan alone
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,11 +26,16 @@ from mimicme.pipeline.arrays import Floats
 from mimicme.pipeline.errors import ConfigError
 from mimicme.pipeline.items import Item
 from mimicme.pipeline.stage import Stage, Task
-from mimicme.stages.register import detector_offset, template_levels
+from mimicme.stages.align.checkpoint import AlignCheckpoint
+from mimicme.stages.ingest.checkpoint import IngestCheckpoint
+from mimicme.stages.landmarks.checkpoint import LandmarksCheckpoint
+from mimicme.stages.register import template_levels
+from mimicme.stages.register.checkpoint import RegisteredCheckpoint, RegisteredWriter
 from mimicme.stages.register.settings import RegisterSettings
+from mimicme.stages.repass.checkpoint import RepassCheckpoint
 
 if TYPE_CHECKING:
-    from mimicme.pipeline.checkpoint import Artefact, ArtefactWriter
+    from mimicme.pipeline.checkpoint import ArtefactWriter
     from mimicme.pipeline.corpus import Corpus
     from mimicme.stages.register.levels import Levels
     from mimicme.stages.register.prior import ExpressionPrior
@@ -61,27 +66,23 @@ class RepassSettings:
 
 def neutrals(paths: Mapping[Item, Path]) -> dict[Item, Floats]:
     """The neutral (V, 3) that each sequence was registered from; without those that found one of their own."""
-    from mimicme.pipeline.checkpoint import Artefact
-
     of_subject: dict[str, Floats] = {}
     borrowed: list[Item] = []
     for item, path in sorted(paths.items()):
-        with Artefact(path) as register:
-            if bool(register.attrs.get("personal_template", False)):
+        with RegisteredCheckpoint(path) as register:
+            if register.personal:
                 borrowed.append(item)
-            elif "neutral" in register:
-                of_subject[item.subject] = register["neutral"][:].astype(np.float64)
+            elif (neutral := register.neutral) is not None:
+                of_subject[item.subject] = neutral
     return {item: of_subject[item.subject] for item in borrowed if item.subject in of_subject}
 
 
 def gathered(paths: Mapping[Item, Path], index: NDArray[np.int64], frames: int) -> tuple[list[str], Floats]:
     """What is learnt from: the subject of each shape, and its displacement (m, n, 3), mm, on vertices `index` (n,)."""
-    from mimicme.pipeline.checkpoint import Artefact
-
     chosen: list[tuple[Item, int]] = []
     rest = neutrals(paths)
     for item in sorted(rest):
-        with Artefact(paths[item]) as register:
+        with RegisteredCheckpoint(paths[item]) as register:
             good = register.ok_rows
         places = np.linspace(0, len(good) - 1, min(frames, len(good))).round().astype(int)
         chosen += [(item, good[place]) for place in places]
@@ -89,8 +90,8 @@ def gathered(paths: Mapping[Item, Path], index: NDArray[np.int64], frames: int) 
         chosen = [chosen[k] for k in np.linspace(0, len(chosen) - 1, MAX_SHAPES).round().astype(int)]
     shapes = np.zeros((len(chosen), len(index), 3))
     for place, (item, row) in enumerate(chosen):
-        with Artefact(paths[item]) as register:
-            shapes[place] = (register["vertices"][row].astype(np.float64) - rest[item])[index]
+        with RegisteredCheckpoint(paths[item]) as register:
+            shapes[place] = (register.vertices(row) - rest[item])[index]
     return [item.subject for item, _ in chosen], shapes
 
 
@@ -108,7 +109,7 @@ def _learnt(corpus: Corpus, levels: _Hashed, frames: int) -> dict[str, Expressio
 
 
 def _registered(inputs: Mapping[Item, Mapping[str, Path]]) -> dict[Item, Path]:
-    return {item: paths["register"] for item, paths in inputs.items()}
+    return {item: paths[RegisteredCheckpoint.stage] for item, paths in inputs.items()}
 
 
 class _Hashed:
@@ -124,33 +125,36 @@ class _Hashed:
         return isinstance(other, _Hashed) and other.levels is self.levels
 
 
-def registered_with(register: Artefact) -> RegisterSettings:
+def registered_with(register: RegisteredCheckpoint) -> RegisterSettings:
     """The settings that an artefact of `register` was made with."""
     known = {f.name for f in fields(RegisterSettings)}
     record = register.made_by.get("settings", {})
     return RegisterSettings(**{name: value for name, value in record.items() if name in known})
 
 
-def first_result(register: Artefact, row: int) -> Registered:
+def first_result(register: RegisteredCheckpoint, row: int) -> Registered:
     """One frame as registered."""
-    from mimicme.stages.register.quality import LandmarkChecks, Quality
+    from mimicme.stages.register.quality import LandmarkChecks
     from mimicme.stages.register.track import Registered
 
-    figures = {f.name: float(register[f"quality/{f.name}"][row]) for f in fields(Quality)}
-    quality = Quality(**figures)
-    vertices, pose = register["vertices"][row].astype(np.float64), register["pose"][row].astype(np.float64)
-    checks = LandmarkChecks.of(quality)
-    return Registered(int(register.numbers[row]), vertices, pose, quality, checks)
+    quality = register.measured(row)
+    return Registered(
+        int(register.numbers[row]),
+        register.vertices(row),
+        register.pose(row),
+        quality,
+        LandmarkChecks.of(quality),
+    )
 
 
-def compute(task: Task, out: ArtefactWriter) -> None:
+def compute(task: Task[RepassSettings], out: ArtefactWriter) -> None:
     """Register every frame of one sequence once more."""
     from mimicme.pipeline.template import TemplateKey
 
-    with task.input("register") as register:
+    with task.input(RegisteredCheckpoint) as register:
         rows = out.continue_from(register)
         corpus = task.load_corpus()
-        if corpus is None or not bool(register.attrs.get("personal_template", False)):
+        if corpus is None or not register.personal:
             return
         first = registered_with(register)
         template = task.load_template()
@@ -165,8 +169,8 @@ def compute(task: Task, out: ArtefactWriter) -> None:
 
 
 def _repeat(
-    task: Task,
-    register: Artefact,
+    task: Task[RepassSettings],
+    register: RegisteredCheckpoint,
     rows: list[int],
     out: ArtefactWriter,
     levels: Levels,
@@ -176,28 +180,29 @@ def _repeat(
     """Write the second results of one sequence."""
     from mimicme.pipeline.checkpoint import frame_numerics
     from mimicme.pipeline.errors import FrameRejected
-    from mimicme.pipeline.landmarks import DETECTED
     from mimicme.pipeline.scan import load_scan
-    from mimicme.stages.register.quality import UNITS
     from mimicme.stages.register.track import Frame, SequenceTracker, steadied
 
     settings = registered_with(register)
-    tracker = SequenceTracker(task.load_template(), levels, settings, neutral, detector_offset(register))
-    with task.input("ingest") as ingest, task.input("landmarks") as points, task.input("align") as align:
+    tracker = SequenceTracker(task.load_template(), levels, settings, neutral, register.detector_offset)
+    with (
+        task.input(IngestCheckpoint) as ingest,
+        task.input(LandmarksCheckpoint) as points,
+        task.input(AlignCheckpoint) as align,
+    ):
+        numbers = register.numbers.tolist()
 
         def load(row: int) -> Frame:
             scan = load_scan(ingest, row)
-            confidence = np.where(align["landmark_ok"][row], points["confidence"][row], 0.0)
-            marks = points["points"][row].astype(np.float64)
-            pose = register["pose"][row].astype(np.float64)
+            confidence = np.where(align.trusted(row), points.confidence(row), 0.0)
             return Frame(
-                int(ingest["frame"][row]),
+                numbers[row],
                 scan.vertices,
                 scan.faces,
-                marks,
+                points.points(row),
                 confidence.astype(np.float64),
-                pose,
-                points["source"][row] == DETECTED,
+                register.pose(row),
+                points.detected(row),
             )
 
         found: dict[int, Registered] = {}
@@ -210,13 +215,11 @@ def _repeat(
                 found[row] = before.compact()
         if settings.smooth_in_time:
             found |= steadied(tracker, found, load)
-    vertices = out.rows("vertices", (len(levels.fine.index), 3), np.float32, "mm")
-    pose = out.rows("pose", (4, 4), np.float64, "mm")
-    figures = {name: out.rows(f"quality/{name}", (), np.float32, unit) for name, unit in UNITS.items()}
+    writer = RegisteredWriter(out, len(levels.fine.index))
+    writer.begin_figures()
     for row, result in sorted(found.items()):
-        vertices[row], pose[row] = result.vertices, result.pose
-        for name, value in asdict(result.quality).items():
-            figures[name][row] = value
+        writer.frame(row, result.vertices, result.pose)
+        writer.measured(row, result.quality)
 
 
 STAGE = Stage(
@@ -225,6 +228,8 @@ STAGE = Stage(
     settings=RepassSettings,
     needs=("ingest", "landmarks", "align", "register"),
     compute=compute,
+    reader=RepassCheckpoint,
+    shapes=True,
     scope="corpus",
     memory="0.6 GB for a template of 10,000 vertices, 1.3 GB for 50,000; and 36 bytes a vertex and frame",
 )

@@ -94,7 +94,7 @@ def _register(workspace: Workspace, item: Item, captures: Path) -> None:
 
 def test_page_is_whole_and_needs_no_network(workspace: Workspace, tmp_path: Path) -> None:
     drawn: list[str] = []
-    path = report(workspace, tmp_path / "out", STAGES, progress=drawn.append)
+    path = report(workspace, tmp_path / "out", ALL_STAGES, progress=drawn.append)
     text = path.read_text()
     page = Page(text)
     assert drawn == ["S000"]
@@ -109,13 +109,13 @@ def test_page_is_whole_and_needs_no_network(workspace: Workspace, tmp_path: Path
 
 def test_who_refuses_is_in_no_page_sheet_or_export(workspace: Workspace, tmp_path: Path) -> None:
     """Although the artefacts of before lie there still."""
-    assert "S000" in report(workspace, tmp_path / "before", STAGES).read_text()
+    assert "S000" in report(workspace, tmp_path / "before", ALL_STAGES).read_text()
     table = tmp_path / "subjects.csv"
     table.write_text("subject,consent\nS000,withdrawn\n")
     refusing = Workspace.open(workspace.root, sets=(f"metadata.file={table}",))
     assert refusing.artefact("landmarks", Item("S000", "surprise")).is_file()
     drawn: list[str] = []
-    text = report(refusing, tmp_path / "page", STAGES, progress=drawn.append).read_text()
+    text = report(refusing, tmp_path / "page", ALL_STAGES, progress=drawn.append).read_text()
     assert drawn == []
     assert "S000" not in text and "<img" not in text
     assert "could not be made" not in text
@@ -130,7 +130,7 @@ def test_who_refuses_is_in_no_page_sheet_or_export(workspace: Workspace, tmp_pat
 
 
 def test_frames_carry_the_stage_that_rejected_them(workspace: Workspace) -> None:
-    records = {str(s.item): read_item(workspace, s) for s in workspace.catalogue()}
+    records = {str(s.item): read_item(workspace, s, ALL_STAGES) for s in workspace.catalogue()}
     frames = records["S000/surprise"].frames
     assert [f.ok for f in frames] == [True, False, True]
     assert (frames[1].stage, frames[1].reason) == ("register", "large-residual")
@@ -141,7 +141,7 @@ def test_frames_carry_the_stage_that_rejected_them(workspace: Workspace) -> None
 
 def test_view_is_drawn_in_the_canonical_frame(workspace: Workspace) -> None:
     """The registered truth lies on the scan once both are there: 0.15 mm noise and no more."""
-    view = read_view(workspace, Item("S000", "surprise"), 0)
+    view = read_view(workspace, Item("S000", "surprise"), 0, ALL_STAGES)
     template = load_prepared(workspace.template)
     errors = pictures.scan_errors(view, template)
     assert 0.01 < np.nanmedian(errors) < 0.12
@@ -172,27 +172,27 @@ def test_a_failing_picture_does_not_stop_the_page(
         raise RuntimeError("no picture today")
 
     monkeypatch.setattr(pictures, "draw_frame", broken)
-    text = report(workspace, tmp_path / "out", STAGES).read_text()
+    text = report(workspace, tmp_path / "out", ALL_STAGES).read_text()
     assert "large-residual" in text
     assert len(Page(text).links) == 1  # the sheet of cards
 
 
 def test_a_damaged_artefact_is_said_and_the_rest_shown(workspace: Workspace, tmp_path: Path) -> None:
     workspace.artefact("register", Item("S000", "neutral")).write_bytes(b"not HDF5")
-    text = report(workspace, tmp_path / "out", STAGES).read_text()
+    text = report(workspace, tmp_path / "out", ALL_STAGES).read_text()
     Page(text)
     assert "register:" in text and "S000/surprise" in text
 
 
 def test_a_workspace_where_nothing_ran_has_a_page_too(tmp_path: Path, small_captures: Path) -> None:
     made = _created(tmp_path / "ws", small_captures)
-    text = report(made, tmp_path / "out", STAGES).read_text()
+    text = report(made, tmp_path / "out", ALL_STAGES).read_text()
     Page(text)
     assert "Nothing is measured yet" in text and "could not be made" not in text
 
 
 def test_left_out_subjects_are_named(workspace: Workspace, tmp_path: Path) -> None:
-    text = report(workspace, tmp_path / "out", STAGES, max_subjects=0).read_text()
+    text = report(workspace, tmp_path / "out", ALL_STAGES, max_subjects=0).read_text()
     assert "1 more subjects without pictures" in text
 
 

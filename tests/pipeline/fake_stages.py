@@ -96,7 +96,7 @@ def fit(task, out):
     log(task, "fit" if task.part is None else f"fit:{task.part.number}of{task.part.count}")
     if task.part is not None:
         misbehave(task.captures.root.parent / "misbehave.json", task.part)
-    with task.input("read") as before:
+    with Artefact(task.inputs["read"]) as before:
         numbers, statuses, values = before.numbers.tolist(), before.statuses, before["value"][:]
     mine = range(len(numbers)) if task.part is None else task.part.rows(len(numbers))
     if task.parts:
@@ -124,7 +124,7 @@ def misbehave(path, part):
 
 def paint(task, out):
     log(task, "paint")
-    with task.input("fit") as before:
+    with Artefact(task.inputs["fit"]) as before:
         rows = out.continue_from(before)
         for row in rows:
             out.put(row, "image", np.full((task.settings.size,) * 2, row, np.uint8))
@@ -150,7 +150,7 @@ def bundle(*, inputs, output, fingerprint, created, config_json, **more):
 def agree(task, out):
     """What the siblings have, summed up by the neutral and handed on to the others."""
     log(task, "agree")
-    with task.input("fit") as before:
+    with Artefact(task.inputs["fit"]) as before:
         out.continue_from(before)
     total = 0.0
     for item, paths in task.siblings.items():
@@ -167,7 +167,7 @@ def agree(task, out):
 def learn(task, out):
     """What all sequences have, summed up."""
     log(task, "learn")
-    with task.input("fit") as before:
+    with Artefact(task.inputs["fit"]) as before:
         out.continue_from(before)
     corpus = task.load_corpus()
     given = {} if corpus is None else corpus.inputs

@@ -518,7 +518,7 @@ def test_a_neutral_without_texture_lends_nothing(tmp_path):
 def test_maps_are_written_when_asked_for_also_of_scans_without_colour(tmp_path):
     from mimicme.pipeline.checkpoint import Artefact
     from mimicme.pipeline.formats.image import decode_deep, decode_gray
-    from mimicme.pipeline.release.layout import read_coding
+    from mimicme.pipeline.formats.map_coding import read_coding
 
     bare = scan(z=1.5)
     task = artefacts(tmp_path, [scan(z=-0.75), Mesh(bare.vertices, bare.faces)], [checker(), None])

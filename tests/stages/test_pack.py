@@ -29,7 +29,7 @@ def test_a_failed_stage_rejects_the_sequence_and_keeps_the_others(
     fakes: ModuleType, tmp_path: Path, lost: str
 ) -> None:
     error = FrameRejected("nan-vertices", "two vertices are NaN")
-    stages = ("ingest", "landmarks", "align", "register", "refine", "bake", "project")
+    stages = ("ingest", "landmarks", "align", "register", "repass", "refine", "bake", "project")
     without = stages[stages.index(lost) :]
     given = [
         fakes.artefacts(tmp_path, fakes.sequence(fakes.SMILE, (3, 4)), bad={0: error}, without=without),

@@ -13,8 +13,9 @@ from mimicme.pipeline.corpus import Corpus
 from mimicme.pipeline.errors import ConfigError
 from mimicme.pipeline.geometry.mesh import transform
 from mimicme.pipeline.items import Captures, Item, Sequence
-from mimicme.pipeline.stage import Task, newest
+from mimicme.pipeline.stage import Task, latest
 from mimicme.pipeline.template import save_prepared
+from mimicme.stages.register.checkpoint import RegisteredCheckpoint
 from mimicme.stages.register.quality import expected_error
 from mimicme.stages.register.track import Registered
 from mimicme.stages.repass import STAGE, RepassSettings, first_result, gathered, neutrals
@@ -159,7 +160,7 @@ def test_what_all_have_taught_is_read_once_however_many_items(noisy, tmp_path, m
 
 def test_a_first_result_keeps_what_its_landmarks_said(dome, noisy):
     _, first, task = noisy
-    with task.input("register") as register:
+    with task.input(RegisteredCheckpoint) as register:
         read = first_result(register, 0)
     assert read.checks.held_out_mm == pytest.approx(first.checks.held_out_mm, rel=1e-5)
     assert first.checks.disagreement_mm > 0.5
@@ -198,8 +199,8 @@ def test_where_it_has_no_say_the_registered_vertices_hold(noisy, tmp_path, case)
         assert "vertices" not in made
         assert made["frame"][:].tolist() == [0]
     register = task.inputs["register"]
-    assert newest({"register": register, "repass": path}) == register
-    assert newest({"register": path, "repass": register}) == register
+    assert latest({"register": register, "repass": path}, "vertices") == register
+    assert latest({"register": path, "repass": register}, "vertices") == register
 
 
 def test_settings_out_of_range_are_refused():

@@ -1,0 +1,102 @@
+"""What bake leaves of a sequence: the names in its artefact, for writer and reader.
+
+frames/<row>/texture    encoded image, in the format of attrs texture_format; absent where a frame has no colour
+frames/<row>/coverage   PNG, 255 where the scan was seen
+frames/<row>/normal, position, displacement     16-bit PNG, what `maps` asked for (formats/map_coding.py)
+quality/coverage, gain_red, gain_green, gain_blue, light_0 ... (F,) f4
+attrs                   texture_format, texture_size; <map>_unit, <map>_value_scale, <map>_value_offset
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mimicme.pipeline.checkpoint import QUALITY, Artefact
+from mimicme.pipeline.formats.map_coding import MAPS, Coding, read_coding, write_coding
+
+if TYPE_CHECKING:
+    from mimicme.pipeline.checkpoint import ArtefactWriter
+
+TEXTURE, COVERAGE = "texture", "coverage"
+_FORMAT, _SIZE = "texture_format", "texture_size"
+_COLOURS = ("red", "green", "blue")
+
+
+class BakeCheckpoint(Artefact):
+    """Reads what bake left: images by their name, encoded."""
+
+    stage = "bake"
+
+    @property
+    def texture_format(self) -> str:
+        """Format of the textures' files: `png`, `jpeg` or `webp`."""
+        # `webp-lossless` and `jpg` are webp and jpeg files
+        return str(self.attrs.get(_FORMAT, "")).lower().partition("-")[0].replace("jpg", "jpeg")
+
+    @property
+    def codings(self) -> dict[str, Coding]:
+        """What the numbers of each map mean, of the maps that were made."""
+        return {name: read_coding(self.attrs, f"{name}_") for name in MAPS if f"{name}_unit" in self.attrs}
+
+    def image_bytes(self, row: int, name: str) -> bytes:
+        """An encoded image of one frame."""
+        return self.get(row, name).tobytes()
+
+    def image_size(self, row: int, name: str) -> int:
+        """Bytes of an encoded image, without reading it; 0 when there is none."""
+        return int(self[f"frames/{row:06d}/{name}"].size) if self.has(row, name) else 0
+
+    def covered(self, row: int) -> float:
+        """Share of the texture that the scan covers."""
+        return float(self[f"{QUALITY}/coverage"][row])
+
+
+class BakeWriter:
+    """Writes what bake leaves, after `ArtefactWriter.continue_from`.
+
+    Args:
+        codings: of the maps that are made.
+        gains: whether textures are brought to the reference's exposure.
+        lights: number of terms of the lighting that is taken out.
+    """
+
+    def __init__(
+        self,
+        out: ArtefactWriter,
+        codings: Mapping[str, Coding],
+        texture_format: str,
+        size: int,
+        gains: bool,
+        lights: int,
+    ) -> None:
+        self._out = out
+        for name, code in codings.items():
+            write_coding(out.attrs, code, f"{name}_")
+        out.attrs[_FORMAT], out.attrs[_SIZE] = texture_format, size
+        self._coverage = out.figure("coverage", "1")
+        self._gains = [out.figure(f"gain_{colour}", "1") for colour in _COLOURS] if gains else []
+        self._lights = [out.figure(f"light_{k}", "1") for k in range(lights)]
+
+    def image(self, row: int, name: str, encoded: bytes) -> None:
+        """Write an encoded image of one frame: `TEXTURE`, `COVERAGE` or one of `MAPS`."""
+        self._out.put(row, name, np.frombuffer(encoded, np.uint8))
+
+    def covered(self, row: int, share: float) -> None:
+        self._coverage[row] = share
+
+    def gain(self, row: int, gain: NDArray[np.float32]) -> None:
+        """Write the factors on red, green and blue that the texture was multiplied with."""
+        self._fill(self._gains, row, gain)
+
+    def light(self, row: int, light: ArrayLike) -> None:
+        """Write the terms of the lighting that was taken out."""
+        self._fill(self._lights, row, np.asarray(light))
+
+    @staticmethod
+    def _fill(figures: Iterable[NDArray[np.float32]], row: int, values: NDArray[np.floating]) -> None:
+        for figure, value in zip(figures, values, strict=True):
+            figure[row] = value

@@ -1,0 +1,85 @@
+"""What landmarks leaves of a sequence: the names in its artefact, for writer and reader.
+
+points      (F, 68, 3) f4 scan frame, mm, NaN absent     source (F, 68) u1 none, manual, detected
+confidence  (F, 68) f4 in [0, 1]                         absence (F, 68) u1 why a point is absent
+head        (F, 4, 4) f8 pose of the head as it was found
+quality/landmark_distance (F,) f4 mm, landmark_confidence (F,) f4
+attrs       detector, absence (the words of the numbers), origin_tally
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mimicme.pipeline.arrays import Bools, Floats
+from mimicme.pipeline.checkpoint import Artefact
+from mimicme.pipeline.landmarks import DETECTED, N_LANDMARKS
+
+if TYPE_CHECKING:
+    from mimicme.pipeline.checkpoint import ArtefactWriter
+
+
+class LandmarksCheckpoint(Artefact):
+    """Reads what landmarks left, a frame at a time."""
+
+    stage = "landmarks"
+
+    def points(self, row: int) -> Floats:
+        """(68, 3) scan frame, mm, NaN absent."""
+        return np.asarray(self["points"][row], np.float64)
+
+    def source(self, row: int) -> NDArray[np.uint8]:
+        """(68,) `pipeline.landmarks.NONE`, `MANUAL` or `DETECTED`."""
+        return np.asarray(self["source"][row], np.uint8)
+
+    def detected(self, row: int) -> Bools:
+        """(68,) True where a point was found by a detector and not by hand."""
+        return np.asarray(self.source(row) == DETECTED)
+
+    def confidence(self, row: int) -> NDArray[np.float32]:
+        """(68,) in [0, 1]."""
+        return np.asarray(self["confidence"][row], np.float32)
+
+
+class LandmarksWriter:
+    """Writes what landmarks leaves, after `ArtefactWriter.continue_from`.
+
+    Args:
+        detector: name of what found points; empty where all are by hand.
+        absence: words of the numbers why a point is absent.
+        origins: how many frames have their points from where (`checkpoint_index.TALLY`).
+    """
+
+    def __init__(self, out: ArtefactWriter, detector: str, absence: Sequence[str], origins: str) -> None:
+        out.attrs["detector"] = detector
+        out.attrs["absence"] = "; ".join(absence)
+        out.attrs["origin_tally"] = origins
+        self._points = out.rows("points", (N_LANDMARKS, 3), "f4", "mm")
+        self._source = out.rows("source", (N_LANDMARKS,), "u1")
+        self._confidence = out.rows("confidence", (N_LANDMARKS,), "f4", "1", fill=0)
+        self._absence = out.rows("absence", (N_LANDMARKS,), "u1")
+        self._head = out.rows("head", (4, 4), "f8", "mm")
+        self._distance = out.figure("landmark_distance", "mm")
+        self._sure = out.figure("landmark_confidence", "1")
+
+    def frame(
+        self,
+        row: int,
+        points: Floats,
+        source: NDArray[np.uint8],
+        confidence: NDArray[np.float32],
+        absence: NDArray[np.uint8],
+        head: Floats | None,
+        distance_mm: float,
+        sure: float,
+    ) -> None:
+        """Write one frame; arrays as the module describes them, `sure` the mean confidence of the inner points."""
+        self._points[row], self._source[row] = points.astype(np.float32), source
+        self._confidence[row], self._absence[row] = confidence, absence
+        if head is not None:
+            self._head[row] = head
+        self._distance[row], self._sure[row] = distance_mm, sure

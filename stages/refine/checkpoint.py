@@ -1,0 +1,75 @@
+"""What refine leaves of a sequence: the names in its artefact, for writer and reader.
+
+vertices, pose      as registration leaves them
+gain                (F, 3) f4: factors on red, green and blue that give a frame the reference's exposure
+quality/drift, drift_p95, drift_before (F,) f4 px at 1024; slid (F,) f4 mm
+reference/vertices (V, 3) f4 mm, texture (s, s, 3) u1, coverage (s, s) u1: of the subject, with its neutral
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mimicme.pipeline.arrays import Floats
+from mimicme.stages.register.checkpoint import RegisteredCheckpoint, RegisteredWriter
+
+if TYPE_CHECKING:
+    from mimicme.pipeline.formats.image import Pixels
+
+_GAIN, _REFERENCE = "gain", "reference"
+FIGURES = {"drift": "px", "drift_p95": "px", "drift_before": "px", "slid": "mm"}
+
+
+class ReferenceTexture(NamedTuple):
+    """A subject's reference: vertices (V, 3) canonical frame, mm; texture (s, s, 3) and coverage (s, s) u1."""
+
+    vertices: Floats
+    texture: Pixels
+    coverage: Pixels
+
+
+class RefineCheckpoint(RegisteredCheckpoint):
+    """Reads what refine left."""
+
+    stage = "refine"
+
+    @property
+    def has_gains(self) -> bool:
+        return _GAIN in self
+
+    def gain(self, row: int) -> NDArray[np.float32]:
+        """(3,) factors on red, green and blue; NaN where they are not known."""
+        return np.asarray(self[_GAIN][row], np.float32)
+
+    @property
+    def reference(self) -> ReferenceTexture | None:
+        """The subject's reference, which its neutral has; None when it could make none."""
+        if _REFERENCE not in self:
+            return None
+        group = self[_REFERENCE]
+        return ReferenceTexture(
+            group["vertices"][:].astype(np.float64), group["texture"][:], group["coverage"][:]
+        )
+
+
+class RefineWriter(RegisteredWriter):
+    """Writes what refine leaves."""
+
+    def reference(self, reference: ReferenceTexture) -> None:
+        self._out.array(f"{_REFERENCE}/vertices", reference.vertices.astype(np.float32), "mm")
+        self._out.array(f"{_REFERENCE}/texture", reference.texture)
+        self._out.array(f"{_REFERENCE}/coverage", reference.coverage)
+
+    def begin_figures(self) -> None:
+        """Make room for gains and figures; call before `refined`."""
+        self._figures = {name: self._out.figure(name, unit) for name, unit in FIGURES.items()}
+        self._gains = self._out.rows(_GAIN, (3,), np.float32, "1")
+
+    def refined(self, row: int, vertices: NDArray[np.floating], gain: Floats, **figures: float) -> None:
+        """Write one refined frame: vertices (V, 3) canonical frame, mm; gain (3,); `FIGURES` by name."""
+        self.vertices[row], self._gains[row] = vertices, gain
+        for name in FIGURES:
+            self._figures[name][row] = figures[name]

@@ -1,0 +1,130 @@
+"""What registration leaves of a sequence: the names in the artefact, for writers and readers.
+
+    vertices        (F, V, 3) f4 canonical frame, mm       pose (F, 4, 4) f8 canonical -> scan
+    neutral         (V, 3) f4, the calmest registered frame of a sequence that others take theirs from
+    detector_offset (68, 3) f4 mm, what was taken off detected landmarks (`track.SequenceTracker`)
+    quality/*       (F,) f4: `quality.Quality`
+    attrs           personal_template: whether the sequence was given its neutral
+
+repass and refine leave vertices and pose under the same names: `pipeline.stage.latest` says whose count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from mimicme.pipeline.arrays import Floats
+from mimicme.pipeline.checkpoint import QUALITY, Artefact
+from mimicme.pipeline.errors import ArtefactError
+from mimicme.pipeline.stage import latest
+from mimicme.stages.register.quality import UNITS, Quality
+
+if TYPE_CHECKING:
+    from mimicme.pipeline.checkpoint import ArtefactWriter
+
+VERTICES, POSE = "vertices", "pose"
+_NEUTRAL, _DETECTOR_OFFSET, _PERSONAL = "neutral", "detector_offset", "personal_template"
+
+
+class RegisteredCheckpoint(Artefact):
+    """Reads registered frames, of register or of a stage after it."""
+
+    stage = "register"
+
+    @classmethod
+    def latest(cls, inputs: Mapping[str, Path]) -> RegisteredCheckpoint:
+        """That of the last stage which has vertices of its own.
+
+        Args:
+            inputs: by stage name, in order of the flow.
+
+        Raises:
+            ArtefactError: none has.
+        """
+        path = latest(inputs, VERTICES)
+        if path is None:
+            raise ArtefactError(
+                "no artefact has registered vertices",
+                where=next(iter(inputs.values()), None),
+                todo="Run `mimicme register` again.",
+            )
+        return RegisteredCheckpoint(path)
+
+    @property
+    def all_vertices(self) -> h5py.Dataset:
+        """(F, V, 3) f4 canonical frame, mm, to be read frame by frame; NaN where a frame is rejected."""
+        return self[VERTICES]
+
+    @property
+    def all_poses(self) -> Floats:
+        """(F, 4, 4) canonical -> scan."""
+        return np.asarray(self[POSE][:], np.float64)
+
+    def vertices(self, row: int) -> Floats:
+        """(V, 3) canonical frame, mm."""
+        return np.asarray(self[VERTICES][row], np.float64)
+
+    def pose(self, row: int) -> Floats:
+        """(4, 4) canonical -> scan."""
+        return np.asarray(self[POSE][row], np.float64)
+
+    def measured(self, row: int) -> Quality:
+        """What was measured of one frame."""
+        return Quality(**{f.name: float(self[f"{QUALITY}/{f.name}"][row]) for f in fields(Quality)})
+
+    @property
+    def neutral(self) -> Floats | None:
+        """(V, 3) the neutral that was found in this sequence, canonical frame, mm; None where it was given."""
+        return np.asarray(self[_NEUTRAL][:], np.float64) if _NEUTRAL in self else None
+
+    @property
+    def personal(self) -> bool:
+        """Whether the sequence was registered from a neutral found in another one."""
+        return bool(self.attrs.get(_PERSONAL, False))
+
+    @property
+    def detector_offset(self) -> Floats | None:
+        """(68, 3) mm, what was taken off the detected landmarks; None where nothing was."""
+        return np.asarray(self[_DETECTOR_OFFSET][:], np.float64) if _DETECTOR_OFFSET in self else None
+
+
+class RegisteredWriter:
+    """Writes registered frames, after `ArtefactWriter.frames`.
+
+    Args:
+        vertex_count: of the template.
+    """
+
+    def __init__(self, out: ArtefactWriter, vertex_count: int) -> None:
+        self._out = out
+        self.vertices = out.rows(VERTICES, (vertex_count, 3), np.float32, "mm")
+        self.pose = out.rows(POSE, (4, 4), np.float64, "mm")
+        self._figures: dict[str, h5py.Dataset] = {}
+
+    def frame(self, row: int, vertices: NDArray[np.floating], pose: Floats) -> None:
+        """Write one frame: vertices (V, 3) canonical frame, mm; pose (4, 4) canonical -> scan."""
+        self.vertices[row], self.pose[row] = vertices, pose
+
+    def measured(self, row: int, quality: Quality) -> None:
+        """Write what was measured of one frame."""
+        for name, value in asdict(quality).items():
+            self._figures[name][row] = value
+
+    def begin_figures(self) -> None:
+        """Make room for what is measured; call before `measured`."""
+        self._figures = {name: self._out.figure(name, unit) for name, unit in UNITS.items()}
+
+    def neutral(self, vertices: NDArray[np.floating] | None, detector_offset: Floats, personal: bool) -> None:
+        """Write the neutral (V, 3), None where it was not found here, and what was found with it."""
+        self._out.attrs[_PERSONAL] = personal
+        if vertices is not None:
+            self._out.array(_NEUTRAL, vertices, "mm")
+        if detector_offset.any():
+            self._out.array(_DETECTOR_OFFSET, detector_offset.astype(np.float32), "mm")
