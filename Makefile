@@ -19,7 +19,21 @@ WORKSPACE ?=
 JOBS ?=
 ARGS ?=
 DEMO ?= demo
-STAGES := ingest landmarks align register repass refine bake project pack
+
+# The stages are mimicme's to name: they are asked for once it is installed, and only when a goal is none of these.
+FIXED := help install lint format test demo bench run status report verify clean workspace-given
+STAGE_LIST := $(BUILD)/stages.mk
+ifneq ($(filter-out $(FIXED),$(MAKECMDGOALS)),)
+include $(STAGE_LIST)
+UNKNOWN := $(filter-out $(FIXED) $(STAGES) $(STAGE_LIST),$(MAKECMDGOALS))
+ifneq ($(STAGES),)
+ifneq ($(UNKNOWN),)
+$(error There is no target '$(firstword $(UNKNOWN))'. There are: $(filter-out workspace-given,$(FIXED)), and the stages $(STAGES))
+endif
+endif
+else
+-include $(wildcard $(STAGE_LIST))
+endif
 
 # Numpy's threads inside joblib's workers only fight each other for the same cores.
 export OMP_NUM_THREADS ?= 1
@@ -30,7 +44,7 @@ export OPENBLAS_NUM_THREADS ?= 1
 help:  ## this list
 	@echo 'make TARGET [WORKSPACE=DIR] [JOBS=N] [ARGS="--more --options"]'
 	@awk -F ':.*## ' '/^[a-z$$(][^:]*:.*## / {sub(/\$$\(STAGES\)/, "STAGE", $$1); printf "  %-10s %s\n", $$1, $$2}' Makefile
-	@echo '  STAGE is one of: $(STAGES)'
+	@echo '  STAGE is one of: $(or $(STAGES),those that mimicme names (make install))'
 
 install: $(INSTALLED)  ## the virtual environment .venv with everything in it
 
@@ -41,6 +55,11 @@ $(INSTALLED): setup.cfg constraints.txt tools/install.py
 		exit 2; }
 	@$(PYTHON) tools/install.py --venv $(VENV) --build $(BUILD)
 	@touch $@
+
+$(STAGE_LIST): stages/__init__.py $(INSTALLED)
+	@mkdir -p $(@D)
+	@echo STAGES := $$($(MIMICME) stages --names) > $@.tmp
+	@mv $@.tmp $@
 
 lint: $(INSTALLED)  ## ruff (rules and format) and mypy
 	$(VENV)/bin/ruff check .

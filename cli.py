@@ -5,28 +5,18 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from mimicme.pipeline.command_line import FILE, FOLDER, JSON, RELEASE, WORKSPACE, Commands, stacked
+from mimicme.pipeline.command_line import FILE, FOLDER, JSON, PRESETS, RELEASE, WORKSPACE, Commands, stacked
 from mimicme.pipeline.run.pool import pin_threads
+from mimicme.stages import FLOW
 
 # before numpy is imported anywhere: one thread per process, and the same bytes for any number of jobs
 pin_threads()
-
-STAGE_HELP = {
-    "ingest": "Read and check the captures, clean the scans, name units and axes.",
-    "landmarks": "68 points on every scan, from the files beside it or found on it.",
-    "align": "Bring every scan into the template's frame (rigid).",
-    "register": "Fit the template to every scan.",
-    "repass": "Fit once more, from what all faces taught (off by default).",
-    "refine": "Slide the vertices until the texture stands still.",
-    "bake": "Bring each scan's texture into the template's UV layout.",
-    "project": "Put the template's landmarks onto the scans.",
-    "pack": "Write the release.",
-}
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -38,6 +28,12 @@ def main() -> None:
     """
 
 
+settings_options = stacked(
+    click.option("--preset", type=click.Choice(PRESETS), help="Lies under mimicme.toml."),
+    click.option(
+        "--set", "sets", multiple=True, metavar="SECTION.KEY=VALUE", help="One setting (repeatable)."
+    ),
+)
 # what `run` and every stage command share
 run_options = stacked(
     click.argument("workspace", type=WORKSPACE),
@@ -50,19 +46,26 @@ run_options = stacked(
         "--only", multiple=True, metavar="GLOB", help="SUBJECT/SEQUENCE, as in 'S001/*' (repeatable)."
     ),
     click.option("--force", is_flag=True, help="Make again what is current."),
-    click.option("--preset", type=click.Choice(["fast", "default", "best"]), help="Lies under mimicme.toml."),
-    click.option(
-        "--set", "sets", multiple=True, metavar="SECTION.KEY=VALUE", help="One setting (repeatable)."
-    ),
+    settings_options,
     click.option("--dry-run", is_flag=True, help="Say what would run and why; write nothing."),
 )
 _detector_option = click.option(
     "--detector-model", type=FILE, help="Weights of the landmark detector (default: as installed)."
 )
+_release_option = click.option("--output", type=FILE, help="The release (default: WORKSPACE/release.h5).")
+
+
+def _sets(preset: str | None, sets: tuple[str, ...], detector_model: Path | None = None) -> tuple[str, ...]:
+    """What the command line says of the settings, as `section.key=value`."""
+    said = (f"run.preset={preset}",) if preset else ()
+    if detector_model is not None:
+        sets = (*sets, f"landmarks.detector_model={detector_model.resolve()}")
+    return (*said, *sets)
 
 
 def _run(
     workspace: Path,
+    preset: str | None,
     sets: tuple[str, ...],
     detector_model: Path | None = None,
     **options: Any,
@@ -72,21 +75,16 @@ def _run(
     from mimicme.pipeline.workspace import Workspace
     from mimicme.stages import STAGES
 
-    given = sets
-    if detector_model is not None:
-        sets = (*sets, f"landmarks.detector_model={detector_model.resolve()}")
-    opened = Workspace.open(workspace, sets=sets)
+    opened = Workspace.open(workspace, sets=_sets(preset, sets, detector_model))
     result = run(opened, RunOptions(**options), STAGES, Console.standard(click.echo))
     sound = result.release is None or not result.packed or _verified(result.release)
     if not options["dry_run"]:
-        _say_not_kept(workspace, given, options["preset"])
+        _say_not_kept(workspace, preset, sets)
     sys.exit(result.exit_code if sound else max(result.exit_code, 1))
 
 
-def _say_not_kept(workspace: Path, sets: tuple[str, ...], preset: str | None) -> None:
+def _say_not_kept(workspace: Path, preset: str | None, sets: tuple[str, ...]) -> None:
     """Say that settings of the command line are this run's alone, where they differ from those that stay."""
-    from dataclasses import replace
-
     from mimicme.pipeline.workspace import CONFIG_NAME, Workspace
     from mimicme.stages import STAGES
 
@@ -94,8 +92,7 @@ def _say_not_kept(workspace: Path, sets: tuple[str, ...], preset: str | None) ->
     if not given:
         return
     staying = Workspace.open(workspace).config(STAGES)
-    now = Workspace.open(workspace, sets=sets).config(STAGES, preset)
-    if replace(staying, origins={}).to_toml() != replace(now, origins={}).to_toml():
+    if Workspace.open(workspace, sets=_sets(preset, sets)).config(STAGES).changed_from(staying):
         click.echo(
             f"Settings given with {' and '.join(given)} are not kept: write them into {workspace / CONFIG_NAME}, "
             "or give them again.",
@@ -171,28 +168,13 @@ def init(workspace: Path, **declared: Any) -> None:
 @run_options
 @click.option("--from", "first", metavar="STAGE", help="First stage.")
 @click.option("--until", "last", metavar="STAGE", help="Last stage.")
-@click.option("--output", type=FILE, help="The release (default: WORKSPACE/release.h5).")
+@_release_option
 @_detector_option
 def run_command(workspace: Path, **options: Any) -> None:
     """Bring every stage up to date, from captures to the release."""
     _run(workspace, **options)
 
 
-def _stage_command(stage: str) -> None:
-    def function(workspace: Path, **options: Any) -> None:
-        _run(workspace, first=stage, last=stage, **options)
-
-    function.__doc__ = STAGE_HELP[stage]
-    function = run_options(function)
-    if stage == "pack":
-        function = click.option("--output", type=FILE, help="Default: WORKSPACE/release.h5.")(function)
-    main.command(stage)(function)
-
-
-_stage_command("ingest")
-
-
-@main.command("landmarks")
 @run_options
 @_detector_option
 @click.option("--review", is_flag=True, help="Draw what there is, worst first; finds nothing new.")
@@ -211,7 +193,7 @@ _stage_command("ingest")
     help="Files to correct, in ...",
 )
 @click.option("--export-to", type=FOLDER, metavar="DIR", help="... this folder; laid out as the captures.")
-def landmarks_command(
+def _landmarks(
     workspace: Path,
     review: bool,
     per_subject: int,
@@ -220,7 +202,6 @@ def landmarks_command(
     export_to: Path | None,
     **options: Any,
 ) -> None:
-    """68 points on every scan, from the files beside it or found on it."""
     if not review and kind is None:
         _run(workspace, first="landmarks", last="landmarks", **options)
         return
@@ -229,7 +210,7 @@ def landmarks_command(
     from mimicme.stages.landmarks.review import export
     from mimicme.stages.landmarks.review import review as draw
 
-    opened = Workspace.open(workspace, sets=options["sets"])
+    opened = Workspace.open(workspace, sets=_sets(options["preset"], options["sets"]))
     if review:
         drawn = draw(opened, output or opened.report_folder / "landmarks", options["only"], per_subject)
         for path in drawn.files:
@@ -262,16 +243,37 @@ def _frames(count: int, one: str, more: str) -> str:
     return f"1 frame {one}" if count == 1 else f"{count} frames {more}"
 
 
-for _name in list(STAGE_HELP)[2:]:
-    _stage_command(_name)
+def _stage(stage: str) -> Callable[..., None]:
+    """What the command of a stage does: `run`, limited to it."""
+
+    def function(workspace: Path, **options: Any) -> None:
+        _run(workspace, first=stage, last=stage, **options)
+
+    return run_options(function)
+
+
+# the two that can more than run
+_RICHER: dict[str, Callable[[str], Callable[..., None]]] = {
+    "landmarks": lambda stage: _landmarks,
+    "pack": lambda stage: _release_option(_stage(stage)),
+}
+for _name, _sentence in FLOW.items():
+    main.command(_name, help=_sentence)(_RICHER.get(_name, _stage)(_name))
+
+
+@main.command("stages")
+@click.option("--names", is_flag=True, help="Names alone, one a line, for programs.")
+def stages_command(names: bool) -> None:
+    """The stages in order, and what each does."""
+    for name, sentence in FLOW.items():
+        click.echo(name if names else f"{name:10} {sentence}")
 
 
 @main.command("status")
 @click.argument("workspace", type=WORKSPACE)
 @click.option("--json", "as_json", is_flag=True, help="Everything, for programs.")
 @click.option("--failed", is_flag=True, help="Every failed sequence and rejected frame with its reason.")
-@click.option("--preset", type=click.Choice(["fast", "default", "best"]))
-@click.option("--set", "sets", multiple=True, metavar="SECTION.KEY=VALUE")
+@settings_options
 def status_command(
     workspace: Path, as_json: bool, failed: bool, preset: str | None, sets: tuple[str, ...]
 ) -> None:
@@ -280,7 +282,7 @@ def status_command(
     from mimicme.pipeline.workspace import Workspace
     from mimicme.stages import STAGES
 
-    status = read_status(Workspace.open(workspace, sets=sets), STAGES, preset)
+    status = read_status(Workspace.open(workspace, sets=_sets(preset, sets)), STAGES)
     if as_json:
         click.echo(json.dumps(status.to_record(), indent=1))
     else:
@@ -309,16 +311,15 @@ def verify_command(release: Path, every_image: bool, as_json: bool) -> None:
 @main.command("report")
 @click.argument("workspace", type=WORKSPACE)
 @click.option("--output", type=FOLDER, help="Default: WORKSPACE/report.")
-@click.option("--preset", type=click.Choice(["fast", "default", "best"]))
-@click.option("--set", "sets", multiple=True, metavar="SECTION.KEY=VALUE")
+@settings_options
 def report_command(workspace: Path, output: Path | None, preset: str | None, sets: tuple[str, ...]) -> None:
     """A page with pictures and figures, to be opened without a network."""
     from mimicme.commands.report import report
     from mimicme.pipeline.workspace import Workspace
     from mimicme.stages import STAGES
 
-    opened = Workspace.open(workspace, sets=sets)
-    click.echo(report(opened, output or opened.report_folder, STAGES, preset))
+    opened = Workspace.open(workspace, sets=_sets(preset, sets))
+    click.echo(report(opened, output or opened.report_folder, STAGES))
 
 
 @main.command("export")

@@ -85,7 +85,6 @@ def report(
     workspace: Workspace,
     output: Path,
     stages: Iterable[Stage],
-    preset: str | None = None,
     max_subjects: int = 40,
     max_frames: int = 8,
     progress: Progress | None = None,
@@ -93,13 +92,13 @@ def report(
     """Write `report.html` into the folder `output` and return its path.
 
     Args:
-        stages, preset: what decides whether an artefact is current, as in `read_status`.
+        stages: all of them, in order of the flow.
         max_subjects: subjects with pictures, worst first; the page says how many are left out.
         max_frames: pictures of a subject, worst first.
         progress: called with the subject that is being drawn.
     """
     stages = tuple(stages)
-    outdated = read_outdated(workspace, stages, preset)
+    outdated = read_outdated(workspace, stages)
     records = [read_item(workspace, sequence, stages, outdated) for sequence in workspace.catalogue()]
     sections = [
         _guarded("Overview", lambda: _overview(workspace, records, stages, outdated)),
@@ -122,11 +121,9 @@ def report(
 # --------------------------------------------------------------------------------------- reading
 
 
-def read_outdated(
-    workspace: Workspace, stages: Iterable[Stage], preset: str | None = None
-) -> dict[tuple[str, str], str]:
+def read_outdated(workspace: Workspace, stages: Iterable[Stage]) -> dict[tuple[str, str], str]:
     """Why what lies there is not what a run would make now, by stage and item; the release is one item."""
-    status = read_status(workspace, tuple(stages), preset)
+    status = read_status(workspace, tuple(stages))
     return {
         (stage.stage, item.item): item.reason
         for stage in status.stages

@@ -30,7 +30,7 @@ from mimicme.pipeline.model_file import is_model, read_model
 from mimicme.pipeline.release import Release, layout
 from mimicme.pipeline.whole_file import whole_file
 from mimicme.pipeline.workspace import Workspace
-from mimicme.stages import NAMES, STAGES
+from mimicme.stages import FLOW, STAGES
 
 _LEARNING = tuple(stage.name for stage in STAGES if stage.scope == "corpus")
 
@@ -171,14 +171,14 @@ def withdraw_workspace(root: str | Path, subject: str) -> Withdrawal:
         known = (
             released
             or workspace.is_withdrawn(name)
-            or bool(workspace.made_from(name, NAMES))
+            or bool(workspace.made_from(name, FLOW))
             or name in workspace.captured_subjects()
         )
         if not known:
             raise UsageError(f"the workspace knows no subject '{subject}'", where=workspace.root)
-        files = workspace.forget(subject, NAMES)
+        files = workspace.forget(subject, FLOW)
         # a run that was killed may have left a half-written artefact or release with the subject in it
-        workspace.remove_temporary_files(NAMES)
+        workspace.remove_temporary_files(FLOW)
         gone = Withdrawal()
         try:
             gone = withdraw_release(workspace.release, name) if released else gone

@@ -28,7 +28,6 @@ from mimicme.pipeline.errors import ConfigError
 from mimicme.pipeline.stage import Stage
 
 PREFIX = "MIMICME_"
-PRESETS = ("fast", "default", "best")
 UNRECORDED = types.MappingProxyType({"recorded": False})
 
 
@@ -144,6 +143,19 @@ class Config:
     stages: Mapping[str, Any] = field(default_factory=dict)
     origins: Mapping[str, str] = field(default_factory=dict)
 
+    def changed_from(self, other: Config) -> list[str]:
+        """Names, `section.key`, of the settings that have another value than in `other`."""
+        mine, theirs = self._values(), other._values()
+        return [name for name in mine if name not in theirs or mine[name] != theirs[name]]
+
+    def _values(self) -> dict[str, Any]:
+        sections = {name: getattr(self, name) for name in WORKSPACE_SECTIONS} | dict(self.stages)
+        return {
+            f"{name}.{key}": value
+            for name, section in sections.items()
+            for key, value in settings_record(section).items()
+        }
+
     def to_toml(self) -> str:
         """The whole configuration as TOML; what is not a default says where it came from."""
         sections = {name: getattr(self, name) for name in WORKSPACE_SECTIONS} | dict(self.stages)
@@ -156,7 +168,6 @@ def load(
     *,
     environ: Mapping[str, str] | None = None,
     sets: Iterable[str] = (),
-    preset: str | None = None,
 ) -> Config:
     """Read and resolve the configuration.
 
@@ -165,8 +176,7 @@ def load(
         stages: their settings classes are sections too; None: only the workspace's own sections are read and
             checked, the others are left to whoever knows the stages.
         environ: environment variables; default `os.environ`.
-        sets: `section.key=value` of the command line.
-        preset: preset of the command line.
+        sets: `section.key=value` of the command line; `--preset fast` is `run.preset=fast`.
 
     Raises:
         ConfigError: unknown section or key, wrong type, value out of range, unreadable file.
@@ -181,8 +191,6 @@ def load(
         values[section][key] = (_parse(text, _types(classes[section])[key]), origin)
     for section, key, text, origin in _from_sets(sets, classes, strict=stages is not None):
         values[section][key] = (_parse(text, _types(classes[section])[key]), origin)
-    if preset is not None:
-        values["run"]["preset"] = (preset, "--preset")
 
     origins: dict[str, str] = {}
     built: dict[str, Any] = {}

@@ -140,15 +140,13 @@ class Workspace:
 
     # -- settings
 
-    def config(self, stages: Iterable[Stage], preset: str | None = None) -> Config:
+    def config(self, stages: Iterable[Stage]) -> Config:
         """The resolved settings of the workspace and of these stages.
 
         Raises:
             ConfigError: see `config.load`.
         """
-        return configs.load(
-            self.root / CONFIG_NAME, stages, environ=self._environ, sets=self._sets, preset=preset
-        )
+        return configs.load(self.root / CONFIG_NAME, stages, environ=self._environ, sets=self._sets)
 
     def _path(self, text: str) -> Path:
         return Path(os.path.normpath(self.root / Path(text).expanduser()))

@@ -1,16 +1,8 @@
-"""The stages, in the order in which a capture passes through them.
+"""The stages, in the order in which a capture passes through them: the one list there is of them.
 
-    ingest     read, check, clean, name units and axes
-    landmarks  68 points on every scan
-    align      scan -> canonical frame, rigid
-    register   template -> scan
-    repass     the same again, from what all faces taught
-    refine     vertices slid until the texture stands still
-    bake       scan texture -> template UV
-    project    template landmarks -> scan surface and UV
-    pack       one release
-
-`STAGES` holds them.  They are imported when it is first asked for: `mimicme --help` does not need them.
+A stage is a line in `FLOW` and the room of that name beside this file.  Its command, its make target, its section of
+the settings, its place in status, report and release follow from these.  The rooms are imported when `STAGES` is first
+asked for: `mimicme --help` does not need them.
 """
 
 from __future__ import annotations
@@ -23,7 +15,18 @@ if TYPE_CHECKING:
 
     STAGES: tuple[Stage, ...]
 
-NAMES = ("ingest", "landmarks", "align", "register", "repass", "refine", "bake", "project", "pack")
+FLOW = {
+    "ingest": "Read and check the captures, clean the scans, name units and axes.",
+    "landmarks": "68 points on every scan, from the files beside it or found on it.",
+    "align": "Bring every scan into the template's frame (rigid).",
+    "register": "Fit the template to every scan.",
+    "repass": "Fit once more, from what all faces taught (off by default).",
+    "refine": "Slide the vertices until the texture stands still.",
+    "bake": "Bring each scan's texture into the template's UV layout.",
+    "project": "Put the template's landmarks onto the scans.",
+    "pack": "Write the release.",
+}
+"""What each stage does, in one sentence, by its name."""
 
 
 def __getattr__(name: str) -> Any:
@@ -31,6 +34,9 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from mimicme.pipeline.stage import in_order
 
-    stages = in_order(import_module(f"{__name__}.{stage}").STAGE for stage in NAMES)
+    stages = in_order(import_module(f"{__name__}.{stage}").STAGE for stage in FLOW)
+    named = {listed: stage.name for listed, stage in zip(FLOW, stages, strict=True) if listed != stage.name}
+    if named:
+        raise ValueError(f"the rooms of stages {list(named)} call themselves {list(named.values())}")
     globals()["STAGES"] = stages
     return stages

@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import typing
 
 import pytest
 from click.testing import CliRunner
 from shared_helpers import assert_has_help, assert_help_lists
 
 from mimicme.cli import main
+from mimicme.pipeline.command_line import PRESETS
+from mimicme.pipeline.config import RunSection
 from mimicme.pipeline.run import runner
 from mimicme.pipeline.run.run_types import RunResult
+from mimicme.stages import FLOW
 
-STAGES = ("ingest", "landmarks", "align", "register", "repass", "refine", "bake", "project", "pack")
 OTHERS = (
+    "stages",
     "status",
     "verify",
     "report",
@@ -29,7 +33,7 @@ OTHERS = (
     "demo",
     "doctor",
 )
-COMMANDS = ["init", "run", *STAGES, *OTHERS]
+COMMANDS = ["init", "run", *FLOW, *OTHERS]
 
 
 def call(*arguments):
@@ -43,6 +47,15 @@ def test_help_lists_the_commands_in_order():
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_help(name):
     assert_has_help(name)
+
+
+def test_stages_are_listed_for_people_and_for_programs():
+    assert call("stages", "--names").output.split() == list(FLOW)
+    assert FLOW["refine"] in call("stages").output
+
+
+def test_presets_are_those_of_the_settings():
+    assert typing.get_args(typing.get_type_hints(RunSection)["preset"]) == PRESETS
 
 
 def test_help_loads_nothing_heavy():
@@ -63,7 +76,7 @@ def test_groups_are_loaded_only_when_they_are_named(arguments):
         "import sys\n"
         "from mimicme.cli import main\n"
         f"main({arguments!r}, standalone_mode=False)\n"
-        "print(sorted(m for m in sys.modules if m.startswith('mimicme.stages')))"
+        "print(sorted(m for m in sys.modules if m.startswith(('mimicme.stages.', 'mimicme.commands'))))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
@@ -149,7 +162,6 @@ def test_a_suggested_command_can_be_pasted(workspace):
 )
 def test_settings_of_the_command_line_are_said_not_to_stay(workspace, monkeypatch, more, told):
     from mimicme.pipeline.run import runner
-    from mimicme.pipeline.run.run_types import RunResult
 
     init(workspace)
     monkeypatch.setattr(runner, "run", lambda *given: RunResult(0))

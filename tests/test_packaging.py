@@ -8,10 +8,11 @@ import importlib.metadata
 import importlib.util
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -236,14 +237,48 @@ def test_installer_names_what_is_missing_and_the_command(
     assert "sudo apt-get install -y --no-install-recommends libgl1" in str(refusal.value)
 
 
-def test_make_help_lists_the_targets(repository: Path) -> None:
-    text = (repository / "Makefile").read_text(encoding="utf-8")
-    targets = set(re.findall(r"^([a-z]+):.*## ", text, flags=re.MULTILINE))
+@pytest.fixture
+def make(repository: Path, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs the Makefile where all is installed, with a `mimicme` that has two stages and repeats what it is told."""
+    names = ("setup.cfg", "constraints.txt", "tools/install.py", "stages/__init__.py")
+    program, installed = tmp_path / ".venv/bin/mimicme", tmp_path / ".venv/.mimicme-installed"
+    for path in (*(tmp_path / name for name in names), program):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    program.write_text(
+        '#!/bin/sh\nif [ "$1" = stages ]; then printf "first\\nsecond\\n"; else echo "did $*"; fi\n'
+    )
+    program.chmod(0o755)
+    installed.touch()
+    shutil.copy(repository / "Makefile", tmp_path)
+
+    def make(*arguments: str) -> subprocess.CompletedProcess[str]:
+        environ = {
+            k: v for k, v in os.environ.items() if k not in ("VENV", "BUILD", "MAKEFLAGS", "MAKELEVEL")
+        }
+        return subprocess.run(["make", *arguments], cwd=tmp_path, capture_output=True, text=True, env=environ)
+
+    return make
+
+
+def test_make_help_lists_the_targets(make: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    said = make("help").stdout
+    targets = set(re.findall(r"^  ([a-z]+) ", said, flags=re.MULTILINE))
     assert targets >= {"help", "install", "lint", "test", "demo", "bench", "report", "clean"}
-    stages = re.search(r"^STAGES := (.*)$", text, flags=re.MULTILINE)
-    assert stages is not None
-    expected = ["ingest", "landmarks", "align", "register", "repass", "refine", "bake", "project", "pack"]
-    assert stages.group(1).split() == expected
+    assert "make install" in said.splitlines()[-1]
+    make("first", "WORKSPACE=w")
+    assert make("help").stdout.splitlines()[-1].endswith("first second")
+
+
+def test_make_has_a_target_for_every_stage_that_mimicme_names(
+    make: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    done = make("second", "WORKSPACE=w", "JOBS=3", "ARGS=--force")
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "did second w --jobs 3 --force")
+    assert "Which workspace?" in make("second").stderr
+    wrong = make("tset")
+    assert wrong.returncode == 2
+    assert "no target 'tset'" in wrong.stderr and "first second" in wrong.stderr
 
 
 def test_no_file_names_a_machine_or_a_package_host(repository: Path) -> None:

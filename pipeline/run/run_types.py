@@ -16,7 +16,6 @@ class RunOptions:
         first, last: stages to begin and end with; None: the first and the last.
         only: globs on `subject/sequence` (`S001`, `*/smile`); empty: everything.
         force: make again what is current.
-        preset: see `config`.
         dry_run: say what would run and why; write nothing.
         output: where the release goes; None: into the workspace.
     """
@@ -28,7 +27,6 @@ class RunOptions:
     last: str | None = None
     only: tuple[str, ...] = ()
     force: bool = False
-    preset: str | None = None
     dry_run: bool = False
     output: Path | None = None
 

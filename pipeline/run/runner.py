@@ -61,7 +61,7 @@ def run(
     all_stages = tuple(stages)
     speaker = console or Console()
     chosen = _range(all_stages, options)
-    config = workspace.config(all_stages, options.preset)
+    config = workspace.config(all_stages)
     catalogue = workspace.found()
     if options.only and options.output is None and any(s.scope == "everything" for s in chosen):
         if options.first is not None and options.first == options.last:

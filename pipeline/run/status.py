@@ -134,14 +134,14 @@ class Status:
         }
 
 
-def read_status(workspace: Workspace, stages: Iterable[Stage], preset: str | None = None) -> Status:
+def read_status(workspace: Workspace, stages: Iterable[Stage]) -> Status:
     """The state of every item of every stage.  Writes nothing.
 
     Raises:
         UsageError, ConfigError, InputError: the workspace, its settings or its captures cannot be used.
     """
     running = workspace.running()
-    config = workspace.config(stages, preset)
+    config = workspace.config(stages)
     catalogue = workspace.found()
     plan = Plan(workspace, config, stages, catalogue, workspace.template_digest())
     plan.judge_everything()

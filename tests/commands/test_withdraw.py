@@ -158,7 +158,7 @@ def test_who_refused_before_anything_was_made_may_withdraw_too(workspace: Worksp
 
 def learned(path: Path, corpus: str | None) -> None:
     """An artefact of the stage that learns from all sequences."""
-    path.parent.mkdir(parents=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     with writing(path, stage="repass", item="S002/smile", made_by={"corpus": corpus}) as out:
         out.frames([5, 7])
 

@@ -52,12 +52,12 @@ def test_precedence_weakest_first(tmp_path):
     file, env = "[register]\nmax_iterations = 3", {"MIMICME_REGISTER_MAX_ITERATIONS": "4"}
     sets = ["register.max_iterations=5"]
     assert iterations() == 10
-    assert iterations(preset="fast") == 2
-    assert iterations(file, preset="fast") == 3
-    assert iterations(file, env, preset="fast") == 4
-    assert iterations(file, env, preset="fast", sets=sets) == 5
+    assert iterations(sets=["run.preset=fast"]) == 2
+    assert iterations(file, sets=["run.preset=fast"]) == 3
+    assert iterations(file, env, sets=["run.preset=fast"]) == 4
+    assert iterations(file, env, sets=[*sets, "run.preset=fast"]) == 5
     assert iterations('[run]\npreset = "fast"') == 2
-    assert iterations('[run]\npreset = "fast"', preset="default") == 10
+    assert iterations('[run]\npreset = "fast"', sets=["run.preset=default"]) == 10
 
 
 def test_values_of_every_type_from_file_and_text(tmp_path):
@@ -118,7 +118,7 @@ def test_mistakes_in_the_environment(tmp_path):
 def test_preset_with_an_unknown_setting_is_an_error(tmp_path):
     wrong = Stage("a", 1, Settings, (), lambda t, o: None, settings_by_preset={"best": {"stifness": 1.0}})
     with pytest.raises(ConfigError, match="preset best"):
-        config.load(None, [wrong], environ={}, preset="best")
+        config.load(None, [wrong], environ={}, sets=["run.preset=best"])
 
 
 def test_unknown_stages_are_left_to_those_who_know_them(tmp_path):

@@ -284,12 +284,12 @@ def test_a_stage_alone_does_not_build_on_what_is_out_of_date(make, fake):
 
 def test_preset_lies_under_the_file(make, fake):
     workspace = make()
-    go(workspace, fake, preset="fast")
+    go(workspace, fake, sets=["run.preset=fast"])
     with Artefact(workspace.root / "fit/S1/smile.h5") as made:
         assert made.made_by["settings"]["steps"] == 1
     file = workspace.root / "mimicme.toml"
     file.write_text(file.read_text().replace("[fit]", "[fit]\nsteps = 5"))
-    result = go(workspace, fake, preset="fast")
+    result = go(workspace, fake, sets=["run.preset=fast"])
     assert "steps = 5  # mimicme.toml" in (result.result.folder / "config.toml").read_text()
 
 
