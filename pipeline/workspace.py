@@ -267,7 +267,7 @@ class Workspace:
 
     @property
     def notebook(self) -> Path:
-        """Where a run writes down what it read of the artefacts; see `ledger`."""
+        """Where a run writes down what it read of the artefacts; see `checkpoint_index`."""
         return self.root / "heads.jsonl"
 
     @property

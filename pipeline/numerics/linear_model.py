@@ -163,7 +163,7 @@ def fit_streaming(
     """Principal components of shapes that come in batches, in 1 + `power_passes` passes and bounded memory.
 
     A random sketch of the data's range is made in the first pass and sharpened by subspace iteration in the others
-    (`sketch.Sketch`).  Memory: about 30 bytes times 3 V times
+    (`randomized_svd.Sketch`).  Memory: about 30 bytes times 3 V times
     (rank + oversampling), and one batch.  Products in float32, sums in float64, in the order of the data: the
     same batches give the same bytes.
 

@@ -1,4 +1,4 @@
-"""Reads a release; what is where in the file, release_layout.py says."""
+"""Reads a release; what is where in the file, release/layout.py says."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@
 Frame first: a random frame is one read of one chunk.  Every dataset that holds anything is compressed (gzip)
 and checksummed (Fletcher-32), so that a flipped byte is an error of that chunk alone.  The bytes depend on
 the content alone.  `release.Release` reads a file and hides all of this;
-`release_writer.ReleaseWriter` writes one, frame by frame.
+`writer.ReleaseWriter` writes one, frame by frame.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Each texel is a point and a normal on the registered mesh.  Its place on the scan is found (correspondence.py); the
 colour is read there, inside the one scan triangle that was hit - so never across the seam between two photographs -
 and averaged over the texel's footprint in the image (sampling.py).  What stays without data is filled - from another
-frame, the face's other side, or smoothly from around - and marked 0 in the coverage mask (filling.py).
+frame, the face's other side, or smoothly from around - and marked 0 in the coverage mask (inpainting.py).
 """
 
 from __future__ import annotations

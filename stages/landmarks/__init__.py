@@ -1,6 +1,6 @@
 """landmarks: 68 points on every scan, from the file beside the frame, and found in pictures of the scan elsewhere.
 
-Reads   the raw landmark file of each frame (same stem as the frame, `landmark_files.EXTENSIONS` in that
+Reads   the raw landmark file of each frame (same stem as the frame, `landmarks.files.EXTENSIONS` in that
         order), in the file's frame or in pixels of the scan's texture; ingest: file_from_scan, the cleaned scan and
         its image; the template, which teaches the detector what a landmark means (`bridge`).
 Writes  points (F, 68, 3) f4, scan frame, mm, NaN where absent; source (F, 68) u1, 0 none, 1 manual, 2

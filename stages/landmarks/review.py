@@ -194,7 +194,7 @@ def export(workspace: Workspace, folder: Path, extension: str, only: tuple[str, 
     each goes what was found (untouched.py).
 
     Args:
-        extension: one of `landmark_files.WRITERS`.
+        extension: one of `landmarks.files.WRITERS`.
 
     Raises:
         UsageError: no landmarks have been made yet, or `only` matches none; or a file is there already: nothing is

@@ -169,3 +169,19 @@ def test_switched_off_no_sequence_waits_for_another(make, fake):
     assert taught(workspace)[0] == []
     (workspace.captures.root / "S1/smile/0000.obj").write_text("longer words")
     assert go(workspace, fake, fake.WITH_CORPUS, sets=off).counts("learn") == (1, len(GOOD) - 1, 0, 0)
+
+
+def test_an_older_workspace_is_not_computed_anew(make, fake):
+    """How a fingerprint is taken of what makes an artefact: another way would make every lab's nights anew."""
+    workspace = make()
+    go(workspace, fake)
+    prints = {}
+    for name in ("read/S1/smile", "fit/S1/neutral", "fit/S1/smile", "paint/S2/sad"):
+        with Artefact(workspace.root / f"{name}.h5") as made:
+            prints[name] = made.fingerprint[:16]
+    assert prints == {
+        "read/S1/smile": "70de2c1c78fb9c84",
+        "fit/S1/neutral": "6fe2efbf804ad8c1",
+        "fit/S1/smile": "64fce21235e19892",
+        "paint/S2/sad": "57cdadc74965be50",
+    }

@@ -1,0 +1,43 @@
+"""The list of stages: what depends on it alone."""
+
+from __future__ import annotations
+
+import pytest
+
+from mimicme.pipeline.checkpoint import fingerprint
+from mimicme.pipeline.config import settings_record
+from mimicme.pipeline.stage import in_order
+from mimicme.stages import FLOW, STAGES
+
+KNOWN = {
+    "ingest": (3, "88e0ee4d75c7"),
+    "landmarks": (7, "79e39d1a7758"),
+    "align": (3, "327af77b6cf4"),
+    "register": (9, "f7cd08bb76ac"),
+    "repass": (3, "6603216eecb2"),
+    "refine": (6, "27103b1044cf"),
+    "bake": (7, "77e4ea73ba1f"),
+    "project": (5, "ae2bf8fc29b4"),
+    "pack": (3, "8b6f69fb3f6f"),
+}  # fmt: skip
+"""Version, and fingerprint of the default settings, of each stage.  Where one changes, every lab's workspaces are made
+anew from that stage on: raise the version, and write down here that it was meant."""
+
+
+def test_what_makes_an_artefact_changes_on_purpose_only() -> None:
+    now = {s.name: (s.version, fingerprint(settings_record(s.settings()))[:12]) for s in STAGES}
+    assert now == KNOWN
+
+
+def test_the_list_is_the_flow() -> None:
+    assert [stage.name for stage in STAGES] == list(FLOW)
+    assert STAGES[-1].scope == "everything"
+    assert STAGES[-1].needs == tuple(FLOW)[:-1]
+
+
+def test_stages_out_of_order_are_refused() -> None:
+    first, second = STAGES[:2]
+    with pytest.raises(ValueError, match="'landmarks' stands twice, or before what it needs"):
+        in_order([second, first])
+    with pytest.raises(ValueError, match="'ingest' stands twice"):
+        in_order([first, first])
