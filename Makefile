@@ -35,7 +35,7 @@ else
 -include $(wildcard $(STAGE_LIST))
 endif
 
-# Numpy's threads inside joblib's workers only fight each other for the same cores.
+# Numpy's threads inside the workers only fight each other for the same cores.
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
@@ -58,7 +58,7 @@ $(INSTALLED): setup.cfg constraints.txt tools/install.py
 
 $(STAGE_LIST): stages/__init__.py $(INSTALLED)
 	@mkdir -p $(@D)
-	@echo STAGES := $$($(MIMICME) stages --names) > $@.tmp
+	@names=$$($(MIMICME) stages --names); echo STAGES := $$names > $@.tmp  # in two steps: a failure must leave no list
 	@mv $@.tmp $@
 
 lint: $(INSTALLED)  ## ruff (rules and format) and mypy

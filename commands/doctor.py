@@ -20,6 +20,7 @@ NEEDED = (
     "scipy",
     "h5py",
     "joblib",
+    "loky",
     "Pillow",
     "matplotlib",
     "scikit-learn",

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-# before numpy is imported: its threads and joblib's workers would fight for the same cores
+# before numpy is imported: its threads and the workers of runs would fight for the same cores
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 

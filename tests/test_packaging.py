@@ -281,6 +281,17 @@ def test_make_has_a_target_for_every_stage_that_mimicme_names(
     assert "no target 'tset'" in wrong.stderr and "first second" in wrong.stderr
 
 
+def test_make_keeps_no_list_of_stages_that_could_not_be_read(
+    make: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    program = tmp_path / ".venv/bin/mimicme"
+    sound = program.read_text()
+    program.write_text("#!/bin/sh\nexit 3\n")
+    assert make("second", "WORKSPACE=w").returncode == 2
+    program.write_text(sound)
+    assert make("second", "WORKSPACE=w").stdout.splitlines()[-1] == "did second w"
+
+
 def test_no_file_names_a_machine_or_a_package_host(repository: Path) -> None:
     """Paths of somebody's machine and addresses of package indexes belong to the user's own configuration."""
     forbidden = re.compile(

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from mimicme.pipeline.checkpoint import FrameStatus, fingerprint
+from mimicme.pipeline.checkpoint import QUALITY, FrameStatus, fingerprint
 from mimicme.pipeline.whole_file import whole_file
 
 DECISION = "_decision"
@@ -22,8 +23,26 @@ TALLY = "_tally"
 """Attributes that end so count frames, as in `3 read, 5 guessed`; the runner adds them up (`findings.added`)."""
 
 _OK = FrameStatus()
-_NOTEBOOK = "mimicme heads 2"
+_NOTEBOOK = "mimicme heads 3"
 """First line of a ledger's notebook; another number when `Made`, or how its fingerprints are made, changes."""
+
+
+class FigureSummary(NamedTuple):
+    """A figure of quality over the frames that are ok: how many have it, their mean and the largest (NaN of none)."""
+
+    name: str
+    unit: str
+    frames: int
+    mean: float
+    largest: float
+
+    @classmethod
+    def of(cls, name: str, unit: str, values: NDArray[np.float64]) -> Self:
+        """Of the figure's values for the frames that are ok; one that is not finite counts as absent."""
+        there = values[np.isfinite(values)]
+        mean, largest = (float(there.mean()), float(there.max())) if len(there) else (math.nan, math.nan)
+        # the names are the same in every artefact of a stage: each is kept once
+        return cls(sys.intern(name), sys.intern(unit), len(there), mean, largest)
 
 
 @dataclass(frozen=True)
@@ -36,6 +55,7 @@ class Made:
         numbers: (F,) frame numbers.
         flagged: statuses that say something, by row; the other frames are ok.
         decisions: sentences and tallies by name.
+        figures: what the stage itself measured, in the order in which it wrote it.
     """
 
     fingerprint: str
@@ -44,6 +64,7 @@ class Made:
     numbers: NDArray[np.int64]
     flagged: Mapping[int, FrameStatus]
     decisions: Mapping[str, str]
+    figures: tuple[FigureSummary, ...] = ()
 
     @property
     def rejected(self) -> int:
@@ -68,6 +89,7 @@ class Made:
             self.numbers.tolist(),
             flagged,
             dict(self.decisions),
+            self.figures,
         ]
 
     @classmethod
@@ -79,11 +101,18 @@ class Made:
         numbers: list[int],
         flagged: list[list[Any]],
         decisions: dict[str, str],
+        figures: list[list[Any]],
     ) -> Made:
         """See `to_record`."""
         statuses = {row: FrameStatus(*status) for row, *status in flagged}
         numbers_array = np.asarray(numbers, np.int64)
-        return cls(fingerprint, record_print, has_sources, numbers_array, statuses, dict(decisions))
+        summaries = tuple(
+            FigureSummary(sys.intern(name), sys.intern(unit), int(frames), float(mean), float(largest))
+            for name, unit, frames, mean, largest in figures
+        )
+        return cls(
+            fingerprint, record_print, has_sources, numbers_array, statuses, dict(decisions), summaries
+        )
 
 
 class Ledger:
@@ -174,9 +203,27 @@ def _read_head(path: Path) -> Made | None:
                 np.asarray(handle["frame"][:], np.int64),
                 flagged,
                 {k: str(attrs[k]) for k in attrs if k.endswith((DECISION, TALLY))},
+                _read_figures(handle, table["ok"]),
             )
     except (OSError, KeyError, ValueError, TypeError, RuntimeError):
         return None
+
+
+def _read_figures(handle: h5py.File, ok: NDArray[np.bool_]) -> tuple[FigureSummary, ...]:
+    """What the stage measured, in the order in which it wrote it."""
+    if QUALITY not in handle:
+        return ()
+    datasets = {
+        name: dataset
+        for name, dataset in handle[QUALITY].items()
+        if isinstance(dataset, h5py.Dataset) and dataset.shape == ok.shape and dataset.dtype.kind in "biuf"
+    }
+    # HDF5 lists them by name; in a file that is written once, what was made first lies at the lower address
+    written = sorted(datasets, key=lambda name: h5py.h5o.get_info(datasets[name].id).addr)
+    return tuple(
+        FigureSummary.of(name, str(dataset.attrs.get("unit", "1")), dataset[:].astype(np.float64)[ok])
+        for name, dataset in ((name, datasets[name]) for name in written)
+    )
 
 
 def read_record(path: Path) -> tuple[dict[str, Any], dict[str, str], str]:

@@ -31,7 +31,11 @@ THREAD_VARIABLES = (
     "TBB_NUM_THREADS",
 )
 SCHEDULER_TIMEOUT_S = 30
+GROWTH_VARIABLE = "LOKY_MAX_MEMORY_LEAK_SIZE"
+"""Bytes by which a worker may grow after its first job; loky reads it in the worker as that starts, and ends a worker
+between two jobs that grew by more.  Who sets it in the environment is heard."""
 MAX_GROWTH_BYTES = 4 << 30
+"""What we set it to.  loky's own 0.3 GB is for leaks; ours grow by what they keep: templates, factorisations."""
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -176,13 +180,14 @@ class LokyPool:
 
     def _start(self, workers: int) -> Any:
         if self._executor is None:
-            from joblib.externals.loky import ProcessPoolExecutor
+            from loky import ProcessPoolExecutor
 
             # a worker that grew too large ended between two jobs and another took its place
-            warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
+            warnings.filterwarnings("ignore", "A worker (stopped|was restarted) while some jobs", UserWarning)
+            growth = os.environ.get(GROWTH_VARIABLE, str(MAX_GROWTH_BYTES))
             self._executor = ProcessPoolExecutor(
                 max_workers=workers,
-                env=dict.fromkeys(THREAD_VARIABLES, "1"),
+                env=dict.fromkeys(THREAD_VARIABLES, "1") | {GROWTH_VARIABLE: growth},
                 initializer=_begin_worker,
                 initargs=(os.getpid(),),
             )
@@ -249,12 +254,10 @@ class DaskPool:
 
 
 def _broken() -> tuple[type[BaseException], ...]:
-    from concurrent.futures.process import BrokenProcessPool
+    from loky import BrokenProcessPool
+    from loky.process_executor import ShutdownExecutorError
 
-    from joblib.externals.loky.process_executor import BrokenProcessPool as LokyBroken
-    from joblib.externals.loky.process_executor import ShutdownExecutorError, TerminatedWorkerError
-
-    return (BrokenProcessPool, LokyBroken, TerminatedWorkerError, ShutdownExecutorError)
+    return (BrokenProcessPool, ShutdownExecutorError)
 
 
 def _signal_words(text: str) -> str:
@@ -270,11 +273,6 @@ def _begin_worker(parent: int) -> None:
     """Ctrl-C is the parent's to handle; a worker whose parent is gone goes too, its file unfinished."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    with suppress(ImportError):
-        from joblib.externals.loky import process_executor
-
-        # loky ends workers that grew by 0.3 GB; ours grow by what they keep: templates, factorisations
-        process_executor._MAX_MEMORY_LEAK_SIZE = MAX_GROWTH_BYTES
     if sys.platform == "win32":
         return
 

@@ -13,8 +13,8 @@ from typing import Any
 
 # what setup.cfg asks for, and the extras that a run can use (a test compares)
 PACKAGES = (
-    "mimicme", "click", "numpy", "scipy", "open3d", "joblib", "h5py", "Pillow", "opencv-python-headless", "menpo",
-    "matplotlib", "scikit-learn", "menpo3d", "dask", "distributed", "threadpoolctl",
+    "mimicme", "click", "numpy", "scipy", "open3d", "joblib", "loky", "h5py", "Pillow", "opencv-python-headless",
+    "menpo", "matplotlib", "scikit-learn", "menpo3d", "dask", "distributed", "threadpoolctl",
 )  # fmt: skip
 
 

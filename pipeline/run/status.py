@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from mimicme.pipeline.errors import listed
 from mimicme.pipeline.items import Item, Sequence
-from mimicme.pipeline.run.checkpoint_index import Failure
+from mimicme.pipeline.run.checkpoint_index import Failure, FigureSummary
 from mimicme.pipeline.run.findings import new_findings
 from mimicme.pipeline.run.parts import begun
 from mimicme.pipeline.run.plan import RELEASE, STATES, Plan
 from mimicme.pipeline.run.progress import frame_cells, table
 from mimicme.pipeline.stage import Stage
 from mimicme.pipeline.workspace import Workspace
+
+MAX_FIGURES = 6
+FIGURES_WIDTH = 100
 
 
 @dataclass
@@ -31,13 +35,19 @@ class ItemStatus:
 
 @dataclass
 class StageStatus:
-    """One stage: items by state, and frames of the items that are done; `begun`: items that have parts."""
+    """One stage: items by state, and frames of the items that are done.
+
+    Attributes:
+        begun: items that have parts.
+        figures: what the stage measured of the items that are done, in its own order.
+    """
 
     stage: str
     items: list[ItemStatus]
     findings: list[str]
     remarks: list[str]
     begun: list[str] = field(default_factory=list)
+    figures: list[FigureSummary] = field(default_factory=list)
 
     @property
     def states(self) -> Counter[str]:
@@ -78,8 +88,11 @@ class Status:
         lines = [
             f"{self.workspace}: {self.subjects} subjects, {self.sequences} sequences, {self.frames} frames; "
             + ("a run is going on" if self.running else "no run is going on"),
-            *table([head, *rows]),
         ]
+        first, *others = table([head, *rows])
+        lines.append(first)
+        for line, stage in zip(others, self.stages, strict=True):
+            lines += [line, *_figure_lines(stage.figures)]
         reasons = Counter(
             f"{s.stage}: {i.reason}" for s in self.stages for i in s.items if i.state == "stale" and i.reason
         )
@@ -118,6 +131,11 @@ class Status:
                     "begun": s.begun,
                     "frames_ok": s.frames_ok,
                     "frames_rejected": s.frames_rejected,
+                    "figures": [
+                        # JSON has no word for the mean of nothing
+                        {k: None if v != v else v for k, v in figure._asdict().items()}
+                        for figure in s.figures
+                    ],
                     "detail": [
                         {
                             "item": i.item,
@@ -174,7 +192,48 @@ def _stage_status(plan: Plan, stage: Stage, sequences: tuple[Sequence, ...]) -> 
             findings += new
             remarks += noted
     verdicts = {s.item: plan.verdicts[stage.name, s.item] for s in sequences}
-    return StageStatus(stage.name, items, findings, remarks, begun(plan, stage, verdicts))
+    figures = together(figure for _, made in plan.made(stage.name, sequences) for figure in made.figures)
+    return StageStatus(stage.name, items, findings, remarks, begun(plan, stage, verdicts), figures)
+
+
+def together(summaries: Iterable[FigureSummary]) -> list[FigureSummary]:
+    """Figures over several items, each in the place where it came first."""
+    groups: dict[tuple[str, str], list[FigureSummary]] = {}
+    for one in summaries:
+        groups.setdefault((one.name, one.unit), []).append(one)
+    return [_joined(name, unit, given) for (name, unit), given in groups.items()]
+
+
+def _joined(name: str, unit: str, given: list[FigureSummary]) -> FigureSummary:
+    there = [one for one in given if one.frames]
+    frames = sum(one.frames for one in there)
+    if not frames:
+        return FigureSummary(name, unit, 0, math.nan, math.nan)
+    mean = math.fsum(one.mean * one.frames for one in there) / frames
+    return FigureSummary(name, unit, frames, mean, max(one.largest for one in there))
+
+
+def _figure_lines(figures: Iterable[FigureSummary]) -> Iterator[str]:
+    """The first figures of a stage by their means, in one short line; none: no line."""
+    cells = [
+        f"{f.name} {_number(f.mean)}{'' if f.unit in ('', '1') else ' ' + f.unit}"
+        for f in figures
+        if f.frames
+    ]
+    if not cells:
+        return
+    line, shown = f"  mean {cells[0]}", 1
+    for cell in cells[1:MAX_FIGURES]:
+        more = "" if shown + 1 == len(cells) else "; more in --json"
+        if len(f"{line}, {cell}{more}") > FIGURES_WIDTH:
+            break
+        line, shown = f"{line}, {cell}", shown + 1
+    yield line if shown == len(cells) else f"{line}; more in --json"
+
+
+def _number(value: float) -> str:
+    """Three digits that say something, and no powers of ten for counts."""
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
 
 
 def _item_status(plan: Plan, stage: Stage, item: Item) -> ItemStatus:

@@ -1,0 +1,123 @@
+"""The figures that status shows: what a stage measured, over all items that are done."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from fake_runs import go
+
+from mimicme.pipeline.checkpoint import writing
+from mimicme.pipeline.errors import FrameRejected
+from mimicme.pipeline.run import checkpoint_index
+from mimicme.pipeline.run.checkpoint_index import FigureSummary, Ledger
+from mimicme.pipeline.run.status import StageStatus, Status, read_status, together
+from mimicme.pipeline.workspace import Workspace
+
+
+def written(path, figures, bad=()):
+    """An artefact of three frames with these figures."""
+    with writing(path, stage="a", item="S1/x", made_by={}) as out:
+        out.frames([4, 5, 6])
+        for name, unit, values in figures:
+            out.figure(name, unit)[:] = values
+        out.rows("quality/pairs", (2,), "f4", "mm")[:] = 1  # no figure: two numbers a frame
+        for row in bad:
+            out.reject(row, FrameRejected("bad", "it is bad"))
+    return path
+
+
+def test_a_head_has_the_figures_of_the_frames_that_are_ok_in_the_stages_order(tmp_path):
+    path = written(
+        tmp_path / "a" / "x.h5",
+        [("width", "mm", [1, 3, 100]), ("depth", "1", [2, np.nan, 7]), ("area", "mm", [np.nan, np.inf, 1])],
+        bad=[2],
+    )
+    ledger = Ledger(tmp_path, tmp_path / "heads")
+    width, depth, area = ledger.look(path).figures
+    assert width == ("width", "mm", 2, 2.0, 3.0)
+    assert depth == ("depth", "1", 1, 2.0, 2.0)
+    assert area[:3] == ("area", "mm", 0)
+    assert math.isnan(area.mean) and math.isnan(area.largest)
+    ledger.save()
+    again = Ledger(tmp_path, tmp_path / "heads").look(path).figures
+    assert repr(again) == repr((width, depth, area))  # nan is not equal to itself
+
+
+def test_figures_of_items_weigh_what_they_have_frames():
+    nothing = FigureSummary("b", "1", 0, math.nan, math.nan)
+    one, other = FigureSummary("a", "mm", 1, 1.0, 1.0), FigureSummary("a", "mm", 3, 5.0, 9.0)
+    found = together([one, nothing, other, nothing, FigureSummary("a", "px", 1, 2.0, 2.0)])
+    assert found[0] == ("a", "mm", 4, 4.0, 9.0)
+    assert found[1][:3] == ("b", "1", 0)
+    assert found[2] == ("a", "px", 1, 2.0, 2.0)
+
+
+def measure(task, out):
+    out.frames([f.number for f in task.sequence.frames])
+    size = out.figure("size", "mm")
+    out.figure("absent", "1")
+    for row, frame in enumerate(task.sequence.frames):
+        size[row] = len(out.sources.read(frame.path))
+
+
+def measure_nothing(task, out):
+    out.frames([f.number for f in task.sequence.frames])
+
+
+@pytest.fixture
+def measured(make, fake):
+    """A workspace and stages of which the first one measures: 1 and 2, 3 and 5."""
+    read = replace(fake.READ, compute=measure)
+    others = (replace(stage, compute=measure_nothing) for stage in (fake.FIT, fake.PAINT))
+    return make({"S1/neutral": ["a", "bb"], "S1/smile": ["ccc", "ddddd"]}), (read, *others, fake.BUNDLE)
+
+
+def status_of(workspace, stages):
+    return read_status(Workspace.open(workspace.root, environ={}), stages)
+
+
+def test_status_has_them_for_programs_and_for_people(measured, fake):
+    workspace, stages = measured
+    assert [s.figures for s in status_of(workspace, stages).stages] == [[]] * 4
+    go(workspace, fake, stages=stages)
+    status = status_of(workspace, stages)
+    read, fit, *_ = json.loads(json.dumps(status.to_record(), allow_nan=False))["stages"]
+    assert read["figures"] == [
+        {"name": "size", "unit": "mm", "frames": 4, "mean": 2.75, "largest": 5.0},
+        {"name": "absent", "unit": "1", "frames": 0, "mean": None, "largest": None},
+    ]
+    assert fit["figures"] == []
+    lines = status.lines()
+    assert lines[2].startswith("read ") and lines[4].startswith("fit ")
+    assert lines[3] == "  mean size 2.75 mm"
+
+
+def test_what_is_out_of_date_has_none(measured, fake):
+    workspace, stages = measured
+    go(workspace, fake, stages=stages)
+    changed = Workspace.open(workspace.root, environ={}, sets=("read.scale=2",))
+    assert read_status(changed, stages).stages[0].figures == []
+
+
+def test_they_are_read_with_the_head_once(measured, fake, monkeypatch):
+    workspace, stages = measured
+    go(workspace, fake, stages=stages)
+    said = status_of(workspace, stages).to_record()
+    monkeypatch.setattr(checkpoint_index, "_read_head", lambda path: pytest.fail("opened an artefact"))
+    assert status_of(workspace, stages).to_record() == said
+
+
+@pytest.mark.parametrize(
+    ("count", "name", "shown"), [(6, "f", 6), (7, "f", 6), (5, "f" * 28, 2), (1, "f" * 99, 1)]
+)
+def test_the_line_stays_short(count, name, shown):
+    figures = [FigureSummary(f"{name}{n}", "mm", 1, 1234.5, 2000.0) for n in range(count)]
+    status = Status("w", False, 1, 1, 1, [StageStatus("read", [], [], [], figures=figures)])
+    line = status.lines()[3]
+    assert line.count(" 1234 mm") == shown
+    assert line.endswith("; more in --json") == (shown < count)
+    assert len(line) <= 100 or shown == 1
