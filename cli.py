@@ -146,21 +146,27 @@ def _verified(release: Path, every_image: bool = False) -> bool:
 @click.option("--licence", default="", metavar="TEXT", help="Terms of the release.")
 def init(workspace: Path, **declared: Any) -> None:
     """Make a workspace for a folder of captures."""
-    from mimicme.pipeline.workspace import Workspace
+    from mimicme.pipeline.workspace import CONFIG_NAME, Workspace
     from mimicme.stages import STAGES
 
     made = Workspace.create(workspace, stages=STAGES, **declared)
     found = made.found()
     for message in found.messages:
         click.echo(message, err=True)
-    captured = {s.item.subject for s in found.sequences}
     table = made.metadata()
-    for message in (*table.messages, *table.compare(captured)):
+    for message in (*table.messages, *table.compare(found.subjects)):
         click.echo(message, err=True)
     click.echo(
         f"{made.root}: {len(found.subjects)} subjects, {len(found.sequences)} sequences, "
         f"{found.frame_count} frames in '{found.pattern}'"
     )
+    if table.doubts:
+        click.echo(
+            f"Who is who must be said first: settle what is doubted above, in {made.root / CONFIG_NAME} or in the "
+            "table. Until then a run leaves these captures out.",
+            err=True,
+        )
+        sys.exit(2)
     click.echo(f"Next: mimicme run {shlex.quote(str(workspace))}")
 
 

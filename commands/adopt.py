@@ -82,9 +82,10 @@ def adopt(
         folder,
         layout,
         read_mapping(expressions) if expressions else None,
-        refused=table.excluded,
+        refused=lambda captured: table.matched(captured).excluded,
     )
-    said = [*found.messages, *table.messages]
+    table = table.matched(found.captured)
+    said = [*found.messages, *table.messages, *table.notices]
     sources = Sources(folder)
     reader = _Reader(sources, shape, np.asarray(raw.faces), to_mm, align)
     count = rejected = 0

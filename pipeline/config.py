@@ -45,6 +45,10 @@ class CapturesSection:
         unit: `auto`, `mm`, `cm`, `m`, `um`, `in`, or the number of millimetres of one file unit.
         up: the axis to the top of the head.
         fps: frames per second; nan: unknown.
+        consent_yes: words of the table's column `consent` that are a yes, besides yes, given, signed and the like.
+        consent_missing: whether a subject without a consent, in a table that has such a column, is left out
+            (`exclude`) or worked on (`include`).
+        not_same: pairs of a subject of the table and a capture folder that are two persons, though spelled alike.
     """
 
     root: str = ""
@@ -52,6 +56,9 @@ class CapturesSection:
     unit: str | float = "auto"
     up: Up = "auto"
     fps: float = math.nan
+    consent_yes: tuple[str, ...] = ()
+    consent_missing: Literal["exclude", "include"] = "exclude"
+    not_same: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         named = ("auto", "mm", "cm", "m", "um", "in")

@@ -179,8 +179,11 @@ class Workspace:
         if self._catalogue is None:
             file = self._own.expressions.file
             mapping = read_mapping(self._path(file)) if file else None
-            self._catalogue = catalogues.build(
-                self.captures.root, self._own.captures.layout, mapping, self.is_withdrawn, self._refused()
+            found = catalogues.build(
+                self.captures.root, self._own.captures.layout, mapping, self.is_withdrawn, self._refused
+            )
+            self._catalogue = replace(
+                found, messages=(*found.messages, *self._matched(found.captured).notices)
             )
         return self._catalogue
 
@@ -196,25 +199,31 @@ class Workspace:
         """
         return catalogues.build(self.captures.root, self._own.captures.layout).subjects
 
-    def _refused(self) -> dict[str, str]:
-        """Subjects whose consent in the table is a refusal, with what a user should know of it."""
+    def _refused(self, captured: Iterable[str]) -> dict[str, str]:
+        """Captured subjects whom the table keeps out, with what a user should know of it."""
         root = shlex.quote(str(self.root))
         return {
             subject: f"{why} Nothing is made from it, shown or packed. What was made of it before stays until "
-            f"`mimicme withdraw {root} {shlex.quote(subject)}`; if the refusal is wrong, change the table."
-            for subject, why in self.metadata().excluded.items()
+            f"`mimicme withdraw {root} {shlex.quote(subject)}`; if that is wrong, change the table."
+            for subject, why in self._matched(captured).excluded.items()
         }
 
     def metadata(self) -> SubjectTable:
-        """The table of subjects; empty when none is declared.
+        """The table of subjects, by the names of the captures' folders; empty when none is declared.
 
         Raises:
             InputError: the table cannot be used.
         """
-        from mimicme.pipeline.captures.metadata import SubjectTable, read_subjects
+        return self._matched(self.found().captured)
 
-        file = self._own.metadata.file
-        return read_subjects(self._path(file)) if file else SubjectTable()
+    def _matched(self, captured: Iterable[str]) -> SubjectTable:
+        from mimicme.pipeline.captures.metadata import ConsentRules, SubjectTable, read_subjects
+
+        file, captures = self._own.metadata.file, self._own.captures
+        if not file:
+            return SubjectTable()
+        rules = ConsentRules(captures.consent_yes, captures.consent_missing, captures.not_same)
+        return read_subjects(self._path(file), rules).matched(captured)
 
     def metadata_digest(self) -> str:
         """SHA-256 of the table of subjects; empty when none is declared or it cannot be read."""

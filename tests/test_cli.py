@@ -199,22 +199,50 @@ def test_status_of_a_new_workspace(workspace):
 
 def test_init_run_and_status_say_whom_the_table_leaves_out(workspace):
     table = workspace.parent / "subjects.csv"
-    (workspace.parent / "captures/S2/smile").mkdir(parents=True)
-    (workspace.parent / "captures/S2/smile/0000.obj").write_text("v 0 0 0\n")
-    table.write_text("subject,consent\nS1,nein\nS2,no\n")
+    for subject in ("S2", "S3"):
+        (workspace.parent / f"captures/{subject}/smile").mkdir(parents=True)
+        (workspace.parent / f"captures/{subject}/smile/0000.obj").write_text("v 0 0 0\n")
+    table.write_text("subject,consent\nS1,yes\ns02,no\nS3,ja\n")
     result = init(workspace, "--metadata", table)
     assert result.exit_code == 0
     assert "1 subjects, 1 sequences, 2 frames" in result.stdout
     said = [result, call("run", workspace, "--dry-run"), call("status", workspace)]
     for each in said:
         assert each.exit_code == 0
-        assert each.output.count("Subject 'S2' is left out: its consent is 'no' (line 3).") == 1
-    assert "'nein' (line 2) is not understood, and does NOT keep the subject out" in result.stderr
+        assert (
+            each.output.count("Subject 'S2' (the table's 's02') is left out: its consent is 'no' (line 3).")
+            == 1
+        )
+        assert (
+            each.output.count("Subject 'S3' is left out: its consent 'ja' is not understood (line 4).") == 1
+        )
+    assert "consent_yes" in result.stderr
     assert "without captures" not in result.output
     assert "ingest: 1 of 1 would run" in said[1].output
     assert "Subject" not in said[2].stdout
     record = json.loads(call("status", workspace, "--json").stdout)
-    assert sum("'S2' is left out" in m for m in record["messages"]) == 1
+    assert sum("is left out" in m for m in record["messages"]) == 2
+    now = call("run", workspace, "--dry-run", "--set", 'captures.consent_yes=["ja"]')
+    assert "ingest: 2 of 2 would run" in now.output
+
+
+def test_init_asks_who_is_who_before_it_is_done(workspace):
+    table = workspace.parent / "subjects.csv"
+    table.write_text("subject,consent\nSl,withdrawn\nS4,yes\n")
+    result = init(workspace, "--metadata", table)
+    assert result.exit_code == 2
+    assert 'not_same = [["Sl", "S1"]]' in result.stderr and "Who is who must be said first" in result.stderr
+    settings = workspace / "mimicme.toml"
+    run = call("run", workspace, "--dry-run")
+    assert "Subject 'S1' is left out: it may be the table's 'Sl'" in run.output
+    settings.write_text(
+        settings.read_text()
+        .replace("not_same = []", 'not_same = [["Sl", "S1"]]')
+        .replace('consent_missing = "exclude"', 'consent_missing = "include"')
+    )
+    run = call("run", workspace, "--dry-run")
+    assert "ingest: 1 of 1 would run" in run.output
+    assert 'consent_missing = "include": worked on without a consent in the table: S1.' in run.output
 
 
 def test_dry_run_and_wrong_settings(workspace):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,12 +22,14 @@ class Catalogue:
         neutral: item of each subject's neutral sequence: the one labelled so, else the first by name.
         pattern: the layout the files fit.
         messages: sentences about decisions and about files left out.
+        captured: subjects that have captures and have not withdrawn, in order, whatever their consent.
     """
 
     sequences: tuple[Sequence, ...]
     neutral: Mapping[str, Item]
     pattern: str
     messages: tuple[str, ...]
+    captured: tuple[str, ...] = ()
 
     @property
     def subjects(self) -> tuple[str, ...]:
@@ -43,7 +45,7 @@ def build(
     layout: str = "",
     mapping: Mapping[str, str] | None = None,
     withdrawn: Callable[[str], bool] | None = None,
-    refused: Mapping[str, str] | None = None,
+    refused: Callable[[Iterable[str]], Mapping[str, str]] | None = None,
 ) -> Catalogue:
     """Search the capture folder.
 
@@ -53,8 +55,8 @@ def build(
         mapping: expression label by sequence name (`expressions.read_mapping`).
         withdrawn: says of a subject whether it has withdrawn its consent; such captures are not listed,
             and no message names it.
-        refused: subjects that the table of subjects leaves out, with the sentence why, which becomes a message
-            where such a subject was captured; its captures are not listed either.
+        refused: says of the captured subjects which the table of subjects leaves out, with the sentence why, which
+            becomes a message; their captures are not listed either.
 
     Raises:
         InputError: nothing fits, or two names on disk give one safe name.
@@ -84,14 +86,15 @@ def build(
     ]
     if gone:
         messages.append(f"{len(gone)} subject(s) have withdrawn their consent and are left out.")
-    refusals = refused or {}
-    kept_out = sorted({i.subject for i in groups} & set(refusals) - gone)
+    captured = {i.subject for i in groups} - gone
+    refusals = refused(captured) if refused is not None else {}
+    kept_out = sorted(captured & set(refusals))
     messages += [refusals[subject] for subject in kept_out]
     gone.update(kept_out)
     sequences = tuple(
         _sequence(item, groups[item], mapping) for item in sorted(groups) if item.subject not in gone
     )
-    return Catalogue(sequences, neutrals(sequences), result.pattern, tuple(messages))
+    return Catalogue(sequences, neutrals(sequences), result.pattern, tuple(messages), tuple(sorted(captured)))
 
 
 def _unnamed(message: str, names: list[str]) -> str:

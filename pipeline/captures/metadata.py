@@ -7,13 +7,14 @@ A text table with a header; one row per subject.  Columns `subject`, `age`, `gen
 from __future__ import annotations
 
 import csv
-import difflib
 import io
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
+from mimicme.pipeline.captures import who
 from mimicme.pipeline.captures.layouts import safe_name
 from mimicme.pipeline.errors import InputError, listed
 
@@ -32,12 +33,37 @@ _PERSONAL_NAMES = frozenset({"date_of_birth", "birth_date", "national_id", "soci
 
 # in the order in which a message lists them
 _REFUSED = (
-    *("no", "n", "false", "0", "not", "none", "withdrawn", "withdrew", "withdraw", "refused", "refuses"),
-    *("denied", "declined", "revoked", "expired", "pending"),
+    *("no", "n", "false", "0", "not", "none", "withdrawn", "withdrew", "withdraw", "withdrawal"),
+    *("refused", "refuses", "denied", "declined", "revoked", "expired", "pending"),
 )
+# these refuse wherever they stand: `full withdrawal`, `given 2019, revoked 2023`
+_REFUSED_ANYWHERE = frozenset(w for w in _REFUSED if len(w) > 1)
 _GIVEN = ("yes", "y", "true", "1", "given", "granted", "signed", "full")
 _MAX_BYTES = 64 << 20
 _MAX_CELL = 4096
+
+
+@dataclass(frozen=True)
+class ConsentRules:
+    """What lets a subject in.
+
+    Attributes:
+        yes: consents, whole or by their first word, that are a yes besides `_GIVEN`; they win over words of refusal.
+        missing: whether a subject is left out (`exclude`) or worked on (`include`) that has an empty consent, or no
+            row, in a table with a column `consent`.
+        not_same: pairs of a row and a folder that are two persons, however alike they are spelled.
+    """
+
+    yes: tuple[str, ...] = ()
+    missing: Literal["exclude", "include"] = "exclude"
+    not_same: tuple[tuple[str, str], ...] = ()
+
+    def is_yes(self, consent: str) -> bool:
+        said = {word.casefold().strip() for word in self.yes}
+        first = re.match(r"\w*", consent.casefold().strip())
+        if consent.casefold().strip() in said or (first is not None and first.group() in said):
+            return True
+        return _first_word(consent) in _GIVEN and not is_refusal(consent)
 
 
 @dataclass(frozen=True)
@@ -50,12 +76,75 @@ class SubjectTable:
         columns: the columns that are kept, in order, without `subject`.
         excluded: subjects that must not enter a release, with the sentence why.
         messages: what a user should know about the table: columns dropped, words not understood.
+        notices: what a run says first: who is worked on without a consent, because that was asked for.
+        doubts: captures that may be those of somebody who refuses; somebody has to say.
+        rules: what lets a subject in.
+        without_captures: rows of subjects that refuse and have no captures.
     """
 
     rows: Mapping[str, Mapping[str, str | int | float]] = field(default_factory=dict)
     columns: tuple[str, ...] = ()
     excluded: Mapping[str, str] = field(default_factory=dict)
     messages: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
+    rules: ConsentRules = field(default_factory=ConsentRules)
+    without_captures: tuple[str, ...] = ()
+
+    @property
+    def has_consent(self) -> bool:
+        """Whether the table has a column `consent`: then who is silent is left out."""
+        return "consent" in self.columns
+
+    def matched(self, subjects: Iterable[str]) -> SubjectTable:
+        """The same table by captured subject: rows and refusals under the names of the captures' folders.
+
+        Fails closed: a subject is left out whose row refuses it under whatever spelling, whose consent is missing
+        (`rules`), or that may be somebody who refuses and has no captures of their own.
+
+        Raises:
+            InputError: two rows or two folders may be one person.
+        """
+        captured = sorted(set(subjects))
+        if not self.rows and not self.has_consent:
+            return self
+        found = who.match(self.rows, captured)
+        rows = {folder: self.rows[row] for folder, row in found.row_of.items()}
+        excluded = {
+            folder: _spelled(folder, row, self.excluded[row])
+            for folder, row in found.row_of.items()
+            if row in self.excluded
+        }
+        silent = [f for f in captured if f in found.folders_alone or not rows[f].get("consent")]
+        notices: list[str] = []
+        if self.has_consent and self.rules.missing == "exclude":
+            for folder in found.folders_alone:
+                excluded[folder] = f"Subject '{folder}' is left out: the table of subjects has no row for it."
+        elif self.has_consent and silent:
+            notices.append(
+                f'consent_missing = "include": worked on without a consent in the table: {listed(silent, 20)}.'
+            )
+        doubts, without = [], []
+        for row in (row for row in found.rows_alone if row in self.excluded):
+            near = [f for f in who.near(row, found.folders_alone) if (row, f) not in self.rules.not_same]
+            for folder in near:
+                doubts.append(
+                    f"Subject '{folder}' is left out: it may be the table's '{row}', whose row keeps it out and has no "
+                    f"captures. If they are two persons, add to [captures]: "
+                    f'not_same = [["{row}", "{folder}"]]; if not, rename one of them.'
+                )
+                excluded[folder] = doubts[-1]
+            if not near:
+                without.append(row)
+        kept = {row: self.rows[row] for row in found.rows_alone}
+        return replace(
+            self,
+            rows=rows | kept,
+            excluded={row: why for row, why in self.excluded.items() if row in kept} | excluded,
+            notices=tuple(notices),
+            doubts=tuple(doubts),
+            without_captures=tuple(without),
+        )
 
     def __contains__(self, subject: str) -> bool:
         return subject in self.rows
@@ -72,11 +161,9 @@ class SubjectTable:
         said: list[str] = []
         if not self.rows:
             return said
-        folded = {s.casefold(): s for s in self.rows}
         for subject in captured:
             if subject not in self.rows:
-                near = folded.get(subject.casefold())
-                close = [near] if near else difflib.get_close_matches(subject, self.rows, 1, 0.8)
+                close = who.near(subject, self.rows)
                 hint = f" Is it the table's '{close[0]}'?" if close else ""
                 said.append(
                     f"Subject '{subject}' is not in the metadata table; its values are unknown.{hint}"
@@ -85,10 +172,21 @@ class SubjectTable:
         absent = sorted(set(self.rows) - set(captured) - set(self.excluded))
         if absent:
             said.append(f"The metadata table has subjects without captures: {listed(absent, 5)}.")
+        if self.without_captures:
+            said.append(
+                f"Who is kept out by the metadata table and has no captures here: {listed(self.without_captures, 20)}."
+            )
         return said
 
 
-def read_subjects(path: Path) -> SubjectTable:
+def _spelled(folder: str, row: str, why: str) -> str:
+    """A sentence about a row, about the folder that it is matched with."""
+    if folder == row:
+        return why
+    return why.replace(f"Subject '{row}'", f"Subject '{folder}' (the table's '{row}')", 1)
+
+
+def read_subjects(path: Path, rules: ConsentRules | None = None) -> SubjectTable:
     """Read a subjects table from a file.
 
     Raises:
@@ -102,18 +200,20 @@ def read_subjects(path: Path) -> SubjectTable:
         data = path.read_bytes()
     except OSError as error:
         raise InputError("the metadata table cannot be read", where=path, seen=error.strerror) from error
-    return parse_subjects(data, path.name)
+    return parse_subjects(data, path.name, rules)
 
 
-def parse_subjects(data: bytes, name: str = "metadata") -> SubjectTable:
+def parse_subjects(data: bytes, name: str = "metadata", rules: ConsentRules | None = None) -> SubjectTable:
     """Parse a subjects table: UTF-8 or UTF-16, with or without BOM; commas, semicolons or tabs.
 
-    A subject whose consent starts with a word of refusal (`no`, `withdrawn`, ...) is listed in `excluded`.
+    A subject whose consent is not a yes - a refusal (`no`, `withdrawn`, ...), a word that is not understood, and, as
+    `rules` say, nothing - is listed in `excluded`.
 
     Raises:
         InputError: no header, no `subject` column, a column twice, a subject twice, a row longer than the
             header; with the numbers of the lines.
     """
+    rules = rules or ConsentRules()
     messages: list[str] = []
     text = _text(data, name, messages)
     lines = text.splitlines(keepends=True)
@@ -151,32 +251,40 @@ def parse_subjects(data: bytes, name: str = "metadata") -> SubjectTable:
         line_of.setdefault(subject, []).append(line)
         row = {c: _value(c, cells[i]) for i, c in keep if cells[i]}
         rows[subject] = row
-        consent = str(row.get("consent", ""))
-        if is_refusal(consent):
-            excluded[subject] = f"Subject '{subject}' is left out: its consent is '{consent}' (line {line})."
-        elif consent and _first_word(consent) not in _GIVEN:
-            unclear.append(
-                f"Subject '{subject}': consent '{consent}' (line {line}) is not understood, and does NOT keep "
-                "the subject out: it is worked on and enters the release."
-            )
+        why = _kept_out(str(row.get("consent", "")), "consent" in header, rules)
+        if why:
+            excluded[subject] = f"Subject '{subject}' is left out: its consent {why} (line {line})."
+        if why.endswith(_UNCLEAR):
+            unclear.append(subject)
     twice = {s: n for s, n in line_of.items() if len(n) > 1}
     if twice:
-        listed = "; ".join(f"'{s}' in lines {', '.join(map(str, n))}" for s, n in list(twice.items())[:5])
-        raise InputError(
-            "a subject has more than one row", where=name, seen=listed, todo="Keep one row each."
-        )
+        seen = "; ".join(f"'{s}' in lines {', '.join(map(str, n))}" for s, n in list(twice.items())[:5])
+        raise InputError("a subject has more than one row", where=name, seen=seen, todo="Keep one row each.")
     if unclear:
-        messages += [
-            *unclear,
-            f"A consent is understood by its first word: {', '.join(_GIVEN)} let a subject in; "
-            f"{', '.join(_REFUSED)} keep it out.",
-        ]
-    return SubjectTable(rows, tuple(c for _, c in keep), excluded, tuple(messages))
+        messages.append(
+            f"{name}: the consent of {listed(unclear)} is not understood and keeps them out. It is understood by its "
+            f"first word: {', '.join(_GIVEN)} let a subject in; {', '.join(_REFUSED)} keep it out. If another is "
+            'a yes, write it into the settings, [captures] consent_yes = ["..."], or correct the table.'
+        )
+    return SubjectTable(rows, tuple(c for _, c in keep), excluded, tuple(messages), rules=rules)
+
+
+_UNCLEAR = "is not understood"
+
+
+def _kept_out(consent: str, has_column: bool, rules: ConsentRules) -> str:
+    """Why a consent keeps its subject out, after `its consent ...`; empty: it does not."""
+    if not consent:
+        return "is empty" if has_column and rules.missing == "exclude" else ""
+    if rules.is_yes(consent):
+        return ""
+    return f"is '{consent}'" if is_refusal(consent) else f"'{consent}' {_UNCLEAR}"
 
 
 def is_refusal(consent: str) -> bool:
-    """Whether a consent starts with a word of refusal: `no`, `withdrawn 2024-05-01`, `not given`."""
-    return _first_word(consent) in _REFUSED
+    """Whether a consent is a refusal: `no`, `withdrawn 2024-05-01`, `not given`, `given 2019, revoked 2023`."""
+    words = re.findall(r"[a-z]+", consent.lower())
+    return _first_word(consent) in _REFUSED or not _REFUSED_ANYWHERE.isdisjoint(words)
 
 
 def _first_word(text: str) -> str:

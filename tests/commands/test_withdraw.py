@@ -150,7 +150,7 @@ def test_who_refused_before_anything_was_made_may_withdraw_too(workspace: Worksp
     new.write_text("v 0 0 0\n")
     table = refuse(workspace, "S003")
     assert withdraw_workspace(workspace.root, "S003").files != ()  # the report, which is of everyone
-    table.write_text("subject,consent\nS003,yes\n")
+    table.write_text("subject,consent\nS001,yes\nS002,yes\nS003,yes\n")
     assert Workspace.open(workspace.root).found().subjects == ("S001", "S002")
     with pytest.raises(UsageError, match="knows no subject 'S004'"):
         withdraw_workspace(workspace.root, "S004")

@@ -65,7 +65,13 @@ def test_refused_subjects_are_not_listed_and_named_with_the_reason(tmp_path):
         "S4": "S4 says no.",
         "S9": "S9 was never captured.",
     }
-    catalogue = build(tmp_path, withdrawn=lambda subject: subject == "S4", refused=refused)
+
+    def asked(captured):
+        assert set(captured) == {"S1", "S2", "S_3"}
+        return refused
+
+    catalogue = build(tmp_path, withdrawn=lambda subject: subject == "S4", refused=asked)
+    assert catalogue.captured == ("S1", "S2", "S_3")
     assert catalogue.subjects == ("S2",)
     assert list(catalogue.neutral) == ["S2"]
     # who has withdrawn is not named, whatever the table says

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mimicme.pipeline.captures.metadata import SubjectTable, parse_subjects, read_subjects
+from mimicme.pipeline.captures.metadata import ConsentRules, SubjectTable, parse_subjects, read_subjects
 from mimicme.pipeline.errors import InputError
 
 PLAIN = "subject,age,gender,ethnicity,consent\nS1,31,female,white,yes\nS2,4.5,male,asian,yes\n"
@@ -59,29 +59,98 @@ def test_refusals_are_excluded(word: str) -> None:
     assert "line 2" in table.excluded["S1"]
 
 
-@pytest.mark.parametrize("word", ["yes", "Y", "given", "", "research only", "nominal"])
-def test_other_words_are_not(word: str) -> None:
-    assert not parse_subjects(f"subject,consent\nS1,{word}\n".encode()).excluded
+@pytest.mark.parametrize("word", ["yes", "Y", "given", "signed 2024-01-01", "1", "full"])
+def test_a_yes_lets_the_subject_in(word: str) -> None:
+    table = parse_subjects(f"subject,consent\nS1,{word}\n".encode())
+    assert not table.excluded and not table.messages
 
 
-@pytest.mark.parametrize("word", ["nein", "maybe", "2024-01-01", "да"])
-def test_a_consent_that_is_not_understood_is_said_to_let_the_subject_in(word: str) -> None:
-    table = parse_subjects(f"subject,consent\nS1,yes\nS2,{word}\nS3,{word}\nS4,no\n".encode())
-    assert list(table.excluded) == ["S4"]
-    first, second, words = table.messages
-    for said, subject, line in ((first, "S2", 3), (second, "S3", 4)):
-        assert f"Subject '{subject}': consent '{word}' (line {line}) is not understood" in said
-        assert "does NOT keep the subject out" in said
-        assert "enters the release" in said
+@pytest.mark.parametrize("word", ["full withdrawal", "given 2019, revoked 2023", "yes - no longer"])
+def test_a_refusal_counts_wherever_it_stands(word: str) -> None:
+    assert list(parse_subjects(f'subject,consent\nS1,"{word}"\n'.encode()).excluded) == ["S1"]
+
+
+@pytest.mark.parametrize("word", ["nein", "maybe", "2024-01-01", "да", "research only", "nominal"])
+def test_a_consent_that_is_not_understood_keeps_the_subject_out(word: str) -> None:
+    data = f"subject,consent\nS1,yes\nS2,{word}\nS3,{word}\nS4,no\n".encode()
+    table = parse_subjects(data)
+    assert list(table.excluded) == ["S2", "S3", "S4"]
+    assert f"its consent '{word}' is not understood (line 3)" in table.excluded["S2"]
+    (words,) = table.messages
+    assert "the consent of S2, S3 is not understood" in words and "consent_yes" in words
     let_in, keep_out = words.split(";")
     assert "yes, y, true, 1, given, granted, signed, full let a subject in" in let_in
     for refusal in ("no", "false", "withdrawn", "revoked", "pending"):
         assert f" {refusal}," in keep_out or f" {refusal} keep" in keep_out
+    said_to_be_a_yes = parse_subjects(data, rules=ConsentRules(yes=(word,)))
+    assert list(said_to_be_a_yes.excluded) == ["S4"] and not said_to_be_a_yes.messages
 
 
-@pytest.mark.parametrize("word", ["yes", "signed 2024-01-01", "", "no", "withdrawn 2024-05-01"])
-def test_nothing_is_said_of_a_consent_that_is_understood(word: str) -> None:
-    assert parse_subjects(f"subject,consent\nS1,{word}\n".encode()).messages == ()
+def test_a_word_that_sounds_like_a_refusal_is_one_until_it_is_said_to_be_a_yes() -> None:
+    data = b"subject,consent\nS1,n/a\n"
+    assert list(parse_subjects(data).excluded) == ["S1"]
+    assert not parse_subjects(data, rules=ConsentRules(yes=("n/a",))).excluded
+
+
+def test_a_word_that_is_a_yes_counts_first_or_whole() -> None:
+    rules = ConsentRules(yes=("JA", "no restrictions"))
+    table = parse_subjects(b"subject,consent\nA,ja 2024\nB,no restrictions\nC,no\nD,jawohl\n", rules=rules)
+    assert list(table.excluded) == ["C", "D"]
+
+
+def test_an_empty_consent_and_a_missing_row_keep_out_unless_that_is_said() -> None:
+    data = b"subject,consent\nS1,yes\nS2,\nS3,no\n"
+    captured = ("S1", "S2", "S3", "S4")
+    table = parse_subjects(data).matched(captured)
+    assert sorted(table.excluded) == ["S2", "S3", "S4"] and not table.notices
+    assert "its consent is empty (line 3)" in table.excluded["S2"]
+    assert "has no row" in table.excluded["S4"]
+    table = parse_subjects(data, rules=ConsentRules(missing="include")).matched(captured)
+    assert list(table.excluded) == ["S3"]
+    assert table.notices == (
+        'consent_missing = "include": worked on without a consent in the table: S2, S4.',
+    )
+    header_alone = parse_subjects(b"subject,consent\n").matched(["S1"])
+    assert list(header_alone.excluded) == ["S1"]
+
+
+@pytest.mark.parametrize("data", [b"subject,age\nS1,3\n", b"subject\nS1\n"])
+def test_without_a_column_of_consents_nobody_is_kept_out(data: bytes) -> None:
+    assert not parse_subjects(data).matched(["S1", "S2"]).excluded
+
+
+def test_a_refusal_is_matched_up_to_case_zeros_and_prefix() -> None:
+    data = b"subject,age,consent\n1,30,no\n2,31,yes\nsub-s03,32,withdrawn\n"
+    table = parse_subjects(data).matched(["001", "subject_2", "S3"])
+    assert sorted(table.excluded) == ["001", "S3"]
+    assert (
+        table.excluded["001"] == "Subject '001' (the table's '1') is left out: its consent is 'no' (line 2)."
+    )
+    assert table.attributes("subject_2")["age"] == 31
+    assert table.compare(["subject_2"]) == []
+
+
+def test_two_that_match_are_an_error_that_names_both() -> None:
+    table = parse_subjects(b"subject,consent\n1,no\n")
+    with pytest.raises(InputError, match="two capture folders may be one person; seen '001' and '01'"):
+        table.matched(["01", "001"])
+    with pytest.raises(InputError, match="two rows of the table may be one person; seen '1' and '001'"):
+        parse_subjects(b"subject,consent\n1,no\n001,yes\n").matched(["001"])
+
+
+def test_who_may_be_somebody_that_refuses_is_kept_out_until_somebody_says() -> None:
+    data = b"subject,consent\nS01l,no\nS002,yes\nX9,no\n"
+    rules = ConsentRules(missing="include")
+    table = parse_subjects(data, rules=rules).matched(["S011", "S002"])
+    assert list(table.excluded) == ["X9", "S011"] or sorted(table.excluded) == ["S011", "S01l", "X9"]
+    (doubt,) = table.doubts
+    assert "'S011'" in doubt and "'S01l'" in doubt and 'not_same = [["S01l", "S011"]]' in doubt
+    assert table.without_captures == ("X9",)
+    assert any("no captures here: X9" in said for said in table.compare(["S002"]))
+    settled = parse_subjects(data, rules=ConsentRules((), "include", (("S01l", "S011"),)))
+    assert "S011" not in settled.matched(["S011", "S002"]).excluded
+    # whose own row says yes is nobody else
+    assert not parse_subjects(b"subject,consent\nS001,no\nS002,yes\n").matched(["S002"]).doubts
 
 
 @pytest.mark.parametrize(

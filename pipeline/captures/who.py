@@ -1,0 +1,88 @@
+"""Who is who: rows of the table of subjects and folders of captures that mean one person.
+
+A spreadsheet takes leading zeros away, a folder is written in small letters or as BIDS has it (`sub-01`): names are
+compared without case, leading zeros and such prefixes.  What is one slip of a finger apart is a doubt, not a match.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from mimicme.pipeline.errors import InputError
+
+_PREFIX = re.compile(r"^(?:subject|subj|sub)(?:[-_ ]+(?=\w)|(?=\d))")
+
+
+def person_key(name: str) -> str:
+    """What two spellings of one subject have in common: `sub-007`, `Subject_7` and `7` have `7`."""
+    plain = _PREFIX.sub("", name.casefold())
+    return re.sub(r"(?<!\d)0+(?=\d)", "", plain)
+
+
+@dataclass(frozen=True)
+class Matches:
+    """Which row of a table is a captured subject's.
+
+    Attributes:
+        row_of: row by folder, where there is one.
+        rows_alone: rows without a folder, in order; folders_alone: folders without a row, in order.
+    """
+
+    row_of: Mapping[str, str] = field(default_factory=dict)
+    rows_alone: tuple[str, ...] = ()
+    folders_alone: tuple[str, ...] = ()
+
+
+def match(rows: Iterable[str], folders: Iterable[str]) -> Matches:
+    """Match the rows of a table with the folders of the captures.
+
+    Raises:
+        InputError: two rows, or two folders, mean one person, unless each is spelled exactly as the other side has it.
+    """
+    listed, captured = list(dict.fromkeys(rows)), sorted(set(folders))
+    row_of = {name: name for name in captured if name in set(listed)}
+    by_key: dict[str, tuple[list[str], list[str]]] = {}
+    for row in listed:
+        by_key.setdefault(person_key(row), ([], []))[0].append(row)
+    for folder in captured:
+        by_key.setdefault(person_key(folder), ([], []))[1].append(folder)
+    for its_rows, its_folders in by_key.values():
+        if not its_rows or not its_folders or set(its_rows) == set(its_folders):
+            continue
+        for kind, names in (("rows of the table", its_rows), ("capture folders", its_folders)):
+            if len(names) > 1:
+                raise InputError(
+                    f"two {kind} may be one person",
+                    seen=" and ".join(f"'{n}'" for n in names),
+                    todo="Write the table's subjects exactly as their capture folders are named.",
+                )
+        row_of[its_folders[0]] = its_rows[0]
+    taken = set(row_of.values())
+    return Matches(
+        row_of,
+        tuple(row for row in listed if row not in taken),
+        tuple(folder for folder in captured if folder not in row_of),
+    )
+
+
+def one_edit_apart(one: str, other: str) -> bool:
+    """Whether two names are the same but for one character that was added, left out, mistyped, or for two exchanged.
+
+    Case does not count (Damerau 1964).
+    """
+    a, b = sorted((one.casefold(), other.casefold()), key=len)
+    if a == b or len(b) - len(a) > 1:
+        return a == b
+    start = next((k for k, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), len(a))
+    if len(a) < len(b):
+        return a[start:] == b[start + 1 :]
+    swapped = a[start + 1 : start + 2] + a[start : start + 1]
+    return a[start + 1 :] == b[start + 1 :] or swapped + a[start + 2 :] == b[start:]
+
+
+def near(row: str, folders: Iterable[str]) -> list[str]:
+    """Folders one edit apart from a row, as they are written or as `person_key` has them."""
+    key = person_key(row)
+    return [f for f in folders if one_edit_apart(row, f) or one_edit_apart(key, person_key(f))]
