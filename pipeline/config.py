@@ -29,6 +29,9 @@ from mimicme.pipeline.stage import Stage
 
 PREFIX = "MIMICME_"
 UNRECORDED = types.MappingProxyType({"recorded": False})
+MOVED = types.MappingProxyType({"shown": False})
+"""Of a field whose setting stands in another section now (`formerly` there): it stays in records, so that what was made
+with it stays current, and is read no more."""
 
 
 Up = Literal["auto", "+x", "-x", "+y", "-y", "+z", "-z"]
@@ -48,6 +51,7 @@ class CapturesSection:
         consent_yes: words of the table's column `consent` that are a yes, besides yes, given, signed and the like.
         consent_missing: whether a subject without a consent, in a table that has such a column, is left out
             (`exclude`) or worked on (`include`).
+        sides: whose left the landmark files' "left" is: `image` (the subject's right, the rule) or `subject`.
         not_same: pairs of a subject of the table and a capture folder that are two persons, though spelled alike.
     """
 
@@ -59,6 +63,7 @@ class CapturesSection:
     consent_yes: tuple[str, ...] = ()
     consent_missing: Literal["exclude", "include"] = "exclude"
     not_same: tuple[tuple[str, str], ...] = ()
+    sides: Literal["image", "subject"] = field(default="image", metadata={"formerly": "landmarks.sides"})
 
     def __post_init__(self) -> None:
         named = ("auto", "mm", "cm", "m", "um", "in")
@@ -192,9 +197,10 @@ def load(
     classes = WORKSPACE_SECTIONS | {s.name: s.settings for s in known_stages}
     values: dict[str, dict[str, tuple[Any, str]]] = {name: {} for name in classes}
 
+    variables = os.environ if environ is None else environ
     for section, key, value, origin in _from_file(path, classes, strict=stages is not None):
         values[section][key] = (value, origin)
-    for section, key, text, origin in _from_environ(os.environ if environ is None else environ, classes):
+    for section, key, text, origin in _from_environ(variables, classes):
         values[section][key] = (_parse(text, _types(classes[section])[key]), origin)
     for section, key, text, origin in _from_sets(sets, classes, strict=stages is not None):
         values[section][key] = (_parse(text, _types(classes[section])[key]), origin)
@@ -223,6 +229,10 @@ def _from_file(
         raise ConfigError("the configuration cannot be read", where=path, seen=error) from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError("the configuration is not valid TOML", where=path, seen=error) from error
+    for (section, key), place in _former(classes).items():
+        keys = table.get(section)
+        if isinstance(keys, dict) and key in keys:
+            yield *place, keys[key], f"{path.name} [{section}]"
     for section, keys in table.items():
         if not isinstance(keys, dict):
             raise ConfigError(
@@ -243,6 +253,10 @@ def _from_file(
 def _from_environ(
     environ: Mapping[str, str], classes: Mapping[str, type]
 ) -> Iterable[tuple[str, str, str, str]]:
+    for before, place in _former(classes).items():
+        former = PREFIX + "_".join(before).upper()
+        if former in environ:
+            yield *place, environ[former], former
     for variable in sorted(environ):
         if not variable.startswith(PREFIX):
             continue
@@ -259,7 +273,12 @@ def _from_environ(
 def _from_sets(
     sets: Iterable[str], classes: Mapping[str, type], strict: bool
 ) -> Iterable[tuple[str, str, str, str]]:
-    for text in sets:
+    given = list(sets)
+    for text in given:  # a former place first: what stands in the new one wins
+        for (section, key), place in _former(classes).items():
+            if moved := re.fullmatch(rf"\s*{section}\.{key}\s*=(.*)", text, re.DOTALL):
+                yield *place, moved[1].strip(), "--set"
+    for text in given:
         match = re.fullmatch(r"\s*([^.=\s]+)\.([^.=\s]+)\s*=(.*)", text, re.DOTALL)
         if match is None:
             raise ConfigError(
@@ -287,6 +306,17 @@ def _unknown(where: str, kind: str, seen: str, known: Iterable[str]) -> ConfigEr
         expected=None if close else "one of " + (", ".join(names) or "none: it has no settings"),
         todo=f"Did you mean '{close[0]}'?" if close else None,
     )
+
+
+def _former(classes: Mapping[str, type]) -> dict[tuple[str, str], tuple[str, str]]:
+    """Section and key of settings that have moved, by those that they had before (a field's `formerly`)."""
+    moved: dict[tuple[str, str], tuple[str, str]] = {}
+    for section, kind in classes.items():
+        for f in dataclasses.fields(kind):
+            before, dot, key = f.metadata.get("formerly", "").partition(".")
+            if dot:
+                moved[before, key] = (section, f.name)
+    return moved
 
 
 def _types(kind: type) -> dict[str, Any]:
@@ -423,7 +453,7 @@ def _plain(value: Any) -> Any:
 
 def _section_toml(name: str, settings: Any, origins: Mapping[str, str]) -> str:
     lines = [f"[{name}]"]
-    for f in dataclasses.fields(settings):
+    for f in (f for f in dataclasses.fields(settings) if f.metadata.get("shown", True)):
         value, origin = getattr(settings, f.name), origins.get(f"{name}.{f.name}")
         said = f"  # {origin}" if origin else ""
         if value is None:

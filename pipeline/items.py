@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 
 @dataclass(frozen=True, order=True)
@@ -73,9 +74,11 @@ class Captures:
         unit: `auto`, `mm`, `cm`, `m`, `um`, `in`, or a number of millimetres as text.
         up: `auto`, `+x`, `-x`, `+y`, `-y`, `+z`, `-z`: the axis that points to the top of the head.
         fps: frames per second; NaN when unknown.
+        sides: whose left the landmark files' "left" is: `image` or `subject`.
     """
 
     root: Path
     unit: str = "auto"
     up: str = "auto"
     fps: float = float("nan")
+    sides: Literal["image", "subject"] = "image"

@@ -159,7 +159,7 @@ class Workspace:
             raise ConfigError(
                 "the workspace names no captures", where=self.root / CONFIG_NAME, todo="Set captures.root."
             )
-        return Captures(self._path(section.root), section.unit_text, section.up, section.fps)
+        return Captures(self._path(section.root), section.unit_text, section.up, section.fps, section.sides)
 
     @property
     def licence(self) -> str:

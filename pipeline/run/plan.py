@@ -382,11 +382,13 @@ def created_at(sequences: Iterable[Sequence]) -> str:
 
 def captures_record(captures: Captures) -> dict[str, Any]:
     """The declaration without its place on this machine."""
-    return {
+    record: dict[str, Any] = {
         "unit": captures.unit,
         "up": captures.up,
         "fps": captures.fps if math.isfinite(captures.fps) else None,
     }
+    # said only where it is not the rule: what was made before it could be said stays current
+    return record | ({"sides": captures.sides} if captures.sides != "image" else {})
 
 
 def frames_record(captures: Captures, sequence: Sequence) -> list[list[Any]]:

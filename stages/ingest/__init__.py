@@ -37,6 +37,7 @@ from mimicme.pipeline.formats.meshio import MeshFile, parse_mtl, read_mesh
 from mimicme.pipeline.geometry.cleaning import CleanReport, clean
 from mimicme.pipeline.geometry.mesh import Mesh
 from mimicme.pipeline.items import FrameSource
+from mimicme.pipeline.landmarks import Sides
 from mimicme.pipeline.landmarks.files import EXTENSIONS, read_landmarks
 from mimicme.pipeline.numerics.subsample import evenly
 from mimicme.pipeline.stage import Stage, Task
@@ -182,9 +183,12 @@ class RawFrame:
 
 
 def read_frame(
-    frame: FrameSource, sources: Sources, settings: IngestSettings, with_landmarks: bool
+    frame: FrameSource, sources: Sources, settings: IngestSettings, sides: Sides | None
 ) -> RawFrame:
     """Read and clean one frame.
+
+    Args:
+        sides: whose left a landmark file's "left" is; None: the landmarks are not looked at.
 
     Raises:
         FrameRejected: whatever is wrong with it; see this module's description.
@@ -211,7 +215,7 @@ def read_frame(
             seen=f"{len(found.mesh.faces):,} triangles",
             todo="Export the frame again.",
         )
-    landmarks = _landmarks_beside(frame, sources) if with_landmarks else None
+    landmarks = _landmarks_beside(frame, sources, sides) if sides is not None else None
     return RawFrame(
         mesh, material, replace(found, mesh=mesh), report, units.gather(mesh, landmarks), unused_share
     )
@@ -233,14 +237,14 @@ def _clean(found: MeshFile, settings: IngestSettings) -> tuple[Mesh, Ints, Clean
     return cleaned, material[kept], report
 
 
-def _landmarks_beside(frame: FrameSource, sources: Sources) -> Floats | None:
+def _landmarks_beside(frame: FrameSource, sources: Sources, sides: Sides) -> Floats | None:
     """Landmarks (68, 3) in file units; None without a file, or when it cannot be read (the landmarks stage
     says)."""
     for extension in EXTENSIONS:
         path = frame.path.with_suffix(extension)
         if path != frame.path and sources.exists(path):
             try:
-                return read_landmarks(sources.read(path), path.name).points
+                return read_landmarks(sources.read(path), path.name, sides).points
             except (FrameRejected, InputError):
                 return None
     return None
@@ -458,12 +462,13 @@ def compute(task: Task[IngestSettings], out: ArtefactWriter) -> None:
     settings = task.settings
     frames = task.sequence.frames
     out.frames([frame.number for frame in frames])
+    sides = task.captures.sides if settings.use_landmarks else None
     order = spread(len(frames), settings.sample_frames)
     read: dict[int, RawFrame] = {}
     for row in order:
         if len(read) >= settings.sample_frames:
             break
-        work = partial(read_frame, frames[row], out.sources, settings, settings.use_landmarks)
+        work = partial(read_frame, frames[row], out.sources, settings, sides)
         raw = _guarded(out, row, work)
         if raw is not None:
             read[row] = raw
@@ -477,7 +482,7 @@ def compute(task: Task[IngestSettings], out: ArtefactWriter) -> None:
             continue
         raw = read.pop(row, None)
         if raw is None:
-            raw = _guarded(out, row, partial(read_frame, frame, out.sources, settings, False))
+            raw = _guarded(out, row, partial(read_frame, frame, out.sources, settings, None))
         if raw is None:
             continue
         done = _guarded(out, row, partial(_finish, frame, raw, out.sources, settings, evidence, unit))

@@ -33,7 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mimicme.pipeline.arrays import Floats
-from mimicme.pipeline.config import UNRECORDED
+from mimicme.pipeline.config import MOVED, UNRECORDED
 from mimicme.pipeline.errors import ConfigError, FrameRejected, MissingDependencyError
 from mimicme.pipeline.geometry.mesh import Mesh, inverse, transform
 from mimicme.pipeline.geometry.rigid import fit_rigid
@@ -72,7 +72,7 @@ class LandmarksSettings:
     """Settings of the landmarks stage.
 
     Attributes:
-        sides: whose left the files' "left" is: `image` (the subject's right, the rule) or `subject`.
+        sides: stands in [captures] now.
         max_distance_mm: a point further from the scan is left out; when more than half are, the frame is
             rejected.  Hand-placed points of james lie within 1 mm but for a few over holes and at the ears.
         detector: what finds points that no file gives: `mediapipe`, `none`, or `package.module:function` of your
@@ -80,7 +80,7 @@ class LandmarksSettings:
         detector_model: file of MediaPipe's weights; empty: as installed.
     """
 
-    sides: Sides = "image"
+    sides: Sides = field(default="image", metadata=MOVED)
     max_distance_mm: float = 15.0
     detector: str = MEDIAPIPE
     # the same wherever it lies: its checksum is fixed
@@ -283,7 +283,7 @@ def read_frame(
     Raises:
         FrameRejected: see the module.
     """
-    in_file = read_beside(task.sequence.frames[row], out.sources, task.settings.sides)
+    in_file = read_beside(task.sequence.frames[row], out.sources, task.captures.sides)
     if in_file is None:
         return Frame(merge(None, finder.detect(ingest, row, near)), [], np.nan)
     marks = task.load_template().landmarks()

@@ -167,7 +167,7 @@ def _refuse_other_axes(
         return
     rivals = [(off, axes.recipe(size)) for off, axes in tried[1:] if off * MISFIT_SHARE < there]
     if mirrored * MISFIT_SHARE < there:
-        rivals.append((mirrored, 'x and y with sides = "subject" in [landmarks]'))
+        rivals.append((mirrored, 'x and y with sides = "subject" in [captures]'))
     ways = [f"{recipe} ({off:.0f} mm)" for off, recipe in ((there, best.recipe(size)), *rivals)]
     seen = "no place on the scan" if np.isinf(here) else f"{here:.0f} mm off a face's landmarks"
     raise FrameRejected(

@@ -159,3 +159,29 @@ def test_records_are_plain_and_equal_to_themselves():
 
     record = config.settings_record(Settings(limit=math.nan))
     assert record == json.loads(json.dumps(record, allow_nan=False))
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_a_setting_that_moved_is_understood_in_its_old_place(tmp_path, strict):
+    from mimicme.stages import STAGES
+
+    def sides(text="", environ=(), sets=()):
+        path = tmp_path / "mimicme.toml"
+        path.write_text(text)
+        stages = STAGES if strict else None
+        return config.load(path, stages, environ=dict(environ), sets=sets).captures.sides
+
+    old = '[landmarks]\nsides = "subject"\n'
+    assert sides() == "image"
+    assert sides(old) == "subject"
+    assert sides(f'[captures]\nsides = "image"\n{old}') == "image"
+    assert sides(environ={"MIMICME_LANDMARKS_SIDES": "subject"}) == "subject"
+    assert sides(old, sets=["landmarks.sides=image"]) == "image"
+    assert sides(old, sets=["captures.sides=image"]) == "image"
+
+
+def test_a_setting_that_moved_is_not_shown_in_its_old_place():
+    from mimicme.stages import STAGES
+
+    text = config.new_file({"captures": config.CapturesSection()}, STAGES)
+    assert text.count("sides = ") == 1

@@ -77,12 +77,12 @@ class Capture:
         self.write(f"{stem}.jpg", image.encode(PHOTO, "jpeg"))
         return stem
 
-    def ingest(self, unit: str = "auto", up: str = "auto", **settings) -> Artefact:
+    def ingest(self, unit: str = "auto", up: str = "auto", sides: str = "image", **settings) -> Artefact:
         item = Item("S1", "smile")
         task = Task(
             Sequence(item, "smile", "happiness", tuple(self.frames)),
             IngestSettings(**settings),
-            Captures(self.root, unit, up, fps=60.0),
+            Captures(self.root, unit, up, fps=60.0, sides=sides),
             {},
             None,
             Path("none"),
@@ -542,3 +542,16 @@ def test_triangles_without_image_get_no_place() -> None:
 def test_the_stage_has_defaults() -> None:
     assert STAGE.settings() == IngestSettings()
     assert STAGE.needs == ()
+
+
+@pytest.mark.parametrize(("sides", "mirrored"), [("image", True), ("subject", False)])
+def test_whose_left_is_meant_decides_whether_a_face_is_mirrored(
+    capture: Capture, sides: str, mirrored: bool
+) -> None:
+    stem = capture.good()
+    swapped = ljson().replace("left_eye", "?").replace("right_eye", "left_eye").replace("?", "right_eye")
+    capture.write(f"{stem}.ljson", swapped)
+    with capture.ingest(sides=sides) as got:
+        assert got.statuses[0].ok
+        assert got.statuses[0].may_have("axes-mirrored") is mirrored
+        assert ("mirrored" in got.attrs["up_decision"]) is mirrored

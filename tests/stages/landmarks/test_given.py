@@ -46,7 +46,9 @@ PIXELS = UV[_PICKED] * [WIDTH, -HEIGHT] + [-0.5, HEIGHT - 0.5]
 TEXTURE = encode(np.random.default_rng(1).integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8))
 
 
-def run(folder, frames, *, file_from_scan=FILE_FROM_SCAN, settings=None, texture=b"", notes=()):
+def run(
+    folder, frames, *, file_from_scan=FILE_FROM_SCAN, settings=None, texture=b"", notes=(), sides="image"
+):
     """The stage on frames that all have the sheet as their scan; the artefact's path.
 
     The scans have a texture of encoded bytes, and notes.
@@ -68,7 +70,7 @@ def run(folder, frames, *, file_from_scan=FILE_FROM_SCAN, settings=None, texture
     task = Task(
         Sequence(item, "smile", "smile", sources),
         settings or LandmarksSettings(detector="none"),
-        Captures(folder),
+        Captures(folder, sides=sides),
         {"ingest": folder / "in.h5"},
         None,
         folder / "template.h5",
@@ -160,8 +162,8 @@ def test_points_in_millimetres_beside_a_scan_in_metres_are_explained():
 
 def test_sides_of_the_subject(tmp_path):
     save(tmp_path / "0000.ljson", POINTS)
-    settings = LandmarksSettings(sides="subject", detector="none")
-    with Artefact(run(tmp_path, 1, file_from_scan=np.eye(4), settings=settings)) as found:
+    made = run(tmp_path, 1, file_from_scan=np.eye(4), sides="subject")
+    with Artefact(made) as found:
         there = found["points"][0][GROUPS["right_eye"]]
         np.testing.assert_allclose(there, POINTS[GROUPS["left_eye"]], atol=1e-4)
 
