@@ -7,13 +7,16 @@ import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mimicme.pipeline.command_line import FILE, FOLDER, JSON, PRESETS, RELEASE, WORKSPACE, Commands, stacked
 from mimicme.pipeline.run.pool import pin_threads
 from mimicme.stages import FLOW
+
+if TYPE_CHECKING:
+    from mimicme.pipeline.workspace import Workspace
 
 # before numpy is imported anywhere: one thread per process, and the same bytes for any number of jobs
 pin_threads()
@@ -98,6 +101,20 @@ def _say_not_kept(workspace: Path, preset: str | None, sets: tuple[str, ...]) ->
             "or give them again.",
             err=True,
         )
+
+
+def _opened(workspace: Path, preset: str | None, sets: tuple[str, ...]) -> Workspace:
+    """A workspace to be looked at: with the settings given, else with those that its last run was given."""
+    from mimicme.pipeline.workspace import Workspace
+
+    given = _sets(preset, sets)
+    opened = Workspace.open(workspace, sets=given)
+    last = () if given else opened.given_last()
+    if not last:
+        return opened
+    said = " ".join(f"--set {shlex.quote(one)}" for one in last)
+    click.echo(f"As the last run was given: {said}", err=True)
+    return Workspace.open(workspace, sets=last)
 
 
 def _verified(release: Path, every_image: bool = False) -> bool:
@@ -285,10 +302,9 @@ def status_command(
 ) -> None:
     """What is done, what is out of date, what failed; true at any moment."""
     from mimicme.pipeline.run.status import read_status
-    from mimicme.pipeline.workspace import Workspace
     from mimicme.stages import STAGES
 
-    status = read_status(Workspace.open(workspace, sets=_sets(preset, sets)), STAGES)
+    status = read_status(_opened(workspace, preset, sets), STAGES)
     if as_json:
         click.echo(json.dumps(status.to_record(), indent=1))
     else:
@@ -321,10 +337,9 @@ def verify_command(release: Path, every_image: bool, as_json: bool) -> None:
 def report_command(workspace: Path, output: Path | None, preset: str | None, sets: tuple[str, ...]) -> None:
     """A page with pictures and figures, to be opened without a network."""
     from mimicme.commands.report import report
-    from mimicme.pipeline.workspace import Workspace
     from mimicme.stages import STAGES
 
-    opened = Workspace.open(workspace, sets=_sets(preset, sets))
+    opened = _opened(workspace, preset, sets)
     click.echo(report(opened, output or opened.report_folder, STAGES))
 
 

@@ -5,7 +5,7 @@ WORKSPACE/template/template.h5, source.json        prepared template, and what i
 WORKSPACE/<stage>/<subject>/<sequence>.h5          artefacts
 WORKSPACE/<stage>/<subject>/<sequence>@part-0002-of-0005.h5   parts of artefacts, until they are joined
 WORKSPACE/failures/<stage>/<subject>/<sequence>.json
-WORKSPACE/runs/<UTC stamp>/                        config.toml, versions.json, log.jsonl
+WORKSPACE/runs/<UTC stamp>/                        config.toml, given.json, versions.json, log.jsonl
 WORKSPACE/heads.jsonl                              what the last run read of the artefacts; may be deleted
 WORKSPACE/withdrawn.txt                            who may not come back
 WORKSPACE/release.h5, report/
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 A = TypeVar("A", bound="Artefact")
 
 CONFIG_NAME = "mimicme.toml"
+GIVEN_NAME = "given.json"
 _RESERVED = ("failures", "runs", "template", "report")
 # `safe_name` lets no name of a sequence hold an '@'
 _PART = re.compile(r"([^@]+)@part-(\d{4,})-of-(\d{4,})\.h5")
@@ -360,6 +361,20 @@ class Workspace:
         """Folders of all runs, oldest first."""
         folder = self.root / "runs"
         return sorted(p for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """What was said of the settings when the workspace was opened, as `section.key=value`."""
+        return self._sets
+
+    def given_last(self) -> tuple[str, ...]:
+        """What the last run was given so (`GIVEN_NAME` in its folder); empty when nothing was, or none can be read."""
+        runs = self.runs()
+        try:
+            said = json.loads((runs[-1] / GIVEN_NAME).read_text(encoding="utf-8")) if runs else []
+        except (OSError, ValueError):
+            return ()
+        return tuple(said) if isinstance(said, list) and all(isinstance(one, str) for one in said) else ()
 
     @contextmanager
     def lock(self) -> Iterator[None]:

@@ -276,3 +276,20 @@ def test_doctor_looks_at_everything():
     assert result.exit_code in (0, 1)
     for word in ("Python", "numpy", "open3d", "embedded template", "disk", "cores"):
         assert word in result.output
+
+
+def test_status_after_a_run_judges_as_the_run_did(workspace):
+    init(workspace)
+    given = ["--set", "ingest.speck_triangles=61", "--preset", "fast"]
+    call("ingest", workspace, "--jobs", 0, *given)  # frames of one vertex: all are rejected
+    plain, failed = call("status", workspace), call("status", workspace, "--failed")
+    for each in (plain, failed, call("report", workspace)):
+        assert (
+            "As the last run was given: --set run.preset=fast --set ingest.speck_triangles=61" in each.stderr
+        )
+    assert "out of date" not in plain.stdout
+    assert "smile frame 0: ingest rejected it" in failed.stdout
+    assert "ingest: 0 of 1 would run" in call("run", workspace, "--dry-run", *given).output
+    assert "out of date" in call("status", workspace, "--preset", "fast").stdout  # what is given counts alone
+    call("ingest", workspace, "--jobs", 0)
+    assert "As the last run" not in call("status", workspace).stderr

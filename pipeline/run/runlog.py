@@ -6,10 +6,13 @@ import json
 import os
 import platform
 import time
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from mimicme.pipeline.workspace import GIVEN_NAME
 
 # what setup.cfg asks for, and the extras that a run can use (a test compares)
 PACKAGES = (
@@ -36,13 +39,14 @@ def versions() -> dict[str, Any]:
 
 
 class RunLog:
-    """Writes `log.jsonl`, `config.toml` and `versions.json` of one run.
+    """Writes `log.jsonl`, `config.toml`, `given.json` and `versions.json` of one run.
 
     Every line has `time` (UTC) and `event`; items are named by subject id and sequence and nothing else.
     """
 
-    def __init__(self, folder: Path, config_toml: str) -> None:
+    def __init__(self, folder: Path, config_toml: str, given: Iterable[str] = ()) -> None:
         self.folder = folder
+        (folder / GIVEN_NAME).write_text(json.dumps(list(given)) + "\n", encoding="utf-8")
         (folder / "config.toml").write_text(config_toml, encoding="utf-8")
         (folder / "versions.json").write_text(json.dumps(versions(), indent=1) + "\n", encoding="utf-8")
         self._handle = open(folder / "log.jsonl", "a", encoding="utf-8")  # noqa: SIM115 - closed by `close`

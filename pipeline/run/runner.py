@@ -137,7 +137,7 @@ class _Run:
                 stale = self._clean()
                 template = self._template()
                 self.plan = Plan(self.workspace, self.config, self.stages, self.catalogue, template)
-                log = self.log = RunLog(self.workspace.new_run(), self.config.to_toml())
+                log = self.log = RunLog(self.workspace.new_run(), self.config.to_toml(), self.workspace.given)
                 log.write(
                     "begin",
                     stages=[s.name for s in self.chosen],
