@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mimicme.pipeline.command_line import FILE, FOLDER, JSON, PRESETS, RELEASE, WORKSPACE, Commands, stacked
-from mimicme.pipeline.run.pool import pin_threads
+from mimicme.pipeline.run.pool import pin_threads, quiet_libraries
 from mimicme.stages import FLOW
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def main() -> None:
 
     Exit status: 0 every frame ok; 1 some frames failed or were rejected; 2 wrong use; 130 interrupted.
     """
+    quiet_libraries()
 
 
 settings_options = stacked(

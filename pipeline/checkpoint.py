@@ -27,7 +27,7 @@ import h5py
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mimicme.pipeline.errors import ArtefactError, FrameRejected
+from mimicme.pipeline.errors import ArtefactError, FrameRejected, MimicmeError
 from mimicme.pipeline.sources import Sources
 from mimicme.pipeline.whole_file import whole_file
 
@@ -122,21 +122,36 @@ def frame_numerics() -> Iterator[None]:
         ) from error
 
 
+def open_hdf5(path: Path, kind: type[MimicmeError] = ArtefactError, todo: str | None = None) -> h5py.File:
+    """Open an HDF5 file for reading.
+
+    Args:
+        kind: the error that is raised.
+        todo: what to do about a file that is damaged, or none.
+
+    Raises:
+        MimicmeError: of the given kind: it is not HDF5, or another program holds it open.
+    """
+    try:
+        return h5py.File(path, "r")
+    except (OSError, ValueError) as error:
+        if isinstance(error, BlockingIOError):  # HDF5 takes a lock of whatever it may write
+            raise kind(
+                "another program holds this file open for writing",
+                where=path,
+                todo="Close it there (a notebook, h5py in mode 'r+' or 'a', HDFView), then try again.",
+            ) from error
+        said = (str(error).splitlines() or [""])[0]
+        raise kind("this is not a readable HDF5 file", where=path, seen=said, todo=todo) from error
+
+
 def guarded_file(path: Path) -> h5py.File:
     """Open an HDF5 file for reading, whose links all stay inside it.
 
     Raises:
-        ArtefactError: the file is not HDF5, or holds an external or soft link.
+        ArtefactError: the file is not HDF5, is held open by another program, or holds an external or soft link.
     """
-    try:
-        handle = h5py.File(path, "r")
-    except OSError as error:
-        raise ArtefactError(
-            "this is not a readable HDF5 file",
-            where=path,
-            seen=str(error).splitlines()[0],
-            todo="If it is one of a workspace, run again: it is made anew.",
-        ) from error
+    handle = open_hdf5(path, todo="If it is one of a workspace, run again: it is made anew.")
     bad = _foreign_link(handle)
     if bad:
         handle.close()

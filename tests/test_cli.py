@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import typing
@@ -293,3 +294,18 @@ def test_status_after_a_run_judges_as_the_run_did(workspace):
     assert "out of date" in call("status", workspace, "--preset", "fast").stdout  # what is given counts alone
     call("ingest", workspace, "--jobs", 0)
     assert "As the last run" not in call("status", workspace).stderr
+
+
+@pytest.mark.parametrize(("options", "said"), [([], False), (["-W", "default"], True)])
+def test_warnings_of_libraries_are_for_developers(options, said):
+    code = (
+        "import subprocess, sys, warnings\n"
+        "from mimicme.pipeline.run.pool import quiet_libraries\n"
+        "quiet_libraries()\n"
+        "warnings.warn('of a library', RuntimeWarning)\n"
+        "subprocess.run([sys.executable, '-c', 'import warnings; warnings.warn(\"of a worker\", RuntimeWarning)'])"
+    )
+    environ = {k: v for k, v in os.environ.items() if k != "PYTHONWARNINGS"}
+    done = subprocess.run([sys.executable, *options, "-c", code], capture_output=True, text=True, env=environ)
+    assert ("of a library" in done.stderr) is said
+    assert ("of a worker" in done.stderr) is said

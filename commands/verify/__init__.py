@@ -13,9 +13,11 @@ from pathlib import Path
 
 import h5py
 
-from mimicme.commands.verify.finding import Finding, first_line, guarded, has_errors
+from mimicme.commands.verify.finding import Finding, guarded, has_errors
 from mimicme.commands.verify.sequence import Shape, check_sequence
 from mimicme.commands.verify.whole import check_index, check_links, check_root, check_subject, check_template
+from mimicme.pipeline.checkpoint import open_hdf5
+from mimicme.pipeline.errors import ReleaseError
 from mimicme.pipeline.items import Item
 
 __all__ = ["Finding", "has_errors", "verify"]
@@ -29,13 +31,18 @@ def verify(path: str | Path, every_image: bool = False) -> list[Finding]:
             of the others the header is read.
 
     Returns:
-        Findings in the order of the file; empty when the release is as it should be.  A file that cannot be
-        opened is a finding, not an exception.
+        Findings in the order of the file; empty when the release is as it should be.  A file that is damaged is a
+        finding, not an exception.
+
+    Raises:
+        ReleaseError: another program holds the file open, so that nothing can be said about it.
     """
     try:
-        handle = h5py.File(path, "r")
-    except (OSError, ValueError) as error:
-        return [Finding("error", "/", f"This is not a readable HDF5 file: {first_line(error)}")]
+        handle = open_hdf5(Path(path), ReleaseError)
+    except ReleaseError as error:
+        if isinstance(error.__cause__, BlockingIOError):
+            raise
+        return [Finding("error", "/", f"This is not a readable HDF5 file: {error.seen}")]
     with handle:
         # a link that leaves the file must not be followed by the checks below
         links = list(guarded("/", check_links, handle))

@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from mimicme.pipeline.checkpoint import open_hdf5
 from mimicme.pipeline.errors import ReleaseError, UsageError
 from mimicme.pipeline.formats.map_coding import MAPS, Coding, read_coding
 from mimicme.pipeline.items import Item
@@ -129,12 +130,7 @@ class Release:
 
     def _file(self) -> h5py.File:
         if self._handle is None or self._process != os.getpid():
-            try:
-                handle = h5py.File(self.path, "r")
-            except OSError as error:
-                raise ReleaseError(
-                    "this is not a readable HDF5 file", where=self.path, seen=str(error).splitlines()[0]
-                ) from error
+            handle = open_hdf5(self.path, ReleaseError)
             version = handle.attrs.get("schema_version")
             if not isinstance(version, str) or version.split(".")[0] != layout.SCHEMA_VERSION.split(".")[0]:
                 handle.close()

@@ -50,6 +50,16 @@ def pin_threads() -> None:
         os.environ[name] = "1"
 
 
+def quiet_libraries() -> None:
+    """No warning of a library reaches a user, from this process or its children; `python -W default` shows them.
+
+    What is wrong with a frame is said by mimicme itself, with the frame's name.
+    """
+    if not sys.warnoptions and "PYTHONWARNINGS" not in os.environ:
+        warnings.simplefilter("ignore")
+        os.environ["PYTHONWARNINGS"] = "ignore"
+
+
 def in_one_thread(work: Callable[[J], R], job: J) -> R:
     """Do a job in a process that somebody else started, with one thread for every numerical library from then on.
 

@@ -110,15 +110,24 @@ def spread(count: int, sample: int) -> list[int]:
     return first + [k for k in range(count) if k not in set(first)]
 
 
+FURTHEST_TILE = 1e6
+"""A texture coordinate beyond is no place in a repeated image but a wrong number."""
+
+
 def tidy_uv(mesh: Mesh) -> Mesh:
     """Texture coordinates in [0, 1]: a triangle that lies in another tile of a repeated image is moved into
-    the first, one that crosses the border is cut off at it."""
+    the first, one that crosses the border is cut off at it.  A coordinate that is no number is none (NaN)."""
     if mesh.uv is None or mesh.uv_faces is None:
         return mesh
-    known = mesh.uv[np.isfinite(mesh.uv).all(axis=1)]
+    sane = np.asarray((np.abs(mesh.uv) <= FURTHEST_TILE).all(axis=1))
+    uv = mesh.uv
+    if not sane.all():
+        uv = np.where(sane[:, None], uv, np.nan)
+        mesh = replace(mesh, uv=uv)
+    known = uv[sane]
     if not len(known) or (known.min() >= 0 and known.max() <= 1):
         return mesh
-    corner = mesh.uv[mesh.uv_faces]
+    corner = uv[mesh.uv_faces]
     tile = np.floor(np.nan_to_num(corner).mean(axis=1))
     within = ((corner >= tile[:, None] - 1e-3) & (corner <= tile[:, None] + 1 + 1e-3)).all(axis=(1, 2))
     moved = np.clip(corner - np.where(within[:, None], tile, 0.0)[:, None], 0.0, 1.0).reshape(-1, 2)

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 
+from mimicme.commands.verify import verify
 from mimicme.pipeline.checkpoint import (
     NOTE_BYTES,
     Artefact,
     FrameStatus,
     frame_numerics,
+    guarded_file,
     joined_codes,
     writing,
 )
-from mimicme.pipeline.errors import ArtefactError, FrameRejected, MissingDependencyError
+from mimicme.pipeline.errors import ArtefactError, FrameRejected, MissingDependencyError, ReleaseError
+from mimicme.pipeline.release import Release
 
 
 def write(path: Path, frames: int = 1) -> Path:
@@ -97,3 +102,20 @@ def test_numbers_reject_their_frame(error: Exception) -> None:
 def test_what_is_no_fault_of_the_frame_is_raised(error: Exception) -> None:
     with pytest.raises(type(error)), frame_numerics():
         raise error
+
+
+def test_a_file_that_another_program_holds_open_is_said_to_be(tmp_path):
+    path = tmp_path / "held.h5"
+    code = f"import h5py; f = h5py.File({str(path)!r}, 'w'); f.flush(); print('open', flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout.readline() == b"open\n"
+        with pytest.raises(ArtefactError, match="another program holds this file open"):
+            guarded_file(path)
+        with pytest.raises(ReleaseError, match="another program holds this file open"):
+            verify(path)
+        with pytest.raises(ReleaseError, match="another program holds this file open"), Release(path):
+            pass
+        other.stdin.write(b"\n")
+    guarded_file(path).close()

@@ -555,3 +555,23 @@ def test_whose_left_is_meant_decides_whether_a_face_is_mirrored(
         assert got.statuses[0].ok
         assert got.statuses[0].may_have("axes-mirrored") is mirrored
         assert ("mirrored" in got.attrs["up_decision"]) is mirrored
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("shift", [0.0, 3.0], ids=["in the square", "in another tile"])
+def test_a_texture_coordinate_that_is_no_number_is_none_and_warns_of_nothing(
+    capture: Capture, shift: float
+) -> None:
+    mesh = face()
+    uv = mesh.uv + shift
+    text = obj_bytes(replace(mesh, uv=uv), material_file="0000.mtl", material="photo").decode()
+    lines = text.splitlines()
+    lines[[k for k, line in enumerate(lines) if line.startswith("vt ")][7]] = "vt inf 0.5"
+    capture.frame("\n".join(lines).encode())
+    capture.write("0000.mtl", "newmtl photo\nmap_Kd 0000.jpg\n")
+    capture.write("0000.jpg", image.encode(PHOTO, "jpeg"))
+    with capture.ingest() as got:
+        scan = load_scan(got, 0)
+    bare = np.isnan(scan.uv[scan.uv_faces]).any(axis=(1, 2))
+    assert bare.sum() == (mesh.uv_faces == 7).any(axis=1).sum()
+    assert np.nanmax(scan.uv) <= 1
