@@ -7,7 +7,7 @@ import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -106,7 +106,9 @@ def _say_not_kept(workspace: Path, preset: str | None, sets: tuple[str, ...]) ->
 
 def _opened(workspace: Path, preset: str | None, sets: tuple[str, ...]) -> Workspace:
     """A workspace to be looked at: with the settings given, else with those that its last run was given."""
+    from mimicme.pipeline.errors import ConfigError
     from mimicme.pipeline.workspace import Workspace
+    from mimicme.stages import STAGES
 
     given = _sets(preset, sets)
     opened = Workspace.open(workspace, sets=given)
@@ -114,8 +116,14 @@ def _opened(workspace: Path, preset: str | None, sets: tuple[str, ...]) -> Works
     if not last:
         return opened
     said = " ".join(f"--set {shlex.quote(one)}" for one in last)
+    try:
+        as_last = Workspace.open(workspace, sets=last)
+        as_last.config(STAGES)
+    except ConfigError as error:
+        click.echo(f"The last run was given {said}, which is not understood any more: {error}", err=True)
+        return opened
     click.echo(f"As the last run was given: {said}", err=True)
-    return Workspace.open(workspace, sets=last)
+    return as_last
 
 
 def _verified(release: Path, every_image: bool = False) -> bool:
@@ -230,11 +238,10 @@ def _landmarks(
         _run(workspace, first="landmarks", last="landmarks", **options)
         return
     from mimicme.pipeline.errors import UsageError
-    from mimicme.pipeline.workspace import Workspace
     from mimicme.stages.landmarks.review import export
     from mimicme.stages.landmarks.review import review as draw
 
-    opened = Workspace.open(workspace, sets=_sets(options["preset"], options["sets"]))
+    opened = _opened(workspace, options["preset"], options["sets"])
     if review:
         drawn = draw(opened, output or opened.report_folder / "landmarks", options["only"], per_subject)
         for path in drawn.files:
@@ -384,14 +391,37 @@ def export_command(
 @click.option("--fps", type=float, default=float("nan"), help="Frames per second.")
 @click.option("--licence", default="", metavar="TEXT", help="Terms of the release.")
 @click.option("--align", is_flag=True, help="Take the head's motion out.")
-def adopt_command(folder: Path, release: Path, template: Path, **options: Any) -> None:
+@click.option(
+    "--consent-yes", multiple=True, metavar="WORD", help="Of the table's consent: is a yes (repeatable)."
+)
+@click.option(
+    "--consent-missing", type=click.Choice(["exclude", "include"]), default="exclude", show_default=True
+)
+@click.option(
+    "--not-same",
+    multiple=True,
+    nargs=2,
+    metavar="ROW FOLDER",
+    help="Two persons, though spelled alike (repeatable).",
+)
+def adopt_command(
+    folder: Path,
+    release: Path,
+    template: Path,
+    consent_yes: tuple[str, ...],
+    consent_missing: Literal["exclude", "include"],
+    not_same: tuple[tuple[str, str], ...],
+    **options: Any,
+) -> None:
     """Meshes that are registered already as a release, for models and experiments."""
     from mimicme.commands.adopt import adopt
+    from mimicme.pipeline.captures.metadata import ConsentRules
     from mimicme.pipeline.run.progress import Console
 
+    rules = ConsentRules(consent_yes, consent_missing, not_same)
     console = Console(sys.stderr)
     try:
-        done = adopt(folder, release, template, progress=console.draw, **options)
+        done = adopt(folder, release, template, rules=rules, progress=console.draw, **options)
     finally:
         console.clear()
     for message in done.messages:

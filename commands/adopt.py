@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from mimicme.pipeline.arrays import Floats
 from mimicme.pipeline.captures.catalogue import Catalogue, build
 from mimicme.pipeline.captures.expressions import read_mapping
-from mimicme.pipeline.captures.metadata import SubjectTable, read_subjects
-from mimicme.pipeline.errors import FrameRejected, InputError
+from mimicme.pipeline.captures.metadata import ConsentRules, SubjectTable, read_subjects
+from mimicme.pipeline.errors import FrameRejected, InputError, UsageError
 from mimicme.pipeline.formats.meshio import read_mesh
 from mimicme.pipeline.geometry.mesh import transform
 from mimicme.pipeline.geometry.rigid import fit_rigid, fit_similarity_scale
@@ -61,6 +61,7 @@ def adopt(
     fps: float = float("nan"),
     licence: str = "",
     align: bool = False,
+    rules: ConsentRules | None = None,
     progress: Progress | None = None,
 ) -> Adopted:
     """Write a release of registered meshes.
@@ -69,15 +70,17 @@ def adopt(
         template: a mesh file of the same topology, with its 68 landmarks beside it, in the meshes' unit and axes.
         layout: as in `mimicme init`; empty: found by trying.
         metadata, expressions: CSV files as in `mimicme init`.  fps: frames per second, NaN: unknown.
+        rules: whose consent lets a subject in; default: as in a new workspace.
         align: bring every mesh rigidly onto the template, by the half of its vertices that move least.
 
     Raises:
+        UsageError: a folder may be that of somebody who refuses.
         InputError: nothing is found, a file cannot be read, or not one mesh has the template's topology.
     """
     shape = prepare(template)
     raw = read_mesh(template.read_bytes(), template.name).mesh
     to_mm = unit_and_axes(np.asarray(raw.vertices, np.float64), shape.vertices)
-    table = read_subjects(metadata) if metadata else SubjectTable()
+    table = read_subjects(metadata, rules) if metadata else SubjectTable()
     found = build(
         folder,
         layout,
@@ -85,7 +88,9 @@ def adopt(
         refused=lambda captured: table.matched(captured).excluded,
     )
     table = table.matched(found.captured)
-    said = [*found.messages, *table.messages, *table.notices]
+    if table.doubts:
+        raise UsageError("who is who must be said first", where=metadata, seen=" ".join(table.doubts))
+    said = [*found.messages, *table.messages, *table.notices, *table.compare(found.subjects)]
     sources = Sources(folder)
     reader = _Reader(sources, shape, np.asarray(raw.faces), to_mm, align)
     count = rejected = 0

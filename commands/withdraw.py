@@ -16,6 +16,7 @@ import hashlib
 import json
 import shlex
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,7 @@ import h5py
 import numpy as np
 
 from mimicme.pipeline.captures.layouts import safe_name
+from mimicme.pipeline.captures.who import person_key
 from mimicme.pipeline.checkpoint import Artefact, guarded_file
 from mimicme.pipeline.errors import ArtefactError, ReleaseError, UsageError
 from mimicme.pipeline.items import Item
@@ -151,6 +153,24 @@ def _taught_release(path: Path, subject: str) -> list[str]:
     ]
 
 
+def _named(workspace: Workspace, name: str) -> str:
+    """The name under which a workspace knows a subject: its captures', or that of what was made of it.
+
+    Raises:
+        UsageError: it could be one of several.
+    """
+    known = set(workspace.captured_subjects())
+    known |= {path.name for stage in FLOW for path in (workspace.root / stage).glob("*") if path.is_dir()}
+    with suppress(ReleaseError, ArtefactError, OSError), Release(workspace.release) as release:
+        known |= set(release.subjects)
+    if name in known:
+        return name
+    same = sorted(one for one in known if person_key(one) == person_key(name))
+    if len(same) > 1:
+        raise UsageError("who is meant?", seen=f"'{name}'", expected=" or ".join(f"'{one}'" for one in same))
+    return same[0] if same else name
+
+
 def withdraw_workspace(root: str | Path, subject: str) -> Withdrawal:
     """Remove everything made from a subject from a workspace, and never make it again.
 
@@ -161,12 +181,14 @@ def withdraw_workspace(root: str | Path, subject: str) -> Withdrawal:
         UsageError: nothing here was ever made from such a subject, or a run is going on.
     """
     workspace = Workspace.open(root)
-    name = safe_name(subject)
     with workspace.lock():
+        name = _named(workspace, safe_name(subject))
         damage = ""
         try:
             released = _in_release(workspace.release, name)
         except (ReleaseError, ArtefactError) as error:
+            if isinstance(error.__cause__, BlockingIOError):
+                raise  # it is not damaged: somebody looks at it
             released, damage = False, str(error)
         known = (
             released
@@ -176,7 +198,7 @@ def withdraw_workspace(root: str | Path, subject: str) -> Withdrawal:
         )
         if not known:
             raise UsageError(f"the workspace knows no subject '{subject}'", where=workspace.root)
-        files = workspace.forget(subject, FLOW)
+        files = workspace.forget(name, FLOW)
         # a run that was killed may have left a half-written artefact or release with the subject in it
         workspace.remove_temporary_files(FLOW)
         gone = Withdrawal()

@@ -33,6 +33,7 @@ from mimicme.pipeline.captures import catalogue as catalogues
 from mimicme.pipeline.captures.catalogue import Catalogue
 from mimicme.pipeline.captures.expressions import read_mapping
 from mimicme.pipeline.captures.layouts import safe_name
+from mimicme.pipeline.captures.who import person_key
 from mimicme.pipeline.config import Config
 from mimicme.pipeline.errors import ConfigError, InputError, MissingDependencyError, UsageError
 from mimicme.pipeline.items import Captures, Item, Part, Sequence
@@ -48,6 +49,7 @@ A = TypeVar("A", bound="Artefact")
 
 CONFIG_NAME = "mimicme.toml"
 GIVEN_NAME = "given.json"
+_OF_CONSENT = ("captures.consent", "captures.not_same", "metadata.")
 _RESERVED = ("failures", "runs", "template", "report")
 # `safe_name` lets no name of a sequence hold an '@'
 _PART = re.compile(r"([^@]+)@part-(\d{4,})-of-(\d{4,})\.h5")
@@ -65,6 +67,7 @@ class Workspace:
         self._environ = environ
         self._sets = sets
         self._catalogue: Catalogue | None = None
+        self._table: SubjectTable | None = None
 
     @classmethod
     def open(
@@ -221,10 +224,10 @@ class Workspace:
         from mimicme.pipeline.captures.metadata import ConsentRules, SubjectTable, read_subjects
 
         file, captures = self._own.metadata.file, self._own.captures
-        if not file:
-            return SubjectTable()
-        rules = ConsentRules(captures.consent_yes, captures.consent_missing, captures.not_same)
-        return read_subjects(self._path(file), rules).matched(captured)
+        if self._table is None:  # read once, so that who is left out and what is said of the others agree
+            rules = ConsentRules(captures.consent_yes, captures.consent_missing, captures.not_same)
+            self._table = read_subjects(self._path(file), rules) if file else SubjectTable()
+        return self._table.matched(captured, self.is_withdrawn)
 
     def metadata_digest(self) -> str:
         """SHA-256 of the table of subjects; empty when none is declared or it cannot be read."""
@@ -368,13 +371,18 @@ class Workspace:
         return self._sets
 
     def given_last(self) -> tuple[str, ...]:
-        """What the last run was given so (`GIVEN_NAME` in its folder); empty when nothing was, or none can be read."""
+        """What the last run was given so (`GIVEN_NAME` in its folder); empty when nothing was, or none can be read.
+
+        Without what was said of consent: who is let in is said each time anew, or in the settings.
+        """
         runs = self.runs()
         try:
             said = json.loads((runs[-1] / GIVEN_NAME).read_text(encoding="utf-8")) if runs else []
         except (OSError, ValueError):
             return ()
-        return tuple(said) if isinstance(said, list) and all(isinstance(one, str) for one in said) else ()
+        if not isinstance(said, list) or not all(isinstance(one, str) for one in said):
+            return ()
+        return tuple(one for one in said if not one.strip().startswith(_OF_CONSENT))
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -452,12 +460,12 @@ class Workspace:
     # -- consent
 
     def is_withdrawn(self, subject: str) -> bool:
-        """Whether a subject has withdrawn its consent."""
+        """Whether a subject has withdrawn its consent, under this name or another spelling of it."""
         try:
             listed = (self.root / "withdrawn.txt").read_text().split()
         except FileNotFoundError:
             return False
-        return _hidden(subject) in listed
+        return _hidden(subject) in listed or _hidden_person(subject) in listed
 
     def made_from(self, subject: str, stages: Iterable[str]) -> list[Path]:
         """The folders of a subject's artefacts and failures; never one of the raw captures."""
@@ -485,7 +493,7 @@ class Workspace:
             # before anything is removed: killed in between, the subject does not come back
             path = self.root / "withdrawn.txt"
             old = path.read_text() if path.exists() else ""
-            write_whole(path, f"{old}{_hidden(name)}\n")
+            write_whole(path, f"{old}{_hidden(name)}\n{_hidden_person(name)}\n")
         self._catalogue = None
         self.notebook.unlink(missing_ok=True)
         removed: list[Path] = []
@@ -572,6 +580,11 @@ def _declared(
 
 def _hidden(subject: str) -> str:
     return hashlib.sha256(f"mimicme withdrawn {subject}".encode()).hexdigest()
+
+
+def _hidden_person(subject: str) -> str:
+    """The same for every spelling of a name."""
+    return hashlib.sha256(f"mimicme withdrawn person {person_key(subject)}".encode()).hexdigest()
 
 
 def _names(line: str, subject: str) -> bool:

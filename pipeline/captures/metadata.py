@@ -9,19 +9,19 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from mimicme.pipeline.captures import who
 from mimicme.pipeline.captures.layouts import safe_name
-from mimicme.pipeline.errors import InputError, listed
+from mimicme.pipeline.errors import ConfigError, InputError, listed
 
 UNKNOWN = "unknown"
 COLUMNS = ("age", "gender", "ethnicity", "consent", "split")
 _SUBJECT_NAMES = ("subject", "subject_id", "subjectid", "participant", "participant_id", "id")
-_ALIASES = {"sex": "gender", "agreed": "consent", "consented": "consent"}
+_ALIASES = {"sex": "gender"}
 
 # a release is given away: what identifies a person never enters it
 _PERSONAL_WORDS = frozenset(
@@ -39,6 +39,27 @@ _REFUSED = (
 # these refuse wherever they stand: `full withdrawal`, `given 2019, revoked 2023`
 _REFUSED_ANYWHERE = frozenset(w for w in _REFUSED if len(w) > 1)
 _GIVEN = ("yes", "y", "true", "1", "given", "granted", "signed", "full")
+_WITH_A_YES = frozenset(
+    ["on", "form", "version", "consent", "written", "informed", "date", "dated"]
+    + ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
+    + [
+        "january",
+        "february",
+        "march",
+        "april",
+        "june",
+        "july",
+        "august",
+        "september",
+        "october",
+        "november",
+        "december",
+    ]
+)
+# columns that speak of consent under another name, and those where a yes takes it back
+_LIKE_CONSENT = re.compile(r"(?:^|_)(?:consent|agree|permission|einwillig|zustimm)")
+_TAKES_BACK = re.compile(r"(?:^|_)(?:withdr|revok|refus|opt_?out|widerr)")
+_NOT_TAKEN_BACK = ("", "no", "n", "false", "0", "-")
 _MAX_BYTES = 64 << 20
 _MAX_CELL = 4096
 
@@ -48,7 +69,7 @@ class ConsentRules:
     """What lets a subject in.
 
     Attributes:
-        yes: consents, whole or by their first word, that are a yes besides `_GIVEN`; they win over words of refusal.
+        yes: consents that are a yes besides `_GIVEN`: a word, which may stand with a date, or a whole cell.
         missing: whether a subject is left out (`exclude`) or worked on (`include`) that has an empty consent, or no
             row, in a table with a column `consent`.
         not_same: pairs of a row and a folder that are two persons, however alike they are spelled.
@@ -58,12 +79,34 @@ class ConsentRules:
     missing: Literal["exclude", "include"] = "exclude"
     not_same: tuple[tuple[str, str], ...] = ()
 
+    def __post_init__(self) -> None:
+        for word in self.yes:
+            if not re.search(r"\w", word) or word.casefold().strip() in _REFUSED:
+                raise ConfigError(
+                    "this cannot be a yes",
+                    where="captures.consent_yes",
+                    seen=repr(word),
+                    expected="a word, or a whole cell, of the table's column `consent`",
+                )
+
     def is_yes(self, consent: str) -> bool:
-        said = {word.casefold().strip() for word in self.yes}
-        first = re.match(r"\w*", consent.casefold().strip())
-        if consent.casefold().strip() in said or (first is not None and first.group() in said):
+        """Whether a cell is nothing but a yes: words of consent, dates and what stands with them.
+
+        Whatever else it holds might take the yes back: `yes - opted out`, `signed; rescinded`, `yes?`.
+        """
+        own = {word.casefold().strip() for word in self.yes}
+        text = consent.casefold().strip()
+        if text in own:
             return True
-        return _first_word(consent) in _GIVEN and not is_refusal(consent)
+        words = re.findall(r"\w+", text)
+        given = {*_GIVEN, *own}
+        return (
+            bool(words)
+            and text[0].isalnum()
+            and words[0] in given
+            and all(w in given or w in _WITH_A_YES or (w.isdecimal() and w != "0") for w in words[1:])
+            and re.fullmatch(r"[\w\s.,:;/()-]*", text) is not None
+        )
 
 
 @dataclass(frozen=True)
@@ -96,47 +139,60 @@ class SubjectTable:
         """Whether the table has a column `consent`: then who is silent is left out."""
         return "consent" in self.columns
 
-    def matched(self, subjects: Iterable[str]) -> SubjectTable:
+    def matched(
+        self, subjects: Iterable[str], withdrawn: Callable[[str], bool] = lambda name: False
+    ) -> SubjectTable:
         """The same table by captured subject: rows and refusals under the names of the captures' folders.
 
         Fails closed: a subject is left out whose row refuses it under whatever spelling, whose consent is missing
         (`rules`), or that may be somebody who refuses and has no captures of their own.
 
+        Args:
+            withdrawn: says of a name whether it is somebody's who has withdrawn: no sentence is to name them.
+
         Raises:
             InputError: two rows or two folders may be one person.
         """
-        captured = sorted(set(subjects))
+        captured = sorted({s for s in subjects if not withdrawn(s)})
         if not self.rows and not self.has_consent:
             return self
-        found = who.match(self.rows, captured)
-        rows = {folder: self.rows[row] for folder, row in found.row_of.items()}
+        notices: list[str] = []
+        if not self.has_consent:
+            known = (
+                f"its columns are subject, {', '.join(self.columns)}"
+                if self.columns
+                else "it has subjects alone"
+            )
+            notices.append(f"The table of subjects has no column `consent`: everybody is worked on; {known}.")
+        listed_rows = {row: values for row, values in self.rows.items() if not withdrawn(row)}
+        found = who.match(listed_rows, captured)
+        rows = {folder: listed_rows[row] for folder, row in found.row_of.items()}
         excluded = {
             folder: _spelled(folder, row, self.excluded[row])
             for folder, row in found.row_of.items()
             if row in self.excluded
         }
-        silent = [f for f in captured if f in found.folders_alone or not rows[f].get("consent")]
-        notices: list[str] = []
         if self.has_consent and self.rules.missing == "exclude":
             for folder in found.folders_alone:
                 excluded[folder] = f"Subject '{folder}' is left out: the table of subjects has no row for it."
-        elif self.has_consent and silent:
-            notices.append(
-                f'consent_missing = "include": worked on without a consent in the table: {listed(silent, 20)}.'
-            )
         doubts, without = [], []
         for row in (row for row in found.rows_alone if row in self.excluded):
             near = [f for f in who.near(row, found.folders_alone) if (row, f) not in self.rules.not_same]
             for folder in near:
                 doubts.append(
                     f"Subject '{folder}' is left out: it may be the table's '{row}', whose row keeps it out and has no "
-                    f"captures. If they are two persons, add to [captures]: "
-                    f'not_same = [["{row}", "{folder}"]]; if not, rename one of them.'
+                    f'captures. If they are two persons, say so: not_same = [["{row}", "{folder}"]] under [captures] '
+                    "in mimicme.toml (adopt: --not-same ROW FOLDER); if not, rename one of them."
                 )
                 excluded[folder] = doubts[-1]
             if not near:
                 without.append(row)
-        kept = {row: self.rows[row] for row in found.rows_alone}
+        silent = [f for f in captured if f not in excluded and not rows.get(f, {}).get("consent")]
+        if self.has_consent and silent:
+            notices.append(
+                f'consent_missing = "include": worked on without a consent in the table: {listed(silent, 20)}.'
+            )
+        kept = {row: listed_rows[row] for row in found.rows_alone}
         return replace(
             self,
             rows=rows | kept,
@@ -220,12 +276,14 @@ def parse_subjects(data: bytes, name: str = "metadata", rules: ConsentRules | No
     start, delimiter = _header(lines, name)
     reader = csv.reader(io.StringIO("".join(lines[start:]), newline=""), delimiter=delimiter, strict=False)
     numbered = [(start + reader.line_num, [cell.strip() for cell in row]) for row in reader]
-    header = _columns(numbered[0][1], name)
+    header = _columns(numbered[0][1], name, messages)
     at = header.index("subject")
     personal = [c for c in header if _is_personal(c)]
     if personal:
         messages.append(f"{name}: {', '.join(personal)} can identify a person and will not enter a release.")
     keep = [(i, c) for i, c in enumerate(header) if i != at and c and c not in personal]
+
+    doubtful = [(i, c) for i, c in enumerate(header) if c != "consent" and _of_consent(c)]
 
     rows: dict[str, dict[str, str | int | float]] = {}
     line_of: dict[str, list[int]] = {}
@@ -254,6 +312,12 @@ def parse_subjects(data: bytes, name: str = "metadata", rules: ConsentRules | No
         why = _kept_out(str(row.get("consent", "")), "consent" in header, rules)
         if why:
             excluded[subject] = f"Subject '{subject}' is left out: its consent {why} (line {line})."
+        else:
+            for column, cell in ((c, cells[i]) for i, c in doubtful):
+                if _takes_back(column, cell):
+                    excluded[subject] = (
+                        f"Subject '{subject}' is left out: its {column} is '{cell}' (line {line})."
+                    )
         if why.endswith(_UNCLEAR):
             unclear.append(subject)
     twice = {s: n for s, n in line_of.items() if len(n) > 1}
@@ -262,9 +326,9 @@ def parse_subjects(data: bytes, name: str = "metadata", rules: ConsentRules | No
         raise InputError("a subject has more than one row", where=name, seen=seen, todo="Keep one row each.")
     if unclear:
         messages.append(
-            f"{name}: the consent of {listed(unclear)} is not understood and keeps them out. It is understood by its "
-            f"first word: {', '.join(_GIVEN)} let a subject in; {', '.join(_REFUSED)} keep it out. If another is "
-            'a yes, write it into the settings, [captures] consent_yes = ["..."], or correct the table.'
+            f"{name}: the consent of {listed(unclear)} is not understood and keeps them out. These, "
+            f"alone or with a date, let a subject in: {', '.join(_GIVEN)}; these keep it out: {', '.join(_REFUSED)}. "
+            'If another is a yes, write it into the settings, [captures] consent_yes = ["..."], or correct the table.'
         )
     return SubjectTable(rows, tuple(c for _, c in keep), excluded, tuple(messages), rules=rules)
 
@@ -281,6 +345,17 @@ def _kept_out(consent: str, has_column: bool, rules: ConsentRules) -> str:
     return f"is '{consent}'" if is_refusal(consent) else f"'{consent}' {_UNCLEAR}"
 
 
+def _of_consent(column: str) -> bool:
+    return _LIKE_CONSENT.search(column) is not None or _TAKES_BACK.search(column) is not None
+
+
+def _takes_back(column: str, cell: str) -> bool:
+    """Whether a cell of a further column that speaks of consent takes it back: `withdrawn` yes, `agreed` no."""
+    if _TAKES_BACK.search(column):
+        return cell.casefold().strip() not in _NOT_TAKEN_BACK
+    return is_refusal(cell)
+
+
 def is_refusal(consent: str) -> bool:
     """Whether a consent is a refusal: `no`, `withdrawn 2024-05-01`, `not given`, `given 2019, revoked 2023`."""
     words = re.findall(r"[a-z]+", consent.lower())
@@ -288,7 +363,7 @@ def is_refusal(consent: str) -> bool:
 
 
 def _first_word(text: str) -> str:
-    return (re.findall(r"[a-z]+|\d+", text.lower()) or [""])[0]
+    return (re.findall(r"\w+", text.casefold()) or [""])[0]
 
 
 def _text(data: bytes, name: str, messages: list[str]) -> str:
@@ -316,7 +391,7 @@ def _header(lines: list[str], name: str) -> tuple[int, str]:
     raise InputError("the metadata table is empty", where=name, expected="a header with a column `subject`")
 
 
-def _columns(cells: list[str], name: str) -> list[str]:
+def _columns(cells: list[str], name: str, messages: list[str]) -> list[str]:
     header = [re.sub(r"\W+", "_", c.strip().lower()).strip("_") for c in cells]
     if "subject" not in header:
         other = next((n for n in _SUBJECT_NAMES if n in header), None)
@@ -328,6 +403,19 @@ def _columns(cells: list[str], name: str) -> list[str]:
     for old, new in _ALIASES.items():
         if old in header and new not in header:
             header[header.index(old)] = new
+    if "consent" not in header:
+        like = [c for c in header if _LIKE_CONSENT.search(c)]
+        if len(like) > 1:
+            raise InputError(
+                "which column says who consents?",
+                where=name,
+                seen=", ".join(like),
+                expected="one column `consent`",
+                todo="Name that column `consent`.",
+            )
+        if like:
+            header[header.index(like[0])] = "consent"
+            messages.append(f"{name}: the column '{like[0]}' is read as `consent`.")
     twice = sorted({c for c in header if c and header.count(c) > 1})
     if twice:
         raise InputError("a column appears more than once", where=name, seen=", ".join(twice))

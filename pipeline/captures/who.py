@@ -7,18 +7,27 @@ compared without case, leading zeros and such prefixes.  What is one slip of a f
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from mimicme.pipeline.errors import InputError
 
-_PREFIX = re.compile(r"^(?:subject|subj|sub)(?:[-_ ]+(?=\w)|(?=\d))")
+_PREFIX = re.compile(r"^(?:subject|subj|sub|participant|patient|proband|person|id)(?:[-_ .]+(?=\w)|(?=\d))")
 
 
 def person_key(name: str) -> str:
-    """What two spellings of one subject have in common: `sub-007`, `Subject_7` and `7` have `7`."""
-    plain = _PREFIX.sub("", name.casefold())
-    return re.sub(r"(?<!\d)0+(?=\d)", "", plain)
+    """What the spellings of one subject have in common: `sub-007`, `Subject_7` and a spreadsheet's `7.0` have `7`.
+
+    Case, leading zeros, prefixes, characters that are not seen, and separators do not count; a separator between two
+    digits does, for `1_12` and `11_2` are two.
+    """
+    seen = "".join(
+        c for c in unicodedata.normalize("NFKC", name) if unicodedata.category(c) not in ("Cf", "Cc")
+    )
+    plain = _PREFIX.sub("", re.sub(r"^(\d+)\.0+$", r"\1", seen.strip().casefold()))
+    plain = re.sub(r"(?<!\d)[-_ .]+|[-_ .]+(?!\d)", "", plain)
+    return re.sub(r"(?<!\d)0+(?=\d)", "", re.sub(r"[-_ .]+", "_", plain))
 
 
 @dataclass(frozen=True)

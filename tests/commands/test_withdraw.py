@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -15,7 +17,7 @@ import pytest
 from mimicme.commands.verify import verify
 from mimicme.commands.withdraw import withdraw, withdraw_release, withdraw_workspace
 from mimicme.pipeline.checkpoint import writing
-from mimicme.pipeline.errors import UsageError
+from mimicme.pipeline.errors import ReleaseError, UsageError
 from mimicme.pipeline.items import Item
 from mimicme.pipeline.release import Release
 from mimicme.pipeline.run.plan import RELEASE
@@ -261,4 +263,28 @@ def test_twice_does_no_harm(workspace: Workspace) -> None:
 def test_a_workspace_that_knows_no_such_subject(workspace: Workspace) -> None:
     with pytest.raises(UsageError, match="S009"):
         withdraw_workspace(workspace.root, "S009")
+    assert workspace.release.is_file()
+
+
+def test_who_has_withdrawn_stays_out_under_another_spelling(workspace: Workspace) -> None:
+    withdraw_workspace(workspace.root, "s1")  # the captures' S001
+    assert not list(workspace.root.glob("*/S001"))
+    with Release(workspace.release) as release:
+        assert list(release.subjects) == ["S002"]
+    (workspace.captures.root / "S001").rename(workspace.captures.root / "s-01")
+    opened = Workspace.open(workspace.root)
+    assert opened.found().subjects == ("S002",)
+    assert not any("s-01" in message for message in opened.found().messages)
+
+
+def test_a_release_that_is_held_open_is_not_taken_for_damaged(workspace: Workspace) -> None:
+    code = f"import h5py; f = h5py.File({str(workspace.release)!r}, 'r+'); print('open', flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdin is not None and other.stdout is not None
+        assert other.stdout.readline() == b"open\n"
+        with pytest.raises(ReleaseError, match="another program holds this file open"):
+            withdraw_workspace(workspace.root, "S001")
+        other.stdin.write(b"\n")
     assert workspace.release.is_file()

@@ -11,21 +11,18 @@ from mimicme.pipeline.errors import InputError
 @pytest.mark.parametrize(
     ("one", "other"),
     [
-        ("1", "001"),
-        ("S1", "s001"),
-        ("sub-01", "1"),
-        ("Subject_007", "7"),
-        ("subject 3", "3"),
-        ("S01_02", "s1_2"),
+        ("1", "001"), ("S1", "s001"), ("sub-01", "1"), ("Subject_007", "7"), ("subject 3", "3"), ("S01_02", "s1_2"),
+        ("S-1", "S1"), ("S 1", "s_01"), ("7.0", "7"), ("participant-7", "07"), ("A\u200b1", "a1"), ("\uff331", "S1"),
     ],
-)
+)  # fmt: skip
 def test_spellings_of_one_subject(one, other):
     assert person_key(one) == person_key(other)
     assert match([one], [other]).row_of == {other: one}
 
 
 @pytest.mark.parametrize(
-    ("one", "other"), [("1", "10"), ("100", "1"), ("S1", "T1"), ("S0", "S"), ("suburb", "urb")]
+    ("one", "other"),
+    [("1", "10"), ("100", "1"), ("S1", "T1"), ("S0", "S"), ("suburb", "urb"), ("1_12", "11_2"), ("P7", "7")],
 )
 def test_others_are_others(one, other):
     assert person_key(one) != person_key(other)
