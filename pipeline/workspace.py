@@ -14,6 +14,7 @@ WORKSPACE/release.h5, report/
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import json
 import os
@@ -205,12 +206,19 @@ class Workspace:
 
     def _refused(self, captured: Iterable[str]) -> dict[str, str]:
         """Captured subjects whom the table keeps out, with what a user should know of it."""
-        root = shlex.quote(str(self.root))
         return {
-            subject: f"{why} Nothing is made from it, shown or packed. What was made of it before stays until "
-            f"`mimicme withdraw {root} {shlex.quote(subject)}`; if that is wrong, change the table."
-            for subject, why in self._matched(captured).excluded.items()
+            subject: self._advised(subject, why) for subject, why in self._matched(captured).excluded.items()
         }
+
+    def _advised(self, subject: str, why: str) -> str:
+        """A sentence on who is left out, with what that means and what can be done."""
+        made = any(path.is_dir() for path in self.root.glob(f"*/{glob.escape(safe_name(subject))}"))
+        before = (
+            f" What was made of it before stays until `mimicme withdraw {shlex.quote(str(self.root))} "
+            f"{shlex.quote(subject)}`, which cannot be undone."
+        )
+        now = "Nothing is made from it, shown or packed; if that is wrong, change the table."
+        return f"{why} {now}{before if made else ''}"
 
     def metadata(self) -> SubjectTable:
         """The table of subjects, by the names of the captures' folders; empty when none is declared.

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from mimicme.pipeline.captures import who
 from mimicme.pipeline.captures.expressions import NEUTRAL, label_of
 from mimicme.pipeline.captures.layouts import Found, safe_name, search
 from mimicme.pipeline.errors import InputError
@@ -87,6 +88,10 @@ def build(
     if gone:
         messages.append(f"{len(gone)} subject(s) have withdrawn their consent and are left out.")
     captured = {i.subject for i in groups} - gone
+    messages += [
+        f"The capture folders {' and '.join(repr(s) for s in alike)} may be one person; they are worked on as two."
+        for alike in who.alike(captured)
+    ]
     refusals = refused(captured) if refused is not None else {}
     kept_out = sorted(captured & set(refusals))
     messages += [refusals[subject] for subject in kept_out]

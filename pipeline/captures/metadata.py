@@ -174,7 +174,10 @@ class SubjectTable:
         }
         if self.has_consent and self.rules.missing == "exclude":
             for folder in found.folders_alone:
-                excluded[folder] = f"Subject '{folder}' is left out: the table of subjects has no row for it."
+                excluded[folder] = (
+                    f"Subject '{folder}' is left out: the table of subjects has no row for it; add one, "
+                    'or set consent_missing = "include" in [captures].'
+                )
         doubts, without = [], []
         for row in (row for row in found.rows_alone if row in self.excluded):
             near = [f for f in who.near(row, found.folders_alone) if (row, f) not in self.rules.not_same]

@@ -30,6 +30,14 @@ def person_key(name: str) -> str:
     return re.sub(r"(?<!\d)0+(?=\d)", "", re.sub(r"[-_ .]+", "_", plain))
 
 
+def alike(names: Iterable[str]) -> list[list[str]]:
+    """Groups of names that are spellings of one, in order."""
+    by_key: dict[str, list[str]] = {}
+    for name in sorted(set(names)):
+        by_key.setdefault(person_key(name), []).append(name)
+    return [group for group in by_key.values() if len(group) > 1]
+
+
 @dataclass(frozen=True)
 class Matches:
     """Which row of a table is a captured subject's.
@@ -65,7 +73,7 @@ def match(rows: Iterable[str], folders: Iterable[str]) -> Matches:
                 raise InputError(
                     f"two {kind} may be one person",
                     seen=" and ".join(f"'{n}'" for n in names),
-                    todo="Write the table's subjects exactly as their capture folders are named.",
+                    todo="Keep one row and one folder a person; or write the rows exactly as their folders are named.",
                 )
         row_of[its_folders[0]] = its_rows[0]
     taken = set(row_of.values())

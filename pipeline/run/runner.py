@@ -243,7 +243,7 @@ class _Run:
                 v for (n, _), v in self.plan.verdicts.items() if n == stage.name and v.state == "blocked"
             )
             raise UsageError(
-                f"there is nothing to do for {stage.name}: {verdict.reason}",
+                f"{stage.name} cannot run: {verdict.reason}",
                 todo="`mimicme run` makes what is missing; `mimicme status --failed` says what failed.",
             )
 
@@ -435,7 +435,7 @@ class _Run:
         output = self.options.output or self.workspace.release
         result = StageResult(stage.name)
         began = time.monotonic()
-        if not self._enough(stage):
+        if not self._enough(stage, output):
             return
         created = created_at(self.selection.asked)
         record = self.plan.release_record(stage, self.selection.asked, created)
@@ -476,7 +476,7 @@ class _Run:
         word = "written" if result.done else "is current"
         self.console.say(f"{stage.name}: {output} {word}; {duration(result.seconds)}")
 
-    def _enough(self, stage: Stage) -> bool:
+    def _enough(self, stage: Stage, output: Path) -> bool:
         """Whether there is something for a release; says which sequences go in as they are.
 
         Raises:
@@ -503,6 +503,11 @@ class _Run:
         if stage is self.chosen[0]:
             raise UsageError(f"there is nothing to {stage.name} yet", todo="Run `mimicme run` first.")
         self.console.say(f"{stage.name}: no release is written, because nothing of it is there.")
+        if output.is_file():  # of people who are left out now, say
+            self.trouble = True
+            self.console.say(
+                f"{output.name} is an older one and may hold who is left out now: delete it, or `mimicme withdraw` them."
+            )
         return False
 
     def _pack(self, stage: Stage, output: Path, created: str, mark: str) -> Any:

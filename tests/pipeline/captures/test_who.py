@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mimicme.pipeline.captures.who import match, one_edit_apart, person_key
+from mimicme.pipeline.captures.who import alike, match, one_edit_apart, person_key
 from mimicme.pipeline.errors import InputError
 
 
@@ -48,3 +48,8 @@ def test_exact_spellings_are_no_doubt():
     assert (found.rows_alone, found.folders_alone) == (("8",), ())
     with pytest.raises(InputError, match="'1' and '001'"):
         match(["1", "001"], ["001"])
+
+
+def test_folders_that_are_alike():
+    assert alike(["001", "2", "1", "sub-1", "3"]) == [["001", "1", "sub-1"]]
+    assert alike(["1", "2"]) == []

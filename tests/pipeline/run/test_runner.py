@@ -271,7 +271,7 @@ def test_a_release_of_a_part_holds_what_was_asked_for(make, fake, tmp_path):
 
 def test_a_stage_alone_does_not_build_on_what_is_out_of_date(make, fake):
     workspace = make()
-    with pytest.raises(UsageError, match="nothing to do for fit: 'read' is not made yet"):
+    with pytest.raises(UsageError, match="fit cannot run: 'read' is not made yet"):
         go(workspace, fake, first="fit", last="fit")
     go(workspace, fake)
     with pytest.raises(UsageError, match="'read' is out of date"):
