@@ -1,10 +1,11 @@
-"""spatial: triangles that pass through each other."""
+"""spatial: closest points, rays, and triangles that pass through each other."""
 
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from mimicme.pipeline.geometry.spatial import pierced
+from mimicme.pipeline.geometry.spatial import Surface, pierced
 
 
 def test_pierced_finds_two_crossing_triangles_and_no_neighbours():
@@ -21,3 +22,55 @@ def test_pierced_does_not_follow_an_edge_beyond_its_ends():
     wall = np.array([[0.0, 0, 0], [4, 0, 0], [0, 4, 0]])
     short = np.array([[1.0, 1, 1], [1.1, 1, 2], [1, 1.1, 2]])
     assert len(pierced(np.concatenate([wall, short]), np.array([[0, 1, 2], [3, 4, 5]], np.int32))) == 0
+
+
+SQUARE = np.array([[0.0, 0, 0], [4, 0, 0], [0, 4, 0], [4, 4, 0]])
+FACES = np.array([[0, 1, 2], [1, 3, 2]], np.int32)
+
+
+def test_the_closest_point_over_a_face_an_edge_and_a_corner() -> None:
+    points = np.array([[1.0, 1, 5], [2, -3, 0], [6, 7, 0], [3, 3, -2]])
+    found = Surface(SQUARE, FACES).closest(points)
+    np.testing.assert_allclose(found.points, [[1, 1, 0], [2, 0, 0], [4, 4, 0], [3, 3, 0]], atol=1e-6)
+    np.testing.assert_allclose(found.distances, [5, 3, np.hypot(2, 3), 2], atol=1e-6)
+    assert found.triangles.tolist() == [0, 0, 1, 1]
+    np.testing.assert_allclose(found.weights.sum(axis=1), 1)
+    again = np.einsum("kc,kcx->kx", found.weights, SQUARE[FACES[found.triangles]])
+    np.testing.assert_allclose(again, found.points)
+    np.testing.assert_array_equal(Surface(SQUARE, FACES).distance(points), found.distances)
+
+
+def test_distances_are_those_of_every_triangle_compared() -> None:
+    """Two routes: the tree, and the smallest distance to points sampled densely on all triangles."""
+    rng = np.random.default_rng(0)
+    vertices, points = rng.normal(size=(12, 3)) * 10, rng.normal(size=(40, 3)) * 10
+    faces = rng.permutation(12).reshape(4, 3).astype(np.int32)
+    a, b = (g.ravel() for g in np.meshgrid(np.linspace(0, 1, 201), np.linspace(0, 1, 201)))
+    inside = a + b <= 1 + 1e-9
+    weights = np.stack([1 - a - b, a, b], 1)[inside]
+    samples = np.concatenate([weights @ vertices[face] for face in faces])
+    dense = np.sqrt(((points[:, None] - samples[None]) ** 2).sum(-1)).min(1)
+    found = Surface(vertices, faces).distance(points)
+    assert (found <= dense + 1e-5).all()
+    np.testing.assert_allclose(found, dense, atol=0.2)
+
+
+def test_a_ray_hits_the_first_thing_before_it_and_nothing_behind() -> None:
+    two = np.concatenate([SQUARE, SQUARE + [0, 0, -2]])
+    surface = Surface(two, np.concatenate([FACES, FACES + 4]))
+    hits = surface.cast(np.array([[1.0, 1, 3], [1, 1, -5], [9, 9, 3], [1, 1, 3]]), np.array([0.0, 0, -1]))
+    assert hits.hit.tolist() == [True, False, False, True]
+    assert hits.distances[0] == pytest.approx(3, abs=1e-5) and hits.triangles[0] == 0
+    np.testing.assert_allclose(hits.weights[0] @ two[FACES[0]], [1, 1, 0], atol=1e-6)
+    # in ray lengths: a direction twice as long meets it half as far
+    half = surface.cast(np.array([[1.0, 1, 3]]), np.array([[0.0, 0, -2]]))
+    assert half.distances[0] == pytest.approx(1.5, abs=1e-5)
+
+
+def test_what_stands_beyond_the_reach_hides_nothing() -> None:
+    surface, down = Surface(SQUARE, FACES), np.array([0.0, 0, -1])
+    origins = np.array([[1.0, 1, 3], [9, 9, 3]])
+    assert surface.occluded(origins, down).tolist() == [True, False]
+    assert surface.occluded(origins, down, far=3.5).tolist() == [True, False]
+    assert surface.occluded(origins, down, far=2.5).tolist() == [False, False]
+    assert surface.occluded(origins, 2 * down, far=2.5).tolist() == [True, False]  # in ray lengths
