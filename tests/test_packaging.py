@@ -143,19 +143,6 @@ def test_no_bare_import_of_a_packaged_folder(repository: Path) -> None:
     assert bare == []
 
 
-def test_imports_point_one_way(repository: Path) -> None:
-    """cli -> stages -> pipeline: what lies below knows nothing of what stands on it."""
-    above = {"pipeline": ("mimicme.stages", "mimicme.cli"), "stages": ("mimicme.cli",)}
-    upward = [
-        f"{file.relative_to(repository)}: {module}"
-        for top, forbidden in above.items()
-        for file in (repository / top).rglob("*.py")
-        for module in imported_modules(file)
-        if module.startswith(forbidden)
-    ]
-    assert upward == []
-
-
 def test_ruff_forbids_it_too(repository: Path) -> None:
     configuration = tomllib.loads((repository / "pyproject.toml").read_text(encoding="utf-8"))["tool"][
         "ruff"
@@ -197,7 +184,7 @@ def test_pinned_versions_satisfy_the_bounds(repository: Path, setup_cfg: configp
             pins[name_of(pin.name)] = next(iter(pin.specifier)).version
     extras = setup_cfg["options.extras_require"]
     wanted = lines(setup_cfg["options"]["install_requires"])
-    wanted += [r for extra in ("menpo3d", "test", "dev") for r in lines(extras[extra])]
+    wanted += [r for extra in ("menpo3d", "dask", "test", "dev") for r in lines(extras[extra])]
     for text in wanted:
         requirement = requirements.Requirement(text)
         assert requirement.specifier.contains(pins[name_of(requirement.name)]), text
@@ -253,9 +240,8 @@ def make(repository: Path, tmp_path: Path) -> Callable[..., subprocess.Completed
     shutil.copy(repository / "Makefile", tmp_path)
 
     def make(*arguments: str) -> subprocess.CompletedProcess[str]:
-        environ = {
-            k: v for k, v in os.environ.items() if k not in ("VENV", "BUILD", "MAKEFLAGS", "MAKELEVEL")
-        }
+        # nothing else: `make test` exports its own variables, and what it was given on the command line
+        environ = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
         return subprocess.run(["make", *arguments], cwd=tmp_path, capture_output=True, text=True, env=environ)
 
     return make
@@ -279,6 +265,35 @@ def test_make_has_a_target_for_every_stage_that_mimicme_names(
     wrong = make("tset")
     assert wrong.returncode == 2
     assert "no target 'tset'" in wrong.stderr and "first second" in wrong.stderr
+
+
+def test_make_installs_nothing_to_help_or_to_clean(
+    make: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    make("first", "WORKSPACE=w")
+    listed = (tmp_path / ".build/stages.mk").read_text()
+    for name in (*PACKAGED_FOLDERS, "tests"):
+        (tmp_path / name).mkdir(exist_ok=True)
+    # all is out of date, and nothing can be installed
+    (tmp_path / ".venv/bin/mimicme").write_text("#!/bin/sh\nexit 3\n")
+    for path in (tmp_path / ".build/stages.mk", tmp_path / ".venv/.mimicme-installed"):
+        os.utime(path, (0, 0))
+    said = make("help")
+    assert (said.returncode, said.stderr) == (0, "")
+    assert said.stdout.splitlines()[-1].endswith("first second")
+    assert (tmp_path / ".build/stages.mk").read_text() == listed
+    done = make("clean")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["rm", "find"]
+    assert not (tmp_path / ".build").exists() and not (tmp_path / ".venv").exists()
+
+
+def test_make_knows_its_own_targets(
+    make: Callable[..., subprocess.CompletedProcess[str]], repository: Path
+) -> None:
+    said = make("tset").stderr.partition("There are: ")[2].partition(", and the stages")[0]
+    rules = re.findall(r"^([a-z-]+):", (repository / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert {*said.split(), "workspace-given"} == set(rules) > {"help", "clean", "test"}
 
 
 def test_make_keeps_no_list_of_stages_that_could_not_be_read(

@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Set up mimicme's virtual environment.")
     parser.add_argument("--venv", type=Path, default=ROOT / ".venv", help="the environment to make")
     parser.add_argument("--build", type=Path, default=ROOT / ".build", help="where built wheels are kept")
-    parser.add_argument("--extras", default="menpo3d,test,dev", help="extras of setup.cfg to install")
+    parser.add_argument("--extras", default="menpo3d,dask,test,dev", help="extras of setup.cfg to install")
     options = parser.parse_args(arguments)
     started = time.monotonic()
     try:

@@ -65,7 +65,7 @@ def test_another_file_in_its_place_is_read(make, fake, opened):
     "text",
     ["", "another program 7\n", '{}\n["x"]\n', "{first}\n[1, 2]\n", "{first}\n{{}}\n", "{first}\nnull\n"],
 )
-def test_a_notebook_that_cannot_be_read_is_none(make, fake, opened, text):
+def test_an_index_that_cannot_be_read_is_none(make, fake, opened, text):
     workspace = make(ODD)
     go(workspace, fake)
     first = workspace.notebook.read_text().splitlines()[0]
@@ -123,10 +123,10 @@ def test_damage_that_a_later_stage_meets_is_looked_for(make, fake, opened, monke
     path = workspace.root / "fit" / "S1" / "neutral.h5"
     path.write_bytes(bytes(path.stat().st_size))
     # as if neither times nor size nor inode had changed: what a disk that forgets looks like
-    notebook = [json.loads(line) for line in workspace.notebook.read_text().splitlines()[1:]]
+    saved = [json.loads(line) for line in workspace.notebook.read_text().splitlines()[1:]]
     stat = path.stat()
     same = [stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino]
-    lines = [json.dumps([n, same if n == "fit/S1/neutral.h5" else s, *rest]) for n, s, *rest in notebook]
+    lines = [json.dumps([n, same if n == "fit/S1/neutral.h5" else s, *rest]) for n, s, *rest in saved]
     first = workspace.notebook.read_text().splitlines()[0]
     workspace.notebook.write_text("\n".join([first, *lines]) + "\n")
     failed = go(workspace, fake, sets=["paint.size=4"])
@@ -137,11 +137,11 @@ def test_damage_that_a_later_stage_meets_is_looked_for(make, fake, opened, monke
     assert healed.counts("paint")[0] == 1
 
 
-def test_a_disk_that_is_full_costs_the_notebook_alone(make, fake, monkeypatch):
+def test_a_disk_that_is_full_costs_the_index_alone(make, fake, monkeypatch):
     def full(self):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint_index.Ledger, "save", full)
+    monkeypatch.setattr(checkpoint_index.CheckpointIndex, "save", full)
     workspace = make(ODD)
     assert go(workspace, fake).code == 1
     assert not workspace.notebook.exists()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 
 import pytest
 from fake_runs import GOOD, calls, go
 
-from mimicme.pipeline.checkpoint import Artefact
+from mimicme.pipeline.checkpoint import Artefact, fingerprint
 from mimicme.pipeline.errors import InputError
+from mimicme.pipeline.run.plan import Plan, difference
 from mimicme.pipeline.run.work import execute
+from mimicme.pipeline.workspace import Workspace
 
 
 def test_neutral_comes_first_and_is_handed_on(make, fake):
@@ -185,3 +188,16 @@ def test_an_older_workspace_is_not_computed_anew(make, fake):
         "fit/S1/smile": "64fce21235e19892",
         "paint/S2/sad": "57cdadc74965be50",
     }
+
+
+def test_another_template_makes_anew_what_uses_it_and_nothing_else(make, fake):
+    opened = Workspace.open(make().root, environ={})
+
+    def printed(stage, template):
+        plan = Plan(opened, opened.config(fake.STAGES), fake.STAGES, opened.found(), template)
+        return fingerprint(plan.record(stage, plan.catalogue.sequences[0], {}, None, {}, None))
+
+    for uses in (True, False):
+        stage = replace(fake.FIT, uses_template=uses)
+        assert (printed(stage, "a" * 64) != printed(stage, "b" * 64)) is uses
+    assert difference({"template": "a"}, {"template": "b"}) == "the template changed"

@@ -109,6 +109,28 @@ def test_dask_gives_the_same_bytes(in_parts, fake):
     assert digests(there) == digests(here)
 
 
+def test_a_dask_worker_that_is_killed_costs_its_own_item_alone(make, fake):
+    """Two real worker processes; the item that kills whoever works on it is named, the others arrive."""
+    dask = pytest.importorskip("dask")
+    distributed = pytest.importorskip("distributed")
+    clean = make(GOOD, "clean")
+    go(clean, fake, jobs=1)
+    workspace = make(GOOD | {"S2/sad": ["kill"]}, "killed")
+    environ = {"PYTHONPATH": os.pathsep.join([str(HERE), *sys.path])}
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 1}),
+        distributed.LocalCluster(2, threads_per_worker=1, env=environ, dashboard_address=None) as cluster,
+    ):
+        result = go(workspace, fake, backend="dask", scheduler=cluster.scheduler_address)
+    assert result.code == 1
+    assert result.counts("read") == (3, 0, 1, 0)
+    assert "S2/sad: read failed" in result.out and "died" in result.out
+    here, there = digests(clean), digests(workspace)
+    assert {n: d for n, d in there.items() if n.endswith(".h5") and "/" in n} == {
+        n: d for n, d in here.items() if n.endswith(".h5") and "/" in n and "S2/sad" not in n
+    }
+
+
 def test_dask_that_is_not_installed(make, fake, monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(UsageError, match="pip install"):

@@ -13,7 +13,7 @@ from fake_runs import go
 from mimicme.pipeline.checkpoint import writing
 from mimicme.pipeline.errors import FrameRejected
 from mimicme.pipeline.run import checkpoint_index
-from mimicme.pipeline.run.checkpoint_index import FigureSummary, Ledger
+from mimicme.pipeline.run.checkpoint_index import CheckpointIndex, FigureSummary
 from mimicme.pipeline.run.status import StageStatus, Status, read_status, together
 from mimicme.pipeline.workspace import Workspace
 
@@ -36,14 +36,14 @@ def test_a_head_has_the_figures_of_the_frames_that_are_ok_in_the_stages_order(tm
         [("width", "mm", [1, 3, 100]), ("depth", "1", [2, np.nan, 7]), ("area", "mm", [np.nan, np.inf, 1])],
         bad=[2],
     )
-    ledger = Ledger(tmp_path, tmp_path / "heads")
-    width, depth, area = ledger.look(path).figures
+    index = CheckpointIndex(tmp_path, tmp_path / "heads")
+    width, depth, area = index.look(path).figures
     assert width == ("width", "mm", 2, 2.0, 3.0)
     assert depth == ("depth", "1", 1, 2.0, 2.0)
     assert area[:3] == ("area", "mm", 0)
     assert math.isnan(area.mean) and math.isnan(area.largest)
-    ledger.save()
-    again = Ledger(tmp_path, tmp_path / "heads").look(path).figures
+    index.save()
+    again = CheckpointIndex(tmp_path, tmp_path / "heads").look(path).figures
     assert repr(again) == repr((width, depth, area))  # nan is not equal to itself
 
 
