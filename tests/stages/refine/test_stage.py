@@ -249,3 +249,25 @@ def test_a_scan_is_opened_once_and_again_only_where_frames_are_smoothed_in_time(
 def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ConfigError):
         RefineSettings(**wrong)
+
+
+@pytest.mark.parametrize("worse", [True, False])
+def test_a_frame_that_drifts_more_afterwards_stays_as_it_was_registered(tmp_path, monkeypatch, worse):
+    """Whatever the flow says: a shift that takes the texture further from the reference's is not kept."""
+    paths = write_sequence(tmp_path, NEUTRAL, [0.0, 0.0, 0.0], jitter=0.1)
+    real = Refiner.refine
+
+    def astray(self, source, vertices, pose, reference, start):
+        shift, before = real(self, source, vertices, pose, reference, start)
+        return (shift + [0.5, -0.4, 0.0] if worse else shift), before
+
+    monkeypatch.setattr(Refiner, "refine", astray)
+    settings = RefineSettings(size=256, anchor_frames=0, smooth_in_time=False)
+    with (
+        Artefact(made(tmp_path, task_of(tmp_path, NEUTRAL, paths, settings))) as refined,
+        Artefact(paths["register"]) as register,
+    ):
+        kept = [bool((refined["vertices"][row] == register["vertices"][row]).all()) for row in (1, 2)]
+        assert kept == [worse, worse]
+        drift, before = (refined[f"quality/{name}"][1:] for name in ("drift", "drift_before"))
+        assert (drift <= before).all()

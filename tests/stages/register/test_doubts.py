@@ -1,0 +1,46 @@
+"""What registration does not believe: a landmark that contradicts the others, a smoothed shape that leaves its scan."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from mimicme.stages.register.quality import LandmarkChecks, Quality
+from mimicme.stages.register.track import SURFACE_SLACK, SURFACE_SLACK_MM, Registered, steadied
+
+CORNER = 54
+"""The left corner of the mouth, in the middle of skin that landmarks alone hold in place along the surface."""
+
+
+@pytest.mark.parametrize("amount", [0.0, 1.0])
+def test_a_landmark_that_contradicts_the_others_does_not_pull(dome, amount):
+    neutral, good = dome.truth(0.0), dome.frame(0, amount)
+    marks = good.landmarks.copy()
+    marks[CORNER] += [14.0, 9.0, 0.0]
+    near = np.linalg.norm(dome.template().vertices - dome.template().landmarks()[CORNER], axis=1) < 12
+    fits = [dome.tracker(neutral).register(frame) for frame in (good, replace(good, landmarks=marks))]
+    errors = [dome.apart(fit.vertices, dome.truth(amount))[near].mean() for fit in fits]
+    assert errors[1] < errors[0] + 1.0  # with its full weight: over 2 mm more
+
+
+def made(number: int, median: float) -> Registered:
+    figures = dict.fromkeys(Quality.__annotations__, 0.0) | {"s2m_median": median}
+    checks = LandmarkChecks(**dict.fromkeys(LandmarkChecks.__annotations__, 0.0))
+    return Registered(number, np.zeros((2, 3)), np.eye(4), Quality(**figures), checks)
+
+
+@pytest.mark.parametrize("bad", [None, 5])
+def test_a_smoothed_frame_that_its_scan_contradicts_keeps_its_own_fit(bad):
+    """A motion faster than the frame rate: the smooth shape lies farther from the scan than the frame's own."""
+    found = {row: made(row, 0.1) for row in range(12)}
+    allowed = SURFACE_SLACK * 0.1 + SURFACE_SLACK_MM
+    tracker = SimpleNamespace(
+        skull_centre=np.zeros(3),
+        settled=lambda frame, vertices, pose: pose,
+        judged=lambda frame, vertices, pose, checks: made(frame, allowed * (1.01 if frame == bad else 0.99)),
+    )
+    smoothed = steadied(tracker, found, lambda row: row)
+    assert sorted(smoothed) == [row for row in range(12) if row != bad]
