@@ -20,8 +20,8 @@ JOBS ?=
 ARGS ?=
 DEMO ?= demo
 
-# The stages are mimicme's to name: they are asked for once it is installed, and only when a goal is none of these.
-FIXED := help install lint format test demo bench run status report verify clean workspace-given
+# The stages are mimicme's to name: they are asked for once it is installed, and only when a goal is none of this file's.
+FIXED := $(shell sed -n 's/^\([a-z-]*\):.*/\1/p' $(firstword $(MAKEFILE_LIST)))
 STAGE_LIST := $(BUILD)/stages.mk
 ifneq ($(filter-out $(FIXED),$(MAKECMDGOALS)),)
 include $(STAGE_LIST)
@@ -31,15 +31,15 @@ ifneq ($(UNKNOWN),)
 $(error There is no target '$(firstword $(UNKNOWN))'. There are: $(filter-out workspace-given,$(FIXED)), and the stages $(STAGES))
 endif
 endif
-else
--include $(wildcard $(STAGE_LIST))
+else  # read, not included: make would make the list again, and install everything for it
+STAGES := $(if $(wildcard $(STAGE_LIST)),$(shell sed -n 's/^STAGES := //p' $(STAGE_LIST)))
 endif
 
 # Numpy's threads inside the workers only fight each other for the same cores.
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: help install lint format test demo bench run status report verify clean $(STAGES)
+.PHONY: $(FIXED) $(STAGES)
 
 help:  ## this list
 	@echo 'make TARGET [WORKSPACE=DIR] [JOBS=N] [ARGS="--more --options"]'
@@ -96,7 +96,6 @@ verify: $(INSTALLED) workspace-given  ## check WORKSPACE/release.h5
 report: $(INSTALLED) workspace-given  ## pictures and figures of WORKSPACE, to open in a browser
 	$(MIMICME) report $(WORKSPACE) $(ARGS)
 
-.PHONY: workspace-given
 workspace-given:
 	@test -n "$(WORKSPACE)" || { echo 'Which workspace? make $(MAKECMDGOALS) WORKSPACE=DIR' >&2; exit 2; }
 

@@ -12,7 +12,7 @@ import html
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -25,9 +25,10 @@ from mimicme.pipeline.items import Item
 from mimicme.pipeline.items import Sequence as CaptureSequence
 from mimicme.pipeline.run.checkpoint_index import DECISION
 from mimicme.pipeline.run.status import read_status
-from mimicme.pipeline.stage import A, Stage, latest
+from mimicme.pipeline.stage import A, Stage
 from mimicme.pipeline.whole_file import write_whole
 from mimicme.pipeline.workspace import Workspace
+from mimicme.stages.register.quality import S2M_MEDIAN, S2M_P95
 
 if TYPE_CHECKING:
     from mimicme.pipeline.drawing.pictures import FrameView
@@ -35,14 +36,8 @@ if TYPE_CHECKING:
     from mimicme.pipeline.template import Template
 
 PAGE = "report.html"
-# the figure that orders frames and subjects; lower is better
-WORST_BY = "s2m_p95"
-FIGURES = {
-    "s2m_median": "scan to registered surface, median",
-    "s2m_p95": "scan to registered surface, 95th percentile",
-    "landmark_error": "landmarks to where the registered mesh has them",
-    "coverage": "share of the texture that the scan covers",
-}
+WORST_BY = S2M_P95
+"""The figure that orders frames and subjects; lower is better."""
 
 Progress = Callable[[str], None]
 _ALL_CURRENT: Mapping[tuple[str, str], str] = MappingProxyType({})
@@ -104,7 +99,7 @@ def report(
         _guarded("Overview", lambda: _overview(workspace, records, stages, outdated)),
         _guarded("What is out of date", lambda: _outdated(records)),
         _guarded("What was rejected", lambda: _rejected(records)),
-        _guarded("Quality", lambda: _quality(records)),
+        _guarded("Quality", lambda: _quality(records, stages)),
         _guarded(
             "Pictures", lambda: _pictures(workspace, records, stages, max_subjects, max_frames, progress)
         ),
@@ -209,43 +204,43 @@ def read_view(workspace: Workspace, item: Item, number: int, stages: Iterable[St
     from mimicme.stages.ingest.checkpoint import IngestCheckpoint
     from mimicme.stages.landmarks.checkpoint import LandmarksCheckpoint
     from mimicme.stages.project.checkpoint import ProjectCheckpoint
-    from mimicme.stages.register.checkpoint import VERTICES, RegisteredCheckpoint
+    from mimicme.stages.register.checkpoint import RegisteredCheckpoint
 
-    paths = {s.name: workspace.artefact(s.name, item) for s in of_sequences(stages)}
+    flow = of_sequences(stages)
+    paths = {s.name: workspace.artefact(s.name, item) for s in flow}
     paths = {name: path for name, path in paths.items() if path.is_file()}
-    found: dict[str, Any] = {}
+    view = FrameView()
     with ExitStack() as stack:
 
-        def seen(kind: type[A], path: Path | None) -> tuple[A, int] | None:
+        def seen(opened: A | None) -> tuple[A, int] | None:
             """An artefact and the row of the frame in it; None where it is not there or not ok."""
-            if path is None:
+            if opened is None:
                 return None
-            opened = kind(path)
             stack.enter_context(opened)
             row = next(iter(np.flatnonzero(opened.numbers == number).tolist()), None)
             return (opened, row) if row is not None and opened.statuses[row].ok else None
 
         def left(kind: type[A]) -> tuple[A, int] | None:
-            return seen(kind, paths.get(kind.stage))
+            return seen(kind(paths[kind.stage]) if kind.stage in paths else None)
 
         if ingested := left(IngestCheckpoint):
-            found["scan"], found["image"] = load_scan(*ingested), load_image(*ingested)
-        registered = seen(RegisteredCheckpoint, latest(paths, VERTICES))
-        if registered:
-            found["registered"] = registered[0].vertices(registered[1])
-            found["pose"] = registered[0].pose(registered[1])
+            view = replace(view, scan=load_scan(*ingested), image=load_image(*ingested))
+        if registered := seen(RegisteredCheckpoint.of_flow(flow, paths)):
+            made, row = registered
+            view = replace(view, registered=made.vertices(row), pose=made.pose(row))
         elif aligned := left(AlignCheckpoint):
-            found["pose"] = aligned[0].pose(aligned[1])
+            view = replace(view, pose=aligned[0].pose(aligned[1]))
         if projected := left(ProjectCheckpoint):
-            found["landmarks"] = projected[0].landmarks(projected[1])
-            found["landmark_source"] = projected[0].source(projected[1])
+            on_scan, row = projected
+            view = replace(view, landmarks=on_scan.landmarks(row), landmark_source=on_scan.source(row))
         elif marked := left(LandmarksCheckpoint):
-            points = marked[0].points(marked[1])
-            found["landmarks"] = transform(inverse(found["pose"]), points) if "pose" in found else points
-            found["landmark_source"] = marked[0].source(marked[1])
+            found, row = marked
+            points = found.points(row)
+            points = points if view.pose is None else transform(inverse(view.pose), points)
+            view = replace(view, landmarks=points, landmark_source=found.source(row))
         if (baked := left(BakeCheckpoint)) and baked[0].has(baked[1], TEXTURE):
-            found["texture"] = decode(baked[0].image_bytes(baked[1], TEXTURE))
-    return FrameView(**found)
+            view = replace(view, texture=decode(baked[0].image_bytes(baked[1], TEXTURE)))
+    return view
 
 
 # --------------------------------------------------------------------------------------- sections
@@ -334,11 +329,12 @@ def _rejected(records: Sequence[ItemRecord]) -> str:
     return "".join(parts) or "<p>Nothing failed, nothing was rejected.</p>"
 
 
-def _quality(records: Sequence[ItemRecord]) -> str:
+def _quality(records: Sequence[ItemRecord], stages: Iterable[Stage]) -> str:
     names = sorted({name for r in records for f in r.frames for name in f.quality})
     if not names:
         return "<p>Nothing is measured yet.</p>"
-    leading = [n for n in FIGURES if n in names]
+    explained = {name: said for stage in stages for name, said in stage.reader.explained.items()}
+    leading = [n for n in explained if n in names]
     rows: list[list[object]] = []
     for name in leading + [n for n in names if n not in leading]:
         values = np.array([f.quality[name] for r in records for f in r.frames if name in f.quality])
@@ -346,7 +342,7 @@ def _quality(records: Sequence[ItemRecord]) -> str:
             rows.append(
                 [
                     html.escape(name),
-                    html.escape(FIGURES.get(name, "")),
+                    html.escape(explained.get(name, "")),
                     len(values),
                     _number(float(np.median(values))),
                     _number(float(np.percentile(values, 95))),
@@ -361,7 +357,7 @@ def _sequences(records: Sequence[ItemRecord]) -> str:
     rows: list[list[object]] = []
     for record in records:
         good = [f for f in record.frames if f.ok]
-        median = [f.quality["s2m_median"] for f in good if "s2m_median" in f.quality]
+        median = [f.quality[S2M_MEDIAN] for f in good if S2M_MEDIAN in f.quality]
         p95 = [f.quality[WORST_BY] for f in good if WORST_BY in f.quality]
         rows.append(
             [

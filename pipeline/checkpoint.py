@@ -21,6 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, Self
 
 import h5py
@@ -143,6 +144,25 @@ def open_hdf5(path: Path, kind: type[MimicmeError] = ArtefactError, todo: str | 
             ) from error
         said = (str(error).splitlines() or [""])[0]
         raise kind("this is not a readable HDF5 file", where=path, seen=said, todo=todo) from error
+
+
+def figures_in(handle: h5py.File) -> dict[str, h5py.Dataset]:
+    """The figures of quality of an opened artefact, by name; what is no number for every frame is none of them."""
+    group = handle.get(QUALITY)
+    if not isinstance(group, h5py.Group):
+        return {}
+    return {
+        name: dataset
+        for name, dataset in group.items()
+        if isinstance(dataset, h5py.Dataset)
+        and dataset.shape == handle["status"].shape
+        and dataset.dtype.kind in "biuf"
+    }
+
+
+def unit_of(dataset: h5py.Dataset) -> str:
+    """The unit that a dataset of an artefact says it has."""
+    return str(dataset.attrs.get("unit", "1"))
 
 
 def guarded_file(path: Path) -> h5py.File:
@@ -311,9 +331,11 @@ class Artefact:
 
     Attributes:
         stage: name of the stage whose artefacts a reader is for; empty: any.
+        explained: what figures of the stage are, by name, in words for the report, which puts these first.
     """
 
     stage: ClassVar[str] = ""
+    explained: ClassVar[Mapping[str, str]] = MappingProxyType({})
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
@@ -362,12 +384,9 @@ class Artefact:
     @property
     def quality(self) -> dict[str, Figure]:
         """What the stage measured of every frame, by name."""
-        if QUALITY not in self._h5:
-            return {}
-        group = self._h5[QUALITY]
         return {
-            name: Figure(np.asarray(group[name][:], np.float32), str(group[name].attrs.get("unit", "1")))
-            for name in group
+            name: Figure(np.asarray(dataset[:], np.float32), unit_of(dataset))
+            for name, dataset in figures_in(self._h5).items()
         }
 
     def __contains__(self, name: str) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
-from mimicme.pipeline.checkpoint import Artefact
+from mimicme.pipeline.checkpoint import Artefact, ArtefactWriter
 from mimicme.pipeline.items import Captures, Item, Part, Sequence
 
 if TYPE_CHECKING:
@@ -88,9 +88,13 @@ NEUTRAL_FIRST: tuple[Scope, ...] = ("neutral", "subject")
 """Scopes whose items wait for the same stage's artefact of their subject's neutral."""
 
 
+def _of_no_sequence(task: Task[Any], out: ArtefactWriter) -> None:
+    raise NotImplementedError("a stage of scope `everything` works no single sequence")
+
+
 @dataclass(frozen=True)
-class Stage:
-    """A stage as the runner sees it.
+class Stage(Generic[S]):
+    """A stage as the runner sees it; whatever its functions are given has the settings `settings`.
 
     Attributes:
         name: command name and folder name of its artefacts.
@@ -105,7 +109,8 @@ class Stage:
             stage has one item, the release).
         compute: `compute(task, out)` for all scopes but the last: reads its inputs, writes its artefact through
             `out`, rejects single frames through `out.reject`, and raises only when the whole sequence is
-            lost.  For `everything`: called with keywords, see `runner`.
+            lost.
+        everything: what stands for `compute` where the scope is `everything`: called with keywords, see `runner`.
         settings_by_preset: field values that `--preset` changes, by preset name.
         memory: one sentence: memory a worker needs, for the documentation and `--dry-run`.
         shapes: whether a frame's registered vertices depend on it: a frame that it rejects is rejected in the
@@ -113,7 +118,7 @@ class Stage:
         reader: reads its artefacts; of a stage that others read, its own (`stages/<stage>/checkpoint.py`).
         uses_template: whether `compute` reads the template; False: another template leaves its artefacts
             current.
-        collect: for `everything`: makes one input of `compute` from a sequence and the paths of its
+        collect: for `everything`: makes one of its inputs from a sequence and the paths of its
             artefacts by stage name.
         parts: how many parts an item is worked in, if that can be more than one; must follow from the item, the
             settings and the inputs alone.  `compute` is then called for each part (`Task.part`), in any order and
@@ -124,9 +129,9 @@ class Stage:
 
     name: str
     version: int
-    settings: type
+    settings: type[S]
     needs: tuple[str, ...]
-    compute: Callable[..., Any]  # (Task, ArtefactWriter) -> None, except for `everything`
+    compute: Callable[[Task[S], ArtefactWriter], None] = _of_no_sequence
     scope: Scope = "sequence"
     settings_by_preset: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     memory: str = ""
@@ -134,15 +139,19 @@ class Stage:
     reader: type[Artefact] = Artefact
     uses_template: bool = True
     collect: Callable[[Sequence, Mapping[str, Path]], Any] | None = None
-    parts: Callable[[Task], int] | None = None
+    parts: Callable[[Task[S]], int] | None = None
+    everything: Callable[..., Any] | None = None
 
     def __post_init__(self) -> None:
+        whole = self.scope == "everything"
+        if whole != (self.everything is not None) or whole != (self.compute is _of_no_sequence):
+            raise ValueError(f"stage '{self.name}' has `compute`, or `everything` of scope `everything`")
         if self.parts is not None and (self.scope == "everything" or not self.needs):
             raise ValueError(f"stage '{self.name}' cannot be worked in parts")
 
 
 def in_order(stages: Iterable[Stage]) -> tuple[Stage, ...]:
-    """The stages of a flow, each with what it needs before it.
+    """The stages of a flow, each with what it needs before it and in that order.
 
     Raises:
         ValueError: two have one name, or one needs what does not come before it.
@@ -153,5 +162,6 @@ def in_order(stages: Iterable[Stage]) -> tuple[Stage, ...]:
         if stage.name in before or not set(stage.needs) <= set(before):
             raise ValueError(f"stage '{stage.name}' stands twice, or before what it needs")
         whole = stage.scope == "everything" and not stage.needs
-        known.append(replace(stage, needs=before) if whole else stage)
+        needs = before if whole else tuple(name for name in before if name in stage.needs)
+        known.append(replace(stage, needs=needs))
     return tuple(known)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Sequence as Several
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from mimicme.pipeline.formats.image import encode, encode_deep
 from mimicme.pipeline.formats.map_coding import MAPS, write_coding
 from mimicme.pipeline.items import Captures, FrameSource, Item, Sequence
 from mimicme.pipeline.landmarks import STANDARD_VIEWS
+from mimicme.pipeline.stage import Stage
 from mimicme.pipeline.template import Template
 from mimicme.pipeline.texture.surface_maps import coding
 from mimicme.stages import STAGES
@@ -162,9 +164,13 @@ def inputs(root: Path, maps: tuple[str, ...] = ()) -> list[PackInput]:
 
 
 def packed(
-    output: Path, given: list[PackInput], table: SubjectTable | None = None, **settings: float
+    output: Path,
+    given: list[PackInput],
+    table: SubjectTable | None = None,
+    stages: Several[Stage] = STAGES[:-1],
+    **settings: float,
 ) -> PackResult:
-    """The inputs as a release."""
+    """The inputs as a release, of a flow of `stages`."""
     return pack(
         given,
         PackSettings(**settings),  # type: ignore[arg-type]
@@ -175,6 +181,6 @@ def packed(
         "2024-01-02T03:04:05Z",
         '{"bake": {"size": 32}}',
         "f" * 64,
-        STAGES[:-1],
+        stages,
         licence="none",
     )

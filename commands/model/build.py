@@ -52,7 +52,7 @@ class BuildSettings:
 
     Attributes:
         rank: most components of a model.
-        mask: region that counts, of the template or derived (`pipeline.region_masks`); 'all' for every vertex.
+        mask: region that counts, of the template or derived (`pipeline.template.region_masks`); 'all' for every vertex.
         area_weights: a vertex counts by its area; False: all alike, as LSFM and menpo have it.
         balance: see `balance_weights`.
         symmetric: shapes are taken with their mirror images, blendshapes made symmetric.

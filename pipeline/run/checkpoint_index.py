@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from mimicme.pipeline.checkpoint import QUALITY, FrameStatus, fingerprint
+from mimicme.pipeline.checkpoint import FrameStatus, figures_in, fingerprint, unit_of
 from mimicme.pipeline.whole_file import whole_file
 
 DECISION = "_decision"
@@ -23,8 +23,8 @@ TALLY = "_tally"
 """Attributes that end so count frames, as in `3 read, 5 guessed`; the runner adds them up (`findings.added`)."""
 
 _OK = FrameStatus()
-_NOTEBOOK = "mimicme heads 3"
-"""First line of a ledger's notebook; another number when `Made`, or how its fingerprints are made, changes."""
+_FIRST_LINE = "mimicme heads 3"
+"""Of an index that was saved; another number when `Made`, or how its fingerprints are made, changes."""
 
 
 class FigureSummary(NamedTuple):
@@ -115,18 +115,18 @@ class Made:
         )
 
 
-class Ledger:
+class CheckpointIndex:
     """Reads the heads of artefacts, each once while its file stays the same.
 
     Args:
         root: the workspace's folder.
-        notebook: where an earlier run wrote down what it had read (`save`).  What it says counts only where an
+        file: where an earlier run wrote down what it had read (`save`).  What it says counts only where an
             artefact's times, size and inode are still those; one that cannot be read is as good as none.
     """
 
-    def __init__(self, root: Path, notebook: Path) -> None:
-        self._root, self._notebook = root, notebook
-        self._known: dict[Path, tuple[tuple[int, ...], Made | None]] = _noted(root, notebook)
+    def __init__(self, root: Path, file: Path) -> None:
+        self._root, self._file = root, file
+        self._known: dict[Path, tuple[tuple[int, ...], Made | None]] = _saved(root, file)
         self._noted = frozenset(self._known)
         self._changed = False
 
@@ -153,8 +153,8 @@ class Ledger:
         kept = {path: known for path, known in self._known.items() if path.exists()}
         if not self._changed and self._noted <= kept.keys():
             return
-        with whole_file(self._notebook) as temporary, open(temporary, "w", encoding="utf-8") as handle:
-            handle.write(f"{_NOTEBOOK}\n")
+        with whole_file(self._file) as temporary, open(temporary, "w", encoding="utf-8") as handle:
+            handle.write(f"{_FIRST_LINE}\n")
             for path, (signature, made) in kept.items():
                 if made is not None:
                     noted = [str(path.relative_to(self._root)), signature, *made.to_record()]
@@ -162,11 +162,11 @@ class Ledger:
         self._changed = False
 
 
-def _noted(root: Path, notebook: Path) -> dict[Path, tuple[tuple[int, ...], Made | None]]:
+def _saved(root: Path, file: Path) -> dict[Path, tuple[tuple[int, ...], Made | None]]:
     known: dict[Path, tuple[tuple[int, ...], Made | None]] = {}
     try:
-        with open(notebook, encoding="utf-8") as handle:
-            if handle.readline().rstrip() != _NOTEBOOK:
+        with open(file, encoding="utf-8") as handle:
+            if handle.readline().rstrip() != _FIRST_LINE:
                 return {}
             for line in handle:
                 name, signature, *record = json.loads(line)
@@ -211,18 +211,12 @@ def _read_head(path: Path) -> Made | None:
 
 def _read_figures(handle: h5py.File, ok: NDArray[np.bool_]) -> tuple[FigureSummary, ...]:
     """What the stage measured, in the order in which it wrote it."""
-    if QUALITY not in handle:
-        return ()
-    datasets = {
-        name: dataset
-        for name, dataset in handle[QUALITY].items()
-        if isinstance(dataset, h5py.Dataset) and dataset.shape == ok.shape and dataset.dtype.kind in "biuf"
-    }
+    datasets = figures_in(handle)
     # HDF5 lists them by name; in a file that is written once, what was made first lies at the lower address
     written = sorted(datasets, key=lambda name: h5py.h5o.get_info(datasets[name].id).addr)
     return tuple(
-        FigureSummary.of(name, str(dataset.attrs.get("unit", "1")), dataset[:].astype(np.float64)[ok])
-        for name, dataset in ((name, datasets[name]) for name in written)
+        FigureSummary.of(name, unit_of(datasets[name]), datasets[name][:].astype(np.float64)[ok])
+        for name in written
     )
 
 

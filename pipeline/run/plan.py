@@ -24,7 +24,7 @@ from mimicme.pipeline.checkpoint import fingerprint
 from mimicme.pipeline.config import Config, settings_record
 from mimicme.pipeline.corpus import Corpus
 from mimicme.pipeline.items import Captures, Item, Sequence
-from mimicme.pipeline.run.checkpoint_index import Failure, Ledger, Made, read_record
+from mimicme.pipeline.run.checkpoint_index import CheckpointIndex, Failure, Made, read_record
 from mimicme.pipeline.sources import unchanged
 from mimicme.pipeline.stage import NEUTRAL_FIRST, Stage
 from mimicme.pipeline.workspace import Workspace
@@ -85,7 +85,7 @@ class Plan:
         self.stages = tuple(stages)
         self.catalogue = catalogue
         self.template = template
-        self.ledger = Ledger(workspace.root, workspace.notebook)
+        self.index = CheckpointIndex(workspace.root, workspace.notebook)
         self.captures = workspace.captures
         self.verdicts: dict[tuple[str, Item], Verdict] = {}
         self._left_out: set[Item] = set()  # sequences that this run is not about
@@ -116,7 +116,7 @@ class Plan:
             before = self.verdicts[need, item]
             if before.state in ("failed", "blocked"):
                 return Verdict("blocked", f"'{need}' {_words(before)}", inputs=inputs)
-        made = self.ledger.look(path)
+        made = self.index.look(path)
         absent: State = "pending" if not path.exists() else "stale"
         for need in stage.needs:
             before = self.verdicts[need, item]
@@ -251,19 +251,19 @@ class Plan:
 
     def is_current(self, path: Path, record: Mapping[str, Any]) -> bool:
         """Whether an artefact that read no raw files is what `record` would make now."""
-        made = self.ledger.look(path)
+        made = self.index.look(path)
         return made is not None and not made.has_sources and made.record_print == fingerprint(record)
 
     def made(self, stage: str, sequences: Iterable[Sequence]) -> Iterator[tuple[Item, Made]]:
         """The heads of a stage's artefacts that are current, of these sequences; their verdicts must be there."""
         for sequence in sequences:
             if self.verdicts[stage, sequence.item].state == "done":
-                head = self.ledger.look(self.workspace.artefact(stage, sequence.item))
+                head = self.index.look(self.workspace.artefact(stage, sequence.item))
                 if head is not None:
                     yield sequence.item, head
 
     def _print(self, path: Path) -> str:
-        made = self.ledger.look(path)
+        made = self.index.look(path)
         return made.fingerprint if made is not None else ""
 
     def _changed_source(self, path: Path) -> str:

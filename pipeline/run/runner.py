@@ -63,14 +63,16 @@ def run(
     chosen = _range(all_stages, options)
     config = workspace.config(all_stages)
     catalogue = workspace.found()
-    if options.only and options.output is None and any(s.scope == "everything" for s in chosen):
+    release = next((s for s in chosen if s.scope == "everything"), None)
+    if options.only and options.output is None and release is not None:
         if options.first is not None and options.first == options.last:
             raise UsageError(
                 "a release of a part of the captures needs a file of its own",
                 todo="Give it with --output RELEASE.h5.",
             )
-        speaker.say("No release is packed, because --only names a part; `mimicme pack` packs everything.")
-        chosen = tuple(s for s in chosen if s.scope != "everything")
+        everything = f"`mimicme {release.name}` packs everything"
+        speaker.say(f"No release is packed, because --only names a part; {everything}.")
+        chosen = tuple(s for s in chosen if s is not release)
     for message in catalogue.messages:  # before the selection: it may ask for a subject that is left out
         speaker.say(message)
     selection = Selection.make(catalogue, options.only, chosen)
@@ -172,7 +174,7 @@ class _Run:
                 if log is not None:
                     log.close()
                     with contextlib.suppress(OSError):  # it saves time alone
-                        self.plan.ledger.save()
+                        self.plan.index.save()
 
     def _clean(self) -> int:
         """Remove half-written files of runs and workers that ended early."""
@@ -345,7 +347,7 @@ class _Run:
         if outcome.error is not None:
             if outcome.kind == ArtefactError.__name__:
                 for path in job.task.inputs.values():
-                    self.plan.ledger.forget(path)
+                    self.plan.index.forget(path)
             self._failed(stage, item, outcome, job.record, result)
             return
         self.workspace.failure(stage.name, item).unlink(missing_ok=True)
@@ -353,7 +355,7 @@ class _Run:
         self.plan.verdicts[stage.name, item] = Verdict(
             "done", "", job.record, job.task.inputs, job.task.neutral
         )
-        made = self.plan.ledger.look(job.path)
+        made = self.plan.index.look(job.path)
         self.log.write(
             "item",
             stage=stage.name,
@@ -506,7 +508,8 @@ class _Run:
         if output.is_file():  # of people who are left out now, say
             self.trouble = True
             self.console.say(
-                f"{output.name} is an older one and may hold who is left out now: delete it, or `mimicme withdraw` them."
+                f"{output.name} is an older one and may hold who is left out now: "
+                "delete it, or `mimicme withdraw` them."
             )
         return False
 
@@ -518,7 +521,8 @@ class _Run:
         output.parent.mkdir(parents=True, exist_ok=True)
         for stale in output.parent.glob(f".{glob.escape(output.name)}.*.tmp"):  # of a run that was killed
             stale.unlink(missing_ok=True)
-        return stage.compute(
+        assert stage.everything is not None
+        return stage.everything(
             inputs=inputs,
             settings=self.config.stages[stage.name],
             template=load_prepared(self.workspace.template) if stage.uses_template else None,

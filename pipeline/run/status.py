@@ -240,7 +240,7 @@ def _item_status(plan: Plan, stage: Stage, item: Item) -> ItemStatus:
     verdict = plan.verdicts[stage.name, item]
     one = ItemStatus(str(item), verdict.state, verdict.reason)
     if verdict.state == "done":
-        made = plan.ledger.look(plan.workspace.artefact(stage.name, item))
+        made = plan.index.look(plan.workspace.artefact(stage.name, item))
         one.frames = [
             {"frame": n, "ok": s.ok, "reason": s.reason, "note": s.note, "message": s.message}
             for n, s in (made.frames() if made else ())

@@ -20,8 +20,8 @@ from mimicme.pipeline.stage import Stage, Task
 class Job:
     """One item, or a part of one, for a worker."""
 
-    stage: Stage
-    task: Task
+    stage: Stage[Any]
+    task: Task[Any]
     path: Path
     record: Mapping[str, Any]
 

@@ -22,7 +22,7 @@ MAX_SPREAD_MM = 1.0
 
 
 class Limits(Protocol):
-    """What `Target` reads of the options: see `texture.TextureOptions`."""
+    """What `Target` reads of the options: see `baking.TextureOptions`."""
 
     @property
     def size(self) -> int: ...

@@ -35,7 +35,7 @@ class ImageSampler:
     def __init__(self, source: Source, target: Target, level_seams: bool) -> None:
         assert source.image is not None
         self.source = source
-        self.added = self._levelling() if level_seams else None
+        self.added = self._leveling() if level_seams else None
         # d mm / d texel on the registered mesh (t, 3, 2)
         with np.errstate(all="ignore"):
             c = target.uv_corners * [target.size, -target.size]  # rows run down
@@ -75,7 +75,7 @@ class ImageSampler:
             colors[near] = np.rint(np.clip(levelled, 0, 255))
         return colors
 
-    def _levelling(self) -> Singles | None:
+    def _leveling(self) -> Singles | None:
         """(t, 3, 3) what to add at the corners of the scan's triangles; None when the photographs agree."""
         source = self.source
         assert source.uv_faces is not None

@@ -1,7 +1,7 @@
 """bake: the scan's colours in the template's texture layout, one texture and one coverage mask a frame.
 
-Reads: ingest (scans, images), refine (vertices, pose); for sequences other than the subject's neutral, this stage's
-artefact of the neutral, whose texture fills what this sequence's scans do not show.
+Reads: ingest (scans, images), refine (vertices, pose, gain); for sequences other than the subject's neutral, this
+stage's artefact of the neutral, whose texture fills what this sequence's scans do not show.
 Writes: per frame `texture` and `coverage` (encoded bytes), and the maps that `maps` names (16-bit PNG; what their
 numbers mean: attrs <map>_unit, <map>_value_scale, <map>_value_offset); attrs texture_format, texture_size;
 quality/coverage, on request gain_red, gain_green, gain_blue and light_0 to light_8. A frame whose scan carries no image
@@ -30,6 +30,7 @@ from mimicme.pipeline.texture.raster import MAX_SIZE
 from mimicme.stages.bake.checkpoint import COVERAGE, TEXTURE, BakeCheckpoint, BakeWriter
 from mimicme.stages.ingest.checkpoint import IngestCheckpoint
 from mimicme.stages.refine.checkpoint import RefineCheckpoint
+from mimicme.stages.register.checkpoint import RegisteredCheckpoint
 
 if TYPE_CHECKING:
     from mimicme.pipeline.checkpoint import ArtefactWriter
@@ -112,6 +113,7 @@ class _Shell:
         task: Task[BakeSettings],
         out: ArtefactWriter,
         ingest: IngestCheckpoint,
+        registered: RegisteredCheckpoint,
         refined: RefineCheckpoint,
     ) -> None:
         from mimicme.pipeline.texture.delighting import TERMS
@@ -119,7 +121,7 @@ class _Shell:
 
         self.settings = task.settings
         self.template = task.load_template()
-        self.out, self.ingest, self.refined = out, ingest, refined
+        self.out, self.ingest, self.registered, self.refined = out, ingest, registered, refined
         self.spare = _spare(task)
         self.codings = {
             name: coding(name, self.template, self.settings.max_distance_mm)
@@ -148,7 +150,7 @@ class _Shell:
             if broken
             else "The scan has no image that can be used."
         )
-        pose, vertices = self.refined.pose(row), self.refined.vertices(row)
+        pose, vertices = self.registered.pose(row), self.registered.vertices(row)
         with frame_numerics():
             source = open_source(scan, image, self.settings)
             colored = source is not None
@@ -208,9 +210,13 @@ def _spare(task: Task[BakeSettings]) -> Spare | None:
 
 def compute(task: Task[BakeSettings], out: ArtefactWriter) -> None:
     """Bake every registered frame of a sequence."""
-    with task.input(IngestCheckpoint) as ingest, task.input(RefineCheckpoint) as refined:
-        rows = out.continue_from(refined)
-        shell = _Shell(task, out, ingest, refined)
+    with (
+        task.input(IngestCheckpoint) as ingest,
+        RegisteredCheckpoint.latest(task.inputs) as registered,
+        task.input(RefineCheckpoint) as refined,
+    ):
+        rows = out.continue_from(registered)
+        shell = _Shell(task, out, ingest, registered, refined)
         for row in rows:
             try:
                 made = shell.bake(row)

@@ -10,6 +10,7 @@ attrs                   texture_format, texture_size; <map>_unit, <map>_value_sc
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,6 +31,7 @@ class BakeCheckpoint(Artefact):
     """Reads what bake left: images by their name, encoded."""
 
     stage = "bake"
+    explained = MappingProxyType({COVERAGE: "share of the texture that the scan covers"})
 
     @property
     def texture_format(self) -> str:
@@ -52,7 +54,7 @@ class BakeCheckpoint(Artefact):
 
     def covered(self, row: int) -> float:
         """Share of the texture that the scan covers."""
-        return float(self[f"{QUALITY}/coverage"][row])
+        return float(self[f"{QUALITY}/{COVERAGE}"][row])
 
 
 class BakeWriter:
@@ -77,7 +79,7 @@ class BakeWriter:
         for name, code in codings.items():
             write_coding(out.attrs, code, f"{name}_")
         out.attrs[_FORMAT], out.attrs[_SIZE] = texture_format, size
-        self._coverage = out.figure("coverage", "1")
+        self._coverage = out.figure(COVERAGE, "1")
         self._gains = [out.figure(f"gain_{colour}", "1") for colour in _COLOURS] if gains else []
         self._lights = [out.figure(f"light_{k}", "1") for k in range(lights)]
 

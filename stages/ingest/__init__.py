@@ -12,7 +12,7 @@ Fails   the sequence, when its unit cannot be told.  A frame, with
             unit-mismatch     another size than its sequence, or than a head, by a unit's factor
             unreadable        the disk or the memory failed
             degenerate        nothing left after cleaning
-        or one of the codes in `pipeline.mesh_file`.
+        or one of the codes in `pipeline.formats.mesh_file`.
 Notes   on a frame that is ok: no-texture, texture-missing, texture-unreadable, texture-relocated, no-uv,
         textures-joined, unused-vertices, axes-mirrored.
 """

@@ -33,6 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mimicme.pipeline.arrays import Floats
+from mimicme.pipeline.checkpoint import frame_numerics
 from mimicme.pipeline.config import MOVED, UNRECORDED
 from mimicme.pipeline.errors import ConfigError, FrameRejected, MissingDependencyError
 from mimicme.pipeline.geometry.mesh import Mesh, inverse, transform
@@ -41,6 +42,7 @@ from mimicme.pipeline.geometry.spatial import Surface
 from mimicme.pipeline.landmarks import (
     DETECTED,
     GROUPS,
+    IBUG68,
     INNER,
     MANUAL,
     N_LANDMARKS,
@@ -49,6 +51,7 @@ from mimicme.pipeline.landmarks import (
     Located,
     Sides,
 )
+from mimicme.pipeline.scan import load_colored, load_image_size, load_scan
 from mimicme.pipeline.stage import Stage, Task
 from mimicme.stages.ingest.checkpoint import IngestCheckpoint
 from mimicme.stages.landmarks.checkpoint import LandmarksCheckpoint, LandmarksWriter
@@ -101,14 +104,14 @@ class LandmarksSettings:
             )
 
 
-def detector(task: Task) -> Detector | None:
+def detector(task: Task[LandmarksSettings]) -> Detector | None:
     """What finds landmarks where no file gives them; None when that is switched off.
 
     Raises:
         MissingDependencyError, ConfigError: OpenCV or the weights are missing or wrong.
         ConfigError: a detector of the user's own cannot be loaded.
     """
-    settings: LandmarksSettings = task.settings
+    settings = task.settings
     if settings.detector == OFF:
         return None
     if settings.detector != MEDIAPIPE:
@@ -140,7 +143,7 @@ def _own(name: str) -> Detector:
 class Finder:
     """The detector of a sequence, made when the first frame asks for it."""
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task[LandmarksSettings]) -> None:
         self._task = task
         self._made = False
         self._detector: Detector | None = None
@@ -178,9 +181,6 @@ class Finder:
             FrameRejected: `no-face`, `numerical-failure`.
             MissingDependencyError: see the module.
         """
-        from mimicme.pipeline.checkpoint import frame_numerics
-        from mimicme.pipeline.scan import load_colored
-
         if not self.installed():
             assert self._missing is not None
             raise self._missing
@@ -246,9 +246,6 @@ def _brought_in(ingest: IngestCheckpoint, row: int, in_file: Floats, limit_mm: f
     Raises:
         FrameRejected: see the module.
     """
-    from mimicme.pipeline.checkpoint import frame_numerics
-    from mimicme.pipeline.scan import load_image_size, load_scan
-
     scan = load_scan(ingest, row)
     with frame_numerics():
         if in_file.shape[1] == 2:
@@ -267,8 +264,6 @@ def _compare(given: Given, detected: Located | None) -> str:
     Raises:
         FrameRejected: they lie off it, all alike.
     """
-    from mimicme.pipeline.checkpoint import frame_numerics
-
     if given.pixels is None or given.size is None or detected is None:
         return ""
     with frame_numerics():
@@ -276,7 +271,12 @@ def _compare(given: Given, detected: Located | None) -> str:
 
 
 def read_frame(
-    task: Task, out: ArtefactWriter, ingest: IngestCheckpoint, row: int, finder: Finder, near: Floats | None
+    task: Task[LandmarksSettings],
+    out: ArtefactWriter,
+    ingest: IngestCheckpoint,
+    row: int,
+    finder: Finder,
+    near: Floats | None,
 ) -> Frame:
     """Landmarks of one frame, by hand and detected.
 
@@ -391,8 +391,6 @@ def _write(
     from mimicme.stages.landmarks.finder import ABSENCE, NOT_GIVEN, OFF_SCAN
 
     writer = LandmarksWriter(out, detector, ABSENCE, _origins(frames))
-    from mimicme.pipeline.landmarks import IBUG68
-
     for row, frame in sorted(frames.items()):
         found = frame.found
         worth = found.confidence.copy()
@@ -424,8 +422,6 @@ def _say(
     sure: float,
     settings: LandmarksSettings,
 ) -> None:
-    from mimicme.pipeline.landmarks import IBUG68
-
     if frame.left_out:
         out.note(
             row,

@@ -30,12 +30,12 @@ from mimicme.pipeline.items import Captures
 from mimicme.pipeline.release import layout
 from mimicme.pipeline.release.layout import OK, REJECTED
 from mimicme.pipeline.release.writer import ReleaseWriter, SequenceWriter
-from mimicme.pipeline.stage import A, Stage, latest
+from mimicme.pipeline.stage import A, Stage
 from mimicme.pipeline.template import Template
 from mimicme.stages.bake.checkpoint import TEXTURE, BakeCheckpoint
 from mimicme.stages.ingest.checkpoint import IngestCheckpoint
 from mimicme.stages.project.checkpoint import ProjectCheckpoint
-from mimicme.stages.register.checkpoint import VERTICES, RegisteredCheckpoint
+from mimicme.stages.register.checkpoint import RegisteredCheckpoint
 
 STAGE_FAILED = "stage-failed"
 
@@ -221,10 +221,8 @@ class _Inputs:
     @cached_property
     def registered(self) -> RegisteredCheckpoint | None:
         """What has the vertices that count; None when nothing has."""
-        shaped = {s.name: self._paths[s.name] for s in self._stages if s.shapes and s.name in self._paths}
-        path = latest(shaped, VERTICES)
-        found = next((a for a in self.artefacts.values() if a.path == path), None)
-        return found if isinstance(found, RegisteredCheckpoint) else None
+        found = RegisteredCheckpoint.of_flow(self._stages, self._paths)
+        return None if found is None else self._stack.enter_context(found)
 
     def statuses(self) -> list[FrameStatus]:
         """One verdict per frame, its notes and sentences joined over the stages."""
@@ -304,7 +302,13 @@ def _write_sequence(
     )
     to.quality(_quality_table(statuses, found, table_type), units, [s.message for s in statuses])
     vertices, pose = to.rows("vertices"), np.full((len(good), 4, 4), np.nan)
-    if register and good.any():
+    if good.any():
+        if register is None:
+            raise ArtefactError(
+                "no artefact has registered vertices",
+                where=found.sequence.item,
+                todo=f"Run with --force --only '{found.sequence.item}'.",
+            )
         if register.all_vertices.shape[1:] != (out.n_vertices, 3):
             raise ArtefactError(
                 "the registered vertices are not the template's",
@@ -387,7 +391,7 @@ STAGE = Stage(
     version=3,
     settings=PackSettings,
     needs=(),  # all before it
-    compute=pack,
+    everything=pack,
     collect=PackInput,
     scope="everything",
     memory="One frame and its textures: under 0.3 GB.",

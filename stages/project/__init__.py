@@ -17,7 +17,7 @@ of a hole, there is no data and the landmark is absent.  A point given by file o
 wins over the projected one; it too is put on the scan.
 
 Which of the registered mesh's landmarks a view sees is stored for `landmarks.STANDARD_VIEWS`; for a view of one's own:
-`Registered.visible_from`, and `pipeline.render.seen_by` for their places in its picture.
+`Registered.visible_from`, and `pipeline.drawing.render.seen_by` for their places in its picture.
 
 Confidence, in [0, 1].  Projected: (1 - distance / max_distance_mm) times the cosine between the normals of
 the two surfaces.  Given: what the landmarks stage says of it, times (1 - its distance to the scan /
@@ -51,7 +51,7 @@ from mimicme.stages.align.checkpoint import AlignCheckpoint
 from mimicme.stages.ingest.checkpoint import IngestCheckpoint
 from mimicme.stages.landmarks.checkpoint import LandmarksCheckpoint
 from mimicme.stages.project.checkpoint import ProjectCheckpoint, ProjectWriter
-from mimicme.stages.refine.checkpoint import RefineCheckpoint
+from mimicme.stages.register.checkpoint import RegisteredCheckpoint
 
 if TYPE_CHECKING:
     from mimicme.pipeline.checkpoint import ArtefactWriter
@@ -282,9 +282,9 @@ def compute(task: Task[ProjectSettings], out: ArtefactWriter) -> None:
         task.input(IngestCheckpoint) as ingest,
         task.input(LandmarksCheckpoint) as landmarks,
         task.input(AlignCheckpoint) as align,
-        task.input(RefineCheckpoint) as refined,
+        RegisteredCheckpoint.latest(task.inputs) as registered,
     ):
-        rows = out.continue_from(refined)
+        rows = out.continue_from(registered)
         writer = ProjectWriter(out)
         for row in rows:
             scan = load_scan(ingest, row)
@@ -295,10 +295,10 @@ def compute(task: Task[ProjectSettings], out: ArtefactWriter) -> None:
             )
             try:
                 with frame_numerics():
-                    mesh = Registered(template, refined.vertices(row))
+                    mesh = Registered(template, registered.vertices(row))
                     seen = mesh.visible_from()
                     on = Scan(scan.vertices, scan.faces)
-                    found = project(mesh, refined.pose(row), on, given, settings)
+                    found = project(mesh, registered.pose(row), on, given, settings)
             except FrameRejected as error:
                 out.reject(row, error)
                 continue

@@ -60,15 +60,10 @@ def _neutral(task: Task[RegisterSettings]) -> tuple[Floats | None, Floats | None
 
 def compute(task: Task[RegisterSettings], out: ArtefactWriter) -> None:
     """Register every frame of one sequence, or of a part of one; or join the parts."""
-    import numpy as np
-
     from mimicme.pipeline.checkpoint import frame_numerics
     from mimicme.pipeline.errors import FrameRejected
-    from mimicme.pipeline.scan import load_scan
     from mimicme.pipeline.template import TemplateKey
-    from mimicme.stages.align.checkpoint import AlignCheckpoint
-    from mimicme.stages.ingest.checkpoint import IngestCheckpoint
-    from mimicme.stages.landmarks.checkpoint import LandmarksCheckpoint
+    from mimicme.stages.register.frames import opened
     from mimicme.stages.register.parts import read_parts, write_part
     from mimicme.stages.register.track import Frame, SequenceTracker, steadied
 
@@ -77,21 +72,11 @@ def compute(task: Task[RegisterSettings], out: ArtefactWriter) -> None:
     levels = template_levels(TemplateKey(template), settings.coarse_vertices, settings.membrane)
     neutral, offset = _neutral(task)
 
-    with (
-        task.input(IngestCheckpoint) as ingest,
-        task.input(LandmarksCheckpoint) as points,
-        task.input(AlignCheckpoint) as align,
-    ):
-        numbers, statuses = align.numbers.tolist(), align.statuses
-
-        def marked(row: int) -> tuple[Floats, Floats]:
-            confidence = np.where(align.trusted(row), points.confidence(row).astype(np.float64), 0.0)
-            return points.points(row), confidence
+    with opened(task) as frames:
+        numbers, statuses = frames.numbers, frames.align.statuses
 
         def load(row: int) -> Frame:
-            scan = load_scan(ingest, row)
-            pose, detected = align.pose(row), points.detected(row)
-            return Frame(numbers[row], scan.vertices, scan.faces, *marked(row), pose, detected)
+            return frames.load(row, frames.align.pose(row))
 
         tracker = SequenceTracker(template, levels, settings, neutral, offset)
         mine = range(len(numbers)) if task.part is None else task.part.rows(len(numbers))
@@ -102,7 +87,7 @@ def compute(task: Task[RegisterSettings], out: ArtefactWriter) -> None:
         if not task.parts:
             rows = [row for row in mine if statuses[row].ok]
             order = tracker.order if task.part is None else tracker.order_from_anchor
-            for row in order(rows, marked):
+            for row in order(rows, frames.marked):
                 frame = load(row)
                 try:
                     with frame_numerics():

@@ -6,14 +6,18 @@
     quality/*       (F,) f4: `quality.Quality`
     attrs           personal_template: whether the sequence was given its neutral
 
+A part of a long sequence (parts.py) has vertices, pose and quality alone, and
+    checks/*        (F,) f8: `quality.LandmarkChecks`
+
 repass and refine leave vertices and pose under the same names: `pipeline.stage.latest` says whose count.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import h5py
@@ -23,20 +27,35 @@ from numpy.typing import NDArray
 from mimicme.pipeline.arrays import Floats
 from mimicme.pipeline.checkpoint import QUALITY, Artefact
 from mimicme.pipeline.errors import ArtefactError
-from mimicme.pipeline.stage import latest
-from mimicme.stages.register.quality import UNITS, Quality
+from mimicme.pipeline.stage import Stage, latest
+from mimicme.stages.register.quality import (
+    LANDMARK_ERROR,
+    S2M_MEDIAN,
+    S2M_P95,
+    UNITS,
+    LandmarkChecks,
+    Quality,
+)
 
 if TYPE_CHECKING:
     from mimicme.pipeline.checkpoint import ArtefactWriter
 
 VERTICES, POSE = "vertices", "pose"
 _NEUTRAL, _DETECTOR_OFFSET, _PERSONAL = "neutral", "detector_offset", "personal_template"
+_CHECKS = "checks"
 
 
 class RegisteredCheckpoint(Artefact):
     """Reads registered frames, of register or of a stage after it."""
 
     stage = "register"
+    explained = MappingProxyType(
+        {
+            S2M_MEDIAN: "scan to registered surface, median",
+            S2M_P95: "scan to registered surface, 95th percentile",
+            LANDMARK_ERROR: "landmarks to where the registered mesh has them",
+        }
+    )
 
     @classmethod
     def latest(cls, inputs: Mapping[str, Path]) -> RegisteredCheckpoint:
@@ -54,6 +73,29 @@ class RegisteredCheckpoint(Artefact):
                 "no artefact has registered vertices",
                 where=next(iter(inputs.values()), None),
                 todo="Run `mimicme register` again.",
+            )
+        return RegisteredCheckpoint(path)
+
+    @classmethod
+    def of_flow(cls, stages: Sequence[Stage], paths: Mapping[str, Path]) -> RegisteredCheckpoint | None:
+        """That of a sequence's last stage which has vertices of its own; None when none has.
+
+        Args:
+            stages: in order of the flow.
+            paths: artefacts of the sequence, by stage name.
+
+        Raises:
+            ArtefactError: the stage does not say that vertices depend on it.
+        """
+        made = {stage.name: paths[stage.name] for stage in stages if stage.name in paths}
+        path = latest(made, VERTICES)
+        if path is None:
+            return None
+        if not any(stage.shapes and made.get(stage.name) == path for stage in stages):
+            raise ArtefactError(
+                f"the artefact has registered '{VERTICES}', but its stage does not shape",
+                where=path,
+                todo="Give the stage `shapes=True`, or its dataset another name.",
             )
         return RegisteredCheckpoint(path)
 
@@ -128,3 +170,44 @@ class RegisteredWriter:
             self._out.array(_NEUTRAL, vertices, "mm")
         if detector_offset.any():
             self._out.array(_DETECTOR_OFFSET, detector_offset.astype(np.float32), "mm")
+
+
+class PartCheckpoint(RegisteredCheckpoint):
+    """Reads a part of a sequence."""
+
+    @property
+    def all_measured(self) -> list[Quality]:
+        """(F,) what was measured of every frame."""
+        columns = self._columns(QUALITY, Quality)
+        return [Quality(*values) for values in zip(*columns, strict=True)]
+
+    @property
+    def all_checks(self) -> list[LandmarkChecks]:
+        """(F,) what the landmarks said while a frame was fitted."""
+        columns = self._columns(_CHECKS, LandmarkChecks)
+        return [LandmarkChecks(*values) for values in zip(*columns, strict=True)]
+
+    def _columns(self, group: str, kind: type[Quality | LandmarkChecks]) -> list[list[float]]:
+        return [self[f"{group}/{f.name}"][:].tolist() for f in fields(kind)]
+
+
+class PartWriter(RegisteredWriter):
+    """Writes a part of a sequence, bit by bit as it was found; `close` at the end."""
+
+    def __init__(self, out: ArtefactWriter, vertex_count: int) -> None:
+        super().__init__(out, vertex_count)
+        self._columns = {
+            f"{group}/{f.name}": np.full(len(out.statuses), np.nan)
+            for group, kind in ((QUALITY, Quality), (_CHECKS, LandmarkChecks))
+            for f in fields(kind)
+        }
+
+    def judged(self, row: int, quality: Quality, checks: LandmarkChecks) -> None:
+        """Write what was measured of one frame, and what the landmarks said."""
+        for group, values in ((QUALITY, quality), (_CHECKS, checks)):
+            for name, value in asdict(values).items():
+                self._columns[f"{group}/{name}"][row] = value
+
+    def close(self) -> None:
+        for name, column in self._columns.items():
+            self._out.array(name, column)

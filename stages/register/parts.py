@@ -11,24 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from mimicme.pipeline.checkpoint import QUALITY, FrameStatus
+from mimicme.pipeline.checkpoint import FrameStatus
 from mimicme.pipeline.errors import ArtefactError
-from mimicme.stages.register.checkpoint import RegisteredCheckpoint, RegisteredWriter
-from mimicme.stages.register.quality import LandmarkChecks, Quality
+from mimicme.stages.register.checkpoint import PartCheckpoint, PartWriter
 from mimicme.stages.register.track import Registered
 
 if TYPE_CHECKING:
     from mimicme.pipeline.checkpoint import ArtefactWriter
-
-
-CHECKS = "checks"
-"""Group of what the landmarks said while a frame was fitted: of the part's artefact alone."""
 
 
 def count_parts(frames: int, part_frames: int) -> int:
@@ -38,19 +30,11 @@ def count_parts(frames: int, part_frames: int) -> int:
 
 def write_part(out: ArtefactWriter, vertex_count: int, found: Mapping[int, Registered]) -> None:
     """Write what was found (by row of the part), with all that `read_parts` needs to give it back unchanged."""
-    writer = RegisteredWriter(out, vertex_count)
-    names = [
-        *(f"{QUALITY}/{n}" for n in Quality.__annotations__),
-        *(f"{CHECKS}/{n}" for n in LandmarkChecks.__annotations__),
-    ]
-    figures = {name: np.full(len(out.statuses), np.nan) for name in names}
+    writer = PartWriter(out, vertex_count)
     for row, one in sorted(found.items()):
         writer.frame(row, one.vertices, one.pose)
-        for kind, values in ((QUALITY, one.quality), (CHECKS, one.checks)):
-            for name, value in asdict(values).items():
-                figures[f"{kind}/{name}"][row] = value
-    for name, column in figures.items():
-        out.array(name, column)
+        writer.judged(row, one.quality, one.checks)
+    writer.close()
 
 
 def read_parts(paths: tuple[Path, ...]) -> tuple[list[FrameStatus], dict[int, Registered]]:
@@ -63,26 +47,20 @@ def read_parts(paths: tuple[Path, ...]) -> tuple[list[FrameStatus], dict[int, Re
     found: dict[int, Registered] = {}
     for path in paths:
         with _readable(path) as part:
-            quality = {name: part[f"{QUALITY}/{name}"][:].tolist() for name in Quality.__annotations__}
-            checks = {name: part[f"{CHECKS}/{name}"][:].tolist() for name in LandmarkChecks.__annotations__}
-            numbers = part.numbers.tolist()
+            numbers, quality, checks = part.numbers.tolist(), part.all_measured, part.all_checks
             for row in part.ok_rows:
                 found[len(statuses) + row] = Registered(
-                    numbers[row],
-                    part.all_vertices[row],
-                    part.pose(row),
-                    Quality(**{name: column[row] for name, column in quality.items()}),
-                    LandmarkChecks(**{name: column[row] for name, column in checks.items()}),
+                    numbers[row], part.all_vertices[row], part.pose(row), quality[row], checks[row]
                 )
             statuses += part.statuses
     return statuses, found
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[RegisteredCheckpoint]:
+def _readable(path: Path) -> Iterator[PartCheckpoint]:
     """A part, damage to which is told with its name: it would be taken for current the next time again."""
     try:
-        with RegisteredCheckpoint(path) as part:
+        with PartCheckpoint(path) as part:
             yield part
     except OSError as error:
         raise ArtefactError(

@@ -92,12 +92,13 @@ def expected_error(disagreement_mm: float, stretch: float, found_share: float = 
     return float(shown * (1 + FOUND_COSTS * found_share))
 
 
+S2M_MEDIAN, S2M_P95, LANDMARK_ERROR = "s2m_median", "s2m_p95", "landmark_error"
 UNITS = {
-    "s2m_median": "mm",
+    S2M_MEDIAN: "mm",
     "s2m_mean": "mm",
-    "s2m_p95": "mm",
+    S2M_P95: "mm",
     "under_1mm": "1",
-    "landmark_error": "mm",
+    LANDMARK_ERROR: "mm",
     "landmark_residual": "mm",
     "landmarks_found": "1",
     "data_share": "1",

@@ -6,9 +6,9 @@ Writes  vertices (F, V, 3) f4 canonical frame, mm; pose (F, 4, 4) f8 canonical -
         has taught anything: what is registered holds then.
 Fails   never: a frame whose second result is not as sound as its first keeps the first.
 
-The displacements from each subject's own neutral, of all subjects but those of its own fold (prior.fold_of), span a
-space of expressions.  What it makes probable given a frame's first result is the shape that stiffness now holds the
-frame to (prior.py, SequenceTracker.again); the last steps follow the scan alone.
+The displacements from each subject's own neutral, of all subjects but those of its own fold (`prior.fold_of`), span a
+space of expressions (register/prior.py).  What it makes probable given a frame's first result is the shape that
+stiffness now holds the frame to (`SequenceTracker.again`); the last steps follow the scan alone.
 """
 
 from __future__ import annotations
@@ -26,9 +26,6 @@ from mimicme.pipeline.arrays import Floats
 from mimicme.pipeline.errors import ConfigError
 from mimicme.pipeline.items import Item
 from mimicme.pipeline.stage import Stage, Task
-from mimicme.stages.align.checkpoint import AlignCheckpoint
-from mimicme.stages.ingest.checkpoint import IngestCheckpoint
-from mimicme.stages.landmarks.checkpoint import LandmarksCheckpoint
 from mimicme.stages.register import template_levels
 from mimicme.stages.register.checkpoint import RegisteredCheckpoint, RegisteredWriter
 from mimicme.stages.register.settings import RegisterSettings
@@ -180,30 +177,15 @@ def _repeat(
     """Write the second results of one sequence."""
     from mimicme.pipeline.checkpoint import frame_numerics
     from mimicme.pipeline.errors import FrameRejected
-    from mimicme.pipeline.scan import load_scan
+    from mimicme.stages.register.frames import opened
     from mimicme.stages.register.track import Frame, SequenceTracker, steadied
 
     settings = registered_with(register)
     tracker = SequenceTracker(task.load_template(), levels, settings, neutral, register.detector_offset)
-    with (
-        task.input(IngestCheckpoint) as ingest,
-        task.input(LandmarksCheckpoint) as points,
-        task.input(AlignCheckpoint) as align,
-    ):
-        numbers = register.numbers.tolist()
+    with opened(task) as frames:
 
         def load(row: int) -> Frame:
-            scan = load_scan(ingest, row)
-            confidence = np.where(align.trusted(row), points.confidence(row), 0.0)
-            return Frame(
-                numbers[row],
-                scan.vertices,
-                scan.faces,
-                points.points(row),
-                confidence.astype(np.float64),
-                register.pose(row),
-                points.detected(row),
-            )
+            return frames.load(row, register.pose(row))
 
         found: dict[int, Registered] = {}
         for row in rows:

@@ -102,6 +102,9 @@ def test_page_is_whole_and_needs_no_network(workspace: Workspace, tmp_path: Path
     assert not re.search(r"https?://|<script", text)
     for words in ("S000/surprise", "large-residual", "s2m_p95", "could not be made"):
         assert (words in text) == (words != "could not be made")
+    # said by the reader of the stage that measures it; it comes before the figures that explain themselves
+    leading = text.index("<td>s2m_median</td><td>scan to registered surface, median</td>")
+    assert leading < text.index("<td>align_landmark_residual</td><td></td>")
     # what comes from outside is text, not markup
     assert "&lt;b&gt;4 mm&lt;/b&gt;" in text and "<b>4 mm" not in text
     assert "ws &lt;&amp;&gt;" in text

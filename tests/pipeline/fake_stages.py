@@ -197,7 +197,7 @@ PAINT = Stage("paint", 1, PaintSettings, ("read", "fit"), paint, uses_template=F
 AGREE = Stage("agree", 1, AgreeSettings, ("fit",), agree, scope="subject", uses_template=False)
 LEARN = Stage("learn", 1, LearnSettings, ("fit",), learn, scope="corpus", uses_template=False)
 NEEDS = ("read", "fit", "paint")
-BUNDLE = Stage("bundle", 1, BundleSettings, NEEDS, bundle, "everything", uses_template=False)
+BUNDLE = Stage("bundle", 1, BundleSettings, NEEDS, scope="everything", everything=bundle, uses_template=False)
 STAGES = (READ, FIT, PAINT, BUNDLE)
 WITH_SUBJECT = (READ, FIT, AGREE, PAINT, BUNDLE)
 WITH_CORPUS = (READ, FIT, LEARN, PAINT, BUNDLE)

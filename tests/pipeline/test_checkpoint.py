@@ -22,6 +22,7 @@ from mimicme.pipeline.checkpoint import (
 )
 from mimicme.pipeline.errors import ArtefactError, FrameRejected, MissingDependencyError, ReleaseError
 from mimicme.pipeline.release import Release
+from mimicme.pipeline.run.checkpoint_index import CheckpointIndex
 
 
 def write(path: Path, frames: int = 1) -> Path:
@@ -119,3 +120,27 @@ def test_a_file_that_another_program_holds_open_is_said_to_be(tmp_path):
             pass
         other.stdin.write(b"\n")
     guarded_file(path).close()
+
+
+def test_what_is_no_number_for_every_frame_is_no_figure(tmp_path: Path) -> None:
+    """Neither for those who open an artefact nor for the index, which reads its head alone."""
+    path = tmp_path / "a.h5"
+    with writing(path, stage="ingest", item="S/q", made_by={}) as out:
+        out.frames([4, 7])
+        out.figure("width", "mm")[:] = 1, 3
+        out.array("quality/short", np.zeros(1), "mm")
+        out.array("quality/wide", np.zeros((2, 3)), "mm")
+        out.array("quality/words", np.array([b"a", b"b"]))
+        out.array("quality/group/inner", np.zeros(2))
+        out.array("quality/bare", np.ones(2))
+        del out._h5["quality/bare"].attrs["unit"]
+    with Artefact(path) as made:
+        figures = made.quality
+    assert {name: figure.unit for name, figure in figures.items()} == {"bare": "1", "width": "mm"}
+    assert figures["width"].values.tolist() == [1, 3]
+    head = CheckpointIndex(tmp_path, tmp_path / "heads").look(path)
+    assert head is not None
+    assert [(figure.name, figure.unit, figure.mean) for figure in head.figures] == [
+        ("width", "mm", 2),
+        ("bare", "1", 1),
+    ]

@@ -15,7 +15,10 @@ from mimicme.pipeline.captures.metadata import SubjectTable, parse_subjects
 from mimicme.pipeline.checkpoint import Artefact, FrameStatus, writing
 from mimicme.pipeline.errors import ArtefactError, ConfigError, FrameRejected, UsageError
 from mimicme.pipeline.release import Release
+from mimicme.pipeline.stage import Stage
+from mimicme.stages import STAGES
 from mimicme.stages.pack import PackInput, PackSettings
+from mimicme.stages.refine.checkpoint import RefineCheckpoint
 
 
 def test_counts(fakes: ModuleType, tmp_path: Path) -> None:
@@ -108,6 +111,51 @@ def test_without_refinement_the_registered_vertices_go_in(fakes: ModuleType, tmp
         assert np.allclose(difference, 0.5)
         assert lost.frame(0).note.split(",") == ["no-refine", "no-bake", "no-project"]
         assert "no-refine" not in whole.frame(0).note
+
+
+def added(
+    fakes: ModuleType, root: Path, *, shapes: bool, poses: bool = True
+) -> tuple[list[Stage], PackInput]:
+    """A flow with a stage after refine that moves all vertices by 2 mm and has no reader of its own."""
+    stage = Stage("polish", 1, PackSettings, ("refine",), lambda task, out: None, shapes=shapes)
+    place = [s.name for s in STAGES].index("refine") + 1
+    given = fakes.artefacts(root, fakes.sequence(fakes.SMILE))
+    path = root / "polish.h5"
+    with (
+        RefineCheckpoint(given.artefacts["refine"]) as refine,
+        writing(path, stage="polish", item="S001/smile", made_by={}) as out,
+    ):
+        out.continue_from(refine)
+        out.rows("vertices", refine.all_vertices.shape[1:], "f4", "mm")[:] = refine.all_vertices[:] + 2
+        if poses:
+            out.rows("pose", (4, 4), "f8", "mm")[:] = refine.all_poses
+    flow = [*STAGES[:place], stage, *STAGES[place:-1]]
+    return flow, PackInput(given.sequence, {**given.artefacts, "polish": path})
+
+
+def test_vertices_of_an_added_stage_are_those_of_the_release(fakes: ModuleType, tmp_path: Path) -> None:
+    flow, given = added(fakes, tmp_path, shapes=True)
+    fakes.packed(tmp_path / "with.h5", [given], stages=flow)
+    fakes.packed(tmp_path / "without.h5", [given])
+    with Release(tmp_path / "with.h5") as moved, Release(tmp_path / "without.h5") as refined:
+        for row in range(3):
+            np.testing.assert_allclose(moved.vertices(row) - refined.vertices(row), 2, atol=1e-5)
+            np.testing.assert_array_equal(moved.frame(row).pose, refined.frame(row).pose)
+
+
+def test_vertices_that_cannot_be_those_of_the_release_are_refused(fakes: ModuleType, tmp_path: Path) -> None:
+    flow, given = added(fakes, tmp_path / "a", shapes=False)
+    with pytest.raises(ArtefactError, match="does not shape.*`shapes=True`"):
+        fakes.packed(tmp_path / "r.h5", [given], stages=flow)
+    flow, given = added(fakes, tmp_path / "b", shapes=True, poses=False)
+    with pytest.raises(ArtefactError, match="has no 'pose'"):
+        fakes.packed(tmp_path / "r.h5", [given], stages=flow)
+    given = fakes.artefacts(tmp_path / "c", fakes.sequence(fakes.SMILE))
+    bare = {name: path for name, path in given.artefacts.items() if name not in ("register", "refine")}
+    bare |= dict.fromkeys(("register", "refine"), given.artefacts["repass"])
+    with pytest.raises(ArtefactError, match="no artefact has registered vertices"):
+        fakes.packed(tmp_path / "r.h5", [PackInput(given.sequence, bare)])
+    assert not (tmp_path / "r.h5").exists()
 
 
 def test_subjects_without_a_row_are_unknown(fakes: ModuleType, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from mimicme.pipeline.checkpoint import fingerprint
@@ -33,6 +35,13 @@ def test_the_list_is_the_flow() -> None:
     assert [stage.name for stage in STAGES] == list(FLOW)
     assert STAGES[-1].scope == "everything"
     assert STAGES[-1].needs == tuple(FLOW)[:-1]
+
+
+def test_needs_are_in_order_of_the_flow() -> None:
+    by_name = {stage.name: stage for stage in STAGES}
+    turned = replace(by_name["align"], needs=tuple(reversed(by_name["align"].needs)))
+    flow = in_order([by_name["ingest"], by_name["landmarks"], turned])
+    assert flow[-1].needs == ("ingest", "landmarks")
 
 
 def test_stages_out_of_order_are_refused() -> None:

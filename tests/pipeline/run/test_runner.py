@@ -372,7 +372,7 @@ def test_failing_release_is_recorded(make, fake):
     def broken(**more):
         raise OSError("no space left")
 
-    stages = (*fake.STAGES[:3], replace(fake.BUNDLE, compute=broken))
+    stages = (*fake.STAGES[:3], replace(fake.BUNDLE, everything=broken))
     result = go(workspace, fake, stages=stages)
     assert result.code == 1
     assert result.counts("bundle") == (0, 0, 1, 0)

@@ -1,4 +1,4 @@
-"""levelling: a seam is closed, and only a seam."""
+"""seam_leveling: a seam is closed, and only a seam."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def template() -> Template:
     xy, faces = grid(8)
     vertices = np.c_[(xy - 0.5) * 100, np.zeros(len(xy))]
     marks = np.zeros((1, 3), np.int64), np.array([[1.0, 0, 0]])
-    return Template(vertices, faces, xy, faces, ("a",), *marks, digest="levelling-test")
+    return Template(vertices, faces, xy, faces, ("a",), *marks, digest="leveling-test")
 
 
 def photographs(left: float, right: float):

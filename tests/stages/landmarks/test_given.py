@@ -361,7 +361,8 @@ def test_a_scan_is_read_once_a_frame(tmp_path, monkeypatch):
     from mimicme.pipeline import scan
 
     read, load = [], scan.load_scan
-    monkeypatch.setattr(scan, "load_scan", lambda ingest, row: read.append(row) or load(ingest, row))
+    for module in (scan, stage):
+        monkeypatch.setattr(module, "load_scan", lambda ingest, row: read.append(row) or load(ingest, row))
     compared(tmp_path, monkeypatch, [PIXELS], [FLAT], [0.4])
     assert read == [0]
 

@@ -1,0 +1,50 @@
+"""What a frame is registered from: its scan, the landmarks that are trusted, and where it lies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mimicme.pipeline.arrays import Floats
+from mimicme.pipeline.scan import load_scan
+from mimicme.pipeline.stage import Task
+from mimicme.stages.align.checkpoint import AlignCheckpoint
+from mimicme.stages.ingest.checkpoint import IngestCheckpoint
+from mimicme.stages.landmarks.checkpoint import LandmarksCheckpoint
+from mimicme.stages.register.track import Frame
+
+
+@dataclass(frozen=True)
+class Frames:
+    """The opened artefacts that the frames of a sequence are read from, one at a time."""
+
+    ingest: IngestCheckpoint
+    landmarks: LandmarksCheckpoint
+    align: AlignCheckpoint
+    numbers: list[int]
+
+    def marked(self, row: int) -> tuple[Floats, Floats]:
+        """Landmarks (68, 3) scan frame, mm, and their confidence (68,): 0 where align does not trust them."""
+        confidence = self.landmarks.confidence(row).astype(np.float64)
+        return self.landmarks.points(row), np.where(self.align.trusted(row), confidence, 0.0)
+
+    def load(self, row: int, pose: Floats) -> Frame:
+        """One frame, which lies as pose (4, 4), canonical -> scan, says."""
+        scan = load_scan(self.ingest, row)
+        detected = self.landmarks.detected(row)
+        return Frame(self.numbers[row], scan.vertices, scan.faces, *self.marked(row), pose, detected)
+
+
+@contextmanager
+def opened(task: Task[Any]) -> Iterator[Frames]:
+    """The frames of a task of either registration."""
+    with (
+        task.input(IngestCheckpoint) as ingest,
+        task.input(LandmarksCheckpoint) as landmarks,
+        task.input(AlignCheckpoint) as align,
+    ):
+        yield Frames(ingest, landmarks, align, align.numbers.tolist())
