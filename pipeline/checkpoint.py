@@ -203,6 +203,7 @@ class ArtefactWriter:
         self._h5 = handle
         self._status: list[FrameStatus] = []
         self._sources = sources
+        self._row_datasets: list[h5py.Dataset] = []
 
     @property
     def sources(self) -> Sources:
@@ -267,6 +268,7 @@ class ArtefactWriter:
             track_times=False,
         )
         dataset.attrs["unit"] = unit
+        self._row_datasets.append(dataset)
         return dataset
 
     def figure(self, name: str, unit: str) -> h5py.Dataset:
@@ -283,7 +285,10 @@ class ArtefactWriter:
             filters = {"fletcher32": True, "chunks": chunk_shape(data.shape, data.dtype.itemsize)}
             if data.dtype != np.uint8:  # encoded images are compressed already
                 filters |= {"compression": "gzip", "compression_opts": 1, "shuffle": True}
-        group.create_dataset(name, data=data, track_times=False, **filters).attrs["unit"] = unit
+        dataset = group.create_dataset(name, data=data, track_times=False, **filters)
+        dataset.attrs["unit"] = unit
+        # where its chunks come to lie is decided now, not when Python lets go of it: a profiler may hold it for a while
+        dataset.flush()
 
     def _finish(self) -> None:
         if "frame" not in self._h5:
@@ -296,6 +301,8 @@ class ArtefactWriter:
                 joined_codes(status.note.split(",")).encode(),
                 _clip(status.message, MESSAGE_BYTES),
             )
+        for dataset in self._row_datasets:  # in the order in which they were made, for the same reason
+            dataset.flush()
         self._dataset(self._h5, "status", table, "")
 
 

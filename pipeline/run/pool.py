@@ -60,16 +60,22 @@ def quiet_libraries() -> None:
         os.environ["PYTHONWARNINGS"] = "ignore"
 
 
+_ONE_AT_A_TIME = threading.Lock()
+
+
 def in_one_thread(work: Callable[[J], R], job: J) -> R:
     """Do a job in a process that somebody else started, with one thread for every numerical library from then on.
 
-    The number of threads is not put back: another job may be running beside this one.
+    A process that was started with several threads does one job after the other all the same: caches are made once,
+    the memory is that of one worker, and what is written does not depend on what another thread does.  The number of
+    threads is not put back.
     """
     from threadpoolctl import threadpool_limits
 
-    pin_threads()  # libraries that are loaded later
-    threadpool_limits(1)  # those that are loaded already
-    return work(job)
+    with _ONE_AT_A_TIME:
+        pin_threads()  # libraries that are loaded later
+        threadpool_limits(1)  # those that are loaded already
+        return work(job)
 
 
 class Killed:
