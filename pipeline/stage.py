@@ -51,7 +51,13 @@ class Task(Generic[S]):
     parts: tuple[Path, ...] = ()
 
     def input(self, kind: type[A]) -> A:
-        """The opened artefact of this sequence that a stage's own reader is for; use as a context manager."""
+        """The opened artefact of this sequence that a stage's own reader is for; use as a context manager.
+
+        Raises:
+            KeyError: the stage's `needs` do not name it.
+        """
+        if kind.stage not in self.inputs:
+            raise KeyError(f"'{kind.stage}' is not among the `needs` of this stage: {list(self.inputs)}")
         return kind(self.inputs[kind.stage])
 
     def load_template(self) -> Template:
@@ -159,8 +165,12 @@ def in_order(stages: Iterable[Stage]) -> tuple[Stage, ...]:
     known: list[Stage] = []
     for stage in stages:
         before = tuple(s.name for s in known)
-        if stage.name in before or not set(stage.needs) <= set(before):
-            raise ValueError(f"stage '{stage.name}' stands twice, or before what it needs")
+        if stage.name in before:
+            raise ValueError(f"stage '{stage.name}' stands twice")
+        if lacking := [need for need in stage.needs if need not in before]:
+            raise ValueError(
+                f"stage '{stage.name}' needs {lacking}, of what comes before it there is only {list(before)}"
+            )
         whole = stage.scope == "everything" and not stage.needs
         needs = before if whole else tuple(name for name in before if name in stage.needs)
         known.append(replace(stage, needs=needs))

@@ -34,7 +34,11 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from mimicme.pipeline.stage import in_order
 
-    stages = in_order(import_module(f"{__name__}.{stage}").STAGE for stage in FLOW)
+    rooms = {stage: import_module(f"{__name__}.{stage}") for stage in FLOW}
+    without = [stage for stage, room in rooms.items() if not hasattr(room, "STAGE")]
+    if without:  # no AttributeError: importers would take it for a missing STAGES
+        raise ValueError(f"the rooms of {without} in stages/ have no STAGE")
+    stages = in_order(room.STAGE for room in rooms.values())
     named = {listed: stage.name for listed, stage in zip(FLOW, stages, strict=True) if listed != stage.name}
     if named:
         raise ValueError(f"the rooms of stages {list(named)} call themselves {list(named.values())}")

@@ -18,7 +18,7 @@ from mimicme.pipeline.landmarks import STANDARD_VIEWS
 from mimicme.pipeline.stage import Stage
 from mimicme.pipeline.template import Template
 from mimicme.pipeline.texture.surface_maps import coding
-from mimicme.stages import STAGES
+from mimicme.stages import FLOW, STAGES
 from mimicme.stages.pack import PackInput, PackResult, PackSettings, pack
 
 SIDE = 7
@@ -97,7 +97,7 @@ def artefacts(
     numbers = [f.number for f in seq.frames]
     paths = {}
     n_landmarks = len(shape.landmark_names)
-    for stage in ("ingest", "landmarks", "align", "register", "repass", "refine", "bake", "project"):
+    for stage in tuple(FLOW)[:-1]:
         if stage in without:
             continue
         paths[stage] = root / stage / item.subject / f"{item.sequence}.h5"
@@ -108,7 +108,7 @@ def artefacts(
                 out.attrs["unit_decision"] = "The unit is mm."
                 out.array("file_from_scan", np.diag([0.1, 0.1, 0.1, 1.0]), "mm")
                 out.rows("quality/scan_vertices", (), "f4", "1")[:] = 1000
-            if stage in ("register", "repass", "refine", "bake", "project"):
+            if stage not in ("ingest", "landmarks", "align"):
                 for row, error in bad.items():
                     out.reject(row, error)
             ok = [row for row in range(n) if out.statuses[row].ok]

@@ -270,7 +270,13 @@ def _quality_units(inputs: Sequence[PackInput], stages: Sequence[Stage]) -> dict
     for each in inputs:
         with _Inputs(each, stages) as found:
             for name, _, unit in found.quality():
-                units.setdefault(name, unit)
+                if units.setdefault(name, unit) != unit:
+                    raise ArtefactError(
+                        f"two stages measure '{name}'",
+                        where=each.sequence.item,
+                        seen=f"{unit} and {units[name]}",
+                        expected="a name of its own for each figure of a release",
+                    )
     return units
 
 

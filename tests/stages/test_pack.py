@@ -253,3 +253,44 @@ def test_notes_keep_whole_codes(fakes: ModuleType, tmp_path: Path) -> None:
         assert [s.note for s in artefact.statuses] == [",".join(codes), ",".join([*codes, "more"]), ""]
     with Release(tmp_path / "r.h5") as release:
         assert [f.note for f in release] == [",".join(codes), ",".join([*codes, "more"]), f"bake:{'x' * 64}"]
+
+
+def test_vertices_of_the_second_pass_go_in_where_nothing_refined_them(
+    fakes: ModuleType, tmp_path: Path
+) -> None:
+    given = fakes.artefacts(tmp_path, fakes.sequence(fakes.SMILE), without=("refine", "bake", "project"))
+    with (
+        h5py.File(given.artefacts["register"]) as first,
+        h5py.File(given.artefacts["repass"], "r+") as second,
+    ):
+        second["vertices"], second["pose"] = first["vertices"][:] + 2, first["pose"][:]
+        expected = second["vertices"][0]
+    fakes.packed(tmp_path / "r.h5", [given])
+    with Release(tmp_path / "r.h5") as release:
+        assert np.array_equal(release.frame(0).vertices, expected)
+
+
+@pytest.mark.parametrize("stage", ["register", "project"])
+def test_landmarks_of_a_rejected_frame_stay_out(fakes: ModuleType, tmp_path: Path, stage: str) -> None:
+    """Whatever the artefact of `project` holds for it."""
+    given = fakes.artefacts(tmp_path, fakes.sequence(fakes.SMILE))
+    with h5py.File(given.artefacts["project"]) as made:
+        assert np.isfinite(made["landmarks"][1]).all()
+    with h5py.File(given.artefacts[stage], "r+") as made:
+        table = made["status"][:]
+        table["ok"][1], table["reason"][1] = False, b"no-good"
+        made["status"][...] = table
+    fakes.packed(tmp_path / "r.h5", [given])
+    with Release(tmp_path / "r.h5") as release:
+        good, bad = release.frame(0), release.frame(1)
+        assert np.isfinite(good.landmarks).all()
+        assert np.isnan(bad.landmarks).all() and (bad.landmark_source == 0).all()
+
+
+def test_two_stages_that_give_one_figure_two_units_are_told_apart(fakes: ModuleType, tmp_path: Path) -> None:
+    given = fakes.artefacts(tmp_path, fakes.sequence(fakes.SMILE))
+    with h5py.File(given.artefacts["bake"], "r+") as made:
+        made["quality/s2m_p95"] = np.zeros(3, "f4")
+        made["quality/s2m_p95"].attrs["unit"] = "px"
+    with pytest.raises(ArtefactError, match="two stages measure 's2m_p95'.*px and mm"):
+        fakes.packed(tmp_path / "r.h5", [given])
