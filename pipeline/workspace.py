@@ -22,7 +22,7 @@ import re
 import shlex
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -185,7 +185,7 @@ class Workspace:
             file = self._own.expressions.file
             mapping = read_mapping(self._path(file)) if file else None
             found = catalogues.build(
-                self.captures.root, self._own.captures.layout, mapping, self.is_withdrawn, self._refused
+                self.captures.root, self._own.captures.layout, mapping, self._withdrawal(), self._refused
             )
             self._catalogue = replace(
                 found, messages=(*found.messages, *self._matched(found.captured).notices)
@@ -235,7 +235,7 @@ class Workspace:
         if self._table is None:  # read once, so that who is left out and what is said of the others agree
             rules = ConsentRules(captures.consent_yes, captures.consent_missing, captures.not_same)
             self._table = read_subjects(self._path(file), rules) if file else SubjectTable()
-        return self._table.matched(captured, self.is_withdrawn)
+        return self._table.matched(captured, self._withdrawal())
 
     def metadata_digest(self) -> str:
         """SHA-256 of the table of subjects; empty when none is declared or it cannot be read."""
@@ -469,11 +469,15 @@ class Workspace:
 
     def is_withdrawn(self, subject: str) -> bool:
         """Whether a subject has withdrawn its consent, under this name or another spelling of it."""
+        return self._withdrawal()(subject)
+
+    def _withdrawal(self) -> Callable[[str], bool]:
+        """What says of many names whether they have withdrawn; the list is read once."""
         try:
-            listed = (self.root / "withdrawn.txt").read_text().split()
+            listed = frozenset((self.root / "withdrawn.txt").read_text().split())
         except FileNotFoundError:
-            return False
-        return _hidden(subject) in listed or _hidden_person(subject) in listed
+            return lambda name: False
+        return lambda name: _hidden(name) in listed or _hidden_person(name) in listed
 
     def made_from(self, subject: str, stages: Iterable[str]) -> list[Path]:
         """The folders of a subject's artefacts and failures; never one of the raw captures."""

@@ -42,19 +42,8 @@ _GIVEN = ("yes", "y", "true", "1", "given", "granted", "signed", "full")
 _WITH_A_YES = frozenset(
     ["on", "form", "version", "consent", "written", "informed", "date", "dated"]
     + ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
-    + [
-        "january",
-        "february",
-        "march",
-        "april",
-        "june",
-        "july",
-        "august",
-        "september",
-        "october",
-        "november",
-        "december",
-    ]
+    + ["january", "february", "march", "april", "june", "july"]
+    + ["august", "september", "october", "november", "december"]
 )
 # columns that speak of consent under another name, and those where a yes takes it back
 _LIKE_CONSENT = re.compile(r"(?:^|_)(?:consent|agree|permission|einwillig|zustimm)")
@@ -163,7 +152,10 @@ class SubjectTable:
                 if self.columns
                 else "it has subjects alone"
             )
-            notices.append(f"The table of subjects has no column `consent`: everybody is worked on; {known}.")
+            but = " whom no other column keeps out" if self.excluded else ""
+            notices.append(
+                f"The table of subjects has no column `consent`: everybody{but} is worked on; {known}."
+            )
         listed_rows = {row: values for row, values in self.rows.items() if not withdrawn(row)}
         found = who.match(listed_rows, captured)
         rows = {folder: listed_rows[row] for folder, row in found.row_of.items()}

@@ -10,12 +10,14 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from mimicme.pipeline.errors import InputError
 
 _PREFIX = re.compile(r"^(?:subject|subj|sub|participant|patient|proband|person|id)(?:[-_ .]+(?=\w)|(?=\d))")
 
 
+@lru_cache(maxsize=1 << 16)
 def person_key(name: str) -> str:
     """What the spellings of one subject have in common: `sub-007`, `Subject_7` and a spreadsheet's `7.0` have `7`.
 

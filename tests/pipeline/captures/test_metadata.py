@@ -170,6 +170,8 @@ def test_further_columns_that_speak_of_consent_may_take_it_back() -> None:
     assert "its withdrawn is '2024-05-01' (line 4)" in table.excluded["C"]
     alone = parse_subjects(b"subject,withdrawn\nA,\nB,yes\n")
     assert list(alone.excluded) == ["B"]
+    (said,) = alone.matched(["A", "B"]).notices
+    assert "everybody whom no other column keeps out is worked on" in said
     with pytest.raises(InputError, match="which column says who consents"):
         parse_subjects(b"subject,consent to scan,consent to publish\nA,yes,no\n")
 
