@@ -1,6 +1,6 @@
 """One page about a workspace that opens without a network: what arrived, how good it is, and how it looks.
 
-Reads the artefacts, so that it can be made at any moment, also before the release is packed; what is out of date
+Reads the checkpoints, so that it can be made at any moment, also before the release is packed; what is out of date
 is shown and marked.  Pictures are
 inside the page.  A picture that cannot be drawn becomes a card that says why; it never stops the page.
 """
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mimicme.pipeline.checkpoint import Artefact
+from mimicme.pipeline.checkpoint import Checkpoint
 from mimicme.pipeline.errors import MimicmeError
 from mimicme.pipeline.items import Item
 from mimicme.pipeline.items import Sequence as CaptureSequence
@@ -128,7 +128,7 @@ def read_outdated(workspace: Workspace, stages: Iterable[Stage]) -> dict[tuple[s
 
 
 def of_sequences(stages: Iterable[Stage]) -> tuple[Stage, ...]:
-    """The stages that leave an artefact of every sequence, in order of the flow."""
+    """The stages that leave a checkpoint of every sequence, in order of the flow."""
     return tuple(stage for stage in stages if stage.scope != "everything")
 
 
@@ -138,7 +138,7 @@ def read_item(
     stages: Iterable[Stage],
     outdated: Mapping[tuple[str, str], str] = _ALL_CURRENT,
 ) -> ItemRecord:
-    """What the artefacts of a sequence say; stages that have not run yet are left out.
+    """What the checkpoints of a sequence say; stages that have not run yet are left out.
 
     Args:
         stages: in order of the flow: the last of those that have seen a frame has the last word on it.
@@ -150,33 +150,33 @@ def read_item(
         failure = workspace.failure(stage, sequence.item)
         if failure.is_file():
             record.failure = f"{stage}: {_failure(failure)}"
-        path = workspace.artefact(stage, sequence.item)
+        path = workspace.checkpoint(stage, sequence.item)
         if not path.is_file():
             continue
         if (stage, str(sequence.item)) in outdated:
             record.outdated.append(f"{stage}: {outdated[stage, str(sequence.item)]}")
         try:
-            with Artefact(path) as artefact:
-                _read_stage(record, stage, artefact)
+            with Checkpoint(path) as checkpoint:
+                _read_stage(record, stage, checkpoint)
         except (MimicmeError, OSError, KeyError, ValueError) as error:
             record.failure = record.failure or f"{stage}: {error}"
     return record
 
 
-def _read_stage(record: ItemRecord, stage: str, artefact: Artefact) -> None:
+def _read_stage(record: ItemRecord, stage: str, checkpoint: Checkpoint) -> None:
     record.decisions += [
-        f"{name}: {artefact.attrs[name]}" for name in artefact.attrs if name.endswith(DECISION)
+        f"{name}: {checkpoint.attrs[name]}" for name in checkpoint.attrs if name.endswith(DECISION)
     ]
     by_number = {frame.number: frame for frame in record.frames}
-    numbers = artefact.numbers.tolist()
-    for number, status in zip(numbers, artefact.statuses, strict=True):
+    numbers = checkpoint.numbers.tolist()
+    for number, status in zip(numbers, checkpoint.statuses, strict=True):
         frame = by_number.get(number)
         if frame is None or not frame.ok:  # later stages repeat what an earlier one rejected
             continue
         frame.stage = stage
         frame.ok, frame.reason = status.ok, status.reason
         frame.note, frame.message = status.note or frame.note, status.message or frame.message
-    for name, figure in sorted(artefact.quality.items()):
+    for name, figure in sorted(checkpoint.quality.items()):
         for number, value in zip(numbers, figure.values, strict=True):
             if number in by_number and np.isfinite(value):
                 by_number[number].quality[name] = float(value)
@@ -207,13 +207,13 @@ def read_view(workspace: Workspace, item: Item, number: int, stages: Iterable[St
     from mimicme.stages.register.checkpoint import RegisteredCheckpoint
 
     flow = of_sequences(stages)
-    paths = {s.name: workspace.artefact(s.name, item) for s in flow}
+    paths = {s.name: workspace.checkpoint(s.name, item) for s in flow}
     paths = {name: path for name, path in paths.items() if path.is_file()}
     view = FrameView()
     with ExitStack() as stack:
 
         def seen(opened: A | None) -> tuple[A, int] | None:
-            """An artefact and the row of the frame in it; None where it is not there or not ok."""
+            """A checkpoint and the row of the frame in it; None where it is not there or not ok."""
             if opened is None:
                 return None
             stack.enter_context(opened)

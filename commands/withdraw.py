@@ -1,7 +1,7 @@
 """withdraw: a person takes back their consent, and what was made from them is gone.
 
 From a release: it is written anew without the subject, so that no byte of theirs stays in the file
-(removing a group only unlinks it), and replaced in one step.  From a workspace: artefacts, records, log
+(removing a group only unlinks it), and replaced in one step.  From a workspace: checkpoints, records, log
 lines, the release and the report; the workspace remembers (as a hash) that the subject must not come back.
 The raw captures and the table of subjects are not touched: they are the lab's own to delete, and the result
 says so.  So it does where the subject taught a stage that learns from everyone: other people's faces are then what
@@ -25,8 +25,8 @@ import numpy as np
 
 from mimicme.pipeline.captures.layouts import safe_name
 from mimicme.pipeline.captures.who import person_key
-from mimicme.pipeline.checkpoint import Artefact, guarded_file
-from mimicme.pipeline.errors import ArtefactError, ReleaseError, UsageError
+from mimicme.pipeline.checkpoint import Checkpoint, guarded_file
+from mimicme.pipeline.errors import CheckpointError, ReleaseError, UsageError
 from mimicme.pipeline.items import Item
 from mimicme.pipeline.model_file import is_model, read_model
 from mimicme.pipeline.release import Release, layout
@@ -43,7 +43,7 @@ class Withdrawal:
 
     Attributes:
         sequences, frames: in the release.
-        files: artefacts, records and reports that are gone, of a workspace.
+        files: checkpoints, records and reports that are gone, of a workspace.
         messages: what a person still has to do.
     """
 
@@ -78,7 +78,7 @@ def withdraw_release(path: str | Path, subject: str) -> Withdrawal:
 
     Raises:
         UsageError: the release has no such subject.
-        ReleaseError, ArtefactError: it is not a release, or is damaged.
+        ReleaseError, CheckpointError: it is not a release, or is damaged.
     """
     path = Path(path)
     name = safe_name(subject)
@@ -161,7 +161,7 @@ def _named(workspace: Workspace, name: str) -> str:
     """
     known = set(workspace.captured_subjects())
     known |= {path.name for stage in FLOW for path in (workspace.root / stage).glob("*") if path.is_dir()}
-    with suppress(ReleaseError, ArtefactError, OSError), Release(workspace.release) as release:
+    with suppress(ReleaseError, CheckpointError, OSError), Release(workspace.release) as release:
         known |= set(release.subjects)
     if name in known:
         return name
@@ -186,7 +186,7 @@ def withdraw_workspace(root: str | Path, subject: str) -> Withdrawal:
         damage = ""
         try:
             released = _in_release(workspace.release, name)
-        except (ReleaseError, ArtefactError) as error:
+        except (ReleaseError, CheckpointError) as error:
             if isinstance(error.__cause__, BlockingIOError):
                 raise  # it is not damaged: somebody looks at it
             released, damage = False, str(error)
@@ -199,12 +199,12 @@ def withdraw_workspace(root: str | Path, subject: str) -> Withdrawal:
         if not known:
             raise UsageError(f"the workspace knows no subject '{subject}'", where=workspace.root)
         files = workspace.forget(name, FLOW)
-        # a run that was killed may have left a half-written artefact or release with the subject in it
+        # a run that was killed may have left a half-written checkpoint or release with the subject in it
         workspace.remove_temporary_files(FLOW)
         gone = Withdrawal()
         try:
             gone = withdraw_release(workspace.release, name) if released else gone
-        except (ReleaseError, ArtefactError) as error:
+        except (ReleaseError, CheckpointError) as error:
             damage = str(error)
         if damage:
             workspace.release.unlink()
@@ -237,20 +237,20 @@ def _in_release(path: Path, subject: str) -> bool:
 
 
 def _taught_workspace(workspace: Workspace) -> list[str]:
-    """A sentence for each stage whose artefacts come from everyone's, as far as one of them is there."""
+    """A sentence for each stage whose checkpoints come from everyone's, as far as one of them is there."""
     return [
         f"`{name}` learned from everyone: `mimicme run` makes its results, what follows and the release again."
         for name in _LEARNING
-        if any(_learned(path) for path in workspace.artefacts(name))
+        if any(_learned(path) for path in workspace.checkpoints(name))
     ]
 
 
 def _learned(path: Path) -> bool:
-    """Whether an artefact was made from other sequences too; one that cannot be read is made again anyway."""
+    """Whether a checkpoint was made from other sequences too; one that cannot be read is made again anyway."""
     try:
-        with Artefact(path) as made:
+        with Checkpoint(path) as made:
             return made.made_by.get("corpus") is not None
-    except (ArtefactError, OSError, KeyError, ValueError):
+    except (CheckpointError, OSError, KeyError, ValueError):
         return False
 
 

@@ -1,6 +1,6 @@
-"""Artefacts: one HDF5 file per stage and sequence, written whole or not at all.
+"""Checkpoints: one HDF5 file per stage and sequence, written whole or not at all.
 
-Layout of an artefact:
+Layout of a checkpoint:
 
     /                attrs: stage, item, fingerprint, made_by (JSON text: version, settings, fingerprints of the
                      inputs), and what the stage adds
@@ -28,7 +28,7 @@ import h5py
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mimicme.pipeline.errors import ArtefactError, FrameRejected, MimicmeError
+from mimicme.pipeline.errors import CheckpointError, FrameRejected, MimicmeError
 from mimicme.pipeline.sources import Sources
 from mimicme.pipeline.whole_file import whole_file
 
@@ -106,7 +106,7 @@ def chunk_shape(shape: tuple[int, ...], itemsize: int, rows: int | None = None) 
 def frame_numerics() -> Iterator[None]:
     """Make a rejection of the frame of what its numbers make a computation raise.
 
-    What is no property of the frame - memory, disk, a damaged artefact, wrong use - is raised as it is.
+    What is no property of the frame - memory, disk, a damaged checkpoint, wrong use - is raised as it is.
 
     Raises:
         FrameRejected: `numerical-failure`.
@@ -123,7 +123,7 @@ def frame_numerics() -> Iterator[None]:
         ) from error
 
 
-def open_hdf5(path: Path, kind: type[MimicmeError] = ArtefactError, todo: str | None = None) -> h5py.File:
+def open_hdf5(path: Path, kind: type[MimicmeError] = CheckpointError, todo: str | None = None) -> h5py.File:
     """Open an HDF5 file for reading.
 
     Args:
@@ -147,7 +147,7 @@ def open_hdf5(path: Path, kind: type[MimicmeError] = ArtefactError, todo: str | 
 
 
 def figures_in(handle: h5py.File) -> dict[str, h5py.Dataset]:
-    """The figures of quality of an opened artefact, by name; what is no number for every frame is none of them."""
+    """The figures of quality of an opened checkpoint, by name; what is no number for every frame is none of them."""
     group = handle.get(QUALITY)
     if not isinstance(group, h5py.Group):
         return {}
@@ -161,7 +161,7 @@ def figures_in(handle: h5py.File) -> dict[str, h5py.Dataset]:
 
 
 def unit_of(dataset: h5py.Dataset) -> str:
-    """The unit that a dataset of an artefact says it has."""
+    """The unit that a dataset of a checkpoint says it has."""
     return str(dataset.attrs.get("unit", "1"))
 
 
@@ -169,13 +169,13 @@ def guarded_file(path: Path) -> h5py.File:
     """Open an HDF5 file for reading, whose links all stay inside it.
 
     Raises:
-        ArtefactError: the file is not HDF5, is held open by another program, or holds an external or soft link.
+        CheckpointError: the file is not HDF5, is held open by another program, or holds an external or soft link.
     """
     handle = open_hdf5(path, todo="If it is one of a workspace, run again: it is made anew.")
     bad = _foreign_link(handle)
     if bad:
         handle.close()
-        raise ArtefactError(
+        raise CheckpointError(
             f"the link '{bad}' points outside its place",
             where=path,
             todo="Links are refused because they can read any file on this machine.",
@@ -196,8 +196,8 @@ def _foreign_link(group: h5py.Group) -> str | None:
     return None
 
 
-class ArtefactWriter:
-    """Writes one artefact; made by `writing`, which renames the file into place at the end."""
+class CheckpointWriter:
+    """Writes one checkpoint; made by `writing`, which renames the file into place at the end."""
 
     def __init__(self, handle: h5py.File, sources: Sources | None = None) -> None:
         self._h5 = handle
@@ -209,12 +209,12 @@ class ArtefactWriter:
     def sources(self) -> Sources:
         """Reads raw capture files, and remembers them in the fingerprint.  The only way a stage may read one."""
         if self._sources is None:
-            raise ArtefactError("this artefact was opened without a capture folder")
+            raise CheckpointError("this checkpoint was opened without a capture folder")
         return self._sources
 
     @property
     def attrs(self) -> h5py.AttributeManager:
-        """Attributes of the whole artefact: numbers, text, small arrays."""
+        """Attributes of the whole checkpoint: numbers, text, small arrays."""
         return self._h5.attrs
 
     @property
@@ -227,8 +227,8 @@ class ArtefactWriter:
         self._dataset(self._h5, "frame", np.asarray(numbers, np.int64), "1")
         self._status = list(statuses) if statuses is not None else [FrameStatus()] * len(numbers)
 
-    def continue_from(self, earlier: Artefact) -> list[int]:
-        """Declare the rows of an earlier artefact with their statuses; returns the rows still ok."""
+    def continue_from(self, earlier: Checkpoint) -> list[int]:
+        """Declare the rows of an earlier checkpoint with their statuses; returns the rows still ok."""
         self.frames(earlier.numbers.tolist(), earlier.statuses)
         return [row for row, status in enumerate(self._status) if status.ok]
 
@@ -292,7 +292,7 @@ class ArtefactWriter:
 
     def _finish(self) -> None:
         if "frame" not in self._h5:
-            raise ArtefactError("the stage declared no frames", where=self._h5.filename)
+            raise CheckpointError("the stage declared no frames", where=self._h5.filename)
         table = np.zeros(len(self._status), STATUS)
         for row, status in enumerate(self._status):
             table[row] = (
@@ -309,14 +309,14 @@ class ArtefactWriter:
 @contextmanager
 def writing(
     path: Path, *, stage: str, item: str, made_by: Mapping[str, Any], captures_root: Path | None = None
-) -> Iterator[ArtefactWriter]:
-    """Write an artefact to a temporary name beside `path`, flush it to the disk, then rename it.
+) -> Iterator[CheckpointWriter]:
+    """Write a checkpoint to a temporary name beside `path`, flush it to the disk, then rename it.
 
-    The fingerprint is taken of `made_by` and of the raw files read through `ArtefactWriter.sources`.  On any
+    The fingerprint is taken of `made_by` and of the raw files read through `CheckpointWriter.sources`.  On any
     exception the temporary file is removed and whatever stood at `path` before stays.
     """
     with whole_file(path) as temporary, h5py.File(temporary, "w", libver="v110") as handle:
-        out = ArtefactWriter(handle, None if captures_root is None else Sources(captures_root))
+        out = CheckpointWriter(handle, None if captures_root is None else Sources(captures_root))
         out.attrs["stage"] = stage
         out.attrs["item"] = item
         yield out
@@ -330,14 +330,14 @@ def writing(
         handle.flush()
 
 
-class Artefact:
-    """Reads one artefact; a context manager.  Index it by dataset name for an HDF5 dataset.
+class Checkpoint:
+    """Reads one checkpoint; a context manager.  Index it by dataset name for an HDF5 dataset.
 
     A stage's own reader inherits it and gives what the stage wrote by name, shape and unit
     (`stages/<stage>/checkpoint.py`); nobody else spells the names of datasets.
 
     Attributes:
-        stage: name of the stage whose artefacts a reader is for; empty: any.
+        stage: name of the stage whose checkpoints a reader is for; empty: any.
         explained: what figures of the stage are, by name, in words for the report, which puts these first.
     """
 
@@ -403,8 +403,8 @@ class Artefact:
         try:
             return self._h5[name]
         except KeyError:
-            raise ArtefactError(
-                f"the artefact has no '{name}'", where=self.path, todo="Run the stage again with --force."
+            raise CheckpointError(
+                f"the checkpoint has no '{name}'", where=self.path, todo="Run the stage again with --force."
             ) from None
 
     def has(self, row: int, name: str) -> bool:

@@ -42,14 +42,14 @@ def stacked(*options: Decorator) -> Decorator:
 @contextmanager
 def errors_as_sentences() -> Iterator[None]:
     """Errors raised on purpose become one sentence on standard error and an exit status."""
-    from mimicme.pipeline.errors import ArtefactError, MimicmeError, ReleaseError
+    from mimicme.pipeline.errors import CheckpointError, MimicmeError, ReleaseError
 
     try:
         yield
     except MimicmeError as error:
         click.echo(f"mimicme: {error}", err=True)
         # an unreadable capture folder or table is a wrong call; a damaged result is not
-        sys.exit(1 if isinstance(error, ArtefactError | ReleaseError) else 2)
+        sys.exit(1 if isinstance(error, CheckpointError | ReleaseError) else 2)
     except KeyboardInterrupt:
         click.echo("Interrupted.", err=True)
         sys.exit(130)

@@ -14,11 +14,11 @@ from mimicme.pipeline.whole_file import write_whole
 
 @dataclass(frozen=True)
 class Corpus:
-    """Artefacts of all sequences of a workspace.  Two are equal when their fingerprints are.
+    """Checkpoints of all sequences of a workspace.  Two are equal when their fingerprints are.
 
     Attributes:
-        inputs: paths of artefacts by stage name, by item, in order.
-        fingerprint: of the items and their artefacts.
+        inputs: paths of checkpoints by stage name, by item, in order.
+        fingerprint: of the items and their checkpoints.
     """
 
     inputs: Mapping[Item, Mapping[str, Path]] = field(compare=False)

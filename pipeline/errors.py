@@ -77,7 +77,7 @@ class InputError(MimicmeError):
     """A file from outside (capture, landmark file, template, table) cannot be used."""
 
 
-class ArtefactError(MimicmeError):
+class CheckpointError(MimicmeError):
     """A checkpoint is missing, unreadable or not what its reader needs."""
 
 

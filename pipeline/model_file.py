@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from mimicme.pipeline.arrays import Singles
 from mimicme.pipeline.checkpoint import guarded_file
-from mimicme.pipeline.errors import ArtefactError, UsageError
+from mimicme.pipeline.errors import CheckpointError, UsageError
 from mimicme.pipeline.numerics.linear_model import LinearModel
 from mimicme.pipeline.release import layout
 from mimicme.pipeline.template import Template
@@ -229,13 +229,13 @@ def read_model(path: str | Path) -> FaceModel:
     """Read a model file.
 
     Raises:
-        ArtefactError: it is not there, is no model file of this version, is damaged, or has links that leave it.
+        CheckpointError: it is not there, is no model file of this version, is damaged, or has links that leave it.
     """
     path = Path(path)
     with guarded_file(path) as handle:
         schema = handle.attrs.get("model_schema")
         if not isinstance(schema, str) or schema.split(".")[0] != MODEL_SCHEMA.split(".")[0]:
-            raise ArtefactError(
+            raise CheckpointError(
                 "this is not a model file that this version reads",
                 where=path,
                 seen=_kind_of(handle),
@@ -245,7 +245,7 @@ def read_model(path: str | Path) -> FaceModel:
         try:
             return _read(handle)
         except (KeyError, ValueError, OSError, TypeError) as error:
-            raise ArtefactError(
+            raise CheckpointError(
                 "the model file is damaged",
                 where=path,
                 seen=str(error).splitlines()[0],

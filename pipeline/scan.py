@@ -1,4 +1,4 @@
-"""A cleaned scan in an artefact: its mesh and its image, written by `ingest` and read by the stages after it.
+"""A cleaned scan in a checkpoint: its mesh and its image, written by `ingest` and read by the stages after it.
 
 frames/<row>/vertices (n, 3) f4 scan frame, mm; faces (t, 3) i4; uv (m, 2) f4 and uv_faces (t, 3) i4, colors (n, 3)
 u1, image (bytes) u1: what the scan has of them.  attrs: max_pixels, of the largest image that was let in.
@@ -14,17 +14,17 @@ from mimicme.pipeline.formats import image
 from mimicme.pipeline.geometry.mesh import Mesh
 
 if TYPE_CHECKING:
-    from mimicme.pipeline.checkpoint import Artefact, ArtefactWriter
+    from mimicme.pipeline.checkpoint import Checkpoint, CheckpointWriter
 
 _MAX_PIXELS = "max_pixels"
 
 
-def write_image_limit(out: ArtefactWriter, max_pixels: int) -> None:
+def write_image_limit(out: CheckpointWriter, max_pixels: int) -> None:
     """Store the largest image, in pixels, that is let in: later stages let it in too."""
     out.attrs[_MAX_PIXELS] = max_pixels
 
 
-def write_scan(out: ArtefactWriter, row: int, scan: Mesh, encoded: bytes | None) -> None:
+def write_scan(out: CheckpointWriter, row: int, scan: Mesh, encoded: bytes | None) -> None:
     """Store one frame's scan, scan frame, mm, and its image as encoded bytes, None when it has none."""
     out.put(row, "vertices", scan.vertices.astype(np.float32), unit="mm")
     out.put(row, "faces", scan.faces.astype(np.int32))
@@ -37,14 +37,14 @@ def write_scan(out: ArtefactWriter, row: int, scan: Mesh, encoded: bytes | None)
         out.put(row, "image", np.frombuffer(encoded, np.uint8))
 
 
-def load_scan(ingest: Artefact, row: int) -> Mesh:
+def load_scan(ingest: Checkpoint, row: int) -> Mesh:
     """The cleaned scan of one frame: scan frame, mm, +y up.
 
     `uv` is in [0, 1], except that rows are NaN where a triangle of a textured scan has no texture of its own;
     such triangles have no colour to give.
 
     Raises:
-        ArtefactError: the frame was rejected and has no scan.
+        CheckpointError: the frame was rejected and has no scan.
     """
     uv = uv_faces = colors = None
     if ingest.has(row, "uv"):
@@ -61,17 +61,17 @@ def load_scan(ingest: Artefact, row: int) -> Mesh:
     )
 
 
-def load_image(ingest: Artefact, row: int) -> image.Pixels | None:
+def load_image(ingest: Checkpoint, row: int) -> image.Pixels | None:
     """The scan's texture as (h, w, 3) uint8 RGB, row 0 at the top (v = 1); None when the frame has none.
 
-    What ingest let in is let in here: the largest image is the one its artefact was made with.
+    What ingest let in is let in here: the largest image is the one its checkpoint was made with.
     """
     data = load_image_bytes(ingest, row)
     return None if data is None else image.decode(data, _max_pixels(ingest), f"image of row {row}")
 
 
 def load_colored(
-    ingest: Artefact, row: int, scan: Mesh | None = None
+    ingest: Checkpoint, row: int, scan: Mesh | None = None
 ) -> tuple[Mesh, image.Pixels | None, str]:
     """A frame's scan with its image, and why that cannot be read, if so; it is None then, as where there is none.
 
@@ -87,7 +87,7 @@ def load_colored(
         return scan, None, str(error)
 
 
-def load_image_size(ingest: Artefact, row: int) -> tuple[int, int] | None:
+def load_image_size(ingest: Checkpoint, row: int) -> tuple[int, int] | None:
     """(height, width) px of the scan's texture, from its header; None when the frame has none."""
     data = load_image_bytes(ingest, row)
     if data is None:
@@ -96,10 +96,10 @@ def load_image_size(ingest: Artefact, row: int) -> tuple[int, int] | None:
     return info.height_px, info.width_px
 
 
-def _max_pixels(ingest: Artefact) -> int:
+def _max_pixels(ingest: Checkpoint) -> int:
     return int(ingest.attrs.get(_MAX_PIXELS, image.MAX_PIXELS))
 
 
-def load_image_bytes(ingest: Artefact, row: int) -> bytes | None:
+def load_image_bytes(ingest: Checkpoint, row: int) -> bytes | None:
     """The scan's texture as encoded bytes (JPEG, PNG or WebP); None when the frame has none."""
     return ingest.get(row, "image").tobytes() if ingest.has(row, "image") else None

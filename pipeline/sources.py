@@ -1,6 +1,6 @@
 """Raw files a stage has read: confined to the capture folder, bounded in size, and remembered by content.
 
-An artefact that was made from raw files carries their digests in its fingerprint, and their sizes and times
+A checkpoint that was made from raw files carries their digests in its fingerprint, and their sizes and times
 beside it, so that an unchanged file is recognised without reading it again.  A file is remembered by the name
 under which it was asked for; where a symbolic link on the way leads is found out anew at every check.
 """

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
-from mimicme.pipeline.checkpoint import Artefact, ArtefactWriter
+from mimicme.pipeline.checkpoint import Checkpoint, CheckpointWriter
 from mimicme.pipeline.items import Captures, Item, Part, Sequence
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 S = TypeVar("S")
-A = TypeVar("A", bound=Artefact)
+A = TypeVar("A", bound=Checkpoint)
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class Task(Generic[S]):
         sequence: the item and its frames on disk.
         settings: an instance of the stage's own settings class.
         captures: declared unit, axes, rate and root of the captures.
-        inputs: paths of the artefacts of this sequence, by stage name, for every stage in `Stage.needs`.
-        neutral: the same stage's artefact of the subject's neutral sequence; None for the neutral itself,
+        inputs: paths of the checkpoints of this sequence, by stage name, for every stage in `Stage.needs`.
+        neutral: the same stage's checkpoint of the subject's neutral sequence; None for the neutral itself,
             for stages that do not ask for it, and when that sequence failed.
         template: path of the prepared template.
         siblings: for the neutral of a stage of scope `subject`: what `inputs` is for this sequence, of every other
@@ -36,7 +36,7 @@ class Task(Generic[S]):
         corpus: for a stage of scope `corpus`: where it is written down what `inputs` is of every sequence of the
             workspace's catalogue, this one among them (`load_corpus`); None while the stage is not enabled.
         part: the part of the item that is to be made; None: the whole.  See `Stage.parts`.
-        parts: artefacts of all parts, in order, that are to be joined; empty: the item is made in one piece.
+        parts: checkpoints of all parts, in order, that are to be joined; empty: the item is made in one piece.
     """
 
     sequence: Sequence
@@ -51,7 +51,7 @@ class Task(Generic[S]):
     parts: tuple[Path, ...] = ()
 
     def input(self, kind: type[A]) -> A:
-        """The opened artefact of this sequence that a stage's own reader is for; use as a context manager.
+        """The opened checkpoint of this sequence that a stage's own reader is for; use as a context manager.
 
         Raises:
             KeyError: the stage's `needs` do not name it.
@@ -74,7 +74,7 @@ class Task(Generic[S]):
 
 
 def latest(inputs: Mapping[str, Path], dataset: str) -> Path | None:
-    """The last artefact, in order of the flow, that has a dataset of its own under this name; None when none has.
+    """The last checkpoint, in order of the flow, that has a dataset of its own under this name; None when none has.
 
     A stage that improves on what an earlier one wrote leaves the dataset out where it has no say: whose vertices
     count, say, is answered here alone.
@@ -83,18 +83,18 @@ def latest(inputs: Mapping[str, Path], dataset: str) -> Path | None:
         inputs: by stage name, in order of the flow.
     """
     for path in reversed(list(inputs.values())):
-        with Artefact(path) as artefact:
-            if dataset in artefact:
+        with Checkpoint(path) as checkpoint:
+            if dataset in checkpoint:
                 return path
     return None
 
 
 Scope = Literal["sequence", "neutral", "subject", "corpus", "everything"]
 NEUTRAL_FIRST: tuple[Scope, ...] = ("neutral", "subject")
-"""Scopes whose items wait for the same stage's artefact of their subject's neutral."""
+"""Scopes whose items wait for the same stage's checkpoint of their subject's neutral."""
 
 
-def _of_no_sequence(task: Task[Any], out: ArtefactWriter) -> None:
+def _of_no_sequence(task: Task[Any], out: CheckpointWriter) -> None:
     raise NotImplementedError("a stage of scope `everything` works no single sequence")
 
 
@@ -103,17 +103,17 @@ class Stage(Generic[S]):
     """A stage as the runner sees it; whatever its functions are given has the settings `settings`.
 
     Attributes:
-        name: command name and folder name of its artefacts.
+        name: command name and folder name of its checkpoints.
         version: raised when the same settings give other results; part of every fingerprint.
         settings: frozen dataclass of its settings; every field has a default.
-        needs: names of the earlier stages whose artefacts of the same sequence it reads; of scope `everything`
+        needs: names of the earlier stages whose checkpoints of the same sequence it reads; of scope `everything`
             left empty, they are all the earlier stages (`in_order`).
         scope: what an item waits for: its own `needs` (`sequence`); also the same stage of its subject's
             neutral sequence (`neutral`); that, and the neutral itself waits for the `needs` of all the subject's
             sequences (`subject`); the `needs` of all sequences of the workspace (`corpus`; while the settings'
             field `enabled` is false, its own only); or every item of the earlier stages (`everything`: the
             stage has one item, the release).
-        compute: `compute(task, out)` for all scopes but the last: reads its inputs, writes its artefact through
+        compute: `compute(task, out)` for all scopes but the last: reads its inputs, writes its checkpoint through
             `out`, rejects single frames through `out.reject`, and raises only when the whole sequence is
             lost.
         everything: what stands for `compute` where the scope is `everything`: called with keywords, see `runner`.
@@ -121,14 +121,14 @@ class Stage(Generic[S]):
         memory: one sentence: memory a worker needs, for the documentation and `--dry-run`.
         shapes: whether a frame's registered vertices depend on it: a frame that it rejects is rejected in the
             release; what the other stages reject is only missing there, and noted.
-        reader: reads its artefacts; of a stage that others read, its own (`stages/<stage>/checkpoint.py`).
-        uses_template: whether `compute` reads the template; False: another template leaves its artefacts
+        reader: reads its checkpoints; of a stage that others read, its own (`stages/<stage>/checkpoint.py`).
+        uses_template: whether `compute` reads the template; False: another template leaves its checkpoints
             current.
         collect: for `everything`: makes one of its inputs from a sequence and the paths of its
-            artefacts by stage name.
+            checkpoints by stage name.
         parts: how many parts an item is worked in, if that can be more than one; must follow from the item, the
             settings and the inputs alone.  `compute` is then called for each part (`Task.part`), in any order and
-            side by side, with a writer for the part's own artefact, whose form is the stage's affair; and at last
+            side by side, with a writer for the part's own checkpoint, whose form is the stage's affair; and at last
             for the whole with `Task.parts`, to join them.  Not for a stage that reads raw files: what it read is
             remembered of whole items.
     """
@@ -137,12 +137,12 @@ class Stage(Generic[S]):
     version: int
     settings: type[S]
     needs: tuple[str, ...]
-    compute: Callable[[Task[S], ArtefactWriter], None] = _of_no_sequence
+    compute: Callable[[Task[S], CheckpointWriter], None] = _of_no_sequence
     scope: Scope = "sequence"
     settings_by_preset: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     memory: str = ""
     shapes: bool = False
-    reader: type[Artefact] = Artefact
+    reader: type[Checkpoint] = Checkpoint
     uses_template: bool = True
     collect: Callable[[Sequence, Mapping[str, Path]], Any] | None = None
     parts: Callable[[Task[S]], int] | None = None

@@ -2,11 +2,11 @@
 
 WORKSPACE/mimicme.toml                             settings
 WORKSPACE/template/template.h5, source.json        prepared template, and what it was prepared from
-WORKSPACE/<stage>/<subject>/<sequence>.h5          artefacts
-WORKSPACE/<stage>/<subject>/<sequence>@part-0002-of-0005.h5   parts of artefacts, until they are joined
+WORKSPACE/<stage>/<subject>/<sequence>.h5          checkpoints
+WORKSPACE/<stage>/<subject>/<sequence>@part-0002-of-0005.h5   parts of checkpoints, until they are joined
 WORKSPACE/failures/<stage>/<subject>/<sequence>.json
 WORKSPACE/runs/<UTC stamp>/                        config.toml, given.json, versions.json, log.jsonl
-WORKSPACE/heads.jsonl                              what the last run read of the artefacts; may be deleted
+WORKSPACE/heads.jsonl                              what the last run read of the checkpoints; may be deleted
 WORKSPACE/withdrawn.txt                            who may not come back
 WORKSPACE/release.h5, report/
 """
@@ -43,10 +43,10 @@ from mimicme.pipeline.whole_file import temporary_name, write_whole
 
 if TYPE_CHECKING:
     from mimicme.pipeline.captures.metadata import SubjectTable
-    from mimicme.pipeline.checkpoint import Artefact
+    from mimicme.pipeline.checkpoint import Checkpoint
     from mimicme.pipeline.template import Template
 
-A = TypeVar("A", bound="Artefact")
+A = TypeVar("A", bound="Checkpoint")
 
 CONFIG_NAME = "mimicme.toml"
 GIVEN_NAME = "given.json"
@@ -121,7 +121,7 @@ class Workspace:
             unit, up, fps: what is known of the captures.
             licence: terms of the release.
             stages: their settings are written into the new file as comments.
-            replace_settings: overwrite the settings of a workspace that is already there; artefacts stay.
+            replace_settings: overwrite the settings of a workspace that is already there; checkpoints stay.
 
         Raises:
             UsageError: a workspace is already there, or an argument is wrong.
@@ -247,29 +247,29 @@ class Workspace:
 
     # -- files
 
-    def artefact(self, stage: str, item: Item) -> Path:
-        """Where the artefact of a stage for an item lies."""
+    def checkpoint(self, stage: str, item: Item) -> Path:
+        """Where the checkpoint of a stage for an item lies."""
         return self.root / stage / item.subject / f"{item.sequence}.h5"
 
     def read(self, kind: type[A], item: Item) -> A:
-        """The opened artefact of an item that a stage's own reader is for; use as a context manager.
+        """The opened checkpoint of an item that a stage's own reader is for; use as a context manager.
 
         Raises:
-            ArtefactError: it cannot be read.
+            CheckpointError: it cannot be read.
         """
-        return kind(self.artefact(kind.stage, item))
+        return kind(self.checkpoint(kind.stage, item))
 
-    def artefacts(self, stage: str) -> Iterator[Path]:
-        """The artefacts, and those of parts, that lie in a stage's folder."""
+    def checkpoints(self, stage: str) -> Iterator[Path]:
+        """The checkpoints, and those of parts, that lie in a stage's folder."""
         return (self.root / stage).glob("*/*.h5")
 
     def part(self, stage: str, item: Item, part: Part) -> Path:
-        """Where the artefact of a part of an item lies; never the name of a sequence's own."""
-        own = self.artefact(stage, item)
+        """Where the checkpoint of a part of an item lies; never the name of a sequence's own."""
+        own = self.checkpoint(stage, item)
         return own.with_name(f"{item.sequence}@part-{part.number:04d}-of-{part.count:04d}.h5")
 
     def parts(self, stage: str) -> dict[Item, dict[Part, Path]]:
-        """The artefacts of parts that lie in a stage's folder."""
+        """The checkpoints of parts that lie in a stage's folder."""
         found: dict[Item, dict[Part, Path]] = {}
         for path in sorted((self.root / stage).glob("*/*@part-*.h5")):
             named = _PART.fullmatch(path.name)
@@ -288,7 +288,7 @@ class Workspace:
 
     @property
     def notebook(self) -> Path:
-        """Where a run writes down what it read of the artefacts; see `checkpoint_index`."""
+        """Where a run writes down what it read of the checkpoints; see `checkpoint_index`."""
         return self.root / "heads.jsonl"
 
     @property
@@ -480,7 +480,7 @@ class Workspace:
         return lambda name: _hidden(name) in listed or _hidden_person(name) in listed
 
     def made_from(self, subject: str, stages: Iterable[str]) -> list[Path]:
-        """The folders of a subject's artefacts and failures; never one of the raw captures."""
+        """The folders of a subject's checkpoints and failures; never one of the raw captures."""
         failures = self.root / "failures"
         folders = [self.root / name for name in stages]
         folders += [p for p in failures.iterdir() if p.is_dir()] if failures.is_dir() else []
@@ -495,10 +495,10 @@ class Workspace:
 
         Args:
             subject: its id.
-            stages: names of the stages, whose folders hold the artefacts.
+            stages: names of the stages, whose folders hold the checkpoints.
 
         Returns:
-            The artefacts and records that were removed.
+            The checkpoints and records that were removed.
         """
         name = safe_name(subject)
         if not self.is_withdrawn(name):

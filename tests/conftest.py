@@ -38,7 +38,7 @@ def repository() -> Path:
 
 @pytest.fixture(scope="session")
 def fakes() -> ModuleType:
-    """The module beside this one that makes artefacts and releases up."""
+    """The module beside this one that makes checkpoints and releases up."""
     return importlib.import_module("fakes")
 
 

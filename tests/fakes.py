@@ -1,4 +1,4 @@
-"""Small made-up artefacts and releases for the tests of everything that reads them."""
+"""Small made-up checkpoints and releases for the tests of everything that reads them."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def registered(item: Item, row: int, shape: Template) -> np.ndarray:
     return (shape.vertices + np.random.default_rng(seed).normal(size=(1, 3))).astype(np.float32)
 
 
-def artefacts(
+def checkpoints(
     root: Path,
     seq: Sequence,
     *,
@@ -90,7 +90,7 @@ def artefacts(
     textures: bool = True,
     maps: tuple[str, ...] = (),
 ) -> PackInput:
-    """Artefacts of all stages; rows in `bad` are rejected by register, stages in `without` are missing."""
+    """Checkpoints of all stages; rows in `bad` are rejected by register, stages in `without` are missing."""
     shape = shape or template()
     bad = bad or {}
     n, item = len(seq.frames), seq.item
@@ -157,9 +157,9 @@ def inputs(root: Path, maps: tuple[str, ...] = ()) -> list[PackInput]:
     """Two subjects; one frame is rejected."""
     error = FrameRejected("large-residual", "the fit is 4 mm off", todo="Look at the scan")
     return [
-        artefacts(root, sequence(OTHER, (5, 7)), maps=maps),
-        artefacts(root, sequence(SMILE), bad={1: error}, maps=maps),
-        artefacts(root, sequence(NEUTRAL, (0,)), maps=maps),
+        checkpoints(root, sequence(OTHER, (5, 7)), maps=maps),
+        checkpoints(root, sequence(SMILE), bad={1: error}, maps=maps),
+        checkpoints(root, sequence(NEUTRAL, (0,)), maps=maps),
     ]
 
 

@@ -19,7 +19,7 @@ ROOM = '''"""shade: a figure of every frame that came in."""
 
 from dataclasses import dataclass
 
-from mimicme.pipeline.checkpoint import Artefact, ArtefactWriter
+from mimicme.pipeline.checkpoint import Checkpoint, CheckpointWriter
 from mimicme.pipeline.stage import Stage, Task
 
 
@@ -30,8 +30,8 @@ class ShadeSettings:
     level_mm: float = 1.5
 
 
-def compute(task: Task[ShadeSettings], out: ArtefactWriter) -> None:
-    with Artefact(task.inputs["ingest"]) as ingest:
+def compute(task: Task[ShadeSettings], out: CheckpointWriter) -> None:
+    with Checkpoint(task.inputs["ingest"]) as ingest:
         rows = out.continue_from(ingest)
     level = out.figure("shade_level", "mm")
     for row in rows:

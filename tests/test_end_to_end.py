@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from shared_helpers import MAIN, mimicme
 
-from mimicme.pipeline.checkpoint import Artefact
+from mimicme.pipeline.checkpoint import Checkpoint
 from mimicme.pipeline.formats.image import decode, encode
 from mimicme.pipeline.landmarks.files import read_landmarks
 from mimicme.pipeline.release import Release
@@ -131,13 +131,13 @@ def test_killed_and_started_again_gives_the_same_bytes(
 ) -> None:
     other = made(tmp_path / "ws", small_captures)
 
-    def artefacts(stage: str) -> int:
+    def checkpoints(stage: str) -> int:
         return len(list((other / stage).rglob("[!.]*.h5")))
 
     command = ("run", other, "--jobs", 1, *SMALL)
-    killed_when(lambda: artefacts("ingest") >= 1, *command)
+    killed_when(lambda: checkpoints("ingest") >= 1, *command)
     killed_when(lambda: any((other / "register").rglob("*")), *command)  # in the middle of writing, as a rule
-    killed_when(lambda: artefacts("bake") >= 1, *command)
+    killed_when(lambda: checkpoints("bake") >= 1, *command)
     assert not (other / "release.h5").exists()
     mimicme("run", other, "--jobs", 1, *SMALL)
     assert digest(other / "release.h5") == digest(workspace / "release.h5")
@@ -166,7 +166,7 @@ def test_a_sequence_in_parts_is_killed_and_gone_on_with(workspace: Path, tmp_pat
     mimicme("register", one, "--set", "register.part_frames=1", "--jobs", 0)
     name = "register/S000/surprise.h5"
     assert digest(one / name) == digest(two / name) != digest(workspace / name)
-    with Artefact(one / name) as cut, Artefact(workspace / name) as whole:
+    with Checkpoint(one / name) as cut, Checkpoint(workspace / name) as whole:
         assert cut.numbers.tolist() == whole.numbers.tolist()
         assert np.abs(cut["vertices"][:] - whole["vertices"][:]).mean() < 0.5
 
@@ -447,7 +447,7 @@ def test_nothing_outside_the_captures_is_read(bad: tuple[Path, str]) -> None:
             assert b"PRECIOUS" not in path.read_bytes() and secret not in path.read_bytes()
     seen = 0
     for path in (workspace / "ingest").rglob("*.h5"):
-        with Artefact(path) as ingest:
+        with Checkpoint(path) as ingest:
             images = [load_image(ingest, row) for row in ingest.ok_rows]
         assert not any(_shows_the_secret(i) for i in images if i is not None)
         seen += len(images)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from shared_helpers import mimicme
 
-from mimicme.pipeline.checkpoint import Artefact
+from mimicme.pipeline.checkpoint import Checkpoint
 from mimicme.pipeline.errors import MissingDependencyError
 from mimicme.pipeline.formats import image
 from mimicme.pipeline.formats.meshio import read_mesh
@@ -88,7 +88,7 @@ def test_looked_at_exported_corrected_and_used(workspace: Path, unmarked: Path, 
     mimicme(
         "landmarks", workspace, "--export", "pp", "--export-to", tmp_path, code=2
     )  # nothing is overwritten
-    with Artefact(workspace / "landmarks" / "S000" / "neutral.h5") as found:
+    with Checkpoint(workspace / "landmarks" / "S000" / "neutral.h5") as found:
         before = found["points"][0].astype(float)
     exported = read_landmarks((tmp_path / files[0]).read_bytes(), "0000.pp").points
     few = np.full((68, 3), np.nan)
@@ -97,7 +97,7 @@ def test_looked_at_exported_corrected_and_used(workspace: Path, unmarked: Path, 
     beside.write_bytes(write_landmarks(Landmarks(few), beside.name))
     try:
         mimicme("run", workspace, "--until", "landmarks", "--jobs", 0)
-        with Artefact(workspace / "landmarks" / "S000" / "neutral.h5") as found:
+        with Checkpoint(workspace / "landmarks" / "S000" / "neutral.h5") as found:
             assert np.flatnonzero(found["source"][0] == 1).tolist() == [30, 36, 45, 48, 54]
             np.testing.assert_allclose(found["points"][0][30], before[30] + [0, 0, 1], atol=0.01)
             others = np.flatnonzero(found["source"][0] == 2)
@@ -112,7 +112,7 @@ def test_of_an_exported_file_what_was_moved_is_by_hand_and_the_rest_is_as_found(
     workspace: Path, unmarked: Path, tmp_path: Path
 ) -> None:
     mimicme("landmarks", workspace, "--export", "ljson", "--export-to", tmp_path, "--only", "*/neutral")
-    with Artefact(workspace / "landmarks" / "S000" / "neutral.h5") as found:
+    with Checkpoint(workspace / "landmarks" / "S000" / "neutral.h5") as found:
         before = {name: found[name][0] for name in ("points", "source", "confidence")}
     beside = unmarked / "S000" / "neutral"
     exported = tmp_path / "S000" / "neutral"
@@ -123,7 +123,7 @@ def test_of_an_exported_file_what_was_moved_is_by_hand_and_the_rest_is_as_found(
         shutil.copy(exported / name, beside)
     try:
         mimicme("run", workspace, "--until", "landmarks", "--jobs", 0)
-        with Artefact(workspace / "landmarks" / "S000" / "neutral.h5") as found:
+        with Checkpoint(workspace / "landmarks" / "S000" / "neutral.h5") as found:
             source = before["source"].copy()
             source[30] = 1
             assert found["source"][0].tolist() == source.tolist()
@@ -139,7 +139,7 @@ def test_of_an_exported_file_what_was_moved_is_by_hand_and_the_rest_is_as_found(
         assert "0000.found" in failed and "landmark-file" in failed
         (beside / "0000.found").unlink()
         mimicme("run", workspace, "--until", "landmarks", "--jobs", 0)
-        with Artefact(workspace / "landmarks" / "S000" / "neutral.h5") as found:
+        with Checkpoint(workspace / "landmarks" / "S000" / "neutral.h5") as found:
             assert (found["source"][0] == np.where(source > 0, 1, 0)).mean() > 0.9
     finally:
         for name in ("0000.ljson", "0000.found"):
@@ -178,8 +178,8 @@ def test_pixels_of_the_texture_are_landmarks(tmp_path: Path, small_captures: Pat
     template = small_captures / "template" / "template.obj"
     mimicme("init", tmp_path / "ws", "--captures", tmp_path / "captures", "--template", template)
     mimicme("run", tmp_path / "ws", "--until", "landmarks", "--jobs", 1, "--set", "landmarks.detector=none")
-    with Artefact(tmp_path / "ws" / "landmarks" / "S000" / "neutral.h5") as found:
-        with Artefact(tmp_path / "ws" / "ingest" / "S000" / "neutral.h5") as ingest:
+    with Checkpoint(tmp_path / "ws" / "landmarks" / "S000" / "neutral.h5") as found:
+        with Checkpoint(tmp_path / "ws" / "ingest" / "S000" / "neutral.h5") as ingest:
             expected = transform(np.linalg.inv(ingest["file_from_scan"][()]), on_scan.points)
         there = np.arange(68) != 40
         np.testing.assert_allclose(found["points"][0][there], expected[there], atol=0.1)

@@ -49,7 +49,7 @@ class Coding:
 
 
 def write_coding(attributes: MutableMapping[str, Any], coding: Coding, prefix: str = "") -> None:
-    """Store what a map's numbers mean; a bake's artefact has them at its root, after the map's name and `_`."""
+    """Store what a map's numbers mean; a bake's checkpoint has them at its root, after the map's name and `_`."""
     attributes[f"{prefix}unit"] = coding.unit
     attributes[f"{prefix}value_scale"] = float(coding.scale)
     attributes[f"{prefix}value_offset"] = np.asarray(coding.offset, np.float64)

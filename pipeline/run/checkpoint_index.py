@@ -1,4 +1,4 @@
-"""What is remembered of artefacts and of failures: heads, records of what made them, and why there is none."""
+"""What is remembered of checkpoints and of failures: heads, records of what made them, and why there is none."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mimicme.pipeline.checkpoint import FrameStatus, figures_in, fingerprint, un
 from mimicme.pipeline.whole_file import whole_file
 
 DECISION = "_decision"
-"""Attributes of artefacts that end so are sentences about what a stage decided; the runner prints them."""
+"""Attributes of checkpoints that end so are sentences about what a stage decided; the runner prints them."""
 TALLY = "_tally"
 """Attributes that end so count frames, as in `3 read, 5 guessed`; the runner adds them up (`findings.added`)."""
 
@@ -41,13 +41,13 @@ class FigureSummary(NamedTuple):
         """Of the figure's values for the frames that are ok; one that is not finite counts as absent."""
         there = values[np.isfinite(values)]
         mean, largest = (float(there.mean()), float(there.max())) if len(there) else (math.nan, math.nan)
-        # the names are the same in every artefact of a stage: each is kept once
+        # the names are the same in every checkpoint of a stage: each is kept once
         return cls(sys.intern(name), sys.intern(unit), len(there), mean, largest)
 
 
 @dataclass(frozen=True)
 class Made:
-    """What is remembered of an artefact; little, because a workspace may have half a million of them.
+    """What is remembered of a checkpoint; little, because a workspace may have half a million of them.
 
     Attributes:
         record_print: fingerprint of the record of what made it, without the raw files.
@@ -116,12 +116,12 @@ class Made:
 
 
 class CheckpointIndex:
-    """Reads the heads of artefacts, each once while its file stays the same.
+    """Reads the heads of checkpoints, each once while its file stays the same.
 
     Args:
         root: the workspace's folder.
         file: where an earlier run wrote down what it had read (`save`).  What it says counts only where an
-            artefact's times, size and inode are still those; one that cannot be read is as good as none.
+            checkpoint's times, size and inode are still those; one that cannot be read is as good as none.
     """
 
     def __init__(self, root: Path, file: Path) -> None:
@@ -145,11 +145,11 @@ class CheckpointIndex:
         return known[1]
 
     def forget(self, path: Path) -> None:
-        """Look into an artefact again, though its file is the same: it turned out to be damaged."""
+        """Look into a checkpoint again, though its file is the same: it turned out to be damaged."""
         self._changed |= self._known.pop(path, None) is not None
 
     def save(self) -> None:
-        """Write down what is known, so that the next run need not open every artefact; nothing new: not again."""
+        """Write down what is known, so that the next run need not open every checkpoint; nothing new: not again."""
         kept = {path: known for path, known in self._known.items() if path.exists()}
         if not self._changed and self._noted <= kept.keys():
             return
@@ -180,7 +180,7 @@ def _saved(root: Path, file: Path) -> dict[Path, tuple[tuple[int, ...], Made | N
 
 def _read_head(path: Path) -> Made | None:
     try:
-        # not `guarded_file`: it visits every link, and a plan opens every artefact of the workspace
+        # not `guarded_file`: it visits every link, and a plan opens every checkpoint of the workspace
         with h5py.File(path, "r") as handle:
             attrs = handle.attrs
             record = json.loads(attrs["made_by"])
@@ -221,7 +221,7 @@ def _read_figures(handle: h5py.File, ok: NDArray[np.bool_]) -> tuple[FigureSumma
 
 
 def read_record(path: Path) -> tuple[dict[str, Any], dict[str, str], str]:
-    """The record of what made an artefact; the digests of its raw files, and their sizes and times."""
+    """The record of what made a checkpoint; the digests of its raw files, and their sizes and times."""
     try:
         with h5py.File(path, "r") as handle:
             record = json.loads(handle.attrs["made_by"])

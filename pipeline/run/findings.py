@@ -44,13 +44,13 @@ def new_findings(plan: Plan, stage: Stage, item: Item) -> tuple[list[str], list[
     Returns:
         rejections; notes on frames that are ok.
     """
-    made = plan.index.look(plan.workspace.artefact(stage.name, item))
+    made = plan.index.look(plan.workspace.checkpoint(stage.name, item))
     if made is None:
         return [], []
     rejected_before: set[int] = set()
     noted_before: set[tuple[int, str]] = set()
     for need in stage.needs:
-        before = plan.index.look(plan.workspace.artefact(need, item))
+        before = plan.index.look(plan.workspace.checkpoint(need, item))
         for number, status in before.frames() if before else ():
             if not status.ok:
                 rejected_before.add(number)

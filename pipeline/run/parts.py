@@ -1,6 +1,6 @@
 """Items that are worked in parts: which parts are still to be made, and when they can be joined.
 
-A part has an artefact of its own beside the item's, with a record that says what made it: the item's record and
+A part has a checkpoint of its own beside the item's, with a record that says what made it: the item's record and
 which part it is.  So a run that was killed finds the parts that are there and current, and makes the others.
 """
 
@@ -32,7 +32,7 @@ class PartBook:
     """The parts of one wave of a stage.
 
     Args:
-        plan: knows which artefacts are current.
+        plan: knows which checkpoints are current.
         stage: the stage.
         force: make current parts again too.
     """
@@ -103,7 +103,7 @@ class PartBook:
         return None
 
     def remove(self, item: Item) -> None:
-        """Remove every part of an item: its artefact is there, or is to be made in one piece."""
+        """Remove every part of an item: its checkpoint is there, or is to be made in one piece."""
         split = self._splits.get(item)
         self._remove({*self._lies_of(item), *(split.join.task.parts if split else ())})
 
@@ -142,5 +142,5 @@ def begun(plan: Plan, stage: Stage, verdicts: Mapping[Item, Verdict]) -> list[st
 
 
 def failed(outcome: Outcome | Killed) -> bool:
-    """Whether a job brought no artefact."""
+    """Whether a job brought no checkpoint."""
     return isinstance(outcome, Killed) or outcome.error is not None

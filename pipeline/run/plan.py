@@ -1,6 +1,6 @@
-"""What is done, what is out of date and why: decided from the artefacts alone, so true at any moment.
+"""What is done, what is out of date and why: decided from the checkpoints alone, so true at any moment.
 
-An artefact is current exactly when the record of what made it equals the record of what would make it now,
+A checkpoint is current exactly when the record of what made it equals the record of what would make it now,
 and the raw files it read are unchanged.  The record holds the stage's version and settings, the fingerprints
 of its inputs, the digest of the template, and - for a stage that begins from raw files - the declaration and
 the list of frames.
@@ -45,7 +45,7 @@ class Verdict:
         reason: in words; empty when done.
         record: what would make it now; None while its inputs are not final.
         inputs: paths of its inputs by stage.
-        neutral: artefact of the subject's neutral, if the stage asks for it.
+        neutral: checkpoint of the subject's neutral, if the stage asks for it.
         follows: not final because an input will be made again.
         siblings: inputs of the subject's other sequences by item, for the neutral of a stage of scope `subject`.
         corpus: for a stage of scope `corpus`: what it is given of all sequences; see `Task.corpus`.
@@ -110,8 +110,8 @@ class Plan:
 
     def _judge(self, stage: Stage, sequence: Sequence) -> Verdict:
         item = sequence.item
-        path = self.workspace.artefact(stage.name, item)
-        inputs = {n: self.workspace.artefact(n, item) for n in stage.needs}
+        path = self.workspace.checkpoint(stage.name, item)
+        inputs = {n: self.workspace.checkpoint(n, item) for n in stage.needs}
         for need in stage.needs:
             before = self.verdicts[need, item]
             if before.state in ("failed", "blocked"):
@@ -130,7 +130,7 @@ class Plan:
                 why = f"its subject's neutral '{of_subject}' comes first"
                 return Verdict(absent, why, inputs=inputs, follows=True)
             if before.state == "done":
-                neutral = self.workspace.artefact(stage.name, of_subject)
+                neutral = self.workspace.checkpoint(stage.name, of_subject)
         siblings: dict[Item, dict[str, Path]] = {}
         if stage.scope == "subject" and self.is_neutral(item):
             for other in (s for s in self.catalogue.sequences if s.item.subject == item.subject):
@@ -139,7 +139,7 @@ class Plan:
                     why = f"'{other.item}' of its subject comes first"
                     return Verdict(absent, why, inputs=inputs, follows=True)
                 if before.state == "done" and other.item != item:
-                    siblings[other.item] = {n: self.workspace.artefact(n, other.item) for n in stage.needs}
+                    siblings[other.item] = {n: self.workspace.checkpoint(n, other.item) for n in stage.needs}
         corpus: Corpus | None = None
         if self._learns(stage):
             corpus, awaited = self._corpus(stage)
@@ -154,7 +154,7 @@ class Plan:
         elif made is not None:
             reason = difference(read_record(path)[0], record)
         elif path.exists():
-            reason = "its artefact cannot be read"
+            reason = "its checkpoint cannot be read"
         else:
             reason = "not made yet"
         failure = Failure.read(self.workspace.failure(stage.name, item))
@@ -173,7 +173,7 @@ class Plan:
     def _corpus(self, stage: Stage) -> tuple[Corpus, Item | None]:
         """What a stage of scope `corpus` is given, and an item that comes first.
 
-        Gathered once a stage: it is the same for every item.  Artefacts of who has withdrawn or refuses may
+        Gathered once a stage: it is the same for every item.  Checkpoints of who has withdrawn or refuses may
         still lie there, but the catalogue does not list them, so that they teach nobody.
         """
         if stage.name not in self._corpora:
@@ -189,7 +189,7 @@ class Plan:
                     awaited = awaited or sequence.item
                 elif before.state == "done":
                     inputs[sequence.item] = {
-                        n: self.workspace.artefact(n, sequence.item) for n in stage.needs
+                        n: self.workspace.checkpoint(n, sequence.item) for n in stage.needs
                     }
             prints = {
                 str(item): {name: self._print(path) for name, path in paths.items()}
@@ -250,15 +250,15 @@ class Plan:
         return record
 
     def is_current(self, path: Path, record: Mapping[str, Any]) -> bool:
-        """Whether an artefact that read no raw files is what `record` would make now."""
+        """Whether a checkpoint that read no raw files is what `record` would make now."""
         made = self.index.look(path)
         return made is not None and not made.has_sources and made.record_print == fingerprint(record)
 
     def made(self, stage: str, sequences: Iterable[Sequence]) -> Iterator[tuple[Item, Made]]:
-        """The heads of a stage's artefacts that are current, of these sequences; their verdicts must be there."""
+        """The heads of a stage's checkpoints that are current, of these sequences; their verdicts must be there."""
         for sequence in sequences:
             if self.verdicts[stage, sequence.item].state == "done":
-                head = self.index.look(self.workspace.artefact(stage, sequence.item))
+                head = self.index.look(self.workspace.checkpoint(stage, sequence.item))
                 if head is not None:
                     yield sequence.item, head
 
@@ -267,7 +267,7 @@ class Plan:
         return made.fingerprint if made is not None else ""
 
     def _changed_source(self, path: Path) -> str:
-        """Which raw file of an artefact changed, in words; empty: none."""
+        """Which raw file of a checkpoint changed, in words; empty: none."""
         _, sources, stats = read_record(path)
         if unchanged(self.captures.root, sources, stats):
             return ""
@@ -286,11 +286,11 @@ class Plan:
     # -- the release
 
     def collected(self, stage: Stage, sequence: Sequence) -> dict[str, Path]:
-        """Current artefacts of a sequence by stage: what a release is made of."""
+        """Current checkpoints of a sequence by stage: what a release is made of."""
         names = [s.name for s in self.stages if s.scope != "everything"]
         before = names[: names.index(stage.needs[-1]) + 1] if stage.needs else names
         return {
-            name: self.workspace.artefact(name, sequence.item)
+            name: self.workspace.checkpoint(name, sequence.item)
             for name in before
             if self.verdicts[name, sequence.item].state == "done"
         }
@@ -299,12 +299,12 @@ class Plan:
         """What would make the release now."""
         items = {}
         for sequence in sequences:
-            artefacts = self.collected(stage, sequence)
+            checkpoints = self.collected(stage, sequence)
             items[str(sequence.item)] = {
                 "name": sequence.name,
                 "expression": sequence.expression,
-                "frames": [f.number for f in sequence.frames] if not artefacts else None,
-                "inputs": {name: self._print(path) for name, path in artefacts.items()},
+                "frames": [f.number for f in sequence.frames] if not checkpoints else None,
+                "inputs": {name: self._print(path) for name, path in checkpoints.items()},
             }
         return {
             "stage": stage.name,
@@ -413,7 +413,7 @@ def _words(verdict: Verdict) -> str:
 
 
 def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """In words, why an artefact made by `old` is not what `new` would make."""
+    """In words, why a checkpoint made by `old` is not what `new` would make."""
     new = json.loads(json.dumps(new))
     said = []
     if old.get("version") != new.get("version"):

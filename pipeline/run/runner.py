@@ -18,7 +18,7 @@ from mimicme.pipeline.captures.catalogue import Catalogue
 from mimicme.pipeline.checkpoint import fingerprint
 from mimicme.pipeline.config import Config
 from mimicme.pipeline.corpus import Corpus
-from mimicme.pipeline.errors import ArtefactError, MimicmeError, UsageError, listed
+from mimicme.pipeline.errors import CheckpointError, MimicmeError, UsageError, listed
 from mimicme.pipeline.items import Item, Sequence
 from mimicme.pipeline.run.checkpoint_index import TALLY
 from mimicme.pipeline.run.dryrun import DryRun
@@ -305,7 +305,7 @@ class _Run:
             None if verdict.corpus is None else self._listed(stage, verdict.corpus),
         )
         assert verdict.record is not None
-        return Job(stage, task, self.workspace.artefact(stage.name, sequence.item), verdict.record)
+        return Job(stage, task, self.workspace.checkpoint(stage.name, sequence.item), verdict.record)
 
     def _listed(self, stage: Stage, corpus: Corpus) -> Path:
         """Where a corpus is written down for the workers, once; see `_stage` for its end."""
@@ -345,7 +345,7 @@ class _Run:
         if outcome.usage is not None:
             raise outcome.usage
         if outcome.error is not None:
-            if outcome.kind == ArtefactError.__name__:
+            if outcome.kind == CheckpointError.__name__:
                 for path in job.task.inputs.values():
                     self.plan.index.forget(path)
             self._failed(stage, item, outcome, job.record, result)
@@ -404,7 +404,7 @@ class _Run:
         )
 
     def _count(self, stage: Stage, result: StageResult) -> None:
-        """Frames of the stage's artefacts, and which this stage was the first to reject."""
+        """Frames of the stage's checkpoints, and which this stage was the first to reject."""
         for item, made in self.plan.made(stage.name, self.selection.of(stage)):
             result.frames_ok += made.ok
             result.frames_rejected += made.rejected
@@ -485,7 +485,7 @@ class _Run:
             UsageError: there is nothing, and nothing else was asked for.
         """
         asked = self.selection.asked
-        # what failed earlier in this run, or is out of date, is not among the collected artefacts
+        # what failed earlier in this run, or is out of date, is not among the collected checkpoints
         missing = sorted(
             {
                 str(sequence.item)
@@ -562,7 +562,7 @@ class _Collected:
     """An input of a stage of scope `everything` that brings no type of its own."""
 
     sequence: Sequence
-    artefacts: Mapping[str, Path]
+    checkpoints: Mapping[str, Path]
 
 
 def _jobs(jobs: int | None) -> int:

@@ -1,4 +1,4 @@
-"""What is done and what is not, read from the artefacts: true at any moment, also while a run is going on."""
+"""What is done and what is not, read from the checkpoints: true at any moment, also while a run is going on."""
 
 from __future__ import annotations
 
@@ -240,7 +240,7 @@ def _item_status(plan: Plan, stage: Stage, item: Item) -> ItemStatus:
     verdict = plan.verdicts[stage.name, item]
     one = ItemStatus(str(item), verdict.state, verdict.reason)
     if verdict.state == "done":
-        made = plan.index.look(plan.workspace.artefact(stage.name, item))
+        made = plan.index.look(plan.workspace.checkpoint(stage.name, item))
         one.frames = [
             {"frame": n, "ok": s.ok, "reason": s.reason, "note": s.note, "message": s.message}
             for n, s in (made.frames() if made else ())

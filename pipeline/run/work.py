@@ -43,7 +43,7 @@ class Outcome:
     """What a worker says about its item.
 
     Attributes:
-        error: one sentence; None when the artefact was written.
+        error: one sentence; None when the checkpoint was written.
         usage: the error is not the item's (a package is missing): no other item would do better.
     """
 
@@ -56,7 +56,7 @@ class Outcome:
 
 
 def execute(job: Job) -> Outcome:
-    """Make one artefact; runs in a worker."""
+    """Make one checkpoint; runs in a worker."""
     began = time.monotonic()
     try:
         with writing(

@@ -29,7 +29,7 @@ from mimicme.pipeline.captures.units import (
     unit_of_eyes,
 )
 from mimicme.pipeline.checkpoint import guarded_file
-from mimicme.pipeline.errors import ArtefactError, FrameRejected, InputError, MissingDependencyError
+from mimicme.pipeline.errors import CheckpointError, FrameRejected, InputError, MissingDependencyError
 from mimicme.pipeline.geometry.mesh import Mesh, triangle_normals
 from mimicme.pipeline.landmarks import IBUG68, eye_distance
 from mimicme.pipeline.landmarks.files import EXTENSIONS, read_landmarks
@@ -457,13 +457,15 @@ def load_prepared(path: Path) -> Template:
     """Read a prepared template (written by `save_prepared`), once per process while the file stays the same.
 
     Raises:
-        ArtefactError: it is not there, or not a prepared template.
+        CheckpointError: it is not there, or not a prepared template.
     """
     path = Path(path)
     try:
         stat = path.stat()
     except OSError as error:
-        raise ArtefactError("the prepared template is not there", where=path, seen=error.strerror) from error
+        raise CheckpointError(
+            "the prepared template is not there", where=path, seen=error.strerror
+        ) from error
     return _load(path, stat.st_mtime_ns, stat.st_size, stat.st_ino)
 
 
@@ -472,7 +474,7 @@ def _load(path: Path, mtime_ns: int, size: int, inode: int) -> Template:
     with guarded_file(path) as handle:
         schema = handle.attrs.get("prepared_schema")
         if schema != PREPARED_SCHEMA:
-            raise ArtefactError(
+            raise CheckpointError(
                 "this is not a prepared template of this version", where=path, seen=schema,
                 expected=PREPARED_SCHEMA, todo="Delete it; the next run prepares it again.",
             )  # fmt: skip

@@ -49,7 +49,7 @@ from mimicme.stages.ingest.checkpoint import IngestCheckpoint
 from mimicme.stages.landmarks.checkpoint import LandmarksCheckpoint
 
 if TYPE_CHECKING:
-    from mimicme.pipeline.checkpoint import ArtefactWriter
+    from mimicme.pipeline.checkpoint import CheckpointWriter
 
 
 class Aligned(NamedTuple):
@@ -107,7 +107,7 @@ def _spans(points: Floats) -> bool:
     return bool(s[1] > 0.05 * s[0])
 
 
-def compute(task: Task[AlignSettings], out: ArtefactWriter) -> None:
+def compute(task: Task[AlignSettings], out: CheckpointWriter) -> None:
     """The stage: see the module."""
     from mimicme.pipeline.checkpoint import frame_numerics
     from mimicme.pipeline.scan import load_scan
@@ -142,7 +142,7 @@ def compute(task: Task[AlignSettings], out: ArtefactWriter) -> None:
         writer.close()
 
 
-def _say(out: ArtefactWriter, row: int, points: Floats, found: Aligned, settings: AlignSettings) -> None:
+def _say(out: CheckpointWriter, row: int, points: Floats, found: Aligned, settings: AlignSettings) -> None:
     wrong = np.flatnonzero(np.isfinite(points).all(axis=1) & ~found.trusted)
     if len(wrong):
         names = ", ".join(IBUG68[k] for k in wrong[:6]) + (" ..." if len(wrong) > 6 else "")

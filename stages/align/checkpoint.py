@@ -1,4 +1,4 @@
-"""What align leaves of a sequence: the names in its artefact, for writer and reader.
+"""What align leaves of a sequence: the names in its checkpoint, for writer and reader.
 
 pose         (F, 4, 4) f8 canonical -> scan, rigid    landmark_ok (F, 68) bool: the points that are trusted
 refined      (F,) bool: whether the surface made the pose better
@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mimicme.pipeline.arrays import Bools, Floats
-from mimicme.pipeline.checkpoint import Artefact
+from mimicme.pipeline.checkpoint import Checkpoint
 from mimicme.pipeline.landmarks import N_LANDMARKS
 
 if TYPE_CHECKING:
-    from mimicme.pipeline.checkpoint import ArtefactWriter
+    from mimicme.pipeline.checkpoint import CheckpointWriter
 
 
-class AlignCheckpoint(Artefact):
+class AlignCheckpoint(Checkpoint):
     """Reads what align left, a frame at a time."""
 
     stage = "align"
@@ -34,9 +34,9 @@ class AlignCheckpoint(Artefact):
 
 
 class AlignWriter:
-    """Writes what align leaves, after `ArtefactWriter.continue_from`; `close` at the end."""
+    """Writes what align leaves, after `CheckpointWriter.continue_from`; `close` at the end."""
 
-    def __init__(self, out: ArtefactWriter) -> None:
+    def __init__(self, out: CheckpointWriter) -> None:
         self._out = out
         self._pose = out.rows("pose", (4, 4), "f8", "mm")
         self._trusted = out.rows("landmark_ok", (N_LANDMARKS,), "?")

@@ -1,7 +1,7 @@
 """bake: the scan's colours in the template's texture layout, one texture and one coverage mask a frame.
 
 Reads: ingest (scans, images), refine (vertices, pose, gain); for sequences other than the subject's neutral, this
-stage's artefact of the neutral, whose texture fills what this sequence's scans do not show.
+stage's checkpoint of the neutral, whose texture fills what this sequence's scans do not show.
 Writes: per frame `texture` and `coverage` (encoded bytes), and the maps that `maps` names (16-bit PNG; what their
 numbers mean: attrs <map>_unit, <map>_value_scale, <map>_value_offset); attrs texture_format, texture_size;
 quality/coverage, on request gain_red, gain_green, gain_blue and light_0 to light_8. A frame whose scan carries no image
@@ -33,7 +33,7 @@ from mimicme.stages.refine.checkpoint import RefineCheckpoint
 from mimicme.stages.register.checkpoint import RegisteredCheckpoint
 
 if TYPE_CHECKING:
-    from mimicme.pipeline.checkpoint import ArtefactWriter
+    from mimicme.pipeline.checkpoint import CheckpointWriter
     from mimicme.pipeline.texture.surface_maps import SurfaceMaps
 
 FORMATS = ("png", "jpeg", "webp")
@@ -111,7 +111,7 @@ class _Shell:
     def __init__(
         self,
         task: Task[BakeSettings],
-        out: ArtefactWriter,
+        out: CheckpointWriter,
         ingest: IngestCheckpoint,
         registered: RegisteredCheckpoint,
         refined: RefineCheckpoint,
@@ -208,7 +208,7 @@ def _spare(task: Task[BakeSettings]) -> Spare | None:
         )
 
 
-def compute(task: Task[BakeSettings], out: ArtefactWriter) -> None:
+def compute(task: Task[BakeSettings], out: CheckpointWriter) -> None:
     """Bake every registered frame of a sequence."""
     with (
         task.input(IngestCheckpoint) as ingest,

@@ -1,4 +1,4 @@
-"""What bake leaves of a sequence: the names in its artefact, for writer and reader.
+"""What bake leaves of a sequence: the names in its checkpoint, for writer and reader.
 
 frames/<row>/texture    encoded image, in the format of attrs texture_format; absent where a frame has no colour
 frames/<row>/coverage   PNG, 255 where the scan was seen
@@ -16,18 +16,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mimicme.pipeline.checkpoint import QUALITY, Artefact
+from mimicme.pipeline.checkpoint import QUALITY, Checkpoint
 from mimicme.pipeline.formats.map_coding import MAPS, Coding, read_coding, write_coding
 
 if TYPE_CHECKING:
-    from mimicme.pipeline.checkpoint import ArtefactWriter
+    from mimicme.pipeline.checkpoint import CheckpointWriter
 
 TEXTURE, COVERAGE = "texture", "coverage"
 _FORMAT, _SIZE = "texture_format", "texture_size"
 _COLOURS = ("red", "green", "blue")
 
 
-class BakeCheckpoint(Artefact):
+class BakeCheckpoint(Checkpoint):
     """Reads what bake left: images by their name, encoded."""
 
     stage = "bake"
@@ -58,7 +58,7 @@ class BakeCheckpoint(Artefact):
 
 
 class BakeWriter:
-    """Writes what bake leaves, after `ArtefactWriter.continue_from`.
+    """Writes what bake leaves, after `CheckpointWriter.continue_from`.
 
     Args:
         codings: of the maps that are made.
@@ -68,7 +68,7 @@ class BakeWriter:
 
     def __init__(
         self,
-        out: ArtefactWriter,
+        out: CheckpointWriter,
         codings: Mapping[str, Coding],
         texture_format: str,
         size: int,

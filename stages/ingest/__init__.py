@@ -44,7 +44,7 @@ from mimicme.pipeline.stage import Stage, Task
 from mimicme.stages.ingest.checkpoint import IngestCheckpoint, IngestWriter
 
 if TYPE_CHECKING:
-    from mimicme.pipeline.checkpoint import ArtefactWriter
+    from mimicme.pipeline.checkpoint import CheckpointWriter
     from mimicme.pipeline.sources import Sources
 
 
@@ -462,7 +462,7 @@ def stored(picture: Picture) -> bytes:
 # ------------------------------------------------------------------------------------------------ shell
 
 
-def compute(task: Task[IngestSettings], out: ArtefactWriter) -> None:
+def compute(task: Task[IngestSettings], out: CheckpointWriter) -> None:
     """Ingest one sequence.
 
     Raises:
@@ -520,7 +520,7 @@ def _finish(
     return find_texture(frame, raw, sources, settings)
 
 
-def _guarded(out: ArtefactWriter, row: int, work: Callable[[], T]) -> T | None:
+def _guarded(out: CheckpointWriter, row: int, work: Callable[[], T]) -> T | None:
     """What `work` returns, or None after rejecting the row: one bad frame never costs the sequence."""
     try:
         return work()

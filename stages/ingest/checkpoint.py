@@ -1,4 +1,4 @@
-"""What ingest leaves of a sequence: the names in its artefact, for writer and reader.
+"""What ingest leaves of a sequence: the names in its checkpoint, for writer and reader.
 
 frames/<row>/...        the cleaned scan and its image (pipeline/scan.py)
 file_from_scan          (4, 4) f8, scan (mm, +y up) -> the file's units and axes
@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mimicme.pipeline.arrays import Floats
-from mimicme.pipeline.checkpoint import Artefact
+from mimicme.pipeline.checkpoint import Checkpoint
 from mimicme.pipeline.scan import write_image_limit, write_scan
 
 if TYPE_CHECKING:
     from mimicme.pipeline.captures.units import AxesDecision, UnitDecision
-    from mimicme.pipeline.checkpoint import ArtefactWriter
+    from mimicme.pipeline.checkpoint import CheckpointWriter
     from mimicme.pipeline.geometry.mesh import Mesh
 
 _DECIDED = ("unit", "unit_decision", "up", "up_decision")
 
 
-class IngestCheckpoint(Artefact):
+class IngestCheckpoint(Checkpoint):
     """Reads what ingest left; scans and images by `pipeline.scan`."""
 
     stage = "ingest"
@@ -46,11 +46,11 @@ class IngestCheckpoint(Artefact):
 
 
 class IngestWriter:
-    """Writes what ingest leaves, after `ArtefactWriter.frames`."""
+    """Writes what ingest leaves, after `CheckpointWriter.frames`."""
 
     def __init__(
         self,
-        out: ArtefactWriter,
+        out: CheckpointWriter,
         unit: UnitDecision,
         axes: AxesDecision,
         file_from_scan: Floats,

@@ -61,7 +61,7 @@ from mimicme.stages.landmarks.texture_points import on_texture, refuse_displaced
 from mimicme.stages.landmarks.untouched import read_found, untouched
 
 if TYPE_CHECKING:
-    from mimicme.pipeline.checkpoint import ArtefactWriter
+    from mimicme.pipeline.checkpoint import CheckpointWriter
 
 __all__ = ["STAGE", "LandmarksSettings", "compute", "detector", "located", "merge", "on_scan", "read_beside"]
 
@@ -272,7 +272,7 @@ def _compare(given: Given, detected: Located | None) -> str:
 
 def read_frame(
     task: Task[LandmarksSettings],
-    out: ArtefactWriter,
+    out: CheckpointWriter,
     ingest: IngestCheckpoint,
     row: int,
     finder: Finder,
@@ -311,7 +311,7 @@ def read_frame(
     return Frame(merge(given.manual, detected), given.left_out, given.distance_mm, "", not_compared)
 
 
-def compute(task: Task[LandmarksSettings], out: ArtefactWriter) -> None:
+def compute(task: Task[LandmarksSettings], out: CheckpointWriter) -> None:
     """The stage: see the module."""
     finder = Finder(task)
     with task.input(IngestCheckpoint) as ingest:
@@ -382,7 +382,7 @@ def _only(found: Located, rows: NDArray[np.bool_]) -> Located:
 
 
 def _write(
-    out: ArtefactWriter,
+    out: CheckpointWriter,
     frames: dict[int, Frame],
     jumping: dict[int, NDArray[np.bool_]],
     detector: str,
@@ -415,7 +415,7 @@ def _origins(frames: dict[int, Frame]) -> str:
 
 
 def _say(
-    out: ArtefactWriter,
+    out: CheckpointWriter,
     row: int,
     frame: Frame,
     jumping: NDArray[np.bool_] | None,

@@ -1,4 +1,4 @@
-"""What landmarks leaves of a sequence: the names in its artefact, for writer and reader.
+"""What landmarks leaves of a sequence: the names in its checkpoint, for writer and reader.
 
 points      (F, 68, 3) f4 scan frame, mm, NaN absent     source (F, 68) u1 none, manual, detected
 confidence  (F, 68) f4 in [0, 1]                         absence (F, 68) u1 why a point is absent
@@ -16,14 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mimicme.pipeline.arrays import Bools, Floats
-from mimicme.pipeline.checkpoint import Artefact
+from mimicme.pipeline.checkpoint import Checkpoint
 from mimicme.pipeline.landmarks import DETECTED, N_LANDMARKS
 
 if TYPE_CHECKING:
-    from mimicme.pipeline.checkpoint import ArtefactWriter
+    from mimicme.pipeline.checkpoint import CheckpointWriter
 
 
-class LandmarksCheckpoint(Artefact):
+class LandmarksCheckpoint(Checkpoint):
     """Reads what landmarks left, a frame at a time."""
 
     stage = "landmarks"
@@ -46,7 +46,7 @@ class LandmarksCheckpoint(Artefact):
 
 
 class LandmarksWriter:
-    """Writes what landmarks leaves, after `ArtefactWriter.continue_from`.
+    """Writes what landmarks leaves, after `CheckpointWriter.continue_from`.
 
     Args:
         detector: name of what found points; empty where all are by hand.
@@ -54,7 +54,7 @@ class LandmarksWriter:
         origins: how many frames have their points from where (`checkpoint_index.TALLY`).
     """
 
-    def __init__(self, out: ArtefactWriter, detector: str, absence: Sequence[str], origins: str) -> None:
+    def __init__(self, out: CheckpointWriter, detector: str, absence: Sequence[str], origins: str) -> None:
         out.attrs["detector"] = detector
         out.attrs["absence"] = "; ".join(absence)
         out.attrs["origin_tally"] = origins

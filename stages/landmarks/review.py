@@ -132,7 +132,7 @@ def _verdict(entry: Entry) -> str:
 def _chosen(workspace: Workspace, only: tuple[str, ...]) -> Iterator[Sequence]:
     for sequence in workspace.catalogue():
         wanted = not only or any(fnmatchcase(str(sequence.item), glob) for glob in only)
-        if wanted and workspace.artefact(LandmarksCheckpoint.stage, sequence.item).is_file():
+        if wanted and workspace.checkpoint(LandmarksCheckpoint.stage, sequence.item).is_file():
             yield sequence
 
 

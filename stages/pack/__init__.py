@@ -1,6 +1,6 @@
 """pack: everything the stages made, as one release.
 
-Reads the artefacts of all earlier stages and the subjects table; writes one file (`pipeline/release/__init__.py`
+Reads the checkpoints of all earlier stages and the subjects table; writes one file (`pipeline/release/__init__.py`
 says what is in it).  A sequence of which a stage failed is there with all its frames rejected; a subject
 who did not consent is not there; both are reported.  Frames are copied one by one: memory does not grow
 with the release.
@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 
 from mimicme.pipeline import items
 from mimicme.pipeline.captures.metadata import SubjectTable
-from mimicme.pipeline.checkpoint import Artefact, FrameStatus, joined_codes
-from mimicme.pipeline.errors import ArtefactError, ConfigError, UsageError
+from mimicme.pipeline.checkpoint import Checkpoint, FrameStatus, joined_codes
+from mimicme.pipeline.errors import CheckpointError, ConfigError, UsageError
 from mimicme.pipeline.items import Captures
 from mimicme.pipeline.release import layout
 from mimicme.pipeline.release.layout import OK, REJECTED
@@ -67,10 +67,10 @@ class PackSettings:
 
 @dataclass(frozen=True)
 class PackInput:
-    """One sequence and the artefacts that exist for it, by stage name."""
+    """One sequence and the checkpoints that exist for it, by stage name."""
 
     sequence: items.Sequence
-    artefacts: Mapping[str, Path]
+    checkpoints: Mapping[str, Path]
 
 
 @dataclass(frozen=True)
@@ -106,18 +106,18 @@ def pack(
     stages: Sequence[Stage],
     licence: str = "",
 ) -> PackResult:
-    """Write a release from artefacts, whole or not at all.
+    """Write a release from checkpoints, whole or not at all.
 
     Args:
         inputs: in any order; the release is sorted.
-        captures: for the frame rate, when the artefacts know none.
+        captures: for the frame rate, when the checkpoints know none.
         created: ISO 8601 UTC time (SOURCE_DATE_EPOCH, or the newest capture's).
         config_json: settings as JSON text, without jobs and paths.
         stages: those before this one, in order of the flow.
 
     Raises:
         UsageError: there is nothing to pack.
-        ArtefactError: an artefact is damaged or does not fit the others; the message names it.
+        CheckpointError: a checkpoint is damaged or does not fit the others; the message names it.
     """
     captured = {i.sequence.item.subject for i in inputs}
     excluded = {s: why for s, why in subjects.excluded.items() if s in captured}
@@ -152,7 +152,7 @@ def pack(
                 try:
                     good = _write_sequence(out, found, captures, settings, table_type, units)
                 except OSError as error:  # a chunk that does not fit its checksum, or a full disk
-                    raise ArtefactError(
+                    raise CheckpointError(
                         "this sequence cannot be copied into the release",
                         where=each.sequence.item,
                         seen=str(error).splitlines()[0],
@@ -167,23 +167,23 @@ def pack(
 
 
 class _Inputs:
-    """The opened artefacts of one sequence, and what they say together about its frames."""
+    """The opened checkpoints of one sequence, and what they say together about its frames."""
 
     def __init__(self, given: PackInput, stages: Sequence[Stage]) -> None:
         self.sequence = given.sequence
         self._stages = stages
-        self._paths = given.artefacts
+        self._paths = given.checkpoints
         self._stack = ExitStack()
-        self.artefacts: dict[str, Artefact] = {}
+        self.checkpoints: dict[str, Checkpoint] = {}
 
     def __enter__(self) -> _Inputs:
         for stage in self._stages:
             if stage.name in self._paths:
                 opened = stage.reader(self._paths[stage.name])
-                self.artefacts[stage.name] = self._stack.enter_context(opened)
+                self.checkpoints[stage.name] = self._stack.enter_context(opened)
         try:
             self._check_rows()
-        except ArtefactError:
+        except CheckpointError:
             self._stack.close()
             raise
         return self
@@ -192,18 +192,18 @@ class _Inputs:
         self._stack.close()
 
     def _check_rows(self) -> None:
-        for stage, artefact in self.artefacts.items():
-            if not np.array_equal(artefact.numbers, self.numbers):
-                raise ArtefactError(
+        for stage, checkpoint in self.checkpoints.items():
+            if not np.array_equal(checkpoint.numbers, self.numbers):
+                raise CheckpointError(
                     f"the frames of '{stage}' are not those of the other stages",
-                    where=artefact.path,
+                    where=checkpoint.path,
                     todo=f"Run `mimicme {stage}` with --force.",
                 )
 
     @property
     def numbers(self) -> NDArray[np.int64]:
-        for artefact in self.artefacts.values():
-            return artefact.numbers
+        for checkpoint in self.checkpoints.values():
+            return checkpoint.numbers
         return np.array([f.number for f in self.sequence.frames], np.int64)
 
     @property
@@ -211,11 +211,11 @@ class _Inputs:
         """The first stage whose failure leaves the sequence without vertices."""
         if self.registered is not None:
             return None
-        return next((s.name for s in self._stages if s.shapes and s.name not in self.artefacts), None)
+        return next((s.name for s in self._stages if s.shapes and s.name not in self.checkpoints), None)
 
     def of(self, kind: type[A]) -> A | None:
         """What a stage left, by its reader; None where it left nothing."""
-        found = self.artefacts.get(kind.stage)
+        found = self.checkpoints.get(kind.stage)
         return found if isinstance(found, kind) else None
 
     @cached_property
@@ -226,7 +226,7 @@ class _Inputs:
 
     def statuses(self) -> list[FrameStatus]:
         """One verdict per frame, its notes and sentences joined over the stages."""
-        tables = {stage: artefact.statuses for stage, artefact in self.artefacts.items()}
+        tables = {stage: checkpoint.statuses for stage, checkpoint in self.checkpoints.items()}
         return [
             self._verdict({stage: table[row] for stage, table in tables.items()})
             for row in range(len(self.numbers))
@@ -258,8 +258,8 @@ class _Inputs:
 
     def quality(self) -> Iterator[tuple[str, NDArray[np.float32], str]]:
         """Figures of all stages: name, (F,) values, unit."""
-        for artefact in self.artefacts.values():
-            for name, figure in artefact.quality.items():
+        for checkpoint in self.checkpoints.values():
+            for name, figure in checkpoint.quality.items():
                 yield name, figure.values, figure.unit
 
 
@@ -271,7 +271,7 @@ def _quality_units(inputs: Sequence[PackInput], stages: Sequence[Stage]) -> dict
         with _Inputs(each, stages) as found:
             for name, _, unit in found.quality():
                 if units.setdefault(name, unit) != unit:
-                    raise ArtefactError(
+                    raise CheckpointError(
                         f"two stages measure '{name}'",
                         where=each.sequence.item,
                         seen=f"{unit} and {units[name]}",
@@ -294,7 +294,7 @@ def _write_sequence(
     ingest, register = found.of(IngestCheckpoint), found.registered
     fps = ingest.fps if ingest else np.nan
     decisions = ingest.decided if ingest else {}
-    stages = {f"made_by_{stage}": artefact.fingerprint for stage, artefact in found.artefacts.items()}
+    stages = {f"made_by_{stage}": checkpoint.fingerprint for stage, checkpoint in found.checkpoints.items()}
     to = out.sequence(
         found.sequence.item,
         name=found.sequence.name,
@@ -310,13 +310,13 @@ def _write_sequence(
     vertices, pose = to.rows("vertices"), np.full((len(good), 4, 4), np.nan)
     if good.any():
         if register is None:
-            raise ArtefactError(
-                "no artefact has registered vertices",
+            raise CheckpointError(
+                "no checkpoint has registered vertices",
                 where=found.sequence.item,
                 todo=f"Run with --force --only '{found.sequence.item}'.",
             )
         if register.all_vertices.shape[1:] != (out.n_vertices, 3):
-            raise ArtefactError(
+            raise CheckpointError(
                 "the registered vertices are not the template's",
                 where=register.path,
                 seen=register.all_vertices.shape[1],
@@ -326,7 +326,7 @@ def _write_sequence(
         for row in np.flatnonzero(good):
             frame = register.all_vertices[row]
             if not np.isfinite(frame).all():
-                raise ArtefactError(f"row {row} is ok but its vertices are not finite", where=register.path)
+                raise CheckpointError(f"row {row} is ok but its vertices are not finite", where=register.path)
             vertices[row] = _rounded(frame, settings.vertex_step_um)
         pose[good] = register.all_poses[good]
     to.array("pose", pose)
@@ -370,7 +370,7 @@ def _write_landmarks(to: SequenceWriter, n_landmarks: int, found: _Inputs, good:
         if project:
             values = project.of_release(name)
             if values.shape != shape:
-                raise ArtefactError(
+                raise CheckpointError(
                     f"'{name}' does not fit the template",
                     where=project.path,
                     seen=values.shape,

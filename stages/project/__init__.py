@@ -54,7 +54,7 @@ from mimicme.stages.project.checkpoint import ProjectCheckpoint, ProjectWriter
 from mimicme.stages.register.checkpoint import RegisteredCheckpoint
 
 if TYPE_CHECKING:
-    from mimicme.pipeline.checkpoint import ArtefactWriter
+    from mimicme.pipeline.checkpoint import CheckpointWriter
 
 
 @dataclass(frozen=True)
@@ -271,7 +271,7 @@ def project(mesh: Registered, pose: Floats, scan: Scan, given: Given, settings: 
     return Projected(canonical, source, np.clip(confidence, 0, 1), down.distances, uv)
 
 
-def compute(task: Task[ProjectSettings], out: ArtefactWriter) -> None:
+def compute(task: Task[ProjectSettings], out: CheckpointWriter) -> None:
     """The stage: see the module."""
     from mimicme.pipeline.checkpoint import frame_numerics
     from mimicme.pipeline.scan import load_scan

@@ -1,4 +1,4 @@
-"""What project leaves of a sequence: the names in its artefact, for writer and reader.
+"""What project leaves of a sequence: the names in its checkpoint, for writer and reader.
 
     landmarks           (F, 68, 3) f4 on the scan's surface, canonical frame, mm; NaN absent
     landmark_source     (F, 68) u1                  landmark_confidence (F, 68) f4
@@ -17,16 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mimicme.pipeline.arrays import Bools, Floats
-from mimicme.pipeline.checkpoint import Artefact
+from mimicme.pipeline.checkpoint import Checkpoint
 from mimicme.pipeline.landmarks import N_LANDMARKS, STANDARD_VIEWS
 
 if TYPE_CHECKING:
-    from mimicme.pipeline.checkpoint import ArtefactWriter
+    from mimicme.pipeline.checkpoint import CheckpointWriter
 
 _LANDMARKS, _SOURCE = "landmarks", "landmark_source"
 
 
-class ProjectCheckpoint(Artefact):
+class ProjectCheckpoint(Checkpoint):
     """Reads what project left."""
 
     stage = "project"
@@ -45,9 +45,9 @@ class ProjectCheckpoint(Artefact):
 
 
 class ProjectWriter:
-    """Writes what project leaves, after `ArtefactWriter.continue_from`."""
+    """Writes what project leaves, after `CheckpointWriter.continue_from`."""
 
-    def __init__(self, out: ArtefactWriter) -> None:
+    def __init__(self, out: CheckpointWriter) -> None:
         self._points = out.rows(_LANDMARKS, (N_LANDMARKS, 3), "f4", "mm")
         self._source = out.rows(_SOURCE, (N_LANDMARKS,), "u1")
         self._confidence = out.rows("landmark_confidence", (N_LANDMARKS,), "f4", "1", fill=0)

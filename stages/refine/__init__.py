@@ -1,11 +1,12 @@
 """refine: the texture as witness of the registration - vertices slid along the surface until it stands still.
 
 Reads   ingest (scans, images) and repass, else register (vertices, pose) of the sequence; for the subject's neutral,
-        of all the subject's sequences; for the others, this stage's artefact of the neutral.
+        of all the subject's sequences; for the others, this stage's checkpoint of the neutral.
 Writes  vertices (F, V, 3) f4 canonical frame, mm; pose (F, 4, 4) f8, as registered; quality/drift, drift_p95,
         drift_before (texels at 1024) and slid (mm); gain (F, 3) f4: factors on red, green and blue that give the
-        frame's texture the reference's exposure and white balance.  The neutral's artefact has the subject's reference:
-        reference/vertices (V, 3), reference/texture (size, size, 3) u1, reference/coverage (size, size) u1.
+        frame's texture the reference's exposure and white balance.  The neutral's checkpoint has the
+        subject's reference: reference/vertices (V, 3), reference/texture (size, size, 3) u1, reference/coverage
+        (size, size) u1.
 Fails   never: a frame that cannot be refined keeps its registered vertices and, if it has no texture, the note
         `not-refined`.
 
@@ -37,7 +38,7 @@ from mimicme.stages.refine.settings import RefineSettings
 from mimicme.stages.register.checkpoint import RegisteredCheckpoint
 
 if TYPE_CHECKING:
-    from mimicme.pipeline.checkpoint import Artefact, ArtefactWriter
+    from mimicme.pipeline.checkpoint import Checkpoint, CheckpointWriter
     from mimicme.pipeline.formats.image import Pixels
     from mimicme.pipeline.texture.flow import Comparable
     from mimicme.pipeline.texture.scan_source import Source
@@ -55,7 +56,7 @@ def _refiner(key: TemplateKey, settings: RefineSettings) -> Refiner:
     return Refiner(key.template, Knobs.of(settings))
 
 
-def _source(ingest: Artefact, row: int, refiner: Refiner) -> Source | None:
+def _source(ingest: Checkpoint, row: int, refiner: Refiner) -> Source | None:
     """The scan of one frame ready to be asked for colours; None when it has none, or none that can be read."""
     from mimicme.pipeline.checkpoint import frame_numerics
     from mimicme.pipeline.scan import load_colored
@@ -85,7 +86,7 @@ class _Reference:
 
     @classmethod
     def load(cls, neutral: RefineCheckpoint, refiner: Refiner) -> _Reference | None:
-        """The reference that the neutral's artefact has; None when it could make none."""
+        """The reference that the neutral's checkpoint has; None when it could make none."""
         found = neutral.reference
         return None if found is None else cls(*found, refiner)
 
@@ -106,7 +107,7 @@ def _baked(source: Source, vertices: Floats, pose: Floats, refiner: Refiner) -> 
         return None
 
 
-def _others(task: Task[RefineSettings]) -> Iterator[tuple[Artefact, RegisteredCheckpoint]]:
+def _others(task: Task[RefineSettings]) -> Iterator[tuple[Checkpoint, RegisteredCheckpoint]]:
     """Ingest and register of the subject's other sequences, one after the other."""
     for _, paths in sorted(task.siblings.items()):
         with (
@@ -117,7 +118,7 @@ def _others(task: Task[RefineSettings]) -> Iterator[tuple[Artefact, RegisteredCh
 
 
 def _anchored(
-    task: Task[RefineSettings], ingest: Artefact, register: RegisteredCheckpoint, rows: list[int]
+    task: Task[RefineSettings], ingest: Checkpoint, register: RegisteredCheckpoint, rows: list[int]
 ) -> _Reference | None:
     """The subject's reference, made of its neutral and of the calm frames of all its sequences.
 
@@ -163,7 +164,7 @@ def _anchored(
     return _baked(source, refiner.slid(neutral, shift), pose, refiner) or reference
 
 
-def compute(task: Task[RefineSettings], out: ArtefactWriter) -> None:
+def compute(task: Task[RefineSettings], out: CheckpointWriter) -> None:
     """Refine every frame of one sequence."""
     settings = task.settings
     with task.input(IngestCheckpoint) as ingest, RegisteredCheckpoint.latest(task.inputs) as register:
@@ -192,7 +193,7 @@ def compute(task: Task[RefineSettings], out: ArtefactWriter) -> None:
 class _Sequence:
     """What refining a sequence reads."""
 
-    ingest: Artefact
+    ingest: Checkpoint
     register: RegisteredCheckpoint
     rows: list[int]
     refiner: Refiner
@@ -200,7 +201,7 @@ class _Sequence:
     settings: RefineSettings
 
 
-def _refine_rows(given: _Sequence, out: ArtefactWriter, writer: RefineWriter) -> None:
+def _refine_rows(given: _Sequence, out: CheckpointWriter, writer: RefineWriter) -> None:
     """Refine frame by frame, smooth the vertices in time, and write those that made things better.
 
     A frame is finished while its scan is open, unless its vertices are to be smoothed: these are known only when its
@@ -245,7 +246,7 @@ class _Slid(NamedTuple):
     source: Source | None
 
 
-def _slid(given: _Sequence, rows: list[int], out: ArtefactWriter) -> Iterator[_Slid]:
+def _slid(given: _Sequence, rows: list[int], out: CheckpointWriter) -> Iterator[_Slid]:
     """The frames of a run, in order of time, that could be refined."""
     from mimicme.pipeline.checkpoint import frame_numerics
 

@@ -1,4 +1,4 @@
-"""What refine leaves of a sequence: the names in its artefact, for writer and reader.
+"""What refine leaves of a sequence: the names in its checkpoint, for writer and reader.
 
 vertices, pose      as registration leaves them
 gain                (F, 3) f4: factors on red, green and blue that give a frame the reference's exposure

@@ -1,6 +1,6 @@
 """Template -> scan: non-rigid registration, tracked through the sequence.
 
-Reads   ingest (scans), landmarks (68 points), align (rigid start, trusted landmarks); the same stage's artefact of
+Reads   ingest (scans), landmarks (68 points), align (rigid start, trusted landmarks); the same stage's checkpoint of
         the subject's neutral sequence, whose registered neutral becomes the template of the subject's other
         sequences.  A long sequence is tracked in parts (parts.py), which this stage then reads back and joins.
 Writes  vertices (F, V, 3) f4 canonical frame, mm; pose (F, 4, 4) f8 canonical -> scan, steadied on the skull;
@@ -27,7 +27,7 @@ from mimicme.stages.register.settings import PRESETS, RegisterSettings
 
 if TYPE_CHECKING:
     from mimicme.pipeline.arrays import Floats
-    from mimicme.pipeline.checkpoint import ArtefactWriter
+    from mimicme.pipeline.checkpoint import CheckpointWriter
     from mimicme.pipeline.template import TemplateKey
     from mimicme.stages.register.levels import Levels
     from mimicme.stages.register.track import Registered, SequenceTracker
@@ -58,7 +58,7 @@ def _neutral(task: Task[RegisterSettings]) -> tuple[Floats | None, Floats | None
         return earlier.neutral, earlier.detector_offset
 
 
-def compute(task: Task[RegisterSettings], out: ArtefactWriter) -> None:
+def compute(task: Task[RegisterSettings], out: CheckpointWriter) -> None:
     """Register every frame of one sequence, or of a part of one; or join the parts."""
     from mimicme.pipeline.checkpoint import frame_numerics
     from mimicme.pipeline.errors import FrameRejected
@@ -103,7 +103,7 @@ def compute(task: Task[RegisterSettings], out: ArtefactWriter) -> None:
 
 
 def _write(
-    out: ArtefactWriter,
+    out: CheckpointWriter,
     vertex_count: int,
     found: Mapping[int, Registered],
     tracker: SequenceTracker,

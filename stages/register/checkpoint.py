@@ -1,4 +1,4 @@
-"""What registration leaves of a sequence: the names in the artefact, for writers and readers.
+"""What registration leaves of a sequence: the names in the checkpoint, for writers and readers.
 
     vertices        (F, V, 3) f4 canonical frame, mm       pose (F, 4, 4) f8 canonical -> scan
     neutral         (V, 3) f4, the calmest registered frame of a sequence that others take theirs from
@@ -25,8 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mimicme.pipeline.arrays import Floats
-from mimicme.pipeline.checkpoint import QUALITY, Artefact
-from mimicme.pipeline.errors import ArtefactError
+from mimicme.pipeline.checkpoint import QUALITY, Checkpoint
+from mimicme.pipeline.errors import CheckpointError
 from mimicme.pipeline.stage import Stage, latest
 from mimicme.stages.register.quality import (
     LANDMARK_ERROR,
@@ -38,14 +38,14 @@ from mimicme.stages.register.quality import (
 )
 
 if TYPE_CHECKING:
-    from mimicme.pipeline.checkpoint import ArtefactWriter
+    from mimicme.pipeline.checkpoint import CheckpointWriter
 
 VERTICES, POSE = "vertices", "pose"
 _NEUTRAL, _DETECTOR_OFFSET, _PERSONAL = "neutral", "detector_offset", "personal_template"
 _CHECKS = "checks"
 
 
-class RegisteredCheckpoint(Artefact):
+class RegisteredCheckpoint(Checkpoint):
     """Reads registered frames, of register or of a stage after it."""
 
     stage = "register"
@@ -65,12 +65,12 @@ class RegisteredCheckpoint(Artefact):
             inputs: by stage name, in order of the flow.
 
         Raises:
-            ArtefactError: none has.
+            CheckpointError: none has.
         """
         path = latest(inputs, VERTICES)
         if path is None:
-            raise ArtefactError(
-                "no artefact has registered vertices",
+            raise CheckpointError(
+                "no checkpoint has registered vertices",
                 where=next(iter(inputs.values()), None),
                 todo="Run `mimicme register` again.",
             )
@@ -82,18 +82,18 @@ class RegisteredCheckpoint(Artefact):
 
         Args:
             stages: in order of the flow.
-            paths: artefacts of the sequence, by stage name.
+            paths: checkpoints of the sequence, by stage name.
 
         Raises:
-            ArtefactError: the stage does not say that vertices depend on it.
+            CheckpointError: the stage does not say that vertices depend on it.
         """
         made = {stage.name: paths[stage.name] for stage in stages if stage.name in paths}
         path = latest(made, VERTICES)
         if path is None:
             return None
         if not any(stage.shapes and made.get(stage.name) == path for stage in stages):
-            raise ArtefactError(
-                f"the artefact has registered '{VERTICES}', but its stage does not shape",
+            raise CheckpointError(
+                f"the checkpoint has registered '{VERTICES}', but its stage does not shape",
                 where=path,
                 todo="Give the stage `shapes=True`, or its dataset another name.",
             )
@@ -138,13 +138,13 @@ class RegisteredCheckpoint(Artefact):
 
 
 class RegisteredWriter:
-    """Writes registered frames, after `ArtefactWriter.frames`.
+    """Writes registered frames, after `CheckpointWriter.frames`.
 
     Args:
         vertex_count: of the template.
     """
 
-    def __init__(self, out: ArtefactWriter, vertex_count: int) -> None:
+    def __init__(self, out: CheckpointWriter, vertex_count: int) -> None:
         self._out = out
         self.vertices = out.rows(VERTICES, (vertex_count, 3), np.float32, "mm")
         self.pose = out.rows(POSE, (4, 4), np.float64, "mm")
@@ -194,7 +194,7 @@ class PartCheckpoint(RegisteredCheckpoint):
 class PartWriter(RegisteredWriter):
     """Writes a part of a sequence, bit by bit as it was found; `close` at the end."""
 
-    def __init__(self, out: ArtefactWriter, vertex_count: int) -> None:
+    def __init__(self, out: CheckpointWriter, vertex_count: int) -> None:
         super().__init__(out, vertex_count)
         self._columns = {
             f"{group}/{f.name}": np.full(len(out.statuses), np.nan)

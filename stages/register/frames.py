@@ -20,7 +20,7 @@ from mimicme.stages.register.track import Frame
 
 @dataclass(frozen=True)
 class Frames:
-    """The opened artefacts that the frames of a sequence are read from, one at a time."""
+    """The opened checkpoints that the frames of a sequence are read from, one at a time."""
 
     ingest: IngestCheckpoint
     landmarks: LandmarksCheckpoint

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mimicme.pipeline.checkpoint import FrameStatus
-from mimicme.pipeline.errors import ArtefactError
+from mimicme.pipeline.errors import CheckpointError
 from mimicme.stages.register.checkpoint import PartCheckpoint, PartWriter
 from mimicme.stages.register.track import Registered
 
 if TYPE_CHECKING:
-    from mimicme.pipeline.checkpoint import ArtefactWriter
+    from mimicme.pipeline.checkpoint import CheckpointWriter
 
 
 def count_parts(frames: int, part_frames: int) -> int:
@@ -28,7 +28,7 @@ def count_parts(frames: int, part_frames: int) -> int:
     return 1 if part_frames == 0 else max(1, (2 * frames + part_frames) // (2 * part_frames))
 
 
-def write_part(out: ArtefactWriter, vertex_count: int, found: Mapping[int, Registered]) -> None:
+def write_part(out: CheckpointWriter, vertex_count: int, found: Mapping[int, Registered]) -> None:
     """Write what was found (by row of the part), with all that `read_parts` needs to give it back unchanged."""
     writer = PartWriter(out, vertex_count)
     for row, one in sorted(found.items()):
@@ -41,7 +41,7 @@ def read_parts(paths: tuple[Path, ...]) -> tuple[list[FrameStatus], dict[int, Re
     """Status of every row of the whole sequence, and what was found by its row, from its parts in order.
 
     Raises:
-        ArtefactError: a part cannot be read.
+        CheckpointError: a part cannot be read.
     """
     statuses: list[FrameStatus] = []
     found: dict[int, Registered] = {}
@@ -63,7 +63,7 @@ def _readable(path: Path) -> Iterator[PartCheckpoint]:
         with PartCheckpoint(path) as part:
             yield part
     except OSError as error:
-        raise ArtefactError(
+        raise CheckpointError(
             "a part of the sequence is damaged",
             where=path,
             seen=error,

@@ -32,7 +32,7 @@ from mimicme.stages.register.settings import RegisterSettings
 from mimicme.stages.repass.checkpoint import RepassCheckpoint
 
 if TYPE_CHECKING:
-    from mimicme.pipeline.checkpoint import ArtefactWriter
+    from mimicme.pipeline.checkpoint import CheckpointWriter
     from mimicme.pipeline.corpus import Corpus
     from mimicme.stages.register.levels import Levels
     from mimicme.stages.register.prior import ExpressionPrior
@@ -123,7 +123,7 @@ class _Hashed:
 
 
 def registered_with(register: RegisteredCheckpoint) -> RegisterSettings:
-    """The settings that an artefact of `register` was made with."""
+    """The settings that a checkpoint of `register` was made with."""
     known = {f.name for f in fields(RegisterSettings)}
     record = register.made_by.get("settings", {})
     return RegisterSettings(**{name: value for name, value in record.items() if name in known})
@@ -144,7 +144,7 @@ def first_result(register: RegisteredCheckpoint, row: int) -> Registered:
     )
 
 
-def compute(task: Task[RepassSettings], out: ArtefactWriter) -> None:
+def compute(task: Task[RepassSettings], out: CheckpointWriter) -> None:
     """Register every frame of one sequence once more."""
     from mimicme.pipeline.template import TemplateKey
 
@@ -169,7 +169,7 @@ def _repeat(
     task: Task[RepassSettings],
     register: RegisteredCheckpoint,
     rows: list[int],
-    out: ArtefactWriter,
+    out: CheckpointWriter,
     levels: Levels,
     neutral: Floats,
     prior: ExpressionPrior,

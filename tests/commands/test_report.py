@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mimicme.commands.report import histogram, read_item, read_view, report
-from mimicme.pipeline.checkpoint import Artefact, writing
+from mimicme.pipeline.checkpoint import Checkpoint, writing
 from mimicme.pipeline.drawing import pictures
 from mimicme.pipeline.errors import FrameRejected, UsageError
 from mimicme.pipeline.items import Item
@@ -72,8 +72,8 @@ def _register(workspace: Workspace, item: Item, captures: Path) -> None:
     with np.load(captures / "truth" / item.subject / f"{item.sequence}.npz") as truth:
         vertices = truth["vertices"].astype(float)
     with (
-        Artefact(workspace.artefact("align", item)) as aligned,
-        writing(workspace.artefact("register", item), stage="register", item=str(item), made_by={}) as out,
+        Checkpoint(workspace.checkpoint("align", item)) as aligned,
+        writing(workspace.checkpoint("register", item), stage="register", item=str(item), made_by={}) as out,
     ):
         ok = out.continue_from(aligned)
         placed = out.rows("vertices", vertices.shape[1:], "f4", "mm")
@@ -111,12 +111,12 @@ def test_page_is_whole_and_needs_no_network(workspace: Workspace, tmp_path: Path
 
 
 def test_who_refuses_is_in_no_page_sheet_or_export(workspace: Workspace, tmp_path: Path) -> None:
-    """Although the artefacts of before lie there still."""
+    """Although the checkpoints of before lie there still."""
     assert "S000" in report(workspace, tmp_path / "before", ALL_STAGES).read_text()
     table = tmp_path / "subjects.csv"
     table.write_text("subject,consent\nS000,withdrawn\n")
     refusing = Workspace.open(workspace.root, sets=(f"metadata.file={table}",))
-    assert refusing.artefact("landmarks", Item("S000", "surprise")).is_file()
+    assert refusing.checkpoint("landmarks", Item("S000", "surprise")).is_file()
     drawn: list[str] = []
     text = report(refusing, tmp_path / "page", ALL_STAGES, progress=drawn.append).read_text()
     assert drawn == []
@@ -180,8 +180,8 @@ def test_a_failing_picture_does_not_stop_the_page(
     assert len(Page(text).links) == 1  # the sheet of cards
 
 
-def test_a_damaged_artefact_is_said_and_the_rest_shown(workspace: Workspace, tmp_path: Path) -> None:
-    workspace.artefact("register", Item("S000", "neutral")).write_bytes(b"not HDF5")
+def test_a_damaged_checkpoint_is_said_and_the_rest_shown(workspace: Workspace, tmp_path: Path) -> None:
+    workspace.checkpoint("register", Item("S000", "neutral")).write_bytes(b"not HDF5")
     text = report(workspace, tmp_path / "out", ALL_STAGES).read_text()
     Page(text)
     assert "register:" in text and "S000/surprise" in text

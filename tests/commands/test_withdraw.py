@@ -159,14 +159,14 @@ def test_who_refused_before_anything_was_made_may_withdraw_too(workspace: Worksp
 
 
 def learned(path: Path, corpus: str | None) -> None:
-    """An artefact of the stage that learns from all sequences."""
+    """A checkpoint of the stage that learns from all sequences."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with writing(path, stage="repass", item="S002/smile", made_by={"corpus": corpus}) as out:
         out.frames([5, 7])
 
 
 def test_what_the_subject_taught_the_others_must_be_made_again(workspace: Workspace) -> None:
-    learned(workspace.artefact("repass", Item("S002", "smile")), "0123")
+    learned(workspace.checkpoint("repass", Item("S002", "smile")), "0123")
     said = withdraw_workspace(workspace.root, "S001").messages
     assert [m for m in said if "`repass` learned from everyone: `mimicme run` makes" in m]
     assert [m for m in said if "written elsewhere" in m and "`mimicme withdraw RELEASE S001`" in m]
@@ -179,7 +179,7 @@ def test_a_suggested_command_can_be_pasted(workspace: Workspace) -> None:
 
 
 def test_nobody_learned_where_that_stage_is_off(workspace: Workspace) -> None:
-    learned(workspace.artefact("repass", Item("S002", "smile")), None)
+    learned(workspace.checkpoint("repass", Item("S002", "smile")), None)
     said = withdraw_workspace(workspace.root, "S001").messages
     assert not [m for m in said if "repass" in m]
     assert [m for m in said if "written elsewhere" in m]
@@ -215,7 +215,7 @@ def test_raw_captures_inside_the_workspace_stay(workspace: Workspace, tmp_path: 
     other.write_text("nothing that mimicme made")
     gone = withdraw_workspace(workspace.root, "S001")
     assert all(p.is_file() for p in (*captures, other))
-    assert not workspace.artefact("register", Item("S001", "smile")).exists()
+    assert not workspace.checkpoint("register", Item("S001", "smile")).exists()
     assert not any(p.is_relative_to(workspace.root / "captures") for p in gone.files)
 
 
@@ -241,7 +241,7 @@ def test_damaged_release_does_not_stop_it(workspace: Workspace, size: int) -> No
     assert not workspace.release.exists()
     assert workspace.release in gone.files
     assert any("could not be read and was deleted" in m for m in gone.messages)
-    assert not workspace.artefact("register", Item("S001", "smile")).exists()
+    assert not workspace.checkpoint("register", Item("S001", "smile")).exists()
 
 
 def test_release_that_is_found_damaged_while_copying_goes_too(workspace: Workspace) -> None:

@@ -50,7 +50,7 @@ def calls(workspace):
 
 
 def digests(workspace):
-    """Of the files as they lie: the release and every artefact."""
+    """Of the files as they lie: the release and every checkpoint."""
     return {
         str(path.relative_to(workspace.root)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in (workspace.release, *sorted(workspace.root.glob("*/*/*.h5")))

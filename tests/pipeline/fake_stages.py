@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mimicme.pipeline.checkpoint import Artefact
+from mimicme.pipeline.checkpoint import Checkpoint
 from mimicme.pipeline.errors import FrameRejected, InputError, MissingDependencyError
 from mimicme.pipeline.stage import Stage
 from mimicme.pipeline.whole_file import whole_file
@@ -98,11 +98,11 @@ def fit(task, out):
     log(task, "fit" if task.part is None else f"fit:{task.part.number}of{task.part.count}")
     if task.part is not None:
         misbehave(task.captures.root.parent / "misbehave.json", task.part)
-    with Artefact(task.inputs["read"]) as before:
+    with Checkpoint(task.inputs["read"]) as before:
         numbers, statuses, values = before.numbers.tolist(), before.statuses, before["value"][:]
     mine = range(len(numbers)) if task.part is None else task.part.rows(len(numbers))
     if task.parts:
-        pieces = [Artefact(path) for path in task.parts]
+        pieces = [Checkpoint(path) for path in task.parts]
         found = np.concatenate([piece["value"][:] for piece in pieces])
     else:
         rng = np.random.default_rng(0).normal(size=(300, 300))
@@ -126,7 +126,7 @@ def misbehave(path, part):
 
 def paint(task, out):
     log(task, "paint")
-    with Artefact(task.inputs["fit"]) as before:
+    with Checkpoint(task.inputs["fit"]) as before:
         rows = out.continue_from(before)
         for row in rows:
             out.put(row, "image", np.full((task.settings.size,) * 2, row, np.uint8))
@@ -141,27 +141,27 @@ def bundle(*, inputs, output, fingerprint, created, config_json, **more):
         handle.attrs["config"] = config_json
         for one in inputs:
             group = handle.create_group(str(one.sequence.item))
-            group.attrs["stages"] = json.dumps(sorted(one.artefacts))
-            for name, path in one.artefacts.items():
-                with h5py.File(path) as artefact:
-                    group.attrs[name] = artefact.attrs["fingerprint"]
-                    if "value" in artefact:
-                        group.create_dataset(f"{name}_value", data=artefact["value"][:], track_times=False)
+            group.attrs["stages"] = json.dumps(sorted(one.checkpoints))
+            for name, path in one.checkpoints.items():
+                with h5py.File(path) as checkpoint:
+                    group.attrs[name] = checkpoint.attrs["fingerprint"]
+                    if "value" in checkpoint:
+                        group.create_dataset(f"{name}_value", data=checkpoint["value"][:], track_times=False)
 
 
 def agree(task, out):
     """What the siblings have, summed up by the neutral and handed on to the others."""
     log(task, "agree")
-    with Artefact(task.inputs["fit"]) as before:
+    with Checkpoint(task.inputs["fit"]) as before:
         out.continue_from(before)
     total = 0.0
     for item, paths in task.siblings.items():
         assert item.subject == task.sequence.item.subject
-        with Artefact(paths["fit"]) as other:
+        with Checkpoint(paths["fit"]) as other:
             total += float(other["value"][:].sum())
     out.attrs["siblings"] = [item.sequence for item in task.siblings]
     if task.neutral is not None:
-        with Artefact(task.neutral) as neutral:
+        with Checkpoint(task.neutral) as neutral:
             total = float(neutral.attrs["total"])
     out.attrs["total"] = total
 
@@ -169,14 +169,14 @@ def agree(task, out):
 def learn(task, out):
     """What all sequences have, summed up."""
     log(task, "learn")
-    with Artefact(task.inputs["fit"]) as before:
+    with Checkpoint(task.inputs["fit"]) as before:
         out.continue_from(before)
     corpus = task.load_corpus()
     given = {} if corpus is None else corpus.inputs
     out.attrs["taught"] = [str(item) for item in given]
     total = 0.0
     for paths in given.values():
-        with Artefact(paths["fit"]) as other:
+        with Checkpoint(paths["fit"]) as other:
             total += float(other["value"][:].sum())
     out.attrs["total"] = total
 

@@ -1,4 +1,4 @@
-"""Artefacts: every dataset is checksummed, notes keep whole codes, and equal content gives equal bytes."""
+"""Checkpoints: every dataset is checksummed, notes keep whole codes, and equal content gives equal bytes."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import pytest
 from mimicme.commands.verify import verify
 from mimicme.pipeline.checkpoint import (
     NOTE_BYTES,
-    Artefact,
+    Checkpoint,
     FrameStatus,
     frame_numerics,
     guarded_file,
     joined_codes,
     writing,
 )
-from mimicme.pipeline.errors import ArtefactError, FrameRejected, MissingDependencyError, ReleaseError
+from mimicme.pipeline.errors import CheckpointError, FrameRejected, MissingDependencyError, ReleaseError
 from mimicme.pipeline.release import Release
 from mimicme.pipeline.run.checkpoint_index import CheckpointIndex
 
@@ -57,8 +57,8 @@ def test_a_flipped_byte_is_no_other_verdict(tmp_path: Path, name: str) -> None:
     data = bytearray(path.read_bytes())
     data[chunk.byte_offset + chunk.size // 2] ^= 1
     path.write_bytes(data)
-    with Artefact(path) as artefact, pytest.raises(OSError, match="checksum|filter"):
-        artefact.numbers if name == "frame" else artefact.statuses  # noqa: B018
+    with Checkpoint(path) as checkpoint, pytest.raises(OSError, match="checksum|filter"):
+        checkpoint.numbers if name == "frame" else checkpoint.statuses  # noqa: B018
 
 
 def test_equal_content_gives_equal_bytes(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_numbers_reject_their_frame(error: Exception) -> None:
 
 @pytest.mark.parametrize(
     "error",
-    [MemoryError(), OSError("disk"), ArtefactError("damaged"), MissingDependencyError("no Open3D")],
+    [MemoryError(), OSError("disk"), CheckpointError("damaged"), MissingDependencyError("no Open3D")],
 )
 def test_what_is_no_fault_of_the_frame_is_raised(error: Exception) -> None:
     with pytest.raises(type(error)), frame_numerics():
@@ -112,7 +112,7 @@ def test_a_file_that_another_program_holds_open_is_said_to_be(tmp_path):
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as other:
         assert other.stdout.readline() == b"open\n"
-        with pytest.raises(ArtefactError, match="another program holds this file open"):
+        with pytest.raises(CheckpointError, match="another program holds this file open"):
             guarded_file(path)
         with pytest.raises(ReleaseError, match="another program holds this file open"):
             verify(path)
@@ -123,7 +123,7 @@ def test_a_file_that_another_program_holds_open_is_said_to_be(tmp_path):
 
 
 def test_what_is_no_number_for_every_frame_is_no_figure(tmp_path: Path) -> None:
-    """Neither for those who open an artefact nor for the index, which reads its head alone."""
+    """Neither for those who open a checkpoint nor for the index, which reads its head alone."""
     path = tmp_path / "a.h5"
     with writing(path, stage="ingest", item="S/q", made_by={}) as out:
         out.frames([4, 7])
@@ -134,7 +134,7 @@ def test_what_is_no_number_for_every_frame_is_no_figure(tmp_path: Path) -> None:
         out.array("quality/group/inner", np.zeros(2))
         out.array("quality/bare", np.ones(2))
         del out._h5["quality/bare"].attrs["unit"]
-    with Artefact(path) as made:
+    with Checkpoint(path) as made:
         figures = made.quality
     assert {name: figure.unit for name, figure in figures.items()} == {"bare": "1", "width": "mm"}
     assert figures["width"].values.tolist() == [1, 3]

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from mimicme.pipeline.command_line import Commands, say_progress, say_result, stacked
-from mimicme.pipeline.errors import ArtefactError, ConfigError, ReleaseError, UsageError
+from mimicme.pipeline.errors import CheckpointError, ConfigError, ReleaseError, UsageError
 
 
 def failing(error):
@@ -24,7 +24,7 @@ def failing(error):
 
 
 @pytest.mark.parametrize(
-    ("kind", "status"), [(UsageError, 2), (ConfigError, 2), (ArtefactError, 1), (ReleaseError, 1)]
+    ("kind", "status"), [(UsageError, 2), (ConfigError, 2), (CheckpointError, 1), (ReleaseError, 1)]
 )
 def test_an_error_made_on_purpose_is_one_sentence(kind, status):
     result = failing(kind("the folder is not there", where="here", todo="Make it."))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from shared_helpers import break_once
 
-from mimicme.pipeline.checkpoint import Artefact, writing
+from mimicme.pipeline.checkpoint import Checkpoint, writing
 from mimicme.pipeline.errors import ConfigError, FrameRejected
 from mimicme.pipeline.geometry.mesh import transform
 from mimicme.pipeline.geometry.spatial import Surface
@@ -281,7 +281,7 @@ def test_one_frames_numbers_reject_that_frame_alone(tmp_path, monkeypatch):
     break_once(monkeypatch, stage, "fit_landmarks", "SVD did not converge")
     with writing(tmp_path / "align.h5", stage="align", item="S", made_by={}) as out:
         stage.compute(task, out)
-    with Artefact(tmp_path / "align.h5") as found:
+    with Checkpoint(tmp_path / "align.h5") as found:
         assert [s.reason for s in found.statuses] == ["numerical-failure", ""]
         assert "SVD did not converge" in found.statuses[0].message
         assert np.isnan(found["pose"][0]).all()
@@ -298,5 +298,5 @@ def test_a_note_where_the_surface_was_asked_for_and_did_not_help(tmp_path, monke
     monkeypatch.setattr(stage, "refine", useless)
     with writing(tmp_path / "align.h5", stage="align", item="S", made_by={}) as out:
         stage.compute(a_task(tmp_path, points, AlignSettings()), out)
-    with Artefact(tmp_path / "align.h5") as found:
+    with Checkpoint(tmp_path / "align.h5") as found:
         assert ["pose-by-landmarks" in s.note for s in found.statuses] == [False, False, True, True]

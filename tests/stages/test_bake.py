@@ -329,8 +329,8 @@ def test_texels_outside_the_layout_are_not_covered():
     assert (baked.texture[0, 0] > 0).any()  # the gutter is filled, too
 
 
-def artefacts(folder, scans, images, rejected=()):
-    """Made-up ingest and refine artefacts of one sequence, and the task that bakes it."""
+def checkpoints(folder, scans, images, rejected=()):
+    """Made-up ingest and refine checkpoints of one sequence, and the task that bakes it."""
     from mimicme.pipeline.checkpoint import writing
     from mimicme.pipeline.errors import FrameRejected
     from mimicme.pipeline.formats.image import encode
@@ -378,12 +378,12 @@ def artefacts(folder, scans, images, rejected=()):
 
 
 def test_the_stage_bakes_what_it_can_and_says_what_it_cannot(tmp_path):
-    from mimicme.pipeline.checkpoint import Artefact, writing
+    from mimicme.pipeline.checkpoint import Checkpoint, writing
     from mimicme.pipeline.formats.image import decode, decode_gray
 
     bare = scan()
     bare = Mesh(bare.vertices, bare.faces)
-    task = artefacts(
+    task = checkpoints(
         tmp_path, [scan(), bare, scan(), scan()], [checker(), None, checker(), b"no image"], rejected=[2]
     )
     written = []
@@ -392,7 +392,7 @@ def test_the_stage_bakes_what_it_can_and_says_what_it_cannot(tmp_path):
             module.STAGE.compute(task, out)
         written.append((tmp_path / name).read_bytes())
     assert written[0] == written[1]
-    with Artefact(tmp_path / "bake.h5") as baked:
+    with Checkpoint(tmp_path / "bake.h5") as baked:
         assert [s.ok for s in baked.statuses] == [True, True, False, True]
         assert [s.note for s in baked.statuses] == ["", "no-texture", "", "no-texture"]
         assert [baked.has(row, "texture") for row in range(4)] == [True, False, False, False]
@@ -406,12 +406,12 @@ def test_the_stage_bakes_what_it_can_and_says_what_it_cannot(tmp_path):
 
 
 def test_without_an_image_that_can_be_read_vertex_colours_are_baked(tmp_path):
-    from mimicme.pipeline.checkpoint import Artefact
+    from mimicme.pipeline.checkpoint import Checkpoint
     from mimicme.pipeline.formats.image import decode, encode
 
     colored = scan(colors=np.tile(np.array([200, 150, 9], np.uint8), (36, 1)))
-    task = artefacts(tmp_path, [colored] * 4, [b"no image", encode(checker())[:200], None, checker()])
-    with Artefact(stage_made(tmp_path, task)) as baked:
+    task = checkpoints(tmp_path, [colored] * 4, [b"no image", encode(checker())[:200], None, checker()])
+    with Checkpoint(stage_made(tmp_path, task)) as baked:
         assert [s.note for s in baked.statuses] == ["vertex-colours"] * 3 + [""]
         assert ["could not be read" in s.message for s in baked.statuses] == [True, True, False, False]
         for row in range(3):
@@ -425,16 +425,16 @@ def test_without_an_image_that_can_be_read_vertex_colours_are_baked(tmp_path):
 def test_exposure_is_matched_only_when_asked(tmp_path):
     from dataclasses import replace
 
-    from mimicme.pipeline.checkpoint import Artefact, writing
+    from mimicme.pipeline.checkpoint import Checkpoint, writing
     from mimicme.pipeline.formats.image import decode
 
-    task = artefacts(tmp_path, [scan()], [np.full((N, N, 3), 100, np.uint8)])
+    task = checkpoints(tmp_path, [scan()], [np.full((N, N, 3), 100, np.uint8)])
     seen = {}
     for name, on in (("plain", False), ("matched", True)):
         chosen = replace(task, settings=BakeSettings(size=N, match_exposure=on))
         with writing(tmp_path / f"{name}.h5", stage="bake", item="s/q", made_by={}) as out:
             module.STAGE.compute(chosen, out)
-        with Artefact(tmp_path / f"{name}.h5") as baked:
+        with Checkpoint(tmp_path / f"{name}.h5") as baked:
             seen[name] = decode(baked.get(0, "texture").tobytes())[N // 2, N // 2].tolist()
             assert ("quality/gain_red" in baked) == on
             if on:
@@ -443,20 +443,20 @@ def test_exposure_is_matched_only_when_asked(tmp_path):
 
 
 def test_one_frames_numbers_reject_that_frame_alone(tmp_path, monkeypatch):
-    from mimicme.pipeline.checkpoint import Artefact, writing
+    from mimicme.pipeline.checkpoint import Checkpoint, writing
 
-    task = artefacts(tmp_path, [scan(), scan()], [checker(), checker()])
+    task = checkpoints(tmp_path, [scan(), scan()], [checker(), checker()])
     break_once(monkeypatch, module, "bake_source", "Singular matrix")
     with writing(tmp_path / "bake.h5", stage="bake", item="s/q", made_by={}) as out:
         module.STAGE.compute(task, out)
-    with Artefact(tmp_path / "bake.h5") as baked:
+    with Checkpoint(tmp_path / "bake.h5") as baked:
         assert [s.reason for s in baked.statuses] == ["numerical-failure", ""]
         assert "Singular matrix" in baked.statuses[0].message
         assert [baked.has(row, "texture") for row in range(2)] == [False, True]
 
 
 def stage_made(folder, task, name="bake.h5", **settings):
-    """The stage's artefact for a task."""
+    """The stage's checkpoint for a task."""
     from dataclasses import replace
 
     from mimicme.pipeline.checkpoint import writing
@@ -476,7 +476,7 @@ def holed(n: int = 20) -> Mesh:
 def test_what_a_frame_does_not_show_comes_from_the_subjects_neutral(tmp_path):
     from dataclasses import replace
 
-    from mimicme.pipeline.checkpoint import Artefact
+    from mimicme.pipeline.checkpoint import Checkpoint
     from mimicme.pipeline.formats.image import decode, decode_gray
 
     image = checker()
@@ -484,14 +484,14 @@ def test_what_a_frame_does_not_show_comes_from_the_subjects_neutral(tmp_path):
     for name in ("n", "q"):
         (tmp_path / name).mkdir()
     # the neutral's first frame shows less than its second: the second lends
-    neutral = artefacts(tmp_path / "n", [holed(), scan()], [np.full_like(dim, 9), dim])
+    neutral = checkpoints(tmp_path / "n", [holed(), scan()], [np.full_like(dim, 9), dim])
     lent = stage_made(tmp_path / "n", neutral)
-    task = replace(artefacts(tmp_path / "q", [holed()], [image]), neutral=lent)
+    task = replace(checkpoints(tmp_path / "q", [holed()], [image]), neutral=lent)
     r, c = np.mgrid[:N, :N]
     gap = np.hypot(c - (20 + 50) / 100 * N, r - N / 2) < 8 * N / 100
     seen = {}
     for name, on in (("with", True), ("without", False)):
-        with Artefact(stage_made(tmp_path / "q", task, f"{name}.h5", neutral_fill=on)) as baked:
+        with Checkpoint(stage_made(tmp_path / "q", task, f"{name}.h5", neutral_fill=on)) as baked:
             seen[name] = decode(baked.get(0, "texture").tobytes()).astype(int)
             assert not decode_gray(baked.get(0, "coverage").tobytes())[gap].any()
             assert baked["quality/coverage"][0] < 0.97
@@ -503,26 +503,26 @@ def test_what_a_frame_does_not_show_comes_from_the_subjects_neutral(tmp_path):
 def test_a_neutral_without_texture_lends_nothing(tmp_path):
     from dataclasses import replace
 
-    from mimicme.pipeline.checkpoint import Artefact
+    from mimicme.pipeline.checkpoint import Checkpoint
 
     for name in ("n", "q"):
         (tmp_path / name).mkdir()
     bare = Mesh(scan().vertices, scan().faces)
-    lent = stage_made(tmp_path / "n", artefacts(tmp_path / "n", [bare], [None]))
-    task = replace(artefacts(tmp_path / "q", [holed()], [checker()]), neutral=lent)
-    with Artefact(stage_made(tmp_path / "q", task)) as baked:
+    lent = stage_made(tmp_path / "n", checkpoints(tmp_path / "n", [bare], [None]))
+    task = replace(checkpoints(tmp_path / "q", [holed()], [checker()]), neutral=lent)
+    with Checkpoint(stage_made(tmp_path / "q", task)) as baked:
         assert baked.has(0, "texture")
     assert module.STAGE.scope == "neutral"
 
 
 def test_maps_are_written_when_asked_for_also_of_scans_without_colour(tmp_path):
-    from mimicme.pipeline.checkpoint import Artefact
+    from mimicme.pipeline.checkpoint import Checkpoint
     from mimicme.pipeline.formats.image import decode_deep, decode_gray
     from mimicme.pipeline.formats.map_coding import read_coding
 
     bare = scan(z=1.5)
-    task = artefacts(tmp_path, [scan(z=-0.75), Mesh(bare.vertices, bare.faces)], [checker(), None])
-    with Artefact(stage_made(tmp_path, task, maps=" displacement,normal")) as baked:
+    task = checkpoints(tmp_path, [scan(z=-0.75), Mesh(bare.vertices, bare.faces)], [checker(), None])
+    with Checkpoint(stage_made(tmp_path, task, maps=" displacement,normal")) as baked:
         assert [s.note for s in baked.statuses] == ["", "no-texture"]
         assert [baked.has(row, "texture") for row in range(2)] == [True, False]
         code = read_coding(baked.attrs, "displacement_")
@@ -535,24 +535,24 @@ def test_maps_are_written_when_asked_for_also_of_scans_without_colour(tmp_path):
             )
             assert np.abs(normal - [0, 0, 1])[4:-4, 4:-4].max() < 2e-3
             assert decode_gray(baked.get(row, "coverage").tobytes()).min() > 0
-    with Artefact(stage_made(tmp_path, task, "plain.h5")) as baked:
+    with Checkpoint(stage_made(tmp_path, task, "plain.h5")) as baked:
         assert not baked.has(0, "normal")
         assert not baked.has(1, "coverage")
         assert not [name for name in baked.attrs if name.endswith("_value_scale")]
 
 
 def test_the_light_that_is_taken_out_is_kept(tmp_path):
-    from mimicme.pipeline.checkpoint import Artefact
+    from mimicme.pipeline.checkpoint import Checkpoint
     from mimicme.pipeline.formats.image import decode
 
     image = np.full((N, N, 3), 120, np.uint8)
-    task = artefacts(tmp_path, [scan()], [image])
-    with Artefact(stage_made(tmp_path, task, even_lighting=True)) as baked:
+    task = checkpoints(tmp_path, [scan()], [image])
+    with Checkpoint(stage_made(tmp_path, task, even_lighting=True)) as baked:
         light = [float(baked[f"quality/light_{k}"][0]) for k in range(9)]
         assert np.isfinite(light).all()
         # a plane has one normal: nothing to even, and its brightness stays
         assert np.abs(decode(baked.get(0, "texture").tobytes()).astype(int) - 120).max() <= 1
-    with Artefact(stage_made(tmp_path, task, "plain.h5")) as baked:
+    with Checkpoint(stage_made(tmp_path, task, "plain.h5")) as baked:
         assert "quality/light_0" not in baked
 
 

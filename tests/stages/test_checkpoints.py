@@ -1,4 +1,4 @@
-"""The names in a stage's artefact: spelled in its own room's `checkpoint.py`, and read there as they were written."""
+"""The names in a stage's checkpoint: spelled in its own room's `checkpoint.py`, and read there as they were written."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mimicme.pipeline.checkpoint import Artefact, ArtefactWriter, writing
-from mimicme.pipeline.errors import ArtefactError
+from mimicme.pipeline.checkpoint import Checkpoint, CheckpointWriter, writing
+from mimicme.pipeline.errors import CheckpointError
 from mimicme.pipeline.stage import latest
 from mimicme.stages import STAGES
 from mimicme.stages.align.checkpoint import AlignCheckpoint, AlignWriter
@@ -33,7 +33,7 @@ ELSEWHERE: dict[str, set[str]] = {
         *("vertices", "faces", "uv", "uv_faces", "fps", "file_from_scan", "unit", "pose"),
         *("landmarks", "landmark_source", "landmark_confidence", "landmark_visible"),
     },
-    # the attribute that every dataset has, of artefacts and releases
+    # the attribute that every dataset has, of checkpoints and releases
     "pipeline/formats/map_coding.py": {"unit"},
     # the prepared template, what it was made from, and the linear model
     "pipeline/template/": {"vertices", "faces", "uv", "uv_faces"},
@@ -46,14 +46,14 @@ ELSEWHERE: dict[str, set[str]] = {
     # points exported beside the captures, as JSON; the truth that synth leaves beside them, and what it is measured by
     "stages/landmarks/untouched.py": {"points", "confidence"},
     "commands/evaluate.py": {"vertices", "landmarks", "s2m_median", "s2m_p95"},
-    # the record of what made an artefact
+    # the record of what made a checkpoint
     "pipeline/run/plan.py": {"neutral"},
     # words of the module's own
     "commands/experiment/samples.py": {"texture"},
     "pipeline/drawing/pictures.py": {"texture"},
     "benchmarks/": {"vertices", "landmarks", "confidence", "points", "neutral"},
 }
-"""What else has datasets and keys that are called like those of an artefact."""
+"""What else has datasets and keys that are called like those of a checkpoint."""
 
 
 def words(file: Path) -> Iterator[str]:
@@ -91,7 +91,7 @@ def spelled(file: Path, names: set[str]) -> Iterator[tuple[int, str]]:
 
 
 def written(file: Path) -> Iterator[int]:
-    """Where a module gives an artefact's writer a dataset or an attribute, whatever its name."""
+    """Where a module gives a checkpoint's writer a dataset or an attribute, whatever its name."""
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Call) and isinstance(of := node.func, ast.Attribute):
             given = of.attr in WRITING and ast.unparse(of.value) == "out"
@@ -172,7 +172,7 @@ def registered(path: Path, *, vertices: bool) -> Path:
     return path
 
 
-def _registered(out: ArtefactWriter) -> None:
+def _registered(out: CheckpointWriter) -> None:
     writer = RegisteredWriter(out, 2)
     writer.frame(0, np.ones((2, 3)), np.eye(4))
     writer.neutral(None, np.zeros((68, 3)), personal=True)
@@ -190,12 +190,12 @@ def test_whose_vertices_count_is_the_last_that_has_some(tmp_path: Path) -> None:
     with RegisteredCheckpoint.latest({"register": first, "repass": empty}) as made:
         assert made.path == first and made.personal and made.neutral is None and made.detector_offset is None
         assert made.vertices(0).shape == (2, 3)
-    with pytest.raises(ArtefactError, match="no artefact has registered vertices"):
+    with pytest.raises(CheckpointError, match="no checkpoint has registered vertices"):
         RegisteredCheckpoint.latest({"repass": empty})
 
 
 def test_a_dataset_that_is_not_there_is_said_with_what_to_do(tmp_path: Path) -> None:
-    with Artefact(registered(tmp_path / "x.h5", vertices=False)) as made:
-        with pytest.raises(ArtefactError, match="has no 'vertices'.*--force"):
+    with Checkpoint(registered(tmp_path / "x.h5", vertices=False)) as made:
+        with pytest.raises(CheckpointError, match="has no 'vertices'.*--force"):
             made["vertices"]
         assert made.quality == {}

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from mimicme.pipeline.captures.catalogue import build
-from mimicme.pipeline.checkpoint import Artefact, writing
+from mimicme.pipeline.checkpoint import Checkpoint, writing
 from mimicme.pipeline.errors import ConfigError, InputError, MissingDependencyError
 from mimicme.pipeline.formats import image
 from mimicme.pipeline.formats.meshio import glb_bytes, obj_bytes, ply_bytes
@@ -77,7 +77,7 @@ class Capture:
         self.write(f"{stem}.jpg", image.encode(PHOTO, "jpeg"))
         return stem
 
-    def ingest(self, unit: str = "auto", up: str = "auto", sides: str = "image", **settings) -> Artefact:
+    def ingest(self, unit: str = "auto", up: str = "auto", sides: str = "image", **settings) -> Checkpoint:
         item = Item("S1", "smile")
         task = Task(
             Sequence(item, "smile", "happiness", tuple(self.frames)),
@@ -89,7 +89,7 @@ class Capture:
         )
         with writing(self.output, stage="ingest", item=str(item), made_by={}, captures_root=self.root) as out:
             compute(task, out)
-        return Artefact(self.output)
+        return Checkpoint(self.output)
 
 
 def textured(stem: str, scale: float = 1.0, library: str | None = None) -> bytes:

@@ -12,8 +12,8 @@ import pytest
 
 from mimicme.commands.verify import verify
 from mimicme.pipeline.captures.metadata import SubjectTable, parse_subjects
-from mimicme.pipeline.checkpoint import Artefact, FrameStatus, writing
-from mimicme.pipeline.errors import ArtefactError, ConfigError, FrameRejected, UsageError
+from mimicme.pipeline.checkpoint import Checkpoint, FrameStatus, writing
+from mimicme.pipeline.errors import CheckpointError, ConfigError, FrameRejected, UsageError
 from mimicme.pipeline.release import Release
 from mimicme.pipeline.stage import Stage
 from mimicme.stages import STAGES
@@ -35,8 +35,8 @@ def test_a_failed_stage_rejects_the_sequence_and_keeps_the_others(
     stages = ("ingest", "landmarks", "align", "register", "repass", "refine", "bake", "project")
     without = stages[stages.index(lost) :]
     given = [
-        fakes.artefacts(tmp_path, fakes.sequence(fakes.SMILE, (3, 4)), bad={0: error}, without=without),
-        fakes.artefacts(tmp_path, fakes.sequence(fakes.OTHER)),
+        fakes.checkpoints(tmp_path, fakes.sequence(fakes.SMILE, (3, 4)), bad={0: error}, without=without),
+        fakes.checkpoints(tmp_path, fakes.sequence(fakes.OTHER)),
     ]
     result = fakes.packed(tmp_path / "r.h5", given)
     assert (result.ok, result.rejected, result.failed) == (3, 2, (f"S001/smile: {lost}",))
@@ -52,7 +52,7 @@ def test_a_failed_stage_rejects_the_sequence_and_keeps_the_others(
 def test_without_texture_or_landmarks_the_geometry_arrives(
     fakes: ModuleType, tmp_path: Path, lost: str
 ) -> None:
-    given = [fakes.artefacts(tmp_path, fakes.sequence(fakes.SMILE), without=(lost,))]
+    given = [fakes.checkpoints(tmp_path, fakes.sequence(fakes.SMILE), without=(lost,))]
     result = fakes.packed(tmp_path / "r.h5", given)
     assert (result.ok, result.failed) == (3, ())
     with Release(tmp_path / "r.h5") as release:
@@ -65,12 +65,12 @@ def test_without_texture_or_landmarks_the_geometry_arrives(
 
 
 def test_a_later_rejection_is_a_note(fakes: ModuleType, tmp_path: Path) -> None:
-    given = fakes.artefacts(tmp_path, fakes.sequence(fakes.SMILE), without=("bake",))
+    given = fakes.checkpoints(tmp_path, fakes.sequence(fakes.SMILE), without=("bake",))
     path = tmp_path / "bake.h5"
     with writing(path, stage="bake", item="S001/smile", made_by={}) as out:
         out.frames([0, 1, 2], [FrameStatus(note="holes", message="It has holes.")] * 3)
         out.reject(1, FrameRejected("dark", "the photograph is black"))
-    fakes.packed(tmp_path / "r.h5", [PackInput(given.sequence, {**given.artefacts, "bake": path})])
+    fakes.packed(tmp_path / "r.h5", [PackInput(given.sequence, {**given.checkpoints, "bake": path})])
     with Release(tmp_path / "r.h5") as release:
         assert [f.status for f in release] == ["ok"] * 3
         assert [f.note for f in release] == ["holes", "holes,bake:dark", "holes"]
@@ -79,10 +79,10 @@ def test_a_later_rejection_is_a_note(fakes: ModuleType, tmp_path: Path) -> None:
 
 
 def test_all_figures_of_all_stages_are_in_every_sequence(fakes: ModuleType, tmp_path: Path) -> None:
-    given = fakes.artefacts(tmp_path, fakes.sequence(fakes.SMILE))
-    with h5py.File(given.artefacts["refine"], "r+") as file:
+    given = fakes.checkpoints(tmp_path, fakes.sequence(fakes.SMILE))
+    with h5py.File(given.checkpoints["refine"], "r+") as file:
         file.create_dataset("quality/stretch", data=np.array([1, 2, 3], "f4")).attrs["unit"] = "1"
-    fakes.packed(tmp_path / "r.h5", [given, fakes.artefacts(tmp_path, fakes.sequence(fakes.OTHER))])
+    fakes.packed(tmp_path / "r.h5", [given, fakes.checkpoints(tmp_path, fakes.sequence(fakes.OTHER))])
     with Release(tmp_path / "r.h5") as release:
         assert [f.quality["stretch"] for f in release][:3] == [1, 2, 3]
         assert np.isnan(release[3].quality["stretch"])
@@ -104,7 +104,7 @@ def test_who_did_not_consent_is_not_there(fakes: ModuleType, tmp_path: Path) -> 
 def test_without_refinement_the_registered_vertices_go_in(fakes: ModuleType, tmp_path: Path) -> None:
     sequence = fakes.sequence(fakes.SMILE)
     for name, without in (("all", ()), ("lost", ("refine", "bake", "project"))):
-        given = fakes.artefacts(tmp_path / name, sequence, without=without)
+        given = fakes.checkpoints(tmp_path / name, sequence, without=without)
         assert fakes.packed(tmp_path / f"{name}.h5", [given]).failed == ()
     with Release(tmp_path / "all.h5") as whole, Release(tmp_path / "lost.h5") as lost:
         difference = lost.frame(0).vertices - whole.frame(0).vertices
@@ -119,10 +119,10 @@ def added(
     """A flow with a stage after refine that moves all vertices by 2 mm and has no reader of its own."""
     stage = Stage("polish", 1, PackSettings, ("refine",), lambda task, out: None, shapes=shapes)
     place = [s.name for s in STAGES].index("refine") + 1
-    given = fakes.artefacts(root, fakes.sequence(fakes.SMILE))
+    given = fakes.checkpoints(root, fakes.sequence(fakes.SMILE))
     path = root / "polish.h5"
     with (
-        RefineCheckpoint(given.artefacts["refine"]) as refine,
+        RefineCheckpoint(given.checkpoints["refine"]) as refine,
         writing(path, stage="polish", item="S001/smile", made_by={}) as out,
     ):
         out.continue_from(refine)
@@ -130,7 +130,7 @@ def added(
         if poses:
             out.rows("pose", (4, 4), "f8", "mm")[:] = refine.all_poses
     flow = [*STAGES[:place], stage, *STAGES[place:-1]]
-    return flow, PackInput(given.sequence, {**given.artefacts, "polish": path})
+    return flow, PackInput(given.sequence, {**given.checkpoints, "polish": path})
 
 
 def test_vertices_of_an_added_stage_are_those_of_the_release(fakes: ModuleType, tmp_path: Path) -> None:
@@ -145,15 +145,15 @@ def test_vertices_of_an_added_stage_are_those_of_the_release(fakes: ModuleType, 
 
 def test_vertices_that_cannot_be_those_of_the_release_are_refused(fakes: ModuleType, tmp_path: Path) -> None:
     flow, given = added(fakes, tmp_path / "a", shapes=False)
-    with pytest.raises(ArtefactError, match="does not shape.*`shapes=True`"):
+    with pytest.raises(CheckpointError, match="does not shape.*`shapes=True`"):
         fakes.packed(tmp_path / "r.h5", [given], stages=flow)
     flow, given = added(fakes, tmp_path / "b", shapes=True, poses=False)
-    with pytest.raises(ArtefactError, match="has no 'pose'"):
+    with pytest.raises(CheckpointError, match="has no 'pose'"):
         fakes.packed(tmp_path / "r.h5", [given], stages=flow)
-    given = fakes.artefacts(tmp_path / "c", fakes.sequence(fakes.SMILE))
-    bare = {name: path for name, path in given.artefacts.items() if name not in ("register", "refine")}
-    bare |= dict.fromkeys(("register", "refine"), given.artefacts["repass"])
-    with pytest.raises(ArtefactError, match="no artefact has registered vertices"):
+    given = fakes.checkpoints(tmp_path / "c", fakes.sequence(fakes.SMILE))
+    bare = {name: path for name, path in given.checkpoints.items() if name not in ("register", "refine")}
+    bare |= dict.fromkeys(("register", "refine"), given.checkpoints["repass"])
+    with pytest.raises(CheckpointError, match="no checkpoint has registered vertices"):
         fakes.packed(tmp_path / "r.h5", [PackInput(given.sequence, bare)])
     assert not (tmp_path / "r.h5").exists()
 
@@ -172,43 +172,43 @@ def test_nothing_to_pack(fakes: ModuleType, tmp_path: Path) -> None:
     assert not (tmp_path / "r.h5").exists()
 
 
-def test_artefacts_that_do_not_fit_are_named(fakes: ModuleType, tmp_path: Path) -> None:
-    given = fakes.artefacts(tmp_path, fakes.sequence(fakes.SMILE))
-    other = fakes.artefacts(tmp_path / "x", fakes.sequence(fakes.SMILE, (0, 1)))
-    mixed = PackInput(given.sequence, {**given.artefacts, "project": other.artefacts["project"]})
-    with pytest.raises(ArtefactError, match="project"):
+def test_checkpoints_that_do_not_fit_are_named(fakes: ModuleType, tmp_path: Path) -> None:
+    given = fakes.checkpoints(tmp_path, fakes.sequence(fakes.SMILE))
+    other = fakes.checkpoints(tmp_path / "x", fakes.sequence(fakes.SMILE, (0, 1)))
+    mixed = PackInput(given.sequence, {**given.checkpoints, "project": other.checkpoints["project"]})
+    with pytest.raises(CheckpointError, match="project"):
         fakes.packed(tmp_path / "r.h5", [mixed])
-    small = fakes.artefacts(tmp_path / "y", fakes.sequence(fakes.SMILE), shape=fakes.template(5))
-    with pytest.raises(ArtefactError, match="25, expected 49"):
+    small = fakes.checkpoints(tmp_path / "y", fakes.sequence(fakes.SMILE), shape=fakes.template(5))
+    with pytest.raises(CheckpointError, match="25, expected 49"):
         fakes.packed(tmp_path / "r.h5", [small])
     assert not list(tmp_path.glob("*.h5"))
     assert not list(tmp_path.glob(".*"))
 
 
 def test_nan_in_an_ok_frame_is_refused(fakes: ModuleType, tmp_path: Path) -> None:
-    given = fakes.artefacts(tmp_path, fakes.sequence(fakes.SMILE))
-    with h5py.File(given.artefacts["refine"], "r+") as file:
+    given = fakes.checkpoints(tmp_path, fakes.sequence(fakes.SMILE))
+    with h5py.File(given.checkpoints["refine"], "r+") as file:
         file["vertices"][1, 0] = np.nan
-    with pytest.raises(ArtefactError, match="row 1 .* not finite"):
+    with pytest.raises(CheckpointError, match="row 1 .* not finite"):
         fakes.packed(tmp_path / "r.h5", [given])
 
 
-def test_a_damaged_artefact_is_named(fakes: ModuleType, tmp_path: Path) -> None:
-    given = fakes.artefacts(tmp_path, fakes.sequence(fakes.SMILE))
-    path = given.artefacts["refine"]
+def test_a_damaged_checkpoint_is_named(fakes: ModuleType, tmp_path: Path) -> None:
+    given = fakes.checkpoints(tmp_path, fakes.sequence(fakes.SMILE))
+    path = given.checkpoints["refine"]
     with h5py.File(path) as file:
         chunk = file["vertices"].id.get_chunk_info(1)
     data = bytearray(path.read_bytes())
     data[chunk.byte_offset + chunk.size // 2] ^= 1
     path.write_bytes(data)
-    with pytest.raises(ArtefactError, match="S001/smile"):
+    with pytest.raises(CheckpointError, match="S001/smile"):
         fakes.packed(tmp_path / "r.h5", [given])
     assert not (tmp_path / "r.h5").exists()
 
 
 def test_rounding_stays_below_its_step_and_saves_space(fakes: ModuleType, tmp_path: Path) -> None:
     shape = fakes.template(60)
-    given = [fakes.artefacts(tmp_path, fakes.sequence(fakes.SMILE), shape=shape, textures=False)]
+    given = [fakes.checkpoints(tmp_path, fakes.sequence(fakes.SMILE), shape=shape, textures=False)]
     sizes, found = [], []
     fakes_template = fakes.template
     try:
@@ -238,7 +238,7 @@ def test_settings_out_of_range_are_refused_before_the_night(wrong: dict[str, flo
 
 
 def test_notes_keep_whole_codes(fakes: ModuleType, tmp_path: Path) -> None:
-    given = fakes.artefacts(tmp_path, fakes.sequence(fakes.SMILE))
+    given = fakes.checkpoints(tmp_path, fakes.sequence(fakes.SMILE))
     codes = [f"code-number-{k:02d}-of-many" for k in range(6)]  # 143 bytes, more than 64
     path = tmp_path / "bake.h5"
     with writing(path, stage="bake", item="S001/smile", made_by={}) as out:
@@ -248,9 +248,9 @@ def test_notes_keep_whole_codes(fakes: ModuleType, tmp_path: Path) -> None:
         for code in (*codes, "one-that-has-no-room", "nor-has-this"):
             out.note(1, code, "It says so.")
         out.reject(2, FrameRejected("x" * 64, "it is dark"))
-    fakes.packed(tmp_path / "r.h5", [PackInput(given.sequence, {**given.artefacts, "bake": path})])
-    with Artefact(path) as artefact:
-        assert [s.note for s in artefact.statuses] == [",".join(codes), ",".join([*codes, "more"]), ""]
+    fakes.packed(tmp_path / "r.h5", [PackInput(given.sequence, {**given.checkpoints, "bake": path})])
+    with Checkpoint(path) as checkpoint:
+        assert [s.note for s in checkpoint.statuses] == [",".join(codes), ",".join([*codes, "more"]), ""]
     with Release(tmp_path / "r.h5") as release:
         assert [f.note for f in release] == [",".join(codes), ",".join([*codes, "more"]), f"bake:{'x' * 64}"]
 
@@ -258,10 +258,10 @@ def test_notes_keep_whole_codes(fakes: ModuleType, tmp_path: Path) -> None:
 def test_vertices_of_the_second_pass_go_in_where_nothing_refined_them(
     fakes: ModuleType, tmp_path: Path
 ) -> None:
-    given = fakes.artefacts(tmp_path, fakes.sequence(fakes.SMILE), without=("refine", "bake", "project"))
+    given = fakes.checkpoints(tmp_path, fakes.sequence(fakes.SMILE), without=("refine", "bake", "project"))
     with (
-        h5py.File(given.artefacts["register"]) as first,
-        h5py.File(given.artefacts["repass"], "r+") as second,
+        h5py.File(given.checkpoints["register"]) as first,
+        h5py.File(given.checkpoints["repass"], "r+") as second,
     ):
         second["vertices"], second["pose"] = first["vertices"][:] + 2, first["pose"][:]
         expected = second["vertices"][0]
@@ -272,11 +272,11 @@ def test_vertices_of_the_second_pass_go_in_where_nothing_refined_them(
 
 @pytest.mark.parametrize("stage", ["register", "project"])
 def test_landmarks_of_a_rejected_frame_stay_out(fakes: ModuleType, tmp_path: Path, stage: str) -> None:
-    """Whatever the artefact of `project` holds for it."""
-    given = fakes.artefacts(tmp_path, fakes.sequence(fakes.SMILE))
-    with h5py.File(given.artefacts["project"]) as made:
+    """Whatever the checkpoint of `project` holds for it."""
+    given = fakes.checkpoints(tmp_path, fakes.sequence(fakes.SMILE))
+    with h5py.File(given.checkpoints["project"]) as made:
         assert np.isfinite(made["landmarks"][1]).all()
-    with h5py.File(given.artefacts[stage], "r+") as made:
+    with h5py.File(given.checkpoints[stage], "r+") as made:
         table = made["status"][:]
         table["ok"][1], table["reason"][1] = False, b"no-good"
         made["status"][...] = table
@@ -288,9 +288,9 @@ def test_landmarks_of_a_rejected_frame_stay_out(fakes: ModuleType, tmp_path: Pat
 
 
 def test_two_stages_that_give_one_figure_two_units_are_told_apart(fakes: ModuleType, tmp_path: Path) -> None:
-    given = fakes.artefacts(tmp_path, fakes.sequence(fakes.SMILE))
-    with h5py.File(given.artefacts["bake"], "r+") as made:
+    given = fakes.checkpoints(tmp_path, fakes.sequence(fakes.SMILE))
+    with h5py.File(given.checkpoints["bake"], "r+") as made:
         made["quality/s2m_p95"] = np.zeros(3, "f4")
         made["quality/s2m_p95"].attrs["unit"] = "px"
-    with pytest.raises(ArtefactError, match="two stages measure 's2m_p95'.*px and mm"):
+    with pytest.raises(CheckpointError, match="two stages measure 's2m_p95'.*px and mm"):
         fakes.packed(tmp_path / "r.h5", [given])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from shared_helpers import break_once
 
-from mimicme.pipeline.checkpoint import Artefact, writing
+from mimicme.pipeline.checkpoint import Checkpoint, writing
 from mimicme.pipeline.errors import ConfigError, InputError
 from mimicme.pipeline.geometry.mesh import transform
 from mimicme.pipeline.items import Captures, FrameSource, Item, Sequence
@@ -141,7 +141,7 @@ def test_landmark_triangles_know_their_texture_coordinates():
 
 
 def made_task(tmp_path):
-    """Artefacts of two frames, and the task that projects them."""
+    """Checkpoints of two frames, and the task that projects them."""
     item = Item("S", "smile")
     paths = {name: tmp_path / f"{name}.h5" for name in ("ingest", "landmarks", "align", "refine")}
     vertices, faces = sheet(41, 1.0)
@@ -174,18 +174,18 @@ def test_one_frames_numbers_reject_that_frame_alone(tmp_path, monkeypatch):
     break_once(monkeypatch, stage, "project", "Singular matrix")
     with writing(tmp_path / "out.h5", stage="project", item="S", made_by={}) as out:
         stage.compute(task, out)
-    with Artefact(tmp_path / "out.h5") as found:
+    with Checkpoint(tmp_path / "out.h5") as found:
         assert [s.reason for s in found.statuses] == ["numerical-failure", ""]
         assert "Singular matrix" in found.statuses[0].message
         assert np.isnan(found["landmarks"][0]).all()
         assert np.isfinite(found["landmarks"][1]).all()
 
 
-def test_the_stage_reads_and_writes_its_artefacts(tmp_path):
+def test_the_stage_reads_and_writes_its_checkpoints(tmp_path):
     task = made_task(tmp_path)
     with writing(tmp_path / "out.h5", stage="project", item="S", made_by={}) as out:
         stage.compute(task, out)
-    with Artefact(tmp_path / "out.h5") as found:
+    with Checkpoint(tmp_path / "out.h5") as found:
         assert found.ok_rows == [0, 1]
         for row in (0, 1):
             assert found["landmark_source"][row].tolist() == [1] * 30 + [3] * 38

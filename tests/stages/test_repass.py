@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-from mimicme.pipeline.checkpoint import Artefact, FrameStatus, writing
+from mimicme.pipeline.checkpoint import Checkpoint, FrameStatus, writing
 from mimicme.pipeline.corpus import Corpus
 from mimicme.pipeline.errors import ConfigError
 from mimicme.pipeline.geometry.mesh import transform
@@ -24,7 +24,7 @@ LOST = FrameStatus(False, "register-misfit", "", "lost")
 
 
 def write_register(dome, path, results, neutral=None, statuses=None, item="A/x"):
-    """An artefact of `register` with these `Registered`; `neutral` (V, 3): it found its own."""
+    """A checkpoint of `register` with these `Registered`; `neutral` (V, 3): it found its own."""
     path.parent.mkdir(parents=True, exist_ok=True)
     record = {"settings": dataclasses.asdict(dome.SETTINGS)}
     with writing(path, stage="register", item=item, made_by=record) as out:
@@ -82,7 +82,7 @@ def test_a_sequence_with_a_neutral_of_its_own_teaches_nothing(corpus):
 
 
 def written(root, paths):
-    """These artefacts of `register`, by item, as the runner hands them to every item."""
+    """These checkpoints of `register`, by item, as the runner hands them to every item."""
     listed = root / f"corpus-{len(paths)}.json"
     Corpus({item: {"register": path} for item, path in paths.items()}, str(listed)).save(listed)
     return listed
@@ -130,7 +130,7 @@ def test_the_stage_brings_a_noisy_frame_nearer_to_the_truth(dome, noisy, tmp_pat
     truth, moving = dome.truth(0.9), dome.apart(dome.truth(0.9), dome.truth(0.0)) > 2
     one, two = (run_stage(task, tmp_path / name) for name in ("one.h5", "two.h5"))
     assert one.read_bytes() == two.read_bytes()
-    with Artefact(one) as made:
+    with Checkpoint(one) as made:
         second = transform(made["pose"][0], made["vertices"][0].astype(float))
         assert made["quality/s2m_median"][0] < 1.2 * first.quality.s2m_median
     before = dome.apart(transform(first.pose, first.vertices), truth)[moving].mean()
@@ -143,13 +143,13 @@ def test_what_all_have_taught_is_read_once_however_many_items(noisy, tmp_path, m
     _, _, task = noisy
     task = dataclasses.replace(task, corpus=written(tmp_path, _of_register(task)))
     opened = []
-    real = Artefact.__init__
+    real = Checkpoint.__init__
 
     def noted(self, path):
         opened.append(path.parent.name)
         real(self, path)
 
-    monkeypatch.setattr(Artefact, "__init__", noted)
+    monkeypatch.setattr(Checkpoint, "__init__", noted)
     run_stage(task, tmp_path / "one.h5")
     assert opened.count("A") == opened.count("B") > 3
     opened.clear()

@@ -26,7 +26,7 @@ KNOWN = {
 anew from that stage on: raise the version, and write down here that it was meant."""
 
 
-def test_what_makes_an_artefact_changes_on_purpose_only() -> None:
+def test_what_makes_a_checkpoint_changes_on_purpose_only() -> None:
     now = {s.name: (s.version, fingerprint(settings_record(s.settings()))[:12]) for s in STAGES}
     lines = [f'"{name}": {what},' for name, what in now.items() if KNOWN.get(name) != what]
     assert now == KNOWN, f"if that is meant, or the stage is new, write into KNOWN: {lines}"

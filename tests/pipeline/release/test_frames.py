@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-from mimicme.pipeline.errors import ArtefactError, UsageError
+from mimicme.pipeline.errors import CheckpointError, UsageError
 from mimicme.pipeline.geometry.mesh import vertex_areas
 from mimicme.pipeline.items import Item
 from mimicme.pipeline.model_file import (
@@ -176,12 +176,12 @@ def test_damaged_and_foreign_model_files_are_refused(known, tmp_path):
     with h5py.File(path, "a") as handle:
         del handle["models/identity/mean"]
         handle["models/identity/mean"] = np.zeros((4, 3), "f4")
-    with pytest.raises(ArtefactError, match="damaged"):
+    with pytest.raises(CheckpointError, match="damaged"):
         read_model(path)
     with h5py.File(path, "a") as handle:
         del handle["blendshapes"]
         handle["blendshapes"] = h5py.ExternalLink("/etc/passwd", "/")
-    with pytest.raises(ArtefactError, match="points outside"):
+    with pytest.raises(CheckpointError, match="points outside"):
         read_model(path)
-    with pytest.raises(ArtefactError, match="not a model file"):
+    with pytest.raises(CheckpointError, match="not a model file"):
         read_model(known.path)

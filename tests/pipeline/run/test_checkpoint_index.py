@@ -1,4 +1,4 @@
-"""What a run writes down of the artefacts it has read, and when the next one believes it."""
+"""What a run writes down of the checkpoints it has read, and when the next one believes it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ODD = {"S1/neutral": ["a", "reject"], "S2/angry": ["note", "ee"]}
 
 @pytest.fixture
 def opened(monkeypatch):
-    """The artefacts whose heads are read from their files, in order."""
+    """The checkpoints whose heads are read from their files, in order."""
     paths = []
     read = checkpoint_index._read_head
 
@@ -35,7 +35,7 @@ def status_of(workspace, fake):
     return read_status(Workspace.open(workspace.root, environ={}), fake.STAGES).to_record()
 
 
-def test_a_second_run_opens_no_artefact_and_says_the_same(make, fake, opened):
+def test_a_second_run_opens_no_checkpoint_and_says_the_same(make, fake, opened):
     workspace = make(ODD)
     first = go(workspace, fake)
     assert len(opened) == 6

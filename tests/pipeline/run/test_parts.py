@@ -22,7 +22,7 @@ from fake_runs import (
     wait_for,
 )
 
-from mimicme.pipeline.checkpoint import Artefact
+from mimicme.pipeline.checkpoint import Checkpoint
 from mimicme.pipeline.items import Part
 from mimicme.pipeline.run.progress import Console
 from mimicme.pipeline.run.runner import RunOptions, run
@@ -49,8 +49,8 @@ def test_parts_are_made_longest_sequence_first_and_joined_at_once(in_parts, fake
     ]  # fmt: skip
     assert parts_there(workspace) == []
     with (
-        Artefact(workspace.root / "fit/S1/long.h5") as joined,
-        Artefact(workspace.root / "fit/S1/short.h5") as one,
+        Checkpoint(workspace.root / "fit/S1/long.h5") as joined,
+        Checkpoint(workspace.root / "fit/S1/short.h5") as one,
     ):
         assert joined.numbers.tolist() == [0, 1, 2, 3, 4]
         assert joined["value"][:].tolist() == [one["value"][0] + 3] * 5
@@ -171,7 +171,7 @@ def test_only_current_parts_are_joined_and_others_removed(in_parts, fake, change
     assert parts_there(workspace) == []
 
 
-def test_parts_beside_a_whole_artefact_are_removed(in_parts, fake):
+def test_parts_beside_a_whole_checkpoint_are_removed(in_parts, fake):
     """Of a run that was killed between the last join and the removal."""
     workspace = in_parts()
     go(workspace, fake)

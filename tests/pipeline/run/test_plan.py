@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from fake_runs import GOOD, calls, go
 
-from mimicme.pipeline.checkpoint import Artefact, fingerprint
+from mimicme.pipeline.checkpoint import Checkpoint, fingerprint
 from mimicme.pipeline.errors import InputError
 from mimicme.pipeline.run.plan import Plan, difference
 from mimicme.pipeline.run.work import execute
@@ -21,13 +21,13 @@ def test_neutral_comes_first_and_is_handed_on(make, fake):
     fits = [c[1] for c in calls(workspace) if c[0] == "fit"]
     assert set(fits[:2]) == {"S1/neutral", "S2/angry"}  # S2 has none: the first by name
     for name, expected in (("neutral", ""), ("smile", "S1/neutral")):
-        with Artefact(workspace.root / "fit" / "S1" / f"{name}.h5") as made:
+        with Checkpoint(workspace.root / "fit" / "S1" / f"{name}.h5") as made:
             assert made.attrs["neutral"] == expected
 
 
 def agreed(workspace, name="neutral"):
     """The siblings that S1's `agree` was given, and its total."""
-    with Artefact(workspace.root / "agree" / "S1" / f"{name}.h5") as made:
+    with Checkpoint(workspace.root / "agree" / "S1" / f"{name}.h5") as made:
         return list(made.attrs["siblings"]), float(made.attrs["total"])
 
 
@@ -78,7 +78,7 @@ def test_only_takes_siblings_as_they_lie_on_the_disk(make, fake):
 
 def taught(workspace, item="S1/smile"):
     """The sequences that an item's `learn` was given, and their total."""
-    with Artefact(workspace.root / "learn" / f"{item}.h5") as made:
+    with Checkpoint(workspace.root / "learn" / f"{item}.h5") as made:
         return list(made.attrs["taught"]), float(made.attrs["total"])
 
 
@@ -111,7 +111,7 @@ def test_a_sequence_that_failed_teaches_nothing(make, fake):
     assert taught(workspace, "S2/angry")[0] == sorted(set(GOOD) - {"S1/smile"})
 
 
-def test_a_subject_that_refused_teaches_nobody_while_its_artefacts_are_there(make, fake, tmp_path):
+def test_a_subject_that_refused_teaches_nobody_while_its_checkpoints_are_there(make, fake, tmp_path):
     workspace = make(GOOD)
     table = tmp_path / "subjects.csv"
     table.write_text("subject,consent\nS1,yes\nS2,yes\n")
@@ -175,12 +175,12 @@ def test_switched_off_no_sequence_waits_for_another(make, fake):
 
 
 def test_an_older_workspace_is_not_computed_anew(make, fake):
-    """How a fingerprint is taken of what makes an artefact: another way would make every lab's nights anew."""
+    """How a fingerprint is taken of what makes a checkpoint: another way would make every lab's nights anew."""
     workspace = make()
     go(workspace, fake)
     prints = {}
     for name in ("read/S1/smile", "fit/S1/neutral", "fit/S1/smile", "paint/S2/sad"):
-        with Artefact(workspace.root / f"{name}.h5") as made:
+        with Checkpoint(workspace.root / f"{name}.h5") as made:
             prints[name] = made.fingerprint[:16]
     assert prints == {
         "read/S1/smile": "70de2c1c78fb9c84",

@@ -10,7 +10,7 @@ import h5py
 import pytest
 from fake_runs import GOOD, calls, digests, go, state
 
-from mimicme.pipeline.checkpoint import Artefact
+from mimicme.pipeline.checkpoint import Checkpoint
 from mimicme.pipeline.errors import MimicmeError, UsageError
 from mimicme.pipeline.run.status import read_status
 from mimicme.pipeline.template import template_source_digest
@@ -142,11 +142,11 @@ def test_failed_neutral_does_not_hold_up_its_subject(make, fake):
     workspace = make(GOOD | {"S1/neutral": ["fail"]})
     result = go(workspace, fake)
     assert result.counts("fit") == (3, 0, 0, 1)
-    with Artefact(workspace.root / "fit/S1/smile.h5") as made:
+    with Checkpoint(workspace.root / "fit/S1/smile.h5") as made:
         assert made.attrs["neutral"] == ""
 
 
-def test_an_artefact_from_before_a_failure_is_not_used(make, fake):
+def test_a_checkpoint_from_before_a_failure_is_not_used(make, fake):
     workspace = make()
     go(workspace, fake)
     path = workspace.captures.root / "S1/smile/0000.obj"
@@ -204,7 +204,7 @@ def test_status_tells_what_is_there(make, fake):
     json.dumps(changed.to_record(), allow_nan=False)
 
 
-def test_unreadable_artefact_is_made_again(make, fake):
+def test_unreadable_checkpoint_is_made_again(make, fake):
     workspace = make()
     go(workspace, fake)
     before = digests(workspace)
@@ -285,7 +285,7 @@ def test_a_stage_alone_does_not_build_on_what_is_out_of_date(make, fake):
 def test_preset_lies_under_the_file(make, fake):
     workspace = make()
     go(workspace, fake, sets=["run.preset=fast"])
-    with Artefact(workspace.root / "fit/S1/smile.h5") as made:
+    with Checkpoint(workspace.root / "fit/S1/smile.h5") as made:
         assert made.made_by["settings"]["steps"] == 1
     file = workspace.root / "mimicme.toml"
     file.write_text(file.read_text().replace("[fit]", "[fit]\nsteps = 5"))

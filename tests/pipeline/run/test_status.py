@@ -19,7 +19,7 @@ from mimicme.pipeline.workspace import Workspace
 
 
 def written(path, figures, bad=()):
-    """An artefact of three frames with these figures."""
+    """A checkpoint of three frames with these figures."""
     with writing(path, stage="a", item="S1/x", made_by={}) as out:
         out.frames([4, 5, 6])
         for name, unit, values in figures:
@@ -107,7 +107,7 @@ def test_they_are_read_with_the_head_once(measured, fake, monkeypatch):
     workspace, stages = measured
     go(workspace, fake, stages=stages)
     said = status_of(workspace, stages).to_record()
-    monkeypatch.setattr(checkpoint_index, "_read_head", lambda path: pytest.fail("opened an artefact"))
+    monkeypatch.setattr(checkpoint_index, "_read_head", lambda path: pytest.fail("opened a checkpoint"))
     assert status_of(workspace, stages).to_record() == said
 
 

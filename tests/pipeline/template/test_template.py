@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mimicme.pipeline.captures import units
-from mimicme.pipeline.errors import ArtefactError, InputError, MissingDependencyError
+from mimicme.pipeline.errors import CheckpointError, InputError, MissingDependencyError
 from mimicme.pipeline.geometry.mesh import Mesh
 from mimicme.pipeline.landmarks import IBUG68
 from mimicme.pipeline.template import assemble, load_prepared, prepare, save_prepared, template_source_digest
@@ -273,10 +273,10 @@ def test_saving_is_deterministic_and_complete(tmp_path):
 
 
 def test_a_foreign_file_is_refused(tmp_path):
-    with pytest.raises(ArtefactError, match="not there"):
+    with pytest.raises(CheckpointError, match="not there"):
         load_prepared(tmp_path / "none.h5")
     (tmp_path / "x.h5").write_bytes(b"nothing")
-    with pytest.raises(ArtefactError):
+    with pytest.raises(CheckpointError):
         load_prepared(tmp_path / "x.h5")
 
 

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from mimicme.pipeline.checkpoint import Artefact, writing
+from mimicme.pipeline.checkpoint import Checkpoint, writing
 from mimicme.pipeline.errors import ConfigError, FrameRejected, MissingDependencyError
 from mimicme.pipeline.formats.image import encode
 from mimicme.pipeline.geometry.mesh import Mesh, transform
@@ -49,7 +49,7 @@ TEXTURE = encode(np.random.default_rng(1).integers(0, 255, (HEIGHT, WIDTH, 3), n
 def run(
     folder, frames, *, file_from_scan=FILE_FROM_SCAN, settings=None, texture=b"", notes=(), sides="image"
 ):
-    """The stage on frames that all have the sheet as their scan; the artefact's path.
+    """The stage on frames that all have the sheet as their scan; the checkpoint's path.
 
     The scans have a texture of encoded bytes, and notes.
     """
@@ -88,7 +88,7 @@ def save(path, points):
 
 def test_points_are_brought_into_the_scan_frame(tmp_path):
     save(tmp_path / "0000.ljson", transform(FILE_FROM_SCAN, POINTS))
-    with Artefact(run(tmp_path, 1)) as found:
+    with Checkpoint(run(tmp_path, 1)) as found:
         assert found.ok_rows == [0]
         np.testing.assert_allclose(found["points"][0], POINTS, atol=1e-4)
         assert (found["source"][0] == 1).all()
@@ -103,7 +103,7 @@ def test_priority_and_what_is_missing_are_remembered(tmp_path):
     save(tmp_path / "0000.pts", moved)
     save(tmp_path / "0000.csv", POINTS)
     save(tmp_path / "0001.csv", POINTS)
-    with Artefact(run(tmp_path, 3, file_from_scan=np.eye(4))) as found:
+    with Checkpoint(run(tmp_path, 3, file_from_scan=np.eye(4))) as found:
         np.testing.assert_allclose(found["points"][0], moved, atol=1e-4)
         np.testing.assert_allclose(found["points"][1], POINTS, atol=1e-4)
         status = found.statuses[2]
@@ -121,7 +121,7 @@ def test_another_unit_another_scheme_another_frame_are_rejected(tmp_path):
     save(tmp_path / "0002.ljson", POINTS + [0, 0, 300])
     (tmp_path / "0003.ljson").write_text("{")
     save(tmp_path / "0004.ljson", POINTS)
-    with Artefact(run(tmp_path, 5, file_from_scan=np.eye(4))) as found:
+    with Checkpoint(run(tmp_path, 5, file_from_scan=np.eye(4))) as found:
         reasons = [status.reason for status in found.statuses]
         assert reasons == ["landmarks-off-scan", "landmark-scheme", "landmarks-off-scan", "landmark-file", ""]
         assert "multiplied by 1000" in found.statuses[0].message
@@ -132,7 +132,7 @@ def test_a_link_out_of_the_captures_is_not_read(tmp_path):
     (tmp_path / "captures").mkdir()
     save(tmp_path / "secret.ljson", POINTS)
     (tmp_path / "captures" / "0000.ljson").symlink_to(tmp_path / "secret.ljson")
-    with Artefact(run(tmp_path / "captures", 1)) as found:
+    with Checkpoint(run(tmp_path / "captures", 1)) as found:
         assert found.statuses[0].reason == "unsafe-path"
 
 
@@ -141,7 +141,7 @@ def test_a_few_points_off_the_scan_are_left_out_and_named(tmp_path):
     points[[4, 30]] += [0, 0, 60]
     points[50] += [0, 0, 8]
     save(tmp_path / "0000.ljson", points)
-    with Artefact(run(tmp_path, 1, file_from_scan=np.eye(4))) as found:
+    with Checkpoint(run(tmp_path, 1, file_from_scan=np.eye(4))) as found:
         status = found.statuses[0]
         assert status.ok
         assert status.note == "landmarks-left-out"
@@ -163,7 +163,7 @@ def test_points_in_millimetres_beside_a_scan_in_metres_are_explained():
 def test_sides_of_the_subject(tmp_path):
     save(tmp_path / "0000.ljson", POINTS)
     made = run(tmp_path, 1, file_from_scan=np.eye(4), sides="subject")
-    with Artefact(made) as found:
+    with Checkpoint(made) as found:
         there = found["points"][0][GROUPS["right_eye"]]
         np.testing.assert_allclose(there, POINTS[GROUPS["left_eye"]], atol=1e-4)
 
@@ -183,7 +183,7 @@ def test_points_by_hand_win_over_detected_ones(tmp_path, monkeypatch):
     half = POINTS.copy()
     half[20:] = np.nan
     save(tmp_path / "0000.ljson", half)
-    with Artefact(run(tmp_path, 2, file_from_scan=np.eye(4))) as found:
+    with Checkpoint(run(tmp_path, 2, file_from_scan=np.eye(4))) as found:
         assert found.ok_rows == [0, 1]
         assert (found["source"][0] == np.r_[np.ones(20), np.full(48, 2)]).all()
         np.testing.assert_allclose(found["points"][0][:20], POINTS[:20], atol=1e-4)
@@ -196,13 +196,13 @@ def test_where_the_points_come_from_is_counted(tmp_path, monkeypatch):
     monkeypatch.setattr(stage, "detector", lambda task: Finder())
     for number in range(2):
         save(tmp_path / f"{number:04d}.ljson", POINTS)
-    with Artefact(run(tmp_path, 5, file_from_scan=np.eye(4))) as found:
+    with Checkpoint(run(tmp_path, 5, file_from_scan=np.eye(4))) as found:
         assert found.attrs["origin_tally"] == "2 from files beside them, 3 found"
     half = POINTS.copy()
     half[20:] = np.nan
     save(tmp_path / "0001.ljson", half)
     (tmp_path / "0004.ljson").write_text("nonsense")
-    with Artefact(run(tmp_path, 5, file_from_scan=np.eye(4))) as found:
+    with Checkpoint(run(tmp_path, 5, file_from_scan=np.eye(4))) as found:
         assert found.attrs["origin_tally"] == "1 from files beside them, 2 found, 1 from files and found"
 
 
@@ -218,7 +218,7 @@ def test_what_is_left_out_is_found_instead(tmp_path, monkeypatch):
     pixels[40] = [1e38, 0]
     save(tmp_path / "0000.ljson", points)
     save_pixels(tmp_path / "0001.pts", pixels)
-    with Artefact(run(tmp_path, 2, file_from_scan=np.eye(4), texture=TEXTURE)) as found:
+    with Checkpoint(run(tmp_path, 2, file_from_scan=np.eye(4), texture=TEXTURE)) as found:
         by_hand = np.arange(68) != 40
         for row in range(2):
             assert (found["source"][row] == np.where(by_hand, 1, 2)).all()
@@ -235,7 +235,7 @@ def test_pixels_with_other_axes_are_told_apart(tmp_path):
     """The sheet is the same from both sides: two ways to turn it over fit, and both are told."""
     save_pixels(tmp_path / "0000.pts", np.stack([PIXELS[:, 0], HEIGHT - 1 - PIXELS[:, 1]], axis=1))
     save_pixels(tmp_path / "0001.pts", PIXELS[np.random.default_rng(2).permutation(68)])  # no face either way
-    with Artefact(run(tmp_path, 2, texture=TEXTURE)) as found:
+    with Checkpoint(run(tmp_path, 2, texture=TEXTURE)) as found:
         assert [s.reason for s in found.statuses] == ["landmarks-displaced", ""]
         said = found.statuses[0].message
         assert "Several ways fit" in said and "x and 99 - y (0 mm)" in said and "199 - x and y (0 mm)" in said
@@ -274,7 +274,7 @@ def compared(folder, monkeypatch, pixels, places, confidence):
     monkeypatch.setattr(stage, "detector", lambda task: finder)
     for row, these in enumerate(pixels):
         save_pixels(folder / f"{row:04d}.pts", these)
-    with Artefact(run(folder, len(pixels), texture=TEXTURE)) as found:
+    with Checkpoint(run(folder, len(pixels), texture=TEXTURE)) as found:
         assert finder.asked == len(pixels)
         for row, status in enumerate(found.statuses):
             assert not status.ok or (found["source"][row] == 1).all()  # whole files keep their points
@@ -316,7 +316,7 @@ def test_pixels_of_an_image_of_another_size_are_refused(tmp_path, monkeypatch):
 def test_pixels_that_nothing_is_found_for_are_noted(tmp_path, monkeypatch):
     monkeypatch.setattr(stage, "detector", lambda task: Blind())
     save_pixels(tmp_path / "0000.pts", PIXELS)
-    with Artefact(run(tmp_path, 1, texture=TEXTURE)) as found:
+    with Checkpoint(run(tmp_path, 1, texture=TEXTURE)) as found:
         assert found.statuses[0].note == "landmarks-not-compared"
         assert "no face is found" in found.statuses[0].message
 
@@ -331,7 +331,7 @@ def test_without_a_detector_whole_pixels_are_taken_as_they_are(tmp_path, monkeyp
     monkeypatch.setattr(stage, "detector", missing)
     save_pixels(tmp_path / "0000.pts", PIXELS)
     save_pixels(tmp_path / "0001.pts", PIXELS)
-    with Artefact(run(tmp_path, 2, texture=TEXTURE)) as found:
+    with Checkpoint(run(tmp_path, 2, texture=TEXTURE)) as found:
         assert all(s.ok and s.note == "landmarks-not-compared" for s in found.statuses)
         assert "is not installed" in found.statuses[0].message
         assert (found["source"][()] == 1).all()
@@ -369,14 +369,14 @@ def test_a_scan_is_read_once_a_frame(tmp_path, monkeypatch):
 
 def test_of_the_texture_the_size_is_enough(tmp_path):
     save_pixels(tmp_path / "0000.pts", PIXELS)
-    with Artefact(run(tmp_path, 1, texture=TEXTURE[: len(TEXTURE) // 2])) as found:
+    with Checkpoint(run(tmp_path, 1, texture=TEXTURE[: len(TEXTURE) // 2])) as found:
         np.testing.assert_allclose(found["points"][0], POINTS, atol=1e-4)
 
 
 @pytest.mark.parametrize("note", ["textures-joined", "more"])
 def test_pixels_of_several_images_are_refused(tmp_path, note):
     save_pixels(tmp_path / "0000.pts", PIXELS)
-    with Artefact(run(tmp_path, 1, texture=TEXTURE, notes=["unused-vertices", note])) as found:
+    with Checkpoint(run(tmp_path, 1, texture=TEXTURE, notes=["unused-vertices", note])) as found:
         assert found.statuses[0].reason == "landmark-scheme"
         assert "several images" in found.statuses[0].message
 
@@ -393,7 +393,7 @@ def test_a_few_points_by_hand_stand_alone_when_nothing_is_found(tmp_path, monkey
     few = np.full((68, 3), np.nan)
     few[[36, 45, 30, 48, 54]] = POINTS[[36, 45, 30, 48, 54]]
     save(tmp_path / "0000.ljson", few)
-    with Artefact(run(tmp_path, 2, file_from_scan=np.eye(4))) as found:
+    with Checkpoint(run(tmp_path, 2, file_from_scan=np.eye(4))) as found:
         assert found.ok_rows == [0]
         assert np.flatnonzero(found["source"][0]).tolist() == [30, 36, 45, 48, 54]
         assert found.statuses[0].note == "landmarks-by-hand-only"
@@ -414,7 +414,7 @@ def test_points_by_hand_say_where_the_head_is_and_where_it_is_not(tmp_path, monk
     few = np.full((68, 3), np.nan)
     few[[36, 45, 30, 48, 54]] = POINTS[[36, 45, 30, 48, 54]]
     save(tmp_path / "0000.ljson", few)
-    with Artefact(run(tmp_path, 1, file_from_scan=np.eye(4))) as found:
+    with Checkpoint(run(tmp_path, 1, file_from_scan=np.eye(4))) as found:
         # the scan is the template itself: its head stands upright, between its eyes and nose base
         eyes, base = POINTS[[36, 39, 42, 45]].mean(axis=0), POINTS[[31, 33, 35]].mean(axis=0)
         np.testing.assert_allclose(seen[0][:3, :3], np.eye(3), atol=1e-3)
@@ -426,7 +426,7 @@ def test_points_by_hand_say_where_the_head_is_and_where_it_is_not(tmp_path, monk
 def test_a_whole_file_is_never_looked_at_again(tmp_path, monkeypatch):
     monkeypatch.setattr(stage, "detector", lambda task: pytest.fail("the detector was asked"))
     save(tmp_path / "0000.ljson", np.where(np.arange(68)[:, None] < 17, np.nan, POINTS))
-    with Artefact(run(tmp_path, 1, file_from_scan=np.eye(4))) as found:
+    with Checkpoint(run(tmp_path, 1, file_from_scan=np.eye(4))) as found:
         assert found["source"][0].sum() == 51
 
 
@@ -444,7 +444,7 @@ def test_a_point_that_jumps_is_looked_for_again(tmp_path, monkeypatch):
             return Located(points, np.full(68, 2, np.uint8), np.full(68, 0.5, np.float32), pose=np.eye(4))
 
     monkeypatch.setattr(stage, "detector", lambda task: Jumpy())
-    with Artefact(run(tmp_path, 7, file_from_scan=np.eye(4))) as found:
+    with Checkpoint(run(tmp_path, 7, file_from_scan=np.eye(4))) as found:
         assert asked == [True] + [False] * 6 + [True, True]
         np.testing.assert_allclose(found["points"][2][40], POINTS[40] + [0, 0, 1], atol=1e-3)
         assert [s.note for s in found.statuses] == [""] * 5 + ["landmarks-jump", ""]
@@ -462,7 +462,7 @@ def test_a_detector_of_ones_own(tmp_path, monkeypatch):
         "        return Located(scan.vertices[:68], np.full(68, 2, np.uint8), np.ones(68, np.float32))\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    with Artefact(run(tmp_path, 1, settings=LandmarksSettings(detector="ourlab:Own"))) as found:
+    with Checkpoint(run(tmp_path, 1, settings=LandmarksSettings(detector="ourlab:Own"))) as found:
         assert found.attrs["detector"] == "ours"
         np.testing.assert_allclose(found["points"][0], VERTICES[:68], atol=1e-4)
     with pytest.raises(ConfigError, match="ourlab:Nobody"):

@@ -1,4 +1,4 @@
-"""The stage: a subject of two sequences, from artefact to artefact."""
+"""The stage: a subject of two sequences, from checkpoint to checkpoint."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import textured_dome as faces
 
-from mimicme.pipeline.checkpoint import Artefact, writing
+from mimicme.pipeline.checkpoint import Checkpoint, writing
 from mimicme.pipeline.errors import ConfigError, FrameRejected
 from mimicme.pipeline.formats.image import encode
 from mimicme.pipeline.items import Captures, FrameSource, Item, Sequence
@@ -35,7 +35,7 @@ def misplaced(rng, size=0.8):
 
 
 def write_sequence(folder, item, frames, image=True, rejected=(), jitter=0.8):
-    """Made-up ingest and register artefacts; `frames`: how far the skin has slid in each, mm."""
+    """Made-up ingest and register checkpoints; `frames`: how far the skin has slid in each, mm."""
     paths = {name: folder / f"{item.sequence}-{name}.h5" for name in ("ingest", "register")}
     rng = np.random.default_rng(len(item.sequence))
     with writing(paths["ingest"], stage="ingest", item=str(item), made_by={}) as out:
@@ -100,7 +100,7 @@ def subject(tmp_path_factory):
 
 def test_all_frames_put_their_vertices_on_the_same_skin(subject):
     rest, smile, neutral, refined = subject
-    with Artefact(neutral) as a, Artefact(refined) as b, Artefact(smile["register"]) as before:
+    with Checkpoint(neutral) as a, Checkpoint(refined) as b, Checkpoint(smile["register"]) as before:
         home = skin_under(a["vertices"][0].astype(float), 0)[inner()]
         for row, amount in enumerate([0.0, 1.0, 2.5, 1.0, 0.0]):
             was = skin_under(before["vertices"][row].astype(float), amount)[inner()]
@@ -115,7 +115,7 @@ def test_all_frames_put_their_vertices_on_the_same_skin(subject):
 def test_the_reference_is_nearer_to_the_truth_than_the_neutral_was(subject):
     rest, _, neutral, _ = subject
     truth = faces.template().vertices
-    with Artefact(rest["register"]) as before, Artefact(neutral) as after:
+    with Checkpoint(rest["register"]) as before, Checkpoint(neutral) as after:
         was, now, stored = (
             np.linalg.norm(v - truth, axis=1)[inner()].mean()
             for v in (before["vertices"][0], after["vertices"][0], after["reference/vertices"][:])
@@ -128,7 +128,7 @@ def test_without_anchor_frames_the_registered_neutral_is_the_reference(subject, 
     rest, smile, _, _ = subject
     alone = RefineSettings(size=256, levels=3, anchor_frames=0)
     path = made(tmp_path, task_of(tmp_path, NEUTRAL, rest, alone, siblings={SMILE: smile}))
-    with Artefact(path) as after, Artefact(rest["register"]) as before:
+    with Checkpoint(path) as after, Checkpoint(rest["register"]) as before:
         assert np.array_equal(after["reference/vertices"][:], before["vertices"][0])
         assert np.abs(after["vertices"][0] - before["vertices"][0])[inner()].max() < 0.1
 
@@ -142,7 +142,7 @@ def test_the_same_input_gives_the_same_bytes(subject, tmp_path):
 def test_switched_off_it_hands_on_what_it_got(subject, tmp_path):
     _, smile, neutral, _ = subject
     task = task_of(tmp_path, SMILE, smile, RefineSettings(enabled=False), neutral)
-    with Artefact(made(tmp_path, task)) as after, Artefact(smile["register"]) as before:
+    with Checkpoint(made(tmp_path, task)) as after, Checkpoint(smile["register"]) as before:
         assert np.array_equal(after["vertices"][:], before["vertices"][:])
         assert np.array_equal(after["pose"][:], before["pose"][:])
         assert "quality" not in after
@@ -151,10 +151,10 @@ def test_switched_off_it_hands_on_what_it_got(subject, tmp_path):
 def test_frames_without_texture_stay_as_they_are_and_say_so(subject, tmp_path):
     *_, neutral, _ = subject
     paths = write_sequence(tmp_path, SMILE, [0.0, 0.0], image=False, rejected=[1])
-    with Artefact(made(tmp_path, task_of(tmp_path, SMILE, paths, neutral=neutral))) as after:
+    with Checkpoint(made(tmp_path, task_of(tmp_path, SMILE, paths, neutral=neutral))) as after:
         assert [s.note for s in after.statuses] == ["not-refined", ""]
         assert [s.ok for s in after.statuses] == [True, False]
-        with Artefact(paths["register"]) as before:
+        with Checkpoint(paths["register"]) as before:
             assert np.array_equal(after["vertices"][0], before["vertices"][0])
         assert np.isnan(after["vertices"][1]).all()
         assert np.isnan(after["quality/drift"][:]).all()
@@ -164,9 +164,9 @@ def test_a_neutral_without_texture_leaves_its_subject_as_registered(subject, tmp
     _, smile, _, _ = subject
     paths = write_sequence(tmp_path, NEUTRAL, [0.0], image=False)
     neutral = made(tmp_path, task_of(tmp_path, NEUTRAL, paths), "neutral.h5")
-    with Artefact(made(tmp_path, task_of(tmp_path, SMILE, smile, neutral=neutral))) as after:
+    with Checkpoint(made(tmp_path, task_of(tmp_path, SMILE, smile, neutral=neutral))) as after:
         assert {s.note for s in after.statuses} == {"not-refined"}
-        with Artefact(smile["register"]) as before:
+        with Checkpoint(smile["register"]) as before:
             assert np.array_equal(after["vertices"][:], before["vertices"][:])
 
 
@@ -182,11 +182,11 @@ def test_a_frame_whose_end_goes_wrong_stays_as_it_was_and_stops_no_other(subject
 
     monkeypatch.setattr(Refiner, "settled", breaks)
     task = task_of(tmp_path, SMILE, smile, neutral=neutral)
-    with Artefact(made(tmp_path, task)) as after, Artefact(smile["register"]) as before:
+    with Checkpoint(made(tmp_path, task)) as after, Checkpoint(smile["register"]) as before:
         assert [s.note for s in after.statuses] == ["", "", "not-refined", "", ""]
         assert np.array_equal(after["vertices"][2], before["vertices"][2])
         assert np.isnan(after["quality/drift"][:]).tolist() == [False, False, True, False, False]
-        with Artefact(refined) as whole:
+        with Checkpoint(refined) as whole:
             assert np.array_equal(after["vertices"][3], whole["vertices"][3])
 
 
@@ -196,7 +196,7 @@ def test_a_neutral_that_cannot_be_baked_leaves_its_subject_as_registered(subject
 
     rest, *_ = subject
     monkeypatch.setattr("mimicme.pipeline.texture.baking.bake_source", breaks)
-    with Artefact(made(tmp_path, task_of(tmp_path, NEUTRAL, rest))) as after:
+    with Checkpoint(made(tmp_path, task_of(tmp_path, NEUTRAL, rest))) as after:
         assert [s.note for s in after.statuses] == ["not-refined"]
         assert "reference" not in after
 
@@ -208,7 +208,7 @@ def test_a_long_sequence_rattles_less(subject, tmp_path):
     rattle = {}
     for name, smooth in (("as-found", False), ("smooth", True)):
         settings = RefineSettings(size=256, levels=3, iterations=1, smooth_in_time=smooth)
-        with Artefact(
+        with Checkpoint(
             made(tmp_path, task_of(tmp_path, SMILE, paths, settings, neutral), f"{name}.h5")
         ) as after:
             error = [
@@ -264,8 +264,8 @@ def test_a_frame_that_drifts_more_afterwards_stays_as_it_was_registered(tmp_path
     monkeypatch.setattr(Refiner, "refine", astray)
     settings = RefineSettings(size=256, anchor_frames=0, smooth_in_time=False)
     with (
-        Artefact(made(tmp_path, task_of(tmp_path, NEUTRAL, paths, settings))) as refined,
-        Artefact(paths["register"]) as register,
+        Checkpoint(made(tmp_path, task_of(tmp_path, NEUTRAL, paths, settings))) as refined,
+        Checkpoint(paths["register"]) as register,
     ):
         kept = [bool((refined["vertices"][row] == register["vertices"][row]).all()) for row in (1, 2)]
         assert kept == [worse, worse]

@@ -154,7 +154,7 @@ def noisy_sequence(amounts: np.ndarray) -> list[Frame]:
     return made
 
 
-def artefacts(
+def checkpoints(
     root: Path, frames: list[Frame], settings: RegisterSettings, lost: tuple[int, ...] = ()
 ) -> Task:
     """What ingest, landmarks and align would have written; rows in `lost` were rejected by align."""

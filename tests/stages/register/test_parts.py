@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mimicme.pipeline.checkpoint import Artefact, writing
-from mimicme.pipeline.errors import ArtefactError
+from mimicme.pipeline.checkpoint import Checkpoint, writing
+from mimicme.pipeline.errors import CheckpointError
 from mimicme.pipeline.items import Part
 from mimicme.pipeline.stage import Task
 from mimicme.stages.register import STAGE
@@ -75,7 +75,7 @@ def task(dome, frames, tmp_path_factory) -> Task:
     with writing(neutral, stage="register", item="S001/neutral", made_by={}) as out:
         out.frames([0])
         out.array("neutral", dome.truth(0.0).astype(np.float32))
-    return replace(dome.artefacts(root, frames, QUICK, lost=(7,)), neutral=neutral)
+    return replace(dome.checkpoints(root, frames, QUICK, lost=(7,)), neutral=neutral)
 
 
 def made(task: Task, path: Path) -> Path:
@@ -85,7 +85,7 @@ def made(task: Task, path: Path) -> Path:
 
 
 def in_parts(task: Task, folder: Path, count: int) -> Path:
-    """The artefact made in so many parts, the last one first."""
+    """The checkpoint made in so many parts, the last one first."""
     paths = [folder / f"{number}.h5" for number in range(1, count + 1)]
     for number in range(count, 0, -1):
         made(replace(task, part=Part(number, count)), paths[number - 1])
@@ -103,7 +103,7 @@ def joined(task, tmp_path_factory) -> Path:
 
 
 def test_parts_have_the_rejections_and_the_rows_of_the_whole(joined, whole):
-    with Artefact(joined) as a, Artefact(whole) as b:
+    with Checkpoint(joined) as a, Checkpoint(whole) as b:
         assert a.numbers.tolist() == b.numbers.tolist()
         assert a.statuses == b.statuses
         assert [s.reason for s in a.statuses if not s.ok] == ["register-misfit", "off"]
@@ -112,7 +112,7 @@ def test_parts_have_the_rejections_and_the_rows_of_the_whole(joined, whole):
 
 
 def test_parts_are_as_accurate_as_the_whole_also_where_they_meet(dome, joined, whole):
-    with Artefact(joined) as a, Artefact(whole) as b:
+    with Checkpoint(joined) as a, Checkpoint(whole) as b:
         ok = a.ok_rows
         truth = np.stack([dome.truth(amount) for amount in AMOUNTS[ok]])
         error, reference = (np.linalg.norm(x["vertices"][:][ok] - truth, axis=2).mean(1) for x in (a, b))
@@ -130,13 +130,13 @@ def test_parts_are_as_accurate_as_the_whole_also_where_they_meet(dome, joined, w
 
 def test_writing_and_joining_loses_nothing(task, tmp_path):
     first = replace(task, part=Part(1, 1))
-    with Artefact(made(first, tmp_path / "1.h5")) as part:
+    with Checkpoint(made(first, tmp_path / "1.h5")) as part:
         assert part["pose"].dtype == np.float64
         rows = part.ok_rows
     statuses, found = read_parts((tmp_path / "1.h5",))
     assert sorted(found) == rows and len(statuses) == COUNT
     raw = replace(task, settings=replace(QUICK, smooth_in_time=False), parts=(tmp_path / "1.h5",))
-    with Artefact(made(raw, tmp_path / "raw.h5")) as joined:
+    with Checkpoint(made(raw, tmp_path / "raw.h5")) as joined:
         for row, one in found.items():
             np.testing.assert_array_equal(joined["vertices"][row], one.vertices)
             np.testing.assert_array_equal(joined["pose"][row], one.pose)
@@ -146,11 +146,11 @@ def test_writing_and_joining_loses_nothing(task, tmp_path):
 def test_a_damaged_part_is_named(task, tmp_path):
     path = made(replace(task, part=Part(1, 6)), tmp_path / "1.h5")
     content = bytearray(path.read_bytes())
-    with Artefact(path) as part:
+    with Checkpoint(path) as part:
         place = part["vertices"].id.get_chunk_info(0).byte_offset
     content[place + 20] ^= 0xFF
     path.write_bytes(content)
-    with pytest.raises(ArtefactError, match=r"damaged.*1\.h5.*Delete"):
+    with pytest.raises(CheckpointError, match=r"damaged.*1\.h5.*Delete"):
         read_parts((path,))
 
 
@@ -160,12 +160,12 @@ def test_a_sequence_is_cut_when_its_neutral_is_known(task, whole, tmp_path):
     assert STAGE.parts(replace(task, settings=replace(QUICK, part_frames=0))) == 1
     assert STAGE.parts(replace(task, settings=RegisterSettings())) == 1
     assert STAGE.parts(replace(task, neutral=None)) == 1
-    # the neutral's artefact is there, but none of its frames could be registered
+    # the neutral's checkpoint is there, but none of its frames could be registered
     assert STAGE.parts(replace(task, neutral=whole)) == 1
 
 
 def test_a_frame_is_rejected_by_a_part_at_its_own_row(task, tmp_path):
-    with Artefact(made(replace(task, part=Part(2, 6)), tmp_path / "2.h5")) as part:
+    with Checkpoint(made(replace(task, part=Part(2, 6)), tmp_path / "2.h5")) as part:
         assert part.numbers.tolist() == [2, 3]
         assert [s.reason for s in part.statuses] == ["", "register-misfit"]
         assert np.isfinite(part["vertices"][0]).all() and np.isnan(part["vertices"][1]).all()

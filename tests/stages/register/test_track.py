@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mimicme.pipeline.checkpoint import Artefact, writing
+from mimicme.pipeline.checkpoint import Checkpoint, writing
 from mimicme.pipeline.errors import FrameRejected
 from mimicme.pipeline.geometry.mesh import transform
 from mimicme.pipeline.geometry.rigid import fit_rigid
@@ -356,8 +356,8 @@ AMOUNTS = 0.5 - 0.5 * np.cos(np.linspace(0, 2 * np.pi, COUNT))
 OK = [0, 1, 2, 4, 5, 6, 8, 9, 10, 11]
 
 
-def artefacts(dome, root: Path, frames: list[Frame], lost: tuple[int, ...] = ()) -> Task:
-    return dome.artefacts(root, frames, QUICK, lost)
+def checkpoints(dome, root: Path, frames: list[Frame], lost: tuple[int, ...] = ()) -> Task:
+    return dome.checkpoints(root, frames, QUICK, lost)
 
 
 def made(task: Task, path: Path) -> Path:
@@ -374,16 +374,16 @@ def frames(dome) -> list[Frame]:
 
 @pytest.fixture(scope="module")
 def task(dome, frames, tmp_path_factory) -> Task:
-    return artefacts(dome, tmp_path_factory.mktemp("register"), frames, lost=(7,))
+    return checkpoints(dome, tmp_path_factory.mktemp("register"), frames, lost=(7,))
 
 
 @pytest.fixture(scope="module")
-def artefact(task, tmp_path_factory) -> Path:
+def checkpoint(task, tmp_path_factory) -> Path:
     return made(task, tmp_path_factory.mktemp("made") / "a.h5")
 
 
-def test_the_stage_writes_every_row(dome, frames, artefact):
-    with Artefact(artefact) as found:
+def test_the_stage_writes_every_row(dome, frames, checkpoint):
+    with Checkpoint(checkpoint) as found:
         assert found.ok_rows == OK
         assert [found.statuses[row].reason for row in (3, 7)] == ["register-misfit", "off"]
         vertices, pose = found["vertices"][:], found["pose"][:]
@@ -397,21 +397,21 @@ def test_the_stage_writes_every_row(dome, frames, artefact):
         assert not found.attrs["personal_template"]
 
 
-def test_the_stage_finds_the_deformation(dome, frames, artefact):
-    with Artefact(artefact) as found:
+def test_the_stage_finds_the_deformation(dome, frames, checkpoint):
+    with Checkpoint(checkpoint) as found:
         for row in found.ok_rows:
             truth = transform(frames[row].pose, dome.truth(AMOUNTS[row]))
             where = transform(found["pose"][row], found["vertices"][row].astype(float))
             assert 0.2 < dome.apart(where, truth).mean() < 1.3
 
 
-def test_the_stage_gives_the_same_bytes_again(task, artefact, tmp_path):
-    assert made(task, tmp_path / "b.h5").read_bytes() == artefact.read_bytes()
+def test_the_stage_gives_the_same_bytes_again(task, checkpoint, tmp_path):
+    assert made(task, tmp_path / "b.h5").read_bytes() == checkpoint.read_bytes()
 
 
-def test_the_neutral_of_another_sequence_is_the_template_of_this_one(dome, frames, artefact, tmp_path):
-    task = replace(artefacts(dome, tmp_path, frames[5:7]), neutral=artefact)
-    with Artefact(made(task, tmp_path / "c.h5")) as found:
+def test_the_neutral_of_another_sequence_is_the_template_of_this_one(dome, frames, checkpoint, tmp_path):
+    task = replace(checkpoints(dome, tmp_path, frames[5:7]), neutral=checkpoint)
+    with Checkpoint(made(task, tmp_path / "c.h5")) as found:
         assert found.attrs["personal_template"]
         assert found.ok_rows == [0, 1]
         # its own frames are not calm: it has no neutral to offer
@@ -419,19 +419,19 @@ def test_the_neutral_of_another_sequence_is_the_template_of_this_one(dome, frame
 
 
 def test_a_neutral_sequence_that_failed_is_no_template(dome, frames, tmp_path):
-    lost = made(artefacts(dome, tmp_path / "lost", frames[3:4]), tmp_path / "lost.h5")
-    with Artefact(lost) as found:
+    lost = made(checkpoints(dome, tmp_path / "lost", frames[3:4]), tmp_path / "lost.h5")
+    with Checkpoint(lost) as found:
         assert not found.ok_rows
         assert "neutral" not in found
-    task = replace(artefacts(dome, tmp_path, frames[:1]), neutral=lost)
-    with Artefact(made(task, tmp_path / "d.h5")) as found:
+    task = replace(checkpoints(dome, tmp_path, frames[:1]), neutral=lost)
+    with Checkpoint(made(task, tmp_path / "d.h5")) as found:
         assert found.ok_rows == [0]
         assert not found.attrs["personal_template"]
 
 
-def test_smoothing_in_time_takes_the_rattle_out(dome, frames, task, artefact, tmp_path):
+def test_smoothing_in_time_takes_the_rattle_out(dome, frames, task, checkpoint, tmp_path):
     raw = replace(task, settings=replace(QUICK, smooth_in_time=False))
-    with Artefact(made(raw, tmp_path / "raw.h5")) as a, Artefact(artefact) as b:
+    with Checkpoint(made(raw, tmp_path / "raw.h5")) as a, Checkpoint(checkpoint) as b:
         assert a.ok_rows == b.ok_rows
         truth = np.stack([dome.truth(amount) for amount in AMOUNTS[OK]])
         off = [x["vertices"][:][OK] - truth for x in (a, b)]
@@ -531,15 +531,15 @@ def test_the_offset_is_found_with_the_neutral_and_of_detected_points_only(dome):
 
 def test_the_neutrals_offset_reaches_the_other_sequences(dome, tmp_path):
     frame = seen_beside(dome.frame(0), np.random.default_rng(4).normal(scale=2, size=(68, 3)))
-    first = made(artefacts(dome, tmp_path, [frame]), tmp_path / "neutral.h5")
-    with Artefact(first) as out:
+    first = made(checkpoints(dome, tmp_path, [frame]), tmp_path / "neutral.h5")
+    with Checkpoint(first) as out:
         offset, neutral = out["detector_offset"][:], out["neutral"][:].astype(float)
     assert np.linalg.norm(offset[17:], axis=1).min() > 0
-    task = artefacts(dome, tmp_path / "other", [replace(frame, number=5)])
+    task = checkpoints(dome, tmp_path / "other", [replace(frame, number=5)])
     second = made(replace(task, neutral=first), tmp_path / "other.h5")
     tracker = dome.tracker(neutral, QUICK)
     tracker.detector_offset = offset.astype(float)
-    with Artefact(second) as out, Artefact(task.inputs["landmarks"]) as marks:
+    with Checkpoint(second) as out, Checkpoint(task.inputs["landmarks"]) as marks:
         given = replace(
             frame,
             landmarks=marks["points"][0].astype(float),
