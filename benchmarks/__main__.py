@@ -1,6 +1,6 @@
 """Speed and accuracy of mimicme, measured on this machine, next to its peers.
 
-    python benchmarks [register] [robust] [growth] [stages] [bake] [pca]
+    python benchmarks [accuracy] [register] [robust] [growth] [stages] [bake] [pca]
                       [--captures DIR] [--trials N] [--output DIR] ...
 
 `make bench` runs all of them.  They stand on what `mimicme synth` makes and on the scan that menpo3d installs;
@@ -38,6 +38,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"benchmarks: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _accuracy(options: argparse.Namespace) -> dict[str, Any]:
+    """The whole run against the truth, next to the stored figures (expected.json): what moved by more than 5 %?"""
+    import stored
+
+    captures = _captures(options)
+    name = options.name or (options.captures.name if options.captures else "synth")
+    return stored.run(captures, name, options.landmarks, options.jobs, options.store, _work(options), _say)
 
 
 def _register(options: argparse.Namespace) -> dict[str, Any]:
@@ -94,6 +103,7 @@ def _pca(options: argparse.Namespace) -> dict[str, Any]:
 
 
 BENCHMARKS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
+    "accuracy": _accuracy,
     "register": _register,
     "robust": _robust,
     "growth": _growth,
@@ -115,6 +125,17 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--output", type=Path, default=ROOT / ".build" / "bench", help="for tables and pictures"
     )
+    parser.add_argument(
+        "--name", help="of `accuracy`: of the captures, under which figures are stored; their folder's"
+    )
+    parser.add_argument(
+        "--landmarks", choices=("given", "found"), default="given",
+        help="of `accuracy`: those beside the frames, or these left out and found",
+    )  # fmt: skip
+    parser.add_argument(
+        "--store", action="store_true", help="of `accuracy`: these are the figures to expect from now on"
+    )
+    parser.add_argument("--jobs", type=int, help="of `accuracy`: sequences side by side")
     parser.add_argument("--trials", type=int, default=40, help="of `robust` (the promise is about 200)")
     parser.add_argument(
         "--damage", action="append", default=[], help="of `robust`: only this; half+coarse is both"
