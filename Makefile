@@ -43,7 +43,7 @@ export OPENBLAS_NUM_THREADS ?= 1
 
 help:  ## this list
 	@echo 'make TARGET [WORKSPACE=DIR] [JOBS=N] [ARGS="--more --options"]'
-	@awk -F ':.*## ' '/^[a-z$$(][^:]*:.*## / {sub(/\$$\(STAGES\)/, "STAGE", $$1); printf "  %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z$$(][^:]*:.*## / {sub(/\$$\(STAGES\)/, "STAGE", $$1); printf "  %-12s %s\n", $$1, $$2}' Makefile
 	@echo '  STAGE is one of: $(or $(STAGES),those that mimicme names (make install))'
 
 install: $(INSTALLED)  ## the virtual environment .venv with everything in it
@@ -74,6 +74,18 @@ format: $(INSTALLED)  ## let ruff put the code in order
 
 test: $(INSTALLED)  ## the tests (ARGS="-k name" for some of them)
 	$(PY) -m pytest $(ARGS)
+
+# What is too slow or too heavy for `make test`: each has a folder in tests/ and an extra in setup.cfg, which it installs.
+test-fuzz: $(VENV)/.extra-fuzz  ## readers of files, with files damaged in every way (minutes)
+test-faults: $(INSTALLED)  ## runs that are killed, lose workers or run out of room (minutes)
+test-browser: $(VENV)/.extra-browser  ## the report in a real browser (Chromium)
+test-interop: $(VENV)/.extra-interop  ## our files in other programs, and theirs in ours
+test-fuzz test-faults test-browser test-interop:
+	$(PY) -m pytest tests/$(@:test-%=%) $(ARGS)
+
+$(VENV)/.extra-%: setup.cfg constraints.txt tools/install.py $(INSTALLED)
+	@$(PYTHON) tools/install.py --venv $(VENV) --build $(BUILD) --add $*
+	@touch $@
 
 demo: $(INSTALLED)  ## the whole flow on embedded data, into ./demo (DEMO=DIR for another place)
 	$(MIMICME) demo $(DEMO) $(if $(JOBS),--jobs $(JOBS)) $(ARGS)

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from mimicme.pipeline.command_line import FILE, FOLDER, JSON, PRESETS, RELEASE, WORKSPACE, Commands, stacked
-from mimicme.pipeline.run.pool import pin_threads, quiet_libraries
+from mimicme.pipeline.run.pool import limit_threads, silence_warnings
 from mimicme.stages import FLOW
 
 if TYPE_CHECKING:
     from mimicme.pipeline.workspace import Workspace
 
 # before numpy is imported anywhere: one thread per process, and the same bytes for any number of jobs
-pin_threads()
+limit_threads()
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -29,7 +29,7 @@ def main() -> None:
 
     Exit status: 0 every frame ok; 1 some frames failed or were rejected; 2 wrong use; 130 interrupted.
     """
-    quiet_libraries()
+    silence_warnings()
 
 
 settings_options = stacked(
@@ -112,7 +112,7 @@ def _opened(workspace: Path, preset: str | None, sets: tuple[str, ...]) -> Works
 
     given = _sets(preset, sets)
     opened = Workspace.open(workspace, sets=given)
-    last = () if given else opened.given_last()
+    last = () if given else opened.last_overrides()
     if not last:
         return opened
     said = " ".join(f"--set {shlex.quote(one)}" for one in last)
@@ -176,7 +176,7 @@ def init(workspace: Path, **declared: Any) -> None:
     from mimicme.stages import STAGES
 
     made = Workspace.create(workspace, stages=STAGES, **declared)
-    found = made.found()
+    found = made.catalogue()
     for message in found.messages:
         click.echo(message, err=True)
     table = made.metadata()
@@ -298,6 +298,29 @@ def stages_command(names: bool) -> None:
     """The stages in order, and what each does."""
     for name, sentence in FLOW.items():
         click.echo(name if names else f"{name:10} {sentence}")
+
+
+@main.command("settings")
+@click.argument("workspace", type=WORKSPACE, required=False)
+@click.option("--section", default="", metavar="NAME", help="One section, as in bake (default: all).")
+@click.option("--markdown", is_flag=True, help="The page docs/settings.md; of no workspace.")
+def settings_command(workspace: Path | None, section: str, markdown: bool) -> None:
+    """What each setting means, its unit and default; of a workspace, its value and where that comes from."""
+    from mimicme.commands.settings import page, settings_lines
+    from mimicme.pipeline.errors import UsageError
+    from mimicme.pipeline.workspace import Workspace
+    from mimicme.stages import STAGES
+
+    if markdown and workspace is not None:
+        raise UsageError(
+            "the page shows the defaults and no workspace", expected="--markdown without WORKSPACE"
+        )
+    if markdown:
+        click.echo(page(STAGES, FLOW, section), nl=False)
+        return
+    config = Workspace.open(workspace).config(STAGES) if workspace is not None else None
+    for line in settings_lines(STAGES, config, section):
+        click.echo(line)
 
 
 @main.command("status")
@@ -473,7 +496,7 @@ def evaluate_command(release: Path, truth: Path, as_json: bool) -> None:
 
 @main.group("model", cls=Commands, source="mimicme.commands.model.commands")
 def model_group() -> None:
-    """Linear models of faces out of a release: build, use, judge."""
+    """Linear models of faces out of a release: build, use, evaluate."""
 
 
 @main.group("experiment", cls=Commands, source="mimicme.commands.experiment.commands")

@@ -42,28 +42,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _accuracy(options: argparse.Namespace) -> dict[str, Any]:
     """The whole run against the truth, next to the stored figures (expected.json): what moved by more than 5 %?"""
-    import stored
+    import accuracy
 
     captures = _captures(options)
     name = options.name or (options.captures.name if options.captures else "synth")
-    return stored.run(captures, name, options.landmarks, options.jobs, options.store, _work(options), _say)
+    return accuracy.run(captures, name, options.landmarks, options.jobs, options.store, _work(options), _say)
 
 
 def _register(options: argparse.Namespace) -> dict[str, Any]:
     """Accuracy and CPU seconds on one core, next to menpo3d, trimesh, a landmark spline and a rigid fit."""
-    import accuracy
     import environment
+    import registration
 
     peers = environment.Peers(None, False, False, False, ("the peers were left out (--alone)",))
     if not options.alone:
         peers = environment.peers(options.build)
     settings = []
     if "james" in options.on:
-        settings.append(accuracy.james_setting())
+        settings.append(registration.james_setting())
     if "captures" in options.on:
-        settings.append(accuracy.captures_setting(_captures(options)))
+        settings.append(registration.captures_setting(_captures(options)))
     picture = options.output / "register.png"
-    return accuracy.run(settings, peers, _work(options), options.slow, options.timeout, picture, _say)
+    return registration.run(settings, peers, _work(options), options.slow, options.timeout, picture, _say)
 
 
 def _robust(options: argparse.Namespace) -> dict[str, Any]:

@@ -15,12 +15,12 @@ from mimicme.pipeline.geometry.spatial import Surface
 from mimicme.pipeline.template import Template
 from mimicme.pipeline.texture.baking import Baked, TextureOptions, bake, open_source
 from mimicme.pipeline.texture.raster import rasterise
-from mimicme.stages.refine.photometric import Knobs, Refiner
+from mimicme.stages.refine.photometric import Parameters, Refiner
 from mimicme.stages.refine.settings import RefineSettings
 
 Record = dict[str, Any]
-SLID_MM = 1.0
-"""How far the vertices are slid, smoothly, before the refinement is to find them back."""
+DISPLACEMENT_MM = 1.0
+"""How far the vertices are displaced along the surface, smoothly, before the refinement is to find them back."""
 
 
 def run(captures: Captures, sizes: tuple[int, ...] = (1024, 2048), say: Any = print) -> Record:
@@ -49,7 +49,7 @@ def run(captures: Captures, sizes: tuple[int, ...] = (1024, 2048), say: Any = pr
         )
     refined = refinement(scan, image, vertices, template)
     say(
-        "refinement: {seconds:.2f} s a frame; vertices slid by {before_mm:.2f} mm are {after_mm:.2f} mm off".format(
+        "refinement: {seconds:.2f} s a frame; vertices {before_mm:.2f} mm off, {after_mm:.2f} mm off after it".format(
             **refined
         )
     )
@@ -105,23 +105,25 @@ def agreement(ours: Baked, plain: Any) -> float:
 
 
 def refinement(scan: Mesh, image: Any, vertices: Floats, template: Template) -> Record:
-    """The frame's own texture as reference, its vertices slid by smooth waves: are they found back?"""
-    refiner = Refiner(template, Knobs.of(RefineSettings()))
-    source = open_source(scan, image, refiner.knobs.texture)
+    """The frame's own texture as reference, its vertices displaced by smooth waves: are they found back?"""
+    refiner = Refiner(template, Parameters.of(RefineSettings()))
+    source = open_source(scan, image, refiner.parameters.texture)
     assert source is not None
     reference = refiner.comparable(source, vertices)
     centred = (vertices - vertices.mean(0)) / 20
-    wave = SLID_MM * np.stack([np.sin(centred[:, 1]), np.cos(centred[:, 0]), 0 * centred[:, 0]], axis=1)
-    slid = refiner.slid(vertices, wave)
+    wave = DISPLACEMENT_MM * np.stack(
+        [np.sin(centred[:, 1]), np.cos(centred[:, 0]), 0 * centred[:, 0]], axis=1
+    )
+    displaced = refiner.displaced(vertices, wave)
 
     def frame() -> Floats:
         """What the stage does with a frame, the last bake, which says how far it still drifts, included."""
         here = np.eye(4)
-        d, _ = refiner.refine(source, slid, here, reference, np.zeros_like(slid))
-        moved = refiner.placed(source, slid, slid + d, here)
+        d, _ = refiner.refine(source, displaced, here, reference, np.zeros_like(displaced))
+        moved = refiner.placed(source, displaced, displaced + d, here)
         refiner.drift(refiner.flow(source, moved, here, reference, 1))
         return moved
 
     found, seconds = clocked(frame)
-    off = [float(np.median(np.linalg.norm(v - vertices, axis=1))) for v in (slid, found)]
+    off = [float(np.median(np.linalg.norm(v - vertices, axis=1))) for v in (displaced, found)]
     return {"seconds": seconds, "before_mm": off[0], "after_mm": off[1]}

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from accuracy import HERE, james_setting, write_problem
 from cases import resized
 from measure import measured
+from registration import HERE, james_setting, write_problem
 from robust import Prepared
 
 from mimicme.pipeline.template import prepare, save_prepared

@@ -37,7 +37,7 @@ from mimicme.pipeline.template import Template, prepare, template_source_digest
 Progress = Callable[[str], None]
 
 PROJECTED = 3  # landmark source: carried by the registered mesh
-STEADY_SHARE = 0.5
+RIGID_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -127,12 +127,15 @@ def unit_and_axes(raw: Floats, prepared: Floats) -> Floats:
     return matrix
 
 
-def steady_pose(vertices: Floats, template: Floats) -> Floats:
-    """(4, 4) that brings a mesh onto the template, fitted to the half of the vertices that lie nearest then."""
+def stabilising_pose(vertices: Floats, template: Floats) -> Floats:
+    """(4, 4) that brings a mesh onto the template: head stabilisation by trimmed least squares.
+
+    Fitted to the half of the vertices that lie nearest then; both are (V, 3), mm.
+    """
     pose = fit_rigid(vertices, template)
     for _ in range(4):
         off = np.linalg.norm(transform(pose, vertices) - template, axis=1)
-        pose = fit_rigid(vertices, template, (off <= np.quantile(off, STEADY_SHARE)).astype(float))
+        pose = fit_rigid(vertices, template, (off <= np.quantile(off, RIGID_SHARE)).astype(float))
     return pose
 
 
@@ -165,7 +168,7 @@ class _Reader:
         placed = transform(self.to_mm, vertices)
         if not self.align:
             return placed, np.eye(4)
-        pose = steady_pose(placed, self.template.vertices)
+        pose = stabilising_pose(placed, self.template.vertices)
         return transform(pose, placed), np.asarray(np.linalg.inv(pose))
 
 

@@ -24,6 +24,8 @@ NEEDED = (
     "Pillow",
     "matplotlib",
     "scikit-learn",
+    "jinja2",
+    "markupsafe",
 )
 OPTIONAL = {
     "dask": "--backend dask",

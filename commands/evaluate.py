@@ -7,7 +7,7 @@ frame, in mm: a registered vertex goes through `pose` and `file_from_scan` first
 Per frame:
 
     corr, corr_p95       distance to the true registered vertex, over core vertices where the scan has data
-    along                the part of it that slides along the true surface
+    along                its tangential part, along the true surface
     s2m_median, s2m_p95  scan vertices inside the template's region -> registered surface
     lm                   distance to the true landmarks, on the registered mesh
     bad_pct              flipped or degenerate triangles (area under 2 % of the true one), per cent
@@ -163,10 +163,10 @@ def frame_measures(
     across = np.einsum("vx,vx->v", off, vertex_normals(true, faces))
     row: dict[str, float] = {}
     if seen.any():
-        slide = np.sqrt(np.maximum(distance**2 - across**2, 0))
+        tangential = np.sqrt(np.maximum(distance**2 - across**2, 0))
         row["corr"] = float(distance[seen].mean())
         row["corr_p95"] = float(np.percentile(distance[seen], 95))
-        row["along"] = float(slide[seen].mean())
+        row["along"] = float(tangential[seen].mean())
     inside = scan[truth.region[frame][: len(scan)]]
     if len(inside):
         to_surface = Surface(vertices, faces).distance(inside)

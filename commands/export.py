@@ -144,7 +144,7 @@ def _refuse_existing(release: Release, plan: dict[Path, list[int]], format: str)
                 )
 
 
-def _mover(release: Release, row: int, space: Space) -> NDArray[np.float64]:
+def _to_space(release: Release, row: int, space: Space) -> NDArray[np.float64]:
     """(4, 4) canonical -> the wanted space."""
     if space == "canonical":
         return np.eye(4)
@@ -159,7 +159,7 @@ def _write_frame(release: Release, path: Path, row: int, format: str, space: Spa
     from mimicme.pipeline.formats.meshio import glb_bytes, mtl_bytes, obj_bytes, ply_bytes
 
     shape = release.template.mesh
-    vertices = transform(_mover(release, row, space), release.vertices(row).astype(np.float64))
+    vertices = transform(_to_space(release, row, space), release.vertices(row).astype(np.float64))
     data, kind = release.image_bytes(row)
     mesh = replace(shape, vertices=vertices)
     if format == "glb":
@@ -210,7 +210,7 @@ def _write_npz(release: Release, path: Path, rows: Sequence[int], space: Space) 
     arrays["vertices"] = np.stack([release.vertices(row) for row in rows])
     if space != "canonical":
         for k, row in enumerate(rows):
-            matrix = _mover(release, row, space)
+            matrix = _to_space(release, row, space)
             for name in ("vertices", "landmarks"):
                 arrays[name][k] = transform(matrix, arrays[name][k].astype(np.float64))
     shape = release.template

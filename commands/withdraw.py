@@ -30,11 +30,11 @@ from mimicme.pipeline.errors import CheckpointError, ReleaseError, UsageError
 from mimicme.pipeline.items import Item
 from mimicme.pipeline.model_file import is_model, read_model
 from mimicme.pipeline.release import Release, layout
-from mimicme.pipeline.whole_file import whole_file
+from mimicme.pipeline.whole_file import whole_hdf5
 from mimicme.pipeline.workspace import Workspace
 from mimicme.stages import FLOW, STAGES
 
-_LEARNING = tuple(stage.name for stage in STAGES if stage.scope == "corpus")
+_CORPUS_STAGES = tuple(stage.name for stage in STAGES if stage.scope == "corpus")
 
 
 @dataclass(frozen=True)
@@ -87,16 +87,16 @@ def withdraw_release(path: str | Path, subject: str) -> Withdrawal:
             raise UsageError(f"the release has no subject '{subject}'", where=path)
         gone = [s.item.sequence for s in release.sequences() if s.item.subject == name]
         frames = int((release.index["subject"] == name).sum())
-    with whole_file(path) as temporary:
-        with guarded_file(path) as old, h5py.File(temporary, "w", libver=layout.LIBVER) as new:
-            try:
-                _copy_without(old, new, name)
-            except (KeyError, RuntimeError, ValueError, OSError) as error:
-                if getattr(error, "errno", None) is not None:  # the disk is full, say: not the file's fault
-                    raise
-                raise ReleaseError("the release is damaged", where=path, seen=error) from error
-        shutil.copymode(path, temporary)
-    return Withdrawal(len(gone), frames, (), (*_left_behind(path, name), *_taught_release(path, name)))
+    with whole_hdf5(path) as new, guarded_file(path) as old:
+        try:
+            _copy_without(old, new, name)
+        except (KeyError, RuntimeError, ValueError, OSError) as error:
+            if getattr(error, "errno", None) is not None:  # the disk failed, not the file
+                raise
+            raise ReleaseError("the release is damaged", where=path, seen=error) from error
+    return Withdrawal(
+        len(gone), frames, (), (*_left_behind(path, name), *_corpus_stages_in_release(path, name))
+    )
 
 
 def _copy_without(old: h5py.File, new: h5py.File, subject: str) -> None:
@@ -138,7 +138,7 @@ def _left_behind(path: Path, subject: str) -> tuple[str, ...]:
     return tuple(f"The release's attribute '{key}' still holds '{subject}'; pack it again." for key in named)
 
 
-def _taught_release(path: Path, subject: str) -> list[str]:
+def _corpus_stages_in_release(path: Path, subject: str) -> list[str]:
     """A sentence for each stage that learned from everyone in the release."""
     with Release(path) as release:
         try:
@@ -148,12 +148,12 @@ def _taught_release(path: Path, subject: str) -> list[str]:
     return [
         f"`{name}` shaped the faces that are left by all people's, and '{subject}' may have been among them: "
         "run `mimicme run` and pack this release again."
-        for name in _LEARNING
+        for name in _CORPUS_STAGES
         if stages.get(name, {}).get("settings", {}).get("enabled")
     ]
 
 
-def _named(workspace: Workspace, name: str) -> str:
+def _subject_id(workspace: Workspace, name: str) -> str:
     """The name under which a workspace knows a subject: its captures', or that of what was made of it.
 
     Raises:
@@ -182,7 +182,7 @@ def withdraw_workspace(root: str | Path, subject: str) -> Withdrawal:
     """
     workspace = Workspace.open(root)
     with workspace.lock():
-        name = _named(workspace, safe_name(subject))
+        name = _subject_id(workspace, safe_name(subject))
         damage = ""
         try:
             released = _in_release(workspace.release, name)
@@ -193,12 +193,12 @@ def withdraw_workspace(root: str | Path, subject: str) -> Withdrawal:
         known = (
             released
             or workspace.is_withdrawn(name)
-            or bool(workspace.made_from(name, FLOW))
+            or bool(workspace.folders_of(name, FLOW))
             or name in workspace.captured_subjects()
         )
         if not known:
             raise UsageError(f"the workspace knows no subject '{subject}'", where=workspace.root)
-        files = workspace.forget(name, FLOW)
+        files = workspace.remove_subject(name, FLOW)
         # a run that was killed may have left a half-written checkpoint or release with the subject in it
         workspace.remove_temporary_files(FLOW)
         gone = Withdrawal()
@@ -223,7 +223,7 @@ def withdraw_workspace(root: str | Path, subject: str) -> Withdrawal:
         ),
         f"The raw captures of '{subject}' and its row in the table of subjects are still where they were.",
         f"{elsewhere} '{subject}': `mimicme withdraw RELEASE {shlex.quote(subject)}`, or pack them again.",
-        *_taught_workspace(workspace),
+        *_corpus_stages_in_workspace(workspace),
         *_mentions(workspace, name),
     )
     return Withdrawal(gone.sequences, gone.frames, tuple(files), messages)
@@ -236,16 +236,16 @@ def _in_release(path: Path, subject: str) -> bool:
         return subject in release.subjects
 
 
-def _taught_workspace(workspace: Workspace) -> list[str]:
+def _corpus_stages_in_workspace(workspace: Workspace) -> list[str]:
     """A sentence for each stage whose checkpoints come from everyone's, as far as one of them is there."""
     return [
         f"`{name}` learned from everyone: `mimicme run` makes its results, what follows and the release again."
-        for name in _LEARNING
-        if any(_learned(path) for path in workspace.checkpoints(name))
+        for name in _CORPUS_STAGES
+        if any(_used_corpus(path) for path in workspace.checkpoints(name))
     ]
 
 
-def _learned(path: Path) -> bool:
+def _used_corpus(path: Path) -> bool:
     """Whether a checkpoint was made from other sequences too; one that cannot be read is made again anyway."""
     try:
         with Checkpoint(path) as made:

@@ -30,7 +30,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mimicme.pipeline.errors import CheckpointError, FrameRejected, MimicmeError
 from mimicme.pipeline.sources import Sources
-from mimicme.pipeline.whole_file import whole_file
+from mimicme.pipeline.whole_file import whole_hdf5
 
 MESSAGE_BYTES = 400
 NOTE_BYTES = 160
@@ -292,7 +292,7 @@ class CheckpointWriter:
 
     def _finish(self) -> None:
         if "frame" not in self._h5:
-            raise CheckpointError("the stage declared no frames", where=self._h5.filename)
+            raise CheckpointError("the stage declared no frames", where=self.attrs["item"])
         table = np.zeros(len(self._status), STATUS)
         for row, status in enumerate(self._status):
             table[row] = (
@@ -315,7 +315,7 @@ def writing(
     The fingerprint is taken of `made_by` and of the raw files read through `CheckpointWriter.sources`.  On any
     exception the temporary file is removed and whatever stood at `path` before stays.
     """
-    with whole_file(path) as temporary, h5py.File(temporary, "w", libver="v110") as handle:
+    with whole_hdf5(path) as handle:
         out = CheckpointWriter(handle, None if captures_root is None else Sources(captures_root))
         out.attrs["stage"] = stage
         out.attrs["item"] = item

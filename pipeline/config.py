@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mimicme.pipeline.errors import ConfigError
+from mimicme.pipeline.settings_text import Setting, as_comment, settings_of
 from mimicme.pipeline.stage import Stage
 
 PREFIX = "MIMICME_"
@@ -43,16 +44,18 @@ class CapturesSection:
     """Where the captures lie and what is known about them.
 
     Attributes:
-        root: folder; relative to the workspace.
-        layout: pattern or named layout; empty: decided by trying.
-        unit: `auto`, `mm`, `cm`, `m`, `um`, `in`, or the number of millimetres of one file unit.
-        up: the axis to the top of the head.
-        fps: frames per second; nan: unknown.
+        root: folder of the captures; relative to the workspace.
+        layout: pattern of the captures' paths, or the name of a layout; empty: found by trying.
+        unit: length unit of the captures' files: `auto`, `mm`, `cm`, `m`, `um`, `in`, or the number of millimetres of
+            one file unit.
+        up: axis of the captures' files that points to the top of the head.
+        fps: frame rate (frames per second); nan: unknown.
         consent_yes: words of the table's column `consent` that are a yes, besides yes, given, signed and the like.
         consent_missing: whether a subject without a consent, in a table that has such a column, is left out
             (`exclude`) or worked on (`include`).
-        sides: whose left the landmark files' "left" is: `image` (the subject's right, the rule) or `subject`.
         not_same: pairs of a subject of the table and a capture folder that are two persons, though spelled alike.
+        sides: whose left the "left" of the landmark files is: `image` (the image's left, the subject's right) or
+            `subject`.
     """
 
     root: str = ""
@@ -93,35 +96,56 @@ class CapturesSection:
 
 @dataclass(frozen=True)
 class TemplateSection:
-    """`file`: `menpo3d` for the embedded template, or an OBJ/PLY file with its landmarks beside it."""
+    """The template that is fitted to every scan.
+
+    Attributes:
+        file: `menpo3d`, the embedded template, or an OBJ or PLY file with its landmarks beside it.
+    """
 
     file: str = "menpo3d"
 
 
 @dataclass(frozen=True)
 class MetadataSection:
-    """`file`: CSV with a `subject` column; empty: none."""
+    """What is known of the subjects.
+
+    Attributes:
+        file: CSV table with a column `subject`; empty: none.
+    """
 
     file: str = ""
 
 
 @dataclass(frozen=True)
 class ExpressionsSection:
-    """`file`: CSV with the columns `sequence` and `expression`; empty: names decide."""
+    """Which expression a sequence shows.
+
+    Attributes:
+        file: CSV table with the columns `sequence` and `expression`; empty: the sequences' names decide.
+    """
 
     file: str = ""
 
 
 @dataclass(frozen=True)
 class LicenceSection:
-    """`text`: under which terms the release may be used; goes into the release."""
+    """Terms of the release.
+
+    Attributes:
+        text: terms under which the release may be used; they are written into it.
+    """
 
     text: str = ""
 
 
 @dataclass(frozen=True)
 class RunSection:
-    """`preset`: `fast`, `default` or `best`."""
+    """How a run works.
+
+    Attributes:
+        preset: values that several settings take together, speed against accuracy; a value that
+            is given for one of them takes precedence.
+    """
 
     preset: Literal["fast", "default", "best"] = "default"
 
@@ -479,14 +503,37 @@ def toml_value(value: Any) -> str:
 
 
 def new_file(sections: Mapping[str, Any], stages: Iterable[Stage] = ()) -> str:
-    """Text of a new `mimicme.toml`: the workspace's sections, and every stage's settings as comments."""
+    """Text of a new `mimicme.toml`: the workspace's sections, and every stage's settings as comments.
+
+    Above each setting stands what it means (`settings_text`), its unit, default and choices.
+    """
     blocks = [
-        "# Settings of this workspace.  The first of these that says something counts: --set, the\n"
-        "# environment (MIMICME_BAKE_SIZE=512), this file, --preset.  Lines with a '#' show the defaults.\n"
+        "# Settings of this workspace.  To change one for good, take away the '#' before its name and write\n"
+        "# the new value; the next `mimicme run` makes again what depends on it.  The first of these that\n"
+        "# says something counts: --set bake.size=512, the environment (MIMICME_BAKE_SIZE=512), this file,\n"
+        "# --preset, the default.\n"
     ]
-    blocks += [_section_toml(name, value, {}) for name, value in sections.items()]
-    for stage in stages:
-        lines = _section_toml(stage.name, stage.settings(), {}).splitlines()
-        body = [line if line.startswith("#") else f"# {line}" for line in lines[1:]]
-        blocks.append("\n".join([lines[0], *body]) + "\n")
+    blocks += [_explained_toml(name, value, "") for name, value in sections.items()]
+    blocks += [_explained_toml(stage.name, stage.settings(), "# ") for stage in stages]
+    return "\n".join(blocks)
+
+
+def facts(setting: Setting) -> str:
+    """Type, unit, default and choices of a setting, as short as they can be said: `int, texels; default 1024`."""
+    kind = ", ".join(word for word in (setting.type, setting.unit) if word)
+    kind = kind or "one of " + ", ".join(toml_value(choice) for choice in setting.choices)
+    return f"{kind}; default {'none' if setting.default is None else toml_value(setting.default)}"
+
+
+def _explained_toml(name: str, settings: Any, before: str) -> str:
+    """A section; `before` stands before each setting."""
+    blocks = [f"[{name}]\n"]
+    for setting in settings_of(type(settings)):
+        value = getattr(settings, setting.name)
+        lines = [*as_comment(setting.sentence), *as_comment(facts(setting))]
+        if value is None:
+            lines.append(f"# {setting.name}: none")
+        else:
+            lines.append(f"{before}{setting.name} = {toml_value(value)}")
+        blocks.append("\n".join(lines) + "\n")
     return "\n".join(blocks)

@@ -77,6 +77,10 @@ class InputError(MimicmeError):
     """A file from outside (capture, landmark file, template, table) cannot be used."""
 
 
+class OutputError(MimicmeError):
+    """A file cannot be written: there is no room for it."""
+
+
 class CheckpointError(MimicmeError):
     """A checkpoint is missing, unreadable or not what its reader needs."""
 

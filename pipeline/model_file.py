@@ -33,7 +33,7 @@ from mimicme.pipeline.errors import CheckpointError, UsageError
 from mimicme.pipeline.numerics.linear_model import LinearModel
 from mimicme.pipeline.release import layout
 from mimicme.pipeline.template import Template
-from mimicme.pipeline.whole_file import whole_file
+from mimicme.pipeline.whole_file import whole_hdf5
 
 MODEL_SCHEMA = "1.1"  # 1.1: notes on blendshapes
 MAX_COMPONENTS = 20_000
@@ -163,7 +163,7 @@ def pruned_table(rows: Sequence[tuple[str, str, str, int, float]]) -> NDArray[An
 
 def write_model(path: str | Path, model: FaceModel) -> None:
     """Write a model file, whole or not at all."""
-    with whole_file(Path(path)) as temporary, h5py.File(temporary, "w", libver=layout.LIBVER) as out:
+    with whole_hdf5(Path(path)) as out:
         _write(out, model)
 
 

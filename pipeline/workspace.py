@@ -6,7 +6,7 @@ WORKSPACE/<stage>/<subject>/<sequence>.h5          checkpoints
 WORKSPACE/<stage>/<subject>/<sequence>@part-0002-of-0005.h5   parts of checkpoints, until they are joined
 WORKSPACE/failures/<stage>/<subject>/<sequence>.json
 WORKSPACE/runs/<UTC stamp>/                        config.toml, given.json, versions.json, log.jsonl
-WORKSPACE/heads.jsonl                              what the last run read of the checkpoints; may be deleted
+WORKSPACE/heads.jsonl                              the checkpoint index that the last run saved; may be deleted
 WORKSPACE/withdrawn.txt                            who may not come back
 WORKSPACE/release.h5, report/
 """
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 A = TypeVar("A", bound="Checkpoint")
 
 CONFIG_NAME = "mimicme.toml"
-GIVEN_NAME = "given.json"
+OVERRIDES_NAME = "given.json"
 _OF_CONSENT = ("captures.consent", "captures.not_same", "metadata.")
 _RESERVED = ("failures", "runs", "template", "report")
 # `safe_name` lets no name of a sequence hold an '@'
@@ -134,7 +134,7 @@ class Workspace:
         run = configs.RunSection()
         workspace = cls(Path(os.path.realpath(folder)), Config(**sections, run=run), {}, ())
         # written down, so that captures that come later do not change what a path means
-        sections["captures"] = replace(sections["captures"], layout=workspace.found().pattern)
+        sections["captures"] = replace(sections["captures"], layout=workspace.catalogue().pattern)
         workspace._own = Config(**sections, run=run)
         from mimicme.pipeline.template import template_source_digest
 
@@ -172,7 +172,7 @@ class Workspace:
 
     # -- captures
 
-    def found(self) -> Catalogue:
+    def catalogue(self) -> Catalogue:
         """The catalogue with its messages; the folder is searched once.
 
         It lists neither who has withdrawn nor whom the table of subjects refuses: what goes by it (stages, status,
@@ -192,9 +192,9 @@ class Workspace:
             )
         return self._catalogue
 
-    def catalogue(self) -> list[Sequence]:
+    def sequences(self) -> list[Sequence]:
         """Every sequence on disk, in order, without subjects that have withdrawn or refuse."""
-        return list(self.found().sequences)
+        return list(self.catalogue().sequences)
 
     def captured_subjects(self) -> tuple[str, ...]:
         """Every subject on disk, whatever its consent; the table of subjects is not read.
@@ -226,7 +226,7 @@ class Workspace:
         Raises:
             InputError: the table cannot be used.
         """
-        return self._matched(self.found().captured)
+        return self._matched(self.catalogue().captured)
 
     def _matched(self, captured: Iterable[str]) -> SubjectTable:
         from mimicme.pipeline.captures.metadata import ConsentRules, SubjectTable, read_subjects
@@ -287,8 +287,8 @@ class Workspace:
         return self.root / "failures" / stage / item.subject / f"{item.sequence}.json"
 
     @property
-    def notebook(self) -> Path:
-        """Where a run writes down what it read of the checkpoints; see `checkpoint_index`."""
+    def checkpoint_index(self) -> Path:
+        """Where a run saves its checkpoint index (`run.checkpoint_index`); may be deleted."""
         return self.root / "heads.jsonl"
 
     @property
@@ -374,18 +374,18 @@ class Workspace:
         return sorted(p for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
 
     @property
-    def given(self) -> tuple[str, ...]:
-        """What was said of the settings when the workspace was opened, as `section.key=value`."""
+    def overrides(self) -> tuple[str, ...]:
+        """Settings given when the workspace was opened, which override its file, as `section.key=value`."""
         return self._sets
 
-    def given_last(self) -> tuple[str, ...]:
-        """What the last run was given so (`GIVEN_NAME` in its folder); empty when nothing was, or none can be read.
+    def last_overrides(self) -> tuple[str, ...]:
+        """The overrides of the last run (`OVERRIDES_NAME` in its folder); empty where none can be read.
 
         Without what was said of consent: who is let in is said each time anew, or in the settings.
         """
         runs = self.runs()
         try:
-            said = json.loads((runs[-1] / GIVEN_NAME).read_text(encoding="utf-8")) if runs else []
+            said = json.loads((runs[-1] / OVERRIDES_NAME).read_text(encoding="utf-8")) if runs else []
         except (OSError, ValueError):
             return ()
         if not isinstance(said, list) or not all(isinstance(one, str) for one in said):
@@ -465,7 +465,7 @@ class Workspace:
         among = real.is_relative_to(captures) and not self.root.is_relative_to(captures)
         return among or Path(captures).is_relative_to(real)
 
-    # -- consent
+    # -- consent and withdrawal
 
     def is_withdrawn(self, subject: str) -> bool:
         """Whether a subject has withdrawn its consent, under this name or another spelling of it."""
@@ -477,9 +477,9 @@ class Workspace:
             listed = frozenset((self.root / "withdrawn.txt").read_text().split())
         except FileNotFoundError:
             return lambda name: False
-        return lambda name: _hidden(name) in listed or _hidden_person(name) in listed
+        return lambda name: _hashed(name) in listed or _hashed_person(name) in listed
 
-    def made_from(self, subject: str, stages: Iterable[str]) -> list[Path]:
+    def folders_of(self, subject: str, stages: Iterable[str]) -> list[Path]:
         """The folders of a subject's checkpoints and failures; never one of the raw captures."""
         failures = self.root / "failures"
         folders = [self.root / name for name in stages]
@@ -487,7 +487,7 @@ class Workspace:
         mine = [folder / safe_name(subject) for folder in folders]
         return [p for p in mine if p.is_dir() and not self._holds_captures(p)]
 
-    def forget(self, subject: str, stages: Iterable[str]) -> list[Path]:
+    def remove_subject(self, subject: str, stages: Iterable[str]) -> list[Path]:
         """Remove everything made from a subject and see to it that its captures are never used again.
 
         The raw captures are not touched.  The subject is remembered as a hash alone, so that the workspace
@@ -505,23 +505,23 @@ class Workspace:
             # before anything is removed: killed in between, the subject does not come back
             path = self.root / "withdrawn.txt"
             old = path.read_text() if path.exists() else ""
-            write_whole(path, f"{old}{_hidden(name)}\n{_hidden_person(name)}\n")
+            write_whole(path, f"{old}{_hashed(name)}\n{_hashed_person(name)}\n")
         self._catalogue = None
-        self.notebook.unlink(missing_ok=True)
+        self.checkpoint_index.unlink(missing_ok=True)
         removed: list[Path] = []
-        for folder in self.made_from(name, stages):
+        for folder in self.folders_of(name, stages):
             removed += [p for p in sorted(folder.rglob("*")) if p.is_file()]
             shutil.rmtree(folder)
         for record in sorted(self.root.glob("failures/*/*/*.json")):
             # that of a release speaks of everyone; what else names the subject is tried again
-            if record.parts[-2:] == ("release", "release.json") or _speaks_of(record, name):
+            if record.parts[-2:] == ("release", "release.json") or _mentions(record, name):
                 removed.append(record)
                 record.unlink()
         for run in self.runs():
             log = run / "log.jsonl"
             if log.is_file():
                 lines = log.read_text(encoding="utf-8").splitlines()
-                kept = [line for line in lines if not _names(line, name)]
+                kept = [line for line in lines if not _line_mentions(line, name)]
                 if len(kept) < len(lines):
                     write_whole(log, "".join(f"{line}\n" for line in kept))
         return removed
@@ -590,16 +590,16 @@ def _declared(
         raise ConfigError(str(error)) from error
 
 
-def _hidden(subject: str) -> str:
+def _hashed(subject: str) -> str:
     return hashlib.sha256(f"mimicme withdrawn {subject}".encode()).hexdigest()
 
 
-def _hidden_person(subject: str) -> str:
+def _hashed_person(subject: str) -> str:
     """The same for every spelling of a name."""
     return hashlib.sha256(f"mimicme withdrawn person {person_key(subject)}".encode()).hexdigest()
 
 
-def _names(line: str, subject: str) -> bool:
+def _line_mentions(line: str, subject: str) -> bool:
     """Whether a line of a run log speaks of a subject."""
     try:
         record = json.loads(line)
@@ -609,7 +609,7 @@ def _names(line: str, subject: str) -> bool:
     return item.split("/")[0] == subject or _word(subject).search(message) is not None
 
 
-def _speaks_of(record: Path, subject: str) -> bool:
+def _mentions(record: Path, subject: str) -> bool:
     """Whether a failure record names a subject; one that cannot be read may."""
     try:
         said = json.loads(record.read_text(encoding="utf-8"))

@@ -21,7 +21,7 @@ FLOW = {
     "align": "Bring every scan into the template's frame (rigid).",
     "register": "Fit the template to every scan.",
     "repass": "Fit once more, from what all faces taught (off by default).",
-    "refine": "Slide the vertices until the texture stands still.",
+    "refine": "Photometric refinement by optical flow: move vertices along the surface until textures agree.",
     "bake": "Bring each scan's texture into the template's UV layout.",
     "project": "Put the template's landmarks onto the scans.",
     "pack": "Write the release.",

@@ -21,6 +21,7 @@ from mimicme.stages import FLOW
 
 OTHERS = (
     "stages",
+    "settings",
     "status",
     "verify",
     "report",
@@ -279,7 +280,7 @@ def test_doctor_looks_at_everything():
         assert word in result.output
 
 
-def test_status_after_a_run_judges_as_the_run_did(workspace):
+def test_status_after_a_run_uses_the_settings_of_the_run(workspace):
     init(workspace)
     given = ["--set", "ingest.speck_triangles=61", "--preset", "fast"]
     call("ingest", workspace, "--jobs", 0, *given)  # frames of one vertex: all are rejected
@@ -300,8 +301,8 @@ def test_status_after_a_run_judges_as_the_run_did(workspace):
 def test_warnings_of_libraries_are_for_developers(options, said):
     code = (
         "import subprocess, sys, warnings\n"
-        "from mimicme.pipeline.run.pool import quiet_libraries\n"
-        "quiet_libraries()\n"
+        "from mimicme.pipeline.run.pool import silence_warnings\n"
+        "silence_warnings()\n"
         "warnings.warn('of a library', RuntimeWarning)\n"
         "subprocess.run([sys.executable, '-c', 'import warnings; warnings.warn(\"of a worker\", RuntimeWarning)'])"
     )
@@ -309,3 +310,36 @@ def test_warnings_of_libraries_are_for_developers(options, said):
     done = subprocess.run([sys.executable, *options, "-c", code], capture_output=True, text=True, env=environ)
     assert ("of a library" in done.stderr) is said
     assert ("of a worker" in done.stderr) is said
+
+
+def test_settings_are_told_of_a_workspace_and_of_none(workspace, monkeypatch):
+    init(workspace)
+    file = workspace / "mimicme.toml"
+    before = file.read_text().replace("# level_seams = true", "level_seams = false")
+    file.write_text(before)
+    monkeypatch.setenv("MIMICME_BAKE_SIZE", "512")
+    told = call("settings", workspace, "--section", "bake")
+    assert told.exit_code == 0, told.output
+    assert "size = 512  (from MIMICME_BAKE_SIZE; int, texels; default 1024)" in told.output
+    assert "level_seams = false  (from mimicme.toml; bool; default true)" in told.output
+    assert file.read_text() == before
+    assert "size = 1024  (int, texels; default 1024)" in call("settings").output
+
+
+def test_settings_as_a_page():
+    assert call("settings", "--markdown").output.startswith("# Settings\n")
+    assert call("settings", "--markdown", "--section", "pack").output.startswith("## `[pack]`\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--section", "bakes"], "there is no such section"),
+        (["nowhere"], "not a workspace"),
+        (["nowhere", "--markdown"], "without WORKSPACE"),
+    ],
+)
+def test_settings_of_what_is_not_there(arguments, words):
+    result = call("settings", *arguments)
+    assert result.exit_code == 2
+    assert words in result.output

@@ -61,16 +61,20 @@ def test_release_is_verified_and_says_the_truth(workspace: Path, small_captures:
     assert by_stage["register"]["frames_rejected"] == 0
 
 
-def test_registration_is_near_the_truth(workspace: Path, small_captures: Path) -> None:
-    """A band: noise alone gives 0.06 mm, and points slide on featureless skin."""
+# What this small template and one millimetre of landmark noise give today, in mm; a band of 30 % either way: a loss is
+# seen, and so is a gain, which is then written down here (`make bench ARGS=accuracy` is the finer measure).
+TODAY = {"corr": 1.44, "along": 1.39, "s2m_median": 0.130, "s2m_p95": 0.494, "lm": 0.633, "jitter": 0.975}
+
+
+def test_registration_is_as_near_the_truth_as_it_was(workspace: Path, small_captures: Path) -> None:
     figures = json.loads(
         mimicme("evaluate", workspace / "release.h5", "--truth", small_captures, "--json").stdout
     )
     assert figures["frames"] == 4 and not figures["rejected"] and not figures["missing"]
-    assert 0.03 < figures["all"]["s2m_median"] < 0.35
-    assert 0.1 < figures["all"]["corr"] < 2.5
-    assert figures["all"]["bad_pct"] < 1.0
-    assert 0.7 < figures["sequences"]["surprise"]["amplitude"] < 1.2
+    assert {name: figures["all"][name] for name in TODAY} == pytest.approx(TODAY, rel=0.3)
+    assert figures["all"]["bad_pct"] < 0.1
+    assert figures["sequences"]["surprise"]["amplitude"] == pytest.approx(0.976, abs=0.1)
+    assert figures["all"]["pose_deg"] < 0.6 and figures["all"]["pose_mm"] < 0.5
 
 
 def test_release_holds_what_the_captures_say(workspace: Path) -> None:

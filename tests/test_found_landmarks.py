@@ -56,8 +56,9 @@ def test_captures_without_landmarks_become_a_release(workspace: Path, small_capt
             assert 0.2 < frame.landmark_confidence[17:].mean() < 1
     done = mimicme("evaluate", workspace / "release.h5", "--truth", small_captures, "--json")
     figures = json.loads(done.stdout)["all"]
-    assert 0.5 < figures["corr"] < 4.0
-    assert 0.03 < figures["s2m_median"] < 0.35
+    # a band of 30 % around today's, so that a gain is seen too
+    today = {"corr": 2.22, "s2m_median": 0.154, "lm": 2.44, "jitter": 1.67}
+    assert {name: figures[name] for name in today} == pytest.approx(today, rel=0.3)
 
 
 def test_a_whole_run_has_the_same_bytes_in_one_process_and_in_workers(

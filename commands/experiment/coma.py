@@ -32,7 +32,7 @@ from mimicme.pipeline.captures.expressions import NEUTRAL
 from mimicme.pipeline.drawing.plots import bar_chart, make_folder, write_table
 from mimicme.pipeline.errors import UsageError
 from mimicme.pipeline.numerics.linear_model import Batches, fit_pca, fit_streaming
-from mimicme.pipeline.numerics.subsample import evenly
+from mimicme.pipeline.numerics.subsample import even_subsample
 from mimicme.pipeline.release.frames import ReleaseFrames
 
 Rows = NDArray[np.int64]
@@ -189,7 +189,7 @@ def reconstruct(
         found: dict[str, Distances] = {}
         trained = []
         for split in splits_of(frames, kind):
-            rows = _thinned(split.trained, most_trained)
+            rows = _subsampled(split.trained, most_trained)
             trained.append(len(rows))
             if progress:
                 progress(f"{split.name}: {len(rows)} frames to train on, {len(split.tested)} to test")
@@ -225,8 +225,8 @@ def _reader(frames: ReleaseFrames, rows: Rows) -> Batches:
     return lambda: frames.batches(rows)
 
 
-def _thinned(rows: Rows, most: int) -> Rows:
-    return rows if most <= 0 else rows[evenly(len(rows), most)]
+def _subsampled(rows: Rows, most: int) -> Rows:
+    return rows if most <= 0 else rows[even_subsample(len(rows), most)]
 
 
 def coma_summary(record: Mapping[str, Any]) -> list[str]:

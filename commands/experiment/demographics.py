@@ -63,7 +63,7 @@ def classify_people(
         samples = attribute_samples(frames, labels)
         if progress:
             progress(f"{len(labels)} subjects")
-        parts = protocol.deal(frames, labels, strata=labels)
+        parts = protocol.make_folds(frames, labels, strata=labels)
         answers = cross_validate(samples, parts, Coefficients("shape", protocol.components), classifiers)
     record = protocol.record(attribute, parts, messages, classes=sorted(set(labels.values())))
     results = {("identity", name): (a, score(a, protocol.seed)) for name, a in answers.items()}
@@ -127,7 +127,7 @@ def estimate_age(
             )
         if progress:
             progress(f"{len(known)} subjects")
-        parts = protocol.deal(frames, known)
+        parts = protocol.make_folds(frames, known)
         found = regress(attribute_samples(frames, known), parts, protocol.components)
     return _write_ages(output, protocol.record("age", parts, messages), parts, found, protocol.seed)
 

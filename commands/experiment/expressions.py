@@ -20,8 +20,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mimicme.commands.experiment.features import COMPONENTS, Coefficients, Feature, Pixels, Plain
-from mimicme.commands.experiment.learners import Answers, Score, cross_validate, score
+from mimicme.commands.experiment.features import COMPONENTS, Coefficients, Feature, Pixels, RawValues
+from mimicme.commands.experiment.learners import Predictions, Score, cross_validate, score
 from mimicme.commands.experiment.protocol import Protocol
 from mimicme.commands.experiment.results import write_classification
 from mimicme.commands.experiment.samples import attribute_samples, expression_samples
@@ -41,7 +41,7 @@ def feature_named(name: str, components: int = COMPONENTS) -> Feature:
     """
     made: dict[str, Feature] = {
         "coefficients": Coefficients("shape", components),
-        "landmarks": Plain("landmarks"),
+        "landmarks": RawValues("landmarks"),
         "texture": Pixels("texture", components),
     }
     if name not in made:
@@ -77,8 +77,8 @@ def recognise_expressions(
         found = expression_samples(frames, expressions, neutral_known=neutral_known, progress=progress)
         people = sorted({str(s) for s in found.samples.subjects})
         attribute_samples(frames, dict.fromkeys(people, 0))  # refuses one person under two names
-        parts = protocol.deal(frames, people)
-        results: dict[tuple[str, str], tuple[Answers, Score]] = {}
+        parts = protocol.make_folds(frames, people)
+        results: dict[tuple[str, str], tuple[Predictions, Score]] = {}
         for name in features:
             feature = feature_named(name, protocol.components)
             if feature.source not in found.samples.sources:

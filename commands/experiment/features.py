@@ -1,7 +1,7 @@
-"""What a classifier is shown of a face: coefficients, landmarks, texture.  What is learned of it, from a `Training`.
+"""Feature extraction: coefficients, landmarks, texture of a face.  What is learned for it comes from a `Training`.
 
 Coefficients   of a linear model of the shapes, made of the training people
-Plain          the numbers themselves: landmarks
+RawValues      the numbers themselves: landmarks
 Pixels         of small grey textures, holes filled with the training people's mean, in their principal components
 """
 
@@ -35,7 +35,7 @@ class Feature(Protocol):
 
 
 @dataclass(frozen=True)
-class Plain:
+class RawValues:
     """The source's numbers as they are."""
 
     source: str = "landmarks"
@@ -63,7 +63,7 @@ class Pixels:
     components: int = COMPONENTS
 
     def fit(self, training: Training) -> Encoder:
-        some = np.concatenate(list(training.thinned(MOST_SHAPES).batches(self.source)))
+        some = np.concatenate(list(training.subsampled(MOST_SHAPES).batches(self.source)))
         known = np.isfinite(some)
         # pixels that fewer than half of the people show say more about the scanner than about a face
         used = known.mean(axis=0) > 0.5
@@ -79,7 +79,7 @@ class Pixels:
 
 def shape_model(training: Training, source: str, components: int) -> LinearModel:
     """A linear model of the training people's shapes."""
-    some = training.thinned(MOST_SHAPES)
+    some = training.subsampled(MOST_SHAPES)
     first = next(some.batches(source))
     if len(some) * first[0].size <= _IN_MEMORY:
         return fit_pca(np.concatenate(list(some.batches(source))), rank=components)

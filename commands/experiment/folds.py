@@ -1,4 +1,4 @@
-"""Folds of people.  What is trained has never seen anything of the people it is tested on.
+"""Subject-independent cross-validation: what is trained has never seen anything of the people it is tested on.
 
 That is a property of the types and not of care taken: a `Fold` is made from people, and those it trains on are those
 it does not test - there is no way to say otherwise.  Everything that learns takes a `Training`, which only a fold
@@ -15,23 +15,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mimicme.pipeline.errors import UsageError
-from mimicme.pipeline.numerics.subsample import evenly_over_people
+from mimicme.pipeline.numerics.subsample import even_subsample_by_subject
 
 Rows = NDArray[np.int64]
 Source = Callable[[Rows], NDArray[Any]]
 
-_HANDED_OUT = object()  # only this module has it
+_FOLD_KEY = object()  # only this module has it
 _BATCH_BYTES = 96 << 20
 
 
 @dataclass(frozen=True)
 class Samples:
-    """What an experiment looks at.
+    """The samples of an experiment.
 
     Attributes:
         subjects: (N,) whose each sample is.
         labels: (N,) what is to be said of it: words, or numbers.
-        units: (N,) samples of one unit (a sequence, a person) are answered together.
+        units: (N,) samples of one unit (a sequence, a person) get one prediction.
         sources: by name, what can be read of samples: given rows (n,), an array (n, ...).
         item_bytes: of one sample of the largest source.
     """
@@ -53,11 +53,11 @@ class Samples:
         return len(self.subjects)
 
 
-class _Part:
+class _Subset:
     """Some people's samples; made by `Fold` alone."""
 
     def __init__(self, samples: Samples, rows: Rows, key: object) -> None:
-        if key is not _HANDED_OUT:
+        if key is not _FOLD_KEY:
             raise TypeError(f"a {type(self).__name__} comes from a Fold and cannot be made")
         self._samples, self._rows = samples, rows
 
@@ -75,26 +75,26 @@ class _Part:
             yield self._samples.sources[source](self._rows[start : start + size])
 
 
-class Training(_Part):
+class Training(_Subset):
     """Samples to learn from, with their labels."""
 
     @property
     def labels(self) -> NDArray[Any]:
         return self._samples.labels[self._rows]
 
-    def thinned(self, most: int) -> Training:
+    def subsampled(self, most: int) -> Training:
         """At most about `most` of them, evenly over the people."""
         if len(self) <= most:
             return self
-        return Training(self._samples, self._rows[evenly_over_people(self.subjects, most)], _HANDED_OUT)
+        return Training(self._samples, self._rows[even_subsample_by_subject(self.subjects, most)], _FOLD_KEY)
 
 
-class Unlabelled(_Part):
-    """Samples to be answered; their labels are not here."""
+class Unlabelled(_Subset):
+    """Samples to be predicted; their labels are not here."""
 
     @property
     def rows(self) -> Rows:
-        """Where the answers belong among all samples."""
+        """Their rows among all samples, for the predictions."""
         return self._rows.copy()
 
 
@@ -132,11 +132,11 @@ class Fold:
 
     def training(self, samples: Samples) -> Training:
         """The samples of the people who are not tested."""
-        return Training(samples, self._rows(samples, self.trained), _HANDED_OUT)
+        return Training(samples, self._rows(samples, self.trained), _FOLD_KEY)
 
     def test(self, samples: Samples) -> Unlabelled:
         """The samples of the people who are tested."""
-        return Unlabelled(samples, self._rows(samples, self.tested), _HANDED_OUT)
+        return Unlabelled(samples, self._rows(samples, self.tested), _FOLD_KEY)
 
     def _rows(self, samples: Samples, people: frozenset[str]) -> Rows:
         strangers = set(map(str, np.unique(samples.subjects))) - self.everybody

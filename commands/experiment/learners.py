@@ -1,10 +1,10 @@
-"""Simple strong classifiers over folds of people, and what their answers are worth.
+"""Baseline classifiers, cross-validated over folds of people, and their scores.
 
     lda        linear discriminants with the shrinkage of Ledoit and Wolf (2004), equal priors
     logistic   multinomial logistic regression, L2
     svm        linear support vector machine, one against the others
 
-Scaling and training are done inside the fold.  Answers of the samples of one unit (the apex frames of a sequence)
+Scaling and training are done inside the fold.  Scores of the samples of one unit (the apex frames of a sequence)
 are added before the best class is taken.
 """
 
@@ -27,8 +27,8 @@ CLASSIFIERS = ("lda", "logistic", "svm")
 
 
 @dataclass(frozen=True)
-class Answers:
-    """What was said of each unit, in order of the units.
+class Predictions:
+    """The predicted class of each unit, in order of the units.
 
     Attributes:
         units, subjects, true, said: (U,) words.  fold: (U,) which one tested it.
@@ -43,7 +43,7 @@ class Answers:
     classes: tuple[str, ...]
 
     def confusion(self) -> NDArray[np.int64]:
-        """(C, C) counts: rows the truth, columns what was said."""
+        """(C, C) counts: rows the true classes, columns the predicted ones."""
         return np.asarray(self.by_subject().sum(axis=0), np.int64)
 
     def by_subject(self) -> Floats:
@@ -98,11 +98,11 @@ def make_classifier(name: str, classes: int) -> Any:
 
 def cross_validate(
     samples: Samples, folds: Sequence[Fold], feature: Feature, classifiers: Sequence[str]
-) -> dict[str, Answers]:
+) -> dict[str, Predictions]:
     """Train and test every classifier on every fold.
 
     Returns:
-        By classifier, an answer for every unit of the people that the folds test.
+        By classifier, a prediction for every unit of the people that the folds test.
 
     Raises:
         UsageError: the people of a fold to train on show fewer than two classes.
@@ -111,7 +111,7 @@ def cross_validate(
     for number, fold in enumerate(folds):
         for name, answers in _test(fold, samples, feature, classifiers):
             said[name] |= {unit: (word, number) for unit, word in answers.items()}
-    return {name: _answers(samples, found) for name, found in said.items()}
+    return {name: _predictions_of(samples, found) for name, found in said.items()}
 
 
 def _test(
@@ -142,7 +142,7 @@ def _encoded(part: Training | Unlabelled, feature: Feature, encode: Any) -> Floa
 
 
 def _scores(model: Any, x: Floats) -> Floats:
-    """(n, C) how strongly each class is meant."""
+    """(n, C) decision values of the classes."""
     scores = np.asarray(model.decision_function(x), np.float64)
     return np.stack([-scores, scores], axis=1) if scores.ndim == 1 else scores
 
@@ -154,11 +154,11 @@ def _best(scores: Floats, units: NDArray[np.str_], classes: Sequence[str]) -> di
     return {str(name): classes[k] for name, k in zip(names, sums.argmax(axis=1), strict=True)}
 
 
-def _answers(samples: Samples, found: Mapping[str, tuple[str, int]]) -> Answers:
+def _predictions_of(samples: Samples, found: Mapping[str, tuple[str, int]]) -> Predictions:
     units, first = np.unique(samples.units, return_index=True)
     kept = [k for k, unit in zip(first, units, strict=True) if str(unit) in found]
     names = samples.units[kept]
-    return Answers(
+    return Predictions(
         names,
         samples.subjects[kept],
         samples.labels[kept].astype(np.str_),
@@ -170,7 +170,7 @@ def _answers(samples: Samples, found: Mapping[str, tuple[str, int]]) -> Answers:
 
 @dataclass(frozen=True)
 class Score:
-    """Accuracy (share of units answered right) and balanced accuracy (mean of that share over the classes).
+    """Accuracy (share of units predicted right) and balanced accuracy (mean of that share over the classes).
 
     Each with its bootstrap interval over subjects, and what it is when nothing is looked at: always saying the
     most frequent class, and one out of the number of classes.
@@ -184,9 +184,9 @@ class Score:
     subjects: int
 
 
-def score(answers: Answers, seed: int = 0) -> Score:
-    """What the answers are worth."""
-    counts = answers.by_subject()
+def score(predictions: Predictions, seed: int = 0) -> Score:
+    """Accuracies of predictions with their intervals."""
+    counts = predictions.by_subject()
     whole = counts.sum(axis=0)
     values = _accuracies(whole[None])[:, 0]
     intervals = np.full((2, 2), np.nan)
@@ -200,14 +200,14 @@ def score(answers: Answers, seed: int = 0) -> Score:
         Estimate(float(values[0]), *map(float, intervals[0])),
         Estimate(float(values[1]), *map(float, intervals[1])),
         float(shares.max()),
-        1 / len(answers.classes),
-        len(answers.units),
+        1 / len(predictions.classes),
+        len(predictions.units),
         len(counts),
     )
 
 
 def _accuracies(counts: Floats) -> Floats:
-    """(2, n) accuracy and balanced accuracy of tables of confusion (n, C, C)."""
+    """(2, n) accuracy and balanced accuracy of confusion matrices (n, C, C)."""
     right = np.einsum("ncc->nc", counts)
     true = counts.sum(axis=2)
     recall = np.divide(right, true, out=np.full_like(right, np.nan), where=true > 0)

@@ -1,4 +1,4 @@
-"""What the experiments on people never seen share: how people are dealt into folds, and what is written down of it."""
+"""What the experiments on unseen people share: how people are assigned to folds, and the record of it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Protocol:
     components: int = COMPONENTS
     seed: int = 0
 
-    def deal(
+    def make_folds(
         self, frames: ReleaseFrames, people: Iterable[str], strata: Mapping[str, str] | None = None
     ) -> list[Fold]:
         """Folds of people, or the one that the release's `split` says; `strata`: see `subject_folds`.

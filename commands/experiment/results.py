@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from mimicme.commands.experiment.folds import Fold
-from mimicme.commands.experiment.learners import Answers, Score
+from mimicme.commands.experiment.learners import Predictions, Score
 from mimicme.pipeline.drawing.plots import bar_chart, confusion_chart, make_folder, write_table
 from mimicme.pipeline.whole_file import write_whole
 
-Results = Mapping[tuple[str, str], tuple[Answers, Score]]
+Results = Mapping[tuple[str, str], tuple[Predictions, Score]]
 
 
 def write_record(output: Path, record: Mapping[str, Any]) -> None:
@@ -84,7 +84,7 @@ def _rows(key: tuple[str, str], s: Score) -> Iterable[tuple[Any, ...]]:
     yield (*key, "balanced_accuracy", *s.balanced, s.chance_balanced, s.units, s.subjects)
 
 
-def _predictions(key: tuple[str, str], a: Answers) -> Iterable[tuple[Any, ...]]:
+def _predictions(key: tuple[str, str], a: Predictions) -> Iterable[tuple[Any, ...]]:
     for fold, subject, unit, true, said in zip(a.fold, a.subjects, a.units, a.true, a.said, strict=True):
         yield (*key, int(fold), subject, unit, true, said)
 

@@ -14,7 +14,7 @@ from mimicme.commands.experiment.folds import Rows, Samples
 from mimicme.pipeline.arrays import Floats
 from mimicme.pipeline.captures.expressions import NEUTRAL
 from mimicme.pipeline.errors import UsageError
-from mimicme.pipeline.numerics.subsample import evenly
+from mimicme.pipeline.numerics.subsample import even_subsample
 from mimicme.pipeline.release.frames import NEUTRAL_FRAMES, ReleaseFrames, apexes
 
 TEXTURE_PX = 48
@@ -90,7 +90,7 @@ def _neutral_rows(frames: ReleaseFrames) -> Rows:
     kept = [np.zeros(0, np.int64)]
     for subject in frames.subjects:
         rows = frames.rows_of(subject, NEUTRAL)
-        kept.append(rows[evenly(len(rows), NEUTRAL_FRAMES)])
+        kept.append(rows[even_subsample(len(rows), NEUTRAL_FRAMES)])
     return np.concatenate(kept)
 
 
@@ -143,7 +143,7 @@ class FrameSources:
 
     def has_texture(self) -> bool:
         """Whether the frames have textures: a handful is looked at, a frame without one is all holes."""
-        some = self._rows[evenly(len(self._rows), 8)]
+        some = self._rows[even_subsample(len(self._rows), 8)]
         return all(self._frames.texture(int(row)) is not None for row in some)
 
     def _read(self, name: str, rows: Rows, one: Callable[[int], NDArray[Any]]) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""Blendshape weights between bounds: least squares with every unknown in a box, for many frames of one rig."""
+"""Blendshape weights between bounds: box-constrained least squares, for many frames of one rig."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def bounded_weights(gram: ArrayLike, right: ArrayLike, low: float = 0.0, high: f
     root = np.linalg.cholesky(g)
     targets = solve_triangular(root, h.T, lower=True).T
     found = [lsq_linear(root.T, b, (low, high), method="bvls") for b in targets]
-    # what it holds at a bound lies there but for a rounding error
+    # what the solver holds at a bound (the active set) lies there but for a rounding error
     active = np.array([one.active_mask for one in found])
     weights = np.clip([one.x for one in found], low, high)
     return np.where(active < 0, low, np.where(active > 0, high, weights))

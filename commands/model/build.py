@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from mimicme.commands.model.blendshapes import named_blendshapes
 from mimicme.commands.model.groups import groups_of
-from mimicme.commands.model.parts import Parts
-from mimicme.commands.model.prune import whitened_norms, worst
+from mimicme.commands.model.parts import BuildCheckpoints
+from mimicme.commands.model.prune import largest_norms, whitened_norms
 from mimicme.commands.model.sparse import SparseSettings, sparse_components
 from mimicme.commands.model.symmetry import Mirror
 from mimicme.commands.model.texture import fit_texture
@@ -31,7 +31,7 @@ from mimicme.pipeline.errors import UsageError
 from mimicme.pipeline.geometry.mesh import vertex_areas
 from mimicme.pipeline.model_file import Blendshapes, FaceModel, pruned_table, subject_table, write_model
 from mimicme.pipeline.numerics.linear_model import LinearModel, fit_pca, fit_streaming
-from mimicme.pipeline.numerics.subsample import evenly
+from mimicme.pipeline.numerics.subsample import even_subsample
 from mimicme.pipeline.release import Release
 from mimicme.pipeline.release.frames import Balance, ReleaseFrames, apexes, balance_weights
 from mimicme.pipeline.template import Template
@@ -162,9 +162,9 @@ class _Build:
         self.frames, self.settings, self.say = frames, settings, say
         self.weights = model_weights(frames.template, settings.mask, settings.area_weights)
         self.mirror = Mirror(frames.template) if settings.symmetric else None
-        self.prints = tuple(release.fingerprint for release in frames.releases)
-        record = [self.prints, asdict(settings), len(frames), frames.template.digest]
-        self.parts = Parts(output, record)
+        self.fingerprints = tuple(release.fingerprint for release in frames.releases)
+        record = [self.fingerprints, asdict(settings), len(frames), frames.template.digest]
+        self.parts = BuildCheckpoints(output, record)
         self.subjects = frames.subjects
         self.left_out: list[tuple[str, str, str, int, float]] = []
 
@@ -213,7 +213,7 @@ class _Build:
             self._people_table(),
             pruned_table(self.left_out),
             asdict(self.settings),
-            self.prints,
+            self.fingerprints,
             "; ".join(licences),
             max(str(r.attributes.get("created", "")) for r in frames.releases),
         )
@@ -310,7 +310,7 @@ class _Build:
         coefs = np.concatenate([first.encode(batch) for batch in self.frames.neutrals(people)])
         classes = np.full(len(people), "neutral")
         norms = whitened_norms(first, coefs, classes)
-        out = worst(norms, classes, self.settings.prune)
+        out = largest_norms(norms, classes, self.settings.prune)
         for k in np.flatnonzero(out):
             if self._kept(people[k], "", -1):
                 out[k] = False
@@ -334,7 +334,7 @@ class _Build:
             amounts.append(np.sqrt((batch.astype(np.float64) ** 2).sum(axis=2) @ share))
         rest = first.encode(np.zeros((1, *first.mean.shape), np.float32))[0]
         norms = whitened_norms(first, np.concatenate(coefs), table["expression"], rest)
-        out = worst(norms, table["expression"], self.settings.prune)
+        out = largest_norms(norms, table["expression"], self.settings.prune)
         for k in np.flatnonzero(out):
             entry = table[k]
             where = str(entry["subject"]), str(entry["sequence"])
@@ -372,18 +372,18 @@ class _Build:
     def _sparse(self, survey: Survey) -> Blendshapes:
         self.say("sparse components")
         rows = survey.rows[~survey.pruned]
-        chosen = rows[evenly(len(rows), SPARSE_FRAMES)]
+        chosen = rows[even_subsample(len(rows), SPARSE_FRAMES)]
         data = np.concatenate(list(self.frames.batches(chosen, difference=True)))
         people = len(np.unique(self.frames.table["subject"][chosen]))
         template = self.frames.template
         shapes, _ = sparse_components(
             data, template.vertices, template.faces, SparseSettings(self.settings.sparse)
         )
-        names = tuple(f"sparse_{k:02d}_{place}" for k, place in enumerate(_places(shapes, template)))
+        names = tuple(f"sparse_{k:02d}_{place}" for k, place in enumerate(_region_names(shapes, template)))
         return Blendshapes(names, shapes, np.full(len(names), people, np.int32))
 
 
-def _places(shapes: Singles, template: Template) -> list[str]:
+def _region_names(shapes: Singles, template: Template) -> list[str]:
     """The region in which each shape moves most."""
     masks = region_masks(template)
     parts = ("brows", "cheeks", "eyes", "forehead", "jaw", "mouth", "nose")

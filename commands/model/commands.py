@@ -258,7 +258,7 @@ def export_command(model: Path, output: Path, kind: str, which: str, overwrite: 
 
 
 # what `model evaluate` and `model compare` share
-judging_options = stacked(
+evaluation_options = stacked(
     RESULTS,
     click.option(
         "--model",
@@ -273,7 +273,7 @@ judging_options = stacked(
         type=click.IntRange(0),
         default=4000,
         show_default=True,
-        help="To judge by, evenly over the subjects; 0: all.",
+        help="Frames to evaluate on, evenly over the subjects; 0: all.",
     ),
     click.option(
         "--samples",
@@ -290,13 +290,13 @@ judging_options = stacked(
 @commands.command("evaluate")
 @click.argument("model", type=RELEASE, metavar="MODEL")
 @click.argument("release", type=RELEASE)
-@judging_options
+@evaluation_options
 def evaluate_command(model: Path, release: Path, output: Path, as_json: bool, **options: Any) -> None:
     """Compactness, generalisation to unseen subjects, specificity, error per region."""
-    from mimicme.commands.model.evaluate import Judging, evaluate
+    from mimicme.commands.model.evaluate import EvaluationSettings, evaluate
     from mimicme.commands.model.evaluation_files import summary
 
-    record = evaluate(model, release, output, Judging(**options), say_progress)
+    record = evaluate(model, release, output, EvaluationSettings(**options), say_progress)
     say_result(record, as_json, summary, output)
 
 
@@ -304,13 +304,13 @@ def evaluate_command(model: Path, release: Path, output: Path, as_json: bool, **
 @click.argument("first", type=RELEASE, metavar="MODEL_A")
 @click.argument("second", type=RELEASE, metavar="MODEL_B")
 @click.argument("release", type=RELEASE)
-@judging_options
+@evaluation_options
 def compare_command(
     first: Path, second: Path, release: Path, output: Path, as_json: bool, **options: Any
 ) -> None:
     """Two models over the same shapes, with the paired difference of their errors."""
-    from mimicme.commands.model.evaluate import Judging, compare
+    from mimicme.commands.model.evaluate import EvaluationSettings, compare
     from mimicme.commands.model.evaluation_files import comparison_summary
 
-    record = compare(first, second, release, output, Judging(**options), say_progress)
+    record = compare(first, second, release, output, EvaluationSettings(**options), say_progress)
     say_result(record, as_json, comparison_summary, output)

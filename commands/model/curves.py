@@ -1,4 +1,4 @@
-"""How good a linear model of shapes is: the measures, arrays in, arrays out.
+"""Evaluation of a linear model of shapes: the measures, arrays in, arrays out.
 
     compactness     share of the variance that the first k components hold.
                     Davies, Twining, Cootes, Waterton, Taylor, "A minimum description length approach to statistical
@@ -39,7 +39,7 @@ _BLOCK_BYTES = 128 << 20
 
 @dataclass(frozen=True)
 class Population:
-    """The shapes a model is judged by.
+    """The shapes a model is evaluated on.
 
     Attributes:
         batches: called once a pass; (n, V, 3) float32 arrays, mm, the same in the same order every time.
@@ -56,13 +56,13 @@ class Population:
 
 
 @dataclass(frozen=True)
-class Unseen:
-    """Leave-one-subject-out results.
+class LeaveOneOut:
+    """Results of leave-one-subject-out cross-validation.
 
     Attributes:
         ranks: (P,) numbers of components; regions: Q names.
         subjects: S names; errors: (S, P, Q) mm, mean over the subject's shapes.
-        shares_held: (S, P) variance held by the first components of the model without each subject.
+        explained_variance_ratio: (S, P) variance held by the first components of the model without each subject.
         rank: components that every such model has at least.
     """
 
@@ -70,7 +70,7 @@ class Unseen:
     regions: tuple[str, ...]
     subjects: list[str]
     errors: Floats
-    shares_held: Floats
+    explained_variance_ratio: Floats
     rank: int
 
     def curve(self, region: int = 0, seed: int = 0) -> Floats:
@@ -85,22 +85,22 @@ def curve_ranks(rank: int, points: int = CURVE_POINTS) -> NDArray[np.int64]:
     return np.unique(np.concatenate([[0], np.geomspace(1, rank, points).round()]).astype(np.int64))
 
 
-def compactness(model: LinearModel, ranks: NDArray[np.int64], unseen: Unseen | None) -> Floats:
+def compactness(model: LinearModel, ranks: NDArray[np.int64], unseen: LeaveOneOut | None) -> Floats:
     """(3, P) share of variance in the first k components, low, high.
 
     The interval is the jackknife's over subjects, when `unseen` is of the shapes the model was made from (the
     bootstrap draws people twice, which lowers the rank and makes every model look compact); NaN otherwise.
     """
-    held = shares_held(model.variances, model.total_variance, ranks)
+    held = explained_variance_ratio(model.variances, model.total_variance, ranks)
     if unseen is None:
         return np.stack([held, np.full_like(held, np.nan), np.full_like(held, np.nan)])
-    result = jackknife(held, unseen.shares_held)
+    result = jackknife(held, unseen.explained_variance_ratio)
     result[1:] = np.clip(result[1:], 0, 1)
     return result
 
 
-def shares_held(variances: Floats, total: float, ranks: NDArray[np.int64]) -> Floats:
-    """(P,) share of `total` in the first k of the variances."""
+def explained_variance_ratio(variances: Floats, total: float, ranks: NDArray[np.int64]) -> Floats:
+    """(P,) cumulative share of `total` in the first k of the variances."""
     sums = np.concatenate([[0.0], np.cumsum(variances)])
     return np.asarray(np.minimum(sums[np.minimum(ranks, len(variances))] / max(total, 1e-300), 1.0))
 
@@ -110,7 +110,7 @@ def generalisation(
     span: Span,
     ranks: NDArray[np.int64],
     regions: dict[str, Bools],
-) -> Unseen:
+) -> LeaveOneOut:
     """Errors of reconstructing each subject by the model of all the others.
 
     Args:
@@ -130,9 +130,9 @@ def generalisation(
     for fold, shapes in zip(folds, reader, strict=True):
         names.append(fold.subject)
         errors.append(_fold_errors(fold, shapes, span, ranks, masks))
-        held.append(shares_held(fold.variances, fold.total, ranks))
+        held.append(explained_variance_ratio(fold.variances, fold.total, ranks))
         fewest = min(fewest, len(fold.variances))
-    return Unseen(ranks, tuple(regions), names, np.array(errors), np.array(held), fewest)
+    return LeaveOneOut(ranks, tuple(regions), names, np.array(errors), np.array(held), fewest)
 
 
 def _fold_errors(
@@ -162,7 +162,7 @@ def _by_subject(population: Population) -> Iterator[Iterator[tuple[NDArray[np.in
 
     Each reader has to be emptied before the next one is asked for.
     """
-    pieces = _pieces(population)
+    pieces = _subject_blocks(population)
     ahead = next(pieces, None)
 
     def of(subject: str) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:
@@ -175,7 +175,7 @@ def _by_subject(population: Population) -> Iterator[Iterator[tuple[NDArray[np.in
         yield of(ahead[0])
 
 
-def _pieces(population: Population) -> Iterator[tuple[str, NDArray[np.int64], NDArray[Any]]]:
+def _subject_blocks(population: Population) -> Iterator[tuple[str, NDArray[np.int64], NDArray[Any]]]:
     """Blocks of one subject's shapes each."""
     start = 0
     for batch in population.batches():
@@ -195,7 +195,7 @@ def reconstruction(
     """Names of the subjects and (S, P, Q) mean error of their shapes, reconstructed by the model as it is."""
     masks = _region_shares(regions)
     errors = np.empty((len(population), len(ranks), len(masks)))
-    for _, rows, shapes in _pieces(population):
+    for _, rows, shapes in _subject_blocks(population):
         coefficients = model.encode(shapes)
         for j, rank in enumerate(ranks):
             cut = np.where(np.arange(model.rank) < rank, coefficients, 0)
@@ -220,7 +220,7 @@ def specificity(
     nearest = np.stack([_nearest(draws, known, squares, int(rank)) for rank in ranks], axis=1)
     counted = _region_shares({"counted": model.weights > 0})
     distances = np.empty((samples, len(ranks)))
-    for _, rows, shapes in _pieces(population):
+    for _, rows, shapes in _subject_blocks(population):
         for row, shape in zip(rows, shapes, strict=True):
             for start in range(0, samples, 256):
                 who, at = np.nonzero(nearest[start : start + 256] == row)
@@ -234,7 +234,7 @@ def specificity(
 def _encoded(model: LinearModel, population: Population) -> tuple[Floats, Floats]:
     """Coefficients (N, K) of the shapes, and their squared lengths (N,) from the mean under the weights."""
     known, squares = [], []
-    for _, _, shapes in _pieces(population):
+    for _, _, shapes in _subject_blocks(population):
         known.append(model.encode(shapes))
         moved = np.subtract(shapes, model.mean, dtype=np.float32)
         moved[:, model.weights == 0] = 0
@@ -261,7 +261,7 @@ def _distances(a: NDArray[Any], b: NDArray[Any], masks: Floats) -> Floats:
     return np.asarray(lengths[:, counted] @ masks[:, counted].T)
 
 
-def findings(unseen: Unseen) -> list[str]:
+def findings(unseen: LeaveOneOut) -> list[str]:
     """Sentences on what looks wrong in the curves of one model.
 
     A model that explains next to nothing of a person it has not seen is what vertices that do not correspond

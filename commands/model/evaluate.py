@@ -33,11 +33,11 @@ from mimicme.commands.model.evaluation_files import (
     write_comparison,
     write_evaluation,
 )
-from mimicme.commands.model.measured import Comparison, Measured, compare_measured, measure
+from mimicme.commands.model.measured import Comparison, ModelMeasures, compare_measures, measure
 from mimicme.pipeline.arrays import Bools, Floats
 from mimicme.pipeline.errors import UsageError
 from mimicme.pipeline.model_file import FaceModel, read_model
-from mimicme.pipeline.numerics.subsample import evenly_over_people
+from mimicme.pipeline.numerics.subsample import even_subsample_by_subject
 from mimicme.pipeline.release.frames import ReleaseFrames, balance_weights, same_topology
 from mimicme.pipeline.template import Template
 from mimicme.pipeline.template.region_masks import region_masks
@@ -64,7 +64,7 @@ def rows_of_kind(frames: ReleaseFrames, kind: str, most: int = MOST_FRAMES) -> R
     """Rows of the table that a model of this kind is about: evenly thinned, subject by subject, to `most`."""
     rows = frames.expressive if kind == "expression" else np.arange(len(frames))
     who = frames.table["subject"][rows]
-    return rows.astype(np.int64) if most <= 0 else rows[evenly_over_people(who, most)].astype(np.int64)
+    return rows.astype(np.int64) if most <= 0 else rows[even_subsample_by_subject(who, most)].astype(np.int64)
 
 
 def population(
@@ -91,12 +91,12 @@ def population(
 
 
 @dataclass(frozen=True)
-class Judging:
-    """Which models are judged, and by how much.
+class EvaluationSettings:
+    """Which models are evaluated, and on how much.
 
     Attributes:
         names: of `KINDS`; by default those that the file has.
-        most_frames: expressive frames to judge by, evenly over subjects; 0: all.
+        most_frames: expressive frames to evaluate on, evenly over subjects; 0: all.
         samples: random shapes, for specificity.
         seed: of these, and of the intervals.
     """
@@ -108,7 +108,7 @@ class Judging:
 
 
 def evaluate(
-    model: Path, release: Path, output: Path, how: Judging, progress: Progress | None = None
+    model: Path, release: Path, output: Path, settings: EvaluationSettings, progress: Progress | None = None
 ) -> dict[str, Any]:
     """Measure the models of a file over a release; write tables and plots.
 
@@ -122,28 +122,30 @@ def evaluate(
         UsageError: the file has no such model, or the templates differ.
     """
     opened = read_model(model)
-    measured: dict[str, Measured] = {}
+    measured: dict[str, ModelMeasures] = {}
     with ReleaseFrames([release], lambda table: _pruned(table, opened)) as frames:
         _check_template(frames, opened, model)
         own, seen = _provenance(frames, opened)
-        for name in _wanted(opened, model, how.names):
+        for name in _wanted(opened, model, settings.names):
             linear = opened.model(name)
-            shapes = population(frames, name, _balance(opened), how.most_frames)
+            shapes = population(frames, name, _balance(opened), settings.most_frames)
             if progress:
                 progress(f"{name}: {len(shapes)} shapes")
             regions = regions_of(frames.template, linear.weights)
-            found = measure(linear, shapes, regions, own=own, seen=seen, samples=how.samples, seed=how.seed)
+            found = measure(
+                linear, shapes, regions, own=own, seen=seen, samples=settings.samples, seed=settings.seed
+            )
             if opened.settings.get("symmetric"):
                 found.findings.append("Models without a subject are made without mirror images.")
             measured[name] = found
     record = {
         "definitions": DEFINITIONS,
         "confidence": 0.95,
-        "samples": how.samples,
-        "seed": how.seed,
-        "models": {name: model_record(m, how.seed) for name, m in measured.items()},
+        "samples": settings.samples,
+        "seed": settings.seed,
+        "models": {name: model_record(m, settings.seed) for name, m in measured.items()},
     }
-    write_evaluation(output, measured, record, how.seed)
+    write_evaluation(output, measured, record, settings.seed)
     return record
 
 
@@ -187,17 +189,22 @@ def _pruned(table: NDArray[Any], opened: FaceModel) -> NDArray[np.bool_]:
 
 
 def compare(
-    first: Path, second: Path, release: Path, output: Path, how: Judging, progress: Progress | None = None
+    first: Path,
+    second: Path,
+    release: Path,
+    output: Path,
+    settings: EvaluationSettings,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Measure two model files over one release, shape by shape the same.
 
-    Frames that either of them left out as outliers count again: both are judged by all of them.
+    Frames that either of them left out as outliers count again: both are evaluated on all of them.
 
     Raises:
         UsageError: as `evaluate`; the files have no model in common.
     """
     files = [read_model(first), read_model(second)]
-    shared = [n for n in (how.names or KINDS) if all(n in f.models for f in files)]
+    shared = [n for n in (settings.names or KINDS) if all(n in f.models for f in files)]
     if not shared:
         raise UsageError("the two files have no such model in common", where=f"{first}, {second}")
     labels = _labels(first, second)
@@ -208,19 +215,21 @@ def compare(
         for name in shared:
             if progress:
                 progress(name)
-            done[name] = _compare_one(files, frames, name, how)
+            done[name] = _compare_one(files, frames, name, settings)
     record = {
         "definitions": DEFINITIONS,
         "confidence": 0.95,
         "first": labels[0],
         "second": labels[1],
-        "models": {name: comparison_record(c, how.seed) for name, c in done.items()},
+        "models": {name: comparison_record(c, settings.seed) for name, c in done.items()},
     }
-    write_comparison(output, labels, done, record, how.seed)
+    write_comparison(output, labels, done, record, settings.seed)
     return record
 
 
-def _compare_one(files: Sequence[FaceModel], frames: ReleaseFrames, name: str, how: Judging) -> Comparison:
+def _compare_one(
+    files: Sequence[FaceModel], frames: ReleaseFrames, name: str, settings: EvaluationSettings
+) -> Comparison:
     inside = np.all([f.model(name).weights > 0 for f in files], axis=0)
     regions = regions_of(frames.template, inside.astype(float))
     common = curves.curve_ranks(min(f.model(name).rank for f in files))
@@ -228,14 +237,21 @@ def _compare_one(files: Sequence[FaceModel], frames: ReleaseFrames, name: str, h
     for opened in files:
         own, seen = _provenance(frames, opened)
         ranks = np.union1d(common, curves.curve_ranks(opened.model(name).rank))
-        shapes = population(frames, name, _balance(opened), how.most_frames)
+        shapes = population(frames, name, _balance(opened), settings.most_frames)
         linear = opened.model(name)
         results.append(
             measure(
-                linear, shapes, regions, own=own, seen=seen, samples=how.samples, seed=how.seed, ranks=ranks
+                linear,
+                shapes,
+                regions,
+                own=own,
+                seen=seen,
+                samples=settings.samples,
+                seed=settings.seed,
+                ranks=ranks,
             )
         )
-    return compare_measured(results[0], results[1], how.seed)
+    return compare_measures(results[0], results[1], settings.seed)
 
 
 def _labels(first: Path, second: Path) -> tuple[str, str]:

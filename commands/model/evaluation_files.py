@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mimicme.commands.model.measured import Comparison, Measured
+from mimicme.commands.model.measured import Comparison, ModelMeasures
 from mimicme.pipeline.arrays import Floats
 from mimicme.pipeline.drawing.plots import Curve, bar_chart, curve_panels, make_folder, write_table
 from mimicme.pipeline.whole_file import write_whole
@@ -37,7 +37,7 @@ def _band(band: Floats) -> dict[str, list[float | None]]:
     return dict(zip(("value", "low", "high"), map(plain, band), strict=True))
 
 
-def model_record(m: Measured, seed: int) -> dict[str, Any]:
+def model_record(m: ModelMeasures, seed: int) -> dict[str, Any]:
     record: dict[str, Any] = {
         "shapes": m.shapes,
         "subjects": len(m.subjects),
@@ -70,7 +70,7 @@ def comparison_record(c: Comparison, seed: int) -> dict[str, Any]:
 
 
 def write_evaluation(
-    output: Path, measured: Mapping[str, Measured], record: dict[str, Any], seed: int
+    output: Path, measured: Mapping[str, ModelMeasures], record: dict[str, Any], seed: int
 ) -> None:
     make_folder(output)
     write_whole(output / "evaluation.json", json.dumps(record, indent=1).encode())
@@ -114,7 +114,7 @@ def write_evaluation(
     _plots(output, measured, seed)
 
 
-def _subject_rows(name: str, m: Measured) -> Iterable[tuple[Any, ...]]:
+def _subject_rows(name: str, m: ModelMeasures) -> Iterable[tuple[Any, ...]]:
     unseen = m.unseen.errors[:, -1, 0] if m.unseen is not None else np.full(len(m.subjects), np.nan)
     known = ("yes" if seen else "no" for seen in m.seen)
     return zip([name] * len(m.subjects), m.subjects, known, unseen, m.errors[:, -1, 0], strict=True)
@@ -125,7 +125,7 @@ def _rows(first: tuple[str, ...], ranks: NDArray[np.int64], band: Floats) -> Ite
         yield (*first, rank, *band[:, k])
 
 
-def _plots(output: Path, measured: Mapping[str, Measured], seed: int) -> None:
+def _plots(output: Path, measured: Mapping[str, ModelMeasures], seed: int) -> None:
     k = "components"
     titles = {name: f"{name} ({m.shapes} shapes, {len(m.subjects)} subjects)" for name, m in measured.items()}
     curve_panels(
@@ -136,8 +136,8 @@ def _plots(output: Path, measured: Mapping[str, Measured], seed: int) -> None:
         top=1.02,
     )
     # how well a model rebuilds the people it was made of says nothing of others: not drawn alone under this name
-    judged = {titles[n]: c for n, m in measured.items() if len(c := _error_curves(m, seed)) > 1}
-    _panels_or_none(output / "generalisation.png", judged, "mm per vertex")
+    panels = {titles[n]: c for n, m in measured.items() if len(c := _error_curves(m, seed)) > 1}
+    _panels_or_none(output / "generalisation.png", panels, "mm per vertex")
     curve_panels(
         output / "specificity.png",
         {titles[n]: [Curve("", m.ranks, m.specificity)] for n, m in measured.items()},
@@ -168,7 +168,7 @@ def _panels_or_none(
         path.unlink(missing_ok=True)
 
 
-def _error_curves(m: Measured, seed: int) -> list[Curve]:
+def _error_curves(m: ModelMeasures, seed: int) -> list[Curve]:
     found = [Curve("unseen subjects", m.ranks, m.unseen.curve(0, seed))] if m.unseen is not None else []
     others = m.held_out(0, seed)
     if others is not None:
@@ -202,7 +202,7 @@ def write_comparison(
     write_table(
         output / "measures.csv", ("model", "file", "measure", "components", "value", "low", "high"), measures
     )
-    plotted: dict[str, tuple[Callable[[Measured], Floats | None], str, float | None]] = {
+    plotted: dict[str, tuple[Callable[[ModelMeasures], Floats | None], str, float | None]] = {
         "compactness": (lambda m: m.compactness, "share of variance", 1.02),
         "generalisation": (
             lambda m: m.unseen.curve(0, seed) if m.unseen else None,

@@ -1,8 +1,9 @@
-"""Fitting a model to what it has not seen: landmarks, or a scan of any triangulation.
+"""Fitting a morphable model to what it has not seen: landmarks, or a scan of any triangulation.
 
 Both look for pose, identity and expression that make the data likely (maximum a posteriori): coefficients are normal
-with the model's variances (Blanz and Vetter 1999), distances robust: Huber's weights by iterated least squares.  A
-scan is fitted like iterative closest points, point to plane, with pairs that part too far or look elsewhere left out.
+with the model's variances (Blanz and Vetter 1999), distances robust: Huber's weights by iteratively reweighted least
+squares.  A scan is fitted by iterative closest points, point to plane, without pairs that are too far apart or whose
+normals differ too much.
 Lengths mm; the pose brings the model's frame to the data's.
 """
 
@@ -20,7 +21,7 @@ from mimicme.pipeline.geometry.mesh import Mesh, boundary_vertices, transform, v
 from mimicme.pipeline.geometry.rigid import fit_rigid
 from mimicme.pipeline.geometry.spatial import Surface
 from mimicme.pipeline.model_file import FaceModel
-from mimicme.pipeline.numerics.subsample import evenly
+from mimicme.pipeline.numerics.subsample import even_subsample
 
 INDEPENDENT_PAIRS = 1500
 LEAST_PAIRS = 50
@@ -34,7 +35,7 @@ class FitSettings:
     reach_mm: pairs further apart than this are no pairs, at the end of a fit to a scan (five times it at first).
     angle_deg: normals of a pair differ by less.
     rounds: of poses, pairs and coefficients.
-    points: vertices of the model that look for pairs, for speed.
+    points: vertices of the model that are paired with the scan, a subset for speed.
     expression: fit it too; False for a face at rest.
     components: most components of each model.
     """
@@ -151,8 +152,8 @@ def fit_scan(
         first = fit_landmarks(model, target, chosen)
         coefficients = np.concatenate([first.identity, first.expression - basis.at_rest])
         pose = first.pose
-    pairs = _Pairs(model, scan, chosen)
-    marks = _Marks(model, basis, target)
+    pairs = _Correspondences(model, scan, chosen)
+    marks = _LandmarkTerm(model, basis, target)
     some, mean = basis.components[:, pairs.picked], basis.mean[pairs.picked]
     distance = np.zeros(0)
     for number in range(chosen.rounds):
@@ -160,7 +161,7 @@ def fit_scan(
         here, there, normals, good = pairs.find(transform(pose, basis.shape(coefficients)), reach)
         distance = np.abs(((there - here) * normals).sum(axis=1))
         robust = _huber(distance, chosen.noise_mm)
-        pose = _turned(pose, here, there, normals, robust, marks, coefficients, chosen)
+        pose = _point_to_plane_step(pose, here, there, normals, robust, marks, coefficients, chosen)
         turn = pose[:3, :3]
         direction = normals @ turn  # the planes' normals in the model's frame
         goal = (((there - pose[:3, 3]) @ turn - mean[good]) * direction).sum(axis=1)
@@ -178,11 +179,11 @@ def fit_scan(
     return _result(basis, coefficients, pose, vertices, float(np.median(distance)))
 
 
-class _Pairs:
-    """Finds, for some vertices of the model, their nearest places on a scan.
+class _Correspondences:
+    """Finds, for some vertices of the model, the closest points of a scan (ICP correspondences).
 
     Attributes:
-        picked: which vertices look.
+        picked: the vertices that are used.
     """
 
     def __init__(self, model: FaceModel, scan: Mesh, settings: FitSettings) -> None:
@@ -192,7 +193,7 @@ class _Pairs:
         self.border = boundary_vertices(scan.faces, len(scan.vertices))
         self.least_cosine = float(np.cos(np.radians(settings.angle_deg)))
         inside = np.flatnonzero(model.model("identity").weights > 0)
-        self.picked = inside[evenly(len(inside), settings.points)]
+        self.picked = inside[even_subsample(len(inside), settings.points)]
 
     def find(self, placed: Floats, reach_mm: float) -> tuple[Floats, Floats, Floats, NDArray[np.bool_]]:
         """Places of the model, of the scan, the scan's normals (k, 3), and which of `picked` they belong to.
@@ -221,8 +222,8 @@ class _Pairs:
         return here[good], near.points[good], other[good], good
 
 
-class _Marks:
-    """Landmarks as equations of the coefficients; none when there are none."""
+class _LandmarkTerm:
+    """The landmarks' equations in the coefficients; empty without landmarks."""
 
     def __init__(self, model: FaceModel, basis: _Basis, target: Floats | None) -> None:
         known = np.zeros(0, np.int64)
@@ -244,13 +245,13 @@ class _Marks:
         return self.components.reshape(len(self.components), -1), goal.ravel(), weights
 
 
-def _turned(
+def _point_to_plane_step(
     pose: Floats,
     placed: Floats,
     points: Floats,
     normals: Floats,
     robust: Floats,
-    marks: _Marks,
+    marks: _LandmarkTerm,
     coefficients: Floats,
     settings: FitSettings,
 ) -> Floats:

@@ -1,4 +1,4 @@
-"""Deformations by their gradients: what a triangle does in one face, done by the same triangle of another.
+"""Deformation transfer by deformation gradients: a triangle of one face moves as the same triangle of another does.
 
 Sumner and Popovic, "Deformation transfer for triangle meshes" (2004): a displacement that suits one face tears
 another of other proportions; a triangle's turn and stretch suit both.  Vertices are put together again from edges
@@ -40,8 +40,8 @@ def deformation(neutral: Floats, deformed: Floats, faces: Ints) -> Floats:
     return bent @ np.linalg.inv(rest)
 
 
-class Poisson:
-    """Puts vertices together whose triangles have wanted edges, with one factorisation for all of them.
+class PoissonSolver:
+    """Solves the Poisson equation for vertices whose triangles have wanted edges; one factorisation serves them all.
 
     Args:
         vertices: (V, 3) of the face at rest, mm, which gives the cotangent weights; faces: (T, 3).
@@ -100,7 +100,7 @@ def transfer_deformation(
     deformed: NDArray[Any],
     other: NDArray[Any],
     faces: Ints,
-    poisson: Poisson | None = None,
+    poisson: PoissonSolver | None = None,
 ) -> Floats:
     """`other` (V, 3) deformed as `neutral` becomes `deformed`; all of one topology, mm.
 
@@ -109,5 +109,5 @@ def transfer_deformation(
     """
     source, bent, target = (np.asarray(x, np.float64) for x in (neutral, deformed, other))
     gradient = deformation(source, bent, faces)
-    poisson = poisson or Poisson(target, faces)
+    poisson = poisson or PoissonSolver(target, faces)
     return poisson.vertices(gradient @ edge_pairs(target, faces), target + (bent - source))

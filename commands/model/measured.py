@@ -1,4 +1,4 @@
-"""What is measured of one linear model over some shapes, and of two over the same ones."""
+"""The measures of one linear model over some shapes, and the comparison of two over the same ones."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mimicme.commands.model import curves
-from mimicme.commands.model.curves import Population, Unseen
+from mimicme.commands.model.curves import LeaveOneOut, Population
 from mimicme.commands.model.span import span_of
 from mimicme.pipeline.arrays import Bools, Floats
 from mimicme.pipeline.errors import UsageError
@@ -20,8 +20,8 @@ FEWEST_SUBJECTS = 3
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What was measured of one linear model.
+class ModelMeasures:
+    """The measures of one linear model: compactness, generalisation, specificity, reconstruction.
 
     Attributes:
         ranks: (P,) numbers of components.  regions: Q names, the first is `all`.
@@ -38,7 +38,7 @@ class Measured:
     regions: tuple[str, ...]
     compactness: Floats
     specificity: Floats
-    unseen: Unseen | None
+    unseen: LeaveOneOut | None
     subjects: list[str]
     errors: Floats
     seen: NDArray[np.bool_]
@@ -67,7 +67,7 @@ def measure(
     samples: int = curves.SAMPLES,
     seed: int = 0,
     ranks: NDArray[np.int64] | None = None,
-) -> Measured:
+) -> ModelMeasures:
     """All measures of one model over some shapes.
 
     Args:
@@ -82,11 +82,11 @@ def measure(
         span = span_of(shapes.batches, len(shapes), model.weights, shapes.shares, seed)
         unseen, left_out = curves.generalisation(shapes, span, ranks, regions), span.left_out
     if unseen is None:
-        said.append("Fewer than three subjects: no model can be judged by people it has not seen.")
+        said.append("Fewer than three subjects: no model can be evaluated on people it has not seen.")
     else:
         said += curves.findings(unseen)
     names, errors = curves.reconstruction(model, shapes, ranks, regions)
-    return Measured(
+    return ModelMeasures(
         ranks,
         tuple(regions),
         curves.compactness(model, ranks, unseen if own else None),
@@ -106,13 +106,13 @@ def measure(
 class Comparison:
     """Two models over the same shapes: `first` and `second`, and (3, P, Q) how much worse the second is, mm."""
 
-    first: Measured
-    second: Measured
+    first: ModelMeasures
+    second: ModelMeasures
     ranks: NDArray[np.int64]
     difference: Floats
 
 
-def compare_measured(first: Measured, second: Measured, seed: int = 0) -> Comparison:
+def compare_measures(first: ModelMeasures, second: ModelMeasures, seed: int = 0) -> Comparison:
     """Paired over subjects, at the numbers of components that both were measured at.
 
     Raises:

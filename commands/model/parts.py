@@ -1,4 +1,4 @@
-"""What a long build has finished, beside its output, so that an interrupted one goes on."""
+"""Checkpoints of a long build, beside its output, so that an interrupted one resumes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ VERSION = 1
 _ARRAYS = ("mean", "components", "variances", "weights")
 
 
-class Parts:
+class BuildCheckpoints:
     """Finished linear models, and sketches of unfinished ones, in `OUTPUT.parts/`.
 
     Args:
@@ -51,7 +51,7 @@ class Parts:
         return model
 
     def remove(self) -> None:
-        """The build is done."""
+        """Remove the folder: the build is done."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     @staticmethod

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mimicme.commands.model.bounded import bounded_weights
-from mimicme.commands.model.gradients import Poisson, edge_pairs, transfer_deformation, triangle_frames
+from mimicme.commands.model.gradients import PoissonSolver, edge_pairs, transfer_deformation, triangle_frames
 from mimicme.pipeline.arrays import Floats, Ints
 from mimicme.pipeline.errors import UsageError
 
@@ -61,7 +61,7 @@ def personal_blendshapes(
         )
     rest = np.asarray(neutral, np.float64)
     base = np.asarray(generic_neutral, np.float64)
-    poisson = Poisson(rest, faces)
+    poisson = PoissonSolver(rest, faces)
     started = np.stack([transfer_deformation(base, base + d, rest, faces, poisson) - rest for d in generic])
     rest_edges = edge_pairs(rest, faces)
     # edges of differences: linear, so those of the sum are the sum of theirs

@@ -52,8 +52,8 @@ def sparse_components(
     scale = float(np.sqrt((x.astype(np.float64) ** 2).mean())) or 1.0
     x = x / np.float32(scale)
     count = min(settings.count, len(x))
-    distance = _Geodesic(vertices, faces, settings.far_mm)
-    components, weights = _start(x, distance, count, settings)
+    distance = _GeodesicDistances(vertices, faces, settings.far_mm)
+    components, weights = _initial_components(x, distance, count, settings)
     multiplier = np.zeros_like(components)
     for _ in range(settings.rounds):
         weights = _fit_weights(x, components)
@@ -69,8 +69,8 @@ def sparse_components(
     return components[order].astype(np.float32), (weights / top)[:, order]
 
 
-class _Geodesic:
-    """Distances along edges from a vertex, up to a limit, kept."""
+class _GeodesicDistances:
+    """Geodesic distances along edges (Dijkstra) from a vertex, up to a limit; cached."""
 
     def __init__(self, vertices: Floats, faces: Ints, limit: float) -> None:
         pairs = edges(faces)[0]
@@ -96,7 +96,9 @@ def _cost(distance: Floats, settings: SparseSettings) -> Singles:
     )
 
 
-def _start(x: Singles, distance: _Geodesic, count: int, settings: SparseSettings) -> tuple[Singles, Floats]:
+def _initial_components(
+    x: Singles, distance: _GeodesicDistances, count: int, settings: SparseSettings
+) -> tuple[Singles, Floats]:
     """Components one by one, each from the vertex that is explained worst (section 4.3)."""
     rest = x.copy()
     components = np.zeros((count, *x.shape[1:]), np.float32)

@@ -1,4 +1,4 @@
-"""The mirror of a template: which place on the other side each vertex has.
+"""The bilateral symmetry of a template: which point on the other side corresponds to each vertex.
 
 Templates are seldom built of mirrored vertices, so a vertex's partner is a point on a triangle.  The template is
 reflected through the plane that maps it onto itself best; one that is not symmetric is bent by its landmarks besides.
@@ -20,8 +20,8 @@ from mimicme.pipeline.geometry.spatial import Surface
 from mimicme.pipeline.landmarks import IBUG68, MIRROR
 from mimicme.pipeline.template import Template
 
-SETTLING = 60  # steps of the plane, which slides slowly
-CROOKED_MM = 1.5  # a template this far from its own reflection is not symmetric
+PLANE_ITERATIONS = 60  # of the refinement of the plane, which converges slowly
+ASYMMETRIC_MM = 1.5  # a template this far from its own reflection is not symmetric
 STIFFNESS = 1e4  # of the spline: features of some centimetres bend, single landmarks do not
 NORMAL_MM = 12.0  # how far a vertex is away whose normal is at right angles
 
@@ -47,25 +47,25 @@ class Mirror:
         marks = template.landmarks()
         faces, vertices = template.faces, np.asarray(template.vertices)
         self.plane = _plane(marks, marks[MIRROR])
-        apart = self._settle(vertices, faces)
+        apart = self._refine_plane(vertices, faces)
         reflected = self.reflect_points(vertices)
         bent = reflected
-        if apart > CROOKED_MM:
-            bent = _bend(reflected, self.reflect_points(marks)[MIRROR], marks)
-        triangles, weights = _look_up(vertices, faces, bent, vertex_normals(bent, faces[:, ::-1]))
+        if apart > ASYMMETRIC_MM:
+            bent = _warp(reflected, self.reflect_points(marks)[MIRROR], marks)
+        triangles, weights = _closest_with_normal(vertices, faces, bent, vertex_normals(bent, faces[:, ::-1]))
         rows = np.repeat(np.arange(len(vertices)), 3)
         places = faces[triangles].ravel()
         # row v: where on the template the mirror image of v lies
         self.partners = sparse.csr_matrix((weights.ravel(), (rows, places)), shape=(len(vertices),) * 2)
 
-    def _settle(self, vertices: Floats, faces: Ints) -> float:
-        """Move the plane until the surface's reflection lies on the surface: landmarks are placed by hand.
+    def _refine_plane(self, vertices: Floats, faces: Ints) -> float:
+        """Refine the plane until the surface's reflection lies on the surface (ICP): landmarks are placed by hand.
 
         Returns the 90th percentile of what is left between them, mm.
         """
         some = vertices[np.unique(np.linspace(0, len(vertices) - 1, 4000).astype(int))]
         surface = Surface(vertices, faces)
-        for _ in range(SETTLING):
+        for _ in range(PLANE_ITERATIONS):
             found = surface.closest(self.reflect_points(some))
             near = found.distances <= 2 * np.median(found.distances) + 1e-6  # not across holes and borders
             self.plane = _plane(some[near], found.points[near])
@@ -110,8 +110,8 @@ def _plane(points: Floats, partners: Floats) -> tuple[Floats, Floats]:
     return (points + partners).mean(axis=0) / 2, normal
 
 
-def _bend(points: Floats, source: Floats, target: Floats) -> Floats:
-    """Points moved as the source landmarks move to the target ones, by a smooth spline that does not force them."""
+def _warp(points: Floats, source: Floats, target: Floats) -> Floats:
+    """Points warped by a smoothing thin-plate spline that takes the source landmarks near the target ones."""
     from scipy.interpolate import RBFInterpolator
 
     shift = target - source
@@ -120,7 +120,7 @@ def _bend(points: Floats, source: Floats, target: Floats) -> Floats:
     return points + spline(points)
 
 
-def _look_up(
+def _closest_with_normal(
     vertices: Floats, faces: Ints, points: Floats, normals: Floats
 ) -> tuple[NDArray[np.int64], Floats]:
     """For each point the triangle (k,) and barycentric weights (k, 3) of the nearest place with a like normal."""
@@ -128,7 +128,7 @@ def _look_up(
 
     own = np.concatenate([vertices, NORMAL_MM * vertex_normals(vertices, faces)], axis=1)
     nearest = cKDTree(own).query(np.concatenate([points, NORMAL_MM * normals], axis=1), k=3)[1]
-    fan = _fans(faces, len(vertices))
+    fan = _vertex_triangles(faces, len(vertices))
     best = np.full(len(points), np.inf)
     triangle = np.zeros(len(points), np.int64)
     weights = np.zeros((len(points), 3))
@@ -144,7 +144,7 @@ def _look_up(
     return triangle, weights
 
 
-def _fans(faces: Ints, n: int) -> NDArray[np.int64]:
+def _vertex_triangles(faces: Ints, n: int) -> NDArray[np.int64]:
     """(n, most) triangles of each vertex, -1 where there are fewer."""
     corner = faces.ravel()
     order = np.argsort(corner, kind="stable")

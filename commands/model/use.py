@@ -1,4 +1,4 @@
-"""Using a model file: describe frames by it, make shapes of it, bring an expression from one person to another."""
+"""Using a model file: project frames, reconstruct and sample shapes, transfer expressions between people."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mimicme.pipeline.captures.expressions import NEUTRAL
 from mimicme.pipeline.errors import UsageError, listed
 from mimicme.pipeline.model_file import Blendshapes, FaceModel
 from mimicme.pipeline.numerics.linear_model import LinearModel
-from mimicme.pipeline.numerics.subsample import evenly
+from mimicme.pipeline.numerics.subsample import even_subsample
 from mimicme.pipeline.release.frames import ReleaseFrames, Rows, apexes, same_topology
 
 PERSONAL_FRAMES = 40
@@ -26,7 +26,7 @@ PERSONAL_FRAMES = 40
 
 @dataclass(frozen=True)
 class Projection:
-    """Frames in numbers.
+    """The coefficients of frames.
 
     Attributes:
         table: (N,) structured: subject, sequence, expression, frame ...
@@ -224,7 +224,7 @@ def personalise(model: FaceModel, frames: ReleaseFrames, subject: str) -> tuple[
         )
     expression = model.models.get("expression")
     weights = np.ones(len(model.template.vertices)) if expression is None else expression.weights
-    picked = _telling(frames, rows, frames.amounts(weights, rows))
+    picked = _informative_frames(frames, rows, frames.amounts(weights, rows))
     neutral = frames.neutral(subject).vertices
     data = np.stack([frames.vertices(int(row)) for row in picked])
     base = model.model("identity").mean
@@ -232,14 +232,14 @@ def personalise(model: FaceModel, frames: ReleaseFrames, subject: str) -> tuple[
     return neutral, Blendshapes(generic.names, deltas, np.ones(len(generic), np.int32))
 
 
-def _telling(frames: ReleaseFrames, rows: Rows, amounts: Floats) -> Rows:
+def _informative_frames(frames: ReleaseFrames, rows: Rows, amounts: Floats) -> Rows:
     """The apexes, and of the others as many as there is room for, evenly."""
     apex = sorted(
         {int(r) for picked in apexes(frames.table[rows], amounts).values() for r in rows[picked[:3]]}
     )
     room = max(PERSONAL_FRAMES - len(apex), 0)
     others = np.setdiff1d(rows, apex)
-    apex = sorted({*apex, *others[evenly(len(others), room)].tolist()})
+    apex = sorted({*apex, *others[even_subsample(len(others), room)].tolist()})
     return np.array(apex[: max(PERSONAL_FRAMES, 1)], np.int64)
 
 

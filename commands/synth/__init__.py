@@ -1,11 +1,11 @@
-"""Synthetic captures with a known answer: invented people, scanned by an invented scanner.
+"""Synthetic captures with ground truth: faces that nobody has, scanned by a simulated scanner.
 
 Writes, in millimetres:
 
     DIR/captures/<subject>/<sequence>/<frame>.obj .mtl .jpg .ljson   a scan, two photographs, 68 points with
                                                                      1 mm noise
     DIR/template/template.obj .ljson      the template and its 68 points, on vertices
-    DIR/truth/<subject>/<sequence>.npz    what is true about each frame; see `write_truth`
+    DIR/truth/<subject>/<sequence>.npz    ground truth of each frame; see `write_truth`
     DIR/subjects.csv                      subject, age, gender, ethnicity, consent
     DIR/synth.json                        the parameters
 
@@ -28,7 +28,7 @@ from pathlib import Path
 import numpy as np
 
 from mimicme.commands.synth.people import EXPRESSIONS, Rig, build_rig, identity
-from mimicme.commands.synth.scanner import Scan, make_net, make_scan
+from mimicme.commands.synth.scanner import Scan, make_remesh, make_scan
 from mimicme.commands.synth.skin import Skin, make_skin
 from mimicme.pipeline.arrays import Floats
 from mimicme.pipeline.errors import UsageError
@@ -157,11 +157,11 @@ def _write_sequence(directory: Path, person: _Person, name: str, count: int, tri
     rig = person.rig
     photo_px = (round(PHOTO_PX[0] * person.share), round(PHOTO_PX[1] * person.share))
     motion = make_motion(rig, person.neutral, name, count, person.rng(name, "motion"))
-    net = make_net(rig, triangles // 2, person.rng(name, "net"))
+    remesh = make_remesh(rig, triangles // 2, person.rng(name, "net"))
     scans = []
     for k in range(count):
         rng = person.rng(name, k)
-        scan = make_scan(rig, motion.faces[k], person.skin, net, rng, triangles, photo_px)
+        scan = make_scan(rig, motion.faces[k], person.skin, remesh, rng, triangles, photo_px)
         path = directory / "captures" / person.subject / name / f"{k:04d}.obj"
         _write_frame(path, rig, motion, k, scan, rng)
         scans.append(scan)
@@ -196,7 +196,7 @@ def make_motion(rig: Rig, neutral: Floats, name: str, frames: int, rng: np.rando
 
 
 def write_truth(path: Path, rig: Rig, motion: Motion, scans: Sequence[Scan]) -> None:
-    """Write the answer for one sequence, in the scan's frame (mm).
+    """Write the ground truth of one sequence, in the scan's frame (mm).
 
     vertices (F, V, 3) f4; valid (F, V) bool; core (V,) bool; landmarks (F, 68, 3) f4; region (F, n) bool, per
     `v` line of the frame's OBJ, padded with False; head_pose (F, 4, 4) f8 model -> scan; amount (F,) f8.

@@ -1,9 +1,10 @@
-"""Invented people: smooth identities and expressions of a template face.
+"""Synthetic people: smooth identities and expressions of a template face.
 
-A `Rig` knows how a template's surface bends when a few of its points (handles) move: with least bending
+A `Rig` knows how a template's surface deforms when a few of its points (handles) move: biharmonic, with least bending
 energy, after Botsch and Kobbelt, "An Intuitive Framework for Real-Time Freeform Modeling" (2004).  The lips
 move apart by themselves where the template has a mouth slit, because the surface does not run across it.  The
-jaw turns about a hinge in front of the ears; the muscles move handles.  An identity bends the space around.
+jaw turns about a hinge axis in front of the ears; the muscles move handles.  An identity is a sum of Gaussian bumps
+(radial basis functions) in space.
 
 Lengths are mm of the template; the subject's own right is x < 0.
 """
@@ -328,7 +329,7 @@ def build_rig(template: Template, names: Iterable[str] = tuple(EXPRESSIONS)) -> 
     landmarks = _on_vertices(v, normals, points, seen & ~inside)
     extra = np.array([sum(w * points[i] for i, w in weights.items()) for weights in EXTRA])
     named = np.concatenate([landmarks, _nearest(v, extra, seen)])
-    still = _anchors(v, points, v[named], scale)
+    still = _fixed_vertices(v, points, v[named], scale)
     follow = np.zeros(N_HANDLES)
     follow[:17] = JAW_LINE
     for group, share in JAW_FOLLOWS.items():
@@ -337,7 +338,7 @@ def build_rig(template: Template, names: Iterable[str] = tuple(EXPRESSIONS)) -> 
     moves = [handle_moves(EXPRESSIONS[name], v[landmarks], scale) for name in wanted]
     given = np.concatenate([follow[:, None], *moves], axis=1)
     given = np.concatenate([given, np.zeros((len(still), given.shape[1]))])
-    bent = _bend(v, faces, np.concatenate([named, still]), given)
+    bent = _biharmonic_fields(v, faces, np.concatenate([named, still]), given)
     jaw = np.clip(bent[:, 0], 0.0, 1.0)
     fields = {name: bent[:, 1 + 3 * i : 4 + 3 * i] for i, name in enumerate(wanted)}
     near = np.linalg.norm((v - v[landmarks[30]]) / [1.0, 1.15, 1.0], axis=1) < 85 * scale
@@ -361,8 +362,10 @@ def _on_vertices(v: Floats, normals: Floats, points: Floats, allowed: Bools) -> 
     return found
 
 
-def _anchors(v: Floats, points: Floats, named: Floats, scale: float, count: int = 60) -> NDArray[np.int64]:
-    """Vertices that never move: spread over ears, temples, forehead and neck, away from what moves."""
+def _fixed_vertices(
+    v: Floats, points: Floats, named: Floats, scale: float, count: int = 60
+) -> NDArray[np.int64]:
+    """Vertices that are fixed: farthest point samples of ears, temples, forehead and neck, away from what moves."""
     free = distance_to(points[17:], v) > 32 * scale
     free &= distance_to(points[3:14], v) > 34 * scale
     free &= distance_to(named, v) > 18 * scale
@@ -399,8 +402,8 @@ def cotangent_laplacian(v: Floats, faces: Ints) -> tuple[sparse.csr_matrix, Floa
     )
 
 
-def _bend(v: Floats, faces: Ints, handles: NDArray[np.int64], values: Floats) -> Floats:
-    """(n, k) fields of least bending energy that take `values` (h, k) at the handles (softly)."""
+def _biharmonic_fields(v: Floats, faces: Ints, handles: NDArray[np.int64], values: Floats) -> Floats:
+    """(n, k) fields of least bending energy that take `values` (h, k) at the handles, as soft constraints."""
     from scipy.sparse.linalg import splu
 
     laplacian, mass = cotangent_laplacian(v, faces)
@@ -408,10 +411,10 @@ def _bend(v: Floats, faces: Ints, handles: NDArray[np.int64], values: Floats) ->
     bending = laplacian.T @ sparse.diags(1 / mass) @ laplacian
     stiffness = 10.0 * float(bending.diagonal().mean())
     n, h = len(v), len(handles)
-    pins = sparse.csr_matrix((np.full(h, stiffness), (handles, np.arange(h))), shape=(n, h))
-    held = sparse.diags(np.asarray(pins.sum(axis=1)).ravel() + 1e-9 * stiffness)
-    solver = splu(sparse.csc_matrix(bending + held), options={"SymmetricMode": True})
-    return np.asarray(solver.solve(pins @ values))
+    constraints = sparse.csr_matrix((np.full(h, stiffness), (handles, np.arange(h))), shape=(n, h))
+    fixed = sparse.diags(np.asarray(constraints.sum(axis=1)).ravel() + 1e-9 * stiffness)
+    solver = splu(sparse.csc_matrix(bending + fixed), options={"SymmetricMode": True})
+    return np.asarray(solver.solve(constraints @ values))
 
 
 def identity(rig: Rig, rng: np.random.Generator) -> Floats:
@@ -437,7 +440,7 @@ def identity(rig: Rig, rng: np.random.Generator) -> Floats:
 
 
 def _bumps(v: Floats, centres: Floats, steps: Floats, width: float) -> Floats:
-    """(n, 3) sum of Gaussian bumps, each moving its surroundings by its step."""
+    """(n, 3) sum of Gaussian radial basis functions, each moving its surroundings by its step."""
     from scipy.spatial import cKDTree
 
     tree = cKDTree(v)

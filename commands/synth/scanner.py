@@ -1,4 +1,4 @@
-"""An invented scanner: fresh triangles every frame, holes, noise, spikes, specks, two photographs as texture.
+"""A simulated scanner: a new triangulation every frame, holes, noise, spikes, specks, two photographs as texture.
 
 Everything happens in the head's own frame (mm, +y up, +z out of the face); the caller applies the head pose.
 """
@@ -28,7 +28,7 @@ CAMERA_DISTANCE_MM = 1000.0
 
 @dataclass(frozen=True)
 class Scan:
-    """One frame as the scanner delivers it, and what is true about it.
+    """One frame as the scanner delivers it, and its ground truth.
 
     Attributes:
         mesh: vertices with noise, triangles, texture coordinates into the two photographs.
@@ -47,7 +47,7 @@ def make_scan(
     rig: Rig,
     face: Floats,
     skin: Skin,
-    net: Net,
+    remesh: Remesh,
     rng: np.random.Generator,
     target_triangles: int = 80_000,
     photo_px: tuple[int, int] = (704, 512),
@@ -60,7 +60,7 @@ def make_scan(
     photographs, cameras = photograph(rig, face, skin, truth, hair_top, rng, photo_px)
 
     target = round(target_triangles * rng.uniform(0.94, 1.06))
-    vertices, triangles, lined = retriangulate(rig, face, net, target, rng)
+    vertices, triangles, lined = retriangulate(rig, face, remesh, target, rng)
     lining = lined > 0.05
     normals = vertex_normals(vertices, triangles)
     haired = hairline(vertices, hair_top, waves) > 0
@@ -108,7 +108,7 @@ def hairline(points: Floats, top_mm: float, waves: Floats) -> Floats:
 
 
 @dataclass(frozen=True)
-class Net:
+class Remesh:
     """A triangulation of the template's surface that shares nothing with the template's own.
 
     Attributes:
@@ -122,8 +122,8 @@ class Net:
     faces: Ints
 
 
-def make_net(rig: Rig, target: int, rng: np.random.Generator) -> Net:
-    """About `target` triangles over the template: edges split at random, shaken, simplified by quadrics."""
+def make_remesh(rig: Rig, target: int, rng: np.random.Generator) -> Remesh:
+    """About `target` triangles over the template: edges split at random, jittered, simplified by quadric decimation."""
     o3d = open3d()
     pose = rig.express(rig.template.vertices, "surprise", 0.9)
     v, faces = pose, rig.template.faces
@@ -131,7 +131,7 @@ def make_net(rig: Rig, target: int, rng: np.random.Generator) -> Net:
         v, faces = split_edges(v, faces, rng, 0.22)
         if len(faces) > 1.4 * target:
             break
-    # shaken, or the quadrics would take out just the points that were put in and give the old triangles back
+    # jittered, or the quadrics would take out just the points that were put in and give the old triangles back
     v = v + rng.uniform(-0.25, 0.25, v.shape) * _spacing(v, faces)
     mesh = o3d.geometry.TriangleMesh(
         o3d.utility.Vector3dVector(np.ascontiguousarray(v)),
@@ -139,23 +139,23 @@ def make_net(rig: Rig, target: int, rng: np.random.Generator) -> Net:
     )
     simple = mesh.simplify_quadric_decimation(int(target), boundary_weight=4.0)
     surface = Surface(pose, rig.template.faces)
-    return Net(surface, np.asarray(simple.vertices).copy(), np.asarray(simple.triangles).astype(np.int32))
+    return Remesh(surface, np.asarray(simple.vertices).copy(), np.asarray(simple.triangles).astype(np.int32))
 
 
 def retriangulate(
-    rig: Rig, face: Floats, net: Net, target: int, rng: np.random.Generator
+    rig: Rig, face: Floats, remesh: Remesh, target: int, rng: np.random.Generator
 ) -> tuple[Floats, Ints, Floats]:
-    """Fresh triangles for one frame: the net, its edges split at random and everything shaken.
+    """A new triangulation for one frame: the remesh, its edges split at random and all vertices jittered.
 
     Returns vertices (n, 3) exactly on the true surface, about `target` triangles, and how far each vertex
     lies in the mouth's lining (n,), in [0, 1].
     """
-    v, faces = net.vertices, net.faces
+    v, faces = remesh.vertices, remesh.faces
     while len(faces) < 0.97 * target:
         # a split edge adds two triangles, and there are three edges for every two triangles
         v, faces = split_edges(v, faces, rng, min(0.6, (target / len(faces) - 1) / 3))
     v = v + rng.uniform(-0.14, 0.14, v.shape) * _spacing(v, faces)
-    found = net.pose.closest(v)
+    found = remesh.pose.closest(v)
     corners = rig.template.faces[found.triangles]
     vertices = np.einsum("kc,kcx->kx", found.weights, face[corners])
     lining = (rig.inside[corners] * found.weights).sum(axis=1)
@@ -193,11 +193,11 @@ def split_edges(v: Floats, faces: Ints, rng: np.random.Generator, share: float) 
     count = (middle >= 0).sum(axis=1)
     out = [faces[count == 0]]
     # one split: turn the triangle until its first edge is the split one
-    f, m = _turned(faces[count == 1], middle[count == 1], middle[count == 1] >= 0)
+    f, m = _rotated(faces[count == 1], middle[count == 1], middle[count == 1] >= 0)
     out += [np.stack([f[:, 0], m[:, 0], f[:, 2]], 1), np.stack([m[:, 0], f[:, 1], f[:, 2]], 1)]
     # two: turn it until its last edge is the whole one
     whole_next = middle[count == 2] < 0
-    f, m = _turned(faces[count == 2], middle[count == 2], np.roll(whole_next, -2, axis=1))
+    f, m = _rotated(faces[count == 2], middle[count == 2], np.roll(whole_next, -2, axis=1))
     out += [
         np.stack([m[:, 0], f[:, 1], m[:, 1]], 1),
         np.stack([f[:, 0], m[:, 0], m[:, 1]], 1),
@@ -213,10 +213,10 @@ def split_edges(v: Floats, faces: Ints, rng: np.random.Generator, share: float) 
     return np.concatenate([v, new]), np.concatenate(out).astype(np.int32)
 
 
-def _turned(
+def _rotated(
     faces: Ints, middle: NDArray[np.int64], first: Bools
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Triangles and the points on their edges, turned so that the edge marked in `first` (t, 3) leads."""
+    """Triangles and the points on their edges, rotated so that the edge marked in `first` (t, 3) leads."""
     by = (first.argmax(axis=1)[:, None] + np.arange(3)) % 3
     return np.take_along_axis(faces.astype(np.int64), by, 1), np.take_along_axis(middle, by, 1)
 

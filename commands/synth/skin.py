@@ -1,4 +1,5 @@
-"""Invented skin: a cylindrical map of tone, blotches, freckles, lips, brows, eyes and hair, per subject."""
+"""Synthetic skin, one albedo texture a subject: a cylindrical map of tone, blotches, freckles, lips, brows,
+eyes and hair."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ HALF_ANGLE_DEG = 125.0
 
 @dataclass(frozen=True)
 class Skin:
-    """The looks of one subject.
+    """The appearance of one subject.
 
     Attributes:
         albedo: (h, w, 3) float32 in [0, 255], row 0 at the top of the head.

@@ -11,6 +11,7 @@ from pathlib import Path
 from mimicme.pipeline.errors import InputError
 
 NEUTRAL = "neutral"
+_MAX_BYTES = 64 << 20
 
 # canonical label -> what labs and databases (BU-4DFE, CoMA, D3DFACS, FaceWarehouse) call it, letters only
 _ALIASES: dict[str, tuple[str, ...]] = {
@@ -89,11 +90,16 @@ def read_mapping(path: Path) -> dict[str, str]:
         InputError: the file cannot be read, lacks a column, or names a sequence twice differently.
     """
     try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise InputError(
+                "the expression mapping is too large", where=path, expected=f"at most {_MAX_BYTES:,} bytes"
+            )
         text = path.read_bytes().decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        table = csv.DictReader(io.StringIO(text, newline=None))
+        fields, rows = table.fieldnames or (), list(table)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError("the expression mapping cannot be read", where=path, seen=error) from error
-    table = csv.DictReader(io.StringIO(text))
-    columns = {(c or "").strip().lower(): c for c in table.fieldnames or ()}
+    columns = {(c or "").strip().lower(): c for c in fields}
     missing = {"sequence", "expression"} - set(columns)
     if missing:
         raise InputError(
@@ -103,7 +109,7 @@ def read_mapping(path: Path) -> dict[str, str]:
             expected="a header line 'sequence,expression'",
         )
     mapping: dict[str, str] = {}
-    for line, row in enumerate(table, start=2):
+    for line, row in enumerate(rows, start=2):
         name = (row[columns["sequence"]] or "").strip().lower()
         label = (row[columns["expression"]] or "").strip()
         if not name and not label:

@@ -270,7 +270,12 @@ def parse_subjects(data: bytes, name: str = "metadata", rules: ConsentRules | No
     lines = text.splitlines(keepends=True)
     start, delimiter = _header(lines, name)
     reader = csv.reader(io.StringIO("".join(lines[start:]), newline=""), delimiter=delimiter, strict=False)
-    numbered = [(start + reader.line_num, [cell.strip() for cell in row]) for row in reader]
+    try:
+        numbered = [(start + reader.line_num, [cell.strip() for cell in row]) for row in reader]
+    except csv.Error as error:
+        raise InputError(
+            f"line {start + reader.line_num} of the metadata table cannot be read", where=name, seen=error
+        ) from error
     header = _columns(numbered[0][1], name, messages)
     at = header.index("subject")
     personal = [c for c in header if _is_personal(c)]

@@ -1,4 +1,4 @@
-"""Who is who: rows of the table of subjects and folders of captures that mean one person.
+"""Record linkage: rows of the table of subjects and folders of captures that mean one person.
 
 A spreadsheet takes leading zeros away, a folder is written in small letters or as BIDS has it (`sub-01`): names are
 compared without case, leading zeros and such prefixes.  What is one slip of a finger apart is a doubt, not a match.

@@ -1,4 +1,4 @@
-"""Curves, bars, tables of confusion and scatter as PNG, and the tables they were drawn from as CSV.
+"""Curves, bars, confusion matrices and scatter plots as PNG, and the tables they were drawn from as CSV.
 
 Drawn with matplotlib's own canvas, without pyplot: no display is asked for, nothing global is changed, and equal
 figures give equal bytes with the same version of matplotlib.
@@ -113,7 +113,7 @@ def bar_chart(
 
 
 def confusion_chart(path: Path, names: Sequence[str], counts: NDArray[np.int64], title: str) -> None:
-    """A table of confusion: rows are the true classes, shares of a row as shade and per cent."""
+    """A confusion matrix: rows are the true classes, shares of a row as shade and per cent."""
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = 1.9 + 0.42 * len(names)
     figure = _figure(side + 0.6, side)
@@ -133,7 +133,7 @@ def confusion_chart(path: Path, names: Sequence[str], counts: NDArray[np.int64],
 def scatter_chart(
     path: Path, x: Floats, y: Floats, xlabel: str, ylabel: str, title: str, level: float | None = None
 ) -> None:
-    """Points against the line x = y; `level`: what is said without looking, as a line."""
+    """Points against the line x = y; `level`: the constant prediction to compare with, as a line."""
     figure = _figure(4.2, 4.0)
     axes = figure.add_subplot()
     low, high = float(min(x.min(), y.min())), float(max(x.max(), y.max()))

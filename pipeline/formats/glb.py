@@ -86,15 +86,24 @@ def _glb_chunks(data: bytes, name: str) -> tuple[dict[str, Any], bytes]:
     return tree, buffer
 
 
+def _glb_buffer(tree: dict[str, Any], chunk: bytes, index: int, name: str) -> bytes:
+    """One buffer: the file's binary chunk, or what a data: URI holds (Open3D writes such)."""
+    uri = tree["buffers"][index].get("uri")
+    if uri is None and index == 0:
+        return chunk
+    if not str(uri).startswith("data:"):
+        raise fail(
+            "bad-syntax", "the glTF file keeps its data in another file", name, todo="Save it as one .glb."
+        )
+    return base64.b64decode(str(uri).partition(",")[2])
+
+
 def _glb_accessor(tree: dict[str, Any], buffer: bytes, index: int, name: str) -> NDArray[Any]:
     accessor = tree["accessors"][index]
     if "sparse" in accessor or "bufferView" not in accessor:
         raise fail("bad-syntax", "sparse glTF data are not supported", name)
     view = tree["bufferViews"][accessor["bufferView"]]
-    if tree["buffers"][view["buffer"]].get("uri") is not None or view["buffer"] != 0:
-        raise fail(
-            "bad-syntax", "the glTF file keeps its data in another file", name, todo="Save it as one .glb."
-        )
+    buffer = _glb_buffer(tree, buffer, view["buffer"], name)
     kind = np.dtype("<" + _GLTF_TYPES[accessor["componentType"]])
     width, count = _GLTF_WIDTH[accessor["type"]], int(accessor["count"])
     if not 0 <= count <= 3 * MAX_TRIANGLES:
@@ -216,6 +225,7 @@ def _glb_image_bytes(tree: dict[str, Any], buffer: bytes, index: int, name: str)
             return "", base64.b64decode(uri.partition(",")[2])
         return unquote(uri), b""
     view = tree["bufferViews"][image["bufferView"]]
+    buffer = _glb_buffer(tree, buffer, view["buffer"], name)
     start, size = int(view.get("byteOffset", 0)), int(view["byteLength"])
     if start < 0 or size < 0 or start + size > len(buffer):
         raise fail("truncated", "the glTF file announces more data than it holds", name)

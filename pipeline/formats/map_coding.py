@@ -1,4 +1,4 @@
-"""Maps of a surface as 16-bit pictures: which there are, and what their whole numbers mean."""
+"""Maps of a surface quantised to 16-bit pictures: which there are, and the scale and offset of their numbers."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ def checked(faces: Longs, n_vertices: int, name: str) -> Ints:
     return faces.astype(np.int32)
 
 
-def fan(counts: Longs) -> tuple[Longs, Longs]:
+def triangulate_fans(counts: Longs) -> tuple[Longs, Longs]:
     """Polygons of `counts` corners as fans: positions of the corners (t, 3), and the polygon of each (t,)."""
     begin = np.cumsum(counts) - counts
     fans = np.maximum(counts - 2, 0)

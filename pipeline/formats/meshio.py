@@ -1,6 +1,6 @@
 """Mesh files: OBJ (with MTL), PLY and binary glTF, in and out.
 
-The formats live in `obj`, `ply` and `glb`; this is the door to them.  Vertices keep the order and number of
+The formats are in `obj`, `ply` and `glb`; `read_mesh` chooses among them.  Vertices keep the order and number of
 the file's `v` lines: nothing is welded or cleaned here (see `cleaning`).
 """
 

@@ -25,8 +25,8 @@ from mimicme.pipeline.formats.mesh_file import (
     check_vertices,
     decode_name,
     fail,
-    fan,
     parse_numbers,
+    triangulate_fans,
 )
 from mimicme.pipeline.geometry.mesh import Mesh
 
@@ -292,7 +292,7 @@ def _obj_faces(
         texture[given] = _resolve(
             context, raw[given], vt_lines, f_lines, line_of_corner[given], "texture coordinate"
         )
-    corner, owner = fan(corners)
+    corner, owner = triangulate_fans(corners)
     return vertex[corner], None if texture is None else texture[corner], owner
 
 

@@ -26,8 +26,8 @@ from mimicme.pipeline.formats.mesh_file import (
     checked,
     decode_name,
     fail,
-    fan,
     parse_numbers,
+    triangulate_fans,
 )
 from mimicme.pipeline.geometry.mesh import Mesh
 
@@ -88,7 +88,7 @@ def read_ply(data: bytes, name: str) -> MeshFile:
         raise fail(
             "no-faces", "the file has vertices but no triangle", name, seen=f"{len(vertices):,} vertices"
         )
-    corner, owner = fan(corners.counts)
+    corner, owner = triangulate_fans(corners.counts)
     if len(corner) > MAX_TRIANGLES:
         raise fail("too-large", "the mesh is too large", name, seen=f"{len(corner):,} triangles")
     faces = checked(corners.values.astype(np.int64)[corner], len(vertices), name)

@@ -1,4 +1,4 @@
-"""Closest points and rays on a triangle mesh: a thin, typed skin over Open3D's ray-casting scene."""
+"""Closest points and rays on a triangle mesh: a thin, typed wrapper of Open3D's ray-casting scene."""
 
 from __future__ import annotations
 
@@ -108,8 +108,8 @@ class Surface:
         )
 
 
-def pierced(vertices: Floats, faces: Ints) -> NDArray[np.int64]:
-    """The triangles that an edge of a triangle without a common vertex pierces, sorted: the mesh passes through itself.
+def self_intersections(vertices: Floats, faces: Ints) -> NDArray[np.int64]:
+    """Self-intersecting triangles, sorted: those that an edge of a triangle without a common vertex passes through.
 
     Args:
         vertices: (n, 3), near the origin (float32 inside); faces: (t, 3).

@@ -26,6 +26,7 @@ from mimicme.pipeline.landmarks import N_LANDMARKS, plain
 MAX_POINTS = 10_000
 # what a reader raises on a file that is not of its format
 BROKEN = (
+    csv.Error,
     ValueError,
     TypeError,
     KeyError,
@@ -240,7 +241,7 @@ def _read_csv(text: str) -> list[Entry]:
     delimiter = next((d for d in (";", "\t", ",") if d in first), ",")
     rows = [
         [cell.strip() for cell in row]
-        for row in csv.reader(io.StringIO(text), delimiter=delimiter)
+        for row in csv.reader(io.StringIO(text, newline=None), delimiter=delimiter)
         if row and any(cell.strip() for cell in row) and not row[0].lstrip().startswith("#")
     ]
     columns: list[int] | None = None

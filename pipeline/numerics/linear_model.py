@@ -1,4 +1,4 @@
-"""A linear model of shapes: mean, components and their variances, in memory and out of core.
+"""Linear models of shapes (PCA): mean, components and their variances, in memory and out of core.
 
 A shape is the (V, 3) vertices of one mesh of the template's topology, in mm.  With vertex weights w, shapes are
 compared by <a, b> = sum_v w_v a_v . b_v; the components are orthonormal under it, so that a coefficient is a
@@ -124,7 +124,7 @@ def fit_pca(
     if data.ndim != 3 or data.shape[2] != 3 or len(data) < 2:
         raise UsageError("a model needs at least two shapes", seen=data.shape, expected="(2 or more, V, 3)")
     w = vertex_weights(weights, data.shape[1])
-    p = _shares(sample_weights, len(data))
+    p = _normalised(sample_weights, len(data))
     inside = np.nonzero(w)[0]
     rows = data[:, inside].astype(np.float64).reshape(len(data), -1)
     _check_finite(rows, 0)
@@ -160,7 +160,7 @@ def fit_streaming(
     fingerprint: str = "",
     batches_from: Callable[[int], Iterable[NDArray[Any]]] | None = None,
 ) -> LinearModel:
-    """Principal components of shapes that come in batches, in 1 + `power_passes` passes and bounded memory.
+    """Out-of-core PCA by randomized SVD: of shapes in batches, in 1 + `power_passes` passes and bounded memory.
 
     A random sketch of the data's range is made in the first pass and sharpened by subspace iteration in the others
     (`randomized_svd.Sketch`).  Memory: about 30 bytes times 3 V times
@@ -204,7 +204,7 @@ def fit_streaming(
                 state.save(sketch)
         sketch.end_pass(given)
         if sketch.passes <= power_passes:
-            sketch.turn()
+            sketch.orthonormalise()
             state.save(sketch)
     basis, squares = sketch.directions()
     spread = _unbiased(sketch.mass_squared / sketch.mass**2) / sketch.mass
@@ -234,8 +234,8 @@ def vertex_weights(weights: ArrayLike | None, n_vertices: int) -> Floats:
 def _right_singular(rows: Floats) -> tuple[Floats, Floats]:
     """Right singular vectors (K, D) and squared singular values (K,) of rows (N, D).
 
-    Few long rows go through their (N, N) inner products (Sirovich 1987), ten times quicker.  That costs half the
-    digits: what is below 1e-10 of the largest square is rounding, and cut by `_model`.
+    Few long rows go through their (N, N) inner products (method of snapshots, Sirovich 1987), ten times quicker.
+    That costs half the digits: what is below 1e-10 of the largest square is rounding, and cut by `_model`.
     """
     if 2 * len(rows) > rows.shape[1]:
         _, singular, basis = np.linalg.svd(rows, full_matrices=False)
@@ -246,8 +246,8 @@ def _right_singular(rows: Floats) -> tuple[Floats, Floats]:
     return (left[:, keep] / np.sqrt(squares[keep])).T @ rows, squares[keep]
 
 
-def _shares(sample_weights: ArrayLike | None, n: int) -> Floats:
-    """(n,) shares of each shape, of sum one."""
+def _normalised(sample_weights: ArrayLike | None, n: int) -> Floats:
+    """(n,) weights of the shapes, of sum one."""
     if sample_weights is None:
         return np.full(n, 1 / n)
     p = np.asarray(sample_weights, np.float64)

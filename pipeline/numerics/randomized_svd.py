@@ -1,4 +1,4 @@
-"""The sketch of a data matrix that is read a few times and never held: the state of `linear_model.fit_streaming`.
+"""Randomized SVD of a data matrix that is read in passes and never held: the state of `linear_model.fit_streaming`.
 
 Rows of the matrix A are the shapes, minus their mean, times the roots of their vertex and sample weights.  The first
 pass makes Z = A'G with a random G; every later one Z = A'A Q with Q an orthonormal basis of the last Z.  Halko,
@@ -138,8 +138,8 @@ class Sketch:
         self.passes += 1
         self.batches = self.rows = 0
 
-    def turn(self) -> None:
-        """Sharpen: the basis of Z becomes Q, and Z empty."""
+    def orthonormalise(self) -> None:
+        """Begin the next step of subspace iteration: an orthonormal basis of Z becomes Q, and Z is empty again."""
         self.q = np.linalg.qr(self.z)[0].astype(np.float32)
         self.z = np.zeros_like(self.z)
 
@@ -174,7 +174,7 @@ class SketchFile:
         self.signature = signature
 
     def load(self, sketch: Sketch) -> bool:
-        """Bring the sketch to where the file left it; False where there is no file, or one of other data."""
+        """Restore the sketch from the file; False where there is no file, or one of other data."""
         if self.path is None or not self.path.exists():
             return False
         try:

@@ -1,7 +1,7 @@
 """Means over subjects with their confidence intervals, seeded.
 
-Frames of one person are alike, so people are what is counted and drawn: an interval over frames would be too
-narrow by about the root of the frames a person has.
+Frames of one person are correlated, so the bootstrap draws people (cluster bootstrap): an interval over frames would
+be too narrow by about the root of the frames a person has.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Removing jitter without eating the apex: every temporal mode of a sequence is smoothed as much as it bears.
+"""Temporal smoothing: Whittaker smoothing of every temporal mode of a sequence, its weight by cross-validation.
 
 Frames are registered one by one, so what their landmarks and scans get wrong is nearly independent from frame to
 frame, and a face moves smoothly.  The sequence's vertices (F, V, 3) are split into temporal modes, the left singular
 vectors of the F x 3V matrix, and each mode, a curve of F numbers, is smoothed with a penalty on its third difference
 (Whittaker 1923; Eilers 2003) whose weight minimises that curve's own generalised cross-validation score (Craven and
-Wahba 1979).  A mode that moves, a blink or an opening mouth, is hardly touched; a mode that only rattles is made
-still.  All of it is one F x F matrix applied to the sequence.
+Wahba 1979).  A mode that moves, a blink or an opening mouth, is hardly touched, so that apexes stay; a mode that is
+noise alone is smoothed away.  All of it is one F x F matrix applied to the sequence.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MIN_FRAMES = 9
 """Shorter sequences stay as they are: with fewer frames cross-validation cannot tell motion from noise."""
 BLOCK = 4096
 PENALTIES = np.geomspace(1e-2, 1e6, 33)
-CAUTION = 1.4
+GCV_INFLATION = 1.4
 """Each degree of freedom counts this much: plain cross-validation leaves one noise curve in ten unsmoothed (Kim and Gu
 2004, sec. 3.2, whose value this is)."""
 
@@ -52,7 +52,7 @@ def smoothing_matrix(frames: NDArray[np.float32], times: NDArray[np.int64]) -> F
     in_basis = basis.T @ mode
     gain = 1 / (1 + PENALTIES[:, None] * roughness[None, :])
     misfit = ((1 - gain) ** 2) @ in_basis**2
-    free = count - CAUTION * gain.sum(axis=1)
+    free = count - GCV_INFLATION * gain.sum(axis=1)
     score = np.where(free[:, None] > 0, misfit / np.maximum(free[:, None], 1e-9) ** 2, np.inf)
     best = np.argmin(score, axis=0)
     smoothed = basis @ (gain[best].T * in_basis)

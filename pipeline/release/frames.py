@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from mimicme.pipeline.arrays import Floats, Singles
 from mimicme.pipeline.captures.expressions import NEUTRAL
 from mimicme.pipeline.errors import UsageError, listed
-from mimicme.pipeline.numerics.subsample import evenly
+from mimicme.pipeline.numerics.subsample import even_subsample
 from mimicme.pipeline.release import Release
 from mimicme.pipeline.release.layout import OK
 from mimicme.pipeline.template import Template
@@ -176,7 +176,7 @@ class ReleaseFrames:
             if not len(rows):
                 raise self.no_subject(subject)
             rows = rows[np.unique(self.table["sequence"][rows], return_index=True)[1]]
-        chosen = rows[evenly(len(rows), NEUTRAL_FRAMES)]
+        chosen = rows[even_subsample(len(rows), NEUTRAL_FRAMES)]
         shapes = np.stack([self.vertices(int(row)) for row in chosen])
         return SubjectNeutral(np.median(shapes, axis=0).astype(np.float32), source, chosen)
 

@@ -40,7 +40,6 @@ from mimicme.pipeline.landmarks import STANDARD_VIEWS
 from mimicme.pipeline.template import Template
 
 SCHEMA_VERSION = "1.2"  # 1.1: maps of the surface; 1.2: landmark_visible
-LIBVER = "v110"  # fixed: another file format version would be other bytes
 ROOT_ATTRIBUTES = (
     "schema_version",
     "mimicme_version",

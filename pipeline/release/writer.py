@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -20,7 +21,7 @@ from mimicme.pipeline.items import Item
 from mimicme.pipeline.release import layout
 from mimicme.pipeline.release.layout import IndexEntry, create_dataset
 from mimicme.pipeline.template import Template
-from mimicme.pipeline.whole_file import commit, temporary_name
+from mimicme.pipeline.whole_file import whole_hdf5
 
 _BLOB_CHUNK = 1 << 18  # encoded images: small enough that one image reads little besides itself
 
@@ -50,7 +51,7 @@ class ReleaseWriter:
         level: int = 4,
     ) -> None:
         self.path = Path(path)
-        self._temporary = temporary_name(self.path)
+        self._open = ExitStack()
         self._attributes = {
             "schema_version": layout.SCHEMA_VERSION,
             "mimicme_version": layout.version(),
@@ -65,8 +66,7 @@ class ReleaseWriter:
         self._entries: list[IndexEntry] = []
 
     def __enter__(self) -> ReleaseWriter:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._h5 = h5py.File(self._temporary, "w", libver=layout.LIBVER)
+        self._h5 = self._open.enter_context(whole_hdf5(self.path))
         for name, value in self._attributes.items():
             self._h5.attrs[name] = value
         self._h5.create_group("subjects")
@@ -75,15 +75,11 @@ class ReleaseWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            if kind is None:
-                layout.write_index(self._h5, layout.index_table(self._entries), self.level)
-            self._h5.close()
-            if kind is None:
-                commit(self._temporary, self.path)
-        finally:
-            self._h5.close()
-            self._temporary.unlink(missing_ok=True)
+        if kind is not None:
+            self._open.__exit__(kind, error, trace)
+            return
+        with self._open:
+            layout.write_index(self._h5, layout.index_table(self._entries), self.level)
 
     def template(self, template: Template) -> None:
         """Store the template that every frame shares."""

@@ -1,4 +1,4 @@
-"""What is remembered of checkpoints and of failures: heads, records of what made them, and why there is none."""
+"""The checkpoint index: a cache of what a run needs to know of every checkpoint; and the records of failures."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TALLY = "_tally"
 
 _OK = FrameStatus()
 _FIRST_LINE = "mimicme heads 3"
-"""Of an index that was saved; another number when `Made`, or how its fingerprints are made, changes."""
+"""Of a saved index; another number when `CheckpointSummary`, or how its fingerprints are made, changes."""
 
 
 class FigureSummary(NamedTuple):
@@ -46,20 +46,20 @@ class FigureSummary(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Made:
-    """What is remembered of a checkpoint; little, because a workspace may have half a million of them.
+class CheckpointSummary:
+    """What the index keeps of a checkpoint; little, because a workspace may have half a million of them.
 
     Attributes:
-        record_print: fingerprint of the record of what made it, without the raw files.
+        record_fingerprint: of the record of what made it (`made_by`), without the raw files.
         has_sources: whether it was made from raw files.
         numbers: (F,) frame numbers.
-        flagged: statuses that say something, by row; the other frames are ok.
-        decisions: sentences and tallies by name.
+        flagged: statuses of the frames that are rejected or have a note, by row; the other frames are ok.
+        decisions: sentences and tallies by attribute name (`DECISION`, `TALLY`).
         figures: what the stage itself measured, in the order in which it wrote it.
     """
 
     fingerprint: str
-    record_print: str
+    record_fingerprint: str
     has_sources: bool
     numbers: NDArray[np.int64]
     flagged: Mapping[int, FrameStatus]
@@ -84,7 +84,7 @@ class Made:
         flagged = [[row, s.ok, s.reason, s.note, s.message] for row, s in self.flagged.items()]
         return [
             self.fingerprint,
-            self.record_print,
+            self.record_fingerprint,
             self.has_sources,
             self.numbers.tolist(),
             flagged,
@@ -96,13 +96,13 @@ class Made:
     def from_record(
         cls,
         fingerprint: str,
-        record_print: str,
+        record_fingerprint: str,
         has_sources: bool,
         numbers: list[int],
         flagged: list[list[Any]],
         decisions: dict[str, str],
         figures: list[list[Any]],
-    ) -> Made:
+    ) -> CheckpointSummary:
         """See `to_record`."""
         statuses = {row: FrameStatus(*status) for row, *status in flagged}
         numbers_array = np.asarray(numbers, np.int64)
@@ -111,59 +111,59 @@ class Made:
             for name, unit, frames, mean, largest in figures
         )
         return cls(
-            fingerprint, record_print, has_sources, numbers_array, statuses, dict(decisions), summaries
+            fingerprint, record_fingerprint, has_sources, numbers_array, statuses, dict(decisions), summaries
         )
 
 
 class CheckpointIndex:
-    """Reads the heads of checkpoints, each once while its file stays the same.
+    """Reads the summaries of checkpoints, each once while its file stays the same.
 
     Args:
         root: the workspace's folder.
-        file: where an earlier run wrote down what it had read (`save`).  What it says counts only where an
-            checkpoint's times, size and inode are still those; one that cannot be read is as good as none.
+        file: where an earlier run saved its index (`save`).  An entry counts only while the checkpoint's times, size
+            and inode are still those; a file that cannot be read is as good as none.
     """
 
     def __init__(self, root: Path, file: Path) -> None:
         self._root, self._file = root, file
-        self._known: dict[Path, tuple[tuple[int, ...], Made | None]] = _saved(root, file)
-        self._noted = frozenset(self._known)
+        self._entries: dict[Path, tuple[tuple[int, ...], CheckpointSummary | None]] = _load(root, file)
+        self._loaded = frozenset(self._entries)
         self._changed = False
 
-    def look(self, path: Path) -> Made | None:
-        """What is there; None when nothing is, or nothing readable."""
+    def read(self, path: Path) -> CheckpointSummary | None:
+        """The summary of the checkpoint at `path`; None when there is none, or none that can be read."""
         try:
             stat = path.stat()
         except OSError:
-            self._changed |= self._known.pop(path, None) is not None
+            self._changed |= self._entries.pop(path, None) is not None
             return None
         signature = (stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino)
-        known = self._known.get(path)
-        if known is None or known[0] != signature:
-            known = self._known[path] = (signature, _read_head(path))
+        entry = self._entries.get(path)
+        if entry is None or entry[0] != signature:
+            entry = self._entries[path] = (signature, _read_summary(path))
             self._changed = True
-        return known[1]
+        return entry[1]
 
-    def forget(self, path: Path) -> None:
-        """Look into a checkpoint again, though its file is the same: it turned out to be damaged."""
-        self._changed |= self._known.pop(path, None) is not None
+    def invalidate(self, path: Path) -> None:
+        """Read a checkpoint again the next time, though its file is the same: it turned out to be damaged."""
+        self._changed |= self._entries.pop(path, None) is not None
 
     def save(self) -> None:
-        """Write down what is known, so that the next run need not open every checkpoint; nothing new: not again."""
-        kept = {path: known for path, known in self._known.items() if path.exists()}
-        if not self._changed and self._noted <= kept.keys():
+        """Write the index to its file, so that the next run need not open every checkpoint; unchanged, it stays."""
+        kept = {path: entry for path, entry in self._entries.items() if path.exists()}
+        if not self._changed and self._loaded <= kept.keys():
             return
         with whole_file(self._file) as temporary, open(temporary, "w", encoding="utf-8") as handle:
             handle.write(f"{_FIRST_LINE}\n")
-            for path, (signature, made) in kept.items():
-                if made is not None:
-                    noted = [str(path.relative_to(self._root)), signature, *made.to_record()]
-                    handle.write(json.dumps(noted, separators=(",", ":")) + "\n")
+            for path, (signature, summary) in kept.items():
+                if summary is not None:
+                    line = [str(path.relative_to(self._root)), signature, *summary.to_record()]
+                    handle.write(json.dumps(line, separators=(",", ":")) + "\n")
         self._changed = False
 
 
-def _saved(root: Path, file: Path) -> dict[Path, tuple[tuple[int, ...], Made | None]]:
-    known: dict[Path, tuple[tuple[int, ...], Made | None]] = {}
+def _load(root: Path, file: Path) -> dict[Path, tuple[tuple[int, ...], CheckpointSummary | None]]:
+    entries: dict[Path, tuple[tuple[int, ...], CheckpointSummary | None]] = {}
     try:
         with open(file, encoding="utf-8") as handle:
             if handle.readline().rstrip() != _FIRST_LINE:
@@ -172,13 +172,13 @@ def _saved(root: Path, file: Path) -> dict[Path, tuple[tuple[int, ...], Made | N
                 name, signature, *record = json.loads(line)
                 path = root / name
                 path.relative_to(root)
-                known[path] = tuple(signature), Made.from_record(*record)
+                entries[path] = tuple(signature), CheckpointSummary.from_record(*record)
     except (OSError, ValueError, TypeError, AttributeError, ArithmeticError, RecursionError):
         return {}
-    return known
+    return entries
 
 
-def _read_head(path: Path) -> Made | None:
+def _read_summary(path: Path) -> CheckpointSummary | None:
     try:
         # not `guarded_file`: it visits every link, and a plan opens every checkpoint of the workspace
         with h5py.File(path, "r") as handle:
@@ -186,7 +186,7 @@ def _read_head(path: Path) -> Made | None:
             record = json.loads(attrs["made_by"])
             sources = record.pop("sources", {})
             table = handle["status"][:]
-            speaking = np.flatnonzero(~table["ok"] | (table["note"] != b"") | (table["message"] != b""))
+            rows = np.flatnonzero(~table["ok"] | (table["note"] != b"") | (table["message"] != b""))
             flagged = {
                 int(row): FrameStatus(
                     bool(table["ok"][row]),
@@ -194,9 +194,9 @@ def _read_head(path: Path) -> Made | None:
                     table["note"][row].decode(),
                     table["message"][row].decode("utf-8", "ignore"),
                 )
-                for row in speaking
+                for row in rows
             }
-            return Made(
+            return CheckpointSummary(
                 str(attrs["fingerprint"]),
                 fingerprint(record),
                 bool(sources),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from mimicme.pipeline.errors import listed
 from mimicme.pipeline.items import Item
-from mimicme.pipeline.run.parts import begun
-from mimicme.pipeline.run.plan import RELEASE, Plan, Verdict
+from mimicme.pipeline.run.parts import resumable_items
+from mimicme.pipeline.run.plan import RELEASE, ItemState, Plan
 from mimicme.pipeline.run.progress import Console
 from mimicme.pipeline.run.run_types import RunOptions, RunResult, StageResult
 from mimicme.pipeline.run.selection import Selection
@@ -13,7 +13,7 @@ from mimicme.pipeline.stage import Stage
 
 
 class DryRun:
-    """Says what would run."""
+    """Prints what would run."""
 
     def __init__(
         self,
@@ -33,17 +33,19 @@ class DryRun:
             result = StageResult(stage.name)
             inside = stage in self.chosen
             reasons: dict[str, list[str]] = {}
-            verdicts = self._verdicts(stage)
-            for item, verdict in verdicts.items():
-                if verdict.state == "done" and not self.options.force:
+            states = self._states(stage)
+            for item, item_state in states.items():
+                if item_state.state == "done" and not self.options.force:
                     result.skipped += 1
-                elif inside and (verdict.state == "blocked" or not self._reachable(stage, item, verdict)):
+                elif inside and (
+                    item_state.state == "blocked" or not self._reachable(stage, item, item_state)
+                ):
                     result.blocked += 1
-                    reasons.setdefault(f"cannot run: {verdict.reason}", []).append(str(item))
+                    reasons.setdefault(f"cannot run: {item_state.reason}", []).append(str(item))
                 else:
                     result.done += 1
-                    why = verdict.reason if verdict.state != "done" else "--force"
-                    why = f"failed last time: {why}" if verdict.state == "failed" else why
+                    why = item_state.reason if item_state.state != "done" else "--force"
+                    why = f"failed last time: {why}" if item_state.state == "failed" else why
                     reasons.setdefault(f"would run: {why}", []).append(str(item))
             if not inside:
                 continue
@@ -57,26 +59,26 @@ class DryRun:
                 self.console.result(f"  memory of a worker: {stage.memory}")
             for reason, items in reasons.items():
                 self.console.result(f"  {reason} [{listed(items, 3)}]")
-            goes_on = [] if self.options.force else begun(self.plan, stage, verdicts)
-            if goes_on:
-                self.console.result(f"  would go on with {listed(goes_on, 3)}")
+            resumable = [] if self.options.force else resumable_items(self.plan, stage, states)
+            if resumable:
+                self.console.result(f"  would go on with {listed(resumable, 3)}")
         return RunResult(1 if waits else 0, tuple(results))
 
-    def _verdicts(self, stage: Stage) -> dict[Item, Verdict]:
+    def _states(self, stage: Stage) -> dict[Item, ItemState]:
         if stage.scope == "everything":
             output = self.options.output or self.plan.workspace.release
-            return {RELEASE: self.plan.judge_release(stage, self.selection.asked, output)}
-        found = self.plan.judge_stage(stage, self.selection.of(stage))
+            return {RELEASE: self.plan.state_of_release(stage, self.selection.requested, output)}
+        found = self.plan.states_of_stage(stage, self.selection.of(stage))
         if stage in self.chosen:
             # what failed is tried again, so what waits for it may run
-            for item, verdict in found.items():
-                if verdict.state == "failed" or (self.options.force and verdict.state == "done"):
-                    self.plan.verdicts[stage.name, item] = Verdict("stale", verdict.reason, follows=True)
+            for item, item_state in found.items():
+                if item_state.state == "failed" or (self.options.force and item_state.state == "done"):
+                    self.plan.states[stage.name, item] = ItemState("stale", item_state.reason, follows=True)
         return found
 
-    def _reachable(self, stage: Stage, item: Item, verdict: Verdict) -> bool:
+    def _reachable(self, stage: Stage, item: Item, item_state: ItemState) -> bool:
         """Whether everything an item waits for is inside the range that runs."""
-        if stage.scope == "everything" or not verdict.follows:
+        if stage.scope == "everything" or not item_state.follows:
             return True
         names = {s.name for s in self.chosen}
-        return all(n in names or self.plan.verdicts[n, item].state == "done" for n in stage.needs)
+        return all(n in names or self.plan.states[n, item].state == "done" for n in stage.needs)

@@ -1,4 +1,4 @@
-"""What a run and `status` tell about single frames: each rejection and each note once, as a sentence."""
+"""What a run and `status` print about single frames: each rejection and each note once, as a sentence."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mimicme.pipeline.stage import Stage
 MAX_LINES = 20
 
 
-def show(console: Console, kind: str, lines: list[str]) -> None:
+def print_findings(console: Console, kind: str, lines: list[str]) -> None:
     """Print sentences, the first twenty of them."""
     if not lines:
         return
@@ -25,17 +25,17 @@ def show(console: Console, kind: str, lines: list[str]) -> None:
         console.result(f"  and {len(lines) - MAX_LINES} more: see `mimicme status --failed`")
 
 
-def added(tallies: Iterable[str]) -> str:
-    """Tallies as one: `3 read, 5 guessed` and `2 read` are `5 frames read, 5 guessed`; what is no count is left out."""
+def sum_tallies(tallies: Iterable[str]) -> str:
+    """Tallies summed: `3 read, 5 guessed` and `2 read` are `5 frames read, 5 guessed`; what is no count is left out."""
     counts: Counter[str] = Counter()
     for tally in tallies:
         for count, what in re.findall(r"(?:^|, )([0-9]{1,9}) ([^,]+)", tally):
             counts[what] += int(count)
-    told: list[str] = []
+    words: list[str] = []
     for what, total in counts.items():
-        frames = "" if told else " frame" if total == 1 else " frames"
-        told.append(f"{total}{frames} {what}")
-    return ", ".join(told)
+        frames = "" if words else " frame" if total == 1 else " frames"
+        words.append(f"{total}{frames} {what}")
+    return ", ".join(words)
 
 
 def new_findings(plan: Plan, stage: Stage, item: Item) -> tuple[list[str], list[str]]:
@@ -44,19 +44,19 @@ def new_findings(plan: Plan, stage: Stage, item: Item) -> tuple[list[str], list[
     Returns:
         rejections; notes on frames that are ok.
     """
-    made = plan.index.look(plan.workspace.checkpoint(stage.name, item))
-    if made is None:
+    summary = plan.index.read(plan.workspace.checkpoint(stage.name, item))
+    if summary is None:
         return [], []
     rejected_before: set[int] = set()
     noted_before: set[tuple[int, str]] = set()
     for need in stage.needs:
-        before = plan.index.look(plan.workspace.checkpoint(need, item))
+        before = plan.index.read(plan.workspace.checkpoint(need, item))
         for number, status in before.frames() if before else ():
             if not status.ok:
                 rejected_before.add(number)
             noted_before.update((number, code) for code in status.note.split(",") if code)
     rejections, notes = [], []
-    for number, status in made.frames():
+    for number, status in summary.frames():
         if not status.ok and number not in rejected_before:
             rejections.append(
                 f"{item} frame {number}: {stage.name} rejected it ({status.reason}): {status.message}"

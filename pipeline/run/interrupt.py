@@ -1,4 +1,4 @@
-"""Ctrl-C and polite ends."""
+"""Signals that end a run: Ctrl-C (SIGINT), SIGTERM and SIGHUP."""
 
 from __future__ import annotations
 
@@ -8,60 +8,60 @@ import sys
 import threading
 from collections.abc import Iterator
 
-AGAIN_SECONDS = 2.0  # long against unwinding, short against a person's patience
+REPEAT_SECONDS = 2.0  # long against unwinding the stack, short against a person's patience
 
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """A polite end (SIGTERM, a closed terminal) is treated like Ctrl-C, and neither is lost.
+    """Handle SIGTERM and SIGHUP (a closed terminal) like Ctrl-C: as a KeyboardInterrupt that is never lost.
 
-    Python drops an exception that arises in a finaliser or a weak reference's callback, a
-    KeyboardInterrupt too. So it is raised again every two seconds, until somebody listens (`deaf`) or this
-    context is left; and one that was dropped is no traceback on the screen.
+    Python drops an exception that arises in a finaliser or a weak reference's callback, a KeyboardInterrupt too.
+    So a timer raises it again every two seconds, until it is handled (`ignore_interrupts`) or this context is left;
+    and one that was dropped prints no traceback.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    listening = True
+    active = True
 
     def interrupt(number: int, frame: object) -> None:
-        if listening:
-            _again(AGAIN_SECONDS)
+        if active:
+            _set_timer(REPEAT_SECONDS)
             raise KeyboardInterrupt
 
-    tell = sys.unraisablehook
+    old_hook = sys.unraisablehook
 
-    def dropped(unraisable: sys.UnraisableHookArgs) -> None:
+    def hook(unraisable: sys.UnraisableHookArgs) -> None:
         if unraisable.exc_type is not KeyboardInterrupt:
-            tell(unraisable)
+            old_hook(unraisable)
 
-    # what is ignored stays ignored: nohup
-    heard = [n for n in _ends() if signal.getsignal(n) is not signal.SIG_IGN]
-    if heard and hasattr(signal, "SIGALRM"):
-        heard.append(signal.SIGALRM)
-    old = {n: signal.signal(n, interrupt) for n in heard}
-    sys.unraisablehook = dropped
+    # a signal that is ignored stays ignored: nohup
+    handled = [n for n in _termination_signals() if signal.getsignal(n) is not signal.SIG_IGN]
+    if handled and hasattr(signal, "SIGALRM"):
+        handled.append(signal.SIGALRM)
+    old = {n: signal.signal(n, interrupt) for n in handled}
+    sys.unraisablehook = hook
     try:
         yield
     finally:
-        listening = False
-        _again(0)
-        sys.unraisablehook = tell
+        active = False
+        _set_timer(0)
+        sys.unraisablehook = old_hook
         for number, handler in old.items():
             signal.signal(number, handler)
 
 
 @contextlib.contextmanager
-def deaf() -> Iterator[None]:
-    """Cleaning up is not interrupted a second time."""
+def ignore_interrupts() -> Iterator[None]:
+    """Ignore the signals that end a run, so that cleaning up is not interrupted a second time."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     old = {}
     try:
-        _again(0)
-        for number in _ends():
+        _set_timer(0)
+        for number in _termination_signals():
             old[number] = signal.signal(number, signal.SIG_IGN)
         yield
     finally:
@@ -69,12 +69,12 @@ def deaf() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _ends() -> list[signal.Signals]:
-    """The signals that ask for an end, as far as this system has them."""
+def _termination_signals() -> list[signal.Signals]:
+    """The signals that ask a process to end, as far as this system has them."""
     return [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n)]
 
 
-def _again(seconds: float) -> None:
-    """Ring every so many seconds from now on; 0: not any more."""
+def _set_timer(seconds: float) -> None:
+    """Send this process a SIGALRM every so many seconds from now on; 0: not any more."""
     if hasattr(signal, "setitimer"):
         signal.setitimer(signal.ITIMER_REAL, seconds, seconds)

@@ -1,4 +1,4 @@
-"""Items that are worked in parts: which parts are still to be made, and when they can be joined.
+"""Items that are split into parts: which parts are still to be made, and when they can be joined (fork and join).
 
 A part has a checkpoint of its own beside the item's, with a record that says what made it: the item's record and
 which part it is.  So a run that was killed finds the parts that are there and current, and makes the others.
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mimicme.pipeline.items import Item, Part
-from mimicme.pipeline.run.plan import Plan, Verdict
+from mimicme.pipeline.run.plan import ItemState, Plan
 from mimicme.pipeline.run.pool import Killed
 from mimicme.pipeline.run.work import Job, Outcome
 from mimicme.pipeline.stage import Stage
@@ -21,15 +21,15 @@ from mimicme.pipeline.stage import Stage
 
 @dataclass
 class _Split:
-    """An item on its way: the job that joins it, and its parts that have no outcome yet, and those that failed."""
+    """An item worked in parts: the job that joins them, the parts that have no outcome yet, and those that failed."""
 
     join: Job
     waiting: set[int]
     failed: dict[int, Outcome | Killed]
 
 
-class PartBook:
-    """The parts of one wave of a stage.
+class PartScheduler:
+    """Which jobs the items of one batch of a stage need, part by part.
 
     Args:
         plan: knows which checkpoints are current.
@@ -39,11 +39,11 @@ class PartBook:
 
     def __init__(self, plan: Plan, stage: Stage, force: bool) -> None:
         self._plan, self._stage, self._force = plan, stage, force
-        self._lying = plan.workspace.parts(stage.name) if stage.parts else {}
+        self._existing = plan.workspace.parts(stage.name) if stage.parts else {}
         self._splits: dict[Item, _Split] = {}
 
-    def first_jobs(self, job: Job) -> list[Job]:
-        """What can be done at once for an item: its job as it is, or the parts that it lacks, or their joining.
+    def ready_jobs(self, job: Job) -> list[Job]:
+        """The jobs of an item that are ready to run: the item in one piece, the parts that it lacks, or their joining.
 
         Parts of other settings, other inputs or another cut are removed.
         """
@@ -62,7 +62,7 @@ class PartBook:
                 task = replace(job.task, part=part)
                 missing[part.number] = replace(job, task=task, path=path, record=record)
         keep = set(paths) - {one.path for one in missing.values()}
-        self._remove(path for path in self._lies_of(item) if path not in keep)
+        self._remove(path for path in self._existing_of(item) if path not in keep)
         join = replace(job, task=replace(job.task, parts=tuple(paths)))
         self._splits[item] = _Split(join, set(missing), {})
         return [*missing.values()] or [join]
@@ -75,16 +75,16 @@ class PartBook:
         except Exception:  # an input cannot be read, say: the item's own job says so, and fails alone
             return 1
 
-    def ended(
+    def finished(
         self, job: Job, outcome: Outcome | Killed, queue: deque[Job]
     ) -> tuple[Job, Outcome | Killed] | None:
         """What the end of a job means for its item.
 
-        When a part was the last that was waited for, the job that joins them goes to the front of the queue: soon
-        done, they do not lie about.  A part that failed does not stop the others; they are there the next time.
+        After the last part, the job that joins them goes to the front of the queue, so that the parts' files are
+        soon removed.  A part that failed does not stop the others; they are there the next time.
 
         Returns:
-            the item's job and its outcome; None while it is on its way.
+            the item's job and its outcome; None while others of its parts, or their joining, are to be done.
         """
         if job.task.part is None:
             if not failed(outcome):
@@ -97,7 +97,7 @@ class PartBook:
         if split.waiting:
             return None
         if split.failed:
-            # the first by number, whichever failed first: what is said does not depend on the number of jobs
+            # the first by number, whichever failed first: the message does not depend on the number of jobs
             return split.join, split.failed[min(split.failed)]
         queue.appendleft(split.join)
         return None
@@ -105,15 +105,15 @@ class PartBook:
     def remove(self, item: Item) -> None:
         """Remove every part of an item: its checkpoint is there, or is to be made in one piece."""
         split = self._splits.get(item)
-        self._remove({*self._lies_of(item), *(split.join.task.parts if split else ())})
+        self._remove({*self._existing_of(item), *(split.join.task.parts if split else ())})
 
     def remove_vanished(self) -> None:
         """Remove the parts of sequences that are no longer among the captures."""
-        for item in self._lying.keys() - {s.item for s in self._plan.catalogue.sequences}:
+        for item in self._existing.keys() - {s.item for s in self._plan.catalogue.sequences}:
             self.remove(item)
 
-    def _lies_of(self, item: Item) -> Iterable[Path]:
-        return self._lying.get(item, {}).values()
+    def _existing_of(self, item: Item) -> Iterable[Path]:
+        return self._existing.get(item, {}).values()
 
     @staticmethod
     def _remove(paths: Iterable[Path]) -> None:
@@ -126,14 +126,14 @@ def part_record(record: Mapping[str, Any], part: Part) -> dict[str, Any]:
     return {**record, "part": [part.number, part.count]}
 
 
-def begun(plan: Plan, stage: Stage, verdicts: Mapping[Item, Verdict]) -> list[str]:
-    """The items that a run goes on with, for it finds current parts of them: `S001/smile (2 of 5 parts)`."""
+def resumable_items(plan: Plan, stage: Stage, states: Mapping[Item, ItemState]) -> list[str]:
+    """The items that a run resumes, because current parts of them are there: `S001/smile (2 of 5 parts)`."""
     said = []
-    for item, lying in sorted(plan.workspace.parts(stage.name).items()) if stage.parts else ():
-        record = verdicts[item].record if item in verdicts and verdicts[item].state != "done" else None
+    for item, existing in sorted(plan.workspace.parts(stage.name).items()) if stage.parts else ():
+        record = states[item].record if item in states and states[item].state != "done" else None
         there = [
             part
-            for part, path in lying.items()
+            for part, path in existing.items()
             if record is not None and plan.is_current(path, part_record(record, part))
         ]
         if there:

@@ -1,4 +1,4 @@
-"""What is done, what is out of date and why: decided from the checkpoints alone, so true at any moment.
+"""The state of every item of every stage (done, out of date, pending ...) and why, from the checkpoints alone.
 
 A checkpoint is current exactly when the record of what made it equals the record of what would make it now,
 and the raw files it read are unchanged.  The record holds the stage's version and settings, the fingerprints
@@ -24,7 +24,7 @@ from mimicme.pipeline.checkpoint import fingerprint
 from mimicme.pipeline.config import Config, settings_record
 from mimicme.pipeline.corpus import Corpus
 from mimicme.pipeline.items import Captures, Item, Sequence
-from mimicme.pipeline.run.checkpoint_index import CheckpointIndex, Failure, Made, read_record
+from mimicme.pipeline.run.checkpoint_index import CheckpointIndex, CheckpointSummary, Failure, read_record
 from mimicme.pipeline.sources import unchanged
 from mimicme.pipeline.stage import NEUTRAL_FIRST, Stage
 from mimicme.pipeline.workspace import Workspace
@@ -36,17 +36,17 @@ RELEASE = Item("release", "release")
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ItemState:
     """The state of one item of one stage.
 
     Attributes:
         state: `done`: current; `stale`: made from something else than what is there now; `pending`: not made;
             `failed`: tried and failed; `blocked`: waits for something that failed.
         reason: in words; empty when done.
-        record: what would make it now; None while its inputs are not final.
+        record: what would make it now; None while the states of its inputs are provisional.
         inputs: paths of its inputs by stage.
         neutral: checkpoint of the subject's neutral, if the stage asks for it.
-        follows: not final because an input will be made again.
+        follows: provisional, because an input will be made first.
         siblings: inputs of the subject's other sequences by item, for the neutral of a stage of scope `subject`.
         corpus: for a stage of scope `corpus`: what it is given of all sequences; see `Task.corpus`.
     """
@@ -62,7 +62,7 @@ class Verdict:
 
 
 class Plan:
-    """Verdicts on every item of every stage.
+    """The states of all items of all stages: which checkpoints are up to date, which must be made.
 
     Args:
         workspace: the workspace.
@@ -85,50 +85,50 @@ class Plan:
         self.stages = tuple(stages)
         self.catalogue = catalogue
         self.template = template
-        self.index = CheckpointIndex(workspace.root, workspace.notebook)
+        self.index = CheckpointIndex(workspace.root, workspace.checkpoint_index)
         self.captures = workspace.captures
-        self.verdicts: dict[tuple[str, Item], Verdict] = {}
-        self._left_out: set[Item] = set()  # sequences that this run is not about
+        self.states: dict[tuple[str, Item], ItemState] = {}
+        self._not_selected: set[Item] = set()  # sequences that this run does not include
         self._corpora: dict[str, tuple[Corpus, Item | None]] = {}
 
-    def judge_stage(self, stage: Stage, sequences: Iterable[Sequence]) -> dict[Item, Verdict]:
-        """Decide and remember the verdicts of one stage; those of the stages it needs must be there."""
+    def states_of_stage(self, stage: Stage, sequences: Iterable[Sequence]) -> dict[Item, ItemState]:
+        """Determine and store the states of a stage's items; those of the stages it needs must be there."""
         self.begin(stage)
         ordered = list(sequences)
         if stage.scope in NEUTRAL_FIRST:
             ordered.sort(key=lambda s: not self.is_neutral(s.item))
-        return {s.item: self.judge(stage, s) for s in ordered}
+        return {s.item: self.state_of(stage, s) for s in ordered}
 
     def is_neutral(self, item: Item) -> bool:
         return self.catalogue.neutral.get(item.subject) == item
 
-    def judge(self, stage: Stage, sequence: Sequence) -> Verdict:
-        """Decide and remember the verdict of one item."""
-        verdict = self._judge(stage, sequence)
-        self.verdicts[stage.name, sequence.item] = verdict
-        return verdict
+    def state_of(self, stage: Stage, sequence: Sequence) -> ItemState:
+        """Determine and store the state of one item."""
+        item_state = self._determine_state(stage, sequence)
+        self.states[stage.name, sequence.item] = item_state
+        return item_state
 
-    def _judge(self, stage: Stage, sequence: Sequence) -> Verdict:
+    def _determine_state(self, stage: Stage, sequence: Sequence) -> ItemState:
         item = sequence.item
         path = self.workspace.checkpoint(stage.name, item)
         inputs = {n: self.workspace.checkpoint(n, item) for n in stage.needs}
         for need in stage.needs:
-            before = self.verdicts[need, item]
+            before = self.states[need, item]
             if before.state in ("failed", "blocked"):
-                return Verdict("blocked", f"'{need}' {_words(before)}", inputs=inputs)
-        made = self.index.look(path)
-        absent: State = "pending" if not path.exists() else "stale"
+                return ItemState("blocked", f"'{need}' {_described(before)}", inputs=inputs)
+        summary = self.index.read(path)
+        not_current: State = "pending" if not path.exists() else "stale"
         for need in stage.needs:
-            before = self.verdicts[need, item]
+            before = self.states[need, item]
             if before.state != "done":
-                return Verdict(absent, f"'{need}' {_words(before)}", inputs=inputs, follows=True)
+                return ItemState(not_current, f"'{need}' {_described(before)}", inputs=inputs, follows=True)
         neutral = None
         if stage.scope in NEUTRAL_FIRST and not self.is_neutral(item):
             of_subject = self.catalogue.neutral[item.subject]
-            before = self.verdicts[stage.name, of_subject]
+            before = self.states[stage.name, of_subject]
             if before.state in ("stale", "pending"):
                 why = f"its subject's neutral '{of_subject}' comes first"
-                return Verdict(absent, why, inputs=inputs, follows=True)
+                return ItemState(not_current, why, inputs=inputs, follows=True)
             if before.state == "done":
                 neutral = self.workspace.checkpoint(stage.name, of_subject)
         siblings: dict[Item, dict[str, Path]] = {}
@@ -137,21 +137,21 @@ class Plan:
                 before = self._needs_of(stage, other)
                 if before.state in ("stale", "pending") and before.follows:
                     why = f"'{other.item}' of its subject comes first"
-                    return Verdict(absent, why, inputs=inputs, follows=True)
+                    return ItemState(not_current, why, inputs=inputs, follows=True)
                 if before.state == "done" and other.item != item:
                     siblings[other.item] = {n: self.workspace.checkpoint(n, other.item) for n in stage.needs}
         corpus: Corpus | None = None
-        if self._learns(stage):
+        if self._uses_corpus(stage):
             corpus, awaited = self._corpus(stage)
             if awaited is not None:
-                return Verdict(absent, f"'{awaited}' comes first", inputs=inputs, follows=True)
+                return ItemState(not_current, f"'{awaited}' comes first", inputs=inputs, follows=True)
         record = self.record(stage, sequence, inputs, neutral, siblings, corpus)
-        final = Verdict("done", "", record, inputs, neutral, siblings=siblings, corpus=corpus)
-        if made is not None and made.record_print == fingerprint(record):
-            reason = self._changed_source(path) if made.has_sources else ""
+        final = ItemState("done", "", record, inputs, neutral, siblings=siblings, corpus=corpus)
+        if summary is not None and summary.record_fingerprint == fingerprint(record):
+            reason = self._changed_source(path) if summary.has_sources else ""
             if not reason:
                 return final
-        elif made is not None:
+        elif summary is not None:
             reason = difference(read_record(path)[0], record)
         elif path.exists():
             reason = "its checkpoint cannot be read"
@@ -160,13 +160,13 @@ class Plan:
         failure = Failure.read(self.workspace.failure(stage.name, item))
         if failure is not None:
             return replace(final, state="failed", reason=failure.message)
-        return replace(final, state=absent, reason=reason)
+        return replace(final, state=not_current, reason=reason)
 
     def begin(self, stage: Stage) -> None:
-        """Forget what was found about the inputs of a stage of scope `corpus`: they may have been made since."""
+        """Drop the cached inputs of a stage of scope `corpus`: they may have been made since."""
         self._corpora.pop(stage.name, None)
 
-    def _learns(self, stage: Stage) -> bool:
+    def _uses_corpus(self, stage: Stage) -> bool:
         """Whether the items of a stage wait for all sequences."""
         return stage.scope == "corpus" and bool(self.config.stages[stage.name].enabled)
 
@@ -174,13 +174,13 @@ class Plan:
         """What a stage of scope `corpus` is given, and an item that comes first.
 
         Gathered once a stage: it is the same for every item.  Checkpoints of who has withdrawn or refuses may
-        still lie there, but the catalogue does not list them, so that they teach nobody.
+        still be there, but the catalogue does not list them, so that nothing is learned from them.
         """
         if stage.name not in self._corpora:
             inputs: dict[Item, dict[str, Path]] = {}
             awaited = None
             ordered = sorted(self.catalogue.sequences, key=lambda s: s.item)
-            # verdicts on a subject's other sequences may ask for the one on its neutral
+            # the states of a subject's other sequences may need that of its neutral
             for sequence in filter(lambda s: self.is_neutral(s.item), ordered):
                 self._needs_of(stage, sequence)
             for sequence in ordered:
@@ -191,29 +191,29 @@ class Plan:
                     inputs[sequence.item] = {
                         n: self.workspace.checkpoint(n, sequence.item) for n in stage.needs
                     }
-            prints = {
-                str(item): {name: self._print(path) for name, path in paths.items()}
+            fingerprints = {
+                str(item): {name: self._fingerprint_of(path) for name, path in paths.items()}
                 for item, paths in inputs.items()
             }
-            self._corpora[stage.name] = Corpus(inputs, fingerprint(prints)), awaited
+            self._corpora[stage.name] = Corpus(inputs, fingerprint(fingerprints)), awaited
         return self._corpora[stage.name]
 
-    def _needs_of(self, stage: Stage, sequence: Sequence) -> Verdict:
-        """The least advanced of the verdicts on what a stage needs of a sequence.
+    def _needs_of(self, stage: Stage, sequence: Sequence) -> ItemState:
+        """The least advanced state of what a stage needs of a sequence.
 
-        `follows` says whether this run is about the sequence, so that waiting for it makes sense; of one that
-        `--only` leaves out, what lies on the disk counts.
+        `follows` says whether this run includes the sequence, so that waiting for it makes sense; of one that
+        `--only` leaves out, what is on the disk counts.
         """
-        if any((need, sequence.item) not in self.verdicts for need in stage.needs):
-            self._left_out.add(sequence.item)
-        worst = Verdict("done")
+        if any((need, sequence.item) not in self.states for need in stage.needs):
+            self._not_selected.add(sequence.item)
+        least = ItemState("done")
         for earlier in self.stages[: self.stages.index(stage)]:
             if earlier.scope == "everything":
                 continue
-            verdict = self.verdicts.get((earlier.name, sequence.item)) or self.judge(earlier, sequence)
-            if earlier.name in stage.needs and STATES.index(verdict.state) > STATES.index(worst.state):
-                worst = verdict
-        return replace(worst, follows=sequence.item not in self._left_out)
+            item_state = self.states.get((earlier.name, sequence.item)) or self.state_of(earlier, sequence)
+            if earlier.name in stage.needs and STATES.index(item_state.state) > STATES.index(least.state):
+                least = item_state
+        return replace(least, follows=sequence.item not in self._not_selected)
 
     def record(
         self,
@@ -229,18 +229,18 @@ class Plan:
             "stage": stage.name,
             "version": stage.version,
             "settings": settings_record(self.config.stages[stage.name]),
-            "inputs": {name: self._print(path) for name, path in inputs.items()},
+            "inputs": {name: self._fingerprint_of(path) for name, path in inputs.items()},
         }
         if stage.uses_template:
             record["template"] = self.template
         if stage.scope in NEUTRAL_FIRST:
-            record["neutral"] = None if neutral is None else self._print(neutral)
+            record["neutral"] = None if neutral is None else self._fingerprint_of(neutral)
         if stage.scope == "corpus":
             # one fingerprint: every item's record would else list every item
             record["corpus"] = None if corpus is None else corpus.fingerprint
         if siblings:
             record["siblings"] = {
-                str(item): {name: self._print(path) for name, path in paths.items()}
+                str(item): {name: self._fingerprint_of(path) for name, path in paths.items()}
                 for item, paths in siblings.items()
             }
         if not stage.needs:
@@ -251,20 +251,26 @@ class Plan:
 
     def is_current(self, path: Path, record: Mapping[str, Any]) -> bool:
         """Whether a checkpoint that read no raw files is what `record` would make now."""
-        made = self.index.look(path)
-        return made is not None and not made.has_sources and made.record_print == fingerprint(record)
+        summary = self.index.read(path)
+        return (
+            summary is not None
+            and not summary.has_sources
+            and summary.record_fingerprint == fingerprint(record)
+        )
 
-    def made(self, stage: str, sequences: Iterable[Sequence]) -> Iterator[tuple[Item, Made]]:
-        """The heads of a stage's checkpoints that are current, of these sequences; their verdicts must be there."""
+    def current_checkpoints(
+        self, stage: str, sequences: Iterable[Sequence]
+    ) -> Iterator[tuple[Item, CheckpointSummary]]:
+        """The summaries of a stage's current checkpoints, of these sequences; their states must be there."""
         for sequence in sequences:
-            if self.verdicts[stage, sequence.item].state == "done":
-                head = self.index.look(self.workspace.checkpoint(stage, sequence.item))
-                if head is not None:
-                    yield sequence.item, head
+            if self.states[stage, sequence.item].state == "done":
+                summary = self.index.read(self.workspace.checkpoint(stage, sequence.item))
+                if summary is not None:
+                    yield sequence.item, summary
 
-    def _print(self, path: Path) -> str:
-        made = self.index.look(path)
-        return made.fingerprint if made is not None else ""
+    def _fingerprint_of(self, path: Path) -> str:
+        summary = self.index.read(path)
+        return summary.fingerprint if summary is not None else ""
 
     def _changed_source(self, path: Path) -> str:
         """Which raw file of a checkpoint changed, in words; empty: none."""
@@ -274,14 +280,16 @@ class Plan:
         names = (n for n in sorted(sources) if not unchanged(self.captures.root, {n: sources[n]}, stats))
         return f"the capture file '{next(names, '?')}' changed"
 
-    def judge_everything(self) -> None:
-        """Decide and remember the verdicts on all stages, the release's too, as things are on disk."""
+    def determine_all_states(self) -> None:
+        """Determine and store the states of all stages, the release's too, as things are on disk."""
         chosen = self.catalogue.sequences
         for stage in self.stages:
             if stage.scope == "everything":
-                self.verdicts[stage.name, RELEASE] = self.judge_release(stage, chosen, self.workspace.release)
+                self.states[stage.name, RELEASE] = self.state_of_release(
+                    stage, chosen, self.workspace.release
+                )
             else:
-                self.judge_stage(stage, chosen)
+                self.states_of_stage(stage, chosen)
 
     # -- the release
 
@@ -292,7 +300,7 @@ class Plan:
         return {
             name: self.workspace.checkpoint(name, sequence.item)
             for name in before
-            if self.verdicts[name, sequence.item].state == "done"
+            if self.states[name, sequence.item].state == "done"
         }
 
     def release_record(self, stage: Stage, sequences: Iterable[Sequence], created: str) -> dict[str, Any]:
@@ -304,7 +312,7 @@ class Plan:
                 "name": sequence.name,
                 "expression": sequence.expression,
                 "frames": [f.number for f in sequence.frames] if not checkpoints else None,
-                "inputs": {name: self._print(path) for name, path in checkpoints.items()},
+                "inputs": {name: self._fingerprint_of(path) for name, path in checkpoints.items()},
             }
         return {
             "stage": stage.name,
@@ -331,20 +339,20 @@ class Plan:
             },
         }
 
-    def judge_release(self, stage: Stage, sequences: Iterable[Sequence], output: Path) -> Verdict:
-        """The verdict on the release at `output`."""
+    def state_of_release(self, stage: Stage, sequences: Iterable[Sequence], output: Path) -> ItemState:
+        """The state of the release at `output`."""
         chosen = list(sequences)
         waiting = [
             (s, n)
             for s in chosen
             for n in stage.needs
-            if self.verdicts[n, s.item].state in ("stale", "pending")
+            if self.states[n, s.item].state in ("stale", "pending")
         ]
         there = output.is_file()
         if waiting:
             (sequence, name), more = waiting[0], len({s.item for s, _ in waiting}) - 1
             others = f" and of {more} more" if more else ""
-            return Verdict(
+            return ItemState(
                 "stale" if there else "pending",
                 f"'{name}' of {sequence.item}{others} comes first",
                 follows=True,
@@ -352,12 +360,12 @@ class Plan:
         record = self.release_record(stage, chosen, created_at(chosen))
         failure = Failure.read(self.workspace.failure(stage.name, RELEASE))
         if failure is not None and not (there and release_fingerprint(output) == fingerprint(record)):
-            return Verdict("failed", failure.message, record)
+            return ItemState("failed", failure.message, record)
         if not there:
-            return Verdict("pending", "not made yet", record)
+            return ItemState("pending", "not made yet", record)
         if release_fingerprint(output) == fingerprint(record):
-            return Verdict("done", "", record)
-        return Verdict("stale", "what it is made of changed", record)
+            return ItemState("done", "", record)
+        return ItemState("stale", "what it is made of changed", record)
 
 
 def release_fingerprint(path: Path) -> str | None:
@@ -401,15 +409,15 @@ def frames_record(captures: Captures, sequence: Sequence) -> list[list[Any]]:
     return [[f.number, name(f.path), *(name(p) for p in f.duplicates)] for f in sequence.frames]
 
 
-def _words(verdict: Verdict) -> str:
-    """What a verdict on an input means to those that need it."""
+def _described(item_state: ItemState) -> str:
+    """The state of an input in words, for the items that need it."""
     return {
         "done": "is there",
         "stale": "is out of date",
         "pending": "is not made yet",
         "failed": "failed",
         "blocked": "is blocked",
-    }[verdict.state]
+    }[item_state.state]
 
 
 def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:

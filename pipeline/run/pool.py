@@ -2,7 +2,8 @@
 
 Work is handed out one piece a worker at a time.  When a worker is killed (out of memory, a crash in C code),
 the pieces that were being worked on at that moment - never more than there are workers - are tried again one
-by one, each alone in a fresh worker, so that the culprit is named; everything else goes on side by side.
+by one, each alone in a fresh worker, so that the one that kills its worker is identified; everything else goes
+on in parallel.
 """
 
 from __future__ import annotations
@@ -33,16 +34,16 @@ THREAD_VARIABLES = (
 SCHEDULER_TIMEOUT_S = 30
 GROWTH_VARIABLE = "LOKY_MAX_MEMORY_LEAK_SIZE"
 """Bytes by which a worker may grow after its first job; loky reads it in the worker as that starts, and ends a worker
-between two jobs that grew by more.  Who sets it in the environment is heard."""
+between two jobs that grew by more.  A value set in the environment is kept."""
 MAX_GROWTH_BYTES = 4 << 30
-"""What we set it to.  loky's own 0.3 GB is for leaks; ours grow by what they keep: templates, factorisations."""
+"""What it is set to.  loky's own 0.3 GB is for leaks; ours grow by what they keep: templates, factorisations."""
 
 J = TypeVar("J")
 R = TypeVar("R")
 
 
-def pin_threads() -> None:
-    """One thread for every numerical library of this process and its children.
+def limit_threads() -> None:
+    """Limit every numerical library of this process and its children to one thread.
 
     Takes effect in libraries that are loaded later, so it is called before numpy is imported.
     """
@@ -50,8 +51,8 @@ def pin_threads() -> None:
         os.environ[name] = "1"
 
 
-def quiet_libraries() -> None:
-    """No warning of a library reaches a user, from this process or its children; `python -W default` shows them.
+def silence_warnings() -> None:
+    """Silence the warnings of libraries in this process and its children; `python -W default` shows them.
 
     What is wrong with a frame is said by mimicme itself, with the frame's name.
     """
@@ -63,8 +64,8 @@ def quiet_libraries() -> None:
 _ONE_AT_A_TIME = threading.Lock()
 
 
-def in_one_thread(work: Callable[[J], R], job: J) -> R:
-    """Do a job in a process that somebody else started, with one thread for every numerical library from then on.
+def single_threaded(work: Callable[[J], R], job: J) -> R:
+    """Run a job in a process that somebody else started, with one thread for every numerical library from then on.
 
     A process that was started with several threads does one job after the other all the same: caches are made once,
     the memory is that of one worker, and what is written does not depend on what another thread does.  The number of
@@ -73,7 +74,7 @@ def in_one_thread(work: Callable[[J], R], job: J) -> R:
     from threadpoolctl import threadpool_limits
 
     with _ONE_AT_A_TIME:
-        pin_threads()  # libraries that are loaded later
+        limit_threads()  # libraries that are loaded later
         threadpool_limits(1)  # those that are loaded already
         return work(job)
 
@@ -123,10 +124,10 @@ def make_pool(jobs: int, backend: str = "loky", scheduler: str | None = None) ->
         return DaskPool(scheduler)
     if scheduler:
         raise ConfigError("--scheduler goes with --backend dask")
-    return HerePool() if jobs == 0 else LokyPool(jobs)
+    return InProcessPool() if jobs == 0 else LokyPool(jobs)
 
 
-class HerePool:
+class InProcessPool:
     """Runs jobs in this process, one after the other."""
 
     def map(self, work: Callable[[J], R], queue: deque[J]) -> Iterator[tuple[J, R | Killed]]:
@@ -179,15 +180,15 @@ class LokyPool:
                         suspects.append(job)
                 self.close(kill=True)
                 for job in suspects:
-                    yield job, self._alone(work, job)
+                    yield job, self._retry_alone(work, job)
 
-    def _alone(self, work: Callable[[J], R], job: J) -> R | Killed:
+    def _retry_alone(self, work: Callable[[J], R], job: J) -> R | Killed:
         """Run one job in a worker of its own."""
         try:
             answer: R = self._start(1).submit(work, job).result()
             return answer
         except _broken() as error:  # noqa: B030
-            return Killed(_signal_words(str(error)))
+            return Killed(_how_it_ended(str(error)))
         finally:
             self.close(kill=True)
 
@@ -249,7 +250,7 @@ class DaskPool:
         def submit() -> None:
             while queue:
                 # pure=False: the work is done for its files, an equal call must not be answered from a cache
-                future = self._client.submit(in_one_thread, work, queue[0], pure=False)
+                future = self._client.submit(single_threaded, work, queue[0], pure=False)
                 futures[future] = queue.popleft()
                 completed.add(future)
 
@@ -276,7 +277,7 @@ def _broken() -> tuple[type[BaseException], ...]:
     return (BrokenProcessPool, ShutdownExecutorError)
 
 
-def _signal_words(text: str) -> str:
+def _how_it_ended(text: str) -> str:
     """What a broken pool's message says about the way its worker ended."""
     for number in sorted(signal.Signals, key=int):
         if f"{number.name}(" in text or f"{{{-int(number)}}}" in text:

@@ -1,4 +1,4 @@
-"""What a user sees of a run: one moving line on a terminal, one plain line a stage elsewhere."""
+"""What a user sees of a run: a progress line on a terminal, one plain line a stage elsewhere."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ INTERVAL_S = 0.1
 
 
 class Console:
-    """Where a run speaks to.
+    """Where the messages, the progress line and the results of a run are printed.
 
     Args:
-        err: stream for progress and remarks; None: silent.
+        err: stream for progress and messages; None: silent.
         out: called with each line of the result (table, plan); None: silent.
-        live: draw the moving line; default: when `err` is a terminal.
+        live: draw the progress line; default: when `err` is a terminal.
     """
 
     def __init__(
@@ -37,19 +37,19 @@ class Console:
         return cls(sys.stderr, out)
 
     def say(self, text: str) -> None:
-        """A remark on its own line."""
+        """Print a message on its own line."""
         if self._err is not None:
             self.clear()
             print(text, file=self._err, flush=True)
 
     def result(self, text: str) -> None:
-        """A line of the result."""
+        """Print a line of the result."""
         if self._out is not None:
             self.clear()
             self._out(text)
 
     def draw(self, text: str, now: bool = False) -> None:
-        """Replace the moving line; nothing when not on a terminal."""
+        """Replace the progress line; nothing when not on a terminal."""
         if self._err is None or not self.live:
             return
         if not now and time.monotonic() - self._last < INTERVAL_S:
@@ -60,7 +60,7 @@ class Console:
         self._drawn = len(text)
 
     def clear(self) -> None:
-        """Remove the moving line."""
+        """Remove the progress line."""
         if self._err is not None and self._drawn:
             self._err.write("\r" + " " * self._drawn + "\r")
             self._err.flush()
@@ -115,7 +115,7 @@ def duration(seconds: float) -> str:
 
 
 def table(rows: list[list[str]]) -> list[str]:
-    """Lines of a table: the first row is the head, the first column is text, the others are numbers."""
+    """Lines of a table: the first row is the header, the first column is text, the others are numbers."""
     widths = [max(len(row[c]) for row in rows) for c in range(len(rows[0]))]
     return [
         "  ".join(

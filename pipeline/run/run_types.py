@@ -1,4 +1,4 @@
-"""What a run is asked for and what it answers."""
+"""The options of a run, and its result."""
 
 from __future__ import annotations
 

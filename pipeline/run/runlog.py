@@ -1,4 +1,4 @@
-"""The record of a run: what happened as JSON lines, with which settings, versions and machine."""
+"""The log of a run: what happened as JSON lines, with which settings, versions and machine."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from mimicme.pipeline.workspace import GIVEN_NAME
+from mimicme.pipeline.workspace import OVERRIDES_NAME
 
 # what setup.cfg asks for, and the extras that a run can use (a test compares)
 PACKAGES = (
     "mimicme", "click", "numpy", "scipy", "open3d", "joblib", "loky", "h5py", "Pillow", "opencv-python-headless",
-    "menpo", "matplotlib", "scikit-learn", "menpo3d", "dask", "distributed", "threadpoolctl",
+    "menpo", "matplotlib", "scikit-learn", "jinja2", "markupsafe", "menpo3d", "dask", "distributed", "threadpoolctl",
 )  # fmt: skip
 
 
@@ -44,9 +44,9 @@ class RunLog:
     Every line has `time` (UTC) and `event`; items are named by subject id and sequence and nothing else.
     """
 
-    def __init__(self, folder: Path, config_toml: str, given: Iterable[str] = ()) -> None:
+    def __init__(self, folder: Path, config_toml: str, overrides: Iterable[str] = ()) -> None:
         self.folder = folder
-        (folder / GIVEN_NAME).write_text(json.dumps(list(given)) + "\n", encoding="utf-8")
+        (folder / OVERRIDES_NAME).write_text(json.dumps(list(overrides)) + "\n", encoding="utf-8")
         (folder / "config.toml").write_text(config_toml, encoding="utf-8")
         (folder / "versions.json").write_text(json.dumps(versions(), indent=1) + "\n", encoding="utf-8")
         self._handle = open(folder / "log.jsonl", "a", encoding="utf-8")  # noqa: SIM115 - closed by `close`

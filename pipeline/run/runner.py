@@ -22,10 +22,10 @@ from mimicme.pipeline.errors import CheckpointError, MimicmeError, UsageError, l
 from mimicme.pipeline.items import Item, Sequence
 from mimicme.pipeline.run.checkpoint_index import TALLY
 from mimicme.pipeline.run.dryrun import DryRun
-from mimicme.pipeline.run.findings import added, new_findings, show
-from mimicme.pipeline.run.interrupt import deaf, interruptible
-from mimicme.pipeline.run.parts import PartBook, failed
-from mimicme.pipeline.run.plan import RELEASE, Plan, Verdict, created_at, release_fingerprint
+from mimicme.pipeline.run.findings import new_findings, print_findings, sum_tallies
+from mimicme.pipeline.run.interrupt import ignore_interrupts, interruptible
+from mimicme.pipeline.run.parts import PartScheduler, failed
+from mimicme.pipeline.run.plan import RELEASE, ItemState, Plan, created_at, release_fingerprint
 from mimicme.pipeline.run.pool import Killed, Pool, make_pool
 from mimicme.pipeline.run.progress import Console, StageProgress, duration, frame_cells, table
 from mimicme.pipeline.run.run_types import RunOptions, RunResult, StageResult
@@ -53,16 +53,16 @@ def run(
         workspace: the workspace.
         options: what, and how.
         stages: all there are, in order.
-        console: where to speak to; default: silent.
+        console: where progress and results are printed; default: nowhere.
 
     Raises:
         UsageError: options, settings, captures or template are not usable, or another run is going on.
     """
     all_stages = tuple(stages)
-    speaker = console or Console()
+    console = console or Console()
     chosen = _range(all_stages, options)
     config = workspace.config(all_stages)
-    catalogue = workspace.found()
+    catalogue = workspace.catalogue()
     release = next((s for s in chosen if s.scope == "everything"), None)
     if options.only and options.output is None and release is not None:
         if options.first is not None and options.first == options.last:
@@ -71,16 +71,16 @@ def run(
                 todo="Give it with --output RELEASE.h5.",
             )
         everything = f"`mimicme {release.name}` packs everything"
-        speaker.say(f"No release is packed, because --only names a part; {everything}.")
+        console.say(f"No release is packed, because --only names a part; {everything}.")
         chosen = tuple(s for s in chosen if s is not release)
     for message in catalogue.messages:  # before the selection: it may ask for a subject that is left out
-        speaker.say(message)
+        console.say(message)
     selection = Selection.make(catalogue, options.only, chosen)
     if options.dry_run:
         plan = Plan(workspace, config, all_stages, catalogue, workspace.template_digest())
-        return DryRun(plan, options, chosen, selection, speaker).run()
+        return DryRun(plan, options, chosen, selection, console).run()
     with workspace.lock():
-        return _Run(workspace, config, catalogue, all_stages, options, chosen, selection, speaker).run()
+        return _Run(workspace, config, catalogue, all_stages, options, chosen, selection, console).run()
 
 
 def _range(stages: tuple[Stage, ...], options: RunOptions) -> tuple[Stage, ...]:
@@ -125,13 +125,13 @@ class _Run:
         self.console = console
         self.results: list[StageResult] = []
         self.release: Path | None = None
-        self.listed: list[Path] = []
-        self.trouble = False
+        self.corpus_files: list[Path] = []
+        self.incomplete = False
         self.worker_died = False
         self.packed = False
 
     def run(self) -> RunResult:
-        pool = make_pool(_jobs(self.options.jobs), self.options.backend, self.options.scheduler)
+        pool = make_pool(_worker_count(self.options.jobs), self.options.backend, self.options.scheduler)
         log: RunLog | None = None
         killed = True
         try:
@@ -139,23 +139,25 @@ class _Run:
                 stale = self._clean()
                 template = self._template()
                 self.plan = Plan(self.workspace, self.config, self.stages, self.catalogue, template)
-                log = self.log = RunLog(self.workspace.new_run(), self.config.to_toml(), self.workspace.given)
+                log = self.log = RunLog(
+                    self.workspace.new_run(), self.config.to_toml(), self.workspace.overrides
+                )
                 log.write(
                     "begin",
                     stages=[s.name for s in self.chosen],
-                    sequences=len(self.selection.asked),
-                    frames=sum(len(s.frames) for s in self.selection.asked),
+                    sequences=len(self.selection.requested),
+                    frames=sum(len(s.frames) for s in self.selection.requested),
                     removed_temporary_files=stale,
                 )
                 for stage in self.stages[: self.stages.index(self.chosen[-1]) + 1] if self.chosen else ():
-                    self._stage(stage, pool)
+                    self._run_stage(stage, pool)
                 killed = False
-                code = 1 if self.trouble else 0
+                code = 1 if self.incomplete else 0
                 log.write("end", exit_code=code, seconds=round(log.seconds, 3))
-                self._summary()
+                self._print_summary()
                 return RunResult(code, tuple(self.results), log.folder, self.release, self.packed)
         except KeyboardInterrupt:
-            with deaf():
+            with ignore_interrupts():
                 self.console.clear()
                 pool.close(kill=True)
                 if log is not None:
@@ -167,7 +169,7 @@ class _Run:
                 log.write("error", message=str(error))
             raise
         finally:
-            with deaf():
+            with ignore_interrupts():
                 pool.close(kill=killed)
                 if killed or self.worker_died:
                     self._clean()
@@ -193,25 +195,25 @@ class _Run:
             self.console.say(f"  {note}")
         return template.digest
 
-    # -- one stage
+    # -- a stage over the sequences
 
-    def _stage(self, stage: Stage, pool: Pool) -> None:
+    def _run_stage(self, stage: Stage, pool: Pool) -> None:
         if stage.scope == "everything":
             if stage in self.chosen:
-                self._everything(stage)
+                self._run_release_stage(stage)
             return
         if stage not in self.chosen:
-            self.plan.judge_stage(stage, self.selection.of(stage))
+            self.plan.states_of_stage(stage, self.selection.of(stage))
             return
         result = StageResult(stage.name)
         began = time.monotonic()
         self.log.write("stage begins", stage=stage.name)
-        for wave in self._waves(stage):
-            self._wave(stage, wave, pool, result)
-        while self.listed:
-            self.listed.pop().unlink(missing_ok=True)
+        for batch in self._batches(stage):
+            self._run_batch(stage, batch, pool, result)
+        while self.corpus_files:
+            self.corpus_files.pop().unlink(missing_ok=True)
         result.seconds = time.monotonic() - began
-        self._count(stage, result)
+        self._count_frames(stage, result)
         self.log.write(
             "stage ends",
             stage=stage.name,
@@ -227,7 +229,7 @@ class _Run:
 
     def _finish_stage(self, stage: Stage, result: StageResult) -> None:
         self.results.append(result)
-        self.trouble |= bool(result.failed or result.blocked or result.frames_rejected)
+        self.incomplete |= bool(result.failed or result.blocked or result.frames_rejected)
         self.console.say(
             f"{stage.name}: {result.done} done, {result.skipped} skipped, {result.failed} failed"
             + (f", {result.blocked} blocked" if result.blocked else "")
@@ -241,43 +243,43 @@ class _Run:
             and result.blocked
             and stage is self.chosen[0]
         ):
-            verdict = next(
-                v for (n, _), v in self.plan.verdicts.items() if n == stage.name and v.state == "blocked"
+            item_state = next(
+                s for (n, _), s in self.plan.states.items() if n == stage.name and s.state == "blocked"
             )
             raise UsageError(
-                f"{stage.name} cannot run: {verdict.reason}",
+                f"{stage.name} cannot run: {item_state.reason}",
                 todo="`mimicme run` makes what is missing; `mimicme status --failed` says what failed.",
             )
 
-    def _waves(self, stage: Stage) -> list[list[Sequence]]:
-        """Groups that wait for each other; inside one, long sequences first: none is left for the end."""
+    def _batches(self, stage: Stage) -> list[list[Sequence]]:
+        """Batches that run one after the other; in each the longest sequences first (LPT scheduling)."""
         ordered = sorted(self.selection.of(stage), key=lambda s: (-len(s.frames), s.item))
         if stage.scope not in NEUTRAL_FIRST:
             return [ordered]
         first = [s for s in ordered if self.plan.is_neutral(s.item)]
         return [first, [s for s in ordered if not self.plan.is_neutral(s.item)]]
 
-    def _wave(self, stage: Stage, sequences: list[Sequence], pool: Pool, result: StageResult) -> None:
+    def _run_batch(self, stage: Stage, sequences: list[Sequence], pool: Pool, result: StageResult) -> None:
         queue: deque[Job] = deque()
         items = 0
         self.plan.begin(stage)
-        parts = PartBook(self.plan, stage, self.options.force)
+        parts = PartScheduler(self.plan, stage, self.options.force)
         parts.remove_vanished()
         for sequence in sequences:
-            verdict = self.plan.judge(stage, sequence)
-            if verdict.state == "done" and not self.options.force:
+            item_state = self.plan.state_of(stage, sequence)
+            if item_state.state == "done" and not self.options.force:
                 result.skipped += 1
                 # a failure that a changed setting led to and its return undid
                 self.workspace.failure(stage.name, sequence.item).unlink(missing_ok=True)
                 parts.remove(sequence.item)
-            elif verdict.state == "blocked" or verdict.record is None:
+            elif item_state.state == "blocked" or item_state.record is None:
                 result.blocked += 1
-                if verdict.state == "blocked":
+                if item_state.state == "blocked":
                     # what they were made from is gone
                     parts.remove(sequence.item)
-                self.plan.verdicts[stage.name, sequence.item] = Verdict("blocked", verdict.reason)
+                self.plan.states[stage.name, sequence.item] = ItemState("blocked", item_state.reason)
             else:
-                queue += parts.first_jobs(self._job(stage, sequence, verdict))
+                queue += parts.ready_jobs(self._job(stage, sequence, item_state))
                 items += 1
         progress = StageProgress(
             self.console, stage.name, items, sum(job.frame_count for job in queue), result.skipped
@@ -287,56 +289,56 @@ class _Run:
                 progress.advanced(job.frame_count)
                 if job.task.part is not None:
                     self._log_part(job, outcome)
-                ended = parts.ended(job, outcome, queue)
+                ended = parts.finished(job, outcome, queue)
                 if ended is not None:
-                    self._take(*ended, result)
+                    self._record_outcome(*ended, result)
                     progress.finished(failed(ended[1]))
         self.console.clear()
 
-    def _job(self, stage: Stage, sequence: Sequence, verdict: Verdict) -> Job:
+    def _job(self, stage: Stage, sequence: Sequence, item_state: ItemState) -> Job:
         task = Task(
             sequence,
             self.config.stages[stage.name],
             self.workspace.captures,
-            dict(verdict.inputs),
-            verdict.neutral,
+            dict(item_state.inputs),
+            item_state.neutral,
             self.workspace.template,
-            verdict.siblings,
-            None if verdict.corpus is None else self._listed(stage, verdict.corpus),
+            item_state.siblings,
+            None if item_state.corpus is None else self._corpus_file(stage, item_state.corpus),
         )
-        assert verdict.record is not None
-        return Job(stage, task, self.workspace.checkpoint(stage.name, sequence.item), verdict.record)
+        assert item_state.record is not None
+        return Job(stage, task, self.workspace.checkpoint(stage.name, sequence.item), item_state.record)
 
-    def _listed(self, stage: Stage, corpus: Corpus) -> Path:
-        """Where a corpus is written down for the workers, once; see `_stage` for its end."""
+    def _corpus_file(self, stage: Stage, corpus: Corpus) -> Path:
+        """The file in which a corpus is handed to the workers, written once; `_run_stage` removes it."""
         path = self.workspace.corpus(stage.name, corpus.fingerprint)
-        if path not in self.listed:
+        if path not in self.corpus_files:
             corpus.save(path)
-            self.listed.append(path)
+            self.corpus_files.append(path)
         return path
 
     def _log_part(self, job: Job, outcome: Outcome | Killed) -> None:
-        """What became of a part goes to the log alone; what it means for its item is told with the item."""
+        """What became of a part goes to the log alone; what it means for its item is printed with the item."""
         self.worker_died |= isinstance(outcome, Killed)
-        said: dict[str, Any] = {}
+        fields: dict[str, Any] = {}
         if isinstance(outcome, Killed):
-            said["message"] = outcome.why
+            fields["message"] = outcome.why
         else:
             if outcome.usage is not None:
                 raise outcome.usage
-            said |= {"seconds": round(outcome.seconds, 3), "peak_mb": outcome.peak_mb}
+            fields |= {"seconds": round(outcome.seconds, 3), "peak_mb": outcome.peak_mb}
             if outcome.error is not None:
-                said["message"] = outcome.error
+                fields["message"] = outcome.error
         self.log.write(
             "part",
             stage=job.stage.name,
             item=str(job.item),
             part=str(job.task.part),
             outcome="failed" if failed(outcome) else "done",
-            **said,
+            **fields,
         )
 
-    def _take(self, job: Job, outcome: Outcome | Killed, result: StageResult) -> None:
+    def _record_outcome(self, job: Job, outcome: Outcome | Killed, result: StageResult) -> None:
         stage, item = job.stage, job.item
         if isinstance(outcome, Killed):
             self.worker_died = True
@@ -347,15 +349,15 @@ class _Run:
         if outcome.error is not None:
             if outcome.kind == CheckpointError.__name__:
                 for path in job.task.inputs.values():
-                    self.plan.index.forget(path)
-            self._failed(stage, item, outcome, job.record, result)
+                    self.plan.index.invalidate(path)
+            self._record_failure(stage, item, outcome, job.record, result)
             return
         self.workspace.failure(stage.name, item).unlink(missing_ok=True)
         result.done += 1
-        self.plan.verdicts[stage.name, item] = Verdict(
+        self.plan.states[stage.name, item] = ItemState(
             "done", "", job.record, job.task.inputs, job.task.neutral
         )
-        made = self.plan.index.look(job.path)
+        summary = self.plan.index.read(job.path)
         self.log.write(
             "item",
             stage=stage.name,
@@ -363,18 +365,18 @@ class _Run:
             outcome="done",
             seconds=round(outcome.seconds, 3),
             peak_mb=outcome.peak_mb,
-            frames_ok=made.ok if made else 0,
-            frames_rejected=made.rejected if made else 0,
+            frames_ok=summary.ok if summary else 0,
+            frames_rejected=summary.rejected if summary else 0,
         )
 
-    def _failed(
+    def _record_failure(
         self, stage: Stage, item: Item, outcome: Outcome, record: Mapping[str, Any], result: StageResult
     ) -> None:
-        """Write down that an item failed, and why."""
+        """Write the record of a failed item."""
         message = outcome.error or ""
         result.failed += 1
         result.findings.append(f"{item}: {stage.name} failed: {message}")
-        self.plan.verdicts[stage.name, item] = Verdict("failed", message, record)
+        self.plan.states[stage.name, item] = ItemState("failed", message, record)
         known = outcome.seconds == outcome.seconds
         write_whole(
             self.workspace.failure(stage.name, item),
@@ -403,55 +405,55 @@ class _Run:
             seconds=round(outcome.seconds, 3) if known else None,
         )
 
-    def _count(self, stage: Stage, result: StageResult) -> None:
+    def _count_frames(self, stage: Stage, result: StageResult) -> None:
         """Frames of the stage's checkpoints, and which this stage was the first to reject."""
-        for item, made in self.plan.made(stage.name, self.selection.of(stage)):
-            result.frames_ok += made.ok
-            result.frames_rejected += made.rejected
+        for item, summary in self.plan.current_checkpoints(stage.name, self.selection.of(stage)):
+            result.frames_ok += summary.ok
+            result.frames_rejected += summary.rejected
             findings, remarks = new_findings(self.plan, stage, item)
             result.findings += findings
             result.remarks += remarks
 
     def _decisions(self, stage: Stage) -> list[str]:
-        """What the stage decided, as sentences; those that begin alike (`mm: ...`) are told once."""
+        """What the stage decided, as sentences; those that begin alike (`mm: ...`) are printed once."""
         groups: dict[tuple[str, str], Counter[str]] = {}
         tallies: dict[str, list[str]] = {}
         # the release has no sequences to decide about
         sequences = () if stage.scope == "everything" else self.selection.of(stage)
-        for _, made in self.plan.made(stage.name, sequences):
-            for name, sentence in made.decisions.items():
+        for _, summary in self.plan.current_checkpoints(stage.name, sequences):
+            for name, sentence in summary.decisions.items():
                 if name.endswith(TALLY):
                     tallies.setdefault(name, []).append(sentence)
                     continue
                 groups.setdefault((name, sentence.split(":")[0]), Counter())[sentence] += 1
-        told = []
+        lines = []
         for said in groups.values():
             count, example = said.total(), said.most_common(1)[0][0]
             words = "1 sequence" if count == 1 else f"{count} sequences"
-            told.append(f"{words}: {example}" + (" (or nearly so)" if len(said) > 1 else ""))
-        return told + [line for said in tallies.values() if (line := added(said))]
+            lines.append(f"{words}: {example}" + (" (or nearly so)" if len(said) > 1 else ""))
+        return lines + [line for said in tallies.values() if (line := sum_tallies(said))]
 
     # -- the release
 
-    def _everything(self, stage: Stage) -> None:
+    def _run_release_stage(self, stage: Stage) -> None:
         output = self.options.output or self.workspace.release
         result = StageResult(stage.name)
         began = time.monotonic()
-        if not self._enough(stage, output):
+        if not self._has_inputs(stage, output):
             return
-        created = created_at(self.selection.asked)
-        record = self.plan.release_record(stage, self.selection.asked, created)
-        mark = fingerprint(record)
-        if not self.options.force and output.is_file() and release_fingerprint(output) == mark:
+        created = created_at(self.selection.requested)
+        record = self.plan.release_record(stage, self.selection.requested, created)
+        wanted = fingerprint(record)
+        if not self.options.force and output.is_file() and release_fingerprint(output) == wanted:
             result.skipped = 1
         else:
             self.console.draw(f"{stage.name}: writing {output.name}", now=True)
             try:
-                packed = self._pack(stage, output, created, mark)
+                packed = self._pack(stage, output, created, wanted)
             except UsageError:
                 raise
             except Exception as error:  # recorded like the failure of any item
-                self._failed(stage, RELEASE, failed_outcome(error, began), record, result)
+                self._record_failure(stage, RELEASE, failed_outcome(error, began), record, result)
                 self._finish_stage(stage, result)
                 return
             self.workspace.failure(stage.name, RELEASE).unlink(missing_ok=True)
@@ -464,7 +466,10 @@ class _Run:
             for why in getattr(packed, "excluded", {}).values():
                 self.console.say(why)
         for name in stage.needs:
-            self.trouble |= any(made.rejected for _, made in self.plan.made(name, self.selection.asked))
+            self.incomplete |= any(
+                summary.rejected
+                for _, summary in self.plan.current_checkpoints(name, self.selection.requested)
+            )
         self.release = output
         result.seconds = time.monotonic() - began
         self.results.append(result)
@@ -478,46 +483,46 @@ class _Run:
         word = "written" if result.done else "is current"
         self.console.say(f"{stage.name}: {output} {word}; {duration(result.seconds)}")
 
-    def _enough(self, stage: Stage, output: Path) -> bool:
+    def _has_inputs(self, stage: Stage, output: Path) -> bool:
         """Whether there is something for a release; says which sequences go in as they are.
 
         Raises:
             UsageError: there is nothing, and nothing else was asked for.
         """
-        asked = self.selection.asked
+        requested = self.selection.requested
         # what failed earlier in this run, or is out of date, is not among the collected checkpoints
         missing = sorted(
             {
                 str(sequence.item)
-                for sequence in asked
+                for sequence in requested
                 for need in stage.needs
-                if self.plan.verdicts[need, sequence.item].state != "done"
+                if self.plan.states[need, sequence.item].state != "done"
             }
         )
         if missing:
-            self.trouble = True
+            self.incomplete = True
             self.console.say(
-                f"{stage.name}: {len(missing)} of {len(asked)} sequences are not complete "
+                f"{stage.name}: {len(missing)} of {len(requested)} sequences are not complete "
                 f"and go in as they are: {listed(missing, 3)}"
             )
-        if len(missing) < len(asked) or any(self.plan.collected(stage, s) for s in asked):
+        if len(missing) < len(requested) or any(self.plan.collected(stage, s) for s in requested):
             return True
         if stage is self.chosen[0]:
             raise UsageError(f"there is nothing to {stage.name} yet", todo="Run `mimicme run` first.")
         self.console.say(f"{stage.name}: no release is written, because nothing of it is there.")
         if output.is_file():  # of people who are left out now, say
-            self.trouble = True
+            self.incomplete = True
             self.console.say(
                 f"{output.name} is an older one and may hold who is left out now: "
                 "delete it, or `mimicme withdraw` them."
             )
         return False
 
-    def _pack(self, stage: Stage, output: Path, created: str, mark: str) -> Any:
+    def _pack(self, stage: Stage, output: Path, created: str, fingerprint: str) -> Any:
         from mimicme.pipeline.template import load_prepared
 
         collect = stage.collect or _Collected
-        inputs = [collect(s, self.plan.collected(stage, s)) for s in self.selection.asked]
+        inputs = [collect(s, self.plan.collected(stage, s)) for s in self.selection.requested]
         output.parent.mkdir(parents=True, exist_ok=True)
         for stale in output.parent.glob(f".{glob.escape(output.name)}.*.tmp"):  # of a run that was killed
             stale.unlink(missing_ok=True)
@@ -531,14 +536,14 @@ class _Run:
             output=output,
             created=created,
             config_json=json.dumps(self.plan.release_config(), sort_keys=True),
-            fingerprint=mark,
+            fingerprint=fingerprint,
             stages=tuple(s for s in self.plan.stages if s.name in stage.needs),
             licence=self.workspace.licence,
         )
 
     # -- the end
 
-    def _summary(self) -> None:
+    def _print_summary(self) -> None:
         head = ["stage", "done", "skipped", "failed", "blocked", "frames ok", "rejected", "time"]
         rows = [
             [
@@ -551,8 +556,8 @@ class _Run:
         ]
         for line in table([head, *rows]):
             self.console.result(line)
-        show(self.console, "findings", [f for r in self.results for f in r.findings])
-        show(self.console, "remarks", [f for r in self.results for f in r.remarks])
+        print_findings(self.console, "findings", [f for r in self.results for f in r.findings])
+        print_findings(self.console, "remarks", [f for r in self.results for f in r.remarks])
         if self.release is not None:
             self.console.result(f"release: {self.release}")
 
@@ -565,7 +570,7 @@ class _Collected:
     checkpoints: Mapping[str, Path]
 
 
-def _jobs(jobs: int | None) -> int:
+def _worker_count(jobs: int | None) -> int:
     if jobs is not None:
         return jobs
     import joblib

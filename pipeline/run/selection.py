@@ -1,4 +1,4 @@
-"""Which sequences a run is about: those that `--only` names, and the neutrals that they wait for."""
+"""Which sequences a run includes: those that `--only` names, and the neutrals that they wait for."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class Selection:
     """The sequences of a run, stage by stage.
 
     Attributes:
-        asked: what `--only` names; everything without it.
-        wide: the same, with the neutral sequences of their subjects.
-        narrow_stages: names of the stages that run over `asked` alone, because no later one needs a neutral.
+        requested: what `--only` names; everything without it.
+        with_neutrals: the same, with the neutral sequences of their subjects.
+        narrow_stages: names of the stages that run over `requested` alone, because no later one needs a neutral.
     """
 
-    asked: tuple[Sequence, ...]
-    wide: tuple[Sequence, ...]
+    requested: tuple[Sequence, ...]
+    with_neutrals: tuple[Sequence, ...]
     narrow_stages: frozenset[str]
 
     @classmethod
@@ -34,17 +34,17 @@ class Selection:
         Raises:
             UsageError: see `select`.
         """
-        asked = select(catalogue, only)
-        items = {s.item for s in asked}
+        requested = select(catalogue, only)
+        items = {s.item for s in requested}
         items |= {catalogue.neutral[item.subject] for item in items}
-        wide = tuple(s for s in catalogue.sequences if s.item in items)
+        with_neutrals = tuple(s for s in catalogue.sequences if s.item in items)
         neutral = [place for place, stage in enumerate(chosen) if stage.scope in NEUTRAL_FIRST]
         narrow = chosen[max(neutral, default=-1) + 1 :]
-        return cls(asked, wide, frozenset(s.name for s in narrow))
+        return cls(requested, with_neutrals, frozenset(s.name for s in narrow))
 
     def of(self, stage: Stage) -> tuple[Sequence, ...]:
-        """The sequences that a stage runs over; of a stage that does not run, those that are judged."""
-        return self.asked if stage.name in self.narrow_stages else self.wide
+        """The sequences that a stage runs over; of a stage that does not run, those whose states it determines."""
+        return self.requested if stage.name in self.narrow_stages else self.with_neutrals
 
 
 def select(catalogue: Catalogue, only: Iterable[str]) -> tuple[Sequence, ...]:

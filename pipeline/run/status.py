@@ -12,7 +12,7 @@ from mimicme.pipeline.errors import listed
 from mimicme.pipeline.items import Item, Sequence
 from mimicme.pipeline.run.checkpoint_index import Failure, FigureSummary
 from mimicme.pipeline.run.findings import new_findings
-from mimicme.pipeline.run.parts import begun
+from mimicme.pipeline.run.parts import resumable_items
 from mimicme.pipeline.run.plan import RELEASE, STATES, Plan
 from mimicme.pipeline.run.progress import frame_cells, table
 from mimicme.pipeline.stage import Stage
@@ -38,7 +38,7 @@ class StageStatus:
     """One stage: items by state, and frames of the items that are done.
 
     Attributes:
-        begun: items that have parts.
+        begun: items of which some parts are made (`resumable_items`).
         figures: what the stage measured of the items that are done, in its own order.
     """
 
@@ -76,7 +76,7 @@ class Status:
 
     def lines(self) -> list[str]:
         """For people."""
-        head = ["stage", *STATES, "frames ok", "rejected"]
+        header = ["stage", *STATES, "frames ok", "rejected"]
         rows = [
             [
                 s.stage,
@@ -89,7 +89,7 @@ class Status:
             f"{self.workspace}: {self.subjects} subjects, {self.sequences} sequences, {self.frames} frames; "
             + ("a run is going on" if self.running else "no run is going on"),
         ]
-        first, *others = table([head, *rows])
+        first, *others = table([header, *rows])
         lines.append(first)
         for line, stage in zip(others, self.stages, strict=True):
             lines += [line, *_figure_lines(stage.figures)]
@@ -160,9 +160,9 @@ def read_status(workspace: Workspace, stages: Iterable[Stage]) -> Status:
     """
     running = workspace.running()
     config = workspace.config(stages)
-    catalogue = workspace.found()
+    catalogue = workspace.catalogue()
     plan = Plan(workspace, config, stages, catalogue, workspace.template_digest())
-    plan.judge_everything()
+    plan.determine_all_states()
     found = [
         _release_status(plan, stage)
         if stage.scope == "everything"
@@ -191,21 +191,23 @@ def _stage_status(plan: Plan, stage: Stage, sequences: tuple[Sequence, ...]) -> 
             new, noted = new_findings(plan, stage, sequence.item)
             findings += new
             remarks += noted
-    verdicts = {s.item: plan.verdicts[stage.name, s.item] for s in sequences}
-    figures = together(figure for _, made in plan.made(stage.name, sequences) for figure in made.figures)
-    return StageStatus(stage.name, items, findings, remarks, begun(plan, stage, verdicts), figures)
+    states = {s.item: plan.states[stage.name, s.item] for s in sequences}
+    figures = merge_summaries(
+        figure for _, summary in plan.current_checkpoints(stage.name, sequences) for figure in summary.figures
+    )
+    return StageStatus(stage.name, items, findings, remarks, resumable_items(plan, stage, states), figures)
 
 
-def together(summaries: Iterable[FigureSummary]) -> list[FigureSummary]:
-    """Figures over several items, each in the place where it came first."""
+def merge_summaries(summaries: Iterable[FigureSummary]) -> list[FigureSummary]:
+    """Summaries of several items merged by figure, in the order of first appearance."""
     groups: dict[tuple[str, str], list[FigureSummary]] = {}
     for one in summaries:
         groups.setdefault((one.name, one.unit), []).append(one)
-    return [_joined(name, unit, given) for (name, unit), given in groups.items()]
+    return [_merge(name, unit, group) for (name, unit), group in groups.items()]
 
 
-def _joined(name: str, unit: str, given: list[FigureSummary]) -> FigureSummary:
-    there = [one for one in given if one.frames]
+def _merge(name: str, unit: str, summaries: list[FigureSummary]) -> FigureSummary:
+    there = [one for one in summaries if one.frames]
     frames = sum(one.frames for one in there)
     if not frames:
         return FigureSummary(name, unit, 0, math.nan, math.nan)
@@ -237,15 +239,15 @@ def _number(value: float) -> str:
 
 
 def _item_status(plan: Plan, stage: Stage, item: Item) -> ItemStatus:
-    verdict = plan.verdicts[stage.name, item]
-    one = ItemStatus(str(item), verdict.state, verdict.reason)
-    if verdict.state == "done":
-        made = plan.index.look(plan.workspace.checkpoint(stage.name, item))
+    item_state = plan.states[stage.name, item]
+    one = ItemStatus(str(item), item_state.state, item_state.reason)
+    if item_state.state == "done":
+        summary = plan.index.read(plan.workspace.checkpoint(stage.name, item))
         one.frames = [
             {"frame": n, "ok": s.ok, "reason": s.reason, "note": s.note, "message": s.message}
-            for n, s in (made.frames() if made else ())
+            for n, s in (summary.frames() if summary else ())
         ]
-    elif verdict.state == "failed":
+    elif item_state.state == "failed":
         failure = Failure.read(plan.workspace.failure(stage.name, item))
         if failure is not None:
             one.failure = {"kind": failure.kind, "when": failure.when, "traceback": failure.traceback}

@@ -1,4 +1,4 @@
-"""One item of work, and what a worker says about it."""
+"""A job for a worker process, and its outcome."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a worker says about its item.
+    """The outcome of a job.
 
     Attributes:
         error: one sentence; None when the checkpoint was written.
@@ -56,7 +56,7 @@ class Outcome:
 
 
 def execute(job: Job) -> Outcome:
-    """Make one checkpoint; runs in a worker."""
+    """Run one job: write its checkpoint.  Runs in a worker."""
     began = time.monotonic()
     try:
         with writing(

@@ -15,7 +15,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
@@ -33,7 +32,7 @@ from mimicme.pipeline.errors import CheckpointError, FrameRejected, InputError, 
 from mimicme.pipeline.geometry.mesh import Mesh, triangle_normals
 from mimicme.pipeline.landmarks import IBUG68, eye_distance
 from mimicme.pipeline.landmarks.files import EXTENSIONS, read_landmarks
-from mimicme.pipeline.whole_file import whole_file
+from mimicme.pipeline.whole_file import whole_hdf5
 
 EMBEDDED = "menpo3d"
 PREPARED_SCHEMA = 1
@@ -442,7 +441,7 @@ def _read_masks(path: Path, n_vertices: int) -> dict[str, Floats]:
 
 def save_prepared(template: Template, path: Path) -> None:
     """Write a prepared template to one HDF5 file, atomically; the same template gives the same bytes."""
-    with whole_file(Path(path)) as temporary, h5py.File(temporary, "w", libver="v110") as handle:
+    with whole_hdf5(Path(path)) as handle:
         handle.attrs["prepared_schema"] = PREPARED_SCHEMA
         handle.attrs["name"] = template.name
         handle.attrs["digest"] = template.digest

@@ -20,9 +20,9 @@ from mimicme.pipeline.arrays import Bools, Floats
 from mimicme.pipeline.formats.image import Pixels
 from mimicme.pipeline.geometry.mesh import Mesh
 from mimicme.pipeline.template import Template, TemplateKey
-from mimicme.pipeline.texture.correspondence import Found, Target
-from mimicme.pipeline.texture.delighting import evened
-from mimicme.pipeline.texture.inpainting import borrow, fill_holes, mirror_error
+from mimicme.pipeline.texture.correspondence import Correspondences, Target
+from mimicme.pipeline.texture.delighting import without_shading
+from mimicme.pipeline.texture.inpainting import fill_from, fill_holes, mirror_error
 from mimicme.pipeline.texture.raster import bands
 from mimicme.pipeline.texture.sampling import ColorSampler, ImageSampler
 from mimicme.pipeline.texture.scan_source import Source
@@ -43,18 +43,23 @@ class TextureOptions:
     """How a texture is made.
 
     Attributes:
-        size: texels a side.
-        max_distance_mm: furthest that the scan may be from the registered surface to give a texel its colour.
-        max_normal_angle_deg: largest angle between the two surfaces there.
-        min_grazing_deg: scan triangles that their camera saw flatter than this give no colour: their pixels are
-            smeared, or already show what lies behind.
-        min_confidence: places on the scan that are less sure than this, 0 to 1 (see `Baked.coverage`), give no colour:
-            deep in a nostril, between the lips and behind an ear the nearest thing is often another fold's skin.
-        level_seams: even out the difference of brightness and hue where two photographs of a scan meet.
-        fill: fill texels without data smoothly from around; else they are black.
-        mirror_fill: fill with the detail of the face's other side where that was seen and the template's layout is its
-            own mirror image.
-        even_lighting: take the smooth shading out of the texture (delighting.py).
+        size: side length of the texture (texels).
+        max_distance_mm: largest distance of the scan from the registered surface at which it gives a texel its
+            colour.
+        max_normal_angle_deg: correspondence rejection: largest angle between the normals of scan and registered
+            surface.
+        min_grazing_deg: smallest angle between a scan triangle and its camera's line of sight; one that was seen
+            flatter gives no colour: its pixels are smeared, or already show what lies behind.
+        min_confidence: visibility threshold (no unit, 0 to 1): places on the scan whose confidence, the coverage
+            mask's, is lower give no colour: deep in a nostril, between the lips and behind an ear the nearest thing
+            is often another fold's skin.
+        level_seams: whether differences of brightness and hue are levelled where two photographs of a scan meet.
+        fill: whether texels without data are filled, from the fill sources in their order and at last smoothly from
+            around; else they are black.
+        mirror_fill: whether the face's other side is a fill source, where that was seen and the template's UV
+            layout is its own mirror image; needs `fill`.
+        even_lighting: whether the smooth shading is taken out of the texture (spherical harmonics; cast shadows
+            stay).
     """
 
     size: int = 1024
@@ -93,8 +98,8 @@ class Baked(NamedTuple):
     light: NDArray[np.float32] | None = None
 
 
-class Spare(NamedTuple):
-    """Another frame's texture (size, size, 3) and coverage (size, size), to fill holes from."""
+class FillSource(NamedTuple):
+    """The texture (size, size, 3) and coverage (size, size) of another frame, from which holes are filled."""
 
     texture: Pixels
     coverage: Pixels
@@ -131,12 +136,12 @@ def bake_source(
     template: Template,
     settings: TextureOptions,
     maps: SurfaceMaps | None = None,
-    spare: Spare | None = None,
+    fill_source: FillSource | None = None,
 ) -> Baked:
     """Bake one frame whose scan is ready; arguments as of `bake`, and
 
     Args:
-        maps: filled in on the way.  spare: the subject's neutral, to fill holes from before the mirrored side.
+        maps: filled in on the way.  fill_source: the subject's neutral, to fill holes from before the mirrored side.
     """
     size = settings.size
     target = Target(vertices - source.origin, template, source, settings)
@@ -158,9 +163,9 @@ def bake_source(
     light = None
     if sampler is not None:
         if settings.even_lighting:
-            picture, light = evened(picture, mask, vertices, template)
+            picture, light = without_shading(picture, mask, vertices, template)
         if settings.fill:
-            _fill(picture, mask > 0, settings, template, spare)
+            _fill(picture, mask > 0, settings, template, fill_source)
     return Baked(picture, mask, found_total / max(total, 1), light)
 
 
@@ -172,7 +177,7 @@ def _sampler(source: Source, target: Target, settings: TextureOptions) -> ImageS
 
 def _places(
     target: Target, template: Template, size: int
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32], Found]]:
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32], Correspondences]]:
     """The layout's texels, a chunk at a time: index, template triangle, weights, and their place on the scan."""
     for raster in bands(template, size):
         base = raster.first_row * size
@@ -184,11 +189,15 @@ def _places(
 
 
 def _fill(
-    picture: Pixels, known: Bools, settings: TextureOptions, template: Template, spare: Spare | None
+    picture: Pixels,
+    known: Bools,
+    settings: TextureOptions,
+    template: Template,
+    fill_source: FillSource | None,
 ) -> None:
-    """Fill what is not known, in place: from the spare, from the face's other side, smoothly from around."""
-    if spare is not None:
-        known = borrow(picture, known, spare.texture, spare.coverage > 0)
+    """Fill what is not known, in place: from the fill source, from the face's other side, smoothly from around."""
+    if fill_source is not None:
+        known = fill_from(picture, known, fill_source.texture, fill_source.coverage > 0)
     if settings.mirror_fill and _symmetric(TemplateKey(template)):
-        known = borrow(picture, known, picture[:, ::-1].copy(), known[:, ::-1])
+        known = fill_from(picture, known, picture[:, ::-1].copy(), known[:, ::-1])
     fill_holes(picture, known)

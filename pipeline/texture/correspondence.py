@@ -1,7 +1,7 @@
 """Where the points of a registered mesh lie on its scan: along the normal, else the closest point.
 
-A ray along the normal finds the scan; the hit counts when it is near enough and faces the same way; where rays find
-nothing the closest point may, unless it lies on the scan's rim.
+A ray along the normal is cast to the scan (normal shooting); the hit counts when it is near enough and faces the same
+way; where rays hit nothing the closest point may count, unless it lies on the scan's boundary.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from mimicme.pipeline.arrays import Bools, Floats, Ints, Longs, Singles
 from mimicme.pipeline.geometry.mesh import vertex_normals
 from mimicme.pipeline.template import Template
-from mimicme.pipeline.texture.scan_source import Source, dot, mixed, square
+from mimicme.pipeline.texture.scan_source import Source, dot, interpolated, square
 
 # a texel's ray starts this far outside the place where its triangle's corners found the scan
 REACH_MM = 0.5
@@ -34,8 +34,9 @@ class Limits(Protocol):
     def min_confidence(self) -> float: ...
 
 
-class Found(NamedTuple):
-    """Places on the scan: triangle (k,) (-1: none), weights (k, 3), confidence (k,) in (0, 1]."""
+class Correspondences(NamedTuple):
+    """Corresponding places on the scan: triangle (k,) (-1: none), barycentric weights (k, 3), confidence (k,) in
+    (0, 1]."""
 
     triangles: Longs
     weights: Singles
@@ -71,16 +72,16 @@ class Target:
                 square(c[:, 0] - c[:, 1]), np.maximum(square(c[:, 1] - c[:, 2]), square(c[:, 2] - c[:, 0]))
             )
         )
-        self.hopeless = ~(off[faces].max(1) <= self.far + longest)
+        self.unreachable = ~(off[faces].max(1) <= self.far + longest)
         corner = depth[faces]
         self.low, self.high = corner.min(1), corner.max(1)
         with np.errstate(invalid="ignore"):
             self.sure = (self.high - self.low) <= MAX_SPREAD_MM
 
-    def correspond(self, triangles: Ints, weights: Singles) -> Found:
+    def correspond(self, triangles: Ints, weights: Singles) -> Correspondences:
         """Places on the scan of points given by triangle (k,) and weights (k, 3) of the registered mesh."""
-        points = mixed(self.corners, triangles, weights)
-        normals = mixed(self.normals, triangles, weights)
+        points = interpolated(self.corners, triangles, weights)
+        normals = interpolated(self.normals, triangles, weights)
         normals /= np.maximum(np.sqrt(dot(normals, normals)), np.float32(1e-12))[:, None]
         k = len(points)
         triangle = np.full(k, -1, np.int64)
@@ -97,14 +98,14 @@ class Target:
             at = sure[ok]
             triangle[at], weight[at] = hits.triangles[ok], hits.weights[ok]
             depth[at] = high[ok] - hits.distances[ok]
-        rest = np.flatnonzero((triangle < 0) & ~self.hopeless[triangles])
+        rest = np.flatnonzero((triangle < 0) & ~self.unreachable[triangles])
         if len(rest):
             depth[rest], weight[rest], triangle[rest] = self._two_sided(points[rest], normals[rest])
         rest = rest[triangle[rest] < 0]
         if len(rest):
             near = self.source.surface.closest(points[rest].astype(np.float64))
             ok = (near.distances <= self.far) & self._fits(near.triangles, normals[rest])
-            ok &= ~self.source.on_rim(near.triangles, near.weights)
+            ok &= ~self.source.on_boundary(near.triangles, near.weights)
             ok = np.flatnonzero(ok)
             at = rest[ok]
             triangle[at], weight[at], depth[at] = near.triangles[ok], near.weights[ok], near.distances[ok]
@@ -114,7 +115,7 @@ class Target:
         confidence = (1 - depth / self.far) * np.clip((cosine - self.least) / (1 - self.least), 0, 1)
         confidence = (confidence * self.source.facing[triangle]).astype(np.float32)
         triangle[confidence < self.least_sure] = -1
-        return Found(triangle, weight, confidence)
+        return Correspondences(triangle, weight, confidence)
 
     def _fits(self, triangles: Longs, normals: Singles) -> Bools:
         cosine = dot(self.source.normals[triangles], normals)

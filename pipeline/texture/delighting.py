@@ -1,11 +1,12 @@
-"""Even light: the smooth shading of a texture, estimated from its colours and the surface's normals, and taken out.
+"""De-lighting: the smooth shading of a texture, estimated from its colours and the surface's normals, and taken out.
 
 Under distant light a matt surface is shaded by its normal alone, and nearly all of that is in the spherical harmonics
 up to the second order (Ramamoorthi and Hanrahan 2001; Basri and Jacobs 2003).  Here the logarithm of the brightness is
 fitted by them, robustly, so that brows, lips and beard do not count as shade, and over the normals of the face's large
 forms alone:
 
-    log brightness(texel) = brightness + sum_k light_k Y_k(normal),   texture = even texture * exp(sum_k light_k Y_k) .
+    log brightness(texel) = brightness + sum_k light_k Y_k(normal),
+    texture = de-lit texture * exp(sum_k light_k Y_k) .
 
 The nine numbers are kept; with them and the registered mesh the light comes back (`shading_map`).
 """
@@ -28,8 +29,9 @@ MOST = 0.5
 REACH_MM = 12.0
 """Normals are smoothed over this distance: what changes faster - nostrils, lids, the crease of the lips - is in shadow
 or is not, whichever way it faces, and would be lit up by its normal."""
-STABILITY = 3e-3
-"""Of a term's size against a texel's error: a face shows half of all normals, which leaves some terms open."""
+RIDGE = 3e-3
+"""Ridge regression: weight of a term's size against a texel's error.  A face shows half of all normals, which leaves
+some terms open."""
 MOST_STEPS = 400
 SAMPLES = 40_000
 """Texels that the light is estimated from."""
@@ -63,7 +65,7 @@ def smooth_normals(vertices: Floats, faces: Ints) -> Singles:
 
 
 def shading_map(light: NDArray[np.floating], vertices: Floats, template: Template, size: int) -> Singles:
-    """(size, size) factors over the template's layout, 1 outside of it: even texture times this is the original.
+    """(size, size) factors over the template's layout, 1 outside of it: the de-lit texture times this is the original.
 
     Args:
         light: (9,) as stored.  vertices: (V, 3) registered mesh in the scan's frame (pose applied).
@@ -71,7 +73,7 @@ def shading_map(light: NDArray[np.floating], vertices: Floats, template: Templat
     return _shading_map(light, smooth_normals(vertices, template.faces)[template.faces], template, size)
 
 
-def evened(
+def without_shading(
     texture: Pixels, coverage: Pixels, vertices: Floats, template: Template
 ) -> tuple[Pixels, NDArray[np.float32]]:
     """A texture (size, size, 3) without its shading, and the light (9,) that was in it.
@@ -98,7 +100,7 @@ def _shading_map(light: NDArray[np.floating], corner: Singles, template: Templat
 
 
 def _estimated(texture: Pixels, coverage: Pixels, corner: Singles, template: Template) -> NDArray[np.float32]:
-    """(9,) light of a texture; see `evened` and `_shading_map`."""
+    """(9,) light of a texture; see `without_shading` and `_shading_map`."""
     size = len(texture)
     terms, values, weights = [], [], []
     stride = max(1, int((coverage > 0).sum()) // SAMPLES)
@@ -113,7 +115,7 @@ def _estimated(texture: Pixels, coverage: Pixels, corner: Singles, template: Tem
     a = np.concatenate(terms).astype(np.float64)
     if len(y) < 10 * TERMS:
         return np.zeros(TERMS, np.float32)
-    damping = STABILITY * w.sum() * np.diag([0.0] + [1.0] * (TERMS - 1))
+    damping = RIDGE * w.sum() * np.diag([0.0] + [1.0] * (TERMS - 1))
     robust = np.ones(len(y))
     found = np.zeros(TERMS)
     for _ in range(ROUNDS):

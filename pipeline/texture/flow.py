@@ -2,7 +2,7 @@
 
 Lucas and Kanade's (1981) method from coarse to fine (Bouguet 2000), with what textures of faces need: every texel
 has a mask, so that what no camera saw and what lies beyond a chart's border takes no part; brightness is compared
-after its local mean and spread are taken out (`normalised`), because light and shading change with the pose and the
+after local contrast normalisation (`normalised`), because light and shading change with the pose and the
 expression; and texels that do not fit are weighted down (Geman and McClure 1987), because wrinkles and shadows are
 not skin that moved.
 """
@@ -50,7 +50,7 @@ class Comparable(NamedTuple):
 
 
 def normalised(texture: Pixels, coverage: Pixels, radius: float) -> Comparable:
-    """Grey values without their local mean and spread; texels outside the mask are 0.
+    """Local contrast normalisation: grey values without their local mean and spread; texels outside the mask are 0.
 
     Args:
         texture: (h, w, 3) RGB; coverage: (h, w), 0 where there is no data.

@@ -1,4 +1,4 @@
-"""Filling what no camera saw, smoothly from around."""
+"""Filling what no camera saw: smoothly from around (push-pull), or with the detail of another texture."""
 
 from __future__ import annotations
 
@@ -48,14 +48,15 @@ def fill_mirrored(texture: Pixels, known: Bools) -> None:
 
     For layouts that are their own mirror image.
     """
-    fill_holes(texture, borrow(texture, known, texture[:, ::-1].copy(), known[:, ::-1]))
+    fill_holes(texture, fill_from(texture, known, texture[:, ::-1].copy(), known[:, ::-1]))
 
 
-def borrow(texture: Pixels, known: Bools, other: Pixels, there: Bools) -> Bools:
+def fill_from(texture: Pixels, known: Bools, other: Pixels, there: Bools) -> Bools:
     """Fill unknown texels of (h, w, 3) in place with those of another texture, where it has some.
 
-    Detail comes from the other texture; the difference between the two, where both are known, is continued smoothly
-    into the gap and added, so that no border shows.
+    Seamless cloning: detail comes from the other texture; the difference between the two, where both are known, is
+    interpolated into the gap and added, so that no border shows.  As in Poisson image editing (Perez, Gangnet and Blake
+    2003), but the difference is interpolated by push-pull instead of a Laplace equation.
 
     Args:
         known: (h, w) of the texture; there: (h, w) of the other, which must not share memory with it.
@@ -63,8 +64,8 @@ def borrow(texture: Pixels, known: Bools, other: Pixels, there: Bools) -> Bools:
     Returns:
         (h, w) what is known now.
     """
-    borrowed = ~known & there
-    if not borrowed.any():
+    filled = ~known & there
+    if not filled.any():
         return known
     both = known & there
     difference = np.empty_like(texture)
@@ -77,9 +78,9 @@ def borrow(texture: Pixels, known: Bools, other: Pixels, there: Bools) -> Bools:
     fill_holes(difference, both if both.any() else there)
     for part in parts:
         moved = other[part].astype(np.int16) + 2 * (difference[part].astype(np.int16) - 128)
-        gap = borrowed[part]
+        gap = filled[part]
         texture[part][gap] = np.clip(moved, 0, 255).astype(np.uint8)[gap]
-    return np.asarray(known | borrowed)
+    return np.asarray(known | filled)
 
 
 def mirror_error(uv: Floats, vertices: Floats, uv_faces: Ints, faces: Ints) -> float:

@@ -1,4 +1,8 @@
-"""The scan's colour at places on it: from its image, averaged over a texel's footprint, or from its vertices."""
+"""The scan's colour at places on it: from its image, averaged over a texel's footprint, or from its vertices.
+
+The footprint is the texel's parallelogram in the image, filtered anisotropically: bilinear samples of a level of the
+image pyramid (mipmap), at most `MAX_SAMPLES` a side.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from numpy.typing import NDArray
 from mimicme.pipeline.arrays import Ints, Longs, Singles
 from mimicme.pipeline.formats.image import Pixels
 from mimicme.pipeline.texture.correspondence import Target
-from mimicme.pipeline.texture.scan_source import Packed, Source, mixed
+from mimicme.pipeline.texture.scan_source import Packed, Source, interpolated
 from mimicme.pipeline.texture.seam_leveling import corrections, seam_pairs
 
 # samples a side of a texel's footprint; denser sources are first reduced by powers of two
@@ -26,7 +30,7 @@ class ColorSampler:
         self.corner = source.vertex_colors.astype(np.float32)[source.faces]
 
     def colors(self, triangles: Longs, weights: Singles, owners: Ints) -> Pixels:
-        return np.asarray(np.rint(np.clip(mixed(self.corner, triangles, weights), 0, 255)), np.uint8)
+        return np.asarray(np.rint(np.clip(interpolated(self.corner, triangles, weights), 0, 255)), np.uint8)
 
 
 class ImageSampler:
@@ -52,7 +56,7 @@ class ImageSampler:
 
     def colors(self, triangles: Longs, weights: Singles, owners: Ints) -> Pixels:
         """(k, 3) uint8 at places given by scan triangle and weights; `owners`: template triangles."""
-        centre = mixed(self.source.pixels, triangles, weights)
+        centre = interpolated(self.source.pixels, triangles, weights)
         j = _footprints(self.source.pixel_per_mm, triangles, self.mm_per_texel, owners)
         trace = j[:, 0, 0] ** 2 + j[:, 0, 1] ** 2 + j[:, 1, 0] ** 2 + j[:, 1, 1] ** 2
         det = j[:, 0, 0] * j[:, 1, 1] - j[:, 0, 1] * j[:, 1, 0]
@@ -71,7 +75,7 @@ class ImageSampler:
             colors[which] = self._averaged(centre[which], j[which], *divmod(value, MAX_SAMPLES + 1))
         if self.added is not None:
             near = np.flatnonzero(self.near_seam[triangles])
-            levelled = colors[near] + mixed(self.added, triangles[near], weights[near])
+            levelled = colors[near] + interpolated(self.added, triangles[near], weights[near])
             colors[near] = np.rint(np.clip(levelled, 0, 255))
         return colors
 
@@ -111,7 +115,7 @@ class ImageSampler:
         change = np.matmul(inverse / det[:, None, None], j)
         change = np.concatenate([-change.sum(1, keepdims=True), change], axis=1)
         most = np.abs(change).sum(2) / 2
-        room = np.where(self.source.rim_edges[triangles], weights / np.maximum(most, 1e-12), 1)
+        room = np.where(self.source.boundary_edges[triangles], weights / np.maximum(most, 1e-12), 1)
         return np.asarray(np.clip(room, 0, 1).min(1), np.float32)
 
     def _averaged(self, centre: Singles, j: Singles, level: int, samples: int) -> Pixels:
@@ -143,15 +147,16 @@ def _footprints(pixel_per_mm: Singles, triangles: Longs, mm_per_texel: Singles, 
     return j
 
 
-# Three channels side by side in one 64-bit word, 21 bits each: one gather and one multiplication read all of
-# them. Bilinear weights are whole numbers that sum to 64 * 64, so a channel needs 8 + 12 = 20 bits.
+# SIMD within a register: three channels side by side in one 64-bit word, 21 bits each.  One gather and one
+# multiplication read all of them.  Bilinear weights are whole numbers that sum to 64 * 64, so a channel needs
+# 8 + 12 = 20 bits.
 _LANE = np.uint64(21)
 _MASK = np.uint64((1 << 21) - 1)
 _STEPS = 64
 
 
 def _reduced(source: Source, level: int) -> Packed:
-    """The source's image reduced `level` times by two; made once a source."""
+    """A level of the source's image pyramid: reduced `level` times by two; made once a source."""
     levels = source.levels
     assert source.image is not None
     while len(levels) <= level:

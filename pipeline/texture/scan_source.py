@@ -36,7 +36,7 @@ class Source:
         self.normals = triangle_normals(self.vertices, scan.faces)[0].astype(np.float32)
         self.image = image
         self.vertex_colors = scan.colors
-        self.levels: list[Packed] = []  # the image and its reductions by powers of two, made when asked for
+        self.levels: list[Packed] = []  # the image pyramid (mipmap), made when asked for
         self.colored: Bools
         if image is not None and scan.uv is not None and scan.uv_faces is not None:
             height, width = image.shape[:2]
@@ -44,18 +44,18 @@ class Source:
             self.pixels = pixel.astype(np.float32)[scan.uv_faces]
             self.colored = np.asarray(np.isfinite(self.pixels).all((1, 2)), bool)
             self._read_view(min_grazing_deg)
-            self.rim_edges = _rim_edges(scan.uv_faces)
-            self.at_seam: Bools = np.asarray(self.rim_edges.any(1), bool)
+            self.boundary_edges = _boundary_edges(scan.uv_faces)
+            self.at_seam: Bools = np.asarray(self.boundary_edges.any(1), bool)
         else:
             self.colored = np.ones(len(scan.faces), bool)
             self.facing = np.ones(len(scan.faces), np.float32)
         keys, count = np.unique(_edge_keys(scan.faces, len(self.vertices)), return_counts=True)
-        self._rim_keys = keys[count == 1]
+        self._boundary_keys = keys[count == 1]
 
     def _read_view(self, min_grazing_deg: float) -> None:
         """How every triangle faces the camera that photographed it, read off its texture coordinates.
 
-        A photograph shortens a triangle along its slope by the sine of the angle between surface and line of
+        A photograph foreshortens a triangle along its slope by the sine of the angle between surface and line of
         sight: the ratio of the two stretches from surface to image.  An image that was painted or projected into an
         unwrapped layout says nothing about cameras: all its triangles count as seen from the front.
         """
@@ -86,18 +86,18 @@ class Source:
         self.colored &= self.facing >= np.float32(np.sin(np.radians(min_grazing_deg)))
         self.colored &= ~_folded(self.edge)
 
-    def on_rim(self, triangles: Longs, weights: Floats) -> Bools:
-        """Whether places lie on an edge that only one triangle has."""
+    def on_boundary(self, triangles: Longs, weights: Floats) -> Bools:
+        """Whether places lie on a boundary edge, one that only one triangle has."""
         corner = self.faces[triangles]
-        rim = np.zeros(len(triangles), bool)
+        boundary = np.zeros(len(triangles), bool)
         for k in range(3):
             near = np.flatnonzero(weights[:, k] < 1e-3)
             pair = np.sort(corner[near][:, [(k + 1) % 3, (k + 2) % 3]], axis=1)
             key = _keys(pair, len(self.vertices))
-            at = np.searchsorted(self._rim_keys, key)
-            inside = at < len(self._rim_keys)
-            rim[near[inside]] |= self._rim_keys[at[inside]] == key[inside]
-        return rim
+            at = np.searchsorted(self._boundary_keys, key)
+            inside = at < len(self._boundary_keys)
+            boundary[near[inside]] |= self._boundary_keys[at[inside]] == key[inside]
+        return boundary
 
 
 def _keys(pairs: Ints, n: int) -> Longs:
@@ -110,8 +110,8 @@ def _edge_keys(faces: Ints, n: int) -> Longs:
     return np.asarray(np.minimum(start, end) * n + np.maximum(start, end))
 
 
-def _rim_edges(faces: Ints) -> Bools:
-    """(t, 3) whether the edge opposite to each corner is one that no other triangle of the layout has."""
+def _boundary_edges(faces: Ints) -> Bools:
+    """(t, 3) whether the edge opposite to each corner is on the boundary of its chart: no other triangle has it."""
     key = _edge_keys(faces, int(faces.max()) + 1)
     _, index, count = np.unique(key, return_inverse=True, return_counts=True)
     return np.asarray((count[index.ravel()] != 2).reshape(-1, 3)[:, [1, 2, 0]])
@@ -152,8 +152,8 @@ def _folded(edge: Floats | Singles) -> Bools:
     return np.asarray(reversed_way)
 
 
-def mixed(corners: Singles, triangles: Longs | Ints, weights: Singles) -> Singles:
-    """Weighted corner sums (k, m) of per-triangle corners (t, 3, m)."""
+def interpolated(corners: Singles, triangles: Longs | Ints, weights: Singles) -> Singles:
+    """Barycentric interpolation (k, m) of values (t, 3, m) at the triangles' corners, with weights (k, 3)."""
     m = corners.shape[2]
     # column by column: numpy's broadcasting over rows of two or three numbers takes three times as long
     each = np.take(corners.reshape(-1, 3 * m), triangles, axis=0)

@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from mimicme.pipeline.arrays import Floats, Singles
 from mimicme.pipeline.formats.map_coding import MAPS, TOP, Coding, Deep
 from mimicme.pipeline.geometry.mesh import vertex_normals
-from mimicme.pipeline.texture.scan_source import dot, mixed
+from mimicme.pipeline.texture.scan_source import dot, interpolated
 
 if TYPE_CHECKING:
     from mimicme.pipeline.template import Template
-    from mimicme.pipeline.texture.correspondence import Found, Target
+    from mimicme.pipeline.texture.correspondence import Correspondences, Target
     from mimicme.pipeline.texture.scan_source import Source
 
 POSITION_STEP_MM = 1 / 128
@@ -76,20 +76,22 @@ class SurfaceMaps:
         at: NDArray[np.int64],
         triangles: NDArray[np.int32],
         weights: Singles,
-        found: Found,
+        found: Correspondences,
         target: Target,
     ) -> None:
         """Fill in texels `at` (k,), given by the template's triangle and weights, and by what was found there."""
         seen = np.flatnonzero(found.triangles >= 0)
         there = (found.triangles[seen], found.weights[seen])
-        normals = _unit(mixed(target.normals, triangles, weights))
+        normals = _unit(interpolated(target.normals, triangles, weights))
         if "position" in self.codings:
-            self._put("position", at, mixed(self._corners, triangles, weights))
+            self._put("position", at, interpolated(self._corners, triangles, weights))
         if "displacement" in self.codings:
-            apart = mixed(self._places, *there) - mixed(target.corners, triangles[seen], weights[seen])
+            apart = interpolated(self._places, *there) - interpolated(
+                target.corners, triangles[seen], weights[seen]
+            )
             self._put("displacement", at[seen], dot(apart, normals[seen])[:, None])
         if "normal" in self.codings:
-            normals[seen] = _unit(mixed(self._directions, *there))
+            normals[seen] = _unit(interpolated(self._directions, *there))
             self._put("normal", at, normals @ self._to_canonical)
 
     def _put(self, name: str, at: NDArray[np.int64], values: Singles) -> None:

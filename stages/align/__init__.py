@@ -138,11 +138,11 @@ def compute(task: Task[AlignSettings], out: CheckpointWriter) -> None:
                 found.surface_residual,
                 found.scale,
             )
-            _say(out, row, points, found, settings)
+            _note(out, row, points, found, settings)
         writer.close()
 
 
-def _say(out: CheckpointWriter, row: int, points: Floats, found: Aligned, settings: AlignSettings) -> None:
+def _note(out: CheckpointWriter, row: int, points: Floats, found: Aligned, settings: AlignSettings) -> None:
     wrong = np.flatnonzero(np.isfinite(points).all(axis=1) & ~found.trusted)
     if len(wrong):
         names = ", ".join(IBUG68[k] for k in wrong[:6]) + (" ..." if len(wrong) > 6 else "")

@@ -98,7 +98,7 @@ def fit_landmarks(template: Floats, points: Floats, confidence: Floats | None = 
     ok = r < CUT * spread
     full = np.full((N_LANDMARKS, 3), np.nan)
     full[where] = offset
-    ok &= ~_odd_one_out(full)[where]
+    ok &= ~_neighbour_outliers(full)[where]
     scale = 1 / np.cbrt(np.linalg.det(similarity[:3, :3]))
     if ok.sum() >= 3:
         w = prior * ok * np.maximum(1 - (r / (CUT * spread)) ** 2, 0) ** 2
@@ -130,7 +130,7 @@ def _consensus(x: Floats, y: Floats, spread: Floats, prior: Floats) -> Floats:
     """The similarity y -> x through a triple of landmarks that the others agree with most."""
     rng = np.random.default_rng(0)
     k = len(x)
-    # Gumbel's trick: weighted draws without replacement, all triples at once; firm landmarks more often
+    # Gumbel's trick: weighted draws without replacement, all triples at once; reliable landmarks more often
     keys = np.log(prior) + rng.gumbel(size=(_TRIPLES, k))
     triples = np.argsort(-keys, axis=1)[:, :3]
     a, b = y[triples], x[triples]
@@ -154,7 +154,7 @@ def _consensus(x: Floats, y: Floats, spread: Floats, prior: Floats) -> Floats:
     return matrix
 
 
-def _odd_one_out(offset: Floats) -> Bools:
+def _neighbour_outliers(offset: Floats) -> Bools:
     """(68,) True where a landmark's offset (68, 3) differs too much from its neighbours' median."""
     odd = np.zeros(N_LANDMARKS, bool)
     for run, closed, limit in _RUNS:

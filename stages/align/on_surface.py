@@ -1,4 +1,4 @@
-"""A pose made good on the surface of the scan: step 3 of the stage."""
+"""A pose refined on the surface of the scan by ICP: step 3 of the stage."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mimicme.stages.align.settings import AlignSettings
 
 
-# How many independent points the whole surface counts as, against the landmarks, which stop it from sliding.
+# How many independent points the whole surface counts as, against the landmarks, which stop tangential drift.
 # On 18 synthetic sequences the heads' motion was recovered equally well from 5 to 200.
 _SURFACE_POINTS = 20.0
 
@@ -47,7 +47,7 @@ def upper_face(template: Template, samples: int) -> UpperFace:
         eye = marks[GROUPS[group]]
         keep &= np.linalg.norm(v - eye.mean(0), axis=1) > 0.32 * d
     normals = vertex_normals(v, template.faces)
-    keep &= normals[:, 2] > 0.1  # the ears and the inside of the nostrils look elsewhere
+    keep &= normals[:, 2] > 0.1  # the ears and the inside of the nostrils face elsewhere
     index = np.flatnonzero(keep)
     area = vertex_areas(v, template.faces)
     step = max(1, len(index) // samples)
@@ -77,7 +77,7 @@ def refine(
     trusted: Bools,
     settings: AlignSettings,
 ) -> Refined:
-    """Robust point-to-plane ICP of the upper face onto the scan; the stable trusted landmarks keep pulling.
+    """Robust point-to-plane ICP of the upper face onto the scan, with the stable trusted landmarks kept as constraints.
 
     Args:
         pose: (4, 4) canonical -> scan to start from.
@@ -89,21 +89,21 @@ def refine(
     start = pose
     before = surface_residual(pose, face, surface)
     for round_ in range(settings.rounds):
-        gate = max(20.0 * 0.8**round_, 6.0)  # mm
+        max_distance = max(20.0 * 0.8**round_, 6.0)  # mm
         p = transform(pose, face.points)
         n = face.normals @ pose[:3, :3].T
         hit = surface.closest(p)
         m = face_normals[hit.triangles]
         facing = np.maximum((n * m).sum(1), 0)
         off = ((p - hit.points) * m).sum(1)
-        near = hit.distances < gate
+        near = hit.distances < max_distance
         if np.count_nonzero(near) < 50:
             break
         scale = max(1.4826 * float(np.median(np.abs(off[near]))), 0.5)
         w = face.weights * (facing > 0.5) * facing * np.maximum(1 - (off / (4.685 * scale)) ** 2, 0) ** 2
-        # a far target, or one to the side of the normal, lies on the rim of a hole
-        aside = np.linalg.norm((p - hit.points) - off[:, None] * m, axis=1)
-        w = w * near * (aside < 1.0 + 0.1 * np.abs(off))
+        # a far target, or one to the side of the normal, lies on the boundary of a hole
+        tangential = np.linalg.norm((p - hit.points) - off[:, None] * m, axis=1)
+        w = w * near * (tangential < 1.0 + 0.1 * np.abs(off))
         if np.count_nonzero(w) < 50:
             break
         centre = p.mean(0)

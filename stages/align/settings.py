@@ -16,19 +16,25 @@ class AlignSettings:
     """Settings of the align stage.
 
     Attributes:
-        min_landmarks: fewer trusted landmarks reject the frame.
-        min_agreeing: share of the given landmarks that must be trusted.
-        max_disagreement: largest robust cost of the fit, 0 (all agree) to 1.  Two different persons give
-            0.01 to 0.1, 20 % wrong points 0.3, 40 % 0.42, left and right exchanged 0.5, an unknown order over
-            0.7.
-        min_scale, max_scale: size of the face relative to the template's; beyond it the unit is wrong.
-        max_residual_mm: mean residual of the trusted landmarks of eyes, brows and nose beyond which the
+        min_landmarks: smallest number of trusted landmarks; a frame with fewer is rejected.
+        min_agreeing: smallest part of the given landmarks that must be trusted (share, 0 to 1); a frame with less is
+            rejected.
+        max_disagreement: largest robust cost of the similarity fit to the landmarks (no unit, 0 to 1); 0 is full
+            agreement, a frame beyond it is rejected.  Two different persons give 0.01 to 0.1, 20 % wrong points 0.3,
+            40 % 0.42, left and right exchanged 0.5, an unknown order over 0.7.
+        min_scale: smallest size of the face relative to the template's (ratio); below it the unit is wrong and the
             frame is rejected.
-        refine: whether to refine on the surface where landmarks are few.
-        few_landmarks: fewer trusted landmarks of the 51 inner ones are few; those of the jaw hold no pose.
-        rounds: rounds of surface refinement.
-        samples: template vertices used for it.
-        max_turn_deg, max_shift_mm: refinement that moves the head further than this is undone.
+        max_scale: largest size of the face relative to the template's (ratio); above it the unit is wrong and the
+            frame is rejected.
+        max_residual_mm: largest mean residual of the trusted landmarks of eyes, brows and nose; a frame beyond it is
+            rejected.
+        refine: whether the pose is refined on the surface, by point-to-plane ICP, where landmarks are few.
+        few_landmarks: number of trusted landmarks, of the 51 inner ones, below which they are few; those of the jaw
+            do not determine the pose.
+        rounds: largest number of iterations of the pose refinement.
+        samples: number of template vertices that the pose refinement uses.
+        max_turn_deg: largest rotation of the head by the pose refinement; beyond it the refinement is undone.
+        max_shift_mm: largest translation of the head by the pose refinement; beyond it the refinement is undone.
     """
 
     min_landmarks: int = 4

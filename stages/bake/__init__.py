@@ -25,7 +25,7 @@ from mimicme.pipeline.formats.image import Pixels
 from mimicme.pipeline.formats.map_coding import MAPS
 from mimicme.pipeline.geometry.mesh import transform
 from mimicme.pipeline.stage import Stage, Task
-from mimicme.pipeline.texture.baking import Baked, Spare, TextureOptions, bake_source, open_source
+from mimicme.pipeline.texture.baking import Baked, FillSource, TextureOptions, bake_source, open_source
 from mimicme.pipeline.texture.raster import MAX_SIZE
 from mimicme.stages.bake.checkpoint import COVERAGE, TEXTURE, BakeCheckpoint, BakeWriter
 from mimicme.stages.ingest.checkpoint import IngestCheckpoint
@@ -41,16 +41,17 @@ FORMATS = ("png", "jpeg", "webp")
 
 @dataclass(frozen=True)
 class BakeSettings(TextureOptions):
-    """Settings of the bake: those of `TextureOptions`, of which `size` is 256 to 8192, and
+    """Settings of the bake: those of `TextureOptions`, and
 
     Attributes:
-        format: `png` (lossless), `jpeg` or `webp`.
-        quality: 1 to 100, for jpeg and webp.
-        match_exposure: give all textures of a subject the exposure and white balance of its neutral's, by one factor
-            per channel, which is kept (quality/gain_red, gain_green, gain_blue).
-        neutral_fill: fill what a frame does not show from the texture of its subject's neutral, before the face's
-            other side.
-        maps: further pictures of the frame, of `normal`, `position` and `displacement`, with commas between.
+        size: side length of the texture, 256 to 8192 (texels).
+        format: file format of the texture: `png` (lossless), `jpeg` or `webp`.
+        quality: quality of jpeg and webp, 1 to 100 (no unit).
+        match_exposure: whether all textures of a subject get the exposure and white balance of its neutral's, by
+            one factor per channel, which is kept (quality/gain_red, gain_green, gain_blue).
+        neutral_fill: whether the texture of the subject's neutral is the first fill source; needs `fill`.
+        maps: further maps of each frame, of `normal`, `position` and `displacement`, with commas between; empty:
+            none.
     """
 
     format: str = "png"
@@ -98,14 +99,14 @@ class BakeSettings(TextureOptions):
                 )
 
 
-def exposed(texture: Pixels, gain: NDArray[np.float32]) -> Pixels:
+def gain_applied(texture: Pixels, gain: NDArray[np.float32]) -> Pixels:
     """A texture (h, w, 3) with its channels multiplied by `gain` (3,)."""
     steps = np.arange(256)[:, None] * gain[None, :].astype(np.float64)
     table = np.rint(np.clip(steps, 0, 255)).astype(np.uint8)
     return np.stack([table[texture[..., k], k] for k in range(3)], axis=-1)
 
 
-class _Shell:
+class _SequenceBaker:
     """What every frame of a sequence is baked with, and where its figures go."""
 
     def __init__(
@@ -122,7 +123,7 @@ class _Shell:
         self.settings = task.settings
         self.template = task.load_template()
         self.out, self.ingest, self.registered, self.refined = out, ingest, registered, refined
-        self.spare = _spare(task)
+        self.fill_source = _fill_source(task)
         self.codings = {
             name: coding(name, self.template, self.settings.max_distance_mm)
             for name in self.settings.map_names
@@ -166,7 +167,7 @@ class _Shell:
                 size = self.settings.size
                 maps = SurfaceMaps(self.codings, vertices, pose, self.template, source, size)
             placed = transform(pose, vertices)
-            baked = bake_source(source, placed, self.template, self.settings, maps, self.spare)
+            baked = bake_source(source, placed, self.template, self.settings, maps, self.fill_source)
         return baked, maps, colored
 
     def put(self, row: int, baked: Baked, maps: SurfaceMaps | None, colored: bool) -> None:
@@ -182,7 +183,7 @@ class _Shell:
             return
         texture = baked.texture
         if self.matched and np.isfinite(gain := self.refined.gain(row)).all():
-            texture = exposed(texture, gain)
+            texture = gain_applied(texture, gain)
             self.writer.gain(row, gain)
         if baked.light is not None:
             self.writer.light(row, baked.light)
@@ -190,8 +191,9 @@ class _Shell:
         self.writer.image(row, TEXTURE, encoded)
 
 
-def _spare(task: Task[BakeSettings]) -> Spare | None:
-    """The texture of the neutral's best covered frame; None without one, and when nothing is to be filled by it."""
+def _fill_source(task: Task[BakeSettings]) -> FillSource | None:
+    """The texture of the neutral's best covered frame, to fill holes from; None without one, and when the settings do
+    not ask for it."""
     from mimicme.pipeline.formats.image import decode, decode_gray
 
     if task.neutral is None or not (task.settings.fill and task.settings.neutral_fill):
@@ -202,7 +204,7 @@ def _spare(task: Task[BakeSettings]) -> Spare | None:
             return None
         best = max(rows, key=lambda row: neutral.covered(row))
         pixels = MAX_SIZE * MAX_SIZE
-        return Spare(
+        return FillSource(
             decode(neutral.image_bytes(best, TEXTURE), pixels),
             decode_gray(neutral.image_bytes(best, COVERAGE), pixels),
         )
@@ -216,15 +218,15 @@ def compute(task: Task[BakeSettings], out: CheckpointWriter) -> None:
         task.input(RefineCheckpoint) as refined,
     ):
         rows = out.continue_from(registered)
-        shell = _Shell(task, out, ingest, registered, refined)
+        baker = _SequenceBaker(task, out, ingest, registered, refined)
         for row in rows:
             try:
-                made = shell.bake(row)
+                made = baker.bake(row)
             except FrameRejected as error:
                 out.reject(row, error)
                 continue
             if made is not None:
-                shell.put(row, *made)
+                baker.put(row, *made)
 
 
 STAGE = Stage(

@@ -39,7 +39,7 @@ from mimicme.pipeline.geometry.mesh import Mesh
 from mimicme.pipeline.items import FrameSource
 from mimicme.pipeline.landmarks import Sides
 from mimicme.pipeline.landmarks.files import EXTENSIONS, read_landmarks
-from mimicme.pipeline.numerics.subsample import evenly
+from mimicme.pipeline.numerics.subsample import even_subsample
 from mimicme.pipeline.stage import Stage, Task
 from mimicme.stages.ingest.checkpoint import IngestCheckpoint, IngestWriter
 
@@ -53,14 +53,16 @@ class IngestSettings:
     """Settings of the ingest stage.
 
     Attributes:
-        weld_relative: vertices closer than this share of the scan's extent are one; 0: only equal ones.
-        long_edge_factor: triangles with an edge longer than so many median edges (and than a twelfth of the
-            scan) are removed; 0 keeps all.
-        speck_triangles, speck_share: a loose piece stays when it has at least so many triangles and at least
-            this share of the largest piece's.
-        sample_frames: frames, spread over the sequence, by which unit and axes are decided.
-        use_landmarks: tell unit and axes by the landmark files beside those frames, where there are any.
-        max_pixels: largest image, here and in every later stage, checked before it is decoded.
+        weld_relative: distance below which vertices are merged, relative to the scan's extent (ratio); 0: only
+            equal ones.
+        long_edge_factor: triangles with an edge longer than so many median edges, and than a twelfth of the scan, are
+            removed (ratio); 0: none.
+        speck_triangles: smallest number of triangles of a loose piece that stays.
+        speck_share: smallest size of a loose piece that stays, relative to the triangles of the largest piece.
+        sample_frames: number of frames, spread over the sequence, by which unit and axes are decided.
+        use_landmarks: whether unit and axes are also told by the landmark files beside those frames, where there
+            are any.
+        max_pixels: largest image, here and in every later stage, checked before it is decoded (pixels).
     """
 
     weld_relative: float = 0.0
@@ -106,7 +108,7 @@ class Picture:
 
 def spread(count: int, sample: int) -> list[int]:
     """All of range(count), the first `sample` of them spread evenly over it."""
-    first = evenly(count, sample).tolist()
+    first = even_subsample(count, sample).tolist()
     return first + [k for k in range(count) if k not in set(first)]
 
 
@@ -114,9 +116,9 @@ FURTHEST_TILE = 1e6
 """A texture coordinate beyond is no place in a repeated image but a wrong number."""
 
 
-def tidy_uv(mesh: Mesh) -> Mesh:
-    """Texture coordinates in [0, 1]: a triangle that lies in another tile of a repeated image is moved into
-    the first, one that crosses the border is cut off at it.  A coordinate that is no number is none (NaN)."""
+def wrapped_uv(mesh: Mesh) -> Mesh:
+    """Texture coordinates wrapped into [0, 1]: a triangle that lies in another tile of a repeated image is moved into
+    the first, one that crosses the border is clamped to it.  A coordinate that is no number is none (NaN)."""
     if mesh.uv is None or mesh.uv_faces is None:
         return mesh
     sane = np.asarray((np.abs(mesh.uv) <= FURTHEST_TILE).all(axis=1))
@@ -140,7 +142,8 @@ def tidy_uv(mesh: Mesh) -> Mesh:
 
 
 def join_pictures(mesh: Mesh, picture: Ints, pixels: list[image.Pixels]) -> tuple[Mesh, image.Pixels]:
-    """One image out of several, side by side from the left and aligned at the top, and the mesh that fits it.
+    """A texture atlas: one image out of several, side by side from the left and aligned at the top, and the mesh that
+    fits it.
 
     Args:
         mesh: with texture coordinates in [0, 1] per image.
@@ -379,11 +382,11 @@ def find_texture(
         # colours are a texture too: `bake` says that it is made of them
         if mesh.colors is None and not any(code.startswith("texture-") for code, _ in textures.notes):
             textures.note("no-texture", "The frame has no texture; its geometry is used.")
-        return tidy_uv(mesh), None, textures.notes
+        return wrapped_uv(mesh), None, textures.notes
     if mesh.uv is None:
         textures.note("no-uv", "The mesh has an image but no texture coordinates; the image is left out.")
         return mesh, None, textures.notes
-    mesh = tidy_uv(mesh)
+    mesh = wrapped_uv(mesh)
     if len(pictures) == 1 and (shown >= 0).all():
         return mesh, stored(pictures[0]), textures.notes
     if len(pictures) == 1:

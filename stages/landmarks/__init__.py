@@ -2,11 +2,11 @@
 
 Reads   the raw landmark file of each frame (same stem as the frame, `landmarks.files.EXTENSIONS` in that
         order), in the file's frame or in pixels of the scan's texture; ingest: file_from_scan, the cleaned scan and
-        its image; the template, which teaches the detector what a landmark means (`bridge`).
+        its image; the template, whose own landmarks say what a detected one means (`mediapipe_to_ibug`).
 Writes  points (F, 68, 3) f4, scan frame, mm, NaN where absent; source (F, 68) u1, 0 none, 1 manual, 2
         detected; confidence (F, 68) f4 in [0, 1]: by hand 1 on the scan's surface, falling linearly to 0.5 at
-        `max_distance_mm`; detected: see `finder.place`; absence (F, 68) u1, why a point is absent, in the words of
-        the attribute `absence`; head (F, 4, 4) f8, head -> scan, where a head was found; attributes
+        `max_distance_mm`; detected: see `finder.landmarks_on_scan`; absence (F, 68) u1, why a point is absent, in the
+        words of the attribute `absence`; head (F, 4, 4) f8, head -> scan, where a head was found; attributes
         detector; origin_tally, how many frames have points from files, how many found ones;
         quality/landmark_distance (F,) f4: median distance of given points to the scan, mm, NaN of pixels;
         quality/landmark_confidence (F,) f4: mean over the 51 inner points, absent ones as 0.
@@ -15,12 +15,12 @@ Fails   a frame with `no-landmarks` (no file, and detection is off), `no-face` (
         numbers broke the computation).  The whole run with `MissingDependencyError`, when detection is wanted and not
         installed.
 
-A frame is looked at when its file lacks one of the 51 inner points, or has it where it is left out: off the scan, or
-in a pixel that is no one place; and, where the detector is installed, when its file has pixels: these are compared.
+The detector runs on a frame when its file lacks one of the 51 inner points, or has it where it is left out: off the
+scan, or in a pixel that is no one place; and, where it is installed, when the file has pixels: these are compared.
 The attribute detector is empty where no point of it was used.
 Points by hand always win over detected ones, and say where the head is.  Notes: `landmarks-left-out`, a given point
 lies further than `max_distance_mm` from a scan that the others lie on, or its pixel is no one place of it;
-`landmarks-jump`, a detected one leaves its neighbours for a frame, and does so when it is looked for again;
+`landmarks-jump`, a detected one leaves its neighbours for a frame, and does so when it is detected again;
 `landmarks-unsure`; `landmarks-by-hand-only`; `landmarks-not-compared`, pixels that nothing was found for.
 """
 
@@ -58,7 +58,7 @@ from mimicme.stages.landmarks.checkpoint import LandmarksCheckpoint, LandmarksWr
 from mimicme.stages.landmarks.given import contradicts, located, merge, on_scan, read_beside
 from mimicme.stages.landmarks.temporal import jumps
 from mimicme.stages.landmarks.texture_points import on_texture, refuse_displaced
-from mimicme.stages.landmarks.untouched import read_found, untouched
+from mimicme.stages.landmarks.unedited_points import read_found, unedited
 
 if TYPE_CHECKING:
     from mimicme.pipeline.checkpoint import CheckpointWriter
@@ -76,8 +76,9 @@ class LandmarksSettings:
 
     Attributes:
         sides: stands in [captures] now.
-        max_distance_mm: a point further from the scan is left out; when more than half are, the frame is
-            rejected.  Hand-placed points of james lie within 1 mm but for a few over holes and at the ears.
+        max_distance_mm: largest distance of a landmark from the scan; one farther is left out, and when more than
+            half are, the frame is rejected. Points by hand lie within 1 mm of the embedded scan but for a few over
+            holes and at the ears.
         detector: what finds points that no file gives: `mediapipe`, `none`, or `package.module:function` of your
             own, which is called without arguments and returns a `pipeline.landmarks.Detector`.
         detector_model: file of MediaPipe's weights; empty: as installed.
@@ -116,12 +117,12 @@ def detector(task: Task[LandmarksSettings]) -> Detector | None:
         return None
     if settings.detector != MEDIAPIPE:
         return _own(settings.detector)
-    from mimicme.stages.landmarks.bridge import bridge_for
     from mimicme.stages.landmarks.finder import FaceFinder
+    from mimicme.stages.landmarks.mediapipe_to_ibug import mapping_for
     from mimicme.stages.landmarks.networks import mediapipe
 
     networks = mediapipe(settings.detector_model)
-    return FaceFinder(networks, bridge_for(task.template, networks))
+    return FaceFinder(networks, mapping_for(task.template, networks))
 
 
 def _own(name: str) -> Detector:
@@ -240,7 +241,9 @@ def head_by_hand(template_marks: Floats, manual: Located) -> Floats | None:
     return np.asarray(fit_rigid(source, target) @ shift)
 
 
-def _brought_in(ingest: IngestCheckpoint, row: int, in_file: Floats, limit_mm: float, marks: Floats) -> Given:
+def _given_on_scan(
+    ingest: IngestCheckpoint, row: int, in_file: Floats, limit_mm: float, marks: Floats
+) -> Given:
     """A file's points (68, 3) or pixels (68, 2) on the scan; marks: (68, 3) the template's landmarks.
 
     Raises:
@@ -287,12 +290,12 @@ def read_frame(
     if in_file is None:
         return Frame(merge(None, finder.detect(ingest, row, near)), [], np.nan)
     marks = task.load_template().landmarks()
-    given = _brought_in(ingest, row, in_file, task.settings.max_distance_mm, marks)
+    given = _given_on_scan(ingest, row, in_file, task.settings.max_distance_mm, marks)
     exported = read_found(task.sequence.frames[row], out.sources)
     if exported is not None and given.pixels is None:
         found, confidence = exported
         found = transform(inverse(ingest.file_from_scan), found)
-        given.manual = untouched(given.manual, found, confidence)
+        given.manual = unedited(given.manual, found, confidence)
     whole, pixels = bool((given.manual.source[INNER] != NONE).all()), given.pixels is not None
     if whole and not pixels:
         return given.frame()
@@ -326,7 +329,7 @@ def compute(task: Task[LandmarksSettings], out: CheckpointWriter) -> None:
                 continue
             frames[row] = frame
             near = frame.found.pose if frame.found.pose is not None else near
-        jumping = _steadied(frames, ingest, finder, len(ingest.numbers))
+        jumping = _redetect_jumps(frames, ingest, finder, len(ingest.numbers))
     used = any((frame.found.source == DETECTED).any() for frame in frames.values())
     _write(out, frames, jumping, finder.name if used else "", task.settings)
 
@@ -341,10 +344,10 @@ def _local(frames: dict[int, Frame], count: int) -> Floats:
     return points
 
 
-def _steadied(
+def _redetect_jumps(
     frames: dict[int, Frame], ingest: IngestCheckpoint, finder: Finder, count: int
 ) -> dict[int, NDArray[np.bool_]]:
-    """Look again, without knowing the frame before, where points jump; what still does, by row."""
+    """Detect again, without the pose of the frame before, where points jump; those that still do, by row."""
     out: dict[int, NDArray[np.bool_]] = {}
     wrong = jumps(_local(frames, count))
     for row in np.flatnonzero(wrong.any(axis=1)).tolist():
@@ -402,7 +405,7 @@ def _write(
         writer.frame(
             row, found.points, found.source, worth, why.astype(np.uint8), found.pose, frame.distance_mm, sure
         )
-        _say(out, row, frame, jumping.get(row), sure, settings)
+        _write_notes(out, row, frame, jumping.get(row), sure, settings)
 
 
 def _origins(frames: dict[int, Frame]) -> str:
@@ -414,7 +417,7 @@ def _origins(frames: dict[int, Frame]) -> str:
     return told + (f", {both} from files and found" if both else "")
 
 
-def _say(
+def _write_notes(
     out: CheckpointWriter,
     row: int,
     frame: Frame,

@@ -2,8 +2,9 @@
 
 The networks give every brow about the length that people's have on average, and are off by up to 8 mm at the ends of
 longer ones; the forehead has no relief that could put that right later.  What annotators follow is the stroke, and a
-picture shows it: near the networks' line the darkest path that bends little (Montanari 1971, "On the optimal detection
-of curves in noisy pictures"), from where it has faded on one side to where it has on the other.
+picture shows it: near the networks' line the darkest path that bends little, by dynamic programming (Montanari 1971,
+"On the optimal detection of curves in noisy pictures"), from where it has faded on one side to where it has on the
+other.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ def stroke(picture: NDArray[np.float32], empty: Bools, points: Floats) -> Floats
     sides = np.where(whole, np.minimum(above, below) - middle, 0.0)
     path = _ridge(sides)
     rows = np.arange(len(path))
-    # the socket below may be as dark as a brow: the skin above has half of the say alone
+    # the socket below may be as dark as a brow: the skin above alone has half of the weight
     contrast = (sides[rows, path] + (above - middle)[rows, path]) / 2
     # a path along the border of what can be told has been kept from where it belongs
     shown = ndimage.minimum_filter1d(whole, 2 * core + 1, axis=1, mode="nearest")[rows, path]

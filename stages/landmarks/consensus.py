@@ -1,4 +1,8 @@
-"""From the views of one head to one place per point."""
+"""Multi-view consensus: from the points detected in several rendered views of one head to one place per point.
+
+The idea is that of Paulsen et al. 2018, "Multi-view Consensus CNN for 3D Facial Landmark Placement"; here each view's
+points are lifted to the scan first (views.py), and their robust mean is taken.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +15,12 @@ from mimicme.pipeline.arrays import Floats
 from mimicme.stages.landmarks.pose import head_pose
 from mimicme.stages.landmarks.views import View
 
-AGREE_MM = 1.0  # views that disagree by more count less
+ROBUST_MM = 1.0  # scale of the robust mean: views that disagree by more count less
 TRUST_MM = 1.5  # a point whose views disagree by more says little of the head's pose
 
 
-class Agreed(NamedTuple):
-    """What the views agree on.
+class Consensus(NamedTuple):
+    """The consensus of several views.
 
     Attributes:
         points: (478, 3) mm, scan frame.
@@ -34,8 +38,8 @@ class Agreed(NamedTuple):
         return head_pose(self.points, 0.02 + self.support / (1 + (self.spread / TRUST_MM) ** 2))
 
 
-def agree(views: Sequence[View]) -> Agreed:
-    """The robust mean of the lifted points: squarely seen ones first, those that disagree hardly at all."""
+def consensus_of(views: Sequence[View]) -> Consensus:
+    """The robust mean of the lifted points: iteratively reweighted (pseudo-Huber), those seen frontally count most."""
     points = np.stack([v.points for v in views])
     seen = np.stack([v.seen for v in views])
     cosine = np.stack([v.cosine for v in views])
@@ -44,8 +48,8 @@ def agree(views: Sequence[View]) -> Agreed:
     mean = np.einsum("vk,vkx->kx", weights / weights.sum(0), points)
     for _ in range(10):
         far = np.linalg.norm(points - mean, axis=2)
-        w = weights / np.sqrt(1 + (far / AGREE_MM) ** 2)
+        w = weights / np.sqrt(1 + (far / ROBUST_MM) ** 2)
         w = w / w.sum(0)
         mean = np.einsum("vk,vkx->kx", w, points)
     far = np.linalg.norm(points - mean, axis=2)
-    return Agreed(mean, np.sqrt((w * far**2).sum(0)), support.sum(0))
+    return Consensus(mean, np.sqrt((w * far**2).sum(0)), support.sum(0))

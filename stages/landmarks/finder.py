@@ -1,4 +1,4 @@
-"""The detector: 68 landmarks on a scan, seen by networks from several sides and lifted to its surface."""
+"""The detector: 68 landmarks on a scan, detected in rendered views from several sides and lifted to its surface."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ from mimicme.pipeline.arrays import Floats
 from mimicme.pipeline.errors import FrameRejected
 from mimicme.pipeline.geometry.mesh import Mesh
 from mimicme.pipeline.landmarks import DETECTED, GROUPS, N_LANDMARKS, NONE, Located
-from mimicme.stages.landmarks.bridge import CHIN, SILHOUETTE, Bridge
 from mimicme.stages.landmarks.brows import follow_brows
-from mimicme.stages.landmarks.consensus import Agreed, agree
-from mimicme.stages.landmarks.mediapipe_points import on_points
+from mimicme.stages.landmarks.consensus import Consensus, consensus_of
+from mimicme.stages.landmarks.mediapipe_points import ibug_from_mediapipe
+from mimicme.stages.landmarks.mediapipe_to_ibug import CHIN, SILHOUETTE, MediapipeToIbug
 from mimicme.stages.landmarks.networks import PictureNetworks
 from mimicme.stages.landmarks.search import Head, find_head
-from mimicme.stages.landmarks.views import Scene, View, head_camera, look
+from mimicme.stages.landmarks.views import Scene, View, detect_points, head_camera
 
-# (yaw, pitch) beside the frontal view: more of them changed nothing on real and synthetic scans.
+# (yaw, pitch) of the views beside the frontal one: more of them changed nothing on real and synthetic scans.
 ACROSS = ((-15.0, 0.0), (15.0, 0.0))
 VIEWS = (*ACROSS, (0.0, 12.0), (0.0, -12.0))
 # Where the front shows little - half a scan, a turned head - views from further round take over.
 ASIDE = ((-40.0, 0.0), (40.0, 0.0))
 ENOUGH_SEEN = 0.7
-LEAST_PRESENCE = 5.0  # of a view that has a say
+LEAST_PRESENCE = 5.0  # of a view that takes part in the consensus
 LEAST_VIEWS = 3
 # Median over all 478 points of how much the views disagree: 0.8 to 1.6 mm on faces, over 4 on spheres, where a network
 # that is asked for a face draws one, but each time elsewhere.
 FACE_SPREAD_MM = 3.0
 SNAP_MM = 8.0  # a point further from the scan lies over a hole
-RIM_MM = 4.0  # a point that no ray meets, but the scan reaches: a lid beside the hole of an eye
+BOUNDARY_MM = 4.0  # a point that no ray meets, but the scan reaches: a lid beside the hole of an eye
 SPREAD_MM = 6.0  # views that disagree by more know nothing
 FULL_PRESENCE = 15.0
 UNTEXTURED_SHARE = 0.6  # what a shaded scan's points are worth beside a textured one's
 CHIN_SHARE = 0.4
 BROW_SHARE = 0.1  # of brows that the texture does not show
 
-AROUND_MM = 1.2  # how far around a point the scan has a say in where it is put
+AROUND_MM = 1.2  # radius around a point over which its place on the scan is averaged
 
 
 def _ball(count: int = 26) -> Floats:
@@ -66,22 +66,23 @@ ABSENCE = (
 
 
 class FaceFinder:
-    """Finds landmarks with networks that look at pictures.
+    """Finds landmarks in rendered views of a scan, by networks for images.
 
     Args:
-        networks: what looks at pictures.
-        bridge: from their points to iBUG-68.
+        networks: detect a face, and points on it, in an image.
+        to_ibug: from their points to iBUG-68.
     """
 
-    def __init__(self, networks: PictureNetworks, bridge: Bridge) -> None:
-        self.networks, self.bridge = networks, bridge
-        self.name = f"{networks.name}, {bridge.origin} bridge"
+    def __init__(self, networks: PictureNetworks, to_ibug: MediapipeToIbug) -> None:
+        self.networks, self.to_ibug = networks, to_ibug
+        # `bridge` is the word of the attribute `detector` in checkpoints
+        self.name = f"{networks.name}, {to_ibug.origin} bridge"
 
     def detect(self, scan: Mesh, image: NDArray[np.uint8] | None, near: Floats | None = None) -> Located:
         """See `Detector`."""
         scene = Scene(scan, image)
         head = find_head(scene, self.networks, near)
-        seen = None if head is None else self.stand(scene, head, known=head.near)
+        seen = None if head is None else self.multi_view_consensus(scene, head, known=head.near)
         if seen is None or np.median(seen[0].spread) > FACE_SPREAD_MM:
             raise FrameRejected(
                 "no-face",
@@ -89,13 +90,15 @@ class FaceFinder:
                 expected="a scan that shows a face from some side",
                 todo="Look at the scan; if it shows a face, put a landmark file beside the frame.",
             )
-        return place(scene, *seen, self.bridge)
+        return landmarks_on_scan(scene, *seen, self.to_ibug)
 
-    def stand(self, scene: Scene, head: Head, known: bool) -> tuple[Agreed, list[View]] | None:
-        """What the views agree on, seen from where it says the head is; None when too few show a face.
+    def multi_view_consensus(
+        self, scene: Scene, head: Head, known: bool
+    ) -> tuple[Consensus, list[View]] | None:
+        """The consensus of views rendered around the head's pose, and these; None when too few show a face.
 
-        The views are taken anew from what the first ones found: so the points do not depend on how
-        the scan lies, nor on where the head was one frame ago.
+        The views are rendered again around the pose of their first consensus: so the points do not depend on how the
+        scan lies, nor on where the head was one frame ago.
 
         Args:
             known: the head was searched for from where it was one frame ago; then less is needed.
@@ -104,22 +107,22 @@ class FaceFinder:
         between = ACROSS if known and sides == VIEWS else sides
         for last in (False, True) if known else (False, False, True):
             front, *beside = (
-                look(scene, head_camera(pose, *side), self.networks, creases=last)
+                detect_points(scene, head_camera(pose, *side), self.networks, creases=last)
                 for side in ((0.0, 0.0), *(sides if last else between))
             )
             views = [front, *(v for v in beside if v.presence >= LEAST_PRESENCE and v.seen.any())]
             if len(views) < LEAST_VIEWS:
                 return None
-            agreed = agree(views)
-            pose = agreed.pose
-        return agreed, views
+            consensus = consensus_of(views)
+            pose = consensus.pose
+        return consensus, views
 
 
-def onto(scene: Scene, wanted: Floats, pose: Floats) -> tuple[Floats, Floats]:
-    """Places (k, 3) mm of points (k, 3) on the scan, and how far they were off, (k,).
+def project_onto_scan(scene: Scene, wanted: Floats, pose: Floats) -> tuple[Floats, Floats]:
+    """Places (k, 3) mm on the scan closest to points (k, 3), and the points' distances to it, (k,).
 
-    The mean over points around each: between lips, or over the hole of an eye, the nearest place alone jumps from one
-    side to the other.
+    Places are averaged over points around each: between lips, or over the hole of an eye, the closest one alone jumps
+    from one side to the other.
     """
     around = _AROUND @ pose[:3, :3].T * AROUND_MM
     near = scene.surface.closest((wanted[:, None] + around).reshape(-1, 3) - scene.centre)
@@ -128,17 +131,19 @@ def onto(scene: Scene, wanted: Floats, pose: Floats) -> tuple[Floats, Floats]:
     return points, near.distances.reshape(shape)[:, 0]
 
 
-def place(scene: Scene, agreed: Agreed, views: list[View], bridge: Bridge) -> Located:
-    """Landmarks of what the views agree on, put onto the scan, with confidence and reasons for absence."""
-    pose = agreed.pose
-    wanted, followed = follow_brows(scene, bridge.landmarks(agreed.points, pose, scene.textured), pose)
-    spread = on_points(np.repeat(agreed.spread[:, None], 3, axis=1))[:, 0]
-    support = on_points(np.repeat(agreed.support[:, None], 3, axis=1))[:, 0]
-    points, off = onto(scene, wanted, pose)
+def landmarks_on_scan(
+    scene: Scene, consensus: Consensus, views: list[View], to_ibug: MediapipeToIbug
+) -> Located:
+    """Landmarks of the views' consensus, projected onto the scan, with confidence and reasons for absence."""
+    pose = consensus.pose
+    wanted, followed = follow_brows(scene, to_ibug.landmarks(consensus.points, pose, scene.textured), pose)
+    spread = ibug_from_mediapipe(np.repeat(consensus.spread[:, None], 3, axis=1))[:, 0]
+    support = ibug_from_mediapipe(np.repeat(consensus.support[:, None], 3, axis=1))[:, 0]
+    points, off = project_onto_scan(scene, wanted, pose)
     absent = np.full(N_LANDMARKS, PRESENT, np.uint8)
     absent[off > SNAP_MM] = OVER_HOLE
     absent[spread > SPREAD_MM] = DISAGREED
-    absent[(support < 0.1) & (off > RIM_MM)] = UNSEEN
+    absent[(support < 0.1) & (off > BOUNDARY_MM)] = UNSEEN
     absent[SILHOUETTE] = OUTLINE
     found = absent == PRESENT
     presence = float(np.median([view.presence for view in views]))

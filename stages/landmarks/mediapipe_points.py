@@ -36,17 +36,17 @@ BROWS = (
 LOWER_EDGE = 0.33  # the line of the brow, from its upper edge (0) to the lower (1)
 
 
-def on_points(points: Floats) -> Floats:
+def ibug_from_mediapipe(points: Floats) -> Floats:
     """(68, 3) landmarks without any offset, from 478 points (478, 3)."""
     out = np.empty((N_LANDMARKS, 3))
     for k, parts in POINTS.items():
         out[k] = sum(weight * points[i] for i, weight in parts)
     for part, upper, lower in BROWS:
-        out[part] = evenly((1 - LOWER_EDGE) * points[upper] + LOWER_EDGE * points[lower])
+        out[part] = resampled((1 - LOWER_EDGE) * points[upper] + LOWER_EDGE * points[lower])
     return out
 
 
-def evenly(line: Floats) -> Floats:
-    """As many points as the polyline (k, 3) has, at equal distances along it."""
+def resampled(line: Floats) -> Floats:
+    """The polyline (k, 3) resampled by arc length: as many points, at equal distances along it."""
     s = np.r_[0.0, np.cumsum(np.linalg.norm(np.diff(line, axis=0), axis=1))]
     return np.stack([np.interp(np.linspace(0, s[-1], len(line)), s, x) for x in line.T], axis=1)

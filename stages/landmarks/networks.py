@@ -1,4 +1,4 @@
-"""The networks that look at pictures: where a face is, and 478 points on it.
+"""The networks for images: a face detector, and 478 points on the face.
 
 MediaPipe Face Landmarker (Kartynnik et al. 2019, "Real-time Facial Surface Geometry from Monocular Video on
 Mobile GPUs"; face detector: Bazarevsky et al. 2019, "BlazeFace"), run by OpenCV's DNN module on one thread.
@@ -38,7 +38,7 @@ class FaceBox(NamedTuple):
 
 
 class PictureNetworks(Protocol):
-    """What is asked of networks that look at pictures; another pair can stand in for MediaPipe's."""
+    """What is asked of networks for images; another pair can stand in for MediaPipe's."""
 
     name: str
 

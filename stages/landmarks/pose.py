@@ -1,7 +1,7 @@
 """The pose of a head with 478 points: where the shape that all faces share lies best.
 
-Many points, so that none of them decides: of eyes and nostrils alone the pose shakes by degrees, because scans have
-holes there, and with it every picture that is taken from it.
+Many points, so that none of them decides: of eyes and nostrils alone the pose jitters by degrees, because scans have
+holes there, and with it every picture that is rendered from it.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ from mimicme.pipeline.whole_file import write_whole
 from mimicme.pipeline.workspace import Workspace
 from mimicme.stages.ingest.checkpoint import IngestCheckpoint
 from mimicme.stages.landmarks.checkpoint import LandmarksCheckpoint
-from mimicme.stages.landmarks.untouched import EXTENSION, write_found
+from mimicme.stages.landmarks.unedited_points import EXTENSION, write_found
 
 SIZE = (300, 260)
 PER_SHEET, COLUMNS = 24, 6
@@ -96,12 +96,12 @@ def review(
         lines.writerow([item.subject, item.sequence, number, sure, e.absent, e.message])
     paths = [output / "landmarks.csv"]
     write_whole(paths[0], table.getvalue())
-    shown = worst_of_each(entries, set(workspace.found().neutral.values()), per_subject)
+    shown = worst_of_each(entries, set(workspace.catalogue().neutral.values()), per_subject)
     title = f"{len(shown)} of {len(entries)} frames, worst first\n{LEGEND}"
     for k in range(0, len(shown), PER_SHEET):
         part = shown[k : k + PER_SHEET]
         pictures = [attempt(e.name, lambda e=e: draw(workspace, e), SIZE) for e in part]  # type: ignore[misc]
-        words = [f"{e.name}\n{_verdict(e)}" for e in part]
+        words = [f"{e.name}\n{_state(e)}" for e in part]
         sheet = contact_sheet(pictures, words, COLUMNS, title=title)
         paths.append(output / f"landmarks-{k // PER_SHEET + 1:02d}.png")
         save_picture(paths[-1], sheet)
@@ -123,14 +123,14 @@ def worst_of_each(entries: list[Entry], neutrals: Container[Item], count: int) -
     return [e for e in entries if id(e) in chosen]
 
 
-def _verdict(entry: Entry) -> str:
+def _state(entry: Entry) -> str:
     if entry.confidence < 0:
         return "rejected"
     return f"confidence {entry.confidence:.2f}, {entry.absent} absent"
 
 
 def _chosen(workspace: Workspace, only: tuple[str, ...]) -> Iterator[Sequence]:
-    for sequence in workspace.catalogue():
+    for sequence in workspace.sequences():
         wanted = not only or any(fnmatchcase(str(sequence.item), glob) for glob in only)
         if wanted and workspace.checkpoint(LandmarksCheckpoint.stage, sequence.item).is_file():
             yield sequence
@@ -191,7 +191,7 @@ def export(workspace: Workspace, folder: Path, extension: str, only: tuple[str, 
     """Write the points of every frame that has detected ones to a file a person can correct.
 
     The files lie below `folder` as the frames lie below the captures: copied there, each lands beside its frame.  With
-    each goes what was found (untouched.py).
+    each goes what was found (unedited_points.py).
 
     Args:
         extension: one of `landmarks.files.WRITERS`.

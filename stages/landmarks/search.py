@@ -1,8 +1,8 @@
 """Where the head is on a scan, however the scan lies: whichever axis is up, wherever it looks.
 
-The face detector looks at small pictures from 26 sides, each turned by quarters.  What it finds is
-looked at by the point network, twice more from straight ahead, and has to look like a face there: to the
-network, in the depth of the scan, and in its proportions.
+The face detector runs on small pictures rendered from 26 directions, each also turned by quarters.  On what it finds
+the point network runs, twice more from straight ahead, and it has to be a face there: to the network, in the depth of
+the scan, and in its proportions.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import numpy as np
 from mimicme.pipeline.arrays import Floats
 from mimicme.pipeline.drawing.render import Camera
 from mimicme.pipeline.landmarks import eye_distance
-from mimicme.stages.landmarks.mediapipe_points import on_points
+from mimicme.stages.landmarks.mediapipe_points import ibug_from_mediapipe
 from mimicme.stages.landmarks.networks import FACE_SIDE, PictureNetworks
-from mimicme.stages.landmarks.views import Scene, View, box_camera, head_camera, look, turned
+from mimicme.stages.landmarks.views import Scene, View, box_camera, detect_points, head_camera, turned
 
 WINDOW_MM = (
     430.0  # a picture for the face detector shows this much at most: it wants faces that are not small
@@ -30,7 +30,7 @@ CERTAIN_TRIES = 6  # of what looks certain, as it comes up
 OTHER_TRIES = 6  # of what is left then, the likeliest first
 # Faces have 15 to 25 in the canonical views, halves of faces 7; what passes here must pass the consensus too.
 LEAST_PRESENCE = 6.0
-SURE_PRESENCE = 12.0  # no other side is looked at any more
+SURE_PRESENCE = 12.0  # no other direction is searched any more
 MAX_MISFIT_MM = 9.0
 LEAST_SEEN = 0.4
 EYES_MM = (35.0, 110.0)
@@ -55,10 +55,10 @@ def find_head(scene: Scene, networks: PictureNetworks, near: Floats | None = Non
     """The head on a scan; None when there is none.
 
     Args:
-        near: (4, 4) the head's pose one frame ago; looked at first.
+        near: (4, 4) the head's pose one frame ago; tried first.
     """
     if near is not None:
-        head = settle(scene, look(scene, head_camera(near), networks), networks, rounds=1)
+        head = refine_pose(scene, detect_points(scene, head_camera(near), networks), networks, rounds=1)
         if head is not None:
             return head._replace(near=True)
     best: Head | None = None
@@ -71,12 +71,12 @@ def find_head(scene: Scene, networks: PictureNetworks, near: Floats | None = Non
             found.append((score, -k, camera))
             continue
         certain += 1
-        head = settle(scene, look(scene, camera, networks), networks)
+        head = refine_pose(scene, detect_points(scene, camera, networks), networks)
         if head is not None and (straight or head.view.presence > SURE_PRESENCE):
             return head
         best = _likelier(best, head)
     for _, _, camera in sorted(found, key=lambda f: f[:2], reverse=True)[:OTHER_TRIES]:
-        best = _likelier(best, settle(scene, look(scene, camera, networks), networks))
+        best = _likelier(best, refine_pose(scene, detect_points(scene, camera, networks), networks))
         if best is not None and best.view.presence > SURE_PRESENCE:
             break
     return best
@@ -88,12 +88,12 @@ def _likelier(one: Head | None, other: Head | None) -> Head | None:
     return other if other.view.presence > one.view.presence else one
 
 
-def settle(scene: Scene, view: View, networks: PictureNetworks, rounds: int = 2) -> Head | None:
-    """Look again from straight ahead until the pose stands; None when it is no face."""
+def refine_pose(scene: Scene, view: View, networks: PictureNetworks, rounds: int = 2) -> Head | None:
+    """Pose refinement: render from straight ahead of the pose found, detect again; None when it is no face."""
     for _ in range(rounds):
         if not np.isfinite(view.misfit_mm):
             return None
-        view = look(scene, head_camera(view.pose), networks)
+        view = detect_points(scene, head_camera(view.pose), networks)
     return Head(view.pose, view) if is_face(view) else None
 
 
@@ -101,8 +101,8 @@ def is_face(view: View) -> bool:
     """Whether a frontal view shows a face: to the network, in depth, in its proportions."""
     if view.presence < LEAST_PRESENCE or not view.misfit_mm < MAX_MISFIT_MM:
         return False
-    inner = on_points(view.points)[17:]
-    apart = eye_distance(on_points(view.points))
+    inner = ibug_from_mediapipe(view.points)[17:]
+    apart = eye_distance(ibug_from_mediapipe(view.points))
     if view.seen.mean() < LEAST_SEEN or not EYES_MM[0] < apart < EYES_MM[1]:
         return False
     pose = view.pose

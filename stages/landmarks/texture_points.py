@@ -22,7 +22,7 @@ from mimicme.stages.landmarks.given import contradicts
 
 # A pixel that two triangles show is a place all the same where they touch; further apart it is no one place.
 ONE_PLACE_MM = 1.0
-RIM_MM = 2.0  # a pixel this far from the next triangle is still on its rim: lids end beside holes
+BOUNDARY_MM = 2.0  # a pixel this far from the next triangle is still on its boundary: lids end beside holes
 # Median residual of the template, of the head's size, on a face's inner landmarks: up to 6.5 mm, on a wide-open mouth;
 # with the head turned by 180 degrees 6.3 to 13, and at least 1.85 times that of the right way up; mirrored over 10.
 CERTAIN_MM, MISFIT_MM, MISFIT_SHARE = 5.5, 9.0, 0.6
@@ -30,14 +30,14 @@ SIZES = (0.7, 1.4)  # of a head, the template's being 1
 MISFIT_LEAST, MISFIT_COVER = 8, 0.5  # points, and the share of those given, that a fit is judged by
 # Median distance from good points to found ones: 1 to 3 mm, in any direction.  Shifted ones differ by the same pixels.
 SHIFT_MM, SHIFT_SCATTER = 5.0, 0.4
-SURE = 0.25  # confidence of a detected point that has a say against one by hand
+SURE = 0.25  # least confidence of a detected point that one by hand is compared with
 SCALE = 1.1  # of an image of another size
 _EDGE = 1e-6  # a pixel on an edge is in both triangles, whatever is rounded
 
 
 def lift(pixels: Floats, scan: Mesh, size: tuple[int, int]) -> Floats:
     """Places (k, 3) mm on the scan of pixels (k, 2) of its texture; NaN where no triangle shows the pixel or
-    comes within `RIM_MM` of it, or triangles more than `ONE_PLACE_MM` apart show it.
+    comes within `BOUNDARY_MM` of it, or triangles more than `ONE_PLACE_MM` apart show it.
 
     Args:
         pixels: x to the right, y down, (0, 0) is the middle of the top left pixel; NaN where absent.
@@ -63,13 +63,13 @@ def lift(pixels: Floats, scan: Mesh, size: tuple[int, int]) -> Floats:
             out[k] = places.mean(axis=0)
     rows = [k for k in beside if np.isfinite(pixels[k]).all()]
     if rows and len(drawn):
-        out[rows] = _on_rim(pixels[rows], corners, solid)
+        out[rows] = _on_boundary(pixels[rows], corners, solid)
     return out
 
 
-def _on_rim(pixels: Floats, corners: Floats, solid: Floats) -> Floats:
+def _on_boundary(pixels: Floats, corners: Floats, solid: Floats) -> Floats:
     """Places (k, 3) mm of pixels (k, 2) beside triangles, corners (t, 3, 2) px and solid (t, 3, 3) mm; NaN beyond
-    `RIM_MM`."""
+    `BOUNDARY_MM`."""
     sides, flat_sides = solid[:, 1:] - solid[:, :1], corners[:, 1:] - corners[:, :1]
     area = np.linalg.norm(np.cross(sides[:, 0], sides[:, 1]), axis=1)
     flat_area = np.abs(flat_sides[:, 0, 0] * flat_sides[:, 1, 1] - flat_sides[:, 0, 1] * flat_sides[:, 1, 0])
@@ -80,7 +80,10 @@ def _on_rim(pixels: Floats, corners: Floats, solid: Floats) -> Floats:
     corners, solid = corners[some], solid[some]
     mm_per_px = float(np.sqrt(np.median(area[some] / flat_area[some])))
     # the search takes no numbers that are no places
-    low, high = corners.min(axis=(0, 1)) - RIM_MM / mm_per_px, corners.max(axis=(0, 1)) + RIM_MM / mm_per_px
+    low, high = (
+        corners.min(axis=(0, 1)) - BOUNDARY_MM / mm_per_px,
+        corners.max(axis=(0, 1)) + BOUNDARY_MM / mm_per_px,
+    )
     about = np.flatnonzero(((low <= pixels) & (pixels <= high)).all(axis=1))
     if not len(about):
         return out
@@ -91,7 +94,7 @@ def _on_rim(pixels: Floats, corners: Floats, solid: Floats) -> Floats:
     triangles = np.arange(3 * len(corners), dtype=np.int32).reshape(-1, 3)
     near = Surface(level(corners.reshape(-1, 2)), triangles).closest(level(pixels[about]))
     places = np.einsum("kc,kcx->kx", near.weights, solid[near.triangles])
-    out[about] = np.where((near.distances <= RIM_MM)[:, None], places, np.nan)
+    out[about] = np.where((near.distances <= BOUNDARY_MM)[:, None], places, np.nan)
     return out
 
 

@@ -1,4 +1,5 @@
-"""Pictures of a scan for the networks, and the way back from a picture's points to the scan's surface."""
+"""Rendered views of a scan for the networks, and the way back from the points detected in a view to the scan's surface:
+along rays, to the depth that the network expects."""
 
 from __future__ import annotations
 
@@ -39,7 +40,7 @@ EXPECTED_MM = 3.0  # of two surfaces around a point, how much nearer the expecte
 
 
 class Scene:
-    """A scan made ready to be looked at from many sides.
+    """A scan made ready to be rendered from many sides.
 
     Args:
         mesh: scan frame, mm, +y up.
@@ -76,8 +77,8 @@ class Scene:
     def shown(self, camera: Camera) -> tuple[NDArray[np.float32], Bools]:
         """`picture`, and (height, width) where it shows no scan: black, or painted over."""
         seen = self._seen(camera)
-        plain = _laid_out(seen, self._color(seen, camera), camera)
-        return _without(self._holes(seen, camera), plain), ~seen.front.reshape(camera.size)
+        plain = _picture_of(seen, self._color(seen, camera), camera)
+        return _inpainted(self._holes(seen, camera), plain), ~seen.front.reshape(camera.size)
 
     def pictures(
         self, camera: Camera, creases: bool = True, paint: Paint | None = None
@@ -90,15 +91,15 @@ class Scene:
         """
         seen = self._seen(camera)
         holes = self._holes(seen, camera)
-        plain = _laid_out(seen, self._color(seen, camera), camera)
+        plain = _picture_of(seen, self._color(seen, camera), camera)
         if paint is not None:
             plain = paint(plain, camera)
-        finished = _without(holes, plain)
+        finished = _inpainted(holes, plain)
         if not creases:
             return finished, None
         if paint is None and not self.textured:
-            plain = _laid_out(seen, self._lit(seen, camera, ambient=0.5, head=0.3, key=0.2), camera)
-        return finished, _without(holes, plain * self._darkness(seen, camera)[..., None])
+            plain = _picture_of(seen, self._lit(seen, camera, ambient=0.5, head=0.3, key=0.2), camera)
+        return finished, _inpainted(holes, plain * self._darkness(seen, camera)[..., None])
 
     def _holes(self, seen: _Seen, camera: Camera) -> Bools | None:
         """(height, width) what is painted over in a picture, if anything."""
@@ -177,7 +178,7 @@ class _Seen(NamedTuple):
     weights: Floats
 
 
-def _laid_out(seen: _Seen, colors: NDArray[np.float32], camera: Camera) -> NDArray[np.float32]:
+def _picture_of(seen: _Seen, colors: NDArray[np.float32], camera: Camera) -> NDArray[np.float32]:
     """(height, width, 3) picture of the colours (k, 3) of what is seen; black elsewhere."""
     out = np.zeros((len(seen.front), 3), np.float32)
     out[seen.front] = colors
@@ -209,8 +210,8 @@ def _narrow_holes(empty: Bools, radius_px: float) -> Bools | None:
     return np.asarray(narrow[parts])
 
 
-def _without(holes: Bools | None, picture: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The picture with holes (height, width) filled smoothly from their rims (Telea 2004)."""
+def _inpainted(holes: Bools | None, picture: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The picture with holes (height, width) inpainted from their borders (Telea 2004)."""
     if holes is None:
         return picture
     cv2 = opencv()
@@ -312,7 +313,7 @@ _RING_MM, _RING_WEIGHTS = _ring()
 
 @dataclass(frozen=True)
 class View:
-    """What the point network saw from one side.
+    """One rendered view, and the points that the network detected in it.
 
     Attributes:
         picture_points: (478, 3) px.
@@ -337,14 +338,14 @@ class View:
         return head_pose(self.points, 0.02 + self.cosine**2)
 
 
-def look(
+def detect_points(
     scene: Scene,
     camera: Camera,
     networks: PictureNetworks,
     creases: bool = False,
     paint: Paint | None = None,
 ) -> View:
-    """Find the points of a face in a camera's picture, and lift them to the scan.
+    """Render a view, detect the points of a face in it, and lift them to the scan.
 
     Args:
         creases: take the ends of the mouth from a second picture with dark creases.

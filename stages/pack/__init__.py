@@ -5,7 +5,7 @@ says what is in it).  A sequence of which a stage failed is there with all its f
 who did not consent is not there; both are reported.  Frames are copied one by one: memory does not grow
 with the release.
 
-Which verdict counts: a frame is rejected when a stage that its vertices depend on (`Stage.shapes`) rejected it, the
+Which status counts: a frame is rejected when a stage that its vertices depend on (`Stage.shapes`) rejected it, the
 first of them in order of the flow.  Another stage that rejects a frame leaves the geometry as good as it was: that
 becomes a note (`bake:reason`).
 """
@@ -45,10 +45,10 @@ class PackSettings:
     """How the release is written.
 
     Attributes:
-        compression_level: gzip level 1 to 9.  On registered faces level 4 writes 47 MB/s and level 6 44 MB/s
-            for 0.1 % less; reading does not depend on it.
-        vertex_step_um: registered vertices are rounded to this step, or the power of two below it; 0 keeps
-            them bit by bit.  1 um, a hundredth of a scanner's noise, saves a third of the geometry.
+        compression_level: gzip level, 1 to 9 (no unit). On registered faces level 4 writes 47 MB/s and level 6 44
+            MB/s for 0.1 % less; reading does not depend on it.
+        vertex_step_um: step that registered vertices are rounded to, or the power of two below it; 0 keeps them bit
+            by bit. 1 um, a hundredth of a scanner's noise, saves a third of the geometry.
     """
 
     compression_level: int = 4
@@ -225,14 +225,14 @@ class _Inputs:
         return None if found is None else self._stack.enter_context(found)
 
     def statuses(self) -> list[FrameStatus]:
-        """One verdict per frame, its notes and sentences joined over the stages."""
+        """One status per frame, its notes and sentences joined over the stages."""
         tables = {stage: checkpoint.statuses for stage, checkpoint in self.checkpoints.items()}
         return [
-            self._verdict({stage: table[row] for stage, table in tables.items()})
+            self._status({stage: table[row] for stage, table in tables.items()})
             for row in range(len(self.numbers))
         ]
 
-    def _verdict(self, said: Mapping[str, FrameStatus]) -> FrameStatus:
+    def _status(self, said: Mapping[str, FrameStatus]) -> FrameStatus:
         notes: list[str] = []
         sentences: list[str] = []
         for stage in (s for s in self._stages if s.name in said):

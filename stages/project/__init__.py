@@ -11,10 +11,10 @@ Writes  landmarks (F, 68, 3) f4, canonical frame, mm, on the scan's surface, NaN
 Fails   a frame with `numerical-failure`, when its numbers broke the computation.  A landmark without scan
         below it is absent, and counted.
 
-The template's landmarks ride on the registered mesh.  Each is put on the scan: the closest point, or the
-first hit along the normal, whichever is nearer and faces the same way.  Where the closest point is the rim
-of a hole, there is no data and the landmark is absent.  A point given by file or detector that align trusted
-wins over the projected one; it too is put on the scan.
+The template's landmarks are barycentric coordinates in its triangles, and so known on the registered mesh.  Each is
+projected onto the scan: the closest point, or the first hit along the normal, whichever is nearer and faces the same
+way.  Where the closest point is on the boundary of a hole, there is no data and the landmark is absent.  A point given
+by file or detector that align trusted wins over the projected one; it too is projected onto the scan.
 
 Which of the registered mesh's landmarks a view sees is stored for `landmarks.STANDARD_VIEWS`; for a view of one's own:
 `Registered.visible_from`, and `pipeline.drawing.render.seen_by` for their places in its picture.
@@ -62,9 +62,10 @@ class ProjectSettings:
     """Settings of the project stage.
 
     Attributes:
-        max_distance_mm: a landmark whose scan surface is further away is absent.
-        max_angle_deg: largest angle between the registered mesh's normal and the scan's.
-        max_gap_mm: how far sideways the rim of a hole may lie before the landmark counts as inside the hole.
+        max_distance_mm: largest distance of the scan from a landmark of the registered mesh; one farther is absent.
+        max_angle_deg: largest angle between the normals of registered mesh and scan at a landmark; one beyond is
+            absent.
+        max_gap_mm: how far sideways the boundary of a hole may lie before a landmark counts as inside the hole.
     """
 
     max_distance_mm: float = 5.0
@@ -79,7 +80,7 @@ class ProjectSettings:
 
 
 class OnScan(NamedTuple):
-    """Points put onto a scan: found (k,); points (k, 3) mm; distances (k,) mm; cosine (k,) between the
+    """Points projected onto a scan: found (k,); points (k, 3) mm; distances (k,) mm; cosine (k,) between the
     normals.
 
     NaN (cosine 0) where nothing was found.
@@ -92,15 +93,15 @@ class OnScan(NamedTuple):
 
 
 class Scan:
-    """A scan with what projection asks of it: closest points, normals, and where its rims are; (n, 3) mm, (t, 3)."""
+    """A scan with what projection asks of it: closest points, normals, and its boundary; (n, 3) mm, (t, 3)."""
 
     def __init__(self, vertices: Floats, faces: NDArray[np.int32]) -> None:
         self.surface = Surface(vertices, faces)
         self.normals, _ = triangle_normals(self.surface.vertices, self.surface.faces)
-        self.rim = boundary_vertices(self.surface.faces, len(vertices))
+        self.boundary = boundary_vertices(self.surface.faces, len(vertices))
 
-    def put(self, points: Floats, normals: Floats | None, settings: ProjectSettings) -> OnScan:
-        """Put points (k, 3) onto the scan; with normals (k, 3) only where it faces the same way within the
+    def project(self, points: Floats, normals: Floats | None, settings: ProjectSettings) -> OnScan:
+        """Project points (k, 3) onto the scan; with normals (k, 3) only where it faces the same way within the
         limit.
 
         Without normals the closest point counts, whichever way it faces.
@@ -150,14 +151,14 @@ class Scan:
         weights: Floats,
         settings: ProjectSettings,
     ) -> Bools:
-        """(k,) True where the closest point is on a rim and the query lies beside it, not above it."""
+        """(k,) True where the closest point is on the boundary and the query lies beside it, not above it."""
         corner = self.surface.faces[triangles]
-        # on an edge whose two ends are on the rim, or at such a corner
-        held = np.where(weights > 1e-3, self.rim[corner], True).all(axis=1)
+        # on an edge whose two ends are on the boundary, or at such a corner
+        on_boundary = np.where(weights > 1e-3, self.boundary[corner], True).all(axis=1)
         off = points - place
         n = self.normals[triangles]
         aside = np.linalg.norm(off - (off * n).sum(1, keepdims=True) * n, axis=1)
-        return np.asarray(held & (aside > settings.max_gap_mm))
+        return np.asarray(on_boundary & (aside > settings.max_gap_mm))
 
 
 def landmark_triangles(template: Template) -> tuple[NDArray[np.int64], Floats]:
@@ -251,7 +252,7 @@ class Projected(NamedTuple):
 def project(mesh: Registered, pose: Floats, scan: Scan, given: Given, settings: ProjectSettings) -> Projected:
     """Landmarks of one registered frame; pose: (4, 4) canonical -> scan."""
     limit = settings.max_distance_mm
-    down = scan.put(transform(pose, mesh.landmarks), mesh.normals @ pose[:3, :3].T, settings)
+    down = scan.project(transform(pose, mesh.landmarks), mesh.normals @ pose[:3, :3].T, settings)
     points = down.points.copy()
     source = np.where(down.found, PROJECTED, NONE).astype(np.uint8)
     confidence = np.where(down.found, (1 - np.nan_to_num(down.distances) / limit) * down.cosine, 0.0)
@@ -259,7 +260,7 @@ def project(mesh: Registered, pose: Floats, scan: Scan, given: Given, settings: 
     canonical_from_scan = inverse(pose)
     hand = np.flatnonzero(np.isfinite(given.points).all(axis=1))
     if len(hand):
-        snapped = scan.put(given.points[hand], None, settings)
+        snapped = scan.project(given.points[hand], None, settings)
         hand, keep = hand[snapped.found], snapped.found
         points[hand] = snapped.points[keep]
         source[hand] = given.source[hand]

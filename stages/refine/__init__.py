@@ -1,19 +1,20 @@
-"""refine: the texture as witness of the registration - vertices slid along the surface until it stands still.
+"""refine: photometric refinement by optical flow - vertices displaced along the surface until textures agree.
 
 Reads   ingest (scans, images) and repass, else register (vertices, pose) of the sequence; for the subject's neutral,
         of all the subject's sequences; for the others, this stage's checkpoint of the neutral.
 Writes  vertices (F, V, 3) f4 canonical frame, mm; pose (F, 4, 4) f8, as registered; quality/drift, drift_p95,
-        drift_before (texels at 1024) and slid (mm); gain (F, 3) f4: factors on red, green and blue that give the
-        frame's texture the reference's exposure and white balance.  The neutral's checkpoint has the
-        subject's reference: reference/vertices (V, 3), reference/texture (size, size, 3) u1, reference/coverage
-        (size, size) u1.
+        drift_before (texels at 1024) and slid (mean tangential displacement, mm); gain (F, 3) f4: factors on red,
+        green and blue that give the frame's texture the reference's exposure and white balance.  The neutral's
+        checkpoint has the subject's reference: reference/vertices (V, 3), reference/texture (size, size, 3) u1,
+        reference/coverage (size, size) u1.
 Fails   never: a frame that cannot be refined keeps its registered vertices and, if it has no texture, the note
         `not-refined`.
 
-The distance to the scan says nothing about sliding along it; the texture does.  The subject's reference is the neutral,
-with its vertices, near landmarks, where all calm frames of the subject together put them (anchor.py).  Every frame's
-texture is brought into agreement with the reference's (photometric.py), beginning where the frame before it ended, so
-that errors do not add up along a sequence.  In long sequences what rattles in time is removed.
+The distance to the scan says nothing about tangential displacement, along the surface; the texture does.  The subject's
+reference texture is the neutral's, with its vertices, near landmarks, where all near-neutral frames of the subject
+together put them (reference.py).  Every frame's texture is registered to the reference texture by optical flow
+(photometric.py), beginning where the frame before it ended; as all frames are compared with one reference, errors do
+not add up along a sequence.  In long sequences jitter is smoothed out in time.
 A frame whose texture does not lie nearer to the reference's afterwards stays as it was registered.
 """
 
@@ -51,9 +52,9 @@ MAX_GAP = 3
 @lru_cache(maxsize=2)
 def _refiner(key: TemplateKey, settings: RefineSettings) -> Refiner:
     """Everything that no frame changes, once per worker."""
-    from mimicme.stages.refine.photometric import Knobs, Refiner
+    from mimicme.stages.refine.photometric import Parameters, Refiner
 
-    return Refiner(key.template, Knobs.of(settings))
+    return Refiner(key.template, Parameters.of(settings))
 
 
 def _source(ingest: Checkpoint, row: int, refiner: Refiner) -> Source | None:
@@ -65,7 +66,7 @@ def _source(ingest: Checkpoint, row: int, refiner: Refiner) -> Source | None:
     scan, image, _ = load_colored(ingest, row)
     try:
         with frame_numerics():
-            return open_source(scan, image, refiner.knobs.texture)
+            return open_source(scan, image, refiner.parameters.texture)
     except FrameRejected:
         return None
 
@@ -82,7 +83,7 @@ class _Reference:
         from mimicme.pipeline.texture.flow import normalised
 
         self.vertices, self.texture, self.coverage = vertices, texture, coverage
-        self.comparable: Comparable = normalised(texture, coverage, refiner.knobs.radius)
+        self.comparable: Comparable = normalised(texture, coverage, refiner.parameters.radius)
 
     @classmethod
     def load(cls, neutral: RefineCheckpoint, refiner: Refiner) -> _Reference | None:
@@ -101,7 +102,9 @@ def _baked(source: Source, vertices: Floats, pose: Floats, refiner: Refiner) -> 
 
     try:
         with frame_numerics():
-            baked = bake_source(source, transform(pose, vertices), refiner.template, refiner.knobs.texture)
+            baked = bake_source(
+                source, transform(pose, vertices), refiner.template, refiner.parameters.texture
+            )
             return _Reference(vertices, baked.texture, baked.coverage, refiner)
     except FrameRejected:
         return None
@@ -117,16 +120,16 @@ def _others(task: Task[RefineSettings]) -> Iterator[tuple[Checkpoint, Registered
             yield ingest, register
 
 
-def _anchored(
+def _subject_reference(
     task: Task[RefineSettings], ingest: Checkpoint, register: RegisteredCheckpoint, rows: list[int]
 ) -> _Reference | None:
-    """The subject's reference, made of its neutral and of the calm frames of all its sequences.
+    """The subject's reference, made of its neutral and of the near-neutral frames of all its sequences.
 
     The neutral frame is the one nearest to the shape that `register` calls neutral, else the first; None when that
     frame has no texture.
     """
     from mimicme.pipeline.checkpoint import frame_numerics
-    from mimicme.stages.refine.anchor import agreed, calmest, say
+    from mimicme.stages.refine.reference import landmark_weights, nearest_to_neutral, robust_mean
 
     settings = task.settings
     refiner = _refiner(TemplateKey(task.load_template()), settings)
@@ -135,7 +138,7 @@ def _anchored(
     faces = refiner.template.faces
     own = register.neutral
     shape = register.vertices(rows[0]) if own is None else own
-    row = calmest(register.all_vertices, shape, faces, rows, 1)[0]
+    row = nearest_to_neutral(register.all_vertices, shape, faces, rows, 1)[0]
     neutral, pose = _registered(register, row)
     source = _source(ingest, row, refiner)
     if source is None:
@@ -146,22 +149,24 @@ def _anchored(
     offsets = [np.zeros_like(neutral)]
     for scans, shapes in chain([(ingest, register)], _others(task)):
         good = [r for r in shapes.ok_rows if not (shapes is register and r == row)]
-        for other in calmest(shapes.all_vertices, neutral, faces, good, settings.anchor_frames):
-            calm = _source(scans, other, refiner)
-            if calm is None:
+        for other in nearest_to_neutral(shapes.all_vertices, neutral, faces, good, settings.anchor_frames):
+            near_neutral = _source(scans, other, refiner)
+            if near_neutral is None:
                 continue
             vertices, at = _registered(shapes, other)
             try:
                 with frame_numerics():
                     start = np.zeros_like(neutral)
-                    offsets.append(-refiner.refine(calm, vertices, at, reference.comparable, start)[0])
+                    offsets.append(
+                        -refiner.refine(near_neutral, vertices, at, reference.comparable, start)[0]
+                    )
             except FrameRejected:
                 continue
     if len(offsets) == 1:
         return reference
     template = refiner.template
-    shift = say(template.vertices, template.landmarks())[:, None] * agreed(offsets)
-    return _baked(source, refiner.slid(neutral, shift), pose, refiner) or reference
+    shift = landmark_weights(template.vertices, template.landmarks())[:, None] * robust_mean(offsets)
+    return _baked(source, refiner.displaced(neutral, shift), pose, refiner) or reference
 
 
 def compute(task: Task[RefineSettings], out: CheckpointWriter) -> None:
@@ -176,7 +181,7 @@ def compute(task: Task[RefineSettings], out: CheckpointWriter) -> None:
             return
         refiner = _refiner(TemplateKey(task.load_template()), settings)
         if task.neutral is None:
-            reference = _anchored(task, ingest, register, rows)
+            reference = _subject_reference(task, ingest, register, rows)
             if reference is not None:
                 reference.save(writer)
         else:
@@ -215,10 +220,10 @@ def _refine_rows(given: _Sequence, out: CheckpointWriter, writer: RefineWriter) 
     numbers = given.register.numbers
     rows = sorted(given.rows, key=lambda row: int(numbers[row]))
     for run in runs(np.array([int(numbers[row]) for row in rows]), MAX_GAP):
-        slid = _slid(given, [rows[k] for k in run], out)
+        displaced = _displaced(given, [rows[k] for k in run], out)
         if given.settings.smooth_in_time and len(run) >= MIN_FRAMES:
-            slid = _smoothed(given, slid, len(run))
-        for frame in slid:
+            displaced = _smoothed(given, displaced, len(run))
+        for frame in displaced:
             row = frame.row
             try:
                 with frame_numerics():
@@ -233,12 +238,12 @@ def _refine_rows(given: _Sequence, out: CheckpointWriter, writer: RefineWriter) 
                 drift=done.after.median,
                 drift_p95=done.after.p95,
                 drift_before=frame.before.median,
-                slid=done.slid_mm,
+                slid=done.displacement_mm,
             )
 
 
-class _Slid(NamedTuple):
-    """A frame that was slid: vertices (V, 3) canonical, mm; its drift before it; its scan, None when that is closed."""
+class _Displaced(NamedTuple):
+    """A frame's displaced vertices (V, 3), canonical, mm; its drift before; its scan, None when that is closed."""
 
     row: int
     vertices: Singles
@@ -246,7 +251,7 @@ class _Slid(NamedTuple):
     source: Source | None
 
 
-def _slid(given: _Sequence, rows: list[int], out: CheckpointWriter) -> Iterator[_Slid]:
+def _displaced(given: _Sequence, rows: list[int], out: CheckpointWriter) -> Iterator[_Displaced]:
     """The frames of a run, in order of time, that could be refined."""
     from mimicme.pipeline.checkpoint import frame_numerics
 
@@ -267,19 +272,19 @@ def _slid(given: _Sequence, rows: list[int], out: CheckpointWriter) -> Iterator[
             out.note(row, "not-refined", str(error))
             continue
         last = (int(numbers[row]), d.astype(np.float32))
-        yield _Slid(row, (shape + d).astype(np.float32), before, source)
+        yield _Displaced(row, (shape + d).astype(np.float32), before, source)
 
 
-def _smoothed(given: _Sequence, slid: Iterable[_Slid], count: int) -> Iterator[_Slid]:
+def _smoothed(given: _Sequence, displaced: Iterable[_Displaced], count: int) -> Iterator[_Displaced]:
     """At most `count` frames, smoothed in time where enough of them follow each other; their scans are closed.
 
-    They are put back on their surfaces afterwards.
+    They are projected back onto their surfaces afterwards.
     """
     from mimicme.pipeline.numerics.temporal import MIN_FRAMES, runs, smooth
 
     shapes = np.empty((count, *given.register.all_vertices.shape[1:]), np.float32)
     found: list[tuple[int, Drift]] = []
-    for frame in slid:
+    for frame in displaced:
         shapes[len(found)] = frame.vertices
         found.append((frame.row, frame.before))
     times = np.array([int(given.register.numbers[row]) for row, _ in found])
@@ -288,20 +293,21 @@ def _smoothed(given: _Sequence, slid: Iterable[_Slid], count: int) -> Iterator[_
             together = slice(part[0], part[-1] + 1)
             smooth(shapes[together], times[together])
     for (row, before), vertices in zip(found, shapes, strict=False):
-        yield _Slid(row, vertices, before, None)
+        yield _Displaced(row, vertices, before, None)
 
 
 class _Finished(NamedTuple):
-    """A refined frame: vertices (V, 3) canonical, mm; its drift; gain (3,); how far its vertices slid on average."""
+    """A refined frame: vertices (V, 3) canonical, mm; its drift; gain (3,); mean length of its displacement."""
 
     vertices: Floats
     after: Drift
     gain: Floats
-    slid_mm: float
+    displacement_mm: float
 
 
-def _finished(given: _Sequence, frame: _Slid) -> _Finished:
-    """One frame's slid vertices put back on its surface, and measured; as registered where it drifts more then."""
+def _finished(given: _Sequence, frame: _Displaced) -> _Finished:
+    """One frame's displaced vertices projected back onto its surface, and measured; as registered where it drifts
+    more then."""
     from mimicme.pipeline.texture.flow import normalised
     from mimicme.stages.refine.photometric import better, gain
 
@@ -311,7 +317,7 @@ def _finished(given: _Sequence, frame: _Slid) -> _Finished:
     assert source is not None
     moved = refiner.placed(source, shape, frame.vertices.astype(np.float64), pose)
     baked = refiner.baked(source, transform(pose, moved))
-    texture = normalised(baked.texture, baked.coverage, refiner.knobs.radius)
+    texture = normalised(baked.texture, baked.coverage, refiner.parameters.radius)
     after = refiner.drift(refiner.between(reference.comparable, texture, 1))
     factors = gain(baked.texture, baked.coverage, reference.texture, reference.coverage)
     if better(frame.before, after) or not np.isfinite(moved).all():
@@ -330,5 +336,5 @@ STAGE = Stage(
     scope="subject",
     settings_by_preset={"fast": {"size": 256}, "best": {"size": 1024, "iterations": 4, "window_texels": 8.0}},
     memory="0.6 GB for a template of 10,000 vertices, 0.9 GB for 50,000; and 12 bytes a vertex and frame; for a "
-    "neutral, 32 bytes a vertex and calm frame of all the subject's sequences",
+    "neutral, 32 bytes a vertex and near-neutral frame of all the subject's sequences",
 )

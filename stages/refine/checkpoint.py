@@ -2,7 +2,7 @@
 
 vertices, pose      as registration leaves them
 gain                (F, 3) f4: factors on red, green and blue that give a frame the reference's exposure
-quality/drift, drift_p95, drift_before (F,) f4 px at 1024; slid (F,) f4 mm
+quality/drift, drift_p95, drift_before (F,) f4 px at 1024; slid (F,) f4 mm, mean tangential displacement
 reference/vertices (V, 3) f4 mm, texture (s, s, 3) u1, coverage (s, s) u1: of the subject, with its neutral
 """
 

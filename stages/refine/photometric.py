@@ -1,15 +1,16 @@
-"""One frame: vertices moved along the surface until its texture lies where the reference has it.
+"""Photometric refinement of one frame: tangential displacements that register its texture to the reference texture.
 
-The texture of the frame, baked with the vertices as they are, flows against the reference's (texture/flow.py).  At
-a vertex the flow says how far along the layout the skin lies that the vertex ought to carry; the layout's own
-stretch there turns texels into millimetres of the surface.  A field of displacements d over the mesh follows these
-targets and is smooth where they are few or uncertain,
+The frame's texture, baked with the vertices as they are, is compared with the reference's by optical flow
+(texture/flow.py).  At a vertex the flow says how far along the layout the skin lies that the vertex ought to carry; the
+Jacobian of the parameterisation there turns texels into millimetres of the surface.  The displacement field d over the
+mesh follows these targets t and is smooth where they are few or uncertain,
 
     sum_i a_i c_i^4 |d_i - t_i|^2 + l^2 sum_(i,j) |d_i - d_j|^2,
 
-with area a, confidence c and the smoothing length l; vertices then return to the registered surface, which is held:
-refinement slides, it never pulls off.  Baking and moving is repeated; d is the whole displacement from the registered
-vertices, t too: of each step's alone, what is seen badly would add up from step to step and from frame to frame.
+with area a, confidence c and the smoothing length l; displaced vertices are then projected back onto the registered
+surface, so that the displacement is tangential and the shape is kept.  Baking and displacing is repeated; d is the
+whole displacement from the registered vertices, t too: of each step's alone, what is seen badly would add up from step
+to step and from frame to frame.
 """
 
 from __future__ import annotations
@@ -43,29 +44,29 @@ if TYPE_CHECKING:
 
 DRIFT_SIZE = 1024
 """Drift is stated in texels of a texture of this size."""
-GROUND = 1e-4
-"""Weight that keeps a piece of the mesh without any target where it is."""
+REGULARISATION = 1e-4
+"""Weight of zero displacement (Tikhonov): keeps a piece of the mesh without any target where it is."""
 MIN_COSINE = 0.3
 """A place on the surface whose normal is further from the vertex's than this belongs to another fold."""
 MIN_CONFIDENCE = 0.2
 """Texels below take no part in the figures of drift."""
 MIN_AREA_SHARE = 0.1
 """A triangle that has less than this of its registered area left is taken for folded."""
-TRUST = 4
+CONFIDENCE_POWER = 4
 """Power of the confidence that a target weighs with: shadows and wrinkles agree a little, and are wrong."""
 UNFOLD_ROUNDS = 10
-PUT_BACK_ROUNDS = 60
-"""Most rounds; each spreads what is put back by a ring, and the last are needed where a large shift ends abruptly."""
-TURN_FREE, TURN_NEVER = 0.95, 0.8
-"""Cosine between a triangle's normals before and after above which it keeps its motion whole, and below which it gets
-none.  Tuned on two people, five frames each: wider limits fold more, narrower ones hold sound skin back."""
-SHRINK_FREE = 0.3
-"""Share of its area above which a triangle keeps its motion whole; below `MIN_AREA_SHARE` it gets none."""
+RESET_ROUNDS = 60
+"""Most rounds; each spreads what is taken back by a ring, and the last are needed where a large shift ends abruptly."""
+KEEP_COSINE, RESET_COSINE = 0.95, 0.8
+"""Cosine between a triangle's normals before and after above which it keeps its displacement whole, and below which it
+keeps none.  Tuned on two people, five frames each: wider limits fold more, narrower ones hold sound skin back."""
+KEEP_AREA_SHARE = 0.3
+"""Share of its area above which a triangle keeps its displacement whole; below `MIN_AREA_SHARE` it keeps none."""
 SAME_AGREEMENT = 0.95
 GAIN_RANGE = (16, 240)
 """Grey levels that exposure is read off."""
-SETTLE_MM, SETTLE_COSINE, SETTLE_RINGS = 0.2, 0.85, 1
-"""Furthest that the scan may be to settle on, least cosine between the surfaces there, rings of averaging."""
+ON_SCAN_MM, ON_SCAN_COSINE, ON_SCAN_RINGS = 0.2, 0.85, 1
+"""Of the projection onto the scan: longest distance, least cosine between the two surfaces, rings of averaging."""
 LATER_LEVELS = 2
 """Levels of the flow after the first step: what is left is small."""
 
@@ -90,7 +91,7 @@ def better(one: Drift, other: Drift) -> bool:
 
 
 @dataclass(frozen=True)
-class Knobs:
+class Parameters:
     """What the refinement of a frame depends on; the meaning is that of `RefineSettings`."""
 
     size: int
@@ -102,7 +103,7 @@ class Knobs:
     max_distance_mm: float
 
     @classmethod
-    def of(cls, settings: RefineSettings) -> Knobs:
+    def of(cls, settings: RefineSettings) -> Parameters:
         return cls(**{f.name: getattr(settings, f.name) for f in fields(cls)})
 
     @property
@@ -121,16 +122,16 @@ class Knobs:
 class Refiner:
     """Everything about a template and a texture size that no frame changes."""
 
-    def __init__(self, template: Template, knobs: Knobs) -> None:
-        self.template, self.knobs = template, knobs
+    def __init__(self, template: Template, parameters: Parameters) -> None:
+        self.template, self.parameters = template, parameters
         n = len(template.vertices)
         self.owner = np.zeros(len(template.uv), np.int64)
         self.owner[template.uv_faces.ravel()] = template.faces.ravel()
-        self.columns = (template.uv[:, 0] * knobs.size - 0.5).astype(np.float32)
-        self.rows = ((1 - template.uv[:, 1]) * knobs.size - 0.5).astype(np.float32)
+        self.columns = (template.uv[:, 0] * parameters.size - 0.5).astype(np.float32)
+        self.rows = ((1 - template.uv[:, 1]) * parameters.size - 0.5).astype(np.float32)
         self.ring = adjacency(edges(template.faces)[0], n)
         self.laplacian = (sparse.diags(np.asarray(self.ring.sum(1)).ravel()) - self.ring).tocsr()
-        corner = template.uv[template.uv_faces] * [knobs.size, -knobs.size]  # rows run down
+        corner = template.uv[template.uv_faces] * [parameters.size, -parameters.size]  # rows run down
         flat = np.stack([corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]], axis=2)
         det = np.linalg.det(flat)
         good = np.abs(det) > 1e-9
@@ -142,17 +143,17 @@ class Refiner:
 
     def baked(self, source: Source, vertices: Floats) -> Baked:
         """A frame's texture with vertices (V, 3) in the scan's frame."""
-        return bake_source(source, vertices, self.template, self.knobs.texture)
+        return bake_source(source, vertices, self.template, self.parameters.texture)
 
     def comparable(self, source: Source, vertices: Floats) -> Comparable:
         """The same, made ready for the flow."""
         baked = self.baked(source, vertices)
-        return normalised(baked.texture, baked.coverage, self.knobs.radius)
+        return normalised(baked.texture, baked.coverage, self.parameters.radius)
 
     def refine(
         self, source: Source, vertices: Floats, pose: Floats, reference: Comparable, start: Floats
     ) -> tuple[Floats, Drift]:
-        """Slide the vertices of one frame.
+        """Tangential displacements of one frame's vertices.
 
         Args:
             source: the scan.
@@ -163,61 +164,65 @@ class Refiner:
         Returns:
             The displacement (V, 3) from the registered vertices, mm; and the drift before it.
         """
-        held = _Held(vertices, self.template.faces, self.ring)
-        moved, found = vertices, self.flow(source, vertices, pose, reference, self.knobs.levels)
+        surface = _RegisteredSurface(vertices, self.template.faces, self.ring)
+        moved, found = vertices, self.flow(source, vertices, pose, reference, self.parameters.levels)
         before = self.drift(found)
         if start.any():
-            nearer = held.slid(start, self.knobs.max_shift_mm)
-            there = self.flow(source, nearer, pose, reference, self.knobs.levels)
+            nearer = surface.displaced(start, self.parameters.max_shift_mm)
+            there = self.flow(source, nearer, pose, reference, self.parameters.levels)
             if better(self.drift(there), before):
                 moved, found = nearer, there
-        for step in range(self.knobs.iterations):
+        for step in range(self.parameters.iterations):
             if step:
                 found = self.flow(source, moved, pose, reference, LATER_LEVELS)
-            moved = held.slid(self._field(found, moved, moved - vertices), self.knobs.max_shift_mm)
+            moved = surface.displaced(
+                self._displacement_field(found, moved, moved - vertices), self.parameters.max_shift_mm
+            )
         return moved - vertices, before
 
     def placed(self, source: Source, vertices: Floats, refined: Floats, pose: Floats) -> Floats:
-        """Refined vertices (V, 3) put back on their surface and onto the scan, without triangles that turned.
+        """Refined vertices (V, 3) projected back onto their surface and onto the scan, without flipped triangles.
 
         Args:
             source: the scan; vertices: (V, 3) as registered, canonical frame, mm; pose: (4, 4) canonical -> scan.
         """
-        return self.unturned(vertices, self.settled(source, self.slid(vertices, refined - vertices), pose))
+        return self.unflipped(
+            vertices, self.projected_onto_scan(source, self.displaced(vertices, refined - vertices), pose)
+        )
 
-    def settled(self, source: Source, vertices: Floats, pose: Floats) -> Floats:
-        """Slid vertices (V, 3), canonical, moved across the surface onto their scan.
+    def projected_onto_scan(self, source: Source, vertices: Floats, pose: Floats) -> Floats:
+        """Displaced vertices (V, 3), canonical, moved along their normals onto the scan.
 
-        Sliding over flat triangles takes a vertex a little below the curved skin.  What the scan says about that is
-        averaged over `SETTLE_RINGS` rings, so that its noise stays out; where it says nothing, nothing moves.
+        Displacement along flat triangles takes a vertex a little below the curved skin.  The distance to the scan is
+        averaged over `ON_SCAN_RINGS` rings, so that the scan's noise stays out; where there is no scan, nothing moves.
         """
         here = transform(pose, vertices) - source.origin
         normals = vertex_normals(here, self.template.faces)
         found = source.surface.closest(here)
         off = ((found.points - here) * normals).sum(1)
-        fits = (found.distances < SETTLE_MM) & ~source.on_rim(found.triangles, found.weights)
-        fits &= (source.normals[found.triangles] * normals).sum(1) > SETTLE_COSINE
+        fits = (found.distances < ON_SCAN_MM) & ~source.on_boundary(found.triangles, found.weights)
+        fits &= (source.normals[found.triangles] * normals).sum(1) > ON_SCAN_COSINE
         around = self.ring + sparse.identity(len(here))
         weight, total = fits.astype(np.float64), np.where(fits, off, 0.0)
-        for _ in range(SETTLE_RINGS):
+        for _ in range(ON_SCAN_RINGS):
             weight, total = around @ weight, around @ total
         across = np.where(weight > 0, total / np.maximum(weight, 1e-12), 0.0)
         return np.asarray(vertices + (normals * across[:, None]) @ pose[:3, :3])
 
-    def unturned(self, before: Floats, after: Floats) -> Floats:
-        """`after` (V, 3), put back towards `before` (V, 3) around the triangles that it turned or crushed.
+    def unflipped(self, before: Floats, after: Floats) -> Floats:
+        """`after` (V, 3), taken back towards `before` (V, 3) around the triangles that it flipped or collapsed.
 
-        A texture says nothing about which way a sliver at the rim of a lid or in the corner of the mouth faces.  The
-        more a triangle has turned, the less of its motion its corners keep: by degrees, so that what is put back
-        does not flicker from frame to frame.  Triangles that still turn too far take their corners back altogether.
+        A texture says nothing about which way a sliver at the edge of a lid or in the corner of the mouth faces.  The
+        more a triangle has turned, the less of their displacement its corners keep: by degrees, so that the correction
+        does not jitter from frame to frame.  Corners of triangles that still turn too far lose their displacement.
         """
         faces = self.template.faces
         normal, area = triangle_normals(before, faces)
         share = self._kept(*_changed(normal, area, after, faces))
         now = before + share[:, None] * (after - before)
-        for _ in range(PUT_BACK_ROUNDS):
+        for _ in range(RESET_ROUNDS):
             cosine, size = _changed(normal, area, now, faces)
-            bad = (cosine < TURN_NEVER) | (size < MIN_AREA_SHARE)
+            bad = (cosine < RESET_COSINE) | (size < MIN_AREA_SHARE)
             if not bad.any():
                 break
             hit = np.zeros(len(before))
@@ -228,10 +233,10 @@ class Refiner:
         return now
 
     def _kept(self, cosine: Floats, size: Floats) -> Floats:
-        """(V,) share of its motion that a vertex keeps when its triangles change so much; see `_changed`."""
+        """(V,) share of its displacement that a vertex keeps when its triangles change so much; see `_changed`."""
         faces = self.template.faces
-        each = np.clip((cosine - TURN_NEVER) / (TURN_FREE - TURN_NEVER), 0, 1)
-        each *= np.clip((size - MIN_AREA_SHARE) / (SHRINK_FREE - MIN_AREA_SHARE), 0, 1)
+        each = np.clip((cosine - RESET_COSINE) / (KEEP_COSINE - RESET_COSINE), 0, 1)
+        each *= np.clip((size - MIN_AREA_SHARE) / (KEEP_AREA_SHARE - MIN_AREA_SHARE), 0, 1)
         share = np.ones(self.ring.shape[0])
         np.minimum.at(share, faces.ravel(), np.repeat(each, 3))
         around = (self.ring @ share + share) / (1 + np.asarray(self.ring.sum(axis=1)).ravel())
@@ -245,22 +250,24 @@ class Refiner:
 
     def between(self, reference: Comparable, texture: Comparable, levels: int) -> Flow:
         """Flow from the reference to a texture."""
-        return flow(reference, texture, self.knobs.window_texels, levels)
+        return flow(reference, texture, self.parameters.window_texels, levels)
 
-    def slid(self, vertices: Floats, displacement: Floats) -> Floats:
+    def displaced(self, vertices: Floats, displacement: Floats) -> Floats:
         """Registered vertices (V, 3) displaced along their surface by (V, 3) mm."""
-        return _Held(vertices, self.template.faces, self.ring).slid(displacement, self.knobs.max_shift_mm)
+        return _RegisteredSurface(vertices, self.template.faces, self.ring).displaced(
+            displacement, self.parameters.max_shift_mm
+        )
 
     def drift(self, found: Flow) -> Drift:
         """What a flow says of a frame's drift."""
         sure = found.confidence > MIN_CONFIDENCE
         if not sure.any():
             return Drift(np.nan, np.nan)
-        length = np.linalg.norm(found.shift[sure], axis=1) * (DRIFT_SIZE / self.knobs.size)
+        length = np.linalg.norm(found.shift[sure], axis=1) * (DRIFT_SIZE / self.parameters.size)
         agreement = float(found.confidence.mean(dtype=np.float64))
         return Drift(float(np.median(length)), float(np.percentile(length, 95)), agreement)
 
-    def _field(self, found: Flow, vertices: Floats, so_far: Floats) -> Floats:
+    def _displacement_field(self, found: Flow, vertices: Floats, so_far: Floats) -> Floats:
         """(V, 3) smooth displacements, mm, that vertices displaced by `so_far` (V, 3) get when they follow a flow.
 
         The whole of them is smooth, not what this step adds: where nothing is seen steps would add up to anything.
@@ -274,14 +281,14 @@ class Refiner:
         confidence: Floats = np.bincount(self.owner, sure, n).astype(np.float64)
         total = np.stack([np.bincount(self.owner, sure * target[:, k], n) for k in range(3)], axis=1)
         mean = total / np.maximum(confidence, 1e-9)[:, None]
-        weight = vertex_areas(vertices, self.template.faces) * np.minimum(confidence, 1) ** TRUST
-        system = sparse.diags(weight + GROUND) + self.knobs.smoothing_mm**2 * self.laplacian
+        weight = vertex_areas(vertices, self.template.faces) * np.minimum(confidence, 1) ** CONFIDENCE_POWER
+        system = sparse.diags(weight + REGULARISATION) + self.parameters.smoothing_mm**2 * self.laplacian
         factor = splu(system.tocsc(), permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True})
         return np.asarray(factor.solve((so_far + mean) * weight[:, None]))
 
     def _read(self, picture: NDArray[np.float32]) -> Floats:
         """(N,) bilinear values of a picture (size, size) at every texture coordinate."""
-        x, y = (np.clip(p, 0, self.knobs.size - 1.001) for p in (self.columns, self.rows))
+        x, y = (np.clip(p, 0, self.parameters.size - 1.001) for p in (self.columns, self.rows))
         i, j = x.astype(np.int64), y.astype(np.int64)
         fx, fy = x - i, y - j
         upper = picture[j, i] * (1 - fx) + picture[j, i + 1] * fx
@@ -289,7 +296,7 @@ class Refiner:
         return np.asarray(upper * (1 - fy) + lower * fy, np.float64)
 
     def _mm_per_texel(self, vertices: Floats) -> Floats:
-        """(N, 3, 2) how a place on the mesh moves with its texel, at every texture coordinate."""
+        """(N, 3, 2) Jacobian of the parameterisation: place on the mesh by texel, at every texture coordinate."""
         corner = vertices[self.template.faces]
         sides = np.stack([corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]], axis=2)
         each = np.matmul(sides, self._flat_inverse) * self._weight[:, None, None]
@@ -315,8 +322,8 @@ def gain(texture: Pixels, coverage: Pixels, reference: Pixels, reference_coverag
     return np.asarray(np.median(reference[good].astype(np.float64) / texture[good], axis=0))
 
 
-class _Held:
-    """The registered surface of one frame, on which vertices slide; ring: (V, V) which vertices are neighbours."""
+class _RegisteredSurface:
+    """The registered surface of one frame, along which vertices are displaced; ring: (V, V) their neighbours."""
 
     def __init__(self, vertices: Floats, faces: Ints, ring: sparse.csr_matrix) -> None:
         self.vertices, self.faces, self.ring = vertices, faces, ring
@@ -324,11 +331,11 @@ class _Held:
         self.normals, self.areas = triangle_normals(vertices, faces)
         self.at_vertex = vertex_normals(vertices, faces)
 
-    def slid(self, displacement: Floats, longest_mm: float) -> Floats:
-        """(V, 3) vertices displaced by at most so much, put back on the surface, folds smoothed out."""
+    def displaced(self, displacement: Floats, longest_mm: float) -> Floats:
+        """(V, 3) vertices displaced by at most so much, projected back onto the surface, folds smoothed out."""
         length = np.linalg.norm(displacement, axis=1)
         d = displacement * np.minimum(1, longest_mm / np.maximum(length, 1e-9))[:, None]
-        moved = self._back(d, np.arange(len(d)))
+        moved = self._projected(d, np.arange(len(d)))
         degree = np.maximum(np.asarray(self.ring.sum(1)).ravel(), 1)
         folded = self._folded(moved, np.arange(len(self.faces)))
         for _ in range(UNFOLD_ROUNDS):
@@ -339,12 +346,12 @@ class _Held:
             near = (self.ring @ bad + bad) > 0  # and its neighbours
             which = np.flatnonzero(near)
             d = moved - self.vertices
-            moved[which] = self._back((self.ring[which] @ d) / degree[which, None], which)
+            moved[which] = self._projected((self.ring[which] @ d) / degree[which, None], which)
             touched = np.flatnonzero(near[self.faces].any(1))
             folded[touched] = self._folded(moved, touched)
         return moved
 
-    def _back(self, d: Floats, which: NDArray[np.int64]) -> Floats:
+    def _projected(self, d: Floats, which: NDArray[np.int64]) -> Floats:
         """Vertices `which` displaced by d (k, 3), at the nearest places of the surface that face their way."""
         moved = self.vertices[which] + d
         found = self.surface.closest(moved)

@@ -12,17 +12,18 @@ class RefineSettings:
     """Settings of the photometric refinement.
 
     Attributes:
-        enabled: without it, vertices stay as they were registered.
-        size: texels a side of the textures that are compared, 128 to 2048.
-        iterations: times that a frame is baked and moved.
-        window_texels: standard deviation of the window inside which texels are taken to move alike.
-        levels: of the flow's pyramid in the first iteration.
-        smoothing_mm: how far the displacement of a vertex reaches to neighbours that see nothing of their own.
-        max_shift_mm: furthest that a vertex may slide.
-        max_distance_mm: furthest that the scan may be from the registered surface to give colour.
-        anchor_frames: calm frames of each sequence that the subject's reference is the mean of; 0: the neutral's
-            registration alone is the reference.
-        smooth_in_time: remove what rattles from frame to frame; sequences of 9 frames and more.
+        enabled: whether vertices are refined photometrically, by optical flow; without it they stay as registered.
+        size: side length of the textures that are compared, 128 to 2048 (texels).
+        iterations: number of times that a frame is baked, compared with the reference and moved.
+        window_texels: standard deviation of the optical flow's Gaussian window, inside which texels are taken to move
+            alike.
+        levels: number of pyramid levels of the optical flow in the first iteration.
+        smoothing_mm: length over which the displacement of a vertex reaches to neighbours without optical flow.
+        max_shift_mm: longest displacement of a vertex along the surface.
+        max_distance_mm: largest distance of the scan from the registered surface at which it gives colour.
+        anchor_frames: number of near-neutral frames of each sequence that the subject's reference is the mean of;
+            0: the neutral's registration alone is the reference.
+        smooth_in_time: whether jitter between frames is removed, in sequences of 9 frames and more.
     """
 
     enabled: bool = True

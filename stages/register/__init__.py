@@ -3,16 +3,16 @@
 Reads   ingest (scans), landmarks (68 points), align (rigid start, trusted landmarks); the same stage's checkpoint of
         the subject's neutral sequence, whose registered neutral becomes the template of the subject's other
         sequences.  A long sequence is tracked in parts (parts.py), which this stage then reads back and joins.
-Writes  vertices (F, V, 3) f4 canonical frame, mm; pose (F, 4, 4) f8 canonical -> scan, steadied on the skull;
-        neutral (V, 3) f4, the calmest registered frame of a sequence that others take theirs from; of detected
+Writes  vertices (F, V, 3) f4 canonical frame, mm; pose (F, 4, 4) f8 canonical -> scan, stabilised on the skull;
+        neutral (V, 3) f4, the most neutral registered frame of a sequence that others take theirs from; of detected
         landmarks, detector_offset (68, 3) f4 mm, see `track.SequenceTracker`; quality/*.
 Fails   per frame: register-no-overlap, register-misfit, register-landmarks, register-folded.
 
 The method is the optimal-step non-rigid ICP of Amberg, Romdhani and Vetter (2007), with these changes: the local
-affine maps are eliminated in closed form (stiffness.py); targets are planes, gated by normal, distance and rim, and
-robustly weighted (targets.py); a landmark spline comes first and the landmarks stay to the end (spline.py,
-solver.py); a coarse level finds the way and the template's own resolution only fits the surface (levels.py); the
-rest shape turns with the head (track.py).
+affine maps are eliminated in closed form (stiffness.py); targets are planes, rejected by normal, distance and
+boundary, and robustly weighted (targets.py); a landmark spline comes first and the landmarks stay to the end
+(spline.py, solver.py); a coarse level finds the way and the template's own resolution only fits the surface
+(levels.py); the rest shape turns with the head (track.py).
 """
 
 from __future__ import annotations
@@ -63,16 +63,16 @@ def compute(task: Task[RegisterSettings], out: CheckpointWriter) -> None:
     from mimicme.pipeline.checkpoint import frame_numerics
     from mimicme.pipeline.errors import FrameRejected
     from mimicme.pipeline.template import TemplateKey
-    from mimicme.stages.register.frames import opened
+    from mimicme.stages.register.frames import open_frames
     from mimicme.stages.register.parts import read_parts, write_part
-    from mimicme.stages.register.track import Frame, SequenceTracker, steadied
+    from mimicme.stages.register.track import Frame, SequenceTracker, smooth_sequence
 
     settings = task.settings
     template = task.load_template()
     levels = template_levels(TemplateKey(template), settings.coarse_vertices, settings.membrane)
     neutral, offset = _neutral(task)
 
-    with opened(task) as frames:
+    with open_frames(task) as frames:
         numbers, statuses = frames.numbers, frames.align.statuses
 
         def load(row: int) -> Frame:
@@ -87,7 +87,7 @@ def compute(task: Task[RegisterSettings], out: CheckpointWriter) -> None:
         if not task.parts:
             rows = [row for row in mine if statuses[row].ok]
             order = tracker.order if task.part is None else tracker.order_from_anchor
-            for row in order(rows, frames.marked):
+            for row in order(rows, frames.landmarks_and_confidence):
                 frame = load(row)
                 try:
                     with frame_numerics():
@@ -98,7 +98,7 @@ def compute(task: Task[RegisterSettings], out: CheckpointWriter) -> None:
             write_part(out, len(template.vertices), {row - mine.start: one for row, one in found.items()})
             return
         if settings.smooth_in_time:
-            found |= steadied(tracker, found, load)
+            found |= smooth_sequence(tracker, found, load)
         _write(out, len(template.vertices), found, tracker, neutral is not None)
 
 
@@ -115,8 +115,8 @@ def _write(
     for row, result in sorted(found.items()):
         writer.frame(row, result.vertices, result.pose)
         writer.measured(row, result.quality)
-    calm = [result.vertices for result in found.values() if result.number == tracker.neutral_number]
-    writer.neutral(calm[0] if calm else None, tracker.detector_offset, personal)
+    neutral = [result.vertices for result in found.values() if result.number == tracker.neutral_number]
+    writer.neutral(neutral[0] if neutral else None, tracker.detector_offset, personal)
 
 
 STAGE = Stage(

@@ -1,7 +1,7 @@
 """What registration leaves of a sequence: the names in the checkpoint, for writers and readers.
 
     vertices        (F, V, 3) f4 canonical frame, mm       pose (F, 4, 4) f8 canonical -> scan
-    neutral         (V, 3) f4, the calmest registered frame of a sequence that others take theirs from
+    neutral         (V, 3) f4, the most neutral registered frame of a sequence that others take theirs from
     detector_offset (68, 3) f4 mm, what was taken off detected landmarks (`track.SequenceTracker`)
     quality/*       (F,) f4: `quality.Quality`
     attrs           personal_template: whether the sequence was given its neutral
@@ -202,7 +202,7 @@ class PartWriter(RegisteredWriter):
             for f in fields(kind)
         }
 
-    def judged(self, row: int, quality: Quality, checks: LandmarkChecks) -> None:
+    def assessed(self, row: int, quality: Quality, checks: LandmarkChecks) -> None:
         """Write what was measured of one frame, and what the landmarks said."""
         for group, values in ((QUALITY, quality), (_CHECKS, checks)):
             for name, value in asdict(values).items():

@@ -1,4 +1,4 @@
-"""What a frame is registered from: its scan, the landmarks that are trusted, and where it lies."""
+"""What a frame is registered from: its scan, its trusted landmarks, and its pose."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Frames:
     align: AlignCheckpoint
     numbers: list[int]
 
-    def marked(self, row: int) -> tuple[Floats, Floats]:
+    def landmarks_and_confidence(self, row: int) -> tuple[Floats, Floats]:
         """Landmarks (68, 3) scan frame, mm, and their confidence (68,): 0 where align does not trust them."""
         confidence = self.landmarks.confidence(row).astype(np.float64)
         return self.landmarks.points(row), np.where(self.align.trusted(row), confidence, 0.0)
@@ -36,11 +36,13 @@ class Frames:
         """One frame, which lies as pose (4, 4), canonical -> scan, says."""
         scan = load_scan(self.ingest, row)
         detected = self.landmarks.detected(row)
-        return Frame(self.numbers[row], scan.vertices, scan.faces, *self.marked(row), pose, detected)
+        return Frame(
+            self.numbers[row], scan.vertices, scan.faces, *self.landmarks_and_confidence(row), pose, detected
+        )
 
 
 @contextmanager
-def opened(task: Task[Any]) -> Iterator[Frames]:
+def open_frames(task: Task[Any]) -> Iterator[Frames]:
     """The frames of a task of either registration."""
     with (
         task.input(IngestCheckpoint) as ingest,

@@ -16,12 +16,12 @@ from mimicme.stages.register.regions import ears, opposite
 from mimicme.stages.register.stiffness import affine_stiffness, graph_laplacian, shell_stiffness
 
 NORMAL_REACH_MM = 5.0
-"""A turn of the normal by one radian counts as this distance when a coarse vertex looks for its place."""
+"""A turn of the normal by one radian counts as this distance when a coarse vertex is matched to the template's."""
 
-EAR_STIFFNESS, STRANGERS_EAR_STIFFNESS = 20.0, 3.0
-"""Bending stiffness of the ears, cartilage, relative to skin: of one's own, which an expression hardly bends (softer
-than 10 the rim passes through itself on a template of 53,349 vertices), and while the template's, of another shape,
-become a person's."""
+EAR_STIFFNESS, GENERIC_EAR_STIFFNESS = 20.0, 3.0
+"""Bending stiffness of the ears, cartilage, relative to skin: of a personal template, which an expression hardly bends
+(softer than 10 the ear's rim intersects itself on a template of 53,349 vertices), and of the generic template, whose
+ears have to take a person's shape."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Level:
         index: (n,) vertex of the template that each vertex is.
         faces: (t, 3).
         areas: (n,) mm^2.
-        stiffness: (n, n), see stiffness.py; with the ears of one and the same person.
+        stiffness: (n, n), see stiffness.py; with the ears of a personal template.
         ear_bending: (n, n), the part of the bending that is the ears', as if they were skin.
         landmarks: (l, n) barycentric rows.
         neighbours: (n, n) 0/1.
@@ -61,14 +61,14 @@ class Levels:
     prolong: sparse.csr_matrix
     opposite: NDArray[np.int64]
 
-    def of_stranger(self, membrane: float) -> Levels:
-        """The same while the template becomes a person: the ears give way as another's have to.
+    def for_generic_template(self, membrane: float) -> Levels:
+        """The same for the fit of the generic template to a person: the ears have to give way.
 
         Args:
             membrane: so much more resistance to stretching; see `stiffness.shell_stiffness`.
         """
-        fine = _of_stranger(self.fine, membrane)
-        coarse = fine if self.coarse is self.fine else _of_stranger(self.coarse, membrane)
+        fine = _for_generic_template(self.fine, membrane)
+        coarse = fine if self.coarse is self.fine else _for_generic_template(self.coarse, membrane)
         return replace(self, coarse=coarse, fine=fine)
 
 
@@ -120,9 +120,9 @@ def _level(
     )
 
 
-def _of_stranger(level: Level, membrane: float) -> Level:
+def _for_generic_template(level: Level, membrane: float) -> Level:
     extra = membrane * graph_laplacian(level.faces, len(level.index))
-    softer = (STRANGERS_EAR_STIFFNESS - EAR_STIFFNESS) * level.ear_bending
+    softer = (GENERIC_EAR_STIFFNESS - EAR_STIFFNESS) * level.ear_bending
     return replace(level, stiffness=(level.stiffness + extra + softer).tocsr())
 
 

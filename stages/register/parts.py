@@ -1,9 +1,9 @@
 """A long sequence in parts: each is tracked by itself, from an anchor frame; joined, they are one sequence again.
 
-A part holds what tracking found, before anything is smoothed: what looks across the joints - temporal smoothing, the
-settled poses, the last judgement - is done once, over the whole sequence.  So a joint between two parts is treated
+A part holds what tracking found, before anything is smoothed: what spans the joints - temporal smoothing, pose
+refinement, the final assessment - is done once, over the whole sequence.  So a joint between two parts is treated
 like any other pair of neighbouring frames, and what little the two trackings differ by there is smoothed with the
-rest of the sequence's rattle.  Memory: a part holds 12 bytes a vertex and frame of its own, the joining 36 of the whole
+rest of the sequence's jitter.  Memory: a part holds 12 bytes a vertex and frame of its own, the joining 36 of the whole
 sequence, as much as a sequence in one piece; scans are read one at a time.
 """
 
@@ -33,7 +33,7 @@ def write_part(out: CheckpointWriter, vertex_count: int, found: Mapping[int, Reg
     writer = PartWriter(out, vertex_count)
     for row, one in sorted(found.items()):
         writer.frame(row, one.vertices, one.pose)
-        writer.judged(row, one.quality, one.checks)
+        writer.assessed(row, one.quality, one.checks)
     writer.close()
 
 

@@ -1,4 +1,4 @@
-"""What a registered frame measures, and whether it may be called registered."""
+"""Quality assessment of a registered frame: its figures, and the limits beyond which it is rejected."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from mimicme.pipeline.arrays import Bools, Floats, Ints
 from mimicme.pipeline.errors import FrameRejected
 from mimicme.pipeline.geometry.mesh import boundary_vertices, edges, triangle_normals, vertex_normals
-from mimicme.pipeline.geometry.spatial import Surface, pierced
+from mimicme.pipeline.geometry.spatial import Surface, self_intersections
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class Quality:
         data_share: share of the template's area that found scan surface.
         flipped_triangles: triangles whose normal has turned by more than 90 degrees from the rest shape's.
         degenerate_triangles: triangles of less than 2 % of their area at rest.
-        crossing_triangles: triangles that pass through another one, looked for where the template faces itself: lips,
-            lids, nostrils, ears.
+        crossing_triangles: self-intersecting triangles, looked for where the template faces itself: lips, lids,
+            nostrils, ears.
         expected_error: what the mean correspondence error is likely to be, mm; see `expected_error`.
         stretch_p95: 95th percentile of |log2| of edge lengths against the rest shape's.
     """
@@ -82,7 +82,7 @@ FOUND_COSTS = 1.0
 def expected_error(disagreement_mm: float, stretch: float, found_share: float = 0.0) -> float:
     """Mean distance to the true correspondence that a frame with these figures is likely to have, mm.
 
-    The distance to the surface says nothing about sliding along it (rank correlation with the true error below 0.2);
+    The distance to the surface says nothing about tangential error (rank correlation with the true error below 0.2);
     how much the landmarks contradict each other and how far the template had to stretch say most (0.76 over 80
     damaged frames of two people, 0.77 over 50 of two others).  Points that a detector found agree among themselves, but
     lie beside the place, all frames of a person alike; over 164 frames, half of them with found points, the rank
@@ -116,11 +116,11 @@ distances have the same percentiles, and a search for each vertex of a fine scan
 
 
 def scan_to_mesh(
-    scan: Floats, scan_normals: Floats, vertices: Floats, faces: Ints, rim: Bools, reach_mm: float
+    scan: Floats, scan_normals: Floats, vertices: Floats, faces: Ints, boundary: Bools, reach_mm: float
 ) -> Floats:
     """(k,) mm: distance to the registered surface of the scan vertices inside the template's region.
 
-    Inside is a scan vertex whose closest point is not on the template's rim (V,) - there the template ends and the
+    Inside is a scan vertex whose closest point is not on the template's boundary (V,) - there the template ends and the
     scan goes on - whose normal agrees within 90 degrees, and which is nearer than `reach_mm`; what is farther is
     hair, collar or spike.  See `MEASURED_POINTS`.
     """
@@ -128,14 +128,14 @@ def scan_to_mesh(
     scan, scan_normals = scan[::step], scan_normals[::step]
     found = Surface(vertices, faces).closest(scan)
     corner = np.take(faces, found.triangles, axis=0)
-    beyond = (rim[corner] & (found.weights > 1e-3)).any(axis=1)
+    beyond = (boundary[corner] & (found.weights > 1e-3)).any(axis=1)
     normal = np.einsum("kc,kcx->kx", found.weights, vertex_normals(vertices, faces)[corner])
     inside = ~beyond & ((normal * scan_normals).sum(1) > 0) & (found.distances < reach_mm)
     return found.distances[inside]
 
 
-class Judge:
-    """Measures frames of one template.
+class QualityAssessor:
+    """Assesses frames of one template.
 
     Args:
         rest: (V, 3) the shape that triangles and edges are compared with; faces: (T, 3).
@@ -144,7 +144,7 @@ class Judge:
 
     def __init__(self, rest: Floats, faces: Ints, opposite: Ints | NDArray[np.int64]) -> None:
         self.faces = faces
-        self.rim = boundary_vertices(faces, len(rest))
+        self.boundary = boundary_vertices(faces, len(rest))
         self.edges = edges(faces)[0]
         self.normals, self.areas = triangle_normals(rest, faces)
         self._lengths = self._edge_lengths(rest)
@@ -158,7 +158,7 @@ class Judge:
         a, b = (np.take(vertices, end, axis=0) for end in self.edges.T)
         return np.maximum(np.linalg.norm(a - b, axis=1), 1e-9)
 
-    def measure(
+    def assess(
         self,
         vertices: Floats,
         scan: Floats,
@@ -169,7 +169,7 @@ class Judge:
         reach_mm: float,
     ) -> Quality:
         """Figures of one frame; `vertices` (V, 3) and `scan` (m, 3) in one frame that keeps the rest's heading."""
-        distance = scan_to_mesh(scan, scan_normals, vertices, self.faces, self.rim, reach_mm)
+        distance = scan_to_mesh(scan, scan_normals, vertices, self.faces, self.boundary, reach_mm)
         if not len(distance):
             distance = np.array([np.nan])
         normal, area = triangle_normals(vertices, self.faces)
@@ -186,7 +186,7 @@ class Judge:
             data_share=data_share,
             flipped_triangles=float(((normal * self.normals).sum(1) < 0).sum()),
             degenerate_triangles=float((area < 0.02 * self.areas).sum()),
-            crossing_triangles=float(len(pierced(vertices[self._near], self._near_faces))),
+            crossing_triangles=float(len(self_intersections(vertices[self._near], self._near_faces))),
             stretch_p95=stretch,
             expected_error=expected_error(checks.disagreement_mm, stretch, checks.found_share),
         )
@@ -194,7 +194,7 @@ class Judge:
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds beyond which a frame is not called registered."""
+    """Bounds beyond which a frame is rejected."""
 
     max_s2m_median_mm: float
     max_landmark_error_mm: float

@@ -11,20 +11,20 @@ from mimicme.pipeline.geometry.spatial import Surface
 from mimicme.pipeline.landmarks import GROUPS
 
 DIRECTIONS = 48
-SHELTER_MM = 60.0
-SHELTERED = 0.65
-"""Share of the sky below which a vertex counts as sheltered; a plain cheek has 1, an ear's inside 0.3 to 0.6."""
+OCCLUDER_MM = 60.0
+RECESSED = 0.65
+"""Sky visibility below which a vertex counts as recessed; a plain cheek has 1, an ear's inside 0.3 to 0.6."""
 EAR_MM, EAR_FADE_MM = 8.0, 10.0
-"""How far the ear goes on around its sheltered parts, and over what width its mask fades out."""
+"""How far the ear goes on around its recessed parts, and over what width its mask fades out."""
 OPPOSITE_MM = 15.0
-LIFT_MM = 0.02
+RAY_OFFSET_MM = 0.02
 
 
-def openness(vertices: Floats, faces: Ints) -> Floats:
-    """(V,) share of the sky that a vertex sees, cosine-weighted, 1 on a convex surface (ambient occlusion).
+def sky_visibility(vertices: Floats, faces: Ints) -> Floats:
+    """(V,) share of the sky visible from a vertex, cosine-weighted, 1 on a convex surface (ambient occlusion).
 
     Args:
-        vertices: (V, 3) mm; faces: (t, 3).  What is farther than `SHELTER_MM` shelters nothing.
+        vertices: (V, 3) mm; faces: (t, 3).  What is farther than `OCCLUDER_MM` occludes nothing.
     """
     normals = vertex_normals(vertices, faces)
     surface = Surface(vertices, faces)
@@ -35,8 +35,8 @@ def openness(vertices: Floats, faces: Ints) -> Floats:
     for direction in sky:
         cosine = normals @ direction
         above = np.flatnonzero(cosine > 0.1)
-        hidden = surface.occluded(vertices[above] + LIFT_MM * normals[above], direction, SHELTER_MM)
-        free[above] += cosine[above] * ~hidden
+        occluded = surface.occluded(vertices[above] + RAY_OFFSET_MM * normals[above], direction, OCCLUDER_MM)
+        free[above] += cosine[above] * ~occluded
         total[above] += cosine[above]
     return free / np.maximum(total, 1e-9)
 
@@ -44,7 +44,7 @@ def openness(vertices: Floats, faces: Ints) -> Floats:
 def ears(vertices: Floats, faces: Ints, landmarks: Floats) -> Floats:
     """(V, 2) masks in [0, 1] of the ear on the left of a picture (x < 0) and on its right; 0 where there is none.
 
-    An ear is what lies around the sheltered skin beside the head, behind the jaw line's first and last landmark and
+    An ear is what lies around the recessed skin beside the head, behind the jaw line's first and last landmark and
     above the corners of the mouth's height on it.
 
     Args:
@@ -57,18 +57,18 @@ def ears(vertices: Floats, faces: Ints, landmarks: Floats) -> Floats:
     beside = np.abs(vertices[:, 0] - middle) > 0.6 * half_width
     behind = vertices[:, 2] < jaw[[0, -1], 2].mean() + EAR_MM / 2
     above = vertices[:, 1] > jaw[[3, -4], 1].mean()
-    sheltered = (openness(vertices, faces) < SHELTERED) & beside & behind & above
+    recessed = (sky_visibility(vertices, faces) < RECESSED) & beside & behind & above
     masks = np.zeros((len(vertices), 2))
     for side, here in enumerate((vertices[:, 0] < middle, vertices[:, 0] > middle)):
-        if (sheltered & here).any():
-            distance = cKDTree(vertices[sheltered & here]).query(vertices)[0]
+        if (recessed & here).any():
+            distance = cKDTree(vertices[recessed & here]).query(vertices)[0]
             masks[:, side] = np.clip((EAR_MM + EAR_FADE_MM - distance) / EAR_FADE_MM, 0, 1) * (behind & here)
     return masks
 
 
 def opposite(vertices: Floats, faces: Ints) -> NDArray[np.int64]:
-    """Vertices that look at another part of the surface from within `OPPOSITE_MM`: lips, lids, nostrils, ears."""
+    """Vertices that face another part of the surface from within `OPPOSITE_MM`: lips, lids, nostrils, ears."""
     normals = vertex_normals(vertices, faces)
-    hits = Surface(vertices, faces).cast(vertices + LIFT_MM * normals, normals)
+    hits = Surface(vertices, faces).cast(vertices + RAY_OFFSET_MM * normals, normals)
     towards = (triangle_normals(vertices, faces)[0][hits.triangles] * normals).sum(axis=1) < 0
     return np.flatnonzero(hits.hit & (hits.distances < OPPOSITE_MM) & towards)

@@ -14,35 +14,57 @@ class RegisterSettings:
     """Settings of the registration; the defaults were tuned on two people of the ICT-FaceKit captures.
 
     Attributes:
-        coarse_vertices: vertices of the coarse level.
-        coarse_steps: Gauss-Newton steps there, for a frame that starts from its landmarks alone.
-        tracked_steps: the same for a frame that starts from the one before it.
-        neutral_fine_steps: steps on the template itself for a subject's neutral, after a first one that is stiffer.
-        fine_steps: the same for every other frame.
-        stiffness_start, stiffness_end: bending stiffness of the first and the last coarse step, mm^2; a feature
-            narrower than about stiffness^(1/4) mm is smoothed away.
-        stiffness_fine: the same on the template itself, per mm of its vertex spacing: a finer template may
-            follow finer detail.
-        fine_landmark_share: what is left of the landmarks' weight there.  They have led the coarse level, and
-            pulling at single vertices of a fine mesh folds it.
-        membrane: weight of stretching relative to bending.
-        membrane_neutral: the same while a subject's neutral is fitted from the template: between two people skin
-            is stretched less than by an expression.  Not where the mouth of what has to serve as neutral is open.
-        landmark_weight_mm2: a landmark counts as much as this area of surface, to the very end.
-        detected_share: what is left of that weight where a detector found the landmark and the neutral is fitted.  Its
-            slips go the same way for neighbours, so that many points are not many witnesses: lids, nose and lips have
-            relief, and there the scan knows better.  Brows have none and keep their weight; the ridge of the nose,
-            which a detector's points only share out, has none left.
-        landmark_smoothing_mm: smoothing of the initial landmark warp; about twice the landmarks' noise.
-        scale_start_mm, scale_end_mm: residual at which a scan point's weight has fallen to a quarter.
-        max_normal_angle_deg: between a template point and the scan point it is paired with.
-        coarse_tolerance, fine_tolerance: relative tolerance of the linear solver.
-        smooth_in_time: remove what rattles from frame to frame; sequences of 9 frames and more.
-        region_reach_mm: scan vertices farther from the registered surface are not skin of the template's region.
-        max_s2m_median_mm, max_landmark_error_mm, min_data_share, max_folded_share,
-        max_expected_error_mm: a frame beyond is rejected; with found landmarks, beyond twice as much.
-        part_frames: a sequence of one and a half times as many frames or more is tracked in parts of about so many,
-            side by side (parts.py); 0: never.  A sequence that has to find its neutral itself is never cut.
+        coarse_vertices: number of vertices of the coarse level.
+        coarse_steps: number of Gauss-Newton steps on the coarse level, for a frame that starts from its landmarks
+            alone.
+        tracked_steps: number of Gauss-Newton steps on the coarse level, for a frame that starts from the one before
+            it.
+        neutral_fine_steps: number of Gauss-Newton steps at the template's own resolution for a subject's neutral,
+            after a first one that is stiffer.
+        fine_steps: number of Gauss-Newton steps at the template's own resolution for every other frame, after a first
+            one that is stiffer.
+        stiffness_start: bending stiffness of the first coarse step (mm^4); a feature narrower than about
+            stiffness^(1/4) mm is smoothed away.
+        stiffness_end: bending stiffness of the last coarse step (mm^4); a feature narrower than about
+            stiffness^(1/4) mm is smoothed away.
+        stiffness_fine: bending stiffness at the template's own resolution, per mm of its vertex spacing (mm^3): a
+            finer template may follow finer detail.
+        fine_landmark_share: what is left of the landmarks' weight at the template's own resolution. They have led
+            the coarse level, and pulling at single vertices of a fine mesh folds it.
+        membrane: stiffness against stretching, relative to the bending stiffness (mm^-2).
+        membrane_neutral: stiffness against stretching, relative to the bending stiffness, while a subject's neutral
+            is fitted from the template (mm^-2): between two people skin is stretched less than by an expression.
+            Where the mouth of what has to serve as neutral is open, `membrane` holds.
+        landmark_weight_mm2: weight of a landmark of full confidence, as the area of surface that counts as much.
+        detected_share: what is left of `landmark_weight_mm2` for a detected landmark while the neutral is fitted. A
+            detector's errors are correlated between neighbours: many points are not many observations. Lids, nose
+            and lips have relief, and there the scan knows better. Brows have none and keep their weight; the ridge
+            of the nose, on which a detector's points are only spaced out, has none left.
+        landmark_smoothing_mm: smoothing of the initial spline warp onto the landmarks; about twice the landmarks'
+            noise.
+        scale_start_mm: scale of the robust weight in the first coarse step: the residual at which the weight of a
+            correspondence has fallen to a quarter.
+        scale_end_mm: scale of the robust weight in the last step at the template's own resolution; the coarse level
+            ends at twice as much.
+        max_normal_angle_deg: correspondence rejection: largest angle between the normals of a template point and of
+            its closest scan point.
+        coarse_tolerance: relative tolerance of the linear solver on the coarse level (ratio).
+        fine_tolerance: relative tolerance of the linear solver at the template's own resolution (ratio).
+        smooth_in_time: whether jitter between frames is removed, in sequences of 9 frames and more.
+        region_reach_mm: largest distance of a scan vertex from the registered surface in the figures of quality;
+            what is farther, as hair, is not skin of the template's region.
+        max_s2m_median_mm: largest median distance of the scan to the registered surface; a frame beyond it is
+            rejected.
+        max_landmark_error_mm: largest mean distance of the landmarks to where the fit carries them when they are
+            left out of it; a frame beyond it is rejected.
+        min_data_share: smallest part of the template's area with correspondences on the scan; a frame with less is
+            rejected.
+        max_folded_share: largest part of the triangles that may be flipped or degenerate; a frame beyond it is
+            rejected.
+        max_expected_error_mm: largest expected error of the correspondences; a frame beyond it is rejected, one whose
+            landmarks are all detected beyond twice as much.
+        part_frames: number of frames of a part, about: a sequence of one and a half times as many or more is
+            tracked in parts, side by side; 0: never. A sequence that has to find its neutral itself is never cut.
     """
 
     coarse_vertices: int = 2500

@@ -3,8 +3,11 @@
 For targets (q_i, n_i, w_i), vertex areas a_i, landmarks l_k = B_k v with weights b_k, and displacements d = v - rest:
 
     E(d) = stiffness * trace(d^T K d)                                      local affine stiffness, see stiffness.py
-         + sum_i a_i w_i ((n_i . (v_i - q_i))^2 + slide |v_i - q_i|^2)     point to plane; slide is tiny
+         + sum_i a_i w_i ((n_i . (v_i - q_i))^2 + t |v_i - q_i|^2)         point to plane; t: tangential weight
          + sum_k b_k |B_k v - l_k|^2                                       landmarks, to the very end
+
+The point-to-plane distance is Chen and Medioni's (1991).  The tangential weight, a small share of the point-to-point
+distance, damps tangential motion, which the planes leave free.
 
 The point-to-plane term couples x, y and z, so the normal matrix is 3n x 3n.  It is never formed: conjugate gradients
 use it as an operator, preconditioned with the scalar n x n matrix in which n_i n_i^T is replaced by a constant.  That
@@ -73,7 +76,7 @@ def factorise(matrix: sparse.spmatrix) -> Callable[[Floats], Floats]:
     return solver
 
 
-def nearly_factorise(matrix: sparse.spmatrix) -> Callable[[Floats], Floats] | None:
+def incomplete_factorise(matrix: sparse.spmatrix) -> Callable[[Floats], Floats] | None:
     """The same without the small entries of the factors, good enough for a preconditioner; None where it is not.
 
     Incomplete factorisation with a threshold (Saad 1994; Li and Shao 2011) of the matrix scaled to a diagonal of
@@ -85,7 +88,7 @@ def nearly_factorise(matrix: sparse.spmatrix) -> Callable[[Floats], Floats] | No
     scale = 1 / np.sqrt(matrix.diagonal())
     scaled = (sparse.diags(scale) @ matrix @ sparse.diags(scale)).tocsc()
     try:
-        # float32: its speed is that of memory, and it is no more than a guess at the inverse in any case
+        # float32: its speed is that of memory, and it is only an approximate inverse in any case
         factors = spilu(scaled.astype(np.float32), drop_tol=DROP, drop_rule="basic", **_SYMMETRIC)
     except RuntimeError:  # a zero pivot
         return None
@@ -101,7 +104,11 @@ def nearly_factorise(matrix: sparse.spmatrix) -> Callable[[Floats], Floats] | No
 
 
 class Preconditioner:
-    """Factorisation of  stiffness K + diag(data) + B^T b B, renewed only when it has stopped fitting."""
+    """Factorisation of  stiffness K + diag(data) + B^T b B, renewed only when it has stopped fitting.
+
+    Args:
+        max_iterations: a solve that takes as many has the next one factorise again.
+    """
 
     def __init__(self, max_iterations: int = 40) -> None:
         self._solve: Callable[[Floats], Floats] | None = None
@@ -120,19 +127,19 @@ class Preconditioner:
             diagonal = sparse.diags(PLANE_SHARE * np.maximum(data, FLOOR * areas) + 1e-6 * areas.mean())
             rows = landmarks.matrix
             normal = stiffness * matrix + diagonal + rows.T @ sparse.diags(landmarks.weights) @ rows
-            near = None if self._exactly else nearly_factorise(normal)
+            near = None if self._exactly else incomplete_factorise(normal)
             self._solve = near or factorise(normal)
             self._stiffness = stiffness
             self.factorisations += 1
         return self._solve
 
-    def used(self, iterations: int) -> None:
-        """Tell how many iterations a solve took; too many, and the next one factorises again."""
+    def record(self, iterations: int) -> None:
+        """Record how many iterations a solve took; too many, and the next one factorises again."""
         if iterations >= self._max_iterations:
             self._solve = None
 
-    def failed(self) -> bool:
-        """Tell that it was not positive definite; whether there is a better one: from now on factors are exact."""
+    def broke_down(self) -> bool:
+        """Record a breakdown (not positive definite): factors are exact from now on; False if they were already."""
         self._solve, before, self._exactly = None, self._exactly, True
         return not before
 
@@ -147,7 +154,7 @@ class Problem:
     areas: Floats
     targets: Targets
     landmarks: Landmarks
-    slide: float
+    tangential_weight: float
 
     @property
     def data(self) -> Floats:
@@ -161,7 +168,7 @@ class Problem:
     def operator(self) -> Callable[[Floats], Floats]:
         """`apply` with all that does not depend on d at hand: it is called some hundred times a frame."""
         normal, data = self.targets.normals, self.data[:, None]
-        drag, planes = self.slide * data, data * normal
+        tangential, planes = self.tangential_weight * data, data * normal
         rows, b = self.landmarks.matrix, self.landmarks.weights[:, None]
         columns = rows.T
 
@@ -169,20 +176,20 @@ class Problem:
             out = self.matrix @ d
             out *= self.stiffness
             out += np.einsum("nx,nx->n", d, normal)[:, None] * planes
-            out += drag * d
+            out += tangential * d
             out += columns @ (b * (rows @ d))
             return out
 
         return times
 
-    def right_side(self) -> Floats:
+    def right_hand_side(self) -> Floats:
         normal, data = self.targets.normals, self.data[:, None]
         rows, b = self.landmarks.matrix, self.landmarks.weights[:, None]
         goal = self.targets.points - self.rest
         along = (goal * normal).sum(1, keepdims=True)
         known = self.landmarks.weights[:, None] > 0
         missing = np.where(known, self.landmarks.points - rows @ self.rest, 0.0)
-        return data * (along * normal + self.slide * goal) + rows.T @ (b * missing)
+        return data * (along * normal + self.tangential_weight * goal) + rows.T @ (b * missing)
 
     def energy(self, d: Floats) -> float:
         """E(d), mm^4."""
@@ -191,7 +198,7 @@ class Problem:
         rows, b = self.landmarks.matrix, self.landmarks.weights
         known = b > 0
         miss = np.where(known[:, None], rows @ (self.rest + d) - self.landmarks.points, 0.0)
-        plane = ((off * normal).sum(1) ** 2 + self.slide * (off**2).sum(1)) @ data
+        plane = ((off * normal).sum(1) ** 2 + self.tangential_weight * (off**2).sum(1)) @ data
         return float(self.stiffness * (d * (self.matrix @ d)).sum() + plane + (miss**2).sum(1) @ b)
 
 
@@ -216,7 +223,7 @@ def solve(
         problem.stiffness, problem.matrix, problem.data, problem.areas, problem.landmarks
     )
     apply = problem.operator()
-    b = problem.right_side()
+    b = problem.right_hand_side()
     goal = tolerance * np.sqrt(max(_dot(b, pre(b)), LEAST_MM**2 * float(problem.data.sum())))
     x = start.copy()
     r = b - apply(x)
@@ -235,11 +242,11 @@ def solve(
         p += z
         iterations += 1
     if not rz >= -(goal**2):  # an indefinite preconditioner, or numbers that are none
-        if preconditioner.failed():
+        if preconditioner.broke_down():
             return solve(problem, start, preconditioner, tolerance, max_iterations)
         if not np.isfinite(rz):
             x = np.full_like(x, np.nan)
-    preconditioner.used(iterations)
+    preconditioner.record(iterations)
     return x, iterations
 
 

@@ -1,4 +1,4 @@
-"""Smooth warp of the template onto a frame's landmarks, before any closest point is trusted."""
+"""Smooth warp of the template onto a frame's landmarks, before any closest-point correspondence is used."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def landmark_spline(source: Floats, target: Floats, points: Floats, smoothing_mm
     )
 
 
-def trust(source: Floats, target: Floats, smoothing_mm: float) -> Floats:
-    """(l,) in (0, 1]: how far each landmark is believed, from what the spline through the others says of it.
+def landmark_weights(source: Floats, target: Floats, smoothing_mm: float) -> Floats:
+    """(l,) in (0, 1]: robust weight of each landmark, from its leave-one-out residual.
 
-    A landmark that its neighbours contradict (another definition, a slip of the hand) loses its say by Geman and
-    McClure's (1987) function; and when all of them contradict each other, the annotation is noisy and all lose, as
-    the square of the noise.  Ordinary annotation of an ordinary expression keeps more than half.
+    A landmark that its neighbours contradict (another definition, a slip of the hand) loses weight by Geman and
+    McClure's (1987) function; and when all of them contradict each other, the annotation is noisy and all lose
+    weight, as the square of the noise.  Ordinary annotation of an ordinary expression keeps more than half.
     """
     if len(source) <= MIN_LANDMARKS:
         return np.ones(len(source))

@@ -6,11 +6,11 @@ Here each vertex's map must predict where its neighbours go,
     E(d) = sum_i 1/h_i^2 sum_{j in ring(i)} | (d_j - d_i) - A_i (p_j - p_i) |^2  (+ ridge on A_i),
 
 and is eliminated in closed form (it enters E alone, quadratically), which leaves one scalar n x n matrix instead of
-Amberg's 4n x 4n one with the same null space: every global affine motion costs nothing, and a rim is as free as in
-the plane (a squared graph Laplacian would pull rims flat).  Without
-the ridge the value approximates the integral of the squared second derivative, whatever the density of the mesh.  The
-ridge keeps a flat ring's map determinate and resists stretching a little, on a fine mesh more than on a coarse one;
-that is wanted: it is what keeps the template's own resolution from folding, while the coarse level stays free to slide.
+Amberg's 4n x 4n one with the same null space: every global affine motion costs nothing, and a boundary is as free as in
+the plane (a squared graph Laplacian would pull boundaries flat).  Without the ridge the value approximates the integral
+of the squared second derivative, whatever the density of the mesh.  The ridge keeps a flat ring's map determinate and
+resists stretching a little, on a fine mesh more than on a coarse one; that is wanted: it is what keeps the template's
+own resolution from folding, while the coarse level stays free to move tangentially.
 """
 
 from __future__ import annotations

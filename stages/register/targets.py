@@ -1,4 +1,4 @@
-"""Where each template vertex should go: closest scan points, and the gates that refuse bad ones."""
+"""Where each template vertex should go: its closest scan point, robustly weighted, and which ones are rejected."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Targets(NamedTuple):
 
     Attributes:
         points: (n, 3) mm, normals: (n, 3) unit, of the scan.
-        weights: (n,) in [0, 1]; 0 where no scan point passed the gates.
+        weights: (n,) in [0, 1]; 0 where the correspondence is rejected.
     """
 
     points: Floats
@@ -25,39 +25,42 @@ class Targets(NamedTuple):
     weights: Floats
 
 
-class Nearest(NamedTuple):
-    """What lies nearest to some template points on the scan, before any of it is refused.
+class ClosestPoints(NamedTuple):
+    """The closest scan points of some template points, before any is rejected.
 
     Attributes:
         points: (n, 3) mm, normals: (n, 3) unit, of the scan; distances: (n,) mm.
-        on_rim: (n,) True where the nearest point is on the scan's rim.
+        on_boundary: (n,) True where the closest point is on the scan's boundary.
     """
 
     points: Floats
     normals: Floats
     distances: Floats
-    on_rim: Bools
+    on_boundary: Bools
 
-    def part(self, index: NDArray[np.int64]) -> Nearest:
+    def subset(self, index: NDArray[np.int64]) -> ClosestPoints:
         """The same for some of the points."""
-        return Nearest(self.points[index], self.normals[index], self.distances[index], self.on_rim[index])
+        return ClosestPoints(
+            self.points[index], self.normals[index], self.distances[index], self.on_boundary[index]
+        )
 
-    def targets(self, normals: Floats, scale_mm: float, min_cosine: float, reach_mm: float) -> Targets:
+    def targets(self, normals: Floats, scale_mm: float, min_cosine: float, max_distance_mm: float) -> Targets:
         """Targets of the points, whose unit normals are (n, 3).
 
-        A pair is refused (weight 0) when the normals differ by more than `min_cosine` allows, when the closest
-        point lies on the scan's rim (the template goes on where the scan ends: pairing there drags it to the edge),
-        or when it is farther than `reach_mm`.  The others weigh (1 + (r / scale)^2)^-2, Geman and McClure's (1987)
-        function, so that what the template cannot explain - hair, spikes, teeth - stops pulling as scale shrinks.
+        A correspondence is rejected (weight 0; cf. Amberg et al. 2007 and Rusinkiewicz and Levoy 2001, sec. 3.4)
+        when the normals differ by more than `min_cosine` allows, when the closest point lies on the scan's boundary
+        (the template goes on where the scan ends: pairing there drags it to the edge), or when it is farther than
+        `max_distance_mm`.  The others weigh (1 + (r / scale)^2)^-2, Geman and McClure's (1987) function, so that what
+        the template cannot explain - hair, spikes, teeth - stops pulling as scale shrinks.
         """
         cosine = np.einsum("nx,nx->n", self.normals, normals)
-        trusted: Bools = (cosine > min_cosine) & ~self.on_rim & (self.distances < reach_mm)
-        weight = trusted / (1 + (self.distances / scale_mm) ** 2) ** 2
+        valid: Bools = (cosine > min_cosine) & ~self.on_boundary & (self.distances < max_distance_mm)
+        weight = valid / (1 + (self.distances / scale_mm) ** 2) ** 2
         return Targets(self.points, self.normals, weight)
 
 
 class ScanTarget:
-    """One frame's scan, ready to be asked for targets.
+    """One frame's scan, prepared for closest-point queries.
 
     Args:
         vertices: (m, 3) mm, in the frame the solver works in; faces: (t, 3).
@@ -67,19 +70,19 @@ class ScanTarget:
         self.vertices, self.faces = vertices, faces
         self.surface = Surface(vertices, faces, threads)
         self.normals = vertex_normals(vertices, faces)
-        self.rim = boundary_vertices(faces, len(vertices))
+        self.boundary = boundary_vertices(faces, len(vertices))
 
-    def nearest(self, points: Floats) -> Nearest:
-        """What lies nearest to (n, 3) points, mm."""
+    def closest_points(self, points: Floats) -> ClosestPoints:
+        """The closest points of (n, 3) points, mm."""
         found = self.surface.closest(points)
         corner = np.take(self.faces, found.triangles, axis=0)
         normal = np.einsum("kc,kcx->kx", found.weights, np.take(self.normals, corner, axis=0))
         normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
-        on_rim = np.asarray((self.rim[corner] & (found.weights > 0.01)).any(axis=1))
-        return Nearest(found.points, normal, found.distances, on_rim)
+        on_boundary = np.asarray((self.boundary[corner] & (found.weights > 0.01)).any(axis=1))
+        return ClosestPoints(found.points, normal, found.distances, on_boundary)
 
     def targets(
-        self, points: Floats, normals: Floats, scale_mm: float, min_cosine: float, reach_mm: float
+        self, points: Floats, normals: Floats, scale_mm: float, min_cosine: float, max_distance_mm: float
     ) -> Targets:
-        """Targets of (n, 3) template points with unit normals (n, 3); see `Nearest.targets`."""
-        return self.nearest(points).targets(normals, scale_mm, min_cosine, reach_mm)
+        """Targets of (n, 3) template points with unit normals (n, 3); see `ClosestPoints.targets`."""
+        return self.closest_points(points).targets(normals, scale_mm, min_cosine, max_distance_mm)

@@ -17,12 +17,21 @@ from mimicme.pipeline.geometry.rigid import fit_rigid, fit_scale, fit_similarity
 from mimicme.pipeline.landmarks import GROUPS, INNER, N_LANDMARKS
 from mimicme.pipeline.numerics.temporal import MIN_FRAMES, runs, smooth, smooth_poses
 from mimicme.pipeline.template import Template
-from mimicme.stages.register.fit import OWN_EARS, STRANGERS_EARS, Aim, Ears, Fitter, Gates, Step, annealed
+from mimicme.stages.register.fit import (
+    GENERIC_EARS,
+    PERSONAL_EARS,
+    EarVisibility,
+    FitTarget,
+    Fitter,
+    RejectionThresholds,
+    Step,
+    annealed,
+)
 from mimicme.stages.register.levels import Levels
 from mimicme.stages.register.prior import ExpressionPrior
-from mimicme.stages.register.quality import Judge, LandmarkChecks, Limits, Quality, reject_bad
-from mimicme.stages.register.spline import MIN_LANDMARKS, disagreement, trust
-from mimicme.stages.register.steady import head_motion, settle, skull_weights
+from mimicme.stages.register.quality import LandmarkChecks, Limits, Quality, QualityAssessor, reject_bad
+from mimicme.stages.register.spline import MIN_LANDMARKS, disagreement, landmark_weights
+from mimicme.stages.register.stabilisation import head_motion, refine_pose, skull_weights
 from mimicme.stages.register.targets import ScanTarget
 
 if TYPE_CHECKING:
@@ -32,7 +41,7 @@ BROWS = np.zeros(N_LANDMARKS, bool)
 BROWS[GROUPS["left_eyebrow"]] = BROWS[GROUPS["right_eyebrow"]] = True
 NOSE_RIDGE = np.zeros(N_LANDMARKS, bool)
 NOSE_RIDGE[27:30] = True
-"""Three points that share out a line without marks: where on it a detector has them is its habit."""
+"""Three points that share out a line without marks: where on it they lie is a bias of the detector."""
 LARGEST_SCALE = 1.5
 """How much larger or smaller than the template a person may be; what goes beyond is a wrong landmark file."""
 MAX_GAP = 3
@@ -42,19 +51,19 @@ SURFACE_SLACK, SURFACE_SLACK_MM = 1.5, 0.03
 
 UPPER_INNER_LIP, LOWER_INNER_LIP = [61, 62, 63], [67, 66, 65]
 OPEN_MOUTH = 0.2
-"""Opening of the mouth, in its widths, from which on a frame is no neutral, even if a sequence has no calmer one."""
+"""Opening of the mouth, in its widths, from which on a frame is no neutral, even if the sequence has no better one."""
 FIRST_STIFFER = 10.0
 """Stiffness of the first step on the template itself, in that of the others."""
 
-OWN_TOLERANCE = 2.5
-"""Tolerance on the template itself for a frame that begins from one's own neutral, in that of the neutral: it is a
+PERSONAL_TOLERANCE = 2.5
+"""Tolerance on the template itself for a frame that begins from its person's neutral, in that of the neutral: it is a
 share of the displacement, and what is left of that without the head's motion is small already.  Without it james's
 tracked frame took half as many iterations again, for the same surface."""
 
 FEW_TRIANGLES = 0.003
-"""Share of all triangles: more of them flipped or crossing than in the first result, and the second is not taken."""
-AGAIN_STEPS, AGAIN_STIFFNESS, AGAIN_SCALE_MM = 3, (300.0, 30.0), 3.0
-"""Coarse steps of the second pass: it begins nearer than the first, and may be held more firmly to a better guess."""
+"""Share of all triangles: with more flipped or self-intersecting beyond the first result's, the second is rejected."""
+SECOND_PASS_STEPS, SECOND_PASS_STIFFNESS, SECOND_PASS_SCALE_MM = 3, (300.0, 30.0), 3.0
+"""Coarse steps of the second pass: it begins nearer than the first, and is held more firmly to a better prediction."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +117,7 @@ class SequenceTracker:
         levels: its levels.
         settings: of the stage.
         neutral: (V, 3) the subject's registered neutral, canonical, mm; None when this sequence has to find it: its
-            calmest frame is then fitted first, from the template, and takes that place.
+            most neutral frame is then fitted first, from the template, and takes that place.
         detector_offset: (68, 3) mm, how far from the neutral's own landmarks a detector sees them on this subject,
             found together with the neutral.  A detector that sees a point beside its place on the neutral does so in
             the other frames too: taken off, only the motion is the detector's.
@@ -127,11 +136,11 @@ class SequenceTracker:
         self.neutral_number: int | None = None
         self.detector_offset = np.zeros((N_LANDMARKS, 3)) if detector_offset is None else detector_offset
         self._rest = template.vertices if neutral is None else neutral
-        self._judge = Judge(template.vertices, template.faces, levels.opposite)
+        self._assessor = QualityAssessor(template.vertices, template.faces, levels.opposite)
         self._skull = skull_weights(template.vertices, template.landmarks(), levels.fine.areas)
         weight = self._skull / max(self._skull.sum(), 1e-300)
         self.skull_centre = weight @ template.vertices
-        self._fitter = self._fitter_of(levels, STRANGERS_EARS) if neutral is None else self._own_fitter()
+        self._fitter = self._fitter_of(levels, GENERIC_EARS) if neutral is None else self._personal_fitter()
         self._limits = Limits(
             settings.max_s2m_median_mm,
             settings.max_landmark_error_mm,
@@ -141,23 +150,25 @@ class SequenceTracker:
         )
         self._previous: tuple[int, Floats] | None = None
 
-    def _fitter_of_stranger(self, landmarks: Floats) -> Fitter:
-        """For a frame that is to be the neutral, landmarks (68, 3): skin stretches little, unless it is none."""
+    def _generic_fitter(self, landmarks: Floats) -> Fitter:
+        """For a frame that is to be the neutral, landmarks (68, 3): skin stretches little, unless the mouth is open."""
         opening = mouth_opening(landmarks, self.levels.fine.landmarks @ self._rest)
         extra = 0.0 if opening > OPEN_MOUTH else self.settings.membrane_neutral - self.settings.membrane
-        return self._fitter_of(self.levels.of_stranger(extra), STRANGERS_EARS)
+        return self._fitter_of(self.levels.for_generic_template(extra), GENERIC_EARS)
 
-    def _own_fitter(self) -> Fitter:
+    def _personal_fitter(self) -> Fitter:
         """For a frame that begins from its person's neutral."""
-        return self._fitter_of(self.levels, OWN_EARS, OWN_TOLERANCE)
+        return self._fitter_of(self.levels, PERSONAL_EARS, PERSONAL_TOLERANCE)
 
-    def _fitter_of(self, levels: Levels, ears: Ears, slack: float = 1.0) -> Fitter:
+    def _fitter_of(self, levels: Levels, ears: EarVisibility, slack: float = 1.0) -> Fitter:
         settings = self.settings
-        gates = Gates(min_cosine=float(np.cos(np.radians(settings.max_normal_angle_deg))), ears=ears)
-        return Fitter(levels, gates, settings.coarse_tolerance, slack * settings.fine_tolerance)
+        rejection = RejectionThresholds(
+            min_cosine=float(np.cos(np.radians(settings.max_normal_angle_deg))), ears=ears
+        )
+        return Fitter(levels, rejection, settings.coarse_tolerance, slack * settings.fine_tolerance)
 
     def order(self, rows: list[int], landmarks: Callable[[int], tuple[Floats, Floats]]) -> Iterator[int]:
-        """The order to register rows in: time's, but while there is no neutral the calmest first, until one fits.
+        """The order to register rows in: time's, but while there is no neutral the most neutral first, until one fits.
 
         Args:
             landmarks: gives a row's landmarks (68, 3) and confidence (68,), as in `Frame`.
@@ -165,7 +176,7 @@ class SequenceTracker:
         waiting = list(rows)
         if self.neutral is None:
             reference = self.template.landmarks()
-            for row in sorted(rows, key=lambda row: _restlessness(*landmarks(row), reference)):
+            for row in sorted(rows, key=lambda row: _landmark_deviation(*landmarks(row), reference)):
                 waiting.remove(row)
                 yield row
                 if self.neutral is not None:
@@ -186,7 +197,7 @@ class SequenceTracker:
         if not rows:
             return
         reference = self.levels.fine.landmarks @ self._rest
-        anchor = rows.index(min(rows, key=lambda row: _restlessness(*landmarks(row), reference)))
+        anchor = rows.index(min(rows, key=lambda row: _landmark_deviation(*landmarks(row), reference)))
         turning_point = None
         for row in rows[anchor:]:
             yield row
@@ -213,7 +224,7 @@ class SequenceTracker:
         if self.neutral is None:
             weights[frame.detected & ~BROWS] *= settings.detected_share
             self._rest = self._sized_template(landmarks, known)
-            self._fitter = self._fitter_of_stranger(np.where(known[:, None], landmarks, np.nan))
+            self._fitter = self._generic_fitter(np.where(known[:, None], landmarks, np.nan))
 
         near = self._previous is not None and abs(frame.number - self._previous[0]) <= MAX_GAP
         if near and self._previous is not None:
@@ -225,33 +236,33 @@ class SequenceTracker:
             start, steps = np.zeros_like(self._rest), settings.coarse_steps
             first, scale = settings.stiffness_start, settings.scale_start_mm
         carried = self.levels.fine.landmarks @ (self._rest + start)
-        weights[known] *= trust(carried[known], landmarks[known], settings.landmark_smoothing_mm)
-        aim = Aim(target, landmarks, weights)
-        start = start + self._fitter.warp(self._rest + start, aim, settings.landmark_smoothing_mm)
-        rest, start = self._with_head(self._rest, start)
+        weights[known] *= landmark_weights(carried[known], landmarks[known], settings.landmark_smoothing_mm)
+        fit_target = FitTarget(target, landmarks, weights)
+        start = start + self._fitter.warp(self._rest + start, fit_target, settings.landmark_smoothing_mm)
+        rest, start = self._with_head_motion(self._rest, start)
         displacement = self._fitter.coarse(
             rest,
-            aim,
+            fit_target,
             start,
             annealed(steps, (first, settings.stiffness_end), (scale, 2 * settings.scale_end_mm)),
         )
-        rest, displacement = self._with_head(rest, displacement)
-        displacement = self._fine(rest, aim, displacement)
-        result = self._concluded(frame, frame.pose, rest, displacement, aim, known)
-        still = result.vertices.astype(np.float64)
+        rest, displacement = self._with_head_motion(rest, displacement)
+        displacement = self._fine(rest, fit_target, displacement)
+        result = self._stabilised(frame, frame.pose, rest, displacement, fit_target, known)
+        stabilised = result.vertices.astype(np.float64)
         if self.neutral is None:
-            self.neutral, self.neutral_number = still, frame.number
+            self.neutral, self.neutral_number = stabilised, frame.number
             self.detector_offset = self._offset_of(frame, result)
-            self._rest = still
-            self._fitter = self._own_fitter()
-        self._previous = (frame.number, still - self._rest)
+            self._rest = stabilised
+            self._fitter = self._personal_fitter()
+        self._previous = (frame.number, stabilised - self._rest)
         return result
 
-    def _with_head(self, rest: Floats, displacement: Floats) -> tuple[Floats, Floats]:
+    def _with_head_motion(self, rest: Floats, displacement: Floats) -> tuple[Floats, Floats]:
         """A rest shape (V, 3) moved as the head has, and the displacement (V, 3) that is left.
 
-        The stiffness charges for turning, and stiff ears the more: a head that is not quite where it was aligned has
-        not been bent.
+        The stiffness penalises rotation, and stiff ears the more, though a head that is not quite where it was aligned
+        has not been bent.
         """
         index = self.levels.coarse.index
         found = rest + displacement
@@ -262,24 +273,24 @@ class SequenceTracker:
     def _sized_template(self, landmarks: Floats, known: Bools) -> Floats:
         """(V, 3) the template at a person's size, which landmarks (68, 3), as far as `known`, tell.
 
-        The stiffness charges for stretching, and a head that is larger all over has not been stretched: without this
+        The stiffness penalises stretching, though a head that is larger all over has not been stretched: without this
         its fit falls short at the ears.  Only the rest shape is scaled, never the result.
         """
         source, target = self.template.landmarks()[known], landmarks[known]
         if len(source) < MIN_LANDMARKS:
             return self.template.vertices
-        believed = trust(source, target, self.settings.landmark_smoothing_mm)
-        middle = believed @ source / believed.sum()
-        scale = fit_scale(source, target, believed)
+        weights = landmark_weights(source, target, self.settings.landmark_smoothing_mm)
+        middle = weights @ source / weights.sum()
+        scale = fit_scale(source, target, weights)
         return middle + np.clip(scale, 1 / LARGEST_SCALE, LARGEST_SCALE) * (self.template.vertices - middle)
 
-    def again(self, frame: Frame, first: Registered, prior: ExpressionPrior) -> Registered:
-        """Register a frame once more, from what the other subjects' expressions say of its first result.
+    def second_pass(self, frame: Frame, first: Registered, prior: ExpressionPrior) -> Registered:
+        """Register a frame once more, from what the expression prior predicts from its first result.
 
-        The stiffness now holds the frame to the guess and not to the neutral, so that it no longer costs anything
+        The stiffness now holds the frame to the prediction and not to the neutral, so that it no longer costs anything
         to move as faces do; the steps on the template itself follow the scan alone, as in the first pass.  The first
-        result is returned where the second is not as sound: rejected, farther from its scan, or with more triangles
-        flipped or crossing.
+        result is returned where the second is not as good: rejected, farther from its scan, or with more triangles
+        flipped or self-intersecting.
         """
         settings, level = self.settings, self.levels.coarse
         back = inverse(first.pose)
@@ -289,26 +300,34 @@ class SequenceTracker:
         landmarks[frame.detected & known] -= self.detector_offset[frame.detected & known]
         weights = np.where(known, settings.landmark_weight_mm2 * frame.confidence, 0.0)
         vertices = first.vertices.astype(np.float64)
-        look = self._fitter.look(vertices, target)
-        seen = self._fitter.seen(look, settings.scale_end_mm)[level.index].astype(np.float64)
-        guess = prior.predict((vertices - self._rest)[level.index], look.normals[level.index], seen)
-        rest = self._rest + self.levels.prolong @ guess
+        correspondences = self._fitter.correspondences(vertices, target)
+        observed = self._fitter.observed(correspondences, settings.scale_end_mm)[level.index]
+        predicted = prior.predict(
+            (vertices - self._rest)[level.index],
+            correspondences.normals[level.index],
+            observed.astype(np.float64),
+        )
+        rest = self._rest + self.levels.prolong @ predicted
         carried = self.levels.fine.landmarks @ rest
-        weights[known] *= trust(carried[known], landmarks[known], settings.landmark_smoothing_mm)
-        aim = Aim(target, landmarks, weights)
+        weights[known] *= landmark_weights(carried[known], landmarks[known], settings.landmark_smoothing_mm)
+        fit_target = FitTarget(target, landmarks, weights)
         displacement = self._fitter.coarse(
             rest,
-            aim,
+            fit_target,
             np.zeros_like(rest),
-            annealed(AGAIN_STEPS, AGAIN_STIFFNESS, (AGAIN_SCALE_MM, 2 * settings.scale_end_mm)),
+            annealed(
+                SECOND_PASS_STEPS, SECOND_PASS_STIFFNESS, (SECOND_PASS_SCALE_MM, 2 * settings.scale_end_mm)
+            ),
         )
         try:
-            second = self._concluded(frame, first.pose, rest, self._fine(rest, aim, displacement), aim, known)
+            second = self._stabilised(
+                frame, first.pose, rest, self._fine(rest, fit_target, displacement), fit_target, known
+            )
         except FrameRejected:
             return first
-        return second if _as_sound(second.quality, first.quality, len(self.template.faces)) else first
+        return second if _as_good(second.quality, first.quality, len(self.template.faces)) else first
 
-    def _fine(self, rest: Floats, aim: Aim, start: Floats) -> Floats:
+    def _fine(self, rest: Floats, fit_target: FitTarget, start: Floats) -> Floats:
         """A displacement (V, 3) taken on to the template's own resolution.
 
         The first step is stiffer and looks farther: what the coarse level has no vertices for is still as at rest,
@@ -323,7 +342,7 @@ class SequenceTracker:
             wide, count = 2 * scale, settings.fine_steps
         return self._fitter.fine(
             rest,
-            replace(aim, weights=settings.fine_landmark_share * aim.weights),
+            replace(fit_target, weights=settings.fine_landmark_share * fit_target.weights),
             start,
             [
                 Step(FIRST_STIFFER * stiffness, wide),
@@ -332,15 +351,21 @@ class SequenceTracker:
             self._rest,
         )
 
-    def _concluded(
-        self, frame: Frame, pose: Floats, rest: Floats, displacement: Floats, aim: Aim, known: Bools
+    def _stabilised(
+        self,
+        frame: Frame,
+        pose: Floats,
+        rest: Floats,
+        displacement: Floats,
+        fit_target: FitTarget,
+        known: Bools,
     ) -> Registered:
-        """A fit made at `pose`, steadied on the skull and measured.
+        """A fit made at `pose`, stabilised on the skull and assessed.
 
         Raises:
             FrameRejected: one of the reasons of quality.py.
         """
-        settings, target, landmarks = self.settings, aim.scan, aim.landmarks
+        settings, target, landmarks = self.settings, fit_target.scan, fit_target.landmarks
         found = rest + displacement
         if not np.isfinite(found).all():
             raise FrameRejected(
@@ -349,46 +374,47 @@ class SequenceTracker:
                 where=f"frame {frame.number}",
                 todo="Check the scan and its landmarks; report the frame if both look right.",
             )
-        look = self._fitter.look(found, target)
-        seen = self._fitter.seen(look, settings.scale_end_mm)
-        motion = head_motion(self._rest, found, self._skull * seen)
+        correspondences = self._fitter.correspondences(found, target)
+        observed = self._fitter.observed(correspondences, settings.scale_end_mm)
+        motion = head_motion(self._rest, found, self._skull * observed)
         last = Step(settings.stiffness_end, 2 * settings.scale_end_mm)
         checks = LandmarkChecks(
-            self._fitter.held_out_error(rest, aim, displacement, look, last),
+            self._fitter.held_out_error(rest, fit_target, displacement, correspondences, last),
             disagreement(self.template.landmarks()[known], landmarks[known], settings.landmark_smoothing_mm),
             float(frame.detected[known].mean()) if known.any() else 0.0,
         )
-        still = inverse(motion)
-        scan, scan_normals = transform(still, target.vertices), target.normals @ still[:3, :3].T
-        return self._measured(frame, transform(still, found), pose @ motion, checks, scan, scan_normals, seen)
+        back = inverse(motion)
+        scan, scan_normals = transform(back, target.vertices), target.normals @ back[:3, :3].T
+        return self._assessed(
+            frame, transform(back, found), pose @ motion, checks, scan, scan_normals, observed
+        )
 
     def _offset_of(self, frame: Frame, neutral: Registered) -> Floats:
         """(68, 3) detected landmarks of the neutral from those that its registered mesh carries; 0 elsewhere."""
         use = frame.detected & frame.known
         offset = np.zeros((N_LANDMARKS, 3))
-        seen = transform(inverse(neutral.pose), frame.landmarks[use])
-        offset[use] = seen - (self.levels.fine.landmarks @ neutral.vertices)[use]
+        detected = transform(inverse(neutral.pose), frame.landmarks[use])
+        offset[use] = detected - (self.levels.fine.landmarks @ neutral.vertices)[use]
         return offset
 
-    def settled(self, frame: Frame, vertices: Floats, pose: Floats) -> Floats:
-        """The pose (4, 4) of a known shape (V, 3, canonical), made exact on the frame's surface."""
+    def refine_pose(self, frame: Frame, vertices: Floats, pose: Floats) -> Floats:
+        """The pose (4, 4) of a known shape (V, 3, canonical), refined on the frame's surface."""
         scan = ScanTarget(transform(inverse(pose), frame.vertices), frame.faces)
-        gates = self._fitter.gates
-        return pose @ settle(
-            vertices, self.template.faces, scan, self.settings.scale_end_mm, gates.min_cosine
-        )
+        min_cosine = self._fitter.rejection.min_cosine
+        return pose @ refine_pose(vertices, self.template.faces, scan, self.settings.scale_end_mm, min_cosine)
 
-    def judged(self, frame: Frame, vertices: Floats, pose: Floats, checks: LandmarkChecks) -> Registered:
-        """A shape (V, 3, canonical) at a pose (4, 4), measured and found good.
+    def assess(self, frame: Frame, vertices: Floats, pose: Floats, checks: LandmarkChecks) -> Registered:
+        """A shape (V, 3, canonical) at a pose (4, 4), assessed and within the limits.
 
         Raises:
             FrameRejected: one of the reasons of quality.py.
         """
         scan = ScanTarget(transform(inverse(pose), frame.vertices), frame.faces)
-        seen = self._fitter.seen(self._fitter.look(vertices, scan), self.settings.scale_end_mm)
-        return self._measured(frame, vertices, pose, checks, scan.vertices, scan.normals, seen)
+        correspondences = self._fitter.correspondences(vertices, scan)
+        observed = self._fitter.observed(correspondences, self.settings.scale_end_mm)
+        return self._assessed(frame, vertices, pose, checks, scan.vertices, scan.normals, observed)
 
-    def _measured(
+    def _assessed(
         self,
         frame: Frame,
         vertices: Floats,
@@ -396,9 +422,10 @@ class SequenceTracker:
         checks: LandmarkChecks,
         scan: Floats,
         scan_normals: Floats,
-        seen: Bools,
+        observed: Bools,
     ) -> Registered:
-        """As `judged`, with the scan's vertices and normals (m, 3), canonical, and which vertices (V,) saw it.
+        """As `assess`, with the scan's vertices and normals (m, 3), canonical, and which vertices (V,) have a
+        valid correspondence.
 
         Raises:
             FrameRejected: one of the reasons of quality.py.
@@ -406,20 +433,20 @@ class SequenceTracker:
         known = frame.known
         carried = (self.levels.fine.landmarks @ vertices)[known]
         areas = self.levels.fine.areas
-        quality = self._judge.measure(
+        quality = self._assessor.assess(
             vertices,
             scan,
             scan_normals,
             checks,
             np.linalg.norm(carried - transform(inverse(pose), frame.landmarks[known]), axis=1),
-            float(areas @ seen / areas.sum()),
+            float(areas @ observed / areas.sum()),
             self.settings.region_reach_mm,
         )
         reject_bad(quality, self._limits, len(self.template.faces))
         return Registered(frame.number, vertices, pose, quality, checks)
 
 
-def _as_sound(second: Quality, first: Quality, triangles: int) -> bool:
+def _as_good(second: Quality, first: Quality, triangles: int) -> bool:
     """Whether a frame's second result may take the place of its first."""
     few = FEW_TRIANGLES * triangles
     return (
@@ -429,12 +456,12 @@ def _as_sound(second: Quality, first: Quality, triangles: int) -> bool:
     )
 
 
-def steadied(
+def smooth_sequence(
     tracker: SequenceTracker, found: Mapping[int, Registered], load: Callable[[int], Frame]
 ) -> dict[int, Registered]:
-    """The registered frames (by row) of one sequence, with what rattles from frame to frame removed.
+    """The registered frames (by row) of one sequence, with jitter between frames removed.
 
-    Vertices are smoothed in the canonical frame, then each pose is settled on its scan, then the poses are
+    Vertices are smoothed in the canonical frame, then each pose is refined on its scan, then the poses are
     smoothed.  A frame that the surface contradicts afterwards (a motion faster than the frame rate can show) keeps
     its own fit.
     """
@@ -449,7 +476,7 @@ def steadied(
         smooth(shapes, times[part])
         poses = np.stack(
             [
-                _settled(tracker, load(row), shape.astype(np.float64), found[row].pose)
+                _refined_pose(tracker, load(row), shape.astype(np.float64), found[row].pose)
                 for row, shape in zip(part_rows, shapes, strict=True)
             ]
         )
@@ -458,19 +485,19 @@ def steadied(
             own = found[row].quality
             try:
                 with frame_numerics():
-                    still = tracker.judged(load(row), shape.astype(np.float64), pose, found[row].checks)
+                    smoothed = tracker.assess(load(row), shape.astype(np.float64), pose, found[row].checks)
             except FrameRejected:
                 continue
-            if still.quality.s2m_median <= SURFACE_SLACK * own.s2m_median + SURFACE_SLACK_MM:
-                result[row] = still.compact()
+            if smoothed.quality.s2m_median <= SURFACE_SLACK * own.s2m_median + SURFACE_SLACK_MM:
+                result[row] = smoothed.compact()
     return result
 
 
-def _settled(tracker: SequenceTracker, frame: Frame, vertices: Floats, pose: Floats) -> Floats:
-    """See `SequenceTracker.settled`; the pose as it was where the frame's numbers break that."""
+def _refined_pose(tracker: SequenceTracker, frame: Frame, vertices: Floats, pose: Floats) -> Floats:
+    """See `SequenceTracker.refine_pose`; the given pose where that is numerically impossible."""
     try:
         with frame_numerics():
-            return tracker.settled(frame, vertices, pose)
+            return tracker.refine_pose(frame, vertices, pose)
     except FrameRejected:
         return pose
 
@@ -483,7 +510,7 @@ def mouth_opening(landmarks: Floats, reference: Floats) -> float:
     return float(np.median(gap) / np.linalg.norm(reference[48] - reference[54])) if len(gap) else 0.0
 
 
-def _restlessness(landmarks: Floats, confidence: Floats, reference: Floats) -> float:
+def _landmark_deviation(landmarks: Floats, confidence: Floats, reference: Floats) -> float:
     """How far a frame's inner landmarks are from the template's, after a similarity fit; infinite without any."""
     known = (confidence > 0) & np.isfinite(landmarks).all(axis=1)
     known[: INNER.start] = False

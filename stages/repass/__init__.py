@@ -1,14 +1,14 @@
-"""The stage `repass`: registration once more, begun from what the first one learned of all faces' expressions.
+"""The stage `repass`: registration once more, begun from an expression prior learnt of all faces.
 
 Reads   ingest, landmarks, align, register of the sequence; register of all sequences of the workspace.
 Writes  vertices (F, V, 3) f4 canonical frame, mm; pose (F, 4, 4) f8 canonical -> scan; quality/* as register.
-        None of them while it is switched off, for a sequence that has its own neutral, and when no other subject
-        has taught anything: what is registered holds then.
-Fails   never: a frame whose second result is not as sound as its first keeps the first.
+        None of them while it is switched off, for a sequence that has its own neutral, and when there is no
+        other subject to learn from: what is registered holds then.
+Fails   never: a frame whose second result is not as good as its first keeps the first.
 
 The displacements from each subject's own neutral, of all subjects but those of its own fold (`prior.fold_of`), span a
-space of expressions (register/prior.py).  What it makes probable given a frame's first result is the shape that
-stiffness now holds the frame to (`SequenceTracker.again`); the last steps follow the scan alone.
+space of expressions (register/prior.py).  Its prediction from a frame's first result is the shape that
+stiffness now holds the frame to (`SequenceTracker.second_pass`); the last steps follow the scan alone.
 """
 
 from __future__ import annotations
@@ -47,8 +47,9 @@ class RepassSettings:
     """Settings of the second pass.
 
     Attributes:
-        enabled: without it, vertices stay as they were registered, and no sequence waits for the others.
-        frames: of each sequence that the expressions are learnt from, evenly spaced in it.
+        enabled: whether frames are fitted a second time, with a prior of expressions learnt from the other subjects;
+            without it vertices stay as registered, and no sequence waits for the others.
+        frames: number of frames of each sequence that the expressions are learnt from, evenly spaced in it.
     """
 
     enabled: bool = False
@@ -64,18 +65,20 @@ class RepassSettings:
 def neutrals(paths: Mapping[Item, Path]) -> dict[Item, Floats]:
     """The neutral (V, 3) that each sequence was registered from; without those that found one of their own."""
     of_subject: dict[str, Floats] = {}
-    borrowed: list[Item] = []
+    personal: list[Item] = []
     for item, path in sorted(paths.items()):
         with RegisteredCheckpoint(path) as register:
             if register.personal:
-                borrowed.append(item)
+                personal.append(item)
             elif (neutral := register.neutral) is not None:
                 of_subject[item.subject] = neutral
-    return {item: of_subject[item.subject] for item in borrowed if item.subject in of_subject}
+    return {item: of_subject[item.subject] for item in personal if item.subject in of_subject}
 
 
-def gathered(paths: Mapping[Item, Path], index: NDArray[np.int64], frames: int) -> tuple[list[str], Floats]:
-    """What is learnt from: the subject of each shape, and its displacement (m, n, 3), mm, on vertices `index` (n,)."""
+def training_displacements(
+    paths: Mapping[Item, Path], index: NDArray[np.int64], frames: int
+) -> tuple[list[str], Floats]:
+    """The training set: the subject of each shape, and its displacement (m, n, 3), mm, on vertices `index` (n,)."""
     chosen: list[tuple[Item, int]] = []
     rest = neutrals(paths)
     for item in sorted(rest):
@@ -93,12 +96,12 @@ def gathered(paths: Mapping[Item, Path], index: NDArray[np.int64], frames: int) 
 
 
 @lru_cache(maxsize=1)
-def _learnt(corpus: Corpus, levels: _Hashed, frames: int) -> dict[str, ExpressionPrior]:
-    """What each subject is judged by: what the other folds taught.  Once per worker, however many items it works."""
+def _priors(corpus: Corpus, levels: _Hashed, frames: int) -> dict[str, ExpressionPrior]:
+    """The prior of each subject, learnt from the other folds.  Once per worker, however many items it works."""
     from mimicme.stages.register.prior import fold_of, learn
 
     coarse = levels.levels.coarse
-    subjects, shapes = gathered(_registered(corpus.inputs), coarse.index, frames)
+    subjects, shapes = training_displacements(_registered(corpus.inputs), coarse.index, frames)
     fold = fold_of(corpus.by_subject)
     own = np.array([fold[subject] for subject in subjects], int)
     of_fold = {k: learn(shapes[own != k], coarse.areas) for k in sorted(set(fold.values()))}
@@ -122,7 +125,7 @@ class _Hashed:
         return isinstance(other, _Hashed) and other.levels is self.levels
 
 
-def registered_with(register: RegisteredCheckpoint) -> RegisterSettings:
+def register_settings(register: RegisteredCheckpoint) -> RegisterSettings:
     """The settings that a checkpoint of `register` was made with."""
     known = {f.name for f in fields(RegisterSettings)}
     record = register.made_by.get("settings", {})
@@ -153,19 +156,19 @@ def compute(task: Task[RepassSettings], out: CheckpointWriter) -> None:
         corpus = task.load_corpus()
         if corpus is None or not register.personal:
             return
-        first = registered_with(register)
+        first = register_settings(register)
         template = task.load_template()
         levels = template_levels(TemplateKey(template), first.coarse_vertices, first.membrane)
         item = task.sequence.item
         neutral = neutrals(_registered(corpus.by_subject[item.subject])).get(item)
         if neutral is None:
             return
-        prior = _learnt(corpus, _Hashed(levels), task.settings.frames)[item.subject]
+        prior = _priors(corpus, _Hashed(levels), task.settings.frames)[item.subject]
         if len(prior.modes):
-            _repeat(task, register, rows, out, levels, neutral, prior)
+            _second_pass(task, register, rows, out, levels, neutral, prior)
 
 
-def _repeat(
+def _second_pass(
     task: Task[RepassSettings],
     register: RegisteredCheckpoint,
     rows: list[int],
@@ -177,12 +180,12 @@ def _repeat(
     """Write the second results of one sequence."""
     from mimicme.pipeline.checkpoint import frame_numerics
     from mimicme.pipeline.errors import FrameRejected
-    from mimicme.stages.register.frames import opened
-    from mimicme.stages.register.track import Frame, SequenceTracker, steadied
+    from mimicme.stages.register.frames import open_frames
+    from mimicme.stages.register.track import Frame, SequenceTracker, smooth_sequence
 
-    settings = registered_with(register)
+    settings = register_settings(register)
     tracker = SequenceTracker(task.load_template(), levels, settings, neutral, register.detector_offset)
-    with opened(task) as frames:
+    with open_frames(task) as frames:
 
         def load(row: int) -> Frame:
             return frames.load(row, register.pose(row))
@@ -192,11 +195,11 @@ def _repeat(
             before = first_result(register, row)
             try:
                 with frame_numerics():
-                    found[row] = tracker.again(load(row), before, prior).compact()
+                    found[row] = tracker.second_pass(load(row), before, prior).compact()
             except FrameRejected:
                 found[row] = before.compact()
         if settings.smooth_in_time:
-            found |= steadied(tracker, found, load)
+            found |= smooth_sequence(tracker, found, load)
     writer = RegisteredWriter(out, len(levels.fine.index))
     writer.begin_figures()
     for row, result in sorted(found.items()):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from shared_helpers import called
 
-from mimicme.commands.adopt import steady_pose
+from mimicme.commands.adopt import stabilising_pose
 from mimicme.commands.verify import has_errors, verify
 from mimicme.pipeline.formats.meshio import write_obj
 from mimicme.pipeline.geometry.mesh import Mesh, transform
@@ -113,8 +113,8 @@ def test_aligning_takes_the_heads_motion_out(known):
     pose = np.eye(4)
     pose[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
     pose[:3, 3] = 5, -3, 8
-    straight = transform(steady_pose(moved, still), moved)
-    after = transform(steady_pose(transform(pose, moved), still), transform(pose, moved))
+    straight = transform(stabilising_pose(moved, still), moved)
+    after = transform(stabilising_pose(transform(pose, moved), still), transform(pose, moved))
     assert after == pytest.approx(straight, abs=0.05)
 
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import html
 import re
+from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
+from jinja2 import UndefinedError
 
-from mimicme.commands.report import histogram, read_item, read_view, report
+from mimicme.commands.report import histogram, read_item, read_view, report, sections
+from mimicme.commands.report.page import environment, make_section, render_page, render_section
+from mimicme.commands.report.records import FrameRecord, ItemRecord
 from mimicme.pipeline.checkpoint import Checkpoint, writing
 from mimicme.pipeline.drawing import pictures
 from mimicme.pipeline.errors import FrameRejected, UsageError
@@ -29,12 +35,13 @@ LAYOUT = "{subject}/{sequence}/{frame}.obj"
 class Page(HTMLParser):
     """Checks that tags close in order, and collects what a page links to."""
 
-    VOID = ("meta", "img", "rect", "br")
+    VOID = ("meta", "img", "rect")
 
     def __init__(self, text: str) -> None:
         super().__init__()
         self.open: list[str] = []
         self.links: list[str] = []
+        self.words: list[str] = []
         self.feed(text)
         assert not self.open
 
@@ -47,13 +54,16 @@ class Page(HTMLParser):
         if tag not in self.VOID:
             assert self.open.pop() == tag
 
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
 
 @pytest.fixture
 def workspace(tmp_path: Path, small_captures: Path) -> Workspace:
     """Ingested and aligned; `register` is made up: the true answer, and one frame rejected."""
     made = _created(tmp_path / "ws <&>", small_captures)
     assert run(made, RunOptions(jobs=0), STAGES).exit_code == 0
-    for sequence in made.catalogue():
+    for sequence in made.sequences():
         _register(made, sequence.item, small_captures)
     return made
 
@@ -133,7 +143,7 @@ def test_who_refuses_is_in_no_page_sheet_or_export(workspace: Workspace, tmp_pat
 
 
 def test_frames_carry_the_stage_that_rejected_them(workspace: Workspace) -> None:
-    records = {str(s.item): read_item(workspace, s, ALL_STAGES) for s in workspace.catalogue()}
+    records = {str(s.item): read_item(workspace, s, ALL_STAGES) for s in workspace.sequences()}
     frames = records["S000/surprise"].frames
     assert [f.ok for f in frames] == [True, False, True]
     assert (frames[1].stage, frames[1].reason) == ("register", "large-residual")
@@ -162,8 +172,8 @@ def test_what_is_out_of_date_is_marked(workspace: Workspace, tmp_path: Path) -> 
     workspace.release.write_bytes(b"")
     text = report(Workspace.open(workspace.root), tmp_path / "out", ALL_STAGES).read_text()
     Page(text)
-    assert "ingest: setting &#x27;speck_triangles&#x27; changed" in text
-    assert "landmarks: &#x27;ingest&#x27; is out of date" in text
+    assert "ingest: setting 'speck_triangles' changed" in html.unescape(text)
+    assert "landmarks: 'ingest' is out of date" in html.unescape(text)
     assert "packed, but out of date" in text
     assert text.count("<td>out of date</td>") == 2
 
@@ -205,3 +215,119 @@ def test_histogram_counts_everything() -> None:
     ]
     assert heights == [30.0, 0.0, 0.0, 10.0]
     assert histogram([2.0, 2.0]).count("<rect") == 24
+
+
+HOSTILE = """<script>alert("1")</script> '"><img src=x> {{ 7 * 191 }} {% raw %} &amp;"""
+
+
+def hostile_records() -> list[ItemRecord]:
+    """A sequence that says `HOSTILE` wherever captures, files and errors may put in words."""
+    item = Item(f"S0{HOSTILE}", f"smile{HOSTILE}")
+    rejected = FrameRecord(0, 0, "align", ok=False, reason=f"why{HOSTILE}", message=f"rejected{HOSTILE}")
+    noted = FrameRecord(1, 1, "align", note=f"note{HOSTILE}", message=f"noted{HOSTILE}")
+    noted.quality = {f"figure{HOSTILE}": 1.5, "s2m_median": 0.25, "s2m_p95": 1.25}
+    return [
+        ItemRecord(
+            *(item, f"expression{HOSTILE}", [rejected, noted]),
+            failure=f"failure{HOSTILE}",
+            decisions=[f"decision{HOSTILE}"],
+            outdated=[f"outdated{HOSTILE}"],
+        )
+    ]
+
+
+def test_what_comes_from_outside_is_escaped_and_never_evaluated(workspace: Workspace) -> None:
+    records = hostile_records()
+    overview = sections.overview(workspace, records, ALL_STAGES, {})
+    sheet = sections.SubjectSheet(records[0].item.subject, "AAAA", 10)
+    shown: dict[str, object] = {
+        "overview": replace(overview, facts=[*overview.facts, ("fact", f"value{HOSTILE}")]),
+        "outdated": records,
+        "rejections": sections.rejections(records),
+        "quality": sections.quality(records, ALL_STAGES),
+        "pictures": sections.Pictures(comparable=True, sheets=[sheet]),
+        "sequences": sections.sequences(records),
+        "settings": sections.Settings([(f"heading{HOSTILE}", f"text{HOSTILE}")], f"versions{HOSTILE}"),
+    }
+    for macro, data in shown.items():
+        text = render_section(macro, data)
+        page = Page(text)
+        assert HOSTILE in "".join(page.words), macro
+        assert "<script" not in text and "<img src=x" not in text and "1337" not in text, macro
+        assert page.links == (["data:image/jpeg;base64,AAAA"] if macro == "pictures" else [])
+    words = "".join(Page("".join(render_section(macro, data) for macro, data in shown.items())).words)
+    for word in (
+        "S0",
+        "why",
+        "rejected",
+        "note",
+        "noted",
+        "figure",
+        "failure",
+        "decision",
+        "outdated",
+        "text",
+    ):
+        assert word + HOSTILE in words
+
+    def broken() -> object:
+        raise RuntimeError(HOSTILE)
+
+    text = render_page(f"title{HOSTILE}", [make_section("Overview", "overview", broken)])
+    assert "<script" not in text and "1337" not in text
+    words = "".join(Page(text).words)
+    assert words.count(f"title{HOSTILE}") == 2
+    assert f"This section could not be made: RuntimeError: {HOSTILE}" in words
+
+
+def templates() -> Iterator[tuple[str, str]]:
+    """Name and text of every template."""
+    loader = environment().loader
+    assert loader is not None
+    for name in loader.list_templates():
+        if name.endswith(".j2"):
+            yield name, loader.get_source(environment(), name)[0]
+
+
+def test_nothing_is_fetched_and_nothing_runs(workspace: Workspace, tmp_path: Path) -> None:
+    """Neither in a page nor in a branch of a template that no page here takes."""
+    texts = dict(templates())
+    assert {"report.html.j2", "sections.html.j2"} <= set(texts)
+    texts["page"] = report(workspace, tmp_path / "out", ALL_STAGES).read_text()
+    for name, text in texts.items():
+        assert not re.search(r"https?:|=\s*[\"']?//|@import|url\(|<(script|link|iframe|object)\b", text), name
+
+
+def test_no_template_switches_escaping_off() -> None:
+    for name, text in templates():
+        assert not re.search(r"\|\s*safe\b|autoescape|Markup", text), name
+    assert environment().autoescape is True
+
+
+def test_a_section_that_cannot_be_made_says_so_and_the_others_stay(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("no figures today")
+
+    monkeypatch.setattr(sections, "quality", broken)  # while it is collected
+    monkeypatch.setattr(sections, "rejections", lambda _: object())  # while it is written
+    text = report(workspace, tmp_path / "out", ALL_STAGES).read_text()
+    assert text.count("This section could not be made") == 2
+    assert "RuntimeError: no figures today" in text and "UndefinedError" in text
+    assert "(s2m_median)" in text and len(Page(text).links) == 1
+
+
+def test_a_name_that_a_template_does_not_know_is_an_error() -> None:
+    with pytest.raises(UndefinedError):
+        render_section("overview", object())
+
+
+def test_headings_are_in_the_terms_of_the_field_with_the_figures_beside_them(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    text = report(workspace, tmp_path / "out", ALL_STAGES, max_subjects=0).read_text()
+    headings = re.findall("<th>(.*?)</th>", text)
+    assert all(headings)
+    assert "scan to surface, median, mm (s2m_median)" in headings
+    assert "scan to surface, 95th percentile of the worst frame, mm (s2m_p95)" in headings

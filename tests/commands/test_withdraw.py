@@ -110,7 +110,7 @@ def workspace(fakes: ModuleType, tmp_path: Path) -> Workspace:
 
 
 def test_it_is_gone_from_a_workspace_and_stays_gone(workspace: Workspace, tmp_path: Path) -> None:
-    assert len(workspace.catalogue()) == 2
+    assert len(workspace.sequences()) == 2
     gone = withdraw_workspace(workspace.root, "S001")
     assert gone.frames == 4
     assert any(p.name == "smile.json" for p in gone.files)
@@ -119,7 +119,7 @@ def test_it_is_gone_from_a_workspace_and_stays_gone(workspace: Workspace, tmp_pa
     assert [p for p in left if b"S001" in p.read_bytes()] == []
     assert any(p.parts[-2:] == ("S002", "smile.h5") for p in left)
     opened = Workspace.open(workspace.root)
-    assert [s.item.subject for s in opened.catalogue()] == ["S002"]
+    assert [s.item.subject for s in opened.sequences()] == ["S002"]
     assert (tmp_path / "captures" / "S001").is_dir()
     assert any("raw captures" in m for m in gone.messages)
     assert verify(opened.release) == []
@@ -130,10 +130,10 @@ def refuse(workspace: Workspace, subject: str) -> Path:
     table = workspace.root.parent / "subjects.csv"
     table.write_text(f"subject,consent\n{subject},no\n")
     settings = workspace.root / "mimicme.toml"
-    text = settings.read_text()
-    assert '[metadata]\nfile = ""' in text
-    settings.write_text(text.replace('[metadata]\nfile = ""', f'[metadata]\nfile = "{table}"'))
-    assert subject not in Workspace.open(workspace.root).found().subjects
+    before, section, after = settings.read_text().partition("[metadata]\n")
+    assert 'file = ""' in after
+    settings.write_text(before + section + after.replace('file = ""', f'file = "{table}"', 1))
+    assert subject not in Workspace.open(workspace.root).catalogue().subjects
     return table
 
 
@@ -153,7 +153,7 @@ def test_who_refused_before_anything_was_made_may_withdraw_too(workspace: Worksp
     table = refuse(workspace, "S003")
     assert withdraw_workspace(workspace.root, "S003").files != ()  # the report, which is of everyone
     table.write_text("subject,consent\nS001,yes\nS002,yes\nS003,yes\n")
-    assert Workspace.open(workspace.root).found().subjects == ("S001", "S002")
+    assert Workspace.open(workspace.root).catalogue().subjects == ("S001", "S002")
     with pytest.raises(UsageError, match="knows no subject 'S004'"):
         withdraw_workspace(workspace.root, "S004")
 
@@ -273,8 +273,8 @@ def test_who_has_withdrawn_stays_out_under_another_spelling(workspace: Workspace
         assert list(release.subjects) == ["S002"]
     (workspace.captures.root / "S001").rename(workspace.captures.root / "s-01")
     opened = Workspace.open(workspace.root)
-    assert opened.found().subjects == ("S002",)
-    assert not any("s-01" in message for message in opened.found().messages)
+    assert opened.catalogue().subjects == ("S002",)
+    assert not any("s-01" in message for message in opened.catalogue().messages)
 
 
 def test_a_release_that_is_held_open_is_not_taken_for_damaged(workspace: Workspace) -> None:

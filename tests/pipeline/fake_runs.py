@@ -80,11 +80,11 @@ def child(workspace, jobs=2):
     code = CHILD.format(here=str(HERE), root=str(workspace.root), jobs=jobs)
     return subprocess.Popen(
         [sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, start_new_session=True,
-        preexec_fn=hear_interrupts,
+        preexec_fn=restore_interrupts,
     )  # fmt: skip
 
 
-def hear_interrupts():
+def restore_interrupts():
     # a test run in the background of a shell inherits a SIGINT that is ignored, and would hand that on
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 

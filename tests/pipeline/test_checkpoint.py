@@ -50,7 +50,7 @@ def test_every_dataset_that_holds_anything_is_checksummed(tmp_path: Path, frames
 
 
 @pytest.mark.parametrize("name", ["frame", "status"])
-def test_a_flipped_byte_is_no_other_verdict(tmp_path: Path, name: str) -> None:
+def test_a_flipped_byte_does_not_change_a_status(tmp_path: Path, name: str) -> None:
     path = write(tmp_path / "a.h5")
     with h5py.File(path) as file:
         chunk = file[name].id.get_chunk_info(0)
@@ -123,7 +123,7 @@ def test_a_file_that_another_program_holds_open_is_said_to_be(tmp_path):
 
 
 def test_what_is_no_number_for_every_frame_is_no_figure(tmp_path: Path) -> None:
-    """Neither for those who open a checkpoint nor for the index, which reads its head alone."""
+    """Neither for those who open a checkpoint nor for the index, which reads its summary alone."""
     path = tmp_path / "a.h5"
     with writing(path, stage="ingest", item="S/q", made_by={}) as out:
         out.frames([4, 7])
@@ -138,9 +138,9 @@ def test_what_is_no_number_for_every_frame_is_no_figure(tmp_path: Path) -> None:
         figures = made.quality
     assert {name: figure.unit for name, figure in figures.items()} == {"bare": "1", "width": "mm"}
     assert figures["width"].values.tolist() == [1, 3]
-    head = CheckpointIndex(tmp_path, tmp_path / "heads").look(path)
-    assert head is not None
-    assert [(figure.name, figure.unit, figure.mean) for figure in head.figures] == [
+    summary = CheckpointIndex(tmp_path, tmp_path / "heads.jsonl").read(path)
+    assert summary is not None
+    assert [(figure.name, figure.unit, figure.mean) for figure in summary.figures] == [
         ("width", "mm", 2),
         ("bare", "1", 1),
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import tomllib
 from dataclasses import dataclass
 from typing import Literal
@@ -152,6 +153,28 @@ def test_new_file_shows_defaults_as_comments():
     assert tomllib.loads(text)["register"] == {}
     assert "# schedule = [1.0, 0.5]" in text
     assert "# limit: none" in text
+    assert '# one of "near", "far"; default "near"\n# method = "near"\n' in text
+
+
+def test_new_file_says_what_each_setting_means_and_changes_nothing(tmp_path):
+    from mimicme.pipeline.settings_text import settings_of
+    from mimicme.stages import STAGES
+
+    path = tmp_path / "mimicme.toml"
+    text = config.new_file({name: kind() for name, kind in config.WORKSPACE_SECTIONS.items()}, STAGES)
+    path.write_text(text)
+    plain = config.load(None, STAGES, environ={})
+    assert config.load(path, STAGES, environ={}).changed_from(plain) == []
+    assert max(map(len, text.splitlines())) <= 100
+    assert "# Side length of the texture, 256 to 8192.\n# int, texels; default 1024\n# size = 1024\n" in text
+    # every setting that is shown can be switched on where it stands
+    path.write_text(re.sub(r"(?m)^# (?=\w+ = )", "", text))
+    table = tomllib.loads(path.read_text())
+    classes = config.WORKSPACE_SECTIONS | {stage.name: stage.settings for stage in STAGES}
+    assert {name: list(keys) for name, keys in table.items()} == {
+        name: [setting.name for setting in settings_of(kind)] for name, kind in classes.items()
+    }
+    assert config.load(path, STAGES, environ={}).changed_from(plain) == []
 
 
 def test_records_are_plain_and_equal_to_themselves():

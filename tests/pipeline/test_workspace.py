@@ -58,14 +58,14 @@ def test_nothing_is_made_of_a_wrong_declaration(tmp_path, make, wrong, said):
 def test_withdrawn_subject_is_gone_and_stays_away(make, fake):
     workspace = make()
     go(workspace, fake)
-    removed = Workspace.open(workspace.root).forget("S1", [s.name for s in fake.STAGES])
+    removed = Workspace.open(workspace.root).remove_subject("S1", [s.name for s in fake.STAGES])
     assert len(removed) == 6
     assert go(workspace, fake).counts("read") == (0, 2, 0, 0)
     texts = [
         p.read_text(errors="replace") for p in workspace.root.rglob("*") if p.is_file() and p.suffix != ".h5"
     ]
     assert not any("S1/" in text for text in texts if "captures" not in text)
-    assert [s.item.subject for s in Workspace.open(workspace.root).catalogue()] == ["S2", "S2"]
+    assert [s.item.subject for s in Workspace.open(workspace.root).sequences()] == ["S2", "S2"]
 
 
 @pytest.fixture
@@ -143,8 +143,8 @@ def test_a_release_of_people_who_refuse_now_is_told_to_be_old(refusing, fake):
 def test_captured_are_all_whatever_the_table_says(refusing):
     workspace, sets, table = refusing
     opened = Workspace.open(workspace.root, sets=sets)
-    assert opened.found().subjects == ("S2",)
+    assert opened.catalogue().subjects == ("S2",)
     table.unlink()
     assert opened.captured_subjects() == ("S1", "S2")
     with pytest.raises(InputError, match="the metadata table cannot be read"):
-        Workspace.open(workspace.root, sets=sets).catalogue()
+        Workspace.open(workspace.root, sets=sets).sequences()

@@ -44,7 +44,7 @@ ELSEWHERE: dict[str, set[str]] = {
     "pipeline/formats/glb.py": {"source"},
     "pipeline/landmarks/formats.py": {"points", "landmarks"},
     # points exported beside the captures, as JSON; the truth that synth leaves beside them, and what it is measured by
-    "stages/landmarks/untouched.py": {"points", "confidence"},
+    "stages/landmarks/unedited_points.py": {"points", "confidence"},
     "commands/evaluate.py": {"vertices", "landmarks", "s2m_median", "s2m_p95"},
     # the record of what made a checkpoint
     "pipeline/run/plan.py": {"neutral"},

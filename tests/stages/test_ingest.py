@@ -21,7 +21,7 @@ from mimicme.pipeline.landmarks import GROUPS, NOSE_TIP
 from mimicme.pipeline.scan import load_colored, load_image, load_image_bytes, load_scan
 from mimicme.pipeline.stage import Task
 from mimicme.stages import ingest
-from mimicme.stages.ingest import STAGE, IngestSettings, compute, join_pictures, spread, tidy_uv
+from mimicme.stages.ingest import STAGE, IngestSettings, compute, join_pictures, spread, wrapped_uv
 
 SIDE = 21
 
@@ -519,11 +519,11 @@ def test_sample_is_spread_and_complete() -> None:
 def test_uv_outside_the_image() -> None:
     mesh = face()
     shifted = Mesh(mesh.vertices, mesh.faces, mesh.uv + [3, -2], mesh.uv_faces)
-    tidy = tidy_uv(shifted)
+    tidy = wrapped_uv(shifted)
     assert tidy.uv is not None
     assert np.allclose(tidy.uv[tidy.uv_faces], mesh.uv[mesh.uv_faces], atol=1e-9)
-    assert tidy_uv(mesh) is mesh
-    over = tidy_uv(Mesh(mesh.vertices, mesh.faces, mesh.uv * 1.02, mesh.uv_faces)).uv
+    assert wrapped_uv(mesh) is mesh
+    over = wrapped_uv(Mesh(mesh.vertices, mesh.faces, mesh.uv * 1.02, mesh.uv_faces)).uv
     assert over is not None
     assert over.max() <= 1
 

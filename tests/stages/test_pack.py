@@ -1,4 +1,4 @@
-"""Packing: whose verdict counts, what a failed stage leaves, who is left out, and what is refused."""
+"""Packing: whose status counts, what a failed stage leaves, who is left out, and what is refused."""
 
 from __future__ import annotations
 

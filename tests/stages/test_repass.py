@@ -18,7 +18,7 @@ from mimicme.pipeline.template import save_prepared
 from mimicme.stages.register.checkpoint import RegisteredCheckpoint
 from mimicme.stages.register.quality import expected_error
 from mimicme.stages.register.track import Registered
-from mimicme.stages.repass import STAGE, RepassSettings, first_result, gathered, neutrals
+from mimicme.stages.repass import STAGE, RepassSettings, first_result, neutrals, training_displacements
 
 LOST = FrameStatus(False, "register-misfit", "", "lost")
 
@@ -52,9 +52,9 @@ def corpus(dome, tmp_path_factory):
     paths = {}
     for subject, shift in (("A", 0.0), ("B", 2.0), ("C", -3.0)):
         neutral = dome.truth(0.0) + [0, shift, 0]
-        calm = [Registered(0, neutral, np.eye(4), quality, checks)]
+        still = [Registered(0, neutral, np.eye(4), quality, checks)]
         item = Item(subject, "neutral")
-        paths[item] = write_register(dome, root / subject / "neutral.h5", calm, neutral)
+        paths[item] = write_register(dome, root / subject / "neutral.h5", still, neutral)
         moving = [
             Registered(k, dome.truth(a) + [0, shift, 0], np.eye(4), quality, checks)
             for k, a in enumerate((0.4, 0.8, 1.2))
@@ -68,15 +68,15 @@ def corpus(dome, tmp_path_factory):
 def test_each_displacement_is_from_its_own_subjects_neutral(dome, corpus):
     assert set(neutrals(corpus)) == {Item(s, "scream") for s in "ABC"}
     index = dome.levels().coarse.index
-    subjects, shapes = gathered(corpus, index, 5)
-    assert subjects == ["A", "A", "A", "B", "B", "B", "C", "C"]  # a rejected frame teaches nothing
+    subjects, shapes = training_displacements(corpus, index, 5)
+    assert subjects == ["A", "A", "A", "B", "B", "B", "C", "C"]  # nothing is learnt from a rejected frame
     for shape, amount in zip(shapes, [0.4, 0.8, 1.2, 0.4, 0.8, 1.2, 0.4, 1.2], strict=True):
         expected = (dome.truth(amount) - dome.truth(0.0))[index]
         assert np.abs(shape - expected).max() < 1e-4
-    assert gathered(corpus, index, 1)[0] == ["A", "B", "C"]
+    assert training_displacements(corpus, index, 1)[0] == ["A", "B", "C"]
 
 
-def test_a_sequence_with_a_neutral_of_its_own_teaches_nothing(corpus):
+def test_nothing_is_learnt_from_a_sequence_with_a_neutral_of_its_own(corpus):
     alone = {item: path for item, path in corpus.items() if item != Item("B", "neutral")}
     assert set(neutrals(alone)) == {Item("A", "scream"), Item("C", "scream")}
 
@@ -94,10 +94,10 @@ def noisy(dome, corpus, tmp_path_factory):
     root = tmp_path_factory.mktemp("noisy")
     frame = dome.frame(0, 0.9, landmark_noise_mm=1.5)
     first = dome.tracker(dome.truth(0.0)).register(frame)
-    calm = [dataclasses.replace(first, vertices=dome.truth(0.0))]
+    still = [dataclasses.replace(first, vertices=dome.truth(0.0))]
     paths = {stage: root / f"{stage}.h5" for stage in ("ingest", "landmarks", "align", "register")}
     write_register(dome, paths["register"], [first])
-    neutral = write_register(dome, root / "neutral.h5", calm, dome.truth(0.0))
+    neutral = write_register(dome, root / "neutral.h5", still, dome.truth(0.0))
     for stage in ("ingest", "landmarks", "align"):
         with writing(paths[stage], stage=stage, item="D/x", made_by={}) as out:
             out.frames([0])
@@ -139,7 +139,7 @@ def test_the_stage_brings_a_noisy_frame_nearer_to_the_truth(dome, noisy, tmp_pat
     assert after < 1.45  # 1.52 before the first pass had a stiff step, which left the second less to gain
 
 
-def test_what_all_have_taught_is_read_once_however_many_items(noisy, tmp_path, monkeypatch):
+def test_the_training_set_is_read_once_however_many_items(noisy, tmp_path, monkeypatch):
     _, _, task = noisy
     task = dataclasses.replace(task, corpus=written(tmp_path, _of_register(task)))
     opened = []
@@ -174,7 +174,7 @@ def _of_register(task):
     return {item: paths["register"] for item, paths in task.load_corpus().inputs.items()}
 
 
-def test_a_subject_alone_teaches_itself_nothing(noisy, tmp_path):
+def test_nothing_is_learnt_from_the_subject_alone(noisy, tmp_path):
     _, _, task = noisy
     own = {item: path for item, path in _of_register(task).items() if item.subject == "D"}
     alone = dataclasses.replace(task, corpus=written(tmp_path, own))
@@ -183,7 +183,7 @@ def test_a_subject_alone_teaches_itself_nothing(noisy, tmp_path):
 
 
 @pytest.mark.parametrize("case", ["off", "neutral"])
-def test_where_it_has_no_say_the_registered_vertices_hold(noisy, tmp_path, case):
+def test_where_it_does_not_apply_the_registered_vertices_hold(noisy, tmp_path, case):
     _, _, task = noisy
     if case == "off":
         task = dataclasses.replace(task, settings=RepassSettings(), corpus=None)

@@ -11,7 +11,7 @@ import pytest
 from shared_helpers import called, rows_of
 
 from mimicme.commands.experiment.demographics import Ages, age_errors
-from mimicme.commands.experiment.learners import Answers, Scale, make_classifier, score
+from mimicme.commands.experiment.learners import Predictions, Scale, make_classifier, score
 from mimicme.pipeline.errors import UsageError
 
 
@@ -30,7 +30,7 @@ def recognised(known, tmp_path_factory):
 def answers_of(pairs, subjects):
     true, said = (np.array(words) for words in zip(*pairs, strict=True))
     units = np.array([f"u{k}" for k in range(len(pairs))])
-    return Answers(units, np.array(subjects), true, said, np.zeros(len(pairs), int), ("a", "b"))
+    return Predictions(units, np.array(subjects), true, said, np.zeros(len(pairs), int), ("a", "b"))
 
 
 def test_scores_of_answers():

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mimicme.commands.experiment import folds
-from mimicme.commands.experiment.features import Coefficients, Pixels, Plain
+from mimicme.commands.experiment.features import Coefficients, Pixels, RawValues
 from mimicme.commands.experiment.folds import Fold, Samples, Training, Unlabelled, split_fold, subject_folds
 from mimicme.commands.experiment.learners import CLASSIFIERS, cross_validate, score
 from mimicme.pipeline.errors import UsageError
@@ -86,7 +86,7 @@ def test_training_data_comes_from_a_fold_alone():
     samples = samples_of(np.tile([0, 1], 24), random_shapes(48))
     everything = np.arange(48)
     for kind in (Training, Unlabelled):
-        for key in (None, object(), "_HANDED_OUT"):
+        for key in (None, object(), "_FOLD_KEY"):
             with pytest.raises(TypeError, match="comes from a Fold"):
                 kind(samples, everything, key)
 
@@ -114,12 +114,14 @@ def test_a_unit_of_two_people_is_refused():
 
 def test_thinning_keeps_to_the_training_people():
     samples = samples_of(np.tile([0, 1], 24), random_shapes(48))
-    some = Fold(PEOPLE, PEOPLE[:3]).training(samples).thinned(9)
+    some = Fold(PEOPLE, PEOPLE[:3]).training(samples).subsampled(9)
     assert len(some) == 9
     assert sorted(some.subjects) == PEOPLE[3:]
 
 
-@pytest.mark.parametrize("feature", [Coefficients(components=3), Plain("landmarks"), Pixels(components=3)])
+@pytest.mark.parametrize(
+    "feature", [Coefficients(components=3), RawValues("landmarks"), Pixels(components=3)]
+)
 def test_features_are_learned_from_training_people_alone(feature):
     """Every row that is read while a feature is learned belongs to somebody who is not tested."""
     asked: list[np.ndarray] = []
@@ -164,7 +166,9 @@ def test_knowing_a_person_does_not_help(classifier):
         shapes = np.repeat(marks, per_person, axis=0) + 0.01 * rng.normal(size=(12 * per_person, 6, 3))
         labels = np.array([label_of[s] for s in np.repeat(PEOPLE, per_person)])
         samples = samples_of(labels, shapes, per_person)
-        answers = cross_validate(samples, subject_folds(PEOPLE, 6, seed), Plain("landmarks"), [classifier])
+        answers = cross_validate(
+            samples, subject_folds(PEOPLE, 6, seed), RawValues("landmarks"), [classifier]
+        )
         apart.append(score(answers[classifier]).balanced.value)
         of_samples = KFold(6, shuffle=True, random_state=0)
         plain = LinearDiscriminantAnalysis()
@@ -190,4 +194,4 @@ def test_the_split_of_the_table_makes_one_fold():
 def test_only_this_module_hands_training_data_out():
     """The key that makes a `Training` is used inside `folds` and nowhere else."""
     folder = Path(folds.__file__).parent
-    assert [p.name for p in folder.glob("*.py") if "_HANDED_OUT" in p.read_text()] == ["folds.py"]
+    assert [p.name for p in folder.glob("*.py") if "_FOLD_KEY" in p.read_text()] == ["folds.py"]

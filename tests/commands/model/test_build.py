@@ -12,7 +12,7 @@ from mimicme.commands.model import build as module
 from mimicme.commands.model import parts
 from mimicme.commands.model.build import BuildSettings, build
 from mimicme.commands.model.groups import age_band, groups_of
-from mimicme.commands.model.prune import whitened_norms, worst
+from mimicme.commands.model.prune import largest_norms, whitened_norms
 from mimicme.commands.model.texture import fit_texture, reduced
 from mimicme.commands.model.use import project
 from mimicme.pipeline.errors import UsageError
@@ -171,10 +171,10 @@ def test_how_far_on_the_way_a_frame_is_does_not_make_it_an_outlier():
     coefs[20] += [0, 0, 0, 2, 0, 0]
     classes = np.full(51, "smile")
     norms = whitened_norms(model, coefs, classes, np.zeros(6))
-    assert worst(norms, classes, 0.02).nonzero()[0].tolist() == [20]
+    assert largest_norms(norms, classes, 0.02).nonzero()[0].tolist() == [20]
     plain = whitened_norms(model, coefs, classes)
     assert plain[0] > plain[25] + 0.5  # without it, both ends of the way look strange
-    assert not worst(norms[:49], classes[:49], 0.02).any()  # 2 % of 49 is none
+    assert not largest_norms(norms[:49], classes[:49], 0.02).any()  # 2 % of 49 is none
 
 
 @pytest.mark.parametrize("refusal", ["withdrawn", "Not given", "revoked 2024-05-01"])

@@ -8,7 +8,7 @@ import pytest
 from mimicme.commands.model import curves
 from mimicme.commands.model.curves import Population
 from mimicme.commands.model.evaluate import population, regions_of
-from mimicme.commands.model.measured import compare_measured, measure
+from mimicme.commands.model.measured import compare_measures, measure
 from mimicme.commands.model.span import span_of
 from mimicme.pipeline.numerics.linear_model import LinearModel, fit_pca
 from mimicme.pipeline.release.frames import ReleaseFrames
@@ -73,7 +73,7 @@ def test_ranks_of_a_curve_begin_with_the_mean_and_end_with_everything():
 
 
 def test_shares_held_are_of_the_total():
-    held = curves.shares_held(np.array([6.0, 3.0]), 12.0, np.array([0, 1, 2, 9]))
+    held = curves.explained_variance_ratio(np.array([6.0, 3.0]), 12.0, np.array([0, 1, 2, 9]))
     assert held.tolist() == [0.0, 0.5, 0.75, 0.75]
 
 
@@ -104,7 +104,7 @@ def test_a_shared_direction_is_known_of_unseen_people():
     unseen = generalise(shapes, np.repeat(list("ABCDEF"), 4), [0, 2])
     assert unseen.errors[:, 0].min() > 0.5
     assert unseen.errors[:, 1].max() < 1e-3
-    assert unseen.shares_held[:, 1] == pytest.approx(np.ones(6))
+    assert unseen.explained_variance_ratio[:, 1] == pytest.approx(np.ones(6))
 
 
 def test_regions_are_measured_apart():
@@ -214,7 +214,7 @@ def test_comparing_a_model_with_a_shorter_one(frames):
     people = population(frames, "identity")
     regions = regions_of(frames.template, model.weights)
     short = measure(model.truncated(2), people, regions, own=True, samples=20)
-    found = compare_measured(full, short)
+    found = compare_measures(full, short)
     assert found.ranks.tolist() == [0, 1, 2, -1]
     assert found.difference[0, :3, 0] == pytest.approx(np.zeros(3), abs=1e-5)
     expected = (short.errors[:, -1, 0] - full.errors[:, -1, 0]).mean()

@@ -122,7 +122,7 @@ def test_fewer_frames_are_taken_evenly_from_people(model, release, tmp_path):
     assert (record["shapes"], record["subjects"]) == (12, 6)
 
 
-def test_two_people_cannot_judge_a_model(model, known_module, tmp_path):
+def test_two_people_are_too_few_to_evaluate_a_model(model, known_module, tmp_path):
     two = known_module.write_known_release(
         tmp_path / "two.h5", subjects=2, expressions=("surprise",), frames=3, columns=16, texture=False
     )

@@ -13,7 +13,7 @@ from mimicme.commands.model.blendshapes import (
     robust_mean,
     split_sides,
 )
-from mimicme.commands.model.gradients import Poisson, deformation, edge_pairs, transfer_deformation
+from mimicme.commands.model.gradients import PoissonSolver, deformation, edge_pairs, transfer_deformation
 from mimicme.commands.model.personal import personal_blendshapes, shape_weights
 from mimicme.commands.model.sparse import SparseSettings, sparse_components
 from mimicme.commands.model.symmetry import Mirror
@@ -154,7 +154,7 @@ def test_labels_know_their_other_side():
 def test_a_deformation_is_put_back_together_by_its_edges(known, moves):
     v, f = known.template.vertices, known.template.faces
     bent = v + moves["surprise"]
-    poisson = Poisson(v, f)
+    poisson = PoissonSolver(v, f)
     again = poisson.vertices(edge_pairs(bent, f), v)  # the places are wrong on purpose: edges win
     again += (bent - again).mean(axis=0)
     assert np.abs(again - bent).max() < 2.0

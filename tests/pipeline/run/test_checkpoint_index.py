@@ -1,4 +1,4 @@
-"""What a run writes down of the checkpoints it has read, and when the next one believes it."""
+"""The checkpoint index: what a run saves of the checkpoints it has read, and when the next one uses it."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ ODD = {"S1/neutral": ["a", "reject"], "S2/angry": ["note", "ee"]}
 
 @pytest.fixture
 def opened(monkeypatch):
-    """The checkpoints whose heads are read from their files, in order."""
+    """The checkpoints whose summaries are read from their files, in order."""
     paths = []
-    read = checkpoint_index._read_head
+    read = checkpoint_index._read_summary
 
     def noted(path):
         paths.append(path)
         return read(path)
 
-    monkeypatch.setattr(checkpoint_index, "_read_head", noted)
+    monkeypatch.setattr(checkpoint_index, "_read_summary", noted)
     return paths
 
 
@@ -46,7 +46,7 @@ def test_a_second_run_opens_no_checkpoint_and_says_the_same(make, fake, opened):
     assert second.code == first.code == 1
     assert second.stages["read"].frames_rejected == first.stages["read"].frames_rejected == 1
     assert second.stages["read"].findings == first.stages["read"].findings != []
-    workspace.notebook.unlink()
+    workspace.checkpoint_index.unlink()
     assert status_of(workspace, fake) == said
     assert len(opened) == 6
 
@@ -68,39 +68,39 @@ def test_another_file_in_its_place_is_read(make, fake, opened):
 def test_an_index_that_cannot_be_read_is_none(make, fake, opened, text):
     workspace = make(ODD)
     go(workspace, fake)
-    first = workspace.notebook.read_text().splitlines()[0]
-    workspace.notebook.write_text(text.format(first=first) if "first" in text else text)
+    first = workspace.checkpoint_index.read_text().splitlines()[0]
+    workspace.checkpoint_index.write_text(text.format(first=first) if "first" in text else text)
     del opened[:]
     go(workspace, fake)
     assert len(opened) == 6
-    assert len(workspace.notebook.read_text().splitlines()) == 7
+    assert len(workspace.checkpoint_index.read_text().splitlines()) == 7
 
 
-def test_what_is_gone_is_forgotten(make, fake):
+def test_withdrawing_a_subject_deletes_the_index(make, fake):
     workspace = make(ODD)
     go(workspace, fake)
-    assert "S2/angry" in workspace.notebook.read_text()
-    workspace.forget("S2", ["read", "fit", "paint"])
-    assert not workspace.notebook.exists()
+    assert "S2/angry" in workspace.checkpoint_index.read_text()
+    workspace.remove_subject("S2", ["read", "fit", "paint"])
+    assert not workspace.checkpoint_index.exists()
 
 
-def test_what_somebody_removed_by_hand_is_forgotten_too(make, fake):
+def test_entries_of_removed_checkpoints_are_dropped(make, fake):
     workspace = make(ODD)
     go(workspace, fake)
     for folder in ("read", "fit", "paint"):
         shutil.rmtree(workspace.root / folder / "S2")
     shutil.rmtree(workspace.captures.root / "S2")
     go(workspace, fake)
-    assert "S2" not in workspace.notebook.read_text()
-    assert len(workspace.notebook.read_text().splitlines()) == 4
+    assert "S2" not in workspace.checkpoint_index.read_text()
+    assert len(workspace.checkpoint_index.read_text().splitlines()) == 4
 
 
-def test_an_idle_run_writes_nothing_down(make, fake):
+def test_an_unchanged_index_is_not_written_again(make, fake):
     workspace = make(ODD)
     go(workspace, fake)
-    before = workspace.notebook.stat()
+    before = workspace.checkpoint_index.stat()
     go(workspace, fake)
-    after = workspace.notebook.stat()
+    after = workspace.checkpoint_index.stat()
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
@@ -123,12 +123,12 @@ def test_damage_that_a_later_stage_meets_is_looked_for(make, fake, opened, monke
     path = workspace.root / "fit" / "S1" / "neutral.h5"
     path.write_bytes(bytes(path.stat().st_size))
     # as if neither times nor size nor inode had changed: what a disk that forgets looks like
-    saved = [json.loads(line) for line in workspace.notebook.read_text().splitlines()[1:]]
+    saved = [json.loads(line) for line in workspace.checkpoint_index.read_text().splitlines()[1:]]
     stat = path.stat()
     same = [stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino]
     lines = [json.dumps([n, same if n == "fit/S1/neutral.h5" else s, *rest]) for n, s, *rest in saved]
-    first = workspace.notebook.read_text().splitlines()[0]
-    workspace.notebook.write_text("\n".join([first, *lines]) + "\n")
+    first = workspace.checkpoint_index.read_text().splitlines()[0]
+    workspace.checkpoint_index.write_text("\n".join([first, *lines]) + "\n")
     failed = go(workspace, fake, sets=["paint.size=4"])
     assert failed.counts("fit") == (0, 2, 0, 0)
     assert failed.counts("paint") == (1, 0, 1, 0)
@@ -144,4 +144,4 @@ def test_a_disk_that_is_full_costs_the_index_alone(make, fake, monkeypatch):
     monkeypatch.setattr(checkpoint_index.CheckpointIndex, "save", full)
     workspace = make(ODD)
     assert go(workspace, fake).code == 1
-    assert not workspace.notebook.exists()
+    assert not workspace.checkpoint_index.exists()

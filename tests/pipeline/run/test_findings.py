@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mimicme.pipeline.run.findings import added
+from mimicme.pipeline.run.findings import sum_tallies
 
 
 @pytest.mark.parametrize(
@@ -18,4 +18,4 @@ from mimicme.pipeline.run.findings import added
     ],
 )
 def test_tallies_add_up(tallies: list[str], told: str) -> None:
-    assert added(tallies) == told
+    assert sum_tallies(tallies) == told

@@ -11,7 +11,7 @@ import weakref
 import pytest
 from fake_runs import GOOD, alive, calls, calls_seen, child, digests, go, wait_for
 
-from mimicme.pipeline.run.interrupt import deaf, interruptible
+from mimicme.pipeline.run.interrupt import ignore_interrupts, interruptible
 from mimicme.pipeline.run.status import read_status
 from mimicme.pipeline.workspace import Workspace
 
@@ -63,17 +63,17 @@ def test_interrupted_leaves_a_clean_workspace(make, fake, number):
 
 
 @pytest.fixture
-def hearing():
+def sigint_handled():
     """A test run in the background of a shell inherits a SIGINT that is ignored."""
     old = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, old)
 
 
-@pytest.mark.usefixtures("hearing")
+@pytest.mark.usefixtures("sigint_handled")
 @pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_that_python_drops_is_heard_all_the_same(number):
+def test_an_interrupt_that_python_drops_is_raised_again(number):
     """What is raised in a weak reference's callback is only printed; of an interrupt not even that."""
 
     class Thing:
@@ -116,14 +116,14 @@ def test_what_else_a_callback_raises_is_told(monkeypatch):
     assert sys.unraisablehook is hook
 
 
-@pytest.mark.usefixtures("hearing")
-def test_cleaning_up_hears_nothing():
+@pytest.mark.usefixtures("sigint_handled")
+def test_interrupts_are_ignored_while_cleaning_up():
     with interruptible():
-        with deaf():
+        with ignore_interrupts():
             os.kill(os.getpid(), signal.SIGINT)
             os.kill(os.getpid(), signal.SIGTERM)
         with pytest.raises(KeyboardInterrupt):  # noqa: PT012 - the handler may run a little later
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(20)
-        with deaf():
+        with ignore_interrupts():
             assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)

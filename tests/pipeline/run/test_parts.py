@@ -251,7 +251,7 @@ def test_the_parts_of_a_withdrawn_subject_are_gone(in_parts, fake):
     workspace = in_parts()
     misbehave(workspace, p3="fail")
     go(workspace, fake)
-    removed = Workspace.open(workspace.root).forget("S1", [s.name for s in fake.STAGES])
+    removed = Workspace.open(workspace.root).remove_subject("S1", [s.name for s in fake.STAGES])
     assert {p.name for p in removed} >= {"long@part-0001-of-0003.h5", "long@part-0002-of-0003.h5"}
     assert parts_there(workspace) == []
 

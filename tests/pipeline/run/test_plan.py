@@ -194,7 +194,7 @@ def test_another_template_makes_anew_what_uses_it_and_nothing_else(make, fake):
     opened = Workspace.open(make().root, environ={})
 
     def printed(stage, template):
-        plan = Plan(opened, opened.config(fake.STAGES), fake.STAGES, opened.found(), template)
+        plan = Plan(opened, opened.config(fake.STAGES), fake.STAGES, opened.catalogue(), template)
         return fingerprint(plan.record(stage, plan.catalogue.sequences[0], {}, None, {}, None))
 
     for uses in (True, False):

@@ -247,7 +247,7 @@ def test_only_from_any_stage_on(make, fake, options, expected):
     workspace = make()
     go(workspace, fake)
     calls(workspace)
-    # what is current is judged, the neutral among it, and only what was asked for is made again
+    # the states of what is current are determined, the neutral's too, and only what was asked for is made again
     dry = go(workspace, fake, only=("S1/smile",), force=True, dry_run=True, **options)
     assert dry.code == 0
     assert go(workspace, fake, only=("S1/smile",), force=True, **options).code == 0

@@ -14,7 +14,7 @@ from mimicme.pipeline.checkpoint import writing
 from mimicme.pipeline.errors import FrameRejected
 from mimicme.pipeline.run import checkpoint_index
 from mimicme.pipeline.run.checkpoint_index import CheckpointIndex, FigureSummary
-from mimicme.pipeline.run.status import StageStatus, Status, read_status, together
+from mimicme.pipeline.run.status import StageStatus, Status, merge_summaries, read_status
 from mimicme.pipeline.workspace import Workspace
 
 
@@ -30,27 +30,27 @@ def written(path, figures, bad=()):
     return path
 
 
-def test_a_head_has_the_figures_of_the_frames_that_are_ok_in_the_stages_order(tmp_path):
+def test_a_summary_has_the_figures_of_the_frames_that_are_ok_in_the_stages_order(tmp_path):
     path = written(
         tmp_path / "a" / "x.h5",
         [("width", "mm", [1, 3, 100]), ("depth", "1", [2, np.nan, 7]), ("area", "mm", [np.nan, np.inf, 1])],
         bad=[2],
     )
-    index = CheckpointIndex(tmp_path, tmp_path / "heads")
-    width, depth, area = index.look(path).figures
+    index = CheckpointIndex(tmp_path, tmp_path / "heads.jsonl")
+    width, depth, area = index.read(path).figures
     assert width == ("width", "mm", 2, 2.0, 3.0)
     assert depth == ("depth", "1", 1, 2.0, 2.0)
     assert area[:3] == ("area", "mm", 0)
     assert math.isnan(area.mean) and math.isnan(area.largest)
     index.save()
-    again = CheckpointIndex(tmp_path, tmp_path / "heads").look(path).figures
+    again = CheckpointIndex(tmp_path, tmp_path / "heads.jsonl").read(path).figures
     assert repr(again) == repr((width, depth, area))  # nan is not equal to itself
 
 
 def test_figures_of_items_weigh_what_they_have_frames():
     nothing = FigureSummary("b", "1", 0, math.nan, math.nan)
     one, other = FigureSummary("a", "mm", 1, 1.0, 1.0), FigureSummary("a", "mm", 3, 5.0, 9.0)
-    found = together([one, nothing, other, nothing, FigureSummary("a", "px", 1, 2.0, 2.0)])
+    found = merge_summaries([one, nothing, other, nothing, FigureSummary("a", "px", 1, 2.0, 2.0)])
     assert found[0] == ("a", "mm", 4, 4.0, 9.0)
     assert found[1][:3] == ("b", "1", 0)
     assert found[2] == ("a", "px", 1, 2.0, 2.0)
@@ -103,11 +103,11 @@ def test_what_is_out_of_date_has_none(measured, fake):
     assert read_status(changed, stages).stages[0].figures == []
 
 
-def test_they_are_read_with_the_head_once(measured, fake, monkeypatch):
+def test_figures_are_read_with_the_summary_once(measured, fake, monkeypatch):
     workspace, stages = measured
     go(workspace, fake, stages=stages)
     said = status_of(workspace, stages).to_record()
-    monkeypatch.setattr(checkpoint_index, "_read_head", lambda path: pytest.fail("opened a checkpoint"))
+    monkeypatch.setattr(checkpoint_index, "_read_summary", lambda path: pytest.fail("opened a checkpoint"))
     assert status_of(workspace, stages).to_record() == said
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mimicme.pipeline.template import Template
-from mimicme.pipeline.texture.delighting import TERMS, evened, harmonics, shading, shading_map
+from mimicme.pipeline.texture.delighting import TERMS, harmonics, shading, shading_map, without_shading
 
 N = 128
 
@@ -46,7 +46,7 @@ def spread(texture: np.ndarray) -> float:
 def without_shade(texture: np.ndarray, coverage: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     shape = dome()
     seen = np.full((N, N), 255, np.uint8) if coverage is None else coverage
-    return evened(texture, seen, shape.vertices, shape)
+    return without_shading(texture, seen, shape.vertices, shape)
 
 
 def test_shading_is_the_exponential_of_the_harmonics_and_bounded():

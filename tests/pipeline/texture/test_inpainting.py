@@ -1,11 +1,11 @@
-"""filling: the other side of the face lends its detail, and no border shows."""
+"""inpainting: the other side of the face gives its detail, and no border shows."""
 
 from __future__ import annotations
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from mimicme.pipeline.texture.inpainting import borrow, fill_holes, fill_mirrored, mirror_error
+from mimicme.pipeline.texture.inpainting import fill_from, fill_holes, fill_mirrored, mirror_error
 
 SIZE = 128
 HOLE = (slice(40, 70), slice(15, 50))
@@ -80,12 +80,12 @@ def test_another_frames_detail_comes_back_in_this_frames_light():
     other = np.clip(truth.astype(int) - 30, 0, 255).astype(np.uint8)
     there = np.ones_like(known)
     there[HOLE[0], 15:20] = False
-    found = borrow(spoiled, known, other, there)
-    lent = np.zeros_like(known)
-    lent[HOLE] = True
-    lent[HOLE[0], 15:20] = False
-    assert (found == (known | lent)).all()
-    assert np.abs(spoiled.astype(int) - truth)[lent].mean() < 3
+    found = fill_from(spoiled, known, other, there)
+    filled = np.zeros_like(known)
+    filled[HOLE] = True
+    filled[HOLE[0], 15:20] = False
+    assert (found == (known | filled)).all()
+    assert np.abs(spoiled.astype(int) - truth)[filled].mean() < 3
     assert (spoiled[known] == truth[known]).all()
     assert (spoiled[~found] == 0).all()
 
@@ -93,7 +93,7 @@ def test_another_frames_detail_comes_back_in_this_frames_light():
 def test_what_the_other_frame_lacks_changes_nothing():
     spoiled, known = with_hole(symmetric(4))
     before = spoiled.copy()
-    assert borrow(spoiled, known, symmetric(5), known) is known
+    assert fill_from(spoiled, known, symmetric(5), known) is known
     assert (spoiled == before).all()
 
 

@@ -10,12 +10,17 @@ from mimicme.pipeline.formats.meshio import read_mesh
 from mimicme.pipeline.geometry.mesh import Mesh, keep_triangles, transform
 from mimicme.pipeline.landmarks import INNER, MIRROR, detector_weights
 from mimicme.pipeline.template import prepare
-from mimicme.stages.landmarks import bridge as bridges
-from mimicme.stages.landmarks import search
-from mimicme.stages.landmarks.bridge import BARE_DEFAULT_MM, DEFAULT_MM, Bridge, default_bridge, trusted
-from mimicme.stages.landmarks.consensus import agree
-from mimicme.stages.landmarks.finder import OUTLINE, FaceFinder, onto
-from mimicme.stages.landmarks.mediapipe_points import on_points
+from mimicme.stages.landmarks import mediapipe_to_ibug, search
+from mimicme.stages.landmarks.consensus import consensus_of
+from mimicme.stages.landmarks.finder import OUTLINE, FaceFinder, project_onto_scan
+from mimicme.stages.landmarks.mediapipe_points import ibug_from_mediapipe
+from mimicme.stages.landmarks.mediapipe_to_ibug import (
+    BARE_DEFAULT_MM,
+    DEFAULT_MM,
+    MediapipeToIbug,
+    default_mapping,
+    plausible_offsets,
+)
 from mimicme.stages.landmarks.networks import FACE_SIDE, FaceBox, mediapipe
 from mimicme.stages.landmarks.pose import _POINTS, _SHAPE, head_pose
 from mimicme.stages.landmarks.search import _unrotated, find_head
@@ -23,10 +28,10 @@ from mimicme.stages.landmarks.temporal import jumps
 from mimicme.stages.landmarks.views import (
     MOUTH_ENDS,
     Scene,
+    _inpainted,
     _narrow_holes,
-    _without,
+    detect_points,
     head_camera,
-    look,
     rays_through,
     turned,
 )
@@ -48,7 +53,7 @@ def template(small_template):
 
 @pytest.fixture(scope="module")
 def finder(networks, template):
-    return FaceFinder(networks, bridges.learn(template, networks))
+    return FaceFinder(networks, mediapipe_to_ibug.learn_mapping(template, networks))
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +81,7 @@ def test_a_textured_face_is_found_where_it_is(finder, person):
     found = finder.detect(mesh, image)
     errors = np.linalg.norm(found.points - truth, axis=1)[INNER]
     assert np.isfinite(errors).sum() >= 45
-    # this template's brows and the bridge of its nose are not where others have them, and are not believed
+    # this template's brows and the bridge of its nose are not where others have them, and are implausible
     assert 0.3 < np.nanmean(errors) < 5.0
     assert 0.3 < np.nanmean(errors[19:]) < 3.0  # eyes and mouth
     assert (found.absent[:7] == OUTLINE).all() and (found.source[:7] == 0).all()
@@ -123,8 +128,8 @@ def test_so_many_places_are_tried_and_no_more(monkeypatch):
     tried = []
     scores = [0.95, 0.5, 0.2, *np.linspace(0.85, 0.94, 15)]
     monkeypatch.setattr(search, "_candidates", lambda *_: ((s, s, True) for s in scores))
-    monkeypatch.setattr(search, "look", lambda scene, camera, networks: camera)
-    monkeypatch.setattr(search, "settle", lambda scene, view, networks: tried.append(view))
+    monkeypatch.setattr(search, "detect_points", lambda scene, camera, networks: camera)
+    monkeypatch.setattr(search, "refine_pose", lambda scene, view, networks: tried.append(view))
     assert find_head(None, None) is None
     assert tried == [0.95, *scores[3:8], *scores[:11:-1]]
 
@@ -170,32 +175,32 @@ def test_what_is_no_face_is_rejected(finder, person):
         assert reason == "no-face", name
 
 
-def test_a_template_teaches_what_its_landmarks_mean(networks, template):
-    """Whatever the landmarks of the mouth are called, what is found agrees with the template's own."""
-    taught = bridges.teach(template, networks)
-    assert taught is not None
+def test_offsets_learnt_from_a_template_lead_to_its_own_landmarks(networks, template):
+    """Wherever the template has the landmarks of the mouth, what is found agrees with them."""
+    learnt = mediapipe_to_ibug.learn_offsets(template, networks)
+    assert learnt is not None
     scene = Scene(Mesh(template.vertices, template.faces), None)
     head = find_head(scene, networks)
-    views = [look(scene, head_camera(head.pose, yaw), networks) for yaw in (-10, 0, 10)]
-    points = agree(views).points
-    bare = bridges.teach(template, networks, (0.0,))
-    there = Bridge(taught, bare, "template").landmarks(points, head_pose(points), textured=False)
+    views = [detect_points(scene, head_camera(head.pose, yaw), networks) for yaw in (-10, 0, 10)]
+    points = consensus_of(views).points
+    bare = mediapipe_to_ibug.learn_offsets(template, networks, (0.0,))
+    there = MediapipeToIbug(learnt, bare, "template").landmarks(points, head_pose(points), textured=False)
     off = np.linalg.norm(there - template.landmarks(), axis=1)
     assert off[48:68].mean() < 1.5
-    plain = np.linalg.norm(on_points(points) - template.landmarks(), axis=1)
+    plain = np.linalg.norm(ibug_from_mediapipe(points) - template.landmarks(), axis=1)
     assert off[INNER].mean() < 0.7 * plain[INNER].mean()
-    learnt = bridges.learn(template, networks)
-    np.testing.assert_allclose(learnt.offsets, trusted(taught, DEFAULT_MM))
-    np.testing.assert_allclose(learnt.bare_offsets, trusted(bare, BARE_DEFAULT_MM, painted=False))
+    mapping = mediapipe_to_ibug.learn_mapping(template, networks)
+    np.testing.assert_allclose(mapping.offsets, plausible_offsets(learnt, DEFAULT_MM))
+    np.testing.assert_allclose(mapping.bare_offsets, plausible_offsets(bare, BARE_DEFAULT_MM, painted=False))
 
 
-def test_a_template_is_trusted_as_far_as_it_is_plausible():
-    taught = DEFAULT_MM.copy()
-    np.testing.assert_allclose(trusted(taught, DEFAULT_MM), DEFAULT_MM)
-    taught[30] += [0, 9, 0]  # a nose tip above the tip
-    taught[[51, 57]] += [0, 1, 0]  # lips defined a little higher
-    taught[20] += [0, 3, 0]  # one brow above the other
-    found = trusted(taught, DEFAULT_MM)
+def test_offsets_of_a_template_count_as_far_as_they_are_plausible():
+    learnt = DEFAULT_MM.copy()
+    np.testing.assert_allclose(plausible_offsets(learnt, DEFAULT_MM), DEFAULT_MM)
+    learnt[30] += [0, 9, 0]  # a nose tip above the tip
+    learnt[[51, 57]] += [0, 1, 0]  # lips defined a little higher
+    learnt[20] += [0, 3, 0]  # one brow above the other
+    found = plausible_offsets(learnt, DEFAULT_MM)
     np.testing.assert_allclose(found[30], DEFAULT_MM[30])
     np.testing.assert_allclose(found[[51, 57]], DEFAULT_MM[[51, 57]] + [0, 1, 0])
     np.testing.assert_allclose(found[[20, 23]], DEFAULT_MM[[20, 23]])
@@ -203,20 +208,20 @@ def test_a_template_is_trusted_as_far_as_it_is_plausible():
         np.testing.assert_allclose(default[MIRROR] * [-1, 1, 1], default)
 
 
-def test_painted_ends_of_a_mouth_teach_half_and_their_slips_nothing():
+def test_offsets_of_painted_ends_of_a_mouth_count_half_and_annotation_errors_nothing():
     ends, inner = [48, 54], [60, 64]
-    taught = DEFAULT_MM.copy()
-    taught[ends] += [0, 2, 0]
-    found = trusted(taught, DEFAULT_MM)
+    learnt = DEFAULT_MM.copy()
+    learnt[ends] += [0, 2, 0]
+    found = plausible_offsets(learnt, DEFAULT_MM)
     np.testing.assert_allclose(found[ends], DEFAULT_MM[ends] + [0, 1, 0])
-    np.testing.assert_allclose(found[inner], DEFAULT_MM[inner])  # taught the default: the default, whole
+    np.testing.assert_allclose(found[inner], DEFAULT_MM[inner])  # learnt the default: the default, whole
     bare = BARE_DEFAULT_MM.copy()
     bare[ends] += [0, 2, 0]
-    np.testing.assert_allclose(trusted(bare, BARE_DEFAULT_MM, painted=False), bare)
+    np.testing.assert_allclose(plausible_offsets(bare, BARE_DEFAULT_MM, painted=False), bare)
     for slip in ([[0, 7, 0], [0, 7, 0]], [[0, 3.2, 0], [0, 0, 0]]):  # too far off; one end above the other
-        taught = DEFAULT_MM.copy()
-        taught[inner] += slip
-        np.testing.assert_allclose(trusted(taught, DEFAULT_MM), DEFAULT_MM)
+        learnt = DEFAULT_MM.copy()
+        learnt[inner] += slip
+        np.testing.assert_allclose(plausible_offsets(learnt, DEFAULT_MM), DEFAULT_MM)
 
 
 def test_offsets_turn_and_grow_with_the_head():
@@ -224,11 +229,11 @@ def test_offsets_turn_and_grow_with_the_head():
     points = rng.normal(size=(478, 3)) * 40
     pose, turn = head_pose(points), np.eye(4)
     turn[:3, :3] = rotation(30, 20, 10)
-    bridge = default_bridge()
-    straight = bridge.landmarks(points, pose)
+    mapping = default_mapping()
+    straight = mapping.landmarks(points, pose)
     moved = transform(turn, 1.5 * points)
     np.testing.assert_allclose(
-        bridge.landmarks(moved, head_pose(moved)), transform(turn, 1.5 * straight), atol=1e-9
+        mapping.landmarks(moved, head_pose(moved)), transform(turn, 1.5 * straight), atol=1e-9
     )
 
 
@@ -287,16 +292,16 @@ class Ends:
 
 def test_only_the_ends_of_a_mouth_come_from_the_creases():
     scene, camera = Scene(valley_mesh(0.0), None), head_camera(np.eye(4))
-    found = look(scene, camera, Ends(), creases=True).picture_points[:, 0]
+    found = detect_points(scene, camera, Ends(), creases=True).picture_points[:, 0]
     assert np.flatnonzero(found == 140).tolist() == sorted(MOUTH_ENDS.tolist())
-    assert (look(scene, camera, Ends()).picture_points[:, 0] == 120).all()
+    assert (detect_points(scene, camera, Ends()).picture_points[:, 0] == 120).all()
 
 
 def test_between_two_surfaces_a_point_does_not_jump():
     """Two walls 4 mm apart; a point that wanders from one to the other."""
     scene = Scene(walls(2.0), None)
     wanted = np.stack([np.linspace(-1.9, 1.9, 77), np.zeros(77), np.zeros(77)], 1)
-    points, off = onto(scene, wanted, np.eye(4))
+    points, off = project_onto_scan(scene, wanted, np.eye(4))
     assert np.abs(np.diff(points[:, 0])).max() < 0.6  # of a gap of 4, in steps of 0.05
     np.testing.assert_allclose(points[[0, -1], 0], [-2, 2], atol=1e-6)
     np.testing.assert_allclose(off, 2 - np.abs(wanted[:, 0]), atol=1e-5)
@@ -337,7 +342,7 @@ def test_what_is_behind_a_hole_is_not_the_face(person):
         def points(self, picture):
             return np.c_[grid, np.zeros(478)], 20.0
 
-    view = look(Scene(scan, None), head_camera(np.eye(4)), Flat())
+    view = detect_points(Scene(scan, None), head_camera(np.eye(4)), Flat())
     in_hole = (np.abs(view.points[:, :2]) < 15).all(axis=1)
     assert in_hole.sum() > 5 and not view.seen[in_hole].any()
     np.testing.assert_allclose(view.points[:, 2], 0, atol=0.5)
@@ -411,17 +416,17 @@ def test_narrow_holes_are_painted_over_and_others_are_not():
     empty[30:60, 20:50] = True  # an open mouth
     empty[70:, :10] = True  # beside the face
     picture[empty] = 0
-    filled = _without(_narrow_holes(empty, radius_px=5.0), picture)
+    filled = _inpainted(_narrow_holes(empty, radius_px=5.0), picture)
     np.testing.assert_allclose(filled[10:14, 20:60], 200, atol=2)
     assert not filled[30:60, 20:50].any() and not filled[70:, :10].any()
     np.testing.assert_array_equal(filled[~empty], picture[~empty])
     whole = np.zeros((80, 80), bool)
     assert _narrow_holes(whole, radius_px=5.0) is None
-    assert _without(None, picture) is picture
+    assert _inpainted(None, picture) is picture
 
 
-def test_unpainted_lids_teach_nothing():
-    taught = DEFAULT_MM.copy()
-    taught[36:48] += [0.0, 1.0, 0.0]
-    np.testing.assert_allclose(trusted(taught, DEFAULT_MM, painted=False), DEFAULT_MM)
-    np.testing.assert_allclose((trusted(taught, DEFAULT_MM) - DEFAULT_MM)[36:48, 1], 0.5)
+def test_offsets_of_unpainted_lids_do_not_count():
+    learnt = DEFAULT_MM.copy()
+    learnt[36:48] += [0.0, 1.0, 0.0]
+    np.testing.assert_allclose(plausible_offsets(learnt, DEFAULT_MM, painted=False), DEFAULT_MM)
+    np.testing.assert_allclose((plausible_offsets(learnt, DEFAULT_MM) - DEFAULT_MM)[36:48, 1], 0.5)

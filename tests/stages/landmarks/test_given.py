@@ -423,14 +423,14 @@ def test_points_by_hand_say_where_the_head_is_and_where_it_is_not(tmp_path, monk
         assert "elsewhere" in found.statuses[0].message
 
 
-def test_a_whole_file_is_never_looked_at_again(tmp_path, monkeypatch):
+def test_a_whole_file_is_never_detected_on(tmp_path, monkeypatch):
     monkeypatch.setattr(stage, "detector", lambda task: pytest.fail("the detector was asked"))
     save(tmp_path / "0000.ljson", np.where(np.arange(68)[:, None] < 17, np.nan, POINTS))
     with Checkpoint(run(tmp_path, 1, file_from_scan=np.eye(4))) as found:
         assert found["source"][0].sum() == 51
 
 
-def test_a_point_that_jumps_is_looked_for_again(tmp_path, monkeypatch):
+def test_a_point_that_jumps_is_detected_again(tmp_path, monkeypatch):
     """Frame 2 is seen wrongly from its neighbour's pose, and rightly afresh; frame 5 is wrong whatever one does."""
     asked = []
 

@@ -12,20 +12,20 @@ import textured_dome as faces
 from mimicme.pipeline.geometry.mesh import adjacency, edges, triangle_normals
 from mimicme.pipeline.texture.baking import open_source
 from mimicme.pipeline.texture.flow import Flow
-from mimicme.stages.refine.photometric import Drift, Knobs, Refiner, better, gain
+from mimicme.stages.refine.photometric import Drift, Parameters, Refiner, better, gain
 from mimicme.stages.refine.settings import RefineSettings
 
-KNOBS = Knobs.of(RefineSettings(size=256))
+PARAMETERS = Parameters.of(RefineSettings(size=256))
 STILL = np.eye(4)
 
 
 @pytest.fixture(scope="module")
 def refiner():
-    return Refiner(faces.template(), KNOBS)
+    return Refiner(faces.template(), PARAMETERS)
 
 
 def source_of(refiner, image, **given):
-    return open_source(faces.scan(**given), image, refiner.knobs.texture)
+    return open_source(faces.scan(**given), image, refiner.parameters.texture)
 
 
 @pytest.fixture(scope="module")
@@ -38,17 +38,17 @@ def inner(refiner):
     return np.abs(refiner.template.vertices[:, :2]).max(1) < 40
 
 
-def slid_skin(vertices, amplitude):
+def displaced_skin(vertices, amplitude):
     """Where the skin under `vertices` lies after `faces.wave`."""
     return faces.on_dome(vertices[:, :2] + faces.wave(vertices[:, :2], amplitude))
 
 
 @pytest.mark.parametrize("amplitude", [0.5, 1.5, 3.0])
-def test_skin_that_slid_is_followed(refiner, reference, amplitude):
+def test_skin_that_is_displaced_is_followed(refiner, reference, amplitude):
     vertices = refiner.template.vertices
     source = source_of(refiner, faces.photograph_with_noise(1), flow=lambda p: faces.wave(p, amplitude))
     d, before = refiner.refine(source, vertices, STILL, reference, np.zeros_like(vertices))
-    truth, use = slid_skin(vertices, amplitude), inner(refiner)
+    truth, use = displaced_skin(vertices, amplitude), inner(refiner)
     first = np.linalg.norm(vertices - truth, axis=1)[use].mean()
     left = np.linalg.norm(vertices + d - truth, axis=1)[use]
     assert left.mean() < 0.1
@@ -67,13 +67,13 @@ def test_a_pose_and_another_light_change_nothing(refiner, reference):
     pose[:3, :3], pose[:3, 3] = q * np.sign(np.linalg.det(q)), [30, -20, 400]
     mesh = faces.scan(flow=lambda p: faces.wave(p, amplitude))
     turned = mesh.with_vertices(mesh.vertices @ pose[:3, :3].T + pose[:3, 3])
-    source = open_source(turned, faces.resampled(faces.skin(), 0.5), KNOBS.texture)
+    source = open_source(turned, faces.resampled(faces.skin(), 0.5), PARAMETERS.texture)
     d, _ = refiner.refine(source, vertices, pose, reference, np.zeros_like(vertices))
-    left = np.linalg.norm(vertices + d - slid_skin(vertices, amplitude), axis=1)[inner(refiner)]
+    left = np.linalg.norm(vertices + d - displaced_skin(vertices, amplitude), axis=1)[inner(refiner)]
     assert left.mean() < 0.12
 
 
-def test_the_surface_is_held(refiner, reference):
+def test_displacements_keep_the_surface(refiner, reference):
     vertices = refiner.template.vertices
     source = source_of(refiner, faces.skin(), flow=lambda p: faces.wave(p, 2.0))
     d, _ = refiner.refine(source, vertices, STILL, reference, np.zeros_like(vertices))
@@ -108,8 +108,8 @@ def test_what_is_right_already_stays(refiner, reference):
 def test_a_start_is_used_only_where_it_is_nearer(refiner, reference):
     vertices, amplitude = refiner.template.vertices, 2.0
     source = source_of(refiner, faces.skin(), flow=lambda p: faces.wave(p, amplitude))
-    once = Refiner(refiner.template, replace(KNOBS, levels=1, iterations=1))
-    truth = slid_skin(vertices, amplitude)
+    once = Refiner(refiner.template, replace(PARAMETERS, levels=1, iterations=1))
+    truth = displaced_skin(vertices, amplitude)
     good, wrong = truth - vertices, vertices - truth
     left = {}
     for name, start in (("none", np.zeros_like(vertices)), ("good", good), ("wrong", wrong)):
@@ -119,9 +119,9 @@ def test_a_start_is_used_only_where_it_is_nearer(refiner, reference):
     assert left["wrong"] == left["none"]
 
 
-def test_nothing_slides_further_than_the_limit(refiner, reference):
+def test_no_displacement_is_longer_than_the_limit(refiner, reference):
     vertices = refiner.template.vertices
-    short = Refiner(refiner.template, replace(KNOBS, max_shift_mm=0.5))
+    short = Refiner(refiner.template, replace(PARAMETERS, max_shift_mm=0.5))
     source = source_of(refiner, faces.skin(), flow=lambda p: faces.wave(p, 2.0))
     d, _ = short.refine(source, vertices, STILL, reference, np.zeros_like(vertices))
     assert 0.4 < np.linalg.norm(d, axis=1).max() < 0.55
@@ -131,7 +131,7 @@ def test_folds_are_smoothed_out(refiner):
     vertices = refiner.template.vertices
     d = np.zeros_like(vertices)
     d[300] = [6.0, 0, 0]  # beyond its neighbour, 4.2 mm away
-    moved = refiner.slid(vertices, d)
+    moved = refiner.displaced(vertices, d)
     folded = triangle_normals(vertices + d, refiner.template.faces)[0][:, 2] < 0
     assert folded.any()
     assert (triangle_normals(moved, refiner.template.faces)[0][:, 2] > 0).all()
@@ -139,9 +139,9 @@ def test_folds_are_smoothed_out(refiner):
     assert np.abs(moved - vertices)[far].max() < 1e-4
 
 
-def test_slid_vertices_settle_on_the_curved_skin(refiner):
+def test_displaced_vertices_are_projected_onto_the_curved_skin(refiner):
     vertices = refiner.template.vertices
-    low = refiner.slid(
+    low = refiner.displaced(
         vertices, faces.on_dome(vertices[:, :2] + [2.1, 0.9]) - vertices
     )  # the middle of facets
     q = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
@@ -149,14 +149,16 @@ def test_slid_vertices_settle_on_the_curved_skin(refiner):
     pose[:3, :3], pose[:3, 3] = q * np.sign(np.linalg.det(q)), [30, -20, 400]
     mesh = faces.scan(n=200)
     turned = mesh.with_vertices(mesh.vertices @ pose[:3, :3].T + pose[:3, 3])
-    source = open_source(turned, faces.skin(), KNOBS.texture)
-    high = refiner.settled(source, low, pose)
+    source = open_source(turned, faces.skin(), PARAMETERS.texture)
+    high = refiner.projected_onto_scan(source, low, pose)
     use = np.abs(vertices[:, :2]).max(1) < 35
     below = [np.abs(v[:, 2] - faces.height(v[:, :2]))[use].mean() for v in (low, high)]
     assert below[0] > 0.015
     assert below[1] < 0.25 * below[0]
     far = turned.with_vertices(turned.vertices + 3 * pose[:3, 2])  # nothing within reach: nothing moves
-    assert np.array_equal(refiner.settled(open_source(far, faces.skin(), KNOBS.texture), low, pose), low)
+    assert np.array_equal(
+        refiner.projected_onto_scan(open_source(far, faces.skin(), PARAMETERS.texture), low, pose), low
+    )
 
 
 def test_less_drift_counts_where_the_textures_agree():
@@ -184,22 +186,22 @@ def test_the_gain_undoes_exposure_and_white_balance():
     assert np.isnan(gain(texture, 0 * full, reference, full)).all()
 
 
-def test_what_was_turned_over_is_put_back_and_nothing_else(refiner):
+def test_flipped_triangles_are_taken_back_and_nothing_else(refiner):
     before = refiner.template.vertices
     middle = int(np.argmin(np.linalg.norm(before - before.mean(0), axis=1)))
     after = before + [0.1, 0, 0]
-    np.testing.assert_array_equal(refiner.unturned(before, after), after)
+    np.testing.assert_array_equal(refiner.unflipped(before, after), after)
     after[middle] += [12.0, 0, 0]  # across its neighbours
-    put_back = refiner.unturned(before, after)
+    taken_back = refiner.unflipped(before, after)
     normals = triangle_normals(before, refiner.template.faces)[0]
     turned = lambda v: ((triangle_normals(v, refiner.template.faces)[0] * normals).sum(1) < 0.3).sum()  # noqa: E731
-    assert turned(after) > 0 and turned(put_back) == 0
+    assert turned(after) > 0 and turned(taken_back) == 0
     far = np.linalg.norm(before - before[middle], axis=1) > 30
-    np.testing.assert_array_equal(put_back[far], after[far])
+    np.testing.assert_array_equal(taken_back[far], after[far])
 
 
-def test_where_a_large_shift_ends_abruptly_nothing_stays_turned():
-    """A fine mesh, 1 mm, of which one half is pushed over the other: far more than a ring has to be put back."""
+def test_where_a_large_shift_ends_abruptly_no_triangle_stays_flipped():
+    """A fine mesh, 1 mm, of which one half is pushed over the other: far more than a ring has to be taken back."""
     n = 80
     y, x = np.mgrid[:n, :n].astype(float)
     before = np.stack([x.ravel(), y.ravel(), 3 * np.sin(x.ravel() / 9)], axis=1)
@@ -217,10 +219,10 @@ def test_where_a_large_shift_ends_abruptly_nothing_stays_turned():
         return ((triangle_normals(v, triangles)[0] * normals).sum(1) < 0).sum()
 
     assert turned(after) > 100
-    assert turned(mesh.unturned(before, after)) == 0
+    assert turned(mesh.unflipped(before, after)) == 0
 
 
-def test_motion_is_put_back_by_degrees_so_that_nothing_flickers(refiner):
+def test_displacement_is_taken_back_by_degrees_so_that_nothing_jitters(refiner):
     before, faces = refiner.template.vertices, refiner.template.faces
     middle = int(np.argmin(np.linalg.norm(before - before.mean(0), axis=1)))
     normal = triangle_normals(before, faces)[0][(faces == middle).any(1)].mean(0)
@@ -229,9 +231,9 @@ def test_motion_is_put_back_by_degrees_so_that_nothing_flickers(refiner):
     for height in np.linspace(0, 8, 81):
         after = before.copy()
         after[middle] += height * normal / np.linalg.norm(normal)
-        put_back = refiner.unturned(before, after)
-        kept.append(np.linalg.norm((put_back - before)[middle]))
-        cosine = (triangle_normals(put_back, faces)[0] * triangle_normals(before, faces)[0]).sum(1)
+        taken_back = refiner.unflipped(before, after)
+        kept.append(np.linalg.norm((taken_back - before)[middle]))
+        cosine = (triangle_normals(taken_back, faces)[0] * triangle_normals(before, faces)[0]).sum(1)
         assert cosine.min() > 0.79
     kept = np.array(kept)
     assert kept[1] == pytest.approx(0.1) and kept[2] == pytest.approx(0.2)  # a little is taken as it is
@@ -240,13 +242,13 @@ def test_motion_is_put_back_by_degrees_so_that_nothing_flickers(refiner):
 
 
 def test_where_nothing_is_seen_steps_do_not_add_up():
-    refiner = Refiner(faces.template(), Knobs.of(RefineSettings(size=128)))
+    refiner = Refiner(faces.template(), Parameters.of(RefineSettings(size=128)))
     vertices = faces.template().vertices
     seen = vertices[:, 0] < 0
     confidence = np.zeros((128, 128), np.float32)
     confidence[:, :60] = 1  # ends short of the last column of seen vertices
     still = Flow(np.zeros((128, 128, 2), np.float32), confidence)
     before = np.where(seen[:, None], [0.5, 0, 0], [5.0, -3, 0])  # what is unseen has run away
-    after = refiner._field(still, vertices, before)
+    after = refiner._displacement_field(still, vertices, before)
     assert np.abs(after[seen & (vertices[:, 0] < -10)] - [0.5, 0, 0]).max() < 0.02
     assert np.abs(after[~seen] - [0.5, 0, 0]).max() < 0.15

@@ -24,7 +24,7 @@ NEUTRAL, SMILE, CALM = (Item("s", name) for name in ("neutral", "smile", "calm")
 
 
 def misplaced(rng, size=0.8):
-    """The template's vertices slid by a smooth error of a registration's own."""
+    """The template's vertices displaced by a smooth error of a registration's own."""
     v = faces.template().vertices
     a, b, c, d = rng.permutation(4) * np.pi / 2 + rng.uniform(0, 1.5, 4)
     xy = v[:, :2] / 22
@@ -35,7 +35,7 @@ def misplaced(rng, size=0.8):
 
 
 def write_sequence(folder, item, frames, image=True, rejected=(), jitter=0.8):
-    """Made-up ingest and register checkpoints; `frames`: how far the skin has slid in each, mm."""
+    """Made-up ingest and register checkpoints; `frames`: displacement of the skin in each, mm."""
     paths = {name: folder / f"{item.sequence}-{name}.h5" for name in ("ingest", "register")}
     rng = np.random.default_rng(len(item.sequence))
     with writing(paths["ingest"], stage="ingest", item=str(item), made_by={}) as out:
@@ -80,7 +80,7 @@ def inner():
 
 
 def skin_under(vertices, amount):
-    """Where on the skin at rest (n, 2) the vertices lie when it has slid by `amount`."""
+    """Where on the skin at rest (n, 2) the vertices lie when it is displaced by `amount`."""
     home = vertices[:, :2].copy()
     for _ in range(10):
         home = vertices[:, :2] - faces.wave(home, amount)
@@ -89,7 +89,7 @@ def skin_under(vertices, amount):
 
 @pytest.fixture(scope="module")
 def subject(tmp_path_factory):
-    """A subject: what `neutral` and `smile` were made of, and both refined; `neutral` had a calm sibling."""
+    """A subject: what `neutral` and `smile` were made of, and both refined; `neutral` had a near-neutral sibling."""
     folder = tmp_path_factory.mktemp("subject")
     rest = write_sequence(folder, NEUTRAL, [0.0])
     smile = write_sequence(folder, SMILE, [0.0, 1.0, 2.5, 1.0, 0.0])
@@ -172,15 +172,15 @@ def test_a_neutral_without_texture_leaves_its_subject_as_registered(subject, tmp
 
 def test_a_frame_whose_end_goes_wrong_stays_as_it_was_and_stops_no_other(subject, tmp_path, monkeypatch):
     _, smile, neutral, refined = subject
-    settled, calls = Refiner.settled, []
+    projected, calls = Refiner.projected_onto_scan, []
 
     def breaks(self, *given):
         calls.append(given)
         if len(calls) == 3:
             raise np.linalg.LinAlgError("Singular matrix")
-        return settled(self, *given)
+        return projected(self, *given)
 
-    monkeypatch.setattr(Refiner, "settled", breaks)
+    monkeypatch.setattr(Refiner, "projected_onto_scan", breaks)
     task = task_of(tmp_path, SMILE, smile, neutral=neutral)
     with Checkpoint(made(tmp_path, task)) as after, Checkpoint(smile["register"]) as before:
         assert [s.note for s in after.statuses] == ["", "", "not-refined", "", ""]

@@ -32,7 +32,7 @@ def on_dome(xy):
 def template(n: int = 24, digest: str = "") -> Template:
     uv, faces = grid(n)
     vertices = on_dome((uv - 0.5) * SIDE)
-    # texture coordinates keep off the border, so that a vertex that slid outwards still has data around it
+    # texture coordinates keep off the border, so that a vertex displaced outwards still has data around it
     # landmarks all over the dome, as a face has them
     marked = np.arange((n + 1) ** 2).reshape(n + 1, n + 1)[n // 6 :: n // 3, n // 6 :: n // 3].ravel()
     return Template(
@@ -66,7 +66,7 @@ def scan(n: int = 61, flow=None) -> Mesh:
 
 
 def wave(xy, amplitude: float = 1.5):
-    """A smooth sliding of the skin, mm."""
+    """A smooth tangential displacement of the skin, mm."""
     xy = np.asarray(xy)
     return amplitude * np.stack([np.sin(xy[..., 1] / 25), np.cos(xy[..., 0] / 30)], axis=-1)
 

@@ -1,4 +1,4 @@
-"""contact: two plates that have passed through each other part half-way, and nothing else is touched."""
+"""contact: two plates that have penetrated each other part half-way, and nothing else is touched."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def no_targets(count: int) -> Targets:
     return Targets(np.zeros((count, 3)), np.tile([0.0, 0, 1], (count, 1)), np.full(count, 0.5))
 
 
-def amended(rest, now, contacts=None):
+def resolved(rest, now, contacts=None):
     v, f = rest
     contacts = contacts or Contacts(opposite(v, f), f)
-    return contacts.amend(v, now, vertex_normals(now, f), no_targets(len(v)))
+    return contacts.resolve(v, now, vertex_normals(now, f), no_targets(len(v)))
 
 
 def test_the_plates_face_each_other(rest):
@@ -47,10 +47,10 @@ def test_the_plates_face_each_other(rest):
     assert 0.7 < len(opposite(v, f)) / len(v) < 1
 
 
-def test_what_has_passed_goes_back_half_way(rest):
+def test_what_has_penetrated_goes_back_half_way(rest):
     v, f = rest
     now = plates(-0.6)[0]
-    found = amended(rest, now)
+    found = resolved(rest, now)
     moved = np.flatnonzero(found.weights == 1)
     assert len(moved) > len(v) / 2
     height = found.points[moved, 1]
@@ -60,42 +60,42 @@ def test_what_has_passed_goes_back_half_way(rest):
     np.testing.assert_allclose(np.abs(found.normals[moved, 1]), 1, atol=1e-6)
 
 
-def test_a_covered_vertex_has_no_target(rest):
+def test_an_occluded_vertex_has_no_target(rest):
     v, f = rest
-    found = amended(rest, v)
-    covered = opposite(v, f)
-    assert (found.weights[covered] == 0).all()
-    assert (np.delete(found.weights, covered) == 0.5).all()
+    found = resolved(rest, v)
+    occluded = opposite(v, f)
+    assert (found.weights[occluded] == 0).all()
+    assert (np.delete(found.weights, occluded) == 0.5).all()
 
 
 def test_far_apart_nothing_happens(rest):
     now = plates(40.0)[0]
-    found = amended(rest, now)
+    found = resolved(rest, now)
     np.testing.assert_array_equal(found.weights, 0.5)
     np.testing.assert_array_equal(found.points, 0)
 
 
 def test_what_lay_behind_at_rest_may_stay_there():
     v, f = plates(-0.6)  # the two sides of an ear
-    found = Contacts(np.arange(len(v)), f).amend(v, v, vertex_normals(v, f), no_targets(len(v)))
+    found = Contacts(np.arange(len(v)), f).resolve(v, v, vertex_normals(v, f), no_targets(len(v)))
     assert not (found.weights == 1).any()
 
 
-def test_what_has_touched_is_held_until_forgotten(rest):
+def test_what_has_touched_is_held_until_reset(rest):
     v, f = rest
     contacts = Contacts(opposite(v, f), f)
-    amended(rest, plates(-0.6)[0], contacts)
+    resolved(rest, plates(-0.6)[0], contacts)
     apart = plates(0.1)[0]
-    held = amended(rest, apart, contacts)
+    held = resolved(rest, apart, contacts)
     where = held.weights == 1
     assert where.sum() > len(v) / 2
     np.testing.assert_array_equal(held.points[where], apart[where])
-    contacts.forget()
-    assert not (amended(rest, apart, contacts).weights == 1).any()
+    contacts.reset()
+    assert not (resolved(rest, apart, contacts).weights == 1).any()
 
 
 def test_a_surface_without_opposite_parts_is_left_alone(dome):
     template = dome.template()
     v, f = template.vertices, template.faces
     given = no_targets(len(v))
-    assert Contacts(np.zeros(0, np.int64), f).amend(v, v, vertex_normals(v, f), given) is given
+    assert Contacts(np.zeros(0, np.int64), f).resolve(v, v, vertex_normals(v, f), given) is given

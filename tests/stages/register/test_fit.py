@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 
 from mimicme.pipeline.geometry.mesh import triangle_normals
-from mimicme.stages.register.fit import OWN_EARS, STRANGERS_EARS, Aim, Ears, Fitter, Gates, Likeness, annealed
+from mimicme.stages.register.fit import (
+    GENERIC_EARS,
+    PERSONAL_EARS,
+    EarVisibility,
+    FitTarget,
+    Fitter,
+    RejectionThresholds,
+    VisibilityThresholds,
+    annealed,
+)
 from mimicme.stages.register.targets import ScanTarget
 
 COARSE = annealed(6, (3000.0, 10.0), (10.0, 1.4))
@@ -22,14 +31,14 @@ def rest(dome):
 
 @pytest.fixture
 def fitter(dome):
-    return Fitter(dome.levels(), Gates(), 1e-4, 1e-3)
+    return Fitter(dome.levels(), RejectionThresholds(), 1e-4, 1e-3)
 
 
 @pytest.fixture
-def aim(dome):
+def fit_target(dome):
     """The deformed face, with 20 mm^2 for every landmark."""
     frame = dome.frame(amount=1.0)
-    return Aim(ScanTarget(frame.vertices, frame.faces), frame.landmarks, np.full(68, 20.0))
+    return FitTarget(ScanTarget(frame.vertices, frame.faces), frame.landmarks, np.full(68, 20.0))
 
 
 def test_the_anneal_is_geometric():
@@ -42,17 +51,17 @@ def test_equal_ends_stay_equal_to_the_last_bit():
     assert {s.stiffness for s in annealed(7, (0.3, 0.3), (2.0, 1.0))} == {0.3}
 
 
-def test_no_steps_change_nothing(fitter, rest, aim):
+def test_no_steps_change_nothing(fitter, rest, fit_target):
     assert annealed(0, (10.0, 1.0), (2.0, 1.0)) == []
     start = np.random.default_rng(0).normal(size=rest.shape)
-    np.testing.assert_array_equal(fitter.coarse(rest, aim, start, []), start)
-    np.testing.assert_array_equal(fitter.fine(rest, aim, start, []), start)
+    np.testing.assert_array_equal(fitter.coarse(rest, fit_target, start, []), start)
+    np.testing.assert_array_equal(fitter.fine(rest, fit_target, start, []), start)
 
 
-def test_the_warp_follows_an_affine_map_of_the_landmarks(dome, fitter, rest, aim):
+def test_the_warp_follows_an_affine_map_of_the_landmarks(dome, fitter, rest, fit_target):
     marks = dome.template().landmarks()
     affine = np.array([[1.05, 0.02, 0], [0, 0.97, 0.03], [0, 0, 1.1]])
-    found = fitter.warp(rest, replace(aim, landmarks=marks @ affine.T + [1, 2, 3]), 2.0)
+    found = fitter.warp(rest, replace(fit_target, landmarks=marks @ affine.T + [1, 2, 3]), 2.0)
     # between the levels a facet cuts the corner: exact on the coarse vertices, close elsewhere
     expected = rest @ affine.T + [1, 2, 3]
     coarse = fitter.levels.coarse.index
@@ -60,32 +69,35 @@ def test_the_warp_follows_an_affine_map_of_the_landmarks(dome, fitter, rest, aim
     assert dome.apart(rest + found, expected).mean() < 0.05
 
 
-def test_the_warp_hears_only_landmarks_with_weight(fitter, rest, aim):
+def test_the_warp_uses_only_landmarks_with_weight(fitter, rest, fit_target):
     weights = np.where(np.arange(68) < 10, 0.0, 20.0)
-    wild = aim.landmarks.copy()
+    wild = fit_target.landmarks.copy()
     wild[:10] = 1e4
-    a, b = (fitter.warp(rest, Aim(aim.scan, marks, weights), 2.0) for marks in (aim.landmarks, wild))
+    a, b = (
+        fitter.warp(rest, FitTarget(fit_target.scan, marks, weights), 2.0)
+        for marks in (fit_target.landmarks, wild)
+    )
     np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.parametrize("count", [0, 1, 4])
-def test_too_few_landmarks_warp_nothing(fitter, rest, aim, count):
-    few = replace(aim, weights=np.where(np.arange(68) < count, 20.0, 0.0))
+def test_too_few_landmarks_warp_nothing(fitter, rest, fit_target, count):
+    few = replace(fit_target, weights=np.where(np.arange(68) < count, 20.0, 0.0))
     np.testing.assert_array_equal(fitter.warp(rest, few, 2.0), 0)
 
 
-def test_every_pass_comes_closer(dome, fitter, rest, aim):
+def test_every_pass_comes_closer(dome, fitter, rest, fit_target):
     truth = dome.truth(1.0)
     moving = dome.apart(truth, rest) > 3
-    warped = fitter.warp(rest, aim, 2.0)
-    coarse = fitter.coarse(rest, aim, warped, COARSE)
-    fine = fitter.fine(rest, aim, coarse, FINE)
+    warped = fitter.warp(rest, fit_target, 2.0)
+    coarse = fitter.coarse(rest, fit_target, warped, COARSE)
+    fine = fitter.fine(rest, fit_target, coarse, FINE)
     errors = [dome.apart(rest + d, truth)[moving].mean() for d in (0 * rest, warped, coarse)]
     assert errors[0] > 2 * errors[1]
     assert errors[2] < errors[0] / 3
 
     def off_surface(d):
-        return aim.scan.surface.distance(rest + d).mean()
+        return fit_target.scan.surface.distance(rest + d).mean()
 
     assert off_surface(warped) > 2 * off_surface(coarse)
     assert 0 < off_surface(fine) < 0.1 * off_surface(coarse)
@@ -94,8 +106,8 @@ def test_every_pass_comes_closer(dome, fitter, rest, aim):
 
 def test_a_scan_of_the_rest_shape_moves_it_little(dome, fitter, rest):
     frame = dome.frame(amount=0.0)
-    aim = Aim(ScanTarget(frame.vertices, frame.faces), frame.landmarks, np.full(68, 20.0))
-    found = fitter.fine(rest, aim, fitter.coarse(rest, aim, np.zeros_like(rest), COARSE), FINE)
+    fit_target = FitTarget(ScanTarget(frame.vertices, frame.faces), frame.landmarks, np.full(68, 20.0))
+    found = fitter.fine(rest, fit_target, fitter.coarse(rest, fit_target, np.zeros_like(rest), COARSE), FINE)
     assert 0 < np.linalg.norm(found, axis=1).mean() < 0.4
 
 
@@ -103,10 +115,12 @@ def test_a_hole_is_bridged(dome, fitter, rest):
     """Where the scan has no data the template goes on as its surroundings do."""
     frame = dome.frame(amount=1.0)
     hole = np.linalg.norm(frame.vertices[frame.faces].mean(1)[:, :2] - [40, -20], axis=1) < 14
-    aim = Aim(ScanTarget(frame.vertices, frame.faces[~hole]), frame.landmarks, np.full(68, 20.0))
-    found = fitter.fine(rest, aim, fitter.coarse(rest, aim, fitter.warp(rest, aim, 2.0), COARSE), FINE)
+    fit_target = FitTarget(ScanTarget(frame.vertices, frame.faces[~hole]), frame.landmarks, np.full(68, 20.0))
+    found = fitter.fine(
+        rest, fit_target, fitter.coarse(rest, fit_target, fitter.warp(rest, fit_target, 2.0), COARSE), FINE
+    )
     inside = np.linalg.norm(dome.truth(1.0)[:, :2] - [40, -20], axis=1) < 10
-    unseen = ~fitter.seen(fitter.look(rest + found, aim.scan), 0.7)
+    unseen = ~fitter.observed(fitter.correspondences(rest + found, fit_target.scan), 0.7)
     assert unseen[inside].all()
     assert unseen[~inside].mean() < 0.1
     bridged = dome.apart(rest + found, dome.truth(1.0))[inside].mean()
@@ -118,8 +132,8 @@ def test_hair_does_not_pull(dome, fitter, rest):
     frame = dome.frame(amount=0.0)
     bush = frame.vertices.copy()
     bush[(bush[:, 1] > 60) & (np.arange(len(bush)) % 3 == 0), 2] += 8
-    aim = Aim(ScanTarget(bush, frame.faces), frame.landmarks, np.full(68, 20.0))
-    found = fitter.fine(rest, aim, fitter.coarse(rest, aim, np.zeros_like(rest), COARSE), FINE)
+    fit_target = FitTarget(ScanTarget(bush, frame.faces), frame.landmarks, np.full(68, 20.0))
+    found = fitter.fine(rest, fit_target, fitter.coarse(rest, fit_target, np.zeros_like(rest), COARSE), FINE)
     top = rest[:, 1] > 65
     assert np.linalg.norm(found[top], axis=1).mean() < 2.5
     assert np.linalg.norm(found[rest[:, 1] < 30], axis=1).mean() < 0.2
@@ -127,7 +141,7 @@ def test_hair_does_not_pull(dome, fitter, rest):
 
 def test_a_fold_in_the_start_is_smoothed_away(dome, fitter, rest):
     frame = dome.frame(amount=0.0)
-    aim = Aim(ScanTarget(frame.vertices, frame.faces), frame.landmarks, np.zeros(68))
+    fit_target = FitTarget(ScanTarget(frame.vertices, frame.faces), frame.landmarks, np.zeros(68))
     start = np.zeros_like(rest)
     start[np.argmin(np.linalg.norm(rest[:, :2] - [35, 60], axis=1)), 0] = 9.0  # past its neighbour
     faces = dome.template().faces
@@ -137,48 +151,57 @@ def test_a_fold_in_the_start_is_smoothed_away(dome, fitter, rest):
         return int(((triangle_normals(rest + d, faces)[0] * before).sum(1) < 0).sum())
 
     assert folds(start) > 0
-    assert folds(fitter.fine(rest, aim, start, FINE)) == 0
+    assert folds(fitter.fine(rest, fit_target, start, FINE)) == 0
 
 
-def test_factorisations_kept_from_other_frames_do_not_change_the_answer(dome, fitter, rest, aim):
-    fresh = Fitter(dome.levels(), Gates(), 1e-8, 1e-8)
-    used = Fitter(dome.levels(), Gates(), 1e-8, 1e-8)
+def test_factorisations_kept_from_other_frames_do_not_change_the_answer(dome, fitter, rest, fit_target):
+    fresh = Fitter(dome.levels(), RejectionThresholds(), 1e-8, 1e-8)
+    used = Fitter(dome.levels(), RejectionThresholds(), 1e-8, 1e-8)
     other = dome.frame(1, amount=0.3)
     used.coarse(
-        rest, Aim(ScanTarget(other.vertices, other.faces), other.landmarks, aim.weights), 0 * rest, COARSE
+        rest,
+        FitTarget(ScanTarget(other.vertices, other.faces), other.landmarks, fit_target.weights),
+        0 * rest,
+        COARSE,
     )
-    a, b = (f.coarse(rest, aim, 0 * rest, COARSE) for f in (fresh, used))
+    a, b = (f.coarse(rest, fit_target, 0 * rest, COARSE) for f in (fresh, used))
     assert dome.apart(a, b).max() < 0.01
 
 
-def test_a_held_out_landmark_shows_what_the_fit_hides(dome, fitter, rest, aim):
+def test_a_held_out_landmark_shows_what_the_fit_hides(dome, fitter, rest, fit_target):
     """The residual of a wrong landmark is small, because the mesh follows it; left out, its error shows."""
     step = COARSE[-1]
 
-    def left_out(aim):
-        found = fitter.coarse(rest, aim, 0 * rest, COARSE)
-        return fitter.held_out_error(rest, aim, found, fitter.look(rest + found, aim.scan), step)
+    def left_out(fit_target):
+        found = fitter.coarse(rest, fit_target, 0 * rest, COARSE)
+        return fitter.held_out_error(
+            rest, fit_target, found, fitter.correspondences(rest + found, fit_target.scan), step
+        )
 
-    good = left_out(aim)
-    wrong = aim.landmarks.copy()
+    good = left_out(fit_target)
+    wrong = fit_target.landmarks.copy()
     wrong[2::4] += [0, 6.0, 0]
-    bad = replace(aim, landmarks=wrong)
+    bad = replace(fit_target, landmarks=wrong)
     told = left_out(bad)
     assert 0 < good < 2
     assert 4 < told < 8
 
 
-def test_nothing_is_held_out_of_too_few_landmarks(dome, fitter, rest, aim):
-    few = replace(aim, weights=np.where(np.arange(len(aim.weights)) < 3, aim.weights, 0.0))
-    assert np.isnan(fitter.held_out_error(rest, few, 0 * rest, fitter.look(rest, few.scan), COARSE[-1]))
+def test_nothing_is_held_out_of_too_few_landmarks(dome, fitter, rest, fit_target):
+    few = replace(
+        fit_target, weights=np.where(np.arange(len(fit_target.weights)) < 3, fit_target.weights, 0.0)
+    )
+    assert np.isnan(
+        fitter.held_out_error(rest, few, 0 * rest, fitter.correspondences(rest, few.scan), COARSE[-1])
+    )
 
 
 @pytest.mark.parametrize(
-    ("like", "follows"),
-    [(Likeness(1.0, 0.0, 0.01), True), (Likeness(1.0, 0.98, 0.99), False)],
-    ids=["seen", "hidden"],
+    ("thresholds", "follows"),
+    [(VisibilityThresholds(1.0, 0.0, 0.01), True), (VisibilityThresholds(1.0, 0.98, 0.99), False)],
+    ids=["visible", "occluded"],
 )
-def test_an_ear_follows_what_looks_like_one_and_else_the_head(dome, like, follows):
+def test_an_ear_follows_what_is_visible_and_else_the_head(dome, thresholds, follows):
     """A cheek for an ear: the scan bulges there by 2.5 mm, as hair would."""
     levels = dome.levels()
     rest = dome.template().vertices
@@ -191,15 +214,15 @@ def test_an_ear_follows_what_looks_like_one_and_else_the_head(dome, like, follow
     )
     frame = dome.frame(noise_mm=0.0)
     bulging = frame.vertices + 2.5 * dome.bump(frame.vertices[:, :2], 45, -10, 14, 14)[:, None] * [0, 0, 1]
-    aim = Aim(ScanTarget(bulging, frame.faces), frame.landmarks, np.full(68, 20.0))
-    fitter = Fitter(levels, Gates(ears=Ears(like, like)), 1e-4, 1e-3)
-    found = fitter.coarse(rest, aim, np.zeros_like(rest), COARSE)
-    found = fitter.fine(rest, aim, found, FINE)
+    fit_target = FitTarget(ScanTarget(bulging, frame.faces), frame.landmarks, np.full(68, 20.0))
+    fitter = Fitter(levels, RejectionThresholds(ears=EarVisibility(thresholds, thresholds)), 1e-4, 1e-3)
+    found = fitter.coarse(rest, fit_target, np.zeros_like(rest), COARSE)
+    found = fitter.fine(rest, fit_target, found, FINE)
     raised = found[cheek > 0.9, 2].mean()
     assert raised > 1.4 if follows else raised < 0.6
 
 
-def test_ones_own_ears_have_to_fit_better_than_a_strangers():
-    for own, strange in zip(OWN_EARS, STRANGERS_EARS, strict=True):
-        assert own.hidden > strange.hidden
-        assert own.seen > strange.seen > strange.hidden
+def test_personal_ears_have_to_fit_better_than_generic_ones():
+    for personal, generic in zip(PERSONAL_EARS, GENERIC_EARS, strict=True):
+        assert personal.occluded > generic.occluded
+        assert personal.visible > generic.visible > generic.occluded

@@ -9,7 +9,7 @@ import pytest
 
 from mimicme.pipeline.geometry.mesh import components, triangle_normals, vertex_normals
 from mimicme.stages.register import levels as module
-from mimicme.stages.register.levels import EAR_STIFFNESS, STRANGERS_EAR_STIFFNESS, build_levels
+from mimicme.stages.register.levels import EAR_STIFFNESS, GENERIC_EAR_STIFFNESS, build_levels
 from mimicme.stages.register.stiffness import affine_stiffness, shell_stiffness
 
 
@@ -104,15 +104,15 @@ def given_ears(template, monkeypatch) -> np.ndarray:
 
 
 @pytest.mark.parametrize("coarse_vertices", [500, 5000])
-def test_ones_own_ears_are_stiff_and_a_strangers_give_way(template, monkeypatch, coarse_vertices):
+def test_personal_ears_are_stiff_and_generic_ones_give_way(template, monkeypatch, coarse_vertices):
     mask = given_ears(template, monkeypatch)
     levels = build_levels(template, coarse_vertices, 0.001)
-    strangers = levels.of_stranger(0.02)
-    assert EAR_STIFFNESS >= 10 > STRANGERS_EAR_STIFFNESS > 1
-    for own, strange in ((levels.coarse, strangers.coarse), (levels.fine, strangers.fine)):
+    generic = levels.for_generic_template(0.02)
+    assert EAR_STIFFNESS >= 10 > GENERIC_EAR_STIFFNESS > 1
+    for own, other in ((levels.coarse, generic.coarse), (levels.fine, generic.fine)):
         v, f = template.vertices[own.index], own.faces
         d = np.random.default_rng(0).normal(size=v.shape)
-        for level, membrane, ears in ((own, 0.001, EAR_STIFFNESS), (strange, 0.021, STRANGERS_EAR_STIFFNESS)):
+        for level, membrane, ears in ((own, 0.001, EAR_STIFFNESS), (other, 0.021, GENERIC_EAR_STIFFNESS)):
             expected = shell_stiffness(v, f, membrane) - affine_stiffness(v, f)
             expected = expected + affine_stiffness(v, f, factor=1 + (ears - 1) * mask[own.index])
             np.testing.assert_allclose(level.stiffness @ d, expected @ d, rtol=1e-9, atol=1e-9)

@@ -45,7 +45,7 @@ def walk(dome, amounts, rejected=(), rows=None):
     return order, starts
 
 
-def test_a_part_begins_with_its_calmest_frame_and_goes_both_ways(dome):
+def test_a_part_begins_with_its_most_neutral_frame_and_goes_both_ways(dome):
     assert walk(dome, [0.9, 0.6, 0.1, 0.5, 0.8]) == ([2, 3, 4, 1, 0], [None, 2, 3, 2, 1])
     assert walk(dome, [0.1, 0.5, 0.8]) == ([0, 1, 2], [None, 0, 1])
     assert walk(dome, [0.8, 0.5, 0.1]) == ([2, 1, 0], [None, 2, 1])

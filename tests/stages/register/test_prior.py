@@ -32,7 +32,7 @@ def test_modes_are_as_long_as_the_shapes_vary(space):
     assert (prior.modes[0] ** 2).sum() > (prior.modes[1] ** 2).sum()
 
 
-def test_the_guess_has_less_noise_than_the_first_result(space):
+def test_the_prediction_has_less_noise_than_the_first_result(space):
     shapes, directions = space
     truth = 2 * directions[0] - directions[1]
     noise = np.random.default_rng(1).normal(size=truth.shape)
@@ -40,7 +40,7 @@ def test_the_guess_has_less_noise_than_the_first_result(space):
     assert np.abs(guess - truth).mean() < 0.25 * np.abs(noise).mean()
 
 
-def test_what_was_not_seen_is_guessed_from_what_was(space):
+def test_what_was_not_observed_is_predicted_from_what_was(space):
     shapes, directions = space
     seen = np.where(np.arange(300) < 150, 1.0, 0.0)
     observed = 3 * directions[0] + 9.0 * (1 - seen)[:, None]
@@ -60,7 +60,7 @@ def test_displacement_across_the_surface_counts_for_more(space):
     assert along < 0.8 * across
 
 
-def test_a_calm_face_stays_calm_and_nothing_is_learnt_from_nothing(space):
+def test_a_neutral_face_stays_neutral_and_nothing_is_learnt_from_nothing(space):
     shapes, _ = space
     assert np.abs(learn(shapes, ONES).predict(np.zeros((300, 3)), UP, ONES)).max() == 0
     empty = learn(np.zeros((0, 300, 3)), ONES)
@@ -68,7 +68,7 @@ def test_a_calm_face_stays_calm_and_nothing_is_learnt_from_nothing(space):
     assert len(learn(np.zeros((5, 300, 3)), ONES).modes) == 0
 
 
-def test_no_subject_teaches_itself():
+def test_no_subject_is_predicted_from_itself():
     names = [f"S{k:02d}" for k in range(FOLDS)]
     assert sorted(fold_of(names).values()) == list(range(FOLDS))
     many = fold_of([f"S{k:03d}" for k in range(3 * FOLDS)])
@@ -88,7 +88,7 @@ def second_pass(dome):
 
 
 def others(dome):
-    """What the others' expressions teach: the same motion, by other amounts, with errors of its own."""
+    """A prior learnt of others' expressions: the same motion, by other amounts, with errors of its own."""
     index = dome.levels().coarse.index
     rng = np.random.default_rng(5)
     shapes = [(dome.truth(a) - dome.truth(0.0))[index] for a in (0.3, 0.6, 0.8, 1.0, 1.2)]
@@ -102,7 +102,7 @@ def test_a_second_pass_brings_noisy_frames_nearer_to_the_truth(dome, second_pass
     prior = others(dome)
     before, after, surface = [], [], []
     for frame, first, truth in cases:
-        second = tracker.again(frame, first, prior)
+        second = tracker.second_pass(frame, first, prior)
         before.append(dome.apart(transform(first.pose, first.vertices), truth)[moving].mean())
         after.append(dome.apart(transform(second.pose, second.vertices), truth)[moving].mean())
         surface.append(second.quality.s2m_median / first.quality.s2m_median)
@@ -110,10 +110,10 @@ def test_a_second_pass_brings_noisy_frames_nearer_to_the_truth(dome, second_pass
     assert max(surface) < 1.2  # released: it lies on the scan as before
 
 
-def test_a_second_result_that_is_not_as_sound_is_not_taken(dome, second_pass):
+def test_a_second_result_that_is_not_as_good_is_not_taken(dome, second_pass):
     tracker, cases = second_pass
     frame, first, _ = cases[0]
     flawless = replace(first, quality=replace(first.quality, s2m_median=-1.0))
-    assert tracker.again(frame, flawless, others(dome)) is flawless
+    assert tracker.second_pass(frame, flawless, others(dome)) is flawless
     tracker = dome.tracker(dome.truth(0.0), replace(dome.SETTINGS, max_s2m_median_mm=1e-6))
-    assert tracker.again(frame, first, others(dome)) is first
+    assert tracker.second_pass(frame, first, others(dome)) is first

@@ -13,10 +13,10 @@ from mimicme.pipeline.landmarks import MIRROR
 from mimicme.stages.register import quality
 from mimicme.stages.register.quality import (
     UNITS,
-    Judge,
     LandmarkChecks,
     Limits,
     Quality,
+    QualityAssessor,
     expected_error,
     reject_bad,
 )
@@ -37,7 +37,7 @@ def measure(rest, vertices, scan=None, residuals=NONE, share=1.0, reach=10.0):
     """Figures of a shape against a scan, by default the rest shape's own vertices."""
     points, faces = scan if scan is not None else rest
     normals = vertex_normals(points, faces)
-    return Judge(*rest, np.arange(len(rest[0]))).measure(
+    return QualityAssessor(*rest, np.arange(len(rest[0]))).assess(
         vertices, points, normals, CHECKS, residuals, share, reach
     )
 
@@ -81,7 +81,7 @@ def test_what_is_not_the_templates_skin_is_left_out(dome, rest):
     assert np.isnan(measure(rest, v, (dome.surface(xy), faces[:, ::-1])).s2m_median)
 
 
-def test_the_scan_beyond_the_templates_rim_is_left_out(dome, rest):
+def test_the_scan_beyond_the_templates_boundary_is_left_out(dome, rest):
     v, f = rest
     xy, faces = dome.sheet(3.0, 1.1, 5)
     beyond = (xy**2 / dome.HALF**2).sum(1) > 1.02
@@ -111,7 +111,9 @@ def test_folds_are_counted(rest):
 def test_checks_are_read_from_the_figures_they_made(rest):
     v, f = rest
     made = LandmarkChecks(1.25, 2.0, 0.5)
-    found = Judge(v, f, np.arange(len(v))).measure(v * 1.1, v, vertex_normals(v, f), made, NONE, 1.0, 10.0)
+    found = QualityAssessor(v, f, np.arange(len(v))).assess(
+        v * 1.1, v, vertex_normals(v, f), made, NONE, 1.0, 10.0
+    )
     assert found.landmarks_found == 0.5
     read = LandmarkChecks.of(found)
     assert (read.held_out_mm, read.found_share) == (1.25, 0.5)
@@ -237,7 +239,7 @@ def test_a_bad_frame_is_named(dome, bad, reason):
     assert dome.apart(transform(good.pose, good.vertices), dome.truth(0)).mean() < 0.2
 
 
-def test_a_triangle_that_passes_through_another_is_counted(rest):
+def test_self_intersecting_triangles_are_counted(rest):
     v, f = rest
     assert measure(rest, v).crossing_triangles == 0
     sheet = np.array([[-60.0, -60, 40], [60, -60, 40], [0, 80, 40]])

@@ -1,4 +1,4 @@
-"""regions: a bowl is sheltered, and ears are found beside a head and nowhere else."""
+"""regions: a bowl is recessed, and ears are found beside a head and nowhere else."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mimicme.pipeline.geometry.mesh import vertex_normals
-from mimicme.stages.register.regions import ears, openness
+from mimicme.stages.register.regions import ears, sky_visibility
 
 
 def sphere(radius: float, centre=(0, 0, 0), rings: int = 40) -> tuple[np.ndarray, np.ndarray]:
@@ -24,13 +24,13 @@ def sphere(radius: float, centre=(0, 0, 0), rings: int = 40) -> tuple[np.ndarray
 def test_a_convex_surface_sees_the_whole_sky():
     v, f = sphere(30)
     assert (vertex_normals(v, f) * v).sum() > 0
-    np.testing.assert_allclose(openness(v, f), 1)
+    np.testing.assert_allclose(sky_visibility(v, f), 1)
 
 
 def test_the_inside_of_a_bowl_does_not():
     v, f = sphere(20)
     keep = (v[f][:, :, 1] < 0).all(axis=1)
-    inside = openness(v, f[keep][:, ::-1])  # normals inwards, open at the top
+    inside = sky_visibility(v, f[keep][:, ::-1])  # normals inwards, open at the top
     used = np.unique(f[keep])
     bottom = used[np.argmin(v[used, 1])]
     # from the bottom of a hemisphere the opening spans 45 degrees to each side: cosine-weighted, half of the sky

@@ -15,7 +15,7 @@ from mimicme.stages.register.solver import (
     Preconditioner,
     Problem,
     factorise,
-    nearly_factorise,
+    incomplete_factorise,
     solve,
 )
 from mimicme.stages.register.stiffness import shell_stiffness
@@ -52,7 +52,7 @@ def a_problem(sheet, seed=0, stiffness=300.0, lone=0):
         areas=vertex_areas(rest, faces),
         targets=targets,
         landmarks=Landmarks(matrix, points, b),
-        slide=0.01,
+        tangential_weight=0.01,
     )
 
 
@@ -62,7 +62,10 @@ def dense(problem):
     rows, right = [], []
     for i in np.flatnonzero(problem.targets.weights):
         a = problem.areas[i] * problem.targets.weights[i]
-        for direction, share in [(problem.targets.normals[i], 1.0), *[(e, problem.slide) for e in np.eye(3)]]:
+        for direction, share in [
+            (problem.targets.normals[i], 1.0),
+            *[(e, problem.tangential_weight) for e in np.eye(3)],
+        ]:
             row = np.zeros((n, 3))
             row[i] = np.sqrt(a * share) * direction
             rows.append(row.ravel())
@@ -96,19 +99,19 @@ def test_the_gradient_of_the_energy_vanishes_there(sheet):
     problem = a_problem(sheet, seed=1)
     found = solve(problem, np.zeros_like(problem.rest), Preconditioner(), 1e-10)[0]
     rng = np.random.default_rng(0)
-    steepest = abs(problem.right_side()).max()
+    steepest = abs(problem.right_hand_side()).max()
     for _ in range(5):
         way = rng.normal(size=found.shape)
         slope = (problem.energy(found + way) - problem.energy(found - way)) / 2
         assert abs(slope) < 1e-6 * steepest * np.sqrt(way.size)
 
 
-def test_operator_and_right_side_are_the_gradient_of_the_energy(sheet):
+def test_operator_and_right_hand_side_are_the_gradient_of_the_energy(sheet):
     problem = a_problem(sheet, seed=2)
     rng = np.random.default_rng(0)
     at, way = rng.normal(size=(2, *problem.rest.shape))
     slope = (problem.energy(at + way) - problem.energy(at - way)) / 2  # exact for a quadratic
-    assert slope == pytest.approx(2 * (way * (problem.apply(at) - problem.right_side())).sum())
+    assert slope == pytest.approx(2 * (way * (problem.apply(at) - problem.right_hand_side())).sum())
 
 
 def test_the_answer_does_not_depend_on_where_it_starts(sheet):
@@ -175,7 +178,7 @@ def test_without_any_data_the_start_stays(sheet):
     np.testing.assert_array_equal(found, 0)
 
 
-def test_absent_landmarks_have_no_say(sheet):
+def test_absent_landmarks_have_no_weight(sheet):
     problem = a_problem(sheet)
     points = problem.landmarks.points.copy()
     points[:2] += 1000  # weight 0
@@ -213,11 +216,11 @@ def plate(dome):
     return shell_stiffness(vertices, faces, 0.0003), vertex_areas(vertices, faces)
 
 
-def test_nearly_factorised_is_nearly_solved(plate):
+def test_an_incomplete_factorisation_nearly_solves(plate):
     stiffness, areas = plate
     matrix = (stiffness + 0.5 * sparse.diags(areas)).tocsr()
     x = np.random.default_rng(0).normal(size=(len(areas), 3))
-    near = nearly_factorise(matrix)(matrix @ x)
+    near = incomplete_factorise(matrix)(matrix @ x)
     assert 1e-5 < np.linalg.norm(near - x) / np.linalg.norm(x) < 0.01  # something was left out
     assert near.dtype == np.float64
     assert near.flags.c_contiguous
@@ -226,8 +229,8 @@ def test_nearly_factorised_is_nearly_solved(plate):
 def test_what_is_no_preconditioner_is_not_taken(plate):
     """Hardly any data: the inverse reaches everywhere, and small entries are not negligible."""
     stiffness, areas = plate
-    assert nearly_factorise((stiffness + 1e-7 * sparse.diags(areas)).tocsr()) is None
-    assert nearly_factorise(sparse.csr_matrix(np.ones((2, 2)))) is None  # singular
+    assert incomplete_factorise((stiffness + 1e-7 * sparse.diags(areas)).tocsr()) is None
+    assert incomplete_factorise(sparse.csr_matrix(np.ones((2, 2)))) is None  # singular
 
 
 @pytest.mark.parametrize("stiffness", [300.0, 1e5])
@@ -235,7 +238,7 @@ def test_the_answer_is_the_same_with_exact_factors(sheet, monkeypatch, stiffness
     problem = a_problem(sheet, stiffness=stiffness)
     zero = np.zeros_like(problem.rest)
     near, iterations = solve(problem, zero, Preconditioner(), 1e-10, max_iterations=500)
-    monkeypatch.setattr(solver, "nearly_factorise", lambda matrix: None)
+    monkeypatch.setattr(solver, "incomplete_factorise", lambda matrix: None)
     exact, least = solve(problem, zero, Preconditioner(), 1e-10, max_iterations=500)
     np.testing.assert_allclose(near, exact, atol=1e-4)
     assert iterations < 1.3 * least
@@ -252,7 +255,7 @@ def test_a_preconditioner_that_is_not_definite_is_replaced(sheet, monkeypatch):
         sign = np.where(np.arange(matrix.shape[0]) < matrix.shape[0] // 2, 1.0, -1.0)[:, None]
         return lambda r: sign * exact(r)
 
-    monkeypatch.setattr(solver, "nearly_factorise", indefinite)
+    monkeypatch.setattr(solver, "incomplete_factorise", indefinite)
     preconditioner = Preconditioner(max_iterations=500)
     for _ in range(2):
         np.testing.assert_allclose(solve(problem, zero, preconditioner, 1e-8)[0], right, atol=1e-4)
@@ -262,7 +265,7 @@ def test_a_preconditioner_that_is_not_definite_is_replaced(sheet, monkeypatch):
 def test_where_factors_cannot_be_thinned_out_they_are_exact(plate, sheet, monkeypatch):
     """Hardly any data on 1,500 vertices: what the probe refuses is never used."""
     stiffness, areas = plate
-    thin = solver.nearly_factorise
+    thin = solver.incomplete_factorise
     refused = []
 
     def watched(matrix):
@@ -270,7 +273,7 @@ def test_where_factors_cannot_be_thinned_out_they_are_exact(plate, sheet, monkey
         refused.append(near is None)
         return near
 
-    monkeypatch.setattr(solver, "nearly_factorise", watched)
+    monkeypatch.setattr(solver, "incomplete_factorise", watched)
     monkeypatch.setattr(solver, "FLOOR", 0.0)
     landmarks = replace(a_problem(sheet).landmarks, matrix=sparse.csr_matrix((10, len(areas))))
     solved = Preconditioner().prepare(1e6, stiffness, 1e-6 * areas, areas, landmarks)

@@ -1,4 +1,4 @@
-"""spline: affine maps come through exactly, and a landmark its neighbours contradict is not believed."""
+"""spline: affine maps come through exactly, and a landmark its neighbours contradict is not weights."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mimicme.stages.register import spline
-from mimicme.stages.register.spline import MIN_LANDMARKS, landmark_spline, trust
+from mimicme.stages.register.spline import MIN_LANDMARKS, landmark_spline, landmark_weights
 
 
 @pytest.fixture
@@ -72,26 +72,26 @@ def test_leaving_one_out_is_what_fitting_without_it_says(marks, smoothing):
         assert found[k] == pytest.approx(np.linalg.norm(source[k] + without[0] - target[k]), rel=1e-6)
 
 
-def test_consistent_landmarks_are_believed(dome, marks):
-    np.testing.assert_allclose(trust(marks, 1.1 * marks + [5, 0, 9], 2.0), 1, atol=1e-6)
-    say = trust(marks, dome.moved(marks, 1.0), 2.0)
+def test_consistent_landmarks_keep_their_weight(dome, marks):
+    np.testing.assert_allclose(landmark_weights(marks, 1.1 * marks + [5, 0, 9], 2.0), 1, atol=1e-6)
+    say = landmark_weights(marks, dome.moved(marks, 1.0), 2.0)
     assert (say > 0).all() and (say <= 1).all()
     assert np.median(say) > 0.5
 
 
-def test_a_misplaced_landmark_loses_its_say_and_its_neighbours_do_not(marks):
+def test_a_misplaced_landmark_loses_its_weight_and_its_neighbours_do_not(marks):
     rng = np.random.default_rng(4)
     target = marks + 0.5 * rng.normal(size=marks.shape)
     target[30] += [25, 0, 0]
-    say = trust(marks, target, 2.0)
+    say = landmark_weights(marks, target, 2.0)
     assert say[30] < 0.02
     assert np.argmin(say) == 30
     assert np.median(np.delete(say, 30)) > 0.7
 
 
-def test_noise_takes_the_say_of_all(marks):
+def test_noise_takes_weight_from_all(marks):
     noise = np.random.default_rng(5).normal(size=marks.shape)
-    say = [np.median(trust(marks, marks + mm * noise, 2.0)) for mm in (0.5, 3.0, 12.0)]
+    say = [np.median(landmark_weights(marks, marks + mm * noise, 2.0)) for mm in (0.5, 3.0, 12.0)]
     assert say[0] > 0.5 > say[1] > say[2]
     assert say[2] < 0.05
 
@@ -99,6 +99,6 @@ def test_noise_takes_the_say_of_all(marks):
 def test_few_landmarks_cannot_be_checked(marks):
     few = marks[[8, 30, 36, 45, 48]]
     assert len(few) == MIN_LANDMARKS
-    np.testing.assert_array_equal(trust(few, few + np.eye(5, 3) * 40, 2.0), 1)
+    np.testing.assert_array_equal(landmark_weights(few, few + np.eye(5, 3) * 40, 2.0), 1)
     found = landmark_spline(few, few + [1, 2, 3], few, 2.0)
     np.testing.assert_allclose(found, np.tile([1.0, 2.0, 3.0], (5, 1)), atol=1e-8)

@@ -43,28 +43,28 @@ def test_the_weight_is_geman_and_mcclures():
     assert found[2] == found[3] == pytest.approx(0.25)  # at one scale, either side
 
 
-def test_normals_that_differ_are_refused():
+def test_normals_that_differ_are_rejected():
     angles = np.radians([0, 50, 56, 90, 180])
     normals = np.stack([np.sin(angles), 0 * angles, np.cos(angles)], 1)
     found = ask(np.tile([3.0, 4, 1], (5, 1)), normals, cosine=np.cos(np.radians(53)))
     np.testing.assert_array_equal(found.weights > 0, [True, True, False, False, False])
-    assert found.weights[0] == found.weights[1]  # a gate, not a weight
+    assert found.weights[0] == found.weights[1]  # a threshold, not a weight
 
 
-def test_the_rim_is_refused_and_its_neighbourhood_is_not():
+def test_the_boundary_is_rejected_and_its_neighbourhood_is_not():
     # the outermost vertices lie at 50; beyond them the closest point is one of theirs
     found = ask([[60, 0, 1], [60, 60, 1], [50, 3, 1], [38, 3, 1], [0, 0, 1]])
     np.testing.assert_array_equal(found.weights > 0, [False, False, False, True, True])
 
 
-def test_a_hole_refuses_what_lies_over_it():
+def test_a_hole_rejects_what_lies_over_it():
     v, f = plane()
     middle = (abs(v[f].mean(1)) < 15).all(1)
     found = ask([[0, 0, 0.5], [33, 33, 0.5]], scan=(v, f[~middle]))
     np.testing.assert_array_equal(found.weights > 0, [False, True])
 
 
-def test_what_is_out_of_reach_is_refused():
+def test_what_is_beyond_the_distance_threshold_is_rejected():
     found = ask([[3, 4, 2.9], [3, 4, 3.1]], reach=3.0)
     assert found.weights[0] > 0
     assert found.weights[1] == 0
@@ -76,7 +76,7 @@ def test_targets_turn_with_the_scan(dome):
     motion = dome.rigid(2)
     here = ask(points)
     there = ask(transform(motion, points), motion[:3, :3] @ UP, scan=(transform(motion, v), f))
-    # a query works in float32, so a pair may fall to the other side of a gate
+    # a query works in float32, so a pair may fall to the other side of a threshold
     same = (here.weights > 0) == (there.weights > 0)
     assert same.mean() > 0.95
     np.testing.assert_allclose(there.weights[same], here.weights[same], atol=1e-4)
@@ -91,16 +91,16 @@ def test_a_scan_without_area_gives_no_targets():
     assert np.isfinite(found.points).all() and np.isfinite(found.normals).all()
 
 
-def test_one_search_serves_any_gate_and_any_part():
+def test_one_search_serves_any_threshold_and_any_subset():
     rng = np.random.default_rng(0)
     points = rng.uniform(-60, 60, (50, 3)) * [1, 1, 0.05]
     normals = rng.normal(size=(50, 3)) * 0.3 + UP
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
     scan = ScanTarget(*plane())
-    nearest, some = scan.nearest(points), np.array([3, 30, 31, 7])
+    closest, some = scan.closest_points(points), np.array([3, 30, 31, 7])
     for scale, cosine, reach in [(2.0, 0.6, 8.0), (0.7, 0.9, 1.0)]:
         whole = scan.targets(points, normals, scale, cosine, reach)
-        part = nearest.part(some).targets(normals[some], scale, cosine, reach)
+        part = closest.subset(some).targets(normals[some], scale, cosine, reach)
         assert 0 < (whole.weights > 0).sum() < 50
         for each, of_part in zip(whole, part, strict=True):
             np.testing.assert_array_equal(each[some], of_part)

@@ -18,8 +18,8 @@ from mimicme.stages.register import STAGE
 from mimicme.stages.register import compute as run_stage
 from mimicme.stages.register.levels import Levels
 from mimicme.stages.register.settings import RegisterSettings
-from mimicme.stages.register.steady import head_motion
-from mimicme.stages.register.track import Frame, SequenceTracker, mouth_opening, steadied
+from mimicme.stages.register.stabilisation import head_motion
+from mimicme.stages.register.track import Frame, SequenceTracker, mouth_opening, smooth_sequence
 
 
 def in_scan(result):
@@ -52,15 +52,17 @@ def test_the_opening_of_a_mouth(dome):
     assert mouth_opening(dropped, marks) == 0
 
 
-def test_only_a_neutral_has_a_strangers_ears(dome, monkeypatch):
+def test_only_a_neutral_is_fitted_from_the_generic_template(dome, monkeypatch):
     asked = []
-    of_stranger = Levels.of_stranger
-    monkeypatch.setattr(Levels, "of_stranger", lambda *a: asked.append(a) or of_stranger(*a))
+    for_generic_template = Levels.for_generic_template
+    monkeypatch.setattr(
+        Levels, "for_generic_template", lambda *a: asked.append(a) or for_generic_template(*a)
+    )
     tracker = dome.tracker()
     tolerance = tracker.settings.fine_tolerance
     tracker.register(dome.frame(0, 0.0))
     assert len(asked) == 1
-    assert tracker._fitter_of_stranger(tracker.template.landmarks()).fine_tolerance == tolerance
+    assert tracker._generic_fitter(tracker.template.landmarks()).fine_tolerance == tolerance
     asked.pop()
     assert tracker._fitter.levels is tracker.levels
     assert tracker._fitter.fine_tolerance == pytest.approx(2.5 * tolerance)
@@ -70,13 +72,13 @@ def test_only_a_neutral_has_a_strangers_ears(dome, monkeypatch):
 
 
 def test_an_open_mouth_is_fitted_as_an_expression_though_there_is_no_neutral(dome):
-    calm, open_ = dome.frame(0, 0.0), dome.frame(0, 0.0)
+    closed, open_ = dome.frame(0, 0.0), dome.frame(0, 0.0)
     lowered = open_.landmarks.copy()
     lowered[[65, 66, 67], 1] -= 20.0
     results = []
-    for frame in (calm, replace(open_, landmarks=lowered)):
+    for frame in (closed, replace(open_, landmarks=lowered)):
         tracker = dome.tracker()
-        rest = tracker._fitter_of_stranger(frame.landmarks).levels
+        rest = tracker._generic_fitter(frame.landmarks).levels
         results.append((rest.fine.stiffness - tracker.levels.fine.stiffness).count_nonzero())
     assert results[0] > 0
     assert results[1] == 0
@@ -142,7 +144,7 @@ def test_a_wrong_landmark_does_not_change_the_size(dome):
 
 
 @pytest.mark.parametrize("known_neutral", [False, True])
-def test_a_rough_pose_is_made_good(dome, known_neutral):
+def test_a_rough_pose_is_refined(dome, known_neutral):
     """An alignment 3 degrees and 4 mm off costs nothing: the rest shape turns with the head before it is held to."""
     frame = dome.frame(0, 0.5)
     rough = replace(frame, pose=dome.rigid(5, turn_deg=3.0, shift_mm=4.0))
@@ -156,7 +158,7 @@ def test_the_rest_shape_goes_with_the_head_not_with_the_jaw(dome):
     rest, motion = dome.template().vertices, dome.rigid(5, turn_deg=3.0, shift_mm=4.0)
     jaw = rest[:, 1] < dome.template().landmarks()[33, 1]
     found = transform(motion, rest - np.outer(jaw, [0, 1.0, 0]))
-    moved, left = dome.tracker()._with_head(rest, found - rest)
+    moved, left = dome.tracker()._with_head_motion(rest, found - rest)
     np.testing.assert_allclose(moved, transform(motion, rest), atol=1e-9)
     np.testing.assert_allclose(moved + left, found, atol=1e-9)
 
@@ -184,7 +186,7 @@ def test_without_landmarks_the_surface_alone_leads(dome):
     assert 0.01 < error < 1.0
 
 
-def test_landmarks_nobody_trusts_have_no_say(dome):
+def test_untrusted_landmarks_have_no_weight(dome):
     frame = dome.frame(0, 0.3)
     wrong = frame.landmarks.copy()
     wrong[:5] += 80
@@ -213,7 +215,7 @@ def test_a_rigid_motion_of_everything_changes_only_the_pose(dome):
     here, there = dome.tracker(), dome.tracker()
     for frame in _sequence(dome):
         a, b = here.register(frame), there.register(moved_by(motion, frame))
-        # queries work in float32, so a pair may fall to the other side of a gate
+        # queries work in float32, so a pair may fall to the other side of a threshold
         assert dome.apart(a.vertices, b.vertices).mean() < 1e-3
         assert dome.apart(a.vertices, b.vertices).max() < 0.05
         np.testing.assert_allclose(b.pose, motion @ a.pose, atol=2e-3)
@@ -251,7 +253,7 @@ def test_the_frames_given_are_left_alone(dome):
 # ------------------------------------------------------------------------------------------------ tracking
 
 
-def test_the_calmest_frame_comes_first(dome):
+def test_the_most_neutral_frame_comes_first(dome):
     frames = {row: dome.frame(row, a, dome.rigid(row)) for row, a in enumerate((0.9, 0.6, 0.02, 0.5))}
     assert order(dome.tracker(), [0, 1, 2, 3], frames) == [2, 0, 1, 3]
     assert order(dome.tracker(), [0, 1, 3], frames) == [3, 0, 1]
@@ -260,7 +262,7 @@ def test_the_calmest_frame_comes_first(dome):
     assert order(dome.tracker(), [1, 2], mute) == [1, 2]
 
 
-def test_the_next_calmest_comes_when_the_calmest_does_not_fit(dome):
+def test_the_next_comes_when_the_most_neutral_does_not_fit(dome):
     frames = {row: dome.frame(row, a, dome.rigid(row)) for row, a in enumerate((0.9, 0.0, 0.3, 0.05))}
     assert order(dome.tracker(), [0, 1, 2, 3], frames, fails={1}) == [1, 3, 0, 2]
 
@@ -296,7 +298,7 @@ def test_a_given_neutral_stays(dome):
     np.testing.assert_array_equal(tracker.neutral, given)
 
 
-def test_the_head_is_steadied_on_the_skull_and_not_on_the_jaw(dome):
+def test_the_head_is_stabilised_on_the_skull_and_not_on_the_jaw(dome):
     """The pose follows the skull; in the canonical frame the forehead stays where the neutral has it."""
     tracker = dome.tracker(dome.truth(0.0))
     found = tracker.register(dome.frame(0, 1.0, dome.rigid(1)))
@@ -310,7 +312,7 @@ def test_the_head_is_steadied_on_the_skull_and_not_on_the_jaw(dome):
 
 
 def test_a_head_that_turns_does_not_change_the_face(dome):
-    """Canonical vertices are steady whatever the alignment says from frame to frame."""
+    """Canonical vertices are stable whatever the alignment says from frame to frame."""
     tracker = dome.tracker(dome.truth(0.0))
     shapes = []
     for k in range(3):
@@ -414,7 +416,7 @@ def test_the_neutral_of_another_sequence_is_the_template_of_this_one(dome, frame
     with Checkpoint(made(task, tmp_path / "c.h5")) as found:
         assert found.attrs["personal_template"]
         assert found.ok_rows == [0, 1]
-        # its own frames are not calm: it has no neutral to offer
+        # its own frames are not neutral: it has no neutral to offer
         assert "neutral" not in found
 
 
@@ -429,7 +431,7 @@ def test_a_neutral_sequence_that_failed_is_no_template(dome, frames, tmp_path):
         assert not found.attrs["personal_template"]
 
 
-def test_smoothing_in_time_takes_the_rattle_out(dome, frames, task, checkpoint, tmp_path):
+def test_smoothing_in_time_removes_jitter(dome, frames, task, checkpoint, tmp_path):
     raw = replace(task, settings=replace(QUICK, smooth_in_time=False))
     with Checkpoint(made(raw, tmp_path / "raw.h5")) as a, Checkpoint(checkpoint) as b:
         assert a.ok_rows == b.ok_rows
@@ -442,13 +444,13 @@ def test_smoothing_in_time_takes_the_rattle_out(dome, frames, task, checkpoint, 
         np.testing.assert_allclose(b["quality/s2m_median"][:][OK], a["quality/s2m_median"][:][OK], atol=0.15)
 
 
-@pytest.mark.parametrize("name", ["settled", "judged"])
+@pytest.mark.parametrize("name", ["refine_pose", "assess"])
 def test_a_frame_that_cannot_be_smoothed_keeps_its_own_fit_and_stops_no_other(dome, monkeypatch, name):
     """What the numbers of one frame raise after the tracking is done must not cost the whole sequence."""
     tracker = dome.tracker(dome.truth(0.0))
     first = tracker.register(dome.frame(0, 0.3))
     found = {row: replace(first, number=row) for row in range(9)}
-    whole = steadied(tracker, found, lambda row: dome.frame(row, 0.3))
+    whole = smooth_sequence(tracker, found, lambda row: dome.frame(row, 0.3))
     assert sorted(whole) == list(range(9))
     own, calls = getattr(SequenceTracker, name), []
 
@@ -459,9 +461,9 @@ def test_a_frame_that_cannot_be_smoothed_keeps_its_own_fit_and_stops_no_other(do
         return own(self, frame, *given)
 
     monkeypatch.setattr(SequenceTracker, name, breaks)
-    rest = steadied(tracker, found, lambda row: dome.frame(row, 0.3))
+    rest = smooth_sequence(tracker, found, lambda row: dome.frame(row, 0.3))
     assert calls == list(range(9))
-    assert sorted(rest) == [row for row in range(9) if name == "settled" or row != 4]
+    assert sorted(rest) == [row for row in range(9) if name == "refine_pose" or row != 4]
 
 
 def test_presets_change_settings_that_exist():
@@ -548,7 +550,7 @@ def test_the_neutrals_offset_reaches_the_other_sequences(dome, tmp_path):
         np.testing.assert_allclose(out["vertices"][0], tracker.register(given).vertices, atol=1e-5)
 
 
-def test_a_detected_jaw_has_no_say(dome):
+def test_a_detected_jaw_has_no_weight(dome):
     wrong = np.zeros((68, 3))
     wrong[:17, 1] = 10.0
     found = [in_scan(dome.tracker().register(seen_beside(dome.frame(0), k * wrong))) for k in (0.0, 1.0)]

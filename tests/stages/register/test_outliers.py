@@ -1,4 +1,4 @@
-"""What registration does not believe: a landmark that contradicts the others, a smoothed shape that leaves its scan."""
+"""What registration rejects: a landmark that contradicts the others, a smoothed shape that leaves its scan."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mimicme.stages.register.quality import LandmarkChecks, Quality
-from mimicme.stages.register.track import SURFACE_SLACK, SURFACE_SLACK_MM, Registered, steadied
+from mimicme.stages.register.track import SURFACE_SLACK, SURFACE_SLACK_MM, Registered, smooth_sequence
 
 CORNER = 54
 """The left corner of the mouth, in the middle of skin that landmarks alone hold in place along the surface."""
@@ -39,8 +39,8 @@ def test_a_smoothed_frame_that_its_scan_contradicts_keeps_its_own_fit(bad):
     allowed = SURFACE_SLACK * 0.1 + SURFACE_SLACK_MM
     tracker = SimpleNamespace(
         skull_centre=np.zeros(3),
-        settled=lambda frame, vertices, pose: pose,
-        judged=lambda frame, vertices, pose, checks: made(frame, allowed * (1.01 if frame == bad else 0.99)),
+        refine_pose=lambda frame, vertices, pose: pose,
+        assess=lambda frame, vertices, pose, checks: made(frame, allowed * (1.01 if frame == bad else 0.99)),
     )
-    smoothed = steadied(tracker, found, lambda row: row)
+    smoothed = smooth_sequence(tracker, found, lambda row: row)
     assert sorted(smoothed) == [row for row in range(12) if row != bad]

@@ -1,5 +1,5 @@
-"""What a correction leaves alone: beside an exported landmark file lies what was found, so that points nobody moved
-are not taken for ones by hand."""
+"""Exported points that nobody edited: beside an exported landmark file lies what was detected, so that points which a
+correction left alone are not taken for manual ones."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 EXTENSION = ".found"
 # Programs write points with six digits and more: of a file in metres these are micrometres.
-UNTOUCHED_MM = 0.02
+UNEDITED_MM = 0.02
 
 
 def write_found(points: Floats, confidence: Floats) -> bytes:
@@ -64,14 +64,14 @@ def read_found(frame: FrameSource, sources: Sources) -> tuple[Floats, NDArray[np
     return points, confidence
 
 
-def untouched(given: Located, points: Floats, confidence: NDArray[np.float32]) -> Located:
-    """A file's points on the scan, those of them that nobody moved as found.
+def unedited(given: Located, points: Floats, confidence: NDArray[np.float32]) -> Located:
+    """A file's points on the scan; those of them that nobody edited keep the source and confidence of detected ones.
 
     Args:
         points: (68, 3) what was found, scan frame, mm; confidence: (68,).
     """
     far = np.linalg.norm(given.points - points, axis=1)
-    same = (given.source == MANUAL) & (far <= UNTOUCHED_MM)
+    same = (given.source == MANUAL) & (far <= UNEDITED_MM)
     return Located(
         given.points,
         np.where(same, DETECTED, given.source).astype(np.uint8),

@@ -1,15 +1,15 @@
-"""From MediaPipe's points to iBUG-68: two schemes that mean different places by the same word.
+"""From MediaPipe's 478 points to iBUG-68: two annotation schemes that mean different places by the same word.
 
 A landmark is a place on MediaPipe's mesh - a point, or a mean of some; five of equal distances along a brow -
 plus an offset in the head's own axes.  The offsets are learnt from a template whose own 68 landmarks are known:
-it is drawn with its brows, eyes and lips painted where its landmarks say, the networks look at it, and what they
-miss by is the offset.  `DEFAULT_MM` was learnt so, from the generic head of ICT-FaceKit (MIT); brows and eyes have no
-offset there, for painted ones are shorter and rounder than people's.  Where a painted template teaches another offset
-of eyes and of the ends of the mouth, the middle between it and the default is taken.
+it is rendered with its brows, eyes and lips painted where its landmarks say, the networks detect their points in these
+views, and what they miss by is the offset.  `DEFAULT_MM` was learnt so, from the generic head of ICT-FaceKit (MIT);
+brows and eyes have no offset there, for painted ones are shorter and rounder than people's.  Where a painted template
+gives another offset of eyes and of the ends of the mouth, the middle between it and the default is taken.
 
-A template teaches where it can be trusted.  Each pair of landmarks is looked at in the mirror: what differs from
-its mirror image is the annotator's slip, not a definition.  And an offset far from the default is a slip too:
-menpo3d's template has the tip of its nose 9 mm above the tip.
+A template's offsets count where they are plausible.  Each pair of landmarks is compared with its mirror image: what
+differs from it is an annotation error, not a definition.  And an offset far from the default is an error too: menpo3d's
+template has the tip of its nose 9 mm above the tip.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from mimicme.pipeline.formats.image import opencv
 from mimicme.pipeline.geometry.mesh import Mesh
 from mimicme.pipeline.landmarks import GROUPS, MIRROR, N_LANDMARKS, eye_distance
 from mimicme.pipeline.template import Template, load_prepared
-from mimicme.stages.landmarks.consensus import agree
-from mimicme.stages.landmarks.mediapipe_points import on_points
+from mimicme.stages.landmarks.consensus import consensus_of
+from mimicme.stages.landmarks.mediapipe_points import ibug_from_mediapipe
 from mimicme.stages.landmarks.networks import PictureNetworks
 from mimicme.stages.landmarks.pose import head_pose
 from mimicme.stages.landmarks.search import find_head
-from mimicme.stages.landmarks.views import Scene, head_camera, look
+from mimicme.stages.landmarks.views import Scene, detect_points, head_camera
 
 EYES_MM = 63.0  # the size of face at which offsets are measured: distance of the eye centres
 # Learnt offsets, mm, in the head's axes: one half of the face, the other is its mirror image.
@@ -85,28 +85,28 @@ _BARE_HALF_MM: dict[int, tuple[float, float, float]] = {
     67: (-5.0, -0.6, -1.5),
 }
 # A template's offset counts in full up to the first of these from the default (mm), not at all from the second.
-_TRUSTED_MM, _REFUSED_MM = 3.0, 6.0
+_PLAUSIBLE_MM, _IMPLAUSIBLE_MM = 3.0, 6.0
 # Of the jaw only the chin is a place on skin; the others lie wherever the outline of a picture happens to be.
 CHIN = np.arange(7, 10)
 SILHOUETTE = np.setdiff1d(np.arange(17), CHIN)
 # The same for half the difference between an offset and its mirror image.
 _EVEN_MM, _UNEVEN_MM = 0.75, 1.5
-# What painted lids and ends of the mouth are worth as a lesson: half of it serves real scans and synthetic ones best
+# Weight of the offsets that painted lids and ends of the mouth give: one half serves real scans and synthetic ones best
 # together.
 _PAINTED_SHARE = 0.5
 _ENDS = np.array([48, 54, 60, 64])
 BROW_WIDTHS_MM = (4.0, 6.5)
-TEACHING_VIEWS = ((0.0, 0.0), (-15.0, 0.0), (15.0, 0.0), (0.0, 12.0), (0.0, -12.0))
+LEARNING_VIEWS = ((0.0, 0.0), (-15.0, 0.0), (15.0, 0.0), (0.0, 12.0), (0.0, -12.0))
 
 
 @dataclass(frozen=True)
-class Bridge:
-    """How to get from 478 points to 68.
+class MediapipeToIbug:
+    """The mapping from MediaPipe's 478 points to iBUG-68: points of the mesh, plus offsets.
 
     Attributes:
         offsets: (68, 3) in the head's axes, mm on a face whose eye centres are `EYES_MM` apart.
         bare_offsets: the same for scans without colours, where the networks take the ridge for the brow.
-        origin: `default`, or `template` when a template has taught it.
+        origin: `default`, or `template` when it was learnt from a template.
     """
 
     offsets: Floats
@@ -115,7 +115,7 @@ class Bridge:
 
     def landmarks(self, points: Floats, pose: Floats, textured: bool = True) -> Floats:
         """(68, 3) landmarks of the head with 478 points (478, 3) and a pose (4, 4); not yet on the surface."""
-        plain = on_points(points)
+        plain = ibug_from_mediapipe(points)
         scale = eye_distance(plain) / EYES_MM
         offsets = self.offsets if textured else self.bare_offsets
         return np.asarray(plain + scale * offsets @ pose[:3, :3].T)
@@ -130,33 +130,33 @@ def symmetric(offsets: Floats) -> tuple[Floats, Floats]:
     return (offsets + other) / 2, np.linalg.norm(offsets - other, axis=1) / 2
 
 
-def trusted(taught: Floats, default: Floats, painted: bool = True) -> Floats:
-    """(68, 3) offsets that a template taught (68, 3), as far as it is trusted, and the default beyond.
+def plausible_offsets(learnt: Floats, default: Floats, painted: bool = True) -> Floats:
+    """(68, 3) offsets learnt from a template (68, 3), as far as they are plausible, blended with the default.
 
     Args:
-        painted: it was painted; then half is taken of what it has to say about lids and the ends of the mouth.  If
-            not it has nothing to say about lids, for templates have no eyeballs, and all about the mouth.
+        painted: it was painted; then its offsets of lids and of the ends of the mouth have half the weight.  If not,
+            those of lids have none, for templates have no eyeballs, and those of the mouth count in full.
     """
-    even, uneven = symmetric(taught)
+    even, uneven = symmetric(learnt)
     difference = even - default
     far = np.linalg.norm(difference, axis=1)
     # brows are where definitions differ most
     reach = np.ones(N_LANDMARKS)
     reach[GROUPS["left_eyebrow"]] = reach[GROUPS["right_eyebrow"]] = 1.7
-    trust = np.clip((_REFUSED_MM * reach - far) / ((_REFUSED_MM - _TRUSTED_MM) * reach), 0, 1)
-    trust *= np.clip((_UNEVEN_MM - uneven) / (_UNEVEN_MM - _EVEN_MM), 0, 1)
+    weight = np.clip((_IMPLAUSIBLE_MM * reach - far) / ((_IMPLAUSIBLE_MM - _PLAUSIBLE_MM) * reach), 0, 1)
+    weight *= np.clip((_UNEVEN_MM - uneven) / (_UNEVEN_MM - _EVEN_MM), 0, 1)
     for group in ("left_eye", "right_eye"):  # painted, where a scan has lashes, an eyeball and a gap between
-        trust[GROUPS[group]] *= _PAINTED_SHARE if painted else 0.0
+        weight[GROUPS[group]] *= _PAINTED_SHARE if painted else 0.0
     if painted:
-        trust[_ENDS] *= _PAINTED_SHARE
-    trust[CHIN] = np.clip(
+        weight[_ENDS] *= _PAINTED_SHARE
+    weight[CHIN] = np.clip(
         (_UNEVEN_MM - uneven[CHIN]) / (_UNEVEN_MM - _EVEN_MM), 0, 1
     )  # no default to keep to
-    trust[SILHOUETTE] = 0
-    return default + trust[:, None] * difference
+    weight[SILHOUETTE] = 0
+    return default + weight[:, None] * difference
 
 
-def _whole(half: dict[int, tuple[float, float, float]]) -> Floats:
+def _both_sides(half: dict[int, tuple[float, float, float]]) -> Floats:
     offsets = np.zeros((N_LANDMARKS, 3))
     for k, offset in half.items():
         offsets[k] = offset
@@ -164,43 +164,47 @@ def _whole(half: dict[int, tuple[float, float, float]]) -> Floats:
     return offsets
 
 
-DEFAULT_MM = _whole(_HALF_MM)
-BARE_DEFAULT_MM = _whole(_BARE_HALF_MM)
+DEFAULT_MM = _both_sides(_HALF_MM)
+BARE_DEFAULT_MM = _both_sides(_BARE_HALF_MM)
 
 
-def default_bridge() -> Bridge:
-    return Bridge(DEFAULT_MM, BARE_DEFAULT_MM, "default")
+def default_mapping() -> MediapipeToIbug:
+    return MediapipeToIbug(DEFAULT_MM, BARE_DEFAULT_MM, "default")
 
 
 @lru_cache(maxsize=2)
-def _of_file(path: Path, networks: PictureNetworks, stamp: tuple[int, int]) -> Bridge:
-    return learn(load_prepared(path), networks)
+def _of_file(path: Path, networks: PictureNetworks, stamp: tuple[int, int]) -> MediapipeToIbug:
+    return learn_mapping(load_prepared(path), networks)
 
 
-def bridge_for(path: Path, networks: PictureNetworks) -> Bridge:
-    """The bridge that the prepared template in a file teaches, once per process (about a second)."""
+def mapping_for(path: Path, networks: PictureNetworks) -> MediapipeToIbug:
+    """The mapping learnt from the prepared template in a file, once per process (about a second)."""
     found = path.stat()
     return _of_file(path, networks, (found.st_mtime_ns, found.st_size))
 
 
-def learn(template: Template, networks: PictureNetworks) -> Bridge:
-    """The bridge that a template teaches; the default one when the networks see no face in it."""
-    painted_one, bare = teach(template, networks), teach(template, networks, brows_mm=(0.0,))
+def learn_mapping(template: Template, networks: PictureNetworks) -> MediapipeToIbug:
+    """The mapping learnt from a template; the default one when the networks detect no face on it."""
+    painted_one, bare = learn_offsets(template, networks), learn_offsets(template, networks, brows_mm=(0.0,))
     if painted_one is None or bare is None:
-        return default_bridge()
-    return Bridge(trusted(painted_one, DEFAULT_MM), trusted(bare, BARE_DEFAULT_MM, painted=False), "template")
+        return default_mapping()
+    return MediapipeToIbug(
+        plausible_offsets(painted_one, DEFAULT_MM),
+        plausible_offsets(bare, BARE_DEFAULT_MM, painted=False),
+        "template",
+    )
 
 
-def teach(
+def learn_offsets(
     template: Template,
     networks: PictureNetworks,
     brows_mm: tuple[float, ...] = BROW_WIDTHS_MM,
     least_presence: float = 5.0,
 ) -> Floats | None:
-    """(68, 3) offsets of a template's landmarks from where the networks see them; None when they see no face.
+    """(68, 3) offsets of a template's landmarks from where the networks detect them; None when they detect no face.
 
     Args:
-        brows_mm: how wide brows are painted, one lesson each; 0: nothing is painted.
+        brows_mm: how wide brows are painted, the results being averaged; 0: nothing is painted.
     """
     if template.landmark_vertices.shape[0] != N_LANDMARKS:
         return None
@@ -214,17 +218,17 @@ def teach(
         paint = partial(painted, marks=marks, brow_mm=width) if width > 0 else None
         for _ in range(2):
             views = []
-            for yaw, pitch in TEACHING_VIEWS:
+            for yaw, pitch in LEARNING_VIEWS:
                 camera = head_camera(pose, yaw, pitch)
-                views.append(look(scene, camera, networks, creases=True, paint=paint))
-            agreed = agree(views)
-            pose = agreed.pose
+                views.append(detect_points(scene, camera, networks, creases=True, paint=paint))
+            consensus = consensus_of(views)
+            pose = consensus.pose
         if min(view.presence for view in views) < least_presence:
             return None
-        seen.append(agreed.points)
+        seen.append(consensus.points)
     points = np.mean(seen, axis=0)
     pose = head_pose(points)
-    return np.asarray((marks - on_points(points)) @ pose[:3, :3] * (EYES_MM / eye_distance(marks)))
+    return np.asarray((marks - ibug_from_mediapipe(points)) @ pose[:3, :3] * (EYES_MM / eye_distance(marks)))
 
 
 def painted(

@@ -1,4 +1,8 @@
-"""The head's rigid motion, taken from what does not deform."""
+"""Head stabilisation: the head's rigid motion, taken from what does not deform.
+
+Beeler and Bradley (2014) call the task rigid stabilisation; here a robust fit of the skin over bone takes
+the place of a model of the skull.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +15,12 @@ from mimicme.pipeline.landmarks import GROUPS
 from mimicme.stages.register.targets import ScanTarget
 
 ROUNDS = 20
-SETTLE_ROUNDS = 4
-SETTLE_POINTS = 10_000
-SETTLED_MM = 0.01
-"""A round that moves no point farther is the last: the next would move them a tenth of that."""
+REFINEMENT_STEPS = 4
+REFINEMENT_POINTS = 10_000
+CONVERGED_MM = 0.01
+"""A step that moves no point farther is the last: the next would move them a tenth of that."""
 SCALE_MM = 0.5
-"""Residual at which a vertex's say falls to a quarter: skin over bone moves less, brows and cheeks more."""
+"""Residual at which a vertex's weight falls to a quarter: skin over bone moves less, brows and cheeks more."""
 
 
 def skull_weights(vertices: Floats, landmarks: Floats, areas: Floats) -> Floats:
@@ -42,7 +46,7 @@ def skull_weights(vertices: Floats, landmarks: Floats, areas: Floats) -> Floats:
 
 
 def head_motion(reference: Floats, vertices: Floats, weights: Floats) -> Floats:
-    """(4, 4) rigid motion that brings `reference` (V, 3) onto `vertices` (V, 3), judged by what agrees.
+    """(4, 4) robust rigid motion that brings `reference` (V, 3) onto `vertices` (V, 3).
 
     Iteratively reweighted least squares with Geman and McClure's (1987) function; `weights` (V,) are the prior
     ones.  Deterministic.
@@ -56,23 +60,25 @@ def head_motion(reference: Floats, vertices: Floats, weights: Floats) -> Floats:
     return motion
 
 
-def settle(vertices: Floats, faces: Ints, scan: ScanTarget, scale_mm: float, min_cosine: float) -> Floats:
+def refine_pose(
+    vertices: Floats, faces: Ints, scan: ScanTarget, scale_mm: float, min_cosine: float
+) -> Floats:
     """(4, 4) small rigid motion that brings a registered shape (V, 3) onto its scan's surface.
 
     Point to plane (Chen and Medioni 1991), robust, a few Gauss-Newton steps.  With the shape known this is far more
-    exact than the registration that found it: tens of thousands of scan points have a say, the landmarks none.
+    exact than the registration that found it: thousands of scan points take part, and no landmark.
     """
     from scipy.spatial.transform import Rotation
 
     motion = np.eye(4)
-    step = max(1, len(vertices) // SETTLE_POINTS)
+    step = max(1, len(vertices) // REFINEMENT_POINTS)
     normals = vertex_normals(vertices, faces)[::step]
     points = vertices[::step]
-    for _ in range(SETTLE_ROUNDS):
+    for _ in range(REFINEMENT_STEPS):
         now = transform(motion, points)
         found = scan.targets(now, normals @ motion[:3, :3].T, scale_mm, min_cosine, 4 * scale_mm)
         if (found.weights > 0).sum() < 100:
-            return np.eye(4)  # nothing to settle on
+            return np.eye(4)  # too few correspondences
         centre = now.mean(axis=0)
         rows = np.concatenate([np.cross(now - centre, found.normals), found.normals], axis=1)
         missing = ((found.points - now) * found.normals).sum(axis=1)
@@ -82,6 +88,6 @@ def settle(vertices: Floats, faces: Ints, scan: ScanTarget, scale_mm: float, min
         update[:3, :3] = Rotation.from_rotvec(x[:3]).as_matrix()
         update[:3, 3] = centre + x[3:] - update[:3, :3] @ centre
         motion = update @ motion
-        if np.linalg.norm(transform(update, now) - now, axis=1).max() < SETTLED_MM:
+        if np.linalg.norm(transform(update, now) - now, axis=1).max() < CONVERGED_MM:
             break
     return motion

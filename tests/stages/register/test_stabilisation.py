@@ -1,4 +1,4 @@
-"""steady: the head's motion comes from what agrees, and a known shape settles on its scan."""
+"""stabilisation: the head's motion comes from its rigid parts, and the pose of a known shape is refined on its scan."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import pytest
 
 from mimicme.pipeline.geometry.mesh import transform, vertex_areas
 from mimicme.pipeline.geometry.rigid import fit_rigid
-from mimicme.stages.register import steady
-from mimicme.stages.register.steady import head_motion, settle, skull_weights
+from mimicme.stages.register import stabilisation
+from mimicme.stages.register.stabilisation import head_motion, refine_pose, skull_weights
 from mimicme.stages.register.targets import ScanTarget
 
 
@@ -51,7 +51,7 @@ def test_a_rigid_motion_is_found_exactly(dome, face, seed):
     np.testing.assert_allclose(found, truth, atol=1e-9)
 
 
-def test_what_the_weights_leave_out_has_no_say(dome, face):
+def test_what_the_weights_leave_out_does_not_count(dome, face):
     template, _, weights = face
     target = transform(dome.rigid(0), template.vertices)
     target[weights == 0] += [0, -40, 0]
@@ -84,13 +84,13 @@ def test_the_motion_turns_with_the_face(dome, face):
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_a_known_shape_settles_on_its_scan(dome, face, seed):
+def test_the_pose_of_a_known_shape_is_refined(dome, face, seed):
     template = face[0]
     frame = dome.frame(amount=1.0, noise_mm=0.2, seed=seed)
     shape = dome.truth(1.0)
     scan = ScanTarget(frame.vertices, frame.faces)
     slip = dome.rigid(seed, turn_deg=0.6, shift_mm=0.6)
-    found = settle(transform(slip, shape), template.faces, scan, 0.7, 0.6)
+    found = refine_pose(transform(slip, shape), template.faces, scan, 0.7, 0.6)
     before = dome.apart(transform(slip, shape), shape).mean()
     after = dome.apart(transform(found @ slip, shape), shape).mean()
     assert before > 0.4
@@ -98,26 +98,26 @@ def test_a_known_shape_settles_on_its_scan(dome, face, seed):
     np.testing.assert_allclose(found[:3, :3] @ found[:3, :3].T, np.eye(3), atol=1e-12)
 
 
-def test_settling_ends_where_more_rounds_would(dome, face, monkeypatch):
+def test_refinement_ends_where_more_steps_would(dome, face, monkeypatch):
     template = face[0]
     frame = dome.frame(amount=1.0, noise_mm=0.2)
     scan = ScanTarget(frame.vertices, frame.faces)
     slipped = transform(dome.rigid(0, turn_deg=2.0, shift_mm=2.0), dome.truth(1.0))
-    rounds: list[int] = []
+    steps: list[int] = []
     search = scan.targets
-    monkeypatch.setattr(scan, "targets", lambda *given: rounds.append(1) or search(*given))
-    found = settle(slipped, template.faces, scan, 0.7, 0.6)
-    needed = len(rounds)
-    again = settle(transform(found, slipped), template.faces, scan, 0.7, 0.6)
-    assert needed > len(rounds) - needed  # nothing is left to do
-    monkeypatch.setattr(steady, "SETTLED_MM", 0.0)
-    monkeypatch.setattr(steady, "SETTLE_ROUNDS", 20)
-    fixed = settle(slipped, template.faces, scan, 0.7, 0.6)
+    monkeypatch.setattr(scan, "targets", lambda *given: steps.append(1) or search(*given))
+    found = refine_pose(slipped, template.faces, scan, 0.7, 0.6)
+    needed = len(steps)
+    again = refine_pose(transform(found, slipped), template.faces, scan, 0.7, 0.6)
+    assert needed > len(steps) - needed  # nothing is left to do
+    monkeypatch.setattr(stabilisation, "CONVERGED_MM", 0.0)
+    monkeypatch.setattr(stabilisation, "REFINEMENT_STEPS", 20)
+    fixed = refine_pose(slipped, template.faces, scan, 0.7, 0.6)
     assert dome.apart(transform(found, slipped), transform(fixed, slipped)).max() < 0.02
     assert dome.apart(transform(again @ found, slipped), transform(fixed, slipped)).max() < 0.01
 
 
-def test_a_shape_with_nothing_to_settle_on_stays(dome, face):
+def test_a_pose_without_correspondences_stays(dome, face):
     frame = dome.frame()
     scan = ScanTarget(frame.vertices + [0, 0, 50], frame.faces)
-    np.testing.assert_array_equal(settle(face[0].vertices, face[0].faces, scan, 0.7, 0.6), np.eye(4))
+    np.testing.assert_array_equal(refine_pose(face[0].vertices, face[0].faces, scan, 0.7, 0.6), np.eye(4))

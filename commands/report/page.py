@@ -1,0 +1,68 @@
+"""The page from its templates, report.html.j2 and sections.html.j2: whatever stands in it is escaped.
+
+A drawing marked by `svg.mark_safe` is the only exception.  A name that a template does not know is an error, never an
+empty place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from mimicme.commands.report.svg import format_number
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section of the page: its HTML; or, where `failure` is not empty, what went wrong with it."""
+
+    title: str
+    body: str = ""
+    failure: str = ""
+
+
+def make_section(title: str, macro: str, collect: Callable[[], object]) -> Section:
+    """A section; or what went wrong with it.
+
+    Args:
+        macro: in sections.html.j2; it is called with what `collect` gives.
+    """
+    try:
+        return Section(title, body=render_section(macro, collect()))
+    except Exception as error:  # whatever it is, the other sections are still worth reading
+        return Section(title, failure=f"{type(error).__name__}: {error}")
+
+
+def render_section(macro: str, shown: object) -> str:
+    """The HTML of a section without its title, marked as such: nothing escapes it a second time.
+
+    Args:
+        macro: in sections.html.j2.
+        shown: of the macro's name in sections.py.
+    """
+    module = environment().get_template("sections.html.j2").module
+    html: str = getattr(module, macro)(shown)
+    return html
+
+
+def render_page(title: str, sections: Sequence[Section]) -> str:
+    """The whole page as HTML."""
+    return environment().get_template("report.html.j2").render(title=title, sections=sections)
+
+
+@cache
+def environment() -> Environment:
+    """Where templates are found, in an installed package and in a checkout alike, and how they are filled in."""
+    made = Environment(
+        loader=PackageLoader(str(__package__), ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    made.filters["number"] = format_number
+    return made

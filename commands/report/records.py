@@ -1,0 +1,135 @@
+"""What the checkpoints of a workspace say: every sequence and frame, its figures, and what is out of date."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+
+from mimicme.pipeline.checkpoint import Checkpoint
+from mimicme.pipeline.errors import MimicmeError
+from mimicme.pipeline.items import Item, Sequence
+from mimicme.pipeline.run.checkpoint_index import DECISION
+from mimicme.pipeline.run.status import read_status
+from mimicme.pipeline.stage import Stage
+from mimicme.pipeline.workspace import Workspace
+from mimicme.stages.register.quality import S2M_P95
+
+WORST_BY = S2M_P95
+"""The figure that orders frames and subjects; lower is better."""
+
+_ALL_CURRENT: Mapping[tuple[str, str], str] = MappingProxyType({})
+
+
+@dataclass
+class FrameRecord:
+    """One frame: its last status over the stages that have seen it, and what they measured."""
+
+    number: int
+    row: int
+    stage: str = "none"
+    ok: bool = True
+    reason: str = ""
+    note: str = ""
+    message: str = ""
+    quality: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class ItemRecord:
+    """One sequence: its frames, what stopped it if something did, and what of it is out of date."""
+
+    item: Item
+    expression: str
+    frames: list[FrameRecord]
+    failure: str = ""
+    decisions: list[str] = field(default_factory=list)
+    outdated: list[str] = field(default_factory=list)
+
+    @property
+    def worst(self) -> float:
+        """Largest `WORST_BY` of its frames, infinite when one was rejected or the sequence failed."""
+        if self.failure or any(not f.ok for f in self.frames):
+            return float("inf")
+        return max((f.quality.get(WORST_BY, 0.0) for f in self.frames), default=0.0)
+
+
+def read_outdated(workspace: Workspace, stages: Iterable[Stage]) -> dict[tuple[str, str], str]:
+    """Why what lies there is not what a run would make now, by stage and item; the release is one item."""
+    status = read_status(workspace, tuple(stages))
+    return {
+        (stage.stage, item.item): item.reason
+        for stage in status.stages
+        for item in stage.items
+        if item.state not in ("done", "pending")
+    }
+
+
+def of_sequences(stages: Iterable[Stage]) -> tuple[Stage, ...]:
+    """The stages that leave a checkpoint of every sequence, in order of the flow."""
+    return tuple(stage for stage in stages if stage.scope != "everything")
+
+
+def read_item(
+    workspace: Workspace,
+    sequence: Sequence,
+    stages: Iterable[Stage],
+    outdated: Mapping[tuple[str, str], str] = _ALL_CURRENT,
+) -> ItemRecord:
+    """What the checkpoints of a sequence say; stages that have not run yet are left out.
+
+    Args:
+        stages: in order of the flow: the last of those that have seen a frame has the last word on it.
+        outdated: as `read_outdated` says.
+    """
+    frames = [FrameRecord(f.number, row) for row, f in enumerate(sequence.frames)]
+    record = ItemRecord(sequence.item, sequence.expression, frames)
+    for stage in (s.name for s in of_sequences(stages)):
+        failure = workspace.failure(stage, sequence.item)
+        if failure.is_file():
+            record.failure = f"{stage}: {_failure(failure)}"
+        path = workspace.checkpoint(stage, sequence.item)
+        if not path.is_file():
+            continue
+        if (stage, str(sequence.item)) in outdated:
+            record.outdated.append(f"{stage}: {outdated[stage, str(sequence.item)]}")
+        try:
+            with Checkpoint(path) as checkpoint:
+                _read_stage(record, stage, checkpoint)
+        except (MimicmeError, OSError, KeyError, ValueError) as error:
+            record.failure = record.failure or f"{stage}: {error}"
+    return record
+
+
+def _read_stage(record: ItemRecord, stage: str, checkpoint: Checkpoint) -> None:
+    record.decisions += [
+        f"{name}: {checkpoint.attrs[name]}" for name in checkpoint.attrs if name.endswith(DECISION)
+    ]
+    by_number = {frame.number: frame for frame in record.frames}
+    numbers = checkpoint.numbers.tolist()
+    for number, status in zip(numbers, checkpoint.statuses, strict=True):
+        frame = by_number.get(number)
+        if frame is None or not frame.ok:  # later stages repeat what an earlier one rejected
+            continue
+        frame.stage = stage
+        frame.ok, frame.reason = status.ok, status.reason
+        frame.note, frame.message = status.note or frame.note, status.message or frame.message
+    for name, figure in sorted(checkpoint.quality.items()):
+        for number, value in zip(numbers, figure.values, strict=True):
+            if number in by_number and np.isfinite(value):
+                by_number[number].quality[name] = float(value)
+
+
+def _failure(path: Path) -> str:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return "failed"
+    for key in ("message", "error", "sentence", "what"):
+        if isinstance(found, dict) and found.get(key):
+            return str(found[key])
+    return "failed"
