@@ -21,7 +21,8 @@ from mimicme.pipeline.landmarks import GROUPS, NOSE_TIP
 from mimicme.pipeline.scan import load_colored, load_image, load_image_bytes, load_scan
 from mimicme.pipeline.stage import Task
 from mimicme.stages import ingest
-from mimicme.stages.ingest import STAGE, IngestSettings, compute, join_pictures, spread, wrapped_uv
+from mimicme.stages.ingest import STAGE, IngestSettings, compute, spread
+from mimicme.stages.ingest.textures import join_pictures, wrapped_uv
 
 SIDE = 21
 
