@@ -46,7 +46,7 @@ help:  ## this list
 	@awk -F ':.*## ' '/^[a-z$$(][^:]*:.*## / {sub(/\$$\(STAGES\)/, "STAGE", $$1); printf "  %-12s %s\n", $$1, $$2}' Makefile
 	@echo '  STAGE is one of: $(or $(STAGES),those that mimicme names (make install))'
 
-install: $(INSTALLED)  ## the virtual environment .venv with everything in it
+install: $(STAGE_LIST)  ## the virtual environment .venv with everything in it
 
 $(INSTALLED): setup.cfg constraints.txt tools/install.py
 	@test -n "$(PYTHON)" || { \
@@ -75,7 +75,8 @@ format: $(INSTALLED)  ## let ruff put the code in order
 test: $(INSTALLED)  ## the tests (ARGS="-k name" for some of them)
 	$(PY) -m pytest $(ARGS)
 
-# What is too slow or too heavy for `make test`: each has a folder in tests/ and an extra in setup.cfg, which it installs.
+# What is too slow or too heavy for `make test`: each has a folder in tests/, and installs what it needs
+# (an extra of setup.cfg with its name).
 test-fuzz: $(VENV)/.extra-fuzz  ## readers of files, with files damaged in every way (minutes)
 test-faults: $(INSTALLED)  ## runs that are killed, lose workers or run out of room (minutes)
 test-browser: $(VENV)/.extra-browser  ## the report in a real browser (Chromium)

@@ -32,6 +32,15 @@ def main() -> None:
     silence_warnings()
 
 
+def _columns(_: click.Context, option: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
+    """`NAME=COLUMN` by name."""
+    pairs = {name.strip(): column.strip() for name, _, column in (one.partition("=") for one in given)}
+    for name, column in pairs.items():
+        if not name or not column:
+            raise click.BadParameter(f"'{name}={column}' is not NAME=COLUMN, as in subject=ID", param=option)
+    return pairs
+
+
 settings_options = stacked(
     click.option("--preset", type=click.Choice(PRESETS), help="Lies under mimicme.toml."),
     click.option(
@@ -55,6 +64,18 @@ run_options = stacked(
 )
 _detector_option = click.option(
     "--detector-model", type=FILE, help="Weights of the landmark detector (default: as installed)."
+)
+_metadata_options = stacked(
+    click.option("--metadata", type=FILE, help="CSV or XLSX: subject, age, gender, ethnicity, consent, ..."),
+    click.option(
+        "--column",
+        "columns",
+        multiple=True,
+        metavar="NAME=COLUMN",
+        callback=_columns,
+        help="Of the metadata, as in subject=ID (repeatable).",
+    ),
+    click.option("--expressions", type=FILE, help="CSV or XLSX: sequence, expression."),
 )
 _release_option = click.option("--output", type=FILE, help="The release (default: WORKSPACE/release.h5).")
 
@@ -144,7 +165,7 @@ def _verified(release: Path, every_image: bool = False) -> bool:
     "--layout",
     default="",
     metavar="PATTERN",
-    help="'{subject}/{sequence}/{frame}.obj', 3dmd, bu4dfe, d3dfacs, coma or flat (default: by trying).",
+    help="'{subject}/{sequence}/{frame}.obj', or the name of one, as 3dmd, coma, flat (default: by trying).",
 )
 @click.option(
     "--template",
@@ -153,8 +174,7 @@ def _verified(release: Path, every_image: bool = False) -> bool:
     metavar="FILE|NAME",
     help="OBJ or PLY with its landmarks beside it.",
 )
-@click.option("--metadata", type=FILE, help="CSV: subject, age, gender, ethnicity, consent, ...")
-@click.option("--expressions", type=FILE, help="CSV: sequence, expression.")
+@_metadata_options
 @click.option("--fps", type=float, default=float("nan"), help="Frames per second.")
 @click.option(
     "--unit",
@@ -170,18 +190,26 @@ def _verified(release: Path, every_image: bool = False) -> bool:
     type=click.Choice(["auto", *(s + a for a in "xyz" for s in "+-")]),
 )
 @click.option("--licence", default="", metavar="TEXT", help="Terms of the release.")
-def init(workspace: Path, **declared: Any) -> None:
+@click.option("--dry-run", is_flag=True, help="Say what is found, sequence by sequence; write nothing.")
+def init(workspace: Path, dry_run: bool, **declared: Any) -> None:
     """Make a workspace for a folder of captures."""
+    from mimicme.pipeline.captures.overview import overview
     from mimicme.pipeline.workspace import CONFIG_NAME, Workspace
     from mimicme.stages import STAGES
 
-    made = Workspace.create(workspace, stages=STAGES, **declared)
+    made = Workspace.create(workspace, stages=STAGES, dry_run=dry_run, **declared)
     found = made.catalogue()
+    if dry_run and declared["layout"]:
+        click.echo(f"Layout '{found.pattern}', as given.")
     for message in found.messages:
-        click.echo(message, err=True)
+        click.echo(message, err=not dry_run)
+    for why in list(found.unclear.values())[1:] if dry_run else ():  # the first is among the messages
+        click.echo(why)
     table = made.metadata()
     for message in (*table.messages, *table.compare(found.subjects)):
-        click.echo(message, err=True)
+        click.echo(message, err=not dry_run)
+    for line in overview(found, declared["fps"]) if dry_run else ():
+        click.echo(line)
     click.echo(
         f"{made.root}: {len(found.subjects)} subjects, {len(found.sequences)} sequences, "
         f"{found.frame_count} frames in '{found.pattern}'"
@@ -193,6 +221,9 @@ def init(workspace: Path, **declared: Any) -> None:
             err=True,
         )
         sys.exit(2)
+    if dry_run:
+        click.echo("Nothing is written.")
+        sys.exit(2 if found.unclear else 0)
     click.echo(f"Next: mimicme run {shlex.quote(str(workspace))}")
 
 
@@ -409,8 +440,7 @@ def export_command(
     "--template", type=RELEASE, required=True, help="Mesh of the same topology, its 68 landmarks beside it."
 )
 @click.option("--layout", default="", metavar="PATTERN", help="As in init (default: by trying).")
-@click.option("--metadata", type=FILE, help="CSV: subject, age, gender, ethnicity, consent, ...")
-@click.option("--expressions", type=FILE, help="CSV: sequence, expression.")
+@_metadata_options
 @click.option("--fps", type=float, default=float("nan"), help="Frames per second.")
 @click.option("--licence", default="", metavar="TEXT", help="Terms of the release.")
 @click.option("--align", is_flag=True, help="Take the head's motion out.")
@@ -477,6 +507,9 @@ def synth_command(
     finally:
         console.clear()
     click.echo(f"Captures in {directory / 'captures'}, the true answer in {directory / 'truth'}")
+    made_for = {"captures": "captures", "template": "template/template.obj", "metadata": "subjects.csv"}
+    options = " ".join(f"--{name} {shlex.quote(str(directory / place))}" for name, place in made_for.items())
+    click.echo(f"Next: mimicme init WORKSPACE {options}")
 
 
 @main.command("evaluate")

@@ -1,6 +1,7 @@
 """Speed and accuracy of mimicme, measured on this machine, next to its peers.
 
     python benchmarks [accuracy] [register] [robust] [growth] [stages] [bake] [pca]
+                      [invariance] [field]
                       [--captures DIR] [--trials N] [--output DIR] ...
 
 `make bench` runs all of them.  They stand on what `mimicme synth` makes and on the scan that menpo3d installs;
@@ -31,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from mimicme.pipeline.errors import MimicmeError
 
     try:
-        for name in options.names or BENCHMARKS:
+        for name in options.names:
             print(f"\n== {name}: {(BENCHMARKS[name].__doc__ or '').splitlines()[0]}", flush=True)
             _save(options.output / f"{name}.json", {"machine": _machine(), **BENCHMARKS[name](options)})
     except MimicmeError as error:
@@ -102,6 +103,20 @@ def _pca(options: argparse.Namespace) -> dict[str, Any]:
     return pca.run(_work(options), options.frames, options.vertices, options.rank, methods, _say)
 
 
+def _invariance(options: argparse.Namespace) -> dict[str, Any]:
+    """The same captures with reversed triangles, other axes and other units: are the vertices the same?"""
+    import invariance
+
+    return invariance.run(_captures(options), _work(options), _say)
+
+
+def _field(options: argparse.Namespace) -> dict[str, Any]:
+    """Small inputs from public bug reports: how many come out right?"""
+    import field
+
+    return field.run(options.field, _work(options) / "field", options.case, _say)
+
+
 BENCHMARKS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "accuracy": _accuracy,
     "register": _register,
@@ -110,6 +125,8 @@ BENCHMARKS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "stages": _stages,
     "bake": _bake,
     "pca": _pca,
+    "invariance": _invariance,
+    "field": _field,
 }
 
 
@@ -136,6 +153,10 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--store", action="store_true", help="of `accuracy`: these are the figures to expect from now on"
     )
     parser.add_argument("--jobs", type=int, help="of `accuracy`: sequences side by side")
+    parser.add_argument(
+        "--field", type=Path, help="of `field`: the folder of cases, which is no part of this"
+    )
+    parser.add_argument("--case", action="append", default=[], help="of `field`: only this")
     parser.add_argument("--trials", type=int, default=40, help="of `robust` (the promise is about 200)")
     parser.add_argument(
         "--damage", action="append", default=[], help="of `robust`: only this; half+coarse is both"
@@ -163,6 +184,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     if wrong:
         parser.error(f"no such damage: {', '.join(wrong)}; there are {', '.join(DAMAGES)}")
     options.on = options.on or ["james", "captures"]
+    if "field" in options.names and not options.field:
+        parser.error("field needs --field DIR, the folder of cases")
+    options.names = options.names or [name for name in BENCHMARKS if name != "field"]
     return options
 
 

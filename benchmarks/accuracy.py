@@ -8,6 +8,7 @@ made with), and what moved by more than 5 % is said, in both directions.
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -46,11 +47,15 @@ class Change:
     def relative(self) -> float:
         if self.before == self.now:
             return 0.0
+        if not (math.isfinite(self.before) and math.isfinite(self.now)):
+            return math.inf
         return (self.now - self.before) / abs(self.before) if self.before else float("inf")
 
     @property
     def worse(self) -> bool:
         """All figures are better when smaller, but `amplitude`, which is best at 1."""
+        if not math.isfinite(self.now):
+            return True
         if self.name.endswith("amplitude"):
             return abs(self.now - 1) > abs(self.before - 1)
         return self.now > self.before
@@ -96,12 +101,14 @@ def run(
     }  # fmt: skip
     if expected is None:
         say(f"No figures are stored of '{key}': --store writes these down.")
-        say("\n".join(f"  {figure:<28}{value:9.3f}" for figure, value in now.items() if "/" not in figure))
+        say("\n".join(f"  {figure:<28}{value:9.3f}" for figure, value in now.items()))
     else:
         changes = compared(expected["figures"], now)
         say(table(key, expected["commit"], changes, sorted(set(expected["figures"]) ^ set(now))))
         record["moved"] = [change.name for change in changes if abs(change.relative) > MOVED]
     say(f"  {record['cpu_s_per_frame']:.2f} CPU s a frame, {cost.peak_mb:.0f} MB in the largest process")
+    if store and not all(map(math.isfinite, now.values())):
+        raise InputError("a figure is no number, so none is stored", where=release, seen=str(now))
     if store:
         stored[key] = {"commit": record["commit"], "people": who, "figures": now}
         EXPECTED.write_text(json.dumps(stored, indent=1, sort_keys=True) + "\n", encoding="utf-8")
@@ -140,9 +147,8 @@ def whole_run(
 
 
 def figures(evaluated: Mapping[str, Any]) -> dict[str, float]:
-    """All that `evaluate` gives, by `group.measure` and, of single sequences, `subject/sequence.measure`.
-
-    `neutral` is the mean over the sequences of that name.
+    """All that `evaluate` gives, by `group.measure`: of `neutral`, `expressions`, `apex`, `all`; and `corr` of each
+    expression, which is a mean over the people.
     """
     sequences = evaluated["sequences"]
     neutrals = [s for name, s in sequences.items() if name.rpartition("/")[2].startswith("neutral")]

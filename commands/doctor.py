@@ -26,11 +26,13 @@ NEEDED = (
     "scikit-learn",
     "jinja2",
     "markupsafe",
+    "openpyxl",
 )
 OPTIONAL = {
     "dask": "--backend dask",
     "distributed": "--backend dask",
     "threadpoolctl": "--backend dask",
+    "DracoPy": "glTF files compressed with Draco",
 }
 SYSTEM_LIBRARIES = {
     "usb-1.0": "libusb-1.0-0",

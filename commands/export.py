@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from mimicme.pipeline.captures.layouts import safe_name
 from mimicme.pipeline.errors import ReleaseError, UsageError
 from mimicme.pipeline.geometry.mesh import transform
+from mimicme.pipeline.geometry.orientation import reversed_mesh
 from mimicme.pipeline.release import Release, SequenceInfo
 from mimicme.pipeline.release.layout import OK
 from mimicme.pipeline.whole_file import whole_file, write_whole
@@ -57,9 +58,8 @@ def export(
         format: `obj`, `ply`, `glb` or `npz`.
         select: glob `SUBJECT/SEQUENCE`; `SUBJECT` alone means all its sequences.
         frames: the source's frame numbers; None for all.
-        space: `canonical` (head still, template's frame), `scan` (mm, y up, head where it was) or `file`
-        (units and
-            axes of the capture's file).
+        space: `canonical` (head still, template's frame), `scan` (mm, y up, head where it was) or `file` (units and
+            axes of the capture's file, in double precision; in a GLB by the translation of its node).
         overwrite: replace files that are there.
 
     Raises:
@@ -154,14 +154,28 @@ def _to_space(release: Release, row: int, space: Space) -> NDArray[np.float64]:
     return np.asarray(info.file_from_scan @ pose if space == "file" else pose)
 
 
+def _mirrors(matrix: NDArray[np.float64]) -> bool:
+    """Whether outsides are turned in: the capture file is a mirror image."""
+    return bool(np.linalg.det(matrix[:3, :3]) < 0)
+
+
+def _decimals(matrix: NDArray[np.float64]) -> int:
+    """Digits after the point that tell a ten-thousandth of a millimetre in the space `matrix` leads to."""
+    unit_mm = 1 / float(np.linalg.norm(matrix[:3, 0]))
+    return int(np.clip(np.ceil(np.log10(unit_mm) + 4), 6, 15))
+
+
 def _write_frame(release: Release, path: Path, row: int, format: str, space: Space) -> None:
     from mimicme.pipeline.formats.image import encode
     from mimicme.pipeline.formats.meshio import glb_bytes, mtl_bytes, obj_bytes, ply_bytes
 
     shape = release.template.mesh
-    vertices = transform(_to_space(release, row, space), release.vertices(row).astype(np.float64))
+    matrix = _to_space(release, row, space)
+    vertices = transform(matrix, release.vertices(row).astype(np.float64))
     data, kind = release.image_bytes(row)
     mesh = replace(shape, vertices=vertices)
+    if _mirrors(matrix):
+        mesh = reversed_mesh(mesh)
     if format == "glb":
         if data and kind not in _GLB_MEDIA:
             pixels = release.texture(row)
@@ -173,10 +187,11 @@ def _write_frame(release: Release, path: Path, row: int, format: str, space: Spa
     if image:
         write_whole(path.with_name(image), data)
     if format == "ply":
-        write_whole(path, ply_bytes(mesh, image))
+        # a capture may lie anywhere: single precision would cost it its detail
+        write_whole(path, ply_bytes(mesh, image, double=space == "file"))
         return
     library = path.with_suffix(".mtl").name if image else None
-    write_whole(path, obj_bytes(mesh, material_file=library))
+    write_whole(path, obj_bytes(mesh, decimals=_decimals(matrix), material_file=library))
     if library and image:
         write_whole(path.with_name(library), mtl_bytes(image))
 
@@ -209,13 +224,18 @@ def _write_npz(release: Release, path: Path, rows: Sequence[int], space: Space) 
     arrays: dict[str, Any] = {n: release.values(info.item, n)[at] for n in _ARRAYS if n != "vertices"}
     arrays["vertices"] = np.stack([release.vertices(row) for row in rows])
     if space != "canonical":
+        if space == "file":  # which may lie anywhere: single precision would cost it its detail
+            arrays |= {name: arrays[name].astype(np.float64) for name in ("vertices", "landmarks")}
         for k, row in enumerate(rows):
             matrix = _to_space(release, row, space)
             for name in ("vertices", "landmarks"):
                 arrays[name][k] = transform(matrix, arrays[name][k].astype(np.float64))
-    shape = release.template
-    names = np.array(shape.landmark_names)
-    arrays |= {"faces": shape.faces, "uv": shape.uv.astype("f4"), "uv_faces": shape.uv_faces}
+    shape = release.template.mesh
+    if _mirrors(_to_space(release, rows[0], space)):
+        shape = reversed_mesh(shape)
+    names = np.array(release.template.landmark_names)
+    arrays |= {"faces": shape.faces, "uv": release.template.uv.astype("f4"), "uv_faces": shape.uv_faces}
+    arrays |= {"time_s": release.times(info.item)[at]}
     arrays |= _labels(info) | {"landmark_names": names, "space": np.array(space)}
     with whole_file(path) as temporary, temporary.open("wb") as handle:
         np.savez_compressed(handle, **arrays)

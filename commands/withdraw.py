@@ -30,7 +30,7 @@ from mimicme.pipeline.errors import CheckpointError, ReleaseError, UsageError
 from mimicme.pipeline.items import Item
 from mimicme.pipeline.model_file import is_model, read_model
 from mimicme.pipeline.release import Release, layout
-from mimicme.pipeline.whole_file import whole_hdf5
+from mimicme.pipeline.whole_hdf5 import whole_hdf5
 from mimicme.pipeline.workspace import Workspace
 from mimicme.stages import FLOW, STAGES
 
@@ -157,18 +157,22 @@ def _subject_id(workspace: Workspace, name: str) -> str:
     """The name under which a workspace knows a subject: its captures', or that of what was made of it.
 
     Raises:
-        UsageError: it could be one of several.
+        UsageError: it is spelled otherwise here.
     """
     known = set(workspace.captured_subjects())
     known |= {path.name for stage in FLOW for path in (workspace.root / stage).glob("*") if path.is_dir()}
     with suppress(ReleaseError, CheckpointError, OSError), Release(workspace.release) as release:
         known |= set(release.subjects)
-    if name in known:
-        return name
     same = sorted(one for one in known if person_key(one) == person_key(name))
-    if len(same) > 1:
-        raise UsageError("who is meant?", seen=f"'{name}'", expected=" or ".join(f"'{one}'" for one in same))
-    return same[0] if same else name
+    if name in known or not same:
+        return name
+    raise UsageError(
+        f"there is no subject '{name}', and what is withdrawn is deleted: it must be named as it is spelled here",
+        where=workspace.root,
+        seen=f"'{name}'",
+        expected=" or ".join(f"'{one}'" for one in same),
+        todo=f"If that is who is meant: `mimicme withdraw {shlex.quote(str(workspace.root))} {shlex.quote(same[0])}`",
+    )
 
 
 def withdraw_workspace(root: str | Path, subject: str) -> Withdrawal:

@@ -30,7 +30,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mimicme.pipeline.errors import CheckpointError, FrameRejected, MimicmeError
 from mimicme.pipeline.sources import Sources
-from mimicme.pipeline.whole_file import whole_hdf5
+from mimicme.pipeline.whole_hdf5 import WholeHdf5, whole_hdf5
 
 MESSAGE_BYTES = 400
 NOTE_BYTES = 160
@@ -161,8 +161,13 @@ def figures_in(handle: h5py.File) -> dict[str, h5py.Dataset]:
 
 
 def unit_of(dataset: h5py.Dataset) -> str:
-    """The unit that a dataset of a checkpoint says it has."""
-    return str(dataset.attrs.get("unit", "1"))
+    """The unit that a dataset of a checkpoint says it has, in the word of today."""
+    return unit_today(str(dataset.attrs.get("unit", "1")))
+
+
+def unit_today(unit: str) -> str:
+    """A stored unit in the word of today: `px` is what texels were called before; no figure is in pixels."""
+    return "texels" if unit == "px" else unit
 
 
 def guarded_file(path: Path) -> h5py.File:
@@ -199,7 +204,7 @@ def _foreign_link(group: h5py.Group) -> str | None:
 class CheckpointWriter:
     """Writes one checkpoint; made by `writing`, which renames the file into place at the end."""
 
-    def __init__(self, handle: h5py.File, sources: Sources | None = None) -> None:
+    def __init__(self, handle: WholeHdf5, sources: Sources | None = None) -> None:
         self._h5 = handle
         self._status: list[FrameStatus] = []
         self._sources = sources
@@ -289,6 +294,7 @@ class CheckpointWriter:
         dataset.attrs["unit"] = unit
         # where its chunks come to lie is decided now, not when Python lets go of it: a profiler may hold it for a while
         dataset.flush()
+        self._h5.check()
 
     def _finish(self) -> None:
         if "frame" not in self._h5:
@@ -338,7 +344,8 @@ class Checkpoint:
 
     Attributes:
         stage: name of the stage whose checkpoints a reader is for; empty: any.
-        explained: what figures of the stage are, by name, in words for the report, which puts these first.
+        explained: what each figure of the stage is, by name, in a sentence; the report and docs/release-format.md
+            have it.
     """
 
     stage: ClassVar[str] = ""

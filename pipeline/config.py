@@ -56,6 +56,8 @@ class CapturesSection:
         not_same: pairs of a subject of the table and a capture folder that are two persons, though spelled alike.
         sides: whose left the "left" of the landmark files is: `image` (the image's left, the subject's right) or
             `subject`.
+        mirrored: whether the files are mirror images (left-handed axes), to be mirrored back: `yes`, `no`, or `auto`:
+            where landmarks and the winding of the triangles both say so.
     """
 
     root: str = ""
@@ -67,6 +69,7 @@ class CapturesSection:
     consent_missing: Literal["exclude", "include"] = "exclude"
     not_same: tuple[tuple[str, str], ...] = ()
     sides: Literal["image", "subject"] = field(default="image", metadata={"formerly": "landmarks.sides"})
+    mirrored: Literal["auto", "yes", "no"] = "auto"
 
     def __post_init__(self) -> None:
         named = ("auto", "mm", "cm", "m", "um", "in")
@@ -110,10 +113,21 @@ class MetadataSection:
     """What is known of the subjects.
 
     Attributes:
-        file: CSV table with a column `subject`; empty: none.
+        file: table (CSV, TSV or XLSX) with a column `subject`; empty: none.
+        columns: the table's columns by name here, where they are called otherwise, as in
+            `{subject = "ID", age = "Age at scan"}`; of `subject`, `age`, `gender`, `ethnicity`, `consent` and `split`.
     """
 
     file: str = ""
+    columns: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        known = ("subject", "age", "gender", "ethnicity", "consent", "split")
+        for name, column in self.columns.items():
+            if name not in known or not isinstance(column, str) or not column.strip():
+                raise ValueError(
+                    f"columns has {name} = {column!r}, expected names of columns for {', '.join(known)}"
+                )
 
 
 @dataclass(frozen=True)
@@ -121,7 +135,7 @@ class ExpressionsSection:
     """Which expression a sequence shows.
 
     Attributes:
-        file: CSV table with the columns `sequence` and `expression`; empty: the sequences' names decide.
+        file: table (CSV, TSV or XLSX) with the columns `sequence` and `expression`; empty: the sequences' names decide.
     """
 
     file: str = ""
@@ -503,7 +517,7 @@ def toml_value(value: Any) -> str:
 
 
 def new_file(sections: Mapping[str, Any], stages: Iterable[Stage] = ()) -> str:
-    """Text of a new `mimicme.toml`: the workspace's sections, and every stage's settings as comments.
+    """Text of a new `mimicme.toml`: the workspace's sections, and as comments `[run]` and every stage's settings.
 
     Above each setting stands what it means (`settings_text`), its unit, default and choices.
     """
@@ -514,6 +528,8 @@ def new_file(sections: Mapping[str, Any], stages: Iterable[Stage] = ()) -> str:
         "# --preset, the default.\n"
     ]
     blocks += [_explained_toml(name, value, "") for name, value in sections.items()]
+    if "run" not in sections:
+        blocks.append(_explained_toml("run", RunSection(), "# "))
     blocks += [_explained_toml(stage.name, stage.settings(), "# ") for stage in stages]
     return "\n".join(blocks)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -23,14 +25,16 @@ class FrameSource:
     """One raw frame on disk.
 
     Attributes:
-        number: the frame number its file name carries.
+        number: the frame number its file name carries; where names carry times alone: 0, 1, ... in their order.
         path: the mesh file, absolute.
         duplicates: further files that claim the same number (the frame is then rejected).
+        time_s: seconds since the sequence's first frame by the times in its file names; None: they carry none.
     """
 
     number: int
     path: Path
     duplicates: tuple[Path, ...] = ()
+    time_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -42,12 +46,31 @@ class Sequence:
         name: the sequence as named on disk.
         expression: canonical expression label (`happiness`), or the name itself when unknown.
         frames: in order of their numbers.
+        named_fps: frames per second by the times in its file names; None: they tell none.
     """
 
     item: Item
     name: str
     expression: str
     frames: tuple[FrameSource, ...]
+    named_fps: float | None = None
+
+    def fps(self, declared: float) -> float:
+        """Frames per second: what is declared, else what the file names' times tell; NaN: unknown."""
+        return self.named_fps if math.isnan(declared) and self.named_fps is not None else declared
+
+    def times(self, declared: float) -> tuple[float, ...]:
+        """(F,) seconds since the first frame: by the file names, else by the numbers and the declared rate; or NaN."""
+        if any(frame.time_s is not None for frame in self.frames):
+            return tuple(math.nan if f.time_s is None else f.time_s for f in self.frames)
+        return times_of([frame.number for frame in self.frames], declared)
+
+
+def times_of(numbers: Iterable[int], fps: float) -> tuple[float, ...]:
+    """(F,) seconds since the first frame by frame numbers, in order, and the frame rate; NaN where that is unknown."""
+    known = [int(number) for number in numbers]
+    rate = fps if fps > 0 else math.nan
+    return tuple((number - known[0]) / rate for number in known)
 
 
 @dataclass(frozen=True)
@@ -75,6 +98,7 @@ class Captures:
         up: `auto`, `+x`, `-x`, `+y`, `-y`, `+z`, `-z`: the axis that points to the top of the head.
         fps: frames per second; NaN when unknown.
         sides: whose left the landmark files' "left" is: `image` or `subject`.
+        mirrored: whether the files are mirror images; `auto`: told by landmarks and winding together.
     """
 
     root: Path
@@ -82,3 +106,4 @@ class Captures:
     up: str = "auto"
     fps: float = float("nan")
     sides: Literal["image", "subject"] = "image"
+    mirrored: Literal["auto", "yes", "no"] = "auto"

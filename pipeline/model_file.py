@@ -33,7 +33,7 @@ from mimicme.pipeline.errors import CheckpointError, UsageError
 from mimicme.pipeline.numerics.linear_model import LinearModel
 from mimicme.pipeline.release import layout
 from mimicme.pipeline.template import Template
-from mimicme.pipeline.whole_file import whole_hdf5
+from mimicme.pipeline.whole_hdf5 import whole_hdf5
 
 MODEL_SCHEMA = "1.1"  # 1.1: notes on blendshapes
 MAX_COMPONENTS = 20_000

@@ -2,15 +2,20 @@
 
 A checkpoint that was made from raw files carries their digests in its fingerprint, and their sizes and times
 beside it, so that an unchanged file is recognised without reading it again.  A file is remembered by the name
-under which it was asked for; where a symbolic link on the way leads is found out anew at every check.
+under which it was asked for; where a symbolic link on the way leads is found out anew at every check.  Names that were
+looked for in a folder are remembered as `FOLDER//PATTERN`, which no file can be called.
 """
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 import json
 import os
+import re
 import stat
+import unicodedata
+from functools import lru_cache
 from pathlib import Path
 
 from mimicme.pipeline.errors import FrameRejected, InputError
@@ -18,6 +23,16 @@ from mimicme.pipeline.errors import FrameRejected, InputError
 ABSENT = "absent"
 UNREAD = "unread"
 OUTSIDE = "outside"
+
+_ATTEMPTS = 3  # at a file that changes while it is read
+_READ_ONLY = (
+    os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
+)
+
+
+def folded(name: str) -> str:
+    """A name in which capitals and the form of accents make no difference: composed (NFC), in small letters."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 class Sources:
@@ -34,6 +49,7 @@ class Sources:
         self.max_bytes = max_bytes
         self.digests: dict[str, str] = {}
         self.stats: dict[str, tuple[int, int, str]] = {}
+        self._listed: dict[str, tuple[str, ...]] = {}
         self._named = Path(os.path.abspath(root))
 
     def inside(self, path: Path) -> Path:
@@ -64,18 +80,41 @@ class Sources:
         self.digests[self._key(path, real)] = ABSENT
         return False
 
-    def read(self, path: Path) -> bytes:
+    def names(self, folder: Path, pattern: str) -> tuple[str, ...]:
+        """Names in a folder that fit a pattern, of files and of anything else, in order; remembered, so that another
+        one is noticed.  A folder that is not there has none.
+
+        Args:
+            pattern: of `fnmatch`, in small letters: names are compared `folded`; several with `/` between.
+
+        Raises:
+            FrameRejected: `unsafe-path`.
+        """
+        real = self.inside(folder)
+        key = f"{self._key(folder, real)}//{pattern}"
+        if key not in self._listed:
+            self._listed[key] = _names(real, pattern)
+            self.digests[key] = _digest_of(self._listed[key])
+        return self._listed[key]
+
+    def read(self, path: Path, max_bytes: int | None = None) -> bytes:
         """The whole file.
+
+        Args:
+            max_bytes: largest that is read of it, where that is less than of all.
 
         Raises:
             FrameRejected: `unsafe-path`, or `too-large`.
-            InputError: it cannot be read.
+            InputError: it cannot be read, is no regular file, or changes while it is read.
         """
         real = self.inside(path)
         name = self._key(path, real)
+        limit = self.max_bytes if max_bytes is None else min(max_bytes, self.max_bytes)
         try:
             found = real.stat()
-            if found.st_size > self.max_bytes:
+            if not stat.S_ISREG(found.st_mode):
+                raise OSError(None, "no regular file")
+            if found.st_size > limit:
                 # remembered, so that another file in its place is noticed
                 self.digests[name] = UNREAD
                 self.stats[name] = _signature(self.root, real, found)
@@ -84,9 +123,9 @@ class Sources:
                     "the file is larger than a capture can be",
                     where=path.name,
                     seen=f"{found.st_size:,} bytes",
-                    expected=f"at most {self.max_bytes:,}",
+                    expected=f"at most {limit:,}",
                 )
-            data = real.read_bytes()
+            data, found = _content(real, limit)
         except OSError as error:
             self.digests[name] = ABSENT if isinstance(error, FileNotFoundError) else UNREAD
             raise InputError("the file cannot be read", where=path.name, seen=error.strerror) from error
@@ -111,6 +150,42 @@ class Sources:
         return None
 
 
+def _content(real: Path, limit: int) -> tuple[bytes, os.stat_result]:
+    """What a regular file of at most `limit` bytes holds, and its status while it held that.
+
+    Raises:
+        OSError: it cannot be read, is no regular file, is larger, or changes while it is read.
+    """
+    for _ in range(_ATTEMPTS):
+        with open(os.open(real, _READ_ONLY), "rb") as handle:
+            before = os.fstat(handle.fileno())
+            if not stat.S_ISREG(before.st_mode):
+                raise OSError(None, "no regular file")
+            data = handle.read(min(before.st_size, limit) + 1)
+            after = os.fstat(handle.fileno())
+        same = (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
+        if same and len(data) == before.st_size:
+            return data, before
+    raise OSError(None, "it changes while it is read")
+
+
+@lru_cache(maxsize=512)
+def _fitting(pattern: str) -> re.Pattern[str]:
+    return re.compile("|".join(fnmatch.translate(part) for part in pattern.split("/")))
+
+
+def _names(real: Path, pattern: str) -> tuple[str, ...]:
+    fits = _fitting(pattern)
+    try:
+        return tuple(sorted(name for name in os.listdir(real) if fits.match(folded(name))))
+    except OSError:
+        return ()
+
+
+def _digest_of(names: tuple[str, ...]) -> str:
+    return hashlib.sha256("/".join(names).encode("utf-8", "surrogatepass")).hexdigest()
+
+
 def unchanged(root: Path, digests: dict[str, str], stats_json: str) -> bool:
     """Whether every recorded file still has the recorded content (or is still absent, or outside)."""
     base = Path(os.path.realpath(root))
@@ -119,9 +194,12 @@ def unchanged(root: Path, digests: dict[str, str], stats_json: str) -> bool:
 
 
 def _same(base: Path, name: str, digest: str, signature: list[object] | None) -> bool:
+    name, listed, pattern = name.partition("//")
     real = Path(os.path.realpath(base / name))
     if not real.is_relative_to(base):
         return digest == OUTSIDE
+    if listed:
+        return digest == _digest_of(_names(real, pattern))
     try:
         found = real.stat()
     except OSError:

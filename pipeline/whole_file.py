@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import errno
-import io
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from mimicme.pipeline.errors import OutputError
 
-if TYPE_CHECKING:
-    import h5py
-
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """What writing fails with on a full disk, over a quota, and over the longest file that is allowed."""
-
-LIBVER = "v110"
-"""The HDF5 file format of everything that is written: what HDF5 1.10 (2016) and later reads."""
 
 
 @contextmanager
@@ -46,68 +38,6 @@ def whole_file(path: Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def whole_hdf5(path: Path) -> Iterator[h5py.File]:
-    """An HDF5 file to write into, there whole or not at all, as `whole_file`.
-
-    Raises:
-        OutputError: there is no room for it.
-    """
-    import h5py
-
-    with whole_file(path) as temporary:
-        with open(temporary, "w+b", buffering=0) as raw:
-            sink = _Sink(raw)
-            try:
-                with h5py.File(sink, "w", libver=LIBVER) as handle:
-                    yield handle
-            except Exception as error:
-                if sink.error is None:
-                    raise
-                raise sink.error from error  # whatever HDF5 made of what it could not read back
-        if sink.error is not None:
-            raise sink.error
-
-
-class _Sink(io.RawIOBase):
-    """The file below an HDF5 file.  What goes wrong in writing is kept for the end, and no more is written.
-
-    HDF5 (1.14) does not get over a failed write: it tries again whenever something is closed, and the process ends
-    with a segmentation fault at the latest when it exits.
-    """
-
-    def __init__(self, raw: io.FileIO) -> None:
-        self._raw = raw
-        self.error: OSError | None = None
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        return self._raw.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._raw.tell()
-
-    def readinto(self, buffer: Any) -> int | None:
-        return self._raw.readinto(buffer)
-
-    def write(self, data: Any) -> int:
-        view = memoryview(data)
-        done = 0
-        try:
-            while self.error is None and done < len(view):
-                done += self._raw.write(view[done:]) or 0  # the last bytes of room are filled before it fails
-        except OSError as error:
-            self.error = error
-        return len(view)
-
-    def truncate(self, size: int | None = None) -> int:
-        try:
-            if self.error is None:
-                return self._raw.truncate(size)
-        except OSError as error:
-            self.error = error
-        return size or 0
 
 
 def no_room(path: Path, error: OSError) -> OutputError:

@@ -101,6 +101,7 @@ class Workspace:
         layout: str = "",
         template: str | Path = "menpo3d",
         metadata: str | Path | None = None,
+        columns: Mapping[str, str] | None = None,
         expressions: str | Path | None = None,
         unit: str | float = "auto",
         up: str = "auto",
@@ -108,6 +109,7 @@ class Workspace:
         licence: str = "",
         stages: Iterable[Stage] = (),
         replace_settings: bool = False,
+        dry_run: bool = False,
     ) -> Workspace:
         """Make a workspace and check that everything it names is there and readable.
 
@@ -116,29 +118,38 @@ class Workspace:
             captures: folder of the raw captures.
             layout: pattern or name of a layout; empty: decided by trying, and written down.
             template: `menpo3d` or a mesh file with landmarks beside it.
-            metadata: CSV with one line a subject.
-            expressions: CSV of expression labels by sequence name.
+            metadata: CSV, TSV or XLSX with one line a subject; columns: of it, by name here, where they are called
+                otherwise.
+            expressions: CSV, TSV or XLSX of expression labels by sequence name.
             unit, up, fps: what is known of the captures.
             licence: terms of the release.
             stages: their settings are written into the new file as comments.
             replace_settings: overwrite the settings of a workspace that is already there; checkpoints stay.
+            dry_run: check everything and write nothing; what is returned can say what lies on the disk.
 
         Raises:
             UsageError: a workspace is already there, or an argument is wrong.
-            InputError: captures, template or table cannot be read.
+            InputError: captures, template or table cannot be read, or the order of some frames is not clear.
         """
         stages = tuple(stages)
         folder = Path(root)
         _check_place(folder, captures, [s.name for s in stages], replace_settings)
-        sections = _declared(captures, layout, template, metadata, expressions, unit, up, fps, licence)
+        sections = _declared(
+            captures, layout, template, metadata, columns, expressions, unit, up, fps, licence
+        )
         run = configs.RunSection()
         workspace = cls(Path(os.path.realpath(folder)), Config(**sections, run=run), {}, ())
         # written down, so that captures that come later do not change what a path means
-        sections["captures"] = replace(sections["captures"], layout=workspace.catalogue().pattern)
+        found = workspace.catalogue()
+        if found.unclear and not dry_run:
+            raise catalogues.unclear_error(found.unclear, workspace.captures.root)
+        sections["captures"] = replace(sections["captures"], layout=found.pattern)
         workspace._own = Config(**sections, run=run)
         from mimicme.pipeline.template import template_source_digest
 
         template_source_digest(sections["template"].file)
+        if dry_run:
+            return workspace
         workspace.root.mkdir(parents=True, exist_ok=True)
         write_whole(folder / CONFIG_NAME, configs.new_file(sections, stages))
         return workspace
@@ -164,7 +175,14 @@ class Workspace:
             raise ConfigError(
                 "the workspace names no captures", where=self.root / CONFIG_NAME, todo="Set captures.root."
             )
-        return Captures(self._path(section.root), section.unit_text, section.up, section.fps, section.sides)
+        return Captures(
+            self._path(section.root),
+            section.unit_text,
+            section.up,
+            section.fps,
+            section.sides,
+            section.mirrored,
+        )
 
     @property
     def licence(self) -> str:
@@ -185,7 +203,12 @@ class Workspace:
             file = self._own.expressions.file
             mapping = read_mapping(self._path(file)) if file else None
             found = catalogues.build(
-                self.captures.root, self._own.captures.layout, mapping, self._withdrawal(), self._refused
+                self.captures.root,
+                self._own.captures.layout,
+                mapping,
+                self._withdrawal(),
+                self._refused,
+                self._own.captures.fps,
             )
             self._catalogue = replace(
                 found, messages=(*found.messages, *self._matched(found.captured).notices)
@@ -202,7 +225,7 @@ class Workspace:
         Raises:
             InputError, ConfigError: see `catalogue.build`.
         """
-        return catalogues.build(self.captures.root, self._own.captures.layout).subjects
+        return catalogues.build(self.captures.root, self._own.captures.layout).captured
 
     def _refused(self, captured: Iterable[str]) -> dict[str, str]:
         """Captured subjects whom the table keeps out, with what a user should know of it."""
@@ -234,14 +257,17 @@ class Workspace:
         file, captures = self._own.metadata.file, self._own.captures
         if self._table is None:  # read once, so that who is left out and what is said of the others agree
             rules = ConsentRules(captures.consent_yes, captures.consent_missing, captures.not_same)
-            self._table = read_subjects(self._path(file), rules) if file else SubjectTable()
+            columns = self._own.metadata.columns
+            self._table = read_subjects(self._path(file), rules, columns) if file else SubjectTable()
         return self._table.matched(captured, self._withdrawal())
 
     def metadata_digest(self) -> str:
-        """SHA-256 of the table of subjects; empty when none is declared or it cannot be read."""
-        file = self._own.metadata.file
+        """SHA-256 of the table of subjects and of what its columns are; empty when none is declared or it cannot be
+        read."""
+        file, columns = self._own.metadata.file, self._own.metadata.columns
+        named = json.dumps(columns, sort_keys=True).encode() if columns else b""
         try:
-            return hashlib.sha256(self._path(file).read_bytes()).hexdigest() if file else ""
+            return hashlib.sha256(self._path(file).read_bytes() + named).hexdigest() if file else ""
         except OSError:
             return ""
 
@@ -556,6 +582,7 @@ def _declared(
     layout: str,
     template: str | Path,
     metadata: str | Path | None,
+    columns: Mapping[str, str] | None,
     expressions: str | Path | None,
     unit: str | float,
     up: str,
@@ -580,7 +607,7 @@ def _declared(
             "fps": float(fps),
         },
         "template": {"file": full(template) if Path(template).exists() else str(template)},
-        "metadata": {"file": full(metadata)},
+        "metadata": {"file": full(metadata), "columns": dict(columns or {})},
         "expressions": {"file": full(expressions)},
         "licence": {"text": licence},
     }

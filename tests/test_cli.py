@@ -145,6 +145,40 @@ def test_init_says_what_it_found(workspace):
     assert init(workspace).exit_code == 2
 
 
+def test_init_dry_run_says_all_of_it_and_writes_nothing(workspace):
+    base = workspace.parent
+    for name in ("S1/anger/0001.obj", "S1/anger/0004.obj", "S1/anger/0005.obj", "S1/anger/0005.stl"):
+        path = base / "captures" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("v 0 0 0\n")
+    before = sorted(base.rglob("*"))
+    result = init(workspace, "--dry-run", "--fps", "50")
+    assert result.exit_code == 0, result.output
+    assert sorted(base.rglob("*")) == before
+    for words in (
+        "Layout '{subject}",
+        "not read",
+        "frames 2 to 3 are missing",
+        "0.080",
+        "2 sequences, 5 frames",
+    ):
+        assert words in result.output
+    assert result.output.splitlines()[-1] == "Nothing is written."
+    assert "as given" in init(workspace, "--dry-run", "--layout", "3dmd").output
+
+
+def test_init_ends_with_2_where_the_order_of_frames_is_not_clear(workspace):
+    folder = workspace.parent / "captures/S1/anger"
+    folder.mkdir(parents=True)
+    for name in ("take1_1", "take1_2", "take2_1"):
+        (folder / f"{name}.obj").write_text("v 0 0 0\n")
+    result = init(workspace)
+    assert result.exit_code == 2 and not workspace.exists()
+    assert "--layout '{subject}/{sequence}/take1_{frame}.{ext}'" in result.output
+    result = init(workspace, "--dry-run")
+    assert result.exit_code == 2 and "take1_{frame}" in result.output
+
+
 def test_a_suggested_command_can_be_pasted(workspace):
     blank = workspace.with_name("a b")
     assert init(blank).output.splitlines()[-1] == f"Next: mimicme run '{blank}'"

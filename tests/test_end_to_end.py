@@ -387,9 +387,9 @@ BAD: dict[Callable[[Path], None], tuple[bool, str]] = {
     two_halves: (True, ""),
     duplicate_numbers: (False, "duplicate-frame"),
     other_scheme: (False, "landmark-scheme"),
-    escaping: (False, "unsafe-path"),
-    escaping_image: (False, "unsafe-path"),
-    escaping_link: (False, "unsafe-path"),
+    escaping: (True, "texture-outside"),
+    escaping_image: (True, "texture-outside"),
+    escaping_link: (True, "texture-outside"),
 }
 
 

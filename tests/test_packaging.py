@@ -21,7 +21,7 @@ import pytest
 # import name -> distribution, where they differ
 DISTRIBUTIONS = {"PIL": "pillow", "cv2": "opencv-python-headless", "sklearn": "scikit-learn"}
 # looked for at run time and done without when absent
-OPTIONAL = {"menpo3d", "dask", "distributed", "threadpoolctl"}
+OPTIONAL = {"menpo3d", "dask", "distributed", "threadpoolctl", "dracopy"}
 PACKAGED_FOLDERS = ("pipeline", "stages", "commands")
 
 
@@ -144,7 +144,7 @@ def test_log_and_doctor_name_what_is_declared(repository: Path, setup_cfg: confi
     from mimicme.pipeline.run.runlog import PACKAGES
 
     texts = [setup_cfg["options"]["install_requires"]]
-    texts += [setup_cfg["options.extras_require"][extra] for extra in ("menpo3d", "dask")]
+    texts += [setup_cfg["options.extras_require"][extra] for extra in ("menpo3d", "dask", "draco")]
     # setuptools is menpo's, which does not ask for it
     declared = {name_of(r) for text in texts for r in lines(text)} - {"setuptools"}
     assert {name_of(name) for name in PACKAGES} == declared | {"mimicme"}
@@ -205,7 +205,7 @@ def test_pinned_versions_satisfy_the_bounds(repository: Path, setup_cfg: configp
             pins[name_of(pin.name)] = next(iter(pin.specifier)).version
     extras = setup_cfg["options.extras_require"]
     wanted = lines(setup_cfg["options"]["install_requires"])
-    wanted += [r for extra in ("menpo3d", "dask", "test", "dev") for r in lines(extras[extra])]
+    wanted += [r for extra in ("menpo3d", "dask", "draco", "test", "dev") for r in lines(extras[extra])]
     for text in wanted:
         requirement = requirements.Requirement(text)
         assert requirement.specifier.contains(pins[name_of(requirement.name)]), text
@@ -497,7 +497,7 @@ def test_settings_named_in_the_pages_exist(repository: Path) -> None:
 
 def test_architecture_has_a_line_for_every_room_and_names_every_module(repository: Path) -> None:
     text = (repository / "docs" / "architecture.md").read_text(encoding="utf-8")
-    lines_of = dict(re.findall(r"^- `([a-z_]+(?:\.py|/))`: (.+(?:\n  .+)*)$", text, flags=re.MULTILINE))
+    lines_of = dict(re.findall(r"^- `([a-z0-9_]+(?:\.py|/))`: (.+(?:\n  .+)*)$", text, flags=re.MULTILINE))
     pipeline = repository / "pipeline"
     there = {f.name: {f.stem} for f in pipeline.glob("*.py") if f.name != "__init__.py"}
     rooms = {f.parent for f in pipeline.glob("*/*.py")}

@@ -34,6 +34,7 @@ from mimicme.pipeline.geometry.cleaning import weld
 from mimicme.pipeline.geometry.mesh import Mesh
 from mimicme.pipeline.landmarks import eye_distance
 from mimicme.pipeline.landmarks.files import EXTENSIONS, read_landmarks
+from mimicme.pipeline.landmarks.npy import is_landmarks
 from mimicme.pipeline.model_file import Blendshapes, FaceModel, read_model
 from mimicme.pipeline.release.frames import ReleaseFrames, Rows
 
@@ -267,6 +268,9 @@ def _landmarks_beside(path: Path) -> Floats | None:
     """(68, 3) in the file's unit, of the file itself or of the first one beside it; None without."""
     candidates = [path] if path.suffix.lower() in EXTENSIONS else [path.with_suffix(e) for e in EXTENSIONS]
     for candidate in candidates:
-        if candidate.is_file():
-            return np.asarray(read_landmarks(candidate.read_bytes(), candidate.name).points, np.float64)
+        if not candidate.is_file():
+            continue
+        data = candidate.read_bytes()
+        if candidate == path or candidate.suffix != ".npy" or is_landmarks(data):
+            return np.asarray(read_landmarks(data, candidate.name).points, np.float64)
     return None

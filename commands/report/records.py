@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,7 +42,12 @@ class FrameRecord:
 
 @dataclass
 class ItemRecord:
-    """One sequence: its frames, what stopped it if something did, and what of it is out of date."""
+    """One sequence: its frames, what stopped it if something did, and what of it is out of date.
+
+    Attributes:
+        units: of the figures in `FrameRecord.quality`, by name.
+        decisions: see `decision_sentence`.
+    """
 
     item: Item
     expression: str
@@ -49,6 +55,7 @@ class ItemRecord:
     failure: str = ""
     decisions: list[str] = field(default_factory=list)
     outdated: list[str] = field(default_factory=list)
+    units: dict[str, str] = field(default_factory=dict)
 
     @property
     def worst(self) -> float:
@@ -107,7 +114,9 @@ def read_item(
 
 def _read_stage(record: ItemRecord, stage: str, checkpoint: Checkpoint) -> None:
     record.decisions += [
-        f"{name}: {checkpoint.attrs[name]}" for name in checkpoint.attrs if name.endswith(DECISION)
+        decision_sentence(name, str(checkpoint.attrs[name]))
+        for name in checkpoint.attrs
+        if name.endswith(DECISION)
     ]
     by_number = {frame.number: frame for frame in record.frames}
     numbers = checkpoint.numbers.tolist()
@@ -119,9 +128,23 @@ def _read_stage(record: ItemRecord, stage: str, checkpoint: Checkpoint) -> None:
         frame.ok, frame.reason = status.ok, status.reason
         frame.note, frame.message = status.note or frame.note, status.message or frame.message
     for name, figure in sorted(checkpoint.quality.items()):
+        record.units[name] = figure.unit
         for number, value in zip(numbers, figure.values, strict=True):
             if number in by_number and np.isfinite(value):
                 by_number[number].quality[name] = float(value)
+
+
+def decision_sentence(name: str, said: str) -> str:
+    """A decision in words: `unit_decision`, `mm: the eyes are ...` -> `unit: mm, because the eyes are ...`.
+
+    Args:
+        name: of the attribute; what is decided stands before it where the sentence does not name it itself.
+        said: `decided: why`, or a sentence without a colon, which stays as it is.
+    """
+    about = name.removesuffix(DECISION).replace("_", " ")
+    decided, colon, why = said.partition(": ")
+    named = about.casefold() in re.findall(r"\w+", decided.casefold())
+    return ("" if named else f"{about}: ") + (f"{decided}, because {why}" if colon else decided)
 
 
 def _failure(path: Path) -> str:

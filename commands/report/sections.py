@@ -20,6 +20,7 @@ from mimicme.stages.register.quality import S2M_MEDIAN
 Progress = Callable[[str], None]
 MOST_DECISIONS = 20
 """As many decisions about units and axes are shown."""
+NO_UNIT = "no unit"
 
 
 @dataclass(frozen=True)
@@ -55,13 +56,15 @@ class QualityRow:
 
     Attributes:
         figure: its name in checkpoints and release.
-        meaning: in words, where its stage gives them.
+        unit: of its numbers; `no unit` of counts, shares and factors.
+        meaning: a sentence, where its stage gives one.
         frames: how many have it.
         median, p95, largest: over these, in the figure's own unit.
         histogram: of these, an SVG.
     """
 
     figure: str
+    unit: str
     meaning: str
     frames: int
     median: float
@@ -169,9 +172,10 @@ def rejections(records: Iterable[ItemRecord]) -> Rejections:
 
 
 def quality(records: Sequence[ItemRecord], stages: Iterable[Stage]) -> list[QualityRow]:
-    """The figures: first those that a stage says in words, in order of the flow, then the others by name."""
+    """The figures: first those that a stage explains, in order of the flow, then the others by name."""
     names = sorted({name for r in records for f in r.frames for name in f.quality})
     explained = {name: said for stage in stages for name, said in stage.reader.explained.items()}
+    units = {name: unit for r in records for name, unit in r.units.items()}
     leading = [n for n in explained if n in names]
     rows = []
     for name in leading + [n for n in names if n not in leading]:
@@ -179,6 +183,7 @@ def quality(records: Sequence[ItemRecord], stages: Iterable[Stage]) -> list[Qual
         rows.append(
             QualityRow(
                 name,
+                NO_UNIT if units.get(name, "1") in ("", "1") else units[name],
                 explained.get(name, ""),
                 len(values),
                 float(np.median(values)),

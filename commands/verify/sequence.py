@@ -53,6 +53,8 @@ def check_sequence(group: h5py.Group, item: Item, shape: Shape, every_image: boo
     expression = str(group.attrs["expression"])
     shape.entries.append(layout.IndexEntry(item, expression, group["frame"][:], quality["status"].tolist()))
     yield from check_frame_numbers(group)
+    if "time_s" in group and not damage["time_s"]:
+        yield from check_times(group)
     yield from check_quality(group, quality)
     ok = quality["status"] == OK
     if shape.vertices is not None:
@@ -82,9 +84,13 @@ def check_attributes(group: h5py.Group) -> Iterator[Finding]:
     matrix = np.asarray(group.attrs.get("file_from_scan", np.eye(4)))
     if matrix.shape != (4, 4) or matrix.dtype.kind != "f":
         yield Finding("error", group.name, f"file_from_scan is {matrix.shape}, expected (4, 4) float64.")
-    elif np.isfinite(matrix).all() and np.linalg.det(matrix) <= 0:
+    elif np.isfinite(matrix).all() and (np.linalg.det(matrix) < 0) != bool(
+        group.attrs.get("mirrored", False)
+    ):
         yield Finding(
-            "error", group.name, "file_from_scan mirrors the scan; expected a positive determinant."
+            "error",
+            group.name,
+            "file_from_scan has a negative determinant, or the attribute 'mirrored'; expected both or neither.",
         )
 
 
@@ -135,6 +141,21 @@ def check_frame_numbers(group: h5py.Group) -> Iterator[Finding]:
     if (steps <= 0).any():
         at = int(np.argmax(steps <= 0)) + 1
         yield Finding("error", f"{group.name}/frame row {at}", "The frame numbers do not rise.")
+
+
+def check_times(group: h5py.Group) -> Iterator[Finding]:
+    """Times begin with the first frame and do not fall; NaN is unknown."""
+    times = group["time_s"][:]
+    known = times[np.isfinite(times)]
+    where = f"{group.name}/time_s"
+    if np.isinf(times).any():
+        yield Finding("error", where, "Some times are infinite; expected seconds, NaN where unknown.")
+    if len(known) and known[0] < 0:
+        yield Finding(
+            "error", where, f"The first time is {known[0]:.6g} s; expected 0, that of the first frame."
+        )
+    if (np.diff(known) < 0).any():
+        yield Finding("error", where, "The times fall.")
 
 
 def check_quality(group: h5py.Group, quality: NDArray[Any]) -> Iterator[Finding]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mimicme.pipeline.captures import who
 from mimicme.pipeline.captures.expressions import NEUTRAL, label_of
-from mimicme.pipeline.captures.layouts import Found, safe_name, search
-from mimicme.pipeline.errors import InputError
+from mimicme.pipeline.captures.frame_order import FrameOrder, natural_key
+from mimicme.pipeline.captures.layouts import Found, compile_pattern, safe_name, search
+from mimicme.pipeline.captures.sequence_remarks import remarks
+from mimicme.pipeline.errors import InputError, listed
 from mimicme.pipeline.items import FrameSource, Item, Sequence
 
 
@@ -24,6 +27,8 @@ class Catalogue:
         pattern: the layout the files fit.
         messages: sentences about decisions and about files left out.
         captured: subjects that have captures and have not withdrawn, in order, whatever their consent.
+        orders: how the frames of each sequence are numbered, by item.
+        unclear: sequences that are left out because the order of their frames is not clear, with the sentence why.
     """
 
     sequences: tuple[Sequence, ...]
@@ -31,6 +36,8 @@ class Catalogue:
     pattern: str
     messages: tuple[str, ...]
     captured: tuple[str, ...] = ()
+    orders: Mapping[Item, FrameOrder] = field(default_factory=dict)
+    unclear: Mapping[Item, str] = field(default_factory=dict)
 
     @property
     def subjects(self) -> tuple[str, ...]:
@@ -47,6 +54,7 @@ def build(
     mapping: Mapping[str, str] | None = None,
     withdrawn: Callable[[str], bool] | None = None,
     refused: Callable[[Iterable[str]], Mapping[str, str]] | None = None,
+    fps: float = math.nan,
 ) -> Catalogue:
     """Search the capture folder.
 
@@ -58,9 +66,11 @@ def build(
             and no message names it.
         refused: says of the captured subjects which the table of subjects leaves out, with the sentence why, which
             becomes a message; their captures are not listed either.
+        fps: the frame rate that is declared; NaN: none.
 
     Raises:
-        InputError: nothing fits, or two names on disk give one safe name.
+        InputError: nothing fits, two names on disk give one safe name, or of no sequence the order of the frames is
+            clear.
         ConfigError: the layout is wrong.
     """
     result = search(root, layout)
@@ -96,10 +106,60 @@ def build(
     kept_out = sorted(captured & set(refusals))
     messages += [refusals[subject] for subject in kept_out]
     gone.update(kept_out)
+    kept = [item for item in sorted(groups) if item.subject not in gone]
+    orders = {item: result.orders[groups[item][0].subject, groups[item][0].sequence] for item in kept}
+    unclear: dict[Item, str] = {}
+    for item, order in orders.items():
+        if order.problem:  # how many files of all a layout takes is told of the first: it takes a while
+            everything = [] if unclear else result.found
+            unclear[item] = _unclear(item, groups[item], order, result.pattern, everything)
     sequences = tuple(
-        _sequence(item, groups[item], mapping) for item in sorted(groups) if item.subject not in gone
+        _sequence(item, groups[item], mapping, orders[item]) for item in kept if item not in unclear
     )
-    return Catalogue(sequences, neutrals(sequences), result.pattern, tuple(messages), tuple(sorted(captured)))
+    if unclear and not sequences:
+        raise unclear_error(unclear, root)
+    if unclear:
+        messages.append(
+            f"{next(iter(unclear.values()))} "
+            + ("It is left out." if len(unclear) == 1 else f"{len(unclear)} such sequences are left out.")
+        )
+    messages += remarks(sequences, orders, result.pattern, fps)
+    return Catalogue(
+        sequences,
+        neutrals(sequences),
+        result.pattern,
+        tuple(messages),
+        tuple(sorted(captured)),
+        orders,
+        unclear,
+    )
+
+
+def unclear_error(unclear: Mapping[Item, str], root: Path) -> InputError:
+    """The error that the order of some sequences' frames is not clear, with what settles it."""
+    more = f" {len(unclear) - 1} more sequences are like it." if len(unclear) > 1 else ""
+    return InputError(
+        "the order of the frames is not clear", where=root, todo=f"{next(iter(unclear.values()))}{more}"
+    )
+
+
+def _unclear(item: Item, files: list[Found], order: FrameOrder, pattern: str, everything: list[Found]) -> str:
+    """Why the frames of a sequence cannot be put in order, and what settles it, as sentences."""
+    names = sorted({Path(found.relative).stem for found in files}, key=natural_key)
+    said = f"{item}: {order.problem}: {listed(names, 4)}."
+    layout = pattern.replace("{frame}", order.instead)
+    if order.instead and "{frame}" in pattern:
+        fits = compile_pattern(layout).fullmatch
+        here, everywhere = (
+            sum(fits(found.relative) is not None for found in group) for group in (files, everything)
+        )
+        share = f", which takes {here} of its {len(files)} files" if here < len(files) else ""
+        if everywhere < len(everything):
+            share += f"{' and' if share else ', which takes'} {everywhere} of all {len(everything)}"
+        return (
+            f"{said} Say which number counts: --layout '{layout}'{share}; or name the files by number alone."
+        )
+    return f"{said} Name them by number; or give a layout in which {{sequence}} stands for the names, with --layout."
 
 
 def _unnamed(message: str, names: list[str]) -> str:
@@ -109,15 +169,18 @@ def _unnamed(message: str, names: list[str]) -> str:
     return message
 
 
-def _sequence(item: Item, files: list[Found], mapping: Mapping[str, str] | None) -> Sequence:
-    by_number: dict[int, list[Path]] = {}
+def _sequence(
+    item: Item, files: list[Found], mapping: Mapping[str, str] | None, order: FrameOrder
+) -> Sequence:
+    by_number: dict[int, list[Found]] = {}
     for found in sorted(files, key=lambda f: f.relative):
-        by_number.setdefault(found.number, []).append(found.path)
+        by_number.setdefault(found.number, []).append(found)
     frames = tuple(
-        FrameSource(number, paths[0], tuple(paths[1:])) for number, paths in sorted(by_number.items())
+        FrameSource(number, claims[0].path, tuple(claim.path for claim in claims[1:]), claims[0].time_s)
+        for number, claims in sorted(by_number.items())
     )
     name = files[0].sequence
-    return Sequence(item, name, label_of(name, mapping, files[0].subject), frames)
+    return Sequence(item, name, label_of(name, mapping, files[0].subject), frames, order.fps)
 
 
 def neutrals(sequences: tuple[Sequence, ...]) -> dict[str, Item]:

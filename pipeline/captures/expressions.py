@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from mimicme.pipeline.captures import table as tables
 from mimicme.pipeline.errors import InputError
 
 NEUTRAL = "neutral"
-_MAX_BYTES = 64 << 20
+_WHAT = "expression mapping"
+_COLUMNS = ("sequence", "expression")
 
 # canonical label -> what labs and databases (BU-4DFE, CoMA, D3DFACS, FaceWarehouse) call it, letters only
 _ALIASES: dict[str, tuple[str, ...]] = {
@@ -79,7 +79,7 @@ def _letters(name: str) -> str:
 
 
 def read_mapping(path: Path) -> dict[str, str]:
-    """Labels by sequence name: a CSV with the columns `sequence` and `expression`.
+    """Labels by sequence name: a table (`table.parse`) with the columns `sequence` and `expression`.
 
     `sequence` is a sequence's name, or `subject/sequence` for one subject alone.
 
@@ -88,30 +88,22 @@ def read_mapping(path: Path) -> dict[str, str]:
 
     Raises:
         InputError: the file cannot be read, lacks a column, or names a sequence twice differently.
+        MissingDependencyError: it is XLSX, and openpyxl is not installed.
     """
-    try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise InputError(
-                "the expression mapping is too large", where=path, expected=f"at most {_MAX_BYTES:,} bytes"
-            )
-        text = path.read_bytes().decode("utf-8-sig")
-        table = csv.DictReader(io.StringIO(text, newline=None))
-        fields, rows = table.fieldnames or (), list(table)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError("the expression mapping cannot be read", where=path, seen=error) from error
-    columns = {(c or "").strip().lower(): c for c in fields}
-    missing = {"sequence", "expression"} - set(columns)
-    if missing:
+    (_, header), *rows = tables.parse(tables.read_bytes(path, _WHAT), path.name, _WHAT, _is_head, [])
+    columns = [cell.strip().lower() for cell in header]
+    if not _is_head(header):
         raise InputError(
             "the expression mapping lacks a column",
             where=path,
             seen=", ".join(columns) or "an empty file",
             expected="a header line 'sequence,expression'",
         )
+    places = [columns.index(column) for column in _COLUMNS]
     mapping: dict[str, str] = {}
-    for line, row in enumerate(rows, start=2):
-        name = (row[columns["sequence"]] or "").strip().lower()
-        label = (row[columns["expression"]] or "").strip()
+    for line, row in rows:
+        name, label = (row[at] if at < len(row) else "" for at in places)
+        name = name.lower()
         if not name and not label:
             continue
         if not name or not label:
@@ -126,3 +118,7 @@ def read_mapping(path: Path) -> dict[str, str]:
             )
         mapping[name] = label
     return mapping
+
+
+def _is_head(cells: list[str]) -> bool:
+    return set(_COLUMNS) <= {cell.strip().lower() for cell in cells}

@@ -4,8 +4,9 @@ A pattern is a path below the capture folder.  Fields stand for a part of one pa
 
     {subject}    required; the person
     {sequence}   the sequence; without it every subject has one sequence named `scan`
-    {frame}      the frame; its number is the last run of digits in it (no digits: 0)
-    {ext}        `obj`, `ply` or `glb`
+    {frame}      the frame; its number are the digits that vary within the sequence, or its place in the order of the
+                 times that its files' names carry (`frame_order`); no digits: 0
+    {ext}        `obj`, `ply`, `glb` or `gltf`
     *            anything, inside one component
 
 A field that comes twice must read the same both times.  In the fixed parts, capital and small letters count
@@ -18,34 +19,35 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
-from mimicme.pipeline.errors import ConfigError, InputError, listed
-from mimicme.pipeline.landmarks.files import EXTENSIONS as LANDMARK_ENDINGS
+from mimicme.pipeline.captures import unread
+from mimicme.pipeline.captures.frame_order import FrameOrder, order_frames
+from mimicme.pipeline.errors import ConfigError, InputError
 
 LAYOUTS = {
     "3dmd": "{subject}/{sequence}/{frame}.{ext}",
     "bu4dfe": "{subject}/{sequence}/{frame}.obj",
     "d3dfacs": "{subject}/{sequence}/{frame}.obj",
     "coma": "{subject}/{sequence}/{sequence}.{frame}.{ext}",
+    "voca": "{subject}/{sequence}/{sequence}.{frame}.{ext}",
+    "famos": "{subject}/{sequence}/{sequence}.{frame}.{ext}",
+    "bp4d": "{subject}/{sequence}/{frame}.{ext}",
+    "4dfab": "{subject}/{sequence}/{frame}.{ext}",
+    "bu3dfe": "{subject}/{subject}_{sequence}_F3D.{ext}",
+    "facescape": "{subject}/models_reg/{sequence}.{ext}",
+    "headspace": "{subject}/{sequence}.{ext}",
     "flat": "{subject}.{ext}",
 }
 """Named layouts; `flat` is a folder of single scans: a subject per file, each one sequence of one frame."""
 
-EXTENSIONS = ("obj", "ply", "glb")
-UNREAD_EXTENSIONS = (
-    *("stl", "off", "fbx", "gltf", "dae", "3ds", "3mf", "x3d", "wrl", "vrml", "vtk", "vtp"),
-    *("usd", "usda", "usdc", "usdz", "abc", "blend"),
-)
-"""Endings of meshes that are not read: they are reported, never dropped in silence."""
+_TRIED = ("bu3dfe", "facescape")
+"""Layouts that are told by the names of files and folders, before their depth."""
 
-# a table and a record may be anything: only these speak of landmarks by their ending alone
-_LANDMARKS = tuple(ending[1:] for ending in LANDMARK_ENDINGS if ending not in (".csv", ".json"))
-_WANTED = frozenset((*EXTENSIONS, *UNREAD_EXTENSIONS, *_LANDMARKS))
-
+EXTENSIONS = ("obj", "ply", "glb", "gltf")
 ONLY_SEQUENCE = "scan"
 MAX_NAME = 100
 _FIELDS = ("subject", "sequence", "frame", "ext")
@@ -60,6 +62,7 @@ class Found:
         number: the frame's number.
         path: absolute, below the capture folder.
         relative: the same below the capture folder, with `/`.
+        time_s: seconds since the sequence's first frame by the times in its files' names; None: they carry none.
     """
 
     subject: str
@@ -67,15 +70,21 @@ class Found:
     number: int
     path: Path
     relative: str
+    time_s: float | None = None
 
 
 @dataclass
 class Search:
-    """What a search found, and what it left out with the reason in words."""
+    """What a search found, and what it left out with the reason in words.
+
+    Attributes:
+        orders: how the frames of each sequence are numbered, by subject and sequence as named on disk.
+    """
 
     pattern: str
     found: list[Found] = field(default_factory=list)
     messages: list[str] = field(default_factory=list)
+    orders: Mapping[tuple[str, str], FrameOrder] = field(default_factory=dict)
 
 
 def safe_name(name: str) -> str:
@@ -96,12 +105,6 @@ def safe_name(name: str) -> str:
     if len(safe) > MAX_NAME:
         safe = f"{safe[: MAX_NAME - 9]}-{sha256(name.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
     return safe
-
-
-def frame_number(text: str) -> int:
-    """The last run of ASCII digits in `text`; 0 when there is none."""
-    runs = re.findall(r"[0-9]+", text)
-    return int(runs[-1][-18:]) if runs else 0
 
 
 def pattern_of(layout: str) -> str:
@@ -162,47 +165,16 @@ def mesh_files(root: Path) -> tuple[list[str], list[str]]:
     """Every mesh file below `root` as sorted relative paths, and messages about what was left out.
 
     Hidden files and folders, workspaces (a folder that holds `mimicme.toml`), symbolic links that leave the
-    folder and meshes of formats that are not read are left out.  Landmark files beside no mesh are told.
+    folder are left out.  So is what is not read, which is told (`unread`).
     """
     messages: list[str] = []
     found = sorted(_walk(Path(os.path.realpath(root)), messages))
     meshes = [name for name in found if _ending(name) in EXTENSIONS]
-    return meshes, messages + _unread(found) + _stray(found, meshes)
+    return meshes, messages + unread.remarks(Path(os.path.realpath(root)), found, meshes)
 
 
 def _ending(name: str) -> str:
     return os.path.splitext(name)[1][1:].lower()
-
-
-def _unread(names: list[str]) -> list[str]:
-    """A sentence for each format that is not read."""
-    groups: dict[str, list[str]] = {}
-    for name in names:
-        if _ending(name) in UNREAD_EXTENSIONS:
-            groups.setdefault(_ending(name), []).append(name)
-    return [
-        f"{len(group)} file{'s end' if len(group) > 1 else ' ends'} in .{ending}, which is not read, for example "
-        f"'{group[0]}'; export such meshes as OBJ, PLY or GLB."
-        for ending, group in sorted(groups.items())
-    ]
-
-
-def _stray(names: list[str], meshes: list[str]) -> list[str]:
-    """A sentence about landmark files that no frame will read."""
-    beside = {os.path.splitext(name)[0] for name in meshes}
-    stray = []
-    for name in names:
-        stem, ending = os.path.splitext(name)
-        # read in small letters alone
-        if _ending(name) in _LANDMARKS and (stem not in beside or ending != ending.lower()):
-            stray.append(name)
-    if not stray:
-        return []
-    what = "landmark file belongs" if len(stray) == 1 else "landmark files belong"
-    return [
-        f"{len(stray)} {what} to no frame and {'is' if len(stray) == 1 else 'are'} not used: {listed(stray, 3)}. "
-        "One is read when it lies beside its frame under the frame's name, as '0012.ljson' beside '0012.obj'."
-    ]
 
 
 def _walk(root: Path, messages: list[str]) -> Iterator[str]:
@@ -226,7 +198,7 @@ def _walk(root: Path, messages: list[str]) -> Iterator[str]:
             if entry.name.startswith("."):
                 continue
             name = f"{relative}/{entry.name}" if relative else entry.name
-            wanted = _ending(entry.name) in _WANTED
+            wanted = _ending(entry.name) in EXTENSIONS or unread.matters(entry.name)
             if entry.is_symlink() and not Path(os.path.realpath(entry.path)).is_relative_to(root):
                 messages.append(f"{name}: left out, the symbolic link leaves the capture folder.")
             elif entry.is_dir():
@@ -265,16 +237,20 @@ def search(root: Path, layout: str = "") -> Search:
         messages.insert(0, said)
     real_root = Path(os.path.realpath(root))
     regex = compile_pattern(pattern)
-    found, misfits = [], []
+    fitting: list[tuple[str, dict[str, str]]] = []
+    misfits = []
     for name in files:
         match = regex.fullmatch(name)
         if match is None:
             misfits.append(name)
-            continue
-        fields = match.groupdict()
-        number = frame_number(fields["frame"]) if fields.get("frame") else 0
-        sequence = fields.get("sequence") or ONLY_SEQUENCE
-        found.append(Found(fields["subject"], sequence, number, real_root / name, name))
+        else:
+            fitting.append((name, {"sequence": ONLY_SEQUENCE, "frame": "", **match.groupdict()}))
+    orders = _orders(fields for _, fields in fitting)
+    found = []
+    for name, fields in fitting:
+        order = orders[fields["subject"], fields["sequence"]]
+        number, time_s = order.numbers[fields["frame"]], order.times_s.get(fields["frame"])
+        found.append(Found(fields["subject"], fields["sequence"], number, real_root / name, name, time_s))
     if not found:
         raise InputError(
             f"none of the {len(files)} mesh files fits the layout",
@@ -289,11 +265,25 @@ def search(root: Path, layout: str = "") -> Search:
             f"{len(misfits)} {what} not fit the layout '{pattern}' and are left out, "
             f"for example '{misfits[0]}'."
         )
-    return Search(pattern, found, messages)
+    return Search(pattern, found, messages, orders)
+
+
+def _orders(files: Iterable[Mapping[str, str]]) -> dict[tuple[str, str], FrameOrder]:
+    """How the frames of each sequence are numbered; where little varies, the times of other sequences tell."""
+    texts: dict[tuple[str, str], list[str]] = {}
+    for fields in files:
+        texts.setdefault((fields["subject"], fields["sequence"]), []).append(fields["frame"])
+    orders = {key: order_frames(names, own=key[1]) for key, names in texts.items()}
+    shapes = frozenset(order.shape for order in orders.values() if order.shape)
+    if shapes:
+        for key, order in orders.items():
+            if not order.shape:
+                orders[key] = order_frames(texts[key], shapes, own=key[1])
+    return orders
 
 
 def detect(files: list[str]) -> tuple[str, str]:
-    """Choose a pattern by the depth at which most mesh files lie.
+    """Choose a pattern by the names of a database's files, else by the depth at which most mesh files lie.
 
     Returns:
         The pattern, and the decision as a sentence.
@@ -301,6 +291,13 @@ def detect(files: list[str]) -> tuple[str, str]:
     Raises:
         InputError: most files lie deeper than any known layout.
     """
+    for layout in _TRIED:
+        regex = compile_pattern(LAYOUTS[layout])
+        fitting = sum(regex.fullmatch(name) is not None for name in files)
+        if 2 * fitting > len(files):
+            return LAYOUTS[layout], (
+                f"Layout '{LAYOUTS[layout]}', because {fitting} of {len(files)} mesh files are named as in {layout}."
+            )
     depths = Counter(name.count("/") for name in files)
     depth = max(depths, key=lambda d: (depths[d], d))
     share = f"{depths[depth]} of {len(files)} mesh files lie"

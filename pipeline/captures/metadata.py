@@ -1,27 +1,70 @@
 """The table of subjects: who they are, what they consented to, and what of it may enter a release.
 
-A text table with a header; one row per subject.  Columns `subject`, `age`, `gender`, `ethnicity`,
+A table (CSV, TSV or XLSX) with a header; one row per subject.  Columns `subject`, `age`, `gender`, `ethnicity`,
 `consent`, and optionally `split`; further columns are kept, except those that name a person.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from mimicme.pipeline.captures import table as tables
 from mimicme.pipeline.captures import who
+from mimicme.pipeline.captures.ages import age_of
 from mimicme.pipeline.captures.layouts import safe_name
+from mimicme.pipeline.captures.xlsx import UNCOMPUTED
 from mimicme.pipeline.errors import ConfigError, InputError, listed
 
 UNKNOWN = "unknown"
 COLUMNS = ("age", "gender", "ethnicity", "consent", "split")
-_SUBJECT_NAMES = ("subject", "subject_id", "subjectid", "participant", "participant_id", "id")
-_ALIASES = {"sex": "gender"}
+_WHAT = "metadata table"
+_SUBJECT_NAMES = (
+    *(
+        "subject",
+        "subject_id",
+        "subjectid",
+        "participant",
+        "participant_id",
+        "participantid",
+        "subj",
+        "subj_id",
+    ),
+    *(
+        "subject_code",
+        "participant_code",
+        "subject_number",
+        "participant_number",
+        "proband",
+        "vpn",
+        "record_id",
+        "id",
+    ),
+)
+# usual names of columns, where the table has no column of the name itself
+_ALIASES: dict[str, tuple[str, ...]] = {
+    "age": (
+        "age_years",
+        "age_in_years",
+        "age_y",
+        "age_yrs",
+        "age_at_scan",
+        "age_at_capture",
+        "years",
+        "alter",
+    ),
+    "gender": ("sex", "geschlecht", "sexe"),
+    "ethnicity": ("ethnic_group", "ethnic_origin", "ethnic_background", "race"),
+}
+# words of a category that mean one, in small letters
+_SAME_WORDS = (
+    ("m", "male", "man"),
+    ("f", "w", "female", "woman"),
+    ("d", "diverse", "nonbinary", "non binary", "nb"),
+)
 
 # a release is given away: what identifies a person never enters it
 _PERSONAL_WORDS = frozenset(
@@ -49,8 +92,8 @@ _WITH_A_YES = frozenset(
 _LIKE_CONSENT = re.compile(r"(?:^|_)(?:consent|agree|permission|einwillig|zustimm)")
 _TAKES_BACK = re.compile(r"(?:^|_)(?:withdr|revok|refus|opt_?out|widerr)")
 _NOT_TAKEN_BACK = ("", "no", "n", "false", "0", "-")
-_MAX_BYTES = 64 << 20
 _MAX_CELL = 4096
+_MOST_SENTENCES = 10  # about single subjects; more are said in one
 
 
 @dataclass(frozen=True)
@@ -212,17 +255,18 @@ class SubjectTable:
         said: list[str] = []
         if not self.rows:
             return said
-        for subject in captured:
-            if subject not in self.rows:
-                close = who.near(subject, self.rows)
-                hint = f" Is it the table's '{close[0]}'?" if close else ""
-                said.append(
-                    f"Subject '{subject}' is not in the metadata table; its values are unknown.{hint}"
-                )
+        missing = [subject for subject in captured if subject not in self.rows]
+        for subject in missing[:_MOST_SENTENCES]:
+            close = who.near(subject, self.rows)
+            hint = f" Is it the table's '{close[0]}'?" if close else ""
+            said.append(f"Subject '{subject}' is not in the metadata table; its values are unknown.{hint}")
+        if missing[_MOST_SENTENCES:]:
+            others = listed(missing[_MOST_SENTENCES:], 50)
+            said.append(f"Nor are these in the metadata table: {others}.")
         # whose consent is a refusal is not among the captured, whether there are captures or not
         absent = sorted(set(self.rows) - set(captured) - set(self.excluded))
         if absent:
-            said.append(f"The metadata table has subjects without captures: {listed(absent, 5)}.")
+            said.append(f"The metadata table has subjects without captures: {listed(absent, 20)}.")
         if self.without_captures:
             said.append(
                 f"Who is kept out by the metadata table and has no captures here: {listed(self.without_captures, 20)}."
@@ -237,46 +281,42 @@ def _spelled(folder: str, row: str, why: str) -> str:
     return why.replace(f"Subject '{row}'", f"Subject '{folder}' (the table's '{row}')", 1)
 
 
-def read_subjects(path: Path, rules: ConsentRules | None = None) -> SubjectTable:
+def read_subjects(
+    path: Path, rules: ConsentRules | None = None, columns: Mapping[str, str] | None = None
+) -> SubjectTable:
     """Read a subjects table from a file.
 
     Raises:
         InputError: it cannot be read, or as `parse_subjects`.
+        MissingDependencyError: as `parse_subjects`.
     """
-    try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise InputError(
-                "the metadata table is too large", where=path, expected=f"at most {_MAX_BYTES:,}"
-            )
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError("the metadata table cannot be read", where=path, seen=error.strerror) from error
-    return parse_subjects(data, path.name, rules)
+    return parse_subjects(tables.read_bytes(path, _WHAT), path.name, rules, columns)
 
 
-def parse_subjects(data: bytes, name: str = "metadata", rules: ConsentRules | None = None) -> SubjectTable:
-    """Parse a subjects table: UTF-8 or UTF-16, with or without BOM; commas, semicolons or tabs.
+def parse_subjects(
+    data: bytes,
+    name: str = "metadata",
+    rules: ConsentRules | None = None,
+    columns: Mapping[str, str] | None = None,
+) -> SubjectTable:
+    """Parse a subjects table: see `table.parse` for its formats.
 
     A subject whose consent is not a yes - a refusal (`no`, `withdrawn`, ...), a word that is not understood, and, as
     `rules` say, nothing - is listed in `excluded`.
 
+    Args:
+        columns: the table's column by name here, `{"age": "Age at scan"}`, where it is called otherwise.
+
     Raises:
         InputError: no header, no `subject` column, a column twice, a subject twice, a row longer than the
             header; with the numbers of the lines.
+        ConfigError: `columns` speaks of something else.
+        MissingDependencyError: it is XLSX, and openpyxl is not installed.
     """
-    rules = rules or ConsentRules()
+    rules, columns = rules or ConsentRules(), columns or {}
     messages: list[str] = []
-    text = _text(data, name, messages)
-    lines = text.splitlines(keepends=True)
-    start, delimiter = _header(lines, name)
-    reader = csv.reader(io.StringIO("".join(lines[start:]), newline=""), delimiter=delimiter, strict=False)
-    try:
-        numbered = [(start + reader.line_num, [cell.strip() for cell in row]) for row in reader]
-    except csv.Error as error:
-        raise InputError(
-            f"line {start + reader.line_num} of the metadata table cannot be read", where=name, seen=error
-        ) from error
-    header = _columns(numbered[0][1], name, messages)
+    numbered = tables.parse(data, name, _WHAT, lambda cells: _is_head(cells, columns), messages)
+    header = _columns(numbered[0][1], name, columns, messages)
     at = header.index("subject")
     personal = [c for c in header if _is_personal(c)]
     if personal:
@@ -289,6 +329,7 @@ def parse_subjects(data: bytes, name: str = "metadata", rules: ConsentRules | No
     line_of: dict[str, list[int]] = {}
     excluded: dict[str, str] = {}
     unclear: list[str] = []
+    ages: dict[str, list[str]] = {}
     for line, cells in numbered[1:]:
         if not any(cells):
             continue
@@ -303,11 +344,21 @@ def parse_subjects(data: bytes, name: str = "metadata", rules: ConsentRules | No
         cells += [""] * (len(header) - len(cells))
         if max(map(len, cells)) > _MAX_CELL:
             raise InputError(f"line {line} has a cell of more than {_MAX_CELL} characters", where=name)
-        if not cells[at]:
-            raise InputError(f"line {line} names no subject", where=name)
+        if cells[at] in ("", UNCOMPUTED):
+            raise InputError(f"line {line} names no subject", where=name, seen=cells[at] or None)
         subject = safe_name(cells[at])
         line_of.setdefault(subject, []).append(line)
-        row = {c: _value(c, cells[i]) for i, c in keep if cells[i]}
+        row: dict[str, str | int | float] = {}
+        for i, column in keep:
+            if not cells[i] or (cells[i] == UNCOMPUTED and column != "consent"):
+                continue
+            if column != "age":
+                row[column] = cells[i]
+                continue
+            age, remark = age_of(cells[i])
+            ages.setdefault(remark, []).append(f"{subject} (line {line})")
+            if age is not None:
+                row[column] = age
         rows[subject] = row
         why = _kept_out(str(row.get("consent", "")), "consent" in header, rules)
         if why:
@@ -330,7 +381,31 @@ def parse_subjects(data: bytes, name: str = "metadata", rules: ConsentRules | No
             f"alone or with a date, let a subject in: {', '.join(_GIVEN)}; these keep it out: {', '.join(_REFUSED)}. "
             'If another is a yes, write it into the settings, [captures] consent_yes = ["..."], or correct the table.'
         )
+    messages += [f"{name}: {remark}: {listed(those, 5)}." for remark, those in ages.items() if remark]
+    messages += [
+        f"{name}: {said}" for column in ("gender", "ethnicity", "split") for said in _spellings(rows, column)
+    ]
     return SubjectTable(rows, tuple(c for _, c in keep), excluded, tuple(messages), rules=rules)
+
+
+def _spellings(rows: Mapping[str, Mapping[str, object]], column: str) -> list[str]:
+    """Sentences about words of a column that may mean one, and about a column of codes."""
+    words = dict.fromkeys(str(row[column]) for row in rows.values() if column in row)
+    one = {word: same[0] for same in _SAME_WORDS if column == "gender" for word in same}
+    groups: dict[str, list[str]] = {}
+    for word in words:
+        key = " ".join(re.findall(r"\w+", word.casefold().replace("_", " ")))
+        groups.setdefault(one.get(key, key), []).append(word)
+    said = [
+        f"`{column}` has {', '.join(map(repr, group))}, which may be one; each is kept as it is written."
+        for group in groups.values()
+        if len(group) > 1
+    ]
+    if words and all(word.isdecimal() for word in words) and column != "split":
+        said.append(
+            f"`{column}` has numbers ({listed(words)}); write words, for nobody can know what they mean."
+        )
+    return said
 
 
 _UNCLEAR = "is not understood"
@@ -366,43 +441,62 @@ def _first_word(text: str) -> str:
     return (re.findall(r"\w+", text.casefold()) or [""])[0]
 
 
-def _text(data: bytes, name: str, messages: list[str]) -> str:
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):  # what spreadsheets call "Unicode text"
-        text = data.decode("utf-16", "replace")
-    else:
-        try:
-            text = data.decode("utf-8-sig")
-        except UnicodeDecodeError:
-            text = data.decode("cp1252", "replace")
-            messages.append(f"{name} is not UTF-8; it was read as Windows-1252. Check names with accents.")
-    if "\0" in text:
-        raise InputError("this is not a text table: it holds NUL characters", where=name)
-    return text
+def _plain(cell: str) -> str:
+    return re.sub(r"\W+", "_", cell.strip().lower()).strip("_")
 
 
-def _header(lines: list[str], name: str) -> tuple[int, str]:
-    """Number of lines before the header, and the delimiter."""
-    for start, line in enumerate(lines):
-        declared = re.fullmatch(r"sep=(.)", line.strip("\r\n"))  # a spreadsheet's own first line
-        if declared or not line.strip(" \t\r\n,;"):
-            continue
-        plain = re.sub(r'"[^"]*"', "", line)
-        return start, max(",;\t", key=plain.count)
-    raise InputError("the metadata table is empty", where=name, expected="a header with a column `subject`")
+def _is_head(cells: list[str], columns: Mapping[str, str]) -> bool:
+    """Whether cells name a column of subjects or of consent: a second sheet with either is not passed over."""
+    header = {_plain(cell) for cell in cells}
+    own = {_plain(columns[name]) for name in ("subject", "consent") if name in columns}
+    return not header.isdisjoint({*_SUBJECT_NAMES, *own}) or any(map(_of_consent, header))
 
 
-def _columns(cells: list[str], name: str, messages: list[str]) -> list[str]:
-    header = [re.sub(r"\W+", "_", c.strip().lower()).strip("_") for c in cells]
+def _columns(cells: list[str], name: str, columns: Mapping[str, str], messages: list[str]) -> list[str]:
+    """The names of the columns here."""
+    header = [_plain(c) for c in cells]
+
+    def read_as(at: int, column: str) -> None:
+        messages.append(f"{name}: the column '{cells[at].strip()}' is read as `{column}`.")
+        header[at] = column
+
+    for column, called in columns.items():
+        if column not in ("subject", *COLUMNS):
+            raise ConfigError(
+                f"the metadata has no `{column}`", where="columns", expected=f"subject, {', '.join(COLUMNS)}"
+            )
+        at = next((k for k, c in enumerate(cells) if c.strip() == called.strip()), -1)
+        at = at if at >= 0 else next((k for k, c in enumerate(header) if c and c == _plain(called)), -1)
+        if at < 0:
+            raise InputError(
+                f"the metadata table has no column '{called}' for `{column}`",
+                where=name,
+                seen=listed((c.strip() for c in cells), 20),
+                todo="Correct `columns` in [metadata] (--column).",
+            )
+        if _is_personal(header[at]):
+            if column != "subject":
+                raise InputError(
+                    f"the column '{called}' can identify a person and cannot be `{column}`", where=name
+                )
+            messages.append(
+                f"{name}: the column '{called}' can identify a person; as `subject` it enters a release."
+            )
+        read_as(at, column)
     if "subject" not in header:
         other = next((n for n in _SUBJECT_NAMES if n in header), None)
         if other is None:
             raise InputError(
-                "the metadata table has no column `subject`", where=name, seen=", ".join(header) or "nothing"
+                "the metadata table has no column `subject`",
+                where=name,
+                seen=", ".join(header) or "nothing",
+                todo="Name the column that has them: --column subject=COLUMN, or `columns` in [metadata].",
             )
-        header[header.index(other)] = "subject"
-    for old, new in _ALIASES.items():
-        if old in header and new not in header:
-            header[header.index(old)] = new
+        read_as(header.index(other), "subject")
+    for new, usual in _ALIASES.items():
+        other = next((c for c in usual if c in header), None)
+        if other is not None and new not in header:
+            read_as(header.index(other), new)
     if "consent" not in header:
         like = [c for c in header if _LIKE_CONSENT.search(c)]
         if len(like) > 1:
@@ -414,8 +508,7 @@ def _columns(cells: list[str], name: str, messages: list[str]) -> list[str]:
                 todo="Name that column `consent`.",
             )
         if like:
-            header[header.index(like[0])] = "consent"
-            messages.append(f"{name}: the column '{like[0]}' is read as `consent`.")
+            read_as(header.index(like[0]), "consent")
     twice = sorted({c for c in header if c and header.count(c) > 1})
     if twice:
         raise InputError("a column appears more than once", where=name, seen=", ".join(twice))
@@ -424,13 +517,3 @@ def _columns(cells: list[str], name: str, messages: list[str]) -> list[str]:
 
 def _is_personal(column: str) -> bool:
     return column in _PERSONAL_NAMES or not _PERSONAL_WORDS.isdisjoint(column.split("_"))
-
-
-def _value(column: str, cell: str) -> str | int | float:
-    """Ages that are numbers become numbers; everything else stays the text it is."""
-    if column == "age":
-        if re.fullmatch(r"\d{1,3}", cell):
-            return int(cell)
-        if re.fullmatch(r"\d{1,3}[.,]\d+", cell):
-            return float(cell.replace(",", "."))
-    return cell

@@ -17,7 +17,7 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -33,6 +33,8 @@ AXES = ("+x", "-x", "+y", "-y", "+z", "-z")
 # Eye centres of people from one year on, with room for wide annotations.  The two ends stand closer than any
 # two of the units (a factor of 2.54), so at most one unit fits.
 EYES_MM = (40.0, 85.0)
+# Adults' and older children's; outside of it a capture may as well be in a unit of its own.
+USUAL_EYES_MM = (50.0, 76.0)
 EXTENT_MM = (100.0, 800.0)  # from half a child's face to head and shoulders
 SEEN_BY_EXTENT = ("mm", "cm", "m", "um")  # intervals that do not overlap; inches would overlap with cm
 # What a declared unit may come to before it is called wrong: only a unit's factor can miss this.
@@ -56,6 +58,7 @@ class Evidence:
         eyes: distance of the eye centres; NaN without landmarks.
         axes: (3, 3) rows: unit directions to the subject's left, up and forward, from landmarks; or None.
         mirrored: the landmarks' nose points backwards: the file's axes are left-handed, or its sides swapped.
+        inward: most of its triangles were wound inwards in the file, as in one whose axes were mirrored.
     """
 
     extent: float
@@ -64,6 +67,7 @@ class Evidence:
     eyes: float = math.nan
     axes: Floats | None = None
     mirrored: bool = False
+    inward: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,11 +78,13 @@ class UnitDecision:
         unit: a name of `UNITS_MM`, or the number of millimetres as text.
         unit_mm: millimetres per unit of the file.
         sentence: how it was decided, for the user.
+        remark: what is unusual about the size that follows from it; mostly empty.
     """
 
     unit: str
     unit_mm: float
     sentence: str
+    remark: str = ""
 
 
 @dataclass(frozen=True)
@@ -87,24 +93,27 @@ class AxesDecision:
 
     Attributes:
         up: the file's axis that points up, one of `AXES`.
-        rotation: (3, 3) proper rotation, file axes to x left, y up, z forward.
+        rotation: (3, 3) file axes to x left, y up, z forward; a proper rotation unless `mirrored`.
         sentence: how it was decided, for the user.
-        mirrored: most frames' landmarks say that the file is a mirror image.
+        mirrored: the files are mirror images, and `rotation` mirrors them back.
+        doubtful: landmarks say that they are, and nothing else does.
     """
 
     up: str
     rotation: Floats
     sentence: str
     mirrored: bool = False
+    doubtful: bool = False
 
 
-def gather(mesh: Mesh, landmarks: Floats | None = None) -> Evidence:
+def gather(mesh: Mesh, landmarks: Floats | None = None, inward: bool = False) -> Evidence:
     """Evidence of one cleaned scan.
 
     Args:
         mesh: in file units and axes.
         landmarks: (68, 3) in the same, NaN where absent; or None.  Landmarks whose eye distance cannot belong
             to a scan of this size are left out of account.
+        inward: most of its triangles were wound inwards in the file; in `mesh` they are wound outwards.
     """
     used = mesh.vertices[np.unique(mesh.faces)]
     low, high = np.percentile(used, [1, 99], axis=0)
@@ -115,7 +124,7 @@ def gather(mesh: Mesh, landmarks: Floats | None = None) -> Evidence:
         )
     normals, areas = triangle_normals(mesh.vertices, mesh.faces)
     facing = (normals * areas[:, None]).sum(0) / max(float(areas.sum()), 1e-300)
-    plain = Evidence(extent, np.median(used, axis=0), facing)
+    plain = Evidence(extent, np.median(used, axis=0), facing, inward=inward)
     if landmarks is None:
         return plain
     apart = float(np.linalg.norm(np.subtract(*eye_centres(landmarks))))  # of whatever is given of each eye
@@ -123,7 +132,7 @@ def gather(mesh: Mesh, landmarks: Floats | None = None) -> Evidence:
         return plain
     eyes = eye_distance(landmarks)
     axes, mirrored = face_axes(landmarks)
-    return Evidence(plain.extent, plain.center, facing, eyes, axes, mirrored)
+    return replace(plain, eyes=eyes, axes=axes, mirrored=mirrored)
 
 
 def face_axes(landmarks: Floats) -> tuple[Floats | None, bool]:
@@ -193,12 +202,14 @@ def decide_unit(evidence: Sequence[Evidence], declared: str = "auto", where: obj
     if unit_mm is not None:
         name = declared.strip().lower()
         name = name if name in UNITS_MM else f"{unit_mm:g}"
+        known = [e.eyes for e in evidence if math.isfinite(e.eyes)]
+        remark = size_remark(_median(known), unit_mm) if known else ""
         size = (
             f"; the scan measures {_median([e.extent for e in evidence]) * unit_mm:.0f} mm"
             if evidence
             else ""
         )
-        return UnitDecision(name, unit_mm, f"{name} as declared{size}")
+        return UnitDecision(name, unit_mm, f"{name} as declared{size}", remark)
     if not evidence:
         return UnitDecision("mm", 1.0, "mm assumed: no frame could be read")
     votes = Counter(filter(None, map(_unit_of, evidence)))
@@ -211,10 +222,24 @@ def decide_unit(evidence: Sequence[Evidence], declared: str = "auto", where: obj
     eyes = [e.eyes for e in fitting if math.isfinite(e.eyes)]
     if eyes:
         why = f"the eyes are {_median(eyes):.4g} apart in the file, {_median(eyes) * unit_mm:.0f} mm"
+        remark = size_remark(_median(eyes), unit_mm)
     else:
         extent = _median([e.extent for e in fitting])
         why = f"the scan measures {extent:.4g} in the file, {extent * unit_mm:.0f} mm (no landmarks to go by)"
-    return UnitDecision(unit, unit_mm, f"{unit}: {why}")
+        remark = ""  # align knows more once landmarks are found
+    return UnitDecision(unit, unit_mm, f"{unit}: {why}", remark)
+
+
+def size_remark(eyes: float, unit_mm: float) -> str:
+    """What to say of eye centres so far apart (file units); empty when that is usual."""
+    apart = eyes * unit_mm
+    if not math.isfinite(apart) or USUAL_EYES_MM[0] <= apart <= USUAL_EYES_MM[1]:
+        return ""
+    return (
+        f"unusual size: the eyes are {apart:.0f} mm apart, {USUAL_EYES_MM[0]:g} to {USUAL_EYES_MM[1]:g} are usual; "
+        f"unless this is {'a small child' if apart < USUAL_EYES_MM[0] else 'so large a head'}, "
+        f"`--unit {MEAN_EYES_MM / eyes:.4g}` in a workspace of its own makes it average ({MEAN_EYES_MM:g} mm)"
+    )
 
 
 def _unit_of(evidence: Evidence) -> str | None:
@@ -321,15 +346,23 @@ def rotation_of(up: str, forward: str) -> Floats:
     return np.stack([np.cross(y, z), y, z])
 
 
+MIRROR_X = np.diag([-1.0, 1.0, 1.0])
+
 # Where a face looks when only its up axis is known: what the programs that use that axis do.
 _USUAL_FORWARD = {"+y": "+z", "-y": "+z", "+z": "-y", "-z": "+y", "+x": "+z", "-x": "+z"}
 
 
-def decide_axes(evidence: Sequence[Evidence], declared: str = "auto") -> AxesDecision:
+def decide_axes(evidence: Sequence[Evidence], declared: str = "auto", mirrored: str = "auto") -> AxesDecision:
     """Which of the file's axes point up and forward, for a sequence.
 
     With landmarks: the axes nearest to eyes-above-mouth and nose-forward, averaged over the frames.  Without,
     +y is up unless declared otherwise, or unless an open scan looks along -y, as in programs that have z up.
+
+    Landmarks alone cannot tell a mirrored file from one whose left is the subject's own.  Triangles wound inwards are
+    the second witness: an exporter that mirrors an axis and leaves the triangles turns them inside out.
+
+    Args:
+        mirrored: whether the files are mirror images: `yes`, `no`, or `auto`: where both witnesses say so.
 
     Raises:
         ConfigError: `declared` is neither `auto` nor one of `AXES`.
@@ -346,12 +379,21 @@ def decide_axes(evidence: Sequence[Evidence], declared: str = "auto") -> AxesDec
     if marked:
         mean = np.sum([e.axes for e in marked if e.axes is not None], axis=0) / len(marked)
         up, forward = nearest_axes(mean, ups)
-        mirrored = 2 * sum(e.mirrored for e in marked) > len(marked)
         sentence = f"{up} is up {said}" if said else f"{up} is up: the eyes lie above the mouth along it"
         sentence += f"; the nose points along {forward}"
-        if mirrored:
+        backwards = 2 * sum(e.mirrored for e in marked) > len(marked)
+        inward = 2 * sum(e.inward for e in marked) > len(marked)
+        if mirrored == "yes" or (mirrored == "auto" and backwards and inward):
+            why = "as declared" if mirrored == "yes" else "its landmarks and its triangles both are"
+            return AxesDecision(
+                up,
+                MIRROR_X @ rotation_of(up, forward),
+                f"{sentence}; a mirror image, mirrored back ({why})",
+                True,
+            )
+        if backwards:
             sentence += "; the landmarks say that the face is mirrored (left-handed axes, or sides swapped)"
-        return AxesDecision(up, rotation_of(up, forward), sentence, mirrored)
+        return AxesDecision(up, rotation_of(up, forward), sentence, doubtful=backwards)
     facing = np.mean([e.facing for e in evidence], axis=0) if evidence else np.zeros(3)
     strong = float(np.linalg.norm(facing)) > FACING_STRENGTH
     along = max(AXES, key=lambda a: float(facing @ _unit_vector(a)))
@@ -367,6 +409,9 @@ def decide_axes(evidence: Sequence[Evidence], declared: str = "auto") -> AxesDec
         else ("assumed: the scan faces along -y" if up == "+z" else "assumed (no landmarks)")
     )
     look = f"; the scan faces along {forward}" if seen else f"; {forward} taken as forward"
+    if mirrored == "yes":
+        look += "; a mirror image, mirrored back (as declared)"
+        return AxesDecision(up, MIRROR_X @ rotation_of(up, forward), f"{up} is up {how}{look}", True)
     return AxesDecision(up, rotation_of(up, forward), f"{up} is up {how}{look}")
 
 

@@ -1,14 +1,18 @@
-"""Images in and out: JPEG, PNG, BMP, TIFF and WebP as (h, w, 3) uint8 RGB arrays.
+"""Images in and out: JPEG, PNG, BMP, TIFF, TGA and WebP as (h, w, 3) uint8 RGB arrays.
 
 Row 0 is the top row as stored.  EXIF orientation is ignored throughout: texture coordinates refer to the
 pixels as they lie in the file, and a viewer's idea of "up" must not turn the texture under its mesh.  Colour
-profiles are ignored likewise.  The size in the header is checked before a pixel is decoded.
+profiles are ignored likewise.  The size in the header is checked before a pixel is decoded, against the caller's
+limit: Pillow's own, a number for the whole process, is set aside meanwhile.
 """
 
 from __future__ import annotations
 
 import io
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,13 +26,14 @@ Pixels = NDArray[np.uint8]
 # 128 million pixels decode to 0.4 GB; the largest scanner textures today have 33 million (8192 x 4096).
 MAX_PIXELS = 128_000_000
 MAX_SIDE = 65_535
-LARGEST_PIXELS = 178_956_970  # no limit can be set above this: Pillow opens nothing larger
+LARGEST_PIXELS = MAX_SIDE**2  # no limit can be set above this
+_BAND_PIXELS = 1 << 22
 # of 16-bit PNG: on displacements 9 saves 4 % over 3 and takes eight times as long
 DEEP_COMPRESSION = 3
-FORMATS = ("jpeg", "png", "bmp", "tiff", "webp")
+FORMATS = ("jpeg", "png", "bmp", "tiff", "webp", "tga")
 ENDINGS = {
     ".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png", ".bmp": "bmp", ".tif": "tiff", ".tiff": "tiff",
-    ".webp": "webp",
+    ".webp": "webp", ".tga": "tga",
 }  # fmt: skip
 
 
@@ -44,6 +49,10 @@ class ImageInfo:
     width_px: int
     height_px: int
 
+    @property
+    def pixels(self) -> int:
+        return self.width_px * self.height_px
+
 
 def sniff(data: bytes) -> str | None:
     """The format by its first bytes, one of `FORMATS`; None when it is none of them."""
@@ -53,11 +62,21 @@ def sniff(data: bytes) -> str | None:
         return "png"
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "webp"
-    if data[:4] in (b"II*\0", b"MM\0*"):
+    if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):  # + of a BigTIFF
         return "tiff"
     if data[:2] == b"BM":
         return "bmp"
-    return None
+    return "tga" if _like_tga(data) else None
+
+
+def _like_tga(data: bytes) -> bool:
+    """TGA has no first bytes of its own: whether all that its header can say is said."""
+    if len(data) < 18 or data[1] > 1 or data[2] not in (1, 2, 3, 9, 10, 11):
+        return False
+    if data[2] in (1, 9) and not data[1]:  # of a palette, without one
+        return False
+    empty = data[12:14] == b"\0\0" or data[14:16] == b"\0\0"
+    return not empty and data[16] in (1, 8, 15, 16, 24, 32) and not data[17] & 0xC0
 
 
 def info(data: bytes, name: str = "image", max_pixels: int = MAX_PIXELS) -> ImageInfo:
@@ -67,14 +86,15 @@ def info(data: bytes, name: str = "image", max_pixels: int = MAX_PIXELS) -> Imag
         ImageFileError: unknown format, unreadable header, or more than `max_pixels`.
     """
     with _opened(data, name, max_pixels) as image:
-        return ImageInfo(str(image.format).lower(), image.width, image.height)
+        return ImageInfo(str(sniff(data)), image.width, image.height)
 
 
 def decode(data: bytes, max_pixels: int = MAX_PIXELS, name: str = "image") -> Pixels:
     """An encoded image as (h, w, 3) uint8 RGB.
 
     Grey, palette, CMYK and 16-bit images are converted (16 bit by dropping the lower byte); transparency is
-    dropped; of a TIFF with several pages the first is read.
+    dropped; of several pages or pictures in motion the first is read.  At its peak it takes 8 bytes a pixel, 16 for
+    WebP and progressive JPEG.
 
     Raises:
         ImageFileError: unknown format, damaged or incomplete data, or more than `max_pixels`.
@@ -190,11 +210,10 @@ def _opened(data: bytes, name: str, max_pixels: int) -> Any:
             todo="Export the texture again, as JPEG or PNG.",
         )
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of large images; the check below decides
+        with _pillow_unlimited():
             image = Image.open(io.BytesIO(data), formats=[kind.upper() for kind in FORMATS])
-    except Image.DecompressionBombError as error:
-        raise _too_large(name, str(error), max_pixels) from error
+    except MemoryError:
+        raise
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError, OverflowError) as error:
         raise ImageFileError(
             "image-unreadable",
@@ -206,47 +225,83 @@ def _opened(data: bytes, name: str, max_pixels: int) -> Any:
     if image.width * image.height > max_pixels or max(image.size) > MAX_SIDE:
         size = f"{image.width} x {image.height}"
         image.close()
-        raise _too_large(name, size, max_pixels)
+        raise ImageFileError(
+            "image-too-large",
+            "the image has more pixels than a texture can have; it was not decoded",
+            where=name,
+            seen=size,
+            expected=f"at most {max_pixels:,} pixels and {MAX_SIDE:,} a side",
+            todo="Reduce the texture.",
+        )
     return image
 
 
-def _too_large(name: str, seen: str, max_pixels: int) -> ImageFileError:
-    return ImageFileError(
-        "image-too-large",
-        "the image has more pixels than a texture can have; it was not decoded",
-        where=name,
-        seen=seen,
-        expected=f"at most {max_pixels:,} pixels",
-        todo="Reduce the texture.",
-    )
+_unlimited = threading.Lock()
+_users: list[tuple[Any, bool]] = []  # what stood there before, of each that is at work
+
+
+@contextmanager
+def _pillow_unlimited() -> Iterator[None]:
+    """Pillow without a limit or warning of its own for large images, and strict with incomplete ones."""
+    from PIL import Image, ImageFile
+
+    with _unlimited:
+        _users.append((Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES))
+        Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = None, False
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        with _unlimited:
+            before = _users.pop()  # of the last of them, what stood there at first
+            if not _users:
+                Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = before
 
 
 def _pixels(data: bytes, max_pixels: int, name: str, mode: str) -> Pixels:
     image = _opened(data, name, max_pixels)
     try:
-        with image, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            if image.mode.startswith(("I", "F")):
-                deep = np.asarray(image)
-                if image.mode == "F":
-                    deep = np.nan_to_num(deep) * (255 if float(np.nan_to_num(deep).max()) <= 1 else 1)
-                else:
-                    deep = deep.astype(np.int64) >> 8
-                gray = np.clip(deep, 0, 255).astype(np.uint8)
-                return gray if mode == "L" else np.repeat(gray[:, :, None], 3, axis=2)
-            if image.mode == "P" and mode == "RGB":
-                image = image.convert("RGBA")
-            return np.array(image.convert(mode), np.uint8)
+        with _pillow_unlimited(), image:
+            image.load()
+            if image.mode in ("LAB", "HSV"):
+                raise ValueError(f"{image.mode} colours are not read, save it as RGB")
+            shape = (image.height, image.width) if mode == "L" else (image.height, image.width, 3)
+            out = np.empty(shape, np.uint8)
+            scale = 1.0
+            if image.mode == "F":  # those up to 1 are shares
+                scale = 1.0 if np.nan_to_num(np.asarray(image)).max() > 1 else 255.0
+            rows = max(1, _BAND_PIXELS // image.width)
+            for top in range(0, image.height, rows):
+                band = image.crop((0, top, image.width, min(top + rows, image.height)))
+                out[top : top + rows] = _eight_bits(band, mode, scale)
+            return out
     except MemoryError:
         raise
     except Exception as error:  # Pillow's decoders raise whatever damaged data makes them trip over
         raise ImageFileError(
             "image-truncated" if "truncated" in str(error).lower() else "image-unreadable",
-            "the image is damaged or incomplete",
+            "the image is damaged, incomplete, or of a kind that is not read",
             where=name,
             seen=str(error).splitlines()[0] if str(error) else type(error).__name__,
             todo="Copy or export the texture again.",
         ) from error
+
+
+_ON_THE_WAY = {"P": "RGBA", "PA": "RGBA", "RGBa": "RGBA", "La": "LA"}
+"""Modes that Pillow makes grey or RGB of by way of another: palettes, and colours multiplied by their alpha."""
+
+
+def _eight_bits(band: Any, mode: str, scale: float) -> Pixels:
+    """A band of an image as uint8, of mode `L` or `RGB`."""
+    if band.mode.startswith(("I", "F")):
+        deep = np.asarray(band)
+        deep = np.nan_to_num(deep) * scale if band.mode == "F" else deep.astype(np.int64) >> 8
+        gray = np.clip(deep, 0, 255).astype(np.uint8)
+        return gray if mode == "L" else np.repeat(gray[:, :, None], 3, axis=2)
+    if band.mode in _ON_THE_WAY and not (band.mode == "P" and mode == "L"):
+        band = band.convert(_ON_THE_WAY[band.mode])
+    return np.asarray(band if band.mode == mode else band.convert(mode), np.uint8)
 
 
 def opencv(user: str = "this") -> Any:

@@ -74,7 +74,7 @@ _TODO = {
 
 def check_content(data: bytes, name: str) -> None:
     """Refuse a file that holds nothing, or blanks alone."""
-    if not data.strip():
+    if not (data[:4096].strip() or data.strip()):
         raise fail("empty-file", "the file is empty", name)
 
 
@@ -117,6 +117,21 @@ def triangulate_fans(counts: Longs) -> tuple[Longs, Longs]:
     return begin[owner][:, None] + np.stack([np.zeros_like(step), step + 1, step + 2], axis=1), owner
 
 
+def triangulate_strips(index: Longs) -> Longs:
+    """(t, 3) triangles of strips, one after the other in `index`, -1 between them.
+
+    Every second triangle of a strip is turned, as its corners run the other way; triangles with a corner twice, which
+    only join strips, are left out.
+    """
+    a, b, c = index[:-2], index[1:-1], index[2:]
+    place = np.arange(len(index))
+    begin = np.maximum.accumulate(np.where(np.r_[True, index[:-1] < 0], place, 0)) if len(index) else place
+    odd = (place - begin)[: len(a)] % 2 == 1
+    triangles = np.stack([a, np.where(odd, c, b), np.where(odd, b, c)], axis=1)
+    within = (a >= 0) & (b >= 0) & (c >= 0)
+    return triangles[within & (a != b) & (b != c) & (a != c)]
+
+
 def parse_numbers(text: bytes, kind: Any) -> NDArray[Any] | None:
     """Blank-separated numbers; None when something else is between them."""
     if not text.strip():
@@ -130,10 +145,12 @@ def parse_numbers(text: bytes, kind: Any) -> NDArray[Any] | None:
 
 
 def as_bytes(colors: NDArray[Any]) -> NDArray[np.uint8]:
+    """Colours as bytes: numbers up to 1, up to 255 or of 16 bits, whichever the largest of them tells."""
     if colors.dtype == np.uint8:
         return np.ascontiguousarray(colors)
     colors = np.nan_to_num(colors.astype(np.float64))
-    scale = 255.0 if len(colors) == 0 or colors.max() <= 1 else 1.0
+    most = colors.max(initial=0)
+    scale = 255.0 if most <= 1 else 1.0 if most < 1024 else 255 / 65535
     return np.clip(np.rint(colors * scale), 0, 255).astype(np.uint8)
 
 

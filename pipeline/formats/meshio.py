@@ -1,15 +1,19 @@
-"""Mesh files: OBJ (with MTL), PLY and binary glTF, in and out.
+"""Mesh files: OBJ (with MTL), PLY and glTF, in and out.
 
-The formats are in `obj`, `ply` and `glb`; `read_mesh` chooses among them.  Vertices keep the order and number of
-the file's `v` lines: nothing is welded or cleaned here (see `cleaning`).
+The formats are in `obj`, `ply`, `gltf` (reading) and `glb` (writing); `read_mesh` chooses among them.  Vertices keep
+the order and number of the file's: nothing is welded or cleaned here (see `cleaning`).
 """
 
 from __future__ import annotations
 
 from pathlib import PurePosixPath
 
-from mimicme.pipeline.formats.glb import glb_bytes, read_glb
-from mimicme.pipeline.formats.mesh_file import MeshFile, MeshFileError
+import numpy as np
+
+from mimicme.pipeline.formats.glb import glb_bytes
+from mimicme.pipeline.formats.gltf import read_glb, read_gltf
+from mimicme.pipeline.formats.gltf_document import Beside
+from mimicme.pipeline.formats.mesh_file import MeshFile, MeshFileError, check_content, fail
 from mimicme.pipeline.formats.obj import mtl_bytes, obj_bytes, parse_mtl, read_obj, write_obj
 from mimicme.pipeline.formats.ply import ply_bytes, read_ply, write_ply
 
@@ -23,6 +27,7 @@ __all__ = [
     "parse_mtl",
     "ply_bytes",
     "read_glb",
+    "read_gltf",
     "read_mesh",
     "read_obj",
     "read_ply",
@@ -32,22 +37,49 @@ __all__ = [
 
 ENDINGS = (".obj", ".ply", ".glb")
 
+_NO_MESH = {
+    b"\x1f\x8b": "compressed with gzip",
+    b"PK\x03\x04": "a zip archive",
+    b"version https://git-lfs": "a Git LFS pointer, the mesh itself was not fetched",
+    b"\x00\x05\x16\x07": "the resource fork of a Mac's file",
+    b"<!DOCTYPE": "a web page",
+    b"<html": "a web page",
+}
 
-def read_mesh(data: bytes, name: str) -> MeshFile:
+
+def read_mesh(data: bytes, name: str, beside: Beside | None = None) -> MeshFile:
     """Read a mesh file of any known format.
 
     Args:
         data: the whole file.
         name: its name; the ending tells the format unless the content does, and errors name it.
+        beside: reads a file that lies beside it by the name written in it, confined by the caller; None: no other
+            file is read.
 
     Raises:
-        MeshFileError: see the codes in this module's description.
+        MeshFileError: see the codes in `mesh_file`.
+        MissingDependencyError: it is compressed with Draco, and DracoPy is not installed.
     """
-    if data[:4] == b"glTF":
-        return read_glb(data, name)
-    if data[:4] in (b"ply\n", b"ply\r"):
-        return read_ply(data, name)
+    with np.errstate(
+        all="ignore"
+    ):  # what is no number warns of nothing: it is refused, or is no place in an image
+        return _read(data, name, beside)
+
+
+def _read(data: bytes, name: str, beside: Beside | None) -> MeshFile:
+    check_content(data, name)
+    for begin, what in _NO_MESH.items():
+        if data.startswith(begin):
+            todo = "Put the mesh itself in its place."
+            raise fail("bad-syntax", "the file is no mesh", name, seen=what, todo=todo)
     ending = PurePosixPath(name.replace("\\", "/")).suffix.lower()
+    if data[:4] == b"glTF":
+        return read_glb(data, name, beside)
+    if data[:4] in (b"ply\n", b"ply\r", b"ply "):
+        return read_ply(data, name)
+    if ending in (".glb", ".gltf"):
+        is_text = data[:64].lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"{"
+        return (read_gltf if is_text else read_glb)(data, name, beside)
     if ending == ".ply":
         return read_ply(data, name)
     if ending in (".obj", ""):

@@ -48,7 +48,8 @@ class _Lines(NamedTuple):
 
 
 def read_obj(data: bytes, name: str) -> MeshFile:
-    """Read a Wavefront OBJ: v (with colours), vt, f of any form, usemtl, mtllib; the rest is skipped.
+    """Read a Wavefront OBJ: v (with colours, or ZBrush's #MRGB), vt, f of any form, usemtl, mtllib; the rest is
+    skipped.
 
     Args:
         data: the whole file; name: for errors.
@@ -57,6 +58,8 @@ def read_obj(data: bytes, name: str) -> MeshFile:
         MeshFileError: see the codes in this module's description.
     """
     check_content(data, name)
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        data = data.decode("utf-16", errors="replace").encode()
     if b"\0" in data:
         raise fail("truncated", "the file holds zero bytes: it was not written to its end", name)
     ends_cleanly = data.endswith((b"\n", b"\r"))
@@ -73,6 +76,8 @@ def read_obj(data: bytes, name: str) -> MeshFile:
     vertices = np.stack([rows[widths.start + k] for k in range(3)], axis=1)
     check_vertices(vertices, name, lambda k: f"line {v_lines[k] + 1}: {context.text_of(int(v_lines[k]))}")
     colors = _obj_colors(rows, widths)
+    if colors is None:
+        colors = _polypaint(data, len(vertices))
     uv = None
     if len(vt_lines):
         rows, widths = _number_rows(context, vt_lines, 2, least=1)
@@ -127,7 +132,12 @@ class _Context:
             return fail(
                 "truncated", "the file ends in the middle of a line", self.name, seen=self.text_of(line)
             )
-        return fail("bad-syntax", what, self.name, seen=f"line {line + 1}: {self.text_of(line)}")
+        seen = f"line {line + 1}: {self.text_of(line)}"
+        if re.search(r"\d,\d", seen):
+            return fail(
+                "bad-syntax", what, self.name, seen=seen, todo="Export it with decimal points, not commas."
+            )
+        return fail("bad-syntax", what, self.name, seen=seen)
 
 
 def _split_lines(data: bytes, name: str) -> _Lines:
@@ -250,6 +260,19 @@ def _obj_colors(rows: Floats, widths: _Widths) -> NDArray[np.uint8] | None:
     return as_bytes(colors)
 
 
+_MRGB = re.compile(rb"^#MRGB[ \t]+([0-9A-Fa-f]+)", re.MULTILINE)
+
+
+def _polypaint(data: bytes, n_vertices: int) -> NDArray[np.uint8] | None:
+    """Colours (n, 3) that ZBrush writes as comments: `#MRGB` and eight digits a vertex, mask, red, green, blue."""
+    if b"#" not in data or b"#MRGB" not in data:  # the first is quicker, and says no of most files
+        return None
+    digits = b"".join(_MRGB.findall(data.replace(b"\r", b"\n")))
+    if len(digits) != 8 * n_vertices:
+        return None
+    return np.frombuffer(bytes.fromhex(digits.decode()), np.uint8).reshape(-1, 4)[:, 1:].copy()
+
+
 def _obj_faces(
     context: _Context, f_lines: Longs, v_lines: Longs, vt_lines: Longs
 ) -> tuple[Longs, Longs | None, Longs]:
@@ -367,8 +390,11 @@ def parse_mtl(data: bytes, name: str = "") -> dict[str, str]:
     """
     if len(data) > MAX_MTL_BYTES:
         raise fail("too-large", "the material file is too large", name, seen=f"{len(data):,} bytes")
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        data = data.decode("utf-16", errors="replace").encode()
     if b"\0" in data:
         raise fail("bad-syntax", "the material file is not text", name)
+    data = data.removeprefix(b"\xef\xbb\xbf")
     diffuse: dict[str, str] = {}
     ambient: dict[str, str] = {}
     current = ""
@@ -389,12 +415,12 @@ def parse_mtl(data: bytes, name: str = "") -> dict[str, str]:
 def _without_options(value: bytes) -> str:
     rest = value.strip()
     while rest.startswith(b"-"):
-        option, _, rest = rest.partition(b" ")
+        option, rest = (*rest.split(None, 1), b"")[:2]
         count = _MAP_OPTION_ARGUMENTS.get(option.lower())
         if count is None:
             return decode_name(value)  # a file name that begins with a dash
         for _ in range(count):
-            word, _, tail = rest.strip().partition(b" ")
+            word, tail = (*rest.split(None, 1), b"", b"")[:2]
             # -o, -s and -t take one to three numbers
             if count == 3 and parse_numbers(word, np.float64) is None:
                 break

@@ -28,6 +28,7 @@ from mimicme.pipeline.formats.mesh_file import (
     fail,
     parse_numbers,
     triangulate_fans,
+    triangulate_strips,
 )
 from mimicme.pipeline.geometry.mesh import Mesh
 
@@ -62,7 +63,8 @@ class _Ragged(NamedTuple):
 
 
 def read_ply(data: bytes, name: str) -> MeshFile:
-    """Read a PLY: ascii or binary; vertex colours; texture coordinates per vertex or per corner (`texcoord`).
+    """Read a PLY: ascii or binary; polygons or triangle strips; vertex colours; texture coordinates per vertex or per
+    corner (`texcoord`); several images (`texnumber`).
 
     Args:
         data: the whole file; name: for errors.
@@ -80,31 +82,74 @@ def read_ply(data: bytes, name: str) -> MeshFile:
     vertex = columns.get("vertex", {})
     if not all(k in vertex for k in "xyz") or not len(vertex["x"]):
         raise fail("empty-file", "the file holds no vertex", name)
+    if any(isinstance(vertex[k], _Ragged) for k in "xyz"):
+        raise fail("bad-syntax", "the coordinates of a vertex are lists", name)
     vertices = np.stack([vertex[k] for k in "xyz"], axis=1).astype(np.float64)
     check_vertices(vertices, name)
     face = columns.get("face", {})
-    corners = face.get("vertex_indices", face.get("vertex_index"))
-    if not isinstance(corners, _Ragged) or not (corners.counts >= 3).any():
+    corners = _first_of(face, _INDEX_NAMES)
+    if isinstance(corners, _Ragged) and (corners.counts >= 3).any():
+        if order and not corners.counts[-1]:
+            what = "the file holds zero bytes at its end: it was not written to its end"
+            raise fail("truncated", what, name)
+        corner, owner = triangulate_fans(corners.counts)
+        _check_triangles(len(corner), name)
+        faces = checked(corners.values.astype(np.int64)[corner], len(vertices), name)
+        uv, uv_faces = _ply_uv(vertex, face, corners, corner, owner, faces)
+        face_material = _texture_numbers(face, owner)
+    else:
+        faces = checked(_strips(columns, name), len(vertices), name)
+        uv, uv_faces = _vertex_uv(vertex, faces)
+        face_material = np.full(len(faces), -1, np.int32)
+    if not len(faces):
         raise fail(
             "no-faces", "the file has vertices but no triangle", name, seen=f"{len(vertices):,} vertices"
         )
-    corner, owner = triangulate_fans(corners.counts)
-    if len(corner) > MAX_TRIANGLES:
-        raise fail("too-large", "the mesh is too large", name, seen=f"{len(corner):,} triangles")
-    faces = checked(corners.values.astype(np.int64)[corner], len(vertices), name)
-    uv, uv_faces = _ply_uv(vertex, face, corners, corner, faces)
-    colors = _ply_colors(vertex)
-    face_material = np.full(len(faces), -1, np.int32)
-    if "texnumber" in face and not isinstance(face["texnumber"], _Ragged):
-        face_material = face["texnumber"].astype(np.int32)[owner]
-    mesh = Mesh(vertices, faces, uv, uv_faces, colors)
+    mesh = Mesh(vertices, faces, uv, uv_faces, _ply_colors(vertex))
     return MeshFile(mesh, face_material=face_material, textures=tuple(textures))
+
+
+_INDEX_NAMES = ("vertex_indices", "vertex_index", "vertex_indexes", "vertices")
+
+
+def _first_of(columns: dict[str, Any], names: Sequence[str]) -> Any:
+    return next((columns[name] for name in names if name in columns), None)
+
+
+def _check_triangles(count: int, name: str) -> None:
+    if count > MAX_TRIANGLES:
+        raise fail("too-large", "the mesh is too large", name, seen=f"{count:,} triangles")
+
+
+def _strips(columns: dict[str, dict[str, Any]], name: str) -> Longs:
+    """(t, 3) of the element `tristrips`, as range scanners write it: lists of indices, -1 between strips."""
+    strips = _first_of(columns.get("tristrips", {}), _INDEX_NAMES)
+    if not isinstance(strips, _Ragged):
+        return np.zeros((0, 3), np.int64)
+    values = strips.values
+    if values.dtype.kind == "u":  # -1 where no sign is kept
+        values = np.where(values == np.iinfo(values.dtype).max, -1, values.astype(np.int64))
+    index = np.insert(values.astype(np.int64), np.cumsum(strips.counts)[:-1], -1)
+    if (index < -1).any():
+        seen = f"index {int(index.min())}"
+        raise fail("face-index", "a strip names a vertex that is not there", name, seen=seen)
+    _check_triangles(len(index), name)
+    return triangulate_strips(index)
+
+
+def _texture_numbers(face: dict[str, Any], owner: Longs) -> Ints:
+    """(t,) which of the images each triangle shows, -1 where the file does not say."""
+    number = face.get("texnumber")
+    if number is None or isinstance(number, _Ragged):
+        return np.full(len(owner), -1, np.int32)
+    limited = np.clip(np.nan_to_num(np.asarray(number, np.float64), nan=-1), -1, 1 << 30)
+    return limited.astype(np.int32)[owner]
 
 
 def _ply_header(data: bytes, name: str) -> tuple[str, list[_Element], list[str], int]:
     """Byte order ('' for ascii), elements, texture names, and where the body begins."""
     head = data[:_MAX_HEADER_BYTES]
-    if head[:3] != b"ply" or head[3:4] not in (b"\n", b"\r"):
+    if not re.match(rb"ply[ \t]*[\r\n]", head):
         raise fail("bad-syntax", "this is no PLY file: it does not begin with 'ply'", name)
     found = re.search(rb"^end_header[ \t]*(\r\n|\n|\r)", head, re.MULTILINE)
     if not found and b"\rend_header\r" in head:
@@ -277,6 +322,8 @@ _STRUCT = {"i1": "b", "u1": "B", "i2": "h", "u2": "H", "i4": "i", "u4": "I"}
 
 def _ply_ascii(body: bytes, elements: Sequence[_Element], name: str) -> dict[str, dict[str, Any]]:
     numbers = parse_numbers(body, np.float64)
+    if numbers is None and b"\0" in body:
+        raise fail("truncated", "the file holds zero bytes: it was not written to its end", name)
     if numbers is None:
         raise fail("bad-syntax", "the body holds something that is no number", name)
     columns: dict[str, dict[str, Any]] = {}
@@ -352,35 +399,63 @@ def _typed(values: Floats, kind: str) -> NDArray[Any]:
     return np.clip(np.nan_to_num(values, nan=-1.0), -(2.0**62), 2.0**62).astype(np.int64)
 
 
-_PLY_UV_NAMES = (("s", "t"), ("u", "v"), ("texture_u", "texture_v"), ("texture_s", "texture_t"))
+_VERTEX_UV_NAMES = (
+    *(("s", "t"), ("u", "v"), ("texture_u", "texture_v"), ("texture_s", "texture_t")),
+    *(("texcoord_u", "texcoord_v"), ("tu", "tv"), ("tx", "ty"), ("s0", "t0"), ("u0", "v0")),
+)
+_UV_LISTS = ("texcoord", "texcoords", "texture_coordinates", "uv")
 
 
 def _ply_uv(
-    vertex: dict[str, Any], face: dict[str, Any], corners: _Ragged, corner: Longs, faces: Ints
+    vertex: dict[str, Any], face: dict[str, Any], corners: _Ragged, corner: Longs, owner: Longs, faces: Ints
 ) -> tuple[Floats | None, Ints | None]:
-    wedge = face.get("texcoord")
-    if isinstance(wedge, _Ragged) and (wedge.counts == 2 * corners.counts).all():
-        uv = wedge.values.reshape(-1, 2).astype(np.float64)
-        # corners that share a place in the picture share a row, so that seams alone split the layout
-        key = np.ascontiguousarray(uv).view(np.complex128).reshape(-1)
-        unique, inverse = np.unique(key, return_inverse=True)
-        return unique.view(np.float64).reshape(-1, 2), inverse.reshape(-1)[corner].astype(np.int32)
-    for u, v in _PLY_UV_NAMES:
-        if u in vertex and v in vertex and not isinstance(vertex[u], _Ragged):
+    """Texture coordinates per corner where the faces have them (NaN at a face without), else per vertex."""
+    wedge = _first_of(face, _UV_LISTS)
+    if not isinstance(wedge, _Ragged):
+        return _vertex_uv(vertex, faces)
+    has = (wedge.counts == 2 * corners.counts) & (corners.counts > 0)
+    if not has.any():
+        return _vertex_uv(vertex, faces)
+    values = wedge.values
+    if not has.all():
+        values = values[np.repeat(has, wedge.counts)]
+    uv = np.ascontiguousarray(values.reshape(-1, 2), np.float64)
+    # corners that share a place in the picture share a row, so that seams alone split the layout
+    unique, inverse = np.unique(uv.view(np.complex128).reshape(-1), return_inverse=True)
+    rows = unique.view(np.float64).reshape(-1, 2)
+    if has.all():
+        return rows, inverse.reshape(-1)[corner].astype(np.int32)
+    of_corner = np.full(int(corners.counts.sum()), len(rows))
+    of_corner[np.repeat(has, corners.counts)] = inverse.reshape(-1)
+    uv_faces = np.where(has[owner][:, None], of_corner[corner], len(rows))
+    return np.concatenate([rows, np.full((1, 2), np.nan)]), uv_faces.astype(np.int32)
+
+
+def _vertex_uv(vertex: dict[str, Any], faces: Ints) -> tuple[Floats | None, Ints | None]:
+    for u, v in _VERTEX_UV_NAMES:
+        if (
+            u in vertex
+            and v in vertex
+            and not isinstance(vertex[u], _Ragged)
+            and not isinstance(vertex[v], _Ragged)
+        ):
             return np.stack([vertex[u], vertex[v]], axis=1).astype(np.float64), faces.copy()
+    listed = _first_of(vertex, _UV_LISTS)
+    if isinstance(listed, _Ragged) and (listed.counts == 2).all():
+        return listed.values.reshape(-1, 2).astype(np.float64), faces.copy()
     return None, None
 
 
 def _ply_colors(vertex: dict[str, Any]) -> NDArray[np.uint8] | None:
-    for prefix in ("", "diffuse_"):
-        names = [prefix + c for c in ("red", "green", "blue")]
+    for names in (("red", "green", "blue"), ("diffuse_red", "diffuse_green", "diffuse_blue"), tuple("rgb")):
         if all(n in vertex for n in names):
             return as_bytes(np.stack([vertex[n] for n in names], axis=1))
     return None
 
 
-def ply_bytes(mesh: Mesh, image_name: str | None = None) -> bytes:
-    """A mesh as binary little-endian PLY, coordinates as float32; the same mesh gives the same bytes.
+def ply_bytes(mesh: Mesh, image_name: str | None = None, double: bool = False) -> bytes:
+    """A mesh as binary little-endian PLY, coordinates as float32, or with `double` as float64; the same mesh gives the
+    same bytes.
 
     Texture coordinates are written per corner (`texcoord`), as MeshLab does, with `image_name` as
     `TextureFile`.
@@ -388,8 +463,9 @@ def ply_bytes(mesh: Mesh, image_name: str | None = None) -> bytes:
     header = ["ply", "format binary_little_endian 1.0"]
     if image_name is not None:
         header.append(f"comment TextureFile {image_name}")
-    vertex: list[Any] = [(k, "<f4") for k in "xyz"]
-    header += [f"element vertex {len(mesh.vertices)}", *(f"property float {k}" for k in "xyz")]
+    vertex: list[Any] = [(k, "<f8" if double else "<f4") for k in "xyz"]
+    kind = "double" if double else "float"
+    header += [f"element vertex {len(mesh.vertices)}", *(f"property {kind} {k}" for k in "xyz")]
     if mesh.colors is not None:
         vertex += [(k, "u1") for k in ("red", "green", "blue")]
         header += [f"property uchar {k}" for k in ("red", "green", "blue")]

@@ -1,12 +1,14 @@
 """Landmark files: read by label into iBUG-68, and written.
 
 A point is known by the label of its group and its place inside that group, never by its bare place in the
-file. Only a file without any labels is read by place, and then only if it has exactly 68 points.  Whatever
-fits no scheme is refused: a guess would fit a face with its brows on its eyes.
+file. Only a file without any labels is read by place, and then only if it has exactly 68 points, or the 51 that are
+left of them without the jaw (300-W; FLAME's static landmarks). Points that are numbered go by number. Whatever fits
+no scheme is refused: a guess would fit a face with its brows on its eyes.
 
 Read: `.ljson` (menpo, landmarker.io; versions 1, 2, 3), `.pts`, `.pp` (MeshLab), `.csv`, `.json`, `.lm3`
-(Bosphorus), `.bnd` (BU-3DFE, BU-4DFE: the eye, brow and mouth corners of its 83 points).  A `.pts` of two
-coordinates a point holds pixels of the scan's texture, which only `read_points` gives.
+(Bosphorus), `.bnd` (BU-3DFE, BU-4DFE: the eye, brow and mouth corners of its 83 points), `.npy` (NumPy), `.fcsv` and
+`.mrk.json` (3D Slicer).  A `.pts` or `.npy` of two coordinates a point holds pixels of the scan's texture, which only
+`read_points` gives.
 Written: `.ljson` version 2, `.pts`, `.pp`, `.csv`, `.json`, `.lm3` (with iBUG's names), `.bnd` (68 lines, not BU-3DFE's
 83: its contours cannot be made from 68 points).
 """
@@ -14,6 +16,7 @@ Written: `.ljson` version 2, `.pts`, `.pp`, `.csv`, `.json`, `.lm3` (with iBUG's
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import PurePath
 
@@ -21,19 +24,35 @@ import numpy as np
 
 from mimicme.pipeline.arrays import Floats
 from mimicme.pipeline.errors import FrameRejected, InputError
-from mimicme.pipeline.landmarks import GROUPS, IBUG68, N_LANDMARKS, Landmarks, Sides, indices_of
-from mimicme.pipeline.landmarks.formats import (
-    BROKEN,
-    MAX_POINTS,
-    READERS,
-    Entry,
-    another_scheme,
-    two_dimensional,
+from mimicme.pipeline.landmarks import (
+    ALIASES,
+    GROUPS,
+    IBUG68,
+    INNER,
+    N_LANDMARKS,
+    Landmarks,
+    Sides,
+    formats,
+    indices_of,
+    plain,
 )
+from mimicme.pipeline.landmarks.formats import BROKEN, MAX_POINTS, Entry, another_scheme, two_dimensional
+from mimicme.pipeline.landmarks.npy import read_npy
+from mimicme.pipeline.landmarks.slicer import read_fcsv, read_markups
 
 # The order in which files beside a frame are looked for: the first that exists is read.
-EXTENSIONS = (".ljson", ".pts", ".pp", ".csv", ".json", ".lm3", ".bnd")
+EXTENSIONS = (".ljson", ".pts", ".pp", ".csv", ".json", ".lm3", ".bnd", ".npy", ".fcsv", ".mrk.json")
 MAX_BYTES = 4 << 20  # a 68-point file has some kilobytes
+_TEXT_READERS = formats.READERS | {".fcsv": read_fcsv, ".mrk.json": read_markups}
+_WITHOUT_JAW = N_LANDMARKS - INNER.start
+# points that are numbered: from where, how many of iBUG-68, and the first of them
+_NUMBERINGS = ((0, N_LANDMARKS, 0), (1, N_LANDMARKS, 0), (0, 51, 17), (1, 51, 17), (17, 51, 17), (18, 51, 17))
+_MOST_GAPS = 17
+
+
+def ending_of(name: str) -> str:
+    """The ending that says a landmark file's format, in small letters: `.pts`, `.mrk.json`."""
+    return ".mrk.json" if name.lower().endswith(".mrk.json") else PurePath(name).suffix.lower()
 
 
 def read_landmarks(data: bytes, name: str, sides: Sides = "image") -> Landmarks:
@@ -52,7 +71,9 @@ def read_landmarks(data: bytes, name: str, sides: Sides = "image") -> Landmarks:
 
 def read_points(data: bytes, name: str, sides: Sides = "image") -> Floats:
     """(68, 3) points of a file's content, in the file's own unit and axes, or (68, 2) px - x to the right, y down - of
-    a `.pts` with two coordinates a point; NaN where absent.
+    a `.pts` or `.npy` with two coordinates a point; NaN where absent.
+
+    Those of 3D Slicer are in the coordinates of the mesh's file, as far as they say which (`slicer.on_mesh`).
 
     Args:
         data: the whole file.
@@ -63,14 +84,15 @@ def read_points(data: bytes, name: str, sides: Sides = "image") -> Floats:
         FrameRejected: `landmark-file` - it cannot be read; `landmark-scheme` - its labels or its number of
             points fit no known scheme, with what was seen and what is expected.
     """
-    extension = PurePath(name).suffix.lower()
-    reader = READERS.get(extension)
-    if reader is None:
+    extension = ending_of(name)
+    if extension not in EXTENSIONS:
         raise _unreadable(name, f"files ending in {extension or 'nothing'} are not known", EXTENSIONS)
     if len(data) > MAX_BYTES:
         raise _unreadable(name, "it is larger than any landmark file", f"at most {MAX_BYTES:,} bytes")
     try:
-        return _assemble(reader(data.decode("utf-8-sig")), sides)
+        if extension == ".npy":
+            return _assemble(read_npy(data), sides)
+        return _assemble(_TEXT_READERS[extension](data.decode("utf-8-sig")), sides)
     except FrameRejected as error:
         error.where = error.where or name
         raise
@@ -141,23 +163,66 @@ def _given(landmarks: Landmarks) -> list[tuple[Floats, bool]]:
 
 
 def _assemble(entries: Sequence[Entry], sides: Sides) -> Floats:
-    """Labelled groups of points to (68, 3), or points without labels as they are."""
+    """Labelled groups of points to (68, 3), or points without labels as they are, (68, 2) or (68, 3)."""
     total = sum(len(points) for _, points in entries)
     if total > MAX_POINTS:
         raise another_scheme("the landmark file has far too many points", total, N_LANDMARKS)
-    if any(label for label, _ in entries):
+    numbers = _numbers(entries)
+    if numbers is not None:
+        out = _by_number(numbers, [points[0] for _, points in entries])
+    elif any(label for label, _ in entries):
         out = _by_label(entries, sides)
     elif total == N_LANDMARKS:
         out = np.concatenate([points for _, points in entries])
+    elif total == _WITHOUT_JAW:
+        inner = np.concatenate([points for _, points in entries])
+        out = np.full((N_LANDMARKS, inner.shape[1]), np.nan)
+        out[INNER] = inner
     else:
         raise another_scheme(
             "the landmark file has no labels, and its number of points fits no known scheme",
             f"{total} points",
-            f"{N_LANDMARKS} in iBUG order, or labels",
+            f"{N_LANDMARKS} in iBUG order, the {_WITHOUT_JAW} of them without the jaw, or labels",
         )
     if not np.isfinite(out).all(axis=1).any():
         raise another_scheme("the landmark file gives no point at all", "0 points", f"up to {N_LANDMARKS}")
     return out
+
+
+def _numbers(entries: Sequence[Entry]) -> list[int] | None:
+    """The points' numbers where each has one for a label, as in `12`, `F-12` or `Point 12`; None otherwise."""
+    words = [plain(label) for label, _ in entries]
+    found = [re.fullmatch(r"(\D*)(\d{1,6})", word) for word in words]
+    if not words or any(match is None for match in found) or any(word in ALIASES for word in words):
+        return None
+    prefixes = {match[1] for match in found if match is not None}
+    if len(prefixes) > 1 or any(len(points) != 1 for _, points in entries):
+        return None
+    return [int(match[2]) for match in found if match is not None]
+
+
+def _by_number(numbers: Sequence[int], points: Sequence[Floats]) -> Floats:
+    """(68, 3) of points that are numbered as iBUG-68 or without its jaw; NaN for a number that is missing.
+
+    Of 68 some may be missing, but neither the first nor the last: from which number they count is not told then.
+    """
+    there = set(numbers)
+    if len(there) < len(numbers):
+        twice = next(n for n in numbers if numbers.count(n) > 1)
+        raise another_scheme("two points of the landmark file have one number", twice, "each number once")
+    for first, count, start in _NUMBERINGS:
+        whole = set(range(first, first + count))
+        missing = len(whole - there)
+        gaps = count == N_LANDMARKS and missing <= _MOST_GAPS and {first, first + count - 1} <= there
+        if there <= whole and (not missing or gaps):
+            out = np.full((N_LANDMARKS, 3), np.nan)
+            out[[start + n - first for n in numbers]] = points
+            return out
+    raise another_scheme(
+        "the points of the landmark file are numbered, and the numbers fit no known scheme",
+        f"{len(numbers)} points, {min(numbers)} to {max(numbers)}",
+        f"0 to {N_LANDMARKS - 1} or 1 to {N_LANDMARKS}, both ends given, or all {_WITHOUT_JAW} without the jaw",
+    )
 
 
 def _by_label(entries: Sequence[Entry], sides: Sides) -> Floats:

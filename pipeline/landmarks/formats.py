@@ -1,4 +1,4 @@
-"""The text of a landmark file of each format to labels and points; what the labels mean is `landmark_files`'.
+"""The text of a landmark file of each format to labels and points; what the labels mean is `files`'.
 
 `READERS` has a function for each extension.  It gives labels with the points of each, in the file's own order; a label
 is empty where the file has none.  Points are (k, 3), of a `.pts` with two coordinates a point (k, 2).  What it cannot
@@ -27,6 +27,7 @@ MAX_POINTS = 10_000
 # what a reader raises on a file that is not of its format
 BROKEN = (
     csv.Error,
+    AttributeError,
     ValueError,
     TypeError,
     KeyError,
@@ -59,7 +60,7 @@ def two_dimensional() -> FrameRejected:
     )
 
 
-def _points(rows: Iterable[Sequence[Any]], coordinates: int = 3) -> Floats:
+def points_of(rows: Iterable[Sequence[Any]], coordinates: int = 3) -> Floats:
     """(k, coordinates) from rows of as many numbers; a row with a null or nan anywhere is an absent point.
 
     Raises:
@@ -99,10 +100,10 @@ def _read_json(text: str) -> list[Entry]:
                 content = content[key]
                 break
     if isinstance(content, dict):
-        return [(str(k), _points(v if v and isinstance(v[0], list) else [v])) for k, v in content.items()]
+        return [(str(k), points_of(v if v and isinstance(v[0], list) else [v])) for k, v in content.items()]
     if content and isinstance(content[0], dict):
         return [_named(entry) for entry in content]
-    return [("", _points(content))]
+    return [("", points_of(content))]
 
 
 def _named(entry: dict[str, Any]) -> Entry:
@@ -112,7 +113,7 @@ def _named(entry: dict[str, Any]) -> Entry:
         place = [entry["x"], entry["y"], entry["z"]]
     elif isinstance(place, dict):
         place = [place["x"], place["y"], place["z"]]
-    return label, _points([place])
+    return label, points_of([place])
 
 
 _WHOLE = {
@@ -134,7 +135,7 @@ def _read_ljson(text: str) -> list[Entry]:
     version = content.get("version")
     if version == 1:
         return _without_whole(
-            [(g["label"], _points([m["point"] for m in g["landmarks"]])) for g in content["groups"]]
+            [(g["label"], points_of([m["point"] for m in g["landmarks"]])) for g in content["groups"]]
         )
     if version == 3:
         groups = content["groups"]
@@ -147,7 +148,7 @@ def _read_ljson(text: str) -> list[Entry]:
         content = next(iter(groups.values()))
     elif version != 2:
         raise ValueError(f"ljson version {version!r} is not 1, 2 or 3")
-    points = _points(content["landmarks"]["points"])
+    points = points_of(content["landmarks"]["points"])
     entries: list[Entry] = []
     in_label = np.zeros(len(points), bool)
     for group in content.get("labels") or []:
@@ -195,7 +196,7 @@ def _read_pts(text: str) -> list[Entry]:
             list(map(float, row))
         except ValueError:
             raise ValueError(f"point {at} is no numbers: {' '.join(row)[:40]!r}") from None
-    return [("", _points(rows, 2 if wide == 2 else 3))]
+    return [("", points_of(rows, 2 if wide == 2 else 3))]
 
 
 def _read_pp(text: str) -> list[Entry]:
@@ -228,9 +229,8 @@ def _read_pp(text: str) -> list[Entry]:
     parser.ExternalEntityRefHandler = refuse
     parser.Parse(text, True)
     names = [plain(label) for label, _ in found]
-    places = _points([place for _, place in found])
-    counted = [[str(k + first) for k in range(len(names))] for first in (0, 1)]
-    if names in counted or not any(names):  # MeshLab's own numbering in the order of picking: no labels
+    places = points_of([place for _, place in found])
+    if not any(names):
         return [("", places)]
     return [(label, places[k : k + 1]) for k, (label, _) in enumerate(found)]
 
@@ -262,18 +262,18 @@ def _read_csv(text: str) -> list[Entry]:
             label, place = "", list(row)
         labels.append(label)
         places.append(place)
-    points = _points(places)
-    numbers = [str(k) for k in range(len(labels))], [str(k + 1) for k in range(len(labels))]
-    if not any(labels) or labels in numbers:
+    points = points_of(places)
+    if not any(labels):
         return [("", points)]
     return _grouped(labels, points)
 
 
 def _grouped(labels: list[str], points: Floats) -> list[Entry]:
     """Rows with the same label, in their order, form that label's group."""
-    order = list(dict.fromkeys(labels))
-    named = np.asarray(labels)
-    return [(label, points[named == label]) for label in order]
+    rows: dict[str, list[int]] = {}
+    for k, label in enumerate(labels):
+        rows.setdefault(label, []).append(k)
+    return [(label, points[at]) for label, at in rows.items()]
 
 
 def _is_number(cell: str) -> bool:
@@ -303,7 +303,7 @@ def _read_lm3(text: str) -> list[Entry]:
     count = int(lines.pop(0).split()[0])
     if not 0 < count <= MAX_POINTS or len(lines) < 2 * count:
         raise ValueError(f"{count} landmarks are declared, but there are {len(lines) // 2}")
-    labels, places = lines[0 : 2 * count : 2], _points([row.split() for row in lines[1 : 2 * count : 2]])
+    labels, places = lines[0 : 2 * count : 2], points_of([row.split() for row in lines[1 : 2 * count : 2]])
     entries = [(label, places[k : k + 1]) for k, label in enumerate(labels) if plain(label) not in _LM3_OTHER]
     if not entries:
         raise another_scheme(
@@ -331,7 +331,7 @@ def _read_bnd(text: str) -> list[Entry]:
     rows = [line.split() for line in text.splitlines() if line.strip()]
     if any(len(row) != 4 for row in rows):
         raise ValueError("a .bnd line is: vertex index, x, y, z")
-    points = _points([row[1:] for row in rows])
+    points = points_of([row[1:] for row in rows])
     if len(points) != 83:
         return [("", points)]
     across = np.nanmean(points[_BU83["right_eye"]], axis=0) - np.nanmean(points[_BU83["left_eye"]], axis=0)

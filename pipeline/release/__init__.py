@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from mimicme.pipeline.checkpoint import open_hdf5
 from mimicme.pipeline.errors import ReleaseError, UsageError
 from mimicme.pipeline.formats.map_coding import MAPS, Coding, read_coding
-from mimicme.pipeline.items import Item
+from mimicme.pipeline.items import Item, times_of
 from mimicme.pipeline.release import layout
 from mimicme.pipeline.release.layout import OK
 from mimicme.pipeline.template import Template
@@ -62,6 +62,7 @@ class Frame:
             `LANDMARK_SOURCES`; landmark_confidence (L,) float32.
         quality: what the stages measured, by name.
         texture: (h, w, 3) uint8 or None; coverage: (h, w) uint8 or None.  Row 0 is v = 1.
+        time_s: seconds since the sequence's first frame; NaN: unknown.
     """
 
     subject: str
@@ -80,6 +81,7 @@ class Frame:
     quality: Mapping[str, float]
     texture: NDArray[np.uint8] | None
     coverage: NDArray[np.uint8] | None
+    time_s: float = float("nan")
 
     @property
     def ok(self) -> bool:
@@ -309,7 +311,22 @@ class Release:
             quality={n: float(quality[n]) for n in names},
             texture=self.texture(row) if images else None,
             coverage=self.coverage(row) if images else None,
+            time_s=self._time(path, at),
         )
+
+    def _time(self, path: str, at: int) -> float:
+        """Seconds since the first frame; where the release is older than `time_s`: by frame number and rate."""
+        if "time_s" in self._node(path):
+            return float(self._read(f"{path}/time_s", at))
+        first, own = int(self._read(f"{path}/frame", 0)), int(self._read(f"{path}/frame", at))
+        return times_of((first, own), float(self._node(path).attrs.get("fps", np.nan)))[-1]
+
+    def times(self, item: Item) -> NDArray[np.float64]:
+        """(F,) seconds since a sequence's first frame; NaN where unknown."""
+        if "time_s" in self._node(f"subjects/{item}"):
+            return np.asarray(self.values(item, "time_s"), np.float64)
+        rate = self.sequence(item.subject, item.sequence).fps
+        return np.asarray(times_of(self.values(item, "frame").tolist(), rate), np.float64)
 
     def vertices(self, row: int) -> NDArray[np.float32]:
         """(V, 3) float32, mm, canonical frame; one read.  NaN when the frame is rejected."""

@@ -7,7 +7,8 @@
     /template/masks/<name>   (V,) f4         only what the template ships
     /subjects/<id>           attrs: age, gender, ethnicity, consent, split and the table's other columns
       /<sequence>            attrs: expression, sequence (as named on disk), fps, file_from_scan (4,4), made_by_<stage>
-        frame                (F,) i8         vertices (F,V,3) f4 mm      pose (F,4,4) f8
+        frame                (F,) i8         time_s (F,) f8: since the first frame, NaN: unknown
+        vertices             (F,V,3) f4 mm   pose (F,4,4) f8
         landmarks            (F,L,3) f4 mm   landmark_source (F,L) u1    landmark_confidence (F,L) f4
         landmark_distance (F,L) f4 mm        landmark_uv (F,L,2) f4      landmark_visible (F,views,L) u1
         texture/bytes, texture/offset        coverage/bytes, coverage/offset: one encoded image a frame
@@ -39,7 +40,7 @@ from mimicme.pipeline.items import Item
 from mimicme.pipeline.landmarks import STANDARD_VIEWS
 from mimicme.pipeline.template import Template
 
-SCHEMA_VERSION = "1.2"  # 1.1: maps of the surface; 1.2: landmark_visible
+SCHEMA_VERSION = "1.3"  # 1.1: maps of the surface; 1.2: landmark_visible; 1.3: time_s
 ROOT_ATTRIBUTES = (
     "schema_version",
     "mimicme_version",
@@ -80,11 +81,12 @@ ROW_FIELDS: Mapping[str, Field] = {
 """What every sequence has, one row per frame."""
 
 OPTIONAL_ROW_FIELDS: Mapping[str, Field] = {
+    "time_s": Field("<f8", (), "s", np.nan),
     "landmark_distance": Field("<f4", ("L",), "mm", np.nan),
     "landmark_uv": Field("<f4", ("L", 2), "1", np.nan),
     "landmark_visible": Field("|u1", (len(STANDARD_VIEWS), "L"), "1"),
 }
-"""What a sequence has when the project stage made it."""
+"""What a sequence has: `time_s` since version 1.3, the others when the project stage made them."""
 
 TEMPLATE_FIELDS: Mapping[str, Field] = {
     "vertices": Field("<f4", (3,), "mm"),

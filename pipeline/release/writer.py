@@ -17,11 +17,11 @@ from mimicme.pipeline.captures.metadata import UNKNOWN
 from mimicme.pipeline.checkpoint import MESSAGE_BYTES
 from mimicme.pipeline.errors import ReleaseError, UsageError
 from mimicme.pipeline.formats.map_coding import Coding, write_coding
-from mimicme.pipeline.items import Item
+from mimicme.pipeline.items import Item, times_of
 from mimicme.pipeline.release import layout
 from mimicme.pipeline.release.layout import IndexEntry, create_dataset
 from mimicme.pipeline.template import Template
-from mimicme.pipeline.whole_file import whole_hdf5
+from mimicme.pipeline.whole_hdf5 import whole_hdf5
 
 _BLOB_CHUNK = 1 << 18  # encoded images: small enough that one image reads little besides itself
 
@@ -66,10 +66,12 @@ class ReleaseWriter:
         self._entries: list[IndexEntry] = []
 
     def __enter__(self) -> ReleaseWriter:
-        self._h5 = self._open.enter_context(whole_hdf5(self.path))
-        for name, value in self._attributes.items():
-            self._h5.attrs[name] = value
-        self._h5.create_group("subjects")
+        with ExitStack() as stack:
+            self._h5 = stack.enter_context(whole_hdf5(self.path))
+            for name, value in self._attributes.items():
+                self._h5.attrs[name] = value
+            self._h5.create_group("subjects")
+            self._open = stack.pop_all()
         return self
 
     def __exit__(
@@ -80,6 +82,14 @@ class ReleaseWriter:
             return
         with self._open:
             layout.write_index(self._h5, layout.index_table(self._entries), self.level)
+
+    def check(self) -> None:
+        """To be called now and then.
+
+        Raises:
+            OSError: what could not be written, for want of room; `ReleaseWriter` makes it an `OutputError`.
+        """
+        self._h5.check()
 
     def template(self, template: Template) -> None:
         """Store the template that every frame shares."""
@@ -105,6 +115,7 @@ class ReleaseWriter:
         file_from_scan: ArrayLike,
         numbers: ArrayLike,
         statuses: Sequence[str],
+        times: ArrayLike | None = None,
         attributes: Mapping[str, Any] | None = None,
     ) -> SequenceWriter:
         """Declare a sequence and its rows.
@@ -113,9 +124,11 @@ class ReleaseWriter:
             name: as on disk.  fps: NaN when unknown.  numbers: (F,) the source's frame numbers.
             file_from_scan: (4, 4) scan (mm, y up) -> the capture file's units and axes.
             statuses: (F,) `ok` or `rejected`.
+            times: (F,) seconds since the first frame, NaN where unknown; default: by the numbers and the rate.
         """
         if self.n_vertices < 0:
             raise UsageError("the template comes before the first sequence")
+        self.check()
         group = self._h5["subjects"][item.subject].create_group(item.sequence)
         group.attrs["expression"] = expression
         group.attrs["sequence"] = name
@@ -127,6 +140,7 @@ class ReleaseWriter:
         self._entries.append(IndexEntry(item, expression, rows, list(statuses)))
         out = SequenceWriter(group, self, len(rows))
         out.array("frame", rows)
+        out.array("time_s", times_of(rows.tolist(), fps) if times is None else times)
         return out
 
 
@@ -146,6 +160,7 @@ class SequenceWriter:
     def rows(self, name: str) -> h5py.Dataset:
         """Create one of the fields, to be filled row by row; a row that is never written holds the fill
         value."""
+        self._release.check()
         spec = layout.ROW_FIELDS.get(name) or layout.OPTIONAL_ROW_FIELDS[name]
         shape = layout.dimensions(spec.shape, self._release.n_vertices, self._release.n_landmarks)
         return create_dataset(
@@ -187,6 +202,7 @@ class SequenceWriter:
             )
         if data.size:
             self._group[f"{name}/bytes"][start:stop] = data.ravel()
+        self._release.check()
 
     def quality(self, table: NDArray[Any], units: Mapping[str, str], messages: Sequence[str]) -> None:
         """Store status and figures (F,) of `quality_dtype`, their units, and a sentence per row."""

@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from mimicme.pipeline.checkpoint import FrameStatus, figures_in, fingerprint, unit_of
+from mimicme.pipeline.checkpoint import FrameStatus, figures_in, fingerprint, unit_of, unit_today
 from mimicme.pipeline.whole_file import whole_file
 
 DECISION = "_decision"
@@ -107,7 +107,9 @@ class CheckpointSummary:
         statuses = {row: FrameStatus(*status) for row, *status in flagged}
         numbers_array = np.asarray(numbers, np.int64)
         summaries = tuple(
-            FigureSummary(sys.intern(name), sys.intern(unit), int(frames), float(mean), float(largest))
+            FigureSummary(
+                sys.intern(name), sys.intern(unit_today(unit)), int(frames), float(mean), float(largest)
+            )
             for name, unit, frames, mean, largest in figures
         )
         return cls(

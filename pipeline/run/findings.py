@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterable
+from pathlib import Path
 
 from mimicme.pipeline.items import Item
 from mimicme.pipeline.run.plan import Plan
@@ -14,15 +16,17 @@ from mimicme.pipeline.stage import Stage
 MAX_LINES = 20
 
 
-def print_findings(console: Console, kind: str, lines: list[str]) -> None:
-    """Print sentences, the first twenty of them."""
+def print_findings(console: Console, kind: str, lines: list[str], workspace: Path) -> None:
+    """Print sentences about a workspace, the first twenty of them."""
     if not lines:
         return
     console.result(f"{kind}:")
     for line in lines[:MAX_LINES]:
         console.result(f"  {line}")
     if len(lines) > MAX_LINES:
-        console.result(f"  and {len(lines) - MAX_LINES} more: see `mimicme status --failed`")
+        console.result(
+            f"  and {len(lines) - MAX_LINES} more: see `mimicme status {shlex.quote(str(workspace))} --failed`"
+        )
 
 
 def sum_tallies(tallies: Iterable[str]) -> str:

@@ -396,7 +396,11 @@ def captures_record(captures: Captures) -> dict[str, Any]:
         "fps": captures.fps if math.isfinite(captures.fps) else None,
     }
     # said only where it is not the rule: what was made before it could be said stays current
-    return record | ({"sides": captures.sides} if captures.sides != "image" else {})
+    if captures.sides != "image":
+        record["sides"] = captures.sides
+    if captures.mirrored != "auto":
+        record["mirrored"] = captures.mirrored
+    return record
 
 
 def frames_record(captures: Captures, sequence: Sequence) -> list[list[Any]]:

@@ -416,21 +416,26 @@ class _Run:
 
     def _decisions(self, stage: Stage) -> list[str]:
         """What the stage decided, as sentences; those that begin alike (`mm: ...`) are printed once."""
-        groups: dict[tuple[str, str], Counter[str]] = {}
+        groups: dict[tuple[str, str], list[tuple[str, Item]]] = {}
         tallies: dict[str, list[str]] = {}
         # the release has no sequences to decide about
         sequences = () if stage.scope == "everything" else self.selection.of(stage)
-        for _, summary in self.plan.current_checkpoints(stage.name, sequences):
+        for item, summary in self.plan.current_checkpoints(stage.name, sequences):
             for name, sentence in summary.decisions.items():
                 if name.endswith(TALLY):
                     tallies.setdefault(name, []).append(sentence)
                     continue
-                groups.setdefault((name, sentence.split(":")[0]), Counter())[sentence] += 1
+                groups.setdefault((name, sentence.split(":")[0]), []).append((sentence, item))
         lines = []
         for said in groups.values():
-            count, example = said.total(), said.most_common(1)[0][0]
-            words = "1 sequence" if count == 1 else f"{count} sequences"
-            lines.append(f"{words}: {example}" + (" (or nearly so)" if len(said) > 1 else ""))
+            wordings = Counter(sentence for sentence, _ in said)
+            if len(said) == len(sequences):
+                words = "every sequence"
+            else:
+                words = f"{len(said)} of {len(sequences)} sequences ({listed((item for _, item in said), 4)})"
+            lines.append(
+                f"{words}: {wordings.most_common(1)[0][0]}" + (" (for example)" if len(wordings) > 1 else "")
+            )
         return lines + [line for said in tallies.values() if (line := sum_tallies(said))]
 
     # -- the release
@@ -556,8 +561,12 @@ class _Run:
         ]
         for line in table([head, *rows]):
             self.console.result(line)
-        print_findings(self.console, "findings", [f for r in self.results for f in r.findings])
-        print_findings(self.console, "remarks", [f for r in self.results for f in r.remarks])
+        print_findings(
+            self.console, "findings", [f for r in self.results for f in r.findings], self.workspace.root
+        )
+        print_findings(
+            self.console, "remarks", [f for r in self.results for f in r.remarks], self.workspace.root
+        )
         if self.release is not None:
             self.console.result(f"release: {self.release}")
 

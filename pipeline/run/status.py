@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -100,7 +101,9 @@ class Status:
         lines += [f"{s.stage} goes on with {listed(s.begun, 3)}" for s in self.stages if s.begun]
         troubles = sum(len(s.findings) for s in self.stages)
         if troubles:
-            lines.append(f"{troubles} failed or rejected: see `mimicme status --failed`")
+            lines.append(
+                f"{troubles} failed or rejected: see `mimicme status {shlex.quote(self.workspace)} --failed`"
+            )
         return lines
 
     def failed_lines(self) -> list[str]:

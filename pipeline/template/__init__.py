@@ -32,7 +32,7 @@ from mimicme.pipeline.errors import CheckpointError, FrameRejected, InputError, 
 from mimicme.pipeline.geometry.mesh import Mesh, triangle_normals
 from mimicme.pipeline.landmarks import IBUG68, eye_distance
 from mimicme.pipeline.landmarks.files import EXTENSIONS, read_landmarks
-from mimicme.pipeline.whole_file import whole_hdf5
+from mimicme.pipeline.whole_hdf5 import whole_hdf5
 
 EMBEDDED = "menpo3d"
 PREPARED_SCHEMA = 1

@@ -5,7 +5,8 @@ Writes  pose (F, 4, 4) f8, canonical -> scan, rigid; landmark_ok (F, 68) bool, t
         quality/align_landmark_residual (F,) f4: mean distance of the trusted points of eyes, brows and nose
         to the template's, mm; quality/align_surface_residual (F,) f4: median distance of the
         template's upper face to the scan, mm; quality/align_scale (F,) f4: size of the face as a multiple of
-        the template's (never applied).
+        the template's (never applied); attrs up, up_decision, size_decision where landmarks that were found say
+        otherwise than ingest assumed without any.
 Fails   a frame with `too-few-landmarks`, `landmarks-mirrored`, `landmark-scale`, `landmarks-misfit`, or
         `numerical-failure`: its numbers broke the computation.
 
@@ -36,16 +37,17 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from mimicme.pipeline.arrays import Bools, Floats
+from mimicme.pipeline.captures.units import nearest_axes, size_remark
 from mimicme.pipeline.errors import FrameRejected
 from mimicme.pipeline.geometry.mesh import transform
 from mimicme.pipeline.geometry.spatial import Surface
-from mimicme.pipeline.landmarks import IBUG68
+from mimicme.pipeline.landmarks import IBUG68, eye_distance
 from mimicme.pipeline.stage import Stage, Task
 from mimicme.stages.align.by_landmarks import check_fit, fit_landmarks, shown_landmarks
-from mimicme.stages.align.checkpoint import AlignCheckpoint, AlignWriter
+from mimicme.stages.align.checkpoint import AlignCheckpoint, AlignWriter, TurnedOut
 from mimicme.stages.align.on_surface import UpperFace, refine, surface_residual, upper_face
 from mimicme.stages.align.settings import AlignSettings
-from mimicme.stages.ingest.checkpoint import IngestCheckpoint
+from mimicme.stages.ingest.checkpoint import Assumed, IngestCheckpoint
 from mimicme.stages.landmarks.checkpoint import LandmarksCheckpoint
 
 if TYPE_CHECKING:
@@ -119,6 +121,8 @@ def compute(task: Task[AlignSettings], out: CheckpointWriter) -> None:
     with task.input(IngestCheckpoint) as ingest, task.input(LandmarksCheckpoint) as landmarks:
         rows = out.continue_from(landmarks)
         writer = AlignWriter(out)
+        heads: list[Floats] = []
+        eyes: list[float] = []
         for row in rows:
             scan = load_scan(ingest, row)
             points, confidence = landmarks.points(row), landmarks.confidence(row).astype(np.float64)
@@ -139,14 +143,38 @@ def compute(task: Task[AlignSettings], out: CheckpointWriter) -> None:
                 found.scale,
             )
             _note(out, row, points, found, settings)
-        writer.close()
+            heads.append(found.pose)
+            eyes.append(eye_distance(points))
+        writer.close(turned_out(ingest.assumed, ingest.file_from_scan, heads, eyes))
+
+
+def turned_out(assumed: Assumed, file_from_scan: Floats, heads: list[Floats], eyes: list[float]) -> TurnedOut:
+    """What a sequence's poses say about axes and size that ingest could not know.
+
+    Args:
+        file_from_scan: (4, 4).
+        heads: (4, 4) canonical -> scan, of each frame; eyes: distance of the eye centres, mm, of each frame.
+    """
+    if not heads:
+        return TurnedOut()
+    found, size = TurnedOut(), ""
+    rotation = np.mean([head[:3, :3] for head in heads], axis=0)
+    up, forward = nearest_axes((np.asarray(file_from_scan)[:3, :3] @ rotation).T)
+    if assumed.up is not None and up != assumed.up:
+        found = TurnedOut(up, f"{up} is up: the faces found lie so; they look along {forward}")
+    known = [apart for apart in eyes if np.isfinite(apart)]
+    if known and assumed.unit:
+        unit_mm = 1 / float(np.linalg.norm(np.asarray(file_from_scan)[:3, 0]))
+        size = size_remark(float(np.median(known)) / unit_mm, unit_mm)
+    return found._replace(size=size)
 
 
 def _note(out: CheckpointWriter, row: int, points: Floats, found: Aligned, settings: AlignSettings) -> None:
     wrong = np.flatnonzero(np.isfinite(points).all(axis=1) & ~found.trusted)
     if len(wrong):
         names = ", ".join(IBUG68[k] for k in wrong[:6]) + (" ..." if len(wrong) > 6 else "")
-        out.note(row, "landmarks-distrusted", f"{len(wrong)} landmarks disagree with the others: {names}.")
+        disagree = "1 landmark disagrees" if len(wrong) == 1 else f"{len(wrong)} landmarks disagree"
+        out.note(row, "landmarks-distrusted", f"{disagree} with the others: {names}.")
     if settings.needs_surface(found.trusted) and not found.refined:
         out.note(
             row, "pose-by-landmarks", "The surface did not improve the pose; it is the landmarks' alone."
@@ -155,7 +183,7 @@ def _note(out: CheckpointWriter, row: int, points: Floats, found: Aligned, setti
 
 STAGE = Stage(
     name="align",
-    version=3,
+    version=4,
     settings=AlignSettings,
     needs=("ingest", "landmarks"),
     compute=compute,

@@ -200,7 +200,7 @@ def check_fit(
                 f"left and right of the landmarks are exchanged: they fit with {name} the other way round",
                 seen=f"{agreeing} of {given} agree; {int(other.trusted.sum())} would",
                 todo='If the files mean the subject\'s own left, set sides = "subject" in [captures]; '
-                "else the scan itself is mirrored.",
+                'if the files themselves are mirror images, mirrored = "yes" there.',
             )
     raise FrameRejected(
         "landmarks-misfit",

@@ -2,12 +2,15 @@
 
 pose         (F, 4, 4) f8 canonical -> scan, rigid    landmark_ok (F, 68) bool: the points that are trusted
 refined      (F,) bool: whether the surface made the pose better
+attrs        up, up_decision: where the head turned out to lie otherwise than ingest, without landmarks, assumed;
+             size_decision: what is unusual about the size that found landmarks show
 quality/align_landmark_residual, align_surface_residual (F,) f4 mm; align_scale (F,) f4
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -19,10 +22,34 @@ if TYPE_CHECKING:
     from mimicme.pipeline.checkpoint import CheckpointWriter
 
 
+_DECIDED = ("up", "up_decision", "size_decision")
+
+
+class TurnedOut(NamedTuple):
+    """What poses and landmarks say otherwise than ingest assumed without any; empty: nothing.
+
+    Attributes:
+        up: the file's axis that points up; axes: the sentence why.
+        size: what is unusual about the size, a sentence.
+    """
+
+    up: str = ""
+    axes: str = ""
+    size: str = ""
+
+
 class AlignCheckpoint(Checkpoint):
     """Reads what align left, a frame at a time."""
 
     stage = "align"
+    explained = MappingProxyType(
+        {
+            "align_landmark_residual": "mean distance of the trusted landmarks of eyes, brows and nose to the rigidly "
+            "aligned template's",
+            "align_surface_residual": "median distance of the rigidly aligned template's upper face to the scan",
+            "align_scale": "size of the face as a multiple of the template's, by the landmarks; never applied",
+        }
+    )
 
     def pose(self, row: int) -> Floats:
         """(4, 4) canonical -> scan."""
@@ -31,6 +58,11 @@ class AlignCheckpoint(Checkpoint):
     def trusted(self, row: int) -> Bools:
         """(68,) which landmarks agree with the others."""
         return np.asarray(self["landmark_ok"][row], bool)
+
+    @property
+    def decided(self) -> dict[str, str]:
+        """What turned out otherwise than ingest assumed, each with the sentence why; mostly empty."""
+        return {name: str(self.attrs[name]) for name in _DECIDED if name in self.attrs}
 
 
 class AlignWriter:
@@ -61,5 +93,9 @@ class AlignWriter:
         self._surface_residual[row] = surface_residual_mm
         self._scale[row] = scale
 
-    def close(self) -> None:
+    def close(self, turned_out: TurnedOut) -> None:
+        """Write the rest."""
         self._out.array("refined", self._refined)
+        for name, value in zip(_DECIDED, turned_out, strict=True):
+            if value:
+                self._out.attrs[name] = value

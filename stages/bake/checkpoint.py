@@ -25,13 +25,30 @@ if TYPE_CHECKING:
 TEXTURE, COVERAGE = "texture", "coverage"
 _FORMAT, _SIZE = "texture_format", "texture_size"
 _COLOURS = ("red", "green", "blue")
+_HARMONICS = ("1", "x", "y", "z", "xy", "yz", "xz", "x^2-y^2", "3z^2-1")
+"""Of `delighting.harmonics`, in their order."""
+_GAINS = tuple(f"gain_{colour}" for colour in _COLOURS)
+_LIGHTS = tuple(f"light_{k}" for k in range(len(_HARMONICS)))
 
 
 class BakeCheckpoint(Checkpoint):
     """Reads what bake left: images by their name, encoded."""
 
     stage = "bake"
-    explained = MappingProxyType({COVERAGE: "share of the texture that the scan covers"})
+    explained = MappingProxyType(
+        {
+            COVERAGE: "share of the UV layout's texels that the scan covers",
+            **{
+                name: f"factor on {colour} that gives the texture its reference's exposure and white balance"
+                for name, colour in zip(_GAINS, _COLOURS, strict=True)
+            },
+            **{
+                name: f"lighting taken out: coefficient of {term} of the smoothed normal, scan frame, in the log of "
+                "brightness"
+                for name, term in zip(_LIGHTS, _HARMONICS, strict=True)
+            },
+        }
+    )
 
     @property
     def texture_format(self) -> str:
@@ -80,8 +97,8 @@ class BakeWriter:
             write_coding(out.attrs, code, f"{name}_")
         out.attrs[_FORMAT], out.attrs[_SIZE] = texture_format, size
         self._coverage = out.figure(COVERAGE, "1")
-        self._gains = [out.figure(f"gain_{colour}", "1") for colour in _COLOURS] if gains else []
-        self._lights = [out.figure(f"light_{k}", "1") for k in range(lights)]
+        self._gains = [out.figure(name, "1") for name in _GAINS] if gains else []
+        self._lights = [out.figure(name, "1") for name in _LIGHTS[:lights]]
 
     def image(self, row: int, name: str, encoded: bytes) -> None:
         """Write an encoded image of one frame: `TEXTURE`, `COVERAGE` or one of `MAPS`."""

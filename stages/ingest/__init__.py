@@ -3,18 +3,19 @@
 Reads   each frame's mesh (OBJ, PLY, GLB), the materials and the image it names, and of up to `sample_frames`
         frames the landmark file beside them, to tell the unit and the axes by.
 Writes  attrs unit, unit_mm, unit_decision, up, up_decision, fps, max_pixels; file_from_scan (4, 4);
+        time_s (F,);
         per frame vertices f4 mm, faces i4, uv f4, uv_faces i4, colors u1, image u1 (encoded; JPEG, PNG and
         WebP as they came, anything else as PNG); quality/scan_vertices, scan_triangles, removed_triangles
         (F,).
 Fails   the sequence, when its unit cannot be told.  A frame, with
             duplicate-frame   several files claim its number
-            unsafe-path       it refers to a file outside the capture folder, or far from its own
+            unsafe-path       it lies outside the capture folder, or its geometry does in part
             unit-mismatch     another size than its sequence, or than a head, by a unit's factor
             unreadable        the disk or the memory failed
             degenerate        nothing left after cleaning
         or one of the codes in `pipeline.formats.mesh_file`.
-Notes   on a frame that is ok: no-texture, texture-missing, texture-unreadable, texture-relocated, no-uv,
-        textures-joined, unused-vertices, axes-mirrored.
+Notes   on a frame that is ok: no-texture, texture-missing, texture-outside, texture-ambiguous, texture-unreadable,
+        texture-relocated, texture-beside, no-uv, textures-joined, unused-vertices, triangles-turned, axes-mirrored.
 """
 
 from __future__ import annotations
@@ -28,14 +29,18 @@ import numpy as np
 
 from mimicme.pipeline.arrays import Floats, Ints
 from mimicme.pipeline.captures import units
-from mimicme.pipeline.errors import ConfigError, FrameRejected, InputError, MimicmeError, UsageError
+from mimicme.pipeline.captures.references import References
+from mimicme.pipeline.errors import ConfigError, FrameRejected, MimicmeError, UsageError
 from mimicme.pipeline.formats import image
 from mimicme.pipeline.formats.meshio import MeshFile, read_mesh
 from mimicme.pipeline.geometry.cleaning import CleanReport, clean
 from mimicme.pipeline.geometry.mesh import Mesh
+from mimicme.pipeline.geometry.orientation import orient, reversed_mesh
+from mimicme.pipeline.geometry.spatial import Surface
 from mimicme.pipeline.items import FrameSource
 from mimicme.pipeline.landmarks import Sides
-from mimicme.pipeline.landmarks.files import EXTENSIONS, read_landmarks
+from mimicme.pipeline.landmarks.beside import read_beside
+from mimicme.pipeline.landmarks.slicer import is_slicers, on_mesh
 from mimicme.pipeline.numerics.subsample import even_subsample
 from mimicme.pipeline.stage import Stage, Task
 from mimicme.stages.ingest.checkpoint import IngestCheckpoint, IngestWriter
@@ -60,7 +65,9 @@ class IngestSettings:
         sample_frames: number of frames, spread over the sequence, by which unit and axes are decided.
         use_landmarks: whether unit and axes are also told by the landmark files beside those frames, where there
             are any.
-        max_pixels: largest image, here and in every later stage, checked before it is decoded (pixels).
+        max_pixels: largest image, here and in every later stage, checked before it is decoded (pixels). One of so
+            many takes about 26 bytes a pixel of memory in each job: 7 GB for 16384 x 16384. Images that are joined
+            count together.
     """
 
     weld_relative: float = 0.0
@@ -82,7 +89,7 @@ class IngestSettings:
             raise ConfigError(
                 "`max_pixels` is out of range",
                 seen=self.max_pixels,
-                expected=f"1 to {image.LARGEST_PIXELS:,}",
+                expected=f"1 to {image.LARGEST_PIXELS:,}, as far as memory goes",
             )
 
 
@@ -111,6 +118,7 @@ class RawFrame:
         report: what cleaning removed.
         evidence: of its unit and axes.
         unused_share: share of the file's vertices that no triangle has.
+        turned_share: share of its triangles that were wound the other way round, or inwards.
     """
 
     mesh: Mesh
@@ -119,6 +127,7 @@ class RawFrame:
     report: CleanReport
     evidence: units.Evidence
     unused_share: float
+    turned_share: float
 
 
 def read_frame(
@@ -139,9 +148,12 @@ def read_frame(
             f"{len(names)} files claim frame {frame.number}",
             seen=", ".join(names),
             expected="one file a frame",
-            todo="Move all but one away.",
+            todo="Move all but one away."
+            if len({p.stem for p in (frame.path, *frame.duplicates)}) > 1
+            else "Give a layout with one ending in place of {ext}, or move the other files away.",
         )
-    found = read_mesh(sources.read(frame.path), frame.path.name)
+    beside = References(frame.path, sources).content
+    found = read_mesh(sources.read(frame.path), frame.path.name, beside)
     used = np.zeros(len(found.mesh.vertices), bool)
     used[found.mesh.faces] = True
     unused_share = 1 - float(used.mean())
@@ -154,9 +166,18 @@ def read_frame(
             seen=f"{len(found.mesh.faces):,} triangles",
             todo="Export the frame again.",
         )
-    landmarks = _landmarks_beside(frame, sources, sides) if sides is not None else None
+    oriented = orient(mesh)
+    mesh = oriented.mesh
+    inward = bool(oriented.turned.mean() > 0.5)
+    landmarks = _landmarks_beside(frame, mesh, sources, sides) if sides is not None else None
     return RawFrame(
-        mesh, material, replace(found, mesh=mesh), report, units.gather(mesh, landmarks), unused_share
+        mesh,
+        material,
+        replace(found, mesh=mesh),
+        report,
+        units.gather(mesh, landmarks, inward),
+        unused_share,
+        float(oriented.turned.mean()),
     )
 
 
@@ -176,17 +197,18 @@ def _clean(found: MeshFile, settings: IngestSettings) -> tuple[Mesh, Ints, Clean
     return cleaned, material[kept], report
 
 
-def _landmarks_beside(frame: FrameSource, sources: Sources, sides: Sides) -> Floats | None:
-    """Landmarks (68, 3) in file units; None without a file, or when it cannot be read (the landmarks stage
+def _landmarks_beside(frame: FrameSource, mesh: Mesh, sources: Sources, sides: Sides) -> Floats | None:
+    """Landmarks (68, 3) in file units; None without a file in space, or when it cannot be read (the landmarks stage
     says)."""
-    for extension in EXTENSIONS:
-        path = frame.path.with_suffix(extension)
-        if path != frame.path and sources.exists(path):
-            try:
-                return read_landmarks(sources.read(path), path.name, sides).points
-            except (FrameRejected, InputError):
-                return None
-    return None
+    try:
+        beside = read_beside(frame, sources, sides)
+    except FrameRejected:
+        return None
+    if beside is None or beside.points.shape[1] != 3:
+        return None
+    if is_slicers(beside.name):
+        return on_mesh(beside.points, Surface(mesh.vertices, mesh.faces).distance).points
+    return beside.points
 
 
 # ------------------------------------------------------------------------------------------------ shell
@@ -213,9 +235,11 @@ def compute(task: Task[IngestSettings], out: CheckpointWriter) -> None:
             read[row] = raw
     evidence = [read[row].evidence for row in sorted(read)]
     unit = units.decide_unit(evidence, task.captures.unit, where=str(task.sequence.item))
-    axes = units.decide_axes(evidence, task.captures.up)
+    axes = units.decide_axes(evidence, task.captures.up, task.captures.mirrored)
     file_from_scan = units.file_from_scan(unit, axes, evidence)
-    writer = IngestWriter(out, unit, axes, file_from_scan, task.captures.fps, settings.max_pixels)
+    writer = IngestWriter(
+        out, unit, axes, file_from_scan, task.captures.fps, settings.max_pixels, task.sequence
+    )
     for row, frame in enumerate(frames):
         if not out.statuses[row].ok:
             continue
@@ -229,12 +253,18 @@ def compute(task: Task[IngestSettings], out: CheckpointWriter) -> None:
             continue
         mesh, encoded, notes = done
         scan = mesh.with_vertices(units.to_scan(file_from_scan, mesh.vertices))
+        if axes.mirrored:
+            scan = reversed_mesh(scan)
         writer.frame(row, scan, encoded, raw.report.removed_triangles)
         for code, sentence in notes:
             out.note(row, code, sentence)
         if axes.mirrored:
+            out.note(row, "axes-mirrored", "The file is a mirror image of the face, and was mirrored back.")
+        elif axes.doubtful:
             out.note(
-                row, "axes-mirrored", "By its landmarks the face is a mirror image: check axes and labels."
+                row,
+                "axes-mirrored",
+                "By its landmarks the face is a mirror image, by its triangles not: check axes and labels.",
             )
 
 
@@ -251,6 +281,11 @@ def _finish(
     if raw.unused_share > UNUSED_SHARE:
         cut = f"{raw.unused_share:.0%} of the file's vertices have no triangle: if it was cut, copy it again."
         notes = [("unused-vertices", cut), *notes]
+    if raw.turned_share:
+        inward = (
+            f"{max(raw.turned_share, 0.001):.1%} of its triangles were wound inwards and have been turned."
+        )
+        notes = [("triangles-turned", inward), *notes]
     return mesh, encoded, notes
 
 
@@ -280,12 +315,12 @@ def _guarded(out: CheckpointWriter, row: int, work: Callable[[], T]) -> T | None
 
 STAGE = Stage(
     name="ingest",
-    version=3,
+    version=4,
     settings=IngestSettings,
     needs=(),
     compute=compute,
     reader=IngestCheckpoint,
     shapes=True,
     uses_template=False,
-    memory="about 0.2 GB, 16 bytes for each byte of the largest mesh file, 3 for each pixel",
+    memory="about 0.2 GB, 16 bytes for each byte of the largest mesh file, 8 to 16 for each pixel",
 )

@@ -1,27 +1,34 @@
 """The texture of a frame: the images its mesh names, found inside the captures, and joined into one.
 
-Nothing that a mesh or material file names is opened but below the capture folder and near the frame.
+What a mesh or material file names is found by `pipeline.captures.references`.  Whatever is wrong with an image or a
+material file costs the texture, and is noted; the geometry is used all the same.
 """
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mimicme.pipeline.arrays import Ints
-from mimicme.pipeline.errors import FrameRejected, InputError
+from mimicme.pipeline.captures.references import Reference, References, Tile, told
+from mimicme.pipeline.errors import FrameRejected, InputError, listed
 from mimicme.pipeline.formats import image
 from mimicme.pipeline.formats.meshio import MeshFile, parse_mtl
+from mimicme.pipeline.formats.obj import MAX_MTL_BYTES
 from mimicme.pipeline.geometry.mesh import Mesh
 from mimicme.pipeline.items import FrameSource
-
-if TYPE_CHECKING:
-    from mimicme.pipeline.sources import Sources
+from mimicme.pipeline.sources import Sources, folded
+from mimicme.stages.ingest.texture_atlas import (
+    join_pictures,
+    joined_places,
+    out_of_tiles,
+    tiles_of,
+    without_picture,
+    wrapped_uv,
+)
 
 Note = tuple[str, str]  # code, sentence
 
@@ -34,162 +41,130 @@ class Picture:
     info: image.ImageInfo
 
 
-FURTHEST_TILE = 1e6
-"""A texture coordinate beyond is no place in a repeated image but a wrong number."""
+@dataclass(frozen=True)
+class Wanted:
+    """An image that a mesh or its material file names; `data`: what the mesh file holds of it."""
+
+    name: str
+    data: bytes = b""
 
 
-def wrapped_uv(mesh: Mesh) -> Mesh:
-    """Texture coordinates wrapped into [0, 1]: a triangle that lies in another tile of a repeated image is moved into
-    the first, one that crosses the border is clamped to it.  A coordinate that is no number is none (NaN)."""
-    if mesh.uv is None or mesh.uv_faces is None:
-        return mesh
-    sane = np.asarray((np.abs(mesh.uv) <= FURTHEST_TILE).all(axis=1))
-    uv = mesh.uv
-    if not sane.all():
-        uv = np.where(sane[:, None], uv, np.nan)
-        mesh = replace(mesh, uv=uv)
-    known = uv[sane]
-    if not len(known) or (known.min() >= 0 and known.max() <= 1):
-        return mesh
-    corner = uv[mesh.uv_faces]
-    tile = np.floor(np.nan_to_num(corner).mean(axis=1))
-    within = ((corner >= tile[:, None] - 1e-3) & (corner <= tile[:, None] + 1 + 1e-3)).all(axis=(1, 2))
-    moved = np.clip(corner - np.where(within[:, None], tile, 0.0)[:, None], 0.0, 1.0).reshape(-1, 2)
-    # NaN rows stay one row each corner; equal coordinates become one row again
-    bits = np.ascontiguousarray(moved + 0.0).view(np.complex128).reshape(-1)
-    unique, inverse = np.unique(bits, return_inverse=True, equal_nan=True)
-    return replace(
-        mesh, uv=unique.view(np.float64).reshape(-1, 2), uv_faces=inverse.reshape(-1, 3).astype(np.int32)
-    )
-
-
-def join_pictures(mesh: Mesh, picture: Ints, pixels: list[image.Pixels]) -> tuple[Mesh, image.Pixels]:
-    """A texture atlas: one image out of several, side by side from the left and aligned at the top, and the mesh that
-    fits it.
-
-    Args:
-        mesh: with texture coordinates in [0, 1] per image.
-        picture: (t,) which image each triangle shows; -1 for none: its corners become NaN.
-        pixels: images (h, w, 3).
-    """
-    if mesh.uv is None or mesh.uv_faces is None:
-        raise InputError("joining images needs texture coordinates")
-    height = max(p.shape[0] for p in pixels)
-    left = np.cumsum([0, *(p.shape[1] for p in pixels)])
-    joined = np.zeros((height, int(left[-1]), 3), np.uint8)
-    for k, p in enumerate(pixels):
-        joined[: p.shape[0], left[k] : left[k + 1]] = p
-    corner = mesh.uv[mesh.uv_faces]
-    size = np.array([p.shape[1::-1] for p in pixels], np.float64)[picture]  # width, height of each triangle's
-    # half a pixel inside: an interpolating reader must not mix in the neighbour
-    half = 0.5 / size[:, None]
-    inside = np.clip(corner, half, 1 - half) * size[:, None]
-    u = (inside[..., 0] + left[:-1][picture][:, None]) / left[-1]
-    v = 1 - (size[:, None, 1] - inside[..., 1]) / height
-    placed = np.where((picture >= 0)[:, None, None], np.stack([u, v], axis=-1), np.nan).reshape(-1, 2)
-    bits = np.ascontiguousarray(placed).view(np.complex128).reshape(-1)
-    unique, inverse = np.unique(bits, return_inverse=True, equal_nan=True)
-    uv = unique.view(np.float64).reshape(-1, 2)
-    return replace(mesh, uv=uv, uv_faces=inverse.reshape(-1, 3).astype(np.int32)), joined
-
-
-# ------------------------------------------------------------------------------------------------ its texture
+BYTES_PER_PIXEL = 26
+"""Memory that an image takes at its peak in any stage, which is in baking from it (bytes a pixel)."""
+MAX_LIBRARIES = 64  # names of material files on one line
+SISTER_SHARE = 0.01
+"""Share of an image's triangles that must lie in a second tile before a number in its name counts as a tile's."""
 
 
 @dataclass
 class _Textures:
-    """Finds the images of one frame, confined to the capture folder."""
+    """Finds the images of one frame, and takes down what was wrong with them."""
 
     frame: FrameSource
     sources: Sources
     max_pixels: int
     notes: list[Note] = field(default_factory=list)
+    names: References = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.names = References(self.frame.path, self.sources)
 
     def note(self, code: str, sentence: str) -> None:
-        if code not in (c for c, _ in self.notes):
+        if not self.noted(code):
             self.notes.append((code, sentence))
 
-    def locate(self, name: str, what: str) -> Path | None:
-        """The file a mesh or material file names, below the capture folder; None (and a note) when it is not
-        there.
+    def noted(self, code: str) -> bool:
+        return any(c == code for c, _ in self.notes)
 
-        Raises:
-            FrameRejected: `unsafe-path`.
-        """
-        folder = self.frame.path.parent
-        from_windows = bool(PureWindowsPath(name).drive) or name.startswith("\\\\")
-        # a drive of the scanner's own computer names nothing here: only its last part can
-        posix = PureWindowsPath(name).name if from_windows else name.replace("\\", "/")
-        if not posix:
-            return None
-        path = self._near(folder / posix, name)
-        if self.sources.exists(path):  # refuses what lies outside the captures
-            if from_windows:
-                self.note("texture-relocated", f"'{name}' was taken from the mesh's own folder.")
-            return path
-        beside = folder / PurePosixPath(posix).name
-        if beside != path and self.sources.exists(beside):
-            self.note("texture-relocated", f"'{name}' was taken from the mesh's own folder.")
-            return beside
-        self.note("texture-missing", f"The {what} '{name}' is not on the disk; copy it beside the mesh.")
-        return None
+    def take_back(self, code: str) -> str:
+        """The sentence of a note that counts no more; '' where there is none."""
+        said = [sentence for c, sentence in self.notes if c == code]
+        self.notes = [note for note in self.notes if note[0] != code]
+        return said[0] if said else ""
+
+    def locate(self, name: str, what: str) -> Path | None:
+        """The file a mesh or material file names; None, and a note, when there is no such one."""
+        return self._noted(self.names.find(name, what))
+
+    def _noted(self, found: Reference) -> Path | None:
+        if found.code:
+            self.note(found.code, found.sentence)
+        return found.path
 
     def of_materials(self, found: MeshFile) -> dict[str, str]:
         """Image name per material, of all material files that are there."""
         images: dict[str, str] = {}
         for name in found.material_files:
-            path = self._library(name)
-            for part in [path] if path else []:
-                for material, picture in parse_mtl(self.sources.read(part), part.name).items():
+            for path in self._libraries(name):
+                try:
+                    named = parse_mtl(self.sources.read(path, MAX_MTL_BYTES), path.name)
+                except (FrameRejected, InputError) as error:
+                    self.note("texture-unreadable", str(error))
+                    continue
+                for material, picture in named.items():
                     images.setdefault(material, picture)
         return images
 
-    def _library(self, name: str) -> Path | None:
-        folder = self.frame.path.parent
+    def _libraries(self, name: str) -> list[Path]:
+        """The material files of a line: one whose name may have blanks, or several."""
+        whole = self.names.find(name, "material file")
         parts = name.split()
-        if len(parts) > 1 and not self.sources.exists(self._near(folder / name.replace("\\", "/"), name)):
-            # several names on one line; a name with blanks was tried first
-            there = [p for p in parts if self.sources.exists(self._near(folder / p.replace("\\", "/"), p))]
-            if there:
-                return folder / there[0].replace("\\", "/")
-        return self.locate(name, "material file")
+        if whole.path is None and 1 < len(parts) <= MAX_LIBRARIES:
+            several = [self.names.find(part, "material file") for part in parts]
+            if any(one.path or one.code == "texture-outside" for one in several):
+                return [path for one in several if (path := self._noted(one))]
+        path = self._noted(whole)
+        return [path] if path else []
 
-    def _near(self, path: Path, name: str) -> Path:
-        """The path, checked to lie at most one folder up: beside the sequence, not among other subjects.
-
-        Raises:
-            FrameRejected: `unsafe-path`.
-        """
-        plain = Path(os.path.normpath(path))
-        if not plain.is_relative_to(self.frame.path.parent.parent):
-            raise FrameRejected(
-                "unsafe-path",
-                "the frame refers to a file outside its sequence; it was not read",
-                where=self.frame.path.name,
-                seen=repr(name),
-                expected="a file in the frame's folder, or in a folder beside it",
-                todo="Remove the reference, or put the file beside the mesh.",
-            )
-        return plain
-
-    def beside(self) -> Path | None:
-        """An image with the mesh's own stem."""
-        for ending in (*image.ENDINGS, *(e.upper() for e in image.ENDINGS)):
-            path = self.frame.path.with_suffix(ending)
-            if self.sources.exists(path):
-                return path
-        return None
+    def beside(self, mesh: Mesh) -> Picture | None:
+        """The image beside the mesh that must be its own, where none is named, or the named one cannot be had."""
+        if self.noted("texture-outside"):
+            return None
+        found = self.names.images_beside()
+        missing = self.noted("texture-missing")
+        if found.path is None:
+            if found.code and mesh.uv is not None and (missing or mesh.colors is None):
+                self._noted(found)  # several that may be meant
+            return None
+        own = folded(found.path.stem) == folded(self.frame.path.stem)
+        if not own and (mesh.uv is None or not (missing or (mesh.colors is None and not self.notes))):
+            return None
+        picture = self.load(found.path)
+        if picture is not None:
+            why = [self.take_back(code) for code in ("texture-missing", "texture-ambiguous")]
+            if self.noted("texture-unreadable"):
+                why.append("The image that is named cannot be used")
+            because = next(filter(None, [*why, "" if own else "The mesh names no image"]), "")
+            if because:  # a mesh that names none, and an image of its own name, are as programs write them
+                said = because.partition("; copy it")[0]
+                self.note("texture-beside", f"{said}: {found.sentence}, and was taken.")
+        return picture
 
     def load(self, path: Path | None, data: bytes = b"") -> Picture | None:
         """Read an image and make sure that it decodes; None (and a note) when it does not."""
-        name = path.name if path is not None else "embedded image"
+        name = told(path.name) if path is not None else "embedded image"
         try:
             content = data if path is None else self.sources.read(path)
+            info = image.info(content, name, image.LARGEST_PIXELS)
+            if info.pixels > self.max_pixels:
+                size = f"has {info.width_px} x {info.height_px}"
+                self.note("texture-unreadable", self.too_large(f"{name}: the image {size}", info.pixels))
+                return None
             image.decode(content, self.max_pixels, name)
-            return Picture(content, image.info(content, name, self.max_pixels))
-        except image.ImageFileError as error:
+            return Picture(content, info)
+        except (FrameRejected, InputError) as error:
             self.note("texture-unreadable", str(error))
-            return None
+        except MemoryError:
+            self.note("texture-unreadable", f"{name}: there is too little memory for the image: fewer jobs.")
+        return None
+
+    def too_large(self, what: str, pixels: int) -> str:
+        """The sentence on an image that is larger than the setting, with the way to raise it."""
+        return (
+            f"{what} = {pixels:,} pixels, more than `ingest.max_pixels` ({self.max_pixels:,}); not used. "
+            f"To use it: `--set ingest.max_pixels={pixels}`, which takes up to "
+            f"{max(0.1, pixels * BYTES_PER_PIXEL / 1e9):.1f} GB of memory a job; or make it smaller."
+        )
 
 
 def find_texture(
@@ -201,67 +176,139 @@ def find_texture(
     Args:
         found: what the file says, with its mesh cleaned; material: (t,) of its triangles, -1 for none.
         max_pixels: largest image.
-
-    Raises:
-        FrameRejected: `unsafe-path`.
     """
     textures = _Textures(frame, sources, max_pixels)
-    mesh = found.mesh
-    pictures, shown = _pictures(textures, found, material)
+    mesh, pictures, shown = _pictures(textures, found, material)
     if not pictures:
         # colours are a texture too: `bake` says that it is made of them
         if mesh.colors is None and not any(code.startswith("texture-") for code, _ in textures.notes):
             textures.note("no-texture", "The frame has no texture; its geometry is used.")
         return wrapped_uv(mesh), None, textures.notes
     if mesh.uv is None:
+        textures.take_back("texture-beside")
         textures.note("no-uv", "The mesh has an image but no texture coordinates; the image is left out.")
         return mesh, None, textures.notes
     mesh = wrapped_uv(mesh)
     if len(pictures) == 1 and (shown >= 0).all():
         return mesh, stored(pictures[0]), textures.notes
     if len(pictures) == 1:
-        return _without_picture(mesh, shown < 0), stored(pictures[0]), textures.notes
-    total = sum(p.info.width_px for p in pictures) * max(p.info.height_px for p in pictures)
-    if total > max_pixels:
-        textures.note("texture-unreadable", f"Its {len(pictures)} images joined are too large.")
+        return without_picture(mesh, shown < 0), stored(pictures[0]), textures.notes
+    _, (width, height) = joined_places([(p.info.width_px, p.info.height_px) for p in pictures])
+    if width * height > max_pixels:
+        what = f"The frame has {len(pictures)} images, joined {width} x {height}"
+        textures.note("texture-unreadable", textures.too_large(what, width * height))
         return mesh, None, textures.notes
-    pixels = [image.decode(p.data, max_pixels) for p in pictures]
-    mesh, joined = join_pictures(mesh, shown, pixels)
+    try:
+        pixels = [image.decode(p.data, max_pixels) for p in pictures]
+        placed, joined = join_pictures(mesh, shown, pixels)
+        del pixels
+        encoded = image.encode(joined, "png", compression=3)
+    except MemoryError:
+        said = f"There is too little memory to join its {len(pictures)} images: fewer jobs."
+        textures.note("texture-unreadable", said)
+        return mesh, None, textures.notes
     textures.note("textures-joined", f"Its {len(pictures)} images were joined side by side into one.")
-    return mesh, image.encode(joined, "png", compression=3), textures.notes
+    return placed, encoded, textures.notes
 
 
-def _pictures(textures: _Textures, found: MeshFile, material: Ints) -> tuple[list[Picture], Ints]:
-    """The images the triangles show, and which of them each shows (t,), -1 for none."""
-    nothing = np.full(len(material), -1, np.int32)
+def _pictures(textures: _Textures, found: MeshFile, material: Ints) -> tuple[Mesh, list[Picture], Ints]:
+    """The images the triangles show, and which of them each shows (t,), -1 for none; and the mesh, what lay in tiles
+    of its texture coordinates moved into [0, 1]."""
+    wanted, named = _wanted(textures, found, material)
+    if not wanted:
+        picture = textures.beside(found.mesh)
+        return (
+            found.mesh,
+            [picture] if picture else [],
+            np.full(len(material), 0 if picture else -1, np.int32),
+        )
+    mesh, loaded, shown = _loaded(textures, found.mesh, wanted, named)
+    if len(wanted) == 1 and not any(loaded) and (picture := textures.beside(found.mesh)):
+        mesh, loaded, shown = found.mesh, [picture], named
+    return mesh, *_only_used(loaded, shown)
+
+
+def _wanted(textures: _Textures, found: MeshFile, material: Ints) -> tuple[list[Wanted], Ints]:
+    """The images that are named, and which of them each triangle shows (t,), -1 for none."""
     if found.textures:
-        loaded = []
-        for k, name in enumerate(found.textures):
-            data = found.embedded_images[k] if k < len(found.embedded_images) else b""
-            path = None if data else textures.locate(name, "image")
-            loaded.append(textures.load(path, data) if data or path else None)
-        of_face = material if (material >= 0).any() else np.zeros_like(material)
-        if len(loaded) == 1:
-            of_face = np.zeros_like(material)
-        return _only_used(loaded, np.where(of_face < len(loaded), of_face, -1).astype(np.int32))
+        held = found.embedded_images + (b"",) * len(found.textures)
+        wanted = [Wanted(name, data) for name, data in zip(found.textures, held, strict=False)]
+        of_face = material if (material >= 0).any() and len(wanted) > 1 else np.zeros_like(material)
+        return wanted, np.where(of_face < len(wanted), of_face, -1).astype(np.int32)
     images = textures.of_materials(found)
     used = sorted(set(material.tolist()))
-    wanted = {k: images.get(found.materials[k]) if k >= 0 else None for k in used}
-    if not any(wanted.values()):
+    of_used = [images.get(found.materials[k]) if k >= 0 else None for k in used]
+    if not any(of_used):
         # no `usemtl`, or another name than the material file's: with one image there is no doubt
-        only = next(iter(images.values())) if len(set(images.values())) == 1 else None
-        path = textures.locate(only, "image") if only else textures.beside()
-        picture = textures.load(path) if path else None
-        return ([picture], np.zeros_like(nothing)) if picture else ([], nothing)
-    names = list(dict.fromkeys(name for name in wanted.values() if name))
-    loaded = []
-    for name in names:
-        path = textures.locate(name, "image")
-        loaded.append(textures.load(path) if path else None)
-    if len(names) == 1 and loaded[0] is None and (path := textures.beside()):
-        loaded[0] = textures.load(path)
-    place = {k: names.index(name) if name else -1 for k, name in wanted.items()}
-    return _only_used(loaded, np.array([place[k] for k in used], np.int32)[np.searchsorted(used, material)])
+        names = sorted(set(images.values()))
+        if len(names) > 1:
+            several = listed(f"'{told(name)}'" for name in names)
+            said = (
+                f"The mesh names no material that is there, and its material files several images: {several}."
+            )
+            textures.note("texture-ambiguous", said)
+        return ([Wanted(names[0])], np.zeros(len(material), np.int32)) if len(names) == 1 else ([], material)
+    names = list(dict.fromkeys(name for name in of_used if name))
+    place = np.array([names.index(name) if name else -1 for name in of_used], np.int32)
+    return [Wanted(name) for name in names], place[np.searchsorted(used, material)]
+
+
+def _loaded(
+    textures: _Textures, mesh: Mesh, wanted: list[Wanted], shown: Ints
+) -> tuple[Mesh, list[Picture | None], Ints]:
+    """Every image that some triangle shows, a file once: the images, None where one cannot be had; which of them each
+    triangle shows; and the mesh, what lay in tiles of its texture coordinates moved into [0, 1]."""
+    loaded: list[Picture | None] = []
+    places: dict[Path, int] = {}
+    now = np.full_like(shown, -1)
+    in_tiles = np.zeros(len(shown), bool)
+    tile = tiles_of(mesh)
+
+    def put(which: NDArray[np.bool_], path: Path | None, data: bytes = b"") -> None:
+        if path is not None and path in places:
+            now[which] = places[path]
+            return
+        if path is not None:
+            places[path] = len(loaded)
+        now[which] = len(loaded)
+        loaded.append(textures.load(path, data) if path is not None or data else None)
+
+    for k, one in enumerate(wanted):
+        which = shown == k
+        if not which.any():
+            continue
+        if one.data:
+            put(which, None, one.data)
+            continue
+        tiles = textures.names.tiles(one.name)
+        path = None if tiles else textures.locate(one.name, "image")
+        if path is not None:
+            tiles = _sisters(textures.names.sister_tiles(path), tile[which])
+        if not tiles:
+            put(which, path)
+            continue
+        in_tiles |= which
+        for where in sorted({(int(u), int(v)) for u, v in np.unique(tile[which], axis=0)}):
+            here = which & (tile == where).all(axis=1)
+            if where in tiles:
+                put(here, tiles[where])
+            elif where != (-1, -1):
+                number = f"column {where[0] + 1}, row {where[1] + 1}"
+                said = f"The image '{told(one.name)}' has no tile for {number}; copy it beside the others."
+                textures.note("texture-missing", said)
+    return out_of_tiles(mesh, in_tiles, tile), loaded, now
+
+
+def _sisters(tiles: dict[Tile, Path], tile: Ints) -> dict[Tile, Path]:
+    """The tiles beside a named one, if the triangles (t, 2) lie in several of them; else nothing: an image that is
+    repeated."""
+    if len(tiles) < 2:
+        return {}
+    which, count = np.unique(tile, axis=0, return_counts=True)
+    several = [
+        (int(u), int(v)) for (u, v), n in zip(which, count, strict=True) if n >= SISTER_SHARE * len(tile)
+    ]
+    return tiles if sum(where in tiles for where in several) > 1 else {}
 
 
 def _only_used(loaded: list[Picture | None], shown: Ints) -> tuple[list[Picture], Ints]:
@@ -273,16 +320,8 @@ def _only_used(loaded: list[Picture | None], shown: Ints) -> tuple[list[Picture]
     return [p for k in keep if (p := loaded[k]) is not None], new[shown]
 
 
-def _without_picture(mesh: Mesh, bare: NDArray[np.bool_]) -> Mesh:
-    """The mesh with NaN texture coordinates at triangles that show no image."""
-    if mesh.uv is None or mesh.uv_faces is None:
-        return mesh
-    uv = np.concatenate([mesh.uv, np.full((1, 2), np.nan)])
-    return replace(mesh, uv=uv, uv_faces=np.where(bare[:, None], len(uv) - 1, mesh.uv_faces).astype(np.int32))
-
-
 def stored(picture: Picture) -> bytes:
-    """The bytes that are kept: JPEG, PNG and WebP as they came, anything else as PNG without loss."""
+    """The bytes that are kept: JPEG, PNG and WebP as they came, anything else as PNG of what is decoded."""
     if picture.info.format in ("jpeg", "png", "webp"):
         return picture.data
     return image.encode(

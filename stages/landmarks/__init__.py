@@ -21,12 +21,13 @@ The attribute detector is empty where no point of it was used.
 Points by hand always win over detected ones, and say where the head is.  Notes: `landmarks-left-out`, a given point
 lies further than `max_distance_mm` from a scan that the others lie on, or its pixel is no one place of it;
 `landmarks-jump`, a detected one leaves its neighbours for a frame, and does so when it is detected again;
-`landmarks-unsure`; `landmarks-by-hand-only`; `landmarks-not-compared`, pixels that nothing was found for.
+`landmarks-unsure`; `landmarks-by-hand-only`; `landmarks-not-compared`, pixels that nothing was found for;
+`landmarks-axes`, which signs of x and y a file of 3D Slicer was read with.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -51,11 +52,18 @@ from mimicme.pipeline.landmarks import (
     Located,
     Sides,
 )
+from mimicme.pipeline.landmarks.beside import Beside, read_beside
 from mimicme.pipeline.scan import load_colored, load_image_size, load_scan
 from mimicme.pipeline.stage import Stage, Task
 from mimicme.stages.ingest.checkpoint import IngestCheckpoint
 from mimicme.stages.landmarks.checkpoint import LandmarksCheckpoint, LandmarksWriter
-from mimicme.stages.landmarks.given import contradicts, located, merge, on_scan, read_beside
+from mimicme.stages.landmarks.given import (
+    contradicts,
+    located,
+    merge,
+    of_slicer,
+    on_scan,
+)
 from mimicme.stages.landmarks.temporal import jumps
 from mimicme.stages.landmarks.texture_points import on_texture, refuse_displaced
 from mimicme.stages.landmarks.unedited_points import read_found, unedited
@@ -63,7 +71,7 @@ from mimicme.stages.landmarks.unedited_points import read_found, unedited
 if TYPE_CHECKING:
     from mimicme.pipeline.checkpoint import CheckpointWriter
 
-__all__ = ["STAGE", "LandmarksSettings", "compute", "detector", "located", "merge", "on_scan", "read_beside"]
+__all__ = ["STAGE", "LandmarksSettings", "compute", "detector", "located", "merge", "on_scan"]
 
 MEDIAPIPE, OFF = "mediapipe", "none"
 UNSURE = 0.25  # mean confidence below which a frame is worth a look
@@ -201,6 +209,7 @@ class Frame:
     distance_mm: float
     alone: str = ""  # why there is nothing but points by hand, where more were asked for
     not_compared: str = ""  # why pixels were not compared with what is found
+    axes: str = ""  # which signs of x and y the points of 3D Slicer were taken with
 
 
 @dataclass
@@ -210,6 +219,7 @@ class Given:
     Attributes:
         pixels: (68, 2) as in the file; None: it has points in space.
         size: (height, width) px of the scan's texture; None: not asked for, or there is none.
+        axes: see `Frame`.
     """
 
     manual: Located
@@ -218,9 +228,10 @@ class Given:
     scan: Mesh
     pixels: Floats | None = None
     size: tuple[int, int] | None = None
+    axes: str = ""
 
     def frame(self, alone: str = "", not_compared: str = "") -> Frame:
-        return Frame(self.manual, self.left_out, self.distance_mm, alone, not_compared)
+        return Frame(self.manual, self.left_out, self.distance_mm, alone, not_compared, self.axes)
 
 
 def head_by_hand(template_marks: Floats, manual: Located) -> Floats | None:
@@ -242,23 +253,25 @@ def head_by_hand(template_marks: Floats, manual: Located) -> Floats | None:
 
 
 def _given_on_scan(
-    ingest: IngestCheckpoint, row: int, in_file: Floats, limit_mm: float, marks: Floats
+    ingest: IngestCheckpoint, row: int, beside: Beside, limit_mm: float, marks: Floats
 ) -> Given:
-    """A file's points (68, 3) or pixels (68, 2) on the scan; marks: (68, 3) the template's landmarks.
+    """A file's points or pixels on the scan; marks: (68, 3) the template's landmarks.
 
     Raises:
         FrameRejected: see the module.
     """
     scan = load_scan(ingest, row)
     with frame_numerics():
-        if in_file.shape[1] == 2:
+        if beside.points.shape[1] == 2:
             joined, size = ingest.statuses[row].may_have("textures-joined"), load_image_size(ingest, row)
-            points, lost = on_texture(in_file, scan, size, joined, marks)
+            points, lost = on_texture(beside.points, scan, size, joined, marks)
             lifted = np.where(np.isfinite(points[:, 0]), 0.0, np.nan)
-            return Given(located(points, lifted, limit_mm)[0], lost, np.nan, scan, in_file, size)
-        in_scan = transform(inverse(ingest.file_from_scan), in_file)
-        distances = on_scan(in_scan, Surface(scan.vertices, scan.faces), limit_mm, in_file)
-        return Given(*located(in_scan, distances, limit_mm), float(np.nanmedian(distances)), scan)
+            return Given(located(points, lifted, limit_mm)[0], lost, np.nan, scan, beside.points, size)
+        surface, scan_from_file = Surface(scan.vertices, scan.faces), inverse(ingest.file_from_scan)
+        in_file, axes = of_slicer(beside, scan_from_file, surface)
+        in_scan = transform(scan_from_file, in_file)
+        distances = on_scan(in_scan, surface, limit_mm, in_file)
+        return Given(*located(in_scan, distances, limit_mm), float(np.nanmedian(distances)), scan, axes=axes)
 
 
 def _compare(given: Given, detected: Located | None) -> str:
@@ -286,11 +299,11 @@ def read_frame(
     Raises:
         FrameRejected: see the module.
     """
-    in_file = read_beside(task.sequence.frames[row], out.sources, task.captures.sides)
-    if in_file is None:
+    beside = read_beside(task.sequence.frames[row], out.sources, task.captures.sides)
+    if beside is None:
         return Frame(merge(None, finder.detect(ingest, row, near)), [], np.nan)
     marks = task.load_template().landmarks()
-    given = _given_on_scan(ingest, row, in_file, task.settings.max_distance_mm, marks)
+    given = _given_on_scan(ingest, row, beside, task.settings.max_distance_mm, marks)
     exported = read_found(task.sequence.frames[row], out.sources)
     if exported is not None and given.pixels is None:
         found, confidence = exported
@@ -311,7 +324,7 @@ def read_frame(
         return given.frame(not_compared=not_compared)
     if detected is not None and contradicts(given.manual, detected):
         return given.frame("what was detected lies elsewhere")
-    return Frame(merge(given.manual, detected), given.left_out, given.distance_mm, "", not_compared)
+    return replace(given.frame(not_compared=not_compared), found=merge(given.manual, detected))
 
 
 def compute(task: Task[LandmarksSettings], out: CheckpointWriter) -> None:
@@ -359,13 +372,7 @@ def _redetect_jumps(
             again = None
         if again is not None:
             kept = before.found.source != DETECTED
-            frames[row] = Frame(
-                merge(_only(before.found, kept), again),
-                before.left_out,
-                before.distance_mm,
-                before.alone,
-                before.not_compared,
-            )
+            frames[row] = replace(before, found=merge(_only(before.found, kept), again))
             now = jumps(_local(frames, count))[row]
             if now.sum() < wrong[row].sum():
                 wrong[row] = now
@@ -432,6 +439,8 @@ def _write_notes(
             f"{len(frame.left_out)} landmarks lie over {settings.max_distance_mm:g} mm off the scan, or where its "
             f"texture shows no one place of it, and were left out: {_few(frame.left_out)}.",
         )
+    if frame.axes:
+        out.note(row, "landmarks-axes", frame.axes)
     if frame.alone:
         out.note(row, "landmarks-by-hand-only", f"The file's landmarks are alone, because {frame.alone}.")
     if frame.not_compared:
@@ -461,7 +470,7 @@ def _few(names: list[str]) -> str:
 
 STAGE = Stage(
     name="landmarks",
-    version=7,
+    version=8,
     settings=LandmarksSettings,
     needs=("ingest",),
     compute=compute,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -84,13 +86,29 @@ class FaceFinder:
         head = find_head(scene, self.networks, near)
         seen = None if head is None else self.multi_view_consensus(scene, head, known=head.near)
         if seen is None or np.median(seen[0].spread) > FACE_SPREAD_MM:
-            raise FrameRejected(
-                "no-face",
-                "no face is found on the scan",
-                expected="a scan that shows a face from some side",
-                todo="Look at the scan; if it shows a face, put a landmark file beside the frame.",
-            )
+            raise self._no_face(scan, image)
         return landmarks_on_scan(scene, *seen, self.to_ibug)
+
+    def _no_face(self, scan: Mesh, image: NDArray[np.uint8] | None) -> FrameRejected:
+        """The rejection; before that the scan is looked at the other way round, from where its triangles are backs."""
+        turned = replace(
+            scan,
+            faces=scan.faces[:, ::-1],
+            uv_faces=None if scan.uv_faces is None else scan.uv_faces[:, ::-1],
+        )
+        if find_head(Scene(turned, image), self.networks) is not None:
+            return FrameRejected(
+                "no-face",
+                "a face is found only where the triangles show their backs",
+                expected="triangles that face outwards",
+                todo="Reverse the triangles (MeshLab: Invert Faces Orientation) and export the frame again.",
+            )
+        return FrameRejected(
+            "no-face",
+            "no face is found on the scan",
+            expected="a scan that shows a face from some side",
+            todo="Look at the scan; if it shows a face, put a landmark file beside the frame.",
+        )
 
     def multi_view_consensus(
         self, scene: Scene, head: Head, known: bool

@@ -2,41 +2,35 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from mimicme.pipeline.arrays import Floats
-from mimicme.pipeline.errors import FrameRejected, InputError
+from mimicme.pipeline.errors import FrameRejected
+from mimicme.pipeline.geometry.mesh import transform
 from mimicme.pipeline.geometry.spatial import Surface
-from mimicme.pipeline.items import FrameSource
-from mimicme.pipeline.landmarks import DETECTED, IBUG68, MANUAL, NONE, Located, Sides
-from mimicme.pipeline.landmarks.files import EXTENSIONS, read_points
-
-if TYPE_CHECKING:
-    from mimicme.pipeline.sources import Sources
+from mimicme.pipeline.landmarks import DETECTED, IBUG68, MANUAL, NONE, Located
+from mimicme.pipeline.landmarks.beside import Beside
+from mimicme.pipeline.landmarks.files import EXTENSIONS
+from mimicme.pipeline.landmarks.slicer import is_slicers, on_mesh
 
 # detected points further than this (median) from those given by hand belong to something else
 CONTRADICTION_MM = 25.0
 
 
-def read_beside(frame: FrameSource, sources: Sources, sides: Sides) -> Floats | None:
-    """The (68, 3) points of the landmark file beside a frame, in that file's unit and axes, or (68, 2) px of the
-    frame's texture; None without one.
+def of_slicer(beside: Beside, scan_from_file: Floats, surface: Surface) -> tuple[Floats, str]:
+    """A file's points (68, 3) in its own unit; of 3D Slicer's a sentence, with which sign of x and y they were taken.
 
-    Raises:
-        FrameRejected: `landmark-file`, `landmark-scheme`, `unsafe-path`, `too-large`.
+    Args:
+        scan_from_file: (4, 4).
     """
-    for extension in EXTENSIONS:
-        path = frame.path.with_suffix(extension)
-        if path == frame.path or not sources.exists(path):
-            continue
-        try:
-            data = sources.read(path)
-        except InputError as error:
-            raise FrameRejected("landmark-file", error.what, where=path.name, seen=error.seen) from error
-        return read_points(data, path.name, sides)
-    return None
+    if not is_slicers(beside.name):
+        return beside.points, ""
+    placed = on_mesh(beside.points, lambda points: surface.distance(transform(scan_from_file, points)))
+    how = "the other way than" if placed.turned else "as"
+    return placed.points, (
+        f"The signs of x and y in {beside.name} (LPS or RAS) were taken {how} the file says: its points lie "
+        f"{placed.off:.3g} mm off the scan, {placed.off_otherwise:.3g} mm with the other signs."
+    )
 
 
 def on_scan(

@@ -32,6 +32,8 @@ from mimicme.pipeline.release.layout import OK, REJECTED
 from mimicme.pipeline.release.writer import ReleaseWriter, SequenceWriter
 from mimicme.pipeline.stage import A, Stage
 from mimicme.pipeline.template import Template
+from mimicme.pipeline.whole_file import NO_ROOM
+from mimicme.stages.align.checkpoint import AlignCheckpoint
 from mimicme.stages.bake.checkpoint import TEXTURE, BakeCheckpoint
 from mimicme.stages.ingest.checkpoint import IngestCheckpoint
 from mimicme.stages.project.checkpoint import ProjectCheckpoint
@@ -151,7 +153,9 @@ def pack(
             with _Inputs(each, stages) as found:
                 try:
                     good = _write_sequence(out, found, captures, settings, table_type, units)
-                except OSError as error:  # a chunk that does not fit its checksum, or a full disk
+                except OSError as error:  # a chunk that does not fit its checksum
+                    if error.errno in NO_ROOM:
+                        raise
                     raise CheckpointError(
                         "this sequence cannot be copied into the release",
                         where=each.sequence.item,
@@ -292,18 +296,20 @@ def _write_sequence(
     statuses = found.statuses()
     good = np.array([s.ok for s in statuses], bool)
     ingest, register = found.of(IngestCheckpoint), found.registered
-    fps = ingest.fps if ingest else np.nan
-    decisions = ingest.decided if ingest else {}
+    fps = ingest.fps if ingest and np.isfinite(ingest.fps) else found.sequence.fps(captures.fps)
+    align = found.of(AlignCheckpoint)
+    decisions = {**(ingest.decided if ingest else {}), **(align.decided if align else {})}
     stages = {f"made_by_{stage}": checkpoint.fingerprint for stage, checkpoint in found.checkpoints.items()}
     to = out.sequence(
         found.sequence.item,
         name=found.sequence.name,
         expression=found.sequence.expression,
-        fps=fps if np.isfinite(fps) else captures.fps,
+        fps=fps,
         # without ingest nobody knows the file's axes
         file_from_scan=ingest.file_from_scan if ingest else np.full((4, 4), np.nan),
         numbers=found.numbers,
         statuses=[OK if s.ok else REJECTED for s in statuses],
+        times=_times(found, ingest, captures.fps),
         attributes={**decisions, **stages},
     )
     to.quality(_quality_table(statuses, found, table_type), units, [s.message for s in statuses])
@@ -336,6 +342,13 @@ def _write_sequence(
     for name in (*layout.IMAGES, *made):
         _write_images(to, name, found, good)
     return good
+
+
+def _times(found: _Inputs, ingest: IngestCheckpoint | None, declared: float) -> Sequence[float]:
+    """(F,) seconds since the first frame, as ingest has them; else by what the files are called and the rate."""
+    if ingest is not None and np.isfinite(ingest.times).any():
+        return [float(time) for time in ingest.times]
+    return found.sequence.times(declared)
 
 
 def _rounded(vertices: NDArray[np.float32], step_um: float) -> NDArray[np.float32]:
@@ -394,7 +407,7 @@ def _write_images(to: SequenceWriter, name: str, found: _Inputs, good: NDArray[n
 
 STAGE = Stage(
     name="pack",
-    version=3,
+    version=4,
     settings=PackSettings,
     needs=(),  # all before it
     everything=pack,

@@ -11,6 +11,7 @@ The arrays go into the release under the names they have here.
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,6 +31,14 @@ class ProjectCheckpoint(Checkpoint):
     """Reads what project left."""
 
     stage = "project"
+    explained = MappingProxyType(
+        {
+            "landmarks_projected": "number of the 68 landmarks that lie on the scan: projected from the mesh, or given "
+            "and trusted",
+            "landmark_gap": "median distance of the registered mesh's landmarks to where they are projected onto "
+            "the scan",
+        }
+    )
 
     def landmarks(self, row: int) -> Floats:
         """(68, 3) canonical frame, mm, NaN absent."""

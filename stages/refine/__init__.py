@@ -3,7 +3,7 @@
 Reads   ingest (scans, images) and repass, else register (vertices, pose) of the sequence; for the subject's neutral,
         of all the subject's sequences; for the others, this stage's checkpoint of the neutral.
 Writes  vertices (F, V, 3) f4 canonical frame, mm; pose (F, 4, 4) f8, as registered; quality/drift, drift_p95,
-        drift_before (texels at 1024) and slid (mean tangential displacement, mm); gain (F, 3) f4: factors on red,
+        drift_before (texels at 1024) and slid (mean length of the displacement, mm); gain (F, 3) f4: factors on red,
         green and blue that give the frame's texture the reference's exposure and white balance.  The neutral's
         checkpoint has the subject's reference: reference/vertices (V, 3), reference/texture (size, size, 3) u1,
         reference/coverage (size, size) u1.

@@ -2,12 +2,13 @@
 
 vertices, pose      as registration leaves them
 gain                (F, 3) f4: factors on red, green and blue that give a frame the reference's exposure
-quality/drift, drift_p95, drift_before (F,) f4 px at 1024; slid (F,) f4 mm, mean tangential displacement
+quality/drift, drift_p95, drift_before (F,) f4 texels at 1024; slid (F,) f4 mm, mean length of the displacement
 reference/vertices (V, 3) f4 mm, texture (s, s, 3) u1, coverage (s, s) u1: of the subject, with its neutral
 """
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from mimicme.pipeline.formats.image import Pixels
 
 _GAIN, _REFERENCE = "gain", "reference"
-FIGURES = {"drift": "px", "drift_p95": "px", "drift_before": "px", "slid": "mm"}
+FIGURES = {"drift": "texels", "drift_p95": "texels", "drift_before": "texels", "slid": "mm"}
+"""Names and units; texels are of a texture of 1024."""
 
 
 class ReferenceTexture(NamedTuple):
@@ -35,6 +37,16 @@ class RefineCheckpoint(RegisteredCheckpoint):
     """Reads what refine left."""
 
     stage = "refine"
+    explained = MappingProxyType(
+        {
+            "drift": "median length of the optical flow from the subject's reference texture, as refined; "
+            "texels at 1024",
+            "drift_p95": "95th percentile of the length of the same optical flow, as refined; texels at 1024",
+            "drift_before": "median length of the same optical flow before refinement, as registered; texels at 1024",
+            "slid": "mean distance of the refined vertices from the registered ones, nearly all of it along the "
+            "surface",
+        }
+    )
 
     @property
     def has_gains(self) -> bool:

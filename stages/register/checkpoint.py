@@ -51,9 +51,22 @@ class RegisteredCheckpoint(Checkpoint):
     stage = "register"
     explained = MappingProxyType(
         {
-            S2M_MEDIAN: "scan to registered surface, median",
-            S2M_P95: "scan to registered surface, 95th percentile",
-            LANDMARK_ERROR: "landmarks to where the registered mesh has them",
+            S2M_MEDIAN: "median distance of the scan's vertices in the template's region to the registered surface",
+            "s2m_mean": "mean distance of the scan's vertices in the template's region to the registered surface",
+            S2M_P95: "95th percentile of the distances of the scan's vertices in the template's region to the surface",
+            "under_1mm": "share of the scan's vertices in the template's region that lie within 1 mm of the surface",
+            LANDMARK_ERROR: "mean distance of every fourth landmark to its place on a mesh fitted without these: held "
+            "out",
+            "landmark_residual": "mean distance of the trusted landmarks to their places on the mesh, fitted to them "
+            "too",
+            "landmarks_found": "share of the trusted landmarks that a detector found; the others are by hand",
+            "data_share": "share of the template's area that has valid correspondences on the scan",
+            "flipped_triangles": "triangles whose normal is turned by more than 90 degrees from the template's",
+            "degenerate_triangles": "triangles with less than 2 % of their area in the template",
+            "crossing_triangles": "self-intersecting triangles, looked for at lips, lids, nostrils and ears",
+            "stretch_p95": "95th percentile, over the edges, of the absolute log2 of length / length in the template",
+            "expected_error": "estimate of the mean correspondence error, by how much landmarks disagree and edges "
+            "stretch",
         }
     )
 

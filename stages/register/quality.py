@@ -20,9 +20,10 @@ class Quality:
     Attributes:
         s2m_median, s2m_mean, s2m_p95: distance of the scan's vertices inside the template's region (of a fine scan,
             of some of them: `MEASURED_POINTS`) to the registered surface, mm; under_1mm: share nearer than 1 mm.
-        landmark_error: mean distance of landmarks to where the mesh carries them when they are left out of the fit,
-            mm (`Fitter.held_out_error`); noise of the landmarks included.
-        landmark_residual: mean distance of the trusted landmarks, which took part, to those the mesh carries, mm.
+        landmark_error: mean distance of every fourth landmark to where the mesh carries it when these are left out
+            of the fit, mm (`Fitter.held_out_error`); noise of the landmarks included.
+        landmark_residual: mean distance of the trusted landmarks to where the mesh, which is fitted to them too,
+            carries them, mm.
         landmarks_found: share of these that a detector found; the others are by hand.
         data_share: share of the template's area that found scan surface.
         flipped_triangles: triangles whose normal has turned by more than 90 degrees from the rest shape's.

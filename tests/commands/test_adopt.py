@@ -87,6 +87,77 @@ def test_a_mesh_of_another_topology_is_a_rejected_frame(adopted):
         assert np.isnan(frame.vertices).all()
 
 
+@pytest.fixture(scope="module")
+def reordered(folder, known):
+    """One mesh as other programs write it, and the release of all."""
+    root = folder / "reordered"
+    item = next(i for i in known.amounts if i.sequence == "surprise")
+    vertices = turned(next(iter(known.clean(item)))) * METRES
+    faces = known.template.faces
+    order = np.random.default_rng(0).permutation(len(faces))
+    moved = np.random.default_rng(1).permutation(len(vertices))
+    place = np.argsort(moved)
+    some = np.where(np.arange(len(faces))[:, None] < 7, faces[:, ::-1], faces)
+    few = faces.copy()
+    few[5, 2] = 99
+    mirror = vertices * [-1, 1, 1]
+    meshes = {
+        "plain": (vertices, faces),
+        "faceorder": (vertices, faces[order]),
+        "cyclic": (vertices, np.roll(faces[order], 1, axis=1)),
+        "flipped": (vertices, faces[order][:, ::-1]),
+        "some": (vertices, some),
+        "vertexorder": (vertices[moved], place[faces]),
+        "few": (vertices, few),
+        "mirrored": (mirror, faces[:, ::-1]),
+    }
+    for name, (points, triangles) in meshes.items():
+        path = root / "S1" / f"{name}.obj"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_obj(path, Mesh(points, np.ascontiguousarray(triangles, np.int32)), decimals=7)
+    result = called("adopt", root, root / "r.h5", "--template", folder / "template.obj")
+    return root / "r.h5", result, len(faces)
+
+
+def frames_of(path):
+    with Release(path) as release:
+        rows = range(len(release.index["status"]))
+        return {release.index["sequence"][row]: release.frame(row, images=False) for row in rows}
+
+
+def test_triangles_in_another_order_and_turned_ones_are_adopted(reordered):
+    path, result, count = reordered
+    frames = frames_of(path)
+    assert {n for n, f in frames.items() if f.status == "ok"} == {
+        "plain",
+        "faceorder",
+        "cyclic",
+        "flipped",
+        "some",
+    }
+    for name in ("faceorder", "cyclic", "flipped", "some"):
+        np.testing.assert_array_equal(frames[name].vertices, frames["plain"].vertices)
+    assert frames["flipped"].message == f"{count} of {count} triangles were wound the other way."
+    assert frames["some"].message == f"7 of {count} triangles were wound the other way."
+    assert not any(frames[name].message for name in ("plain", "faceorder", "cyclic"))
+    assert "were turned (triangles-turned): S1/flipped frame 0, S1/some frame 0." in result.output
+    assert not has_errors(verify(path))
+
+
+def test_what_differs_is_said(reordered):
+    path, _, count = reordered
+    frames = frames_of(path)
+    assert {frames[n].reason for n in ("vertexorder", "few", "mirrored")} == {"other-topology"}
+    assert "the vertices are in another order" in frames["vertexorder"].message
+    assert "triangles are not the template's" in frames["vertexorder"].message
+    assert (
+        "; 1 triangle is not the template's; the first vertex whose triangles differ is"
+        in frames["few"].message
+    )
+    assert "another order" not in frames["few"].message
+    assert "mirror image" in frames["mirrored"].message
+
+
 def test_the_release_is_verified(adopted):
     assert not has_errors(verify(adopted[0]))
 

@@ -15,7 +15,7 @@ from mimicme.commands.export import export, parse_frames
 from mimicme.pipeline.errors import ReleaseError, UsageError
 from mimicme.pipeline.formats.image import decode
 from mimicme.pipeline.formats.meshio import glb_bytes, read_mesh
-from mimicme.pipeline.geometry.mesh import transform
+from mimicme.pipeline.geometry.mesh import transform, vertex_normals
 from mimicme.pipeline.release import Release
 
 
@@ -115,6 +115,69 @@ def test_spaces(fakes: ModuleType, path: Path, tmp_path: Path) -> None:
         export(path, tmp_path / space, "ply", "S001/smile", frames=[2], space=space)
         file = tmp_path / space / "S001/smile/0002.ply"
         np.testing.assert_allclose(read_mesh(file.read_bytes(), "x.ply").mesh.vertices, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("unit_mm", [1.0, 10.0, 1000.0])
+def test_file_space_is_exact_far_from_the_origin(
+    fakes: ModuleType, path: Path, tmp_path: Path, unit_mm: float
+) -> None:
+    """Within 0.01 mm at a million units, in every format, as double precision has it."""
+    far = tmp_path / "far.h5"
+    far.write_bytes(path.read_bytes())
+    file_from_scan = np.eye(4) / unit_mm
+    file_from_scan[:, 3] = 1e6, -1e6, 1e6, 1
+    with h5py.File(far, "r+") as file:
+        file["subjects/S001/smile"].attrs["file_from_scan"] = file_from_scan
+    vertices = fakes.registered(fakes.SMILE, 2, fakes.template()).astype(float)
+    expected, faces = transform(file_from_scan @ fakes.pose_of(2), vertices), fakes.template().faces
+    for format in ("obj", "ply", "glb", "npz"):
+        out = tmp_path / format
+        export(far, out, format, "S001/smile", frames=[2], space="file")
+        if format == "npz":
+            with np.load(out / "S001/smile.npz") as archive:
+                assert archive["vertices"].dtype == archive["landmarks"].dtype == np.float64
+                corners = archive["vertices"][0][faces]
+        else:
+            found = read_mesh((out / f"S001/smile/0002.{format}").read_bytes(), f"x.{format}").mesh
+            corners = found.vertices[found.faces]
+        assert np.abs(corners - expected[faces]).max() * unit_mm < 0.001
+
+
+def test_morph_targets_are_shaded_as_the_moved_mesh(fakes: ModuleType) -> None:
+    """At full weight with its own normals, halfway within a few degrees; without differences it would be 30."""
+    shape = fakes.template().mesh
+    rolled = np.zeros_like(shape.vertices)
+    span = np.ptp(shape.vertices[:, 0])
+    rolled[:, 2] = 0.12 * span * np.sin(2 * np.pi * shape.vertices[:, 0] / span)
+    tree, buffer = glb(glb_bytes(shape, targets={"roll": rolled}))
+
+    def read(index: int) -> np.ndarray:
+        accessor = tree["accessors"][index]
+        start = tree["bufferViews"][accessor["bufferView"]]["byteOffset"]
+        return np.frombuffer(buffer, "<f4", 3 * accessor["count"], start).reshape(-1, 3).astype(float)
+
+    (primitive,) = tree["meshes"][0]["primitives"]
+    (target,) = primitive["targets"]
+    places, normals = (read(primitive["attributes"][name]) for name in ("POSITION", "NORMAL"))
+    index = tree["accessors"][primitive["indices"]]
+    start = tree["bufferViews"][index["bufferView"]]["byteOffset"]
+    faces = np.frombuffer(buffer, "<u4", index["count"], start).reshape(-1, 3).astype(np.int32)
+    _, same = np.unique(places.round(4), axis=0, return_inverse=True)
+    welded = same.reshape(-1)[faces]
+    used = np.unique(faces)
+
+    def off(weight: float, differences: float) -> float:
+        """Largest angle to the normals of the moved mesh."""
+        moved = np.zeros((same.max() + 1, 3))
+        moved[same.reshape(-1)] = places + weight * read(target["POSITION"])
+        true = vertex_normals(moved, welded)[same.reshape(-1)]
+        shown = normals + differences * read(target["NORMAL"])
+        cosine = (shown * true).sum(1) / np.linalg.norm(shown, axis=1)
+        return float(np.degrees(np.arccos(np.clip(cosine, -1, 1)))[used].max())
+
+    assert off(1, 1) < 0.1
+    assert off(0.5, 0.5) < 5
+    assert off(1, 0) > 20
 
 
 def test_an_archive_holds_the_sequence(fakes: ModuleType, path: Path, tmp_path: Path) -> None:

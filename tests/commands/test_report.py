@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from jinja2 import UndefinedError
+from markupsafe import escape
 
 from mimicme.commands.report import histogram, read_item, read_view, report, sections
 from mimicme.commands.report.page import environment, make_section, render_page, render_section
-from mimicme.commands.report.records import FrameRecord, ItemRecord
+from mimicme.commands.report.records import FrameRecord, ItemRecord, decision_sentence
 from mimicme.pipeline.checkpoint import Checkpoint, writing
 from mimicme.pipeline.drawing import pictures
 from mimicme.pipeline.errors import FrameRejected, UsageError
@@ -112,12 +113,41 @@ def test_page_is_whole_and_needs_no_network(workspace: Workspace, tmp_path: Path
     assert not re.search(r"https?://|<script", text)
     for words in ("S000/surprise", "large-residual", "s2m_p95", "could not be made"):
         assert (words in text) == (words != "could not be made")
-    # said by the reader of the stage that measures it; it comes before the figures that explain themselves
-    leading = text.index("<td>s2m_median</td><td>scan to registered surface, median</td>")
-    assert leading < text.index("<td>align_landmark_residual</td><td></td>")
+    # unit and sentence beside the name, in the order of the flow
+    said = {name: said for stage in ALL_STAGES for name, said in stage.reader.explained.items()}
+    shown = re.findall(r"<tr><td>(\w+)</td><td>([^<]*)</td><td>([^<]*)</td><td>\d+</td>", text)
+    assert [name for name, *_ in shown] == [name for name in said if name in {n for n, *_ in shown}]
+    assert [what for _, _, what in shown] == [str(escape(said[name])) for name, *_ in shown]
+    units = {name: unit for name, unit, _ in shown}
+    assert (units["s2m_median"], units["align_scale"]) == ("mm", "no unit")
+    assert "White patches" in text and "grey is further than 10 mm" in text
+    assert "_decision" not in text and re.search(r"<li>unit: mm, because the eyes are ", text)
     # what comes from outside is text, not markup
     assert "&lt;b&gt;4 mm&lt;/b&gt;" in text and "<b>4 mm" not in text
     assert "ws &lt;&amp;&gt;" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "shown"),
+    [
+        ("unit_decision", "m: the eyes are 0.06 apart", "unit: m, because the eyes are 0.06 apart"),
+        (
+            "unit_decision",
+            "mm assumed: no frame could be read",
+            "unit: mm assumed, because no frame could be read",
+        ),
+        (
+            "unit_decision",
+            "cm as declared; the scan measures 240 mm",
+            "unit: cm as declared; the scan measures 240 mm",
+        ),
+        ("up_decision", "+z is up: the scan says so", "+z is up, because the scan says so"),
+        ("size_decision", "unusual size: 40 mm", "unusual size, because 40 mm"),
+        ("scale_of_decision", "1: told: twice", "scale of: 1, because told: twice"),
+    ],
+)
+def test_a_decision_is_a_sentence_without_a_key(name: str, said: str, shown: str) -> None:
+    assert decision_sentence(name, said) == shown
 
 
 def test_who_refuses_is_in_no_page_sheet_or_export(workspace: Workspace, tmp_path: Path) -> None:
@@ -232,6 +262,7 @@ def hostile_records() -> list[ItemRecord]:
             failure=f"failure{HOSTILE}",
             decisions=[f"decision{HOSTILE}"],
             outdated=[f"outdated{HOSTILE}"],
+            units={f"figure{HOSTILE}": f"unit{HOSTILE}"},
         )
     ]
 
@@ -263,6 +294,7 @@ def test_what_comes_from_outside_is_escaped_and_never_evaluated(workspace: Works
         "note",
         "noted",
         "figure",
+        "unit",
         "failure",
         "decision",
         "outdated",

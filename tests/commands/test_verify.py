@@ -174,6 +174,8 @@ BROKEN = {
     "index too long": (removed_sequence, "/index", "6 rows"),
     "no index": (drop("/index"), "/index", "missing"),
     "frame numbers": (put(f"{SMILE}/frame", 2, 0), f"{SMILE}/frame row 2", "do not rise"),
+    "times": (put(f"{SMILE}/time_s", 2, -1.0), f"{SMILE}/time_s", "fall"),
+    "first time": (put(f"{SMILE}/time_s", 0, -1.0), f"{SMILE}/time_s", "first time"),
     "status": (column(f"{SMILE}/quality", 0, "status", b"fine"), f"{SMILE}/quality row 0", "'fine'"),
     "reason": (column(f"{SMILE}/quality", 1, "reason", b""), f"{SMILE}/quality row 1", "without a reason"),
     "figure": (column(f"{SMILE}/quality", 0, "s2m_p95", -1), f"{SMILE}/quality row 0", "s2m_p95"),

@@ -267,7 +267,12 @@ def test_a_workspace_that_knows_no_such_subject(workspace: Workspace) -> None:
 
 
 def test_who_has_withdrawn_stays_out_under_another_spelling(workspace: Workspace) -> None:
-    withdraw_workspace(workspace.root, "s1")  # the captures' S001
+    with pytest.raises(
+        UsageError, match="spelled here; seen 's1', expected 'S001'"
+    ):  # nothing is undone again
+        withdraw_workspace(workspace.root, "s1")
+    assert list(workspace.root.glob("*/S001"))
+    withdraw_workspace(workspace.root, "S001")
     assert not list(workspace.root.glob("*/S001"))
     with Release(workspace.release) as release:
         assert list(release.subjects) == ["S002"]

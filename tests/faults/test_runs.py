@@ -18,12 +18,19 @@ from pathlib import Path
 import pytest
 from shared_helpers import MAIN, mimicme
 
-KILLS = int(os.environ.get("KILLS", "12"))
+KILLS = int(os.environ.get("KILLS", "6"))
 SMALL = ("--set", "bake.size=256")
 
 
 def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def command_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""
 
 
 def made(workspace: Path, synthetic: Path) -> Path:
@@ -63,21 +70,33 @@ def children(leader: int) -> list[int]:
     return found
 
 
-def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(
-    undisturbed: tuple[Path, float], tmp_path: Path, small_captures: Path
+@pytest.mark.parametrize(("number", "jobs"), [(signal.SIGKILL, 2), (signal.SIGINT, 0), (signal.SIGTERM, 2)])
+def test_ended_at_any_moment_it_goes_on_to_the_same_bytes(
+    undisturbed: tuple[Path, float], tmp_path: Path, small_captures: Path, number: signal.Signals, jobs: int
 ) -> None:
-    """Each kill comes a little later in what is left of the run; everything dies at once, as by the power cord."""
+    """Each time in a workspace of its own, a little later; SIGKILL to all processes at once, as by the power cord."""
     calm, seconds = undisturbed
-    workspace = made(tmp_path / "ws", small_captures)
+    ended = 0
     for k in range(KILLS):
-        process = started(workspace, "--jobs", str(1 + k % 2))
-        time.sleep(seconds * (0.15 + 0.7 * k / KILLS))
+        workspace = made(tmp_path / f"ws{k}", small_captures)
+        process = started(workspace, "--jobs", str(jobs))
+        time.sleep(seconds * (0.1 + 0.85 * k / KILLS))
         if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-    mimicme("run", workspace, "--jobs", 2, *SMALL)
-    assert digest(workspace / "release.h5") == digest(calm / "release.h5")
-    assert not list(workspace.rglob("*.tmp"))
+            if number == signal.SIGKILL:
+                os.killpg(process.pid, number)
+            else:
+                os.kill(process.pid, number)
+        said, _ = process.communicate(timeout=60)
+        assert process.returncode in (0, -9, 130), said
+        assert "Traceback" not in said
+        ended += process.returncode != 0
+        if number != signal.SIGKILL:
+            assert not list(workspace.rglob("*.tmp"))
+        mimicme("run", workspace, "--jobs", 2, *SMALL)
+        assert digest(workspace / "release.h5") == digest(calm / "release.h5")
+        assert not list(workspace.rglob("*.tmp"))
+        shutil.rmtree(workspace)
+    assert ended >= KILLS / 2  # the machine may be quicker than it was
 
 
 def test_a_worker_that_dies_costs_its_item_and_no_more(
@@ -87,13 +106,19 @@ def test_a_worker_that_dies_costs_its_item_and_no_more(
     workspace = made(tmp_path / "ws", small_captures)
     process = started(workspace, "--jobs", "2")
     give_up = time.monotonic() + 120
-    while not (workspace / "align").is_dir() and time.monotonic() < give_up and process.poll() is None:
-        time.sleep(0.05)
-    for pid in children(process.pid)[-2:]:  # the newest: workers, not their resource tracker
-        os.kill(pid, signal.SIGKILL)
+    while not (workspace / "refine").is_dir() and time.monotonic() < give_up and process.poll() is None:
+        time.sleep(0.02)
+    workers = [
+        pid for pid in children(process.pid) if "loky" in command_of(pid) and "tracker" not in command_of(pid)
+    ]
+    assert workers
+    os.kill(workers[-1], signal.SIGKILL)
     said, _ = process.communicate(timeout=240)
     assert process.returncode in (0, 1), said
     assert "Traceback" not in said
+    stages = {s["stage"]: s for s in json.loads(mimicme("status", workspace, "--json").stdout)["stages"]}
+    for earlier in ("ingest", "landmarks", "align", "register"):
+        assert stages[earlier]["items"]["done"] == 2
     mimicme("run", workspace, "--jobs", 2, *SMALL)
     assert digest(workspace / "release.h5") == digest(calm / "release.h5")
 
@@ -119,7 +144,6 @@ def test_no_room_is_said_and_leaves_no_half_a_file(
     if (workspace / "release.h5").exists():  # of what there was room for
         mimicme("verify", workspace / "release.h5")
     assert "Make room on that disk" in said
-    assert all(path.stat().st_size <= limit for path in workspace.rglob("*") if path.is_file())
     failed = json.loads(mimicme("status", workspace, "--json").stdout)
     assert failed["frames"] == 4
     mimicme("run", workspace, "--jobs", 2, *SMALL)

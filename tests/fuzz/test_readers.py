@@ -5,23 +5,26 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from fuzz_seeds import MESHES, TABLE, points
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mimicme.pipeline.captures.expressions import read_mapping
-from mimicme.pipeline.captures.metadata import read_subjects
+from mimicme.pipeline.captures.metadata import parse_subjects, read_subjects
 from mimicme.pipeline.errors import InputError, MimicmeError
 from mimicme.pipeline.formats.image import decode, encode
 from mimicme.pipeline.formats.meshio import read_mesh
-from mimicme.pipeline.landmarks import Landmarks
 from mimicme.pipeline.landmarks.files import read_landmarks, write_landmarks
+from mimicme.pipeline.landmarks.npy import is_landmarks
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "400"))
 PLACES = settings(
@@ -78,92 +81,6 @@ def returns_or_explains(read: Callable[[], object]) -> None:
     assert len(said) > 20
 
 
-def points() -> Landmarks:
-    rng = np.random.default_rng(0)
-    return Landmarks(rng.normal(size=(68, 3)) * 50)
-
-
-OBJ = b"""mtllib a.mtl
-o face
-v 0 0 0
-v 10 0 0
-v 0 10 0.5
-v 10 10 1
-vt 0 0
-vt 1 0
-vt 0 1
-vn 0 0 1
-usemtl skin
-f 1/1/1 2/2/1 3/3/1
-f 2/2 4/3 3/1
-f -1 -2 -3
-"""
-ASCII_PLY = b"""ply
-format ascii 1.0
-comment made by hand
-comment TextureFile a.jpg
-element vertex 4
-property float x
-property float y
-property float z
-property uchar red
-property uchar green
-property uchar blue
-element face 2
-property list uchar int vertex_indices
-property list uchar float texcoord
-end_header
-0 0 0 1 2 3
-10 0 0 1 2 3
-0 10 0 1 2 3
-10 10 1 1 2 3
-3 0 1 2 6 0 0 1 0 0 1
-3 1 3 2 6 1 0 1 1 0 1
-"""
-
-
-def binary_ply() -> bytes:
-    head = ASCII_PLY.split(b"end_header\n")[0].replace(b"format ascii", b"format binary_little_endian")
-    body = b"".join(np.float32([i, i % 2, 3]).tobytes() + bytes([1, 2, 3]) for i in range(4))
-    face = bytes([3]) + np.int32([0, 1, 2]).tobytes() + bytes([6]) + np.float32([0, 0, 1, 0, 0, 1]).tobytes()
-    return head + b"end_header\n" + body + 2 * face
-
-
-def glb() -> bytes:
-    place = np.float32([[0, 0, 0], [10, 0, 0], [0, 10, 0.5]]).tobytes() + np.uint16([0, 1, 2, 0]).tobytes()
-    text = json.dumps(
-        {
-            "asset": {"version": "2.0"},
-            "buffers": [{"byteLength": len(place)}],
-            "bufferViews": [
-                {"buffer": 0, "byteLength": 36},
-                {"buffer": 0, "byteOffset": 36, "byteLength": 6},
-            ],
-            "accessors": [
-                {"bufferView": 0, "componentType": 5126, "count": 3, "type": "VEC3"},
-                {"bufferView": 1, "componentType": 5123, "count": 3, "type": "SCALAR"},
-            ],
-            "meshes": [{"primitives": [{"attributes": {"POSITION": 0}, "indices": 1}]}],
-            "nodes": [{"mesh": 0}],
-            "scenes": [{"nodes": [0]}],
-            "scene": 0,
-        }
-    ).encode()
-    text += b" " * (-len(text) % 4)
-    chunks = (
-        np.uint32([len(text)]).tobytes()
-        + b"JSON"
-        + text
-        + np.uint32([len(place)]).tobytes()
-        + b"BIN\0"
-        + place
-    )
-    return b"glTF" + np.uint32([2, 12 + len(chunks)]).tobytes() + chunks
-
-
-MESHES = {"a.obj": OBJ, "a.ply": ASCII_PLY, "b.ply": binary_ply(), "a.glb": glb()}
-
-
 @pytest.mark.parametrize("name", MESHES)
 def test_the_undamaged_file_is_read(name: str) -> None:
     assert len(read_mesh(MESHES[name], name).mesh.faces)
@@ -184,6 +101,43 @@ def test_landmarks(ending: str, kinds: Damage) -> None:
     returns_or_explains(lambda: read_landmarks(spoiled(data, kinds), f"a{ending}"))
 
 
+def of_other_programs() -> dict[str, bytes]:
+    """Landmark files that are read and not written."""
+    places = points().points
+    array = io.BytesIO()
+    np.save(array, places)
+    rows = "".join(
+        f"{k},{x},{y},{z},0,0,0,1,1,1,0,F-{k + 1},,\n" for k, (x, y, z) in enumerate(places.tolist())
+    )
+    heads = "# Markups fiducial file version = 4.11\n# CoordinateSystem = RAS\n"
+    controls = [{"label": f"F-{k + 1}", "position": p} for k, p in enumerate(places.tolist())]
+    markups = {"markups": [{"coordinateSystem": "LPS", "controlPoints": controls}]}
+    return {
+        "a.npy": array.getvalue(),
+        "a.fcsv": (heads + "# columns = id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc\n" + rows).encode(),
+        "a.mrk.json": json.dumps(markups).encode(),
+    }
+
+
+OF_OTHER_PROGRAMS = of_other_programs()
+
+
+@pytest.mark.parametrize("name", OF_OTHER_PROGRAMS)
+@PLACES
+@given(kinds=damage)
+def test_landmarks_of_other_programs(name: str, kinds: Damage) -> None:
+    returns_or_explains(lambda: read_landmarks(spoiled(OF_OTHER_PROGRAMS[name], kinds), name))
+
+
+@PLACES
+@given(kinds=damage)
+def test_the_head_of_an_array_of_landmarks(kinds: Damage) -> None:
+    """Most of the file are numbers: this damages what says how they lie."""
+    data = OF_OTHER_PROGRAMS["a.npy"]
+    returns_or_explains(lambda: read_landmarks(spoiled(data[:128], kinds) + data[128:], "a.npy"))
+    is_landmarks(spoiled(data[:128], kinds))
+
+
 @pytest.mark.parametrize("kind", ["png", "jpeg"])
 @PLACES
 @given(kinds=damage)
@@ -192,15 +146,55 @@ def test_an_image(kind: str, kinds: Damage) -> None:
     returns_or_explains(lambda: decode(spoiled(data, kinds)))
 
 
-TABLE = b"subject,age,gender,ethnicity,consent\nS001,31,f,x,yes\nsub-02,,m,,no\n3,44,,,withdrawn 2021\n"
-
-
 @PLACES
 @given(kinds=damage)
 def test_a_table_of_subjects(tmp_path: Path, kinds: Damage) -> None:
     path = tmp_path / "subjects.csv"
     path.write_bytes(spoiled(TABLE, kinds))
     returns_or_explains(lambda: read_subjects(path))
+
+
+def workbook() -> bytes:
+    from openpyxl import Workbook
+
+    made = Workbook()
+    for line in TABLE.decode().splitlines():
+        made.active.append(line.split(","))
+    made.active.append(["S4", "=20+1", "f", "x", '="yes"'])
+    file = io.BytesIO()
+    made.save(file)
+    return file.getvalue()
+
+
+WORKBOOK = workbook()
+
+
+@PLACES
+@given(kinds=damage)
+def test_a_table_in_a_workbook(kinds: Damage) -> None:
+    returns_or_explains(lambda: parse_subjects(spoiled(WORKBOOK, kinds)))
+
+
+PARTS = [
+    "xl/worksheets/sheet1.xml",
+    "xl/sharedStrings.xml",
+    "xl/workbook.xml",
+    "xl/styles.xml",
+    "[Content_Types].xml",
+]
+
+
+@pytest.mark.parametrize("part", PARTS)
+@PLACES
+@given(kinds=damage)
+def test_a_part_of_a_workbook(part: str, kinds: Damage) -> None:
+    """A sound archive of damaged parts."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(WORKBOOK)) as old, zipfile.ZipFile(out, "w") as new:
+        for member in old.infolist():
+            content = old.read(member)
+            new.writestr(member.filename, spoiled(content, kinds) if member.filename == part else content)
+    returns_or_explains(lambda: parse_subjects(out.getvalue()))
 
 
 def test_a_cell_without_an_end(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mimicme.pipeline.errors import FrameRejected
+from mimicme.pipeline.errors import FrameRejected, InputError
 from mimicme.pipeline.sources import Sources, unchanged
 
 TIME = (1_700_000_000, 1_700_000_000)
@@ -97,3 +97,55 @@ def test_a_touched_file_is_the_same_and_a_changed_one_is_not(root: Path) -> None
     assert same(root, sources)
     (root / "S1/other.obj").write_text("OTHER")
     assert not same(root, sources)
+
+
+def test_names_in_a_folder_are_remembered(root: Path) -> None:
+    sources = Sources(root)
+    assert sources.names(root / "raw", "*.obj") == ("a.obj", "b.obj")
+    assert sources.names(root / "raw", "a.*/[c]*") == ("a.obj",)
+    assert sources.names(root / "gone", "*") == ()
+    assert list(sources.digests) == ["raw//*.obj", "raw//a.*/[c]*", "gone//*"]
+    assert same(root, sources)
+    (root / "raw/a.txt").write_text("")
+    assert not same(root, sources)
+    (root / "raw/a.txt").unlink()
+    assert same(root, sources)
+    (root / "raw/B.obj").write_text("")
+    assert not same(root, sources)
+
+
+def test_names_of_a_folder_outside_are_not_told(root: Path) -> None:
+    (root / "out").symlink_to(root.parent)
+    sources = Sources(root)
+    for folder in (root / "out", root.parent, root / "S1/../.."):
+        with pytest.raises(FrameRejected, match="leaves the capture folder"):
+            sources.names(folder, "*")
+    assert same(root, sources)
+
+
+def test_only_regular_files_are_opened(root: Path) -> None:
+    os.mkfifo(root / "pipe.obj")
+    sources = Sources(root)
+    for name in ("pipe.obj", "raw"):
+        with pytest.raises(InputError, match="no regular file"):
+            sources.read(root / name)
+    assert same(root, sources)
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = root / "S1/other.obj"
+    real = os.fstat
+    times = iter(range(100))
+
+    def growing(handle: int) -> os.stat_result:
+        with open(path, "a") as more:
+            more.write("x" * (1 + next(times)))
+        return real(handle)
+
+    monkeypatch.setattr(os, "fstat", growing)
+    sources = Sources(root)
+    with pytest.raises(InputError, match="changes while it is read"):
+        sources.read(path)
+    monkeypatch.undo()
+    assert not same(root, sources)
+    assert sources.read(path).startswith(b"r.obj")

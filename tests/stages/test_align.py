@@ -25,6 +25,7 @@ from mimicme.stages.align import align, on_surface
 from mimicme.stages.align.by_landmarks import fit_landmarks
 from mimicme.stages.align.on_surface import upper_face
 from mimicme.stages.align.settings import AlignSettings
+from mimicme.stages.ingest.checkpoint import Assumed
 
 SETTINGS = AlignSettings()
 
@@ -264,6 +265,7 @@ def a_task(tmp_path, points, settings):
         for row in rows:
             out.put(row, "vertices", t.vertices.astype("f4"), "mm")
             out.put(row, "faces", t.faces)
+        out.array("file_from_scan", np.eye(4))
     with writing(paths["landmarks"], stage="landmarks", item="S", made_by={}) as out:
         out.frames(list(rows))
         out.rows("points", (68, 3), "f4", "mm")[:] = points
@@ -300,3 +302,17 @@ def test_a_note_where_the_surface_was_asked_for_and_did_not_help(tmp_path, monke
         stage.compute(a_task(tmp_path, points, AlignSettings()), out)
     with Checkpoint(tmp_path / "align.h5") as found:
         assert ["pose-by-landmarks" in s.note for s in found.statuses] == [False, False, True, True]
+
+
+def test_axes_and_size_are_told_as_they_turn_out() -> None:
+    """What ingest assumed without landmarks is corrected by where the heads lie, and by how far eyes are apart."""
+    assumed = Assumed("+y", True)
+    lying = np.eye(4)
+    lying[:3, :3] = [[1, 0, 0], [0, 0, -1], [0, 1, 0]]  # up is +z in the scan, out of the face is -y
+    said = stage.turned_out(assumed, np.eye(4), [lying, lying], [63.0, 62.0])
+    assert said.up == "+z" and "along -y" in said.axes and not said.size
+    in_metres = np.diag([1e-3, 1e-3, 1e-3, 1])
+    small = stage.turned_out(assumed, in_metres, [np.eye(4)], [45.0, np.nan])
+    assert not small.up and "45 mm" in small.size and "--unit 1400`" in small.size
+    assert not any(stage.turned_out(Assumed(None, False), np.eye(4), [lying], [45.0]))
+    assert not any(stage.turned_out(assumed, np.eye(4), [], []))

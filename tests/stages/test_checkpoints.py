@@ -13,25 +13,25 @@ from mimicme.pipeline.checkpoint import Checkpoint, CheckpointWriter, writing
 from mimicme.pipeline.errors import CheckpointError
 from mimicme.pipeline.stage import latest
 from mimicme.stages import STAGES
-from mimicme.stages.align.checkpoint import AlignCheckpoint, AlignWriter
+from mimicme.stages.align.checkpoint import AlignCheckpoint, AlignWriter, TurnedOut
 from mimicme.stages.register.checkpoint import VERTICES, RegisteredCheckpoint, RegisteredWriter
 from mimicme.stages.register.quality import UNITS
 
 CALLS = {"get", "has", "rows", "array", "put", "figure"}
 WRITING = {"rows", "array", "put", "figure"}
-NO_NAMES = {"mm", "px", "f4", "f8", "u1"}
-"""Units and types, which stand in the checkpoint modules too."""
+NO_NAMES = {"mm", "s", "texels", "f4", "f8", "u1", "x", "y", "z", "xy", "yz", "xz"}
+"""Units, types and terms of axes, which stand in the checkpoint modules too."""
 
 ELSEWHERE: dict[str, set[str]] = {
     # the names of a release, which users read
-    "pipeline/release/": {"vertices", "faces", "uv", "uv_faces", "fps", "file_from_scan", "unit"},
+    "pipeline/release/": {"vertices", "faces", "uv", "uv_faces", "fps", "file_from_scan", "time_s", "unit"},
     "stages/pack/__init__.py": {"vertices", "pose"},
     "commands/adopt.py": {"vertices", "pose", "landmarks", "landmark_source", "landmark_confidence"},
     "commands/export.py": {"vertices"},
     "commands/withdraw.py": {"vertices"},
     "commands/verify/": {
         *("vertices", "faces", "uv", "uv_faces", "fps", "file_from_scan", "unit", "pose"),
-        *("landmarks", "landmark_source", "landmark_confidence", "landmark_visible"),
+        *("landmarks", "landmark_source", "landmark_confidence", "landmark_visible", "time_s"),
     },
     # the attribute that every dataset has, of checkpoints and releases
     "pipeline/formats/map_coding.py": {"unit"},
@@ -41,13 +41,15 @@ ELSEWHERE: dict[str, set[str]] = {
     "pipeline/model_file.py": {"texture"},
     "commands/model/": {"texture", "vertices"},
     # files of others: glTF, .pts and its kin
-    "pipeline/formats/glb.py": {"source"},
+    "pipeline/formats/gltf": {"source"},
+    # of a sequence in a release
+    "commands/verify/sequence.py": {"mirrored"},
     "pipeline/landmarks/formats.py": {"points", "landmarks"},
     # points exported beside the captures, as JSON; the truth that synth leaves beside them, and what it is measured by
     "stages/landmarks/unedited_points.py": {"points", "confidence"},
     "commands/evaluate.py": {"vertices", "landmarks", "s2m_median", "s2m_p95"},
     # the record of what made a checkpoint
-    "pipeline/run/plan.py": {"neutral"},
+    "pipeline/run/plan.py": {"neutral", "mirrored"},
     # words of the module's own
     "commands/experiment/samples.py": {"texture"},
     "pipeline/drawing/pictures.py": {"texture"},
@@ -156,10 +158,15 @@ def test_what_align_wrote_is_read(tmp_path: Path) -> None:
         out.frames([3, 7])
         writer = AlignWriter(out)
         writer.frame(1, pose, trusted, True, 2.5, 0.25, 1.1)
-        writer.close()
+        writer.close(TurnedOut("-x", "-x is up: ...", "unusual size: ..."))
     with AlignCheckpoint(tmp_path / "a.h5") as made:
         assert np.array_equal(made.pose(1), pose) and np.isnan(made.pose(0)).all()
         assert np.array_equal(made.trusted(1), trusted)
+        assert made.decided == {
+            "up": "-x",
+            "up_decision": "-x is up: ...",
+            "size_decision": "unusual size: ...",
+        }
         assert made.quality["align_scale"].values[1] == np.float32(1.1)
         assert made.quality["align_surface_residual"].unit == "mm"
 

@@ -15,14 +15,14 @@ from mimicme.pipeline.checkpoint import Checkpoint, writing
 from mimicme.pipeline.errors import ConfigError, InputError, MissingDependencyError
 from mimicme.pipeline.formats import image
 from mimicme.pipeline.formats.meshio import glb_bytes, obj_bytes, ply_bytes
-from mimicme.pipeline.geometry.mesh import Mesh, transform
+from mimicme.pipeline.geometry.mesh import Mesh, transform, triangle_normals
 from mimicme.pipeline.items import Captures, FrameSource, Item, Sequence
 from mimicme.pipeline.landmarks import GROUPS, NOSE_TIP
 from mimicme.pipeline.scan import load_colored, load_image, load_image_bytes, load_scan
 from mimicme.pipeline.stage import Task
 from mimicme.stages import ingest
 from mimicme.stages.ingest import STAGE, IngestSettings, compute, spread
-from mimicme.stages.ingest.textures import join_pictures, wrapped_uv
+from mimicme.stages.ingest.texture_atlas import join_pictures, wrapped_uv
 
 SIDE = 21
 
@@ -213,7 +213,7 @@ def test_image_beside_the_mesh_without_material_file(capture: Capture) -> None:
     stem = capture.frame(obj_bytes(face()))
     capture.write(f"{stem}.png", image.encode(PHOTO))
     with capture.ingest() as got:
-        assert got.statuses[0].note == ""
+        assert not got.statuses[0].note
         assert (load_image(got, 0) == PHOTO).all()
 
 
@@ -316,6 +316,16 @@ def test_duplicate_frame_numbers(capture: Capture) -> None:
         assert "0001.obj, 000001.obj" in status.message
 
 
+def test_times_are_those_of_the_names_or_of_the_rate(capture: Capture) -> None:
+    capture.good()
+    capture.good()
+    with capture.ingest() as got:
+        assert got["time_s"][:].tolist() == [0, 1 / 60] and got.attrs["fps"] == 60
+    capture.frames = [replace(f, time_s=time) for f, time in zip(capture.frames, (0.0, 0.04), strict=True)]
+    with capture.ingest() as got:
+        assert got["time_s"][:].tolist() == [0, 0.04]
+
+
 def test_without_texture(capture: Capture) -> None:
     capture.frame(obj_bytes(face()))
     capture.frame()  # names an MTL that is not there
@@ -361,6 +371,7 @@ def test_a_decompression_bomb_is_not_decoded(capture: Capture) -> None:
         assert got.statuses[0].ok
         assert got.statuses[0].note == "texture-unreadable"
         assert "24 x 16" in got.statuses[0].message
+        assert "--set ingest.max_pixels=384" in got.statuses[0].message
 
 
 def test_the_largest_image_is_the_same_for_every_stage(
@@ -408,8 +419,10 @@ def test_mtllib_may_not_leave_the_sequence(capture: Capture, library: str) -> No
     (capture.root / "secret").write_bytes(SECRET)
     (capture.root.parent / "secret").write_bytes(SECRET)
     with capture.ingest() as got:
-        assert [s.ok for s in got.statuses] == [True, False]
-        assert got.statuses[1].reason == "unsafe-path"
+        assert [s.ok for s in got.statuses] == [True, True]
+        missing = library == "/etc/passwd"  # what is named from a root can only be beside the mesh
+        assert ("texture-missing" if missing else "texture-outside") in got.statuses[1].note.split(",")
+        assert not got.has(1, "image")
         assert "secret" in got.statuses[1].message or "passwd" in got.statuses[1].message
 
 
@@ -418,7 +431,7 @@ def test_map_kd_may_not_leave_the_sequence(capture: Capture, name: str) -> None:
     stem = capture.frame()
     capture.write(f"{stem}.mtl", f"newmtl photo\nmap_Kd {name}\n")
     with capture.ingest() as got:
-        assert got.statuses[0].reason == "unsafe-path"
+        assert got.statuses[0].note == ("texture-missing" if name[0] == "/" else "texture-outside")
         assert not got.has(0, "image")
 
 
@@ -429,7 +442,11 @@ def test_symbolic_links_may_not_leave_the_captures(capture: Capture, linked: str
     (capture.folder / linked).rename(outside)
     (capture.folder / linked).symlink_to(outside)
     with capture.ingest() as got:
-        assert got.statuses[0].reason == "unsafe-path"
+        status = got.statuses[0]
+        assert (status.reason or status.note) == (
+            "unsafe-path" if linked == "0000.obj" else "texture-outside"
+        )
+        assert not got.has(0, "image")
 
 
 def test_a_texture_folder_beside_the_sequence_is_fine(capture: Capture) -> None:
@@ -454,7 +471,7 @@ def test_whatever_happens_to_one_frame_stays_with_it(
     capture.frame(b"BOOM")
     real = ingest.read_mesh
 
-    def read(data: bytes, name: str):
+    def read(data: bytes, name: str, beside: object):
         if data == b"BOOM":
             raise error
         return real(data, name)
@@ -471,7 +488,7 @@ def test_a_missing_package_is_no_fault_of_the_frame(
 ) -> None:
     capture.good()
 
-    def read(data: bytes, name: str):
+    def read(data: bytes, name: str, beside: object):
         raise MissingDependencyError("no Pillow")
 
     monkeypatch.setattr(ingest, "read_mesh", read)
@@ -576,3 +593,41 @@ def test_a_texture_coordinate_that_is_no_number_is_none_and_warns_of_nothing(
     bare = np.isnan(scan.uv[scan.uv_faces]).any(axis=(1, 2))
     assert bare.sum() == (mesh.uv_faces == 7).any(axis=1).sum()
     assert np.nanmax(scan.uv) <= 1
+
+
+# ------------------------------------------------------------------------------------------------ orientation, size
+
+
+@pytest.mark.parametrize("which", ["all", "half"])
+def test_triangles_wound_inwards_are_turned_and_noted(capture: Capture, which: str) -> None:
+    good = face()
+    count = len(good.faces)
+    wrong = np.arange(count) < (count if which == "all" else count // 2)
+    turned = replace(
+        good,
+        faces=np.where(wrong[:, None], good.faces[:, ::-1], good.faces),
+        uv_faces=np.where(wrong[:, None], good.uv_faces[:, ::-1], good.uv_faces),
+    )
+    capture.frame(obj_bytes(turned))
+    capture.good()
+    with capture.ingest() as got:
+        assert "triangles-turned" in got.statuses[0].note.split(",") and not got.statuses[1].note
+        one, two = load_scan(got, 0), load_scan(got, 1)
+        assert (triangle_normals(one.vertices, one.faces)[0][:, 2] > 0).all()
+        assert np.allclose(one.vertices, two.vertices)
+        assert (np.sort(one.faces, axis=1) == np.sort(two.faces, axis=1)).all()
+        assert np.allclose(
+            one.uv[one.uv_faces], good.vertices[one.faces][..., :2] / [160, 220] + 0.5, atol=1e-6
+        )
+
+
+@pytest.mark.parametrize(("scale", "factor"), [(0.75, "1.355"), (1.3, "0.7816"), (1.0, "")])
+def test_an_unusual_size_is_remarked(capture: Capture, scale: float, factor: str) -> None:
+    stem = capture.frame(textured("x", scale))
+    capture.write(f"{stem}.ljson", ljson(scale))
+    with capture.ingest() as got:
+        assert got.attrs["unit"] == "mm"
+        remark = got.attrs.get("size_decision", "")
+        assert (f"--unit {factor}`" in remark and "unusual size" in remark) if factor else not remark
+    with capture.ingest(unit="mm") as got:
+        assert bool(got.attrs.get("size_decision", "")) == bool(factor)

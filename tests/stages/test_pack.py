@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -46,6 +47,23 @@ def test_a_failed_stage_rejects_the_sequence_and_keeps_the_others(
         assert lost in frame.message
         assert np.isnan(frame.vertices).all()
     assert verify(tmp_path / "r.h5") == []
+
+
+def test_times_and_rate_that_names_told_arrive(fakes: ModuleType, tmp_path: Path) -> None:
+    sequence = fakes.sequence(fakes.SMILE)
+    frames = tuple(replace(f, time_s=time) for f, time in zip(sequence.frames, (0, 0.04, 0.12), strict=True))
+    named = replace(sequence, frames=frames, named_fps=25.0)
+    given = fakes.checkpoints(tmp_path, named)
+    with h5py.File(given.checkpoints["ingest"], "r+") as file:
+        file["time_s"] = [0, 0.04, 0.12]
+    for checkpoints in (given.checkpoints, {}):  # of a sequence that is lost too
+        fakes.packed(
+            tmp_path / "r.h5",
+            [PackInput(named, checkpoints), fakes.checkpoints(tmp_path, fakes.sequence(fakes.OTHER))],
+        )
+        with Release(tmp_path / "r.h5") as release:
+            assert release.times(fakes.SMILE).tolist() == [0, 0.04, 0.12]
+        assert verify(tmp_path / "r.h5") == []
 
 
 @pytest.mark.parametrize("lost", ["bake", "project"])
@@ -291,6 +309,6 @@ def test_two_stages_that_give_one_figure_two_units_are_told_apart(fakes: ModuleT
     given = fakes.checkpoints(tmp_path, fakes.sequence(fakes.SMILE))
     with h5py.File(given.checkpoints["bake"], "r+") as made:
         made["quality/s2m_p95"] = np.zeros(3, "f4")
-        made["quality/s2m_p95"].attrs["unit"] = "px"
-    with pytest.raises(CheckpointError, match="two stages measure 's2m_p95'.*px and mm"):
+        made["quality/s2m_p95"].attrs["unit"] = "cm"
+    with pytest.raises(CheckpointError, match="two stages measure 's2m_p95'.*cm and mm"):
         fakes.packed(tmp_path / "r.h5", [given])

@@ -12,15 +12,15 @@ from mimicme.pipeline.stage import in_order
 from mimicme.stages import FLOW, STAGES
 
 KNOWN = {
-    "ingest": (3, "88e0ee4d75c7"),
-    "landmarks": (7, "79e39d1a7758"),
-    "align": (3, "327af77b6cf4"),
+    "ingest": (4, "88e0ee4d75c7"),
+    "landmarks": (8, "79e39d1a7758"),
+    "align": (4, "327af77b6cf4"),
     "register": (9, "f7cd08bb76ac"),
     "repass": (3, "6603216eecb2"),
     "refine": (6, "27103b1044cf"),
     "bake": (7, "77e4ea73ba1f"),
     "project": (5, "ae2bf8fc29b4"),
-    "pack": (3, "8b6f69fb3f6f"),
+    "pack": (4, "8b6f69fb3f6f"),
 }  # fmt: skip
 """Version, and fingerprint of the default settings, of each stage.  Where one changes, every lab's workspaces are made
 anew from that stage on: raise the version, and write down here that it was meant."""

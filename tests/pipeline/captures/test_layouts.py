@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from shared_helpers import touch
 
-from mimicme.pipeline.captures.layouts import LAYOUTS, frame_number, safe_name, search
+from mimicme.pipeline.captures.frame_order import frame_number
+from mimicme.pipeline.captures.layouts import LAYOUTS, safe_name, search
 from mimicme.pipeline.errors import ConfigError, InputError
 
 
@@ -23,6 +24,13 @@ def found(root, layout=""):
         ("bu4dfe", "F001/Angry/007.obj", ("F001", "Angry", 7)),
         ("d3dfacs", "Ann/1+2+4/mesh_010.obj", ("Ann", "1+2+4", 10)),
         ("coma", "FaceTalk_1/bareteeth/bareteeth.000044.ply", ("FaceTalk_1", "bareteeth", 44)),
+        ("voca", "FaceTalk_1/sentence01/sentence01.000044.ply", ("FaceTalk_1", "sentence01", 44)),
+        ("famos", "FaMoS_subject_002/anger/anger.000001.obj", ("FaMoS_subject_002", "anger", 1)),
+        ("bp4d", "F001/T1/0012.obj", ("F001", "T1", 12)),
+        ("4DFAB", "001/smile/0012.obj", ("001", "smile", 12)),
+        ("bu3dfe", "F0001/F0001_AN01WH_F3D.obj", ("F0001", "AN01WH", 0)),
+        ("facescape", "12/models_reg/1_neutral.obj", ("12", "1_neutral", 0)),
+        ("headspace", "00012/140626111542.obj", ("00012", "140626111542", 0)),
         ("flat", "james.obj", ("james", "scan", 0)),
         ("{subject}_{sequence}_{frame}.{ext}", "S1_smile_04.ply", ("S1", "smile", 4)),
         ("raw/*/{subject}-{sequence}/{frame}.obj", "raw/day 1/S1-smile/04.obj", ("S1", "smile", 4)),
@@ -61,6 +69,8 @@ def test_patterns_that_leave_or_name_no_mesh(tmp_path, layout):
         (["ann.obj", "bob.ply"], "{subject}.{ext}"),
         (["S1/000.obj", "S1/001.obj"], "{subject}/{frame}.{ext}"),
         (["S1/smile.obj", "S1/neutral.obj"], "{subject}/{sequence}.{ext}"),
+        (["F01/F01_AN01WH_F3D.obj", "F01/F01_HA02WH_F3D.obj"], "{subject}/{subject}_{sequence}_F3D.{ext}"),
+        (["1/models_reg/1_neutral.obj", "1/models_reg/2_smile.obj"], "{subject}/models_reg/{sequence}.{ext}"),
     ],
 )
 def test_detection_says_what_it_chose(tmp_path, names, pattern):

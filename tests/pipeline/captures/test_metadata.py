@@ -257,6 +257,82 @@ def test_comparison_with_the_captures() -> None:
     assert SubjectTable().compare(["S1"]) == []
 
 
+def test_usual_names_of_columns_are_recognised_and_said() -> None:
+    table = parse_subjects(b"Participant ID,Sex,Age (years),Race\nS1,f,31,x\n")
+    assert table.rows["S1"] == {"gender": "f", "age": 31, "ethnicity": "x"}
+    assert [m.partition("column ")[2] for m in table.messages] == [
+        "'Participant ID' is read as `subject`.",
+        "'Age (years)' is read as `age`.",
+        "'Sex' is read as `gender`.",
+        "'Race' is read as `ethnicity`.",
+    ]
+    assert parse_subjects(b"subject,sex,gender\nS1,f,w\n").rows["S1"] == {"sex": "f", "gender": "w"}
+
+
+def test_columns_can_be_named() -> None:
+    data = b"Code,Wie alt?,id,OK\nS1,31,7,ja\nS2,44,8,nein\n"
+    names = {"subject": "Code", "age": "wie alt", "consent": "OK"}
+    table = parse_subjects(data, rules=ConsentRules(yes=("ja",)), columns=names)
+    assert table.rows["S1"] == {"age": 31, "id": "7", "consent": "ja"}
+    assert list(table.excluded) == ["S2"]
+    assert "the column 'Wie alt?' is read as `age`" in " ".join(table.messages)
+
+
+@pytest.mark.parametrize(
+    ("columns", "kind", "said"),
+    [
+        ({"age": "Alter"}, InputError, "no column 'Alter' for `age`; seen Code, consent, date of birth, ok"),
+        ({"age": "date of birth"}, InputError, "can identify a person"),
+        ({"consent": "ok"}, InputError, "more than once; seen consent"),
+        ({"site": "ok"}, ConfigError, "no `site`"),
+    ],
+)
+def test_columns_that_cannot_be_so_named(columns: dict[str, str], kind: type[Exception], said: str) -> None:
+    with pytest.raises(kind, match=said):
+        parse_subjects(
+            b"Code,consent,date of birth,ok\nS1,no,2000-01-01,yes\n", columns={"subject": "Code"} | columns
+        )
+
+
+def test_subjects_who_are_named_by_their_names_are_told() -> None:
+    table = parse_subjects(b"Name,age\nS1,3\n", columns={"subject": "Name"})
+    assert list(table.rows) == ["S1"]
+    assert "can identify a person; as `subject` it enters a release" in table.messages[0]
+
+
+def test_ages_are_checked_and_what_is_none_is_said() -> None:
+    cells = ["23y", "20-29", "1990-05-01", "130", "-1", "n/a", "31", "old"]
+    text = "subject,age\n" + "".join(f"S{k},{cell}\n" for k, cell in enumerate(cells))
+    table = parse_subjects(text.encode(), "t.csv")
+    ages = [table.rows[f"S{k}"].get("age") for k in range(len(cells))]
+    assert ages == [23, "20-29", None, None, None, None, 31, "old"]
+    assert table.attributes("S2")["age"] == "unknown"
+    said = " ".join(table.messages)
+    assert "1990" not in said and "read as years: S0 (line 2)" in said
+    assert "kept as the text it is: S1 (line 3), S7 (line 9)" in said
+    assert "date of birth is no age, identifies a person and is left out: S2 (line 4)" in said
+    assert "not from 0 to 120 is left out: S3 (line 5), S4 (line 6)" in said
+
+
+def test_spellings_that_may_be_one_are_said_and_kept() -> None:
+    table = parse_subjects(b"subject,gender,ethnicity\nA,M,Asian\nB,male,asian \nC,Male,white\nD,f,White-\n")
+    assert [table.rows[s]["gender"] for s in "ABCD"] == ["M", "male", "Male", "f"]
+    assert table.messages == (
+        "metadata: `gender` has 'M', 'male', 'Male', which may be one; each is kept as it is written.",
+        "metadata: `ethnicity` has 'Asian', 'asian', which may be one; each is kept as it is written.",
+        "metadata: `ethnicity` has 'white', 'White-', which may be one; each is kept as it is written.",
+    )
+    (coded,) = parse_subjects(b"subject,gender\nA,1\nB,2\n").messages
+    assert "`gender` has numbers (1, 2)" in coded
+    assert not parse_subjects(b"subject,gender\nA,female\nB,male\nC,\n").messages
+
+
+def test_many_captures_without_a_row_are_one_sentence() -> None:
+    said = parse_subjects(PLAIN.encode()).compare([f"X{k:02d}" for k in range(30)])
+    assert len(said) == 12
+    assert said[10].startswith("Nor are these in the metadata table: X10, X11")
+
+
 def test_an_old_code_page_is_read_and_said() -> None:
     table = parse_subjects("subject,site\nS1,Zürich\n".encode("cp1252"))
     assert table.rows["S1"]["site"] == "Zürich"

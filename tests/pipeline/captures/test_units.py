@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -137,7 +138,7 @@ def test_all_24_orientations_with_landmarks(turn: np.ndarray) -> None:
 
 def test_mirrored_axes_are_said() -> None:
     decision = units.decide_axes([evidence(rotation=np.diag([-1.0, 1, 1]))])
-    assert decision.mirrored
+    assert decision.doubtful and not decision.mirrored
     assert "mirror" in decision.sentence
     assert np.isclose(np.linalg.det(decision.rotation), 1)
 
@@ -191,3 +192,25 @@ def test_a_few_points_tell_the_axes_but_not_the_unit(small_template):
     assert np.isnan(found.eyes)
     assert units.decide_unit([found]).unit == "mm"
     assert units.decide_axes([found]).up == "+z"
+
+
+@pytest.mark.parametrize(
+    ("backwards", "inward", "declared", "mirrored", "doubtful"),
+    [
+        (True, True, "auto", True, False),
+        (True, False, "auto", False, True),
+        (False, True, "auto", False, False),
+        (True, False, "yes", True, False),
+        (True, True, "no", False, True),
+    ],
+)
+def test_a_mirror_image_is_mirrored_back_where_two_witnesses_say_so(
+    backwards: bool, inward: bool, declared: str, mirrored: bool, doubtful: bool
+) -> None:
+    seen = replace(evidence(rotation=np.diag([-1.0 if backwards else 1.0, 1, 1])), inward=inward)
+    decision = units.decide_axes([seen], mirrored=declared)
+    assert (decision.mirrored, decision.doubtful) == (mirrored, doubtful)
+    assert np.linalg.det(decision.rotation) == pytest.approx(-1 if mirrored else 1)
+    assert ("mirrored back" in decision.sentence) == mirrored
+    bare = replace(seen, axes=None)
+    assert units.decide_axes([bare], mirrored=declared).mirrored == (declared == "yes")

@@ -10,7 +10,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from mimicme.pipeline.errors import InputError, MissingDependencyError
 from mimicme.pipeline.formats import image
@@ -28,7 +28,7 @@ def saved(pixels: np.ndarray, kind: str, **options) -> bytes:
     return target.getvalue()
 
 
-@pytest.mark.parametrize("kind", ["png", "bmp", "tiff"])
+@pytest.mark.parametrize("kind", ["png", "bmp", "tiff", "tga"])
 def test_lossless_formats_decode_exactly(pixels: np.ndarray, kind: str) -> None:
     data = saved(pixels, kind)
     assert image.sniff(data) == kind
@@ -91,6 +91,82 @@ def png_bomb(side: int) -> bytes:
     )
 
 
+def test_every_kind_of_pixel_is_right(pixels: np.ndarray) -> None:
+    rgb = Image.fromarray(pixels)
+    grey = np.repeat(np.asarray(rgb.convert("L"))[..., None], 3, axis=2)
+    palette = rgb.quantize(64)
+    inked = rgb.convert("CMYK")
+    share = Image.fromarray((pixels[..., 0] / 255).astype(np.float32))
+    deep = (pixels.astype(np.uint16) << 8) | 77
+    red = np.repeat(pixels[..., :1], 3, axis=2)
+    cases = [
+        ("png", rgb.convert("RGBA"), {}, pixels),
+        ("png", rgb.convert("LA"), {}, grey),
+        ("png", rgb.convert("1"), {}, np.asarray(rgb.convert("1").convert("RGB"))),
+        ("png", palette, {"transparency": 3}, np.asarray(palette.convert("RGB"))),
+        ("bmp", palette, {}, np.asarray(palette.convert("RGB"))),
+        ("tga", palette, {}, np.asarray(palette.convert("RGB"))),
+        ("tga", rgb.convert("RGBA"), {"compression": "tga_rle"}, pixels),
+        ("tga", rgb.convert("L"), {"orientation": -1}, grey),
+        ("tiff", inked, {}, np.asarray(inked.convert("RGB"))),
+        ("tiff", rgb, {"compression": "tiff_lzw"}, pixels),
+        ("tiff", rgb, {"big_tiff": True}, pixels),
+        ("tiff", share, {}, red),
+        ("webp", rgb.convert("RGBA"), {"lossless": True}, pixels),
+    ]
+    for kind, picture, options, expected in cases:
+        target = io.BytesIO()
+        picture.save(target, format=kind, **options)
+        assert image.info(target.getvalue()) == image.ImageInfo(kind, 40, 24)
+        np.testing.assert_array_equal(image.decode(target.getvalue()), expected, f"{kind} {picture.mode}")
+    for kind in (".png", ".tiff"):
+        for channels, expected in ((deep[..., 0], red), (deep[..., ::-1], pixels)):
+            done, data = image.opencv().imencode(kind, np.ascontiguousarray(channels))
+            assert done
+            np.testing.assert_array_equal(image.decode(data.tobytes()), expected, kind)
+
+
+@pytest.mark.parametrize("options", [{"progressive": True}, {"quality": 90}])
+def test_jpegs_of_a_printer_and_progressive_ones(pixels: np.ndarray, options: dict[str, object]) -> None:
+    for mode in ("RGB", "CMYK", "L"):
+        target = io.BytesIO()
+        Image.fromarray(pixels).convert(mode).save(target, format="jpeg", subsampling=0, **options)
+        expected = np.asarray(Image.fromarray(pixels).convert(mode).convert("RGB")).astype(int)
+        assert np.abs(image.decode(target.getvalue()) - expected).mean() < 4
+
+
+def test_colours_that_are_not_read_are_said() -> None:
+    target = io.BytesIO()
+    Image.new("LAB", (4, 4)).save(target, format="tiff")
+    with pytest.raises(image.ImageFileError, match="LAB colours are not read"):
+        image.decode(target.getvalue())
+
+
+@pytest.mark.filterwarnings("error")
+def test_pillow_says_nothing_of_sizes_and_keeps_its_own_settings(
+    pixels: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = saved(pixels, "png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    assert image.info(data).pixels == 960
+    assert (image.decode(data) == pixels).all()
+    with pytest.raises(image.ImageFileError):
+        image.decode(saved(pixels, "jpeg")[:-200])
+    assert Image.MAX_IMAGE_PIXELS == 100 and ImageFile.LOAD_TRUNCATED_IMAGES
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_image_beyond_pillows_own_limit_is_decoded_in_bands() -> None:
+    side = 16_384
+    target = io.BytesIO()
+    Image.new("1", (side, side), 1).save(target, format="png")
+    with pytest.raises(image.ImageFileError, match="16384 x 16384"):
+        image.decode_gray(target.getvalue())
+    gray = image.decode_gray(target.getvalue(), side * side)
+    assert gray.shape == (side, side) and (gray[::1000] == 255).all()
+
+
 @pytest.mark.parametrize("side", [12_000, 60_000, 2_000_000_000])
 def test_bomb_is_refused_by_its_header(side: int) -> None:
     tracemalloc.start()
@@ -109,7 +185,7 @@ def test_limit_is_the_callers(pixels: np.ndarray) -> None:
         image.decode(data, max_pixels=959)
 
 
-@pytest.mark.parametrize("kind", ["png", "jpeg", "bmp", "tiff", "webp"])
+@pytest.mark.parametrize("kind", ["png", "jpeg", "bmp", "tiff", "webp", "tga"])
 def test_cut_images_are_refused(kind: str) -> None:
     data = saved(np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8), kind)
     for share in (0.1, 0.5, 0.9):

@@ -344,3 +344,25 @@ def test_truncated_glb() -> None:
 
 def test_unknown_format() -> None:
     assert reason(b"solid x", "a.stl") == "bad-syntax"
+
+
+def test_coordinates_that_are_lists_are_no_coordinates() -> None:
+    """Found by fuzzing: a header that makes lists of x, y and z."""
+    head = b"ply\nformat ascii 1.0\nelement vertex 3\n"
+    head += b"".join(b"property list uchar float %s\n" % axis for axis in (b"x", b"y", b"z"))
+    head += b"element face 1\nproperty list uchar int vertex_indices\nend_header\n"
+    with pytest.raises(MeshFileError, match="are lists") as caught:
+        read_mesh(head + b"1 0 1 0 1 0\n" * 2 + b"2 0 0 1 0 1 0\n3 0 1 2\n", "a.ply")
+    assert caught.value.reason == "bad-syntax"
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_signalling_nan_is_refused_without_a_warning() -> None:
+    """Found by fuzzing: numpy warns of it when it is cast to double."""
+    head = b"ply\nformat binary_little_endian 1.0\nelement vertex 3\n"
+    head += b"".join(b"property float %s\n" % axis for axis in (b"x", b"y", b"z"))
+    head += b"element face 1\nproperty list uchar int vertex_indices\nend_header\n"
+    body = np.full(9, 0x7FA00000, "<u4").tobytes() + bytes([3]) + np.int32([0, 1, 2]).tobytes()
+    with pytest.raises(MeshFileError) as caught:
+        read_mesh(head + body, "a.ply")
+    assert caught.value.reason == "nan-vertices"

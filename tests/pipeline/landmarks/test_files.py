@@ -46,8 +46,8 @@ def test_what_is_written_is_read_back_bit_for_bit(extension):
     np.testing.assert_array_equal(again, points)
 
 
-def test_every_format_that_is_read_is_written():
-    assert set(WRITERS) == set(EXTENSIONS)
+def test_every_format_that_is_written_is_read():
+    assert set(WRITERS) < set(EXTENSIONS)
 
 
 def test_lm3_and_bnd_as_others_read_them():

@@ -48,6 +48,7 @@ def test_names_types_and_shapes_are_the_designs(path: Path) -> None:
         "template/landmark_vertices": ("u4", (n, 3)),
         "template/landmark_weights": ("f4", (n, 3)),
         f"{smile}/frame": ("i8", (3,)),
+        f"{smile}/time_s": ("f8", (3,)),
         f"{smile}/vertices": ("f4", (3, v, 3)),
         f"{smile}/pose": ("f8", (3, 4, 4)),
         f"{smile}/landmarks": ("f4", (3, n, 3)),
@@ -167,6 +168,23 @@ def test_selection_and_overview(fakes: ModuleType, path: Path) -> None:
     assert release.units(fakes.SMILE)["s2m_p95"] == "mm"
     with pytest.raises(UsageError, match="S003"):
         release.sequence("S003", "smile")
+
+
+def test_times_are_seconds_since_the_first_frame_in_older_releases_too(
+    fakes: ModuleType, path: Path, tmp_path: Path
+) -> None:
+    older = tmp_path / "older.h5"
+    older.write_bytes(path.read_bytes())
+    with h5py.File(older, "r+") as file:
+        for item in (fakes.NEUTRAL, fakes.SMILE, fakes.OTHER):
+            del file[f"subjects/{item}/time_s"]
+        file["subjects"][str(fakes.OTHER)].attrs["fps"] = np.nan
+    for file in (path, older):
+        with Release(file) as release:
+            np.testing.assert_allclose(release.times(fakes.SMILE), np.arange(3) / 60)
+            assert release.frame(3).time_s == pytest.approx(2 / 60)
+    with Release(older) as release:
+        assert np.isnan(release.times(fakes.OTHER)).all() and np.isnan(release.frame(4).time_s)
 
 
 def test_the_template_comes_back(fakes: ModuleType, path: Path) -> None:

@@ -178,6 +178,33 @@ class Finder:
         return Located(points, np.full(68, 2, np.uint8), np.full(68, 0.4, np.float32))
 
 
+@pytest.mark.parametrize(
+    ("sign", "how"), [(1.0, "as the file says"), (-1.0, "the other way than the file says")]
+)
+def test_points_of_slicer_are_taken_with_the_signs_that_lie_on_the_scan(tmp_path, sign, how):
+    points = transform(FILE_FROM_SCAN, POINTS) * [sign, sign, 1.0]
+    controls = [{"label": f"F-{k + 1}", "position": p} for k, p in enumerate(points.tolist())]
+    text = json.dumps({"markups": [{"coordinateSystem": "LPS", "controlPoints": controls}]})
+    (tmp_path / "0000.mrk.json").write_text(text)
+    with Checkpoint(run(tmp_path, 1)) as found:
+        np.testing.assert_allclose(found["points"][0], POINTS, atol=1e-3)
+        status = found.statuses[0]
+        assert status.note == "landmarks-axes"
+        assert f"0000.mrk.json (LPS or RAS) were taken {how}: its points lie" in status.message
+
+
+def test_arrays_are_read_where_they_are_landmarks(tmp_path):
+    np.save(tmp_path / "0000.npy", POINTS)
+    np.save(tmp_path / "0001.npy", np.zeros((4, 4)))  # a camera: no landmark file
+    save(tmp_path / "0001.bnd", POINTS)
+    np.save(tmp_path / "0002.npy", np.zeros((400, 400)))
+    with Checkpoint(run(tmp_path, 3, file_from_scan=np.eye(4))) as found:
+        for row in range(2):
+            np.testing.assert_allclose(found["points"][row], POINTS, atol=1e-4)
+        assert found.statuses[2].reason == "no-landmarks"
+        assert found.made_by["sources"]["0002.npy"] == "unread"
+
+
 def test_points_by_hand_win_over_detected_ones(tmp_path, monkeypatch):
     monkeypatch.setattr(stage, "detector", lambda task: Finder())
     half = POINTS.copy()

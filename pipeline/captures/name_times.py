@@ -1,0 +1,386 @@
+"""Times in the names of frames: dates with a time of day, times of day, Unix times, seconds with a fraction.
+
+All names of a sequence must carry a time of one kind.  Whether digits are a time or count frames is told by how they
+vary within the sequence: `1.0001, 1.0002` counts, `0.967, 1.000` is seconds.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from itertools import pairwise
+from statistics import median
+
+SECOND = 10**9
+"""Times are whole nanoseconds, so that no rounding decides on an order."""
+
+_DAY = 86_400 * SECOND
+_EPOCH = range(1_262_304_000, 2_000_000_000)  # 2010 to 2033; dates with a counter, as 2026013101, lie above
+_SMALLEST_FPS, _LARGEST_FPS = 0.01, 10_000.0
+_JITTER = 2e-4  # of a clock; 29.97 is not 30
+
+_DATE = r"(?P<Y>(?:19|20)\d\d)(?P<sep>[-_.]?)(?P<M>\d\d)(?P=sep)(?P<D>\d\d)"
+_CLOCK = r"(?P<h>\d\d)(?P<a>{sep})(?P<m>\d\d)(?P<b>{sep})(?P<s>\d\d)(?:(?P<dot>[.,_-]){dot}(?P<f>\d{{1,9}}))?"
+_DATE_TIME = re.compile(
+    rf"(?<!\d){_DATE}(?P<T>[T_ .-]?){_CLOCK.format(sep='[-_.:hHmM]?', dot='?')}(?!\d)", re.ASCII
+)
+_DATE_ALONE = re.compile(rf"(?<!\d){_DATE}(?!\d)", re.ASCII)
+_TIME_OF_DAY = re.compile(rf"(?<!\d){_CLOCK.format(sep='[-_.:hHmM]', dot='')}(?!\d)", re.ASCII)
+_UNIX = re.compile(r"(?<!\d)(?P<i>\d{19}|\d{16}|\d{13}|\d{10}(?:[.,](?P<f>\d{1,9}))?)(?!\d)", re.ASCII)
+_WITH_UNIT = re.compile(
+    r"(?<![\d.,])(?P<sign>-?)(?P<i>\d+)(?:[.,](?P<f>\d{1,9}))? ?(?P<measure>seconds?|secs?|msec|ms|usec|us|s)(?![a-z])",
+    re.ASCII | re.IGNORECASE,
+)
+_FRACTION = re.compile(
+    r"(?<![\d.,])(?P<sign>-?)(?P<i>\d+)(?P<dot>[.,])(?P<f>\d{1,9})(?![\d]|[.,]\d)", re.ASCII
+)
+_NUMBER = re.compile(r"(?P<sign>-?)(?P<i>\d{1,12})(?:(?P<dot>[.,])(?P<f>\d{1,9}))?", re.ASCII)
+
+
+@dataclass(frozen=True)
+class NameTime:
+    """The time that a name carries.
+
+    Attributes:
+        ns: nanoseconds since an origin that all names of the sequence share.
+        resolution_ns: of the last digit.
+        span: where in the name it stands.
+        parts: the numbers it is made of, coarse to fine, as text; the last is the fraction where there is one.
+    """
+
+    ns: int
+    resolution_ns: int
+    span: tuple[int, int]
+    parts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Times:
+    """The times of a sequence's names.
+
+    Attributes:
+        kind: `date` (and time of day), `unix`, `day`, `clock`, `unit` or `fraction`.
+        of: by name.
+        shape: what names of this kind look like, so that sequences can be compared.
+    """
+
+    kind: str
+    of: dict[str, NameTime]
+    shape: str
+
+    @property
+    def absolute(self) -> bool:
+        """Whether times of several recordings cannot be mixed up."""
+        return self.kind in ("date", "unix", "day")
+
+
+def times_in(texts: Sequence[str], expected: frozenset[str] = frozenset(), own: str = "") -> Times | None:
+    """The times that the names of a sequence carry; None: they carry none.
+
+    Args:
+        texts: the frame parts of its files' names, each once.
+        expected: shapes of times in other sequences: these are times even where too little varies to tell.
+        own: the sequence's own name; a number of that name before a dot is no second.
+    """
+    for kind, reader, rule in _KINDS:
+        found = reader(texts)
+        if found is None:
+            continue
+        times = Times(kind, found, f"{kind}:{_shape(texts[0], found[texts[0]])}")
+        named = kind == "fraction" and own in {time.parts[0] for time in found.values()}
+        if not named and (times.shape in expected or (_differ(found) and rule(texts, found))):
+            return times
+    return None
+
+
+def fps_of(ordered: Sequence[int], numbers: Sequence[int], resolution_ns: int) -> float | None:
+    """Frames per second by the median step of times in nanoseconds; None: they tell none.
+
+    Steps that are missing are counted.  The roundest rate is taken that the times, as they are rounded, allow.
+    """
+    step = step_of(ordered, numbers, resolution_ns)
+    if step is None:
+        return None
+    count = max(1, round((ordered[-1] - ordered[0]) / step))
+    rate, loose = SECOND / step, step * _JITTER + resolution_ns / count
+    least, most = SECOND / (step + loose), SECOND / max(step - loose, 1e-9)
+    for rounded in (round(rate), round(rate * 1.001) / 1.001, round(rate, 1), round(rate, 3)):
+        if least <= rounded <= most and rounded > 0:
+            rate = float(rounded)
+            break
+    return rate if _SMALLEST_FPS <= rate <= _LARGEST_FPS else None
+
+
+def step_of(ordered: Sequence[int], numbers: Sequence[int], resolution_ns: int) -> float | None:
+    """Nanoseconds from frame to frame, without what is missing between them; None: not to be told.
+
+    Args:
+        ordered: times in order; numbers: of the frames that have them.
+    """
+    steps = [b - a for a, b in pairwise(ordered)]
+    if not steps or ordered[-1] <= ordered[0]:
+        return None
+    middle = median(step / max(1, b - a) for step, (a, b) in zip(steps, pairwise(numbers), strict=True))
+    counts = [max(1, round((step - resolution_ns) / middle)) if middle > 0 else 1 for step in steps]
+    return (ordered[-1] - ordered[0]) / sum(counts)
+
+
+# ------------------------------------------------------------------------------------------------ the kinds
+
+Found = dict[str, NameTime]
+
+
+def _date_times(texts: Sequence[str]) -> Found | None:
+    return _clocks(texts, _DATE_TIME)
+
+
+def _times_of_day(texts: Sequence[str]) -> Found | None:
+    found = _clocks(texts, _TIME_OF_DAY)
+    return None if found is None else _over_midnight(found)
+
+
+def _dates(texts: Sequence[str]) -> Found | None:
+    found = {}
+    for text in texts:
+        match = _DATE_ALONE.search(text)
+        try:
+            when = datetime(int(match["Y"]), int(match["M"]), int(match["D"]), tzinfo=UTC) if match else None
+        except ValueError:
+            return None
+        if match is None or when is None:
+            return None
+        found[text] = NameTime(
+            round(when.timestamp()) * SECOND, _DAY, match.span(), (match["Y"], match["M"], match["D"])
+        )
+    return found
+
+
+def _clocks(texts: Sequence[str], pattern: re.Pattern[str]) -> Found | None:
+    matches = [match for match in map(pattern.search, texts) if match is not None]
+    if len(matches) < len(texts):
+        return None
+    with_fraction = _has_fractions(matches)
+    found = {}
+    for text, match in zip(texts, matches, strict=True):
+        time = _clock(match, with_fraction)
+        if time is None:
+            return None
+        found[text] = time
+    return found
+
+
+def _has_fractions(matches: Sequence[re.Match[str]]) -> bool:
+    """Whether the digits after the seconds are a fraction of them; else they count frames."""
+    if any(match["f"] is None for match in matches):
+        return False
+    if any(match["dot"] is None and len(match["f"]) not in (3, 6) for match in matches):
+        return False
+    units = _units(matches[0])
+    ordered = sorted((*(match[name] for name in units), int(match["f"])) for match in matches)
+    return not _counts([int(entry[-1]) for entry in ordered])
+
+
+def _units(match: re.Match[str]) -> list[str]:
+    return [name for name in ("Y", "M", "D", "h", "m", "s") if name in match.groupdict()]
+
+
+def _clock(match: re.Match[str], with_fraction: bool) -> NameTime | None:
+    """The time of a match; None: it is none (a thirteenth month, separators that differ)."""
+    between = (match["a"].lower(), match["b"].lower())
+    if between != ("h", "m") and (between[0] != between[1] or between[0] in ("h", "m")):
+        return None
+    units = _units(match)
+    date = [int(match[name]) for name in units[:-3]] or [1970, 1, 1]
+    hour, minute, second = (int(match[name]) for name in units[-3:])
+    try:
+        when = datetime(date[0], date[1], date[2], hour, minute, second, tzinfo=UTC)
+    except ValueError:
+        return None
+    fraction = match["f"] if with_fraction else ""
+    return NameTime(
+        round(when.timestamp()) * SECOND + _nanoseconds(fraction),
+        SECOND // 10 ** len(fraction),
+        (match.start(), match.end("f" if with_fraction else "s")),
+        (*(match[name] for name in units), *([fraction] if fraction else [])),
+    )
+
+
+def _over_midnight(found: Found) -> Found:
+    """Times of day of a recording that goes over midnight: those after it are a day later."""
+    ordered = sorted(time.ns for time in found.values())
+    gap, later = max(((b - a, b) for a, b in pairwise(ordered)), default=(0, 0))
+    if gap <= _DAY // 2:
+        return found
+    return {
+        text: time if time.ns >= later else replace(time, ns=time.ns + _DAY) for text, time in found.items()
+    }
+
+
+def _unix_times(texts: Sequence[str]) -> Found | None:
+    def read(match: re.Match[str]) -> NameTime:
+        seconds, digits = match["i"][:10], match["f"] or match["i"][10:]
+        ns = int(seconds) * SECOND + _nanoseconds(digits)
+        return NameTime(ns, SECOND // 10 ** len(digits), match.span(), (seconds, digits))
+
+    candidates = [
+        [match for match in _UNIX.finditer(text) if int(match["i"][:10]) in _EPOCH] for text in texts
+    ]
+    return _first_that_varies(texts, candidates, read)
+
+
+def _with_units(texts: Sequence[str]) -> Found | None:
+    candidates = [list(_WITH_UNIT.finditer(text)) for text in texts]
+    if not any(m["f"] or m["measure"].lower() != "s" for matches in candidates for m in matches):
+        return None  # `1s, 2s` may be anything
+    return _numbers(texts, candidates)
+
+
+def _fractions(texts: Sequence[str]) -> Found | None:
+    whole = [_NUMBER.fullmatch(text) for text in texts]
+    if all(whole) and any(match is not None and match["f"] for match in whole):
+        return _numbers(texts, [[match] for match in whole if match is not None])
+    return _numbers(texts, [list(_FRACTION.finditer(text)) for text in texts])
+
+
+def _numbers(texts: Sequence[str], candidates: Sequence[list[re.Match[str]]]) -> Found | None:
+    # a dash that stands in all names, and not first, separates
+    signed = any(not match["sign"] or match.start() == 0 for matches in candidates for match in matches[:1])
+
+    def read(match: re.Match[str]) -> NameTime:
+        scale = {"m": 10**6, "u": 10**3}.get(match.groupdict().get("measure", "s")[0].lower(), SECOND)
+        digits = match["f"] or ""
+        ns = (int(match["i"]) * SECOND + _nanoseconds(digits)) * scale // SECOND
+        return NameTime(
+            -ns if match["sign"] and signed else ns,
+            max(1, scale // 10 ** len(digits)),
+            (match.start() if signed else match.start("i"), match.end()),
+            (match["i"], digits) if digits else (match["i"],),
+        )
+
+    return _first_that_varies(texts, candidates, read)
+
+
+def _first_that_varies(
+    texts: Sequence[str],
+    candidates: Sequence[list[re.Match[str]]],
+    read: Callable[[re.Match[str]], NameTime],
+) -> Found | None:
+    """Of what may be a time in the names, the first place at which it differs between them; else the first."""
+    found: list[Found] = []
+    for place in range(min(map(len, candidates), default=0)):
+        one = {text: read(matches[place]) for text, matches in zip(texts, candidates, strict=True)}
+        finest = min(time.resolution_ns for time in one.values())
+        found.append({text: replace(time, resolution_ns=finest) for text, time in one.items()})
+        if _differ(found[-1]):
+            return found[-1]
+    return found[0] if found else None
+
+
+def _differ(found: Found) -> bool:
+    return len({time.ns for time in found.values()}) > 1
+
+
+def _nanoseconds(fraction: str) -> int:
+    return int(fraction[:9].ljust(9, "0")) if fraction else 0
+
+
+# ------------------------------------------------------------------- whether what varies is a time or counts
+
+Rule = Callable[[Sequence[str], Found], bool]
+
+
+def _is_date(texts: Sequence[str], found: Found) -> bool:
+    """`20260131_000012` is a date and a counter where that alone varies, before one in the morning."""
+    times = [time.parts for time in found.values()]
+    written = [text[slice(*time.span)] for text, time in found.items()]
+    told = any(re.search(r"\dT\d|\d\d[-_:h.]\d\d[-_:m.]\d\d([.,_-]\d+)?$", text[8:]) for text in written)
+    return told or len({time[:3] for time in times}) > 1 or {time[3] for time in times} != {"00"}
+
+
+def _is_days(texts: Sequence[str], found: Found) -> bool:
+    """Two of years, months and days vary; one alone is a number like any other."""
+    columns = zip(*(time.parts for time in found.values()), strict=True)
+    return sum(len(set(column)) > 1 for column in columns) > 1
+
+
+def _is_time_of_day(texts: Sequence[str], found: Found) -> bool:
+    """Two of hours, minutes and seconds vary, or there is a fraction that does not count."""
+    times = [time.parts for time in found.values()]
+    fractions = {time[3] for time in times if len(time) > 3}
+    varying = sum(len({time[k] for time in times}) > 1 for k in range(3))
+    if fractions:
+        return varying > 1 or len(fractions) > 1
+    return varying > 1 and not _restarts([(int(t[0]) * 60 + int(t[1]), int(t[2])) for t in times], 60)
+
+
+def _is_fraction(texts: Sequence[str], found: Found) -> bool:
+    """`0.967, 1.000`: both sides of the point vary; or one, which does not count."""
+    times = [(time.parts[0], time.parts[1] if len(time.parts) > 1 else "") for time in found.values()]
+    digits = max(len(fraction) for _, fraction in times)
+    pairs = [(int(whole), int(fraction.ljust(digits, "0") or 0)) for whole, fraction in times]
+    if len({fraction for _, fraction in pairs}) < 2:
+        return False
+    if len({len(fraction) for _, fraction in times if fraction}) > 1:  # 1.9, 1.10: no decimal point
+        written = [(int(whole), int(fraction or 0)) for whole, fraction in times]
+        if not _steady(sorted(time.ns for time in found.values())) or all(map(_one_by_one, _groups(written))):
+            return False
+    if len({whole for whole, _ in pairs}) > 1:
+        return not _restarts(pairs, 10**digits)
+    if any(time.ns < 0 for time in found.values()):
+        return True
+    alone = all(time.span == (0, len(text)) for text, time in found.items())
+    first_second = pairs[0][0] == 0 and not any(text[: found[text].span[0]][-1:].isalpha() for text in texts)
+    slow = median(b - a for a, b in pairwise(sorted(time.ns for time in found.values()))) >= SECOND // 1000
+    return (alone or first_second) and slow and not _counts(sorted(fraction for _, fraction in pairs))
+
+
+def _always(texts: Sequence[str], found: Found) -> bool:
+    return True
+
+
+def _counts(ordered: Sequence[int]) -> bool:
+    """Whether numbers in order go up one by one, most of them."""
+    steps = [b - a for a, b in pairwise(ordered)]
+    return bool(steps) and min(steps) > 0 and median(steps) == 1
+
+
+def _steady(ordered: Sequence[int]) -> bool:
+    steps = [b - a for a, b in pairwise(ordered)]
+    return bool(steps) and min(steps) > 0 and max(steps) <= 8 * median(steps)
+
+
+def _groups(pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
+    """The fine numbers of each coarse one, both in order."""
+    groups: dict[int, list[int]] = {}
+    for coarse, fine in sorted(pairs):
+        groups.setdefault(coarse, []).append(fine)
+    return list(groups.values())
+
+
+def _one_by_one(ordered: Sequence[int]) -> bool:
+    return all(b - a == 1 for a, b in pairwise(ordered))
+
+
+def _restarts(pairs: Iterable[tuple[int, int]], period: int) -> bool:
+    """Whether a fine number counts from one start anew for every coarse one: take and frame, not time."""
+    groups = _groups(pairs)
+    if max(map(len, groups)) < 2 or len({group[0] for group in groups}) > 1:
+        return False
+    through = groups[0][0] == 0 and all(group[-1] == period - 1 for group in groups[:-1])
+    return all(map(_one_by_one, groups)) and not through
+
+
+def _shape(text: str, time: NameTime) -> str:
+    return re.sub(r"[0-9]+", "#", f"{text[: time.span[0]]}@{text[time.span[1] :]}").casefold()
+
+
+_KINDS: tuple[tuple[str, Callable[[Sequence[str]], Found | None], Rule], ...] = (
+    ("date", _date_times, _is_date),
+    ("unix", _unix_times, _always),
+    ("day", _dates, _is_days),
+    ("clock", _times_of_day, _is_time_of_day),
+    ("unit", _with_units, _always),
+    ("fraction", _fractions, _is_fraction),
+)

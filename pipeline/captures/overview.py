@@ -1,0 +1,63 @@
+"""A catalogue as a table for people: what `mimicme init --dry-run` prints."""
+
+from __future__ import annotations
+
+import math
+
+from mimicme.pipeline import items
+from mimicme.pipeline.captures.catalogue import Catalogue
+from mimicme.pipeline.captures.sequence_remarks import Gap, gaps
+
+
+def overview(catalogue: Catalogue, fps: float) -> list[str]:
+    """A line a sequence: frames, their numbers, what is missing, files that claim one frame, rate and length.
+
+    Args:
+        fps: the frame rate that is declared; NaN: none.
+    """
+    rows = [("sequence", "shows", "frames", "numbers", "missing", "claimed twice", "fps", "seconds")]
+    for sequence in catalogue.sequences:
+        shows = sequence.expression
+        if catalogue.neutral.get(sequence.item.subject) == sequence.item:
+            shows += " (the neutral)"
+        missing = gaps(sequence.frames, catalogue.orders.get(sequence.item))
+        rows.append(
+            (
+                str(sequence.item),
+                shows,
+                str(len(sequence.frames)),
+                _numbers(sequence),
+                _missing(missing),
+                str(sum(bool(frame.duplicates) for frame in sequence.frames) or "-"),
+                _rate(sequence, fps),
+                _seconds(sequence, fps),
+            )
+        )
+    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
+
+
+def _numbers(sequence: items.Sequence) -> str:
+    first, last = sequence.frames[0].number, sequence.frames[-1].number
+    return str(first) if first == last else f"{first} to {last}"
+
+
+def _missing(found: list[Gap]) -> str:
+    if not found:
+        return "-"
+    more = f", ... in {len(found)} places" if len(found) > 2 else ""
+    return f"{sum(gap.frames for gap in found)}: {', '.join(gap.text for gap in found[:2])}{more}"
+
+
+def _rate(sequence: items.Sequence, fps: float) -> str:
+    rate = sequence.fps(fps)
+    if math.isnan(rate):
+        return "?"
+    return f"{rate:.4g}" if math.isfinite(fps) else f"{rate:.4g} (names)"
+
+
+def _seconds(sequence: items.Sequence, fps: float) -> str:
+    last = max(sequence.times(fps), default=math.nan)
+    return "?" if math.isnan(last) else f"{last:.3f}"

@@ -1,0 +1,165 @@
+"""Which side of each triangle is outside, whatever the file says.
+
+Exporters reverse triangles when they mirror an axis, and join pieces that were wound differently.  Everything after
+this looks at normals, so they are made right once: triangles that share an edge are wound alike (the edge runs in
+opposite directions in the two), patch by patch, and each patch is then turned so that its front is the side one sees
+from outside: rays that leave its front meet the scan again less often than rays that leave its back (the
+visibility of Takayama, Jacobson, Kavan and Sorkine-Hornung, "A Simple Method for Correcting Facet Orientations in
+Polygon Meshes Based on Ray Casting", JCGT 2014).  An open shell, as a scan of a face, has an outside by that too: from
+behind it is seen through its opening only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.sparse import csgraph
+
+from mimicme.pipeline.arrays import Bools, Floats, Ints
+from mimicme.pipeline.geometry.mesh import Mesh, triangle_normals
+from mimicme.pipeline.geometry.spatial import Surface
+
+SAMPLES = 2_000
+"""Points on the whole scan that rays leave from ..."""
+FEWEST = 12
+"""... and at least on every patch, while there are not too many patches."""
+MOST = 20_000
+UNCERTAIN = 0.15
+"""A patch whose front is seen less than so much more often than its back is turned as the largest one is."""
+LIFT = 1e-4
+"""How far above the surface a ray begins, relative to the scan's extent."""
+
+
+@dataclass(frozen=True)
+class Oriented:
+    """A mesh whose triangles are wound alike and outwards.
+
+    Attributes:
+        mesh: the same triangles in the same order; the last two corners of those turned are exchanged.
+        turned: (t,) which were turned.
+        certainty: 0 to 1, how much more often rays leave the scan from the front than from the back, over its area;
+            small where front and back look alike, as of a flat piece.
+    """
+
+    mesh: Mesh
+    turned: Bools
+    certainty: float
+
+
+def orient(mesh: Mesh) -> Oriented:
+    """Wind all triangles alike and outwards.
+
+    Args:
+        mesh: any unit; vertices welded, no triangle twice.
+    """
+    if not len(mesh.faces):
+        return Oriented(mesh, np.zeros(0, bool), 0.0)
+    flips, patch = consistent(mesh.faces)
+    votes, weight = outward_votes(mesh.vertices, reversed_where(mesh.faces, flips), patch)
+    inward = votes < 0
+    inward[np.abs(votes) < UNCERTAIN] = inward[np.argmax(weight)]
+    turned = flips ^ inward[patch]
+    certainty = float((np.abs(votes) * weight).sum() / max(float(weight.sum()), 1e-300))
+    return Oriented(reversed_mesh(mesh, turned) if turned.any() else mesh, turned, certainty)
+
+
+def reversed_mesh(mesh: Mesh, turned: Bools | None = None) -> Mesh:
+    """The mesh with its triangles wound the other way round: all, or those (t,) asked for."""
+    if turned is None:
+        turned = np.ones(len(mesh.faces), bool)
+    uv_faces = None if mesh.uv_faces is None else reversed_where(mesh.uv_faces, turned)
+    return replace(mesh, faces=reversed_where(mesh.faces, turned), uv_faces=uv_faces)
+
+
+def reversed_where(faces: Ints, turned: Bools) -> Ints:
+    """Triangles (t, 3) with the last two corners exchanged where asked for."""
+    return np.where(turned[:, None], faces[:, [0, 2, 1]], faces)
+
+
+def consistent(faces: Ints) -> tuple[Bools, NDArray[np.int64]]:
+    """Which triangles to turn so that all of a patch are wound alike, and the patch of each (t,).
+
+    A patch is what hangs together over edges of exactly two triangles.  Of two ways the one that turns fewer is
+    taken.  A patch with one side only (a Moebius strip) stays as it is.
+    """
+    count = len(faces)
+    one, other, alike = _neighbours(faces)
+    # Every triangle stands for two nodes, as it is and turned; what hangs together is one way to wind a patch.
+    lower, upper = np.r_[one, one + count], np.r_[other, other + count]
+    upper = np.where(np.r_[alike, alike], upper, (upper + count) % (2 * count))
+    graph = sparse.coo_matrix((np.ones(len(lower), bool), (lower, upper)), shape=(2 * count, 2 * count))
+    _, label = csgraph.connected_components(graph, directed=False)
+    kept, turned = label[:count], label[count:]
+    # the two ways of a patch are two labels; the patch is named by the smaller
+    name = np.minimum(kept, turned)
+    _, patch = np.unique(name, return_inverse=True)
+    patch = patch.reshape(-1)
+    flips = (kept > turned) & (kept != turned)
+    share = np.bincount(patch, flips, minlength=int(patch.max()) + 1) / np.bincount(patch)
+    return np.asarray(flips ^ (share > 0.5)[patch] & (kept != turned)), patch
+
+
+def _neighbours(faces: Ints) -> tuple[NDArray[np.int64], NDArray[np.int64], Bools]:
+    """Pairs of triangles that share an edge no third one has, and whether they are wound alike."""
+    count = len(faces)
+    begin = faces.ravel().astype(np.int64)
+    end = np.roll(faces, -1, axis=1).ravel().astype(np.int64)
+    forward = begin < end
+    size = int(faces.max()) + 1
+    key = np.where(forward, begin * size + end, end * size + begin)
+    order = np.argsort(key, kind="stable")
+    ordered = key[order]
+    first = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
+    twice = first[np.diff(np.r_[first, len(ordered)]) == 2]
+    a, b = order[twice], order[twice + 1]
+    assert len(order) == 3 * count
+    return a // 3, b // 3, np.asarray(forward[a] != forward[b])
+
+
+def outward_votes(vertices: Floats, faces: Ints, patch: NDArray[np.int64]) -> tuple[Floats, Floats]:
+    """How much more of each patch is seen from its front than from its back, -1 to 1, and its area.
+
+    Args:
+        patch: (t,) of each triangle; the triangles of one are wound alike.
+    """
+    normals, areas = triangle_normals(vertices, faces)
+    count = int(patch.max()) + 1
+    area = np.asarray(np.bincount(patch, areas, minlength=count), np.float64)
+    rng = np.random.default_rng(0)
+    chosen = _sampled(areas, patch, area, rng)
+    weights = rng.dirichlet(np.ones(3), len(chosen))
+    points = np.einsum("kc,kcx->kx", weights, vertices[faces[chosen]])
+    normal = normals[chosen]
+    # cosine-weighted directions of the front's hemisphere; the back's are their mirror images
+    around = rng.normal(size=(len(chosen), 3))
+    around /= np.maximum(np.linalg.norm(around, axis=1, keepdims=True), 1e-12)
+    front = normal + 0.999 * around
+    front /= np.linalg.norm(front, axis=1, keepdims=True)
+    back = front - 2 * np.einsum("kx,kx->k", front, normal)[:, None] * normal
+    middle = vertices.mean(axis=0)
+    extent = float(np.ptp(vertices, axis=0).max())
+    lift = LIFT * extent * normal
+    surface = Surface(vertices - middle, faces)
+    origins = np.concatenate([points + lift, points - lift]) - middle
+    free = ~surface.cast(origins, np.concatenate([front, back])).hit
+    vote = free[: len(chosen)].astype(float) - free[len(chosen) :]
+    owner = patch[chosen]
+    drawn = np.maximum(np.bincount(owner, minlength=count), 1)
+    return np.asarray(np.bincount(owner, vote, minlength=count) / drawn, np.float64), area
+
+
+def _sampled(
+    areas: Floats, patch: NDArray[np.int64], area: Floats, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Triangles to sample: by area over the whole, and some of every patch."""
+    usable = np.maximum(areas, 1e-300)
+    whole = rng.choice(len(areas), SAMPLES, p=usable / usable.sum())
+    order = np.argsort(patch, kind="stable")
+    sizes = np.bincount(patch, minlength=len(area))
+    begin = np.cumsum(sizes) - sizes
+    each = min(FEWEST, max(1, MOST // len(area)))
+    place = begin[:, None] + (rng.random((len(area), each)) * sizes[:, None]).astype(np.int64)
+    return np.concatenate([whole, order[place.ravel()]])

@@ -1,0 +1,48 @@
+"""The landmark file beside a frame, under the frame's name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from mimicme.pipeline.arrays import Floats
+from mimicme.pipeline.errors import FrameRejected, InputError
+from mimicme.pipeline.landmarks import Sides
+from mimicme.pipeline.landmarks.files import EXTENSIONS, read_points
+from mimicme.pipeline.landmarks.npy import MAX_BYTES as MAX_NPY_BYTES
+from mimicme.pipeline.landmarks.npy import is_landmarks
+
+if TYPE_CHECKING:
+    from mimicme.pipeline.items import FrameSource
+    from mimicme.pipeline.sources import Sources
+
+
+class Beside(NamedTuple):
+    """What a landmark file has: its name, and its (68, 3) points in its own unit and axes, or (68, 2) px of the
+    frame's texture."""
+
+    name: str
+    points: Floats
+
+
+def read_beside(frame: FrameSource, sources: Sources, sides: Sides) -> Beside | None:
+    """The points of the landmark file beside a frame; None without one.  A `.npy` of another shape is no such file.
+
+    Raises:
+        FrameRejected: `landmark-file`, `landmark-scheme`, `unsafe-path`, `too-large`.
+    """
+    for extension in EXTENSIONS:
+        path = frame.path.with_suffix(extension)
+        if path == frame.path or not sources.exists(path):
+            continue
+        try:
+            data = sources.read(path, MAX_NPY_BYTES if extension == ".npy" else None)
+        except InputError as error:
+            raise FrameRejected("landmark-file", error.what, where=path.name, seen=error.seen) from error
+        except FrameRejected as error:
+            if extension == ".npy" and error.reason == "too-large":
+                continue
+            raise
+        if extension == ".npy" and not is_landmarks(data):
+            continue
+        return Beside(path.name, read_points(data, path.name, sides))
+    return None

@@ -1,0 +1,108 @@
+"""Small good files of every kind that is read, for fuzzers to begin with."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+from mesh_dialects import GOOD
+
+from mimicme.pipeline.landmarks import Landmarks
+
+TABLE = b"subject,age,gender,ethnicity,consent\nS001,31,f,x,yes\nsub-02,,m,,no\n3,44,,,withdrawn 2021\n"
+
+
+def points() -> Landmarks:
+    rng = np.random.default_rng(0)
+    return Landmarks(rng.normal(size=(68, 3)) * 50)
+
+
+OBJ = b"""mtllib a.mtl
+o face
+v 0 0 0
+v 10 0 0
+v 0 10 0.5
+v 10 10 1
+vt 0 0
+vt 1 0
+vt 0 1
+vn 0 0 1
+usemtl skin
+f 1/1/1 2/2/1 3/3/1
+f 2/2 4/3 3/1
+f -1 -2 -3
+"""
+ASCII_PLY = b"""ply
+format ascii 1.0
+comment made by hand
+comment TextureFile a.jpg
+element vertex 4
+property float x
+property float y
+property float z
+property uchar red
+property uchar green
+property uchar blue
+element face 2
+property list uchar int vertex_indices
+property list uchar float texcoord
+end_header
+0 0 0 1 2 3
+10 0 0 1 2 3
+0 10 0 1 2 3
+10 10 1 1 2 3
+3 0 1 2 6 0 0 1 0 0 1
+3 1 3 2 6 1 0 1 1 0 1
+"""
+
+
+def binary_ply() -> bytes:
+    head = ASCII_PLY.split(b"end_header\n")[0].replace(b"format ascii", b"format binary_little_endian")
+    body = b"".join(np.float32([i, i % 2, 3]).tobytes() + bytes([1, 2, 3]) for i in range(4))
+    face = bytes([3]) + np.int32([0, 1, 2]).tobytes() + bytes([6]) + np.float32([0, 0, 1, 0, 0, 1]).tobytes()
+    return head + b"end_header\n" + body + 2 * face
+
+
+def glb() -> bytes:
+    place = np.float32([[0, 0, 0], [10, 0, 0], [0, 10, 0.5]]).tobytes() + np.uint16([0, 1, 2, 0]).tobytes()
+    text = json.dumps(
+        {
+            "asset": {"version": "2.0"},
+            "buffers": [{"byteLength": len(place)}],
+            "bufferViews": [
+                {"buffer": 0, "byteLength": 36},
+                {"buffer": 0, "byteOffset": 36, "byteLength": 6},
+            ],
+            "accessors": [
+                {"bufferView": 0, "componentType": 5126, "count": 3, "type": "VEC3"},
+                {"bufferView": 1, "componentType": 5123, "count": 3, "type": "SCALAR"},
+            ],
+            "meshes": [{"primitives": [{"attributes": {"POSITION": 0}, "indices": 1}]}],
+            "nodes": [{"mesh": 0}],
+            "scenes": [{"nodes": [0]}],
+            "scene": 0,
+        }
+    ).encode()
+    text += b" " * (-len(text) % 4)
+    chunks = (
+        np.uint32([len(text)]).tobytes()
+        + b"JSON"
+        + text
+        + np.uint32([len(place)]).tobytes()
+        + b"BIN\0"
+        + place
+    )
+    return b"glTF" + np.uint32([2, 12 + len(chunks)]).tobytes() + chunks
+
+
+MESHES = {"a.obj": OBJ, "a.ply": ASCII_PLY, "b.ply": binary_ply(), "a.glb": glb()}
+_MORE = (
+    "zbrush.obj",
+    "strips.ply",
+    "strips-rows.ply",
+    "polygons-wedges.ply",
+    "texture-transform.glb",
+    "quantised.glb",
+)
+_MORE += ("sparse.glb", "strip.glb", "colours-u16.glb", "two-parts.glb", "morph-weights.glb", "inline.gltf")
+MESHES |= {file.name: file.data for file in GOOD if file.name in _MORE}

@@ -1,0 +1,114 @@
+"""Which digits of names count the frames, and which are times."""
+
+from __future__ import annotations
+
+import pytest
+
+from mimicme.pipeline.captures.frame_order import order_frames
+
+
+def numbered(names: str) -> list[int]:
+    texts = names.split(" ")
+    order = order_frames(texts)
+    assert not order.problem
+    return [order.numbers[text] for text in texts]
+
+
+@pytest.mark.parametrize(
+    ("names", "numbers"),
+    [
+        ("0012", [12]),
+        ("1 2 10 9", [1, 2, 10, 9]),
+        ("0003 0001 0007", [3, 1, 7]),
+        ("scan_0001_v2 scan_0002_v2 scan_0010_v2", [1, 2, 10]),
+        ("take2_frame003 take2_frame004", [3, 4]),
+        ("12_0001_34 12_0002_34", [1, 2]),
+        ("bareteeth.000044 bareteeth.000045", [44, 45]),
+        ("1.0001 1.0002 1.0003", [1, 2, 3]),
+        ("1.8 1.9 1.10 1.11", [8, 9, 10, 11]),
+        ("2.0005 2.0010 2.0015", [5, 10, 15]),
+        ("x-3 x-4", [3, 4]),
+        ("-1 0 1", [-1, 0, 1]),
+        ("frame1 frame01 frame2", [1, 1, 2]),
+        ("0001 0002 0003_2 0003", [1, 2, 3, 3]),
+        ("0001_v1 0002_v3 0003_v2", [1, 2, 3]),
+        ("take1_0001 take1_0002 take2_0003", [1, 2, 3]),
+        ("neutral 0001 0002 0003", [0, 1, 2, 3]),
+        ("20260131_000012 20260131_000013", [12, 13]),
+        ("20260131_130000_0001 20260131_130000_0002", [1, 2]),
+        ("Frame_9 frame_10 frame_11", [9, 10, 11]),
+    ],
+)
+def test_the_digits_that_vary_count(names, numbers):
+    assert numbered(names) == numbers
+    assert not order_frames(names.split(" ")).times_s
+
+
+@pytest.mark.parametrize(
+    ("names", "times", "fps"),
+    [
+        ("0.933 0.967 1.000 1.033", [0, 0.034, 0.067, 0.1], 30),
+        ("0,967 1,000 1,033", [0, 0.033, 0.066], 30),
+        ("0.033 0.067 0.100", [0, 0.034, 0.067], 30),
+        ("0 0.5 1 1.5", [0, 0.5, 1, 1.5], 2),
+        ("9.96s 9.98s 10.00s", [0, 0.02, 0.04], 50),
+        ("t_-0.04 t_-0.02 t_0.00 t_0.02", [0, 0.02, 0.04, 0.06], 50),
+        ("t=980ms t=1000ms", [0, 0.02], 50),
+        ("2026-11-28_12-59-59 2026-11-28_13-00-00 2026-11-28_13-00-01", [0, 1, 2], 1),
+        ("20260131T235959.980 20260201T000000.000 20260201T000000.020", [0, 0.02, 0.04], 50),
+        ("2026-01-31_13-00-00-980 2026-01-31_13-00-01-000", [0, 0.02], 50),
+        ("20260131130000980 20260131130001000", [0, 0.02], 50),
+        ("12-59-59.980 13-00-00.000 13-00-00.020", [0, 0.02, 0.04], 50),
+        ("23-59-59.98 00-00-00.00 00-00-00.02", [0, 0.02, 0.04], 50),
+        ("1769864400 1769864401 1769864402", [0, 1, 2], 1),
+        ("f_1769864400.98 f_1769864401.00", [0, 0.02], 50),
+        ("1769864400980 1769864401000", [0, 0.02], 50),
+        ("1769864400980000 1769864401000000", [0, 0.02], 50),
+        ("0.0000 0.0334 0.0667 0.1001 0.1335", [0, 0.0334, 0.0667, 0.1001, 0.1335], 30 / 1.001),
+    ],
+)
+def test_times_count_in_their_order(names, times, fps):
+    texts = names.split(" ")
+    order = order_frames(reversed(texts))
+    assert [order.numbers[text] for text in texts] == list(range(len(texts)))
+    assert [order.times_s[text] for text in texts] == pytest.approx(times, abs=1e-9)
+    assert order.fps == pytest.approx(fps, rel=1e-3)
+
+
+def test_a_number_beside_the_time_counts():
+    order = order_frames(["0011_1769864400980", "0012_1769864401000", "0014_1769864401040"])
+    assert sorted(order.numbers.values()) == [11, 12, 14]
+    assert order.times_s["0014_1769864401040"] == pytest.approx(0.06)
+    assert order.fps == pytest.approx(50)
+
+
+def test_a_dropped_frame_shows_in_the_times_and_not_in_the_rate():
+    names = [f"{k / 25:.2f}" for k in range(20, 60) if k != 33]
+    order = order_frames(names)
+    assert order.fps == 25
+    assert list(order.numbers.values()) == list(range(39))
+
+
+@pytest.mark.parametrize(
+    ("names", "instead"),
+    [
+        ("scan_0001_v1 scan_0001_v2 scan_0002_v1 scan_0002_v2", "scan_{frame}_v2"),
+        ("take1_0005 take1_0006 take2_0001", "take1_{frame}"),
+        ("1.1 1.2 2.1 2.2", "2.{frame}"),
+        ("01-01-01 01-01-02 01-02-01 01-02-02", "01-02-{frame}"),
+        ("left_1 right_1 left_2 right_2", "right_{frame}"),
+        ("cam1_0.98s cam2_0.98s cam1_1.00s cam2_1.00s", "cam2_{frame}"),
+        ("take1_0.96 take1_1.00 take2_0.98 take2_1.02", "take2_{frame}"),
+        ("smile neutral anger", ""),
+    ],
+)
+def test_an_order_that_is_not_clear_is_a_problem(names, instead):
+    order = order_frames(names.split(" "))
+    assert order.problem
+    assert order.instead == instead
+
+
+def test_other_sequences_tell_what_a_short_one_cannot():
+    shape = order_frames(["12-59-59", "13-00-00"]).shape
+    assert order_frames(["13-00-01", "13-00-02"]).times_s == {}
+    assert order_frames(["13-00-01", "13-00-02"], frozenset([shape])).times_s["13-00-02"] == 1
