@@ -1,7 +1,7 @@
 """Speed and accuracy of mimicme, measured on this machine, next to its peers.
 
     python benchmarks [accuracy] [register] [robust] [growth] [stages] [bake] [pca]
-                      [invariance] [field]
+                      [reading] [invariance] [field]
                       [--captures DIR] [--trials N] [--output DIR] ...
 
 `make bench` runs all of them.  They stand on what `mimicme synth` makes and on the scan that menpo3d installs;
@@ -103,6 +103,13 @@ def _pca(options: argparse.Namespace) -> dict[str, Any]:
     return pca.run(_work(options), options.frames, options.vertices, options.rank, methods, _say)
 
 
+def _reading(options: argparse.Namespace) -> dict[str, Any]:
+    """CPU seconds to read a scan of 100,000 vertices, next to trimesh, Open3D and pymeshlab where installed."""
+    import reading
+
+    return reading.run(_work(options), _say)
+
+
 def _invariance(options: argparse.Namespace) -> dict[str, Any]:
     """The same captures with reversed triangles, other axes and other units: are the vertices the same?"""
     import invariance
@@ -125,6 +132,7 @@ BENCHMARKS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "stages": _stages,
     "bake": _bake,
     "pca": _pca,
+    "reading": _reading,
     "invariance": _invariance,
     "field": _field,
 }
