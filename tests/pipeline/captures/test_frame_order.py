@@ -112,3 +112,23 @@ def test_other_sequences_tell_what_a_short_one_cannot():
     shape = order_frames(["12-59-59", "13-00-00"]).shape
     assert order_frames(["13-00-01", "13-00-02"]).times_s == {}
     assert order_frames(["13-00-01", "13-00-02"], frozenset([shape])).times_s["13-00-02"] == 1
+
+
+@pytest.mark.parametrize(
+    ("names", "order"),
+    [
+        (["28.02.2026", "01.03.2026", "15.01.2027"], [0, 1, 2]),
+        (["S000_14.03.2026", "S000_02.04.2026"], [0, 1]),
+        (["31-01-2026", "01-02-2026"], [0, 1]),  # a day over 12 tells
+        (["01-20-2026", "02-15-2026"], [0, 1]),
+        (["01-02-2026", "02-03-2026"], [0, 1]),  # either way
+        (["1.5.2", "1.5.3"], [2, 3]),
+    ],
+)
+def test_dates_with_the_year_last(names: list[str], order: list[int]) -> None:
+    found = order_frames(names)
+    assert [found.numbers[name] for name in names] == order and not found.problem
+
+
+def test_a_date_whose_day_and_month_cannot_be_told_is_a_problem() -> None:
+    assert "year first" in order_frames(["01-02-2026", "03-01-2026"]).problem

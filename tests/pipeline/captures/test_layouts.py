@@ -105,9 +105,10 @@ def test_meshes_of_other_formats_are_reported(tmp_path):
     )
     assert [f.relative for f in result.found] == ["S1/a/0.obj"]
     assert [m for m in result.messages if "not read" in m] == [
-        "1 file ends in .fbx, which is not read, for example 'S1/c/0.fbx'; export such meshes as OBJ, PLY or GLB.",
+        "1 file ends in .fbx, which is not read, for example 'S1/c/0.fbx'; "
+        "export such meshes as OBJ, PLY, GLB or glTF.",
         "2 files end in .stl, which is not read, for example 'S1/b/0.stl'; "
-        "export such meshes as OBJ, PLY or GLB.",
+        "export such meshes as OBJ, PLY, GLB or glTF.",
     ]
     with pytest.raises(InputError, match=r"1 file ends in \.off"):
         search(touch(tmp_path / "off", "S1/a/0.off"))
