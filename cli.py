@@ -485,25 +485,38 @@ def adopt_command(
 
 @main.command("synth")
 @click.argument("directory", type=FOLDER)
+@click.option(
+    "--maker", type=click.Choice(["template", "people"]), default="template", show_default=True,
+    help="`people`, closer to real scans, only judges.",
+)  # fmt: skip
 @click.option("--subjects", type=click.IntRange(1), default=2, show_default=True)
-@click.option("--sequences", type=click.IntRange(1), default=5, show_default=True)
+@click.option("--sequences", default="5", show_default=True, metavar="N|NAMES", help="How many, or which.")
 @click.option("--frames", type=click.IntRange(3), default=9, show_default=True, help="Odd: the apex is amid.")
 @click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--triangles", type=click.IntRange(2_000), help="Of a scan, about.")
 @click.option("--template", default="menpo3d", show_default=True, metavar="FILE|NAME")
 def synth_command(
-    directory: Path, subjects: int, sequences: int, frames: int, seed: int, template: str
+    directory: Path,
+    maker: str,
+    subjects: int,
+    sequences: str,
+    frames: int,
+    seed: int,
+    triangles: int | None,
+    template: str,
 ) -> None:
     """Synthetic captures with a known answer."""
     from mimicme.commands.synth import synthesise
     from mimicme.pipeline.run.progress import Console
 
+    wanted = int(sequences) if sequences.strip().isdecimal() else [n.strip() for n in sequences.split(",")]
     console = Console(sys.stderr)
 
     def draw(done: int, total: int, what: str) -> None:
         console.draw(f"{done}/{total} frames, {what}")
 
     try:
-        synthesise(directory, subjects, sequences, frames, seed, template, draw)
+        synthesise(directory, subjects, wanted, frames, seed, template, draw, triangles, maker)
     finally:
         console.clear()
     click.echo(f"Captures in {directory / 'captures'}, the true answer in {directory / 'truth'}")

@@ -1,7 +1,7 @@
 """Speed and accuracy of mimicme, measured on this machine, next to its peers.
 
     python benchmarks [accuracy] [register] [robust] [growth] [stages] [bake] [pca]
-                      [reading] [invariance] [field]
+                      [reading] [again] [invariance] [field]
                       [--captures DIR] [--trials N] [--output DIR] ...
 
 `make bench` runs all of them.  They stand on what `mimicme synth` makes and on the scan that menpo3d installs;
@@ -110,6 +110,13 @@ def _reading(options: argparse.Namespace) -> dict[str, Any]:
     return reading.run(_work(options), _say)
 
 
+def _again(options: argparse.Namespace) -> dict[str, Any]:
+    """What `init`, `run` and `status` cost where 10,000 frames are made already."""
+    import again
+
+    return again.run(_work(options), _say)
+
+
 def _invariance(options: argparse.Namespace) -> dict[str, Any]:
     """The same captures with reversed triangles, other axes and other units: are the vertices the same?"""
     import invariance
@@ -133,6 +140,7 @@ BENCHMARKS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "bake": _bake,
     "pca": _pca,
     "reading": _reading,
+    "again": _again,
     "invariance": _invariance,
     "field": _field,
 }

@@ -95,15 +95,16 @@ def run(work: Path, say: Callable[[str], None]) -> dict[str, Any]:
         say(
             f"  {name:<22}{seconds:8.3f} CPU s  {'keeps texture coordinates' if seams else 'drops or changes them'}"
         )
-    back = read_back(path, work)
-    records["ingested, read back"] = {"cpu_s": back, "times": records["mimicme"]["cpu_s"] / back}
+    back, stored = read_back(path, work)
     times = records["mimicme"]["cpu_s"] / back
-    say(f"  {'ingested, read back':<22}{back:8.3f} CPU s  {times:.0f} times as fast as the OBJ")
+    records["ingested, read back"] = {"cpu_s": back, "times": times, "stored_mb": stored}
+    said = f"{times:.0f} times as fast as the OBJ, {stored:.1f} MB with the image"
+    say(f"  {'ingested, read back':<22}{back:8.4f} CPU s  {said}")
     return {"readers": records}
 
 
-def read_back(path: Path, work: Path) -> float:
-    """CPU seconds to read the scan out of its checkpoint."""
+def read_back(path: Path, work: Path) -> tuple[float, float]:
+    """CPU seconds to read the scan out of its checkpoint, and the checkpoint's size in MB, the image's included."""
     from mimicme.pipeline.checkpoint import Checkpoint, writing
     from mimicme.pipeline.scan import load_scan, write_scan
 
@@ -118,7 +119,7 @@ def read_back(path: Path, work: Path) -> float:
             load_scan(ingested, 0)
 
     read()
-    return best(read)
+    return best(read), place.stat().st_size / 1e6
 
 
 def best(work: Callable[[], object]) -> float:

@@ -2,7 +2,8 @@
 
 Reads a folder of meshes that all have the template's vertices and triangles, in a layout as `init` has them, and a
 template file with its landmarks beside it; writes a release: what models, experiments and export work on.  The order of
-the vertices is what counts: triangles may come in another order, begin at another corner, or be wound the other way.
+the vertices is what counts: triangles may come in another order, begin at another corner, or be wound the other way;
+a mesh whose shape is mirrored is refused, however its triangles are wound, for its vertices mean the other side.
 Vertices are brought into the template's unit and axes and are otherwise as they were; `align` also takes the head's
 motion out.  A mesh that cannot be read, or is of another topology, is a rejected frame.  There are no textures, and no
 scan to measure a distance to.
@@ -40,6 +41,8 @@ Progress = Callable[[str], None]
 PROJECTED = 3  # landmark source: carried by the registered mesh
 RIGID_SHARE = 0.5
 TURNED = "triangles-turned"
+FLAT = 1e-6
+"""Determinant of a shape without depth, relative to the cube of its size; a head has about 0.2."""
 
 
 @dataclass(frozen=True)
@@ -200,9 +203,10 @@ def _other_topology(corners: Ints, own: Ints, n_vertices: int, n_template: int) 
 
 
 def _is_mirror_image(vertices: Floats, template: Floats) -> bool:
-    """Whether the linear map that brings vertices nearest to the template's is a reflection; both (V, 3)."""
+    """Whether the linear map that brings vertices nearest to the template's is a reflection; both (V, 3).  A flat
+    shape is its own mirror image, and is none."""
     across = (vertices - vertices.mean(axis=0)).T @ (template - template.mean(axis=0))
-    return bool(np.linalg.det(across) < 0)
+    return bool(np.linalg.det(across) < -FLAT * np.linalg.norm(across) ** 3)
 
 
 @dataclass(frozen=True)
@@ -243,11 +247,13 @@ class _Reader:
         if not np.isfinite(vertices).all():
             raise FrameRejected("nan-vertices", "the mesh has coordinates that are not numbers")
         placed = transform(self.to_mm, vertices)
-        if turned == len(self.faces) and _is_mirror_image(placed, self.template.vertices):
+        if _is_mirror_image(placed, self.template.vertices):
+            wound = "" if turned else ", so that all triangles face inwards"
+            wound = ", and all triangles wound the other way" if turned == len(self.faces) else wound
             raise FrameRejected(
                 "other-topology",
                 "the mesh is a mirror image of the template: its vertices mean the other side",
-                seen="all triangles wound the other way, and left and right exchanged",
+                seen=f"left and right exchanged{wound}",
                 todo="Exchange the sides of its vertices, or adopt it with a template that is mirrored alike.",
             )
         pose = stabilising_pose(placed, self.template.vertices) if self.align else np.eye(4)

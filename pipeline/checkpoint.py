@@ -10,7 +10,8 @@ Layout of a checkpoint:
     /frames/<row>/<name>   arrays whose length differs from frame to frame (scans, encoded images)
 
 Every dataset is checksummed (Fletcher-32), and compressed with gzip, whose output depends on its input alone
-(LZF's does not: its table starts uninitialised); the same content gives the same bytes.
+(LZF's does not: its table starts uninitialised); the same content gives the same bytes.  Not compressed are bytes
+(encoded images are already) and scans, which every stage reads again: undoing gzip would be nine tenths of that.
 """
 
 from __future__ import annotations
@@ -100,6 +101,16 @@ def chunk_shape(shape: tuple[int, ...], itemsize: int, rows: int | None = None) 
     """Chunks of whole rows: `rows` of them, by default as many as fit into a megabyte."""
     row_bytes = max(1, itemsize * int(np.prod(shape[1:], dtype=np.int64)))
     return (min(rows or max(1, CHUNK_BYTES // row_bytes), shape[0]), *shape[1:])
+
+
+def even_chunk_shape(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
+    """Chunks of whole rows, at most a megabyte, all as long as each other but for a few rows.
+
+    For what is not compressed: the last chunk takes as much room as the others, however few rows it has.
+    """
+    (rows, *_) = chunk_shape(shape, itemsize)
+    count = -(-shape[0] // rows)
+    return (-(-shape[0] // count), *shape[1:])
 
 
 @contextmanager
@@ -280,15 +291,19 @@ class CheckpointWriter:
         """Create a figure of quality, a number for every row; status, report and release show it."""
         return self.rows(f"{QUALITY}/{name}", (), np.float32, unit)
 
-    def put(self, row: int, name: str, data: ArrayLike, unit: str = "") -> None:
-        """Store an array of one frame whose length is its own."""
-        self._dataset(self._h5.require_group(f"frames/{row:06d}"), name, np.asarray(data), unit)
+    def put(self, row: int, name: str, data: ArrayLike, unit: str = "", compressed: bool = True) -> None:
+        """Store an array of one frame whose length is its own; bytes (uint8) are never compressed."""
+        group = self._h5.require_group(f"frames/{row:06d}")
+        self._dataset(group, name, np.asarray(data), unit, compressed)
 
-    def _dataset(self, group: h5py.Group, name: str, data: NDArray[Any], unit: str) -> None:
+    def _dataset(
+        self, group: h5py.Group, name: str, data: NDArray[Any], unit: str, compressed: bool = True
+    ) -> None:
         filters: dict[str, Any] = {}
         if data.ndim and data.size:  # a scalar or empty dataset takes no filters
-            filters = {"fletcher32": True, "chunks": chunk_shape(data.shape, data.dtype.itemsize)}
-            if data.dtype != np.uint8:  # encoded images are compressed already
+            filters = {"fletcher32": True, "chunks": even_chunk_shape(data.shape, data.dtype.itemsize)}
+            if compressed and data.dtype != np.uint8:
+                filters["chunks"] = chunk_shape(data.shape, data.dtype.itemsize)
                 filters |= {"compression": "gzip", "compression_opts": 1, "shuffle": True}
         dataset = group.create_dataset(name, data=data, track_times=False, **filters)
         dataset.attrs["unit"] = unit

@@ -1,7 +1,8 @@
 """A cleaned scan in a checkpoint: its mesh and its image, written by `ingest` and read by the stages after it.
 
 frames/<row>/vertices (n, 3) f4 scan frame, mm; faces (t, 3) i4; uv (m, 2) f4 and uv_faces (t, 3) i4, colors (n, 3)
-u1, image (bytes) u1: what the scan has of them.  attrs: max_pixels, of the largest image that was let in.
+u1, image (bytes) u1: what the scan has of them.  attrs: max_pixels, of the largest image that was let in.  Nothing of
+it is compressed: every stage reads it again, and gzip would save half of the room and cost ten times the reading.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ def write_image_limit(out: CheckpointWriter, max_pixels: int) -> None:
 
 def write_scan(out: CheckpointWriter, row: int, scan: Mesh, encoded: bytes | None) -> None:
     """Store one frame's scan, scan frame, mm, and its image as encoded bytes, None when it has none."""
-    out.put(row, "vertices", scan.vertices.astype(np.float32), unit="mm")
-    out.put(row, "faces", scan.faces.astype(np.int32))
+    out.put(row, "vertices", scan.vertices.astype(np.float32), "mm", compressed=False)
+    out.put(row, "faces", scan.faces.astype(np.int32), compressed=False)
     if scan.uv is not None and scan.uv_faces is not None:
-        out.put(row, "uv", scan.uv.astype(np.float32), unit="1")
-        out.put(row, "uv_faces", scan.uv_faces.astype(np.int32))
+        out.put(row, "uv", scan.uv.astype(np.float32), "1", compressed=False)
+        out.put(row, "uv_faces", scan.uv_faces.astype(np.int32), compressed=False)
     if scan.colors is not None:
         out.put(row, "colors", scan.colors)
     if encoded is not None:

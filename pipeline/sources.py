@@ -3,7 +3,8 @@
 A checkpoint that was made from raw files carries their digests in its fingerprint, and their sizes and times
 beside it, so that an unchanged file is recognised without reading it again.  A file is remembered by the name
 under which it was asked for; where a symbolic link on the way leads is found out anew at every check.  Names that were
-looked for in a folder are remembered as `FOLDER//PATTERN`, which no file can be called.
+looked for in a folder are remembered as `FOLDER//PATTERN`, in all folders below it as `FOLDER//**/PATTERN`, which no
+file can be called.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ UNREAD = "unread"
 OUTSIDE = "outside"
 
 _ATTEMPTS = 3  # at a file that changes while it is read
+_BELOW = "**/"  # begins a pattern that is looked for in all folders below one
+_DEEPEST = 6  # folders below one
+_MOST_NAMES = 200_000  # of files and folders below one
 _READ_ONLY = (
     os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
 )
@@ -32,6 +36,8 @@ _READ_ONLY = (
 
 def folded(name: str) -> str:
     """A name in which capitals and the form of accents make no difference: composed (NFC), in small letters."""
+    if name.isascii():
+        return name.lower()
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
@@ -96,6 +102,16 @@ class Sources:
             self._listed[key] = _names(real, pattern)
             self.digests[key] = _digest_of(self._listed[key])
         return self._listed[key]
+
+    def names_below(self, folder: Path, pattern: str) -> tuple[str, ...]:
+        """Paths of the files that fit a pattern in a folder and in those below it, to the sixth, relative to it, with
+        `/`, in order; remembered as `names` are.  Links to folders and folders whose name begins with a point are not
+        gone into.  None at all where more than 200,000 names lie there.
+
+        Raises:
+            FrameRejected: `unsafe-path`.
+        """
+        return self.names(folder, _BELOW + pattern)
 
     def read(self, path: Path, max_bytes: int | None = None) -> bytes:
         """The whole file.
@@ -175,11 +191,35 @@ def _fitting(pattern: str) -> re.Pattern[str]:
 
 
 def _names(real: Path, pattern: str) -> tuple[str, ...]:
+    if pattern.startswith(_BELOW):
+        return _names_below(real, pattern.removeprefix(_BELOW))
     fits = _fitting(pattern)
     try:
         return tuple(sorted(name for name in os.listdir(real) if fits.match(folded(name))))
     except OSError:
         return ()
+
+
+def _names_below(real: Path, pattern: str) -> tuple[str, ...]:
+    fits = _fitting(pattern)
+    found: list[str] = []
+    seen, stack = 0, [""]
+    while stack:
+        before = stack.pop()
+        try:
+            with os.scandir(real / before) as entries:
+                for entry in entries:
+                    seen += 1
+                    if seen > _MOST_NAMES:
+                        return ()
+                    if entry.is_dir(follow_symlinks=False):
+                        if before.count("/") < _DEEPEST and not entry.name.startswith("."):
+                            stack.append(f"{before}{entry.name}/")
+                    elif fits.match(folded(entry.name)):
+                        found.append(before + entry.name)
+        except OSError:
+            continue
+    return tuple(sorted(found))
 
 
 def _digest_of(names: tuple[str, ...]) -> str:

@@ -126,6 +126,9 @@ class Stage(Generic[S]):
             current.
         collect: for `everything`: makes one of its inputs from a sequence and the paths of its
             checkpoints by stage name.
+        most_neutral: of the stage that knows how neutral frames are: of a checkpoint's path, the cost of its most
+            neutral frame and why it is, None where it has none.  A subject without a sequence labelled neutral takes
+            its neutral from the sequence with the least.
         parts: how many parts an item is worked in, if that can be more than one; must follow from the item, the
             settings and the inputs alone.  `compute` is then called for each part (`Task.part`), in any order and
             side by side, with a writer for the part's own checkpoint, whose form is the stage's affair; and at last
@@ -146,6 +149,7 @@ class Stage(Generic[S]):
     uses_template: bool = True
     collect: Callable[[Sequence, Mapping[str, Path]], Any] | None = None
     parts: Callable[[Task[S]], int] | None = None
+    most_neutral: Callable[[Path], tuple[float, str] | None] | None = None
     everything: Callable[..., Any] | None = None
 
     def __post_init__(self) -> None:

@@ -12,6 +12,8 @@ Writes, in millimetres:
 A sequence runs neutral - apex - neutral over an odd number of frames; `neutral` is one frame.  The faces are
 smooth deformations of the template (`people`), the scans are made by `scanner`, the skin by `skin`; nobody is
 portrayed.  The same parameters give the same bytes; a run that was interrupted goes on where it stopped.
+
+The second maker, `people_maker`, writes the same, closer to scans of real people, and only judges.
 """
 
 from __future__ import annotations
@@ -20,23 +22,26 @@ import csv
 import io
 import json
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from mimicme.commands.synth.people import EXPRESSIONS, Rig, build_rig, identity
 from mimicme.commands.synth.scanner import Scan, make_remesh, make_scan
 from mimicme.commands.synth.skin import Skin, make_skin
-from mimicme.pipeline.arrays import Floats
+from mimicme.pipeline.arrays import Bools, Floats
 from mimicme.pipeline.errors import UsageError
 from mimicme.pipeline.geometry.mesh import transform
 from mimicme.pipeline.template import Template, prepare, template_source_digest
 from mimicme.pipeline.whole_file import write_whole
 
-__all__ = ["EXPRESSIONS", "Motion", "make_motion", "synthesise"]
+__all__ = ["EXPRESSIONS", "MAKERS", "Motion", "make_motion", "synthesise"]
+
+MAKERS = ("template", "people")
 
 # raised when the same parameters give other captures
 VERSION = 1
@@ -75,23 +80,27 @@ def synthesise(
     template: str | Path | Template = "menpo3d",
     progress: Progress | None = None,
     triangles: int | None = None,
+    maker: str = "template",
 ) -> None:
     """Write synthetic captures.
 
     Args:
         directory: empty or absent; or left by an earlier run with the same parameters, which then goes on.
-        sequences: how many of `EXPRESSIONS`, in its order, or their names.
+        sequences: how many of `EXPRESSIONS`, in its order, or their names; `people` also knows `acting.ON_REQUEST`.
         frames: frames of an expression, odd: the middle one is the apex.
         seed: another seed makes other people, motion, noise and holes.
         template: as in `mimicme init --template`, or one that is prepared already.
         progress: called with frames done, frames in all, and what was made.
         triangles: of a scan, about; by default 80,000, fewer for a small template.
+        maker: of `MAKERS`; `people` only judges.
 
     Raises:
         UsageError: a parameter is out of range, or the folder holds something else.
         InputError: the template cannot be used.
     """
-    names = _names(sequences)
+    if maker not in MAKERS:
+        raise UsageError("that maker is not known", seen=maker, expected=" or ".join(MAKERS))
+    names = _names(sequences, maker)
     if frames < 3 or frames % 2 == 0:
         raise UsageError(
             "the number of frames is odd, with the apex in the middle", seen=frames, expected="3, 5, 7, ..."
@@ -107,13 +116,20 @@ def synthesise(
         "template": template.digest if isinstance(template, Template) else template_source_digest(template),
         "triangles": triangles,
     }
+    if maker == "people":
+        from mimicme.commands.synth.people_maker import VERSION as PEOPLE_VERSION
+
+        record = {**record, "version": PEOPLE_VERSION, "maker": maker}
     if _claim(directory, record):
+        return
+    if maker == "people":
+        read = template if isinstance(template, Template) else prepare(template)
+        _synthesise_people(directory, record, read, names, progress)
         return
     rig = build_rig(template if isinstance(template, Template) else prepare(template), names)
     if triangles is None:
-        triangles = min(TRIANGLES, max(6_000, round(FINER_THAN_TEMPLATE * len(rig.template.faces))))
-    # small scans come from small cameras
-    share = float(np.clip(np.sqrt(triangles / TRIANGLES), 0.3, 1.0))
+        triangles = _triangles_for(rig.template)
+    share = _share(triangles)
     _write_template(directory / "template", rig)
     people = [f"S{i:03d}" for i in range(subjects)]
     _write_subjects(directory / "subjects.csv", people, seed)
@@ -128,6 +144,51 @@ def synthesise(
                         progress(done + k + 1, total, f"{subject}/{name} frame {k}")
             done += count
     write_whole(directory / "synth.json", json.dumps({**record, "complete": True}, indent=1).encode())
+
+
+def _synthesise_people(
+    directory: Path, record: dict[str, Any], template: Template, names: list[str], progress: Progress | None
+) -> None:
+    """The second maker, with the parameters of `record`."""
+    from mimicme.commands.synth import people_maker as maker
+
+    triangles = record["triangles"] or _triangles_for(template)
+    studio = maker.build_studio(template, names, triangles)
+    _write_template(directory / "template", studio.rig)
+    share = _share(triangles)
+    people = [
+        maker.Person(studio, f"S{i:03d}", i, record["seed"], share, SKIN_PX)
+        for i in range(record["subjects"])
+    ]
+    write_whole(directory / "subjects.csv", maker.subjects_table(people))
+    counts = {name: 1 if name == "neutral" else record["frames"] for name in names}
+    total, done = len(people) * sum(counts.values()), 0
+    for person in people:
+        for name, count in counts.items():
+            truth = _truth_path(directory, person.subject, name)
+            if not truth.is_file():
+                filmed = maker.film(person, name, count)
+                motion = Motion(filmed.amounts, filmed.head_pose, filmed.faces)
+                scans = []
+                for k, scan in enumerate(maker.scan_sequence(person, name, filmed, triangles, PHOTO_PX)):
+                    path = directory / "captures" / person.subject / name / f"{k:04d}.obj"
+                    absent = ~scan.valid[studio.rig.landmarks] if name in ("half", "turned") else None
+                    _write_frame(path, studio.rig, motion, k, scan, person.rng(name, k, "marks"), absent)
+                    scans.append(scan)
+                    if progress:
+                        progress(done + k + 1, total, f"{person.subject}/{name} frame {k}")
+                write_truth(truth, studio.rig, motion, scans, studio.core, maker.more_truth(studio, filmed))
+            done += count
+    write_whole(directory / "synth.json", json.dumps({**record, "complete": True}, indent=1).encode())
+
+
+def _triangles_for(template: Template) -> int:
+    return min(TRIANGLES, max(6_000, round(FINER_THAN_TEMPLATE * len(template.faces))))
+
+
+def _share(triangles: int) -> float:
+    """Small scans come from small cameras."""
+    return float(np.clip(np.sqrt(triangles / TRIANGLES), 0.3, 1.0))
 
 
 @dataclass(frozen=True)
@@ -195,11 +256,22 @@ def make_motion(rig: Rig, neutral: Floats, name: str, frames: int, rng: np.rando
     return Motion(np.array(amounts), np.array(poses), np.array(faces))
 
 
-def write_truth(path: Path, rig: Rig, motion: Motion, scans: Sequence[Scan]) -> None:
+def write_truth(
+    path: Path,
+    rig: Rig,
+    motion: Motion,
+    scans: Sequence[Scan],
+    core: Bools | None = None,
+    more: Mapping[str, Any] | None = None,
+) -> None:
     """Write the ground truth of one sequence, in the scan's frame (mm).
 
     vertices (F, V, 3) f4; valid (F, V) bool; core (V,) bool; landmarks (F, 68, 3) f4; region (F, n) bool, per
     `v` line of the frame's OBJ, padded with False; head_pose (F, 4, 4) f8 model -> scan; amount (F,) f8.
+
+    Args:
+        core: (V,) by default the rig's.
+        more: further arrays by name.
     """
     placed = np.array([transform(m, v) for m, v in zip(motion.head_pose, motion.faces, strict=True)])
     region = np.zeros((len(scans), max(len(s.region) for s in scans)), bool)
@@ -210,25 +282,31 @@ def write_truth(path: Path, rig: Rig, motion: Motion, scans: Sequence[Scan]) -> 
         buffer,
         vertices=placed.astype(np.float32),
         valid=np.array([s.valid for s in scans]),
-        core=rig.core,
+        core=rig.core if core is None else core,
         landmarks=placed[:, rig.landmarks].astype(np.float32),
         region=region,
         head_pose=motion.head_pose,
         amount=motion.amounts,
+        **(more or {}),
     )
     write_whole(path, buffer.getvalue())
 
 
-def _names(sequences: int | Sequence[str]) -> list[str]:
+def _names(sequences: int | Sequence[str], maker: str) -> list[str]:
     if isinstance(sequences, int):
         if not 1 <= sequences <= len(EXPRESSIONS):
             raise UsageError(
                 "that many expressions are not known", seen=sequences, expected=f"1 to {len(EXPRESSIONS)}"
             )
         return list(EXPRESSIONS)[:sequences]
-    unknown = [name for name in sequences if name not in EXPRESSIONS]
+    known = list(EXPRESSIONS)
+    if maker == "people":
+        from mimicme.commands.synth.acting import ON_REQUEST
+
+        known += ON_REQUEST
+    unknown = [name for name in sequences if name not in known]
     if unknown or not sequences:
-        raise UsageError("an expression is not known", seen=unknown, expected=", ".join(EXPRESSIONS))
+        raise UsageError("an expression is not known", seen=unknown, expected=", ".join(known))
     return list(sequences)
 
 
@@ -266,7 +344,16 @@ def _rotation(degrees: Floats) -> Floats:
     return np.asarray(Rotation.from_euler("xyz", degrees, degrees=True).as_matrix())
 
 
-def _write_frame(path: Path, rig: Rig, motion: Motion, k: int, scan: Scan, rng: np.random.Generator) -> None:
+def _write_frame(
+    path: Path,
+    rig: Rig,
+    motion: Motion,
+    k: int,
+    scan: Scan,
+    rng: np.random.Generator,
+    absent: Bools | None = None,
+) -> None:
+    """Write a scan, its photographs and its landmarks without those that are `absent` (68,)."""
     from mimicme.pipeline.formats.image import encode
     from mimicme.pipeline.formats.meshio import write_obj
     from mimicme.pipeline.landmarks import Landmarks
@@ -280,6 +367,8 @@ def _write_frame(path: Path, rig: Rig, motion: Motion, k: int, scan: Scan, rng: 
     write_obj(path, placed, image_name=photographs.name, decimals=4)
     points = transform(pose, motion.faces[k][rig.landmarks])
     points = points + rng.normal(scale=LANDMARK_NOISE_MM / np.sqrt(3), size=points.shape)
+    if absent is not None:
+        points[absent] = np.nan
     marks = path.with_suffix(".ljson")
     marks.write_bytes(write_landmarks(Landmarks(np.round(points, 4)), marks.name))
 

@@ -308,8 +308,12 @@ def visible(vertices: Floats, faces: Ints, steepest: float = 0.2) -> Bools:
     return seen
 
 
-def build_rig(template: Template, names: Iterable[str] = tuple(EXPRESSIONS)) -> Rig:
-    """Prepare a template for these expressions (seconds: one sparse factorisation of V unknowns).
+def build_rig(
+    template: Template,
+    names: Iterable[str] = tuple(EXPRESSIONS),
+    expressions: Mapping[str, Expression] = EXPRESSIONS,
+) -> Rig:
+    """Prepare a template for these of the `expressions` (seconds: one sparse factorisation of V unknowns).
 
     `surprise` is always among them.
     """
@@ -335,7 +339,7 @@ def build_rig(template: Template, names: Iterable[str] = tuple(EXPRESSIONS)) -> 
     for group, share in JAW_FOLLOWS.items():
         follow[[i for part in GROUPS[group] for i in part]] = share
     wanted = list(dict.fromkeys([*names, "surprise"]))
-    moves = [handle_moves(EXPRESSIONS[name], v[landmarks], scale) for name in wanted]
+    moves = [handle_moves(expressions[name], v[landmarks], scale) for name in wanted]
     given = np.concatenate([follow[:, None], *moves], axis=1)
     given = np.concatenate([given, np.zeros((len(still), given.shape[1]))])
     bent = _biharmonic_fields(v, faces, np.concatenate([named, still]), given)

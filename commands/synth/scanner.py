@@ -88,7 +88,7 @@ def make_scan(
     clean, normals = mesh.vertices, normals[old]
     skin_only = ~lining[old] & ~haired[old]
     valid = _valid(clean, mesh.faces, skin_only, face)
-    clean, triangles, is_speck = _with_specks(clean, mesh.faces, normals, rng)
+    clean, triangles, is_speck = with_specks(clean, mesh.faces, normals, rng)
     normals = np.concatenate([normals, np.zeros((len(clean) - len(normals), 3))])
     noisy = clean + rng.normal(scale=NOISE_MM / np.sqrt(3), size=clean.shape)
     spike = (rng.random(len(clean)) < SPIKES) & ~is_speck
@@ -228,7 +228,7 @@ def _valid(clean: Floats, triangles: Ints, skin: Bools, face: Floats) -> Bools:
     return np.asarray(Surface(clean, kept).distance(face) < VALID_MM)
 
 
-def _with_specks(
+def with_specks(
     v: Floats, triangles: Ints, normals: Floats, rng: np.random.Generator, count: int = 4
 ) -> tuple[Floats, Ints, Bools]:
     """Adds small pieces that float before the face, as stereo matching invents them."""

@@ -23,7 +23,8 @@ class Catalogue:
 
     Attributes:
         sequences: in order of subject and sequence.
-        neutral: item of each subject's neutral sequence: the one labelled so, else the first by name.
+        neutral: item of each subject's neutral sequence: the one labelled so, else the first by name, until landmarks
+            tell (`unlabelled`).
         pattern: the layout the files fit.
         messages: sentences about decisions and about files left out.
         captured: subjects that have captures and have not withdrawn, in order, whatever their consent.
@@ -42,6 +43,18 @@ class Catalogue:
     @property
     def subjects(self) -> tuple[str, ...]:
         return tuple(sorted({s.item.subject for s in self.sequences}))
+
+    @property
+    def unlabelled(self) -> frozenset[str]:
+        """Subjects with several sequences and none labelled neutral: whose neutral has to be looked for."""
+        by_subject: dict[str, list[Sequence]] = {}
+        for sequence in self.sequences:
+            by_subject.setdefault(sequence.item.subject, []).append(sequence)
+        return frozenset(
+            subject
+            for subject, own in by_subject.items()
+            if len(own) > 1 and all(sequence.expression != NEUTRAL for sequence in own)
+        )
 
     @property
     def frame_count(self) -> int:

@@ -16,7 +16,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
-from mimicme.pipeline.captures.name_times import SECOND, Times, are_doubtful_dates, fps_of, step_of, times_in
+from mimicme.pipeline.captures.name_times import (
+    SECOND,
+    Times,
+    are_doubtful_dates,
+    are_visits,
+    fps_of,
+    step_of,
+    times_in,
+)
 
 _INTEGER = re.compile(r"-?[0-9]+")
 _LONGEST = 18  # digits of a number that fits into 64 bits
@@ -35,6 +43,7 @@ class FrameOrder:
         shape: what the times look like (`name_times.Times`); empty: there are none.
         problem: why the numbers cannot be told, a sentence without a full stop; empty: they can.
         instead: what to put into a layout in place of `{frame}` to settle the problem; empty: nothing known.
+        visits: every name has a date of its own, so that a number between two is no missing frame.
     """
 
     numbers: Mapping[str, int]
@@ -45,6 +54,7 @@ class FrameOrder:
     shape: str = ""
     problem: str = ""
     instead: str = ""
+    visits: bool = False
 
 
 def frame_number(text: str) -> int:
@@ -71,7 +81,7 @@ def order_frames(texts: Iterable[str], expected: frozenset[str] = frozenset(), o
         return FrameOrder({})
     times = times_in(names, expected, own)
     if times is not None:
-        return _by_time(names, times)
+        return _doubtful(names, times) if times.doubt else _by_time(names, times)
     if len(names) == 1:
         return FrameOrder({names[0]: frame_number(names[0])})
     if are_doubtful_dates(names):
@@ -81,7 +91,7 @@ def order_frames(texts: Iterable[str], expected: frozenset[str] = frozenset(), o
         return FrameOrder({name: k for k, name in enumerate(names)}, problem=problem)
     if {name[0] == "-" for name in names} == {True, False} and all(map(_INTEGER.fullmatch, names)):
         return FrameOrder({name: frame_number(name) * (-1 if name[0] == "-" else 1) for name in names})
-    return _by_number(names)
+    return replace(_by_number(names), visits=are_visits(names))
 
 
 # ------------------------------------------------------------------------------------------------ by numbers
@@ -224,6 +234,23 @@ def _by_time(names: Sequence[str], times: Times) -> FrameOrder:
         problem,
         _usable(f"{before}{{frame}}{after}") if problem else "",
     )
+
+
+def _doubtful(names: Sequence[str], times: Times) -> FrameOrder:
+    """Times of which several readings are possible: the one that a number beside them counts with; else a problem."""
+    told = []
+    for read in times.instead:
+        ns = {name: read.of[name].ns for name in names}
+        beside = {name: _split(_before(name, read) + "\0" + _after(name, read)) for name in names}
+        if counted := _numbers_beside(ns, beside):
+            told.append((read, counted))
+    if len(told) == 1:
+        return _by_time(names, told[0][0])
+    if told:  # the order is the same, the times are not
+        return FrameOrder(told[0][1])
+    splits = [_split(name) for name in names]
+    settled = _settled(splits, _alike(splits)) if times.instead else ""
+    return FrameOrder({name: k for k, name in enumerate(names)}, problem=times.doubt, instead=settled)
 
 
 def _before(name: str, times: Times) -> str:

@@ -7,13 +7,14 @@ A table (CSV, TSV or XLSX) with a header; one row per subject.  Columns `subject
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from mimicme.pipeline.captures import consent_columns, who
 from mimicme.pipeline.captures import table as tables
-from mimicme.pipeline.captures import who
 from mimicme.pipeline.captures.ages import age_of
 from mimicme.pipeline.captures.layouts import safe_name
 from mimicme.pipeline.captures.xlsx import UNCOMPUTED
@@ -22,27 +23,20 @@ from mimicme.pipeline.errors import ConfigError, InputError, listed
 UNKNOWN = "unknown"
 COLUMNS = ("age", "gender", "ethnicity", "consent", "split")
 _WHAT = "metadata table"
+# without blanks and the like; earlier ones go first
 _SUBJECT_NAMES = (
-    *(
-        "subject",
-        "subject_id",
-        "subjectid",
-        "participant",
-        "participant_id",
-        "participantid",
-        "subj",
-        "subj_id",
-    ),
-    *(
-        "subject_code",
-        "participant_code",
-        "subject_number",
-        "participant_number",
-        "proband",
-        "vpn",
-        "record_id",
-        "id",
-    ),
+    *("subject", "subjectid", "participant", "participantid", "subj", "subjid", "subjectcode"),
+    *("participantcode", "subjectnumber", "subjectno", "subjectnr", "participantnumber", "participantno"),
+    "participantnr",
+    *("proband", "probandin", "probandid", "probandenid", "probandnr", "probandennr", "probandennummer"),
+    *("probandencode", "teilnehmer", "teilnehmerin", "teilnehmerid", "teilnehmernr", "teilnehmernummer"),
+    *("teilnehmercode", "versuchsperson", "versuchspersonid", "versuchspersonnr", "versuchspersonennr"),
+    *("versuchspersonennummer", "vp", "vpid", "vpnr", "vpnummer", "vpcode", "vpn", "vpnnr"),
+    *("sujet", "sujetid", "idsujet", "nsujet", "nosujet", "numerosujet", "numérosujet", "codesujet"),
+    *("idparticipant", "codeparticipant", "numeroparticipant", "numéroparticipant"),
+    *("sujeto", "sujetoid", "idsujeto", "nsujeto", "nosujeto", "codigosujeto", "códigosujeto"),
+    *("participante", "idparticipante", "codigoparticipante", "códigoparticipante"),
+    *("recordid", "id"),
 )
 # usual names of columns, where the table has no column of the name itself
 _ALIASES: dict[str, tuple[str, ...]] = {
@@ -88,14 +82,6 @@ _WITH_A_YES = frozenset(
     + ["january", "february", "march", "april", "june", "july"]
     + ["august", "september", "october", "november", "december"]
 )
-# columns that speak of consent under another name, and those where a yes takes it back
-_LIKE_CONSENT = re.compile(
-    r"(?:^|_)(?:consen[ts]|agree|permission|einwillig|zustimm|einverst|freigab|erlaub|datenschutz|nutzungsrecht"
-    r"|autoris|authoris|authoriz|toestemm|zgoda|samtyck)"
-)
-_TAKES_BACK = re.compile(r"(?:^|_)(?:withdr|revok|refus|opt_?out|widerr)")
-_NOT_TAKEN_BACK = ("", "no", "n", "false", "0", "-")
-_MAX_CELL = 4096
 _MOST_SENTENCES = 10  # about single subjects; more are said in one
 
 
@@ -306,15 +292,16 @@ def parse_subjects(
     """Parse a subjects table: see `table.parse` for its formats.
 
     A subject whose consent is not a yes - a refusal (`no`, `withdrawn`, ...), a word that is not understood, and, as
-    `rules` say, nothing - is listed in `excluded`.
+    `rules` say, nothing - is listed in `excluded`, and so is one whose consent a further column takes back
+    (`consent_columns`).
 
     Args:
         columns: the table's column by name here, `{"age": "Age at scan"}`, where it is called otherwise.
 
     Raises:
         InputError: no header, no `subject` column, a column twice, a subject twice, a row longer than the
-            header; with the numbers of the lines.
-        ConfigError: `columns` speaks of something else.
+            header, columns of which none is plainly the consent; with the numbers of the lines; or as `table.parse`.
+        ConfigError: `columns` speaks of something else, names one column twice, or takes a column of consent away.
         MissingDependencyError: it is XLSX, and openpyxl is not installed.
     """
     rules, columns = rules or ConsentRules(), columns or {}
@@ -327,12 +314,18 @@ def parse_subjects(
         messages.append(f"{name}: {', '.join(personal)} can identify a person and will not enter a release.")
     keep = [(i, c) for i, c in enumerate(header) if i != at and c and c not in personal]
 
-    doubtful = [(i, c) for i, c in enumerate(header) if c != "consent" and _of_consent(c)]
+    doubtful = [
+        (i, c) for i, c in enumerate(header) if c != "consent" and consent_columns.speaks_of_consent(c)
+    ]
+    statuses = [
+        i for i, cell in enumerate(numbered[0][1]) if _plain(cell) == "status" and header[i] != "consent"
+    ]
 
     rows: dict[str, dict[str, str | int | float]] = {}
     line_of: dict[str, list[int]] = {}
     excluded: dict[str, str] = {}
     unclear: list[str] = []
+    unclear_beside: dict[str, list[str]] = {}
     ages: dict[str, list[str]] = {}
     for line, cells in numbered[1:]:
         if not any(cells):
@@ -346,8 +339,6 @@ def parse_subjects(
                 todo="Put cells that hold the delimiter into double quotes.",
             )
         cells += [""] * (len(header) - len(cells))
-        if max(map(len, cells)) > _MAX_CELL:
-            raise InputError(f"line {line} has a cell of more than {_MAX_CELL} characters", where=name)
         if cells[at] in ("", UNCOMPUTED):
             raise InputError(f"line {line} names no subject", where=name, seen=cells[at] or None)
         subject = safe_name(cells[at])
@@ -368,11 +359,24 @@ def parse_subjects(
         if why:
             excluded[subject] = f"Subject '{subject}' is left out: its consent {why} (line {line})."
         else:
-            for column, cell in ((c, cells[i]) for i, c in doubtful):
-                if _takes_back(column, cell):
-                    excluded[subject] = (
-                        f"Subject '{subject}' is left out: its {column} is '{cell}' (line {line})."
-                    )
+            takes_back = [
+                (i, c)
+                for i, c in doubtful
+                if not consent_columns.leaves_consent(c, cells[i], rules.is_yes(cells[i]))
+            ]
+            for i, column in takes_back:
+                clear = rules.is_yes(cells[i]) or is_refusal(cells[i]) or consent_columns.is_date(cells[i])
+                if not clear:
+                    unclear_beside.setdefault(column, []).append(subject)
+            takes_back += [
+                (i, "status")
+                for i in statuses
+                if consent_columns.is_word_of_refusal(cells[i], _REFUSED_ANYWHERE)
+            ]
+            if takes_back:
+                i, column = takes_back[0]
+                said = "keeps it out" if column in personal else f"is '{cells[i]}'"
+                excluded[subject] = f"Subject '{subject}' is left out: its {column} {said} (line {line})."
         if why.endswith(_UNCLEAR):
             unclear.append(subject)
     twice = {s: n for s, n in line_of.items() if len(n) > 1}
@@ -383,8 +387,15 @@ def parse_subjects(
         messages.append(
             f"{name}: the consent of {listed(unclear)} is not understood and keeps them out. These, "
             f"alone or with a date, let a subject in: {', '.join(_GIVEN)}; these keep it out: {', '.join(_REFUSED)}. "
-            'If another is a yes, write it into the settings, [captures] consent_yes = ["..."], or correct the table.'
+            "A word that is a no needs nothing more. "
+            'If one is a yes, write it into the settings, [captures] consent_yes = ["..."], or correct the table.'
         )
+    messages += [
+        f"{name}: the column `{column}` speaks of consent; what it says of {listed(those)} is not understood and "
+        f"keeps them out. Only {consent_columns.what_leaves_consent(column)} leaves a consent as it is. If the column "
+        "says nothing of who consents, rename it."
+        for column, those in unclear_beside.items()
+    ]
     messages += [f"{name}: {remark}: {listed(those, 5)}." for remark, those in ages.items() if remark]
     messages += [
         f"{name}: {said}" for column in ("gender", "ethnicity", "split") for said in _spellings(rows, column)
@@ -424,17 +435,6 @@ def _kept_out(consent: str, has_column: bool, rules: ConsentRules) -> str:
     return f"is '{consent}'" if is_refusal(consent) else f"'{consent}' {_UNCLEAR}"
 
 
-def _of_consent(column: str) -> bool:
-    return _LIKE_CONSENT.search(column) is not None or _TAKES_BACK.search(column) is not None
-
-
-def _takes_back(column: str, cell: str) -> bool:
-    """Whether a cell of a further column that speaks of consent takes it back: `withdrawn` yes, `agreed` no."""
-    if _TAKES_BACK.search(column):
-        return cell.casefold().strip() not in _NOT_TAKEN_BACK
-    return is_refusal(cell)
-
-
 def is_refusal(consent: str) -> bool:
     """Whether a consent is a refusal: `no`, `withdrawn 2024-05-01`, `not given`, `given 2019, revoked 2023`."""
     words = re.findall(r"[a-z]+", consent.lower())
@@ -446,19 +446,37 @@ def _first_word(text: str) -> str:
 
 
 def _plain(cell: str) -> str:
-    return re.sub(r"\W+", "_", cell.strip().lower()).strip("_")
+    seen = "".join(c for c in unicodedata.normalize("NFKC", cell) if unicodedata.category(c) != "Cf")
+    return re.sub(r"\W+", "_", seen.strip().lower()).strip("_")
+
+
+def _subject_column(header: list[str]) -> str | None:
+    """The column that a table without `subject` has for it."""
+    found = {c.replace("_", ""): c for c in reversed(header)}
+    return next((found[name] for name in _SUBJECT_NAMES if name in found), None)
 
 
 def _is_head(cells: list[str], columns: Mapping[str, str]) -> bool:
     """Whether cells name a column of subjects or of consent: a second sheet with either is not passed over."""
-    header = {_plain(cell) for cell in cells}
+    header = [_plain(cell) for cell in cells]
     own = {_plain(columns[name]) for name in ("subject", "consent") if name in columns}
-    return not header.isdisjoint({*_SUBJECT_NAMES, *own}) or any(map(_of_consent, header))
+    return (
+        _subject_column(header) is not None
+        or not own.isdisjoint(header)
+        or any(map(consent_columns.speaks_of_consent, header))
+    )
 
 
 def _columns(cells: list[str], name: str, columns: Mapping[str, str], messages: list[str]) -> list[str]:
-    """The names of the columns here."""
-    header = [_plain(c) for c in cells]
+    """The names of the columns here.
+
+    Raises:
+        InputError: no subjects, a column twice, or it must be said which column is the consent.
+        ConfigError: `columns` has a name that is none, one column twice, or takes a column of consent away.
+    """
+    written = [_plain(c) for c in cells]
+    header = written.copy()
+    given: dict[int, str] = {}
 
     def read_as(at: int, column: str) -> None:
         messages.append(f"{name}: the column '{cells[at].strip()}' is read as `{column}`.")
@@ -470,7 +488,7 @@ def _columns(cells: list[str], name: str, columns: Mapping[str, str], messages: 
                 f"the metadata has no `{column}`", where="columns", expected=f"subject, {', '.join(COLUMNS)}"
             )
         at = next((k for k, c in enumerate(cells) if c.strip() == called.strip()), -1)
-        at = at if at >= 0 else next((k for k, c in enumerate(header) if c and c == _plain(called)), -1)
+        at = at if at >= 0 else next((k for k, c in enumerate(written) if c and c == _plain(called)), -1)
         if at < 0:
             raise InputError(
                 f"the metadata table has no column '{called}' for `{column}`",
@@ -478,7 +496,15 @@ def _columns(cells: list[str], name: str, columns: Mapping[str, str], messages: 
                 seen=listed((c.strip() for c in cells), 20),
                 todo="Correct `columns` in [metadata] (--column).",
             )
-        if _is_personal(header[at]):
+        if at in given:
+            raise ConfigError(
+                f"the column '{called}' cannot be both `{given[at]}` and `{column}`",
+                where="columns",
+                todo="Correct `columns` in [metadata] (--column).",
+            )
+        given[at] = column
+        _check_consent(written[at], column, called)
+        if _is_personal(written[at]):
             if column != "subject":
                 raise InputError(
                     f"the column '{called}' can identify a person and cannot be `{column}`", where=name
@@ -488,7 +514,7 @@ def _columns(cells: list[str], name: str, columns: Mapping[str, str], messages: 
             )
         read_as(at, column)
     if "subject" not in header:
-        other = next((n for n in _SUBJECT_NAMES if n in header), None)
+        other = _subject_column(header)
         if other is None:
             raise InputError(
                 "the metadata table has no column `subject`",
@@ -502,21 +528,47 @@ def _columns(cells: list[str], name: str, columns: Mapping[str, str], messages: 
         if other is not None and new not in header:
             read_as(header.index(other), new)
     if "consent" not in header:
-        like = [c for c in header if _LIKE_CONSENT.search(c)]
-        if len(like) > 1:
+        named = [c for c in header if consent_columns.is_consent(c)]
+        like = [
+            c
+            for c in header
+            if consent_columns.speaks_of_consent(c) and not consent_columns.is_of_refusals(c)
+        ]
+        if len(named) != 1 and like:
             raise InputError(
                 "which column says who consents?",
                 where=name,
                 seen=", ".join(like),
                 expected="one column `consent`",
-                todo="Name that column `consent`.",
+                todo="Name the column: --column consent=COLUMN, or `columns` in [metadata]. If none of them does, "
+                "rename them.",
             )
-        if like:
-            read_as(header.index(like[0]), "consent")
+        if named:
+            read_as(header.index(named[0]), "consent")
     twice = sorted({c for c in header if c and header.count(c) > 1})
     if twice:
         raise InputError("a column appears more than once", where=name, seen=", ".join(twice))
     return header
+
+
+def _check_consent(column: str, name: str, called: str) -> None:
+    """Whether a table's column may be called so: none that speaks of consent is taken away unseen.
+
+    Raises:
+        ConfigError: it may not.
+    """
+    if name != "consent" and consent_columns.speaks_of_consent(column):
+        raise ConfigError(
+            f"the column '{called}' speaks of consent and cannot be `{name}`",
+            where="columns",
+            todo="Correct `columns` in [metadata] (--column), or rename the column if it says nothing of who consents.",
+        )
+    if name == "consent" and consent_columns.is_of_refusals(column):
+        raise ConfigError(
+            f"a yes in the column '{called}' takes a consent back: it cannot be `consent`",
+            where="columns",
+            todo="Leave it as it is: it keeps out whom it names. If a yes in it is a consent, rename it.",
+        )
 
 
 def _is_personal(column: str) -> bool:

@@ -6,28 +6,31 @@ import math
 
 from mimicme.pipeline import items
 from mimicme.pipeline.captures.catalogue import Catalogue
-from mimicme.pipeline.captures.sequence_remarks import Gap, gaps
+from mimicme.pipeline.captures.sequence_remarks import EACH, Gap, gaps
 
 
 def overview(catalogue: Catalogue, fps: float) -> list[str]:
     """A line a sequence: frames, their numbers, what is missing, files that claim one frame, rate and length.
 
+    Which frames are missing stands here only where the catalogue's messages do not say it of each sequence.
+
     Args:
         fps: the frame rate that is declared; NaN: none.
     """
     rows = [("sequence", "shows", "frames", "numbers", "missing", "claimed twice", "fps", "seconds")]
+    missing = {s.item: gaps(s.frames, catalogue.orders.get(s.item)) for s in catalogue.sequences}
+    told = sum(map(bool, missing.values())) <= EACH
     for sequence in catalogue.sequences:
         shows = sequence.expression
         if catalogue.neutral.get(sequence.item.subject) == sequence.item:
             shows += " (the neutral)"
-        missing = gaps(sequence.frames, catalogue.orders.get(sequence.item))
         rows.append(
             (
                 str(sequence.item),
                 shows,
                 str(len(sequence.frames)),
                 _numbers(sequence),
-                _missing(missing),
+                _missing(missing[sequence.item], told),
                 str(sum(bool(frame.duplicates) for frame in sequence.frames) or "-"),
                 _rate(sequence, fps),
                 _seconds(sequence, fps),
@@ -44,9 +47,10 @@ def _numbers(sequence: items.Sequence) -> str:
     return str(first) if first == last else f"{first} to {last}"
 
 
-def _missing(found: list[Gap]) -> str:
-    if not found:
-        return "-"
+def _missing(found: list[Gap], told: bool) -> str:
+    """How many frames are missing; `told`: which ones is said elsewhere."""
+    if not found or told:
+        return str(sum(gap.frames for gap in found) or "-")
     more = f", ... in {len(found)} places" if len(found) > 2 else ""
     return f"{sum(gap.frames for gap in found)}: {', '.join(gap.text for gap in found[:2])}{more}"
 

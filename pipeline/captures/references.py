@@ -2,7 +2,7 @@
 
 Names come from other machines: with the folders of another disk, in another encoding, with other capitals than the
 file has here.  They are compared with what is there; nothing is opened but below the capture folder, in the mesh's own
-folder or one beside it, and only regular files are.
+folder or one beside it, and only regular files are.  Images are also looked for by `texture_search`.
 """
 
 from __future__ import annotations
@@ -13,10 +13,20 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from glob import escape
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from itertools import islice
+from pathlib import Path, PureWindowsPath
 from urllib.parse import quote, unquote
 
-from mimicme.pipeline.captures.layouts import EXTENSIONS
+from mimicme.pipeline.captures.texture_search import (
+    IMAGE_FILES,
+    MESH_FILES,
+    by_name,
+    by_stem,
+    images_elsewhere,
+    mesh_names,
+    of_colors,
+    stem,
+)
 from mimicme.pipeline.errors import FrameRejected, listed
 from mimicme.pipeline.formats.image import ENDINGS
 from mimicme.pipeline.sources import Sources, folded
@@ -30,9 +40,7 @@ _ENCODINGS = (
 )  # fmt: skip
 """What the bytes of a name are tried in, where no file has the name as it was read."""
 
-_IMAGES = "/".join(f"*{ending}" for ending in sorted(ENDINGS))
-_TEXTURE_FILES = f"{_IMAGES}/*.mtl"
-_MESHES = "/".join(f"*.{ending}" for ending in sorted(EXTENSIONS))
+_TEXTURE_FILES = f"{IMAGE_FILES}/*.mtl"
 _LONGEST = 4096  # bytes of a path
 _LONGEST_PART = 255
 _TOLD = 80  # characters of a name in a sentence
@@ -40,12 +48,6 @@ _TOLD = 80  # characters of a name in a sentence
 _TOKEN = re.compile(r"<(udim|uvtile)>|%\((udim|uvtile)\)d", re.IGNORECASE)
 _UDIM, _UVTILE = r"([1-9]\d{3})", r"u(\d{1,2})_v(\d{1,2})"
 _NUMBERED = re.compile(r"(?<!\d)(1[0-9]\d\d)(?!\d)|(?<![a-z])(u\d{1,2}_v\d{1,2})(?!\d)", re.IGNORECASE)
-
-_OTHER_MAPS = re.compile(
-    r"(?:^|[^a-z])(?:normals?|nrm|nor|bump|disp|displacement|height|spec|specular|rough|roughness|gloss|glossiness"
-    r"|metal|metallic|metalness|ao|occlusion|cavity|masks?|depth|alpha|opacity|thumb|thumbnail)(?:$|[^a-z])"
-)
-"""Words in names of images that are no colours."""
 
 
 @dataclass(frozen=True)
@@ -80,10 +82,11 @@ class References:
         """The one file that a name means.
 
         It is looked for where the name says, then by its last part beside the mesh: as written, in other capitals, in
-        other encodings, with %20 for a blank or the other way round.
+        other encodings, with %20 for a blank or the other way round.  An image is at last looked for in the folders
+        below and above.
 
         Args:
-            name: as `decode_name` of `formats.mesh_file` gives it; what: `image`, `material file`.
+            name: as `decode_name` of `formats.mesh_file` gives it; what: `image`, `material file`, `file`.
         """
         try:
             return self._found(name, what)
@@ -115,13 +118,25 @@ class References:
                     return Reference(matches[0], "texture-relocated", said)
                 if matches:
                     return _ambiguous(name, what, matches)
-        return _outside(name, what) if outside else _missing(name, what)
+        if outside:
+            return _outside(name, what)
+        return self._elsewhere(name, written) if what == "image" else _missing(name, what)
+
+    def _elsewhere(self, name: str, written: list[_Written]) -> Reference:
+        """An image that lies neither where the name says nor beside the mesh."""
+        lasts = [one.parts[-1] for one in written if one.parts and one.parts[-1] != ".."]
+        found = images_elsewhere(self._mesh, lasts, self._sources)
+        own = [place for place in found.own if self._is_file(self._sources.root / place)]
+        if len(own) == 1:
+            said = f"The image '{told(name)}' was taken from another folder: '{told(own[0])}'."
+            return Reference(self._sources.root / own[0], "texture-relocated", said)
+        return _several(name, "image", own) if own else _missing(name, "image", found.others)
 
     def content(self, name: str) -> bytes:
         """What the file holds that a name means, of geometry: a buffer of a glTF file.
 
         Raises:
-            FrameRejected: `unsafe-path`, or `truncated`: it is not there; as `Sources.read`.
+            FrameRejected: `unsafe-path`, or `missing-part`: it is not there; as `Sources.read`.
             InputError: it cannot be read.
         """
         found = self.find(name, "file")
@@ -129,7 +144,7 @@ class References:
             return self._sources.read(found.path)
         outside = found.code == "texture-outside"
         raise FrameRejected(
-            "unsafe-path" if outside else "truncated",
+            "unsafe-path" if outside else "missing-part",
             "the mesh keeps its data in a file that " + ("lies elsewhere" if outside else "is not there"),
             where=self._mesh.name,
             seen=repr(told(name)),
@@ -139,19 +154,24 @@ class References:
 
     def images_beside(self) -> Reference:
         """The one image that must be the mesh's, though no name says so: the only one with its stem, or the only one
-        in its folder that is not another mesh's, nor of something else than colours."""
-        names = [n for n in self._sources.names(self._folder, _IMAGES) if self._is_file(self._folder / n)]
-        own = [n for n in names if _stem(n) == _stem(self._mesh.name)]
+        of colours in its folder, where that has no other mesh, or none whose name or number is in the image's."""
+        names = self._sources.names(self._folder, IMAGE_FILES)
+        mesh = stem(self._mesh.name)
+        own = list(self._files(by_stem(names).get(mesh, [])))
         if len(own) > 1:
             return _ambiguous(self._mesh.stem, "image of the mesh", [Path(n) for n in own])
         if own:
             return Reference(self._folder / own[0], "texture-beside", f"'{told(own[0])}' has the mesh's name")
-        others = {_stem(n) for n in self._sources.names(self._folder, _MESHES)} - {_stem(self._mesh.name)}
-        colors = [n for n in names if not _OTHER_MAPS.search(_stem(n))]
-        if len(colors) != 1 or any(_stem(colors[0]).startswith(other) for other in others):
+        colors = list(islice(self._files(of_colors(names)), 2))
+        meshes = mesh_names(self._sources.names(self._folder, MESH_FILES))
+        if len(colors) != 1 or meshes.is_anothers(stem(colors[0]), mesh):
             return Reference(None)
         said = f"'{told(colors[0])}' is the only image in the mesh's folder"
         return Reference(self._folder / colors[0], "texture-beside", said)
+
+    def _files(self, names: list[str]) -> Iterator[str]:
+        """Those of names in the mesh's folder that are files."""
+        return (name for name in names if self._is_file(self._folder / name))
 
     # -------------------------------------------------------------------------------------------- tiles
 
@@ -252,7 +272,7 @@ class References:
         # one list for all textures of a folder, however many are looked for
         texture = wanted.endswith((*ENDINGS, ".mtl"))
         names = self._sources.names(folder, _TEXTURE_FILES if texture else escape(wanted))
-        places = [folder / n for n in names if folded(n) == wanted and fits(folder / n)]
+        places = [folder / n for n in by_name(names).get(wanted, []) if fits(folder / n)]
         return [folder / name] if folder / name in places else places
 
     def _is_file(self, path: Path) -> bool:
@@ -323,21 +343,26 @@ def told(name: str) -> str:
     return plain if len(plain) <= _TOLD else f"{plain[:half]}...{plain[-half:]}"
 
 
-def _stem(name: str) -> str:
-    return folded(PurePosixPath(name).stem)
-
-
 def _outside(name: str, what: str) -> Reference:
     said = f"The {what} '{told(name)}' lies elsewhere than beside the mesh; it was not read: copy it beside the mesh."
     return Reference(None, "texture-outside", said)
 
 
-def _missing(name: str, what: str) -> Reference:
-    said = f"The {what} '{told(name)}' is not on the disk; copy it beside the mesh."
+def _missing(name: str, what: str, others: list[str] | None = None) -> Reference:
+    """`others`: files of that name that may be another mesh's."""
+    where = "is not on the disk"
+    if others:
+        places = listed((f"'{told(place)}'" for place in others), 2)
+        where = f"is not beside the mesh (of that name, and perhaps another mesh's: {places})"
+    said = f"The {what} '{told(name)}' {where}; copy it beside the mesh."
     return Reference(None, "texture-missing", said)
 
 
 def _ambiguous(name: str, what: str, matches: list[Path]) -> Reference:
-    names = listed(f"'{told(path.name)}'" for path in matches)
+    return _several(name, what, [path.name for path in matches])
+
+
+def _several(name: str, what: str, places: list[str]) -> Reference:
+    names = listed(f"'{told(place)}'" for place in places)
     said = f"The {what} '{told(name)}' may be any of {names}; none was taken: keep one, or name it as it is."
     return Reference(None, "texture-ambiguous", said)

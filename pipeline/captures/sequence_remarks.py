@@ -16,6 +16,7 @@ from mimicme.pipeline.items import FrameSource, Item
 
 EACH = 3  # sequences of a kind that are told one by one
 _SAME_RATE = 0.05
+_SESSION_S = 3600.0  # between frames, from which on they are of two sessions
 
 
 class Gap(NamedTuple):
@@ -51,7 +52,12 @@ def remarks(
 
 
 def gaps(frames: Sequence[FrameSource], order: FrameOrder | None = None) -> list[Gap]:
-    """What is missing between the frames of a sequence, by their numbers, else by their times."""
+    """What is missing between the frames of a sequence, by their numbers, else by their times.
+
+    Between sessions, which dates or hours are between, nothing is missing.
+    """
+    if order is not None and (order.visits or (order.step_s or 0) >= _SESSION_S):
+        return []
     numbers = [frame.number for frame in frames]
     steps = [b - a for a, b in pairwise(numbers)]
     if not steps:
@@ -59,21 +65,24 @@ def gaps(frames: Sequence[FrameSource], order: FrameOrder | None = None) -> list
     counts = Counter(steps)
     usual = min(step for step, count in counts.items() if count == max(counts.values()))
     found = []
-    for before, step in zip(numbers, steps, strict=False):
-        if 2 * step > 3 * usual:
-            first, last = before + usual, before + step - 1
+    for (a, b), step in zip(pairwise(frames), steps, strict=True):
+        if 2 * step > 3 * usual and _seconds(a, b) < _SESSION_S:
+            first, last = a.number + usual, b.number - 1
             lost = max(1, round(step / usual) - 1)
             found.append(Gap(f"{first} to {last}" if lost > 1 else str(first), lost, True))
     if found or order is None or not order.step_s:
         return found
     for a, b in pairwise(frames):
-        if a.time_s is None or b.time_s is None:
-            continue
-        step_s = b.time_s - a.time_s
-        if step_s - order.resolution_s > 1.5 * order.step_s:
+        step_s = _seconds(a, b)
+        if step_s < _SESSION_S and step_s - order.resolution_s > 1.5 * order.step_s:
             lost = max(1, round(step_s / order.step_s) - 1)
             found.append(Gap(f"after {a.number}", lost, False))
     return found
+
+
+def _seconds(a: FrameSource, b: FrameSource) -> float:
+    """Between two frames by the times in their names; 0: they carry none."""
+    return 0.0 if a.time_s is None or b.time_s is None else b.time_s - a.time_s
 
 
 def gap_words(found: Sequence[Gap]) -> str:

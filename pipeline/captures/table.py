@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from mimicme.pipeline.captures import xlsx
@@ -13,6 +13,7 @@ from mimicme.pipeline.captures.xlsx import Row
 from mimicme.pipeline.errors import InputError
 
 MAX_BYTES = 64 << 20
+_NAMES = {",": "commas", ";": "semicolons", "\t": "tabs"}
 _OLD_WORKBOOK = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"  # .xls, and an XLSX with a password
 
 
@@ -45,13 +46,16 @@ def parse(
         messages: takes sentences about what was decided.
 
     Raises:
-        InputError: it is empty, or no table of these formats.
+        InputError: it is empty, no table of these formats, or has a cell that is too long, a quote that is not closed
+            or a row with another delimiter than the header's.
         MissingDependencyError: XLSX cannot be read here.
     """
     if xlsx.is_zip(data):
         rows = xlsx.read_rows(data, name, what, is_head, messages)
         if any("\0" in cell for _, cells in rows for cell in cells):
             raise InputError("this is not a text table: it holds NUL characters", where=name)
+        for number, cells in rows:
+            _check_cells(cells, rows[0][1], number, name)
         return rows
     if data.startswith(_OLD_WORKBOOK):
         raise InputError(
@@ -60,13 +64,87 @@ def parse(
     text = _text(data, name, messages)
     lines = text.splitlines(keepends=True)
     start, delimiter = _header(lines, name, what)
-    reader = csv.reader(io.StringIO("".join(lines[start:]), newline=""), delimiter=delimiter, strict=False)
+    return _split("".join(lines[start:]), delimiter, start, name, what)
+
+
+def _split(text: str, delimiter: str, start: int, name: str, what: str) -> list[Row]:
+    """The rows of a text that `start` lines go before.
+
+    Raises:
+        InputError: as `parse`.
+    """
+    taken: list[str] = []  # the lines of a row
+
+    def lines() -> Iterator[str]:
+        for line in io.StringIO(text, newline=""):
+            taken.append(line)
+            yield line
+
+    rows: list[Row] = []
+    last: list[str] = []
+    reader = csv.reader(lines(), delimiter=delimiter, strict=False)
     try:
-        return [(start + reader.line_num, [cell.strip() for cell in row]) for row in reader]
+        for row in reader:
+            number, cells = start + reader.line_num, [cell.strip() for cell in row]
+            rows.append((number, cells))
+            header = rows[0][1]
+            _check_cells(cells, header, number, name)
+            last = taken.copy()
+            taken.clear()
+            if other := _other_delimiter("".join(last), cells, header, delimiter):
+                raise InputError(
+                    f"line {number} has {_NAMES[other]} between its cells, the header {_NAMES[delimiter]}",
+                    where=name,
+                    todo="Write it as the header is; put a cell that holds such signs into double quotes.",
+                )
+        if list(csv.reader([*last, "x"], delimiter=delimiter))[-1] != ["x"]:
+            raise InputError(
+                f"line {start + reader.line_num - len(last) + 1} has a quote that is not closed",
+                where=name,
+                todo="Close it; what follows is read as one cell.",
+            )
     except csv.Error as error:
         raise InputError(
             f"line {start + reader.line_num} of the {what} cannot be read", where=name, seen=error
         ) from error
+    return rows
+
+
+def _check_cells(cells: list[str], header: list[str], number: int, name: str) -> None:
+    """Whether cells are as short as a table's are, and no row that stands in one cell.
+
+    Raises:
+        InputError: they are not.
+    """
+    if max(map(len, cells), default=0) > xlsx.MAX_CELL:
+        raise InputError(f"line {number} has a cell of more than {xlsx.MAX_CELL} characters", where=name)
+    filled = [cell for cell in cells if cell]
+    held = [said for sign, said in _NAMES.items() if len(filled) == 1 and sign in filled[0]]
+    if held and sum(map(bool, header)) > 1:
+        raise InputError(
+            f"line {number} is one cell that holds {' and '.join(held)}, the header has several",
+            where=name,
+            todo="Put each value into a cell of its own, with the delimiter that the header has.",
+        )
+
+
+def _other_delimiter(written: str, cells: list[str], header: list[str], delimiter: str) -> str:
+    """The delimiter of a row with fewer filled cells than the header, if it is another than the header's; else empty.
+
+    A row may lack its last cells, as spreadsheets leave them out; a decimal comma divides nothing.
+    """
+    filled = _filled(cells)
+    if 1 < filled < _filled(header):
+        plain = re.sub(r"(?<=\d),(?=\d)", "", re.sub(r'"[^"]*"', "", written)).strip()
+        for other in (sign for sign in _NAMES if sign != delimiter):
+            if plain.count(other) >= filled - (len(cells) < len(header)):
+                return other
+    return ""
+
+
+def _filled(cells: list[str]) -> int:
+    """Number of cells up to the last that is not empty."""
+    return max((k for k, cell in enumerate(cells, 1) if cell), default=0)
 
 
 def _text(data: bytes, name: str, messages: list[str]) -> str:
@@ -90,5 +168,5 @@ def _header(lines: list[str], name: str, what: str) -> tuple[int, str]:
         if declared or not line.strip(" \t\r\n,;"):
             continue
         plain = re.sub(r'"[^"]*"', "", line)
-        return start, max(",;\t", key=plain.count)
+        return start, max(_NAMES, key=plain.count)
     raise InputError(f"the {what} is empty", where=name, expected="a header")

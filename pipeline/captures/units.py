@@ -18,6 +18,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -40,6 +41,9 @@ SEEN_BY_EXTENT = ("mm", "cm", "m", "um")  # intervals that do not overlap; inche
 # What a declared unit may come to before it is called wrong: only a unit's factor can miss this.
 DECLARED_EXTENT_MM = (40.0, 2500.0)
 MEAN_EYES_MM = 63.0
+# Scans from a face's skin alone to a head with neck; and between the two, what a wrong size is brought to.
+USUAL_EXTENT_MM = (150.0, 400.0)
+TYPICAL_EXTENT_MM = 200.0
 # Frames of one sequence differ in extent by what the cameras saw, at most about 2; units by 10 or more.
 EXTENT_RATIO = 4.0
 EYES_RATIO = 1.8
@@ -116,8 +120,7 @@ def gather(mesh: Mesh, landmarks: Floats | None = None, inward: bool = False) ->
         inward: most of its triangles were wound inwards in the file; in `mesh` they are wound outwards.
     """
     used = mesh.vertices[np.unique(mesh.faces)]
-    low, high = np.percentile(used, [1, 99], axis=0)
-    extent = float((high - low).max())
+    extent = largest_extent(used)
     if extent <= 0:
         raise FrameRejected(
             "degenerate", "all vertices of the scan lie in one place", seen=f"extent {extent:g}"
@@ -242,6 +245,41 @@ def size_remark(eyes: float, unit_mm: float) -> str:
     )
 
 
+class HeadSize(NamedTuple):
+    """Size of a scan, for the user: what it is, what is usual, and what to do where it is not that (mostly empty)."""
+
+    seen: str
+    usual: str
+    todo: str
+
+
+def head_size(extent: float, unit_mm: float) -> HeadSize:
+    """What to say of the size of a scan on which no face is found.
+
+    Args:
+        extent: its largest extent, file units, as of `Evidence`; unit_mm: millimetres per unit of the file.
+    """
+    size, (least, most) = extent * unit_mm, USUAL_EXTENT_MM
+    todo = ""
+    if extent > 0 and not least <= size <= most:
+        todo = (
+            f"It is {'small' if size < least else 'large'} for a head: unless that is its true size, try "
+            f"`--unit {TYPICAL_EXTENT_MM / extent:.3g}` in a workspace of its own, which makes it "
+            f"{TYPICAL_EXTENT_MM:g} mm."
+        )
+    return HeadSize(
+        f"a scan that measures {size:.0f} mm, with {unit_mm:.4g} mm for a unit of its file",
+        f"{least:g} to {most:g} mm from face to head and neck",
+        todo,
+    )
+
+
+def largest_extent(points: Floats) -> float:
+    """Largest of the three extents of points (n, 3), between their 1st and 99th percentile."""
+    low, high = np.percentile(points, [1, 99], axis=0)
+    return float((high - low).max())
+
+
 def _unit_of(evidence: Evidence) -> str | None:
     """The one named unit that makes a human head of this scan."""
     if math.isfinite(evidence.eyes):
@@ -258,7 +296,18 @@ def unit_of_eyes(distance: float) -> str | None:
 
 def _no_unit(evidence: Sequence[Evidence], where: object) -> InputError:
     eyes = [e.eyes for e in evidence if math.isfinite(e.eyes)]
-    if eyes:
+    extent = _median([e.extent for e in evidence])
+    by_extent = Counter(filter(None, (_unit_of(replace(e, eyes=math.nan)) for e in evidence)))
+    if eyes and by_extent:
+        apart = _median(eyes)
+        seen = f"eyes {apart:.4g} apart by the landmark files, on a scan of {extent:.4g}"
+        todo = (
+            f"The scan by itself is a head in {by_extent.most_common(1)[0][0]}, so the landmarks are probably in "
+            "another order than iBUG-68, or of something else: correct or remove them. If they are right, say how many "
+            f"millimetres a unit is with --unit NUMBER ({MEAN_EYES_MM / apart:.4g} if the eyes are "
+            f"{MEAN_EYES_MM:g} mm apart)."
+        )
+    elif eyes:
         apart = _median(eyes)
         seen = f"eyes {apart:.4g} apart"
         todo = (
@@ -266,10 +315,11 @@ def _no_unit(evidence: Sequence[Evidence], where: object) -> InputError:
             f"{MEAN_EYES_MM:g} mm apart), or correct the landmarks."
         )
     else:
-        seen = f"a scan of {_median([e.extent for e in evidence]):.4g}"
+        seen = f"a scan of {extent:.4g}"
         todo = (
             "Say how many millimetres a unit is with --unit NUMBER (--unit in for inches): 63 divided by the "
-            "distance between the pupils in the file."
+            f"distance between the pupils in the file. {TYPICAL_EXTENT_MM / extent:.3g} makes the scan "
+            f"{TYPICAL_EXTENT_MM:g} mm."
         )
     return InputError(
         "the unit of the capture cannot be told: in none of mm, cm, m, um it has the size of a person's face",

@@ -214,7 +214,8 @@ def _landmarks(names: list[str]) -> list[str]:
     return [
         f"{counts} look{'s' if one else ''} like landmarks and {'is' if one else 'are'} not read, for example "
         f"'{names[0]}'; save {'it' if one else 'them'} as {', '.join(LANDMARK_ENDINGS[:-1])} or {LANDMARK_ENDINGS[-1]} "
-        "beside the frames, under the frames' names."
+        "beside the frames, under the frames' names"
+        + ("; a .txt of plain rows x y z is a .pts: rename it." if ".txt" in dict(endings) else ".")
     ]
 
 

@@ -1,7 +1,8 @@
 """The one sheet of an XLSX workbook that has a table, as rows of text: what a CSV saved of it would hold.
 
 Read with openpyxl, which runs no macros, computes no formulas and follows no links.  Sizes are checked before anything
-is unpacked; a workbook with a document type, which an entity needs, is refused.
+is unpacked; a workbook with a document type, which an entity needs, in any of its parts is refused: which of them are
+read, and under what names, the workbook itself says.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from mimicme.pipeline.errors import InputError, MissingDependencyError, listed
 UNCOMPUTED = "(no value: a formula)"
 """The cell of a formula whose value the workbook does not have; no consent, and not empty either."""
 
-MAX_UNPACKED = 64 << 20  # bytes
+MAX_CELL = 4096  # characters
+MAX_UNPACKED = 64 << 20  # bytes; and characters of a sheet, whose cells may share them
 MAX_MEMBERS = 2000
 MAX_ROWS = 100_000
 MAX_COLUMNS = 1000
@@ -84,10 +86,10 @@ def read_rows(
 
 
 class _TooLarge(Exception):
-    """A sheet has more rows or columns than a table can have."""
+    """A sheet has more rows, columns or characters than a table can have."""
 
 
-_LARGEST = f"at most {MAX_ROWS:,} rows and {MAX_COLUMNS:,} columns"
+_LARGEST = f"at most {MAX_ROWS:,} rows, {MAX_COLUMNS:,} columns and {MAX_UNPACKED:,} characters"
 
 
 def _check(data: bytes, name: str, what: str) -> None:
@@ -111,8 +113,13 @@ def _check(data: bytes, name: str, what: str) -> None:
             if "[Content_Types].xml" not in names or not any(n.startswith("xl/") for n in names):
                 raise _no_workbook(name, what)
             for member in members:
-                if member.filename.endswith((".xml", ".rels")) and _DOCTYPE.search(archive.read(member)):
-                    raise InputError(f"the {what} has a document type, which no workbook has", where=name)
+                if _DOCTYPE.search(archive.read(member)):
+                    raise InputError(
+                        f"the {what} has a document type, which no workbook has",
+                        where=name,
+                        seen=member.filename,
+                        todo="Save it as CSV; or take its pictures out, if it is one of them.",
+                    )
     except _BROKEN as error:
         raise _no_workbook(name, what, error) from error
 
@@ -134,9 +141,15 @@ def _cells(values: Any, as_written: Any) -> list[Row]:
     """
     rows: list[Row] = []
     computed = False
+    characters = 0
     pairs = zip(_bounded(values), _bounded(as_written), strict=False)
     for number, (row, formulas) in enumerate(pairs, 1):
-        cells = [_text(cell.value) for cell in row]
+        cells = []
+        for cell in row:
+            cells.append(_text(cell.value))
+            characters += len(cells[-1])
+            if characters > MAX_UNPACKED:
+                raise _TooLarge(f"{characters:,} characters in {number:,} rows")
         for at, written in enumerate(formulas[: len(cells)]):
             if written.data_type == "f":
                 computed |= bool(cells[at])
@@ -162,7 +175,10 @@ def _bounded(sheet: Any) -> Iterator[tuple[Any, ...]]:
 
 
 def _text(value: object) -> str:
-    """A cell as a CSV would have it; dates as 2024-05-01."""
+    """A cell as a CSV would have it; dates as 2024-05-01.
+
+    Of one longer than `MAX_CELL`, which no table may have, its beginning, still longer.
+    """
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -171,7 +187,8 @@ def _text(value: object) -> str:
         return str(int(value)) if value.is_integer() else repr(value)
     if isinstance(value, datetime.datetime):
         return value.date().isoformat() if value.time() == datetime.time() else value.isoformat(" ")
-    return str(value).strip()
+    text = str(value)
+    return text.strip() if len(text) <= MAX_CELL else text[: MAX_CELL + 1]
 
 
 def _the_one(sheets: dict[str, list[Row]], name: str, what: str, is_head: Callable[[list[str]], bool]) -> str:

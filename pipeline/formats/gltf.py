@@ -182,7 +182,7 @@ def _image(document: Document, index: Any) -> int | None:
     source = texture.get("source", extensions.get("EXT_texture_webp", {}).get("source"))
     if source is None and extensions:
         raise document.refused(str(next(iter(extensions))))
-    return None if source is None else whole(source)
+    return None if source is None else document.same_image(source)
 
 
 def _uv_matrix(placed: dict[str, Any]) -> Floats:
@@ -378,7 +378,7 @@ def _read(document: Document) -> MeshFile:
         ]
         colors = srgb(np.concatenate(white))
     material = np.repeat(np.asarray(parts.pictures, np.int32), [len(f) for f in parts.faces])
-    pictures = [document.image(i) for i in parts.images]
+    pictures = document.images(parts.images)
     return MeshFile(
         Mesh(vertices, faces, uv, uv_faces, colors),
         face_material=material,

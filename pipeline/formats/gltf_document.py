@@ -13,7 +13,7 @@ from __future__ import annotations
 import base64
 import json
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote, unquote_to_bytes
@@ -141,6 +141,7 @@ class Document:
     name: str
     beside: Beside | None = None
     _buffers: dict[int, memoryview] = field(default_factory=dict)
+    _same_images: dict[Any, int] = field(default_factory=dict)
 
     def check_version(self) -> None:
         """Refuse another version of glTF, and what the file requires and is not known here, by its name."""
@@ -254,8 +255,34 @@ class Document:
     def is_float(self, index: Any) -> bool:
         return bool(self.entry("accessors", index)["componentType"] == 5126)
 
-    def image(self, index: Any) -> tuple[str, bytes]:
-        """Name as written ('' when embedded) and bytes (b'' when in another file) of an image."""
+    def same_image(self, index: Any) -> int:
+        """The first image asked for that is the same as this one: that has its bytes, or its URI."""
+        number = whole(index)
+        image = self.entry("images", number)
+        key: Any = str(image.get("uri", ""))
+        if "bufferView" in image:
+            view = self.entry("bufferViews", image["bufferView"])
+            key = (whole(view["buffer"]), whole(view.get("byteOffset", 0)), whole(view["byteLength"]))
+        return self._same_images.setdefault(key, number)
+
+    def images(self, indices: Iterable[int]) -> list[tuple[str, bytes]]:
+        """Names as written ('' when embedded) and bytes (b'' when in another file) of images.
+
+        Raises:
+            MeshFileError: they would take more memory than the file's data.
+        """
+        views = [
+            self.entry("images", i)["bufferView"] for i in indices if "bufferView" in self.entry("images", i)
+        ]
+        total = sum(len(self.view(view)[0]) for view in views)
+        buffers = {whole(self.entry("bufferViews", view)["buffer"]) for view in views}
+        held = sum(len(self.buffer(number)) for number in buffers)
+        if total > held:
+            seen, expected = f"{total:,} bytes", f"at most the {held:,} of its buffers"
+            raise fail("bad-syntax", "the glTF images overlap", self.name, seen=seen, expected=expected)
+        return [self._image(i) for i in indices]
+
+    def _image(self, index: int) -> tuple[str, bytes]:
         image = self.entry("images", index)
         if "bufferView" in image:
             return "", bytes(self.view(image["bufferView"])[0])

@@ -15,10 +15,12 @@ Written: `.ljson` version 2, `.pts`, `.pp`, `.csv`, `.json`, `.lm3` (with iBUG's
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import PurePath
+from xml.parsers.expat import ExpatError
 
 import numpy as np
 
@@ -36,6 +38,7 @@ from mimicme.pipeline.landmarks import (
     indices_of,
     plain,
 )
+from mimicme.pipeline.landmarks.csv_rows import read_csv
 from mimicme.pipeline.landmarks.formats import BROKEN, MAX_POINTS, Entry, another_scheme, two_dimensional
 from mimicme.pipeline.landmarks.npy import read_npy
 from mimicme.pipeline.landmarks.slicer import read_fcsv, read_markups
@@ -43,7 +46,7 @@ from mimicme.pipeline.landmarks.slicer import read_fcsv, read_markups
 # The order in which files beside a frame are looked for: the first that exists is read.
 EXTENSIONS = (".ljson", ".pts", ".pp", ".csv", ".json", ".lm3", ".bnd", ".npy", ".fcsv", ".mrk.json")
 MAX_BYTES = 4 << 20  # a 68-point file has some kilobytes
-_TEXT_READERS = formats.READERS | {".fcsv": read_fcsv, ".mrk.json": read_markups}
+_TEXT_READERS = formats.READERS | {".csv": read_csv, ".fcsv": read_fcsv, ".mrk.json": read_markups}
 _WITHOUT_JAW = N_LANDMARKS - INNER.start
 # points that are numbered: from where, how many of iBUG-68, and the first of them
 _NUMBERINGS = ((0, N_LANDMARKS, 0), (1, N_LANDMARKS, 0), (0, 51, 17), (1, 51, 17), (17, 51, 17), (18, 51, 17))
@@ -97,7 +100,7 @@ def read_points(data: bytes, name: str, sides: Sides = "image") -> Floats:
         error.where = error.where or name
         raise
     except BROKEN as error:
-        raise _unreadable(name, f"{type(error).__name__}: {error}"[:120], None) from error
+        raise _unreadable(name, _in_words(error, extension)[:160], None) from error
 
 
 def write_ljson(landmarks: Landmarks) -> bytes:
@@ -243,6 +246,26 @@ def _by_label(entries: Sequence[Entry], sides: Sides) -> Floats:
             taken[index] = label
             out[index] = point
     return out
+
+
+def _in_words(error: Exception, extension: str) -> str:
+    """What is wrong with a file, by what its reader raised: readers say it in the words of a ValueError."""
+    if isinstance(error, UnicodeDecodeError):
+        utf_16 = error.object[:2] in (b"\xff\xfe", b"\xfe\xff")
+        return "it is text in UTF-16, not in UTF-8" if utf_16 else "it is no text in UTF-8"
+    if isinstance(error, json.JSONDecodeError):
+        return f"line {error.lineno}, column {error.colno} is no JSON: {error.msg}"
+    if isinstance(error, ExpatError):
+        return f"it is no XML: {error}"
+    if isinstance(error, KeyError):
+        return f"{str(error.args[0])[:40]!r} is missing"
+    if isinstance(error, (ValueError, csv.Error)):
+        return str(error)
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    if isinstance(error, OverflowError):
+        return "it has a number that is too large"
+    return f"it is laid out otherwise than a {extension} of landmarks"
 
 
 def _unreadable(name: str, why: str, expected: object) -> FrameRejected:

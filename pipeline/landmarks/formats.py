@@ -1,15 +1,15 @@
 """The text of a landmark file of each format to labels and points; what the labels mean is `files`'.
 
-`READERS` has a function for each extension.  It gives labels with the points of each, in the file's own order; a label
-is empty where the file has none.  Points are (k, 3), of a `.pts` with two coordinates a point (k, 2).  What it cannot
-make sense of it raises as a bare ValueError, TypeError, KeyError, IndexError, ... - `BROKEN` has them all - and what
-it understands but is no set of landmarks as `landmark-scheme`.
+`READERS` has a function for each extension but `.csv`, `.npy` and those of 3D Slicer, which have modules of their own.
+It gives labels with the points of each, in the file's own order; a label is empty where the file has none.  Points are
+(k, 3), of a `.pts` with two coordinates a point (k, 2).  What it cannot make sense of it raises as a bare ValueError,
+TypeError, KeyError, IndexError, ... - `BROKEN` has them all, the sentence of a ValueError is the user's - and what it
+understands but is no set of landmarks as `landmark-scheme`.
 """
 
 from __future__ import annotations
 
 import csv
-import io
 import json
 import math
 import re
@@ -74,15 +74,22 @@ def points_of(rows: Iterable[Sequence[Any]], coordinates: int = 3) -> Floats:
         if len(row) == 2 != coordinates:
             raise two_dimensional()
         if len(row) != coordinates:
-            raise ValueError(f"a point has {len(row)} coordinates")
+            raise ValueError(f"a point has {len(row)} coordinates, not {coordinates}")
         if any(isinstance(x, bool) for x in row):
             raise ValueError("a coordinate is true or false")
-        kept.append([math.nan if x is None else float(x) for x in row])
+        kept.append([math.nan if x is None else _number(x) for x in row])
     points = np.asarray(kept, np.float64).reshape(-1, coordinates)
     if np.isinf(points).any():
         raise ValueError("a coordinate is infinite")
     points[np.isnan(points).any(axis=1)] = np.nan
     return points
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value)
+    except (ValueError, TypeError):
+        raise ValueError(f"{str(value)[:40]!r} is no number") from None
 
 
 def _load_json(text: str) -> Any:
@@ -189,6 +196,9 @@ def _read_pts(text: str) -> list[Entry]:
     if declared is not None and declared != len(rows):
         raise ValueError(f"n_points says {declared}, but there are {len(rows)} points")
     wide = len(rows[0]) if rows else 3
+    if wide > 3:
+        shown = " ".join(rows[0])[:40]
+        raise ValueError(f"point 1 is {shown!r}; a .pts has x y z a line, names and indices belong in a .csv")
     for at, row in enumerate(rows, 1):
         if len(row) != wide:
             raise ValueError(f"point {at} has {len(row)} numbers, point 1 has {wide}")
@@ -235,55 +245,6 @@ def _read_pp(text: str) -> list[Entry]:
     return [(label, places[k : k + 1]) for k, (label, _) in enumerate(found)]
 
 
-def _read_csv(text: str) -> list[Entry]:
-    """Rows `x,y,z` or `name,x,y,z`, with or without a header; comma, semicolon or tab."""
-    first = text.lstrip().splitlines()[0] if text.strip() else ""
-    delimiter = next((d for d in (";", "\t", ",") if d in first), ",")
-    rows = [
-        [cell.strip() for cell in row]
-        for row in csv.reader(io.StringIO(text, newline=None), delimiter=delimiter)
-        if row and any(cell.strip() for cell in row) and not row[0].lstrip().startswith("#")
-    ]
-    columns: list[int] | None = None
-    if rows and not _is_number(rows[0][-1]):
-        header = [plain(cell) for cell in rows.pop(0)]
-        if not {"x", "y", "z"} <= set(header):
-            raise ValueError(f"the header has no x, y, z: {','.join(header)[:60]}")
-        named = next((header.index(k) for k in ("name", "label", "landmark", "id") if k in header), -1)
-        columns = [named, header.index("x"), header.index("y"), header.index("z")]
-    labels, places = [], []
-    for row in rows:
-        if columns is not None:
-            label = row[columns[0]] if columns[0] >= 0 else ""
-            place: list[Any] = [row[k] or None for k in columns[1:]]
-        elif len(row) == 4:
-            label, place = row[0], [x or None for x in row[1:]]
-        else:
-            label, place = "", list(row)
-        labels.append(label)
-        places.append(place)
-    points = points_of(places)
-    if not any(labels):
-        return [("", points)]
-    return _grouped(labels, points)
-
-
-def _grouped(labels: list[str], points: Floats) -> list[Entry]:
-    """Rows with the same label, in their order, form that label's group."""
-    rows: dict[str, list[int]] = {}
-    for k, label in enumerate(labels):
-        rows.setdefault(label, []).append(k)
-    return [(label, points[at]) for label, at in rows.items()]
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return cell == ""
-    return True
-
-
 # Bosphorus names 22 or 24 points; these have no counterpart in iBUG-68.
 _LM3_OTHER = {
     "middle_left_eyebrow",
@@ -300,7 +261,10 @@ _LM3_OTHER = {
 
 def _read_lm3(text: str) -> list[Entry]:
     lines = [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
-    count = int(lines.pop(0).split()[0])
+    found = re.match(r"\d{1,9}\b", lines.pop(0) if lines else "")
+    if found is None:
+        raise ValueError("its first line is no number of landmarks")
+    count = int(found[0])
     if not 0 < count <= MAX_POINTS or len(lines) < 2 * count:
         raise ValueError(f"{count} landmarks are declared, but there are {len(lines) // 2}")
     labels, places = lines[0 : 2 * count : 2], points_of([row.split() for row in lines[1 : 2 * count : 2]])
@@ -360,7 +324,6 @@ READERS: dict[str, Callable[[str], list[Entry]]] = {
     ".ljson": _read_ljson,
     ".pts": _read_pts,
     ".pp": _read_pp,
-    ".csv": _read_csv,
     ".json": _read_json,
     ".lm3": _read_lm3,
     ".bnd": _read_bnd,

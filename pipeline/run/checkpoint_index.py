@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -45,7 +47,7 @@ class FigureSummary(NamedTuple):
         return cls(sys.intern(name), sys.intern(unit), len(there), mean, largest)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class CheckpointSummary:
     """What the index keeps of a checkpoint; little, because a workspace may have half a million of them.
 
@@ -73,6 +75,11 @@ class CheckpointSummary:
     @property
     def ok(self) -> int:
         return len(self.numbers) - self.rejected
+
+    def flagged_frames(self) -> Iterator[tuple[int, FrameStatus]]:
+        """Number and status of every frame that is rejected or has a note, in order."""
+        for row, status in self.flagged.items():
+            yield int(self.numbers[row]), status
 
     def frames(self) -> Iterator[tuple[int, FrameStatus]]:
         """Number and status of every frame."""
@@ -104,7 +111,7 @@ class CheckpointSummary:
         figures: list[list[Any]],
     ) -> CheckpointSummary:
         """See `to_record`."""
-        statuses = {row: FrameStatus(*status) for row, *status in flagged}
+        statuses = {row: _status(*status) for row, *status in flagged}
         numbers_array = np.asarray(numbers, np.int64)
         summaries = tuple(
             FigureSummary(
@@ -115,6 +122,13 @@ class CheckpointSummary:
         return cls(
             fingerprint, record_fingerprint, has_sources, numbers_array, statuses, dict(decisions), summaries
         )
+
+
+@lru_cache(maxsize=4096)
+def _status(ok: bool, reason: str, note: str, message: str) -> FrameStatus:
+    """The status of a flagged frame; where a whole sequence has one note, and every stage passes it on, it is kept
+    once."""
+    return FrameStatus(ok, reason, note, message)
 
 
 class CheckpointIndex:
@@ -128,7 +142,8 @@ class CheckpointIndex:
 
     def __init__(self, root: Path, file: Path) -> None:
         self._root, self._file = root, file
-        self._entries: dict[Path, tuple[tuple[int, ...], CheckpointSummary | None]] = _load(root, file)
+        # by path as text, of which there is one anyway: half a million more of `Path` would be 0.2 GB
+        self._entries: dict[str, tuple[tuple[int, ...], CheckpointSummary | None]] = _load(root, file)
         self._loaded = frozenset(self._entries)
         self._changed = False
 
@@ -137,43 +152,42 @@ class CheckpointIndex:
         try:
             stat = path.stat()
         except OSError:
-            self._changed |= self._entries.pop(path, None) is not None
+            self._changed |= self._entries.pop(str(path), None) is not None
             return None
         signature = (stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino)
-        entry = self._entries.get(path)
+        entry = self._entries.get(str(path))
         if entry is None or entry[0] != signature:
-            entry = self._entries[path] = (signature, _read_summary(path))
+            entry = self._entries[str(path)] = (signature, _read_summary(path))
             self._changed = True
         return entry[1]
 
     def invalidate(self, path: Path) -> None:
         """Read a checkpoint again the next time, though its file is the same: it turned out to be damaged."""
-        self._changed |= self._entries.pop(path, None) is not None
+        self._changed |= self._entries.pop(str(path), None) is not None
 
     def save(self) -> None:
         """Write the index to its file, so that the next run need not open every checkpoint; unchanged, it stays."""
-        kept = {path: entry for path, entry in self._entries.items() if path.exists()}
+        kept = {path: entry for path, entry in self._entries.items() if os.path.exists(path)}
         if not self._changed and self._loaded <= kept.keys():
             return
         with whole_file(self._file) as temporary, open(temporary, "w", encoding="utf-8") as handle:
             handle.write(f"{_FIRST_LINE}\n")
             for path, (signature, summary) in kept.items():
                 if summary is not None:
-                    line = [str(path.relative_to(self._root)), signature, *summary.to_record()]
+                    line = [os.path.relpath(path, self._root), signature, *summary.to_record()]
                     handle.write(json.dumps(line, separators=(",", ":")) + "\n")
         self._changed = False
 
 
-def _load(root: Path, file: Path) -> dict[Path, tuple[tuple[int, ...], CheckpointSummary | None]]:
-    entries: dict[Path, tuple[tuple[int, ...], CheckpointSummary | None]] = {}
+def _load(root: Path, file: Path) -> dict[str, tuple[tuple[int, ...], CheckpointSummary | None]]:
+    entries: dict[str, tuple[tuple[int, ...], CheckpointSummary | None]] = {}
     try:
         with open(file, encoding="utf-8") as handle:
             if handle.readline().rstrip() != _FIRST_LINE:
                 return {}
             for line in handle:
                 name, signature, *record = json.loads(line)
-                path = root / name
-                path.relative_to(root)
+                path = os.path.join(root, name)  # one that is not below the root is asked for by nobody
                 entries[path] = tuple(signature), CheckpointSummary.from_record(*record)
     except (OSError, ValueError, TypeError, AttributeError, ArithmeticError, RecursionError):
         return {}
@@ -190,7 +204,7 @@ def _read_summary(path: Path) -> CheckpointSummary | None:
             table = handle["status"][:]
             rows = np.flatnonzero(~table["ok"] | (table["note"] != b"") | (table["message"] != b""))
             flagged = {
-                int(row): FrameStatus(
+                int(row): _status(
                     bool(table["ok"][row]),
                     table["reason"][row].decode(),
                     table["note"][row].decode(),

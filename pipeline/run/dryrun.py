@@ -68,7 +68,7 @@ class DryRun:
         if stage.scope == "everything":
             output = self.options.output or self.plan.workspace.release
             return {RELEASE: self.plan.state_of_release(stage, self.selection.requested, output)}
-        found = self.plan.states_of_stage(stage, self.selection.of(stage))
+        found = self.plan.states_of_stage(stage, self.selection.of(stage, self.plan.neutral_of))
         if stage in self.chosen:
             # what failed is tried again, so what waits for it may run
             for item, item_state in found.items():

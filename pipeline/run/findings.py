@@ -48,19 +48,19 @@ def new_findings(plan: Plan, stage: Stage, item: Item) -> tuple[list[str], list[
     Returns:
         rejections; notes on frames that are ok.
     """
-    summary = plan.index.read(plan.workspace.checkpoint(stage.name, item))
-    if summary is None:
+    summary = plan.index.read(plan.checkpoint(stage.name, item))
+    if summary is None or not summary.flagged:
         return [], []
     rejected_before: set[int] = set()
     noted_before: set[tuple[int, str]] = set()
     for need in stage.needs:
-        before = plan.index.read(plan.workspace.checkpoint(need, item))
-        for number, status in before.frames() if before else ():
+        before = plan.index.read(plan.checkpoint(need, item))
+        for number, status in before.flagged_frames() if before else ():
             if not status.ok:
                 rejected_before.add(number)
             noted_before.update((number, code) for code in status.note.split(",") if code)
     rejections, notes = [], []
-    for number, status in summary.frames():
+    for number, status in summary.flagged_frames():
         if not status.ok and number not in rejected_before:
             rejections.append(
                 f"{item} frame {number}: {stage.name} rejected it ({status.reason}): {status.message}"

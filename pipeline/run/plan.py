@@ -23,6 +23,7 @@ from mimicme.pipeline.captures.catalogue import Catalogue
 from mimicme.pipeline.checkpoint import fingerprint
 from mimicme.pipeline.config import Config, settings_record
 from mimicme.pipeline.corpus import Corpus
+from mimicme.pipeline.errors import CheckpointError
 from mimicme.pipeline.items import Captures, Item, Sequence
 from mimicme.pipeline.run.checkpoint_index import CheckpointIndex, CheckpointSummary, Failure, read_record
 from mimicme.pipeline.sources import unchanged
@@ -33,9 +34,11 @@ State = Literal["done", "stale", "pending", "failed", "blocked"]
 STATES: tuple[State, ...] = ("done", "stale", "pending", "failed", "blocked")
 RELEASE = Item("release", "release")
 """The one item of a stage of scope `everything`."""
+MOST_CHOICES = 10
+"""Sentences about single subjects; more are counted."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ItemState:
     """The state of one item of one stage.
 
@@ -90,6 +93,21 @@ class Plan:
         self.states: dict[tuple[str, Item], ItemState] = {}
         self._not_selected: set[Item] = set()  # sequences that this run does not include
         self._corpora: dict[str, tuple[Corpus, Item | None]] = {}
+        self._unlabelled = catalogue.unlabelled
+        self._neutrals: dict[str, tuple[Item, str]] = {}
+        # made once each: there may be half a million checkpoints
+        self._settings = {stage.name: settings_record(config.stages[stage.name]) for stage in self.stages}
+        self._checkpoints: dict[tuple[str, Item], Path] = {}
+        self._of_subject: dict[str, list[Sequence]] = {}
+        for sequence in catalogue.sequences:
+            self._of_subject.setdefault(sequence.item.subject, []).append(sequence)
+
+    def checkpoint(self, stage: str, item: Item) -> Path:
+        """Where the checkpoint of a stage for an item lies."""
+        path = self._checkpoints.get((stage, item))
+        if path is None:
+            path = self._checkpoints[stage, item] = self.workspace.checkpoint(stage, item)
+        return path
 
     def states_of_stage(self, stage: Stage, sequences: Iterable[Sequence]) -> dict[Item, ItemState]:
         """Determine and store the states of a stage's items; those of the stages it needs must be there."""
@@ -100,7 +118,55 @@ class Plan:
         return {s.item: self.state_of(stage, s) for s in ordered}
 
     def is_neutral(self, item: Item) -> bool:
-        return self.catalogue.neutral.get(item.subject) == item
+        return item.subject in self.catalogue.neutral and self.neutral_of(item.subject) == item
+
+    def neutral_of(self, subject: str) -> Item:
+        """A subject's neutral sequence; see `neutral_choice`."""
+        return self.neutral_choice(subject)[0]
+
+    def neutral_choice(self, subject: str) -> tuple[Item, str]:
+        """A subject's neutral sequence, and why it is; nothing where it is labelled so, or the only one.
+
+        Where none is labelled, it is the one with the most neutral frame, as the stage that knows found it
+        (`Stage.most_neutral`); the first by name before that stage has run.
+        """
+        if subject not in self._unlabelled:
+            return self.catalogue.neutral[subject], ""
+        if subject not in self._neutrals:
+            self._neutrals[subject] = self._most_neutral(subject)
+        return self._neutrals[subject]
+
+    def neutral_choices(self, subjects: Iterable[str]) -> list[str]:
+        """A sentence for each of the subjects whose neutral had to be looked for, and for the rest of many."""
+        looked_for = sorted(self._unlabelled.intersection(subjects))
+        said = []
+        for subject in looked_for[:MOST_CHOICES]:
+            item, why = self.neutral_choice(subject)
+            why = why or "first by name, for no landmarks tell another"
+            said.append(f"{subject}: the neutral is '{item.sequence}': {why}")
+        if looked_for[MOST_CHOICES:]:
+            said.append(f"{len(looked_for) - MOST_CHOICES} more subjects without a sequence labelled neutral")
+        return said
+
+    def _most_neutral(self, subject: str) -> tuple[Item, str]:
+        best: tuple[float, Item, str] | None = None
+        for stage in self.stages:
+            if stage.most_neutral is None:
+                continue
+            for item in (s.item for s in self._of_subject.get(subject, ())):
+                path = self.checkpoint(stage.name, item)
+                known = self.states.get((stage.name, item))
+                if known is not None and known.state != "done":
+                    continue
+                try:
+                    found = stage.most_neutral(path) if path.exists() else None
+                except CheckpointError:  # its state will say so
+                    found = None
+                if found is not None and (best is None or (found[0], item) < best[:2]):
+                    best = found[0], item, found[1]
+        if best is None:
+            return self.catalogue.neutral[subject], ""
+        return best[1], f"no sequence is labelled neutral; the calmest of all is its {best[2]}"
 
     def state_of(self, stage: Stage, sequence: Sequence) -> ItemState:
         """Determine and store the state of one item."""
@@ -110,8 +176,8 @@ class Plan:
 
     def _determine_state(self, stage: Stage, sequence: Sequence) -> ItemState:
         item = sequence.item
-        path = self.workspace.checkpoint(stage.name, item)
-        inputs = {n: self.workspace.checkpoint(n, item) for n in stage.needs}
+        path = self.checkpoint(stage.name, item)
+        inputs = {n: self.checkpoint(n, item) for n in stage.needs}
         for need in stage.needs:
             before = self.states[need, item]
             if before.state in ("failed", "blocked"):
@@ -124,22 +190,22 @@ class Plan:
                 return ItemState(not_current, f"'{need}' {_described(before)}", inputs=inputs, follows=True)
         neutral = None
         if stage.scope in NEUTRAL_FIRST and not self.is_neutral(item):
-            of_subject = self.catalogue.neutral[item.subject]
+            of_subject = self.neutral_of(item.subject)
             before = self.states[stage.name, of_subject]
             if before.state in ("stale", "pending"):
                 why = f"its subject's neutral '{of_subject}' comes first"
                 return ItemState(not_current, why, inputs=inputs, follows=True)
             if before.state == "done":
-                neutral = self.workspace.checkpoint(stage.name, of_subject)
+                neutral = self.checkpoint(stage.name, of_subject)
         siblings: dict[Item, dict[str, Path]] = {}
         if stage.scope == "subject" and self.is_neutral(item):
-            for other in (s for s in self.catalogue.sequences if s.item.subject == item.subject):
+            for other in self._of_subject[item.subject]:
                 before = self._needs_of(stage, other)
                 if before.state in ("stale", "pending") and before.follows:
                     why = f"'{other.item}' of its subject comes first"
                     return ItemState(not_current, why, inputs=inputs, follows=True)
                 if before.state == "done" and other.item != item:
-                    siblings[other.item] = {n: self.workspace.checkpoint(n, other.item) for n in stage.needs}
+                    siblings[other.item] = {n: self.checkpoint(n, other.item) for n in stage.needs}
         corpus: Corpus | None = None
         if self._uses_corpus(stage):
             corpus, awaited = self._corpus(stage)
@@ -163,7 +229,8 @@ class Plan:
         return replace(final, state=not_current, reason=reason)
 
     def begin(self, stage: Stage) -> None:
-        """Drop the cached inputs of a stage of scope `corpus`: they may have been made since."""
+        """Drop what is cached of checkpoints that may have been made since."""
+        self._neutrals.clear()
         self._corpora.pop(stage.name, None)
 
     def _uses_corpus(self, stage: Stage) -> bool:
@@ -188,9 +255,7 @@ class Plan:
                 if before.state in ("stale", "pending") and before.follows:
                     awaited = awaited or sequence.item
                 elif before.state == "done":
-                    inputs[sequence.item] = {
-                        n: self.workspace.checkpoint(n, sequence.item) for n in stage.needs
-                    }
+                    inputs[sequence.item] = {n: self.checkpoint(n, sequence.item) for n in stage.needs}
             fingerprints = {
                 str(item): {name: self._fingerprint_of(path) for name, path in paths.items()}
                 for item, paths in inputs.items()
@@ -228,13 +293,16 @@ class Plan:
         record: dict[str, Any] = {
             "stage": stage.name,
             "version": stage.version,
-            "settings": settings_record(self.config.stages[stage.name]),
+            "settings": self._settings[stage.name],
             "inputs": {name: self._fingerprint_of(path) for name, path in inputs.items()},
         }
         if stage.uses_template:
             record["template"] = self.template
         if stage.scope in NEUTRAL_FIRST:
             record["neutral"] = None if neutral is None else self._fingerprint_of(neutral)
+            reason = self.neutral_choice(sequence.item.subject)[1] if neutral is None else ""
+            if reason:
+                record["neutral_choice"] = reason
         if stage.scope == "corpus":
             # one fingerprint: every item's record would else list every item
             record["corpus"] = None if corpus is None else corpus.fingerprint
@@ -264,7 +332,7 @@ class Plan:
         """The summaries of a stage's current checkpoints, of these sequences; their states must be there."""
         for sequence in sequences:
             if self.states[stage, sequence.item].state == "done":
-                summary = self.index.read(self.workspace.checkpoint(stage, sequence.item))
+                summary = self.index.read(self.checkpoint(stage, sequence.item))
                 if summary is not None:
                     yield sequence.item, summary
 
@@ -278,7 +346,11 @@ class Plan:
         if unchanged(self.captures.root, sources, stats):
             return ""
         names = (n for n in sorted(sources) if not unchanged(self.captures.root, {n: sources[n]}, stats))
-        return f"the capture file '{next(names, '?')}' changed"
+        name, listed, _ = next(names, "?").partition("//")
+        if not listed:
+            return f"the capture file '{name}' changed"
+        folder = "the capture folder" if name in ("", ".") else f"'{name}'"
+        return f"the images, or other files beside the meshes, in {folder} are not the same as before"
 
     def determine_all_states(self) -> None:
         """Determine and store the states of all stages, the release's too, as things are on disk."""
@@ -298,7 +370,7 @@ class Plan:
         names = [s.name for s in self.stages if s.scope != "everything"]
         before = names[: names.index(stage.needs[-1]) + 1] if stage.needs else names
         return {
-            name: self.workspace.checkpoint(name, sequence.item)
+            name: self.checkpoint(name, sequence.item)
             for name in before
             if self.states[name, sequence.item].state == "done"
         }
@@ -317,7 +389,7 @@ class Plan:
         return {
             "stage": stage.name,
             "version": stage.version,
-            "settings": settings_record(self.config.stages[stage.name]),
+            "settings": self._settings[stage.name],
             "template": self.template,
             "captures": captures_record(self.captures),
             "subjects": self.workspace.metadata_digest(),
@@ -334,8 +406,7 @@ class Plan:
             "captures": captures_record(self.captures),
             "template": self.template,
             "stages": {
-                s.name: {"version": s.version, "settings": settings_record(self.config.stages[s.name])}
-                for s in self.stages
+                s.name: {"version": s.version, "settings": self._settings[s.name]} for s in self.stages
             },
         }
 
@@ -404,13 +475,28 @@ def captures_record(captures: Captures) -> dict[str, Any]:
 
 
 def frames_record(captures: Captures, sequence: Sequence) -> list[list[Any]]:
-    """Number and files of every frame, relative to the capture folder."""
+    """Number and files of every frame, relative to the capture folder; times and rate where the names carry any."""
     root = Path(os.path.realpath(captures.root))
 
     def name(path: Path) -> str:
         return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
 
-    return [[f.number, name(f.path), *(name(p) for p in f.duplicates)] for f in sequence.frames]
+    frames: list[list[Any]] = [
+        [f.number, name(f.path), *(name(p) for p in f.duplicates)] for f in sequence.frames
+    ]
+    # said only where there are any: what was made of names without times stays current
+    for frame, record in zip(sequence.frames, frames, strict=True):
+        if frame.time_s is not None:
+            record.append({"time_s": frame.time_s})
+    if sequence.named_fps is not None:
+        frames.append([{"named_fps": sequence.named_fps}])
+    return frames
+
+
+def _files_of(frames: Iterable[Iterable[Any]]) -> list[list[Any]]:
+    """A list of `frames_record` without times and rate."""
+    without = [[entry for entry in frame if not isinstance(entry, dict)] for frame in frames]
+    return [frame for frame in without if frame]
 
 
 def _described(item_state: ItemState) -> str:
@@ -433,12 +519,17 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     said += _changed("setting", old.get("settings") or {}, new.get("settings") or {})
     said += _changed("captures", old.get("captures") or {}, new.get("captures") or {})
     if old.get("frames") != new.get("frames"):
-        said.append("the capture files on disk are others")
+        same = _files_of(old.get("frames") or []) == _files_of(new.get("frames") or [])
+        said.append(
+            "the times in the files' names are read otherwise"
+            if same
+            else "the capture files on disk are others"
+        )
     if old.get("template") != new.get("template"):
         said.append("the template changed" if new.get("template") else "the template must be prepared again")
     before, now = old.get("inputs") or {}, new.get("inputs") or {}
     said += [f"its input '{n}' changed" for n in now if before.get(n) != now[n]]
-    if old.get("neutral") != new.get("neutral"):
+    if any(old.get(name) != new.get(name) for name in ("neutral", "neutral_choice")):
         said.append("its subject's neutral changed")
     if old.get("siblings") != new.get("siblings"):
         said.append("its subject's other sequences changed")

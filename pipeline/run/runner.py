@@ -75,7 +75,7 @@ def run(
         chosen = tuple(s for s in chosen if s is not release)
     for message in catalogue.messages:  # before the selection: it may ask for a subject that is left out
         console.say(message)
-    selection = Selection.make(catalogue, options.only, chosen)
+    selection = Selection.make(catalogue, options.only, all_stages, chosen)
     if options.dry_run:
         plan = Plan(workspace, config, all_stages, catalogue, workspace.template_digest())
         return DryRun(plan, options, chosen, selection, console).run()
@@ -203,7 +203,7 @@ class _Run:
                 self._run_release_stage(stage)
             return
         if stage not in self.chosen:
-            self.plan.states_of_stage(stage, self.selection.of(stage))
+            self.plan.states_of_stage(stage, self.selection.of(stage, self.plan.neutral_of))
             return
         result = StageResult(stage.name)
         began = time.monotonic()
@@ -237,6 +237,9 @@ class _Run:
         )
         for sentence in self._decisions(stage):
             self.console.say(f"  {sentence}")
+        if stage.scope == "neutral":
+            for sentence in self.plan.neutral_choices({s.item.subject for s in self.selection.requested}):
+                self.console.say(f"  {sentence}")
         if (
             len(self.chosen)
             and result.done + result.skipped == 0
@@ -253,9 +256,12 @@ class _Run:
 
     def _batches(self, stage: Stage) -> list[list[Sequence]]:
         """Batches that run one after the other; in each the longest sequences first (LPT scheduling)."""
-        ordered = sorted(self.selection.of(stage), key=lambda s: (-len(s.frames), s.item))
+        ordered = sorted(
+            self.selection.of(stage, self.plan.neutral_of), key=lambda s: (-len(s.frames), s.item)
+        )
         if stage.scope not in NEUTRAL_FIRST:
             return [ordered]
+        self.plan.begin(stage)
         first = [s for s in ordered if self.plan.is_neutral(s.item)]
         return [first, [s for s in ordered if not self.plan.is_neutral(s.item)]]
 
@@ -407,7 +413,9 @@ class _Run:
 
     def _count_frames(self, stage: Stage, result: StageResult) -> None:
         """Frames of the stage's checkpoints, and which this stage was the first to reject."""
-        for item, summary in self.plan.current_checkpoints(stage.name, self.selection.of(stage)):
+        for item, summary in self.plan.current_checkpoints(
+            stage.name, self.selection.of(stage, self.plan.neutral_of)
+        ):
             result.frames_ok += summary.ok
             result.frames_rejected += summary.rejected
             findings, remarks = new_findings(self.plan, stage, item)
@@ -419,7 +427,7 @@ class _Run:
         groups: dict[tuple[str, str], list[tuple[str, Item]]] = {}
         tallies: dict[str, list[str]] = {}
         # the release has no sequences to decide about
-        sequences = () if stage.scope == "everything" else self.selection.of(stage)
+        sequences = () if stage.scope == "everything" else self.selection.of(stage, self.plan.neutral_of)
         for item, summary in self.plan.current_checkpoints(stage.name, sequences):
             for name, sentence in summary.decisions.items():
                 if name.endswith(TALLY):

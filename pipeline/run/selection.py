@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from mimicme.pipeline.captures.catalogue import Catalogue
@@ -18,33 +18,52 @@ class Selection:
     """The sequences of a run, stage by stage.
 
     Attributes:
+        catalogue: what is on disk.
         requested: what `--only` names; everything without it.
-        with_neutrals: the same, with the neutral sequences of their subjects.
+        before_neutrals: names of the stages before the first that needs a neutral: they run over all the sequences of a
+            subject whose neutral has to be looked for.
         narrow_stages: names of the stages that run over `requested` alone, because no later one needs a neutral.
     """
 
+    catalogue: Catalogue
     requested: tuple[Sequence, ...]
-    with_neutrals: tuple[Sequence, ...]
+    before_neutrals: frozenset[str]
     narrow_stages: frozenset[str]
 
     @classmethod
-    def make(cls, catalogue: Catalogue, only: Iterable[str], chosen: tuple[Stage, ...]) -> Selection:
-        """The selection for the stages that run.
+    def make(
+        cls, catalogue: Catalogue, only: Iterable[str], stages: tuple[Stage, ...], chosen: tuple[Stage, ...]
+    ) -> Selection:
+        """The selection for the stages that run, of all.
 
         Raises:
             UsageError: see `select`.
         """
-        requested = select(catalogue, only)
-        items = {s.item for s in requested}
-        items |= {catalogue.neutral[item.subject] for item in items}
-        with_neutrals = tuple(s for s in catalogue.sequences if s.item in items)
         neutral = [place for place, stage in enumerate(chosen) if stage.scope in NEUTRAL_FIRST]
         narrow = chosen[max(neutral, default=-1) + 1 :]
-        return cls(requested, with_neutrals, frozenset(s.name for s in narrow))
+        first = next((k for k, stage in enumerate(stages) if stage.scope in NEUTRAL_FIRST), 0)
+        return cls(
+            catalogue,
+            select(catalogue, only),
+            frozenset(stage.name for stage in stages[:first]),
+            frozenset(stage.name for stage in narrow),
+        )
 
-    def of(self, stage: Stage) -> tuple[Sequence, ...]:
-        """The sequences that a stage runs over; of a stage that does not run, those whose states it determines."""
-        return self.requested if stage.name in self.narrow_stages else self.with_neutrals
+    def of(self, stage: Stage, neutral_of: Callable[[str], Item]) -> tuple[Sequence, ...]:
+        """The sequences that a stage runs over; of a stage that does not run, those whose states it determines.
+
+        Args:
+            neutral_of: a subject's neutral sequence, as far as it is known when the stage begins.
+        """
+        if stage.name in self.narrow_stages or len(self.requested) == len(self.catalogue.sequences):
+            return self.requested
+        items = {s.item for s in self.requested}
+        subjects = {item.subject for item in items}
+        items |= {neutral_of(subject) for subject in subjects}
+        if stage.name in self.before_neutrals:
+            looked_for = subjects & self.catalogue.unlabelled
+            items |= {s.item for s in self.catalogue.sequences if s.item.subject in looked_for}
+        return tuple(s for s in self.catalogue.sequences if s.item in items)
 
 
 def select(catalogue: Catalogue, only: Iterable[str]) -> tuple[Sequence, ...]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from mimicme.pipeline.errors import listed
 from mimicme.pipeline.items import Item, Sequence
-from mimicme.pipeline.run.checkpoint_index import Failure, FigureSummary
+from mimicme.pipeline.run.checkpoint_index import CheckpointSummary, Failure, FigureSummary
 from mimicme.pipeline.run.findings import new_findings
 from mimicme.pipeline.run.parts import resumable_items
 from mimicme.pipeline.run.plan import RELEASE, STATES, Plan
@@ -25,13 +25,21 @@ FIGURES_WIDTH = 100
 
 @dataclass
 class ItemStatus:
-    """One item of one stage; `frames`: number, ok, reason, note, message of each when it is done."""
+    """One item of one stage; `summary`: of its checkpoint when it is done."""
 
     item: str
     state: str
     reason: str
-    frames: list[dict[str, Any]] = field(default_factory=list)
+    summary: CheckpointSummary | None = None
     failure: dict[str, Any] | None = None
+
+    @property
+    def frames(self) -> list[dict[str, Any]]:
+        """Number, ok, reason, note, message of each frame when it is done; made anew, for there may be millions."""
+        return [
+            {"frame": n, "ok": s.ok, "reason": s.reason, "note": s.note, "message": s.message}
+            for n, s in (self.summary.frames() if self.summary else ())
+        ]
 
 
 @dataclass
@@ -56,11 +64,11 @@ class StageStatus:
 
     @property
     def frames_ok(self) -> int:
-        return sum(f["ok"] for i in self.items for f in i.frames)
+        return sum(i.summary.ok for i in self.items if i.summary)
 
     @property
     def frames_rejected(self) -> int:
-        return sum(not f["ok"] for i in self.items for f in i.frames)
+        return sum(i.summary.rejected for i in self.items if i.summary)
 
 
 @dataclass
@@ -179,7 +187,7 @@ def read_status(workspace: Workspace, stages: Iterable[Stage]) -> Status:
         len(catalogue.sequences),
         catalogue.frame_count,
         found,
-        catalogue.messages,
+        (*catalogue.messages, *plan.neutral_choices(catalogue.subjects)),
     )
 
 
@@ -245,11 +253,7 @@ def _item_status(plan: Plan, stage: Stage, item: Item) -> ItemStatus:
     item_state = plan.states[stage.name, item]
     one = ItemStatus(str(item), item_state.state, item_state.reason)
     if item_state.state == "done":
-        summary = plan.index.read(plan.workspace.checkpoint(stage.name, item))
-        one.frames = [
-            {"frame": n, "ok": s.ok, "reason": s.reason, "note": s.note, "message": s.message}
-            for n, s in (summary.frames() if summary else ())
-        ]
+        one.summary = plan.index.read(plan.checkpoint(stage.name, item))
     elif item_state.state == "failed":
         failure = Failure.read(plan.workspace.failure(stage.name, item))
         if failure is not None:

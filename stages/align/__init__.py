@@ -4,7 +4,8 @@ Reads   ingest: the cleaned scan; landmarks: points and confidence; the template
 Writes  pose (F, 4, 4) f8, canonical -> scan, rigid; landmark_ok (F, 68) bool, the points it trusts;
         quality/align_landmark_residual (F,) f4: mean distance of the trusted points of eyes, brows and nose
         to the template's, mm; quality/align_surface_residual (F,) f4: median distance of the
-        template's upper face to the scan, mm; quality/align_scale (F,) f4: size of the face as a multiple of
+        template's upper face to the scan, mm; quality/neutral_cost (F,) f4: what the neutral is chosen by (calm.py);
+        quality/align_scale (F,) f4: size of the face as a multiple of
         the template's (never applied); attrs up, up_decision, size_decision where landmarks that were found say
         otherwise than ingest assumed without any.
 Fails   a frame with `too-few-landmarks`, `landmarks-mirrored`, `landmark-scale`, `landmarks-misfit`, or
@@ -41,10 +42,11 @@ from mimicme.pipeline.captures.units import nearest_axes, size_remark
 from mimicme.pipeline.errors import FrameRejected
 from mimicme.pipeline.geometry.mesh import transform
 from mimicme.pipeline.geometry.spatial import Surface
-from mimicme.pipeline.landmarks import IBUG68, eye_distance
+from mimicme.pipeline.landmarks import IBUG68, MANUAL, eye_distance
 from mimicme.pipeline.stage import Stage, Task
 from mimicme.stages.align.by_landmarks import check_fit, fit_landmarks, shown_landmarks
-from mimicme.stages.align.checkpoint import AlignCheckpoint, AlignWriter, TurnedOut
+from mimicme.stages.align.calm import calmness, core_samples
+from mimicme.stages.align.checkpoint import AlignCheckpoint, AlignWriter, TurnedOut, most_neutral
 from mimicme.stages.align.on_surface import UpperFace, refine, surface_residual, upper_face
 from mimicme.stages.align.settings import AlignSettings
 from mimicme.stages.ingest.checkpoint import Assumed, IngestCheckpoint
@@ -88,7 +90,7 @@ def align(
             todo="Give more points: the eye corners, the nose tip and the mouth corners are enough.",
         )
     fit = fit_landmarks(template_marks, points, confidence)
-    check_fit(fit, template_marks, points, confidence, settings)
+    check_fit(fit, template_marks, points, confidence, settings, surface)
     if settings.needs_surface(fit.trusted):
         pose, _, after, refined = refine(
             fit.pose, face, surface, template_marks, points, fit.trusted, settings
@@ -118,6 +120,7 @@ def compute(task: Task[AlignSettings], out: CheckpointWriter) -> None:
     template = task.load_template()
     marks = template.landmarks()
     face = upper_face(template, settings.samples)
+    core = core_samples(template)
     with task.input(IngestCheckpoint) as ingest, task.input(LandmarksCheckpoint) as landmarks:
         rows = out.continue_from(landmarks)
         writer = AlignWriter(out)
@@ -130,19 +133,24 @@ def compute(task: Task[AlignSettings], out: CheckpointWriter) -> None:
                 with frame_numerics():
                     surface = Surface(scan.vertices, scan.faces)
                     found = align(marks, face, points, confidence, surface, settings)
+                    trust = np.where(found.trusted, confidence, 0.0)
+                    calm = calmness(marks, core, points, trust, found.pose, surface)
             except FrameRejected as error:
                 out.reject(row, error)
                 continue
+            by_hand = landmarks.source(row) == MANUAL
             writer.frame(
                 row,
                 found.pose,
-                found.trusted,
+                found.trusted | by_hand,
                 found.refined,
                 found.landmark_residual,
                 found.surface_residual,
                 found.scale,
+                calm.cost,
+                calm.sentence(int(landmarks.numbers[row])),
             )
-            _note(out, row, points, found, settings)
+            _note(out, row, points, by_hand, found, settings)
             heads.append(found.pose)
             eyes.append(eye_distance(points))
         writer.close(turned_out(ingest.assumed, ingest.file_from_scan, heads, eyes))
@@ -169,12 +177,18 @@ def turned_out(assumed: Assumed, file_from_scan: Floats, heads: list[Floats], ey
     return found._replace(size=size)
 
 
-def _note(out: CheckpointWriter, row: int, points: Floats, found: Aligned, settings: AlignSettings) -> None:
-    wrong = np.flatnonzero(np.isfinite(points).all(axis=1) & ~found.trusted)
-    if len(wrong):
-        names = ", ".join(IBUG68[k] for k in wrong[:6]) + (" ..." if len(wrong) > 6 else "")
-        disagree = "1 landmark disagrees" if len(wrong) == 1 else f"{len(wrong)} landmarks disagree"
-        out.note(row, "landmarks-distrusted", f"{disagree} with the others: {names}.")
+def _note(
+    out: CheckpointWriter, row: int, points: Floats, by_hand: Bools, found: Aligned, settings: AlignSettings
+) -> None:
+    wrong = np.isfinite(points).all(axis=1) & ~found.trusted
+    for code, those, used in (
+        ("landmarks-doubted", np.flatnonzero(wrong & by_hand), "By hand, and so used and kept all the same."),
+        ("landmarks-distrusted", np.flatnonzero(wrong & ~by_hand), "Found, and so not used."),
+    ):
+        if len(those):
+            names = ", ".join(IBUG68[k] for k in those[:6]) + (" ..." if len(those) > 6 else "")
+            disagree = "1 landmark disagrees" if len(those) == 1 else f"{len(those)} landmarks disagree"
+            out.note(row, code, f"{disagree} with the others: {names}. {used}")
     if settings.needs_surface(found.trusted) and not found.refined:
         out.note(
             row, "pose-by-landmarks", "The surface did not improve the pose; it is the landmarks' alone."
@@ -183,11 +197,12 @@ def _note(out: CheckpointWriter, row: int, points: Floats, found: Aligned, setti
 
 STAGE = Stage(
     name="align",
-    version=4,
+    version=5,
     settings=AlignSettings,
     needs=("ingest", "landmarks"),
     compute=compute,
     reader=AlignCheckpoint,
+    most_neutral=most_neutral,
     shapes=True,
     memory="0.3 GB a worker: the template, one scan and its search tree.",
 )

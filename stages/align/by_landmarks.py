@@ -10,6 +10,7 @@ from mimicme.pipeline.arrays import Bools, Floats
 from mimicme.pipeline.errors import FrameRejected
 from mimicme.pipeline.geometry.mesh import transform
 from mimicme.pipeline.geometry.rigid import fit_rigid
+from mimicme.pipeline.geometry.spatial import Surface
 from mimicme.pipeline.landmarks import GROUPS, MIRROR, N_LANDMARKS
 
 if TYPE_CHECKING:
@@ -36,6 +37,9 @@ SPREAD_MM: Floats = _spread()
 # Landmarks on bone or close to it: the eye corners, the nose.
 STABLE = np.array([27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 39, 42, 45])
 CUT = 3.0  # spreads beyond which a landmark counts as wrong
+# Robust cost above which left and right are tried exchanged, even where the fit may pass: two persons give up to 0.1.
+DOUBTFUL_COST = 0.2
+ON_SCAN_MM = 3.0  # points this near to the scan (median) are places of it, whatever their order
 _TRIPLES = 600
 _ROUNDS = 30
 
@@ -173,17 +177,36 @@ def _neighbour_outliers(offset: Floats) -> Bools:
 
 
 def check_fit(
-    fit: LandmarkFit, template: Floats, points: Floats, confidence: Floats | None, settings: AlignSettings
+    fit: LandmarkFit,
+    template: Floats,
+    points: Floats,
+    confidence: Floats | None,
+    settings: AlignSettings,
+    surface: Surface,
 ) -> None:
-    """Raises FrameRejected when the landmarks do not fit, with what would make them."""
-    given = int(np.isfinite(points).all(axis=1).sum())
-    agreeing = int(fit.trusted.sum())
+    """Raises FrameRejected when the landmarks do not fit, with what would make them.
+
+    Args:
+        fit: of template (68, 3) on points (68, 3), mm, scan frame; confidence: (68,).
+        surface: the scan; only used to say what is wrong.
+
+    Raises:
+        FrameRejected: `landmark-scale`, `landmarks-mirrored`, `landmarks-misfit`.
+    """
+    given = np.asarray(np.isfinite(points).all(axis=1))
+    count, agreeing = int(given.sum()), int(fit.trusted.sum())
     shown = shown_landmarks(fit.trusted)
     residual = float(fit.residuals[shown].mean()) if shown.any() else np.inf
     sized = settings.min_scale <= fit.scale <= settings.max_scale
-    agree = agreeing >= max(settings.min_landmarks, settings.min_agreeing * given)
+    agree = agreeing >= max(settings.min_landmarks, settings.min_agreeing * count)
     agree = agree and fit.cost <= settings.max_disagreement
-    if agree and sized and residual <= settings.max_residual_mm:
+    passes = agree and sized and residual <= settings.max_residual_mm
+    if passes and fit.cost <= DOUBTFUL_COST:
+        return
+    off = float(np.median(surface.distance(points[given])))
+    if not (agree and not sized):
+        _refuse_exchanged(fit, template, points, confidence, off)
+    if passes:
         return
     if agree and not sized:
         raise FrameRejected(
@@ -192,24 +215,38 @@ def check_fit(
             expected=f"{settings.min_scale:g} to {settings.max_scale:g}",
             todo="Is the unit of the captures right? Set it with --unit.",
         )
+    raise FrameRejected(
+        "landmarks-misfit",
+        "the landmarks do not fit a face",
+        seen=f"{agreeing} of {count} agree, mean residual {residual:.1f} mm, disagreement {fit.cost:.2f}; they lie "
+        f"{off:.2g} mm off the scan (median)",
+        expected=f"at least {settings.min_agreeing:.0%} and {settings.min_landmarks}, "
+        f"at most {settings.max_residual_mm:g} mm, at most {settings.max_disagreement:g}",
+        todo="They lie on the scan, so look at their order: it must be iBUG-68's, or the points be labelled."
+        if off <= ON_SCAN_MM
+        else "Check the scheme and order of the points - they must be iBUG-68, or labelled - and that they belong to "
+        "this frame.",
+    )
+
+
+def _refuse_exchanged(
+    fit: LandmarkFit, template: Floats, points: Floats, confidence: Floats | None, off_mm: float
+) -> None:
+    """Raises `landmarks-mirrored` when the landmarks fit far better with left and right exchanged."""
+    agreeing = int(fit.trusted.sum())
     for name, order in _EXCHANGED.items():
         other = fit_landmarks(template, points[order], None if confidence is None else confidence[order])
         if other.trusted.sum() > agreeing and other.cost < 0.5 * fit.cost:
             raise FrameRejected(
                 "landmarks-mirrored",
                 f"left and right of the landmarks are exchanged: they fit with {name} the other way round",
-                seen=f"{agreeing} of {given} agree; {int(other.trusted.sum())} would",
-                todo='If the files mean the subject\'s own left, set sides = "subject" in [captures]; '
-                'if the files themselves are mirror images, mirrored = "yes" there.',
+                seen=f"{agreeing} of {np.isfinite(points).all(axis=1).sum()} agree, {int(other.trusted.sum())} would; "
+                f"they lie {off_mm:.2g} mm off the scan (median)",
+                todo='If labels mean the subject\'s own left, set sides = "subject" in [captures]; without labels '
+                "(.npy, .pts) write the points in iBUG-68's order, the image's left first. If scan and landmarks are "
+                'both mirror images, set mirrored = "yes" there; if the landmarks alone are, write their x with the '
+                "other sign.",
             )
-    raise FrameRejected(
-        "landmarks-misfit",
-        "the landmarks do not fit a face",
-        seen=f"{agreeing} of {given} agree, mean residual {residual:.1f} mm, disagreement {fit.cost:.2f}",
-        expected=f"at least {settings.min_agreeing:.0%} and {settings.min_landmarks}, "
-        f"at most {settings.max_residual_mm:g} mm, at most {settings.max_disagreement:g}",
-        todo="Check the scheme and order of the points: they must be iBUG-68, or labelled.",
-    )
 
 
 def _exchanged_groups() -> dict[str, np.ndarray]:

@@ -4,11 +4,13 @@ pose         (F, 4, 4) f8 canonical -> scan, rigid    landmark_ok (F, 68) bool: 
 refined      (F,) bool: whether the surface made the pose better
 attrs        up, up_decision: where the head turned out to lie otherwise than ingest, without landmarks, assumed;
              size_decision: what is unusual about the size that found landmarks show
-quality/align_landmark_residual, align_surface_residual (F,) f4 mm; align_scale (F,) f4
+             neutral_cost, neutral_reason: of the most neutral frame (calm.py), absent where every frame is rejected
+quality/align_landmark_residual, align_surface_residual (F,) f4 mm; align_scale (F,) f4; neutral_cost (F,) f4 mm
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from mimicme.pipeline.checkpoint import CheckpointWriter
 
 
+NEUTRAL_COST, NEUTRAL_REASON = "neutral_cost", "neutral_reason"
 _DECIDED = ("up", "up_decision", "size_decision")
 
 
@@ -47,6 +50,8 @@ class AlignCheckpoint(Checkpoint):
             "align_landmark_residual": "mean distance of the trusted landmarks of eyes, brows and nose to the rigidly "
             "aligned template's",
             "align_surface_residual": "median distance of the rigidly aligned template's upper face to the scan",
+            "neutral_cost": "how far from neutral the frame seems: its landmarks' deviation, over what the scan shows "
+            "and their confidence",
             "align_scale": "size of the face as a multiple of the template's, by the landmarks; never applied",
         }
     )
@@ -59,10 +64,26 @@ class AlignCheckpoint(Checkpoint):
         """(68,) which landmarks agree with the others."""
         return np.asarray(self["landmark_ok"][row], bool)
 
+    def neutral_cost(self, row: int) -> float:
+        """mm; the lower, the more neutral, see calm.py."""
+        return float(self["quality/neutral_cost"][row])
+
     @property
     def decided(self) -> dict[str, str]:
         """What turned out otherwise than ingest assumed, each with the sentence why; mostly empty."""
         return {name: str(self.attrs[name]) for name in _DECIDED if name in self.attrs}
+
+
+def most_neutral(path: Path) -> tuple[float, str] | None:
+    """Cost, mm, of a sequence's most neutral frame, and why it is; None where no frame is left.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be read.
+    """
+    with AlignCheckpoint(path) as align:
+        if NEUTRAL_COST not in align.attrs:
+            return None
+        return float(align.attrs[NEUTRAL_COST]), str(align.attrs[NEUTRAL_REASON])
 
 
 class AlignWriter:
@@ -75,6 +96,8 @@ class AlignWriter:
         self._landmark_residual = out.figure("align_landmark_residual", "mm")
         self._surface_residual = out.figure("align_surface_residual", "mm")
         self._scale = out.figure("align_scale", "1")
+        self._neutral_cost = out.figure("neutral_cost", "mm")
+        self._calmest: tuple[float, str] = np.inf, ""
         self._refined = np.zeros(len(out.statuses), bool)
 
     def frame(
@@ -86,15 +109,21 @@ class AlignWriter:
         landmark_residual_mm: float,
         surface_residual_mm: float,
         scale: float,
+        neutral_cost: float,
+        neutral_reason: str,
     ) -> None:
         """Write one frame; see the module."""
         self._pose[row], self._trusted[row], self._refined[row] = pose, trusted, refined
         self._landmark_residual[row] = landmark_residual_mm
         self._surface_residual[row] = surface_residual_mm
         self._scale[row] = scale
+        self._neutral_cost[row] = neutral_cost
+        self._calmest = min(self._calmest, (neutral_cost, neutral_reason))
 
     def close(self, turned_out: TurnedOut) -> None:
         """Write the rest."""
+        if self._calmest[1]:
+            self._out.attrs[NEUTRAL_COST], self._out.attrs[NEUTRAL_REASON] = self._calmest
         self._out.array("refined", self._refined)
         for name, value in zip(_DECIDED, turned_out, strict=True):
             if value:

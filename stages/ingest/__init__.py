@@ -10,6 +10,7 @@ Writes  attrs unit, unit_mm, unit_decision, up, up_decision, fps, max_pixels; fi
 Fails   the sequence, when its unit cannot be told.  A frame, with
             duplicate-frame   several files claim its number
             unsafe-path       it lies outside the capture folder, or its geometry does in part
+            missing-part      a file that holds a part of its geometry is not there
             unit-mismatch     another size than its sequence, or than a head, by a unit's factor
             unreadable        the disk or the memory failed
             degenerate        nothing left after cleaning
@@ -96,6 +97,9 @@ class IngestSettings:
 # A file cut between two lines looks whole; whole scans leave well under 1 % of their vertices unused.
 UNUSED_SHARE = 0.05
 
+# Certainty of the winding above which it tells that a file's axes are mirrored; a flat piece has about 0.
+CERTAIN_WINDING = 0.02
+
 T = TypeVar("T")
 
 
@@ -168,7 +172,7 @@ def read_frame(
         )
     oriented = orient(mesh)
     mesh = oriented.mesh
-    inward = bool(oriented.turned.mean() > 0.5)
+    inward = bool(oriented.turned.mean() > 0.5 and oriented.certainty > CERTAIN_WINDING)
     landmarks = _landmarks_beside(frame, mesh, sources, sides) if sides is not None else None
     return RawFrame(
         mesh,
@@ -315,7 +319,7 @@ def _guarded(out: CheckpointWriter, row: int, work: Callable[[], T]) -> T | None
 
 STAGE = Stage(
     name="ingest",
-    version=4,
+    version=5,
     settings=IngestSettings,
     needs=(),
     compute=compute,

@@ -11,9 +11,9 @@ Writes  points (F, 68, 3) f4, scan frame, mm, NaN where absent; source (F, 68) u
         quality/landmark_distance (F,) f4: median distance of given points to the scan, mm, NaN of pixels;
         quality/landmark_confidence (F,) f4: mean over the 51 inner points, absent ones as 0.
 Fails   a frame with `no-landmarks` (no file, and detection is off), `no-face` (none is found on the scan),
-        `landmark-file`, `landmark-scheme`, `landmarks-off-scan`, `landmarks-displaced`, `numerical-failure` (its
-        numbers broke the computation).  The whole run with `MissingDependencyError`, when detection is wanted and not
-        installed.
+        `landmark-file`, `landmark-scheme`, `landmarks-off-scan`, `landmarks-mirrored`, `landmarks-displaced`,
+        `numerical-failure` (its numbers broke the computation).  The whole run with `MissingDependencyError`, when
+        detection is wanted and not installed.
 
 The detector runs on a frame when its file lacks one of the 51 inner points, or has it where it is left out: off the
 scan, or in a pixel that is no one place; and, where it is installed, when the file has pixels: these are compared.
@@ -63,7 +63,9 @@ from mimicme.stages.landmarks.given import (
     merge,
     of_slicer,
     on_scan,
+    refuse_mirrored,
 )
+from mimicme.stages.landmarks.search import say_size
 from mimicme.stages.landmarks.temporal import jumps
 from mimicme.stages.landmarks.texture_points import on_texture, refuse_displaced
 from mimicme.stages.landmarks.unedited_points import read_found, unedited
@@ -150,9 +152,14 @@ def _own(name: str) -> Detector:
 
 
 class Finder:
-    """The detector of a sequence, made when the first frame asks for it."""
+    """The detector of a sequence, made when the first frame asks for it.
+
+    Attributes:
+        bare: rows on which a face was found only without the texture.
+    """
 
     def __init__(self, task: Task[LandmarksSettings]) -> None:
+        self.bare: set[int] = set()
         self._task = task
         self._made = False
         self._detector: Detector | None = None
@@ -197,7 +204,25 @@ class Finder:
             return None
         scan, image, _ = load_colored(ingest, row, scan)
         with frame_numerics():
-            return self._detector.detect(scan, image, near)
+            try:
+                return self._detector.detect(scan, image, near)
+            except FrameRejected as error:
+                if error.reason != "no-face":
+                    raise
+                found = self._without_texture(scan, near) if image is not None else None
+                if found is None:
+                    say_size(error, scan.vertices, ingest.file_from_scan)
+                    raise
+                self.bare.add(row)
+                return found
+
+    def _without_texture(self, scan: Mesh, near: Floats | None) -> Located | None:
+        """Landmarks on the bare surface: an image that is another's, or upside down, hides the face."""
+        assert self._detector is not None
+        try:
+            return self._detector.detect(scan, None, near)
+        except FrameRejected:
+            return None
 
 
 @dataclass
@@ -270,7 +295,8 @@ def _given_on_scan(
         surface, scan_from_file = Surface(scan.vertices, scan.faces), inverse(ingest.file_from_scan)
         in_file, axes = of_slicer(beside, scan_from_file, surface)
         in_scan = transform(scan_from_file, in_file)
-        distances = on_scan(in_scan, surface, limit_mm, in_file)
+        refuse_mirrored(in_file, scan_from_file, surface)
+        distances = on_scan(in_scan, surface, limit_mm, in_file, scan_from_file)
         return Given(*located(in_scan, distances, limit_mm), float(np.nanmedian(distances)), scan, axes=axes)
 
 
@@ -345,6 +371,12 @@ def compute(task: Task[LandmarksSettings], out: CheckpointWriter) -> None:
         jumping = _redetect_jumps(frames, ingest, finder, len(ingest.numbers))
     used = any((frame.found.source == DETECTED).any() for frame in frames.values())
     _write(out, frames, jumping, finder.name if used else "", task.settings)
+    for row in sorted(finder.bare):
+        out.note(
+            row,
+            "face-without-texture",
+            "The face was found only without the texture: is the image this frame's own, and the right way up?",
+        )
 
 
 def _local(frames: dict[int, Frame], count: int) -> Floats:
@@ -470,7 +502,7 @@ def _few(names: list[str]) -> str:
 
 STAGE = Stage(
     name="landmarks",
-    version=8,
+    version=9,
     settings=LandmarksSettings,
     needs=("ingest",),
     compute=compute,

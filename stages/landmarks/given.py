@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from mimicme.pipeline.arrays import Floats
+from mimicme.pipeline.captures.units import face_axes
 from mimicme.pipeline.errors import FrameRejected
-from mimicme.pipeline.geometry.mesh import transform
+from mimicme.pipeline.geometry.mesh import inverse, transform
 from mimicme.pipeline.geometry.spatial import Surface
 from mimicme.pipeline.landmarks import DETECTED, IBUG68, MANUAL, NONE, Located
 from mimicme.pipeline.landmarks.beside import Beside
@@ -15,6 +18,12 @@ from mimicme.pipeline.landmarks.slicer import is_slicers, on_mesh
 
 # detected points further than this (median) from those given by hand belong to something else
 CONTRADICTION_MM = 25.0
+# Points by hand lie within 1 mm of the scan (median), in the mirror of a synthetic face 4 to 9 mm off it.  Points that
+# are not this near are tried otherwise, and what brings them this near,
+NEAR_MM = 2.5
+# and to at most this share of how far off they are, is meant: noise is as far off either way.
+NEARER = 0.4
+LEAST_SPAN = 0.1  # of the scan's size: eyes and mouth alone are a fifth of a head and shoulders
 
 
 def of_slicer(beside: Beside, scan_from_file: Floats, surface: Surface) -> tuple[Floats, str]:
@@ -33,14 +42,58 @@ def of_slicer(beside: Beside, scan_from_file: Floats, surface: Surface) -> tuple
     )
 
 
+def refuse_mirrored(in_file: Floats, scan_from_file: Floats, surface: Surface) -> None:
+    """Refuse points that lie on the scan only with x, y or z negated: either they are in other axes, or the scan is.
+
+    Args:
+        in_file: (68, 3) in the file's unit and axes, NaN where absent; scan_from_file: (4, 4).
+
+    Raises:
+        FrameRejected: `landmarks-mirrored`.
+    """
+    given = in_file[np.isfinite(in_file).all(axis=1)]
+    if not len(given):
+        return
+
+    def off(points: Floats) -> float:
+        return float(np.median(surface.distance(transform(scan_from_file, points))))
+
+    here = off(given)
+    if here <= NEAR_MM:
+        return
+    there, axis = min((off(given * sign), "xyz"[k]) for k, sign in enumerate(1 - 2 * np.eye(3)))
+    if there > min(NEAR_MM, NEARER * here):
+        return
+    axes, backwards = face_axes(in_file * (1 - 2 * np.eye(3)["xyz".index(axis)]))
+    if axes is not None and backwards:
+        todo = (
+            "By themselves the landmarks are a face, so that the scan is the mirror image: export it again in the "
+            f"landmarks' axes. Else write their {axis} with the other sign, and exchange left and right."
+        )
+    else:
+        todo = f"Write their {axis} with the other sign."
+    raise FrameRejected(
+        "landmarks-mirrored",
+        "the landmarks lie on the scan only when mirrored: "
+        + ("left and right are exchanged, or x is negated" if axis == "x" else f"{axis} is negated"),
+        seen=f"a median distance of {here:.2g} mm, {there:.2g} mm with {axis} negated",
+        todo=f"{todo} `mirrored` in [captures] would not help: it mirrors scan and landmarks alike.",
+    )
+
+
 def on_scan(
-    points: Floats, surface: Surface, max_distance_mm: float, in_file: Floats | None = None
+    points: Floats,
+    surface: Surface,
+    max_distance_mm: float,
+    in_file: Floats | None = None,
+    scan_from_file: Floats | None = None,
 ) -> Floats:
     """Distances (68,) mm of scan-frame points to the scan; NaN where absent.
 
     Args:
         points: (68, 3) mm, scan frame.
         in_file: the same points as the file has them; only used to say what is wrong when they are off.
+        scan_from_file: (4, 4); likewise.
 
     Raises:
         FrameRejected: `landmarks-off-scan` when more than half of them lie further than `max_distance_mm`.
@@ -57,24 +110,56 @@ def on_scan(
             f"median distance {np.nanmedian(distances):.4g} mm",
             expected=f"within {max_distance_mm:g} mm",
             todo=_diagnosis(
-                points[given], None if in_file is None else in_file[given], surface, max_distance_mm
+                points[given],
+                None if in_file is None else in_file[given],
+                np.eye(4) if scan_from_file is None else scan_from_file,
+                surface,
+                max_distance_mm,
             ),
         )
     return distances
 
 
-def _diagnosis(points: Floats, in_file: Floats | None, surface: Surface, limit: float) -> str:
-    """What would bring the points onto the scan."""
-
-    def fits(candidate: Floats) -> bool:
-        return bool(np.median(surface.distance(candidate)) <= limit)
-
-    if in_file is not None and fits(in_file):
-        return "They would if the file were in millimetres and +y up whatever the scan's file is: convert it."
+def _diagnosis(
+    points: Floats, in_file: Floats | None, scan_from_file: Floats, surface: Surface, limit: float
+) -> str:
+    """What would bring the points onto the scan: of all that would, what brings them nearest."""
+    told = points if in_file is None else in_file
+    tried: list[tuple[Floats, str]] = []
+    if in_file is not None:
+        how = "if the file were in millimetres and +y up whatever the scan's file is: convert it"
+        tried.append((in_file, how))
     for factor in (1000.0, 0.001, 10.0, 0.1, 25.4, 1 / 25.4, 1e6, 1e-6):
-        if fits(points * factor):
-            return f"They would if multiplied by {factor:g}: write them in the unit of the scan's file."
-    return "Write them in the unit and axes of the scan's file, and check that they belong to this frame."
+        how = f"if multiplied by {factor:g}: write them in the unit of the scan's file"
+        tried.append((transform(scan_from_file, told * factor), how))
+    for order in list(itertools.permutations(range(3)))[1:]:
+        for sign in itertools.product((1.0, -1.0), repeat=3):
+            words = " ".join(("-" if s < 0 else "") + "xyz"[k] for k, s in zip(order, sign, strict=True))
+            how = f"with {words} for x y z: write them in the axes of the scan's file"
+            tried.append((transform(scan_from_file, told[:, order] * sign), how))
+    for sign in ((-1.0, -1.0, 1.0), (-1.0, 1.0, -1.0), (1.0, -1.0, -1.0)):
+        words = " and ".join(axis for axis, s in zip("xyz", sign, strict=True) if s < 0)
+        how = f"with {words} negated: write them in the axes of the scan's file"
+        tried.append((transform(scan_from_file, told * sign), how))
+    size = np.ptp(surface.vertices, axis=0).max()
+    off = [
+        # shrunk far enough, any points lie near a scan that is near the origin
+        float(np.median(surface.distance(candidate))) if _span(candidate) > LEAST_SPAN * size else np.inf
+        for candidate, _ in tried
+    ]
+    best = int(np.argmin(off))
+    if off[best] <= min(limit, NEARER * float(np.median(surface.distance(points)))):
+        return f"They would lie {off[best]:.2g} mm off {tried[best][1]}."
+    middles = np.median(told, axis=0), np.median(transform(inverse(scan_from_file), surface.vertices), axis=0)
+    theirs, scans = (" ".join(f"{x:.3g}" for x in middle) for middle in middles)
+    return (
+        f"Their middle is at {theirs}, the scan's at {scans}, in the file: write them in its unit and axes, not moved "
+        "or centred, and check that they belong to this frame."
+    )
+
+
+def _span(points: Floats) -> float:
+    return float(np.ptp(points, axis=0).max()) if len(points) > 1 else np.inf
 
 
 def located(points: Floats, distances: Floats, max_distance_mm: float) -> tuple[Located, list[str]]:

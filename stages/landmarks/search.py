@@ -14,7 +14,9 @@ from typing import NamedTuple
 import numpy as np
 
 from mimicme.pipeline.arrays import Floats
+from mimicme.pipeline.captures.units import head_size, largest_extent
 from mimicme.pipeline.drawing.render import Camera
+from mimicme.pipeline.errors import FrameRejected
 from mimicme.pipeline.landmarks import eye_distance
 from mimicme.stages.landmarks.mediapipe_points import ibug_from_mediapipe
 from mimicme.stages.landmarks.networks import FACE_SIDE, PictureNetworks
@@ -80,6 +82,19 @@ def find_head(scene: Scene, networks: PictureNetworks, near: Floats | None = Non
         if best is not None and best.view.presence > SURE_PRESENCE:
             break
     return best
+
+
+def say_size(error: FrameRejected, vertices: Floats, file_from_scan: Floats) -> None:
+    """Add the scan's size to a rejection, and what to do where it is unusual: networks find no face in a wrong size.
+
+    Args:
+        vertices: (n, 3) mm, of the scan; file_from_scan: (4, 4).
+    """
+    unit_mm = 1 / float(np.linalg.norm(np.asarray(file_from_scan)[:3, 0]))
+    size = head_size(largest_extent(vertices) / unit_mm, unit_mm)
+    error.seen = size.seen if error.seen is None else f"{error.seen}; {size.seen}"
+    error.expected = size.usual if error.expected is None else f"{error.expected}, {size.usual}"
+    error.todo = " ".join(filter(None, (size.todo, error.todo)))
 
 
 def _likelier(one: Head | None, other: Head | None) -> Head | None:

@@ -14,14 +14,15 @@ Fails   a frame with `numerical-failure`, when its numbers broke the computation
 The template's landmarks are barycentric coordinates in its triangles, and so known on the registered mesh.  Each is
 projected onto the scan: the closest point, or the first hit along the normal, whichever is nearer and faces the same
 way.  Where the closest point is on the boundary of a hole, there is no data and the landmark is absent.  A point given
-by file or detector that align trusted wins over the projected one; it too is projected onto the scan.
+by hand wins over the projected one, and stays where it was put; one that was found and that align trusted wins too, and
+is projected onto the scan.
 
 Which of the registered mesh's landmarks a view sees is stored for `landmarks.STANDARD_VIEWS`; for a view of one's own:
 `Registered.visible_from`, and `pipeline.drawing.render.seen_by` for their places in its picture.
 
 Confidence, in [0, 1].  Projected: (1 - distance / max_distance_mm) times the cosine between the normals of
 the two surfaces.  Given: what the landmarks stage says of it, times (1 - its distance to the scan /
-max_distance_mm).  0 where absent.
+max_distance_mm), of a point by hand never less than 0.05.  0 where absent.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ from mimicme.pipeline.geometry.mesh import (
     vertex_normals,
 )
 from mimicme.pipeline.geometry.spatial import Surface
-from mimicme.pipeline.landmarks import N_LANDMARKS, NONE, PROJECTED, STANDARD_VIEWS
+from mimicme.pipeline.landmarks import MANUAL, N_LANDMARKS, NONE, PROJECTED, STANDARD_VIEWS
 from mimicme.pipeline.stage import Stage, Task
 from mimicme.pipeline.template import Template
 from mimicme.stages.align.checkpoint import AlignCheckpoint
@@ -55,6 +56,10 @@ from mimicme.stages.register.checkpoint import RegisteredCheckpoint
 
 if TYPE_CHECKING:
     from mimicme.pipeline.checkpoint import CheckpointWriter
+
+
+MOST_OFF = 0.95
+"""Share of the distance limit beyond which a point by hand is not doubted any more: it is there, after all."""
 
 
 @dataclass(frozen=True)
@@ -261,10 +266,14 @@ def project(mesh: Registered, pose: Floats, scan: Scan, given: Given, settings: 
     hand = np.flatnonzero(np.isfinite(given.points).all(axis=1))
     if len(hand):
         snapped = scan.project(given.points[hand], None, settings)
-        hand, keep = hand[snapped.found], snapped.found
-        points[hand] = snapped.points[keep]
+        manual = given.source[hand] == MANUAL
+        keep = snapped.found | manual
+        placed = np.where(manual[:, None], given.points[hand], snapped.points)[keep]
+        off = np.minimum(np.where(snapped.found, snapped.distances, np.inf)[keep], MOST_OFF * limit)
+        hand = hand[keep]
+        points[hand] = placed
         source[hand] = given.source[hand]
-        confidence[hand] = given.confidence[hand] * (1 - snapped.distances[keep] / limit)
+        confidence[hand] = given.confidence[hand] * (1 - off / limit)
         if len(hand):
             uv[hand] = mesh.uv_at(transform(canonical_from_scan, points[hand]))
     uv[source == NONE] = np.nan
@@ -315,7 +324,7 @@ def compute(task: Task[ProjectSettings], out: CheckpointWriter) -> None:
 
 STAGE = Stage(
     name="project",
-    version=5,
+    version=6,
     settings=ProjectSettings,
     needs=("ingest", "landmarks", "align", "refine"),
     compute=compute,

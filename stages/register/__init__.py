@@ -6,7 +6,7 @@ Reads   ingest (scans), landmarks (68 points), align (rigid start, trusted landm
 Writes  vertices (F, V, 3) f4 canonical frame, mm; pose (F, 4, 4) f8 canonical -> scan, stabilised on the skull;
         neutral (V, 3) f4, the most neutral registered frame of a sequence that others take theirs from; of detected
         landmarks, detector_offset (68, 3) f4 mm, see `track.SequenceTracker`; quality/*.
-Fails   per frame: register-no-overlap, register-misfit, register-landmarks, register-folded.
+Fails   per frame: register-no-overlap, register-half, register-misfit, register-landmarks, register-folded.
 
 The method is the optimal-step non-rigid ICP of Amberg, Romdhani and Vetter (2007), with these changes: the local
 affine maps are eliminated in closed form (stiffness.py); targets are planes, rejected by normal, distance and
@@ -86,8 +86,12 @@ def compute(task: Task[RegisterSettings], out: CheckpointWriter) -> None:
         out.frames([numbers[row] for row in mine], [statuses[row] for row in mine])
         if not task.parts:
             rows = [row for row in mine if statuses[row].ok]
-            order = tracker.order if task.part is None else tracker.order_from_anchor
-            for row in order(rows, frames.landmarks_and_confidence):
+            order = (
+                tracker.order(rows, frames.align.neutral_cost)
+                if task.part is None
+                else tracker.order_from_anchor(rows, frames.landmarks_and_confidence)
+            )
+            for row in order:
                 frame = load(row)
                 try:
                     with frame_numerics():
@@ -115,13 +119,19 @@ def _write(
     for row, result in sorted(found.items()):
         writer.frame(row, result.vertices, result.pose)
         writer.measured(row, result.quality)
+        if result.number == tracker.neutral_number and tracker.neutral_oddity:
+            out.note(
+                row,
+                "neutral-odd",
+                f"It is the subject's neutral, though {tracker.neutral_oddity}: no better frame was found.",
+            )
     neutral = [result.vertices for result in found.values() if result.number == tracker.neutral_number]
     writer.neutral(neutral[0] if neutral else None, tracker.detector_offset, personal)
 
 
 STAGE = Stage(
     name="register",
-    version=9,
+    version=10,
     settings=RegisterSettings,
     needs=("ingest", "landmarks", "align"),
     compute=compute,

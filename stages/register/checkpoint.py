@@ -35,6 +35,7 @@ from mimicme.stages.register.quality import (
     UNITS,
     LandmarkChecks,
     Quality,
+    notes,
 )
 
 if TYPE_CHECKING:
@@ -67,6 +68,12 @@ class RegisteredCheckpoint(Checkpoint):
             "stretch_p95": "95th percentile, over the edges, of the absolute log2 of length / length in the template",
             "expected_error": "estimate of the mean correspondence error, by how much landmarks disagree and edges "
             "stretch",
+            "core_share": "share of the face's core, brows to chin, that has valid correspondences on the scan",
+            "core_share_right": "the same of the subject's right half",
+            "core_share_left": "the same of the subject's left half",
+            "mouth_light": "area between the lips, from the front, that the mesh leaves open though the scan has skin "
+            "there",
+            "mouth_opening": "area between the lips, from the front, that the mesh leaves open",
         }
     )
 
@@ -168,7 +175,11 @@ class RegisteredWriter:
         self.vertices[row], self.pose[row] = vertices, pose
 
     def measured(self, row: int, quality: Quality) -> None:
-        """Write what was measured of one frame."""
+        """Write what was measured of one frame, and what a user should know of it."""
+        known = self._out.statuses[row].note.split(",")
+        for code, sentence in notes(quality):
+            if code not in known:
+                self._out.note(row, code, sentence)
         for name, value in asdict(quality).items():
             self._figures[name][row] = value
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
+from scipy import sparse
 
 from mimicme.pipeline.arrays import Bools, Floats, Ints
 from mimicme.pipeline.geometry.mesh import triangle_normals, vertex_normals
@@ -127,7 +128,38 @@ def _folded(vertices: Floats, normals: Floats, faces: Ints) -> tuple[Bools, Floa
     return np.einsum("tx,tx->t", normal, around) < 0, areas
 
 
+def _landmarks(level: Level, fit_target: FitTarget) -> Landmarks:
+    return Landmarks(level.landmarks, fit_target.landmarks, fit_target.weights)
+
+
+def _joined(
+    landmarks: Landmarks,
+    more: Landmarks | None,
+    shape: Floats | None = None,
+    prolong: sparse.csr_matrix | None = None,
+    coarse: Floats | None = None,
+) -> Landmarks:
+    """Landmarks with more of them, which are the template's own; for the coarse level through what carries a field
+    from there, `shape` (V, 3) being what the `coarse` shape (n, 3) stands for."""
+    if more is None or not len(more.weights):
+        return landmarks
+    rows, points = more.matrix, more.points
+    if prolong is not None and shape is not None and coarse is not None:
+        points = points - rows @ shape
+        rows = rows @ prolong
+        points = points + rows @ coarse
+    return Landmarks(
+        sparse.vstack([landmarks.matrix, rows], format="csr"),
+        np.concatenate([landmarks.points, points]),
+        np.concatenate([landmarks.weights, more.weights]),
+    )
+
+
 HOLD_OUT = 4
+CLOSURE_WEIGHT = 5.0
+"""Of a vertex whose lip is drawn to the other, in that of its plane."""
+CLOSURE_SCALE_MM = 3.0
+"""Residual scale from which on the lips are where they may be asked whether they are closed."""
 FOLD_RINGS = 3
 DEGENERATE_AREA = 0.02
 """Share of its area at rest below which a triangle is degenerate and counts as folded."""
@@ -182,12 +214,17 @@ class Fitter:
             free = without_ears if wide else self._ear_visibility(level, correspondences, ears)
             targets = self._targets(correspondences, step, free)
             preconditioner = self._coarse.setdefault(step.stiffness, Preconditioner())
+            landmarks = _landmarks(level, fit_target)
+            if step.scale_mm <= CLOSURE_SCALE_MM:
+                shape = rest + start + self.levels.prolong @ (after - before)
+                closed = self._closed_lips(shape, vertex_normals(shape, self.levels.fine.faces), fit_target)
+                landmarks = _joined(landmarks, closed, shape, self.levels.prolong, rest[level.index] + after)
             after = self._solved(
                 level,
                 preconditioner,
                 step,
                 rest[level.index],
-                fit_target,
+                landmarks,
                 after,
                 targets,
                 self.coarse_tolerance,
@@ -226,10 +263,21 @@ class Fitter:
                 reference, correspondences.vertices, correspondences.normals, targets
             )
             preconditioner = self._fine.setdefault(step.stiffness, Preconditioner())
+            closed = self._closed_lips(correspondences.vertices, correspondences.normals, fit_target)
+            landmarks = _joined(_landmarks(level, fit_target), closed)
             displacement = self._solved(
-                level, preconditioner, step, rest, fit_target, displacement, targets, self.fine_tolerance
+                level, preconditioner, step, rest, landmarks, displacement, targets, self.fine_tolerance
             )
         return displacement
+
+    def _closed_lips(self, vertices: Floats, normals: Floats, fit_target: FitTarget) -> Landmarks | None:
+        """What holds the lips of a shape (V, 3) with normals (V, 3) together where they are closed on the scan."""
+        lips = self.levels.lips
+        if lips is None:
+            return None
+        rows, points, areas = lips.attraction(vertices, normals, fit_target.scan.surface)
+        closed = areas > 0
+        return Landmarks(rows[closed], points[closed], CLOSURE_WEIGHT * areas[closed])
 
     def correspondences(self, vertices: Floats, scan: ScanTarget) -> Correspondences:
         """The correspondences of a shape (V, 3) of the template on a scan."""
@@ -272,7 +320,14 @@ class Fitter:
                 here = Correspondences.of(level, base + start, fit_target.scan)
             targets = self._targets(here, step, np.ones(len(start)))
             start = self._solved(
-                level, self._held_out, step, base, without, start, targets, self.coarse_tolerance
+                level,
+                self._held_out,
+                step,
+                base,
+                _landmarks(level, without),
+                start,
+                targets,
+                self.coarse_tolerance,
             )
         carried = level.landmarks @ (base + start)
         return float(np.linalg.norm(carried - fit_target.landmarks, axis=1)[held].mean())
@@ -324,7 +379,7 @@ class Fitter:
         preconditioner: Preconditioner,
         step: Step,
         rest: Floats,
-        fit_target: FitTarget,
+        landmarks: Landmarks,
         start: Floats,
         targets: Targets,
         tolerance: float,
@@ -336,7 +391,7 @@ class Fitter:
             rest,
             level.areas,
             targets,
-            Landmarks(level.landmarks, fit_target.landmarks, fit_target.weights),
+            landmarks,
             TANGENTIAL_WEIGHT,
         )
         return solve(problem, start, preconditioner, tolerance)[0]

@@ -12,6 +12,7 @@ from mimicme.pipeline.arrays import Floats, Ints
 from mimicme.pipeline.geometry.mesh import adjacency, edges, vertex_areas, vertex_normals
 from mimicme.pipeline.geometry.spatial import open3d
 from mimicme.pipeline.template import Template
+from mimicme.stages.register.closure import Lips, find_lips
 from mimicme.stages.register.regions import ears, opposite
 from mimicme.stages.register.stiffness import affine_stiffness, graph_laplacian, shell_stiffness
 
@@ -53,13 +54,15 @@ class Level:
 class Levels:
     """The coarse level, the template itself, and the (V, n) matrix that carries a coarse field to the template.
 
-    `opposite` are the vertices of the template that face another part of it, see regions.py.
+    `opposite` are the vertices of the template that face another part of it, see regions.py; `lips` are None where it
+    has no slit between them.
     """
 
     coarse: Level
     fine: Level
     prolong: sparse.csr_matrix
     opposite: NDArray[np.int64]
+    lips: Lips | None
 
     def for_generic_template(self, membrane: float) -> Levels:
         """The same for the fit of the generic template to a person: the ears have to give way.
@@ -87,12 +90,13 @@ def build_levels(template: Template, coarse_vertices: int, membrane: float) -> L
     ear = ears(v, f, template.landmarks())
     facing = opposite(v, f)
     fine = _level(np.arange(count), v, f, membrane, landmarks, ear)
+    lips = find_lips(v, f, vertex_normals(v, f), fine.areas, landmarks, facing)
     if count < 1.5 * coarse_vertices:
-        return Levels(fine, fine, sparse.identity(count, format="csr"), facing)
+        return Levels(fine, fine, sparse.identity(count, format="csr"), facing, lips)
     index, faces = _decimate(v, f, coarse_vertices)
     prolong = _prolongation(template, index, faces)
     coarse = _level(index, v[index], faces, membrane, (landmarks @ prolong).tocsr(), ear[index])
-    return Levels(coarse, fine, prolong, facing)
+    return Levels(coarse, fine, prolong, facing, lips)
 
 
 def _level(

@@ -11,6 +11,8 @@ from mimicme.pipeline.arrays import Bools, Floats, Ints
 from mimicme.pipeline.errors import FrameRejected
 from mimicme.pipeline.geometry.mesh import boundary_vertices, edges, triangle_normals, vertex_normals
 from mimicme.pipeline.geometry.spatial import Surface, self_intersections
+from mimicme.pipeline.template.face_core import Shares
+from mimicme.stages.register.mouth_light import Mouth
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,10 @@ class Quality:
             carries them, mm.
         landmarks_found: share of these that a detector found; the others are by hand.
         data_share: share of the template's area that found scan surface.
+        core_share: share of the face's core, brows to chin, that found scan surface; core_share_right,
+            core_share_left: of the subject's right half of it, and of the left one.
+        mouth_light: area, mm^2, between the lips that the mesh leaves open though the scan has skin there, from the
+            front; mouth_opening: all that is open between them.
         flipped_triangles: triangles whose normal has turned by more than 90 degrees from the rest shape's.
         degenerate_triangles: triangles of less than 2 % of their area at rest.
         crossing_triangles: self-intersecting triangles, looked for where the template faces itself: lips, lids,
@@ -47,6 +53,11 @@ class Quality:
     crossing_triangles: float
     stretch_p95: float
     expected_error: float
+    core_share: float
+    core_share_right: float
+    core_share_left: float
+    mouth_light: float
+    mouth_opening: float
 
 
 @dataclass(frozen=True)
@@ -108,6 +119,11 @@ UNITS = {
     "crossing_triangles": "count",
     "stretch_p95": "log2",
     "expected_error": "mm",
+    "core_share": "1",
+    "core_share_right": "1",
+    "core_share_left": "1",
+    "mouth_light": "mm2",
+    "mouth_opening": "mm2",
 }
 
 
@@ -167,6 +183,8 @@ class QualityAssessor:
         checks: LandmarkChecks,
         landmark_residuals: Floats,
         data_share: float,
+        core: Shares,
+        mouth: Mouth,
         reach_mm: float,
     ) -> Quality:
         """Figures of one frame; `vertices` (V, 3) and `scan` (m, 3) in one frame that keeps the rest's heading."""
@@ -190,6 +208,11 @@ class QualityAssessor:
             crossing_triangles=float(len(self_intersections(vertices[self._near], self._near_faces))),
             stretch_p95=stretch,
             expected_error=expected_error(checks.disagreement_mm, stretch, checks.found_share),
+            core_share=core.core,
+            core_share_right=core.right,
+            core_share_left=core.left,
+            mouth_light=mouth.light,
+            mouth_opening=mouth.opening,
         )
 
 
@@ -202,13 +225,48 @@ class Limits:
     min_data_share: float
     max_folded_share: float
     max_expected_error_mm: float
+    min_half_share: float
+
+
+MUCH_LIGHT_MM2 = 8.0
+"""Light between the lips from which on it is noted; a closed mouth has less than 3."""
+WELL_SEEN = 0.6
+"""Share of a half of the face's core below which it is noted."""
+
+
+def notes(quality: Quality) -> list[tuple[str, str]]:
+    """What a user should know about a frame that is registered: codes and sentences."""
+    found = []
+    if quality.mouth_light > max(MUCH_LIGHT_MM2, quality.mouth_opening / 2):
+        found.append(
+            (
+                "lips-apart",
+                f"Between the lips {quality.mouth_light:.0f} mm2 of the mesh are open where the scan has skin.",
+            )
+        )
+    share, side = _less_seen(quality)
+    if share < WELL_SEEN:
+        found.append(
+            (
+                "half-seen",
+                f"The scan shows {share:.0%} of the {side} half of the face (the subject's own {side}); the rest of "
+                "it follows the other half and the subject's neutral.",
+            )
+        )
+    return found
+
+
+def _less_seen(quality: Quality) -> tuple[float, str]:
+    """The half of the face's core of which the scan shows less: its share, and the subject's own side."""
+    return min((quality.core_share_right, "right"), (quality.core_share_left, "left"))
 
 
 def reject_bad(quality: Quality, limits: Limits, triangles: int) -> None:
     """Raise when a frame fails a bound.
 
     Raises:
-        FrameRejected: `register-no-overlap`, `register-misfit`, `register-landmarks`, `register-folded`.
+        FrameRejected: `register-no-overlap`, `register-half`, `register-misfit`, `register-landmarks`,
+            `register-folded`.
     """
     if not quality.data_share >= limits.min_data_share:
         raise FrameRejected(
@@ -217,6 +275,16 @@ def reject_bad(quality: Quality, limits: Limits, triangles: int) -> None:
             seen=f"{quality.data_share:.0%} of its area",
             expected=f"at least {limits.min_data_share:.0%}",
             todo="Look at the scan for missing parts, or lower register.min_data_share.",
+        )
+    share, side = _less_seen(quality)
+    if not share >= limits.min_half_share:
+        raise FrameRejected(
+            "register-half",
+            f"the scan shows too little of the {side} half of the face (the subject's own {side})",
+            seen=f"{share:.0%} of it",
+            expected=f"at least {limits.min_half_share:.0%}",
+            todo="Look at the scan from the front; to have the other half registered alone, lower "
+            "register.min_half_share.",
         )
     if not quality.s2m_median <= limits.max_s2m_median_mm:
         raise FrameRejected(

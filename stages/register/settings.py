@@ -59,6 +59,8 @@ class RegisterSettings:
             left out of it; a frame beyond it is rejected.
         min_data_share: smallest part of the template's area with correspondences on the scan; a frame with less is
             rejected.
+        min_half_share: smallest part of either half of the face's core, brows to chin, with correspondences on the
+            scan; a frame with less, a profile or half a face, is rejected.
         max_folded_share: largest part of the triangles that may be flipped or degenerate; a frame beyond it is
             rejected.
         max_expected_error_mm: largest expected error of the correspondences; a frame beyond it is rejected, one whose
@@ -91,6 +93,7 @@ class RegisterSettings:
     max_s2m_median_mm: float = 1.0
     max_landmark_error_mm: float = 6.0
     min_data_share: float = 0.2
+    min_half_share: float = 0.25
     max_folded_share: float = 0.01
     max_expected_error_mm: float = 2.1
     part_frames: int = 60
@@ -115,7 +118,7 @@ class RegisterSettings:
             "part_frames",
         ):  # fmt: skip
             self._check(name, getattr(self, name) >= 0, "0 or more")
-        for name in ("detected_share", "fine_landmark_share", "min_data_share"):
+        for name in ("detected_share", "fine_landmark_share", "min_data_share", "min_half_share"):
             self._check(name, 0 <= getattr(self, name) <= 1, "0 to 1")
         for name in ("coarse_tolerance", "fine_tolerance"):
             self._check(name, 0 < getattr(self, name) < 1, "between 0 and 1")

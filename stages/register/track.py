@@ -13,10 +13,12 @@ from mimicme.pipeline.arrays import Bools, Floats, Ints
 from mimicme.pipeline.checkpoint import frame_numerics
 from mimicme.pipeline.errors import FrameRejected
 from mimicme.pipeline.geometry.mesh import inverse, transform
-from mimicme.pipeline.geometry.rigid import fit_rigid, fit_scale, fit_similarity_scale
-from mimicme.pipeline.landmarks import GROUPS, INNER, N_LANDMARKS
+from mimicme.pipeline.geometry.rigid import fit_scale
+from mimicme.pipeline.landmarks import GROUPS, N_LANDMARKS, eye_distance
+from mimicme.pipeline.landmarks.deviation import landmark_deviation
 from mimicme.pipeline.numerics.temporal import MIN_FRAMES, runs, smooth, smooth_poses
 from mimicme.pipeline.template import Template
+from mimicme.pipeline.template.face_core import FaceCore
 from mimicme.stages.register.fit import (
     GENERIC_EARS,
     PERSONAL_EARS,
@@ -28,8 +30,16 @@ from mimicme.stages.register.fit import (
     annealed,
 )
 from mimicme.stages.register.levels import Levels
+from mimicme.stages.register.mouth_light import Mouth, light_between_lips
 from mimicme.stages.register.prior import ExpressionPrior
-from mimicme.stages.register.quality import LandmarkChecks, Limits, Quality, QualityAssessor, reject_bad
+from mimicme.stages.register.quality import (
+    WELL_SEEN,
+    LandmarkChecks,
+    Limits,
+    Quality,
+    QualityAssessor,
+    reject_bad,
+)
 from mimicme.stages.register.spline import MIN_LANDMARKS, disagreement, landmark_weights
 from mimicme.stages.register.stabilisation import head_motion, refine_pose, skull_weights
 from mimicme.stages.register.targets import ScanTarget
@@ -50,6 +60,10 @@ SURFACE_SLACK, SURFACE_SLACK_MM = 1.5, 0.03
 """How much farther from its scan the smoothing may take a frame: this many times its own fit's median, and mm."""
 
 UPPER_INNER_LIP, LOWER_INNER_LIP = [61, 62, 63], [67, 66, 65]
+MOUTH_AT_REST_MM, MOUTH_MOVED_MM = 3.0, 3.6
+"""Mean difference of a mouth's landmarks from the template's, about their middle and at its size: up to the first they
+may be those of a mouth at rest, from the second on they are not.  Of 9 neutrals 1.1 to 3.0; 3.6 to 18 at the apex of 5
+expressions."""
 OPEN_MOUTH = 0.2
 """Opening of the mouth, in its widths, from which on a frame is no neutral, even if the sequence has no better one."""
 FIRST_STIFFER = 10.0
@@ -134,9 +148,11 @@ class SequenceTracker:
         self.template, self.levels, self.settings = template, levels, settings
         self.neutral = neutral
         self.neutral_number: int | None = None
+        self.neutral_oddity = ""
         self.detector_offset = np.zeros((N_LANDMARKS, 3)) if detector_offset is None else detector_offset
         self._rest = template.vertices if neutral is None else neutral
         self._assessor = QualityAssessor(template.vertices, template.faces, levels.opposite)
+        self._core = FaceCore.of(template.vertices, template.faces, levels.fine.areas, template.landmarks())
         self._skull = skull_weights(template.vertices, template.landmarks(), levels.fine.areas)
         weight = self._skull / max(self._skull.sum(), 1e-300)
         self.skull_centre = weight @ template.vertices
@@ -147,6 +163,7 @@ class SequenceTracker:
             settings.min_data_share,
             settings.max_folded_share,
             settings.max_expected_error_mm,
+            settings.min_half_share,
         )
         self._previous: tuple[int, Floats] | None = None
 
@@ -167,16 +184,15 @@ class SequenceTracker:
         )
         return Fitter(levels, rejection, settings.coarse_tolerance, slack * settings.fine_tolerance)
 
-    def order(self, rows: list[int], landmarks: Callable[[int], tuple[Floats, Floats]]) -> Iterator[int]:
+    def order(self, rows: list[int], neutral_cost: Callable[[int], float]) -> Iterator[int]:
         """The order to register rows in: time's, but while there is no neutral the most neutral first, until one fits.
 
         Args:
-            landmarks: gives a row's landmarks (68, 3) and confidence (68,), as in `Frame`.
+            neutral_cost: gives a row's; the lower, the more neutral, as align found it.
         """
         waiting = list(rows)
         if self.neutral is None:
-            reference = self.template.landmarks()
-            for row in sorted(rows, key=lambda row: _landmark_deviation(*landmarks(row), reference)):
+            for row in sorted(rows, key=neutral_cost):
                 waiting.remove(row)
                 yield row
                 if self.neutral is not None:
@@ -192,12 +208,12 @@ class SequenceTracker:
         Rows are registered as they are asked for, none in between.
 
         Args:
-            landmarks: as in `order`.
+            landmarks: gives a row's landmarks (68, 3) and confidence (68,), as in `Frame`.
         """
         if not rows:
             return
         reference = self.levels.fine.landmarks @ self._rest
-        anchor = rows.index(min(rows, key=lambda row: _landmark_deviation(*landmarks(row), reference)))
+        anchor = rows.index(min(rows, key=lambda row: landmark_deviation(*landmarks(row), reference)))
         turning_point = None
         for row in rows[anchor:]:
             yield row
@@ -222,7 +238,12 @@ class SequenceTracker:
         landmarks[frame.detected & known] -= self.detector_offset[frame.detected & known]
         weights = np.where(known, settings.landmark_weight_mm2 * frame.confidence, 0.0)
         if self.neutral is None:
-            weights[frame.detected & ~BROWS] *= settings.detected_share
+            share = np.full(N_LANDMARKS, settings.detected_share)
+            share[BROWS] = 1.0
+            # what is no neutral has moved farther than a detector errs
+            moved = _mouth_moved(np.where(known[:, None], landmarks, np.nan), self.template.landmarks())
+            share[GROUPS["mouth"]] += moved * (1 - settings.detected_share)
+            weights[frame.detected] *= share[frame.detected]
             self._rest = self._sized_template(landmarks, known)
             self._fitter = self._generic_fitter(np.where(known[:, None], landmarks, np.nan))
 
@@ -252,6 +273,9 @@ class SequenceTracker:
         stabilised = result.vertices.astype(np.float64)
         if self.neutral is None:
             self.neutral, self.neutral_number = stabilised, frame.number
+            self.neutral_oddity = _oddity(
+                np.where(known[:, None], landmarks, np.nan), self.template.landmarks(), result.quality
+            )
             self.detector_offset = self._offset_of(frame, result)
             self._rest = stabilised
             self._fitter = self._personal_fitter()
@@ -383,10 +407,11 @@ class SequenceTracker:
             disagreement(self.template.landmarks()[known], landmarks[known], settings.landmark_smoothing_mm),
             float(frame.detected[known].mean()) if known.any() else 0.0,
         )
+        mouth = self._mouth(found, target)
         back = inverse(motion)
         scan, scan_normals = transform(back, target.vertices), target.normals @ back[:3, :3].T
         return self._assessed(
-            frame, transform(back, found), pose @ motion, checks, scan, scan_normals, observed
+            frame, transform(back, found), pose @ motion, checks, scan, scan_normals, observed, mouth
         )
 
     def _offset_of(self, frame: Frame, neutral: Registered) -> Floats:
@@ -412,7 +437,13 @@ class SequenceTracker:
         scan = ScanTarget(transform(inverse(pose), frame.vertices), frame.faces)
         correspondences = self._fitter.correspondences(vertices, scan)
         observed = self._fitter.observed(correspondences, self.settings.scale_end_mm)
-        return self._assessed(frame, vertices, pose, checks, scan.vertices, scan.normals, observed)
+        mouth = self._mouth(vertices, scan)
+        return self._assessed(frame, vertices, pose, checks, scan.vertices, scan.normals, observed, mouth)
+
+    def _mouth(self, vertices: Floats, scan: ScanTarget) -> Mouth:
+        return light_between_lips(
+            vertices, self.template.faces, self.levels.fine.landmarks @ vertices, scan.surface
+        )
 
     def _assessed(
         self,
@@ -423,9 +454,10 @@ class SequenceTracker:
         scan: Floats,
         scan_normals: Floats,
         observed: Bools,
+        mouth: Mouth,
     ) -> Registered:
-        """As `assess`, with the scan's vertices and normals (m, 3), canonical, and which vertices (V,) have a
-        valid correspondence.
+        """As `assess`, with the scan's vertices and normals (m, 3), canonical, which vertices (V,) have a valid
+        correspondence, and what is seen between the lips.
 
         Raises:
             FrameRejected: one of the reasons of quality.py.
@@ -440,10 +472,41 @@ class SequenceTracker:
             checks,
             np.linalg.norm(carried - transform(inverse(pose), frame.landmarks[known]), axis=1),
             float(areas @ observed / areas.sum()),
+            self._core.shares(observed),
+            mouth,
             self.settings.region_reach_mm,
         )
         reject_bad(quality, self._limits, len(self.template.faces))
         return Registered(frame.number, vertices, pose, quality, checks)
+
+
+def _oddity(landmarks: Floats, reference: Floats, quality: Quality) -> str:
+    """What speaks against a frame as its subject's neutral; landmarks (68, 3), NaN absent, and the template's."""
+    odd = []
+    if mouth_opening(landmarks, reference) > OPEN_MOUTH:
+        odd.append("its mouth is open")
+    elif _mouth_moved(landmarks, reference) > 0:
+        odd.append("its mouth is not at rest")
+    if min(quality.core_share_right, quality.core_share_left) < WELL_SEEN:
+        odd.append("half of the face is hardly scanned")
+    return " and ".join(odd)
+
+
+def _mouth_moved(landmarks: Floats, reference: Floats) -> float:
+    """0: the mouth of landmarks (68, 3), NaN absent, may be at rest, as a reference's; 1: it is not.
+
+    About the mouth's own middle: how far it lies from the nose is the person's.
+    """
+    mouth = GROUPS["mouth"]
+    found, rest = landmarks[mouth], reference[mouth]
+    known = np.isfinite(found).all(axis=1)
+    if known.sum() < MIN_LANDMARKS:
+        return 0.0
+    size = eye_distance(reference) / eye_distance(landmarks)
+    size = size if np.isfinite(size) else 1.0
+    found, rest = found[known] * size, rest[known]
+    off = np.linalg.norm((found - found.mean(axis=0)) - (rest - rest.mean(axis=0)), axis=1).mean()
+    return float(np.clip((off - MOUTH_AT_REST_MM) / (MOUTH_MOVED_MM - MOUTH_AT_REST_MM), 0, 1))
 
 
 def _as_good(second: Quality, first: Quality, triangles: int) -> bool:
@@ -508,14 +571,3 @@ def mouth_opening(landmarks: Floats, reference: Floats) -> float:
     gap = np.linalg.norm(landmarks[UPPER_INNER_LIP] - landmarks[LOWER_INNER_LIP], axis=1)
     gap = gap[np.isfinite(gap)]
     return float(np.median(gap) / np.linalg.norm(reference[48] - reference[54])) if len(gap) else 0.0
-
-
-def _landmark_deviation(landmarks: Floats, confidence: Floats, reference: Floats) -> float:
-    """How far a frame's inner landmarks are from the template's, after a similarity fit; infinite without any."""
-    known = (confidence > 0) & np.isfinite(landmarks).all(axis=1)
-    known[: INNER.start] = False
-    if known.sum() < 4:
-        return np.inf
-    source, target = reference[known], landmarks[known]
-    source = source * fit_similarity_scale(source, target)
-    return float(np.linalg.norm(transform(fit_rigid(source, target), source) - target, axis=1).mean())

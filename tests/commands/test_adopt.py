@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from shared_helpers import called
 
-from mimicme.commands.adopt import stabilising_pose
+from mimicme.commands.adopt import _is_mirror_image, stabilising_pose
 from mimicme.commands.verify import has_errors, verify
 from mimicme.pipeline.formats.meshio import write_obj
 from mimicme.pipeline.geometry.mesh import Mesh, transform
@@ -110,6 +110,7 @@ def reordered(folder, known):
         "vertexorder": (vertices[moved], place[faces]),
         "few": (vertices, few),
         "mirrored": (mirror, faces[:, ::-1]),
+        "inward": (mirror, faces),
     }
     for name, (points, triangles) in meshes.items():
         path = root / "S1" / f"{name}.obj"
@@ -147,7 +148,7 @@ def test_triangles_in_another_order_and_turned_ones_are_adopted(reordered):
 def test_what_differs_is_said(reordered):
     path, _, count = reordered
     frames = frames_of(path)
-    assert {frames[n].reason for n in ("vertexorder", "few", "mirrored")} == {"other-topology"}
+    assert {frames[n].reason for n in ("vertexorder", "few", "mirrored", "inward")} == {"other-topology"}
     assert "the vertices are in another order" in frames["vertexorder"].message
     assert "triangles are not the template's" in frames["vertexorder"].message
     assert (
@@ -155,7 +156,17 @@ def test_what_differs_is_said(reordered):
         in frames["few"].message
     )
     assert "another order" not in frames["few"].message
-    assert "mirror image" in frames["mirrored"].message
+    assert "mirror image" in frames["mirrored"].message and "mirror image" in frames["inward"].message
+    assert "left and right exchanged, and all triangles wound the other way" in frames["mirrored"].message
+    assert "left and right exchanged, so that all triangles face inwards" in frames["inward"].message
+
+
+def test_a_flat_shape_is_no_mirror_image_of_itself() -> None:
+    flat = np.random.default_rng(0).normal(size=(200, 3)) * [60, 80, 0]
+    noise = np.random.default_rng(1).normal(size=(200, 3)) * 1e-4
+    assert not _is_mirror_image(flat, flat) and not _is_mirror_image(flat + noise, flat - noise)
+    deep = flat + np.random.default_rng(2).normal(size=(200, 3)) * [0, 0, 20]
+    assert _is_mirror_image(deep * [-1, 1, 1], deep) and not _is_mirror_image(deep * [-1, -1, 1], deep)
 
 
 def test_the_release_is_verified(adopted):

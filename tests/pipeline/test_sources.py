@@ -149,3 +149,23 @@ def test_a_file_that_changes_while_it_is_read_is_refused(root: Path, monkeypatch
     monkeypatch.undo()
     assert not same(root, sources)
     assert sources.read(path).startswith(b"r.obj")
+
+
+def test_names_in_folders_below_are_remembered(root: Path) -> None:
+    (root / "raw/deep/er").mkdir(parents=True)
+    (root / "raw/deep/er/C.OBJ").write_text("")
+    (root / "raw/.hidden").mkdir()
+    (root / "raw/.hidden/d.obj").write_text("")
+    (root / "raw/loop").symlink_to(root)
+    sources = Sources(root)
+    assert sources.names_below(root / "raw", "*.obj") == ("a.obj", "b.obj", "deep/er/C.OBJ")
+    assert list(sources.digests) == ["raw//**/*.obj"]
+    (root / "raw/deep/a.txt").write_text("")
+    assert same(root, sources)
+    (root / "raw/deep/e.obj").write_text("")
+    assert not same(root, sources)
+
+
+def test_a_folder_with_too_many_names_below_tells_none(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mimicme.pipeline.sources._MOST_NAMES", 1)
+    assert Sources(root).names_below(root / "raw", "*.obj") == ()

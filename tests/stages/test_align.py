@@ -161,6 +161,28 @@ def test_left_and_right_exchanged_is_named():
     assert rejection(james() * [-1, 1, 1]).reason == "landmarks-mirrored"
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_left_and_right_exchanged_is_named_where_the_fit_alone_would_pass(sign):
+    """Without the ends of jaw, brows and eyes a mirrored face agrees with itself well enough."""
+    points = (marks() if sign < 0 else marks()[MIRROR]) * [sign, 1, 1]
+    points[[*range(6), *range(11, 19), 25, 26, 36, 45]] = np.nan
+    fit = fit_landmarks(marks(), points)
+    assert fit.cost < SETTINGS.max_disagreement and fit.trusted.sum() > 0.5 * 50
+    error = rejection(points)
+    assert error.reason == "landmarks-mirrored"
+    assert "mm off the scan" in error.seen and 'mirrored = "yes"' in error.todo and ".npy" in error.todo
+
+
+def test_a_wrong_order_of_points_on_the_scan_is_told_from_points_elsewhere():
+    face = template()
+    points = np.roll(face.landmarks(), 3, axis=0)
+    with pytest.raises(FrameRejected) as caught:
+        align(marks(), upper_face(face, 500), points, None, Surface(face.vertices, face.faces), SETTINGS)
+    assert caught.value.reason == "landmarks-misfit"
+    assert caught.value.todo.startswith("They lie on the scan, so look at their order")
+    assert "belong to this frame" in rejection(points).todo
+
+
 @pytest.mark.parametrize("factor", [0.001, 0.1, 25.4, 1000.0])
 def test_a_wrong_unit_is_named(factor):
     error = rejection(james() * factor)
@@ -256,7 +278,7 @@ def test_settings_are_checked():
             AlignSettings(**bad)
 
 
-def a_task(tmp_path, points, settings):
+def a_task(tmp_path, points, settings, source=1):
     """Frames whose scan is the template, with landmarks (F, 68, 3)."""
     item, paths = Item("S", "smile"), {name: tmp_path / f"{name}.h5" for name in ("ingest", "landmarks")}
     t, rows = template(), range(len(points))
@@ -270,12 +292,26 @@ def a_task(tmp_path, points, settings):
         out.frames(list(rows))
         out.rows("points", (68, 3), "f4", "mm")[:] = points
         out.rows("confidence", (68,), "f4", "1")[:] = np.isfinite(points).all(axis=2)
+        out.rows("source", (68,), "u1")[:] = np.where(np.isfinite(points).all(axis=2), source, 0)
     save_prepared(t, tmp_path / "template.h5")
     frames = tuple(FrameSource(k, tmp_path / f"{k}.obj") for k in rows)
     return Task(
         Sequence(item, "smile", "smile", frames), settings, Captures(tmp_path), paths, None,
         tmp_path / "template.h5",
     )  # fmt: skip
+
+
+def test_a_point_by_hand_is_doubted_and_used_all_the_same(tmp_path):
+    points = template().landmarks()[None].repeat(2, axis=0)
+    points[1, 30] += [20.0, 15.0, 0.0]
+    for source, code in ((1, "landmarks-doubted"), (2, "landmarks-distrusted")):
+        task = a_task(tmp_path / code, points, AlignSettings(refine=False), source)
+        with writing(tmp_path / code / "align.h5", stage="align", item="S", made_by={}) as out:
+            stage.compute(task, out)
+        with Checkpoint(tmp_path / code / "align.h5") as found:
+            assert [s.note for s in found.statuses] == ["", code]
+            assert found["landmark_ok"][1].sum() == (68 if source == 1 else 67)
+            np.testing.assert_allclose(found["pose"][1], np.eye(4), atol=1e-3)
 
 
 def test_one_frames_numbers_reject_that_frame_alone(tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ from mimicme.pipeline.checkpoint import Checkpoint, CheckpointWriter, writing
 from mimicme.pipeline.errors import CheckpointError
 from mimicme.pipeline.stage import latest
 from mimicme.stages import STAGES
-from mimicme.stages.align.checkpoint import AlignCheckpoint, AlignWriter, TurnedOut
+from mimicme.stages.align.checkpoint import AlignCheckpoint, AlignWriter, TurnedOut, most_neutral
 from mimicme.stages.register.checkpoint import VERTICES, RegisteredCheckpoint, RegisteredWriter
 from mimicme.stages.register.quality import UNITS
 
@@ -157,11 +157,12 @@ def test_what_align_wrote_is_read(tmp_path: Path) -> None:
     with writing(tmp_path / "a.h5", stage="align", item="S/q", made_by={}) as out:
         out.frames([3, 7])
         writer = AlignWriter(out)
-        writer.frame(1, pose, trusted, True, 2.5, 0.25, 1.1)
+        writer.frame(1, pose, trusted, True, 2.5, 0.25, 1.1, 3.5, "frame 7: calm")
         writer.close(TurnedOut("-x", "-x is up: ...", "unusual size: ..."))
     with AlignCheckpoint(tmp_path / "a.h5") as made:
         assert np.array_equal(made.pose(1), pose) and np.isnan(made.pose(0)).all()
         assert np.array_equal(made.trusted(1), trusted)
+        assert made.neutral_cost(1) == 3.5 and np.isnan(made.neutral_cost(0))
         assert made.decided == {
             "up": "-x",
             "up_decision": "-x is up: ...",
@@ -169,6 +170,21 @@ def test_what_align_wrote_is_read(tmp_path: Path) -> None:
         }
         assert made.quality["align_scale"].values[1] == np.float32(1.1)
         assert made.quality["align_surface_residual"].unit == "mm"
+
+
+def test_the_most_neutral_frame_is_told_and_none_of_a_rejected_sequence(tmp_path: Path) -> None:
+    calm, none = tmp_path / "a.h5", tmp_path / "b.h5"
+    for path, costs in ((calm, (4.0, 2.0, 3.0)), (none, ())):
+        with writing(path, stage="align", item="S/q", made_by={}) as out:
+            out.frames([5, 6, 7])
+            writer = AlignWriter(out)
+            for row, cost in enumerate(costs):
+                writer.frame(
+                    row, np.eye(4), np.ones(68, bool), True, 1.0, 1.0, 1.0, cost, f"frame {row + 5}: calm"
+                )
+            writer.close(TurnedOut())
+    assert most_neutral(calm) == (2.0, "frame 6: calm")
+    assert most_neutral(none) is None
 
 
 def registered(path: Path, *, vertices: bool) -> Path:

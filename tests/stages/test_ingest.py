@@ -16,9 +16,11 @@ from mimicme.pipeline.errors import ConfigError, InputError, MissingDependencyEr
 from mimicme.pipeline.formats import image
 from mimicme.pipeline.formats.meshio import glb_bytes, obj_bytes, ply_bytes
 from mimicme.pipeline.geometry.mesh import Mesh, transform, triangle_normals
+from mimicme.pipeline.geometry.orientation import reversed_mesh
 from mimicme.pipeline.items import Captures, FrameSource, Item, Sequence
 from mimicme.pipeline.landmarks import GROUPS, NOSE_TIP
 from mimicme.pipeline.scan import load_colored, load_image, load_image_bytes, load_scan
+from mimicme.pipeline.sources import Sources
 from mimicme.pipeline.stage import Task
 from mimicme.stages import ingest
 from mimicme.stages.ingest import STAGE, IngestSettings, compute, spread
@@ -619,6 +621,34 @@ def test_triangles_wound_inwards_are_turned_and_noted(capture: Capture, which: s
         assert np.allclose(
             one.uv[one.uv_faces], good.vertices[one.faces][..., :2] / [160, 220] + 0.5, atol=1e-6
         )
+
+
+@pytest.mark.parametrize(("depth", "counts"), [(0.1, False), (1.0, True)])
+def test_a_winding_that_is_told_by_chance_alone_is_no_witness(
+    capture: Capture, depth: float, counts: bool
+) -> None:
+    mesh = face()
+    flat = mesh.with_vertices(mesh.vertices * [1, 1, depth])
+    capture.frame(obj_bytes(reversed_mesh(flat)))
+    raw = ingest.read_frame(capture.frames[0], Sources(capture.root), IngestSettings(), None)
+    assert raw.turned_share == 1.0
+    assert raw.evidence.inward is counts
+
+
+def test_a_gltf_file_whose_data_are_not_there_says_so(capture: Capture) -> None:
+    tree = {
+        "asset": {"version": "2.0"},
+        "buffers": [{"uri": "0000.bin", "byteLength": 36}],
+        "bufferViews": [{"buffer": 0, "byteLength": 36}],
+        "accessors": [{"bufferView": 0, "componentType": 5126, "count": 3, "type": "VEC3"}],
+        "meshes": [{"primitives": [{"attributes": {"POSITION": 0}}]}],
+        "nodes": [{"mesh": 0}],
+    }
+    capture.frame(json.dumps(tree).encode(), "gltf")
+    capture.good()
+    with capture.ingest() as got:
+        assert got.statuses[0].reason == "missing-part"
+        assert "0000.bin" in got.statuses[0].message
 
 
 @pytest.mark.parametrize(("scale", "factor"), [(0.75, "1.355"), (1.3, "0.7816"), (1.0, "")])

@@ -111,16 +111,22 @@ def test_the_nearer_sheet_that_faces_the_same_way_is_taken():
     np.testing.assert_allclose(found.landmarks[:, 2], 2.0, atol=1e-4)
 
 
-def test_given_points_win_and_keep_their_source():
+@pytest.mark.parametrize(("source", "down"), [(1, 0.0), (2, -1.0)])
+def test_given_points_win_and_keep_their_source(source, down):
+    """One by hand stays where it was put, even off the scan; a found one is put onto it."""
     given = NOTHING.copy()
     place = MARKS[:10] + [3.0, -2.0, 2.5]  # above the scan at 1.5
     given[:10] = transform(POSE, place)
     given[10] = transform(POSE, MARKS[10] + [0, 0, 40])  # nowhere near the scan
-    found = run(scan_of(1.5), given=given, source=1, confidence=0.8)
-    assert (found.source[:10] == 1).all()
-    assert (found.source[10:] == 3).all()
-    np.testing.assert_allclose(found.landmarks[:10], place + [0, 0, -1.0], atol=1e-4)
+    found = run(scan_of(1.5), given=given, source=source, confidence=0.8)
+    assert (found.source[:10] == source).all()
+    assert found.source[10] == (1 if source == 1 else 3)
+    assert (found.source[11:] == 3).all()
+    np.testing.assert_allclose(found.landmarks[:10], place + [0, 0, down], atol=1e-4)
     np.testing.assert_allclose(found.confidence[:10], 0.8 * (1 - 1.0 / 5), atol=1e-4)
+    if source == 1:
+        np.testing.assert_allclose(found.landmarks[10], MARKS[10] + [0, 0, 40], atol=1e-4)
+        np.testing.assert_allclose(found.confidence[10], 0.8 * 0.05, atol=1e-4)
     np.testing.assert_allclose(found.distance[:10], 1.5, atol=1e-4)  # still of the registered mesh
     np.testing.assert_allclose(found.uv[:10], place[:, :2] / 200 + 0.5, atol=1e-5)
 

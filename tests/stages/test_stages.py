@@ -12,14 +12,14 @@ from mimicme.pipeline.stage import in_order
 from mimicme.stages import FLOW, STAGES
 
 KNOWN = {
-    "ingest": (4, "88e0ee4d75c7"),
-    "landmarks": (8, "79e39d1a7758"),
-    "align": (4, "327af77b6cf4"),
-    "register": (9, "f7cd08bb76ac"),
-    "repass": (3, "6603216eecb2"),
+    "ingest": (5, "88e0ee4d75c7"),
+    "landmarks": (9, "79e39d1a7758"),
+    "align": (5, "327af77b6cf4"),
+    "register": (10, "166dbb4804ad"),
+    "repass": (4, "6603216eecb2"),
     "refine": (6, "27103b1044cf"),
     "bake": (7, "77e4ea73ba1f"),
-    "project": (5, "ae2bf8fc29b4"),
+    "project": (6, "ae2bf8fc29b4"),
     "pack": (4, "8b6f69fb3f6f"),
 }  # fmt: skip
 """Version, and fingerprint of the default settings, of each stage.  Where one changes, every lab's workspaces are made

@@ -106,7 +106,8 @@ def test_a_consent_that_is_not_understood_keeps_the_subject_out(word: str) -> No
     assert list(table.excluded) == ["S2", "S3", "S4"]
     assert f"its consent '{word}' is not understood (line 3)" in table.excluded["S2"]
     (words,) = table.messages
-    assert "the consent of S2, S3 is not understood" in words and "consent_yes" in words
+    assert "the consent of S2, S3 is not understood and keeps them out." in words and "consent_yes" in words
+    assert "A word that is a no needs nothing more." in words
     let_in, keep_out = words.split(";")
     assert let_in.endswith("let a subject in: yes, y, true, 1, given, granted, signed, full")
     for refusal in ("no", "false", "withdrawn", "revoked", "pending"):
@@ -174,6 +175,103 @@ def test_further_columns_that_speak_of_consent_may_take_it_back() -> None:
     assert "everybody whom no other column keeps out is worked on" in said
     with pytest.raises(InputError, match="which column says who consents"):
         parse_subjects(b"subject,consent to scan,consent to publish\nA,yes,no\n")
+
+
+@pytest.mark.parametrize("name", ["no consent", "consent_withdrawn", "Einwilligung widerrufen", "NoConsent"])
+def test_a_yes_in_the_only_column_of_consent_may_be_a_refusal(name: str) -> None:
+    table = parse_subjects(f"subject,{name}\nA,yes\nB,no\nC,\nD,maybe\n".encode())
+    assert sorted(table.excluded) == ["A", "D"]
+    assert not table.has_consent
+    assert not any("is read as" in said for said in table.messages)
+
+
+@pytest.mark.parametrize(
+    "name", ["consent_version", "consent date", "Datenschutz", "consent to publish", "consents"]
+)
+def test_what_merely_speaks_of_consent_is_asked_about(name: str) -> None:
+    data = f"subject,{name}\nA,yes\nB,no\n".encode()
+    with pytest.raises(InputError, match=r"which column says who consents.*--column consent=COLUMN"):
+        parse_subjects(data)
+    assert list(parse_subjects(data, columns={"consent": name}).excluded) == ["B"]
+
+
+def test_agreeableness_has_nothing_to_do_with_consent() -> None:
+    assert not parse_subjects(b"subject,consent,agreeableness\nA,yes,2\n").excluded
+    assert not parse_subjects(b"subject,agreeableness\nA,no\n").has_consent
+
+
+@pytest.mark.parametrize(
+    ("column", "cell"),
+    [
+        ("einwilligung", "nein"), ("consent_release", "2"), ("consent to publish", "maybe"), ("consent date", "-"),
+        ("consent date", "withdrawn 2024-05-01"), ("consent form", "2"), ("consent version", "0"),
+        ("consent rescinded", "ja"), ("declined", "x"), ("zurückgezogen", "2024-05-01"), ("consent expires", "2020"),
+        ("no_consent", "yes"), ("not_withdrawn", "no"), ("status", "withdrawn"), ("status", "Opted out 2024-05-01"),
+        ("status", "Widerrufen"),
+    ],
+)  # fmt: skip
+def test_whatever_is_not_plainly_a_yes_beside_a_consent_keeps_out(column: str, cell: str) -> None:
+    table = parse_subjects(f"subject,consent,{column}\nA,yes,{cell}\nB,yes,\n".encode())
+    assert list(table.excluded) == ["A"]
+    assert f"is '{cell}' (line 2)" in table.excluded["A"]
+
+
+@pytest.mark.parametrize(
+    ("column", "cell"),
+    [
+        ("einwilligung", "yes"), ("consent date", "3 May 2024"), ("consent_version", "2.1"), ("agreed", "given 2024"),
+        ("einwilligung widerrufen", "nein"), ("withdrawn", "no"), ("status", "complete"), ("status", "2"),
+        ("status", "session cancelled and repeated"), ("consent_yes_no", "yes"),
+    ],
+)  # fmt: skip
+def test_what_leaves_a_consent_as_it_is(column: str, cell: str) -> None:
+    table = parse_subjects(f"subject,consent,{column}\nA,yes,{cell}\n".encode())
+    assert not table.excluded and not table.messages
+
+
+def test_a_further_column_that_is_not_understood_is_said_once_with_the_way_out() -> None:
+    table = parse_subjects(b"subject,consent,consent language\nA,yes,de\nB,yes,en\n")
+    assert list(table.excluded) == ["A", "B"]
+    (said,) = table.messages
+    assert "the column `consent_language` speaks of consent; what it says of A, B is not understood" in said
+    assert "Only an empty cell or a yes leaves a consent as it is" in said and "rename it" in said
+
+
+def test_a_name_in_a_further_column_is_not_repeated() -> None:
+    table = parse_subjects(b"subject,consent,consent signature\nA,yes,Jo Doe\n")
+    assert list(table.excluded) == ["A"] and "Doe" not in repr(table)
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({"gender": "consent"}, "'consent' speaks of consent and cannot be `gender`"),
+        ({"split": "Einwilligung"}, "'Einwilligung' speaks of consent"),
+        ({"age": "withdrawn"}, "'withdrawn' speaks of consent"),
+        ({"consent": "withdrawn"}, "takes a consent back"),
+        ({"age": "x", "gender": "X"}, "cannot be both `age` and `gender`"),
+    ],
+)
+def test_a_column_of_consent_is_not_taken_away_unseen(columns: dict[str, str], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        parse_subjects(b"subject,consent,einwilligung,withdrawn,x\nA,no,no,yes,1\n", columns=columns)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Proband", "Probandennummer", "Probanden-Nr.", "Teilnehmer", "Teilnehmer ID", "VP", "VP_Nr", "Versuchsperson",
+        "sujet", "participant", "N\u00b0 sujet", "Num\u00e9ro sujet", "sujeto", "Participante", "Subject No.",
+    ],
+)  # fmt: skip
+def test_subjects_are_called_so_in_other_languages(name: str) -> None:
+    table = parse_subjects(f"{name},age\nS1,3\n".encode())
+    assert table.rows == {"S1": {"age": 3}}
+    assert table.messages == (f"metadata: the column '{name}' is read as `subject`.",)
+
+
+def test_of_several_columns_of_subjects_the_usual_one_counts() -> None:
+    assert list(parse_subjects(b"ID,participant_id\n9,S1\n").rows) == ["S1"]
 
 
 @pytest.mark.parametrize("word", ["", " ", "no", "Withdrawn", "?"])

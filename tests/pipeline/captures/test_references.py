@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mimicme.pipeline.captures import references
 from mimicme.pipeline.captures.references import References, spellings, told
 from mimicme.pipeline.formats.mesh_file import decode_name
 from mimicme.pipeline.sources import Sources
@@ -79,3 +80,22 @@ def test_a_name_is_told_in_short_and_printable() -> None:
     assert told("skin.png") == "skin.png"
     assert told("a\x1b[31m\n\udcff.png") == "a?[31m??.png"
     assert len(told("x" * 100_000)) <= 80
+
+
+def test_a_folder_is_looked_through_once_and_not_once_a_frame(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for k in range(300):
+        (tmp_path / f"scan_{k:04d}.obj").write_bytes(b"x")
+        (tmp_path / f"scan_{k:04d}.png").write_bytes(b"x")
+    sources = Sources(tmp_path)
+    asked: list[Path] = []
+    monkeypatch.setattr(sources, "exists", lambda path: asked.append(path) or True)
+    stems: list[str] = []
+    monkeypatch.setattr(
+        references, "stem", lambda name, plain=references.stem: stems.append(name) or plain(name)
+    )
+    for k in range(300):
+        found = References(tmp_path / f"scan_{k:04d}.obj", sources).images_beside()
+        assert found.path == tmp_path / f"scan_{k:04d}.png"
+    assert len(asked) <= 600 and len(stems) <= 600

@@ -54,6 +54,28 @@ def test_a_dropped_frame_is_told_by_the_times(tmp_path):
     assert sequence.times(math.nan)[12:14] == pytest.approx([0.48, 0.6])
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["2026-01-05", "2026-02-04", "2026-03-07", "2026-06-01"],
+        ["2026-01-05", "2026-01-06", "2026-01-09"],
+        ["visit_2026-01", "visit_2026-02", "visit_2026-06"],
+        ["1_2026-01-05", "2_2026-02-04", "4_2026-06-01"],
+        ["20260105T100000", "20260204T113000", "20260601T100000", "20260701T100000"],
+        ["20260105T100000.00", "20260105T100000.04", "20260105T100000.08", "20260204T100000.00"],
+        ["1_20260105T100000.00", "2_20260105T100000.04", "3_20260105T100000.08", "9_20260204T100000.00"],
+    ],
+)
+def test_between_sessions_nothing_is_missing(tmp_path, names):
+    messages = said(tmp_path, *(f"S1/x/{name}.obj" for name in names))
+    assert not any("missing" in message for message in messages)
+
+
+def test_dates_beside_numbers_hide_no_gap(tmp_path):
+    names = ["S1/x/2026-01-05_0001.obj", "S1/x/2026-01-05_0002.obj", "S1/x/2026-01-05_0004.obj"]
+    assert said(tmp_path, *names) == ["S1/x: frame 3 is missing."]
+
+
 def test_a_declared_rate_that_names_contradict(tmp_path):
     names = ["S1/x/0.933.obj", "S1/x/0.967.obj", "S1/x/1.000.obj", "S1/x/1.033.obj"]
     (message,) = said(tmp_path, *names, fps=60)
@@ -122,10 +144,16 @@ def test_a_table_of_what_is_there(tmp_path):
         "0",
         "to",
         "3",
-        "1:",
-        "2",
+        "1",
         "-",
         "?",
         "?",
     ]
     assert second.split()[-8:] == ["0", "to", "2", "-", "-", "50", "(names)", "0.040"]
+
+
+def test_a_gap_is_told_by_a_sentence_or_by_the_table(tmp_path):
+    few = build(touch(tmp_path / "a", *frames("S1/x", [0, 1, 3])))
+    assert few.messages[-1] == "S1/x: frame 2 is missing." and "1: 2" not in overview(few, math.nan)[1]
+    many = build(touch(tmp_path / "b", *(name for k in range(4) for name in frames(f"S{k}/x", [0, 1, 3]))))
+    assert all("1: 2" in row for row in overview(many, math.nan)[1:])

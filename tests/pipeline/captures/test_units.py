@@ -61,6 +61,26 @@ def test_arbitrary_units_are_an_error_with_the_way_out(landmarks: bool) -> None:
     assert "S1/smile" in str(caught.value)
     if landmarks:
         assert f"{400 / 8.55:.4g}" in str(caught.value)
+    else:
+        assert "makes the scan 200 mm" in str(caught.value)
+
+
+def test_landmarks_in_a_wrong_order_are_told_from_a_wrong_unit() -> None:
+    """The eyes are 14 apart on a scan that measures 200."""
+    wrong = replace(evidence(1.0), extent=200.0, eyes=14.0)
+    with pytest.raises(InputError) as caught:
+        units.decide_unit([wrong])
+    told = str(caught.value)
+    assert "eyes 14 apart by the landmark files, on a scan of 200" in told
+    assert "by itself is a head in mm" in told and "another order than iBUG-68" in told
+
+
+def test_the_size_of_a_scan_without_a_face() -> None:
+    small, usual, large = (units.head_size(extent, 10.0) for extent in (12.0, 22.0, 60.0))
+    assert small.seen == "a scan that measures 120 mm, with 10 mm for a unit of its file"
+    assert "small for a head" in small.todo and "--unit 16.7" in small.todo
+    assert usual.todo == ""
+    assert "large for a head" in large.todo and "--unit 3.33" in large.todo
 
 
 def test_declared_units() -> None:

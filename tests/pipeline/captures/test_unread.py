@@ -27,6 +27,7 @@ def test_landmarks_in_files_that_are_not_read_are_told_in_one_sentence(tmp_path)
     assert told.startswith("3 files ending in .txt, ")
     assert "1 in .mat" in told and "1 in .lnd" in told and "1 in .json" in told
     assert "save them as .ljson, .pts, " in told and told.count("for example") == 1
+    assert told.endswith("a .txt of plain rows x y z is a .pts: rename it.")
 
 
 @pytest.mark.parametrize(

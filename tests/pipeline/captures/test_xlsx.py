@@ -176,6 +176,78 @@ def test_a_document_type_is_refused():
         parse_subjects(wide)
 
 
+@pytest.mark.parametrize("name", ["xl/sheet.bin", "xl/worksheets/SHEET1.XML", "a.png"])
+def test_a_document_type_is_refused_under_every_name(name):
+    head = b'<!DOCTYPE x [<!ENTITY a "yes">]>'
+    moved = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(book(ROWS))) as old, zipfile.ZipFile(moved, "w") as new:
+        for member in old.infolist():
+            content = old.read(member).replace(f"/{SHEET}".encode(), f"/{name}".encode())
+            its = member.filename == SHEET
+            new.writestr(name if its else member.filename, head + content if its else content)
+    with pytest.raises(InputError, match=f"document type.*seen {name}"):
+        parse_subjects(moved.getvalue())
+
+
+def test_a_long_cell_is_an_error_where_the_table_is():
+    rows = [["subject", "note"], ["S1", "x"], ["S2", " " * 5000 + "y"]]
+    with pytest.raises(InputError, match="line 3 has a cell of more than 4096 characters"):
+        parse_subjects(book(rows))
+    assert parse_subjects(book([["subject", "age"], ["S1", 3]], notes=[["z" * 5000]])).rows == {
+        "S1": {"age": 3}
+    }
+
+
+def shared(text, rows, columns):
+    """A workbook with a column of subjects and cells that are all one text."""
+    cells = "<row>" + '<c t="s"><v>0</v></c>' * columns + "</row>"
+    head = '<row><c t="inlineStr"><is><t>subject</t></is></c></row>'
+    data = changed(
+        book([["subject"]]),
+        SHEET,
+        lambda content: re.sub(
+            b"<sheetData>.*</sheetData>", f"<sheetData>{head}{cells * rows}</sheetData>".encode(), content
+        ),
+    )
+    space = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+    kind = "application/vnd.openxmlformats-officedocument.spreadsheetml.sharedStrings+xml"
+    part = f'<Override PartName="/xl/sharedStrings.xml" ContentType="{kind}"/></Types>'.encode()
+    data = changed(data, "[Content_Types].xml", lambda content: content.replace(b"</Types>", part))
+    file = io.BytesIO(data)
+    with zipfile.ZipFile(file, "a", zipfile.ZIP_DEFLATED) as made:
+        made.writestr(
+            "xl/sharedStrings.xml",
+            f'<sst xmlns="{space}"><si><t xml:space="preserve">{text}</t></si></sst>',
+        )
+    return file.getvalue()
+
+
+def test_a_long_text_that_many_cells_share_takes_no_memory():
+    import tracemalloc
+
+    data = shared("y" + " " * (1 << 20), 2, 200)
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match="line 2 has a cell of more than"):
+            parse_subjects(data)
+        assert tracemalloc.get_traced_memory()[1] < 32 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_sheet_has_no_more_characters_than_a_csv_may_have(monkeypatch):
+    data = shared("y" * 4000 + " ", 4, 10)
+    monkeypatch.setattr(xlsx, "MAX_UNPACKED", 1 << 17)
+    with pytest.raises(InputError, match=r"too large; seen [\d,]+ characters"):
+        parse_subjects(data)
+
+
+@pytest.mark.parametrize("cell", ["S1;30;no", "S1,30,no", "S1\t30\tno"])
+def test_a_row_in_one_cell_is_an_error(cell):
+    with pytest.raises(InputError, match="line 2 is one cell that holds"):
+        parse_subjects(book([["subject", "age", "consent"], [cell, None, None]]))
+
+
 def test_other_workbooks_are_named():
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as made:

@@ -177,3 +177,43 @@ def test_a_mesh_far_from_the_origin_keeps_its_detail() -> None:
     np.testing.assert_allclose(read_mesh(glb_bytes(far), "a.glb").mesh.vertices, far.vertices, atol=1e-5)
     near = Mesh(PLACES, FACES.astype(np.int32))
     assert b"translation" not in glb_bytes(near)
+
+
+def with_images(count: int, size: int, step: int) -> bytes:
+    """A file whose materials have an image each, of `size` bytes of one block, each beginning `step` further on."""
+    one = Gltf().fill().picture()
+    block = one.view(b"i" * (size + count * step))
+    start = one.tree["bufferViews"][block]["byteOffset"]
+    one.tree["bufferViews"] += [
+        {"buffer": 0, "byteOffset": start + k * step, "byteLength": size} for k in range(count)
+    ]
+    one.tree["images"] = [{"bufferView": block + 1 + k, "mimeType": "image/png"} for k in range(count)]
+    one.tree["textures"] = [{"source": k} for k in range(count)]
+    one.tree["materials"] = [
+        {"pbrMetallicRoughness": {"baseColorTexture": {"index": k}}} for k in range(count)
+    ]
+    index = one.add(FACES.ravel(), "u2")
+    given = one.part["attributes"]
+    one.tree["meshes"][0]["primitives"] = [
+        {"attributes": given, "indices": index, "material": k} for k in range(count)
+    ]
+    return one.glb()
+
+
+def test_an_image_of_many_materials_is_held_once() -> None:
+    data = with_images(40, 1 << 20, 0)
+    tracemalloc.start()
+    found = read_mesh(data, "a.glb")
+    assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    tracemalloc.stop()
+    assert found.embedded_images == (b"i" * (1 << 20),) and found.textures == ("",)
+    assert found.face_material is not None and set(found.face_material.tolist()) == {0}
+
+
+def test_images_that_overlap_are_refused_before_memory_is_taken() -> None:
+    data = with_images(40, 1 << 20, 1)
+    tracemalloc.start()
+    with pytest.raises(MeshFileError, match="images overlap"):
+        read_mesh(data, "a.glb")
+    assert tracemalloc.get_traced_memory()[1] < 2 << 20
+    tracemalloc.stop()

@@ -118,17 +118,38 @@ def test_a_pts_of_two_coordinates_holds_pixels():
     for content, reason, seen in (
         (pts(rows[:60]), "landmark-scheme", "60 points"),
         (pts([["nan", "nan"]] * 68), "landmark-scheme", "0 points"),
-        (pts([*rows[:67], [1, 2, 3]]), "landmark-file", "ValueError: point 68 has 3 numbers, point 1 has 2"),
-        (pts([[1], *rows[1:]]), "landmark-file", "ValueError: point 2 has 2 numbers, point 1 has 1"),
+        (pts([*rows[:67], [1, 2, 3]]), "landmark-file", "point 68 has 3 numbers, point 1 has 2"),
+        (pts([[1], *rows[1:]]), "landmark-file", "point 2 has 2 numbers, point 1 has 1"),
         (pts([[1, 2]] * 10_001), "landmark-scheme", 10_001),
-        (pts([["a", "b"]] * 68), "landmark-file", "ValueError: point 1 is no numbers: 'a b'"),
+        (pts([["a", "b"]] * 68), "landmark-file", "point 1 is no numbers: 'a b'"),
         (
             pts(rows).replace(b"68", b"67"),
             "landmark-file",
-            "ValueError: n_points says 67, but there are 68 points",
+            "n_points says 67, but there are 68 points",
         ),
     ):
         with pytest.raises(FrameRejected) as caught:
             read_points(content, "0000.pts")
         error = caught.value
         assert (error.reason, error.seen, error.where) == (reason, seen, "0000.pts")
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "seen"),
+    [
+        ("0 1 2 3\n" * 68, "a.pts", "point 1 is '0 1 2 3'; a .pts has x y z a line, names and indices"),
+        ("{", "a.json", "line 1, column 2 is no JSON"),
+        ("5", "a.json", "laid out otherwise than a .json of landmarks"),
+        ('{"nose_tip": ["a", 1, 2]}', "a.json", "'a' is no number"),
+        ('{"version": 2}', "a.ljson", "'landmarks' is missing"),
+        ("<PickedPoints>", "a.pp", "it is no XML: "),
+        ("", "a.lm3", "its first line is no number of landmarks"),
+        ("1,a,2,3", "a.fcsv", "'a' is no number"),
+        ("x,y,z\n1,2,3".encode("utf-16"), "a.csv", "it is text in UTF-16, not in UTF-8"),
+        (b"PK\x03\x04\xff\xfe", "a.csv", "it is no text in UTF-8"),
+    ],
+)
+def test_what_is_wrong_is_told_in_words_and_not_in_pythons(content, name, seen):
+    error = rejected(content, name)
+    assert error.reason == "landmark-file"
+    assert seen in error.seen and "Error" not in error.seen

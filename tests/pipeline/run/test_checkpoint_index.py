@@ -9,6 +9,7 @@ import shutil
 import pytest
 from fake_runs import go, state
 
+from mimicme.pipeline.checkpoint import writing
 from mimicme.pipeline.run import checkpoint_index
 from mimicme.pipeline.workspace import Workspace
 
@@ -145,3 +146,24 @@ def test_a_disk_that_is_full_costs_the_index_alone(make, fake, monkeypatch):
     workspace = make(ODD)
     assert go(workspace, fake).code == 1
     assert not workspace.checkpoint_index.exists()
+
+
+def test_a_note_that_many_frames_have_is_kept_once(tmp_path):
+    """In memory: a note that every frame has would else be kept frame by frame and stage by stage."""
+    paths = [tmp_path / "read" / "S1" / name for name in ("a.h5", "b.h5")]
+    for path in paths:
+        with writing(path, stage="read", item="S1/x", made_by={}) as out:
+            out.frames([4, 7])
+            for row in range(2):
+                out.note(row, "no-texture", "The frame has no texture.")
+    file = tmp_path / "heads.jsonl"
+    index = checkpoint_index.CheckpointIndex(tmp_path, file)
+    for path in paths:
+        index.read(path)
+    index.save()
+    for known in (index, checkpoint_index.CheckpointIndex(tmp_path, file)):
+        summaries = [known.read(path) for path in paths]
+        assert [list(summary.flagged_frames()) for summary in summaries] == [
+            list(summary.frames()) for summary in summaries
+        ]
+        assert len({id(status) for summary in summaries for status in summary.flagged.values()}) == 1

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import pickle
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from fake_runs import GOOD, calls, go
 
 from mimicme.pipeline.checkpoint import Checkpoint, fingerprint
 from mimicme.pipeline.errors import InputError
-from mimicme.pipeline.run.plan import Plan, difference
+from mimicme.pipeline.items import Captures, FrameSource, Item, Sequence
+from mimicme.pipeline.run import plan as plan_module
+from mimicme.pipeline.run.plan import Plan, difference, frames_record
 from mimicme.pipeline.run.work import execute
 from mimicme.pipeline.workspace import Workspace
 
@@ -201,3 +204,47 @@ def test_another_template_makes_anew_what_uses_it_and_nothing_else(make, fake):
         stage = replace(fake.FIT, uses_template=uses)
         assert (printed(stage, "a" * 64) != printed(stage, "b" * 64)) is uses
     assert difference({"template": "a"}, {"template": "b"}) == "the template changed"
+
+
+def test_times_in_names_make_a_sequence_anew_and_plain_numbers_do_not(tmp_path):
+    captures = Captures(tmp_path)
+    plain = Sequence(
+        Item("S1", "x"), "x", "x", tuple(FrameSource(k, tmp_path / f"{k}.obj") for k in range(2))
+    )
+    assert frames_record(captures, plain) == [[0, "0.obj"], [1, "1.obj"]]
+    timed = replace(
+        plain, frames=tuple(replace(f, time_s=f.number / 25) for f in plain.frames), named_fps=25.0
+    )
+    other = replace(timed, frames=(timed.frames[0], replace(timed.frames[1], time_s=0.05)))
+    records = [frames_record(captures, s) for s in (plain, timed, other, replace(timed, named_fps=20.0))]
+    assert len({fingerprint({"frames": record}) for record in records}) == 4
+    for record in records[1:]:
+        said = difference({"frames": records[0]}, {"frames": record})
+        assert said == "the times in the files' names are read otherwise"
+    fewer = frames_record(captures, replace(timed, frames=timed.frames[:1]))
+    assert difference({"frames": records[1]}, {"frames": fewer}) == "the capture files on disk are others"
+
+
+def test_other_files_in_a_folder_are_a_plain_sentence(make, fake, monkeypatch):
+    workspace = make()
+    opened = Workspace.open(workspace.root, environ={})
+    plan = Plan(opened, opened.config(fake.STAGES), fake.STAGES, opened.catalogue(), None)
+    for key, folder in (("S1/smile//*.bmp/*.jpg", "'S1/smile'"), (".//*.bmp", "the capture folder")):
+        monkeypatch.setattr(
+            "mimicme.pipeline.run.plan.read_record", lambda _, key=key: ({}, {key: "0" * 64}, "{}")
+        )
+        said = plan._changed_source(Path("any.h5"))
+        assert said == f"the images, or other files beside the meshes, in {folder} are not the same as before"
+
+
+def test_a_plan_asks_for_the_settings_of_a_stage_once(make, fake, monkeypatch):
+    workspace = make({f"S{k}/neutral": ["a"] for k in range(5)})
+    asked = []
+    record = plan_module.settings_record
+    monkeypatch.setattr(
+        plan_module, "settings_record", lambda settings: asked.append(settings) or record(settings)
+    )
+    opened = Workspace.open(workspace.root, environ={})
+    plan = Plan(opened, opened.config(fake.STAGES), fake.STAGES, opened.catalogue(), None)
+    plan.determine_all_states()
+    assert len(asked) == len(fake.STAGES)

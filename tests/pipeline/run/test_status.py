@@ -111,6 +111,18 @@ def test_figures_are_read_with_the_summary_once(measured, fake, monkeypatch):
     assert status_of(workspace, stages).to_record() == said
 
 
+def test_frames_are_listed_when_they_are_asked_for(measured, fake):
+    """They may be millions; without `--json` nobody asks."""
+    workspace, stages = measured
+    go(workspace, fake, stages=stages)
+    read = status_of(workspace, stages).stages[0]
+    assert (read.frames_ok, read.frames_rejected) == (4, 0)
+    one = read.items[0]
+    ok = {"ok": True, "reason": "", "note": "", "message": ""}
+    assert one.frames == [{"frame": number, **ok} for number in one.summary.numbers.tolist()] != []
+    assert not any(isinstance(value, list) for value in vars(one).values())
+
+
 @pytest.mark.parametrize(
     ("count", "name", "shown"), [(6, "f", 6), (7, "f", 6), (5, "f" * 28, 2), (1, "f" * 99, 1)]
 )

@@ -252,6 +252,46 @@ def test_the_image_of_another_mesh_or_of_no_colours_is_not_taken(folder, other: 
     assert list(found.notes) == ["texture-missing"] and found.pixels is None
 
 
+@pytest.mark.parametrize(
+    ("image", "taken"), [("tex_0002.png", False), ("tex_0001.png", True), ("texture.png", True)]
+)
+def test_the_image_of_another_frame_is_not_taken(folder, image: str, taken: bool) -> None:
+    folder.names("gone.png")
+    folder.write("scan_0001.obj", (folder.path / "0000.obj").read_bytes())
+    (folder.path / "0000.obj").unlink()
+    folder.write("scan_0002.obj", "")
+    folder.write(image, RED)
+    found = folder.find("scan_0001.obj")
+    assert list(found.notes) == ["texture-beside" if taken else "texture-missing"]
+    assert (found.pixels is not None) is taken
+
+
+def test_an_image_in_a_folder_below_is_taken_with_a_note(folder) -> None:
+    folder.names("0000.png")
+    record = folder.find().sources
+    folder.write("tex/0000.png", RED)
+    assert not unchanged(folder.root, record.digests, record.stats_json())
+    folder.write("tex/0001.png", BLUE)
+    found = folder.find()
+    assert found.notes == {
+        "texture-relocated": "The image '0000.png' was taken from another folder: 'S1/smile/tex/0000.png'."
+    }
+    assert (found.colors() == [255, 0, 0]).all()
+    folder.write("old/0000.png", BLUE)
+    found = folder.find()
+    assert list(found.notes) == ["texture-ambiguous"] and found.pixels is None
+    assert "'S1/smile/old/0000.png', 'S1/smile/tex/0000.png'" in found.notes["texture-ambiguous"]
+
+
+def test_an_image_that_may_be_anothers_is_named_and_not_taken(folder) -> None:
+    folder.names("0000.png")
+    folder.write("../neutral/0000.obj", "")
+    folder.write("../neutral/0000.png", BLUE)
+    found = folder.find()
+    assert list(found.notes) == ["texture-missing"] and found.pixels is None
+    assert "perhaps another mesh's: 'S1/neutral/0000.png'" in found.notes["texture-missing"]
+
+
 def test_one_of_several_images_is_not_taken(folder) -> None:
     folder.names("gone.png")
     folder.write("a.png", RED)
@@ -352,7 +392,7 @@ def test_a_buffer_beside_a_gltf_file_is_confined(folder) -> None:
     (folder.root.parent / "secret.bin").write_bytes(b"secret")
     names = References(folder.path / "0000.gltf", Sources(folder.root))
     assert names.content("scene.bin") == b"data"
-    for name, reason in (("../../../secret.bin", "unsafe-path"), ("gone.bin", "truncated")):
+    for name, reason in (("../../../secret.bin", "unsafe-path"), ("gone.bin", "missing-part")):
         with pytest.raises(FrameRejected) as caught:
             names.content(name)
         assert caught.value.reason == reason

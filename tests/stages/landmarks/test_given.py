@@ -160,6 +160,13 @@ def test_points_in_millimetres_beside_a_scan_in_metres_are_explained():
     assert "millimetres" in caught.value.todo
 
 
+def test_an_array_mirrored_in_z_is_refused(tmp_path):
+    np.save(tmp_path / "0000.npy", POINTS * [1, 1, -1])
+    with Checkpoint(run(tmp_path, 1, file_from_scan=np.eye(4))) as found:
+        assert found.statuses[0].reason == "landmarks-mirrored"
+        assert "with z negated" in found.statuses[0].message
+
+
 def test_sides_of_the_subject(tmp_path):
     save(tmp_path / "0000.ljson", POINTS)
     made = run(tmp_path, 1, file_from_scan=np.eye(4), sides="subject")
@@ -425,7 +432,48 @@ def test_a_few_points_by_hand_stand_alone_when_nothing_is_found(tmp_path, monkey
         assert np.flatnonzero(found["source"][0]).tolist() == [30, 36, 45, 48, 54]
         assert found.statuses[0].note == "landmarks-by-hand-only"
         assert found.statuses[1].reason == "no-face"
-        assert (found["absence"][0][:17] == 1).all()
+        told = found.statuses[1].message
+        assert (
+            "measures 200 mm, with 1 mm for a unit" in told
+            and "150 to 400 mm" in told
+            and "--unit" not in told
+        )
+
+
+@pytest.mark.parametrize(
+    ("file_from_scan", "told"),
+    [(np.diag([2.0, 2.0, 2.0, 1]), "0.5 mm for a unit"), (FILE_FROM_SCAN, "1000 mm for a unit")],
+)
+def test_without_a_face_an_unusual_size_is_told_with_the_unit_to_try(
+    tmp_path, monkeypatch, file_from_scan, told
+):
+    """The sheet is 200 mm; here the least that is usual is 250."""
+    monkeypatch.setattr("mimicme.pipeline.captures.units.USUAL_EXTENT_MM", (250.0, 400.0))
+    monkeypatch.setattr(stage, "detector", lambda task: Blind())
+    with Checkpoint(run(tmp_path, 1, file_from_scan=file_from_scan)) as found:
+        status = found.statuses[0]
+        unit_mm = 1 / np.linalg.norm(np.asarray(file_from_scan)[:3, 0])
+        assert status.reason == "no-face" and told in status.message and "It is small" in status.message
+        assert f"`--unit {unit_mm:.3g}`" in status.message
+
+
+def test_a_texture_that_hides_the_face_costs_no_frame(tmp_path, monkeypatch):
+    """An image upside down, or another frame's: the bare surface is looked at, and it is noted."""
+
+    class Misled(Finder):
+        def detect(self, scan, image, near=None):
+            if image is not None:
+                raise FrameRejected("no-face", "no face is found on the scan")
+            return super().detect(scan, image)
+
+    monkeypatch.setattr(stage, "detector", lambda task: Misled())
+    loaded = stage.load_colored
+    image = np.zeros((4, 4, 3), np.uint8)
+    monkeypatch.setattr(stage, "load_colored", lambda *a: (loaded(*a)[0], image if a[1] == 1 else None, None))
+    with Checkpoint(run(tmp_path, 2, file_from_scan=np.eye(4))) as found:
+        assert [s.ok for s in found.statuses] == [True, True]
+        assert [s.note for s in found.statuses] == ["", "face-without-texture"]
+        assert (found["source"][1] == 2).any()
 
 
 def test_points_by_hand_say_where_the_head_is_and_where_it_is_not(tmp_path, monkeypatch):

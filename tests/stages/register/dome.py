@@ -14,6 +14,7 @@ from mimicme.pipeline.geometry.mesh import transform
 from mimicme.pipeline.geometry.spatial import Surface
 from mimicme.pipeline.items import Captures, FrameSource, Item, Sequence
 from mimicme.pipeline.landmarks import IBUG68
+from mimicme.pipeline.landmarks.deviation import landmark_deviation
 from mimicme.pipeline.stage import Task
 from mimicme.pipeline.template import Template, save_prepared
 from mimicme.stages.register.levels import Levels, build_levels
@@ -178,6 +179,10 @@ def checkpoints(
             else:
                 out.array("pose", np.stack([f.pose for f in frames]))
                 out.array("landmark_ok", np.stack([f.confidence > 0 for f in frames]))
+                marks = template().landmarks()
+                out.figure("neutral_cost", "mm")[:] = [
+                    landmark_deviation(f.landmarks, f.confidence, marks) for f in frames
+                ]
     prepared = root / "template.h5"
     if not prepared.exists():
         save_prepared(template(), prepared)

@@ -10,7 +10,9 @@ import pytest
 from mimicme.pipeline.errors import FrameRejected
 from mimicme.pipeline.geometry.mesh import Mesh, keep_triangles, transform, triangle_normals, vertex_normals
 from mimicme.pipeline.landmarks import MIRROR
+from mimicme.pipeline.template.face_core import Shares
 from mimicme.stages.register import quality
+from mimicme.stages.register.mouth_light import Mouth
 from mimicme.stages.register.quality import (
     UNITS,
     LandmarkChecks,
@@ -18,11 +20,13 @@ from mimicme.stages.register.quality import (
     Quality,
     QualityAssessor,
     expected_error,
+    notes,
     reject_bad,
 )
 
-GOOD = Quality(0.2, 0.3, 0.9, 0.97, 1.0, 0.5, 0.0, 0.8, 0.0, 0.0, 0.0, 0.1, 0.8)
-LIMITS = Limits(1.0, 6.0, 0.2, 0.01, 2.0)
+GOOD = Quality(0.2, 0.3, 0.9, 0.97, 1.0, 0.5, 0.0, 0.8, 0.0, 0.0, 0.0, 0.1, 0.8, 0.9, 0.9, 0.9, 0.0, 0.0)
+LIMITS = Limits(1.0, 6.0, 0.2, 0.01, 2.0, 0.25)
+WHOLE, SHUT = Shares(1.0, 1.0, 1.0), Mouth(0.0, 0.0)
 CHECKS = LandmarkChecks(held_out_mm=1.25, disagreement_mm=2.0)
 NONE = np.zeros(0)
 
@@ -38,7 +42,7 @@ def measure(rest, vertices, scan=None, residuals=NONE, share=1.0, reach=10.0):
     points, faces = scan if scan is not None else rest
     normals = vertex_normals(points, faces)
     return QualityAssessor(*rest, np.arange(len(rest[0]))).assess(
-        vertices, points, normals, CHECKS, residuals, share, reach
+        vertices, points, normals, CHECKS, residuals, share, WHOLE, SHUT, reach
     )
 
 
@@ -112,7 +116,7 @@ def test_checks_are_read_from_the_figures_they_made(rest):
     v, f = rest
     made = LandmarkChecks(1.25, 2.0, 0.5)
     found = QualityAssessor(v, f, np.arange(len(v))).assess(
-        v * 1.1, v, vertex_normals(v, f), made, NONE, 1.0, 10.0
+        v * 1.1, v, vertex_normals(v, f), made, NONE, 1.0, WHOLE, SHUT, 10.0
     )
     assert found.landmarks_found == 0.5
     read = LandmarkChecks.of(found)
@@ -263,3 +267,21 @@ def test_a_fine_scan_is_measured_by_some_of_its_vertices(rest, monkeypatch):
     every = quality.scan_to_mesh(scan, normals, v, f, rim, 10.0)
     assert 12_000 < len(some) <= 12_500 < 24_000 < len(every)
     np.testing.assert_allclose(np.percentile(some, [50, 95]), np.percentile(every, [50, 95]), rtol=0.03)
+
+
+def test_half_a_face_is_rejected_and_the_missing_half_named():
+    for side, share in (("right", {"core_share_right": 0.1}), ("left", {"core_share_left": 0.1})):
+        with pytest.raises(FrameRejected) as caught:
+            reject_bad(replace(GOOD, **share), LIMITS, 1000)
+        assert caught.value.reason == "register-half"
+        assert f"the {side} half" in str(caught.value) and "10%" in str(caught.value)
+    reject_bad(replace(GOOD, core_share_left=0.25), LIMITS, 1000)
+
+
+def test_what_a_user_should_know_is_noted():
+    assert notes(GOOD) == []
+    ((code, said),) = notes(replace(GOOD, core_share_left=0.4))
+    assert code == "half-seen" and "40%" in said and "left" in said
+    ((code, said),) = notes(replace(GOOD, mouth_light=12.0, mouth_opening=14.0))
+    assert code == "lips-apart" and "12 mm2" in said
+    assert notes(replace(GOOD, mouth_light=12.0, mouth_opening=400.0)) == []  # a mouth that is open

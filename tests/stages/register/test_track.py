@@ -13,6 +13,7 @@ from mimicme.pipeline.checkpoint import Checkpoint, writing
 from mimicme.pipeline.errors import FrameRejected
 from mimicme.pipeline.geometry.mesh import transform
 from mimicme.pipeline.geometry.rigid import fit_rigid
+from mimicme.pipeline.landmarks.deviation import landmark_deviation
 from mimicme.pipeline.stage import Task
 from mimicme.stages.register import STAGE
 from mimicme.stages.register import compute as run_stage
@@ -275,7 +276,10 @@ def test_with_a_neutral_time_gives_the_order(dome):
 def order(tracker, rows, frames, fails=()):
     """The order asked for when every frame but those in `fails` can be registered."""
     asked = []
-    for row in tracker.order(rows, lambda row: (frames[row].landmarks, frames[row].confidence)):
+    marks = tracker.template.landmarks()
+    for row in tracker.order(
+        rows, lambda row: landmark_deviation(frames[row].landmarks, frames[row].confidence, marks)
+    ):
         asked.append(row)
         if tracker.neutral is None and row not in fails:
             tracker.neutral = tracker.template.vertices

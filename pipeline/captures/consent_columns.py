@@ -1,0 +1,144 @@
+"""Columns of a table of subjects that speak of consent: which one is the consent, and which take a consent back.
+
+Fails closed.  Only a plainly positive name (`informed consent`, `Einwilligung`) is the consent unasked.  A column of
+refusals (`withdrawn`, `no consent`) keeps out by everything but a no; any other that speaks of consent keeps out by
+everything but a yes, a date in a column of dates, and a number in one of versions.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+_CONSENT = (
+    *("consent", "consented", "hasconsented", "hasconsent", "consentgiven", "givenconsent", "gaveconsent"),
+    *("consentgranted", "consentobtained", "consentsigned", "signedconsent", "consentformsigned"),
+    *("signedconsentform", "informedconsent", "informedconsentgiven", "informedconsentobtained"),
+    *("informedconsentsigned", "signedinformedconsent", "writtenconsent", "writteninformedconsent"),
+    *("subjectconsent", "participantconsent", "patientconsent", "agree", "agrees", "agreed", "permission"),
+    *("permissiongiven", "permissiongranted"),
+    *("einwilligung", "einwilligungerteilt", "einwilligunggegeben", "einwilligungunterschrieben"),
+    *("einwilligungvorhanden", "einwilligungserklarung", "einwilligungserklaerung", "eingewilligt"),
+    *("zustimmung", "zustimmungerteilt", "zugestimmt", "einverstanden", "einverstandnis"),
+    *("einverstaendnis", "einverstandniserklarung", "einverstaendniserklaerung", "erlaubnis"),
+    *("consentement", "consentementdonne", "consentementobtenu", "consentementsigne"),
+    *("consentementeclaire", "autorisation"),
+    *("consentimiento", "consentimientoinformado", "consentimientofirmado", "autorizacion"),
+    *("consentimento", "consentimentoinformado", "consenso", "consensoinformato", "autorizzazione"),
+    *("toestemming", "toestemminggegeven", "zgoda", "samtycke", "samtykke"),
+)
+# how a name says which cells there are: `consent (y/n)`
+_CELLS = re.compile(
+    r"_(?:y_?n|yes_no|j_?n|ja_nein|o_?n|oui_non|s_?n|si_no|sim_nao|ja_nee|ja_nej|tak_nie|true_false|1_0|0_1"
+    r"|1_yes_0_no|yes_1_no_0|0_no_1_yes|no_0_yes_1)$"
+)
+_SPEAKS = re.compile(
+    r"consent|consenso|einwillig|eingewillig|zustimm|zugestimm|einverst|nutzungsrecht|toestemm|samtyc?k"
+    r"|(?:^|_)(?:agree(?!ab)|permission|freigab|freigeg|erlaub|datenschutz|aut?h?ori[sz]|zgod)"
+)
+
+_REFUSALS = (
+    r"withdr|revo[ckq]|rescind|cancel|declin|deni(?!m)|deny|refus|opt(?:ed)?_?out|objection|disagree|dissent"
+    r"|widerr|widerspr|widersproch|zurue?ck|verweiger|ablehn|abgelehn"
+)
+_REFUSAL = re.compile(rf"(?:^|_)(?:{_REFUSALS})")
+# the same in a name that speaks of consent, where much else says that there is none
+_NONE_GIVEN = re.compile(
+    rf"{_REFUSALS}|reject|expir|ablauf|abgelauf|laps|invalid|void|ungue?ltig|missing|pending|outstanding|lacking"
+    r"|absent|unsigned|until|fehl|aussteh|entzog|entzug|entzieh|retir|retra[ic]|ritir|rifiut|recha[zc]|deneg|negad"
+    r"|negat|intrek|ingetrok|geweiger|aterkall|tilbake|tilbage|trukket|cofni|odmow|terminat|suspend"
+    r"|(?:^|_)(?:no|non|not|never|none|without|end|ends|ended|lost|nicht|nie|nein|kein|keine|keiner|ohne|bis|pas|sans"
+    r"|aucun|aucune|sin|sem|nao|senza|geen|niet|nee|zonder|brak|bez|inte|ej|ingen|utan|ikke|uden)(?:_|$)"
+    r"|(?:^|_)(?:non?|not|un)_?(?:consent|agree|permission|authori|autori)|keine?r?einw|keinezust|keineinver"
+    r"|not?(?:given|obtained|signed|granted|yet)|nicht(?:erteilt|gegeben|unters|vorh)|(?:consent|agreed)(?:no|not)$"
+)
+_NO_REFUSAL = re.compile(rf"(?:^|_)(?:non?|not|never|un|nicht|nie|keine?r?|pas|sin|senza)_?(?:{_REFUSALS})")
+_NO = ("no", "n", "false", "0", "-", "nein", "non", "nee", "nej")
+
+_OF_DATES = re.compile(r"(?<!up)date|datum|fecha|timestamp|(?:^|_)(?:data|dato|day|time|on|am|signed)(?:_|$)")
+_OF_VERSIONS = re.compile(r"(?<!con)version|versie|fassung|(?:^|_)v(?:er)?(?:_|$)")
+_MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sept?|oct|nov|dec)"
+_LONG_MONTH = (
+    rf"(?:{_MONTH}|january|february|march|april|june|july|august|september|october|november|december)"
+)
+_DAY, _YEAR = r"(?:0?[1-9]|[12]\d|3[01])", r"(?:19[5-9]\d|20\d\d)"
+_DATE = re.compile(
+    rf"(?:{_YEAR}([-/.])(?:0?[1-9]|1[0-2])\1{_DAY}|{_YEAR}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])"
+    rf"|{_DAY}([-/.]) ?{_DAY}\2 ?(?:{_YEAR}|\d\d)"
+    rf"|{_DAY}[. -]{{0,2}}{_LONG_MONTH}[., -]{{0,2}}{_YEAR}|{_LONG_MONTH}\.? {_DAY},? {_YEAR})"
+    r"(?:[ t]\d\d?:\d\d(?::\d\d(?:\.\d+)?)?(?:z|\+00:00)?)?"
+)
+_VERSION = re.compile(r"(?:v|version)?[. ]?(?=[\d.]*[1-9])\d+(?:\.\d+)*")
+
+
+def _folded(text: str) -> str:
+    """Small letters without accents; `_` for what is neither letter nor digit."""
+    plain = unicodedata.normalize("NFKD", text.casefold())
+    plain = "".join(c for c in plain if unicodedata.category(c) not in ("Mn", "Cf"))
+    return re.sub(r"\W+", "_", plain).strip("_")
+
+
+def is_consent(column: str) -> bool:
+    """Whether a name plainly says who consents: a yes in it is a consent."""
+    return _CELLS.sub("", _folded(column)).replace("_", "") in _CONSENT
+
+
+def speaks_of_consent(column: str) -> bool:
+    """Whether a name has to do with consent, given or refused."""
+    name = _folded(column)
+    return _SPEAKS.search(name) is not None or _REFUSAL.search(name) is not None
+
+
+def is_of_refusals(column: str) -> bool:
+    """Whether a yes in a column takes a consent back: `withdrawn`, `no consent`, `Einwilligung widerrufen`."""
+    name = _folded(column)
+    if is_consent(column):
+        return False
+    return _REFUSAL.search(name) is not None or (
+        _SPEAKS.search(name) is not None and _NONE_GIVEN.search(name) is not None
+    )
+
+
+def leaves_consent(column: str, cell: str, is_yes: bool) -> bool:
+    """Whether a cell of a column that speaks of consent leaves a consent as it is.
+
+    Args:
+        is_yes: whether the cell is nothing but a yes.
+    """
+    name, text = _folded(column), cell.casefold().strip()
+    if not text:
+        return True
+    if is_of_refusals(column):
+        return text in _NO and _NO_REFUSAL.search(name) is None
+    dated, versioned = _OF_DATES.search(name), _OF_VERSIONS.search(name)
+    return (
+        is_yes
+        or ((dated or versioned) is not None and is_date(text))
+        or (versioned is not None and _VERSION.fullmatch(text) is not None)
+    )
+
+
+def is_date(cell: str) -> bool:
+    """Whether a cell is a date and nothing else."""
+    return _DATE.fullmatch(cell.casefold().strip()) is not None
+
+
+def what_leaves_consent(column: str) -> str:
+    """The cells that leave a consent as it is, in words."""
+    name = _folded(column)
+    if is_of_refusals(column):
+        return "an empty cell" if _NO_REFUSAL.search(name) else f"an empty cell or {', '.join(_NO[:4])}"
+    words = ["an empty cell", "a yes"]
+    words += ["a date"] if _OF_DATES.search(name) or _OF_VERSIONS.search(name) else []
+    words += ["a number"] if _OF_VERSIONS.search(name) else []
+    return " or ".join(words)
+
+
+def is_word_of_refusal(cell: str, words: frozenset[str]) -> bool:
+    """Whether a cell is one word of refusal and nothing else but a date: `withdrawn`, `opted out 2024-05-01`.
+
+    Args:
+        words: such words besides those in names of columns.
+    """
+    text = "_".join(w for w in re.findall(r"[^\W\d_]+", _folded(cell)) if w not in ("on", "consent", "am"))
+    return text in words or re.fullmatch(rf"(?:{_REFUSALS})[^_]*", text) is not None

@@ -1,0 +1,227 @@
+"""Whose an image is, by its name and its folder; and where else than beside its mesh an image of a name lies.
+
+One folder may hold thousands of frames: what follows from its listing is worked out once a listing.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+
+from mimicme.pipeline.captures.layouts import EXTENSIONS
+from mimicme.pipeline.captures.unread import MESHES as UNREAD_MESHES
+from mimicme.pipeline.formats.image import ENDINGS
+from mimicme.pipeline.sources import Sources, folded
+
+IMAGE_FILES = "/".join(f"*{ending}" for ending in sorted(ENDINGS))
+MESH_FILES = "/".join(f"*.{ending}" for ending in sorted(EXTENSIONS))
+_ALL_FILES = "/".join([IMAGE_FILES, MESH_FILES, *(f"*.{ending}" for ending in UNREAD_MESHES)])
+
+OTHER_MAPS = re.compile(
+    r"(?:^|[^a-z])(?:normals?|nrm|nor|bump|disp|displacement|height|spec|specular|rough|roughness|gloss|glossiness"
+    r"|metal|metallic|metalness|ao|occlusion|cavity|masks?|depth|alpha|opacity|thumbs?|thumbnails?)(?:$|[^a-z])"
+)
+"""Words in names of images, and of their folders, that are no colours."""
+_TEXTURE_FOLDERS = re.compile(
+    r"(?:^|[^a-z])(?:tex|textures?|images?|imgs?|jpe?gs?|pngs?|tiffs?|maps?|materials?|photos?|colou?rs?|rgb|albedo"
+    r"|diffuse|skins?)(?:$|[^a-z])"
+)
+"""Words in names of folders that hold the images of the meshes beside them."""
+
+
+def stem(name: str) -> str:
+    """A file's name `folded`, without its ending."""
+    return folded(PurePosixPath(name).stem)
+
+
+@dataclass(frozen=True)
+class MeshNames:
+    """The meshes of one folder.
+
+    Attributes:
+        stems: their names, as `stem` gives them.
+        before, after: what all names begin and end with, up to the numbers that differ; '' of one mesh.
+    """
+
+    stems: frozenset[str]
+    before: str = ""
+    after: str = ""
+
+    def is_anothers(self, text: str, own: str) -> bool:
+        """Whether an image, or folder, of that name may be another mesh's than the one named `own`: it has another's
+        name in it, or a number that is not the mesh's; both `folded`."""
+        if self.stems <= {own}:
+            return False
+        named = self._named_in(text)
+        if named and not (own in named and all(other in own for other in named)):
+            return True
+        return not self._numbers(text) <= self._numbers(own)
+
+    def is_own(self, text: str, own: str) -> bool:
+        """Whether it has the mesh's name or number in it, and no other's."""
+        says = self._numbers(text) or own in self._named_in(text)
+        return bool(says) and not self.is_anothers(text, own)
+
+    def _numbers(self, text: str) -> set[int]:
+        """The numbers in a name, but for those that all meshes have."""
+        return {int(n) for n in re.findall(r"\d+", text.removeprefix(self.before).removesuffix(self.after))}
+
+    def _named_in(self, text: str) -> set[str]:
+        """The meshes whose name a text begins with, or has in it as whole words."""
+        words = [match.span() for match in re.finditer(r"[^\W_]+", text)]
+        parts = {text[:end] for end in range(1, len(text) + 1)}
+        parts |= {text[begin:end] for k, (begin, _) in enumerate(words) for _, end in words[k:]}
+        return parts & self.stems
+
+
+@lru_cache(maxsize=16)
+def mesh_names(names: tuple[str, ...]) -> MeshNames:
+    """Of the names of the meshes in a folder."""
+    stems = frozenset(map(stem, names))
+    if len(stems) < 2:
+        return MeshNames(stems)
+    before = os.path.commonprefix(list(stems))
+    after = os.path.commonprefix([s[::-1] for s in stems])[::-1]
+    return MeshNames(stems, re.sub(r"\d+$", "", before), re.sub(r"^\d+", "", after))
+
+
+@lru_cache(maxsize=16)
+def by_name(names: tuple[str, ...]) -> dict[str, list[str]]:
+    """Names in the order given, by their `folded` last part."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(folded(name.rpartition("/")[2]), []).append(name)
+    return groups
+
+
+@lru_cache(maxsize=16)
+def by_stem(names: tuple[str, ...]) -> dict[str, list[str]]:
+    """Names in the order given, by their `stem`."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(stem(name), []).append(name)
+    return groups
+
+
+@lru_cache(maxsize=16)
+def of_colors(names: tuple[str, ...]) -> list[str]:
+    """Names of images that do not say that they hold something else than colours."""
+    return [name for name in names if not OTHER_MAPS.search(stem(name))]
+
+
+# ------------------------------------------------------------------------------------------------ elsewhere
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """Images of one name in other folders than the mesh's; paths below the captures, `/` between.
+
+    Attributes:
+        own: those that can only be the mesh's.
+        others: those that may be another's.
+    """
+
+    own: list[str]
+    others: list[str]
+
+
+def images_elsewhere(mesh: Path, names: Iterable[str], sources: Sources) -> Elsewhere:
+    """Images of a name below the mesh's folder, and below the uppermost folder of the captures that it lies in.
+
+    The mesh's own can be one in a folder below the mesh's that has no meshes; one in a folder above, which has none
+    either; and one in a folder of textures beside the mesh's folder, or beside one above.  Whatever lies above or
+    beside has no number in its name, unless no other folder there has meshes: other sequences have frames of the same
+    numbers.  Images in the capture folder itself are told alone, and its other folders, which are other people's,
+    are not looked at; where the mesh lies in it, only its folders of textures are.
+
+    Args:
+        names: what the image's name, without folders, may read.
+
+    Raises:
+        FrameRejected: `unsafe-path`.
+    """
+    wanted = {folded(name) for name in names}
+    place = sources.inside(mesh.parent).relative_to(sources.root).parts
+    top = sources.root.joinpath(*place[:1])
+    files = sources.names_below(top, _ALL_FILES)
+    images = [name for last in sorted(wanted) for name in by_name(files).get(last, [])]
+    folder = "/".join(place[1:])
+    images = [name for name in images if _folder_of(name) != folder]
+    if not place:
+        images = [name for name in images if _TEXTURE_FOLDERS.search(folded(name.partition("/")[0]))]
+    own: list[str] = []
+    if images:
+        beside = mesh_names(sources.names(mesh.parent, MESH_FILES))
+        search = _Search(folder, place, stem(mesh.name), beside, _folders_with_meshes(files))
+        own = [name for name in images if search.is_own(name)]
+    others = [name for name in images if name not in own]
+    before = "".join(f"{part}/" for part in place[:1])
+    above = [n for n in sources.names(sources.root, IMAGE_FILES) if folded(n) in wanted] if place else []
+    return Elsewhere([before + name for name in own], [before + name for name in others] + above)
+
+
+@dataclass(frozen=True)
+class _Search:
+    """Folders are paths below the uppermost one, '' for that itself.
+
+    Attributes:
+        folder: the mesh's; place: names of the folders on the way from the captures to it.
+        mesh: the mesh's `stem`; beside: the meshes in its folder.
+        with_meshes: folders that hold meshes.
+    """
+
+    folder: str
+    place: tuple[str, ...]
+    mesh: str
+    beside: MeshNames
+    with_meshes: frozenset[str]
+
+    def is_own(self, image: str) -> bool:
+        """Whether an image that lies in another folder can only be the mesh's."""
+        folder = _folder_of(image)
+        parts = [folded(part) for part in folder.split("/")]
+        if any(OTHER_MAPS.search(part) for part in parts):
+            return False
+        if _is_below(folder, self.folder):
+            inner = parts[len(self.folder.split("/")) if self.folder else 0 :]
+            first = "/".join(folder.split("/")[: len(parts) - len(inner) + 1])
+            if self._has_meshes(first):
+                return False
+            foreign = any(self.beside.is_anothers(part, self.mesh) for part in inner)
+            return not foreign or self.beside.is_own(stem(image), self.mesh)
+        if _is_below(self.folder, folder):
+            return folder not in self.with_meshes and self._is_shared(image, folder)
+        above = _folder_of(folder)
+        if not _is_below(self.folder, above) or not _TEXTURE_FOLDERS.search(parts[-1]):
+            return False
+        return not self._has_meshes(folder) and self._is_shared(image, above)
+
+    def _has_meshes(self, folder: str) -> bool:
+        """Whether a folder, or one below it, has meshes."""
+        return any(one == folder or _is_below(one, folder) for one in self.with_meshes)
+
+    def _is_shared(self, image: str, above: str) -> bool:
+        """Whether an image beside or above the mesh's folder is no other mesh's below `above`."""
+        if all(one == self.folder for one in self.with_meshes if one == above or _is_below(one, above)):
+            return not self.beside.is_anothers(stem(image), self.mesh)
+        text = stem(image)
+        for part in map(folded, self.place):
+            text = text if part.isdigit() else text.replace(part, "")
+        return not re.search(r"\d", text)
+
+
+@lru_cache(maxsize=16)
+def _folders_with_meshes(files: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(_folder_of(name) for name in files if not folded(name).endswith((*ENDINGS,)))
+
+
+def _folder_of(name: str) -> str:
+    return name.rpartition("/")[0]
+
+
+def _is_below(folder: str, above: str) -> bool:
+    return folder != above and (not above or folder.startswith(f"{above}/"))

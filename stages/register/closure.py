@@ -1,0 +1,173 @@
+"""Closed lips: where the scan shows one surface across both, the two lips of the mesh are drawn together.
+
+A closed mouth is scanned as one surface with a crease.  Each lip of the template finds skin to lie on there, and
+nothing tells it that the other lip is where its own should end: what the stiffness resists is left as a slit.  So
+points of the two lips that touch, or nearly do, on the template are paired, and where the scan goes on between the
+two of a pair they attract each other, as landmarks do.  Where it does not - an open mouth, teeth, a tongue that is
+out - nothing attracts; that two lips do not cross is contact.py's business.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from mimicme.pipeline.arrays import Bools, Floats, Ints
+from mimicme.pipeline.geometry.mesh import edges, triangle_normals
+from mimicme.pipeline.geometry.spatial import Surface
+
+UPPER, LOWER = (50, 51, 52, 61, 62, 63), (56, 57, 58, 65, 66, 67)
+"""Landmarks (iBUG-68) in the middle of each lip."""
+CORNERS = (48, 54)
+PATCH_MM = 14.0
+"""How far from the lips' middles, along the surface, the two are told apart."""
+BAND_MM, WINDOW_MM = 0.3, 2.5
+"""A vertex belongs to the line of contact when its distance to the other lip is within `BAND_MM` of the least within
+`WINDOW_MM` around it."""
+STRETCH_MM, LEAST_CLOSED = 12.0, 0.9
+"""Lips are closed where this share of the line within this distance is: at the corners of an open mouth they are
+never far apart."""
+AROUND_MM = 8.0
+"""Over what radius the direction out of the face is averaged."""
+GAP_MM = 0.2
+"""What is left between two lips that touch, so that they do not cross."""
+FARTHEST_MM = 5.0
+"""Lips farther apart than this are left to landmarks and surface."""
+LOOK_FROM_MM = 12.0
+BESIDE_MM = 0.5
+"""A scanner may lose the crease itself: a gap in the scan narrower than twice this is taken for closed lips."""
+IN_FRONT_MM, BEHIND_MM = 3.0, 0.7
+"""How far in front of a pair's middle, and behind it, the scan's surface may lie to be the lips' own: teeth lie
+farther behind."""
+
+
+@dataclass(frozen=True)
+class Lips:
+    """The two lips of a template.
+
+    Attributes:
+        band: (k,) vertices on the line of contact, those of the upper lip first; upper: how many are of the upper.
+        faces: the triangles of the upper and of the lower lip, (t, 3) each.
+        around: (k, V) rows that sum the normals around each vertex.
+        along: (k, k) rows that take the mean over the line around each vertex.
+        areas: (k,) mm^2.
+    """
+
+    band: NDArray[np.int64]
+    upper: int
+    faces: tuple[Ints, Ints]
+    around: sparse.csr_matrix
+    along: sparse.csr_matrix
+    areas: Floats
+
+    def attraction(
+        self, vertices: Floats, normals: Floats, scan: Surface
+    ) -> tuple[sparse.csr_matrix, Floats, Floats]:
+        """Rows (k, V), the points (k, 3) that they should give, mm, and (k,) areas, mm^2, 0 where nothing attracts.
+
+        A row is a vertex less the closest point of the other lip.
+
+        Args:
+            vertices, normals: (V, 3) of the mesh; scan: in the same frame.
+        """
+        closest, facing = np.empty((len(self.band), 3)), np.empty((len(self.band), 3))
+        corners, weights = np.empty((len(self.band), 3), np.int64), np.empty((len(self.band), 3))
+        for mine, other in ((slice(0, self.upper), 1), (slice(self.upper, None), 0)):
+            found = Surface(vertices, self.faces[other]).closest(vertices[self.band[mine]])
+            closest[mine], weights[mine] = found.points, found.weights
+            corners[mine] = self.faces[other][found.triangles]
+            facing[mine] = triangle_normals(vertices, self.faces[other])[0][found.triangles]
+        place = vertices[self.band]
+        apart = place - closest
+        distance = np.linalg.norm(apart, axis=1)
+        outwards = self.around @ normals
+        outwards /= np.maximum(np.linalg.norm(outwards, axis=1, keepdims=True), 1e-9)
+        closed = (distance < FARTHEST_MM) & _goes_on(scan, (place + closest) / 2, apart, outwards)
+        closed &= self.along @ closed >= LEAST_CLOSED
+        count = len(self.band)
+        rows = sparse.csr_matrix(
+            (
+                np.concatenate([np.ones(count), -weights.ravel()]),
+                (
+                    np.concatenate([np.arange(count), np.repeat(np.arange(count), 3)]),
+                    np.concatenate([self.band, corners.ravel()]),
+                ),
+            ),
+            shape=(count, len(vertices)),
+        )
+        return rows, GAP_MM * facing, np.where(closed, self.areas, 0.0)
+
+
+def _goes_on(scan: Surface, middle: Floats, apart: Floats, outwards: Floats) -> Bools:
+    """(k,) True where a scan has a surface at the middle (k, 3) of a pair, seen from outside: directions (k, 3)."""
+    across = apart - (apart * outwards).sum(axis=1, keepdims=True) * outwards
+    across /= np.maximum(np.linalg.norm(across, axis=1, keepdims=True), 1e-9)
+    depth = np.full(len(middle), -np.inf)
+    for beside in (-BESIDE_MM, 0.0, BESIDE_MM):
+        hit = scan.cast(middle + beside * across + LOOK_FROM_MM * outwards, -outwards)
+        depth = np.maximum(depth, np.where(hit.hit, LOOK_FROM_MM - hit.distances, -np.inf))
+    return np.asarray((depth > -BEHIND_MM) & (depth < IN_FRONT_MM))
+
+
+def find_lips(
+    vertices: Floats,
+    faces: Ints,
+    normals: Floats,
+    areas: Floats,
+    landmarks: sparse.csr_matrix,
+    opposite: NDArray[np.int64],
+) -> Lips | None:
+    """The lips of a template; None where it has no slit between them.
+
+    Args:
+        vertices, normals: (V, 3); faces: (T, 3); areas: (V,) mm^2; landmarks: (68, V) barycentric rows.
+        opposite: vertices that face another part of the surface, see regions.py.
+    """
+    from scipy.sparse.csgraph import dijkstra
+    from scipy.spatial import cKDTree
+
+    pairs = edges(faces)[0]
+    length = np.maximum(np.linalg.norm(vertices[pairs[:, 0]] - vertices[pairs[:, 1]], axis=1), 1e-9)
+    graph = sparse.csr_matrix((length, (pairs[:, 0], pairs[:, 1])), shape=(len(vertices),) * 2)
+    to_upper, to_lower = (
+        dijkstra(
+            graph,
+            directed=False,
+            indices=np.unique(landmarks[list(lip)].indices),
+            min_only=True,
+            limit=2 * PATCH_MM,
+        )
+        for lip in (UPPER, LOWER)
+    )
+    facing = np.zeros(len(vertices), bool)
+    facing[opposite] = True
+    lips = [(to_upper < to_lower) & (to_upper < PATCH_MM), (to_lower < to_upper) & (to_lower < PATCH_MM)]
+    sides = [np.asarray(faces[lip[faces].all(axis=1)], np.int32) for lip in lips]
+    if not all(map(len, sides)):
+        return None
+    band = []
+    for lip, other in ((lips[0] & facing, sides[1]), (lips[1] & facing, sides[0])):
+        mine = np.flatnonzero(lip)
+        if not len(mine):
+            return None
+        gap = Surface(vertices, other).distance(vertices[mine])
+        near = cKDTree(vertices[mine]).query_ball_point(vertices[mine], WINDOW_MM)
+        least = np.array([gap[those].min() for those in near])
+        on_line = (gap <= least + BAND_MM) & (gap < FARTHEST_MM)
+        band.append(mine[on_line])
+    both = np.concatenate(band)
+    if not len(both):
+        return None
+    around = cKDTree(vertices).query_ball_point(vertices[both], AROUND_MM)
+    rows = np.repeat(np.arange(len(both)), [len(those) for those in around])
+    columns = np.concatenate([np.sort(those) for those in around]).astype(np.int64)
+    # the inside of a lip faces backwards and says nothing about where out is
+    outer = normals[columns, 2] > 0
+    matrix = sparse.csr_matrix((areas[columns] * outer, (rows, columns)), shape=(len(both), len(vertices)))
+    near = cKDTree(vertices[both]).sparse_distance_matrix(cKDTree(vertices[both]), STRETCH_MM).tocsr()
+    near = sparse.csr_matrix(near > 0, dtype=float) + sparse.identity(len(both), format="csr")
+    along = sparse.diags(1 / np.asarray(near.sum(axis=1)).ravel()) @ near
+    return Lips(both, len(band[0]), (sides[0], sides[1]), matrix, along.tocsr(), areas[both])

@@ -1,0 +1,119 @@
+"""closure: lips that the scan shows closed are drawn together, and no others."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from mimicme.pipeline.geometry.mesh import vertex_areas, vertex_normals
+from mimicme.pipeline.geometry.spatial import Surface
+from mimicme.stages.register.closure import GAP_MM, LOWER, UPPER, find_lips
+
+STEP = 0.5
+
+
+def lips(gap: float):
+    """Two half-pipes, one above the other, whose backs go up and down: a mouth 40 mm wide with a slit at y = 0.
+
+    Returns vertices (V, 3), faces (t, 3), landmarks (68, V) and the number of vertices of the upper lip.
+    """
+    x = np.arange(-20, 20.1, 1.0)
+    turn = np.linspace(-0.5 * np.pi, 0.5 * np.pi, 13)  # from the slit, over the front, to the far end
+    radius = 5.0
+    profile = np.stack([radius + radius * np.sin(turn), radius * np.cos(turn)], axis=1)  # y above the slit, z
+    flap = np.stack([np.linspace(0, 6, 5)[1:], -np.linspace(0, 6, 5)[1:]], axis=1)[::-1]
+    rows = np.concatenate([flap, profile])
+    upper = np.array([[a, y + gap / 2, z] for y, z in rows for a in x])
+    lower = upper * [1, -1, 1]
+    n, m = len(rows), len(x)
+    quads = [
+        (r * m + c, r * m + c + 1, (r + 1) * m + c + 1, (r + 1) * m + c)
+        for r in range(n - 1)
+        for c in range(m - 1)
+    ]
+    tris = np.array([t for a, b, c, d in quads for t in ((a, b, c), (a, c, d))])
+    faces = np.concatenate([tris, tris[:, ::-1] + len(upper)]).astype(np.int32)
+    vertices = np.concatenate([upper, lower])
+    if vertex_normals(vertices, faces)[(len(flap) + 6) * m + m // 2, 2] < 0:
+        faces = np.ascontiguousarray(faces[:, ::-1])
+    marks = sparse.lil_matrix((68, len(vertices)))
+    front = (len(flap) + 6) * m
+    for start, those in ((0, UPPER), (len(upper), LOWER)):
+        for k, mark in enumerate(those):
+            marks[mark, start + front + 12 + 3 * k] = 1.0
+    return vertices, faces, marks.tocsr(), len(upper)
+
+
+@pytest.fixture(scope="module")
+def mouth():
+    vertices, faces, marks, count = lips(0.1)
+    normals = vertex_normals(vertices, faces)
+    found = find_lips(
+        vertices, faces, normals, vertex_areas(vertices, faces), marks, np.arange(len(vertices))
+    )
+    assert found is not None
+    return vertices, faces, found, count
+
+
+def skin(z: float = 0.0, below: float = -30.0, above: float = 30.0):
+    """A wall that looks to the front, between two heights."""
+    corners = np.array([[-40, below, z], [40, below, z], [40, above, z], [-40, above, z]], float)
+    return Surface(corners, np.array([[0, 1, 2], [0, 2, 3]], np.int32))
+
+
+def apart(vertices: np.ndarray, mouth, by: float) -> np.ndarray:
+    moved = vertices.copy()
+    moved[: mouth[3], 1] += by / 2
+    moved[mouth[3] :, 1] -= by / 2
+    return moved
+
+
+def test_the_line_of_contact_is_found_on_both_lips(mouth):
+    vertices, _, found, count = mouth
+    assert found.upper > 20 and len(found.band) - found.upper > 20
+    assert (found.band[: found.upper] < count).all() and (found.band[found.upper :] >= count).all()
+    assert np.abs(vertices[found.band, 1]).max() < 0.5
+
+
+def test_lips_before_skin_attract_each_other(mouth):
+    vertices, faces, found, _ = mouth
+    now = apart(vertices, mouth, 2.0)
+    rows, points, areas = found.attraction(now, vertex_normals(now, faces), skin())
+    assert (areas > 0).all()
+    # what would satisfy every pair: the lips a gap apart
+    np.testing.assert_allclose(np.linalg.norm(points, axis=1), GAP_MM)
+    shut = apart(vertices, mouth, GAP_MM - 0.1)
+    assert np.linalg.norm(rows @ now - points, axis=1).mean() > 1.5
+    assert np.linalg.norm(rows @ shut - points, axis=1).mean() < 0.15
+
+
+@pytest.mark.parametrize("scan", [skin(-8.0), skin(0.0, above=-3.0), skin(0.0, below=3.0)])
+def test_open_lips_do_not(mouth, scan):
+    """Teeth or nothing behind them."""
+    vertices, faces, found, _ = mouth
+    now = apart(vertices, mouth, 2.0)
+    assert not found.attraction(now, vertex_normals(now, faces), scan)[2].any()
+
+
+def test_lips_far_apart_do_not(mouth):
+    vertices, faces, found, _ = mouth
+    now = apart(vertices, mouth, 12.0)
+    assert not found.attraction(now, vertex_normals(now, faces), skin())[2].any()
+
+
+def test_a_short_closed_stretch_of_an_open_mouth_does_not(mouth):
+    """The corners of an open mouth are never far apart."""
+    vertices, faces, found, _ = mouth
+    now = apart(vertices, mouth, 2.0)
+    corners = np.array([[-40, -30, 0], [-16, -30, 0], [-16, 30, 0], [-40, 30, 0]], float)
+    corner = Surface(corners, np.array([[0, 1, 2], [0, 2, 3]], np.int32))
+    assert not found.attraction(now, vertex_normals(now, faces), corner)[2].any()
+
+
+def test_a_face_without_a_slit_has_no_lips():
+    vertices, faces, marks, count = lips(0.1)
+    upper_alone = faces[(faces < count).all(axis=1)]
+    normals = vertex_normals(vertices, upper_alone)
+    areas = vertex_areas(vertices, upper_alone)
+    assert find_lips(vertices, upper_alone, normals, areas, marks, np.arange(count)) is None
