@@ -86,6 +86,6 @@ def calmness(
     def share(areas: Floats) -> float:
         return float(areas @ near / max(float(areas.sum()), 1e-12))
 
-    given = np.isfinite(points[INNER]).all(axis=1)
+    given = np.asarray(np.isfinite(points[INNER]).all(axis=1))
     sure = float(np.where(given, confidence[INNER], 0.0).sum() / max(len(given), 1))
     return Calm(deviation, share(core.areas * core.right), share(core.areas * ~core.right), sure)

@@ -55,7 +55,7 @@ def light_between_lips(vertices: Floats, faces: Ints, landmarks: Floats, scan: S
         hits = surface.cast(origins, np.array([0.0, 0.0, -1.0]))
         return np.where(hits.hit, front - hits.distances, -np.inf)
 
-    of_mesh = depth(Surface(vertices[used], flat.reshape(-1, 3)))
+    of_mesh = depth(Surface(vertices[used], flat.reshape(-1, 3).astype(np.int32)))
     of_scan = depth(scan)
     light = np.isfinite(of_scan) & (of_mesh < of_scan - DEEP_MM)
     return Mouth(float(light.sum()) * PIXEL_MM**2, float((light | ~np.isfinite(of_mesh)).sum()) * PIXEL_MM**2)
