@@ -104,7 +104,7 @@ def run(
         say("\n".join(f"  {figure:<28}{value:9.3f}" for figure, value in now.items()))
     else:
         changes = compared(expected["figures"], now)
-        say(table(key, expected["commit"], changes, sorted(set(expected["figures"]) ^ set(now))))
+        say(table(key, expected["commit"], changes, set(expected["figures"]), set(now)))
         record["moved"] = [change.name for change in changes if abs(change.relative) > MOVED]
     say(f"  {record['cpu_s_per_frame']:.2f} CPU s a frame, {cost.peak_mb:.0f} MB in the largest process")
     if store and not all(map(math.isfinite, now.values())):
@@ -147,8 +147,8 @@ def whole_run(
 
 
 def figures(evaluated: Mapping[str, Any]) -> dict[str, float]:
-    """All that `evaluate` gives, by `group.measure`: of `neutral`, `expressions`, `apex`, `all`; and `corr` of each
-    expression, which is a mean over the people.
+    """All that `evaluate` gives, by `group.measure`: of `neutral`, `expressions`, `apex`, `all`; and `corr` and
+    `feature` of each expression, which are means over the people.
     """
     sequences = evaluated["sequences"]
     neutrals = [s for name, s in sequences.items() if name.rpartition("/")[2].startswith("neutral")]
@@ -162,7 +162,12 @@ def figures(evaluated: Mapping[str, Any]) -> dict[str, float]:
     }
     found = {"rejected": float(len(evaluated["rejected"])), "missing": float(len(evaluated["missing"]))}
     found |= {f"{group}.{measure}": value for group, of in groups.items() for measure, value in of.items()}
-    found |= {f"{name}.corr": sequence["corr"] for name, sequence in sequences.items() if "corr" in sequence}
+    found |= {
+        f"{name}.{measure}": sequence[measure]
+        for name, sequence in sequences.items()
+        for measure in ("corr", "feature")
+        if measure in sequence
+    }
     return {name: round(value, 5) for name, value in found.items()}
 
 
@@ -172,8 +177,8 @@ def compared(before: Mapping[str, float], now: Mapping[str, float]) -> list[Chan
     return sorted(changes, key=lambda change: abs(change.relative) * (-1 if change.worse else 1))
 
 
-def table(key: str, since: str, changes: list[Change], uneven: list[str]) -> str:
-    """For people: what moved, and how far the rest did."""
+def table(key: str, since: str, changes: list[Change], then: set[str], now: set[str]) -> str:
+    """For people: what moved, and which figures only one of the two has: a measure may be newer than what is stored."""
     moved = [change for change in changes if abs(change.relative) > MOVED]
     lines = [f"  {key}: {len(moved)} of {len(changes)} figures moved by more than {MOVED:.0%} since {since}"]
     for change in moved:
@@ -181,8 +186,9 @@ def table(key: str, since: str, changes: list[Change], uneven: list[str]) -> str
         lines.append(
             f"  {change.name:<28}{change.before:9.3f} ->{change.now:9.3f}  {change.relative:+8.1%}  {said}"
         )
-    if uneven:
-        lines.append(f"  then or now only: {', '.join(uneven)}")
+    for when, names in (("then only", then - now), ("now only, not compared", now - then)):
+        if names:
+            lines.append(f"  {when}: {', '.join(sorted(names))}")
     return "\n".join(lines)
 
 

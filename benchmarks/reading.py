@@ -96,9 +96,10 @@ def run(work: Path, say: Callable[[str], None]) -> dict[str, Any]:
             f"  {name:<22}{seconds:8.3f} CPU s  {'keeps texture coordinates' if seams else 'drops or changes them'}"
         )
     back, stored = read_back(path, work)
-    times = records["mimicme"]["cpu_s"] / back
+    # the image is neither decoded here nor there
+    times = best(lambda: read_mesh(path.read_bytes(), path.name)) / back
     records["ingested, read back"] = {"cpu_s": back, "times": times, "stored_mb": stored}
-    said = f"{times:.0f} times as fast as the OBJ, {stored:.1f} MB with the image"
+    said = f"{times:.0f} times as fast as the OBJ alone, {stored:.1f} MB with the image"
     say(f"  {'ingested, read back':<22}{back:8.4f} CPU s  {said}")
     return {"readers": records}
 

@@ -11,6 +11,9 @@ Per frame:
     s2m_median, s2m_p95  scan vertices inside the template's region -> registered surface
     lm                   distance to the true landmarks, on the registered mesh
     bad_pct              flipped or degenerate triangles (area under 2 % of the true one), per cent
+    feature              `along` over core vertices with data near a feature; see `feature_vertices`
+    feature_lips, ...    the same near features of the lips, the lids, the brows and the nose
+    mouth_light_closed   the release's figure of quality `mouth_light` (mm^2), where the true lips are closed
 
 and per sequence:
 
@@ -21,14 +24,15 @@ and per sequence:
     pose_deg, pose_mm    head motion since the first frame against the true one: rotation, and shift of the
     nose bridge
 
-All are lower-is-better but `amplitude`.  Rejected and missing frames are counted and listed, never averaged
-in.
+On smooth skin the true place is the convention of who made the truth; near a feature it can be seen, so `feature`
+says more about a registration than `along` does.  All are lower-is-better but `amplitude`.  Rejected and missing
+frames are counted and listed, never averaged in.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,19 +41,57 @@ from numpy.typing import NDArray
 
 from mimicme.pipeline.arrays import Bools, Floats, Ints
 from mimicme.pipeline.errors import InputError, UsageError
-from mimicme.pipeline.geometry.mesh import transform, triangle_normals, vertex_normals
+from mimicme.pipeline.geometry.mesh import (
+    adjacency,
+    boundary_vertices,
+    edges,
+    transform,
+    triangle_normals,
+    vertex_areas,
+    vertex_normals,
+)
 from mimicme.pipeline.items import Item
 from mimicme.pipeline.release import Release
 from mimicme.pipeline.release.layout import OK
 
-FRAME_MEASURES = ("corr", "corr_p95", "along", "s2m_median", "s2m_p95", "lm", "bad_pct")
+SURFACE_MEASURES = ("corr", "corr_p95", "along", "s2m_median", "s2m_p95", "lm", "bad_pct")
+FEATURE_MEASURES = ("feature", "feature_lips", "feature_lids", "feature_brows", "feature_nose")
+CLOSED_LIGHT = "mouth_light_closed"
+FRAME_MEASURES = (*SURFACE_MEASURES, *FEATURE_MEASURES, CLOSED_LIGHT)
 SEQUENCE_MEASURES = ("jitter", "amplitude", "pose_deg", "pose_mm")
 MEASURES = FRAME_MEASURES + SEQUENCE_MEASURES
+TABLE_BLOCKS = (SURFACE_MEASURES + SEQUENCE_MEASURES, (*FEATURE_MEASURES, CLOSED_LIGHT))
 
 DEGENERATE_AREA = 0.02  # of the true triangle's area
 MOVING_MM = 3.0
 FEWEST_MOVING = 20
 NOSE_BRIDGE = 27  # iBUG-68
+FEATURE_MM = 6.0
+"""A vertex is near a feature within this distance."""
+CREASE_PER_MM = 0.2
+"""Least mean curvature of a crease: that of a fold with a radius of 2.5 mm."""
+CREASE_MM = 5.0
+"""Smaller patches of such vertices are no crease but the mesh's unevenness."""
+REGION_MM = 12.0
+"""A crease or a rim belongs to the nearest of lips, lids, brows and nose within this distance."""
+HOLE_MM = 25.0
+"""A hole of mouth, eye or nostril has every vertex within this distance of their landmarks."""
+LINE_STEP_MM = 0.5
+_HOLE_LANDMARKS = slice(27, 68)
+# iBUG-68
+_LINES: dict[str, tuple[tuple[int, ...], ...]] = {
+    "lips": (
+        (48, 49, 50, 51, 52, 53, 54),
+        (48, 59, 58, 57, 56, 55, 54),
+        (60, 61, 62, 63, 64),
+        (60, 67, 66, 65, 64),
+    ),
+    "lids": ((36, 37, 38, 39), (36, 41, 40, 39), (42, 43, 44, 45), (42, 47, 46, 45)),
+    "brows": ((17, 18, 19, 20, 21), (22, 23, 24, 25, 26)),
+    "nose": ((27, 28, 29, 30), (31, 32, 33, 34, 35)),
+}
+_TRUTH_LINES = ("lips", "lids", "brows")
+_MOUTH_LIGHT = "mouth_light"
 _TRUTH_ARRAYS = ("vertices", "valid", "core", "landmarks", "region", "head_pose", "amount")
 
 Record = dict[str, Any]
@@ -66,6 +108,8 @@ class Truth:
         region: (F, n) per vertex of the scan's file: skin inside the template's region.
         head_pose: (F, 4, 4) model -> scan.
         amount: (F,) 0 neutral, 1 apex.
+        lips_closed: (F,) the true lips touch along the whole slit; None where the truth does not say.
+        lines: (F, lines, points, 3) by name, of `lips`, `lids` and `brows` those that the truth has.
     """
 
     item: Item
@@ -76,6 +120,8 @@ class Truth:
     region: Bools
     head_pose: Floats
     amount: Floats
+    lips_closed: Bools | None = None
+    lines: Mapping[str, Floats] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.vertices)
@@ -105,7 +151,7 @@ def evaluate(release: str | Path | Release, truth: str | Path) -> Record:
             expected="truth/<subject>/<sequence>.npz",
             todo="Make some with `mimicme synth`.",
         )
-    corners = _landmark_vertices(folder, opened)
+    marks = _landmark_vertices(folder, opened)
     faces = opened.template.faces
     records: list[Record] = []
     sequences: list[Record] = []
@@ -125,9 +171,12 @@ def evaluate(release: str | Path | Release, truth: str | Path) -> Record:
             name = f"{known.item}/{{:04d}}".format
             rejected += [name(k) for k in found.rejected]
             missing += [name(k) for k in range(len(known)) if k not in found.numbers]
+            near = feature_vertices(known, faces) if found.vertices else {}
             for k, vertices in found.vertices.items():
                 scan = _scan_vertices(folder, known.item, k)
-                row = frame_measures(vertices, known, k, faces, scan, corners)
+                row = frame_measures(vertices, known, k, faces, scan, marks, near)
+                if known.lips_closed is not None and known.lips_closed[k] and k in found.mouth_light:
+                    row[CLOSED_LIGHT] = found.mouth_light[k]
                 apex = bool(known.amount[k] > 0.999)
                 records.append({"sequence": known.item.sequence, "apex": apex, **row})
             if len(known) > 1 and found.vertices:
@@ -146,13 +195,15 @@ def frame_measures(
     faces: Ints,
     scan: Floats,
     landmark_vertices: NDArray[np.int64],
+    features: Mapping[str, Bools],
 ) -> dict[str, float]:
-    """Measures of one frame.
+    """Measures of one frame, all but `mouth_light_closed`.
 
     Args:
         vertices: (V, 3) registered, in the capture file's frame, mm.
         scan: (n, 3) vertices of the scan's file, in its order.
         landmark_vertices: (68,) template vertex of each landmark.
+        features: (V,) by measure, of `feature_vertices`.
     """
     from mimicme.pipeline.geometry.spatial import Surface
 
@@ -162,11 +213,12 @@ def frame_measures(
     distance = np.linalg.norm(off, axis=1)
     across = np.einsum("vx,vx->v", off, vertex_normals(true, faces))
     row: dict[str, float] = {}
+    tangential = np.sqrt(np.maximum(distance**2 - across**2, 0))
     if seen.any():
-        tangential = np.sqrt(np.maximum(distance**2 - across**2, 0))
         row["corr"] = float(distance[seen].mean())
         row["corr_p95"] = float(np.percentile(distance[seen], 95))
         row["along"] = float(tangential[seen].mean())
+    row |= {name: float(tangential[at].mean()) for name in features if (at := seen & features[name]).any()}
     inside = scan[truth.region[frame][: len(scan)]]
     if len(inside):
         to_surface = Surface(vertices, faces).distance(inside)
@@ -178,6 +230,119 @@ def frame_measures(
     flipped = np.einsum("tx,tx->t", normals, true_normals) < 0
     row["bad_pct"] = float(100 * (flipped | (areas < DEGENERATE_AREA * true_areas)).mean())
     return row
+
+
+def feature_vertices(truth: Truth, faces: Ints) -> dict[str, Bools]:
+    """Core vertices near what can be seen on a face's surface, the same ones in every frame of a sequence.
+
+    Features are found on the true shape of the frame that is most neutral.  They are
+
+    - creases: connected vertices with a mean curvature above `CREASE_PER_MM` that span `CREASE_MM` or more,
+    - rims: the borders of the holes of mouth, eyes and nostrils, not the outer border,
+    - the lines of lips, lids and brows that the truth has, else those through its landmarks, put onto the surface.
+
+    A crease or a rim belongs to the nearest of lips, lids, brows and nose (bridge and base) within `REGION_MM`, or to
+    none of them.
+
+    Args:
+        faces: (T, 3) of the template.
+
+    Returns:
+        (V,) by name of `FEATURE_MEASURES`: within `FEATURE_MM` of any feature, or of one of that region's; in mm of
+        the neutral shape, through the air.
+    """
+    from scipy.spatial import cKDTree
+
+    frame = int(np.argmin(truth.amount))
+    vertices = truth.vertices[frame]
+    lines = _feature_lines(truth, frame, faces)
+    seams = _creases(vertices, faces) | _holes(vertices, faces, truth.landmarks[frame])
+    points = vertices[seams]
+    to_line = np.stack([cKDTree(line).query(points)[0] for line in lines.values()])
+    nearest = np.where(to_line.min(axis=0) <= REGION_MM, to_line.argmin(axis=0), -1)
+
+    def near(features: Floats) -> Bools:
+        within = cKDTree(features).query(vertices, distance_upper_bound=FEATURE_MM)[0]
+        return np.asarray(truth.core & np.isfinite(within))
+
+    own = {
+        name: np.concatenate([points[nearest == i], lines[name] if name in _TRUTH_LINES else points[:0]])
+        for i, name in enumerate(lines)
+    }
+    every = np.concatenate([points, *(lines[name] for name in _TRUTH_LINES)])
+    return {"feature": near(every), **{f"feature_{name}": near(of) for name, of in own.items()}}
+
+
+def mean_curvature(vertices: Floats, faces: Ints) -> Floats:
+    """(V,) magnitude of the mean curvature, 1/mm: 1/r on a sphere, 1/(2r) on a cylinder; 0 on a border.
+
+    By the gradient of the surface's area (Meyer et al., Discrete differential-geometry operators for triangulated
+    2-manifolds, 2003), with a third of the area of each vertex's triangles.
+    """
+    normals, _ = triangle_normals(vertices, faces)
+    corner = vertices[faces]
+    opposite = np.roll(corner, -2, axis=1) - np.roll(corner, -1, axis=1)
+    of_corner = np.cross(normals[:, None], opposite).reshape(-1, 3) / 2
+    gradient = np.stack([np.bincount(faces.ravel(), x, len(vertices)) for x in of_corner.T], axis=1)
+    curvature = np.linalg.norm(gradient, axis=1) / np.maximum(2 * vertex_areas(vertices, faces), 1e-12)
+    return np.where(boundary_vertices(faces, len(vertices)), 0.0, curvature)
+
+
+def _creases(vertices: Floats, faces: Ints) -> Bools:
+    """(V,) True at vertices of a crease."""
+    found = np.zeros(len(vertices), bool)
+    for piece in _pieces(mean_curvature(vertices, faces) > CREASE_PER_MM, edges(faces)[0]):
+        found[piece] = np.linalg.norm(np.ptp(vertices[piece], axis=0)) >= CREASE_MM
+    return found
+
+
+def _holes(vertices: Floats, faces: Ints, landmarks: Floats) -> Bools:
+    """(V,) True on the borders of the holes of mouth, eyes and nostrils."""
+    from scipy.spatial import cKDTree
+
+    pairs, count = edges(faces)
+    found = np.zeros(len(vertices), bool)
+    marks = cKDTree(landmarks[_HOLE_LANDMARKS])
+    for loop in _pieces(boundary_vertices(faces, len(vertices)), pairs[count == 1]):
+        found[loop] = bool((marks.query(vertices[loop])[0] <= HOLE_MM).all())
+    return found
+
+
+def _pieces(chosen: Bools, pairs: Ints) -> Iterator[NDArray[np.int64]]:
+    """The vertices of each connected piece of the `chosen` (V,), along the edges `pairs` (e, 2)."""
+    from scipy.sparse.csgraph import connected_components
+
+    among = pairs[chosen[pairs].all(axis=1)]
+    _, label = connected_components(adjacency(among, len(chosen)), directed=False)
+    at = np.flatnonzero(chosen)
+    order = at[np.argsort(label[at], kind="stable")]
+    if len(order):
+        yield from np.split(order, np.flatnonzero(np.diff(label[order])) + 1)
+
+
+def _feature_lines(truth: Truth, frame: int, faces: Ints) -> dict[str, Floats]:
+    """(k, 3) points every `LINE_STEP_MM` or closer along the lines of each region, on the true surface of a frame."""
+    from mimicme.pipeline.geometry.spatial import Surface
+
+    surface = Surface(truth.vertices[frame], faces)
+    found = {}
+    for name, rows in _LINES.items():
+        given = truth.lines.get(name)
+        if given is not None:
+            found[name] = np.concatenate([_along(line) for line in given[frame]])
+        else:
+            marks = truth.landmarks[frame]
+            found[name] = surface.closest(np.concatenate([_along(marks[list(row)]) for row in rows])).points
+    return found
+
+
+def _along(line: Floats) -> Floats:
+    """Points (k, 3) along a line through points (m, 3), `LINE_STEP_MM` apart or closer."""
+    parts = [
+        a + np.linspace(0, 1, int(np.linalg.norm(b - a) / LINE_STEP_MM) + 2)[:, None] * (b - a)
+        for a, b in zip(line[:-1], line[1:], strict=True)
+    ]
+    return np.concatenate(parts)
 
 
 def sequence_measures(
@@ -239,17 +404,25 @@ def head_motion(poses: Mapping[int, Floats], truth: Truth) -> tuple[float | None
 
 
 def format_table(result: Mapping[str, Any]) -> str:
-    """The result of `evaluate` as a table to print, one line a sequence and three of means."""
-    lines = [f"{'sequence':<14}" + "".join(f"{name:>11}" for name in MEASURES)]
+    """The result of `evaluate` as a table to print: a block of measures over the whole core and one of those near
+    features, each with one line a sequence and three of means."""
     means = [("EXPRESSIONS", "expressions"), ("APEX", "apex"), ("ALL", "all")]
-    for label, row in [*result["sequences"].items(), *((label, result[key]) for label, key in means)]:
-        cells = (f"{row[name]:11.3f}" if name in row else f"{'-':>11}" for name in MEASURES)
-        lines.append(f"{label:<14}" + "".join(cells))
+    rows = [*result["sequences"].items(), *((label, result[key]) for label, key in means)]
+    lines = []
+    for block in TABLE_BLOCKS:
+        widths = {name: max(11, len(name) + 2) for name in block}
+        lines.append(f"{'sequence':<14}" + "".join(f"{name:>{width}}" for name, width in widths.items()))
+        for label, row in rows:
+            cells = (f"{row[n]:{w}.3f}" if n in row else f"{'-':>{w}}" for n, w in widths.items())
+            lines.append(f"{label:<14}" + "".join(cells))
+        lines.append("")
     for word in ("rejected", "missing"):
         names = result[word]
         listed = f": {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}" if names else ""
         lines.append(f"{len(names)} frames {word}{listed}")
-    lines.append(f"{result['frames']} frames compared; mm, degrees, per cent, mm per frame^2 (jitter)")
+    lines.append(
+        f"{result['frames']} frames compared; mm, degrees, per cent, mm per frame^2 (jitter), mm^2 (mouth_light_closed)"
+    )
     return "\n".join(lines)
 
 
@@ -265,6 +438,8 @@ def read_truth(path: Path) -> Truth:
     try:
         with np.load(path, allow_pickle=False) as file:
             data = {name: np.asarray(file[name]) for name in _TRUTH_ARRAYS}
+            lines = {name: file[name].astype(np.float64) for name in _TRUTH_LINES if name in file}
+            closed = file["lips_closed"].astype(bool) if "lips_closed" in file else None
     except (OSError, ValueError, KeyError) as error:
         raise InputError("the truth cannot be read", where=path, seen=str(error).splitlines()[0]) from error
     return Truth(
@@ -276,6 +451,8 @@ def read_truth(path: Path) -> Truth:
         region=data["region"].astype(bool),
         head_pose=data["head_pose"].astype(np.float64),
         amount=data["amount"].astype(np.float64),
+        lips_closed=closed,
+        lines=lines,
     )
 
 
@@ -285,17 +462,20 @@ class _Registered:
     rejected: list[int]
     vertices: dict[int, Floats]
     poses: dict[int, Floats]
+    mouth_light: dict[int, float]
 
 
 def _registered(release: Release, item: Item, n_frames: int) -> _Registered:
     """Frames of a sequence in the capture file's frame, by frame number; nothing when the release lacks
     it."""
-    found = _Registered(set(), [], {}, {})
+    found = _Registered(set(), [], {}, {}, {})
     try:
         info = release.sequence(item.subject, item.sequence)
     except UsageError:
         return found
     poses = release.values(item, "pose")
+    quality = release.values(item, "quality")
+    has_light = _MOUTH_LIGHT in (quality.dtype.names or ())
     for row in info.rows:
         entry = release.index[row]
         number = int(entry["frame"])
@@ -303,9 +483,12 @@ def _registered(release: Release, item: Item, n_frames: int) -> _Registered:
         if entry["status"] != OK:
             found.rejected.append(number)
         elif 0 <= number < n_frames:
-            pose = info.file_from_scan @ poses[int(entry["row"])]
+            at = int(entry["row"])
+            pose = info.file_from_scan @ poses[at]
             found.poses[number] = pose
             found.vertices[number] = transform(pose, release.vertices(row).astype(np.float64))
+            if has_light and np.isfinite(quality[_MOUTH_LIGHT][at]):
+                found.mouth_light[number] = float(quality[_MOUTH_LIGHT][at])
     return found
 
 
