@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from mimicme.pipeline.arrays import Floats, Singles
 from mimicme.pipeline.captures.expressions import NEUTRAL
 from mimicme.pipeline.errors import UsageError, listed
+from mimicme.pipeline.items import Item
 from mimicme.pipeline.numerics.subsample import even_subsample
 from mimicme.pipeline.release import Release
 from mimicme.pipeline.release.layout import OK
@@ -28,6 +29,7 @@ Balance = Literal["frames", "subjects", "expressions"]
 
 BATCH_BYTES = 96 << 20
 NEUTRAL_FRAMES = 9  # more of them change the median little and cost a read each
+NEUTRAL_COST, NEARLY_CALMEST = "neutral_cost", 1.25
 APEX_SHARE = 0.9  # frames of at least this share of a sequence's largest amount are its apex
 
 
@@ -37,7 +39,8 @@ class SubjectNeutral:
 
     Attributes:
         vertices: (V, 3) float32, mm, canonical frame.
-        source: 'neutral' (frames labelled so) or 'first' (first frames of its sequences).
+        source: 'neutral' (frames labelled so), 'calmest' (those of the least `neutral_cost`) or, in a release without
+            that figure, 'first' (first frames of its sequences).
         rows: of the table, whose median it is.
     """
 
@@ -172,13 +175,35 @@ class ReleaseFrames:
     def _neutral(self, subject: str) -> SubjectNeutral:
         rows, source = self.rows_of(subject, NEUTRAL), "neutral"
         if not len(rows):
-            rows, source = self.rows_of(subject), "first"
+            rows = self.rows_of(subject)
             if not len(rows):
                 raise self.no_subject(subject)
-            rows = rows[np.unique(self.table["sequence"][rows], return_index=True)[1]]
+            costs = self._neutral_costs(rows)
+            if np.isfinite(costs).any():
+                calm = np.flatnonzero(costs <= NEARLY_CALMEST * np.nanmin(costs))
+                calm = calm[np.argsort(costs[calm], kind="stable")][:NEUTRAL_FRAMES]
+                rows, source = rows[np.sort(calm)], "calmest"
+            else:
+                rows, source = rows[np.unique(self.table["sequence"][rows], return_index=True)[1]], "first"
         chosen = rows[even_subsample(len(rows), NEUTRAL_FRAMES)]
         shapes = np.stack([self.vertices(int(row)) for row in chosen])
         return SubjectNeutral(np.median(shapes, axis=0).astype(np.float32), source, chosen)
+
+    def _neutral_costs(self, rows: Rows) -> Floats:
+        """(k,) mm, how far from neutral the frames of rows of the table seemed (`align`); NaN without that figure."""
+        costs = np.full(len(rows), np.nan)
+        of_sequence: dict[tuple[int, Item], Floats | None] = {}
+        for k, entry in enumerate(self.table[rows]):
+            number, item = int(entry["release"]), Item(str(entry["subject"]), str(entry["sequence"]))
+            release = self.releases[number]
+            if (number, item) not in of_sequence:
+                quality = release.values(item, "quality")
+                there = NEUTRAL_COST in (quality.dtype.names or ())
+                of_sequence[number, item] = np.asarray(quality[NEUTRAL_COST], np.float64) if there else None
+            found = of_sequence[number, item]
+            if found is not None:
+                costs[k] = found[int(release.index[int(entry["row"])]["row"])]
+        return costs
 
     def neutrals(self, subjects: Sequence[str] | None = None) -> Iterator[Singles]:
         """Batches (n, V, 3) of the subjects' neutrals, in order."""

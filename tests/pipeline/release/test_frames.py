@@ -7,6 +7,7 @@ from dataclasses import replace
 import h5py
 import numpy as np
 import pytest
+from numpy.lib.recfunctions import append_fields
 
 from mimicme.pipeline.errors import CheckpointError, UsageError
 from mimicme.pipeline.geometry.mesh import vertex_areas
@@ -22,6 +23,7 @@ from mimicme.pipeline.model_file import (
     write_model,
 )
 from mimicme.pipeline.numerics.linear_model import fit_pca
+from mimicme.pipeline.release import Release
 from mimicme.pipeline.release.frames import ReleaseFrames, apexes, balance_weights
 from mimicme.pipeline.template.region_masks import region_mask, region_masks, side_mask, upper_mask
 
@@ -66,6 +68,25 @@ def test_a_neutral_without_a_label_is_the_median_of_first_frames(known, tmp_path
     assert len(found.rows) == 6
     # the median of six frames of noise is nearer than one of them
     assert np.abs(found.vertices - clean).mean() < 0.7 * known.noise_mm / 2
+
+
+def test_a_neutral_without_a_label_is_the_median_of_the_calmest_frames(known, monkeypatch):
+    """Where the release has the figure: here frame 2 of every sequence seems calm, and in one sequence calmest."""
+    values = Release.values
+
+    def with_costs(self, item, name):
+        found = values(self, item, name)
+        if name != "quality":
+            return found
+        cost = np.where(np.arange(len(found)) == 2, 2.0, 9.0) - (item.sequence == "happiness") * 0.1
+        return append_fields(found, "neutral_cost", cost, usemask=False)
+
+    monkeypatch.setattr(Release, "values", with_costs)
+    with ReleaseFrames([known.path], lambda table: table["expression"] == "neutral") as frames:
+        found = frames.neutral("S003")
+    assert found.source == "calmest"
+    assert set(frames.table["frame"][found.rows].tolist()) == {2}
+    assert len(found.rows) == min(9, len(set(frames.table["sequence"][found.rows].tolist())))
 
 
 def test_apexes_are_the_frames_furthest_from_neutral(frames, known):
