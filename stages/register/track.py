@@ -47,6 +47,7 @@ from mimicme.stages.register.targets import ScanTarget
 if TYPE_CHECKING:
     from mimicme.stages.register.settings import RegisterSettings
 
+EYES = ("left_eye", "right_eye")
 BROWS = np.zeros(N_LANDMARKS, bool)
 BROWS[GROUPS["left_eyebrow"]] = BROWS[GROUPS["right_eyebrow"]] = True
 NOSE_RIDGE = np.zeros(N_LANDMARKS, bool)
@@ -64,6 +65,9 @@ MOUTH_AT_REST_MM, MOUTH_MOVED_MM = 3.0, 3.6
 """Mean difference of a mouth's landmarks from the template's, about their middle and at its size: up to the first they
 may be those of a mouth at rest, from the second on they are not.  Of 9 neutrals 1.1 to 3.0; 3.6 to 18 at the apex of 5
 expressions."""
+CLOSED_EYE, OPEN_EYE = 0.35, 0.55
+"""Opening of an eye's landmarks in its width, over the template's: up to the first it is closed, from the second on it
+may be a narrow one.  0.2 on a bust with closed eyes, 0.7 and more on open ones."""
 OPEN_MOUTH = 0.2
 """Opening of the mouth, in its widths, from which on a frame is no neutral, even if the sequence has no better one."""
 FIRST_STIFFER = 10.0
@@ -241,8 +245,10 @@ class SequenceTracker:
             share = np.full(N_LANDMARKS, settings.detected_share)
             share[BROWS] = 1.0
             # what is no neutral has moved farther than a detector errs
-            moved = _mouth_moved(np.where(known[:, None], landmarks, np.nan), self.template.landmarks())
-            share[GROUPS["mouth"]] += moved * (1 - settings.detected_share)
+            shown = np.where(known[:, None], landmarks, np.nan)
+            moved = _moved(shown, self.template.landmarks())
+            for group, by in moved.items():
+                share[GROUPS[group]] += by * (1 - settings.detected_share)
             weights[frame.detected] *= share[frame.detected]
             self._rest = self._sized_template(landmarks, known)
             self._fitter = self._generic_fitter(np.where(known[:, None], landmarks, np.nan))
@@ -487,6 +493,8 @@ def _oddity(landmarks: Floats, reference: Floats, quality: Quality) -> str:
         odd.append("its mouth is open")
     elif _mouth_moved(landmarks, reference) > 0:
         odd.append("its mouth is not at rest")
+    if max(_eye_closed(landmarks, reference, eye) for eye in EYES) > 0:
+        odd.append("an eye is closed")
     if min(quality.core_share_right, quality.core_share_left) < WELL_SEEN:
         odd.append("half of the face is hardly scanned")
     return " and ".join(odd)
@@ -507,6 +515,25 @@ def _mouth_moved(landmarks: Floats, reference: Floats) -> float:
     found, rest = found[known] * size, rest[known]
     off = np.linalg.norm((found - found.mean(axis=0)) - (rest - rest.mean(axis=0)), axis=1).mean()
     return float(np.clip((off - MOUTH_AT_REST_MM) / (MOUTH_MOVED_MM - MOUTH_AT_REST_MM), 0, 1))
+
+
+def _moved(landmarks: Floats, reference: Floats) -> dict[str, float]:
+    """By group of landmarks, from 0 to 1, whether those of a frame, (68, 3), NaN absent, are surely not at rest."""
+    eyes = {eye: _eye_closed(landmarks, reference, eye) for eye in EYES}
+    return {"mouth": _mouth_moved(landmarks, reference)} | eyes
+
+
+def _eye_closed(landmarks: Floats, reference: Floats, eye: str) -> float:
+    """0: an eye of landmarks (68, 3), NaN absent, is open, as a reference's; 1: it is closed."""
+
+    def opening(points: Floats) -> float:
+        corner, first, second, other, third, fourth = points[GROUPS[eye]]
+        gap = np.linalg.norm(first - fourth) + np.linalg.norm(second - third)
+        return float(gap / (2 * max(float(np.linalg.norm(other - corner)), 1e-9)))
+
+    share = opening(landmarks) / max(opening(reference), 1e-9)
+    closed = float(np.clip((OPEN_EYE - share) / (OPEN_EYE - CLOSED_EYE), 0, 1))
+    return closed if np.isfinite(share) else 0.0
 
 
 def _as_good(second: Quality, first: Quality, triangles: int) -> bool:

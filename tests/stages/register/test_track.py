@@ -20,7 +20,14 @@ from mimicme.stages.register import compute as run_stage
 from mimicme.stages.register.levels import Levels
 from mimicme.stages.register.settings import RegisterSettings
 from mimicme.stages.register.stabilisation import head_motion
-from mimicme.stages.register.track import Frame, SequenceTracker, mouth_opening, smooth_sequence
+from mimicme.stages.register.track import (
+    Frame,
+    SequenceTracker,
+    _moved,
+    _oddity,
+    mouth_opening,
+    smooth_sequence,
+)
 
 
 def in_scan(result):
@@ -559,3 +566,42 @@ def test_a_detected_jaw_has_no_weight(dome):
     wrong[:17, 1] = 10.0
     found = [in_scan(dome.tracker().register(seen_beside(dome.frame(0), k * wrong))) for k in (0.0, 1.0)]
     np.testing.assert_array_equal(*found)
+
+
+# ------------------------------------------------------------------------- a neutral that is none
+
+
+def shifted(marks, rows, step):
+    points = marks.copy()
+    points[rows] += step
+    return points
+
+
+def test_a_mouth_or_an_eye_that_is_not_at_rest_is_seen(dome):
+    marks = dome.template().landmarks()
+    calm = {"mouth": 0.0, "left_eye": 0.0, "right_eye": 0.0}
+    assert _moved(marks, marks) == calm
+    assert _moved(1.3 * marks + [5.0, -3.0, 2.0], marks) == calm  # a larger face, elsewhere
+    assert _moved(shifted(marks, slice(48, 68), [0, -8.0, 0]), marks) == calm  # a longer one
+    assert _moved(np.full_like(marks, np.nan), marks) == calm
+    wide = marks.copy()
+    middle = marks[48:68].mean(axis=0)
+    wide[48:68] = middle + (marks[48:68] - middle) * [1.6, 1.0, 1.0]
+    assert _moved(wide, marks) == calm | {"mouth": 1.0}
+    shut = marks.copy()
+    for low, high in ((37, 41), (38, 40)):
+        shut[low] = shut[high] + 0.1 * (shut[low] - shut[high])
+    assert _moved(shut, marks) == calm | {"left_eye": 1.0}
+
+
+def test_an_odd_neutral_is_told(dome):
+    marks = dome.template().landmarks()
+    frame = dome.frame(0, 0.0)
+    tracker = dome.tracker()
+    quality = tracker.register(frame).quality
+    assert tracker.neutral_oddity == ""
+    shut = marks.copy()
+    shut[[37, 38]] = shut[[41, 40]]
+    assert _oddity(shut, marks, quality) == "an eye is closed"
+    half = replace(quality, core_share_left=0.3)
+    assert _oddity(marks, marks, half) == "half of the face is hardly scanned"
