@@ -53,18 +53,24 @@ def new_findings(plan: Plan, stage: Stage, item: Item) -> tuple[list[str], list[
         return [], []
     rejected_before: set[int] = set()
     noted_before: set[tuple[int, str]] = set()
+    said_before: dict[int, str] = {}
     for need in stage.needs:
         before = plan.index.read(plan.checkpoint(need, item))
         for number, status in before.flagged_frames() if before else ():
             if not status.ok:
                 rejected_before.add(number)
             noted_before.update((number, code) for code in status.note.split(",") if code)
+            # a stage adds its sentences to those of the stages before it
+            said_before[number] = max(said_before.get(number, ""), status.message, key=len)
     rejections, notes = [], []
     for number, status in summary.flagged_frames():
         if not status.ok and number not in rejected_before:
             rejections.append(
                 f"{item} frame {number}: {stage.name} rejected it ({status.reason}): {status.message}"
             )
-        elif status.ok and any((number, c) not in noted_before for c in status.note.split(",") if c):
-            notes.append(f"{item} frame {number}: {stage.name} noted {status.note}: {status.message}")
+        elif status.ok:
+            codes = [c for c in status.note.split(",") if c and (number, c) not in noted_before]
+            if codes:
+                said = status.message.removeprefix(said_before.get(number, "")).strip()
+                notes.append(f"{item} frame {number}: {stage.name} noted {','.join(codes)}: {said}")
     return rejections, notes

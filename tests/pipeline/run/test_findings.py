@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
-from mimicme.pipeline.run.findings import sum_tallies
+from mimicme.pipeline.checkpoint import FrameStatus
+from mimicme.pipeline.items import Item
+from mimicme.pipeline.run.findings import new_findings, sum_tallies
 
 
 @pytest.mark.parametrize(
@@ -19,3 +23,24 @@ from mimicme.pipeline.run.findings import sum_tallies
 )
 def test_tallies_add_up(tallies: list[str], told: str) -> None:
     assert sum_tallies(tallies) == told
+
+
+def test_a_stage_tells_its_own_notes_alone() -> None:
+    """Notes and sentences are handed on from stage to stage, joined to what was there."""
+    of = {
+        "read": {3: FrameStatus(True, "", "dark", "It is dark.")},
+        "fit": {
+            3: FrameStatus(True, "", "dark,torn", "It is dark. It is torn."),
+            4: FrameStatus(True, "", "torn", "It is torn."),
+            5: FrameStatus(False, "lost", "", "It is lost."),
+        },
+    }
+    plan = SimpleNamespace(
+        checkpoint=lambda stage, item: stage,
+        index=SimpleNamespace(
+            read=lambda stage: SimpleNamespace(flagged=True, flagged_frames=lambda: of[stage].items())
+        ),
+    )
+    rejections, notes = new_findings(plan, SimpleNamespace(name="fit", needs=("read",)), Item("S", "q"))
+    assert rejections == ["S/q frame 5: fit rejected it (lost): It is lost."]
+    assert notes == ["S/q frame 3: fit noted torn: It is torn.", "S/q frame 4: fit noted torn: It is torn."]
