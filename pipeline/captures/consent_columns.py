@@ -57,6 +57,7 @@ _NO = ("no", "n", "false", "0", "-", "nein", "non", "nee", "nej")
 
 _OF_DATES = re.compile(r"(?<!up)date|datum|fecha|timestamp|(?:^|_)(?:data|dato|day|time|on|am|signed)(?:_|$)")
 _OF_VERSIONS = re.compile(r"(?<!con)version|versie|fassung|(?:^|_)v(?:er)?(?:_|$)")
+_BESIDE_A_DATE = frozenset(["of", "the", "der", "des", "de", "du", "del", "form", "stamp"])
 _MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sept?|oct|nov|dec)"
 _LONG_MONTH = (
     rf"(?:{_MONTH}|january|february|march|april|june|july|august|september|october|november|december)"
@@ -110,12 +111,25 @@ def leaves_consent(column: str, cell: str, is_yes: bool) -> bool:
         return True
     if is_of_refusals(column):
         return text in _NO and _NO_REFUSAL.search(name) is None
-    dated, versioned = _OF_DATES.search(name), _OF_VERSIONS.search(name)
+    dated, versioned = _of_a_consent(name)
     return (
         is_yes
-        or ((dated or versioned) is not None and is_date(text))
-        or (versioned is not None and _VERSION.fullmatch(text) is not None)
+        or ((dated or versioned) and is_date(text))
+        or (versioned and _VERSION.fullmatch(text) is not None)
     )
+
+
+def _of_a_consent(name: str) -> tuple[bool, bool]:
+    """Whether a folded name is that of the date, and of the version, of a consent and of nothing else.
+
+    What is left without the words of dates and versions has to be a name of consent: a date may as well be that on
+    which one was taken back, in words that nobody has thought of.
+    """
+    dated, versioned = _OF_DATES.search(name), _OF_VERSIONS.search(name)
+    rest = _OF_VERSIONS.sub("_", _OF_DATES.sub("_", name)).replace("__", "_").strip("_")
+    words = [word for word in rest.split("_") if word and word not in _BESIDE_A_DATE]
+    plain = is_consent("_".join(words))
+    return dated is not None and plain, versioned is not None and plain
 
 
 def is_date(cell: str) -> bool:
@@ -127,10 +141,11 @@ def what_leaves_consent(column: str) -> str:
     """The cells that leave a consent as it is, in words."""
     name = _folded(column)
     if is_of_refusals(column):
-        return "an empty cell" if _NO_REFUSAL.search(name) else f"an empty cell or {', '.join(_NO[:4])}"
+        return "an empty cell" if _NO_REFUSAL.search(name) else f"an empty cell or {', '.join(_NO)}"
     words = ["an empty cell", "a yes"]
-    words += ["a date"] if _OF_DATES.search(name) or _OF_VERSIONS.search(name) else []
-    words += ["a number"] if _OF_VERSIONS.search(name) else []
+    dated, versioned = _of_a_consent(name)
+    words += ["a date"] if dated or versioned else []
+    words += ["a number"] if versioned else []
     return " or ".join(words)
 
 

@@ -34,6 +34,8 @@ def reading_of(digits: Iterable[tuple[int, str]]) -> Reading:
     finest, places = max(lengths), places_of(after for _, after in written)
     decimal = sorted({second * 10**finest + int(after.ljust(finest, "0")) for second, after in written})
     whole = sorted({second * 10**places + int(after or 0) for second, after in written})
+    if all(int(after.ljust(9, "0")) == int(after or 0) * 10 ** (9 - places) for _, after in written):
+        return "plain"  # both readings are one: .0, .100, .200
     told: Reading = "unclear"
     for tolerance, lost in ((_TOLERANCES[0], False), (_TOLERANCES[1], False), (_TOLERANCES[1], True)):
         if told != "unclear" or (tolerance > _TOLERANCES[0] and len(whole) <= _FEW):

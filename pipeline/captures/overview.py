@@ -17,13 +17,18 @@ def overview(catalogue: Catalogue, fps: float) -> list[str]:
     Args:
         fps: the frame rate that is declared; NaN: none.
     """
+    unlabelled = catalogue.unlabelled
     rows = [("sequence", "shows", "frames", "numbers", "missing", "claimed twice", "fps", "seconds")]
     missing = {s.item: gaps(s.frames, catalogue.orders.get(s.item)) for s in catalogue.sequences}
     told = sum(map(bool, missing.values())) <= EACH
     for sequence in catalogue.sequences:
         shows = sequence.expression
         if catalogue.neutral.get(sequence.item.subject) == sequence.item:
-            shows += " (the neutral)"
+            shows += (
+                " (the neutral)"
+                if sequence.item.subject not in unlabelled
+                else " (the neutral, or a calmer one)"
+            )
         rows.append(
             (
                 str(sequence.item),

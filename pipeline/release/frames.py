@@ -1,8 +1,8 @@
 """The usable frames of one or several releases, in order: what models are made from.
 
 Rejected frames are left out.  A frame's difference is taken to its subject's own neutral: the vertex-wise median
-of the frames labelled neutral or, where a subject has none, of the first frames of its sequences (posed
-expressions begin at rest).  Nothing is held but one batch and one neutral.
+of the frames labelled neutral or, where a subject has none, of its calmest frames (in releases without
+`neutral_cost`, of the first frames of its sequences).  Nothing is held but one batch and one neutral.
 """
 
 from __future__ import annotations

@@ -95,6 +95,7 @@ class Plan:
         self._corpora: dict[str, tuple[Corpus, Item | None]] = {}
         self._unlabelled = catalogue.unlabelled
         self._neutrals: dict[str, tuple[Item, str]] = {}
+        self._told: dict[tuple[Path, str], tuple[float, str] | None] = {}
         # made once each: there may be half a million checkpoints
         self._settings = {stage.name: settings_record(config.stages[stage.name]) for stage in self.stages}
         self._checkpoints: dict[tuple[str, Item], Path] = {}
@@ -156,17 +157,26 @@ class Plan:
             for item in (s.item for s in self._of_subject.get(subject, ())):
                 path = self.checkpoint(stage.name, item)
                 known = self.states.get((stage.name, item))
-                if known is not None and known.state != "done":
+                if known is not None and known.state in ("failed", "blocked"):
                     continue
-                try:
-                    found = stage.most_neutral(path) if path.exists() else None
-                except CheckpointError:  # its state will say so
-                    found = None
+                found = self._most_neutral_of(stage, path)
                 if found is not None and (best is None or (found[0], item) < best[:2]):
                     best = found[0], item, found[1]
         if best is None:
             return self.catalogue.neutral[subject], ""
         return best[1], f"no sequence is labelled neutral; the calmest of all is its {best[2]}"
+
+    def _most_neutral_of(self, stage: Stage, path: Path) -> tuple[float, str] | None:
+        """What `Stage.most_neutral` says of a checkpoint; each is opened once, as long as it is the same."""
+        if stage.most_neutral is None:
+            return None
+        digest = self._fingerprint_of(path)
+        if (path, digest) not in self._told:
+            try:
+                self._told[path, digest] = stage.most_neutral(path) if digest else None
+            except CheckpointError:  # the item that reads it will say so
+                self._told[path, digest] = None
+        return self._told[path, digest]
 
     def state_of(self, stage: Stage, sequence: Sequence) -> ItemState:
         """Determine and store the state of one item."""
@@ -300,9 +310,6 @@ class Plan:
             record["template"] = self.template
         if stage.scope in NEUTRAL_FIRST:
             record["neutral"] = None if neutral is None else self._fingerprint_of(neutral)
-            reason = self.neutral_choice(sequence.item.subject)[1] if neutral is None else ""
-            if reason:
-                record["neutral_choice"] = reason
         if stage.scope == "corpus":
             # one fingerprint: every item's record would else list every item
             record["corpus"] = None if corpus is None else corpus.fingerprint
@@ -529,7 +536,7 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
         said.append("the template changed" if new.get("template") else "the template must be prepared again")
     before, now = old.get("inputs") or {}, new.get("inputs") or {}
     said += [f"its input '{n}' changed" for n in now if before.get(n) != now[n]]
-    if any(old.get(name) != new.get(name) for name in ("neutral", "neutral_choice")):
+    if old.get("neutral") != new.get("neutral"):
         said.append("its subject's neutral changed")
     if old.get("siblings") != new.get("siblings"):
         said.append("its subject's other sequences changed")

@@ -51,10 +51,11 @@ class FaceCore:
         return cls(np.where(core, areas, 0.0), vertices[:, 0] < landmarks[27:31, 0].mean())
 
     def shares(self, observed: Bools) -> Shares:
-        """Of vertices (V,) that a scan shows."""
+        """Of vertices (V,) that a scan shows; 1 of a half that the template does not have."""
 
         def share(areas: Floats) -> float:
-            return float(areas @ observed / max(float(areas.sum()), 1e-12))
+            total = float(areas.sum())
+            return float(areas @ observed / total) if total > 0 else 1.0
 
         return Shares(share(self.areas), share(self.areas * self.right), share(self.areas * ~self.right))
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from mimicme.pipeline.arrays import Bools, Floats
 from mimicme.pipeline.checkpoint import Checkpoint
+from mimicme.pipeline.errors import CheckpointError
 from mimicme.pipeline.landmarks import N_LANDMARKS
 
 if TYPE_CHECKING:
@@ -80,10 +81,21 @@ def most_neutral(path: Path) -> tuple[float, str] | None:
     Raises:
         CheckpointError: the checkpoint cannot be read.
     """
-    with AlignCheckpoint(path) as align:
-        if NEUTRAL_COST not in align.attrs:
-            return None
-        return float(align.attrs[NEUTRAL_COST]), str(align.attrs[NEUTRAL_REASON])
+    try:
+        with AlignCheckpoint(path) as align:
+            if NEUTRAL_COST not in align.attrs:
+                return None
+            return float(align.attrs[NEUTRAL_COST]), str(align.attrs[NEUTRAL_REASON])
+    except (
+        OSError,
+        KeyError,
+        ValueError,
+        TypeError,
+        RuntimeError,
+    ) as error:  # what a damaged file makes of h5py
+        raise CheckpointError(
+            "the checkpoint cannot be read", where=path, todo="Run `mimicme align` again with --force."
+        ) from error
 
 
 class AlignWriter:

@@ -398,6 +398,8 @@ def _redetect_jumps(
     for row in np.flatnonzero(wrong.any(axis=1)).tolist():
         before = frames[row]
         again: Located | None = None
+        bare_before = row in finder.bare
+        finder.bare.discard(row)
         try:
             again = finder.detect(ingest, row, None)
         except FrameRejected:
@@ -410,6 +412,8 @@ def _redetect_jumps(
                 wrong[row] = now
             else:
                 frames[row] = before
+        if frames[row] is before:
+            (finder.bare.add if bare_before else finder.bare.discard)(row)
         if wrong[row].any():
             out[row] = wrong[row]
     return out

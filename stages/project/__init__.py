@@ -314,11 +314,12 @@ def compute(task: Task[ProjectSettings], out: CheckpointWriter) -> None:
                 continue
             there, near = found.source != NONE, found.distance[np.isfinite(found.distance)]
             writer.frame(row, *found, seen, int(there.sum()), float(np.median(near)) if len(near) else np.nan)
-            if 2 * there.sum() < N_LANDMARKS:
+            on_scan = there & ~((found.source == MANUAL) & ~np.isfinite(found.distance))
+            if 2 * on_scan.sum() < N_LANDMARKS:
                 out.note(
                     row,
                     "few-landmarks-on-scan",
-                    f"Only {there.sum()} of {N_LANDMARKS} landmarks lie on the scan: look at this frame.",
+                    f"Only {on_scan.sum()} of {N_LANDMARKS} landmarks lie on the scan: look at this frame.",
                 )
 
 

@@ -123,7 +123,7 @@ def _write(
             out.note(
                 row,
                 "neutral-odd",
-                f"It is the subject's neutral, though {tracker.neutral_oddity}: no better frame was found.",
+                f"It is the subject's neutral, though {tracker.neutral_oddity}: no calmer frame could be registered.",
             )
     neutral = [result.vertices for result in found.values() if result.number == tracker.neutral_number]
     writer.neutral(neutral[0] if neutral else None, tracker.detector_offset, personal)

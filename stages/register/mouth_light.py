@@ -11,7 +11,9 @@ from mimicme.pipeline.geometry.spatial import Surface
 from mimicme.pipeline.template.face_core import inside
 
 LIPS_OUTLINE = slice(48, 60)
+INNER_LIPS = slice(60, 68)
 PIXEL_MM = 0.25
+BEHIND_LIPS_MM = 2.0
 DEEP_MM = 2.0
 """How far behind the scan's surface the mesh is no lip that covers it."""
 FROM_MM, PATCH_MM = 200.0, 25.0
@@ -21,7 +23,8 @@ class Mouth(NamedTuple):
     """Areas within the outline of the lips, from the front, mm^2.
 
     Attributes:
-        light: where the mesh is open, or lies more than `DEEP_MM` behind the scan, though the scan has a surface there.
+        light: where the mesh is open, or lies more than `DEEP_MM` behind the scan, though the scan has a surface there
+            that lies no deeper than the lips do: teeth and the inside of a mouth do.
         opening: where the mesh is open, and the light.
     """
 
@@ -57,5 +60,9 @@ def light_between_lips(vertices: Floats, faces: Ints, landmarks: Floats, scan: S
 
     of_mesh = depth(Surface(vertices[used], flat.reshape(-1, 3).astype(np.int32)))
     of_scan = depth(scan)
-    light = np.isfinite(of_scan) & (of_mesh < of_scan - DEEP_MM)
+    inner = landmarks[INNER_LIPS]
+    # a parabola: lips are curved about the teeth
+    rims = np.polynomial.polynomial.polyfit(inner[:, 0] - inner[:, 0].mean(), inner[:, 2], 2)
+    depth_of_lips = np.polynomial.polynomial.polyval(places[:, 0] - inner[:, 0].mean(), rims)
+    light = (of_scan > depth_of_lips - BEHIND_LIPS_MM) & (of_mesh < of_scan - DEEP_MM)
     return Mouth(float(light.sum()) * PIXEL_MM**2, float((light | ~np.isfinite(of_mesh)).sum()) * PIXEL_MM**2)

@@ -103,3 +103,27 @@ def test_versions(cell, version):
 )  # fmt: skip
 def test_words_of_refusal(cell, refusal):
     assert columns.is_word_of_refusal(cell, frozenset({"withdrawn", "revoked"})) is refusal
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        "consent removed date",
+        "consent annulled on",
+        "date consent taken back",
+        "deletion of consent date",
+        "Einwilligung aufgehoben am",
+        "consentement annulé date",
+        "consent closed version",
+    ],
+)
+def test_a_date_of_something_else_than_a_consent_keeps_out(column: str) -> None:
+    assert not columns.leaves_consent(column, "2020-01-01", False)
+    assert columns.leaves_consent(column, "", False)
+
+
+@pytest.mark.parametrize(
+    "column", ["consent date", "date of consent", "consent_signed_on", "Einwilligung Datum"]
+)
+def test_the_date_of_a_consent_leaves_it(column: str) -> None:
+    assert columns.leaves_consent(column, "2020-01-01", False)

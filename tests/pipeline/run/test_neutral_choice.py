@@ -10,6 +10,7 @@ import pytest
 from fake_runs import calls, go
 
 from mimicme.pipeline.checkpoint import Checkpoint
+from mimicme.pipeline.errors import CheckpointError
 from mimicme.pipeline.items import Item
 from mimicme.pipeline.run.status import read_status
 
@@ -89,3 +90,39 @@ def test_a_part_of_the_captures_has_the_same_neutral(unlabelled, looking):
 def test_without_landmarks_it_is_the_first_by_name(unlabelled, fake):
     go(unlabelled, fake)
     assert neutral_of(unlabelled, "S1/b_smile") == "S1/a_profile"
+
+
+def test_a_less_calm_sequence_more_leaves_the_others_as_they_are(unlabelled, looking):
+    go(unlabelled, looking)
+    calls(unlabelled)
+    folder = unlabelled.captures.root / "S1/d_more"
+    folder.mkdir()
+    (folder / "0000.obj").write_text("the longest of all its texts")
+    go(unlabelled, looking)
+    assert {call[1] for call in calls(unlabelled)} == {"S1/d_more"}
+
+
+def test_a_checkpoint_that_cannot_be_read_is_no_candidate(unlabelled, fake):
+    def damaged(path):
+        if path.stem == "c_front":
+            raise CheckpointError("the checkpoint cannot be read", where=path)
+        return calmest(path)
+
+    first, *others = fake.STAGES
+    go(unlabelled, SimpleNamespace(STAGES=(replace(first, most_neutral=damaged), *others)))
+    assert neutral_of(unlabelled, "S1/c_front") == "S1/b_smile"
+
+
+def test_each_checkpoint_is_opened_once(unlabelled, fake):
+    opened = []
+
+    def counted(path):
+        opened.append(path)
+        return calmest(path)
+
+    first, *others = fake.STAGES
+    stages = SimpleNamespace(STAGES=(replace(first, most_neutral=counted), *others))
+    go(unlabelled, stages)
+    opened.clear()
+    go(unlabelled, stages)
+    assert len(opened) == len(set(opened)) == 3

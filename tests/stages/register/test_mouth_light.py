@@ -23,6 +23,7 @@ def marks() -> np.ndarray:
     """Lips' outline: a rectangle of 40 x 12 mm."""
     points = np.full((68, 3), 100.0)
     x = np.r_[np.linspace(-20, 20, 6), np.linspace(20, -20, 6)]
+    points[60:68] = np.column_stack([np.linspace(-15, 15, 8), np.zeros((8, 2))])
     points[48:60] = np.column_stack([x, np.r_[np.full(6, 6.0), np.full(6, -6.0)], np.zeros(12)])
     return points
 
@@ -37,7 +38,8 @@ SHUT = wall(0.0, (-30, 30))
         (SHUT, SHUT, 0.0, 0.0),
         (OPEN, SHUT, 80.0, 80.0),  # 40 x 2 mm, where the scan has skin
         (OPEN, OPEN, 0.0, 80.0),  # the scan is open as well
-        (OPEN, wall(-9.0, (-30, 30)), 80.0, 80.0),  # any surface of the scan counts
+        (OPEN, wall(-9.0, (-30, 30)), 0.0, 80.0),  # teeth, or the back of the head
+        (OPEN, wall(-1.5, (-30, 30)), 80.0, 80.0),
         (wall(-3.0, (-30, 30)), SHUT, 480.0, 480.0),  # all of the outline lies 3 mm behind the scan
         (wall(-1.0, (-30, 30)), SHUT, 0.0, 0.0),
     ],
