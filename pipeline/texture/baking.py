@@ -2,8 +2,10 @@
 
 Each texel is a point and a normal on the registered mesh.  Its place on the scan is found (correspondence.py); the
 colour is read there, inside the one scan triangle that was hit - so never across the seam between two photographs -
-and averaged over the texel's footprint in the image (sampling.py).  What stays without data is filled - from another
-frame, the face's other side, or smoothly from around - and marked 0 in the coverage mask (inpainting.py).
+and averaged over the texel's footprint in the image (sampling.py).  Beside the scan's boundary (scan_source.py) and
+jumps of its depth (borders.py) pixels are mixed with what lies behind, and none is taken.  What stays without data is
+filled - from another frame, the face's other side, or smoothly from around - and marked 0 in the coverage mask
+(inpainting.py).
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from mimicme.pipeline.arrays import Bools, Floats
 from mimicme.pipeline.formats.image import Pixels
 from mimicme.pipeline.geometry.mesh import Mesh
 from mimicme.pipeline.template import Template, TemplateKey
+from mimicme.pipeline.texture.borders import DepthJumps
 from mimicme.pipeline.texture.correspondence import Correspondences, Target
 from mimicme.pipeline.texture.delighting import without_shading
 from mimicme.pipeline.texture.inpainting import fill_from, fill_holes, mirror_error
@@ -53,6 +56,8 @@ class TextureOptions:
         min_confidence: visibility threshold (no unit, 0 to 1): places on the scan whose confidence, the coverage
             mask's, is lower give no colour: deep in a nostril, between the lips and behind an ear the nearest thing
             is often another fold's skin.
+        border_mm: width of the border along the scan's boundary, and along jumps of its depth, that gives no colour:
+            its pixels are mixed with what lies behind; 0: none.
         level_seams: whether differences of brightness and hue are levelled where two photographs of a scan meet.
         fill: whether texels without data are filled, from the fill sources in their order and at last smoothly from
             around; else they are black.
@@ -67,6 +72,7 @@ class TextureOptions:
     max_normal_angle_deg: float = 65.0
     min_grazing_deg: float = 6.0
     min_confidence: float = 0.1
+    border_mm: float = 0.0
     level_seams: bool = True
     fill: bool = True
     mirror_fill: bool = True
@@ -126,8 +132,8 @@ def bake(
 def open_source(scan: Mesh, image: Pixels | None, settings: TextureOptions) -> Source | None:
     """The scan made ready for any number of bakes; None when it carries no colour; arguments as of `bake`."""
     if image is not None and scan.uv is not None:
-        return Source(scan, image, settings.min_grazing_deg)
-    return None if scan.colors is None else Source(scan, None)
+        return Source(scan, image, settings.min_grazing_deg, settings.border_mm)
+    return None if scan.colors is None else Source(scan, None, border_mm=settings.border_mm)
 
 
 def bake_source(
@@ -148,7 +154,8 @@ def bake_source(
     sampler = _sampler(source, target, settings)
     texture = np.zeros((size * size, 3), np.uint8)
     coverage = np.zeros(size * size, np.uint8)
-    total = found_total = 0
+    jumps = DepthJumps(target, size, settings.border_mm) if settings.border_mm > 0 else None
+    total = 0
     for at, triangles, weights, found in _places(target, template, size):
         good = np.flatnonzero(found.triangles >= 0)
         if sampler is not None:
@@ -157,16 +164,39 @@ def bake_source(
         coverage[at[good]] = steps * (255 // CONFIDENCE_STEPS)
         if maps is not None:
             maps.add(at, triangles, weights, found, target)
-        found_total += len(good)
+        if jumps is not None:
+            jumps.add(at[good], triangles[good], found.depth[good])
         total += len(at)
     picture, mask = texture.reshape(size, size, 3), coverage.reshape(size, size)
+    if jumps is not None:
+        beside = jumps.beside()
+        del jumps
+        if beside.any():
+            mask[beside] = 0
+            picture[beside] = 0
+            if maps is not None:
+                _forget(maps, beside, target, template)
     light = None
     if sampler is not None:
         if settings.even_lighting:
             picture, light = without_shading(picture, mask, vertices, template)
         if settings.fill:
             _fill(picture, mask > 0, settings, template, fill_source)
-    return Baked(picture, mask, found_total / max(total, 1), light)
+    return Baked(picture, mask, np.count_nonzero(mask) / max(total, 1), light)
+
+
+def _forget(maps: SurfaceMaps, unseen: Bools, target: Target, template: Template) -> None:
+    """Make the maps show the registered surface in texels (size, size) that turned out not to be seen."""
+    size = len(unseen)
+    for raster in bands(template, size):
+        base = raster.first_row * size
+        which = np.flatnonzero(unseen.ravel()[base : base + raster.n_rows * size][raster.texels])
+        k = len(which)
+        nothing = Correspondences(
+            np.full(k, -1), np.zeros((k, 3), np.float32), np.zeros(k, np.float32), np.zeros(k, np.float32)
+        )
+        at = raster.texels[which].astype(np.int64) + base
+        maps.add(at, raster.triangles[which], raster.weights[which], nothing, target)
 
 
 def _sampler(source: Source, target: Target, settings: TextureOptions) -> ImageSampler | ColorSampler | None:

@@ -36,11 +36,12 @@ class Limits(Protocol):
 
 class Correspondences(NamedTuple):
     """Corresponding places on the scan: triangle (k,) (-1: none), barycentric weights (k, 3), confidence (k,) in
-    (0, 1]."""
+    (0, 1], signed depth of the scan (k,) along the registered normal, mm (0 where there is none)."""
 
     triangles: Longs
     weights: Singles
     confidence: Singles
+    depth: Singles
 
 
 class Target:
@@ -108,14 +109,20 @@ class Target:
             ok &= ~self.source.on_boundary(near.triangles, near.weights)
             ok = np.flatnonzero(ok)
             at = rest[ok]
-            triangle[at], weight[at], depth[at] = near.triangles[ok], near.weights[ok], near.distances[ok]
+            triangle[at], weight[at] = near.triangles[ok], near.weights[ok]
+            outside = np.einsum("kx,kx->k", near.points[ok] - points[at], normals[at]) > 0
+            depth[at] = np.where(outside, near.distances[ok], -near.distances[ok])
         # both tests fade towards their limit, so that a mask can be cut anywhere
-        depth = np.where(triangle >= 0, np.abs(depth), np.float32(0))
+        depth = np.where(triangle >= 0, depth, np.float32(0))
         cosine = dot(self.source.normals[triangle], normals)
-        confidence = (1 - depth / self.far) * np.clip((cosine - self.least) / (1 - self.least), 0, 1)
+        confidence = (1 - np.abs(depth) / self.far) * np.clip((cosine - self.least) / (1 - self.least), 0, 1)
         confidence = (confidence * self.source.facing[triangle]).astype(np.float32)
+        if self.source.border_mm > 0:
+            inner = self.source.border_share(triangle, weight)
+            confidence *= inner
+            triangle[inner <= 0] = -1
         triangle[confidence < self.least_sure] = -1
-        return Correspondences(triangle, weight, confidence)
+        return Correspondences(triangle, weight, confidence, depth)
 
     def _fits(self, triangles: Longs, normals: Singles) -> Bools:
         cosine = dot(self.source.normals[triangles], normals)

@@ -11,6 +11,12 @@ from mimicme.pipeline.formats.image import Pixels, opencv
 BAND = 1 << 20
 """Texels worked on together, in rows: what is wider than a byte then needs little memory."""
 
+SAMPLED = 4
+"""Every so manyth texel each way says how two textures usually differ."""
+UNUSUAL, LEAST_UNUSUAL = 6.0, 20.0
+"""Half differences further from the median than this, in robust standard deviations and at least in levels, show two
+different things."""
+
 
 def fill_holes(texture: Pixels, known: Bools) -> None:
     """Fill unknown texels of (h, w, 3) in place, smoothly from those around (push-pull, Gortler et al. 1996).
@@ -69,18 +75,37 @@ def fill_from(texture: Pixels, known: Bools, other: Pixels, there: Bools) -> Boo
         return known
     both = known & there
     difference = np.empty_like(texture)
+    usual = _usual(texture, other, both)
     step = max(1, BAND // texture.shape[1])
     parts = [slice(row, row + step) for row in range(0, len(texture), step)]
     for part in parts:
         # half the difference fits into a byte
         half = (texture[part].astype(np.int16) - other[part]) // 2 + 128
         difference[part] = np.where(both[part][..., None], half, 128)
+        if usual is not None:
+            both[part] &= (np.abs(half - usual[0]) <= usual[1]).all(2)
     fill_holes(difference, both if both.any() else there)
     for part in parts:
         moved = other[part].astype(np.int16) + 2 * (difference[part].astype(np.int16) - 128)
         gap = filled[part]
         texture[part][gap] = np.clip(moved, 0, 255).astype(np.uint8)[gap]
     return np.asarray(known | filled)
+
+
+def _usual(texture: Pixels, other: Pixels, both: Bools) -> tuple[Singles, Singles] | None:
+    """What half the difference of two textures (h, w, 3) usually is, and how far off it may be, both (3,), from a
+    sample; None where the two have nothing in common.
+
+    An eye's white beside the other texture's lid is no difference of light: it must not be spread into the gap.
+    """
+    rows, columns = np.nonzero(both[::SAMPLED, ::SAMPLED])
+    if not len(rows):
+        return None
+    at = rows * SAMPLED, columns * SAMPLED
+    half = (texture[at].astype(np.int16) - other[at]) // 2 + 128
+    middle = np.median(half, axis=0)
+    spread = 1.4826 * np.median(np.abs(half - middle), axis=0)
+    return middle.astype(np.float32), np.maximum(UNUSUAL * spread, LEAST_UNUSUAL).astype(np.float32)
 
 
 def mirror_error(uv: Floats, vertices: Floats, uv_faces: Ints, faces: Ints) -> float:

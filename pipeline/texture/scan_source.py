@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from mimicme.pipeline.arrays import Bools, Floats, Ints, Longs, Singles
 from mimicme.pipeline.formats.image import Pixels
@@ -18,6 +19,16 @@ Packed = tuple[NDArray[np.uint64], int, int]
 PHOTOGRAPH_RANGE = 1.6
 # above this share of the image's area, reversed triangles are mirrored charts, not surfaces seen from behind
 MIRRORED_SHARE = 0.2
+# where an image has less than this share of its median pixels per mm2, single pixels are smeared over the surface
+STRETCHED_SHARE = 0.01
+# cells of a grid along its longest side, at most
+CELLS = 100
+# so many triangles tell the median
+MANY = 10_000
+# a boundary edge with surface this far outside of it, within half as much, is one side of a crack: no border
+CRACK_MM = 0.5
+# confidence rises over this much of the border's width beyond it
+BORDER_END = 1.25
 
 
 class Source:
@@ -25,15 +36,19 @@ class Source:
 
     Args:
         scan: mesh in mm; image: (h, w, 3) uint8 with row 0 at v = 1, or None: vertex colours are used;
-            min_grazing_deg: triangles seen flatter than this by their camera give no colour.
+            min_grazing_deg: triangles seen flatter than this by their camera give no colour;
+            border_mm: places nearer to the scan's boundary give no colour; 0: all do.
     """
 
-    def __init__(self, scan: Mesh, image: Pixels | None, min_grazing_deg: float = 0.0) -> None:
+    def __init__(
+        self, scan: Mesh, image: Pixels | None, min_grazing_deg: float = 0.0, border_mm: float = 0.0
+    ) -> None:
         self.origin = scan.vertices.mean(0)  # Open3D computes in float32: stay near the origin
         self.vertices = scan.vertices - self.origin
         self.faces, self.uv_faces = scan.faces, scan.uv_faces
         self.surface = Surface(self.vertices, scan.faces)
-        self.normals = triangle_normals(self.vertices, scan.faces)[0].astype(np.float32)
+        normals, self.areas = triangle_normals(self.vertices, scan.faces)
+        self.normals = normals.astype(np.float32)
         self.image = image
         self.vertex_colors = scan.colors
         self.levels: list[Packed] = []  # the image pyramid (mipmap), made when asked for
@@ -51,6 +66,68 @@ class Source:
             self.facing = np.ones(len(scan.faces), np.float32)
         keys, count = np.unique(_edge_keys(scan.faces, len(self.vertices)), return_counts=True)
         self._boundary_keys = keys[count == 1]
+        self.border_mm = border_mm
+        self.at_border: Bools = np.zeros(len(scan.faces), bool)
+        if border_mm > 0 and len(self._boundary_keys):
+            self._measure_border()
+
+    def border_share(self, triangles: Longs, weights: Singles) -> Singles:
+        """(k,) 0 at places within `border_mm` of the scan's boundary, rising to 1 at `BORDER_END` times that."""
+        share = np.ones(len(triangles), np.float32)
+        near = np.flatnonzero(self.at_border[triangles])
+        if len(near):
+            away = interpolated(self.border_distance, triangles[near], weights[near].astype(np.float32))[:, 0]
+            share[near] = np.clip((away / self.border_mm - 1) / (BORDER_END - 1), 0, 1)
+        return share
+
+    def _measure_border(self) -> None:
+        """Distance of the triangles' corners (t, 3, 1) to the scan's boundary, mm, where it is near; else it is 0.
+
+        Sets which triangles (t,) have a corner near it.
+        """
+        points = self._boundary_points(self.border_mm / 2)
+        if not len(points):
+            return
+        tree, reach = cKDTree(points), BORDER_END * self.border_mm
+        away = np.full(len(self.vertices), np.inf)
+        some = _same_cells(self.vertices, points, reach)
+        away[some] = tree.query(self.vertices[some], distance_upper_bound=reach)[0]
+        near = np.isfinite(away)
+        self.at_border = np.asarray(near[self.faces].any(1))
+        # what is interpolated between them must be known at all corners
+        corners = self.faces[self.at_border]
+        far = np.unique(corners[~near[corners]])
+        away[far] = tree.query(self.vertices[far])[0]
+        self.border_distance = np.zeros((len(self.faces), 3, 1), np.float32)
+        self.border_distance[self.at_border, :, 0] = away[corners]
+
+    def _boundary_points(self, spacing: float) -> Floats:
+        """(k, 3) points along the boundary edges, not further apart than `spacing`; none on cracks."""
+        n = len(self.vertices)
+        on = np.zeros(n, bool)
+        on[self._boundary_keys // n] = on[self._boundary_keys % n] = True
+        some = np.flatnonzero(on[self.faces].sum(1) > 1)
+        key = _edge_keys(self.faces[some], n)
+        at = np.minimum(np.searchsorted(self._boundary_keys, key), len(self._boundary_keys) - 1)
+        which, side = np.divmod(np.flatnonzero(self._boundary_keys[at] == key), 3)
+        which = some[which]
+        start = self.vertices[self.faces[which, side]]
+        end = self.vertices[self.faces[which, (side + 1) % 3]]
+        along = end - start
+        # counterclockwise triangles: outside is to the right of their edges
+        up = self.normals[which].astype(np.float64)
+        outward = np.cross(along, up)
+        outward /= np.maximum(np.linalg.norm(outward, axis=1, keepdims=True), 1e-12)
+        # a short ray through the place beyond the edge's middle
+        beyond = self.surface.cast((start + end) / 2 + CRACK_MM * (outward + up / 2), -up)
+        open_edge = ~(beyond.distances <= CRACK_MM)
+        start, along = start[open_edge], along[open_edge]
+        count = np.ceil(np.linalg.norm(along, axis=1) / spacing).astype(np.int64) + 1
+        which = np.repeat(np.arange(len(start)), count)
+        step = (np.arange(len(which)) - np.repeat(np.cumsum(count) - count, count)) / np.maximum(
+            count[which] - 1, 1
+        )
+        return np.asarray(start[which] + step[:, None] * along[which])
 
     def _read_view(self, min_grazing_deg: float) -> None:
         """How every triangle faces the camera that photographed it, read off its texture coordinates.
@@ -74,6 +151,7 @@ class Source:
             ratio = np.sqrt(np.maximum(aa + bb - root, 0) / np.maximum(aa + bb + root, 1e-30))
             scale = np.sqrt((aa + bb + root) / 2)
         assert self.uv_faces is not None
+        self.colored &= ~_stretched(self.edge, self.areas, self.faces)
         if not _photographed(scale, corner, self.uv_faces):
             self.facing = np.ones(len(self.faces), np.float32)
             return
@@ -98,6 +176,25 @@ class Source:
             inside = at < len(self._boundary_keys)
             boundary[near[inside]] |= self._boundary_keys[at[inside]] == key[inside]
         return boundary
+
+
+def _same_cells(places: Floats, points: Floats, reach: float) -> Longs:
+    """Indices of the places (n, 3) in or beside cells that hold one of the points (k, 3); cells are no smaller than
+    `reach`: no other place is as near to a point."""
+    low = points.min(0)
+    cell = max(reach, float(np.ptp(points, axis=0).max()) / CELLS)
+    held = np.floor((points - low) / cell).astype(np.int64) + 1
+    shape = held.max(0) + 2
+    grid = np.zeros(shape, bool)
+    grid[tuple(held.T)] = True
+    for axis in range(3):
+        inner = np.moveaxis(grid, axis, 0)
+        before = inner.copy()
+        inner[1:] |= before[:-1]
+        inner[:-1] |= before[1:]
+    at = np.floor((places - low) / cell).astype(np.int64) + 1
+    inside = np.flatnonzero(((at >= 0) & (at < shape)).all(1))
+    return inside[grid[tuple(at[inside].T)]]
 
 
 def _keys(pairs: Ints, n: int) -> Longs:
@@ -136,6 +233,26 @@ def _photographed(scale: Singles, corner: Floats, uv_faces: Ints) -> bool:
     share = np.cumsum(area[good][order])
     low, high = size[order][np.searchsorted(share, share[-1] * np.array([0.1, 0.9]))]
     return bool(high - low <= np.log(PHOTOGRAPH_RANGE))
+
+
+def _stretched(edge: Floats | Singles, area: Floats, faces: Ints) -> Bools:
+    """(t,) triangles that have next to no pixels, compared with the median of the scan's surface.
+
+    Args:
+        edge: (t, 2, 2) edges in the image, pixels; area: (t,) mm2.
+    """
+    pixels = np.abs(edge[:, 0, 0] * edge[:, 1, 1] - edge[:, 0, 1] * edge[:, 1, 0]).astype(np.float64)
+    good = np.isfinite(pixels) & np.isfinite(area)
+    pixels, area = np.where(good, pixels, 0), np.where(good, area, 0)
+    # texture coordinates have few digits: the density of single triangles evens out over their neighbours
+    at = faces.ravel()
+    each, mm2 = np.bincount(at, np.repeat(pixels, 3)), np.bincount(at, np.repeat(area, 3))
+    density = each[faces].sum(1) / np.maximum(mm2[faces].sum(1), 1e-30)
+    sample = slice(None, None, max(1, len(density) // MANY))
+    order = np.argsort(density[sample])
+    share = np.cumsum(area[sample][order])
+    middle = density[sample][order[np.searchsorted(share, share[-1] / 2)]]
+    return np.asarray(good & (density < STRETCHED_SHARE * middle))
 
 
 def _folded(edge: Floats | Singles) -> Bools:

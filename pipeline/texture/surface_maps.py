@@ -89,7 +89,9 @@ class SurfaceMaps:
             apart = interpolated(self._places, *there) - interpolated(
                 target.corners, triangles[seen], weights[seen]
             )
-            self._put("displacement", at[seen], dot(apart, normals[seen])[:, None])
+            along = np.zeros((len(at), 1), np.float32)
+            along[seen, 0] = dot(apart, normals[seen])
+            self._put("displacement", at, along)
         if "normal" in self.codings:
             normals[seen] = _unit(interpolated(self._directions, *there))
             self._put("normal", at, normals @ self._to_canonical)

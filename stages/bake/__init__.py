@@ -54,6 +54,7 @@ class BakeSettings(TextureOptions):
             none.
     """
 
+    border_mm: float = 1.5
     format: str = "png"
     quality: int = 95
     match_exposure: bool = False
@@ -88,6 +89,7 @@ class BakeSettings(TextureOptions):
             ("max_distance_mm", 0 < self.max_distance_mm <= 100, "above 0, at most 100"),
             ("min_grazing_deg", 0 <= self.min_grazing_deg <= 80, "0 to 80"),
             ("max_normal_angle_deg", 0 < self.max_normal_angle_deg <= 90, "above 0, at most 90"),
+            ("border_mm", 0 <= self.border_mm <= 20, "0 to 20"),
             ("min_confidence", 0 <= self.min_confidence < 1, "0 to below 1"),
         ):
             if not good:
@@ -161,7 +163,7 @@ class _SequenceBaker:
                 self.out.note(row, "no-texture", f"{why} It has no vertex colours either.")
                 if not self.codings:
                     return None
-                source = Source(replace(scan, colors=None), None)
+                source = Source(replace(scan, colors=None), None, border_mm=self.settings.border_mm)
             maps = None
             if self.codings:
                 size = self.settings.size
@@ -231,7 +233,7 @@ def compute(task: Task[BakeSettings], out: CheckpointWriter) -> None:
 
 STAGE = Stage(
     name="bake",
-    version=7,
+    version=8,
     settings=BakeSettings,
     needs=("ingest", "refine"),
     compute=compute,

@@ -58,9 +58,14 @@ def ramp(size: int):
     return np.stack([c, r, (r + c) / 2], -1) * (255 / (size - 1))
 
 
+def edgeless(**given) -> BakeSettings:
+    """Settings without a border: these scans end where the template does."""
+    return BakeSettings(**{"border_mm": 0.0, **given})
+
+
 def test_an_image_of_the_same_size_comes_back_exactly():
     image = checker()
-    baked = bake(scan(), image, template().vertices, template(), BakeSettings(size=N))
+    baked = bake(scan(), image, template().vertices, template(), edgeless(size=N))
     assert baked.share == 1
     assert (baked.texture == image).all()
     assert (baked.coverage == 255).all()
@@ -68,7 +73,7 @@ def test_an_image_of_the_same_size_comes_back_exactly():
 
 def test_an_affine_colour_is_reproduced_within_a_level_when_magnified():
     image = np.rint(ramp(128)).astype(np.uint8)
-    baked = bake(scan(), image, template().vertices, template(), BakeSettings(size=512))
+    baked = bake(scan(), image, template().vertices, template(), edgeless(size=512))
     at = np.clip((np.arange(512) + 0.5) / 4 - 0.5, 0, 127) * (255 / 127)
     rows, columns = np.meshgrid(at, at, indexing="ij")
     expected = np.stack([columns, rows, (rows + columns) / 2], -1)
@@ -81,7 +86,7 @@ def test_a_denser_image_is_averaged_over_the_texel(factor):
     rng = np.random.default_rng(factor)
     image = rng.integers(0, 256, (N * factor, N * factor, 3)).astype(np.uint8)
     mean = image.reshape(N, factor, N, factor, 3).mean((1, 3))
-    baked = bake(scan(), image, template().vertices, template(), BakeSettings(size=N))
+    baked = bake(scan(), image, template().vertices, template(), edgeless(size=N))
     error = np.sqrt(((baked.texture - mean) ** 2).mean())
     nearest = np.sqrt(((image[factor // 2 :: factor, factor // 2 :: factor] - mean) ** 2).mean())
     assert error < 4  # noise is the hardest image there is
@@ -93,7 +98,7 @@ def test_vertex_colours_are_used_when_there_is_no_image():
     xy = (plain.vertices[:, :2] + 50) / 100
     colors = np.rint(np.c_[xy * 250, np.full(len(xy), 7)]).astype(np.uint8)
     colored = Mesh(plain.vertices, plain.faces, colors=colors)
-    baked = bake(colored, None, template().vertices, template(), BakeSettings(size=N))
+    baked = bake(colored, None, template().vertices, template(), edgeless(size=N))
     at = (np.arange(N) + 0.5) / N * 250
     assert np.abs(baked.texture[..., 0] - at[None, :]).max() <= 1.01
     assert np.abs(baked.texture[..., 1] - at[::-1, None]).max() <= 1.01
@@ -102,9 +107,7 @@ def test_vertex_colours_are_used_when_there_is_no_image():
 
 def test_a_scan_without_colour_gives_nothing():
     plain = scan()
-    assert (
-        bake(Mesh(plain.vertices, plain.faces), None, template().vertices, template(), BakeSettings()) is None
-    )
+    assert bake(Mesh(plain.vertices, plain.faces), None, template().vertices, template(), edgeless()) is None
 
 
 def test_a_rigid_motion_of_both_changes_nothing():
@@ -116,9 +119,9 @@ def test_a_rigid_motion_of_both_changes_nothing():
     registered = template(16)
     w = registered.vertices.copy()
     w[:, 2] = 10 * np.cos(w[:, 0] / 30) + 0.3
-    first = bake(bent.with_vertices(v), image, w, registered, BakeSettings(size=N))
+    first = bake(bent.with_vertices(v), image, w, registered, edgeless(size=N))
     second = bake(
-        bent.with_vertices(v @ turn.T + shift), image, w @ turn.T + shift, registered, BakeSettings(size=N)
+        bent.with_vertices(v @ turn.T + shift), image, w @ turn.T + shift, registered, edgeless(size=N)
     )
     assert abs(first.share - second.share) < 1e-3
     difference = np.abs(first.texture.astype(int) - second.texture.astype(int)).max(2)
@@ -131,10 +134,10 @@ def test_bands_and_chunks_give_identical_bytes(monkeypatch):
     lumpy = lumpy.with_vertices(
         lumpy.vertices + [0, 0, 0.3] * np.random.default_rng(1).normal(size=lumpy.vertices.shape)
     )
-    whole = bake(lumpy, image, template().vertices, template(), BakeSettings(size=320))
+    whole = bake(lumpy, image, template().vertices, template(), edgeless(size=320))
     monkeypatch.setattr(raster_module, "CACHED_TEXELS", 320 * 24)
     monkeypatch.setattr(texture_module, "CHUNK", 1000)
-    parts = bake(lumpy, image, template().vertices, template(), BakeSettings(size=320))
+    parts = bake(lumpy, image, template().vertices, template(), edgeless(size=320))
     assert whole.texture.tobytes() == parts.texture.tobytes()
     assert whole.coverage.tobytes() == parts.coverage.tobytes()
 
@@ -149,7 +152,7 @@ def test_the_seam_between_two_photographs_is_never_blended():
     image = np.zeros((512, 512, 3), np.uint8)
     image[:, 256:] = [200, 0, 0]  # shown on the left
     image[:, :256] = [0, 0, 200]
-    baked = bake(two, image, template().vertices, template(), BakeSettings(size=N))
+    baked = bake(two, image, template().vertices, template(), edgeless(size=N))
     inner = baked.texture[4:-4]
     seen = np.unique(inner[:, 4:-4].reshape(-1, 3), axis=0)
     # within a pixel of the image's middle bilinear filtering may touch the other photograph; not more
@@ -165,22 +168,22 @@ def test_a_hole_is_marked_and_filled():
     holed = Mesh(full.vertices, full.faces[~gap], full.uv, full.uv_faces[~gap])
     image = np.full((64, 64, 3), 120, np.uint8)
     image[..., 2] = 30
-    baked = bake(holed, image, template().vertices, template(), BakeSettings(size=N))
+    baked = bake(holed, image, template().vertices, template(), edgeless(size=N))
     r, c = np.mgrid[:N, :N]
     radius = np.hypot(r - 127.5, c - 127.5) * 100 / N
     assert (baked.coverage[radius < 8] == 0).all()
     assert (baked.coverage[radius > 20] > 0).all()
     assert (baked.texture == [120, 120, 30]).all()
     assert baked.share == pytest.approx(1 - gap.mean(), abs=0.02)
-    empty = bake(holed, image, template().vertices, template(), BakeSettings(size=N, fill=False))
+    empty = bake(holed, image, template().vertices, template(), edgeless(size=N, fill=False))
     assert (empty.texture[radius < 8] == 0).all()
 
 
 @pytest.mark.parametrize("z", [-6.0, 6.0])
 def test_a_scan_further_off_than_the_limit_gives_nothing(z):
     image = checker()
-    near = bake(scan(z=z), image, template().vertices, template(), BakeSettings(size=N, max_distance_mm=8))
-    far = bake(scan(z=z), image, template().vertices, template(), BakeSettings(size=N, max_distance_mm=4))
+    near = bake(scan(z=z), image, template().vertices, template(), edgeless(size=N, max_distance_mm=8))
+    far = bake(scan(z=z), image, template().vertices, template(), edgeless(size=N, max_distance_mm=4))
     assert near.share == 1
     assert (near.texture == image).all()
     assert 0 < near.coverage.max() < 128  # far, so of little confidence
@@ -190,9 +193,9 @@ def test_a_scan_further_off_than_the_limit_gives_nothing(z):
 
 def test_what_is_hardly_sure_is_not_taken_for_seen():
     args = (scan(z=3.7), checker(), template().vertices, template())  # the limit is 4 mm: 0.075
-    assert bake(*args, BakeSettings(size=N)).share == 0
-    assert not bake(*args, BakeSettings(size=N)).coverage.any()
-    taken = bake(*args, BakeSettings(size=N, min_confidence=0.07))
+    assert bake(*args, edgeless(size=N)).share == 0
+    assert not bake(*args, edgeless(size=N)).coverage.any()
+    taken = bake(*args, edgeless(size=N, min_confidence=0.07))
     assert taken.share == 1
     assert (taken.texture == checker()).all()
 
@@ -200,7 +203,7 @@ def test_what_is_hardly_sure_is_not_taken_for_seen():
 def test_a_surface_facing_the_other_way_gives_nothing():
     back = scan()
     back = Mesh(back.vertices, back.faces[:, ::-1], back.uv, back.uv_faces[:, ::-1])
-    assert bake(back, checker(), template().vertices, template(), BakeSettings(size=N)).share == 0
+    assert bake(back, checker(), template().vertices, template(), edgeless(size=N)).share == 0
 
 
 def test_the_nearer_of_two_sheets_wins_whichever_side_it_is_on():
@@ -223,7 +226,7 @@ def test_the_nearer_of_two_sheets_wins_whichever_side_it_is_on():
             plane_like.vertices, faces, plane_like.uv, faces, ("a",), plane_like.landmark_vertices,
             plane_like.landmark_weights, digest=f"sheet{mirror}",
         )  # fmt: skip
-        baked = bake(both, image, plane_like.vertices, turned, BakeSettings(size=N))
+        baked = bake(both, image, plane_like.vertices, turned, edgeless(size=N))
         assert baked.share == 1
         assert (baked.texture[..., 1] > 200).all()
 
@@ -239,7 +242,7 @@ def test_triangles_without_texture_of_their_own_give_no_colour():
         checker(),
         template().vertices,
         template(),
-        BakeSettings(size=N),
+        edgeless(size=N),
     )
     assert baked.share == pytest.approx(0.5, abs=0.01)
     assert (baked.coverage[:, : N // 2 - 1] > 0).all()
@@ -255,11 +258,11 @@ def test_triangles_their_camera_saw_edge_on_give_no_colour():
     w = registered.vertices.copy()
     on_right = w[:, 0] > 1
     w[on_right, 2] = -w[on_right, 0] * 20
-    settings = BakeSettings(size=N, min_grazing_deg=8)
+    settings = edgeless(size=N, min_grazing_deg=8)
     baked = bake(steep.with_vertices(v), checker(), w, registered, settings)
     assert (baked.coverage[:, : N // 2 - 16] > 0).all()
     assert not baked.coverage[:, N // 2 + 32 :].any()
-    settings = BakeSettings(size=N, min_grazing_deg=0, min_confidence=0)
+    settings = edgeless(size=N, min_grazing_deg=0, min_confidence=0)
     kept = bake(steep.with_vertices(v), checker(), w, registered, settings)
     assert kept.coverage[:, N // 2 + 32 : -16].any()
 
@@ -268,7 +271,7 @@ def test_a_registered_mesh_with_a_lost_vertex_still_bakes():
     registered = template()
     w = registered.vertices.copy()
     w[0] = np.nan
-    baked = bake(scan(), checker(), w, registered, BakeSettings(size=N))
+    baked = bake(scan(), checker(), w, registered, edgeless(size=N))
     assert 0.95 < baked.share < 1
 
 
@@ -298,7 +301,8 @@ def test_filling_any_shape_from_one_texel(shape):
 @pytest.mark.parametrize(
     "wrong",
     [{"size": 100}, {"size": 9000}, {"format": "gif"}, {"quality": 0}, {"max_distance_mm": 0.0},
-     {"max_normal_angle_deg": 95.0}, {"min_grazing_deg": -1.0}, {"min_confidence": 1.0}, {"maps": "normal,bump"}],
+     {"max_normal_angle_deg": 95.0}, {"min_grazing_deg": -1.0}, {"min_confidence": 1.0}, {"border_mm": -1.0},
+     {"maps": "normal,bump"}],
 )  # fmt: skip
 def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ConfigError, match=next(iter(wrong))):
@@ -321,7 +325,7 @@ def test_texels_outside_the_layout_are_not_covered():
         small.vertices, small.faces, small.uv * 0.5 + 0.25, small.uv_faces, ("a",), small.landmark_vertices,
         small.landmark_weights, digest="bake-half",
     )  # fmt: skip
-    baked = bake(scan(), checker(), half.vertices, half, BakeSettings(size=N))
+    baked = bake(scan(), checker(), half.vertices, half, edgeless(size=N))
     covered = np.zeros(N * N, bool)
     covered[rasterise(half.uv, half.uv_faces, N).texels] = True
     assert ((baked.coverage > 0).ravel() == covered).all()
@@ -369,7 +373,7 @@ def checkpoints(folder, scans, images, rejected=()):
     frames = tuple(FrameSource(k, folder / f"{k}.obj") for k in range(len(scans)))
     return Task(
         Sequence(item, "q", "q", frames),
-        BakeSettings(size=N),
+        edgeless(size=N),
         Captures(folder),
         {"ingest": folder / "ingest.h5", "refine": folder / "refine.h5"},
         None,
@@ -431,7 +435,7 @@ def test_exposure_is_matched_only_when_asked(tmp_path):
     task = checkpoints(tmp_path, [scan()], [np.full((N, N, 3), 100, np.uint8)])
     seen = {}
     for name, on in (("plain", False), ("matched", True)):
-        chosen = replace(task, settings=BakeSettings(size=N, match_exposure=on))
+        chosen = replace(task, settings=edgeless(size=N, match_exposure=on))
         with writing(tmp_path / f"{name}.h5", stage="bake", item="s/q", made_by={}) as out:
             module.STAGE.compute(chosen, out)
         with Checkpoint(tmp_path / f"{name}.h5") as baked:
@@ -461,7 +465,7 @@ def stage_made(folder, task, name="bake.h5", **settings):
 
     from mimicme.pipeline.checkpoint import writing
 
-    chosen = replace(task, settings=BakeSettings(size=N, **settings))
+    chosen = replace(task, settings=edgeless(size=N, **settings))
     with writing(folder / name, stage="bake", item="s/q", made_by={}) as out:
         module.STAGE.compute(chosen, out)
     return folder / name
@@ -565,8 +569,8 @@ def test_a_bent_surfaces_shade_goes_and_comes_back():
     x, y = np.meshgrid((np.arange(N) + 0.5) / N - 0.5, 0.5 - (np.arange(N) + 0.5) / N)
     shade = 1 + 0.35 * x / 0.9 + 0.2 * y / 0.9
     image = np.rint(130 * shade[..., None] * [1, 0.8, 0.7]).astype(np.uint8)
-    plain = bake(bent, image, shape.vertices, shape, BakeSettings(size=N))
-    even = bake(bent, image, shape.vertices, shape, BakeSettings(size=N, even_lighting=True))
+    plain = bake(bent, image, shape.vertices, shape, edgeless(size=N))
+    even = bake(bent, image, shape.vertices, shape, edgeless(size=N, even_lighting=True))
     seen = plain.coverage > 0
     assert np.std(plain.texture[seen].astype(float), axis=0).max() > 12
     assert np.std(even.texture[seen].astype(float), axis=0).max() < 3
@@ -588,7 +592,7 @@ def test_tiles_of_a_template_each_show_their_own_part():
     assert rasterise(uv, uv_faces, N).overlaps == 0
     image = np.zeros((N, N, 3), np.uint8)
     image[:, : N // 2], image[:, N // 2 :] = [200, 10, 10], [10, 10, 200]
-    baked = bake(scan(), image, shape.vertices, tiled, BakeSettings(size=N))
+    baked = bake(scan(), image, shape.vertices, tiled, edgeless(size=N))
     h = N // 2  # two tiles lie in the lower row of two by two
     assert baked.share == 1
     assert (baked.coverage[h:] > 0).all()
@@ -602,7 +606,7 @@ def test_an_unwrapped_layout_has_no_cameras():
     vertices, faces, uv = plane(12)
     wide = np.cumsum(np.r_[0, np.tile([1, 1, 40], 4)])
     uv[:, 0] = np.interp(uv[:, 0], np.linspace(0, 1, 13), wide / wide[-1])
-    settings = BakeSettings(size=N, min_grazing_deg=10)
+    settings = edgeless(size=N, min_grazing_deg=10)
     baked = bake(Mesh(vertices, faces, uv, faces), checker(), template().vertices, template(), settings)
     assert baked.share == 1
     assert (baked.coverage == 255).all()

@@ -51,6 +51,15 @@ def test_another_brightness_of_the_other_side_is_taken_off():
     assert copied > 6 * inside.mean()
 
 
+def test_what_shows_two_different_things_is_not_taken_for_light():
+    texture, known = with_hole(np.full((SIZE, SIZE, 3), 90, np.uint8))
+    other = np.full_like(texture, 80)
+    eye = (slice(36, 40), slice(15, 50))  # an eye's white beside the hole, in one of the two
+    texture[eye] = 230
+    fill_from(texture, known, other, np.ones_like(known))
+    assert np.abs(texture[HOLE].astype(int) - 90).max() <= 1
+
+
 def test_what_neither_side_saw_is_filled_from_around():
     texture = np.full((SIZE, SIZE, 3), 90, np.uint8)
     known = np.ones((SIZE, SIZE), bool)
