@@ -131,7 +131,7 @@ def _write(
 
 STAGE = Stage(
     name="register",
-    version=10,
+    version=11,
     settings=RegisterSettings,
     needs=("ingest", "landmarks", "align"),
     compute=compute,

@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from mimicme.pipeline.arrays import Floats, Ints
+from mimicme.pipeline.arrays import Bools, Floats, Ints
 from mimicme.pipeline.geometry.mesh import adjacency, edges, vertex_areas, vertex_normals
 from mimicme.pipeline.geometry.spatial import open3d
 from mimicme.pipeline.template import Template
 from mimicme.stages.register.closure import Lips, find_lips
+from mimicme.stages.register.eyelids import EYES, SOFT, Eye, Rims, find_eye, find_rims, patches
 from mimicme.stages.register.regions import ears, opposite
 from mimicme.stages.register.stiffness import affine_stiffness, graph_laplacian, shell_stiffness
 
@@ -38,6 +39,8 @@ class Level:
         landmarks: (l, n) barycentric rows.
         neighbours: (n, n) 0/1.
         ears: (n, 2) masks of the two ears, see regions.py.
+        eyes: what shows between the lids of the right and of the left eye, see eyelids.py; None where nothing does.
+        closed: those of the eyes whose lids are closed.
     """
 
     index: NDArray[np.int64]
@@ -48,6 +51,8 @@ class Level:
     landmarks: sparse.csr_matrix
     neighbours: sparse.csr_matrix
     ears: Floats
+    eyes: tuple[Eye | None, Eye | None]
+    closed: tuple[Eye, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ class Levels:
     """The coarse level, the template itself, and the (V, n) matrix that carries a coarse field to the template.
 
     `opposite` are the vertices of the template that face another part of it, see regions.py; `lips` are None where it
-    has no slit between them.
+    has no slit between them; `rims` are those of the right and of the left eye, `lids` those that are closed.
     """
 
     coarse: Level
@@ -63,6 +68,26 @@ class Levels:
     prolong: sparse.csr_matrix
     opposite: NDArray[np.int64]
     lips: Lips | None
+    rims: tuple[Rims | None, Rims | None] = (None, None)
+    lids: tuple[Rims, ...] = ()
+
+    @property
+    def eyeballs(self) -> Bools:
+        """(V,) True on what the template shows between the lids of both eyes."""
+        shown = np.zeros(len(self.fine.index), bool)
+        for eye in self.fine.eyes:
+            if eye is not None:
+                shown[eye.patch] = True
+        return shown
+
+    def with_closed_eyes(self, right: bool, left: bool) -> Levels:
+        """The same for a frame in which an eye, or both, are closed."""
+        fine = _with_closed_eyes(self.fine, (right, left))
+        coarse = fine if self.coarse is self.fine else _with_closed_eyes(self.coarse, (right, left))
+        lids = tuple(
+            rim for rim, shut in zip(self.rims, (right, left), strict=True) if shut and rim is not None
+        )
+        return replace(self, coarse=coarse, fine=fine, lids=lids)
 
     def for_generic_template(self, membrane: float) -> Levels:
         """The same for the fit of the generic template to a person: the ears have to give way.
@@ -89,14 +114,20 @@ def build_levels(template: Template, coarse_vertices: int, membrane: float) -> L
     )
     ear = ears(v, f, template.landmarks())
     facing = opposite(v, f)
-    fine = _level(np.arange(count), v, f, membrane, landmarks, ear)
+    between_lids = patches(v, template.landmarks())
+    fine = _level(np.arange(count), v, f, membrane, landmarks, ear, between_lids)
+    right, left = (
+        find_rims(v, f, fine.areas, template.landmarks(), eye, patch)
+        for eye, patch in zip(EYES, between_lids, strict=True)
+    )
     lips = find_lips(v, f, vertex_normals(v, f), fine.areas, landmarks, facing)
     if count < 1.5 * coarse_vertices:
-        return Levels(fine, fine, sparse.identity(count, format="csr"), facing, lips)
+        return Levels(fine, fine, sparse.identity(count, format="csr"), facing, lips, (right, left))
     index, faces = _decimate(v, f, coarse_vertices)
     prolong = _prolongation(template, index, faces)
-    coarse = _level(index, v[index], faces, membrane, (landmarks @ prolong).tocsr(), ear[index])
-    return Levels(coarse, fine, prolong, facing, lips)
+    mine = (between_lids[0][index], between_lids[1][index])
+    coarse = _level(index, v[index], faces, membrane, (landmarks @ prolong).tocsr(), ear[index], mine)
+    return Levels(coarse, fine, prolong, facing, lips, (right, left))
 
 
 def _level(
@@ -106,11 +137,13 @@ def _level(
     membrane: float,
     landmarks: sparse.csr_matrix,
     ear: Floats,
+    between_lids: tuple[Bools, Bools],
 ) -> Level:
     """The level of a mesh at rest, its vertices `index` of the template; other arguments as in `Level`."""
     mask = ear.max(axis=1)
     # only the triangles of an ear's rings: the rest would make zeros
     bending = affine_stiffness(vertices, faces[(mask[faces] > 0).any(axis=1)], factor=mask)
+    right, left = (find_eye(vertices, faces, patch, membrane) for patch in between_lids)
     stiffness = shell_stiffness(vertices, faces, membrane) + (EAR_STIFFNESS - 1) * bending
     return Level(
         index,
@@ -121,6 +154,7 @@ def _level(
         landmarks,
         _neighbours(faces, len(vertices)),
         ear,
+        (right, left),
     )
 
 
@@ -128,6 +162,14 @@ def _for_generic_template(level: Level, membrane: float) -> Level:
     extra = membrane * graph_laplacian(level.faces, len(level.index))
     softer = (GENERIC_EAR_STIFFNESS - EAR_STIFFNESS) * level.ear_bending
     return replace(level, stiffness=(level.stiffness + extra + softer).tocsr())
+
+
+def _with_closed_eyes(level: Level, closed: tuple[bool, bool]) -> Level:
+    shut = tuple(eye for eye, is_shut in zip(level.eyes, closed, strict=True) if is_shut and eye is not None)
+    stiffness = level.stiffness
+    for eye in shut:
+        stiffness = stiffness - (1 - SOFT) * eye.stiffness
+    return replace(level, stiffness=stiffness.tocsr(), closed=shut)
 
 
 def _neighbours(faces: Ints, count: int) -> sparse.csr_matrix:

@@ -32,7 +32,8 @@ class Quality:
             core_share_left: of the subject's right half of it, and of the left one.
         mouth_light: area, mm^2, between the lips that the mesh leaves open though the scan has skin there, from the
             front; mouth_opening: all that is open between them.
-        flipped_triangles: triangles whose normal has turned by more than 90 degrees from the rest shape's.
+        flipped_triangles: triangles whose normal has turned by more than 90 degrees from the rest shape's; like the
+            next, without the eyeballs', which fold away behind closed lids.
         degenerate_triangles: triangles of less than 2 % of their area at rest.
         crossing_triangles: self-intersecting triangles, looked for where the template faces itself: lips, lids,
             nostrils, ears.
@@ -157,13 +158,17 @@ class QualityAssessor:
     Args:
         rest: (V, 3) the shape that triangles and edges are compared with; faces: (T, 3).
         opposite: vertices that face another part of the surface (`regions.opposite`).
+        eyeballs: (V,) True on what is seen between the lids (`eyelids.patches`).
     """
 
-    def __init__(self, rest: Floats, faces: Ints, opposite: Ints | NDArray[np.int64]) -> None:
+    def __init__(
+        self, rest: Floats, faces: Ints, opposite: Ints | NDArray[np.int64], eyeballs: Bools
+    ) -> None:
         self.faces = faces
         self.boundary = boundary_vertices(faces, len(rest))
         self.edges = edges(faces)[0]
         self.normals, self.areas = triangle_normals(rest, faces)
+        self._skin = ~eyeballs[faces].any(axis=1)
         self._lengths = self._edge_lengths(rest)
         facing = np.zeros(len(rest), bool)
         facing[opposite] = True
@@ -203,8 +208,8 @@ class QualityAssessor:
             landmark_residual=float(landmark_residuals.mean()) if len(landmark_residuals) else np.nan,
             landmarks_found=checks.found_share,
             data_share=data_share,
-            flipped_triangles=float(((normal * self.normals).sum(1) < 0).sum()),
-            degenerate_triangles=float((area < 0.02 * self.areas).sum()),
+            flipped_triangles=float(((normal * self.normals).sum(1) < 0)[self._skin].sum()),
+            degenerate_triangles=float((area < 0.02 * self.areas)[self._skin].sum()),
             crossing_triangles=float(len(self_intersections(vertices[self._near], self._near_faces))),
             stretch_p95=stretch,
             expected_error=expected_error(checks.disagreement_mm, stretch, checks.found_share),

@@ -15,7 +15,7 @@ KNOWN = {
     "ingest": (5, "88e0ee4d75c7"),
     "landmarks": (9, "79e39d1a7758"),
     "align": (5, "327af77b6cf4"),
-    "register": (10, "166dbb4804ad"),
+    "register": (11, "166dbb4804ad"),
     "repass": (4, "6603216eecb2"),
     "refine": (6, "27103b1044cf"),
     "bake": (8, "59a0344b02f2"),

@@ -41,7 +41,7 @@ def measure(rest, vertices, scan=None, residuals=NONE, share=1.0, reach=10.0):
     """Figures of a shape against a scan, by default the rest shape's own vertices."""
     points, faces = scan if scan is not None else rest
     normals = vertex_normals(points, faces)
-    return QualityAssessor(*rest, np.arange(len(rest[0]))).assess(
+    return QualityAssessor(*rest, np.arange(len(rest[0])), np.zeros(len(rest[0]), bool)).assess(
         vertices, points, normals, CHECKS, residuals, share, WHOLE, SHUT, reach
     )
 
@@ -115,7 +115,7 @@ def test_folds_are_counted(rest):
 def test_checks_are_read_from_the_figures_they_made(rest):
     v, f = rest
     made = LandmarkChecks(1.25, 2.0, 0.5)
-    found = QualityAssessor(v, f, np.arange(len(v))).assess(
+    found = QualityAssessor(v, f, np.arange(len(v)), np.zeros(len(v), bool)).assess(
         v * 1.1, v, vertex_normals(v, f), made, NONE, 1.0, WHOLE, SHUT, 10.0
     )
     assert found.landmarks_found == 0.5

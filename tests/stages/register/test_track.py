@@ -70,7 +70,7 @@ def test_only_a_neutral_is_fitted_from_the_generic_template(dome, monkeypatch):
     tolerance = tracker.settings.fine_tolerance
     tracker.register(dome.frame(0, 0.0))
     assert len(asked) == 1
-    assert tracker._generic_fitter(tracker.template.landmarks()).fine_tolerance == tolerance
+    assert tracker._generic_fitters(tracker.template.landmarks()).of(False, False).fine_tolerance == tolerance
     asked.pop()
     assert tracker._fitter.levels is tracker.levels
     assert tracker._fitter.fine_tolerance == pytest.approx(2.5 * tolerance)
@@ -86,7 +86,7 @@ def test_an_open_mouth_is_fitted_as_an_expression_though_there_is_no_neutral(dom
     results = []
     for frame in (closed, replace(open_, landmarks=lowered)):
         tracker = dome.tracker()
-        rest = tracker._generic_fitter(frame.landmarks).levels
+        rest = tracker._generic_fitters(frame.landmarks).of(False, False).levels
         results.append((rest.fine.stiffness - tracker.levels.fine.stiffness).count_nonzero())
     assert results[0] > 0
     assert results[1] == 0
