@@ -101,6 +101,11 @@ def _max_pixels(ingest: Checkpoint) -> int:
     return int(ingest.attrs.get(_MAX_PIXELS, image.MAX_PIXELS))
 
 
+def has_image(ingest: Checkpoint, row: int) -> bool:
+    """Whether a frame has a texture."""
+    return ingest.has(row, "image")
+
+
 def load_image_bytes(ingest: Checkpoint, row: int) -> bytes | None:
     """The scan's texture as encoded bytes (JPEG, PNG or WebP); None when the frame has none."""
-    return ingest.get(row, "image").tobytes() if ingest.has(row, "image") else None
+    return ingest.get(row, "image").tobytes() if has_image(ingest, row) else None

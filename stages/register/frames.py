@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from mimicme.pipeline.arrays import Floats
-from mimicme.pipeline.scan import load_scan
+from mimicme.pipeline.geometry.mesh import Mesh
+from mimicme.pipeline.scan import has_image, load_scan
 from mimicme.pipeline.stage import Task
 from mimicme.stages.align.checkpoint import AlignCheckpoint
 from mimicme.stages.ingest.checkpoint import IngestCheckpoint
@@ -35,10 +36,20 @@ class Frames:
     def load(self, row: int, pose: Floats) -> Frame:
         """One frame, which lies as pose (4, 4), canonical -> scan, says."""
         scan = load_scan(self.ingest, row)
-        detected = self.landmarks.detected(row)
         return Frame(
-            self.numbers[row], scan.vertices, scan.faces, *self.landmarks_and_confidence(row), pose, detected
+            self.numbers[row],
+            scan.vertices,
+            scan.faces,
+            *self.landmarks_and_confidence(row),
+            pose,
+            self.landmarks.detected(row),
+            self._coloured(row, scan),
         )
+
+    def _coloured(self, row: int, scan: Mesh) -> bool:
+        """Whether landmarks that were found were found in colours."""
+        has_some = scan.colors is not None or (scan.uv is not None and has_image(self.ingest, row))
+        return has_some and "face-without-texture" not in self.landmarks.statuses[row].note
 
 
 @contextmanager

@@ -94,6 +94,7 @@ class Frame:
         landmarks: (68, 3) mm, scan frame, NaN absent; confidence: (68,) in [0, 1], 0 = not to be used.
         pose: (4, 4) canonical -> scan, as aligned.
         detected: (68,) True where a landmark was found by a detector and not by hand.
+        coloured: whether it was found in the scan's colours; on the bare surface a detector takes eyes for closed.
     """
 
     number: int
@@ -103,6 +104,7 @@ class Frame:
     confidence: Floats
     pose: Floats
     detected: Bools = field(default_factory=lambda: np.zeros(N_LANDMARKS, bool))
+    coloured: bool = True
 
     @property
     def known(self) -> Bools:
@@ -110,6 +112,15 @@ class Frame:
         known = np.asarray((self.confidence > 0) & np.isfinite(self.landmarks).all(axis=1))
         known[GROUPS["jaw"]] &= ~self.detected[GROUPS["jaw"]]
         return known
+
+    @property
+    def tells_expression(self) -> Bools:
+        """(68,) True where a landmark is to be used and tells whether eyes and mouth are open."""
+        tells = self.known
+        if not self.coloured:
+            for eye in EYES:
+                tells[GROUPS[eye]] &= ~self.detected[GROUPS[eye]]
+        return tells
 
 
 @dataclass(frozen=True)
@@ -257,12 +268,12 @@ class SequenceTracker:
             known &= ~(frame.detected & NOSE_RIDGE)
         landmarks = np.where(known[:, None], transform(to_canonical, frame.landmarks), 0.0)
         landmarks[frame.detected & known] -= self.detector_offset[frame.detected & known]
+        shown = np.where((known & frame.tells_expression)[:, None], landmarks, np.nan)
         weights = np.where(known, settings.landmark_weight_mm2 * frame.confidence, 0.0)
         if self.neutral is None:
             share = np.full(N_LANDMARKS, settings.detected_share)
             share[BROWS] = 1.0
             # what is no neutral has moved farther than a detector errs
-            shown = np.where(known[:, None], landmarks, np.nan)
             moved = _moved(shown, self.template.landmarks())
             for group, by in moved.items():
                 share[GROUPS[group]] += by * (1 - settings.detected_share)
@@ -282,7 +293,7 @@ class SequenceTracker:
         carried = self.levels.fine.landmarks @ (self._rest + start)
         weights[known] *= landmark_weights(carried[known], landmarks[known], settings.landmark_smoothing_mm)
         fit_target = FitTarget(target, landmarks, weights)
-        self._fitter = self._fitters.of(*self._closed_eyes(np.where(known[:, None], landmarks, np.nan)))
+        self._fitter = self._fitters.of(*self._closed_eyes(shown))
         start = start + self._fitter.warp(self._rest + start, fit_target, settings.landmark_smoothing_mm)
         rest, start = self._with_head_motion(self._rest, start)
         displacement = self._fitter.coarse(
@@ -297,9 +308,7 @@ class SequenceTracker:
         stabilised = result.vertices.astype(np.float64)
         if self.neutral is None:
             self.neutral, self.neutral_number = stabilised, frame.number
-            self.neutral_oddity = _oddity(
-                np.where(known[:, None], landmarks, np.nan), self.template.landmarks(), result.quality
-            )
+            self.neutral_oddity = _oddity(shown, self.template.landmarks(), result.quality)
             self.detector_offset = self._offset_of(frame, result)
             self._rest = stabilised
             self._fitters = self._personal_fitters()
@@ -349,7 +358,8 @@ class SequenceTracker:
         landmarks = np.where(known[:, None], transform(back, frame.landmarks), 0.0)
         landmarks[frame.detected & known] -= self.detector_offset[frame.detected & known]
         weights = np.where(known, settings.landmark_weight_mm2 * frame.confidence, 0.0)
-        self._fitter = self._fitters.of(*self._closed_eyes(np.where(known[:, None], landmarks, np.nan)))
+        shown = np.where((known & frame.tells_expression)[:, None], landmarks, np.nan)
+        self._fitter = self._fitters.of(*self._closed_eyes(shown))
         vertices = first.vertices.astype(np.float64)
         correspondences = self._fitter.correspondences(vertices, target)
         observed = self._fitter.observed(correspondences, settings.scale_end_mm)[level.index]

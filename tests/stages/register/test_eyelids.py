@@ -101,3 +101,16 @@ def test_an_open_eye_makes_no_difference(levels):
     same = levels.with_closed_eyes(False, False)
     assert same.lids == () and same.fine.closed == () and same.coarse.closed == ()
     assert (same.fine.stiffness != levels.fine.stiffness).nnz == 0
+
+
+def test_lids_found_on_a_bare_scan_close_nothing(dome):
+    frame = dome.frame(0)
+    frame = replace(frame, landmarks=closed(frame.landmarks, "right_eye"), detected=np.ones(68, bool))
+    lids = np.zeros(68, bool)
+    lids[GROUPS["right_eye"]] = lids[GROUPS["left_eye"]] = True
+    assert frame.tells_expression[lids].all()
+    bare = replace(frame, coloured=False)
+    assert not bare.tells_expression[lids].any()
+    assert (bare.tells_expression == bare.known)[~lids].all()
+    by_hand = replace(bare, detected=np.zeros(68, bool))
+    assert by_hand.tells_expression[lids].all()
