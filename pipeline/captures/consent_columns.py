@@ -53,6 +53,12 @@ _NONE_GIVEN = re.compile(
     r"|not?(?:given|obtained|signed|granted|yet)|nicht(?:erteilt|gegeben|unters|vorh)|(?:consent|agreed)(?:no|not)$"
 )
 _NO_REFUSAL = re.compile(rf"(?:^|_)(?:non?|not|never|un|nicht|nie|keine?r?|pas|sin|senza)_?(?:{_REFUSALS})")
+# in a sentence about a person, wherever it stands: what else may be cancelled or declined is left
+_WITHDRAWN = re.compile(
+    r"(?:^|_)(?:withdr|revo[ck](?!er)|rescind|opt(?:s|ed|ing)?_?out|widerr|zurue?ckgez|zieht_zurue?ck|retire_son_consent)"
+    r"|(?:consent|agree|einwillig|zustimm)\w*_(?:\w+_)?(?:refus|declin|deni|expir|widerspr|verweiger|abgel)"
+    r"|(?:refus|declin|deni)\w*_(?:\w+_)?(?:consent|permission)"
+)
 _NO = ("no", "n", "false", "0", "-", "nein", "non", "nee", "nej")
 
 _OF_DATES = re.compile(r"(?<!up)date|datum|fecha|timestamp|(?:^|_)(?:data|dato|day|time|on|am|signed)(?:_|$)")
@@ -147,6 +153,11 @@ def what_leaves_consent(column: str) -> str:
     words += ["a date"] if dated or versioned else []
     words += ["a number"] if versioned else []
     return " or ".join(words)
+
+
+def tells_of_withdrawal(cell: str) -> bool:
+    """Whether a sentence says that somebody took a consent back: `has withdrawn`, `participant withdrew by e-mail`."""
+    return _WITHDRAWN.search(_folded(cell)) is not None
 
 
 def is_word_of_refusal(cell: str, words: frozenset[str]) -> bool:

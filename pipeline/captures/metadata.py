@@ -82,6 +82,11 @@ _WITH_A_YES = frozenset(
     + ["january", "february", "march", "april", "june", "july"]
     + ["august", "september", "october", "november", "december"]
 )
+# columns in which somebody may have written that a person withdrew
+_REMARKS = frozenset(
+    ["status", "state", "remark", "remarks", "comment", "comments", "note", "notes", "reason"]
+    + ["bemerkung", "bemerkungen", "kommentar", "anmerkung", "anmerkungen", "remarque", "remarques"]
+)
 _MOST_SENTENCES = 10  # about single subjects; more are said in one
 
 
@@ -317,8 +322,10 @@ def parse_subjects(
     doubtful = [
         (i, c) for i, c in enumerate(header) if c != "consent" and consent_columns.speaks_of_consent(c)
     ]
-    statuses = [
-        i for i, cell in enumerate(numbered[0][1]) if _plain(cell) == "status" and header[i] != "consent"
+    remarks = [
+        (i, plain)
+        for i, plain in enumerate(map(_plain, numbered[0][1][: len(header)]))
+        if plain in _REMARKS and header[i] != "consent"
     ]
 
     rows: dict[str, dict[str, str | int | float]] = {}
@@ -369,9 +376,10 @@ def parse_subjects(
                 if not clear:
                     unclear_beside.setdefault(column, []).append(subject)
             takes_back += [
-                (i, "status")
-                for i in statuses
-                if consent_columns.is_word_of_refusal(cells[i], _REFUSED_ANYWHERE)
+                (i, column)
+                for i, column in remarks
+                if consent_columns.tells_of_withdrawal(cells[i])
+                or (column == "status" and consent_columns.is_word_of_refusal(cells[i], _REFUSED_ANYWHERE))
             ]
             if takes_back:
                 i, column = takes_back[0]

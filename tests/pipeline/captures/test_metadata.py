@@ -207,7 +207,9 @@ def test_agreeableness_has_nothing_to_do_with_consent() -> None:
         ("consent date", "withdrawn 2024-05-01"), ("consent form", "2"), ("consent version", "0"),
         ("consent rescinded", "ja"), ("declined", "x"), ("zurückgezogen", "2024-05-01"), ("consent expires", "2020"),
         ("no_consent", "yes"), ("not_withdrawn", "no"), ("status", "withdrawn"), ("status", "Opted out 2024-05-01"),
-        ("status", "Widerrufen"),
+        ("status", "Widerrufen"), ("status", "has withdrawn"), ("status", "participant withdrew by e-mail"),
+        ("Notes", "came twice; opted out 2024-05-01"), ("comment", "consent was refused"),
+        ("Bemerkung", "hat die Einwilligung widerrufen"), ("remarks", "declined consent for publication"),
     ],
 )  # fmt: skip
 def test_whatever_is_not_plainly_a_yes_beside_a_consent_keeps_out(column: str, cell: str) -> None:
@@ -222,6 +224,8 @@ def test_whatever_is_not_plainly_a_yes_beside_a_consent_keeps_out(column: str, c
         ("einwilligung", "yes"), ("consent date", "3 May 2024"), ("consent_version", "2.1"), ("agreed", "given 2024"),
         ("einwilligung widerrufen", "nein"), ("withdrawn", "no"), ("status", "complete"), ("status", "2"),
         ("status", "session cancelled and repeated"), ("consent_yes_no", "yes"),
+        ("notes", "refused to take glasses off"),
+        ("notes", "declined the second session"), ("comment", "consent form signed"),
     ],
 )  # fmt: skip
 def test_what_leaves_a_consent_as_it_is(column: str, cell: str) -> None:
