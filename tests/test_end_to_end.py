@@ -462,6 +462,20 @@ def test_nothing_outside_the_captures_is_read(bad: tuple[Path, str]) -> None:
     assert seen >= 6 and len(textures) >= 4
 
 
+def test_a_run_of_nobody_ends_with_status_one_and_says_who_was_left_out(
+    tmp_path: Path, small_captures: Path
+) -> None:
+    table = tmp_path / "refused.csv"
+    table.write_text("subject,consent\nS000,no\n")
+    template = small_captures / "template" / "template.obj"
+    where = ("--captures", small_captures / "captures", "--layout", LAYOUT)
+    mimicme("init", tmp_path / "none", *where, "--template", template, "--metadata", table)
+    done = mimicme("run", tmp_path / "none", "--jobs", 0, code=1)
+    assert "nobody is left in it" in done.stdout + done.stderr
+    assert "'S000' is left out" in done.stdout + done.stderr
+    assert "Run `mimicme run` first" not in mimicme("pack", tmp_path / "none", code=2).stderr
+
+
 def test_wrong_use_ends_with_status_two(tmp_path: Path, small_captures: Path) -> None:
     assert "not a workspace" in mimicme("run", tmp_path, code=2).stderr
     mimicme("run", tmp_path, "--until", "registr", code=2)

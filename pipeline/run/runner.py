@@ -520,9 +520,14 @@ class _Run:
             )
         if len(missing) < len(requested) or any(self.plan.collected(stage, s) for s in requested):
             return True
+        if requested:
+            why, todo = "nothing of it is there", "Run `mimicme run` first."
+        else:
+            why, todo = "nobody is left in it", "`mimicme init --dry-run` says who is left out and why."
         if stage is self.chosen[0]:
-            raise UsageError(f"there is nothing to {stage.name} yet", todo="Run `mimicme run` first.")
-        self.console.say(f"{stage.name}: no release is written, because nothing of it is there.")
+            raise UsageError(f"there is nothing to {stage.name}: {why}", todo=todo)
+        self.incomplete = True
+        self.console.say(f"{stage.name}: no release is written, because {why}.{'' if requested else ' ' + todo}")
         if output.is_file():  # of people who are left out now, say
             self.incomplete = True
             self.console.say(
