@@ -12,17 +12,18 @@ from pathlib import Path
 from typing import Any, Self, overload
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from mimicme.pipeline.errors import ReleaseError, UsageError
 from mimicme.pipeline.formats.map_coding import MAPS, Coding, read_coding
 from mimicme.pipeline.items import Item, times_of
-from mimicme.pipeline.release import encoding, guard, layout
+from mimicme.pipeline.release import encoding, guard, layout, programs
 from mimicme.pipeline.release.access import KEEP_OPEN, Access
 from mimicme.pipeline.release.digest import NAME as DIGEST
 from mimicme.pipeline.release.encoding import Encoding
 from mimicme.pipeline.release.guard import Stored
 from mimicme.pipeline.release.layout import OK
+from mimicme.pipeline.release.loader import Frames, TorchFrames, Transform, stream_torch, torch_module
 from mimicme.pipeline.template import Template
 
 MAX_IMAGE_BYTES = 1 << 30
@@ -129,6 +130,9 @@ class Release:
             for row in release.select(expression="happiness", status="ok"):
                 vertices = release.vertices(row)
             smile = release["S001", "smile"]
+
+    For training, `as_torch` and `as_arrays` give its frames as data sets; for other programs there are `as_menpo`,
+    `as_trimesh` and `to_dataframe`.
 
     Args:
         keep_open: datasets that stay open between reads.
@@ -599,6 +603,36 @@ class Release:
             frames[at] = numbers
         return frames
 
+    def field(self, row: int, name: str) -> Any:
+        """One of a sequence's fields of one frame: `pose` (4, 4), `landmarks` (L, 3), `landmark_visible` (7, L) ...
+
+        Where the release has none of that field (what the project stage makes), the layout's fill value.
+        """
+        _, item, at = self._place(row)
+        if name == "vertices":
+            return self.vertices(row)
+        if name == "time_s":
+            return self._time(item, at)
+        spec = layout.OPTIONAL_ROW_FIELDS.get(name)
+        if spec is not None and not self._has("subjects", item.subject, item.sequence, name):
+            return np.full(layout.dimensions(spec.shape, *self._size), spec.fill, spec.dtype)
+        return self._row(item, name, at)
+
+    def figures(self) -> tuple[str, ...]:
+        """Names of the figures of `quality`; they are the same in every sequence."""
+        if not len(self):
+            return layout.QUALITY_FIXED
+        kind = self._quality(self._place(0)[1]).dtype
+        return tuple(name for name in kind.names or () if kind[name].kind == "f")
+
+    def figure(self, row: int, name: str) -> float:
+        """One figure of `quality` of one frame."""
+        _, item, at = self._place(row)
+        table = self._quality(item)
+        if at >= table.shape[0] or name not in (table.dtype.names or ()):
+            raise self._wrong(table, f"'{name}' of more than {at} rows")
+        return float(self._read(table, at)[name])
+
     def units(self, item: Item) -> dict[str, str]:
         """Units of the figures in a sequence's `quality`."""
         try:
@@ -660,6 +694,77 @@ class Release:
         from mimicme.pipeline.formats.image import decode_deep
 
         return codings[name].values(decode_deep(data, layout.MAX_PIXELS, f"{self.path.name} row {row}"))
+
+    # -- for training, and for other programs
+
+    def as_arrays(
+        self,
+        rows: ArrayLike | None = None,
+        fields: Sequence[str] = ("vertices",),
+        transform: Transform | None = None,
+    ) -> Frames:
+        """Frames as a map-style data set: `[k]` is a dict of numpy arrays, every field of one shape.
+
+            data = release.as_arrays(release.select(split="train", status="ok"), ("vertices", "expression"))
+            data[0]["vertices"], data.names["expression"][data[0]["expression"]]
+
+        Args:
+            rows: of the index; default: all that are ok.
+            fields: of this release's: `vertices`, `pose`, `landmarks` ...; `texture`, `coverage` and maps (with
+                `<name>_there`, False where a frame has none and it is black); `subject`, `expression`, `split` ... as
+                numbers into `names`; `age`; the figures of `quality` by their names.  `row` is always there.
+            transform: makes of a sample what the data set gives.
+
+        Raises:
+            UsageError: there is no such field, or it is text.
+        """
+        return Frames(self, rows, fields, transform)
+
+    def as_torch(
+        self,
+        rows: ArrayLike | None = None,
+        fields: Sequence[str] = ("vertices",),
+        transform: Transform | None = None,
+        *,
+        stream: bool = False,
+        shuffle: bool = True,
+        buffer: int = 64,
+        seed: int = 0,
+        part: tuple[int, int] = (0, 1),
+    ) -> Any:
+        """Frames as a data set of `torch.utils.data` whose samples are dicts of tensors, which its default collate
+        stacks; arguments as of `as_arrays`.
+
+            data = release.as_torch(release.select(split="train", status="ok"), ("vertices", "expression"))
+            for batch in torch.utils.data.DataLoader(data, batch_size=32, shuffle=True, num_workers=2): ...
+
+        Args:
+            stream: False: map-style, for a DataLoader that shuffles; True: an `IterableDataset` that goes through the
+                file sequence by sequence and shares itself out over workers.
+            shuffle, buffer, seed, part: of a stream: whether it draws at random, among how many samples, from which
+                seed, and which of how many ranks it is; `set_epoch` for another order.
+
+        Raises:
+            MissingDependencyError: PyTorch is not installed.
+        """
+        torch_module("as_torch")
+        if not stream:
+            return TorchFrames(self, rows, fields, transform)
+        return stream_torch(
+            self, rows, fields, transform, shuffle=shuffle, buffer=buffer, seed=seed, part=part
+        )
+
+    def as_menpo(self, row: int) -> Any:
+        """A frame as menpo's TexturedTriMesh with landmark groups; see `programs.as_menpo`."""
+        return programs.as_menpo(self, row)
+
+    def as_trimesh(self, row: int) -> Any:
+        """A frame as trimesh's Trimesh; see `programs.as_trimesh`."""
+        return programs.as_trimesh(self, row)
+
+    def to_dataframe(self, quality: bool = False) -> Any:
+        """The index with the subjects' columns as a pandas DataFrame; see `programs.to_dataframe`."""
+        return programs.to_dataframe(self, quality)
 
     def _place(self, row: int) -> tuple[Any, Item, int]:
         """A row's entry in the index, its sequence and its row there."""
