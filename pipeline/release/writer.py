@@ -22,6 +22,7 @@ from mimicme.pipeline.items import Item, times_of
 from mimicme.pipeline.release import digest, guard, layout
 from mimicme.pipeline.release.encoding import ENCODINGS, FLOAT32, INT32UM, Encoding, OutOfReachError
 from mimicme.pipeline.release.layout import IndexEntry, create_dataset
+from mimicme.pipeline.release.packing import packed
 from mimicme.pipeline.template import Template
 from mimicme.pipeline.whole_hdf5 import whole_hdf5
 
@@ -187,9 +188,9 @@ class SequenceWriter:
 
     def array(self, name: str, data: ArrayLike) -> None:
         """Store one of the small fields whole: (F, ...)."""
-        if name == "vertices" and not self._release.encoding.is_float:
+        if name == "vertices":
             frames = np.asarray(data, np.float32)
-            self.vertices(np.flatnonzero(np.isfinite(frames).all(axis=(1, 2))), lambda row: frames[row])
+            self.vertices(np.flatnonzero(~np.isnan(frames).all(axis=(1, 2))), lambda row: frames[row])
         else:
             self.rows(name)[...] = data
 
@@ -218,10 +219,18 @@ class SequenceWriter:
             guard.put(stored.attrs, key, value)
         for row in rows:
             try:
-                stored[row] = encoding.encode(frame(row), self._release.template_vertices)
+                numbers = encoding.encode(frame(row), self._release.template_vertices)
             except OutOfReachError as error:
                 error.where = f"{self._group.name.removeprefix('/subjects/')} row {row}"
                 raise
+            if numbers.shape != stored.shape[1:]:
+                raise ReleaseError(
+                    f"row {row} has other vertices than the template",
+                    seen=numbers.shape,
+                    expected=stored.shape[1:],
+                )
+            stored.id.write_direct_chunk((row, 0, 0), packed(numbers, self._release.level))
+            self._release.check()
 
     def rows(self, name: str) -> h5py.Dataset:
         """Create one of the fields, to be filled row by row; a row that is never written holds the fill
