@@ -154,6 +154,12 @@ def check_structure(group: h5py.Group, shape: Shape) -> Iterator[Finding]:
         yield Finding("error", f"{group.name}/quality", f"Missing, or not a compound of {n} rows.")
     elif missing := [n for n in (*dict(layout.QUALITY_TEXT), *layout.QUALITY_FIXED) if n not in names]:
         yield Finding("error", f"{group.name}/quality", f"The columns {', '.join(missing)} are missing.")
+    elif wrong := [
+        n for n in names if quality.dtype[n].kind != ("S" if n in dict(layout.QUALITY_TEXT) else "f")
+    ]:
+        yield Finding(
+            "error", f"{group.name}/quality", f"The columns {', '.join(wrong)} are of another type."
+        )
     elif not isinstance(guard.attribute(quality.id, "unit", quality.name), str):
         yield Finding("error", f"{group.name}/quality", "It has no unit; expected JSON text, unit by column.")
     else:

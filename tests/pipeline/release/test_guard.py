@@ -288,7 +288,7 @@ def test_a_sample_of_hostile_releases(good: Path, tmp_path: Path) -> None:
 
     places = hostile.headers(good.read_bytes())
     said: list[str] = []
-    for seed in (0, 1, 5, 9, 12, 16, 21, 3, 7, 11, 15, 109, 217, 464, 780):
+    for seed in (0, 1, 5, 9, 12, 16, 21, 3, 7, 11, 15, 109, 217, 464, 461, 780):
         path = tmp_path / "hostile.h5"
         hostile.make(good, path, seed, places)
         verify(path)
