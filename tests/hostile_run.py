@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import resource
 import signal
-import sys
 import time
 import traceback
 from dataclasses import dataclass
@@ -110,7 +109,3 @@ def _use(path: Path) -> None:
             release.surface_map(row, "normal")
         except MimicmeError as error:
             str(error)
-
-
-if __name__ == "__main__":
-    print(run(Path(sys.argv[1]), sys.argv[1]))
