@@ -149,9 +149,10 @@ def _opened(workspace: Path, preset: str | None, sets: tuple[str, ...]) -> Works
 
 def _verified(release: Path, every_image: bool = False) -> bool:
     """Verify a release and say what was found."""
-    from mimicme.commands.verify import has_errors, verify
+    from mimicme.commands.verify import has_errors
+    from mimicme.commands.verify.apart import verify_apart
 
-    findings = verify(release, every_image=every_image)
+    findings = verify_apart(release, every_image=every_image)
     for finding in findings:
         click.echo(finding)
     click.echo(f"{release}: {'not usable' if has_errors(findings) else 'verified'}")
@@ -382,11 +383,12 @@ def status_command(
 @JSON
 def verify_command(release: Path, every_image: bool, as_json: bool) -> None:
     """Check a release: structure, checksums, units, NaN, index."""
-    from mimicme.commands.verify import has_errors, verify
+    from mimicme.commands.verify import has_errors
+    from mimicme.commands.verify.apart import verify_apart
 
     if not as_json:
         sys.exit(0 if _verified(release, every_image) else 1)
-    findings = verify(release, every_image=every_image)
+    findings = verify_apart(release, every_image=every_image)
     records = [{"level": f.level, "where": f.where, "message": f.message} for f in findings]
     click.echo(json.dumps(records, indent=1))
     sys.exit(1 if has_errors(findings) else 0)

@@ -1,7 +1,7 @@
 """Speed and accuracy of mimicme, measured on this machine, next to its peers.
 
     python benchmarks [accuracy] [register] [robust] [growth] [stages] [bake] [pca]
-                      [reading] [again] [invariance] [field]
+                      [reading] [loading] [again] [invariance] [field]
                       [--captures DIR] [--trials N] [--output DIR] ...
 
 `make bench` runs all of them.  They stand on what `mimicme synth` makes and on the scan that menpo3d installs;
@@ -110,6 +110,13 @@ def _reading(options: argparse.Namespace) -> dict[str, Any]:
     return reading.run(_work(options), _say)
 
 
+def _loading(options: argparse.Namespace) -> dict[str, Any]:
+    """What a release's encodings take and cost, and frames a second of a shuffled loader beside .npy files."""
+    import loading
+
+    return loading.run(options.release, _work(options), _say)
+
+
 def _again(options: argparse.Namespace) -> dict[str, Any]:
     """What `init`, `run` and `status` cost where 10,000 frames are made already."""
     import again
@@ -140,6 +147,7 @@ BENCHMARKS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "bake": _bake,
     "pca": _pca,
     "reading": _reading,
+    "loading": _loading,
     "again": _again,
     "invariance": _invariance,
     "field": _field,
@@ -172,6 +180,13 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--field", type=Path, help="of `field`: the folder of cases, which is no part of this"
     )
+    parser.add_argument(
+        "--release",
+        type=Path,
+        action="append",
+        default=[],
+        help="of `loading`: one with textures; or several",
+    )
     parser.add_argument("--case", action="append", default=[], help="of `field`: only this")
     parser.add_argument("--trials", type=int, default=40, help="of `robust` (the promise is about 200)")
     parser.add_argument(
@@ -202,7 +217,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     options.on = options.on or ["james", "captures"]
     if "field" in options.names and not options.field:
         parser.error("field needs --field DIR, the folder of cases")
-    options.names = options.names or [name for name in BENCHMARKS if name != "field"]
+    if "loading" in options.names and not options.release:
+        parser.error("loading needs --release FILE, as `make demo` leaves one")
+    options.names = options.names or [name for name in BENCHMARKS if name not in ("field", "loading")]
     return options
 
 

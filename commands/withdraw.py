@@ -21,15 +21,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
-import numpy as np
 
 from mimicme.pipeline.captures.layouts import safe_name
 from mimicme.pipeline.captures.who import person_key
 from mimicme.pipeline.checkpoint import Checkpoint, guarded_file
 from mimicme.pipeline.errors import CheckpointError, ReleaseError, UsageError
-from mimicme.pipeline.items import Item
 from mimicme.pipeline.model_file import is_model, read_model
-from mimicme.pipeline.release import Release, layout
+from mimicme.pipeline.release import Release, SequenceInfo, digest, guard, layout
 from mimicme.pipeline.whole_hdf5 import whole_hdf5
 from mimicme.pipeline.workspace import Workspace
 from mimicme.stages import FLOW, STAGES
@@ -87,48 +85,55 @@ def withdraw_release(path: str | Path, subject: str) -> Withdrawal:
             raise UsageError(f"the release has no subject '{subject}'", where=path)
         gone = [s.item.sequence for s in release.sequences() if s.item.subject == name]
         frames = int((release.index["subject"] == name).sum())
-    with whole_hdf5(path) as new, guarded_file(path) as old:
+    with Release(path) as release, whole_hdf5(path) as new, guarded_file(path) as old:
         try:
-            _copy_without(old, new, name)
+            _copy_without(release, old, new, name)
         except (KeyError, RuntimeError, ValueError, OSError) as error:
             if getattr(error, "errno", None) is not None:  # the disk failed, not the file
                 raise
             raise ReleaseError("the release is damaged", where=path, seen=error) from error
+        digest.beside(path).unlink(missing_ok=True)
+    digest.write_beside(path)
     return Withdrawal(
         len(gone), frames, (), (*_left_behind(path, name), *_corpus_stages_in_release(path, name))
     )
 
 
-def _copy_without(old: h5py.File, new: h5py.File, subject: str) -> None:
-    for key, value in old.attrs.items():
-        new.attrs[key] = value
+def _copy_without(release: Release, old: h5py.File, new: h5py.File, subject: str) -> None:
+    for key, value in release.attributes.items():
+        if key != digest.NAME:
+            guard.put(new.attrs, key, value)
     # it is another release now: the next run must not take it for the one it would make
-    print_of_old = str(old.attrs.get("fingerprint", ""))
-    new.attrs["fingerprint"] = hashlib.sha256(f"withdrawn {print_of_old}".encode()).hexdigest()
-    for key in old:
-        if key not in ("subjects", "index"):
-            old.copy(key, new)
+    print_of_new = hashlib.sha256(f"withdrawn {release.fingerprint}".encode()).hexdigest()
+    guard.put(new.attrs, "fingerprint", print_of_new)
+    old.copy("template", new)
     subjects = new.create_group("subjects")
     for key in old["subjects"]:
         if key != subject:
             old.copy(f"subjects/{key}", subjects, name=key)
     level = old["template/vertices"].compression_opts or 4
-    layout.write_index(new, _index_without(old["index"], subject), level)
+    entries = [_entry(release, info) for info in release.sequences() if info.item.subject != subject]
+    if not layout.has_digests(release.attributes.get("schema_version")):
+        layout.write_table(new, layout.INDEX, layout.index_table(entries, layout.INDEX_NAMES_BEFORE), level)
+        return
+    layout.write_indexes(new, entries, level)
+    digest.seal_root(new["/"])
 
 
-def _index_without(index: h5py.Dataset, subject: str) -> np.ndarray:
-    """The index without a subject's rows, its columns of text as wide as what is left."""
-    table = layout.decoded(index[:])
-    if table.dtype.names != layout.INDEX_NAMES:
-        raise ReleaseError("the index has other columns than a release", seen=table.dtype.names)
-    kept = table[table["subject"] != subject]
-    entries = []
-    changes = (kept["subject"][1:] != kept["subject"][:-1]) | (kept["sequence"][1:] != kept["sequence"][:-1])
-    for part in np.split(kept, np.flatnonzero(changes) + 1) if len(kept) else []:
-        item = Item(str(part["subject"][0]), str(part["sequence"][0]))
-        statuses = part["status"].tolist()
-        entries.append(layout.IndexEntry(item, str(part["expression"][0]), part["frame"], statuses))
-    return layout.index_table(entries)
+def _entry(release: Release, info: SequenceInfo) -> layout.IndexEntry:
+    """What the indexes say of a sequence."""
+    rows = release.index[info.start : info.stop]
+    there = "landmark_sources" in (rows.dtype.names or ())
+    return layout.IndexEntry(
+        info.item,
+        info.expression,
+        rows["frame"],
+        rows["status"].tolist(),
+        info.name,
+        info.fps,
+        info.file_from_scan,
+        rows["landmark_sources"] if there else None,
+    )
 
 
 def _left_behind(path: Path, subject: str) -> tuple[str, ...]:
@@ -211,7 +216,8 @@ def withdraw_workspace(root: str | Path, subject: str) -> Withdrawal:
         except (ReleaseError, CheckpointError) as error:
             damage = str(error)
         if damage:
-            workspace.release.unlink()
+            for one in (workspace.release, digest.beside(workspace.release)):
+                one.unlink(missing_ok=True)
             files.append(workspace.release)
         if workspace.report_folder.is_dir():
             # its pictures and tables are of everyone together; `mimicme report` makes it again

@@ -134,19 +134,22 @@ def frame_numerics() -> Iterator[None]:
         ) from error
 
 
-def open_hdf5(path: Path, kind: type[MimicmeError] = CheckpointError, todo: str | None = None) -> h5py.File:
+def open_hdf5(
+    path: Path, kind: type[MimicmeError] = CheckpointError, todo: str | None = None, **options: Any
+) -> h5py.File:
     """Open an HDF5 file for reading.
 
     Args:
         kind: the error that is raised.
         todo: what to do about a file that is damaged, or none.
+        options: of `h5py.File`.
 
     Raises:
         MimicmeError: of the given kind: it is not HDF5, or another program holds it open.
     """
     try:
-        return h5py.File(path, "r")
-    except (OSError, ValueError) as error:
+        return h5py.File(path, "r", **options)
+    except (OSError, ValueError, RuntimeError) as error:
         if isinstance(error, BlockingIOError):  # HDF5 takes a lock of whatever it may write
             raise kind(
                 "another program holds this file open for writing",
@@ -199,14 +202,21 @@ def guarded_file(path: Path) -> h5py.File:
     return handle
 
 
-def _foreign_link(group: h5py.Group) -> str | None:
+def _foreign_link(group: h5py.Group, seen: set[object] | None = None) -> str | None:
+    """The first link that is not a hard one, or that leads to a group which another leads to: a loop would not end."""
+    seen = seen if seen is not None else set()
+    seen.add(h5py.h5g.get_objinfo(group.id).objno)
     for name in group:
         link = group.get(name, getlink=True)
+        where = f"{group.name.rstrip('/')}/{name}"
         if not isinstance(link, h5py.HardLink):
-            return f"{group.name.rstrip('/')}/{name}"
+            return where
         kind = group.get(name, getclass=True)
         if kind is h5py.Group:
-            found = _foreign_link(group[name])
+            below = group[name]
+            if h5py.h5g.get_objinfo(below.id).objno in seen:
+                return where
+            found = _foreign_link(below, seen)
             if found:
                 return found
     return None

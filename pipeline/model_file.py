@@ -258,7 +258,8 @@ def _kind_of(handle: h5py.File) -> str:
     if "model_schema" in handle.attrs:
         return f"a model file of version {handle.attrs['model_schema']}"
     if "schema_version" in handle.attrs:
-        return f"a release (version {handle.attrs['schema_version']})"
+        version = handle.attrs["schema_version"]
+        return f"a release (version {version.decode() if isinstance(version, bytes) else version})"
     return f"a checkpoint of '{handle.attrs['stage']}'" if "stage" in handle.attrs else "another HDF5 file"
 
 

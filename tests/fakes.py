@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence as Several
 from pathlib import Path
 
+import h5py
 import numpy as np
 
 from mimicme.pipeline.captures.metadata import SubjectTable, parse_subjects
@@ -15,6 +16,7 @@ from mimicme.pipeline.formats.image import encode, encode_deep
 from mimicme.pipeline.formats.map_coding import MAPS, write_coding
 from mimicme.pipeline.items import Captures, FrameSource, Item, Sequence
 from mimicme.pipeline.landmarks import STANDARD_VIEWS
+from mimicme.pipeline.release import digest, guard, layout
 from mimicme.pipeline.stage import Stage
 from mimicme.pipeline.template import Template
 from mimicme.pipeline.texture.surface_maps import coding
@@ -161,6 +163,60 @@ def inputs(root: Path, maps: tuple[str, ...] = ()) -> list[PackInput]:
         checkpoints(root, sequence(SMILE), bad={1: error}, maps=maps),
         checkpoints(root, sequence(NEUTRAL, (0,)), maps=maps),
     ]
+
+
+def make_older(path: Path) -> None:
+    """Make of a release one of schema 1.3: text of variable length, no digest, one index."""
+    with h5py.File(path, "r+", libver="v110") as file:
+        nodes = [file["/"]]
+        file.visititems(lambda name, node: nodes.append(node))
+        for node in nodes:
+            for key, value in dict(node.attrs).items():
+                if key == "sha256":
+                    del node.attrs[key]
+                elif isinstance(value, bytes):
+                    node.attrs[key] = value.decode()
+        file.attrs["schema_version"] = "1.3"
+        table, names = file["index"][:], list(layout.INDEX_NAMES_BEFORE)
+        for name in layout.INDEXES:
+            del file[name]
+        older = np.empty(len(table), [(n, table.dtype[n]) for n in names])
+        for name in names:
+            older[name] = table[name]
+        layout.write_table(file, "index", older, 4)
+        file["index"].attrs["unit"] = ""
+    path.with_name(f"{path.name}.sha256").unlink(missing_ok=True)
+
+
+def reindex(path: Path) -> None:
+    """Make the indexes and digests of a release whose groups were changed on purpose right again."""
+    with h5py.File(path, "r+", libver="v110") as file:
+        entries = []
+        for subject, person in file["subjects"].items():
+            for name, group in person.items():
+                said = guard.attributes(group.id, "")
+                entries.append(
+                    layout.IndexEntry(
+                        Item(subject, name),
+                        said["expression"],
+                        group["frame"][:],
+                        [status.decode() for status in group["quality"]["status"]],
+                        said["sequence"],
+                        said["fps"],
+                        said["file_from_scan"],
+                        layout.source_bits(group["landmark_source"][:]),
+                    )
+                )
+                for key, value in said.items():
+                    guard.put(group.attrs, key, value)
+            for key, value in guard.attributes(person.id, "").items():
+                guard.put(person.attrs, key, value)
+        for name in layout.INDEXES:
+            del file[name]
+        layout.write_indexes(file, entries, 4)
+        digest.seal(file)
+    if digest.beside(path).is_file():
+        digest.write_beside(path)
 
 
 def packed(

@@ -21,7 +21,7 @@ import pytest
 # import name -> distribution, where they differ
 DISTRIBUTIONS = {"PIL": "pillow", "cv2": "opencv-python-headless", "sklearn": "scikit-learn"}
 # looked for at run time and done without when absent
-OPTIONAL = {"menpo3d", "dask", "distributed", "threadpoolctl", "dracopy"}
+OPTIONAL = {"menpo3d", "dask", "distributed", "threadpoolctl", "dracopy", "torch", "pandas", "trimesh"}
 PACKAGED_FOLDERS = ("pipeline", "stages", "commands")
 
 
@@ -205,7 +205,9 @@ def test_pinned_versions_satisfy_the_bounds(repository: Path, setup_cfg: configp
             pins[name_of(pin.name)] = next(iter(pin.specifier)).version
     extras = setup_cfg["options.extras_require"]
     wanted = lines(setup_cfg["options"]["install_requires"])
-    wanted += [r for extra in ("menpo3d", "dask", "draco", "test", "dev") for r in lines(extras[extra])]
+    wanted += [
+        r for extra in ("menpo3d", "dask", "draco", "loaders", "test", "dev") for r in lines(extras[extra])
+    ]
     for text in wanted:
         requirement = requirements.Requirement(text)
         assert requirement.specifier.contains(pins[name_of(requirement.name)]), text

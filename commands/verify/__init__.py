@@ -1,34 +1,49 @@
 """verify: whether a release keeps what it promises.
 
+tree.py looks at what there is by metadata alone, and what it refuses is not read: nothing in the file is trusted.
 Checks of the whole file stand in whole.py, of one sequence in sequence.py, of what both hold in datasets.py and
 images.py.  Each is a small function from a part of the open file to findings; a finding says where, what is wrong and
 what should be there.  Every chunk of every dataset is read once, so that a flipped byte is found, and reported as the
-chunk it is in.  Nothing in the file is trusted: sizes are looked at before anything is read.
+chunk it is in; all else is compared with the digests in the file, and the whole of it with the one beside it.
+
+apart.py does it in a process of its own: a file may be made so that HDF5 itself fails on it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import h5py
+from h5py.h5g import GroupID
 
-from mimicme.commands.verify.finding import Finding, guarded, has_errors
+from mimicme.commands.verify.finding import Finding, guarded, has_errors, of_error
 from mimicme.commands.verify.sequence import Shape, check_sequence
-from mimicme.commands.verify.whole import check_index, check_links, check_root, check_subject, check_template
-from mimicme.pipeline.checkpoint import open_hdf5
+from mimicme.commands.verify.tree import Seen, check_tree
+from mimicme.commands.verify.whole import (
+    check_beside,
+    check_digests,
+    check_indexes,
+    check_root,
+    check_subject,
+    check_template,
+)
 from mimicme.pipeline.errors import ReleaseError
 from mimicme.pipeline.items import Item
+from mimicme.pipeline.release import guard, layout
 
 __all__ = ["Finding", "has_errors", "verify"]
 
 
-def verify(path: str | Path, every_image: bool = False) -> list[Finding]:
+def verify(
+    path: str | Path, every_image: bool = False, alive: Callable[[], None] = lambda: None
+) -> list[Finding]:
     """Check a whole release.
 
     Args:
         every_image: decode every texture; otherwise the first, middle and last of each sequence are decoded, and
             of the others the header is read.
+        alive: called now and then.
 
     Returns:
         Findings in the order of the file; empty when the release is as it should be.  A file that is damaged is a
@@ -38,37 +53,99 @@ def verify(path: str | Path, every_image: bool = False) -> list[Finding]:
         ReleaseError: another program holds the file open, so that nothing can be said about it.
     """
     try:
-        handle = open_hdf5(Path(path), ReleaseError)
+        handle = guard.opened(Path(path))
     except ReleaseError as error:
         if isinstance(error.__cause__, BlockingIOError):
             raise
         return [Finding("error", "/", f"This is not a readable HDF5 file: {error.seen}")]
     with handle:
-        # a link that leaves the file must not be followed by the checks below
-        links = list(guarded("/", check_links, handle))
-        if links:
-            return links
-        return list(_check_file(handle, every_image))
+        findings = list(_check_file(handle, every_image, alive))
+    return [*findings, *guarded("/", check_beside, Path(path))]
 
 
-def _check_file(root: h5py.File, every_image: bool) -> Iterator[Finding]:
-    shape = Shape()
+def _check_file(root: h5py.File, every_image: bool, alive: Callable[[], None]) -> Iterator[Finding]:
+    shape, seen = Shape(), Seen()
+    try:
+        top = guard.rooted(root)
+        schema = guard.attribute(top, "schema_version", "/", "")
+        names = guard.names(top, "/")
+        seen.again(top)
+    except ReleaseError as error:
+        yield of_error(error, "/")
+        return
+    shape.digests = layout.has_digests(schema)
+    sound: set[str] = set()
+    for name in names:
+        if name != "subjects":
+            found = list(guarded(f"/{name}", _check_entry, top, name, seen))
+            yield from found
+            sound |= set() if found else {name}
     yield from guarded("/", check_root, root)
-    yield from guarded("/template", check_template, root, shape)
-    subjects = root.get("subjects")
-    if not isinstance(subjects, h5py.Group):
+    if "template" in sound or "template" not in names:
+        yield from guarded("/template", check_template, root, shape)
+    yield from guarded("/subjects", _check_subjects, root, top, shape, seen, every_image, alive)
+    if {"template", *layout.INDEXES} & set(names) <= sound:
+        yield from guarded("/index", check_indexes, root, shape)
+        if shape.whole:  # what was not looked at cannot be summed up, and something has been said of it
+            yield from guarded("/", check_digests, root, shape)
+
+
+def _check_entry(top: GroupID, name: str, seen: Seen) -> Iterator[Finding]:
+    yield from check_tree(guard.child(top, name, "/"), f"/{name}", seen, 1)
+
+
+def _check_subjects(
+    root: h5py.File,
+    top: GroupID,
+    shape: Shape,
+    seen: Seen,
+    every_image: bool,
+    alive: Callable[[], None],
+) -> Iterator[Finding]:
+    if not guard.has(top, "subjects"):
+        shape.whole = False
         yield Finding("error", "/subjects", "The group is missing; it holds every subject's sequences.")
         return
-    for subject in subjects:
+    shape.whole = False
+    people = guard.subgroup(top, "subjects", "/")
+    seen.again(people)
+    names = guard.names(people, "/subjects")
+    shape.whole = True
+    for subject in names:
         where = f"/subjects/{subject}"
-        if not isinstance(subjects[subject], h5py.Group):
-            yield Finding("error", where, "This is not a group; a subject is a group of sequences.")
-            continue
-        yield from guarded(where, check_subject, subjects[subject])
-        for name in subjects[subject]:
-            group = subjects[subject][name]
-            if not isinstance(group, h5py.Group):
-                yield Finding("error", f"{where}/{name}", "This is not a group; a sequence is one.")
-                continue
-            yield from guarded(group.name, check_sequence, group, Item(subject, name), shape, every_image)
-    yield from guarded("/index", check_index, root, shape.entries)
+        yield from guarded(where, _check_person, root, people, subject, shape, seen, every_image, alive)
+
+
+def _check_person(
+    root: h5py.File,
+    people: GroupID,
+    subject: str,
+    shape: Shape,
+    seen: Seen,
+    every_image: bool,
+    alive: Callable[[], None],
+) -> Iterator[Finding]:
+    where = f"/subjects/{subject}"
+    before, shape.whole = shape.whole, False
+    person = guard.subgroup(people, subject, "/subjects")
+    if seen.again(person):
+        yield Finding(
+            "error", where, "A link to a group that has another name too; a release has one name each."
+        )
+        return
+    names = guard.names(person, where)
+    yield from guarded(where, check_subject, root[where])
+    shape.whole = before
+    for name in names:
+        place = f"{where}/{name}"
+        alive()
+        found = list(guarded(place, _check_parts, person, name, where, seen))
+        yield from found
+        if found:
+            shape.whole = False
+        else:
+            yield from guarded(place, check_sequence, root[place], Item(subject, name), shape, every_image)
+
+
+def _check_parts(person: GroupID, name: str, where: str, seen: Seen) -> Iterator[Finding]:
+    yield from check_tree(guard.subgroup(person, name, where), f"{where}/{name}", seen, 1)

@@ -8,9 +8,7 @@ import h5py
 import numpy as np
 
 from mimicme.commands.verify.finding import Finding, first_line
-from mimicme.pipeline.release import layout
-
-MAX_CHUNK_BYTES = 256 << 20
+from mimicme.pipeline.release import guard, layout
 
 
 def check_field(
@@ -30,46 +28,35 @@ def check_field(
         return
     if rows is not None and len(data) != rows:
         yield Finding("error", where, f"{len(data)} rows, expected {rows}.")
-    unit = data.attrs.get("unit")
+    unit = guard.attribute(data.id, "unit", data.name)
     if unit != spec.unit:
         yield Finding("error", where, f"The unit is {unit!r}, expected {spec.unit!r}.")
     yield from check_filters(data)
 
 
 def check_filters(data: h5py.Dataset) -> Iterator[Finding]:
-    """Compressed and checksummed, in chunks of a size that can be read; what is empty can be neither."""
+    """Compressed and checksummed; what is empty can be neither."""
     if not data.size:
         return
     if not data.fletcher32:
         yield Finding("error", data.name, "It has no checksum (fletcher32): damage would go unnoticed.")
     if data.compression is None:
         yield Finding("warning", data.name, "It is not compressed.")
-    size = int(np.prod(data.chunks or data.shape, dtype=np.float64)) * data.dtype.itemsize
-    if size > MAX_CHUNK_BYTES:
-        yield Finding(
-            "error", data.name, f"A chunk has {size:,} bytes, expected at most {MAX_CHUNK_BYTES:,}."
-        )
 
 
 def check_chunks(data: h5py.Dataset) -> Iterator[Finding]:
     """Every chunk can be read and fits its checksum."""
     if not data.size:
         return
-    if (
-        list(check_filters(data))
-        and data.chunks
-        and data.dtype.itemsize * np.prod(data.chunks) > MAX_CHUNK_BYTES
-    ):
-        return
     if data.chunks is None:
         try:
             data[()]
-        except OSError as error:
+        except guard.TROUBLE as error:
             yield Finding("error", data.name, f"It cannot be read: {first_line(error)}")
         return
     for part in data.iter_chunks():
         try:
             data[part]
-        except OSError as error:
+        except guard.TROUBLE as error:
             rows = f"{part[0].start} to {part[0].stop - 1}"
             yield Finding("error", f"{data.name} rows {rows}", f"The chunk is damaged: {first_line(error)}")

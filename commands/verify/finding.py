@@ -6,6 +6,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from mimicme.pipeline.errors import ReleaseError
+from mimicme.pipeline.release.guard import TROUBLE, first_line
+
+__all__ = ["Finding", "Level", "first_line", "guarded", "has_errors", "of_error"]
+
 Level = Literal["error", "warning"]
 
 
@@ -24,7 +29,8 @@ class Finding:
     message: str
 
     def __str__(self) -> str:
-        return f"{self.level}: {self.where}: {self.message}"
+        said = f"{self.level}: {self.where}: {self.message}"
+        return said.encode("utf-8", "backslashreplace").decode()
 
 
 def has_errors(findings: Iterable[Finding]) -> bool:
@@ -36,10 +42,17 @@ def guarded(where: str, check: Callable[..., Iterator[Finding]], *arguments: Any
     """A check's findings; what a damaged file makes it trip over is a finding too."""
     try:
         yield from check(*arguments)
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError, IndexError, MemoryError) as error:
+    except ReleaseError as error:
+        yield of_error(error, where)
+    except TROUBLE as error:
         name = check.__name__.strip("_").replace("_", " ")
         yield Finding("error", where, f"'{name}' cannot be finished here: {first_line(error)}")
 
 
-def first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+def of_error(error: ReleaseError, where: str) -> Finding:
+    """What the reader refuses, as a finding at its place in the file."""
+    place = where if error.where is None else str(error.where)
+    message = error.what
+    message += f"; seen {error.seen}" if error.seen is not None else ""
+    message += f", expected {error.expected}" if error.expected is not None else ""
+    return Finding("error", place, f"{message[:1].upper()}{message[1:]}.")

@@ -12,16 +12,16 @@ from mimicme.commands.verify.datasets import check_chunks
 from mimicme.commands.verify.finding import Finding
 from mimicme.pipeline.errors import MimicmeError
 from mimicme.pipeline.formats.map_coding import MAPS, read_coding
-from mimicme.pipeline.release import layout
+from mimicme.pipeline.release import guard, layout
 
-MAX_IMAGE_BYTES = 1 << 30
+MAX_IMAGE_BYTES = 1 << 29
 
 
 def check_coding(group: h5py.Group, name: str) -> Iterator[Finding]:
     """A map says what its numbers mean: unit, step and the value of 0, one for each channel."""
     kind = MAPS[name]
     try:
-        coding = read_coding(group.attrs)
+        coding = read_coding(guard.attributes(group.id, group.name))
     except (KeyError, ValueError, TypeError):
         yield Finding(
             "error", group.name, "'unit', 'value_scale' and 'value_offset' do not say what it means."
@@ -54,7 +54,9 @@ def check_images(group: h5py.Group, ok: NDArray[np.bool_], every_image: bool) ->
         return
     if (np.diff(offset) > MAX_IMAGE_BYTES).any():
         at = int(np.argmax(np.diff(offset)))
-        yield Finding("error", f"{group.name}/offset row {at}", "An image of more than 1 GB; that cannot be.")
+        yield Finding(
+            "error", f"{group.name}/offset row {at}", "An image of more than 512 MB; that cannot be."
+        )
         return
     have = np.flatnonzero(offset[1:] > offset[:-1])
     if (~ok[have]).any():

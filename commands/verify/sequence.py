@@ -16,7 +16,8 @@ from mimicme.commands.verify.finding import Finding, first_line, guarded
 from mimicme.commands.verify.images import check_coding, check_images
 from mimicme.pipeline.formats.map_coding import MAPS
 from mimicme.pipeline.items import Item
-from mimicme.pipeline.release import layout
+from mimicme.pipeline.release import digest, encoding, guard, layout
+from mimicme.pipeline.release.encoding import Encoding
 from mimicme.pipeline.release.layout import OK, REJECTED
 
 MAX_ROWS = 1_000_000  # frames of one sequence
@@ -34,13 +35,20 @@ class Shape:
     n_landmarks: int = -1
     vertices: NDArray[np.float64] | None = None
     entries: list[layout.IndexEntry] = field(default_factory=list)
+    digests: bool = True
+    whole: bool = True
+    """Whether every sequence could be looked at, so that the indexes can be compared with them."""
 
 
 def check_sequence(group: h5py.Group, item: Item, shape: Shape, every_image: bool) -> Iterator[Finding]:
+    """All of a sequence that may be read (`tree` has looked)."""
+    before, shape.whole = shape.whole, False
     structure = [*check_attributes(group), *check_structure(group, shape)]
     yield from structure
     if any(f.level == "error" for f in structure):
         return
+    if shape.digests:
+        yield from guarded(group.name, check_digest, group)
     n = len(group["frame"])
     damage: dict[str, list[Finding]] = {}
     for name in (*layout.ROW_FIELDS, *layout.OPTIONAL_ROW_FIELDS, "quality", "message"):
@@ -50,22 +58,52 @@ def check_sequence(group: h5py.Group, item: Item, shape: Shape, every_image: boo
     if damage["frame"] or damage["quality"]:
         return
     quality = layout.decoded(group["quality"][:])
-    expression = str(group.attrs["expression"])
-    shape.entries.append(layout.IndexEntry(item, expression, group["frame"][:], quality["status"].tolist()))
+    said = guard.attributes(group.id, group.name)
+    sources = None if damage["landmark_source"] else layout.source_bits(group["landmark_source"][:])
+    shape.entries.append(
+        layout.IndexEntry(
+            item,
+            str(said["expression"]),
+            group["frame"][:],
+            quality["status"].tolist(),
+            str(said["sequence"]),
+            float(said["fps"]),
+            np.asarray(said["file_from_scan"]),
+            sources,
+        )
+    )
+    shape.whole = before
     yield from check_frame_numbers(group)
     if "time_s" in group and not damage["time_s"]:
         yield from check_times(group)
     yield from check_quality(group, quality)
     ok = quality["status"] == OK
     if shape.vertices is not None:
+        where = f"{group.name}/vertices"
+        stored = guard.dataset(group["vertices"].id, where)
+        how = encoding.of_attributes(stored.attributes, where)
         for row in range(n):
-            yield from check_vertices(group["vertices"], row, bool(ok[row]), shape.vertices)
+            if not stored.is_written(row):
+                if ok[row]:
+                    yield Finding("error", f"{where} row {row}", "The frame is ok, but was never written.")
+                continue
+            yield from check_vertices(group["vertices"], row, bool(ok[row]), shape.vertices, how)
     if not damage["pose"]:
         yield from check_poses(group["pose"], ok)
     if not any(damage[name] for name in layout.ROW_FIELDS if name.startswith("landmark")):
         yield from check_landmarks(group, ok)
     for name in _image_names(group):
         yield from guarded(f"{group.name}/{name}", check_images, group[name], ok, every_image)
+
+
+def check_digest(group: h5py.Group) -> Iterator[Finding]:
+    """What no checksum of a chunk covers is as it was written."""
+    if digest.stored(group.id, group.name) != digest.of_sequence(group.id, group.name):
+        yield Finding(
+            "error",
+            group.name,
+            "It is not what was written (attributes, types, shapes: sha256).",
+        )
 
 
 def _image_names(group: h5py.Group) -> tuple[str, ...]:
@@ -75,18 +113,17 @@ def _image_names(group: h5py.Group) -> tuple[str, ...]:
 
 def check_attributes(group: h5py.Group) -> Iterator[Finding]:
     """A sequence has its label, name, rate and axes."""
+    said = guard.attributes(group.id, group.name)
     for name in layout.SEQUENCE_ATTRIBUTES:
-        if name not in group.attrs:
+        if name not in said:
             yield Finding("error", group.name, f"The attribute '{name}' is missing.")
-    fps = group.attrs.get("fps", np.nan)
+    fps = said.get("fps", np.nan)
     if not isinstance(fps, float) or (np.isfinite(fps) and not 0 < fps <= 10_000):
         yield Finding("error", group.name, f"fps is {fps!r}; expected frames per second, NaN if unknown.")
-    matrix = np.asarray(group.attrs.get("file_from_scan", np.eye(4)))
+    matrix = np.asarray(said.get("file_from_scan", np.eye(4)))
     if matrix.shape != (4, 4) or matrix.dtype.kind != "f":
         yield Finding("error", group.name, f"file_from_scan is {matrix.shape}, expected (4, 4) float64.")
-    elif np.isfinite(matrix).all() and (np.linalg.det(matrix) < 0) != bool(
-        group.attrs.get("mirrored", False)
-    ):
+    elif np.isfinite(matrix).all() and (np.linalg.det(matrix) < 0) != bool(said.get("mirrored", False)):
         yield Finding(
             "error",
             group.name,
@@ -104,6 +141,9 @@ def check_structure(group: h5py.Group, shape: Shape) -> Iterator[Finding]:
         yield Finding("error", f"{group.name}/frame", f"{n:,} frames; that cannot be.")
         return
     for name, spec in layout.ROW_FIELDS.items():
+        if name == "vertices" and isinstance(group.get(name), h5py.Dataset):
+            stored = guard.dataset(group[name].id, f"{group.name}/{name}")
+            spec = encoding.of_attributes(stored.attributes, stored.place).field
         yield from check_field(group, name, spec, n, shape.n_vertices, shape.n_landmarks)
     for name, spec in layout.OPTIONAL_ROW_FIELDS.items():
         if name in group:
@@ -114,7 +154,13 @@ def check_structure(group: h5py.Group, shape: Shape) -> Iterator[Finding]:
         yield Finding("error", f"{group.name}/quality", f"Missing, or not a compound of {n} rows.")
     elif missing := [n for n in (*dict(layout.QUALITY_TEXT), *layout.QUALITY_FIXED) if n not in names]:
         yield Finding("error", f"{group.name}/quality", f"The columns {', '.join(missing)} are missing.")
-    elif not isinstance(quality.attrs.get("unit"), str):
+    elif wrong := [
+        n for n in names if quality.dtype[n].kind != ("S" if n in dict(layout.QUALITY_TEXT) else "f")
+    ]:
+        yield Finding(
+            "error", f"{group.name}/quality", f"The columns {', '.join(wrong)} are of another type."
+        )
+    elif not isinstance(guard.attribute(quality.id, "unit", quality.name), str):
         yield Finding("error", f"{group.name}/quality", "It has no unit; expected JSON text, unit by column.")
     else:
         yield from check_filters(quality)
@@ -172,18 +218,18 @@ def check_quality(group: h5py.Group, quality: NDArray[Any]) -> Iterator[Finding]
         wrong = ok & (quality[name] < 0)
         if wrong.any():
             yield Finding("error", f"{where} row {int(np.argmax(wrong))}", f"{name} is negative.")
-    if not isinstance(json.loads(group["quality"].attrs["unit"]), dict):
+    if not isinstance(json.loads(guard.attribute(group["quality"].id, "unit", where)), dict):
         yield Finding("error", where, "The unit is not JSON text: unit by column.")
 
 
 def check_vertices(
-    data: h5py.Dataset, row: int, ok: bool, template: NDArray[np.float64]
+    data: h5py.Dataset, row: int, ok: bool, template: NDArray[np.float64], how: Encoding = encoding.FLOAT32
 ) -> Iterator[Finding]:
     """Vertices are NaN exactly where the frame is rejected, and a face in mm where it is not."""
     where = f"{data.name} row {row}"
     try:
-        vertices = data[row]
-    except OSError as error:
+        vertices = how.decode(data[row], template.astype(np.float32))
+    except guard.TROUBLE as error:
         yield Finding("error", where, f"The chunk is damaged: {first_line(error)}")
         return
     if not ok:

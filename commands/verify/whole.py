@@ -3,59 +3,88 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
+from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from mimicme.commands.verify.datasets import check_chunks, check_field, check_filters
 from mimicme.commands.verify.finding import Finding, first_line
 from mimicme.commands.verify.sequence import Shape
 from mimicme.pipeline.captures.metadata import UNKNOWN, is_refusal
-from mimicme.pipeline.release import layout
+from mimicme.pipeline.release import digest, guard, layout
 
-MAX_VERTICES = 4_000_000
-
-
-def check_links(group: h5py.Group) -> Iterator[Finding]:
-    """Every link is a hard link, and every dataset keeps its bytes in this file."""
-    for name in group:
-        where = f"{group.name.rstrip('/')}/{name}"
-        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-            yield Finding("error", where, "An external or soft link; a release holds its data itself.")
-            continue
-        node = group[name]
-        if isinstance(node, h5py.Group):
-            yield from check_links(node)
-        elif isinstance(node, h5py.Dataset) and (node.external or node.is_virtual):
-            yield Finding("error", where, "The data lies in another file; a release holds its data itself.")
+ENTRIES = ("template", "subjects", *layout.INDEXES)
+MAX_VERTICES = layout.MAX_VERTICES
+_ROWS = 1 << 16
 
 
 def check_root(root: h5py.File) -> Iterator[Finding]:
     """The root's attributes are there and say what they should."""
+    said = guard.attributes(root["/"].id, "/")
     for name in layout.ROOT_ATTRIBUTES:
-        if not isinstance(root.attrs.get(name), str):
+        if not isinstance(said.get(name), str):
             yield Finding("error", "/", f"The attribute '{name}' is missing; expected text.")
-    if str(root.attrs.get("schema_version", "")).split(".")[0] != layout.SCHEMA_VERSION.split(".")[0]:
-        seen = root.attrs.get("schema_version")
+    if not layout.is_read(said.get("schema_version")):
+        seen = said.get("schema_version")
         yield Finding("error", "/", f"schema_version is {seen!r}, expected {layout.SCHEMA_VERSION!r}.")
-    if root.attrs.get("units") != "mm":
-        yield Finding("error", "/", f"units is {root.attrs.get('units')!r}, expected 'mm'.")
-    if not root.attrs.get("licence"):
+    if said.get("units") != "mm":
+        yield Finding("error", "/", f"units is {said.get('units')!r}, expected 'mm'.")
+    if not said.get("licence"):
         yield Finding("warning", "/", "No licence is given: nobody knows what they may do with this release.")
     try:
-        datetime.fromisoformat(str(root.attrs.get("created", "")).replace("Z", "+00:00"))
+        datetime.fromisoformat(str(said.get("created", "")).replace("Z", "+00:00"))
     except ValueError:
-        seen = root.attrs.get("created")
+        seen = said.get("created")
         yield Finding("error", "/", f"created is {seen!r}, expected an ISO 8601 time.")
     try:
-        json.loads(str(root.attrs.get("config", "")))
-    except ValueError as error:
+        json.loads(str(said.get("config", "")))
+    except (ValueError, RecursionError) as error:
         yield Finding("error", "/", f"config is not JSON text: {first_line(error)}")
     for name in root:
-        if name not in ("template", "subjects", "index"):
+        if name not in ENTRIES:
             yield Finding("warning", f"/{name}", "A release has no such entry.")
+
+
+def check_digests(root: h5py.File, shape: Shape) -> Iterator[Finding]:
+    """What no checksum of a chunk covers is as it was written: of the root, and of every subject."""
+    if not shape.digests:
+        return
+    for subject in root["subjects"]:
+        group = root["subjects"][subject]
+        if digest.stored(group.id, group.name) != digest.of_subject(group.id, group.name):
+            yield Finding(
+                "error",
+                group.name,
+                "It is not what was written (attributes, sequences: sha256).",
+            )
+    top = root["/"].id
+    if digest.stored(top, "/") != digest.of_root(top):
+        yield Finding(
+            "error",
+            "/",
+            "It is not what was written (attributes, template, index: sha256).",
+        )
+
+
+def check_beside(path: Path) -> Iterator[Finding]:
+    """The file is the one that the digest beside it is of; without that nothing is said."""
+    said = digest.read_beside(path)
+    if said is None:
+        return
+    name = digest.beside(path).name
+    if not said:
+        yield Finding(
+            "error", "/", f"'{name}' beside it has no SHA-256; expected one as sha256sum writes it."
+        )
+    elif said != digest.of_file(path):
+        yield Finding(
+            "error", "/", f"The file is not the one that '{name}' beside it is of; copy both again."
+        )
 
 
 def check_template(root: h5py.File, shape: Shape) -> Iterator[Finding]:
@@ -84,6 +113,11 @@ def check_template(root: h5py.File, shape: Shape) -> Iterator[Finding]:
         yield Finding("error", "/template/vertices", f"{n:,} vertices; expected 3 to {MAX_VERTICES:,}.")
         return
     masks = group.get("masks", {})
+    if isinstance(masks, h5py.Dataset):
+        yield Finding(
+            "error", "/template/masks", "A dataset; expected a group, with a dataset for each mask."
+        )
+        masks = {}
     for name in masks:
         found = list(check_field(masks, name, layout.MASK_FIELD, n, -1, -1))
         yield from found or check_chunks(masks[name])
@@ -124,10 +158,11 @@ def check_template(root: h5py.File, shape: Shape) -> Iterator[Finding]:
 
 def check_subject(group: h5py.Group) -> Iterator[Finding]:
     """A subject has its attributes, and consent is among them."""
+    said = guard.attributes(group.id, group.name)
     for name in layout.SUBJECT_ATTRIBUTES:
-        if name not in group.attrs:
+        if name not in said:
             yield Finding("error", group.name, f"The attribute '{name}' is missing; 'unknown' if it is.")
-    consent = str(group.attrs.get("consent", UNKNOWN)).strip().lower()
+    consent = str(said.get("consent", UNKNOWN)).strip().lower()
     if is_refusal(consent):
         yield Finding("error", group.name, f"consent is '{consent}': this subject must not be here.")
     elif consent in ("", UNKNOWN):
@@ -136,31 +171,47 @@ def check_subject(group: h5py.Group) -> Iterator[Finding]:
         yield Finding("warning", group.name, "The subject has no sequence.")
 
 
-def check_index(root: h5py.File, entries: list[layout.IndexEntry]) -> Iterator[Finding]:
-    """The index lists exactly the frames that the groups hold."""
-    index = root.get("index")
+def check_indexes(root: h5py.File, shape: Shape) -> Iterator[Finding]:
+    """The indexes list exactly the frames and sequences that the groups hold."""
+    names = layout.INDEX_NAMES if shape.digests else layout.INDEX_NAMES_BEFORE
+    expected: Mapping[str, NDArray[Any]] = {layout.INDEX: layout.index_table(shape.entries, names)}
+    if shape.digests:
+        expected = {
+            **expected,
+            layout.SEQUENCE_INDEX: layout.sequence_table(shape.entries),
+        }
+    for name, table in expected.items():
+        yield from check_index(root, name, table, shape.whole)
+
+
+def check_index(root: h5py.File, name: str, wanted: NDArray[Any], whole: bool) -> Iterator[Finding]:
+    """One of the indexes; where not all of what it lists could be looked at, its checksums alone."""
+    index, where = root.get(name), f"/{name}"
     if not isinstance(index, h5py.Dataset) or index.dtype.names is None:
-        yield Finding("error", "/index", "The index is missing.")
+        yield Finding("error", where, "The index is missing.")
         return
-    if index.dtype.names != layout.INDEX_NAMES:
-        yield Finding("error", "/index", f"Columns {index.dtype.names}, expected {layout.INDEX_NAMES}.")
+    if index.dtype.names != wanted.dtype.names:
+        yield Finding("error", where, f"Columns {index.dtype.names}, expected {wanted.dtype.names}.")
         return
     damage = list(check_filters(index)) or list(check_chunks(index))
-    if damage:
+    if damage or not whole:
         yield from damage
         return
-    expected = layout.index_table(entries)
-    if len(index) != len(expected):
-        yield Finding("error", "/index", f"{len(index)} rows, but the groups hold {len(expected)} frames.")
+    if index.shape != wanted.shape:
+        yield Finding("error", where, f"{index.shape[0]} rows, but the groups hold {len(wanted)}.")
         return
-    seen, wanted = layout.decoded(index[:]), layout.decoded(expected)
-    for name in layout.INDEX_NAMES:
-        differs = np.flatnonzero(seen[name] != wanted[name])
-        if len(differs):
-            at = int(differs[0])
-            yield Finding(
-                "error",
-                f"/index row {at}",
-                f"{name} is {seen[name][at]!s}, but the group says {wanted[name][at]!s}"
-                f" ({len(differs)} such rows).",
-            )
+    for start in range(0, len(wanted), _ROWS):
+        seen, expected = (layout.decoded(t[start : start + _ROWS]) for t in (index, wanted))
+        for column in wanted.dtype.names or ():
+            same = seen[column] == expected[column]
+            if expected[column].dtype.kind == "f":
+                same |= np.isnan(seen[column]) & np.isnan(expected[column])
+            differs = np.flatnonzero(~same.reshape(len(seen), -1).all(axis=1))
+            if len(differs):
+                at = int(differs[0])
+                yield Finding(
+                    "error",
+                    f"{where} row {start + at}",
+                    f"{column} is {seen[column][at]!s}, but the group says {expected[column][at]!s}"
+                    f" ({len(differs)} such rows).",
+                )

@@ -15,18 +15,22 @@
         normal/..., position/..., displacement/...: likewise, what bake.maps asked for, as 16-bit PNG;
                              attrs: unit, value_scale, value_offset: value = value_offset + value_scale * number
         quality              (F,) compound   message (F,) text: what a rejection or a note means
-    /index                   (rows,) compound: subject, sequence, row, frame, expression, status
+    /index                   (rows,) compound: subject, sequence, row, frame, expression, status, landmark_sources
+                             (bit k: some landmark is of LANDMARK_SOURCES[k])
+    /sequence_index          (S,) compound: what every sequence's attributes say, and its rows in /index
 
 Frame first: a random frame is one read of one chunk.  Every dataset that holds anything is compressed (gzip)
-and checksummed (Fletcher-32), so that a flipped byte is an error of that chunk alone.  The bytes depend on
-the content alone.  `release.Release` reads a file and hides all of this;
-`writer.ReleaseWriter` writes one, frame by frame.
+and checksummed (Fletcher-32), so that a flipped byte is an error of that chunk alone; all else is in a digest (see
+`digest`), and text has a fixed length, because HDF5 keeps no checksum of any other.  Vertices may be stored as whole
+numbers (see `encoding`).  The bytes depend on the content alone.  `release.Release` reads a file and hides all of
+this; `writer.ReleaseWriter` writes one, frame by frame.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any
 
@@ -38,9 +42,12 @@ from mimicme.pipeline.captures.metadata import COLUMNS, UNKNOWN
 from mimicme.pipeline.checkpoint import NOTE_BYTES, chunk_shape
 from mimicme.pipeline.items import Item
 from mimicme.pipeline.landmarks import STANDARD_VIEWS
+from mimicme.pipeline.release import guard
 from mimicme.pipeline.template import Template
 
-SCHEMA_VERSION = "1.3"  # 1.1: maps of the surface; 1.2: landmark_visible; 1.3: time_s
+SCHEMA_VERSION = "1.4"
+"""1.1: maps of the surface; 1.2: landmark_visible; 1.3: time_s; 1.4: digests, text of fixed length, an index of
+sequences, vertices as whole numbers."""
 ROOT_ATTRIBUTES = (
     "schema_version",
     "mimicme_version",
@@ -50,6 +57,7 @@ ROOT_ATTRIBUTES = (
     "config",
     "fingerprint",
 )
+"""Beside these the root has its digest, `sha256`, since version 1.4."""
 SUBJECT_ATTRIBUTES = COLUMNS
 SEQUENCE_ATTRIBUTES = ("expression", "sequence", "fps", "file_from_scan")
 
@@ -57,6 +65,7 @@ LANDMARK_SOURCES = ("none", "manual", "detected", "projected")
 IMAGES = ("texture", "coverage")
 OK, REJECTED = "ok", "rejected"
 
+MAX_VERTICES, MAX_LANDMARKS = 4_000_000, 10_000
 MAX_PIXELS = 8192 * 8192  # the largest texture a bake can make
 
 
@@ -102,7 +111,32 @@ MASK_FIELD = Field("<f4", (), "1")
 
 QUALITY_TEXT = (("status", "S8"), ("reason", "S64"), ("note", f"S{NOTE_BYTES}"))
 QUALITY_FIXED = ("s2m_median", "s2m_p95", "landmark_error")
-INDEX_NAMES = ("subject", "sequence", "row", "frame", "expression", "status")
+INDEX, SEQUENCE_INDEX = "index", "sequence_index"
+INDEXES = (INDEX, SEQUENCE_INDEX)
+INDEX_NAMES = ("subject", "sequence", "row", "frame", "expression", "status", "landmark_sources")
+INDEX_NAMES_BEFORE = INDEX_NAMES[:-1]
+"""Of releases before version 1.4."""
+SEQUENCE_INDEX_NAMES = (
+    "subject", "sequence", "name", "expression", "fps", "file_from_scan", "start", "stop",
+)  # fmt: skip
+
+
+def version_of(schema: object) -> tuple[int, int] | None:
+    """A schema's version as numbers; None when it is none."""
+    found = re.fullmatch(r"(\d{1,4})\.(\d{1,4})", str(schema))
+    return (int(found[1]), int(found[2])) if found else None
+
+
+def is_read(schema: object) -> bool:
+    """Whether this version reads releases of a schema."""
+    version, own = version_of(schema), version_of(SCHEMA_VERSION)
+    return version is not None and own is not None and version[0] == own[0]
+
+
+def has_digests(schema: object) -> bool:
+    """Whether releases of a schema have digests, fixed text and an index of sequences."""
+    version = version_of(schema)
+    return version is not None and version >= (1, 4)
 
 
 def quality_dtype(names: Sequence[str]) -> np.dtype[Any]:
@@ -120,42 +154,92 @@ def dimensions(shape: tuple[int | str, ...], n_vertices: int, n_landmarks: int) 
 
 @dataclass(frozen=True)
 class IndexEntry:
-    """One sequence's part of the index: numbers (F,) i8 and statuses (F,) `ok` or `rejected`."""
+    """One sequence's part of the indexes.
+
+    Attributes:
+        numbers: (F,) i8.  statuses: (F,) `ok` or `rejected`.
+        name, fps, file_from_scan: as in its attributes.
+        sources: (F,) u1, bit k: some landmark is of `LANDMARK_SOURCES[k]`; None: not known.
+    """
 
     item: Item
     expression: str
     numbers: NDArray[np.int64]
     statuses: Sequence[str]
+    name: str = ""
+    fps: float = float("nan")
+    file_from_scan: NDArray[np.float64] = field(default_factory=lambda: np.eye(4))
+    sources: NDArray[np.uint8] | None = None
 
 
-def index_table(entries: Sequence[IndexEntry]) -> NDArray[Any]:
+def source_bits(sources: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(F,) bits of (F, L) sources: bit k is set where some landmark is of source k; 0 (none) has no bit."""
+    bits = np.zeros(len(sources), np.uint8)
+    for k in range(1, len(LANDMARK_SOURCES)):
+        bits |= np.uint8(1 << k) * (sources == k).any(axis=1)
+    return bits
+
+
+def _text_type(values: Iterable[str]) -> np.dtype[Any]:
+    width = max((len(v.encode("utf-8", "surrogateescape")) for v in values), default=1)
+    return np.dtype(h5py.string_dtype("utf-8", max(1, width)))
+
+
+def _raw(value: str) -> bytes:
+    return value.encode("utf-8", "surrogateescape")
+
+
+def index_table(entries: Sequence[IndexEntry], names: Sequence[str] = INDEX_NAMES) -> NDArray[Any]:
     """The index: sequences in order of subject and name, their rows in order.  Text as wide as its
-    content."""
+    content.
+
+    Args:
+        names: its columns, `INDEX_NAMES` or those of before.
+    """
     entries = sorted(entries, key=lambda e: e.item)
-
-    def text(values: Sequence[str]) -> np.dtype[Any]:
-        width = max((len(v.encode()) for v in values), default=1)
-        return np.dtype(h5py.string_dtype("utf-8", max(1, width)))
-
-    kind = np.dtype(
-        [
-            ("subject", text([e.item.subject for e in entries])),
-            ("sequence", text([e.item.sequence for e in entries])),
-            ("row", "<u4"),
-            ("frame", "<i8"),
-            ("expression", text([e.expression for e in entries])),
-            ("status", "S8"),
-        ]
-    )
-    table = np.zeros(sum(len(e.numbers) for e in entries), kind)
+    kinds = {
+        "subject": _text_type(e.item.subject for e in entries),
+        "sequence": _text_type(e.item.sequence for e in entries),
+        "row": "<u4",
+        "frame": "<i8",
+        "expression": _text_type(e.expression for e in entries),
+        "status": "S8",
+        "landmark_sources": "|u1",
+    }
+    table = np.zeros(sum(len(e.numbers) for e in entries), [(name, kinds[name]) for name in names])
     start = 0
     for e in entries:
         part = table[start : start + len(e.numbers)]
-        part["subject"], part["sequence"] = e.item.subject.encode(), e.item.sequence.encode()
+        part["subject"], part["sequence"] = _raw(e.item.subject), _raw(e.item.sequence)
         part["row"], part["frame"] = np.arange(len(part)), e.numbers
-        part["expression"] = e.expression.encode()
+        part["expression"] = _raw(e.expression)
         part["status"] = [s.encode() for s in e.statuses]
+        if "landmark_sources" in names and e.sources is not None:
+            part["landmark_sources"] = e.sources
         start += len(part)
+    return table
+
+
+def sequence_table(entries: Sequence[IndexEntry]) -> NDArray[Any]:
+    """The index of sequences, in the order of `index_table`, with the rows that they have there."""
+    entries = sorted(entries, key=lambda e: e.item)
+    kinds = {
+        "subject": _text_type(e.item.subject for e in entries),
+        "sequence": _text_type(e.item.sequence for e in entries),
+        "name": _text_type(e.name for e in entries),
+        "expression": _text_type(e.expression for e in entries),
+        "fps": "<f8",
+        "start": "<u8",
+        "stop": "<u8",
+    }
+    kind = [(n, "<f8", (4, 4)) if n == "file_from_scan" else (n, kinds[n]) for n in SEQUENCE_INDEX_NAMES]
+    table = np.zeros(len(entries), kind)
+    stop = 0
+    for at, e in zip(table, entries, strict=True):
+        start, stop = stop, stop + len(e.numbers)
+        at["subject"], at["sequence"] = _raw(e.item.subject), _raw(e.item.sequence)
+        at["name"], at["expression"] = _raw(e.name), _raw(e.expression)
+        at["fps"], at["file_from_scan"], at["start"], at["stop"] = e.fps, e.file_from_scan, start, stop
     return table
 
 
@@ -163,12 +247,12 @@ def decoded(table: NDArray[Any]) -> NDArray[Any]:
     """A compound table with its bytes as text, so that `table["subject"] == "S001"` works."""
     names = table.dtype.names or ()
     columns = {
-        name: np.char.decode(table[name], "utf-8", "replace")
+        name: np.char.decode(table[name], "utf-8", "surrogateescape")
         if table.dtype[name].kind == "S"
         else table[name]
         for name in names
     }
-    result = np.empty(table.shape, [(name, columns[name].dtype) for name in names])
+    result = np.empty(table.shape, [(n, columns[n].dtype, columns[n].shape[table.ndim :]) for n in names])
     for name in names:
         result[name] = columns[name]
     return result
@@ -193,15 +277,15 @@ def create_dataset(
     if fill is not None:
         options["fillvalue"] = fill
     dataset = group.create_dataset(name, shape, dtype, track_times=False, **options)
-    dataset.attrs["unit"] = unit
+    guard.put_text(dataset.attrs, "unit", unit)
     return dataset
 
 
 def write_template(root: h5py.Group, template: Template, level: int = 4) -> None:
     """Store a template as the group `template`."""
     group = root.create_group("template")
-    group.attrs["name"] = template.name
-    group.attrs["digest"] = template.digest
+    guard.put_text(group.attrs, "name", template.name)
+    guard.put_text(group.attrs, "digest", template.digest)
 
     def put(where: h5py.Group, name: str, data: NDArray[Any], unit: str) -> None:
         create_dataset(where, name, data.shape, data.dtype, unit, level=level)[...] = data
@@ -241,19 +325,25 @@ def template_of(
         landmark_vertices=data["landmark_vertices"].astype(np.int64),
         landmark_weights=data["landmark_weights"].astype(np.float64),
         masks={name: mask.astype(np.float64) for name, mask in masks.items()},
-        name=str(attributes.get("name", "")),
-        digest=str(attributes.get("digest", "")),
+        name=guard.text(attributes.get("name", "")),
+        digest=guard.text(attributes.get("digest", "")),
     )
 
 
-def write_index(root: h5py.Group, table: NDArray[Any], level: int) -> None:
-    """Store `index_table(...)`."""
-    create_dataset(root, "index", table.shape, table.dtype, "", level=level)[...] = table
+def write_table(root: h5py.Group, name: str, table: NDArray[Any], level: int) -> None:
+    """Store one of the indexes."""
+    create_dataset(root, name, table.shape, table.dtype, "", level=level)[...] = table
+
+
+def write_indexes(root: h5py.Group, entries: Sequence[IndexEntry], level: int) -> None:
+    """Store both indexes of a release of this schema."""
+    write_table(root, INDEX, index_table(entries), level)
+    write_table(root, SEQUENCE_INDEX, sequence_table(entries), level)
 
 
 def texts(values: Sequence[str]) -> NDArray[Any]:
     """Texts as fixed-length UTF-8, which HDF5 can compress."""
-    encoded = [v.encode() for v in values]
+    encoded = [_raw(v) for v in values]
     kind = h5py.string_dtype("utf-8", max([1, *map(len, encoded)]))
     return np.array(encoded, kind)
 

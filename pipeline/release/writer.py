@@ -1,10 +1,11 @@
-"""Writes a release, frame by frame: whole or not at all."""
+"""Writes a release, frame by frame: whole or not at all; and the digests of it."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,19 +19,27 @@ from mimicme.pipeline.checkpoint import MESSAGE_BYTES
 from mimicme.pipeline.errors import ReleaseError, UsageError
 from mimicme.pipeline.formats.map_coding import Coding, write_coding
 from mimicme.pipeline.items import Item, times_of
-from mimicme.pipeline.release import layout
+from mimicme.pipeline.release import digest, guard, layout
+from mimicme.pipeline.release.encoding import ENCODINGS, FLOAT32, INT32UM, Encoding, OutOfReachError
 from mimicme.pipeline.release.layout import IndexEntry, create_dataset
+from mimicme.pipeline.release.packing import packed
 from mimicme.pipeline.template import Template
 from mimicme.pipeline.whole_hdf5 import whole_hdf5
 
-_BLOB_CHUNK = 1 << 18  # encoded images: small enough that one image reads little besides itself
+_BLOB_CHUNK = 1 << 12, 1 << 18
+_PARTS_OF_AN_IMAGE = 4
+"""Encoded images: a chunk is a quarter of one, so that one image reads little besides itself."""
 
 
 class ReleaseWriter:
     """Writes a release to a temporary name beside `path`, and renames it into place when it is whole.
 
     A context manager; on an exception whatever stood at `path` stays.  Call `template` first, then
-    `subject` and `sequence` in order.  Never holds more than one frame.
+    `subject` and `sequence` in order.  Never holds more than one frame.  When it is in its place, the whole file's
+    digest is written beside it; what lay there before is removed first, so that it never speaks of another file.
+
+    Attributes:
+        remarks: sentences about what was not written as asked for.
 
     Args:
         created: ISO 8601 UTC time; from the content, never the clock, so that equal content gives equal
@@ -38,6 +47,7 @@ class ReleaseWriter:
         config: JSON text of the settings, without jobs and paths.
         fingerprint: of everything the release was made from.
         level: gzip level, 1 to 9.
+        vertices: how they are stored, one of `ENCODINGS`.
     """
 
     def __init__(
@@ -49,6 +59,7 @@ class ReleaseWriter:
         config: str,
         fingerprint: str,
         level: int = 4,
+        vertices: str = "float32",
     ) -> None:
         self.path = Path(path)
         self._open = ExitStack()
@@ -62,14 +73,19 @@ class ReleaseWriter:
             "fingerprint": fingerprint,
         }
         self.level = level
+        self.encoding = ENCODINGS[vertices]
+        self.remarks: list[str] = []
         self.n_vertices = self.n_landmarks = -1
+        self.template_vertices = np.zeros((0, 3), np.float32)
         self._entries: list[IndexEntry] = []
+        self._subjects: list[str] = []
+        self._unsealed: h5py.Group | None = None
 
     def __enter__(self) -> ReleaseWriter:
         with ExitStack() as stack:
             self._h5 = stack.enter_context(whole_hdf5(self.path))
             for name, value in self._attributes.items():
-                self._h5.attrs[name] = value
+                guard.put(self._h5.attrs, name, value)
             self._h5.create_group("subjects")
             self._open = stack.pop_all()
         return self
@@ -81,7 +97,24 @@ class ReleaseWriter:
             self._open.__exit__(kind, error, trace)
             return
         with self._open:
-            layout.write_index(self._h5, layout.index_table(self._entries), self.level)
+            self._seal_sequence()
+            layout.write_indexes(self._h5, self._entries, self.level)
+            for subject in sorted(self._subjects):
+                digest.seal_subject(self._h5["subjects"][subject])
+            digest.seal_root(self._h5["/"])
+            digest.beside(self.path).unlink(missing_ok=True)
+        digest.write_beside(self.path)
+
+    def _seal_sequence(self) -> None:
+        """What a sequence's index and digest say is read back from it, when all of it is written."""
+        if self._unsealed is None:
+            return
+        group, self._unsealed = self._unsealed, None
+        if "landmark_source" in group:
+            self._entries[-1] = replace(
+                self._entries[-1], sources=layout.source_bits(group["landmark_source"][:])
+            )
+        digest.seal_sequence(group)
 
     def check(self) -> None:
         """To be called now and then.
@@ -94,16 +127,16 @@ class ReleaseWriter:
     def template(self, template: Template) -> None:
         """Store the template that every frame shares."""
         self.n_vertices, self.n_landmarks = len(template.vertices), len(template.landmark_names)
+        self.template_vertices = np.asarray(template.vertices, np.float32)
         layout.write_template(self._h5, template, self.level)
 
     def subject(self, subject: str, attributes: Mapping[str, str | int | float]) -> None:
         """Declare a subject; columns that are not given are `unknown`."""
         group = self._h5["subjects"].create_group(subject)
-        for name in (
-            *layout.SUBJECT_ATTRIBUTES,
-            *(n for n in attributes if n not in layout.SUBJECT_ATTRIBUTES),
-        ):
-            group.attrs[name] = attributes.get(name, UNKNOWN)
+        names = (*layout.SUBJECT_ATTRIBUTES, *(n for n in attributes if n not in layout.SUBJECT_ATTRIBUTES))
+        self._subjects.append(subject)
+        for name in names:
+            guard.put(group.attrs, name, attributes.get(name, UNKNOWN))
 
     def sequence(
         self,
@@ -128,16 +161,16 @@ class ReleaseWriter:
         """
         if self.n_vertices < 0:
             raise UsageError("the template comes before the first sequence")
+        self._seal_sequence()
         self.check()
         group = self._h5["subjects"][item.subject].create_group(item.sequence)
-        group.attrs["expression"] = expression
-        group.attrs["sequence"] = name
-        group.attrs["fps"] = float(fps)
-        group.attrs["file_from_scan"] = np.asarray(file_from_scan, np.float64)
-        for key, value in (attributes or {}).items():
-            group.attrs[key] = value
-        rows = np.asarray(numbers, np.int64)
-        self._entries.append(IndexEntry(item, expression, rows, list(statuses)))
+        matrix, rows = np.asarray(file_from_scan, np.float64), np.asarray(numbers, np.int64)
+        said = {"expression": expression, "sequence": name, "fps": float(fps), "file_from_scan": matrix}
+        for key, value in {**said, **(attributes or {})}.items():
+            guard.put(group.attrs, key, value)
+        entry = IndexEntry(item, expression, rows, list(statuses), name, float(fps), matrix)
+        self._entries.append(entry)
+        self._unsealed = group
         out = SequenceWriter(group, self, len(rows))
         out.array("frame", rows)
         out.array("time_s", times_of(rows.tolist(), fps) if times is None else times)
@@ -155,13 +188,58 @@ class SequenceWriter:
 
     def array(self, name: str, data: ArrayLike) -> None:
         """Store one of the small fields whole: (F, ...)."""
-        self.rows(name)[...] = data
+        if name == "vertices":
+            frames = np.asarray(data, np.float32)
+            self.vertices(np.flatnonzero(~np.isnan(frames).all(axis=(1, 2))), lambda row: frames[row])
+        else:
+            self.rows(name)[...] = data
+
+    def vertices(self, rows: Iterable[int], frame: Callable[[int], NDArray[Any]]) -> None:
+        """Store the vertices of some rows, (V, 3) mm each, in the release's encoding; the others are never written.
+
+        Where one lies further from the template than an `int16` reaches, the sequence is stored as `int32um`, which is
+        nearer to what it was given, and a remark says so: a pack that ran for hours does not end for one frame.
+
+        Raises:
+            ReleaseError: a vertex lies further from the template than any whole number reaches.
+        """
+        wanted, chosen = list(rows), self._release.encoding
+        try:
+            self._vertices(wanted, frame, chosen)
+        except OutOfReachError as error:
+            if chosen == INT32UM:
+                raise
+            del self._group["vertices"]
+            self._release.remarks.append(f"{error} It is stored as '{INT32UM.name}'.")
+            self._vertices(wanted, frame, INT32UM)
+
+    def _vertices(self, rows: list[int], frame: Callable[[int], NDArray[Any]], encoding: Encoding) -> None:
+        stored = self._create("vertices", encoding.field)
+        for key, value in encoding.attributes.items():
+            guard.put(stored.attrs, key, value)
+        for row in rows:
+            try:
+                numbers = encoding.encode(frame(row), self._release.template_vertices)
+            except OutOfReachError as error:
+                error.where = f"{self._group.name.removeprefix('/subjects/')} row {row}"
+                raise
+            if numbers.shape != stored.shape[1:]:
+                raise ReleaseError(
+                    f"row {row} has other vertices than the template",
+                    seen=numbers.shape,
+                    expected=stored.shape[1:],
+                )
+            stored.id.write_direct_chunk((row, 0, 0), packed(numbers, self._release.level))
+            self._release.check()
 
     def rows(self, name: str) -> h5py.Dataset:
         """Create one of the fields, to be filled row by row; a row that is never written holds the fill
         value."""
-        self._release.check()
         spec = layout.ROW_FIELDS.get(name) or layout.OPTIONAL_ROW_FIELDS[name]
+        return self._create(name, FLOAT32.field if name == "vertices" else spec)
+
+    def _create(self, name: str, spec: layout.Field) -> h5py.Dataset:
+        self._release.check()
         shape = layout.dimensions(spec.shape, self._release.n_vertices, self._release.n_landmarks)
         return create_dataset(
             self._group,
@@ -183,14 +261,18 @@ class SequenceWriter:
             coding: for one of `MAPS`: what its numbers mean.
         """
         group = self._group.create_group(name)
-        group.attrs["format"] = image_format
+        said: dict[str, Any] = {"format": image_format}
         if coding is not None:
-            write_coding(group.attrs, coding)
+            write_coding(said, coding)
+        for key, value in said.items():
+            guard.put(group.attrs, key, value)
         offset = np.concatenate([[0], np.cumsum(np.asarray(sizes, np.uint64))]).astype("<u8")
         self._offsets[name] = offset
         level = self._release.level
         # the images are compressed already: level 1 would save 0.04 % and cost most of the packing time
-        create_dataset(group, "bytes", (int(offset[-1]),), "|u1", "byte", level=0, chunk_rows=_BLOB_CHUNK)
+        mean = int(offset[-1]) // max(1, int(np.count_nonzero(np.diff(offset))))
+        rows = int(np.clip(-(-mean // _PARTS_OF_AN_IMAGE), *_BLOB_CHUNK))
+        create_dataset(group, "bytes", (int(offset[-1]),), "|u1", "byte", level=0, chunk_rows=rows)
         create_dataset(group, "offset", offset.shape, "<u8", "byte", level=level)[...] = offset
 
     def put_image(self, name: str, row: int, data: NDArray[np.uint8]) -> None:

@@ -450,7 +450,8 @@ def release_fingerprint(path: Path) -> str | None:
     """Fingerprint that a release carries; None when there is none to read."""
     try:
         with h5py.File(path, "r") as handle:
-            return str(handle.attrs["fingerprint"])
+            found = handle.attrs["fingerprint"]
+            return found.decode(errors="replace") if isinstance(found, bytes) else str(found)
     except (OSError, KeyError):
         return None
 

@@ -12,7 +12,8 @@ becomes a note (`bake:reason`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -28,6 +29,7 @@ from mimicme.pipeline.checkpoint import Checkpoint, FrameStatus, joined_codes
 from mimicme.pipeline.errors import CheckpointError, ConfigError, UsageError
 from mimicme.pipeline.items import Captures
 from mimicme.pipeline.release import layout
+from mimicme.pipeline.release.encoding import ENCODINGS, OutOfReachError
 from mimicme.pipeline.release.layout import OK, REJECTED
 from mimicme.pipeline.release.writer import ReleaseWriter, SequenceWriter
 from mimicme.pipeline.stage import A, Stage
@@ -40,6 +42,8 @@ from mimicme.stages.project.checkpoint import ProjectCheckpoint
 from mimicme.stages.register.checkpoint import RegisteredCheckpoint
 
 STAGE_FAILED = "stage-failed"
+BAKED = "baked"
+TEXTURE_FORMATS = ("png", "jpeg", "webp")
 
 
 @dataclass(frozen=True)
@@ -51,10 +55,17 @@ class PackSettings:
             MB/s for 0.1 % less; reading does not depend on it.
         vertex_step_um: step that registered vertices are rounded to, or the power of two below it; 0 keeps them bit
             by bit. 1 um, a hundredth of a scanner's noise, saves a third of the geometry.
+        vertices: how vertices are stored (no unit): `float32` bit by bit; `int32um` and `int16` as whole numbers of 1
+            and of 10 um from the template's, off by at most 0.55 and 5.05 um. The page on the release has sizes and
+            speeds.
+        textures: how textures are stored (no unit): `baked` as `bake` left them, or encoded again as `png`, `jpeg:95`
+            or `webp:95`, the number being the quality. What is of that format already is copied.
     """
 
     compression_level: int = 4
     vertex_step_um: float = 0.0
+    vertices: str = "float32"
+    textures: str = "baked"
 
     def __post_init__(self) -> None:
         if not 1 <= self.compression_level <= 9:
@@ -65,6 +76,28 @@ class PackSettings:
             raise ConfigError(
                 "pack.vertex_step_um is out of range", seen=self.vertex_step_um, expected="0 to 1000"
             )
+        if self.vertices not in ENCODINGS:
+            raise ConfigError(
+                "pack.vertices is not known", seen=repr(self.vertices), expected=" or ".join(ENCODINGS)
+            )
+        if self.textures != BAKED:
+            name, quality = self.texture_coding
+            if (
+                name not in TEXTURE_FORMATS
+                or not 1 <= quality <= 100
+                or (name == "png") == (":" in self.textures)
+            ):
+                raise ConfigError(
+                    "pack.textures is not known",
+                    seen=repr(self.textures),
+                    expected=f"{BAKED}, png, jpeg:QUALITY or webp:QUALITY, with a quality of 1 to 100",
+                )
+
+    @property
+    def texture_coding(self) -> tuple[str, int]:
+        """Format and quality of `textures`; quality 0 where none can be read."""
+        name, colon, quality = self.textures.partition(":")
+        return name, (int(quality) if quality.isdigit() else 0) if colon else 95
 
 
 @dataclass(frozen=True)
@@ -143,6 +176,7 @@ def pack(
         config=config_json,
         fingerprint=fingerprint,
         level=settings.compression_level,
+        vertices=settings.vertices,
     ) as out:
         out.template(template)
         subject = None
@@ -166,7 +200,7 @@ def pack(
                     failed.append(f"{each.sequence.item}: {found.lost}")
             ok += int(good.sum())
             rejected += int((~good).sum())
-    messages = (*subjects.messages, *subjects.compare(captured))
+    messages = (*subjects.messages, *subjects.compare(captured), *out.remarks)
     return PackResult(output, ok, rejected, tuple(failed), excluded, messages)
 
 
@@ -313,8 +347,10 @@ def _write_sequence(
         attributes={**decisions, **stages},
     )
     to.quality(_quality_table(statuses, found, table_type), units, [s.message for s in statuses])
-    vertices, pose = to.rows("vertices"), np.full((len(good), 4, 4), np.nan)
-    if good.any():
+    pose = np.full((len(good), 4, 4), np.nan)
+    if not good.any():
+        to.vertices((), lambda row: np.zeros(0))
+    else:
         if register is None:
             raise CheckpointError(
                 "no checkpoint has registered vertices",
@@ -329,19 +365,36 @@ def _write_sequence(
                 expected=out.n_vertices,
                 todo="Run `mimicme register` again.",
             )
-        for row in np.flatnonzero(good):
-            frame = register.all_vertices[row]
-            if not np.isfinite(frame).all():
-                raise CheckpointError(f"row {row} is ok but its vertices are not finite", where=register.path)
-            vertices[row] = _rounded(frame, settings.vertex_step_um)
+        try:
+            to.vertices(np.flatnonzero(good).tolist(), _frames(register, settings.vertex_step_um))
+        except OutOfReachError as error:
+            raise CheckpointError(
+                error.what,
+                where=error.where,
+                seen=error.seen,
+                expected=error.expected,
+                todo="Pack with `pack.vertices` float32, or look at this frame: it is no face.",
+            ) from error
         pose[good] = register.all_poses[good]
     to.array("pose", pose)
     _write_landmarks(to, out.n_landmarks, found, good)
     bake = found.of(BakeCheckpoint)
     made = list(bake.codings) if bake else []
     for name in (*layout.IMAGES, *made):
-        _write_images(to, name, found, good)
+        _write_images(to, name, found, good, settings)
     return good
+
+
+def _frames(registered: RegisteredCheckpoint, step_um: float) -> Callable[[int], NDArray[np.float32]]:
+    """The vertices of a row of a checkpoint, rounded."""
+
+    def frame(row: int) -> NDArray[np.float32]:
+        vertices = registered.all_vertices[row]
+        if not np.isfinite(vertices).all():
+            raise CheckpointError(f"row {row} is ok but its vertices are not finite", where=registered.path)
+        return _rounded(vertices, step_um)
+
+    return frame
 
 
 def _times(found: _Inputs, ingest: IngestCheckpoint | None, declared: float) -> Sequence[float]:
@@ -394,20 +447,44 @@ def _write_landmarks(to: SequenceWriter, n_landmarks: int, found: _Inputs, good:
         to.array(name, data)
 
 
-def _write_images(to: SequenceWriter, name: str, found: _Inputs, good: NDArray[np.bool_]) -> None:
+def _write_images(
+    to: SequenceWriter, name: str, found: _Inputs, good: NDArray[np.bool_], settings: PackSettings
+) -> None:
     bake = found.of(BakeCheckpoint)
     have = [bool(bake and ok and bake.has(row, name)) for row, ok in enumerate(good)]
+    baked = (bake.texture_format if bake else "") if name == TEXTURE else "png"
+    wanted = settings.texture_coding[0] if name == TEXTURE and settings.textures != BAKED else baked
+    if bake and baked and wanted != baked:
+        _write_encoded(to, name, bake, have, settings)
+        return
     sizes = [bake.image_size(row, name) if bake and has else 0 for row, has in enumerate(have)]
-    image_format = (bake.texture_format if bake else "") if name == TEXTURE else "png"
-    to.images(name, sizes, image_format, bake.codings.get(name) if bake else None)
+    to.images(name, sizes, baked, bake.codings.get(name) if bake else None)
     for row in np.flatnonzero(have):
         if bake:
             to.put_image(name, int(row), bake.get(int(row), name))
 
 
+def _write_encoded(
+    to: SequenceWriter, name: str, bake: BakeCheckpoint, have: list[bool], settings: PackSettings
+) -> None:
+    """Images in another format; on their way they lie in a file, because their sizes are declared before the first."""
+    from mimicme.pipeline.formats.image import decode, encode
+
+    kind, quality = settings.texture_coding
+    sizes = [0] * len(have)
+    with tempfile.TemporaryFile() as spool:
+        for row in np.flatnonzero(have).tolist():
+            pixels = decode(bake.get(row, name).tobytes(), layout.MAX_PIXELS, f"{bake.path.name} row {row}")
+            sizes[row] = spool.write(encode(pixels, kind, quality))
+        spool.seek(0)
+        to.images(name, sizes, kind)
+        for row in np.flatnonzero(have).tolist():
+            to.put_image(name, row, np.frombuffer(spool.read(sizes[row]), np.uint8))
+
+
 STAGE = Stage(
     name="pack",
-    version=4,
+    version=5,
     settings=PackSettings,
     needs=(),  # all before it
     everything=pack,

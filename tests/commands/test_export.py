@@ -128,6 +128,7 @@ def test_file_space_is_exact_far_from_the_origin(
     file_from_scan[:, 3] = 1e6, -1e6, 1e6, 1
     with h5py.File(far, "r+") as file:
         file["subjects/S001/smile"].attrs["file_from_scan"] = file_from_scan
+    fakes.reindex(far)
     vertices = fakes.registered(fakes.SMILE, 2, fakes.template()).astype(float)
     expected, faces = transform(file_from_scan @ fakes.pose_of(2), vertices), fakes.template().faces
     for format in ("obj", "ply", "glb", "npz"):

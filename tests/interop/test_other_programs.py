@@ -100,7 +100,7 @@ def test_the_release_needs_nothing_but_hdf5(workspace: Path, truth: Mesh) -> Non
         subject, sequence, row = (file["index"][0][name] for name in ("subject", "sequence", "row"))
         group = file[f"subjects/{subject.decode()}/{sequence.decode()}"]
         assert np.allclose(group["vertices"][row], truth.vertices, atol=1e-4)
-        assert (file["template/faces"][:] == truth.faces).all() and file.attrs["units"] == "mm"
+        assert (file["template/faces"][:] == truth.faces).all() and file.attrs["units"] == b"mm"
 
 
 def by_trimesh(mesh: Mesh, path: Path, **options: object) -> None:

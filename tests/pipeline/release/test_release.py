@@ -64,18 +64,20 @@ def test_names_types_and_shapes_are_the_designs(path: Path) -> None:
     assert found["template/landmark_names"].asstr()[0] == "chin"
     quality = found[f"{smile}/quality"].dtype
     assert (quality["status"], quality["reason"], quality["s2m_p95"]) == ("S8", "S64", "f4")
-    assert found["index"].dtype.names == ("subject", "sequence", "row", "frame", "expression", "status")
+    names = ("subject", "sequence", "row", "frame", "expression", "status", "landmark_sources")
+    assert found["index"].dtype.names == names
+    assert found["sequence_index"].shape == (3,)
     with h5py.File(path) as file:
-        assert set(file.attrs) == set(layout.ROOT_ATTRIBUTES)
-        assert file.attrs["units"] == "mm"
-        assert file[smile].attrs["expression"] == "happiness"
+        assert set(file.attrs) == {*layout.ROOT_ATTRIBUTES, "sha256"}
+        assert file.attrs["units"] == b"mm"
+        assert file[smile].attrs["expression"] == b"happiness"
         assert file["subjects/S001"].attrs["age"] == 31
-        assert file["subjects/S001"].attrs["site"] == "Ulm"
+        assert file["subjects/S001"].attrs["site"] == b"Ulm"
 
 
 def test_every_dataset_is_compressed_checksummed_and_has_a_unit(path: Path) -> None:
     for name, data in datasets(path).items():
-        assert isinstance(data.attrs["unit"], str), name
+        assert isinstance(data.attrs["unit"], bytes), name  # text of fixed length
         if data.size:
             assert data.compression == "gzip", name
             assert data.fletcher32, name
@@ -175,6 +177,7 @@ def test_times_are_seconds_since_the_first_frame_in_older_releases_too(
 ) -> None:
     older = tmp_path / "older.h5"
     older.write_bytes(path.read_bytes())
+    fakes.make_older(older)
     with h5py.File(older, "r+") as file:
         for item in (fakes.NEUTRAL, fakes.SMILE, fakes.OTHER):
             del file[f"subjects/{item}/time_s"]
@@ -275,7 +278,7 @@ def test_maps_come_back_in_their_units(fakes: ModuleType, tmp_path: Path, path: 
     fakes.packed(target, fakes.inputs(tmp_path, maps=("normal", "displacement")))
     with h5py.File(target) as file:
         group = file["subjects/S001/smile/displacement"]
-        assert (group.attrs["unit"], group.attrs["format"]) == ("mm", "png")
+        assert (group.attrs["unit"], group.attrs["format"]) == (b"mm", b"png")
         step = group.attrs["value_scale"]
         assert group.attrs["value_offset"].tolist() == [-32768 * step]
         assert len(group["offset"]) == 4

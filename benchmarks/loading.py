@@ -1,0 +1,212 @@
+"""Releases as training reads them: what each encoding takes, costs and loses, and frames a second of a shuffled loader.
+
+Stands on the usable frames of a release (--release), of which the first 20 are encoded in every way.  The loader goes
+over as many as FRAMES of them, again and again the same ones, each in a place of its own in the file; beside it the
+same frames as one .npy file each.  Everything is read from memory that is warm.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mimicme.pipeline.formats.image import decode, encode
+from mimicme.pipeline.items import Item
+from mimicme.pipeline.release import Release
+from mimicme.pipeline.release.encoding import ENCODINGS
+from mimicme.pipeline.release.layout import quality_dtype
+from mimicme.pipeline.release.writer import ReleaseWriter
+
+ENCODED = 20
+FRAMES = 480
+PER_SEQUENCE = 12
+BATCH, WORKERS, EPOCHS = 32, 2, 3
+NOISE = 3.0  # standard deviation of a camera's noise, levels of 255
+TEXTURES = (("png", 95), ("jpeg", 95), ("webp", 95))
+
+
+def run(paths: list[Path], work: Path, say: Callable[[str], None]) -> dict[str, Any]:
+    """Tables of the encodings and of the loader, for each release."""
+    records: dict[str, Any] = {}
+    for path in paths:
+        with Release(path) as release:
+            rows = release.select(status="ok")[:ENCODED].tolist()
+            frames = np.stack([release.vertices(row) for row in rows])
+            textures = [t for t in (release.texture(row) for row in rows) if t is not None]
+            template = release.template
+        n = frames.shape[1]
+        say(f"  {path}: {len(frames)} frames of {n:,} vertices")
+        folder = work / "loading"
+        folder.mkdir(parents=True, exist_ok=True)
+        record: dict[str, Any] = {"vertices": {}, "textures": {}, "loader": {}}
+        for name in ENCODINGS:
+            record["vertices"][name] = of_vertices(folder / f"{n}-{name}.h5", template, frames, name, say)
+        for noisy in (False, True):
+            for name, quality in TEXTURES:
+                key = f"{name}{f':{quality}' if name != 'png' else ''}{', noisy' if noisy else ''}"
+                record["textures"][key] = of_textures(textures, name, quality, noisy, key, say)
+        record["loader"] = of_loader(folder, template, frames, say)
+        records[f"{n}"] = record
+    return records
+
+
+def write(path: Path, template: Any, frames: np.ndarray, count: int, name: str) -> None:
+    """A release of `count` frames, those given one after the other, in sequences of PER_SEQUENCE."""
+    texts = {"created": "2024-01-01T00:00:00Z", "licence": "none", "config": "{}", "fingerprint": name}
+    with ReleaseWriter(path, vertices=name, **texts) as out:
+        out.template(template)
+        n_landmarks = len(template.landmark_names)
+        for number in range(-(-count // PER_SEQUENCE)):
+            rows = range(number * PER_SEQUENCE, min(count, (number + 1) * PER_SEQUENCE))
+            item = Item(f"S{number:05d}", "smile")
+            out.subject(item.subject, {"consent": "yes"})
+            sequence = out.sequence(
+                item, name="smile", expression="happiness", fps=60.0, file_from_scan=np.eye(4),
+                numbers=np.arange(len(rows)), statuses=["ok"] * len(rows),
+            )  # fmt: skip
+            first = rows[0]
+            sequence.vertices(range(len(rows)), lambda row, first=first: frames[(first + row) % len(frames)])
+            sequence.array("pose", np.tile(np.eye(4), (len(rows), 1, 1)))
+            sequence.array("landmarks", np.full((len(rows), n_landmarks, 3), np.nan, np.float32))
+            sequence.array("landmark_source", np.zeros((len(rows), n_landmarks), np.uint8))
+            sequence.array("landmark_confidence", np.zeros((len(rows), n_landmarks), np.float32))
+            for image in ("texture", "coverage"):
+                sequence.images(image, [0] * len(rows), "png")
+            table = np.zeros(len(rows), quality_dtype([]))
+            table["status"] = b"ok"
+            sequence.quality(table, {}, [""] * len(rows))
+
+
+def of_vertices(
+    path: Path, template: Any, frames: np.ndarray, name: str, say: Callable[[str], None]
+) -> dict[str, float]:
+    """Size, time to write and to read, and error of one encoding of vertices, per frame."""
+    template_vertices = np.asarray(template.vertices, np.float32)
+    how = ENCODINGS[name]
+    begin = time.perf_counter()
+    write(path, template, frames, len(frames), name)
+    writing = (time.perf_counter() - begin) / len(frames)
+    with Release(path) as release:
+        stored = sum(
+            release._vertices(info.item)[0].data.id.get_storage_size() for info in release.sequences()
+        )
+        order = np.random.default_rng(0).permutation(len(frames)).tolist()
+        for row in order:
+            release.vertices(row)
+        best = np.inf
+        for _ in range(5):
+            begin = time.perf_counter()
+            for row in order:
+                release.vertices(row)
+            best = min(best, (time.perf_counter() - begin) / len(frames))
+        off = max(
+            float(np.abs(release.vertices(row).astype(np.float64) - frames[row]).max()) for row in order
+        )
+    assert how.encode(frames[0], template_vertices).dtype == np.dtype(how.dtype)
+    record = {
+        "mb": stored / len(frames) / 1e6,
+        "write_ms": writing * 1e3,
+        "read_ms": best * 1e3,
+        "error_um": off * 1e3,
+        "bound_um": how.bound_mm * 1e3,
+    }
+    say(
+        f"    vertices {name:<10} {record['mb']:6.3f} MB  write {record['write_ms']:6.1f} ms  "
+        f"read {record['read_ms']:6.2f} ms  error {record['error_um']:.2f} um of {record['bound_um']:.2f}"
+    )
+    return record
+
+
+def of_textures(
+    textures: list[np.ndarray], name: str, quality: int, noisy: bool, key: str, say: Callable[[str], None]
+) -> dict[str, float]:
+    """Size, time to encode and decode, and error of one encoding of textures, per frame."""
+    rng = np.random.default_rng(0)
+    sizes, writing, reading, errors, most = [], 0.0, 0.0, [], 0
+    for texture in textures:
+        if noisy:
+            noise = rng.normal(scale=NOISE, size=texture.shape)
+            texture = np.clip(texture + noise * texture.any(axis=2, keepdims=True), 0, 255).astype(np.uint8)
+        begin = time.perf_counter()
+        data = encode(texture, name, quality)
+        middle = time.perf_counter()
+        back = decode(data)
+        writing, reading = writing + middle - begin, reading + time.perf_counter() - middle
+        difference = np.abs(back.astype(int) - texture)
+        errors.append(float(difference.mean()))
+        most = max(most, int(difference.max()))
+        sizes.append(len(data))
+    n = max(1, len(textures))
+    record = {
+        "mb": sum(sizes) / n / 1e6,
+        "encode_ms": writing / n * 1e3,
+        "decode_ms": reading / n * 1e3,
+        "error_levels": float(np.mean(errors or [0])),
+        "largest_levels": float(most),
+    }
+    say(
+        f"    texture {key:<15} {record['mb']:6.3f} MB  encode {record['encode_ms']:6.1f} ms  "
+        f"decode {record['decode_ms']:5.1f} ms  error {record['error_levels']:.2f}, at most {most} of 255"
+    )
+    return record
+
+
+class _Files:
+    """The same frames as one .npy file each."""
+
+    def __init__(self, folder: Path, count: int) -> None:
+        self.folder, self.count = folder, count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, k: int) -> dict[str, Any]:
+        import torch
+
+        return {"row": torch.tensor(k), "vertices": torch.from_numpy(np.load(self.folder / f"{k:05d}.npy"))}
+
+
+def of_loader(
+    folder: Path, template: Any, frames: np.ndarray, say: Callable[[str], None]
+) -> dict[str, float]:
+    """Frames a second of a shuffled DataLoader with two workers; empty where PyTorch is not installed."""
+    try:
+        import torch
+    except ImportError:
+        say("    the loader needs PyTorch, which is not installed (the extra `loaders`)")
+        return {}
+    torch.set_num_threads(1)
+    n = frames.shape[1]
+    files = folder / f"npy-{n}"
+    files.mkdir(exist_ok=True)
+    for k in range(FRAMES):
+        np.save(files / f"{k:05d}.npy", frames[k % len(frames)])
+    data: dict[str, Any] = {"one .npy a frame": _Files(files, FRAMES)}
+    for name in ENCODINGS:
+        path = folder / f"{n}-{name}-many.h5"
+        write(path, template, frames, FRAMES, name)
+        data[name] = Release(path).as_torch()
+    found = {name: rates(one) for name, one in data.items()}
+    for name, rate in found.items():
+        share = rate / found["one .npy a frame"]
+        say(f"    loader {name:<17} {rate:7.0f} frames/s  {share:.2f} of .npy")
+    return found
+
+
+def rates(data: Any) -> float:
+    """Frames a second, the best of several epochs; the first, in which workers start, does not count."""
+    from torch.utils.data import DataLoader
+
+    loader = DataLoader(data, batch_size=BATCH, shuffle=True, num_workers=WORKERS, persistent_workers=True)
+    best = 0.0
+    for epoch in range(EPOCHS + 1):
+        begin, seen = time.perf_counter(), 0
+        for batch in loader:
+            seen += len(batch["vertices"])
+        if epoch:
+            best = max(best, seen / (time.perf_counter() - begin))
+    return best

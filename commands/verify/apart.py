@@ -1,0 +1,147 @@
+"""verify in a process of its own, with limits: a file can be made so that HDF5 itself ends, hangs or grows on it.
+
+What looks at the file says what it finds line by line, as JSON, and a sign of life between; who asked waits as long as
+there are any.  When it ends otherwise than by saying so, that is a finding too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from mimicme.commands.verify import Finding, verify
+from mimicme.pipeline.errors import ReleaseError
+
+MEMORY_BYTES = 2 << 30
+"""On top of what the program itself takes; one texture of 8192 takes one when it is decoded."""
+SILENCE_S = 300.0
+"""A sequence is looked at in a fraction of that."""
+_ALIVE, _DONE, _BUSY = "alive", "done", "busy"
+
+
+def verify_apart(
+    path: str | Path,
+    every_image: bool = False,
+    memory_bytes: int = MEMORY_BYTES,
+    silence_s: float = SILENCE_S,
+) -> list[Finding]:
+    """Check a whole release as `verify`, in a process of its own.
+
+    Args:
+        memory_bytes: that it may take; where the system knows no such limit it has none.
+        silence_s: seconds without a sign of life after which it is ended.
+
+    Raises:
+        ReleaseError: another program holds the file open, so that nothing can be said about it.
+    """
+    command = [
+        sys.executable,
+        "-m",
+        __name__,
+        str(Path(path).absolute()),
+        str(int(every_image)),
+        str(memory_bytes),
+    ]
+    # no threads: each would set address space aside
+    surroundings = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONUTF8": "1"}
+    findings: list[Finding] = []
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=surroundings
+    ) as child:
+        assert child.stdout is not None
+        try:
+            for kind, *said in _lines(child.stdout, silence_s):
+                if kind == _DONE:
+                    return findings
+                if kind == _BUSY:
+                    raise ReleaseError(*said[:1], where=path, todo=said[1])
+                if kind != _ALIVE:
+                    findings.append(Finding("warning" if kind == "warning" else "error", said[0], said[1]))
+            code = child.wait(timeout=silence_s)
+            why = f"signal {-code}" if code < 0 else f"exit status {code}"
+        except (TimeoutError, subprocess.TimeoutExpired):
+            why = f"no sign of life for {silence_s:.0f} s"
+        finally:
+            child.kill()
+    message = f"HDF5 cannot be made to read this file ({why}): it is damaged, or made to do harm."
+    return [*findings, Finding("error", "/", message)]
+
+
+def _lines(stream: IO[bytes], silence_s: float) -> Iterator[list[str]]:
+    """What is said, line by line.
+
+    Raises:
+        TimeoutError: nothing was, for so long.
+    """
+    heard: queue.Queue[bytes] = queue.Queue()
+
+    def listen() -> None:
+        with contextlib.suppress(ValueError, OSError):  # it is closed from the other side
+            for line in stream:
+                heard.put(line)
+        heard.put(b"")
+
+    threading.Thread(target=listen, daemon=True).start()
+    while True:
+        try:
+            line = heard.get(timeout=silence_s)
+        except queue.Empty:
+            raise TimeoutError from None
+        if not line:
+            return
+        try:
+            said = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(said, list) and len(said) == 3 and all(isinstance(one, str) for one in said):
+            yield said
+
+
+def _tell(*said: str) -> None:
+    sys.stdout.write(json.dumps([*said, *[""] * (3 - len(said))]) + "\n")
+    sys.stdout.flush()
+
+
+def _limit(memory_bytes: int) -> None:
+    try:
+        import resource
+    except ImportError:
+        return
+    own = (
+        int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        if _has_proc()
+        else 1 << 30
+    )
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_AS, (own + memory_bytes, own + memory_bytes))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _has_proc() -> bool:
+    return Path("/proc/self/statm").is_file()
+
+
+def _main(path: str, every_image: str, memory_bytes: str) -> None:
+    import mimicme.pipeline.formats.image  # noqa: F401  before the limit: what is needed is loaded
+
+    _limit(int(memory_bytes))
+    try:
+        findings = verify(path, every_image == "1", alive=lambda: _tell(_ALIVE))
+    except ReleaseError as error:
+        _tell(_BUSY, error.what, error.todo or "")
+        return
+    for finding in findings:
+        _tell(finding.level, finding.where, finding.message)
+    _tell(_DONE)
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])
