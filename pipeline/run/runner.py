@@ -527,7 +527,9 @@ class _Run:
         if stage is self.chosen[0]:
             raise UsageError(f"there is nothing to {stage.name}: {why}", todo=todo)
         self.incomplete = True
-        self.console.say(f"{stage.name}: no release is written, because {why}.{'' if requested else ' ' + todo}")
+        self.console.say(
+            f"{stage.name}: no release is written, because {why}.{'' if requested else ' ' + todo}"
+        )
         if output.is_file():  # of people who are left out now, say
             self.incomplete = True
             self.console.say(
