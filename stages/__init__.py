@@ -24,6 +24,7 @@ FLOW = {
     "refine": "Photometric refinement by optical flow: move vertices along the surface until textures agree.",
     "bake": "Bring each scan's texture into the template's UV layout.",
     "project": "Put the template's landmarks onto the scans.",
+    "intensity": "How far each expression has gone, and where it begins, peaks and ends.",
     "pack": "Write the release.",
 }
 """What each stage does, in one sentence, by its name."""

@@ -81,7 +81,8 @@ def _apex_rows(frames: ReleaseFrames, expressive: Rows) -> Rows:
     if not len(expressive):
         return expressive
     weights = np.ones(len(frames.template.vertices))
-    found = apexes(frames.table[expressive], frames.amounts(weights, expressive))
+    gone = frames.gone(expressive, frames.amounts(weights, expressive))
+    found = apexes(frames.table[expressive], gone)
     return np.sort(expressive[np.concatenate(list(found.values()))])
 
 

@@ -351,7 +351,7 @@ class _Build:
         """(subject, label, (V, 3) mean difference of the apex frames) of each expressive sequence."""
         table = self.frames.table[survey.rows]
         # what an apex is, is measured before outliers go: else a milder frame would take its place
-        for (subject, _), every in apexes(table, survey.amounts).items():
+        for (subject, _), every in apexes(table, self.frames.gone(survey.rows, survey.amounts)).items():
             picked = every[~survey.pruned[every]]
             if not len(picked):
                 continue

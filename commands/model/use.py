@@ -234,9 +234,8 @@ def personalise(model: FaceModel, frames: ReleaseFrames, subject: str) -> tuple[
 
 def _informative_frames(frames: ReleaseFrames, rows: Rows, amounts: Floats) -> Rows:
     """The apexes, and of the others as many as there is room for, evenly."""
-    apex = sorted(
-        {int(r) for picked in apexes(frames.table[rows], amounts).values() for r in rows[picked[:3]]}
-    )
+    gone = frames.gone(rows, amounts)
+    apex = sorted({int(r) for picked in apexes(frames.table[rows], gone).values() for r in rows[picked[:3]]})
     room = max(PERSONAL_FRAMES - len(apex), 0)
     others = np.setdiff1d(rows, apex)
     apex = sorted({*apex, *others[even_subsample(len(others), room)].tolist()})

@@ -30,6 +30,7 @@ Balance = Literal["frames", "subjects", "expressions"]
 BATCH_BYTES = 96 << 20
 NEUTRAL_FRAMES = 9  # more of them change the median little and cost a read each
 NEUTRAL_COST, NEARLY_CALMEST = "neutral_cost", 1.25
+AMOUNT = "amount"
 APEX_SHARE = 0.9  # frames of at least this share of a sequence's largest amount are its apex
 
 
@@ -178,7 +179,7 @@ class ReleaseFrames:
             rows = self.rows_of(subject)
             if not len(rows):
                 raise self.no_subject(subject)
-            costs = self._neutral_costs(rows)
+            costs = self._figures(rows, NEUTRAL_COST)
             if np.isfinite(costs).any():
                 calm = np.flatnonzero(costs <= NEARLY_CALMEST * np.nanmin(costs))
                 calm = calm[np.argsort(costs[calm], kind="stable")][:NEUTRAL_FRAMES]
@@ -189,21 +190,21 @@ class ReleaseFrames:
         shapes = np.stack([self.vertices(int(row)) for row in chosen])
         return SubjectNeutral(np.median(shapes, axis=0).astype(np.float32), source, chosen)
 
-    def _neutral_costs(self, rows: Rows) -> Floats:
-        """(k,) mm, how far from neutral the frames of rows of the table seemed (`align`); NaN without that figure."""
-        costs = np.full(len(rows), np.nan)
+    def _figures(self, rows: Rows, name: str) -> Floats:
+        """(k,) a figure of quality of rows of the table; NaN without that figure."""
+        values = np.full(len(rows), np.nan)
         of_sequence: dict[tuple[int, Item], Floats | None] = {}
         for k, entry in enumerate(self.table[rows]):
             number, item = int(entry["release"]), Item(str(entry["subject"]), str(entry["sequence"]))
             release = self.releases[number]
             if (number, item) not in of_sequence:
                 quality = release.values(item, "quality")
-                there = NEUTRAL_COST in (quality.dtype.names or ())
-                of_sequence[number, item] = np.asarray(quality[NEUTRAL_COST], np.float64) if there else None
+                there = name in (quality.dtype.names or ())
+                of_sequence[number, item] = np.asarray(quality[name], np.float64) if there else None
             found = of_sequence[number, item]
             if found is not None:
-                costs[k] = found[int(release.index[int(entry["row"])]["row"])]
-        return costs
+                values[k] = found[int(release.index[int(entry["row"])]["row"])]
+        return values
 
     def neutrals(self, subjects: Sequence[str] | None = None) -> Iterator[Singles]:
         """Batches (n, V, 3) of the subjects' neutrals, in order."""
@@ -247,6 +248,15 @@ class ReleaseFrames:
         ]
         return np.concatenate(parts) if parts else np.zeros(0)
 
+    def gone(self, rows: Rows, amounts: Floats) -> Floats:
+        """(n,) how far each of rows of the table has gone, comparable within a sequence: the release's figure `amount`,
+        and in sequences without it `amounts` (n,)."""
+        told = self._figures(rows, AMOUNT)
+        table = self.table[rows]
+        sequence = np.unique(table[["release", "subject", "sequence"]], return_inverse=True)[1].ravel()
+        without = np.bincount(sequence, ~np.isfinite(told)) > 0
+        return np.where(without[sequence], amounts, told)
+
 
 def same_topology(a: Template, b: Template) -> bool:
     """Whether two templates have the same vertices and triangles."""
@@ -283,7 +293,7 @@ def apexes(table: NDArray[Any], amounts: Floats) -> dict[tuple[str, str], Rows]:
     """The apex frames of every expressive sequence: positions in `table`, by (subject, sequence).
 
     Args:
-        amounts: (N,) of the rows, see `ReleaseFrames.amounts`.
+        amounts: (N,) of the rows, see `ReleaseFrames.gone`.
     """
     found: dict[tuple[str, str], list[int]] = {}
     for k in range(len(table)):

@@ -38,6 +38,7 @@ from mimicme.pipeline.whole_file import NO_ROOM
 from mimicme.stages.align.checkpoint import AlignCheckpoint
 from mimicme.stages.bake.checkpoint import TEXTURE, BakeCheckpoint
 from mimicme.stages.ingest.checkpoint import IngestCheckpoint
+from mimicme.stages.intensity.checkpoint import IntensityCheckpoint
 from mimicme.stages.project.checkpoint import ProjectCheckpoint
 from mimicme.stages.register.checkpoint import RegisteredCheckpoint
 
@@ -331,8 +332,9 @@ def _write_sequence(
     good = np.array([s.ok for s in statuses], bool)
     ingest, register = found.of(IngestCheckpoint), found.registered
     fps = ingest.fps if ingest and np.isfinite(ingest.fps) else found.sequence.fps(captures.fps)
-    align = found.of(AlignCheckpoint)
+    align, intensity = found.of(AlignCheckpoint), found.of(IntensityCheckpoint)
     decisions = {**(ingest.decided if ingest else {}), **(align.decided if align else {})}
+    told = intensity.phases if intensity else {}
     stages = {f"made_by_{stage}": checkpoint.fingerprint for stage, checkpoint in found.checkpoints.items()}
     to = out.sequence(
         found.sequence.item,
@@ -344,7 +346,7 @@ def _write_sequence(
         numbers=found.numbers,
         statuses=[OK if s.ok else REJECTED for s in statuses],
         times=_times(found, ingest, captures.fps),
-        attributes={**decisions, **stages},
+        attributes={**decisions, **told, **stages},
     )
     to.quality(_quality_table(statuses, found, table_type), units, [s.message for s in statuses])
     pose = np.full((len(good), 4, 4), np.nan)
@@ -484,7 +486,7 @@ def _write_encoded(
 
 STAGE = Stage(
     name="pack",
-    version=5,
+    version=6,
     settings=PackSettings,
     needs=(),  # all before it
     everything=pack,

@@ -20,7 +20,8 @@ KNOWN = {
     "refine": (6, "27103b1044cf"),
     "bake": (8, "59a0344b02f2"),
     "project": (6, "ae2bf8fc29b4"),
-    "pack": (5, "22c178327197"),
+    "intensity": (1, "8324f2912502"),
+    "pack": (6, "22c178327197"),
 }  # fmt: skip
 """Version, and fingerprint of the default settings, of each stage.  Where one changes, every lab's workspaces are made
 anew from that stage on: raise the version, and write down here that it was meant."""
