@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mimicme.pipeline.arrays import Bools, Floats, Ints
 from mimicme.pipeline.errors import MissingDependencyError
-from mimicme.pipeline.geometry.mesh import edges
+from mimicme.pipeline.geometry.mesh import edges, lengths
 
 
 class Closest(NamedTuple):
@@ -75,11 +75,11 @@ class Surface:
         answer = self._scene.compute_closest_points(query, nthreads=self.threads)
         triangles = answer["primitive_ids"].numpy().astype(np.int64)
         uv = answer["primitive_uvs"].numpy().astype(np.float64)
-        weights = np.stack([1 - uv.sum(1), uv[:, 0], uv[:, 1]], axis=1)
+        weights = np.stack([1 - (uv[:, 0] + uv[:, 1]), uv[:, 0], uv[:, 1]], axis=1)
         # recomputed in float64: the solver's residuals must not carry float32 rounding
         corners = np.take(self.vertices, np.take(self.faces, triangles, axis=0), axis=0)
         found = np.einsum("kc,kcx->kx", weights, corners)
-        return Closest(found, triangles, weights, np.linalg.norm(found - points, axis=1))
+        return Closest(found, triangles, weights, lengths(found - points))
 
     def distance(self, points: Floats) -> Floats:
         """Unsigned distance of (k, 3) points to the surface, (k,)."""
@@ -95,7 +95,21 @@ class Surface:
         hit = np.isfinite(s)
         triangles = np.where(hit, answer["primitive_ids"].numpy().astype(np.int64), 0)
         uv = answer["primitive_uvs"].numpy().astype(np.float64)
-        return Hits(hit, s, triangles, np.stack([1 - uv.sum(1), uv[:, 0], uv[:, 1]], axis=1))
+        return Hits(hit, s, triangles, np.stack([1 - (uv[:, 0] + uv[:, 1]), uv[:, 0], uv[:, 1]], axis=1))
+
+    def along(self, points: Floats, normals: Floats, far: float) -> Closest:
+        """Where lines along unit normals (k, 3) enter the surface, from `far` above points (k, 3) to as far below.
+
+        Near a smooth surface that is near to `closest`, in a tenth of its time.  Where a line meets nothing the
+        triangle is -1, the distance infinite, the point not a number.
+        """
+        hits = self.cast(points + far * normals, -normals)
+        there = hits.hit & (hits.distances <= 2 * far)
+        triangles = np.where(there, hits.triangles, -1)
+        corners = np.take(self.vertices, np.take(self.faces, hits.triangles, axis=0), axis=0)
+        found = np.einsum("kc,kcx->kx", hits.weights, corners)
+        found[~there] = np.nan
+        return Closest(found, triangles, hits.weights, np.where(there, np.abs(hits.distances - far), np.inf))
 
     def occluded(self, origins: Floats, directions: Floats, far: float = np.inf) -> Bools:
         """(k,) True where something lies on the ray before `far` ray lengths."""

@@ -77,3 +77,14 @@ def test_what_stands_beyond_the_reach_hides_nothing() -> None:
     assert surface.occluded(origins, down, far=3.5).tolist() == [True, False]
     assert surface.occluded(origins, down, far=2.5).tolist() == [False, False]
     assert surface.occluded(origins, 2 * down, far=2.5).tolist() == [True, False]  # in ray lengths
+
+
+def test_along_a_line_the_surface_is_found_on_both_sides_within_reach() -> None:
+    up = np.tile([0.0, 0, 1], (4, 1))
+    points = np.array([[1.0, 1, 0.3], [1, 1, -0.4], [3, 3, 0], [1, 1, 2]])
+    found = Surface(SQUARE, FACES).along(points, up, 0.5)
+    np.testing.assert_allclose(found.points[:3], [[1, 1, 0], [1, 1, 0], [3, 3, 0]], atol=1e-6)
+    np.testing.assert_allclose(found.distances[:3], [0.3, 0.4, 0], atol=1e-6)
+    assert found.triangles.tolist() == [0, 0, 1, -1]
+    assert np.isnan(found.points[3]).all()
+    assert found.distances[3] == np.inf
