@@ -17,7 +17,7 @@ KNOWN = {
     "align": (5, "327af77b6cf4"),
     "register": (10, "166dbb4804ad"),
     "repass": (4, "6603216eecb2"),
-    "refine": (6, "27103b1044cf"),
+    "refine": (7, "27103b1044cf"),
     "bake": (9, "59a0344b02f2"),
     "project": (6, "ae2bf8fc29b4"),
     "pack": (4, "8b6f69fb3f6f"),
