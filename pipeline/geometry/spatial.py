@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +15,8 @@ from numpy.typing import NDArray
 from mimicme.pipeline.arrays import Bools, Floats, Ints
 from mimicme.pipeline.errors import MissingDependencyError
 from mimicme.pipeline.geometry.mesh import edges, lengths
+
+PLOTLY = "open3d.visualization.draw_plotly"
 
 
 class Closest(NamedTuple):
@@ -38,15 +45,40 @@ class Hits(NamedTuple):
 
 
 def open3d() -> Any:
-    """The open3d module, imported when first needed (it takes more than a second)."""
+    """The open3d module, imported when first needed (it takes half a second)."""
     try:
-        import open3d as o3d
+        with _drawing_put_off():
+            import open3d as o3d
     except (ImportError, OSError) as error:
         raise MissingDependencyError(
             f"Open3D cannot be loaded ({error})",
             todo="Run `make install`, or `mimicme doctor` to see which system library is missing.",
         ) from error
     return o3d
+
+
+@contextmanager
+def _drawing_put_off() -> Iterator[None]:
+    """Import Open3D without what draws in a browser: that imports dash, which takes longer than Open3D itself.
+
+    Its functions are there all the same, and import it when they are called.
+    """
+    if "open3d" in sys.modules or PLOTLY in sys.modules:
+        yield
+        return
+
+    def later(name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return lambda *given, **named: getattr(import_module(PLOTLY), name)(*given, **named)
+
+    module = ModuleType(PLOTLY)
+    module.__getattr__ = later  # type: ignore[method-assign]
+    sys.modules[PLOTLY] = module
+    try:
+        yield
+    finally:
+        del sys.modules[PLOTLY]
 
 
 class Surface:
