@@ -1,6 +1,6 @@
 """Speed and accuracy of mimicme, measured on this machine, next to its peers.
 
-    python benchmarks [accuracy] [register] [robust] [growth] [stages] [bake] [pca]
+    python benchmarks [accuracy] [chain] [register] [robust] [growth] [stages] [bake] [pca]
                       [reading] [loading] [again] [invariance] [field]
                       [--captures DIR] [--trials N] [--output DIR] ...
 
@@ -48,6 +48,16 @@ def _accuracy(options: argparse.Namespace) -> dict[str, Any]:
     captures = _captures(options)
     name = options.name or (options.captures.name if options.captures else "synth")
     return accuracy.run(captures, name, options.landmarks, options.jobs, options.store, _work(options), _say)
+
+
+def _chain(options: argparse.Namespace) -> dict[str, Any]:
+    """CPU seconds a frame of every stage over short sequences, and the night that follows; --before: another code's."""
+    import chain
+
+    made = options.captures
+    if made is None:
+        made = chain.made_captures(options.build, options.people, options.sequences, options.length, _say)
+    return chain.run(made, options.before, options.landmarks, _work(options), _say)
 
 
 def _register(options: argparse.Namespace) -> dict[str, Any]:
@@ -140,6 +150,7 @@ def _field(options: argparse.Namespace) -> dict[str, Any]:
 
 BENCHMARKS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "accuracy": _accuracy,
+    "chain": _chain,
     "register": _register,
     "robust": _robust,
     "growth": _growth,
@@ -171,11 +182,15 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--landmarks", choices=("given", "found"), default="given",
-        help="of `accuracy`: those beside the frames, or these left out and found",
+        help="of `accuracy` and `chain`: those beside the frames, or these left out and found",
     )  # fmt: skip
     parser.add_argument(
         "--store", action="store_true", help="of `accuracy`: these are the figures to expect from now on"
     )
+    parser.add_argument("--before", type=Path, help="of `chain`: another checkout, run beside this one")
+    parser.add_argument("--people", type=int, default=3, help="of `chain`, of the captures that are made")
+    parser.add_argument("--sequences", type=int, default=20, help="of `chain`: of each of them")
+    parser.add_argument("--length", type=int, default=3, help="of `chain`: frames of a sequence, odd")
     parser.add_argument("--jobs", type=int, help="of `accuracy`: sequences side by side")
     parser.add_argument(
         "--field", type=Path, help="of `field`: the folder of cases, which is no part of this"

@@ -17,6 +17,7 @@ from mimicme.pipeline.texture.baking import Baked, TextureOptions, bake, open_so
 from mimicme.pipeline.texture.raster import rasterise
 from mimicme.stages.refine.photometric import Parameters, Refiner
 from mimicme.stages.refine.settings import RefineSettings
+from mimicme.stages.refine.warp import warped
 
 Record = dict[str, Any]
 DISPLACEMENT_MM = 1.0
@@ -117,11 +118,11 @@ def refinement(scan: Mesh, image: Any, vertices: Floats, template: Template) -> 
     displaced = refiner.displaced(vertices, wave)
 
     def frame() -> Floats:
-        """What the stage does with a frame, the last bake, which says how far it still drifts, included."""
-        here = np.eye(4)
-        d, _ = refiner.refine(source, displaced, here, reference, np.zeros_like(displaced))
-        moved = refiner.placed(source, displaced, displaced + d, here)
-        refiner.drift(refiner.flow(source, moved, here, reference, 1))
+        """What the stage does with a frame, the last comparison, which says how far it still drifts, included."""
+        one = refiner.frame(source, displaced, np.eye(4))
+        d, _ = refiner.refine(one, reference, np.zeros_like(displaced))
+        moved, reading = refiner.placed(one, displaced + d)
+        refiner.drift(refiner.between(reference, warped(one.texture, reading), 1))
         return moved
 
     found, seconds = clocked(frame)

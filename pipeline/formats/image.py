@@ -28,6 +28,8 @@ MAX_PIXELS = 128_000_000
 MAX_SIDE = 65_535
 LARGEST_PIXELS = MAX_SIDE**2  # no limit can be set above this
 _BAND_PIXELS = 1 << 22
+RUN_LENGTHS = 3
+"""zlib's Z_RLE."""
 # of 16-bit PNG: on displacements 9 saves 4 % over 3 and takes eight times as long
 DEEP_COMPRESSION = 3
 FORMATS = ("jpeg", "png", "bmp", "tiff", "webp", "tga")
@@ -107,14 +109,15 @@ def decode_gray(data: bytes, max_pixels: int = MAX_PIXELS, name: str = "image") 
     return _pixels(data, max_pixels, name, "L")
 
 
-def encode(pixels: Pixels, format: str = "png", quality: int = 95, compression: int = 6) -> bytes:
+def encode(pixels: Pixels, format: str = "png", quality: int = 95, compression: int | None = None) -> bytes:
     """Encode (h, w, 3) or (h, w) uint8; the same pixels give the same bytes.
 
     Args:
         pixels: RGB or grey.
         format: `png` and `bmp` (lossless), `jpeg` (no chroma subsampling), `webp`; or `webp-lossless`.
         quality: 1 to 100, for `jpeg` and `webp`.
-        compression: 0 (fast) to 9 (small), for `png`.
+        compression: 0 (fast) to 9 (small), for `png`; None: run lengths and Huffman codes alone, which on textures
+            take a quarter of the time of 6 and no more room.
 
     Raises:
         InputError: the array or the format is not one of these.
@@ -127,7 +130,7 @@ def encode(pixels: Pixels, format: str = "png", quality: int = 95, compression: 
             "an image to encode is (h, w, 3) or (h, w) uint8", seen=f"{pixels.shape} {pixels.dtype}"
         )
     options: dict[str, dict[str, Any]] = {
-        "png": {"compress_level": compression},
+        "png": {"compress_type": RUN_LENGTHS} if compression is None else {"compress_level": compression},
         "bmp": {},
         "jpeg": {"quality": quality, "subsampling": 0},
         "webp": {"quality": quality, "method": 4},

@@ -62,15 +62,30 @@ def inverse(matrix: Floats) -> Floats:
 def triangle_normals(vertices: Floats, faces: Ints) -> tuple[Floats, Floats]:
     """Unit normals (t, 3), zero for degenerate triangles, and areas (t,) in mm^2."""
     cross = _crosses(vertices, faces)
-    length = np.linalg.norm(cross, axis=1)
+    length = lengths(cross)
     return cross / np.maximum(length, 1e-300)[:, None], length / 2
+
+
+def lengths(vectors: Floats) -> Floats:
+    """(n,) lengths of vectors (n, 3): what `np.linalg.norm` gives, in a fraction of its time."""
+    x, y, z = vectors.T
+    return np.asarray(np.sqrt(x * x + y * y + z * z))
+
+
+def dots(a: Floats, b: Floats) -> Floats:
+    """(n,) scalar products of the rows of two (n, 3)."""
+    return np.asarray(a[:, 0] * b[:, 0] + a[:, 1] * b[:, 1] + a[:, 2] * b[:, 2])
 
 
 def _crosses(vertices: Floats, faces: Ints) -> Floats:
     """(t, 3) normals, each as long as twice its triangle's area."""
     # `take` is several times as fast as an index here
     a, b, c = (np.take(vertices, corner, axis=0) for corner in faces.T)
-    return np.cross(b - a, c - a)
+    u, v = b - a, c - a
+    out = np.empty_like(u)  # written out: numpy's own takes three times as long
+    for x, y, z in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
+        out[:, x] = u[:, y] * v[:, z] - u[:, z] * v[:, y]
+    return out
 
 
 def vertex_areas(vertices: Floats, faces: Ints) -> Floats:
@@ -82,7 +97,7 @@ def vertex_areas(vertices: Floats, faces: Ints) -> Floats:
 def vertex_normals(vertices: Floats, faces: Ints) -> Floats:
     """Area-weighted unit vertex normals (n, 3); zero for vertices without a triangle."""
     total = corners(faces, len(vertices)).T @ _crosses(vertices, faces)
-    return total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-300)
+    return np.asarray(total / np.maximum(lengths(total), 1e-300)[:, None])
 
 
 def corners(faces: Ints, n_vertices: int) -> sparse.csr_matrix:

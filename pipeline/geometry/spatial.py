@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,7 +14,9 @@ from numpy.typing import NDArray
 
 from mimicme.pipeline.arrays import Bools, Floats, Ints
 from mimicme.pipeline.errors import MissingDependencyError
-from mimicme.pipeline.geometry.mesh import edges
+from mimicme.pipeline.geometry.mesh import edges, lengths
+
+PLOTLY = "open3d.visualization.draw_plotly"
 
 
 class Closest(NamedTuple):
@@ -38,15 +45,40 @@ class Hits(NamedTuple):
 
 
 def open3d() -> Any:
-    """The open3d module, imported when first needed (it takes more than a second)."""
+    """The open3d module, imported when first needed (it takes half a second)."""
     try:
-        import open3d as o3d
+        with _drawing_put_off():
+            import open3d as o3d
     except (ImportError, OSError) as error:
         raise MissingDependencyError(
             f"Open3D cannot be loaded ({error})",
             todo="Run `make install`, or `mimicme doctor` to see which system library is missing.",
         ) from error
     return o3d
+
+
+@contextmanager
+def _drawing_put_off() -> Iterator[None]:
+    """Import Open3D without what draws in a browser: that imports dash, which takes longer than Open3D itself.
+
+    Its functions are there all the same, and import it when they are called.
+    """
+    if "open3d" in sys.modules or PLOTLY in sys.modules:
+        yield
+        return
+
+    def later(name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return lambda *given, **named: getattr(import_module(PLOTLY), name)(*given, **named)
+
+    module = ModuleType(PLOTLY)
+    module.__getattr__ = later  # type: ignore[method-assign]
+    sys.modules[PLOTLY] = module
+    try:
+        yield
+    finally:
+        del sys.modules[PLOTLY]
 
 
 class Surface:
@@ -75,11 +107,11 @@ class Surface:
         answer = self._scene.compute_closest_points(query, nthreads=self.threads)
         triangles = answer["primitive_ids"].numpy().astype(np.int64)
         uv = answer["primitive_uvs"].numpy().astype(np.float64)
-        weights = np.stack([1 - uv.sum(1), uv[:, 0], uv[:, 1]], axis=1)
+        weights = np.stack([1 - (uv[:, 0] + uv[:, 1]), uv[:, 0], uv[:, 1]], axis=1)
         # recomputed in float64: the solver's residuals must not carry float32 rounding
         corners = np.take(self.vertices, np.take(self.faces, triangles, axis=0), axis=0)
         found = np.einsum("kc,kcx->kx", weights, corners)
-        return Closest(found, triangles, weights, np.linalg.norm(found - points, axis=1))
+        return Closest(found, triangles, weights, lengths(found - points))
 
     def distance(self, points: Floats) -> Floats:
         """Unsigned distance of (k, 3) points to the surface, (k,)."""
@@ -95,7 +127,21 @@ class Surface:
         hit = np.isfinite(s)
         triangles = np.where(hit, answer["primitive_ids"].numpy().astype(np.int64), 0)
         uv = answer["primitive_uvs"].numpy().astype(np.float64)
-        return Hits(hit, s, triangles, np.stack([1 - uv.sum(1), uv[:, 0], uv[:, 1]], axis=1))
+        return Hits(hit, s, triangles, np.stack([1 - (uv[:, 0] + uv[:, 1]), uv[:, 0], uv[:, 1]], axis=1))
+
+    def along(self, points: Floats, normals: Floats, far: float) -> Closest:
+        """Where lines along unit normals (k, 3) enter the surface, from `far` above points (k, 3) to as far below.
+
+        Near a smooth surface that is near to `closest`, in a tenth of its time.  Where a line meets nothing the
+        triangle is -1, the distance infinite, the point not a number.
+        """
+        hits = self.cast(points + far * normals, -normals)
+        there = hits.hit & (hits.distances <= 2 * far)
+        triangles = np.where(there, hits.triangles, -1)
+        corners = np.take(self.vertices, np.take(self.faces, hits.triangles, axis=0), axis=0)
+        found = np.einsum("kc,kcx->kx", hits.weights, corners)
+        found[~there] = np.nan
+        return Closest(found, triangles, hits.weights, np.where(there, np.abs(hits.distances - far), np.inf))
 
     def occluded(self, origins: Floats, directions: Floats, far: float = np.inf) -> Bools:
         """(k,) True where something lies on the ray before `far` ray lengths."""

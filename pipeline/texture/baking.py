@@ -1,8 +1,9 @@
 """The texture of a registered mesh: the scan's colours in the template's texture layout.
 
-Each texel is a point and a normal on the registered mesh.  Its place on the scan is found (correspondence.py); the
-colour is read there, inside the one scan triangle that was hit - so never across the seam between two photographs -
-and averaged over the texel's footprint in the image (sampling.py).  Beside the scan's boundary (scan_source.py) and
+Each texel is a point and a normal on the registered mesh.  Its place on the scan is found (correspondence.py), or
+interpolated between those of its triangle's corners where these are near to each other in one photograph
+(interpolation.py); the colour is read there - so never across the seam between two photographs - and averaged over the
+texel's footprint in the image (sampling.py).  Beside the scan's boundary (scan_source.py) and
 jumps of its depth (borders.py) pixels are mixed with what lies behind, and none is taken.  What stays without data is
 filled - from another frame, the face's other side, or smoothly from around - and marked 0 in the coverage mask
 (inpainting.py).
@@ -18,15 +19,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mimicme.pipeline.arrays import Bools, Floats
+from mimicme.pipeline.arrays import Bools, Floats, Ints, Longs, Singles
 from mimicme.pipeline.formats.image import Pixels
 from mimicme.pipeline.geometry.mesh import Mesh
 from mimicme.pipeline.template import Template, TemplateKey
 from mimicme.pipeline.texture.borders import DepthJumps
 from mimicme.pipeline.texture.correspondence import Correspondences, Target
 from mimicme.pipeline.texture.delighting import without_shading
-from mimicme.pipeline.texture.inpainting import fill_from, fill_holes, mirror_error
-from mimicme.pipeline.texture.raster import bands
+from mimicme.pipeline.texture.inpainting import fill_from, fill_holes, mirror_error, mirrored
+from mimicme.pipeline.texture.interpolation import VertexPlaces
+from mimicme.pipeline.texture.raster import Raster, at_texels, bands
 from mimicme.pipeline.texture.sampling import ColorSampler, ImageSampler
 from mimicme.pipeline.texture.scan_source import Source
 from mimicme.pipeline.texture.surface_maps import SurfaceMaps
@@ -34,6 +36,7 @@ from mimicme.pipeline.texture.surface_maps import SurfaceMaps
 # texels worked on together: large enough for numpy, small enough for the cache; the result does not depend
 # on it
 CHUNK = 1 << 16
+PLAIN_CHUNK = 1 << 18
 # steps of the confidence mask: finer ones would only make it hard to compress
 CONFIDENCE_STEPS = 15
 
@@ -152,30 +155,14 @@ def bake_source(
     size = settings.size
     target = Target(vertices - source.origin, template, source, settings)
     sampler = _sampler(source, target, settings)
-    texture = np.zeros((size * size, 3), np.uint8)
-    coverage = np.zeros(size * size, np.uint8)
-    jumps = DepthJumps(target, size, settings.border_mm) if settings.border_mm > 0 else None
+    drawn = _Drawn(target, sampler, size, settings, maps)
     total = 0
-    for at, triangles, weights, found in _places(target, template, size):
-        good = np.flatnonzero(found.triangles >= 0)
-        if sampler is not None:
-            texture[at[good]] = sampler.colors(found.triangles[good], found.weights[good], triangles[good])
-        steps = np.maximum(1, np.rint(found.confidence[good] * CONFIDENCE_STEPS))
-        coverage[at[good]] = steps * (255 // CONFIDENCE_STEPS)
-        if maps is not None:
-            maps.add(at, triangles, weights, found, target)
-        if jumps is not None:
-            jumps.add(at[good], triangles[good], found.depth[good])
-        total += len(at)
-    picture, mask = texture.reshape(size, size, 3), coverage.reshape(size, size)
-    if jumps is not None:
-        beside = jumps.beside()
-        del jumps
-        if beside.any():
-            mask[beside] = 0
-            picture[beside] = 0
-            if maps is not None:
-                _forget(maps, beside, target, template)
+    for raster in bands(template, size):
+        total += len(raster.texels)
+        drawn.add(raster)
+    picture, mask = drawn.finished()
+    if maps is not None and drawn.beside is not None:
+        _forget(maps, drawn.beside, target, template)
     light = None
     if sampler is not None:
         if settings.even_lighting:
@@ -205,17 +192,104 @@ def _sampler(source: Source, target: Target, settings: TextureOptions) -> ImageS
     return None if source.vertex_colors is None else ColorSampler(source)
 
 
-def _places(
-    target: Target, template: Template, size: int
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32], Correspondences]]:
-    """The layout's texels, a chunk at a time: index, template triangle, weights, and their place on the scan."""
-    for raster in bands(template, size):
-        base = raster.first_row * size
-        for start in range(0, len(raster.texels), CHUNK):
-            part = slice(start, start + CHUNK)
-            triangles, weights = raster.triangles[part], raster.weights[part]
-            at = raster.texels[part].astype(np.int64) + base
-            yield at, triangles, weights, target.correspond(triangles, weights)
+class _Drawn:
+    """A texture and its coverage while they are made, a band at a time."""
+
+    def __init__(
+        self,
+        target: Target,
+        sampler: ImageSampler | ColorSampler | None,
+        size: int,
+        settings: TextureOptions,
+        maps: SurfaceMaps | None,
+    ) -> None:
+        self.target, self.sampler, self.size, self.maps = target, sampler, size, maps
+        self.texture = np.zeros((size * size, 3), np.uint8)
+        self.coverage = np.zeros(size * size, np.uint8)
+        self.jumps = DepthJumps(target, size, settings.border_mm) if settings.border_mm > 0 else None
+        self.beside: Bools | None = None
+        self.places = VertexPlaces(target) if isinstance(sampler, ImageSampler) else None
+        if self.places is not None and isinstance(sampler, ImageSampler):
+            columns = [self.places.pixels, self.places.confidence[:, None], self.places.depth[:, None]]
+            added = sampler.added_at(self.places)
+            self.levelled = added is not None
+            if added is not None:
+                columns.append(added)
+            self.at_vertices = np.concatenate(columns, axis=1)
+            self.directions = None if maps is None else maps.directions_at(*self.places.places)
+
+    def add(self, raster: Raster) -> None:
+        """Draw the texels of a band, a chunk at a time."""
+        base = raster.first_row * self.size
+        rays = np.arange(len(raster.texels))
+        if self.places is not None:
+            is_plain = self.places.plain[raster.triangles]
+            plain, rays = np.flatnonzero(is_plain), np.flatnonzero(~is_plain)
+            for part in _chunks(plain, PLAIN_CHUNK):
+                self._add_plain(
+                    raster.texels[part].astype(np.int64) + base, raster.triangles[part], raster.weights[part]
+                )
+        for part in _chunks(rays, CHUNK):
+            self._add_rays(
+                raster.texels[part].astype(np.int64) + base, raster.triangles[part], raster.weights[part]
+            )
+
+    def _add_plain(self, at: Longs, triangles: Ints, weights: Singles) -> None:
+        """Texels `at` (k,) in plain triangles, read off the image between their corners."""
+        assert self.places is not None
+        assert isinstance(self.sampler, ImageSampler)
+        values = at_texels(self.target.template, triangles, weights, self.at_vertices)
+        seen = values[:, 2] >= self.target.least_sure
+        colors = self.sampler.plain_colors(self.places, values[:, :2], triangles)
+        if self.levelled:
+            near = np.flatnonzero(values[:, 4:].any(1))
+            colors[near] = np.rint(np.clip(colors[near] + values[near, 4:], 0, 255))
+        if self.maps is not None and self.directions is not None:
+            directions = at_texels(self.target.template, triangles, weights, self.directions)
+            which = np.flatnonzero(seen)
+            self.maps.put(at, triangles, weights, self.target, which, values[which, 3], directions[which])
+        if not seen.all():
+            at, triangles, values, colors = at[seen], triangles[seen], values[seen], colors[seen]
+        self.texture[at] = colors
+        self._cover(at, triangles, values[:, 2], values[:, 3])
+
+    def _add_rays(self, at: Longs, triangles: Ints, weights: Singles) -> None:
+        """Texels `at` (k,), each with a place of its own on the scan."""
+        found = self.target.correspond(triangles, weights)
+        good = np.flatnonzero(found.triangles >= 0)
+        if self.sampler is not None:
+            colors = self.sampler.colors(found.triangles[good], found.weights[good], triangles[good])
+            self.texture[at[good]] = colors
+        if self.maps is not None:
+            self.maps.add(at, triangles, weights, found, self.target)
+        self._cover(at[good], triangles[good], found.confidence[good], found.depth[good])
+
+    def _cover(self, at: Longs, triangles: Ints, confidence: Singles, depth: Singles) -> None:
+        steps = np.maximum(1, np.rint(confidence * CONFIDENCE_STEPS))
+        self.coverage[at] = steps * (255 // CONFIDENCE_STEPS)
+        if self.jumps is not None:
+            self.jumps.add(at, triangles, depth)
+
+    def finished(self) -> tuple[Pixels, Pixels]:
+        """The texture (size, size, 3) and its coverage (size, size), without what lies beside a jump of depth."""
+        picture, mask = (
+            self.texture.reshape(self.size, self.size, 3),
+            self.coverage.reshape(self.size, self.size),
+        )
+        if self.jumps is not None:
+            beside = self.jumps.beside()
+            self.jumps = None
+            if beside.any():
+                mask[beside] = 0
+                picture[beside] = 0
+                self.beside = beside
+        return picture, mask
+
+
+def _chunks(which: Longs, size: int) -> Iterator[Longs]:
+    """Texels `which` (k,), so many together."""
+    for start in range(0, len(which), size):
+        yield which[start : start + size]
 
 
 def _fill(
@@ -229,5 +303,5 @@ def _fill(
     if fill_source is not None:
         known = fill_from(picture, known, fill_source.texture, fill_source.coverage > 0)
     if settings.mirror_fill and _symmetric(TemplateKey(template)):
-        known = fill_from(picture, known, picture[:, ::-1].copy(), known[:, ::-1])
+        known = fill_from(picture, known, *mirrored(picture, known))
     fill_holes(picture, known)

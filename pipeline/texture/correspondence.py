@@ -13,10 +13,12 @@ import numpy as np
 from mimicme.pipeline.arrays import Bools, Floats, Ints, Longs, Singles
 from mimicme.pipeline.geometry.mesh import vertex_normals
 from mimicme.pipeline.template import Template
-from mimicme.pipeline.texture.scan_source import Source, dot, interpolated, square
+from mimicme.pipeline.texture.scan_source import Source, dot, interpolated, same_cells, square
 
 # a texel's ray starts this far outside the place where its triangle's corners found the scan
 REACH_MM = 0.5
+# triangles of the registered mesh whose edges are no longer than this are small
+SMALL_MM = 3.0
 # corners that found the scan at depths further apart than this did not find the same surface
 MAX_SPREAD_MM = 1.0
 
@@ -54,28 +56,46 @@ class Target:
         self.least_sure = settings.min_confidence
         self.size = settings.size
         faces = template.faces
+        self.template = template
         self.uv_corners = template.uv[template.uv_faces]
         self.corners = vertices.astype(np.float32)[faces]
-        used: Bools = np.asarray(np.isfinite(vertices).all(1), bool)
+        used: Bools = np.isfinite(vertices[:, 0] + vertices[:, 1] + vertices[:, 2])
         normals = vertex_normals(vertices, faces[used[faces].all(1)]).astype(np.float32)
         self.normals = normals[faces]
-        depth, _, triangle = self._two_sided(np.where(used[:, None], vertices, 0).astype(np.float32), normals)
-        depth = np.where((triangle >= 0) & used, depth, np.nan)
+        depth, weight, triangle = self._near(np.where(used[:, None], vertices, 0).astype(np.float32), normals)
+        triangle[~used] = -1
+        self.at_vertices = self._judged(triangle.copy(), weight, depth, normals)
+        """The places of the vertices themselves: triangles (V,) and so on."""
+        depth = np.where(triangle >= 0, depth, np.nan)
         # a triangle whose corners lie further off than the limit and its own size has nothing within the
         # limit
         off = np.where(used, 0.0, np.inf)
         lost = np.flatnonzero(used & (triangle < 0))
-        if len(lost):
-            off[lost] = source.surface.distance(vertices[lost])
         c = self.corners
         longest = np.sqrt(
             np.maximum(
                 square(c[:, 0] - c[:, 1]), np.maximum(square(c[:, 1] - c[:, 2]), square(c[:, 2] - c[:, 0]))
             )
         )
-        self.unreachable = ~(off[faces].max(1) <= self.far + longest)
+        # nearest to the scan's boundary: the places between three such corners of a small triangle are too
+        beyond = np.zeros(len(vertices), bool)
+        if len(lost):
+            # what is further off than the largest triangle could reach over need not be measured
+            reach = self.far + float(longest.max(initial=0.0, where=np.isfinite(longest)))
+            near = lost[same_cells(vertices[lost], source.vertices, reach + source.longest_edge)]
+            found = source.surface.closest(vertices[near])
+            off[lost] = np.inf
+            off[near] = found.distances
+            beyond[lost] = True
+            beyond[near] = source.on_boundary(found.triangles, found.weights)
+        self.longest = longest
+        a, b, c = (off[corner] for corner in faces.T)
+        self.unreachable = ~(np.maximum(np.maximum(a, b), c) <= self.far + longest)
+        a, b, c = (beyond[corner] for corner in faces.T)
+        self.beyond = a & b & c & (longest <= SMALL_MM)
         corner = depth[faces]
-        self.low, self.high = corner.min(1), corner.max(1)
+        a, b, c = corner.T
+        self.low, self.high = np.minimum(np.minimum(a, b), c), np.maximum(np.maximum(a, b), c)
         with np.errstate(invalid="ignore"):
             self.sure = (self.high - self.low) <= MAX_SPREAD_MM
 
@@ -102,7 +122,7 @@ class Target:
         rest = np.flatnonzero((triangle < 0) & ~self.unreachable[triangles])
         if len(rest):
             depth[rest], weight[rest], triangle[rest] = self._two_sided(points[rest], normals[rest])
-        rest = rest[triangle[rest] < 0]
+        rest = rest[(triangle[rest] < 0) & ~self.beyond[triangles[rest]]]
         if len(rest):
             near = self.source.surface.closest(points[rest].astype(np.float64))
             ok = (near.distances <= self.far) & self._fits(near.triangles, normals[rest])
@@ -112,6 +132,10 @@ class Target:
             triangle[at], weight[at] = near.triangles[ok], near.weights[ok]
             outside = np.einsum("kx,kx->k", near.points[ok] - points[at], normals[at]) > 0
             depth[at] = np.where(outside, near.distances[ok], -near.distances[ok])
+        return self._judged(triangle, weight, depth, normals)
+
+    def _judged(self, triangle: Longs, weight: Singles, depth: Singles, normals: Singles) -> Correspondences:
+        """Places with their confidence, and without those that are not sure enough; `triangle` (k,) is changed."""
         # both tests fade towards their limit, so that a mask can be cut anywhere
         depth = np.where(triangle >= 0, depth, np.float32(0))
         cosine = dot(self.source.normals[triangle], normals)
@@ -127,6 +151,17 @@ class Target:
     def _fits(self, triangles: Longs, normals: Singles) -> Bools:
         cosine = dot(self.source.normals[triangles], normals)
         return np.asarray((cosine >= self.least) & self.source.colored[triangles])
+
+    def _near(self, points: Singles, normals: Singles) -> tuple[Singles, Singles, Longs]:
+        """The same as `_two_sided` for points that lie near the scan for the most part: these take one ray."""
+        hits = self.source.surface.cast(points + np.float32(REACH_MM) * normals, -normals)
+        depth = (REACH_MM - hits.distances).astype(np.float32)
+        ok = hits.hit & (np.abs(depth) <= REACH_MM) & self._fits(hits.triangles, normals)
+        triangle = np.where(ok, hits.triangles, -1)
+        weight = hits.weights.astype(np.float32)
+        rest = np.flatnonzero(~ok)
+        depth[rest], weight[rest], triangle[rest] = self._two_sided(points[rest], normals[rest])
+        return depth, weight, triangle
 
     def _two_sided(self, points: Singles, normals: Singles) -> tuple[Singles, Singles, Longs]:
         """Nearest fitting hit along the normal, either way: signed depth, weights, triangle (-1: none)."""

@@ -26,6 +26,8 @@ TEXTURED = 1e-2
 MISFIT = 0.7
 """Difference of two normalised textures at which a texel's weight falls to a quarter."""
 MAX_STEP_PX = 2.0
+HALVED_FROM = 3.0
+"""Texels of standard deviation from which a window's means are taken at half the resolution."""
 ITERATIONS = 3
 
 
@@ -96,23 +98,41 @@ def _lucas_kanade(a: Comparable, b: Comparable, shift: Singles, window: float) -
         both = 0.5 * (a.grey + moved)
         gx, gy = (cv2.Scharr(both, cv2.CV_32F, *way) / 32 for way in ((1, 0), (0, 1)))
         change = moved - a.grey
-        weight = known / (1 + (change / MISFIT) ** 2) ** 2
+        weight = (known / (1 + (change / MISFIT) ** 2) ** 2).astype(np.float32)
         xx, xy, yy, xt, yt = (
-            _blurred((weight * p).astype(np.float32), window)
-            for p in (gx * gx, gx * gy, gy * gy, gx * change, gy * change)
+            _window(weight * p, window) for p in (gx * gx, gx * gy, gy * gy, gx * change, gy * change)
         )
         det = (xx + DAMPING) * (yy + DAMPING) - xy * xy
         step = np.stack(
             [xy * yt - (yy + DAMPING) * xt, xy * xt - (xx + DAMPING) * yt],
             axis=-1,
         ) / det[..., None]  # fmt: skip
-        length = np.linalg.norm(step, axis=-1, keepdims=True)
-        shift = (shift + step * np.minimum(1, MAX_STEP_PX / np.maximum(length, 1e-6))).astype(np.float32)
+        step *= np.minimum(1, MAX_STEP_PX / np.maximum(np.hypot(step[..., 0], step[..., 1]), 1e-6))[..., None]
+        shift = shift + _enlarged(step, width, height)
     smaller = (xx + yy) / 2 - np.sqrt((xx - yy) ** 2 / 4 + xy * xy)
-    around = np.maximum(_blurred(known.astype(np.float32), window), 1e-6)
-    misfit = _blurred(known * np.minimum(np.abs(change), 3).astype(np.float32), window) / around
+    around = np.maximum(_window(known.astype(np.float32), window), 1e-6)
+    misfit = _window(known * np.minimum(np.abs(change), 3).astype(np.float32), window) / around
     textured = np.maximum(smaller, 0) / (TEXTURED + np.maximum(smaller, 0))
-    return shift, (known * textured * np.exp(-(misfit**2))).astype(np.float32)
+    sure = _enlarged((textured * np.exp(-(misfit**2))).astype(np.float32), width, height)
+    return shift, (known * sure).astype(np.float32)
+
+
+def _window(values: Singles, sigma: float) -> Singles:
+    """(h', w') means over a Gaussian window; of a wide one at half the resolution: it holds nothing finer."""
+    if sigma < HALVED_FROM:
+        return _blurred(values, sigma)
+    height, width = values.shape
+    half = opencv().resize(
+        values, (max(1, width // 2), max(1, height // 2)), interpolation=opencv().INTER_AREA
+    )
+    return _blurred(half, sigma / 2)
+
+
+def _enlarged(values: Singles, width: int, height: int) -> Singles:
+    """(height, width, ...) of what `_window` gave."""
+    if values.shape[:2] == (height, width):
+        return values
+    return np.asarray(opencv().resize(values, (width, height), interpolation=opencv().INTER_LINEAR))
 
 
 def _halved(picture: Comparable) -> Comparable:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from scipy.spatial import cKDTree
 
@@ -13,8 +15,8 @@ BAND = 1 << 20
 
 SAMPLED = 4
 """Every so manyth texel each way says how two textures usually differ."""
-UNUSUAL, LEAST_UNUSUAL = 6.0, 20.0
-"""Half differences further from the median than this, in robust standard deviations and at least in levels, show two
+UNUSUAL, LEAST_UNUSUAL = 6.0, 40.0
+"""Differences further from the median than this, in robust standard deviations and at least in levels, show two
 different things."""
 
 
@@ -26,7 +28,14 @@ def fill_holes(texture: Pixels, known: Bools) -> None:
     """
     if known.all() or not known.any():
         return
-    sums, counts = _halved_sums(texture, known)
+    filled = _pulled(*_halved_sums(texture, known))
+    for rows, block in _enlarged(filled, *known.shape):
+        missing = (~known[rows]).astype(np.uint8)
+        _put(opencv().convertScaleAbs(block), missing, texture, rows)
+
+
+def _pulled(sums: Singles, counts: Singles) -> Singles:
+    """(h, w, 3) means where something is known, else interpolated from around; of sums (h, w, 3) of counts (h, w)."""
     stack = [(sums, counts)]
     while max(stack[-1][0].shape[:2]) > 1:
         mean = _means(*stack[-1])
@@ -34,19 +43,24 @@ def fill_holes(texture: Pixels, known: Bools) -> None:
     filled = _means(*stack[-1])
     for sums, counts in reversed(stack[:-1]):
         finer = _doubled(filled, *counts.shape)
-        have = counts > 0
-        np.copyto(finer, _means(sums, counts), where=have[..., None])
-        filled = finer
-    height, width = known.shape
-    # the finest level in bands of rows, so that its floats need little memory
+        have = (counts > 0).astype(np.uint8)
+        filled = opencv().copyTo(_means(sums, counts), have, finer)
+    return filled
+
+
+def _enlarged(filled: Singles, height: int, width: int) -> Iterator[tuple[slice, Singles]]:
+    """A picture enlarged by two, in bands of rows, so that its floats need little memory: rows and (rows, w, 3)."""
     step = max(2, BAND // width // 2 * 2)
     for row in range(0, height, step):
         low, high = max(row // 2 - 1, 0), min((row + step) // 2 + 1, len(filled))
         block = _doubled(filled[low:high], min(2 * (high - low), height - 2 * low), width)
         rows = slice(row, min(row + step, height))
-        part = block[row - 2 * low : row - 2 * low + rows.stop - row]
-        missing = ~known[rows]
-        texture[rows][missing] = np.rint(part[missing]).astype(np.uint8)
+        yield rows, block[row - 2 * low : row - 2 * low + rows.stop - row]
+
+
+def _put(block: Pixels, where: Pixels, texture: Pixels, rows: slice) -> None:
+    """Texels of a band of rows of (h, w, 3), where a mask is not 0, in place."""
+    texture[rows] = opencv().copyTo(block, where, np.ascontiguousarray(texture[rows]))
 
 
 def fill_mirrored(texture: Pixels, known: Bools) -> None:
@@ -54,7 +68,7 @@ def fill_mirrored(texture: Pixels, known: Bools) -> None:
 
     For layouts that are their own mirror image.
     """
-    fill_holes(texture, fill_from(texture, known, texture[:, ::-1].copy(), known[:, ::-1]))
+    fill_holes(texture, fill_from(texture, known, *mirrored(texture, known)))
 
 
 def fill_from(texture: Pixels, known: Bools, other: Pixels, there: Bools) -> Bools:
@@ -73,28 +87,37 @@ def fill_from(texture: Pixels, known: Bools, other: Pixels, there: Bools) -> Boo
     filled = ~known & there
     if not filled.any():
         return known
+    cv2 = opencv()
     both = known & there
-    difference = np.empty_like(texture)
     usual = _usual(texture, other, both)
-    step = max(1, BAND // texture.shape[1])
+    step = max(2, BAND // texture.shape[1] // 2 * 2)
     parts = [slice(row, row + step) for row in range(0, len(texture), step)]
-    for part in parts:
-        # half the difference fits into a byte
-        half = (texture[part].astype(np.int16) - other[part]) // 2 + 128
-        difference[part] = np.where(both[part][..., None], half, 128)
-        if usual is not None:
-            both[part] &= (np.abs(half - usual[0]) <= usual[1]).all(2)
-    fill_holes(difference, both if both.any() else there)
-    for part in parts:
-        moved = other[part].astype(np.int16) + 2 * (difference[part].astype(np.int16) - 128)
-        gap = filled[part]
-        texture[part][gap] = np.clip(moved, 0, 255).astype(np.uint8)[gap]
+    sums, counts = [], []
+    if usual is not None:
+        for part in parts:
+            difference = cv2.subtract(texture[part], other[part], dtype=cv2.CV_32F)
+            ordinary = cv2.inRange(difference, *usual) > 0
+            sums_here, counts_here = _halved_sums(difference, both[part] & ordinary)
+            sums.append(sums_here)
+            counts.append(counts_here)
+    if counts and any(count.any() for count in counts):
+        smooth = _pulled(np.concatenate(sums), np.concatenate(counts))
+        for rows, block in _enlarged(smooth, *known.shape):
+            _put(cv2.add(other[rows], block, dtype=cv2.CV_8U), filled[rows].astype(np.uint8), texture, rows)
+    else:
+        np.copyto(texture, other, where=filled[..., None])
     return np.asarray(known | filled)
 
 
-def _usual(texture: Pixels, other: Pixels, both: Bools) -> tuple[Singles, Singles] | None:
-    """What half the difference of two textures (h, w, 3) usually is, and how far off it may be, both (3,), from a
-    sample; None where the two have nothing in common.
+def mirrored(texture: Pixels, known: Bools) -> tuple[Pixels, Bools]:
+    """A texture (h, w, 3) and what is known of it (h, w), left for right."""
+    return np.asarray(opencv().flip(texture, 1), np.uint8), np.ascontiguousarray(known[:, ::-1])
+
+
+def _usual(texture: Pixels, other: Pixels, both: Bools) -> tuple[Floats, Floats] | None:
+    """Between what bounds, both (3,), the difference of two textures (h, w, 3) usually is, from a sample.
+
+    None where the two have nothing in common.
 
     An eye's white beside the other texture's lid is no difference of light: it must not be spread into the gap.
     """
@@ -102,10 +125,11 @@ def _usual(texture: Pixels, other: Pixels, both: Bools) -> tuple[Singles, Single
     if not len(rows):
         return None
     at = rows * SAMPLED, columns * SAMPLED
-    half = (texture[at].astype(np.int16) - other[at]) // 2 + 128
-    middle = np.median(half, axis=0)
-    spread = 1.4826 * np.median(np.abs(half - middle), axis=0)
-    return middle.astype(np.float32), np.maximum(UNUSUAL * spread, LEAST_UNUSUAL).astype(np.float32)
+    difference = texture[at].astype(np.int16) - other[at]
+    middle = np.median(difference, axis=0)
+    spread = 1.4826 * np.median(np.abs(difference - middle), axis=0)
+    reach = np.maximum(UNUSUAL * spread, LEAST_UNUSUAL)
+    return middle - reach, middle + reach
 
 
 def mirror_error(uv: Floats, vertices: Floats, uv_faces: Ints, faces: Ints) -> float:
@@ -130,7 +154,8 @@ def _halved_sums(values: Pixels | Singles, known: Bools) -> tuple[Singles, Singl
     for row in range(0, height, step):
         rows = slice(row, min(row + step, height))
         there = known[rows].astype(np.float32)
-        part = values[rows] * there[..., None]
+        part = cv2.copyTo(np.ascontiguousarray(values[rows]), known[rows].astype(np.uint8))
+        part = part.astype(np.float32, copy=False)
         down, right = len(there) % 2, width % 2
         if down or right:
             there = np.pad(there, ((0, down), (0, right)))

@@ -15,8 +15,9 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
-from mimicme.pipeline.arrays import Floats, Ints
+from mimicme.pipeline.arrays import Floats, Ints, Singles
 from mimicme.pipeline.errors import InputError
 from mimicme.pipeline.template import Template, TemplateKey
 
@@ -161,3 +162,14 @@ def bands(template: Template, size: int) -> Iterator[Raster]:
     step = max(1, CACHED_TEXELS // size)
     for row in range(0, size, step):
         yield rasterise(template.uv, template.uv_faces, size, row, step)
+
+
+def at_texels(template: Template, triangles: Ints, weights: Singles, values: Singles) -> Singles:
+    """(k, m) values (V, m) at the vertices of the template, interpolated where its triangles (k,) have weights (k, 3).
+
+    A product with a sparse matrix: several times as fast as reading the corners of each.
+    """
+    corner = np.take(template.faces, triangles, axis=0).ravel().astype(np.int32, copy=False)
+    starts = np.arange(0, 3 * len(triangles) + 1, 3, dtype=np.int32)
+    matrix = sparse.csr_matrix((weights.ravel(), corner, starts), shape=(len(triangles), len(values)))
+    return np.asarray(matrix @ values)

@@ -6,13 +6,16 @@ image pyramid (mipmap), at most `MAX_SAMPLES` a side.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
-from numpy.typing import NDArray
 
 from mimicme.pipeline.arrays import Ints, Longs, Singles
-from mimicme.pipeline.formats.image import Pixels
+from mimicme.pipeline.formats.image import Pixels, opencv
+from mimicme.pipeline.template import TemplateKey
 from mimicme.pipeline.texture.correspondence import Target
-from mimicme.pipeline.texture.scan_source import Packed, Source, interpolated
+from mimicme.pipeline.texture.interpolation import VertexPlaces
+from mimicme.pipeline.texture.scan_source import Source, interpolated
 from mimicme.pipeline.texture.seam_leveling import corrections, seam_pairs
 
 # samples a side of a texel's footprint; denser sources are first reduced by powers of two
@@ -20,6 +23,9 @@ MAX_SAMPLES = 4
 # footprint in source pixels that one bilinear sample stands for; on two photographs of 1024 x 704 and on
 # james (2400 x 1600) finer sampling changed the bake by less than 45 dB of PSNR would show
 PIXELS_PER_SAMPLE = 1.0
+# OpenCV reads images whose sides are shorter than this, at places in pictures likewise
+OPENCV_SIDE = 32_767
+ROW = 4096
 
 
 class ColorSampler:
@@ -38,38 +44,22 @@ class ImageSampler:
 
     def __init__(self, source: Source, target: Target, level_seams: bool) -> None:
         assert source.image is not None
-        self.source = source
+        self.source, self.target = source, target
         self.added = self._leveling() if level_seams else None
+        self.inverse = _mm_inverse(target)
+        p = target.corners
         # d mm / d texel on the registered mesh (t, 3, 2)
-        with np.errstate(all="ignore"):
-            c = target.uv_corners * [target.size, -target.size]  # rows run down
-            flat = np.stack([c[:, 1] - c[:, 0], c[:, 2] - c[:, 0]], 2)
-            det = flat[:, 0, 0] * flat[:, 1, 1] - flat[:, 0, 1] * flat[:, 1, 0]
-            inverse = np.empty_like(flat)
-            inverse[:, 0, 0], inverse[:, 1, 1] = flat[:, 1, 1] / det, flat[:, 0, 0] / det
-            inverse[:, 0, 1], inverse[:, 1, 0] = -flat[:, 0, 1] / det, -flat[:, 1, 0] / det
-            p = target.corners
-            sides = np.stack([p[:, 1] - p[:, 0], p[:, 2] - p[:, 0]], 2)
-            self.mm_per_texel = np.nan_to_num(np.matmul(sides, inverse), posinf=0, neginf=0).astype(
-                np.float32
-            )
+        self.mm_per_texel = _products(np.stack([p[:, 1] - p[:, 0], p[:, 2] - p[:, 0]], 2), self.inverse)
 
     def colors(self, triangles: Longs, weights: Singles, owners: Ints) -> Pixels:
         """(k, 3) uint8 at places given by scan triangle and weights; `owners`: template triangles."""
         centre = interpolated(self.source.pixels, triangles, weights)
         j = _footprints(self.source.pixel_per_mm, triangles, self.mm_per_texel, owners)
-        trace = j[:, 0, 0] ** 2 + j[:, 0, 1] ** 2 + j[:, 1, 0] ** 2 + j[:, 1, 1] ** 2
-        det = j[:, 0, 0] * j[:, 1, 1] - j[:, 0, 1] * j[:, 1, 0]
-        longest = np.sqrt((trace + np.sqrt(np.maximum(trace * trace - 4 * det * det, 0))) / 2)
+        kind = _kinds(j)
         seam = np.flatnonzero(self.source.at_seam[triangles])
         if len(seam):
             j[seam] *= self._shrink(triangles[seam], weights[seam], j[seam])[:, None, None]
-        level = np.ceil(np.log2(np.maximum(longest / (MAX_SAMPLES * PIXELS_PER_SAMPLE), 1))).astype(np.int64)
-        level = np.minimum(level, 8)
-        samples = np.ceil(longest / PIXELS_PER_SAMPLE / 2.0**level - 0.25)
-        samples = np.clip(samples, 1, MAX_SAMPLES).astype(np.int64)
         colors = np.empty((len(triangles), 3), np.uint8)
-        kind = level * (MAX_SAMPLES + 1) + samples
         for value in np.flatnonzero(np.bincount(kind)).tolist():
             which = np.flatnonzero(kind == value)
             colors[which] = self._averaged(centre[which], j[which], *divmod(value, MAX_SAMPLES + 1))
@@ -78,6 +68,36 @@ class ImageSampler:
             levelled = colors[near] + interpolated(self.added, triangles[near], weights[near])
             colors[near] = np.rint(np.clip(levelled, 0, 255))
         return colors
+
+    def plain_colors(self, places: VertexPlaces, pixels: Singles, owners: Ints) -> Pixels:
+        """(k, 3) uint8 at places in the image (k, 2) that were interpolated between vertices.
+
+        Args:
+            owners: (k,) the plain triangles of the template that they lie in.
+        """
+        corner = places.pixels[self.target.template.faces]
+        edge = np.stack([corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]], 2)
+        each = _products(edge, self.inverse)
+        each[~places.plain] = 0
+        kinds = _kinds(each)[owners]
+        colors = np.empty((len(pixels), 3), np.uint8)
+        present = np.flatnonzero(np.bincount(kinds)).tolist()
+        for value in present:
+            which = np.flatnonzero(kinds == value) if len(present) > 1 else slice(None)
+            level, samples = divmod(value, MAX_SAMPLES + 1)
+            j = each[owners[which]] if samples > 1 else each[:0]
+            colors[which] = self._averaged(pixels[which], j, level, samples)
+        return colors
+
+    def added_at(self, places: VertexPlaces) -> Singles | None:
+        """(V, 3) what levelling adds to the colours at the vertices; None when it adds nothing."""
+        if self.added is None:
+            return None
+        triangles, weights = places.places
+        near = np.flatnonzero(self.near_seam[triangles])
+        added = np.zeros((len(triangles), 3), np.float32)
+        added[near] = interpolated(self.added, triangles[near], weights[near])
+        return added
 
     def _leveling(self) -> Singles | None:
         """(t, 3, 3) what to add at the corners of the scan's triangles; None when the photographs agree."""
@@ -100,9 +120,8 @@ class ImageSampler:
 
     def _halved_colors(self, at: Singles) -> Singles:
         """(k, 3) colours of the image at half its size, at pixel places (k, 2) of the image itself."""
-        image, width, height = _reduced(self.source, 1)
         small = (at + np.float32(0.5)) / np.float32(2) - np.float32(0.5)
-        return _unpacked(_bilinear(image, width, height, small[:, 0], small[:, 1]))
+        return _bilinear(_reduced(self.source, 1), small[:, 0], small[:, 1]).astype(np.float32)
 
     def _shrink(self, triangles: Longs, weights: Singles, j: Singles) -> Singles:
         """Factor (k,) that keeps a footprint off the border of its chart: another photograph is beyond."""
@@ -119,18 +138,61 @@ class ImageSampler:
         return np.asarray(np.clip(room, 0, 1).min(1), np.float32)
 
     def _averaged(self, centre: Singles, j: Singles, level: int, samples: int) -> Pixels:
-        image, width, height = _reduced(self.source, level)
+        """(k, 3) mean of `samples` x `samples` bilinear samples of footprints j (k, 2, 2) around `centre` (k, 2)."""
+        image = _reduced(self.source, level)
         scale = np.float32(1 / 2**level)
-        centre = (centre + np.float32(0.5)) * scale - np.float32(0.5)
-        j = j * scale
-        total = np.zeros((len(centre), 3), np.float32)
+        x, y = ((centre[:, k] + np.float32(0.5)) * scale - np.float32(0.5) for k in range(2))
+        if samples == 1:
+            return _bilinear(image, x, y)
+        total = np.zeros((len(centre), 3), np.uint16)
         for row in range(samples):
             for column in range(samples):
-                du, dv = (column + 0.5) / samples - 0.5, (row + 0.5) / samples - 0.5
-                x = centre[:, 0] + np.float32(du) * j[:, 0, 0] + np.float32(dv) * j[:, 0, 1]
-                y = centre[:, 1] + np.float32(du) * j[:, 1, 0] + np.float32(dv) * j[:, 1, 1]
-                total += _unpacked(_bilinear(image, width, height, x, y))
-        return np.asarray(np.rint(total * np.float32(1 / samples**2)), np.uint8)
+                du, dv = (np.float32(((k + 0.5) / samples - 0.5) * scale) for k in (column, row))
+                total += _bilinear(
+                    image, x + du * j[:, 0, 0] + dv * j[:, 0, 1], y + du * j[:, 1, 0] + dv * j[:, 1, 1]
+                )
+        return ((total + np.uint16(samples * samples // 2)) // np.uint16(samples * samples)).astype(np.uint8)
+
+
+def _mm_inverse(target: Target) -> Singles:
+    """(t, 2, 2) d barycentric weights of the second and third corner / d texel, of the template's triangles."""
+    key, size = TemplateKey(target.template), target.size
+    return _inverse_kept(key, size) if target.template.digest else _texel_inverse(key, size)
+
+
+def _texel_inverse(key: TemplateKey, size: int) -> Singles:
+    c = key.template.uv[key.template.uv_faces] * [size, -size]  # rows run down
+    flat = np.stack([c[:, 1] - c[:, 0], c[:, 2] - c[:, 0]], 2)
+    det = flat[:, 0, 0] * flat[:, 1, 1] - flat[:, 0, 1] * flat[:, 1, 0]
+    inverse = np.empty_like(flat)
+    with np.errstate(all="ignore"):
+        inverse[:, 0, 0], inverse[:, 1, 1] = flat[:, 1, 1] / det, flat[:, 0, 0] / det
+        inverse[:, 0, 1], inverse[:, 1, 0] = -flat[:, 0, 1] / det, -flat[:, 1, 0] / det
+        return np.nan_to_num(inverse, posinf=0, neginf=0).astype(np.float32)
+
+
+_inverse_kept = lru_cache(maxsize=2)(_texel_inverse)
+
+
+def _products(a: Singles, b: Singles) -> Singles:
+    """(t, n, 2) matrix products of (t, n, 2) and (t, 2, 2).  Written out: numpy's matmul takes five times as long."""
+    out = np.empty(a.shape, np.float32)
+    for row in range(a.shape[1]):
+        for column in range(2):
+            out[:, row, column] = a[:, row, 0] * b[:, 0, column] + a[:, row, 1] * b[:, 1, column]
+    return np.nan_to_num(out, copy=False, posinf=0, neginf=0)
+
+
+def _kinds(j: Singles) -> Longs:
+    """(k,) level of the image pyramid times `MAX_SAMPLES` + 1, plus samples a side, of footprints (k, 2, 2)."""
+    trace = j[:, 0, 0] ** 2 + j[:, 0, 1] ** 2 + j[:, 1, 0] ** 2 + j[:, 1, 1] ** 2
+    det = j[:, 0, 0] * j[:, 1, 1] - j[:, 0, 1] * j[:, 1, 0]
+    longest = np.sqrt((trace + np.sqrt(np.maximum(trace * trace - 4 * det * det, 0))) / 2)
+    level = np.ceil(np.log2(np.maximum(longest / (MAX_SAMPLES * PIXELS_PER_SAMPLE), 1))).astype(np.int64)
+    level = np.minimum(level, 8)
+    samples = np.ceil(longest / PIXELS_PER_SAMPLE / 2.0**level - 0.25)
+    samples = np.clip(samples, 1, MAX_SAMPLES).astype(np.int64)
+    return np.asarray(level * (MAX_SAMPLES + 1) + samples)
 
 
 def _footprints(pixel_per_mm: Singles, triangles: Longs, mm_per_texel: Singles, owners: Ints) -> Singles:
@@ -147,65 +209,52 @@ def _footprints(pixel_per_mm: Singles, triangles: Longs, mm_per_texel: Singles, 
     return j
 
 
-# SIMD within a register: three channels side by side in one 64-bit word, 21 bits each.  One gather and one
-# multiplication read all of them.  Bilinear weights are whole numbers that sum to 64 * 64, so a channel needs
-# 8 + 12 = 20 bits.
-_LANE = np.uint64(21)
-_MASK = np.uint64((1 << 21) - 1)
-_STEPS = 64
-
-
-def _reduced(source: Source, level: int) -> Packed:
+def _reduced(source: Source, level: int) -> Pixels:
     """A level of the source's image pyramid: reduced `level` times by two; made once a source."""
     levels = source.levels
     assert source.image is not None
     while len(levels) <= level:
-        # opening the words of the whole image again would take longer than all else here
-        finer = _opened(*levels[-1]) if len(levels) > 1 else source.image
-        levels.append(_packed(_halved(finer) if levels else finer))
+        levels.append(_halved(levels[-1]) if levels else np.ascontiguousarray(source.image))
     return levels[level]
 
 
-def _packed(image: Pixels) -> Packed:
-    """The image as (h * w,) words, with width and height."""
-    word = image[..., 0].astype(np.uint64)
-    word |= image[..., 1].astype(np.uint64) << _LANE
-    word |= image[..., 2].astype(np.uint64) << (_LANE + _LANE)
-    return word.ravel(), image.shape[1], image.shape[0]
+def _bilinear(image: Pixels, x: Singles, y: Singles) -> Pixels:
+    """(k, 3) colours at pixel places (k,); places outside read the nearest pixel of the edge."""
+    height, width = image.shape[:2]
+    if max(height, width) >= OPENCV_SIDE:
+        return _tiled(image, x, y)
+    cv2 = opencv()
+    wide = min(ROW, max(len(x), 1))
+    short = -len(x) % wide
+    at = [
+        np.pad(a.astype(np.float32, copy=False), (0, short)).reshape(-1, wide)
+        if short
+        else a.reshape(-1, wide)
+        for a in (x, y)
+    ]
+    out = [
+        cv2.remap(
+            image, at[0][k : k + ROW], at[1][k : k + ROW], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        )
+        for k in range(0, len(at[0]), ROW)
+    ]
+    return (
+        np.concatenate([part.reshape(-1, 3) for part in out])[: len(x)] if out else np.zeros((0, 3), np.uint8)
+    )
 
 
-def _opened(words: NDArray[np.uint64], width: int, height: int) -> Pixels:
-    """The (h, w, 3) image that `_packed` made words of."""
-    channels = [(words >> (k * _LANE)) & _MASK for k in np.arange(3, dtype=np.uint64)]
-    return np.stack(channels, -1).astype(np.uint8).reshape(height, width, 3)
-
-
-def _bilinear(
-    image: NDArray[np.uint64], width: int, height: int, x: Singles, y: Singles
-) -> NDArray[np.uint64]:
-    """Words of weighted sums at pixel places (k,); places outside read the nearest pixel of the edge."""
-    x = np.clip(x, 0, width - 1) * np.float32(_STEPS) + np.float32(0.5)
-    y = np.clip(y, 0, height - 1) * np.float32(_STEPS) + np.float32(0.5)
-    xi, yi = x.astype(np.int64), y.astype(np.int64)
-    column, row = xi >> 6, yi >> 6
-    fx, fy = (xi & 63).astype(np.uint64), (yi & 63).astype(np.uint64)
-    at = row * width + column
-    right = (column < width - 1).astype(np.int64)
-    down = np.where(row < height - 1, width, 0)
-    gx, gy = np.uint64(_STEPS) - fx, np.uint64(_STEPS) - fy
-    upper = image[at] * gx + image[at + right] * fx
-    at += down
-    lower = image[at] * gx + image[at + right] * fx
-    return upper * gy + lower * fy
-
-
-def _unpacked(words: NDArray[np.uint64]) -> Singles:
-    """(k, 3) colours 0..255 of weighted sums."""
-    out = np.empty((len(words), 3), np.float32)
-    out[:, 0] = words & _MASK
-    out[:, 1] = (words >> _LANE) & _MASK
-    out[:, 2] = words >> (_LANE + _LANE)
-    out *= np.float32(1 / _STEPS**2)
+def _tiled(image: Pixels, x: Singles, y: Singles) -> Pixels:
+    """The same of an image that OpenCV finds too large, piece by piece."""
+    height, width = image.shape[:2]
+    x, y = np.clip(x, 0, width - 1), np.clip(y, 0, height - 1)
+    step = OPENCV_SIDE - 2
+    tile = (y // step).astype(np.int64) * (width // step + 1) + (x // step).astype(np.int64)
+    out = np.empty((len(x), 3), np.uint8)
+    for value in np.unique(tile).tolist():
+        which = np.flatnonzero(tile == value)
+        top, left = (step * k for k in divmod(value, width // step + 1))
+        piece = image[top : top + step + 1, left : left + step + 1]
+        out[which] = _bilinear(piece, x[which] - np.float32(left), y[which] - np.float32(top))
     return out
 
 

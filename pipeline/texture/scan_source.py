@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from mimicme.pipeline.arrays import Bools, Floats, Ints, Longs, Singles
 from mimicme.pipeline.formats.image import Pixels
 from mimicme.pipeline.geometry.mesh import Mesh, components, triangle_normals
 from mimicme.pipeline.geometry.spatial import Surface
-
-Packed = tuple[NDArray[np.uint64], int, int]
-"""An image as (h * w,) words of three channels (sampling.py), with width and height."""
 
 # a photograph's scale hardly changes over a face; when its 10th and 90th percentile differ by more than this factor
 # it is no photograph's but an unwrapped layout's.  Measured: 1.11 (james), 1.20 (synthetic), 2.2 (an artist's layout)
@@ -49,9 +45,11 @@ class Source:
         self.surface = Surface(self.vertices, scan.faces)
         normals, self.areas = triangle_normals(self.vertices, scan.faces)
         self.normals = normals.astype(np.float32)
+        corner = self.vertices[self.faces]
+        self.longest_edge = float(np.sqrt(((corner - np.roll(corner, 1, axis=1)) ** 2).sum(2).max(initial=0)))
         self.image = image
         self.vertex_colors = scan.colors
-        self.levels: list[Packed] = []  # the image pyramid (mipmap), made when asked for
+        self.levels: list[Pixels] = []  # the image pyramid (mipmap), made when asked for
         self.colored: Bools
         if image is not None and scan.uv is not None and scan.uv_faces is not None:
             height, width = image.shape[:2]
@@ -90,7 +88,7 @@ class Source:
             return
         tree, reach = cKDTree(points), BORDER_END * self.border_mm
         away = np.full(len(self.vertices), np.inf)
-        some = _same_cells(self.vertices, points, reach)
+        some = same_cells(self.vertices, points, reach)
         away[some] = tree.query(self.vertices[some], distance_upper_bound=reach)[0]
         near = np.isfinite(away)
         self.at_border = np.asarray(near[self.faces].any(1))
@@ -150,9 +148,13 @@ class Source:
             root = np.sqrt((aa - bb) ** 2 + 4 * ab * ab)
             ratio = np.sqrt(np.maximum(aa + bb - root, 0) / np.maximum(aa + bb + root, 1e-30))
             scale = np.sqrt((aa + bb + root) / 2)
+            # pixels per mm across the line of sight, (t,)
+            self.scale = np.nan_to_num(scale, posinf=0).astype(np.float32)
         assert self.uv_faces is not None
         self.colored &= ~_stretched(self.edge, self.areas, self.faces)
-        if not _photographed(scale, corner, self.uv_faces):
+        # the chart (t,) that each triangle lies in
+        self.chart = components(self.uv_faces, int(self.uv_faces.max()) + 1)[1][self.uv_faces[:, 0]]
+        if not _photographed(scale, corner, self.chart):
             self.facing = np.ones(len(self.faces), np.float32)
             return
         # the noise of single triangles evens out over their neighbours
@@ -178,7 +180,7 @@ class Source:
         return boundary
 
 
-def _same_cells(places: Floats, points: Floats, reach: float) -> Longs:
+def same_cells(places: Floats, points: Floats, reach: float) -> Longs:
     """Indices of the places (n, 3) in or beside cells that hold one of the points (k, 3); cells are no smaller than
     `reach`: no other place is as near to a point."""
     low = points.min(0)
@@ -214,16 +216,15 @@ def _boundary_edges(faces: Ints) -> Bools:
     return np.asarray((count[index.ravel()] != 2).reshape(-1, 3)[:, [1, 2, 0]])
 
 
-def _photographed(scale: Singles, corner: Floats, uv_faces: Ints) -> bool:
+def _photographed(scale: Singles, corner: Floats, chart: Ints) -> bool:
     """Whether texture coordinates are places in photographs: the scale (t,), pixels per mm across the line of sight,
-    is then nearly the same all over a chart.  Each chart has its own, so its median is taken out."""
+    is then nearly the same all over a chart (t,).  Each chart has its own, so its median is taken out."""
     side_a, side_b = corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]
     area = np.linalg.norm(np.cross(side_a, side_b), axis=1)
     good = np.flatnonzero((scale > 0) & np.isfinite(scale) & np.isfinite(area))
     if not len(good):
         return True
-    _, chart = components(uv_faces, int(uv_faces.max()) + 1)
-    chart = chart[uv_faces[good, 0]]
+    chart = chart[good]
     size = np.log(scale[good].astype(np.float64))
     order = np.lexsort((size, chart))
     first = np.flatnonzero(np.r_[True, np.diff(chart[order]) > 0])

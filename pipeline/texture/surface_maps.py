@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from mimicme.pipeline.arrays import Floats, Singles
+from mimicme.pipeline.arrays import Floats, Ints, Longs, Singles
 from mimicme.pipeline.formats.map_coding import MAPS, TOP, Coding, Deep
 from mimicme.pipeline.geometry.mesh import vertex_normals
 from mimicme.pipeline.texture.scan_source import dot, interpolated
@@ -82,18 +82,37 @@ class SurfaceMaps:
         """Fill in texels `at` (k,), given by the template's triangle and weights, and by what was found there."""
         seen = np.flatnonzero(found.triangles >= 0)
         there = (found.triangles[seen], found.weights[seen])
-        normals = _unit(interpolated(target.normals, triangles, weights))
+        apart = interpolated(self._places, *there) - interpolated(
+            target.corners, triangles[seen], weights[seen]
+        )
+        normals = _unit(interpolated(target.normals, triangles[seen], weights[seen]))
+        self.put(at, triangles, weights, target, seen, dot(apart, normals), self.directions_at(*there))
+
+    def directions_at(self, triangles: Longs, weights: Singles) -> Singles:
+        """(k, 3) normals of the scan, scan frame, not of unit length, at places on it."""
+        return interpolated(self._directions, triangles, weights)
+
+    def put(
+        self,
+        at: Longs,
+        triangles: Ints,
+        weights: Singles,
+        target: Target,
+        seen: Longs,
+        depth: Singles,
+        directions: Singles,
+    ) -> None:
+        """Fill in texels `at` (k,); of those among them that were seen (s,), the scan's depth (s,) along the registered
+        normal, mm, and its normals (s, 3), scan frame, are known."""
         if "position" in self.codings:
             self._put("position", at, interpolated(self._corners, triangles, weights))
         if "displacement" in self.codings:
-            apart = interpolated(self._places, *there) - interpolated(
-                target.corners, triangles[seen], weights[seen]
-            )
             along = np.zeros((len(at), 1), np.float32)
-            along[seen, 0] = dot(apart, normals[seen])
+            along[seen, 0] = depth
             self._put("displacement", at, along)
         if "normal" in self.codings:
-            normals[seen] = _unit(interpolated(self._directions, *there))
+            normals = _unit(interpolated(target.normals, triangles, weights))
+            normals[seen] = _unit(directions)
             self._put("normal", at, normals @ self._to_canonical)
 
     def _put(self, name: str, at: NDArray[np.int64], values: Singles) -> None:

@@ -233,7 +233,7 @@ def compute(task: Task[BakeSettings], out: CheckpointWriter) -> None:
 
 STAGE = Stage(
     name="bake",
-    version=8,
+    version=9,
     settings=BakeSettings,
     needs=("ingest", "refine"),
     compute=compute,

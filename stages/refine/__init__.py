@@ -43,10 +43,13 @@ if TYPE_CHECKING:
     from mimicme.pipeline.formats.image import Pixels
     from mimicme.pipeline.texture.flow import Comparable
     from mimicme.pipeline.texture.scan_source import Source
-    from mimicme.stages.refine.photometric import Drift, Refiner
+    from mimicme.stages.refine.photometric import Drift, Frame, Refiner
 
 MAX_GAP = 3
 """Frames between two numbers beyond which the later one does not begin where the earlier one ended."""
+MOST_ANCHORS = 32
+"""Frames of a subject that its reference is the mean of, at most: on two people of nine sequences more changed the
+correspondence error by less than a hundredth."""
 
 
 @lru_cache(maxsize=2)
@@ -120,6 +123,12 @@ def _others(task: Task[RefineSettings]) -> Iterator[tuple[Checkpoint, Registered
             yield ingest, register
 
 
+def _shares(total: int, parts: int) -> list[int]:
+    """So many things dealt out to the parts, the first ones getting one more; each gets one at least."""
+    each, more = divmod(total, parts)
+    return [max(1, each + (k < more)) for k in range(parts)]
+
+
 def _subject_reference(
     task: Task[RefineSettings], ingest: Checkpoint, register: RegisteredCheckpoint, rows: list[int]
 ) -> _Reference | None:
@@ -147,19 +156,18 @@ def _subject_reference(
     if reference is None:
         return None
     offsets = [np.zeros_like(neutral)]
-    for scans, shapes in chain([(ingest, register)], _others(task)):
+    shares = _shares(MOST_ANCHORS, 1 + len(task.siblings))
+    for share, (scans, shapes) in zip(shares, chain([(ingest, register)], _others(task)), strict=True):
         good = [r for r in shapes.ok_rows if not (shapes is register and r == row)]
-        for other in nearest_to_neutral(shapes.all_vertices, neutral, faces, good, settings.anchor_frames):
+        count = min(share, settings.anchor_frames)
+        for other in nearest_to_neutral(shapes.all_vertices, neutral, faces, good, count):
             near_neutral = _source(scans, other, refiner)
             if near_neutral is None:
                 continue
-            vertices, at = _registered(shapes, other)
             try:
                 with frame_numerics():
-                    start = np.zeros_like(neutral)
-                    offsets.append(
-                        -refiner.refine(near_neutral, vertices, at, reference.comparable, start)[0]
-                    )
+                    frame = refiner.frame(near_neutral, *_registered(shapes, other))
+                    offsets.append(-refiner.first_displacement(frame, reference.comparable))
             except FrameRejected:
                 continue
     if len(offsets) == 1:
@@ -243,12 +251,12 @@ def _refine_rows(given: _Sequence, out: CheckpointWriter, writer: RefineWriter) 
 
 
 class _Displaced(NamedTuple):
-    """A frame's displaced vertices (V, 3), canonical, mm; its drift before; its scan, None when that is closed."""
+    """A frame's displaced vertices (V, 3), canonical, mm; its drift before; the frame, None when its scan is closed."""
 
     row: int
     vertices: Singles
     before: Drift
-    source: Source | None
+    frame: Frame | None
 
 
 def _displaced(given: _Sequence, rows: list[int], out: CheckpointWriter) -> Iterator[_Displaced]:
@@ -267,12 +275,13 @@ def _displaced(given: _Sequence, rows: list[int], out: CheckpointWriter) -> Iter
         start = last[1].astype(np.float64) if near and last is not None else np.zeros_like(shape)
         try:
             with frame_numerics():
-                d, before = given.refiner.refine(source, shape, pose, given.reference.comparable, start)
+                frame = given.refiner.frame(source, shape, pose)
+                d, before = given.refiner.refine(frame, given.reference.comparable, start)
         except FrameRejected as error:
             out.note(row, "not-refined", str(error))
             continue
         last = (int(numbers[row]), d.astype(np.float32))
-        yield _Displaced(row, (shape + d).astype(np.float32), before, source)
+        yield _Displaced(row, (shape + d).astype(np.float32), before, frame)
 
 
 def _smoothed(given: _Sequence, displaced: Iterable[_Displaced], count: int) -> Iterator[_Displaced]:
@@ -305,29 +314,32 @@ class _Finished(NamedTuple):
     displacement_mm: float
 
 
-def _finished(given: _Sequence, frame: _Displaced) -> _Finished:
+def _finished(given: _Sequence, displaced: _Displaced) -> _Finished:
     """One frame's displaced vertices projected back onto its surface, and measured; as registered where it drifts
     more then."""
-    from mimicme.pipeline.texture.flow import normalised
     from mimicme.stages.refine.photometric import better, gain
+    from mimicme.stages.refine.warp import warped, warped_pixels
 
     refiner, reference = given.refiner, given.reference
-    shape, pose = _registered(given.register, frame.row)
-    source = frame.source or _source(given.ingest, frame.row, refiner)
-    assert source is not None
-    moved = refiner.placed(source, shape, frame.vertices.astype(np.float64), pose)
-    baked = refiner.baked(source, transform(pose, moved))
-    texture = normalised(baked.texture, baked.coverage, refiner.parameters.radius)
-    after = refiner.drift(refiner.between(reference.comparable, texture, 1))
-    factors = gain(baked.texture, baked.coverage, reference.texture, reference.coverage)
-    if better(frame.before, after) or not np.isfinite(moved).all():
-        moved, after = shape, frame.before
+    frame = displaced.frame
+    if frame is None:
+        shape, pose = _registered(given.register, displaced.row)
+        source = _source(given.ingest, displaced.row, refiner)
+        assert source is not None
+        frame = refiner.frame(source, shape, pose)
+    shape = frame.vertices
+    moved, reading = refiner.placed(frame, displaced.vertices.astype(np.float64))
+    after = refiner.drift(refiner.between(reference.comparable, warped(frame.texture, reading), 1))
+    pixels = warped_pixels(frame.baked.texture, frame.baked.coverage, reading)
+    factors = gain(*pixels, reference.texture, reference.coverage)
+    if better(displaced.before, after) or not np.isfinite(moved).all():
+        moved, after = shape, displaced.before
     return _Finished(moved, after, factors, float(np.linalg.norm(moved - shape, axis=1).mean()))
 
 
 STAGE = Stage(
     name="refine",
-    version=6,
+    version=7,
     settings=RefineSettings,
     needs=("ingest", "register", "repass"),
     compute=compute,

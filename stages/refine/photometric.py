@@ -1,6 +1,6 @@
 """Photometric refinement of one frame: tangential displacements that register its texture to the reference texture.
 
-The frame's texture, baked with the vertices as they are, is compared with the reference's by optical flow
+The frame's texture, baked with the registered vertices, is compared with the reference's by optical flow
 (texture/flow.py).  At a vertex the flow says how far along the layout the skin lies that the vertex ought to carry; the
 Jacobian of the parameterisation there turns texels into millimetres of the surface.  The displacement field d over the
 mesh follows these targets t and is smooth where they are few or uncertain,
@@ -8,36 +8,42 @@ mesh follows these targets t and is smooth where they are few or uncertain,
     sum_i a_i c_i^4 |d_i - t_i|^2 + l^2 sum_(i,j) |d_i - d_j|^2,
 
 with area a, confidence c and the smoothing length l; displaced vertices are then projected back onto the registered
-surface, so that the displacement is tangential and the shape is kept.  Baking and displacing is repeated; d is the
-whole displacement from the registered vertices, t too: of each step's alone, what is seen badly would add up from step
-to step and from frame to frame.
+surface, so that the displacement is tangential and the shape is kept.  The texture that they give is the same one read
+elsewhere (warp.py): a frame is baked once.  Comparing and displacing is repeated; d is the whole displacement from the
+registered vertices, t too: of each step's alone, what is seen badly would add up from step to step and from frame to
+frame.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.sparse.linalg import splu
 
-from mimicme.pipeline.arrays import Bools, Floats, Ints
+from mimicme.pipeline.arrays import Bools, Floats, Ints, Longs
 from mimicme.pipeline.formats.image import Pixels
 from mimicme.pipeline.geometry.mesh import (
     adjacency,
+    corners,
+    dots,
     edges,
+    lengths,
     transform,
     triangle_normals,
     vertex_areas,
     vertex_normals,
 )
 from mimicme.pipeline.geometry.spatial import Surface
+from mimicme.pipeline.numerics.smooth_field import Preconditioner, SmoothField
 from mimicme.pipeline.template import Template
 from mimicme.pipeline.texture.baking import Baked, TextureOptions, bake_source
 from mimicme.pipeline.texture.flow import Comparable, Flow, flow, normalised
 from mimicme.pipeline.texture.scan_source import Source
+from mimicme.stages.refine.warp import Layout, Reading, Spots, warped
 
 if TYPE_CHECKING:
     from mimicme.stages.refine.settings import RefineSettings
@@ -67,6 +73,9 @@ GAIN_RANGE = (16, 240)
 """Grey levels that exposure is read off."""
 ON_SCAN_MM, ON_SCAN_COSINE, ON_SCAN_RINGS = 0.2, 0.85, 1
 """Of the projection onto the scan: longest distance, least cosine between the two surfaces, rings of averaging."""
+PROJECTION_MM = 1.0
+"""How far along their normals displaced vertices look for their surface: a shift of 6 mm on a ball of 20 mm stands off
+by 0.9."""
 LATER_LEVELS = 2
 """Levels of the flow after the first step: what is left is small."""
 
@@ -125,19 +134,23 @@ class Refiner:
     def __init__(self, template: Template, parameters: Parameters) -> None:
         self.template, self.parameters = template, parameters
         n = len(template.vertices)
-        self.owner = np.zeros(len(template.uv), np.int64)
-        self.owner[template.uv_faces.ravel()] = template.faces.ravel()
-        self.columns = (template.uv[:, 0] * parameters.size - 0.5).astype(np.float32)
-        self.rows = ((1 - template.uv[:, 1]) * parameters.size - 0.5).astype(np.float32)
+        self.layout = Layout(template, parameters.size)
+        self.owner = self.layout.owner
+        self.columns, self.rows = self.layout.places.T
         self.ring = adjacency(edges(template.faces)[0], n)
-        self.laplacian = (sparse.diags(np.asarray(self.ring.sum(1)).ravel()) - self.ring).tocsr()
+        self.triangles = corners(template.faces, n).T.tocsr()
+        laplacian = (sparse.diags(np.asarray(self.ring.sum(1)).ravel()) - self.ring).tocsr()
+        self.field = SmoothField(parameters.smoothing_mm**2 * laplacian)
         corner = template.uv[template.uv_faces] * [parameters.size, -parameters.size]  # rows run down
         flat = np.stack([corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]], axis=2)
         det = np.linalg.det(flat)
         good = np.abs(det) > 1e-9
         self._flat_inverse = np.zeros_like(flat)
         self._flat_inverse[good] = np.linalg.inv(flat[good])
-        self._weight = np.abs(det)
+        # (N, T) mean over the triangles at a texture coordinate, weighted with their area in the layout
+        around = corners(template.uv_faces, len(template.uv)).T @ sparse.diags(np.abs(det))
+        share = np.asarray(around.sum(axis=1)).ravel()
+        self._mean_at_uv = (sparse.diags(1 / np.maximum(share, 1e-12)) @ around).tocsr()
         # texture coordinates that no triangle uses lie nowhere
         self._used = np.bincount(template.uv_faces.ravel(), minlength=len(template.uv)) > 0
 
@@ -150,45 +163,53 @@ class Refiner:
         baked = self.baked(source, vertices)
         return normalised(baked.texture, baked.coverage, self.parameters.radius)
 
-    def refine(
-        self, source: Source, vertices: Floats, pose: Floats, reference: Comparable, start: Floats
-    ) -> tuple[Floats, Drift]:
+    def frame(self, source: Source, vertices: Floats, pose: Floats) -> Frame:
+        """A frame ready to be refined: vertices (V, 3) as registered, canonical, mm; pose (4, 4) canonical -> scan."""
+        return Frame(self, source, vertices, pose)
+
+    def refine(self, frame: Frame, reference: Comparable, start: Floats) -> tuple[Floats, Drift]:
         """Tangential displacements of one frame's vertices.
 
         Args:
-            source: the scan.
-            vertices: (V, 3) as registered, canonical frame, mm; pose: (4, 4) canonical -> scan.
             reference: the texture to agree with.
             start: (V, 3) displacement to begin with, mm, canonical, where that is nearer than none.
 
         Returns:
             The displacement (V, 3) from the registered vertices, mm; and the drift before it.
         """
-        surface = _RegisteredSurface(vertices, self.template.faces, self.ring)
-        moved, found = vertices, self.flow(source, vertices, pose, reference, self.parameters.levels)
+        vertices, longest = frame.vertices, self.parameters.max_shift_mm
+        moved, found = vertices, self.between(reference, frame.texture, self.parameters.levels)
         before = self.drift(found)
         if start.any():
-            nearer = surface.displaced(start, self.parameters.max_shift_mm)
-            there = self.flow(source, nearer, pose, reference, self.parameters.levels)
+            spots = frame.surface.displaced(start, longest)
+            there = self.between(reference, frame.warped(spots), self.parameters.levels)
             if better(self.drift(there), before):
-                moved, found = nearer, there
+                moved, found = spots.vertices, there
         for step in range(self.parameters.iterations):
             if step:
-                found = self.flow(source, moved, pose, reference, LATER_LEVELS)
-            moved = surface.displaced(
-                self._displacement_field(found, moved, moved - vertices), self.parameters.max_shift_mm
-            )
+                found = self.between(reference, frame.warped(spots), LATER_LEVELS)
+            d = self._displacement_field(found, moved, moved - vertices, frame.preconditioner)
+            spots = frame.surface.displaced(d, longest)
+            moved = spots.vertices
         return moved - vertices, before
 
-    def placed(self, source: Source, vertices: Floats, refined: Floats, pose: Floats) -> Floats:
-        """Refined vertices (V, 3) projected back onto their surface and onto the scan, without flipped triangles.
+    def first_displacement(self, frame: Frame, reference: Comparable) -> Floats:
+        """(V, 3) mm, where `refine` would begin without a start: of frames that only the mean of many is taken of."""
+        found = self.between(reference, frame.texture, self.parameters.levels)
+        return self._displacement_field(found, frame.vertices, np.zeros_like(frame.vertices))
+
+    def placed(self, frame: Frame, refined: Floats) -> tuple[Floats, Reading]:
+        """Refined vertices (V, 3) projected back onto their surface and onto the scan, without flipped triangles; and
+        where they read the frame's texture.
 
         Args:
-            source: the scan; vertices: (V, 3) as registered, canonical frame, mm; pose: (4, 4) canonical -> scan.
+            refined: (V, 3) displaced, canonical frame, mm.
         """
-        return self.unflipped(
-            vertices, self.projected_onto_scan(source, self.displaced(vertices, refined - vertices), pose)
-        )
+        vertices = frame.vertices
+        spots = frame.surface.displaced(refined - vertices, self.parameters.max_shift_mm)
+        after = self.projected_onto_scan(frame.source, spots.vertices, frame.pose)
+        share = self._share_kept(vertices, after)
+        return vertices + share[:, None] * (after - vertices), self.layout.reading(spots, share)
 
     def projected_onto_scan(self, source: Source, vertices: Floats, pose: Floats) -> Floats:
         """Displaced vertices (V, 3), canonical, moved along their normals onto the scan.
@@ -198,14 +219,13 @@ class Refiner:
         """
         here = transform(pose, vertices) - source.origin
         normals = vertex_normals(here, self.template.faces)
-        found = source.surface.closest(here)
-        off = ((found.points - here) * normals).sum(1)
-        fits = (found.distances < ON_SCAN_MM) & ~source.on_boundary(found.triangles, found.weights)
-        fits &= (source.normals[found.triangles] * normals).sum(1) > ON_SCAN_COSINE
-        around = self.ring + sparse.identity(len(here))
+        found = source.surface.along(here, normals, ON_SCAN_MM)
+        off = dots(found.points - here, normals)
+        fits = (found.triangles >= 0) & ~source.on_boundary(found.triangles, found.weights)
+        fits &= dots(source.normals[found.triangles].astype(np.float64), normals) > ON_SCAN_COSINE
         weight, total = fits.astype(np.float64), np.where(fits, off, 0.0)
         for _ in range(ON_SCAN_RINGS):
-            weight, total = around @ weight, around @ total
+            weight, total = self.ring @ weight + weight, self.ring @ total + total
         across = np.where(weight > 0, total / np.maximum(weight, 1e-12), 0.0)
         return np.asarray(vertices + (normals * across[:, None]) @ pose[:3, :3])
 
@@ -216,21 +236,27 @@ class Refiner:
         more a triangle has turned, the less of their displacement its corners keep: by degrees, so that the correction
         does not jitter from frame to frame.  Corners of triangles that still turn too far lose their displacement.
         """
+        return before + self._share_kept(before, after)[:, None] * (after - before)
+
+    def _share_kept(self, before: Floats, after: Floats) -> Floats:
+        """(V,) share of their displacement from `before` to `after` (V, 3) that vertices keep; see `unflipped`."""
         faces = self.template.faces
         normal, area = triangle_normals(before, faces)
         share = self._kept(*_changed(normal, area, after, faces))
-        now = before + share[:, None] * (after - before)
+        touched = np.arange(len(faces))
+        bad = np.zeros(len(faces), bool)
         for _ in range(RESET_ROUNDS):
-            cosine, size = _changed(normal, area, now, faces)
-            bad = (cosine < RESET_COSINE) | (size < MIN_AREA_SHARE)
+            now = before + share[:, None] * (after - before)
+            cosine, size = _changed(normal[touched], area[touched], now, faces[touched])
+            bad[touched] = (cosine < RESET_COSINE) | (size < MIN_AREA_SHARE)
             if not bad.any():
                 break
-            hit = np.zeros(len(before))
-            hit[faces[bad]] = 1.0
-            near = (self.ring @ hit + hit) > 0
-            share = np.where(hit > 0, 0.0, np.where(near, 0.5 * share, share))
-            now = before + share[:, None] * (after - before)
-        return now
+            hit = faces[np.flatnonzero(bad)]
+            near = _and_neighbours(self.ring, hit)
+            share[near] *= 0.5
+            share[hit] = 0.0
+            touched = _rows_of(self.triangles, near)
+        return share
 
     def _kept(self, cosine: Floats, size: Floats) -> Floats:
         """(V,) share of its displacement that a vertex keeps when its triangles change so much; see `_changed`."""
@@ -242,32 +268,28 @@ class Refiner:
         around = (self.ring @ share + share) / (1 + np.asarray(self.ring.sum(axis=1)).ravel())
         return np.asarray(np.minimum(share, around))
 
-    def flow(
-        self, source: Source, vertices: Floats, pose: Floats, reference: Comparable, levels: int
-    ) -> Flow:
-        """Flow from the reference to a frame whose vertices (V, 3) are canonical."""
-        return self.between(reference, self.comparable(source, transform(pose, vertices)), levels)
-
     def between(self, reference: Comparable, texture: Comparable, levels: int) -> Flow:
         """Flow from the reference to a texture."""
         return flow(reference, texture, self.parameters.window_texels, levels)
 
     def displaced(self, vertices: Floats, displacement: Floats) -> Floats:
         """Registered vertices (V, 3) displaced along their surface by (V, 3) mm."""
-        return _RegisteredSurface(vertices, self.template.faces, self.ring).displaced(
-            displacement, self.parameters.max_shift_mm
-        )
+        surface = _RegisteredSurface(vertices, self)
+        return surface.displaced(displacement, self.parameters.max_shift_mm).vertices
 
     def drift(self, found: Flow) -> Drift:
         """What a flow says of a frame's drift."""
         sure = found.confidence > MIN_CONFIDENCE
         if not sure.any():
             return Drift(np.nan, np.nan)
-        length = np.linalg.norm(found.shift[sure], axis=1) * (DRIFT_SIZE / self.parameters.size)
+        shift = found.shift[sure]
+        length = np.hypot(shift[:, 0], shift[:, 1]) * (DRIFT_SIZE / self.parameters.size)
         agreement = float(found.confidence.mean(dtype=np.float64))
         return Drift(float(np.median(length)), float(np.percentile(length, 95)), agreement)
 
-    def _displacement_field(self, found: Flow, vertices: Floats, so_far: Floats) -> Floats:
+    def _displacement_field(
+        self, found: Flow, vertices: Floats, so_far: Floats, near: Preconditioner | None = None
+    ) -> Floats:
         """(V, 3) smooth displacements, mm, that vertices displaced by `so_far` (V, 3) get when they follow a flow.
 
         The whole of them is smooth, not what this step adds: where nothing is seen steps would add up to anything.
@@ -282,9 +304,9 @@ class Refiner:
         total = np.stack([np.bincount(self.owner, sure * target[:, k], n) for k in range(3)], axis=1)
         mean = total / np.maximum(confidence, 1e-9)[:, None]
         weight = vertex_areas(vertices, self.template.faces) * np.minimum(confidence, 1) ** CONFIDENCE_POWER
-        system = sparse.diags(weight + REGULARISATION) + self.parameters.smoothing_mm**2 * self.laplacian
-        factor = splu(system.tocsc(), permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True})
-        return np.asarray(factor.solve((so_far + mean) * weight[:, None]))
+        weight += REGULARISATION
+        near = Preconditioner(self.field) if near is None else near
+        return near.solve(weight, (so_far + mean) * (weight - REGULARISATION)[:, None], so_far)
 
     def _read(self, picture: NDArray[np.float32]) -> Floats:
         """(N,) bilinear values of a picture (size, size) at every texture coordinate."""
@@ -297,15 +319,12 @@ class Refiner:
 
     def _mm_per_texel(self, vertices: Floats) -> Floats:
         """(N, 3, 2) Jacobian of the parameterisation: place on the mesh by texel, at every texture coordinate."""
-        corner = vertices[self.template.faces]
-        sides = np.stack([corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]], axis=2)
-        each = np.matmul(sides, self._flat_inverse) * self._weight[:, None, None]
-        at, n = self.template.uv_faces.ravel(), len(self.template.uv)
-        total = np.stack(
-            [np.bincount(at, np.repeat(each[:, x, k], 3), n) for x in range(3) for k in range(2)], axis=1
-        )
-        share = np.bincount(at, np.repeat(self._weight, 3), n)
-        return np.asarray((total / np.maximum(share, 1e-12)[:, None]).reshape(-1, 3, 2))
+        a, b, c = (np.take(vertices, corner, axis=0) for corner in self.template.faces.T)
+        u, v, inverse = b - a, c - a, self._flat_inverse
+        each = np.empty((len(u), 3, 2))
+        for column in range(2):
+            each[:, :, column] = u * inverse[:, :1, column] + v * inverse[:, 1:, column]
+        return (self._mean_at_uv @ each.reshape(-1, 6)).reshape(-1, 3, 2)
 
 
 def gain(texture: Pixels, coverage: Pixels, reference: Pixels, reference_coverage: Pixels) -> Floats:
@@ -322,49 +341,113 @@ def gain(texture: Pixels, coverage: Pixels, reference: Pixels, reference_coverag
     return np.asarray(np.median(reference[good].astype(np.float64) / texture[good], axis=0))
 
 
-class _RegisteredSurface:
-    """The registered surface of one frame, along which vertices are displaced; ring: (V, V) their neighbours."""
+class Frame:
+    """One frame while it is refined: its scan, its registered surface, and its texture, each made once.
 
-    def __init__(self, vertices: Floats, faces: Ints, ring: sparse.csr_matrix) -> None:
-        self.vertices, self.faces, self.ring = vertices, faces, ring
+    Attributes:
+        source: the scan; vertices: (V, 3) as registered, canonical frame, mm; pose: (4, 4) canonical -> scan.
+    """
+
+    def __init__(self, refiner: Refiner, source: Source, vertices: Floats, pose: Floats) -> None:
+        self.refiner, self.source, self.vertices, self.pose = refiner, source, vertices, pose
+        self.preconditioner = Preconditioner(refiner.field)
+
+    @cached_property
+    def baked(self) -> Baked:
+        """The texture with the registered vertices."""
+        return self.refiner.baked(self.source, transform(self.pose, self.vertices))
+
+    @cached_property
+    def texture(self) -> Comparable:
+        """The same, made ready for the flow."""
+        return normalised(self.baked.texture, self.baked.coverage, self.refiner.parameters.radius)
+
+    @cached_property
+    def surface(self) -> _RegisteredSurface:
+        """The registered surface."""
+        return _RegisteredSurface(self.vertices, self.refiner)
+
+    def warped(self, spots: Spots) -> Comparable:
+        """The texture with vertices displaced along the surface."""
+        return warped(self.texture, self.refiner.layout.reading(spots))
+
+
+class _RegisteredSurface:
+    """The registered surface of one frame, along which vertices are displaced."""
+
+    def __init__(self, vertices: Floats, refiner: Refiner) -> None:
+        faces = refiner.template.faces
+        self.vertices, self.faces, self.ring, self.triangles = (
+            vertices,
+            faces,
+            refiner.ring,
+            refiner.triangles,
+        )
         self.surface = Surface(vertices, faces)
         self.normals, self.areas = triangle_normals(vertices, faces)
         self.at_vertex = vertex_normals(vertices, faces)
 
-    def displaced(self, displacement: Floats, longest_mm: float) -> Floats:
-        """(V, 3) vertices displaced by at most so much, projected back onto the surface, folds smoothed out."""
-        length = np.linalg.norm(displacement, axis=1)
+    def displaced(self, displacement: Floats, longest_mm: float) -> Spots:
+        """Vertices displaced by (V, 3), at most so much, projected back onto the surface, folds smoothed out."""
+        length = lengths(displacement)
         d = displacement * np.minimum(1, longest_mm / np.maximum(length, 1e-9))[:, None]
-        moved = self._projected(d, np.arange(len(d)))
+        spots = self._projected(d, np.arange(len(d)))
+        moved = spots.vertices
         degree = np.maximum(np.asarray(self.ring.sum(1)).ravel(), 1)
         folded = self._folded(moved, np.arange(len(self.faces)))
         for _ in range(UNFOLD_ROUNDS):
-            bad = np.zeros(len(moved), bool)
-            bad[self.faces[folded]] = True
-            if not bad.any():
+            bad = np.flatnonzero(folded)
+            if not len(bad):
                 break
-            near = (self.ring @ bad + bad) > 0  # and its neighbours
-            which = np.flatnonzero(near)
+            which = _and_neighbours(self.ring, self.faces[bad])
             d = moved - self.vertices
-            moved[which] = self._projected((self.ring[which] @ d) / degree[which, None], which)
-            touched = np.flatnonzero(near[self.faces].any(1))
+            again = self._projected((self.ring[which] @ d) / degree[which, None], which)
+            for all_of_them, these in zip(spots, again, strict=True):
+                all_of_them[which] = these
+            touched = _rows_of(self.triangles, which)
             folded[touched] = self._folded(moved, touched)
-        return moved
+        return spots
 
-    def _projected(self, d: Floats, which: NDArray[np.int64]) -> Floats:
-        """Vertices `which` displaced by d (k, 3), at the nearest places of the surface that face their way."""
-        moved = self.vertices[which] + d
-        found = self.surface.closest(moved)
-        fits = (self.normals[found.triangles] * self.at_vertex[which]).sum(1) > MIN_COSINE
-        return np.where(fits[:, None], found.points, moved)
+    def _projected(self, d: Floats, which: NDArray[np.int64]) -> Spots:
+        """Vertices `which` displaced by d (k, 3), at near places of the surface that face their way.
+
+        Along their normals, which is quick; the nearest places of those that find nothing there.
+        """
+        moved, normals = self.vertices[which] + d, self.at_vertex[which]
+        found = self.surface.along(moved, normals, PROJECTION_MM)
+        fits = (found.triangles >= 0) & self._facing(found.triangles, normals)
+        rest = np.flatnonzero(~fits)
+        if len(rest):
+            nearest = self.surface.closest(moved[rest])
+            facing = self._facing(nearest.triangles, normals[rest])
+            rest = rest[facing]
+            fits[rest] = True
+            for all_of_them, these in zip(found, nearest, strict=True):
+                all_of_them[rest] = these[facing]
+        points = np.where(fits[:, None], found.points, moved)
+        return Spots(points, np.where(fits, found.triangles, -1), found.weights)
+
+    def _facing(self, triangles: NDArray[np.int64], normals: Floats) -> Bools:
+        return np.asarray(dots(self.normals[triangles], normals) > MIN_COSINE)
 
     def _folded(self, vertices: Floats, which: NDArray[np.int64]) -> Bools:
         """(k,) whether triangles `which` (k,) are folded with vertices (V, 3)."""
         normals, areas = triangle_normals(vertices, self.faces[which])
         before = self.normals[which]
-        turned = (normals * before).sum(1) < MIN_COSINE
-        was = (before != 0).any(1)
+        turned = dots(normals, before) < MIN_COSINE
+        was = dots(before, before) > 0
         return np.asarray(was & (turned | (areas < MIN_AREA_SHARE * self.areas[which])))
+
+
+def _and_neighbours(ring: sparse.csr_matrix, vertices: Ints) -> NDArray[np.int64]:
+    """Indices of some vertices and of their neighbours, each once, sorted."""
+    some = np.unique(vertices)
+    return np.asarray(np.union1d(some, ring[some].indices))
+
+
+def _rows_of(triangles: sparse.csr_matrix, vertices: Longs) -> NDArray[np.int64]:
+    """Indices of the triangles at some vertices, each once, sorted; triangles: (V, T) which a vertex has."""
+    return np.unique(triangles[vertices].indices)
 
 
 def _changed(normal: Floats, area: Floats, vertices: Floats, faces: Ints) -> tuple[Floats, Floats]:
@@ -374,5 +457,5 @@ def _changed(normal: Floats, area: Floats, vertices: Floats, faces: Ints) -> tup
     """
     turned, size = triangle_normals(vertices, faces)
     some = area > 1e-12
-    cosine = np.where(some, (turned * normal).sum(axis=1), 1.0)
+    cosine = np.where(some, dots(turned, normal), 1.0)
     return cosine, np.where(some, size / np.maximum(area, 1e-12), 1.0)

@@ -21,8 +21,8 @@ class RefineSettings:
         smoothing_mm: length over which the displacement of a vertex reaches to neighbours without optical flow.
         max_shift_mm: longest displacement of a vertex along the surface.
         max_distance_mm: largest distance of the scan from the registered surface at which it gives colour.
-        anchor_frames: number of near-neutral frames of each sequence that the subject's reference is the mean of;
-            0: the neutral's registration alone is the reference.
+        anchor_frames: number of near-neutral frames of each sequence that the subject's reference is the mean of, fewer
+            where a subject has many sequences; 0: the neutral's registration alone is the reference.
         smooth_in_time: whether jitter between frames is removed, in sequences of 9 frames and more.
     """
 

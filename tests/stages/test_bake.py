@@ -116,7 +116,7 @@ def test_a_rigid_motion_of_both_changes_nothing():
     bent = scan(20)
     v = bent.vertices.copy()
     v[:, 2] = 10 * np.cos(v[:, 0] / 30)
-    registered = template(16)
+    registered = template(16, "bake-test-16")
     w = registered.vertices.copy()
     w[:, 2] = 10 * np.cos(w[:, 0] / 30) + 0.3
     first = bake(bent.with_vertices(v), image, w, registered, edgeless(size=N))

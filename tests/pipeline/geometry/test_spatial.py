@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -77,3 +80,25 @@ def test_what_stands_beyond_the_reach_hides_nothing() -> None:
     assert surface.occluded(origins, down, far=3.5).tolist() == [True, False]
     assert surface.occluded(origins, down, far=2.5).tolist() == [False, False]
     assert surface.occluded(origins, 2 * down, far=2.5).tolist() == [True, False]  # in ray lengths
+
+
+def test_along_a_line_the_surface_is_found_on_both_sides_within_reach() -> None:
+    up = np.tile([0.0, 0, 1], (4, 1))
+    points = np.array([[1.0, 1, 0.3], [1, 1, -0.4], [3, 3, 0], [1, 1, 2]])
+    found = Surface(SQUARE, FACES).along(points, up, 0.5)
+    np.testing.assert_allclose(found.points[:3], [[1, 1, 0], [1, 1, 0], [3, 3, 0]], atol=1e-6)
+    np.testing.assert_allclose(found.distances[:3], [0.3, 0.4, 0], atol=1e-6)
+    assert found.triangles.tolist() == [0, 0, 1, -1]
+    assert np.isnan(found.points[3]).all()
+    assert found.distances[3] == np.inf
+
+
+def test_open3d_comes_without_dash_and_draws_in_a_browser_all_the_same() -> None:
+    code = (
+        "import sys; from mimicme.pipeline.geometry import spatial; o3d = spatial.open3d();"
+        "print('dash' in sys.modules, spatial.PLOTLY in sys.modules);"
+        "mesh = o3d.geometry.TriangleMesh.create_box();"
+        "figure = o3d.visualization.get_plotly_fig([mesh]); print(type(figure).__name__, 'dash' in sys.modules)"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said.split() == ["False", "False", "Figure", "True"]

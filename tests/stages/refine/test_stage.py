@@ -257,8 +257,8 @@ def test_a_frame_that_drifts_more_afterwards_stays_as_it_was_registered(tmp_path
     paths = write_sequence(tmp_path, NEUTRAL, [0.0, 0.0, 0.0], jitter=0.1)
     real = Refiner.refine
 
-    def astray(self, source, vertices, pose, reference, start):
-        shift, before = real(self, source, vertices, pose, reference, start)
+    def astray(self, frame, reference, start):
+        shift, before = real(self, frame, reference, start)
         return (shift + [0.5, -0.4, 0.0] if worse else shift), before
 
     monkeypatch.setattr(Refiner, "refine", astray)
