@@ -54,11 +54,18 @@ _NONE_GIVEN = re.compile(
 )
 _NO_REFUSAL = re.compile(rf"(?:^|_)(?:non?|not|never|un|nicht|nie|keine?r?|pas|sin|senza)_?(?:{_REFUSALS})")
 # in a sentence about a person, wherever it stands: what else may be cancelled or declined is left
-_WITHDRAWN = re.compile(
-    r"(?:^|_)(?:withdr|revo[ck](?!er)|rescind|opt(?:s|ed|ing)?_?out|widerr|zurue?ckgez|zieht_zurue?ck|retire_son_consent)"
-    r"|(?:consent|agree|einwillig|zustimm)\w*_(?:\w+_)?(?:refus|declin|deni|expir|widerspr|verweiger|abgel)"
-    r"|(?:refus|declin|deni)\w*_(?:\w+_)?(?:consent|permission)"
+_WITHDRAWAL = re.compile(r"(?:^|_)(?:withdr|revo[ck](?!er)|rescind|retract)")
+_ABOUT_CONSENT = re.compile(
+    r"(?:^|_)(?:consent|permission|participa|subject|person|patient|proband|study|studie|data|has|have|had|he|she|they"
+    r"|einwillig|zustimm)"
 )
+_WITHDRAWN = re.compile(
+    r"(?:^|_)opt(?:s|ed|ing)?_?out|(?:^|_)widerr(?:uf|ief)|(?:^|_)zurue?ckgez|(?:^|_)z(?:og|ieht)_(?:[^_]+_){0,4}zurue?ck"
+    r"|(?:^|_)(?:ritirat|retire_son_cons)"
+    r"|(?:consent|permission|einwillig|zustimm)[^_]*_(?:[^_]+_){0,2}(?:refus|declin|deni|expir|widerspr|verweiger|abgel)"
+    r"|(?:^|_)(?:refus|declin|deni)[^_]*_(?:[^_]+_){0,2}(?:consent|permission)"
+)
+_RIGHT_TO = re.compile(r"(?:^|_)right_(?:to|of)_(?:withdr|revo[ck])[^_]*")
 _NO = ("no", "n", "false", "0", "-", "nein", "non", "nee", "nej")
 
 _OF_DATES = re.compile(r"(?<!up)date|datum|fecha|timestamp|(?:^|_)(?:data|dato|day|time|on|am|signed)(?:_|$)")
@@ -156,8 +163,14 @@ def what_leaves_consent(column: str) -> str:
 
 
 def tells_of_withdrawal(cell: str) -> bool:
-    """Whether a sentence says that somebody took a consent back: `has withdrawn`, `participant withdrew by e-mail`."""
-    return _WITHDRAWN.search(_folded(cell)) is not None
+    """Whether a sentence says that somebody took a consent back: `has withdrawn`, `participant withdrew by e-mail`.
+
+    Not where it is denied, nor where something else is withdrawn (`alcohol withdrawal`).
+    """
+    text = _RIGHT_TO.sub("", _NO_REFUSAL.sub("", _folded(cell)))
+    return _WITHDRAWN.search(text) is not None or (
+        _WITHDRAWAL.search(text) is not None and _ABOUT_CONSENT.search(text) is not None
+    )
 
 
 def is_word_of_refusal(cell: str, words: frozenset[str]) -> bool:

@@ -16,10 +16,13 @@ from scipy import sparse
 
 from mimicme.pipeline.arrays import Bools, Floats, Ints
 from mimicme.pipeline.geometry.mesh import edges
+from mimicme.pipeline.geometry.spatial import Surface
 from mimicme.pipeline.landmarks import GROUPS
 from mimicme.stages.register.stiffness import affine_stiffness
 
 EYES = ("right_eye", "left_eye")
+UPPER_LID, LOWER_LID = [0, 1, 2, 3], [0, 5, 4, 3]
+"""Landmarks of an eye, from corner to corner."""
 RIM_MM = 0.4
 """How far inside the lids' landmarks the patch begins: they are a polygon, and the lid has a thickness."""
 SOFT = 0.03
@@ -27,6 +30,11 @@ SOFT = 0.03
 LEAST_VERTICES = 8
 """A patch of fewer vertices is none: the template is too coarse for lids that fold, or has holes for eyes."""
 GAP_MM = 0.15
+NEAR_MM, LEAST_COVERED = 5.0, 0.6
+"""A scan's surface lies so near to the landmarks' middle, along so much of the line between closed lids; lashes leave
+small holes there."""
+SAMPLES, BAND_MM = 24, 1.5
+"""Points along a rim, and the width of the skin that they stand for."""
 
 
 @dataclass(frozen=True)
@@ -58,27 +66,31 @@ def patches(vertices: Floats, landmarks: Floats) -> tuple[Bools, Bools]:
     Args:
         vertices: (V, 3) template, mm, canonical frame; landmarks: (68, 3) on it.
     """
+    right, left = (_inside(vertices, landmarks[GROUPS[eye]], RIM_MM) for eye in EYES)
+    return right, left
+
+
+def _inside(vertices: Floats, rim: Floats, by_mm: float) -> Bools:
+    """(V,) True inside an eye's landmarks (6, 3) as they are seen from the front, and so far from them."""
     from matplotlib.path import Path
 
-    found = []
-    for eye in EYES:
-        rim = landmarks[GROUPS[eye]]
-        middle, width = rim.mean(axis=0), float(np.linalg.norm(rim[3] - rim[0]))
-        away = np.linalg.norm(rim - middle, axis=1, keepdims=True)
-        inside = middle + (rim - middle) * np.maximum(1 - RIM_MM / np.maximum(away, 1e-9), 0)
-        near = np.linalg.norm(vertices - middle, axis=1) < width
-        found.append(near & Path(inside[:, :2]).contains_points(vertices[:, :2]))
-    return found[0], found[1]
+    middle, width = rim.mean(axis=0), float(np.linalg.norm(rim[3] - rim[0]))
+    away = np.linalg.norm(rim - middle, axis=1, keepdims=True)
+    polygon = middle + (rim - middle) * np.maximum(1 - by_mm / np.maximum(away, 1e-9), 0)
+    near = np.linalg.norm(vertices - middle, axis=1) < width
+    return np.asarray(near & Path(polygon[:, :2]).contains_points(vertices[:, :2]))
 
 
 def find_eye(vertices: Floats, faces: Ints, patch: Bools, membrane: float) -> Eye | None:
-    """An eye of a level at rest, vertices (n, 3), `patch` (n,) of it; None where the patch is too small."""
+    """An eye of a level at rest, (n, 3), `patch` (n,) of it; None where that is too small or a piece of its own."""
     mine = np.flatnonzero(patch)
     if len(mine) < LEAST_VERTICES:
         return None
     pairs = edges(faces)[0]
     beside = np.unique(pairs[patch[pairs].any(axis=1) & ~patch[pairs].all(axis=1)])
     rim = beside[~patch[beside]]
+    if not len(rim):  # a piece of its own
+        return None
     behind = np.linalg.norm(vertices[mine][:, None] - vertices[rim], axis=2).min(axis=1)
     touched = patch[faces].any(axis=1)
     bending = affine_stiffness(vertices, faces[touched], factor=patch.astype(float))
@@ -89,40 +101,50 @@ def find_eye(vertices: Floats, faces: Ints, patch: Bools, membrane: float) -> Ey
     return Eye(mine, behind, (bending + membrane * stretching).tocsr())
 
 
-def find_rims(
-    vertices: Floats, faces: Ints, areas: Floats, landmarks: Floats, eye: str, patch: Bools
-) -> Rims | None:
-    """The rims of an eye, see `Rims`; None where a patch (V,) is too small or the two lids cannot be told apart."""
-    if patch.sum() < LEAST_VERTICES:
-        return None
-    pairs = edges(faces)[0]
-    crossing = pairs[patch[pairs].any(axis=1) & ~patch[pairs].all(axis=1)]
-    rim = np.unique(crossing[~patch[crossing]])
+def find_rims(vertices: Floats, faces: Ints, landmarks: Floats, eye: str) -> Rims:
+    """The rims of an eye of a template, see `Rims`: where its surface is nearest to curves through the lids' landmarks.
+
+    Whether the template has a patch between them, or a hole, is the same.
+
+    Args:
+        vertices: (V, 3); faces: (t, 3); landmarks: (68, 3) on it; eye: one of `EYES`.
+    """
     points = landmarks[GROUPS[eye]]
-    along = points[3] - points[0]
-    width = float(np.linalg.norm(along))
-    along /= width
-    place = (vertices[rim] - points[0]) @ along / width
-    # above or below the line from corner to corner, bent as the lids are
-    middle = (points[[1, 2]].mean(axis=0) + points[[5, 4]].mean(axis=0)) / 2
-    bend = middle - (points[0] + points[3]) / 2
-    height = vertices[rim] - points[0] - place[:, None] * width * along
-    upper = (height - 4 * (place * (1 - place))[:, None] * bend)[:, 1] > 0
-    between = (place > 0) & (place < 1)
-    above, below = np.flatnonzero(upper & between), np.flatnonzero(~upper & between)
-    if min(len(above), len(below)) < 3:
-        return None
-    below = below[np.argsort(place[below], kind="stable")]
-    after = np.clip(np.searchsorted(place[below], place[above]), 1, len(below) - 1)
-    first, second = below[after - 1], below[after]
-    span = np.maximum(place[second] - place[first], 1e-9)
-    share = np.clip((place[above] - place[first]) / span, 0, 1)
-    count = np.arange(len(above))
-    rows = sparse.csr_matrix(
-        (
-            np.concatenate([np.ones(len(above)), share - 1, -share]),
-            (np.concatenate([count] * 3), np.concatenate([rim[above], rim[first], rim[second]])),
-        ),
-        shape=(len(above), len(vertices)),
+    surface = Surface(vertices, faces)
+    upper, lower = (
+        _rows(surface, faces, _curve(points[lid]), len(vertices)) for lid in (UPPER_LID, LOWER_LID)
     )
-    return Rims(rows, areas[rim[above]])
+    length = float(np.linalg.norm(points[3] - points[0]))
+    return Rims((upper - lower).tocsr(), np.full(SAMPLES, BAND_MM * length / SAMPLES))
+
+
+def covered(scan: Surface, landmarks: Floats, eye: str) -> bool:
+    """Whether a scan has a surface between the lids of an eye, and not a hole, as scanners leave of an open eye.
+
+    Args:
+        scan: in the canonical frame, mm; landmarks: (68, 3) in it, NaN absent; eye: one of `EYES`.
+    """
+    points = landmarks[GROUPS[eye]]
+    if not np.isfinite(points).all():
+        return False
+    middle = (_curve(points[UPPER_LID]) + _curve(points[LOWER_LID])) / 2
+    found = scan.cast(middle + [0, 0, NEAR_MM], np.array([0.0, 0.0, -1.0]))
+    return bool(np.mean(found.hit & (found.distances < 2 * NEAR_MM)) >= LEAST_COVERED)
+
+
+def _curve(points: Floats) -> Floats:
+    """(`SAMPLES`, 3) along a smooth curve through four points (4, 3), without its ends."""
+    from scipy.interpolate import CubicSpline
+
+    steps = np.linalg.norm(np.diff(points, axis=0), axis=1)
+    along = np.r_[0, np.cumsum(np.maximum(steps, 1e-3))]  # two landmarks may coincide
+    return np.asarray(CubicSpline(along / along[-1], points)(np.linspace(0, 1, SAMPLES + 2)[1:-1]))
+
+
+def _rows(surface: Surface, faces: Ints, points: Floats, count: int) -> sparse.csr_matrix:
+    """(k, V) barycentric rows of the surface's closest points to points (k, 3)."""
+    found = surface.closest(points)
+    rows = np.repeat(np.arange(len(points)), 3)
+    return sparse.csr_matrix(
+        (found.weights.ravel(), (rows, faces[found.triangles].ravel())), shape=(len(points), count)
+    )

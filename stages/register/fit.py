@@ -358,13 +358,18 @@ class Fitter:
         for done in range(2):
             if done:
                 here = Correspondences.of(level, base + start, fit_target.scan)
-            targets = self._targets(here, step, np.ones(len(start)))
+            targets = self._behind_lids(level, self._targets(here, step, np.ones(len(start))), here.closest)
+            landmarks = _landmarks(level, without)
+            if self.levels.lids:
+                shape = rest + displacement + self.levels.prolong @ (start - displacement[level.index])
+                closed = self._closed(shape, vertex_normals(shape, self.levels.fine.faces), without)
+                landmarks = _joined(landmarks, closed, shape, self.levels.prolong, base + start)
             start = self._solved(
                 level,
                 self._held_out,
                 step,
                 base,
-                _landmarks(level, without),
+                landmarks,
                 start,
                 targets,
                 self.coarse_tolerance,
@@ -438,7 +443,9 @@ class Fitter:
 
 
 class Fitters:
-    """The fitters of one template, one for each state of the eyes; made when they are asked for.
+    """The fitters of one template, by which eyes are closed; made when they are asked for.
+
+    Kept are that of open eyes and the last other one: each has factorisations of its own.
 
     Args: as of `Fitter`.
     """
@@ -455,5 +462,6 @@ class Fitters:
         closed = right_closed, left_closed
         if closed not in self._made:
             levels = self._levels.with_closed_eyes(*closed) if any(closed) else self._levels
+            self._made = {key: made for key, made in self._made.items() if not any(key)}
             self._made[closed] = Fitter(levels, self._rejection, *self._tolerances)
         return self._made[closed]

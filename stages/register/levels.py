@@ -68,7 +68,7 @@ class Levels:
     prolong: sparse.csr_matrix
     opposite: NDArray[np.int64]
     lips: Lips | None
-    rims: tuple[Rims | None, Rims | None] = (None, None)
+    rims: tuple[Rims, Rims]
     lids: tuple[Rims, ...] = ()
 
     @property
@@ -84,9 +84,7 @@ class Levels:
         """The same for a frame in which an eye, or both, are closed."""
         fine = _with_closed_eyes(self.fine, (right, left))
         coarse = fine if self.coarse is self.fine else _with_closed_eyes(self.coarse, (right, left))
-        lids = tuple(
-            rim for rim, shut in zip(self.rims, (right, left), strict=True) if shut and rim is not None
-        )
+        lids = tuple(rim for rim, shut in zip(self.rims, (right, left), strict=True) if shut)
         return replace(self, coarse=coarse, fine=fine, lids=lids)
 
     def for_generic_template(self, membrane: float) -> Levels:
@@ -116,10 +114,7 @@ def build_levels(template: Template, coarse_vertices: int, membrane: float) -> L
     facing = opposite(v, f)
     between_lids = patches(v, template.landmarks())
     fine = _level(np.arange(count), v, f, membrane, landmarks, ear, between_lids)
-    right, left = (
-        find_rims(v, f, fine.areas, template.landmarks(), eye, patch)
-        for eye, patch in zip(EYES, between_lids, strict=True)
-    )
+    right, left = (find_rims(v, f, template.landmarks(), eye) for eye in EYES)
     lips = find_lips(v, f, vertex_normals(v, f), fine.areas, landmarks, facing)
     if count < 1.5 * coarse_vertices:
         return Levels(fine, fine, sparse.identity(count, format="csr"), facing, lips, (right, left))

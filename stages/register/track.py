@@ -19,7 +19,7 @@ from mimicme.pipeline.landmarks.deviation import landmark_deviation
 from mimicme.pipeline.numerics.temporal import MIN_FRAMES, runs, smooth, smooth_poses
 from mimicme.pipeline.template import Template
 from mimicme.pipeline.template.face_core import FaceCore
-from mimicme.stages.register.eyelids import EYES
+from mimicme.stages.register.eyelids import EYES, covered
 from mimicme.stages.register.fit import (
     GENERIC_EARS,
     PERSONAL_EARS,
@@ -68,6 +68,9 @@ to 3.6, found; their smiles' apexes 2.8 to 7.5, their surprise 3.0 to 13."""
 CLOSED_EYE, OPEN_EYE = 0.45, 0.7
 """Opening of an eye's landmarks in its width, over that of the open eye: up to the first it is closed, from the second
 on it may be a narrow one.  Of the same people 0.31 to 0.6 on closed eyes, 0.84 and more on their neutrals, found."""
+SHUT_EYE = 0.35
+"""The same, up to which lids are drawn together where the scan has no hole between them.  Points by hand have 0.11 to
+0.36 on the closed eyes of these people."""
 OPEN_MOUTH = 0.2
 """Opening of the mouth, in its widths, from which on a frame is no neutral, even if the sequence has no better one."""
 FIRST_STIFFER = 10.0
@@ -187,16 +190,23 @@ class SequenceTracker:
         self._previous: tuple[int, Floats] | None = None
 
     def _open_eyes_of(self, neutral: Floats | None) -> Floats:
-        """(68, 3) landmarks with open eyes: the person's own, whose lids may be narrow, or else the template's."""
+        """(68, 3) landmarks with open eyes: the person's own, whose lids may be narrow, but the template's of an eye
+        that is closed in the neutral."""
         reference = self.template.landmarks()
         if neutral is None:
             return reference
         own = self.template.landmarks(neutral)
-        return reference if max(_eye_closed(own, reference, eye) for eye in EYES) > 0 else own
+        for eye in EYES:
+            if _eye_closed(own, reference, eye) == 1:
+                own[GROUPS[eye]] = reference[GROUPS[eye]]
+        return own
 
-    def _closed_eyes(self, landmarks: Floats) -> tuple[bool, bool]:
-        """Whether the right and the left eye of landmarks (68, 3), NaN absent, are closed."""
-        right, left = (_eye_closed(landmarks, self._open_eyes, eye) >= 0.5 for eye in EYES)
+    def _closed_eyes(self, landmarks: Floats, scan: ScanTarget) -> tuple[bool, bool]:
+        """Whether the right and the left eye are closed, by landmarks (68, 3), NaN absent, and by the scan."""
+        right, left = (
+            _eye_opening(landmarks, self._open_eyes, eye) < SHUT_EYE and covered(scan.surface, landmarks, eye)
+            for eye in EYES
+        )
         return right, left
 
     def _generic_fitters(self, landmarks: Floats) -> Fitters:
@@ -293,7 +303,7 @@ class SequenceTracker:
         carried = self.levels.fine.landmarks @ (self._rest + start)
         weights[known] *= landmark_weights(carried[known], landmarks[known], settings.landmark_smoothing_mm)
         fit_target = FitTarget(target, landmarks, weights)
-        self._fitter = self._fitters.of(*self._closed_eyes(shown))
+        self._fitter = self._fitters.of(*self._closed_eyes(shown, target))
         start = start + self._fitter.warp(self._rest + start, fit_target, settings.landmark_smoothing_mm)
         rest, start = self._with_head_motion(self._rest, start)
         displacement = self._fitter.coarse(
@@ -359,7 +369,7 @@ class SequenceTracker:
         landmarks[frame.detected & known] -= self.detector_offset[frame.detected & known]
         weights = np.where(known, settings.landmark_weight_mm2 * frame.confidence, 0.0)
         shown = np.where((known & frame.tells_expression)[:, None], landmarks, np.nan)
-        self._fitter = self._fitters.of(*self._closed_eyes(shown))
+        self._fitter = self._fitters.of(*self._closed_eyes(shown, target))
         vertices = first.vertices.astype(np.float64)
         correspondences = self._fitter.correspondences(vertices, target)
         observed = self._fitter.observed(correspondences, settings.scale_end_mm)[level.index]
@@ -556,15 +566,19 @@ def _moved(landmarks: Floats, reference: Floats) -> dict[str, float]:
 
 def _eye_closed(landmarks: Floats, reference: Floats, eye: str) -> float:
     """0: an eye of landmarks (68, 3), NaN absent, is open, as a reference's; 1: it is closed."""
+    share = _eye_opening(landmarks, reference, eye)
+    return float(np.clip((OPEN_EYE - share) / (OPEN_EYE - CLOSED_EYE), 0, 1)) if np.isfinite(share) else 0.0
+
+
+def _eye_opening(landmarks: Floats, reference: Floats, eye: str) -> float:
+    """Opening of an eye of landmarks (68, 3), NaN absent, in its width, over a reference's; NaN where not known."""
 
     def opening(points: Floats) -> float:
         corner, first, second, other, third, fourth = points[GROUPS[eye]]
         gap = np.linalg.norm(first - fourth) + np.linalg.norm(second - third)
         return float(gap / (2 * max(float(np.linalg.norm(other - corner)), 1e-9)))
 
-    share = opening(landmarks) / max(opening(reference), 1e-9)
-    closed = float(np.clip((OPEN_EYE - share) / (OPEN_EYE - CLOSED_EYE), 0, 1))
-    return closed if np.isfinite(share) else 0.0
+    return opening(landmarks) / max(opening(reference), 1e-9)
 
 
 def _as_good(second: Quality, first: Quality, triangles: int) -> bool:

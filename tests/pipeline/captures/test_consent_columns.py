@@ -106,6 +106,32 @@ def test_words_of_refusal(cell, refusal):
 
 
 @pytest.mark.parametrize(
+    "cell",
+    [
+        "has withdrawn", "participant withdrew by e-mail", "came twice; opted out", "consent was refused",
+        "zog Zustimmung zurück",
+        "hat die Einwilligung widerrufen", "ha ritirato il consenso", "declined consent for publication",
+    ],
+)  # fmt: skip
+def test_sentences_that_tell_of_a_withdrawal(cell):
+    assert columns.tells_of_withdrawal(cell)
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "", "no withdrawal", "consent not withdrawn", "never withdrew consent",
+        "right to withdraw explained to subject",
+        "alcohol withdrawal", "socially withdrawn, quiet", "agrees to share, declined follow-up",
+        "refused to take glasses off",
+        "declined the second session", "consent form signed", "camera cable revoked",
+    ],
+)  # fmt: skip
+def test_sentences_that_tell_of_none(cell):
+    assert not columns.tells_of_withdrawal(cell)
+
+
+@pytest.mark.parametrize(
     "column",
     [
         "consent removed date",

@@ -9,7 +9,7 @@ import pytest
 
 from mimicme.pipeline.geometry.spatial import Surface
 from mimicme.pipeline.landmarks import GROUPS
-from mimicme.stages.register.eyelids import LEAST_VERTICES, find_eye, find_rims, patches
+from mimicme.stages.register.eyelids import LEAST_VERTICES, find_eye, patches
 from mimicme.stages.register.levels import build_levels
 from mimicme.stages.register.track import SequenceTracker
 
@@ -58,19 +58,16 @@ def test_a_patch_lies_between_the_lids(fine_template):
 
 def test_rims_face_each_other_across_the_patch(levels, fine_template):
     for rims in levels.rims:
-        assert rims is not None
         apart = rims.rows @ fine_template.vertices
         assert (apart[:, 1] > 0).all()  # the upper one less the lower
         assert np.abs(apart[:, 0]).max() < 0.25 * apart[:, 1].max() + 1
 
 
-def test_a_template_with_holes_or_few_vertices_has_no_eyes(fine_template, levels):
+def test_a_patch_of_few_vertices_is_none(fine_template):
     v, f = fine_template.vertices, fine_template.faces
     few = np.zeros(len(v), bool)
     few[: LEAST_VERTICES - 1] = True
     assert find_eye(v, f, few, 0.1) is None
-    marks = fine_template.landmarks()
-    assert find_rims(v, f, levels.fine.areas, marks, "right_eye", few) is None
 
 
 def test_the_lids_of_a_closed_eye_meet(blink, levels):
@@ -97,10 +94,50 @@ def test_what_was_between_them_is_behind_and_is_no_fold(blink, levels, dome):
     assert surface.distance(result.vertices[skin & near]).mean() < 0.15
 
 
-def test_an_open_eye_makes_no_difference(levels):
-    same = levels.with_closed_eyes(False, False)
-    assert same.lids == () and same.fine.closed == () and same.coarse.closed == ()
-    assert (same.fine.stiffness != levels.fine.stiffness).nnz == 0
+def test_a_piece_of_its_own_is_no_patch(fine_template):
+    v, f = fine_template.vertices, fine_template.faces
+    disc = np.zeros(2 * len(v), bool)
+    disc[len(v) :] = True
+    assert find_eye(np.concatenate([v, v + 5]), np.concatenate([f, f + len(v)]), disc, 0.1) is None
+
+
+def opening(levels, vertices: np.ndarray) -> float:
+    """Mean distance of the lids of the right eye, mm."""
+    return float(np.linalg.norm(levels.rims[0].rows @ vertices, axis=1).mean())
+
+
+def registered(dome, fine_template, levels, frame):
+    """A frame after the person's neutral."""
+    tracker = SequenceTracker(fine_template, levels, replace(dome.SETTINGS, coarse_vertices=1500), None)
+    tracker.register(dome.frame(0, spacing=2.0))
+    return tracker.register(replace(frame, number=1)).vertices
+
+
+def test_half_closed_lids_stay_apart(dome, fine_template, levels):
+    frame = dome.frame(1, spacing=2.0)
+    half = (frame.landmarks + closed(frame.landmarks, "right_eye")) / 2
+    assert opening(levels, registered(dome, fine_template, levels, replace(frame, landmarks=half))) > 2
+
+
+def test_lids_with_a_hole_between_them_stay_apart(dome, fine_template, levels):
+    frame = dome.frame(1, spacing=2.0)
+    marks = closed(frame.landmarks, "right_eye")
+    middle = marks[GROUPS["right_eye"]].mean(axis=0)
+    there = np.abs(frame.vertices - middle)[frame.faces].mean(axis=1)
+    hole = (there[:, 0] < 13) & (there[:, 1] < 3)
+    frame = replace(frame, landmarks=marks, faces=frame.faces[~hole])
+    assert opening(levels, registered(dome, fine_template, levels, frame)) > 1
+
+
+def test_narrow_eyes_are_open_eyes(dome, fine_template, levels):
+    """A person whose lids are half as far apart as the template's: they stay so from the neutral on."""
+    frame = dome.frame(0, spacing=2.0)
+    marks = (frame.landmarks + closed(frame.landmarks, "right_eye")) / 2
+    marks = (marks + closed(marks, "left_eye")) / 2
+    tracker = SequenceTracker(fine_template, levels, replace(dome.SETTINGS, coarse_vertices=1500), None)
+    neutral = tracker.register(replace(frame, landmarks=marks)).vertices
+    after = tracker.register(replace(dome.frame(1, spacing=2.0), landmarks=marks)).vertices
+    assert opening(levels, neutral) > 2 and opening(levels, after) > 2
 
 
 def test_lids_found_on_a_bare_scan_close_nothing(dome):
@@ -114,3 +151,12 @@ def test_lids_found_on_a_bare_scan_close_nothing(dome):
     assert (bare.tells_expression == bare.known)[~lids].all()
     by_hand = replace(bare, detected=np.zeros(68, bool))
     assert by_hand.tells_expression[lids].all()
+
+
+def test_a_bare_scan_keeps_its_lids_open(dome, fine_template, levels):
+    frame = dome.frame(1, spacing=2.0)
+    marks = closed(frame.landmarks, "right_eye")
+    found = replace(frame, landmarks=marks, detected=np.ones(68, bool), confidence=np.full(68, 0.01))
+    bare = registered(dome, fine_template, levels, replace(found, coloured=False))
+    coloured = registered(dome, fine_template, levels, found)
+    assert opening(levels, bare) > opening(levels, coloured) + 1
