@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import scanner_dialects
 from mesh_dialects import GOOD
 
 from mimicme.pipeline.landmarks import Landmarks
@@ -106,3 +107,15 @@ _MORE = (
 )
 _MORE += ("sparse.glb", "strip.glb", "colours-u16.glb", "two-parts.glb", "morph-weights.glb", "inline.gltf")
 MESHES |= {file.name: file.data for file in GOOD if file.name in _MORE}
+_SCANNERS = (
+    "bu4dfe.wrl",
+    "tricky.wrl",
+    "moved.wrl",
+    "two-sets.wrl",
+    "painted-1.wrl",
+    "inventor-2.wrl",
+    "new.vtk",
+)
+_SCANNERS += ("new-binary.vtk", "painted.vtk", "painted-binary.vtk", "strips.vtk", "int-binary.vtk")
+MESHES |= {file.name: file.data for file in scanner_dialects.GOOD if file.name in _SCANNERS}
+MESHES |= {name: scanner_dialects.STLS[name] for name in ("ascii.stl", "binary.stl")}

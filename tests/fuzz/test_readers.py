@@ -37,6 +37,8 @@ TOKENS = [
     b"nan", b"inf", b"-1", b"0", b"1e400", b"999999999999", b"2147483648", b"\x00", b"\xff\xfe", b"\n", b"\r", b" ",
     b"..", b"/", b"//", b"%s", b'"', b"{", b"}", b"[", b",", b";", b"f 1 1 1\n", b"vt nan nan\n", b"usemtl\n",
     b"property list uchar int x\n", b"element vertex 4000000000\n", b"end_header\n", b"\\u0000", b"<", b"&",
+    b"USE A ", b"DEF A ", b"Group { children [ ", b"#", b"-1, ", b"OFFSETS int\n", b"POINTS 3000000000 float\n",
+    b"METADATA\n", b"FIELD f 9\n", b"endloop\n", b"vertex 0 0 0\n",
 ]  # fmt: skip
 
 damage = st.lists(
