@@ -46,7 +46,7 @@ TARGETS: dict[str, Callable[[bytes], object]] = {
     "image": lambda data: decode(data, max_pixels=1 << 20),
     **{
         ending: (lambda data, name=f"a.{ending}": read_points(data, name))
-        for ending in ("ljson", "pts", "pp", "csv", "json", "lm3", "bnd")
+        for ending in ("ljson", "pts", "pp", "csv", "json", "lm3", "bnd", "bndplus")
     },
     "subjects": _as_file(read_subjects, "subjects.csv"),
     "expressions": _as_file(read_mapping, "expressions.csv"),

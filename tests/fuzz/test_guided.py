@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from fuzz_seeds import MESHES, TABLE, points
+from fuzz_seeds import BU83, MESHES, TABLE, points
 
 from mimicme.pipeline.formats.image import encode
 from mimicme.pipeline.landmarks.files import write_landmarks
@@ -42,6 +42,8 @@ def seeds() -> dict[str, list[bytes]]:
     found["image"] = [encode(pixels, kind) for kind in ("png", "jpeg")]
     for ending in ("ljson", "pts", "pp", "csv", "json", "lm3", "bnd"):
         found[ending] = [write_landmarks(points(), f"a.{ending}")]
+    found["bnd"].append(BU83["a.bnd"])
+    found["bndplus"] = [BU83["a.bndplus"]]
     found["subjects"] = [TABLE]
     found["expressions"] = [b"sequence,expression\n01_smile,happiness\n"]
     return found

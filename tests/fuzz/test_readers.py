@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fuzz_seeds import MESHES, TABLE, points
+from fuzz_seeds import BU83, MESHES, TABLE, points
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -118,6 +118,7 @@ def of_other_programs() -> dict[str, bytes]:
         "a.npy": array.getvalue(),
         "a.fcsv": (heads + "# columns = id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc\n" + rows).encode(),
         "a.mrk.json": json.dumps(markups).encode(),
+        **BU83,
     }
 
 
