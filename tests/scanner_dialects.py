@@ -313,6 +313,22 @@ def broken_vrml() -> list[Broken]:
         Broken("itself.wrl", second("DEF A Group { children [ USE A ] }"), "empty-file", "no vertex"),
         Broken("bomb.wrl", second("DEF A0 " + shape(coord()) + used), "too-large", "mesh is too large"),
         Broken("bomb-of-groups.wrl", second("DEF A0 Group { }" + used), "too-large", "too often"),
+        Broken(
+            "wordy-group.wrl",
+            second(
+                "DEF A0 Group { children [ " + "a " * 60_000 + " ] } Group { children [",
+                "USE A0 " * 9_000,
+                "] }",
+            ),
+            "too-large",
+            "too often",
+        ),
+        Broken(
+            "wordy-shape.wrl",
+            second("DEF A0 IndexedFaceSet { " + "a " * 40_000 + " }", "Shape { geometry USE A0 } " * 7_000),
+            "empty-file",
+            "no vertex",
+        ),
         Broken("words.wrl", second("a " * 100_100), "too-large", "too many nodes"),
         Broken("points.wrl", second("Shape { geometry PointSet { } }"), "empty-file", "PointSet"),
         Broken("lines.wrl", second(lines), "empty-file", "IndexedLineSet"),

@@ -33,7 +33,7 @@ from mimicme.pipeline.geometry.mesh import Mesh
 
 BEGINNINGS = (b"#VRML", b"#Inventor")
 """How such a file begins."""
-_MAX_VISITS = 100_000  # of nodes, each as often as it is used
+_MAX_VISITED = 1_000_000  # words of nodes, each as often as its node is used
 
 _GROUPS = ("Group", "Anchor", "Billboard", "Collision", "Transform")
 _SEPARATORS = ("Separator", "WWWAnchor", "Annotation", "Selection")
@@ -114,16 +114,19 @@ class _Scene:
     images: dict[str, int] = field(default_factory=dict)
     pictures: list[int] = field(default_factory=list)
     others: dict[str, None] = field(default_factory=dict)
-    _visits: int = 0
+    _visited: int = 0
     _shared: dict[tuple[int, bytes], int] = field(default_factory=dict)
     _counts: dict[str, int] = field(default_factory=dict)
 
     def visit(self, node: Node, state: _State, depth: int) -> None:
         """A node and what is below it; `state` is changed by the nodes of VRML 1.0."""
-        self._visits += 1
-        if self._visits > _MAX_VISITS:
+        self._visited += 1 + node.words
+        if self._visited > _MAX_VISITED:
             raise fail(
-                "too-large", "the scene uses its nodes too often", self.name, seen=f"over {_MAX_VISITS:,}"
+                "too-large",
+                "the scene uses its nodes too often",
+                self.name,
+                seen=f"over {_MAX_VISITED:,} words",
             )
         if depth > MAX_DEPTH:
             raise fail("bad-syntax", "its nodes are nested too deeply", self.name, seen=f"over {MAX_DEPTH}")

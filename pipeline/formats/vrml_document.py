@@ -90,18 +90,27 @@ class Node:
     Attributes:
         kind: its type, as `IndexedFaceSet`; '' for the body of a PROTO.
         items: what stands between its braces, in order.
+        words: how many words, lists and marks these are, those of the nodes in them too.
     """
 
     kind: str
     items: list[Item] = field(default_factory=list)
+    words: int = 0
+    _places: dict[bytes, int] | None = None
+
+    def place(self, name: str) -> int | None:
+        """Where in `items` the value of a field stands; None without that field."""
+        if self._places is None:
+            self._places = {}
+            for at, item in enumerate(self.items[:-1]):
+                if isinstance(item, bytes):
+                    self._places.setdefault(item, at + 1)
+        return self._places.get(name.encode())
 
     def get(self, name: str) -> Item | None:
         """What stands behind a field's name; None without that field."""
-        word = name.encode()
-        for at, item in enumerate(self.items[:-1]):
-            if isinstance(item, bytes) and item == word:
-                return self.items[at + 1]
-        return None
+        at = self.place(name)
+        return None if at is None else self.items[at]
 
     def node(self, name: str) -> Node | None:
         """The node in a field."""
@@ -129,7 +138,7 @@ class Node:
         """The text in a field; the first of several, which VRML prefers; '' without."""
         found = self.get(name)
         if isinstance(found, list):
-            found = next((item for item in found if isinstance(item, str)), None)
+            found = found[0] if found else None
         return found if isinstance(found, str) else ""
 
     def vector(self, name: str, otherwise: tuple[float, ...], where: str) -> Floats:
@@ -138,11 +147,10 @@ class Node:
         Raises:
             MeshFileError: `bad-syntax`.
         """
-        word = name.encode()
-        at = next((k for k, item in enumerate(self.items) if isinstance(item, bytes) and item == word), None)
+        at = self.place(name)
         if at is None:
             return np.asarray(otherwise, np.float64)
-        words = [item for item in self.items[at + 1 : at + 1 + len(otherwise)] if isinstance(item, bytes)]
+        words = [item for item in self.items[at : at + len(otherwise)] if isinstance(item, bytes)]
         numbers = parse_numbers(b" ".join(words), np.float64)
         if numbers is None or len(numbers) != len(otherwise) or not np.isfinite(numbers).all():
             seen = repr(b" ".join(words)[:40].decode("latin-1"))
@@ -153,12 +161,14 @@ class Node:
 
 @dataclass
 class _Open:
-    """A node or list that is not at its end: its items, the mark that ends it, the node and the name it has by DEF."""
+    """A node or list that is not at its end: its items, the mark that ends it, the node, the name it has by DEF, and
+    how many words stand before it."""
 
     items: list[Item]
     end: bytes
     node: Node | None = None
     name: bytes = b""
+    begin: int = 0
 
 
 def nodes_of(data: bytes, where: str) -> list[Node]:
@@ -195,12 +205,12 @@ def nodes_of(data: bytes, where: str) -> list[Node]:
             else:
                 now.append(piece)
         elif piece in b"]}":
-            _close(stack, piece, named, where)
+            _close(stack, piece, named, words, where)
         else:
             if piece == b"[" and _NUMBER_LIST.match(data, at):
                 what = "a list of numbers has no end"
                 raise fail("truncated" if data.find(b"]", at) < 0 else "bad-syntax", what, where)
-            _open(stack, piece, where)
+            _open(stack, piece, words, where)
         at = _after_blank(data, token.end())
     if len(stack) > 1:
         raise fail("truncated", "the file ends in the middle of a node", where)
@@ -212,7 +222,7 @@ def _after_blank(data: bytes, at: int) -> int:
     return found.end() if found else at
 
 
-def _open(stack: list[_Open], mark: bytes, where: str) -> None:
+def _open(stack: list[_Open], mark: bytes, words: int, where: str) -> None:
     """Begin a list, or a node, whose type is the word before, with a name if DEF stands before that."""
     if len(stack) > MAX_DEPTH:
         raise fail(
@@ -231,16 +241,18 @@ def _open(stack: list[_Open], mark: bytes, where: str) -> None:
         del now[-2:]
     node = Node(kind.decode("latin-1") if isinstance(kind, bytes) else "")
     now.append(node)
-    stack.append(_Open(node.items, b"}", node, name))
+    stack.append(_Open(node.items, b"}", node, name, words))
 
 
-def _close(stack: list[_Open], mark: bytes, named: dict[bytes, Node], where: str) -> None:
+def _close(stack: list[_Open], mark: bytes, named: dict[bytes, Node], words: int, where: str) -> None:
     last = stack[-1]
     if mark != last.end:
         what = "its brackets do not fit each other"
         raise fail("bad-syntax", what, where, seen=f"'{mark.decode()}' in place of '{last.end.decode()}'")
-    if last.node is not None and last.name:
-        named[last.name] = last.node  # only now: a node cannot hold itself
+    if last.node is not None:
+        last.node.words = words - last.begin
+        if last.name:
+            named[last.name] = last.node  # only now: a node cannot hold itself
     stack.pop()
 
 
