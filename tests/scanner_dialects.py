@@ -280,7 +280,7 @@ def broken_vrml() -> list[Broken]:
         Broken("nan.wrl", plain.replace(b"20 0 ", b"nan 0 ", 1), "nan-vertices", "not finite"),
         Broken("windows-nan.wrl", plain.replace(b"20 0 ", b"-1.#IND00 0 ", 1), "nan-vertices", "not finite"),
         Broken("huge.wrl", plain.replace(b"20 0 ", b"2e300 0 ", 1), "nan-vertices", "not finite"),
-        Broken("word.wrl", plain.replace(b"20 0 ", b"20 one ", 1), "bad-syntax", "one"),
+        Broken("word.wrl", plain.replace(b"20 0 ", b"20 one ", 1), "bad-syntax", "seen 'one'"),
         Broken("two-numbers.wrl", plain.replace(b"20 0 ", b"20 ", 1), "bad-syntax", "47 numbers"),
         Broken(
             "fraction.wrl",
@@ -313,6 +313,16 @@ def broken_vrml() -> list[Broken]:
         Broken("itself.wrl", second("DEF A Group { children [ USE A ] }"), "empty-file", "no vertex"),
         Broken("bomb.wrl", second("DEF A0 " + shape(coord()) + used), "too-large", "mesh is too large"),
         Broken("bomb-of-groups.wrl", second("DEF A0 Group { }" + used), "too-large", "too often"),
+        Broken(
+            "digits.wrl",
+            second(
+                "Shape { geometry IndexedFaceSet { coordIndex [",
+                "1" * 200_000,
+                "1-1 ] coord Coordinate { point [ 0 0 0 ] } } }",
+            ),
+            "bad-syntax",
+            "seen '1-1'",
+        ),
         Broken(
             "wordy-group.wrl",
             second(
@@ -448,6 +458,7 @@ def broken_vtk() -> list[Broken]:
         Broken("cut-ascii.vtk", old[: old.rindex(b"\n", 0, -2)], "truncated", "announces"),
         Broken("cut-points.vtk", old[:120], "truncated", "announces"),
         Broken("preallocated.vtk", old + bytes(200), "truncated", "zero bytes"),
+        Broken("blank.vtk", old.partition(b"POINTS")[0] + b"\n" * 2_000_000, "empty-file", "no vertex"),
         Broken(
             "absurd.vtk", old.replace(b"POINTS 16", b"POINTS 900000000000"), "too-large", "announces more"
         ),
@@ -577,6 +588,12 @@ def broken_stl() -> list[Broken]:
         Broken("word.stl", text_.replace(b"vertex 20 0 ", b"vertex 20 one ", 1), "bad-syntax", "one"),
         Broken(
             "short-line.stl", text_.replace(b"vertex 20 0 ", b"vertex 20 ", 1), "bad-syntax", "three numbers"
+        ),
+        Broken(
+            "digits.stl",
+            text_.replace(b"vertex 20 0 ", b"vertex " + b"1" * 200_000 + b"x 0 ", 1),
+            "bad-syntax",
+            "three numbers",
         ),
         Broken("uneven.stl", uneven, "bad-syntax", "three numbers"),
         Broken(

@@ -134,6 +134,6 @@ def _three_a_line(raw: NDArray[np.uint8], count: int) -> bool:
 
 def _odd_line(lines: bytes) -> str | None:
     """The first line that is no vertex of three numbers."""
-    number = rb"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?"
-    odd = re.search(rb"^(?!(?: +" + number + rb"){3} *$).+$", lines, re.MULTILINE)
+    number = rb"[-+]?(?:\d++(?:\.\d*+)?|\.\d++)(?:e[-+]?\d++)?"
+    odd = re.search(rb"^(?!(?: ++" + number + rb"){3} *+$).++$", lines, re.MULTILINE)
     return repr(odd.group().strip()[:60].decode("latin-1")) if odd else None

@@ -34,7 +34,9 @@ _BLANK = re.compile(_SKIP)
 _NUMBER_LIST = re.compile(rb"\[" + _SKIP + rb"(?:[-+.\d]|(?:nan|inf)\b)", re.IGNORECASE)
 _COMMENT = re.compile(rb"\#[^\r\n]*+")
 _WINDOWS_NAN = re.compile(rb"-?1\.\#\w+")
-_ODD = re.compile(rb"[^\s,]*[^\s,\d+-][^\s,]*")  # what is no whole number
+_WORD = re.compile(rb"[^\s,]++")
+_WHOLE = re.compile(rb"[-+]?\d++")
+_NUMBER = re.compile(rb"[-+]?(?:(?:\d++(?:\.\d*+)?|\.\d++)(?:e[-+]?\d++)?|nan|inf)", re.IGNORECASE)
 _COMMAS = bytes.maketrans(b",", b" ")
 
 
@@ -73,8 +75,9 @@ class Numbers:
             text = _COMMENT.sub(b"", text)
         numbers = parse_numbers(text.translate(_COMMAS), kind)
         if numbers is None:
-            odd = _ODD.search(text)
-            seen = repr(odd.group()[:40].decode("latin-1")) if odd else None
+            fits = _WHOLE if kind is np.int64 else _NUMBER
+            odd = next((w.group() for w in _WORD.finditer(text) if not fits.fullmatch(w.group())), None)
+            seen = None if odd is None else repr(odd[:40].decode("latin-1"))
             raise fail("bad-syntax", "a list of numbers holds something else", self.where, seen=seen)
         return numbers
 
@@ -247,8 +250,9 @@ def _open(stack: list[_Open], mark: bytes, words: int, where: str) -> None:
 def _close(stack: list[_Open], mark: bytes, named: dict[bytes, Node], words: int, where: str) -> None:
     last = stack[-1]
     if mark != last.end:
+        rather = f" in place of '{last.end.decode()}'" if last.end else ", and nothing is open"
         what = "its brackets do not fit each other"
-        raise fail("bad-syntax", what, where, seen=f"'{mark.decode()}' in place of '{last.end.decode()}'")
+        raise fail("bad-syntax", what, where, seen=f"'{mark.decode()}'{rather}")
     if last.node is not None:
         last.node.words = words - last.begin
         if last.name:

@@ -51,8 +51,9 @@ _MAX_COMPONENTS = 1 << 10
 _NEXT_WORD = re.compile(
     rb"^[ \t]*(?=(?!NAN\b|INF\b)[A-Z_]{3,}\d*\b)", re.MULTILINE
 )  # keywords are in capitals
-_OFFSETS = re.compile(rb"\s*OFFSETS[ \t]+(\w{1,40})[ \t\r]*\n")
+_OFFSETS = re.compile(rb"\s*+OFFSETS[ \t]+(\w{1,40})[ \t\r]*\n")
 _LOOKUP_TABLE = re.compile(rb"[ \t\r\n]*LOOKUP_TABLE[^\n]{0,200}\n")
+_BLANKS = re.compile(rb"\s*+")
 _BLANK_LINE = re.compile(rb"\n[ \t\r]*\n")
 
 
@@ -179,11 +180,9 @@ class _Reader:
 
     def words(self) -> list[str]:
         """The words of the next line that is not blank; none at the end of the file."""
-        while self.at < len(self.data):
-            words = self.line().decode("latin-1").split()
-            if words:
-                return words
-        return []
+        after = _BLANKS.match(self.data, self.at)
+        self.at = after.end() if after else self.at
+        return self.line().decode("latin-1").split()
 
     def word(self, words: list[str], at: int) -> str:
         if at >= len(words):
