@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mimicme.pipeline.arrays import Bools, Floats, Ints, Longs
+from mimicme.pipeline.captures.bu_names import people
 from mimicme.pipeline.captures.catalogue import Catalogue, build
 from mimicme.pipeline.captures.expressions import read_mapping
 from mimicme.pipeline.captures.metadata import ConsentRules, SubjectTable, read_subjects
@@ -94,7 +95,7 @@ def adopt(
         refused=lambda captured: table.matched(captured).excluded,
         fps=fps,
     )
-    table = table.matched(found.captured)
+    table = table.matched(found.captured).with_names(people(found.sequences))
     if table.doubts:
         raise UsageError("who is who must be said first", where=metadata, seen=" ".join(table.doubts))
     said = [*found.messages, *table.messages, *table.notices, *table.compare(found.subjects)]

@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mimicme.pipeline import config as configs
+from mimicme.pipeline.captures import bu_names
 from mimicme.pipeline.captures import catalogue as catalogues
 from mimicme.pipeline.captures.catalogue import Catalogue
 from mimicme.pipeline.captures.expressions import read_mapping
@@ -244,12 +245,14 @@ class Workspace:
         return f"{why} {now}{before if made else ''}"
 
     def metadata(self) -> SubjectTable:
-        """The table of subjects, by the names of the captures' folders; empty when none is declared.
+        """The table of subjects, by the names of the captures' folders, with what these names say (`bu_names`); empty
+        when none is declared.
 
         Raises:
             InputError: the table cannot be used.
         """
-        return self._matched(self.catalogue().captured)
+        found = self.catalogue()
+        return self._matched(found.captured).with_names(bu_names.people(found.sequences))
 
     def _matched(self, captured: Iterable[str]) -> SubjectTable:
         from mimicme.pipeline.captures.metadata import ConsentRules, SubjectTable, read_subjects
@@ -262,14 +265,17 @@ class Workspace:
         return self._table.matched(captured, self._withdrawal())
 
     def metadata_digest(self) -> str:
-        """SHA-256 of the table of subjects and of what its columns are; empty when none is declared or it cannot be
-        read."""
+        """SHA-256 of the table of subjects, of what its columns are and of what names say of people; empty when none is
+        declared or it cannot be read, and names say nothing."""
         file, columns = self._own.metadata.file, self._own.metadata.columns
         named = json.dumps(columns, sort_keys=True).encode() if columns else b""
+        people = bu_names.people(self.catalogue().sequences)
+        by_names = json.dumps(people, sort_keys=True).encode() if people else b""
         try:
-            return hashlib.sha256(self._path(file).read_bytes() + named).hexdigest() if file else ""
+            table = self._path(file).read_bytes() + named if file else b""
         except OSError:
-            return ""
+            table = b""
+        return hashlib.sha256(table + by_names).hexdigest() if table or by_names else ""
 
     # -- files
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import scanner_dialects
+from bu_files import bnd, bndplus, points_83
 from mesh_dialects import GOOD
 
 from mimicme.pipeline.landmarks import Landmarks
@@ -15,6 +17,27 @@ TABLE = b"subject,age,gender,ethnicity,consent\nS001,31,f,x,yes\nsub-02,,m,,no\n
 def points() -> Landmarks:
     rng = np.random.default_rng(0)
     return Landmarks(rng.normal(size=(68, 3)) * 50)
+
+
+def _face_83() -> np.ndarray:
+    """Contours that lie as on a face, with the lips between eyes and chin."""
+    places = np.zeros((68, 3))
+    for part, x, y, wide, high in (
+        (slice(36, 42), -32, 30, 14, 5),
+        (slice(42, 48), 32, 30, 14, 5),
+        (slice(48, 60), 0, -40, 25, 10),
+        (slice(60, 68), 0, -40, 20, 4),
+    ):
+        around = np.pi - 2 * np.pi * np.arange(part.stop - part.start) / (part.stop - part.start)
+        places[part, :2] = np.stack([x + wide * np.cos(around), y + high * np.sin(around)], 1)
+    for part, x in ((slice(17, 22), -35), (slice(22, 27), 35)):
+        places[part] = [[x + dx, 48 - abs(dx) / 9, 0] for dx in (-20, -10, 0, 10, 20)]
+    places[27:36] = [[0, 30 - 6 * k, 8 + 3 * k] for k in range(4)] + [[x, 2, 15] for x in (-12, -6, 0, 6, 12)]
+    places[:17] = [[70 * np.cos(a), -80 * np.sin(a), -30] for a in np.pi * (1 - np.arange(17) / 16)]
+    return places
+
+
+BU83 = {"a.bnd": bnd(points_83(_face_83())), "a.bndplus": bndplus(points_83(_face_83(), brows_first=True))}
 
 
 OBJ = b"""mtllib a.mtl
@@ -106,3 +129,15 @@ _MORE = (
 )
 _MORE += ("sparse.glb", "strip.glb", "colours-u16.glb", "two-parts.glb", "morph-weights.glb", "inline.gltf")
 MESHES |= {file.name: file.data for file in GOOD if file.name in _MORE}
+_SCANNERS = (
+    "bu4dfe.wrl",
+    "tricky.wrl",
+    "moved.wrl",
+    "two-sets.wrl",
+    "painted-1.wrl",
+    "inventor-2.wrl",
+    "new.vtk",
+)
+_SCANNERS += ("new-binary.vtk", "painted.vtk", "painted-binary.vtk", "strips.vtk", "int-binary.vtk")
+MESHES |= {file.name: file.data for file in scanner_dialects.GOOD if file.name in _SCANNERS}
+MESHES |= {name: scanner_dialects.STLS[name] for name in ("ascii.stl", "binary.stl")}

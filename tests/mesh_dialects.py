@@ -171,6 +171,8 @@ def good_obj() -> list[Good]:
         Good("homogeneous.obj", text([line + " 1.0" for line in v()], vt(), f(FACES))),
         Good("exponents.obj", _PLAIN.replace(b"v 20 0", b"v 2.0E+01 0e0")),
         Good("no-final-newline.obj", _PLAIN[:-1]),
+        Good("indented.obj", text([" " * (7 * k) + line for k, line in enumerate(v())], vt(), f(FACES))),
+        Good("far-in.obj", text(v(), vt(), "#\n" * 99_999, " " * 500_000 + "o far", f(FACES))),
     ]
 
 

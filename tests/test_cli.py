@@ -147,7 +147,7 @@ def test_init_says_what_it_found(workspace):
 
 def test_init_dry_run_says_all_of_it_and_writes_nothing(workspace):
     base = workspace.parent
-    for name in ("S1/anger/0001.obj", "S1/anger/0004.obj", "S1/anger/0005.obj", "S1/anger/0005.stl"):
+    for name in ("S1/anger/0001.obj", "S1/anger/0004.obj", "S1/anger/0005.obj", "S1/anger/0005.fbx"):
         path = base / "captures" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("v 0 0 0\n")
@@ -211,7 +211,7 @@ def test_settings_of_the_command_line_are_said_not_to_stay(workspace, monkeypatc
     ("more", "words"),
     [
         (["--unit", "furlong"], "furlong"),
-        (["--layout", "{subject}.stl"], "captures.layout"),
+        (["--layout", "{subject}.fbx"], "captures.layout"),
         (["--metadata", "absent.csv"], "absent.csv"),
         (["--template", "absent.obj"], "absent.obj"),
     ],

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from mimicme.pipeline.captures import bu_names
 from mimicme.pipeline.captures import table as tables
 from mimicme.pipeline.errors import InputError
 
@@ -56,7 +57,8 @@ _BY_ALIAS = {alias: label for label, aliases in _ALIASES.items() for alias in al
 def label_of(name: str, mapping: Mapping[str, str] | None = None, subject: str = "") -> str:
     """The canonical label of a sequence as named on disk; an unknown name keeps itself.
 
-    Case, digits, separators and words such as `take` do not count: `Happy`, `02_smile`, `mouth-left_take3`.
+    Case, digits, separators and words such as `take` do not count: `Happy`, `02_smile`, `mouth-left_take3`.  BU-3DFE's
+    codes (`AN03WH`) are known.
     What the name leaves open (`wink`: which eye?) stays as it is; a mapping says it.
 
     Args:
@@ -69,7 +71,7 @@ def label_of(name: str, mapping: Mapping[str, str] | None = None, subject: str =
             if key in mapping:
                 said = mapping[key]
                 return _BY_ALIAS.get(_letters(said), said)
-    return _BY_ALIAS.get(_letters(name), name)
+    return bu_names.expression_of(name) or _BY_ALIAS.get(_letters(name), name)
 
 
 def _letters(name: str) -> str:

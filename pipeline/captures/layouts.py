@@ -6,7 +6,7 @@ A pattern is a path below the capture folder.  Fields stand for a part of one pa
     {sequence}   the sequence; without it every subject has one sequence named `scan`
     {frame}      the frame; its number are the digits that vary within the sequence, or its place in the order of the
                  times that its files' names carry (`frame_order`); no digits: 0
-    {ext}        `obj`, `ply`, `glb` or `gltf`
+    {ext}        `obj`, `ply`, `glb` or `gltf`; in a sequence without any of these `wrl`, then `vtk`, then `stl`
     *            anything, inside one component
 
 A field that comes twice must read the same both times.  In the fixed parts, capital and small letters count
@@ -30,7 +30,7 @@ from mimicme.pipeline.errors import ConfigError, InputError
 
 LAYOUTS = {
     "3dmd": "{subject}/{sequence}/{frame}.{ext}",
-    "bu4dfe": "{subject}/{sequence}/{frame}.obj",
+    "bu4dfe": "{subject}/{sequence}/{frame}.{ext}",
     "d3dfacs": "{subject}/{sequence}/{frame}.obj",
     "coma": "{subject}/{sequence}/{sequence}.{frame}.{ext}",
     "voca": "{subject}/{sequence}/{sequence}.{frame}.{ext}",
@@ -44,10 +44,14 @@ LAYOUTS = {
 }
 """Named layouts; `flat` is a folder of single scans: a subject per file, each one sequence of one frame."""
 
-_TRIED = ("bu3dfe", "facescape")
-"""Layouts that are told by the names of files and folders, before their depth."""
+_TRIED = {"bu3dfe": re.compile(r".*_RAW\.\w+", re.IGNORECASE), "facescape": None}
+"""Layouts that are told by the names of files and folders, before their depth; with the files that do not count then:
+BU-3DFE has an uncut scan beside each."""
 
-EXTENSIONS = ("obj", "ply", "glb", "gltf")
+EXTENSIONS = ("obj", "ply", "glb", "gltf", "wrl", "vrml", "vtk", "stl")
+_KINDS = (("obj", "ply", "glb", "gltf"), ("wrl", "vrml"), ("vtk",), ("stl",))
+"""Where a sequence has files of several of these, those of the first count: the others are copies, or cannot name an
+image."""
 ONLY_SEQUENCE = "scan"
 MAX_NAME = 100
 _FIELDS = ("subject", "sequence", "frame", "ext")
@@ -228,7 +232,7 @@ def search(root: Path, layout: str = "") -> Search:
     pattern = pattern_of(layout) if layout else ""
     if not files:
         raise InputError(
-            "there is no OBJ, PLY, GLB or glTF file in the capture folder",
+            "there is no mesh that is read (OBJ, PLY, GLB, glTF, WRL, VTK, STL) in the capture folder",
             where=root,
             todo=" ".join(messages) or None,
         )
@@ -245,6 +249,8 @@ def search(root: Path, layout: str = "") -> Search:
             misfits.append(name)
         else:
             fitting.append((name, {"sequence": ONLY_SEQUENCE, "frame": "", **match.groupdict()}))
+    if "{ext}" in pattern:
+        fitting = _of_first_kind(fitting, messages)
     orders = _orders(fields for _, fields in fitting)
     found = []
     for name, fields in fitting:
@@ -266,6 +272,32 @@ def search(root: Path, layout: str = "") -> Search:
             f"for example '{misfits[0]}'."
         )
     return Search(pattern, found, messages, orders)
+
+
+def _of_first_kind(
+    files: list[tuple[str, dict[str, str]]], messages: list[str]
+) -> list[tuple[str, dict[str, str]]]:
+    """The files of each sequence that are of the first of `_KINDS` that it has; a sentence about the others."""
+
+    def kind(name: str) -> int:
+        return next(k for k, endings in enumerate(_KINDS) if _ending(name) in endings)
+
+    first: dict[tuple[str, str], int] = {}
+    for name, fields in files:
+        key = fields["subject"], fields["sequence"]
+        first[key] = min(first.get(key, len(_KINDS)), kind(name))
+    kept = [one for one in files if kind(one[0]) == first[one[1]["subject"], one[1]["sequence"]]]
+    if len(kept) < len(files):
+        taken = {name for name, _ in kept}
+        others = [name for name, _ in files if name not in taken]
+        endings = ", ".join(sorted({f".{_ending(name)}" for name in others}))
+        verb = "is" if len(others) == 1 else "are"
+        messages.append(
+            f"{len(others)} mesh file{'' if len(others) == 1 else 's'} ({endings}) {verb} left out, for example "
+            f"'{others[0]}': the sequence has meshes of another format, which go first. A layout with that ending in "
+            "place of {ext} takes the others."
+        )
+    return kept
 
 
 def _orders(files: Iterable[Mapping[str, str]]) -> dict[tuple[str, str], FrameOrder]:
@@ -291,10 +323,10 @@ def detect(files: list[str]) -> tuple[str, str]:
     Raises:
         InputError: most files lie deeper than any known layout.
     """
-    for layout in _TRIED:
+    for layout, without in _TRIED.items():
         regex = compile_pattern(LAYOUTS[layout])
         fitting = sum(regex.fullmatch(name) is not None for name in files)
-        if 2 * fitting > len(files):
+        if 2 * fitting > sum(without is None or not without.fullmatch(name) for name in files):
             return LAYOUTS[layout], (
                 f"Layout '{LAYOUTS[layout]}', because {fitting} of {len(files)} mesh files are named as in {layout}."
             )

@@ -149,6 +149,7 @@ class SubjectTable:
         doubts: captures that may be those of somebody who refuses; somebody has to say.
         rules: what lets a subject in.
         without_captures: rows of subjects that refuse and have no captures.
+        by_names: what the names of the captures say of a subject, for what the table does not say.
     """
 
     rows: Mapping[str, Mapping[str, str | int | float]] = field(default_factory=dict)
@@ -159,6 +160,7 @@ class SubjectTable:
     doubts: tuple[str, ...] = ()
     rules: ConsentRules = field(default_factory=ConsentRules)
     without_captures: tuple[str, ...] = ()
+    by_names: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
     def has_consent(self) -> bool:
@@ -240,9 +242,29 @@ class SubjectTable:
 
     def attributes(self, subject: str) -> dict[str, str | int | float]:
         """A value for each of the table's columns and `COLUMNS`; `unknown` where there is none."""
-        row = self.rows.get(subject, {})
+        row = {**self.by_names.get(subject, {}), **self.rows.get(subject, {})}
         names = dict.fromkeys((*COLUMNS, *self.columns))
         return {name: row.get(name, UNKNOWN) for name in names}
+
+    def with_names(self, found: Mapping[str, Mapping[str, str]]) -> SubjectTable:
+        """The same table, with what the names of the captures say where it says nothing itself (`bu_names.people`)."""
+        if not found:
+            return self
+        columns = [c for c in COLUMNS if any(c in values for values in found.values())]
+        people = f"{len(found)} subject{'s' if len(found) > 1 else ''}"
+        said = [
+            f"The {' and '.join(columns)} of {people} {'are' if len(columns) > 1 else 'is'} read from names as BU-3DFE "
+            "and BU-4DFE have them; what a table of subjects says goes first."
+        ]
+        other = [
+            f"{subject} ('{row['gender']}')"
+            for subject, values in found.items()
+            if "gender" in (row := self.rows.get(subject, {}))
+            and _meant("gender", str(row["gender"])) != _meant("gender", values["gender"])
+        ]
+        if other:
+            said.append(f"The table's gender of {listed(other, 5)} is another than the captures' names say.")
+        return replace(self, by_names=dict(found), messages=(*self.messages, *said))
 
     def compare(self, subjects: Iterable[str]) -> list[str]:
         """Sentences about captured subjects that the table lacks, and rows that have no captures."""
@@ -414,11 +436,9 @@ def parse_subjects(
 def _spellings(rows: Mapping[str, Mapping[str, object]], column: str) -> list[str]:
     """Sentences about words of a column that may mean one, and about a column of codes."""
     words = dict.fromkeys(str(row[column]) for row in rows.values() if column in row)
-    one = {word: same[0] for same in _SAME_WORDS if column == "gender" for word in same}
     groups: dict[str, list[str]] = {}
     for word in words:
-        key = " ".join(re.findall(r"\w+", word.casefold().replace("_", " ")))
-        groups.setdefault(one.get(key, key), []).append(word)
+        groups.setdefault(_meant(column, word), []).append(word)
     said = [
         f"`{column}` has {', '.join(map(repr, group))}, which may be one; each is kept as it is written."
         for group in groups.values()
@@ -429,6 +449,13 @@ def _spellings(rows: Mapping[str, Mapping[str, object]], column: str) -> list[st
             f"`{column}` has numbers ({listed(words)}); write words, for nobody can know what they mean."
         )
     return said
+
+
+def _meant(column: str, word: str) -> str:
+    """A word of a category without its spelling; one of those that mean the same stands for all."""
+    key = " ".join(re.findall(r"\w+", word.casefold().replace("_", " ")))
+    same = next((words for words in _SAME_WORDS if column == "gender" and key in words), (key,))
+    return same[0]
 
 
 _UNCLEAR = "is not understood"

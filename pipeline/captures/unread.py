@@ -14,10 +14,12 @@ from mimicme.pipeline.landmarks.files import EXTENSIONS as LANDMARK_ENDINGS
 from mimicme.pipeline.landmarks.files import ending_of
 
 MESHES = (
-    *("stl", "off", "fbx", "dae", "3ds", "3mf", "x3d", "wrl", "vrml", "vtk", "vtp"),
-    *("usd", "usda", "usdc", "usdz", "abc", "blend"),
+    *("off", "fbx", "dae", "3ds", "3mf", "x3d", "vtp"),
+    *("usd", "usda", "usdc", "usdz", "abc", "blend", "tsb"),
 )
 """Endings of meshes that are not read."""
+_BY = {"tsb": "3dMD's own program", "fbx": "Blender, say", "blend": "Blender"}
+"""What exports some of them."""
 
 # files of whatever kind: of landmarks where they lie beside a frame under its name
 _ANYTHING = (".csv", ".json", ".npy")
@@ -30,6 +32,8 @@ _LANDMARK_WORDS = re.compile(
 )
 
 _TABLES = (".xlsx", ".xls", ".ods")
+_ARCHIVES = {".mat": "MATLAB", ".rda": "R", ".rdata": "R", ".rds": "R"}
+_POSES = (".pse",)
 _CLOUDS = (".pcd", ".xyz", ".asc", ".las", ".laz", ".e57", ".ptx")
 _DEPTH = (".exr", ".pfm", ".dpt")
 _PICTURES = (".png", ".tif", ".tiff", ".pgm")
@@ -40,7 +44,7 @@ _ENDINGS = frozenset(
     (
         *(f".{ending}" for ending in MESHES),
         *(*LANDMARK_ENDINGS, *_LIKE_LANDMARKS, *_TEXTS, *_BOXES, *_TABLES),
-        *(*_CLOUDS, *_DEPTH, *_VIDEOS, *_VOLUMES),
+        *(*_ARCHIVES, *_POSES, *_CLOUDS, *_DEPTH, *_VIDEOS, *_VOLUMES),
     )
 )
 
@@ -77,6 +81,8 @@ def remarks(root: Path, names: Sequence[str], meshes: Iterable[str]) -> list[str
         *_landmarks(landmarks),
         *_arrays(root, others, frames),
         *_tables(tables),
+        *_archives(others),
+        *_group(others, _POSES, "file", "they hold the poses of BU-3DFE's uncut scans, which nothing needs"),
         *_group(others, _CLOUDS, "point cloud", "export surfaces, as OBJ, PLY, GLB or glTF"),
         *_depth(others),
         *_group(others, _VIDEOS, "video", "frames are meshes, as OBJ, PLY, GLB or glTF"),
@@ -105,7 +111,8 @@ def _unread_meshes(names: list[str]) -> list[str]:
             groups.setdefault(ending_of(name), []).append(name)
     return [
         f"{len(group)} file{'s end' if len(group) > 1 else ' ends'} in {ending}, which is not read, for example "
-        f"'{group[0]}'; export such meshes as OBJ, PLY, GLB or glTF."
+        f"'{group[0]}'; export such meshes as OBJ, PLY, GLB or glTF"
+        f"{f', with {_BY[ending[1:]]}' if ending[1:] in _BY else ''}."
         for ending, group in sorted(groups.items())
     ]
 
@@ -237,6 +244,20 @@ def _tables(names: list[str]) -> list[str]:
         f"{_count(len(names), 'spreadsheet')} among the captures ({listed(names, 3)}): "
         f"{'it is' if len(names) == 1 else 'such a one is'} read only where --metadata or --expressions names it, as "
         "XLSX, CSV or TSV; save an .ods or .xls as one of these."
+    ]
+
+
+def _archives(names: list[str]) -> list[str]:
+    """A sentence for each program whose saved variables lie there."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        if ending_of(name) in _ARCHIVES:
+            groups.setdefault(_ARCHIVES[ending_of(name)], []).append(name)
+    return [
+        f"{_count(len(group), 'file')} of {program} ({', '.join(sorted({ending_of(name) for name in group}))}) "
+        f"{'is' if len(group) == 1 else 'are'} not read, for example '{group[0]}'; write scans as OBJ or PLY, "
+        "landmarks as .csv or .pts beside the frames."
+        for program, group in sorted(groups.items())
     ]
 
 

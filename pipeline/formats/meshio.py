@@ -1,7 +1,8 @@
-"""Mesh files: OBJ (with MTL), PLY and glTF, in and out.
+"""Mesh files: OBJ (with MTL), PLY and glTF, in and out; VRML, VTK and STL, in.
 
-The formats are in `obj`, `ply`, `gltf` (reading) and `glb` (writing); `read_mesh` chooses among them.  Vertices keep
-the order and number of the file's: nothing is welded or cleaned here (see `cleaning`).
+The formats are in `obj`, `ply`, `gltf`, `vrml`, `vtk_legacy`, `stl` (reading) and `glb` (writing); `read_mesh` chooses
+among them.  Vertices keep the order and number of the file's: nothing is welded or cleaned here (see `cleaning`), but
+for STL, whose triangles have no vertices in common.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from mimicme.pipeline.formats.gltf_document import Beside
 from mimicme.pipeline.formats.mesh_file import MeshFile, MeshFileError, check_content, fail
 from mimicme.pipeline.formats.obj import mtl_bytes, obj_bytes, parse_mtl, read_obj, write_obj
 from mimicme.pipeline.formats.ply import ply_bytes, read_ply, write_ply
+from mimicme.pipeline.formats.stl import read_stl
+from mimicme.pipeline.formats.vrml import BEGINNINGS, read_vrml
+from mimicme.pipeline.formats.vtk_legacy import BEGINNING, read_vtk
 
 __all__ = [
     "ENDINGS",
@@ -31,12 +35,16 @@ __all__ = [
     "read_mesh",
     "read_obj",
     "read_ply",
+    "read_stl",
+    "read_vrml",
+    "read_vtk",
     "write_obj",
     "write_ply",
 ]
 
-ENDINGS = (".obj", ".ply", ".glb")
+ENDINGS = (".obj", ".ply", ".glb", ".gltf", ".wrl", ".vrml", ".vtk", ".stl")
 
+_READERS = {".wrl": read_vrml, ".vrml": read_vrml, ".vtk": read_vtk, ".stl": read_stl}
 _NO_MESH = {
     b"\x1f\x8b": "compressed with gzip",
     b"PK\x03\x04": "a zip archive",
@@ -77,6 +85,10 @@ def _read(data: bytes, name: str, beside: Beside | None) -> MeshFile:
         return read_glb(data, name, beside)
     if data[:4] in (b"ply\n", b"ply\r", b"ply "):
         return read_ply(data, name)
+    if data.removeprefix(b"\xef\xbb\xbf").startswith(BEGINNINGS):
+        return read_vrml(data, name)
+    if data.startswith(BEGINNING):
+        return read_vtk(data, name)
     if ending in (".glb", ".gltf"):
         is_text = data[:64].lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"{"
         return (read_gltf if is_text else read_glb)(data, name, beside)
@@ -84,11 +96,13 @@ def _read(data: bytes, name: str, beside: Beside | None) -> MeshFile:
         return read_ply(data, name)
     if ending in (".obj", ""):
         return read_obj(data, name)
+    if ending in _READERS:
+        return _READERS[ending](data, name)
     raise MeshFileError(
         "bad-syntax",
         "the format is not known",
         where=name,
         seen=repr(ending),
-        expected=".obj, .ply or .glb",
+        expected=f"{', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}",
         todo="Convert the capture to OBJ, or correct the layout pattern.",
     )

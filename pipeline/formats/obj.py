@@ -37,6 +37,7 @@ TRUNCATED_UNUSED_SHARE = 0.05
 Bytes = NDArray[np.uint8]
 
 _SPACE, _NEWLINE, _SLASH = 32, 10, 47
+_INDENTATION = 16  # columns that are skipped one by one
 
 
 class _Lines(NamedTuple):
@@ -157,11 +158,13 @@ def _split_lines(data: bytes, name: str) -> _Lines:
     text = np.frombuffer(data, np.uint8)
     end = np.flatnonzero(text == _NEWLINE)
     start = np.concatenate([[0], end[:-1] + 1])
-    while True:  # skip indentation, a column at a time; few files have any
+    for _ in range(_INDENTATION):  # skip it, a column at a time; few files have any
         indented = text[start] == _SPACE
         if not indented.any():
             return _Lines(text, start, end)
         start = start + indented
+    seen = np.flatnonzero(text != _SPACE)
+    return _Lines(text, seen[np.searchsorted(seen, start)], end)
 
 
 def _line_kinds(lines: _Lines) -> Bytes:

@@ -6,9 +6,9 @@ left of them without the jaw (300-W; FLAME's static landmarks). Points that are 
 no scheme is refused: a guess would fit a face with its brows on its eyes.
 
 Read: `.ljson` (menpo, landmarker.io; versions 1, 2, 3), `.pts`, `.pp` (MeshLab), `.csv`, `.json`, `.lm3`
-(Bosphorus), `.bnd` (BU-3DFE, BU-4DFE: the eye, brow and mouth corners of its 83 points), `.npy` (NumPy), `.fcsv` and
-`.mrk.json` (3D Slicer).  A `.pts` or `.npy` of two coordinates a point holds pixels of the scan's texture, which only
-`read_points` gives.
+(Bosphorus), `.bnd` (BU-3DFE, BU-4DFE) and `.bndplus` (BP4D+): of their 83 points what `bu83` tells, `.npy` (NumPy),
+`.fcsv` and `.mrk.json` (3D Slicer).  A `.pts` or `.npy` of two coordinates a point holds pixels of the scan's texture,
+which only `read_points` gives.
 Written: `.ljson` version 2, `.pts`, `.pp`, `.csv`, `.json`, `.lm3` (with iBUG's names), `.bnd` (68 lines, not BU-3DFE's
 83: its contours cannot be made from 68 points).
 """
@@ -38,15 +38,34 @@ from mimicme.pipeline.landmarks import (
     indices_of,
     plain,
 )
+from mimicme.pipeline.landmarks.bu83 import read_bnd, read_bndplus
 from mimicme.pipeline.landmarks.csv_rows import read_csv
 from mimicme.pipeline.landmarks.formats import BROKEN, MAX_POINTS, Entry, another_scheme, two_dimensional
 from mimicme.pipeline.landmarks.npy import read_npy
 from mimicme.pipeline.landmarks.slicer import read_fcsv, read_markups
 
 # The order in which files beside a frame are looked for: the first that exists is read.
-EXTENSIONS = (".ljson", ".pts", ".pp", ".csv", ".json", ".lm3", ".bnd", ".npy", ".fcsv", ".mrk.json")
+EXTENSIONS = (
+    ".ljson",
+    ".pts",
+    ".pp",
+    ".csv",
+    ".json",
+    ".lm3",
+    ".bnd",
+    ".bndplus",
+    ".npy",
+    ".fcsv",
+    ".mrk.json",
+)
 MAX_BYTES = 4 << 20  # a 68-point file has some kilobytes
-_TEXT_READERS = formats.READERS | {".csv": read_csv, ".fcsv": read_fcsv, ".mrk.json": read_markups}
+_TEXT_READERS = formats.READERS | {
+    ".csv": read_csv,
+    ".bnd": read_bnd,
+    ".bndplus": read_bndplus,
+    ".fcsv": read_fcsv,
+    ".mrk.json": read_markups,
+}
 _WITHOUT_JAW = N_LANDMARKS - INNER.start
 # points that are numbered: from where, how many of iBUG-68, and the first of them
 _NUMBERINGS = ((0, N_LANDMARKS, 0), (1, N_LANDMARKS, 0), (0, 51, 17), (1, 51, 17), (17, 51, 17), (18, 51, 17))

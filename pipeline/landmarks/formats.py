@@ -1,6 +1,7 @@
 """The text of a landmark file of each format to labels and points; what the labels mean is `files`'.
 
-`READERS` has a function for each extension but `.csv`, `.npy` and those of 3D Slicer, which have modules of their own.
+`READERS` has a function for each extension but `.csv`, `.npy`, `.bnd`, `.bndplus` and those of 3D Slicer, which have
+modules of their own.
 It gives labels with the points of each, in the file's own order; a label is empty where the file has none.  Points are
 (k, 3), of a `.pts` with two coordinates a point (k, 2).  What it cannot make sense of it raises as a bare ValueError,
 TypeError, KeyError, IndexError, ... - `BROKEN` has them all, the sentence of a ValueError is the user's - and what it
@@ -276,55 +277,10 @@ def _read_lm3(text: str) -> list[Entry]:
     return entries
 
 
-# Runs of BU-3DFE's 83 points (Yin et al. 2006): closed contours, the image's left side first.
-_BU83 = {
-    "left_eye": slice(0, 8),
-    "right_eye": slice(8, 16),
-    "left_eyebrow": slice(16, 26),
-    "right_eyebrow": slice(26, 36),
-    "outer_mouth": slice(48, 60),
-}
-
-
-def _read_bnd(text: str) -> list[Entry]:
-    """`index x y z` a line: 83 points of BU-3DFE, or 68 of iBUG.
-
-    The contours have other numbers of points than iBUG-68's, so only their corners are taken; which of a
-    contour's points these are is read off its shape.
-    """
-    rows = [line.split() for line in text.splitlines() if line.strip()]
-    if any(len(row) != 4 for row in rows):
-        raise ValueError("a .bnd line is: vertex index, x, y, z")
-    points = points_of([row[1:] for row in rows])
-    if len(points) != 83:
-        return [("", points)]
-    across = np.nanmean(points[_BU83["right_eye"]], axis=0) - np.nanmean(points[_BU83["left_eye"]], axis=0)
-    corners = {name: _ends(points[part], across) for name, part in _BU83.items()}
-    labels = [
-        ("left_eye_outer", "left_eye_inner"),
-        ("right_eye_inner", "right_eye_outer"),
-        ("outer_left_eyebrow", "inner_left_eyebrow"),
-        ("inner_right_eyebrow", "outer_right_eyebrow"),
-        ("mouth_left", "mouth_right"),
-    ]
-    return [
-        (label, end[None])
-        for pair, name in zip(labels, _BU83, strict=True)
-        for label, end in zip(pair, corners[name], strict=True)
-    ]
-
-
-def _ends(contour: Floats, across: Floats) -> tuple[Floats, Floats]:
-    """The first and the last point of a contour in the direction `across`."""
-    along = contour @ across
-    return contour[np.nanargmin(along)], contour[np.nanargmax(along)]
-
-
 READERS: dict[str, Callable[[str], list[Entry]]] = {
     ".ljson": _read_ljson,
     ".pts": _read_pts,
     ".pp": _read_pp,
     ".json": _read_json,
     ".lm3": _read_lm3,
-    ".bnd": _read_bnd,
 }

@@ -1,6 +1,6 @@
 """ingest: raw frames to clean scans in millimetres, +y up.
 
-Reads   each frame's mesh (OBJ, PLY, GLB), the materials and the image it names, and of up to `sample_frames`
+Reads   each frame's mesh (`formats.meshio`), the materials and the image it names, and of up to `sample_frames`
         frames the landmark file beside them, to tell the unit and the axes by.
 Writes  attrs unit, unit_mm, unit_decision, up, up_decision, fps, max_pixels; file_from_scan (4, 4);
         time_s (F,);

@@ -39,11 +39,14 @@ TARGETS: dict[str, Callable[[bytes], object]] = {
     "obj": lambda data: read_mesh(data, "a.obj"),
     "ply": lambda data: read_mesh(b"ply\n" + data, "a.ply"),
     "glb": lambda data: read_mesh(b"glTF" + data, "a.glb"),
+    "wrl": lambda data: read_mesh(b"#VRML V" + data, "a.wrl"),
+    "vtk": lambda data: read_mesh(b"# vtk DataFile" + data, "a.vtk"),
+    "stl": lambda data: read_mesh(data, "a.stl"),
     "mtl": lambda data: parse_mtl(data, "a.mtl"),
     "image": lambda data: decode(data, max_pixels=1 << 20),
     **{
         ending: (lambda data, name=f"a.{ending}": read_points(data, name))
-        for ending in ("ljson", "pts", "pp", "csv", "json", "lm3", "bnd")
+        for ending in ("ljson", "pts", "pp", "csv", "json", "lm3", "bnd", "bndplus")
     },
     "subjects": _as_file(read_subjects, "subjects.csv"),
     "expressions": _as_file(read_mapping, "expressions.csv"),

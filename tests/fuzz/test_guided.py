@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from fuzz_seeds import MESHES, TABLE, points
+from fuzz_seeds import BU83, MESHES, TABLE, points
 
 from mimicme.pipeline.formats.image import encode
 from mimicme.pipeline.landmarks.files import write_landmarks
@@ -16,6 +16,15 @@ from mimicme.pipeline.landmarks.files import write_landmarks
 pytest.importorskip("atheris", reason="no coverage-guided fuzzer for this Python: make test-fuzz installs it")
 
 SECONDS = int(os.environ.get("FUZZ_SECONDS", "15"))
+BEGINNINGS = {
+    "obj": b"",
+    "ply": b"ply\n",
+    "glb": b"glTF",
+    "wrl": b"#VRML V",
+    "vtk": b"# vtk DataFile",
+    "stl": b"",
+}
+"""What `guided` puts before the data, so that the fuzzer need not find it."""
 AT_ONCE_S = 40  # the fuzzer itself grows, so it is begun anew, with the corpus that it has found
 HANG_S = 10
 
@@ -27,12 +36,14 @@ def seeds() -> dict[str, list[bytes]]:
     pixels = np.arange(3 * 24 * 16, dtype=np.uint8).reshape(24, 16, 3)
     found = {
         kind: [data.removeprefix(begin) for name, data in MESHES.items() if name.endswith(f".{kind}")]
-        for kind, begin in (("obj", b""), ("ply", b"ply\n"), ("glb", b"glTF"))
+        for kind, begin in BEGINNINGS.items()
     }
     found["mtl"] = [b"newmtl skin\nKd 1 1 1\nmap_Kd -s 1 1 1 a b.jpg\n"]
     found["image"] = [encode(pixels, kind) for kind in ("png", "jpeg")]
     for ending in ("ljson", "pts", "pp", "csv", "json", "lm3", "bnd"):
         found[ending] = [write_landmarks(points(), f"a.{ending}")]
+    found["bnd"].append(BU83["a.bnd"])
+    found["bndplus"] = [BU83["a.bndplus"]]
     found["subjects"] = [TABLE]
     found["expressions"] = [b"sequence,expression\n01_smile,happiness\n"]
     return found

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fuzz_seeds import MESHES, TABLE, points
+from fuzz_seeds import BU83, MESHES, TABLE, points
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -37,6 +37,8 @@ TOKENS = [
     b"nan", b"inf", b"-1", b"0", b"1e400", b"999999999999", b"2147483648", b"\x00", b"\xff\xfe", b"\n", b"\r", b" ",
     b"..", b"/", b"//", b"%s", b'"', b"{", b"}", b"[", b",", b";", b"f 1 1 1\n", b"vt nan nan\n", b"usemtl\n",
     b"property list uchar int x\n", b"element vertex 4000000000\n", b"end_header\n", b"\\u0000", b"<", b"&",
+    b"USE A ", b"DEF A ", b"Group { children [ ", b"#", b"-1, ", b"OFFSETS int\n", b"POINTS 3000000000 float\n",
+    b"METADATA\n", b"FIELD f 9\n", b"endloop\n", b"vertex 0 0 0\n",
 ]  # fmt: skip
 
 damage = st.lists(
@@ -116,6 +118,7 @@ def of_other_programs() -> dict[str, bytes]:
         "a.npy": array.getvalue(),
         "a.fcsv": (heads + "# columns = id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc\n" + rows).encode(),
         "a.mrk.json": json.dumps(markups).encode(),
+        **BU83,
     }
 
 

@@ -227,3 +227,47 @@ def test_vertex_colours_of_glb_are_those_that_were_given(tmp_path: Path) -> None
         found = read_mesh((tmp_path / name).read_bytes(), name).mesh
         assert found.colors is not None
         assert found.colors.tolist() == colors[:, :3].tolist(), name
+
+
+@pytest.mark.parametrize("version", [42, 51])
+@pytest.mark.parametrize("binary", [False, True])
+@pytest.mark.parametrize("strips", [False, True])
+def test_polygons_that_vtk_writes(tmp_path: Path, version: int, binary: bool, strips: bool) -> None:
+    vtk = pytest.importorskip("vtk", reason="comes with menpo3d")
+    from vtk.util.numpy_support import vtk_to_numpy
+
+    source = vtk.vtkSphereSource()
+    mapped = vtk.vtkTextureMapToSphere()
+    mapped.SetInputConnection(source.GetOutputPort())
+    mapped.Update()
+    surface = mapped.GetOutput()
+    colors = vtk.vtkUnsignedCharArray()
+    colors.SetNumberOfComponents(3)
+    for k in range(surface.GetNumberOfPoints()):
+        colors.InsertNextTuple3(k, 2 * k, 255 - k)
+    surface.GetPointData().SetScalars(colors)
+    stripper = vtk.vtkStripper()
+    stripper.SetInputData(surface)
+    stripper.Update()
+    writer = vtk.vtkPolyDataWriter()
+    writer.SetFileName(str(tmp_path / "a.vtk"))
+    writer.SetFileVersion(version)
+    writer.SetInputData(stripper.GetOutput() if strips else surface)
+    (writer.SetFileTypeToBinary if binary else writer.SetFileTypeToASCII)()
+    assert writer.Write()
+    found = read_mesh((tmp_path / "a.vtk").read_bytes(), "a.vtk").mesh
+    places = vtk_to_numpy(surface.GetPoints().GetData())
+    faces = vtk_to_numpy(surface.GetPolys().GetConnectivityArray()).reshape(-1, 3)
+    assert_same(places, faces, found)
+    assert found.uv is not None and found.colors is not None
+    np.testing.assert_allclose(found.uv, vtk_to_numpy(surface.GetPointData().GetTCoords()), atol=1e-5)
+    np.testing.assert_array_equal(found.colors, vtk_to_numpy(colors))
+
+
+@pytest.mark.parametrize("form", ["stl", "stl_ascii"])
+def test_an_stl_that_trimesh_writes(form: str) -> None:
+    written = trimesh.Trimesh(PLACES, FACES, process=False).export(file_type=form)
+    data = written.encode() if isinstance(written, str) else written
+    found = read_mesh(data, "a.stl").mesh
+    assert len(found.vertices) == len(PLACES)
+    assert_same(PLACES, FACES, found)

@@ -22,6 +22,9 @@ def found(root, layout=""):
         ("{subject}/{sequence}/{frame}.obj", "S1/smile/neutral.OBJ", ("S1", "smile", 0)),
         ("3dmd", "S1/smile/x.000123.ply", ("S1", "smile", 123)),
         ("bu4dfe", "F001/Angry/007.obj", ("F001", "Angry", 7)),
+        ("bu4dfe", "F001/Angry/007.wrl", ("F001", "Angry", 7)),
+        ("{subject}/{frame}.stl", "S1/04.STL", ("S1", "scan", 4)),
+        ("3dmd", "S1/a/1.vtk", ("S1", "a", 1)),
         ("d3dfacs", "Ann/1+2+4/mesh_010.obj", ("Ann", "1+2+4", 10)),
         ("coma", "FaceTalk_1/bareteeth/bareteeth.000044.ply", ("FaceTalk_1", "bareteeth", 44)),
         ("voca", "FaceTalk_1/sentence01/sentence01.000044.ply", ("FaceTalk_1", "sentence01", 44)),
@@ -29,6 +32,7 @@ def found(root, layout=""):
         ("bp4d", "F001/T1/0012.obj", ("F001", "T1", 12)),
         ("4DFAB", "001/smile/0012.obj", ("001", "smile", 12)),
         ("bu3dfe", "F0001/F0001_AN01WH_F3D.obj", ("F0001", "AN01WH", 0)),
+        ("bu3dfe", "M0044/M0044_NE00AM_F3D.wrl", ("M0044", "NE00AM", 0)),
         ("facescape", "12/models_reg/1_neutral.obj", ("12", "1_neutral", 0)),
         ("headspace", "00012/140626111542.obj", ("00012", "140626111542", 0)),
         ("flat", "james.obj", ("james", "scan", 0)),
@@ -101,17 +105,47 @@ def test_glb_files_are_captures(tmp_path):
 
 def test_meshes_of_other_formats_are_reported(tmp_path):
     result = search(
-        touch(tmp_path, "S1/a/0.obj", "S1/a/0.jpg", "S1/b/0.stl", "S1/b/1.STL", "S1/c/0.fbx", "S1/c/stl")
+        touch(tmp_path, "S1/a/0.obj", "S1/a/0.jpg", "S1/b/0.tsb", "S1/b/1.TSB", "S1/c/0.fbx", "S1/c/tsb")
     )
     assert [f.relative for f in result.found] == ["S1/a/0.obj"]
     assert [m for m in result.messages if "not read" in m] == [
         "1 file ends in .fbx, which is not read, for example 'S1/c/0.fbx'; "
-        "export such meshes as OBJ, PLY, GLB or glTF.",
-        "2 files end in .stl, which is not read, for example 'S1/b/0.stl'; "
-        "export such meshes as OBJ, PLY, GLB or glTF.",
+        "export such meshes as OBJ, PLY, GLB or glTF, with Blender, say.",
+        "2 files end in .tsb, which is not read, for example 'S1/b/0.tsb'; "
+        "export such meshes as OBJ, PLY, GLB or glTF, with 3dMD's own program.",
     ]
     with pytest.raises(InputError, match=r"1 file ends in \.off"):
         search(touch(tmp_path / "off", "S1/a/0.off"))
+
+
+def test_the_scans_of_bu3dfe_are_told_from_the_uncut_ones_beside_them(tmp_path):
+    for code in ("AN01WH", "NE00WH"):
+        files = (f"F0001_{code}_{end}" for end in ("F3D.wrl", "RAW.wrl", "F3D.bnd", "RAW.pse", "F2D.bmp"))
+        touch(tmp_path, *(f"F0001/{file}" for file in files))
+    result = search(tmp_path)
+    assert [(f.subject, f.sequence) for f in result.found] == [("F0001", "AN01WH"), ("F0001", "NE00WH")]
+    assert result.messages[0].endswith("2 of 4 mesh files are named as in bu3dfe.")
+    (told,) = [m for m in result.messages if "do not fit" in m]
+    assert told.startswith("2 mesh files do not fit") and "_RAW.wrl" in told
+
+
+def test_a_sequence_keeps_to_one_kind_of_meshes(tmp_path):
+    """What was read before other formats were is read as before."""
+    names = [
+        "S1/a/1.obj",
+        "S1/a/1.stl",
+        "S1/a/2.ply",
+        "S1/a/mean.STL",
+        "S1/b/1.wrl",
+        "S1/b/1.vtk",
+        "S1/c/1.stl",
+    ]
+    touch(tmp_path, *names)
+    assert [name for *_, name in found(tmp_path)] == ["S1/a/1.obj", "S1/a/2.ply", "S1/b/1.wrl", "S1/c/1.stl"]
+    (told,) = [m for m in search(tmp_path).messages if "left out" in m]
+    assert told.startswith("3 mesh files (.stl, .vtk) are left out, for example 'S1/a/1.stl': ")
+    taken = found(tmp_path, "{subject}/{sequence}/{frame}.stl")
+    assert [name for *_, name in taken] == ["S1/a/1.stl", "S1/a/mean.STL", "S1/c/1.stl"]
 
 
 def test_landmark_files_beside_no_frame_are_told(tmp_path):
@@ -122,7 +156,7 @@ def test_landmark_files_beside_no_frame_are_told(tmp_path):
     (told,) = [m for m in search(tmp_path).messages if "landmark" in m]
     assert told.startswith("1 landmark file belongs to no frame and is not used: S1/a/0_landmarks.ljson. ")
     # another folder, another number, capital letters, beside a mesh that is not read
-    touch(tmp_path, "S1/marks/0.pp", "S1/a/1.bnd", "S1/b/1.v2.PTS", "S1/c/0.stl", "S1/c/0.pts")
+    touch(tmp_path, "S1/marks/0.pp", "S1/a/1.bnd", "S1/b/1.v2.PTS", "S1/c/0.fbx", "S1/c/0.pts")
     (told,) = [m for m in search(tmp_path).messages if "landmark" in m]
     assert told.startswith(
         "5 landmark files belong to no frame and are not used: "

@@ -90,6 +90,24 @@ def test_a_folder_without_meshes_says_what_is_there(tmp_path):
         search(touch(tmp_path, "S1/a/0.pcd", "S1/a/1.xyz"))
 
 
+def test_saved_variables_and_poses_are_told(tmp_path):
+    touch(tmp_path, "S1/a/0.obj", "all.mat", "S1/a/1.rda", "S1/a/2.RData", "S1/a/0_RAW.pse")
+    messages = search(tmp_path).messages
+    for words in (
+        "1 file of MATLAB (.mat) is not read, for example 'all.mat'; write scans as OBJ or PLY, landmarks as .csv",
+        "2 files of R (.rda, .rdata) are not read, for example 'S1/a/1.rda'",
+        "1 file (.pse) is not read, for example 'S1/a/0_RAW.pse'; they hold the poses",
+    ):
+        assert sum(words in m for m in messages) == 1, messages
+
+
+def test_a_folder_of_landmarks_alone_says_what_they_lack(tmp_path):
+    with pytest.raises(
+        InputError, match=r"2 landmark files belong to no frame and are not used: F001/Angry/000\.bnd"
+    ):
+        search(touch(tmp_path, "F001/Angry/000.bnd", "F001/Angry/001.bndplus"))
+
+
 def test_nothing_outside_the_captures_is_looked_at(tmp_path):
     root = touch(tmp_path / "captures", "S1/a/0.obj")
     (tmp_path / "secret.txt").write_text(ROWS)

@@ -7,9 +7,13 @@ import tracemalloc
 import mesh_dialects
 import numpy as np
 import pytest
-from mesh_dialects import BROKEN, GOOD, PAINT, PLACES, UV, Broken, Good
+import scanner_dialects
+from mesh_dialects import FACES, PAINT, PLACES, UV, Broken, Good
 
 from mimicme.pipeline.formats.meshio import MeshFileError, read_mesh
+
+GOOD = [*mesh_dialects.GOOD, *scanner_dialects.GOOD]
+BROKEN = [*mesh_dialects.BROKEN, *scanner_dialects.BROKEN]
 
 
 @pytest.mark.parametrize("file", GOOD, ids=lambda file: file.name)
@@ -29,6 +33,16 @@ def test_the_right_mesh(file: Good) -> None:
     if file.parts is not None:
         assert found.face_material is not None
         assert found.face_material.tolist() == list(file.parts)
+
+
+@pytest.mark.parametrize("name", scanner_dialects.STLS)
+def test_the_right_mesh_of_stl(name: str) -> None:
+    """Its vertices are those of the mesh, each once, in the order in which triangles come to them."""
+    mesh = read_mesh(scanner_dialects.STLS[name], name).mesh
+    order = list(dict.fromkeys(FACES.ravel().tolist()))
+    np.testing.assert_allclose(mesh.vertices, PLACES[order], atol=1e-5)
+    np.testing.assert_array_equal(np.array(order)[mesh.faces], FACES)
+    assert mesh.uv is None and mesh.colors is None
 
 
 @pytest.mark.parametrize("file", BROKEN, ids=lambda file: file.name)

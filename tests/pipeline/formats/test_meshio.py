@@ -343,7 +343,7 @@ def test_truncated_glb() -> None:
 
 
 def test_unknown_format() -> None:
-    assert reason(b"solid x", "a.stl") == "bad-syntax"
+    assert reason(b"Kaydara FBX Binary", "a.fbx") == "bad-syntax"
 
 
 def test_coordinates_that_are_lists_are_no_coordinates() -> None:

@@ -89,25 +89,6 @@ def test_lm3_of_bosphorus():
     assert points[36].tolist() == [4, 5, 6]
 
 
-def test_bnd_of_bu3dfe_gives_the_corners_wherever_the_contours_start():
-    def loop(centre, rx, ry, k, start):
-        t = 2 * np.pi * (np.arange(k) + start) / k
-        return np.stack([centre[0] + rx * np.cos(t), centre[1] + ry * np.sin(t), np.zeros(k)], 1)
-
-    for start in (0, 2):
-        points = np.zeros((83, 3))
-        points[0:8] = loop((-30, 30), 15, 5, 8, start)
-        points[8:16] = loop((30, 30), 15, 5, 8, start)
-        points[16:26] = loop((-30, 50), 20, 3, 10, 0)
-        points[26:36] = loop((30, 50), 20, 3, 10, 0)
-        points[48:60] = loop((0, -40), 25, 30, 12, start)  # wide open: taller than wide
-        text = "\n".join("{} {:.4f} {:.4f} {:.4f}".format(k, *p) for k, p in enumerate(points))
-        found = read(text, "a.bnd")
-        assert np.isfinite(found[:, 0]).sum() == 10
-        np.testing.assert_allclose(found[[36, 39, 42, 45], 0], [-45, -15, 15, 45], atol=1e-3)
-        np.testing.assert_allclose(found[[48, 54], 0], [-25, 25], atol=1e-3)
-
-
 def masked(mask):
     return json.dumps(
         {"version": 2, "labels": [{"label": "jaw", "mask": mask}], "landmarks": {"points": ROW}}

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import numpy as np
 import pytest
+from bu_files import wrl
 
 from mimicme.pipeline.captures.references import References
 from mimicme.pipeline.errors import FrameRejected
@@ -68,6 +69,40 @@ def test_an_image_elsewhere_is_not_read_and_costs_nothing_else(folder, written: 
     assert list(found.notes) == ["texture-outside"]
     assert found.pixels is None
     assert not any("skin" in name for name in found.sources.stats)
+
+
+@pytest.mark.parametrize(
+    ("written", "note"),
+    [
+        ("skin.png", None),
+        ("./Skin.png", None),
+        ("C:\\scans\\skin.png", "texture-relocated"),
+        ("/elsewhere/skin.png", "texture-relocated"),
+        ("../../S2/secret.png", "texture-outside"),
+        ("../../../secret.png", "texture-outside"),
+        (
+            "{outside}",
+            "texture-missing",
+        ),  # from the root: of another machine, whatever lies there on this one
+        ("gone.png", "texture-missing"),
+    ],
+)
+def test_the_url_of_a_vrml_file_is_a_name_as_any_other(
+    folder, wide_sheet, written: str, note: str | None
+) -> None:
+    outside = folder.write("../../../secret.png", RED)
+    folder.write("../../S2/secret.png", RED)
+    written = written.format(outside=outside)
+    if note not in ("texture-outside", "texture-missing"):
+        folder.write("skin.png", BLUE)
+    folder.write("0000.wrl", wrl(wide_sheet, written.replace("\\", "\\\\")))
+    found = folder.find("0000.wrl")
+    assert list(found.notes) == ([note] if note else [])
+    assert not any("secret" in name for name in found.sources.stats)
+    if note in ("texture-outside", "texture-missing"):
+        assert found.pixels is None
+    else:
+        assert found.pixels is not None and (found.pixels == [0, 0, 255]).all()
 
 
 @pytest.mark.parametrize("written", ["TEX_A.JPG", "Tex_a.jpg", "./TEX_A.jpg"])
