@@ -1,7 +1,7 @@
 """intensity: how far each frame of an expression has gone, and where it begins, peaks and ends.
 
-Reads   align: neutral_cost; register, repass, refine: vertices; the template; intensity of the subject's neutral: rest.
-Writes  rest (k, 3) f4, canonical frame, mm, in the neutral's checkpoint: the face at rest, at k vertices of its core;
+Reads   align: neutral_cost; register, repass, refine: vertices; the template; of the subject's neutral: at_rest.
+Writes  at_rest (k, 3) f4, canonical frame, mm, in the neutral's checkpoint: k vertices of the face's core at rest;
         quality/amount (F,) f4: 0 at the subject's neutral, 1 at the sequence's apex; quality/motion (F,) f4, mm: root
         mean square distance to the face at rest; attributes apex, onset and offset: frame numbers.
 Fails   a frame with `numerical-failure`, when its numbers broke the computation.
@@ -47,7 +47,7 @@ class IntensitySettings:
     """Settings of the intensity stage.
 
     Attributes:
-        onset: amount from which on, and down to which, an expression is there.
+        onset: amount from which on, and down to which, an expression is there (share, of the apex).
     """
 
     onset: float = 0.1

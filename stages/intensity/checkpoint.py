@@ -19,7 +19,7 @@ from mimicme.pipeline.checkpoint import Checkpoint
 if TYPE_CHECKING:
     from mimicme.pipeline.checkpoint import CheckpointWriter
 
-_REST = "rest"
+_REST = "at_rest"
 
 
 class Phases(NamedTuple):

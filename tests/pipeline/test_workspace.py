@@ -125,7 +125,8 @@ def test_a_run_where_everyone_refuses_does_nothing(refusing, fake):
     workspace, sets, table = refusing
     table.write_text("subject,consent\nS1,no\nS2,no\n")
     result = go(workspace, fake, sets=sets)
-    assert calls(workspace) == [] and result.code == 0
+    assert calls(workspace) == [] and result.code == 1
+    assert "nobody is left in it" in result.err
     assert not workspace.release.exists()
     assert "Subject 'S1' is left out" in result.err
     assert "Subject 'S2' is left out" in result.err

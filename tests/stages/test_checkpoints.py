@@ -24,13 +24,14 @@ NO_NAMES = {"mm", "s", "texels", "f4", "f8", "u1", "x", "y", "z", "xy", "yz", "x
 
 ELSEWHERE: dict[str, set[str]] = {
     # the names of a release, which users read
-    "pipeline/release/": {"vertices", "faces", "uv", "uv_faces", "fps", "file_from_scan", "time_s", "unit"},
-    "stages/pack/__init__.py": {"vertices", "pose"},
+    "pipeline/release/": {"vertices", "faces", "uv", "uv_faces", "fps", "file_from_scan", "time_s", "unit"}
+    | {"landmark_source"},
+    "stages/pack/__init__.py": {"pose"},
     "commands/adopt.py": {"vertices", "pose", "landmarks", "landmark_source", "landmark_confidence"},
     "commands/export.py": {"vertices"},
     "commands/withdraw.py": {"vertices"},
     "commands/verify/": {
-        *("vertices", "faces", "uv", "uv_faces", "fps", "file_from_scan", "unit", "pose"),
+        *("vertices", "faces", "uv", "uv_faces", "fps", "file_from_scan", "pose"),
         *("landmarks", "landmark_source", "landmark_confidence", "landmark_visible", "time_s"),
     },
     # the attribute that every dataset has, of checkpoints and releases
@@ -47,13 +48,14 @@ ELSEWHERE: dict[str, set[str]] = {
     "pipeline/landmarks/formats.py": {"points", "landmarks"},
     # points exported beside the captures, as JSON; the truth that synth leaves beside them, and what it is measured by
     "stages/landmarks/unedited_points.py": {"points", "confidence"},
-    "commands/evaluate.py": {"vertices", "landmarks", "s2m_median", "s2m_p95"},
+    "commands/evaluate.py": {"vertices", "landmarks", "s2m_median", "s2m_p95", "amount"},
     # the record of what made a checkpoint
     "pipeline/run/plan.py": {"neutral", "mirrored"},
     # words of the module's own
     "commands/experiment/samples.py": {"texture"},
     "pipeline/drawing/pictures.py": {"texture"},
     "benchmarks/": {"vertices", "landmarks", "confidence", "points", "neutral"},
+    "benchmarks/loading.py": {"pose", "landmark_source", "landmark_confidence"},
 }
 """What else has datasets and keys that are called like those of a checkpoint."""
 

@@ -24,6 +24,7 @@ from mimicme.stages import STAGES
 from mimicme.stages.align.checkpoint import AlignWriter
 from mimicme.stages.bake.checkpoint import BakeWriter
 from mimicme.stages.ingest.checkpoint import IngestWriter
+from mimicme.stages.intensity.checkpoint import IntensityWriter
 from mimicme.stages.landmarks.checkpoint import LandmarksWriter
 from mimicme.stages.project.checkpoint import ProjectWriter
 from mimicme.stages.refine.checkpoint import RefineWriter
@@ -40,6 +41,7 @@ WRITERS: Mapping[type, Callable[[CheckpointWriter], Any]] = {
     RefineWriter: lambda out: RefineWriter(out, 3).begin_figures(),
     BakeWriter: lambda out: BakeWriter(out, {}, "png", 1, gains=True, lights=TERMS),
     ProjectWriter: ProjectWriter,
+    IntensityWriter: IntensityWriter,
 }
 """How each writer of a stage is made to leave all figures that it can."""
 
