@@ -60,11 +60,11 @@ def verify(
         return [Finding("error", "/", f"This is not a readable HDF5 file: {error.seen}")]
     with handle:
         findings = list(_check_file(handle, every_image, alive))
-    return [*findings, *guarded("/", check_beside, Path(path))]
+    return [*findings, *guarded("/", check_beside, Path(path), alive)]
 
 
 def _check_file(root: h5py.File, every_image: bool, alive: Callable[[], None]) -> Iterator[Finding]:
-    shape, seen = Shape(), Seen()
+    shape, seen = Shape(alive=alive), Seen()
     try:
         top = guard.rooted(root)
         schema = guard.attribute(top, "schema_version", "/", "")

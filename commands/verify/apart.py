@@ -12,6 +12,7 @@ import os
 import queue
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +24,7 @@ from mimicme.pipeline.errors import ReleaseError
 MEMORY_BYTES = 2 << 30
 """On top of what the program itself takes; one texture of 8192 takes one when it is decoded."""
 SILENCE_S = 300.0
-"""A sequence is looked at in a fraction of that."""
+"""What is done between two signs of life - a frame, an image, a block of the file - takes a fraction of that."""
 _ALIVE, _DONE, _BUSY = "alive", "done", "busy"
 
 
@@ -53,9 +54,12 @@ def verify_apart(
     # no threads: each would set address space aside
     surroundings = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONUTF8": "1"}
     findings: list[Finding] = []
-    with subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=surroundings
-    ) as child:
+    with (
+        tempfile.TemporaryFile() as complaint,
+        subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaint, env=surroundings
+        ) as child,
+    ):
         assert child.stdout is not None
         try:
             for kind, *said in _lines(child.stdout, silence_s):
@@ -66,13 +70,23 @@ def verify_apart(
                 if kind != _ALIVE:
                     findings.append(Finding("warning" if kind == "warning" else "error", said[0], said[1]))
             code = child.wait(timeout=silence_s)
-            why = f"signal {-code}" if code < 0 else f"exit status {code}"
+            if code > 0:
+                failed = f"verify itself failed ({_last_line(complaint)}); nothing is said of the file."
+                return [*findings, Finding("error", "/", failed)]
+            why = f"signal {-code}"
         except (TimeoutError, subprocess.TimeoutExpired):
             why = f"no sign of life for {silence_s:.0f} s"
         finally:
             child.kill()
     message = f"HDF5 cannot be made to read this file ({why}): it is damaged, or made to do harm."
     return [*findings, Finding("error", "/", message)]
+
+
+def _last_line(stream: IO[bytes]) -> str:
+    """The last line that was complained, shortened."""
+    stream.seek(0)
+    lines = stream.read().decode("utf-8", "replace").strip().splitlines()
+    return lines[-1][:200] if lines else "it said nothing"
 
 
 def _lines(stream: IO[bytes], silence_s: float) -> Iterator[list[str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import h5py
 import numpy as np
@@ -37,7 +37,9 @@ def check_coding(group: h5py.Group, name: str) -> Iterator[Finding]:
         )
 
 
-def check_images(group: h5py.Group, ok: NDArray[np.bool_], every_image: bool) -> Iterator[Finding]:
+def check_images(
+    group: h5py.Group, ok: NDArray[np.bool_], every_image: bool, alive: Callable[[], None] = lambda: None
+) -> Iterator[Finding]:
     """Offsets rise from 0 to the number of bytes, and the images are images."""
     damage = [*check_chunks(group["offset"]), *check_chunks(group["bytes"])]
     yield from damage
@@ -64,6 +66,7 @@ def check_images(group: h5py.Group, ok: NDArray[np.bool_], every_image: bool) ->
         yield Finding("error", f"{group.name} row {at}", "A rejected frame has an image.")
     sample = set(have) if every_image else {have[i] for i in (0, len(have) // 2, -1) if len(have)}
     for row in have:
+        alive()
         data = group["bytes"][int(offset[row]) : int(offset[row + 1])].tobytes()
         kind = MAPS.get(group.name.rpartition("/")[2])
         yield from check_image(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,6 +38,8 @@ class Shape:
     digests: bool = True
     whole: bool = True
     """Whether every sequence could be looked at, so that the indexes can be compared with them."""
+    alive: Callable[[], None] = lambda: None
+    """Called now and then: whoever asked for all this waits for it."""
 
 
 def check_sequence(group: h5py.Group, item: Item, shape: Shape, every_image: bool) -> Iterator[Finding]:
@@ -83,6 +85,7 @@ def check_sequence(group: h5py.Group, item: Item, shape: Shape, every_image: boo
         stored = guard.dataset(group["vertices"].id, where)
         how = encoding.of_attributes(stored.attributes, where)
         for row in range(n):
+            shape.alive()
             if not stored.is_written(row):
                 if ok[row]:
                     yield Finding("error", f"{where} row {row}", "The frame is ok, but was never written.")
@@ -93,7 +96,7 @@ def check_sequence(group: h5py.Group, item: Item, shape: Shape, every_image: boo
     if not any(damage[name] for name in layout.ROW_FIELDS if name.startswith("landmark")):
         yield from check_landmarks(group, ok)
     for name in _image_names(group):
-        yield from guarded(f"{group.name}/{name}", check_images, group[name], ok, every_image)
+        yield from guarded(f"{group.name}/{name}", check_images, group[name], ok, every_image, shape.alive)
 
 
 def check_digest(group: h5py.Group) -> Iterator[Finding]:

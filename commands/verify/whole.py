@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,7 @@ def check_digests(root: h5py.File, shape: Shape) -> Iterator[Finding]:
     if not shape.digests:
         return
     for subject in root["subjects"]:
+        shape.alive()
         group = root["subjects"][subject]
         if digest.stored(group.id, group.name) != digest.of_subject(group.id, group.name):
             yield Finding(
@@ -71,7 +72,7 @@ def check_digests(root: h5py.File, shape: Shape) -> Iterator[Finding]:
         )
 
 
-def check_beside(path: Path) -> Iterator[Finding]:
+def check_beside(path: Path, alive: Callable[[], None] = lambda: None) -> Iterator[Finding]:
     """The file is the one that the digest beside it is of; without that nothing is said."""
     said = digest.read_beside(path)
     if said is None:
@@ -81,7 +82,7 @@ def check_beside(path: Path) -> Iterator[Finding]:
         yield Finding(
             "error", "/", f"'{name}' beside it has no SHA-256; expected one as sha256sum writes it."
         )
-    elif said != digest.of_file(path):
+    elif said != digest.of_file(path, alive):
         yield Finding(
             "error", "/", f"The file is not the one that '{name}' beside it is of; copy both again."
         )
@@ -181,6 +182,7 @@ def check_indexes(root: h5py.File, shape: Shape) -> Iterator[Finding]:
             layout.SEQUENCE_INDEX: layout.sequence_table(shape.entries),
         }
     for name, table in expected.items():
+        shape.alive()
         yield from check_index(root, name, table, shape.whole)
 
 

@@ -29,6 +29,15 @@ from mimicme.pipeline.template import Template
 MAX_IMAGE_BYTES = 1 << 30
 MAX_TABLE_BYTES = 2 << 30
 _TEXTS = ("subject", "sequence", "expression", "status", "name")
+_KINDS = {
+    "row": "u",
+    "frame": "i",
+    "landmark_sources": "u",
+    "start": "u",
+    "stop": "u",
+    "fps": "f",
+    "file_from_scan": "f",
+}
 
 
 @dataclass(frozen=True)
@@ -120,6 +129,12 @@ class _SequenceAttributes(Mapping[str, Any]):
         return repr(self._all)
 
 
+def _is_of(kind: np.dtype[Any], name: str) -> bool:
+    """Whether a column of an index is of the kind and shape that it has in a release."""
+    shape = (4, 4) if name == "file_from_scan" else ()
+    return kind.shape == shape and kind.base.kind == ("S" if name in _TEXTS else _KINDS.get(name))
+
+
 class Release:
     """Reads a release; its rows are those of `index`.
 
@@ -145,7 +160,7 @@ class Release:
     def __init__(self, path: str | Path, *, keep_open: int = KEEP_OPEN) -> None:
         self.path = Path(path).absolute()
         self.keep_open = keep_open
-        # by process: what a child of `fork` inherits is left alone there, and opened anew
+        # by process: a child of `fork` opens it for itself
         self._opened: dict[int, Access] = {}
 
     # -- the file
@@ -248,7 +263,7 @@ class Release:
         stored = self._stored(name, table=True)
         kind = stored.dtype
         right = kind.names in columns and len(stored.shape) == 1
-        if not right or any((kind[n].kind == "S") != (n in _TEXTS) for n in kind.names or ()):
+        if not right or any(not _is_of(kind[n], n) for n in kind.names or ()):
             raise self._wrong(stored, f"a table of {', '.join(columns[0])}")
         try:
             return layout.decoded(np.asarray(self._read(stored, most=MAX_TABLE_BYTES)))

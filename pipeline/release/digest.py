@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -168,10 +169,18 @@ def beside(path: Path) -> Path:
     return path.with_name(path.name + ENDING)
 
 
-def of_file(path: Path) -> str:
-    """SHA-256 of a file, as hexadecimal digits."""
+def of_file(path: Path, alive: Callable[[], None] = lambda: None) -> str:
+    """SHA-256 of a file, as hexadecimal digits.
+
+    Args:
+        alive: called once a block: of a large file it takes minutes.
+    """
+    found = hashlib.sha256()
     with open(path, "rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+        while block := handle.read(_BLOCK_BYTES):
+            found.update(block)
+            alive()
+    return found.hexdigest()
 
 
 def write_beside(path: Path) -> None:

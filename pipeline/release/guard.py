@@ -37,9 +37,13 @@ GZIP_RATIO = 1032
 MAX_CHUNK_BYTES = 64 << 20
 """A frame of four million vertices fits."""
 MAX_ATTRIBUTES, MAX_ATTRIBUTE_BYTES = 1024, 16 << 20
+MAX_TEXTS = 64
+"""Of variable length, in one attribute: all of them may be one text in the file."""
 MAX_NAME_BYTES = 1024
 MAX_ROWS, MAX_WIDTH = 1 << 24, 1 << 22
 """Of what has several axes: rows, and entries along each other axis."""
+CHUNK_SLACK = 64
+"""Bytes by which a chunk that cannot be packed is longer than what is in it, besides a thousandth."""
 CHUNK_TAKES = 16
 """Bytes of the file that the smallest chunk takes, with its place in the index of chunks."""
 MAX_ROW_BYTES = 64 << 10
@@ -257,6 +261,8 @@ def _attribute(one: h5a.AttrID, place: str, variable: bool) -> NDArray[Any]:
         )
         refuse(f"the attribute '{name}' is {what}", place)
     shape = one.shape
+    if variable_text and shape is not None and math.prod(shape) > MAX_TEXTS:
+        refuse(f"the attribute '{name}' has more texts than one of a release", place, seen=shape)
     if shape is None or len(shape) > 2 or math.prod(shape) * kind.get_size() > MAX_ATTRIBUTE_BYTES:
         refuse(f"the attribute '{name}' is larger than one of a release", place, seen=shape)
     value = np.zeros(shape, one.dtype)
@@ -475,7 +481,11 @@ def _written(
         packed = gzip and not chunk.filter_mask & gzip
         if chunk.filter_mask & sums:
             refuse(f"a chunk of '{place}' has no checksum", place, seen=f"chunk at {chunk.chunk_offset}")
-        if chunk.byte_offset + chunk.size > whole or chunk.size * (GZIP_RATIO if packed else 1) < size:
+        most = (
+            size + size // 1000 + CHUNK_SLACK
+        )  # HDF5 unpacks what lies there to its end, whatever is declared
+        unpacked = chunk.size * (GZIP_RATIO if packed else 1)
+        if chunk.byte_offset + chunk.size > whole or unpacked < size or chunk.size > most:
             refuse(
                 f"a chunk of '{place}' declares more than the file holds",
                 place,

@@ -256,7 +256,7 @@ class Stream(_Fields):
     def samples(self, worker: int, workers: int) -> Iterator[Any]:
         """What one of several workers gives."""
         at, of = self.part
-        yield from self._from(self._shares(at * workers + worker, of * workers))
+        yield from self._from(self._shares(at, of)[worker::workers])
 
     def _shares(self, which: int, of: int) -> list[NDArray[np.int64]]:
         """The rows of every `of`-th sequence, in the epoch's order."""

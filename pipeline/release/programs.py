@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mimicme.pipeline.arrays import Floats, Ints
-from mimicme.pipeline.errors import MissingDependencyError
+from mimicme.pipeline.errors import MissingDependencyError, ReleaseError
 from mimicme.pipeline.items import Item
 from mimicme.pipeline.template import Template
 
@@ -157,7 +157,8 @@ def to_dataframe(release: Readable, quality: bool = False) -> Any:
         values[:] = [each.get(name) for each in said]
         columns[name if name not in columns else f"subject_{name}"] = values[of_row]
     if quality:
-        columns |= _quality(release)
+        for name, values in _quality(release).items():
+            columns[name if name not in columns else f"quality_{name}"] = values
     return pandas.DataFrame(columns).infer_objects()
 
 
@@ -173,6 +174,14 @@ def _quality(release: Readable) -> dict[str, Any]:
             text = table.dtype[name].kind == "U"
             if name not in found:
                 found[name] = np.full(n, "", object) if text else np.full(n, np.nan, np.float32)
+            if len(table) != info.stop - info.start:
+                raise ReleaseError(
+                    "a sequence has another number of frames than the index says",
+                    where=info.item,
+                    seen=len(table),
+                    expected=info.stop - info.start,
+                    todo="Run `mimicme verify`.",
+                )
             found[name][info.start : info.stop] = table[name]
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -13,7 +14,7 @@ import pytest
 from mimicme.commands.verify import has_errors, verify
 from mimicme.commands.verify.apart import verify_apart
 from mimicme.pipeline.errors import MimicmeError, ReleaseError
-from mimicme.pipeline.release import Release, digest, guard
+from mimicme.pipeline.release import Release, digest, guard, layout
 
 SMILE = "subjects/S001/smile"
 Change = Callable[[h5py.File], object]
@@ -310,3 +311,57 @@ def test_a_sample_of_flipped_bytes(good: Path, tmp_path: Path) -> None:
     assert [flip for flip in done if not flip.safe] == []
     assert all(flip.found for flip in done if flip.in_chunk)
     assert sum(flip.found for flip in done if not flip.in_chunk) >= 6
+
+
+def test_a_chunk_that_is_longer_than_what_it_declares_is_refused(copy: Path) -> None:
+    """HDF5 would unpack all of it into memory, and then take the first bytes."""
+    with h5py.File(copy, "r+") as file:
+        old = file[f"{SMILE}/pose"]
+        shape = old.shape
+        del file[f"{SMILE}/pose"]
+        made = file.create_dataset(
+            f"{SMILE}/pose", shape, "<f8", chunks=(1, 4, 4), compression="gzip", fletcher32=True
+        )
+        made[:] = np.eye(4)
+        long = zlib.compress(bytes(50_000_000))
+        made.id.write_direct_chunk((0, 0, 0), long + bytes(4))
+        guard.put_text(made.attrs, "unit", "mm")
+    with Release(copy) as release, pytest.raises(ReleaseError, match="declares more"):
+        release.field(int(release.select(sequence="smile", status="*")[0]), "pose")
+
+
+def test_many_texts_in_one_attribute_are_refused(copy: Path) -> None:
+    with h5py.File(copy, "r+") as file:
+        file.attrs.create("note", ["x" * 1000] * 100, dtype=h5py.string_dtype())
+    with Release(copy) as release, pytest.raises(ReleaseError, match="more texts"):
+        dict(release.attributes)
+
+
+@pytest.mark.parametrize("kind", ["<f8", "<i8", "<u4"])
+def test_rows_of_the_index_are_numbers_from_zero_on(copy: Path, kind: str) -> None:
+    with h5py.File(copy, "r+") as file:
+        table = file["index"][:]
+        other = np.empty(len(table), [(n, kind if n == "row" else table.dtype[n]) for n in table.dtype.names])
+        for name in table.dtype.names:
+            other[name] = table[name]
+        del file["index"]
+        layout.write_table(file, "index", other, 4)
+    release = Release(copy)
+    if kind == "<u4":
+        assert len(release.index)
+    else:
+        with pytest.raises(ReleaseError, match="a table of"):
+            _ = release.index
+
+
+def test_a_large_file_gives_signs_of_life(good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(digest, "_BLOCK_BYTES", 1000)
+    signs: list[int] = []
+    digest.of_file(good, lambda: signs.append(1))
+    assert len(signs) == -(-good.stat().st_size // 1000)
+
+
+def test_a_fault_of_verify_itself_is_not_the_files(good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONHOME", "/nowhere")
+    found = verify_apart(good)
+    assert "verify itself failed" in found[-1].message

@@ -125,6 +125,14 @@ def test_a_stream_gives_every_row_once_however_it_is_shared(known_release: Relea
     assert sum(map(len, parts)) == len(rows)
 
 
+def test_workers_share_what_their_rank_has(known_release: Release) -> None:
+    ranks = [Stream(known_release, fields=(), part=(at, 2), seed=3) for at in range(2)]
+    for stream in ranks:
+        assert sum(len(rows) for rows in numbers(stream, 3)) == len(stream)
+    given = [row for stream in ranks for rows in numbers(stream, 3) for row in rows]
+    assert sorted(given) == known_release.select(status="ok").tolist()
+
+
 def test_the_order_of_a_stream_follows_from_seed_and_epoch(known_release: Release) -> None:
     rows = known_release.select(status="ok")
     first = numbers(Stream(known_release, rows, (), seed=1))
