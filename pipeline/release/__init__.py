@@ -306,7 +306,15 @@ class Release:
         names = tuple(guard.text(n) for n in self._read(stored, most=MAX_TABLE_BYTES))
         masks = {}
         if self._has("template", "masks"):
-            for name in self._members("template", "masks"):
+            called = self._members("template", "masks")
+            if len(called) > layout.MAX_MASKS:
+                raise ReleaseError(
+                    "the template has more masks than one of a release",
+                    where=self.path,
+                    seen=len(called),
+                    expected=f"at most {layout.MAX_MASKS}",
+                )
+            for name in called:
                 stored = self._stored("template", "masks", name)
                 if stored.shape != (n_vertices,) or stored.dtype.kind != "f":
                     raise self._wrong(stored, f"({n_vertices},) of numbers")

@@ -65,6 +65,8 @@ LANDMARK_SOURCES = ("none", "manual", "detected", "projected")
 IMAGES = ("texture", "coverage")
 OK, REJECTED = "ok", "rejected"
 
+MAX_MASKS = 64
+"""Names, not masks: links may make many of one."""
 MAX_VERTICES, MAX_LANDMARKS = 4_000_000, 10_000
 MAX_PIXELS = 8192 * 8192  # the largest texture a bake can make
 

@@ -337,6 +337,16 @@ def test_many_texts_in_one_attribute_are_refused(copy: Path) -> None:
         dict(release.attributes)
 
 
+def test_one_mask_under_many_names_is_refused(copy: Path) -> None:
+    with h5py.File(copy, "r+") as file:
+        masks = file["template"].require_group("masks")
+        masks["first"] = np.zeros(file["template/vertices"].shape[0], np.float32)
+        for k in range(layout.MAX_MASKS):
+            masks[f"again{k}"] = masks["first"]
+    with Release(copy) as release, pytest.raises(ReleaseError, match="more masks"):
+        _ = release.template
+
+
 @pytest.mark.parametrize("kind", ["<f8", "<i8", "<u4"])
 def test_rows_of_the_index_are_numbers_from_zero_on(copy: Path, kind: str) -> None:
     with h5py.File(copy, "r+") as file:
