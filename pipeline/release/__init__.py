@@ -139,7 +139,8 @@ class Release:
     """Reads a release; its rows are those of `index`.
 
     It opens the file when first used and once per process, and may be used by several threads: it can be made in one
-    process and handed to others, forked or spawned (it pickles as its path).  Also a context manager.
+    process and handed to others, forked or spawned (it pickles as its path), but no thread may be reading while its
+    process forks.  Also a context manager.
 
         with Release("release.h5") as release:
             for row in release.select(expression="happiness", status="ok"):

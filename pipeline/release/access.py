@@ -98,8 +98,9 @@ class Access:
         return guard.has(self.group(*names[:-1]), names[-1])
 
     def members(self, *names: str) -> list[str]:
-        """The names in a group."""
-        return guard.names(self.group(*names), "/" + "/".join(names))
+        """The names in a group, each of an object of its own."""
+        group, place = self.group(*names), "/" + "/".join(names)
+        return guard.distinct(group, guard.names(group, place), place)
 
     def attributes(self, *names: str) -> dict[str, Any]:
         """The attributes of a group."""

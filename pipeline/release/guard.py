@@ -15,7 +15,9 @@ Nothing here follows links by itself: who reads walks the few levels that a rele
 
 from __future__ import annotations
 
+import itertools
 import math
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -51,6 +53,7 @@ MAX_COLUMNS = 1024
 TROUBLE = (OSError, RuntimeError, ValueError, KeyError, TypeError, IndexError, MemoryError, OverflowError)
 """What h5py and numpy raise of a damaged file."""
 
+_GZIP_AND_SUMS, _SUM_BYTES = (h5z.FILTER_DEFLATE, h5z.FILTER_FLETCHER32), 4
 _LAYOUTS = {h5d.CHUNKED: "chunked", h5d.CONTIGUOUS: "contiguous", h5d.COMPACT: "compact"}
 _NUMBERS = (h5t.INTEGER, h5t.FLOAT)
 
@@ -110,6 +113,21 @@ def names(group: GroupID, place: str, most: int = 10_000_000) -> list[str]:
         if not is_name(name):
             refuse("a name in this group is none that a release has", place, seen=repr(name[:40]))
     return found
+
+
+def distinct(group: GroupID, members: list[str], place: str) -> list[str]:
+    """The names again, when no two are links to one object: what is small in the file would be large in memory.
+
+    Raises:
+        ReleaseError: two are.
+    """
+    try:
+        objects = {group.links.get_info(name.encode(errors="surrogateescape")).u for name in members}
+    except TROUBLE as error:
+        refuse("the names in this group cannot be looked at", place, seen=first_line(error))
+    if len(objects) < len(members):
+        refuse(f"one object has several names in '{place}'", place)
+    return members
 
 
 def is_name(name: str) -> bool:
@@ -243,8 +261,13 @@ def attribute_arrays(node: Any, place: str, *, variable: bool = True) -> Iterato
             refuse("there are more attributes than a release has", place, seen=count, expected=MAX_ATTRIBUTES)
         found: list[bytes] = []
         h5a.iterate(node, found.append)  # opening one by its number looks through all of them
+        held = 0
         for name in sorted(found):
-            yield text(name), _attribute(h5a.open(node, name), place, variable)
+            value = _attribute(h5a.open(node, name), place, variable)
+            held += value.nbytes if value.dtype != object else sum(map(len, value.ravel().tolist()))
+            if held > MAX_ATTRIBUTE_BYTES:  # links to one text may stand in many attributes
+                refuse("the attributes are larger than those of a release", place, seen=f"{held:,} bytes")
+            yield text(name), value
     except TROUBLE as error:
         refuse("the attributes cannot be read", place, seen=first_line(error))
 
@@ -313,6 +336,7 @@ class Stored:
     chunks: tuple[int, ...] | None
     filters: tuple[int, ...]
     written: NDArray[np.bool_] | None = field(compare=False)
+    _unpacked: set[int] = field(default_factory=set, init=False, repr=False, compare=False)
 
     @property
     def nbytes(self) -> int:
@@ -358,9 +382,13 @@ class Stored:
             refuse(
                 f"'{self.place}' is larger than one of a release", self.place, seen=f"{self.nbytes:,} bytes"
             )
+        start, stop = self._rows(key)
         if self.written is not None:
-            self._require(key)
+            self._require(start, stop)
         try:
+            if self.compressed and self.chunks is not None:
+                for chunk in range(start // self.chunks[0], -(-stop // self.chunks[0])):
+                    self._look_into(chunk)
             return self.data[key]
         except TROUBLE as error:
             refuse(
@@ -370,12 +398,29 @@ class Stored:
                 todo="The file is damaged there; other frames can still be read. Copy it again.",
             )
 
-    def _require(self, key: Any) -> None:
-        start, stop = 0, self.shape[0]
+    def _rows(self, key: Any) -> tuple[int, int]:
+        """The first of the rows that a key is of, and the one behind the last."""
         if isinstance(key, slice):
             start, stop, _ = key.indices(self.shape[0])
-        elif key != ():
-            start, stop = int(key), int(key) + 1
+            return start, stop
+        return (0, self.shape[0]) if key == () else (int(key), int(key) + 1)
+
+    def _look_into(self, number: int) -> None:
+        """Unpack a row of chunks, once and no farther than it says: HDF5 goes on to the end, however long that is."""
+        assert self.chunks is not None
+        if number in self._unpacked:
+            return
+        size = math.prod(self.chunks) * self.dtype.itemsize
+        gzip, sums = (self.filters.index(f) if f in self.filters else -1 for f in _GZIP_AND_SUMS)
+        others = [range(0, n, c) for n, c in zip(self.shape[1:], self.chunks[1:], strict=True)]
+        for corner in itertools.product(*others):
+            mask, stored = self.data.id.read_direct_chunk((number * self.chunks[0], *corner))
+            if not mask & 1 << gzip:
+                tail = _SUM_BYTES if sums > gzip else 0
+                _check_length(stored[: len(stored) - tail], size + (_SUM_BYTES if 0 <= sums < gzip else 0))
+        self._unpacked.add(number)
+
+    def _require(self, start: int, stop: int) -> None:
         missing = self.unwritten(start, stop)
         if missing is not None:
             refuse(
@@ -383,6 +428,22 @@ class Stored:
                 self.place,
                 todo="The file is incomplete; copy it again, or make it again.",
             )
+
+
+def _check_length(stream: bytes, size: int) -> None:
+    """A gzip stream is whole and unpacks to this many bytes; no more of it than these is unpacked.
+
+    Raises:
+        ValueError: it does not.
+    """
+    unpacker = zlib.decompressobj()
+    try:
+        length = len(unpacker.decompress(stream, size + 1))
+    except zlib.error as error:
+        raise ValueError(f"a chunk that cannot be unpacked: {error}") from error
+    if length != size or not unpacker.eof:
+        more = "more" if length > size else "less"
+        raise ValueError(f"a chunk that unpacks to {more} than the {size:,} bytes it declares")
 
 
 def dataset(node: Any, place: str, table: bool = False) -> Stored:

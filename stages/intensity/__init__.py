@@ -4,7 +4,7 @@ Reads   align: neutral_cost; register, repass, refine: vertices; the template; o
 Writes  at_rest (k, 3) f4, canonical frame, mm, in the neutral's checkpoint: k vertices of the face's core at rest;
         quality/amount (F,) f4: 0 at the subject's neutral, 1 at the sequence's apex; quality/motion (F,) f4, mm: root
         mean square distance to the face at rest; attributes apex, onset and offset: frame numbers.
-Fails   a frame with `numerical-failure`, when its numbers broke the computation.
+Fails   nothing: a frame that earlier stages rejected stays so.
 
 A sequence's frames are points on a curve that leaves the neutral and comes back.  Its main direction, the first
 principal component of its own motion, tells the frames apart along it; what a frame has off this direction, noise or

@@ -1,6 +1,6 @@
 """What intensity leaves of a sequence: the names in its checkpoint, for writer and reader.
 
-rest                (k, 3) f4, canonical frame, mm: the face at rest, in the neutral's checkpoint alone
+at_rest             (k, 3) f4, canonical frame, mm: the face at rest, in the neutral's checkpoint alone
 quality/amount      (F,) f4, 0 to 1             quality/motion (F,) f4 mm
 attributes          onset, apex, offset: frame numbers; absent of a neutral
 """

@@ -2,8 +2,9 @@
 
 Between its open lids a template has a patch of eyeball.  When the lids are closed the scan has skin there, as smooth
 and as near as theirs: left alone, the patch lies down on it, holds them apart, and the crease is printed on the patch.
-So while an eye is closed, which its landmarks tell, the patch gives way (it is soft, and lies behind the scan by its
-own distance to the lids), and the two rims attract each other.  While it is open nothing of this happens.
+So while an eye is closed - its landmarks tell, and the scan has no hole there - the patch gives way (it is soft, and
+lies behind the scan by its own distance to the lids), and the two rims attract each other.  While it is open nothing of
+this happens.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ import pytest
 from mimicme.commands.verify import has_errors, verify
 from mimicme.commands.verify.apart import verify_apart
 from mimicme.pipeline.errors import MimicmeError, ReleaseError
-from mimicme.pipeline.release import Release, digest, guard, layout
+from mimicme.pipeline.release import Release, digest, guard, layout, packing
 
 SMILE = "subjects/S001/smile"
 Change = Callable[[h5py.File], object]
@@ -330,6 +330,41 @@ def test_a_chunk_that_is_longer_than_what_it_declares_is_refused(copy: Path) -> 
         release.field(int(release.select(sequence="smile", status="*")[0]), "pose")
 
 
+def test_a_chunk_that_unpacks_to_more_than_it_declares_is_refused(tmp_path: Path) -> None:
+    """One that is not longer in the file than what it declares: only unpacking it shows how much is in it."""
+    kind = {"compression": "gzip", "shuffle": True, "fletcher32": True}
+    with h5py.File(tmp_path / "bomb.h5", "w") as file:
+        made = file.create_dataset("vertices", (3, 20_000, 3), "<f4", chunks=(1, 20_000, 3), **kind)
+        made[:] = 1.0
+        for row, content in ((0, bytes(100_000_000)), (1, np.random.default_rng(0).bytes(100_000))):
+            stream = zlib.compress(content)
+            made.id.write_direct_chunk((row, 0, 0), stream + packing.fletcher32(stream).to_bytes(4, "little"))
+    with h5py.File(tmp_path / "bomb.h5") as file:
+        stored = guard.dataset(file["vertices"].id, "vertices")
+        with pytest.raises(ReleaseError, match="more than the 240,000 bytes"):
+            stored.read(0)
+        with pytest.raises(ReleaseError, match="less than the 240,000 bytes"):
+            stored.read(1)
+        with pytest.raises(ReleaseError, match="more than the"):
+            stored.read()
+        assert (stored.read(2) == 1).all() and (stored.read(slice(2, 3)) == 1).all()
+
+
+def test_attributes_that_share_a_long_text_are_refused(copy: Path) -> None:
+    with h5py.File(copy, "r+") as file:
+        for k in range(40):
+            file.attrs.create(f"note{k}", "x" * 500_000, dtype=h5py.string_dtype())
+    with Release(copy) as release, pytest.raises(ReleaseError, match="attributes are larger"):
+        dict(release.attributes)
+
+
+def test_two_names_of_one_subject_are_refused(copy: Path) -> None:
+    with h5py.File(copy, "r+") as file:
+        file["subjects/S999"] = file["subjects/S001"]
+    with Release(copy) as release, pytest.raises(ReleaseError, match="several names"):
+        _ = release.subjects
+
+
 def test_many_texts_in_one_attribute_are_refused(copy: Path) -> None:
     with h5py.File(copy, "r+") as file:
         file.attrs.create("note", ["x" * 1000] * 100, dtype=h5py.string_dtype())
@@ -337,13 +372,15 @@ def test_many_texts_in_one_attribute_are_refused(copy: Path) -> None:
         dict(release.attributes)
 
 
-def test_one_mask_under_many_names_is_refused(copy: Path) -> None:
+@pytest.mark.parametrize(("linked", "said"), [(True, "several names"), (False, "more masks")])
+def test_masks_without_end_are_refused(copy: Path, linked: bool, said: str) -> None:
     with h5py.File(copy, "r+") as file:
         masks = file["template"].require_group("masks")
-        masks["first"] = np.zeros(file["template/vertices"].shape[0], np.float32)
+        zeros = np.zeros(file["template/vertices"].shape[0], np.float32)
+        masks["first"] = zeros
         for k in range(layout.MAX_MASKS):
-            masks[f"again{k}"] = masks["first"]
-    with Release(copy) as release, pytest.raises(ReleaseError, match="more masks"):
+            masks[f"again{k}"] = masks["first"] if linked else zeros
+    with Release(copy) as release, pytest.raises(ReleaseError, match=said):
         _ = release.template
 
 
