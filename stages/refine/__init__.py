@@ -287,22 +287,24 @@ def _displaced(given: _Sequence, rows: list[int], out: CheckpointWriter) -> Iter
 def _smoothed(given: _Sequence, displaced: Iterable[_Displaced], count: int) -> Iterator[_Displaced]:
     """At most `count` frames, smoothed in time where enough of them follow each other; their scans are closed.
 
-    They are projected back onto their surfaces afterwards.
+    What is smoothed is how far the texture has displaced them: the motion itself is as register smoothed it, and what
+    moves faster than the frame rate can show stays.  They are projected back onto their surfaces afterwards.
     """
     from mimicme.pipeline.numerics.temporal import MIN_FRAMES, runs, smooth
 
-    shapes = np.empty((count, *given.register.all_vertices.shape[1:]), np.float32)
+    registered = given.register.all_vertices
+    displacements = np.empty((count, *registered.shape[1:]), np.float32)
     found: list[tuple[int, Drift]] = []
     for frame in displaced:
-        shapes[len(found)] = frame.vertices
+        displacements[len(found)] = frame.vertices - registered[frame.row]
         found.append((frame.row, frame.before))
     times = np.array([int(given.register.numbers[row]) for row, _ in found])
     for part in runs(times, MAX_GAP):
         if len(part) >= MIN_FRAMES:
             together = slice(part[0], part[-1] + 1)
-            smooth(shapes[together], times[together])
-    for (row, before), vertices in zip(found, shapes, strict=False):
-        yield _Displaced(row, vertices, before, None)
+            smooth(displacements[together], times[together])
+    for (row, before), displacement in zip(found, displacements, strict=False):
+        yield _Displaced(row, registered[row] + displacement, before, None)
 
 
 class _Finished(NamedTuple):
@@ -339,7 +341,7 @@ def _finished(given: _Sequence, displaced: _Displaced) -> _Finished:
 
 STAGE = Stage(
     name="refine",
-    version=7,
+    version=8,
     settings=RefineSettings,
     needs=("ingest", "register", "repass"),
     compute=compute,

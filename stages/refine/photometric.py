@@ -72,7 +72,7 @@ SAME_AGREEMENT = 0.95
 GAIN_RANGE = (16, 240)
 """Grey levels that exposure is read off."""
 ON_SCAN_MM, ON_SCAN_COSINE, ON_SCAN_RINGS = 0.2, 0.85, 1
-"""Of the projection onto the scan: longest distance, least cosine between the two surfaces, rings of averaging."""
+"""Of the distance to the scan: longest, least cosine between the two surfaces, rings of averaging."""
 PROJECTION_MM = 1.0
 """How far along their normals displaced vertices look for their surface: a shift of 6 mm on a ball of 20 mm stands off
 by 0.9."""
@@ -199,35 +199,44 @@ class Refiner:
         return self._displacement_field(found, frame.vertices, np.zeros_like(frame.vertices))
 
     def placed(self, frame: Frame, refined: Floats) -> tuple[Floats, Reading]:
-        """Refined vertices (V, 3) projected back onto their surface and onto the scan, without flipped triangles; and
-        where they read the frame's texture.
+        """Refined vertices (V, 3) projected back onto their surface, as far from the scan as that was, without flipped
+        triangles; and where they read the frame's texture.
 
         Args:
             refined: (V, 3) displaced, canonical frame, mm.
         """
         vertices = frame.vertices
         spots = frame.surface.displaced(refined - vertices, self.parameters.max_shift_mm)
-        after = self.projected_onto_scan(frame.source, spots.vertices, frame.pose)
+        after = self.held_to_scan(frame.source, vertices, spots.vertices, frame.pose)
         share = self._share_kept(vertices, after)
         return vertices + share[:, None] * (after - vertices), self.layout.reading(spots, share)
 
-    def projected_onto_scan(self, source: Source, vertices: Floats, pose: Floats) -> Floats:
-        """Displaced vertices (V, 3), canonical, moved along their normals onto the scan.
+    def held_to_scan(self, source: Source, before: Floats, after: Floats, pose: Floats) -> Floats:
+        """Displaced vertices (V, 3), canonical, moved along their normals to where they stand off the scan as before.
 
-        Displacement along flat triangles takes a vertex a little below the curved skin.  The distance to the scan is
-        averaged over `ON_SCAN_RINGS` rings, so that the scan's noise stays out; where there is no scan, nothing moves.
+        Displacement along flat triangles takes a vertex a little below the curved skin.  What vertices (V, 3) stood off
+        the scan before is left as it was: registration smooths the scan's noise out over the sequence.  The difference
+        is averaged over `ON_SCAN_RINGS` rings; where there is no scan, nothing moves.
         """
+        was, _, known = self._off_scan(source, before, pose)
+        now, normals, fits = self._off_scan(source, after, pose)
+        fits &= known
+        weight, total = fits.astype(np.float64), np.where(fits, now - was, 0.0)
+        for _ in range(ON_SCAN_RINGS):
+            weight, total = self.ring @ weight + weight, self.ring @ total + total
+        across = np.where(weight > 0, total / np.maximum(weight, 1e-12), 0.0)
+        return np.asarray(after + (normals * across[:, None]) @ pose[:3, :3])
+
+    def _off_scan(self, source: Source, vertices: Floats, pose: Floats) -> tuple[Floats, Floats, Bools]:
+        """How far along their normals vertices (V, 3), canonical, have to go to the scan, mm; their normals in the
+        scan's frame; and True where there is a scan within `ON_SCAN_MM` that they fit."""
         here = transform(pose, vertices) - source.origin
         normals = vertex_normals(here, self.template.faces)
         found = source.surface.along(here, normals, ON_SCAN_MM)
         off = dots(found.points - here, normals)
         fits = (found.triangles >= 0) & ~source.on_boundary(found.triangles, found.weights)
         fits &= dots(source.normals[found.triangles].astype(np.float64), normals) > ON_SCAN_COSINE
-        weight, total = fits.astype(np.float64), np.where(fits, off, 0.0)
-        for _ in range(ON_SCAN_RINGS):
-            weight, total = self.ring @ weight + weight, self.ring @ total + total
-        across = np.where(weight > 0, total / np.maximum(weight, 1e-12), 0.0)
-        return np.asarray(vertices + (normals * across[:, None]) @ pose[:3, :3])
+        return off, normals, fits
 
     def unflipped(self, before: Floats, after: Floats) -> Floats:
         """`after` (V, 3), taken back towards `before` (V, 3) around the triangles that it flipped or collapsed.

@@ -131,7 +131,7 @@ def _write(
 
 STAGE = Stage(
     name="register",
-    version=11,
+    version=12,
     settings=RegisterSettings,
     needs=("ingest", "landmarks", "align"),
     compute=compute,

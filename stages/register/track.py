@@ -16,10 +16,11 @@ from mimicme.pipeline.geometry.mesh import inverse, transform
 from mimicme.pipeline.geometry.rigid import fit_scale
 from mimicme.pipeline.landmarks import GROUPS, N_LANDMARKS, eye_distance
 from mimicme.pipeline.landmarks.deviation import landmark_deviation
-from mimicme.pipeline.numerics.temporal import MIN_FRAMES, runs, smooth, smooth_poses
+from mimicme.pipeline.numerics.temporal import MIN_FRAMES, Regions, runs, smooth, smooth_poses
 from mimicme.pipeline.template import Template
 from mimicme.pipeline.template.face_core import FaceCore
 from mimicme.stages.register.eyelids import EYES, covered
+from mimicme.stages.register.fast_motion import FastMotion
 from mimicme.stages.register.fit import (
     GENERIC_EARS,
     PERSONAL_EARS,
@@ -58,7 +59,8 @@ LARGEST_SCALE = 1.5
 MAX_GAP = 3
 """Frames between two numbers beyond which the later one does not start from the earlier one."""
 SURFACE_SLACK, SURFACE_SLACK_MM = 1.5, 0.03
-"""How much farther from its scan the smoothing may take a frame: this many times its own fit's median, and mm."""
+"""How much farther from its scan a second fit, or the smoothing of scans without noise, may take a frame: this many
+times its own fit's median, and mm.  A frame's own fit follows the noise of its scan; smoothing does not."""
 
 UPPER_INNER_LIP, LOWER_INNER_LIP = [61, 62, 63], [67, 66, 65]
 MOUTH_AT_REST_MM, MOUTH_MOVED_MM = 3.6, 4.6
@@ -174,6 +176,8 @@ class SequenceTracker:
         self._skull = skull_weights(template.vertices, template.landmarks(), levels.fine.areas)
         weight = self._skull / max(self._skull.sum(), 1e-300)
         self.skull_centre = weight @ template.vertices
+        self.regions = Regions(self._skull > 0, self._core.areas > 0)
+        self.fast_motion = FastMotion(levels, template.vertices, self.regions.still)
         self._fitters = (
             self._fitters_of(levels, GENERIC_EARS) if neutral is None else self._personal_fitters()
         )
@@ -596,35 +600,39 @@ def smooth_sequence(
 ) -> dict[int, Registered]:
     """The registered frames (by row) of one sequence, with jitter between frames removed.
 
-    Vertices are smoothed in the canonical frame, then each pose is refined on its scan, then the poses are
-    smoothed.  A frame that the surface contradicts afterwards (a motion faster than the frame rate can show) keeps
-    its own fit.
+    Vertices are smoothed in the canonical frame, but for what moves faster than the frame rate can show; then each
+    pose is refined on its scan, then the poses are smoothed.  A frame that the surface contradicts afterwards, by more
+    than the noise that is seen over the skull, keeps its own fit.
     """
-    by_time = sorted(found, key=lambda row: found[row].number)
-    times = np.array([found[row].number for row in by_time])
-    result: dict[int, Registered] = {}
+    rows = sorted(found, key=lambda row: found[row].number)
+    if len(rows) < MIN_FRAMES:
+        return {}
+    times = np.array([found[row].number for row in rows])
+    own_shapes = np.stack([found[row].vertices for row in rows]).astype(np.float32)
+    shapes = own_shapes.copy()
+    smooth(shapes, times, tracker.regions)
+    noise = tracker.fast_motion.noise_mm(own_shapes, shapes)
+    tracker.fast_motion.restore(own_shapes, shapes)
+    del own_shapes
+    poses = np.stack(
+        [
+            _refined_pose(tracker, load(row), shape.astype(np.float64), found[row].pose)
+            for row, shape in zip(rows, shapes, strict=True)
+        ]
+    )
+    # a person's shape is one, whatever is missing in between; the head may have moved
     for part in runs(times, MAX_GAP):
-        if len(part) < MIN_FRAMES:
+        poses[part] = smooth_poses(poses[part], tracker.skull_centre, times[part])
+    result: dict[int, Registered] = {}
+    for row, shape, pose in zip(rows, shapes, poses, strict=True):
+        own = found[row].quality
+        try:
+            with frame_numerics():
+                smoothed = tracker.assess(load(row), shape.astype(np.float64), pose, found[row].checks)
+        except FrameRejected:
             continue
-        part_rows = [by_time[k] for k in part]
-        shapes = np.stack([found[row].vertices for row in part_rows]).astype(np.float32)
-        smooth(shapes, times[part])
-        poses = np.stack(
-            [
-                _refined_pose(tracker, load(row), shape.astype(np.float64), found[row].pose)
-                for row, shape in zip(part_rows, shapes, strict=True)
-            ]
-        )
-        poses = smooth_poses(poses, tracker.skull_centre, times[part])
-        for row, shape, pose in zip(part_rows, shapes, poses, strict=True):
-            own = found[row].quality
-            try:
-                with frame_numerics():
-                    smoothed = tracker.assess(load(row), shape.astype(np.float64), pose, found[row].checks)
-            except FrameRejected:
-                continue
-            if smoothed.quality.s2m_median <= SURFACE_SLACK * own.s2m_median + SURFACE_SLACK_MM:
-                result[row] = smoothed.compact()
+        if smoothed.quality.s2m_median <= SURFACE_SLACK * own.s2m_median + SURFACE_SLACK_MM + noise:
+            result[row] = smoothed.compact()
     return result
 
 

@@ -209,7 +209,7 @@ def _second_pass(
 
 STAGE = Stage(
     name="repass",
-    version=4,
+    version=5,
     settings=RepassSettings,
     needs=("ingest", "landmarks", "align", "register"),
     compute=compute,

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from mimicme.pipeline.numerics.temporal import MIN_FRAMES, runs, smooth, smooth_poses, smoothing_matrix
+from mimicme.pipeline.numerics.temporal import (
+    MIN_FRAMES,
+    Regions,
+    runs,
+    smooth,
+    smooth_poses,
+    smoothing_matrix,
+)
 
 COUNT = 40
 TIMES = np.arange(COUNT)
@@ -24,6 +31,12 @@ def sequence(noise_mm, seed=0, count=COUNT):
     rest, share = rng.normal(scale=50, size=(200, 3)), np.linspace(0, 1, 200)
     truth = rest + motion(count)[:, None, None] * share[:, None] * [0, 1, 0]
     return truth, (truth + noise_mm * rng.normal(size=truth.shape)).astype(np.float32)
+
+
+def noise():
+    """(F, 200, 3) of a still shape."""
+    truth, noisy = sequence(0.5)
+    return (noisy - truth).astype(np.float32)
 
 
 def smoothed(frames, times):
@@ -88,6 +101,34 @@ def test_it_does_not_depend_on_frame_or_direction():
 def test_short_sequences_stay_as_they_are():
     _, noisy = sequence(1.0, count=MIN_FRAMES - 1)
     np.testing.assert_array_equal(smoothed(noisy, np.arange(MIN_FRAMES - 1)), noisy)
+
+
+def test_noise_alone_leaves_no_motion():
+    """Polynomials cost nothing and would keep a thirteenth of the noise's energy."""
+    left = smoothed(noise(), TIMES)
+    left -= left.mean(axis=0)
+    assert np.sqrt((left**2).mean()) < 0.25 * 0.5 * np.sqrt(3 / COUNT)
+
+
+MOVING = np.linspace(0, 1, 200) > 0.5
+REGIONS = Regions(np.linspace(0, 1, 200) < 0.05, MOVING)
+
+
+@pytest.mark.parametrize(("regions", "kept"), [(None, (0.0, 0.2)), (REGIONS, (0.93, 1.05))])
+def test_motion_that_differs_in_every_frame_stays_where_something_still_tells_it_from_noise(regions, kept):
+    """Expressions scanned one by one: in time they are as white as noise, but the skull does not take part."""
+    order = np.random.default_rng(4).permutation(COUNT)
+    truth, noisy = (frames[order].astype(np.float32) for frames in sequence(0.5))
+    smooth(noisy, TIMES, regions)
+    true, found = ((a - a.mean(axis=0))[:, MOVING] for a in (truth, noisy))
+    assert kept[0] < (found * true).sum() / (true**2).sum() < kept[1]
+
+
+def test_where_something_still_is_as_restless_as_the_rest_noise_goes_as_without():
+    noisy = noise()
+    here = noisy.copy()
+    smooth(here, TIMES, REGIONS)
+    np.testing.assert_allclose(here, smoothed(noisy, TIMES), atol=1e-6)
 
 
 def test_a_still_sequence_stays_still():

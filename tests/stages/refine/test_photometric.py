@@ -139,7 +139,7 @@ def test_folds_are_smoothed_out(refiner):
     assert np.abs(moved - vertices)[far].max() < 1e-4
 
 
-def test_displaced_vertices_are_projected_onto_the_curved_skin(refiner):
+def test_displaced_vertices_stand_off_the_curved_skin_as_before(refiner):
     vertices = refiner.template.vertices
     low = refiner.displaced(
         vertices, faces.on_dome(vertices[:, :2] + [2.1, 0.9]) - vertices
@@ -150,15 +150,23 @@ def test_displaced_vertices_are_projected_onto_the_curved_skin(refiner):
     mesh = faces.scan(n=200)
     turned = mesh.with_vertices(mesh.vertices @ pose[:3, :3].T + pose[:3, 3])
     source = open_source(turned, faces.skin(), PARAMETERS.texture)
-    high = refiner.projected_onto_scan(source, low, pose)
+    high = refiner.held_to_scan(source, vertices, low, pose)
     use = np.abs(vertices[:, :2]).max(1) < 35
     below = [np.abs(v[:, 2] - faces.height(v[:, :2]))[use].mean() for v in (low, high)]
     assert below[0] > 0.015
     assert below[1] < 0.25 * below[0]
     far = turned.with_vertices(turned.vertices + 3 * pose[:3, 2])  # nothing within reach: nothing moves
-    assert np.array_equal(
-        refiner.projected_onto_scan(open_source(far, faces.skin(), PARAMETERS.texture), low, pose), low
-    )
+    beyond = open_source(far, faces.skin(), PARAMETERS.texture)
+    assert np.array_equal(refiner.held_to_scan(beyond, vertices, low, pose), low)
+
+
+def test_noise_of_the_scan_that_registration_has_smoothed_out_does_not_come_back(refiner):
+    vertices, mesh = refiner.template.vertices, faces.scan(n=200)
+    noise = 0.1 * np.sin(mesh.vertices[:, 0] / 3) * np.cos(mesh.vertices[:, 1] / 3)
+    noisy = mesh.with_vertices(mesh.vertices + noise[:, None] * [0, 0, 1])
+    source = open_source(noisy, faces.skin(), PARAMETERS.texture)
+    after = refiner.held_to_scan(source, vertices, vertices, np.eye(4))
+    np.testing.assert_allclose(after, vertices, atol=1e-6)
 
 
 def test_less_drift_counts_where_the_textures_agree():

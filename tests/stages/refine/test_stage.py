@@ -172,15 +172,15 @@ def test_a_neutral_without_texture_leaves_its_subject_as_registered(subject, tmp
 
 def test_a_frame_whose_end_goes_wrong_stays_as_it_was_and_stops_no_other(subject, tmp_path, monkeypatch):
     _, smile, neutral, refined = subject
-    projected, calls = Refiner.projected_onto_scan, []
+    held, calls = Refiner.held_to_scan, []
 
     def breaks(self, *given):
         calls.append(given)
         if len(calls) == 3:
             raise np.linalg.LinAlgError("Singular matrix")
-        return projected(self, *given)
+        return held(self, *given)
 
-    monkeypatch.setattr(Refiner, "projected_onto_scan", breaks)
+    monkeypatch.setattr(Refiner, "held_to_scan", breaks)
     task = task_of(tmp_path, SMILE, smile, neutral=neutral)
     with Checkpoint(made(tmp_path, task)) as after, Checkpoint(smile["register"]) as before:
         assert [s.note for s in after.statuses] == ["", "", "not-refined", "", ""]
@@ -204,7 +204,7 @@ def test_a_neutral_that_cannot_be_baked_leaves_its_subject_as_registered(subject
 def test_a_long_sequence_rattles_less(subject, tmp_path):
     rest, _, neutral, _ = subject
     amounts = 2 * np.sin(np.linspace(0, np.pi, 11)) ** 2
-    paths = write_sequence(tmp_path, SMILE, amounts, jitter=0.3)
+    paths = write_sequence(tmp_path, SMILE, amounts, jitter=0.0)
     rattle = {}
     for name, smooth in (("as-found", False), ("smooth", True)):
         settings = RefineSettings(size=256, levels=3, iterations=1, smooth_in_time=smooth)
@@ -217,7 +217,7 @@ def test_a_long_sequence_rattles_less(subject, tmp_path):
                 for p in (faces.template().vertices[:, :2],)
             ]
             rattle[name] = np.linalg.norm(np.diff(error, 2, axis=0), axis=2)[:, inner()].mean()
-    assert rattle["smooth"] <= rattle["as-found"] + 1e-6
+    assert 0 < rattle["smooth"] < 0.8 * rattle["as-found"]
 
 
 @pytest.mark.parametrize(
