@@ -1,7 +1,7 @@
 """Speed and accuracy of mimicme, measured on this machine, next to its peers.
 
     python benchmarks [accuracy] [chain] [register] [robust] [growth] [stages] [bake] [pca]
-                      [reading] [loading] [again] [invariance] [field]
+                      [reading] [loading] [again] [invariance] [field] [still]
                       [--captures DIR] [--trials N] [--output DIR] ...
 
 `make bench` runs all of them.  They stand on what `mimicme synth` makes and on the scan that menpo3d installs;
@@ -148,6 +148,13 @@ def _field(options: argparse.Namespace) -> dict[str, Any]:
     return field.run(options.field, _work(options) / "field", options.case, _say)
 
 
+def _still(options: argparse.Namespace) -> dict[str, Any]:
+    """Heads before a noisy depth camera: does a still one stay still, and a smile keep its amplitude?"""
+    import still
+
+    return still.run(options.people, options.still_frames, _work(options), _say)
+
+
 BENCHMARKS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "accuracy": _accuracy,
     "chain": _chain,
@@ -162,6 +169,7 @@ BENCHMARKS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "again": _again,
     "invariance": _invariance,
     "field": _field,
+    "still": _still,
 }
 
 
@@ -188,9 +196,12 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--store", action="store_true", help="of `accuracy`: these are the figures to expect from now on"
     )
     parser.add_argument("--before", type=Path, help="of `chain`: another checkout, run beside this one")
-    parser.add_argument("--people", type=int, default=3, help="of `chain`, of the captures that are made")
+    parser.add_argument(
+        "--people", type=int, default=3, help="of `chain` and `still`, of the captures that are made"
+    )
     parser.add_argument("--sequences", type=int, default=20, help="of `chain`: of each of them")
     parser.add_argument("--length", type=int, default=3, help="of `chain`: frames of a sequence, odd")
+    parser.add_argument("--still-frames", type=int, default=61, help="of `still`: frames of a sequence, odd")
     parser.add_argument("--jobs", type=int, help="of `accuracy`: sequences side by side")
     parser.add_argument(
         "--field", type=Path, help="of `field`: the folder of cases, which is no part of this"
@@ -234,7 +245,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser.error("field needs --field DIR, the folder of cases")
     if "loading" in options.names and not options.release:
         parser.error("loading needs --release FILE, as `make demo` leaves one")
-    options.names = options.names or [name for name in BENCHMARKS if name not in ("field", "loading")]
+    options.names = options.names or [
+        name for name in BENCHMARKS if name not in ("field", "loading", "still")
+    ]
     return options
 
 

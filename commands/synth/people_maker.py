@@ -55,7 +55,7 @@ from mimicme.pipeline.geometry.mesh import (
 from mimicme.pipeline.geometry.spatial import Surface
 from mimicme.pipeline.template import Template
 
-VERSION = 1
+VERSION = 2
 FINER = 6
 """The skin's surface has about this many triangles for each of a scan's."""
 VALID_MM = 0.5
@@ -63,6 +63,8 @@ SPIKES, SPIKE_MM = 0.0006, (2.0, 7.0)
 SMALLEST_PIECE = 12
 CAMERA_MM = 900.0
 DEPTH_CAMERA_MM = 650.0
+DEPTH = ("rigid", "depth_smile")
+"""Sequences before a depth camera."""
 TURNED_DEG = (40.0, 60.0)
 RIGID_DEG = 32.0
 
@@ -225,20 +227,21 @@ def film(person: Person, name: str, frames: int) -> Filmed:
 def _view(person: Person, name: str, pose: Floats, side: int, wander: Floats) -> View:
     marks = person.actor.neutral[person.studio.rig.landmarks]
     s = person.studio.rig.scale
-    if name not in ("turned", "rigid"):
+    depth = name in DEPTH
+    if name != "turned" and not depth:
         # behind and above: straight lines from there meet the chin's underside and the neck too
         centre = np.array([0.0, marks[27, 1] + 14 * s, marks[27, 2] - 330 * s])
         return View(centre, np.eye(3), side=side if name == "half" else 0)
     # a camera that stands before the head, whatever way it is turned
     head = pose[:3, 3] + pose[:3, :3] @ (marks[27] * [0.0, 1.0, 0.5])
-    away = DEPTH_CAMERA_MM if name == "rigid" else CAMERA_MM
+    away = DEPTH_CAMERA_MM if depth else CAMERA_MM
     eye = np.array([head[0] + wander[0] * 5, head[1] + wander[1] * 5, head[2] + away])
     towards = (eye - head) / np.linalg.norm(eye - head)
     right = np.cross([0.0, 1.0, 0.0], towards)
     right /= np.linalg.norm(right)
     axes = np.stack([right, np.asarray(np.cross(towards, right), np.float64), towards])
     back = inverse(pose)
-    return View(transform(back, eye), axes @ pose[:3, :3], around=False, depth=name == "rigid")
+    return View(transform(back, eye), axes @ pose[:3, :3], around=False, depth=depth)
 
 
 def scan_frame(

@@ -26,7 +26,7 @@ MOUTH_JUMP_MM = 3.2
 SPACING_PER_TRIANGLE = 1.0746
 """Edges of a net of equilateral triangles, by the root of two triangles' area."""
 WHITE_MM, SMOOTH_MM, SMOOTH_SIZE_MM = 0.05, 0.09, 6.0
-DEPTH_NOISE_MM, DEPTH_SIZE_MM = 0.3, 10.0
+DEPTH_NOISE_MM, DEPTH_SIZE_MM = 0.5, 10.0
 
 
 @dataclass(frozen=True)
