@@ -14,6 +14,7 @@ import numpy as np
 from mimicme.pipeline.checkpoint import Checkpoint
 from mimicme.pipeline.errors import MimicmeError
 from mimicme.pipeline.items import Item, Sequence
+from mimicme.pipeline.review import rejection
 from mimicme.pipeline.run.checkpoint_index import DECISION
 from mimicme.pipeline.run.status import read_status
 from mimicme.pipeline.stage import Stage
@@ -92,6 +93,8 @@ def read_item(
     Args:
         stages: in order of the flow: the last of those that have seen a frame has the last word on it.
         outdated: as `read_outdated` says.
+
+    A frame that a person called bad is rejected, though no stage said so.
     """
     frames = [FrameRecord(f.number, row) for row, f in enumerate(sequence.frames)]
     record = ItemRecord(sequence.item, sequence.expression, frames)
@@ -109,6 +112,10 @@ def read_item(
                 _read_stage(record, stage, checkpoint)
         except (MimicmeError, OSError, KeyError, ValueError) as error:
             record.failure = record.failure or f"{stage}: {error}"
+    for frame, source in zip(record.frames, sequence.frames, strict=True):
+        if source.verdict is not None and source.bad and frame.ok:
+            said = rejection(source.verdict.reason)
+            frame.ok, frame.reason, frame.message = False, said.reason, str(said)
     return record
 
 
