@@ -407,6 +407,60 @@ def report_command(workspace: Path, output: Path | None, preset: str | None, set
     click.echo(report(opened, output or opened.report_folder, STAGES))
 
 
+@main.command("view")
+@click.argument("place", metavar="WORKSPACE|RELEASE", type=click.Path(exists=True, path_type=Path))
+@click.argument("sequence", metavar="[SUBJECT/SEQUENCE]", required=False)
+@click.option("--output", type=FILE, help="One sequence as an HTML file for a colleague; starts no server.")
+@click.option(
+    "--frames",
+    type=click.IntRange(1),
+    default=9,
+    show_default=True,
+    help="Of the file, evenly over the sequence.",
+)
+@click.option("--scans", is_flag=True, help="Scans in the file too, thinned out.")
+@click.option(
+    "--texture", type=click.IntRange(16, 8192), default=512, show_default=True, help="Side, texels."
+)
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=0, help="Of the server (default: any free one)."
+)
+@click.option("--browser/--no-browser", default=True, help="Open a browser, or only print the address.")
+def view_command(
+    place: Path,
+    sequence: str | None,
+    output: Path | None,
+    frames: int,
+    scans: bool,
+    texture: int,
+    port: int,
+    browser: bool,
+) -> None:
+    """3D in the browser: scans, registered meshes, errors; in a workspace also verdicts on frames."""
+    from mimicme.commands.view import make_server, open_source, place_of, view_file
+    from mimicme.pipeline.run.progress import Console
+    from mimicme.stages import STAGES
+
+    source = open_source(place, STAGES, lambda folder: _opened(folder, None, ()))
+    at = place_of(source, sequence)
+    if output is not None:
+        console = Console(sys.stderr)
+        try:
+            held = view_file(source, at, output, frames, texture, scans, console.draw)
+        finally:
+            console.clear()
+        click.echo(f"{output}: {source.items[at]}, {held} frames, {output.stat().st_size / 1e6:.1f} MB")
+        return
+    with make_server(source, at, texture, port) as server:
+        click.echo(f"{server.url}\nCtrl-C ends it.")
+        if browser:
+            click.launch(server.url)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            click.echo("Ended.", err=True)
+
+
 @main.command("export")
 @click.argument("release", type=RELEASE)
 @click.argument("directory", type=FOLDER)
