@@ -16,6 +16,7 @@ from mimicme.pipeline.run.pool import limit_threads, silence_warnings
 from mimicme.stages import FLOW
 
 if TYPE_CHECKING:
+    from mimicme.pipeline.items import Item
     from mimicme.pipeline.workspace import Workspace
 
 # before numpy is imported anywhere: one thread per process, and the same bytes for any number of jobs
@@ -397,14 +398,41 @@ def verify_command(release: Path, every_image: bool, as_json: bool) -> None:
 @main.command("report")
 @click.argument("workspace", type=WORKSPACE)
 @click.option("--output", type=FOLDER, help="Default: WORKSPACE/report.")
+@click.option(
+    "--jobs", "-j", type=click.IntRange(1), default=1, show_default=True, help="Processes that draw."
+)
+@click.option(
+    "--views",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Of the worst sequences, pages in 3D.",
+)
 @settings_options
-def report_command(workspace: Path, output: Path | None, preset: str | None, sets: tuple[str, ...]) -> None:
-    """A page with pictures and figures, to be opened without a network."""
+def report_command(
+    workspace: Path, output: Path | None, jobs: int, views: int, preset: str | None, sets: tuple[str, ...]
+) -> None:
+    """Pages with pictures and figures, worst first, to be opened without a network."""
     from mimicme.commands.report import report
+    from mimicme.commands.view import open_source, view_file
+    from mimicme.pipeline.run.progress import Console
     from mimicme.stages import STAGES
 
     opened = _opened(workspace, preset, sets)
-    click.echo(report(opened, output or opened.report_folder, STAGES))
+
+    def write_view(item: Item, path: Path) -> None:
+        source = open_source(opened.root, STAGES, lambda _: opened)
+        view_file(source, source.items.index(item), path)
+
+    console = Console(sys.stderr)
+    try:
+        made = report(
+            opened, output or opened.report_folder, STAGES,
+            progress=console.draw, jobs=jobs, views=views, write_view=write_view,
+        )  # fmt: skip
+    finally:
+        console.clear()
+    click.echo(made)
 
 
 @main.command("view")
