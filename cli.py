@@ -465,7 +465,7 @@ def view_command(
     browser: bool,
 ) -> None:
     """3D in the browser: scans, registered meshes, errors; in a workspace also verdicts on frames."""
-    from mimicme.commands.view import make_server, open_source, place_of, view_file
+    from mimicme.commands.view import make_server, open_source, place_of, view_file, way_in
     from mimicme.pipeline.run.progress import Console
     from mimicme.stages import STAGES
 
@@ -481,12 +481,13 @@ def view_command(
         return
     with make_server(source, at, texture, port) as server:
         click.echo(f"{server.url}\nCtrl-C ends it.")
-        if browser:
-            click.launch(server.url)
-        try:
-            server.serve_forever()
-        except KeyboardInterrupt:
-            click.echo("Ended.", err=True)
+        with way_in(server) as page:
+            if browser:
+                click.launch(str(page))
+            try:
+                server.serve_forever()
+            except KeyboardInterrupt:
+                click.echo("Ended.", err=True)
 
 
 @main.command("export")

@@ -30,11 +30,19 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Correction:
-    """A corrected landmark file: its name below the workspace, its content, and the SHA-256 of that."""
+    """A corrected landmark file.
+
+    Attributes:
+        name: below the workspace.
+        data: its content.
+        digest: SHA-256 of all content.
+        found: content of the file that says which of its points nobody moved; None: all are by hand.
+    """
 
     name: str
     data: bytes
     digest: str
+    found: bytes | None = None
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,14 @@ review.csv has a line a verdict: subject, sequence, frame (a number, or `*` for 
 it could be its subject's neutral it is left out as soon as neutrals are looked for (`Plan`).
 
 corrections/<subject>/<sequence>/<frame>.ljson has a frame's landmarks, in the capture file's own unit and axes, and
-outranks the landmark file beside the frame.
+outranks the landmark file beside the frame.  A `.found` file of the same stem, as `mimicme landmarks --export` writes
+it, says which of these points nobody moved; without one all are by hand.
 """
 
 from __future__ import annotations
 
 import csv
+import glob
 import hashlib
 import io
 import os
@@ -29,7 +31,7 @@ from mimicme.pipeline.whole_file import write_whole
 
 HEADER = ("subject", "sequence", "frame", "verdict", "reason")
 GOOD, BAD, ALL = "good", "bad", "*"
-EXTENSION = ".ljson"
+EXTENSION, FOUND = ".ljson", ".found"
 MAX_REASON = 200
 MAX_CORRECTION = 1 << 20
 _MOST_DIGITS = 18
@@ -192,22 +194,34 @@ def _named(place: Place) -> str:
 # -- corrections
 
 
-def read_corrections(folder: Path) -> tuple[dict[tuple[Item, int], Correction], list[str]]:
+def read_corrections(
+    folder: Path, item: Item | None = None
+) -> tuple[dict[tuple[Item, int], Correction], list[str]]:
     """The corrected landmark files below WORKSPACE/corrections, and sentences about what else lies there.
 
     Links are not followed.
+
+    Args:
+        item: the only sequence that is looked at; None: all.
 
     Raises:
         InputError: two files are of one frame, or one is too large or cannot be read.
     """
     found: dict[tuple[Item, int], Correction] = {}
     strange: list[str] = []
-    for path in sorted(folder.glob("*/*/*")):
+    below = "*/*/*" if item is None else f"{glob.escape(item.subject)}/{glob.escape(item.sequence)}/*"
+    for path in sorted(folder.glob(below)):
         name = f"{folder.name}/{path.relative_to(folder).as_posix()}"
         inside = not any(one.is_symlink() for one in (path, path.parent, path.parent.parent))
         if path.name.startswith("."):
             continue
-        if not inside or path.suffix.casefold() != EXTENSION or not path.stem.isdecimal():
+        suffix = path.suffix.casefold()
+        if not inside or suffix not in (EXTENSION, FOUND) or not path.stem.isdecimal():
+            strange.append(name)
+            continue
+        if suffix == FOUND and path.with_suffix(EXTENSION).is_file():
+            continue  # read with the points that it is about
+        if suffix == FOUND:
             strange.append(name)
             continue
         place = Item(path.parent.parent.name, path.parent.name), frame_number(path.stem, name) or 0
@@ -215,8 +229,10 @@ def read_corrections(folder: Path) -> tuple[dict[tuple[Item, int], Correction], 
             raise InputError(
                 "two files correct one frame", where=folder, seen=f"{found[place].name} and {name}"
             )
-        data = _content(path, name)
-        found[place] = Correction(name, data, hashlib.sha256(data).hexdigest())
+        data, beside = _content(path, name), path.with_suffix(FOUND)
+        unmoved = _content(beside, f"{name[: -len(suffix)]}{FOUND}") if os.path.lexists(beside) else None
+        both = hashlib.sha256(data + (b"" if unmoved is None else b"\0" + unmoved))
+        found[place] = Correction(name, data, both.hexdigest(), unmoved)
     if strange:
         named = f"SUBJECT/SEQUENCE/NUMBER{EXTENSION}"
         strange = [f"{listed(strange, 3)}: no corrections, which are called {named} and are no links."]

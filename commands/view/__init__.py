@@ -8,7 +8,9 @@ reviewer's verdicts.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from mimicme.commands.view.page import common, described, render_page
@@ -20,7 +22,7 @@ from mimicme.pipeline.stage import Stage
 from mimicme.pipeline.whole_file import write_whole
 from mimicme.pipeline.workspace import Workspace
 
-__all__ = ["FRAMES", "TEXTURE_SIZE", "make_server", "open_source", "place_of", "view_file"]
+__all__ = ["FRAMES", "TEXTURE_SIZE", "make_server", "open_source", "place_of", "view_file", "way_in"]
 
 FRAMES = 9
 TEXTURE_SIZE = 512
@@ -91,6 +93,23 @@ def chosen_rows(entry: SequenceEntry, count: int) -> list[int]:
     if len(rows) <= count:
         return rows
     return [rows[round(k * (len(rows) - 1) / max(count - 1, 1))] for k in range(count)]
+
+
+@contextmanager
+def way_in(server: ViewServer) -> Iterator[Path]:
+    """A page that leads a browser to a server, and that nobody else can read; gone at the end.
+
+    On the command line of a browser the address itself, and with it the token, would be seen by whoever is on the
+    machine.
+    """
+    with tempfile.TemporaryDirectory(prefix="mimicme-view-") as folder:  # for this user alone
+        page = Path(folder, "view.html")
+        page.write_text(
+            f'<!doctype html><meta charset="utf-8"><meta name="referrer" content="no-referrer">'
+            f'<meta http-equiv="refresh" content="0;url={server.url}"><a href="{server.url}">mimicme view</a>\n',
+            encoding="utf-8",
+        )
+        yield page
 
 
 def make_server(source: Source, place: int, texture_size: int = TEXTURE_SIZE, port: int = 0) -> ViewServer:

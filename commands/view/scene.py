@@ -40,6 +40,8 @@ class FrameData:
         pose: (4, 4) canonical -> scan; None: the scan is drawn as it lies.
         texture: (h, w, 3) uint8 in the template's UV.
         landmarks: (68, 3) canonical frame, mm, NaN where absent; sources (68,): see `pipeline.landmarks`.
+        given: (68, 3) scan frame, mm, NaN where absent: the points that the frame was aligned and registered with, or
+            that a correction has since; given_sources (68,).  None: they cannot be corrected here.
         missing: why something is not there, as sentences.
     """
 
@@ -50,6 +52,8 @@ class FrameData:
     texture: NDArray[np.uint8] | None = None
     landmarks: Floats | None = None
     sources: NDArray[np.uint8] | None = None
+    given: Floats | None = None
+    given_sources: NDArray[np.uint8] | None = None
     missing: tuple[str, ...] = field(default=())
 
 
@@ -88,17 +92,12 @@ class Scene:
 
     def frame_payload(self, frame: FrameData) -> bytes:
         """One frame: of these what there is: `vertices` (V, 3) u2, differences from `rest`; `errors` (V,) u1;
-        `texture`, a JPEG file; `landmarks` (68, 3) f4, 0 where absent, with `sources` (68,) u1; `scan` (n, 3) i2,
-        `scan_faces` (t, 3) u4, `scan_colors` (n, 3) u1, `scan_errors` (n,) u1."""
+        `texture`, a JPEG file; `landmarks` and `given` (68, 3) f4, 0 where absent, with `sources` and `given_sources`
+        (68,) u1; `scan` (n, 3) i2, `scan_faces` (t, 3) u4, `scan_colors` (n, 3) u1, `scan_errors` (n,) u1."""
         parts: dict[str, Part] = {}
         canonical = None
         if frame.scan is not None:
-            canonical = frame.scan.vertices
-            canonical = (
-                transform(inverse(frame.pose), canonical)
-                if frame.pose is not None
-                else canonical - (canonical.min(0) + canonical.max(0)) / 2 + self.middle
-            )
+            canonical = transform(self.shown_from_scan(frame), frame.scan.vertices)
         if frame.vertices is not None:
             steps = self._steps(frame.vertices).view(np.uint16) - self._rest.view(np.uint16)
             parts["vertices"] = Part(steps, planes=True)
@@ -108,14 +107,32 @@ class Scene:
         if frame.texture is not None:
             parts["texture"] = Part(np.frombuffer(self._texture(frame.texture), np.uint8))
         if frame.landmarks is not None:
-            there = np.asarray(np.isfinite(frame.landmarks).all(axis=1))
-            marks = np.where(there[:, None], frame.landmarks - self.middle, 0.0).astype(np.float32)
-            sources = np.ones(len(marks), np.uint8) if frame.sources is None else frame.sources
-            parts["landmarks"] = Part(marks)
-            parts["sources"] = Part(np.where(there, np.maximum(sources, 1), 0).astype(np.uint8))
+            parts |= self._marks("landmarks", "sources", frame.landmarks, frame.sources)
+        if frame.given is not None and frame.scan is not None:
+            given = transform(self.shown_from_scan(frame), frame.given)
+            parts |= self._marks("given", "given_sources", given, frame.given_sources)
         if self.scans and frame.scan is not None and canonical is not None:
             parts |= self._scan(frame, canonical)
         return pack(parts, {"missing": list(frame.missing)})
+
+    def shown_from_scan(self, frame: FrameData) -> Floats:
+        """(4, 4) scan frame -> what is shown: the canonical frame; without a pose the scan's middle in its middle."""
+        if frame.pose is not None:
+            return inverse(frame.pose)
+        shift = np.eye(4)
+        if frame.scan is not None:
+            vertices = frame.scan.vertices
+            shift[:3, 3] = self.middle - (vertices.min(0) + vertices.max(0)) / 2
+        return shift
+
+    def _marks(
+        self, name: str, name_of_sources: str, points: Floats, sources: NDArray[np.uint8] | None
+    ) -> dict[str, Part]:
+        """Points (68, 3) from the middle, 0 where absent, and their sources, which are 0 there alone."""
+        there = np.asarray(np.isfinite(points).all(axis=1))
+        marks = np.where(there[:, None], points - self.middle, 0.0).astype(np.float32)
+        known = np.ones(len(marks), np.uint8) if sources is None else np.maximum(sources, 1)
+        return {name: Part(marks), name_of_sources: Part(np.where(there, known, 0).astype(np.uint8))}
 
     def _texture(self, texture: NDArray[np.uint8]) -> bytes:
         from PIL import Image

@@ -2,8 +2,9 @@
 
 It listens on 127.0.0.1 alone.  Every request must name this very address in `Host` (so that no other site's name can be
 bound to it) and carry the token that was printed; those that change something must be JSON, and may come from no other
-origin.  What a browser sends is a number of a sequence and of a frame, looked up in lists, and a verdict: none of it is
-ever used as a path.  All that is written is review.csv, by `Source.judge`.
+origin.  What a browser sends is a number of a sequence and of a frame, looked up in lists, and a verdict or points:
+none of it is ever used as a path.  All that is written is review.csv, by `Source.judge`, and corrections, by
+`Source.correct`.
 """
 
 from __future__ import annotations
@@ -19,15 +20,23 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import numpy as np
+
 from mimicme.commands.view.page import common, described, render_page
 from mimicme.commands.view.scene import Scene
 from mimicme.commands.view.sources import Source
+from mimicme.pipeline.arrays import Floats
 from mimicme.pipeline.errors import MimicmeError
+from mimicme.pipeline.geometry.mesh import inverse, transform
+from mimicme.pipeline.geometry.spatial import Surface
 from mimicme.pipeline.items import Verdict
+from mimicme.pipeline.landmarks import IBUG68, N_LANDMARKS
 from mimicme.pipeline.review import BAD, GOOD
 
 ADDRESS = "127.0.0.1"
-MAX_BODY = 4096
+MAX_BODY = 16_384
+MAX_MM = 1e5
+"""How far from the middle a point can be."""
 KEPT_FRAMES = 64
 TIMEOUT_S = 30
 TAKE_BACK = "none"
@@ -80,6 +89,7 @@ class ViewServer(ThreadingHTTPServer):
             "place": self.place,
             "names": [str(item) for item in self.source.items],
             "review": self.source.reviewed,
+            "landmark_names": IBUG68,
         }
         return render_page(f"mimicme view: {self.source.title}", given, {}, server=True)
 
@@ -143,14 +153,68 @@ class ViewServer(ThreadingHTTPServer):
                 raise RefusedError(HTTPStatus.NOT_FOUND, "There is no such frame.") from None
         return self.sequence(place)
 
+    def correct(self, said: Any) -> dict[str, Any]:
+        """Write corrected landmarks down, each on the scan's surface; what is said of its sequence then.
+
+        Args:
+            said: as view.js sends it: place, row, points: a list of [number, x, y, z], mm, from the middle of what is
+                shown; none: the correction is taken back.
+
+        Raises:
+            RefusedError: these are no points of a frame that is there.
+        """
+        if not self.source.reviewed:
+            raise RefusedError(HTTPStatus.FORBIDDEN, "A release is not corrected; look at its workspace.")
+        place, row, points = _parsed_points(said)
+        if place >= len(self.source.items):
+            raise RefusedError(HTTPStatus.NOT_FOUND, "There is no such sequence.")
+        with self._working:
+            try:
+                self.source.correct(place, row, self._on_scan(place, row, points) if points else {})
+            except IndexError:
+                raise RefusedError(HTTPStatus.NOT_FOUND, "There is no such frame.") from None
+            self._frames.pop((place, row), None)
+        return self.sequence(place)
+
+    def _on_scan(self, place: int, row: int, points: dict[int, Floats]) -> dict[int, Floats]:
+        """Points of what is shown as the nearest ones on the frame's scan, in its frame."""
+        frame = self.source.frame(place, row)
+        if frame.scan is None:
+            raise RefusedError(HTTPStatus.UNPROCESSABLE_ENTITY, "The frame has no scan to correct on.")
+        shown = np.array(list(points.values())) + self.scene.middle
+        in_scan = transform(inverse(self.scene.shown_from_scan(frame)), shown)
+        found = Surface(frame.scan.vertices, frame.scan.faces).closest(in_scan)
+        return dict(zip(points, found.points, strict=True))
+
+
+def _parsed_points(said: Any) -> tuple[int, int, dict[int, Floats]]:
+    if not isinstance(said, dict) or sorted(said) != ["place", "points", "row"]:
+        raise RefusedError(HTTPStatus.BAD_REQUEST, "A correction has place, row, points.")
+    place, row, points = said["place"], said["row"], said["points"]
+    if not all(_is_number(n) for n in (place, row)):
+        raise RefusedError(HTTPStatus.BAD_REQUEST, "Sequence and frame are whole numbers.")
+    if not isinstance(points, list) or len(points) > N_LANDMARKS or not all(map(_is_point, points)):
+        raise RefusedError(HTTPStatus.BAD_REQUEST, f"Points are [0 to {N_LANDMARKS - 1}, x, y, z] in mm.")
+    return place, row, {point[0]: np.array(point[1:], np.float64) for point in points}
+
+
+def _is_point(said: Any) -> bool:
+    if not isinstance(said, list) or len(said) != 4 or type(said[0]) is not int:
+        return False
+    whole = all(type(x) in (int, float) and abs(x) <= MAX_MM for x in said[1:])  # NaN is not either
+    return whole and 0 <= said[0] < N_LANDMARKS
+
+
+def _is_number(said: Any) -> bool:
+    return type(said) is int and 0 <= said < 10**9
+
 
 def _parsed(said: Any) -> tuple[int, int | None, str, str]:
     fields = ("place", "row", "verdict", "reason")
     if not isinstance(said, dict) or sorted(said) != sorted(fields):
         raise RefusedError(HTTPStatus.BAD_REQUEST, f"A verdict has {', '.join(fields)}.")
     place, row, verdict, reason = (said[name] for name in fields)
-    whole = [number for number in (place, row) if number is not None]
-    if place is None or not all(type(n) is int and 0 <= n < 10**9 for n in whole):
+    if not _is_number(place) or not (row is None or _is_number(row)):
         raise RefusedError(HTTPStatus.BAD_REQUEST, "Sequence and frame are whole numbers.")
     if verdict not in (GOOD, BAD, TAKE_BACK) or not isinstance(reason, str):
         raise RefusedError(HTTPStatus.BAD_REQUEST, f"A verdict is {GOOD}, {BAD} or {TAKE_BACK}.")
@@ -212,10 +276,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _post(self) -> None:
         self._check_token(self.headers.get("X-Token"))
-        if self.path != "/verdict":
+        answers = {"/verdict": self.server.judge, "/landmarks": self.server.correct}
+        answer = answers.get(self.path)
+        if answer is None:
             raise RefusedError(HTTPStatus.NOT_FOUND, "There is nothing here.")
         if self.headers.get("Content-Type", "").partition(";")[0].strip() != "application/json":
-            raise RefusedError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "A verdict is JSON.")
+            raise RefusedError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "What is said must be JSON.")
         length = self.headers.get("Content-Length", "")
         if not (length.isascii() and length.isdecimal()) or int(length) > MAX_BODY:
             raise RefusedError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"At most {MAX_BODY} bytes are read.")
@@ -223,7 +289,7 @@ class _Handler(BaseHTTPRequestHandler):
             said = json.loads(self.rfile.read(int(length)))
         except (ValueError, RecursionError):
             raise RefusedError(HTTPStatus.BAD_REQUEST, "This is no JSON.") from None
-        self._send_json(self.server.judge(said))
+        self._send_json(answer(said))
 
     def _send_json(self, said: Any) -> None:
         self._send(json.dumps(said).encode(), "application/json")

@@ -7,20 +7,24 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from mimicme.commands.view.scene import FrameData
+from mimicme.pipeline.arrays import Floats
 from mimicme.pipeline.checkpoint import Checkpoint
-from mimicme.pipeline.errors import CheckpointError, MimicmeError, UsageError
+from mimicme.pipeline.errors import CheckpointError, FrameRejected, MimicmeError, UsageError
 from mimicme.pipeline.geometry.mesh import inverse, transform
-from mimicme.pipeline.items import Item, Verdict
+from mimicme.pipeline.items import Correction, Item, Verdict
 from mimicme.pipeline.items import Sequence as Captured
-from mimicme.pipeline.review import Place, Review, rejection
+from mimicme.pipeline.review import FOUND, Place, Review, read_corrections, rejection
 from mimicme.pipeline.stage import A, Stage
 from mimicme.pipeline.template import Template
 from mimicme.pipeline.workspace import Workspace
+
+if TYPE_CHECKING:
+    from mimicme.commands.view.corrections import GivenPoints
 
 
 @dataclass
@@ -80,6 +84,10 @@ class Source(Protocol):
     def judge(self, place: int, row: int | None, verdict: Verdict | None) -> None:
         """Write a verdict on a frame, or on all frames of a sequence (None), down; without one, take it back."""
 
+    def correct(self, place: int, row: int, moved: Mapping[int, Floats]) -> None:
+        """Write corrected landmarks down: points (3,) scan frame, mm, by their number; without any, take the correction
+        back."""
+
 
 class WorkspaceSource:
     """The captures of a workspace; a frame is shown as far as the stages brought it.
@@ -132,7 +140,19 @@ class WorkspaceSource:
 
     def frame(self, place: int, row: int) -> FrameData:
         captured = self._sequences[place]
-        return read_frame(self._paths(captured.item), captured.frames[row].number, self._stages)
+        paths, number = self._paths(captured.item), captured.frames[row].number
+        shown = read_frame(paths, number, self._stages)
+        if shown.scan is None:
+            return shown
+        try:
+            found = self._given(captured.item, number, self._correction(captured.item, number))
+        except FrameRejected as error:
+            return replace(shown, missing=(*shown.missing, str(error)))
+        if found is None:
+            return shown
+        given, file_from_scan = found
+        points = transform(inverse(file_from_scan), given.points)
+        return replace(shown, given=points, given_sources=given.sources)
 
     def judge(self, place: int, row: int | None, verdict: Verdict | None) -> None:
         captured = self._sequences[place]
@@ -140,6 +160,54 @@ class WorkspaceSource:
         with self._writing:
             said: Place = captured.item, number
             Review.read(self._workspace.review_file).said(said, verdict).write(self._workspace.review_file)
+
+    def correct(self, place: int, row: int, moved: Mapping[int, Floats]) -> None:
+        captured = self._sequences[place]
+        item, number = captured.item, captured.frames[row].number
+        with self._writing:
+            correction = self._correction(item, number)
+            path = (
+                self._workspace.correction(item, number)
+                if correction is None
+                else self._workspace.root / correction.name
+            )
+            if not moved:
+                path.unlink(missing_ok=True)
+                path.with_suffix(FOUND).unlink(missing_ok=True)
+                return
+            found = self._given(item, number, correction)
+            if found is None:
+                raise UsageError("the frame has no scan to correct on", where=f"{item} frame {number}")
+            given, file_from_scan = found
+            in_file = {k: transform(file_from_scan, point[None])[0] for k, point in moved.items()}
+            given.moved(in_file).write(path)
+
+    def _correction(self, item: Item, number: int) -> Correction | None:
+        """What lies there now, also what came after the workspace was opened."""
+        return read_corrections(self._workspace.corrections_folder, item)[0].get((item, number))
+
+    def _given(
+        self, item: Item, number: int, correction: Correction | None
+    ) -> tuple[GivenPoints, Floats] | None:
+        """The landmarks of a frame as they are now, and (4, 4) the file's frame from the scan's; None without a scan.
+
+        Raises:
+            FrameRejected: the correction cannot be read.
+        """
+        from mimicme.commands.view.corrections import GivenPoints
+        from mimicme.stages.ingest.checkpoint import IngestCheckpoint
+        from mimicme.stages.landmarks.checkpoint import LandmarksCheckpoint
+
+        paths = self._paths(item)
+        if not {IngestCheckpoint.stage, LandmarksCheckpoint.stage} <= set(paths):
+            return None
+        with IngestCheckpoint(paths[IngestCheckpoint.stage]) as ingest:
+            file_from_scan = ingest.file_from_scan
+        if correction is not None:
+            return GivenPoints.of_correction(correction), file_from_scan
+        path = paths[LandmarksCheckpoint.stage]
+        given = GivenPoints.of_checkpoint(path, number, file_from_scan)
+        return None if given is None else (given, file_from_scan)
 
 
 def _read_stage(
@@ -263,3 +331,6 @@ class ReleaseSource:
 
     def judge(self, place: int, row: int | None, verdict: Verdict | None) -> None:
         raise UsageError("a release is not reviewed", todo="Look at the workspace that it was packed from.")
+
+    def correct(self, place: int, row: int, moved: Mapping[int, Floats]) -> None:
+        raise UsageError("a release is not corrected", todo="Look at the workspace that it was packed from.")

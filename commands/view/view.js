@@ -7,6 +7,8 @@
   const KEPT = 24; // frames that stay unpacked
   const PLAY_MS = 1000 / 12;
   const SOURCES = ["#000000", "#d55e00", "#e69f00", "#0072b2"]; // none, by hand, found, projected
+  const MOVED = "#cc79a7";
+  const GRAB_PX = 14;
 
   // -- payloads, as payload.py packs them
 
@@ -123,7 +125,8 @@
   let shown = null;
   let wanted = 0;
   const frames = new Map();
-  const options = { layout: "mesh", surface: "texture", wire: false, marks: false };
+  const options = { layout: "mesh", surface: "texture", wire: false, marks: false, edit: false };
+  const edits = new Map(); // points moved and not yet saved, by number, by place and row
   const timing = { ready_ms: null, draw_ms: null };
   window.viewer = { timing, options, state: () => ({ place, row, number: sequence && sequence.frames[row].number }) };
 
@@ -251,17 +254,97 @@
       attribute(scan.geometry, "normal", shown.scanNormals, 3);
       scan.geometry.setIndex(new THREE.BufferAttribute(shown.scan_faces, 1));
     }
-    if (shown.landmarks) {
-      const colors = new Float32Array(shown.landmarks.length);
-      const points = shown.landmarks.slice();
-      shown.sources.forEach((source, i) => {
-        new THREE.Color(SOURCES[source] || SOURCES[0]).toArray(colors, 3 * i);
-        if (!source) points[3 * i + 2] = -1e6; // absent: far behind everything
-      });
-      attribute(dots.geometry, "position", points, 3);
-      attribute(dots.geometry, "color", colors, 3);
-    }
+    dot();
     draw();
+  }
+
+  // -- landmarks
+
+  const moved = () => edits.get(`${place}/${row}`) || {};
+
+  function marks() {
+    // what the dots show: while points are corrected those that were given, else those on the scan's surface
+    if (!shown) return null;
+    return options.edit && shown.given ? [shown.given, shown.given_sources]
+      : shown.landmarks ? [shown.landmarks, shown.sources] : null;
+  }
+
+  function dot() {
+    const known = marks();
+    if (!known) return;
+    const points = known[0].slice();
+    const colors = new Float32Array(points.length);
+    known[1].forEach((source, i) => {
+      const own = options.edit ? moved()[i] : null;
+      new THREE.Color(own ? MOVED : SOURCES[source] || SOURCES[0]).toArray(colors, 3 * i);
+      if (own) points.set(own, 3 * i);
+      else if (!source) points[3 * i + 2] = -1e6; // absent: far behind everything
+    });
+    attribute(dots.geometry, "position", points, 3);
+    attribute(dots.geometry, "color", colors, 3);
+    $("save").disabled = !Object.keys(moved()).length;
+  }
+
+  function pane(event) {
+    // where a pointer is: in the part of the picture under it, from -1 to 1, and what is drawn there
+    const box = $("canvas").getBoundingClientRect();
+    const beside = options.layout === "beside";
+    const width = beside ? box.width / 2 : box.width;
+    const x = event.clientX - box.left, right = beside && x >= width;
+    const names = beside ? [right ? "mesh" : "scan"] : options.layout === "over" ? ["scan", "mesh"] : [options.layout];
+    const at = new THREE.Vector2((2 * (x - (right ? width : 0))) / width - 1, 1 - (2 * (event.clientY - box.top)) / box.height);
+    return { at, width, height: box.height, names };
+  }
+
+  function grabbed(event) {
+    // number of the point under the pointer, or null
+    const { at, width, height } = pane(event);
+    const points = dots.geometry.getAttribute("position");
+    let best = null, least = GRAB_PX;
+    for (let k = 0; points && k < points.count; k++) {
+      const p = new THREE.Vector3().fromBufferAttribute(points, k).project(camera);
+      const far = Math.hypot(((p.x - at.x) * width) / 2, ((p.y - at.y) * height) / 2);
+      if (p.z < 1 && far < least) [best, least] = [k, far];
+    }
+    return best;
+  }
+
+  function hit(event) {
+    // the point of the surface under the pointer, or null; the scan's where it is drawn
+    const { at, names } = pane(event);
+    const ray = new THREE.Raycaster();
+    ray.setFromCamera(at, camera);
+    for (const name of names) {
+      if (!bodies[name].there) continue;
+      // three.js keeps the bounds of what was there before
+      bodies[name].geometry.computeBoundingSphere();
+      const found = ray.intersectObject(bodies[name].surface, false);
+      if (found.length) return found[0].point.toArray();
+    }
+    return null;
+  }
+
+  function move(k, event) {
+    const point = hit(event);
+    if (!point) return;
+    const key = `${place}/${row}`;
+    edits.set(key, { ...moved(), [k]: point });
+    dot();
+    draw();
+  }
+
+  async function correct(points) {
+    $("corrected").textContent = "";
+    try {
+      sequence = await (await ask("/landmarks", { place, row, points })).json();
+      edits.delete(`${place}/${row}`);
+      frames.delete(row);
+      await go(row);
+      $("corrected").textContent = points.length
+        ? "Written to corrections; the next run uses it." : "Taken back; the next run goes without it.";
+    } catch (error) {
+      $("corrected").textContent = String(error.message || error);
+    }
   }
 
   function dress() {
@@ -325,7 +408,7 @@
     const missing = [];
     parts.forEach((names, k) => {
       for (const name of ["mesh", "scan"]) bodies[name].group.visible = names.includes(name) && bodies[name].there;
-      dots.visible = options.marks && Boolean(shown.landmarks);
+      dots.visible = (options.marks || options.edit) && Boolean(marks());
       if (!names.some((name) => bodies[name].there)) missing.push(names[0]);
       renderer.setViewport(k * width, 0, width, box.height);
       renderer.setScissor(k * width, 0, width, box.height);
@@ -376,6 +459,8 @@
     if (name === "layout" || name === "surface") {
       for (const input of document.querySelectorAll(`input[name=${name}]`)) input.checked = input.value === value;
     } else $(name).checked = value;
+    if (name === "edit" && value && options.layout !== "beside") { set("layout", "scan"); return; }
+    if (shown && (name === "edit" || options.edit)) dot();
     $("legend").hidden = options.surface !== "error";
     draw();
   }
@@ -428,12 +513,13 @@
     3: () => set("layout", "beside"), 4: () => set("layout", "over"),
     t: () => set("surface", "texture"), s: () => set("surface", "shaded"), e: () => set("surface", "error"),
     w: () => set("wire", !options.wire), l: () => set("marks", !options.marks), r: front,
+    m: () => given.review && set("edit", !options.edit),
     g: () => given.review && judge("good"), b: () => given.review && judge("bad"),
   };
 
   function listen() {
     document.addEventListener("keydown", (event) => {
-      const typing = event.target.matches("input:not([type=radio]):not([type=checkbox]):not([type=range])");
+      const typing = event.target.matches("select, input:not([type=radio]):not([type=checkbox]):not([type=range])");
       const key = KEYS[event.key];
       if (typing || !key || event.ctrlKey || event.altKey || event.metaKey) return;
       if (event.key === " " && event.target.matches("button, summary")) return;
@@ -443,7 +529,7 @@
     for (const name of ["layout", "surface"])
       for (const input of document.querySelectorAll(`input[name=${name}]`))
         input.addEventListener("change", () => set(name, input.value));
-    for (const name of ["wire", "marks"]) $(name).addEventListener("change", () => set(name, $(name).checked));
+    for (const name of ["wire", "marks", "edit"]) $(name).addEventListener("change", () => set(name, $(name).checked));
     $("slider").addEventListener("input", () => { play(false); go(Number($("slider").value)); });
     $("play").addEventListener("click", () => play(timer === null));
     for (const verdict of ["good", "bad", "none"]) $(verdict).addEventListener("click", () => judge(verdict));
@@ -451,13 +537,16 @@
     const canvas = $("canvas");
     let held = null;
     canvas.addEventListener("pointerdown", (event) => {
-      held = { x: event.clientX, y: event.clientY, move: event.button === 2 || event.shiftKey };
+      const point = options.edit && event.button === 0 ? grabbed(event) : null;
+      if (point !== null) $("point").value = point;
+      held = { x: event.clientX, y: event.clientY, move: event.button === 2 || event.shiftKey, point };
       canvas.setPointerCapture(event.pointerId);
     });
     canvas.addEventListener("pointermove", (event) => {
       if (!held) return;
       const dx = event.clientX - held.x, dy = event.clientY - held.y;
       Object.assign(held, { x: event.clientX, y: event.clientY });
+      if (held.point !== null) { move(held.point, event); return; }
       if (held.move) {
         const mm = (2 * view.distance * Math.tan((camera.fov * Math.PI) / 360)) / canvas.clientHeight;
         view.x -= dx * mm; view.y += dy * mm;
@@ -468,6 +557,12 @@
       draw();
     });
     canvas.addEventListener("pointerup", () => { held = null; });
+    canvas.addEventListener("dblclick", (event) => {
+      if (!options.edit) return;
+      const point = Number($("point").value);
+      move(point, event);
+      $("point").value = Math.min(point + 1, given.landmark_names.length - 1);
+    });
     canvas.addEventListener("contextmenu", (event) => event.preventDefault());
     canvas.addEventListener("wheel", (event) => {
       event.preventDefault();
@@ -482,7 +577,16 @@
         if (!event.target.closest("#hits, #search-box")) $("hits").hidden = true;
       });
     }
-    $("review").hidden = !given.review;
+    $("review").hidden = $("correct").hidden = !given.review;
+    (given.landmark_names || []).forEach((name, k) => {
+      const option = document.createElement("option");
+      option.value = k;
+      option.textContent = name;
+      $("point").append(option);
+    });
+    $("save").addEventListener("click", () =>
+      correct(Object.entries(moved()).map(([k, point]) => [Number(k), ...point])));
+    $("back").addEventListener("click", () => correct([]));
   }
 
   function search() {

@@ -332,7 +332,7 @@ def read_frame(
         return Frame(merge(None, finder.detect(ingest, row, near)), [], np.nan)
     marks = task.load_template().landmarks()
     given = _given_on_scan(ingest, row, beside, task.settings.max_distance_mm, marks)
-    exported = read_found(frame, out.sources) if frame.correction is None else None
+    exported = read_found(frame, out.sources)
     if exported is not None and given.pixels is None:
         found, confidence = exported
         found = transform(inverse(ingest.file_from_scan), found)

@@ -13,6 +13,8 @@ import pytest
 from playwright.sync_api import Page, sync_playwright
 from shared_helpers import MAIN, mimicme
 
+from mimicme.pipeline.landmarks.files import read_landmarks
+
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 DRAWN_BY_SOFTWARE = (
     "--no-sandbox",
@@ -97,28 +99,60 @@ def test_a_file_is_drawn_scrubbed_and_played(page: Page, workspace: Path, tmp_pa
     assert not page.is_visible("#review") and page.inner_text("#message") == ""
 
 
-def test_a_frame_is_called_bad_in_the_browser(page: Page, workspace: Path) -> None:
+@pytest.fixture
+def address(workspace: Path) -> Iterator[str]:
+    """Of a server for the workspace, which is as it was afterwards."""
     command = [*MAIN, "view", str(workspace), "--no-browser"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as serving:
         try:
             assert serving.stdout is not None
-            page.goto(serving.stdout.readline().strip())
-            ready(page)
-            page.fill("#search", "surp")
-            page.click("#hits button")
-            page.wait_for_timeout(500)
-            page.keyboard.press("Escape")
-            page.click("#play")
-            page.click("#play")
-            page.fill("#slider", "1")
-            page.wait_for_timeout(500)
-            page.fill("#reason", "g<b>lasses")  # keys in a field give no verdict
-            page.click("#bad")
-            page.wait_for_timeout(500)
-            assert "bad: g<b>lasses" in page.inner_text("#verdict")
-            assert "rejected: review" in page.inner_text("header")
+            yield serving.stdout.readline().strip()
         finally:
             serving.terminate()
+    (workspace / "review.csv").unlink(missing_ok=True)
+    shutil.rmtree(workspace / "corrections", ignore_errors=True)
+
+
+def test_a_frame_is_called_bad_in_the_browser(page: Page, workspace: Path, address: str) -> None:
+    page.goto(address)
+    ready(page)
+    page.fill("#search", "surp")
+    page.click("#hits button")
+    page.wait_for_timeout(500)
+    page.fill("#slider", "1")
+    page.wait_for_timeout(500)
+    page.fill("#reason", "g<b>lasses")  # keys in a field give no verdict
+    page.click("#bad")
+    page.wait_for_timeout(500)
+    assert "bad: g<b>lasses" in page.inner_text("#verdict")
+    assert "rejected: review" in page.inner_text("header")
     lines = (workspace / "review.csv").read_text().splitlines()
     assert lines[1:] == ["S000,surprise,1,bad,g<b>lasses"]
-    (workspace / "review.csv").unlink()
+
+
+def test_a_landmark_is_dragged_and_saved(page: Page, workspace: Path, address: str) -> None:
+    page.goto(address)
+    ready(page)
+    page.keyboard.press("m")
+    page.wait_for_timeout(500)
+    assert page.is_checked("input[value=scan]") and page.is_disabled("#save")
+    box = page.locator("#canvas").bounding_box()
+    assert box is not None
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    # a point that is chosen is put down first, so that there is one to be dragged
+    page.select_option("#point", label="nose_3")
+    page.mouse.dblclick(x, y)
+    page.wait_for_timeout(200)
+    assert page.is_enabled("#save")
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 20, y, steps=4)
+    page.mouse.up()
+    page.click("#save")
+    page.wait_for_timeout(1000)
+    assert "Written to corrections" in page.inner_text("#corrected") and page.is_disabled("#save")
+    saved = workspace / "corrections" / "S000" / "neutral" / "0.ljson"
+    assert read_landmarks(saved.read_bytes(), saved.name).points.shape == (68, 3)
+    page.click("#back")
+    page.wait_for_timeout(1000)
+    assert not saved.exists()

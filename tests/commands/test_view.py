@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 from shared_helpers import mimicme
 
-from mimicme.commands.view import chosen_rows, library, make_server, open_source, place_of, view_file
+from mimicme.commands.view import chosen_rows, library, make_server, open_source, place_of, view_file, way_in
+from mimicme.commands.view.corrections import GivenPoints
 from mimicme.commands.view.page import common, policy, render_page
 from mimicme.commands.view.payload import Part, pack, unpack
 from mimicme.commands.view.scene import NO_ERROR, STEP_MM, FrameData, Scene, thinned, vertex_colors
@@ -26,11 +27,15 @@ from mimicme.commands.view.server import MAX_BODY, ViewServer
 from mimicme.commands.view.sources import FrameEntry, SequenceEntry, Source
 from mimicme.pipeline.errors import MissingDependencyError, UsageError
 from mimicme.pipeline.geometry.mesh import Mesh
-from mimicme.pipeline.items import Item
-from mimicme.pipeline.review import Review
+from mimicme.pipeline.items import FrameSource, Item
+from mimicme.pipeline.landmarks import DETECTED, MANUAL
+from mimicme.pipeline.review import Review, read_corrections
+from mimicme.pipeline.sources import Sources
 from mimicme.pipeline.template import Template, prepare
 from mimicme.pipeline.workspace import Workspace
 from mimicme.stages import STAGES
+from mimicme.stages.landmarks.checkpoint import LandmarksCheckpoint
+from mimicme.stages.landmarks.unedited_points import read_found
 
 
 @pytest.fixture(scope="module")
@@ -348,7 +353,7 @@ def test_what_it_is_not_to_show_is_refused(
         (BAD, {"Content_Length": None}, 413),
         (BAD, {"Content_Length": str(MAX_BODY + 1)}, 413),
         (b"{", {}, 400),
-        (b"[" * 4000, {}, 400),
+        (b"[" * 16_000, {}, 400),
         ([], {}, 400),
         ({**BAD, "more": 1}, {}, 400),
         ({**BAD, "place": "S000/../../x"}, {}, 400),
@@ -370,6 +375,104 @@ def test_what_it_is_not_to_write_is_refused(
     assert asked(server, "/verdict", body, **changed)[0] == status
     assert not (tmp_path / "ws" / "review.csv").exists()
     assert asked(server, "/sequence/0")[0] == 200  # and goes on
+
+
+# -- landmarks
+
+
+def test_points_that_nobody_moved_stay_found(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    points = rng.normal(scale=70, size=(68, 3))
+    points[5] = np.nan
+    found = np.where(np.arange(68)[:, None] < 40, points, np.nan)
+    given = GivenPoints(points, found, np.full(68, 0.5))
+    moved = given.moved({7: np.array([1.0, 2.0, 3.0]), 50: np.zeros(3), 5: np.ones(3)})
+    path = tmp_path / "corrections" / "S1" / "smile" / "3.ljson"
+    moved.write(path)
+    (correction,) = read_corrections(tmp_path / "corrections")[0].values()
+    again = GivenPoints.of_correction(correction)
+    np.testing.assert_allclose(again.points, moved.points, atol=1e-4)
+    expected = [DETECTED] * 40 + [MANUAL] * 28
+    expected[5] = expected[7] = MANUAL
+    assert again.sources.tolist() == expected == moved.sources.tolist()
+    # what the stage reads
+    frame = FrameSource(3, tmp_path / "captures" / "3.obj", correction=correction)
+    unmoved, confidence = read_found(frame, Sources(tmp_path)) or (points, points)
+    assert np.isnan(unmoved[[5, 7, 50]]).all() and confidence.tolist() == [0.5] * 68
+    np.testing.assert_allclose(unmoved[8], points[8], atol=1e-4)
+    # moved again, from what is there
+    once_more = again.moved({9: np.zeros(3)})
+    assert once_more.sources[[5, 7, 9]].tolist() == [MANUAL] * 3 and once_more.sources[8] == DETECTED
+
+
+def test_corrections_are_not_written_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "corrections").mkdir()
+    (tmp_path / "corrections" / "S1").symlink_to(tmp_path / "elsewhere")
+    given = GivenPoints(np.zeros((68, 3)), np.full((68, 3), np.nan), np.zeros(68))
+    with pytest.raises(UsageError, match="through a link"):
+        given.write(tmp_path / "corrections" / "S1" / "smile" / "3.ljson")
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_a_point_that_is_moved_lands_on_the_scan_and_counts(
+    server: ViewServer, base: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "ws"
+    before = contents(server, root)
+    frame, _ = unpack(asked(server, "/frame/1/2")[1])
+    assert set(frame["given_sources"].tolist()) == {MANUAL}
+    target = frame["given"][30] + (4.0, 0.0, 3.0)  # beside the surface
+    status, _ = asked(server, "/landmarks", {"place": 1, "row": 2, "points": [[30, *target.tolist()]]})
+    assert status == 200
+    after = contents(server, root)
+    assert set(after) - set(before) == {f"corrections/S000/surprise/2{e}" for e in (".ljson", ".found")}
+    assert all(after[name] == before[name] for name in before)
+    shown, _ = unpack(asked(server, "/frame/1/2")[1])
+    step = np.linalg.norm(shown["given"] - frame["given"], axis=1)
+    assert 2 < step[30] < 6 and np.delete(step, 30).max() < 0.01
+    mimicme("run", root, "--until", "landmarks", "--jobs", 0, "--set", "bake.size=256")
+    with Workspace.open(root).read(LandmarksCheckpoint, Item("S000", "surprise")) as landmarks:
+        stage = landmarks.points(2)
+    with Workspace.open(base).read(LandmarksCheckpoint, Item("S000", "surprise")) as old:
+        moved = np.linalg.norm(stage - old.points(2), axis=1)
+    assert 2 < moved[30] < 6 and np.delete(moved, 30).max() < 0.01
+    # a second one keeps the first
+    assert asked(server, "/landmarks", {"place": 1, "row": 2, "points": [[8, *target.tolist()]]})[0] == 200
+    twice, _ = unpack(asked(server, "/frame/1/2")[1])
+    np.testing.assert_allclose(twice["given"][30], shown["given"][30], atol=0.01)
+    assert asked(server, "/landmarks", {"place": 1, "row": 2, "points": []})[0] == 200
+    assert not list((root / "corrections").rglob("*.*"))
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"place": 1, "row": 2}, 400),
+        ({"place": 1, "row": None, "points": []}, 400),
+        ({"place": 1, "row": 2, "points": [[68, 0, 0, 0]]}, 400),
+        ({"place": 1, "row": 2, "points": [[-1, 0, 0, 0]]}, 400),
+        ({"place": 1, "row": 2, "points": [[True, 0, 0, 0]]}, 400),
+        ({"place": 1, "row": 2, "points": [["../x", 0, 0, 0]]}, 400),
+        ({"place": 1, "row": 2, "points": [[0, 0, 0]]}, 400),
+        ({"place": 1, "row": 2, "points": [[0, 0, 0, "1"]]}, 400),
+        ({"place": 1, "row": 2, "points": [[0, 0, 0, 1e9]]}, 400),
+        (b'{"place": 1, "row": 2, "points": [[0, 0, 0, NaN]]}', 400),
+        ({"place": 1, "row": 2, "points": [[0, 0, 0, 0]] * 69}, 400),
+        ({"place": 9, "row": 2, "points": [[0, 0, 0, 0]]}, 404),
+        ({"place": 1, "row": 9, "points": [[0, 0, 0, 0]]}, 404),
+        ({"place": 1, "row": 9, "points": []}, 404),
+    ],
+)
+def test_points_that_are_none_are_refused(server: ViewServer, tmp_path: Path, body: Any, status: int) -> None:
+    assert asked(server, "/landmarks", body)[0] == status
+    assert not (tmp_path / "ws" / "corrections").exists()
+
+
+def test_the_way_in_is_for_this_user_alone(server: ViewServer) -> None:
+    with way_in(server) as page:
+        assert server.url in page.read_text() and page.parent.stat().st_mode & 0o077 == 0
+    assert not page.exists()
 
 
 def test_a_broken_review_is_said_and_left_as_it_is(server: ViewServer, tmp_path: Path) -> None:

@@ -134,6 +134,21 @@ def test_corrections_are_found_by_subject_sequence_and_number(tmp_path: Path) ->
         read_corrections(folder)
 
 
+def test_what_nobody_moved_belongs_to_its_correction(tmp_path: Path) -> None:
+    folder = tmp_path / "corrections" / "S1" / "smile"
+    folder.mkdir(parents=True)
+    (folder / "3.ljson").write_bytes(b"{}")
+    ((alone,), none) = (list(found) for found in read_corrections(tmp_path / "corrections"))
+    before = read_corrections(tmp_path / "corrections")[0][alone]
+    assert before.found is None and none == []
+    (folder / "3.found").write_bytes(b"[]")
+    (folder / "4.found").write_bytes(b"[]")
+    found, strange = read_corrections(tmp_path / "corrections", Item("S1", "smile"))
+    assert found[alone].found == b"[]" and found[alone].digest != before.digest
+    assert len(strange) == 1 and "4.found" in strange[0] and "3.found" not in strange[0]
+    assert read_corrections(tmp_path / "corrections", Item("S1", "*")) == ({}, [])
+
+
 def test_a_correction_is_no_large_file(tmp_path: Path) -> None:
     path = tmp_path / "corrections" / "S1" / "smile" / "1.ljson"
     path.parent.mkdir(parents=True)
