@@ -109,6 +109,9 @@ verify: $(INSTALLED) workspace-given  ## check WORKSPACE/release.h5
 report: $(INSTALLED) workspace-given  ## pictures and figures of WORKSPACE, to open in a browser
 	$(MIMICME) report $(WORKSPACE) $(ARGS)
 
+view: $(INSTALLED) workspace-given  ## scans and meshes of WORKSPACE in 3D, and review
+	$(MIMICME) view $(WORKSPACE) $(ARGS)
+
 workspace-given:
 	@test -n "$(WORKSPACE)" || { echo 'Which workspace? make $(MAKECMDGOALS) WORKSPACE=DIR' >&2; exit 2; }
 
