@@ -97,6 +97,22 @@ def joined_codes(codes: Iterable[str]) -> str:
     return ",".join([*kept, *last])
 
 
+def status_after(before: FrameStatus, status: FrameStatus, stage: str, shapes: bool) -> FrameStatus:
+    """What is known of a frame after one more stage, as the release has it.
+
+    Args:
+        before: what was known of it.
+        status: what this stage says.
+        stage: its name; shapes: see `Stage.shapes`: what a stage rejects that does not shape is noted, and stays ok.
+    """
+    if not before.ok:
+        return before
+    codes = [*before.note.split(","), *status.note.split(",")]
+    if status.ok or shapes:
+        return replace(status, note=joined_codes(codes), message=status.message or before.message)
+    return FrameStatus(True, "", joined_codes([*codes, f"{stage}:{status.reason}"]), status.message)
+
+
 def chunk_shape(shape: tuple[int, ...], itemsize: int, rows: int | None = None) -> tuple[int, ...]:
     """Chunks of whole rows: `rows` of them, by default as many as fit into a megabyte."""
     row_bytes = max(1, itemsize * int(np.prod(shape[1:], dtype=np.int64)))

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from mimicme.pipeline.checkpoint import Checkpoint
+from mimicme.pipeline.checkpoint import Checkpoint, FrameStatus, status_after
 from mimicme.pipeline.errors import MimicmeError
 from mimicme.pipeline.items import Item, Sequence
 from mimicme.pipeline.review import BAD, GOOD, rejection
@@ -120,7 +120,8 @@ def read_item(
     """
     frames = [FrameRecord(f.number, row) for row, f in enumerate(sequence.frames)]
     record = ItemRecord(sequence.item, sequence.expression, frames)
-    for stage in (s.name for s in of_sequences(stages)):
+    for made_by in of_sequences(stages):
+        stage = made_by.name
         failure = workspace.failure(stage, sequence.item)
         if failure.is_file():
             record.failure = f"{stage}: {_failure(failure)}"
@@ -131,7 +132,7 @@ def read_item(
             record.outdated.append(f"{stage}: {outdated[stage, str(sequence.item)]}")
         try:
             with Checkpoint(path) as checkpoint:
-                _read_stage(record, stage, checkpoint)
+                _read_stage(record, made_by, checkpoint)
         except (MimicmeError, OSError, KeyError, ValueError) as error:
             record.failure = record.failure or f"{stage}: {error}"
     for frame, source in zip(record.frames, sequence.frames, strict=True):
@@ -144,7 +145,7 @@ def read_item(
     return record
 
 
-def _read_stage(record: ItemRecord, stage: str, checkpoint: Checkpoint) -> None:
+def _read_stage(record: ItemRecord, stage: Stage, checkpoint: Checkpoint) -> None:
     record.decisions += [
         decision_sentence(name, str(checkpoint.attrs[name]))
         for name in checkpoint.attrs
@@ -156,9 +157,10 @@ def _read_stage(record: ItemRecord, stage: str, checkpoint: Checkpoint) -> None:
         frame = by_number.get(number)
         if frame is None or not frame.ok:  # later stages repeat what an earlier one rejected
             continue
-        frame.stage = stage
-        frame.ok, frame.reason = status.ok, status.reason
-        frame.note, frame.message = status.note or frame.note, status.message or frame.message
+        before = FrameStatus(frame.ok, frame.reason, frame.note, frame.message)
+        now = status_after(before, status, stage.name, stage.shapes)
+        frame.stage = stage.name
+        frame.ok, frame.reason, frame.note, frame.message = now.ok, now.reason, now.note, now.message
     for name, figure in sorted(checkpoint.quality.items()):
         record.units[name] = figure.unit
         for number, value in zip(numbers, figure.values, strict=True):

@@ -244,6 +244,11 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(error.said.encode(), "text/plain; charset=utf-8", error.status)
         except MimicmeError as error:
             self._send(str(error).encode(), "text/plain; charset=utf-8", HTTPStatus.UNPROCESSABLE_ENTITY)
+        except ConnectionError:  # the browser has gone
+            self.close_connection = True
+        except OSError as error:
+            said = f"The disk failed: {error.strerror}."
+            self._send(said.encode(), "text/plain; charset=utf-8", HTTPStatus.INTERNAL_SERVER_ERROR)
 
     def _check_host(self) -> None:
         if self.headers.get_all("Host") != [self.server.host]:

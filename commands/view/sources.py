@@ -13,7 +13,7 @@ import numpy as np
 
 from mimicme.commands.view.scene import FrameData
 from mimicme.pipeline.arrays import Floats
-from mimicme.pipeline.checkpoint import Checkpoint
+from mimicme.pipeline.checkpoint import Checkpoint, FrameStatus, status_after
 from mimicme.pipeline.errors import CheckpointError, FrameRejected, MimicmeError, UsageError
 from mimicme.pipeline.geometry.mesh import inverse, transform
 from mimicme.pipeline.items import Correction, Item, Verdict
@@ -123,11 +123,12 @@ class WorkspaceSource:
         frames = [FrameEntry(f.number, verdict=review.of(captured.item, f.number)) for f in captured.frames]
         entry = SequenceEntry(captured.item, captured.expression, frames)
         by_number = {frame.number: frame for frame in frames}
-        for stage, path in self._paths(captured.item).items():
-            meanings = next(s for s in self._stages if s.name == stage).reader.explained
+        paths = self._paths(captured.item)
+        for stage in (stage for stage in self._stages if stage.name in paths):
+            path = paths[stage.name]
             try:
                 with Checkpoint(path) as made:
-                    _read_stage(entry, by_number, made, meanings)
+                    _read_stage(entry, by_number, made, stage)
             except (MimicmeError, OSError, KeyError, ValueError) as error:
                 raise CheckpointError(
                     "a checkpoint cannot be read", where=path, seen=error, todo="Run `mimicme run`."
@@ -214,18 +215,19 @@ def _read_stage(
     entry: SequenceEntry,
     by_number: Mapping[int, FrameEntry],
     made: Checkpoint,
-    meanings: Mapping[str, str],
+    stage: Stage,
 ) -> None:
     """Add what a stage says; a frame that an earlier one rejected stays so."""
     numbers = made.numbers.tolist()
     for number, status in zip(numbers, made.statuses, strict=True):
         frame = by_number.get(number)
         if frame is not None and frame.ok:
-            frame.ok, frame.reason = status.ok, status.reason
-            frame.note, frame.message = status.note or frame.note, status.message or frame.message
+            before = FrameStatus(frame.ok, frame.reason, frame.note, frame.message)
+            now = status_after(before, status, stage.name, stage.shapes)
+            frame.ok, frame.reason, frame.note, frame.message = now.ok, now.reason, now.note, now.message
     for name, figure in made.quality.items():
         entry.units[name] = "" if figure.unit in ("", "1") else figure.unit
-        entry.meanings[name] = meanings.get(name, "")
+        entry.meanings[name] = stage.reader.explained.get(name, "")
         for number, value in zip(numbers, figure.values.tolist(), strict=True):
             if number in by_number and np.isfinite(value):
                 by_number[number].figures[name] = value

@@ -435,7 +435,7 @@
     const words = { mesh: "This frame has no registered mesh.", scan: given.scans ? "This frame has no scan." : "There are no scans in this file." };
     const lacking = missing.map((name) => words[name]);
     if (options.surface === "error" && !shown.errorColors && !missing.length) lacking.push("There is no error to show: it needs the scan.");
-    say(lacking.join(" "));
+    say([...lacking, ...shown.about.missing].join(" "));
   }
 
   // -- words

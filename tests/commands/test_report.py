@@ -355,6 +355,22 @@ def test_frames_carry_the_stage_that_rejected_them(workspace: Workspace) -> None
     assert again == records["S000/surprise"]
 
 
+def test_what_a_later_stage_rejects_is_noted_as_in_the_release(workspace: Workspace) -> None:
+    """A texture that could not be baked leaves the mesh as good as it was."""
+    item = Item("S000", "surprise")
+    with (
+        Checkpoint(workspace.checkpoint("register", item)) as before,
+        writing(workspace.checkpoint("bake", item), stage="bake", item=str(item), made_by={}) as out,
+    ):
+        out.continue_from(before)
+        out.reject(2, FrameRejected("no-texture", "the scan has no colours"))
+    (sequence,) = (s for s in workspace.sequences() if s.item == item)
+    first, second, third = read_item(workspace, sequence, ALL_STAGES).frames
+    assert (first.ok, second.reason) == (True, "large-residual")
+    assert third.ok and third.note.split(",")[-1] == "bake:no-texture" and "no colours" in third.message
+    assert "bake:no-texture" in sequence_badness(ItemRecord(item, "", [third])).why
+
+
 def test_view_is_drawn_in_the_canonical_frame(workspace: Workspace) -> None:
     """The registered truth lies on the scan once both are there: 0.15 mm noise and no more."""
     view = read_view(workspace, Item("S000", "surprise"), 0, ALL_STAGES)
