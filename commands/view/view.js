@@ -236,6 +236,7 @@
       const data = await frameOf(row);
       if (ticket !== wanted) return;
       shown = data;
+      if (timing.ready_ms === null && !data.points && data.scanPoints) set("layout", "scan");
       fill();
       if (timing.ready_ms === null) timing.ready_ms = performance.now() - began;
       if (given.token && row + 1 < sequence.frames.length) frameOf(row + 1).catch(() => {});

@@ -445,6 +445,31 @@ def test_a_point_that_is_moved_lands_on_the_scan_and_counts(
     assert not list((root / "corrections").rglob("*.*"))
 
 
+def test_a_scan_without_a_pose_is_shown_as_it_lies_and_corrected(base: Path, tmp_path: Path) -> None:
+    root = tmp_path / "ws"
+    shutil.copytree(base, root, ignore=shutil.ignore_patterns(*(s.name for s in STAGES[2:]), "release.h5"))
+    source = opened(root)
+    frame = source.frame(1, 0)
+    assert (
+        frame.pose is None and frame.vertices is None and frame.scan is not None and frame.given is not None
+    )
+    scene = Scene(source.template)
+    found, _ = unpack(scene.frame_payload(frame))
+    assert {"scan", "given"} <= set(found) and not {"vertices", "errors", "landmarks"} & set(found)
+    middle = (found["scan"].max(0) + found["scan"].min(0)) / 2 * STEP_MM
+    assert np.abs(middle).max() < 1.0  # mm, after the scan was thinned
+    source.correct(1, 0, {30: frame.given[30] + 5.0})
+    again = source.frame(1, 0)
+    assert again.given is not None
+    moved = np.linalg.norm(again.given - frame.given, axis=1)
+    assert moved[30] == pytest.approx(np.sqrt(75), abs=0.01) and np.delete(moved, 30).max() < 0.01
+    # before landmarks there is nothing to correct
+    shutil.rmtree(root / "landmarks")
+    assert source.frame(1, 1).given is None
+    with pytest.raises(UsageError, match="S000/surprise frame 1: the frame has no scan"):
+        source.correct(1, 1, {30: np.zeros(3)})
+
+
 @pytest.mark.parametrize(
     ("body", "status"),
     [
