@@ -79,7 +79,7 @@ test: $(INSTALLED)  ## the tests (ARGS="-k name" for some of them)
 # (an extra of setup.cfg with its name).
 test-fuzz: $(VENV)/.extra-fuzz  ## readers of files, with files damaged in every way (minutes)
 test-faults: $(INSTALLED)  ## runs that are killed, lose workers or run out of room (minutes)
-test-browser: $(VENV)/.extra-browser  ## the report in a real browser (Chromium)
+test-browser: $(VENV)/.extra-browser  ## report and viewer in a real browser (Chromium)
 test-interop: $(VENV)/.extra-interop  ## our files in other programs, and theirs in ours
 test-fuzz test-faults test-browser test-interop:
 	$(PY) -m pytest tests/$(@:test-%=%) $(ARGS)
@@ -108,6 +108,9 @@ verify: $(INSTALLED) workspace-given  ## check WORKSPACE/release.h5
 
 report: $(INSTALLED) workspace-given  ## pictures and figures of WORKSPACE, to open in a browser
 	$(MIMICME) report $(WORKSPACE) $(ARGS)
+
+view: $(INSTALLED) workspace-given  ## scans and meshes of WORKSPACE in 3D, and review
+	$(MIMICME) view $(WORKSPACE) $(ARGS)
 
 workspace-given:
 	@test -n "$(WORKSPACE)" || { echo 'Which workspace? make $(MAKECMDGOALS) WORKSPACE=DIR' >&2; exit 2; }

@@ -16,6 +16,7 @@ from mimicme.pipeline.run.pool import limit_threads, silence_warnings
 from mimicme.stages import FLOW
 
 if TYPE_CHECKING:
+    from mimicme.pipeline.items import Item
     from mimicme.pipeline.workspace import Workspace
 
 # before numpy is imported anywhere: one thread per process, and the same bytes for any number of jobs
@@ -397,14 +398,96 @@ def verify_command(release: Path, every_image: bool, as_json: bool) -> None:
 @main.command("report")
 @click.argument("workspace", type=WORKSPACE)
 @click.option("--output", type=FOLDER, help="Default: WORKSPACE/report.")
+@click.option(
+    "--jobs", "-j", type=click.IntRange(1), default=1, show_default=True, help="Processes that draw."
+)
+@click.option(
+    "--views",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Of the worst sequences, pages in 3D.",
+)
 @settings_options
-def report_command(workspace: Path, output: Path | None, preset: str | None, sets: tuple[str, ...]) -> None:
-    """A page with pictures and figures, to be opened without a network."""
+def report_command(
+    workspace: Path, output: Path | None, jobs: int, views: int, preset: str | None, sets: tuple[str, ...]
+) -> None:
+    """Pages with pictures and figures, worst first, to be opened without a network."""
     from mimicme.commands.report import report
+    from mimicme.commands.view import open_source, view_file
+    from mimicme.pipeline.run.progress import Console
     from mimicme.stages import STAGES
 
     opened = _opened(workspace, preset, sets)
-    click.echo(report(opened, output or opened.report_folder, STAGES))
+
+    def write_view(item: Item, path: Path) -> None:
+        source = open_source(opened.root, STAGES, lambda _: opened)
+        view_file(source, source.items.index(item), path)
+
+    console = Console(sys.stderr)
+    try:
+        made = report(
+            opened, output or opened.report_folder, STAGES,
+            progress=console.draw, jobs=jobs, views=views, write_view=write_view,
+        )  # fmt: skip
+    finally:
+        console.clear()
+    click.echo(made)
+
+
+@main.command("view")
+@click.argument("place", metavar="WORKSPACE|RELEASE", type=click.Path(exists=True, path_type=Path))
+@click.argument("sequence", metavar="[SUBJECT/SEQUENCE]", required=False)
+@click.option("--output", type=FILE, help="One sequence as an HTML file for a colleague; starts no server.")
+@click.option(
+    "--frames",
+    type=click.IntRange(1),
+    default=9,
+    show_default=True,
+    help="Of the file, evenly over the sequence.",
+)
+@click.option("--scans", is_flag=True, help="Scans in the file too, thinned out.")
+@click.option(
+    "--texture", type=click.IntRange(16, 8192), default=512, show_default=True, help="Side, texels."
+)
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=0, help="Of the server (default: any free one)."
+)
+@click.option("--browser/--no-browser", default=True, help="Open a browser, or only print the address.")
+def view_command(
+    place: Path,
+    sequence: str | None,
+    output: Path | None,
+    frames: int,
+    scans: bool,
+    texture: int,
+    port: int,
+    browser: bool,
+) -> None:
+    """3D in the browser: scans, registered meshes, errors; in a workspace also verdicts on frames."""
+    from mimicme.commands.view import make_server, open_source, place_of, view_file, way_in
+    from mimicme.pipeline.run.progress import Console
+    from mimicme.stages import STAGES
+
+    source = open_source(place, STAGES, lambda folder: _opened(folder, None, ()))
+    at = place_of(source, sequence)
+    if output is not None:
+        console = Console(sys.stderr)
+        try:
+            held = view_file(source, at, output, frames, texture, scans, console.draw)
+        finally:
+            console.clear()
+        click.echo(f"{output}: {source.items[at]}, {held} frames, {output.stat().st_size / 1e6:.1f} MB")
+        return
+    with make_server(source, at, texture, port) as server:
+        click.echo(f"{server.url}\nCtrl-C ends it.")
+        with way_in(server) as page:
+            if browser:
+                click.launch(str(page))
+            try:
+                server.serve_forever()
+            except KeyboardInterrupt:
+                click.echo("Ended.", err=True)
 
 
 @main.command("export")

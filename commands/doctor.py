@@ -27,6 +27,7 @@ NEEDED = (
     "jinja2",
     "markupsafe",
     "openpyxl",
+    "trimesh",
 )
 OPTIONAL = {
     "dask": "--backend dask",

@@ -20,7 +20,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, Self
@@ -95,6 +95,22 @@ def joined_codes(codes: Iterable[str]) -> str:
         kept.pop()
         last = [MORE]
     return ",".join([*kept, *last])
+
+
+def status_after(before: FrameStatus, status: FrameStatus, stage: str, shapes: bool) -> FrameStatus:
+    """What is known of a frame after one more stage, as the release has it.
+
+    Args:
+        before: what was known of it.
+        status: what this stage says.
+        stage: its name; shapes: see `Stage.shapes`: what a stage rejects that does not shape is noted, and stays ok.
+    """
+    if not before.ok:
+        return before
+    codes = [*before.note.split(","), *status.note.split(",")]
+    if status.ok or shapes:
+        return replace(status, note=joined_codes(codes), message=status.message or before.message)
+    return FrameStatus(True, "", joined_codes([*codes, f"{stage}:{status.reason}"]), status.message)
 
 
 def chunk_shape(shape: tuple[int, ...], itemsize: int, rows: int | None = None) -> tuple[int, ...]:
@@ -223,10 +239,20 @@ def _foreign_link(group: h5py.Group, seen: set[object] | None = None) -> str | N
 
 
 class CheckpointWriter:
-    """Writes one checkpoint; made by `writing`, which renames the file into place at the end."""
+    """Writes one checkpoint; made by `writing`, which renames the file into place at the end.
 
-    def __init__(self, handle: WholeHdf5, sources: Sources | None = None) -> None:
+    Args:
+        left_out: statuses of frames that are not continued from an earlier checkpoint, by number.
+    """
+
+    def __init__(
+        self,
+        handle: WholeHdf5,
+        sources: Sources | None = None,
+        left_out: Mapping[int, FrameStatus] = MappingProxyType({}),
+    ) -> None:
         self._h5 = handle
+        self._left_out = left_out
         self._status: list[FrameStatus] = []
         self._sources = sources
         self._row_datasets: list[h5py.Dataset] = []
@@ -254,8 +280,16 @@ class CheckpointWriter:
         self._status = list(statuses) if statuses is not None else [FrameStatus()] * len(numbers)
 
     def continue_from(self, earlier: Checkpoint) -> list[int]:
-        """Declare the rows of an earlier checkpoint with their statuses; returns the rows still ok."""
-        self.frames(earlier.numbers.tolist(), earlier.statuses)
+        """Declare the rows of an earlier checkpoint with their statuses, without those left out; returns the rows still
+        ok."""
+        numbers = earlier.numbers.tolist()
+        statuses = [
+            replace(self._left_out[number], note=status.note)
+            if status.ok and number in self._left_out
+            else status
+            for number, status in zip(numbers, earlier.statuses, strict=True)
+        ]
+        self.frames(numbers, statuses)
         return [row for row, status in enumerate(self._status) if status.ok]
 
     def reject(self, row: int, error: FrameRejected) -> None:
@@ -339,7 +373,13 @@ class CheckpointWriter:
 
 @contextmanager
 def writing(
-    path: Path, *, stage: str, item: str, made_by: Mapping[str, Any], captures_root: Path | None = None
+    path: Path,
+    *,
+    stage: str,
+    item: str,
+    made_by: Mapping[str, Any],
+    captures_root: Path | None = None,
+    left_out: Mapping[int, FrameStatus] = MappingProxyType({}),
 ) -> Iterator[CheckpointWriter]:
     """Write a checkpoint to a temporary name beside `path`, flush it to the disk, then rename it.
 
@@ -347,7 +387,8 @@ def writing(
     exception the temporary file is removed and whatever stood at `path` before stays.
     """
     with whole_hdf5(path) as handle:
-        out = CheckpointWriter(handle, None if captures_root is None else Sources(captures_root))
+        sources = None if captures_root is None else Sources(captures_root)
+        out = CheckpointWriter(handle, sources, left_out)
         out.attrs["stage"] = stage
         out.attrs["item"] = item
         yield out

@@ -21,6 +21,31 @@ class Item:
 
 
 @dataclass(frozen=True)
+class Verdict:
+    """What a person who looked says of a frame, and why; see `pipeline.review`."""
+
+    good: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Correction:
+    """A corrected landmark file.
+
+    Attributes:
+        name: below the workspace.
+        data: its content.
+        digest: SHA-256 of all content.
+        found: content of the file that says which of its points nobody moved; None: all are by hand.
+    """
+
+    name: str
+    data: bytes
+    digest: str
+    found: bytes | None = None
+
+
+@dataclass(frozen=True)
 class FrameSource:
     """One raw frame on disk.
 
@@ -29,12 +54,21 @@ class FrameSource:
         path: the mesh file, absolute.
         duplicates: further files that claim the same number (the frame is then rejected).
         time_s: seconds since the sequence's first frame by the times in its file names; None: they carry none.
+        verdict: of a person who looked; None: nobody did.
+        correction: landmarks that outrank the file beside the frame; None: there are none.
     """
 
     number: int
     path: Path
     duplicates: tuple[Path, ...] = ()
     time_s: float | None = None
+    verdict: Verdict | None = None
+    correction: Correction | None = None
+
+    @property
+    def bad(self) -> bool:
+        """Whether a person called it bad."""
+        return self.verdict is not None and not self.verdict.good
 
 
 @dataclass(frozen=True)
@@ -54,6 +88,16 @@ class Sequence:
     expression: str
     frames: tuple[FrameSource, ...]
     named_fps: float | None = None
+
+    @property
+    def bad(self) -> dict[int, str]:
+        """Reasons of the frames that a person called bad, by number."""
+        return {f.number: f.verdict.reason for f in self.frames if f.verdict is not None and f.bad}
+
+    @property
+    def all_bad(self) -> bool:
+        """Whether a person called every frame bad."""
+        return bool(self.frames) and all(frame.bad for frame in self.frames)
 
     def fps(self, declared: float) -> float:
         """Frames per second: what is declared, else what the file names' times tell; NaN: unknown."""

@@ -32,7 +32,7 @@ class Task(Generic[S]):
             for stages that do not ask for it, and when that sequence failed.
         template: path of the prepared template.
         siblings: for the neutral of a stage of scope `subject`: what `inputs` is for this sequence, of every other
-            sequence of the subject that has all of it; in order of the items.
+            sequence of the subject that has all of it and whose frames are not all called bad; in order of the items.
         corpus: for a stage of scope `corpus`: where it is written down what `inputs` is of every sequence of the
             workspace's catalogue, this one among them (`load_corpus`); None while the stage is not enabled.
         part: the part of the item that is to be made; None: the whole.  See `Stage.parts`.
@@ -128,7 +128,9 @@ class Stage(Generic[S]):
             checkpoints by stage name.
         most_neutral: of the stage that knows how neutral frames are: of a checkpoint's path, the cost of its most
             neutral frame and why it is, None where it has none.  A subject without a sequence labelled neutral takes
-            its neutral from the sequence with the least.
+            its neutral from the sequence with the least.  Frames that a person called bad are left out of its
+            checkpoints where they could be a neutral (`CheckpointWriter.continue_from`).
+        corrected: whether it reads landmarks that a person corrected (`FrameSource.correction`).
         parts: how many parts an item is worked in, if that can be more than one; must follow from the item, the
             settings and the inputs alone.  `compute` is then called for each part (`Task.part`), in any order and
             side by side, with a writer for the part's own checkpoint, whose form is the stage's affair; and at last
@@ -147,6 +149,7 @@ class Stage(Generic[S]):
     shapes: bool = False
     reader: type[Checkpoint] = Checkpoint
     uses_template: bool = True
+    corrected: bool = False
     collect: Callable[[Sequence, Mapping[str, Path]], Any] | None = None
     parts: Callable[[Task[S]], int] | None = None
     most_neutral: Callable[[Path], tuple[float, str] | None] | None = None

@@ -8,6 +8,8 @@ WORKSPACE/failures/<stage>/<subject>/<sequence>.json
 WORKSPACE/runs/<UTC stamp>/                        config.toml, given.json, versions.json, log.jsonl
 WORKSPACE/heads.jsonl                              the checkpoint index that the last run saved; may be deleted
 WORKSPACE/withdrawn.txt                            who may not come back
+WORKSPACE/review.csv                               what a person who looked says of frames (`pipeline.review`)
+WORKSPACE/corrections/<subject>/<sequence>/<frame>.ljson   landmarks that a person corrected
 WORKSPACE/release.h5, report/
 """
 
@@ -39,6 +41,8 @@ from mimicme.pipeline.captures.who import person_key
 from mimicme.pipeline.config import Config
 from mimicme.pipeline.errors import ConfigError, InputError, MissingDependencyError, UsageError
 from mimicme.pipeline.items import Captures, Item, Part, Sequence
+from mimicme.pipeline.review import EXTENSION as CORRECTED
+from mimicme.pipeline.review import Review, read_corrections, reviewed
 from mimicme.pipeline.stage import Stage
 from mimicme.pipeline.whole_file import temporary_name, write_whole
 
@@ -52,7 +56,7 @@ A = TypeVar("A", bound="Checkpoint")
 CONFIG_NAME = "mimicme.toml"
 OVERRIDES_NAME = "given.json"
 _OF_CONSENT = ("captures.consent", "captures.not_same", "metadata.")
-_RESERVED = ("failures", "runs", "template", "report")
+_RESERVED = ("failures", "runs", "template", "report", "corrections")
 # `safe_name` lets no name of a sequence hold an '@'
 _PART = re.compile(r"([^@]+)@part-(\d{4,})-of-(\d{4,})\.h5")
 _TEMPORARY = re.compile(r"\.[^/]+\.\d+\.tmp")
@@ -192,13 +196,14 @@ class Workspace:
     # -- captures
 
     def catalogue(self) -> Catalogue:
-        """The catalogue with its messages; the folder is searched once.
+        """The catalogue with its messages, verdicts and corrected landmarks; the folder is searched once.
 
         It lists neither who has withdrawn nor whom the table of subjects refuses: what goes by it (stages, status,
         report, sheets to review) then neither works on such a subject nor shows it.
 
         Raises:
-            InputError, ConfigError: see `catalogue.build`, or the table of subjects cannot be used.
+            InputError, ConfigError: see `catalogue.build`, or the table of subjects, the review or a correction
+                cannot be used.
         """
         if self._catalogue is None:
             file = self._own.expressions.file
@@ -211,8 +216,10 @@ class Workspace:
                 self._refused,
                 self._own.captures.fps,
             )
+            corrections, strange = read_corrections(self.corrections_folder)
+            found = reviewed(found, Review.read(self.review_file), corrections)
             self._catalogue = replace(
-                found, messages=(*found.messages, *self._matched(found.captured).notices)
+                found, messages=(*found.messages, *strange, *self._matched(found.captured).notices)
             )
         return self._catalogue
 
@@ -330,6 +337,20 @@ class Workspace:
     @property
     def report_folder(self) -> Path:
         return self.root / "report"
+
+    @property
+    def review_file(self) -> Path:
+        """What a person who looked says of frames; see `pipeline.review`."""
+        return self.root / "review.csv"
+
+    @property
+    def corrections_folder(self) -> Path:
+        """Where corrected landmark files lie; see `correction`."""
+        return self.root / "corrections"
+
+    def correction(self, item: Item, number: int) -> Path:
+        """Where the corrected landmarks of a frame lie."""
+        return self.corrections_folder / item.subject / item.sequence / f"{number}{CORRECTED}"
 
     @property
     def template(self) -> Path:
@@ -512,10 +533,11 @@ class Workspace:
         return lambda name: _hashed(name) in listed or _hashed_person(name) in listed
 
     def folders_of(self, subject: str, stages: Iterable[str]) -> list[Path]:
-        """The folders of a subject's checkpoints and failures; never one of the raw captures."""
+        """The folders of a subject's checkpoints, failures and corrections; never one of the raw captures."""
         failures = self.root / "failures"
         folders = [self.root / name for name in stages]
         folders += [p for p in failures.iterdir() if p.is_dir()] if failures.is_dir() else []
+        folders.append(self.corrections_folder)
         mine = [folder / safe_name(subject) for folder in folders]
         return [p for p in mine if p.is_dir() and not self._holds_captures(p)]
 
@@ -549,6 +571,7 @@ class Workspace:
             if record.parts[-2:] == ("release", "release.json") or _mentions(record, name):
                 removed.append(record)
                 record.unlink()
+        self._forget_verdicts(name)
         for run in self.runs():
             log = run / "log.jsonl"
             if log.is_file():
@@ -557,6 +580,23 @@ class Workspace:
                 if len(kept) < len(lines):
                     write_whole(log, "".join(f"{line}\n" for line in kept))
         return removed
+
+    def _forget_verdicts(self, name: str) -> None:
+        """Take a subject out of review.csv; of a file that cannot be read, every line that names it."""
+        path, key = self.review_file, person_key(name)
+        if not path.is_file():
+            return
+        try:
+            old = Review.read(path)
+        except InputError:
+            text = path.read_text(encoding="utf-8", errors="replace")
+            kept = "".join(line for line in text.splitlines(True) if not _word(name).search(line))
+            if kept != text:
+                write_whole(path, kept)
+            return
+        new = old.without(lambda subject: subject == name or person_key(subject) == key)
+        if len(new.lines) < len(old.lines):
+            new.write(path)
 
 
 def _check_place(folder: Path, captures: str | Path, stages: Iterable[str], replace_settings: bool) -> None:

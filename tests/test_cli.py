@@ -25,6 +25,7 @@ OTHERS = (
     "status",
     "verify",
     "report",
+    "view",
     "export",
     "adopt",
     "synth",

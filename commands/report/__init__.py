@@ -1,24 +1,41 @@
-"""One page about a workspace that opens without a network: what arrived, how good it is, and how it looks.
+"""A report on a workspace that opens without a network: what arrived, how good it is, and how it looks; worst first.
 
 Reads the checkpoints, so that it can be made at any moment, also before the release is packed; what is out of date
-is shown and marked.  Pictures are inside the page.  A picture that cannot be drawn becomes a card that says why; it
-never stops the page.
+is shown and marked.  A picture that cannot be drawn becomes a card that says why; it never stops the report.
 
-records.py reads what the checkpoints say, sections.py makes of it what each section shows, with drawings from
-contact_sheets.py and svg.py, and page.py fills the templates in.
+    report.html, report.js, report.css, report-data.js     the index: sorted, filtered and searched in the browser
+    subjects/<subject>.html
+    sequences/<subject>/<sequence>/index.html, <frame>.jpg, made.json
+    views/<subject>/<sequence>.html                        the worst sequences in 3D
+
+Only what changed is made again: made.json remembers what the pages of a sequence were made from.  records.py reads what
+the checkpoints say, ranking.py what a person should look at first, sections.py makes of it what is shown, with drawings
+from strips.py and svg.py, index.py the data of the index, sequence_files.py the files of a sequence, and page.py fills
+the templates in.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 
 from mimicme.commands.report import sections
-from mimicme.commands.report.contact_sheets import read_view
-from mimicme.commands.report.page import make_section, render_page
-from mimicme.commands.report.records import read_item, read_outdated
-from mimicme.commands.report.sections import Progress
+from mimicme.commands.report.index import index_data, order, script
+from mimicme.commands.report.page import asset, make_section, render, render_page
+from mimicme.commands.report.ranking import sequence_badness
+from mimicme.commands.report.records import ItemRecord, of_sequences, read_item, read_outdated
+from mimicme.commands.report.sequence_files import (
+    Job,
+    Made,
+    make,
+    make_elsewhere,
+    remove_others,
+    render_files,
+)
+from mimicme.commands.report.strips import read_view
 from mimicme.commands.report.svg import histogram
+from mimicme.pipeline.items import Item
 from mimicme.pipeline.stage import Stage
 from mimicme.pipeline.whole_file import write_whole
 from mimicme.pipeline.workspace import Workspace
@@ -26,43 +43,113 @@ from mimicme.pipeline.workspace import Workspace
 __all__ = ["PAGE", "histogram", "read_item", "read_view", "report"]
 
 PAGE = "report.html"
+DATA = "report-data.js"
+ASSETS = ("report.js", "report.css")
+MAX_FRAMES = 9
 
 
 def report(
     workspace: Workspace,
     output: Path,
     stages: Iterable[Stage],
-    max_subjects: int = 40,
-    max_frames: int = 8,
-    progress: Progress | None = None,
+    max_frames: int = MAX_FRAMES,
+    progress: Callable[[str], None] | None = None,
+    jobs: int = 1,
+    views: int = 0,
+    write_view: Callable[[Item, Path], None] | None = None,
 ) -> Path:
-    """Write `report.html` into the folder `output` and return its path.
+    """Write the report into the folder `output` and return the path of its index.
 
     A section that cannot be made says so, and the others stay.
 
     Args:
         stages: all of them, in order of the flow.
-        max_subjects: subjects with pictures, worst first; the page says how many are left out.
-        max_frames: pictures of a subject, worst first.
-        progress: called with the subject that is being drawn.
+        max_frames: pictures of a sequence.
+        progress: called with what is being made.
+        jobs: processes that draw; 1: this one.
+        views: how many of the worst sequences get a page in 3D; write_view: writes one.
     """
     stages = tuple(stages)
     outdated = read_outdated(workspace, stages)
-    records = [read_item(workspace, sequence, stages, outdated) for sequence in workspace.sequences()]
+    output.mkdir(parents=True, exist_ok=True)
+    comparable = workspace.template.is_file()
+    todo = [
+        Job.of(workspace, sequence, stages, outdated, output, max_frames, comparable)
+        for sequence in workspace.sequences()
+    ]
+    made: list[Made] = []
+    for one in _made(workspace, todo, jobs):
+        made.append(one)
+        if progress:
+            progress(f"{len(made)}/{len(todo)} sequences, {one.record.item}")
+    remove_others(output, [one.record.item for one in made])
+    records = [one.record for one in made]
+    ranked = order(records)
+    shown_in_3d = _write_views(output, ranked, views, write_view, progress)
+    for one, job in zip(made, todo, strict=True):
+        if one.view != (one.record.item in shown_in_3d):
+            render_files(workspace, job, one, one.record.item in shown_in_3d)
+    drawn = {(one.record.item, number) for one in made for number in one.drawn}
+    _write_subjects(output, ranked, drawn)
+    last = of_sequences(stages)[-1].name if stages else ""
+    write_whole(output / DATA, script(index_data(records, last, drawn, shown_in_3d)))
+    for name in ASSETS:
+        write_whole(output / name, asset(name))
     shown = [
         make_section("Overview", "overview", lambda: sections.overview(workspace, records, stages, outdated)),
-        make_section("What is out of date", "outdated", lambda: records),
+        make_section("Sequences, worst first", "sequences", lambda: sections.sequences(workspace)),
         make_section("What was rejected", "rejections", lambda: sections.rejections(records)),
+        make_section("What is out of date", "outdated", lambda: sections.outdated(outdated)),
         make_section("Quality", "quality", lambda: sections.quality(records, stages)),
-        make_section(
-            "Pictures",
-            "pictures",
-            lambda: sections.pictures(workspace, records, stages, max_subjects, max_frames, progress),
-        ),
-        make_section("Sequences", "sequences", lambda: sections.sequences(records)),
         make_section("Settings and versions", "settings", lambda: sections.settings(workspace)),
     ]
-    page = render_page(f"mimicme: {workspace.root.name}", shown)
-    output.mkdir(parents=True, exist_ok=True)
-    write_whole(output / PAGE, page)
+    write_whole(output / PAGE, render_page(f"mimicme: {workspace.root.name}", shown))
     return output / PAGE
+
+
+def _made(workspace: Workspace, jobs: Sequence[Job], processes: int) -> Iterator[Made]:
+    """What is made of each sequence, in order."""
+    if processes <= 1 or len(jobs) < 2:
+        yield from (make(workspace, job) for job in jobs)
+        return
+    import joblib
+
+    root, sets = workspace.root, workspace.overrides
+    work = (joblib.delayed(make_elsewhere)(root, sets, job) for job in jobs)
+    yield from joblib.Parallel(n_jobs=processes, return_as="generator")(work)
+
+
+def _write_views(
+    output: Path,
+    ranked: Sequence[ItemRecord],
+    count: int,
+    write_view: Callable[[Item, Path], None] | None,
+    progress: Callable[[str], None] | None,
+) -> set[Item]:
+    """Write the pages in 3D of the worst sequences with a frame in use, and take away those of others."""
+    chosen = [record for record in ranked if any(f.ok and f.quality for f in record.frames)]
+    chosen = chosen[:count] if write_view is not None else []
+    written = set()
+    for record in chosen:
+        path = output / "views" / record.item.subject / f"{record.item.sequence}.html"
+        if progress:
+            progress(f"3D of {record.item}, score {sequence_badness(record).score:.2f}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        assert write_view is not None
+        write_view(record.item, path)
+        written.add(record.item)
+    for path in output.glob("views/*/*.html"):
+        if Item(path.parent.name, path.stem) not in written:
+            path.unlink()
+    return written
+
+
+def _write_subjects(output: Path, ranked: Sequence[ItemRecord], drawn: set[tuple[Item, int]]) -> None:
+    """The pages of the subjects; what is the same as before stays."""
+    by_subject = sorted(ranked, key=lambda record: record.item.subject)  # stable: worst first within each
+    for subject, own in groupby(by_subject, key=lambda record: record.item.subject):
+        path = output / "subjects" / f"{subject}.html"
+        page = render("subject.html.j2", sections.subject_page(subject, own, drawn))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.is_file() or path.read_text(encoding="utf-8") != page:
+            write_whole(path, page)

@@ -1,4 +1,4 @@
-"""The page from its templates, report.html.j2 and sections.html.j2: whatever stands in it is escaped.
+"""The pages from their templates: whatever stands in them is escaped.
 
 A drawing marked by `svg.mark_safe` is the only exception.  A name that a template does not know is an error, never an
 empty place.
@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from hashlib import sha256
+from importlib.resources import files
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -51,6 +53,28 @@ def render_section(macro: str, shown: object) -> str:
 def render_page(title: str, sections: Sequence[Section]) -> str:
     """The whole page as HTML."""
     return environment().get_template("report.html.j2").render(title=title, sections=sections)
+
+
+def render(template: str, shown: object) -> str:
+    """The page of a sequence or of a subject as HTML.
+
+    Args:
+        template: name of its file.
+        shown: what sections.py gives for it.
+    """
+    return environment().get_template(template).render(shown=shown)
+
+
+def asset(name: str) -> str:
+    """The text of a script or a style that lies beside the index."""
+    return files(str(__package__)).joinpath(name).read_text(encoding="utf-8")
+
+
+@cache
+def look() -> str:
+    """Digest of the pages' templates: others make the pages again."""
+    texts = [asset(name) for name in ("sequence.html.j2", "sections.html.j2")]
+    return sha256("\0".join(texts).encode()).hexdigest()
 
 
 @cache

@@ -5,30 +5,35 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
-from mimicme.pipeline.checkpoint import Checkpoint
+from mimicme.pipeline.checkpoint import Checkpoint, FrameStatus, status_after
 from mimicme.pipeline.errors import MimicmeError
 from mimicme.pipeline.items import Item, Sequence
+from mimicme.pipeline.review import BAD, GOOD, rejection
 from mimicme.pipeline.run.checkpoint_index import DECISION
 from mimicme.pipeline.run.status import read_status
 from mimicme.pipeline.stage import Stage
 from mimicme.pipeline.workspace import Workspace
-from mimicme.stages.register.quality import S2M_P95
 
-WORST_BY = S2M_P95
-"""The figure that orders frames and subjects; lower is better."""
+EXPECTED_ERROR, S2M_P95 = "expected_error", "s2m_p95"
+"""The figures that the index shows, mm; lower is better."""
 
 _ALL_CURRENT: Mapping[tuple[str, str], str] = MappingProxyType({})
 
 
 @dataclass
 class FrameRecord:
-    """One frame: its last status over the stages that have seen it, and what they measured."""
+    """One frame: its last status over the stages that have seen it, and what they measured.
+
+    Attributes:
+        verdict: of a person who looked: `good`, `bad` or nothing.
+    """
 
     number: int
     row: int
@@ -37,6 +42,7 @@ class FrameRecord:
     reason: str = ""
     note: str = ""
     message: str = ""
+    verdict: str = ""
     quality: dict[str, float] = field(default_factory=dict)
 
 
@@ -58,11 +64,28 @@ class ItemRecord:
     units: dict[str, str] = field(default_factory=dict)
 
     @property
-    def worst(self) -> float:
-        """Largest `WORST_BY` of its frames, infinite when one was rejected or the sequence failed."""
-        if self.failure or any(not f.ok for f in self.frames):
-            return float("inf")
-        return max((f.quality.get(WORST_BY, 0.0) for f in self.frames), default=0.0)
+    def rejected(self) -> int:
+        """How many frames are."""
+        return sum(not frame.ok for frame in self.frames)
+
+    def worst(self, figure: str) -> float | None:
+        """Largest of a figure over the frames in use; None where none has it."""
+        return max((f.quality[figure] for f in self.frames if f.ok and figure in f.quality), default=None)
+
+    def to_record(self) -> dict[str, Any]:
+        """For JSON; `from_record` takes it back."""
+        return asdict(self)
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> ItemRecord:
+        """See `to_record`.
+
+        Raises:
+            KeyError, TypeError: it is none.
+        """
+        own = {**record, "item": Item(**record["item"])}
+        own["frames"] = [FrameRecord(**frame) for frame in record["frames"]]
+        return cls(**own)
 
 
 def read_outdated(workspace: Workspace, stages: Iterable[Stage]) -> dict[tuple[str, str], str]:
@@ -92,10 +115,13 @@ def read_item(
     Args:
         stages: in order of the flow: the last of those that have seen a frame has the last word on it.
         outdated: as `read_outdated` says.
+
+    A frame that a person called bad is rejected, though no stage said so.
     """
     frames = [FrameRecord(f.number, row) for row, f in enumerate(sequence.frames)]
     record = ItemRecord(sequence.item, sequence.expression, frames)
-    for stage in (s.name for s in of_sequences(stages)):
+    for made_by in of_sequences(stages):
+        stage = made_by.name
         failure = workspace.failure(stage, sequence.item)
         if failure.is_file():
             record.failure = f"{stage}: {_failure(failure)}"
@@ -106,13 +132,20 @@ def read_item(
             record.outdated.append(f"{stage}: {outdated[stage, str(sequence.item)]}")
         try:
             with Checkpoint(path) as checkpoint:
-                _read_stage(record, stage, checkpoint)
+                _read_stage(record, made_by, checkpoint)
         except (MimicmeError, OSError, KeyError, ValueError) as error:
             record.failure = record.failure or f"{stage}: {error}"
+    for frame, source in zip(record.frames, sequence.frames, strict=True):
+        if source.verdict is None:
+            continue
+        frame.verdict = BAD if source.bad else GOOD
+        if source.bad and frame.ok:
+            said = rejection(source.verdict.reason)
+            frame.ok, frame.reason, frame.message = False, said.reason, str(said)
     return record
 
 
-def _read_stage(record: ItemRecord, stage: str, checkpoint: Checkpoint) -> None:
+def _read_stage(record: ItemRecord, stage: Stage, checkpoint: Checkpoint) -> None:
     record.decisions += [
         decision_sentence(name, str(checkpoint.attrs[name]))
         for name in checkpoint.attrs
@@ -124,9 +157,10 @@ def _read_stage(record: ItemRecord, stage: str, checkpoint: Checkpoint) -> None:
         frame = by_number.get(number)
         if frame is None or not frame.ok:  # later stages repeat what an earlier one rejected
             continue
-        frame.stage = stage
-        frame.ok, frame.reason = status.ok, status.reason
-        frame.note, frame.message = status.note or frame.note, status.message or frame.message
+        before = FrameStatus(frame.ok, frame.reason, frame.note, frame.message)
+        now = status_after(before, status, stage.name, stage.shapes)
+        frame.stage = stage.name
+        frame.ok, frame.reason, frame.note, frame.message = now.ok, now.reason, now.note, now.message
     for name, figure in sorted(checkpoint.quality.items()):
         record.units[name] = figure.unit
         for number, value in zip(numbers, figure.values, strict=True):

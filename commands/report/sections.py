@@ -1,26 +1,36 @@
-"""What each section of the page shows, as plain data; sections.html.j2 has a macro of the same name for each."""
+"""What each section of the index and each page shows, as plain data; sections.html.j2 has a macro of the same name for
+each section."""
 
 from __future__ import annotations
 
-import base64
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import re
+import shlex
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from markupsafe import Markup
 
-from mimicme.commands.report.contact_sheets import subject_sheet
-from mimicme.commands.report.records import WORST_BY, FrameRecord, ItemRecord, of_sequences
-from mimicme.commands.report.svg import histogram
+from mimicme.commands.report.figures import direction
+from mimicme.commands.report.ranking import NOTE_MM, badness, sequence_badness, worst_frame
+from mimicme.commands.report.records import EXPECTED_ERROR, S2M_P95, FrameRecord, ItemRecord, of_sequences
+from mimicme.commands.report.svg import curve, histogram
+from mimicme.pipeline.errors import listed
+from mimicme.pipeline.items import Item
 from mimicme.pipeline.stage import Stage
 from mimicme.pipeline.workspace import Workspace
-from mimicme.stages.register.quality import S2M_MEDIAN
 
 Progress = Callable[[str], None]
 MOST_DECISIONS = 20
 """As many decisions about units and axes are shown."""
+MOST_GROUPS = 50
+"""As many causes of one kind are shown."""
 NO_UNIT = "no unit"
+# a state that another one's is the reason of (`Plan`)
+_FOLLOWS = re.compile(
+    r"^'[^']+' (is out of date|is not made yet|failed|is blocked)|comes first$|^its input '[^']+' changed$"
+)
 
 
 @dataclass(frozen=True)
@@ -42,12 +52,41 @@ class Overview:
 
 
 @dataclass(frozen=True)
-class Rejections:
-    """Sequences that failed, frames that were rejected, and frames that carry a note."""
+class Cause:
+    """Sequences with one reason: of being out of date, or of having failed; `examples`: a few of them."""
 
-    sequences: list[ItemRecord]
-    frames: list[tuple[ItemRecord, FrameRecord]]
-    notes: list[tuple[ItemRecord, FrameRecord]]
+    stage: str
+    reason: str
+    count: int
+    examples: str
+
+
+@dataclass(frozen=True)
+class Outdated:
+    """Why results are out of date, most frequent first; `following`: how many are because an earlier one is."""
+
+    causes: list[Cause]
+    following: int = 0
+
+
+@dataclass(frozen=True)
+class CodeGroup:
+    """Frames with one code, a reason of rejection or a note; `message`: what is said of the first of them."""
+
+    code: str
+    frames: int
+    sequences: int
+    examples: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Rejections:
+    """What failed, was rejected and is noted, each by its cause, most frequent first."""
+
+    failures: list[Cause]
+    reasons: list[CodeGroup]
+    notes: list[CodeGroup]
 
 
 @dataclass(frozen=True)
@@ -57,7 +96,7 @@ class QualityRow:
     Attributes:
         figure: its name in checkpoints and release.
         unit: of its numbers; `no unit` of counts, shares and factors.
-        meaning: a sentence, where its stage gives one.
+        meaning: a sentence, where its stage gives one; direction: which way it is good, in words.
         frames: how many have it.
         median, p95, largest: over these, in the figure's own unit.
         histogram: of these, an SVG.
@@ -66,6 +105,7 @@ class QualityRow:
     figure: str
     unit: str
     meaning: str
+    direction: str
     frames: int
     median: float
     p95: float
@@ -74,51 +114,18 @@ class QualityRow:
 
 
 @dataclass(frozen=True)
-class SubjectSheet:
-    """The pictures of a subject: a JPEG file in base64, and its width, px."""
-
-    subject: str
-    jpeg: str
-    width: int
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """Sheets of the subjects, worst first.
-
-    Attributes:
-        comparable: whether there is a prepared template, without which there is nothing to compare with.
-        left_out: how many subjects have no sheet here.
-    """
-
-    comparable: bool
-    sheets: list[SubjectSheet]
-    left_out: int = 0
-
-
-@dataclass(frozen=True)
-class SequenceRow:
-    """A sequence and its frames.
-
-    Attributes:
-        rejected: how many frames were.
-        median: median over the others of the figure `Sequences.median_figure`, mm; None where none has it.
-        worst: the largest of the figure `Sequences.worst_figure`, mm; likewise.
-    """
-
-    record: ItemRecord
-    rejected: int
-    median: float | None
-    worst: float | None
-
-
-@dataclass(frozen=True)
 class Sequences:
-    """All sequences, and the names of the figures their last columns are of."""
+    """The table of all sequences, whose rows come from index.py.
 
-    rows: list[SequenceRow]
-    median_figure: str = S2M_MEDIAN
-    worst_figure: str = WORST_BY
+    Attributes:
+        columns: name in the data, and heading, of those that can be sorted by.
+        command: that shows a sequence in 3D.
+        note_mm: what a note counts in the order.
+    """
+
+    columns: list[tuple[str, str]]
+    command: str
+    note_mm: float = NOTE_MM
 
 
 @dataclass(frozen=True)
@@ -160,15 +167,55 @@ def overview(
     return Overview(facts, counts, sorted({d for r in records for d in r.decisions})[:MOST_DECISIONS])
 
 
+def outdated(found: Mapping[tuple[str, str], str]) -> Outdated:
+    """The causes of what is out of date.
+
+    Args:
+        found: as `records.read_outdated` says.
+    """
+    groups: dict[tuple[str, str], list[str]] = {}
+    following = 0
+    for (stage, item), reason in found.items():
+        if _FOLLOWS.search(reason):
+            following += 1
+        else:
+            groups.setdefault((stage, reason), []).append(item)
+    return Outdated(_causes(groups), following)
+
+
+def _causes(groups: Mapping[tuple[str, str], Sequence[object]]) -> list[Cause]:
+    ordered = sorted(groups.items(), key=lambda group: -len(group[1]))[:MOST_GROUPS]
+    return [Cause(stage, why, len(items), listed(items, 4)) for (stage, why), items in ordered]
+
+
 def rejections(records: Iterable[ItemRecord]) -> Rejections:
     """What failed, what was rejected, and what is noted of frames that are used."""
     records = list(records)
-    frames = [(r, f) for r in records for f in r.frames]
-    return Rejections(
-        [r for r in records if r.failure],
-        [(r, f) for r, f in frames if not f.ok],
-        [(r, f) for r, f in frames if f.ok and f.note],
-    )
+    failures: dict[tuple[str, str], list[object]] = {}
+    reasons: dict[str, list[tuple[ItemRecord, FrameRecord]]] = {}
+    notes: dict[str, list[tuple[ItemRecord, FrameRecord]]] = {}
+    for record in records:
+        if record.failure:
+            failures.setdefault(("", record.failure), []).append(record.item)
+        for frame in record.frames:
+            if not frame.ok:
+                reasons.setdefault(frame.reason, []).append((record, frame))
+            for code in frame.note.split(",") if frame.ok and frame.note else ():
+                notes.setdefault(code, []).append((record, frame))
+    return Rejections(_causes(failures), _code_groups(reasons), _code_groups(notes))
+
+
+def _code_groups(groups: Mapping[str, Sequence[tuple[ItemRecord, FrameRecord]]]) -> list[CodeGroup]:
+    return [
+        CodeGroup(
+            code,
+            len(found),
+            len({record.item for record, _ in found}),
+            listed((f"{record.item} {frame.number}" for record, frame in found), 4),
+            found[0][1].message,
+        )
+        for code, found in sorted(groups.items(), key=lambda group: (-len(group[1]), group[0]))
+    ]
 
 
 def quality(records: Sequence[ItemRecord], stages: Iterable[Stage]) -> list[QualityRow]:
@@ -183,8 +230,9 @@ def quality(records: Sequence[ItemRecord], stages: Iterable[Stage]) -> list[Qual
         rows.append(
             QualityRow(
                 name,
-                NO_UNIT if units.get(name, "1") in ("", "1") else units[name],
+                unit_in_words(units.get(name, "")),
                 explained.get(name, ""),
+                direction(name),
                 len(values),
                 float(np.median(values)),
                 float(np.percentile(values, 95)),
@@ -195,51 +243,159 @@ def quality(records: Sequence[ItemRecord], stages: Iterable[Stage]) -> list[Qual
     return rows
 
 
-def pictures(
+def sequences(workspace: Workspace) -> Sequences:
+    """The head of the table of all sequences."""
+    columns = [
+        ("sequence", "sequence"),
+        ("score", "why it may be bad, and its worst frame"),
+        (EXPECTED_ERROR, f"expected error of the worst frame, mm ({EXPECTED_ERROR})"),
+        (S2M_P95, f"scan to surface, 95th percentile of the worst frame, mm ({S2M_P95})"),
+        ("frames", "frames"),
+        ("rejected", "rejected"),
+        ("noted", "with notes"),
+        ("reviewed", "looked at"),
+        ("state", "state"),
+        ("expression", "expression"),
+    ]
+    return Sequences(columns, f"mimicme view {shlex.quote(workspace.root.name)}")
+
+
+@dataclass(frozen=True)
+class DrawnFrame:
+    """A frame with a picture, and why it may be bad."""
+
+    frame: FrameRecord
+    why: str
+
+
+@dataclass(frozen=True)
+class FigureRow:
+    """A figure over the frames of a sequence that are in use; `curve`: over all of them, an SVG."""
+
+    figure: str
+    unit: str
+    meaning: str
+    direction: str
+    least: float
+    median: float
+    largest: float
+    curve: Markup
+
+
+@dataclass(frozen=True)
+class SequencePage:
+    """What the page of a sequence shows.
+
+    Attributes:
+        why: see `ranking.sequence_badness`.
+        command: that shows it in 3D; view: whether it has a page in 3D.
+        frames: with pictures; left_out: how many have none.
+        said: frames that are rejected or have a note.
+        comparable: whether there is a prepared template.
+    """
+
+    record: ItemRecord
+    why: str
+    command: str
+    view: bool
+    frames: list[DrawnFrame]
+    left_out: int
+    figures: list[FigureRow]
+    said: list[FrameRecord]
+    comparable: bool
+
+
+def sequence_page(
     workspace: Workspace,
-    records: Iterable[ItemRecord],
-    stages: Iterable[Stage],
-    max_subjects: int,
-    max_frames: int,
-    progress: Progress | None = None,
-) -> Pictures:
-    """A contact sheet of each subject, those with the worst frames first; arguments as of `report`."""
-    from mimicme.pipeline.drawing.render import encode_picture
-    from mimicme.pipeline.template import load_prepared
+    record: ItemRecord,
+    drawn: Iterable[int],
+    meanings: Mapping[str, str],
+    view: bool,
+    comparable: bool,
+) -> SequencePage:
+    """What the page of a sequence shows.
 
-    if not workspace.template.is_file():
-        return Pictures(comparable=False, sheets=[])
-    template = load_prepared(workspace.template)
-    by_subject: dict[str, list[ItemRecord]] = {}
+    Args:
+        drawn: numbers of the frames that have a picture.
+        meanings: of the figures, by name, in the order in which they are shown.
+    """
+    numbers = set(drawn)
+    shown = [DrawnFrame(f, badness(f).why) for f in record.frames if f.number in numbers]
+    there = {name for frame in record.frames for name in frame.quality}
+    names = [name for name in meanings if name in there]
+    names += sorted(there.difference(names))
+    names.sort(key=lambda name: name != EXPECTED_ERROR)
+    rejected = [not frame.ok for frame in record.frames]
+    command = f"mimicme view {shlex.quote(workspace.root.name)} {shlex.quote(str(record.item))}"
+    return SequencePage(
+        record,
+        sequence_badness(record).why,
+        command,
+        view,
+        shown,
+        len(record.frames) - len(shown),
+        [row for name in names if (row := _figure_row(record, name, meanings, rejected)) is not None],
+        [frame for frame in record.frames if not frame.ok or frame.note],
+        comparable,
+    )
+
+
+def _figure_row(
+    record: ItemRecord, name: str, meanings: Mapping[str, str], rejected: list[bool]
+) -> FigureRow | None:
+    values = np.array([frame.quality.get(name, np.nan) for frame in record.frames])
+    used = values[np.isfinite(values) & ~np.array(rejected, bool)]
+    if not len(used):
+        return None
+    return FigureRow(
+        name,
+        unit_in_words(record.units.get(name, "")),
+        meanings.get(name, ""),
+        direction(name),
+        float(used.min()),
+        float(np.median(used)),
+        float(used.max()),
+        curve(values, rejected),
+    )
+
+
+@dataclass(frozen=True)
+class SubjectSequence:
+    """A sequence on its subject's page; `picture`: number of its worst frame, None without a picture."""
+
+    record: ItemRecord
+    why: str
+    picture: int | None
+
+
+@dataclass(frozen=True)
+class SubjectPage:
+    """What the page of a subject shows: its sequences, worst first."""
+
+    subject: str
+    sequences: list[SubjectSequence]
+
+
+def subject_page(
+    subject: str, records: Iterable[ItemRecord], drawn: Container[tuple[Item, int]]
+) -> SubjectPage:
+    """What the page of a subject shows.
+
+    Args:
+        records: of its sequences, worst first.
+        drawn: frames that have a picture, by item and number.
+    """
+    shown = []
     for record in records:
-        by_subject.setdefault(record.item.subject, []).append(record)
-    order = sorted(by_subject, key=lambda s: (-max(r.worst for r in by_subject[s]), s))
-    sheets = []
-    for subject in order[:max_subjects]:
-        if progress:
-            progress(subject)
-        sheet = subject_sheet(workspace, template, by_subject[subject], stages, max_frames)
-        jpeg = base64.b64encode(encode_picture(sheet, "jpg", 82)).decode()
-        sheets.append(SubjectSheet(subject, jpeg, sheet.shape[1]))
-    return Pictures(comparable=True, sheets=sheets, left_out=len(order) - len(sheets))
+        worst = worst_frame(record)
+        number = worst.number if worst is not None and (record.item, worst.number) in drawn else None
+        shown.append(SubjectSequence(record, sequence_badness(record).why, number))
+    return SubjectPage(subject, shown)
 
 
-def sequences(records: Iterable[ItemRecord]) -> Sequences:
-    """A line for every sequence."""
-    rows = []
-    for record in records:
-        good = [f for f in record.frames if f.ok]
-        median = [f.quality[S2M_MEDIAN] for f in good if S2M_MEDIAN in f.quality]
-        worst = [f.quality[WORST_BY] for f in good if WORST_BY in f.quality]
-        rows.append(
-            SequenceRow(
-                record,
-                len(record.frames) - len(good),
-                float(np.median(median)) if median else None,
-                max(worst, default=None),
-            )
-        )
-    return Sequences(rows)
+def unit_in_words(unit: str) -> str:
+    """A unit as it is shown."""
+    return NO_UNIT if unit in ("", "1") else unit
 
 
 def settings(workspace: Workspace) -> Settings:

@@ -46,14 +46,15 @@ class Catalogue:
 
     @property
     def unlabelled(self) -> frozenset[str]:
-        """Subjects with several sequences and none labelled neutral: whose neutral has to be looked for."""
+        """Subjects with several sequences and none labelled neutral whose frames are not all called bad: whose neutral
+        has to be looked for."""
         by_subject: dict[str, list[Sequence]] = {}
         for sequence in self.sequences:
             by_subject.setdefault(sequence.item.subject, []).append(sequence)
         return frozenset(
             subject
             for subject, own in by_subject.items()
-            if len(own) > 1 and all(sequence.expression != NEUTRAL for sequence in own)
+            if len(own) > 1 and all(s.expression != NEUTRAL or s.all_bad for s in own)
         )
 
     @property
@@ -197,8 +198,9 @@ def _sequence(
 
 
 def neutrals(sequences: tuple[Sequence, ...]) -> dict[str, Item]:
-    """Each subject's neutral sequence: the first one labelled neutral, else the first by name."""
+    """Each subject's neutral sequence: the first one labelled neutral, else the first by name; one whose frames are all
+    called bad only where there is no other."""
     chosen: dict[str, Sequence] = {}
-    for sequence in sorted(sequences, key=lambda s: (s.expression != NEUTRAL, s.item)):
+    for sequence in sorted(sequences, key=lambda s: (s.all_bad, s.expression != NEUTRAL, s.item)):
         chosen.setdefault(sequence.item.subject, sequence)
     return {subject: sequence.item for subject, sequence in sorted(chosen.items())}

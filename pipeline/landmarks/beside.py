@@ -1,4 +1,4 @@
-"""The landmark file beside a frame, under the frame's name."""
+"""The landmark file beside a frame, under the frame's name; or the one that a person corrected."""
 
 from __future__ import annotations
 
@@ -22,6 +22,20 @@ class Beside(NamedTuple):
 
     name: str
     points: Floats
+
+
+def read_given(frame: FrameSource, sources: Sources, sides: Sides) -> Beside | None:
+    """The points of a frame's landmark file that a person corrected, else of the one beside it; None without either.
+
+    A correction's "left" is the image's, as in every file that is written here, whatever `sides` says of the captures.
+
+    Raises:
+        FrameRejected: as `read_beside`.
+    """
+    if frame.correction is None:
+        return read_beside(frame, sources, sides)
+    name = frame.correction.name
+    return Beside(name, read_points(frame.correction.data, name))
 
 
 def read_beside(frame: FrameSource, sources: Sources, sides: Sides) -> Beside | None:

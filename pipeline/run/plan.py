@@ -23,7 +23,7 @@ from mimicme.pipeline.captures.catalogue import Catalogue
 from mimicme.pipeline.checkpoint import fingerprint
 from mimicme.pipeline.config import Config, settings_record
 from mimicme.pipeline.corpus import Corpus
-from mimicme.pipeline.errors import CheckpointError
+from mimicme.pipeline.errors import CheckpointError, listed
 from mimicme.pipeline.items import Captures, Item, Sequence
 from mimicme.pipeline.run.checkpoint_index import CheckpointIndex, CheckpointSummary, Failure, read_record
 from mimicme.pipeline.sources import unchanged
@@ -214,7 +214,7 @@ class Plan:
                 if before.state in ("stale", "pending") and before.follows:
                     why = f"'{other.item}' of its subject comes first"
                     return ItemState(not_current, why, inputs=inputs, follows=True)
-                if before.state == "done" and other.item != item:
+                if before.state == "done" and other.item != item and not other.all_bad:
                     siblings[other.item] = {n: self.checkpoint(n, other.item) for n in stage.needs}
         corpus: Corpus | None = None
         if self._uses_corpus(stage):
@@ -322,7 +322,21 @@ class Plan:
             # later stages depend on these through the fingerprints of their inputs
             record["captures"] = captures_record(self.captures)
             record["frames"] = frames_record(self.captures, sequence)
+        # what a person said is said only where it counts: what was made before stays current
+        if stage.most_neutral is not None and sequence.bad and self._may_be_neutral(sequence.item):
+            record["review"] = sorted(sequence.bad)
+        if stage.corrected:
+            corrections = {str(f.number): f.correction.digest for f in sequence.frames if f.correction}
+            record |= {"corrections": corrections} if corrections else {}
         return record
+
+    def _may_be_neutral(self, item: Item) -> bool:
+        """Whether a sequence is its subject's neutral, or may turn out to be: then the frames called bad are left out
+        where neutrals are looked for, and of all that follows.
+
+        By labels and verdicts alone, never by what is made: it says what is to be made.
+        """
+        return item.subject in self._unlabelled or self.catalogue.neutral.get(item.subject) == item
 
     def is_current(self, path: Path, record: Mapping[str, Any]) -> bool:
         """Whether a checkpoint that read no raw files is what `record` would make now."""
@@ -393,6 +407,8 @@ class Plan:
                 "frames": [f.number for f in sequence.frames] if not checkpoints else None,
                 "inputs": {name: self._fingerprint_of(path) for name, path in checkpoints.items()},
             }
+            if sequence.bad:
+                items[str(sequence.item)]["review"] = {str(n): why for n, why in sequence.bad.items()}
         return {
             "stage": stage.name,
             "version": stage.version,
@@ -407,8 +423,14 @@ class Plan:
         }
 
     def release_config(self) -> dict[str, Any]:
-        """Settings that shaped the release, without jobs and paths."""
-        return {
+        """Settings that shaped the release, without jobs and paths; where a person called frames bad, how many, and a
+        digest of which and why."""
+        bad = {
+            str(s.item): {str(n): why for n, why in s.bad.items()} for s in self.catalogue.sequences if s.bad
+        }
+        count = sum(len(of_sequence) for of_sequence in bad.values())
+        said = {"review": {"bad": count, "digest": fingerprint(bad)}} if bad else {}
+        return said | {
             "preset": self.config.run.preset,
             "captures": captures_record(self.captures),
             "template": self.template,
@@ -443,7 +465,21 @@ class Plan:
             return ItemState("pending", "not made yet", record)
         if release_fingerprint(output) == fingerprint(record):
             return ItemState("done", "", record)
-        return ItemState("stale", "what it is made of changed", record)
+        return ItemState("stale", _release_difference(output, record), record)
+
+
+def _release_difference(output: Path, record: Mapping[str, Any]) -> str:
+    """In words, why a release is not what `record` would make."""
+    try:
+        with h5py.File(output, "r") as handle:
+            old = json.loads(handle.attrs["config"])
+        before, now = old.get("review"), record["config"].get("review")
+    except (OSError, KeyError, ValueError, TypeError, AttributeError):
+        return "what it is made of changed"
+    if before == now:
+        return "what it is made of changed"
+    count = now["bad"] if now else 0
+    return f"what review.csv says changed: {count} frame{'' if count == 1 else 's'} called bad now"
 
 
 def release_fingerprint(path: Path) -> str | None:
@@ -543,7 +579,18 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
         said.append("its subject's other sequences changed")
     if old.get("corpus") != new.get("corpus"):
         said.append("what is learnt from all sequences changed")
+    if old.get("review") != new.get("review"):
+        said.append("review.csv calls " + (_frames(new.get("review") or ()) or "no frame") + " bad now")
+    before, now = old.get("corrections") or {}, new.get("corrections") or {}
+    if changed := sorted(int(n) for n in {*before, *now} if before.get(n) != now.get(n)):
+        said.append(f"the corrected landmarks of {_frames(changed)} changed")
     return "; ".join(said) or "it was made in another way"
+
+
+def _frames(numbers: Iterable[int]) -> str:
+    """`frame 3`, `frames 3, 4`; empty of none."""
+    known = list(numbers)
+    return f"frame{'' if len(known) == 1 else 's'} {listed(known)}" if known else ""
 
 
 def _changed(kind: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

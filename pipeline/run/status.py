@@ -71,6 +71,33 @@ class StageStatus:
         return sum(i.summary.rejected for i in self.items if i.summary)
 
 
+@dataclass(frozen=True)
+class ReviewCounts:
+    """Frames of the captures that a person looked at, those of them called bad, and those with corrected landmarks.
+
+    Attributes:
+        bad_frames: a sentence for each that is called bad.
+    """
+
+    reviewed: int = 0
+    bad: int = 0
+    corrected: int = 0
+    bad_frames: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, sequences: Iterable[Sequence]) -> ReviewCounts:
+        reviewed = corrected = 0
+        bad = []
+        for sequence in sequences:
+            reviewed += sum(frame.verdict is not None for frame in sequence.frames)
+            corrected += sum(frame.correction is not None for frame in sequence.frames)
+            bad += [
+                f"{sequence.item} frame {number}: called bad in review.csv: {reason or 'no reason given'}"
+                for number, reason in sequence.bad.items()
+            ]
+        return cls(reviewed, len(bad), corrected, tuple(bad))
+
+
 @dataclass
 class Status:
     """The state of a workspace."""
@@ -82,6 +109,7 @@ class Status:
     frames: int
     stages: list[StageStatus]
     messages: tuple[str, ...] = ()
+    review: ReviewCounts = ReviewCounts()
 
     def lines(self) -> list[str]:
         """For people."""
@@ -102,6 +130,11 @@ class Status:
         lines.append(first)
         for line, stage in zip(others, self.stages, strict=True):
             lines += [line, *_figure_lines(stage.figures)]
+        if self.review.reviewed or self.review.corrected:
+            lines.append(
+                f"review: {self.review.reviewed} of {self.frames} frames looked at, {self.review.bad} called bad; "
+                f"landmarks of {self.review.corrected} corrected"
+            )
         reasons = Counter(
             f"{s.stage}: {i.reason}" for s in self.stages for i in s.items if i.state == "stale" and i.reason
         )
@@ -115,7 +148,7 @@ class Status:
         return lines
 
     def failed_lines(self) -> list[str]:
-        """Every failed item, rejected frame and note, each as a sentence."""
+        """Every failed item, rejected frame, frame called bad and note, each as a sentence."""
         findings = [f for s in self.stages for f in s.findings]
         remarks = [r for s in self.stages for r in s.remarks]
         blocked = [
@@ -124,7 +157,9 @@ class Status:
             for i in s.items
             if i.state == "blocked"
         ]
-        return [*findings, *blocked, *remarks] or ["nothing failed, nothing was rejected"]
+        return [*findings, *blocked, *self.review.bad_frames, *remarks] or [
+            "nothing failed, nothing was rejected"
+        ]
 
     def to_record(self) -> dict[str, Any]:
         """For programs: JSON-able."""
@@ -135,6 +170,11 @@ class Status:
             "sequences": self.sequences,
             "frames": self.frames,
             "messages": list(self.messages),
+            "review": {
+                "reviewed": self.review.reviewed,
+                "bad": self.review.bad,
+                "corrected": self.review.corrected,
+            },
             "stages": [
                 {
                     "stage": s.stage,
@@ -188,6 +228,7 @@ def read_status(workspace: Workspace, stages: Iterable[Stage]) -> Status:
         catalogue.frame_count,
         found,
         (*catalogue.messages, *plan.neutral_choices(catalogue.subjects)),
+        ReviewCounts.of(catalogue.sequences),
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from mimicme.pipeline.checkpoint import writing
 from mimicme.pipeline.errors import MimicmeError, UsageError
 from mimicme.pipeline.items import Item
+from mimicme.pipeline.review import left_out
 from mimicme.pipeline.stage import Stage, Task
 
 
@@ -65,6 +66,7 @@ def execute(job: Job) -> Outcome:
             item=str(job.item),
             made_by=job.record,
             captures_root=job.task.captures.root,
+            left_out=left_out(job.record.get("review", ())),
         ) as out:
             job.stage.compute(job.task, out)
     except Exception as error:  # the one place where everything is caught: one item must not end the run

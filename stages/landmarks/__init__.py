@@ -1,8 +1,9 @@
 """landmarks: 68 points on every scan, from the file beside the frame, and found in pictures of the scan elsewhere.
 
-Reads   the raw landmark file of each frame (same stem as the frame, `landmarks.files.EXTENSIONS` in that
-        order), in the file's frame or in pixels of the scan's texture; ingest: file_from_scan, the cleaned scan and
-        its image; the template, whose own landmarks say what a detected one means (`mediapipe_to_ibug`).
+Reads   the landmark file of each frame that a person corrected (`pipeline.review`), else the raw one (same stem as the
+        frame, `landmarks.files.EXTENSIONS` in that order), in the file's frame or in pixels of the scan's texture;
+        ingest: file_from_scan, the cleaned scan and its image; the template, whose own landmarks say what a detected
+        one means (`mediapipe_to_ibug`).
 Writes  points (F, 68, 3) f4, scan frame, mm, NaN where absent; source (F, 68) u1, 0 none, 1 manual, 2
         detected; confidence (F, 68) f4 in [0, 1]: by hand 1 on the scan's surface, falling linearly to 0.5 at
         `max_distance_mm`; detected: see `finder.landmarks_on_scan`; absence (F, 68) u1, why a point is absent, in the
@@ -52,7 +53,7 @@ from mimicme.pipeline.landmarks import (
     Located,
     Sides,
 )
-from mimicme.pipeline.landmarks.beside import Beside, read_beside
+from mimicme.pipeline.landmarks.beside import Beside, read_given
 from mimicme.pipeline.scan import load_colored, load_image_size, load_scan
 from mimicme.pipeline.stage import Stage, Task
 from mimicme.stages.ingest.checkpoint import IngestCheckpoint
@@ -325,12 +326,13 @@ def read_frame(
     Raises:
         FrameRejected: see the module.
     """
-    beside = read_beside(task.sequence.frames[row], out.sources, task.captures.sides)
+    frame = task.sequence.frames[row]
+    beside = read_given(frame, out.sources, task.captures.sides)
     if beside is None:
         return Frame(merge(None, finder.detect(ingest, row, near)), [], np.nan)
     marks = task.load_template().landmarks()
     given = _given_on_scan(ingest, row, beside, task.settings.max_distance_mm, marks)
-    exported = read_found(task.sequence.frames[row], out.sources)
+    exported = read_found(frame, out.sources)
     if exported is not None and given.pixels is None:
         found, confidence = exported
         found = transform(inverse(ingest.file_from_scan), found)
@@ -512,5 +514,6 @@ STAGE = Stage(
     compute=compute,
     reader=LandmarksCheckpoint,
     shapes=True,
+    corrected=True,
     memory="0.5 GB a worker: one scan, its search tree and image, and the detector's networks.",
 )

@@ -14,11 +14,12 @@ from mimicme.pipeline.errors import FrameRejected, InputError
 from mimicme.pipeline.items import FrameSource
 from mimicme.pipeline.landmarks import DETECTED, MANUAL, N_LANDMARKS, Located
 from mimicme.pipeline.landmarks.files import MAX_BYTES
+from mimicme.pipeline.review import FOUND
 
 if TYPE_CHECKING:
     from mimicme.pipeline.sources import Sources
 
-EXTENSION = ".found"
+EXTENSION = FOUND
 # Programs write points with six digits and more: of a file in metres these are micrometres.
 UNEDITED_MM = 0.02
 
@@ -33,16 +34,34 @@ def write_found(points: Floats, confidence: Floats) -> bytes:
 
 
 def read_found(frame: FrameSource, sources: Sources) -> tuple[Floats, NDArray[np.float32]] | None:
-    """Points (68, 3), NaN where none was found, and confidence (68,) of what was exported; None without a file.
+    """What was exported, or found before a correction; see `parse_found`.  None without a file.
 
     Raises:
         FrameRejected: `landmark-file`, `unsafe-path`, `too-large`.
     """
+    if frame.correction is not None:
+        return (
+            None
+            if frame.correction.found is None
+            else parse_found(frame.correction.found, frame.correction.name)
+        )
     path = frame.path.with_suffix(EXTENSION)
     if not sources.exists(path):
         return None
     try:
         data = sources.read(path)
+    except InputError as error:
+        raise _unreadable(path.name, error) from error
+    return parse_found(data, path.name)
+
+
+def parse_found(data: bytes, name: str) -> tuple[Floats, NDArray[np.float32]]:
+    """Points (68, 3) in the capture file's unit and axes, NaN where none was found, and confidence (68,).
+
+    Raises:
+        FrameRejected: `landmark-file`.
+    """
+    try:
         if len(data) > MAX_BYTES:
             raise ValueError(f"{len(data):,} bytes")
         record = json.loads(data)
@@ -52,16 +71,20 @@ def read_found(frame: FrameSource, sources: Sources) -> tuple[Floats, NDArray[np
             raise ValueError(f"{len(points)} points")
         if not ((confidence >= 0) & (confidence <= 1)).all():
             raise ValueError("a confidence beyond 0 and 1")
-    except (InputError, ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
-        raise FrameRejected(
-            "landmark-file",
-            "what was found before a correction cannot be read",
-            where=path.name,
-            seen=str(error)[:120],
-            expected="the file that `mimicme landmarks --export` wrote",
-            todo="Copy it again, or delete it: all points of the landmark file beside it then count as by hand.",
-        ) from error
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+        raise _unreadable(name, error) from error
     return points, confidence
+
+
+def _unreadable(name: str, error: Exception) -> FrameRejected:
+    return FrameRejected(
+        "landmark-file",
+        "what was found before a correction cannot be read",
+        where=name,
+        seen=str(error)[:120],
+        expected="the file that `mimicme landmarks --export` wrote",
+        todo="Copy it again, or delete it: all points of the landmark file beside it then count as by hand.",
+    )
 
 
 def unedited(given: Located, points: Floats, confidence: NDArray[np.float32]) -> Located:

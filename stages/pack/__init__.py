@@ -7,7 +7,8 @@ with the release.
 
 Which status counts: a frame is rejected when a stage that its vertices depend on (`Stage.shapes`) rejected it, the
 first of them in order of the flow.  Another stage that rejects a frame leaves the geometry as good as it was: that
-becomes a note (`bake:reason`).
+becomes a note (`bake:reason`).  A frame that a person called bad (`pipeline.review`) is rejected with the code
+`review`, unless a stage rejected it for a reason of its own.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from mimicme.pipeline.release import layout
 from mimicme.pipeline.release.encoding import ENCODINGS, OutOfReachError
 from mimicme.pipeline.release.layout import OK, REJECTED
 from mimicme.pipeline.release.writer import ReleaseWriter, SequenceWriter
+from mimicme.pipeline.review import rejection
 from mimicme.pipeline.stage import A, Stage
 from mimicme.pipeline.template import Template
 from mimicme.pipeline.whole_file import NO_ROOM
@@ -264,12 +266,17 @@ class _Inputs:
         return None if found is None else self._stack.enter_context(found)
 
     def statuses(self) -> list[FrameStatus]:
-        """One status per frame, its notes and sentences joined over the stages."""
+        """One status per frame, its notes and sentences joined over the stages; what is called bad is rejected."""
         tables = {stage: checkpoint.statuses for stage, checkpoint in self.checkpoints.items()}
-        return [
-            self._status({stage: table[row] for stage, table in tables.items()})
-            for row in range(len(self.numbers))
-        ]
+        bad = {number: rejection(reason) for number, reason in self.sequence.bad.items()}
+        found = []
+        for row, number in enumerate(self.numbers.tolist()):
+            status = self._status({stage: table[row] for stage, table in tables.items()})
+            error = bad.get(number)
+            if error is not None and (status.ok or status.reason == error.reason):
+                status = FrameStatus(False, error.reason, status.note, str(error))
+            found.append(status)
+        return found
 
     def _status(self, said: Mapping[str, FrameStatus]) -> FrameStatus:
         notes: list[str] = []

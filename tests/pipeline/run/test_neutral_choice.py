@@ -7,12 +7,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from fake_runs import calls, go
+from fake_runs import calls, digests, go
+from fake_stages import log
 
 from mimicme.pipeline.checkpoint import Checkpoint
 from mimicme.pipeline.errors import CheckpointError
 from mimicme.pipeline.items import Item
 from mimicme.pipeline.run.status import read_status
+from mimicme.pipeline.stage import in_order
 
 
 def calmest(path):
@@ -126,3 +128,79 @@ def test_each_checkpoint_is_opened_once(unlabelled, fake):
     opened.clear()
     go(unlabelled, stages)
     assert len(opened) == len(set(opened)) == 3
+
+
+def judge(task, out):
+    """Goes on from what was read, as the stage does that looks for neutrals."""
+    log(task, "judge")
+    with Checkpoint(task.inputs["read"]) as before:
+        rows = out.continue_from(before)
+        values = out.rows("value", (), "f8")
+        for row in rows:
+            values[row] = before["value"][row]
+
+
+@pytest.fixture
+def judging(fake):
+    """The stages, of which the second looks for neutrals."""
+    first, *others = fake.STAGES
+    second = replace(
+        fake.PAINT,
+        name="judge",
+        needs=("read",),
+        compute=judge,
+        most_neutral=calmest,
+        settings=fake.AgreeSettings,
+    )
+    return SimpleNamespace(STAGES=in_order((first, second, *others)))
+
+
+def called_bad(workspace, *lines):
+    text = "".join(f"{line}\n" for line in ("subject,sequence,frame,verdict,reason", *lines))
+    (workspace.root / "review.csv").write_text(text)
+
+
+def test_a_frame_called_bad_is_not_the_neutral(unlabelled, judging):
+    go(unlabelled, judging)
+    assert neutral_of(unlabelled, "S1/b_smile") == "S1/c_front"
+    before = digests(unlabelled)
+    calls(unlabelled)
+    called_bad(unlabelled, "S1,c_front,*,bad,half a face")
+    dry = go(unlabelled, judging, dry_run=True)
+    assert "would run: review.csv calls frames 0, 1 bad now [S1/c_front]" in dry.out
+    go(unlabelled, judging)
+    assert neutral_of(unlabelled, "S1/c_front") == "S1/b_smile"
+    assert not any(call[1].startswith("S2") or call[0] == "read" for call in calls(unlabelled))
+    go(unlabelled, judging)
+    assert calls(unlabelled) == []
+    called_bad(unlabelled)
+    go(unlabelled, judging)
+    assert digests(unlabelled) == before
+
+
+def test_a_labelled_neutral_that_is_bad_as_a_whole_is_none(make, judging):
+    workspace = make({"S1/neutral": ["n"], "S1/smile": ["a smile"], "S1/wide": ["a wider smile"]})
+    called_bad(workspace, "S1,neutral,0,bad,")
+    result = go(workspace, judging)
+    assert neutral_of(workspace, "S1/wide") == "S1/smile" == neutral_of(workspace, "S1/neutral")
+    assert "S1: the neutral is 'smile'" in result.err
+
+
+def test_a_bad_frame_of_another_sequence_changes_the_release_alone(make, judging):
+    workspace = make({"S1/neutral": ["n"], "S1/smile": ["a smile", "b"]})
+    go(workspace, judging)
+    before = digests(workspace)
+    calls(workspace)
+    called_bad(workspace, "S1,smile,1,bad,cut")
+    go(workspace, judging)
+    assert calls(workspace) == []
+    assert {name for name, digest in digests(workspace).items() if digest != before[name]} == {"release.h5"}
+
+
+def test_a_sequence_bad_as_a_whole_lends_its_subject_nothing(make, fake):
+    workspace = make({"S1/neutral": ["n"], "S1/smile": ["a smile", "b"], "S1/wide": ["c"]})
+    stages = SimpleNamespace(STAGES=fake.WITH_SUBJECT)
+    called_bad(workspace, "S1,smile,*,bad,cut", "S1,wide,1,bad,there is none")
+    go(workspace, stages)
+    with Checkpoint(workspace.checkpoint("agree", Item("S1", "neutral"))) as made:
+        assert list(made.attrs["siblings"]) == ["wide"]

@@ -1,0 +1,67 @@
+"""Which frames and sequences a person should look at first, and why.
+
+What is off by most comes first: `expected_error`, which tells best where no truth is known, and for each note that
+often means a bad result `NOTE_MM` on top.  `s2m_p95` does not count: a surface that lies well on the scan may have slid
+along it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from mimicme.commands.report.records import EXPECTED_ERROR, FrameRecord, ItemRecord
+
+NOTE_MM = 1.0
+SUSPICIOUS = (
+    "axes-mirrored", "face-without-texture", "few-landmarks-on-scan", "half-seen", "landmarks-by-hand-only",
+    "landmarks-distrusted", "landmarks-doubted", "landmarks-jump", "landmarks-left-out", "landmarks-not-compared",
+    "landmarks-unsure", "lips-apart", "neutral-odd", "pose-by-landmarks", "texture-ambiguous", "texture-relocated",
+    "triangles-turned",
+)  # fmt: skip
+"""Notes that often mean a bad result; so do those of a stage that rejected a frame whose vertices are good."""
+_REJECTED_BY = ("bake:", "project:")
+
+
+class Badness(NamedTuple):
+    """How bad something seems: `score`, the higher the worse, and `why`, in words."""
+
+    score: float
+    why: str
+
+
+def suspicious(frame: FrameRecord) -> list[str]:
+    """Those notes of a frame that often mean a bad result."""
+    codes = [code for code in frame.note.split(",") if code]
+    return [code for code in codes if code in SUSPICIOUS or code.startswith(_REJECTED_BY)]
+
+
+def badness(frame: FrameRecord) -> Badness:
+    """Of a frame: its expected error, mm, and `NOTE_MM` for each suspicious note; of a rejected one its reason."""
+    if not frame.ok:
+        return Badness(0.0, f"rejected: {frame.reason}")
+    error = frame.quality.get(EXPECTED_ERROR)
+    codes = suspicious(frame)
+    said = [] if error is None else [f"expected error {error:.2f} mm"]
+    return Badness((error or 0.0) + NOTE_MM * len(codes), ", ".join([*said, *codes]))
+
+
+def worst_frame(record: ItemRecord) -> FrameRecord | None:
+    """The worst of the frames that are in use, else the first of the rejected ones; None where there is none."""
+    used = [frame for frame in record.frames if frame.ok]
+    if used:
+        return max(used, key=lambda frame: (badness(frame).score, -frame.number))
+    return next(iter(record.frames), None)
+
+
+def sequence_badness(record: ItemRecord) -> Badness:
+    """Of a sequence: that of its worst frame in use; without any, or when a stage failed, it comes before all
+    others."""
+    if record.failure:
+        return Badness(float("inf"), f"failed: {record.failure}")
+    worst = worst_frame(record)
+    if worst is None:
+        return Badness(float("inf"), "it has no frames")
+    if not worst.ok:
+        return Badness(float("inf"), f"no frame is left, the first {badness(worst).why}")
+    score, why = badness(worst)
+    return Badness(score, f"frame {worst.number}: {why}" if why else "")

@@ -1,0 +1,196 @@
+"""The files of a sequence in the report: its page and its pictures, made again only when what they show has changed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from mimicme.commands.report import sections, strips
+from mimicme.commands.report.page import look, render
+from mimicme.commands.report.records import ItemRecord, of_sequences, read_item
+from mimicme.pipeline.checkpoint import fingerprint
+from mimicme.pipeline.items import Item, Sequence
+from mimicme.pipeline.stage import Stage
+from mimicme.pipeline.whole_file import write_whole
+from mimicme.pipeline.workspace import Workspace
+
+VERSION = 1
+"""Raised when the same checkpoints would be read or drawn otherwise."""
+MADE = "made.json"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is made of one sequence.
+
+    Attributes:
+        outdated: why its checkpoints are out of date, by stage and item (`records.read_outdated`).
+        folder: of its files.
+        max_frames: pictures of it.
+        comparable: whether there is a prepared template to draw with.
+        words: digest of everything that its page says; pictures: of what its pictures show.
+    """
+
+    sequence: Sequence
+    stages: tuple[Stage, ...]
+    outdated: Mapping[tuple[str, str], str]
+    folder: Path
+    max_frames: int
+    comparable: bool
+    words: str
+    pictures: str
+
+    @classmethod
+    def of(
+        cls,
+        workspace: Workspace,
+        sequence: Sequence,
+        stages: tuple[Stage, ...],
+        outdated: Mapping[tuple[str, str], str],
+        output: Path,
+        max_frames: int,
+        comparable: bool,
+    ) -> Job:
+        """See the attributes; `outdated` of everything, `output` of the whole report."""
+        item, flow = sequence.item, of_sequences(stages)
+        own = {
+            (s.name, str(item)): outdated[s.name, str(item)] for s in flow if (s.name, str(item)) in outdated
+        }
+        checkpoints = {s.name: _signature(workspace.checkpoint(s.name, item)) for s in flow}
+        template = _signature(workspace.template) if comparable else None
+        drawn = fingerprint(
+            {"version": VERSION, "made": checkpoints, "template": template, "frames": max_frames}
+        )
+        said = fingerprint(
+            {
+                "drawn": drawn,
+                "look": look(),
+                "outdated": sorted([stage, why] for (stage, _), why in own.items()),
+                "failures": {s.name: _signature(workspace.failure(s.name, item)) for s in flow},
+                "frames": [
+                    [f.number, f.verdict and [f.verdict.good, f.verdict.reason]] for f in sequence.frames
+                ],
+                "expression": sequence.expression,
+                "workspace": workspace.root.name,
+            }
+        )
+        folder = output / "sequences" / item.subject / item.sequence
+        return cls(sequence, flow, own, folder, max_frames, comparable, said, drawn)
+
+    @property
+    def meanings(self) -> dict[str, str]:
+        """Of the figures, by name, in order of the flow."""
+        return {name: said for stage in self.stages for name, said in stage.reader.explained.items()}
+
+
+def _signature(path: Path) -> list[int] | None:
+    """Size, time and inode of a file: while these are the same, its content is; None without one."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return [found.st_size, found.st_mtime_ns, found.st_ino]
+
+
+@dataclass(frozen=True)
+class Made:
+    """What is known of a sequence whose files are there.
+
+    Attributes:
+        drawn: numbers of the frames that have a picture.
+        view: whether its page leads to one in 3D.
+    """
+
+    record: ItemRecord
+    drawn: tuple[int, ...]
+    view: bool = False
+
+
+def make(workspace: Workspace, job: Job) -> Made:
+    """Make the files of a sequence, as far as they are not there already."""
+    known = _known(job)
+    if known is not None and known[0] == (job.words, job.pictures):
+        return known[1]
+    record = read_item(workspace, job.sequence, job.stages, job.outdated)
+    kept = known is not None and known[0][1] == job.pictures
+    made = Made(record, known[1].drawn if known is not None and kept else _draw(workspace, job, record))
+    render_files(workspace, job, made, False)
+    return made
+
+
+def make_elsewhere(root: Path, sets: tuple[str, ...], job: Job) -> Made:
+    """`make` in another process."""
+    return make(_opened(root, sets), job)
+
+
+@lru_cache(maxsize=1)
+def _opened(root: Path, sets: tuple[str, ...]) -> Workspace:
+    return Workspace.open(root, sets=sets)
+
+
+def _known(job: Job) -> tuple[tuple[str, str], Made] | None:
+    """The digests that the files there were made with, and what is known of them; None where there are none."""
+    try:
+        said = json.loads((job.folder / MADE).read_text(encoding="utf-8"))
+        drawn = tuple(int(number) for number in said["drawn"])
+        if not all((job.folder / f"{number}.jpg").is_file() for number in drawn):
+            return None
+        made = Made(ItemRecord.from_record(said["record"]), drawn, bool(said["view"]))
+        return (said["words"], said["pictures"]), made
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _draw(workspace: Workspace, job: Job, record: ItemRecord) -> tuple[int, ...]:
+    """Draw the frames that get a picture, and remove pictures of others; returns their numbers."""
+    from mimicme.pipeline.template import load_prepared
+
+    for old in job.folder.glob("*.jpg"):
+        old.unlink()
+    if not job.comparable:
+        return ()
+    template = load_prepared(workspace.template)
+    chosen = [f for f in strips.choose_frames(record, job.max_frames) if f.stage != NOT_BEGUN]
+    for frame in chosen:
+        picture = strips.draw_strip(workspace, template, record.item, frame, job.stages)
+        write_whole(job.folder / f"{frame.number}.jpg", picture)
+    return tuple(frame.number for frame in chosen)
+
+
+NOT_BEGUN = "none"
+"""Stage of a frame that no stage has seen (`FrameRecord.stage`)."""
+
+
+def render_files(workspace: Workspace, job: Job, made: Made, view: bool) -> None:
+    """Write the page of a sequence, and at last what it was made from."""
+    shown = sections.sequence_page(workspace, made.record, made.drawn, job.meanings, view, job.comparable)
+    write_whole(job.folder / "index.html", render("sequence.html.j2", shown))
+    said = {
+        "words": job.words,
+        "pictures": job.pictures,
+        "drawn": list(made.drawn),
+        "view": view,
+        "record": made.record.to_record(),
+    }
+    write_whole(job.folder / MADE, json.dumps(said) + "\n")
+
+
+def remove_others(output: Path, items: Iterable[Item]) -> None:
+    """Remove what an earlier report has of sequences that are not in this one: of who has withdrawn, say."""
+    kept = set(items)
+    subjects = {item.subject for item in kept}
+    for made in list(output.glob(f"sequences/*/*/{MADE}")):
+        item = Item(made.parent.parent.name, made.parent.name)
+        if item in kept:
+            continue
+        shutil.rmtree(made.parent)
+        (output / "views" / item.subject / f"{item.sequence}.html").unlink(missing_ok=True)
+        if item.subject not in subjects:
+            (output / "subjects" / f"{item.subject}.html").unlink(missing_ok=True)
+            shutil.rmtree(output / "views" / item.subject, ignore_errors=True)
+            if not any(made.parent.parent.iterdir()):
+                made.parent.parent.rmdir()

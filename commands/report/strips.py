@@ -1,0 +1,155 @@
+"""Strips: a frame as scan, registered mesh, error, texture and landmarks side by side, in one small picture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mimicme.commands.report.ranking import badness
+from mimicme.commands.report.records import FrameRecord, ItemRecord, of_sequences
+from mimicme.pipeline.items import Item
+from mimicme.pipeline.stage import A, Stage
+from mimicme.pipeline.workspace import Workspace
+
+if TYPE_CHECKING:
+    from mimicme.pipeline.drawing.pictures import FrameView
+    from mimicme.pipeline.drawing.render import Picture
+    from mimicme.pipeline.template import Template
+
+TILES = ("scan", "registered mesh", "error", "texture", "landmarks")
+TILE = (216, 192)
+"""Height and width of each, px."""
+ERROR_TOP_MM = 2.0
+MAX_BYTES = 20_000
+QUALITIES = (80, 70, 60, 50, 40, 30, 20)
+"""Of JPEG; the first that is small enough is taken."""
+
+
+def read_view(workspace: Workspace, item: Item, number: int, stages: Iterable[Stage]) -> FrameView:
+    """What there is to draw of a frame, from whatever stages have run."""
+    from mimicme.pipeline.drawing.pictures import FrameView
+    from mimicme.pipeline.formats.image import decode
+    from mimicme.pipeline.geometry.mesh import inverse, transform
+    from mimicme.pipeline.scan import load_image, load_scan
+    from mimicme.stages.align.checkpoint import AlignCheckpoint
+    from mimicme.stages.bake.checkpoint import TEXTURE, BakeCheckpoint
+    from mimicme.stages.ingest.checkpoint import IngestCheckpoint
+    from mimicme.stages.landmarks.checkpoint import LandmarksCheckpoint
+    from mimicme.stages.project.checkpoint import ProjectCheckpoint
+    from mimicme.stages.register.checkpoint import RegisteredCheckpoint
+
+    flow = of_sequences(stages)
+    paths = {s.name: workspace.checkpoint(s.name, item) for s in flow}
+    paths = {name: path for name, path in paths.items() if path.is_file()}
+    view = FrameView()
+    with ExitStack() as stack:
+
+        def seen(opened: A | None) -> tuple[A, int] | None:
+            """A checkpoint and the row of the frame in it; None where it is not there or not ok."""
+            if opened is None:
+                return None
+            stack.enter_context(opened)
+            row = next(iter(np.flatnonzero(opened.numbers == number).tolist()), None)
+            return (opened, row) if row is not None and opened.statuses[row].ok else None
+
+        def left(kind: type[A]) -> tuple[A, int] | None:
+            return seen(kind(paths[kind.stage]) if kind.stage in paths else None)
+
+        if ingested := left(IngestCheckpoint):
+            view = replace(view, scan=load_scan(*ingested), image=load_image(*ingested))
+        if registered := seen(RegisteredCheckpoint.of_flow(flow, paths)):
+            made, row = registered
+            view = replace(view, registered=made.vertices(row), pose=made.pose(row))
+        elif aligned := left(AlignCheckpoint):
+            view = replace(view, pose=aligned[0].pose(aligned[1]))
+        if projected := left(ProjectCheckpoint):
+            on_scan, row = projected
+            view = replace(view, landmarks=on_scan.landmarks(row), landmark_source=on_scan.source(row))
+        elif marked := left(LandmarksCheckpoint):
+            found, row = marked
+            points = found.points(row)
+            points = points if view.pose is None else transform(inverse(view.pose), points)
+            view = replace(view, landmarks=points, landmark_source=found.source(row))
+        if (baked := left(BakeCheckpoint)) and baked[0].has(baked[1], TEXTURE):
+            view = replace(view, texture=decode(baked[0].image_bytes(baked[1], TEXTURE)))
+    return view
+
+
+def choose_frames(record: ItemRecord, most: int) -> list[FrameRecord]:
+    """The frames of a sequence that are drawn, in order: all of a short one; of a longer one those that are rejected or
+    worst by `ranking.badness`, two thirds of `most` at the most, and others evenly between."""
+    frames = record.frames
+    if len(frames) <= most:
+        return list(frames)
+    worst = sorted(frames, key=lambda f: (f.ok, -badness(f).score, f.number))[: max(1, 2 * most // 3)]
+    chosen = {f.row for f in worst}
+    for place in range(most):
+        if len(chosen) >= most:
+            break
+        chosen.add(round(place * (len(frames) - 1) / max(most - 1, 1)))
+    return [f for f in frames if f.row in chosen][:most]
+
+
+def draw_strip(
+    workspace: Workspace, template: Template, item: Item, frame: FrameRecord, stages: Iterable[Stage]
+) -> bytes:
+    """A frame as a JPEG file of `TILES` side by side, of at most `MAX_BYTES`; a card stands for what cannot be
+    drawn."""
+    from mimicme.pipeline.drawing.pictures import attempt, card
+    from mimicme.pipeline.drawing.render import encode_picture
+
+    wide = (TILE[0], TILE[1] * len(TILES))
+
+    def draw() -> Picture:
+        tiles = _tiles(read_view(workspace, item, frame.number, stages), template)
+        words = frame.message or frame.reason or f"{frame.stage} is the last stage that ran"
+        missing = card(words[:160], TILE) if not tiles else card("nothing to show", TILE)
+        return np.hstack([tiles.get(name, missing) for name in TILES])
+
+    picture = attempt(f"{item} frame {frame.number}", draw, wide)
+    for quality in QUALITIES:
+        encoded = encode_picture(picture, "jpg", quality)
+        if len(encoded) <= MAX_BYTES:
+            break
+    return encoded
+
+
+def _tiles(view: FrameView, template: Template) -> dict[str, Picture]:
+    """The pictures that there is something to show for; each surface is made ready once."""
+    from mimicme.pipeline.drawing import pictures
+    from mimicme.pipeline.drawing.render import draw_points, error_colors, look_at, render
+    from mimicme.pipeline.geometry.mesh import Mesh
+    from mimicme.pipeline.geometry.spatial import Surface
+
+    found: dict[str, Picture] = {}
+    scan = view.canonical_scan
+    camera = pictures.face_camera(template, TILE)
+    if scan is not None and view.pose is None:  # not brought into the template's frame
+        camera = look_at(scan.vertices, 0.0, 0.0, TILE)
+    mesh = solid = None
+    if view.registered is not None:
+        mesh = Mesh(view.registered, template.faces, template.uv, template.uv_faces)
+        solid = Surface(mesh.vertices, mesh.faces)
+        found["registered mesh"] = render(mesh, camera, samples=2, surface=solid)
+        if view.texture is not None:
+            found["texture"] = render(mesh, camera, image=view.texture, samples=2, surface=solid)
+    if scan is not None:
+        surface = Surface(scan.vertices, scan.faces)
+        bare = Mesh(scan.vertices, scan.faces)
+        found["scan"] = render(scan, camera, image=view.image, samples=2, surface=surface)
+        if view.landmarks is not None:
+            sources = view.landmark_source
+            known = np.ones(len(view.landmarks), int) if sources is None else sources.astype(int)
+            colors = [pictures.SOURCE_COLORS[min(int(source), 3)] for source in known]
+            grey = render(bare, camera, samples=2, surface=surface)
+            found["landmarks"] = draw_points(grey, camera.project(view.landmarks), colors, 2.0)
+        if solid is not None:
+            distance = solid.distance(scan.vertices)
+            distance = np.where(distance > pictures.NOT_OF_THE_FACE_MM, np.nan, distance)
+            shown = error_colors(distance, ERROR_TOP_MM)
+            found["error"] = render(bare, camera, colors=shown, shading=0.35, samples=2, surface=surface)
+    return found

@@ -1,0 +1,338 @@
+"""Where the viewer's frames come from: a workspace, from whatever stages have run, or a release."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from mimicme.commands.view.scene import FrameData
+from mimicme.pipeline.arrays import Floats
+from mimicme.pipeline.checkpoint import Checkpoint, FrameStatus, status_after
+from mimicme.pipeline.errors import CheckpointError, FrameRejected, MimicmeError, UsageError
+from mimicme.pipeline.geometry.mesh import inverse, transform
+from mimicme.pipeline.items import Correction, Item, Verdict
+from mimicme.pipeline.items import Sequence as Captured
+from mimicme.pipeline.review import FOUND, Place, Review, read_corrections, rejection
+from mimicme.pipeline.stage import A, Stage
+from mimicme.pipeline.template import Template
+from mimicme.pipeline.workspace import Workspace
+
+if TYPE_CHECKING:
+    from mimicme.commands.view.corrections import GivenPoints
+
+
+@dataclass
+class FrameEntry:
+    """What is said of a frame before it is drawn.
+
+    Attributes:
+        figures: what the stages measured, by name, in the units of `SequenceEntry.units`.
+        verdict: of a person who looked; None: nobody did.
+    """
+
+    number: int
+    ok: bool = True
+    reason: str = ""
+    note: str = ""
+    message: str = ""
+    figures: dict[str, float] = field(default_factory=dict)
+    verdict: Verdict | None = None
+
+
+@dataclass
+class SequenceEntry:
+    """A sequence and its frames, in order; `units` and `meanings` of the figures, by name."""
+
+    item: Item
+    expression: str
+    frames: list[FrameEntry]
+    units: dict[str, str] = field(default_factory=dict)
+    meanings: dict[str, str] = field(default_factory=dict)
+
+
+class Source(Protocol):
+    """What the viewer is shown."""
+
+    @property
+    def title(self) -> str:
+        """Of the page."""
+
+    @property
+    def items(self) -> Sequence[Item]:
+        """The sequences, in order."""
+
+    @property
+    def template(self) -> Template:
+        """That all frames share."""
+
+    @property
+    def reviewed(self) -> bool:
+        """Whether verdicts can be given here."""
+
+    def sequence(self, place: int) -> SequenceEntry:
+        """What is said of the sequence at this place of `items`."""
+
+    def frame(self, place: int, row: int) -> FrameData:
+        """A frame, by its place among the frames of its sequence."""
+
+    def judge(self, place: int, row: int | None, verdict: Verdict | None) -> None:
+        """Write a verdict on a frame, or on all frames of a sequence (None), down; without one, take it back."""
+
+    def correct(self, place: int, row: int, moved: Mapping[int, Floats]) -> None:
+        """Write corrected landmarks down: points (3,) scan frame, mm, by their number; without any, take the correction
+        back."""
+
+
+class WorkspaceSource:
+    """The captures of a workspace; a frame is shown as far as the stages brought it.
+
+    Raises:
+        UsageError: there is no prepared template yet.
+    """
+
+    reviewed = True
+
+    def __init__(self, workspace: Workspace, stages: Iterable[Stage]) -> None:
+        from mimicme.pipeline.template import load_prepared
+
+        if not workspace.template.is_file():
+            raise UsageError(
+                "there is nothing to look at yet", where=workspace.root, todo="Run `mimicme run` first."
+            )
+        self.title = workspace.root.name
+        self.template = load_prepared(workspace.template)
+        self._workspace = workspace
+        self._stages = tuple(stage for stage in stages if stage.scope != "everything")
+        self._sequences: list[Captured] = workspace.sequences()
+        self.items = [sequence.item for sequence in self._sequences]
+        self._writing = threading.Lock()
+
+    def _paths(self, item: Item) -> dict[str, Path]:
+        paths = {stage.name: self._workspace.checkpoint(stage.name, item) for stage in self._stages}
+        return {name: path for name, path in paths.items() if path.is_file()}
+
+    def sequence(self, place: int) -> SequenceEntry:
+        captured = self._sequences[place]
+        review = Review.read(self._workspace.review_file)
+        frames = [FrameEntry(f.number, verdict=review.of(captured.item, f.number)) for f in captured.frames]
+        entry = SequenceEntry(captured.item, captured.expression, frames)
+        by_number = {frame.number: frame for frame in frames}
+        paths = self._paths(captured.item)
+        for stage in (stage for stage in self._stages if stage.name in paths):
+            path = paths[stage.name]
+            try:
+                with Checkpoint(path) as made:
+                    _read_stage(entry, by_number, made, stage)
+            except (MimicmeError, OSError, KeyError, ValueError) as error:
+                raise CheckpointError(
+                    "a checkpoint cannot be read", where=path, seen=error, todo="Run `mimicme run`."
+                ) from error
+        for frame in frames:
+            if frame.ok and frame.verdict is not None and not frame.verdict.good:
+                said = rejection(frame.verdict.reason)
+                frame.ok, frame.reason, frame.message = False, said.reason, str(said)
+        return entry
+
+    def frame(self, place: int, row: int) -> FrameData:
+        captured = self._sequences[place]
+        paths, number = self._paths(captured.item), captured.frames[row].number
+        shown = read_frame(paths, number, self._stages)
+        if shown.scan is None:
+            return shown
+        try:
+            found = self._given(captured.item, number, self._correction(captured.item, number))
+        except FrameRejected as error:
+            return replace(shown, missing=(*shown.missing, str(error)))
+        if found is None:
+            return shown
+        given, file_from_scan = found
+        points = transform(inverse(file_from_scan), given.points)
+        return replace(shown, given=points, given_sources=given.sources)
+
+    def judge(self, place: int, row: int | None, verdict: Verdict | None) -> None:
+        captured = self._sequences[place]
+        number = None if row is None else captured.frames[row].number
+        with self._writing:
+            said: Place = captured.item, number
+            Review.read(self._workspace.review_file).said(said, verdict).write(self._workspace.review_file)
+
+    def correct(self, place: int, row: int, moved: Mapping[int, Floats]) -> None:
+        captured = self._sequences[place]
+        item, number = captured.item, captured.frames[row].number
+        with self._writing:
+            correction = self._correction(item, number)
+            path = (
+                self._workspace.correction(item, number)
+                if correction is None
+                else self._workspace.root / correction.name
+            )
+            if not moved:
+                path.unlink(missing_ok=True)
+                path.with_suffix(FOUND).unlink(missing_ok=True)
+                return
+            found = self._given(item, number, correction)
+            if found is None:
+                raise UsageError("the frame has no scan to correct on", where=f"{item} frame {number}")
+            given, file_from_scan = found
+            in_file = {k: transform(file_from_scan, point[None])[0] for k, point in moved.items()}
+            given.moved(in_file).write(path)
+
+    def _correction(self, item: Item, number: int) -> Correction | None:
+        """What lies there now, also what came after the workspace was opened."""
+        return read_corrections(self._workspace.corrections_folder, item)[0].get((item, number))
+
+    def _given(
+        self, item: Item, number: int, correction: Correction | None
+    ) -> tuple[GivenPoints, Floats] | None:
+        """The landmarks of a frame as they are now, and (4, 4) the file's frame from the scan's; None without a scan.
+
+        Raises:
+            FrameRejected: the correction cannot be read.
+        """
+        from mimicme.commands.view.corrections import GivenPoints
+        from mimicme.stages.ingest.checkpoint import IngestCheckpoint
+        from mimicme.stages.landmarks.checkpoint import LandmarksCheckpoint
+
+        paths = self._paths(item)
+        if not {IngestCheckpoint.stage, LandmarksCheckpoint.stage} <= set(paths):
+            return None
+        with IngestCheckpoint(paths[IngestCheckpoint.stage]) as ingest:
+            file_from_scan = ingest.file_from_scan
+        if correction is not None:
+            return GivenPoints.of_correction(correction), file_from_scan
+        path = paths[LandmarksCheckpoint.stage]
+        given = GivenPoints.of_checkpoint(path, number, file_from_scan)
+        return None if given is None else (given, file_from_scan)
+
+
+def _read_stage(
+    entry: SequenceEntry,
+    by_number: Mapping[int, FrameEntry],
+    made: Checkpoint,
+    stage: Stage,
+) -> None:
+    """Add what a stage says; a frame that an earlier one rejected stays so."""
+    numbers = made.numbers.tolist()
+    for number, status in zip(numbers, made.statuses, strict=True):
+        frame = by_number.get(number)
+        if frame is not None and frame.ok:
+            before = FrameStatus(frame.ok, frame.reason, frame.note, frame.message)
+            now = status_after(before, status, stage.name, stage.shapes)
+            frame.ok, frame.reason, frame.note, frame.message = now.ok, now.reason, now.note, now.message
+    for name, figure in made.quality.items():
+        entry.units[name] = "" if figure.unit in ("", "1") else figure.unit
+        entry.meanings[name] = stage.reader.explained.get(name, "")
+        for number, value in zip(numbers, figure.values.tolist(), strict=True):
+            if number in by_number and np.isfinite(value):
+                by_number[number].figures[name] = value
+
+
+def read_frame(paths: dict[str, Path], number: int, stages: Sequence[Stage]) -> FrameData:
+    """What there is of a frame in the checkpoints of its sequence.
+
+    Args:
+        paths: of the checkpoints that are there, by stage name, in order of the flow.
+    """
+    from mimicme.pipeline.formats.image import ImageFileError, decode
+    from mimicme.pipeline.scan import load_colored
+    from mimicme.stages.align.checkpoint import AlignCheckpoint
+    from mimicme.stages.bake.checkpoint import TEXTURE, BakeCheckpoint
+    from mimicme.stages.ingest.checkpoint import IngestCheckpoint
+    from mimicme.stages.landmarks.checkpoint import LandmarksCheckpoint
+    from mimicme.stages.project.checkpoint import ProjectCheckpoint
+    from mimicme.stages.register.checkpoint import RegisteredCheckpoint
+
+    shown, missing = FrameData(), []
+    with ExitStack() as stack:
+
+        def seen(opened: A | None) -> tuple[A, int] | None:
+            """A checkpoint and the row of the frame in it; None where it is not there or not ok."""
+            if opened is None:
+                return None
+            stack.enter_context(opened)
+            row = next(iter(np.flatnonzero(opened.numbers == number).tolist()), None)
+            return (opened, row) if row is not None and opened.statuses[row].ok else None
+
+        def left(kind: type[A]) -> tuple[A, int] | None:
+            return seen(kind(paths[kind.stage]) if kind.stage in paths else None)
+
+        if ingested := left(IngestCheckpoint):
+            scan, image, why = load_colored(*ingested)
+            shown = replace(shown, scan=scan, image=image)
+            missing += [why] if why else []
+        if registered := seen(RegisteredCheckpoint.of_flow(stages, paths)):
+            made, row = registered
+            shown = replace(shown, vertices=made.vertices(row), pose=made.pose(row))
+        elif aligned := left(AlignCheckpoint):
+            shown = replace(shown, pose=aligned[0].pose(aligned[1]))
+        if projected := left(ProjectCheckpoint):
+            on_scan, row = projected
+            marks = np.asarray(on_scan.landmarks(row), np.float64)
+            shown = replace(shown, landmarks=marks, sources=on_scan.source(row))
+        elif shown.pose is not None and (marked := left(LandmarksCheckpoint)):
+            found, row = marked
+            points = transform(inverse(shown.pose), found.points(row))
+            shown = replace(shown, landmarks=points, sources=found.source(row))
+        if (baked := left(BakeCheckpoint)) and baked[0].has(baked[1], TEXTURE):
+            try:
+                shown = replace(shown, texture=decode(baked[0].image_bytes(baked[1], TEXTURE)))
+            except ImageFileError as error:
+                missing.append(str(error))
+    return replace(shown, missing=tuple(missing))
+
+
+class ReleaseSource:
+    """The frames of a release: registered meshes, textures and landmarks; it has no scans."""
+
+    reviewed = False
+
+    def __init__(self, path: Path) -> None:
+        from mimicme.pipeline.release import Release
+
+        self._release = Release(path)
+        self.title = path.name
+        self.template = self._release.template
+        self._infos = self._release.sequences()
+        self.items = [info.item for info in self._infos]
+        self._reading = threading.Lock()
+
+    def sequence(self, place: int) -> SequenceEntry:
+        from mimicme.stages import STAGES
+
+        info = self._infos[place]
+        meanings = {name: said for stage in STAGES for name, said in stage.reader.explained.items()}
+        with self._reading:
+            units = {n: "" if u in ("", "1") else u for n, u in self._release.units(info.item).items()}
+        frames = []
+        for row in info.rows:
+            with self._reading:
+                frame = self._release.frame(row, images=False)
+            figures = {name: float(value) for name, value in frame.quality.items() if np.isfinite(value)}
+            frames.append(
+                FrameEntry(frame.number, frame.ok, frame.reason, frame.note, frame.message, figures)
+            )
+        return SequenceEntry(info.item, info.expression, frames, units, meanings)
+
+    def frame(self, place: int, row: int) -> FrameData:
+        with self._reading:
+            frame = self._release.frame(self._infos[place].start + row)
+        if not frame.ok:
+            return FrameData()
+        return FrameData(
+            vertices=frame.vertices.astype(np.float64),
+            texture=frame.texture,
+            landmarks=frame.landmarks.astype(np.float64),
+            sources=frame.landmark_source,
+        )
+
+    def judge(self, place: int, row: int | None, verdict: Verdict | None) -> None:
+        raise UsageError("a release is not reviewed", todo="Look at the workspace that it was packed from.")
+
+    def correct(self, place: int, row: int, moved: Mapping[int, Floats]) -> None:
+        raise UsageError("a release is not corrected", todo="Look at the workspace that it was packed from.")

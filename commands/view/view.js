@@ -1,0 +1,657 @@
+// The viewer: frames as 3D in a page.  Data come from the page itself or from the loopback server; see page.py.
+"use strict";
+(() => {
+  const $ = (id) => document.getElementById(id);
+  const given = JSON.parse($("data").textContent);
+  const began = performance.now();
+  const KEPT = 24; // frames that stay unpacked
+  const PLAY_MS = 1000 / 12;
+  const SOURCES = ["#000000", "#d55e00", "#e69f00", "#0072b2"]; // none, by hand, found, projected
+  const MOVED = "#cc79a7";
+  const GRAB_PX = 14;
+
+  // -- payloads, as payload.py packs them
+
+  async function unpack(bytes) {
+    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    const buffer = await new Response(stream).arrayBuffer();
+    const length = new DataView(buffer).getUint32(0, true);
+    const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, length)));
+    const found = { about: header.about };
+    for (const [name, part] of Object.entries(header.parts)) found[name] = decoded(buffer, 4 + length, part);
+    return found;
+  }
+
+  const KINDS = { u1: Uint8Array, u2: Uint16Array, i2: Int16Array, u4: Uint32Array, f4: Float32Array };
+
+  function decoded(buffer, start, part) {
+    const Kind = KINDS[part.type];
+    const count = part.shape.reduce((a, b) => a * b, 1);
+    const size = Kind.BYTES_PER_ELEMENT;
+    let bytes = new Uint8Array(buffer, start + part.offset, count * size);
+    if (part.planes && size > 1) {
+      const joined = new Uint8Array(count * size);
+      for (let k = 0; k < size; k++) for (let i = 0; i < count; i++) joined[i * size + k] = bytes[k * count + i];
+      bytes = joined;
+    } else bytes = bytes.slice();
+    const values = new Kind(bytes.buffer);
+    // typed arrays take sums modulo their range
+    if (part.differences) for (let i = 1; i < count; i++) values[i] += values[i - 1];
+    return values;
+  }
+
+  function fromBase64(text) {
+    const raw = atob(text.trim());
+    const bytes = new Uint8Array(raw.length);
+    for (let i = 0; i < raw.length; i++) bytes[i] = raw.charCodeAt(i);
+    return bytes;
+  }
+
+  async function ask(path, body) {
+    const options = { headers: { "X-Token": given.token }, cache: "no-store" };
+    if (body) {
+      options.method = "POST";
+      options.headers["Content-Type"] = "application/json";
+      options.body = JSON.stringify(body);
+    }
+    const answer = await fetch(path, options);
+    if (!answer.ok) throw new Error((await answer.text()).slice(0, 500) || `status ${answer.status}`);
+    return answer;
+  }
+
+  const store = given.token
+    ? {
+        template: async () => (await ask("/template")).arrayBuffer(),
+        sequence: async (place) => (await ask(`/sequence/${place}`)).json(),
+        frame: async (place, row) => (await ask(`/frame/${place}/${row}`)).arrayBuffer(),
+      }
+    : {
+        template: async () => fromBase64($("template").textContent),
+        sequence: async () => given.sequence,
+        frame: async (place, row) => fromBase64($(`frame-${row}`).textContent),
+      };
+
+  // -- what is drawn
+
+  function bySoftware() {
+    // whether no graphics card draws: smooth edges would cost half of the time then
+    const probe = document.createElement("canvas").getContext("webgl2");
+    const about = probe && probe.getExtension("WEBGL_debug_renderer_info");
+    return Boolean(about) && /swiftshader|llvmpipe|software/i.test(probe.getParameter(about.UNMASKED_RENDERER_WEBGL));
+  }
+
+  let renderer;
+  const software = bySoftware();
+  try {
+    renderer = new THREE.WebGLRenderer({ canvas: $("canvas"), antialias: !software, preserveDrawingBuffer: true });
+  } catch (error) {
+    say("This browser draws no WebGL, which the viewer needs. Software rendering will do.");
+    return;
+  }
+  renderer.setPixelRatio(software ? 1 : Math.min(window.devicePixelRatio, 2));
+  renderer.autoClear = false;
+  const scene = new THREE.Scene();
+  const camera = new THREE.PerspectiveCamera(25, 1, 1, 5000);
+  const light = new THREE.DirectionalLight(0xffffff, 0.75);
+  camera.add(light);
+  light.position.set(0.3, 0.5, 1);
+  scene.add(camera, new THREE.AmbientLight(0xffffff, 0.35));
+
+  const materials = {
+    texture: new THREE.MeshBasicMaterial({ side: THREE.DoubleSide }),
+    shaded: new THREE.MeshLambertMaterial({ color: 0xd0c6bb, side: THREE.DoubleSide }),
+    error: new THREE.MeshLambertMaterial({ vertexColors: true, side: THREE.DoubleSide }),
+    colors: new THREE.MeshBasicMaterial({ vertexColors: true, side: THREE.DoubleSide }),
+    wire: new THREE.MeshBasicMaterial({ color: 0x202020, wireframe: true, transparent: true, opacity: 0.35 }),
+    over: new THREE.MeshLambertMaterial({ color: 0x5b8ab8, side: THREE.DoubleSide, transparent: true, opacity: 0.5 }),
+  };
+  materials.wire.polygonOffset = true;
+  materials.wire.polygonOffsetFactor = -1;
+  const bodies = {};
+  for (const name of ["mesh", "scan"]) {
+    const geometry = new THREE.BufferGeometry();
+    const surface = new THREE.Mesh(geometry, materials.shaded);
+    const wire = new THREE.Mesh(geometry, materials.wire);
+    surface.frustumCulled = wire.frustumCulled = false;
+    const group = new THREE.Group();
+    group.add(surface, wire);
+    scene.add(group);
+    bodies[name] = { geometry, surface, wire, group, there: false };
+  }
+  const dots = new THREE.Points(
+    new THREE.BufferGeometry(),
+    new THREE.PointsMaterial({ size: 7, sizeAttenuation: false, vertexColors: true, depthTest: false })
+  );
+  dots.frustumCulled = false;
+  dots.renderOrder = 5;
+  scene.add(dots);
+
+  let template = null;
+  let sequence = null;
+  let place = given.place;
+  let row = 0;
+  let shown = null;
+  let wanted = 0;
+  const frames = new Map();
+  const options = { layout: "mesh", surface: "texture", wire: false, marks: false, edit: false };
+  const edits = new Map(); // points moved and not yet saved, by number, by place and row
+  const timing = { ready_ms: null };
+
+  function measure() {
+    // ms of one picture; reading a pixel waits until it is drawn, which `finish` does not
+    const began = performance.now();
+    paint();
+    const gl = renderer.getContext();
+    gl.readPixels(0, 0, 1, 1, gl.RGBA, gl.UNSIGNED_BYTE, new Uint8Array(4));
+    return performance.now() - began;
+  }
+  window.viewer = { timing, options, measure, state: () => ({ place, row, number: sequence && sequence.frames[row].number }) };
+
+  function attribute(geometry, name, values, size, normalized = false) {
+    const old = geometry.getAttribute(name);
+    if (old && old.array.length === values.length && old.array.constructor === values.constructor) {
+      old.array.set(values);
+      old.needsUpdate = true;
+    } else geometry.setAttribute(name, new THREE.BufferAttribute(values, size, normalized));
+  }
+
+  function normalsOf(points, faces) {
+    // (n, 3) of vertices, not of corners: no seam is seen where the texture is cut
+    const normals = new Float32Array(points.length);
+    for (let i = 0; i < faces.length; i += 3) {
+      const a = 3 * faces[i], b = 3 * faces[i + 1], c = 3 * faces[i + 2];
+      const ux = points[b] - points[a], uy = points[b + 1] - points[a + 1], uz = points[b + 2] - points[a + 2];
+      const vx = points[c] - points[a], vy = points[c + 1] - points[a + 1], vz = points[c + 2] - points[a + 2];
+      const nx = uy * vz - uz * vy, ny = uz * vx - ux * vz, nz = ux * vy - uy * vx;
+      for (const k of [a, b, c]) { normals[k] += nx; normals[k + 1] += ny; normals[k + 2] += nz; }
+    }
+    for (let k = 0; k < normals.length; k += 3) {
+      const length = Math.hypot(normals[k], normals[k + 1], normals[k + 2]) || 1;
+      normals[k] /= length; normals[k + 1] /= length; normals[k + 2] /= length;
+    }
+    return normals;
+  }
+
+  function spread(values, size) {
+    // from vertices to the corners that are drawn
+    const out = new values.constructor(template.vertex.length * size);
+    for (let i = 0; i < template.vertex.length; i++)
+      for (let k = 0; k < size; k++) out[i * size + k] = values[template.vertex[i] * size + k];
+    return out;
+  }
+
+  function errorColors(errors) {
+    const top = given.error_top_mm / given.error_step_mm;
+    const out = new Uint8Array(errors.length * 3);
+    for (let i = 0; i < errors.length; i++) {
+      const at = 3 * Math.min(255, Math.round((255 * errors[i]) / top));
+      const known = errors[i] !== 255;
+      for (let k = 0; k < 3; k++) out[3 * i + k] = known ? given.colors[at + k] : 205;
+    }
+    return out;
+  }
+
+  async function prepared(payload) {
+    // everything of a frame that does not depend on what is shown
+    const data = await unpack(payload);
+    const step = template.about.step_mm;
+    if (data.vertices) {
+      const points = new Float32Array(template.rest.length);
+      const added = new Int16Array(data.vertices.buffer);
+      for (let i = 0; i < points.length; i++) points[i] = (template.rest[i] + added[i]) * step;
+      data.points = spread(points, 3);
+      data.normals = spread(normalsOf(points, template.vertexFaces), 3);
+      if (data.errors) data.errorColors = spread(errorColors(data.errors), 3);
+    }
+    if (data.scan) {
+      data.scanPoints = Float32Array.from(data.scan, (v) => v * step);
+      data.scanNormals = normalsOf(data.scanPoints, data.scan_faces);
+      if (data.scan_errors) data.scanErrorColors = errorColors(data.scan_errors);
+    }
+    if (data.texture) {
+      const blob = new Blob([data.texture], { type: "image/jpeg" });
+      data.bitmap = await createImageBitmap(blob, { imageOrientation: "flipY" });
+    }
+    return data;
+  }
+
+  function frameOf(at) {
+    if (!frames.has(at)) {
+      frames.set(at, store.frame(place, at).then(prepared));
+      frames.get(at).catch(() => frames.delete(at));
+      for (const old of frames.keys()) {
+        if (frames.size <= KEPT) break;
+        if (Math.abs(old - row) > KEPT / 3) frames.delete(old);
+      }
+    }
+    return frames.get(at);
+  }
+
+  async function go(to) {
+    row = Math.max(0, Math.min(sequence.frames.length - 1, to));
+    $("slider").value = row;
+    tell();
+    const ticket = ++wanted;
+    try {
+      const data = await frameOf(row);
+      if (ticket !== wanted) return;
+      shown = data;
+      if (timing.ready_ms === null && !data.points && data.scanPoints) set("layout", "scan");
+      fill();
+      if (timing.ready_ms === null) timing.ready_ms = performance.now() - began;
+      if (given.token && row + 1 < sequence.frames.length) frameOf(row + 1).catch(() => {});
+    } catch (error) {
+      if (ticket === wanted) { shown = null; say(String(error.message || error)); draw(); }
+    }
+  }
+
+  let picture = null;
+
+  function fill() {
+    const mesh = bodies.mesh, scan = bodies.scan;
+    mesh.there = Boolean(shown.points);
+    if (mesh.there) {
+      attribute(mesh.geometry, "position", shown.points, 3);
+      attribute(mesh.geometry, "normal", shown.normals, 3);
+      if (shown.errorColors) attribute(mesh.geometry, "color", shown.errorColors, 3, true);
+      if (shown.bitmap && picture !== shown.bitmap) {
+        if (materials.texture.map) materials.texture.map.dispose();
+        materials.texture.map = new THREE.Texture(shown.bitmap);
+        materials.texture.map.flipY = false;
+        materials.texture.map.needsUpdate = true;
+        materials.texture.needsUpdate = true;
+        picture = shown.bitmap;
+      }
+    }
+    scan.there = Boolean(shown.scanPoints);
+    if (scan.there) {
+      scan.geometry.dispose();
+      scan.geometry = new THREE.BufferGeometry();
+      scan.surface.geometry = scan.wire.geometry = scan.geometry;
+      attribute(scan.geometry, "position", shown.scanPoints, 3);
+      attribute(scan.geometry, "normal", shown.scanNormals, 3);
+      scan.geometry.setIndex(new THREE.BufferAttribute(shown.scan_faces, 1));
+    }
+    dot();
+    draw();
+  }
+
+  // -- landmarks
+
+  const moved = () => edits.get(`${place}/${row}`) || {};
+
+  function marks() {
+    // what the dots show: while points are corrected those that were given, else those on the scan's surface
+    if (!shown) return null;
+    return options.edit && shown.given ? [shown.given, shown.given_sources]
+      : shown.landmarks ? [shown.landmarks, shown.sources] : null;
+  }
+
+  function dot() {
+    const known = marks();
+    if (!known) return;
+    const points = known[0].slice();
+    const colors = new Float32Array(points.length);
+    known[1].forEach((source, i) => {
+      const own = options.edit ? moved()[i] : null;
+      new THREE.Color(own ? MOVED : SOURCES[source] || SOURCES[0]).toArray(colors, 3 * i);
+      if (own) points.set(own, 3 * i);
+      else if (!source) points[3 * i + 2] = -1e6; // absent: far behind everything
+    });
+    attribute(dots.geometry, "position", points, 3);
+    attribute(dots.geometry, "color", colors, 3);
+    $("save").disabled = !Object.keys(moved()).length;
+  }
+
+  function pane(event) {
+    // where a pointer is: in the part of the picture under it, from -1 to 1, and what is drawn there
+    const box = $("canvas").getBoundingClientRect();
+    const beside = options.layout === "beside";
+    const width = beside ? box.width / 2 : box.width;
+    const x = event.clientX - box.left, right = beside && x >= width;
+    const names = beside ? [right ? "mesh" : "scan"] : options.layout === "over" ? ["scan", "mesh"] : [options.layout];
+    const at = new THREE.Vector2((2 * (x - (right ? width : 0))) / width - 1, 1 - (2 * (event.clientY - box.top)) / box.height);
+    return { at, width, height: box.height, names };
+  }
+
+  function grabbed(event) {
+    // number of the point under the pointer, or null
+    const { at, width, height } = pane(event);
+    const points = dots.geometry.getAttribute("position");
+    let best = null, least = GRAB_PX;
+    for (let k = 0; points && k < points.count; k++) {
+      const p = new THREE.Vector3().fromBufferAttribute(points, k).project(camera);
+      const far = Math.hypot(((p.x - at.x) * width) / 2, ((p.y - at.y) * height) / 2);
+      if (p.z < 1 && far < least) [best, least] = [k, far];
+    }
+    return best;
+  }
+
+  function hit(event) {
+    // the point of the surface under the pointer, or null; the scan's where it is drawn
+    const { at, names } = pane(event);
+    const ray = new THREE.Raycaster();
+    ray.setFromCamera(at, camera);
+    for (const name of names) {
+      if (!bodies[name].there) continue;
+      // three.js keeps the bounds of what was there before
+      bodies[name].geometry.computeBoundingSphere();
+      const found = ray.intersectObject(bodies[name].surface, false);
+      if (found.length) return found[0].point.toArray();
+    }
+    return null;
+  }
+
+  function move(k, event) {
+    const point = hit(event);
+    if (!point) return;
+    const key = `${place}/${row}`;
+    edits.set(key, { ...moved(), [k]: point });
+    dot();
+    draw();
+  }
+
+  async function correct(points) {
+    $("corrected").textContent = "";
+    try {
+      sequence = await (await ask("/landmarks", { place, row, points })).json();
+      edits.delete(`${place}/${row}`);
+      frames.delete(row);
+      await go(row);
+      $("corrected").textContent = points.length
+        ? "Written to corrections; the next run uses it." : "Taken back; the next run goes without it.";
+    } catch (error) {
+      $("corrected").textContent = String(error.message || error);
+    }
+  }
+
+  function dress() {
+    // the material of each body; a colour that is not there falls back on the shaded surface
+    const { surface, layout } = options;
+    const mesh = bodies.mesh, scan = bodies.scan;
+    mesh.surface.material =
+      surface === "texture" && shown.bitmap ? materials.texture
+      : surface === "error" && shown.errorColors ? materials.error : materials.shaded;
+    const colors = surface === "error" ? shown.scanErrorColors : surface === "texture" ? shown.scan_colors : null;
+    if (scan.there && colors) attribute(scan.geometry, "color", colors, 3, true);
+    scan.surface.material =
+      layout === "over" ? materials.over
+      : surface === "error" && colors ? materials.error : colors ? materials.colors : materials.shaded;
+    mesh.wire.visible = scan.wire.visible = options.wire;
+  }
+
+  const view = { turn: 0, tilt: 0, distance: 600, x: 0, y: 0 };
+
+  function front() {
+    Object.assign(view, { turn: 0, tilt: 0, distance: template.about.extent_mm * 1.75, x: 0, y: 0 });
+    draw();
+  }
+
+  let due = false;
+  function draw() {
+    if (due) return;
+    due = true;
+    requestAnimationFrame(paint);
+  }
+
+  function paint() {
+    due = false;
+    const box = $("stage").getBoundingClientRect();
+    const size = renderer.getSize(new THREE.Vector2());
+    if (size.x !== box.width || size.y !== box.height) renderer.setSize(box.width, box.height, false);
+    renderer.setScissorTest(false);
+    renderer.setClearColor(0xf2f2f0);
+    renderer.clear();
+    $("left-name").textContent = $("right-name").textContent = "";
+    if (!shown || !template) return;
+    dress();
+    const beside = options.layout === "beside";
+    const width = beside ? box.width / 2 : box.width;
+    camera.aspect = width / box.height;
+    camera.near = view.distance / 50;
+    camera.far = view.distance * 20;
+    camera.updateProjectionMatrix();
+    const direction = new THREE.Vector3(
+      Math.sin(view.turn) * Math.cos(view.tilt), Math.sin(view.tilt), Math.cos(view.turn) * Math.cos(view.tilt)
+    );
+    const right = new THREE.Vector3(Math.cos(view.turn), 0, -Math.sin(view.turn));
+    const up = new THREE.Vector3().crossVectors(direction, right);
+    const target = right.multiplyScalar(view.x).add(up.multiplyScalar(view.y));
+    camera.position.copy(target).addScaledVector(direction, view.distance);
+    camera.up.set(0, 1, 0);
+    camera.lookAt(target);
+    const parts = beside ? [["scan"], ["mesh"]]
+      : [options.layout === "over" ? ["mesh", "scan"] : [options.layout]];
+    const missing = [];
+    parts.forEach((names, k) => {
+      for (const name of ["mesh", "scan"]) bodies[name].group.visible = names.includes(name) && bodies[name].there;
+      dots.visible = (options.marks || options.edit) && Boolean(marks());
+      if (!names.some((name) => bodies[name].there)) missing.push(names[0]);
+      renderer.setViewport(k * width, 0, width, box.height);
+      renderer.setScissor(k * width, 0, width, box.height);
+      renderer.setScissorTest(true);
+      renderer.render(scene, camera);
+    });
+    if (beside) { $("left-name").textContent = "scan"; $("right-name").textContent = "registered mesh"; }
+    const words = { mesh: "This frame has no registered mesh.", scan: given.scans ? "This frame has no scan." : "There are no scans in this file." };
+    const lacking = missing.map((name) => words[name]);
+    if (options.surface === "error" && !shown.errorColors && !missing.length) lacking.push("There is no error to show: it needs the scan.");
+    say([...lacking, ...shown.about.missing].join(" "));
+  }
+
+  // -- words
+
+  function say(text) { $("message").textContent = text; }
+
+  function number(value) { return Math.abs(value) >= 1000 ? value.toFixed(0) : String(Number(value.toPrecision(3))); }
+
+  function tell() {
+    const frame = sequence.frames[row];
+    $("frame-name").textContent = `${sequence.name}, frame ${frame.number}`;
+    $("frame-state").textContent = frame.ok ? (frame.note ? `ok, noted: ${frame.note}` : "ok") : `rejected: ${frame.reason}`;
+    $("frame-state").className = frame.ok ? "" : "rejected";
+    $("count").textContent = `${row + 1} of ${sequence.frames.length}`;
+    $("said").textContent = frame.message;
+    const table = $("figures");
+    table.replaceChildren();
+    for (const [name, value] of Object.entries(frame.figures)) {
+      const line = table.insertRow();
+      line.title = sequence.meanings[name] || "";
+      line.insertCell().textContent = name;
+      line.insertCell().textContent = `${number(value)} ${sequence.units[name] || ""}`;
+    }
+    if (given.review) {
+      const verdict = frame.verdict;
+      $("verdict").textContent = verdict ? `${verdict.good ? "good" : "bad"}${verdict.reason ? `: ${verdict.reason}` : ""}` : "not looked at yet";
+      $("reason").value = verdict ? verdict.reason : "";
+    }
+  }
+
+  // -- what a person does
+
+  function set(name, value) {
+    options[name] = value;
+    if (name === "layout" || name === "surface") {
+      for (const input of document.querySelectorAll(`input[name=${name}]`)) input.checked = input.value === value;
+    } else $(name).checked = value;
+    if (name === "edit" && value && options.layout !== "beside") { set("layout", "scan"); return; }
+    if (shown && (name === "edit" || options.edit)) dot();
+    $("legend").hidden = options.surface !== "error";
+    draw();
+  }
+
+  let timer = null;
+  function play(on) {
+    clearTimeout(timer);
+    timer = null;
+    $("play").textContent = on ? "\u275a\u275a" : "\u25b6";
+    if (!on) return;
+    const next = async () => {
+      const began = performance.now();
+      await go(row + 1 < sequence.frames.length ? row + 1 : 0);
+      if (timer !== null) timer = setTimeout(next, Math.max(0, PLAY_MS - (performance.now() - began)));
+    };
+    timer = setTimeout(next, PLAY_MS);
+  }
+
+  async function judge(verdict) {
+    const all = $("all").checked;
+    $("saved").textContent = "";
+    try {
+      const body = { place, row: all ? null : row, verdict, reason: verdict === "none" ? "" : $("reason").value };
+      sequence = await (await ask("/verdict", body)).json();
+      tell();
+      $("saved").textContent = "Written to review.csv; the next run uses it.";
+    } catch (error) {
+      $("saved").textContent = String(error.message || error);
+    }
+  }
+
+  async function open(at) {
+    play(false);
+    place = at;
+    frames.clear();
+    try {
+      sequence = await store.sequence(place);
+    } catch (error) {
+      say(String(error.message || error));
+      return;
+    }
+    $("slider").max = sequence.frames.length - 1;
+    await go(0);
+  }
+
+  const KEYS = {
+    ArrowLeft: () => go(row - 1), ArrowRight: () => go(row + 1),
+    Home: () => go(0), End: () => go(sequence.frames.length - 1), " ": () => play(timer === null),
+    1: () => set("layout", "mesh"), 2: () => set("layout", "scan"),
+    3: () => set("layout", "beside"), 4: () => set("layout", "over"),
+    t: () => set("surface", "texture"), s: () => set("surface", "shaded"), e: () => set("surface", "error"),
+    w: () => set("wire", !options.wire), l: () => set("marks", !options.marks), r: front,
+    m: () => given.review && set("edit", !options.edit),
+    g: () => given.review && judge("good"), b: () => given.review && judge("bad"),
+  };
+
+  function listen() {
+    document.addEventListener("keydown", (event) => {
+      const typing = event.target.matches("select, input:not([type=radio]):not([type=checkbox]):not([type=range])");
+      const key = KEYS[event.key];
+      if (typing || !key || event.ctrlKey || event.altKey || event.metaKey) return;
+      if (event.key === " " && event.target.matches("button, summary")) return;
+      event.preventDefault();
+      key();
+    });
+    for (const name of ["layout", "surface"])
+      for (const input of document.querySelectorAll(`input[name=${name}]`))
+        input.addEventListener("change", () => set(name, input.value));
+    for (const name of ["wire", "marks", "edit"]) $(name).addEventListener("change", () => set(name, $(name).checked));
+    $("slider").addEventListener("input", () => { play(false); go(Number($("slider").value)); });
+    $("play").addEventListener("click", () => play(timer === null));
+    for (const verdict of ["good", "bad", "none"]) $(verdict).addEventListener("click", () => judge(verdict));
+    window.addEventListener("resize", draw);
+    const canvas = $("canvas");
+    let held = null;
+    canvas.addEventListener("pointerdown", (event) => {
+      const point = options.edit && event.button === 0 ? grabbed(event) : null;
+      if (point !== null) $("point").value = point;
+      held = { x: event.clientX, y: event.clientY, move: event.button === 2 || event.shiftKey, point };
+      canvas.setPointerCapture(event.pointerId);
+    });
+    canvas.addEventListener("pointermove", (event) => {
+      if (!held) return;
+      const dx = event.clientX - held.x, dy = event.clientY - held.y;
+      Object.assign(held, { x: event.clientX, y: event.clientY });
+      if (held.point !== null) { move(held.point, event); return; }
+      if (held.move) {
+        const mm = (2 * view.distance * Math.tan((camera.fov * Math.PI) / 360)) / canvas.clientHeight;
+        view.x -= dx * mm; view.y += dy * mm;
+      } else {
+        view.turn -= dx * 0.008;
+        view.tilt = Math.max(-1.5, Math.min(1.5, view.tilt + dy * 0.008));
+      }
+      draw();
+    });
+    canvas.addEventListener("pointerup", () => { held = null; });
+    canvas.addEventListener("dblclick", (event) => {
+      if (!options.edit) return;
+      const point = Number($("point").value);
+      move(point, event);
+      $("point").value = Math.min(point + 1, given.landmark_names.length - 1);
+    });
+    canvas.addEventListener("contextmenu", (event) => event.preventDefault());
+    canvas.addEventListener("wheel", (event) => {
+      event.preventDefault();
+      view.distance = Math.max(20, Math.min(4000, view.distance * Math.exp(event.deltaY * 0.001)));
+      draw();
+    }, { passive: false });
+    if (given.names) {
+      $("search-box").hidden = false;
+      $("search").addEventListener("input", search);
+      $("search").addEventListener("focus", search);
+      document.addEventListener("click", (event) => {
+        if (!event.target.closest("#hits, #search-box")) $("hits").hidden = true;
+      });
+    }
+    $("review").hidden = $("correct").hidden = !given.review;
+    (given.landmark_names || []).forEach((name, k) => {
+      const option = document.createElement("option");
+      option.value = k;
+      option.textContent = name;
+      $("point").append(option);
+    });
+    $("save").addEventListener("click", () =>
+      correct(Object.entries(moved()).map(([k, point]) => [Number(k), ...point])));
+    $("back").addEventListener("click", () => correct([]));
+  }
+
+  function search() {
+    const words = $("search").value.toLowerCase().split(/\s+/).filter(Boolean);
+    const list = $("hits");
+    list.replaceChildren();
+    let found = 0;
+    for (let k = 0; k < given.names.length && found < 40; k++) {
+      const name = given.names[k].toLowerCase();
+      if (!words.every((word) => name.includes(word))) continue;
+      found++;
+      const button = document.createElement("button");
+      button.type = "button";
+      button.textContent = given.names[k];
+      button.addEventListener("click", () => { list.hidden = true; open(k); });
+      list.appendChild(document.createElement("li")).appendChild(button);
+    }
+    list.hidden = false;
+  }
+
+  function legend() {
+    const bar = $("bar").getContext("2d");
+    for (let x = 0; x < 160; x++) {
+      const at = 3 * Math.round((255 * x) / 159);
+      bar.fillStyle = `rgb(${given.colors.slice(at, at + 3).join(",")})`;
+      bar.fillRect(x, 0, 1, 10);
+    }
+    $("legend-top").textContent = `${given.error_top_mm} mm and more`;
+    $("legend-text").textContent =
+      "Mesh: distance to the scan's surface. Scan: distance to the mesh. Lower is better; grey: nothing to compare with.";
+  }
+
+  async function start() {
+    listen();
+    legend();
+    say("Loading ...");
+    try {
+      template = await unpack(await store.template());
+    } catch (error) {
+      say(String(error.message || error));
+      return;
+    }
+    template.vertexFaces = new Uint32Array(template.faces.length);
+    for (let i = 0; i < template.faces.length; i++) template.vertexFaces[i] = template.vertex[template.faces[i]];
+    const geometry = bodies.mesh.geometry;
+    geometry.setIndex(new THREE.BufferAttribute(template.faces, 1));
+    geometry.setAttribute("uv", new THREE.BufferAttribute(template.uv, 2, true));
+    front();
+    await open(place);
+  }
+
+  start();
+})();

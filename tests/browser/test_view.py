@@ -1,0 +1,157 @@
+"""The viewer in a real browser, drawn by software: as a file without a network, and over the loopback server."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, sync_playwright
+from shared_helpers import MAIN, mimicme
+
+from mimicme.pipeline.landmarks.files import read_landmarks
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+DRAWN_BY_SOFTWARE = (
+    "--no-sandbox",
+    "--use-gl=angle",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+)
+READY_S, DRAWN_MS = 20.0, 1000.0
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory, small_captures: Path) -> Path:
+    workspace = tmp_path_factory.mktemp("browser-view") / "ws"
+    template = small_captures / "template" / "template.obj"
+    mimicme("init", workspace, "--captures", small_captures / "captures", "--template", template)
+    mimicme("run", workspace, "--jobs", 0, "--set", "bake.size=256")
+    return workspace
+
+
+@pytest.fixture
+def page() -> Iterator[Page]:
+    """A window; whatever a page complains of, or asks beyond this machine for, fails the test."""
+    program = next(filter(None, map(shutil.which, BROWSERS)), None)
+    complaints: list[str] = []
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=program, args=[*DRAWN_BY_SOFTWARE])
+        window = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
+        window.on("console", lambda message: complaints.append(message.text))
+        window.on("pageerror", lambda error: complaints.append(str(error)))
+        here = ("file:", "data:", "blob:", "http://127.0.0.1:")
+        window.on("request", lambda asked: asked.url.startswith(here) or complaints.append(asked.url))
+        yield window
+        browser.close()
+    assert not complaints
+
+
+def ready(page: Page) -> None:
+    """Wait until the viewer has a frame; a page's policy lets no condition be waited for inside it."""
+    end = time.monotonic() + READY_S
+    while time.monotonic() < end:
+        if page.evaluate("Boolean(window.viewer && viewer.timing.ready_ms !== null)"):
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError(page.inner_text("body"))
+
+
+def colors(page: Page) -> int:
+    """Number of different colours in the picture, of a grid of its points."""
+    page.wait_for_timeout(300)
+    count: int = page.evaluate(
+        """() => { const c = document.getElementById('canvas'); const g = c.getContext('webgl2');
+        const p = new Uint8Array(4); const seen = new Set();
+        for (let x = 0; x < c.width; x += 24) for (let y = 0; y < c.height; y += 24) {
+          g.readPixels(x, y, 1, 1, g.RGBA, g.UNSIGNED_BYTE, p); seen.add(p.slice(0, 3).join()); }
+        return seen.size; }"""
+    )
+    return count
+
+
+def test_a_file_is_drawn_scrubbed_and_played(page: Page, workspace: Path, tmp_path: Path) -> None:
+    file = tmp_path / "view.html"
+    mimicme("view", workspace, "S000/surprise", "--scans", "--output", file)
+    page.goto(file.as_uri())
+    ready(page)
+    assert page.evaluate("viewer.measure()") < DRAWN_MS
+    assert "S000/surprise, frame 0" in page.inner_text("header")
+    seen = {}
+    for key in ("t", "s", "e", "2", "3", "4", "w", "l"):
+        page.keyboard.press(key)
+        seen[key] = colors(page)
+    assert min(seen.values()) > 20
+    assert page.is_visible("#legend") and page.input_value("#slider") == "0"
+    page.keyboard.press("End")
+    page.wait_for_timeout(200)
+    assert page.evaluate("viewer.state().number") == 2 and "3 of 3" in page.inner_text("footer")
+    page.fill("#slider", "1")
+    page.wait_for_timeout(200)
+    assert "frame 1" in page.inner_text("header")
+    page.keyboard.press(" ")
+    page.wait_for_timeout(1000)
+    page.keyboard.press(" ")
+    assert not page.is_visible("#review") and page.inner_text("#message") == ""
+
+
+@pytest.fixture
+def address(workspace: Path) -> Iterator[str]:
+    """Of a server for the workspace, which is as it was afterwards."""
+    command = [*MAIN, "view", str(workspace), "--no-browser"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as serving:
+        try:
+            assert serving.stdout is not None
+            yield serving.stdout.readline().strip()
+        finally:
+            serving.terminate()
+    (workspace / "review.csv").unlink(missing_ok=True)
+    shutil.rmtree(workspace / "corrections", ignore_errors=True)
+
+
+def test_a_frame_is_called_bad_in_the_browser(page: Page, workspace: Path, address: str) -> None:
+    page.goto(address)
+    ready(page)
+    page.fill("#search", "surp")
+    page.click("#hits button")
+    page.wait_for_timeout(500)
+    page.fill("#slider", "1")
+    page.wait_for_timeout(500)
+    page.fill("#reason", "g<b>lasses")  # keys in a field give no verdict
+    page.click("#bad")
+    page.wait_for_timeout(500)
+    assert "bad: g<b>lasses" in page.inner_text("#verdict")
+    assert "rejected: review" in page.inner_text("header")
+    lines = (workspace / "review.csv").read_text().splitlines()
+    assert lines[1:] == ["S000,surprise,1,bad,g<b>lasses"]
+
+
+def test_a_landmark_is_dragged_and_saved(page: Page, workspace: Path, address: str) -> None:
+    page.goto(address)
+    ready(page)
+    page.keyboard.press("m")
+    page.wait_for_timeout(500)
+    assert page.is_checked("input[value=scan]") and page.is_disabled("#save")
+    box = page.locator("#canvas").bounding_box()
+    assert box is not None
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    # a point that is chosen is put down first, so that there is one to be dragged
+    page.select_option("#point", label="nose_3")
+    page.mouse.dblclick(x, y)
+    page.wait_for_timeout(200)
+    assert page.is_enabled("#save")
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 20, y, steps=4)
+    page.mouse.up()
+    page.click("#save")
+    page.wait_for_timeout(1000)
+    assert "Written to corrections" in page.inner_text("#corrected") and page.is_disabled("#save")
+    saved = workspace / "corrections" / "S000" / "neutral" / "0.ljson"
+    assert read_landmarks(saved.read_bytes(), saved.name).points.shape == (68, 3)
+    page.click("#back")
+    page.wait_for_timeout(1000)
+    assert not saved.exists()
