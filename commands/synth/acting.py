@@ -180,7 +180,8 @@ def act(actor: Actor, name: str, amount: float, strength: float = 1.0) -> Pose:
     near = actor.fine.interpolate(anatomy.lip_edge.astype(np.float64)) > 0.4
     skin = separate_lips(seam, sheet, skin, lip, near)
     normals = vertex_normals(skin, actor.fine.faces)
-    skin = skin + actor.relief.of("smile" if name in ("half", "turned", "depth_smile") else name, amount)[:, None] * normals
+    folds = "smile" if name in ("half", "turned", "depth_smile") else name
+    skin = skin + actor.relief.of(folds, amount)[:, None] * normals
     closed = bool(find_seam(anatomy, skin[: len(face)]).gap.max() < CLOSED_GAP_MM)
     return Pose(skin, jaw_deg, closed, amount * strength if name == "tongue" else 0.0)
 

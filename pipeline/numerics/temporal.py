@@ -25,7 +25,7 @@ from mimicme.pipeline.arrays import Bools, Floats
 
 ORDER = 3
 MIN_FRAMES = 9
-"""Shorter sequences stay as they are: with fewer frames cross-validation cannot tell motion from noise."""
+"""With fewer frames cross-validation cannot tell motion from noise; what does not move still can."""
 BLOCK = 4096
 PENALTIES = np.concatenate([[0.0], np.geomspace(1e-2, 1e6, 33)])
 """The first, no smoothing at all, is never what cross-validation chooses."""
@@ -37,6 +37,9 @@ CHANCE = 0.01
 QUIET = 0.6
 """A mode moves when its amplitude over the still part is less than this share of that over the moving one.  Of heads of
 `mimicme synth` scanned with 0.5 mm of noise, noise modes have 0.75 and more, a smile 0.37."""
+RESTLESS = 0.77
+"""In sequences of fewer than `MIN_FRAMES` frames a mode is noise, and left out, when its amplitude over the still part
+is more than this share of that over the moving one."""
 
 
 class Regions(NamedTuple):
@@ -49,7 +52,10 @@ class Regions(NamedTuple):
 def smoothing_matrix(
     frames: NDArray[np.float32], times: NDArray[np.int64], regions: Regions | None = None
 ) -> Floats:
-    """(F, F) matrix S; the smoothed sequence is S @ frames.  Identity below `MIN_FRAMES` frames.
+    """(F, F) matrix S; the smoothed sequence is S @ frames.
+
+    Below `MIN_FRAMES` frames nothing is smoothed: modes that are noise by `regions` are left out, so that the shape of
+    a face at rest is pooled, and without `regions` S is the identity.  Raised brows look like noise there.
 
     Args:
         frames: (F, V, 3) mm, canonical frame.
@@ -57,12 +63,22 @@ def smoothing_matrix(
         regions: what tells noise from motion; None: time alone does.
     """
     count = len(frames)
-    if count < MIN_FRAMES:
+    if regions is not None and not (regions.still.any() and regions.moving.any()):
+        regions = None
+    short = count < MIN_FRAMES
+    if count < 2 or (short and regions is None):
         return np.eye(count)
-    gram = _gram(frames)
-    value, mode = np.linalg.eigh(gram)
+    value, mode = np.linalg.eigh(_gram(frames))
     mode = mode[:, value > 1e-12 * max(value[-1], 1e-300)]
+    noise = np.ones(mode.shape[1]) if regions is None else _noise_shares(frames, mode, regions)
+    smoothed = mode * (noise < RESTLESS**2) if short else _smoothed_modes(mode, times, noise)
+    stay = np.full((count, count), 1 / count)  # the mean is kept as it is
+    return np.asarray(stay + smoothed @ mode.T @ (np.eye(count) - stay))
 
+
+def _smoothed_modes(mode: Floats, times: NDArray[np.int64], noise: Floats) -> Floats:
+    """(F, k) what is kept of modes (F, k), of which shares (k,) are noise."""
+    count = len(mode)
     difference = _differences(times.astype(np.float64))
     roughness, basis = np.linalg.eigh(difference.T @ difference)
     roughness = np.maximum(roughness, 0.0)
@@ -73,17 +89,12 @@ def smoothing_matrix(
     free = count - GCV_INFLATION * gain.sum(axis=1)
     score = np.where(free[:, None] > 0, misfit / np.maximum(free[:, None], 1e-9) ** 2, np.inf)
     best = np.argmin(score, axis=0)
-    moves = np.zeros(mode.shape[1], bool)
-    if regions is not None:
-        noise = _noise_shares(frames, mode, regions)
-        moves = noise < QUIET**2
-        stiffest = (misfit <= np.where(moves, noise, np.inf)).sum(axis=0) - 1
-        best = np.minimum(best, stiffest)  # the misfit grows with the penalty
+    moves = noise < QUIET**2
+    stiffest = (misfit <= np.where(moves, noise, np.inf)).sum(axis=0) - 1
+    best = np.minimum(best, stiffest)  # the misfit grows with the penalty
     kept = gain[best].T
     kept[:, ~moves & ~_significant(kept, in_basis)] = 0.0
-    smoothed = basis @ (kept * in_basis)
-    stay = np.full((count, count), 1 / count)  # the mean is kept as it is
-    return np.asarray(stay + smoothed @ mode.T @ (np.eye(count) - stay))
+    return np.asarray(basis @ (kept * in_basis))
 
 
 def _gram(frames: NDArray[np.float32], part: Bools | None = None) -> Floats:
@@ -101,14 +112,10 @@ def _gram(frames: NDArray[np.float32], part: Bools | None = None) -> Floats:
 
 
 def _noise_shares(frames: NDArray[np.float32], mode: Floats, regions: Regions) -> Floats:
-    """(k,) share of each mode's energy (F, k) over the moving part that is noise, if noise is alike on both; at most 1,
-    and 1 where a part has no vertices."""
-    energy = []
-    for part in regions:
-        if not part.any():
-            return np.ones(mode.shape[1])
-        energy.append(np.einsum("fk,fg,gk->k", mode, _gram(frames, part), mode) / part.sum())
-    still, moving = energy
+    """(k,) share, at most 1, of each mode's energy (F, k) over the moving part that is noise, if noise is alike."""
+    still, moving = (
+        np.einsum("fk,fg,gk->k", mode, _gram(frames, part), mode) / part.sum() for part in regions
+    )
     return np.asarray(np.minimum(still / np.maximum(moving, 1e-300), 1.0))
 
 

@@ -60,6 +60,7 @@ def _neutral(task: Task[RegisterSettings]) -> tuple[Floats | None, Floats | None
 
 def compute(task: Task[RegisterSettings], out: CheckpointWriter) -> None:
     """Register every frame of one sequence, or of a part of one; or join the parts."""
+    from mimicme.pipeline.captures.expressions import NEUTRAL
     from mimicme.pipeline.checkpoint import frame_numerics
     from mimicme.pipeline.errors import FrameRejected
     from mimicme.pipeline.template import TemplateKey
@@ -102,7 +103,7 @@ def compute(task: Task[RegisterSettings], out: CheckpointWriter) -> None:
             write_part(out, len(template.vertices), {row - mine.start: one for row, one in found.items()})
             return
         if settings.smooth_in_time:
-            found |= smooth_sequence(tracker, found, load)
+            found |= smooth_sequence(tracker, found, load, task.sequence.expression == NEUTRAL)
         _write(out, len(template.vertices), found, tracker, neutral is not None)
 
 

@@ -20,7 +20,7 @@ from mimicme.pipeline.numerics.temporal import MIN_FRAMES, Regions, runs, smooth
 from mimicme.pipeline.template import Template
 from mimicme.pipeline.template.face_core import FaceCore
 from mimicme.stages.register.eyelids import EYES, covered
-from mimicme.stages.register.fast_motion import FastMotion
+from mimicme.stages.register.fast_motion import LEAST_NOISE_MM, FastMotion
 from mimicme.stages.register.fit import (
     GENERIC_EARS,
     PERSONAL_EARS,
@@ -596,7 +596,10 @@ def _as_good(second: Quality, first: Quality, triangles: int) -> bool:
 
 
 def smooth_sequence(
-    tracker: SequenceTracker, found: Mapping[int, Registered], load: Callable[[int], Frame]
+    tracker: SequenceTracker,
+    found: Mapping[int, Registered],
+    load: Callable[[int], Frame],
+    at_rest: bool = False,
 ) -> dict[int, Registered]:
     """The registered frames (by row) of one sequence, with jitter between frames removed.
 
@@ -605,13 +608,16 @@ def smooth_sequence(
     than the noise that is seen over the skull, keeps its own fit.
     """
     rows = sorted(found, key=lambda row: found[row].number)
-    if len(rows) < MIN_FRAMES:
+    short = len(rows) < MIN_FRAMES
+    if len(rows) < 2 or (short and not at_rest):
         return {}
     times = np.array([found[row].number for row in rows])
     own_shapes = np.stack([found[row].vertices for row in rows]).astype(np.float32)
     shapes = own_shapes.copy()
     smooth(shapes, times, tracker.regions)
     noise = tracker.fast_motion.noise_mm(own_shapes, shapes)
+    if short and noise < LEAST_NOISE_MM:
+        return {}
     tracker.fast_motion.restore(own_shapes, shapes)
     del own_shapes
     poses = np.stack(

@@ -131,6 +131,21 @@ def test_where_something_still_is_as_restless_as_the_rest_noise_goes_as_without(
     np.testing.assert_allclose(here, smoothed(noisy, TIMES), atol=1e-6)
 
 
+@pytest.mark.parametrize("regions", [None, Regions(MOVING & False, MOVING), Regions(MOVING, MOVING & False)])
+def test_a_short_sequence_stays_as_it_is_where_nothing_tells_noise(regions):
+    np.testing.assert_array_equal(smoothing_matrix(noise()[:3], np.arange(3), regions), np.eye(3))
+
+
+def test_of_a_short_sequence_motion_stays_and_noise_goes():
+    frames = noise()[:3]
+    frames[1, MOVING] += [0, 9, 0]
+    matrix = smoothing_matrix(frames, np.arange(3), REGIONS)
+    value = np.linalg.svd(matrix, compute_uv=False)
+    np.testing.assert_allclose(value, [1, 1, 0], atol=1e-6)
+    moved = np.einsum("st,tvx->svx", matrix, frames)[:, MOVING, 1].mean(axis=1)
+    assert moved[1] - moved[[0, 2]].mean() == pytest.approx(9, abs=0.2)
+
+
 def test_a_still_sequence_stays_still():
     still = np.ones((COUNT, 10, 3), np.float32)
     np.testing.assert_allclose(smoothed(still, TIMES), still, rtol=1e-6)

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from mimicme.pipeline.numerics.temporal import Regions
 from mimicme.stages.register.quality import LandmarkChecks, Quality
 from mimicme.stages.register.track import SURFACE_SLACK, SURFACE_SLACK_MM, Registered, smooth_sequence
 
@@ -48,3 +49,32 @@ def test_a_smoothed_frame_that_its_scan_contradicts_keeps_its_own_fit(bad, noise
     )
     smoothed = smooth_sequence(tracker, found, lambda row: row)
     assert sorted(smoothed) == [row for row in range(12) if row != bad]
+
+
+def frames_at_rest(noise_mm: float, count: int = 3) -> dict[int, Registered]:
+    """A face of 200 vertices that does not move, registered a few times."""
+    rng = np.random.default_rng(1)
+    rest = rng.normal(scale=50, size=(200, 3))
+    return {
+        row: replace(made(row, 0.1), vertices=rest + rng.normal(scale=noise_mm, size=rest.shape))
+        for row in range(count)
+    }
+
+
+@pytest.mark.parametrize(
+    ("at_rest", "noise_mm", "pooled"), [(True, 0.3, True), (False, 0.3, False), (True, 0.01, False)]
+)
+def test_a_few_frames_of_a_face_at_rest_become_one_shape(at_rest, noise_mm, pooled):
+    found = frames_at_rest(noise_mm)
+    tracker = SimpleNamespace(
+        skull_centre=np.zeros(3),
+        regions=Regions(np.arange(200) < 100, np.arange(200) >= 100),
+        fast_motion=SimpleNamespace(noise_mm=lambda *_: noise_mm, restore=lambda *_: None),
+        refine_pose=lambda frame, vertices, pose: pose,
+        assess=lambda frame, vertices, pose, checks: replace(made(frame, 0.1), vertices=vertices),
+    )
+    smoothed = smooth_sequence(tracker, found, lambda row: row, at_rest)
+    assert sorted(smoothed) == ([0, 1, 2] if pooled else [])
+    for one in smoothed.values():
+        mean = np.mean([f.vertices for f in found.values()], axis=0)
+        np.testing.assert_allclose(one.vertices, mean, atol=1e-4)
