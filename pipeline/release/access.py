@@ -51,6 +51,11 @@ class Access:
                 expected=layout.SCHEMA_VERSION,
             )
 
+    @property
+    def held_bytes(self) -> int:
+        """What the release holds on the disk."""
+        return int(self._file.id.get_filesize())
+
     def close(self) -> None:
         with self._lock:
             self._groups.clear()

@@ -67,6 +67,8 @@ OK, REJECTED = "ok", "rejected"
 
 MAX_MASKS = 64
 """Names, not masks: links may make many of one."""
+COPIES_OF_TEMPLATE = 3
+"""What it takes in memory, by what it has in the file: as stored, and in double precision."""
 MAX_VERTICES, MAX_LANDMARKS = 4_000_000, 10_000
 MAX_PIXELS = 8192 * 8192  # the largest texture a bake can make
 
@@ -243,6 +245,12 @@ def sequence_table(entries: Sequence[IndexEntry]) -> NDArray[Any]:
         at["name"], at["expression"] = _raw(e.name), _raw(e.expression)
         at["fps"], at["file_from_scan"], at["start"], at["stop"] = e.fps, e.file_from_scan, start, stop
     return table
+
+
+def decoded_bytes(kind: np.dtype[Any]) -> int:
+    """Bytes that a row of a compound table may take as text (`decoded`): four for each byte of text."""
+    fields = [kind[name] for name in kind.names or ()]
+    return sum(4 * field.itemsize if field.kind == "S" else field.itemsize for field in fields)
 
 
 def decoded(table: NDArray[Any]) -> NDArray[Any]:
