@@ -19,6 +19,7 @@ import shutil
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import h5py
 
@@ -27,7 +28,9 @@ from mimicme.pipeline.captures.who import person_key
 from mimicme.pipeline.checkpoint import Checkpoint, guarded_file
 from mimicme.pipeline.errors import CheckpointError, ReleaseError, UsageError
 from mimicme.pipeline.model_file import is_model, read_model
-from mimicme.pipeline.release import Release, SequenceInfo, digest, guard, layout
+from mimicme.pipeline.release import Release, SequenceInfo, digest, guard, layout, shards
+from mimicme.pipeline.release.shards import Shard
+from mimicme.pipeline.release.writer import Person, shard_of, write_index
 from mimicme.pipeline.whole_hdf5 import whole_hdf5
 from mimicme.pipeline.workspace import Workspace
 from mimicme.stages import FLOW, STAGES
@@ -72,7 +75,9 @@ def withdraw(target: str | Path, subject: str) -> Withdrawal:
 
 
 def withdraw_release(path: str | Path, subject: str) -> Withdrawal:
-    """Write a release anew without a subject.  All other data are copied as they lie, compressed.
+    """Write a release anew without a subject: its one file, or the shard that holds the subject and the index.
+
+    All other data are copied as they lie, compressed; other shards stay as they are.
 
     Raises:
         UsageError: the release has no such subject.
@@ -80,44 +85,118 @@ def withdraw_release(path: str | Path, subject: str) -> Withdrawal:
     """
     path = Path(path)
     name = safe_name(subject)
+    held = shards.of_file(path)
+    if held is not None:  # of a pack or a withdrawal that was interrupted, and may hold the subject
+        shards.remove_others(path, (one.name for one in held))
     with Release(path) as release:
         if name not in release.subjects:
             raise UsageError(f"the release has no subject '{subject}'", where=path)
         gone = [s.item.sequence for s in release.sequences() if s.item.subject == name]
         frames = int((release.index["subject"] == name).sum())
-    with Release(path) as release, whole_hdf5(path) as new, guarded_file(path) as old:
+    with Release(path) as release, guarded_file(path) as old:
         try:
-            _copy_without(release, old, new, name)
+            if held:
+                left = _shards_without(path, held, name)
+                _write_index_without(release, old, left, name)
+            else:
+                with whole_hdf5(path) as new:
+                    _copy_without(release, old, new, name)
         except (KeyError, RuntimeError, ValueError, OSError) as error:
             if getattr(error, "errno", None) is not None:  # the disk failed, not the file
                 raise
             raise ReleaseError("the release is damaged", where=path, seen=error) from error
-        digest.beside(path).unlink(missing_ok=True)
-    digest.write_beside(path)
+    if held:
+        for one in {one.name for one in held} - {one.name for one in left}:
+            (shards.folder_of(path) / one).unlink(missing_ok=True)
+    else:
+        digest.write_beside(path)
     return Withdrawal(
         len(gone), frames, (), (*_left_behind(path, name), *_corpus_stages_in_release(path, name))
     )
 
 
 def _copy_without(release: Release, old: h5py.File, new: h5py.File, subject: str) -> None:
-    for key, value in release.attributes.items():
-        if key != digest.NAME:
-            guard.put(new.attrs, key, value)
-    # it is another release now: the next run must not take it for the one it would make
-    print_of_new = hashlib.sha256(f"withdrawn {release.fingerprint}".encode()).hexdigest()
-    guard.put(new.attrs, "fingerprint", print_of_new)
+    for key, value in _attributes_without(release).items():
+        guard.put(new.attrs, key, value)
     old.copy("template", new)
     subjects = new.create_group("subjects")
     for key in old["subjects"]:
         if key != subject:
             old.copy(f"subjects/{key}", subjects, name=key)
-    level = old["template/vertices"].compression_opts or 4
+    level = _level(old)
     entries = [_entry(release, info) for info in release.sequences() if info.item.subject != subject]
     if not layout.has_digests(release.attributes.get("schema_version")):
         layout.write_table(new, layout.INDEX, layout.index_table(entries, layout.INDEX_NAMES_BEFORE), level)
         return
     layout.write_indexes(new, entries, level)
     digest.seal_root(new["/"])
+    digest.beside(release.path).unlink(missing_ok=True)
+
+
+def _level(old: h5py.File) -> int:
+    return int(old["template/vertices"].compression_opts or 4)
+
+
+def _attributes_without(release: Release) -> dict[str, Any]:
+    """The root attributes of a release that somebody has left."""
+    said = {key: value for key, value in release.attributes.items() if key != digest.NAME}
+    # it is another release now: the next run must not take it for the one it would make
+    said["fingerprint"] = hashlib.sha256(f"withdrawn {release.fingerprint}".encode()).hexdigest()
+    return said
+
+
+def _shards_without(index: Path, held: tuple[Shard, ...], subject: str) -> list[Shard]:
+    """The shards of a release without a subject; the one that held it is written anew under another name.
+
+    Raises:
+        ReleaseError: that one is missing, and holds others too; or the index does not know where the subject lies.
+    """
+    own = next((one for one in held if subject in one.subjects), None)
+    if own is None:
+        raise ReleaseError(f"no shard holds '{subject}'", where=index, todo="Run `mimicme verify`.")
+    left = [one for one in held if one is not own]
+    stay = [one for one in own.subjects if one != subject]
+    if not stay:
+        return left
+    path = shards.found(index, own)
+    with guarded_file(path) as old:
+        said = guard.attributes(old["/"].id, "/")
+        made_of = "\n".join(["withdrawn", str(said.get("fingerprint")), *stay])
+        said["fingerprint"] = hashlib.sha256(made_of.encode("utf-8", "surrogateescape")).hexdigest()
+        label = own.name.removesuffix(".h5").split("@")[1] if own.name.count("@") == 2 else shards.WHOLE
+        target = path.with_name(shards.name_of(index, label, str(said["fingerprint"])))
+        with whole_hdf5(target) as new:
+            for key, value in said.items():
+                if key != digest.NAME:
+                    guard.put(new.attrs, key, value)
+            people = new.create_group("subjects")
+            for key in stay:
+                old.copy(f"subjects/{key}", people, name=key)
+            entries = layout.entries_of(old[layout.INDEX][:], old[layout.SEQUENCE_INDEX][:])
+            level = int(old[layout.INDEX].compression_opts or 4)
+            layout.write_indexes(new, [e for e in entries if e.item.subject != subject], level)
+            digest.seal_root(new["/"])
+    return [*left, shard_of(target)]
+
+
+def _write_index_without(release: Release, old: h5py.File, left: list[Shard], subject: str) -> None:
+    """Write the index of a release anew; what it says of who stays, it has said before."""
+    entries: dict[str, list[layout.IndexEntry]] = {one: [] for one in release.subjects if one != subject}
+    for info in release.sequences():
+        if info.item.subject != subject:
+            entries[info.item.subject].append(_entry(release, info))
+    people = [
+        Person(one, guard.attributes(old[f"subjects/{one}"].id, f"/subjects/{one}"), own)
+        for one, own in entries.items()
+    ]
+    write_index(
+        release.path,
+        _attributes_without(release),
+        lambda root: old.copy("template", root),
+        left,
+        people,
+        _level(old),
+    )
 
 
 def _entry(release: Release, info: SequenceInfo) -> layout.IndexEntry:
@@ -218,6 +297,7 @@ def withdraw_workspace(root: str | Path, subject: str) -> Withdrawal:
         if damage:
             for one in (workspace.release, digest.beside(workspace.release)):
                 one.unlink(missing_ok=True)
+            files += shards.remove_others(workspace.release, ())
             files.append(workspace.release)
         if workspace.report_folder.is_dir():
             # its pictures and tables are of everyone together; `mimicme report` makes it again

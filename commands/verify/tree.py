@@ -9,13 +9,13 @@ from h5py import h5d, h5g
 
 from mimicme.commands.verify.finding import Finding, of_error, of_memory
 from mimicme.pipeline.errors import ReleaseError
-from mimicme.pipeline.release import guard, layout
+from mimicme.pipeline.release import guard, layout, shards
 
 MAX_FIELD_BYTES = 256 << 20
 """Of a field that is read whole: of half a million frames."""
 BY_ROW = ("vertices", "bytes")
 """Datasets that are read a frame at a time; the vertices of a frame that is rejected need not be there."""
-TABLES = ("quality", "index", "sequence_index")
+TABLES = ("quality", *layout.INDEXES, *shards.TABLES)
 
 
 class Seen:

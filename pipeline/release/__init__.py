@@ -204,7 +204,8 @@ class Release:
 
     def _refuse(self, error: ReleaseError) -> ReleaseError:
         """The same error, which also names the file."""
-        place = "" if error.where is None or str(error.where) in error.what else f": {error.where}"
+        known = error.where is None or str(error.where) in (str(self.path), error.what)
+        place = "" if known or str(error.where) in error.what else f": {error.where}"
         return type(error)(
             error.what, where=f"{self.path}{place}", seen=error.seen, expected=error.expected, todo=error.todo
         )

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -196,9 +196,14 @@ def of_file(path: Path, alive: Callable[[], None] = lambda: None) -> str:
     return found.hexdigest()
 
 
-def write_beside(path: Path) -> None:
-    """Write what the whole file's digest is now."""
-    write_whole(beside(path), f"{of_file(path)}  {path.name}\n")
+def write_beside(path: Path, others: Mapping[str, str] | None = None) -> None:
+    """Write what the whole file's digest is now.
+
+    Args:
+        others: digests of further files, by name.
+    """
+    lines = {path.name: of_file(path), **(others or {})}
+    write_whole(beside(path), "".join(f"{said}  {name}\n" for name, said in lines.items()))
 
 
 def read_beside(path: Path) -> str | None:

@@ -354,6 +354,7 @@ class Stored:
         chunks: shape of a chunk; None when it is not chunked.
         filters: HDF5's numbers of its filters, in order.
         written: (number of chunks along the first axis,) whether all of a row of chunks was written; None: all of them.
+        owner: what is to live as long as this, such as the file.
     """
 
     data: h5py.Dataset
@@ -363,6 +364,7 @@ class Stored:
     chunks: tuple[int, ...] | None
     filters: tuple[int, ...]
     written: NDArray[np.bool_] | None = field(compare=False)
+    owner: Any = field(default=None, repr=False, compare=False)
     _unpacked: set[int] = field(default_factory=set, init=False, repr=False, compare=False)
 
     @property
@@ -473,11 +475,12 @@ def _check_length(stream: bytes, size: int) -> None:
         raise ValueError(f"a chunk that unpacks to {more} than the {size:,} bytes it declares")
 
 
-def dataset(node: Any, place: str, table: bool = False) -> Stored:
+def dataset(node: Any, place: str, table: bool = False, owner: Any = None) -> Stored:
     """What may be read of an object that a link led to.
 
     Args:
         table: whether it may be one of named columns.
+        owner: see `Stored`.
 
     Raises:
         ReleaseError: it is no dataset, or something that is refused (see above).
@@ -485,12 +488,12 @@ def dataset(node: Any, place: str, table: bool = False) -> Stored:
     if not isinstance(node, h5d.DatasetID):
         refuse(f"'{place}' is a group, not a dataset", place)
     try:
-        return _dataset(node, place, table)
+        return _dataset(node, place, table, owner)
     except TROUBLE as error:
         refuse(f"'{place}' cannot be opened", place, cause=error)
 
 
-def _dataset(node: h5d.DatasetID, place: str, table: bool) -> Stored:
+def _dataset(node: h5d.DatasetID, place: str, table: bool, owner: Any) -> Stored:
     kind = node.get_type()
     is_table = kind.get_class() == h5t.COMPOUND
     if not (_is_table(kind) if is_table and table else _is_plain(kind)):
@@ -533,7 +536,7 @@ def _dataset(node: h5d.DatasetID, place: str, table: bool) -> Stored:
         start = node.get_offset()
         if start is None or start + size > _file_bytes(node):
             refuse(f"'{place}' was never written, or lies outside the file", place)
-    return Stored(h5py.Dataset(node), place, shape, np.dtype(node.dtype), chunks, filters, written)
+    return Stored(h5py.Dataset(node), place, shape, np.dtype(node.dtype), chunks, filters, written, owner)
 
 
 def _written(

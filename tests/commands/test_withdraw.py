@@ -14,12 +14,12 @@ import h5py
 import numpy as np
 import pytest
 
-from mimicme.commands.verify import verify
+from mimicme.commands.verify import has_errors, verify
 from mimicme.commands.withdraw import withdraw, withdraw_release, withdraw_workspace
 from mimicme.pipeline.checkpoint import writing
 from mimicme.pipeline.errors import ReleaseError, UsageError
 from mimicme.pipeline.items import Item
-from mimicme.pipeline.release import Release
+from mimicme.pipeline.release import Release, shards
 from mimicme.pipeline.run.plan import RELEASE
 from mimicme.pipeline.workspace import Workspace
 
@@ -88,6 +88,85 @@ def test_a_subject_that_is_not_there(path: Path) -> None:
     with pytest.raises(UsageError, match="S003"):
         withdraw_release(path, "S003")
     assert path.read_bytes() == before
+
+
+@pytest.fixture
+def sharded(fakes: ModuleType, tmp_path: Path) -> Path:
+    """Three people, each in a shard."""
+    folder = tmp_path / "sharded"
+    given = [
+        fakes.checkpoints(tmp_path / "made", fakes.sequence(Item(p, "smile")))
+        for p in ("S001", "S002", "Z003")
+    ]
+    fakes.packed(folder / "release.h5", given, shard="subject")
+    return folder / "release.h5"
+
+
+def test_who_leaves_a_release_of_shards_leaves_the_others_as_they_are(sharded: Path) -> None:
+    before = {p.name: p.read_bytes() for p in sharded.parent.iterdir()}
+    own = next(name for name in before if "Z003" in name)
+    with h5py.File(sharded.parent / own) as file:
+        places = [file["subjects/Z003/smile/vertices"].id.get_chunk_info(k) for k in range(3)]
+    traces = [b"Z003", *(before[own][p.byte_offset : p.byte_offset + p.size] for p in places)]
+    with Release(sharded) as release:
+        stay = [release.vertices(int(row)) for row in release.select(subject="S00*")]
+    gone = withdraw_release(sharded, "Z003")
+    assert (gone.sequences, gone.frames) == (1, 3)
+    after = {p.name: p.read_bytes() for p in sharded.parent.iterdir()}
+    assert set(before) - set(after) == {own} and not set(after) - set(before)
+    assert {n: d for n, d in after.items() if "@" in n} == {n: before[n] for n in after if "@" in n}
+    assert len(after["release.h5"]) < len(before["release.h5"])
+    assert not any(trace in data for data in after.values() for trace in traces)
+    assert not any("Z003" in name for name in after)
+    assert verify(sharded) == []
+    with Release(sharded) as release:
+        assert list(release.subjects) == ["S001", "S002"]
+        assert all((a == release.vertices(row)).all() for row, a in enumerate(stay))
+    withdraw_release(sharded, "S001")
+    withdraw_release(sharded, "S002")
+    assert verify(sharded) == [] and len(Release(sharded)) == 0
+
+
+def test_who_leaves_a_shard_of_several_changes_that_one_alone(fakes: ModuleType, tmp_path: Path) -> None:
+    people = [f"S{k:03d}" for k in range(8)]
+    given = [fakes.checkpoints(tmp_path / "made", fakes.sequence(Item(p, "smile"))) for p in people]
+    path = tmp_path / "r" / "release.h5"
+    fakes.packed(path, given, shard=2e-4)
+    known = shards.of_file(path)
+    assert known and len(known) > 1
+    own = next(one for one in known if len(one.subjects) > 1)
+    leaving, staying = own.subjects[0], own.subjects[1:]
+    before = {p.name: p.read_bytes() for p in path.parent.glob("*@*")}
+    with Release(path) as release:
+        rows = {s: release.vertices(int(release.select(subject=s)[0])) for s in staying}
+    # of a pack that was interrupted: it may hold the subject
+    (path.parent / "release@0@0123456789abcdef.h5").write_bytes(before[own.name])
+    withdraw_release(path, leaving)
+    after = {p.name: p.read_bytes() for p in path.parent.glob("*@*")}
+    assert set(before) - set(after) == {own.name} and len(set(after) - set(before)) == 1
+    assert all(after[name] == before[name] for name in set(after) & set(before))
+    assert not any(leaving.encode() in data for data in after.values())
+    assert not has_errors(verify(path))
+    with Release(path) as release:
+        assert sorted(release.subjects) == sorted(set(people) - {leaving})
+        for subject, vertices in rows.items():
+            assert (release.vertices(int(release.select(subject=subject)[0])) == vertices).all()
+
+
+def test_withdrawal_where_a_shard_is_missing(sharded: Path) -> None:
+    (other,) = sharded.parent.glob("*S002*")
+    other.unlink()
+    withdraw_release(sharded, "Z003")  # what the index says of the others is enough
+    assert list(Release(sharded).subjects) == ["S001", "S002"]
+    assert not list(sharded.parent.glob("*Z003*"))
+
+
+def test_an_index_that_cannot_be_read_loses_no_shard(sharded: Path) -> None:
+    before = sorted(p.name for p in sharded.parent.iterdir())
+    sharded.write_bytes(b"no HDF5")
+    with pytest.raises(ReleaseError):
+        withdraw_release(sharded, "S001")
+    assert sorted(p.name for p in sharded.parent.iterdir()) == before
 
 
 @pytest.fixture
