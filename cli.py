@@ -150,12 +150,12 @@ def _opened(workspace: Path, preset: str | None, sets: tuple[str, ...]) -> Works
     return as_last
 
 
-def _verified(release: Path, every_image: bool = False) -> bool:
+def _verified(release: Path, every_image: bool = False, absent: str = "") -> bool:
     """Verify a release and say what was found."""
     from mimicme.commands.verify import has_errors
     from mimicme.commands.verify.apart import verify_apart
 
-    findings = verify_apart(release, every_image=every_image)
+    findings = verify_apart(release, every_image=every_image, absent=absent)
     for finding in findings:
         click.echo(finding)
     click.echo(f"{release}: {'not usable' if has_errors(findings) else 'verified'}")
@@ -389,15 +389,18 @@ def status_command(
 @main.command("verify")
 @click.argument("release", type=RELEASE)
 @click.option("--every-image", is_flag=True, help="Decode every texture (default: three a sequence).")
+@click.option(
+    "--absent", default="", metavar="ID", help="Nothing of this subject may be left: no name, text or chunk."
+)
 @JSON
-def verify_command(release: Path, every_image: bool, as_json: bool) -> None:
+def verify_command(release: Path, every_image: bool, absent: str, as_json: bool) -> None:
     """Check a release: structure, checksums, units, NaN, index."""
     from mimicme.commands.verify import has_errors
     from mimicme.commands.verify.apart import verify_apart
 
     if not as_json:
-        sys.exit(0 if _verified(release, every_image) else 1)
-    findings = verify_apart(release, every_image=every_image)
+        sys.exit(0 if _verified(release, every_image, absent) else 1)
+    findings = verify_apart(release, every_image=every_image, absent=absent)
     records = [{"level": f.level, "where": f.where, "message": f.message} for f in findings]
     click.echo(json.dumps(records, indent=1))
     sys.exit(1 if has_errors(findings) else 0)
@@ -564,11 +567,18 @@ def experiment_group() -> None:
 @main.command("withdraw")
 @click.argument("place", metavar="WORKSPACE|RELEASE", type=click.Path(exists=True, path_type=Path))
 @click.argument("subject")
-def withdraw_command(place: Path, subject: str) -> None:
+@click.option(
+    "--also",
+    multiple=True,
+    type=click.Path(exists=True, path_type=Path),
+    metavar="PATH",
+    help="Where models, exports and copies may lie (repeatable): models are marked, the rest is named.",
+)
+def withdraw_command(place: Path, subject: str, also: tuple[Path, ...]) -> None:
     """Consent withdrawn: remove a subject from a release, or from a workspace and its release for good."""
     from mimicme.commands.withdraw import withdraw
 
-    done = withdraw(place, subject)
+    done = withdraw(place, subject, also)
     parts = [f"{done.sequences} sequences with {done.frames} frames of the release"] if done.sequences else []
     parts += [f"{len(done.files)} files"] if done.files else []
     click.echo(f"{place}: '{subject}' is gone: {' and '.join(parts) or 'nothing was left of it'}.")

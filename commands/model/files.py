@@ -47,7 +47,7 @@ def info_lines(path: Path, subject: str = "") -> list[str]:
     Raises:
         UsageError: the subject's did not.
     """
-    facts = model_facts(read_model(path))
+    facts = model_facts(read_model(path, stale_too=True))
     if subject:
         if subject not in facts["subjects"]:
             raise UsageError(f"the model was not built from '{subject}'", where=path)

@@ -2,10 +2,10 @@
 
 tree.py looks at what there is by metadata alone, and what it refuses is not read: nothing in the file is trusted.
 Checks of the whole file stand in whole.py, of its people in people.py, of one sequence in sequence.py, of what both
-hold in datasets.py and images.py; shards.py makes the same in the shards of an index.  Each is a small function from a
-part of the open file to findings; a finding says where, what is wrong and what should be there.  Every chunk of every
-dataset is read once, so that a flipped byte is found, and reported as the chunk it is in; all else is compared with the
-digests in the file, and the whole of it with the one beside it.
+hold in datasets.py and images.py; shards.py makes the same in the shards of an index, and absent.py looks for traces of
+somebody.  Each is a small function from a part of the open file to findings; a finding says where, what is wrong and
+what should be there.  Every chunk of every dataset is read once, so that a flipped byte is found, and reported as the
+chunk it is in; all else is compared with the digests in the file, and the whole of it with the one beside it.
 
 apart.py does it in a process of its own: a file may be made so that HDF5 itself fails on it.
 """
@@ -17,6 +17,7 @@ from pathlib import Path
 
 import h5py
 
+from mimicme.commands.verify.absent import check_absent
 from mimicme.commands.verify.finding import Finding, guarded, has_errors, of_error
 from mimicme.commands.verify.people import check_entry, check_subjects
 from mimicme.commands.verify.sequence import Shape
@@ -36,7 +37,10 @@ __all__ = ["Finding", "has_errors", "verify"]
 
 
 def verify(
-    path: str | Path, every_image: bool = False, alive: Callable[[], None] = lambda: None
+    path: str | Path,
+    every_image: bool = False,
+    alive: Callable[[], None] = lambda: None,
+    absent: str = "",
 ) -> list[Finding]:
     """Check a whole release.
 
@@ -44,6 +48,7 @@ def verify(
         every_image: decode every texture; otherwise the first, middle and last of each sequence are decoded, and
             of the others the header is read.
         alive: called now and then.
+        absent: an id of which nothing may be left.
 
     Returns:
         Findings in the order of the file; empty when the release is as it should be.  A file that is damaged is a
@@ -60,7 +65,8 @@ def verify(
         return [Finding("error", "/", f"This is not a readable HDF5 file: {error.seen}")]
     with handle:
         findings = list(_check_file(handle, Path(path), every_image, alive))
-    return [*findings, *guarded("/", check_beside, Path(path), alive)]
+    findings += guarded("/", check_beside, Path(path), alive)
+    return findings + (list(guarded("/", check_absent, Path(path), absent, alive)) if absent else [])
 
 
 def _check_file(

@@ -35,11 +35,13 @@ def verify_apart(
     every_image: bool = False,
     memory_bytes: int = MEMORY_BYTES,
     silence_s: float = SILENCE_S,
+    absent: str = "",
 ) -> list[Finding]:
     """Check a whole release as `verify`, in a process of its own.
 
     Args:
         memory_bytes: that it may take; where the system knows no such limit it has none.
+        absent: an id of which nothing may be left.
         silence_s: seconds without a sign of life after which it is ended.
 
     Raises:
@@ -52,6 +54,7 @@ def verify_apart(
         str(Path(path).absolute()),
         str(int(every_image)),
         str(memory_bytes),
+        absent,
     ]
     # no threads: each would set address space aside
     surroundings = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONUTF8": "1"}
@@ -149,7 +152,7 @@ def _has_proc() -> bool:
     return Path("/proc/self/statm").is_file()
 
 
-def _main(path: str, every_image: str, memory_bytes: str) -> None:
+def _main(path: str, every_image: str, memory_bytes: str, absent: str) -> None:
     import mimicme.pipeline.formats.image  # noqa: F401  before the limit: what is needed is loaded
 
     _limit(int(memory_bytes))
@@ -162,7 +165,7 @@ def _main(path: str, every_image: str, memory_bytes: str) -> None:
             _tell(_ALIVE)
 
     try:
-        findings = verify(path, every_image == "1", alive=alive)
+        findings = verify(path, every_image == "1", alive=alive, absent=absent)
     except ReleaseError as error:
         _tell(_BUSY, error.what, error.todo or "")
         return

@@ -246,14 +246,19 @@ def missing(path: Path) -> list[str]:
     return [shard.name for shard in of_file(path) or () if not is_there(path, shard)]
 
 
-def remove_others(index: Path, keep: Iterable[str]) -> list[Path]:
-    """Remove the shards of earlier releases of this name that no index names any more; returns them."""
+def others(index: Path, keep: Iterable[str]) -> list[Path]:
+    """Shards of earlier releases of this name that no index names any more, and what was left half written."""
     pattern = re.compile(rf"\.?{re.escape(index.stem)}@[A-Za-z0-9_.+-]+@[0-9a-f]{{16}}\.h5(\.\d+\.tmp)?")
-    kept, gone = set(keep), []
-    for path in sorted(folder_of(index).iterdir()):
-        if pattern.fullmatch(path.name) and path.name not in kept and not path.is_dir():
-            path.unlink()
-            gone.append(path)
+    kept = set(keep)
+    there = sorted(folder_of(index).iterdir())
+    return [p for p in there if pattern.fullmatch(p.name) and p.name not in kept and not p.is_dir()]
+
+
+def remove_others(index: Path, keep: Iterable[str]) -> list[Path]:
+    """Remove `others`; returns them."""
+    gone = others(index, keep)
+    for path in gone:
+        path.unlink()
     return gone
 
 

@@ -3,8 +3,10 @@ back."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -14,14 +16,18 @@ import h5py
 import numpy as np
 import pytest
 
+from mimicme.commands.model.build import BuildSettings, build
 from mimicme.commands.verify import has_errors, verify
 from mimicme.commands.withdraw import withdraw, withdraw_release, withdraw_workspace
 from mimicme.pipeline.checkpoint import writing
 from mimicme.pipeline.errors import ReleaseError, UsageError
 from mimicme.pipeline.items import Item
+from mimicme.pipeline.model_file import read_model
 from mimicme.pipeline.release import Release, shards
 from mimicme.pipeline.run.plan import RELEASE
 from mimicme.pipeline.workspace import Workspace
+
+QUICK = BuildSettings(texture=0, group_minimum=0, prune=0)
 
 
 @pytest.fixture
@@ -375,3 +381,106 @@ def test_a_release_that_is_held_open_is_not_taken_for_damaged(workspace: Workspa
             withdraw_workspace(workspace.root, "S001")
         other.stdin.write(b"\n")
     assert workspace.release.is_file()
+
+
+def test_shards_of_a_pack_that_was_interrupted_go(fakes: ModuleType, workspace: Workspace) -> None:
+    fakes.packed(workspace.release, fakes.inputs(workspace.root / "again"), shard="subject")
+    (own,) = workspace.root.glob("*@S001@*.h5")
+    workspace.release.unlink()
+    gone = withdraw_workspace(workspace.root, "S001")
+    assert own in gone.files and not list(workspace.root.glob("*@*.h5"))
+
+
+def test_who_withdrew_is_kept_out_by_a_key(workspace: Workspace) -> None:
+    withdraw_workspace(workspace.root, "S001")
+    listed, key = (workspace.root / name for name in ("withdrawn.txt", "withdrawn.key"))
+    plain = [
+        hashlib.sha256(text.encode()).hexdigest()
+        for text in ("mimicme withdrawn S001", "mimicme withdrawn person S1", "S001")
+    ]
+    lines = listed.read_text().split()
+    assert len(lines) == 2 and not any(one in line for one in plain for line in lines)
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600 and len(key.read_bytes()) > 32
+    before = key.read_bytes()
+    withdraw_workspace(workspace.root, "S002")
+    assert key.read_bytes() == before and listed.read_text().split()[:2] == lines
+    opened = Workspace.open(workspace.root)
+    assert opened.is_withdrawn("S001") and opened.is_withdrawn("s1") and not opened.is_withdrawn("S003")
+    key.write_text("another key")
+    assert not Workspace.open(workspace.root).is_withdrawn("S001")
+    key.unlink()
+    with pytest.raises(UsageError, match="key to the list of who withdrew is missing"):
+        Workspace.open(workspace.root).sequences()
+    with pytest.raises(UsageError, match="key"):
+        withdraw_workspace(workspace.root, "S002")
+
+
+def test_who_withdrew_before_there_was_a_key_stays_out(workspace: Workspace) -> None:
+    plain = hashlib.sha256(b"mimicme withdrawn S001").hexdigest()
+    (workspace.root / "withdrawn.txt").write_text(f"{plain}\n")
+    assert [s.item.subject for s in Workspace.open(workspace.root).sequences()] == ["S002"]
+    withdraw_workspace(workspace.root, "S002")
+    opened = Workspace.open(workspace.root)
+    assert opened.is_withdrawn("S001") and opened.is_withdrawn("S002") and not opened.sequences()
+
+
+@pytest.fixture
+def modelled(known_module: ModuleType, tmp_path: Path) -> Path:
+    """A release with a model and an export beside, and another copy elsewhere."""
+    path = tmp_path / "lab" / "release.h5"
+    path.parent.mkdir()
+    known_module.write_known_release(path, subjects=4, texture=False)
+    build([path], path.parent / "face.h5", QUICK)
+    other = tmp_path / "elsewhere"
+    (other / "obj" / "S001" / "pout").mkdir(parents=True)
+    (other / "obj" / "S001" / "pout" / "000.obj").write_text("v 0 0 0")
+    (other / "obj" / "S0010").mkdir()
+    shutil.copy(path, other / "old.h5")
+    shutil.copy(path.parent / "face.h5", other / "copy.h5")
+    return path
+
+
+def test_models_of_who_withdraws_are_marked_and_copies_are_named(modelled: Path, tmp_path: Path) -> None:
+    done = withdraw(modelled, "S001", [tmp_path / "elsewhere"])
+    models = [modelled.parent / "face.h5", tmp_path / "elsewhere" / "copy.h5"]
+    assert sorted(done.stale) == sorted(models)
+    for model in models:
+        with pytest.raises(UsageError, match="must not be used any more"):
+            read_model(model)
+        assert b"S001" not in read_attribute(model)
+        assert len(read_model(model, stale_too=True).subjects) == 4
+        assert any(str(model) in m and "build it again" in m for m in done.messages)
+    assert any("old.h5' holds 'S001' too: `mimicme withdraw" in m for m in done.messages)
+    exported = [m for m in done.messages if "export" in m]
+    assert len(exported) == 1 and str(tmp_path / "elsewhere" / "obj" / "S001") in exported[0]
+    again = withdraw(tmp_path / "elsewhere" / "old.h5", "S001", [tmp_path / "lab"])
+    assert set(again.stale) == set(models)
+    assert not has_errors(verify(modelled, absent="S001"))
+
+
+def read_attribute(model: Path) -> bytes:
+    with h5py.File(model) as file:
+        return str(file.attrs["stale"]).encode()
+
+
+def test_a_model_of_others_stays_in_use(modelled: Path, known_module: ModuleType, tmp_path: Path) -> None:
+    with Release(modelled) as release:
+        assert "S003" in release.subjects
+    withdraw_release(modelled, "S003")
+    build([modelled], modelled.parent / "face.h5", QUICK)
+    shutil.copy(tmp_path / "elsewhere" / "old.h5", modelled)
+    assert withdraw(modelled, "S003").stale == ()
+    assert len(read_model(modelled.parent / "face.h5").subjects) == 3
+
+
+def test_withdrawing_from_a_model_marks_it(modelled: Path) -> None:
+    model = modelled.parent / "face.h5"
+    with pytest.raises(UsageError, match="built from 'S002'.*marked"):
+        withdraw(model, "S002")
+    with pytest.raises(UsageError, match="must not be used"):
+        read_model(model)
+
+
+def test_a_place_that_is_not_there_is_no_place_without_copies(modelled: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="not there"):
+        withdraw(modelled, "S001", [tmp_path / "nowhere"])

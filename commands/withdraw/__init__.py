@@ -2,7 +2,8 @@
 
 From a release: it is written anew without the subject, so that no byte of theirs stays in the file
 (removing a group only unlinks it), and replaced in one step.  From a workspace: checkpoints, records, log
-lines, the release and the report; the workspace remembers (as a hash) that the subject must not come back.
+lines, the release and the report; the workspace remembers (as a keyed hash) that the subject must not come back.
+Models that lie beside, and what else is named (`elsewhere`), are looked at for the subject (copies.py).
 The raw captures and the table of subjects are not touched: they are the lab's own to delete, and the result
 says so.  So it does where the subject taught a stage that learns from everyone: other people's faces are then what
 they are also through this one, until the next run makes them again.
@@ -16,18 +17,20 @@ import hashlib
 import json
 import shlex
 import shutil
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import h5py
 
+from mimicme.commands.withdraw.copies import find_copies
 from mimicme.pipeline.captures.layouts import safe_name
 from mimicme.pipeline.captures.who import person_key
 from mimicme.pipeline.checkpoint import Checkpoint, guarded_file
 from mimicme.pipeline.errors import CheckpointError, ReleaseError, UsageError
-from mimicme.pipeline.model_file import is_model, read_model
+from mimicme.pipeline.model_file import is_model, mark_stale, read_model
 from mimicme.pipeline.release import Release, SequenceInfo, digest, guard, layout, shards
 from mimicme.pipeline.release.shards import Shard
 from mimicme.pipeline.release.writer import Person, shard_of, write_index
@@ -45,17 +48,22 @@ class Withdrawal:
     Attributes:
         sequences, frames: in the release.
         files: checkpoints, records and reports that are gone, of a workspace.
+        stale: models that were built from the subject too and are marked: no command uses them any more.
         messages: what a person still has to do.
     """
 
     sequences: int = 0
     frames: int = 0
     files: tuple[Path, ...] = ()
+    stale: tuple[Path, ...] = ()
     messages: tuple[str, ...] = ()
 
 
-def withdraw(target: str | Path, subject: str) -> Withdrawal:
+def withdraw(target: str | Path, subject: str, elsewhere: Sequence[Path] = ()) -> Withdrawal:
     """Remove a subject from a release (a file) or from a workspace (a folder).
+
+    Args:
+        elsewhere: files and folders in which other copies are looked for.
 
     Raises:
         UsageError: the subject is not there, or the file is a model, which holds traces of everyone it was built
@@ -63,15 +71,23 @@ def withdraw(target: str | Path, subject: str) -> Withdrawal:
     """
     path = Path(target)
     if path.is_file() and is_model(path):
-        known = subject in read_model(path).subjects["subject"].tolist()
+        known = subject in read_model(path, stale_too=True).subjects["subject"].tolist()
+        if known:
+            mark_stale(path)
         raise UsageError(
             f"a model cannot forget one person; it was {'' if known else 'not '}built from '{subject}'",
             where=path,
-            todo="Withdraw the subject from the releases, build the model again and delete this one."
+            todo="It is marked, and no command uses it any more. Withdraw the subject from the releases, build the "
+            "model again and delete this one."
             if known
             else None,
         )
-    return withdraw_workspace(path, subject) if path.is_dir() else withdraw_release(path, subject)
+    if path.is_dir():
+        done, beside, release = withdraw_workspace(path, subject), path, path / "release.h5"
+    else:
+        done, beside, release = withdraw_release(path, subject), path.parent, path
+    copies = find_copies(safe_name(subject), [beside], elsewhere, release)
+    return replace(done, stale=copies.stale, messages=(*done.messages, *copies.messages))
 
 
 def withdraw_release(path: str | Path, subject: str) -> Withdrawal:
@@ -111,7 +127,7 @@ def withdraw_release(path: str | Path, subject: str) -> Withdrawal:
     else:
         digest.write_beside(path)
     return Withdrawal(
-        len(gone), frames, (), (*_left_behind(path, name), *_corpus_stages_in_release(path, name))
+        len(gone), frames, messages=(*_left_behind(path, name), *_corpus_stages_in_release(path, name))
     )
 
 
@@ -289,6 +305,8 @@ def withdraw_workspace(root: str | Path, subject: str) -> Withdrawal:
         files = workspace.remove_subject(name, FLOW)
         # a run that was killed may have left a half-written checkpoint or release with the subject in it
         workspace.remove_temporary_files(FLOW)
+        if not workspace.release.exists():  # of a pack that was interrupted before there was an index
+            files += shards.remove_others(workspace.release, ())
         gone = Withdrawal()
         try:
             gone = withdraw_release(workspace.release, name) if released else gone
@@ -316,7 +334,7 @@ def withdraw_workspace(root: str | Path, subject: str) -> Withdrawal:
         *_corpus_stages_in_workspace(workspace),
         *_mentions(workspace, name),
     )
-    return Withdrawal(gone.sequences, gone.frames, tuple(files), messages)
+    return Withdrawal(gone.sequences, gone.frames, tuple(files), messages=messages)
 
 
 def _in_release(path: Path, subject: str) -> bool:
