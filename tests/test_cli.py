@@ -33,6 +33,7 @@ OTHERS = (
     "evaluate",
     "model",
     "experiment",
+    "publish",
     "withdraw",
     "demo",
     "doctor",

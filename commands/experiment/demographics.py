@@ -58,7 +58,7 @@ def classify_people(
     Raises:
         UsageError: fewer than five subjects with a value, or all have the same one.
     """
-    with ReleaseFrames([release]) as frames:
+    with ReleaseFrames([release], use="training") as frames:
         labels, messages = _labels(frames, attribute)
         samples = attribute_samples(frames, labels)
         if progress:
@@ -113,7 +113,7 @@ def estimate_age(
 
     Args, raises: as `classify_people`; ages are numbers of years.
     """
-    with ReleaseFrames([release]) as frames:
+    with ReleaseFrames([release], use="training") as frames:
         ages = {s: _years(frames.attributes(s).get("age")) for s in frames.subjects}
         known = {s: age for s, age in ages.items() if age is not None}
         absent = len(ages) - len(known)

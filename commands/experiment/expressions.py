@@ -73,7 +73,7 @@ def recognise_expressions(
     Raises:
         UsageError: too few people or expressions.
     """
-    with ReleaseFrames([release]) as frames:
+    with ReleaseFrames([release], use="training") as frames:
         found = expression_samples(frames, expressions, neutral_known=neutral_known, progress=progress)
         people = sorted({str(s) for s in found.samples.subjects})
         attribute_samples(frames, dict.fromkeys(people, 0))  # refuses one person under two names

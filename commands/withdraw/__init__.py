@@ -31,7 +31,8 @@ from mimicme.pipeline.captures.who import person_key
 from mimicme.pipeline.checkpoint import Checkpoint, guarded_file
 from mimicme.pipeline.errors import CheckpointError, ReleaseError, UsageError
 from mimicme.pipeline.model_file import is_model, mark_stale, read_model
-from mimicme.pipeline.release import Release, SequenceInfo, digest, guard, layout, shards
+from mimicme.pipeline.pseudonyms import key_of, pseudonym
+from mimicme.pipeline.release import Release, digest, guard, layout, shards
 from mimicme.pipeline.release.shards import Shard
 from mimicme.pipeline.release.writer import Person, shard_of, write_index
 from mimicme.pipeline.whole_hdf5 import whole_hdf5
@@ -59,11 +60,15 @@ class Withdrawal:
     messages: tuple[str, ...] = ()
 
 
-def withdraw(target: str | Path, subject: str, elsewhere: Sequence[Path] = ()) -> Withdrawal:
+def withdraw(
+    target: str | Path, subject: str, elsewhere: Sequence[Path] = (), key: Path | None = None
+) -> Withdrawal:
     """Remove a subject from a release (a file) or from a workspace (a folder).
 
     Args:
         elsewhere: files and folders in which other copies are looked for.
+        key: of the pseudonyms under which the subject was published: published copies are found too, and where the
+            target is one, the subject is taken out of it.
 
     Raises:
         UsageError: the subject is not there, or the file is a model, which holds traces of everyone it was built
@@ -82,12 +87,25 @@ def withdraw(target: str | Path, subject: str, elsewhere: Sequence[Path] = ()) -
             if known
             else None,
         )
+    names = [safe_name(subject)]
+    if key is not None:
+        names.append(pseudonym(key_of(key), names[0]))
     if path.is_dir():
         done, beside, release = withdraw_workspace(path, subject), path, path / "release.h5"
     else:
-        done, beside, release = withdraw_release(path, subject), path.parent, path
-    copies = find_copies(safe_name(subject), [beside], elsewhere, release)
-    return replace(done, stale=copies.stale, messages=(*done.messages, *copies.messages))
+        published = key is not None and _in_release(path, names[1])
+        done = withdraw_release(path, names[1] if published else subject)
+        beside, release = path.parent, path
+        if published and (beside / "SHA256SUMS").exists():
+            again = "README, datasheet and checksums beside it speak of everybody still: publish again."
+            done = replace(done, messages=(*done.messages, again))
+    stale: list[Path] = []
+    messages = list(done.messages)
+    for name in names:
+        copies = find_copies(name, [beside], elsewhere, release)
+        stale += copies.stale
+        messages += copies.messages
+    return replace(done, stale=tuple(stale), messages=tuple(messages))
 
 
 def withdraw_release(path: str | Path, subject: str) -> Withdrawal:
@@ -140,7 +158,7 @@ def _copy_without(release: Release, old: h5py.File, new: h5py.File, subject: str
         if key != subject:
             old.copy(f"subjects/{key}", subjects, name=key)
     level = _level(old)
-    entries = [_entry(release, info) for info in release.sequences() if info.item.subject != subject]
+    entries = [release.index_entry(info) for info in release.sequences() if info.item.subject != subject]
     if not layout.has_digests(release.attributes.get("schema_version")):
         layout.write_table(new, layout.INDEX, layout.index_table(entries, layout.INDEX_NAMES_BEFORE), level)
         return
@@ -200,7 +218,7 @@ def _write_index_without(release: Release, old: h5py.File, left: list[Shard], su
     entries: dict[str, list[layout.IndexEntry]] = {one: [] for one in release.subjects if one != subject}
     for info in release.sequences():
         if info.item.subject != subject:
-            entries[info.item.subject].append(_entry(release, info))
+            entries[info.item.subject].append(release.index_entry(info))
     people = [
         Person(one, guard.attributes(old[f"subjects/{one}"].id, f"/subjects/{one}"), own)
         for one, own in entries.items()
@@ -212,22 +230,6 @@ def _write_index_without(release: Release, old: h5py.File, left: list[Shard], su
         left,
         people,
         _level(old),
-    )
-
-
-def _entry(release: Release, info: SequenceInfo) -> layout.IndexEntry:
-    """What the indexes say of a sequence."""
-    rows = release.index[info.start : info.stop]
-    there = "landmark_sources" in (rows.dtype.names or ())
-    return layout.IndexEntry(
-        info.item,
-        info.expression,
-        rows["frame"],
-        rows["status"].tolist(),
-        info.name,
-        info.fps,
-        info.file_from_scan,
-        rows["landmark_sources"] if there else None,
     )
 
 

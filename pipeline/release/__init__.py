@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from mimicme.pipeline.errors import ReleaseError, UsageError
 from mimicme.pipeline.formats.map_coding import MAPS, Coding, read_coding
 from mimicme.pipeline.items import Item, times_of
-from mimicme.pipeline.release import encoding, guard, layout, programs
+from mimicme.pipeline.release import encoding, guard, layout, permitted, programs
 from mimicme.pipeline.release.access import KEEP_OPEN, Access
 from mimicme.pipeline.release.digest import NAME as DIGEST
 from mimicme.pipeline.release.encoding import Encoding
@@ -453,6 +453,25 @@ class Release:
             raise UsageError(f"the release has no sequence '{item}'", where=self.path)
         return self._sequences[item]
 
+    def index_entry(self, info: SequenceInfo) -> layout.IndexEntry:
+        """What the indexes say of a sequence, to be written again."""
+        rows = self.index[info.start : info.stop]
+        there = "landmark_sources" in (rows.dtype.names or ())
+        return layout.IndexEntry(
+            info.item,
+            info.expression,
+            rows["frame"],
+            rows["status"].tolist(),
+            info.name,
+            info.fps,
+            info.file_from_scan,
+            rows["landmark_sources"] if there else None,
+        )
+
+    def sequence_attributes(self, subject: str, sequence: str) -> dict[str, Any]:
+        """All attributes of a sequence, as they are stored."""
+        return self._attributes_of(self.sequence(subject, sequence).item)
+
     def select(
         self,
         *,
@@ -466,6 +485,7 @@ class Release:
         ethnicity: str = "*",
         split: str = "*",
         landmarks: str = "",
+        use: str = "",
     ) -> NDArray[np.int64]:
         """Rows of the index for which all of this holds, in order.
 
@@ -478,6 +498,7 @@ class Release:
             age: from and to, in years, both included; None: no end.  Whose age is unknown is in no range.
             gender, ethnicity, split: as the table of subjects has them.
             landmarks: `manual`, `detected` or `projected`: some landmark of the frame is of that source.
+            use: `papers`, `training`, `raw`, `commercial`: of subjects who plainly permit it (`permitted`).
         """
         keep = np.ones(len(self.index), bool)
         wanted = {"subject": subject, "sequence": sequence, "expression": expression, "status": status}
@@ -490,9 +511,11 @@ class Release:
         columns = {
             n: p for n, p in (("gender", gender), ("ethnicity", ethnicity), ("split", split)) if p != "*"
         }
-        if columns or age is not None:
+        if use:
+            permitted.check_use(use)
+        if columns or age is not None or use:
             people, inverse = np.unique(self.index["subject"], return_inverse=True)
-            fits = [self._fits(self.subjects.get(str(one), {}), columns, age) for one in people]
+            fits = [self._fits(self.subjects.get(str(one), {}), columns, age, use) for one in people]
             keep &= np.array(fits, bool)[inverse]
         if landmarks:
             if landmarks not in layout.LANDMARK_SOURCES[1:]:
@@ -505,12 +528,25 @@ class Release:
             keep &= (self._landmark_sources & bit) > 0
         return np.flatnonzero(keep).astype(np.int64)
 
+    def permits(self, subject: str, use: str) -> bool:
+        """Whether a subject plainly permits a use: `research` (always), `papers`, `training`, `raw`, `commercial`.
+
+        Raises:
+            UsageError: there is no such use, or no such subject.
+        """
+        if subject not in self.subjects:
+            raise UsageError(f"the release has no subject '{subject}'", where=self.path)
+        return permitted.permits(self.subjects[subject], use)
+
     @staticmethod
     def _fits(
         attributes: Mapping[str, Any],
         columns: Mapping[str, str],
         age: tuple[float | None, float | None] | None,
+        use: str,
     ) -> bool:
+        if use and not permitted.permits(attributes, use):
+            return False
         if any(not fnmatch.fnmatchcase(str(attributes.get(n, "")), p) for n, p in columns.items()):
             return False
         if age is None:

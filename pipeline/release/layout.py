@@ -30,7 +30,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from typing import Any
 
@@ -246,6 +246,11 @@ def sequence_table(entries: Sequence[IndexEntry]) -> NDArray[Any]:
         at["name"], at["expression"] = _raw(e.name), _raw(e.expression)
         at["fps"], at["file_from_scan"], at["start"], at["stop"] = e.fps, e.file_from_scan, start, stop
     return table
+
+
+def renamed(entry: IndexEntry, subject: str, sequence: str, expression: str) -> IndexEntry:
+    """The same entry of a sequence that is called otherwise."""
+    return replace(entry, item=Item(subject, sequence), name=sequence, expression=expression)
 
 
 def entries_of(index: NDArray[Any], sequences: NDArray[Any]) -> list[IndexEntry]:
