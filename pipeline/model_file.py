@@ -108,6 +108,7 @@ class FaceModel:
         subjects: (S,) structured, see the module: whom it was built from.
         pruned: (n,) structured: frames left out as outliers.
         settings: it was built with.  releases: fingerprints of what it was built from.
+        stale: why it must not be used any more; empty: it may be.
     """
 
     template: Template
@@ -121,6 +122,7 @@ class FaceModel:
     releases: tuple[str, ...] = ()
     licence: str = ""
     created: str = ""
+    stale: str = ""
 
     def model(self, name: str) -> LinearModel:
         """One linear model.
@@ -262,13 +264,13 @@ def read_model(path: str | Path, stale_too: bool = False) -> FaceModel:
                 expected=f"a model file of version {MODEL_SCHEMA}",
                 todo="`mimicme model build` makes one out of releases.",
             )
-        if STALE in handle.attrs and not stale_too:
-            raise UsageError(
-                f"this model must not be used any more: {handle.attrs[STALE]}",
-                where=path,
-                todo="Build it again from the release that is left, and delete this file.",
-            )
         try:
+            if (why := str(handle.attrs.get(STALE, ""))) and not stale_too:
+                raise UsageError(
+                    f"this model must not be used any more: {why}",
+                    where=path,
+                    todo="Build it again from the release that is left, and delete this file.",
+                )
             return _read(handle)
         except (KeyError, ValueError, OSError, TypeError) as error:
             raise CheckpointError(
@@ -313,6 +315,7 @@ def _read(handle: h5py.File) -> FaceModel:
         tuple(json.loads(handle.attrs["releases"])),
         str(handle.attrs["licence"]),
         str(handle.attrs["created"]),
+        str(handle.attrs.get(STALE, "")),
     )
 
 

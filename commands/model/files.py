@@ -54,7 +54,8 @@ def info_lines(path: Path, subject: str = "") -> list[str]:
         return [
             f"{path}: built from {len(facts['subjects'])} subjects, '{subject}' among them: build it again."
         ]
-    lines = [f"template {facts['template'] or 'without a name'}, {facts['vertices']} vertices"]
+    lines = [f"It must not be used any more: {facts['stale']}."] if "stale" in facts else []
+    lines += [f"template {facts['template'] or 'without a name'}, {facts['vertices']} vertices"]
     mirrored = " and mirror images" if facts["settings"].get("symmetric") else ""
     lines += [
         f"{name}: {m['components']} components of {m['shapes']} shapes{mirrored}, "

@@ -157,8 +157,10 @@ def publish(
         subjects = _subjects(source, stay, key, known, shares, chosen)
         full = _full(title, source)
         _check_texts(source, subjects, full, chosen)
-        (folder / SUMS).unlink(missing_ok=True)  # until all of it is there again
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / SUMS).unlink(missing_ok=True)  # until all of it is there again
+        for half in folder.glob(".*.tmp"):  # of a publication that was killed
+            half.unlink()
         target = folder / RELEASE
         labels = _labels(source, subjects, chosen)
         publish_release(source, target, subjects, _attributes(source, full, chosen), labels, alive)

@@ -16,7 +16,7 @@ import h5py
 
 from mimicme.pipeline.captures.layouts import safe_name
 from mimicme.pipeline.errors import CheckpointError, ReleaseError, UsageError
-from mimicme.pipeline.model_file import STALE, is_model, mark_stale, read_model
+from mimicme.pipeline.model_file import is_model, mark_stale, read_model
 from mimicme.pipeline.names_in import is_in
 from mimicme.pipeline.release import Release
 
@@ -78,11 +78,10 @@ def _files(beside: Iterable[Path], elsewhere: Iterable[Path]) -> list[Path]:
 
 def _model(path: Path, subject: str, stale: list[Path]) -> list[str]:
     try:
-        if subject not in read_model(path, stale_too=True).subjects["subject"].tolist():
+        model = read_model(path, stale_too=True)
+        if subject not in model.subjects["subject"].tolist():
             return []
-        with h5py.File(path, "r") as handle:
-            marked = STALE in handle.attrs
-        if not marked:
+        if not model.stale:
             mark_stale(path)
     except (CheckpointError, OSError) as error:
         return [f"The model '{path}' cannot be read, or not be marked, and may hold '{subject}': {error}"]

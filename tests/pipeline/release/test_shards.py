@@ -258,10 +258,16 @@ def test_the_room_of_a_release_is_that_of_all_its_files(copy: Path) -> None:
 
 def test_only_shards_of_this_release_are_removed(copy: Path) -> None:
     folder = copy.parent
-    others = ["release.v2@S001@0123456789abcdef.h5", "release@S001.h5", "old@S001@0123456789abcdef.h5"]
+    others = [
+        "release.v2@S001@0123456789abcdef.h5",
+        "release@S001.h5",
+        "old@S001@0123456789abcdef.h5",
+        ".old.h5.12.tmp",
+    ]
     for name in others:
         (folder / name).write_text("x")
     stale = ["release@S009@0123456789abcdef.h5", ".release@S009@0123456789abcdef.h5.77.tmp"]
+    stale += [".release.h5.12.tmp", ".release.h5.sha256.12.tmp"]
     for name in stale:
         (folder / name).write_text("x")
     known = shards.of_file(copy)
