@@ -60,6 +60,7 @@ def classify_people(
     """
     with ReleaseFrames([release], use="training") as frames:
         labels, messages = _labels(frames, attribute)
+        messages = [*frames.messages, *messages]
         samples = attribute_samples(frames, labels)
         if progress:
             progress(f"{len(labels)} subjects")
@@ -118,6 +119,7 @@ def estimate_age(
         known = {s: age for s, age in ages.items() if age is not None}
         absent = len(ages) - len(known)
         messages = [f"{absent} subjects without an age in years are left out."] if absent else []
+        messages = [*frames.messages, *messages]
         if len(known) < FEWEST_SUBJECTS:
             raise UsageError(
                 "too few subjects with a known age",

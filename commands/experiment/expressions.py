@@ -89,6 +89,11 @@ def recognise_expressions(
             results |= {(name, c): (a, score(a, protocol.seed)) for c, a in answers.items()}
     classes = sorted({str(label) for label in found.samples.labels})
     record = protocol.record(
-        "expressions", parts, found.messages, classes=classes, neutral_known=neutral_known, frames="apex"
+        "expressions",
+        parts,
+        [*frames.messages, *found.messages],
+        classes=classes,
+        neutral_known=neutral_known,
+        frames="apex",
     )
     return write_classification(output, record, parts, results)

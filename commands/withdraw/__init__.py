@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shlex
 import shutil
 from collections.abc import Sequence
@@ -120,6 +121,8 @@ def withdraw_release(path: str | Path, subject: str) -> Withdrawal:
     path = Path(path)
     name = safe_name(subject)
     held = shards.of_file(path)
+    if held:
+        path = Path(os.path.realpath(path))  # shards lie beside the file itself
     if held is not None:  # of a pack or a withdrawal that was interrupted, and may hold the subject
         shards.remove_others(path, (one.name for one in held))
     with Release(path) as release:

@@ -143,6 +143,12 @@ class ReleaseFrames:
         )
 
     @property
+    def messages(self) -> tuple[str, ...]:
+        """A sentence on who is left out because they do not permit the use."""
+        n = len(self.forbidden)
+        return (f"Left out, because they do not permit it: {n} of the release's subjects.",) if n else ()
+
+    @property
     def subjects(self) -> list[str]:
         """Ids of the subjects with usable frames, in order."""
         return [str(s) for s in np.unique(self.table["subject"])]

@@ -16,6 +16,7 @@ becomes a note (`bake:reason`).
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -191,7 +192,10 @@ def pack(
             seen=f"{len(inputs)} sequences, {len(excluded)} subjects without consent",
             todo="Run the earlier stages first; `mimicme status` shows what is missing.",
         )
-    whole = _Whole(settings, template, captures, stages, _survey(kept, stages))
+    if settings.shard != "none":
+        output = Path(os.path.realpath(output))  # shards lie beside the file itself
+    survey = _survey(kept, stages, isinstance(settings.shard, float | int))
+    whole = _Whole(settings, template, captures, stages, survey)
     remarks: list[str] = []
     attributes = root_attributes(
         created=created, licence=licence, config=config_json, fingerprint=fingerprint
@@ -256,7 +260,8 @@ class _Whole:
     survey: _Survey
 
 
-def _survey(inputs: Sequence[PackInput], stages: Sequence[Stage]) -> _Survey:
+def _survey(inputs: Sequence[PackInput], stages: Sequence[Stage], sized: bool) -> _Survey:
+    """Look at all checkpoints; at the sizes of all images only if `sized`."""
     units = dict.fromkeys(layout.QUALITY_FIXED, "mm")
     failed: list[str] = []
     made_of: dict[items.Item, Mapping[str, Any]] = {}
@@ -284,7 +289,7 @@ def _survey(inputs: Sequence[PackInput], stages: Sequence[Stage]) -> _Survey:
             }
             bake = found.of(BakeCheckpoint)
             names = (*layout.IMAGES, *(bake.codings if bake else ()))
-            rows = range(len(found.numbers)) if bake else ()
+            rows = range(len(found.numbers)) if bake and sized else ()
             images[item] = sum(bake.image_size(r, n) for n in names for r in rows if bake and bake.has(r, n))
             frames[item] = len(found.numbers)
     return _Survey(units, tuple(failed), made_of, images, frames)

@@ -13,6 +13,7 @@ import h5py
 import pytest
 
 from mimicme.commands.verify import verify
+from mimicme.commands.withdraw import withdraw_release
 from mimicme.pipeline.captures.metadata import SubjectTable, parse_subjects
 from mimicme.pipeline.errors import ConfigError
 from mimicme.pipeline.items import Item
@@ -207,3 +208,15 @@ def test_shards_of_another_setting_do_not_stay(
     before = set(files(tmp_path))
     fakes.packed(path, given, table(), shard="subject", vertices="int16")
     assert set(files(tmp_path)) & before == {"release.h5", "release.h5.sha256", "kept.h5"}
+
+
+def test_a_link_to_a_release_stays_one(fakes: ModuleType, given: list[PackInput], tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    link = tmp_path / "release.h5"
+    link.symlink_to(tmp_path / "disk" / "release.h5")
+    for n in (3, 2):
+        fakes.packed(link, given[:n], table(), shard="subject")
+        assert link.is_symlink() and len(list((tmp_path / "disk").glob("*@*"))) == n
+        assert not list(tmp_path.glob("*@*")) and verify(link) == []
+    withdraw_release(link, "P01")
+    assert link.is_symlink() and list(Release(link).subjects) == ["P00"] and verify(link) == []

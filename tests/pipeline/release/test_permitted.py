@@ -76,7 +76,13 @@ def test_a_release_that_says_nothing_is_as_before_and_permits_nothing(
     with pytest.raises(UsageError, match="plainly permits 'papers'"):
         export(release, tmp_path / "more", "npz", use="papers")
     with ReleaseFrames([release.path], use="training") as frames:
-        assert frames.forbidden == [] and len(frames) == 5
+        assert frames.forbidden == [] and frames.messages == () and len(frames) == 5
+
+
+def test_frames_for_a_use_say_who_is_left_out(path: Path) -> None:
+    with ReleaseFrames([path], use="training") as frames:
+        assert frames.subjects == ["A1", "A2", "A4"] and frames.forbidden == ["A3"]
+        assert "1 of the release's subjects" in frames.messages[0]
 
 
 def test_models_are_built_of_those_who_permit_it(path: Path, tmp_path: Path) -> None:
