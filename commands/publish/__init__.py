@@ -12,6 +12,7 @@ equal bytes; a subject keeps pseudonym and split in later versions, and where on
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -163,7 +164,8 @@ def publish(
             half.unlink()
         target = folder / RELEASE
         labels = _labels(source, subjects, chosen)
-        publish_release(source, target, subjects, _attributes(source, full, chosen), labels, alive)
+        said = _attributes(source, full, chosen, key)
+        publish_release(source, target, subjects, said, labels, key, alive)
         stages, dropped = _stages(source), _dropped(source, stay, chosen)
     write_ledger(
         ledger,
@@ -275,7 +277,7 @@ def _full(title: Title, source: Release) -> Title:
     )
 
 
-def _attributes(source: Release, title: Title, chosen: PublishSettings) -> dict[str, str]:
+def _attributes(source: Release, title: Title, chosen: PublishSettings, key: bytes) -> dict[str, str]:
     """The root attributes of what is given away."""
     record = {
         "title": title.title,
@@ -291,7 +293,7 @@ def _attributes(source: Release, title: Title, chosen: PublishSettings) -> dict[
         created=str(source.attributes.get("created", "")),
         licence=title.licence,
         config=json.dumps(_without_paths(_config(source)), sort_keys=True),
-        fingerprint=hashlib.sha256(made_of.encode()).hexdigest(),
+        fingerprint=hmac.new(key, made_of.encode("utf-8", "surrogateescape"), hashlib.sha256).hexdigest(),
     )
     return {**said, "publication": text}
 

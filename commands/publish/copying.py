@@ -7,6 +7,7 @@ which may name files, and the hashes of what they were made from stay at home.
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -53,6 +54,7 @@ def publish_release(
     subjects: Sequence[Subject],
     attributes: Mapping[str, str],
     labels: Mapping[str, Sequence[str]] | None,
+    key: bytes,
     done: Callable[[], None] = lambda: None,
 ) -> None:
     """Write the release, of one file or of shards; shards that are there and of the same are kept.
@@ -60,6 +62,7 @@ def publish_release(
     Args:
         attributes: of its root.
         labels: pseudonyms by label of their shard; None: one file.
+        key: what fingerprints of shards are made with, so that nobody finds a name in them by trying.
         done: called after each subject that was copied.
 
     Raises:
@@ -88,7 +91,18 @@ def publish_release(
         own = str(guard.attribute(index["template"].id, "digest", "/template", ""))
         known = {one.name: one for one in shards.of_file(target) or ()}
         held = [
-            _shard(source, files, target, label, [by_name[n] for n in sorted(names)], own, level, known, done)
+            _shard(
+                source,
+                files,
+                target,
+                label,
+                [by_name[n] for n in sorted(names)],
+                own,
+                level,
+                known,
+                key,
+                done,
+            )
             for label, names in sorted(labels.items())
         ]
         write_index(target, attributes, template, held, people_of(target, held), level)
@@ -104,6 +118,7 @@ def _shard(
     template: str,
     level: int,
     known: Mapping[str, Shard],
+    key: bytes,
     done: Callable[[], None],
 ) -> Shard:
     record = {
@@ -119,7 +134,7 @@ def _shard(
             for one in subjects
         },
     }
-    fingerprint = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+    fingerprint = hmac.new(key, json.dumps(record, sort_keys=True).encode(), hashlib.sha256).hexdigest()
     path = shards.folder_of(target) / shards.name_of(target, label, fingerprint)
     if path.is_file() and not path.is_symlink():
         there = known.get(path.name)

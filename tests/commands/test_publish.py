@@ -127,6 +127,9 @@ def test_the_key_stays_at_home(source: Path, tmp_path: Path) -> None:
         publish(source, tmp_path / "other", TITLE, PublishSettings(key=tmp_path / "short.key"))
     other = publish(source, tmp_path / "two", TITLE, PublishSettings(key=tmp_path / "two.key"))
     assert set(Release(other.release).subjects).isdisjoint(Release(done.release).subjects)
+    assert Release(other.release).fingerprint != Release(done.release).fingerprint
+    marks = [{p.name.split("@")[2] for p in d.release.parent.glob("*@*")} for d in (done, other)]
+    assert marks[0].isdisjoint(marks[1])  # no name can be found by trying whose shard has this fingerprint
 
 
 def test_equal_input_gives_equal_bytes_and_a_change_touches_its_own(
