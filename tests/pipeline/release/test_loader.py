@@ -204,10 +204,10 @@ def test_a_child_of_fork_does_not_close_its_parents_file(path: Path) -> None:
 def test_datasets_stay_open(path: Path) -> None:
     release = Release(path)
     release.frame(1)
-    opened = dict(release._access()._datasets)
+    opened = dict(release._access()._index._datasets)
     release.frame(3)
-    assert dict(release._access()._datasets) == opened and len(opened) > 8
-    assert all(release._access()._datasets[k] is v for k, v in opened.items())
+    assert dict(release._access()._index._datasets) == opened and len(opened) > 8
+    assert all(release._access()._index._datasets[k] is v for k, v in opened.items())
 
 
 def test_ten_thousand_sequences_are_listed_at_once(fakes: ModuleType, tmp_path: Path) -> None:
