@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from mimicme.pipeline.items import Item
     from mimicme.pipeline.workspace import Workspace
 
+MB_A_FRAME, ONE_FILE_GB = 2.2, 50
+"""Of 53,349 vertices and a photograph of 1024 pixels, as pack writes them by default; and what is much for one file."""
+
 # before numpy is imported anywhere: one thread per process, and the same bytes for any number of jobs
 limit_threads()
 
@@ -148,12 +151,12 @@ def _opened(workspace: Path, preset: str | None, sets: tuple[str, ...]) -> Works
     return as_last
 
 
-def _verified(release: Path, every_image: bool = False) -> bool:
+def _verified(release: Path, every_image: bool = False, absent: str = "") -> bool:
     """Verify a release and say what was found."""
     from mimicme.commands.verify import has_errors
     from mimicme.commands.verify.apart import verify_apart
 
-    findings = verify_apart(release, every_image=every_image)
+    findings = verify_apart(release, every_image=every_image, absent=absent)
     for finding in findings:
         click.echo(finding)
     click.echo(f"{release}: {'not usable' if has_errors(findings) else 'verified'}")
@@ -226,6 +229,12 @@ def init(workspace: Path, dry_run: bool, **declared: Any) -> None:
     if dry_run:
         click.echo("Nothing is written.")
         sys.exit(2 if found.unclear else 0)
+    planned = found.frame_count * MB_A_FRAME / 1000
+    if planned > ONE_FILE_GB:
+        click.echo(
+            f'The release will take about {planned:.0f} GB: shard = "subject" in [pack] of {made.root / CONFIG_NAME} '
+            "makes many files of it, which a change does not write all anew."
+        )
     click.echo(f"Next: mimicme run {shlex.quote(str(workspace))}")
 
 
@@ -381,15 +390,18 @@ def status_command(
 @main.command("verify")
 @click.argument("release", type=RELEASE)
 @click.option("--every-image", is_flag=True, help="Decode every texture (default: three a sequence).")
+@click.option(
+    "--absent", default="", metavar="ID", help="Nothing of this subject may be left: no name, text or chunk."
+)
 @JSON
-def verify_command(release: Path, every_image: bool, as_json: bool) -> None:
+def verify_command(release: Path, every_image: bool, absent: str, as_json: bool) -> None:
     """Check a release: structure, checksums, units, NaN, index."""
     from mimicme.commands.verify import has_errors
     from mimicme.commands.verify.apart import verify_apart
 
     if not as_json:
-        sys.exit(0 if _verified(release, every_image) else 1)
-    findings = verify_apart(release, every_image=every_image)
+        sys.exit(0 if _verified(release, every_image, absent) else 1)
+    findings = verify_apart(release, every_image=every_image, absent=absent)
     records = [{"level": f.level, "where": f.where, "message": f.message} for f in findings]
     click.echo(json.dumps(records, indent=1))
     sys.exit(1 if has_errors(findings) else 0)
@@ -506,15 +518,29 @@ def view_command(
     help="canonical: head still, mm; scan: head where it was, mm; file: units and axes of the captures.",
 )
 @click.option("--overwrite", is_flag=True)
+@click.option(
+    "--for",
+    "use",
+    type=click.Choice(["research", "papers", "training", "raw", "commercial"]),
+    help="What for; a release that says what its subjects permit asks for it.",
+)
 def export_command(
-    release: Path, directory: Path, kind: str, only: str, frames: str | None, space: str, overwrite: bool
+    release: Path,
+    directory: Path,
+    kind: str,
+    only: str,
+    frames: str | None,
+    space: str,
+    overwrite: bool,
+    use: str | None,
 ) -> None:
     """Frames of a release as files for other programs."""
     from mimicme.commands.export import export, parse_frames
 
     numbers = parse_frames(frames) if frames else None
-    done = export(release, directory, kind, only, numbers, space, overwrite)  # type: ignore[arg-type]
+    done = export(release, directory, kind, only, numbers, space, overwrite, use or "")  # type: ignore[arg-type]
     left_out = f"; {done.left_out} rejected frames left out" if done.left_out else ""
+    left_out += f"; {len(done.forbidden)} subjects do not permit '{use}'" if done.forbidden else ""
     click.echo(f"{len(done.files)} files in {directory}{left_out}")
 
 
@@ -635,14 +661,91 @@ def experiment_group() -> None:
     """What papers ask of a database of faces, on people never seen."""
 
 
+@main.command("publish")
+@click.argument("release", type=RELEASE)
+@click.argument("directory", type=FOLDER)
+@click.option("--title", required=True, help="Of the data set.")
+@click.option(
+    "--author", "authors", multiple=True, required=True, metavar="'FAMILY, GIVEN'", help="Repeatable."
+)
+@click.option("--version", default="1.0", show_default=True)
+@click.option("--description", default="", help="In a sentence or two.")
+@click.option("--date", default="", metavar="YYYY-MM-DD", help="Default: the release's.")
+@click.option("--licence", default="", metavar="TEXT", help="Default: the release's.")
+@click.option("--doi", default="")
+@click.option("--url", default="", help="Where the data set can be had.")
+@click.option("--agreement", type=FILE, help="File with the terms (default: a draft).")
+@click.option("--key", type=FILE, help="Of the pseudonyms; made where it is not (default: DIRECTORY.key).")
+@click.option("--splits", "shares", default="80,10,10", show_default=True, help="Shares of train, val, test.")
+@click.option("--seed", default=0, show_default=True, help="Of the splits.")
+@click.option(
+    "--for",
+    "use",
+    type=click.Choice(["research", "papers", "training", "raw", "commercial"]),
+    help="Only subjects who plainly permit it.",
+)
+@click.option(
+    "--column", "columns", multiple=True, metavar="NAME", help="Of the table, to be given away (repeatable)."
+)
+@click.option("--consent-yes", multiple=True, metavar="WORD", help="Is a yes too (repeatable).")
+@click.option("--shard", metavar="none|subject|GB", help="Default: as the release is.")
+def publish_command(
+    release: Path,
+    directory: Path,
+    title: str,
+    authors: tuple[str, ...],
+    version: str,
+    description: str,
+    date: str,
+    licence: str,
+    doi: str,
+    url: str,
+    use: str | None,
+    shard: str | None,
+    **options: Any,
+) -> None:
+    """A release as a folder to give away: pseudonyms, splits, permitted uses, agreement, datasheet."""
+    from mimicme.commands.publish import PublishSettings, publish
+    from mimicme.commands.publish.texts import Title
+    from mimicme.pipeline.errors import UsageError
+
+    size: Any = shard
+    if shard not in (None, "none", "subject"):
+        try:
+            size = float(str(shard))
+        except ValueError:
+            size = -1.0
+        if not 0 < size < 1e6:
+            raise UsageError("--shard is not known", seen=shard, expected="none, subject or a number of GB")
+    about = Title(title, authors, version, date, licence, description, doi, url)
+    done = publish(release, directory, about, PublishSettings(use=use or "", shard=size, **options))
+    for why in done.left_out.values():
+        click.echo(why, err=True)
+    for message in done.messages:
+        click.echo(message)
+    click.echo(f"{directory}: {done.subjects} subjects with {done.frames} frames under pseudonyms")
+    click.echo(f"{done.key}: the key to their ids, and {done.ledger.name}: keep both, give neither away")
+    sys.exit(0 if _verified(done.release) else 1)
+
+
 @main.command("withdraw")
 @click.argument("place", metavar="WORKSPACE|RELEASE", type=click.Path(exists=True, path_type=Path))
 @click.argument("subject")
-def withdraw_command(place: Path, subject: str) -> None:
+@click.option(
+    "--also",
+    multiple=True,
+    type=click.Path(exists=True, path_type=Path),
+    metavar="PATH",
+    help="Where models, exports and copies may lie (repeatable): models are marked, the rest is named.",
+)
+@click.option(
+    "--key", type=RELEASE, help="Of the pseudonyms it was published under: published copies are found too."
+)
+def withdraw_command(place: Path, subject: str, also: tuple[Path, ...], key: Path | None) -> None:
     """Consent withdrawn: remove a subject from a release, or from a workspace and its release for good."""
     from mimicme.commands.withdraw import withdraw
 
-    done = withdraw(place, subject)
+    done = withdraw(place, subject, also, key)
     parts = [f"{done.sequences} sequences with {done.frames} frames of the release"] if done.sequences else []
     parts += [f"{len(done.files)} files"] if done.files else []
     click.echo(f"{place}: '{subject}' is gone: {' and '.join(parts) or 'nothing was left of it'}.")

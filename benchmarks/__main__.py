@@ -1,7 +1,7 @@
 """Speed and accuracy of mimicme, measured on this machine, next to its peers.
 
     python benchmarks [accuracy] [chain] [register] [robust] [growth] [stages] [bake] [pca]
-                      [reading] [loading] [again] [invariance] [field] [still]
+                      [reading] [loading] [packing] [again] [invariance] [field] [still]
                       [--captures DIR] [--trials N] [--output DIR] ...
 
 `make bench` runs all of them.  They stand on what `mimicme synth` makes and on the scan that menpo3d installs;
@@ -127,6 +127,13 @@ def _loading(options: argparse.Namespace) -> dict[str, Any]:
     return loading.run(options.release, _work(options), _say)
 
 
+def _packing(options: argparse.Namespace) -> dict[str, Any]:
+    """MB/s and memory of a large release in shards, and what one more subject touches (--workspace, --frames)."""
+    import packing
+
+    return packing.run(options.workspace, options.frames, _work(options), _say)
+
+
 def _again(options: argparse.Namespace) -> dict[str, Any]:
     """What `init`, `run` and `status` cost where 10,000 frames are made already."""
     import again
@@ -166,6 +173,7 @@ BENCHMARKS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "pca": _pca,
     "reading": _reading,
     "loading": _loading,
+    "packing": _packing,
     "again": _again,
     "invariance": _invariance,
     "field": _field,
@@ -213,6 +221,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         default=[],
         help="of `loading`: one with textures; or several",
     )
+    parser.add_argument("--workspace", type=Path, help="of `packing`: one whose checkpoints are all there")
     parser.add_argument("--case", action="append", default=[], help="of `field`: only this")
     parser.add_argument("--trials", type=int, default=40, help="of `robust` (the promise is about 200)")
     parser.add_argument(
@@ -222,7 +231,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--on", choices=("james", "captures"), action="append", help="of `register`: only these"
     )
     parser.add_argument("--alone", action="store_true", help="`register` and `pca` without the peers")
-    parser.add_argument("--frames", type=int, default=2_000, help="of `pca`")
+    parser.add_argument("--frames", type=int, default=2_000, help="of `pca` and `packing`")
     parser.add_argument("--vertices", type=int, default=53_349, help="of `pca`")
     parser.add_argument("--rank", type=int, default=100, help="of `pca`")
     parser.add_argument("--slow", action="store_true", help="`register`: trimesh on large templates too")
@@ -245,8 +254,10 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser.error("field needs --field DIR, the folder of cases")
     if "loading" in options.names and not options.release:
         parser.error("loading needs --release FILE, as `make demo` leaves one")
+    if "packing" in options.names and not options.workspace:
+        parser.error("packing needs --workspace DIR, as `make demo` leaves one: demo/synthetic/workspace")
     options.names = options.names or [
-        name for name in BENCHMARKS if name not in ("field", "loading", "still")
+        name for name in BENCHMARKS if name not in ("field", "loading", "packing", "still")
     ]
     return options
 

@@ -22,7 +22,7 @@ from mimicme.pipeline.captures.layouts import safe_name
 from mimicme.pipeline.errors import ReleaseError, UsageError
 from mimicme.pipeline.geometry.mesh import transform
 from mimicme.pipeline.geometry.orientation import reversed_mesh
-from mimicme.pipeline.release import Release, SequenceInfo
+from mimicme.pipeline.release import Release, SequenceInfo, permitted
 from mimicme.pipeline.release.layout import OK
 from mimicme.pipeline.whole_file import whole_file, write_whole
 
@@ -37,10 +37,12 @@ _ARRAYS = ("frame", "vertices", "pose", "landmarks", "landmark_source", "landmar
 
 @dataclass(frozen=True)
 class ExportResult:
-    """The meshes (or archives) that were written, and how many rejected frames were left out."""
+    """The meshes (or archives) that were written, how many rejected frames were left out, and who does not permit the
+    use."""
 
     files: tuple[Path, ...]
     left_out: int
+    forbidden: tuple[str, ...] = ()
 
 
 def export(
@@ -51,8 +53,12 @@ def export(
     frames: Iterable[int] | None = None,
     space: Space = "canonical",
     overwrite: bool = False,
+    use: str = "",
 ) -> ExportResult:
     """Write the selected frames.
+
+    Fails closed: from a release that says what its subjects permit nothing is written before it is said what for, and
+    nothing of those who do not plainly permit that.
 
     Args:
         format: `obj`, `ply`, `glb` or `npz`.
@@ -61,9 +67,10 @@ def export(
         space: `canonical` (head still, template's frame), `scan` (mm, y up, head where it was) or `file` (units and
             axes of the capture's file, in double precision; in a GLB by the translation of its node).
         overwrite: replace files that are there.
+        use: what for: `research`, `papers`, `training`, `raw`, `commercial` (`pipeline.release.permitted`).
 
     Raises:
-        UsageError: unknown format or space, nothing selected, or a file is there already.
+        UsageError: unknown format, space or use, nothing selected, nobody permits it, or a file is there already.
     """
     if format not in FORMATS or space not in SPACES:
         raise UsageError(
@@ -76,6 +83,7 @@ def export(
         rows = opened.select(subject=subject or "*", sequence=sequence or "*", frames=chosen)
         if not len(rows):
             raise UsageError("the release has no such frames", where=opened.path, seen=select)
+        rows, forbidden = _permitted(opened, rows, use)
         good = rows[opened.index["status"][rows] == OK]
         plan = _plan(opened, good, Path(directory), format)
         if not overwrite:
@@ -87,10 +95,39 @@ def export(
             else:
                 _write_frame(opened, path, members[0], format, space)
                 _write_maps(opened, path, members[0])
-        return ExportResult(tuple(plan), len(rows) - len(good))
+        return ExportResult(tuple(plan), len(rows) - len(good), forbidden)
     finally:
         if not isinstance(release, Release):
             opened.close()
+
+
+def _permitted(
+    release: Release, rows: NDArray[np.int64], use: str
+) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Rows of subjects who permit a use, and who does not.
+
+    Raises:
+        UsageError: the release says what is permitted, and nobody said what for; or none of these permits it.
+    """
+    if not use and not permitted.declares(release.subjects.values()):
+        return rows, ()
+    if not use:
+        raise UsageError(
+            "this release says what each of its subjects permits",
+            where=release.path,
+            todo=f"Say what the export is for: --for {'|'.join(permitted.USES)}.",
+        )
+    subjects = np.unique(release.index["subject"][rows]).tolist()
+    forbidden = tuple(one for one in subjects if not release.permits(one, use))
+    left = rows[~np.isin(release.index["subject"][rows], forbidden)]
+    if not len(left):
+        raise UsageError(
+            f"none of these subjects plainly permits '{use}'",
+            where=release.path,
+            seen=f"{len(subjects)} subjects",
+            todo="What they permit stands in the columns of the table of subjects.",
+        )
+    return left, forbidden
 
 
 def parse_frames(text: str) -> list[int]:

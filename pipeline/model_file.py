@@ -1,7 +1,8 @@
 """The model file: one HDF5 file with everything `mimicme model build` makes.  Its names are defined here.
 
     /                       attrs: model_schema, mimicme_version, created, licence, units, settings (JSON text),
-                            releases (JSON text: fingerprints of those it was built from)
+                            releases (JSON text: fingerprints of those it was built from); stale, why it must not be
+                            used any more, since somebody withdrew
     /template/...           as in a release
     /subjects               (S,) compound: subject, consent, split, neutral, frames: whom it was built from
     /models/<name>/         mean (V,3) f4 mm    components (K,V,3) f4    variances (K,) f8    weights (V,) f8
@@ -12,12 +13,13 @@
     /pruned                 (n,) compound: subject, sequence, expression, frame, norm: left out as outliers
 
 Compressed, checksummed, without times: equal content gives equal bytes.  A model holds traces of everyone it was
-built from, so `/subjects` names their ids: when one of them withdraws, the model must be built again.
+built from, so `/subjects` names their ids: when one of them withdraws, the model is marked and must be built again.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,10 +35,13 @@ from mimicme.pipeline.errors import CheckpointError, UsageError
 from mimicme.pipeline.numerics.linear_model import LinearModel
 from mimicme.pipeline.release import layout
 from mimicme.pipeline.template import Template
+from mimicme.pipeline.whole_file import whole_file
 from mimicme.pipeline.whole_hdf5 import whole_hdf5
 
 MODEL_SCHEMA = "1.1"  # 1.1: notes on blendshapes
 MAX_COMPONENTS = 20_000
+STALE = "stale"
+WITHDRAWN = "somebody whom it was built from has withdrawn"
 _MODEL_ARRAYS = ("mean", "components", "variances", "weights")
 PRUNED_COLUMNS = ("subject", "sequence", "expression", "frame", "norm")
 SUBJECT_COLUMNS = ("subject", "consent", "split", "neutral", "frames")
@@ -103,6 +108,7 @@ class FaceModel:
         subjects: (S,) structured, see the module: whom it was built from.
         pruned: (n,) structured: frames left out as outliers.
         settings: it was built with.  releases: fingerprints of what it was built from.
+        stale: why it must not be used any more; empty: it may be.
     """
 
     template: Template
@@ -116,6 +122,7 @@ class FaceModel:
     releases: tuple[str, ...] = ()
     licence: str = ""
     created: str = ""
+    stale: str = ""
 
     def model(self, name: str) -> LinearModel:
         """One linear model.
@@ -225,10 +232,25 @@ def is_model(path: str | Path) -> bool:
         return False
 
 
-def read_model(path: str | Path) -> FaceModel:
+def mark_stale(path: Path) -> None:
+    """Write into a model file that it must not be used any more: somebody whom it was built from has withdrawn.
+
+    It does not say who.  Whole or not at all.
+    """
+    with whole_file(path) as temporary:
+        shutil.copyfile(path, temporary)
+        with h5py.File(temporary, "r+") as handle:
+            handle.attrs[STALE] = WITHDRAWN
+
+
+def read_model(path: str | Path, stale_too: bool = False) -> FaceModel:
     """Read a model file.
 
+    Args:
+        stale_too: one that must not be used any more, too.
+
     Raises:
+        UsageError: somebody whom it was built from has withdrawn.
         CheckpointError: it is not there, is no model file of this version, is damaged, or has links that leave it.
     """
     path = Path(path)
@@ -243,6 +265,12 @@ def read_model(path: str | Path) -> FaceModel:
                 todo="`mimicme model build` makes one out of releases.",
             )
         try:
+            if (why := str(handle.attrs.get(STALE, ""))) and not stale_too:
+                raise UsageError(
+                    f"this model must not be used any more: {why}",
+                    where=path,
+                    todo="Build it again from the release that is left, and delete this file.",
+                )
             return _read(handle)
         except (KeyError, ValueError, OSError, TypeError) as error:
             raise CheckpointError(
@@ -287,6 +315,7 @@ def _read(handle: h5py.File) -> FaceModel:
         tuple(json.loads(handle.attrs["releases"])),
         str(handle.attrs["licence"]),
         str(handle.attrs["created"]),
+        str(handle.attrs.get(STALE, "")),
     )
 
 

@@ -7,7 +7,7 @@ WORKSPACE/<stage>/<subject>/<sequence>@part-0002-of-0005.h5   parts of checkpoin
 WORKSPACE/failures/<stage>/<subject>/<sequence>.json
 WORKSPACE/runs/<UTC stamp>/                        config.toml, given.json, versions.json, log.jsonl
 WORKSPACE/heads.jsonl                              the checkpoint index that the last run saved; may be deleted
-WORKSPACE/withdrawn.txt                            who may not come back
+WORKSPACE/withdrawn.txt, withdrawn.key             who may not come back, as keyed hashes; and the key
 WORKSPACE/review.csv                               what a person who looked says of frames (`pipeline.review`)
 WORKSPACE/corrections/<subject>/<sequence>/<frame>.ljson   landmarks that a person corrected
 WORKSPACE/release.h5, report/
@@ -18,9 +18,11 @@ from __future__ import annotations
 import errno
 import glob
 import hashlib
+import hmac
 import json
 import os
 import re
+import secrets
 import shlex
 import shutil
 import time
@@ -44,7 +46,7 @@ from mimicme.pipeline.items import Captures, Item, Part, Sequence
 from mimicme.pipeline.review import EXTENSION as CORRECTED
 from mimicme.pipeline.review import Review, read_corrections, reviewed
 from mimicme.pipeline.stage import Stage
-from mimicme.pipeline.whole_file import temporary_name, write_whole
+from mimicme.pipeline.whole_file import temporary_name, whole_file, write_whole
 
 if TYPE_CHECKING:
     from mimicme.pipeline.captures.metadata import SubjectTable
@@ -59,6 +61,7 @@ _OF_CONSENT = ("captures.consent", "captures.not_same", "metadata.")
 _RESERVED = ("failures", "runs", "template", "report", "corrections")
 # `safe_name` lets no name of a sequence hold an '@'
 _PART = re.compile(r"([^@]+)@part-(\d{4,})-of-(\d{4,})\.h5")
+_KEYED = "hmac-sha256:"
 _TEMPORARY = re.compile(r"\.[^/]+\.\d+\.tmp")
 
 
@@ -530,7 +533,36 @@ class Workspace:
             listed = frozenset((self.root / "withdrawn.txt").read_text().split())
         except FileNotFoundError:
             return lambda name: False
-        return lambda name: _hashed(name) in listed or _hashed_person(name) in listed
+        key = self._tombstone_key() if any(line.startswith(_KEYED) for line in listed) else b""
+        return lambda name: any(_hashed(one, k) in listed for one in _spellings(name) for k in (key, b""))
+
+    def _tombstone_key(self) -> bytes:
+        """What names of who withdrew are hashed with: without it nobody can find them by trying names.
+
+        Raises:
+            UsageError: it is not there: nobody can say who must not come back.
+        """
+        path = self.root / "withdrawn.key"
+        try:
+            return path.read_bytes()
+        except FileNotFoundError as error:
+            raise UsageError(
+                "the key to the list of who withdrew is missing",
+                where=path,
+                todo="Put it back from a backup of the workspace. Without it nobody can say whose captures may be "
+                "used; if it is lost, leave out who withdrew in the table of subjects, and remove withdrawn.txt.",
+            ) from error
+
+    def _keep_out(self, name: str) -> None:
+        """Remember that a subject must not come back, without naming it."""
+        path, key = self.root / "withdrawn.txt", self.root / "withdrawn.key"
+        old = path.read_text() if path.exists() else ""
+        if _KEYED not in old and not key.exists():
+            with whole_file(key) as temporary:
+                temporary.touch(mode=0o600)
+                temporary.write_text(secrets.token_hex(32) + "\n")
+        hashed = self._tombstone_key()
+        write_whole(path, old + "".join(f"{_hashed(one, hashed)}\n" for one in _spellings(name)))
 
     def folders_of(self, subject: str, stages: Iterable[str]) -> list[Path]:
         """The folders of a subject's checkpoints, failures and corrections; never one of the raw captures."""
@@ -555,11 +587,10 @@ class Workspace:
             The checkpoints and records that were removed.
         """
         name = safe_name(subject)
-        if not self.is_withdrawn(name):
-            # before anything is removed: killed in between, the subject does not come back
-            path = self.root / "withdrawn.txt"
-            old = path.read_text() if path.exists() else ""
-            write_whole(path, f"{old}{_hashed(name)}\n{_hashed_person(name)}\n")
+        if not self.is_withdrawn(
+            name
+        ):  # before anything is removed: killed in between, it does not come back
+            self._keep_out(name)
         self._catalogue = None
         self.checkpoint_index.unlink(missing_ok=True)
         removed: list[Path] = []
@@ -663,13 +694,16 @@ def _declared(
         raise ConfigError(str(error)) from error
 
 
-def _hashed(subject: str) -> str:
-    return hashlib.sha256(f"mimicme withdrawn {subject}".encode()).hexdigest()
+def _spellings(subject: str) -> tuple[str, str]:
+    """What is hashed of a name: itself, and what is the same for every spelling of it."""
+    return f"mimicme withdrawn {subject}", f"mimicme withdrawn person {person_key(subject)}"
 
 
-def _hashed_person(subject: str) -> str:
-    """The same for every spelling of a name."""
-    return hashlib.sha256(f"mimicme withdrawn person {person_key(subject)}".encode()).hexdigest()
+def _hashed(text: str, key: bytes) -> str:
+    """A line of the list of who withdrew; without a key as it was written before there was one."""
+    if not key:
+        return hashlib.sha256(text.encode()).hexdigest()
+    return _KEYED + hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
 
 
 def _line_mentions(line: str, subject: str) -> bool:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from collections.abc import Sequence as Several
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -224,12 +225,14 @@ def packed(
     given: list[PackInput],
     table: SubjectTable | None = None,
     stages: Several[Stage] = STAGES[:-1],
-    **settings: float,
+    side_by_side: Callable[..., Any] = map,
+    force: bool = False,
+    **settings: Any,
 ) -> PackResult:
     """The inputs as a release, of a flow of `stages`."""
     return pack(
         given,
-        PackSettings(**settings),  # type: ignore[arg-type]
+        PackSettings(**settings),
         template(),
         Captures(Path("/nowhere")),
         parse_subjects(TABLE) if table is None else table,
@@ -239,4 +242,6 @@ def packed(
         "f" * 64,
         stages,
         licence="none",
+        force=force,
+        side_by_side=side_by_side,
     )

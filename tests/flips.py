@@ -75,25 +75,30 @@ def values(path: Path) -> dict[str, bytes]:
     return found
 
 
-def flips(good: Path, scratch: Path, count: int, seed: int) -> list[Flip]:
+def flips(good: Path, scratch: Path, count: int, seed: int, index: Path | None = None) -> list[Flip]:
     """Flip bytes one at a time, every second one outside all chunks.
 
     Args:
         scratch: where the spoiled copies are written, one over the other.
+        index: of the release that the file is a part of, beside the scratch; None: the file is the release.
     """
+    release = scratch if index is None else index
     rng = np.random.default_rng(seed)
     inside = chunk_bytes(good)
     places = (np.flatnonzero(~inside), np.flatnonzero(inside))
-    data, before = good.read_bytes(), values(good)
+    data = good.read_bytes()
+    scratch.write_bytes(data)
+    before = values(release)
+    assert not has_errors(verify(release, every_image=True))
     done = []
     for k in range(count):
         at, mask = int(rng.choice(places[k % 2])), int(rng.integers(1, 256))
         spoiled = bytearray(data)
         spoiled[at] ^= mask
         scratch.write_bytes(spoiled)
-        found = has_errors(verify(scratch, every_image=True))
+        found = has_errors(verify(release, every_image=True))
         try:
-            changed = not found and values(scratch) != before
+            changed = not found and values(release) != before
         except Exception:  # whatever it is, the values cannot be read any more
             changed = True
         done.append(Flip(at, mask, k % 2 == 1, found, changed))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import typing
@@ -12,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 from shared_helpers import assert_has_help, assert_help_lists
 
+from mimicme import cli
 from mimicme.cli import main
 from mimicme.pipeline.command_line import PRESETS
 from mimicme.pipeline.config import RunSection
@@ -32,6 +34,7 @@ OTHERS = (
     "evaluate",
     "model",
     "experiment",
+    "publish",
     "withdraw",
     "demo",
     "doctor",
@@ -144,6 +147,14 @@ def test_init_says_what_it_found(workspace):
     assert 'unit = "cm"' in (workspace / "mimicme.toml").read_text()
     assert result.output.splitlines()[-1] == f"Next: mimicme run {workspace}"
     assert init(workspace).exit_code == 2
+
+
+def test_init_proposes_shards_of_what_is_large(workspace, monkeypatch):
+    assert " GB" not in init(workspace).output
+    monkeypatch.setattr(cli, "MB_A_FRAME", 30_000)
+    shutil.rmtree(workspace)
+    said = init(workspace).output
+    assert 'about 60 GB: shard = "subject" in [pack]' in said
 
 
 def test_init_dry_run_says_all_of_it_and_writes_nothing(workspace):

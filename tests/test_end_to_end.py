@@ -482,3 +482,25 @@ def test_wrong_use_ends_with_status_two(tmp_path: Path, small_captures: Path) ->
     mimicme("synth", tmp_path / "s", "--frames", 4, code=2)
     done = mimicme("init", tmp_path / "ws", "--captures", tmp_path / "nowhere", code=2)
     assert "nowhere" in done.stderr
+
+
+def test_a_release_of_shards_is_the_same_release(
+    workspace: Path, tmp_path: Path, small_captures: Path
+) -> None:
+    copy = tmp_path / "ws"
+    shutil.copytree(workspace, copy)
+    shard = ("--set", "pack.shard=subject")
+    for jobs in (0, 2):
+        output = tmp_path / f"jobs{jobs}" / "release.h5"
+        done = mimicme("pack", copy, "--jobs", jobs, "--output", output, *shard, *SMALL)
+        assert f"{output}: verified" in done.stdout
+    names = sorted(path.name for path in (tmp_path / "jobs0").iterdir())
+    assert [name.split("@")[1] for name in names if "@" in name] == ["S000"]
+    assert [digest(tmp_path / "jobs0" / n) for n in names] == [digest(tmp_path / "jobs2" / n) for n in names]
+    again = mimicme("pack", copy, "--jobs", 1, "--output", tmp_path / "jobs2" / "release.h5", *shard, *SMALL)
+    assert "is current" in again.stdout + again.stderr
+    figures = [
+        mimicme("evaluate", path, "--truth", small_captures, "--json").stdout
+        for path in (workspace / "release.h5", tmp_path / "jobs0" / "release.h5")
+    ]
+    assert figures[0] == figures[1]

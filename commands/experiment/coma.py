@@ -185,7 +185,7 @@ def reconstruct(
     Raises:
         UsageError: there is no such split, or too few frames for it.
     """
-    with ReleaseFrames([release]) as frames:
+    with ReleaseFrames([release], use="training") as frames:
         found: dict[str, Distances] = {}
         trained = []
         for split in splits_of(frames, kind):

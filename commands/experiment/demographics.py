@@ -58,8 +58,9 @@ def classify_people(
     Raises:
         UsageError: fewer than five subjects with a value, or all have the same one.
     """
-    with ReleaseFrames([release]) as frames:
+    with ReleaseFrames([release], use="training") as frames:
         labels, messages = _labels(frames, attribute)
+        messages = [*frames.messages, *messages]
         samples = attribute_samples(frames, labels)
         if progress:
             progress(f"{len(labels)} subjects")
@@ -113,11 +114,12 @@ def estimate_age(
 
     Args, raises: as `classify_people`; ages are numbers of years.
     """
-    with ReleaseFrames([release]) as frames:
+    with ReleaseFrames([release], use="training") as frames:
         ages = {s: _years(frames.attributes(s).get("age")) for s in frames.subjects}
         known = {s: age for s, age in ages.items() if age is not None}
         absent = len(ages) - len(known)
         messages = [f"{absent} subjects without an age in years are left out."] if absent else []
+        messages = [*frames.messages, *messages]
         if len(known) < FEWEST_SUBJECTS:
             raise UsageError(
                 "too few subjects with a known age",

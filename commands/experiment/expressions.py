@@ -73,7 +73,7 @@ def recognise_expressions(
     Raises:
         UsageError: too few people or expressions.
     """
-    with ReleaseFrames([release]) as frames:
+    with ReleaseFrames([release], use="training") as frames:
         found = expression_samples(frames, expressions, neutral_known=neutral_known, progress=progress)
         people = sorted({str(s) for s in found.samples.subjects})
         attribute_samples(frames, dict.fromkeys(people, 0))  # refuses one person under two names
@@ -89,6 +89,11 @@ def recognise_expressions(
             results |= {(name, c): (a, score(a, protocol.seed)) for c, a in answers.items()}
     classes = sorted({str(label) for label in found.samples.labels})
     record = protocol.record(
-        "expressions", parts, found.messages, classes=classes, neutral_known=neutral_known, frames="apex"
+        "expressions",
+        parts,
+        [*frames.messages, *found.messages],
+        classes=classes,
+        neutral_known=neutral_known,
+        frames="apex",
     )
     return write_classification(output, record, parts, results)

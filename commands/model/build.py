@@ -113,7 +113,7 @@ def build(
         UsageError: releases of different templates, or with fewer than two frames that can be used.
     """
     chosen = settings or BuildSettings()
-    with ReleaseFrames(releases, lambda table: _unwanted(table, releases, chosen)) as frames:
+    with ReleaseFrames(releases, lambda table: _unwanted(table, releases, chosen), "training") as frames:
         job = _Build(frames, Path(output), chosen, say or (lambda text: None))
         try:
             model = job.run()
@@ -172,7 +172,7 @@ class _Build:
         people, frames = self.subjects, self.frames
         everyone = {s for release in frames.releases for s in release.subjects}
         absent = len(everyone - set(people))
-        note = f"; {absent} left out (consent, split, choice, or no usable frame)" if absent else ""
+        note = f"; {absent} left out (consent, use, split, choice, or no usable frame)" if absent else ""
         self.say(f"{len(people)} subjects, {len(frames)} frames{note}")
         if len(people) < FEW_PEOPLE:
             self.say(

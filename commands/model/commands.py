@@ -98,7 +98,7 @@ def info_command(model: Path, subject: str, as_json: bool) -> None:
     from mimicme.pipeline.model_file import read_model
 
     if as_json:
-        click.echo(json.dumps(model_facts(read_model(model)), indent=1))
+        click.echo(json.dumps(model_facts(read_model(model, stale_too=True)), indent=1))
     else:
         click.echo("\n".join(info_lines(model, subject)))
 

@@ -47,14 +47,15 @@ def info_lines(path: Path, subject: str = "") -> list[str]:
     Raises:
         UsageError: the subject's did not.
     """
-    facts = model_facts(read_model(path))
+    facts = model_facts(read_model(path, stale_too=True))
     if subject:
         if subject not in facts["subjects"]:
             raise UsageError(f"the model was not built from '{subject}'", where=path)
         return [
             f"{path}: built from {len(facts['subjects'])} subjects, '{subject}' among them: build it again."
         ]
-    lines = [f"template {facts['template'] or 'without a name'}, {facts['vertices']} vertices"]
+    lines = [f"It must not be used any more: {facts['stale']}."] if "stale" in facts else []
+    lines += [f"template {facts['template'] or 'without a name'}, {facts['vertices']} vertices"]
     mirrored = " and mirror images" if facts["settings"].get("symmetric") else ""
     lines += [
         f"{name}: {m['components']} components of {m['shapes']} shapes{mirrored}, "

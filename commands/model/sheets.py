@@ -50,8 +50,11 @@ def write_sheets(model: FaceModel, folder: Path, frames: ReleaseFrames | None = 
         if name in model.models and model.models[name].rank:
             base = neutral if name == "expression" else np.zeros_like(neutral)
             sheets[name] = component_sheet(model, model.models[name], base, camera)
-    if frames is not None and len(model.pruned):
-        sheets["outliers"] = _outliers(model, frames, camera)
+    if frames is not None:
+        unseen = frames.who_forbids("papers")  # a picture is soon in a paper
+        shown = model.pruned[~np.isin(model.pruned["subject"], unseen)]
+        if len(shown):
+            sheets["outliers"] = _outliers(model, shown, frames, camera)
     if model.texture is not None:
         sheets["texture"] = _texture(model)
     paths = []
@@ -93,11 +96,11 @@ def component_sheet(model: FaceModel, linear: LinearModel, base: NDArray[Any], c
     return contact_sheet(pictures, captions, count)
 
 
-def _outliers(model: FaceModel, frames: ReleaseFrames, camera: Camera) -> Picture:
+def _outliers(model: FaceModel, pruned: NDArray[Any], frames: ReleaseFrames, camera: Camera) -> Picture:
     """The frames left out, furthest first, with their norm: is it a bad registration, or a face worth keeping?"""
     pictures: list[Picture] = []
     captions: list[str] = []
-    ranked = model.pruned[np.argsort(-model.pruned["norm"], kind="stable")][:RANKED]
+    ranked = pruned[np.argsort(-pruned["norm"], kind="stable")][:RANKED]
     for entry in ranked:
         subject, number = str(entry["subject"]), int(entry["frame"])
         rows = frames.rows_of(subject, sequence=str(entry["sequence"]))

@@ -286,6 +286,7 @@ def model_facts(model: FaceModel) -> Mapping[str, Any]:
         "template": model.template.name,
         "vertices": len(model.template.vertices),
         "licence": model.licence,
+        **({"stale": model.stale} if model.stale else {}),
         "created": model.created,
         "models": {
             n: {

@@ -1,8 +1,9 @@
 """verify: whether a release keeps what it promises.
 
 tree.py looks at what there is by metadata alone, and what it refuses is not read: nothing in the file is trusted.
-Checks of the whole file stand in whole.py, of one sequence in sequence.py, of what both hold in datasets.py and
-images.py.  Each is a small function from a part of the open file to findings; a finding says where, what is wrong and
+Checks of the whole file stand in whole.py, of its people in people.py, of one sequence in sequence.py, of what both
+hold in datasets.py and images.py; shards.py makes the same in the shards of an index, and absent.py looks for traces of
+somebody.  Each is a small function from a part of the open file to findings; a finding says where, what is wrong and
 what should be there.  Every chunk of every dataset is read once, so that a flipped byte is found, and reported as the
 chunk it is in; all else is compared with the digests in the file, and the whole of it with the one beside it.
 
@@ -15,28 +16,31 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import h5py
-from h5py.h5g import GroupID
 
+from mimicme.commands.verify.absent import check_absent
 from mimicme.commands.verify.finding import Finding, guarded, has_errors, of_error
-from mimicme.commands.verify.sequence import Shape, check_sequence
-from mimicme.commands.verify.tree import Seen, check_tree
+from mimicme.commands.verify.people import check_entry, check_subjects
+from mimicme.commands.verify.sequence import Shape
+from mimicme.commands.verify.shards import check_shards
+from mimicme.commands.verify.tree import Seen
 from mimicme.commands.verify.whole import (
     check_beside,
     check_digests,
     check_indexes,
     check_root,
-    check_subject,
     check_template,
 )
 from mimicme.pipeline.errors import ReleaseError
-from mimicme.pipeline.items import Item
-from mimicme.pipeline.release import guard, layout
+from mimicme.pipeline.release import guard, layout, shards
 
 __all__ = ["Finding", "has_errors", "verify"]
 
 
 def verify(
-    path: str | Path, every_image: bool = False, alive: Callable[[], None] = lambda: None
+    path: str | Path,
+    every_image: bool = False,
+    alive: Callable[[], None] = lambda: None,
+    absent: str = "",
 ) -> list[Finding]:
     """Check a whole release.
 
@@ -44,6 +48,7 @@ def verify(
         every_image: decode every texture; otherwise the first, middle and last of each sequence are decoded, and
             of the others the header is read.
         alive: called now and then.
+        absent: an id of which nothing may be left.
 
     Returns:
         Findings in the order of the file; empty when the release is as it should be.  A file that is damaged is a
@@ -59,17 +64,25 @@ def verify(
             raise
         return [Finding("error", "/", f"This is not a readable HDF5 file: {error.seen}")]
     with handle:
-        findings = list(_check_file(handle, every_image, alive))
-    return [*findings, *guarded("/", check_beside, Path(path), alive)]
+        findings = list(_check_file(handle, Path(path), every_image, alive))
+    findings += guarded("/", check_beside, Path(path), alive)
+    return findings + (list(guarded("/", check_absent, Path(path), absent, alive)) if absent else [])
 
 
-def _check_file(root: h5py.File, every_image: bool, alive: Callable[[], None]) -> Iterator[Finding]:
+def _check_file(
+    root: h5py.File, path: Path, every_image: bool, alive: Callable[[], None]
+) -> Iterator[Finding]:
     shape, seen = Shape(alive=alive), Seen()
     try:
         top = guard.rooted(root)
         schema = guard.attribute(top, "schema_version", "/", "")
         names = guard.names(top, "/")
         seen.again(top)
+        if guard.attribute(top, "kind", "/") == shards.KIND:
+            yield Finding(
+                "error", "/", "This is a shard; verify the index beside it, which names all of them."
+            )
+            return
     except ReleaseError as error:
         yield of_error(error, "/")
         return
@@ -77,75 +90,17 @@ def _check_file(root: h5py.File, every_image: bool, alive: Callable[[], None]) -
     sound: set[str] = set()
     for name in names:
         if name != "subjects":
-            found = list(guarded(f"/{name}", _check_entry, top, name, seen))
+            found = list(guarded(f"/{name}", check_entry, top, name, seen))
             yield from found
             sound |= set() if found else {name}
     yield from guarded("/", check_root, root)
     if "template" in sound or "template" not in names:
         yield from guarded("/template", check_template, root, shape)
-    yield from guarded("/subjects", _check_subjects, root, top, shape, seen, every_image, alive)
-    if {"template", *layout.INDEXES} & set(names) <= sound:
+    if shards.is_sharded(top):
+        yield from guarded("/shards", check_shards, root, path, shape, every_image, alive)
+    else:
+        yield from guarded("/subjects", check_subjects, root, top, shape, seen, every_image, alive)
+    if {"template", *layout.INDEXES, *shards.TABLES} & set(names) <= sound:
         yield from guarded("/index", check_indexes, root, shape)
         if shape.whole:  # what was not looked at cannot be summed up, and something has been said of it
             yield from guarded("/", check_digests, root, shape)
-
-
-def _check_entry(top: GroupID, name: str, seen: Seen) -> Iterator[Finding]:
-    yield from check_tree(guard.child(top, name, "/"), f"/{name}", seen, 1)
-
-
-def _check_subjects(
-    root: h5py.File,
-    top: GroupID,
-    shape: Shape,
-    seen: Seen,
-    every_image: bool,
-    alive: Callable[[], None],
-) -> Iterator[Finding]:
-    if not guard.has(top, "subjects"):
-        shape.whole = False
-        yield Finding("error", "/subjects", "The group is missing; it holds every subject's sequences.")
-        return
-    shape.whole = False
-    people = guard.subgroup(top, "subjects", "/")
-    seen.again(people)
-    names = guard.names(people, "/subjects")
-    shape.whole = True
-    for subject in names:
-        where = f"/subjects/{subject}"
-        yield from guarded(where, _check_person, root, people, subject, shape, seen, every_image, alive)
-
-
-def _check_person(
-    root: h5py.File,
-    people: GroupID,
-    subject: str,
-    shape: Shape,
-    seen: Seen,
-    every_image: bool,
-    alive: Callable[[], None],
-) -> Iterator[Finding]:
-    where = f"/subjects/{subject}"
-    before, shape.whole = shape.whole, False
-    person = guard.subgroup(people, subject, "/subjects")
-    if seen.again(person):
-        yield Finding(
-            "error", where, "A link to a group that has another name too; a release has one name each."
-        )
-        return
-    names = guard.names(person, where)
-    yield from guarded(where, check_subject, root[where])
-    shape.whole = before
-    for name in names:
-        place = f"{where}/{name}"
-        alive()
-        found = list(guarded(place, _check_parts, person, name, where, seen))
-        yield from found
-        if found:
-            shape.whole = False
-        else:
-            yield from guarded(place, check_sequence, root[place], Item(subject, name), shape, every_image)
-
-
-def _check_parts(person: GroupID, name: str, where: str, seen: Seen) -> Iterator[Finding]:
-    yield from check_tree(guard.subgroup(person, name, where), f"{where}/{name}", seen, 1)

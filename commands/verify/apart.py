@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -25,6 +26,7 @@ MEMORY_BYTES = 2 << 30
 """On top of what the program itself takes; one texture of 8192 takes one when it is decoded."""
 SILENCE_S = 300.0
 """What is done between two signs of life - a frame, an image, a block of the file - takes a fraction of that."""
+_PULSE_S = 0.2
 _ALIVE, _DONE, _BUSY = "alive", "done", "busy"
 
 
@@ -33,11 +35,13 @@ def verify_apart(
     every_image: bool = False,
     memory_bytes: int = MEMORY_BYTES,
     silence_s: float = SILENCE_S,
+    absent: str = "",
 ) -> list[Finding]:
     """Check a whole release as `verify`, in a process of its own.
 
     Args:
         memory_bytes: that it may take; where the system knows no such limit it has none.
+        absent: an id of which nothing may be left.
         silence_s: seconds without a sign of life after which it is ended.
 
     Raises:
@@ -50,6 +54,7 @@ def verify_apart(
         str(Path(path).absolute()),
         str(int(every_image)),
         str(memory_bytes),
+        absent,
     ]
     # no threads: each would set address space aside
     surroundings = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONUTF8": "1"}
@@ -71,7 +76,11 @@ def verify_apart(
                     findings.append(Finding("warning" if kind == "warning" else "error", said[0], said[1]))
             code = child.wait(timeout=silence_s)
             if code > 0:
-                failed = f"verify itself failed ({_last_line(complaint)}); nothing is said of the file."
+                said_last = _last_line(complaint)
+                failed = f"verify itself failed ({said_last}); nothing is said of the file."
+                if "MemoryError" in said_last:
+                    most = f"{memory_bytes >> 20:,} MB"
+                    failed = f"verify needs more than the {most} it may take; nothing is said of the rest."
                 return [*findings, Finding("error", "/", failed)]
             why = f"signal {-code}"
         except (TimeoutError, subprocess.TimeoutExpired):
@@ -143,12 +152,20 @@ def _has_proc() -> bool:
     return Path("/proc/self/statm").is_file()
 
 
-def _main(path: str, every_image: str, memory_bytes: str) -> None:
+def _main(path: str, every_image: str, memory_bytes: str, absent: str) -> None:
     import mimicme.pipeline.formats.image  # noqa: F401  before the limit: what is needed is loaded
 
     _limit(int(memory_bytes))
+    told = 0.0
+
+    def alive() -> None:
+        nonlocal told
+        if (now := time.monotonic()) >= told + _PULSE_S:
+            told = now
+            _tell(_ALIVE)
+
     try:
-        findings = verify(path, every_image == "1", alive=lambda: _tell(_ALIVE))
+        findings = verify(path, every_image == "1", alive=alive, absent=absent)
     except ReleaseError as error:
         _tell(_BUSY, error.what, error.todo or "")
         return

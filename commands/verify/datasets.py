@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import h5py
 import numpy as np
@@ -44,19 +44,28 @@ def check_filters(data: h5py.Dataset) -> Iterator[Finding]:
         yield Finding("warning", data.name, "It is not compressed.")
 
 
-def check_chunks(data: h5py.Dataset) -> Iterator[Finding]:
-    """Every chunk can be read and fits its checksum."""
+def check_chunks(data: h5py.Dataset, alive: Callable[[], None] = lambda: None) -> Iterator[Finding]:
+    """Every chunk can be read and fits its checksum.
+
+    Args:
+        alive: called once a chunk.
+    """
     if not data.size:
         return
     if data.chunks is None:
         try:
             data[()]
+        except MemoryError:
+            raise
         except guard.TROUBLE as error:
             yield Finding("error", data.name, f"It cannot be read: {first_line(error)}")
         return
     for part in data.iter_chunks():
+        alive()
         try:
             data[part]
+        except MemoryError:
+            raise
         except guard.TROUBLE as error:
             rows = f"{part[0].start} to {part[0].stop - 1}"
             yield Finding("error", f"{data.name} rows {rows}", f"The chunk is damaged: {first_line(error)}")

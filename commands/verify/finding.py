@@ -44,9 +44,18 @@ def guarded(where: str, check: Callable[..., Iterator[Finding]], *arguments: Any
         yield from check(*arguments)
     except ReleaseError as error:
         yield of_error(error, where)
+    except MemoryError as error:
+        yield of_memory(error, where)
     except TROUBLE as error:
         name = check.__name__.strip("_").replace("_", " ")
         yield Finding("error", where, f"'{name}' cannot be finished here: {first_line(error)}")
+
+
+def of_memory(error: MemoryError, where: str) -> Finding:
+    """That verify had too little memory: a fault of the place where it runs, until somebody looks elsewhere."""
+    seen = first_line(error)
+    message = f"verify has too little memory to look at this ({seen}); nothing is said of it."
+    return Finding("error", where, message)
 
 
 def of_error(error: ReleaseError, where: str) -> Finding:

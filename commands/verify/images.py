@@ -41,7 +41,7 @@ def check_images(
     group: h5py.Group, ok: NDArray[np.bool_], every_image: bool, alive: Callable[[], None] = lambda: None
 ) -> Iterator[Finding]:
     """Offsets rise from 0 to the number of bytes, and the images are images."""
-    damage = [*check_chunks(group["offset"]), *check_chunks(group["bytes"])]
+    damage = [*check_chunks(group["offset"], alive), *check_chunks(group["bytes"], alive)]
     yield from damage
     offset, size = group["offset"][:], group["bytes"].size
     if int(offset[0]) != 0 or int(offset[-1]) != size:

@@ -55,7 +55,7 @@ def check_sequence(group: h5py.Group, item: Item, shape: Shape, every_image: boo
     damage: dict[str, list[Finding]] = {}
     for name in (*layout.ROW_FIELDS, *layout.OPTIONAL_ROW_FIELDS, "quality", "message"):
         if name in group and name != "vertices":  # those are read once, below
-            damage[name] = list(check_chunks(group[name]))
+            damage[name] = list(check_chunks(group[name], shape.alive))
             yield from damage[name]
     if damage["frame"] or damage["quality"]:
         return
@@ -232,6 +232,8 @@ def check_vertices(
     where = f"{data.name} row {row}"
     try:
         vertices = how.decode(data[row], template.astype(np.float32))
+    except MemoryError:
+        raise
     except guard.TROUBLE as error:
         yield Finding("error", where, f"The chunk is damaged: {first_line(error)}")
         return

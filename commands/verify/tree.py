@@ -7,15 +7,15 @@ from typing import Any
 
 from h5py import h5d, h5g
 
-from mimicme.commands.verify.finding import Finding, of_error
+from mimicme.commands.verify.finding import Finding, of_error, of_memory
 from mimicme.pipeline.errors import ReleaseError
-from mimicme.pipeline.release import guard
+from mimicme.pipeline.release import guard, layout, shards
 
 MAX_FIELD_BYTES = 256 << 20
 """Of a field that is read whole: of half a million frames."""
 BY_ROW = ("vertices", "bytes")
 """Datasets that are read a frame at a time; the vertices of a frame that is rejected need not be there."""
-TABLES = ("quality", "index", "sequence_index")
+TABLES = ("quality", *layout.INDEXES, *shards.TABLES)
 
 
 class Seen:
@@ -54,6 +54,9 @@ def check_tree(node: Any, place: str, seen: Seen, depth: int) -> Iterator[Findin
     except ReleaseError as error:
         yield of_error(error, place)
         return
+    except MemoryError as error:
+        yield of_memory(error, place)
+        return
     except guard.TROUBLE as error:
         yield Finding("error", place, f"It cannot be looked at: {guard.first_line(error)}.")
         return
@@ -70,6 +73,13 @@ def check_tree(node: Any, place: str, seen: Seen, depth: int) -> Iterator[Findin
             yield from check_tree(below, where, seen, depth - 1)
 
 
+def check_room(wanted: int, held: int, place: str) -> Iterator[Finding]:
+    """What is read whole takes no more memory than a release that holds so many bytes has for it."""
+    if wanted > guard.room(held):
+        most = f"expected at most {guard.room(held):,} of a release of {held:,}"
+        yield Finding("error", place, f"It takes {wanted:,} bytes of memory, {most}.")
+
+
 def _check_dataset(node: h5d.DatasetID, place: str) -> Iterator[Finding]:
     name = place.rpartition("/")[2]
     stored = guard.dataset(node, place, table=name in TABLES)
@@ -78,6 +88,8 @@ def _check_dataset(node: h5d.DatasetID, place: str) -> Iterator[Finding]:
         yield Finding(
             "error", place, f"It has {stored.nbytes:,} bytes, expected at most {MAX_FIELD_BYTES:,}."
         )
+    if name in layout.INDEXES:
+        yield from check_room(layout.decoded_bytes(stored.dtype) * stored.shape[0], stored.held_bytes, place)
     missing = stored.unwritten()
     if name != "vertices" and missing is not None:
         yield Finding("error", place, f"Row {missing} was never written.")

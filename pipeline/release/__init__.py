@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from mimicme.pipeline.errors import ReleaseError, UsageError
 from mimicme.pipeline.formats.map_coding import MAPS, Coding, read_coding
 from mimicme.pipeline.items import Item, times_of
-from mimicme.pipeline.release import encoding, guard, layout, programs
+from mimicme.pipeline.release import encoding, guard, layout, permitted, programs
 from mimicme.pipeline.release.access import KEEP_OPEN, Access
 from mimicme.pipeline.release.digest import NAME as DIGEST
 from mimicme.pipeline.release.encoding import Encoding
@@ -27,7 +28,7 @@ from mimicme.pipeline.release.loader import Frames, TorchFrames, Transform, stre
 from mimicme.pipeline.template import Template
 
 MAX_IMAGE_BYTES = 1 << 30
-MAX_TABLE_BYTES = 2 << 30
+_TIMES_FRAMES = 8  # frames that are rejected take nothing in the file
 _TEXTS = ("subject", "sequence", "expression", "status", "name")
 _KINDS = {
     "row": "u",
@@ -129,6 +130,14 @@ class _SequenceAttributes(Mapping[str, Any]):
         return repr(self._all)
 
 
+def _bytes_of(attributes: Mapping[str, Any]) -> int:
+    """About what attributes take in memory."""
+    return sum(
+        len(name) + (len(value) if isinstance(value, str) else np.asarray(value).nbytes)
+        for name, value in attributes.items()
+    )
+
+
 def _is_of(kind: np.dtype[Any], name: str) -> bool:
     """Whether a column of an index is of the kind and shape that it has in a release."""
     shape = (4, 4) if name == "file_from_scan" else ()
@@ -195,8 +204,9 @@ class Release:
 
     def _refuse(self, error: ReleaseError) -> ReleaseError:
         """The same error, which also names the file."""
-        place = "" if error.where is None or str(error.where) in error.what else f": {error.where}"
-        return ReleaseError(
+        known = error.where is None or str(error.where) in (str(self.path), error.what)
+        place = "" if known or str(error.where) in error.what else f": {error.where}"
+        return type(error)(
             error.what, where=f"{self.path}{place}", seen=error.seen, expected=error.expected, todo=error.todo
         )
 
@@ -206,9 +216,9 @@ class Release:
         except ReleaseError as error:
             raise self._refuse(error) from error
 
-    def _read(self, stored: Stored, key: Any = (), most: int | None = None) -> Any:
+    def _read(self, stored: Stored, key: Any = ()) -> Any:
         try:
-            return stored.read(key, most=most)
+            return stored.read(key)
         except ReleaseError as error:
             raise self._refuse(error) from error
 
@@ -267,9 +277,26 @@ class Release:
         if not right or any(not _is_of(kind[n], n) for n in kind.names or ()):
             raise self._wrong(stored, f"a table of {', '.join(columns[0])}")
         try:
-            return layout.decoded(np.asarray(self._read(stored, most=MAX_TABLE_BYTES)))
+            self._make_room(layout.decoded_bytes(kind) * stored.shape[0], stored.place)
+            return layout.decoded(np.asarray(self._read(stored)))
         except MemoryError as error:
             raise self._wrong(stored, "a table that fits into memory") from error
+
+    def _make_room(self, wanted: int, place: str, times: int = 1) -> None:
+        """See to it that what is read whole is no more than what a release of this size has there.
+
+        Raises:
+            ReleaseError: it is.
+        """
+        held = self._access().held_bytes
+        room = times * guard.room(held)
+        if wanted > room:
+            raise ReleaseError(
+                f"'{place}' is larger than one of a release",
+                where=self.path,
+                seen=f"{wanted:,} bytes of memory, of a file of {held:,}",
+                expected=f"at most {room:,}",
+            )
 
     @cached_property
     def index(self) -> NDArray[Any]:
@@ -296,15 +323,20 @@ class Release:
         """The template all frames share."""
         n_vertices, n_landmarks = self._size
         data = {}
+        wanted = 0
         for name, spec in layout.TEMPLATE_FIELDS.items():
             stored = self._stored("template", name)
+            wanted += layout.COPIES_OF_TEMPLATE * stored.nbytes
+            self._make_room(wanted, "/template")
             if stored.dtype != np.dtype(spec.dtype) or stored.shape[1:] != spec.shape:
                 raise self._wrong(stored, f"(rows, {spec.shape[0]}) {spec.dtype}")
-            data[name] = np.asarray(self._read(stored, most=MAX_TABLE_BYTES))
+            data[name] = np.asarray(self._read(stored))
         stored = self._stored("template", "landmark_names")
         if stored.dtype.kind != "S":
             raise self._wrong(stored, "text")
-        names = tuple(guard.text(n) for n in self._read(stored, most=MAX_TABLE_BYTES))
+        wanted += layout.COPIES_OF_TEMPLATE * stored.nbytes
+        self._make_room(wanted, "/template")
+        names = tuple(guard.text(n) for n in self._read(stored))
         masks = {}
         if self._has("template", "masks"):
             called = self._members("template", "masks")
@@ -319,6 +351,8 @@ class Release:
                 stored = self._stored("template", "masks", name)
                 if stored.shape != (n_vertices,) or stored.dtype.kind != "f":
                     raise self._wrong(stored, f"({n_vertices},) of numbers")
+                wanted += layout.COPIES_OF_TEMPLATE * stored.nbytes
+                self._make_room(wanted, "/template/masks")
                 masks[name] = self._read(stored)
         limits = {"faces": n_vertices, "uv_faces": len(data["uv"]), "landmark_vertices": n_vertices}
         for name, limit in limits.items():
@@ -339,10 +373,13 @@ class Release:
     @cached_property
     def subjects(self) -> dict[str, dict[str, Any]]:
         """Attributes (age, gender, ethnicity, consent, split, further columns) by subject."""
-        return {
-            name: {key: value for key, value in self._attributes("subjects", name).items() if key != DIGEST}
-            for name in self._members("subjects")
-        }
+        found, wanted = {}, 0
+        for name in self._members("subjects"):
+            said = self._attributes("subjects", name)
+            wanted += _bytes_of(said)
+            self._make_room(wanted, "/subjects")
+            found[name] = {key: value for key, value in said.items() if key != DIGEST}
+        return found
 
     @cached_property
     def _sequences(self) -> dict[Item, SequenceInfo]:
@@ -355,10 +392,12 @@ class Release:
         pairs = table[["subject", "sequence"]]
         starts = np.concatenate([[0], np.flatnonzero(pairs[1:] != pairs[:-1]) + 1, [len(table)]])
         bounds = zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True)
-        found = {}
+        found, wanted = {}, 0
         for start, stop in bounds:
             item = Item(str(table["subject"][start]), str(table["sequence"][start]))
             attributes = self._attributes_of(item)
+            wanted += _bytes_of(attributes)
+            self._make_room(wanted, "/subjects")
             fixed = {name: attributes.pop(name, None) for name in layout.SEQUENCE_ATTRIBUTES}
             pose, fps = fixed["file_from_scan"], fixed["fps"]
             found[item] = SequenceInfo(
@@ -414,6 +453,25 @@ class Release:
             raise UsageError(f"the release has no sequence '{item}'", where=self.path)
         return self._sequences[item]
 
+    def index_entry(self, info: SequenceInfo) -> layout.IndexEntry:
+        """What the indexes say of a sequence, to be written again."""
+        rows = self.index[info.start : info.stop]
+        there = "landmark_sources" in (rows.dtype.names or ())
+        return layout.IndexEntry(
+            info.item,
+            info.expression,
+            rows["frame"],
+            rows["status"].tolist(),
+            info.name,
+            info.fps,
+            info.file_from_scan,
+            rows["landmark_sources"] if there else None,
+        )
+
+    def sequence_attributes(self, subject: str, sequence: str) -> dict[str, Any]:
+        """All attributes of a sequence, as they are stored."""
+        return self._attributes_of(self.sequence(subject, sequence).item)
+
     def select(
         self,
         *,
@@ -427,6 +485,7 @@ class Release:
         ethnicity: str = "*",
         split: str = "*",
         landmarks: str = "",
+        use: str = "",
     ) -> NDArray[np.int64]:
         """Rows of the index for which all of this holds, in order.
 
@@ -439,6 +498,7 @@ class Release:
             age: from and to, in years, both included; None: no end.  Whose age is unknown is in no range.
             gender, ethnicity, split: as the table of subjects has them.
             landmarks: `manual`, `detected` or `projected`: some landmark of the frame is of that source.
+            use: `papers`, `training`, `raw`, `commercial`: of subjects who plainly permit it (`permitted`).
         """
         keep = np.ones(len(self.index), bool)
         wanted = {"subject": subject, "sequence": sequence, "expression": expression, "status": status}
@@ -451,9 +511,11 @@ class Release:
         columns = {
             n: p for n, p in (("gender", gender), ("ethnicity", ethnicity), ("split", split)) if p != "*"
         }
-        if columns or age is not None:
+        if use:
+            permitted.check_use(use)
+        if columns or age is not None or use:
             people, inverse = np.unique(self.index["subject"], return_inverse=True)
-            fits = [self._fits(self.subjects.get(str(one), {}), columns, age) for one in people]
+            fits = [self._fits(self.subjects.get(str(one), {}), columns, age, use) for one in people]
             keep &= np.array(fits, bool)[inverse]
         if landmarks:
             if landmarks not in layout.LANDMARK_SOURCES[1:]:
@@ -466,12 +528,25 @@ class Release:
             keep &= (self._landmark_sources & bit) > 0
         return np.flatnonzero(keep).astype(np.int64)
 
+    def permits(self, subject: str, use: str) -> bool:
+        """Whether a subject plainly permits a use: `research` (always), `papers`, `training`, `raw`, `commercial`.
+
+        Raises:
+            UsageError: there is no such use, or no such subject.
+        """
+        if subject not in self.subjects:
+            raise UsageError(f"the release has no subject '{subject}'", where=self.path)
+        return permitted.permits(self.subjects[subject], use)
+
     @staticmethod
     def _fits(
         attributes: Mapping[str, Any],
         columns: Mapping[str, str],
         age: tuple[float | None, float | None] | None,
+        use: str,
     ) -> bool:
+        if use and not permitted.permits(attributes, use):
+            return False
         if any(not fnmatch.fnmatchcase(str(attributes.get(n, "")), p) for n, p in columns.items()):
             return False
         if age is None:
@@ -618,6 +693,7 @@ class Release:
     def _all_vertices(self, item: Item) -> NDArray[np.float32]:
         stored, how = self._vertices(item)
         start = self.sequence(item.subject, item.sequence).start
+        self._make_room(4 * math.prod(stored.shape), stored.place, _TIMES_FRAMES)
         try:
             frames = np.empty(stored.shape, np.float32)
         except MemoryError as error:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,31 +53,41 @@ def of_sequence(group: h5g.GroupID, place: str) -> str:
     Raises:
         ReleaseError: something cannot be read, or is refused.
     """
-    return _of_group(group, place, content=False)
+    return _of_group(group, place, False, lambda: None)
 
 
-def of_subject(group: h5g.GroupID, place: str) -> str:
-    """Of a subject's attributes and of the digests that its sequences have; raises as `of_sequence`."""
+def of_subject(group: h5g.GroupID, place: str, alive: Callable[[], None] = lambda: None) -> str:
+    """Of a subject's attributes and of the digests that its sequences have; raises as `of_sequence`.
+
+    Args:
+        alive: called once a sequence.
+    """
     total = _Sum("subject")
     _add_attributes(total, group, place)
     for name in sorted(guard.names(group, place)):
+        alive()
         sequence = guard.subgroup(group, name, place)
         total.add(name, stored(sequence, f"{place}/{name}"))
     return total.hex()
 
 
-def of_root(root: h5g.GroupID) -> str:
-    """Of the root's attributes, of all but the subjects with content, and of the subjects' digests."""
+def of_root(root: h5g.GroupID, alive: Callable[[], None] = lambda: None) -> str:
+    """Of the root's attributes, of all but the subjects with content, and of the subjects' digests.
+
+    Args:
+        alive: called once a subject, and once a block of what is read.
+    """
     total = _Sum("root")
     _add_attributes(total, root, "/")
     for name in sorted(guard.names(root, "/")):
         node = guard.child(root, name, "/")
         if name == SUBJECTS and isinstance(node, h5g.GroupID):
             for subject in sorted(guard.names(node, f"/{name}")):
+                alive()
                 place = f"/{name}/{subject}"
                 total.add(subject, stored(guard.subgroup(node, subject, f"/{name}"), place))
         else:
-            total.add(name, _of_node(node, f"/{name}", content=True, depth=_DEPTH))
+            total.add(name, _of_node(node, f"/{name}", True, _DEPTH, alive))
     return total.hex()
 
 
@@ -114,24 +124,26 @@ def _seal(group: h5py.Group, digest: str) -> None:
     guard.put_text(group.attrs, NAME, digest)
 
 
-def _of_node(node: Any, place: str, content: bool, depth: int) -> str:
+def _of_node(node: Any, place: str, content: bool, depth: int, alive: Callable[[], None]) -> str:
     if isinstance(node, h5d.DatasetID):
-        return _of_dataset(node, place, content)
+        return _of_dataset(node, place, content, alive)
     if depth == 0:
         guard.refuse(f"'{place}' lies deeper than anything in a release", place)
-    return _of_group(node, place, content, depth - 1)
+    return _of_group(node, place, content, alive, depth - 1)
 
 
-def _of_group(group: h5g.GroupID, place: str, content: bool, depth: int = _DEPTH) -> str:
+def _of_group(
+    group: h5g.GroupID, place: str, content: bool, alive: Callable[[], None], depth: int = _DEPTH
+) -> str:
     total = _Sum("group")
     _add_attributes(total, group, place)
     for name in sorted(guard.names(group, place)):
         node = guard.child(group, name, place)
-        total.add(name, _of_node(node, f"{place}/{name}", content, depth))
+        total.add(name, _of_node(node, f"{place}/{name}", content, depth, alive))
     return total.hex()
 
 
-def _of_dataset(node: h5d.DatasetID, place: str, content: bool) -> str:
+def _of_dataset(node: h5d.DatasetID, place: str, content: bool, alive: Callable[[], None]) -> str:
     total = _Sum("dataset")
     _add_attributes(total, node, place)
     plan = node.get_create_plist()
@@ -145,6 +157,7 @@ def _of_dataset(node: h5d.DatasetID, place: str, content: bool) -> str:
         there = guard.dataset(node, place, table=True)
         step = max(1, _BLOCK_BYTES * there.shape[0] // max(1, there.nbytes))
         for start in range(0, there.shape[0], step):
+            alive()
             total.add(np.ascontiguousarray(there.read(slice(start, start + step))).tobytes())
     return total.hex()
 
@@ -183,9 +196,14 @@ def of_file(path: Path, alive: Callable[[], None] = lambda: None) -> str:
     return found.hexdigest()
 
 
-def write_beside(path: Path) -> None:
-    """Write what the whole file's digest is now."""
-    write_whole(beside(path), f"{of_file(path)}  {path.name}\n")
+def write_beside(path: Path, others: Mapping[str, str] | None = None) -> None:
+    """Write what the whole file's digest is now.
+
+    Args:
+        others: digests of further files, by name.
+    """
+    lines = {path.name: of_file(path), **(others or {})}
+    write_whole(beside(path), "".join(f"{said}  {name}\n" for name, said in lines.items()))
 
 
 def read_beside(path: Path) -> str | None:

@@ -20,7 +20,7 @@ from mimicme.pipeline.captures.expressions import NEUTRAL
 from mimicme.pipeline.errors import UsageError, listed
 from mimicme.pipeline.items import Item
 from mimicme.pipeline.numerics.subsample import even_subsample
-from mimicme.pipeline.release import Release
+from mimicme.pipeline.release import Release, permitted
 from mimicme.pipeline.release.layout import OK
 from mimicme.pipeline.template import Template
 
@@ -58,10 +58,12 @@ class ReleaseFrames:
         table: (N,) structured: release (which one), row (in its index), subject, sequence, expression,
             frame (the source's number); in the order subject, release, row.
         template: the one they share.
+        forbidden: subjects who are left out because they do not permit the use.
 
     Args:
         paths: release files.
         leave_out: called with the table, says (N,) which frames not to use.
+        use: what for (`permitted`); where a release says who permits it, all others' frames are left out.
 
     Raises:
         UsageError: no release, no usable frame, or templates that differ.
@@ -72,6 +74,7 @@ class ReleaseFrames:
         self,
         paths: Sequence[str | Path],
         leave_out: Callable[[NDArray[Any]], NDArray[np.bool_]] | None = None,
+        use: str = "",
     ) -> None:
         if not paths:
             raise UsageError("a model is built from at least one release")
@@ -87,11 +90,15 @@ class ReleaseFrames:
                     expected=self.template.digest[:12],
                 )
         self.table = self._usable()
+        self.forbidden = self.who_forbids(use) if use else []
+        if self.forbidden:
+            self.table = self.table[~np.isin(self.table["subject"], self.forbidden)]
         if leave_out is not None:
             self.table = self.table[~np.asarray(leave_out(self.table), bool)]
         if not len(self.table):
             self.close()
-            raise UsageError("the releases hold no usable frame", where=", ".join(map(str, paths)))
+            why = f" of somebody who permits '{use}'" if self.forbidden else ""
+            raise UsageError(f"the releases hold no usable frame{why}", where=", ".join(map(str, paths)))
         self._last: tuple[str, SubjectNeutral] | None = None
 
     def __enter__(self) -> Self:
@@ -122,6 +129,24 @@ class ReleaseFrames:
         for name, column in whole.items():
             table[name] = column
         return table[np.lexsort((table["row"], table["release"], table["subject"]))]
+
+    def who_forbids(self, use: str) -> list[str]:
+        """Who does not permit a use, in a release that says of somebody whether they do."""
+        return sorted(
+            {
+                subject
+                for release in self.releases
+                if permitted.declares(release.subjects.values(), use)
+                for subject in release.subjects
+                if not release.permits(subject, use)
+            }
+        )
+
+    @property
+    def messages(self) -> tuple[str, ...]:
+        """A sentence on who is left out because they do not permit the use."""
+        n = len(self.forbidden)
+        return (f"Left out, because they do not permit it: {n} of the release's subjects.",) if n else ()
 
     @property
     def subjects(self) -> list[str]:

@@ -46,6 +46,9 @@ MAX_ROWS, MAX_WIDTH = 1 << 24, 1 << 22
 """Of what has several axes: rows, and entries along each other axis."""
 CHUNK_SLACK = 64
 """Bytes by which a chunk that cannot be packed is longer than what is in it, besides a thousandth."""
+ROOM_BYTES, ROOM_RATIO = 128 << 20, 16
+"""Of an index, the template, or all subjects' attributes: zeros are packed a thousandfold, what a release has there
+never is, beside its frames."""
 CHUNK_TAKES = 16
 """Bytes of the file that the smallest chunk takes, with its place in the index of chunks."""
 MAX_ROW_BYTES = 64 << 10
@@ -56,10 +59,34 @@ TROUBLE = (OSError, RuntimeError, ValueError, KeyError, TypeError, IndexError, M
 _GZIP_AND_SUMS, _SUM_BYTES = (h5z.FILTER_DEFLATE, h5z.FILTER_FLETCHER32), 4
 _LAYOUTS = {h5d.CHUNKED: "chunked", h5d.CONTIGUOUS: "contiguous", h5d.COMPACT: "compact"}
 _NUMBERS = (h5t.INTEGER, h5t.FLOAT)
+_NO_MEMORY = "memory allocation failed"  # as HDF5 says it
 
 
-def refuse(what: str, place: str, **details: Any) -> NoReturn:
+def refuse(what: str, place: str, cause: BaseException | None = None, **details: Any) -> NoReturn:
+    """Raise the error of a place in a file; what was seen is the cause's own words.
+
+    Raises:
+        TooLittleMemoryError: memory was wanting: nothing is said of the file.  ReleaseError: anything else.
+    """
+    if isinstance(cause, MemoryError) or _NO_MEMORY in str(cause):
+        raise TooLittleMemoryError(
+            f"there is too little memory to read '{place}'",
+            where=place,
+            seen=first_line(cause) if cause else None,
+            todo="Nothing is said of the file: try where more memory is free.",
+        ) from cause
+    if cause is not None:
+        details["seen"] = first_line(cause)
     raise ReleaseError(what, where=place, **details)
+
+
+class TooLittleMemoryError(ReleaseError):
+    """This process had too little memory for something that a release may hold."""
+
+
+def room(held: int) -> int:
+    """Bytes of memory that the template, or a table, of a release with so many bytes on the disk may take."""
+    return max(ROOM_BYTES, ROOM_RATIO * held)
 
 
 def first_line(error: BaseException) -> str:
@@ -84,7 +111,7 @@ def rooted(file: h5py.File) -> GroupID:
     try:
         root = h5o.open(file.id, b"/")
     except TROUBLE as error:
-        refuse("the file is damaged", "/", seen=first_line(error))
+        refuse("the file is damaged", "/", cause=error)
     _look_at_filters(root, "/")
     return root
 
@@ -107,7 +134,7 @@ def names(group: GroupID, place: str, most: int = 10_000_000) -> list[str]:
         raw: list[bytes] = []
         group.links.iterate(raw.append)
     except TROUBLE as error:
-        refuse("the names in this group cannot be listed", place, seen=first_line(error))
+        refuse("the names in this group cannot be listed", place, cause=error)
     found = [text(name) for name in raw]
     for name in found:
         if not is_name(name):
@@ -124,7 +151,7 @@ def distinct(group: GroupID, members: list[str], place: str) -> list[str]:
     try:
         objects = {group.links.get_info(name.encode(errors="surrogateescape")).u for name in members}
     except TROUBLE as error:
-        refuse("the names in this group cannot be looked at", place, seen=first_line(error))
+        refuse("the names in this group cannot be looked at", place, cause=error)
     if len(objects) < len(members):
         refuse(f"one object has several names in '{place}'", place)
     return members
@@ -157,7 +184,7 @@ def child(group: GroupID, name: str, place: str) -> Any:
     try:
         node = h5o.open(group, key)
     except TROUBLE as error:
-        refuse(f"'{where}' cannot be opened", where, seen=first_line(error))
+        refuse(f"'{where}' cannot be opened", where, cause=error)
     if not isinstance(node, GroupID | h5d.DatasetID):
         refuse(f"'{where}' is neither a group nor a dataset", where)
     if isinstance(node, GroupID):
@@ -189,7 +216,7 @@ def _look_at_filters(group: GroupID, place: str) -> None:
         h5i.inc_ref(plan)  # two objects close it; h5py offers a group's filters under a dataset's list alone
         count = h5p.PropDCID(plan.id).get_nfilters()
     except TROUBLE as error:
-        refuse(f"'{place}' cannot be opened", place, seen=first_line(error))
+        refuse(f"'{place}' cannot be opened", place, cause=error)
     if count:
         refuse(f"the names in '{place}' are packed by a filter", place)
 
@@ -248,7 +275,7 @@ def attribute(node: Any, name: str, place: str, default: Any = None) -> Any:
             return default
         value = _attribute(h5a.open(node, key), place, variable=True)
     except TROUBLE as error:
-        refuse(f"the attribute '{name}' cannot be read", place, seen=first_line(error))
+        refuse(f"the attribute '{name}' cannot be read", place, cause=error)
     plain = value.item() if value.ndim == 0 else value
     return text(plain) if isinstance(plain, bytes) else plain
 
@@ -269,7 +296,7 @@ def attribute_arrays(node: Any, place: str, *, variable: bool = True) -> Iterato
                 refuse("the attributes are larger than those of a release", place, seen=f"{held:,} bytes")
             yield text(name), value
     except TROUBLE as error:
-        refuse("the attributes cannot be read", place, seen=first_line(error))
+        refuse("the attributes cannot be read", place, cause=error)
 
 
 def _attribute(one: h5a.AttrID, place: str, variable: bool) -> NDArray[Any]:
@@ -327,6 +354,7 @@ class Stored:
         chunks: shape of a chunk; None when it is not chunked.
         filters: HDF5's numbers of its filters, in order.
         written: (number of chunks along the first axis,) whether all of a row of chunks was written; None: all of them.
+        owner: what is to live as long as this, such as the file.
     """
 
     data: h5py.Dataset
@@ -336,12 +364,18 @@ class Stored:
     chunks: tuple[int, ...] | None
     filters: tuple[int, ...]
     written: NDArray[np.bool_] | None = field(compare=False)
+    owner: Any = field(default=None, repr=False, compare=False)
     _unpacked: set[int] = field(default_factory=set, init=False, repr=False, compare=False)
 
     @property
     def nbytes(self) -> int:
         """Of all of it, in memory."""
         return math.prod(self.shape) * self.dtype.itemsize
+
+    @property
+    def held_bytes(self) -> int:
+        """Of the whole file."""
+        return _file_bytes(self.data.id)
 
     @property
     def checksummed(self) -> bool:
@@ -368,20 +402,15 @@ class Stored:
         """Whether a row is there."""
         return self.unwritten(row, row + 1) is None
 
-    def read(self, key: Any = (), *, most: int | None = None) -> Any:
+    def read(self, key: Any = ()) -> Any:
         """A row, some rows or all of it.
 
         Args:
             key: a row's number, a slice of rows, or () for all.
-            most: bytes that it may take.
 
         Raises:
-            ReleaseError: the row is not there or was never written, the chunk is damaged, or it is too large.
+            ReleaseError: the row is not there or was never written, or the chunk is damaged.
         """
-        if most is not None and self.nbytes > most:
-            refuse(
-                f"'{self.place}' is larger than one of a release", self.place, seen=f"{self.nbytes:,} bytes"
-            )
         start, stop = self._rows(key)
         if self.written is not None:
             self._require(start, stop)
@@ -394,7 +423,7 @@ class Stored:
             refuse(
                 f"'{self.place}' cannot be read",
                 self.place,
-                seen=first_line(error),
+                cause=error,
                 todo="The file is damaged there; other frames can still be read. Copy it again.",
             )
 
@@ -446,11 +475,12 @@ def _check_length(stream: bytes, size: int) -> None:
         raise ValueError(f"a chunk that unpacks to {more} than the {size:,} bytes it declares")
 
 
-def dataset(node: Any, place: str, table: bool = False) -> Stored:
+def dataset(node: Any, place: str, table: bool = False, owner: Any = None) -> Stored:
     """What may be read of an object that a link led to.
 
     Args:
         table: whether it may be one of named columns.
+        owner: see `Stored`.
 
     Raises:
         ReleaseError: it is no dataset, or something that is refused (see above).
@@ -458,12 +488,12 @@ def dataset(node: Any, place: str, table: bool = False) -> Stored:
     if not isinstance(node, h5d.DatasetID):
         refuse(f"'{place}' is a group, not a dataset", place)
     try:
-        return _dataset(node, place, table)
+        return _dataset(node, place, table, owner)
     except TROUBLE as error:
-        refuse(f"'{place}' cannot be opened", place, seen=first_line(error))
+        refuse(f"'{place}' cannot be opened", place, cause=error)
 
 
-def _dataset(node: h5d.DatasetID, place: str, table: bool) -> Stored:
+def _dataset(node: h5d.DatasetID, place: str, table: bool, owner: Any) -> Stored:
     kind = node.get_type()
     is_table = kind.get_class() == h5t.COMPOUND
     if not (_is_table(kind) if is_table and table else _is_plain(kind)):
@@ -506,7 +536,7 @@ def _dataset(node: h5d.DatasetID, place: str, table: bool) -> Stored:
         start = node.get_offset()
         if start is None or start + size > _file_bytes(node):
             refuse(f"'{place}' was never written, or lies outside the file", place)
-    return Stored(h5py.Dataset(node), place, shape, np.dtype(node.dtype), chunks, filters, written)
+    return Stored(h5py.Dataset(node), place, shape, np.dtype(node.dtype), chunks, filters, written, owner)
 
 
 def _written(
@@ -561,7 +591,7 @@ def _written(
     except ReleaseError:
         raise
     except TROUBLE as error:
-        refuse(f"the chunks of '{place}' cannot be listed", place, seen=first_line(error))
+        refuse(f"the chunks of '{place}' cannot be listed", place, cause=error)
     if total > whole:
         refuse(f"the chunks of '{place}' overlap", place, seen=f"{total:,} bytes in a file of {whole:,}")
     there = count >= math.prod(grid[1:])

@@ -30,7 +30,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from typing import Any
 
@@ -45,9 +45,9 @@ from mimicme.pipeline.landmarks import STANDARD_VIEWS
 from mimicme.pipeline.release import guard
 from mimicme.pipeline.template import Template
 
-SCHEMA_VERSION = "1.4"
+SCHEMA_VERSION = "1.5"
 """1.1: maps of the surface; 1.2: landmark_visible; 1.3: time_s; 1.4: digests, text of fixed length, an index of
-sequences, vertices as whole numbers."""
+sequences, vertices as whole numbers; 1.5: shards."""
 ROOT_ATTRIBUTES = (
     "schema_version",
     "mimicme_version",
@@ -67,6 +67,8 @@ OK, REJECTED = "ok", "rejected"
 
 MAX_MASKS = 64
 """Names, not masks: links may make many of one."""
+COPIES_OF_TEMPLATE = 3
+"""What it takes in memory, by what it has in the file: as stored, and in double precision."""
 MAX_VERTICES, MAX_LANDMARKS = 4_000_000, 10_000
 MAX_PIXELS = 8192 * 8192  # the largest texture a bake can make
 
@@ -182,7 +184,8 @@ def source_bits(sources: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return bits
 
 
-def _text_type(values: Iterable[str]) -> np.dtype[Any]:
+def text_type(values: Iterable[str]) -> np.dtype[Any]:
+    """The type of text as wide as the longest of some."""
     width = max((len(v.encode("utf-8", "surrogateescape")) for v in values), default=1)
     return np.dtype(h5py.string_dtype("utf-8", max(1, width)))
 
@@ -200,11 +203,11 @@ def index_table(entries: Sequence[IndexEntry], names: Sequence[str] = INDEX_NAME
     """
     entries = sorted(entries, key=lambda e: e.item)
     kinds = {
-        "subject": _text_type(e.item.subject for e in entries),
-        "sequence": _text_type(e.item.sequence for e in entries),
+        "subject": text_type(e.item.subject for e in entries),
+        "sequence": text_type(e.item.sequence for e in entries),
         "row": "<u4",
         "frame": "<i8",
-        "expression": _text_type(e.expression for e in entries),
+        "expression": text_type(e.expression for e in entries),
         "status": "S8",
         "landmark_sources": "|u1",
     }
@@ -226,10 +229,10 @@ def sequence_table(entries: Sequence[IndexEntry]) -> NDArray[Any]:
     """The index of sequences, in the order of `index_table`, with the rows that they have there."""
     entries = sorted(entries, key=lambda e: e.item)
     kinds = {
-        "subject": _text_type(e.item.subject for e in entries),
-        "sequence": _text_type(e.item.sequence for e in entries),
-        "name": _text_type(e.name for e in entries),
-        "expression": _text_type(e.expression for e in entries),
+        "subject": text_type(e.item.subject for e in entries),
+        "sequence": text_type(e.item.sequence for e in entries),
+        "name": text_type(e.name for e in entries),
+        "expression": text_type(e.expression for e in entries),
         "fps": "<f8",
         "start": "<u8",
         "stop": "<u8",
@@ -243,6 +246,38 @@ def sequence_table(entries: Sequence[IndexEntry]) -> NDArray[Any]:
         at["name"], at["expression"] = _raw(e.name), _raw(e.expression)
         at["fps"], at["file_from_scan"], at["start"], at["stop"] = e.fps, e.file_from_scan, start, stop
     return table
+
+
+def renamed(entry: IndexEntry, subject: str, sequence: str, expression: str) -> IndexEntry:
+    """The same entry of a sequence that is called otherwise."""
+    return replace(entry, item=Item(subject, sequence), name=sequence, expression=expression)
+
+
+def entries_of(index: NDArray[Any], sequences: NDArray[Any]) -> list[IndexEntry]:
+    """The entries that both indexes of a release of this schema were made of, as they lie in the file."""
+    rows, table = decoded(index), decoded(sequences)
+    entries = []
+    for one in table:
+        own = rows[int(one["start"]) : int(one["stop"])]
+        entries.append(
+            IndexEntry(
+                Item(str(one["subject"]), str(one["sequence"])),
+                str(one["expression"]),
+                own["frame"],
+                own["status"].tolist(),
+                str(one["name"]),
+                float(one["fps"]),
+                one["file_from_scan"],
+                own["landmark_sources"],
+            )
+        )
+    return entries
+
+
+def decoded_bytes(kind: np.dtype[Any]) -> int:
+    """Bytes that a row of a compound table may take as text (`decoded`): four for each byte of text."""
+    fields = [kind[name] for name in kind.names or ()]
+    return sum(4 * field.itemsize if field.kind == "S" else field.itemsize for field in fields)
 
 
 def decoded(table: NDArray[Any]) -> NDArray[Any]:

@@ -155,11 +155,18 @@ def to_dataframe(release: Readable, quality: bool = False) -> Any:
     for name in dict.fromkeys(key for each in said for key in each):
         values = np.empty(len(people), object)
         values[:] = [each.get(name) for each in said]
-        columns[name if name not in columns else f"subject_{name}"] = values[of_row]
+        columns[_free(columns, "subject", name)] = values[of_row]
     if quality:
         for name, values in _quality(release).items():
-            columns[name if name not in columns else f"quality_{name}"] = values
+            columns[_free(columns, "quality", name)] = values
     return pandas.DataFrame(columns).infer_objects()
+
+
+def _free(taken: Mapping[str, Any], kind: str, name: str) -> str:
+    """A column's name: its own, or with what it is of before it as often as it takes until no other has it."""
+    while name in taken:
+        name = f"{kind}_{name}"
+    return name
 
 
 def _quality(release: Readable) -> dict[str, Any]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import h5py
 import numpy as np
@@ -19,10 +19,11 @@ from mimicme.pipeline.checkpoint import MESSAGE_BYTES
 from mimicme.pipeline.errors import ReleaseError, UsageError
 from mimicme.pipeline.formats.map_coding import Coding, write_coding
 from mimicme.pipeline.items import Item, times_of
-from mimicme.pipeline.release import digest, guard, layout
+from mimicme.pipeline.release import digest, guard, layout, shards
 from mimicme.pipeline.release.encoding import ENCODINGS, FLOAT32, INT32UM, Encoding, OutOfReachError
 from mimicme.pipeline.release.layout import IndexEntry, create_dataset
 from mimicme.pipeline.release.packing import packed
+from mimicme.pipeline.release.shards import Shard
 from mimicme.pipeline.template import Template
 from mimicme.pipeline.whole_hdf5 import whole_hdf5
 
@@ -31,47 +32,19 @@ _PARTS_OF_AN_IMAGE = 4
 """Encoded images: a chunk is a quarter of one, so that one image reads little besides itself."""
 
 
-class ReleaseWriter:
-    """Writes a release to a temporary name beside `path`, and renames it into place when it is whole.
+class _SubjectsWriter:
+    """Writes subjects and their sequences to a temporary name beside `path`, renamed into place when it is whole.
 
-    A context manager; on an exception whatever stood at `path` stays.  Call `template` first, then
-    `subject` and `sequence` in order.  Never holds more than one frame.  When it is in its place, the whole file's
-    digest is written beside it; what lay there before is removed first, so that it never speaks of another file.
+    A context manager; on an exception whatever stood at `path` stays.  Never holds more than one frame.
 
     Attributes:
         remarks: sentences about what was not written as asked for.
-
-    Args:
-        created: ISO 8601 UTC time; from the content, never the clock, so that equal content gives equal
-        bytes.
-        config: JSON text of the settings, without jobs and paths.
-        fingerprint: of everything the release was made from.
-        level: gzip level, 1 to 9.
-        vertices: how they are stored, one of `ENCODINGS`.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        *,
-        created: str,
-        licence: str,
-        config: str,
-        fingerprint: str,
-        level: int = 4,
-        vertices: str = "float32",
-    ) -> None:
+    def __init__(self, path: Path, attributes: Mapping[str, str], level: int, vertices: str) -> None:
         self.path = Path(path)
         self._open = ExitStack()
-        self._attributes = {
-            "schema_version": layout.SCHEMA_VERSION,
-            "mimicme_version": layout.version(),
-            "created": created,
-            "licence": licence,
-            "units": "mm",
-            "config": config,
-            "fingerprint": fingerprint,
-        }
+        self._attributes = attributes
         self.level = level
         self.encoding = ENCODINGS[vertices]
         self.remarks: list[str] = []
@@ -81,7 +54,7 @@ class ReleaseWriter:
         self._subjects: list[str] = []
         self._unsealed: h5py.Group | None = None
 
-    def __enter__(self) -> ReleaseWriter:
+    def __enter__(self) -> Self:
         with ExitStack() as stack:
             self._h5 = stack.enter_context(whole_hdf5(self.path))
             for name, value in self._attributes.items():
@@ -102,8 +75,14 @@ class ReleaseWriter:
             for subject in sorted(self._subjects):
                 digest.seal_subject(self._h5["subjects"][subject])
             digest.seal_root(self._h5["/"])
-            digest.beside(self.path).unlink(missing_ok=True)
-        digest.write_beside(self.path)
+            self._before_it_is_there()
+        self._when_it_is_there()
+
+    def _before_it_is_there(self) -> None:
+        pass
+
+    def _when_it_is_there(self) -> None:
+        pass
 
     def _seal_sequence(self) -> None:
         """What a sequence's index and digest say is read back from it, when all of it is written."""
@@ -120,15 +99,13 @@ class ReleaseWriter:
         """To be called now and then.
 
         Raises:
-            OSError: what could not be written, for want of room; `ReleaseWriter` makes it an `OutputError`.
+            OSError: what could not be written, for want of room; leaving the block makes it an `OutputError`.
         """
         self._h5.check()
 
-    def template(self, template: Template) -> None:
-        """Store the template that every frame shares."""
+    def _shape(self, template: Template) -> None:
         self.n_vertices, self.n_landmarks = len(template.vertices), len(template.landmark_names)
         self.template_vertices = np.asarray(template.vertices, np.float32)
-        layout.write_template(self._h5, template, self.level)
 
     def subject(self, subject: str, attributes: Mapping[str, str | int | float]) -> None:
         """Declare a subject; columns that are not given are `unknown`."""
@@ -177,10 +154,162 @@ class ReleaseWriter:
         return out
 
 
-class SequenceWriter:
-    """Writes one sequence of a release; made by `ReleaseWriter.sequence`."""
+class ReleaseWriter(_SubjectsWriter):
+    """Writes a release of one file.
 
-    def __init__(self, group: h5py.Group, release: ReleaseWriter, n_frames: int) -> None:
+    Call `template` first, then `subject` and `sequence` in order.  When the file is in its place, its digest is written
+    beside it; what lay there before is removed first, so that it never speaks of another file.
+
+    Args:
+        created: ISO 8601 UTC time; from the content, never the clock, so that equal content gives equal
+        bytes.
+        config: JSON text of the settings, without jobs and paths.
+        fingerprint: of everything the release was made from.
+        level: gzip level, 1 to 9.
+        vertices: how they are stored, one of `ENCODINGS`.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        created: str,
+        licence: str,
+        config: str,
+        fingerprint: str,
+        level: int = 4,
+        vertices: str = "float32",
+    ) -> None:
+        said = root_attributes(created=created, licence=licence, config=config, fingerprint=fingerprint)
+        super().__init__(path, said, level, vertices)
+
+    def _before_it_is_there(self) -> None:
+        digest.beside(self.path).unlink(missing_ok=True)
+
+    def _when_it_is_there(self) -> None:
+        digest.write_beside(self.path)
+
+    def template(self, template: Template) -> None:
+        """Store the template that every frame shares."""
+        self._shape(template)
+        layout.write_template(self._h5, template, self.level)
+
+
+class ShardWriter(_SubjectsWriter):
+    """Writes a shard; `write_index` makes a release of some.
+
+    Args:
+        template: that of the release, which is not stored here.
+        fingerprint: of everything the shard was made from.
+        level, vertices: as of `ReleaseWriter`.
+    """
+
+    def __init__(
+        self, path: Path, template: Template, fingerprint: str, *, level: int = 4, vertices: str = "float32"
+    ) -> None:
+        super().__init__(path, shards.attributes(template.digest, fingerprint), level, vertices)
+        self._shape(template)
+
+
+def root_attributes(*, created: str, licence: str, config: str, fingerprint: str) -> dict[str, str]:
+    """The root attributes of a release; arguments as of `ReleaseWriter`."""
+    return {
+        "schema_version": layout.SCHEMA_VERSION,
+        "mimicme_version": layout.version(),
+        "created": created,
+        "licence": licence,
+        "units": "mm",
+        "config": config,
+        "fingerprint": fingerprint,
+    }
+
+
+def write_index(
+    path: Path,
+    attributes: Mapping[str, Any],
+    write_template: Callable[[h5py.Group], None],
+    held: Sequence[Shard],
+    people: Iterable[Person],
+    level: int,
+) -> None:
+    """Write the index of a release with shards, whole or not at all, and the digests of all its files beside it.
+
+    Args:
+        attributes: of its root (`root_attributes`).
+        write_template: puts the template into the root.
+        held: its shards.
+        people: those that lie in them, as `people_of` gives them.
+    """
+    ordered = sorted(held, key=lambda shard: shard.name)
+    with whole_hdf5(path) as new:
+        for name, value in attributes.items():
+            guard.put(new.attrs, name, value)
+        write_template(new)
+        subjects = new.create_group("subjects")
+        entries: list[IndexEntry] = []
+        for person in sorted(people, key=lambda one: one.subject):
+            group = subjects.create_group(person.subject)
+            for name, value in person.attributes.items():
+                guard.put(group.attrs, name, value)
+            entries += person.entries
+            new.check()
+        shards.write(new["/"], ordered, level)
+        layout.write_indexes(new, entries, level)
+        digest.seal_root(new["/"])
+        digest.beside(path).unlink(missing_ok=True)
+    digest.write_beside(path, {shard.name: shard.sha256 for shard in ordered})
+
+
+@dataclass(frozen=True)
+class Person:
+    """What an index says of a subject.
+
+    Attributes:
+        attributes: of its group in its shard, with its digest.
+        entries: of its sequences.
+    """
+
+    subject: str
+    attributes: Mapping[str, Any]
+    entries: Sequence[IndexEntry]
+
+
+def people_of(index: Path, held: Sequence[Shard]) -> Iterator[Person]:
+    """What the shards of an index, which may not be there yet, say of their subjects.
+
+    Raises:
+        ReleaseError: a shard is missing, or cannot be read.
+    """
+    for shard in held:
+        with guard.opened(shards.found(index, shard)) as file:
+            root = guard.rooted(file)
+            shards.check_root(root, index, shard)
+            of: dict[str, list[IndexEntry]] = {subject: [] for subject in shard.subjects}
+            for entry in layout.entries_of(file[layout.INDEX][:], file[layout.SEQUENCE_INDEX][:]):
+                of[entry.item.subject].append(entry)
+            people = guard.subgroup(root, "subjects", "/")
+            for subject in shard.subjects:
+                group = guard.subgroup(people, subject, "/subjects")
+                yield Person(subject, guard.attributes(group, f"/subjects/{subject}"), of[subject])
+
+
+def shard_of(path: Path) -> Shard:
+    """What an index says of a shard that was written; reads all of it.
+
+    Raises:
+        ReleaseError: it is none.
+    """
+    with guard.opened(path) as file:
+        root = guard.rooted(file)
+        names = guard.names(guard.subgroup(root, "subjects", "/"), "/subjects")
+        own = digest.stored(root, "/")
+    return Shard(path.name, path.stat().st_size, digest.of_file(path), own, tuple(sorted(names)))
+
+
+class SequenceWriter:
+    """Writes one sequence of a release; made by the writer of a release or of a shard."""
+
+    def __init__(self, group: h5py.Group, release: _SubjectsWriter, n_frames: int) -> None:
         self._group = group
         self._release = release
         self._n = n_frames

@@ -483,13 +483,23 @@ def _release_difference(output: Path, record: Mapping[str, Any]) -> str:
 
 
 def release_fingerprint(path: Path) -> str | None:
-    """Fingerprint that a release carries; None when there is none to read."""
+    """Fingerprint that a release carries; None when there is none to read, or a shard that it names is not there."""
     try:
         with h5py.File(path, "r") as handle:
             found = handle.attrs["fingerprint"]
+            if "shards" in handle and not all(
+                _is_there(Path(os.path.realpath(path)).parent, bytes(row["name"]).decode(), int(row["bytes"]))
+                for row in handle["shards"].fields(("name", "bytes"))[:]
+            ):
+                return None
             return found.decode(errors="replace") if isinstance(found, bytes) else str(found)
-    except (OSError, KeyError):
+    except (OSError, KeyError, ValueError, TypeError):
         return None
+
+
+def _is_there(folder: Path, name: str, size: int) -> bool:
+    shard = folder / Path(name).name
+    return shard.is_file() and shard.stat().st_size == size
 
 
 def created_at(sequences: Iterable[Sequence]) -> str:

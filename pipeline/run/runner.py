@@ -8,7 +8,7 @@ import glob
 import json
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +18,7 @@ from mimicme.pipeline.captures.catalogue import Catalogue
 from mimicme.pipeline.checkpoint import fingerprint
 from mimicme.pipeline.config import Config
 from mimicme.pipeline.corpus import Corpus
-from mimicme.pipeline.errors import CheckpointError, MimicmeError, UsageError, listed
+from mimicme.pipeline.errors import CheckpointError, MimicmeError, OutputError, UsageError, listed
 from mimicme.pipeline.items import Item, Sequence
 from mimicme.pipeline.run.checkpoint_index import TALLY
 from mimicme.pipeline.run.dryrun import DryRun
@@ -200,7 +200,7 @@ class _Run:
     def _run_stage(self, stage: Stage, pool: Pool) -> None:
         if stage.scope == "everything":
             if stage in self.chosen:
-                self._run_release_stage(stage)
+                self._run_release_stage(stage, pool)
             return
         if stage not in self.chosen:
             self.plan.states_of_stage(stage, self.selection.of(stage, self.plan.neutral_of))
@@ -448,7 +448,7 @@ class _Run:
 
     # -- the release
 
-    def _run_release_stage(self, stage: Stage) -> None:
+    def _run_release_stage(self, stage: Stage, pool: Pool) -> None:
         output = self.options.output or self.workspace.release
         result = StageResult(stage.name)
         began = time.monotonic()
@@ -462,7 +462,7 @@ class _Run:
         else:
             self.console.draw(f"{stage.name}: writing {output.name}", now=True)
             try:
-                packed = self._pack(stage, output, created, wanted)
+                packed = self._pack(stage, output, created, wanted, pool)
             except UsageError:
                 raise
             except Exception as error:  # recorded like the failure of any item
@@ -538,7 +538,7 @@ class _Run:
             )
         return False
 
-    def _pack(self, stage: Stage, output: Path, created: str, fingerprint: str) -> Any:
+    def _pack(self, stage: Stage, output: Path, created: str, fingerprint: str, pool: Pool) -> Any:
         from mimicme.pipeline.template import load_prepared
 
         collect = stage.collect or _Collected
@@ -559,6 +559,8 @@ class _Run:
             fingerprint=fingerprint,
             stages=tuple(s for s in self.plan.stages if s.name in stage.needs),
             licence=self.workspace.licence,
+            force=self.options.force,
+            side_by_side=lambda work, jobs: _side_by_side(pool, work, jobs),
         )
 
     # -- the end
@@ -600,6 +602,19 @@ def _worker_count(jobs: int | None) -> int:
     import joblib
 
     return max(1, int(joblib.cpu_count()))
+
+
+def _side_by_side(pool: Pool, work: Callable[[Any], Any], jobs: Iterable[Any]) -> Iterator[Any]:
+    """The results of jobs, as they finish.
+
+    Raises:
+        OutputError: a worker died over one.
+    """
+    with contextlib.closing(_generator(pool.map(work, deque(jobs)))) as outcomes:
+        for _, result in outcomes:
+            if isinstance(result, Killed):
+                raise OutputError("a worker died while it wrote a part of the release", seen=result.why)
+            yield result
 
 
 def _generator(outcomes: Iterator[Any]) -> Any:

@@ -5,6 +5,10 @@ says what is in it).  A sequence of which a stage failed is there with all its f
 who did not consent is not there; both are reported.  Frames are copied one by one: memory does not grow
 with the release.
 
+With `pack.shard` it writes shards, side by side, and then the index that names them (`pipeline/release/shards.py`).
+What is there already and made of the same is kept, so that a pack that was interrupted goes on, and one after a change
+writes the shards that it touches.
+
 Which status counts: a frame is rejected when a stage that its vertices depend on (`Stage.shapes`) rejected it, the
 first of them in order of the flow.  Another stage that rejects a frame leaves the geometry as good as it was: that
 becomes a note (`bake:reason`).  A frame that a person called bad (`pipeline.review`) is rejected with the code
@@ -13,13 +17,14 @@ becomes a note (`bake:reason`).  A frame that a person called bad (`pipeline.rev
 
 from __future__ import annotations
 
+import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,12 +32,21 @@ from numpy.typing import NDArray
 from mimicme.pipeline import items
 from mimicme.pipeline.captures.metadata import SubjectTable
 from mimicme.pipeline.checkpoint import Checkpoint, FrameStatus, joined_codes
-from mimicme.pipeline.errors import CheckpointError, ConfigError, UsageError
+from mimicme.pipeline.errors import CheckpointError, ConfigError, ReleaseError, UsageError
 from mimicme.pipeline.items import Captures
-from mimicme.pipeline.release import layout
+from mimicme.pipeline.release import guard, layout, shards
 from mimicme.pipeline.release.encoding import ENCODINGS, OutOfReachError
 from mimicme.pipeline.release.layout import OK, REJECTED
-from mimicme.pipeline.release.writer import ReleaseWriter, SequenceWriter
+from mimicme.pipeline.release.shards import Shard
+from mimicme.pipeline.release.writer import (
+    ReleaseWriter,
+    SequenceWriter,
+    ShardWriter,
+    people_of,
+    root_attributes,
+    shard_of,
+    write_index,
+)
 from mimicme.pipeline.review import rejection
 from mimicme.pipeline.stage import A, Stage
 from mimicme.pipeline.template import Template
@@ -41,9 +55,11 @@ from mimicme.stages.align.checkpoint import AlignCheckpoint
 from mimicme.stages.bake.checkpoint import TEXTURE, BakeCheckpoint
 from mimicme.stages.ingest.checkpoint import IngestCheckpoint
 from mimicme.stages.intensity.checkpoint import IntensityCheckpoint
+from mimicme.stages.pack.sharding import planned_bytes, shard_fingerprint, shards_of
 from mimicme.stages.project.checkpoint import ProjectCheckpoint
 from mimicme.stages.register.checkpoint import RegisteredCheckpoint
 
+VERSION = 7
 STAGE_FAILED = "stage-failed"
 BAKED = "baked"
 TEXTURE_FORMATS = ("png", "jpeg", "webp")
@@ -63,12 +79,16 @@ class PackSettings:
             speeds.
         textures: how textures are stored (no unit): `baked` as `bake` left them, or encoded again as `png`, `jpeg:95`
             or `webp:95`, the number being the quality. What is of that format already is copied.
+        shard: GB that a file has at most, where one subject has not more: the release is then an index and shards
+            beside it; or `subject`: a shard a subject; or `none`: one file. What is done to a subject changes its shard
+            alone.
     """
 
     compression_level: int = 4
     vertex_step_um: float = 0.0
     vertices: str = "float32"
     textures: str = "baked"
+    shard: Literal["none", "subject"] | float = "none"
 
     def __post_init__(self) -> None:
         if not 1 <= self.compression_level <= 9:
@@ -83,6 +103,8 @@ class PackSettings:
             raise ConfigError(
                 "pack.vertices is not known", seen=repr(self.vertices), expected=" or ".join(ENCODINGS)
             )
+        if not isinstance(self.shard, str) and not 0 < self.shard <= 1_000_000:
+            raise ConfigError("pack.shard is out of range", seen=self.shard, expected="more than 0 GB")
         if self.textures != BAKED:
             name, quality = self.texture_coding
             if (
@@ -143,6 +165,8 @@ def pack(
     fingerprint: str,
     stages: Sequence[Stage],
     licence: str = "",
+    force: bool = False,
+    side_by_side: Callable[[Callable[[Any], Any], Sequence[Any]], Iterable[Any]] = map,
 ) -> PackResult:
     """Write a release from checkpoints, whole or not at all.
 
@@ -152,6 +176,8 @@ def pack(
         created: ISO 8601 UTC time (SOURCE_DATE_EPOCH, or the newest capture's).
         config_json: settings as JSON text, without jobs and paths.
         stages: those before this one, in order of the flow.
+        force: write shards anew that are there and made of the same.
+        side_by_side: applies a function to jobs, in any order and any process.
 
     Raises:
         UsageError: there is nothing to pack.
@@ -168,43 +194,241 @@ def pack(
             seen=f"{len(inputs)} sequences, {len(excluded)} subjects without consent",
             todo="Run the earlier stages first; `mimicme status` shows what is missing.",
         )
-    units = _quality_units(kept, stages)
-    table_type = layout.quality_dtype(list(units))
+    if settings.shard != "none":
+        output = Path(os.path.realpath(output))  # shards lie beside the file itself
+    survey = _survey(kept, stages, isinstance(settings.shard, float | int))
+    whole = _Whole(settings, template, captures, stages, survey)
+    remarks: list[str] = []
+    attributes = root_attributes(
+        created=created, licence=licence, config=config_json, fingerprint=fingerprint
+    )
+    people = {i.sequence.item.subject: subjects.attributes(i.sequence.item.subject) for i in kept}
+    if settings.shard == "none":
+        with ReleaseWriter(
+            output,
+            created=created,
+            licence=licence,
+            config=config_json,
+            fingerprint=fingerprint,
+            level=settings.compression_level,
+            vertices=settings.vertices,
+        ) as out:
+            out.template(template)
+            ok, rejected = _write_subjects(out, kept, people, whole)
+        remarks, named = out.remarks, []
+    else:
+        made = _write_shards(output, kept, people, whole, force, side_by_side)
+        ok, rejected = sum(one.ok for one in made), sum(one.rejected for one in made)
+        remarks, named = [r for one in made for r in one.remarks], [one.shard for one in made]
+        write_index(
+            output,
+            attributes,
+            lambda root: layout.write_template(root, template, settings.compression_level),
+            named,
+            people_of(output, named),
+            settings.compression_level,
+        )
+    shards.remove_others(output, (one.name for one in named))
+    messages = (*subjects.messages, *subjects.compare(captured), *remarks)
+    return PackResult(output, ok, rejected, whole.survey.failed, excluded, messages)
+
+
+@dataclass(frozen=True)
+class _Survey:
+    """What a first look at all checkpoints tells.
+
+    Attributes:
+        units: of every figure that any stage measured on any sequence: the compound is the same everywhere.
+        failed: sequences of which a stage failed, as `S/q: stage`.
+        made_of: by item, what it is made of, for fingerprints.
+        images: by item, bytes of its images.  frames: by item.
+    """
+
+    units: Mapping[str, str]
+    failed: tuple[str, ...]
+    made_of: Mapping[items.Item, Mapping[str, Any]]
+    images: Mapping[items.Item, int]
+    frames: Mapping[items.Item, int]
+
+
+@dataclass(frozen=True)
+class _Whole:
+    """What all sequences of a release have in common."""
+
+    settings: PackSettings
+    template: Template
+    captures: Captures
+    stages: Sequence[Stage]
+    survey: _Survey
+
+
+def _survey(inputs: Sequence[PackInput], stages: Sequence[Stage], sized: bool) -> _Survey:
+    """Look at all checkpoints; at the sizes of all images only if `sized`."""
+    units = dict.fromkeys(layout.QUALITY_FIXED, "mm")
     failed: list[str] = []
+    made_of: dict[items.Item, Mapping[str, Any]] = {}
+    images: dict[items.Item, int] = {}
+    frames: dict[items.Item, int] = {}
+    for each in inputs:
+        sequence, item = each.sequence, each.sequence.item
+        with _Inputs(each, stages) as found:
+            for name, _, unit in found.quality():
+                if units.setdefault(name, unit) != unit:
+                    raise CheckpointError(
+                        f"two stages measure '{name}'",
+                        where=item,
+                        seen=f"{unit} and {units[name]}",
+                        expected="a name of its own for each figure of a release",
+                    )
+            if found.lost:
+                failed.append(f"{item}: {found.lost}")
+            made_of[item] = {
+                "name": sequence.name,
+                "expression": sequence.expression,
+                "frames": [(f.number, repr(f.time_s)) for f in sequence.frames],
+                "fps": repr(sequence.named_fps),
+                "checkpoints": {name: one.fingerprint for name, one in found.checkpoints.items()},
+            }
+            bake = found.of(BakeCheckpoint)
+            names = (*layout.IMAGES, *(bake.codings if bake else ()))
+            rows = range(len(found.numbers)) if bake and sized else ()
+            images[item] = sum(bake.image_size(r, n) for n in names for r in rows if bake and bake.has(r, n))
+            frames[item] = len(found.numbers)
+    return _Survey(units, tuple(failed), made_of, images, frames)
+
+
+def _write_subjects(
+    out: ReleaseWriter | ShardWriter,
+    inputs: Sequence[PackInput],
+    people: Mapping[str, Mapping[str, str | int | float]],
+    whole: _Whole,
+) -> tuple[int, int]:
+    """Write sequences, in order, and whose they are; returns how many frames are ok and rejected."""
+    table_type = layout.quality_dtype(list(whole.survey.units))
+    subject = None
     ok = rejected = 0
-    with ReleaseWriter(
-        output,
-        created=created,
-        licence=licence,
-        config=config_json,
-        fingerprint=fingerprint,
+    for each in inputs:
+        if each.sequence.item.subject != subject:
+            subject = each.sequence.item.subject
+            out.subject(subject, people[subject])
+        with _Inputs(each, whole.stages) as found:
+            try:
+                good = _write_sequence(
+                    out, found, whole.captures, whole.settings, table_type, whole.survey.units
+                )
+            except OSError as error:  # a chunk that does not fit its checksum
+                if error.errno in NO_ROOM:
+                    raise
+                raise CheckpointError(
+                    "this sequence cannot be copied into the release",
+                    where=each.sequence.item,
+                    seen=str(error).splitlines()[0],
+                    todo=f"Check the disk; then run with --force --only '{each.sequence.item}'.",
+                ) from error
+        ok += int(good.sum())
+        rejected += int((~good).sum())
+    return ok, rejected
+
+
+@dataclass(frozen=True)
+class _ShardJob:
+    """One shard that is to be written."""
+
+    path: Path
+    fingerprint: str
+    inputs: tuple[PackInput, ...]
+    people: Mapping[str, Mapping[str, str | int | float]]
+    whole: _Whole
+
+
+@dataclass(frozen=True)
+class _Made:
+    """One shard that is there."""
+
+    shard: Shard
+    ok: int
+    rejected: int
+    remarks: tuple[str, ...] = ()
+
+
+def _write_shards(
+    output: Path,
+    inputs: Sequence[PackInput],
+    people: Mapping[str, Mapping[str, str | int | float]],
+    whole: _Whole,
+    force: bool,
+    side_by_side: Callable[[Callable[[Any], Any], Sequence[Any]], Iterable[Any]],
+) -> list[_Made]:
+    """Write the shards that are not there yet; returns all, by name."""
+    survey, settings = whole.survey, whole.settings
+    n_vertices = len(whole.template.vertices)
+    sizes = dict.fromkeys(people, 0)
+    for item, frames in survey.frames.items():
+        sizes[item.subject] += planned_bytes(frames, n_vertices, settings.vertices, [survey.images[item]])
+    of_subject: dict[str, list[PackInput]] = {subject: [] for subject in people}
+    for each in inputs:
+        of_subject[each.sequence.item.subject].append(each)
+    known = {one.name: one for one in shards.of_file(output) or ()}
+    made: list[_Made] = []
+    jobs: list[_ShardJob] = []
+    # a worker needs of the survey the figures alone
+    bare = _Whole(
+        settings, whole.template, whole.captures, whole.stages, _Survey(survey.units, (), {}, {}, {})
+    )
+    for label, subjects in shards_of(sizes, settings.shard).items():
+        own = tuple(each for subject in subjects for each in of_subject[subject])
+        fingerprint = shard_fingerprint(
+            settings,
+            version=VERSION,
+            schema=layout.SCHEMA_VERSION,
+            template=whole.template.digest,
+            fps=repr(whole.captures.fps),
+            units=dict(survey.units),
+            stages=[stage.name for stage in whole.stages],
+            people={subject: dict(people[subject]) for subject in subjects},
+            sequences={str(each.sequence.item): survey.made_of[each.sequence.item] for each in own},
+        )
+        path = shards.folder_of(output) / shards.name_of(output, label, fingerprint)
+        there = None if force else _there(path, fingerprint, known.get(path.name))
+        if there is None:
+            jobs.append(
+                _ShardJob(path, fingerprint, own, {subject: people[subject] for subject in subjects}, bare)
+            )
+        else:
+            made.append(there)
+    made += side_by_side(_write_shard, jobs)
+    return sorted(made, key=lambda one: one.shard.name)
+
+
+def _there(path: Path, fingerprint: str, known: Shard | None) -> _Made | None:
+    """A shard that an earlier pack wrote, whole and of the same; None: it must be written."""
+    if not path.is_file() or path.is_symlink():
+        return None
+    try:
+        with guard.opened(path) as file:
+            root = guard.rooted(file)
+            said = guard.attributes(root, "/")
+            if said.get("kind") != shards.KIND or said.get("fingerprint") != fingerprint:
+                return None
+            good = file[layout.INDEX].fields("status")[:] == OK.encode()
+        if known is None or (known.bytes, known.digest) != (path.stat().st_size, said.get("sha256")):
+            known = shard_of(path)  # reads all of it: it may be a copy that is not whole
+    except (ReleaseError, *guard.TROUBLE):
+        return None
+    return _Made(known, int(good.sum()), int((~good).sum()))
+
+
+def _write_shard(job: _ShardJob) -> _Made:
+    settings = job.whole.settings
+    with ShardWriter(
+        job.path,
+        job.whole.template,
+        job.fingerprint,
         level=settings.compression_level,
         vertices=settings.vertices,
     ) as out:
-        out.template(template)
-        subject = None
-        for each in kept:
-            if each.sequence.item.subject != subject:
-                subject = each.sequence.item.subject
-                out.subject(subject, subjects.attributes(subject))
-            with _Inputs(each, stages) as found:
-                try:
-                    good = _write_sequence(out, found, captures, settings, table_type, units)
-                except OSError as error:  # a chunk that does not fit its checksum
-                    if error.errno in NO_ROOM:
-                        raise
-                    raise CheckpointError(
-                        "this sequence cannot be copied into the release",
-                        where=each.sequence.item,
-                        seen=str(error).splitlines()[0],
-                        todo=f"Check the disk; then run with --force --only '{each.sequence.item}'.",
-                    ) from error
-                if found.lost:
-                    failed.append(f"{each.sequence.item}: {found.lost}")
-            ok += int(good.sum())
-            rejected += int((~good).sum())
-    messages = (*subjects.messages, *subjects.compare(captured), *out.remarks)
-    return PackResult(output, ok, rejected, tuple(failed), excluded, messages)
+        ok, rejected = _write_subjects(out, job.inputs, job.people, job.whole)
+    return _Made(shard_of(job.path), ok, rejected, tuple(out.remarks))
 
 
 class _Inputs:
@@ -309,25 +533,8 @@ class _Inputs:
                 yield name, figure.values, figure.unit
 
 
-def _quality_units(inputs: Sequence[PackInput], stages: Sequence[Stage]) -> dict[str, str]:
-    """Every figure that any stage measured on any sequence, and its unit: the compound is the same
-    everywhere."""
-    units = dict.fromkeys(layout.QUALITY_FIXED, "mm")
-    for each in inputs:
-        with _Inputs(each, stages) as found:
-            for name, _, unit in found.quality():
-                if units.setdefault(name, unit) != unit:
-                    raise CheckpointError(
-                        f"two stages measure '{name}'",
-                        where=each.sequence.item,
-                        seen=f"{unit} and {units[name]}",
-                        expected="a name of its own for each figure of a release",
-                    )
-    return units
-
-
 def _write_sequence(
-    out: ReleaseWriter,
+    out: ReleaseWriter | ShardWriter,
     found: _Inputs,
     captures: Captures,
     settings: PackSettings,
@@ -493,11 +700,11 @@ def _write_encoded(
 
 STAGE = Stage(
     name="pack",
-    version=6,
+    version=VERSION,
     settings=PackSettings,
     needs=(),  # all before it
     everything=pack,
     collect=PackInput,
     scope="everything",
-    memory="One frame and its textures: under 0.3 GB.",
+    memory="One frame and its textures: under 0.3 GB, with shards as much a worker.",
 )

@@ -3,8 +3,10 @@ back."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -14,14 +16,18 @@ import h5py
 import numpy as np
 import pytest
 
-from mimicme.commands.verify import verify
+from mimicme.commands.model.build import BuildSettings, build
+from mimicme.commands.verify import has_errors, verify
 from mimicme.commands.withdraw import withdraw, withdraw_release, withdraw_workspace
 from mimicme.pipeline.checkpoint import writing
 from mimicme.pipeline.errors import ReleaseError, UsageError
 from mimicme.pipeline.items import Item
-from mimicme.pipeline.release import Release
+from mimicme.pipeline.model_file import read_model
+from mimicme.pipeline.release import Release, shards
 from mimicme.pipeline.run.plan import RELEASE
 from mimicme.pipeline.workspace import Workspace
+
+QUICK = BuildSettings(texture=0, group_minimum=0, prune=0)
 
 
 @pytest.fixture
@@ -88,6 +94,85 @@ def test_a_subject_that_is_not_there(path: Path) -> None:
     with pytest.raises(UsageError, match="S003"):
         withdraw_release(path, "S003")
     assert path.read_bytes() == before
+
+
+@pytest.fixture
+def sharded(fakes: ModuleType, tmp_path: Path) -> Path:
+    """Three people, each in a shard."""
+    folder = tmp_path / "sharded"
+    given = [
+        fakes.checkpoints(tmp_path / "made", fakes.sequence(Item(p, "smile")))
+        for p in ("S001", "S002", "Z003")
+    ]
+    fakes.packed(folder / "release.h5", given, shard="subject")
+    return folder / "release.h5"
+
+
+def test_who_leaves_a_release_of_shards_leaves_the_others_as_they_are(sharded: Path) -> None:
+    before = {p.name: p.read_bytes() for p in sharded.parent.iterdir()}
+    own = next(name for name in before if "Z003" in name)
+    with h5py.File(sharded.parent / own) as file:
+        places = [file["subjects/Z003/smile/vertices"].id.get_chunk_info(k) for k in range(3)]
+    traces = [b"Z003", *(before[own][p.byte_offset : p.byte_offset + p.size] for p in places)]
+    with Release(sharded) as release:
+        stay = [release.vertices(int(row)) for row in release.select(subject="S00*")]
+    gone = withdraw_release(sharded, "Z003")
+    assert (gone.sequences, gone.frames) == (1, 3)
+    after = {p.name: p.read_bytes() for p in sharded.parent.iterdir()}
+    assert set(before) - set(after) == {own} and not set(after) - set(before)
+    assert {n: d for n, d in after.items() if "@" in n} == {n: before[n] for n in after if "@" in n}
+    assert len(after["release.h5"]) < len(before["release.h5"])
+    assert not any(trace in data for data in after.values() for trace in traces)
+    assert not any("Z003" in name for name in after)
+    assert verify(sharded) == []
+    with Release(sharded) as release:
+        assert list(release.subjects) == ["S001", "S002"]
+        assert all((a == release.vertices(row)).all() for row, a in enumerate(stay))
+    withdraw_release(sharded, "S001")
+    withdraw_release(sharded, "S002")
+    assert verify(sharded) == [] and len(Release(sharded)) == 0
+
+
+def test_who_leaves_a_shard_of_several_changes_that_one_alone(fakes: ModuleType, tmp_path: Path) -> None:
+    people = [f"S{k:03d}" for k in range(8)]
+    given = [fakes.checkpoints(tmp_path / "made", fakes.sequence(Item(p, "smile"))) for p in people]
+    path = tmp_path / "r" / "release.h5"
+    fakes.packed(path, given, shard=2e-4)
+    known = shards.of_file(path)
+    assert known and len(known) > 1
+    own = next(one for one in known if len(one.subjects) > 1)
+    leaving, staying = own.subjects[0], own.subjects[1:]
+    before = {p.name: p.read_bytes() for p in path.parent.glob("*@*")}
+    with Release(path) as release:
+        rows = {s: release.vertices(int(release.select(subject=s)[0])) for s in staying}
+    # of a pack that was interrupted: it may hold the subject
+    (path.parent / "release@0@0123456789abcdef.h5").write_bytes(before[own.name])
+    withdraw_release(path, leaving)
+    after = {p.name: p.read_bytes() for p in path.parent.glob("*@*")}
+    assert set(before) - set(after) == {own.name} and len(set(after) - set(before)) == 1
+    assert all(after[name] == before[name] for name in set(after) & set(before))
+    assert not any(leaving.encode() in data for data in after.values())
+    assert not has_errors(verify(path))
+    with Release(path) as release:
+        assert sorted(release.subjects) == sorted(set(people) - {leaving})
+        for subject, vertices in rows.items():
+            assert (release.vertices(int(release.select(subject=subject)[0])) == vertices).all()
+
+
+def test_withdrawal_where_a_shard_is_missing(sharded: Path) -> None:
+    (other,) = sharded.parent.glob("*S002*")
+    other.unlink()
+    withdraw_release(sharded, "Z003")  # what the index says of the others is enough
+    assert list(Release(sharded).subjects) == ["S001", "S002"]
+    assert not list(sharded.parent.glob("*Z003*"))
+
+
+def test_an_index_that_cannot_be_read_loses_no_shard(sharded: Path) -> None:
+    before = sorted(p.name for p in sharded.parent.iterdir())
+    sharded.write_bytes(b"no HDF5")
+    with pytest.raises(ReleaseError):
+        withdraw_release(sharded, "S001")
+    assert sorted(p.name for p in sharded.parent.iterdir()) == before
 
 
 @pytest.fixture
@@ -296,3 +381,106 @@ def test_a_release_that_is_held_open_is_not_taken_for_damaged(workspace: Workspa
             withdraw_workspace(workspace.root, "S001")
         other.stdin.write(b"\n")
     assert workspace.release.is_file()
+
+
+def test_shards_of_a_pack_that_was_interrupted_go(fakes: ModuleType, workspace: Workspace) -> None:
+    fakes.packed(workspace.release, fakes.inputs(workspace.root / "again"), shard="subject")
+    (own,) = workspace.root.glob("*@S001@*.h5")
+    workspace.release.unlink()
+    gone = withdraw_workspace(workspace.root, "S001")
+    assert own in gone.files and not list(workspace.root.glob("*@*.h5"))
+
+
+def test_who_withdrew_is_kept_out_by_a_key(workspace: Workspace) -> None:
+    withdraw_workspace(workspace.root, "S001")
+    listed, key = (workspace.root / name for name in ("withdrawn.txt", "withdrawn.key"))
+    plain = [
+        hashlib.sha256(text.encode()).hexdigest()
+        for text in ("mimicme withdrawn S001", "mimicme withdrawn person S1", "S001")
+    ]
+    lines = listed.read_text().split()
+    assert len(lines) == 2 and not any(one in line for one in plain for line in lines)
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600 and len(key.read_bytes()) > 32
+    before = key.read_bytes()
+    withdraw_workspace(workspace.root, "S002")
+    assert key.read_bytes() == before and listed.read_text().split()[:2] == lines
+    opened = Workspace.open(workspace.root)
+    assert opened.is_withdrawn("S001") and opened.is_withdrawn("s1") and not opened.is_withdrawn("S003")
+    key.write_text("another key")
+    assert not Workspace.open(workspace.root).is_withdrawn("S001")
+    key.unlink()
+    with pytest.raises(UsageError, match="key to the list of who withdrew is missing"):
+        Workspace.open(workspace.root).sequences()
+    with pytest.raises(UsageError, match="key"):
+        withdraw_workspace(workspace.root, "S002")
+
+
+def test_who_withdrew_before_there_was_a_key_stays_out(workspace: Workspace) -> None:
+    plain = hashlib.sha256(b"mimicme withdrawn S001").hexdigest()
+    (workspace.root / "withdrawn.txt").write_text(f"{plain}\n")
+    assert [s.item.subject for s in Workspace.open(workspace.root).sequences()] == ["S002"]
+    withdraw_workspace(workspace.root, "S002")
+    opened = Workspace.open(workspace.root)
+    assert opened.is_withdrawn("S001") and opened.is_withdrawn("S002") and not opened.sequences()
+
+
+@pytest.fixture
+def modelled(known_module: ModuleType, tmp_path: Path) -> Path:
+    """A release with a model and an export beside, and another copy elsewhere."""
+    path = tmp_path / "lab" / "release.h5"
+    path.parent.mkdir()
+    known_module.write_known_release(path, subjects=4, texture=False)
+    build([path], path.parent / "face.h5", QUICK)
+    other = tmp_path / "elsewhere"
+    (other / "obj" / "S001" / "pout").mkdir(parents=True)
+    (other / "obj" / "S001" / "pout" / "000.obj").write_text("v 0 0 0")
+    (other / "obj" / "S0010").mkdir()
+    shutil.copy(path, other / "old.h5")
+    shutil.copy(path.parent / "face.h5", other / "copy.h5")
+    return path
+
+
+def test_models_of_who_withdraws_are_marked_and_copies_are_named(modelled: Path, tmp_path: Path) -> None:
+    done = withdraw(modelled, "S001", [tmp_path / "elsewhere"])
+    models = [modelled.parent / "face.h5", tmp_path / "elsewhere" / "copy.h5"]
+    assert sorted(done.stale) == sorted(models)
+    for model in models:
+        with pytest.raises(UsageError, match="must not be used any more"):
+            read_model(model)
+        assert b"S001" not in read_attribute(model)
+        assert len(read_model(model, stale_too=True).subjects) == 4
+        assert any(str(model) in m and "build it again" in m for m in done.messages)
+    assert any("old.h5' holds 'S001' too: `mimicme withdraw" in m for m in done.messages)
+    exported = [m for m in done.messages if "export" in m]
+    assert len(exported) == 1 and str(tmp_path / "elsewhere" / "obj" / "S001") in exported[0]
+    again = withdraw(tmp_path / "elsewhere" / "old.h5", "S001", [tmp_path / "lab"])
+    assert set(again.stale) == set(models)
+    assert not has_errors(verify(modelled, absent="S001"))
+
+
+def read_attribute(model: Path) -> bytes:
+    with h5py.File(model) as file:
+        return str(file.attrs["stale"]).encode()
+
+
+def test_a_model_of_others_stays_in_use(modelled: Path, known_module: ModuleType, tmp_path: Path) -> None:
+    with Release(modelled) as release:
+        assert "S003" in release.subjects
+    withdraw_release(modelled, "S003")
+    build([modelled], modelled.parent / "face.h5", QUICK)
+    shutil.copy(tmp_path / "elsewhere" / "old.h5", modelled)
+    assert withdraw(modelled, "S003").stale == ()
+    assert len(read_model(modelled.parent / "face.h5").subjects) == 3
+
+
+def test_withdrawing_from_a_model_marks_it(modelled: Path) -> None:
+    model = modelled.parent / "face.h5"
+    with pytest.raises(UsageError, match="built from 'S002'.*marked"):
+        withdraw(model, "S002")
+    with pytest.raises(UsageError, match="must not be used"):
+        read_model(model)
+
+
+def test_a_place_that_is_not_there_is_no_place_without_copies(modelled: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="not there"):
+        withdraw(modelled, "S001", [tmp_path / "nowhere"])

@@ -330,12 +330,22 @@ def test_a_release_is_said_to_be_one(known, call):
     assert "seen a release (version 1." in said and "`mimicme model build`" in said
 
 
-def test_a_model_cannot_forget_but_says_whether_it_must(model_path):
+def test_a_model_cannot_forget_but_says_whether_it_must(model_path, tmp_path):
+    copy = tmp_path / "copy.h5"
+    copy.write_bytes(model_path.read_bytes())
     for subject, words in (("S004", "it was built from 'S004'"), ("X", "it was not built from 'X'")):
-        result = CliRunner().invoke(main, ["withdraw", str(model_path), subject])
+        result = CliRunner().invoke(main, ["withdraw", str(copy), subject])
         assert result.exit_code == 2
         assert words in result.output
-    assert "build the model again" in CliRunner().invoke(main, ["withdraw", str(model_path), "S004"]).output
+    assert "build the model again" in CliRunner().invoke(main, ["withdraw", str(copy), "S004"]).output
+    for command, status in (
+        ("pictures", 2),
+        ("info", 0),
+    ):  # one that is marked is looked at, and used no more
+        arguments = [str(copy), str(tmp_path / "sheets")] if command == "pictures" else [str(copy)]
+        result = CliRunner().invoke(main, ["model", command, *arguments])
+        assert result.exit_code == status, result.output
+        assert "must not be used any more: somebody" in result.output
 
 
 def test_fit_reads_scans_with_landmarks_beside_them_in_their_own_unit(known, model_path, call, tmp_path):

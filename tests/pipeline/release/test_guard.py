@@ -11,9 +11,12 @@ import h5py
 import numpy as np
 import pytest
 
+import mimicme.commands.verify as verifying
 from mimicme.commands.verify import has_errors, verify
 from mimicme.commands.verify.apart import verify_apart
+from mimicme.commands.verify.datasets import check_chunks
 from mimicme.pipeline.errors import MimicmeError, ReleaseError
+from mimicme.pipeline.items import Item
 from mimicme.pipeline.release import Release, digest, guard, layout, packing
 
 SMILE = "subjects/S001/smile"
@@ -412,3 +415,69 @@ def test_a_fault_of_verify_itself_is_not_the_files(good: Path, monkeypatch: pyte
     monkeypatch.setenv("PYTHONHOME", "/nowhere")
     found = verify_apart(good)
     assert "verify itself failed" in found[-1].message
+
+
+def test_an_index_is_bounded_by_what_its_text_becomes(copy: Path) -> None:
+    with h5py.File(copy, "r+") as file:
+        names = file["index"].dtype.names
+        kinds = {n: file["index"].dtype[n] for n in names} | {"expression": np.dtype("S20000")}
+        del file["index"]
+        layout.write_table(file, "index", np.zeros(2_000, [(n, kinds[n]) for n in names]), 1)
+    assert copy.stat().st_size < 1 << 20
+    with Release(copy) as release, pytest.raises(ReleaseError, match="larger than one of a release"):
+        _ = release.index
+    assert any("/index" in f.where and "of memory" in f.message for f in verify(copy))
+
+
+def test_masks_of_zeros_have_a_budget_together(copy: Path) -> None:
+    zeros = np.zeros((300_000, 3), np.float32)
+    with h5py.File(copy, "r+") as file:
+        del file["template/vertices"]
+        layout.create_dataset(file["template"], "vertices", zeros.shape, "<f4", "mm", level=1)[...] = zeros
+        masks = file["template"].require_group("masks")
+        for k in range(40):
+            layout.create_dataset(masks, f"m{k}", (len(zeros),), "<f4", "1", level=1)[...] = zeros[:, 0]
+    assert copy.stat().st_size < 1 << 20
+    with Release(copy) as release, pytest.raises(ReleaseError, match="larger than one of a release"):
+        _ = release.template
+    assert any(f.where == "/template" and "of memory" in f.message for f in verify(copy))
+
+
+def test_a_sequence_of_rejected_frames_is_no_reason_to_take_all_memory(copy: Path) -> None:
+    with h5py.File(copy, "r+") as file:
+        del file["subjects/S001/smile/vertices"]
+        many = layout.create_dataset(
+            file["subjects/S001/smile"], "vertices", (3_000_000, 49, 3), "<f4", "mm", chunk_rows=50_000
+        )
+        many[:1] = 0
+    release = Release(copy)
+    with pytest.raises(ReleaseError, match="larger than one of a release"):
+        release.values(Item("S001", "smile"), "vertices")
+
+
+def test_want_of_memory_is_no_damage_of_the_file(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_left(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(guard.zlib, "decompressobj", none_left)
+    with Release(copy) as release, pytest.raises(guard.TooLittleMemoryError, match="too little memory"):
+        release.vertices(0)
+    monkeypatch.undo()
+    monkeypatch.setattr(verifying.whole, "check_chunks", none_left)
+    found = [f.message for f in verify(copy)]
+    assert any("too little memory" in message for message in found)
+    assert not any("damaged" in message for message in found)
+
+
+def test_every_chunk_and_every_digest_is_a_sign_of_life(good: Path) -> None:
+    signs: list[int] = []
+    with guard.opened(good) as file:
+        faces = file["template/faces"]
+        assert list(check_chunks(faces, lambda: signs.append(1))) == []
+        assert len(signs) == len(list(faces.iter_chunks()))
+        signs.clear()
+        digest.of_root(file["/"].id, lambda: signs.append(1))
+        assert len(signs) > len(file["subjects"])
+        signs.clear()
+        digest.of_subject(file["subjects/S001"].id, "/subjects/S001", lambda: signs.append(1))
+        assert len(signs) == len(file["subjects/S001"])

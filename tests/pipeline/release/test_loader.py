@@ -5,10 +5,11 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
+import sys
 import threading
 import time
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -203,10 +204,10 @@ def test_a_child_of_fork_does_not_close_its_parents_file(path: Path) -> None:
 def test_datasets_stay_open(path: Path) -> None:
     release = Release(path)
     release.frame(1)
-    opened = dict(release._access()._datasets)
+    opened = dict(release._access()._index._datasets)
     release.frame(3)
-    assert dict(release._access()._datasets) == opened and len(opened) > 8
-    assert all(release._access()._datasets[k] is v for k, v in opened.items())
+    assert dict(release._access()._index._datasets) == opened and len(opened) > 8
+    assert all(release._access()._index._datasets[k] is v for k, v in opened.items())
 
 
 def test_ten_thousand_sequences_are_listed_at_once(fakes: ModuleType, tmp_path: Path) -> None:
@@ -236,8 +237,6 @@ def test_ten_thousand_sequences_are_listed_at_once(fakes: ModuleType, tmp_path: 
 
 
 def test_what_is_not_installed_is_a_sentence(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
-
     release = Release(path)
     for package, use in (
         ("torch", lambda: release.as_torch()),
@@ -248,6 +247,23 @@ def test_what_is_not_installed_is_a_sentence(path: Path, monkeypatch: pytest.Mon
         monkeypatch.setitem(sys.modules, package, None)
         with pytest.raises(MissingDependencyError, match="not installed"):
             use()
+
+
+def test_no_column_of_a_table_is_written_over(
+    fakes: ModuleType, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Table(dict[str, Any]):
+        def infer_objects(self) -> Table:
+            return self
+
+    monkeypatch.setitem(sys.modules, "pandas", SimpleNamespace(DataFrame=Table))
+    release = Release(path)
+    said = {"fps": "slow", "subject_fps": "?", "reason": "paid", "quality_reason": "best", "message": 1}
+    release.subjects = {subject: said for subject in release.subjects}
+    table = release.to_dataframe(quality=True)
+    assert table["subject_subject_fps"][0] == "?" and table["subject_fps"][0] == "slow"
+    assert table["reason"][2] == "paid" and table["quality_reason"][2] == "best"
+    assert table["quality_quality_reason"][2] == release.frame(2).reason
 
 
 def test_menpo_gets_a_textured_mesh_with_groups(fakes: ModuleType, path: Path) -> None:

@@ -2,7 +2,8 @@
 
 From a release: it is written anew without the subject, so that no byte of theirs stays in the file
 (removing a group only unlinks it), and replaced in one step.  From a workspace: checkpoints, records, log
-lines, the release and the report; the workspace remembers (as a hash) that the subject must not come back.
+lines, the release and the report; the workspace remembers (as a keyed hash) that the subject must not come back.
+Models that lie beside, and what else is named (`elsewhere`), are looked at for the subject (copies.py).
 The raw captures and the table of subjects are not touched: they are the lab's own to delete, and the result
 says so.  So it does where the subject taught a stage that learns from everyone: other people's faces are then what
 they are also through this one, until the next run makes them again.
@@ -14,20 +15,27 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shlex
 import shutil
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import h5py
 
+from mimicme.commands.withdraw.copies import find_copies
 from mimicme.pipeline.captures.layouts import safe_name
 from mimicme.pipeline.captures.who import person_key
 from mimicme.pipeline.checkpoint import Checkpoint, guarded_file
 from mimicme.pipeline.errors import CheckpointError, ReleaseError, UsageError
-from mimicme.pipeline.model_file import is_model, read_model
-from mimicme.pipeline.release import Release, SequenceInfo, digest, guard, layout
+from mimicme.pipeline.model_file import is_model, mark_stale, read_model
+from mimicme.pipeline.pseudonyms import key_of, pseudonym
+from mimicme.pipeline.release import Release, digest, guard, layout, shards
+from mimicme.pipeline.release.shards import Shard
+from mimicme.pipeline.release.writer import Person, shard_of, write_index
 from mimicme.pipeline.whole_hdf5 import whole_hdf5
 from mimicme.pipeline.workspace import Workspace
 from mimicme.stages import FLOW, STAGES
@@ -42,17 +50,26 @@ class Withdrawal:
     Attributes:
         sequences, frames: in the release.
         files: checkpoints, records and reports that are gone, of a workspace.
+        stale: models that were built from the subject too and are marked: no command uses them any more.
         messages: what a person still has to do.
     """
 
     sequences: int = 0
     frames: int = 0
     files: tuple[Path, ...] = ()
+    stale: tuple[Path, ...] = ()
     messages: tuple[str, ...] = ()
 
 
-def withdraw(target: str | Path, subject: str) -> Withdrawal:
+def withdraw(
+    target: str | Path, subject: str, elsewhere: Sequence[Path] = (), key: Path | None = None
+) -> Withdrawal:
     """Remove a subject from a release (a file) or from a workspace (a folder).
+
+    Args:
+        elsewhere: files and folders in which other copies are looked for.
+        key: of the pseudonyms under which the subject was published: published copies are found too, and where the
+            target is one, the subject is taken out of it.
 
     Raises:
         UsageError: the subject is not there, or the file is a model, which holds traces of everyone it was built
@@ -60,19 +77,42 @@ def withdraw(target: str | Path, subject: str) -> Withdrawal:
     """
     path = Path(target)
     if path.is_file() and is_model(path):
-        known = subject in read_model(path).subjects["subject"].tolist()
+        known = subject in read_model(path, stale_too=True).subjects["subject"].tolist()
+        if known:
+            mark_stale(path)
         raise UsageError(
             f"a model cannot forget one person; it was {'' if known else 'not '}built from '{subject}'",
             where=path,
-            todo="Withdraw the subject from the releases, build the model again and delete this one."
+            todo="It is marked, and no command uses it any more. Withdraw the subject from the releases, build the "
+            "model again and delete this one."
             if known
             else None,
         )
-    return withdraw_workspace(path, subject) if path.is_dir() else withdraw_release(path, subject)
+    names = [safe_name(subject)]
+    if key is not None:
+        names.append(pseudonym(key_of(key), names[0]))
+    if path.is_dir():
+        done, beside, release = withdraw_workspace(path, subject), path, path / "release.h5"
+    else:
+        published = key is not None and _in_release(path, names[1])
+        done = withdraw_release(path, names[1] if published else subject)
+        beside, release = path.parent, path
+        if published and (beside / "SHA256SUMS").exists():
+            again = "README, datasheet and checksums beside it speak of everybody still: publish again."
+            done = replace(done, messages=(*done.messages, again))
+    stale: list[Path] = []
+    messages = list(done.messages)
+    for name in names:
+        copies = find_copies(name, [beside], elsewhere, release)
+        stale += copies.stale
+        messages += copies.messages
+    return replace(done, stale=tuple(stale), messages=tuple(messages))
 
 
 def withdraw_release(path: str | Path, subject: str) -> Withdrawal:
-    """Write a release anew without a subject.  All other data are copied as they lie, compressed.
+    """Write a release anew without a subject: its one file, or the shard that holds the subject and the index.
+
+    All other data are copied as they lie, compressed; other shards stay as they are.
 
     Raises:
         UsageError: the release has no such subject.
@@ -80,59 +120,119 @@ def withdraw_release(path: str | Path, subject: str) -> Withdrawal:
     """
     path = Path(path)
     name = safe_name(subject)
+    held = shards.of_file(path)
+    if held:
+        path = Path(os.path.realpath(path))  # shards lie beside the file itself
+    if held is not None:  # of a pack or a withdrawal that was interrupted, and may hold the subject
+        shards.remove_others(path, (one.name for one in held))
     with Release(path) as release:
         if name not in release.subjects:
             raise UsageError(f"the release has no subject '{subject}'", where=path)
         gone = [s.item.sequence for s in release.sequences() if s.item.subject == name]
         frames = int((release.index["subject"] == name).sum())
-    with Release(path) as release, whole_hdf5(path) as new, guarded_file(path) as old:
+    with Release(path) as release, guarded_file(path) as old:
         try:
-            _copy_without(release, old, new, name)
+            if held:
+                left = _shards_without(path, held, name)
+                _write_index_without(release, old, left, name)
+            else:
+                with whole_hdf5(path) as new:
+                    _copy_without(release, old, new, name)
         except (KeyError, RuntimeError, ValueError, OSError) as error:
             if getattr(error, "errno", None) is not None:  # the disk failed, not the file
                 raise
             raise ReleaseError("the release is damaged", where=path, seen=error) from error
-        digest.beside(path).unlink(missing_ok=True)
-    digest.write_beside(path)
+    if held:
+        for one in {one.name for one in held} - {one.name for one in left}:
+            (shards.folder_of(path) / one).unlink(missing_ok=True)
+    else:
+        digest.write_beside(path)
     return Withdrawal(
-        len(gone), frames, (), (*_left_behind(path, name), *_corpus_stages_in_release(path, name))
+        len(gone), frames, messages=(*_left_behind(path, name), *_corpus_stages_in_release(path, name))
     )
 
 
 def _copy_without(release: Release, old: h5py.File, new: h5py.File, subject: str) -> None:
-    for key, value in release.attributes.items():
-        if key != digest.NAME:
-            guard.put(new.attrs, key, value)
-    # it is another release now: the next run must not take it for the one it would make
-    print_of_new = hashlib.sha256(f"withdrawn {release.fingerprint}".encode()).hexdigest()
-    guard.put(new.attrs, "fingerprint", print_of_new)
+    for key, value in _attributes_without(release).items():
+        guard.put(new.attrs, key, value)
     old.copy("template", new)
     subjects = new.create_group("subjects")
     for key in old["subjects"]:
         if key != subject:
             old.copy(f"subjects/{key}", subjects, name=key)
-    level = old["template/vertices"].compression_opts or 4
-    entries = [_entry(release, info) for info in release.sequences() if info.item.subject != subject]
+    level = _level(old)
+    entries = [release.index_entry(info) for info in release.sequences() if info.item.subject != subject]
     if not layout.has_digests(release.attributes.get("schema_version")):
         layout.write_table(new, layout.INDEX, layout.index_table(entries, layout.INDEX_NAMES_BEFORE), level)
         return
     layout.write_indexes(new, entries, level)
     digest.seal_root(new["/"])
+    digest.beside(release.path).unlink(missing_ok=True)
 
 
-def _entry(release: Release, info: SequenceInfo) -> layout.IndexEntry:
-    """What the indexes say of a sequence."""
-    rows = release.index[info.start : info.stop]
-    there = "landmark_sources" in (rows.dtype.names or ())
-    return layout.IndexEntry(
-        info.item,
-        info.expression,
-        rows["frame"],
-        rows["status"].tolist(),
-        info.name,
-        info.fps,
-        info.file_from_scan,
-        rows["landmark_sources"] if there else None,
+def _level(old: h5py.File) -> int:
+    return int(old["template/vertices"].compression_opts or 4)
+
+
+def _attributes_without(release: Release) -> dict[str, Any]:
+    """The root attributes of a release that somebody has left."""
+    said = {key: value for key, value in release.attributes.items() if key != digest.NAME}
+    # it is another release now: the next run must not take it for the one it would make
+    said["fingerprint"] = hashlib.sha256(f"withdrawn {release.fingerprint}".encode()).hexdigest()
+    return said
+
+
+def _shards_without(index: Path, held: tuple[Shard, ...], subject: str) -> list[Shard]:
+    """The shards of a release without a subject; the one that held it is written anew under another name.
+
+    Raises:
+        ReleaseError: that one is missing, and holds others too; or the index does not know where the subject lies.
+    """
+    own = next((one for one in held if subject in one.subjects), None)
+    if own is None:
+        raise ReleaseError(f"no shard holds '{subject}'", where=index, todo="Run `mimicme verify`.")
+    left = [one for one in held if one is not own]
+    stay = [one for one in own.subjects if one != subject]
+    if not stay:
+        return left
+    path = shards.found(index, own)
+    with guarded_file(path) as old:
+        said = guard.attributes(old["/"].id, "/")
+        made_of = "\n".join(["withdrawn", str(said.get("fingerprint")), *stay])
+        said["fingerprint"] = hashlib.sha256(made_of.encode("utf-8", "surrogateescape")).hexdigest()
+        label = own.name.removesuffix(".h5").split("@")[1] if own.name.count("@") == 2 else shards.WHOLE
+        target = path.with_name(shards.name_of(index, label, str(said["fingerprint"])))
+        with whole_hdf5(target) as new:
+            for key, value in said.items():
+                if key != digest.NAME:
+                    guard.put(new.attrs, key, value)
+            people = new.create_group("subjects")
+            for key in stay:
+                old.copy(f"subjects/{key}", people, name=key)
+            entries = layout.entries_of(old[layout.INDEX][:], old[layout.SEQUENCE_INDEX][:])
+            level = int(old[layout.INDEX].compression_opts or 4)
+            layout.write_indexes(new, [e for e in entries if e.item.subject != subject], level)
+            digest.seal_root(new["/"])
+    return [*left, shard_of(target)]
+
+
+def _write_index_without(release: Release, old: h5py.File, left: list[Shard], subject: str) -> None:
+    """Write the index of a release anew; what it says of who stays, it has said before."""
+    entries: dict[str, list[layout.IndexEntry]] = {one: [] for one in release.subjects if one != subject}
+    for info in release.sequences():
+        if info.item.subject != subject:
+            entries[info.item.subject].append(release.index_entry(info))
+    people = [
+        Person(one, guard.attributes(old[f"subjects/{one}"].id, f"/subjects/{one}"), own)
+        for one, own in entries.items()
+    ]
+    write_index(
+        release.path,
+        _attributes_without(release),
+        lambda root: old.copy("template", root),
+        left,
+        people,
+        _level(old),
     )
 
 
@@ -210,6 +310,8 @@ def withdraw_workspace(root: str | Path, subject: str) -> Withdrawal:
         files = workspace.remove_subject(name, FLOW)
         # a run that was killed may have left a half-written checkpoint or release with the subject in it
         workspace.remove_temporary_files(FLOW)
+        if not workspace.release.exists():  # of a pack that was interrupted before there was an index
+            files += shards.remove_others(workspace.release, ())
         gone = Withdrawal()
         try:
             gone = withdraw_release(workspace.release, name) if released else gone
@@ -218,6 +320,7 @@ def withdraw_workspace(root: str | Path, subject: str) -> Withdrawal:
         if damage:
             for one in (workspace.release, digest.beside(workspace.release)):
                 one.unlink(missing_ok=True)
+            files += shards.remove_others(workspace.release, ())
             files.append(workspace.release)
         if workspace.report_folder.is_dir():
             # its pictures and tables are of everyone together; `mimicme report` makes it again
@@ -236,7 +339,7 @@ def withdraw_workspace(root: str | Path, subject: str) -> Withdrawal:
         *_corpus_stages_in_workspace(workspace),
         *_mentions(workspace, name),
     )
-    return Withdrawal(gone.sequences, gone.frames, tuple(files), messages)
+    return Withdrawal(gone.sequences, gone.frames, tuple(files), messages=messages)
 
 
 def _in_release(path: Path, subject: str) -> bool:

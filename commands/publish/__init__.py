@@ -1,0 +1,430 @@
+"""publish: a release as a folder that can be given away.
+
+Writes DIR/release.h5 (and shards) under pseudonyms, split by subject, with nothing but what is meant to be said, and
+beside it README, agreement, citation, datasheet, table of subjects, Croissant and checksums.  The key that leads from
+ids to pseudonyms, and the ledger, lie outside.  Who has no plain yes to being in it, or not to the use that it is for,
+stays out.
+
+Interrupted, it goes on: files are there whole or not at all, and the checksums are written last.  Equal input gives
+equal bytes; a subject keeps pseudonym and split in later versions, and where only others changed, its shard.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from mimicme.commands.publish import splits, texts
+from mimicme.commands.publish.copying import Subject, publish_release
+from mimicme.commands.publish.croissant import croissant
+from mimicme.commands.publish.facts import Facts, facts_of
+from mimicme.commands.publish.texts import Title
+from mimicme.pipeline.captures.expressions import LABELS
+from mimicme.pipeline.captures.metadata import UNKNOWN, ConsentRules
+from mimicme.pipeline.errors import UsageError, listed
+from mimicme.pipeline.names_in import names_in
+from mimicme.pipeline.pseudonyms import (
+    Known,
+    ledger_of,
+    made_key,
+    pseudonyms,
+    read_ledger,
+    sequence_names,
+    write_ledger,
+)
+from mimicme.pipeline.release import Release, digest, layout, permitted, shards
+from mimicme.pipeline.release.writer import root_attributes
+from mimicme.pipeline.whole_file import write_whole
+from mimicme.stages.pack.sharding import shards_of
+
+RELEASE, SUMS = "release.h5", "SHA256SUMS"
+DEMOGRAPHY = ("age", "gender", "ethnicity")
+_PAGES = (
+    "README.md",
+    "AGREEMENT.txt",
+    "CITATION.cff",
+    "CITATION.bib",
+    "datasheet.md",
+    "subjects.csv",
+    "croissant.json",
+)
+_OURS = re.compile(
+    rf"\.?({'|'.join(map(re.escape, (*_PAGES, SUMS, RELEASE, RELEASE + digest.ENDING)))})(\.\d+\.tmp)?"
+)
+_SHARDS = re.compile(r"\.?release@[A-Za-z0-9_.+-]+@[0-9a-f]{16}\.h5(\.\d+\.tmp)?")
+_COLUMNS = {
+    "subject": "pseudonym",
+    "age": "years",
+    "gender": "as the subject says, or as the lab wrote it",
+    "ethnicity": "as the subject says, or as the lab wrote it",
+    "consent": "yes: nobody is here without",
+    "split": "train, val or test",
+    "may_appear_in_papers": "pictures of them may be shown",
+    "may_train": "models may be learnt from them",
+    "may_share_raw": "raw captures of them may be given away",
+    "research_only": "no commercial use",
+    "frames_ok": "registered frames",
+}
+
+
+@dataclass(frozen=True)
+class PublishSettings:
+    """How a release is published.
+
+    Attributes:
+        key: file of the key; made where it is not there.  None: beside the folder.
+        shares: of train, val and test.  seed: of the splits.
+        use: only subjects who plainly permit it; empty: everybody with a plain yes to the consent.
+        columns: of the table of subjects that are given away besides `DEMOGRAPHY` and what is permitted.
+        consent_yes: further words that are a yes.
+        agreement: file with the terms; None: a draft.
+        shard: as `pack.shard`; None: as the release is.
+    """
+
+    key: Path | None = None
+    shares: str = "80,10,10"
+    seed: int = 0
+    use: str = ""
+    columns: tuple[str, ...] = ()
+    consent_yes: tuple[str, ...] = ()
+    agreement: Path | None = None
+    shard: Literal["none", "subject"] | float | None = None
+
+
+@dataclass(frozen=True)
+class Published:
+    """What was published.
+
+    Attributes:
+        release: the file.  subjects, frames: that it holds.
+        left_out: why, by subject.
+        key, ledger: files that stay at home.
+        messages: what a person should know.
+    """
+
+    release: Path
+    subjects: int
+    frames: int
+    left_out: Mapping[str, str]
+    key: Path
+    ledger: Path
+    messages: tuple[str, ...]
+
+
+def publish(
+    release: str | Path,
+    directory: str | Path,
+    title: Title,
+    settings: PublishSettings | None = None,
+    alive: Callable[[], None] = lambda: None,
+) -> Published:
+    """Publish a release.
+
+    Args:
+        title: its `date` and `licence` are those of the release where they are empty.
+        alive: called after each subject.
+
+    Raises:
+        UsageError: the folder holds something else, nobody may be published, or an id stands in a text that would be.
+        ReleaseError, CheckpointError: the release is damaged.
+    """
+    chosen, folder = settings or PublishSettings(), Path(directory)
+    _check_folder(folder)
+    shares = splits.shares_of(chosen.shares)
+    key_path = chosen.key or folder.parent / f"{folder.name}.key"
+    with Release(release) as source:
+        if not layout.has_digests(source.attributes.get("schema_version")):
+            raise UsageError(
+                "this release is too old to be published", where=source.path, todo="Pack it again."
+            )
+        key = made_key(key_path, folder)
+        ledger = ledger_of(key_path)
+        known = read_ledger(ledger)
+        left_out = _left_out(source, chosen)
+        stay = [subject for subject in source.subjects if subject not in left_out]
+        if not stay:
+            raise UsageError(
+                "nobody may be published",
+                where=source.path,
+                seen=next(iter(left_out.values()), "no subject"),
+                todo="What each subject permits stands in the table of subjects: `mimicme pack` takes it over.",
+            )
+        subjects = _subjects(source, stay, key, known, shares, chosen)
+        full = _full(title, source)
+        _check_texts(source, subjects, full, chosen)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / SUMS).unlink(missing_ok=True)  # until all of it is there again
+        for half in folder.glob(".*.tmp"):  # of a publication that was killed
+            half.unlink()
+        target = folder / RELEASE
+        labels = _labels(source, subjects, chosen)
+        said = _attributes(source, full, chosen, key)
+        publish_release(source, target, subjects, said, labels, key, alive)
+        stages, dropped = _stages(source), _dropped(source, stay, chosen)
+    write_ledger(
+        ledger,
+        [(s.own, s.name, str(s.attributes["split"]), own, new) for s in subjects for own, new in s.sequences],
+    )
+    with Release(target) as made:
+        facts = facts_of(made, labels is not None)
+    how = {
+        "shares": shares,
+        "splits": f"seed {chosen.seed}",
+        "left_out": len(left_out),
+        "stages": stages,
+        "dropped": dropped,
+    }
+    _write_pages(folder, full, facts, how, chosen)
+    return Published(
+        target, len(subjects), facts.frames, left_out, key_path, ledger, _messages(facts, known, subjects)
+    )
+
+
+def _check_folder(folder: Path) -> None:
+    """A folder is new, or holds nothing but an earlier publication.
+
+    Raises:
+        UsageError: it holds something else.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UsageError("a release is published into a folder", where=folder, seen="a file")
+    others = sorted(
+        p.name
+        for p in (folder.iterdir() if folder.is_dir() else ())
+        if p.is_dir() or not (_OURS.fullmatch(p.name) or _SHARDS.fullmatch(p.name))
+    )
+    if others:
+        raise UsageError(
+            "the folder holds other things too, which would be given away",
+            where=folder,
+            seen=listed(others, 5),
+            todo="Name a new folder, or one with nothing but an earlier publication.",
+        )
+
+
+def _left_out(source: Release, chosen: PublishSettings) -> dict[str, str]:
+    """Who is not published, and why: whatever is no plain yes is a no."""
+    rules = ConsentRules(yes=chosen.consent_yes)
+    found = {}
+    for subject, said in source.subjects.items():
+        consent = str(said.get("consent", UNKNOWN))
+        if not rules.is_yes(consent):
+            found[subject] = f"'{subject}' is left out: its consent is '{consent}', which is no plain yes."
+        elif chosen.use and not permitted.permits(said, chosen.use):
+            found[subject] = f"'{subject}' is left out: it does not plainly permit '{chosen.use}'."
+    return found
+
+
+def _subjects(
+    source: Release,
+    stay: Sequence[str],
+    key: bytes,
+    known: Mapping[str, Known],
+    shares: Mapping[str, float],
+    chosen: PublishSettings,
+) -> list[Subject]:
+    names = pseudonyms(key, stay)
+    by_name = {names[subject]: source.subjects[subject] for subject in stay}
+    given = {said.get("split") for said in by_name.values()}
+    if given <= set(splits.NAMES):  # the lab has made them
+        split = {name: str(said["split"]) for name, said in by_name.items()}
+    else:
+        before = {names[s]: known[s].split for s in stay if s in known and known[s].split in splits.NAMES}
+        split = splits.assign(by_name, shares, chosen.seed, before)
+    sequences: dict[str, dict[str, str]] = {subject: {} for subject in stay}
+    for info in source.sequences():
+        if info.item.subject in sequences:
+            label = info.expression if info.expression in LABELS else UNKNOWN
+            sequences[info.item.subject][info.item.sequence] = label
+    return [
+        Subject(
+            subject,
+            names[subject],
+            _said(source.subjects[subject], split[names[subject]], chosen),
+            tuple(sorted(sequence_names(sequences[subject]).items())),
+            sequences[subject],
+        )
+        for subject in stay
+    ]
+
+
+def _said(own: Mapping[str, Any], split: str, chosen: PublishSettings) -> dict[str, Any]:
+    """The attributes of a subject that are given away."""
+    kept = {name: own.get(name, UNKNOWN) for name in (*DEMOGRAPHY, *chosen.columns)}
+    uses = permitted.said(own)
+    turned = {permitted.YES: permitted.NO, permitted.NO: permitted.YES, UNKNOWN: UNKNOWN}
+    columns = {c: turned[uses[u]] if u == "commercial" else uses[u] for u, c in permitted.COLUMNS.items()}
+    return {**kept, "consent": "yes", "split": split, **columns}
+
+
+def _full(title: Title, source: Release) -> Title:
+    said = source.attributes
+    return Title(
+        title.title,
+        title.authors,
+        title.version,
+        title.date or str(said.get("created", ""))[:10],
+        title.licence or str(said.get("licence", "")),
+        title.description,
+        title.doi,
+        title.url,
+    )
+
+
+def _attributes(source: Release, title: Title, chosen: PublishSettings, key: bytes) -> dict[str, str]:
+    """The root attributes of what is given away."""
+    record = {
+        "title": title.title,
+        "version": title.version,
+        "authors": list(title.authors),
+        "shares": chosen.shares,
+        "seed": chosen.seed,
+        "use": chosen.use,
+    }
+    text = json.dumps(record, sort_keys=True)
+    made_of = f"published\n{source.fingerprint}\n{text}\n{chosen.columns}"
+    said = root_attributes(
+        created=str(source.attributes.get("created", "")),
+        licence=title.licence,
+        config=json.dumps(_without_paths(_config(source)), sort_keys=True),
+        fingerprint=hmac.new(key, made_of.encode("utf-8", "surrogateescape"), hashlib.sha256).hexdigest(),
+    )
+    return {**said, "publication": text}
+
+
+def _config(source: Release) -> dict[str, Any]:
+    try:
+        found = json.loads(str(source.attributes.get("config", "{}")))
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _without_paths(value: Any) -> Any:
+    """Settings without the names of files, which are a lab's own."""
+    if isinstance(value, dict):
+        return {name: _without_paths(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_without_paths(one) for one in value]
+    return "" if isinstance(value, str) and ("/" in value or "\\" in value) else value
+
+
+def _stages(source: Release) -> str:
+    stages = _config(source).get("stages", {})
+    return ", ".join(f"{n} {s.get('version')}" for n, s in stages.items() if isinstance(s, dict)) or UNKNOWN
+
+
+def _dropped(source: Release, stay: Iterable[str], chosen: PublishSettings) -> str:
+    """Names of the columns that stay at home."""
+    kept = {*layout.SUBJECT_ATTRIBUTES, *chosen.columns}
+    names = {name for subject in stay for name in source.subjects[subject]} - kept
+    plain = {re.sub(r"[^a-z0-9]+", "_", name.casefold()): name for name in names}
+    return ", ".join(sorted(n for p, n in plain.items() if p not in permitted.COLUMNS.values()))
+
+
+def _labels(
+    source: Release, subjects: Sequence[Subject], chosen: PublishSettings
+) -> dict[str, list[str]] | None:
+    """Pseudonyms by label of their shard; None: one file."""
+    held = shards.of_file(source.path) or ()
+    shard = chosen.shard if chosen.shard is not None else ("subject" if held else "none")
+    if shard == "none":
+        return None
+    total = source.path.stat().st_size + sum(one.bytes for one in held)
+    frames = max(1, len(source))
+    own = {s.own: s.name for s in subjects}
+    sizes = dict.fromkeys(own.values(), 0)
+    for subject in source.index["subject"].tolist():
+        if subject in own:
+            sizes[own[subject]] += total // frames
+    return shards_of(sizes, shard)
+
+
+def _check_texts(source: Release, subjects: Iterable[Subject], title: Title, chosen: PublishSettings) -> None:
+    """No id stands in a text that is given away.
+
+    Raises:
+        UsageError: one does.
+    """
+    given: dict[str, str] = {
+        "the licence": title.licence,
+        "the title": " ".join(
+            (title.title, title.description, *title.authors, title.version, title.doi, title.url)
+        ),
+        "the settings in the release": json.dumps(_without_paths(_config(source))),
+    }
+    for subject in subjects:
+        for name in (*DEMOGRAPHY, *chosen.columns):
+            what = f"the column '{name}'"
+            given[what] = f"{given.get(what, '')} {subject.attributes[name]}"
+    if chosen.agreement is not None:
+        given["the agreement"] = chosen.agreement.read_text(encoding="utf-8", errors="replace")
+    # a short number stands in any text; what is given away beside these texts is chosen word by word
+    ids = [s for s in source.subjects if len(s) > 3 or not s.isdigit()]
+    for what, text in given.items():
+        held = next((one for one in ids if len(one) > 1 and names_in(one).search(text)), None)
+        if held is not None:
+            raise UsageError(
+                f"{what} would give an id away",
+                where=source.path,
+                seen=f"'{held}'",
+                todo="Take it out there, or leave the column out.",
+            )
+
+
+def _write_pages(
+    folder: Path, title: Title, facts: Facts, how: dict[str, Any], chosen: PublishSettings
+) -> None:
+    """All but the release; the checksums last."""
+    bib = texts.bibtex(title)
+    terms = (
+        chosen.agreement.read_text(encoding="utf-8") if chosen.agreement else texts.agreement(title, facts)
+    )
+    pages = {
+        "README.md": texts.readme(title, facts),
+        "AGREEMENT.txt": terms,
+        "CITATION.cff": texts.citation_cff(title),
+        "CITATION.bib": bib,
+        "datasheet.md": texts.datasheet(title, facts, how),
+        "subjects.csv": texts.subjects_csv(facts),
+    }
+    for name, text in pages.items():
+        write_whole(folder / name, text)
+    sums = {
+        line.partition("  ")[2]: line.partition("  ")[0]
+        for line in _lines(folder / (RELEASE + digest.ENDING))
+    }
+    sums |= {name: digest.of_file(folder / name) for name in (*pages, RELEASE + digest.ENDING)}
+    files = {name: ((folder / name).stat().st_size, total) for name, total in sums.items()}
+    columns = {**_COLUMNS, **{name: "as in the lab's table" for name in chosen.columns}}
+    write_whole(folder / "croissant.json", croissant(title, files, columns, bib))
+    sums["croissant.json"] = digest.of_file(folder / "croissant.json")
+    write_whole(folder / SUMS, "".join(f"{total}  {name}\n" for name, total in sorted(sums.items())))
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines()
+
+
+def _messages(facts: Facts, known: Mapping[str, Known], subjects: Sequence[Subject]) -> tuple[str, ...]:
+    said = []
+    if not permitted.declares(facts.people.values()):
+        columns = ", ".join(permitted.COLUMNS.values())
+        said.append(
+            f"The table of subjects says nothing of what each permits ({columns}): nobody permits any of it."
+        )
+    if facts.alone:
+        said.append(
+            f"{facts.alone} of {len(facts.people)} subjects are alone in their age band, gender and ethnicity, and the "
+            "easier to recognise."
+        )
+    old = sum(subject.own in known for subject in subjects)
+    if old:
+        said.append(f"{old} subjects keep the split of an earlier version; {len(subjects) - old} are new.")
+    return tuple(said)

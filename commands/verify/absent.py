@@ -1,0 +1,157 @@
+"""Nobody of an id is left in a release: no name, no text, no chunk that nothing names.
+
+Looked at are the index, its shards, what lies beside under such names, and the digests' file: the names of all groups,
+datasets and attributes, all text in attributes, tables and datasets, and the bytes between chunks, where what was
+unlinked and not written over would still lie.  What somebody's face looks like cannot be looked for; so each stretch
+that no dataset names and that unpacks like a chunk is told, whoever it is of.
+"""
+
+from __future__ import annotations
+
+import mmap
+import re
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from h5py import h5d
+from h5py.h5g import GroupID
+from numpy.typing import NDArray
+
+from mimicme.commands.verify.finding import Finding, guarded
+from mimicme.pipeline.names_in import is_in, names_in_bytes
+from mimicme.pipeline.release import digest, guard, shards
+
+MIN_RAW = 4
+"""Letters of an id from which on it is looked for between chunks: a shorter one stands in any binary file."""
+MIN_REMNANT = 512
+"""Bytes that a stretch must unpack to: what is no chunk fails before."""
+_STREAM = re.compile(rb"\x78[\x01\x5e\x9c\xda]")
+_DEPTH = 6  # of groups in a release
+_ROWS = 1 << 16
+
+
+def check_absent(path: Path, subject: str, alive: Callable[[], None]) -> Iterator[Finding]:
+    """Nobody of this id is left in a release, whole or of shards.
+
+    Args:
+        subject: the id.  alive: called now and then.
+    """
+    folder = shards.folder_of(path)
+    named = {one.name for one in shards.of_file(path) or ()}
+    for one in sorted(folder.iterdir()):
+        if is_in(subject, one.name):
+            yield Finding("error", one.name, f"Its name has '{subject}' in it.")
+    for name in (one.name for one in shards.others(path, named)):
+        yield Finding(
+            "error", name, "No index names this shard of an earlier release, or half of one; delete it."
+        )
+    beside = digest.beside(path)
+    if beside.is_file() and is_in(subject, beside.read_text("utf-8", "replace")):
+        yield Finding("error", beside.name, f"It has '{subject}' in it.")
+    for file in (path, *(folder / name for name in sorted(named) if (folder / name).is_file())):
+        for finding in guarded("/", _check_file, file, subject, alive):
+            where = finding.where if file == path else f"{file.name}:{finding.where}"
+            yield Finding(finding.level, where, finding.message)
+
+
+def _check_file(path: Path, subject: str, alive: Callable[[], None]) -> Iterator[Finding]:
+    taken: list[tuple[int, int]] = []
+    with guard.opened(path) as file:
+        yield from _check_node(guard.rooted(file), "/", subject, taken, _DEPTH, alive)
+    with open(path, "rb") as raw, mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        pattern = names_in_bytes(subject) if len(subject) >= MIN_RAW else None
+        for start, stop in _gaps(taken, len(data)):
+            alive()
+            part = data[start:stop]
+            if pattern is not None and (at := pattern.search(part)):
+                yield Finding(
+                    "error", f"byte {start + at.start():,}", f"'{subject}' stands between what is named."
+                )
+            yield from _remnants(part, start)
+
+
+def _check_node(
+    node: Any,
+    place: str,
+    subject: str,
+    taken: list[tuple[int, int]],
+    depth: int,
+    alive: Callable[[], None],
+) -> Iterator[Finding]:
+    for name, value in guard.attribute_arrays(node, place):
+        texts = [guard.text(one) for one in value.ravel().tolist() if isinstance(one, bytes | str)]
+        if is_in(subject, name) or any(is_in(subject, text) for text in texts):
+            yield Finding("error", place, f"The attribute '{name}' has '{subject}' in it.")
+    if isinstance(node, GroupID):
+        if depth == 0:
+            guard.refuse(f"'{place}' lies deeper than anything in a release", place)
+        for name in guard.names(node, place):
+            where = f"{place.rstrip('/')}/{name}"
+            if is_in(subject, name):
+                yield Finding("error", where, f"Its name has '{subject}' in it.")
+            below = guard.child(node, name, place)
+            yield from _check_node(below, where, subject, taken, depth - 1, alive)
+        return
+    alive()
+    stored = guard.dataset(node, place, table=True)
+    taken += _extents(node)
+    for column in stored.dtype.names or ("",):
+        if is_in(subject, column):
+            yield Finding("error", place, f"The column '{column}' has '{subject}' in it.")
+    if any(stored.dtype[n].kind == "S" for n in stored.dtype.names or ()) or stored.dtype.kind == "S":
+        for start in range(0, stored.shape[0], _ROWS):
+            rows = stored.read(slice(start, min(start + _ROWS, stored.shape[0])))
+            for text in _texts(rows):
+                if is_in(subject, text):
+                    yield Finding("error", place, f"It has the text {text[:80]!r}.")
+
+
+def _texts(rows: NDArray[Any]) -> Iterator[str]:
+    """The different texts of a table, or of a dataset of text."""
+    names = rows.dtype.names
+    for column in (rows[name] for name in names if rows.dtype[name].kind == "S") if names else (rows,):
+        yield from (guard.text(one) for one in np.unique(column).tolist())
+
+
+def _extents(node: h5d.DatasetID) -> list[tuple[int, int]]:
+    """First byte and the one behind the last of all that a dataset has in the file."""
+    found: list[tuple[int, int]] = []
+    if node.get_create_plist().get_layout() == h5d.CHUNKED:
+        node.chunk_iter(lambda chunk: found.append((chunk.byte_offset, chunk.byte_offset + chunk.size)))
+    elif (offset := node.get_offset()) is not None:
+        found.append((offset, offset + node.get_storage_size()))
+    return found
+
+
+def _gaps(taken: list[tuple[int, int]], size: int) -> Iterator[tuple[int, int]]:
+    """What no dataset has: first byte, and the one behind the last."""
+    at = 0
+    for start, stop in sorted(taken):
+        if start > at:
+            yield at, min(start, size)
+        at = max(at, stop)
+    if at < size:
+        yield at, size
+
+
+def _remnants(part: bytes, start: int) -> Iterator[Finding]:
+    """Stretches that unpack like a chunk."""
+    end = 0
+    for head in _STREAM.finditer(part):
+        if head.start() < end:
+            continue
+        unpacker = zlib.decompressobj()
+        try:
+            size = len(unpacker.decompress(part[head.start() :], MIN_REMNANT))
+        except zlib.error:
+            continue
+        if size >= MIN_REMNANT:
+            end = head.start() + MIN_REMNANT // 8
+            yield Finding(
+                "error",
+                f"byte {start + head.start():,}",
+                "A packed chunk that no dataset names: of somebody who was unlinked, and not written over.",
+            )

@@ -1,0 +1,81 @@
+"""What each subject permits: columns of the table of subjects, which travel in a release as attributes.
+
+    may_appear_in_papers   pictures of them may be shown: papers, talks, web pages
+    may_train              models may be learnt from them
+    may_share_raw          raw captures of them may be given away
+    research_only          no, and nothing but no: commercial use too
+
+Fails closed: what is not plainly permitted - empty, unknown, a word that is not understood, a column that is not
+there - is not permitted.  Whether it counts at all depends on the release: one that says nothing of any use is as it
+was before there were such columns.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from mimicme.pipeline.captures.metadata import UNKNOWN, ConsentRules
+from mimicme.pipeline.errors import UsageError
+
+RESEARCH = "research"
+COLUMNS: Mapping[str, str] = {
+    "papers": "may_appear_in_papers",
+    "training": "may_train",
+    "raw": "may_share_raw",
+    "commercial": "research_only",
+}
+"""Columns by use; that of `commercial` forbids what the others permit."""
+USES = (RESEARCH, *COLUMNS)
+YES, NO = "yes", "no"
+_NO = frozenset({"no", "n", "false", "0"})
+
+
+def check_use(use: str) -> str:
+    """A use that there is.
+
+    Raises:
+        UsageError: there is no such use.
+    """
+    if use not in USES:
+        raise UsageError("there is no such use of a release", seen=repr(use), expected=", ".join(USES))
+    return use
+
+
+def said(attributes: Mapping[str, Any]) -> dict[str, str]:
+    """By use: `yes`, `no`, or `unknown` where the subject's attributes say nothing of it."""
+    spelled = {_plain(name): value for name, value in attributes.items()}
+    found = {}
+    for use, column in COLUMNS.items():
+        text = str(spelled.get(column, UNKNOWN)).strip()
+        if text.casefold() in ("", UNKNOWN, "nan"):
+            found[use] = UNKNOWN
+        elif use == "commercial":
+            found[use] = YES if text.casefold() in _NO else NO
+        else:
+            found[use] = YES if ConsentRules().is_yes(text) else NO
+    return found
+
+
+def permits(attributes: Mapping[str, Any], use: str) -> bool:
+    """Whether a subject permits a use: plainly, or not.  `research` is what every release is for.
+
+    Raises:
+        UsageError: there is no such use.
+    """
+    return check_use(use) == RESEARCH or said(attributes)[use] == YES
+
+
+def declares(people: Iterable[Mapping[str, Any]], use: str = "") -> bool:
+    """Whether anything is said of a use, or of any use, of anybody."""
+    return any(
+        value != UNKNOWN and use in ("", name)
+        for attributes in people
+        for name, value in said(attributes).items()
+    )
+
+
+def _plain(name: str) -> str:
+    """A column's name in small letters, joined by underscores."""
+    return re.sub(r"[^a-z0-9]+", "_", name.casefold()).strip("_")

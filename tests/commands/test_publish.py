@@ -1,0 +1,368 @@
+"""A release that is given away: nobody's id is in it, everybody's wishes are, and its README works as it is written."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import stat
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from recipes import recipes
+from shared_helpers import MAIN
+
+from mimicme.commands.publish import PublishSettings, publish
+from mimicme.commands.publish.splits import NAMES, age_band, assign, shares_of, stratum
+from mimicme.commands.publish.texts import Title
+from mimicme.commands.verify import has_errors, verify
+from mimicme.commands.withdraw import withdraw
+from mimicme.pipeline.captures.metadata import ConsentRules, parse_subjects
+from mimicme.pipeline.errors import UsageError
+from mimicme.pipeline.items import Item
+from mimicme.pipeline.pseudonyms import pseudonyms, read_ledger, sequence_names
+from mimicme.pipeline.release import Release, digest
+from mimicme.pipeline.release.permitted import COLUMNS
+
+TITLE = Title("Faces & More", ("Müller, Änne", "A Lab"), "1.0", "", "CC-BY-NC-4.0", "Faces of {six} people.")
+TABLE = """subject,age,gender,ethnicity,consent,site,may_appear_in_papers,May train,may_share_raw,research_only
+anna,23,female,white,yes 2021-03-04,Ulm,yes,yes,no,yes
+bert,31,male,asian,yes,Ulm,no,yes,,no
+carl,35,male,white,yes,Bath,,no,no,yes
+dora,62,female,black,unsure,Bath,yes,yes,yes,no
+emil,44,male,white,yes,Ulm,yes,yes,yes,no
+"""
+PEOPLE = ("anna", "bert", "carl", "dora", "emil")
+PUBLISHED = ("anna", "bert", "carl", "emil")
+
+
+@pytest.fixture(scope="module")
+def lab(fakes: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Releases of five people, one of whom gives no plain yes; names of sequences tell who they are."""
+    folder = tmp_path_factory.mktemp("lab")
+    given = []
+    for person in PEOPLE:
+        for name, numbers in ((f"{person}_smile_1", (0, 1, 2)), (f"{person}_smile_2", (3, 4))):
+            sequence = replace(fakes.sequence(Item(person, name), numbers), expression="happiness")
+            given.append(fakes.checkpoints(folder, sequence))
+    for name, shard in (("one", "none"), ("many", "subject")):
+        table = parse_subjects(TABLE.encode(), rules=ConsentRules(yes=("unsure",)))
+        fakes.packed(folder / name / "release.h5", given, table, shard=shard)
+    return folder
+
+
+@pytest.fixture(params=["one", "many"])
+def source(lab: Path, request: pytest.FixtureRequest) -> Path:
+    return lab / request.param / "release.h5"
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in sorted(folder.iterdir())}
+
+
+def test_nobodys_id_is_in_it(source: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    done = publish(source, folder, TITLE)
+    assert (done.subjects, done.frames) == (4, 20)
+    assert list(done.left_out) == ["dora"] and "no plain yes" in done.left_out["dora"]
+    assert [f for f in verify(folder / "release.h5", every_image=True) if f.level == "error"] == []
+    for person in PEOPLE:
+        assert not has_errors(verify(folder / "release.h5", absent=person)), person
+        for name, data in files(folder).items():
+            assert person.encode() not in data.lower(), name
+    for secret in (b"Ulm", b"Bath", b"2021-03-04", b"large-residual", str(tmp_path).encode()):
+        assert not any(secret in data for data in files(folder).values())
+    with Release(folder / "release.h5") as release:
+        assert all(re.fullmatch("P[0-9a-f]{12}", subject) for subject in release.subjects)
+        assert {s.item.sequence for s in release.sequences()} == {"happiness", "happiness-2"}
+        assert {s.name for s in release.sequences()} == {"happiness", "happiness-2"}
+        assert not any(name.startswith("made_by") for s in release.sequences() for name in s.attributes)
+        assert all(frame.message == "" for frame in release)
+        config = json.loads(release.attributes["config"])
+        assert config["bake"] == {"size": 32}
+
+
+def test_the_frames_are_the_same(source: Path, tmp_path: Path) -> None:
+    done = publish(source, tmp_path / "out", TITLE)
+    ledger = read_ledger(done.ledger)
+    assert sorted(ledger) == sorted(PUBLISHED)
+    with Release(source) as own, Release(done.release) as given:
+        assert own.template.digest == given.template.digest
+        for person, known in ledger.items():
+            old, new = own.select(subject=person), given.select(subject=known.pseudonym)
+            assert len(old) == len(new) == 5
+            for a, b in zip(old.tolist(), new.tolist(), strict=True):
+                one, other = own.frame(a), given.frame(b)
+                np.testing.assert_array_equal(one.vertices, other.vertices)
+                np.testing.assert_array_equal(one.landmarks, other.landmarks)
+                np.testing.assert_array_equal(one.texture, other.texture)
+                assert one.quality == pytest.approx(other.quality, nan_ok=True) and one.number == other.number
+            said, told = own.subjects[person], given.subjects[known.pseudonym]
+            assert all(said[name] == told[name] for name in ("age", "gender", "ethnicity"))
+            assert told["consent"] == "yes" and told["split"] == known.split and "site" not in told
+            for use in COLUMNS:
+                assert own.permits(person, use) == given.permits(known.pseudonym, use)
+
+
+def test_the_key_stays_at_home(source: Path, tmp_path: Path) -> None:
+    done = publish(source, tmp_path / "out", TITLE)
+    assert done.key == tmp_path / "out.key" and done.ledger.parent == tmp_path
+    assert {stat.S_IMODE(p.stat().st_mode) for p in (done.key, done.ledger)} == {0o600}
+    assert not any(done.key.read_bytes().strip() in data for data in files(tmp_path / "out").values())
+    with pytest.raises(UsageError, match="must not lie in the folder"):
+        publish(source, tmp_path / "other", TITLE, PublishSettings(key=tmp_path / "other" / "my.key"))
+    (tmp_path / "link").symlink_to(tmp_path / "other")
+    with pytest.raises(UsageError, match="must not lie in the folder"):
+        publish(source, tmp_path / "other", TITLE, PublishSettings(key=tmp_path / "link" / "my.key"))
+    (tmp_path / "short.key").write_text("secret")
+    with pytest.raises(UsageError, match="no key"):
+        publish(source, tmp_path / "other", TITLE, PublishSettings(key=tmp_path / "short.key"))
+    other = publish(source, tmp_path / "two", TITLE, PublishSettings(key=tmp_path / "two.key"))
+    assert set(Release(other.release).subjects).isdisjoint(Release(done.release).subjects)
+    assert Release(other.release).fingerprint != Release(done.release).fingerprint
+    marks = [{p.name.split("@")[2] for p in d.release.parent.glob("*@*")} for d in (done, other)]
+    assert marks[0].isdisjoint(marks[1])  # no name can be found by trying whose shard has this fingerprint
+
+
+def test_equal_input_gives_equal_bytes_and_a_change_touches_its_own(
+    lab: Path, fakes: ModuleType, tmp_path: Path
+) -> None:
+    key = PublishSettings(key=tmp_path / "k")
+    publish(lab / "many" / "release.h5", tmp_path / "a", TITLE, key)
+    publish(lab / "many" / "release.h5", tmp_path / "b", TITLE, key)
+    first = files(tmp_path / "a")
+    assert first == files(tmp_path / "b")
+    before = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "b").glob("*@*")}
+    assert len(before) == 4
+    copy = tmp_path / "lab" / "release.h5"
+    copy.parent.mkdir()
+    for name, data in files(lab / "many").items():
+        (copy.parent / name).write_bytes(data)
+    withdraw(copy, "carl")
+    publish(copy, tmp_path / "b", TITLE, key)
+    after = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "b").glob("*@*")}
+    gone = set(before) - set(after)
+    assert len(gone) == 1 and after == {n: t for n, t in before.items() if n not in gone}
+    name = pseudonyms((tmp_path / "k").read_bytes().strip(), ["carl"])["carl"]
+    assert name in next(iter(gone))
+    assert not has_errors(verify(tmp_path / "b" / "release.h5", absent=name))
+    assert not any(name.encode() in data for data in files(tmp_path / "b").values())
+
+
+def test_splits_are_kept_in_later_versions(lab: Path, tmp_path: Path) -> None:
+    source = lab / "one" / "release.h5"
+    first = publish(source, tmp_path / "v1", TITLE, PublishSettings(key=tmp_path / "k", shares="50,25,25"))
+    second = publish(source, tmp_path / "v2", TITLE, PublishSettings(key=tmp_path / "k", seed=5))
+    splits = [{n: s["split"] for n, s in Release(d.release).subjects.items()} for d in (first, second)]
+    assert splits[0] == splits[1]
+    assert Counter(splits[0].values()) == {"train": 2, "val": 1, "test": 1}
+    assert any("keep the split" in message for message in second.messages)
+    assert json.loads(Release(first.release).attributes["publication"])["shares"] == "50,25,25"
+
+
+def test_only_who_permits_it(source: Path, tmp_path: Path) -> None:
+    done = publish(source, tmp_path / "out", TITLE, PublishSettings(use="papers", key=tmp_path / "k"))
+    assert sorted(read_ledger(done.ledger)) == ["anna", "emil"]
+    assert sorted(done.left_out) == ["bert", "carl", "dora"]
+    done = publish(
+        source, tmp_path / "more", TITLE, PublishSettings(consent_yes=("unsure",), key=tmp_path / "k2")
+    )
+    assert sorted(read_ledger(done.ledger)) == sorted(PEOPLE)
+
+
+def test_what_would_give_an_id_away_is_refused(source: Path, tmp_path: Path) -> None:
+    for title in (replace(TITLE, title="Anna and others"), replace(TITLE, licence="ask emil_m")):
+        with pytest.raises(UsageError, match="would give an id away"):
+            publish(source, tmp_path / "out", title)
+    terms = tmp_path / "terms.txt"
+    terms.write_text("Of carl2 and others.")
+    with pytest.raises(UsageError, match="the agreement would give"):
+        publish(source, tmp_path / "out", TITLE, PublishSettings(agreement=terms))
+    assert not (tmp_path / "out").exists()
+    terms.write_text("Only on Sundays.")
+    publish(source, tmp_path / "out", TITLE, PublishSettings(agreement=terms, columns=("site",)))
+    assert (tmp_path / "out" / "AGREEMENT.txt").read_text() == "Only on Sundays."
+    assert "Ulm" in (tmp_path / "out" / "subjects.csv").read_text()
+
+
+def test_a_folder_with_other_things_is_refused(source: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "thesis.tex").write_text("mine")
+    with pytest.raises(UsageError, match=r"holds other things.*thesis\.tex"):
+        publish(source, folder, TITLE)
+    assert [p.name for p in folder.iterdir()] == ["thesis.tex"]
+
+
+def test_a_publication_that_was_interrupted_goes_on(lab: Path, tmp_path: Path) -> None:
+    source, settings = lab / "many" / "release.h5", PublishSettings(key=tmp_path / "k")
+    publish(source, tmp_path / "whole", TITLE, settings)
+    count = 0
+
+    def stop() -> None:
+        nonlocal count
+        count += 1
+        if count == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        publish(source, tmp_path / "again", TITLE, settings, stop)
+    assert not (tmp_path / "again" / "SHA256SUMS").exists()
+    before = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "again").glob("*@*")}
+    assert len(before) == 2
+    for name in (
+        ".release.h5.12.tmp",
+        ".README.md.12.tmp",
+        f".{next(iter(before))}.12.tmp",
+    ):  # of one that was killed
+        (tmp_path / "again" / name).write_text("half")
+    publish(source, tmp_path / "again", TITLE, settings)
+    assert files(tmp_path / "again") == files(tmp_path / "whole")
+    assert all((tmp_path / "again" / name).stat().st_mtime_ns == at for name, at in before.items())
+
+
+@pytest.mark.parametrize("vertices", ["float32", "int16"])
+@pytest.mark.parametrize("shard", ["none", "subject"])
+def test_the_recipes_of_its_readme_work(fakes: ModuleType, tmp_path: Path, shard: str, vertices: str) -> None:
+    given = [fakes.checkpoints(tmp_path / "made", fakes.sequence(Item(p, "smile"))) for p in PEOPLE]
+    table = parse_subjects(TABLE.encode())
+    fakes.packed(tmp_path / "lab.h5", given, table, shard=shard, vertices=vertices)
+    publish(tmp_path / "lab.h5", tmp_path / "out", TITLE)
+    program = recipes(tmp_path / "out" / "README.md", optional=False)
+    assert "release.select(split=" in program and 'use="training"' in program and "h5py.File" in program
+    done = subprocess.run(
+        [sys.executable, "-c", program + "\nprint(np.abs(vertices - release.vertices(0)).max() < 1e-4)"],
+        cwd=tmp_path / "out", capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "(49, 3)" in done.stdout and "happiness" in done.stdout and done.stdout.endswith("True\n")
+
+
+def test_its_pages_say_what_is_in_it(source: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    publish(source, folder, TITLE)
+    sums = dict(reversed(line.split("  ")) for line in (folder / "SHA256SUMS").read_text().splitlines())
+    assert sums == {n: digest.of_file(folder / n) for n in files(folder) if n != "SHA256SUMS"}
+    people = list(csv.DictReader((folder / "subjects.csv").open()))
+    assert len(people) == 4 and {p["frames_ok"] for p in people} == {"5"}
+    assert Counter(p["may_train"] for p in people) == {"yes": 3, "no": 1}
+    assert Counter(p["research_only"] for p in people) == {"yes": 2, "no": 2}
+    cited = (folder / "CITATION.cff").read_text().splitlines()
+    assert cited[:4] == [
+        "cff-version: 1.2.0",
+        "message: If you use this data set, please cite it as below.",
+        "type: dataset",
+        'title: "Faces & More"',
+    ]
+    authors = cited[cited.index("authors:") + 1 :]
+    assert authors == ['  - family-names: "Müller"', '    given-names: "Änne"', '  - name: "A Lab"']
+    assert 'date-released: "2024-01-02"' in cited and 'abstract: "Faces of {six} people."' in cited
+    bib = (folder / "CITATION.bib").read_text()
+    assert r"Faces \& More" in bib and bib.count("{") - bib.count("}") == 0 and "and {A Lab}" in bib
+    sheet = (folder / "datasheet.md").read_text()
+    assert "| train | val | test |" in sheet and "| 30-39 | 2 | #" in sheet and "| papers | 2 |" in sheet
+    assert "What else the table of subjects had was left out: site." in sheet
+    assert "withdrawn" in (folder / "AGREEMENT.txt").read_text()
+    described = json.loads((folder / "croissant.json").read_text())
+    assert described["@type"] == "sc:Dataset" and "conformsTo" in described
+    assert {f["@id"]: f["sha256"] for f in described["distribution"]} == {
+        n: s for n, s in sums.items() if n != "croissant.json"
+    }
+    header = (folder / "subjects.csv").read_text().splitlines()[0].split(",")
+    assert [f["name"] for f in described["recordSet"][0]["field"]] == header
+
+
+def test_withdrawing_with_the_key_finds_published_copies(lab: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    for name, data in files(lab / "one").items():
+        (home / name).write_bytes(data)
+    done = publish(home / "release.h5", tmp_path / "out", TITLE)
+    name = read_ledger(done.ledger)["bert"].pseudonym
+    gone = withdraw(home / "release.h5", "bert", [tmp_path / "out"], done.key)
+    assert any(f"out/release.h5' holds '{name}' too" in message for message in gone.messages)
+    gone = withdraw(done.release, "bert", key=done.key)
+    assert gone.frames == 5 and any("publish again" in message for message in gone.messages)
+    assert name not in Release(done.release).subjects
+    with pytest.raises(UsageError, match="no such key"):
+        withdraw(home / "release.h5", "carl", key=tmp_path / "nowhere")
+
+
+def test_the_command_line(source: Path, tmp_path: Path) -> None:
+    command = [*MAIN, "publish", source, tmp_path / "out", "--title", "Faces", "--author", "Doe, Jane"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "4 subjects with 20 frames under pseudonyms" in done.stdout and "verified" in done.stdout
+    assert "'dora' is left out" in done.stderr
+    done = subprocess.run([*command, "--shard", "many"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "--shard" in done.stderr
+
+
+# -- splits and names
+
+
+def crowd(count: int) -> dict[str, dict[str, Any]]:
+    rng = np.random.default_rng(3)
+    return {
+        f"P{k:03d}": {
+            "age": int(rng.integers(18, 70)),
+            "gender": ("female", "male")[int(rng.integers(2))],
+            "ethnicity": ("asian", "black", "white")[int(rng.integers(3))],
+        }
+        for k in range(count)
+    }
+
+
+def test_splits_have_their_share_of_every_stratum() -> None:
+    people, shares = crowd(400), shares_of("80,10,10")
+    found = assign(people, shares, 0)
+    assert set(found) == set(people)
+    for split, share in shares.items():
+        assert abs(sum(s == split for s in found.values()) - share * 400) <= 1
+    for group in {stratum(p) for p in people.values()}:
+        inside = [n for n, p in people.items() if stratum(p) == group]
+        for split, share in shares.items():
+            assert abs(sum(found[n] == split for n in inside) - share * len(inside)) <= 1.5
+    assert found == assign(dict(reversed(people.items())), shares, 0)
+    assert found != assign(people, shares, 1)
+    more = {**people, "Q": {"age": 30}}
+    assert {n: s for n, s in assign(more, shares, 0, found).items() if n != "Q"} == found
+
+
+@pytest.mark.parametrize("text", ["", "80,20", "a,b,c", "0,0,0", "-1,1,1", "nan,1,1"])
+def test_shares_that_are_none(text: str) -> None:
+    with pytest.raises(UsageError, match="no shares"):
+        shares_of(text)
+
+
+def test_names_and_bands() -> None:
+    assert tuple(shares_of("8,1,1")) == NAMES and shares_of("8,1,1")["val"] == pytest.approx(0.1)
+    assert [age_band({"age": a}) for a in (9, 20, 29.5, "unknown", -3)] == [
+        "0-9",
+        "20-29",
+        "20-29",
+        "unknown",
+        "unknown",
+    ]
+    named = sequence_names({"b_smile": "happiness", "a_smile": "happiness", "x": "pout", "y": ""})
+    assert named == {"a_smile": "happiness", "b_smile": "happiness-2", "x": "pout", "y": "sequence"}
+    key = b"0" * 64
+    assert pseudonyms(key, ["S001"]) == pseudonyms(key, ["S001"]) != pseudonyms(b"1" * 64, ["S001"])
+
+
+def test_a_release_of_before_is_packed_again_first(fakes: ModuleType, lab: Path, tmp_path: Path) -> None:
+    path = tmp_path / "r.h5"
+    path.write_bytes((lab / "one" / "release.h5").read_bytes())
+    fakes.make_older(path)
+    with pytest.raises(UsageError, match="too old"):
+        publish(path, tmp_path / "out", TITLE)
+    with h5py.File(path) as file:
+        assert "subjects" in file

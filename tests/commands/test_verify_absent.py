@@ -1,0 +1,124 @@
+"""`verify --absent`: what is left of somebody is found wherever it lies, and nothing is found where nothing is."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import h5py
+import numpy as np
+import pytest
+from shared_helpers import MAIN
+
+from mimicme.commands.verify import verify
+from mimicme.commands.verify.apart import verify_apart
+from mimicme.commands.withdraw import withdraw_release
+from mimicme.pipeline.items import Item
+from mimicme.pipeline.names_in import is_in
+from mimicme.pipeline.release import digest, guard, layout
+
+
+@pytest.fixture(scope="module")
+def made(fakes: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("absent")
+    people = ("S001", "S002", "S0010")
+    given = [fakes.checkpoints(folder / "made", fakes.sequence(Item(p, "smile"))) for p in people]
+    fakes.packed(folder / "one" / "release.h5", given)
+    fakes.packed(folder / "many" / "release.h5", given, shard="subject")
+    return folder
+
+
+@pytest.fixture(params=["one", "many"])
+def path(made: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    for file in (made / request.param).iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    return tmp_path / "release.h5"
+
+
+def traces(path: Path, subject: str) -> list[str]:
+    return [f"{f.where}: {f.message}" for f in verify(path, absent=subject) if f.level == "error"]
+
+
+def test_who_withdrew_is_absent(path: Path) -> None:
+    before = traces(path, "S001")
+    assert any("/subjects/S001" in found for found in before)
+    assert any("It has the text 'S001'" in found for found in before)
+    withdraw_release(path, "S001")
+    assert traces(path, "S001") == []  # though S0010 is there
+    assert traces(path, "S0010") != []
+    assert [f for f in verify_apart(path, absent="S001") if f.level == "error"] == []
+
+
+def attribute(file: h5py.File) -> None:
+    guard.put(file.attrs, "config", json.dumps({"only": "S001/*"}))
+
+
+def attribute_name(file: h5py.File) -> None:
+    guard.put(file["template"].attrs, "of_s001", "x")
+
+
+def text(file: h5py.File) -> None:
+    layout.write_table(file, "left", layout.texts(["somebody", "as in S001neutral.obj"]), 4)
+
+
+def column(file: h5py.File) -> None:
+    layout.write_table(file, "left", np.zeros(2, [("S001", "f4")]), 4)
+
+
+@pytest.mark.parametrize("leave", [attribute, attribute_name, text, column])
+def test_what_is_left_in_a_text_is_found(path: Path, leave: Callable[[h5py.File], None]) -> None:
+    withdraw_release(path, "S001")
+    with h5py.File(path, "r+") as file:
+        leave(file)
+        digest.seal_root(file["/"])
+    digest.beside(path).unlink()
+    assert len(traces(path, "S001")) >= 1
+
+
+def test_a_group_that_is_only_unlinked_is_found(made: Path, tmp_path: Path) -> None:
+    path = tmp_path / "release.h5"
+    path.write_bytes((made / "one" / "release.h5").read_bytes())
+    with h5py.File(path, "r+") as file:
+        del file["subjects/S001"]
+    found = traces(path, "S001")
+    assert sum("A packed chunk that no dataset names" in one for one in found) >= 3
+
+
+def test_bytes_behind_the_end_are_found(path: Path) -> None:
+    withdraw_release(path, "S001")
+    path.write_bytes(path.read_bytes() + b"of S001, once")
+    assert any("between what is named" in one for one in traces(path, "S001"))
+
+
+def test_a_shard_that_no_index_names_is_found(path: Path) -> None:
+    withdraw_release(path, "S001")
+    (path.parent / "release@0@0123456789abcdef.h5").write_bytes(b"half a shard")
+    (path.parent / "S001.obj").write_bytes(b"v 0 0 0")
+    found = traces(path, "S001")
+    assert len(found) == 2 and "No index names" in found[1] and found[0].startswith("S001.obj")
+
+
+def test_the_command_line_says_it(path: Path) -> None:
+    done = subprocess.run(
+        [*MAIN, "verify", path, "--absent", "S002"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1 and "/subjects/S002" in done.stdout
+    done = subprocess.run(
+        [*MAIN, "verify", path, "--absent", "S003"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0 and "verified" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("subject", "said", "there"),
+    [
+        ("S001", "S001", True), ("S001", "s001_neutral", True), ("S001", "faceS001", True), ("S001", "S0010", False),
+        ("1", "21", False), ("1", "scan-1.obj", True), ("ann", "channel", False), ("ann", "Ann 3", True),
+        ("12", "00aa12bb99ccdd12ff", False), ("a.b", "axb", False), ("P0123456789abcdef", "P0123456789abcdef", True),
+    ],
+)  # fmt: skip
+def test_where_an_id_stands(subject: str, said: str, there: bool) -> None:
+    assert is_in(subject, said) is there
