@@ -3,8 +3,9 @@
 The networks give every brow about the length that people's have on average, and are off by up to 8 mm at the ends of
 longer ones; the forehead has no relief that could put that right later.  What annotators follow is the stroke, and a
 picture shows it: near the networks' line the darkest path that bends little, by dynamic programming (Montanari 1971,
-"On the optimal detection of curves in noisy pictures"), from where it has faded on one side to where it has on the
-other.
+"On the optimal detection of curves in noisy pictures"), from the steepest step between dark and skin on one side to
+that on the other.  Dark is what the surface's shape does not explain (shade.py): the root of the nose and the socket
+lie in shade, and a path goes on into it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from mimicme.pipeline.arrays import Bools, Floats
 from mimicme.pipeline.drawing.render import Camera
 from mimicme.pipeline.formats.image import opencv
 from mimicme.pipeline.landmarks import GROUPS, N_LANDMARKS
+from mimicme.stages.landmarks.shade import unshaded
 from mimicme.stages.landmarks.views import DISTANCE_MM, Scene, rays_through, turned
 
 # From a little to the side a brow is seen squarely.
@@ -37,12 +39,14 @@ LEAST_CONTRAST = 0.08
 LEAST_BELOW = 0.04  # the same, to the darker of what lies above and below
 LEAST_SHOWN = 0.5  # of what lies between the networks' ends
 SHORTEST_MM = 15.0  # of the networks' line
-BLACK = 8.0  # added to brightness, of 255: what is nearly black has no contrast
 MOVE_COST = 0.15  # of the path, for each step aside, in shares of the greatest contrast
-# A brow ends where it has faded to these shares of the contrast over `RECENT_MM` further inwards, on average: one
-# alone lets the end of a brow that fades slowly jump.
-FADED = (0.3, 0.4, 0.5)
-RECENT_MM = 12.0
+# A brow ends where what lies `STEP_WIDTH_MM` inwards is darkest beside what lies as far outwards; set on ten people of
+# `synth`: 2 to 4 mm do alike, 8 mm leave the ends of short brows 1 mm further out.
+STEP_WIDTH_MM = 3.0
+INWARDS_MM = 10.0  # from the networks' end, how far the step is looked for
+TIE_PER_MM = 0.02  # of the brow's darkness, for each mm from the networks' end: of two like steps the nearer
+LEAST_STEP = 0.3  # of what is dark inside; a lesser step is no end
+EYE_MM = 2.0  # around an eye's opening: lashes
 
 
 def follow_brows(scene: Scene, points: Floats, pose: Floats) -> tuple[Floats, Bools]:
@@ -61,7 +65,9 @@ def follow_brows(scene: Scene, points: Floats, pose: Floats) -> tuple[Floats, Bo
         rows = GROUPS[group]
         camera = _camera(points[rows].mean(axis=0), pose, yaw)
         seen = camera.project(points[rows])
-        line = stroke(*scene.shown(camera), seen)
+        picture, depth = scene.shown(camera)
+        skin = ~_eyes(camera, points)
+        line = stroke(unshaded(picture, depth, skin, camera.pixels_per_mm), np.isnan(depth), seen)
         if line is None:
             continue
         arc = _arc(seen)
@@ -72,11 +78,11 @@ def follow_brows(scene: Scene, points: Floats, pose: Floats) -> tuple[Floats, Bo
     return out, followed
 
 
-def stroke(picture: NDArray[np.float32], empty: Bools, points: Floats) -> Floats | None:
+def stroke(brightness: NDArray[np.float32], empty: Bools, points: Floats) -> Floats | None:
     """The line (n, 2) px of a brow, in the order of its points as a detector has them, (5, 2) px; None without one.
 
     Args:
-        picture: (height, width, 3) RGB in [0, 255], `PIXELS_PER_MM`.
+        brightness: (height, width) of a picture of `PIXELS_PER_MM`, in natural logarithms; see `shade.unshaded`.
         empty: (height, width) True where it shows no scan.
     """
     if not _arc(points)[-1] >= SHORTEST_MM * PIXELS_PER_MM:
@@ -85,7 +91,6 @@ def stroke(picture: NDArray[np.float32], empty: Bools, points: Floats) -> Floats
     margin = round((ASIDE_MM + FLANK_MM[1]) / STEP_MM)
     offsets = np.arange(-margin, margin + 1) * STEP_MM
     at = base[:, None] + (offsets * PIXELS_PER_MM)[None, :, None] * down[:, None]
-    brightness = np.log(picture.mean(axis=2) + BLACK)
     missing = _sampled(empty, at) > 0
     band = _smoothed(_sampled(brightness, at), missing)
     core, near, far = (round(x / STEP_MM) for x in (CORE_MM, *FLANK_MM))
@@ -105,39 +110,48 @@ def stroke(picture: NDArray[np.float32], empty: Bools, points: Floats) -> Floats
     stands_out = np.median(contrast[inside]) >= LEAST_CONTRAST
     if not stands_out or np.median(sides[inside, path[inside]]) < LEAST_BELOW:
         return None
-    contrast[~shown] = np.nan
-    first, last = (
-        np.mean([_end(contrast, between, outwards, faded) for faded in FADED]) for outwards in (-1, 1)
-    )
+    dark = np.where(shown, -middle[rows, path], np.nan)
+    first, last = (_end(dark, between, outwards) for outwards in (-1, 1))
     line = base + (offsets[far + path] * PIXELS_PER_MM)[:, None] * down
     from_to = np.linspace(first, last, len(line))
     return np.stack([np.interp(from_to, rows, x) for x in line.T], axis=1)
 
 
-def _end(contrast: Floats, between: slice, outwards: int, faded: float) -> float:
-    """Where a stroke has faded, from the middle `outwards` (-1 or 1); the networks' end where that is not seen.
+def _end(dark: Floats, between: slice, outwards: int) -> float:
+    """Where a stroke ends `outwards` (-1 or 1), on its path; the networks' end where no step is seen.
 
-    Nor is it believed where it goes on for `BEYOND_MM`: that is hair.
+    Where it goes on for `BEYOND_MM` there is none: that is hair.
 
     Args:
-        contrast: (n,) along the path; NaN over holes.
+        dark: (n,) along the path; NaN over holes.
         between: what lies between the networks' ends.
     """
-    k, recent = (between.start + between.stop) // 2, round(RECENT_MM / STEP_MM)
-    k += outwards * recent
-    networks = float(between.start if outwards < 0 else between.stop - 1)
-    while 0 <= k < len(contrast):
-        inwards = contrast[k - outwards * np.arange(1, recent + 1)]
-        level = faded * float(np.nanmedian(inwards)) if np.isfinite(inwards).any() else np.nan
-        if contrast[k] < level:
-            last = inwards[0]
-            return (
-                k - outwards * float((level - contrast[k]) / (last - contrast[k]))
-                if last >= level
-                else networks
-            )
-        k += outwards
-    return networks
+    networks = between.start if outwards < 0 else between.stop - 1
+    width = round(STEP_WIDTH_MM / STEP_MM)
+    from_, to = (round(reach / STEP_MM) for reach in (INWARDS_MM, BEYOND_MM))
+    tie = TIE_PER_MM * STEP_MM * max(float(np.nanmedian(dark[between])), 0.0)
+    steps: list[tuple[float, float]] = []
+    for off in range(-from_, to + 1):
+        places = networks + outwards * (off + np.arange(-width, width))
+        if places.min() < 0 or places.max() >= len(dark) or not np.isfinite(dark[places]).all():
+            continue
+        inside, outside = dark[places[:width]].mean(), dark[places[width:]].mean()
+        if inside - max(outside, 0.0) >= LEAST_STEP * inside:
+            steps.append((inside - outside - tie * abs(off), networks + outwards * (off - 0.5)))
+    return max(steps)[1] if steps else float(networks)
+
+
+def _eyes(camera: Camera, points: Floats) -> Bools:
+    """(height, width) what lies in an eye's opening or within `EYE_MM` of it; points: (68, 3)."""
+    cv2 = opencv()
+    out = np.zeros(camera.size, np.uint8)
+    for group in ("left_eye", "right_eye"):
+        eye = camera.project(points[GROUPS[group]])
+        if np.isfinite(eye).all():
+            cv2.fillPoly(out, [np.rint(eye).astype(np.int32)], 1)
+            width = round(2 * EYE_MM * PIXELS_PER_MM)
+            cv2.polylines(out, [np.rint(eye).astype(np.int32)], True, 1, width)
+    return out > 0
 
 
 def _camera(target: Floats, pose: Floats, yaw_deg: float) -> Camera:

@@ -95,6 +95,7 @@ _EVEN_MM, _UNEVEN_MM = 0.75, 1.5
 # together.
 _PAINTED_SHARE = 0.5
 _ENDS = np.array([48, 54, 60, 64])
+_WINGS = np.array([31, 35])
 BROW_WIDTHS_MM = (4.0, 6.5)
 LEARNING_VIEWS = ((0.0, 0.0), (-15.0, 0.0), (15.0, 0.0), (0.0, 12.0), (0.0, -12.0))
 
@@ -140,9 +141,9 @@ def plausible_offsets(learnt: Floats, default: Floats, painted: bool = True) -> 
     even, uneven = symmetric(learnt)
     difference = even - default
     far = np.linalg.norm(difference, axis=1)
-    # brows are where definitions differ most
+    # where definitions differ most: brows, and wings of the nose, in their crease or at the nostril's rim
     reach = np.ones(N_LANDMARKS)
-    reach[GROUPS["left_eyebrow"]] = reach[GROUPS["right_eyebrow"]] = 1.7
+    reach[GROUPS["left_eyebrow"]] = reach[GROUPS["right_eyebrow"]] = reach[_WINGS] = 1.7
     weight = np.clip((_IMPLAUSIBLE_MM * reach - far) / ((_IMPLAUSIBLE_MM - _PLAUSIBLE_MM) * reach), 0, 1)
     weight *= np.clip((_UNEVEN_MM - uneven) / (_UNEVEN_MM - _EVEN_MM), 0, 1)
     for group in ("left_eye", "right_eye"):  # painted, where a scan has lashes, an eyeball and a gap between

@@ -208,6 +208,15 @@ def test_offsets_of_a_template_count_as_far_as_they_are_plausible():
         np.testing.assert_allclose(default[MIRROR] * [-1, 1, 1], default)
 
 
+def test_wings_of_a_nose_may_be_meant_in_their_crease():
+    """On both sides alike, 5 mm from the nostril's rim: another definition; on one side alone an error."""
+    learnt = DEFAULT_MM.copy()
+    learnt[[31, 35]] += [[-3.0, 2.0, -3.0], [3.0, 2.0, -3.0]]
+    np.testing.assert_allclose(plausible_offsets(learnt, DEFAULT_MM)[[31, 35]], learnt[[31, 35]])
+    learnt[35] = DEFAULT_MM[35]
+    np.testing.assert_allclose(plausible_offsets(learnt, DEFAULT_MM), DEFAULT_MM)
+
+
 def test_offsets_of_painted_ends_of_a_mouth_count_half_and_annotation_errors_nothing():
     ends, inner = [48, 54], [60, 64]
     learnt = DEFAULT_MM.copy()
