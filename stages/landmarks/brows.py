@@ -10,7 +10,7 @@ lie in shade, and a path goes on into it.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,17 @@ from mimicme.pipeline.drawing.render import Camera
 from mimicme.pipeline.formats.image import opencv
 from mimicme.pipeline.landmarks import GROUPS, N_LANDMARKS
 from mimicme.stages.landmarks.shade import unshaded
-from mimicme.stages.landmarks.views import DISTANCE_MM, Scene, rays_through, turned
+from mimicme.stages.landmarks.strips import (
+    arc_length,
+    at_shares,
+    means,
+    on_scan,
+    ramp,
+    ridge,
+    sampled,
+    smoothed,
+)
+from mimicme.stages.landmarks.views import DISTANCE_MM, Scene, turned
 
 # From a little to the side a brow is seen squarely.
 SIDES = (("left_eyebrow", -20.0), ("right_eyebrow", 20.0))
@@ -35,8 +45,9 @@ FLANK_MM = (6.0, 9.0)  # and what lies so far above and below it is skin
 SMOOTH_MM = 1.0  # along the brow: hairs
 # In natural logarithms of brightness; these, like all that follows, were set on ten synthetic neutrals, whose brows
 # have 0.3 to 0.7, and on james.  Fair brows have less.
-LEAST_CONTRAST = 0.08
-LEAST_BELOW = 0.04  # the same, to the darker of what lies above and below
+# Evidence from none to all of it: of the contrast, and of that to the darker of what lies above and below.
+CONTRAST = (0.08, 0.16)
+BELOW = (0.04, 0.08)
 LEAST_SHOWN = 0.5  # of what lies between the networks' ends
 SHORTEST_MM = 15.0  # of the networks' line
 MOVE_COST = 0.15  # of the path, for each step aside, in shares of the greatest contrast
@@ -49,56 +60,66 @@ LEAST_STEP = 0.3  # of what is dark inside; a lesser step is no end
 EYE_MM = 2.0  # around an eye's opening: lashes
 
 
-def follow_brows(scene: Scene, points: Floats, pose: Floats) -> tuple[Floats, Bools]:
-    """Landmarks (68, 3) with those of brows on the strokes that the texture shows; and which of them (68,) are.
+class Stroke(NamedTuple):
+    """A brow: its line (n, 2) px, in the order of the detector's points, and the evidence for it, 0 to 1."""
+
+    line: Floats
+    evidence: float
+
+
+def follow_brows(scene: Scene, points: Floats, pose: Floats) -> tuple[Floats, Floats]:
+    """Landmarks (68, 3) with those of brows on the strokes that the texture shows; and by how much evidence (68,) each
+    was moved there, 0 to 1.
 
     A brow that does not stand out from the skin - a fair one, one under hair - stays as it is, and so does an end
-    over a hole.
+    over a hole; one that hardly does goes a part of the way.
 
     Args:
         scene: a scan with colours; without, nothing is followed.
         points: (68, 3) mm, scan frame, finite for brows.
         pose: (4, 4) of the head, head -> scan.
     """
-    out, followed = points.copy(), np.zeros(N_LANDMARKS, bool)
+    out, evidence = points.copy(), np.zeros(N_LANDMARKS)
     for group, yaw in SIDES if scene.textured else ():
         rows = GROUPS[group]
         camera = _camera(points[rows].mean(axis=0), pose, yaw)
         seen = camera.project(points[rows])
         picture, depth = scene.shown(camera)
         skin = ~_eyes(camera, points)
-        line = stroke(unshaded(picture, depth, skin, camera.pixels_per_mm), np.isnan(depth), seen)
-        if line is None:
+        brow = stroke(unshaded(picture, depth, skin, camera.pixels_per_mm), np.isnan(depth), seen)
+        if brow is None:
             continue
-        arc = _arc(seen)
-        met, places = _on_scan(scene, camera, _at(line, arc / arc[-1]))
+        arc = arc_length(seen)
+        met, places = on_scan(scene, camera, at_shares(brow.line, arc / arc[-1]))
         # through a hole: the far side of the head
         met &= np.linalg.norm(places - points[rows], axis=1) < 2 * BEYOND_MM
-        out[rows][met], followed[rows] = places[met], met
-    return out, followed
+        evidence[rows] = brow.evidence * met
+        out[rows][met] += brow.evidence * (places - points[rows])[met]
+    return out, evidence
 
 
-def stroke(brightness: NDArray[np.float32], empty: Bools, points: Floats) -> Floats | None:
-    """The line (n, 2) px of a brow, in the order of its points as a detector has them, (5, 2) px; None without one.
+def stroke(brightness: NDArray[np.float32], empty: Bools, points: Floats) -> Stroke | None:
+    """The stroke of a brow; None where none stands out.
 
     Args:
+        points: (5, 2) px as a detector has them.
         brightness: (height, width) of a picture of `PIXELS_PER_MM`, in natural logarithms; see `shade.unshaded`.
         empty: (height, width) True where it shows no scan.
     """
-    if not _arc(points)[-1] >= SHORTEST_MM * PIXELS_PER_MM:
+    if not arc_length(points)[-1] >= SHORTEST_MM * PIXELS_PER_MM:
         return None
     base, down, between = _course(points)
     margin = round((ASIDE_MM + FLANK_MM[1]) / STEP_MM)
     offsets = np.arange(-margin, margin + 1) * STEP_MM
     at = base[:, None] + (offsets * PIXELS_PER_MM)[None, :, None] * down[:, None]
-    missing = _sampled(empty, at) > 0
-    band = _smoothed(_sampled(brightness, at), missing)
+    missing = sampled(empty, at) > 0
+    band = smoothed(sampled(brightness, at), missing, SMOOTH_MM / STEP_MM)
     core, near, far = (round(x / STEP_MM) for x in (CORE_MM, *FLANK_MM))
-    middle = _means(band, -core, core, far)
-    above, below = _means(band, -far, -near, far), _means(band, near, far, far)
-    whole = _means(missing.astype(np.float32), -far, far, far) < 1e-6
+    middle = means(band, -core, core, far)
+    above, below = means(band, -far, -near, far), means(band, near, far, far)
+    whole = means(missing.astype(np.float32), -far, far, far) < 1e-6
     sides = np.where(whole, np.minimum(above, below) - middle, 0.0)
-    path = _ridge(sides)
+    path = ridge(sides, MOVE_COST)
     rows = np.arange(len(path))
     # the socket below may be as dark as a brow: the skin above alone has half of the weight
     contrast = (sides[rows, path] + (above - middle)[rows, path]) / 2
@@ -107,14 +128,17 @@ def stroke(brightness: NDArray[np.float32], empty: Bools, points: Floats) -> Flo
     inside = rows[between][shown[between]]
     if len(inside) < LEAST_SHOWN * (between.stop - between.start):
         return None
-    stands_out = np.median(contrast[inside]) >= LEAST_CONTRAST
-    if not stands_out or np.median(sides[inside, path[inside]]) < LEAST_BELOW:
+    evidence = min(
+        ramp(float(np.median(contrast[inside])), CONTRAST),
+        ramp(float(np.median(sides[inside, path[inside]])), BELOW),
+    )
+    if not evidence > 0:
         return None
     dark = np.where(shown, -middle[rows, path], np.nan)
     first, last = (_end(dark, between, outwards) for outwards in (-1, 1))
     line = base + (offsets[far + path] * PIXELS_PER_MM)[:, None] * down
     from_to = np.linspace(first, last, len(line))
-    return np.stack([np.interp(from_to, rows, x) for x in line.T], axis=1)
+    return Stroke(np.stack([np.interp(from_to, rows, x) for x in line.T], axis=1), float(evidence))
 
 
 def _end(dark: Floats, between: slice, outwards: int) -> float:
@@ -162,7 +186,7 @@ def _camera(target: Floats, pose: Floats, yaw_deg: float) -> Camera:
 def _course(points: Floats) -> tuple[Floats, Floats, slice]:
     """Places (n, 2) px every `STEP_MM` along points (5, 2) px and beyond them, the directions (n, 2) that lead down
     from it, and which places lie between the first point and the last."""
-    arc = _arc(points)
+    arc = arc_length(points)
     beyond = BEYOND_MM * PIXELS_PER_MM
     s = np.arange(-beyond, arc[-1] + beyond, STEP_MM * PIXELS_PER_MM)
     inside = np.clip(s, 0, arc[-1])
@@ -173,66 +197,3 @@ def _course(points: Floats) -> tuple[Floats, Floats, slice]:
     down = np.stack([-along[:, 1], along[:, 0]], axis=1)
     down *= np.sign(down[:, 1].sum())
     return base, down, slice(*np.searchsorted(s, [0.0, arc[-1]]).tolist())
-
-
-def _arc(line: Floats) -> Floats:
-    """(n,) length of a line (n, 2) up to each of its points."""
-    return np.r_[0.0, np.cumsum(np.linalg.norm(np.diff(line, axis=0), axis=1))]
-
-
-def _at(line: Floats, shares: Floats) -> Floats:
-    """(k, 2) places on a line (n, 2) at shares (k,) of its length."""
-    arc = _arc(line)
-    return np.stack([np.interp(shares * arc[-1], arc, x) for x in line.T], axis=1)
-
-
-def _sampled(picture: NDArray[Any], at: Floats) -> NDArray[np.float32]:
-    """Values of a picture (height, width) at (n, m, 2) px."""
-    cv2 = opencv()
-    x, y = (np.ascontiguousarray(at[..., k] - 0.5, np.float32) for k in (0, 1))
-    sampled = cv2.remap(picture.astype(np.float32), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(sampled)
-
-
-def _smoothed(band: NDArray[np.float32], missing: Bools) -> NDArray[np.float32]:
-    """A band (n, m) smoothed along the brow, over what is not missing (n, m); 0 where nothing is near."""
-    there = 1 - missing.astype(np.float32)
-    blurred, share = (
-        opencv().GaussianBlur(x, (0, 0), sigmaX=0.01, sigmaY=SMOOTH_MM / STEP_MM)
-        for x in (band * there, there)
-    )
-    return np.asarray(blurred / np.maximum(share, 1e-3), np.float32)
-
-
-def _means(band: NDArray[np.float32], first: int, last: int, margin: int) -> Floats:
-    """(n, m - 2 margin) means of a band (n, m) over the columns from `first` to `last` beside each."""
-    total = np.cumsum(np.pad(band.astype(np.float64), ((0, 0), (1, 0))), axis=1)
-    count = band.shape[1] - 2 * margin
-    low, high = margin + first, margin + last + 1
-    return np.asarray((total[:, high : high + count] - total[:, low : low + count]) / (last - first + 1))
-
-
-def _ridge(contrast: Floats) -> NDArray[np.int64]:
-    """(n,) column in each row of the path through (n, m) that has most contrast for what it bends."""
-    count, width = contrast.shape
-    columns = np.arange(width)
-    cost = MOVE_COST * max(float(np.percentile(contrast, 95)), 0.0) * np.abs(columns[:, None] - columns)
-    best, origin = contrast[0], np.zeros((count, width), np.int64)
-    for k in range(1, count):
-        ways = best[None, :] - cost
-        origin[k] = ways.argmax(axis=1)
-        best = ways.max(axis=1) + contrast[k]
-    path = np.empty(count, np.int64)
-    path[-1] = best.argmax()
-    for k in range(count - 1, 0, -1):
-        path[k - 1] = origin[k, path[k]]
-    return path
-
-
-def _on_scan(scene: Scene, camera: Camera, pixels: Floats) -> tuple[Bools, Floats]:
-    """Which of the rays through pixels (k, 2) meet the scan, and where, (k, 3) mm."""
-    origins, rays = rays_through(camera, pixels)
-    hits = scene.surface.cast(origins - scene.centre, rays)
-    corners = scene.vertices[scene.mesh.faces[hits.triangles]]
-    front = np.einsum("kx,kx->k", scene.normals[hits.triangles], rays) < 0
-    return hits.hit & front, np.einsum("kc,kcx->kx", hits.weights, corners) + scene.centre

@@ -13,6 +13,7 @@ from mimicme.pipeline.geometry.mesh import Mesh
 from mimicme.pipeline.landmarks import DETECTED, GROUPS, N_LANDMARKS, NONE, Located
 from mimicme.stages.landmarks.brows import follow_brows
 from mimicme.stages.landmarks.consensus import Consensus, consensus_of
+from mimicme.stages.landmarks.lips import follow_lips
 from mimicme.stages.landmarks.mediapipe_points import ibug_from_mediapipe
 from mimicme.stages.landmarks.mediapipe_to_ibug import CHIN, SILHOUETTE, MediapipeToIbug
 from mimicme.stages.landmarks.networks import PictureNetworks
@@ -154,7 +155,8 @@ def landmarks_on_scan(
 ) -> Located:
     """Landmarks of the views' consensus, projected onto the scan, with confidence and reasons for absence."""
     pose = consensus.pose
-    wanted, followed = follow_brows(scene, to_ibug.landmarks(consensus.points, pose, scene.textured), pose)
+    wanted, on_brows = follow_brows(scene, to_ibug.landmarks(consensus.points, pose, scene.textured), pose)
+    wanted, on_lips = follow_lips(scene, wanted, pose)
     spread = ibug_from_mediapipe(np.repeat(consensus.spread[:, None], 3, axis=1))[:, 0]
     support = ibug_from_mediapipe(np.repeat(consensus.support[:, None], 3, axis=1))[:, 0]
     points, off = project_onto_scan(scene, wanted, pose)
@@ -169,7 +171,7 @@ def landmarks_on_scan(
     for group in ("left_eyebrow", "right_eyebrow"):
         sure[GROUPS[group]] *= BROW_SHARE
     sure[CHIN] *= CHIN_SHARE
-    sure[followed] = 1.0
+    sure += np.maximum(on_brows, on_lips) * (1 - sure)
     sure *= np.clip(presence / FULL_PRESENCE, 0.2, 1.0) * (1 - 0.5 * off / SNAP_MM)
     sure *= 1.0 if scene.textured else UNTEXTURED_SHARE
     return Located(
