@@ -12,7 +12,7 @@ from mimicme.pipeline.landmarks import INNER, MIRROR, detector_weights
 from mimicme.pipeline.template import prepare
 from mimicme.stages.landmarks import mediapipe_to_ibug, search
 from mimicme.stages.landmarks.consensus import consensus_of
-from mimicme.stages.landmarks.finder import OUTLINE, FaceFinder, project_onto_scan
+from mimicme.stages.landmarks.finder import OUTLINE, FaceFinder, project_onto_scan, settled_on_scan
 from mimicme.stages.landmarks.mediapipe_points import ibug_from_mediapipe
 from mimicme.stages.landmarks.mediapipe_to_ibug import (
     BARE_DEFAULT_MM,
@@ -314,6 +314,20 @@ def test_between_two_surfaces_a_point_does_not_jump():
     assert np.abs(np.diff(points[:, 0])).max() < 0.6  # of a gap of 4, in steps of 0.05
     np.testing.assert_allclose(points[[0, -1], 0], [-2, 2], atol=1e-6)
     np.testing.assert_allclose(off, 2 - np.abs(wanted[:, 0]), atol=1e-5)
+
+
+@pytest.mark.parametrize(("sign", "row"), [(1.0, 36), (1.0, 42), (-1.0, 30)])
+def test_a_corner_of_an_eye_lies_in_its_fold_and_the_tip_of_the_nose_on_it(sign, row):
+    """A mean over what is around lies before the bottom of a valley, and behind the top of a ridge."""
+    x, y = np.array([-20.0, 0.0, 20.0]), np.array([-20.0, 20.0])
+    corners = np.array([[a, b, sign * 0.8 * abs(a)] for a in x for b in y])
+    faces = np.array([[0, 2, 1], [1, 2, 3], [2, 4, 3], [3, 4, 5]], np.int32)
+    wanted = np.tile([0.0, 0.0, 0.0], (68, 1))
+    points, off = settled_on_scan(Scene(Mesh(corners, faces), None), wanted, np.eye(4))
+    np.testing.assert_allclose(off, 0, atol=1e-5)
+    assert sign * points[0, 2] > 0.2
+    assert abs(points[row, 2]) < 0.7 * abs(points[0, 2])
+    np.testing.assert_allclose(points[row, :2], points[0, :2], atol=0.3)
 
 
 def walls(x):
