@@ -448,8 +448,14 @@ def test_narrow_holes_are_painted_over_and_others_are_not():
     assert _inpainted(None, picture) is picture
 
 
-def test_offsets_of_unpainted_lids_do_not_count():
+def test_offsets_of_lids_count_half():
+    """Unpainted too: on bare scans the networks draw lids as far off as on a bare template."""
     learnt = DEFAULT_MM.copy()
     learnt[36:48] += [0.0, 1.0, 0.0]
-    np.testing.assert_allclose(plausible_offsets(learnt, DEFAULT_MM, painted=False), DEFAULT_MM)
-    np.testing.assert_allclose((plausible_offsets(learnt, DEFAULT_MM) - DEFAULT_MM)[36:48, 1], 0.5)
+    for painted in (True, False):
+        found = plausible_offsets(learnt, DEFAULT_MM, painted)
+        np.testing.assert_allclose((found - DEFAULT_MM)[36:48, 1], 0.5)
+    learnt[36:48] += [0.0, -6.0, 0.0]
+    bare = plausible_offsets(learnt, DEFAULT_MM, painted=False)
+    assert (bare - DEFAULT_MM)[36:48, 1].max() < -2.0
+    assert (plausible_offsets(learnt, DEFAULT_MM) - DEFAULT_MM)[36:48, 1].min() > -1.0
