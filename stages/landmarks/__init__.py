@@ -508,7 +508,7 @@ def _few(names: list[str]) -> str:
 
 STAGE = Stage(
     name="landmarks",
-    version=10,
+    version=11,
     settings=LandmarksSettings,
     needs=("ingest",),
     compute=compute,

@@ -3,13 +3,14 @@
 The networks give every brow about the length that people's have on average, and are off by up to 8 mm at the ends of
 longer ones; the forehead has no relief that could put that right later.  What annotators follow is the stroke, and a
 picture shows it: near the networks' line the darkest path that bends little, by dynamic programming (Montanari 1971,
-"On the optimal detection of curves in noisy pictures"), from where it has faded on one side to where it has on the
-other.
+"On the optimal detection of curves in noisy pictures"), from the steepest step between dark and skin on one side to
+that on the other.  Dark is what the surface's shape does not explain (shade.py): the root of the nose and the socket
+lie in shade, and a path goes on into it.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,18 @@ from mimicme.pipeline.arrays import Bools, Floats
 from mimicme.pipeline.drawing.render import Camera
 from mimicme.pipeline.formats.image import opencv
 from mimicme.pipeline.landmarks import GROUPS, N_LANDMARKS
-from mimicme.stages.landmarks.views import DISTANCE_MM, Scene, rays_through, turned
+from mimicme.stages.landmarks.shade import unshaded
+from mimicme.stages.landmarks.strips import (
+    arc_length,
+    at_shares,
+    means,
+    on_scan,
+    ramp,
+    ridge,
+    sampled,
+    smoothed,
+)
+from mimicme.stages.landmarks.views import DISTANCE_MM, Scene, turned
 
 # From a little to the side a brow is seen squarely.
 SIDES = (("left_eyebrow", -20.0), ("right_eyebrow", 20.0))
@@ -33,67 +45,81 @@ FLANK_MM = (6.0, 9.0)  # and what lies so far above and below it is skin
 SMOOTH_MM = 1.0  # along the brow: hairs
 # In natural logarithms of brightness; these, like all that follows, were set on ten synthetic neutrals, whose brows
 # have 0.3 to 0.7, and on james.  Fair brows have less.
-LEAST_CONTRAST = 0.08
-LEAST_BELOW = 0.04  # the same, to the darker of what lies above and below
+# Evidence from none to all of it: of the contrast, and of that to the darker of what lies above and below.
+CONTRAST = (0.08, 0.16)
+BELOW = (0.04, 0.08)
 LEAST_SHOWN = 0.5  # of what lies between the networks' ends
 SHORTEST_MM = 15.0  # of the networks' line
-BLACK = 8.0  # added to brightness, of 255: what is nearly black has no contrast
 MOVE_COST = 0.15  # of the path, for each step aside, in shares of the greatest contrast
-# A brow ends where it has faded to these shares of the contrast over `RECENT_MM` further inwards, on average: one
-# alone lets the end of a brow that fades slowly jump.
-FADED = (0.3, 0.4, 0.5)
-RECENT_MM = 12.0
+# A brow ends where what lies `STEP_WIDTH_MM` inwards is darkest beside what lies as far outwards; set on ten people of
+# `synth`: 2 to 4 mm do alike, 8 mm leave the ends of short brows 1 mm further out.
+STEP_WIDTH_MM = 3.0
+INWARDS_MM = 10.0  # from the networks' end, how far the step is looked for
+TIE_PER_MM = 0.02  # of the brow's darkness, for each mm from the networks' end: of two like steps the nearer
+LEAST_STEP = 0.3  # of what is dark inside; a lesser step is no end
+EYE_MM = 2.0  # around an eye's opening: lashes
 
 
-def follow_brows(scene: Scene, points: Floats, pose: Floats) -> tuple[Floats, Bools]:
-    """Landmarks (68, 3) with those of brows on the strokes that the texture shows; and which of them (68,) are.
+class Stroke(NamedTuple):
+    """A brow: its line (n, 2) px, in the order of the detector's points, and the evidence for it, 0 to 1."""
+
+    line: Floats
+    evidence: float
+
+
+def follow_brows(scene: Scene, points: Floats, pose: Floats) -> tuple[Floats, Floats]:
+    """Landmarks (68, 3) with those of brows on the strokes that the texture shows; and by how much evidence (68,) each
+    was moved there, 0 to 1.
 
     A brow that does not stand out from the skin - a fair one, one under hair - stays as it is, and so does an end
-    over a hole.
+    over a hole; one that hardly does goes a part of the way.
 
     Args:
         scene: a scan with colours; without, nothing is followed.
         points: (68, 3) mm, scan frame, finite for brows.
         pose: (4, 4) of the head, head -> scan.
     """
-    out, followed = points.copy(), np.zeros(N_LANDMARKS, bool)
+    out, evidence = points.copy(), np.zeros(N_LANDMARKS)
     for group, yaw in SIDES if scene.textured else ():
         rows = GROUPS[group]
         camera = _camera(points[rows].mean(axis=0), pose, yaw)
         seen = camera.project(points[rows])
-        line = stroke(*scene.shown(camera), seen)
-        if line is None:
+        picture, depth = scene.shown(camera)
+        skin = ~_eyes(camera, points)
+        brow = stroke(unshaded(picture, depth, skin, camera.pixels_per_mm), np.isnan(depth), seen)
+        if brow is None:
             continue
-        arc = _arc(seen)
-        met, places = _on_scan(scene, camera, _at(line, arc / arc[-1]))
+        arc = arc_length(seen)
+        met, places = on_scan(scene, camera, at_shares(brow.line, arc / arc[-1]))
         # through a hole: the far side of the head
         met &= np.linalg.norm(places - points[rows], axis=1) < 2 * BEYOND_MM
-        out[rows][met], followed[rows] = places[met], met
-    return out, followed
+        evidence[rows] = brow.evidence * met
+        out[rows][met] += brow.evidence * (places - points[rows])[met]
+    return out, evidence
 
 
-def stroke(picture: NDArray[np.float32], empty: Bools, points: Floats) -> Floats | None:
-    """The line (n, 2) px of a brow, in the order of its points as a detector has them, (5, 2) px; None without one.
+def stroke(brightness: NDArray[np.float32], empty: Bools, points: Floats) -> Stroke | None:
+    """The stroke of a brow; None where none stands out.
 
     Args:
-        picture: (height, width, 3) RGB in [0, 255], `PIXELS_PER_MM`.
+        points: (5, 2) px as a detector has them.
+        brightness: (height, width) of a picture of `PIXELS_PER_MM`, in natural logarithms; see `shade.unshaded`.
         empty: (height, width) True where it shows no scan.
     """
-    if not _arc(points)[-1] >= SHORTEST_MM * PIXELS_PER_MM:
+    if not arc_length(points)[-1] >= SHORTEST_MM * PIXELS_PER_MM:
         return None
     base, down, between = _course(points)
     margin = round((ASIDE_MM + FLANK_MM[1]) / STEP_MM)
     offsets = np.arange(-margin, margin + 1) * STEP_MM
     at = base[:, None] + (offsets * PIXELS_PER_MM)[None, :, None] * down[:, None]
-    brightness = np.log(picture.mean(axis=2) + BLACK)
-    missing = _sampled(empty, at) > 0
-    band = _smoothed(_sampled(brightness, at), missing)
+    missing = sampled(empty, at) > 0
+    band = smoothed(sampled(brightness, at), missing, SMOOTH_MM / STEP_MM)
     core, near, far = (round(x / STEP_MM) for x in (CORE_MM, *FLANK_MM))
-    middle = _means(band, -core, core, far)
-    above, below = _means(band, -far, -near, far), _means(band, near, far, far)
-    whole = _means(missing.astype(np.float32), -far, far, far) < 1e-6
+    middle = means(band, -core, core, far)
+    above, below = means(band, -far, -near, far), means(band, near, far, far)
+    whole = means(missing.astype(np.float32), -far, far, far) < 1e-6
     sides = np.where(whole, np.minimum(above, below) - middle, 0.0)
-    path = _ridge(sides)
+    path = ridge(sides, MOVE_COST)
     rows = np.arange(len(path))
     # the socket below may be as dark as a brow: the skin above alone has half of the weight
     contrast = (sides[rows, path] + (above - middle)[rows, path]) / 2
@@ -102,42 +128,54 @@ def stroke(picture: NDArray[np.float32], empty: Bools, points: Floats) -> Floats
     inside = rows[between][shown[between]]
     if len(inside) < LEAST_SHOWN * (between.stop - between.start):
         return None
-    stands_out = np.median(contrast[inside]) >= LEAST_CONTRAST
-    if not stands_out or np.median(sides[inside, path[inside]]) < LEAST_BELOW:
-        return None
-    contrast[~shown] = np.nan
-    first, last = (
-        np.mean([_end(contrast, between, outwards, faded) for faded in FADED]) for outwards in (-1, 1)
+    evidence = min(
+        ramp(float(np.median(contrast[inside])), CONTRAST),
+        ramp(float(np.median(sides[inside, path[inside]])), BELOW),
     )
+    if not evidence > 0:
+        return None
+    dark = np.where(shown, -middle[rows, path], np.nan)
+    first, last = (_end(dark, between, outwards) for outwards in (-1, 1))
     line = base + (offsets[far + path] * PIXELS_PER_MM)[:, None] * down
     from_to = np.linspace(first, last, len(line))
-    return np.stack([np.interp(from_to, rows, x) for x in line.T], axis=1)
+    return Stroke(np.stack([np.interp(from_to, rows, x) for x in line.T], axis=1), float(evidence))
 
 
-def _end(contrast: Floats, between: slice, outwards: int, faded: float) -> float:
-    """Where a stroke has faded, from the middle `outwards` (-1 or 1); the networks' end where that is not seen.
+def _end(dark: Floats, between: slice, outwards: int) -> float:
+    """Where a stroke ends `outwards` (-1 or 1), on its path; the networks' end where no step is seen.
 
-    Nor is it believed where it goes on for `BEYOND_MM`: that is hair.
+    Where it goes on for `BEYOND_MM` there is none: that is hair.
 
     Args:
-        contrast: (n,) along the path; NaN over holes.
+        dark: (n,) along the path; NaN over holes.
         between: what lies between the networks' ends.
     """
-    k, recent = (between.start + between.stop) // 2, round(RECENT_MM / STEP_MM)
-    k += outwards * recent
-    networks = float(between.start if outwards < 0 else between.stop - 1)
-    while 0 <= k < len(contrast):
-        inwards = contrast[k - outwards * np.arange(1, recent + 1)]
-        level = faded * float(np.nanmedian(inwards)) if np.isfinite(inwards).any() else np.nan
-        if contrast[k] < level:
-            last = inwards[0]
-            return (
-                k - outwards * float((level - contrast[k]) / (last - contrast[k]))
-                if last >= level
-                else networks
-            )
-        k += outwards
-    return networks
+    networks = between.start if outwards < 0 else between.stop - 1
+    width = round(STEP_WIDTH_MM / STEP_MM)
+    from_, to = (round(reach / STEP_MM) for reach in (INWARDS_MM, BEYOND_MM))
+    tie = TIE_PER_MM * STEP_MM * max(float(np.nanmedian(dark[between])), 0.0)
+    steps: list[tuple[float, float]] = []
+    for off in range(-from_, to + 1):
+        places = networks + outwards * (off + np.arange(-width, width))
+        if places.min() < 0 or places.max() >= len(dark) or not np.isfinite(dark[places]).all():
+            continue
+        inside, outside = dark[places[:width]].mean(), dark[places[width:]].mean()
+        if inside - max(outside, 0.0) >= LEAST_STEP * inside:
+            steps.append((inside - outside - tie * abs(off), networks + outwards * (off - 0.5)))
+    return max(steps)[1] if steps else float(networks)
+
+
+def _eyes(camera: Camera, points: Floats) -> Bools:
+    """(height, width) what lies in an eye's opening or within `EYE_MM` of it; points: (68, 3)."""
+    cv2 = opencv()
+    out = np.zeros(camera.size, np.uint8)
+    for group in ("left_eye", "right_eye"):
+        eye = camera.project(points[GROUPS[group]])
+        if np.isfinite(eye).all():
+            cv2.fillPoly(out, [np.rint(eye).astype(np.int32)], 1)
+            width = round(2 * EYE_MM * PIXELS_PER_MM)
+            cv2.polylines(out, [np.rint(eye).astype(np.int32)], True, 1, width)
+    return out > 0
 
 
 def _camera(target: Floats, pose: Floats, yaw_deg: float) -> Camera:
@@ -148,7 +186,7 @@ def _camera(target: Floats, pose: Floats, yaw_deg: float) -> Camera:
 def _course(points: Floats) -> tuple[Floats, Floats, slice]:
     """Places (n, 2) px every `STEP_MM` along points (5, 2) px and beyond them, the directions (n, 2) that lead down
     from it, and which places lie between the first point and the last."""
-    arc = _arc(points)
+    arc = arc_length(points)
     beyond = BEYOND_MM * PIXELS_PER_MM
     s = np.arange(-beyond, arc[-1] + beyond, STEP_MM * PIXELS_PER_MM)
     inside = np.clip(s, 0, arc[-1])
@@ -159,66 +197,3 @@ def _course(points: Floats) -> tuple[Floats, Floats, slice]:
     down = np.stack([-along[:, 1], along[:, 0]], axis=1)
     down *= np.sign(down[:, 1].sum())
     return base, down, slice(*np.searchsorted(s, [0.0, arc[-1]]).tolist())
-
-
-def _arc(line: Floats) -> Floats:
-    """(n,) length of a line (n, 2) up to each of its points."""
-    return np.r_[0.0, np.cumsum(np.linalg.norm(np.diff(line, axis=0), axis=1))]
-
-
-def _at(line: Floats, shares: Floats) -> Floats:
-    """(k, 2) places on a line (n, 2) at shares (k,) of its length."""
-    arc = _arc(line)
-    return np.stack([np.interp(shares * arc[-1], arc, x) for x in line.T], axis=1)
-
-
-def _sampled(picture: NDArray[Any], at: Floats) -> NDArray[np.float32]:
-    """Values of a picture (height, width) at (n, m, 2) px."""
-    cv2 = opencv()
-    x, y = (np.ascontiguousarray(at[..., k] - 0.5, np.float32) for k in (0, 1))
-    sampled = cv2.remap(picture.astype(np.float32), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(sampled)
-
-
-def _smoothed(band: NDArray[np.float32], missing: Bools) -> NDArray[np.float32]:
-    """A band (n, m) smoothed along the brow, over what is not missing (n, m); 0 where nothing is near."""
-    there = 1 - missing.astype(np.float32)
-    blurred, share = (
-        opencv().GaussianBlur(x, (0, 0), sigmaX=0.01, sigmaY=SMOOTH_MM / STEP_MM)
-        for x in (band * there, there)
-    )
-    return np.asarray(blurred / np.maximum(share, 1e-3), np.float32)
-
-
-def _means(band: NDArray[np.float32], first: int, last: int, margin: int) -> Floats:
-    """(n, m - 2 margin) means of a band (n, m) over the columns from `first` to `last` beside each."""
-    total = np.cumsum(np.pad(band.astype(np.float64), ((0, 0), (1, 0))), axis=1)
-    count = band.shape[1] - 2 * margin
-    low, high = margin + first, margin + last + 1
-    return np.asarray((total[:, high : high + count] - total[:, low : low + count]) / (last - first + 1))
-
-
-def _ridge(contrast: Floats) -> NDArray[np.int64]:
-    """(n,) column in each row of the path through (n, m) that has most contrast for what it bends."""
-    count, width = contrast.shape
-    columns = np.arange(width)
-    cost = MOVE_COST * max(float(np.percentile(contrast, 95)), 0.0) * np.abs(columns[:, None] - columns)
-    best, origin = contrast[0], np.zeros((count, width), np.int64)
-    for k in range(1, count):
-        ways = best[None, :] - cost
-        origin[k] = ways.argmax(axis=1)
-        best = ways.max(axis=1) + contrast[k]
-    path = np.empty(count, np.int64)
-    path[-1] = best.argmax()
-    for k in range(count - 1, 0, -1):
-        path[k - 1] = origin[k, path[k]]
-    return path
-
-
-def _on_scan(scene: Scene, camera: Camera, pixels: Floats) -> tuple[Bools, Floats]:
-    """Which of the rays through pixels (k, 2) meet the scan, and where, (k, 3) mm."""
-    origins, rays = rays_through(camera, pixels)
-    hits = scene.surface.cast(origins - scene.centre, rays)
-    corners = scene.vertices[scene.mesh.faces[hits.triangles]]
-    front = np.einsum("kx,kx->k", scene.normals[hits.triangles], rays) < 0
-    return hits.hit & front, np.einsum("kc,kcx->kx", hits.weights, corners) + scene.centre

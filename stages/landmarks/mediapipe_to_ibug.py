@@ -91,10 +91,11 @@ CHIN = np.arange(7, 10)
 SILHOUETTE = np.setdiff1d(np.arange(17), CHIN)
 # The same for half the difference between an offset and its mirror image.
 _EVEN_MM, _UNEVEN_MM = 0.75, 1.5
-# Weight of the offsets that painted lids and ends of the mouth give: one half serves real scans and synthetic ones best
-# together.
-_PAINTED_SHARE = 0.5
+# Weight of the offsets that a template's lids, and painted ends of the mouth, give: one half serves real scans and
+# synthetic ones best together.
+_LIDS_SHARE = _PAINTED_SHARE = 0.5
 _ENDS = np.array([48, 54, 60, 64])
+_WINGS = np.array([31, 35])
 BROW_WIDTHS_MM = (4.0, 6.5)
 LEARNING_VIEWS = ((0.0, 0.0), (-15.0, 0.0), (15.0, 0.0), (0.0, 12.0), (0.0, -12.0))
 
@@ -134,19 +135,26 @@ def plausible_offsets(learnt: Floats, default: Floats, painted: bool = True) -> 
     """(68, 3) offsets learnt from a template (68, 3), as far as they are plausible, blended with the default.
 
     Args:
-        painted: it was painted; then its offsets of lids and of the ends of the mouth have half the weight.  If not,
-            those of lids have none, for templates have no eyeballs, and those of the mouth count in full.
+        painted: it was painted; then its offsets of the ends of the mouth have half the weight, as those of lids
+            always have.  If not, lids are off by up to 5 mm, as on bare scans, and more is plausible there.
     """
     even, uneven = symmetric(learnt)
     difference = even - default
     far = np.linalg.norm(difference, axis=1)
-    # brows are where definitions differ most
+    # where definitions differ most: brows, and wings of the nose, in their crease or at the nostril's rim
     reach = np.ones(N_LANDMARKS)
-    reach[GROUPS["left_eyebrow"]] = reach[GROUPS["right_eyebrow"]] = 1.7
+    reach[GROUPS["left_eyebrow"]] = reach[GROUPS["right_eyebrow"]] = reach[_WINGS] = 1.7
+    slack = np.ones(N_LANDMARKS)
+    for group in ("left_eye", "right_eye"):
+        if not painted:
+            reach[GROUPS[group]], slack[GROUPS[group]] = 1.7, 2.0
     weight = np.clip((_IMPLAUSIBLE_MM * reach - far) / ((_IMPLAUSIBLE_MM - _PLAUSIBLE_MM) * reach), 0, 1)
-    weight *= np.clip((_UNEVEN_MM - uneven) / (_UNEVEN_MM - _EVEN_MM), 0, 1)
-    for group in ("left_eye", "right_eye"):  # painted, where a scan has lashes, an eyeball and a gap between
-        weight[GROUPS[group]] *= _PAINTED_SHARE if painted else 0.0
+    weight *= np.clip((_UNEVEN_MM - uneven / slack) / (_UNEVEN_MM - _EVEN_MM), 0, 1)
+    for group in (
+        "left_eye",
+        "right_eye",
+    ):  # painted or bare, where a scan has lashes, an eyeball and a gap between
+        weight[GROUPS[group]] *= _LIDS_SHARE
     if painted:
         weight[_ENDS] *= _PAINTED_SHARE
     weight[CHIN] = np.clip(

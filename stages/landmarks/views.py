@@ -74,11 +74,14 @@ class Scene:
         """
         return self.pictures(camera, creases=False)[0]
 
-    def shown(self, camera: Camera) -> tuple[NDArray[np.float32], Bools]:
-        """`picture`, and (height, width) where it shows no scan: black, or painted over."""
+    def shown(self, camera: Camera) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """`picture`, and the depth (height, width) of the scan in it, mm towards the camera; NaN where it shows no
+        scan: black, or painted over."""
         seen = self._seen(camera)
         plain = _picture_of(seen, self._color(seen, camera), camera)
-        return _inpainted(self._holes(seen, camera), plain), ~seen.front.reshape(camera.size)
+        depth = np.full(camera.size, np.nan, np.float32)
+        depth.ravel()[seen.front] = self._depth(seen, camera)
+        return _inpainted(self._holes(seen, camera), plain), depth
 
     def pictures(
         self, camera: Camera, creases: bool = True, paint: Paint | None = None
@@ -140,14 +143,17 @@ class Scene:
         Unsharp masking of the depth buffer (Luft, Colditz and Deussen 2006), its dark half.
         """
         cv2 = opencv()
-        corners = self.vertices[self.mesh.faces[seen.triangles]]
-        depth = camera.depth(np.einsum("kc,kcx->kx", seen.weights, corners) + self.centre)
         there, plane = (np.zeros(camera.size, np.float32) for _ in range(2))
-        there.ravel()[seen.front], plane.ravel()[seen.front] = 1, depth
+        there.ravel()[seen.front], plane.ravel()[seen.front] = 1, self._depth(seen, camera)
         width = CREASE_MM * camera.pixels_per_mm
         around, share = (cv2.GaussianBlur(x, (0, 0), width) for x in (plane, there))
         behind = np.where(there > 0, around / np.maximum(share, 1e-3) - plane, 0)
         return np.asarray(np.exp(-CREASE_PER_MM * np.clip(behind, 0, DEEPEST_MM)), np.float32)
+
+    def _depth(self, seen: _Seen, camera: Camera) -> Floats:
+        """(k,) mm towards the camera, of what is seen."""
+        corners = self.vertices[self.mesh.faces[seen.triangles]]
+        return camera.depth(np.einsum("kc,kcx->kx", seen.weights, corners) + self.centre)
 
     def _shrunk(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The texture with texels no finer than half a pixel of the pictures: finer ones only flicker."""

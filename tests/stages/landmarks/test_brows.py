@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from mimicme.pipeline.geometry.mesh import Mesh
-from mimicme.stages.landmarks.brows import PIXELS_PER_MM, SIZE_MM, follow_brows, stroke
+from mimicme.stages.landmarks import brows
+from mimicme.stages.landmarks.brows import PIXELS_PER_MM, SIZE_MM, follow_brows
+from mimicme.stages.landmarks.shade import unshaded
 from mimicme.stages.landmarks.views import Scene
 
 HEIGHT, WIDTH = (round(side * PIXELS_PER_MM) for side in SIZE_MM)
@@ -34,6 +36,13 @@ def drawn(hair=HAIR, shade=0.0, noise=3.0):
 
 def nothing():
     return np.zeros((HEIGHT, WIDTH), bool)
+
+
+def stroke(picture, empty, points, depth=None):
+    """`brows.stroke` of a picture of a flat surface, or of one with a depth (h, w), mm."""
+    depth = np.where(empty, np.nan, 0.0 if depth is None else depth).astype(np.float32)
+    found = brows.stroke(unshaded(picture, depth, ~empty, PIXELS_PER_MM), empty, points)
+    return None if found is None else found.line
 
 
 SEEN = bow(np.linspace(-18, 18, 5)) + [0.0, 1.5 * PIXELS_PER_MM]
@@ -128,7 +137,47 @@ def test_brows_of_a_scan_move_to_its_strokes_and_nothing_else_does():
         points[rows] = np.stack([x + middle, 1.5 - 0.008 * x**2, 0 * x], axis=1)
     scene = Scene(Mesh(square, faces, uv=uv, uv_faces=faces), image)
     found, followed = follow_brows(scene, points, np.eye(4))
-    assert np.flatnonzero(followed).tolist() == list(range(17, 27))
-    np.testing.assert_array_equal(found[~followed], points[~followed])
+    assert np.flatnonzero(followed == 1).tolist() == list(range(17, 27))
+    np.testing.assert_array_equal(found[followed == 0], points[followed == 0])
     for rows, middle in ((slice(17, 22), middles["left"]), (slice(22, 27), middles["right"])):
         np.testing.assert_allclose(found[rows][[0, -1], 0] - middle, ENDS_MM, atol=1.5)
+
+
+def test_a_brow_ends_where_shade_begins():
+    """The root of the nose: a valley beside the end, dark for it is deep, into which a path of what is dark goes on."""
+    y, x = (np.mgrid[:HEIGHT, :WIDTH] + 0.5 - np.array([HEIGHT, WIDTH])[:, None, None] / 2) / PIXELS_PER_MM
+    valley = np.exp(-(((x - 26) / 5) ** 2) / 2 - ((y + 1) / 3) ** 2 / 2)
+    others = sum(
+        np.exp(-(((x - a) / 5) ** 2) / 2 - ((y - b) / 5) ** 2 / 2)
+        for a, b in ((-5, 22), (-35, 20), (20, -22))
+    )
+    depth = -4.0 * (valley + others)
+    shaded = drawn() * np.exp(0.25 * depth)[..., None].astype(np.float32)
+    line = stroke(shaded, nothing(), SEEN, depth)
+    np.testing.assert_allclose(ends_mm(line), ENDS_MM, atol=1.0)
+    as_if_flat = stroke(shaded, nothing(), SEEN)
+    assert as_if_flat is None or abs(ends_mm(as_if_flat)[1] - ENDS_MM[1]) > 3.0
+
+
+def test_a_brow_that_goes_on_has_no_end():
+    """Hair that hangs into the forehead: the detector's own end stays."""
+    y, x = np.mgrid[:HEIGHT, :WIDTH] + 0.5
+    away_mm = np.abs(y - bow((x[0] - WIDTH / 2) / PIXELS_PER_MM)[:, 1]) / PIXELS_PER_MM
+    picture = np.where(away_mm < 3, HAIR, SKIN)[..., None] * np.ones(3)
+    line = stroke(picture.astype(np.float32), nothing(), SEEN)
+    np.testing.assert_allclose(ends_mm(line), [-18.0, 18.0], atol=1.0)
+
+
+def test_a_faint_brow_counts_less_the_fainter_it_is():
+    """From one frame to the next it must not be all or nothing."""
+    counts = []
+    for hair in np.linspace(120.0, SKIN, 13):
+        flat = np.zeros((HEIGHT, WIDTH), np.float32)
+        found = brows.stroke(
+            unshaded(drawn(hair, noise=0.0), flat, ~nothing(), PIXELS_PER_MM), nothing(), SEEN
+        )
+        counts.append(0.0 if found is None else found.evidence)
+    assert counts[0] == 1.0
+    assert counts[-1] == 0.0
+    assert np.abs(np.diff(counts)).max() < 0.6
+    assert 0.0 < sorted(counts)[len([c for c in counts if c == 0.0])] < 1.0

@@ -1,0 +1,88 @@
+"""Strips of a picture beside a line, straightened, and the path through one that has most evidence for what it bends.
+
+The path is found by dynamic programming (Montanari 1971, "On the optimal detection of curves in noisy pictures").
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mimicme.pipeline.arrays import Bools, Floats, Longs, Singles
+from mimicme.pipeline.drawing.render import Camera
+from mimicme.pipeline.formats.image import opencv
+from mimicme.stages.landmarks.views import Scene, rays_through
+
+
+def ramp(value: float | Floats, bounds: tuple[float, float]) -> Floats:
+    """Evidence from 0 at the first bound to 1 at the second: what switches lets a point jump from frame to frame."""
+    return np.clip((np.asarray(value, np.float64) - bounds[0]) / (bounds[1] - bounds[0]), 0, 1)
+
+
+def arc_length(line: Floats) -> Floats:
+    """(n,) length of a line (n, 2) up to each of its points."""
+    return np.r_[0.0, np.cumsum(np.linalg.norm(np.diff(line, axis=0), axis=1))]
+
+
+def at_shares(line: Floats, shares: Floats) -> Floats:
+    """(k, 2) places on a line (n, 2) at shares (k,) of its length."""
+    arc = arc_length(line)
+    return np.stack([np.interp(shares * arc[-1], arc, x) for x in line.T], axis=1)
+
+
+def sampled(picture: NDArray[Any], at: Floats) -> Singles:
+    """(n, m) values of a picture (height, width) at (n, m, 2) px; beyond its border those of the border."""
+    cv2 = opencv()
+    x, y = (np.ascontiguousarray(at[..., k] - 0.5, np.float32) for k in (0, 1))
+    values = cv2.remap(picture.astype(np.float32), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(values)
+
+
+def smoothed(strip: Singles, missing: Bools, rows: float) -> Singles:
+    """A strip (n, m) smoothed along its line by `rows` (standard deviation), over what is not missing (n, m); 0 where
+    nothing is near."""
+    there = 1 - missing.astype(np.float32)
+    blurred, share = (
+        opencv().GaussianBlur(x, (0, 0), sigmaX=0.01, sigmaY=rows) for x in (strip * there, there)
+    )
+    return np.asarray(blurred / np.maximum(share, 1e-3), np.float32)
+
+
+def means(strip: Singles, first: int, last: int, margin: int) -> Floats:
+    """(n, m - 2 margin) means of a strip (n, m) over the columns from `first` to `last` beside each."""
+    total = np.cumsum(np.pad(strip.astype(np.float64), ((0, 0), (1, 0))), axis=1)
+    count = strip.shape[1] - 2 * margin
+    low, high = margin + first, margin + last + 1
+    return np.asarray((total[:, high : high + count] - total[:, low : low + count]) / (last - first + 1))
+
+
+def ridge(evidence: Floats, move_cost: float) -> Longs:
+    """(n,) column in each row of the path through evidence (n, m) that has most of it for what it bends.
+
+    Args:
+        move_cost: of each column aside from one row to the next, in shares of the greatest evidence (95th percentile).
+    """
+    count, width = evidence.shape
+    columns = np.arange(width)
+    cost = move_cost * max(float(np.percentile(evidence, 95)), 0.0) * np.abs(columns[:, None] - columns)
+    best, origin = evidence[0], np.zeros((count, width), np.int64)
+    for k in range(1, count):
+        ways = best[None, :] - cost
+        origin[k] = ways.argmax(axis=1)
+        best = ways.max(axis=1) + evidence[k]
+    path = np.empty(count, np.int64)
+    path[-1] = best.argmax()
+    for k in range(count - 1, 0, -1):
+        path[k - 1] = origin[k, path[k]]
+    return path
+
+
+def on_scan(scene: Scene, camera: Camera, pixels: Floats) -> tuple[Bools, Floats]:
+    """Which of the rays through pixels (k, 2) meet the front of the scan, and where, (k, 3) mm."""
+    origins, rays = rays_through(camera, pixels)
+    hits = scene.surface.cast(origins - scene.centre, rays)
+    corners = scene.vertices[scene.mesh.faces[hits.triangles]]
+    front = np.einsum("kx,kx->k", scene.normals[hits.triangles], rays) < 0
+    return hits.hit & front, np.einsum("kc,kcx->kx", hits.weights, corners) + scene.centre
