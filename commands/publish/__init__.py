@@ -28,8 +28,8 @@ from mimicme.commands.publish.texts import Title
 from mimicme.pipeline.captures.expressions import LABELS
 from mimicme.pipeline.captures.metadata import UNKNOWN, ConsentRules
 from mimicme.pipeline.errors import UsageError, listed
-from mimicme.pipeline.names_in import names_in
-from mimicme.pipeline.pseudonyms import (
+from mimicme.pipeline.privacy.names_in import names_in
+from mimicme.pipeline.privacy.pseudonyms import (
     Known,
     ledger_of,
     made_key,

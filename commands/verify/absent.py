@@ -21,7 +21,7 @@ from h5py.h5g import GroupID
 from numpy.typing import NDArray
 
 from mimicme.commands.verify.finding import Finding, guarded
-from mimicme.pipeline.names_in import is_in, names_in_bytes
+from mimicme.pipeline.privacy.names_in import is_in, names_in_bytes
 from mimicme.pipeline.release import digest, guard, shards
 
 MIN_RAW = 4

@@ -32,7 +32,7 @@ from mimicme.pipeline.captures.who import person_key
 from mimicme.pipeline.checkpoint import Checkpoint, guarded_file
 from mimicme.pipeline.errors import CheckpointError, ReleaseError, UsageError
 from mimicme.pipeline.model_file import is_model, mark_stale, read_model
-from mimicme.pipeline.pseudonyms import key_of, pseudonym
+from mimicme.pipeline.privacy.pseudonyms import key_of, pseudonym
 from mimicme.pipeline.release import Release, digest, guard, layout, shards
 from mimicme.pipeline.release.shards import Shard
 from mimicme.pipeline.release.writer import Person, shard_of, write_index

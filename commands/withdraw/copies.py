@@ -17,7 +17,7 @@ import h5py
 from mimicme.pipeline.captures.layouts import safe_name
 from mimicme.pipeline.errors import CheckpointError, ReleaseError, UsageError
 from mimicme.pipeline.model_file import is_model, mark_stale, read_model
-from mimicme.pipeline.names_in import is_in
+from mimicme.pipeline.privacy.names_in import is_in
 from mimicme.pipeline.release import Release
 
 _MOST = 20  # exports that are named one by one

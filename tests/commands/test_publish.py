@@ -28,7 +28,7 @@ from mimicme.commands.withdraw import withdraw
 from mimicme.pipeline.captures.metadata import ConsentRules, parse_subjects
 from mimicme.pipeline.errors import UsageError
 from mimicme.pipeline.items import Item
-from mimicme.pipeline.pseudonyms import pseudonyms, read_ledger, sequence_names
+from mimicme.pipeline.privacy.pseudonyms import pseudonyms, read_ledger, sequence_names
 from mimicme.pipeline.release import Release, digest
 from mimicme.pipeline.release.permitted import COLUMNS
 

@@ -17,7 +17,7 @@ from mimicme.commands.verify import verify
 from mimicme.commands.verify.apart import verify_apart
 from mimicme.commands.withdraw import withdraw_release
 from mimicme.pipeline.items import Item
-from mimicme.pipeline.names_in import is_in
+from mimicme.pipeline.privacy.names_in import is_in
 from mimicme.pipeline.release import digest, guard, layout
 
 

@@ -1,0 +1,1 @@
+"""Whom a file speaks of: names found in texts, and keyed hashes in their place."""
