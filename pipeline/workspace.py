@@ -328,6 +328,11 @@ class Workspace:
         return self.root / "release.h5"
 
     @property
+    def sample_release(self) -> Path:
+        """Where `mimicme plan` packs its sample, to measure that; a temporary file."""
+        return temporary_name(self.root / "sample.h5")
+
+    @property
     def report_folder(self) -> Path:
         return self.root / "report"
 

@@ -332,7 +332,7 @@ class _Run:
         else:
             if outcome.usage is not None:
                 raise outcome.usage
-            fields |= {"seconds": round(outcome.seconds, 3), "peak_mb": outcome.peak_mb}
+            fields |= _costs(outcome)
             if outcome.error is not None:
                 fields["message"] = outcome.error
         self.log.write(
@@ -369,8 +369,7 @@ class _Run:
             stage=stage.name,
             item=str(item),
             outcome="done",
-            seconds=round(outcome.seconds, 3),
-            peak_mb=outcome.peak_mb,
+            **_costs(outcome),
             frames_ok=summary.ok if summary else 0,
             frames_rejected=summary.rejected if summary else 0,
         )
@@ -451,7 +450,7 @@ class _Run:
     def _run_release_stage(self, stage: Stage) -> None:
         output = self.options.output or self.workspace.release
         result = StageResult(stage.name)
-        began = time.monotonic()
+        began, cpu_began = time.monotonic(), time.process_time()
         if not self._has_inputs(stage, output):
             return
         created = created_at(self.selection.requested)
@@ -484,7 +483,7 @@ class _Run:
                 for _, summary in self.plan.current_checkpoints(name, self.selection.requested)
             )
         self.release = output
-        result.seconds = time.monotonic() - began
+        result.seconds, result.cpu_s = time.monotonic() - began, time.process_time() - cpu_began
         self.results.append(result)
         self.log.write(
             "stage ends",
@@ -592,6 +591,15 @@ class _Collected:
 
     sequence: Sequence
     checkpoints: Mapping[str, Path]
+
+
+def _costs(outcome: Outcome) -> dict[str, float]:
+    """What a job cost, for the log (`runlog.read_costs` takes it back)."""
+    return {
+        "seconds": round(outcome.seconds, 3),
+        "cpu_s": round(outcome.cpu_s, 3),
+        "peak_mb": outcome.peak_mb,
+    }
 
 
 def _worker_count(jobs: int | None) -> int:

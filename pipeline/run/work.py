@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 import traceback as tracebacks
@@ -43,6 +44,9 @@ class Outcome:
     """The outcome of a job.
 
     Attributes:
+        seconds: wall time; NaN: not known, because the worker died.
+        peak_mb: largest resident memory of the worker so far, in MB.
+        cpu_s: CPU seconds of the worker, of all its threads, user and system.
         error: one sentence; None when the checkpoint was written.
         usage: the error is not the item's (a package is missing): no other item would do better.
     """
@@ -53,11 +57,12 @@ class Outcome:
     kind: str = ""
     traceback: str = ""
     usage: UsageError | None = None
+    cpu_s: float = math.nan
 
 
 def execute(job: Job) -> Outcome:
     """Run one job: write its checkpoint.  Runs in a worker."""
-    began = time.monotonic()
+    began, cpu_began = time.monotonic(), time.process_time()
     try:
         with writing(
             job.path,
@@ -69,7 +74,7 @@ def execute(job: Job) -> Outcome:
             job.stage.compute(job.task, out)
     except Exception as error:  # the one place where everything is caught: one item must not end the run
         return failed_outcome(error, began)
-    return Outcome(time.monotonic() - began, _peak_mb())
+    return Outcome(time.monotonic() - began, _peak_mb(), cpu_s=time.process_time() - cpu_began)
 
 
 def failed_outcome(error: Exception, began: float) -> Outcome:
