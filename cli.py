@@ -412,7 +412,7 @@ def status_command(
     from mimicme.pipeline.run.status import read_status
     from mimicme.stages import STAGES
 
-    status = read_status(_opened(workspace, preset, sets), STAGES)
+    status = read_status(_opened(workspace, preset, sets), STAGES, each=as_json)
     if as_json:
         click.echo(json.dumps(status.to_record(), indent=1))
     else:

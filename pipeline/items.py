@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True, order=True, slots=True)
 class Item:
     """The unit of work: one sequence of one subject.  Its text form is `subject/sequence`."""
 
@@ -20,7 +20,7 @@ class Item:
         return f"{self.subject}/{self.sequence}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class FrameSource:
     """One raw frame on disk.
 
@@ -37,7 +37,7 @@ class FrameSource:
     time_s: float | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Sequence:
     """One sequence as found on disk.
 

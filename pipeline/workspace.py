@@ -7,6 +7,7 @@ WORKSPACE/<stage>/<subject>/<sequence>@part-0002-of-0005.h5   parts of checkpoin
 WORKSPACE/failures/<stage>/<subject>/<sequence>.json
 WORKSPACE/runs/<UTC stamp>/                        config.toml, given.json, versions.json, log.jsonl
 WORKSPACE/heads.jsonl                              the checkpoint index that the last run saved; may be deleted
+WORKSPACE/settled.txt                              subjects of whom the last run found everything done; may be deleted
 WORKSPACE/withdrawn.txt                            who may not come back
 WORKSPACE/release.h5, report/
 """
@@ -324,6 +325,11 @@ class Workspace:
         return self.root / "heads.jsonl"
 
     @property
+    def ledger(self) -> Path:
+        """Where a run saves of whom everything is done (`run.settled`); may be deleted."""
+        return self.root / "settled.txt"
+
+    @property
     def release(self) -> Path:
         return self.root / "release.h5"
 
@@ -486,12 +492,12 @@ class Workspace:
         Returns:
             How many files.
         """
-        own = [p for p in self.root.glob(".*.tmp") if p.is_file()]
+        stale = [p for p in self.root.glob(".*.tmp") if p.is_file() and _TEMPORARY.fullmatch(p.name)]
         for name in ("template", "runs", "failures", *stages):
             for folder, _, names in os.walk(self.root / name):
-                if not self._holds_captures(Path(folder)):
-                    own += [Path(folder, n) for n in names]
-        stale = [p for p in own if _TEMPORARY.fullmatch(p.name)]
+                found = [n for n in names if n[-4:] == ".tmp" and _TEMPORARY.fullmatch(n)]
+                if found and not self._holds_captures(Path(folder)):
+                    stale += [Path(folder, n) for n in found]
         for path in stale:
             path.unlink(missing_ok=True)
         return len(stale)
@@ -545,6 +551,7 @@ class Workspace:
             write_whole(path, f"{old}{_hashed(name)}\n{_hashed_person(name)}\n")
         self._catalogue = None
         self.checkpoint_index.unlink(missing_ok=True)
+        self.ledger.unlink(missing_ok=True)
         removed: list[Path] = []
         for folder in self.folders_of(name, stages):
             removed += [p for p in sorted(folder.rglob("*")) if p.is_file()]

@@ -8,6 +8,8 @@ the list of frames.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import math
 import os
@@ -26,6 +28,7 @@ from mimicme.pipeline.corpus import Corpus
 from mimicme.pipeline.errors import CheckpointError
 from mimicme.pipeline.items import Captures, Item, Sequence
 from mimicme.pipeline.run.checkpoint_index import CheckpointIndex, CheckpointSummary, Failure, read_record
+from mimicme.pipeline.run.settled import Ledger, Settled, Signatures
 from mimicme.pipeline.sources import unchanged
 from mimicme.pipeline.stage import NEUTRAL_FIRST, Stage
 from mimicme.pipeline.workspace import Workspace
@@ -64,8 +67,28 @@ class ItemState:
     corpus: Corpus | None = None
 
 
+_DONE = ItemState("done")
+"""Of every item of a settled subject."""
+
+
+class _States(dict[tuple[str, Item], ItemState]):
+    """The states that were determined; those of settled subjects need not be."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.settled: Mapping[str, Settled] = {}
+
+    def __missing__(self, key: tuple[str, Item]) -> ItemState:
+        if key[1].subject in self.settled:
+            return _DONE
+        raise KeyError(key)
+
+
 class Plan:
     """The states of all items of all stages: which checkpoints are up to date, which must be made.
+
+    Attributes:
+        ledger: of the settled subjects; None until `use_ledger`, and where no subject can be settled.
 
     Args:
         workspace: the workspace.
@@ -90,7 +113,8 @@ class Plan:
         self.template = template
         self.index = CheckpointIndex(workspace.root, workspace.checkpoint_index)
         self.captures = workspace.captures
-        self.states: dict[tuple[str, Item], ItemState] = {}
+        self.states = _States()
+        self.ledger: Ledger | None = None
         self._not_selected: set[Item] = set()  # sequences that this run does not include
         self._corpora: dict[str, tuple[Corpus, Item | None]] = {}
         self._unlabelled = catalogue.unlabelled
@@ -103,6 +127,42 @@ class Plan:
         for sequence in catalogue.sequences:
             self._of_subject.setdefault(sequence.item.subject, []).append(sequence)
 
+    def use_ledger(self) -> None:
+        """Find out who is settled, so that the items of these need not be looked at."""
+        if any(self._uses_corpus(stage) for stage in self.stages):
+            return  # everybody's items follow from everybody's
+        working = [stage for stage in self.stages if stage.scope != "everything"]
+        root = Path(os.path.realpath(self.captures.root))
+        self._key = fingerprint(
+            {
+                "stages": [
+                    [s.name, s.version, self._settings[s.name], s.needs, s.scope, s.uses_template]
+                    for s in working
+                ],
+                "template": self.template,
+                "captures": captures_record(self.captures),
+                "root": str(root),
+            }
+        )
+        self.ledger = Ledger(self.workspace.ledger, self._key)
+        signatures = Signatures(self.workspace.root, root, [stage.name for stage in working])
+        found = {}
+        for subject, one in self.ledger.subjects.items():
+            own = self._of_subject.get(subject)
+            if own is not None and one.signature == signatures.take(subject, own, one.folders):
+                found[subject] = one
+        self.settled = found
+
+    @property
+    def settled(self) -> Mapping[str, Settled]:
+        """The subjects of whom everything is done, as an earlier run found."""
+        return self.states.settled
+
+    @settled.setter
+    def settled(self, subjects: Mapping[str, Settled]) -> None:
+        self.states.settled = subjects
+        self.index.set_aside(subjects)
+
     def checkpoint(self, stage: str, item: Item) -> Path:
         """Where the checkpoint of a stage for an item lies."""
         path = self._checkpoints.get((stage, item))
@@ -114,9 +174,13 @@ class Plan:
         """Determine and store the states of a stage's items; those of the stages it needs must be there."""
         self.begin(stage)
         ordered = list(sequences)
+        open_ones = [s for s in ordered if s.item.subject not in self.settled]
         if stage.scope in NEUTRAL_FIRST:
-            ordered.sort(key=lambda s: not self.is_neutral(s.item))
-        return {s.item: self.state_of(stage, s) for s in ordered}
+            open_ones.sort(key=lambda s: not self.is_neutral(s.item))
+        found = {s.item: self.state_of(stage, s) for s in open_ones}
+        if len(open_ones) < len(ordered):
+            found |= {s.item: _DONE for s in ordered if s.item.subject in self.settled}
+        return found
 
     def is_neutral(self, item: Item) -> bool:
         return item.subject in self.catalogue.neutral and self.neutral_of(item.subject) == item
@@ -336,7 +400,10 @@ class Plan:
     def current_checkpoints(
         self, stage: str, sequences: Iterable[Sequence]
     ) -> Iterator[tuple[Item, CheckpointSummary]]:
-        """The summaries of a stage's current checkpoints, of these sequences; their states must be there."""
+        """The summaries of a stage's current checkpoints, of these sequences; their states must be there.
+
+        `tallies.tallies` tells the same of many subjects without reading those that are settled.
+        """
         for sequence in sequences:
             if self.states[stage, sequence.item].state == "done":
                 summary = self.index.read(self.checkpoint(stage, sequence.item))
@@ -417,12 +484,47 @@ class Plan:
             },
         }
 
+    def release_wanted(self, stage: Stage, sequences: Iterable[Sequence], created: str) -> str:
+        """Fingerprint of what would make the release now.  Where everybody is settled, the ledger knows it."""
+        chosen = list(sequences)
+        signature = self._release_signature(stage, chosen, created)
+        known = None if self.ledger is None else self.ledger.release
+        if known is not None and signature == known[0]:
+            return known[1]
+        return fingerprint(self.release_record(stage, chosen, created))
+
+    def note_release(self, stage: Stage, sequences: Iterable[Sequence], created: str, wanted: str) -> None:
+        """Let the ledger know what would make the release, if everybody in it is settled."""
+        if self.ledger is not None:
+            signature = self._release_signature(stage, list(sequences), created)
+            self.ledger.release = (signature, wanted) if signature else None
+
+    def _release_signature(self, stage: Stage, sequences: list[Sequence], created: str) -> str:
+        """Of all that a release follows from; empty where somebody in it is not settled."""
+        if self.ledger is None or any(s.item.subject not in self.settled for s in sequences):
+            return ""
+        everything = hashlib.sha256()
+        for sequence in sequences:
+            signature = self.settled[sequence.item.subject].signature
+            everything.update(f"{sequence.item}\0{sequence.name}\0{signature}\n".encode())
+        record = {
+            "version": [stage.name, stage.version, self._settings[stage.name], stage.needs],
+            "subjects": self.workspace.metadata_digest(),
+            "licence": self.workspace.licence,
+            "config": self.release_config(),
+            "created": created,
+            "key": self._key,
+            "sequences": everything.hexdigest(),
+        }
+        return fingerprint(record)
+
     def state_of_release(self, stage: Stage, sequences: Iterable[Sequence], output: Path) -> ItemState:
         """The state of the release at `output`."""
         chosen = list(sequences)
         waiting = [
             (s, n)
             for s in chosen
+            if s.item.subject not in self.settled
             for n in stage.needs
             if self.states[n, s.item].state in ("stale", "pending")
         ]
@@ -435,15 +537,16 @@ class Plan:
                 f"'{name}' of {sequence.item}{others} comes first",
                 follows=True,
             )
-        record = self.release_record(stage, chosen, created_at(chosen))
+        wanted = self.release_wanted(stage, chosen, created_at(chosen))
+        current = there and release_fingerprint(output) == wanted
         failure = Failure.read(self.workspace.failure(stage.name, RELEASE))
-        if failure is not None and not (there and release_fingerprint(output) == fingerprint(record)):
-            return ItemState("failed", failure.message, record)
+        if failure is not None and not current:
+            return ItemState("failed", failure.message)
         if not there:
-            return ItemState("pending", "not made yet", record)
-        if release_fingerprint(output) == fingerprint(record):
-            return ItemState("done", "", record)
-        return ItemState("stale", "what it is made of changed", record)
+            return ItemState("pending", "not made yet")
+        if current:
+            return ItemState("done")
+        return ItemState("stale", "what it is made of changed")
 
 
 def release_fingerprint(path: Path) -> str | None:
@@ -462,8 +565,12 @@ def created_at(sequences: Iterable[Sequence]) -> str:
     if epoch.isdigit():
         seconds = int(epoch)
     else:
-        times = [f.path.stat().st_mtime for s in sequences for f in s.frames if f.path.exists()]
-        seconds = int(max(times, default=0))
+        newest = 0.0
+        for sequence in sequences:
+            for frame in sequence.frames:
+                with contextlib.suppress(OSError):  # it was there when the folder was searched
+                    newest = max(newest, os.stat(frame.path).st_mtime)
+        seconds = int(newest)
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
