@@ -16,6 +16,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -122,7 +123,7 @@ class Plan:
         self._told: dict[tuple[Path, str], tuple[float, str] | None] = {}
         # made once each: there may be half a million checkpoints
         self._settings = {stage.name: settings_record(config.stages[stage.name]) for stage in self.stages}
-        self._checkpoints: dict[tuple[str, Item], Path] = {}
+        self._folders: dict[tuple[str, str], Path] = {}
         self._of_subject: dict[str, list[Sequence]] = {}
         for sequence in catalogue.sequences:
             self._of_subject.setdefault(sequence.item.subject, []).append(sequence)
@@ -165,10 +166,13 @@ class Plan:
 
     def checkpoint(self, stage: str, item: Item) -> Path:
         """Where the checkpoint of a stage for an item lies."""
-        path = self._checkpoints.get((stage, item))
-        if path is None:
-            path = self._checkpoints[stage, item] = self.workspace.checkpoint(stage, item)
-        return path
+        # the folder is kept, of which there are few, and not the path, of which there may be a million
+        folder = self._folders.get((stage, item.subject))
+        if folder is None:
+            path = self.workspace.checkpoint(stage, item)
+            self._folders[stage, item.subject] = path.parent
+            return path
+        return folder / f"{item.sequence}.h5"
 
     def states_of_stage(self, stage: Stage, sequences: Iterable[Sequence]) -> dict[Item, ItemState]:
         """Determine and store the states of a stage's items; those of the stages it needs must be there."""
@@ -251,24 +255,25 @@ class Plan:
     def _determine_state(self, stage: Stage, sequence: Sequence) -> ItemState:
         item = sequence.item
         path = self.checkpoint(stage.name, item)
-        inputs = {n: self.checkpoint(n, item) for n in stage.needs}
+        waits_for = ""
         for need in stage.needs:
             before = self.states[need, item]
             if before.state in ("failed", "blocked"):
-                return ItemState("blocked", f"'{need}' {_described(before)}", inputs=inputs)
+                return _waiting("blocked", f"'{need}' {_described(before)}", False)
+            if before.state != "done" and not waits_for:
+                waits_for = f"'{need}' {_described(before)}"
         summary = self.index.read(path)
-        not_current: State = "pending" if not path.exists() else "stale"
-        for need in stage.needs:
-            before = self.states[need, item]
-            if before.state != "done":
-                return ItemState(not_current, f"'{need}' {_described(before)}", inputs=inputs, follows=True)
+        not_current: State = "pending" if summary is None and not os.path.exists(path) else "stale"
+        if waits_for:
+            return _waiting(not_current, waits_for, True)
+        inputs = {n: self.checkpoint(n, item) for n in stage.needs}
         neutral = None
         if stage.scope in NEUTRAL_FIRST and not self.is_neutral(item):
             of_subject = self.neutral_of(item.subject)
             before = self.states[stage.name, of_subject]
             if before.state in ("stale", "pending"):
                 why = f"its subject's neutral '{of_subject}' comes first"
-                return ItemState(not_current, why, inputs=inputs, follows=True)
+                return _waiting(not_current, why, True)
             if before.state == "done":
                 neutral = self.checkpoint(stage.name, of_subject)
         siblings: dict[Item, dict[str, Path]] = {}
@@ -277,14 +282,14 @@ class Plan:
                 before = self._needs_of(stage, other)
                 if before.state in ("stale", "pending") and before.follows:
                     why = f"'{other.item}' of its subject comes first"
-                    return ItemState(not_current, why, inputs=inputs, follows=True)
+                    return _waiting(not_current, why, True)
                 if before.state == "done" and other.item != item:
                     siblings[other.item] = {n: self.checkpoint(n, other.item) for n in stage.needs}
         corpus: Corpus | None = None
         if self._uses_corpus(stage):
             corpus, awaited = self._corpus(stage)
             if awaited is not None:
-                return ItemState(not_current, f"'{awaited}' comes first", inputs=inputs, follows=True)
+                return _waiting(not_current, f"'{awaited}' comes first", True)
         record = self.record(stage, sequence, inputs, neutral, siblings, corpus)
         final = ItemState("done", "", record, inputs, neutral, siblings=siblings, corpus=corpus)
         if summary is not None and summary.record_fingerprint == fingerprint(record):
@@ -591,10 +596,11 @@ def captures_record(captures: Captures) -> dict[str, Any]:
 
 def frames_record(captures: Captures, sequence: Sequence) -> list[list[Any]]:
     """Number and files of every frame, relative to the capture folder; times and rate where the names carry any."""
-    root = Path(os.path.realpath(captures.root))
+    below = os.path.realpath(captures.root).rstrip("/") + "/"
 
     def name(path: Path) -> str:
-        return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
+        text = path.as_posix()
+        return text[len(below) :] if text.startswith(below) else path.name
 
     frames: list[list[Any]] = [
         [f.number, name(f.path), *(name(p) for p in f.duplicates)] for f in sequence.frames
@@ -612,6 +618,12 @@ def _files_of(frames: Iterable[Iterable[Any]]) -> list[list[Any]]:
     """A list of `frames_record` without times and rate."""
     without = [[entry for entry in frame if not isinstance(entry, dict)] for frame in frames]
     return [frame for frame in without if frame]
+
+
+@lru_cache(maxsize=4096)
+def _waiting(state: State, reason: str, follows: bool) -> ItemState:
+    """The state of an item whose inputs are not there; of thousands that wait for the same, the same one."""
+    return ItemState(state, reason, follows=follows)
 
 
 def _described(item_state: ItemState) -> str:
