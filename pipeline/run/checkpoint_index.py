@@ -148,6 +148,24 @@ def _status(ok: bool, reason: str, note: str, message: str) -> FrameStatus:
     return FrameStatus(ok, reason, note, message)
 
 
+IndexEntry = tuple[tuple[int, ...], CheckpointSummary | None]
+"""What a checkpoint's file was like when it was read, and its summary; None: it cannot be read."""
+
+
+def read_entry(path: Path) -> IndexEntry | None:
+    """The entry of the checkpoint at `path`; None when there is none."""
+    signature = _signature(path)
+    return None if signature is None else (signature, _read_summary(path))
+
+
+def _signature(path: Path) -> tuple[int, ...] | None:
+    try:
+        stat = os.stat(path)
+    except OSError:
+        return None
+    return stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino
+
+
 class CheckpointIndex:
     """Reads the summaries of checkpoints, each once while its file stays the same.
 
@@ -160,7 +178,7 @@ class CheckpointIndex:
     def __init__(self, root: Path, file: Path) -> None:
         self._root, self._file = root, file
         # by path as text, of which there is one anyway: half a million more of `Path` would be 0.2 GB
-        self._entries: dict[str, tuple[tuple[int, ...], CheckpointSummary | None]] = {}
+        self._entries: dict[str, IndexEntry] = {}
         self._loaded: frozenset[str] | None = None  # paths in the file; None: not looked at yet
         self._aside: frozenset[str] = frozenset()
         self._dropped: set[str] = set()  # what the file may still hold of them does not count
@@ -187,18 +205,21 @@ class CheckpointIndex:
             self._load(self._aside)
         if self._aside and path.parent.name in self._aside:
             self._load(frozenset())
-        try:
-            stat = path.stat()
-        except OSError:
+        signature = _signature(path)
+        if signature is None:
             if str(path) in self._entries:
                 self._drop(path)
             return None
-        signature = (stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino)
         entry = self._entries.get(str(path))
         if entry is None or entry[0] != signature:
             entry = self._entries[str(path)] = (signature, _read_summary(path))
             self._changed = True
         return entry[1]
+
+    def put(self, path: Path, entry: IndexEntry) -> None:
+        """Keep what a worker read of the checkpoint that it wrote; it counts as what was read here does."""
+        self._entries[str(path)] = entry
+        self._changed = True
 
     def invalidate(self, path: Path) -> None:
         """Read a checkpoint again the next time, though its file is the same: it turned out to be damaged."""
@@ -222,14 +243,12 @@ class CheckpointIndex:
                     handle.write(json.dumps(line, separators=(",", ":")) + "\n")
         self._changed = False
 
-    def _kept(self) -> dict[str, tuple[tuple[int, ...], CheckpointSummary | None]]:
+    def _kept(self) -> dict[str, IndexEntry]:
         return {path: entry for path, entry in self._entries.items() if os.path.exists(path)}
 
 
-def _load(
-    root: Path, file: Path, aside: frozenset[str] = frozenset()
-) -> dict[str, tuple[tuple[int, ...], CheckpointSummary | None]]:
-    entries: dict[str, tuple[tuple[int, ...], CheckpointSummary | None]] = {}
+def _load(root: Path, file: Path, aside: frozenset[str] = frozenset()) -> dict[str, IndexEntry]:
+    entries: dict[str, IndexEntry] = {}
     try:
         with open(file, encoding="utf-8") as handle:
             if handle.readline().rstrip() != _FIRST_LINE:

@@ -134,7 +134,13 @@ class _Run:
         self.created = self.wanted = ""
 
     def run(self) -> RunResult:
-        pool = make_pool(_worker_count(self.options.jobs), self.options.backend, self.options.scheduler)
+        frame_limit_s = self.config.run.frame_limit_s
+        pool = make_pool(
+            _worker_count(self.options.jobs),
+            self.options.backend,
+            self.options.scheduler,
+            lambda job: job.limit_s(frame_limit_s),
+        )
         log: RunLog | None = None
         killed = True
         try:
@@ -384,6 +390,8 @@ class _Run:
         self.plan.states[stage.name, item] = ItemState(
             "done", "", job.record, job.task.inputs, job.task.neutral
         )
+        if outcome.entry is not None:
+            self.plan.index.put(job.path, outcome.entry)
         summary = self.plan.index.read(job.path)
         self.log.write(
             "item",
