@@ -1,7 +1,7 @@
 """Speed and accuracy of mimicme, measured on this machine, next to its peers.
 
     python benchmarks [accuracy] [chain] [register] [robust] [growth] [stages] [bake] [pca]
-                      [reading] [loading] [again] [invariance] [field]
+                      [reading] [loading] [again] [simulation] [invariance] [field]
                       [--captures DIR] [--trials N] [--output DIR] ...
 
 `make bench` runs all of them.  They stand on what `mimicme synth` makes and on the scan that menpo3d installs;
@@ -134,6 +134,13 @@ def _again(options: argparse.Namespace) -> dict[str, Any]:
     return again.run(_work(options), _say)
 
 
+def _simulation(options: argparse.Namespace) -> dict[str, Any]:
+    """The real runner over --scale sequences of stages that only wait, fail, die and hang: is nothing lost or idle?"""
+    import simulation
+
+    return simulation.run(options.scale, options.workers, options.item_s, _work(options), _say)
+
+
 def _invariance(options: argparse.Namespace) -> dict[str, Any]:
     """The same captures with reversed triangles, other axes and other units: are the vertices the same?"""
     import invariance
@@ -160,6 +167,7 @@ BENCHMARKS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "reading": _reading,
     "loading": _loading,
     "again": _again,
+    "simulation": _simulation,
     "invariance": _invariance,
     "field": _field,
 }
@@ -191,6 +199,11 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--people", type=int, default=3, help="of `chain`, of the captures that are made")
     parser.add_argument("--sequences", type=int, default=20, help="of `chain`: of each of them")
     parser.add_argument("--length", type=int, default=3, help="of `chain`: frames of a sequence, odd")
+    parser.add_argument("--scale", type=int, default=500, help="of `simulation`: sequences (MimicMe: 94000)")
+    parser.add_argument(
+        "--workers", type=int, default=8, help="of `simulation`: workers, most of them asleep"
+    )
+    parser.add_argument("--item-s", type=float, default=0.2, help="of `simulation`: seconds of an item")
     parser.add_argument("--jobs", type=int, help="of `accuracy`: sequences side by side")
     parser.add_argument(
         "--field", type=Path, help="of `field`: the folder of cases, which is no part of this"

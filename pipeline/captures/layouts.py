@@ -181,7 +181,9 @@ def mesh_files(root: Path) -> tuple[list[str], list[str]]:
 
 
 def _ending(name: str) -> str:
-    return os.path.splitext(name)[1][1:].lower()
+    """As of `os.path.splitext`, of a path whose last name does not begin with a point."""
+    own = name.rpartition("/")[2]
+    return own[own.rfind(".") + 1 :].lower() if "." in own else ""
 
 
 def _walk(root: Path, messages: list[str]) -> Iterator[str]:

@@ -201,7 +201,7 @@ def folder_digest(folder: str) -> str:
     leads.  A folder that is not there, or cannot be read, has one as well."""
     try:
         with os.scandir(folder) as found:
-            entries = sorted(found, key=lambda entry: entry.name)
+            entries = list(found)
     except OSError as error:
         return f"-{error.errno}"
     said = []
@@ -216,9 +216,8 @@ def folder_digest(folder: str) -> str:
         except OSError as error:
             said.append(f"{entry.name}-{error.errno}")
             continue
-        said.append(
-            f"{entry.name}\0{stat.st_mtime_ns} {stat.st_ctime_ns} {stat.st_size} {stat.st_ino} {stat.st_mode}"
-        )
+        said.append(f"{entry.name}\0{stat.st_mtime_ns} {stat.st_ctime_ns} {stat.st_size} {stat.st_ino}")
+    said.sort()
     return _hash("\n".join(said))
 
 
