@@ -19,6 +19,7 @@ import glob
 import hashlib
 import json
 import os
+import platform
 import re
 import shlex
 import shutil
@@ -440,12 +441,21 @@ class Workspace:
         """Hold the workspace for one run.  The system lets go of it however the process ends.
 
         Raises:
-            UsageError: another run holds it.
+            UsageError: another run holds it, which is named by host and process; or it cannot be written.
         """
         import fcntl
 
         path = self.root / ".lock"
-        with open(path, "a+") as handle:
+        try:
+            handle = open(path, "a+")  # noqa: SIM115 - closed by the `with` below
+        except OSError as error:
+            raise UsageError(
+                "the workspace cannot be written",
+                where=self.root,
+                seen=error.strerror,
+                todo="See to its permissions, and whether its disk is mounted read-only.",
+            ) from error
+        with handle:
             for attempt in range(5):
                 try:
                     fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -465,7 +475,7 @@ class Workspace:
                     ) from error
             handle.seek(0)
             handle.truncate()
-            handle.write(f"process {os.getpid()}\n")
+            handle.write(f"process {os.getpid()} on {platform.node() or 'this machine'}\n")
             handle.flush()
             yield
 

@@ -32,6 +32,8 @@ THREAD_VARIABLES = (
     "TBB_NUM_THREADS",
 )
 SCHEDULER_TIMEOUT_S = 30
+START_S = 60.0
+"""What a worker may take to start, besides the limit of its first job."""
 GROWTH_VARIABLE = "LOKY_MAX_MEMORY_LEAK_SIZE"
 """Bytes by which a worker may grow after its first job; loky reads it in the worker as that starts, and ends a worker
 between two jobs that grew by more.  A value set in the environment is kept."""
@@ -147,11 +149,11 @@ class InProcessPool:
 
 @dataclass
 class _Running:
-    """A job that a worker has: which worker, since when (`time.monotonic`)."""
+    """A job that a worker has: which worker, and from when on it takes too long (`time.monotonic`)."""
 
     job: Any
     place: int
-    began: float
+    ends: float
 
 
 class LokyPool:
@@ -184,8 +186,11 @@ class LokyPool:
             for place in (place for place in range(self.workers) if place not in busy):
                 if not queue:
                     break
+                ends = (
+                    time.monotonic() + self._limit_s(queue[0]) + (0 if place in self._executors else START_S)
+                )
                 future = self._submit(place, work, queue[0])
-                running[future] = _Running(queue.popleft(), place, time.monotonic())
+                running[future] = _Running(queue.popleft(), place, ends)
             # a finite wait lets Ctrl-C through at once
             done, _ = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
             for future in done:
@@ -203,21 +208,12 @@ class LokyPool:
                 else:
                     del deaths[id(one.job)]
                     yield one.job, Killed(_how_it_ended(str(future.exception())))
-            for future in [f for f, r in running.items() if self._overdue(f, r)]:
+            now = time.monotonic()
+            for future in [f for f, one in running.items() if now > one.ends and not f.done()]:
                 one = running.pop(future)
                 self._end(one.place)
                 deaths.pop(id(one.job), None)
-                limit = self._limit_s(one.job)
-                yield (
-                    one.job,
-                    Killed(
-                        f"it took longer than {limit:.0f} s and was ended; if it only needs longer, raise "
-                        "run.frame_limit_s"
-                    ),
-                )
-
-    def _overdue(self, future: Any, one: _Running) -> bool:
-        return not future.done() and time.monotonic() - one.began > self._limit_s(one.job)
+                yield one.job, Killed(_too_long(self._limit_s(one.job)))
 
     def _submit(self, place: int, work: Callable[[J], R], job: J) -> Any:
         """Hand a job to a worker.
@@ -329,6 +325,12 @@ def _broken() -> tuple[type[BaseException], ...]:
     from loky.process_executor import ShutdownExecutorError
 
     return (BrokenProcessPool, ShutdownExecutorError)
+
+
+def _too_long(limit_s: float) -> str:
+    return (
+        f"it took longer than {limit_s:.0f} s and was ended; if it only needs longer, raise run.frame_limit_s"
+    )
 
 
 def _how_it_ended(text: str) -> str:
