@@ -259,9 +259,14 @@ class LokyPool:
             threading.Thread(target=executor.shutdown, kwargs={"wait": True, "kill_workers": kill})
             for executor in self._executors.values()
         ]
+        started = []
         for end in ends:  # all at once, not one after the other
-            end.start()
-        for end in ends:
+            try:
+                end.start()
+                started.append(end)
+            except RuntimeError:  # no memory for a thread
+                end.run()
+        for end in started:
             end.join()
         self._executors.clear()  # not before: an interrupted close is tried again
 

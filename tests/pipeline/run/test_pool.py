@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 from fake_runs import GOOD, HERE, calls, child, digests, go
 
-from mimicme.pipeline.errors import UsageError
+from mimicme.pipeline.errors import UsageError, raise_if_memory
 from mimicme.pipeline.run.pool import GROWTH_VARIABLE, THREAD_VARIABLES
 from mimicme.pipeline.run.work import Job
 
@@ -180,3 +180,11 @@ def test_dask_that_is_not_installed(make, fake, monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(UsageError, match="pip install"):
         go(make(), fake, backend="dask", scheduler="tcp://127.0.0.1:8786")
+
+
+def test_a_library_that_memory_does_not_hold_is_not_missing():
+    with pytest.raises(MemoryError):
+        raise_if_memory(ImportError("libOpen3D.so: failed to map segment from shared object"))
+    with pytest.raises(MemoryError):
+        raise_if_memory(OSError(12, "Cannot allocate memory"))
+    raise_if_memory(ImportError("libGL.so.1: cannot open shared object file"))
