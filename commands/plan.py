@@ -230,6 +230,7 @@ def plan(
     costs |= read_costs(folder for folder in workspace.runs() if folder not in before)
 
     states = Plan(workspace, config, all_stages, catalogue, workspace.template_digest())
+    states.use_ledger()
     states.determine_all_states()
     found: list[StageCost] = []
     left: dict[str, list[items.Sequence]] = {}

@@ -307,7 +307,16 @@ def _read_figures(handle: h5py.File, ok: NDArray[np.bool_]) -> tuple[FigureSumma
 
 
 def read_record(path: Path) -> tuple[dict[str, Any], dict[str, str], str]:
-    """The record of what made a checkpoint; the digests of its raw files, and their sizes and times."""
+    """The record of what made a checkpoint; the digests of its raw files, and their sizes and times.
+
+    Of the last ones that were read it is kept, as long as their files are the same.
+    """
+    signature = _signature(path)
+    return ({}, {}, "{}") if signature is None else _read_record(path, signature)
+
+
+@lru_cache(maxsize=256)
+def _read_record(path: Path, signature: tuple[int, ...]) -> tuple[dict[str, Any], dict[str, str], str]:
     try:
         with h5py.File(path, "r") as handle:
             record = json.loads(handle.attrs["made_by"])
