@@ -131,7 +131,7 @@ def _again(options: argparse.Namespace) -> dict[str, Any]:
     """What `init`, `run` and `status` cost where 10,000 frames are made already."""
     import again
 
-    return again.run(_work(options), _say)
+    return again.run(_work(options), options.shape, _say)
 
 
 def _simulation(options: argparse.Namespace) -> dict[str, Any]:
@@ -199,6 +199,14 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--people", type=int, default=3, help="of `chain`, of the captures that are made")
     parser.add_argument("--sequences", type=int, default=20, help="of `chain`: of each of them")
     parser.add_argument("--length", type=int, default=3, help="of `chain`: frames of a sequence, odd")
+    parser.add_argument(
+        "--shape",
+        type=_shape,
+        action="append",
+        default=[],
+        metavar="FRAMESxLENGTH",
+        help="of `again`: as 30000x3, in place of its own; repeatable",
+    )
     parser.add_argument("--scale", type=int, default=500, help="of `simulation`: sequences (MimicMe: 94000)")
     parser.add_argument(
         "--workers", type=int, default=8, help="of `simulation`: workers, most of them asleep"
@@ -249,6 +257,11 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser.error("loading needs --release FILE, as `make demo` leaves one")
     options.names = options.names or [name for name in BENCHMARKS if name not in ("field", "loading")]
     return options
+
+
+def _shape(text: str) -> tuple[int, int]:
+    frames, _, length = text.partition("x")
+    return int(frames), int(length)
 
 
 def _captures(options: argparse.Namespace) -> Any:

@@ -84,11 +84,11 @@ def nothing(stage: Stage) -> Stage:
     return stage if stage.name == "ingest" else replace(stage, compute=compute, parts=None)
 
 
-def run(work: Path, say: Callable[[str], None]) -> Record:
-    """The table; the record to save."""
+def run(work: Path, shapes: Iterable[tuple[int, int]], say: Callable[[str], None]) -> Record:
+    """The table of these numbers of frames, and of frames a sequence; the record to save."""
     say(f"{'frames':>8}{'sequences':>11}  {'command':<36}{'CPU s':>8}{'wall s':>8}{'peak MB':>9}")
     rows: list[Record] = []
-    for frames, length in SHAPES:
+    for frames, length in shapes or SHAPES:
         sequences = -(-frames // length)
         for row in measure(work / "again", frames, length):
             rows.append({"frames": frames, "sequences": sequences, **row})
