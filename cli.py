@@ -365,6 +365,51 @@ def settings_command(workspace: Path | None, section: str, markdown: bool) -> No
         click.echo(line)
 
 
+@main.command("plan")
+@click.argument("workspace", type=WORKSPACE)
+@click.option(
+    "--sample",
+    type=click.IntRange(1),
+    default=8,
+    show_default=True,
+    metavar="N",
+    help="Sequences to time, at least; whole people are taken.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    multiple=True,
+    metavar="N",
+    help="Tell the hours with so many, too (repeatable).",
+)
+@click.option("--jobs", "-j", type=click.IntRange(0), help="Workers for the sample (default: cores).")
+@settings_options
+@JSON
+def plan_command(
+    workspace: Path,
+    sample: int,
+    workers: tuple[int, ...],
+    jobs: int | None,
+    preset: str | None,
+    sets: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Hours, memory and disk that a run will take, and its --jobs, from a sample that is worked and kept."""
+    from mimicme.commands.plan import plan
+    from mimicme.pipeline.run.progress import Console
+    from mimicme.pipeline.workspace import Workspace
+    from mimicme.stages import STAGES
+
+    opened = Workspace.open(workspace, sets=_sets(preset, sets))
+    told = plan(opened, STAGES, sample, workers, jobs, Console(sys.stderr))
+    if as_json:
+        click.echo(json.dumps(told.to_record(), indent=1))
+    else:
+        for line in told.lines():
+            click.echo(line)
+    _say_not_kept(workspace, preset, sets)
+
+
 @main.command("status")
 @click.argument("workspace", type=WORKSPACE)
 @click.option("--json", "as_json", is_flag=True, help="Everything, for programs.")
@@ -377,7 +422,7 @@ def status_command(
     from mimicme.pipeline.run.status import read_status
     from mimicme.stages import STAGES
 
-    status = read_status(_opened(workspace, preset, sets), STAGES)
+    status = read_status(_opened(workspace, preset, sets), STAGES, each=as_json)
     if as_json:
         click.echo(json.dumps(status.to_record(), indent=1))
     else:

@@ -1,7 +1,7 @@
 """Speed and accuracy of mimicme, measured on this machine, next to its peers.
 
     python benchmarks [accuracy] [chain] [register] [robust] [growth] [stages] [bake] [pca]
-                      [reading] [loading] [packing] [again] [invariance] [field] [still]
+                      [reading] [loading] [packing] [again] [simulation] [invariance] [field] [still]
                       [--captures DIR] [--trials N] [--output DIR] ...
 
 `make bench` runs all of them.  They stand on what `mimicme synth` makes and on the scan that menpo3d installs;
@@ -138,7 +138,14 @@ def _again(options: argparse.Namespace) -> dict[str, Any]:
     """What `init`, `run` and `status` cost where 10,000 frames are made already."""
     import again
 
-    return again.run(_work(options), _say)
+    return again.run(_work(options), options.shape, _say)
+
+
+def _simulation(options: argparse.Namespace) -> dict[str, Any]:
+    """The real runner over --scale sequences of stages that only wait, fail, die and hang: is nothing lost or idle?"""
+    import simulation
+
+    return simulation.run(options.scale, options.workers, options.item_s, _work(options), _say)
 
 
 def _invariance(options: argparse.Namespace) -> dict[str, Any]:
@@ -175,6 +182,7 @@ BENCHMARKS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "loading": _loading,
     "packing": _packing,
     "again": _again,
+    "simulation": _simulation,
     "invariance": _invariance,
     "field": _field,
     "still": _still,
@@ -210,6 +218,19 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--sequences", type=int, default=20, help="of `chain`: of each of them")
     parser.add_argument("--length", type=int, default=3, help="of `chain`: frames of a sequence, odd")
     parser.add_argument("--still-frames", type=int, default=61, help="of `still`: frames of a sequence, odd")
+    parser.add_argument(
+        "--shape",
+        type=_shape,
+        action="append",
+        default=[],
+        metavar="FRAMESxLENGTH",
+        help="of `again`: as 30000x3, in place of its own; repeatable",
+    )
+    parser.add_argument("--scale", type=int, default=500, help="of `simulation`: sequences (MimicMe: 94000)")
+    parser.add_argument(
+        "--workers", type=int, default=8, help="of `simulation`: workers, most of them asleep"
+    )
+    parser.add_argument("--item-s", type=float, default=0.2, help="of `simulation`: seconds of an item")
     parser.add_argument("--jobs", type=int, help="of `accuracy`: sequences side by side")
     parser.add_argument(
         "--field", type=Path, help="of `field`: the folder of cases, which is no part of this"
@@ -260,6 +281,11 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         name for name in BENCHMARKS if name not in ("field", "loading", "packing", "still")
     ]
     return options
+
+
+def _shape(text: str) -> tuple[int, int]:
+    frames, _, length = text.partition("x")
+    return int(frames), int(length)
 
 
 def _captures(options: argparse.Namespace) -> Any:

@@ -84,16 +84,16 @@ def nothing(stage: Stage) -> Stage:
     return stage if stage.name == "ingest" else replace(stage, compute=compute, parts=None)
 
 
-def run(work: Path, say: Callable[[str], None]) -> Record:
-    """The table; the record to save."""
-    say(f"{'frames':>8}{'sequences':>11}  {'command':<34}{'CPU s':>8}{'wall s':>8}{'peak MB':>9}")
+def run(work: Path, shapes: Iterable[tuple[int, int]], say: Callable[[str], None]) -> Record:
+    """The table of these numbers of frames, and of frames a sequence; the record to save."""
+    say(f"{'frames':>8}{'sequences':>11}  {'command':<36}{'CPU s':>8}{'wall s':>8}{'peak MB':>9}")
     rows: list[Record] = []
-    for frames, length in SHAPES:
+    for frames, length in shapes or SHAPES:
         sequences = -(-frames // length)
         for row in measure(work / "again", frames, length):
             rows.append({"frames": frames, "sequences": sequences, **row})
             say(
-                f"{frames:8,}{sequences:11,}  {row['command']:<34}{row['cpu_s']:8.2f}{row['wall_s']:8.2f}"
+                f"{frames:8,}{sequences:11,}  {row['command']:<36}{row['cpu_s']:8.2f}{row['wall_s']:8.2f}"
                 f"{row['peak_mb']:9.0f}"
             )
     return {"commands": rows}
@@ -119,8 +119,10 @@ def measure(folder: Path, frames: int, length: int) -> Iterable[Record]:
     yield cost("run", "run", workspace)
     yield cost("run --dry-run", "run", workspace, "--dry-run")
     yield cost("status", "status", workspace)
+    (workspace / "settled.txt").unlink()
+    yield cost("status, without settled.txt", "status", workspace)
     (workspace / "heads.jsonl").unlink()
-    yield cost("status, without heads.jsonl", "status", workspace)
-    yield cost("run, without heads.jsonl", "run", workspace)
+    yield cost("status, without heads.jsonl either", "status", workspace)
+    yield cost("run, without both", "run", workspace)
     yield cost("ingest", "ingest", workspace)
     shutil.rmtree(folder)

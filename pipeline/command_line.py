@@ -50,6 +50,9 @@ def errors_as_sentences() -> Iterator[None]:
         click.echo(f"mimicme: {error}", err=True)
         # an unreadable capture folder or table is a wrong call; a damaged result is not
         sys.exit(1 if isinstance(error, CheckpointError | ReleaseError) else 2)
+    except MemoryError:
+        click.echo("mimicme: there was not enough memory; what is done stays.", err=True)
+        sys.exit(1)
     except KeyboardInterrupt:
         click.echo("Interrupted.", err=True)
         sys.exit(130)

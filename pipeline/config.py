@@ -159,9 +159,17 @@ class RunSection:
     Attributes:
         preset: values that several settings take together, speed against accuracy; a value that
             is given for one of them takes precedence.
+        frame_limit_s: seconds that a frame may take in one stage; a sequence that takes longer than this for each of
+            its frames hangs: it is ended, has failed, and the others go on; 0: no limit. It holds where a run has
+            workers of its own (not with `--jobs 0` or dask).
     """
 
     preset: Literal["fast", "default", "best"] = "default"
+    frame_limit_s: float = 900.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.frame_limit_s < math.inf:
+            raise ValueError(f"frame_limit_s is 0 or more seconds, not {self.frame_limit_s}")
 
 
 WORKSPACE_SECTIONS: dict[str, type] = {

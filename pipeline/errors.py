@@ -73,6 +73,19 @@ class MissingDependencyError(UsageError):
     """A package or system library is not installed; the message names `make install`."""
 
 
+_NO_MEMORY = ("failed to map segment", "cannot allocate memory")
+
+
+def raise_if_memory(error: BaseException) -> None:
+    """A package that is there and cannot be loaded for want of memory is not missing.
+
+    Raises:
+        MemoryError: the error says so.
+    """
+    if any(words in str(error).lower() for words in _NO_MEMORY):
+        raise MemoryError(str(error)) from error
+
+
 class InputError(MimicmeError):
     """A file from outside (capture, landmark file, template, table) cannot be used."""
 

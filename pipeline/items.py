@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True, order=True, slots=True)
 class Item:
     """The unit of work: one sequence of one subject.  Its text form is `subject/sequence`."""
 
@@ -45,7 +45,7 @@ class Correction:
     found: bytes | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class FrameSource:
     """One raw frame on disk.
 
@@ -71,7 +71,7 @@ class FrameSource:
         return self.verdict is not None and not self.verdict.good
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Sequence:
     """One sequence as found on disk.
 

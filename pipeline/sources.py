@@ -228,30 +228,36 @@ def _digest_of(names: tuple[str, ...]) -> str:
 
 def unchanged(root: Path, digests: dict[str, str], stats_json: str) -> bool:
     """Whether every recorded file still has the recorded content (or is still absent, or outside)."""
-    base = Path(os.path.realpath(root))
+    base = os.path.realpath(root)
     stats = json.loads(stats_json)
-    return all(_same(base, name, digest, stats.get(name)) for name, digest in digests.items())
+    folders: dict[str, str] = {}
+    return all(_same(base, name, digest, stats.get(name), folders) for name, digest in digests.items())
 
 
-def _same(base: Path, name: str, digest: str, signature: list[object] | None) -> bool:
+def _same(base: str, name: str, digest: str, signature: list[object] | None, folders: dict[str, str]) -> bool:
+    """Args: folders: where each folder truly is, as far as it is known; the raw files of a checkpoint lie in few."""
     name, listed, pattern = name.partition("//")
-    real = Path(os.path.realpath(base / name))
-    if not real.is_relative_to(base):
+    folder, _, own = name.rpartition("/")
+    if folder not in folders:
+        folders[folder] = os.path.realpath(os.path.join(base, folder))
+    real = os.path.join(folders[folder], own)
+    if own in ("", ".", "..") or os.path.islink(real):
+        real = os.path.realpath(real)
+    if real != base and not real.startswith(base.rstrip("/") + "/"):
         return digest == OUTSIDE
     if listed:
-        return digest == _digest_of(_names(real, pattern))
+        return digest == _digest_of(_names(Path(real), pattern))
     try:
-        found = real.stat()
+        found = os.stat(real)
     except OSError:
         return digest == ABSENT
     if not stat.S_ISREG(found.st_mode):
         return digest in (ABSENT, UNREAD)
     if digest in (ABSENT, OUTSIDE) or signature is None:
         return False
-    now = _signature(base, real, found)
-    if signature == list(now):
+    if signature == [found.st_size, found.st_mtime_ns, real[len(base.rstrip("/")) + 1 :]]:
         return True
-    return signature[0] == now[0] and _digest(real) == digest
+    return signature[0] == found.st_size and _digest(Path(real)) == digest
 
 
 def _signature(root: Path, real: Path, found: os.stat_result) -> tuple[int, int, str]:

@@ -124,6 +124,7 @@ class Stage(Generic[S]):
         reader: reads its checkpoints; of a stage that others read, its own (`stages/<stage>/checkpoint.py`).
         uses_template: whether `compute` reads the template; False: another template leaves its checkpoints
             current.
+        uses_label: whether `compute` reads the sequence's label: another one makes its checkpoints stale.
         collect: for `everything`: makes one of its inputs from a sequence and the paths of its
             checkpoints by stage name.
         most_neutral: of the stage that knows how neutral frames are: of a checkpoint's path, the cost of its most
@@ -149,6 +150,7 @@ class Stage(Generic[S]):
     shapes: bool = False
     reader: type[Checkpoint] = Checkpoint
     uses_template: bool = True
+    uses_label: bool = False
     corrected: bool = False
     collect: Callable[[Sequence, Mapping[str, Path]], Any] | None = None
     parts: Callable[[Task[S]], int] | None = None

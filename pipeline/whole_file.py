@@ -13,6 +13,8 @@ from mimicme.pipeline.errors import OutputError
 
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """What writing fails with on a full disk, over a quota, and over the longest file that is allowed."""
+FAILING = frozenset({errno.EIO, errno.EROFS, errno.ESTALE, errno.ENXIO, errno.ENODEV})
+"""What writing fails with on a disk that is broken, went away, or is read-only."""
 
 
 @contextmanager
@@ -23,7 +25,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     whatever stood at `path` stays.
 
     Raises:
-        OutputError: there is no room for it.
+        OutputError: there is no room for it, or the disk fails.
     """
     temporary = temporary_name(path)
     try:
@@ -35,6 +37,14 @@ def whole_file(path: Path) -> Iterator[Path]:
     except OSError as error:
         if error.errno in NO_ROOM:
             raise no_room(path, error) from error
+        if error.errno in FAILING:
+            raise OutputError(
+                "the file cannot be written",
+                where=path,
+                seen=error.strerror,
+                todo="That disk fails or lets nobody write (`dmesg` says more): see to it, then run again: what is "
+                "done stays.",
+            ) from error
         raise
     finally:
         temporary.unlink(missing_ok=True)

@@ -7,6 +7,7 @@ WORKSPACE/<stage>/<subject>/<sequence>@part-0002-of-0005.h5   parts of checkpoin
 WORKSPACE/failures/<stage>/<subject>/<sequence>.json
 WORKSPACE/runs/<UTC stamp>/                        config.toml, given.json, versions.json, log.jsonl
 WORKSPACE/heads.jsonl                              the checkpoint index that the last run saved; may be deleted
+WORKSPACE/settled.txt                              subjects of whom the last run found everything done; may be deleted
 WORKSPACE/withdrawn.txt, withdrawn.key             who may not come back, as keyed hashes; and the key
 WORKSPACE/review.csv                               what a person who looked says of frames (`pipeline.review`)
 WORKSPACE/corrections/<subject>/<sequence>/<frame>.ljson   landmarks that a person corrected
@@ -21,6 +22,7 @@ import hashlib
 import hmac
 import json
 import os
+import platform
 import re
 import secrets
 import shlex
@@ -334,8 +336,18 @@ class Workspace:
         return self.root / "heads.jsonl"
 
     @property
+    def ledger(self) -> Path:
+        """Where a run saves of whom everything is done (`run.settled`); may be deleted."""
+        return self.root / "settled.txt"
+
+    @property
     def release(self) -> Path:
         return self.root / "release.h5"
+
+    @property
+    def sample_release(self) -> Path:
+        """Where `mimicme plan` packs its sample, to measure that; a temporary file."""
+        return temporary_name(self.root / "sample.h5")
 
     @property
     def report_folder(self) -> Path:
@@ -453,12 +465,21 @@ class Workspace:
         """Hold the workspace for one run.  The system lets go of it however the process ends.
 
         Raises:
-            UsageError: another run holds it.
+            UsageError: another run holds it, which is named by host and process; or it cannot be written.
         """
         import fcntl
 
         path = self.root / ".lock"
-        with open(path, "a+") as handle:
+        try:
+            handle = open(path, "a+")  # noqa: SIM115 - closed by the `with` below
+        except OSError as error:
+            raise UsageError(
+                "the workspace cannot be written",
+                where=self.root,
+                seen=error.strerror,
+                todo="See to its permissions, and whether its disk is mounted read-only.",
+            ) from error
+        with handle:
             for attempt in range(5):
                 try:
                     fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -478,7 +499,7 @@ class Workspace:
                     ) from error
             handle.seek(0)
             handle.truncate()
-            handle.write(f"process {os.getpid()}\n")
+            handle.write(f"process {os.getpid()} on {platform.node() or 'this machine'}\n")
             handle.flush()
             yield
 
@@ -505,12 +526,12 @@ class Workspace:
         Returns:
             How many files.
         """
-        own = [p for p in self.root.glob(".*.tmp") if p.is_file()]
+        stale = [p for p in self.root.glob(".*.tmp") if p.is_file() and _TEMPORARY.fullmatch(p.name)]
         for name in ("template", "runs", "failures", *stages):
             for folder, _, names in os.walk(self.root / name):
-                if not self._holds_captures(Path(folder)):
-                    own += [Path(folder, n) for n in names]
-        stale = [p for p in own if _TEMPORARY.fullmatch(p.name)]
+                found = [n for n in names if n[-4:] == ".tmp" and _TEMPORARY.fullmatch(n)]
+                if found and not self._holds_captures(Path(folder)):
+                    stale += [Path(folder, n) for n in found]
         for path in stale:
             path.unlink(missing_ok=True)
         return len(stale)
@@ -593,6 +614,7 @@ class Workspace:
             self._keep_out(name)
         self._catalogue = None
         self.checkpoint_index.unlink(missing_ok=True)
+        self.ledger.unlink(missing_ok=True)
         removed: list[Path] = []
         for folder in self.folders_of(name, stages):
             removed += [p for p in sorted(folder.rglob("*")) if p.is_file()]

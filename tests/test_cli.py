@@ -24,6 +24,7 @@ from mimicme.stages import FLOW
 OTHERS = (
     "stages",
     "settings",
+    "plan",
     "status",
     "verify",
     "report",

@@ -54,10 +54,11 @@ _KINDS = (("obj", "ply", "glb", "gltf"), ("wrl", "vrml"), ("vtk",), ("stl",))
 image."""
 ONLY_SEQUENCE = "scan"
 MAX_NAME = 100
+_SAFE = re.compile(rf"[A-Za-z0-9_+-][A-Za-z0-9_.+-]{{0,{MAX_NAME - 1}}}")
 _FIELDS = ("subject", "sequence", "frame", "ext")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Found:
     """One mesh file that fits the layout.
 
@@ -97,6 +98,8 @@ def safe_name(name: str) -> str:
     Made of `[A-Za-z0-9_.+-]`, without a leading dot, of at most 100 characters.
     The same name always gives the same answer; a safe name is returned as it is.
     """
+    if _SAFE.fullmatch(name):
+        return name
     parts = []
     for char in unicodedata.normalize("NFKD", name):
         if char.isascii():
@@ -178,15 +181,16 @@ def mesh_files(root: Path) -> tuple[list[str], list[str]]:
 
 
 def _ending(name: str) -> str:
-    return os.path.splitext(name)[1][1:].lower()
+    """As of `os.path.splitext`, of a path whose last name does not begin with a point."""
+    own = name.rpartition("/")[2]
+    return own[own.rfind(".") + 1 :].lower() if "." in own else ""
 
 
 def _walk(root: Path, messages: list[str]) -> Iterator[str]:
-    pending, seen = [""], set()
+    pending, seen = [("", str(root))], set()
     while pending:
-        relative = pending.pop()
-        folder = root / relative
-        real = os.path.realpath(folder)
+        relative, real = pending.pop()
+        folder = os.path.join(root, relative)
         if real in seen:  # a link to a folder that is read anyway, or a loop
             continue
         seen.add(real)
@@ -202,12 +206,12 @@ def _walk(root: Path, messages: list[str]) -> Iterator[str]:
             if entry.name.startswith("."):
                 continue
             name = f"{relative}/{entry.name}" if relative else entry.name
-            wanted = _ending(entry.name) in EXTENSIONS or unread.matters(entry.name)
-            if entry.is_symlink() and not Path(os.path.realpath(entry.path)).is_relative_to(root):
+            place = os.path.realpath(entry.path) if entry.is_symlink() else f"{real}/{entry.name}"
+            if entry.is_symlink() and not Path(place).is_relative_to(root):
                 messages.append(f"{name}: left out, the symbolic link leaves the capture folder.")
             elif entry.is_dir():
-                pending.append(name)
-            elif wanted and entry.is_file():
+                pending.append((name, place))
+            elif (_ending(entry.name) in EXTENSIONS or unread.matters(entry.name)) and entry.is_file():
                 yield name
 
 
@@ -305,12 +309,21 @@ def _orders(files: Iterable[Mapping[str, str]]) -> dict[tuple[str, str], FrameOr
     texts: dict[tuple[str, str], list[str]] = {}
     for fields in files:
         texts.setdefault((fields["subject"], fields["sequence"]), []).append(fields["frame"])
-    orders = {key: order_frames(names, own=key[1]) for key, names in texts.items()}
+    known: dict[tuple[frozenset[str], tuple[str, ...], str], FrameOrder] = {}
+
+    def order_of(key: tuple[str, str], shapes: frozenset[str] = frozenset()) -> FrameOrder:
+        # of thousands of sequences many have the same names, and so one order
+        same = shapes, tuple(texts[key]), key[1]
+        if same not in known:
+            known[same] = order_frames(texts[key], shapes, own=key[1])
+        return known[same]
+
+    orders = {key: order_of(key) for key in texts}
     shapes = frozenset(order.shape for order in orders.values() if order.shape)
     if shapes:
         for key, order in orders.items():
             if not order.shape:
-                orders[key] = order_frames(texts[key], shapes, own=key[1])
+                orders[key] = order_of(key, shapes)
     return orders
 
 

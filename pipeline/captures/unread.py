@@ -56,6 +56,8 @@ _FEWEST_POINTS = 5
 def matters(name: str) -> bool:
     """Whether a file that is no mesh of a format that is read may have to be spoken of, by its name."""
     ending = ending_of(name)
+    if ending not in _ENDINGS and ending not in _PICTURES:
+        return False
     if _base(name).startswith("~$"):  # the lock of a workbook that is open
         return False
     return ending in _ENDINGS or (ending in _PICTURES and _DEPTH_WORDS.search(_base(name)) is not None)
@@ -70,7 +72,7 @@ def remarks(root: Path, names: Sequence[str], meshes: Iterable[str]) -> list[str
     """
     read = frozenset(meshes)
     frames = frozenset(os.path.splitext(name)[0] for name in read)
-    rest = [name for name in names if name not in read]
+    rest = [name for name in names if name not in read and not _is_used(name, frames)]
     landmarks = _like_landmarks(root, rest, frames)
     taken = set(landmarks)
     others = [name for name in rest if name not in taken]
@@ -88,6 +90,12 @@ def remarks(root: Path, names: Sequence[str], meshes: Iterable[str]) -> list[str
         *_group(others, _VIDEOS, "video", "frames are meshes, as OBJ, PLY, GLB or glTF"),
         *_group(others, _VOLUMES, "volume", "export their surfaces, as OBJ, PLY, GLB or glTF"),
     ]
+
+
+def _is_used(name: str, frames: frozenset[str]) -> bool:
+    """Whether it is a landmark file of a frame: in most captures most files, of which there is nothing to say."""
+    ending = ending_of(name)
+    return ending in _LANDMARKS and name.endswith(ending) and name[: -len(ending)] in frames
 
 
 def _base(name: str) -> str:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mimicme.pipeline.errors import FrameRejected, InputError, MissingDependencyError
+from mimicme.pipeline.errors import FrameRejected, InputError, MissingDependencyError, raise_if_memory
 
 Pixels = NDArray[np.uint8]
 
@@ -319,6 +319,7 @@ def opencv(user: str = "this") -> Any:
     try:
         import cv2
     except (ImportError, OSError) as error:
+        raise_if_memory(error)
         raise MissingDependencyError(
             f"{user} needs OpenCV, which cannot be loaded ({error})",
             todo="Run `make install`, or `pip install opencv-python-headless`; `mimicme doctor` says what is there.",

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mimicme.pipeline.arrays import Bools, Floats, Ints
-from mimicme.pipeline.errors import MissingDependencyError
+from mimicme.pipeline.errors import MissingDependencyError, raise_if_memory
 from mimicme.pipeline.geometry.mesh import edges, lengths
 
 PLOTLY = "open3d.visualization.draw_plotly"
@@ -50,6 +50,7 @@ def open3d() -> Any:
         with _drawing_put_off():
             import open3d as o3d
     except (ImportError, OSError) as error:
+        raise_if_memory(error)
         raise MissingDependencyError(
             f"Open3D cannot be loaded ({error})",
             todo="Run `make install`, or `mimicme doctor` to see which system library is missing.",

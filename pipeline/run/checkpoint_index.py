@@ -6,7 +6,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -45,6 +45,23 @@ class FigureSummary(NamedTuple):
         mean, largest = (float(there.mean()), float(there.max())) if len(there) else (math.nan, math.nan)
         # the names are the same in every checkpoint of a stage: each is kept once
         return cls(sys.intern(name), sys.intern(unit), len(there), mean, largest)
+
+
+def merge_summaries(summaries: Iterable[FigureSummary]) -> list[FigureSummary]:
+    """Summaries of several items merged by figure, in the order of first appearance."""
+    groups: dict[tuple[str, str], list[FigureSummary]] = {}
+    for one in summaries:
+        groups.setdefault((one.name, one.unit), []).append(one)
+    return [_merge(name, unit, group) for (name, unit), group in groups.items()]
+
+
+def _merge(name: str, unit: str, summaries: list[FigureSummary]) -> FigureSummary:
+    there = [one for one in summaries if one.frames]
+    frames = sum(one.frames for one in there)
+    if not frames:
+        return FigureSummary(name, unit, 0, math.nan, math.nan)
+    mean = math.fsum(one.mean * one.frames for one in there) / frames
+    return FigureSummary(name, unit, frames, mean, max(one.largest for one in there))
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +148,24 @@ def _status(ok: bool, reason: str, note: str, message: str) -> FrameStatus:
     return FrameStatus(ok, reason, note, message)
 
 
+IndexEntry = tuple[tuple[int, ...], CheckpointSummary | None]
+"""What a checkpoint's file was like when it was read, and its summary; None: it cannot be read."""
+
+
+def read_entry(path: Path) -> IndexEntry | None:
+    """The entry of the checkpoint at `path`; None when there is none."""
+    signature = _signature(path)
+    return None if signature is None else (signature, _read_summary(path))
+
+
+def _signature(path: Path) -> tuple[int, ...] | None:
+    try:
+        stat = os.stat(path)
+    except OSError:
+        return None
+    return stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino
+
+
 class CheckpointIndex:
     """Reads the summaries of checkpoints, each once while its file stays the same.
 
@@ -143,33 +178,63 @@ class CheckpointIndex:
     def __init__(self, root: Path, file: Path) -> None:
         self._root, self._file = root, file
         # by path as text, of which there is one anyway: half a million more of `Path` would be 0.2 GB
-        self._entries: dict[str, tuple[tuple[int, ...], CheckpointSummary | None]] = _load(root, file)
-        self._loaded = frozenset(self._entries)
+        self._entries: dict[str, IndexEntry] = {}
+        self._loaded: frozenset[str] | None = None  # paths in the file; None: not looked at yet
+        self._aside: frozenset[str] = frozenset()
+        self._dropped: set[str] = set()  # what the file may still hold of them does not count
         self._changed = False
+
+    def set_aside(self, subjects: Iterable[str]) -> None:
+        """Leave the entries of subjects of whom nothing will be asked in the file, until something is."""
+        if self._loaded is None:
+            self._aside = frozenset(subjects)
+
+    def _load(self, aside: frozenset[str]) -> None:
+        self._aside = aside
+        saved = _load(self._root, self._file, aside)
+        self._loaded = frozenset(saved)
+        self._entries = {k: v for k, v in saved.items() if k not in self._dropped} | self._entries
+
+    def _drop(self, path: Path) -> None:
+        self._dropped.add(str(path))
+        self._changed |= self._entries.pop(str(path), None) is not None
 
     def read(self, path: Path) -> CheckpointSummary | None:
         """The summary of the checkpoint at `path`; None when there is none, or none that can be read."""
-        try:
-            stat = path.stat()
-        except OSError:
-            self._changed |= self._entries.pop(str(path), None) is not None
+        if self._loaded is None:
+            self._load(self._aside)
+        if self._aside and path.parent.name in self._aside:
+            self._load(frozenset())
+        signature = _signature(path)
+        if signature is None:
+            if str(path) in self._entries:
+                self._drop(path)
             return None
-        signature = (stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino)
         entry = self._entries.get(str(path))
         if entry is None or entry[0] != signature:
             entry = self._entries[str(path)] = (signature, _read_summary(path))
             self._changed = True
         return entry[1]
 
+    def put(self, path: Path, entry: IndexEntry) -> None:
+        """Keep what a worker read of the checkpoint that it wrote; it counts as what was read here does."""
+        self._entries[str(path)] = entry
+        self._changed = True
+
     def invalidate(self, path: Path) -> None:
         """Read a checkpoint again the next time, though its file is the same: it turned out to be damaged."""
-        self._changed |= self._entries.pop(str(path), None) is not None
+        self._drop(path)
 
     def save(self) -> None:
         """Write the index to its file, so that the next run need not open every checkpoint; unchanged, it stays."""
-        kept = {path: entry for path, entry in self._entries.items() if os.path.exists(path)}
+        if self._loaded is None:  # nothing was asked
+            return
+        kept = self._kept()
         if not self._changed and self._loaded <= kept.keys():
             return
+        if self._aside:
+            self._load(frozenset())
+            kept = self._kept()
         with whole_file(self._file) as temporary, open(temporary, "w", encoding="utf-8") as handle:
             handle.write(f"{_FIRST_LINE}\n")
             for path, (signature, summary) in kept.items():
@@ -178,18 +243,23 @@ class CheckpointIndex:
                     handle.write(json.dumps(line, separators=(",", ":")) + "\n")
         self._changed = False
 
+    def _kept(self) -> dict[str, IndexEntry]:
+        return {path: entry for path, entry in self._entries.items() if os.path.exists(path)}
 
-def _load(root: Path, file: Path) -> dict[str, tuple[tuple[int, ...], CheckpointSummary | None]]:
-    entries: dict[str, tuple[tuple[int, ...], CheckpointSummary | None]] = {}
+
+def _load(root: Path, file: Path, aside: frozenset[str] = frozenset()) -> dict[str, IndexEntry]:
+    entries: dict[str, IndexEntry] = {}
     try:
         with open(file, encoding="utf-8") as handle:
             if handle.readline().rstrip() != _FIRST_LINE:
                 return {}
             for line in handle:
+                if aside and line.split("/", 2)[1] in aside:
+                    continue
                 name, signature, *record = json.loads(line)
                 path = os.path.join(root, name)  # one that is not below the root is asked for by nobody
                 entries[path] = tuple(signature), CheckpointSummary.from_record(*record)
-    except (OSError, ValueError, TypeError, AttributeError, ArithmeticError, RecursionError):
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError):
         return {}
     return entries
 
@@ -237,7 +307,16 @@ def _read_figures(handle: h5py.File, ok: NDArray[np.bool_]) -> tuple[FigureSumma
 
 
 def read_record(path: Path) -> tuple[dict[str, Any], dict[str, str], str]:
-    """The record of what made a checkpoint; the digests of its raw files, and their sizes and times."""
+    """The record of what made a checkpoint; the digests of its raw files, and their sizes and times.
+
+    Of the last ones that were read it is kept, as long as their files are the same.
+    """
+    signature = _signature(path)
+    return ({}, {}, "{}") if signature is None else _read_record(path, signature)
+
+
+@lru_cache(maxsize=256)
+def _read_record(path: Path, signature: tuple[int, ...]) -> tuple[dict[str, Any], dict[str, str], str]:
     try:
         with h5py.File(path, "r") as handle:
             record = json.loads(handle.attrs["made_by"])

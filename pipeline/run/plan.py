@@ -8,12 +8,15 @@ the list of frames.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +29,7 @@ from mimicme.pipeline.corpus import Corpus
 from mimicme.pipeline.errors import CheckpointError, listed
 from mimicme.pipeline.items import Captures, Item, Sequence
 from mimicme.pipeline.run.checkpoint_index import CheckpointIndex, CheckpointSummary, Failure, read_record
+from mimicme.pipeline.run.settled import Ledger, Settled, Signatures
 from mimicme.pipeline.sources import unchanged
 from mimicme.pipeline.stage import NEUTRAL_FIRST, Stage
 from mimicme.pipeline.workspace import Workspace
@@ -64,8 +68,28 @@ class ItemState:
     corpus: Corpus | None = None
 
 
+_DONE = ItemState("done")
+"""Of every item of a settled subject."""
+
+
+class _States(dict[tuple[str, Item], ItemState]):
+    """The states that were determined; those of settled subjects need not be."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.settled: Mapping[str, Settled] = {}
+
+    def __missing__(self, key: tuple[str, Item]) -> ItemState:
+        if key[1].subject in self.settled:
+            return _DONE
+        raise KeyError(key)
+
+
 class Plan:
     """The states of all items of all stages: which checkpoints are up to date, which must be made.
+
+    Attributes:
+        ledger: of the settled subjects; None until `use_ledger`, and where no subject can be settled.
 
     Args:
         workspace: the workspace.
@@ -90,7 +114,8 @@ class Plan:
         self.template = template
         self.index = CheckpointIndex(workspace.root, workspace.checkpoint_index)
         self.captures = workspace.captures
-        self.states: dict[tuple[str, Item], ItemState] = {}
+        self.states = _States()
+        self.ledger: Ledger | None = None
         self._not_selected: set[Item] = set()  # sequences that this run does not include
         self._corpora: dict[str, tuple[Corpus, Item | None]] = {}
         self._unlabelled = catalogue.unlabelled
@@ -98,25 +123,68 @@ class Plan:
         self._told: dict[tuple[Path, str], tuple[float, str] | None] = {}
         # made once each: there may be half a million checkpoints
         self._settings = {stage.name: settings_record(config.stages[stage.name]) for stage in self.stages}
-        self._checkpoints: dict[tuple[str, Item], Path] = {}
+        self._folders: dict[tuple[str, str], Path] = {}
         self._of_subject: dict[str, list[Sequence]] = {}
         for sequence in catalogue.sequences:
             self._of_subject.setdefault(sequence.item.subject, []).append(sequence)
 
+    def use_ledger(self) -> None:
+        """Find out who is settled, so that the items of these need not be looked at."""
+        if any(self._uses_corpus(stage) for stage in self.stages):
+            return  # everybody's items follow from everybody's
+        working = [stage for stage in self.stages if stage.scope != "everything"]
+        root = Path(os.path.realpath(self.captures.root))
+        self._key = fingerprint(
+            {
+                "stages": [
+                    [s.name, s.version, self._settings[s.name], s.needs, s.scope, s.uses_template]
+                    for s in working
+                ],
+                "template": self.template,
+                "captures": captures_record(self.captures),
+                "root": str(root),
+            }
+        )
+        self.ledger = Ledger(self.workspace.ledger, self._key)
+        signatures = Signatures(self.workspace.root, root, [stage.name for stage in working])
+        found = {}
+        for subject, one in self.ledger.subjects.items():
+            own = self._of_subject.get(subject)
+            if own is not None and one.signature == signatures.take(subject, own, one.folders):
+                found[subject] = one
+        self.settled = found
+
+    @property
+    def settled(self) -> Mapping[str, Settled]:
+        """The subjects of whom everything is done, as an earlier run found."""
+        return self.states.settled
+
+    @settled.setter
+    def settled(self, subjects: Mapping[str, Settled]) -> None:
+        self.states.settled = subjects
+        self.index.set_aside(subjects)
+
     def checkpoint(self, stage: str, item: Item) -> Path:
         """Where the checkpoint of a stage for an item lies."""
-        path = self._checkpoints.get((stage, item))
-        if path is None:
-            path = self._checkpoints[stage, item] = self.workspace.checkpoint(stage, item)
-        return path
+        # the folder is kept, of which there are few, and not the path, of which there may be a million
+        folder = self._folders.get((stage, item.subject))
+        if folder is None:
+            path = self.workspace.checkpoint(stage, item)
+            self._folders[stage, item.subject] = path.parent
+            return path
+        return folder / f"{item.sequence}.h5"
 
     def states_of_stage(self, stage: Stage, sequences: Iterable[Sequence]) -> dict[Item, ItemState]:
         """Determine and store the states of a stage's items; those of the stages it needs must be there."""
         self.begin(stage)
         ordered = list(sequences)
+        open_ones = [s for s in ordered if s.item.subject not in self.settled]
         if stage.scope in NEUTRAL_FIRST:
-            ordered.sort(key=lambda s: not self.is_neutral(s.item))
-        return {s.item: self.state_of(stage, s) for s in ordered}
+            open_ones.sort(key=lambda s: not self.is_neutral(s.item))
+        found = {s.item: self.state_of(stage, s) for s in open_ones}
+        if len(open_ones) < len(ordered):
+            found |= {s.item: _DONE for s in ordered if s.item.subject in self.settled}
+        return found
 
     def is_neutral(self, item: Item) -> bool:
         return item.subject in self.catalogue.neutral and self.neutral_of(item.subject) == item
@@ -187,24 +255,25 @@ class Plan:
     def _determine_state(self, stage: Stage, sequence: Sequence) -> ItemState:
         item = sequence.item
         path = self.checkpoint(stage.name, item)
-        inputs = {n: self.checkpoint(n, item) for n in stage.needs}
+        waits_for = ""
         for need in stage.needs:
             before = self.states[need, item]
             if before.state in ("failed", "blocked"):
-                return ItemState("blocked", f"'{need}' {_described(before)}", inputs=inputs)
+                return _waiting("blocked", f"'{need}' {_described(before)}", False)
+            if before.state != "done" and not waits_for:
+                waits_for = f"'{need}' {_described(before)}"
         summary = self.index.read(path)
-        not_current: State = "pending" if not path.exists() else "stale"
-        for need in stage.needs:
-            before = self.states[need, item]
-            if before.state != "done":
-                return ItemState(not_current, f"'{need}' {_described(before)}", inputs=inputs, follows=True)
+        not_current: State = "pending" if summary is None and not os.path.exists(path) else "stale"
+        if waits_for:
+            return _waiting(not_current, waits_for, True)
+        inputs = {n: self.checkpoint(n, item) for n in stage.needs}
         neutral = None
         if stage.scope in NEUTRAL_FIRST and not self.is_neutral(item):
             of_subject = self.neutral_of(item.subject)
             before = self.states[stage.name, of_subject]
             if before.state in ("stale", "pending"):
                 why = f"its subject's neutral '{of_subject}' comes first"
-                return ItemState(not_current, why, inputs=inputs, follows=True)
+                return _waiting(not_current, why, True)
             if before.state == "done":
                 neutral = self.checkpoint(stage.name, of_subject)
         siblings: dict[Item, dict[str, Path]] = {}
@@ -213,14 +282,14 @@ class Plan:
                 before = self._needs_of(stage, other)
                 if before.state in ("stale", "pending") and before.follows:
                     why = f"'{other.item}' of its subject comes first"
-                    return ItemState(not_current, why, inputs=inputs, follows=True)
+                    return _waiting(not_current, why, True)
                 if before.state == "done" and other.item != item and not other.all_bad:
                     siblings[other.item] = {n: self.checkpoint(n, other.item) for n in stage.needs}
         corpus: Corpus | None = None
         if self._uses_corpus(stage):
             corpus, awaited = self._corpus(stage)
             if awaited is not None:
-                return ItemState(not_current, f"'{awaited}' comes first", inputs=inputs, follows=True)
+                return _waiting(not_current, f"'{awaited}' comes first", True)
         record = self.record(stage, sequence, inputs, neutral, siblings, corpus)
         final = ItemState("done", "", record, inputs, neutral, siblings=siblings, corpus=corpus)
         if summary is not None and summary.record_fingerprint == fingerprint(record):
@@ -308,6 +377,8 @@ class Plan:
         }
         if stage.uses_template:
             record["template"] = self.template
+        if stage.uses_label:
+            record["expression"] = sequence.expression
         if stage.scope in NEUTRAL_FIRST:
             record["neutral"] = None if neutral is None else self._fingerprint_of(neutral)
         if stage.scope == "corpus":
@@ -350,7 +421,10 @@ class Plan:
     def current_checkpoints(
         self, stage: str, sequences: Iterable[Sequence]
     ) -> Iterator[tuple[Item, CheckpointSummary]]:
-        """The summaries of a stage's current checkpoints, of these sequences; their states must be there."""
+        """The summaries of a stage's current checkpoints, of these sequences; their states must be there.
+
+        `tallies.tallies` tells the same of many subjects without reading those that are settled.
+        """
         for sequence in sequences:
             if self.states[stage, sequence.item].state == "done":
                 summary = self.index.read(self.checkpoint(stage, sequence.item))
@@ -439,12 +513,47 @@ class Plan:
             },
         }
 
+    def release_wanted(self, stage: Stage, sequences: Iterable[Sequence], created: str) -> str:
+        """Fingerprint of what would make the release now.  Where everybody is settled, the ledger knows it."""
+        chosen = list(sequences)
+        signature = self._release_signature(stage, chosen, created)
+        known = None if self.ledger is None else self.ledger.release
+        if known is not None and signature == known[0]:
+            return known[1]
+        return fingerprint(self.release_record(stage, chosen, created))
+
+    def note_release(self, stage: Stage, sequences: Iterable[Sequence], created: str, wanted: str) -> None:
+        """Let the ledger know what would make the release, if everybody in it is settled."""
+        if self.ledger is not None:
+            signature = self._release_signature(stage, list(sequences), created)
+            self.ledger.release = (signature, wanted) if signature else None
+
+    def _release_signature(self, stage: Stage, sequences: list[Sequence], created: str) -> str:
+        """Of all that a release follows from; empty where somebody in it is not settled."""
+        if self.ledger is None or any(s.item.subject not in self.settled for s in sequences):
+            return ""
+        everything = hashlib.sha256()
+        for sequence in sequences:
+            signature = self.settled[sequence.item.subject].signature
+            everything.update(f"{sequence.item}\0{sequence.name}\0{signature}\n".encode())
+        record = {
+            "version": [stage.name, stage.version, self._settings[stage.name], stage.needs],
+            "subjects": self.workspace.metadata_digest(),
+            "licence": self.workspace.licence,
+            "config": self.release_config(),
+            "created": created,
+            "key": self._key,
+            "sequences": everything.hexdigest(),
+        }
+        return fingerprint(record)
+
     def state_of_release(self, stage: Stage, sequences: Iterable[Sequence], output: Path) -> ItemState:
         """The state of the release at `output`."""
         chosen = list(sequences)
         waiting = [
             (s, n)
             for s in chosen
+            if s.item.subject not in self.settled
             for n in stage.needs
             if self.states[n, s.item].state in ("stale", "pending")
         ]
@@ -457,23 +566,24 @@ class Plan:
                 f"'{name}' of {sequence.item}{others} comes first",
                 follows=True,
             )
-        record = self.release_record(stage, chosen, created_at(chosen))
+        wanted = self.release_wanted(stage, chosen, created_at(chosen))
+        current = there and release_fingerprint(output) == wanted
         failure = Failure.read(self.workspace.failure(stage.name, RELEASE))
-        if failure is not None and not (there and release_fingerprint(output) == fingerprint(record)):
-            return ItemState("failed", failure.message, record)
+        if failure is not None and not current:
+            return ItemState("failed", failure.message)
         if not there:
-            return ItemState("pending", "not made yet", record)
-        if release_fingerprint(output) == fingerprint(record):
-            return ItemState("done", "", record)
-        return ItemState("stale", _release_difference(output, record), record)
+            return ItemState("pending", "not made yet")
+        if current:
+            return ItemState("done")
+        return ItemState("stale", _release_difference(output, self.release_config()))
 
 
-def _release_difference(output: Path, record: Mapping[str, Any]) -> str:
-    """In words, why a release is not what `record` would make."""
+def _release_difference(output: Path, config: Mapping[str, Any]) -> str:
+    """In words, why a release is not what these settings would make."""
     try:
         with h5py.File(output, "r") as handle:
             old = json.loads(handle.attrs["config"])
-        before, now = old.get("review"), record["config"].get("review")
+        before, now = old.get("review"), config.get("review")
     except (OSError, KeyError, ValueError, TypeError, AttributeError):
         return "what it is made of changed"
     if before == now:
@@ -508,8 +618,12 @@ def created_at(sequences: Iterable[Sequence]) -> str:
     if epoch.isdigit():
         seconds = int(epoch)
     else:
-        times = [f.path.stat().st_mtime for s in sequences for f in s.frames if f.path.exists()]
-        seconds = int(max(times, default=0))
+        newest = 0.0
+        for sequence in sequences:
+            for frame in sequence.frames:
+                with contextlib.suppress(OSError):  # it was there when the folder was searched
+                    newest = max(newest, os.stat(frame.path).st_mtime)
+        seconds = int(newest)
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -530,10 +644,11 @@ def captures_record(captures: Captures) -> dict[str, Any]:
 
 def frames_record(captures: Captures, sequence: Sequence) -> list[list[Any]]:
     """Number and files of every frame, relative to the capture folder; times and rate where the names carry any."""
-    root = Path(os.path.realpath(captures.root))
+    below = os.path.realpath(captures.root).rstrip("/") + "/"
 
     def name(path: Path) -> str:
-        return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
+        text = path.as_posix()
+        return text[len(below) :] if text.startswith(below) else path.name
 
     frames: list[list[Any]] = [
         [f.number, name(f.path), *(name(p) for p in f.duplicates)] for f in sequence.frames
@@ -551,6 +666,12 @@ def _files_of(frames: Iterable[Iterable[Any]]) -> list[list[Any]]:
     """A list of `frames_record` without times and rate."""
     without = [[entry for entry in frame if not isinstance(entry, dict)] for frame in frames]
     return [frame for frame in without if frame]
+
+
+@lru_cache(maxsize=4096)
+def _waiting(state: State, reason: str, follows: bool) -> ItemState:
+    """The state of an item whose inputs are not there; of thousands that wait for the same, the same one."""
+    return ItemState(state, reason, follows=follows)
 
 
 def _described(item_state: ItemState) -> str:
@@ -583,6 +704,8 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
         said.append("the template changed" if new.get("template") else "the template must be prepared again")
     before, now = old.get("inputs") or {}, new.get("inputs") or {}
     said += [f"its input '{n}' changed" for n in now if before.get(n) != now[n]]
+    if old.get("expression") != new.get("expression"):
+        said.append("the sequence's label changed")
     if old.get("neutral") != new.get("neutral"):
         said.append("its subject's neutral changed")
     if old.get("siblings") != new.get("siblings"):

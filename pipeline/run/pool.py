@@ -1,13 +1,12 @@
 """Worker processes: one BLAS, OpenMP and TBB thread each, and the death of one does not end the others' work.
 
-Work is handed out one piece a worker at a time.  When a worker is killed (out of memory, a crash in C code),
-the pieces that were being worked on at that moment - never more than there are workers - are tried again one
-by one, each alone in a fresh worker, so that the one that kills its worker is identified; everything else goes
-on in parallel.
+Work is handed out one piece a worker at a time.  When a worker is killed (out of memory, a crash in C code), the piece
+that it was working on is tried again in a fresh one, at last alone; everything else goes on in parallel.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import sys
@@ -17,6 +16,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from mimicme.pipeline.errors import ConfigError, MissingDependencyError
@@ -32,6 +32,8 @@ THREAD_VARIABLES = (
     "TBB_NUM_THREADS",
 )
 SCHEDULER_TIMEOUT_S = 30
+START_S = 60.0
+"""What a worker may take to start, besides the limit of its first job."""
 GROWTH_VARIABLE = "LOKY_MAX_MEMORY_LEAK_SIZE"
 """Bytes by which a worker may grow after its first job; loky reads it in the worker as that starts, and ends a worker
 between two jobs that grew by more.  A value set in the environment is kept."""
@@ -98,10 +100,16 @@ class Pool(Protocol):
     def close(self, kill: bool = False) -> None: ...
 
 
-def make_pool(jobs: int, backend: str = "loky", scheduler: str | None = None) -> Pool:
+def make_pool(
+    jobs: int,
+    backend: str = "loky",
+    scheduler: str | None = None,
+    limit_s: Callable[[Any], float] = lambda job: math.inf,
+) -> Pool:
     """A pool.
 
     Args:
+        limit_s: seconds that a job may take; only loky's workers are held to it.
         jobs: number of worker processes; 0: work in this process (for a debugger; a crash then ends the run).
         backend: `loky` or `dask`.
         scheduler: address of the dask scheduler.
@@ -124,7 +132,7 @@ def make_pool(jobs: int, backend: str = "loky", scheduler: str | None = None) ->
         return DaskPool(scheduler)
     if scheduler:
         raise ConfigError("--scheduler goes with --backend dask")
-    return InProcessPool() if jobs == 0 else LokyPool(jobs)
+    return InProcessPool() if jobs == 0 else LokyPool(jobs, limit_s)
 
 
 class InProcessPool:
@@ -139,81 +147,128 @@ class InProcessPool:
         pass
 
 
-class LokyPool:
-    """Runs jobs in worker processes of this machine; they stay alive, with their caches, until `close`."""
+@dataclass
+class _Running:
+    """A job that a worker has: which worker, and from when on it takes too long (`time.monotonic`)."""
 
-    def __init__(self, workers: int) -> None:
+    job: Any
+    place: int
+    ends: float
+
+
+class LokyPool:
+    """Worker processes of loky, each an executor of its own, so that the death of one takes no other with it.
+
+    A job whose worker died is tried again beside the others, and when that worker dies too, once more when nothing
+    else runs and it has the machine's memory for itself.  One that takes longer than its limit is ended with its
+    worker, and not tried again.
+
+    Args:
+        workers: how many.
+        limit_s: seconds that a job may take.
+    """
+
+    def __init__(self, workers: int, limit_s: Callable[[Any], float] = lambda job: math.inf) -> None:
         self.workers = workers
-        self._executor: Any = None
+        self._limit_s = limit_s
+        self._executors: dict[int, Any] = {}
 
     def map(self, work: Callable[[J], R], queue: deque[J]) -> Iterator[tuple[J, R | Killed]]:
         from concurrent.futures import FIRST_COMPLETED, wait
 
-        while queue:
-            running: dict[Any, J] = {}
-            suspects: list[J] = []
-            executor = self._start(self.workers)
-            try:
-                while queue or running:
-                    while queue and len(running) < self.workers:
-                        future = executor.submit(work, queue[0])  # may find the pool broken
-                        running[future] = queue.popleft()
-                    # a finite wait lets Ctrl-C through at once
-                    done, _ = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
-                    for future in done:
-                        job = running.pop(future)
-                        if self._died(future):
-                            suspects.append(job)
-                        else:
-                            yield job, future.result()
-                    if suspects:
-                        break
-            except _broken() as error:  # noqa: B030 - a tuple made at run time, loky is imported late
-                if not running and not suspects:
-                    raise ConfigError("worker processes cannot be started", seen=error) from error
-            if suspects or running:
-                for future, job in running.items():
-                    # whatever was finished in the same instant is kept
-                    if future.done() and not self._died(future):
-                        yield job, future.result()
-                    else:
-                        suspects.append(job)
-                self.close(kill=True)
-                for job in suspects:
-                    yield job, self._retry_alone(work, job)
+        running: dict[Any, _Running] = {}
+        deaths: dict[int, int] = {}  # of workers, by the identity of the job that they had
+        alone: deque[J] = deque()
+        while queue or running or alone:
+            if not queue and not running:
+                queue.append(alone.popleft())
+            busy = {one.place for one in running.values()}
+            for place in (place for place in range(self.workers) if place not in busy):
+                if not queue:
+                    break
+                ends = (
+                    time.monotonic() + self._limit_s(queue[0]) + (0 if place in self._executors else START_S)
+                )
+                future = self._submit(place, work, queue[0])
+                running[future] = _Running(queue.popleft(), place, ends)
+            # a finite wait lets Ctrl-C through at once
+            done, _ = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
+            for future in done:
+                one = running.pop(future)
+                if not self._died(future):
+                    deaths.pop(id(one.job), None)
+                    yield one.job, future.result()
+                    continue
+                self._end(one.place)
+                count = deaths[id(one.job)] = deaths.get(id(one.job), 0) + 1
+                if count == 1:
+                    queue.appendleft(one.job)
+                elif count == 2:
+                    alone.append(one.job)
+                else:
+                    del deaths[id(one.job)]
+                    yield one.job, Killed(_how_it_ended(str(future.exception())))
+            now = time.monotonic()
+            for future in [f for f, one in running.items() if now > one.ends and not f.done()]:
+                one = running.pop(future)
+                self._end(one.place)
+                deaths.pop(id(one.job), None)
+                yield one.job, Killed(_too_long(self._limit_s(one.job)))
 
-    def _retry_alone(self, work: Callable[[J], R], job: J) -> R | Killed:
-        """Run one job in a worker of its own."""
+    def _submit(self, place: int, work: Callable[[J], R], job: J) -> Any:
+        """Hand a job to a worker.
+
+        Raises:
+            ConfigError: no worker process can be started.
+        """
         try:
-            answer: R = self._start(1).submit(work, job).result()
-            return answer
+            return self._start(place).submit(work, job)
+        except _broken():  # noqa: B030 - a tuple made at run time, loky is imported late
+            self._end(place)
+        try:
+            return self._start(place).submit(work, job)
         except _broken() as error:  # noqa: B030
-            return Killed(_how_it_ended(str(error)))
-        finally:
-            self.close(kill=True)
+            raise ConfigError("worker processes cannot be started", seen=error) from error
 
     def _died(self, future: Any) -> bool:
         return isinstance(future.exception(), _broken())
 
-    def _start(self, workers: int) -> Any:
-        if self._executor is None:
+    def _start(self, place: int) -> Any:
+        if place not in self._executors:
             from loky import ProcessPoolExecutor
 
             # a worker that grew too large ended between two jobs and another took its place
             warnings.filterwarnings("ignore", "A worker (stopped|was restarted) while some jobs", UserWarning)
             growth = os.environ.get(GROWTH_VARIABLE, str(MAX_GROWTH_BYTES))
-            self._executor = ProcessPoolExecutor(
-                max_workers=workers,
+            self._executors[place] = ProcessPoolExecutor(
+                max_workers=1,
                 env=dict.fromkeys(THREAD_VARIABLES, "1") | {GROWTH_VARIABLE: growth},
                 initializer=_begin_worker,
                 initargs=(os.getpid(),),
             )
-        return self._executor
+        return self._executors[place]
+
+    def _end(self, place: int) -> None:
+        """End a worker, whatever it is doing."""
+        if place in self._executors:
+            self._executors[place].shutdown(wait=True, kill_workers=True)
+            del self._executors[place]  # not before: an interrupted end is tried again
 
     def close(self, kill: bool = False) -> None:
-        if self._executor is not None:
-            self._executor.shutdown(wait=True, kill_workers=kill)
-            self._executor = None  # not before: an interrupted close is tried again
+        ends = [
+            threading.Thread(target=executor.shutdown, kwargs={"wait": True, "kill_workers": kill})
+            for executor in self._executors.values()
+        ]
+        started = []
+        for end in ends:  # all at once, not one after the other
+            try:
+                end.start()
+                started.append(end)
+            except RuntimeError:  # no memory for a thread
+                end.run()
+        for end in started:
+            end.join()
+        self._executors.clear()  # not before: an interrupted close is tried again
 
 
 class DaskPool:
@@ -275,6 +330,12 @@ def _broken() -> tuple[type[BaseException], ...]:
     from loky.process_executor import ShutdownExecutorError
 
     return (BrokenProcessPool, ShutdownExecutorError)
+
+
+def _too_long(limit_s: float) -> str:
+    return (
+        f"it took longer than {limit_s:.0f} s and was ended; if it only needs longer, raise run.frame_limit_s"
+    )
 
 
 def _how_it_ended(text: str) -> str:

@@ -39,6 +39,7 @@ class StageResult:
         done, skipped, failed, blocked: items made now, current before, failed, waiting for what failed.
         frames_ok, frames_rejected: over the items that are done or skipped.
         seconds: wall time.
+        cpu_s: of a stage of scope `everything`: CPU seconds of this process.
         findings: a sentence for each failed item and each frame this stage was the first to reject.
         remarks: a sentence for each frame that is ok and has a note.
     """
@@ -51,6 +52,7 @@ class StageResult:
     frames_ok: int = 0
     frames_rejected: int = 0
     seconds: float = 0.0
+    cpu_s: float = 0.0
     findings: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
 

@@ -7,6 +7,7 @@ import os
 import platform
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -66,3 +67,54 @@ class RunLog:
 
     def close(self) -> None:
         self._handle.close()
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a checkpoint cost to make, parts included.
+
+    Attributes:
+        seconds: wall time of its worker.
+        cpu_s: CPU seconds of its worker.
+        peak_mb: largest resident memory of a worker that made it, in MB.
+    """
+
+    seconds: float
+    cpu_s: float
+    peak_mb: float
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(self.seconds + other.seconds, self.cpu_s + other.cpu_s, max(self.peak_mb, other.peak_mb))
+
+
+def read_costs(logs: Iterable[Path]) -> dict[tuple[str, str], Cost]:
+    """What the checkpoints of a workspace cost when they were made last, by stage and item.
+
+    Lines that cannot be read, or were written before CPU seconds were, are passed over.
+
+    Args:
+        logs: folders of the runs, oldest first.
+    """
+    found: dict[tuple[str, str], Cost] = {}
+    parts: dict[tuple[str, str], dict[str, Cost]] = {}
+    for folder in logs:
+        try:
+            lines = (folder / "log.jsonl").read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:
+            continue
+        for line in lines:
+            try:
+                record = json.loads(line)
+                if record["event"] not in ("item", "part") or record["outcome"] != "done":
+                    continue
+                key = str(record["stage"]), str(record["item"])
+                if record["event"] == "item":
+                    found.pop(key, None)  # it was made again: what it cost before says nothing any more
+                cost = Cost(*(float(record[name]) for name in ("seconds", "cpu_s", "peak_mb")))
+                if record["event"] == "part":
+                    parts.setdefault(key, {})[str(record["part"])] = cost
+                else:
+                    found[key] = sum(parts.pop(key, {}).values(), cost)
+            except (ValueError, KeyError, TypeError):
+                continue
+    return found

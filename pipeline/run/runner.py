@@ -15,14 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from mimicme.pipeline.captures.catalogue import Catalogue
-from mimicme.pipeline.checkpoint import fingerprint
 from mimicme.pipeline.config import Config
 from mimicme.pipeline.corpus import Corpus
 from mimicme.pipeline.errors import CheckpointError, MimicmeError, OutputError, UsageError, listed
 from mimicme.pipeline.items import Item, Sequence
 from mimicme.pipeline.run.checkpoint_index import TALLY
 from mimicme.pipeline.run.dryrun import DryRun
-from mimicme.pipeline.run.findings import new_findings, print_findings, sum_tallies
+from mimicme.pipeline.run.findings import print_findings, sum_tallies
 from mimicme.pipeline.run.interrupt import ignore_interrupts, interruptible
 from mimicme.pipeline.run.parts import PartScheduler, failed
 from mimicme.pipeline.run.plan import RELEASE, ItemState, Plan, created_at, release_fingerprint
@@ -31,6 +30,7 @@ from mimicme.pipeline.run.progress import Console, StageProgress, duration, fram
 from mimicme.pipeline.run.run_types import RunOptions, RunResult, StageResult
 from mimicme.pipeline.run.runlog import RunLog
 from mimicme.pipeline.run.selection import Selection
+from mimicme.pipeline.run.tallies import settle, tallies
 from mimicme.pipeline.run.work import Job, Outcome, execute, failed_outcome
 from mimicme.pipeline.stage import NEUTRAL_FIRST, Stage, Task
 from mimicme.pipeline.whole_file import write_whole
@@ -78,6 +78,8 @@ def run(
     selection = Selection.make(catalogue, options.only, all_stages, chosen)
     if options.dry_run:
         plan = Plan(workspace, config, all_stages, catalogue, workspace.template_digest())
+        if not (options.force or options.only):
+            plan.use_ledger()
         return DryRun(plan, options, chosen, selection, console).run()
     with workspace.lock():
         return _Run(workspace, config, catalogue, all_stages, options, chosen, selection, console).run()
@@ -129,9 +131,16 @@ class _Run:
         self.incomplete = False
         self.worker_died = False
         self.packed = False
+        self.created = self.wanted = ""
 
     def run(self) -> RunResult:
-        pool = make_pool(_worker_count(self.options.jobs), self.options.backend, self.options.scheduler)
+        frame_limit_s = self.config.run.frame_limit_s
+        pool = make_pool(
+            _worker_count(self.options.jobs),
+            self.options.backend,
+            self.options.scheduler,
+            lambda job: job.limit_s(frame_limit_s),
+        )
         log: RunLog | None = None
         killed = True
         try:
@@ -139,6 +148,8 @@ class _Run:
                 stale = self._clean()
                 template = self._template()
                 self.plan = Plan(self.workspace, self.config, self.stages, self.catalogue, template)
+                if not (self.options.force or self.options.only):
+                    self.plan.use_ledger()
                 log = self.log = RunLog(
                     self.workspace.new_run(), self.config.to_toml(), self.workspace.overrides
                 )
@@ -151,6 +162,7 @@ class _Run:
                 )
                 for stage in self.stages[: self.stages.index(self.chosen[-1]) + 1] if self.chosen else ():
                     self._run_stage(stage, pool)
+                self._settle()
                 killed = False
                 code = 1 if self.incomplete else 0
                 log.write("end", exit_code=code, seconds=round(log.seconds, 3))
@@ -195,6 +207,17 @@ class _Run:
             self.console.say(f"  {note}")
         return template.digest
 
+    def _settle(self) -> None:
+        """Write down of whom everything is done, and what would make the release."""
+        if self.plan.ledger is None:
+            return
+        settle(self.plan)
+        release = next((s for s in self.chosen if s.scope == "everything"), None)
+        if release is not None and self.wanted:
+            self.plan.note_release(release, self.selection.requested, self.created, self.wanted)
+        with contextlib.suppress(OSError, OutputError):  # it saves time alone
+            self.plan.ledger.save()
+
     # -- a stage over the sequences
 
     def _run_stage(self, stage: Stage, pool: Pool) -> None:
@@ -208,12 +231,12 @@ class _Run:
         result = StageResult(stage.name)
         began = time.monotonic()
         self.log.write("stage begins", stage=stage.name)
-        for batch in self._batches(stage):
+        for batch in self._batches(stage, result):
             self._run_batch(stage, batch, pool, result)
         while self.corpus_files:
             self.corpus_files.pop().unlink(missing_ok=True)
         result.seconds = time.monotonic() - began
-        self._count_frames(stage, result)
+        decisions = self._count_frames(stage, result)
         self.log.write(
             "stage ends",
             stage=stage.name,
@@ -225,9 +248,9 @@ class _Run:
             frames_rejected=result.frames_rejected,
             seconds=round(result.seconds, 3),
         )
-        self._finish_stage(stage, result)
+        self._finish_stage(stage, result, decisions)
 
-    def _finish_stage(self, stage: Stage, result: StageResult) -> None:
+    def _finish_stage(self, stage: Stage, result: StageResult, decisions: Iterable[str] = ()) -> None:
         self.results.append(result)
         self.incomplete |= bool(result.failed or result.blocked or result.frames_rejected)
         self.console.say(
@@ -235,7 +258,7 @@ class _Run:
             + (f", {result.blocked} blocked" if result.blocked else "")
             + f"; {result.frames_ok} frames ok, {result.frames_rejected} rejected; {duration(result.seconds)}"
         )
-        for sentence in self._decisions(stage):
+        for sentence in decisions:
             self.console.say(f"  {sentence}")
         if stage.scope == "neutral":
             for sentence in self.plan.neutral_choices({s.item.subject for s in self.selection.requested}):
@@ -254,11 +277,15 @@ class _Run:
                 todo="`mimicme run` makes what is missing; `mimicme status --failed` says what failed.",
             )
 
-    def _batches(self, stage: Stage) -> list[list[Sequence]]:
-        """Batches that run one after the other; in each the longest sequences first (LPT scheduling)."""
-        ordered = sorted(
-            self.selection.of(stage, self.plan.neutral_of), key=lambda s: (-len(s.frames), s.item)
-        )
+    def _batches(self, stage: Stage, result: StageResult) -> list[list[Sequence]]:
+        """Batches that run one after the other; in each the longest sequences first (LPT scheduling).
+
+        Those of settled subjects are counted, and in none.
+        """
+        included = self.selection.of(stage, self.plan.neutral_of)
+        left = [s for s in included if s.item.subject not in self.plan.settled]
+        result.skipped += len(included) - len(left)
+        ordered = sorted(left, key=lambda s: (-len(s.frames), s.item))
         if stage.scope not in NEUTRAL_FIRST:
             return [ordered]
         self.plan.begin(stage)
@@ -332,7 +359,7 @@ class _Run:
         else:
             if outcome.usage is not None:
                 raise outcome.usage
-            fields |= {"seconds": round(outcome.seconds, 3), "peak_mb": outcome.peak_mb}
+            fields |= _costs(outcome)
             if outcome.error is not None:
                 fields["message"] = outcome.error
         self.log.write(
@@ -363,14 +390,15 @@ class _Run:
         self.plan.states[stage.name, item] = ItemState(
             "done", "", job.record, job.task.inputs, job.task.neutral
         )
+        if outcome.entry is not None:
+            self.plan.index.put(job.path, outcome.entry)
         summary = self.plan.index.read(job.path)
         self.log.write(
             "item",
             stage=stage.name,
             item=str(item),
             outcome="done",
-            seconds=round(outcome.seconds, 3),
-            peak_mb=outcome.peak_mb,
+            **_costs(outcome),
             frames_ok=summary.ok if summary else 0,
             frames_rejected=summary.rejected if summary else 0,
         )
@@ -411,52 +439,30 @@ class _Run:
             seconds=round(outcome.seconds, 3) if known else None,
         )
 
-    def _count_frames(self, stage: Stage, result: StageResult) -> None:
-        """Frames of the stage's checkpoints, and which this stage was the first to reject."""
-        for item, summary in self.plan.current_checkpoints(
-            stage.name, self.selection.of(stage, self.plan.neutral_of)
-        ):
-            result.frames_ok += summary.ok
-            result.frames_rejected += summary.rejected
-            findings, remarks = new_findings(self.plan, stage, item)
-            result.findings += findings
-            result.remarks += remarks
-
-    def _decisions(self, stage: Stage) -> list[str]:
-        """What the stage decided, as sentences; those that begin alike (`mm: ...`) are printed once."""
-        groups: dict[tuple[str, str], list[tuple[str, Item]]] = {}
-        tallies: dict[str, list[str]] = {}
-        # the release has no sequences to decide about
-        sequences = () if stage.scope == "everything" else self.selection.of(stage, self.plan.neutral_of)
-        for item, summary in self.plan.current_checkpoints(stage.name, sequences):
-            for name, sentence in summary.decisions.items():
-                if name.endswith(TALLY):
-                    tallies.setdefault(name, []).append(sentence)
-                    continue
-                groups.setdefault((name, sentence.split(":")[0]), []).append((sentence, item))
-        lines = []
-        for said in groups.values():
-            wordings = Counter(sentence for sentence, _ in said)
-            if len(said) == len(sequences):
-                words = "every sequence"
-            else:
-                words = f"{len(said)} of {len(sequences)} sequences ({listed((item for _, item in said), 4)})"
-            lines.append(
-                f"{words}: {wordings.most_common(1)[0][0]}" + (" (for example)" if len(wordings) > 1 else "")
-            )
-        return lines + [line for said in tallies.values() if (line := sum_tallies(said))]
+    def _count_frames(self, stage: Stage, result: StageResult) -> list[str]:
+        """Count the frames of the stage's checkpoints and those that it was the first to reject; what it decided, as
+        sentences."""
+        sequences = self.selection.of(stage, self.plan.neutral_of)
+        decisions: list[tuple[str, str, str]] = []
+        for told in tallies(self.plan, stage, sequences):
+            result.frames_ok += told.ok
+            result.frames_rejected += told.rejected
+            result.findings += told.findings
+            result.remarks += told.remarks
+            decisions += told.decisions
+        return _decisions(decisions, len(sequences))
 
     # -- the release
 
     def _run_release_stage(self, stage: Stage, pool: Pool) -> None:
         output = self.options.output or self.workspace.release
         result = StageResult(stage.name)
-        began = time.monotonic()
+        began, cpu_began = time.monotonic(), time.process_time()
         if not self._has_inputs(stage, output):
             return
-        created = created_at(self.selection.requested)
-        record = self.plan.release_record(stage, self.selection.requested, created)
-        wanted = fingerprint(record)
+        requested = self.selection.requested
+        created = self.created = created_at(requested)
+        wanted = self.wanted = self.plan.release_wanted(stage, requested, created)
         if not self.options.force and output.is_file() and release_fingerprint(output) == wanted:
             result.skipped = 1
         else:
@@ -466,6 +472,7 @@ class _Run:
             except UsageError:
                 raise
             except Exception as error:  # recorded like the failure of any item
+                record = self.plan.release_record(stage, requested, created)
                 self._record_failure(stage, RELEASE, failed_outcome(error, began), record, result)
                 self._finish_stage(stage, result)
                 return
@@ -479,12 +486,10 @@ class _Run:
             for why in getattr(packed, "excluded", {}).values():
                 self.console.say(why)
         for name in stage.needs:
-            self.incomplete |= any(
-                summary.rejected
-                for _, summary in self.plan.current_checkpoints(name, self.selection.requested)
-            )
+            needed = next(s for s in self.stages if s.name == name)
+            self.incomplete |= any(told.rejected for told in tallies(self.plan, needed, requested))
         self.release = output
-        result.seconds = time.monotonic() - began
+        result.seconds, result.cpu_s = time.monotonic() - began, time.process_time() - cpu_began
         self.results.append(result)
         self.log.write(
             "stage ends",
@@ -508,6 +513,7 @@ class _Run:
             {
                 str(sequence.item)
                 for sequence in requested
+                if sequence.item.subject not in self.plan.settled
                 for need in stage.needs
                 if self.plan.states[need, sequence.item].state != "done"
             }
@@ -588,12 +594,48 @@ class _Run:
             self.console.result(f"release: {self.release}")
 
 
+def _decisions(told: Iterable[tuple[str, str, str]], sequences: int) -> list[str]:
+    """What a stage decided, as sentences; those that begin alike (`mm: ...`) are said once.
+
+    Args:
+        told: see `Tally.decisions`.
+        sequences: that the stage ran over.
+    """
+    groups: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    counts: dict[str, list[str]] = {}
+    for name, sentence, item in told:
+        if name.endswith(TALLY):
+            counts.setdefault(name, []).append(sentence)
+            continue
+        groups.setdefault((name, sentence.split(":")[0]), []).append((sentence, item))
+    lines = []
+    for said in groups.values():
+        wordings = Counter(sentence for sentence, _ in said)
+        if len(said) == sequences:
+            words = "every sequence"
+        else:
+            words = f"{len(said)} of {sequences} sequences ({listed((item for _, item in said), 4)})"
+        lines.append(
+            f"{words}: {wordings.most_common(1)[0][0]}" + (" (for example)" if len(wordings) > 1 else "")
+        )
+    return lines + [line for said in counts.values() if (line := sum_tallies(said))]
+
+
 @dataclass(frozen=True)
 class _Collected:
     """An input of a stage of scope `everything` that brings no type of its own."""
 
     sequence: Sequence
     checkpoints: Mapping[str, Path]
+
+
+def _costs(outcome: Outcome) -> dict[str, float]:
+    """What a job cost, for the log (`runlog.read_costs` takes it back)."""
+    return {
+        "seconds": round(outcome.seconds, 3),
+        "cpu_s": round(outcome.cpu_s, 3),
+        "peak_mb": outcome.peak_mb,
+    }
 
 
 def _worker_count(jobs: int | None) -> int:

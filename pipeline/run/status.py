@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any
 
 from mimicme.pipeline.errors import listed
 from mimicme.pipeline.items import Item, Sequence
-from mimicme.pipeline.run.checkpoint_index import CheckpointSummary, Failure, FigureSummary
-from mimicme.pipeline.run.findings import new_findings
+from mimicme.pipeline.run.checkpoint_index import CheckpointSummary, Failure, FigureSummary, merge_summaries
 from mimicme.pipeline.run.parts import resumable_items
 from mimicme.pipeline.run.plan import RELEASE, STATES, Plan
 from mimicme.pipeline.run.progress import frame_cells, table
+from mimicme.pipeline.run.settled import Tally
+from mimicme.pipeline.run.tallies import tally
 from mimicme.pipeline.stage import Stage
 from mimicme.pipeline.workspace import Workspace
 
@@ -48,6 +49,7 @@ class StageStatus:
 
     Attributes:
         begun: items of which some parts are made (`resumable_items`).
+        settled: what is told of subjects of whom everything is done; their items are not among `items`.
         figures: what the stage measured of the items that are done, in its own order.
     """
 
@@ -56,19 +58,20 @@ class StageStatus:
     findings: list[str]
     remarks: list[str]
     begun: list[str] = field(default_factory=list)
+    settled: Tally = field(default_factory=Tally)
     figures: list[FigureSummary] = field(default_factory=list)
 
     @property
     def states(self) -> Counter[str]:
-        return Counter(i.state for i in self.items)
+        return Counter(i.state for i in self.items) + Counter(done=self.settled.items)
 
     @property
     def frames_ok(self) -> int:
-        return sum(i.summary.ok for i in self.items if i.summary)
+        return self.settled.ok + sum(i.summary.ok for i in self.items if i.summary)
 
     @property
     def frames_rejected(self) -> int:
-        return sum(i.summary.rejected for i in self.items if i.summary)
+        return self.settled.rejected + sum(i.summary.rejected for i in self.items if i.summary)
 
 
 @dataclass(frozen=True)
@@ -203,8 +206,11 @@ class Status:
         }
 
 
-def read_status(workspace: Workspace, stages: Iterable[Stage]) -> Status:
+def read_status(workspace: Workspace, stages: Iterable[Stage], each: bool = True) -> Status:
     """The state of every item of every stage.  Writes nothing.
+
+    Args:
+        each: every item is told of; False: what a run has found done is told together, which is quick.
 
     Raises:
         UsageError, ConfigError, InputError: the workspace, its settings or its captures cannot be used.
@@ -213,6 +219,8 @@ def read_status(workspace: Workspace, stages: Iterable[Stage]) -> Status:
     config = workspace.config(stages)
     catalogue = workspace.catalogue()
     plan = Plan(workspace, config, stages, catalogue, workspace.template_digest())
+    if not each:
+        plan.use_ledger()
     plan.determine_all_states()
     found = [
         _release_status(plan, stage)
@@ -233,38 +241,31 @@ def read_status(workspace: Workspace, stages: Iterable[Stage]) -> Status:
 
 
 def _stage_status(plan: Plan, stage: Stage, sequences: tuple[Sequence, ...]) -> StageStatus:
-    items, findings, remarks = [], [], []
-    for sequence in sequences:
-        one = _item_status(plan, stage, sequence.item)
-        items.append(one)
-        if one.state == "failed":
-            findings.append(f"{one.item}: {stage.name} failed: {one.reason}")
-        elif one.state == "done":
-            new, noted = new_findings(plan, stage, sequence.item)
-            findings += new
-            remarks += noted
+    items: list[ItemStatus] = []
+    findings: list[str] = []
+    remarks: list[str] = []
+    together, figures = Tally(), []
+    for subject, group in groupby(sequences, key=lambda sequence: sequence.item.subject):
+        settled = plan.settled.get(subject)
+        if settled is not None:
+            told = settled.tally(stage.name)
+            together.items += told.items
+            together.ok += told.ok
+            together.rejected += told.rejected
+        else:
+            own = list(group)
+            for sequence in own:
+                one = _item_status(plan, stage, sequence.item)
+                items.append(one)
+                if one.state == "failed":
+                    findings.append(f"{one.item}: {stage.name} failed: {one.reason}")
+            told = tally(plan, stage, own)
+        findings += told.findings
+        remarks += told.remarks
+        figures += told.figures
     states = {s.item: plan.states[stage.name, s.item] for s in sequences}
-    figures = merge_summaries(
-        figure for _, summary in plan.current_checkpoints(stage.name, sequences) for figure in summary.figures
-    )
-    return StageStatus(stage.name, items, findings, remarks, resumable_items(plan, stage, states), figures)
-
-
-def merge_summaries(summaries: Iterable[FigureSummary]) -> list[FigureSummary]:
-    """Summaries of several items merged by figure, in the order of first appearance."""
-    groups: dict[tuple[str, str], list[FigureSummary]] = {}
-    for one in summaries:
-        groups.setdefault((one.name, one.unit), []).append(one)
-    return [_merge(name, unit, group) for (name, unit), group in groups.items()]
-
-
-def _merge(name: str, unit: str, summaries: list[FigureSummary]) -> FigureSummary:
-    there = [one for one in summaries if one.frames]
-    frames = sum(one.frames for one in there)
-    if not frames:
-        return FigureSummary(name, unit, 0, math.nan, math.nan)
-    mean = math.fsum(one.mean * one.frames for one in there) / frames
-    return FigureSummary(name, unit, frames, mean, max(one.largest for one in there))
+    begun = resumable_items(plan, stage, states)
+    return StageStatus(stage.name, items, findings, remarks, begun, together, merge_summaries(figures))
 
 
 def _figure_lines(figures: Iterable[FigureSummary]) -> Iterator[str]:

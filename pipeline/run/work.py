@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 import traceback as tracebacks
@@ -14,6 +15,7 @@ from mimicme.pipeline.checkpoint import writing
 from mimicme.pipeline.errors import MimicmeError, UsageError
 from mimicme.pipeline.items import Item
 from mimicme.pipeline.review import left_out
+from mimicme.pipeline.run.checkpoint_index import IndexEntry, read_entry
 from mimicme.pipeline.stage import Stage, Task
 
 
@@ -38,12 +40,24 @@ class Job:
             return len(self.task.part.rows(frames))
         return 0 if self.task.parts else frames
 
+    def limit_s(self, frame_limit_s: float) -> float:
+        """Seconds that it may take, if a frame may take so many: of a neutral that makes a reference of its subject's
+        other sequences for these too; of what learns from all sequences no end."""
+        if frame_limit_s <= 0 or self.task.corpus is not None:
+            return math.inf
+        frames = self.frame_count or len(self.task.sequence.frames)
+        return frame_limit_s * max(frames, 1) * (1 + len(self.task.siblings))
+
 
 @dataclass(frozen=True)
 class Outcome:
     """The outcome of a job.
 
     Attributes:
+        seconds: wall time; NaN: not known, because the worker died.
+        peak_mb: largest resident memory of the worker so far, in MB.
+        cpu_s: CPU seconds of the worker, of all its threads, user and system.
+        entry: what the checkpoint index keeps of the checkpoint, read where there are many workers to do it.
         error: one sentence; None when the checkpoint was written.
         usage: the error is not the item's (a package is missing): no other item would do better.
     """
@@ -54,11 +68,13 @@ class Outcome:
     kind: str = ""
     traceback: str = ""
     usage: UsageError | None = None
+    cpu_s: float = math.nan
+    entry: IndexEntry | None = None
 
 
 def execute(job: Job) -> Outcome:
     """Run one job: write its checkpoint.  Runs in a worker."""
-    began = time.monotonic()
+    began, cpu_began = time.monotonic(), time.process_time()
     try:
         with writing(
             job.path,
@@ -71,7 +87,8 @@ def execute(job: Job) -> Outcome:
             job.stage.compute(job.task, out)
     except Exception as error:  # the one place where everything is caught: one item must not end the run
         return failed_outcome(error, began)
-    return Outcome(time.monotonic() - began, _peak_mb())
+    entry = read_entry(job.path) if job.task.part is None else None
+    return Outcome(time.monotonic() - began, _peak_mb(), cpu_s=time.process_time() - cpu_began, entry=entry)
 
 
 def failed_outcome(error: Exception, began: float) -> Outcome:

@@ -132,6 +132,7 @@ STAGE = Stage(
     settings=IntensitySettings,
     needs=("align", "register", "repass", "refine"),
     compute=compute,
+    uses_label=True,
     reader=IntensityCheckpoint,
     scope="neutral",
     memory="0.3 GB a worker: the template and 36 kB a frame.",

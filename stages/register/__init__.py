@@ -136,6 +136,7 @@ STAGE = Stage(
     settings=RegisterSettings,
     needs=("ingest", "landmarks", "align"),
     compute=compute,
+    uses_label=True,
     reader=RegisteredCheckpoint,
     shapes=True,
     scope="neutral",

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
+import time
 from types import SimpleNamespace
 
 import pytest
 from fake_runs import GOOD, HERE, calls, child, digests, go
 
-from mimicme.pipeline.errors import UsageError
+from mimicme.pipeline.errors import UsageError, raise_if_memory
 from mimicme.pipeline.run.pool import GROWTH_VARIABLE, THREAD_VARIABLES
+from mimicme.pipeline.run.work import Job
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
@@ -25,6 +28,48 @@ def test_killed_worker_is_named_and_the_others_arrive(make, fake, jobs):
     assert record["kind"] == "Killed"
     assert "SIGKILL" in record["message"]
     assert list(workspace.root.rglob(".*.tmp")) == []
+
+
+def test_a_worker_that_dies_takes_no_other_with_it(make, fake):
+    """What is worked on beside it is worked once; it itself is tried beside the others, and once more alone."""
+    workspace = make({"S1/smile": ["kill"], "S2/sad": ["nap"] * 3, "S2/glad": ["nap"] * 3})
+    result = go(workspace, fake, jobs=3, last="read")
+    assert result.counts("read") == (2, 0, 1, 0)
+    made = calls(workspace)
+    assert [len([c for c in made if c[1] == item]) for item in ("S1/smile", "S2/sad", "S2/glad")] == [3, 1, 1]
+    assert made[-1][1] == "S1/smile"
+
+
+def test_an_item_that_hangs_is_ended_at_its_limit(make, fake):
+    # behind two longer ones: by then its worker has started
+    workspace = make(GOOD | {"S1/smile": ["slow"]})
+    began = time.monotonic()
+    result = go(workspace, fake, jobs=1, sets=["run.frame_limit_s=5"])
+    assert time.monotonic() - began < 30
+    assert result.code == 1
+    assert result.counts("read") == (3, 0, 1, 0)
+    record = json.loads((workspace.root / "failures/read/S1/smile.json").read_text())
+    assert "longer than 5 s" in record["message"] and "run.frame_limit_s" in record["message"]
+    assert [c[1] for c in calls(workspace) if c[0] == "read"].count("S1/smile") == 1
+    assert list(workspace.root.rglob(".*.tmp")) == []
+    # the limit changes no result: nothing is made again because of it
+    (workspace.captures.root / "S1/smile/0000.obj").write_text("fine")
+    assert go(workspace, fake).counts("read") == (1, 3, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("frames", "siblings", "limit", "expected"),
+    [(3, 0, 10.0, 30.0), (3, 2, 10.0, 90.0), (0, 0, 10.0, 10.0), (3, 0, 0.0, math.inf)],
+)
+def test_the_limit_of_an_item_follows_its_frames(frames, siblings, limit, expected):
+    task = SimpleNamespace(
+        sequence=SimpleNamespace(frames=[None] * frames),
+        siblings=dict.fromkeys(range(siblings)),
+        part=None,
+        parts=(),
+        corpus=None,
+    )
+    assert Job(None, task, None, {}).limit_s(limit) == expected
 
 
 @pytest.mark.parametrize("allowed", ["30e6", None])
@@ -135,3 +180,11 @@ def test_dask_that_is_not_installed(make, fake, monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(UsageError, match="pip install"):
         go(make(), fake, backend="dask", scheduler="tcp://127.0.0.1:8786")
+
+
+def test_a_library_that_memory_does_not_hold_is_not_missing():
+    with pytest.raises(MemoryError):
+        raise_if_memory(ImportError("libOpen3D.so: failed to map segment from shared object"))
+    with pytest.raises(MemoryError):
+        raise_if_memory(OSError(12, "Cannot allocate memory"))
+    raise_if_memory(ImportError("libGL.so.1: cannot open shared object file"))

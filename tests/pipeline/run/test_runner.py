@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import re
 from dataclasses import replace
 
@@ -361,8 +362,9 @@ def test_two_runs_do_not_meet(make, fake):
     workspace = make()
     with workspace.lock():
         assert Workspace.open(workspace.root).running()
-        with pytest.raises(UsageError, match="another run"):
+        with pytest.raises(UsageError, match="another run") as refused:
             go(workspace, fake)
+        assert f"process {os.getpid()} on {platform.node()}" in str(refused.value)
     assert not Workspace.open(workspace.root).running()
     assert go(workspace, fake).code == 0
 

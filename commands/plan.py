@@ -1,0 +1,504 @@
+"""plan: how long a run will take, and what memory and disk it will need, told from a timed sample of the sequences.
+
+The sample is worked by the runner itself, in the workspace: its checkpoints stay, and the run goes on from them.  It
+consists of whole people, because a person's sequences share a reference texture, and with a part of them it would be
+another one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import heapq
+import math
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+from mimicme.pipeline import items
+from mimicme.pipeline.errors import UsageError, listed
+from mimicme.pipeline.items import Item
+from mimicme.pipeline.release import digest
+from mimicme.pipeline.run.plan import RELEASE, Plan
+from mimicme.pipeline.run.progress import Console, duration, table
+from mimicme.pipeline.run.runlog import Cost, read_costs
+from mimicme.pipeline.run.runner import INTERRUPTED, RunOptions, run
+from mimicme.pipeline.stage import NEUTRAL_FIRST, Stage
+from mimicme.pipeline.workspace import Workspace
+
+SEQUENCES = 8
+"""The least sequences of a sample: of people with three frames a sequence about a minute of work on one core."""
+KEPT_FREE = 0.1
+"""Share of the memory that is left to the system and its cache of files."""
+WAITED = 1.25
+"""Wall over CPU seconds of the sample beyond which the workers' waiting is told."""
+LONGER = 1.5
+"""Sequences that are longer than those of the sample by this factor may need more memory than was measured."""
+
+
+@dataclass(frozen=True)
+class StageCost:
+    """What a stage cost in the sample, and what it has still to do.
+
+    Attributes:
+        frames: of the sample's sequences that are done and timed.
+        cpu_s, wall_s: CPU and wall seconds of its workers over these frames.
+        disk_bytes: of the checkpoints of these frames; of the release: without the template, which is in it once.
+        peak_mb: largest resident memory of a worker, in MB; 0: not measured.
+        frames_left: of all sequences that are not done.
+    """
+
+    stage: str
+    frames: int
+    cpu_s: float
+    wall_s: float
+    disk_bytes: int
+    peak_mb: float
+    frames_left: int
+
+    @property
+    def cpu_hours_left(self) -> float:
+        return self.cpu_s / self.frames * self.frames_left / 3600
+
+    @property
+    def bytes_left(self) -> float:
+        return self.disk_bytes / self.frames * self.frames_left
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a run that brings everything up to date will take.
+
+    Attributes:
+        subjects, sequences, frames: of the sample.
+        all_frames: of the workspace.
+        stages: of the stages that leave checkpoints and could be timed, in order.
+        release: of the stage that writes the release, in the run's own process; None: not timed.
+        untimed: names of the stages that could not be.
+        cpu_s_range: the least and the most CPU seconds a frame of the sample's single sequences, with their names,
+            without the release.
+        wall_hours: by number of workers.
+        jobs: the number of workers that fits this machine.
+        cores: of this machine, as far as this process may use them.
+        memory_bytes: what is free of it for workers.
+        worker_bytes: what one needs at most.
+        free_bytes: on the disk of the workspace.
+        remarks: sentences about what the figures leave open.
+    """
+
+    subjects: tuple[str, ...]
+    sequences: int
+    frames: int
+    all_frames: int
+    stages: tuple[StageCost, ...]
+    release: StageCost | None
+    untimed: tuple[str, ...]
+    cpu_s_range: tuple[float, str, float, str]
+    wall_hours: Mapping[int, float]
+    jobs: int
+    cores: int
+    memory_bytes: float
+    worker_bytes: float
+    free_bytes: float
+    remarks: tuple[str, ...] = field(default=())
+
+    @property
+    def all_stages(self) -> tuple[StageCost, ...]:
+        """With the release."""
+        return self.stages if self.release is None else (*self.stages, self.release)
+
+    @property
+    def cpu_hours(self) -> float:
+        return sum(stage.cpu_hours_left for stage in self.all_stages)
+
+    @property
+    def cpu_s_a_frame(self) -> float:
+        return sum(stage.cpu_s / stage.frames for stage in self.all_stages)
+
+    @property
+    def checkpoint_bytes(self) -> float:
+        """Of what is not made yet."""
+        return sum(stage.bytes_left for stage in self.stages)
+
+    @property
+    def release_bytes(self) -> float:
+        return 0.0 if self.release is None else self.release.bytes_left
+
+    def to_record(self) -> dict[str, Any]:
+        """For programs: JSON-able."""
+        least, least_item, most, most_item = self.cpu_s_range
+        told = {
+            "cpu_s_a_frame": self.cpu_s_a_frame,
+            "cpu_s_range": [
+                {"item": item, "cpu_s_a_frame": seconds if math.isfinite(seconds) else None}
+                for seconds, item in ((least, least_item), (most, most_item))
+            ],
+            "cpu_hours": self.cpu_hours,
+            "checkpoint_bytes": self.checkpoint_bytes,
+            "release_bytes": self.release_bytes,
+        }
+        return asdict(self) | told
+
+    def lines(self) -> list[str]:
+        """For people: every figure with its arithmetic."""
+        head = ["stage", "CPU s/frame", "wall s/frame", "MB/frame", "worker MB", "frames left", "CPU hours"]
+        rows = [
+            [
+                stage.stage,
+                f"{stage.cpu_s / stage.frames:.3f}",
+                f"{stage.wall_s / stage.frames:.3f}",
+                f"{stage.disk_bytes / stage.frames / 1e6:.2f}",
+                f"{stage.peak_mb:.0f}" if stage.peak_mb else "-",
+                f"{stage.frames_left:,}",
+                f"{stage.cpu_hours_left:.2f}",
+            ]
+            for stage in self.all_stages
+        ]
+        people = "person" if len(self.subjects) == 1 else "people"
+        least, least_item, most, most_item = self.cpu_s_range
+        need = self.checkpoint_bytes + self.release_bytes
+        fits = "enough" if need <= self.free_bytes else "NOT ENOUGH"
+        return [
+            f"sample: {self.sequences} sequences of {len(self.subjects)} {people} ({listed(self.subjects, 3)}), "
+            f"{self.frames:,} of {self.all_frames:,} frames; what was made of them stays",
+            *table([head, *rows]),
+            f"a frame: {self.cpu_s_a_frame:.2f} CPU seconds; of single sequences, without the release, "
+            f"{least:.2f} ({least_item}) to {most:.2f} ({most_item})",
+            f"work left: {self.cpu_hours:.2f} CPU hours, the sum of CPU s/frame x frames left / 3600",
+            "time left: "
+            + "; ".join(f"{duration(3600 * hours)} with --jobs {n}" for n, hours in self.wall_hours.items())
+            + ": wall s/frame x frames left, stage after stage, the longest sequences first",
+            f"memory: {self.worker_bytes / 1e9:.2f} GB a worker, the most that one of the sample had",
+            f"disk: {need / 1e9:.2f} GB more, the sum of MB/frame x frames left: "
+            f"{self.checkpoint_bytes / 1e9:.2f} GB of checkpoints, {self.release_bytes / 1e9:.2f} GB of release; "
+            f"{self.free_bytes / 1e9:.2f} GB are free: {fits}",
+            f"--jobs {self.jobs} fits this machine: the lesser of {self.cores} cores and "
+            f"{self.memory_bytes / 1e9:.2f} GB of free memory (a tenth is left to the system) "
+            f"/ {self.worker_bytes / 1e9:.2f} GB",
+            *self.remarks,
+        ]
+
+
+def plan(
+    workspace: Workspace,
+    stages: Iterable[Stage],
+    sample: int = SEQUENCES,
+    workers: Iterable[int] = (),
+    jobs: int | None = None,
+    console: Console | None = None,
+) -> Forecast:
+    """Work a sample of the sequences, as a run does, and tell from it what the rest will take.
+
+    What of the sample is done already is not done again: its times are in the logs of the runs that made it.
+
+    Args:
+        workspace: the workspace.
+        stages: all there are, in order.
+        sample: whole people are taken until they have so many sequences.
+        workers: numbers of workers to tell the wall hours of, besides the one that fits.
+        jobs: workers for the sample; None: as many as there are cores.
+        console: where its progress is printed.
+
+    Raises:
+        UsageError: there are no captures, nothing of the sample could be timed, or a run is going on.
+        KeyboardInterrupt: the work on the sample was interrupted; what is done of it stays.
+    """
+    all_stages = tuple(stages)
+    config, catalogue = workspace.config(all_stages), workspace.catalogue()
+    if not catalogue.sequences:
+        raise UsageError(
+            "there is nothing to plan: no sequences are left",
+            where=workspace.captures.root,
+            todo="`mimicme init --dry-run` says what is found, who is left out and why.",
+        )
+    timed, untimed = _timeable(all_stages, {s.name: config.stages[s.name] for s in all_stages})
+    working = [stage for stage in timed if stage.scope != "everything"]
+    costs, before = read_costs(workspace.runs()), set(workspace.runs())
+    chosen = choose_sample(
+        catalogue.sequences, sample, lambda subject: _made_untimed(workspace, working, subject, costs)
+    )
+    subjects = tuple(sorted({s.item.subject for s in chosen}))
+    globs = tuple(f"{glob.escape(subject)}/*" for subject in subjects)
+    options = RunOptions(jobs=jobs, last=working[-1].name, only=globs)
+    if run(workspace, options, all_stages, console).exit_code == INTERRUPTED:
+        raise KeyboardInterrupt
+    costs |= read_costs(folder for folder in workspace.runs() if folder not in before)
+
+    states = Plan(workspace, config, all_stages, catalogue, workspace.template_digest())
+    states.use_ledger()
+    states.determine_all_states()
+    found: list[StageCost] = []
+    left: dict[str, list[items.Sequence]] = {}
+    for stage in working:
+        left[stage.name] = [
+            s for s in catalogue.sequences if states.states[stage.name, s.item].state != "done"
+        ]
+        one = _stage_cost(stage, states, costs, chosen, left[stage.name])
+        if one is None:
+            untimed.append(stage.name)
+        else:
+            found.append(one)
+    if not found:
+        raise UsageError(
+            "nothing of the sample could be timed",
+            where=workspace.root,
+            seen=listed((s.item for s in chosen), 3),
+            todo="`mimicme status --failed` says what failed; what an older version made without noting the time is "
+            f"timed by `mimicme run --force --only '{globs[0]}'`.",
+        )
+    release = None
+    writing = next((stage for stage in timed if stage.scope == "everything"), None)
+    if writing is not None:
+        current = states.states[writing.name, RELEASE].state == "done"
+        frames_left = 0 if current else catalogue.frame_count
+        release = _release_cost(workspace, all_stages, writing, globs, chosen, frames_left)
+        untimed += [] if release is not None else [writing.name]
+    worker_bytes = max(1e6, *(one.peak_mb * 1e6 for one in found))
+    memory, cores = (1 - KEPT_FREE) * available_memory(), _cores()
+    fit = max(1, min(cores, int(memory // worker_bytes)))
+    scopes = {stage.name: stage.scope for stage in working}
+    batches = [_batches(one, scopes[one.stage], left[one.stage], states) for one in found]
+    alone_s = 0.0 if release is None else release.wall_s / release.frames * release.frames_left
+    return Forecast(
+        subjects,
+        len(chosen),
+        sum(len(s.frames) for s in chosen),
+        catalogue.frame_count,
+        tuple(found),
+        release,
+        tuple(untimed),
+        _range(found, costs, chosen),
+        {
+            n: (sum(makespan(batch, n) for one in batches for batch in one) + alone_s) / 3600
+            for n in sorted({fit, *workers})
+        },
+        fit,
+        cores,
+        memory,
+        worker_bytes,
+        float(shutil.disk_usage(workspace.root).free),
+        tuple(_remarks(catalogue.sequences, chosen, found, untimed)),
+    )
+
+
+# -- the sample
+
+
+def choose_sample(
+    sequences: Sequence[items.Sequence], least: int, avoided: Callable[[str], bool] = lambda subject: False
+) -> list[items.Sequence]:
+    """Whole people, until they have so many sequences: the one in the middle by frames, then those at the quarters,
+    the eighths and so on, so that a larger sample holds every smaller one.
+
+    Args:
+        sequences: all there are.
+        least: sequences, at least one.
+        avoided: says which subjects are taken only when there are no others.
+    """
+    of_subject: dict[str, list[items.Sequence]] = {}
+    for sequence in sequences:
+        of_subject.setdefault(sequence.item.subject, []).append(sequence)
+    ordered = sorted(of_subject, key=lambda name: (sum(len(s.frames) for s in of_subject[name]), name))
+    chosen: list[items.Sequence] = []
+    late: list[str] = []
+    for subject in (ordered[k] for k in _halving(len(ordered))):
+        if len(chosen) >= max(least, 1):
+            return chosen
+        if avoided(subject):
+            late.append(subject)
+        else:
+            chosen += of_subject[subject]
+    for subject in late:
+        if len(chosen) >= max(least, 1):
+            break
+        chosen += of_subject[subject]
+    return chosen
+
+
+def _halving(count: int) -> Iterator[int]:
+    """0 to count - 1, each once: the middle, the quarters, the eighths, ..."""
+    seen: set[int] = set()
+    parts = 2
+    while len(seen) < count:
+        for odd in range(1, parts, 2):
+            place = odd * count // parts
+            if place not in seen:
+                seen.add(place)
+                yield place
+        if parts > count:  # what is left lies between
+            yield from (k for k in range(count) if k not in seen)
+            return
+        parts *= 2
+
+
+def _timeable(stages: Sequence[Stage], settings: Mapping[str, Any]) -> tuple[list[Stage], list[str]]:
+    """The stages that a sample can time, and the names of the others: one that learns from all sequences would learn
+    something else from a sample, and all after it would be made again."""
+    for k, stage in enumerate(stages):
+        if stage.scope == "corpus" and settings[stage.name].enabled:
+            return list(stages[:k]), [later.name for later in stages[k:]]
+    return list(stages), []
+
+
+def _made_untimed(
+    workspace: Workspace, stages: Iterable[Stage], subject: str, costs: Mapping[tuple[str, str], Cost]
+) -> bool:
+    """Whether there are checkpoints of a subject whose cost no log tells."""
+    return any(
+        (stage.name, f"{subject}/{path.stem}") not in costs
+        for stage in stages
+        for path in workspace.checkpoint(stage.name, Item(subject, "-")).parent.glob("[!.]*.h5")
+        if "@" not in path.stem
+    )
+
+
+def _release_cost(
+    workspace: Workspace,
+    stages: tuple[Stage, ...],
+    writing: Stage,
+    globs: tuple[str, ...],
+    sample: Iterable[items.Sequence],
+    frames_left: int,
+) -> StageCost | None:
+    """What a release of the sample costs, which is made to be measured and removed; None where none can be made."""
+    output = workspace.sample_release
+    options = RunOptions(jobs=0, first=writing.name, last=writing.name, only=globs, output=output, force=True)
+    try:
+        result = run(workspace, options, stages)
+        if result.exit_code == INTERRUPTED:
+            raise KeyboardInterrupt
+        if not result.packed:
+            return None
+        with h5py.File(output, "r") as handle:
+            template = _stored_bytes(handle["template"]) if "template" in handle else 0
+        size = max(output.stat().st_size - template, 0)
+        done, frames = result.stages[-1], sum(len(s.frames) for s in sample)
+        return StageCost(writing.name, frames, done.cpu_s, done.seconds, size, 0, frames_left)
+    finally:
+        for path in (output, digest.beside(output)):
+            path.unlink(missing_ok=True)
+
+
+def _stored_bytes(group: h5py.Group) -> int:
+    sizes: list[int] = []
+    group.visititems(
+        lambda _, node: sizes.append(node.id.get_storage_size()) if isinstance(node, h5py.Dataset) else None
+    )
+    return sum(sizes)
+
+
+# -- from the sample to the rest
+
+
+def _stage_cost(
+    stage: Stage,
+    plan: Plan,
+    costs: Mapping[tuple[str, str], Cost],
+    sample: Iterable[items.Sequence],
+    left: Iterable[items.Sequence],
+) -> StageCost | None:
+    """None where nothing of the sample was timed."""
+    known = [
+        (len(s.frames), costs[stage.name, str(s.item)], plan.checkpoint(stage.name, s.item).stat().st_size)
+        for s in sample
+        if plan.states[stage.name, s.item].state == "done" and (stage.name, str(s.item)) in costs
+    ]
+    if not known:
+        return None
+    return StageCost(
+        stage.name,
+        sum(frames for frames, _, _ in known),
+        sum(cost.cpu_s for _, cost, _ in known),
+        sum(cost.seconds for _, cost, _ in known),
+        sum(size for _, _, size in known),
+        max(cost.peak_mb for _, cost, _ in known),
+        sum(len(s.frames) for s in left),
+    )
+
+
+def _range(
+    found: Iterable[StageCost], costs: Mapping[tuple[str, str], Cost], sample: Iterable[items.Sequence]
+) -> tuple[float, str, float, str]:
+    """The least and the most CPU seconds a frame of single sequences that were timed in every stage."""
+    names = [one.stage for one in found]
+    a_frame = []
+    for sequence in sample:
+        own = [costs.get((name, str(sequence.item))) for name in names]
+        known = [one.cpu_s for one in own if one is not None]
+        if len(known) == len(names):
+            a_frame.append((sum(known) / len(sequence.frames), str(sequence.item)))
+    return (*min(a_frame), *max(a_frame)) if a_frame else (math.nan, "-", math.nan, "-")
+
+
+def _batches(
+    one: StageCost, scope: str, left: Iterable[items.Sequence], plan: Plan
+) -> tuple[list[float], list[float]]:
+    """Wall seconds of the sequences that are left: of the neutrals that others wait for, and of the others."""
+    first: list[float] = []
+    then: list[float] = []
+    for sequence in left:
+        waits = scope in NEUTRAL_FIRST and not plan.is_neutral(sequence.item)
+        (then if waits else first).append(len(sequence.frames) * one.wall_s / one.frames)
+    return first, then
+
+
+def makespan(lengths: Iterable[float], workers: int) -> float:
+    """When the last of so many workers is done, if each takes the longest that is left (LPT list scheduling)."""
+    ends = [0.0] * max(workers, 1)
+    for length in sorted(lengths, reverse=True):
+        heapq.heapreplace(ends, ends[0] + length)
+    return max(ends)
+
+
+def _remarks(
+    sequences: Iterable[items.Sequence],
+    sample: Sequence[items.Sequence],
+    found: Sequence[StageCost],
+    untimed: Sequence[str],
+) -> Iterator[str]:
+    if untimed:
+        yield (
+            f"not in these figures, because the sample could not time it: {', '.join(untimed)} "
+            "(it failed, or it learns from all sequences)"
+        )
+    wall_s, cpu_s = sum(one.wall_s for one in found), sum(one.cpu_s for one in found)
+    if wall_s > WAITED * cpu_s:
+        yield (
+            f"the sample's workers waited {1 - cpu_s / wall_s:.0%} of their time, for the disk or for other programs "
+            "that ran; the hours above take this for the rule"
+        )
+    longest = max(sequences, key=lambda s: (len(s.frames), s.item))
+    of_sample = max(len(s.frames) for s in sample)
+    if len(longest.frames) > LONGER * of_sample:
+        yield (
+            f"the longest sequence, {longest.item}, has {len(longest.frames)} frames, the sample's {of_sample}: a "
+            "worker may need more memory for it; `mimicme run --dry-run` says how much, stage by stage"
+        )
+
+
+# -- the machine
+
+
+def _cores() -> int:
+    import joblib
+
+    return max(1, int(joblib.cpu_count()))
+
+
+def available_memory() -> float:
+    """Bytes that programs can have without pushing others out: of the machine, or of the container if that is less."""
+    limits = []
+    with contextlib.suppress(OSError, ValueError, StopIteration):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        limits.append(
+            1024.0 * int(next(line for line in lines if line.startswith("MemAvailable")).split()[1])
+        )
+    for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with contextlib.suppress(OSError, ValueError):  # 'max': no limit
+            limits.append(float(int(Path(file).read_text())))
+    return min(limits) if limits else float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))

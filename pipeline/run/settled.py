@@ -1,0 +1,243 @@
+"""What is settled: subjects of whom an earlier run found everything done, recognised without looking at each item.
+
+A subject's signature is taken of the state of all that its checkpoints follow from: the names, sizes, times and inodes
+of everything in the folders that its raw files, its checkpoints and the records of its failures lie in, and its frames
+as the catalogue lists them.  The ledger as a whole counts for one key alone: the stages' versions and settings, the
+template and what is declared of the captures.  As long as both are the same, every item of the subject is done, and
+what was told of it is told again; whatever else is found, the items are looked at one by one.
+
+The ledger saves time alone: one that is missing, damaged or of another key is as good as none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mimicme.pipeline.items import FrameSource, Sequence
+from mimicme.pipeline.run.checkpoint_index import FigureSummary
+from mimicme.pipeline.whole_file import whole_file
+
+_FIRST_LINE = "mimicme settled 1"
+"""Of a saved ledger; another number when what a signature is taken of, or `Tally`, changes."""
+
+
+@dataclass
+class Tally:
+    """What is told of the items of one stage, of one subject or of several.
+
+    Attributes:
+        items: that are done.
+        ok, rejected: their frames.
+        findings, remarks: sentences about single frames.
+        decisions: attribute name, sentence or count, and item.
+        figures: what the stage measured, over all its frames.
+    """
+
+    items: int = 0
+    ok: int = 0
+    rejected: int = 0
+    findings: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+    decisions: list[tuple[str, str, str]] = field(default_factory=list)
+    figures: list[FigureSummary] = field(default_factory=list)
+
+    def to_json(self) -> str:
+        """`from_json` takes it back; a mean of nothing is NaN."""
+        values = [
+            self.items, self.ok, self.rejected, self.findings, self.remarks, self.decisions, self.figures,
+        ]  # fmt: skip
+        return json.dumps(values, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> Tally:
+        """See `to_json`."""
+        items, ok, rejected, findings, remarks, decisions, figures = json.loads(text)
+        told = [(name, sentence, item) for name, sentence, item in decisions]
+        return cls(items, ok, rejected, findings, remarks, told, [FigureSummary(*one) for one in figures])
+
+
+@dataclass(frozen=True)
+class Settled:
+    """A subject of whom everything is done.
+
+    Attributes:
+        signature: while it is the same, it stays so.
+        folders: below the captures, in which its raw files lie or were looked for.
+        tallies: by stage, as `Tally.to_json` writes them: they are many, and asked for one stage at a time.
+    """
+
+    signature: str
+    folders: tuple[str, ...]
+    tallies: Mapping[str, str]
+
+    def tally(self, stage: str) -> Tally:
+        return Tally.from_json(self.tallies[stage])
+
+
+class Ledger:
+    """The settled subjects of a workspace.
+
+    Args:
+        file: where they are saved.
+        key: of everything that all signatures have in common.
+
+    Attributes:
+        subjects: by name.
+        release: signature of all that a release follows from, and the fingerprint that follows; None: not known.
+    """
+
+    def __init__(self, file: Path, key: str) -> None:
+        self._file, self._key = file, key
+        self.subjects: dict[str, Settled] = {}
+        self.release: tuple[str, str] | None = None
+        try:
+            self._load()
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
+            self.subjects, self.release = {}, None
+        self._saved = self._content()
+
+    def _load(self) -> None:
+        with open(self._file, encoding="utf-8") as handle:
+            first, key, release = json.loads(_checked(handle.readline()))
+            if (first, key) != (_FIRST_LINE, self._key):
+                return
+            for line in handle:
+                subject, signature, folders, *tallies = _checked(line).split("\t")
+                named = zip(tallies[::2], tallies[1::2], strict=True)
+                self.subjects[subject] = Settled(signature, tuple(json.loads(folders)), dict(named))
+            self.release = None if release is None else (str(release[0]), str(release[1]))
+
+    def _content(self) -> tuple[Any, ...]:
+        return self.release, {subject: one.signature for subject, one in self.subjects.items()}
+
+    def save(self) -> None:
+        """Write it down, whole or not at all; unchanged, it stays.
+
+        Raises:
+            OSError, OutputError: it cannot be written.
+        """
+        if self._content() == self._saved:
+            return
+        with whole_file(self._file) as temporary, open(temporary, "w", encoding="utf-8") as handle:
+            handle.write(_with_check(json.dumps([_FIRST_LINE, self._key, self.release])))
+            for subject, one in self.subjects.items():
+                told = [part for pair in one.tallies.items() for part in pair]
+                handle.write(_with_check("\t".join([subject, one.signature, json.dumps(one.folders), *told])))
+        self._saved = self._content()
+
+
+def _with_check(text: str) -> str:
+    return f"{text}\t{_hash(text)}\n"
+
+
+def _checked(line: str) -> str:
+    """A line without its digest.
+
+    Raises:
+        ValueError: the digest is not the line's.
+    """
+    text, _, digest = line.rstrip("\n").rpartition("\t")
+    if digest != _hash(text):
+        raise ValueError("a line of the ledger is damaged")
+    return text
+
+
+def _hash(text: str) -> str:
+    return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+
+
+class Signatures:
+    """Takes the signatures of subjects, as things are on the disk; each folder of raw files is looked at once.
+
+    Args:
+        root: of the workspace.
+        captures: folder of the raw captures.
+        stages: names of the stages that leave checkpoints.
+    """
+
+    def __init__(self, root: Path, captures: Path, stages: Iterable[str]) -> None:
+        self._root, self._captures = str(root), str(captures)
+        self._stages = tuple(stages)
+        self._seen: dict[str, str] = {}
+        failures = root / "failures"
+        self._failing = frozenset(p.name for p in failures.iterdir()) if failures.is_dir() else frozenset()
+
+    def take(self, subject: str, sequences: Iterable[Sequence], folders: Iterable[str]) -> str:
+        """The signature of a subject.
+
+        Args:
+            sequences: all that the catalogue lists of it.
+            folders: see `Settled`.
+        """
+        said = [_described(sequence) for sequence in sequences]
+        for stage in self._stages:
+            said.append(folder_digest(f"{self._root}/{stage}/{subject}"))
+            if stage in self._failing:
+                said.append(f"{stage} {folder_digest(f'{self._root}/failures/{stage}/{subject}')}")
+        for folder in folders:
+            found = self._seen.get(folder)
+            if found is None:
+                found = self._seen[folder] = folder_digest(f"{self._captures}/{folder}")
+            said.append(f"{folder}\0{found}")
+        return _hash("\n".join(said))
+
+
+def _described(sequence: Sequence) -> str:
+    frames = [
+        f"{f.number}\0{f.path}\0{f.time_s}" + "".join(f"\0{path}" for path in f.duplicates) + _reviewed(f)
+        for f in sequence.frames
+    ]
+    return "\1".join([sequence.item.sequence, sequence.expression, str(sequence.named_fps), *frames])
+
+
+def _reviewed(frame: FrameSource) -> str:
+    """What a person who looked said of a frame; nothing of most."""
+    if frame.verdict is None and frame.correction is None:
+        return ""
+    return f"\0{frame.verdict}\0{frame.correction and frame.correction.digest}"
+
+
+def folder_digest(folder: str) -> str:
+    """Digest of the names in a folder with the size, times and inode of every file; of a link to one also where it
+    leads.  A folder that is not there, or cannot be read, has one as well."""
+    try:
+        with os.scandir(folder) as found:
+            entries = list(found)
+    except OSError as error:
+        return f"-{error.errno}"
+    said = []
+    for entry in entries:
+        try:
+            if entry.is_dir(follow_symlinks=False):
+                said.append(f"{entry.name}/")
+                continue
+            if entry.is_symlink():
+                said.append(f"{entry.name}>{os.readlink(entry.path)}")
+            stat = entry.stat()
+        except OSError as error:
+            said.append(f"{entry.name}-{error.errno}")
+            continue
+        said.append(f"{entry.name}\0{stat.st_mtime_ns} {stat.st_ctime_ns} {stat.st_size} {stat.st_ino}")
+    said.sort()
+    return _hash("\n".join(said))
+
+
+def source_folders(names: Iterable[str]) -> tuple[str, ...] | None:
+    """The folders in which raw files of these names (`Sources.digests`) lie or were looked for.
+
+    Returns:
+        in order; None where all folders below one were searched, which no signature covers.
+    """
+    found = set()
+    for name in names:
+        folder, listed, pattern = name.partition("//")
+        if listed and pattern.startswith("**/"):
+            return None
+        found.add(folder if listed else os.path.dirname(folder))
+    return tuple(sorted(found))

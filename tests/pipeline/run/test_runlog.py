@@ -1,0 +1,41 @@
+"""What the logs of runs tell of costs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from mimicme.pipeline.run.runlog import Cost, read_costs
+
+
+def line(event: str, item: str, cpu_s: float, **more: object) -> str:
+    said = {"event": event, "stage": "fit", "item": item, "outcome": "done", "seconds": 2 * cpu_s}
+    return json.dumps({**said, "cpu_s": cpu_s, "peak_mb": 100 * cpu_s, **more})
+
+
+def log(folder: Path, *lines: str) -> Path:
+    folder.mkdir()
+    (folder / "log.jsonl").write_text("\n".join(lines))
+    return folder
+
+
+def test_costs_are_of_the_last_making_with_its_parts(tmp_path: Path) -> None:
+    first = log(
+        tmp_path / "1",
+        line("item", "S1/a", 5),
+        line("part", "S1/long", 3, part="part 1 of 2"),
+        line("item", "S1/old", 9),
+        "{ half a li",
+        "17",
+        line("item", "S1/failed", 4, outcome="failed"),
+    )
+    older = json.dumps({"event": "item", "stage": "fit", "item": "S1/old", "outcome": "done", "seconds": 1})
+    second = log(
+        tmp_path / "2",
+        line("item", "S1/a", 1),
+        line("part", "S1/long", 4, part="part 2 of 2"),
+        line("item", "S1/long", 1),
+        older,
+    )
+    found = read_costs([first, second, tmp_path / "none"])
+    assert found == {("fit", "S1/a"): Cost(2, 1, 100), ("fit", "S1/long"): Cost(16, 8, 400)}

@@ -1,0 +1,260 @@
+"""Subjects of whom everything is done are recognised without a look at their items, and only while nothing changed."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from fake_runs import GOOD, calls, go
+
+from mimicme.pipeline.run import runner, settled
+from mimicme.pipeline.run.plan import Plan
+from mimicme.pipeline.run.settled import Ledger, Settled, Tally, folder_digest, source_folders
+from mimicme.pipeline.run.status import read_status
+from mimicme.pipeline.workspace import Workspace
+
+WORDS = GOOD | {"S2/sad": ["reject", "note"], "S3/neutral": ["a"], "S3/smile": ["b", "c"]}
+STAGES = ("read", "fit", "agree", "paint", "bundle")
+
+
+@pytest.fixture
+def looked(monkeypatch):
+    """Subjects whose items a plan looks at."""
+    seen: set[str] = set()
+    real = Plan._determine_state
+
+    def determine(self, stage, sequence):
+        seen.add(sequence.item.subject)
+        return real(self, stage, sequence)
+
+    monkeypatch.setattr(Plan, "_determine_state", determine)
+    return seen
+
+
+def without_times(text: str) -> str:
+    return re.sub(r"[0-9.]+ s\b", "T s", text)
+
+
+def status_of(workspace, fake, **options):
+    return read_status(Workspace.open(workspace.root, environ={}), fake.WITH_SUBJECT, **options)
+
+
+def run_twice(make, fake, looked):
+    workspace = make(WORDS)
+    go(workspace, fake, fake.WITH_SUBJECT)
+    calls(workspace)
+    looked.clear()
+    return workspace
+
+
+def test_a_second_run_looks_at_no_item_and_says_the_same(make, fake, looked):
+    workspace = run_twice(make, fake, looked)
+    quick = go(workspace, fake, fake.WITH_SUBJECT)
+    assert looked == set()
+    workspace.ledger.unlink()
+    slow = go(workspace, fake, fake.WITH_SUBJECT)
+    assert looked == {"S1", "S2", "S3"}
+    assert (quick.code, without_times(quick.out), without_times(quick.err)) == (
+        (slow.code, without_times(slow.out), without_times(slow.err))
+    )
+    assert quick.counts("agree") == (0, 6, 0, 0)
+    assert quick.stages["read"].frames_rejected == 1
+    assert "bad-words" in quick.out
+    assert calls(workspace) == []
+
+
+def test_status_says_the_same(make, fake, looked):
+    workspace = run_twice(make, fake, looked)
+    together, each = status_of(workspace, fake, each=False), status_of(workspace, fake)
+    assert looked == {"S1", "S2", "S3"}
+    assert together.lines() == each.lines()
+    assert together.failed_lines() == each.failed_lines()
+    looked.clear()
+    status_of(workspace, fake, each=False)
+    assert looked == set()
+
+
+def test_a_dry_run_looks_at_no_item(make, fake, looked):
+    workspace = run_twice(make, fake, looked)
+    said = go(workspace, fake, fake.WITH_SUBJECT, dry_run=True).out
+    assert looked == set()
+    assert "fit: 0 of 6 would run, 6 are current" in said
+    assert "bundle: 0 of 1 would run, 1 are current" in said
+
+
+def in_place(path: Path, text: str) -> None:
+    """Other content of the same length in the same inode."""
+    with open(path, "r+") as handle:
+        handle.write(text)
+
+
+def repoint(path: Path) -> None:
+    away = path.parent.parent.parent / "elsewhere.obj"
+    away.write_text("zzz")
+    path.unlink()
+    path.symlink_to(away)
+
+
+CHANGES = {
+    "a raw file": lambda w: in_place(w.captures.root / "S1/smile/0000.obj", "xyz"),
+    "a file that was looked for": lambda w: (w.captures.root / "S1/smile/0000.note").write_text("there"),
+    "a frame more": lambda w: (w.captures.root / "S1/smile/0001.obj").write_text("more"),
+    "a link in place of a file": lambda w: repoint(w.captures.root / "S1/smile/0000.obj"),
+    "a checkpoint that is gone": lambda w: (w.root / "paint/S1/smile.h5").unlink(),
+    "a damaged checkpoint": lambda w: os.truncate(w.root / "fit/S1/smile.h5", 100),
+    "all of a stage": lambda w: shutil.rmtree(w.root / "agree/S1"),
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_whatever_changes_is_seen_and_mended(make, fake, looked, what):
+    workspace = run_twice(make, fake, looked)
+    CHANGES[what](workspace)
+    mended = go(workspace, fake, fake.WITH_SUBJECT)
+    # the release is made of everybody's, whose checkpoints are current all the same
+    assert {item.split("/")[0] for _, item, *_ in calls(workspace)} == {"S1"}
+    assert sum(mended.counts(stage)[0] for stage in STAGES[:-1]) > 0
+    assert mended.counts("read")[1] in (5, 6)
+    assert looked == {"S1"}
+    lines = workspace.checkpoint_index.read_text().splitlines()
+    assert sum("/S2/" in line for line in lines) == 8  # what was set aside is kept
+    workspace.ledger.unlink()
+    slow = go(workspace, fake, fake.WITH_SUBJECT)
+    assert [slow.counts(stage)[0] for stage in STAGES] == [0] * 5 or what == "a link in place of a file"
+
+
+def test_a_changed_setting_or_template_counts_for_everybody(make, fake, looked):
+    workspace = run_twice(make, fake, looked)
+    again = go(workspace, fake, fake.WITH_SUBJECT, sets=["paint.size=4"])
+    assert looked == {"S1", "S2", "S3"}
+    assert again.counts("paint") == (6, 0, 0, 0)
+
+
+def test_force_and_a_part_look_at_each_item(make, fake, looked):
+    workspace = run_twice(make, fake, looked)
+    assert go(workspace, fake, fake.WITH_SUBJECT, only=("S1",)).counts("fit") == (0, 2, 0, 0)
+    assert looked == {"S1"}
+    assert go(workspace, fake, fake.WITH_SUBJECT, force=True).counts("fit") == (6, 0, 0, 0)
+
+
+def test_a_subject_that_failed_is_not_settled(make, fake, looked):
+    workspace = make(WORDS | {"S1/smile": ["fail"]})
+    go(workspace, fake, fake.WITH_SUBJECT)
+    looked.clear()
+    assert go(workspace, fake, fake.WITH_SUBJECT).counts("read") == (0, 5, 1, 0)
+    assert looked == {"S1"}
+
+
+def test_a_file_that_changes_while_a_run_goes_on_is_seen(make, fake, looked, monkeypatch):
+    workspace = make(WORDS)
+    real = runner.settle
+
+    def changed(plan):
+        in_place(workspace.captures.root / "S1/smile/0000.obj", "xyz")
+        real(plan)
+
+    monkeypatch.setattr(runner, "settle", changed)
+    go(workspace, fake, fake.WITH_SUBJECT)
+    monkeypatch.setattr(runner, "settle", real)
+    calls(workspace)
+    looked.clear()
+    go(workspace, fake, fake.WITH_SUBJECT)
+    assert looked == {"S1"}
+    assert {item for _, item, *_ in calls(workspace)} >= {"S1/smile"}
+
+
+def test_what_learns_from_everybody_is_never_settled(make, fake, looked):
+    workspace = make(WORDS)
+    go(workspace, fake, fake.WITH_CORPUS)
+    assert not workspace.ledger.exists()
+
+
+def test_a_ledger_with_a_flipped_byte_is_none(make, fake, looked):
+    workspace = run_twice(make, fake, looked)
+    good = workspace.ledger.read_bytes()
+    for place in range(0, len(good), len(good) // 40):
+        spoiled = bytearray(good)
+        spoiled[place] ^= 1
+        workspace.ledger.write_bytes(bytes(spoiled))
+        looked.clear()
+        told = status_of(workspace, fake, each=False)
+        assert looked == {"S1", "S2", "S3"}, place
+        assert [s.states["done"] for s in told.stages] == [6, 6, 6, 6, 1]
+
+
+def test_withdrawing_deletes_the_ledger(make, fake):
+    workspace = make(WORDS)
+    go(workspace, fake, fake.WITH_SUBJECT)
+    assert "S2" in workspace.ledger.read_text()
+    workspace.remove_subject("S2", STAGES)
+    assert not workspace.ledger.exists()
+
+
+def test_a_disk_that_is_full_costs_the_ledger_alone(make, fake, monkeypatch):
+    def full(self):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(settled.Ledger, "save", full)
+    workspace = make(GOOD)
+    assert go(workspace, fake).code == 0
+    assert not workspace.ledger.exists()
+
+
+def test_an_unchanged_ledger_is_not_written_again(make, fake):
+    workspace = make(GOOD)
+    go(workspace, fake)
+    before = workspace.ledger.stat()
+    go(workspace, fake)
+    assert workspace.ledger.stat().st_ino == before.st_ino
+
+
+def test_a_saved_ledger_comes_back_for_its_key_alone(tmp_path):
+    told = Tally(2, 5, 1, ["S1/a frame 0: x"], [], [("unit_decision", "mm: 61", "S1/a")])
+    ledger = Ledger(tmp_path / "settled.txt", "key")
+    ledger.subjects = {"S1": Settled("signature", ("S1/a", "S1/b"), {"read": told.to_json()})}
+    ledger.release = ("all", "wanted")
+    ledger.save()
+    again = Ledger(tmp_path / "settled.txt", "key")
+    assert (again.subjects, again.release) == (ledger.subjects, ledger.release)
+    assert again.subjects["S1"].tally("read") == told
+    other = Ledger(tmp_path / "settled.txt", "another")
+    assert (other.subjects, other.release) == ({}, None)
+
+
+def test_a_folder_is_told_by_all_that_lies_in_it(tmp_path):
+    seen = {folder_digest(str(tmp_path / "none"))}
+
+    def new() -> bool:
+        digest = folder_digest(str(tmp_path))
+        known = digest in seen
+        seen.add(digest)
+        return not known
+
+    assert new()
+    assert not new()
+    (tmp_path / "a").write_text("1")
+    assert new()
+    before = (tmp_path / "a").stat()
+    in_place(tmp_path / "a", "2")
+    os.utime(tmp_path / "a", ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert new()
+    (tmp_path / "a").rename(tmp_path / "b")
+    assert new()
+    (tmp_path / "folder").mkdir()
+    assert new()
+    (tmp_path / "link").symlink_to("b")
+    assert new()
+    (tmp_path / "link").unlink()
+    (tmp_path / "link").symlink_to("./b")
+    assert new()
+    (tmp_path / "broken").symlink_to("nowhere")
+    assert new()
+
+
+def test_folders_of_sources():
+    assert source_folders(["S1/a/0.obj", "S1/a/0.jpg", "S1//*.csv", "top.mtl"]) == ("", "S1", "S1/a")
+    assert source_folders([]) == ()
+    assert source_folders(["S1/a/0.obj", "S1//**/*.png"]) is None
