@@ -28,6 +28,7 @@ OTHERS = (
     "view",
     "export",
     "adopt",
+    "template",
     "synth",
     "evaluate",
     "model",
