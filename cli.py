@@ -568,6 +568,29 @@ def adopt_command(
     sys.exit(1 if done.rejected else 0)
 
 
+@main.command("convert")
+@click.argument("release", type=RELEASE)
+@click.argument("template", type=RELEASE)
+@click.argument("output", metavar="OUT", type=FILE)
+def convert_command(release: Path, template: Path, output: Path) -> None:
+    """A release in another template's vertices: RELEASE, with TEMPLATE and its landmarks beside it, as OUT."""
+    from mimicme.commands.convert import convert
+    from mimicme.pipeline.run.progress import Console
+
+    console = Console(sys.stderr)
+    try:
+        done = convert(release, template, output, console.draw)
+    finally:
+        console.clear()
+    for message in done.messages:
+        click.echo(message, err=True)
+    share, median, p95 = (done.errors[name] for name in ("face_share", "face_median_mm", "face_p95_mm"))
+    click.echo(
+        f"{output}: {done.sequences} sequences, {done.frames} frames; of the template's face {share:.1%} lies on the "
+        f"release's, {median:.2f} mm from it (median; p95 {p95:.2f})"
+    )
+
+
 @main.group("template", cls=Commands)
 def template_group() -> None:
     """A template of your own: what speaks for and against it."""

@@ -253,8 +253,8 @@ def _layout(template: Template, mesh: Mesh) -> list[Finding]:
             Finding(
                 "note",
                 f"The texture layout lies on itself in places: {layout.flipped} triangles are turned over, "
-                f"{layout.crossings} borders cross. Such texels get one colour; unfold the layout, or leave it out: one is "
-                "made then.",
+                f"{layout.crossings} borders cross. Such texels get one colour; unfold the layout, or leave it out: "
+                "one is made then.",
             )
         ]
     return [Finding("ok", f"The texture layout does not overlap; {layout.filled:.0%} of the square is used.")]

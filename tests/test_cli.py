@@ -28,6 +28,7 @@ OTHERS = (
     "view",
     "export",
     "adopt",
+    "convert",
     "template",
     "synth",
     "evaluate",
