@@ -256,6 +256,8 @@ class _Rest:
 
         rest, faces = template.vertices, template.faces
         _, piece = components(faces, len(rest))
+        loose = np.bincount(faces.ravel(), minlength=len(rest)) == 0
+        piece[loose] = piece.max() + 1  # vertices of no triangle are one piece, however many there are
         held = np.bincount(piece, there) > 0
         free = np.flatnonzero(~there & held[piece])
         stiffness = shell_stiffness(rest, faces, RegisterSettings().membrane).tocsr()
@@ -264,8 +266,10 @@ class _Rest:
         solve = factorise(rows[:, free]) if len(free) else _nothing
         tree = cKDTree(rest[known])
         alone = []
-        for number in np.flatnonzero(~held):
-            mine = np.flatnonzero(piece == number)
+        order = np.argsort(piece, kind="stable")
+        for mine in np.split(order, np.flatnonzero(np.diff(piece[order])) + 1):
+            if held[piece[mine[0]]]:
+                continue
             _, near = tree.query(rest[mine].mean(axis=0), min(AROUND, len(known)))
             alone.append((mine, known[np.atleast_1d(near)]))
         return cls(rest, there, free, (-rows[:, known]).tocsr(), solve, tuple(alone))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from time import perf_counter
 
 import h5py
 import numpy as np
@@ -11,7 +10,7 @@ import pytest
 from shared_helpers import called
 from small import write_small_template
 
-from mimicme.commands.convert import Correspondence, Placed, place, triangle_frames
+from mimicme.commands.convert import Correspondence, Placed, triangle_frames
 from mimicme.pipeline.formats.image import encode
 from mimicme.pipeline.formats.meshio import write_obj
 from mimicme.pipeline.geometry.mesh import Mesh, components, transform, vertex_areas
@@ -70,7 +69,10 @@ def other(source, tmp_path_factory):
     ball = o3d.geometry.TriangleMesh.create_sphere(EYE_MM, 24)
     marks = somebody(shape.landmarks())
     place_of = marks[36:42].mean(axis=0) - [0.0, 0.0, EYE_MM]  # its front lies within reach of the lids
-    vertices = np.concatenate([np.asarray(thin.vertices), np.asarray(ball.vertices) + place_of])
+    lone = somebody(np.array([[0.0, 0.0, -40.0]]))  # as some exporters leave them: vertices of no triangle
+    vertices = np.concatenate(
+        [np.asarray(thin.vertices), np.asarray(ball.vertices) + place_of, lone, lone + 1]
+    )
     faces = np.concatenate([np.asarray(thin.triangles), np.asarray(ball.triangles) + len(thin.vertices)])
     path = tmp_path_factory.mktemp("other") / "other.obj"
     there = np.array([3.0, 160.0, 1.0])
@@ -224,7 +226,7 @@ def test_an_eyeball_follows_as_a_rigid_body(converted):
     with Release(converted[0]) as release:
         shape = release.template
         _, piece = components(shape.faces, len(shape.vertices))
-        ball = np.flatnonzero(piece == piece[-1])
+        ball = np.flatnonzero(piece == piece[-3])
         assert 1000 < len(ball) < 1200
         for row in (0, 2):
             centre = release.vertices(row)[ball].astype(float).mean(axis=0)
@@ -256,18 +258,6 @@ def test_the_map_is_kept(converted):
         assert weights.shape == corners.shape == (len(release.template.vertices), 3)
         total = weights.sum(axis=1)
         assert ((np.abs(total - 1) < 1e-5) | (total == 0)).all() and (total > 0).mean() > 0.8
-
-
-def test_a_frame_takes_little_time(source, other):
-    old, new = prepare(source), prepare(other)
-    found = Correspondence.of(old, new, place(old, new))
-    found.carry(old.vertices)
-    begun = perf_counter()
-    for _ in range(5):
-        found.carry(old.vertices)
-    assert (
-        perf_counter() - begun
-    ) / 5 < 0.25  # 0.05 s asked, of 50,000 vertices; a busy machine has some room
 
 
 def test_a_template_onto_itself_changes_nothing(source):
