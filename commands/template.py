@@ -92,6 +92,15 @@ def _surface(mesh: Mesh) -> list[Finding]:
         found.append(
             Finding("note", f"{flat} of {len(faces)} triangles have no area. Remove them or move a corner.")
         )
+    loose = len(vertices) - len(np.unique(faces))
+    if loose:
+        found.append(
+            Finding(
+                "note",
+                f"{loose} vertices belong to no triangle. They are kept, for the order of the vertices, but nothing "
+                "tells where they lie on a face; leave them out if nothing needs them.",
+            )
+        )
     sizes = _pieces(faces, len(vertices))
     welded, joined = weld(mesh)
     fewer = _pieces(np.asarray(welded.faces), len(welded.vertices))

@@ -128,6 +128,13 @@ def test_an_edge_of_three_triangles_and_another_piece(small, tmp_path):
     assert "1 edges have more than two triangles" in notes and "2 pieces" in notes
 
 
+def test_vertices_of_no_triangle(small, tmp_path):
+    mesh, points = parts(small)
+    vertices = np.concatenate([mesh.vertices, mesh.vertices[:3] - [0.0, 0.0, 90.0]])
+    found = findings(written(tmp_path, Mesh(vertices, mesh.faces), points), 0)
+    assert "3 vertices belong to no triangle" in said(found, "note")
+
+
 def test_without_landmarks_it_says_what_to_write(small, tmp_path):
     shutil.copy(small, tmp_path / "bare.obj")
     result = called("template", "check", tmp_path / "bare.obj")
