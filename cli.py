@@ -593,7 +593,7 @@ def export_command(
 @click.argument("folder", type=FOLDER)
 @click.argument("release", type=FILE)
 @click.option(
-    "--template", type=RELEASE, required=True, help="Mesh of the same topology, its 68 landmarks beside it."
+    "--template", type=RELEASE, required=True, help="Mesh of the same topology, its landmarks beside it."
 )
 @click.option("--layout", default="", metavar="PATTERN", help="As in init (default: by trying).")
 @_metadata_options
@@ -637,6 +637,57 @@ def adopt_command(
         click.echo(message, err=True)
     click.echo(f"{release}: {done.subjects} subjects, {done.frames} frames, {done.rejected} rejected")
     sys.exit(1 if done.rejected else 0)
+
+
+@main.command("convert")
+@click.argument("release", type=RELEASE)
+@click.argument("template", type=RELEASE)
+@click.argument("output", metavar="OUT", type=FILE)
+def convert_command(release: Path, template: Path, output: Path) -> None:
+    """A release in another template's vertices: RELEASE, with TEMPLATE and its landmarks beside it, as OUT."""
+    from mimicme.commands.convert import convert
+    from mimicme.pipeline.run.progress import Console
+
+    console = Console(sys.stderr)
+    try:
+        done = convert(release, template, output, console.draw)
+    finally:
+        console.clear()
+    for message in done.messages:
+        click.echo(message, err=True)
+    share, median, p95 = (done.errors[name] for name in ("face_share", "face_median_mm", "face_p95_mm"))
+    click.echo(
+        f"{output}: {done.sequences} sequences, {done.frames} frames; of the template's face {share:.1%} lies on the "
+        f"release's, {median:.2f} mm from it (median; p95 {p95:.2f})"
+    )
+
+
+@main.group("template", cls=Commands)
+def template_group() -> None:
+    """A template of your own: what speaks for and against it."""
+
+
+@template_group.command("check")
+@click.argument("file", type=RELEASE)
+@click.option("--picture", type=FILE, help="PNG of the template with its landmarks.")
+@JSON
+def template_check_command(file: Path, picture: Path | None, as_json: bool) -> None:
+    """Look at a mesh file with its landmarks beside it; exit status 1 where registration would not work."""
+    from mimicme.commands.template import check, draw_check
+    from mimicme.pipeline.drawing.render import save_picture
+
+    findings = check(file)
+    if as_json:
+        click.echo(json.dumps([{"level": f.level, "message": f.message} for f in findings], indent=1))
+    else:
+        for finding in findings:
+            click.echo(finding)
+    if picture is not None:
+        save_picture(picture, draw_check(file))
+    bad = sum(f.level == "error" for f in findings)
+    if not as_json:
+        click.echo(f"{file}: {'will do' if not bad else 'will not do as a template'}")
+    sys.exit(1 if bad else 0)
 
 
 @main.command("synth")

@@ -31,6 +31,8 @@ OTHERS = (
     "view",
     "export",
     "adopt",
+    "convert",
+    "template",
     "synth",
     "evaluate",
     "model",

@@ -5,6 +5,7 @@
     /template/uv             (N,2) f4        /template/uv_faces  (T,3) u4
     /template/landmark_names (L,) text       /template/landmark_vertices (L,3) u4, landmark_weights (L,3) f4
     /template/masks/<name>   (V,) f4         only what the template ships
+    /template/conversion/    corners (V,3) u4, weights (V,3) f4, displacement (V,3) f4 mm: only in a converted release
     /subjects/<id>           attrs: age, gender, ethnicity, consent, split and the table's other columns
       /<sequence>            attrs: expression, sequence (as named on disk), fps, file_from_scan (4,4), made_by_<stage>
         frame                (F,) i8         time_s (F,) f8: since the first frame, NaN: unknown
@@ -109,6 +110,14 @@ TEMPLATE_FIELDS: Mapping[str, Field] = {
     "landmark_vertices": Field("<u4", (3,), "1"),
     "landmark_weights": Field("<f4", (3,), "1"),
 }
+
+CONVERSION = "conversion"
+CONVERSION_FIELDS: Mapping[str, Field] = {
+    "corners": Field("<u4", (3,), "1"),
+    "weights": Field("<f4", (3,), "1"),
+    "displacement": Field("<f4", (3,), "mm"),
+}
+"""Of every vertex of a converted release: its triangle in the release before, where in it, and how far from there."""
 
 MASK_FIELD = Field("<f4", (), "1")
 """One of the template's regions, a number per vertex."""

@@ -107,6 +107,15 @@ class _SubjectsWriter:
         self.n_vertices, self.n_landmarks = len(template.vertices), len(template.landmark_names)
         self.template_vertices = np.asarray(template.vertices, np.float32)
 
+    def conversion(self, corners: ArrayLike, weights: ArrayLike, displacement: ArrayLike) -> None:
+        """Store how the vertices were made from another template's, (V, 3) each, after `template`; see
+        `commands.convert`."""
+        group = self._h5["template"].create_group(layout.CONVERSION)
+        given = {"corners": corners, "weights": weights, "displacement": displacement}
+        for name, spec in layout.CONVERSION_FIELDS.items():
+            data = np.asarray(given[name]).astype(spec.dtype)
+            create_dataset(group, name, data.shape, data.dtype, spec.unit, level=self.level)[...] = data
+
     def subject(self, subject: str, attributes: Mapping[str, str | int | float]) -> None:
         """Declare a subject; columns that are not given are `unknown`."""
         group = self._h5["subjects"].create_group(subject)

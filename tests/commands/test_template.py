@@ -1,0 +1,141 @@
+"""Templates: `template check`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from shared_helpers import called
+from small import write_small_template
+
+from mimicme.pipeline.formats.meshio import read_mesh, write_obj
+from mimicme.pipeline.geometry.mesh import Mesh
+from mimicme.pipeline.landmarks import MIRROR, Landmarks
+from mimicme.pipeline.landmarks.files import read_landmarks, write_landmarks
+from mimicme.pipeline.template import prepare
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    return write_small_template(tmp_path_factory.mktemp("small"))
+
+
+def parts(path):
+    mesh = read_mesh(path.read_bytes(), path.name).mesh
+    return mesh, read_landmarks(path.with_suffix(".ljson").read_bytes(), "x.ljson").points
+
+
+def written(folder, mesh, points):
+    path = folder / "other.obj"
+    write_obj(path, mesh)
+    path.with_suffix(".ljson").write_bytes(write_landmarks(Landmarks(points), "other.ljson"))
+    return path
+
+
+def findings(path, code, *more):
+    result = called("template", "check", path, "--json", *more)
+    assert result.exit_code == code, result.output
+    return json.loads(result.output)
+
+
+def said(found, level):
+    return " ".join(one["message"] for one in found if one["level"] == level)
+
+
+def test_a_sound_template_will_do(small, tmp_path):
+    result = called("template", "check", small, "--picture", tmp_path / "points.png")
+    assert result.exit_code == 0
+    assert "will do" in result.output and "error" not in result.output
+    for sentence in (
+        "One piece",
+        "All 68 landmarks",
+        "Registered to its own surface it stays within 0.0",
+        "slit between the lips",
+        "no texture coordinates",
+        "the eyes are then",
+    ):
+        assert sentence in result.output, sentence
+    from PIL import Image
+
+    picture = np.asarray(Image.open(tmp_path / "points.png"))
+    red = (picture == (220, 40, 60)).all(axis=2).sum()
+    assert picture.shape[1] > 1500 and red > 500
+
+
+def test_51_landmarks_suffice(small, tmp_path):
+    mesh, points = parts(small)
+    without = points.copy()
+    without[:17] = np.nan
+    path = written(tmp_path, mesh, without)
+    found = findings(path, 0)
+    assert "51 landmarks" in said(found, "note")
+    # the small template has the embedded one's own shape, so its jaw is known
+    assert np.linalg.norm(prepare(path).landmarks() - prepare(small).landmarks(), axis=1).max() < 1.5
+
+
+def test_one_of_the_jaw_absent_is_named(small, tmp_path):
+    mesh, points = parts(small)
+    points[3] = np.nan
+    assert "1 of 68 landmarks are absent: jaw_03" in said(
+        findings(written(tmp_path, mesh, points), 1), "error"
+    )
+
+
+def test_landmarks_exchanged_between_left_and_right(small, tmp_path):
+    mesh, points = parts(small)
+    eyes = points.copy()
+    eyes[48], eyes[54] = points[54], points[48]
+    assert "mouth_00 and mouth_06" in said(findings(written(tmp_path, mesh, eyes), 1), "error")
+    (tmp_path / "all").mkdir()
+    picture = tmp_path / "refused.png"
+    found = findings(written(tmp_path / "all", mesh, points[MIRROR]), 1, "--picture", picture)
+    assert "mirrored" in said(found, "error")
+    assert picture.stat().st_size > 10_000  # what is refused can be looked at
+
+
+def test_a_mesh_torn_along_seams(small, tmp_path):
+    mesh, points = parts(small)
+    right = mesh.vertices[mesh.faces].mean(axis=1)[:, 0] < 0
+    moved = np.where(right[:, None], mesh.faces + len(mesh.vertices), mesh.faces)
+    torn = Mesh(np.concatenate([mesh.vertices, mesh.vertices]), moved.astype(np.int32))
+    assert "vertices merged" in said(findings(written(tmp_path, torn, points), 1), "error")
+
+
+def test_triangles_wound_against_the_others(small, tmp_path):
+    mesh, points = parts(small)
+    some = mesh.vertices[mesh.faces].mean(axis=1)[:, 1] < -20
+    faces = np.where(some[:, None], mesh.faces[:, ::-1], mesh.faces)
+    found = findings(written(tmp_path, Mesh(mesh.vertices, faces), points), 1)
+    assert "wound against their neighbours" in said(found, "error")
+
+
+def test_no_size_of_a_face(small, tmp_path):
+    mesh, points = parts(small)
+    found = findings(written(tmp_path, Mesh(7 * mesh.vertices, mesh.faces), 7 * points), 1)
+    assert "Scale the template" in said(found, "error")
+
+
+def test_an_edge_of_three_triangles_and_another_piece(small, tmp_path):
+    mesh, points = parts(small)
+    a, b, _ = mesh.faces[0]
+    n = len(mesh.vertices)
+    back = mesh.vertices.mean(axis=0) - [0.0, 0.0, 150.0]
+    vertices = np.concatenate([mesh.vertices, [back], back + np.eye(3)])
+    faces = np.concatenate([mesh.faces, [[a, b, n], [n + 1, n + 2, n + 3]]]).astype(np.int32)
+    notes = said(findings(written(tmp_path, Mesh(vertices, faces), points), 0), "note")
+    assert "1 edges have more than two triangles" in notes and "2 pieces" in notes
+
+
+def test_vertices_of_no_triangle(small, tmp_path):
+    mesh, points = parts(small)
+    vertices = np.concatenate([mesh.vertices, mesh.vertices[:3] - [0.0, 0.0, 90.0]])
+    found = findings(written(tmp_path, Mesh(vertices, mesh.faces), points), 0)
+    assert "3 vertices belong to no triangle" in said(found, "note")
+
+
+def test_without_landmarks_it_says_what_to_write(small, tmp_path):
+    shutil.copy(small, tmp_path / "bare.obj")
+    result = called("template", "check", tmp_path / "bare.obj")
+    assert result.exit_code == 2 and "51 without the jaw" in result.output
