@@ -22,6 +22,7 @@ from mimicme.pipeline.errors import InputError
 from mimicme.pipeline.geometry.mesh import inverse, transform
 from mimicme.pipeline.geometry.rigid import fit_rigid
 from mimicme.pipeline.release import Release
+from mimicme.stages.refine.checkpoint import DRIFT
 
 STILL, MOVING = "rigid", "depth_smile"
 MOUTH_CORNERS = (48, 54)
@@ -84,7 +85,7 @@ def _still(release: Release, subject: str, truth: Path) -> dict[str, float]:
         "mouth_width": float(np.ptp(mouth)),
         "pose_mean": float(_turns(home).mean()),
         "pose_max": float(_turns(home).max()),
-        "drift": float(np.nanmean([f.quality["drift"] for f in frames])),
+        "drift_texels": float(np.nanmean([f.quality[DRIFT] for f in frames])),
     }
 
 

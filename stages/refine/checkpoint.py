@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from mimicme.pipeline.formats.image import Pixels
 
 _GAIN, _REFERENCE = "gain", "reference"
-FIGURES = {"drift": "texels", "drift_p95": "texels", "drift_before": "texels", "slid": "mm"}
+DRIFT = "drift"
+FIGURES = {DRIFT: "texels", "drift_p95": "texels", "drift_before": "texels", "slid": "mm"}
 """Names and units; texels are of a texture of 1024."""
 
 

@@ -16,7 +16,7 @@ from mimicme.pipeline.geometry.mesh import inverse, transform
 from mimicme.pipeline.geometry.rigid import fit_scale
 from mimicme.pipeline.landmarks import GROUPS, N_LANDMARKS, eye_distance
 from mimicme.pipeline.landmarks.deviation import landmark_deviation
-from mimicme.pipeline.numerics.temporal import MIN_FRAMES, Regions, runs, smooth, smooth_poses
+from mimicme.pipeline.numerics.temporal import MIN_FRAMES, Regions, apart, runs, smooth, smooth_poses
 from mimicme.pipeline.template import Template
 from mimicme.pipeline.template.face_core import FaceCore
 from mimicme.stages.register.eyelids import EYES, covered
@@ -58,6 +58,9 @@ LARGEST_SCALE = 1.5
 """How much larger or smaller than the template a person may be; what goes beyond is a wrong landmark file."""
 MAX_GAP = 3
 """Frames between two numbers beyond which the later one does not start from the earlier one."""
+POSE_TREMOR_MM, HEAD_MM = 0.5, 60.0
+"""What smoothing takes off the poses is tremor up to so much beyond the scans' noise, at this distance from the skull's
+centre; more is motion, and the poses stay.  Two heads of `mimicme synth` with 0.5 mm of noise tremble by 0.2 mm."""
 SURFACE_SLACK, SURFACE_SLACK_MM = 1.5, 0.03
 """How much farther from its scan a second fit, or the smoothing of scans without noise, may take a frame: this many
 times its own fit's median, and mm.  A frame's own fit follows the noise of its scan; smoothing does not."""
@@ -628,7 +631,11 @@ def smooth_sequence(
     )
     # a person's shape is one, whatever is missing in between; the head may have moved
     for part in runs(times, MAX_GAP):
-        poses[part] = smooth_poses(poses[part], tracker.skull_centre, times[part])
+        smoothed_poses = smooth_poses(poses[part], tracker.skull_centre, times[part])
+        moved = apart(poses[part], smoothed_poses, tracker.skull_centre, HEAD_MM)
+        # heads that were scanned one by one have no motion that could be smooth
+        if np.median(moved) <= POSE_TREMOR_MM + noise:
+            poses[part] = smoothed_poses
     result: dict[int, Registered] = {}
     for row, shape, pose in zip(rows, shapes, poses, strict=True):
         own = found[row].quality

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from mimicme.pipeline.checkpoint import Checkpoint, writing
 from mimicme.pipeline.errors import FrameRejected
@@ -453,6 +454,31 @@ def test_smoothing_in_time_removes_jitter(dome, frames, task, checkpoint, tmp_pa
         assert 0 < jitter < 0.7 * raw_jitter
         assert error < 1.05 * raw_error
         np.testing.assert_allclose(b["quality/s2m_median"][:][OK], a["quality/s2m_median"][:][OK], atol=0.15)
+
+
+def test_heads_that_are_scanned_one_by_one_are_smoothed_and_keep_their_poses(dome):
+    """Poses that have nothing to do with each other are no tremor."""
+    from mimicme.pipeline.geometry.mesh import inverse, transform
+
+    tracker, rng = dome.tracker(dome.truth(0.0)), np.random.default_rng(3)
+    seen, found = {}, {}
+    for row in range(9):
+        pose = np.eye(4)
+        pose[:3, :3] = Rotation.from_rotvec(np.radians(rng.uniform(-3, 3, 3))).as_matrix()
+        pose[:3, 3] = rng.uniform(-10, 10, 3)
+        frame = dome.frame(row, 0.3)
+        move = pose @ inverse(frame.pose)
+        seen[row] = replace(
+            frame,
+            vertices=transform(move, frame.vertices),
+            landmarks=transform(move, frame.landmarks),
+            pose=pose,
+        )
+        found[row] = tracker.register(seen[row])
+    whole = smooth_sequence(tracker, found, seen.__getitem__)
+    assert sorted(whole) == list(range(9))
+    for row, one in whole.items():
+        np.testing.assert_allclose(one.pose, found[row].pose, atol=0.3)
 
 
 @pytest.mark.parametrize("name", ["refine_pose", "assess"])
