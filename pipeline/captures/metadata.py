@@ -207,8 +207,9 @@ class SubjectTable:
         if self.has_consent and self.rules.missing == "exclude":
             for folder in found.folders_alone:
                 excluded[folder] = (
-                    f"Subject '{folder}' is left out: the table of subjects has no row for it; add one, "
-                    'or set consent_missing = "include" in [captures].'
+                    f"Subject '{folder}' is left out: the table of subjects has no row for it; add one, or correct the "
+                    "name in the row that is its. Only where everybody in the captures is known to consent: "
+                    'consent_missing = "include" in [captures].'
                 )
         doubts, without = [], []
         for row in (row for row in found.rows_alone if row in self.excluded):

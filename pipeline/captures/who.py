@@ -101,7 +101,23 @@ def one_edit_apart(one: str, other: str) -> bool:
     return a[start + 1 :] == b[start + 1 :] or swapped + a[start + 2 :] == b[start:]
 
 
+def words(name: str) -> list[str]:
+    """The words of a name, each as `person_key` has it: of `sub-P017_visit-2` p17, visit and 2."""
+    plain = _PREFIX.sub("", unicodedata.normalize("NFKC", name).strip().casefold())
+    return [person_key(word) for word in re.findall(r"[^\W_]+", plain)]
+
+
+def names_more(row: str, folder: str) -> bool:
+    """Whether a folder's name is a row's with more words after or before it, as `P17-visit2` is that of `P17`."""
+    short, long = words(row), words(folder)
+    return 0 < len(short) < len(long) and short in (long[: len(short)], long[-len(short) :])
+
+
 def near(row: str, folders: Iterable[str]) -> list[str]:
-    """Folders one edit apart from a row, as they are written or as `person_key` has them."""
+    """Folders one edit apart from a row, as they are written or as `person_key` has them; and those with more words."""
     key = person_key(row)
-    return [f for f in folders if one_edit_apart(row, f) or one_edit_apart(key, person_key(f))]
+    return [
+        f
+        for f in folders
+        if one_edit_apart(row, f) or one_edit_apart(key, person_key(f)) or names_more(row, f)
+    ]

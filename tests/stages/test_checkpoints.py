@@ -45,6 +45,7 @@ ELSEWHERE: dict[str, set[str]] = {
     "pipeline/formats/gltf": {"source"},
     # of a sequence in a release
     "commands/verify/sequence.py": {"mirrored"},
+    "commands/convert.py": {"landmarks", "pose"},
     "pipeline/landmarks/formats.py": {"points", "landmarks"},
     # points exported beside the captures, as JSON; the truth that synth leaves beside them, and what it is measured by
     "stages/landmarks/unedited_points.py": {"points", "confidence"},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mimicme.pipeline.captures.who import alike, match, one_edit_apart, person_key
+from mimicme.pipeline.captures.who import alike, match, near, one_edit_apart, person_key
 from mimicme.pipeline.errors import InputError
 
 
@@ -53,3 +53,18 @@ def test_exact_spellings_are_no_doubt():
 def test_folders_that_are_alike():
     assert alike(["001", "2", "1", "sub-1", "3"]) == [["001", "1", "sub-1"]]
     assert alike(["1", "2"]) == []
+
+
+@pytest.mark.parametrize(
+    ("row", "folder", "may_be"),
+    [
+        ("P17", "P17-visit2", True),
+        ("p017", "sub-P17_visit2", True),
+        ("17", "lab_17", True),
+        ("P17", "P1799", False),
+        ("P1", "P17-visit1", False),
+        ("visit", "P17-visit2", False),
+    ],
+)
+def test_a_folder_that_says_more_than_a_row_may_be_the_same_person(row, folder, may_be):
+    assert bool(near(row, [folder])) is may_be
