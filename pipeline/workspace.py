@@ -240,6 +240,14 @@ class Workspace:
         """
         return catalogues.build(self.captures.root, self._own.captures.layout).captured
 
+    def refused(self, subjects: Iterable[str]) -> dict[str, str]:
+        """Who of some subjects is kept out by the table as it is now, and why; the captures are not looked for.
+
+        Raises:
+            InputError: the table cannot be used.
+        """
+        return dict(self._matched(subjects).excluded)
+
     def _refused(self, captured: Iterable[str]) -> dict[str, str]:
         """Captured subjects whom the table keeps out, with what a user should know of it."""
         return {

@@ -41,6 +41,7 @@ from mimicme.pipeline.privacy.pseudonyms import (
 from mimicme.pipeline.release import Release, digest, layout, permitted, shards
 from mimicme.pipeline.release.writer import root_attributes
 from mimicme.pipeline.whole_file import write_whole
+from mimicme.pipeline.workspace import CONFIG_NAME, Workspace
 from mimicme.stages.pack.sharding import shards_of
 
 RELEASE, SUMS = "release.h5", "SHA256SUMS"
@@ -146,7 +147,7 @@ def publish(
         key = made_key(key_path, folder)
         ledger = ledger_of(key_path)
         known = read_ledger(ledger)
-        left_out = _left_out(source, chosen)
+        left_out = _left_out(source, chosen) | _refused_since(source)
         stay = [subject for subject in source.subjects if subject not in left_out]
         if not stay:
             raise UsageError(
@@ -219,6 +220,24 @@ def _left_out(source: Release, chosen: PublishSettings) -> dict[str, str]:
         elif chosen.use and not permitted.permits(said, chosen.use):
             found[subject] = f"'{subject}' is left out: it does not plainly permit '{chosen.use}'."
     return found
+
+
+def _refused_since(source: Release) -> dict[str, str]:
+    """Who is in a workspace's own release, and is kept out by its table of subjects, or has withdrawn, by now.
+
+    Raises:
+        MimicmeError: the workspace or its table cannot be read: nobody can say then.
+    """
+    folder = Path(source.path).resolve().parent
+    if not (folder / CONFIG_NAME).is_file():
+        return {}
+    workspace = Workspace.open(folder)
+    refused = workspace.refused(source.subjects)
+    return {
+        subject: f"'{subject}' is left out: by now the workspace's table of subjects keeps it out. Pack again."
+        for subject in source.subjects
+        if subject in refused or workspace.is_withdrawn(subject)
+    }
 
 
 def _subjects(

@@ -26,7 +26,7 @@ from mimicme.commands.publish.texts import Title
 from mimicme.commands.verify import has_errors, verify
 from mimicme.commands.withdraw import withdraw
 from mimicme.pipeline.captures.metadata import ConsentRules, parse_subjects
-from mimicme.pipeline.errors import UsageError
+from mimicme.pipeline.errors import MimicmeError, UsageError
 from mimicme.pipeline.items import Item
 from mimicme.pipeline.privacy.pseudonyms import pseudonyms, read_ledger, sequence_names
 from mimicme.pipeline.release import Release, digest
@@ -66,6 +66,25 @@ def source(lab: Path, request: pytest.FixtureRequest) -> Path:
 
 def files(folder: Path) -> dict[str, bytes]:
     return {p.name: p.read_bytes() for p in sorted(folder.iterdir())}
+
+
+def test_who_refuses_since_the_release_was_packed_is_left_out(lab: Path, tmp_path: Path) -> None:
+    """The release lies in its workspace, whose table says so by now."""
+    (tmp_path / "ws").mkdir()
+    release = tmp_path / "ws" / "release.h5"
+    release.write_bytes((lab / "one" / "release.h5").read_bytes())
+    (tmp_path / "ws" / "subjects.csv").write_text(
+        TABLE.replace("emil,44,male,white,yes", "emil,44,male,white,no")
+    )
+    (tmp_path / "ws" / "mimicme.toml").write_text(
+        f'[captures]\nroot = "{tmp_path / "captures"}"\n[metadata]\nfile = "subjects.csv"\n'
+    )
+    done = publish(release, tmp_path / "out", TITLE)
+    assert sorted(done.left_out) == ["dora", "emil"]
+    assert "by now" in done.left_out["emil"]
+    (tmp_path / "ws" / "subjects.csv").unlink()
+    with pytest.raises(MimicmeError):
+        publish(release, tmp_path / "another", TITLE)
 
 
 def test_nobodys_id_is_in_it(source: Path, tmp_path: Path) -> None:
