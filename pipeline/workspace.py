@@ -28,7 +28,7 @@ import secrets
 import shlex
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -562,35 +562,43 @@ class Workspace:
             listed = frozenset((self.root / "withdrawn.txt").read_text().split())
         except FileNotFoundError:
             return lambda name: False
-        key = self._tombstone_key() if any(line.startswith(_KEYED) for line in listed) else b""
+        key = self._tombstone_key(listed) if any(line.startswith(_KEYED) for line in listed) else b""
         return lambda name: any(_hashed(one, k) in listed for one in _spellings(name) for k in (key, b""))
 
-    def _tombstone_key(self) -> bytes:
+    def _tombstone_key(self, listed: Collection[str]) -> bytes:
         """What names of who withdrew are hashed with: without it nobody can find them by trying names.
 
+        Args:
+            listed: lines of the list, one of which says whether a key is the one that it was made with.
+
         Raises:
-            UsageError: it is not there: nobody can say who must not come back.
+            UsageError: it is not there, or is another: nobody can say who must not come back.
         """
         path = self.root / "withdrawn.key"
         try:
-            return path.read_bytes()
-        except FileNotFoundError as error:
+            key = path.read_bytes().strip()
+        except FileNotFoundError:
+            key = b""
+        if not key or _key_check(key) not in listed:
             raise UsageError(
-                "the key to the list of who withdrew is missing",
+                "the key to the list of who withdrew is missing" if not key else "that key is not the list's",
                 where=path,
                 todo="Put it back from a backup of the workspace. Without it nobody can say whose captures may be "
                 "used; if it is lost, leave out who withdrew in the table of subjects, and remove withdrawn.txt.",
-            ) from error
+            )
+        return key
 
     def _keep_out(self, name: str) -> None:
         """Remember that a subject must not come back, without naming it."""
         path, key = self.root / "withdrawn.txt", self.root / "withdrawn.key"
         old = path.read_text() if path.exists() else ""
-        if _KEYED not in old and not key.exists():
-            with whole_file(key) as temporary:
-                temporary.touch(mode=0o600)
-                temporary.write_text(secrets.token_hex(32) + "\n")
-        hashed = self._tombstone_key()
+        if _KEYED not in old:
+            if not key.exists() or not key.read_bytes().strip():
+                with whole_file(key) as temporary:
+                    temporary.touch(mode=0o600)
+                    temporary.write_text(secrets.token_hex(32) + "\n")
+            old += f"{_key_check(key.read_bytes().strip())}\n"
+        hashed = self._tombstone_key(old.split())
         write_whole(path, old + "".join(f"{_hashed(one, hashed)}\n" for one in _spellings(name)))
 
     def folders_of(self, subject: str, stages: Iterable[str]) -> list[Path]:
@@ -727,6 +735,11 @@ def _declared(
 def _spellings(subject: str) -> tuple[str, str]:
     """What is hashed of a name: itself, and what is the same for every spelling of it."""
     return f"mimicme withdrawn {subject}", f"mimicme withdrawn person {person_key(subject)}"
+
+
+def _key_check(key: bytes) -> str:
+    """A line that tells whether a list of who withdrew was made with a key."""
+    return "key-" + hmac.new(key, b"mimicme list of who withdrew", hashlib.sha256).hexdigest()
 
 
 def _hashed(text: str, key: bytes) -> str:

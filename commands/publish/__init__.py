@@ -248,7 +248,7 @@ def _subjects(
     shares: Mapping[str, float],
     chosen: PublishSettings,
 ) -> list[Subject]:
-    names = pseudonyms(key, stay)
+    names, declared = pseudonyms(key, stay), permitted.declares(source.subjects.values())
     by_name = {names[subject]: source.subjects[subject] for subject in stay}
     given = {said.get("split") for said in by_name.values()}
     if given <= set(splits.NAMES):  # the lab has made them
@@ -265,7 +265,7 @@ def _subjects(
         Subject(
             subject,
             names[subject],
-            _said(source.subjects[subject], split[names[subject]], chosen),
+            _said(source.subjects[subject], split[names[subject]], chosen, declared),
             tuple(sorted(sequence_names(sequences[subject]).items())),
             sequences[subject],
         )
@@ -273,13 +273,13 @@ def _subjects(
     ]
 
 
-def _said(own: Mapping[str, Any], split: str, chosen: PublishSettings) -> dict[str, Any]:
-    """The attributes of a subject that are given away."""
+def _said(own: Mapping[str, Any], split: str, chosen: PublishSettings, declared: bool) -> dict[str, Any]:
+    """The attributes of a subject that are given away; what it permits where the release says so of anybody."""
     kept = {name: own.get(name, UNKNOWN) for name in (*DEMOGRAPHY, *chosen.columns)}
     uses = permitted.said(own)
     turned = {permitted.YES: permitted.NO, permitted.NO: permitted.YES, UNKNOWN: UNKNOWN}
     columns = {c: turned[uses[u]] if u == "commercial" else uses[u] for u, c in permitted.COLUMNS.items()}
-    return {**kept, "consent": "yes", "split": split, **columns}
+    return {**kept, "consent": "yes", "split": split, **(columns if declared else {})}
 
 
 def _full(title: Title, source: Release) -> Title:
@@ -306,12 +306,15 @@ def _attributes(source: Release, title: Title, chosen: PublishSettings, key: byt
         "seed": chosen.seed,
         "use": chosen.use,
     }
+    config = _without_paths(_config(source))
+    if isinstance(review := config.get("review"), dict):
+        review.pop("digest", None)  # of names, which could be found by trying
     text = json.dumps(record, sort_keys=True)
     made_of = f"published\n{source.fingerprint}\n{text}\n{chosen.columns}"
     said = root_attributes(
         created=str(source.attributes.get("created", "")),
         licence=title.licence,
-        config=json.dumps(_without_paths(_config(source)), sort_keys=True),
+        config=json.dumps(config, sort_keys=True),
         fingerprint=hmac.new(key, made_of.encode("utf-8", "surrogateescape"), hashlib.sha256).hexdigest(),
     )
     return {**said, "publication": text}

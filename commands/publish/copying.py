@@ -27,7 +27,7 @@ from mimicme.pipeline.whole_hdf5 import whole_hdf5
 
 SEQUENCE_ATTRIBUTES = ("expression", "fps", "file_from_scan", "mirrored", "onset", "apex", "offset")
 """Of a sequence, besides its name."""
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def publish_release(
     for shard in shards.of_file(source.path) or ():
         files |= {own: shards.found(source.path, shard) for own in shard.subjects if own in files}
     with guarded_file(source.path) as index:
-        level = int(index["template/vertices"].compression_opts or 4)
+        level = int(index[layout.TEMPLATE_VERTICES].compression_opts or 4)
 
         def template(root: h5py.Group) -> None:
             index.copy("template", root)
@@ -193,22 +193,30 @@ def _copy_sequence(old: h5py.Group, new: h5py.Group, level: int) -> None:
 
 
 def _content(subject: Subject, path: Path) -> str:
-    """A hash of what a subject's datasets hold: the checksums of all chunks, which HDF5 keeps at their ends."""
+    """A hash of what a subject's datasets hold: the checksums of all chunks, which HDF5 keeps at their ends; and of all
+    that is said of them and of its sequences."""
     total = hashlib.sha256()
     with guarded_file(path) as file, open(path, "rb", buffering=0) as raw:
         for own, _ in subject.sequences:
 
             def note(name: str, node: Any) -> None:
                 if isinstance(node, h5py.Dataset):
-                    head = f"{name} {node.shape} {node.dtype.str} {sorted(node.attrs)}"
+                    head = f"{name} {node.shape} {node.dtype.str} {_told(node)}"
                     total.update(head.encode("utf-8", "surrogateescape"))
                     if node.id.get_create_plist().get_layout() == h5d.CHUNKED:
                         node.id.chunk_iter(lambda chunk: total.update(_checksum(raw, chunk)))
                     elif node.size:
                         total.update(node[...].tobytes())
 
-            file[f"subjects/{subject.own}/{own}"].visititems(note)
+            sequence = file[f"subjects/{subject.own}/{own}"]
+            total.update(_told(sequence).encode("utf-8", "surrogateescape"))
+            sequence.visititems(note)
     return total.hexdigest()
+
+
+def _told(node: Any) -> str:
+    """The attributes of a dataset or of a sequence, as text."""
+    return repr(sorted((name, np.asarray(value).tolist()) for name, value in node.attrs.items()))
 
 
 def _checksum(raw: Any, chunk: Any) -> bytes:

@@ -171,7 +171,7 @@ def _copy_without(release: Release, old: h5py.File, new: h5py.File, subject: str
 
 
 def _level(old: h5py.File) -> int:
-    return int(old["template/vertices"].compression_opts or 4)
+    return int(old[layout.TEMPLATE_VERTICES].compression_opts or 4)
 
 
 def _attributes_without(release: Release) -> dict[str, Any]:
@@ -310,8 +310,9 @@ def withdraw_workspace(root: str | Path, subject: str) -> Withdrawal:
         files = workspace.remove_subject(name, FLOW)
         # a run that was killed may have left a half-written checkpoint or release with the subject in it
         workspace.remove_temporary_files(FLOW)
-        if not workspace.release.exists():  # of a pack that was interrupted before there was an index
-            files += shards.remove_others(workspace.release, ())
+        named = shards.of_file(workspace.release) if workspace.release.exists() else ()
+        if not damage and named is not None:  # what a pack or a withdrawal that was interrupted has left
+            files += shards.remove_others(workspace.release, [shard.name for shard in named])
         gone = Withdrawal()
         try:
             gone = withdraw_release(workspace.release, name) if released else gone

@@ -109,8 +109,17 @@ def read_ledger(path: Path) -> dict[str, Known]:
     Raises:
         UsageError: it is not what was written.
     """
+    return {row["subject"]: Known(row["pseudonym"], row["split"]) for row in _ledger_rows(path)}
+
+
+def _ledger_rows(path: Path) -> list[dict[str, str]]:
+    """The lines of a ledger; none where there is none.
+
+    Raises:
+        UsageError: it is not what was written.
+    """
     if not path.exists():
-        return {}
+        return []
     with open(path, newline="", encoding="utf-8", errors="surrogateescape") as handle:
         rows = list(csv.DictReader(handle))
     if any(set(row) != set(_LEDGER) for row in rows):
@@ -119,15 +128,24 @@ def read_ledger(path: Path) -> dict[str, Known]:
             where=path,
             expected=f"the columns {', '.join(_LEDGER)}",
         )
-    return {row["subject"]: Known(row["pseudonym"], row["split"]) for row in rows}
+    return rows
 
 
 def write_ledger(path: Path, rows: Sequence[tuple[str, str, str, str, str]]) -> None:
-    """Write subject, pseudonym, split, sequence and its published name, a line a sequence."""
+    """Write subject, pseudonym, split, sequence and its published name, a line a sequence.
+
+    What earlier publications said of others stays: their splits hold in the next one, and their copies are out there.
+
+    Raises:
+        UsageError: what is there is no ledger.
+    """
+    new = {(row[0], row[3]) for row in rows}
+    before = [[row[name] for name in _LEDGER] for row in _ledger_rows(path)]
+    every = sorted([*map(list, rows), *(row for row in before if (row[0], row[3]) not in new)])
     text = io.StringIO()
     out = csv.writer(text, lineterminator="\n")
     out.writerow(_LEDGER)
-    out.writerows(rows)
+    out.writerows(every)
     _write_private(path, text.getvalue())
 
 

@@ -131,12 +131,12 @@ class ReleaseFrames:
         return table[np.lexsort((table["row"], table["release"], table["subject"]))]
 
     def who_forbids(self, use: str) -> list[str]:
-        """Who does not permit a use, in a release that says of somebody whether they do."""
+        """Who does not permit a use, in a release that has columns of permitted uses."""
         return sorted(
             {
                 subject
                 for release in self.releases
-                if permitted.declares(release.subjects.values(), use)
+                if permitted.declares(release.subjects.values())
                 for subject in release.subjects
                 if not release.permits(subject, use)
             }

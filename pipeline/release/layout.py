@@ -111,6 +111,7 @@ TEMPLATE_FIELDS: Mapping[str, Field] = {
     "landmark_weights": Field("<f4", (3,), "1"),
 }
 
+TEMPLATE_VERTICES = "template/vertices"
 CONVERSION = "conversion"
 CONVERSION_FIELDS: Mapping[str, Field] = {
     "corners": Field("<u4", (3,), "1"),

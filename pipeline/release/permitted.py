@@ -6,8 +6,8 @@
     research_only          no, and nothing but no: commercial use too
 
 Fails closed: what is not plainly permitted - empty, unknown, a word that is not understood, a column that is not
-there - is not permitted.  Whether it counts at all depends on the release: one that says nothing of any use is as it
-was before there were such columns.
+there - is not permitted.  Whether it counts at all depends on the release: one that has none of these columns is as
+it was before there were any.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ def check_use(use: str) -> str:
 
 def said(attributes: Mapping[str, Any]) -> dict[str, str]:
     """By use: `yes`, `no`, or `unknown` where the subject's attributes say nothing of it."""
-    spelled = {_plain(name): value for name, value in attributes.items()}
     found = {}
     for use, column in COLUMNS.items():
-        text = str(spelled.get(column, UNKNOWN)).strip()
+        spelled = {str(value).strip() for name, value in attributes.items() if _plain(name) == column}
+        text = spelled.pop() if len(spelled) == 1 else UNKNOWN  # two columns that disagree permit nothing
         if text.casefold() in ("", UNKNOWN, "nan"):
             found[use] = UNKNOWN
         elif use == "commercial":
@@ -67,13 +67,9 @@ def permits(attributes: Mapping[str, Any], use: str) -> bool:
     return check_use(use) == RESEARCH or said(attributes)[use] == YES
 
 
-def declares(people: Iterable[Mapping[str, Any]], use: str = "") -> bool:
-    """Whether anything is said of a use, or of any use, of anybody."""
-    return any(
-        value != UNKNOWN and use in ("", name)
-        for attributes in people
-        for name, value in said(attributes).items()
-    )
+def declares(people: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether anybody has a column that speaks of a use, whatever stands in it."""
+    return any(_plain(name) in COLUMNS.values() for attributes in people for name in attributes)
 
 
 def _plain(name: str) -> str:

@@ -187,6 +187,17 @@ def test_splits_are_kept_in_later_versions(lab: Path, tmp_path: Path) -> None:
     assert json.loads(Release(first.release).attributes["publication"])["shares"] == "50,25,25"
 
 
+def test_a_smaller_publication_in_between_changes_nobodys_split(lab: Path, tmp_path: Path) -> None:
+    source, key = lab / "one" / "release.h5", tmp_path / "k"
+    publish(source, tmp_path / "v1", TITLE, PublishSettings(key=key))
+    before = read_ledger(tmp_path / "k.ledger.csv")
+    assert sorted(before) == sorted(PUBLISHED)
+    publish(source, tmp_path / "v2", TITLE, PublishSettings(key=key, use="papers"))
+    assert read_ledger(tmp_path / "k.ledger.csv") == before
+    third = publish(source, tmp_path / "v3", TITLE, PublishSettings(key=key, seed=9))
+    assert any("4 subjects keep the split" in message for message in third.messages)
+
+
 def test_only_who_permits_it(source: Path, tmp_path: Path) -> None:
     done = publish(source, tmp_path / "out", TITLE, PublishSettings(use="papers", key=tmp_path / "k"))
     assert sorted(read_ledger(done.ledger)) == ["anna", "emil"]

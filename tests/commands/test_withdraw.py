@@ -399,20 +399,36 @@ def test_who_withdrew_is_kept_out_by_a_key(workspace: Workspace) -> None:
         for text in ("mimicme withdrawn S001", "mimicme withdrawn person S1", "S001")
     ]
     lines = listed.read_text().split()
-    assert len(lines) == 2 and not any(one in line for one in plain for line in lines)
+    assert len(lines) == 3 and not any(one in line for one in plain for line in lines)
     assert stat.S_IMODE(key.stat().st_mode) == 0o600 and len(key.read_bytes()) > 32
     before = key.read_bytes()
     withdraw_workspace(workspace.root, "S002")
-    assert key.read_bytes() == before and listed.read_text().split()[:2] == lines
+    assert key.read_bytes() == before and listed.read_text().split()[:3] == lines
     opened = Workspace.open(workspace.root)
     assert opened.is_withdrawn("S001") and opened.is_withdrawn("s1") and not opened.is_withdrawn("S003")
-    key.write_text("another key")
-    assert not Workspace.open(workspace.root).is_withdrawn("S001")
+    for damaged in (b"", b"\n", b"another key", before[:-2], before[:-2] + b"x\n"):
+        key.write_bytes(damaged)
+        with pytest.raises(UsageError, match="key"):
+            Workspace.open(workspace.root).is_withdrawn("S001")
+    key.write_bytes(before.strip() + b"\r\n")
+    assert Workspace.open(workspace.root).is_withdrawn("S001")
     key.unlink()
     with pytest.raises(UsageError, match="key to the list of who withdrew is missing"):
         Workspace.open(workspace.root).sequences()
     with pytest.raises(UsageError, match="key"):
         withdraw_workspace(workspace.root, "S002")
+
+
+def test_withdrawing_again_removes_the_shard_that_an_interrupted_withdrawal_left(
+    workspace: Workspace,
+) -> None:
+    """The index was written already, and names the person no more."""
+    withdraw_workspace(workspace.root, "S001")
+    assert workspace.release.exists()
+    left = workspace.root / "release@S001@0123456789abcdef.h5"
+    left.write_bytes(b"S001's shard")
+    withdraw_workspace(workspace.root, "S001")
+    assert not left.exists() and workspace.release.exists()
 
 
 def test_who_withdrew_before_there_was_a_key_stays_out(workspace: Workspace) -> None:

@@ -118,3 +118,22 @@ def test_words_that_are_no_plain_yes() -> None:
         assert not permits({"research_only": word}, "commercial") or word == "no"
     assert permits({"MAY TRAIN": "Yes"}, "training") and permits({}, "research")
     assert said({}) == dict.fromkeys(("papers", "training", "raw", "commercial"), "unknown")
+
+
+@pytest.mark.parametrize("words", ["", "unknown"])
+def test_a_column_in_which_nobody_says_yes_permits_nobody(
+    fakes: ModuleType, tmp_path: Path, words: str
+) -> None:
+    table = parse_subjects(f"subject,consent,may_train,may_appear_in_papers\nA1,yes,{words},yes\n".encode())
+    made = [fakes.checkpoints(tmp_path, fakes.sequence(Item("A1", "smile"), (0, 1)))]
+    fakes.packed(tmp_path / "r.h5", made, table)
+    with pytest.raises(UsageError, match="permits 'training'"):
+        ReleaseFrames([tmp_path / "r.h5"], use="training")
+    with ReleaseFrames([tmp_path / "r.h5"], use="papers") as frames:
+        assert frames.forbidden == []
+
+
+def test_two_columns_of_one_use_that_disagree_permit_nothing():
+    assert permits({"may_train": "yes", "May Train": "yes"}, "training")
+    assert not permits({"may_train": "no", "May Train": "yes"}, "training")
+    assert not permits({"may_train": "yes", "May Train": ""}, "training")
