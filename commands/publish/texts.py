@@ -55,6 +55,12 @@ def readme(title: Title, facts: Facts) -> str:
     trained = facts.permitting("training", "train")
     declared = permitted.declares(facts.people.values())
     use = ', use="training"' if trained else ""
+    warned = (
+        ""
+        if trained
+        else "\n**Nobody in the split `train` permits that models are learnt from them:** the recipes read their\n"
+        "frames to look at; do not train on them.\n"
+    )
     held = "its shards, used by way of `release.h5`: keep all files in one folder"
     shards = f"\n| `release@*.h5` | {held} |" if facts.sharded else ""
     permits = (
@@ -71,7 +77,7 @@ def readme(title: Title, facts: Facts) -> str:
 | use | column | subjects |
 | --- | --- | --- |
 {permits}
-
+{warned}
 `research_only` is turned round: commercial use is permitted by those who have `no` there.
 `Release.select(use="papers")` gives the rows of those who permit a use, and `mimicme export --for papers` keeps to it.
 """

@@ -198,6 +198,18 @@ def test_a_smaller_publication_in_between_changes_nobodys_split(lab: Path, tmp_p
     assert any("4 subjects keep the split" in message for message in third.messages)
 
 
+def test_its_readme_says_where_nobody_permits_training(fakes: ModuleType, tmp_path: Path) -> None:
+    for word, told in (("no", True), ("yes", False)):
+        table = parse_subjects(f"subject,consent,may_train\nanna,yes,{word}\n".encode())
+        made = fakes.checkpoints(tmp_path / word, fakes.sequence(Item("anna", "smile"), (0, 1)))
+        fakes.packed(tmp_path / word / "release.h5", [made], table)
+        chosen = PublishSettings(shares="100,0,0")
+        publish(tmp_path / word / "release.h5", tmp_path / f"out-{word}", TITLE, chosen)
+        text = (tmp_path / f"out-{word}" / "README.md").read_text()
+        assert ("Nobody in the split `train` permits" in text) is told
+        assert ('use="training"' in text) is not told
+
+
 def test_only_who_permits_it(source: Path, tmp_path: Path) -> None:
     done = publish(source, tmp_path / "out", TITLE, PublishSettings(use="papers", key=tmp_path / "k"))
     assert sorted(read_ledger(done.ledger)) == ["anna", "emil"]
