@@ -157,7 +157,7 @@ class ViewServer(ThreadingHTTPServer):
         """Write corrected landmarks down, each on the scan's surface; what is said of its sequence then.
 
         Args:
-            said: as view.js sends it: place, row, points: a list of [number, x, y, z], mm, from the middle of what is
+            said: as view.js sends it: place, row, moved: a list of [number, x, y, z], mm, from the middle of what is
                 shown; none: the correction is taken back.
 
         Raises:
@@ -188,9 +188,9 @@ class ViewServer(ThreadingHTTPServer):
 
 
 def _parsed_points(said: Any) -> tuple[int, int, dict[int, Floats]]:
-    if not isinstance(said, dict) or sorted(said) != ["place", "points", "row"]:
-        raise RefusedError(HTTPStatus.BAD_REQUEST, "A correction has place, row, points.")
-    place, row, points = said["place"], said["row"], said["points"]
+    if not isinstance(said, dict) or sorted(said) != ["moved", "place", "row"]:
+        raise RefusedError(HTTPStatus.BAD_REQUEST, "A correction has place, row, moved.")
+    place, row, points = said["place"], said["row"], said["moved"]
     if not all(_is_number(n) for n in (place, row)):
         raise RefusedError(HTTPStatus.BAD_REQUEST, "Sequence and frame are whole numbers.")
     if not isinstance(points, list) or len(points) > N_LANDMARKS or not all(map(_is_point, points)):

@@ -195,9 +195,9 @@
     // everything of a frame that does not depend on what is shown
     const data = await unpack(payload);
     const step = template.about.step_mm;
-    if (data.vertices) {
+    if (data.mesh) {
       const points = new Float32Array(template.rest.length);
-      const added = new Int16Array(data.vertices.buffer);
+      const added = new Int16Array(data.mesh.buffer);
       for (let i = 0; i < points.length; i++) points[i] = (template.rest[i] + added[i]) * step;
       data.points = spread(points, 3);
       data.normals = spread(normalsOf(points, template.vertexFaces), 3);
@@ -208,8 +208,8 @@
       data.scanNormals = normalsOf(data.scanPoints, data.scan_faces);
       if (data.scan_errors) data.scanErrorColors = errorColors(data.scan_errors);
     }
-    if (data.texture) {
-      const blob = new Blob([data.texture], { type: "image/jpeg" });
+    if (data.picture) {
+      const blob = new Blob([data.picture], { type: "image/jpeg" });
       data.bitmap = await createImageBitmap(blob, { imageOrientation: "flipY" });
     }
     return data;
@@ -354,7 +354,7 @@
   async function correct(points) {
     $("corrected").textContent = "";
     try {
-      sequence = await (await ask("/landmarks", { place, row, points })).json();
+      sequence = await (await ask("/landmarks", { place, row, moved: points })).json();
       edits.delete(`${place}/${row}`);
       frames.delete(row);
       await go(row);

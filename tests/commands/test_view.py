@@ -107,7 +107,7 @@ def test_a_frame_is_within_half_a_step_and_its_error_is_the_distance(template: T
     moved = scan.with_vertices(scan.vertices + pose[:3, 3])
     found, _ = unpack(scene.frame_payload(FrameData(vertices=flat, scan=moved, pose=pose)))
     rest = unpack(scene.template_payload())[0]["rest"]
-    points = (rest.view(np.uint16) + found["vertices"]).view(np.int16) * STEP_MM + scene.middle
+    points = (rest.view(np.uint16) + found["mesh"]).view(np.int16) * STEP_MM + scene.middle
     np.testing.assert_allclose(points, flat, atol=STEP_MM / 2 + 1e-9)
     assert found["errors"][0] == NO_ERROR and set(found["errors"][1:].tolist()) == {25}
     np.testing.assert_allclose(found["scan"] * STEP_MM + scene.middle, scan.vertices, atol=STEP_MM)
@@ -206,8 +206,8 @@ def test_a_workspaces_sequence_as_a_file(base: Path, tmp_path: Path) -> None:
     payload = re.search(r'id="frame-1">(.*?)</script>', page, re.S)
     assert payload is not None and 'id="frame-2"' not in page
     found, _ = unpack(base64.b64decode(payload[1]))
-    assert {"vertices", "errors", "texture", "landmarks", "scan", "scan_colors", "scan_errors"} <= set(found)
-    assert found["texture"][:2].tobytes() == b"\xff\xd8"
+    assert {"mesh", "errors", "picture", "landmarks", "scan", "scan_colors", "scan_errors"} <= set(found)
+    assert found["picture"][:2].tobytes() == b"\xff\xd8"
     assert 1 <= np.median(found["errors"]) < 25  # 0.02 to 0.5 mm: the captures are synthetic
     data = re.search(r'id="data">(.*?)</script>', page, re.S)
     assert data is not None
@@ -423,7 +423,7 @@ def test_a_point_that_is_moved_lands_on_the_scan_and_counts(
     frame, _ = unpack(asked(server, "/frame/1/2")[1])
     assert set(frame["given_sources"].tolist()) == {MANUAL}
     target = frame["given"][30] + (4.0, 0.0, 3.0)  # beside the surface
-    status, _ = asked(server, "/landmarks", {"place": 1, "row": 2, "points": [[30, *target.tolist()]]})
+    status, _ = asked(server, "/landmarks", {"place": 1, "row": 2, "moved": [[30, *target.tolist()]]})
     assert status == 200
     after = contents(server, root)
     assert set(after) - set(before) == {f"corrections/S000/surprise/2{e}" for e in (".ljson", ".found")}
@@ -438,10 +438,10 @@ def test_a_point_that_is_moved_lands_on_the_scan_and_counts(
         moved = np.linalg.norm(stage - old.points(2), axis=1)
     assert 2 < moved[30] < 6 and np.delete(moved, 30).max() < 0.01
     # a second one keeps the first
-    assert asked(server, "/landmarks", {"place": 1, "row": 2, "points": [[8, *target.tolist()]]})[0] == 200
+    assert asked(server, "/landmarks", {"place": 1, "row": 2, "moved": [[8, *target.tolist()]]})[0] == 200
     twice, _ = unpack(asked(server, "/frame/1/2")[1])
     np.testing.assert_allclose(twice["given"][30], shown["given"][30], atol=0.01)
-    assert asked(server, "/landmarks", {"place": 1, "row": 2, "points": []})[0] == 200
+    assert asked(server, "/landmarks", {"place": 1, "row": 2, "moved": []})[0] == 200
     assert not list((root / "corrections").rglob("*.*"))
 
 
@@ -455,7 +455,7 @@ def test_a_scan_without_a_pose_is_shown_as_it_lies_and_corrected(base: Path, tmp
     )
     scene = Scene(source.template)
     found, _ = unpack(scene.frame_payload(frame))
-    assert {"scan", "given"} <= set(found) and not {"vertices", "errors", "landmarks"} & set(found)
+    assert {"scan", "given"} <= set(found) and not {"mesh", "errors", "landmarks"} & set(found)
     middle = (found["scan"].max(0) + found["scan"].min(0)) / 2 * STEP_MM
     assert np.abs(middle).max() < 1.0  # mm, after the scan was thinned
     source.correct(1, 0, {30: frame.given[30] + 5.0})
@@ -474,19 +474,19 @@ def test_a_scan_without_a_pose_is_shown_as_it_lies_and_corrected(base: Path, tmp
     ("body", "status"),
     [
         ({"place": 1, "row": 2}, 400),
-        ({"place": 1, "row": None, "points": []}, 400),
-        ({"place": 1, "row": 2, "points": [[68, 0, 0, 0]]}, 400),
-        ({"place": 1, "row": 2, "points": [[-1, 0, 0, 0]]}, 400),
-        ({"place": 1, "row": 2, "points": [[True, 0, 0, 0]]}, 400),
-        ({"place": 1, "row": 2, "points": [["../x", 0, 0, 0]]}, 400),
-        ({"place": 1, "row": 2, "points": [[0, 0, 0]]}, 400),
-        ({"place": 1, "row": 2, "points": [[0, 0, 0, "1"]]}, 400),
-        ({"place": 1, "row": 2, "points": [[0, 0, 0, 1e9]]}, 400),
-        (b'{"place": 1, "row": 2, "points": [[0, 0, 0, NaN]]}', 400),
-        ({"place": 1, "row": 2, "points": [[0, 0, 0, 0]] * 69}, 400),
-        ({"place": 9, "row": 2, "points": [[0, 0, 0, 0]]}, 404),
-        ({"place": 1, "row": 9, "points": [[0, 0, 0, 0]]}, 404),
-        ({"place": 1, "row": 9, "points": []}, 404),
+        ({"place": 1, "row": None, "moved": []}, 400),
+        ({"place": 1, "row": 2, "moved": [[68, 0, 0, 0]]}, 400),
+        ({"place": 1, "row": 2, "moved": [[-1, 0, 0, 0]]}, 400),
+        ({"place": 1, "row": 2, "moved": [[True, 0, 0, 0]]}, 400),
+        ({"place": 1, "row": 2, "moved": [["../x", 0, 0, 0]]}, 400),
+        ({"place": 1, "row": 2, "moved": [[0, 0, 0]]}, 400),
+        ({"place": 1, "row": 2, "moved": [[0, 0, 0, "1"]]}, 400),
+        ({"place": 1, "row": 2, "moved": [[0, 0, 0, 1e9]]}, 400),
+        (b'{"place": 1, "row": 2, "moved": [[0, 0, 0, NaN]]}', 400),
+        ({"place": 1, "row": 2, "moved": [[0, 0, 0, 0]] * 69}, 400),
+        ({"place": 9, "row": 2, "moved": [[0, 0, 0, 0]]}, 404),
+        ({"place": 1, "row": 9, "moved": [[0, 0, 0, 0]]}, 404),
+        ({"place": 1, "row": 9, "moved": []}, 404),
     ],
 )
 def test_points_that_are_none_are_refused(server: ViewServer, tmp_path: Path, body: Any, status: int) -> None:
