@@ -285,7 +285,8 @@ def contents(server: ViewServer, root: Path) -> dict[str, str]:
     return {str(p.relative_to(root)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 
-BAD = {"place": 1, "row": 2, "verdict": "bad", "reason": "drifted cheek"}
+FRAME = {"place": 1, "row": 2, "item": "S000/surprise", "number": 2}
+BAD = {**FRAME, "verdict": "bad", "reason": "drifted cheek"}
 
 
 def test_a_verdict_is_written_and_nothing_else(server: ViewServer, tmp_path: Path) -> None:
@@ -301,7 +302,10 @@ def test_a_verdict_is_written_and_nothing_else(server: ViewServer, tmp_path: Pat
     assert text == "subject,sequence,frame,verdict,reason\nS000,surprise,2,bad,drifted cheek\n"
     # a line by hand meanwhile stays
     (root / "review.csv").write_text(text + "S000,neutral,*,good,\n")
-    assert asked(server, "/verdict", {**BAD, "row": None, "verdict": "good", "reason": ""})[0] == 200
+    assert (
+        asked(server, "/verdict", {**BAD, "row": None, "number": None, "verdict": "good", "reason": ""})[0]
+        == 200
+    )
     assert asked(server, "/verdict", {**BAD, "verdict": "none", "reason": ""})[0] == 200
     lines = Review.read(root / "review.csv").lines
     assert {(str(item), n): line.verdict.good for (item, n), line in lines.items()} == {
@@ -367,6 +371,9 @@ def test_what_it_is_not_to_show_is_refused(
         ({**BAD, "reason": "x" * 201}, {}, 422),
         ({**BAD, "place": 9}, {}, 404),
         ({**BAD, "row": 9}, {}, 404),
+        ({**BAD, "item": "S000/neutral"}, {}, 409),
+        ({**BAD, "number": 1}, {}, 409),
+        ({**BAD, "row": None}, {}, 409),
     ],
 )
 def test_what_it_is_not_to_write_is_refused(
@@ -423,7 +430,7 @@ def test_a_point_that_is_moved_lands_on_the_scan_and_counts(
     frame, _ = unpack(asked(server, "/frame/1/2")[1])
     assert set(frame["given_sources"].tolist()) == {MANUAL}
     target = frame["given"][30] + (4.0, 0.0, 3.0)  # beside the surface
-    status, _ = asked(server, "/landmarks", {"place": 1, "row": 2, "moved": [[30, *target.tolist()]]})
+    status, _ = asked(server, "/landmarks", {**FRAME, "moved": [[30, *target.tolist()]]})
     assert status == 200
     after = contents(server, root)
     assert set(after) - set(before) == {f"corrections/S000/surprise/2{e}" for e in (".ljson", ".found")}
@@ -438,10 +445,10 @@ def test_a_point_that_is_moved_lands_on_the_scan_and_counts(
         moved = np.linalg.norm(stage - old.points(2), axis=1)
     assert 2 < moved[30] < 6 and np.delete(moved, 30).max() < 0.01
     # a second one keeps the first
-    assert asked(server, "/landmarks", {"place": 1, "row": 2, "moved": [[8, *target.tolist()]]})[0] == 200
+    assert asked(server, "/landmarks", {**FRAME, "moved": [[8, *target.tolist()]]})[0] == 200
     twice, _ = unpack(asked(server, "/frame/1/2")[1])
     np.testing.assert_allclose(twice["given"][30], shown["given"][30], atol=0.01)
-    assert asked(server, "/landmarks", {"place": 1, "row": 2, "moved": []})[0] == 200
+    assert asked(server, "/landmarks", {**FRAME, "moved": []})[0] == 200
     assert not list((root / "corrections").rglob("*.*"))
 
 
@@ -473,20 +480,22 @@ def test_a_scan_without_a_pose_is_shown_as_it_lies_and_corrected(base: Path, tmp
 @pytest.mark.parametrize(
     ("body", "status"),
     [
-        ({"place": 1, "row": 2}, 400),
-        ({"place": 1, "row": None, "moved": []}, 400),
-        ({"place": 1, "row": 2, "moved": [[68, 0, 0, 0]]}, 400),
-        ({"place": 1, "row": 2, "moved": [[-1, 0, 0, 0]]}, 400),
-        ({"place": 1, "row": 2, "moved": [[True, 0, 0, 0]]}, 400),
-        ({"place": 1, "row": 2, "moved": [["../x", 0, 0, 0]]}, 400),
-        ({"place": 1, "row": 2, "moved": [[0, 0, 0]]}, 400),
-        ({"place": 1, "row": 2, "moved": [[0, 0, 0, "1"]]}, 400),
-        ({"place": 1, "row": 2, "moved": [[0, 0, 0, 1e9]]}, 400),
-        (b'{"place": 1, "row": 2, "moved": [[0, 0, 0, NaN]]}', 400),
-        ({"place": 1, "row": 2, "moved": [[0, 0, 0, 0]] * 69}, 400),
-        ({"place": 9, "row": 2, "moved": [[0, 0, 0, 0]]}, 404),
-        ({"place": 1, "row": 9, "moved": [[0, 0, 0, 0]]}, 404),
-        ({"place": 1, "row": 9, "moved": []}, 404),
+        (FRAME, 400),
+        ({**FRAME, "row": None, "moved": []}, 400),
+        ({**FRAME, "moved": [[68, 0, 0, 0]]}, 400),
+        ({**FRAME, "moved": [[-1, 0, 0, 0]]}, 400),
+        ({**FRAME, "moved": [[True, 0, 0, 0]]}, 400),
+        ({**FRAME, "moved": [["../x", 0, 0, 0]]}, 400),
+        ({**FRAME, "moved": [[0, 0, 0]]}, 400),
+        ({**FRAME, "moved": [[0, 0, 0, "1"]]}, 400),
+        ({**FRAME, "moved": [[0, 0, 0, 1e9]]}, 400),
+        (b'{"place": 1, "row": 2, "item": "S000/surprise", "number": 2, "moved": [[0, 0, 0, NaN]]}', 400),
+        ({**FRAME, "moved": [[0, 0, 0, 0]] * 69}, 400),
+        ({**FRAME, "place": 9, "moved": [[0, 0, 0, 0]]}, 404),
+        ({**FRAME, "row": 9, "moved": [[0, 0, 0, 0]]}, 404),
+        ({**FRAME, "row": 9, "moved": []}, 404),
+        ({**FRAME, "item": "S000/neutral", "moved": []}, 409),
+        ({**FRAME, "number": 1, "moved": []}, 409),
     ],
 )
 def test_points_that_are_none_are_refused(server: ViewServer, tmp_path: Path, body: Any, status: int) -> None:
@@ -506,6 +515,12 @@ def test_a_broken_review_is_said_and_left_as_it_is(server: ViewServer, tmp_path:
     status, said = asked(server, "/verdict", BAD)
     assert status == 422 and b"line 2: the verdict is not known" in said
     assert "awful" in path.read_text()
+
+
+def test_no_verdict_is_written_on_a_sequence_that_cannot_be_read(server: ViewServer, tmp_path: Path) -> None:
+    Workspace.open(tmp_path / "ws").checkpoint("landmarks", Item("S000", "surprise")).write_bytes(b"broken")
+    assert asked(server, "/verdict", BAD)[0] == 422
+    assert not (tmp_path / "ws" / "review.csv").exists()
 
 
 def test_a_release_is_not_reviewed(base: Path) -> None:
