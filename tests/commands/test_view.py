@@ -422,6 +422,18 @@ def test_corrections_are_not_written_through_a_link(tmp_path: Path) -> None:
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
+def test_nothing_is_taken_back_through_a_link(server: ViewServer, tmp_path: Path) -> None:
+    away = tmp_path / "away"
+    (away / "surprise").mkdir(parents=True)
+    for ending in (".ljson", ".found"):
+        (away / "surprise" / f"2{ending}").write_text("another's")
+    (tmp_path / "ws" / "corrections").mkdir()
+    (tmp_path / "ws" / "corrections" / "S000").symlink_to(away)
+    status, said = asked(server, "/landmarks", {**FRAME, "moved": []})
+    assert status == 422 and b"through a link" in said
+    assert len(list((away / "surprise").iterdir())) == 2
+
+
 def test_a_point_that_is_moved_lands_on_the_scan_and_counts(
     server: ViewServer, base: Path, tmp_path: Path
 ) -> None:
