@@ -256,8 +256,13 @@ class _Handler(BaseHTTPRequestHandler):
         except ConnectionError:  # the browser has gone
             self.close_connection = True
         except OSError as error:
-            said = f"The disk failed: {error.strerror}."
-            self._send(said.encode(), "text/plain; charset=utf-8", HTTPStatus.INTERNAL_SERVER_ERROR)
+            self._fail(f"The disk failed: {error.strerror or error}.")
+        except Exception as error:
+            self._fail(f"The viewer failed: {type(error).__name__}: {error}.")
+
+    def _fail(self, said: str) -> None:
+        self.close_connection = True
+        self._send(said.encode(), "text/plain; charset=utf-8", HTTPStatus.INTERNAL_SERVER_ERROR)
 
     def _check_host(self) -> None:
         if self.headers.get_all("Host") != [self.server.host]:
@@ -297,7 +302,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.headers.get("Content-Type", "").partition(";")[0].strip() != "application/json":
             raise RefusedError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "What is said must be JSON.")
         length = self.headers.get("Content-Length", "")
-        if not (length.isascii() and length.isdecimal()) or int(length) > MAX_BODY:
+        if not (length.isascii() and length.isdecimal()) or len(length) > 9 or int(length) > MAX_BODY:
             raise RefusedError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"At most {MAX_BODY} bytes are read.")
         try:
             said = json.loads(self.rfile.read(int(length)))

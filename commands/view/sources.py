@@ -129,7 +129,7 @@ class WorkspaceSource:
             try:
                 with Checkpoint(path) as made:
                     _read_stage(entry, by_number, made, stage)
-            except (MimicmeError, OSError, KeyError, ValueError) as error:
+            except (MimicmeError, OSError, KeyError, ValueError, RuntimeError) as error:
                 raise CheckpointError(
                     "a checkpoint cannot be read", where=path, seen=error, todo="Run `mimicme run`."
                 ) from error
@@ -142,7 +142,15 @@ class WorkspaceSource:
     def frame(self, place: int, row: int) -> FrameData:
         captured = self._sequences[place]
         paths, number = self._paths(captured.item), captured.frames[row].number
-        shown = read_frame(paths, number, self._stages)
+        try:
+            shown = read_frame(paths, number, self._stages)
+        except (OSError, KeyError, ValueError, RuntimeError) as error:
+            raise CheckpointError(
+                "a checkpoint cannot be read",
+                where=f"{captured.item} frame {number}",
+                seen=error,
+                todo="Run `mimicme run`.",
+            ) from error
         if shown.scan is None:
             return shown
         try:

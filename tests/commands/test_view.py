@@ -18,7 +18,16 @@ import numpy as np
 import pytest
 from shared_helpers import mimicme
 
-from mimicme.commands.view import chosen_rows, library, make_server, open_source, place_of, view_file, way_in
+from mimicme.commands.view import (
+    chosen_rows,
+    library,
+    make_server,
+    open_source,
+    place_of,
+    sources,
+    view_file,
+    way_in,
+)
 from mimicme.commands.view.corrections import GivenPoints
 from mimicme.commands.view.page import common, policy, render_page
 from mimicme.commands.view.payload import Part, pack, unpack
@@ -356,6 +365,7 @@ def test_what_it_is_not_to_show_is_refused(
         (BAD, {"Content_Type": "text/plain"}, 415),
         (BAD, {"Content_Length": None}, 413),
         (BAD, {"Content_Length": str(MAX_BODY + 1)}, 413),
+        (BAD, {"Content_Length": "1" * 5000}, 413),
         (b"{", {}, 400),
         (b"[" * 16_000, {}, 400),
         ([], {}, 400),
@@ -533,6 +543,27 @@ def test_no_verdict_is_written_on_a_sequence_that_cannot_be_read(server: ViewSer
     Workspace.open(tmp_path / "ws").checkpoint("landmarks", Item("S000", "surprise")).write_bytes(b"broken")
     assert asked(server, "/verdict", BAD)[0] == 422
     assert not (tmp_path / "ws" / "review.csv").exists()
+
+
+@pytest.mark.parametrize("error", [OSError("a chunk is damaged"), RuntimeError("a chunk is damaged")])
+def test_a_damaged_checkpoint_is_said(
+    server: ViewServer, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def broken(*_: object) -> FrameData:
+        raise error
+
+    monkeypatch.setattr(sources, "read_frame", broken)
+    status, said = asked(server, "/frame/1/2")
+    assert status == 422 and b"S000/surprise frame 2" in said and b"a chunk is damaged" in said
+
+
+def test_whatever_fails_is_answered(server: ViewServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(place: int) -> SequenceEntry:
+        raise RuntimeError("of all things")
+
+    monkeypatch.setattr(server.source, "sequence", broken)
+    status, said = asked(server, "/sequence/1")
+    assert status == 500 and b"of all things" in said
 
 
 def test_a_release_is_not_reviewed(base: Path) -> None:
