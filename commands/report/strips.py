@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mimicme.pipeline.template import Template
 
 TILES = ("scan", "registered mesh", "error", "texture", "landmarks")
+_SCAN, _MESH, _ERROR, _TEXTURE, _LANDMARKS = TILES
 TILE = (216, 192)
 """Height and width of each, px."""
 ERROR_TOP_MM = 2.0
@@ -134,22 +135,22 @@ def _tiles(view: FrameView, template: Template) -> dict[str, Picture]:
     if view.registered is not None:
         mesh = Mesh(view.registered, template.faces, template.uv, template.uv_faces)
         solid = Surface(mesh.vertices, mesh.faces)
-        found["registered mesh"] = render(mesh, camera, samples=2, surface=solid)
+        found[_MESH] = render(mesh, camera, samples=2, surface=solid)
         if view.texture is not None:
-            found["texture"] = render(mesh, camera, image=view.texture, samples=2, surface=solid)
+            found[_TEXTURE] = render(mesh, camera, image=view.texture, samples=2, surface=solid)
     if scan is not None:
         surface = Surface(scan.vertices, scan.faces)
         bare = Mesh(scan.vertices, scan.faces)
-        found["scan"] = render(scan, camera, image=view.image, samples=2, surface=surface)
+        found[_SCAN] = render(scan, camera, image=view.image, samples=2, surface=surface)
         if view.landmarks is not None:
             sources = view.landmark_source
             known = np.ones(len(view.landmarks), int) if sources is None else sources.astype(int)
             colors = [pictures.SOURCE_COLORS[min(int(source), 3)] for source in known]
             grey = render(bare, camera, samples=2, surface=surface)
-            found["landmarks"] = draw_points(grey, camera.project(view.landmarks), colors, 2.0)
+            found[_LANDMARKS] = draw_points(grey, camera.project(view.landmarks), colors, 2.0)
         if solid is not None:
             distance = solid.distance(scan.vertices)
             distance = np.where(distance > pictures.NOT_OF_THE_FACE_MM, np.nan, distance)
             shown = error_colors(distance, ERROR_TOP_MM)
-            found["error"] = render(bare, camera, colors=shown, shading=0.35, samples=2, surface=surface)
+            found[_ERROR] = render(bare, camera, colors=shown, shading=0.35, samples=2, surface=surface)
     return found

@@ -97,9 +97,31 @@ class GivenPoints:
         Raises:
             UsageError: one is.
         """
-        ways = (path, *path.parents[:3])
-        if any(one.is_symlink() for one in ways):
-            raise UsageError("corrections are not written through a link", where=path.parent)
+        _check_way(path)
         # what nobody moved first: without it all would count as by hand
         write_whole(path.with_suffix(FOUND), write_found(self.unmoved, self.confidence))
         write_whole(path, write_landmarks(Landmarks(self.points), path.name))
+
+
+def take_back(path: Path) -> None:
+    """Remove both files of a correction, where they are there.
+
+    Args:
+        path: of the landmark file; no part of the way to it may be a link.
+
+    Raises:
+        UsageError: one is.
+    """
+    _check_way(path)
+    path.unlink(missing_ok=True)
+    path.with_suffix(FOUND).unlink(missing_ok=True)
+
+
+def _check_way(path: Path) -> None:
+    """Whether a correction lies in the workspace itself, from the folder `corrections` on.
+
+    Raises:
+        UsageError: a part of the way to it is a link.
+    """
+    if any(one.is_symlink() for one in (path, *path.parents[:3])):
+        raise UsageError("corrections are not written through a link", where=path.parent)

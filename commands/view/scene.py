@@ -91,8 +91,8 @@ class Scene:
         return pack(parts, {"step_mm": STEP_MM, "extent_mm": round(extent, 3)})
 
     def frame_payload(self, frame: FrameData) -> bytes:
-        """One frame: of these what there is: `vertices` (V, 3) u2, differences from `rest`; `errors` (V,) u1;
-        `texture`, a JPEG file; `landmarks` and `given` (68, 3) f4, 0 where absent, with `sources` and `given_sources`
+        """One frame: of these what there is: `mesh` (V, 3) u2, differences from `rest`; `errors` (V,) u1;
+        `picture`, a JPEG file; `landmarks` and `given` (68, 3) f4, 0 where absent, with `sources` and `given_sources`
         (68,) u1; `scan` (n, 3) i2, `scan_faces` (t, 3) u4, `scan_colors` (n, 3) u1, `scan_errors` (n,) u1."""
         parts: dict[str, Part] = {}
         canonical = None
@@ -100,12 +100,12 @@ class Scene:
             canonical = transform(self.shown_from_scan(frame), frame.scan.vertices)
         if frame.vertices is not None:
             steps = self._steps(frame.vertices).view(np.uint16) - self._rest.view(np.uint16)
-            parts["vertices"] = Part(steps, planes=True)
+            parts["mesh"] = Part(steps, planes=True)
             if frame.scan is not None and canonical is not None:
                 surface = Surface(canonical, frame.scan.faces)
                 parts["errors"] = Part(_error_steps(surface.distance(frame.vertices)))
         if frame.texture is not None:
-            parts["texture"] = Part(np.frombuffer(self._texture(frame.texture), np.uint8))
+            parts["picture"] = Part(np.frombuffer(self._texture(frame.texture), np.uint8))
         if frame.landmarks is not None:
             parts |= self._marks("landmarks", "sources", frame.landmarks, frame.sources)
         if frame.given is not None and frame.scan is not None:

@@ -134,10 +134,12 @@ class ViewServer(ThreadingHTTPServer):
         """Write a verdict down; what is said of its sequence then.
 
         Args:
-            said: as view.js sends it: place, row (None: all frames), verdict, reason.
+            said: as view.js sends it: place, row (None: all frames), the item and the frame's number (None: all) that
+                the person sees there, verdict, reason.
 
         Raises:
             RefusedError: it is no verdict on something that is there.
+            CheckpointError: the sequence cannot be read; nothing is written.
         """
         if not self.source.reviewed:
             raise RefusedError(HTTPStatus.FORBIDDEN, "A release is not reviewed; look at its workspace.")
@@ -145,20 +147,16 @@ class ViewServer(ThreadingHTTPServer):
         if place >= len(self.source.items):
             raise RefusedError(HTTPStatus.NOT_FOUND, "There is no such sequence.")
         with self._working:
-            try:
-                self.source.judge(
-                    place, row, None if verdict == TAKE_BACK else Verdict(verdict == GOOD, reason)
-                )
-            except IndexError:
-                raise RefusedError(HTTPStatus.NOT_FOUND, "There is no such frame.") from None
+            self._check_seen(place, row, said)
+            self.source.judge(place, row, None if verdict == TAKE_BACK else Verdict(verdict == GOOD, reason))
         return self.sequence(place)
 
     def correct(self, said: Any) -> dict[str, Any]:
         """Write corrected landmarks down, each on the scan's surface; what is said of its sequence then.
 
         Args:
-            said: as view.js sends it: place, row, points: a list of [number, x, y, z], mm, from the middle of what is
-                shown; none: the correction is taken back.
+            said: as view.js sends it: place, row, item, number, moved: a list of [number, x, y, z], mm, from
+                the middle of what is shown; none: the correction is taken back.
 
         Raises:
             RefusedError: these are no points of a frame that is there.
@@ -169,12 +167,23 @@ class ViewServer(ThreadingHTTPServer):
         if place >= len(self.source.items):
             raise RefusedError(HTTPStatus.NOT_FOUND, "There is no such sequence.")
         with self._working:
-            try:
-                self.source.correct(place, row, self._on_scan(place, row, points) if points else {})
-            except IndexError:
-                raise RefusedError(HTTPStatus.NOT_FOUND, "There is no such frame.") from None
+            self._check_seen(place, row, said)
+            self.source.correct(place, row, self._on_scan(place, row, points) if points else {})
             self._frames.pop((place, row), None)
         return self.sequence(place)
+
+    def _check_seen(self, place: int, row: int | None, said: dict[str, Any]) -> None:
+        """Whether what a person sees is what lies at a place.
+
+        Raises:
+            RefusedError: it is another sequence or frame, or there is none.
+        """
+        entry = self.source.sequence(place)
+        if row is not None and row >= len(entry.frames):
+            raise RefusedError(HTTPStatus.NOT_FOUND, "There is no such frame.")
+        number = None if row is None else entry.frames[row].number
+        if (said["item"], said["number"]) != (str(entry.item), number):
+            raise RefusedError(HTTPStatus.CONFLICT, "The page shows another frame. Load it again.")
 
     def _on_scan(self, place: int, row: int, points: dict[int, Floats]) -> dict[int, Floats]:
         """Points of what is shown as the nearest ones on the frame's scan, in its frame."""
@@ -188,9 +197,9 @@ class ViewServer(ThreadingHTTPServer):
 
 
 def _parsed_points(said: Any) -> tuple[int, int, dict[int, Floats]]:
-    if not isinstance(said, dict) or sorted(said) != ["place", "points", "row"]:
-        raise RefusedError(HTTPStatus.BAD_REQUEST, "A correction has place, row, points.")
-    place, row, points = said["place"], said["row"], said["points"]
+    if not isinstance(said, dict) or sorted(said) != ["item", "moved", "number", "place", "row"]:
+        raise RefusedError(HTTPStatus.BAD_REQUEST, "A correction has place, row, item, number, moved.")
+    place, row, points = said["place"], said["row"], said["moved"]
     if not all(_is_number(n) for n in (place, row)):
         raise RefusedError(HTTPStatus.BAD_REQUEST, "Sequence and frame are whole numbers.")
     if not isinstance(points, list) or len(points) > N_LANDMARKS or not all(map(_is_point, points)):
@@ -210,10 +219,10 @@ def _is_number(said: Any) -> bool:
 
 
 def _parsed(said: Any) -> tuple[int, int | None, str, str]:
-    fields = ("place", "row", "verdict", "reason")
+    fields = ("place", "row", "item", "number", "verdict", "reason")
     if not isinstance(said, dict) or sorted(said) != sorted(fields):
         raise RefusedError(HTTPStatus.BAD_REQUEST, f"A verdict has {', '.join(fields)}.")
-    place, row, verdict, reason = (said[name] for name in fields)
+    place, row, verdict, reason = (said[name] for name in ("place", "row", "verdict", "reason"))
     if not _is_number(place) or not (row is None or _is_number(row)):
         raise RefusedError(HTTPStatus.BAD_REQUEST, "Sequence and frame are whole numbers.")
     if verdict not in (GOOD, BAD, TAKE_BACK) or not isinstance(reason, str):
@@ -247,8 +256,13 @@ class _Handler(BaseHTTPRequestHandler):
         except ConnectionError:  # the browser has gone
             self.close_connection = True
         except OSError as error:
-            said = f"The disk failed: {error.strerror}."
-            self._send(said.encode(), "text/plain; charset=utf-8", HTTPStatus.INTERNAL_SERVER_ERROR)
+            self._fail(f"The disk failed: {error.strerror or error}.")
+        except Exception as error:
+            self._fail(f"The viewer failed: {type(error).__name__}: {error}.")
+
+    def _fail(self, said: str) -> None:
+        self.close_connection = True
+        self._send(said.encode(), "text/plain; charset=utf-8", HTTPStatus.INTERNAL_SERVER_ERROR)
 
     def _check_host(self) -> None:
         if self.headers.get_all("Host") != [self.server.host]:
@@ -288,7 +302,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.headers.get("Content-Type", "").partition(";")[0].strip() != "application/json":
             raise RefusedError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "What is said must be JSON.")
         length = self.headers.get("Content-Length", "")
-        if not (length.isascii() and length.isdecimal()) or int(length) > MAX_BODY:
+        if not (length.isascii() and length.isdecimal()) or len(length) > 9 or int(length) > MAX_BODY:
             raise RefusedError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"At most {MAX_BODY} bytes are read.")
         try:
             said = json.loads(self.rfile.read(int(length)))

@@ -18,7 +18,7 @@ from mimicme.pipeline.errors import CheckpointError, FrameRejected, MimicmeError
 from mimicme.pipeline.geometry.mesh import inverse, transform
 from mimicme.pipeline.items import Correction, Item, Verdict
 from mimicme.pipeline.items import Sequence as Captured
-from mimicme.pipeline.review import FOUND, Place, Review, read_corrections, rejection
+from mimicme.pipeline.review import Place, Review, read_corrections, rejection
 from mimicme.pipeline.stage import A, Stage
 from mimicme.pipeline.template import Template
 from mimicme.pipeline.workspace import Workspace
@@ -129,7 +129,7 @@ class WorkspaceSource:
             try:
                 with Checkpoint(path) as made:
                     _read_stage(entry, by_number, made, stage)
-            except (MimicmeError, OSError, KeyError, ValueError) as error:
+            except (MimicmeError, OSError, KeyError, ValueError, RuntimeError) as error:
                 raise CheckpointError(
                     "a checkpoint cannot be read", where=path, seen=error, todo="Run `mimicme run`."
                 ) from error
@@ -142,7 +142,15 @@ class WorkspaceSource:
     def frame(self, place: int, row: int) -> FrameData:
         captured = self._sequences[place]
         paths, number = self._paths(captured.item), captured.frames[row].number
-        shown = read_frame(paths, number, self._stages)
+        try:
+            shown = read_frame(paths, number, self._stages)
+        except (OSError, KeyError, ValueError, RuntimeError) as error:
+            raise CheckpointError(
+                "a checkpoint cannot be read",
+                where=f"{captured.item} frame {number}",
+                seen=error,
+                todo="Run `mimicme run`.",
+            ) from error
         if shown.scan is None:
             return shown
         try:
@@ -163,6 +171,8 @@ class WorkspaceSource:
             Review.read(self._workspace.review_file).said(said, verdict).write(self._workspace.review_file)
 
     def correct(self, place: int, row: int, moved: Mapping[int, Floats]) -> None:
+        from mimicme.commands.view.corrections import take_back
+
         captured = self._sequences[place]
         item, number = captured.item, captured.frames[row].number
         with self._writing:
@@ -173,8 +183,7 @@ class WorkspaceSource:
                 else self._workspace.root / correction.name
             )
             if not moved:
-                path.unlink(missing_ok=True)
-                path.with_suffix(FOUND).unlink(missing_ok=True)
+                take_back(path)
                 return
             found = self._given(item, number, correction)
             if found is None:

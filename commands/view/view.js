@@ -131,7 +131,9 @@
   let place = given.place;
   let row = 0;
   let shown = null;
+  let shownRow = null;
   let wanted = 0;
+  let opening = 0;
   const frames = new Map();
   const options = { layout: "mesh", surface: "texture", wire: false, marks: false, edit: false };
   const edits = new Map(); // points moved and not yet saved, by number, by place and row
@@ -195,9 +197,9 @@
     // everything of a frame that does not depend on what is shown
     const data = await unpack(payload);
     const step = template.about.step_mm;
-    if (data.vertices) {
+    if (data.mesh) {
       const points = new Float32Array(template.rest.length);
-      const added = new Int16Array(data.vertices.buffer);
+      const added = new Int16Array(data.mesh.buffer);
       for (let i = 0; i < points.length; i++) points[i] = (template.rest[i] + added[i]) * step;
       data.points = spread(points, 3);
       data.normals = spread(normalsOf(points, template.vertexFaces), 3);
@@ -208,8 +210,8 @@
       data.scanNormals = normalsOf(data.scanPoints, data.scan_faces);
       if (data.scan_errors) data.scanErrorColors = errorColors(data.scan_errors);
     }
-    if (data.texture) {
-      const blob = new Blob([data.texture], { type: "image/jpeg" });
+    if (data.picture) {
+      const blob = new Blob([data.picture], { type: "image/jpeg" });
       data.bitmap = await createImageBitmap(blob, { imageOrientation: "flipY" });
     }
     return data;
@@ -236,6 +238,7 @@
       const data = await frameOf(row);
       if (ticket !== wanted) return;
       shown = data;
+      shownRow = row;
       if (timing.ready_ms === null && !data.points && data.scanPoints) set("layout", "scan");
       fill();
       if (timing.ready_ms === null) timing.ready_ms = performance.now() - began;
@@ -343,7 +346,8 @@
   }
 
   function move(k, event) {
-    const point = hit(event);
+    // what is still drawn may be another frame's
+    const point = shown && shownRow === row ? hit(event) : null;
     if (!point) return;
     const key = `${place}/${row}`;
     edits.set(key, { ...moved(), [k]: point });
@@ -352,16 +356,20 @@
   }
 
   async function correct(points) {
+    if (!sequence) return;
     $("corrected").textContent = "";
+    const own = { place, row, item: sequence.name, number: sequence.frames[row].number };
     try {
-      sequence = await (await ask("/landmarks", { place, row, points })).json();
-      edits.delete(`${place}/${row}`);
-      frames.delete(row);
-      await go(row);
+      const answer = await (await ask("/landmarks", { ...own, moved: points })).json();
+      edits.delete(`${own.place}/${own.row}`);
+      if (own.place !== place) return;
+      sequence = answer;
+      frames.delete(own.row);
+      if (own.row === row) await go(row);
       $("corrected").textContent = points.length
         ? "Written to corrections; the next run uses it." : "Taken back; the next run goes without it.";
     } catch (error) {
-      $("corrected").textContent = String(error.message || error);
+      $("corrected").textContent = `${own.item} frame ${own.number}: ${error.message || error}`;
     }
   }
 
@@ -495,28 +503,37 @@
   }
 
   async function judge(verdict) {
+    if (!sequence) return;
     const all = $("all").checked;
     $("saved").textContent = "";
+    const own = { place, row: all ? null : row, item: sequence.name, number: all ? null : sequence.frames[row].number };
     try {
-      const body = { place, row: all ? null : row, verdict, reason: verdict === "none" ? "" : $("reason").value };
-      sequence = await (await ask("/verdict", body)).json();
+      const body = { ...own, verdict, reason: verdict === "none" ? "" : $("reason").value };
+      const answer = await (await ask("/verdict", body)).json();
+      if (own.place !== place) return;
+      sequence = answer;
       tell();
       $("saved").textContent = "Written to review.csv; the next run uses it.";
     } catch (error) {
-      $("saved").textContent = String(error.message || error);
+      $("saved").textContent = `${own.item}: ${error.message || error}`;
     }
   }
 
   async function open(at) {
     play(false);
-    place = at;
-    frames.clear();
+    const ticket = ++opening;
+    let found;
     try {
-      sequence = await store.sequence(place);
+      found = await store.sequence(at);
     } catch (error) {
-      say(String(error.message || error));
+      if (ticket === opening) say(String(error.message || error));
       return;
     }
+    if (ticket !== opening) return;
+    // together: what is said and drawn is never of one sequence while verdicts go to another
+    [place, sequence, shown, shownRow] = [at, found, null, null];
+    frames.clear();
+    draw();
     $("slider").max = sequence.frames.length - 1;
     await go(0);
   }

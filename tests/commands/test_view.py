@@ -18,7 +18,16 @@ import numpy as np
 import pytest
 from shared_helpers import mimicme
 
-from mimicme.commands.view import chosen_rows, library, make_server, open_source, place_of, view_file, way_in
+from mimicme.commands.view import (
+    chosen_rows,
+    library,
+    make_server,
+    open_source,
+    place_of,
+    sources,
+    view_file,
+    way_in,
+)
 from mimicme.commands.view.corrections import GivenPoints
 from mimicme.commands.view.page import common, policy, render_page
 from mimicme.commands.view.payload import Part, pack, unpack
@@ -107,7 +116,7 @@ def test_a_frame_is_within_half_a_step_and_its_error_is_the_distance(template: T
     moved = scan.with_vertices(scan.vertices + pose[:3, 3])
     found, _ = unpack(scene.frame_payload(FrameData(vertices=flat, scan=moved, pose=pose)))
     rest = unpack(scene.template_payload())[0]["rest"]
-    points = (rest.view(np.uint16) + found["vertices"]).view(np.int16) * STEP_MM + scene.middle
+    points = (rest.view(np.uint16) + found["mesh"]).view(np.int16) * STEP_MM + scene.middle
     np.testing.assert_allclose(points, flat, atol=STEP_MM / 2 + 1e-9)
     assert found["errors"][0] == NO_ERROR and set(found["errors"][1:].tolist()) == {25}
     np.testing.assert_allclose(found["scan"] * STEP_MM + scene.middle, scan.vertices, atol=STEP_MM)
@@ -206,8 +215,8 @@ def test_a_workspaces_sequence_as_a_file(base: Path, tmp_path: Path) -> None:
     payload = re.search(r'id="frame-1">(.*?)</script>', page, re.S)
     assert payload is not None and 'id="frame-2"' not in page
     found, _ = unpack(base64.b64decode(payload[1]))
-    assert {"vertices", "errors", "texture", "landmarks", "scan", "scan_colors", "scan_errors"} <= set(found)
-    assert found["texture"][:2].tobytes() == b"\xff\xd8"
+    assert {"mesh", "errors", "picture", "landmarks", "scan", "scan_colors", "scan_errors"} <= set(found)
+    assert found["picture"][:2].tobytes() == b"\xff\xd8"
     assert 1 <= np.median(found["errors"]) < 25  # 0.02 to 0.5 mm: the captures are synthetic
     data = re.search(r'id="data">(.*?)</script>', page, re.S)
     assert data is not None
@@ -285,7 +294,8 @@ def contents(server: ViewServer, root: Path) -> dict[str, str]:
     return {str(p.relative_to(root)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 
-BAD = {"place": 1, "row": 2, "verdict": "bad", "reason": "drifted cheek"}
+FRAME = {"place": 1, "row": 2, "item": "S000/surprise", "number": 2}
+BAD = {**FRAME, "verdict": "bad", "reason": "drifted cheek"}
 
 
 def test_a_verdict_is_written_and_nothing_else(server: ViewServer, tmp_path: Path) -> None:
@@ -301,7 +311,10 @@ def test_a_verdict_is_written_and_nothing_else(server: ViewServer, tmp_path: Pat
     assert text == "subject,sequence,frame,verdict,reason\nS000,surprise,2,bad,drifted cheek\n"
     # a line by hand meanwhile stays
     (root / "review.csv").write_text(text + "S000,neutral,*,good,\n")
-    assert asked(server, "/verdict", {**BAD, "row": None, "verdict": "good", "reason": ""})[0] == 200
+    assert (
+        asked(server, "/verdict", {**BAD, "row": None, "number": None, "verdict": "good", "reason": ""})[0]
+        == 200
+    )
     assert asked(server, "/verdict", {**BAD, "verdict": "none", "reason": ""})[0] == 200
     lines = Review.read(root / "review.csv").lines
     assert {(str(item), n): line.verdict.good for (item, n), line in lines.items()} == {
@@ -352,6 +365,7 @@ def test_what_it_is_not_to_show_is_refused(
         (BAD, {"Content_Type": "text/plain"}, 415),
         (BAD, {"Content_Length": None}, 413),
         (BAD, {"Content_Length": str(MAX_BODY + 1)}, 413),
+        (BAD, {"Content_Length": "1" * 5000}, 413),
         (b"{", {}, 400),
         (b"[" * 16_000, {}, 400),
         ([], {}, 400),
@@ -367,6 +381,9 @@ def test_what_it_is_not_to_show_is_refused(
         ({**BAD, "reason": "x" * 201}, {}, 422),
         ({**BAD, "place": 9}, {}, 404),
         ({**BAD, "row": 9}, {}, 404),
+        ({**BAD, "item": "S000/neutral"}, {}, 409),
+        ({**BAD, "number": 1}, {}, 409),
+        ({**BAD, "row": None}, {}, 409),
     ],
 )
 def test_what_it_is_not_to_write_is_refused(
@@ -415,6 +432,18 @@ def test_corrections_are_not_written_through_a_link(tmp_path: Path) -> None:
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
+def test_nothing_is_taken_back_through_a_link(server: ViewServer, tmp_path: Path) -> None:
+    away = tmp_path / "away"
+    (away / "surprise").mkdir(parents=True)
+    for ending in (".ljson", ".found"):
+        (away / "surprise" / f"2{ending}").write_text("another's")
+    (tmp_path / "ws" / "corrections").mkdir()
+    (tmp_path / "ws" / "corrections" / "S000").symlink_to(away)
+    status, said = asked(server, "/landmarks", {**FRAME, "moved": []})
+    assert status == 422 and b"through a link" in said
+    assert len(list((away / "surprise").iterdir())) == 2
+
+
 def test_a_point_that_is_moved_lands_on_the_scan_and_counts(
     server: ViewServer, base: Path, tmp_path: Path
 ) -> None:
@@ -423,7 +452,7 @@ def test_a_point_that_is_moved_lands_on_the_scan_and_counts(
     frame, _ = unpack(asked(server, "/frame/1/2")[1])
     assert set(frame["given_sources"].tolist()) == {MANUAL}
     target = frame["given"][30] + (4.0, 0.0, 3.0)  # beside the surface
-    status, _ = asked(server, "/landmarks", {"place": 1, "row": 2, "points": [[30, *target.tolist()]]})
+    status, _ = asked(server, "/landmarks", {**FRAME, "moved": [[30, *target.tolist()]]})
     assert status == 200
     after = contents(server, root)
     assert set(after) - set(before) == {f"corrections/S000/surprise/2{e}" for e in (".ljson", ".found")}
@@ -438,10 +467,10 @@ def test_a_point_that_is_moved_lands_on_the_scan_and_counts(
         moved = np.linalg.norm(stage - old.points(2), axis=1)
     assert 2 < moved[30] < 6 and np.delete(moved, 30).max() < 0.01
     # a second one keeps the first
-    assert asked(server, "/landmarks", {"place": 1, "row": 2, "points": [[8, *target.tolist()]]})[0] == 200
+    assert asked(server, "/landmarks", {**FRAME, "moved": [[8, *target.tolist()]]})[0] == 200
     twice, _ = unpack(asked(server, "/frame/1/2")[1])
     np.testing.assert_allclose(twice["given"][30], shown["given"][30], atol=0.01)
-    assert asked(server, "/landmarks", {"place": 1, "row": 2, "points": []})[0] == 200
+    assert asked(server, "/landmarks", {**FRAME, "moved": []})[0] == 200
     assert not list((root / "corrections").rglob("*.*"))
 
 
@@ -455,7 +484,7 @@ def test_a_scan_without_a_pose_is_shown_as_it_lies_and_corrected(base: Path, tmp
     )
     scene = Scene(source.template)
     found, _ = unpack(scene.frame_payload(frame))
-    assert {"scan", "given"} <= set(found) and not {"vertices", "errors", "landmarks"} & set(found)
+    assert {"scan", "given"} <= set(found) and not {"mesh", "errors", "landmarks"} & set(found)
     middle = (found["scan"].max(0) + found["scan"].min(0)) / 2 * STEP_MM
     assert np.abs(middle).max() < 1.0  # mm, after the scan was thinned
     source.correct(1, 0, {30: frame.given[30] + 5.0})
@@ -473,20 +502,22 @@ def test_a_scan_without_a_pose_is_shown_as_it_lies_and_corrected(base: Path, tmp
 @pytest.mark.parametrize(
     ("body", "status"),
     [
-        ({"place": 1, "row": 2}, 400),
-        ({"place": 1, "row": None, "points": []}, 400),
-        ({"place": 1, "row": 2, "points": [[68, 0, 0, 0]]}, 400),
-        ({"place": 1, "row": 2, "points": [[-1, 0, 0, 0]]}, 400),
-        ({"place": 1, "row": 2, "points": [[True, 0, 0, 0]]}, 400),
-        ({"place": 1, "row": 2, "points": [["../x", 0, 0, 0]]}, 400),
-        ({"place": 1, "row": 2, "points": [[0, 0, 0]]}, 400),
-        ({"place": 1, "row": 2, "points": [[0, 0, 0, "1"]]}, 400),
-        ({"place": 1, "row": 2, "points": [[0, 0, 0, 1e9]]}, 400),
-        (b'{"place": 1, "row": 2, "points": [[0, 0, 0, NaN]]}', 400),
-        ({"place": 1, "row": 2, "points": [[0, 0, 0, 0]] * 69}, 400),
-        ({"place": 9, "row": 2, "points": [[0, 0, 0, 0]]}, 404),
-        ({"place": 1, "row": 9, "points": [[0, 0, 0, 0]]}, 404),
-        ({"place": 1, "row": 9, "points": []}, 404),
+        (FRAME, 400),
+        ({**FRAME, "row": None, "moved": []}, 400),
+        ({**FRAME, "moved": [[68, 0, 0, 0]]}, 400),
+        ({**FRAME, "moved": [[-1, 0, 0, 0]]}, 400),
+        ({**FRAME, "moved": [[True, 0, 0, 0]]}, 400),
+        ({**FRAME, "moved": [["../x", 0, 0, 0]]}, 400),
+        ({**FRAME, "moved": [[0, 0, 0]]}, 400),
+        ({**FRAME, "moved": [[0, 0, 0, "1"]]}, 400),
+        ({**FRAME, "moved": [[0, 0, 0, 1e9]]}, 400),
+        (b'{"place": 1, "row": 2, "item": "S000/surprise", "number": 2, "moved": [[0, 0, 0, NaN]]}', 400),
+        ({**FRAME, "moved": [[0, 0, 0, 0]] * 69}, 400),
+        ({**FRAME, "place": 9, "moved": [[0, 0, 0, 0]]}, 404),
+        ({**FRAME, "row": 9, "moved": [[0, 0, 0, 0]]}, 404),
+        ({**FRAME, "row": 9, "moved": []}, 404),
+        ({**FRAME, "item": "S000/neutral", "moved": []}, 409),
+        ({**FRAME, "number": 1, "moved": []}, 409),
     ],
 )
 def test_points_that_are_none_are_refused(server: ViewServer, tmp_path: Path, body: Any, status: int) -> None:
@@ -506,6 +537,33 @@ def test_a_broken_review_is_said_and_left_as_it_is(server: ViewServer, tmp_path:
     status, said = asked(server, "/verdict", BAD)
     assert status == 422 and b"line 2: the verdict is not known" in said
     assert "awful" in path.read_text()
+
+
+def test_no_verdict_is_written_on_a_sequence_that_cannot_be_read(server: ViewServer, tmp_path: Path) -> None:
+    Workspace.open(tmp_path / "ws").checkpoint("landmarks", Item("S000", "surprise")).write_bytes(b"broken")
+    assert asked(server, "/verdict", BAD)[0] == 422
+    assert not (tmp_path / "ws" / "review.csv").exists()
+
+
+@pytest.mark.parametrize("error", [OSError("a chunk is damaged"), RuntimeError("a chunk is damaged")])
+def test_a_damaged_checkpoint_is_said(
+    server: ViewServer, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def broken(*_: object) -> FrameData:
+        raise error
+
+    monkeypatch.setattr(sources, "read_frame", broken)
+    status, said = asked(server, "/frame/1/2")
+    assert status == 422 and b"S000/surprise frame 2" in said and b"a chunk is damaged" in said
+
+
+def test_whatever_fails_is_answered(server: ViewServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(place: int) -> SequenceEntry:
+        raise RuntimeError("of all things")
+
+    monkeypatch.setattr(server.source, "sequence", broken)
+    status, said = asked(server, "/sequence/1")
+    assert status == 500 and b"of all things" in said
 
 
 def test_a_release_is_not_reviewed(base: Path) -> None:
