@@ -14,7 +14,7 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -365,8 +365,12 @@ def _release_cost(
     sample: Iterable[items.Sequence],
     frames_left: int,
 ) -> StageCost | None:
-    """What a release of the sample costs, which is made to be measured and removed; None where none can be made."""
+    """What a release of the sample costs, which is made to be measured and removed; None where none can be made.
+
+    It is one file, whatever `pack.shard` says: shards hold the same, and would lie beside those of a release.
+    """
     output = workspace.sample_release
+    stages = tuple(_in_one_file(stage) if stage is writing else stage for stage in stages)
     options = RunOptions(jobs=0, first=writing.name, last=writing.name, only=globs, output=output, force=True)
     try:
         result = run(workspace, options, stages)
@@ -382,6 +386,20 @@ def _release_cost(
     finally:
         for path in (output, digest.beside(output)):
             path.unlink(missing_ok=True)
+
+
+def _in_one_file(stage: Stage) -> Stage:
+    """A stage that writes a release, made to write one without shards."""
+    write = stage.everything
+    if write is None:
+        return stage
+
+    def everything(*, settings: Any, **given: Any) -> Any:
+        return write(
+            settings=replace(settings, shard="none") if hasattr(settings, "shard") else settings, **given
+        )
+
+    return replace(stage, everything=everything)
 
 
 def _stored_bytes(group: h5py.Group) -> int:

@@ -79,6 +79,7 @@ class Workspace:
         self._sets = sets
         self._catalogue: Catalogue | None = None
         self._table: SubjectTable | None = None
+        self._table_bytes = b""
 
     @classmethod
     def open(
@@ -279,22 +280,30 @@ class Workspace:
 
         file, captures = self._own.metadata.file, self._own.captures
         if self._table is None:  # read once, so that who is left out and what is said of the others agree
+            self._table_bytes = self._bytes_of_table()
             rules = ConsentRules(captures.consent_yes, captures.consent_missing, captures.not_same)
             columns = self._own.metadata.columns
             self._table = read_subjects(self._path(file), rules, columns) if file else SubjectTable()
         return self._table.matched(captured, self._withdrawal())
 
+    def _bytes_of_table(self) -> bytes:
+        """The file of the table of subjects as it is now; empty where there is none, or none that can be read."""
+        file = self._own.metadata.file
+        try:
+            return self._path(file).read_bytes() if file else b""
+        except OSError:
+            return b""
+
     def metadata_digest(self) -> str:
         """SHA-256 of the table of subjects, of what its columns are and of what names say of people; empty when none is
         declared or it cannot be read, and names say nothing."""
-        file, columns = self._own.metadata.file, self._own.metadata.columns
+        columns = self._own.metadata.columns
         named = json.dumps(columns, sort_keys=True).encode() if columns else b""
         people = bu_names.people(self.catalogue().sequences)
         by_names = json.dumps(people, sort_keys=True).encode() if people else b""
-        try:
-            table = self._path(file).read_bytes() + named if file else b""
-        except OSError:
-            table = b""
+        # of what was read, not of what was written since: the release is made of that
+        read = self._bytes_of_table() if self._table is None else self._table_bytes
+        table = read + named if read else b""
         return hashlib.sha256(table + by_names).hexdigest() if table or by_names else ""
 
     # -- files

@@ -484,19 +484,31 @@ def test_wrong_use_ends_with_status_two(tmp_path: Path, small_captures: Path) ->
     assert "nowhere" in done.stderr
 
 
+def test_a_release_of_shards_is_planned(workspace: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "ws"
+    shutil.copytree(workspace, copy)
+    done = mimicme("plan", copy, "--jobs", 0, "--json", "--set", "pack.shard=subject", *SMALL)
+    told = json.loads(done.stdout)
+    assert "pack" not in told["untimed"]
+    assert told["release"]["frames"] == told["release"]["frames_left"] == 4  # it is not there in shards
+    assert told["release"]["disk_bytes"] > 0
+    assert not [p.name for p in copy.iterdir() if "sample" in p.name or "@" in p.name]
+
+
 def test_a_release_of_shards_is_the_same_release(
     workspace: Path, tmp_path: Path, small_captures: Path
 ) -> None:
     copy = tmp_path / "ws"
     shutil.copytree(workspace, copy)
     shard = ("--set", "pack.shard=subject")
-    for jobs in (0, 2):
+    for jobs in (0, 1, 2):
         output = tmp_path / f"jobs{jobs}" / "release.h5"
         done = mimicme("pack", copy, "--jobs", jobs, "--output", output, *shard, *SMALL)
         assert f"{output}: verified" in done.stdout
     names = sorted(path.name for path in (tmp_path / "jobs0").iterdir())
     assert [name.split("@")[1] for name in names if "@" in name] == ["S000"]
-    assert [digest(tmp_path / "jobs0" / n) for n in names] == [digest(tmp_path / "jobs2" / n) for n in names]
+    for jobs in ("jobs1", "jobs2"):
+        assert [digest(tmp_path / "jobs0" / n) for n in names] == [digest(tmp_path / jobs / n) for n in names]
     again = mimicme("pack", copy, "--jobs", 1, "--output", tmp_path / "jobs2" / "release.h5", *shard, *SMALL)
     assert "is current" in again.stdout + again.stderr
     figures = [

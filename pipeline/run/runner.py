@@ -6,6 +6,7 @@ import contextlib
 import difflib
 import glob
 import json
+import math
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -139,7 +140,7 @@ class _Run:
             _worker_count(self.options.jobs),
             self.options.backend,
             self.options.scheduler,
-            lambda job: job.limit_s(frame_limit_s),
+            lambda job: _limit_s(job, frame_limit_s),
         )
         log: RunLog | None = None
         killed = True
@@ -644,6 +645,11 @@ def _worker_count(jobs: int | None) -> int:
     import joblib
 
     return max(1, int(joblib.cpu_count()))
+
+
+def _limit_s(job: Any, frame_limit_s: float) -> float:
+    """Seconds that a job may take, if a frame may take so many; a part of the release, such as a shard, has no end."""
+    return job.limit_s(frame_limit_s) if isinstance(job, Job) else math.inf
 
 
 def _side_by_side(pool: Pool, work: Callable[[Any], Any], jobs: Iterable[Any]) -> Iterator[Any]:

@@ -29,7 +29,7 @@ from mimicme.pipeline.captures.metadata import ConsentRules, parse_subjects
 from mimicme.pipeline.errors import MimicmeError, UsageError
 from mimicme.pipeline.items import Item
 from mimicme.pipeline.privacy.pseudonyms import pseudonyms, read_ledger, sequence_names
-from mimicme.pipeline.release import Release, digest
+from mimicme.pipeline.release import Release, digest, guard
 from mimicme.pipeline.release.permitted import COLUMNS
 
 TITLE = Title("Faces & More", ("Müller, Änne", "A Lab"), "1.0", "", "CC-BY-NC-4.0", "Faces of {six} people.")
@@ -107,6 +107,19 @@ def test_nobodys_id_is_in_it(source: Path, tmp_path: Path) -> None:
         assert all(frame.message == "" for frame in release)
         config = json.loads(release.attributes["config"])
         assert config["bake"] == {"size": 32}
+
+
+def test_no_digest_of_ids_is_in_it(lab: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "lab.h5"
+    copy.write_bytes((lab / "one" / "release.h5").read_bytes())
+    with h5py.File(copy, "r+") as file:
+        config = {"review": {"bad": 2, "digest": "d" * 64}, "bake": {"size": 32}}
+        del file.attrs["config"]
+        guard.put(file.attrs, "config", json.dumps(config))
+        digest.seal(file)
+    done = publish(copy, tmp_path / "out", TITLE)
+    with Release(done.release) as release:
+        assert json.loads(release.attributes["config"]) == {"review": {"bad": 2}, "bake": {"size": 32}}
 
 
 def test_the_frames_are_the_same(source: Path, tmp_path: Path) -> None:

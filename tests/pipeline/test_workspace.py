@@ -149,3 +149,16 @@ def test_captured_are_all_whatever_the_table_says(refusing):
     assert opened.captured_subjects() == ("S1", "S2")
     with pytest.raises(InputError, match="the metadata table cannot be read"):
         Workspace.open(workspace.root, sets=sets).sequences()
+
+
+def test_the_digest_of_the_table_is_that_of_the_table_that_was_read(make, tmp_path):
+    """The table may be edited while a run goes on: the release is made of what was read, and says so."""
+    table = tmp_path / "people.csv"
+    table.write_text("subject,consent\nS1,yes\n")
+    workspace = Workspace.open(make().root, sets=[f"metadata.file={table}"])
+    workspace.catalogue()
+    before = workspace.metadata_digest()
+    table.write_text("subject,consent\nS1,yes\nS2,no\n")
+    assert workspace.metadata_digest() == before
+    again = Workspace.open(workspace.root, sets=[f"metadata.file={table}"])
+    assert again.metadata_digest() != before

@@ -29,7 +29,6 @@ ELSEWHERE: dict[str, set[str]] = {
     "stages/pack/__init__.py": {"pose"},
     "commands/adopt.py": {"vertices", "pose", "landmarks", "landmark_source", "landmark_confidence"},
     "commands/export.py": {"vertices"},
-    "commands/withdraw.py": {"vertices"},
     "commands/verify/": {
         *("vertices", "faces", "uv", "uv_faces", "fps", "file_from_scan", "pose"),
         *("landmarks", "landmark_source", "landmark_confidence", "landmark_visible", "time_s"),

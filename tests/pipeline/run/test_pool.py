@@ -7,6 +7,7 @@ import math
 import os
 import sys
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -15,6 +16,23 @@ from fake_runs import GOOD, HERE, calls, child, digests, go
 from mimicme.pipeline.errors import UsageError, raise_if_memory
 from mimicme.pipeline.run.pool import GROWTH_VARIABLE, THREAD_VARIABLES
 from mimicme.pipeline.run.work import Job
+
+
+def test_parts_of_a_release_are_written_by_workers_without_a_limit(make, fake):
+    """They are no jobs of a stage: what a frame may take says nothing of them."""
+    lengths = []
+
+    def bundle(*, side_by_side, **more):
+        lengths.extend(side_by_side(len, ["a", "bb", "ccc"]))
+        fake.bundle(**more)
+
+    workspace = make()
+    result = go(
+        workspace, fake, stages=(*fake.STAGES[:3], replace(fake.BUNDLE, everything=bundle)), jobs=1,
+        sets=["run.frame_limit_s=100"],
+    )  # fmt: skip
+    assert (result.code, sorted(lengths)) == (0, [1, 2, 3])
+    assert workspace.release.is_file()
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
