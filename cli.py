@@ -511,6 +511,13 @@ def report_command(
     "--port", type=click.IntRange(0, 65535), default=0, help="Of the server (default: any free one)."
 )
 @click.option("--browser/--no-browser", default=True, help="Open a browser, or only print the address.")
+@click.option(
+    "--for",
+    "use",
+    type=click.Choice(["research", "papers", "training", "raw", "commercial"]),
+    default="",
+    help="What the file is for; a release that says what its subjects permit asks for it.",
+)
 def view_command(
     place: Path,
     sequence: str | None,
@@ -520,15 +527,19 @@ def view_command(
     texture: int,
     port: int,
     browser: bool,
+    use: str,
 ) -> None:
     """3D in the browser: scans, registered meshes, errors; in a workspace also verdicts on frames."""
     from mimicme.commands.view import make_server, open_source, place_of, view_file, way_in
+    from mimicme.commands.view.sources import ReleaseSource
     from mimicme.pipeline.run.progress import Console
     from mimicme.stages import STAGES
 
     source = open_source(place, STAGES, lambda folder: _opened(folder, None, ()))
     at = place_of(source, sequence)
     if output is not None:
+        if isinstance(source, ReleaseSource):
+            source.check_use(at, use)
         console = Console(sys.stderr)
         try:
             held = view_file(source, at, output, frames, texture, scans, console.draw)

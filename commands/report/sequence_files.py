@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -179,18 +179,25 @@ def render_files(workspace: Workspace, job: Job, made: Made, view: bool) -> None
     write_whole(job.folder / MADE, json.dumps(said) + "\n")
 
 
+_OURS = re.compile(rf"index\.html|\d+\.jpg|{re.escape(MADE)}|\..+\.tmp")
+"""Files of a sequence's folder; whatever else lies there is somebody's."""
+
+
 def remove_others(output: Path, items: Iterable[Item]) -> None:
     """Remove what an earlier report has of sequences that are not in this one: of who has withdrawn, say."""
     kept = set(items)
     subjects = {item.subject for item in kept}
-    for made in list(output.glob(f"sequences/*/*/{MADE}")):
-        item = Item(made.parent.parent.name, made.parent.name)
-        if item in kept:
-            continue
-        shutil.rmtree(made.parent)
-        (output / "views" / item.subject / f"{item.sequence}.html").unlink(missing_ok=True)
-        if item.subject not in subjects:
-            (output / "subjects" / f"{item.subject}.html").unlink(missing_ok=True)
-            shutil.rmtree(output / "views" / item.subject, ignore_errors=True)
-            if not any(made.parent.parent.iterdir()):
-                made.parent.parent.rmdir()
+    # by folder, and not by MADE: an interrupted report has written pictures and not yet that
+    gone = [
+        file
+        for file in output.glob("sequences/*/*/*")
+        if _OURS.fullmatch(file.name) and Item(file.parts[-3], file.parts[-2]) not in kept
+    ]
+    gone += [page for page in output.glob("views/*/*.html") if Item(page.parent.name, page.stem) not in kept]
+    gone += [page for page in output.glob("subjects/*.html") if page.stem not in subjects]
+    for file in gone:
+        file.unlink()
+    folders = {file.parent for file in gone} | {file.parent.parent for file in gone}
+    for folder in sorted(folders, key=lambda folder: len(folder.parts), reverse=True):
+        if folder.parent != output and folder != output and folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()

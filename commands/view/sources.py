@@ -311,6 +311,27 @@ class ReleaseSource:
         self.items = [info.item for info in self._infos]
         self._reading = threading.Lock()
 
+    def check_use(self, place: int, use: str) -> None:
+        """A page of this sequence may be given away.
+
+        Raises:
+            UsageError: the release says what its subjects permit, and nobody said what for, or this one does not permit
+                it.
+        """
+        from mimicme.pipeline.release import permitted
+
+        subject = self.items[place].subject
+        if not use and not permitted.declares(self._release.subjects.values()):
+            return
+        if not use:
+            raise UsageError(
+                "this release says what each of its subjects permits",
+                where=self.title,
+                todo=f"Say what the page is for: --for {'|'.join(permitted.USES)}.",
+            )
+        if not self._release.permits(subject, use):
+            raise UsageError(f"'{subject}' does not plainly permit '{use}'", where=self.title)
+
     def sequence(self, place: int) -> SequenceEntry:
         from mimicme.stages import STAGES
 

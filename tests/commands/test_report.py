@@ -22,6 +22,7 @@ from mimicme.commands.report.index import COLUMNS, index_data, order, script
 from mimicme.commands.report.page import asset, environment, make_section, render, render_page, render_section
 from mimicme.commands.report.ranking import sequence_badness
 from mimicme.commands.report.records import FrameRecord, ItemRecord, decision_sentence
+from mimicme.commands.report.sequence_files import remove_others
 from mimicme.commands.report.svg import curve
 from mimicme.pipeline.checkpoint import Checkpoint, writing
 from mimicme.pipeline.drawing import pictures
@@ -594,3 +595,20 @@ def test_headings_are_in_the_terms_of_the_field_with_the_figures_beside_them(
     assert set(headings) <= set(COLUMNS) and all(headings.values())
     assert headings["expected_error"] == "expected error of the worst frame, mm (expected_error)"
     assert headings["s2m_p95"] == "scan to surface, 95th percentile of the worst frame, mm (s2m_p95)"
+
+
+def test_pictures_of_who_is_no_longer_there_go_even_of_an_interrupted_report(tmp_path: Path) -> None:
+    for name in (
+        "sequences/S1/smile/3.jpg", "sequences/S1/smile/index.html", "sequences/S2/smile/3.jpg",
+        "sequences/S2/smile/made.json", "sequences/lab/own/scan.obj", "views/S1/smile.html", "subjects/S1.html",
+        "subjects/S2.html",
+    ):  # fmt: skip
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x")
+    remove_others(tmp_path, [Item("S2", "smile")])
+    left = sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file())
+    assert left == [
+        "sequences/S2/smile/3.jpg", "sequences/S2/smile/made.json", "sequences/lab/own/scan.obj",
+        "subjects/S2.html",
+    ]  # fmt: skip
+    assert not (tmp_path / "sequences" / "S1").exists()

@@ -11,6 +11,7 @@ import pytest
 from mimicme.commands.export import export
 from mimicme.commands.model.build import BuildSettings, build
 from mimicme.commands.model.sheets import write_sheets
+from mimicme.commands.view.sources import ReleaseSource
 from mimicme.pipeline.captures.metadata import parse_subjects
 from mimicme.pipeline.errors import UsageError
 from mimicme.pipeline.items import Item
@@ -137,3 +138,15 @@ def test_two_columns_of_one_use_that_disagree_permit_nothing():
     assert permits({"may_train": "yes", "May Train": "yes"}, "training")
     assert not permits({"may_train": "no", "May Train": "yes"}, "training")
     assert not permits({"may_train": "yes", "May Train": ""}, "training")
+
+
+def test_a_page_of_a_sequence_asks_what_for(fakes: ModuleType, tmp_path: Path) -> None:
+    made = [fakes.checkpoints(tmp_path, fakes.sequence(Item(who, "smile"), (0, 1))) for who in ("A1", "A2")]
+    fakes.packed(tmp_path / "r.h5", made, parse_subjects(TABLE.encode()))
+    source = ReleaseSource(tmp_path / "r.h5")
+    places = {item.subject: at for at, item in enumerate(source.items)}
+    source.check_use(places["A1"], "papers")
+    with pytest.raises(UsageError, match="--for"):
+        source.check_use(places["A1"], "")
+    with pytest.raises(UsageError, match="'A2' does not plainly permit 'papers'"):
+        source.check_use(places["A2"], "papers")
