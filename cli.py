@@ -515,7 +515,6 @@ def report_command(
     "--for",
     "use",
     type=click.Choice(["research", "papers", "training", "raw", "commercial"]),
-    default="",
     help="What the file is for; a release that says what its subjects permit asks for it.",
 )
 def view_command(
@@ -527,7 +526,7 @@ def view_command(
     texture: int,
     port: int,
     browser: bool,
-    use: str,
+    use: str | None,
 ) -> None:
     """3D in the browser: scans, registered meshes, errors; in a workspace also verdicts on frames."""
     from mimicme.commands.view import make_server, open_source, place_of, view_file, way_in
@@ -539,7 +538,7 @@ def view_command(
     at = place_of(source, sequence)
     if output is not None:
         if isinstance(source, ReleaseSource):
-            source.check_use(at, use)
+            source.check_use(at, use or "")
         console = Console(sys.stderr)
         try:
             held = view_file(source, at, output, frames, texture, scans, console.draw)
