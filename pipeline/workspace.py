@@ -567,11 +567,18 @@ class Workspace:
 
     def _withdrawal(self) -> Callable[[str], bool]:
         """What says of many names whether they have withdrawn; the list is read once."""
-        try:
-            listed = frozenset((self.root / "withdrawn.txt").read_text().split())
-        except FileNotFoundError:
-            return lambda name: False
-        key = self._tombstone_key(listed) if any(line.startswith(_KEYED) for line in listed) else b""
+        file = self.root / "withdrawn.txt"
+        listed = frozenset(file.read_text().split()) if file.exists() else frozenset()
+        key = b""
+        if any(line.startswith(_KEYED) for line in listed):
+            key = self._tombstone_key(listed)
+        elif (self.root / "withdrawn.key").exists():
+            raise UsageError(
+                "the list of who withdrew is missing or incomplete, though its key is there",
+                where=file,
+                todo="Put it back from a backup of the workspace. Without it nobody can say whose captures may be "
+                "used; if it is lost, leave out who withdrew in the table of subjects, and remove withdrawn.key.",
+            )
         return lambda name: any(_hashed(one, k) in listed for one in _spellings(name) for k in (key, b""))
 
     def _tombstone_key(self, listed: Collection[str]) -> bytes:
@@ -593,7 +600,8 @@ class Workspace:
                 "the key to the list of who withdrew is missing" if not key else "that key is not the list's",
                 where=path,
                 todo="Put it back from a backup of the workspace. Without it nobody can say whose captures may be "
-                "used; if it is lost, leave out who withdrew in the table of subjects, and remove withdrawn.txt.",
+                "used; if it is lost, leave out who withdrew in the table of subjects, and remove withdrawn.txt and "
+                "withdrawn.key.",
             )
         return key
 

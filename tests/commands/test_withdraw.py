@@ -419,6 +419,16 @@ def test_who_withdrew_is_kept_out_by_a_key(workspace: Workspace) -> None:
         withdraw_workspace(workspace.root, "S002")
 
 
+@pytest.mark.parametrize("damage", [lambda p: p.unlink(), lambda p: p.write_text("")])
+def test_a_list_that_is_lost_lets_nobody_back(workspace: Workspace, damage) -> None:
+    withdraw_workspace(workspace.root, "S001")
+    damage(workspace.root / "withdrawn.txt")
+    with pytest.raises(UsageError, match="list of who withdrew is missing"):
+        Workspace.open(workspace.root).sequences()
+    (workspace.root / "withdrawn.key").unlink()  # what the error says of a list that cannot be found again
+    assert Workspace.open(workspace.root).sequences()
+
+
 def test_withdrawing_again_removes_the_shard_that_an_interrupted_withdrawal_left(
     workspace: Workspace,
 ) -> None:
