@@ -16,6 +16,7 @@ from mimicme.pipeline.run.pool import limit_threads, silence_warnings
 from mimicme.stages import FLOW
 
 if TYPE_CHECKING:
+    from mimicme.commands.verify import Finding
     from mimicme.pipeline.items import Item
     from mimicme.pipeline.workspace import Workspace
 
@@ -151,16 +152,36 @@ def _opened(workspace: Path, preset: str | None, sets: tuple[str, ...]) -> Works
     return as_last
 
 
-def _verified(release: Path, every_image: bool = False, absent: str = "") -> bool:
+def _verified(release: Path, every_image: bool = False, absent: str = "", key: Path | None = None) -> bool:
     """Verify a release and say what was found."""
-    from mimicme.commands.verify import has_errors
-    from mimicme.commands.verify.apart import verify_apart
+    from mimicme.commands.verify import all_said, has_errors
 
-    findings = verify_apart(release, every_image=every_image, absent=absent)
+    findings = _findings(release, every_image, absent, key)
     for finding in findings:
         click.echo(finding)
-    click.echo(f"{release}: {'not usable' if has_errors(findings) else 'verified'}")
-    return not has_errors(findings)
+    known = all_said(findings)
+    said = (
+        "not usable"
+        if has_errors(findings)
+        else "verified"
+        if known
+        else "nothing is wrong that was looked at"
+    )
+    click.echo(f"{release}: {said}{'' if known else '; not all that was asked can be said'}")
+    return known and not has_errors(findings)
+
+
+def _findings(release: Path, every_image: bool, absent: str, key: Path | None) -> list[Finding]:
+    from mimicme.commands.verify.absent import Alias
+    from mimicme.commands.verify.apart import verify_apart
+    from mimicme.pipeline.captures.layouts import safe_name
+    from mimicme.pipeline.privacy.pseudonyms import key_mark, key_of, pseudonym
+
+    alias = None
+    if key is not None:
+        secret = key_of(key)
+        alias = Alias(pseudonym(secret, safe_name(absent)), key_mark(secret))
+    return verify_apart(release, every_image=every_image, absent=absent, alias=alias)
 
 
 @main.command("init")
@@ -438,18 +459,22 @@ def status_command(
 @click.option(
     "--absent", default="", metavar="ID", help="Nothing of this subject may be left: no name, text or chunk."
 )
+@click.option(
+    "--key", type=RELEASE, help="Of the pseudonyms of a published release: ID is looked for under its own."
+)
 @JSON
-def verify_command(release: Path, every_image: bool, absent: str, as_json: bool) -> None:
+def verify_command(release: Path, every_image: bool, absent: str, key: Path | None, as_json: bool) -> None:
     """Check a release: structure, checksums, units, NaN, index."""
-    from mimicme.commands.verify import has_errors
-    from mimicme.commands.verify.apart import verify_apart
+    from mimicme.commands.verify import all_said, has_errors
 
+    if key is not None and not absent:
+        raise click.UsageError("--key goes with --absent.")
     if not as_json:
-        sys.exit(0 if _verified(release, every_image, absent) else 1)
-    findings = verify_apart(release, every_image=every_image, absent=absent)
+        sys.exit(0 if _verified(release, every_image, absent, key) else 1)
+    findings = _findings(release, every_image, absent, key)
     records = [{"level": f.level, "where": f.where, "message": f.message} for f in findings]
     click.echo(json.dumps(records, indent=1))
-    sys.exit(1 if has_errors(findings) else 0)
+    sys.exit(1 if has_errors(findings) or not all_said(findings) else 0)
 
 
 @main.command("report")
@@ -774,7 +799,7 @@ def experiment_group() -> None:
 @click.option(
     "--author", "authors", multiple=True, required=True, metavar="'FAMILY, GIVEN'", help="Repeatable."
 )
-@click.option("--version", default="1.0", show_default=True)
+@click.option("--version", default="", help="Default: 1.0, then 1.1 ... where something changed.")
 @click.option("--description", default="", help="In a sentence or two.")
 @click.option("--date", default="", metavar="YYYY-MM-DD", help="Default: the release's.")
 @click.option("--licence", default="", metavar="TEXT", help="Default: the release's.")
@@ -829,7 +854,8 @@ def publish_command(
         click.echo(why, err=True)
     for message in done.messages:
         click.echo(message)
-    click.echo(f"{directory}: {done.subjects} subjects with {done.frames} frames under pseudonyms")
+    what = f"version {done.version}, {done.subjects} subjects with {done.frames} frames under pseudonyms"
+    click.echo(f"{directory}: {what}")
     click.echo(f"{done.key}: the key to their ids, and {done.ledger.name}: keep both, give neither away")
     sys.exit(0 if _verified(done.release) else 1)
 
@@ -842,16 +868,20 @@ def publish_command(
     multiple=True,
     type=click.Path(exists=True, path_type=Path),
     metavar="PATH",
-    help="Where models, exports and copies may lie (repeatable): models are marked, the rest is named.",
+    help="Where models, exports and copies may lie (repeatable): models are marked, published folders rid of the "
+    "subject, the rest is named.",
 )
 @click.option(
-    "--key", type=RELEASE, help="Of the pseudonyms it was published under: published copies are found too."
+    "--key",
+    type=RELEASE,
+    help="Of the pseudonyms it was published under: it is found in published copies too.",
 )
 def withdraw_command(place: Path, subject: str, also: tuple[Path, ...], key: Path | None) -> None:
-    """Consent withdrawn: remove a subject from a release, or from a workspace and its release for good."""
+    """Consent withdrawn: remove a subject from a release, a published folder, or a workspace for good."""
+    from mimicme.commands.publish import pages
     from mimicme.commands.withdraw import withdraw
 
-    done = withdraw(place, subject, also, key)
+    done = withdraw(place, subject, also, key, pages.again)
     parts = [f"{done.sequences} sequences with {done.frames} frames of the release"] if done.sequences else []
     parts += [f"{len(done.files)} files"] if done.files else []
     click.echo(f"{place}: '{subject}' is gone: {' and '.join(parts) or 'nothing was left of it'}.")

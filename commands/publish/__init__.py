@@ -14,23 +14,26 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from mimicme.commands.publish import splits, texts
-from mimicme.commands.publish.copying import Subject, publish_release
-from mimicme.commands.publish.croissant import croissant
-from mimicme.commands.publish.facts import Facts, facts_of
+from mimicme.commands.publish import splits, versions
+from mimicme.commands.publish.copying import Subject, contents_of, publish_release
+from mimicme.commands.publish.facts import Facts
+from mimicme.commands.publish.pages import DEMOGRAPHY, RELEASE, config_of, write_pages
 from mimicme.commands.publish.texts import Title
 from mimicme.pipeline.captures.expressions import LABELS
+from mimicme.pipeline.captures.layouts import safe_name
 from mimicme.pipeline.captures.metadata import UNKNOWN, ConsentRules
-from mimicme.pipeline.errors import UsageError, listed
+from mimicme.pipeline.errors import OutputError, UsageError, listed
 from mimicme.pipeline.privacy.names_in import names_in
 from mimicme.pipeline.privacy.pseudonyms import (
     Known,
+    key_mark,
     ledger_of,
     made_key,
     pseudonyms,
@@ -38,40 +41,17 @@ from mimicme.pipeline.privacy.pseudonyms import (
     sequence_names,
     write_ledger,
 )
-from mimicme.pipeline.release import Release, digest, layout, permitted, shards
+from mimicme.pipeline.release import Release, digest, layout, permitted, publication, shards
+from mimicme.pipeline.release.publication import PAGES, SUMS, Entry, Publication
+from mimicme.pipeline.release.shards import Shard
 from mimicme.pipeline.release.writer import root_attributes
-from mimicme.pipeline.whole_file import write_whole
 from mimicme.pipeline.workspace import CONFIG_NAME, Workspace
 from mimicme.stages.pack.sharding import shards_of
 
-RELEASE, SUMS = "release.h5", "SHA256SUMS"
-DEMOGRAPHY = ("age", "gender", "ethnicity")
-_PAGES = (
-    "README.md",
-    "AGREEMENT.txt",
-    "CITATION.cff",
-    "CITATION.bib",
-    "datasheet.md",
-    "subjects.csv",
-    "croissant.json",
-)
 _OURS = re.compile(
-    rf"\.?({'|'.join(map(re.escape, (*_PAGES, SUMS, RELEASE, RELEASE + digest.ENDING)))})(\.\d+\.tmp)?"
+    rf"\.?({'|'.join(map(re.escape, (*PAGES, SUMS, RELEASE, RELEASE + digest.ENDING)))})(\.\d+\.tmp)?"
 )
 _SHARDS = re.compile(r"\.?release@[A-Za-z0-9_.+-]+@[0-9a-f]{16}\.h5(\.\d+\.tmp)?")
-_COLUMNS = {
-    "subject": "pseudonym",
-    "age": "years",
-    "gender": "as the subject says, or as the lab wrote it",
-    "ethnicity": "as the subject says, or as the lab wrote it",
-    "consent": "yes: nobody is here without",
-    "split": "train, val or test",
-    "may_appear_in_papers": "pictures of them may be shown",
-    "may_train": "models may be learnt from them",
-    "may_share_raw": "raw captures of them may be given away",
-    "research_only": "no commercial use",
-    "frames_ok": "registered frames",
-}
 
 
 @dataclass(frozen=True)
@@ -103,13 +83,14 @@ class Published:
     """What was published.
 
     Attributes:
-        release: the file.  subjects, frames: that it holds.
+        release: the file.  version: as which.  subjects, frames: that it holds.
         left_out: why, by subject.
         key, ledger: files that stay at home.
         messages: what a person should know.
     """
 
     release: Path
+    version: str
     subjects: int
     frames: int
     left_out: Mapping[str, str]
@@ -128,17 +109,20 @@ def publish(
     """Publish a release.
 
     Args:
-        title: its `date` and `licence` are those of the release where they are empty.
+        title: its `date` and `licence` are those of the release where they are empty; its `version` follows from the
+            one before (`versions`).
         alive: called after each subject.
 
     Raises:
-        UsageError: the folder holds something else, nobody may be published, or an id stands in a text that would be.
+        UsageError: the folder holds something else, nobody may be published, an id stands in a text that would be, or
+            a version must be given.
         ReleaseError, CheckpointError: the release is damaged.
     """
     chosen, folder = settings or PublishSettings(), Path(directory)
     _check_folder(folder)
     shares = splits.shares_of(chosen.shares)
     key_path = chosen.key or folder.parent / f"{folder.name}.key"
+    terms = chosen.agreement.read_text(encoding="utf-8") if chosen.agreement else None
     with Release(release) as source:
         if not layout.has_digests(source.attributes.get("schema_version")):
             raise UsageError(
@@ -159,32 +143,46 @@ def publish(
         subjects = _subjects(source, stay, key, known, shares, chosen)
         full = _full(title, source)
         _check_texts(source, subjects, full, chosen)
+        labels = _labels(source, subjects, chosen)
+        about = Publication(
+            full.title,
+            "",
+            full.authors,
+            full.date,
+            full.description,
+            full.doi,
+            full.url,
+            chosen.shares,
+            chosen.seed,
+            chosen.use,
+            len(left_out),
+            _dropped(source, stay, chosen),
+            key_mark(key),
+        )
+        contents = contents_of(source, subjects, key)
+        about = replace(about, content=_content(source, about, contents, labels, full.licence, terms, key))
+        target = folder / RELEASE
+        about, remarks = versions.settled(source.path, target, about, title.version, contents, bool(known))
+        remarks = [*versions.other_keys(source.path, about.key, key_path), *remarks]
         folder.mkdir(parents=True, exist_ok=True)
         (folder / SUMS).unlink(missing_ok=True)  # until all of it is there again
         for half in folder.glob(".*.tmp"):  # of a publication that was killed
             half.unlink()
-        target = folder / RELEASE
-        labels = _labels(source, subjects, chosen)
-        said = _attributes(source, full, chosen, key)
+        said = _attributes(source, full.licence, about, key)
         publish_release(source, target, subjects, said, labels, key, alive)
-        stages, dropped = _stages(source), _dropped(source, stay, chosen)
     write_ledger(
         ledger,
         [(s.own, s.name, str(s.attributes["split"]), own, new) for s in subjects for own, new in s.sequences],
     )
-    with Release(target) as made:
-        facts = facts_of(made, labels is not None)
-    how = {
-        "shares": shares,
-        "splits": f"seed {chosen.seed}",
-        "left_out": len(left_out),
-        "stages": stages,
-        "dropped": dropped,
-    }
-    _write_pages(folder, full, facts, how, chosen)
-    return Published(
-        target, len(subjects), facts.frames, left_out, key_path, ledger, _messages(facts, known, subjects)
-    )
+    facts = write_pages(target, terms)
+    where, with_key = (os.path.realpath(one) for one in (folder, key_path))
+    entry = Entry(where, with_key, about.key, about.version, about.content, about.changes, contents)
+    try:
+        publication.note(source.path, entry)
+    except (OSError, OutputError) as error:
+        remarks.append(f"That it was published could not be noted beside the release: {error}")
+    messages = (*remarks, *_messages(facts, known, subjects))
+    return Published(target, about.version, len(subjects), facts.frames, left_out, key_path, ledger, messages)
 
 
 def _check_folder(folder: Path) -> None:
@@ -296,36 +294,37 @@ def _full(title: Title, source: Release) -> Title:
     )
 
 
-def _attributes(source: Release, title: Title, chosen: PublishSettings, key: bytes) -> dict[str, str]:
+def _attributes(source: Release, licence: str, about: Publication, key: bytes) -> dict[str, str]:
     """The root attributes of what is given away."""
-    record = {
-        "title": title.title,
-        "version": title.version,
-        "authors": list(title.authors),
-        "shares": chosen.shares,
-        "seed": chosen.seed,
-        "use": chosen.use,
-    }
-    config = _without_paths(_config(source))
+    config = _without_paths(config_of(source))
     if isinstance(review := config.get("review"), dict):
         review.pop("digest", None)  # of names, which could be found by trying
-    text = json.dumps(record, sort_keys=True)
-    made_of = f"published\n{source.fingerprint}\n{text}\n{chosen.columns}"
+    text = about.to_json()
     said = root_attributes(
         created=str(source.attributes.get("created", "")),
-        licence=title.licence,
+        licence=licence,
         config=json.dumps(config, sort_keys=True),
-        fingerprint=hmac.new(key, made_of.encode("utf-8", "surrogateescape"), hashlib.sha256).hexdigest(),
+        fingerprint=_keyed(key, f"published\n{source.fingerprint}\n{text}"),
     )
-    return {**said, "publication": text}
+    return {**said, publication.ATTRIBUTE: text}
 
 
-def _config(source: Release) -> dict[str, Any]:
-    try:
-        found = json.loads(str(source.attributes.get("config", "{}")))
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
+def _content(
+    source: Release,
+    about: Publication,
+    contents: Mapping[str, str],
+    labels: Mapping[str, Sequence[str]] | None,
+    licence: str,
+    terms: str | None,
+    key: bytes,
+) -> str:
+    """A keyed hash of all that is published: equal ones are one version."""
+    record = [source.fingerprint, about.to_json(), contents, labels, licence, terms]
+    return _keyed(key, json.dumps(record, sort_keys=True))
+
+
+def _keyed(key: bytes, text: str) -> str:
+    return hmac.new(key, text.encode("utf-8", "surrogateescape"), hashlib.sha256).hexdigest()
 
 
 def _without_paths(value: Any) -> Any:
@@ -335,11 +334,6 @@ def _without_paths(value: Any) -> Any:
     if isinstance(value, list):
         return [_without_paths(one) for one in value]
     return "" if isinstance(value, str) and ("/" in value or "\\" in value) else value
-
-
-def _stages(source: Release) -> str:
-    stages = _config(source).get("stages", {})
-    return ", ".join(f"{n} {s.get('version')}" for n, s in stages.items() if isinstance(s, dict)) or UNKNOWN
 
 
 def _dropped(source: Release, stay: Iterable[str], chosen: PublishSettings) -> str:
@@ -355,7 +349,7 @@ def _labels(
 ) -> dict[str, list[str]] | None:
     """Pseudonyms by label of their shard; None: one file."""
     held = shards.of_file(source.path) or ()
-    shard = chosen.shard if chosen.shard is not None else ("subject" if held else "none")
+    shard = chosen.shard if chosen.shard is not None else _shard_of(source, held)
     if shard == "none":
         return None
     total = source.path.stat().st_size + sum(one.bytes for one in held)
@@ -366,6 +360,24 @@ def _labels(
         if subject in own:
             sizes[own[subject]] += total // frames
     return shards_of(sizes, shard)
+
+
+def _shard_of(source: Release, held: Sequence[Shard]) -> Literal["none", "subject"] | float:
+    """How a release is cut into shards: one a subject, or by a size, that of `pack.shard` or else of the largest."""
+    if not held:
+        return "none"
+    if all(len(one.subjects) == 1 and _is_label(one, one.subjects[0]) for one in held):
+        return "subject"
+    said = config_of(source)
+    for name in ("stages", "pack", "settings", "shard"):
+        said = said.get(name, {}) if isinstance(said, dict) else {}
+    if isinstance(said, float | int) and not isinstance(said, bool) and 0 < said < 1e6:
+        return float(said)
+    return max(one.bytes for one in held) / 1e9
+
+
+def _is_label(shard: Shard, subject: str) -> bool:
+    return shard.name.count("@") == 2 and shard.name.split("@")[1] == safe_name(subject)
 
 
 def _check_texts(source: Release, subjects: Iterable[Subject], title: Title, chosen: PublishSettings) -> None:
@@ -379,7 +391,7 @@ def _check_texts(source: Release, subjects: Iterable[Subject], title: Title, cho
         "the title": " ".join(
             (title.title, title.description, *title.authors, title.version, title.doi, title.url)
         ),
-        "the settings in the release": json.dumps(_without_paths(_config(source))),
+        "the settings in the release": json.dumps(_without_paths(config_of(source))),
     }
     for subject in subjects:
         for name in (*DEMOGRAPHY, *chosen.columns):
@@ -398,40 +410,6 @@ def _check_texts(source: Release, subjects: Iterable[Subject], title: Title, cho
                 seen=f"'{held}'",
                 todo="Take it out there, or leave the column out.",
             )
-
-
-def _write_pages(
-    folder: Path, title: Title, facts: Facts, how: dict[str, Any], chosen: PublishSettings
-) -> None:
-    """All but the release; the checksums last."""
-    bib = texts.bibtex(title)
-    terms = (
-        chosen.agreement.read_text(encoding="utf-8") if chosen.agreement else texts.agreement(title, facts)
-    )
-    pages = {
-        "README.md": texts.readme(title, facts),
-        "AGREEMENT.txt": terms,
-        "CITATION.cff": texts.citation_cff(title),
-        "CITATION.bib": bib,
-        "datasheet.md": texts.datasheet(title, facts, how),
-        "subjects.csv": texts.subjects_csv(facts),
-    }
-    for name, text in pages.items():
-        write_whole(folder / name, text)
-    sums = {
-        line.partition("  ")[2]: line.partition("  ")[0]
-        for line in _lines(folder / (RELEASE + digest.ENDING))
-    }
-    sums |= {name: digest.of_file(folder / name) for name in (*pages, RELEASE + digest.ENDING)}
-    files = {name: ((folder / name).stat().st_size, total) for name, total in sums.items()}
-    columns = {**_COLUMNS, **{name: "as in the lab's table" for name in chosen.columns}}
-    write_whole(folder / "croissant.json", croissant(title, files, columns, bib))
-    sums["croissant.json"] = digest.of_file(folder / "croissant.json")
-    write_whole(folder / SUMS, "".join(f"{total}  {name}\n" for name, total in sorted(sums.items())))
-
-
-def _lines(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8").splitlines()
 
 
 def _messages(facts: Facts, known: Mapping[str, Known], subjects: Sequence[Subject]) -> tuple[str, ...]:

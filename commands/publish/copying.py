@@ -69,9 +69,7 @@ def publish_release(
         ReleaseError, CheckpointError: the source is damaged.
     """
     by_name = {subject.name: subject for subject in subjects}
-    files = {subject.own: source.path for subject in subjects}
-    for shard in shards.of_file(source.path) or ():
-        files |= {own: shards.found(source.path, shard) for own in shard.subjects if own in files}
+    files = _files(source, subjects)
     with guarded_file(source.path) as index:
         level = int(index[layout.TEMPLATE_VERTICES].compression_opts or 4)
 
@@ -109,6 +107,36 @@ def publish_release(
     shards.remove_others(target, (one.name for one in held))
 
 
+def contents_of(source: Release, subjects: Sequence[Subject], key: bytes) -> dict[str, str]:
+    """A keyed hash of what is published of each subject, by pseudonym.
+
+    Raises:
+        ReleaseError, CheckpointError: the source is damaged.
+    """
+    files = _files(source, subjects)
+    return {one.name: _keyed(key, _record(one, files[one.own])) for one in subjects}
+
+
+def _files(source: Release, subjects: Sequence[Subject]) -> dict[str, Path]:
+    """The file in which each subject lies, by its id."""
+    files = {subject.own: source.path for subject in subjects}
+    for shard in shards.of_file(source.path) or ():
+        files |= {own: shards.found(source.path, shard) for own in shard.subjects if own in files}
+    return files
+
+
+def _record(subject: Subject, path: Path) -> dict[str, Any]:
+    return {
+        "said": {name: repr(value) for name, value in subject.attributes.items()},
+        "sequences": subject.sequences,
+        "content": _content(subject, path),
+    }
+
+
+def _keyed(key: bytes, record: Any) -> str:
+    return hmac.new(key, json.dumps(record, sort_keys=True).encode(), hashlib.sha256).hexdigest()
+
+
 def _shard(
     source: Release,
     files: Mapping[str, Path],
@@ -125,16 +153,9 @@ def _shard(
         "format": _FORMAT,
         "schema": layout.SCHEMA_VERSION,
         "template": template,
-        "subjects": {
-            one.name: {
-                "said": {name: repr(value) for name, value in one.attributes.items()},
-                "sequences": one.sequences,
-                "content": _content(one, files[one.own]),
-            }
-            for one in subjects
-        },
+        "subjects": {one.name: _record(one, files[one.own]) for one in subjects},
     }
-    fingerprint = hmac.new(key, json.dumps(record, sort_keys=True).encode(), hashlib.sha256).hexdigest()
+    fingerprint = _keyed(key, record)
     path = shards.folder_of(target) / shards.name_of(target, label, fingerprint)
     if path.is_file() and not path.is_symlink():
         there = known.get(path.name)

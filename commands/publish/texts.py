@@ -169,7 +169,7 @@ left.
 """
 
 
-def agreement(title: Title, facts: Facts) -> str:
+def agreement(title: Title) -> str:
     """The terms, where a lab brings none of its own."""
     licence = title.licence or "No licence is given beyond this agreement."
     return f"""AGREEMENT ON THE USE OF: {title.title}, version {title.version}
@@ -245,7 +245,7 @@ def datasheet(title: Title, facts: Facts, how: dict[str, Any]) -> str:
     """Questions that who uses a data set has (after Gebru et al., Datasheets for Datasets, 2021), and histograms.
 
     Args:
-        how: seed and shares of the splits, who was left out, versions of the stages.
+        how: seed and shares of the splits, who was left out, versions of the stages, what changed by version.
     """
     table = ["| value | subjects | |", "| --- | --- | --- |"]
     parts = [f"# Datasheet: {title.title}, version {title.version}", "", "## Composition", ""]
@@ -312,6 +312,9 @@ def datasheet(title: Title, facts: Facts, how: dict[str, Any]) -> str:
         f"Terms: {title.licence or 'see AGREEMENT.txt'}. New versions come without those who have withdrawn; a subject "
         "keeps pseudonym and split in all of them.",
     ]
+    if how["changes"]:
+        parts += ["", "| version | what changed |", "| --- | --- |"]
+        parts += [f"| {version} | {text.replace('|', '/')} |" for version, text in how["changes"]]
     return "\n".join(parts) + "\n"
 
 

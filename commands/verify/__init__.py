@@ -2,10 +2,11 @@
 
 tree.py looks at what there is by metadata alone, and what it refuses is not read: nothing in the file is trusted.
 Checks of the whole file stand in whole.py, of its people in people.py, of one sequence in sequence.py, of what both
-hold in datasets.py and images.py; shards.py makes the same in the shards of an index, and absent.py looks for traces of
-somebody.  Each is a small function from a part of the open file to findings; a finding says where, what is wrong and
-what should be there.  Every chunk of every dataset is read once, so that a flipped byte is found, and reported as the
-chunk it is in; all else is compared with the digests in the file, and the whole of it with the one beside it.
+hold in datasets.py and images.py; shards.py makes the same in the shards of an index, published.py looks at the pages
+beside a published one, and absent.py for traces of somebody.  Each is a small function from a part of the open file to
+findings; a finding says where, what is wrong and what should be there.  Every chunk of every dataset is read once, so
+that a flipped byte is found, and reported as the chunk it is in; all else is compared with the digests in the file, and
+the whole of it with the one beside it.
 
 apart.py does it in a process of its own: a file may be made so that HDF5 itself fails on it.
 """
@@ -17,9 +18,10 @@ from pathlib import Path
 
 import h5py
 
-from mimicme.commands.verify.absent import check_absent
-from mimicme.commands.verify.finding import Finding, guarded, has_errors, of_error
+from mimicme.commands.verify.absent import Alias, check_absent
+from mimicme.commands.verify.finding import Finding, all_said, guarded, has_errors, of_error
 from mimicme.commands.verify.people import check_entry, check_subjects
+from mimicme.commands.verify.published import check_published
 from mimicme.commands.verify.sequence import Shape
 from mimicme.commands.verify.shards import check_shards
 from mimicme.commands.verify.tree import Seen
@@ -33,7 +35,7 @@ from mimicme.commands.verify.whole import (
 from mimicme.pipeline.errors import ReleaseError
 from mimicme.pipeline.release import guard, layout, shards
 
-__all__ = ["Finding", "has_errors", "verify"]
+__all__ = ["Alias", "Finding", "all_said", "has_errors", "verify"]
 
 
 def verify(
@@ -41,6 +43,7 @@ def verify(
     every_image: bool = False,
     alive: Callable[[], None] = lambda: None,
     absent: str = "",
+    alias: Alias | None = None,
 ) -> list[Finding]:
     """Check a whole release.
 
@@ -48,7 +51,7 @@ def verify(
         every_image: decode every texture; otherwise the first, middle and last of each sequence are decoded, and
             of the others the header is read.
         alive: called now and then.
-        absent: an id of which nothing may be left.
+        absent: an id of which nothing may be left.  alias: what it is called under a key.
 
     Returns:
         Findings in the order of the file; empty when the release is as it should be.  A file that is damaged is a
@@ -66,7 +69,9 @@ def verify(
     with handle:
         findings = list(_check_file(handle, Path(path), every_image, alive))
     findings += guarded("/", check_beside, Path(path), alive)
-    return findings + (list(guarded("/", check_absent, Path(path), absent, alive)) if absent else [])
+    if not has_errors(findings):
+        findings += guarded("/", check_published, Path(path))
+    return findings + (list(guarded("/", check_absent, Path(path), absent, alive, alias)) if absent else [])
 
 
 def _check_file(

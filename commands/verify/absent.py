@@ -12,6 +12,7 @@ import mmap
 import re
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,24 +22,56 @@ from h5py.h5g import GroupID
 from numpy.typing import NDArray
 
 from mimicme.commands.verify.finding import Finding, guarded
+from mimicme.commands.verify.published import about, pages
 from mimicme.pipeline.privacy.names_in import is_in, names_in_bytes
+from mimicme.pipeline.privacy.pseudonyms import DIGITS
 from mimicme.pipeline.release import digest, guard, shards
 
 MIN_RAW = 4
 """Letters of an id from which on it is looked for between chunks: a shorter one stands in any binary file."""
 MIN_REMNANT = 512
 """Bytes that a stretch must unpack to: what is no chunk fails before."""
+_PSEUDONYM = re.compile(f"P[0-9a-f]{{{DIGITS}}}")
 _STREAM = re.compile(rb"\x78[\x01\x5e\x9c\xda]")
 _DEPTH = 6  # of groups in a release
 _ROWS = 1 << 16
 
 
-def check_absent(path: Path, subject: str, alive: Callable[[], None]) -> Iterator[Finding]:
+@dataclass(frozen=True)
+class Alias:
+    """What a subject is called under a key: its pseudonym, and what tells whether that is a release's (`key_mark`)."""
+
+    name: str
+    mark: str
+
+
+def check_absent(
+    path: Path, subject: str, alive: Callable[[], None], alias: Alias | None = None
+) -> Iterator[Finding]:
     """Nobody of this id is left in a release, whole or of shards.
 
+    In a release under pseudonyms they are looked for under theirs; without its key nobody can say that they are absent.
+
     Args:
-        subject: the id.  alive: called now and then.
+        subject: the id, or a pseudonym.  alive: called now and then.
     """
+    said = about(path)
+    if said is not None and not _PSEUDONYM.fullmatch(subject):
+        if alias is not None and said.key in ("", alias.mark):
+            yield from _check_name(path, alias.name, alive, True)
+        if alias is None or said.key != alias.mark:
+            with_key = "without the key that it was published with"
+            why = with_key if alias is None else "with this key, which is not known to be its own"
+            yield Finding(
+                "unknown",
+                "/",
+                f"Its subjects have pseudonyms: whether '{subject}' is one of them cannot be said {why}. Name it with "
+                "--key FILE (it lies with who published), or ask for the pseudonym: --absent P...",
+            )
+    yield from _check_name(path, subject, alive, said is not None)
+
+
+def _check_name(path: Path, subject: str, alive: Callable[[], None], published: bool) -> Iterator[Finding]:
     folder = shards.folder_of(path)
     named = {one.name for one in shards.of_file(path) or ()}
     for one in sorted(folder.iterdir()):
@@ -48,6 +81,9 @@ def check_absent(path: Path, subject: str, alive: Callable[[], None]) -> Iterato
         yield Finding(
             "error", name, "No index names this shard of an earlier release, or half of one; delete it."
         )
+    for page, text in pages(folder) if published else ():
+        if is_in(subject, text):
+            yield Finding("error", page, f"It has '{subject}' in it.")
     beside = digest.beside(path)
     if beside.is_file() and is_in(subject, beside.read_text("utf-8", "replace")):
         yield Finding("error", beside.name, f"It has '{subject}' in it.")

@@ -19,7 +19,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from mimicme.commands.verify import Finding, verify
+from mimicme.commands.verify import Alias, Finding, verify
+from mimicme.commands.verify.finding import LEVELS, Level
 from mimicme.pipeline.errors import ReleaseError
 
 MEMORY_BYTES = 2 << 30
@@ -36,12 +37,13 @@ def verify_apart(
     memory_bytes: int = MEMORY_BYTES,
     silence_s: float = SILENCE_S,
     absent: str = "",
+    alias: Alias | None = None,
 ) -> list[Finding]:
     """Check a whole release as `verify`, in a process of its own.
 
     Args:
         memory_bytes: that it may take; where the system knows no such limit it has none.
-        absent: an id of which nothing may be left.
+        absent, alias: as of `verify`.
         silence_s: seconds without a sign of life after which it is ended.
 
     Raises:
@@ -55,6 +57,7 @@ def verify_apart(
         str(int(every_image)),
         str(memory_bytes),
         absent,
+        *((alias.name, alias.mark) if alias is not None else ()),
     ]
     # no threads: each would set address space aside
     surroundings = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONUTF8": "1"}
@@ -73,7 +76,8 @@ def verify_apart(
                 if kind == _BUSY:
                     raise ReleaseError(*said[:1], where=path, todo=said[1])
                 if kind != _ALIVE:
-                    findings.append(Finding("warning" if kind == "warning" else "error", said[0], said[1]))
+                    level: Level = next((one for one in LEVELS if one == kind), "error")
+                    findings.append(Finding(level, said[0], said[1]))
             code = child.wait(timeout=silence_s)
             if code > 0:
                 said_last = _last_line(complaint)
@@ -81,7 +85,7 @@ def verify_apart(
                 if "MemoryError" in said_last:
                     most = f"{memory_bytes >> 20:,} MB"
                     failed = f"verify needs more than the {most} it may take; nothing is said of the rest."
-                return [*findings, Finding("error", "/", failed)]
+                return [*findings, Finding("unknown", "/", failed)]
             why = f"signal {-code}"
         except (TimeoutError, subprocess.TimeoutExpired):
             why = f"no sign of life for {silence_s:.0f} s"
@@ -152,7 +156,7 @@ def _has_proc() -> bool:
     return Path("/proc/self/statm").is_file()
 
 
-def _main(path: str, every_image: str, memory_bytes: str, absent: str) -> None:
+def _main(path: str, every_image: str, memory_bytes: str, absent: str, *alias: str) -> None:
     import mimicme.pipeline.formats.image  # noqa: F401  before the limit: what is needed is loaded
 
     _limit(int(memory_bytes))
@@ -165,7 +169,9 @@ def _main(path: str, every_image: str, memory_bytes: str, absent: str) -> None:
             _tell(_ALIVE)
 
     try:
-        findings = verify(path, every_image == "1", alive=alive, absent=absent)
+        findings = verify(
+            path, every_image == "1", alive=alive, absent=absent, alias=Alias(*alias) if alias else None
+        )
     except ReleaseError as error:
         _tell(_BUSY, error.what, error.todo or "")
         return

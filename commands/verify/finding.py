@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from mimicme.pipeline.errors import ReleaseError
-from mimicme.pipeline.release.guard import TROUBLE, first_line
+from mimicme.pipeline.release.guard import TROUBLE, TooLittleMemoryError, first_line
 
-__all__ = ["Finding", "Level", "first_line", "guarded", "has_errors", "of_error"]
+__all__ = ["LEVELS", "Finding", "Level", "all_said", "first_line", "guarded", "has_errors", "of_error"]
 
-Level = Literal["error", "warning"]
+Level = Literal["error", "unknown", "warning"]
+LEVELS: tuple[Level, ...] = ("error", "unknown", "warning")
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,8 @@ class Finding:
     """One thing that is wrong with a release.
 
     Attributes:
-        level: `error`: the release breaks its contract; `warning`: a person should look.
+        level: `error`: the release breaks its contract; `unknown`: something that was asked cannot be said;
+            `warning`: a person should look.
         where: the place inside the file (`/subjects/S001/smile/vertices row 3`).
         message: what is wrong and what should be there.
     """
@@ -36,6 +38,11 @@ class Finding:
 def has_errors(findings: Iterable[Finding]) -> bool:
     """Whether a release with these findings must not be used."""
     return any(f.level == "error" for f in findings)
+
+
+def all_said(findings: Iterable[Finding]) -> bool:
+    """Whether nothing that was asked is left open."""
+    return not any(f.level == "unknown" for f in findings)
 
 
 def guarded(where: str, check: Callable[..., Iterator[Finding]], *arguments: Any) -> Iterator[Finding]:
@@ -55,7 +62,7 @@ def of_memory(error: MemoryError, where: str) -> Finding:
     """That verify had too little memory: a fault of the place where it runs, until somebody looks elsewhere."""
     seen = first_line(error)
     message = f"verify has too little memory to look at this ({seen}); nothing is said of it."
-    return Finding("error", where, message)
+    return Finding("unknown", where, message)
 
 
 def of_error(error: ReleaseError, where: str) -> Finding:
@@ -64,4 +71,5 @@ def of_error(error: ReleaseError, where: str) -> Finding:
     message = error.what
     message += f"; seen {error.seen}" if error.seen is not None else ""
     message += f", expected {error.expected}" if error.expected is not None else ""
-    return Finding("error", place, f"{message[:1].upper()}{message[1:]}.")
+    level: Level = "unknown" if isinstance(error, TooLittleMemoryError) else "error"
+    return Finding(level, place, f"{message[:1].upper()}{message[1:]}.")

@@ -36,7 +36,12 @@ def check_root(root: h5py.File) -> Iterator[Finding]:
     if said.get("units") != "mm":
         yield Finding("error", "/", f"units is {said.get('units')!r}, expected 'mm'.")
     if not said.get("licence"):
-        yield Finding("warning", "/", "No licence is given: nobody knows what they may do with this release.")
+        yield Finding(
+            "warning",
+            "/",
+            "No licence is given: nobody knows what they may do with this release. Write the terms as `text` under "
+            "[licence] in the workspace's mimicme.toml and pack again; `adopt` and `publish` take --licence.",
+        )
     try:
         datetime.fromisoformat(str(said.get("created", "")).replace("Z", "+00:00"))
     except ValueError:

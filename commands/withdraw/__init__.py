@@ -3,7 +3,8 @@
 From a release: it is written anew without the subject, so that no byte of theirs stays in the file
 (removing a group only unlinks it), and replaced in one step.  From a workspace: checkpoints, records, log
 lines, the release and the report; the workspace remembers (as a keyed hash) that the subject must not come back.
-Models that lie beside, and what else is named (`elsewhere`), are looked at for the subject (copies.py).
+Models that lie beside, and what else is named (`elsewhere`), are looked at for the subject (copies.py).  Of a published
+folder the pages are made again too, so that none counts who left, and its version is raised.
 The raw captures and the table of subjects are not touched: they are the lab's own to delete, and the result
 says so.  So it does where the subject taught a stage that learns from everyone: other people's faces are then what
 they are also through this one, until the next run makes them again.
@@ -18,7 +19,7 @@ import json
 import os
 import shlex
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,18 +27,19 @@ from typing import Any
 
 import h5py
 
-from mimicme.commands.withdraw.copies import find_copies
+from mimicme.commands.withdraw.copies import Alias, find_copies
 from mimicme.pipeline.captures.layouts import safe_name
 from mimicme.pipeline.captures.who import person_key
 from mimicme.pipeline.checkpoint import Checkpoint, guarded_file
 from mimicme.pipeline.errors import CheckpointError, ReleaseError, UsageError
 from mimicme.pipeline.model_file import is_model, mark_stale, read_model
-from mimicme.pipeline.privacy.pseudonyms import key_of, pseudonym
-from mimicme.pipeline.release import Release, digest, guard, layout, shards
+from mimicme.pipeline.privacy.pseudonyms import forget, key_mark, key_of, ledger_of, pseudonym
+from mimicme.pipeline.release import Release, digest, guard, layout, publication, shards
+from mimicme.pipeline.release.publication import SUMS, Publication
 from mimicme.pipeline.release.shards import Shard
 from mimicme.pipeline.release.writer import Person, shard_of, write_index
 from mimicme.pipeline.whole_hdf5 import whole_hdf5
-from mimicme.pipeline.workspace import Workspace
+from mimicme.pipeline.workspace import CONFIG_NAME, Workspace
 from mimicme.stages import FLOW, STAGES
 
 _CORPUS_STAGES = tuple(stage.name for stage in STAGES if stage.scope == "corpus")
@@ -62,20 +64,28 @@ class Withdrawal:
 
 
 def withdraw(
-    target: str | Path, subject: str, elsewhere: Sequence[Path] = (), key: Path | None = None
+    target: str | Path,
+    subject: str,
+    elsewhere: Sequence[Path] = (),
+    key: Path | None = None,
+    pages: Callable[[Path], object] | None = None,
 ) -> Withdrawal:
-    """Remove a subject from a release (a file) or from a workspace (a folder).
+    """Remove a subject from a release (a file), a published folder or a workspace (folders).
 
     Args:
-        elsewhere: files and folders in which other copies are looked for.
-        key: of the pseudonyms under which the subject was published: published copies are found too, and where the
-            target is one, the subject is taken out of it.
+        elsewhere: files and folders in which other copies are looked for; of published ones among them the subject is
+            taken out.
+        key: of the pseudonyms under which the subject was published.
+        pages: makes the pages beside a published release again (`publish.pages.again`); None: they are removed, since
+            they count the subject.
 
     Raises:
-        UsageError: the subject is not there, or the file is a model, which holds traces of everyone it was built
-            from; see also `withdraw_release` and `withdraw_workspace`.
+        UsageError: the subject is not there, the key is another release's, or the file is a model, which holds traces
+            of everyone it was built from; see also `withdraw_release` and `withdraw_workspace`.
     """
     path = Path(target)
+    if path.is_dir() and not (path / CONFIG_NAME).is_file() and (path / "release.h5").is_file():
+        path = path / "release.h5"  # a published folder
     if path.is_file() and is_model(path):
         known = subject in read_model(path, stale_too=True).subjects["subject"].tolist()
         if known:
@@ -88,25 +98,106 @@ def withdraw(
             if known
             else None,
         )
-    names = [safe_name(subject)]
+    name = safe_name(subject)
+    alias = None
     if key is not None:
-        names.append(pseudonym(key_of(key), names[0]))
+        secret = key_of(key)
+        alias = Alias(pseudonym(secret, name), key_mark(secret), key)
     if path.is_dir():
         done, beside, release = withdraw_workspace(path, subject), path, path / "release.h5"
     else:
-        published = key is not None and _in_release(path, names[1])
-        done = withdraw_release(path, names[1] if published else subject)
+        about = _publication_of(path)
         beside, release = path.parent, path
-        if published and (beside / "SHA256SUMS").exists():
-            again = "README, datasheet and checksums beside it speak of everybody still: publish again."
-            done = replace(done, messages=(*done.messages, again))
-    stale: list[Path] = []
-    messages = list(done.messages)
-    for name in names:
-        copies = find_copies(name, [beside], elsewhere, release)
-        stale += copies.stale
-        messages += copies.messages
-    return replace(done, stale=tuple(stale), messages=tuple(messages))
+        done = (
+            withdraw_release(path, subject)
+            if about is None
+            else _withdraw_published(path, _name_in(path, about, name, alias), pages)
+        )
+
+    def take_out(copy: Path, called: str) -> None:
+        _withdraw_published(copy, called, pages)
+        publication.note_withdrawal(release, Path(os.path.realpath(copy.parent)), called)
+
+    copies = find_copies(name, [beside], elsewhere, release, alias, take_out)
+    messages = [*done.messages, *copies.messages, *_published_elsewhere(subject, release, elsewhere, key)]
+    if key is not None and forget(ledger_of(key), name):
+        messages.append(
+            f"'{subject}' is out of the ledger {ledger_of(key)} too; the key alone still leads from the id."
+        )
+    return replace(done, stale=copies.stale, messages=tuple(messages))
+
+
+def _publication_of(path: Path) -> Publication | None:
+    with Release(path) as release:
+        return publication.of_attributes(release.attributes)
+
+
+def _name_in(path: Path, about: Publication, name: str, alias: Alias | None) -> str:
+    """What a subject is called in a published release.
+
+    Raises:
+        UsageError: it is not there under its own name, and the key is missing, or another's.
+    """
+    if alias is not None and about.key not in ("", alias.mark):
+        raise UsageError("this release was published with another key", where=path, seen=alias.key)
+    with Release(path) as release:
+        if alias is not None and (alias.name in release.subjects or name not in release.subjects):
+            return alias.name
+        if name in release.subjects or not (path.parent / SUMS).exists():  # that a withdrawal has removed
+            return name
+    raise UsageError(
+        f"the release has no subject '{name}', and its subjects have pseudonyms",
+        where=path,
+        todo="Name the pseudonym, or the key that it was published with: --key FILE.",
+    )
+
+
+def _withdraw_published(path: Path, name: str, pages: Callable[[Path], object] | None) -> Withdrawal:
+    """Take a subject out of a published release and its pages; a withdrawal that was interrupted is finished."""
+    sums, here = path.parent / SUMS, _in_release(path, name)
+    if here or sums.exists():
+        if here:
+            sums.unlink(missing_ok=True)  # until all of it is there again
+        done = withdraw_release(path, name)
+    else:
+        left = (
+            f"'{name}' is not in the release; what an interrupted withdrawal left of its pages is made again."
+        )
+        done = Withdrawal(messages=(left,))
+    if pages is not None:
+        pages(path)
+        return done
+    removed = [path.parent / one for one in ("subjects.csv", "datasheet.md", "croissant.json", "README.md")]
+    for page in removed:
+        page.unlink(missing_ok=True)
+    again = (
+        "README, datasheet, table and checksums beside it spoke of everybody and are removed: publish again."
+    )
+    return replace(done, messages=(*done.messages, again))
+
+
+def _published_elsewhere(
+    subject: str, release: Path, elsewhere: Sequence[Path], key: Path | None
+) -> list[str]:
+    """A sentence on each folder that the release was published into and that was not looked through."""
+    looked = [Path(os.path.realpath(one)) for one in elsewhere]
+    given = Path(os.path.realpath(key)) if key is not None else None
+    said = []
+    for entry in publication.read_history(release):
+        folder = Path(entry.folder)
+        if Path(entry.key) == given and any(folder == one or folder.is_relative_to(one) for one in looked):
+            continue
+        try:
+            if pseudonym(key_of(Path(entry.key)), safe_name(subject)) not in entry.subjects:
+                continue
+        except (UsageError, OSError):
+            pass  # without its key nobody knows who is in it
+        words = ["mimicme", "withdraw", entry.folder, subject, "--key", entry.key]
+        said.append(
+            f"It was published into '{entry.folder}' (version {entry.version}), where '{subject}' may be under a "
+            f"pseudonym: `{shlex.join(words)}`; and who was given a copy has to be told."
+        )
+    return said
 
 
 def withdraw_release(path: str | Path, subject: str) -> Withdrawal:
@@ -179,6 +270,9 @@ def _attributes_without(release: Release) -> dict[str, Any]:
     said = {key: value for key, value in release.attributes.items() if key != digest.NAME}
     # it is another release now: the next run must not take it for the one it would make
     said["fingerprint"] = hashlib.sha256(f"withdrawn {release.fingerprint}".encode()).hexdigest()
+    about = publication.of_attributes(said)
+    if about is not None:
+        said[publication.ATTRIBUTE] = publication.without_one(about).to_json()
     return said
 
 

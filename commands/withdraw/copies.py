@@ -1,14 +1,15 @@
 """What else holds somebody who withdraws: models that were built from them, releases and exports beside or elsewhere.
 
-A model cannot forget one person, so it is marked stale and no command uses it any more.  Releases and exports are
-named, and left: what was given away, or lies where nobody said it may be changed, is a person's to delete.
+A model cannot forget one person, so it is marked stale and no command uses it any more.  From a published folder that
+was named the person is taken out.  Other releases, and exports, are named and left: what was given away, or lies where
+nobody said it may be changed, is a person's to delete.
 """
 
 from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from mimicme.pipeline.captures.layouts import safe_name
 from mimicme.pipeline.errors import CheckpointError, ReleaseError, UsageError
 from mimicme.pipeline.model_file import is_model, mark_stale, read_model
 from mimicme.pipeline.privacy.names_in import is_in
-from mimicme.pipeline.release import Release
+from mimicme.pipeline.release import Release, publication
 
 _MOST = 20  # exports that are named one by one
 
@@ -36,14 +37,35 @@ class Copies:
     messages: tuple[str, ...] = ()
 
 
-def find_copies(subject: str, beside: Sequence[Path], elsewhere: Sequence[Path], but: Path) -> Copies:
-    """Look for what else holds a subject, and mark models stale.
+@dataclass(frozen=True)
+class Alias:
+    """What a subject is called in published releases.
+
+    Attributes:
+        name: its pseudonym.  mark: of the key (`key_mark`).  key: its file.
+    """
+
+    name: str
+    mark: str
+    key: Path
+
+
+def find_copies(
+    subject: str,
+    beside: Sequence[Path],
+    elsewhere: Sequence[Path],
+    but: Path,
+    alias: Alias | None,
+    take_out: Callable[[Path, str], None],
+) -> Copies:
+    """Look for what else holds a subject, mark models stale, and take it out of published folders.
 
     Args:
-        subject: its id.
+        subject: its id.  alias: its pseudonym, where there is a key.
         beside: folders whose own files are looked at.
         elsewhere: files, and folders that are looked through with all below them.
         but: the release that the subject is taken out of.
+        take_out: of the published release, a file in `elsewhere`, the subject of this name.
 
     Raises:
         UsageError: one of `elsewhere` is not there.
@@ -53,14 +75,17 @@ def find_copies(subject: str, beside: Sequence[Path], elsewhere: Sequence[Path],
             raise UsageError("this is not there, so nothing can be looked for in it", where=path)
     stale: list[Path] = []
     said: list[str] = []
+    names = [subject, *([alias.name] if alias is not None else [])]
+    named = {os.path.realpath(path) for path in _files((), elsewhere)}
     for path in _files(beside, elsewhere):
-        if os.path.realpath(path) == os.path.realpath(but):
+        if os.path.realpath(path) == os.path.realpath(but) or not path.exists():  # a shard, gone by now
             continue
         if is_model(path):
-            said += _model(path, subject, stale)
+            for name in names:
+                said += _model(path, name, stale)
         elif _is_release(path):
-            said += _release(path, subject)
-    exported = list(_exports(elsewhere, subject))
+            said += _release(path, subject, alias, take_out if os.path.realpath(path) in named else None)
+    exported = list(dict.fromkeys(path for name in names for path in _exports(elsewhere, name)))
     said += [
         f"'{path}' is named after '{subject}': an export or a copy; delete it." for path in exported[:_MOST]
     ]
@@ -100,16 +125,31 @@ def _is_release(path: Path) -> bool:
         return False
 
 
-def _release(path: Path, subject: str) -> list[str]:
+def _release(
+    path: Path, subject: str, alias: Alias | None, take_out: Callable[[Path, str], None] | None
+) -> list[str]:
     try:
         with Release(path) as release:
-            if subject not in release.subjects:
-                return []
+            people = set(release.subjects)
+            about = publication.of_attributes(release.attributes)
     except ReleaseError as error:
         return [f"The release '{path}' cannot be read, and may hold '{subject}': {error}"]
+    its_key = alias is not None and about is not None and about.key in ("", alias.mark)
+    name = next((n for n in (subject, *([alias.name] if alias and its_key else ())) if n in people), None)
+    if name is None:
+        if about is None or (its_key and about.key):
+            return []
+        return [
+            f"The release '{path}' was published under pseudonyms: whether it holds '{subject}' cannot be said "
+            f"without {'another key than this' if alias else 'its key'}: --key FILE."
+        ]
+    if about is not None and take_out is not None:
+        take_out(path, name)
+        return [f"'{name}' is gone from the published release '{path}' too, and its pages are made again."]
+    key = f" --key {shlex.quote(str(alias.key))}" if alias is not None and name == alias.name else ""
     return [
-        f"The release '{path}' holds '{subject}' too: "
-        f"`mimicme withdraw {shlex.quote(str(path))} {shlex.quote(subject)}`."
+        f"The release '{path}' holds '{name}' too: "
+        f"`mimicme withdraw {shlex.quote(str(path))} {shlex.quote(subject if key else name)}{key}`."
     ]
 
 

@@ -22,6 +22,7 @@ from mimicme.pipeline.errors import UsageError
 from mimicme.pipeline.whole_file import whole_file
 
 DIGITS = 12
+_MARK_DIGITS = 16
 _LEDGER = ("subject", "pseudonym", "split", "sequence", "published")
 
 
@@ -63,6 +64,11 @@ def made_key(path: Path, folder: Path) -> bytes:
     if not path.exists():
         _write_private(path, secrets.token_hex(32) + "\n")
     return key_of(path)
+
+
+def key_mark(key: bytes) -> str:
+    """What tells in a published release whether a key is the one that it was published with."""
+    return hmac.new(key, b"mimicme key", hashlib.sha256).hexdigest()[:_MARK_DIGITS]
 
 
 def pseudonym(key: bytes, subject: str) -> str:
@@ -142,11 +148,28 @@ def write_ledger(path: Path, rows: Sequence[tuple[str, str, str, str, str]]) -> 
     new = {(row[0], row[3]) for row in rows}
     before = [[row[name] for name in _LEDGER] for row in _ledger_rows(path)]
     every = sorted([*map(list, rows), *(row for row in before if (row[0], row[3]) not in new)])
+    _write_private(path, _as_text(every))
+
+
+def forget(path: Path, subject: str) -> bool:
+    """Take a subject out of a ledger; whether it was there.
+
+    Raises:
+        UsageError: what is there is no ledger.
+    """
+    rows = _ledger_rows(path)
+    kept = [row for row in rows if row["subject"] != subject]
+    if len(kept) < len(rows):
+        _write_private(path, _as_text([row[name] for name in _LEDGER] for row in kept))
+    return len(kept) < len(rows)
+
+
+def _as_text(rows: Iterable[Sequence[str]]) -> str:
     text = io.StringIO()
     out = csv.writer(text, lineterminator="\n")
     out.writerow(_LEDGER)
-    out.writerows(every)
-    _write_private(path, text.getvalue())
+    out.writerows(rows)
+    return text.getvalue()
 
 
 def _write_private(path: Path, text: str) -> None:

@@ -31,6 +31,7 @@ from mimicme.pipeline.run.progress import Console, StageProgress, duration, fram
 from mimicme.pipeline.run.run_types import RunOptions, RunResult, StageResult
 from mimicme.pipeline.run.runlog import RunLog
 from mimicme.pipeline.run.selection import Selection
+from mimicme.pipeline.run.settled import purge
 from mimicme.pipeline.run.tallies import settle, tallies
 from mimicme.pipeline.run.work import Job, Outcome, execute, failed_outcome
 from mimicme.pipeline.stage import NEUTRAL_FIRST, Stage, Task
@@ -192,7 +193,9 @@ class _Run:
                         self.plan.index.save()
 
     def _clean(self) -> int:
-        """Remove half-written files of runs and workers that ended early."""
+        """Remove half-written files of runs and workers that ended early, and what was told of who is gone."""
+        with contextlib.suppress(OSError, OutputError):  # it saves time alone
+            purge(self.workspace.ledger, frozenset(self.catalogue.subjects))
         return self.workspace.remove_temporary_files(s.name for s in self.stages)
 
     def _template(self) -> str | None:

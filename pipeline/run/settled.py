@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -130,6 +130,25 @@ class Ledger:
                 told = [part for pair in one.tallies.items() for part in pair]
                 handle.write(_with_check("\t".join([subject, one.signature, json.dumps(one.folders), *told])))
         self._saved = self._content()
+
+
+def purge(file: Path, known: Collection[str]) -> None:
+    """Take out of a saved ledger whoever is not known any more: who withdrew or refuses is told of nowhere.
+
+    A run of a part, and one in which nobody can be settled, use no ledger and would leave it as it was.
+
+    Raises:
+        OSError, OutputError: it cannot be read or written.
+    """
+    try:
+        with open(file, encoding="utf-8", errors="surrogateescape") as handle:
+            first, *lines = handle.readlines()
+    except (FileNotFoundError, ValueError):  # nothing, or nothing in it
+        return
+    kept = [line for line in lines if line.partition("\t")[0] in known]
+    if len(kept) < len(lines):
+        with whole_file(file) as temporary:
+            temporary.write_text("".join([first, *kept]), encoding="utf-8", errors="surrogateescape")
 
 
 def _with_check(text: str) -> str:

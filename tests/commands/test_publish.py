@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 import stat
 import subprocess
 import sys
@@ -20,7 +21,7 @@ import pytest
 from recipes import recipes
 from shared_helpers import MAIN
 
-from mimicme.commands.publish import PublishSettings, publish
+from mimicme.commands.publish import PublishSettings, pages, publish
 from mimicme.commands.publish.splits import NAMES, age_band, assign, shares_of, stratum
 from mimicme.commands.publish.texts import Title
 from mimicme.commands.verify import has_errors, verify
@@ -29,7 +30,7 @@ from mimicme.pipeline.captures.metadata import ConsentRules, parse_subjects
 from mimicme.pipeline.errors import MimicmeError, UsageError
 from mimicme.pipeline.items import Item
 from mimicme.pipeline.privacy.pseudonyms import pseudonyms, read_ledger, sequence_names
-from mimicme.pipeline.release import Release, digest, guard
+from mimicme.pipeline.release import Release, digest, guard, publication, shards
 from mimicme.pipeline.release.permitted import COLUMNS
 
 TITLE = Title("Faces & More", ("Müller, Änne", "A Lab"), "1.0", "", "CC-BY-NC-4.0", "Faces of {six} people.")
@@ -335,20 +336,183 @@ def test_its_pages_say_what_is_in_it(source: Path, tmp_path: Path) -> None:
     assert [f["name"] for f in described["recordSet"][0]["field"]] == header
 
 
-def test_withdrawing_with_the_key_finds_published_copies(lab: Path, tmp_path: Path) -> None:
-    home = tmp_path / "home"
+def at_home(lab: Path, which: str, home: Path) -> Path:
     home.mkdir()
-    for name, data in files(lab / "one").items():
-        (home / name).write_bytes(data)
-    done = publish(home / "release.h5", tmp_path / "out", TITLE)
+    for name, data in files(lab / which).items():
+        if not name.endswith(publication.ENDING):
+            (home / name).write_bytes(data)
+    return home / "release.h5"
+
+
+def is_consistent(folder: Path) -> bool:
+    """The release verifies, the checksums are those of the files, and table and pages speak of who is there."""
+    assert not has_errors(verify(folder / "release.h5"))
+    sums = dict(reversed(line.split("  ")) for line in (folder / "SHA256SUMS").read_text().splitlines())
+    assert sums == {n: digest.of_file(folder / n) for n in files(folder) if n != "SHA256SUMS"}
+    with Release(folder / "release.h5") as release:
+        people, about = release.subjects, publication.of_attributes(release.attributes)
+    assert about is not None
+    listed = list(csv.DictReader((folder / "subjects.csv").open()))
+    assert {p["subject"]: p["split"] for p in listed} == {n: s["split"] for n, s in people.items()}
+    counts = Counter(s["split"] for s in people.values())
+    said = f"{len(people)} subjects ({counts['train']} train, {counts['val']} val, {counts['test']} test)"
+    readme = (folder / "README.md").read_text()
+    assert f"Version {about.version}," in readme and said in readme
+    assert f"\n{len(people)} subjects, " in (folder / "datasheet.md").read_text()
+    described = json.loads((folder / "croissant.json").read_text())
+    assert described["version"] == about.version and len(described["distribution"]) == len(sums) - 1
+    return True
+
+
+def test_who_withdraws_from_a_published_folder_is_in_none_of_its_files(
+    lab: Path, source: Path, tmp_path: Path
+) -> None:
+    terms = tmp_path / "terms.txt"
+    terms.write_text("Only on Sundays.")
+    for given, first in (
+        (None, "AGREEMENT ON THE USE OF: Faces & More, version 1.0.1"),
+        (terms, "Only on Sundays."),
+    ):
+        home = at_home(lab, source.parent.name, tmp_path / f"home {first[:4]}")
+        folder = tmp_path / f"out {first[:4]}"
+        done = publish(home, folder, TITLE, PublishSettings(agreement=given))
+        assert is_consistent(folder)
+        name = read_ledger(done.ledger)["bert"].pseudonym
+        (untouched,) = [read_ledger(done.ledger)[one].pseudonym for one in ("anna",)]
+        before = files(folder)
+        gone = withdraw(folder, "bert", key=done.key, pages=pages.again)
+        assert gone.frames == 5
+        after = files(folder)
+        assert is_consistent(folder)
+        assert not any(name.encode() in data for data in after.values()) and not any(name in n for n in after)
+        assert all(after[n] == before[n] for n in after if untouched in n)
+        assert (folder / "AGREEMENT.txt").read_text().startswith(first)
+        assert "| 1.0.1 | 1 subject has withdrawn. |" in (folder / "datasheet.md").read_text()
+        assert "had was left out: site." in (folder / "datasheet.md").read_text()
+        assert "bert" not in read_ledger(done.ledger) and "anna" in read_ledger(done.ledger)
+        with pytest.raises(UsageError, match="no subject"):
+            withdraw(folder, "bert", key=done.key, pages=pages.again)
+        assert files(folder) == after
+        # who was given the folder has the pseudonym alone
+        for person in ("anna", "carl", "emil"):
+            withdraw(folder / "release.h5", read_ledger(done.ledger)[person].pseudonym, pages=pages.again)
+            assert is_consistent(folder)
+        assert len(Release(folder / "release.h5")) == 0
+
+
+def test_a_withdrawal_from_a_published_folder_that_was_interrupted(lab: Path, tmp_path: Path) -> None:
+    done = publish(at_home(lab, "many", tmp_path / "home"), tmp_path / "out", TITLE)
     name = read_ledger(done.ledger)["bert"].pseudonym
-    gone = withdraw(home / "release.h5", "bert", [tmp_path / "out"], done.key)
-    assert any(f"out/release.h5' holds '{name}' too" in message for message in gone.messages)
-    gone = withdraw(done.release, "bert", key=done.key)
-    assert gone.frames == 5 and any("publish again" in message for message in gone.messages)
-    assert name not in Release(done.release).subjects
+
+    def killed(path: Path) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        withdraw(done.release, "bert", key=done.key, pages=killed)
+    assert not (tmp_path / "out" / "SHA256SUMS").exists()
+    withdraw(done.release, "bert", key=done.key, pages=pages.again)
+    assert is_consistent(tmp_path / "out")
+    assert not any(name.encode() in data for data in files(tmp_path / "out").values())
+
+
+def test_withdrawing_with_the_key_mends_published_copies(lab: Path, tmp_path: Path) -> None:
+    home = at_home(lab, "one", tmp_path / "home")
+    done = publish(home, tmp_path / "out", TITLE)
+    shutil.copytree(tmp_path / "out", tmp_path / "out.copy")
+    name = read_ledger(done.ledger)["bert"].pseudonym
+    said = withdraw(home, "bert", pages=pages.again).messages
+    assert any(f"published into '{tmp_path / 'out'}' (version 1.0)" in message for message in said)
+    home.write_bytes((lab / "one" / "release.h5").read_bytes())
+    said = withdraw(home, "bert", [tmp_path / "out"], pages=pages.again).messages
+    assert any("cannot be said without its key" in message for message in said)
+    home.write_bytes((lab / "one" / "release.h5").read_bytes())
+    said = withdraw(home, "bert", [tmp_path / "out"], done.key, pages.again).messages
+    assert any(f"'{name}' is gone from the published release" in message for message in said)
+    assert not any("published into" in message for message in said)
+    assert is_consistent(tmp_path / "out")
+    assert not any(name.encode() in data for data in files(tmp_path / "out").values())
+    (known,) = publication.read_history(home)
+    assert known.version == "1.0.1" and name not in known.subjects
+    assert (
+        publish(home, tmp_path / "out", replace(TITLE, version=""), PublishSettings(key=done.key)).version
+        == "1.1"
+    )
+    other = publish(home, tmp_path / "two", TITLE)
+    with pytest.raises(UsageError, match="with another key"):
+        withdraw(tmp_path / "out", "carl", key=other.key, pages=pages.again)
+    with pytest.raises(UsageError, match="have pseudonyms"):
+        withdraw(tmp_path / "out", "carl", pages=pages.again)
     with pytest.raises(UsageError, match="no such key"):
-        withdraw(home / "release.h5", "carl", key=tmp_path / "nowhere")
+        withdraw(home, "carl", key=tmp_path / "nowhere")
+
+
+def test_pages_that_nobody_makes_again_are_removed(lab: Path, tmp_path: Path) -> None:
+    done = publish(at_home(lab, "one", tmp_path / "home"), tmp_path / "out", TITLE)
+    gone = withdraw(done.release, "bert", key=done.key)
+    assert any("publish again" in message for message in gone.messages)
+    assert not (tmp_path / "out" / "subjects.csv").exists() and not (tmp_path / "out" / "SHA256SUMS").exists()
+
+
+def test_a_version_follows_from_the_one_before(lab: Path, tmp_path: Path) -> None:
+    home, title = at_home(lab, "many", tmp_path / "home"), replace(TITLE, version="")
+    first = publish(home, tmp_path / "a", title)
+    assert first.version == "1.0" and not any("Since version" in m for m in first.messages)
+    again = publish(home, tmp_path / "a", title)
+    assert again.version == "1.0" and files(tmp_path / "a") == files(again.release.parent)
+    key = PublishSettings(key=first.key)
+    assert publish(home, tmp_path / "b", title, key).version == "1.0"
+    assert files(tmp_path / "a") == files(tmp_path / "b")
+    withdraw(home, "carl")
+    second = publish(home, tmp_path / "a", title)
+    said = "1 gone subject; 3 as before."
+    assert second.version == "1.1" and f"Since version 1.0: {said}" in second.messages
+    assert f"| 1.1 | {said} |" in (tmp_path / "a" / "datasheet.md").read_text()
+    before = files(tmp_path / "a")
+    assert publish(home, tmp_path / "a", title).version == "1.1" and files(tmp_path / "a") == before
+    third = publish(home, tmp_path / "c", replace(title, description="Of faces."), key)
+    assert third.version == "1.2" and any("the same subjects; texts" in m for m in third.messages)
+    taken = publish(home, tmp_path / "c", replace(TITLE, version="1.1", doi="10.1/y"), key)
+    assert any("published before with other content" in m for m in taken.messages)
+    named = publish(home, tmp_path / "c", replace(TITLE, version="May 2026", doi="10.1/x"), key)
+    assert named.version == "May 2026"
+    publication.history_of(home).unlink()
+    with pytest.raises(UsageError, match=r"does not follow.*May 2026.*Give --version"):
+        publish(home, tmp_path / "c", title, key)
+    with pytest.raises(UsageError, match=r"nobody knows as which version"):
+        publish(home, tmp_path / "d", title, key)
+
+
+def test_another_key_is_told_and_the_first_is_named(lab: Path, tmp_path: Path) -> None:
+    home, title = at_home(lab, "one", tmp_path / "home"), replace(TITLE, version="")
+    first = publish(home, tmp_path / "out", title)
+    assert not any("key" in message for message in first.messages)
+    second = publish(home, tmp_path / "out2", title)
+    (said,) = [message for message in second.messages if "everybody has another pseudonym here" in message]
+    assert f"--key {first.key}" in said and str(tmp_path / "out") in said
+    assert set(Release(first.release).subjects).isdisjoint(Release(second.release).subjects)
+    same = publish(home, tmp_path / "out", title, PublishSettings(key=second.key))
+    assert same.version == "1.0" and set(Release(same.release).subjects) == set(
+        Release(second.release).subjects
+    )
+    third = publish(home, tmp_path / "out", title, PublishSettings(key=tmp_path / "k3"))
+    assert third.version == "2.0" and any("another pseudonym than before" in m for m in third.messages)
+
+
+def test_the_scheme_of_shards_is_kept(fakes: ModuleType, tmp_path: Path) -> None:
+    people = [f"S{k:03d}" for k in range(8)]
+    given = [fakes.checkpoints(tmp_path / "made", fakes.sequence(Item(p, "smile"))) for p in people]
+    table = parse_subjects("\n".join(["subject,consent", *(f"{p},yes" for p in people)]).encode())
+    home = tmp_path / "home" / "release.h5"
+    fakes.packed(home, given, table, shard=2e-4)
+    held = shards.of_file(home)
+    assert held and 1 < len(held) < 8
+    done = publish(home, tmp_path / "out", TITLE)
+    published = shards.of_file(done.release)
+    assert published and 1 < len(published) < 8
+    assert sorted(s for one in published for s in one.subjects) == sorted(Release(done.release).subjects)
+    assert all(set(one.name.split("@")[1]) <= set("01") for one in published)
+    each = publish(home, tmp_path / "each", TITLE, PublishSettings(shard="subject", key=done.key))
+    assert len(shards.of_file(each.release) or ()) == 8
 
 
 def test_the_command_line(source: Path, tmp_path: Path) -> None:

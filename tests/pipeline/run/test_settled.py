@@ -193,6 +193,27 @@ def test_withdrawing_deletes_the_ledger(make, fake):
     assert not workspace.ledger.exists()
 
 
+def test_the_next_run_tells_of_nobody_who_refuses_since(make, fake, looked):
+    """Whatever it is of; what is saved of the others stays in use."""
+    workspace = run_twice(make, fake, looked)
+    before = workspace.ledger.read_text()
+    assert "\nS2\t" in before
+    settings, table = workspace.root / "mimicme.toml", workspace.root.parent / "subjects.csv"
+    table.write_text("subject,consent\nS1,yes\nS2,no\nS3,yes\n")
+    head, section, tail = settings.read_text().partition("[metadata]\n")
+    settings.write_text(head + section + tail.replace('file = ""', f'file = "{table}"', 1))
+    for options in ({"only": ("S1",)}, {"force": True}):
+        workspace.ledger.write_text(before)
+        go(workspace, fake, fake.WITH_SUBJECT, **options)
+        left = workspace.ledger.read_text()
+        assert "S2" not in left and "\nS1\t" in left and "\nS3\t" in left
+        assert "S2" not in "\n".join(status_of(workspace, fake, each=False).lines())
+    looked.clear()
+    workspace.ledger.write_text("")
+    go(workspace, fake, fake.WITH_SUBJECT, only=("S1",))
+    assert workspace.ledger.read_text() == ""
+
+
 def test_a_disk_that_is_full_costs_the_ledger_alone(make, fake, monkeypatch):
     def full(self):
         raise OSError(28, "No space left on device")

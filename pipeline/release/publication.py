@@ -1,0 +1,191 @@
+"""What a published release says of itself, and what a lab's own release knows of where it was published.
+
+A published release has the root attribute `publication`, JSON text: what its pages say and the frames do not, so that
+they can be written again when somebody withdraws from that copy.  Beside the release that was published, which stays at
+home, `release.h5.publications.json` says into which folders, as which version and with which key.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from mimicme.pipeline.whole_file import write_whole
+
+ATTRIBUTE = "publication"
+SUMS = "SHA256SUMS"
+"""The checksums of a published folder, written last."""
+PAGES = (
+    "README.md",
+    "AGREEMENT.txt",
+    "CITATION.cff",
+    "CITATION.bib",
+    "datasheet.md",
+    "subjects.csv",
+    "croissant.json",
+)
+"""What lies beside a published release."""
+FIRST = "1.0"
+ENDING = ".publications.json"
+WITHDRAWN = "1 subject has withdrawn."
+_PLACES = ("key", "content", "withdrawal")
+_VERSION = re.compile(r"\d{1,6}(\.\d{1,6}){0,2}")
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What a published release says of itself.
+
+    Attributes:
+        shares, seed, use: how it was published.
+        left_out: subjects who were, for want of consent or use.  dropped: columns that stayed at home.
+        key: what tells whether a key is the one that it was published with; empty: not known.
+        content: keyed hash of all that it was made of; empty where somebody has withdrawn from it since.
+        changes: version and what changed with it, a pair a version, the last one last.
+    """
+
+    title: str = ""
+    version: str = ""
+    authors: tuple[str, ...] = ()
+    date: str = ""
+    description: str = ""
+    doi: str = ""
+    url: str = ""
+    shares: str = ""
+    seed: int = 0
+    use: str = ""
+    left_out: int = 0
+    dropped: str = ""
+    key: str = ""
+    content: str = ""
+    changes: tuple[tuple[str, str], ...] = ()
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), sort_keys=True)
+
+
+def of_attributes(attributes: Mapping[str, Any]) -> Publication | None:
+    """What the root attributes of a release say; None where it was not published.
+
+    Of what an earlier version did not say, or a stranger says otherwise, nothing is known.
+    """
+    if ATTRIBUTE not in attributes:
+        return None
+    try:
+        said = json.loads(str(attributes[ATTRIBUTE]))
+    except (ValueError, RecursionError):
+        said = None
+    return _of_record(said) if isinstance(said, dict) else Publication()
+
+
+def _of_record(said: Mapping[str, Any]) -> Publication:
+    found: dict[str, Any] = {}
+    for one in fields(Publication):
+        value, kind = said.get(one.name), type(one.default)
+        if kind is tuple and isinstance(value, list):
+            value = tuple(tuple(v) if isinstance(v, list) else v for v in value)
+            pairs = one.name == "changes"
+            if all(_is_pair(v) if pairs else isinstance(v, str) for v in value):
+                found[one.name] = value
+        elif isinstance(value, kind) and kind is not tuple:
+            found[one.name] = value
+    return Publication(**found)
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, tuple) and len(value) == 2 and all(isinstance(one, str) for one in value)
+
+
+def raised(version: str, by: Literal["key", "content", "withdrawal"]) -> str | None:
+    """The next version: people with other pseudonyms raise its first number, another content its second, a withdrawal
+    from a copy its third.  None where the version is none of numbers."""
+    if not _VERSION.fullmatch(version):
+        return None
+    numbers = [*map(int, version.split(".")), 0, 0][:3]
+    place = _PLACES.index(by)
+    numbers = [*numbers[:place], numbers[place] + 1, 0, 0][:3]
+    return ".".join(map(str, numbers if numbers[2] else numbers[:2]))
+
+
+def without_one(said: Publication) -> Publication:
+    """What a copy says of itself when somebody has withdrawn from it."""
+    version = raised(said.version, "withdrawal") or said.version
+    return replace(said, version=version, content="", changes=(*said.changes, (version, WITHDRAWN)))
+
+
+# -- where a release was published
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One publication of a release.
+
+    Attributes:
+        folder, key: absolute paths.
+        mark: as `Publication.key`.  version, content, changes: as there.
+        subjects: a hash of what was published of each, by pseudonym.
+    """
+
+    folder: str
+    key: str
+    mark: str
+    version: str
+    content: str
+    changes: tuple[tuple[str, str], ...] = ()
+    subjects: Mapping[str, str] = field(default_factory=dict)
+
+
+def history_of(release: Path) -> Path:
+    """The file that says where a release was published."""
+    return release.with_name(release.name + ENDING)
+
+
+def read_history(release: Path) -> list[Entry]:
+    """Where a release was published, the last publication last; a file that cannot be read knows nothing."""
+    try:
+        rows = json.loads(history_of(release).read_text(encoding="utf-8"))
+        return [
+            Entry(
+                folder=str(row["folder"]),
+                key=str(row["key"]),
+                mark=str(row["mark"]),
+                version=str(row["version"]),
+                content=str(row["content"]),
+                changes=tuple((str(version), str(text)) for version, text in row["changes"]),
+                subjects={str(name): str(content) for name, content in row["subjects"].items()},
+            )
+            for row in rows
+        ]
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        return []
+
+
+def note(release: Path, entry: Entry) -> None:
+    """Remember a publication, in place of an earlier one into the same folder.
+
+    Raises:
+        OSError, OutputError: it cannot be written.
+    """
+    _write(release, [*(one for one in read_history(release) if one.folder != entry.folder), entry])
+
+
+def note_withdrawal(release: Path, folder: Path, name: str) -> None:
+    """Remember that a subject is out of the copy in a folder; as `note`, where that is known of."""
+    known = read_history(release)
+    if any(one.folder == str(folder) for one in known):
+        _write(release, [_without(one, name) if one.folder == str(folder) else one for one in known])
+
+
+def _without(entry: Entry, name: str) -> Entry:
+    said = without_one(Publication(version=entry.version, changes=entry.changes))
+    people = {one: content for one, content in entry.subjects.items() if one != name}
+    return replace(entry, version=said.version, content="", changes=said.changes, subjects=people)
+
+
+def _write(release: Path, entries: Sequence[Entry]) -> None:
+    rows = [asdict(one) for one in entries]
+    write_whole(history_of(release), json.dumps(rows, indent=1, sort_keys=True) + "\n")
