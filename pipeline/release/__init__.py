@@ -686,9 +686,12 @@ class Release:
         """A whole field of one sequence: `pose` (F, 4, 4), `landmarks` (F, L, 3), `quality` (F,) ..."""
         if name == "vertices":
             return self._all_vertices(item)
+        stored = self._quality(item) if name == "quality" else self._field(item, name)
         if name == "quality":
-            return layout.decoded(np.asarray(self._read(self._quality(item))))
-        return np.asarray(self._read(self._field(item, name)))
+            self._make_room(layout.decoded_bytes(stored.dtype) * stored.shape[0], stored.place)
+            return layout.decoded(np.asarray(self._read(stored)))
+        self._make_room(stored.nbytes, stored.place)
+        return np.asarray(self._read(stored))
 
     def _all_vertices(self, item: Item) -> NDArray[np.float32]:
         stored, how = self._vertices(item)
@@ -752,8 +755,8 @@ class Release:
         if at + 1 >= offsets.shape[0]:
             raise self._wrong(offsets, f"more than {at + 1} rows")
         start, stop = (int(x) for x in self._read(offsets, slice(at, at + 2)))
-        # an absurd offset must not become an absurd allocation
-        if not 0 <= start <= stop <= min(data.shape[0], start + MAX_IMAGE_BYTES):
+        # an absurd offset must not become an absurd allocation; an image is packed, and no gzip makes more of it
+        if not 0 <= start <= stop <= min(data.shape[0], start + min(MAX_IMAGE_BYTES, data.held_bytes)):
             raise ReleaseError(f"the offsets of '{'/'.join(where)}' are damaged", where=self.path)
         found = self._read(data, slice(start, stop)).tobytes() if stop > start else b""
         return found, str(self._attributes(*where).get("format", ""))

@@ -455,6 +455,33 @@ def test_a_sequence_of_rejected_frames_is_no_reason_to_take_all_memory(copy: Pat
         release.values(Item("S001", "smile"), "vertices")
 
 
+def test_a_field_of_zeros_is_no_reason_to_take_all_memory(copy: Path) -> None:
+    item, n = Item("S001", "smile"), 1_200_000
+    with h5py.File(copy, "r+") as file:
+        group = file["subjects/S001/smile"]
+        kind = group["quality"].dtype
+        for name, shape, dtype in (("pose", (n, 4, 4), "<f8"), ("quality", (n,), kind)):
+            unit = guard.text(group[name].attrs["unit"])
+            del group[name]
+            layout.create_dataset(group, name, shape, dtype, unit, level=9)[:] = np.zeros(shape, dtype)
+        del group["texture/bytes"], group["texture/offset"]
+        layout.create_dataset(group["texture"], "bytes", (60 * n,), "|u1", "byte", level=9)[:] = 0
+        layout.create_dataset(group["texture"], "offset", (4,), "<u8", "byte")[:] = [
+            0,
+            60 * n,
+            60 * n,
+            60 * n,
+        ]
+    assert copy.stat().st_size < 4 << 20
+    with Release(copy) as release:
+        for name in ("pose", "quality"):
+            with pytest.raises(ReleaseError, match="larger than one of a release"):
+                release.values(item, name)
+        (first, *_) = release.select(subject="S001", sequence="smile")
+        with pytest.raises(ReleaseError, match="offsets"):
+            release.texture(int(first))
+
+
 def test_want_of_memory_is_no_damage_of_the_file(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def none_left(*_: object) -> None:
         raise MemoryError
