@@ -131,6 +131,7 @@ def measure(
             STAGES[:-1],
             licence="none",
             side_by_side=side_by_side,
+            remembered=folder / "packed.jsonl",
         )
         pool.close()
         return time.monotonic() - began
@@ -139,12 +140,12 @@ def measure(
     wall = packed(subjects)
     cpu = _cpu() - cpu
     before = {p.name: p.stat() for p in folder.iterdir()}
-    mb = sum(p.st_size for p in before.values()) / 1e6
+    mb = sum(p.st_size for n, p in before.items() if n.startswith("release")) / 1e6
     again = packed(subjects)
     added = packed(subjects + 1)
     after = {p.name: p.stat() for p in folder.iterdir()}
     kept = [n for n, p in after.items() if n in before and before[n].st_mtime_ns == p.st_mtime_ns]
-    written = sum(p.st_size for n, p in after.items() if n not in kept) / 1e6
+    written = sum(p.st_size for n, p in after.items() if n not in kept and n.startswith("release")) / 1e6
     usage = [
         resource.getrusage(who).ru_maxrss / 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     ]

@@ -3,7 +3,7 @@
 Layout of a checkpoint:
 
     /                attrs: stage, item, fingerprint, made_by (JSON text: version, settings, fingerprints of the
-                     inputs), and what the stage adds
+                     inputs), what the stage adds, and sha256, of all these
     /frame           (F,) i8 the source's frame numbers
     /status          (F,) compound: ok (bool), reason S64, note S160, message (UTF-8, 400 bytes)
     /<name>          (F, ...) arrays with one row per frame, chunk = one frame; or arrays of the whole sequence
@@ -12,6 +12,7 @@ Layout of a checkpoint:
 Every dataset is checksummed (Fletcher-32), and compressed with gzip, whose output depends on its input alone
 (LZF's does not: its table starts uninitialised); the same content gives the same bytes.  Not compressed are bytes
 (encoded images are already) and scans, which every stage reads again: undoing gzip would be nine tenths of that.
+Attributes have no checksum of HDF5's, so they have a digest, which everybody who opens a checkpoint looks at.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import h5py
 import numpy as np
+from h5py import h5a
 from numpy.typing import ArrayLike, NDArray
 
 from mimicme.pipeline.errors import CheckpointError, FrameRejected, MimicmeError
@@ -42,6 +44,9 @@ STATUS = np.dtype(
 CHUNK_BYTES = 1 << 20
 QUALITY = "quality"
 """Group of a stage's figures: status, report and release find them there."""
+DIGEST = "sha256"
+DAMAGE = (OSError, RuntimeError, ValueError, KeyError, TypeError, CheckpointError)
+"""What a flipped byte of a checkpoint makes of reading it."""
 
 
 @dataclass(frozen=True)
@@ -238,6 +243,80 @@ def _foreign_link(group: h5py.Group, seen: set[object] | None = None) -> str | N
     return None
 
 
+def _digest(handle: h5py.File) -> str:
+    """Of all attributes of the file but the digest itself."""
+    names: list[bytes] = []
+    h5a.iterate(handle.id, names.append)
+    total = hashlib.sha256()
+    for name in sorted(names):
+        if name != DIGEST.encode():
+            value = handle.attrs[name.decode()]
+            array = np.asarray(value)
+            is_text = array.dtype.kind in "OU"
+            data = "\0".join(map(str, array.ravel().tolist())).encode("utf-8", "surrogateescape")
+            for part in (name, f"{array.shape} {'text' if is_text else array.dtype.str}".encode()):
+                total.update(part + b"\0")
+            total.update(data if is_text else array.tobytes())
+    return total.hexdigest()
+
+
+def _check_attributes(handle: h5py.File, path: Path) -> None:
+    """The attributes are those that were written; before there was a digest nobody knows.
+
+    Raises:
+        CheckpointError: they are not.
+    """
+    try:
+        good = DIGEST not in handle.attrs or handle.attrs[DIGEST] == _digest(handle)
+        seen: object = "other attributes than were written"
+    except DAMAGE as error:
+        good, seen = False, str(error).splitlines()[0] if str(error) else type(error).__name__
+    if not good:
+        raise CheckpointError(
+            "this checkpoint is damaged",
+            where=path,
+            seen=seen,
+            todo="Run again: it is made anew. Check the disk.",
+        )
+
+
+def damage(path: Path) -> str | None:
+    """What of a checkpoint cannot be read, in a few words; None where all of it can, and where the system says why not
+    (nobody may, the disk fails, it is not there).  Reads all of it."""
+
+    def read(_: str, node: object) -> None:
+        if isinstance(node, h5py.Dataset):
+            for part in node.iter_chunks() if node.chunks and node.size else ((),):
+                node[part]
+
+    try:
+        with Checkpoint(path) as opened:
+            opened._h5.visititems(read)
+    except DAMAGE as error:
+        if any(getattr(one, "errno", None) is not None for one in (error, error.__cause__)):
+            return None
+        return (str(error).splitlines() or [type(error).__name__])[0]
+    return None
+
+
+def without_damage(paths: Iterable[Path], error: Exception) -> Exception:
+    """What is to be raised in place of an error of reading checkpoints: where one is damaged, which; it is removed, so
+    that the next run makes it anew.  What no damage makes is raised as it is."""
+    if not isinstance(error, DAMAGE) or getattr(error, "errno", None) is not None:
+        return error
+    for path in paths:
+        seen = damage(path)
+        if seen is not None:
+            path.unlink(missing_ok=True)
+            return CheckpointError(
+                "this checkpoint was damaged, and is removed",
+                where=path,
+                seen=seen,
+                todo="Run again: it is made anew, and nothing else. Check the disk.",
+            )
+    return error
+
+
 class CheckpointWriter:
     """Writes one checkpoint; made by `writing`, which renames the file into place at the end.
 
@@ -399,6 +478,7 @@ def writing(
         out.attrs["fingerprint"] = fingerprint(record)
         out.attrs["made_by"] = json.dumps(record, sort_keys=True)
         out._finish()
+        out.attrs[DIGEST] = _digest(handle)
         handle.flush()
 
 
@@ -420,6 +500,11 @@ class Checkpoint:
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
         self._h5 = guarded_file(self.path)
+        try:
+            _check_attributes(self._h5, self.path)
+        except CheckpointError:
+            self._h5.close()
+            raise
 
     def __enter__(self) -> Self:
         return self

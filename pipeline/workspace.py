@@ -8,6 +8,7 @@ WORKSPACE/failures/<stage>/<subject>/<sequence>.json
 WORKSPACE/runs/<UTC stamp>/                        config.toml, given.json, versions.json, log.jsonl
 WORKSPACE/heads.jsonl                              the checkpoint index that the last run saved; may be deleted
 WORKSPACE/settled.txt                              subjects of whom the last run found everything done; may be deleted
+WORKSPACE/packed.jsonl                             what the last pack saw of checkpoints and shards; may be deleted
 WORKSPACE/withdrawn.txt, withdrawn.key             who may not come back, as keyed hashes; and the key
 WORKSPACE/review.csv                               what a person who looked says of frames (`pipeline.review`)
 WORKSPACE/corrections/<subject>/<sequence>/<frame>.ljson   landmarks that a person corrected
@@ -358,6 +359,11 @@ class Workspace:
         return self.root / "settled.txt"
 
     @property
+    def packed(self) -> Path:
+        """Where `pack` saves what it saw of checkpoints and shards; may be deleted."""
+        return self.root / "packed.jsonl"
+
+    @property
     def release(self) -> Path:
         return self.root / "release.h5"
 
@@ -648,6 +654,7 @@ class Workspace:
         self._catalogue = None
         self.checkpoint_index.unlink(missing_ok=True)
         self.ledger.unlink(missing_ok=True)
+        self.packed.unlink(missing_ok=True)
         removed: list[Path] = []
         for folder in self.folders_of(name, stages):
             removed += [p for p in sorted(folder.rglob("*")) if p.is_file()]

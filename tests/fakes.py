@@ -227,6 +227,7 @@ def packed(
     stages: Several[Stage] = STAGES[:-1],
     side_by_side: Callable[..., Any] = map,
     force: bool = False,
+    remembered: Path | None = None,
     **settings: Any,
 ) -> PackResult:
     """The inputs as a release, of a flow of `stages`."""
@@ -244,4 +245,5 @@ def packed(
         licence="none",
         force=force,
         side_by_side=side_by_side,
+        remembered=remembered,
     )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 import h5py
@@ -283,13 +283,21 @@ class Person:
     entries: Sequence[IndexEntry]
 
 
-def people_of(index: Path, held: Sequence[Shard]) -> Iterator[Person]:
+def people_of(
+    index: Path, held: Sequence[Shard], known: Mapping[str, Person] = MappingProxyType({})
+) -> Iterator[Person]:
     """What the shards of an index, which may not be there yet, say of their subjects.
+
+    Args:
+        known: by subject, what need not be read again: a shard with none but these is not opened.
 
     Raises:
         ReleaseError: a shard is missing, or cannot be read.
     """
     for shard in held:
+        if all(subject in known for subject in shard.subjects):
+            yield from (known[subject] for subject in shard.subjects)
+            continue
         with guard.opened(shards.found(index, shard)) as file:
             root = guard.rooted(file)
             shards.check_root(root, index, shard)
@@ -300,6 +308,28 @@ def people_of(index: Path, held: Sequence[Shard]) -> Iterator[Person]:
             for subject in shard.subjects:
                 group = guard.subgroup(people, subject, "/subjects")
                 yield Person(subject, guard.attributes(group, f"/subjects/{subject}"), of[subject])
+
+
+def people_in(index: Path, subjects: Iterable[str]) -> dict[str, Person]:
+    """What an index says of some of its subjects, by subject; no shard is opened.
+
+    Raises:
+        ReleaseError: it cannot be read.
+    """
+    with guard.opened(index) as file:
+        of: dict[str, list[IndexEntry]] = {subject: [] for subject in subjects}
+        for entry in layout.entries_of(file[layout.INDEX][:], file[layout.SEQUENCE_INDEX][:]):
+            if entry.item.subject in of:
+                of[entry.item.subject].append(entry)
+        people = guard.subgroup(guard.rooted(file), "subjects", "/")
+        return {
+            subject: Person(
+                subject,
+                guard.attributes(guard.subgroup(people, subject, "/subjects"), f"/subjects/{subject}"),
+                entries,
+            )
+            for subject, entries in of.items()
+        }
 
 
 def shard_of(path: Path) -> Shard:

@@ -571,6 +571,7 @@ class _Run:
             licence=self.workspace.licence,
             force=self.options.force,
             side_by_side=lambda work, jobs: _side_by_side(pool, work, jobs),
+            remembered=self.workspace.packed,
         )
 
     # -- the end

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mimicme.pipeline.checkpoint import writing
+from mimicme.pipeline.checkpoint import without_damage, writing
 from mimicme.pipeline.errors import MimicmeError, UsageError
 from mimicme.pipeline.items import Item
 from mimicme.pipeline.review import left_out
@@ -86,9 +86,16 @@ def execute(job: Job) -> Outcome:
         ) as out:
             job.stage.compute(job.task, out)
     except Exception as error:  # the one place where everything is caught: one item must not end the run
-        return failed_outcome(error, began)
+        return failed_outcome(without_damage(_read_by(job.task), error), began)
     entry = read_entry(job.path) if job.task.part is None else None
     return Outcome(time.monotonic() - began, _peak_mb(), cpu_s=time.process_time() - cpu_began, entry=entry)
+
+
+def _read_by(task: Task[Any]) -> list[Path]:
+    """The checkpoints that a job may have read, but for a whole corpus."""
+    siblings = (path for inputs in task.siblings.values() for path in inputs.values())
+    found = [*task.inputs.values(), *siblings, *task.parts]
+    return [*found, task.neutral] if task.neutral is not None else found
 
 
 def failed_outcome(error: Exception, began: float) -> Outcome:

@@ -20,7 +20,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -31,17 +31,19 @@ from numpy.typing import NDArray
 
 from mimicme.pipeline import items
 from mimicme.pipeline.captures.metadata import SubjectTable
-from mimicme.pipeline.checkpoint import Checkpoint, FrameStatus, joined_codes
-from mimicme.pipeline.errors import CheckpointError, ConfigError, ReleaseError, UsageError
+from mimicme.pipeline.checkpoint import DAMAGE, Checkpoint, FrameStatus, joined_codes, without_damage
+from mimicme.pipeline.errors import CheckpointError, ConfigError, OutputError, ReleaseError, UsageError
 from mimicme.pipeline.items import Captures
-from mimicme.pipeline.release import guard, layout, shards
+from mimicme.pipeline.release import digest, guard, layout, shards
 from mimicme.pipeline.release.encoding import ENCODINGS, OutOfReachError
 from mimicme.pipeline.release.layout import OK, REJECTED
 from mimicme.pipeline.release.shards import Shard
 from mimicme.pipeline.release.writer import (
+    Person,
     ReleaseWriter,
     SequenceWriter,
     ShardWriter,
+    people_in,
     people_of,
     root_attributes,
     shard_of,
@@ -56,6 +58,7 @@ from mimicme.stages.bake.checkpoint import TEXTURE, BakeCheckpoint
 from mimicme.stages.ingest.checkpoint import IngestCheckpoint
 from mimicme.stages.intensity.checkpoint import IntensityCheckpoint
 from mimicme.stages.pack.sharding import planned_bytes, shard_fingerprint, shards_of
+from mimicme.stages.pack.survey import Look, Memory, signature
 from mimicme.stages.project.checkpoint import ProjectCheckpoint
 from mimicme.stages.register.checkpoint import RegisteredCheckpoint
 
@@ -167,6 +170,7 @@ def pack(
     licence: str = "",
     force: bool = False,
     side_by_side: Callable[[Callable[[Any], Any], Sequence[Any]], Iterable[Any]] = map,
+    remembered: Path | None = None,
 ) -> PackResult:
     """Write a release from checkpoints, whole or not at all.
 
@@ -178,6 +182,7 @@ def pack(
         stages: those before this one, in order of the flow.
         force: write shards anew that are there and made of the same.
         side_by_side: applies a function to jobs, in any order and any process.
+        remembered: file with what an earlier pack saw (`survey`), so that it need not be looked at again.
 
     Raises:
         UsageError: there is nothing to pack.
@@ -196,7 +201,8 @@ def pack(
         )
     if settings.shard != "none":
         output = Path(os.path.realpath(output))  # shards lie beside the file itself
-    survey = _survey(kept, stages, isinstance(settings.shard, float | int))
+    memory = Memory(remembered, (stage.name for stage in stages))
+    survey = _survey(kept, stages, isinstance(settings.shard, float | int), memory)
     whole = _Whole(settings, template, captures, stages, survey)
     remarks: list[str] = []
     attributes = root_attributes(
@@ -217,7 +223,8 @@ def pack(
             ok, rejected = _write_subjects(out, kept, people, whole)
         remarks, named = out.remarks, []
     else:
-        made = _write_shards(output, kept, people, whole, force, side_by_side)
+        known = {} if force else _untouched(output, memory)
+        made = _write_shards(output, kept, people, whole, force, side_by_side, known)
         ok, rejected = sum(one.ok for one in made), sum(one.rejected for one in made)
         remarks, named = [r for one in made for r in one.remarks], [one.shard for one in made]
         write_index(
@@ -225,10 +232,12 @@ def pack(
             attributes,
             lambda root: layout.write_template(root, template, settings.compression_level),
             named,
-            people_of(output, named),
+            people_of(output, named, {one.subject: one for _, people in known.values() for one in people}),
             settings.compression_level,
         )
     shards.remove_others(output, (one.name for one in named))
+    with suppress(OSError, OutputError):  # it saves time alone
+        memory.save(shards.folder_of(output) / one.name for one in named)
     messages = (*subjects.messages, *subjects.compare(captured), *remarks)
     return PackResult(output, ok, rejected, whole.survey.failed, excluded, messages)
 
@@ -262,8 +271,8 @@ class _Whole:
     survey: _Survey
 
 
-def _survey(inputs: Sequence[PackInput], stages: Sequence[Stage], sized: bool) -> _Survey:
-    """Look at all checkpoints; at the sizes of all images only if `sized`."""
+def _survey(inputs: Sequence[PackInput], stages: Sequence[Stage], sized: bool, memory: Memory) -> _Survey:
+    """Look at all checkpoints that are not remembered; at the sizes of all images only if `sized`."""
     units = dict.fromkeys(layout.QUALITY_FIXED, "mm")
     failed: list[str] = []
     made_of: dict[items.Item, Mapping[str, Any]] = {}
@@ -271,30 +280,68 @@ def _survey(inputs: Sequence[PackInput], stages: Sequence[Stage], sized: bool) -
     frames: dict[items.Item, int] = {}
     for each in inputs:
         sequence, item = each.sequence, each.sequence.item
-        with _Inputs(each, stages) as found:
-            for name, _, unit in found.quality():
-                if units.setdefault(name, unit) != unit:
-                    raise CheckpointError(
-                        f"two stages measure '{name}'",
-                        where=item,
-                        seen=f"{unit} and {units[name]}",
-                        expected="a name of its own for each figure of a release",
-                    )
-            if found.lost:
-                failed.append(f"{item}: {found.lost}")
-            made_of[item] = {
-                "name": sequence.name,
-                "expression": sequence.expression,
-                "frames": [(f.number, repr(f.time_s)) for f in sequence.frames],
-                "fps": repr(sequence.named_fps),
-                "checkpoints": {name: one.fingerprint for name, one in found.checkpoints.items()},
-            }
-            bake = found.of(BakeCheckpoint)
-            names = (*layout.IMAGES, *(bake.codings if bake else ()))
-            rows = range(len(found.numbers)) if bake and sized else ()
-            images[item] = sum(bake.image_size(r, n) for n in names for r in rows if bake and bake.has(r, n))
-            frames[item] = len(found.numbers)
+        look = memory.look(item, each.checkpoints, sized)
+        if look is None:
+            before = signature(each.checkpoints)
+            with _opened(each, stages) as found:
+                look = _looked_at(found, sized)
+            memory.keep(item, each.checkpoints, before, look)
+        for name, unit in look.units:
+            if units.setdefault(name, unit) != unit:
+                raise CheckpointError(
+                    f"two stages measure '{name}'",
+                    where=item,
+                    seen=f"{unit} and {units[name]}",
+                    expected="a name of its own for each figure of a release",
+                )
+        if look.lost:
+            failed.append(f"{item}: {look.lost}")
+        made_of[item] = {
+            "name": sequence.name,
+            "expression": sequence.expression,
+            "frames": [(f.number, repr(f.time_s)) for f in sequence.frames],
+            "fps": repr(sequence.named_fps),
+            "checkpoints": dict(look.fingerprints),
+        }
+        images[item], frames[item] = max(0, look.image_bytes), look.frames
     return _Survey(units, tuple(failed), made_of, images, frames)
+
+
+def _looked_at(found: _Inputs, sized: bool) -> Look:
+    bake = found.of(BakeCheckpoint)
+    names = (*layout.IMAGES, *(bake.codings if bake else ()))
+    rows = range(len(found.numbers)) if bake else ()
+    return Look(
+        tuple((name, unit) for name, _, unit in found.quality()),
+        found.lost,
+        {name: one.fingerprint for name, one in found.checkpoints.items()},
+        len(found.numbers),
+        sum(bake.image_size(r, n) for n in names for r in rows if bake and bake.has(r, n)) if sized else -1,
+    )
+
+
+@contextmanager
+def _opened(given: PackInput, stages: Sequence[Stage]) -> Iterator[_Inputs]:
+    """The opened checkpoints of a sequence; what cannot be read of them is an error that names the checkpoint.
+
+    Raises:
+        CheckpointError: one is damaged, and removed, so that the next run makes it anew; or they do not fit.
+    """
+    try:
+        with _Inputs(given, stages) as found:
+            yield found
+    except DAMAGE as error:  # as of a chunk that does not fit its checksum
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            raise
+        told = without_damage(given.checkpoints.values(), error)
+        if told is not error or isinstance(error, CheckpointError):
+            raise told from error
+        raise CheckpointError(
+            "this sequence cannot be copied into the release",
+            where=given.sequence.item,
+            seen=(str(error).splitlines() or [type(error).__name__])[0],
+            todo=f"Check the disk; then run with --force --only '{given.sequence.item}'.",
+        ) from error
 
 
 def _write_subjects(
@@ -311,20 +358,8 @@ def _write_subjects(
         if each.sequence.item.subject != subject:
             subject = each.sequence.item.subject
             out.subject(subject, people[subject])
-        with _Inputs(each, whole.stages) as found:
-            try:
-                good = _write_sequence(
-                    out, found, whole.captures, whole.settings, table_type, whole.survey.units
-                )
-            except OSError as error:  # a chunk that does not fit its checksum
-                if error.errno in NO_ROOM:
-                    raise
-                raise CheckpointError(
-                    "this sequence cannot be copied into the release",
-                    where=each.sequence.item,
-                    seen=str(error).splitlines()[0],
-                    todo=f"Check the disk; then run with --force --only '{each.sequence.item}'.",
-                ) from error
+        with _opened(each, whole.stages) as found:
+            good = _write_sequence(out, found, whole.captures, whole.settings, table_type, whole.survey.units)
         ok += int(good.sum())
         rejected += int((~good).sum())
     return ok, rejected
@@ -358,8 +393,13 @@ def _write_shards(
     whole: _Whole,
     force: bool,
     side_by_side: Callable[[Callable[[Any], Any], Sequence[Any]], Iterable[Any]],
+    untouched: Mapping[str, tuple[Shard, Sequence[Person]]],
 ) -> list[_Made]:
-    """Write the shards that are not there yet; returns all, by name."""
+    """Write the shards that are not there yet; returns all, by name.
+
+    Args:
+        untouched: by name, those that nobody touched since they were written, and need not be opened.
+    """
     survey, settings = whole.survey, whole.settings
     n_vertices = len(whole.template.vertices)
     sizes = dict.fromkeys(people, 0)
@@ -389,7 +429,11 @@ def _write_shards(
             sequences={str(each.sequence.item): survey.made_of[each.sequence.item] for each in own},
         )
         path = shards.folder_of(output) / shards.name_of(output, label, fingerprint)
-        there = None if force else _there(path, fingerprint, known.get(path.name))
+        there = None
+        if path.name in untouched:
+            there = _counted(*untouched[path.name])
+        elif not force:
+            there = _there(path, fingerprint, known.get(path.name))
         if there is None:
             jobs.append(
                 _ShardJob(path, fingerprint, own, {subject: people[subject] for subject in subjects}, bare)
@@ -398,6 +442,28 @@ def _write_shards(
             made.append(there)
     made += side_by_side(_write_shard, jobs)
     return sorted(made, key=lambda one: one.shard.name)
+
+
+def _untouched(output: Path, memory: Memory) -> dict[str, tuple[Shard, Sequence[Person]]]:
+    """The shards that are as an earlier pack left them, and what the index that is there says of their people."""
+    held = [
+        one
+        for one in shards.of_file(output) or ()
+        if memory.is_same(shards.folder_of(output) / one.name) and shards.is_there(output, one)
+    ]
+    if held and digest.read_beside(output) != digest.of_file(output):  # what it says would be believed
+        return {}
+    try:
+        people = people_in(output, (subject for one in held for subject in one.subjects)) if held else {}
+    except (ReleaseError, *guard.TROUBLE):
+        return {}
+    return {one.name: (one, [people[subject] for subject in one.subjects]) for one in held}
+
+
+def _counted(shard: Shard, people: Sequence[Person]) -> _Made:
+    statuses = [status for one in people for entry in one.entries for status in entry.statuses]
+    ok = statuses.count(OK)
+    return _Made(shard, ok, len(statuses) - ok)
 
 
 def _there(path: Path, fingerprint: str, known: Shard | None) -> _Made | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -15,9 +16,11 @@ from mimicme.pipeline.checkpoint import (
     NOTE_BYTES,
     Checkpoint,
     FrameStatus,
+    damage,
     frame_numerics,
     guarded_file,
     joined_codes,
+    without_damage,
     writing,
 )
 from mimicme.pipeline.errors import CheckpointError, FrameRejected, MissingDependencyError, ReleaseError
@@ -59,6 +62,95 @@ def test_a_flipped_byte_does_not_change_a_status(tmp_path: Path, name: str) -> N
     path.write_bytes(data)
     with Checkpoint(path) as checkpoint, pytest.raises(OSError, match="checksum|filter"):
         checkpoint.numbers if name == "frame" else checkpoint.statuses  # noqa: B018
+
+
+def written(path: Path) -> Path:
+    """A checkpoint with attributes of every kind that stages write."""
+    with writing(path, stage="s", item="a/b", made_by={"settings": {"x": 1.5}}) as out:
+        out.frames(range(3))
+        out.attrs["fps"] = 59.94
+        out.attrs["unit_decision"] = "The unit is mm, by 61 mm between the eyes: é."
+        out.attrs["siblings"] = ["smile", "sad"]
+        out.attrs["codings"] = np.arange(4.0)
+        out.attrs["mirrored"] = True
+        out.attrs["none"] = []
+        out.figure("residual", "mm")[:] = [0.1, 0.2, 0.3]
+        out.rows("vertices", (40, 3), "f4", "mm")[:] = np.random.default_rng(0).normal(size=(3, 40, 3))
+        out.put(1, "texture", np.arange(999, dtype=np.uint8))
+    return path
+
+
+def everything(path: Path) -> dict[str, bytes]:
+    """All that stages and pack read of a checkpoint, by name."""
+    with Checkpoint(path) as opened:
+        found = {f"@{name}": repr(np.asarray(opened.attrs[name]).tolist()).encode() for name in opened.attrs}
+        for name in ("frame", "status", "vertices", "frames/000001/texture", "quality/residual"):
+            found[name] = opened[name][()].tobytes()
+        assert opened.has(1, "texture") and not opened.has(0, "texture")
+    return found
+
+
+FLIPS_A_PROCESS = """
+import json, random, sys
+from pathlib import Path
+sys.path[:0] = sys.argv[1:3]
+from test_checkpoint import everything
+from mimicme.pipeline.checkpoint import DAMAGE, damage
+
+good = Path(sys.argv[3])
+data, want, path, draw = good.read_bytes(), everything(good), good.with_name("spoiled.h5"), random.Random(7)
+silent, found, removed = [], 0, 0
+for _ in range(int(sys.argv[4])):
+    at, bit = draw.randrange(len(data)), draw.randrange(8)
+    spoiled = bytearray(data)
+    spoiled[at] ^= 1 << bit
+    path.write_bytes(spoiled)
+    try:
+        same = everything(path) == want
+    except DAMAGE:
+        found += 1
+        removed += damage(path) is not None
+    else:
+        silent += [] if same else [(at, bit)]
+print(json.dumps([silent, found, removed]))
+"""
+
+
+def test_a_flipped_byte_is_an_error_or_changes_no_value(tmp_path: Path) -> None:
+    """In a process of its own: HDF5 may end on one."""
+    good = written(tmp_path / "good.h5")
+    assert damage(good) is None
+    here = Path(__file__).parent
+    command = [sys.executable, "-c", FLIPS_A_PROCESS, here, here.parent, good, 300]
+    done = subprocess.run(
+        [str(one) for one in command], capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    silent, found, named = json.loads(done.stdout)
+    assert silent == [] and found > 50
+    assert named == found
+
+
+def test_what_is_no_damage_removes_nothing(tmp_path: Path) -> None:
+    good, error = written(tmp_path / "good.h5"), ValueError("a mistake of a stage")
+    assert without_damage([good, tmp_path / "missing.h5"], error) is error and good.exists()
+    assert without_damage([good], OSError(28, "No space left on device")).args[0] == 28
+    with h5py.File(good) as file:
+        chunk = file["vertices"].id.get_chunk_info(1)
+    spoiled = bytearray(good.read_bytes())
+    spoiled[chunk.byte_offset + 9] ^= 1
+    good.write_bytes(spoiled)
+    told = without_damage([good], OSError("Can't synchronously read data"))
+    assert isinstance(told, CheckpointError) and "good.h5" in str(told) and "Run again" in str(told)
+    assert not good.exists()
+
+
+def test_a_checkpoint_of_before_has_no_digest(tmp_path: Path) -> None:
+    with h5py.File(written(tmp_path / "a.h5"), "r+") as file:
+        del file.attrs["sha256"]
+        file.attrs["fps"] = 30.0
+    with Checkpoint(tmp_path / "a.h5") as opened:
+        assert opened.attrs["fps"] == 30.0
 
 
 def test_equal_content_gives_equal_bytes(tmp_path: Path) -> None:

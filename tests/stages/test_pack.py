@@ -12,13 +12,15 @@ import numpy as np
 import pytest
 
 from mimicme.commands.verify import verify
+from mimicme.pipeline import checkpoint
 from mimicme.pipeline.captures.metadata import SubjectTable, parse_subjects
 from mimicme.pipeline.checkpoint import Checkpoint, FrameStatus, writing
 from mimicme.pipeline.errors import CheckpointError, ConfigError, FrameRejected, UsageError
-from mimicme.pipeline.release import Release
+from mimicme.pipeline.items import Item
+from mimicme.pipeline.release import Release, guard
 from mimicme.pipeline.stage import Stage
 from mimicme.stages import STAGES
-from mimicme.stages.pack import PackInput, PackSettings
+from mimicme.stages.pack import PackInput, PackResult, PackSettings
 from mimicme.stages.refine.checkpoint import RefineCheckpoint
 
 
@@ -312,3 +314,105 @@ def test_two_stages_that_give_one_figure_two_units_are_told_apart(fakes: ModuleT
         made["quality/s2m_p95"].attrs["unit"] = "cm"
     with pytest.raises(CheckpointError, match="two stages measure 's2m_p95'.*cm and mm"):
         fakes.packed(tmp_path / "r.h5", [given])
+
+
+def spoil(path: Path, name: str) -> None:
+    """Flip a byte in the first chunk of a dataset of a checkpoint; what says what made it stays as it is."""
+    with h5py.File(path) as file:
+        chunk = file[name].id.get_chunk_info(0)
+    data = bytearray(path.read_bytes())
+    data[chunk.byte_offset + chunk.size // 2] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("stage", "name"),
+    [
+        ("refine", "vertices"),
+        ("bake", "frames/000000/texture"),
+        ("register", "quality/s2m_median"),
+        ("align", "status"),
+    ],
+)
+@pytest.mark.parametrize("shard", ["none", "subject"])
+def test_a_flipped_byte_of_a_checkpoint_ends_in_no_release(
+    fakes: ModuleType, tmp_path: Path, shard: str, stage: str, name: str
+) -> None:
+    given = fakes.inputs(tmp_path)
+    path = given[-1].checkpoints[stage]
+    spoil(path, name)
+    with pytest.raises(
+        CheckpointError, match=r"was damaged, and is removed.*Run again: it is made anew"
+    ) as told:
+        fakes.packed(tmp_path / "r.h5", given, shard=shard)
+    assert str(path) in str(told.value)
+    assert not path.exists() and not (tmp_path / "r.h5").exists()
+    assert all(p.exists() for one in given for p in one.checkpoints.values() if p != path)
+
+
+def opened_while(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Checkpoints and shards that are opened from now on."""
+    seen: list[Path] = []
+    real = checkpoint.open_hdf5
+
+    def opened(path: Path, *arguments: object, **options: object) -> h5py.File:
+        seen.append(Path(path))
+        return real(path, *arguments, **options)
+
+    for module in (checkpoint, guard):
+        monkeypatch.setattr(module, "open_hdf5", opened)
+    return seen
+
+
+@pytest.mark.parametrize("shard", ["subject", 1e-4])
+def test_one_subject_more_opens_its_own_checkpoints_alone(
+    fakes: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shard: str | float
+) -> None:
+    people = [f"S{k:03d}" for k in range(6)]
+    table = parse_subjects("\n".join(["subject,consent,site", *(f"{p},yes,Ulm" for p in people)]).encode())
+    given = [fakes.checkpoints(tmp_path / "made", fakes.sequence(Item(p, "smile"))) for p in people]
+    output, remembered = tmp_path / "r" / "release.h5", tmp_path / "packed.jsonl"
+
+    def pack(count: int, **options: object) -> PackResult:
+        return fakes.packed(output, given[:count], table, shard=shard, remembered=remembered, **options)
+
+    def files() -> dict[str, bytes]:
+        return {p.name: p.read_bytes() for p in sorted(output.parent.iterdir())}
+
+    fakes.packed(tmp_path / "fresh" / "release.h5", given, table, shard=shard)
+    expected = {p.name: p.read_bytes() for p in sorted((tmp_path / "fresh").iterdir())}
+    pack(5)
+    before = files()
+    seen = opened_while(monkeypatch)
+    result = pack(6)
+    assert files() == expected and (result.ok, result.rejected) == (18, 0)
+    made = {p for p in seen if tmp_path / "made" in p.parents}
+    new = {name for name in expected if "@" in name and name not in before}
+    others = {p.name for p in seen if "@" in p.name} - new
+    if shard == "subject":
+        assert made == set(given[5].checkpoints.values()) and others == set()
+    else:  # those who lie in one shard with the new one are written with it
+        assert len(made) < 6 * len(given[5].checkpoints) and others == set()
+    seen.clear()
+    assert pack(6).ok == 18
+    assert files() == expected and seen and {p.name for p in seen} == {"release.h5"}
+    # what is not as it was left is looked at again
+    moved = given[0].checkpoints["align"]
+    moved.write_bytes(moved.read_bytes())
+    (own,) = [
+        p for p in output.parent.glob("*@*") if p.name == min(expected, key=lambda n: (n.count("@") != 2, n))
+    ]
+    own.touch()
+    seen.clear()
+    pack(6)
+    assert files() == expected and moved in seen and own in seen
+    for spoiled in (lambda data: data[:-9], lambda data: data.replace(b"mm", b"cm"), lambda data: b""):
+        remembered.write_bytes(spoiled(remembered.read_bytes()))
+        pack(6)
+        assert files() == expected
+    seen.clear()
+    data = bytearray(output.read_bytes())
+    data[data.index(b"Ulm")] ^= 1
+    output.write_bytes(data)
+    pack(6)
+    assert files() == expected and {p.name for p in seen} >= {n for n in expected if "@" in n}

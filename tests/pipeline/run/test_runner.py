@@ -413,3 +413,36 @@ def test_what_waits_for_something_that_failed_is_trouble(make, fake):
     )  # nothing fails here, and one sequence cannot be worked
     assert (result.counts("fit"), result.code) == ((3, 0, 0, 1), 1)
     assert go(workspace, fake, first="fit", last="fit", only=["S1"]).code == 0
+
+
+def test_a_flipped_byte_of_an_input_is_told_and_made_again_by_the_next_run(make, fake):
+    """What says what made it is whole, so that it counts as current until somebody reads the data."""
+    workspace = make()
+    go(workspace, fake)
+    before = digests(workspace)
+    path = workspace.root / "fit" / "S1" / "smile.h5"
+    with h5py.File(path) as file:
+        chunk = file["value"].id.get_chunk_info(0)
+    data = bytearray(path.read_bytes())
+    data[chunk.byte_offset + 2] ^= 1
+    path.write_bytes(data)
+    for name in ("smile", "neutral"):
+        (workspace.root / "paint" / "S1" / f"{name}.h5").unlink()
+    fake_paint, read = fake.PAINT, []
+
+    def paint(task, out):
+        with Checkpoint(task.inputs["fit"]) as fitted:
+            read.append(fitted["value"][:])
+        fake_paint.compute(task, out)
+
+    stages = tuple(replace(s, compute=paint) if s is fake_paint else s for s in fake.STAGES)
+    calls(workspace)
+    first = go(workspace, fake, stages)
+    assert first.code == 1 and first.counts("paint") == (1, 2, 1, 0)
+    assert f"{path}: this checkpoint was damaged, and is removed" in first.out + first.err
+    assert not path.exists()
+    calls(workspace)
+    second = go(workspace, fake, stages)
+    assert second.code == 0
+    assert [words[:2] for words in calls(workspace)] == [["fit", "S1/smile"], ["paint", "S1/smile"]]
+    assert digests(workspace) == before and len(read) == 2

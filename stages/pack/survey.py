@@ -1,0 +1,140 @@
+"""What pack remembers of the checkpoints and shards that it has seen, so that it need not open them again.
+
+Opening the checkpoints of everybody to add one subject takes longer than packing that subject.  So what a first look
+tells of a sequence is kept in a file, and counts while names, sizes, times and inodes of its checkpoints are the same;
+so do the shards that were written.  The file saves time alone: one that is missing or damaged is as good as none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from mimicme.pipeline.items import Item
+from mimicme.pipeline.whole_file import whole_file
+
+_FIRST_LINE = "mimicme packed 1"
+"""Of a saved file; another number when what is kept, or what a signature is of, changes."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a first look tells of a sequence.
+
+    Attributes:
+        units: of the figures that its stages measured.
+        lost: the stage whose failure leaves it without vertices; None: none.
+        fingerprints: of its checkpoints, by stage.
+        frames: their number.  image_bytes: of all its images; -1: not looked at.
+    """
+
+    units: tuple[tuple[str, str], ...]
+    lost: str | None
+    fingerprints: Mapping[str, str]
+    frames: int
+    image_bytes: int
+
+
+class Memory:
+    """What was seen, and what is to be remembered; by item and by name of a shard.
+
+    Args:
+        file: where it is kept; None: nowhere.
+        stages: names of the flow's, which a look depends on.
+    """
+
+    def __init__(self, file: Path | None, stages: Iterable[str]) -> None:
+        self._file = file
+        self._head = f"{_FIRST_LINE} {' '.join(stages)}"
+        self._looks: dict[Item, tuple[str, Look]] = {}
+        self._shards: dict[str, str] = {}
+        self._new: dict[Item, tuple[str, Look]] = {}
+        try:
+            self._load()
+        except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
+            self._looks, self._shards = {}, {}
+
+    def _load(self) -> None:
+        if self._file is None:
+            return
+        with open(self._file, encoding="utf-8") as handle:
+            if handle.readline().rstrip() != self._head:
+                return
+            self._shards = {
+                str(name): str(mark) for name, mark in json.loads(_checked(handle.readline())).items()
+            }
+            for line in handle:
+                subject, sequence, signature, said = json.loads(_checked(line))
+                units = tuple((str(name), str(unit)) for name, unit in said.pop("units"))
+                self._looks[Item(subject, sequence)] = signature, Look(units=units, **said)
+
+    def look(self, item: Item, paths: Mapping[str, Path], sized: bool) -> Look | None:
+        """What was seen of a sequence whose checkpoints are still the same; None: it must be looked at."""
+        known = self._looks.get(item)
+        if known is None or known[0] != signature(paths) or (sized and known[1].image_bytes < 0):
+            return None
+        self._new[item] = known
+        return known[1]
+
+    def keep(self, item: Item, paths: Mapping[str, Path], before: str, look: Look) -> None:
+        """Remember a sequence, if its checkpoints are what they were `before` it was looked at (`signature`)."""
+        if before == signature(paths):
+            self._new[item] = before, look
+
+    def is_same(self, shard: Path) -> bool:
+        """Whether a shard is as an earlier pack left it."""
+        mark = self._shards.get(shard.name)
+        return mark is not None and mark == _stat(shard)
+
+    def save(self, shards: Iterable[Path]) -> None:
+        """Write down what was seen in this pack, and these shards.
+
+        Raises:
+            OSError, OutputError: it cannot be written.
+        """
+        if self._file is None:
+            return
+        with whole_file(self._file) as temporary, open(temporary, "w", encoding="utf-8") as handle:
+            handle.write(f"{self._head}\n")
+            handle.write(_with_check({path.name: _stat(path) for path in shards}))
+            for item, (signature, look) in self._new.items():
+                handle.write(_with_check([item.subject, item.sequence, signature, asdict(look)]))
+
+
+def signature(paths: Mapping[str, Path]) -> str:
+    """Of the names, sizes, times and inodes of checkpoints."""
+    return _hash("\n".join(f"{stage}\0{path}\0{_stat(path)}" for stage, path in sorted(paths.items())))
+
+
+def _stat(path: Path) -> str:
+    try:
+        seen = os.lstat(path)
+    except OSError as error:
+        return f"-{error.errno}"
+    return f"{seen.st_mtime_ns} {seen.st_ctime_ns} {seen.st_size} {seen.st_ino}"
+
+
+def _with_check(value: Any) -> str:
+    text = json.dumps(value, separators=(",", ":"))
+    return f"{text}\t{_hash(text)}\n"
+
+
+def _checked(line: str) -> str:
+    """A line without its digest.
+
+    Raises:
+        ValueError: the digest is not the line's.
+    """
+    text, _, mark = line.rstrip("\n").rpartition("\t")
+    if mark != _hash(text):
+        raise ValueError("a line is damaged")
+    return text
+
+
+def _hash(text: str) -> str:
+    return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
