@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -100,14 +101,19 @@ def _run(
     detector_model: Path | None = None,
     **options: Any,
 ) -> None:
+    from mimicme.pipeline.errors import OutputError
     from mimicme.pipeline.run.progress import Console
     from mimicme.pipeline.run.runner import RunOptions, run
     from mimicme.pipeline.workspace import Workspace
     from mimicme.stages import STAGES
+    from mimicme.stages.pack.survey import note_verified
 
     opened = Workspace.open(workspace, sets=_sets(preset, sets, detector_model))
     result = run(opened, RunOptions(**options), STAGES, Console.standard(click.echo))
-    sound = result.release is None or not result.packed or _verified(result.release)
+    sound = result.release is None or not result.packed or _verified(result.release, but=result.verified)
+    if sound and result.release is not None and result.packed:
+        with contextlib.suppress(OSError, OutputError):  # it saves time alone
+            note_verified(opened.packed, result.release.resolve().parent)
     if not options["dry_run"]:
         _say_not_kept(workspace, preset, sets)
     sys.exit(result.exit_code if sound else max(result.exit_code, 1))
@@ -152,11 +158,17 @@ def _opened(workspace: Path, preset: str | None, sets: tuple[str, ...]) -> Works
     return as_last
 
 
-def _verified(release: Path, every_image: bool = False, absent: str = "", key: Path | None = None) -> bool:
-    """Verify a release and say what was found."""
+def _verified(
+    release: Path,
+    every_image: bool = False,
+    absent: str = "",
+    key: Path | None = None,
+    but: Collection[str] = (),
+) -> bool:
+    """Verify a release, but for shards that were before, and say what was found."""
     from mimicme.commands.verify import all_said, has_errors
 
-    findings = _findings(release, every_image, absent, key)
+    findings = _findings(release, every_image, absent, key, but)
     for finding in findings:
         click.echo(finding)
     known = all_said(findings)
@@ -167,11 +179,14 @@ def _verified(release: Path, every_image: bool = False, absent: str = "", key: P
         if known
         else "nothing is wrong that was looked at"
     )
-    click.echo(f"{release}: {said}{'' if known else '; not all that was asked can be said'}")
+    before = f"; {len(but)} shards that nothing touched were before" if but else ""
+    click.echo(f"{release}: {said}{before}{'' if known else '; not all that was asked can be said'}")
     return known and not has_errors(findings)
 
 
-def _findings(release: Path, every_image: bool, absent: str, key: Path | None) -> list[Finding]:
+def _findings(
+    release: Path, every_image: bool, absent: str, key: Path | None, but: Collection[str] = ()
+) -> list[Finding]:
     from mimicme.commands.verify.absent import Alias
     from mimicme.commands.verify.apart import verify_apart
     from mimicme.pipeline.captures.layouts import safe_name
@@ -181,7 +196,7 @@ def _findings(release: Path, every_image: bool, absent: str, key: Path | None) -
     if key is not None:
         secret = key_of(key)
         alias = Alias(pseudonym(secret, safe_name(absent)), key_mark(secret))
-    return verify_apart(release, every_image=every_image, absent=absent, alias=alias)
+    return verify_apart(release, every_image=every_image, absent=absent, alias=alias, but=but)
 
 
 @main.command("init")

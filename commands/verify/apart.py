@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -38,34 +38,39 @@ def verify_apart(
     silence_s: float = SILENCE_S,
     absent: str = "",
     alias: Alias | None = None,
+    but: Collection[str] = (),
 ) -> list[Finding]:
     """Check a whole release as `verify`, in a process of its own.
 
     Args:
         memory_bytes: that it may take; where the system knows no such limit it has none.
-        absent, alias: as of `verify`.
+        absent, alias, but: as of `verify`.
         silence_s: seconds without a sign of life after which it is ended.
 
     Raises:
         ReleaseError: another program holds the file open, so that nothing can be said about it.
     """
-    command = [
-        sys.executable,
-        "-m",
-        __name__,
-        str(Path(path).absolute()),
-        str(int(every_image)),
-        str(memory_bytes),
-        absent,
-        *((alias.name, alias.mark) if alias is not None else ()),
-    ]
+    command = [sys.executable, "-m", __name__]
+    asked = {
+        "path": str(Path(path).absolute()),
+        "every_image": every_image,
+        "memory_bytes": memory_bytes,
+        "absent": absent,
+        "alias": None if alias is None else (alias.name, alias.mark),
+        "but": list(but),
+    }
     # no threads: each would set address space aside
     surroundings = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONUTF8": "1"}
     findings: list[Finding] = []
     with (
         tempfile.TemporaryFile() as complaint,
+        tempfile.TemporaryFile() as question,
         subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaint, env=surroundings
+            command,
+            stdin=_written(question, json.dumps(asked)),
+            stdout=subprocess.PIPE,
+            stderr=complaint,
+            env=surroundings,
         ) as child,
     ):
         assert child.stdout is not None
@@ -93,6 +98,14 @@ def verify_apart(
             child.kill()
     message = f"HDF5 cannot be made to read this file ({why}): it is damaged, or made to do harm."
     return [*findings, Finding("error", "/", message)]
+
+
+def _written(stream: IO[bytes], text: str) -> IO[bytes]:
+    """A file with a text in it, to be read from its beginning; an argument of a program cannot be that long."""
+    stream.write(text.encode())
+    stream.flush()
+    stream.seek(0)
+    return stream
 
 
 def _last_line(stream: IO[bytes]) -> str:
@@ -156,10 +169,17 @@ def _has_proc() -> bool:
     return Path("/proc/self/statm").is_file()
 
 
-def _main(path: str, every_image: str, memory_bytes: str, absent: str, *alias: str) -> None:
+def _main(
+    path: str,
+    every_image: bool,
+    memory_bytes: int,
+    absent: str,
+    alias: Sequence[str] | None,
+    but: Sequence[str],
+) -> None:
     import mimicme.pipeline.formats.image  # noqa: F401  before the limit: what is needed is loaded
 
-    _limit(int(memory_bytes))
+    _limit(memory_bytes)
     told = 0.0
 
     def alive() -> None:
@@ -170,7 +190,12 @@ def _main(path: str, every_image: str, memory_bytes: str, absent: str, *alias: s
 
     try:
         findings = verify(
-            path, every_image == "1", alive=alive, absent=absent, alias=Alias(*alias) if alias else None
+            path,
+            every_image,
+            alive=alive,
+            absent=absent,
+            alias=None if alias is None else Alias(*alias),
+            but=frozenset(but),
         )
     except ReleaseError as error:
         _tell(_BUSY, error.what, error.todo or "")
@@ -181,4 +206,4 @@ def _main(path: str, every_image: str, memory_bytes: str, absent: str, *alias: s
 
 
 if __name__ == "__main__":
-    _main(*sys.argv[1:])
+    _main(**json.load(sys.stdin))

@@ -108,11 +108,13 @@ def withdraw(
     else:
         about = _publication_of(path)
         beside, release = path.parent, path
-        done = (
-            withdraw_release(path, subject)
-            if about is None
-            else _withdraw_published(path, _name_in(path, about, name, alias), pages)
-        )
+        if about is None:
+            done = withdraw_release(path, subject)
+        else:
+            called = _name_in(path, about, name, alias)
+            done = _withdraw_published(path, called, pages)
+            tell = f"Who was given a copy has to be told: `mimicme withdraw DIR {called}`."
+            done = replace(done, messages=(*done.messages, tell))
 
     def take_out(copy: Path, called: str) -> None:
         _withdraw_published(copy, called, pages)
@@ -187,15 +189,19 @@ def _published_elsewhere(
         folder = Path(entry.folder)
         if Path(entry.key) == given and any(folder == one or folder.is_relative_to(one) for one in looked):
             continue
+        called = "may be under a pseudonym"
         try:
-            if pseudonym(key_of(Path(entry.key)), safe_name(subject)) not in entry.subjects:
-                continue
+            name = pseudonym(key_of(Path(entry.key)), safe_name(subject))
         except (UsageError, OSError):
             pass  # without its key nobody knows who is in it
+        else:
+            if name not in entry.subjects:
+                continue
+            called = f"is '{name}'"
         words = ["mimicme", "withdraw", entry.folder, subject, "--key", entry.key]
         said.append(
-            f"It was published into '{entry.folder}' (version {entry.version}), where '{subject}' may be under a "
-            f"pseudonym: `{shlex.join(words)}`; and who was given a copy has to be told."
+            f"It was published into '{entry.folder}' (version {entry.version}), where '{subject}' {called}: "
+            f"`{shlex.join(words)}`; and who was given a copy has to be told."
         )
     return said
 

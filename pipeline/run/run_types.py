@@ -67,6 +67,7 @@ class RunResult:
         folder: of the run's log; None for a dry run.
         release: path of the release when it was made or is current.
         packed: whether this run wrote it.
+        verified: names of its shards that nobody touched since an earlier run verified them.
     """
 
     exit_code: int
@@ -74,3 +75,4 @@ class RunResult:
     folder: Path | None = None
     release: Path | None = None
     packed: bool = False
+    verified: tuple[str, ...] = ()

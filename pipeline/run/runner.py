@@ -133,6 +133,7 @@ class _Run:
         self.incomplete = False
         self.worker_died = False
         self.packed = False
+        self.verified: tuple[str, ...] = ()
         self.created = self.wanted = ""
 
     def run(self) -> RunResult:
@@ -169,7 +170,9 @@ class _Run:
                 code = 1 if self.incomplete else 0
                 log.write("end", exit_code=code, seconds=round(log.seconds, 3))
                 self._print_summary()
-                return RunResult(code, tuple(self.results), log.folder, self.release, self.packed)
+                return RunResult(
+                    code, tuple(self.results), log.folder, self.release, self.packed, self.verified
+                )
         except KeyboardInterrupt:
             with ignore_interrupts():
                 self.console.clear()
@@ -482,7 +485,7 @@ class _Run:
                 return
             self.workspace.failure(stage.name, RELEASE).unlink(missing_ok=True)
             result.done = 1
-            self.packed = True
+            self.packed, self.verified = True, getattr(packed, "verified", ())
             result.frames_ok = getattr(packed, "ok", 0)
             result.frames_rejected = getattr(packed, "rejected", 0)
             for message in getattr(packed, "messages", ()):

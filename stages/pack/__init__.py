@@ -146,6 +146,7 @@ class PackResult:
         failed: sequences that are there without any registered frame because a stage failed, as `S/q: stage`.
         excluded: subjects left out for want of consent, with the sentence why.
         messages: further sentences for the user.
+        verified: names of shards that nobody touched since they were verified.
     """
 
     path: Path
@@ -154,6 +155,7 @@ class PackResult:
     failed: tuple[str, ...] = ()
     excluded: Mapping[str, str] = field(default_factory=dict)
     messages: tuple[str, ...] = ()
+    verified: tuple[str, ...] = ()
 
 
 def pack(
@@ -236,10 +238,12 @@ def pack(
             settings.compression_level,
         )
     shards.remove_others(output, (one.name for one in named))
+    paths = [shards.folder_of(output) / one.name for one in named]
+    verified = tuple(path.name for path in paths if memory.is_verified(path))
     with suppress(OSError, OutputError):  # it saves time alone
-        memory.save(shards.folder_of(output) / one.name for one in named)
+        memory.save(paths)
     messages = (*subjects.messages, *subjects.compare(captured), *remarks)
-    return PackResult(output, ok, rejected, whole.survey.failed, excluded, messages)
+    return PackResult(output, ok, rejected, whole.survey.failed, excluded, messages, verified)
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ class Memory:
         self._file = file
         self._head = f"{_FIRST_LINE} {' '.join(stages)}"
         self._looks: dict[Item, tuple[str, Look]] = {}
-        self._shards: dict[str, str] = {}
+        self._shards: dict[str, tuple[str, bool]] = {}
         self._new: dict[Item, tuple[str, Look]] = {}
         try:
             self._load()
@@ -65,9 +65,7 @@ class Memory:
         with open(self._file, encoding="utf-8") as handle:
             if handle.readline().rstrip() != self._head:
                 return
-            self._shards = {
-                str(name): str(mark) for name, mark in json.loads(_checked(handle.readline())).items()
-            }
+            self._shards = _shards(handle.readline())
             for line in handle:
                 subject, sequence, signature, said = json.loads(_checked(line))
                 units = tuple((str(name), str(unit)) for name, unit in said.pop("units"))
@@ -88,8 +86,12 @@ class Memory:
 
     def is_same(self, shard: Path) -> bool:
         """Whether a shard is as an earlier pack left it."""
-        mark = self._shards.get(shard.name)
-        return mark is not None and mark == _stat(shard)
+        known = self._shards.get(shard.name)
+        return known is not None and known[0] == _stat(shard)
+
+    def is_verified(self, shard: Path) -> bool:
+        """Whether it is, and was verified then (`note_verified`)."""
+        return self.is_same(shard) and self._shards[shard.name][1]
 
     def save(self, shards: Iterable[Path]) -> None:
         """Write down what was seen in this pack, and these shards.
@@ -101,9 +103,35 @@ class Memory:
             return
         with whole_file(self._file) as temporary, open(temporary, "w", encoding="utf-8") as handle:
             handle.write(f"{self._head}\n")
-            handle.write(_with_check({path.name: _stat(path) for path in shards}))
+            handle.write(_with_check({path.name: (_stat(path), self.is_verified(path)) for path in shards}))
             for item, (signature, look) in self._new.items():
                 handle.write(_with_check([item.subject, item.sequence, signature, asdict(look)]))
+
+
+def note_verified(file: Path, folder: Path) -> None:
+    """Remember that the shards in a folder that a pack has left are verified, as far as they are as it left them.
+
+    Raises:
+        OSError, OutputError: it cannot be written.
+    """
+    try:
+        with open(file, encoding="utf-8") as handle:
+            head, shards, *looks = handle.readlines()
+        known = _shards(shards)
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        return
+    marked = {name: (mark, good or mark == _stat(folder / name)) for name, (mark, good) in known.items()}
+    if marked != known:
+        with whole_file(file) as temporary:
+            temporary.write_text("".join([head, _with_check(marked), *looks]), encoding="utf-8")
+
+
+def _shards(line: str) -> dict[str, tuple[str, bool]]:
+    """What was seen of each shard, and whether it is verified."""
+    found = {}
+    for name, (mark, good) in json.loads(_checked(line)).items():
+        found[str(name)] = str(mark), good is True
+    return found
 
 
 def signature(paths: Mapping[str, Path]) -> str:

@@ -11,7 +11,8 @@ import h5py
 import numpy as np
 import pytest
 
-from mimicme.commands.verify import verify
+from mimicme.commands.verify import has_errors, verify
+from mimicme.commands.verify.apart import verify_apart
 from mimicme.pipeline import checkpoint
 from mimicme.pipeline.captures.metadata import SubjectTable, parse_subjects
 from mimicme.pipeline.checkpoint import Checkpoint, FrameStatus, writing
@@ -21,6 +22,7 @@ from mimicme.pipeline.release import Release, guard
 from mimicme.pipeline.stage import Stage
 from mimicme.stages import STAGES
 from mimicme.stages.pack import PackInput, PackResult, PackSettings
+from mimicme.stages.pack.survey import note_verified
 from mimicme.stages.refine.checkpoint import RefineCheckpoint
 
 
@@ -416,3 +418,35 @@ def test_one_subject_more_opens_its_own_checkpoints_alone(
     output.write_bytes(data)
     pack(6)
     assert files() == expected and {p.name for p in seen} >= {n for n in expected if "@" in n}
+
+
+def test_what_was_verified_and_not_touched_need_not_be_again(
+    fakes: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people = [f"S{k:03d}" for k in range(4)]
+    table = parse_subjects("\n".join(["subject,consent", *(f"{p},yes" for p in people)]).encode())
+    given = [fakes.checkpoints(tmp_path / "made", fakes.sequence(Item(p, "smile"))) for p in people]
+    output, remembered = tmp_path / "r" / "release.h5", tmp_path / "packed.jsonl"
+
+    def pack(count: int) -> PackResult:
+        return fakes.packed(output, given[:count], table, shard="subject", remembered=remembered)
+
+    assert pack(3).verified == () and pack(3).verified == ()  # nobody has said so
+    note_verified(remembered, output.parent)
+    (touched,) = output.parent.glob("release@S001@*")
+    touched.touch()
+    result = pack(4)
+    assert [name.split("@")[1] for name in result.verified] == ["S000", "S002"]
+    seen = opened_while(monkeypatch)
+    assert verify(output, but=result.verified) == []
+    assert {p.name.split("@")[1] for p in seen if "@" in p.name} == {"S001", "S003"}
+    assert verify_apart(output, but=result.verified) == []
+    (new,) = output.parent.glob("release@S003@*")
+    data = bytearray(new.read_bytes())
+    data[len(data) // 2] ^= 1
+    new.write_bytes(data)
+    assert has_errors(verify(output, but=result.verified))
+    note_verified(tmp_path / "nowhere.jsonl", output.parent)
+    remembered.write_text("spoiled")
+    note_verified(remembered, output.parent)
+    assert remembered.read_text() == "spoiled"
