@@ -493,7 +493,7 @@ def report_command(
 
 
 @main.command("view")
-@click.argument("place", metavar="WORKSPACE|RELEASE", type=click.Path(exists=True, path_type=Path))
+@click.argument("place", metavar="WORKSPACE|RELEASE|MODEL", type=click.Path(exists=True, path_type=Path))
 @click.argument("sequence", metavar="[SUBJECT/SEQUENCE]", required=False)
 @click.option("--output", type=FILE, help="One sequence as an HTML file for a colleague; starts no server.")
 @click.option(
@@ -504,6 +504,13 @@ def report_command(
     help="Of the file, evenly over the sequence.",
 )
 @click.option("--scans", is_flag=True, help="Scans in the file too, thinned out.")
+@click.option(
+    "--components",
+    type=click.IntRange(0, 100),
+    default=10,
+    show_default=True,
+    help="Of each model of a model file.",
+)
 @click.option(
     "--texture", type=click.IntRange(16, 8192), default=512, show_default=True, help="Side, texels."
 )
@@ -523,18 +530,19 @@ def view_command(
     output: Path | None,
     frames: int,
     scans: bool,
+    components: int,
     texture: int,
     port: int,
     browser: bool,
     use: str | None,
 ) -> None:
-    """3D in the browser: scans, registered meshes, errors; in a workspace also verdicts on frames."""
+    """3D in the browser: scans, registered meshes, errors, in a workspace also verdicts on frames; a model's shapes."""
     from mimicme.commands.view import make_server, open_source, place_of, view_file, way_in
     from mimicme.commands.view.sources import ReleaseSource
     from mimicme.pipeline.run.progress import Console
     from mimicme.stages import STAGES
 
-    source = open_source(place, STAGES, lambda folder: _opened(folder, None, ()))
+    source = open_source(place, STAGES, lambda folder: _opened(folder, None, ()), components)
     at = place_of(source, sequence)
     if output is not None:
         if isinstance(source, ReleaseSource):
@@ -544,7 +552,9 @@ def view_command(
             held = view_file(source, at, output, frames, texture, scans, console.draw)
         finally:
             console.clear()
-        click.echo(f"{output}: {source.items[at]}, {held} frames, {output.stat().st_size / 1e6:.1f} MB")
+        moved = sum(len(group.names) for group in source.shapes)
+        what = f"mean face, {moved} sliders" if moved else f"{source.items[at]}, {held} frames"
+        click.echo(f"{output}: {what}, {output.stat().st_size / 1e6:.1f} MB")
         return
     with make_server(source, at, texture, port) as server:
         click.echo(f"{server.url}\nCtrl-C ends it.")
