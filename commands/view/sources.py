@@ -20,7 +20,7 @@ from mimicme.pipeline.errors import CheckpointError, FrameRejected, MimicmeError
 from mimicme.pipeline.geometry.mesh import inverse, transform
 from mimicme.pipeline.items import Correction, Item, Verdict
 from mimicme.pipeline.items import Sequence as Captured
-from mimicme.pipeline.review import Place, Review, read_corrections, rejection
+from mimicme.pipeline.review import Place, Review, read_corrections, rejection, without_effect
 from mimicme.pipeline.stage import A, Stage
 from mimicme.pipeline.template import Template
 from mimicme.pipeline.workspace import Workspace
@@ -153,7 +153,10 @@ class WorkspaceSource:
                 raise CheckpointError(
                     "a checkpoint cannot be read", where=path, seen=error, todo="Run `mimicme run`."
                 ) from error
-        entry.remark = self._outdated(captured, records)
+        counted = {frame.number for frame in captured.frames}
+        own = review.about(captured.item)
+        unheeded = without_effect(own, self._corrections(captured.item), {captured.item: counted})
+        entry.remark = " ".join([*unheeded, *filter(None, [self._outdated(captured, records)])])
         for frame in frames:
             if frame.ok and frame.verdict is not None and not frame.verdict.good:
                 said = rejection(frame.verdict.reason)
@@ -168,7 +171,7 @@ class WorkspaceSource:
         """
         todo = "What is shown of the later stages is older: `mimicme run` makes it again."
         for stage in (stage for stage in self._stages if stage.corrected and stage.name in made):
-            now = read_corrections(self._workspace.corrections_folder, captured.item)[0]
+            now = self._corrections(captured.item)
             counted = made[stage.name][1].get("corrections") or {}
             wanted = {str(number): one.digest for (_, number), one in now.items()}
             differ = sorted(int(n) for n in counted.keys() | wanted if counted.get(n) != wanted.get(n))
@@ -213,8 +216,7 @@ class WorkspaceSource:
                 todo="End `mimicme view` with Ctrl-C and begin it again.",
             )
         said = [f"{name} {_file_version(path)}" for name, path in self._paths(item).items()]
-        corrections, _ = read_corrections(self._workspace.corrections_folder, item)
-        said += [f"{number} {one.digest}" for (_, number), one in sorted(corrections.items())]
+        said += [f"{number} {one.digest}" for (_, number), one in sorted(self._corrections(item).items())]
         return hashlib.sha256("\n".join(said).encode()).hexdigest()
 
     def judge(self, place: int, row: int | None, verdict: Verdict | None) -> None:
@@ -244,11 +246,15 @@ class WorkspaceSource:
                 raise UsageError("the frame has no scan to correct on", where=f"{item} frame {number}")
             given, file_from_scan = found
             in_file = {k: transform(file_from_scan, point[None])[0] for k, point in moved.items()}
-            given.moved(in_file).write(path)
+            given.moved(in_file).write(path, self._workspace.captures.sides)
 
     def _correction(self, item: Item, number: int) -> Correction | None:
+        return self._corrections(item).get((item, number))
+
+    def _corrections(self, item: Item) -> dict[tuple[Item, int], Correction]:
         """What lies there now, also what came after the workspace was opened."""
-        return read_corrections(self._workspace.corrections_folder, item)[0].get((item, number))
+        sides = self._workspace.captures.sides
+        return read_corrections(self._workspace.corrections_folder, item, sides)[0]
 
     def _given(
         self, item: Item, number: int, correction: Correction | None
@@ -268,7 +274,7 @@ class WorkspaceSource:
         with IngestCheckpoint(paths[IngestCheckpoint.stage]) as ingest:
             file_from_scan = ingest.file_from_scan
         if correction is not None:
-            return GivenPoints.of_correction(correction), file_from_scan
+            return GivenPoints.of_correction(correction, self._workspace.captures.sides), file_from_scan
         path = paths[LandmarksCheckpoint.stage]
         given = GivenPoints.of_checkpoint(path, number, file_from_scan)
         return None if given is None else (given, file_from_scan)
