@@ -27,7 +27,8 @@ class StageCounts:
     """One stage as the log tells of it.
 
     Attributes:
-        items, frames: to be made in the batch that runs; items_over, frames_seen: of these.
+        items: to be made, as far as is known: neutrals are a batch of their own; items_over: of these.
+        frames: to be made in the batch that runs; frames_seen: of these.
         began, batch_began: seconds since the epoch.
         seconds: that it took; None while it runs.
         off: it is switched off, and hands on what it is given.
@@ -84,8 +85,8 @@ class Seen:
         if event == "stage begins":
             stage.off = bool(record.get("off", False))
         elif event == "batch":
-            stage.items, stage.frames = int(record["items"]), int(record["frames"])
-            stage.items_over = stage.frames_seen = 0
+            stage.items += int(record["items"])
+            stage.frames, stage.frames_seen = int(record["frames"]), 0
             stage.skipped, stage.batch_began = int(record["skipped"]), when
             self.behind = Ahead(float(record["seconds_ahead"]), tuple(record["unknown_ahead"]))
         elif event in ("item", "part"):
