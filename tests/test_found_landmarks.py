@@ -153,6 +153,7 @@ def test_the_subjects_own_left_stays_so_from_export_to_run(
 ) -> None:
     own = ("--set", "captures.sides=subject")
     only = ("--only", "*/neutral")
+    mimicme("run", workspace, "--until", "landmarks", "--jobs", 0)  # as found, whatever was corrected before
     mimicme("landmarks", workspace, "--export", "ljson", "--export-to", tmp_path, *only, *own)
     with Checkpoint(workspace / "landmarks" / "S000" / "neutral.h5") as found:
         before = found["points"][0]
