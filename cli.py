@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from mimicme.commands.examples import examples_of
 from mimicme.pipeline.command_line import FILE, FOLDER, JSON, PRESETS, RELEASE, WORKSPACE, Commands, stacked
 from mimicme.pipeline.run.pool import limit_threads, silence_warnings
 from mimicme.stages import FLOW
@@ -28,7 +29,11 @@ MB_A_FRAME, ONE_FILE_GB = 2.2, 50
 limit_threads()
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=Commands,
+    examples=lambda command: examples_of(command, FLOW),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(package_name="mimicme", prog_name="mimicme")
 def main() -> None:
     """Raw 4D face captures to a registered, textured, verified database.
@@ -67,6 +72,7 @@ run_options = stacked(
     click.option("--force", is_flag=True, help="Make again what is current."),
     settings_options,
     click.option("--dry-run", is_flag=True, help="Say what would run and why; write nothing."),
+    click.option("--quiet", "-q", is_flag=True, help="Say nothing where every frame is ok."),
 )
 _detector_option = click.option(
     "--detector-model", type=FILE, help="Weights of the landmark detector (default: as installed)."
@@ -99,6 +105,7 @@ def _run(
     preset: str | None,
     sets: tuple[str, ...],
     detector_model: Path | None = None,
+    quiet: bool = False,
     **options: Any,
 ) -> None:
     from mimicme.pipeline.errors import OutputError
@@ -109,12 +116,20 @@ def _run(
     from mimicme.stages.pack.survey import note_verified
 
     opened = Workspace.open(workspace, sets=_sets(preset, sets, detector_model))
-    result = run(opened, RunOptions(**options), STAGES, Console.standard(click.echo))
-    sound = result.release is None or not result.packed or _verified(result.release, but=result.verified)
+    said: list[str] = []
+    console = Console(out=said.append) if quiet else Console.standard(click.echo)
+    result = run(opened, RunOptions(**options), STAGES, console)
+    if quiet and (result.exit_code or options["dry_run"]):
+        click.echo("\n".join(said))
+    sound = (
+        result.release is None
+        or not result.packed
+        or _verified(result.release, but=result.verified, quiet=quiet)
+    )
     if sound and result.release is not None and result.packed:
         with contextlib.suppress(OSError, OutputError):  # it saves time alone
             note_verified(opened.packed, result.release.resolve().parent)
-    if not options["dry_run"]:
+    if not options["dry_run"] and not quiet:
         _say_not_kept(workspace, preset, sets)
     sys.exit(result.exit_code if sound else max(result.exit_code, 1))
 
@@ -158,17 +173,27 @@ def _opened(workspace: Path, preset: str | None, sets: tuple[str, ...]) -> Works
     return as_last
 
 
+def _say_unheeded(workspace: Workspace) -> None:
+    """Say which verdicts and corrections count for nothing: until they are mended, whoever uses them is told."""
+    for sentence in workspace.catalogue().unheeded:
+        click.echo(sentence, err=True)
+
+
 def _verified(
     release: Path,
     every_image: bool = False,
     absent: str = "",
     key: Path | None = None,
     but: Collection[str] = (),
+    quiet: bool = False,
 ) -> bool:
-    """Verify a release, but for shards that were before, and say what was found."""
+    """Verify a release, but for shards that were before, and say what was found; quietly, only where it is not
+    usable."""
     from mimicme.commands.verify import all_said, has_errors
 
     findings = _findings(release, every_image, absent, key, but)
+    if quiet and all_said(findings) and not has_errors(findings):
+        return True
     for finding in findings:
         click.echo(finding)
     known = all_said(findings)
@@ -320,6 +345,7 @@ def _landmarks(
     from mimicme.stages.landmarks.review import review as draw
 
     opened = _opened(workspace, options["preset"], options["sets"])
+    _say_unheeded(opened)
     if review:
         drawn = draw(opened, output or opened.report_folder / "landmarks", options["only"], per_subject)
         for path in drawn.files:
@@ -450,13 +476,25 @@ def plan_command(
 @click.argument("workspace", type=WORKSPACE)
 @click.option("--json", "as_json", is_flag=True, help="Everything, for programs.")
 @click.option("--failed", is_flag=True, help="Every failed sequence and rejected frame with its reason.")
+@click.option("--watch", "watched", is_flag=True, help="Follow the run that is going on until it ends.")
 @settings_options
 def status_command(
-    workspace: Path, as_json: bool, failed: bool, preset: str | None, sets: tuple[str, ...]
+    workspace: Path, as_json: bool, failed: bool, watched: bool, preset: str | None, sets: tuple[str, ...]
 ) -> None:
     """What is done, what is out of date, what failed; true at any moment."""
+    from mimicme.pipeline.errors import UsageError
     from mimicme.pipeline.run.status import read_status
+    from mimicme.pipeline.run.watch import watch
+    from mimicme.pipeline.workspace import Workspace
     from mimicme.stages import STAGES
+
+    if watched and (as_json or failed):
+        raise UsageError("--watch shows a run as it goes on", todo="Leave --json and --failed out.")
+    if watched:
+        code = watch(Workspace.open(workspace))
+        if code is not None:
+            sys.exit(code)
+        click.echo("No run is going on.", err=True)
 
     status = read_status(_opened(workspace, preset, sets), STAGES, each=as_json)
     if as_json:
@@ -529,11 +567,12 @@ def report_command(
         )  # fmt: skip
     finally:
         console.clear()
+    _say_unheeded(opened)
     click.echo(made)
 
 
 @main.command("view")
-@click.argument("place", metavar="WORKSPACE|RELEASE", type=click.Path(exists=True, path_type=Path))
+@click.argument("place", metavar="WORKSPACE|RELEASE|MODEL", type=click.Path(exists=True, path_type=Path))
 @click.argument("sequence", metavar="[SUBJECT/SEQUENCE]", required=False)
 @click.option("--output", type=FILE, help="One sequence as an HTML file for a colleague; starts no server.")
 @click.option(
@@ -544,6 +583,13 @@ def report_command(
     help="Of the file, evenly over the sequence.",
 )
 @click.option("--scans", is_flag=True, help="Scans in the file too, thinned out.")
+@click.option(
+    "--components",
+    type=click.IntRange(0, 100),
+    default=10,
+    show_default=True,
+    help="Of each model of a model file.",
+)
 @click.option(
     "--texture", type=click.IntRange(16, 8192), default=512, show_default=True, help="Side, texels."
 )
@@ -563,18 +609,24 @@ def view_command(
     output: Path | None,
     frames: int,
     scans: bool,
+    components: int,
     texture: int,
     port: int,
     browser: bool,
     use: str | None,
 ) -> None:
-    """3D in the browser: scans, registered meshes, errors; in a workspace also verdicts on frames."""
+    """3D in the browser: scans, registered meshes, errors, in a workspace also verdicts on frames; a model's shapes."""
     from mimicme.commands.view import make_server, open_source, place_of, view_file, way_in
     from mimicme.commands.view.sources import ReleaseSource
     from mimicme.pipeline.run.progress import Console
     from mimicme.stages import STAGES
 
-    source = open_source(place, STAGES, lambda folder: _opened(folder, None, ()))
+    def open_workspace(folder: Path) -> Workspace:
+        opened = _opened(folder, None, ())
+        _say_unheeded(opened)
+        return opened
+
+    source = open_source(place, STAGES, open_workspace, components)
     at = place_of(source, sequence)
     if output is not None:
         if isinstance(source, ReleaseSource):
@@ -584,7 +636,9 @@ def view_command(
             held = view_file(source, at, output, frames, texture, scans, console.draw)
         finally:
             console.clear()
-        click.echo(f"{output}: {source.items[at]}, {held} frames, {output.stat().st_size / 1e6:.1f} MB")
+        moved = sum(len(group.names) for group in source.shapes)
+        what = f"mean face, {moved} sliders" if moved else f"{source.items[at]}, {held} frames"
+        click.echo(f"{output}: {what}, {output.stat().st_size / 1e6:.1f} MB")
         return
     with make_server(source, at, texture, port) as server:
         click.echo(f"{server.url}\nCtrl-C ends it.")
@@ -916,14 +970,52 @@ def demo_command(directory: Path, jobs: int | None) -> None:
 
 @main.command("doctor")
 @click.argument("directory", type=FOLDER, default=Path())
-def doctor_command(directory: Path) -> None:
-    """What is installed, and what is missing."""
-    from mimicme.commands.doctor import examine
+@click.option(
+    "--test/--no-test",
+    "tested",
+    default=True,
+    show_default=True,
+    help="Take a small head through the whole flow.",
+)
+@JSON
+def doctor_command(directory: Path, tested: bool, as_json: bool) -> None:
+    """What is installed, what is missing and what mends it; then a test of about ten seconds."""
+    from mimicme.commands.doctor import examine, self_test
 
-    findings = examine(directory)
-    for f in findings:
-        click.echo(f"{'ok  ' if f.ok else 'MISSING' if f.needed else 'note'}  {f.name}: {f.message}")
+    findings = []
+
+    def say(f: Any) -> None:
+        findings.append(f)
+        if as_json:
+            return
+        word = "ok" if f.ok else "MISSING" if f.needed else "note"
+        color = {"MISSING": "red", "note": "yellow"}.get(word, "")
+        click.echo(colored(f"{word:7}  {f.name}: {f.message}", color, sys.stdout))
+        if not f.ok and f.todo:
+            click.echo(f"         {f.todo}")
+
+    from mimicme.pipeline.run.progress import colored
+
+    for found in examine(directory):
+        say(found)
+    if tested and all(f.ok or not f.needed for f in findings):
+        say(self_test())
+    if as_json:
+        click.echo(json.dumps([vars(f) for f in findings], indent=1))
     sys.exit(0 if all(f.ok or not f.needed for f in findings) else 1)
+
+
+@main.command("completion")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion_command(shell: str) -> None:
+    """Completion of commands and options for a shell: a script to be kept where the shell looks for such."""
+    from click.shell_completion import get_completion_class
+
+    kind = get_completion_class(shell)
+    assert kind is not None
+    # without `source`, which asks the shell for its version
+    made = kind(main, {}, "mimicme", "_MIMICME_COMPLETE")
+    click.echo(made.source_template % made.source_vars())
 
 
 if __name__ == "__main__":

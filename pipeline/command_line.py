@@ -67,11 +67,18 @@ class Commands(click.Group):
     Attributes:
         source: name of a module whose `commands` belong to this group, imported when one of them is
             named; '': there is none, or it has been.
+        examples: of the outermost group alone: lines that show how a command is used, by its words (`model build`).
     """
 
-    def __init__(self, *args: Any, source: str = "", **more: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        source: str = "",
+        examples: Callable[[str], tuple[str, ...]] = lambda command: (),
+        **more: Any,
+    ) -> None:
         super().__init__(*args, **more)
-        self.source = source
+        self.source, self.examples = source, examples
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         self._load()
@@ -79,7 +86,16 @@ class Commands(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         self._load()
-        return super().get_command(ctx, cmd_name)
+        command = super().get_command(ctx, cmd_name)
+        root = ctx.find_root()
+        if command is not None and command.epilog is None and isinstance(root.command, Commands):
+            words, above = [cmd_name], ctx
+            while above.parent is not None:
+                words.insert(0, above.info_name or "")
+                above = above.parent
+            lines = root.command.examples(" ".join(words))
+            command.epilog = "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines) if lines else None
+        return command
 
     def _load(self) -> None:
         if self.source:

@@ -5,17 +5,20 @@ review.csv has a line a verdict: subject, sequence, frame (a number, or `*` for 
 it could be its subject's neutral it is left out as soon as neutrals are looked for (`Plan`).
 
 corrections/<subject>/<sequence>/<frame>.ljson has a frame's landmarks, in the capture file's own unit and axes, and
-outranks the landmark file beside the frame.  A `.found` file of the same stem, as `mimicme landmarks --export` writes
-it, says which of these points nobody moved; without one all are by hand.
+outranks the landmark file beside the frame; "left" means the same in both (`[captures] sides`).  A `.found` file of the
+same stem, as `mimicme landmarks --export` writes it, says which of these points nobody moved; without one all are by
+hand.
 """
 
 from __future__ import annotations
 
 import csv
+import difflib
 import glob
 import hashlib
 import io
 import os
+import re
 import stat
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -35,6 +38,9 @@ EXTENSION, FOUND = ".ljson", ".found"
 MAX_REASON = 200
 MAX_CORRECTION = 1 << 20
 _MOST_DIGITS = 18
+_SPREADSHEET = (
+    "A spreadsheet may have made a date or a rounded number of it: give the column the format text there."
+)
 _MOST_MESSAGES = 10
 
 Place = tuple[Item, int | None]
@@ -118,6 +124,10 @@ class Review:
             lines[place] = Line(checked(verdict, _named(place)))
         return Review(lines)
 
+    def about(self, item: Item) -> Review:
+        """The verdicts on one sequence alone."""
+        return Review({place: line for place, line in self.lines.items() if place[0] == item})
+
     def without(self, is_gone: Callable[[str], bool]) -> Review:
         """The same without the subjects of which `is_gone` says so."""
         return Review({place: line for place, line in self.lines.items() if not is_gone(place[0].subject)})
@@ -140,18 +150,25 @@ def checked(verdict: Verdict, where: str) -> Verdict:
 
 
 def frame_number(text: str, where: str) -> int | None:
-    """A frame's number as files and tables have it (`12`, `0012`); None for `*`, all frames.
+    """A frame's number as files and tables have it (`12`, `0012`, and `12.0` or `12,00` as spreadsheets write it); None
+    for `*`, all frames.
 
     Raises:
         InputError: it is neither.
     """
     if text == ALL:
         return None
-    if not (text.isascii() and text.isdecimal()) or len(text) > _MOST_DIGITS:
+    # no more zeros than two: `12.000` is twelve thousand where points divide thousands
+    found = re.fullmatch(r"(\d+)(?:[.,]0{0,2})?", text, re.ASCII)
+    if found is None or len(found[1]) > _MOST_DIGITS:
         raise InputError(
-            "this is no frame", where=where, seen=repr(text[:40]), expected="its number, or * for all frames"
+            "this is no frame",
+            where=where,
+            seen=repr(text[:40]),
+            expected="its number, or * for all frames",
+            todo=_SPREADSHEET if re.search(r"\d[-./:eE]+\d", text) or "E+" in text.upper() else None,
         )
-    return int(text)
+    return int(found[1])
 
 
 def _is_head(cells: list[str]) -> bool:
@@ -195,7 +212,7 @@ def _named(place: Place) -> str:
 
 
 def read_corrections(
-    folder: Path, item: Item | None = None
+    folder: Path, item: Item | None = None, sides: str = "image"
 ) -> tuple[dict[tuple[Item, int], Correction], list[str]]:
     """The corrected landmark files below WORKSPACE/corrections, and sentences about what else lies there.
 
@@ -203,6 +220,7 @@ def read_corrections(
 
     Args:
         item: the only sequence that is looked at; None: all.
+        sides: whose left the words in them mean (`[captures] sides`), which is part of their digests.
 
     Raises:
         InputError: two files are of one frame, or one is too large or cannot be read.
@@ -232,6 +250,8 @@ def read_corrections(
         data, beside = _content(path, name), path.with_suffix(FOUND)
         unmoved = _content(beside, f"{name[: -len(suffix)]}{FOUND}") if os.path.lexists(beside) else None
         both = hashlib.sha256(data + (b"" if unmoved is None else b"\0" + unmoved))
+        if sides != "image":  # said only where it is not the rule: what was made with others stays current
+            both.update(f"\0sides {sides}".encode())
         found[place] = Correction(name, data, both.hexdigest(), unmoved)
     if strange:
         named = f"SUBJECT/SEQUENCE/NUMBER{EXTENSION}"
@@ -294,17 +314,13 @@ def reviewed(
         )
 
     sequences = tuple(looked_at(sequence) for sequence in found.sequences)
-    lost = [
-        (f"review.csv line {line.number}", place)
-        for place, line in review.lines.items()
-        if not _is_there(place, frames)
-    ]
-    lost += [(one.name, place) for place, one in corrections.items() if not _is_there(place, frames)]
+    unheeded = tuple(without_effect(review, corrections, frames))
     return replace(
         found,
         sequences=sequences,
         neutral=neutrals(sequences),
-        messages=(*found.messages, *_without_effect(lost, frames)),
+        messages=(*found.messages, *unheeded),
+        unheeded=unheeded,
     )
 
 
@@ -313,12 +329,29 @@ def _is_there(place: Place, frames: Mapping[Item, set[int]]) -> bool:
     return item in frames and (number is None or number in frames[item])
 
 
-def _without_effect(lost: list[tuple[str, Place]], frames: Mapping[Item, set[int]]) -> list[str]:
-    """A sentence for each verdict or correction of what is not there, and for the rest of many."""
+def without_effect(
+    review: Review, corrections: Mapping[tuple[Item, int], Correction], frames: Mapping[Item, set[int]]
+) -> list[str]:
+    """A sentence for each verdict or correction of what is not there, and for the rest of many.
+
+    Args:
+        frames: the numbers of each sequence's frames.
+    """
+    lost: list[tuple[str, Place]] = [
+        (f"review.csv line {line.number}", place)
+        for place, line in review.lines.items()
+        if not _is_there(place, frames)
+    ]
+    lost += [(one.name, place) for place, one in corrections.items() if not _is_there(place, frames)]
     said = []
     for name, (item, number) in lost[:_MOST_MESSAGES]:
-        what = f"frame {number} in '{item}'" if item in frames else f"sequence '{item}'"
-        said.append(f"{name} counts for nothing: there is no {what} among the captures.")
+        if item in frames:
+            own = sorted(frames[item])
+            what, there = f"frame {number} in '{item}'", f" (it has {own[0]} to {own[-1]})"
+        else:
+            close = difflib.get_close_matches(str(item), [str(one) for one in frames], 1, 0.8)
+            what, there = f"sequence '{item}'", f" (is '{close[0]}' meant?)" if close else ""
+        said.append(f"{name} counts for nothing: there is no {what} among the captures{there}.")
     if len(lost) > _MOST_MESSAGES:
         said.append(f"{len(lost) - _MOST_MESSAGES} more verdicts or corrections are of no frame.")
     return said

@@ -165,6 +165,11 @@ class Stage(Generic[S]):
             raise ValueError(f"stage '{self.name}' cannot be worked in parts")
 
 
+def is_off(settings: object) -> bool:
+    """Whether a stage's settings switch it off: it then hands on what it was given and changes nothing."""
+    return getattr(settings, "enabled", True) is False
+
+
 def in_order(stages: Iterable[Stage]) -> tuple[Stage, ...]:
     """The stages of a flow, each with what it needs before it and in that order.
 

@@ -223,11 +223,11 @@ class Workspace:
                 self._refused,
                 self._own.captures.fps,
             )
-            corrections, strange = read_corrections(self.corrections_folder)
+            corrections, strange = read_corrections(self.corrections_folder, sides=self.captures.sides)
             found = reviewed(found, Review.read(self.review_file), corrections)
-            self._catalogue = replace(
-                found, messages=(*found.messages, *strange, *self._matched(found.captured).notices)
-            )
+            unknown = catalogues.unknown_labels(found.sequences, mapping)
+            notices = self._matched(found.captured).notices
+            self._catalogue = replace(found, messages=(*found.messages, *unknown, *strange, *notices))
         return self._catalogue
 
     def sequences(self) -> list[Sequence]:
@@ -528,16 +528,25 @@ class Workspace:
 
     def running(self) -> bool:
         """Whether a run holds the workspace now.  Changes nothing."""
+        return self.running_process() is not None
+
+    def running_process(self) -> str | None:
+        """The run that holds the workspace now, as `process 12 on HOST`; empty where it has not said; None: there is
+        none.  Changes nothing."""
         import fcntl
 
+        path = self.root / ".lock"
         try:
-            with open(self.root / ".lock") as handle:
+            with open(path) as handle:
                 fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except FileNotFoundError:
-            return False
+            return None
         except OSError:
-            return True
-        return False
+            try:
+                return path.read_text().strip()
+            except (OSError, UnicodeDecodeError):
+                return ""
+        return None
 
     def remove_temporary_files(self, stages: Iterable[str]) -> int:
         """Remove what a killed run left half written; only while holding the lock.

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
 import typing
+from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 from shared_helpers import assert_has_help, assert_help_lists
 
 from mimicme import cli
 from mimicme.cli import main
+from mimicme.commands import doctor
+from mimicme.commands.doctor import self_test
+from mimicme.commands.examples import EXAMPLES, examples_of
 from mimicme.pipeline.command_line import PRESETS
 from mimicme.pipeline.config import RunSection
 from mimicme.pipeline.run import runner
@@ -41,6 +48,7 @@ OTHERS = (
     "withdraw",
     "demo",
     "doctor",
+    "completion",
 )
 COMMANDS = ["init", "run", *FLOW, *OTHERS]
 
@@ -88,7 +96,8 @@ def test_groups_are_loaded_only_when_they_are_named(arguments):
         "print(sorted(m for m in sys.modules if m.startswith(('mimicme.stages.', 'mimicme.commands'))))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "[]"
+    # what the help ends with, words alone
+    assert done.stdout.splitlines()[-1] == "['mimicme.commands', 'mimicme.commands.examples']"
 
 
 @pytest.mark.parametrize("name", ["mimicme.stages", "mimicme.pipeline.config", "mimicme.pipeline.run.pool"])
@@ -323,10 +332,48 @@ def test_a_release_is_verified_when_it_was_written(workspace, monkeypatch, comma
 
 
 def test_doctor_looks_at_everything():
-    result = call("doctor")
+    result = call("doctor", "--no-test")
     assert result.exit_code in (0, 1)
     for word in ("Python", "numpy", "open3d", "embedded template", "disk", "cores"):
         assert word in result.output
+
+
+def test_doctor_takes_a_head_through_the_whole_flow_and_reads_it_back():
+    found = self_test()
+    assert found.ok, found.message
+    off = float(re.search(r"to ([\d.]+) mm", found.message)[1])
+    assert 0.05 < off < 1.0  # it is noise, and no more
+
+
+def test_what_fails_in_the_self_test_is_said_with_what_to_do(monkeypatch):
+    monkeypatch.setattr(doctor, "_whole_flow", lambda: (9.0, True))
+    assert not self_test().ok and "9.00 mm" in self_test().message and self_test().todo
+    monkeypatch.setattr(doctor, "_whole_flow", lambda: 1 / 0)
+    assert "ZeroDivisionError" in self_test().message and self_test().todo
+
+
+def test_every_gap_has_a_remedy(monkeypatch, tmp_path):
+    """Where nothing is installed, on a machine without memory or disk."""
+    monkeypatch.setattr(doctor, "_version", lambda name: None)
+    monkeypatch.setattr(doctor, "_free_gb", lambda: 0.1)
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: None)
+    monkeypatch.setattr(doctor, "MIN_DISK_GB", 10**9)
+    monkeypatch.setenv("OMP_NUM_THREADS", "8")
+    gaps = [f for f in doctor.examine(tmp_path) if not f.ok]
+    assert {"numpy", "open3d", "memory", "disk", "browser", "threads of BLAS", "dask"} <= {
+        f.name for f in gaps
+    }
+    assert [f.name for f in gaps if not f.todo] == []
+
+
+def test_a_package_that_is_too_old_is_a_gap(monkeypatch):
+    monkeypatch.setattr(
+        doctor.metadata, "requires", lambda name: ["numpy<3,>=2", "h5py>=3.11", 'x>=9; extra == "y"']
+    )
+    monkeypatch.setattr(doctor.metadata, "version", lambda name: "3.9.1")
+    assert doctor._package("numpy").ok
+    old = doctor._package("h5py")
+    assert not old.ok and "at least 3.11" in old.message
 
 
 def test_status_after_a_run_uses_the_settings_of_the_run(workspace):
@@ -392,3 +439,70 @@ def test_settings_of_what_is_not_there(arguments, words):
     result = call("settings", *arguments)
     assert result.exit_code == 2
     assert words in result.output
+
+
+def _leaves(group, ctx, words=()):
+    for name in group.list_commands(ctx):
+        command = group.get_command(ctx, name)
+        inner = click.Context(command, info_name=name, parent=ctx)
+        if isinstance(command, click.Group):
+            yield from _leaves(command, inner, (*words, name))
+        else:
+            yield (*words, name), command, inner
+
+
+def test_every_command_has_two_examples_that_are_understood(monkeypatch):
+    # that the files of an example are there is not asked
+    monkeypatch.setattr(click.Path, "convert", lambda self, value, option, ctx: Path(value))
+    leaves = list(_leaves(main, click.Context(main, info_name="mimicme")))
+    assert {" ".join(words) for words, *_ in leaves} >= {*EXAMPLES, *FLOW}
+    for words, command, ctx in leaves:
+        lines = examples_of(" ".join(words), FLOW)
+        assert len(lines) >= 2 and len(set(lines)) == len(lines), words
+        for line in lines:
+            given = shlex.split(line.partition(" > ")[0])
+            assert tuple(given[: len(words) + 1]) == ("mimicme", *words)
+            command.make_context(words[-1], given[len(words) + 1 :], parent=ctx.parent)
+            assert f"  {line}" in command.get_help(ctx)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_a_script_that_asks_mimicme(shell):
+    result = call("completion", shell)
+    assert result.exit_code == 0 and "_MIMICME_COMPLETE" in result.output and "mimicme" in result.output
+
+
+def test_completion_knows_commands_and_options(monkeypatch):
+    monkeypatch.setenv("COMP_WORDS", "mimicme status --wa")
+    monkeypatch.setenv("COMP_CWORD", "2")
+    result = CliRunner().invoke(main, [], prog_name="mimicme", complete_var="_MIMICME_COMPLETE",
+                                env={"_MIMICME_COMPLETE": "bash_complete"})  # fmt: skip
+    assert "plain,--watch" in result.output
+
+
+def test_quiet_says_nothing_of_what_is_well(workspace, monkeypatch):
+    init(workspace)
+    seen = []
+
+    def runs(opened, options, stages, console):
+        console.say("told")
+        console.draw("drawn", now=True)
+        console.result("table")
+        seen.append(console)
+        return RunResult(seen_code[0])
+
+    monkeypatch.setattr(runner, "run", runs)
+    for code, expected in ((0, ""), (1, "table\n")):
+        seen_code = [code]
+        result = call("run", workspace, "--quiet", "--jobs", 0)
+        assert (result.exit_code, result.output) == (code, expected)
+    assert "told" in call("run", workspace, "--jobs", 0).stderr
+
+
+def test_watch_without_a_run_is_status(workspace):
+    init(workspace)
+    watched, plain = call("status", workspace, "--watch"), call("status", workspace)
+    assert (
+        watched.exit_code == 0 and watched.stdout == plain.stdout and "No run is going on." in watched.stderr
+    )
+    assert call("status", workspace, "--watch", "--json").exit_code == 2

@@ -147,6 +147,40 @@ def test_of_an_exported_file_what_was_moved_is_by_hand_and_the_rest_is_as_found(
             (beside / name).unlink(missing_ok=True)
 
 
+@pytest.mark.parametrize("place", ["beside the frame", "corrections"])
+def test_the_subjects_own_left_stays_so_from_export_to_run(
+    workspace: Path, unmarked: Path, tmp_path: Path, place: str
+) -> None:
+    own = ("--set", "captures.sides=subject")
+    only = ("--only", "*/neutral")
+    mimicme("run", workspace, "--until", "landmarks", "--jobs", 0)  # as found, whatever was corrected before
+    mimicme("landmarks", workspace, "--export", "ljson", "--export-to", tmp_path, *only, *own)
+    with Checkpoint(workspace / "landmarks" / "S000" / "neutral.h5") as found:
+        before = found["points"][0]
+    exported = tmp_path / "S000" / "neutral"
+    content = json.loads((exported / "0000.ljson").read_text())
+    groups = {group["label"]: group["mask"] for group in content["labels"]}
+    points = np.array(content["landmarks"]["points"], float)
+    # +x is to the subject's left
+    assert np.nanmean(points[groups["left_eye"], 0]) > np.nanmean(points[groups["right_eye"], 0]) + 30
+    folder = unmarked / "S000" / "neutral"
+    stem = "0000"
+    if place == "corrections":
+        folder, stem = workspace / "corrections" / "S000" / "neutral", "0"
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        for suffix in (".ljson", ".found"):
+            shutil.copy(exported / f"0000{suffix}", folder / f"{stem}{suffix}")
+        mimicme("run", workspace, "--until", "landmarks", "--jobs", 0, *only, *own)
+        with Checkpoint(workspace / "landmarks" / "S000" / "neutral.h5") as found:
+            assert found.statuses[0].ok
+            np.testing.assert_allclose(found["points"][0], before, atol=0.02)
+    finally:
+        for suffix in (".ljson", ".found"):
+            (folder / f"{stem}{suffix}").unlink(missing_ok=True)
+        mimicme("run", workspace, "--until", "landmarks", "--jobs", 0)
+
+
 def test_the_model_may_be_named_and_must_be_the_right_one(workspace: Path, tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.task"
     wrong.write_bytes(b"no model")

@@ -26,8 +26,8 @@ RUN_MAY = {"pipeline.captures.catalogue", "pipeline.template"}
 BETWEEN_STAGES = {("repass", "register")}
 """The second registration is the first one begun again."""
 
-BETWEEN_COMMANDS = {"demo"}
-"""It runs the others one after the other."""
+BETWEEN_COMMANDS = {"demo", "doctor"}
+"""They run the others one after the other."""
 
 NAMED_IN_PIPELINE = {
     ("release", "landmarks"),  # a dataset of the release

@@ -145,6 +145,25 @@ def test_what_is_wrong_ends_the_command_before_anything_is_done(workspace: Path)
     assert digests(workspace) == before
 
 
+def test_a_verdict_on_nothing_is_said_by_every_command_until_it_is_mended(
+    workspace: Path, tmp_path: Path
+) -> None:
+    (workspace / "review.csv").write_text(HEAD + "S000,surprise,16.0,bad,\n")
+    sentence = "review.csv line 2 counts for nothing: there is no frame 16 in 'S000/surprise'"
+    said = run(workspace)
+    assert said.index(sentence) > said.index("pack")  # at the end, where it is seen
+    assert sentence in mimicme("status", workspace, *SMALL).stdout
+    assert sentence in mimicme("status", workspace, "--failed", *SMALL).stdout
+    assert sentence in mimicme("report", workspace).stderr
+    assert sentence in mimicme("view", workspace, "--output", tmp_path / "v.html").stderr
+    assert sentence in mimicme("landmarks", workspace, "--review").stderr
+    (workspace / "review.csv").write_text(HEAD + "S000,surprise,1.0,bad,\n")
+    assert (
+        "counts for nothing" not in run(workspace)
+        and "1 called bad" in mimicme("status", workspace, *SMALL).stdout
+    )
+
+
 def test_a_withdrawn_subject_is_gone_from_the_review_too(workspace: Path) -> None:
     (workspace / "review.csv").write_text(HEAD + "S000,surprise,1,bad,S000 blinks\nS001,smile,1,good,\n")
     correction = workspace / "corrections" / "S000" / "surprise" / "1.ljson"

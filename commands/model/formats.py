@@ -25,11 +25,9 @@ from mimicme.pipeline.arrays import Floats
 from mimicme.pipeline.errors import UsageError
 from mimicme.pipeline.formats.meshio import glb_bytes, obj_bytes, ply_bytes
 from mimicme.pipeline.geometry.mesh import Mesh
-from mimicme.pipeline.model_file import Blendshapes, FaceModel, TextureModel
+from mimicme.pipeline.model_file import Blendshapes, FaceModel
 from mimicme.pipeline.numerics.linear_model import LinearModel
-from mimicme.pipeline.template import Template
-from mimicme.pipeline.texture.baking import MIRROR_TOLERANCE
-from mimicme.pipeline.texture.inpainting import fill_holes, fill_mirrored, mirror_error
+from mimicme.pipeline.texture.model_texture import mean_texture
 from mimicme.pipeline.whole_file import write_whole
 
 FORMATS = ("npz", "mat", "menpo", "glb")
@@ -229,21 +227,6 @@ def _glb(model: FaceModel, shapes: Blendshapes) -> bytes:
 
         image, media = encode(mean_texture(model.texture, model.template), "png"), "image/png"
     return glb_bytes(mesh, image, media, 0.001, dict(zip(shapes.names, shapes.deltas, strict=True)))
-
-
-def mean_texture(texture: TextureModel, template: Template) -> NDArray[np.uint8]:
-    """(height, width, 3) the mean texture, without holes.
-
-    The model leaves out pixels that too few subjects have (mouth, nostrils, hair; with few people much more): they
-    get the colours of the face's other side where the layout is its own mirror image, else those from around.
-    """
-    picture = texture.image(texture.model.mean)
-    pixels = np.zeros(texture.height * texture.width, bool)
-    pixels[texture.pixels] = True
-    known = pixels.reshape(picture.shape[:2])
-    apart = mirror_error(template.uv, template.vertices, template.uv_faces, template.faces)
-    (fill_mirrored if apart < MIRROR_TOLERANCE else fill_holes)(picture, known)
-    return picture
 
 
 def write_mesh(path: Path, model: FaceModel, vertices: NDArray[Any]) -> None:

@@ -1,8 +1,9 @@
-"""3D in the browser, without a network: frames of a workspace or of a release, as one file or over a loopback server.
+"""3D in the browser, without a network: frames of a workspace or of a release, or what a model can do; as one file or
+over a loopback server.
 
-sources.py says what there is of a frame, scene.py makes arrays of it, payload.py packs them, page.py and view.js show
-them, with three.js out of an installed wheel (library.py); server.py serves frames as they are asked for, and takes a
-reviewer's verdicts.
+sources.py (of a model, model_source.py) says what there is of a frame, scene.py makes arrays of it, payload.py packs
+them, page.py and view.js show them, with three.js out of an installed wheel (library.py); server.py serves frames as
+they are asked for, and takes a reviewer's verdicts.
 """
 
 from __future__ import annotations
@@ -13,28 +14,51 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from mimicme.commands.view.model_source import COMPONENTS, ModelSource
 from mimicme.commands.view.page import common, described, render_page
 from mimicme.commands.view.scene import Scene
 from mimicme.commands.view.server import ViewServer
 from mimicme.commands.view.sources import ReleaseSource, SequenceEntry, Source, WorkspaceSource
 from mimicme.pipeline.errors import UsageError
+from mimicme.pipeline.model_file import is_model
 from mimicme.pipeline.stage import Stage
 from mimicme.pipeline.whole_file import write_whole
 from mimicme.pipeline.workspace import Workspace
 
-__all__ = ["FRAMES", "TEXTURE_SIZE", "make_server", "open_source", "place_of", "view_file", "way_in"]
+__all__ = [
+    "COMPONENTS",
+    "FRAMES",
+    "TEXTURE_SIZE",
+    "make_server",
+    "open_source",
+    "place_of",
+    "view_file",
+    "way_in",
+]
 
 FRAMES = 9
 TEXTURE_SIZE = 512
 
 
-def open_source(place: Path, stages: Iterable[Stage], open_workspace: Callable[[Path], Workspace]) -> Source:
-    """What there is to look at: a workspace (a folder) or a release (a file).
+def open_source(
+    place: Path,
+    stages: Iterable[Stage],
+    open_workspace: Callable[[Path], Workspace],
+    components: int = COMPONENTS,
+) -> Source:
+    """What there is to look at: a workspace (a folder), a release or a model (files).
+
+    Args:
+        components: of each linear model of a model file.
 
     Raises:
-        UsageError, ReleaseError: there is nothing.
+        UsageError, ReleaseError, CheckpointError: there is nothing.
     """
-    source = WorkspaceSource(open_workspace(place), stages) if place.is_dir() else ReleaseSource(place)
+    source: Source
+    if place.is_dir():
+        source = WorkspaceSource(open_workspace(place), stages)
+    else:
+        source = ModelSource(place, components) if is_model(place) else ReleaseSource(place)
     if not source.items:
         raise UsageError("there are no sequences to look at", where=place)
     return source
@@ -80,10 +104,19 @@ def view_file(
             progress(f"frame {at + 1} of {len(rows)}")
         payloads[f"frame-{at}"] = scene.frame_payload(source.frame(place, row))
     kept = SequenceEntry(
-        entry.item, entry.expression, [entry.frames[row] for row in rows], entry.units, entry.meanings
+        entry.item,
+        entry.expression,
+        [entry.frames[row] for row in rows],
+        entry.units,
+        entry.meanings,
+        entry.remark,
     )
-    given = {**common(scans), "place": 0, "review": False, "sequence": described(kept)}
-    write_whole(output, render_page(f"{entry.item}: mimicme view", given, payloads))
+    if source.shapes:
+        payloads["shapes-data"] = scene.shapes_payload(source.shapes)
+    given = {**common(scans, source.shapes), "place": 0, "review": False, "sequence": described(kept)}
+    write_whole(
+        output, render_page(f"{source.title if source.shapes else entry.item}: mimicme view", given, payloads)
+    )
     return len(rows)
 
 

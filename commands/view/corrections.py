@@ -16,7 +16,7 @@ from mimicme.pipeline.arrays import Floats
 from mimicme.pipeline.errors import UsageError
 from mimicme.pipeline.geometry.mesh import transform
 from mimicme.pipeline.items import Correction
-from mimicme.pipeline.landmarks import DETECTED, MANUAL, N_LANDMARKS, NONE, Landmarks
+from mimicme.pipeline.landmarks import DETECTED, MANUAL, N_LANDMARKS, NONE, Landmarks, Sides
 from mimicme.pipeline.landmarks.files import read_points, write_landmarks
 from mimicme.pipeline.review import FOUND
 from mimicme.pipeline.whole_file import write_whole
@@ -61,13 +61,16 @@ class GivenPoints:
             )
 
     @classmethod
-    def of_correction(cls, correction: Correction) -> GivenPoints:
+    def of_correction(cls, correction: Correction, sides: Sides = "image") -> GivenPoints:
         """As a correction has them.
+
+        Args:
+            sides: whose left its words mean.
 
         Raises:
             FrameRejected: its files cannot be read.
         """
-        points = read_points(correction.data, correction.name)
+        points = read_points(correction.data, correction.name, sides)
         if correction.found is None:
             return cls(points, np.full((N_LANDMARKS, 3), np.nan), np.zeros(N_LANDMARKS))
         unmoved, confidence = parse_found(correction.found, correction.name)
@@ -88,11 +91,12 @@ class GivenPoints:
             new[k], unmoved[k] = point, np.nan
         return GivenPoints(new, unmoved, self.confidence)
 
-    def write(self, path: Path) -> None:
+    def write(self, path: Path, sides: Sides = "image") -> None:
         """Write both files of a correction.
 
         Args:
             path: of the landmark file; no part of the way to it may be a link.
+            sides: whose left its words mean.
 
         Raises:
             UsageError: one is.
@@ -100,7 +104,7 @@ class GivenPoints:
         _check_way(path)
         # what nobody moved first: without it all would count as by hand
         write_whole(path.with_suffix(FOUND), write_found(self.unmoved, self.confidence))
-        write_whole(path, write_landmarks(Landmarks(self.points), path.name))
+        write_whole(path, write_landmarks(Landmarks(self.points), path.name, sides))
 
 
 def take_back(path: Path) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
 from importlib.resources import files
@@ -19,7 +19,7 @@ from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
 from mimicme.commands.view.library import three_js
-from mimicme.commands.view.scene import ERROR_STEP_MM
+from mimicme.commands.view.scene import ERROR_STEP_MM, ShapeGroup
 from mimicme.commands.view.sources import FrameEntry, SequenceEntry
 from mimicme.pipeline.errors import MissingDependencyError
 
@@ -91,8 +91,8 @@ def _inside(text: str) -> Markup:
     return Markup(text)
 
 
-def common(scans: bool) -> dict[str, Any]:
-    """What view.js is always given: the colours of errors, and whether there are scans."""
+def common(scans: bool, shapes: Sequence[ShapeGroup] = ()) -> dict[str, Any]:
+    """What view.js is always given: the colours of errors, whether there are scans, and the sliders."""
     from matplotlib import colormaps
 
     colors = (colormaps[COLOR_MAP](range(256))[:, :3] * 255).round().astype(int)
@@ -101,6 +101,9 @@ def common(scans: bool) -> dict[str, Any]:
         "error_top_mm": ERROR_TOP_MM,
         "error_step_mm": ERROR_STEP_MM,
         "scans": scans,
+        "shapes": [
+            {name: value for name, value in vars(group).items() if name != "deltas"} for group in shapes
+        ],
     }
 
 
@@ -111,6 +114,7 @@ def described(entry: SequenceEntry) -> dict[str, Any]:
         "expression": entry.expression,
         "units": entry.units,
         "meanings": entry.meanings,
+        "remark": entry.remark,
         "frames": [_frame(frame) for frame in entry.frames],
     }
 

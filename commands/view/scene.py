@@ -6,6 +6,7 @@ distances: of each registered vertex to the scan's surface, and of each scan ver
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mimicme.commands.view.payload import Part, pack
-from mimicme.pipeline.arrays import Floats
+from mimicme.pipeline.arrays import Floats, Singles
 from mimicme.pipeline.formats.image import encode
 from mimicme.pipeline.geometry.mesh import Mesh, inverse, transform
 from mimicme.pipeline.geometry.spatial import Surface, open3d
@@ -57,6 +58,28 @@ class FrameData:
     missing: tuple[str, ...] = field(default=())
 
 
+@dataclass(frozen=True)
+class ShapeGroup:
+    """Shapes that a mesh is moved by, each by a slider.
+
+    Attributes:
+        title: over the sliders.
+        names: (K,) words; notes: (K,) what else is said of each, may be empty.
+        least, most: of a slider, which begins at 0; unit: of its number, '' for a weight.
+        drawn: whether weights drawn from the normal distribution make somebody who could be.
+        deltas: (K, V, 3) differences to the mesh at 1, mm.
+    """
+
+    title: str
+    names: tuple[str, ...]
+    notes: tuple[str, ...]
+    least: float
+    most: float
+    unit: str
+    drawn: bool
+    deltas: Singles
+
+
 class Scene:
     """Packs the frames of one template for the browser.
 
@@ -89,6 +112,14 @@ class Scene:
         }
         extent = float(np.linalg.norm(np.ptp(template.vertices, axis=0)))
         return pack(parts, {"step_mm": STEP_MM, "extent_mm": round(extent, 3)})
+
+    def shapes_payload(self, groups: Sequence[ShapeGroup]) -> bytes:
+        """Shapes of all groups, one after the other: `deltas` (K, 3, V) i2, of each shape in its own step of
+        `steps_mm` (K,)."""
+        deltas = np.concatenate([group.deltas for group in groups]).transpose(0, 2, 1)
+        steps = np.maximum(np.abs(deltas).max(axis=(1, 2), initial=0.0) / 32767, STEP_MM).astype(np.float64)
+        whole = np.rint(deltas / steps[:, None, None]).astype(np.int16)
+        return pack({"deltas": Part(whole, True, True)}, {"steps_mm": steps.tolist()})
 
     def frame_payload(self, frame: FrameData) -> bytes:
         """One frame: of these what there is: `mesh` (V, 3) u2, differences from `rest`; `errors` (V,) u1;

@@ -71,7 +71,7 @@ class ViewServer(ThreadingHTTPServer):
         self.token = secrets.token_urlsafe(24)
         self._working = threading.Lock()  # HDF5 and the renderer work for one at a time anyway
         self._template: bytes | None = None
-        self._frames: OrderedDict[tuple[int, int], bytes] = OrderedDict()
+        self._frames: OrderedDict[tuple[int, int], tuple[str, bytes]] = OrderedDict()
 
     @property
     def host(self) -> str:
@@ -84,7 +84,7 @@ class ViewServer(ThreadingHTTPServer):
 
     def page(self) -> str:
         given = {
-            **common(True),
+            **common(True, self.source.shapes),
             "token": self.token,
             "place": self.place,
             "names": [str(item) for item in self.source.items],
@@ -99,8 +99,19 @@ class ViewServer(ThreadingHTTPServer):
                 self._template = self.scene.template_payload()
             return self._template
 
+    def shapes(self) -> bytes:
+        """See `Scene.shapes_payload`.
+
+        Raises:
+            RefusedError: there are none.
+        """
+        if not self.source.shapes:
+            raise RefusedError(HTTPStatus.NOT_FOUND, "There are no shapes.")
+        with self._working:
+            return self.scene.shapes_payload(self.source.shapes)
+
     def sequence(self, place: int) -> dict[str, Any]:
-        """See `page.described`.
+        """See `page.described`; and `version`, of `frame`.
 
         Raises:
             RefusedError: there is none at this place.
@@ -108,10 +119,14 @@ class ViewServer(ThreadingHTTPServer):
         if place >= len(self.source.items):
             raise RefusedError(HTTPStatus.NOT_FOUND, "There is no such sequence.")
         with self._working:
-            return described(self.source.sequence(place))
+            version = f'"{self.source.version(place)}"'
+            return {**described(self.source.sequence(place)), "version": version}
 
-    def frame(self, place: int, row: int) -> bytes:
-        """See `Scene.frame_payload`.
+    def frame(self, place: int, row: int, known: str = "") -> tuple[str, bytes | None]:
+        """A frame as `Scene.frame_payload` packs it, with what tells it from what its place held before.
+
+        Args:
+            known: what was said of it when it was last sent; while it is the same, nothing is sent again (None).
 
         Raises:
             RefusedError: there is no such frame.
@@ -120,13 +135,17 @@ class ViewServer(ThreadingHTTPServer):
             raise RefusedError(HTTPStatus.NOT_FOUND, "There is no such sequence.")
         with self._working:
             key = place, row
-            if key not in self._frames:
-                try:
-                    self._frames[key] = self.scene.frame_payload(self.source.frame(place, row))
-                except IndexError:
-                    raise RefusedError(HTTPStatus.NOT_FOUND, "There is no such frame.") from None
-                while len(self._frames) > KEPT_FRAMES:
-                    self._frames.popitem(last=False)
+            try:
+                # before the frame is read: what is written meanwhile is another version the next time
+                version = f'"{self.source.version(place)}"'
+                if version == known:
+                    return version, None
+                if key not in self._frames or self._frames[key][0] != version:
+                    self._frames[key] = version, self.scene.frame_payload(self.source.frame(place, row))
+            except IndexError:
+                raise RefusedError(HTTPStatus.NOT_FOUND, "There is no such frame.") from None
+            while len(self._frames) > KEPT_FRAMES:
+                self._frames.popitem(last=False)
             self._frames.move_to_end(key)
             return self._frames[key]
 
@@ -169,7 +188,6 @@ class ViewServer(ThreadingHTTPServer):
         with self._working:
             self._check_seen(place, row, said)
             self.source.correct(place, row, self._on_scan(place, row, points) if points else {})
-            self._frames.pop((place, row), None)
         return self.sequence(place)
 
     def _check_seen(self, place: int, row: int | None, said: dict[str, Any]) -> None:
@@ -286,10 +304,15 @@ class _Handler(BaseHTTPRequestHandler):
         self._check_token(self.headers.get("X-Token"))
         if address.path == "/template":
             self._send(self.server.template(), "application/octet-stream")
+        elif address.path == "/shapes":
+            self._send(self.server.shapes(), "application/octet-stream")
         elif found := _SEQUENCE.fullmatch(address.path):
             self._send_json(self.server.sequence(int(found[1])))
         elif found := _FRAME.fullmatch(address.path):
-            self._send(self.server.frame(int(found[1]), int(found[2])), "application/octet-stream")
+            known = self.headers.get("If-None-Match", "")
+            version, packed = self.server.frame(int(found[1]), int(found[2]), known)
+            status = HTTPStatus.OK if packed is not None else HTTPStatus.NOT_MODIFIED
+            self._send(packed or b"", "application/octet-stream", status, version)
         else:
             raise RefusedError(HTTPStatus.NOT_FOUND, "There is nothing here.")
 
@@ -313,8 +336,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _send_json(self, said: Any) -> None:
         self._send(json.dumps(said).encode(), "application/json")
 
-    def _send(self, body: bytes, kind: str, status: HTTPStatus = HTTPStatus.OK) -> None:
+    def _send(self, body: bytes, kind: str, status: HTTPStatus = HTTPStatus.OK, version: str = "") -> None:
         self.send_response(status)
+        if version:
+            self.send_header("ETag", version)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Cache-Control", "no-store")

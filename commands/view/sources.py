@@ -1,24 +1,26 @@
-"""Where the viewer's frames come from: a workspace, from whatever stages have run, or a release."""
+"""Where the viewer's frames come from: a workspace, from whatever stages have run, or a release (a model: see
+model_source)."""
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from mimicme.commands.view.scene import FrameData
+from mimicme.commands.view.scene import FrameData, ShapeGroup
 from mimicme.pipeline.arrays import Floats
 from mimicme.pipeline.checkpoint import Checkpoint, FrameStatus, status_after
-from mimicme.pipeline.errors import CheckpointError, FrameRejected, MimicmeError, UsageError
+from mimicme.pipeline.errors import CheckpointError, FrameRejected, MimicmeError, UsageError, listed
 from mimicme.pipeline.geometry.mesh import inverse, transform
 from mimicme.pipeline.items import Correction, Item, Verdict
 from mimicme.pipeline.items import Sequence as Captured
-from mimicme.pipeline.review import Place, Review, read_corrections, rejection
+from mimicme.pipeline.review import Place, Review, read_corrections, rejection, without_effect
 from mimicme.pipeline.stage import A, Stage
 from mimicme.pipeline.template import Template
 from mimicme.pipeline.workspace import Workspace
@@ -47,13 +49,19 @@ class FrameEntry:
 
 @dataclass
 class SequenceEntry:
-    """A sequence and its frames, in order; `units` and `meanings` of the figures, by name."""
+    """A sequence and its frames, in order.
+
+    Attributes:
+        units, meanings: of the figures, by name.
+        remark: a sentence about what is shown, where it is older than what it is made from.
+    """
 
     item: Item
     expression: str
     frames: list[FrameEntry]
     units: dict[str, str] = field(default_factory=dict)
     meanings: dict[str, str] = field(default_factory=dict)
+    remark: str = ""
 
 
 class Source(Protocol):
@@ -75,11 +83,19 @@ class Source(Protocol):
     def reviewed(self) -> bool:
         """Whether verdicts can be given here."""
 
+    @property
+    def shapes(self) -> tuple[ShapeGroup, ...]:
+        """What moves the mesh, besides going through frames."""
+
     def sequence(self, place: int) -> SequenceEntry:
         """What is said of the sequence at this place of `items`."""
 
     def frame(self, place: int, row: int) -> FrameData:
         """A frame, by its place among the frames of its sequence."""
+
+    def version(self, place: int) -> str:
+        """Of the files that a sequence is shown from: another whenever one of them is, so that what was kept of a frame
+        is known to be old.  Of hexadecimal digits, if any."""
 
     def judge(self, place: int, row: int | None, verdict: Verdict | None) -> None:
         """Write a verdict on a frame, or on all frames of a sequence (None), down; without one, take it back."""
@@ -97,6 +113,7 @@ class WorkspaceSource:
     """
 
     reviewed = True
+    shapes: tuple[ShapeGroup, ...] = ()
 
     def __init__(self, workspace: Workspace, stages: Iterable[Stage]) -> None:
         from mimicme.pipeline.template import load_prepared
@@ -112,6 +129,7 @@ class WorkspaceSource:
         self._sequences: list[Captured] = workspace.sequences()
         self.items = [sequence.item for sequence in self._sequences]
         self._writing = threading.Lock()
+        self._template_file = _file_version(workspace.template)
 
     def _paths(self, item: Item) -> dict[str, Path]:
         paths = {stage.name: self._workspace.checkpoint(stage.name, item) for stage in self._stages}
@@ -124,20 +142,46 @@ class WorkspaceSource:
         entry = SequenceEntry(captured.item, captured.expression, frames)
         by_number = {frame.number: frame for frame in frames}
         paths = self._paths(captured.item)
+        records: dict[str, tuple[str, Mapping[str, Any]]] = {}
         for stage in (stage for stage in self._stages if stage.name in paths):
             path = paths[stage.name]
             try:
                 with Checkpoint(path) as made:
+                    records[stage.name] = made.fingerprint, made.made_by
                     _read_stage(entry, by_number, made, stage)
             except (MimicmeError, OSError, KeyError, ValueError, RuntimeError) as error:
                 raise CheckpointError(
                     "a checkpoint cannot be read", where=path, seen=error, todo="Run `mimicme run`."
                 ) from error
+        counted = {frame.number for frame in captured.frames}
+        own = review.about(captured.item)
+        unheeded = without_effect(own, self._corrections(captured.item), {captured.item: counted})
+        entry.remark = " ".join([*unheeded, *filter(None, [self._outdated(captured, records)])])
         for frame in frames:
             if frame.ok and frame.verdict is not None and not frame.verdict.good:
                 said = rejection(frame.verdict.reason)
                 frame.ok, frame.reason, frame.message = False, said.reason, str(said)
         return entry
+
+    def _outdated(self, captured: Captured, made: Mapping[str, tuple[str, Mapping[str, Any]]]) -> str:
+        """A sentence where a checkpoint was made from others than those that lie there now; empty where none was.
+
+        Args:
+            made: fingerprint and record of each checkpoint that is there, by stage, in order of the flow.
+        """
+        todo = "What is shown of the later stages is older: `mimicme run` makes it again."
+        for stage in (stage for stage in self._stages if stage.corrected and stage.name in made):
+            now = self._corrections(captured.item)
+            counted = made[stage.name][1].get("corrections") or {}
+            wanted = {str(number): one.digest for (_, number), one in now.items()}
+            differ = sorted(int(n) for n in counted.keys() | wanted if counted.get(n) != wanted.get(n))
+            if differ:
+                return f"The landmarks of frame {listed(differ, 3)} were corrected since. {todo}"
+        for name, (_, record) in made.items():
+            for needed, known in (record.get("inputs") or {}).items():
+                if needed in made and known != made[needed][0]:
+                    return f"{needed} was made again after {name}. {todo}"
+        return ""
 
     def frame(self, place: int, row: int) -> FrameData:
         captured = self._sequences[place]
@@ -162,6 +206,18 @@ class WorkspaceSource:
         given, file_from_scan = found
         points = transform(inverse(file_from_scan), given.points)
         return replace(shown, given=points, given_sources=given.sources)
+
+    def version(self, place: int) -> str:
+        item = self._sequences[place].item
+        if _file_version(self._workspace.template) != self._template_file:
+            raise UsageError(
+                "the template was prepared anew after the viewer began",
+                where=self._workspace.template,
+                todo="End `mimicme view` with Ctrl-C and begin it again.",
+            )
+        said = [f"{name} {_file_version(path)}" for name, path in self._paths(item).items()]
+        said += [f"{number} {one.digest}" for (_, number), one in sorted(self._corrections(item).items())]
+        return hashlib.sha256("\n".join(said).encode()).hexdigest()
 
     def judge(self, place: int, row: int | None, verdict: Verdict | None) -> None:
         captured = self._sequences[place]
@@ -190,11 +246,15 @@ class WorkspaceSource:
                 raise UsageError("the frame has no scan to correct on", where=f"{item} frame {number}")
             given, file_from_scan = found
             in_file = {k: transform(file_from_scan, point[None])[0] for k, point in moved.items()}
-            given.moved(in_file).write(path)
+            given.moved(in_file).write(path, self._workspace.captures.sides)
 
     def _correction(self, item: Item, number: int) -> Correction | None:
+        return self._corrections(item).get((item, number))
+
+    def _corrections(self, item: Item) -> dict[tuple[Item, int], Correction]:
         """What lies there now, also what came after the workspace was opened."""
-        return read_corrections(self._workspace.corrections_folder, item)[0].get((item, number))
+        sides = self._workspace.captures.sides
+        return read_corrections(self._workspace.corrections_folder, item, sides)[0]
 
     def _given(
         self, item: Item, number: int, correction: Correction | None
@@ -214,10 +274,23 @@ class WorkspaceSource:
         with IngestCheckpoint(paths[IngestCheckpoint.stage]) as ingest:
             file_from_scan = ingest.file_from_scan
         if correction is not None:
-            return GivenPoints.of_correction(correction), file_from_scan
+            return GivenPoints.of_correction(correction, self._workspace.captures.sides), file_from_scan
         path = paths[LandmarksCheckpoint.stage]
         given = GivenPoints.of_checkpoint(path, number, file_from_scan)
         return None if given is None else (given, file_from_scan)
+
+
+def _file_version(path: Path) -> str:
+    """What tells a file from the one that was there before.
+
+    Checkpoints are written anew under another name and renamed, so inode and times tell more than the fingerprint in
+    them: one made again with `--force`, by other code, has the same.
+    """
+    try:
+        found = path.stat()
+    except OSError as error:
+        return f"-{error.errno}"
+    return f"{found.st_mtime_ns} {found.st_ctime_ns} {found.st_size} {found.st_ino}"
 
 
 def _read_stage(
@@ -300,6 +373,7 @@ class ReleaseSource:
     """The frames of a release: registered meshes, textures and landmarks; it has no scans."""
 
     reviewed = False
+    shapes: tuple[ShapeGroup, ...] = ()
 
     def __init__(self, path: Path) -> None:
         from mimicme.pipeline.release import Release
@@ -360,6 +434,9 @@ class ReleaseSource:
             landmarks=frame.landmarks.astype(np.float64),
             sources=frame.landmark_source,
         )
+
+    def version(self, place: int) -> str:
+        return ""  # the file is open: one that takes its place is another release
 
     def judge(self, place: int, row: int | None, verdict: Verdict | None) -> None:
         raise UsageError("a release is not reviewed", todo="Look at the workspace that it was packed from.")

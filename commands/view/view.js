@@ -9,6 +9,7 @@
   const SOURCES = ["#000000", "#d55e00", "#e69f00", "#0072b2"]; // none, by hand, found, projected
   const MOVED = "#cc79a7";
   const GRAB_PX = 14;
+  const FACE_ASPECT = 0.8;
 
   // -- payloads, as payload.py packs them
 
@@ -47,28 +48,40 @@
     return bytes;
   }
 
-  async function ask(path, body) {
+  async function ask(path, body, version) {
     const options = { headers: { "X-Token": given.token }, cache: "no-store" };
+    if (version) options.headers["If-None-Match"] = version;
     if (body) {
       options.method = "POST";
       options.headers["Content-Type"] = "application/json";
       options.body = JSON.stringify(body);
     }
-    const answer = await fetch(path, options);
-    if (!answer.ok) throw new Error((await answer.text()).slice(0, 500) || `status ${answer.status}`);
+    let answer;
+    try {
+      answer = await fetch(path, options);
+    } catch (error) {
+      throw new Error("The viewer's server does not answer: `mimicme view` has ended. Begin it again, and open the address that it prints.");
+    }
+    if (!answer.ok && answer.status !== 304) throw new Error((await answer.text()).slice(0, 500) || `status ${answer.status}`);
     return answer;
   }
 
   const store = given.token
     ? {
         template: async () => (await ask("/template")).arrayBuffer(),
+        shapes: async () => (await ask("/shapes")).arrayBuffer(),
         sequence: async (place) => (await ask(`/sequence/${place}`)).json(),
-        frame: async (place, row) => (await ask(`/frame/${place}/${row}`)).arrayBuffer(),
+        // bytes: null where they are of the version that is known
+        frame: async (place, row, known) => {
+          const answer = await ask(`/frame/${place}/${row}`, null, known);
+          return { version: answer.headers.get("ETag"), bytes: answer.status === 304 ? null : await answer.arrayBuffer() };
+        },
       }
     : {
         template: async () => fromBase64($("template").textContent),
-        sequence: async () => given.sequence,
-        frame: async (place, row) => fromBase64($(`frame-${row}`).textContent),
+        shapes: async () => fromBase64($("shapes-data").textContent),
+        sequence: async () => ({ ...given.sequence, version: "" }),
+        frame: async (place, row, known) => ({ version: "", bytes: known === null ? fromBase64($(`frame-${row}`).textContent) : null }),
       };
 
   // -- what is drawn
@@ -134,7 +147,8 @@
   let shownRow = null;
   let wanted = 0;
   let opening = 0;
-  const frames = new Map();
+  const emptyShelf = () => ({ kept: new Map(), asked: new Map() });
+  let frames = emptyShelf(); // of the sequence that is shown
   const options = { layout: "mesh", surface: "texture", wire: false, marks: false, edit: false };
   const edits = new Map(); // points moved and not yet saved, by number, by place and row
   const timing = { ready_ms: null };
@@ -147,7 +161,7 @@
     gl.readPixels(0, 0, 1, 1, gl.RGBA, gl.UNSIGNED_BYTE, new Uint8Array(4));
     return performance.now() - began;
   }
-  window.viewer = { timing, options, measure, state: () => ({ place, row, number: sequence && sequence.frames[row].number }) };
+  window.viewer = { timing, options, measure, positions: () => Array.from(bodies.mesh.geometry.getAttribute("position").array), state: () => ({ place, row, number: sequence && sequence.frames[row].number }) };
 
   function attribute(geometry, name, values, size, normalized = false) {
     const old = geometry.getAttribute(name);
@@ -218,15 +232,31 @@
   }
 
   function frameOf(at) {
-    if (!frames.has(at)) {
-      frames.set(at, store.frame(place, at).then(prepared));
-      frames.get(at).catch(() => frames.delete(at));
-      for (const old of frames.keys()) {
-        if (frames.size <= KEPT) break;
-        if (Math.abs(old - row) > KEPT / 3) frames.delete(old);
-      }
+    const shelf = frames;
+    if (!shelf.asked.has(at)) shelf.asked.set(at, fetched(shelf, at).finally(() => shelf.asked.delete(at)));
+    return shelf.asked.get(at);
+  }
+
+  async function fetched(shelf, at) {
+    // a frame, unpacked; kept as long as the files that it is made of stay the same, which is asked each time
+    const kept = shelf.kept.get(at);
+    const { version, bytes } = await store.frame(place, at, kept ? kept.version : null);
+    const data = bytes === null ? kept : Object.assign(await prepared(bytes), { version });
+    shelf.kept.set(at, data);
+    for (const old of shelf.kept.keys()) {
+      if (shelf.kept.size <= KEPT) break;
+      if (Math.abs(old - row) > KEPT / 3) shelf.kept.delete(old);
     }
-    return frames.get(at);
+    if (shelf === frames && version !== sequence.version) await renewed();
+    return data;
+  }
+
+  async function renewed() {
+    // a checkpoint has changed since: so may have what is said of the frames
+    const at = place, found = await store.sequence(at);
+    if (at !== place || found.frames.length !== sequence.frames.length) return;
+    sequence = found;
+    tell();
   }
 
   async function go(to) {
@@ -364,13 +394,86 @@
       edits.delete(`${own.place}/${own.row}`);
       if (own.place !== place) return;
       sequence = answer;
-      frames.delete(own.row);
       if (own.row === row) await go(row);
       $("corrected").textContent = points.length
         ? "Written to corrections; the next run uses it." : "Taken back; the next run goes without it.";
     } catch (error) {
       $("corrected").textContent = `${own.item} frame ${own.number}: ${error.message || error}`;
     }
+  }
+
+  // -- shapes that move the mesh
+
+  let shapes = null; // steps_mm and deltas (K, 3, V)
+  const weights = [];
+
+  function reshape() {
+    // the mesh that the sliders ask for
+    if (!shown || !shapes) return;
+    const n = template.rest.length / 3, step = template.about.step_mm, added = new Int16Array(shown.mesh.buffer);
+    const points = new Float32Array(3 * n);
+    for (let i = 0; i < points.length; i++) points[i] = (template.rest[i] + added[i]) * step;
+    weights.forEach((weight, k) => {
+      if (!weight) return;
+      const scale = weight * shapes.about.steps_mm[k];
+      for (let axis = 0; axis < 3; axis++) {
+        const from = (3 * k + axis) * n;
+        for (let i = 0; i < n; i++) points[3 * i + axis] += scale * shapes.deltas[from + i];
+      }
+    });
+    shown.points = spread(points, 3);
+    shown.normals = spread(normalsOf(points, template.vertexFaces), 3);
+    fill();
+  }
+
+  let asked = false;
+  function weigh() {
+    // once a picture, however fast a slider moves
+    if (asked) return;
+    asked = true;
+    requestAnimationFrame(() => { asked = false; reshape(); });
+  }
+
+  const turned = []; // of each shape: its slider is put to a weight
+
+  function makeSliders() {
+    window.viewer.weights = weights;
+    for (const group of given.shapes) {
+      const box = document.createElement("details");
+      box.open = true;
+      box.appendChild(document.createElement("summary")).textContent = group.title;
+      group.names.forEach((name, i) => {
+        const k = weights.push(0) - 1;
+        const label = box.appendChild(document.createElement("label"));
+        label.title = group.notes[i];
+        label.appendChild(document.createElement("span")).textContent = name;
+        const input = label.appendChild(document.createElement("input"));
+        Object.assign(input, { type: "range", min: group.least, max: group.most, step: 0.05, value: 0 });
+        const number = label.appendChild(document.createElement("output"));
+        const tellWeight = () => { number.textContent = `${weights[k].toFixed(2)}${group.unit && ` ${group.unit}`}`; };
+        input.addEventListener("input", () => { weights[k] = Number(input.value); tellWeight(); weigh(); });
+        turned.push((weight) => { input.value = weight; weights[k] = Number(input.value); tellWeight(); });
+        tellWeight();
+      });
+      $("sliders").append(box);
+    }
+  }
+
+  function reset() {
+    turned.forEach((turn) => turn(0));
+    weigh();
+  }
+
+  function chance() {
+    // a person who does not exist
+    let k = 0;
+    for (const group of given.shapes) {
+      for (const _ of group.names) {
+        const drawn = Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random());
+        turned[k++](group.drawn ? drawn : 0);
+      }
+    }
+    weigh();
   }
 
   function dress() {
@@ -391,7 +494,7 @@
   const view = { turn: 0, tilt: 0, distance: 600, x: 0, y: 0 };
 
   function front() {
-    Object.assign(view, { turn: 0, tilt: 0, distance: template.about.extent_mm * 1.75, x: 0, y: 0 });
+    Object.assign(view, { turn: 0, tilt: 0, distance: template.about.extent_mm * 1.85, x: 0, y: 0 });
     draw();
   }
 
@@ -416,8 +519,9 @@
     const beside = options.layout === "beside";
     const width = beside ? box.width / 2 : box.width;
     camera.aspect = width / box.height;
-    camera.near = view.distance / 50;
-    camera.far = view.distance * 20;
+    const distance = view.distance * Math.max(1, FACE_ASPECT / camera.aspect); // a narrow part shows the whole face too
+    camera.near = distance / 50;
+    camera.far = distance * 20;
     camera.updateProjectionMatrix();
     const direction = new THREE.Vector3(
       Math.sin(view.turn) * Math.cos(view.tilt), Math.sin(view.tilt), Math.cos(view.turn) * Math.cos(view.tilt)
@@ -425,7 +529,7 @@
     const right = new THREE.Vector3(Math.cos(view.turn), 0, -Math.sin(view.turn));
     const up = new THREE.Vector3().crossVectors(direction, right);
     const target = right.multiplyScalar(view.x).add(up.multiplyScalar(view.y));
-    camera.position.copy(target).addScaledVector(direction, view.distance);
+    camera.position.copy(target).addScaledVector(direction, distance);
     camera.up.set(0, 1, 0);
     camera.lookAt(target);
     const parts = beside ? [["scan"], ["mesh"]]
@@ -455,11 +559,12 @@
 
   function tell() {
     const frame = sequence.frames[row];
-    $("frame-name").textContent = `${sequence.name}, frame ${frame.number}`;
-    $("frame-state").textContent = frame.ok ? (frame.note ? `ok, noted: ${frame.note}` : "ok") : `rejected: ${frame.reason}`;
+    $("frame-name").textContent = shapes ? "mean face" : `${sequence.name}, frame ${frame.number}`;
+    $("frame-state").textContent = shapes ? "" : frame.ok ? (frame.note ? `ok, noted: ${frame.note}` : "ok") : `rejected: ${frame.reason}`;
     $("frame-state").className = frame.ok ? "" : "rejected";
     $("count").textContent = `${row + 1} of ${sequence.frames.length}`;
     $("said").textContent = frame.message;
+    $("remark").textContent = sequence.remark;
     const table = $("figures");
     table.replaceChildren();
     for (const [name, value] of Object.entries(frame.figures)) {
@@ -532,7 +637,7 @@
     if (ticket !== opening) return;
     // together: what is said and drawn is never of one sequence while verdicts go to another
     [place, sequence, shown, shownRow] = [at, found, null, null];
-    frames.clear();
+    frames = emptyShelf();
     draw();
     $("slider").max = sequence.frames.length - 1;
     await go(0);
@@ -546,6 +651,7 @@
     t: () => set("surface", "texture"), s: () => set("surface", "shaded"), e: () => set("surface", "error"),
     w: () => set("wire", !options.wire), l: () => set("marks", !options.marks), r: front,
     m: () => given.review && set("edit", !options.edit),
+    0: () => given.shapes.length && reset(), c: () => given.shapes.length && chance(),
     g: () => given.review && judge("good"), b: () => given.review && judge("bad"),
   };
 
@@ -553,7 +659,9 @@
     document.addEventListener("keydown", (event) => {
       const typing = event.target.matches("select, input:not([type=radio]):not([type=checkbox]):not([type=range])");
       const key = KEYS[event.key];
-      if (typing || !key || event.ctrlKey || event.altKey || event.metaKey) return;
+      // a slider of a shape has its own arrows
+      const moving = event.target.matches("#sliders input") && event.key.length > 1;
+      if (typing || moving || !key || event.ctrlKey || event.altKey || event.metaKey) return;
       if (event.key === " " && event.target.matches("button, summary")) return;
       event.preventDefault();
       key();
@@ -566,6 +674,8 @@
     $("play").addEventListener("click", () => play(timer === null));
     for (const verdict of ["good", "bad", "none"]) $(verdict).addEventListener("click", () => judge(verdict));
     window.addEventListener("resize", draw);
+    // whoever comes back from a run sees what it made
+    window.addEventListener("focus", () => { if (given.token && sequence && timer === null) go(row); });
     const canvas = $("canvas");
     let held = null;
     canvas.addEventListener("pointerdown", (event) => {
@@ -610,6 +720,13 @@
       });
     }
     $("review").hidden = $("correct").hidden = !given.review;
+    const model = given.shapes.length > 0;
+    $("shapes").hidden = !model;
+    for (const id of ["layout", "as-error", "as-marks", "about", "film"]) if (model) $(id).hidden = true;
+    if (model) for (const key of ["1", "2", "3", "4", "e", "l"]) delete KEYS[key];
+    $("reset").addEventListener("click", reset);
+    $("chance").hidden = !given.shapes.some((group) => group.drawn);
+    $("chance").addEventListener("click", chance);
     (given.landmark_names || []).forEach((name, k) => {
       const option = document.createElement("option");
       option.value = k;
@@ -657,6 +774,7 @@
     say("Loading ...");
     try {
       template = await unpack(await store.template());
+      if (given.shapes.length) shapes = await unpack(await store.shapes());
     } catch (error) {
       say(String(error.message || error));
       return;
@@ -667,6 +785,7 @@
     geometry.setIndex(new THREE.BufferAttribute(template.faces, 1));
     geometry.setAttribute("uv", new THREE.BufferAttribute(template.uv, 2, true));
     front();
+    makeSliders();
     await open(place);
   }
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import gc
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from mimicme.pipeline.captures import who
-from mimicme.pipeline.captures.expressions import NEUTRAL, label_of
+from mimicme.pipeline.captures.expressions import LABELS, NEUTRAL, label_of
 from mimicme.pipeline.captures.frame_order import FrameOrder, natural_key
 from mimicme.pipeline.captures.layouts import Found, Search, compile_pattern, safe_name, search
 from mimicme.pipeline.captures.sequence_remarks import remarks
@@ -31,6 +32,8 @@ class Catalogue:
         messages: sentences about decisions and about files left out.
         captured: subjects that have captures and have not withdrawn, in order, whatever their consent.
         orders: how the frames of each sequence are numbered, by item.
+        unheeded: those of `messages` about verdicts and corrections that count for nothing; they are said until someone
+            mends them.
         unclear: sequences that are left out because the order of their frames is not clear, with the sentence why.
     """
 
@@ -41,6 +44,7 @@ class Catalogue:
     captured: tuple[str, ...] = ()
     orders: Mapping[Item, FrameOrder] = field(default_factory=dict)
     unclear: Mapping[Item, str] = field(default_factory=dict)
+    unheeded: tuple[str, ...] = ()
 
     @property
     def subjects(self) -> tuple[str, ...]:
@@ -172,6 +176,25 @@ def _build(
         orders,
         unclear,
     )
+
+
+def unknown_labels(sequences: tuple[Sequence, ...], mapping: Mapping[str, str] | None = None) -> list[str]:
+    """A sentence on sequences whose names say nothing that is known, and that no mapping speaks of."""
+    mapping = mapping or {}
+    counts: Counter[str] = Counter()
+    for sequence in sequences:
+        name = sequence.item.sequence.lower()
+        said = name in mapping or f"{sequence.item.subject.lower()}/{name}" in mapping
+        if sequence.expression not in LABELS and not said:
+            counts[sequence.expression] += 1
+    if not counts:
+        return []
+    named = listed((f"'{label}' ({count})" for label, count in counts.most_common()), 6)
+    return [
+        f"{sum(counts.values())} of {len(sequences)} sequences are labelled as they are called, which is no "
+        f"expression that is known: {named}. If they show one, say so in a table of sequence and expression "
+        "(`file` in [expressions] of mimicme.toml; `init`: --expressions)."
+    ]
 
 
 def unclear_error(unclear: Mapping[Item, str], root: Path) -> InputError:

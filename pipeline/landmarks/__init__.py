@@ -291,7 +291,7 @@ def indices_of(label: str, count: int, sides: Sides = "image") -> tuple[int, ...
     else:
         found = ALIASES.get(word)
         if sides == "subject" and word not in IBUG68:
-            found = ALIASES.get(_other_side(word), found)
+            found = ALIASES.get(other_side(word), found)
     if found is None:
         raise FrameRejected(
             "landmark-scheme",
@@ -311,7 +311,8 @@ def indices_of(label: str, count: int, sides: Sides = "image") -> tuple[int, ...
     return found
 
 
-def _other_side(word: str) -> str:
+def other_side(word: str) -> str:
+    """A label with left and right exchanged; one that names no side as it is."""
     if "left" in word:
         return word.replace("left", "right")
     if "right" in word:

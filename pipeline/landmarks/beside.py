@@ -27,7 +27,7 @@ class Beside(NamedTuple):
 def read_given(frame: FrameSource, sources: Sources, sides: Sides) -> Beside | None:
     """The points of a frame's landmark file that a person corrected, else of the one beside it; None without either.
 
-    A correction's "left" is the image's, as in every file that is written here, whatever `sides` says of the captures.
+    "Left" means the same in both, as in every landmark file that is written for these captures.
 
     Raises:
         FrameRejected: as `read_beside`.
@@ -35,7 +35,7 @@ def read_given(frame: FrameSource, sources: Sources, sides: Sides) -> Beside | N
     if frame.correction is None:
         return read_beside(frame, sources, sides)
     name = frame.correction.name
-    return Beside(name, read_points(frame.correction.data, name))
+    return Beside(name, read_points(frame.correction.data, name, sides))
 
 
 def read_beside(frame: FrameSource, sources: Sources, sides: Sides) -> Beside | None:

@@ -36,6 +36,7 @@ from mimicme.pipeline.landmarks import (
     Sides,
     formats,
     indices_of,
+    other_side,
     plain,
 )
 from mimicme.pipeline.landmarks.bu83 import read_bnd, read_bndplus
@@ -128,10 +129,15 @@ def read_points(data: bytes, name: str, sides: Sides = "image") -> Floats:
         raise _unreadable(name, _in_words(error, extension)[:160], None) from error
 
 
-def write_ljson(landmarks: Landmarks) -> bytes:
-    """landmarker.io's `.ljson`, version 2, with the group words of menpo; absent points are null."""
+def write_ljson(landmarks: Landmarks, sides: Sides = "image") -> bytes:
+    """landmarker.io's `.ljson`, version 2, with the group words of menpo; absent points are null.
+
+    Args:
+        sides: whose left its words mean, as `read_points` is told.
+    """
     points = [list(map(float, p)) if ok else [None] * 3 for p, ok in _given(landmarks)]
-    labels = [{"label": g, "mask": list(range(s.start, s.stop))} for g, s in GROUPS.items()]
+    words = {g: other_side(g) if sides == "subject" else g for g in GROUPS}
+    labels = [{"label": words[g], "mask": list(range(s.start, s.stop))} for g, s in GROUPS.items()]
     content = {"version": 2, "labels": labels, "landmarks": {"points": points, "connectivity": []}}
     return (json.dumps(content, allow_nan=False, indent=1) + "\n").encode()
 
@@ -315,8 +321,11 @@ WRITERS: dict[str, Callable[[Landmarks], bytes]] = {
 }
 
 
-def write_landmarks(landmarks: Landmarks, name: str) -> bytes:
+def write_landmarks(landmarks: Landmarks, name: str, sides: Sides = "image") -> bytes:
     """The content of a landmark file called `name`.
+
+    Args:
+        sides: whose left its words mean.  Names of single points are iBUG's, whatever it says.
 
     Raises:
         InputError: its extension is not one that is written.
@@ -324,4 +333,4 @@ def write_landmarks(landmarks: Landmarks, name: str) -> bytes:
     writer = WRITERS.get(PurePath(name).suffix.lower())
     if writer is None:
         raise InputError("landmarks are not written to such files", where=name, expected=", ".join(WRITERS))
-    return writer(landmarks)
+    return write_ljson(landmarks, sides) if writer is write_ljson else writer(landmarks)

@@ -6,10 +6,10 @@ from mimicme.pipeline.errors import listed
 from mimicme.pipeline.items import Item
 from mimicme.pipeline.run.parts import resumable_items
 from mimicme.pipeline.run.plan import RELEASE, ItemState, Plan
-from mimicme.pipeline.run.progress import Console
+from mimicme.pipeline.run.progress import Console, stage_cell
 from mimicme.pipeline.run.run_types import RunOptions, RunResult, StageResult
 from mimicme.pipeline.run.selection import Selection
-from mimicme.pipeline.stage import Stage
+from mimicme.pipeline.stage import Stage, is_off
 
 
 class DryRun:
@@ -52,9 +52,8 @@ class DryRun:
             results.append(result)
             waits += result.blocked
             total = result.done + result.skipped + result.blocked
-            self.console.result(
-                f"{stage.name}: {result.done} of {total} would run, {result.skipped} are current"
-            )
+            named = stage_cell(stage.name, is_off(self.plan.config.stages[stage.name]))
+            self.console.result(f"{named}: {result.done} of {total} would run, {result.skipped} are current")
             if result.done and stage.memory:
                 self.console.result(f"  memory of a worker: {stage.memory}")
             for reason, items in reasons.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -68,24 +69,38 @@ class Console:
 
 
 class StageProgress:
-    """Counts of one stage while it runs."""
+    """Counts of one stage while it runs.
 
-    def __init__(self, console: Console, stage: str, items: int, frames: int, skipped: int) -> None:
+    Args:
+        items, frames: to be made; skipped: items that were current.
+        behind: says of what comes after the stage, given the seconds that are left of it.
+    """
+
+    def __init__(
+        self,
+        console: Console,
+        stage: str,
+        items: int,
+        frames: int,
+        skipped: int,
+        behind: Callable[[float], str] = lambda left: "",
+    ) -> None:
         self._console = console
         self._stage = stage
         self._items = items
         self._frames = frames
         self._begun = time.monotonic()
+        self._behind = behind
         self.skipped = skipped
         self.done = 0
         self.failed = 0
-        self._frames_seen = 0
+        self.frames_seen = 0
         if items:
             self._draw(True)
 
     def advanced(self, frames: int) -> None:
         """So many frames more are done, of an item or of a part of one."""
-        self._frames_seen += frames
+        self.frames_seen += frames
         self._draw()
 
     def finished(self, failed: bool) -> None:
@@ -97,10 +112,10 @@ class StageProgress:
     def _draw(self, now: bool = False) -> None:
         over = self.done + self.failed
         text = f"{self._stage}: {over}/{self._items}, {self.failed} failed, {self.skipped} skipped"
-        if 0 < self._frames_seen < self._frames:
+        if 0 < self.frames_seen < self._frames:
             spent = time.monotonic() - self._begun
-            left = spent / self._frames_seen * (self._frames - self._frames_seen)
-            text += f", about {duration(left)} left"
+            left = spent / self.frames_seen * (self._frames - self.frames_seen)
+            text += f", about {duration(left)} left{self._behind(left)}"
         self._console.draw(text, now)
 
 
@@ -112,6 +127,20 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes}:{rest:02d} min"
     return f"{minutes // 60}:{minutes % 60:02d} h"
+
+
+def colored(text: str, color: str, stream: TextIO | None) -> str:
+    """A text in a colour, where `stream` is a terminal that shows some and nobody asked for none (`NO_COLOR`)."""
+    codes = {"red": "31", "yellow": "33"}
+    plain = stream is None or not stream.isatty() or os.environ.get("TERM") == "dumb"
+    if plain or os.environ.get("NO_COLOR") or color not in codes:
+        return text
+    return f"\x1b[{codes[color]}m{text}\x1b[0m"
+
+
+def stage_cell(stage: str, off: bool) -> str:
+    """A stage's name in tables and messages; of one that is switched off, which has items all the same, with that."""
+    return f"{stage} (off)" if off else stage
 
 
 def table(rows: list[list[str]]) -> list[str]:

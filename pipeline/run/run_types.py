@@ -42,6 +42,7 @@ class StageResult:
         cpu_s: of a stage of scope `everything`: CPU seconds of this process.
         findings: a sentence for each failed item and each frame this stage was the first to reject.
         remarks: a sentence for each frame that is ok and has a note.
+        off: the stage is switched off, and its items hand on what they were given.
     """
 
     stage: str
@@ -55,6 +56,7 @@ class StageResult:
     cpu_s: float = 0.0
     findings: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
+    off: bool = False
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import difflib
 import glob
 import json
 import math
+import os
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -23,18 +24,19 @@ from mimicme.pipeline.items import Item, Sequence
 from mimicme.pipeline.run.checkpoint_index import TALLY
 from mimicme.pipeline.run.dryrun import DryRun
 from mimicme.pipeline.run.findings import print_findings, sum_tallies
+from mimicme.pipeline.run.forecast import Ahead, ahead, read_rates
 from mimicme.pipeline.run.interrupt import ignore_interrupts, interruptible
 from mimicme.pipeline.run.parts import PartScheduler, failed
 from mimicme.pipeline.run.plan import RELEASE, ItemState, Plan, created_at, release_fingerprint
 from mimicme.pipeline.run.pool import Killed, Pool, make_pool
-from mimicme.pipeline.run.progress import Console, StageProgress, duration, frame_cells, table
+from mimicme.pipeline.run.progress import Console, StageProgress, duration, frame_cells, stage_cell, table
 from mimicme.pipeline.run.run_types import RunOptions, RunResult, StageResult
 from mimicme.pipeline.run.runlog import RunLog
 from mimicme.pipeline.run.selection import Selection
 from mimicme.pipeline.run.settled import purge
 from mimicme.pipeline.run.tallies import settle, tallies
 from mimicme.pipeline.run.work import Job, Outcome, execute, failed_outcome
-from mimicme.pipeline.stage import NEUTRAL_FIRST, Stage, Task
+from mimicme.pipeline.stage import NEUTRAL_FIRST, Stage, Task, is_off
 from mimicme.pipeline.whole_file import write_whole
 from mimicme.pipeline.workspace import Workspace
 
@@ -135,11 +137,16 @@ class _Run:
         self.packed = False
         self.verified: tuple[str, ...] = ()
         self.created = self.wanted = ""
+        self.made: set[Item] = set()
+        self.rates: dict[str, float] = {}
+        self._workers, self._frames_seen = 1, 0
 
     def run(self) -> RunResult:
         frame_limit_s = self.config.run.frame_limit_s
+        jobs = _worker_count(self.options.jobs)
+        self._workers = max(jobs, 1)
         pool = make_pool(
-            _worker_count(self.options.jobs),
+            jobs,
             self.options.backend,
             self.options.scheduler,
             lambda job: _limit_s(job, frame_limit_s),
@@ -153,6 +160,7 @@ class _Run:
                 self.plan = Plan(self.workspace, self.config, self.stages, self.catalogue, template)
                 if not (self.options.force or self.options.only):
                     self.plan.use_ledger()
+                self.rates = read_rates(reversed(self.workspace.runs()))
                 log = self.log = RunLog(
                     self.workspace.new_run(), self.config.to_toml(), self.workspace.overrides
                 )
@@ -162,6 +170,8 @@ class _Run:
                     sequences=len(self.selection.requested),
                     frames=sum(len(s.frames) for s in self.selection.requested),
                     removed_temporary_files=stale,
+                    workers=self._workers,
+                    process=os.getpid(),
                 )
                 for stage in self.stages[: self.stages.index(self.chosen[-1]) + 1] if self.chosen else ():
                     self._run_stage(stage, pool)
@@ -235,9 +245,9 @@ class _Run:
         if stage not in self.chosen:
             self.plan.states_of_stage(stage, self.selection.of(stage, self.plan.neutral_of))
             return
-        result = StageResult(stage.name)
+        result = StageResult(stage.name, off=is_off(self.config.stages[stage.name]))
         began = time.monotonic()
-        self.log.write("stage begins", stage=stage.name)
+        self.log.write("stage begins", stage=stage.name, off=result.off)
         for batch in self._batches(stage, result):
             self._run_batch(stage, batch, pool, result)
         while self.corpus_files:
@@ -260,8 +270,9 @@ class _Run:
     def _finish_stage(self, stage: Stage, result: StageResult, decisions: Iterable[str] = ()) -> None:
         self.results.append(result)
         self.incomplete |= bool(result.failed or result.blocked or result.frames_rejected)
+        named = stage_cell(stage.name, result.off)
         self.console.say(
-            f"{stage.name}: {result.done} done, {result.skipped} skipped, {result.failed} failed"
+            f"{named}: {result.done} done, {result.skipped} skipped, {result.failed} failed"
             + (f", {result.blocked} blocked" if result.blocked else "")
             + f"; {result.frames_ok} frames ok, {result.frames_rejected} rejected; {duration(result.seconds)}"
         )
@@ -321,12 +332,24 @@ class _Run:
             else:
                 queue += parts.ready_jobs(self._job(stage, sequence, item_state))
                 items += 1
+        frames = sum(job.frame_count for job in queue)
+        later = self._ahead(stage, {job.item for job in queue})
+        self.log.write(
+            "batch",
+            stage=stage.name,
+            items=items,
+            frames=frames,
+            skipped=result.skipped,
+            seconds_ahead=round(later.seconds, 3),
+            unknown_ahead=later.unknown,
+        )
         progress = StageProgress(
-            self.console, stage.name, items, sum(job.frame_count for job in queue), result.skipped
+            self.console, stage_cell(stage.name, result.off), items, frames, result.skipped, later.text
         )
         with contextlib.closing(_generator(pool.map(execute, queue))) as outcomes:
             for job, outcome in outcomes:
                 progress.advanced(job.frame_count)
+                self._frames_seen = progress.frames_seen
                 if job.task.part is not None:
                     self._log_part(job, outcome)
                 ended = parts.finished(job, outcome, queue)
@@ -334,6 +357,28 @@ class _Run:
                     self._record_outcome(*ended, result)
                     progress.finished(failed(ended[1]))
         self.console.clear()
+
+    def _ahead(self, stage: Stage, items: set[Item]) -> Ahead:
+        """What the stages after this one have to do: what follows from what is made, and what is not there.
+
+        What a changed setting will make of a later stage alone is not known before that stage begins.
+        """
+        self.made |= items
+        frames: dict[str, int] = {}
+        for later in self.chosen[self.chosen.index(stage) + 1 :]:
+            if later.scope == "everything":
+                frames[later.name] = sum(len(s.frames) for s in self.selection.requested) if self.made else 0
+                continue
+            frames[later.name] = sum(
+                len(s.frames)
+                for s in self.selection.of(later, self.plan.neutral_of)
+                if s.item in self.made
+                or (
+                    s.item.subject not in self.plan.settled
+                    and not self.plan.checkpoint(later.name, s.item).exists()
+                )
+            )
+        return ahead(frames, self.rates, self._workers)
 
     def _job(self, stage: Stage, sequence: Sequence, item_state: ItemState) -> Job:
         task = Task(
@@ -374,6 +419,7 @@ class _Run:
             stage=job.stage.name,
             item=str(job.item),
             part=str(job.task.part),
+            frames_seen=self._frames_seen,
             outcome="failed" if failed(outcome) else "done",
             **fields,
         )
@@ -405,6 +451,7 @@ class _Run:
             stage=stage.name,
             item=str(item),
             outcome="done",
+            frames_seen=self._frames_seen,
             **_costs(outcome),
             frames_ok=summary.ok if summary else 0,
             frames_rejected=summary.rejected if summary else 0,
@@ -441,6 +488,7 @@ class _Run:
             stage=stage.name,
             item=str(item),
             outcome="failed",
+            frames_seen=self._frames_seen,
             kind=outcome.kind,
             message=message,
             seconds=round(outcome.seconds, 3) if known else None,
@@ -583,7 +631,7 @@ class _Run:
         head = ["stage", "done", "skipped", "failed", "blocked", "frames ok", "rejected", "time"]
         rows = [
             [
-                r.stage,
+                stage_cell(r.stage, r.off),
                 *(str(n) for n in (r.done, r.skipped, r.failed, r.blocked)),
                 *frame_cells(r.frames_ok, r.frames_rejected),
                 duration(r.seconds),
@@ -598,6 +646,8 @@ class _Run:
         print_findings(
             self.console, "remarks", [f for r in self.results for f in r.remarks], self.workspace.root
         )
+        for sentence in self.catalogue.unheeded:  # said at the beginning too, which has scrolled away
+            self.console.result(sentence)
         if self.release is not None:
             self.console.result(f"release: {self.release}")
 

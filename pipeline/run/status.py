@@ -14,10 +14,10 @@ from mimicme.pipeline.items import Item, Sequence
 from mimicme.pipeline.run.checkpoint_index import CheckpointSummary, Failure, FigureSummary, merge_summaries
 from mimicme.pipeline.run.parts import resumable_items
 from mimicme.pipeline.run.plan import RELEASE, STATES, Plan
-from mimicme.pipeline.run.progress import frame_cells, table
+from mimicme.pipeline.run.progress import frame_cells, stage_cell, table
 from mimicme.pipeline.run.settled import Tally
 from mimicme.pipeline.run.tallies import tally
-from mimicme.pipeline.stage import Stage
+from mimicme.pipeline.stage import Stage, is_off
 from mimicme.pipeline.workspace import Workspace
 
 MAX_FIGURES = 6
@@ -51,6 +51,7 @@ class StageStatus:
         begun: items of which some parts are made (`resumable_items`).
         settled: what is told of subjects of whom everything is done; their items are not among `items`.
         figures: what the stage measured of the items that are done, in its own order.
+        off: it is switched off, and its items hand on what they were given.
     """
 
     stage: str
@@ -60,6 +61,7 @@ class StageStatus:
     begun: list[str] = field(default_factory=list)
     settled: Tally = field(default_factory=Tally)
     figures: list[FigureSummary] = field(default_factory=list)
+    off: bool = False
 
     @property
     def states(self) -> Counter[str]:
@@ -103,7 +105,11 @@ class ReviewCounts:
 
 @dataclass
 class Status:
-    """The state of a workspace."""
+    """The state of a workspace.
+
+    Attributes:
+        messages: about the captures; unheeded: about verdicts and corrections that count for nothing.
+    """
 
     workspace: str
     running: bool
@@ -113,13 +119,14 @@ class Status:
     stages: list[StageStatus]
     messages: tuple[str, ...] = ()
     review: ReviewCounts = ReviewCounts()
+    unheeded: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
         """For people."""
         header = ["stage", *STATES, "frames ok", "rejected"]
         rows = [
             [
-                s.stage,
+                stage_cell(s.stage, s.off),
                 *(str(s.states[state]) for state in STATES),
                 *frame_cells(s.frames_ok, s.frames_rejected),
             ]
@@ -138,6 +145,7 @@ class Status:
                 f"review: {self.review.reviewed} of {self.frames} frames looked at, {self.review.bad} called bad; "
                 f"landmarks of {self.review.corrected} corrected"
             )
+        lines += self.unheeded
         reasons = Counter(
             f"{s.stage}: {i.reason}" for s in self.stages for i in s.items if i.state == "stale" and i.reason
         )
@@ -160,7 +168,7 @@ class Status:
             for i in s.items
             if i.state == "blocked"
         ]
-        return [*findings, *blocked, *self.review.bad_frames, *remarks] or [
+        return [*findings, *blocked, *self.unheeded, *self.review.bad_frames, *remarks] or [
             "nothing failed, nothing was rejected"
         ]
 
@@ -172,7 +180,7 @@ class Status:
             "subjects": self.subjects,
             "sequences": self.sequences,
             "frames": self.frames,
-            "messages": list(self.messages),
+            "messages": [*self.messages, *self.unheeded],
             "review": {
                 "reviewed": self.review.reviewed,
                 "bad": self.review.bad,
@@ -181,6 +189,7 @@ class Status:
             "stages": [
                 {
                     "stage": s.stage,
+                    "off": s.off,
                     "items": {state: s.states[state] for state in STATES},
                     "begun": s.begun,
                     "frames_ok": s.frames_ok,
@@ -235,8 +244,12 @@ def read_status(workspace: Workspace, stages: Iterable[Stage], each: bool = True
         len(catalogue.sequences),
         catalogue.frame_count,
         found,
-        (*catalogue.messages, *plan.neutral_choices(catalogue.subjects)),
+        (
+            *(message for message in catalogue.messages if message not in catalogue.unheeded),
+            *plan.neutral_choices(catalogue.subjects),
+        ),
         ReviewCounts.of(catalogue.sequences),
+        catalogue.unheeded,
     )
 
 
@@ -265,7 +278,8 @@ def _stage_status(plan: Plan, stage: Stage, sequences: tuple[Sequence, ...]) -> 
         figures += told.figures
     states = {s.item: plan.states[stage.name, s.item] for s in sequences}
     begun = resumable_items(plan, stage, states)
-    return StageStatus(stage.name, items, findings, remarks, begun, together, merge_summaries(figures))
+    off = is_off(plan.config.stages[stage.name])
+    return StageStatus(stage.name, items, findings, remarks, begun, together, merge_summaries(figures), off)
 
 
 def _figure_lines(figures: Iterable[FigureSummary]) -> Iterator[str]:

@@ -191,7 +191,7 @@ def export(workspace: Workspace, folder: Path, extension: str, only: tuple[str, 
     """Write the points of every frame that has detected ones to a file a person can correct.
 
     The files lie below `folder` as the frames lie below the captures: copied there, each lands beside its frame.  With
-    each goes what was found (unedited_points.py).
+    each goes what was found (unedited_points.py).  "Left" in them means what `[captures] sides` says.
 
     Args:
         extension: one of `landmarks.files.WRITERS`.
@@ -200,7 +200,7 @@ def export(workspace: Workspace, folder: Path, extension: str, only: tuple[str, 
         UsageError: no landmarks have been made yet, or `only` matches none; or a file is there already: nothing is
             overwritten.
     """
-    root = workspace.captures.root
+    root, sides = workspace.captures.root, workspace.captures.sides
     chosen = list(_chosen(workspace, only))
     if not chosen:
         raise _nothing_made(workspace, only)
@@ -225,7 +225,7 @@ def export(workspace: Workspace, folder: Path, extension: str, only: tuple[str, 
                         "a landmark file is there already", where=path, todo="Export to another folder."
                     )
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(write_landmarks(Landmarks(points), path.name))
+                path.write_bytes(write_landmarks(Landmarks(points), path.name, sides))
                 detected = np.where(found.detected(row)[:, None], points, np.nan)
                 path.with_suffix(EXTENSION).write_bytes(
                     write_found(detected, found.confidence(row).astype(np.float64))

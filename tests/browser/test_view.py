@@ -6,13 +6,21 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 from playwright.sync_api import Page, sync_playwright
 from shared_helpers import MAIN, mimicme
 
+from mimicme.pipeline.items import Item
 from mimicme.pipeline.landmarks.files import read_landmarks
+from mimicme.pipeline.model_file import Blendshapes, FaceModel, write_model
+from mimicme.pipeline.release import Release
+from mimicme.pipeline.template import prepare
+from mimicme.pipeline.workspace import Workspace
+from mimicme.stages.register.checkpoint import RegisteredCheckpoint
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 DRAWN_BY_SOFTWARE = (
@@ -98,16 +106,23 @@ def test_a_file_is_drawn_scrubbed_and_played(page: Page, workspace: Path, tmp_pa
     assert not page.is_visible("#review") and page.inner_text("#message") == ""
 
 
-@pytest.fixture
-def address(workspace: Path) -> Iterator[str]:
-    """Of a server for the workspace, which is as it was afterwards."""
-    command = [*MAIN, "view", str(workspace), "--no-browser"]
+@contextmanager
+def served(place: Path) -> Iterator[str]:
+    """The address of a server."""
+    command = [*MAIN, "view", str(place), "--no-browser"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as serving:
         try:
             assert serving.stdout is not None
             yield serving.stdout.readline().strip()
         finally:
             serving.terminate()
+
+
+@pytest.fixture
+def address(workspace: Path) -> Iterator[str]:
+    """Of a server for the workspace, which is as it was afterwards."""
+    with served(workspace) as address:
+        yield address
     (workspace / "review.csv").unlink(missing_ok=True)
     shutil.rmtree(workspace / "corrections", ignore_errors=True)
 
@@ -155,3 +170,72 @@ def test_a_landmark_is_dragged_and_saved(page: Page, workspace: Path, address: s
     page.click("#back")
     page.wait_for_timeout(1000)
     assert not saved.exists()
+
+
+def test_what_is_said_in_the_browser_counts(page: Page, workspace: Path, tmp_path: Path) -> None:
+    """A frame called bad is gone after pack; a point that is moved moves the mesh in the next run, and on the page."""
+    root = tmp_path / "ws"
+    shutil.copytree(workspace, root)
+    item = Item("S000", "surprise")
+    with served(root) as address:
+        page.goto(address)
+        ready(page)
+        page.fill("#search", "surp")
+        page.click("#hits button")
+        page.wait_for_timeout(500)
+        page.fill("#slider", "1")
+        page.wait_for_timeout(500)
+        page.fill("#reason", "blinks")
+        page.click("#bad")
+        page.wait_for_timeout(500)
+        mimicme("pack", root, "--jobs", 0, "--set", "bake.size=256")
+        with Release(root / "release.h5") as release:
+            place = next(info for info in release.sequences() if info.item == item)
+            frame = release.frame(place.start + 1)
+        assert not frame.ok and frame.reason == "review" and "blinks" in frame.message
+        assert np.isnan(frame.vertices).all()
+        page.click("#none")
+        page.keyboard.press("m")
+        page.select_option("#point", label="nose_3")
+        page.wait_for_timeout(500)
+        box = page.locator("#canvas").bounding_box()
+        assert box is not None
+        page.mouse.dblclick(box["x"] + box["width"] / 2 + 40, box["y"] + box["height"] / 2)
+        page.click("#save")
+        page.wait_for_timeout(1000)
+        assert "were corrected since" in page.inner_text("#remark")
+        with Workspace.open(root).read(RegisteredCheckpoint, item) as before:
+            old = before.vertices(1)
+        drawn = page.evaluate("viewer.positions().join()")
+        mimicme("run", root, "--jobs", 0, "--set", "bake.size=256")
+        with Workspace.open(root).read(RegisteredCheckpoint, item) as after:
+            assert np.linalg.norm(after.vertices(1) - old, axis=1).max() > 0.5
+        page.keyboard.press("1")
+        page.keyboard.press("ArrowLeft")
+        page.keyboard.press("ArrowRight")
+        page.wait_for_timeout(1500)
+        assert "frame 1" in page.inner_text("header") and page.inner_text("#remark") == ""
+        assert page.evaluate("viewer.positions().join()") != drawn
+
+
+def test_the_shapes_of_a_model_are_moved(page: Page, small_template: Path, tmp_path: Path) -> None:
+    template = prepare(small_template)
+    deltas = np.zeros((2, len(template.vertices), 3), np.float32)
+    deltas[0, :, 0], deltas[1, :, 1] = 10, -20
+    shapes = Blendshapes(("aside", "down"), deltas, np.array([3, 3], np.int32))
+    write_model(tmp_path / "m.h5", FaceModel(template, {}, shapes))
+    mimicme("view", tmp_path / "m.h5", "--output", tmp_path / "m.html")
+    page.goto((tmp_path / "m.html").as_uri())
+    ready(page)
+    assert page.inner_text("#sliders summary") == "Blendshapes" and not page.is_visible("#layout")
+    start = np.array(page.evaluate("viewer.positions()")).reshape(-1, 3)
+    page.locator("#sliders input").nth(0).fill("0.5")
+    page.locator("#sliders input").nth(1).focus()
+    page.keyboard.press("End")  # to the end of the slider, not of a sequence
+    page.wait_for_timeout(300)
+    moved = np.array(page.evaluate("viewer.positions()")).reshape(-1, 3) - start
+    np.testing.assert_allclose(moved, np.broadcast_to([5.0, -30.0, 0.0], moved.shape), atol=0.02)
+    page.keyboard.press("0")
+    page.wait_for_timeout(300)
+    again = np.array(page.evaluate("viewer.positions()")).reshape(-1, 3)
+    np.testing.assert_allclose(again, start, atol=1e-4)

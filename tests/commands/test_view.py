@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from shared_helpers import mimicme
@@ -31,13 +32,23 @@ from mimicme.commands.view import (
 from mimicme.commands.view.corrections import GivenPoints
 from mimicme.commands.view.page import common, policy, render_page
 from mimicme.commands.view.payload import Part, pack, unpack
-from mimicme.commands.view.scene import NO_ERROR, STEP_MM, FrameData, Scene, thinned, vertex_colors
+from mimicme.commands.view.scene import (
+    NO_ERROR,
+    STEP_MM,
+    FrameData,
+    Scene,
+    ShapeGroup,
+    thinned,
+    vertex_colors,
+)
 from mimicme.commands.view.server import MAX_BODY, ViewServer
 from mimicme.commands.view.sources import FrameEntry, SequenceEntry, Source
 from mimicme.pipeline.errors import MissingDependencyError, UsageError
 from mimicme.pipeline.geometry.mesh import Mesh
 from mimicme.pipeline.items import FrameSource, Item
 from mimicme.pipeline.landmarks import DETECTED, MANUAL
+from mimicme.pipeline.model_file import Blendshapes, FaceModel, read_model, write_model
+from mimicme.pipeline.numerics.linear_model import LinearModel
 from mimicme.pipeline.review import Review, read_corrections
 from mimicme.pipeline.sources import Sources
 from mimicme.pipeline.template import Template, prepare
@@ -288,6 +299,17 @@ def asked(
     return found
 
 
+def version_and_frame(server: ViewServer, known: str = "") -> tuple[int, str, bytes]:
+    """Status, version and content of the frame that `FRAME` names."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=20)
+    headers = {"X-Token": server.token, **({"If-None-Match": known} if known else {})}
+    connection.request("GET", f"/frame/{FRAME['place']}/{FRAME['row']}", headers=headers)
+    answer = connection.getresponse()
+    found = answer.status, answer.headers["ETag"], answer.read()
+    connection.close()
+    return found
+
+
 def contents(server: ViewServer, root: Path) -> dict[str, str]:
     """Digests of everything in the workspace."""
     files = (p for p in sorted(root.rglob("*")) if p.is_file())
@@ -392,6 +414,123 @@ def test_what_it_is_not_to_write_is_refused(
     assert asked(server, "/verdict", body, **changed)[0] == status
     assert not (tmp_path / "ws" / "review.csv").exists()
     assert asked(server, "/sequence/0")[0] == 200  # and goes on
+
+
+def test_a_frame_is_shown_anew_when_its_checkpoint_is(server: ViewServer, tmp_path: Path) -> None:
+    status, version, first = version_and_frame(server)
+    assert status == 200 and json.loads(asked(server, "/sequence/1")[1])["version"] == version
+    assert version_and_frame(server, version) == (304, version, b"")
+    # as a run does it: another file takes the place of the old one; its fingerprint may well be the same
+    path = Workspace.open(tmp_path / "ws").checkpoint("refine", Item("S000", "surprise"))
+    shutil.copy(path, path.with_name("new"))
+    with h5py.File(path.with_name("new"), "r+") as made:
+        made["vertices"][2] = made["vertices"][2] + np.float32(3.0)
+    path.with_name("new").replace(path)
+    status, newer, second = version_and_frame(server, version)
+    assert status == 200 and newer != version
+    change = unpack(second)[0]["mesh"].view(np.int16) - unpack(first)[0]["mesh"].view(np.int16)
+    np.testing.assert_array_equal(change, round(3.0 / STEP_MM))
+    # without an answer of the browser's either
+    assert version_and_frame(server)[2] == second
+
+
+def test_what_is_older_than_what_it_is_made_from_is_said(server: ViewServer, tmp_path: Path) -> None:
+    def remark() -> str:
+        return str(json.loads(asked(server, "/sequence/1")[1])["remark"])
+
+    assert remark() == ""
+    assert asked(server, "/landmarks", {**FRAME, "moved": [[30, 0.0, 0.0, 60.0]]})[0] == 200
+    assert remark().startswith("The landmarks of frame 2 were corrected since.")
+    assert asked(server, "/landmarks", {**FRAME, "moved": []})[0] == 200
+    assert remark() == ""
+    path = Workspace.open(tmp_path / "ws").checkpoint("landmarks", Item("S000", "surprise"))
+    with h5py.File(path, "r+") as made:
+        made.attrs["fingerprint"] = "0" * 64
+    assert remark().startswith("landmarks was made again after align.")
+
+
+def test_a_template_that_is_prepared_anew_ends_what_is_shown(server: ViewServer, tmp_path: Path) -> None:
+    path = Workspace.open(tmp_path / "ws").template
+    shutil.copy(path, path.with_name("new"))
+    path.with_name("new").replace(path)
+    status, said = asked(server, "/frame/1/2")
+    assert status == 422 and b"begin it again" in said
+
+
+# -- models
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory, template: Template) -> Path:
+    """A model file: two blendshapes, three components of identity."""
+    rng = np.random.default_rng(5)
+    count = len(template.vertices)
+    deltas = rng.normal(size=(2, count, 3)).astype(np.float32)
+    identity = LinearModel(
+        template.vertices.astype(np.float32) + 1,
+        rng.normal(size=(3, count, 3)).astype(np.float32),
+        np.array([9.0, 4.0, 1.0]),
+        20.0,
+        np.ones(count),
+        7,
+        "identity",
+    )
+    shapes = Blendshapes(("smile", "<b>pout"), deltas, np.array([4, 1], np.int32), {"<b>pout": "mirrored"})
+    path = tmp_path_factory.mktemp("model") / "face.h5"
+    write_model(path, FaceModel(template, {"identity": identity}, shapes))
+    return path
+
+
+def test_the_shapes_of_a_model_are_its_blendshapes_and_components(model: Path) -> None:
+    source = open_source(model, STAGES, Workspace.open, 2)
+    read = read_model(model)
+    named, components = source.shapes
+    assert (named.names, named.notes) == (("smile", "<b>pout"), ("of 4 subjects", "of 1 subject, mirrored"))
+    assert (named.least, named.most, components.least, components.most) == (0.0, 1.5, -3.0, 3.0)
+    assert components.names == ("1", "2") and components.notes[0] == "45.0% of the variance"
+    # one standard deviation of a component is its slider at 1
+    identity = read.models["identity"]
+    one = identity.decode(np.array([[0.0, 2.0, 0.0]]))[0] - identity.mean
+    np.testing.assert_allclose(components.deltas[1], one, atol=1e-4)
+    scene = Scene(source.template)
+    packed, about = unpack(scene.shapes_payload(source.shapes))
+    deltas = packed["deltas"].transpose(0, 2, 1) * np.array(about["steps_mm"])[:, None, None]
+    expected = np.concatenate([named.deltas, components.deltas])
+    assert deltas.shape == expected.shape and np.abs(deltas - expected).max() <= STEP_MM / 2 + 1e-5
+    frame = source.frame(0, 0)
+    assert frame.vertices is not None
+    np.testing.assert_allclose(frame.vertices, identity.mean, atol=1e-5)
+
+
+def test_large_shapes_keep_their_ends(template: Template) -> None:
+    deltas = np.zeros((1, len(template.vertices), 3), np.float32)
+    deltas[0, 3] = (2000.0, -1000.0, 0.01)
+    group = ShapeGroup("t", ("far",), ("",), 0.0, 1.0, "", False, deltas)
+    packed, about = unpack(Scene(template).shapes_payload([group]))
+    found = packed["deltas"][0, :, 3] * about["steps_mm"][0]
+    np.testing.assert_allclose(found, deltas[0, 3], atol=about["steps_mm"][0])
+
+
+def test_a_model_as_a_file_and_over_the_server(model: Path, tmp_path: Path) -> None:
+    said = mimicme("view", model, "--components", 1, "--output", tmp_path / "m.html").stdout
+    assert "mean face, 3 sliders" in said
+    page = (tmp_path / "m.html").read_text()
+    assert 'id="shapes-data"' in page and "<b>pout" not in page and "face.h5: mimicme view" in page
+    made = make_server(open_source(model, STAGES, Workspace.open), 0)
+    thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        assert unpack(asked(made, "/shapes")[1])[0]["deltas"].shape[0] == 5
+        assert "mesh" in unpack(asked(made, "/frame/0/0")[1])[0]
+        assert asked(made, "/verdict", {**BAD, "place": 0, "item": "model/face"})[0] == 403
+    finally:
+        made.shutdown()
+        thread.join()
+        made.server_close()
+
+
+def test_only_a_model_has_shapes(server: ViewServer) -> None:
+    assert asked(server, "/shapes")[0] == 404
 
 
 # -- landmarks

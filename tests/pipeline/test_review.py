@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import openpyxl
 import pytest
 
 from mimicme.pipeline.captures.catalogue import Catalogue, neutrals
@@ -91,13 +92,58 @@ def test_a_verdict_is_set_changed_and_taken_back() -> None:
         bad.said(place, Verdict(False, "a\nb"))
 
 
+@pytest.mark.parametrize("frame", ["16", "16.0", "16.00", "16,0", "0016", "16."])
+def test_whole_numbers_as_spreadsheets_write_them(tmp_path: Path, frame: str) -> None:
+    text = f'subject;sequence;frame;verdict;reason\r\nS1;smile;{frame};bad;"half; cut"\r\n'
+    path = tmp_path / "review.csv"
+    path.write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert Review.read(path).of(Item("S1", "smile"), 16) == Verdict(False, "half; cut")
+    path.write_bytes(text.encode("utf-16"))
+    assert Review.read(path).of(Item("S1", "smile"), 16) == Verdict(False, "half; cut")
+
+
+@pytest.mark.parametrize(
+    ("frame", "spreadsheet"),
+    [("16.5", True), ("1.000", True), ("12.05.2026", True), ("2026-05-12", True), ("1.2E+15", True),
+     ("1E+05", True), ("12:30", True), ("\u0661", False), ("1 6", False), ("-1", False), ("", False)],
+)  # fmt: skip
+def test_what_is_no_whole_number_is_no_frame(tmp_path: Path, frame: str, spreadsheet: bool) -> None:
+    path = written(tmp_path, HEAD + f"S1,smile,{frame},bad,\n")
+    with pytest.raises(InputError, match="line 2: this is no frame") as caught:
+        Review.read(path)
+    assert ("give the column the format text" in str(caught.value)) == spreadsheet
+
+
+def test_a_workbook_under_that_name_is_read(tmp_path: Path) -> None:
+    book = openpyxl.Workbook()
+    for row in (
+        ["subject", "sequence", "frame", "verdict"],
+        ["S1", "smile", 16.0, "bad"],
+        ["S1", "cry", "*", "good"],
+    ):
+        book.active.append(row)
+    book.save(tmp_path / "review.csv")
+    review = Review.read(tmp_path / "review.csv")
+    assert review.of(Item("S1", "smile"), 16) == Verdict(False) and review.of(
+        Item("S1", "cry"), 3
+    ) == Verdict(True)
+
+
 def test_verdicts_of_what_is_not_there_are_said(tmp_path: Path) -> None:
-    path = written(tmp_path, HEAD + "S1,smile,9,bad,\nS1,frown,1,bad,\nS1,smile,1,bad,cut\n")
+    lines = "S1,smile,9,bad,\nS1,smlie,1,bad,\nS1,smile,1,bad,cut\nQ,x,1,bad,\n"
+    path = written(tmp_path, HEAD + lines)
     found = reviewed(catalogue(sequence("S1/smile", 2)), Review.read(path), {})
     assert found.sequences[0].bad == {1: "cut"} and not found.sequences[0].all_bad
-    assert found.messages == (
-        "review.csv line 2 counts for nothing: there is no frame 9 in 'S1/smile' among the captures.",
-        "review.csv line 3 counts for nothing: there is no sequence 'S1/frown' among the captures.",
+    assert (
+        found.messages
+        == found.unheeded
+        == (
+            "review.csv line 2 counts for nothing: there is no frame 9 in 'S1/smile' among the captures (it has "
+            "0 to 1).",
+            "review.csv line 3 counts for nothing: there is no sequence 'S1/smlie' among the captures (is 'S1/smile' "
+            "meant?).",
+            "review.csv line 5 counts for nothing: there is no sequence 'Q/x' among the captures.",
+        )
     )
 
 

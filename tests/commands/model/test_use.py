@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from mimicme.cli import main
 from mimicme.commands.model.build import BuildSettings, build
 from mimicme.commands.model.fitting import FitSettings, fit_landmarks, fit_scan
-from mimicme.commands.model.formats import mean_texture, plain
+from mimicme.commands.model.formats import plain
 from mimicme.commands.model.use import (
     compose,
     find_frame,
@@ -32,6 +32,7 @@ from mimicme.pipeline.landmarks import Landmarks
 from mimicme.pipeline.landmarks.files import write_landmarks
 from mimicme.pipeline.model_file import TextureModel, read_model
 from mimicme.pipeline.release.frames import ReleaseFrames
+from mimicme.pipeline.texture.model_texture import mean_texture
 
 
 @pytest.fixture(scope="module")

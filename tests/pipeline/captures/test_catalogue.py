@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from shared_helpers import touch
 
-from mimicme.pipeline.captures.catalogue import build
+from mimicme.pipeline.captures.catalogue import build, unknown_labels
 from mimicme.pipeline.captures.expressions import LABELS, label_of, read_mapping
 from mimicme.pipeline.errors import InputError
-from mimicme.pipeline.items import Item
+from mimicme.pipeline.items import FrameSource, Item, Sequence
 
 
 def test_sequences_in_order_with_frames_in_order(tmp_path):
@@ -130,3 +132,16 @@ def test_bad_mappings(tmp_path, text):
     path.write_text(text)
     with pytest.raises(InputError, match=r"labels\.csv"):
         read_mapping(path)
+
+
+def test_names_that_say_nothing_are_told_with_how_to_say_it() -> None:
+    def one(name: str) -> Sequence:
+        item = Item("S1", name)
+        return Sequence(item, name, label_of(name), (FrameSource(0, Path("a.obj")),))
+
+    known = (one("neutral"), one("Smile_2"))
+    assert unknown_labels(known) == []
+    (said,) = unknown_labels((*known, one("jawdrop"), one("wink")))
+    assert said.startswith("2 of 4 sequences are labelled as they are called") and "--expressions" in said
+    assert "'jawdrop' (1)" in said and "'wink' (1)" in said
+    assert unknown_labels((one("jawdrop"), one("wink")), {"jawdrop": "gape", "s1/wink": "wink_left"}) == []

@@ -46,6 +46,18 @@ def test_what_is_written_is_read_back_bit_for_bit(extension):
     np.testing.assert_array_equal(again, points)
 
 
+@pytest.mark.parametrize("extension", sorted(WRITERS))
+def test_the_subjects_own_left_is_read_back_bit_for_bit(extension):
+    points = POINTS.copy()
+    points[[3, 40]] = np.nan
+    name = "a" + extension
+    written = write_landmarks(Landmarks(points), name, "subject")
+    np.testing.assert_array_equal(read_landmarks(written, name, "subject").points, points)
+    eye = GROUPS["left_eye"]
+    moved = not np.array_equal(read_landmarks(written, name).points[eye], points[eye], equal_nan=True)
+    assert moved == (extension == ".ljson")  # the others have names of single points, or none
+
+
 def test_every_format_that_is_written_is_read():
     assert set(WRITERS) < set(EXTENSIONS)
 

@@ -133,3 +133,15 @@ def test_the_line_stays_short(count, name, shown):
     assert line.count(" 1234 mm") == shown
     assert line.endswith("; more in --json") == (shown < count)
     assert len(line) <= 100 or shown == 1
+
+
+def test_a_stage_that_is_switched_off_is_called_so(make, fake):
+    workspace, stages = make(), fake.WITH_CORPUS
+    off = ("learn.enabled=false",)
+    said = go(workspace, fake, stages, sets=off)
+    assert "learn (off): " in said.err and "learn (off)  " in said.out
+    status = read_status(Workspace.open(workspace.root, sets=off, environ={}), stages)
+    assert [line.split()[1] for line in status.lines() if line.startswith("learn")] == ["(off)"]
+    assert {s["stage"]: s["off"] for s in status.to_record()["stages"]}["learn"] is True
+    status = read_status(Workspace.open(workspace.root, environ={}), stages)
+    assert "(off)" not in "\n".join(status.lines())
