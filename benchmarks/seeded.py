@@ -34,6 +34,7 @@ from mimicme.pipeline.workspace import Workspace
 from mimicme.stages import STAGES
 from mimicme.stages.register import track
 from mimicme.stages.register.regions import ears
+from mimicme.stages.register.targets import ScanTarget
 
 PEOPLE, SEQUENCES, FRAMES, SEED = 20, 5, 3, 21
 SETS = ("run.preset=fast", "bake.size=256")
@@ -208,7 +209,8 @@ def shut_lids(template: Template, vertices: Floats) -> Floats:
 def drifted_cheek(template: Template, vertices: Floats) -> Floats:
     """A cheek has slid 9 mm down along the surface."""
     marks = template.landmarks()
-    middle = marks[[2, 31, 48]].mean(axis=0)
+    inside = marks[[2, 31, 48]].mean(axis=0)
+    middle = template.vertices[np.linalg.norm(template.vertices - inside, axis=1).argmin()]
     weight = np.exp(-(((template.vertices - middle) ** 2).sum(axis=1)) / 22**2)
     return _slid(template, vertices, weight[:, None] * [0, -9.0, 0])
 
@@ -366,11 +368,16 @@ def _fits_moved(move: Callable[[Template, Floats], Floats]) -> Iterator[None]:
     assess = track.SequenceTracker._assessed
     moved: set[int] = set()
 
-    def spoiled(tracker: track.SequenceTracker, frame: track.Frame, vertices: Floats, *more: Any) -> Any:
+    def spoiled(
+        tracker: track.SequenceTracker, frame: track.Frame, vertices: Floats, pose: Floats, *more: Any
+    ) -> Any:
         if frame.number not in moved:
             moved.add(frame.number)
             vertices = move(tracker.template, np.asarray(vertices, np.float64))
-        return assess(tracker, frame, vertices, *more)
+            # what is seen between the lips was measured before
+            scan = ScanTarget(transform(inverse(pose), frame.vertices), frame.faces)
+            more = (*more[:-1], tracker._mouth(vertices, scan))
+        return assess(tracker, frame, vertices, pose, *more)
 
     with mock.patch.object(track.SequenceTracker, "_assessed", spoiled):
         yield

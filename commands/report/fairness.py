@@ -38,11 +38,12 @@ _WORDS = frozenset({
 """A column with one of these words in its name says something of the person, or of what they were captured with."""
 
 EXPECTED, FIT, REJECTED, NOTED = EXPECTED_ERROR, "s2m_median", "rejected", "noted"
+SHARE = "share"
 MEASURES = {
     EXPECTED: ("expected error", "mm"),
     FIT: ("scan to surface, median", "mm"),
-    REJECTED: ("frames rejected", "share"),
-    NOTED: ("frames with a note that often means a bad result", "share"),
+    REJECTED: ("frames rejected", SHARE),
+    NOTED: ("frames with a note that often means a bad result", SHARE),
 }
 """What is compared: heading and unit, all of them lower is better."""
 
@@ -171,7 +172,9 @@ def _grouping(
             len(own),
             sum(frames[subject] for subject in own),
             {
-                measure: interval([values[s][measure] for s in own if measure in values[s]])
+                measure: interval(
+                    [values[s][measure] for s in own if measure in values[s]], MEASURES[measure][1] == SHARE
+                )
                 for measure in MEASURES
             },
         )
@@ -194,8 +197,8 @@ def visible(members: Mapping[str, Sequence[str]], private: int) -> tuple[dict[st
     return {name: members[name] for name in names if name not in hidden}, sum(len(members[n]) for n in hidden)
 
 
-def interval(values: Sequence[float]) -> Interval:
-    """Mean of one value a person, and its Student interval; NaN bounds of fewer than `ENOUGH`."""
+def interval(values: Sequence[float], share: bool = False) -> Interval:
+    """Mean of one value a person, and its Student interval, a share's within 0 and 1; NaN of fewer than `ENOUGH`."""
     from scipy.stats import t
 
     if not values:
@@ -204,6 +207,8 @@ def interval(values: Sequence[float]) -> Interval:
     if len(values) < ENOUGH:
         return Interval(mean, np.nan, np.nan)
     half = float(t.ppf((1 + LEVEL) / 2, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values)))
+    if share:
+        return Interval(mean, max(mean - half, 0.0), min(mean + half, 1.0))
     return Interval(mean, mean - half, mean + half)
 
 

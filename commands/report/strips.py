@@ -14,9 +14,9 @@ import numpy as np
 
 from mimicme.commands.report.ranking import badness
 from mimicme.commands.report.records import FrameRecord, ItemRecord, of_sequences
+from mimicme.pipeline.drawing.frame_rows import FrameRows
 from mimicme.pipeline.drawing.palette import ERROR_TOP_MM, LANDMARKS
 from mimicme.pipeline.errors import MimicmeError
-from mimicme.pipeline.frame_rows import FrameRows
 from mimicme.pipeline.items import Item
 from mimicme.pipeline.landmarks import INNER
 from mimicme.pipeline.stage import Stage

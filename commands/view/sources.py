@@ -13,8 +13,8 @@ import numpy as np
 from mimicme.commands.view.scene import FrameData
 from mimicme.pipeline.arrays import Floats
 from mimicme.pipeline.checkpoint import Checkpoint, FrameStatus, status_after
+from mimicme.pipeline.drawing.frame_rows import FrameRows
 from mimicme.pipeline.errors import CheckpointError, FrameRejected, MimicmeError, UsageError
-from mimicme.pipeline.frame_rows import FrameRows
 from mimicme.pipeline.geometry.mesh import inverse, transform
 from mimicme.pipeline.items import Correction, Item, Verdict
 from mimicme.pipeline.items import Sequence as Captured

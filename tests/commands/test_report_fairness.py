@@ -44,6 +44,8 @@ def test_the_interval_is_students_over_people() -> None:
     half = 2.7764 * np.sqrt(2.5) / np.sqrt(5)
     assert found.mean == 3 and found.low == pytest.approx(3 - half, abs=1e-3)
     assert found.high == pytest.approx(3 + half, abs=1e-3)
+    shares = interval([0.0, 0.0, 0.0, 0.0, 0.5], share=True)
+    assert shares.low == 0 and shares.high > shares.mean
     assert not interval([1.0] * (ENOUGH - 1)).known and np.isnan(interval([]).mean)
 
 
