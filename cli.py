@@ -543,17 +543,29 @@ def verify_command(release: Path, every_image: bool, absent: str, key: Path | No
     show_default=True,
     help="Of the worst sequences, pages in 3D.",
 )
+@click.option(
+    "--for-others", is_flag=True, help="One page without anybody: no pictures, names or groups of few people."
+)
 @settings_options
 def report_command(
-    workspace: Path, output: Path | None, jobs: int, views: int, preset: str | None, sets: tuple[str, ...]
+    workspace: Path,
+    output: Path | None,
+    jobs: int,
+    views: int,
+    for_others: bool,
+    preset: str | None,
+    sets: tuple[str, ...],
 ) -> None:
     """Pages with pictures and figures, worst first, to be opened without a network."""
-    from mimicme.commands.report import report
+    from mimicme.commands.report import report, report_for_others
     from mimicme.commands.view import open_source, view_file
     from mimicme.pipeline.run.progress import Console
     from mimicme.stages import STAGES
 
     opened = _opened(workspace, preset, sets)
+    if for_others:
+        click.echo(report_for_others(opened, output or opened.public_report_folder, STAGES))
+        return
 
     def write_view(item: Item, path: Path) -> None:
         source = open_source(opened.root, STAGES, lambda _: opened)

@@ -2,6 +2,7 @@
 
     python benchmarks [accuracy] [chain] [register] [robust] [growth] [stages] [bake] [pca]
                       [reading] [loading] [packing] [again] [simulation] [invariance] [field] [still]
+                      [seeded]
                       [--captures DIR] [--trials N] [--output DIR] ...
 
 `make bench` runs all of them.  They stand on what `mimicme synth` makes and on the scan that menpo3d installs;
@@ -169,6 +170,13 @@ def _still(options: argparse.Namespace) -> dict[str, Any]:
     return still.run(options.people, options.still_frames, _work(options), _say)
 
 
+def _seeded(options: argparse.Namespace) -> dict[str, Any]:
+    """Bad results hidden among 100 good sequences: is each on the report's first page, with the right reason?"""
+    import seeded
+
+    return seeded.run(options.build, options.seeds, _work(options), _say)
+
+
 BENCHMARKS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "accuracy": _accuracy,
     "chain": _chain,
@@ -186,6 +194,7 @@ BENCHMARKS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "invariance": _invariance,
     "field": _field,
     "still": _still,
+    "seeded": _seeded,
 }
 
 
@@ -231,6 +240,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--workers", type=int, default=8, help="of `simulation`: workers, most of them asleep"
     )
     parser.add_argument("--item-s", type=float, default=0.2, help="of `simulation`: seconds of an item")
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", default=[1, 2, 3], help="of `seeded`: a trial of each"
+    )
     parser.add_argument("--jobs", type=int, help="of `accuracy`: sequences side by side")
     parser.add_argument(
         "--field", type=Path, help="of `field`: the folder of cases, which is no part of this"
@@ -278,7 +290,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     if "packing" in options.names and not options.workspace:
         parser.error("packing needs --workspace DIR, as `make demo` leaves one: demo/synthetic/workspace")
     options.names = options.names or [
-        name for name in BENCHMARKS if name not in ("field", "loading", "packing", "still")
+        name for name in BENCHMARKS if name not in ("field", "loading", "packing", "still", "seeded")
     ]
     return options
 

@@ -377,6 +377,11 @@ class Workspace:
         return self.root / "report"
 
     @property
+    def public_report_folder(self) -> Path:
+        """Of the report that names and shows nobody."""
+        return self.root / "report-for-others"
+
+    @property
     def review_file(self) -> Path:
         """What a person who looked says of frames; see `pipeline.review`."""
         return self.root / "review.csv"

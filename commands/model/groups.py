@@ -9,24 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mimicme.pipeline.captures.ages import age_band
 from mimicme.pipeline.captures.metadata import UNKNOWN
-
-BANDS: tuple[tuple[str, float], ...] = (
-    ("under7", 7),
-    ("7to17", 18),
-    ("18to49", 50),
-    ("50plus", float("inf")),
-)
-"""Age bands and the age at which each ends (LSFM's)."""
-
-
-def age_band(age: Any) -> str:
-    """The band of an age in years; empty when it is unknown."""
-    try:
-        years = float(age)
-    except (TypeError, ValueError):
-        return ""
-    return next((name for name, end in BANDS if 0 <= years < end), "")
 
 
 def groups_of(people: Mapping[str, Mapping[str, Any]], minimum: int) -> dict[str, list[str]]:

@@ -5,12 +5,14 @@ is shown and marked.  A picture that cannot be drawn becomes a card that says wh
 
     report.html, report.js, report.css, report-data.js     the index: sorted, filtered and searched in the browser
     subjects/<subject>.html
-    sequences/<subject>/<sequence>/index.html, <frame>.jpg, made.json
+    sequences/<subject>/<sequence>/index.html, <frame>.jpg, film.webp, made.json
+    bars/<figure>.js                                       the frames behind the bars of its histogram
     views/<subject>/<sequence>.html                        the worst sequences in 3D
 
 Only what changed is made again: made.json remembers what the pages of a sequence were made from.  records.py reads what
 the checkpoints say, ranking.py what a person should look at first, sections.py makes of it what is shown, with drawings
-from strips.py and svg.py, index.py the data of the index, sequence_files.py the files of a sequence, and page.py fills
+from strips.py and svg.py, fairness.py and methods.py what they are named for, index.py the data of the index, bars.py
+those of the histograms, sequence_files.py the files of a sequence, and page.py fills
 the templates in.
 """
 
@@ -21,7 +23,11 @@ from itertools import groupby
 from pathlib import Path
 
 from mimicme.commands.report import sections
+from mimicme.commands.report.bars import write_bars
+from mimicme.commands.report.fairness import PRIVATE, fairness
+from mimicme.commands.report.figures import bounds
 from mimicme.commands.report.index import index_data, order, script
+from mimicme.commands.report.methods import methods
 from mimicme.commands.report.page import asset, make_section, render, render_page
 from mimicme.commands.report.ranking import sequence_badness
 from mimicme.commands.report.records import ItemRecord, of_sequences, read_item, read_outdated
@@ -40,7 +46,7 @@ from mimicme.pipeline.stage import Stage
 from mimicme.pipeline.whole_file import write_whole
 from mimicme.pipeline.workspace import Workspace
 
-__all__ = ["PAGE", "histogram", "read_item", "read_view", "report"]
+__all__ = ["PAGE", "histogram", "read_item", "read_view", "report", "report_for_others"]
 
 PAGE = "report.html"
 DATA = "report-data.js"
@@ -73,8 +79,9 @@ def report(
     outdated = read_outdated(workspace, stages)
     output.mkdir(parents=True, exist_ok=True)
     comparable = workspace.template.is_file()
+    known_bounds = bounds(workspace.config(stages).stages)
     todo = [
-        Job.of(workspace, sequence, stages, outdated, output, max_frames, comparable)
+        Job.of(workspace, sequence, stages, outdated, output, max_frames, comparable, known_bounds)
         for sequence in workspace.sequences()
     ]
     made: list[Made] = []
@@ -93,6 +100,7 @@ def report(
     _write_subjects(output, ranked, drawn)
     last = of_sequences(stages)[-1].name if stages else ""
     write_whole(output / DATA, script(index_data(records, last, drawn, shown_in_3d)))
+    write_bars(output, ranked)
     for name in ASSETS:
         write_whole(output / name, asset(name))
     shown = [
@@ -100,11 +108,39 @@ def report(
         make_section("Sequences, worst first", "sequences", lambda: sections.sequences(workspace)),
         make_section("What was rejected", "rejections", lambda: sections.rejections(records)),
         make_section("What is out of date", "outdated", lambda: sections.outdated(outdated)),
-        make_section("Quality", "quality", lambda: sections.quality(records, stages)),
+        make_section("Quality", "quality", lambda: sections.quality(records, stages, linked=True)),
+        make_section("Is it fair", "fairness", lambda: fairness(records, people_of(workspace, records))),
+        make_section("Methods, to paste", "methods", lambda: methods(workspace, records, stages)),
         make_section("Settings and versions", "settings", lambda: sections.settings(workspace)),
     ]
     write_whole(output / PAGE, render_page(f"mimicme: {workspace.root.name}", shown))
     return output / PAGE
+
+
+def report_for_others(workspace: Workspace, output: Path, stages: Iterable[Stage]) -> Path:
+    """Write a page without anybody in it into the folder `output`, and return its path: figures, fairness, methods.
+
+    It has no pictures, no names of subjects or sequences, and no group of fewer than `fairness.PRIVATE` people.
+    """
+    stages = tuple(stages)
+    records = [read_item(workspace, sequence, stages) for sequence in workspace.sequences()]
+    output.mkdir(parents=True, exist_ok=True)
+    shown = [
+        make_section("Quality", "quality", lambda: sections.quality(records, stages)),
+        make_section(
+            "Is it fair", "fairness", lambda: fairness(records, people_of(workspace, records), PRIVATE)
+        ),
+        make_section("Methods, to paste", "methods", lambda: methods(workspace, records, stages)),
+    ]
+    write_whole(output / ASSETS[1], asset(ASSETS[1]))
+    write_whole(output / PAGE, render_page("mimicme: quality", shown, scripts=False))
+    return output / PAGE
+
+
+def people_of(workspace: Workspace, records: Iterable[ItemRecord]) -> dict[str, dict[str, str | int | float]]:
+    """What the table of subjects says, by subject."""
+    table = workspace.metadata()
+    return {subject: table.attributes(subject) for subject in {r.item.subject for r in records}}
 
 
 def _made(workspace: Workspace, jobs: Sequence[Job], processes: int) -> Iterator[Made]:

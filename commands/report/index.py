@@ -12,7 +12,7 @@ from collections.abc import Container, Iterable
 from typing import Any
 
 from mimicme.commands.report.ranking import sequence_badness, worst_frame
-from mimicme.commands.report.records import EXPECTED_ERROR, S2M_P95, ItemRecord
+from mimicme.commands.report.records import EXPECTED_ERROR, S2M_P95, FrameRecord, ItemRecord
 from mimicme.pipeline.items import Item
 from mimicme.pipeline.review import BAD
 
@@ -89,8 +89,8 @@ def index_data(
                 states.place(state_of(record, last_stage)),
                 why[:MAX_WORDS],
                 _number(score),
-                _number(record.worst(EXPECTED_ERROR)),
-                _number(record.worst(S2M_P95)),
+                _number(_figure(worst, EXPECTED_ERROR)),
+                _number(_figure(worst, S2M_P95)),
                 len(record.frames),
                 record.rejected,
                 sum(bool(f.ok and f.note) for f in record.frames),
@@ -111,6 +111,11 @@ def index_data(
     }
 
 
+def _figure(frame: FrameRecord | None, name: str) -> float | None:
+    """Of a frame in use."""
+    return frame.quality.get(name) if frame is not None and frame.ok else None
+
+
 def _number(value: float | None) -> float | None:
     """With four digits; infinity, which JSON has no word for, as the largest number."""
     if value is None:
@@ -120,7 +125,17 @@ def _number(value: float | None) -> float | None:
 
 def script(data: dict[str, Any]) -> str:
     """The file's text."""
+    return f"window.{NAME} = {_json(data)};\n"
+
+
+def as_script(function: str, *arguments: Any) -> str:
+    """A script that calls a function of report.js."""
+    return f"{function}({', '.join(map(_json, arguments))});\n"
+
+
+def _json(data: Any) -> str:
+    """JSON in which no sign of HTML is left."""
     text = json.dumps(data, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     for sign in "<>&":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
-    return f"window.{NAME} = {text};\n"
+    return text

@@ -50,9 +50,10 @@ def render_section(macro: str, shown: object) -> str:
     return html
 
 
-def render_page(title: str, sections: Sequence[Section]) -> str:
-    """The whole page as HTML."""
-    return environment().get_template("report.html.j2").render(title=title, sections=sections)
+def render_page(title: str, sections: Sequence[Section], scripts: bool = True) -> str:
+    """The whole page as HTML; without `scripts` nothing in it is to be sorted or filtered."""
+    page = environment().get_template("report.html.j2")
+    return page.render(title=title, sections=sections, scripts=scripts)
 
 
 def render(template: str, shown: object) -> str:

@@ -7,16 +7,18 @@ along it.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import NamedTuple
 
-from mimicme.commands.report.records import EXPECTED_ERROR, FrameRecord, ItemRecord
+from mimicme.commands.report.records import EXPECTED_ERROR, REVIEWED, FrameRecord, ItemRecord
 
 NOTE_MM = 1.0
 SUSPICIOUS = (
-    "axes-mirrored", "face-without-texture", "few-landmarks-on-scan", "half-seen", "landmarks-by-hand-only",
-    "landmarks-distrusted", "landmarks-doubted", "landmarks-jump", "landmarks-left-out", "landmarks-not-compared",
-    "landmarks-unsure", "lips-apart", "neutral-odd", "pose-by-landmarks", "texture-ambiguous", "texture-relocated",
-    "triangles-turned",
+    "axes-mirrored", "ear-draped", "face-without-texture", "few-landmarks-on-scan", "half-seen",
+    "landmarks-by-hand-only", "landmarks-distrusted", "landmarks-doubted", "landmarks-jump", "landmarks-left-out",
+    "landmarks-not-compared", "landmarks-unsure", "lids-folded", "lids-shut", "lips-apart", "mouth-askew",
+    "mouth-misplaced", "neutral-odd", "not-skin", "pose-by-landmarks", "texture-ambiguous", "texture-drifts",
+    "texture-empty", "texture-relocated", "triangles-turned",
 )  # fmt: skip
 """Notes that often mean a bad result; so do those of a stage that rejected a frame whose vertices are good."""
 _REJECTED_BY = ("bake:", "project:")
@@ -54,8 +56,10 @@ def worst_frame(record: ItemRecord) -> FrameRecord | None:
 
 
 def sequence_badness(record: ItemRecord) -> Badness:
-    """Of a sequence: that of its worst frame in use; without any, or when a stage failed, it comes before all
-    others."""
+    """Of a sequence: that of its worst frame in use, and `NOTE_MM` more if frames are rejected, unless by a person.
+
+    Without any frame left, or when a stage failed, it comes before all others.
+    """
     if record.failure:
         return Badness(float("inf"), f"failed: {record.failure}")
     worst = worst_frame(record)
@@ -64,4 +68,9 @@ def sequence_badness(record: ItemRecord) -> Badness:
     if not worst.ok:
         return Badness(float("inf"), f"no frame is left, the first {badness(worst).why}")
     score, why = badness(worst)
-    return Badness(score, f"frame {worst.number}: {why}" if why else "")
+    said = [f"frame {worst.number}: {why}"] if why else []
+    lost = Counter(frame.reason for frame in record.frames if not frame.ok and frame.reason != REVIEWED)
+    if lost:
+        score += NOTE_MM
+        said.append(", ".join(f"{count} rejected: {reason}" for reason, count in lost.most_common()))
+    return Badness(score, "; ".join(said))

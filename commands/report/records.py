@@ -21,6 +21,8 @@ from mimicme.pipeline.run.status import read_status
 from mimicme.pipeline.stage import Stage
 from mimicme.pipeline.workspace import Workspace
 
+REVIEWED = rejection("").reason
+"""The reason of frames that a person called bad."""
 EXPECTED_ERROR, S2M_P95 = "expected_error", "s2m_p95"
 """The figures that the index shows, mm; lower is better."""
 

@@ -11,6 +11,8 @@
   let page = 0;
   let sorted = { column: "score", up: false };
   let haystack = null;
+  let only = null; // rows behind a bar of a histogram; null: all
+  const behind = {}; // what bars/<figure>.js has said, by figure
 
   // what a column is sorted by; nothing is always last
   const value = (row, column) =>
@@ -34,6 +36,7 @@
     shown = [];
     for (let k = 0; k < rows.length; k++) {
       const row = rows[k];
+      if (only && !only.has(k)) continue;
       if (state !== "" && row[at.state] !== Number(state)) continue;
       if (expression !== "" && row[at.expression] !== Number(expression)) continue;
       if (code !== "" && !row[at.codes].includes(Number(code))) continue;
@@ -126,9 +129,48 @@
     $(id).addEventListener("change", filter);
   }
 
-  // a link `#code=half-seen` shows the sequences that have this code
+  // the frames behind a bar of the histogram of a figure, and the sequences that they are of
+  function showBar(figure, place) {
+    const { edges, counts, frames } = behind[figure];
+    const listed = frames[place] || [];
+    only = new Set(listed.map(([row]) => row));
+    const many = counts[place] > listed.length ? `, the ${listed.length} largest of them` : "";
+    const box = $("bar");
+    box.replaceChildren();
+    const all = document.createElement("button");
+    all.type = "button";
+    all.textContent = "show all sequences";
+    all.addEventListener("click", () => { location.hash = "all"; });
+    const words = document.createElement("p");
+    words.append(`${counts[place]} frames with ${figure} from ${edges[place]} to ${edges[place + 1]}${many}. `, all);
+    box.append(words);
+    for (const [k, number, found] of listed) {
+      const made = link(`${place_of(rows[k])}/index.html#frame-${number}`, `${value(rows[k], "sequence")} ${number}: ${found}`);
+      box.append(made, " ");
+    }
+    box.hidden = false;
+    filter();
+    box.scrollIntoView();
+  }
+
+  const place_of = (row) => place(row).folder;
+
+  function bar(words) {
+    const [figure, at] = words.split("/");
+    if (!/^[A-Za-z0-9_]+$/.test(figure)) return;
+    if (behind[figure]) { showBar(figure, Number(at)); return; }
+    const script = document.createElement("script");
+    script.src = `bars/${figure}.js`;
+    script.addEventListener("load", () => { if (behind[figure]) showBar(figure, Number(at)); });
+    document.body.append(script);
+  }
+
+  // a link `#code=half-seen` shows the sequences that have this code, `#bar=s2m_median/3` the frames behind a bar
   function follow() {
-    const code = new URLSearchParams(location.hash.slice(1)).get("code");
+    const asked = new URLSearchParams(location.hash.slice(1));
+    if (asked.get("bar") !== null) { bar(asked.get("bar")); return; }
+    if (only) { only = null; $("bar").hidden = true; filter(); }
+    const code = asked.get("code");
     if (code === null) return;
     const found = data.codes.indexOf(code);
     $("code").value = found < 0 ? "" : String(found);
@@ -151,7 +193,7 @@
       sort();
     });
   window.addEventListener("hashchange", follow);
-  window.report = { filter, count: () => shown.length, first: () => value(rows[shown[0]], "sequence") };
+  window.report = { filter, bars: (figure, found) => { behind[figure] = found; }, count: () => shown.length, first: () => value(rows[shown[0]], "sequence") };
   filter();
   follow();
 })();

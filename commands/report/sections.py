@@ -12,10 +12,17 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
-from mimicme.commands.report.figures import direction
+from mimicme.commands.report.figures import Bound, direction
 from mimicme.commands.report.ranking import NOTE_MM, badness, sequence_badness, worst_frame
-from mimicme.commands.report.records import EXPECTED_ERROR, S2M_P95, FrameRecord, ItemRecord, of_sequences
-from mimicme.commands.report.svg import curve, histogram
+from mimicme.commands.report.records import (
+    EXPECTED_ERROR,
+    REVIEWED,
+    S2M_P95,
+    FrameRecord,
+    ItemRecord,
+    of_sequences,
+)
+from mimicme.commands.report.svg import curve, format_number, histogram
 from mimicme.pipeline.errors import listed
 from mimicme.pipeline.items import Item
 from mimicme.pipeline.stage import Stage
@@ -114,6 +121,14 @@ class QualityRow:
 
 
 @dataclass(frozen=True)
+class Quality:
+    """The figures over all frames; `linked`: whether bars of histograms lead to the frames behind them."""
+
+    rows: list[QualityRow]
+    linked: bool
+
+
+@dataclass(frozen=True)
 class Sequences:
     """The table of all sequences, whose rows come from index.py.
 
@@ -160,10 +175,18 @@ def overview(
     ]
     order = [stage.name for stage in of_sequences(stages)]
     last = [order.index(f.stage) if f.stage in order else -1 for f in frames]
-    lost = [order.index(f.stage) for f in frames if not f.ok and f.stage in order]
+    by_person = [not f.ok and f.reason == REVIEWED for f in frames]
+    lost = [
+        order.index(f.stage)
+        for f, bad in zip(frames, by_person, strict=True)
+        if not f.ok and not bad and f.stage in order
+    ]
     counts = [
         StageCounts(stage, sum(place >= i for place in last), lost.count(i)) for i, stage in enumerate(order)
     ]
+    if any(by_person):
+        looked_at = sum(bool(f.verdict) for f in frames)
+        counts.append(StageCounts("a person who looked", looked_at, sum(by_person)))
     return Overview(facts, counts, sorted({d for r in records for d in r.decisions})[:MOST_DECISIONS])
 
 
@@ -218,8 +241,12 @@ def _code_groups(groups: Mapping[str, Sequence[tuple[ItemRecord, FrameRecord]]])
     ]
 
 
-def quality(records: Sequence[ItemRecord], stages: Iterable[Stage]) -> list[QualityRow]:
-    """The figures: first those that a stage explains, in order of the flow, then the others by name."""
+def quality(records: Sequence[ItemRecord], stages: Iterable[Stage], linked: bool = False) -> Quality:
+    """The figures: first those that a stage explains, in order of the flow, then the others by name.
+
+    Args:
+        linked: whether the bars of their histograms are links, see bars.py.
+    """
     names = sorted({name for r in records for f in r.frames for name in f.quality})
     explained = {name: said for stage in stages for name, said in stage.reader.explained.items()}
     units = {name: unit for r in records for name, unit in r.units.items()}
@@ -237,10 +264,10 @@ def quality(records: Sequence[ItemRecord], stages: Iterable[Stage]) -> list[Qual
                 float(np.median(values)),
                 float(np.percentile(values, 95)),
                 float(values.max()),
-                histogram(values),
+                histogram(values, figure=name if linked else ""),
             )
         )
-    return rows
+    return Quality(rows, linked)
 
 
 def sequences(workspace: Workspace) -> Sequences:
@@ -270,12 +297,13 @@ class DrawnFrame:
 
 @dataclass(frozen=True)
 class FigureRow:
-    """A figure over the frames of a sequence that are in use; `curve`: over all of them, an SVG."""
+    """A figure over the frames of a sequence that are in use; `bounds` in words; `curve`: over all of them, an SVG."""
 
     figure: str
     unit: str
     meaning: str
     direction: str
+    bounds: str
     least: float
     median: float
     largest: float
@@ -292,6 +320,7 @@ class SequencePage:
         frames: with pictures; left_out: how many have none.
         said: frames that are rejected or have a note.
         comparable: whether there is a prepared template.
+        film: whether there is a film of its textures.
     """
 
     record: ItemRecord
@@ -303,6 +332,7 @@ class SequencePage:
     figures: list[FigureRow]
     said: list[FrameRecord]
     comparable: bool
+    film: bool
 
 
 def sequence_page(
@@ -312,12 +342,16 @@ def sequence_page(
     meanings: Mapping[str, str],
     view: bool,
     comparable: bool,
+    bounds: Mapping[str, Sequence[Bound]],
+    film: bool = False,
 ) -> SequencePage:
     """What the page of a sequence shows.
 
     Args:
         drawn: numbers of the frames that have a picture.
         meanings: of the figures, by name, in the order in which they are shown.
+        bounds: of the figures, by name (`figures.bounds`).
+        film: whether there is a film of its textures.
     """
     numbers = set(drawn)
     shown = [DrawnFrame(f, badness(f).why) for f in record.frames if f.number in numbers]
@@ -334,14 +368,23 @@ def sequence_page(
         view,
         shown,
         len(record.frames) - len(shown),
-        [row for name in names if (row := _figure_row(record, name, meanings, rejected)) is not None],
+        [
+            row
+            for name in names
+            if (row := _figure_row(record, name, meanings, rejected, bounds.get(name, ()))) is not None
+        ],
         [frame for frame in record.frames if not frame.ok or frame.note],
         comparable,
+        film,
     )
 
 
 def _figure_row(
-    record: ItemRecord, name: str, meanings: Mapping[str, str], rejected: list[bool]
+    record: ItemRecord,
+    name: str,
+    meanings: Mapping[str, str],
+    rejected: list[bool],
+    bounds: Sequence[Bound],
 ) -> FigureRow | None:
     values = np.array([frame.quality.get(name, np.nan) for frame in record.frames])
     used = values[np.isfinite(values) & ~np.array(rejected, bool)]
@@ -352,10 +395,11 @@ def _figure_row(
         unit_in_words(record.units.get(name, "")),
         meanings.get(name, ""),
         direction(name),
+        ", ".join(f"{bound.said} {format_number(bound.value)}" for bound in bounds),
         float(used.min()),
         float(np.median(used)),
         float(used.max()),
-        curve(values, rejected),
+        curve(values, rejected, bounds=[bound.value for bound in bounds]),
     )
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence as Sequence_
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 from mimicme.commands.report import sections, strips
+from mimicme.commands.report.figures import Bound
 from mimicme.commands.report.page import look, render
 from mimicme.commands.report.records import ItemRecord, of_sequences, read_item
 from mimicme.pipeline.checkpoint import fingerprint
@@ -18,9 +20,10 @@ from mimicme.pipeline.stage import Stage
 from mimicme.pipeline.whole_file import write_whole
 from mimicme.pipeline.workspace import Workspace
 
-VERSION = 1
+VERSION = 2
 """Raised when the same checkpoints would be read or drawn otherwise."""
 MADE = "made.json"
+FILM = "film.webp"
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class Job:
         folder: of its files.
         max_frames: pictures of it.
         comparable: whether there is a prepared template to draw with.
+        bounds: of the figures, by name (`figures.bounds`).
         words: digest of everything that its page says; pictures: of what its pictures show.
     """
 
@@ -41,6 +45,7 @@ class Job:
     folder: Path
     max_frames: int
     comparable: bool
+    bounds: Mapping[str, Sequence_[Bound]]
     words: str
     pictures: str
 
@@ -54,6 +59,7 @@ class Job:
         output: Path,
         max_frames: int,
         comparable: bool,
+        bounds: Mapping[str, Sequence_[Bound]],
     ) -> Job:
         """See the attributes; `outdated` of everything, `output` of the whole report."""
         item, flow = sequence.item, of_sequences(stages)
@@ -76,10 +82,11 @@ class Job:
                 ],
                 "expression": sequence.expression,
                 "workspace": workspace.root.name,
+                "bounds": {name: [list(bound) for bound in own] for name, own in bounds.items()},
             }
         )
         folder = output / "sequences" / item.subject / item.sequence
-        return cls(sequence, flow, own, folder, max_frames, comparable, said, drawn)
+        return cls(sequence, flow, own, folder, max_frames, comparable, bounds, said, drawn)
 
     @property
     def meanings(self) -> dict[str, str]:
@@ -103,11 +110,13 @@ class Made:
     Attributes:
         drawn: numbers of the frames that have a picture.
         view: whether its page leads to one in 3D.
+        film: whether there is a film of its textures.
     """
 
     record: ItemRecord
     drawn: tuple[int, ...]
     view: bool = False
+    film: bool = False
 
 
 def make(workspace: Workspace, job: Job) -> Made:
@@ -117,7 +126,11 @@ def make(workspace: Workspace, job: Job) -> Made:
         return known[1]
     record = read_item(workspace, job.sequence, job.stages, job.outdated)
     kept = known is not None and known[0][1] == job.pictures
-    made = Made(record, known[1].drawn if known is not None and kept else _draw(workspace, job, record))
+    if known is not None and kept:
+        made = replace(known[1], record=record, view=False)
+    else:
+        drawn, film = _draw(workspace, job, record)
+        made = Made(record, drawn, film=film)
     render_files(workspace, job, made, False)
     return made
 
@@ -139,26 +152,33 @@ def _known(job: Job) -> tuple[tuple[str, str], Made] | None:
         drawn = tuple(int(number) for number in said["drawn"])
         if not all((job.folder / f"{number}.jpg").is_file() for number in drawn):
             return None
-        made = Made(ItemRecord.from_record(said["record"]), drawn, bool(said["view"]))
+        film = bool(said["film"])
+        if film and not (job.folder / FILM).is_file():
+            return None
+        made = Made(ItemRecord.from_record(said["record"]), drawn, bool(said["view"]), film)
         return (said["words"], said["pictures"]), made
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
-def _draw(workspace: Workspace, job: Job, record: ItemRecord) -> tuple[int, ...]:
-    """Draw the frames that get a picture, and remove pictures of others; returns their numbers."""
+def _draw(workspace: Workspace, job: Job, record: ItemRecord) -> tuple[tuple[int, ...], bool]:
+    """Draw the frames that get a picture, and their film, and remove pictures of others; returns their numbers, and
+    whether there is a film."""
     from mimicme.pipeline.template import load_prepared
 
-    for old in job.folder.glob("*.jpg"):
+    for old in (*job.folder.glob("*.jpg"), *job.folder.glob(FILM)):
         old.unlink()
     if not job.comparable:
-        return ()
+        return (), False
     template = load_prepared(workspace.template)
     chosen = [f for f in strips.choose_frames(record, job.max_frames) if f.stage != NOT_BEGUN]
     for frame in chosen:
         picture = strips.draw_strip(workspace, template, record.item, frame, job.stages)
         write_whole(job.folder / f"{frame.number}.jpg", picture)
-    return tuple(frame.number for frame in chosen)
+    film = strips.draw_film(workspace, template, record.item, chosen)
+    if film is not None:
+        write_whole(job.folder / FILM, film)
+    return tuple(frame.number for frame in chosen), film is not None
 
 
 NOT_BEGUN = "none"
@@ -167,19 +187,22 @@ NOT_BEGUN = "none"
 
 def render_files(workspace: Workspace, job: Job, made: Made, view: bool) -> None:
     """Write the page of a sequence, and at last what it was made from."""
-    shown = sections.sequence_page(workspace, made.record, made.drawn, job.meanings, view, job.comparable)
+    shown = sections.sequence_page(
+        workspace, made.record, made.drawn, job.meanings, view, job.comparable, job.bounds, made.film
+    )
     write_whole(job.folder / "index.html", render("sequence.html.j2", shown))
     said = {
         "words": job.words,
         "pictures": job.pictures,
         "drawn": list(made.drawn),
         "view": view,
+        "film": made.film,
         "record": made.record.to_record(),
     }
     write_whole(job.folder / MADE, json.dumps(said) + "\n")
 
 
-_OURS = re.compile(rf"index\.html|\d+\.jpg|{re.escape(MADE)}|\..+\.tmp")
+_OURS = re.compile(rf"index\.html|\d+\.jpg|{re.escape(FILM)}|{re.escape(MADE)}|\..+\.tmp")
 """Files of a sequence's folder; whatever else lies there is somebody's."""
 
 

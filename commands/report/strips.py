@@ -1,18 +1,25 @@
-"""Strips: a frame as scan, registered mesh, error, texture and landmarks side by side, in one small picture."""
+"""Strips: a frame as scan, registered mesh, error, texture and landmarks side by side, in one small picture.
+
+And the film of a sequence: its textures one after the other, in the template's layout, where nothing should move.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import ExitStack
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mimicme.commands.report.ranking import badness
 from mimicme.commands.report.records import FrameRecord, ItemRecord, of_sequences
+from mimicme.pipeline.drawing.frame_rows import FrameRows
+from mimicme.pipeline.drawing.palette import ERROR_TOP_MM, LANDMARKS
+from mimicme.pipeline.errors import MimicmeError
 from mimicme.pipeline.items import Item
-from mimicme.pipeline.stage import A, Stage
+from mimicme.pipeline.landmarks import INNER
+from mimicme.pipeline.stage import Stage
 from mimicme.pipeline.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -24,8 +31,13 @@ TILES = ("scan", "registered mesh", "error", "texture", "landmarks")
 _SCAN, _MESH, _ERROR, _TEXTURE, _LANDMARKS = TILES
 TILE = (216, 192)
 """Height and width of each, px."""
-ERROR_TOP_MM = 2.0
-MAX_BYTES = 20_000
+MAX_BYTES = 16_000
+FILM_PX = 192
+FILM_BYTES = 4_000
+"""Of the film, at most for each frame; with `MAX_BYTES` of its strip, a frame has at most 20 KB."""
+FILM_MS = 400
+MARGIN = 0.08
+"""Of the film's size, around what it shows."""
 QUALITIES = (80, 70, 60, 50, 40, 30, 20)
 """Of JPEG; the first that is small enough is taken."""
 
@@ -47,35 +59,23 @@ def read_view(workspace: Workspace, item: Item, number: int, stages: Iterable[St
     paths = {s.name: workspace.checkpoint(s.name, item) for s in flow}
     paths = {name: path for name, path in paths.items() if path.is_file()}
     view = FrameView()
-    with ExitStack() as stack:
-
-        def seen(opened: A | None) -> tuple[A, int] | None:
-            """A checkpoint and the row of the frame in it; None where it is not there or not ok."""
-            if opened is None:
-                return None
-            stack.enter_context(opened)
-            row = next(iter(np.flatnonzero(opened.numbers == number).tolist()), None)
-            return (opened, row) if row is not None and opened.statuses[row].ok else None
-
-        def left(kind: type[A]) -> tuple[A, int] | None:
-            return seen(kind(paths[kind.stage]) if kind.stage in paths else None)
-
-        if ingested := left(IngestCheckpoint):
+    with FrameRows(paths, number) as rows:
+        if ingested := rows.left_by(IngestCheckpoint):
             view = replace(view, scan=load_scan(*ingested), image=load_image(*ingested))
-        if registered := seen(RegisteredCheckpoint.of_flow(flow, paths)):
+        if registered := rows.seen(RegisteredCheckpoint.of_flow(flow, paths)):
             made, row = registered
             view = replace(view, registered=made.vertices(row), pose=made.pose(row))
-        elif aligned := left(AlignCheckpoint):
+        elif aligned := rows.left_by(AlignCheckpoint):
             view = replace(view, pose=aligned[0].pose(aligned[1]))
-        if projected := left(ProjectCheckpoint):
+        if projected := rows.left_by(ProjectCheckpoint):
             on_scan, row = projected
             view = replace(view, landmarks=on_scan.landmarks(row), landmark_source=on_scan.source(row))
-        elif marked := left(LandmarksCheckpoint):
+        elif marked := rows.left_by(LandmarksCheckpoint):
             found, row = marked
             points = found.points(row)
             points = points if view.pose is None else transform(inverse(view.pose), points)
             view = replace(view, landmarks=points, landmark_source=found.source(row))
-        if (baked := left(BakeCheckpoint)) and baked[0].has(baked[1], TEXTURE):
+        if (baked := rows.left_by(BakeCheckpoint)) and baked[0].has(baked[1], TEXTURE):
             view = replace(view, texture=decode(baked[0].image_bytes(baked[1], TEXTURE)))
     return view
 
@@ -145,7 +145,7 @@ def _tiles(view: FrameView, template: Template) -> dict[str, Picture]:
         if view.landmarks is not None:
             sources = view.landmark_source
             known = np.ones(len(view.landmarks), int) if sources is None else sources.astype(int)
-            colors = [pictures.SOURCE_COLORS[min(int(source), 3)] for source in known]
+            colors = [LANDMARKS[min(int(source), 3)] for source in known]
             grey = render(bare, camera, samples=2, surface=surface)
             found[_LANDMARKS] = draw_points(grey, camera.project(view.landmarks), colors, 2.0)
         if solid is not None:
@@ -154,3 +154,74 @@ def _tiles(view: FrameView, template: Template) -> dict[str, Picture]:
             shown = error_colors(distance, ERROR_TOP_MM)
             found[_ERROR] = render(bare, camera, colors=shown, shading=0.35, samples=2, surface=surface)
     return found
+
+
+def draw_film(
+    workspace: Workspace, template: Template, item: Item, frames: Sequence[FrameRecord]
+) -> bytes | None:
+    """The textures of frames as an animated WebP of at most `FILM_BYTES` a frame, about brows, eyes, nose and mouth.
+
+    None where fewer than two have a texture: nothing is compared then.
+    """
+    import io
+
+    from PIL import Image, ImageDraw
+
+    path = workspace.checkpoint("bake", item)
+    if not path.is_file():
+        return None
+    pictures = []
+    for frame in frames:
+        texture = _texture(path, frame.number) if frame.ok else None
+        if texture is None:
+            continue
+        size = len(texture)
+        left, top, right, bottom = (round(size * side) for side in face_in_layout(template))
+        shown = Image.fromarray(np.ascontiguousarray(texture[top:bottom, left:right]))
+        shown.thumbnail((FILM_PX, FILM_PX), Image.Resampling.BOX)
+        ImageDraw.Draw(shown).text(
+            (3, 1), str(frame.number), fill=(255, 255, 255), stroke_width=1, stroke_fill=(0, 0, 0)
+        )
+        pictures.append(shown)
+    if len(pictures) < 2:
+        return None
+    for quality in QUALITIES:
+        file = io.BytesIO()
+        pictures[0].save(
+            file,
+            "WEBP",
+            save_all=True,
+            append_images=pictures[1:],
+            duration=FILM_MS,
+            loop=0,
+            quality=quality,
+            method=2,
+        )
+        if file.tell() <= FILM_BYTES * len(pictures):
+            break
+    return file.getvalue()
+
+
+def _texture(path: Path, number: int) -> Picture | None:
+    """The baked texture of a frame; None where it has none that can be read."""
+    from mimicme.pipeline.formats.image import ImageFileError, decode
+    from mimicme.stages.bake.checkpoint import TEXTURE, BakeCheckpoint
+
+    try:
+        with FrameRows({BakeCheckpoint.stage: path}, number) as rows:
+            baked = rows.left_by(BakeCheckpoint)
+            if baked is None or not baked[0].has(baked[1], TEXTURE):
+                return None
+            return decode(baked[0].image_bytes(baked[1], TEXTURE))
+    except (ImageFileError, MimicmeError, OSError, KeyError, ValueError):  # its strip says what is wrong
+        return None
+
+
+def face_in_layout(template: Template) -> tuple[float, float, float, float]:
+    """Left, top, right and bottom of brows, eyes, nose and mouth in a template's texture, as shares of its side."""
+    corner = np.zeros(len(template.vertices), np.int64)
+    corner[template.faces.ravel()] = template.uv_faces.ravel()
+    places = template.uv[corner[template.landmark_vertices[INNER].ravel()]]
+    low, high = places.min(axis=0) - MARGIN, places.max(axis=0) + MARGIN
+    (left, under), (right, over) = np.clip(low, 0, 1), np.clip(high, 0, 1)
+    return float(left), float(1 - over), float(right), float(1 - under)

@@ -21,12 +21,8 @@ from markupsafe import Markup
 from mimicme.commands.view.library import three_js
 from mimicme.commands.view.scene import ERROR_STEP_MM, ShapeGroup
 from mimicme.commands.view.sources import FrameEntry, SequenceEntry
+from mimicme.pipeline.drawing.palette import ERROR_TOP_MM, LANDMARKS, MOVED, as_hex
 from mimicme.pipeline.errors import MissingDependencyError
-
-ERROR_TOP_MM = 2.0
-"""Distance at the top of the colour scale."""
-COLOR_MAP = "viridis"
-"""Rises evenly in lightness, so that it is read by colour-blind people, and in grey."""
 
 FIRST_FIGURES = (
     "expected_error",
@@ -92,12 +88,13 @@ def _inside(text: str) -> Markup:
 
 
 def common(scans: bool, shapes: Sequence[ShapeGroup] = ()) -> dict[str, Any]:
-    """What view.js is always given: the colours of errors, whether there are scans, and the sliders."""
-    from matplotlib import colormaps
+    """What view.js is always given: the colours of errors and landmarks, whether there are scans, and the sliders."""
+    from mimicme.pipeline.drawing.render import color_map
 
-    colors = (colormaps[COLOR_MAP](range(256))[:, :3] * 255).round().astype(int)
     return {
-        "colors": colors.reshape(-1).tolist(),
+        "colors": color_map(256).reshape(-1).tolist(),
+        "sources": [as_hex(color) for color in LANDMARKS],
+        "moved": as_hex(MOVED),
         "error_top_mm": ERROR_TOP_MM,
         "error_step_mm": ERROR_STEP_MM,
         "scans": scans,

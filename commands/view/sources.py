@@ -6,7 +6,6 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -16,12 +15,13 @@ import numpy as np
 from mimicme.commands.view.scene import FrameData, ShapeGroup
 from mimicme.pipeline.arrays import Floats
 from mimicme.pipeline.checkpoint import Checkpoint, FrameStatus, status_after
+from mimicme.pipeline.drawing.frame_rows import FrameRows
 from mimicme.pipeline.errors import CheckpointError, FrameRejected, MimicmeError, UsageError, listed
 from mimicme.pipeline.geometry.mesh import inverse, transform
 from mimicme.pipeline.items import Correction, Item, Verdict
 from mimicme.pipeline.items import Sequence as Captured
 from mimicme.pipeline.review import Place, Review, read_corrections, rejection, without_effect
-from mimicme.pipeline.stage import A, Stage
+from mimicme.pipeline.stage import Stage
 from mimicme.pipeline.template import Template
 from mimicme.pipeline.workspace import Workspace
 
@@ -331,37 +331,25 @@ def read_frame(paths: dict[str, Path], number: int, stages: Sequence[Stage]) -> 
     from mimicme.stages.register.checkpoint import RegisteredCheckpoint
 
     shown, missing = FrameData(), []
-    with ExitStack() as stack:
-
-        def seen(opened: A | None) -> tuple[A, int] | None:
-            """A checkpoint and the row of the frame in it; None where it is not there or not ok."""
-            if opened is None:
-                return None
-            stack.enter_context(opened)
-            row = next(iter(np.flatnonzero(opened.numbers == number).tolist()), None)
-            return (opened, row) if row is not None and opened.statuses[row].ok else None
-
-        def left(kind: type[A]) -> tuple[A, int] | None:
-            return seen(kind(paths[kind.stage]) if kind.stage in paths else None)
-
-        if ingested := left(IngestCheckpoint):
+    with FrameRows(paths, number) as rows:
+        if ingested := rows.left_by(IngestCheckpoint):
             scan, image, why = load_colored(*ingested)
             shown = replace(shown, scan=scan, image=image)
             missing += [why] if why else []
-        if registered := seen(RegisteredCheckpoint.of_flow(stages, paths)):
+        if registered := rows.seen(RegisteredCheckpoint.of_flow(stages, paths)):
             made, row = registered
             shown = replace(shown, vertices=made.vertices(row), pose=made.pose(row))
-        elif aligned := left(AlignCheckpoint):
+        elif aligned := rows.left_by(AlignCheckpoint):
             shown = replace(shown, pose=aligned[0].pose(aligned[1]))
-        if projected := left(ProjectCheckpoint):
+        if projected := rows.left_by(ProjectCheckpoint):
             on_scan, row = projected
             marks = np.asarray(on_scan.landmarks(row), np.float64)
             shown = replace(shown, landmarks=marks, sources=on_scan.source(row))
-        elif shown.pose is not None and (marked := left(LandmarksCheckpoint)):
+        elif shown.pose is not None and (marked := rows.left_by(LandmarksCheckpoint)):
             found, row = marked
             points = transform(inverse(shown.pose), found.points(row))
             shown = replace(shown, landmarks=points, sources=found.source(row))
-        if (baked := left(BakeCheckpoint)) and baked[0].has(baked[1], TEXTURE):
+        if (baked := rows.left_by(BakeCheckpoint)) and baked[0].has(baked[1], TEXTURE):
             try:
                 shown = replace(shown, texture=decode(baked[0].image_bytes(baked[1], TEXTURE)))
             except ImageFileError as error:

@@ -6,8 +6,6 @@
   const began = performance.now();
   const KEPT = 24; // frames that stay unpacked
   const PLAY_MS = 1000 / 12;
-  const SOURCES = ["#000000", "#d55e00", "#e69f00", "#0072b2"]; // none, by hand, found, projected
-  const MOVED = "#cc79a7";
   const GRAB_PX = 14;
   const FACE_ASPECT = 0.8;
 
@@ -327,7 +325,7 @@
     const colors = new Float32Array(points.length);
     known[1].forEach((source, i) => {
       const own = options.edit ? moved()[i] : null;
-      new THREE.Color(own ? MOVED : SOURCES[source] || SOURCES[0]).toArray(colors, 3 * i);
+      new THREE.Color(own ? given.moved : given.sources[source] || given.sources[0]).toArray(colors, 3 * i);
       if (own) points.set(own, 3 * i);
       else if (!source) points[3 * i + 2] = -1e6; // absent: far behind everything
     });

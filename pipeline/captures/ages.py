@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 OLDEST = 120.0
 
@@ -10,6 +11,14 @@ AS_YEARS = "ages with a word after the number are read as years"
 AS_TEXT = "an age that is no number of years is kept as the text it is"
 BIRTH = "what looks like a date of birth is no age, identifies a person and is left out"
 OUTSIDE = f"an age that is not from 0 to {OLDEST:g} is left out"
+
+BANDS: tuple[tuple[str, float], ...] = (
+    ("under7", 7),
+    ("7to17", 18),
+    ("18to49", 50),
+    ("50plus", float("inf")),
+)
+"""Age bands and the age at which each ends, as in Booth et al., "Large scale 3D morphable models" (2018)."""
 
 _NUMBER = re.compile(r"[-+]?\d+(?:[.,]\d+)?")
 _YEARS = re.compile(
@@ -47,3 +56,12 @@ def _number(text: str) -> tuple[int | float | None, str]:
     if not 0 <= value <= OLDEST:
         return None, OUTSIDE
     return (value if re.search(r"[.,]", text) else int(text)), ""
+
+
+def age_band(age: Any) -> str:
+    """The band of an age in years; empty when it is unknown."""
+    try:
+        years = float(age)
+    except (TypeError, ValueError):
+        return ""
+    return next((name for name, end in BANDS if 0 <= years < end), "")

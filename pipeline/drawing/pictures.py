@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mimicme.pipeline.arrays import Floats
+from mimicme.pipeline.drawing.palette import LANDMARKS
 from mimicme.pipeline.drawing.render import (
     NO_DATA,
     Camera,
@@ -27,8 +28,6 @@ from mimicme.pipeline.geometry.mesh import Mesh, transform
 from mimicme.pipeline.geometry.spatial import Surface
 from mimicme.pipeline.template import Template
 
-# colours of landmarks by their source: none, manual, detected, projected
-SOURCE_COLORS = ((130, 130, 130), (220, 40, 60), (230, 140, 20), (30, 110, 220))
 CAPTIONS = (
     "scan",
     "landmarks on the scan",
@@ -127,7 +126,7 @@ def _marked(picture: Picture, view: FrameView, camera: Camera) -> Picture:
     sources = view.landmark_source
     if sources is None:
         sources = np.ones(len(view.landmarks), np.uint8)
-    colors = [SOURCE_COLORS[min(int(s), 3)] for s in sources]
+    colors = [LANDMARKS[min(int(s), 3)] for s in sources]
     return draw_points(picture, camera.project(view.landmarks), colors, max(2.0, camera.size[0] / 190))
 
 

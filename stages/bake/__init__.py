@@ -4,9 +4,10 @@ Reads: ingest (scans, images), refine (vertices, pose, gain); for sequences othe
 stage's checkpoint of the neutral, whose texture fills what this sequence's scans do not show.
 Writes: per frame `texture` and `coverage` (encoded bytes), and the maps that `maps` names (16-bit PNG; what their
 numbers mean: attrs <map>_unit, <map>_value_scale, <map>_value_offset); attrs texture_format, texture_size;
-quality/coverage, on request gain_red, gain_green, gain_blue and light_0 to light_8. A frame whose scan carries no image
-that can be read gets its texture from the scan's vertex colours, and the note `vertex-colours`; without these it keeps
-its row, gets the note `no-texture`, no texture, and a coverage only with maps.
+quality/coverage, texture_contrast and skin_share, on request gain_red, gain_green, gain_blue and light_0 to light_8. A
+frame whose scan carries no image that can be read gets its texture from the scan's vertex colours, and the note
+`vertex-colours`; without these it keeps its row, gets the note `no-texture`, no texture, and a coverage only with maps.
+A texture that hardly shows a face is noted as `texture-empty` or `not-skin`.
 Fails: a frame with `numerical-failure`, when its numbers broke the computation.
 
 How a texture is made: pipeline/texture/baking.py.
@@ -15,6 +16,7 @@ How a texture is made: pipeline/texture/baking.py.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,9 +27,11 @@ from mimicme.pipeline.formats.image import Pixels
 from mimicme.pipeline.formats.map_coding import MAPS
 from mimicme.pipeline.geometry.mesh import transform
 from mimicme.pipeline.stage import Stage, Task
+from mimicme.pipeline.template import TemplateKey
 from mimicme.pipeline.texture.baking import Baked, FillSource, TextureOptions, bake_source, open_source
 from mimicme.pipeline.texture.raster import MAX_SIZE
 from mimicme.stages.bake.checkpoint import COVERAGE, TEXTURE, BakeCheckpoint, BakeWriter
+from mimicme.stages.bake.skin import Skin, notes
 from mimicme.stages.ingest.checkpoint import IngestCheckpoint
 from mimicme.stages.refine.checkpoint import RefineCheckpoint
 from mimicme.stages.register.checkpoint import RegisteredCheckpoint
@@ -108,6 +112,12 @@ def gain_applied(texture: Pixels, gain: NDArray[np.float32]) -> Pixels:
     return np.stack([table[texture[..., k], k] for k in range(3)], axis=-1)
 
 
+@lru_cache(maxsize=2)
+def _skin(key: TemplateKey) -> Skin:
+    """What no frame changes, once per worker."""
+    return Skin(key.template)
+
+
 class _SequenceBaker:
     """What every frame of a sequence is baked with, and where its figures go."""
 
@@ -124,6 +134,7 @@ class _SequenceBaker:
 
         self.settings = task.settings
         self.template = task.load_template()
+        self.skin = _skin(TemplateKey(self.template))
         self.out, self.ingest, self.registered, self.refined = out, ingest, registered, refined
         self.fill_source = _fill_source(task)
         self.codings = {
@@ -183,6 +194,10 @@ class _SequenceBaker:
                 self.writer.image(row, name, images.encode_deep(maps.picture(name)))
         if not colored:
             return
+        shown = self.skin.look(baked.texture, baked.coverage)
+        self.writer.shown(row, *shown)
+        for code, sentence in notes(shown):
+            self.out.note(row, code, sentence)
         texture = baked.texture
         if self.matched and np.isfinite(gain := self.refined.gain(row)).all():
             texture = gain_applied(texture, gain)
@@ -233,7 +248,7 @@ def compute(task: Task[BakeSettings], out: CheckpointWriter) -> None:
 
 STAGE = Stage(
     name="bake",
-    version=9,
+    version=10,
     settings=BakeSettings,
     needs=("ingest", "refine"),
     compute=compute,

@@ -74,6 +74,13 @@ class RegisteredCheckpoint(Checkpoint):
             "mouth_light": "area between the lips, from the front, that the mesh leaves open though the scan has skin "
             "there",
             "mouth_opening": "area between the lips, from the front, that the mesh leaves open",
+            "mouth_asymmetry": "mean distance of the mesh's mouth landmarks to the symmetric mouth amid them and their "
+            "mirror image",
+            "mouth_relief": "correlation of the mesh's relief about the lips with the template's: 1 is lips on lips",
+            "lids_shut": "how much less far the mesh's lids are open than the landmarks it is fitted to; the worse eye",
+            "lids_folded": "share of the triangles about the eyes, without eyeballs, that are flipped or have no area",
+            "ear_drape": "95th percentile of the distance of an ear's vertices to the ear at rest, moved and scaled as "
+            "a whole; the worse ear",
         }
     )
 

@@ -33,6 +33,7 @@ from mimicme.stages.register.fit import (
 )
 from mimicme.stages.register.levels import Levels
 from mimicme.stages.register.mouth_light import Mouth, light_between_lips
+from mimicme.stages.register.plausibility import Plausibility
 from mimicme.stages.register.prior import ExpressionPrior
 from mimicme.stages.register.quality import (
     WELL_SEEN,
@@ -176,6 +177,14 @@ class SequenceTracker:
         self._rest = template.vertices if neutral is None else neutral
         self._assessor = QualityAssessor(template.vertices, template.faces, levels.opposite, levels.eyeballs)
         self._core = FaceCore.of(template.vertices, template.faces, levels.fine.areas, template.landmarks())
+        self._plausibility = Plausibility(
+            template.vertices,
+            template.faces,
+            template.landmarks(),
+            levels.fine.ears,
+            levels.eyeballs,
+            neutral,
+        )
         self._skull = skull_weights(template.vertices, template.landmarks(), levels.fine.areas)
         weight = self._skull / max(self._skull.sum(), 1e-300)
         self.skull_centre = weight @ template.vertices
@@ -517,17 +526,20 @@ class SequenceTracker:
             FrameRejected: one of the reasons of quality.py.
         """
         known = frame.known
-        carried = (self.levels.fine.landmarks @ vertices)[known]
+        on_mesh = self.levels.fine.landmarks @ vertices
+        given = transform(inverse(pose), frame.landmarks)
+        told = np.where((known & frame.tells_expression)[:, None], given, np.nan)
         areas = self.levels.fine.areas
         quality = self._assessor.assess(
             vertices,
             scan,
             scan_normals,
             checks,
-            np.linalg.norm(carried - transform(inverse(pose), frame.landmarks[known]), axis=1),
+            np.linalg.norm((on_mesh - given)[known], axis=1),
             float(areas @ observed / areas.sum()),
             self._core.shares(observed),
             mouth,
+            self._plausibility.measure(vertices, on_mesh, told),
             self.settings.region_reach_mm,
         )
         reject_bad(quality, self._limits, len(self.template.faces))

@@ -17,11 +17,21 @@ import pytest
 from jinja2 import UndefinedError
 from markupsafe import escape
 
-from mimicme.commands.report import figures, histogram, read_item, read_view, report, sections, strips
+from mimicme.commands.report import (
+    bars,
+    figures,
+    histogram,
+    read_item,
+    read_view,
+    report,
+    report_for_others,
+    sections,
+    strips,
+)
 from mimicme.commands.report.index import COLUMNS, index_data, order, script
 from mimicme.commands.report.page import asset, environment, make_section, render, render_page, render_section
 from mimicme.commands.report.ranking import sequence_badness
-from mimicme.commands.report.records import FrameRecord, ItemRecord, decision_sentence
+from mimicme.commands.report.records import REVIEWED, FrameRecord, ItemRecord, decision_sentence
 from mimicme.commands.report.sequence_files import remove_others
 from mimicme.commands.report.svg import curve
 from mimicme.pipeline.checkpoint import Checkpoint, writing
@@ -170,6 +180,36 @@ def test_pages_are_whole_and_need_no_network(workspace: Workspace, tmp_path: Pat
     assert "<b" not in found["report-data.js"]
 
 
+def test_a_page_for_others_names_and_shows_nobody(workspace: Workspace, tmp_path: Path) -> None:
+    index = report_for_others(workspace, tmp_path / "others", ALL_STAGES)
+    assert sorted(path.name for path in index.parent.iterdir()) == ["report.css", "report.html"]
+    page = index.read_text()
+    assert "s2m_median" in page and "could not be made" not in page
+    assert not re.search(r"S000|surprise/|<img|<script|ws &lt;", page)
+
+
+def test_who_called_a_frame_bad_is_not_the_last_stage(workspace: Workspace) -> None:
+    good, bad = FrameRecord(0, 0, "intensity", verdict="good"), FrameRecord(1, 1, "intensity", verdict="bad")
+    bad.ok, bad.reason = False, REVIEWED
+    lost = FrameRecord(2, 2, "align", False, "no-face")
+    record = ItemRecord(Item("S", "q"), "smile", [good, bad, lost])
+    counts = {c.stage: c for c in sections.overview(workspace, [record], ALL_STAGES, {}).stages}
+    assert counts["intensity"].rejected == 0 and counts["align"].rejected == 1
+    assert (counts["a person who looked"].arrived, counts["a person who looked"].rejected) == (2, 1)
+    assert sequence_badness(record).why == "1 rejected: no-face"
+
+
+def test_the_index_has_the_figures_of_the_worst_frame_itself() -> None:
+    """As its page, which names that frame, and not the largest of any frame."""
+    noted = FrameRecord(
+        0, 0, "bake", note="half-seen,lips-apart", quality={"expected_error": 0.5, "s2m_p95": 0.2}
+    )
+    far = FrameRecord(1, 1, "bake", quality={"expected_error": 1.0, "s2m_p95": 9.0})
+    data = index_data([ItemRecord(Item("S", "q"), "smile", [noted, far])], "bake")
+    row = dict(zip(data["columns"], data["rows"][0], strict=True))
+    assert (row["expected_error"], row["s2m_p95"]) == (0.5, 0.2) and "frame 0" in row["why"]
+
+
 def test_pictures_are_small_and_of_every_frame(workspace: Workspace, tmp_path: Path) -> None:
     index = report(workspace, tmp_path / "out", ALL_STAGES)
     drawn = sorted((index.parent / "sequences" / "S000" / "surprise").glob("*.jpg"))
@@ -262,11 +302,12 @@ def test_what_is_worst_comes_first_and_says_why() -> None:
         ]
     )
     assert [r.item.sequence for r in found] == [
-        "broken", "empty", "gone", "open", "slid", "calm", "far", "part",
+        "broken", "empty", "gone", "open", "slid", "part", "calm", "far",
     ]  # fmt: skip
     why = {r.item.sequence: sequence_badness(r).why for r in found}
     assert why["open"] == "frame 3: expected error 0.70 mm, lips-apart, half-seen"
     assert why["slid"] == "frame 7: expected error 2.50 mm"
+    assert why["part"] == "frame 0: expected error 0.40 mm; 1 rejected: no-face"
     assert why["gone"] == "no frame is left, the first rejected: register-half"
     assert why["broken"] == "failed: register: no memory"
 
@@ -452,11 +493,36 @@ def test_frames_without_pictures_are_counted(workspace: Workspace, tmp_path: Pat
 
 
 def test_histogram_counts_everything() -> None:
-    heights = [
-        float(h) for h in re.findall(r'<rect [^>]*height="([\d.]+)"', histogram([0.0, 0, 0, 1], 4, 40, 30))
-    ]
-    assert heights == [30.0, 0.0, 0.0, 10.0]
-    assert histogram([2.0, 2.0]).count("<rect") == 24
+    drawn = histogram([0.0, 0, 0, 1], 40, 30)
+    heights = [float(h) for h in re.findall(r'<rect [^>]*height="([\d.]+)"', drawn)]
+    assert heights == [30.0, 10.0] and "<a" not in drawn
+    assert "<title>0 to 0.0417: 3 frames</title>" in drawn
+    assert histogram([2.0, 2.0]).count("<rect") == 1
+    linked = histogram([0.0, 0, 0, 1], figure="s2m & more")
+    assert re.findall(r'href="([^"]*)"', linked) == ["#bar=s2m%20%26%20more/0", "#bar=s2m%20%26%20more/23"]
+
+
+def test_the_frames_behind_a_bar_are_those_that_it_counts() -> None:
+    rng = np.random.default_rng(2)
+    values = rng.gamma(2.0, size=600).round(2)
+    frames = [FrameRecord(n, n, quality={"x": float(v)}) for n, v in enumerate(values)]
+    records = [ItemRecord(Item("S", f"q{k}"), "", frames[300 * k : 300 * k + 300]) for k in range(2)]
+    found = bars.behind("x", records)
+    for k, (count, listed) in enumerate(zip(found["counts"], found["frames"], strict=True)):
+        assert len(listed) == min(count, bars.MOST)
+        for row, number, value in listed:
+            assert value == pytest.approx(values[number], rel=1e-3) and row == number // 300
+            assert found["edges"][k] - 0.01 <= value <= found["edges"][k + 1] + 0.01
+    assert sum(found["counts"]) == 600
+
+
+def test_bars_are_written_beside_the_index_and_old_ones_go(tmp_path: Path) -> None:
+    records = [ItemRecord(Item("S", "q"), "", [FrameRecord(4, 0, quality={"x": 1.0, "../y": 2.0})])]
+    (tmp_path / "bars").mkdir()
+    (tmp_path / "bars" / "old.js").write_text("")
+    bars.write_bars(tmp_path, records)
+    assert [path.name for path in tmp_path.rglob("*.js")] == ["x.js"]
+    assert (tmp_path / "bars" / "x.js").read_text().startswith('report.bars("x", {"edges":')
 
 
 def test_a_curve_has_gaps_and_marks_what_is_rejected() -> None:
@@ -466,6 +532,9 @@ def test_a_curve_has_gaps_and_marks_what_is_rejected() -> None:
     assert re.findall(r'<line x1="([\d.]+)"', drawn) == ["20.0"]
     assert "polyline" not in curve([np.nan, np.nan], [True, True])
     assert 'points="0.0,17.0 220.0,17.0"' in curve([5.0, 5.0], [False, False])
+    # a bound that is near is drawn, one that is far is not
+    near = curve([1.0, 2.0], [False, False], 30, 34, [3.0, 30.0])
+    assert near.count('class="bound"') == 1 and 'points="0.0,32.0 30.0,17.0"' in near
 
 
 HOSTILE = """<script>alert("1")</script> '"><img src=x> {{ 7 * 191 }} {% raw %} &amp;"""
@@ -504,7 +573,7 @@ def test_what_comes_from_outside_is_escaped_and_never_evaluated(workspace: Works
         assert HOSTILE in "".join(page.words), macro
         assert "<script" not in text and "<img src=x" not in text and "1337" not in text, macro
         assert all(re.fullmatch(r"#code=[\w%./-]+", link) for link in page.links)
-    made = sections.sequence_page(workspace, records[0], [0, 1], {}, True, True)
+    made = sections.sequence_page(workspace, records[0], [0, 1], {}, True, True, {}, True)
     of_subject = sections.subject_page("S", records, {(records[0].item, 1)})
     texts = [
         render("sequence.html.j2", replace(made, command=f"view{HOSTILE}")),

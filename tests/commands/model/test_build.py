@@ -11,10 +11,11 @@ import pytest
 from mimicme.commands.model import build as module
 from mimicme.commands.model import parts
 from mimicme.commands.model.build import BuildSettings, build
-from mimicme.commands.model.groups import age_band, groups_of
+from mimicme.commands.model.groups import groups_of
 from mimicme.commands.model.prune import largest_norms, whitened_norms
 from mimicme.commands.model.texture import fit_texture, reduced
 from mimicme.commands.model.use import project
+from mimicme.pipeline.captures.ages import age_band
 from mimicme.pipeline.errors import UsageError
 from mimicme.pipeline.items import Item
 from mimicme.pipeline.numerics.linear_model import fit_pca

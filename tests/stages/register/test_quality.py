@@ -13,6 +13,7 @@ from mimicme.pipeline.landmarks import MIRROR
 from mimicme.pipeline.template.face_core import Shares
 from mimicme.stages.register import quality
 from mimicme.stages.register.mouth_light import Mouth
+from mimicme.stages.register.plausibility import Plausible
 from mimicme.stages.register.quality import (
     UNITS,
     LandmarkChecks,
@@ -24,7 +25,10 @@ from mimicme.stages.register.quality import (
     reject_bad,
 )
 
-GOOD = Quality(0.2, 0.3, 0.9, 0.97, 1.0, 0.5, 0.0, 0.8, 0.0, 0.0, 0.0, 0.1, 0.8, 0.9, 0.9, 0.9, 0.0, 0.0)
+AS_IT_SHOULD = Plausible(1.0, 0.95, 0.2, 0.0, 1.0)
+GOOD = Quality(
+    0.2, 0.3, 0.9, 0.97, 1.0, 0.5, 0.0, 0.8, 0.0, 0.0, 0.0, 0.1, 0.8, 0.9, 0.9, 0.9, 0.0, 0.0, *AS_IT_SHOULD
+)
 LIMITS = Limits(1.0, 6.0, 0.2, 0.01, 2.0, 0.25)
 WHOLE, SHUT = Shares(1.0, 1.0, 1.0), Mouth(0.0, 0.0)
 CHECKS = LandmarkChecks(held_out_mm=1.25, disagreement_mm=2.0)
@@ -42,7 +46,7 @@ def measure(rest, vertices, scan=None, residuals=NONE, share=1.0, reach=10.0):
     points, faces = scan if scan is not None else rest
     normals = vertex_normals(points, faces)
     return QualityAssessor(*rest, np.arange(len(rest[0])), np.zeros(len(rest[0]), bool)).assess(
-        vertices, points, normals, CHECKS, residuals, share, WHOLE, SHUT, reach
+        vertices, points, normals, CHECKS, residuals, share, WHOLE, SHUT, AS_IT_SHOULD, reach
     )
 
 
@@ -116,7 +120,7 @@ def test_checks_are_read_from_the_figures_they_made(rest):
     v, f = rest
     made = LandmarkChecks(1.25, 2.0, 0.5)
     found = QualityAssessor(v, f, np.arange(len(v)), np.zeros(len(v), bool)).assess(
-        v * 1.1, v, vertex_normals(v, f), made, NONE, 1.0, WHOLE, SHUT, 10.0
+        v * 1.1, v, vertex_normals(v, f), made, NONE, 1.0, WHOLE, SHUT, AS_IT_SHOULD, 10.0
     )
     assert found.landmarks_found == 0.5
     read = LandmarkChecks.of(found)
@@ -285,3 +289,22 @@ def test_what_a_user_should_know_is_noted():
     ((code, said),) = notes(replace(GOOD, mouth_light=12.0, mouth_opening=14.0))
     assert code == "lips-apart" and "12 mm2" in said
     assert notes(replace(GOOD, mouth_light=12.0, mouth_opening=400.0)) == []  # a mouth that is open
+
+
+@pytest.mark.parametrize(
+    ("figures", "codes", "words"),
+    [
+        ({"mouth_relief": 0.4}, ["mouth-misplaced"], "0.40"),
+        ({"mouth_relief": 0.7, "mouth_asymmetry": 8.0}, ["mouth-askew"], "8.0 mm"),
+        ({"mouth_relief": 0.7}, [], ""),
+        ({"mouth_asymmetry": 14.0}, [], ""),  # pulled aside, and the scan's lips too
+        ({"lids_shut": 2.0}, ["lids-shut"], "2.0 mm"),
+        ({"lids_folded": 0.02}, ["lids-folded"], "2.0%"),
+        ({"ear_drape": 4.0}, ["ear-draped"], "4.0 mm"),
+        (dict.fromkeys(Plausible._fields, np.nan), [], ""),
+    ],
+)
+def test_what_a_person_would_see_is_noted(figures, codes, words):
+    found = notes(replace(GOOD, **figures))
+    assert [code for code, _ in found] == codes
+    assert all(words in said for _, said in found)

@@ -1,0 +1,212 @@
+"""Figures of what a person sees at a glance of a registered face, and its surface distance does not tell: a mouth askew
+or beside its place, lids shut over an open eye or folded, an ear that drapes over hair.
+
+They compare with the template, not with the subject's neutral: if that is wrong, so is whatever follows it.  Ears alone
+are compared with the neutral's where there is one, for people's ears differ by as much as one that drapes.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from mimicme.pipeline.arrays import Bools, Floats, Ints
+from mimicme.pipeline.geometry.mesh import edges, transform, triangle_normals, vertex_normals
+from mimicme.pipeline.geometry.rigid import fit_rigid, fit_similarity_scale
+from mimicme.pipeline.landmarks import GROUPS, MIRROR
+
+MOUTH = GROUPS["mouth"]
+EYES = ("right_eye", "left_eye")
+MIDDLE = np.r_[27:31, 36, 39, 42, 45]
+"""Landmarks that say where left and right meet: ridge of the nose, corners of the eyes."""
+LID_PAIRS = ((1, 5), (2, 4))
+"""Upper and lower lid, within an eye's six landmarks."""
+LIPS_MM, LIPS_DEEP_MM = 12.0, 12.0
+"""What counts as the mouth: so near to its landmarks, and no deeper than that behind the lips."""
+RELIEF_MM = 5.0
+"""Relief is what rises above the surface smoothed by about this: lips do, cheeks do not."""
+LIDS_MM = 6.0
+EAR = 0.5
+"""From this value of its mask on a vertex is an ear's."""
+MIN_EAR, MIN_LIPS = 12, 24
+"""An ear, a mouth of fewer vertices is not measured."""
+DEGENERATE = 0.02
+MOST_SMOOTHING = 200
+
+
+class Plausible(NamedTuple):
+    """What is measured of a frame; NaN where the template or the landmarks do not tell.
+
+    Attributes:
+        mouth_asymmetry: how far the mouth's landmarks on the mesh lie from the symmetric mouth between them and their
+            mirror image, in the mean, mm; lower is better of a face at rest.
+        mouth_relief: correlation, over the lips, of the mesh's relief with the template's; near 1 where the mesh's lips
+            lie on the scan's, near 0 where they lie on its chin or cheek.  Higher is better.
+        lids_shut: how much less far the mesh's lids are open than the landmarks they were fitted to, of the worse eye,
+            mm; negative when further.
+        lids_folded: share of the triangles about the eyes, without the eyeballs', that are flipped or have no area.
+        ear_drape: 95th percentile of the distance of the ears' vertices to the ear at rest, moved, turned and scaled
+            onto them as a whole, of the worse ear, mm: an ear moves and grows, it does not unfold.
+    """
+
+    mouth_asymmetry: float
+    mouth_relief: float
+    lids_shut: float
+    lids_folded: float
+    ear_drape: float
+
+
+class Plausibility:
+    """Measures frames of one template.
+
+    Args:
+        vertices: (V, 3) of the template, mm, canonical frame; faces: (T, 3); landmarks: (68, 3) on it.
+        ears: (V, k) masks, a column each ear (`regions.ears`).
+        eyeballs: (V,) True on what is seen between the lids (`eyelids.patches`).
+        neutral: (V, 3) of the person, whose ears are compared with; None: the template's.
+    """
+
+    def __init__(
+        self,
+        vertices: Floats,
+        faces: Ints,
+        landmarks: Floats,
+        ears: Floats,
+        eyeballs: Bools,
+        neutral: Floats | None = None,
+    ) -> None:
+        from scipy.spatial import cKDTree
+
+        self._faces = faces
+        mouth = landmarks[MOUTH]
+        lips = (cKDTree(mouth).query(vertices)[0] < LIPS_MM) & (
+            vertices[:, 2] > mouth[:, 2].min() - LIPS_DEEP_MM
+        )
+        self._lips = np.flatnonzero(lips)
+        self._patch = _Patch.about(vertices, faces, lips)
+        self._relief = self._patch.relief(vertices)
+        eyes = np.concatenate([landmarks[GROUPS[eye]] for eye in EYES])
+        near = cKDTree(eyes).query(vertices)[0] < LIDS_MM
+        self._lids = faces[near[faces].all(axis=1) & ~eyeballs[faces].any(axis=1)]
+        self._lid_normals, self._lid_areas = triangle_normals(vertices, self._lids)
+        masks = [np.flatnonzero(mask >= EAR) for mask in ears.T]
+        at_rest = vertices if neutral is None else neutral
+        self._ears = [(own, at_rest[own]) for own in masks if len(own) >= MIN_EAR]
+
+    def measure(self, vertices: Floats, carried: Floats, given: Floats) -> Plausible:
+        """A frame's figures.
+
+        Args:
+            vertices: (V, 3) registered, canonical frame, mm; carried: (68, 3) its landmarks; given: (68, 3) those that
+                it was fitted to, in the same frame, NaN where there are none that are trusted.
+        """
+        normals, areas = triangle_normals(vertices, self._lids)
+        folded = ((normals * self._lid_normals).sum(axis=1) < 0) | (areas < DEGENERATE * self._lid_areas)
+        return Plausible(
+            mouth_asymmetry(carried),
+            _correlation(self._patch.relief(vertices), self._relief),
+            lids_shut(carried, given),
+            float(folded.mean()) if len(folded) else np.nan,
+            max((ear_drape(at_rest, vertices[own]) for own, at_rest in self._ears), default=np.nan),
+        )
+
+
+class _Patch(NamedTuple):
+    """A piece of a mesh whose relief is measured at `rows` of it.
+
+    Attributes:
+        vertices: (p,) of the whole mesh; faces: (t, 3) of the piece; rows: (k,) its vertices that are measured.
+        smoothing: (p, p) one step, applied `steps` times.
+    """
+
+    vertices: NDArray[np.int64]
+    faces: Ints
+    rows: NDArray[np.int64]
+    smoothing: sparse.csr_matrix
+    steps: int
+
+    @classmethod
+    def about(cls, vertices: Floats, faces: Ints, wanted: Bools) -> _Patch:
+        """The piece that the relief of `wanted` (V,) needs: as far around them as smoothing reaches."""
+        from scipy.spatial import cKDTree
+
+        if not wanted.any():
+            return cls(
+                np.zeros(0, np.int64),
+                np.zeros((0, 3), np.int32),
+                np.zeros(0, np.int64),
+                sparse.csr_matrix((0, 0)),
+                0,
+            )
+        around = cKDTree(vertices[wanted]).query(vertices)[0] < 2 * RELIEF_MM
+        used, flat = np.unique(faces[around[faces].all(axis=1)], return_inverse=True)
+        piece = flat.reshape(-1, 3).astype(np.int32)
+        pairs = edges(piece)[0]
+        lengths = np.linalg.norm(vertices[used][pairs[:, 0]] - vertices[used][pairs[:, 1]], axis=1)
+        # a random walk of n steps goes sqrt(n) of them far
+        typical = float(np.median(lengths)) if len(lengths) else RELIEF_MM
+        steps = int(np.clip(round((RELIEF_MM / typical) ** 2), 2, MOST_SMOOTHING))
+        graph = sparse.coo_matrix(
+            (np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(len(used), len(used))
+        )
+        graph = (graph + graph.T).tocsr()
+        degree = np.maximum(np.asarray(graph.sum(axis=1)).ravel(), 1)
+        return cls(
+            used.astype(np.int64),
+            piece,
+            np.flatnonzero(wanted[used]),
+            (sparse.diags(1 / degree) @ graph).tocsr(),
+            steps,
+        )
+
+    def relief(self, vertices: Floats) -> Floats:
+        """(k,) mm above the smoothed surface, along the normal."""
+        own = vertices[self.vertices]
+        smooth = own
+        for _ in range(self.steps):
+            smooth = self.smoothing @ smooth
+        if not len(own):
+            return np.zeros(0)
+        return np.asarray(((own - smooth) * vertex_normals(own, self.faces)).sum(axis=1)[self.rows])
+
+
+def _correlation(a: Floats, b: Floats) -> float:
+    if len(a) < MIN_LIPS or not (np.ptp(a) > 0 and np.ptp(b) > 0):
+        return np.nan
+    return float(np.corrcoef(a, b)[0, 1])
+
+
+def mouth_asymmetry(landmarks: Floats) -> float:
+    """Mean distance of the mouth's landmarks (of 68, 3) to the middle between each and its mirror image, mm.
+
+    The mirror is the plane in which the face's upper middle, `MIDDLE`, is nearest to its own mirror image: how the head
+    is held does not count.  NaN where a landmark is missing.
+    """
+    image = landmarks[MIRROR] * [-1.0, 1.0, 1.0]
+    if not (np.isfinite(landmarks[MIDDLE]).all() and np.isfinite(landmarks[MOUTH]).all()):
+        return np.nan
+    placed = transform(fit_rigid(image[MIDDLE], landmarks[MIDDLE]), image[MOUTH])
+    return float(np.linalg.norm(placed - landmarks[MOUTH], axis=1).mean() / 2)
+
+
+def lids_shut(carried: Floats, given: Floats) -> float:
+    """How much less far the lids of landmarks `carried` (68, 3) are open than those of `given` (68, 3, NaN absent), of
+    the worse eye, mm; NaN where no eye has all of its lids."""
+    less = [_opening(given[GROUPS[eye]]) - _opening(carried[GROUPS[eye]]) for eye in EYES]
+    known = [value for value in less if np.isfinite(value)]
+    return max(known, default=np.nan)
+
+
+def _opening(eye: Floats) -> float:
+    """Mean distance between the lids of an eye's landmarks (6, 3)."""
+    return float(np.mean([np.linalg.norm(eye[up] - eye[low]) for up, low in LID_PAIRS]))
+
+
+def ear_drape(at_rest: Floats, found: Floats) -> float:
+    """95th percentile of the distance of points (k, 3) to those at rest, moved and scaled onto them as a whole, mm."""
+    sized = at_rest * fit_similarity_scale(at_rest, found)
+    away = np.linalg.norm(transform(fit_rigid(sized, found), sized) - found, axis=1)
+    return float(np.percentile(away, 95))

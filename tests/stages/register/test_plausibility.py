@@ -1,0 +1,144 @@
+"""plausibility: what a person sees at a glance, on a face that is spoiled in known ways."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mimicme.pipeline.geometry.mesh import transform
+from mimicme.pipeline.geometry.rigid import fit_rigid
+from mimicme.pipeline.landmarks import GROUPS, MIRROR
+from mimicme.pipeline.template import find_files, read_template
+from mimicme.stages.register.plausibility import Plausibility, ear_drape, lids_shut, mouth_asymmetry
+from mimicme.stages.register.quality import ASKEW_MM, ASKEW_RELIEF, MISPLACED_RELIEF
+from mimicme.stages.register.regions import ears
+
+
+@pytest.fixture(scope="module")
+def face(small_template):
+    mesh, marks = read_template(find_files(small_template))
+    return np.asarray(mesh.vertices, float), mesh.faces, np.asarray(marks, float)
+
+
+@pytest.fixture(scope="module")
+def plausibility(face):
+    vertices, faces, marks = face
+    nothing = np.zeros(len(vertices), bool)
+    return Plausibility(vertices, faces, marks, ears(vertices, faces, marks), nothing)
+
+
+def symmetric(marks):
+    """Landmarks that are their own mirror image."""
+    return (marks + marks[MIRROR] * [-1, 1, 1]) / 2
+
+
+def about(face, group, width):
+    """(V, 1) 1 at a group of landmarks, falling to 0 around."""
+    vertices, _, marks = face
+    away = np.linalg.norm(vertices[:, None] - marks[group][None], axis=2).min(axis=1)
+    return np.exp(-((away / width) ** 2))[:, None]
+
+
+def carried(face, vertices):
+    """The landmarks of a moved face: those of the nearest vertices."""
+    rest, _, marks = face
+    nearest = np.linalg.norm(marks[:, None] - rest[None], axis=2).argmin(axis=1)
+    return vertices[nearest]
+
+
+def test_the_template_itself_is_plausible(face, plausibility):
+    vertices, _, marks = face
+    found = plausibility.measure(vertices, marks, marks)
+    assert found.mouth_relief == pytest.approx(1.0)
+    assert found.lids_shut == 0 and found.lids_folded == 0
+    assert found.ear_drape == pytest.approx(0, abs=1e-6)
+
+
+def test_nothing_depends_on_how_the_head_is_held(face, plausibility):
+    vertices, _, marks = face
+    turn = np.eye(4)
+    turn[:3, :3] = [[0.8, -0.6, 0], [0.6, 0.8, 0], [0, 0, 1]]
+    turn[:3, 3] = 5, -3, 20
+    moved = transform(turn, marks)
+    assert mouth_asymmetry(moved) == pytest.approx(mouth_asymmetry(marks), abs=1e-9)
+    found = plausibility.measure(transform(turn, vertices), moved, moved)
+    assert found.mouth_relief == pytest.approx(1.0)
+    assert found.ear_drape == pytest.approx(0, abs=1e-6)
+
+
+def test_a_mouth_moved_aside_is_as_askew_as_it_was_moved(face):
+    marks = symmetric(face[2])
+    assert mouth_asymmetry(marks) == pytest.approx(0, abs=1e-9)
+    aside = marks.copy()
+    aside[GROUPS["mouth"]] += [7.0, 0, 0]
+    assert mouth_asymmetry(aside) == pytest.approx(7.0)
+    lower = marks.copy()
+    lower[GROUPS["mouth"]] -= [0, 7.0, 0]
+    assert mouth_asymmetry(lower) == pytest.approx(0, abs=1e-9)
+    lower[50] = np.nan
+    assert np.isnan(mouth_asymmetry(lower))
+
+
+@pytest.mark.parametrize(
+    ("by", "most"),
+    [((9.0, 0, 0), ASKEW_RELIEF), ((0, -9.0, 0), MISPLACED_RELIEF), ((0, 9.0, 0), MISPLACED_RELIEF)],
+)
+def test_lips_that_have_slid_off_the_lips_lose_their_relief(face, plausibility, by, most):
+    from mimicme.pipeline.geometry.spatial import Surface
+
+    vertices, faces, marks = face
+    slid = Surface(vertices, faces).closest(vertices + about(face, GROUPS["mouth"], 15.0) * by).points
+    found = plausibility.measure(slid, carried(face, slid), marks)
+    assert found.mouth_relief < most
+    assert by[0] == 0 or found.mouth_asymmetry > ASKEW_MM
+    smile = vertices + about(face, [48, 54], 15.0) * [0, 4.0, -2.0]
+    assert plausibility.measure(smile, carried(face, smile), marks).mouth_relief > 0.8
+
+
+def test_lids_that_are_less_open_than_the_landmarks_say(face):
+    given = face[2].copy()
+    shut = given.copy()
+    for upper, lower in ((37, 41), (38, 40)):
+        shut[upper] = shut[lower]
+    opening = np.mean([np.linalg.norm(given[a] - given[b]) for a, b in ((37, 41), (38, 40))])
+    assert lids_shut(shut, given) == pytest.approx(opening)
+    assert lids_shut(given, shut) == pytest.approx(0, abs=1e-9)  # the other eye is as it was
+    given[[37, 43]] = np.nan
+    assert np.isnan(lids_shut(shut, given))
+
+
+def test_a_lid_folded_over_itself_is_counted(face, plausibility):
+    vertices, _, marks = face
+    folded = vertices + about(face, [37, 38], 2.5) * [0, 9.0, 0]
+    assert plausibility.measure(folded, marks, marks).lids_folded > 0.012
+
+
+def test_an_ear_may_move_and_grow_but_not_unfold(face):
+    rng = np.random.default_rng(0)
+    ear = rng.normal(scale=10, size=(80, 3))
+    turn = fit_rigid(rng.normal(size=(9, 3)), rng.normal(size=(9, 3)))
+    assert ear_drape(ear, 1.2 * transform(turn, ear)) == pytest.approx(0, abs=1e-6)
+    hanging = ear + np.maximum(ear[:, 1:2], 0) * [0, 0, -1.0]
+    assert ear_drape(ear, hanging) > 3.4
+
+
+def test_a_person_has_the_ears_of_their_neutral(face, plausibility):
+    """Other ears than the template's are theirs; if they lose that shape later, it is said."""
+    vertices, faces, marks = face
+    masks = ears(vertices, faces, marks)
+    share = masks.max(axis=1, keepdims=True)
+    own = vertices + share * np.sin(vertices[:, 1:2] / 4) * [0, 0, 9.0]
+    nothing = np.zeros(len(vertices), bool)
+    personal = Plausibility(vertices, faces, marks, masks, nothing, own)
+    assert plausibility.measure(own, marks, marks).ear_drape > 3.4
+    assert personal.measure(own, marks, marks).ear_drape == pytest.approx(0, abs=1e-6)
+    assert personal.measure(vertices, marks, marks).ear_drape > 3.4
+
+
+def test_a_template_without_a_mouth_or_ears_says_nothing(face):
+    vertices, faces, marks = face
+    none = Plausibility(
+        vertices, faces, marks + 500, np.zeros((len(vertices), 2)), np.zeros(len(vertices), bool)
+    )
+    found = none.measure(vertices, np.full((68, 3), np.nan), np.full((68, 3), np.nan))
+    assert np.isnan(found).all()

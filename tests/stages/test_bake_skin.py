@@ -1,0 +1,92 @@
+"""bake.skin: what is skin, and what lies over it, on colours that are known."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from mimicme.pipeline.landmarks import IBUG68
+from mimicme.pipeline.template import find_files, read_template
+from mimicme.stages.bake.skin import Shown, Skin, like_most, notes
+
+SKIN, DARK, HAIR = (205, 160, 135), (96, 62, 45), (35, 28, 24)
+SIZE = 128
+
+
+@pytest.fixture(scope="module")
+def skin(small_template):
+    """Of a face whose layout is its view from the front."""
+    mesh, marks = read_template(find_files(small_template))
+    vertices = np.asarray(mesh.vertices, float)
+    low, high = vertices[:, :2].min(axis=0), vertices[:, :2].max(axis=0)
+    template = SimpleNamespace(
+        vertices=vertices,
+        faces=mesh.faces,
+        uv=(vertices[:, :2] - low) / (high - low),
+        uv_faces=mesh.faces,
+        landmark_names=IBUG68,
+        landmarks=lambda: np.asarray(marks, float),
+    )
+    return Skin(template)
+
+
+def face(color, noise=6):
+    rng = np.random.default_rng(1)
+    texture = np.clip(np.array(color) + rng.normal(scale=noise, size=(SIZE, SIZE, 1)), 0, 255).astype(
+        np.uint8
+    )
+    texture[:, : SIZE // 2] = (texture[:, : SIZE // 2] * 0.75).astype(np.uint8)  # light from one side
+    return texture
+
+
+EVERYWHERE = np.full((SIZE, SIZE), 255, np.uint8)
+
+
+@pytest.mark.parametrize("color", [SKIN, DARK, (240, 215, 200)])
+def test_skin_of_any_colour_is_skin(skin, color):
+    found = skin.look(face(color), EVERYWHERE)
+    assert found.skin > 0.97 and found.contrast > 0.05 or color == DARK
+    assert "not-skin" not in dict(notes(found))
+
+
+@pytest.mark.parametrize("color", [SKIN, (240, 215, 200)])
+def test_hair_over_a_part_of_the_face_is_not(skin, color):
+    texture = face(color)
+    texture[:, : SIZE // 2 - 8] = HAIR
+    found = skin.look(texture, EVERYWHERE)
+    assert 0.3 < found.skin < 0.85
+    ((code, said),) = notes(found)
+    assert code == "not-skin" and f"{found.skin:.0%}" in said
+
+
+def test_a_picture_of_one_colour_is_empty(skin):
+    found = skin.look(np.full((SIZE, SIZE, 3), 128, np.uint8), EVERYWHERE)
+    assert found.contrast == 0 and found.skin == 1
+    ((code, _),) = notes(found)
+    assert code == "texture-empty"
+
+
+def test_what_the_scan_does_not_show_does_not_count(skin):
+    texture, coverage = face(SKIN), EVERYWHERE.copy()
+    texture[:, : SIZE // 2 - 8] = HAIR
+    coverage[:, : SIZE // 2] = 0
+    assert skin.look(texture, coverage).skin > 0.97
+    nothing = skin.look(texture, np.zeros_like(coverage))
+    assert np.isnan(nothing).all() and notes(nothing) == []
+
+
+def test_a_template_without_the_68_landmarks_says_nothing():
+    none = Skin(SimpleNamespace(landmark_names=("chin",)))
+    assert np.isnan(none.look(face(SKIN), EVERYWHERE)).all()
+
+
+def test_bounds_are_not_crossed_by_chance():
+    assert notes(Shown(0.05, 0.9)) == []
+    assert [code for code, _ in notes(Shown(0.049, 0.899))] == ["texture-empty", "not-skin"]
+
+
+def test_colours_are_compared_with_the_median_one():
+    colors = np.array([SKIN] * 8 + [HAIR, (30, 120, 40)], float)
+    assert like_most(colors).tolist() == [True] * 8 + [False] * 2
