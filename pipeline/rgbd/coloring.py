@@ -29,12 +29,11 @@ class Eye:
     Attributes:
         camera: inner parameters.
         from_surface: the surface's axes -> the colour camera's.
-        depth_camera: of the same view, and `depth_from_surface`; seen: what it measured.
+        depth_from_surface: -> the depth camera's of the same view; seen: what that measured.
     """
 
     camera: Camera
     from_surface: Pose
-    depth_camera: Camera
     depth_from_surface: Pose
     seen: DepthSurface
 
@@ -100,8 +99,8 @@ def _least() -> float:
 def _measured(vertices: Floats, eye: Eye) -> Bools:
     """(n,) where the view's own depth camera measured the place, away from borders and jumps."""
     local = eye.depth_from_surface(vertices)
-    pixels = eye.depth_camera.project(local)
-    inside = eye.depth_camera.shows(pixels)
+    pixels = eye.seen.camera.project(local)
+    inside = eye.seen.camera.shows(pixels)
     column, row = np.rint(np.where(inside[:, None], pixels, 0)).astype(int).T
     depth = eye.seen.depth[row, column]
     with np.errstate(invalid="ignore"):

@@ -75,16 +75,14 @@ def read_frame(recipe_path: Path, depth_path: Path, sources: Sources) -> Recorde
         raise FrameRejected(RECIPE_REASON, "rgbd.toml names other depth pictures", where=depth_path.name)
     surfaces = [_surface(view, folder, frame, recipe, sources) for view in recipe.views]
     to_first = [_to_first(view, recipe) for view in recipe.views]
-    vertices, faces = _joined(surfaces, to_first, recipe, depth_path.name)
+    vertices, faces = _joined(surfaces, to_first, depth_path.name)
     notes: list[tuple[str, str]] = []
     pictures = [_picture(view, folder, frame, sources, notes) for view in recipe.views]
     eyes, images = [], []
     for view, pose, surface, picture in zip(recipe.views, to_first, surfaces, pictures, strict=True):
         if picture and view.color is not None:
             back = pose.inverse
-            eyes.append(
-                Eye(view.color.camera, view.color.from_depth.after(back), view.depth.camera, back, surface)
-            )
+            eyes.append(Eye(view.color.camera, view.color.from_depth.after(back), back, surface))
             images.append((view.color.files.name(frame), picture))
     mesh = _in_scan_axes(vertices, faces, recipe)
     if not eyes:
@@ -123,12 +121,10 @@ def _to_first(view: View, recipe: Recipe) -> Pose:
     return recipe.views[0].common.inverse.after(view.common)
 
 
-def _joined(
-    surfaces: list[DepthSurface], to_first: list[Pose], recipe: Recipe, name: str
-) -> tuple[Floats, Ints]:
+def _joined(surfaces: list[DepthSurface], to_first: list[Pose], name: str) -> tuple[Floats, Ints]:
     """Vertices and triangles in the first depth camera's axes."""
     if len(surfaces) > 1:
-        return fuse(surfaces, [view.depth.camera for view in recipe.views], to_first, name)
+        return fuse(surfaces, to_first, name)
     used, faces = np.unique(surfaces[0].faces, return_inverse=True)
     return surfaces[0].points[used], faces.reshape(-1, 3).astype(np.int32)
 

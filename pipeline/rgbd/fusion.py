@@ -22,13 +22,11 @@ SMALLEST_VOXEL_MM = 0.7
 TRUNCATION_VOXELS = 5.0
 
 
-def fuse(
-    surfaces: list[DepthSurface], cameras: list[Camera], to_common: list[Pose], name: str
-) -> tuple[Floats, Ints]:
+def fuse(surfaces: list[DepthSurface], to_common: list[Pose], name: str) -> tuple[Floats, Ints]:
     """One surface of several views.
 
     Args:
-        surfaces: of each view, in its camera's axes; cameras: that measured them.
+        surfaces: of each view, in its camera's axes.
         to_common: from these axes to those of the result.
         name: of the frame, for errors.
 
@@ -40,7 +38,7 @@ def fuse(
     """
     o3d = open3d()
     voxel = max(SMALLEST_VOXEL_MM, float(np.median([s.pitch_mm for s in surfaces])))
-    pictures = [_without_distortion(s, c) for s, c in zip(surfaces, cameras, strict=True)]
+    pictures = [_without_distortion(surface) for surface in surfaces]
     poses = [pose.inverse for pose in to_common]
     while True:
         grid = o3d.t.geometry.VoxelBlockGrid(
@@ -53,8 +51,8 @@ def fuse(
             o3d.core.Device("CPU:0"),
         )
         views = [
-            _View(o3d, picture, camera, pose)
-            for picture, camera, pose in zip(pictures, cameras, poses, strict=True)
+            _View(o3d, picture, surface.camera, pose)
+            for picture, surface, pose in zip(pictures, surfaces, poses, strict=True)
         ]
         blocks = [view.blocks(grid) for view in views]
         if sum(len(found) for found in blocks) <= MOST_BLOCKS:
@@ -96,8 +94,9 @@ class _View:
         grid.integrate(blocks, self.image, self.inner, self.outer, 1.0, self.far, TRUNCATION_VOXELS)
 
 
-def _without_distortion(surface: DepthSurface, camera: Camera) -> Floats:
+def _without_distortion(surface: DepthSurface) -> Floats:
     """(height, width) the depth picture as a camera without distortion would have taken it: the nearest pixel's."""
+    camera = surface.camera
     if not camera.distortion:
         return surface.depth
     plain = Camera(camera.width, camera.height, camera.fx, camera.fy, camera.cx, camera.cy)

@@ -25,6 +25,8 @@ HEAD_MM = 80.0
 NEAR_HEAD_MM = 200.0
 """Pieces whose middle is so near to the head's belong to it: an ear behind a cheek, a cheek behind the nose."""
 SMALLEST_PIECE = 40
+FINEST_MM = 0.8
+"""Pixels that lie closer are joined: a face has 100,000 of these."""
 NORMAL_ERROR = 0.08
 """Standard deviation of the slope that smoothing leaves of the noise: normals within about 5 degrees."""
 MOST_SMOOTHING_MM = 3.0
@@ -37,6 +39,7 @@ class DepthSurface:
     """The head in a depth picture.
 
     Attributes:
+        camera: whose pixels these are: the depth camera, with fewer of them where it has more than a scan needs.
         depth: (height, width) mm, smoothed; NaN outside the head.
         rays: (height, width, 3) as of `Camera.rays`.
         faces: (t, 3) indices of pixels, row by row, counter-clockwise seen by the camera.
@@ -46,6 +49,7 @@ class DepthSurface:
         pitch_mm: from one pixel to the next at the head.
     """
 
+    camera: Camera
     depth: Floats
     rays: Floats
     faces: Ints
@@ -74,6 +78,7 @@ def find_surface(
     """
     with np.errstate(invalid="ignore"):
         depth = np.where((picture.mm >= near_mm) & (picture.mm <= far_mm), picture.mm, np.nan)
+    depth, camera = coarser(depth, camera)
     rays = camera.rays()
     depth[np.isnan(rays).any(axis=2)] = np.nan
     focal = (camera.fx + camera.fy) / 2
@@ -85,8 +90,42 @@ def find_surface(
     depth[~inside.reshape(depth.shape)] = np.nan
     pitch = float(np.nanmedian(depth)) / focal
     window = smoothing_mm(noise, pitch)
-    smooth = smoothed(depth, window / pitch, focal, noise)
-    return DepthSurface(smooth, rays, faces, _trusted(depth, faces), noise, window, pitch)
+    box = _box(depth)
+    depth[box] = smoothed(depth[box], window / pitch, focal, noise)
+    return DepthSurface(camera, depth, rays, faces, _trusted(depth, faces), noise, window, pitch)
+
+
+def coarser(depth: Floats, camera: Camera) -> tuple[Floats, Camera]:
+    """The depth with so few pixels that those on what is nearest are not finer than `FINEST_MM`: the lower median of
+    square blocks, which is always a depth that was measured."""
+    known = depth[np.isfinite(depth)]
+    # most of a picture may be a wall
+    pitch = float(np.percentile(known, 10)) * 2 / (camera.fx + camera.fy) if len(known) else np.inf
+    by = int(min(FINEST_MM / pitch, min(depth.shape) // 16))
+    if by < 2:
+        return depth, camera
+    height, width = depth.shape[0] // by, depth.shape[1] // by
+    blocks = depth[: height * by, : width * by].reshape(height, by, width, by)
+    blocks = np.sort(blocks.transpose(0, 2, 1, 3).reshape(height, width, by * by), axis=2)
+    count = np.isfinite(blocks).sum(axis=2)
+    middle = np.take_along_axis(blocks, np.maximum((count - 1) // 2, 0)[..., None], axis=2)[..., 0]
+    middle[2 * count < by * by] = np.nan
+    return middle, Camera(
+        width,
+        height,
+        camera.fx / by,
+        camera.fy / by,
+        (camera.cx + 0.5) / by - 0.5,
+        (camera.cy + 0.5) / by - 0.5,
+        camera.distortion,
+    )
+
+
+def _box(depth: Floats) -> tuple[slice, slice]:
+    """The part of a picture that holds anything."""
+    there = np.isfinite(depth)
+    rows, columns = np.flatnonzero(there.any(axis=1)), np.flatnonzero(there.any(axis=0))
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
 
 
 def noise_of(depth: Floats, step_mm: float = 0.0) -> float:

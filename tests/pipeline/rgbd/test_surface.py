@@ -105,3 +105,16 @@ def test_steps_of_whole_numbers_are_noise() -> None:
 def test_more_noise_more_smoothing_up_to_a_bound() -> None:
     windows = [smoothing_mm(noise, 0.8) for noise in (0.0, 0.2, 0.5, 1.0, 100.0)]
     assert windows[0] == 0 and windows == sorted(windows) and windows[-1] == 3.0
+
+
+def test_more_pixels_than_a_scan_needs_are_joined() -> None:
+    many = Camera(640, 480, 1600.0, 1600.0, 310.0, 243.0, (0.05, 0, 0, 0, 0))
+    ball = Ball(np.array([2.0, -1.0, 900.0]))
+    surface = seen(depth_of(ball, many), many)
+    assert surface.depth.shape == (480, 640)  # 0.5 mm: coarse enough
+    near = Ball(np.array([2.0, -1.0, 500.0]), 60.0)
+    surface = seen(depth_of(near, many), many)
+    assert surface.depth.shape == (240, 320) and (surface.camera.width, surface.camera.height) == (320, 240)
+    off = np.linalg.norm(surface.points[np.unique(surface.faces)] - near.centre, axis=1) - near.radius
+    inner = surface.trusted.ravel()[np.unique(surface.faces)]
+    assert np.abs(off[inner]).max() < 0.5 and abs(np.median(off[inner])) < 0.1
