@@ -818,6 +818,12 @@ def template_check_command(file: Path, picture: Path | None, as_json: bool) -> N
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--triangles", type=click.IntRange(2_000), help="Of a scan, about.")
 @click.option("--template", default="menpo3d", show_default=True, metavar="FILE|NAME")
+@click.option(
+    "--rgbd",
+    type=float,
+    metavar="MM",
+    help="Recordings of a depth camera with so much noise; --maker people.",
+)
 def synth_command(
     directory: Path,
     maker: str,
@@ -827,6 +833,7 @@ def synth_command(
     seed: int,
     triangles: int | None,
     template: str,
+    rgbd: float | None,
 ) -> None:
     """Synthetic captures with a known answer."""
     from mimicme.commands.synth import synthesise
@@ -839,7 +846,7 @@ def synth_command(
         console.draw(f"{done}/{total} frames, {what}")
 
     try:
-        synthesise(directory, subjects, wanted, frames, seed, template, draw, triangles, maker)
+        synthesise(directory, subjects, wanted, frames, seed, template, draw, triangles, maker, rgbd)
     finally:
         console.clear()
     click.echo(f"Captures in {directory / 'captures'}, the true answer in {directory / 'truth'}")

@@ -1,7 +1,7 @@
 """Speed and accuracy of mimicme, measured on this machine, next to its peers.
 
     python benchmarks [accuracy] [chain] [register] [robust] [growth] [stages] [bake] [pca]
-                      [reading] [loading] [packing] [again] [simulation] [invariance] [field] [still]
+                      [reading] [loading] [packing] [again] [simulation] [invariance] [field] [still] [rgbd]
                       [seeded]
                       [--captures DIR] [--trials N] [--output DIR] ...
 
@@ -177,6 +177,14 @@ def _seeded(options: argparse.Namespace) -> dict[str, Any]:
     return seeded.run(options.build, options.seeds, _work(options), _say)
 
 
+def _rgbd(options: argparse.Namespace) -> dict[str, Any]:
+    """Recordings of a depth camera through the whole run: the true surface, a smile, a head that is still."""
+    import rgbd
+
+    frames = options.rgbd_frames
+    return rgbd.run(options.people, frames, options.still_frames, _work(options), _say)
+
+
 BENCHMARKS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "accuracy": _accuracy,
     "chain": _chain,
@@ -195,6 +203,7 @@ BENCHMARKS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "field": _field,
     "still": _still,
     "seeded": _seeded,
+    "rgbd": _rgbd,
 }
 
 
@@ -222,11 +231,14 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--before", type=Path, help="of `chain`: another checkout, run beside this one")
     parser.add_argument(
-        "--people", type=int, default=3, help="of `chain` and `still`, of the captures that are made"
+        "--people", type=int, default=3, help="of `chain`, `still` and `rgbd`, of the captures that are made"
     )
     parser.add_argument("--sequences", type=int, default=20, help="of `chain`: of each of them")
     parser.add_argument("--length", type=int, default=3, help="of `chain`: frames of a sequence, odd")
-    parser.add_argument("--still-frames", type=int, default=61, help="of `still`: frames of a sequence, odd")
+    parser.add_argument(
+        "--still-frames", type=int, default=61, help="of `still` and of the still head of `rgbd`, odd"
+    )
+    parser.add_argument("--rgbd-frames", type=int, default=13, help="of `rgbd`: frames of a sequence, odd")
     parser.add_argument(
         "--shape",
         type=_shape,
@@ -290,7 +302,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     if "packing" in options.names and not options.workspace:
         parser.error("packing needs --workspace DIR, as `make demo` leaves one: demo/synthetic/workspace")
     options.names = options.names or [
-        name for name in BENCHMARKS if name not in ("field", "loading", "packing", "still", "seeded")
+        name for name in BENCHMARKS if name not in ("field", "loading", "packing", "still", "seeded", "rgbd")
     ]
     return options
 

@@ -34,17 +34,14 @@ def run(people: int, frames: int, work: Path, say: Callable[[str], None]) -> dic
     folder = work / f"still-{people}-{frames}"
     say(f"  {people} people, {frames} frames each of {STILL} and {MOVING}")
     synthesise(folder / "made", people, ("neutral", STILL, MOVING), frames, 40, maker="people")
-    release = _registered(folder)
+    release = registered(folder)
     moving = evaluate(release, folder / "made")["sequences"][MOVING]
     with Release(release) as opened:
         still = {
-            subject: _still(opened, subject, folder / "made" / "truth" / subject / f"{STILL}.npz")
+            subject: still_measures(opened, subject, folder / "made" / "truth" / subject / f"{STILL}.npz")
             for subject in sorted(opened.subjects)
         }
-    names = list(next(iter(still.values())))
-    say("  " + STILL.ljust(12) + "".join(f"{name:>13}" for name in names))
-    for subject, record in still.items():
-        say("  " + subject.ljust(12) + "".join(f"{record[name]:13.3f}" for name in names))
+    tell(STILL, still, say)
     say(
         f"  {MOVING:<12} "
         + ", ".join(f"{name} {moving[name]:.3f}" for name in ("corr", "jitter", "amplitude"))
@@ -52,7 +49,15 @@ def run(people: int, frames: int, work: Path, say: Callable[[str], None]) -> dic
     return {"frames": frames, "still": still, "moving": moving}
 
 
-def _registered(folder: Path) -> Path:
+def tell(what: str, records: dict[str, dict[str, float]], say: Callable[[str], None]) -> None:
+    """A table of figures, a line a subject."""
+    names = list(next(iter(records.values())))
+    say("  " + what.ljust(12) + "".join(f"{name:>13}" for name in names))
+    for subject, record in records.items():
+        say("  " + subject.ljust(12) + "".join(f"{record[name]:13.3f}" for name in names))
+
+
+def registered(folder: Path) -> Path:
     """The release of what was made, through the command line."""
     program, work = Path(sys.executable).with_name("mimicme"), folder / "ws"
     shutil.rmtree(work, ignore_errors=True)
@@ -67,7 +72,7 @@ def _registered(folder: Path) -> Path:
     return work / "release.h5"
 
 
-def _still(release: Release, subject: str, truth: Path) -> dict[str, float]:
+def still_measures(release: Release, subject: str, truth: Path) -> dict[str, float]:
     """What moves of a head that does not: mm, degrees, texels at 1024; `ok` is the share of its frames."""
     known = read_truth(truth)
     rows = [r for r in release.sequence(subject, STILL).rows if release.frame(r, images=False).ok]

@@ -8,7 +8,7 @@ Per frame:
 
     corr, corr_p95       distance to the true registered vertex, over core vertices where the scan has data
     along                its tangential part, along the true surface
-    s2m_median, s2m_p95  scan vertices inside the template's region -> registered surface
+    s2m_median, s2m_p95  scan vertices inside the template's region -> registered surface; not of recordings
     lm                   distance to the true landmarks, on the registered mesh
     bad_pct              flipped or degenerate triangles (area under 2 % of the true one), per cent
     feature              `along` over core vertices with data near a feature; see `feature_vertices`
@@ -173,7 +173,8 @@ def evaluate(release: str | Path | Release, truth: str | Path) -> Record:
             missing += [name(k) for k in range(len(known)) if k not in found.numbers]
             near = feature_vertices(known, faces) if found.vertices else {}
             for k, vertices in found.vertices.items():
-                scan = _scan_vertices(folder, known.item, k)
+                # a recording of a depth camera has no vertices of its own to measure from
+                scan = _scan_vertices(folder, known.item, k) if known.region.size else np.zeros((0, 3))
                 row = frame_measures(vertices, known, k, faces, scan, marks, near)
                 if known.lips_closed is not None and known.lips_closed[k] and k in found.mouth_light:
                     row[CLOSED_LIGHT] = found.mouth_light[k]

@@ -51,11 +51,12 @@ class FrameSource:
 
     Attributes:
         number: the frame number its file name carries; where names carry times alone: 0, 1, ... in their order.
-        path: the mesh file, absolute.
+        path: the mesh file, absolute; of a recording of a depth camera the depth picture.
         duplicates: further files that claim the same number (the frame is then rejected).
         time_s: seconds since the sequence's first frame by the times in its file names; None: they carry none.
         verdict: of a person who looked; None: nobody did.
         correction: landmarks that outrank the file beside the frame; None: there are none.
+        recipe: `rgbd.toml` of the recording, absolute; None: the frame is a mesh.
     """
 
     number: int
@@ -64,6 +65,7 @@ class FrameSource:
     time_s: float | None = None
     verdict: Verdict | None = None
     correction: Correction | None = None
+    recipe: Path | None = None
 
     @property
     def bad(self) -> bool:

@@ -8,8 +8,12 @@ import numpy as np
 import scanner_dialects
 from bu_files import bnd, bndplus, points_83
 from mesh_dialects import GOOD
+from rgbd_files import CENTRE, Ball, color_of, depth_of, npy, png, recipe
 
+from mimicme.pipeline.formats.image import encode
 from mimicme.pipeline.landmarks import Landmarks
+from mimicme.pipeline.rgbd.camera import Camera
+from mimicme.pipeline.rgbd.recipe import Depth, Files
 
 TABLE = b"subject,age,gender,ethnicity,consent\nS001,31,f,x,yes\nsub-02,,m,,no\n3,44,,,withdrawn 2021\n"
 
@@ -141,3 +145,22 @@ _SCANNERS = (
 _SCANNERS += ("new-binary.vtk", "painted.vtk", "painted-binary.vtk", "strips.vtk", "int-binary.vtk")
 MESHES |= {file.name: file.data for file in scanner_dialects.GOOD if file.name in _SCANNERS}
 MESHES |= {name: scanner_dialects.STLS[name] for name in ("ascii.stl", "binary.stl")}
+
+TINY = Camera(48, 36, 45.0, 45.0, 24.0, 17.0, (0.1, -0.2, 0.002, -0.001, 0.05))
+RECORDING = {
+    "rgbd.toml": recipe('up = "left"', TINY, TINY).encode(),
+    "depth/0.png": png(depth_of(Ball(CENTRE), TINY)),
+    "color/0.png": encode(color_of(Ball(CENTRE), TINY), "png"),
+}
+"""A recording of one moment, whose pictures have 48 x 36 pixels."""
+DEPTHS = {
+    ".png": RECORDING["depth/0.png"],
+    ".npy": npy(depth_of(Ball(CENTRE), TINY).astype(np.float32)),
+    ".raw": depth_of(Ball(CENTRE), TINY).astype("<f4").tobytes(),
+}
+TIMES = b"# frame, seconds\n0001, 0.5\n0002; 0.533\n"
+
+
+def depth_spec(ending: str) -> Depth:
+    """What describes a picture of `DEPTHS`."""
+    return Depth(Files("", "", ending), TINY, 0.1, "float32" if ending == ".raw" else "")

@@ -13,7 +13,10 @@ A sequence runs neutral - apex - neutral over an odd number of frames; `neutral`
 smooth deformations of the template (`people`), the scans are made by `scanner`, the skin by `skin`; nobody is
 portrayed.  The same parameters give the same bytes; a run that was interrupted goes on where it stopped.
 
-The second maker, `people_maker`, writes the same, closer to scans of real people, and only judges.
+The second maker, `people_maker`, writes the same, closer to scans of real people, and only judges.  In place of
+scans it writes recordings of a depth camera on demand (`recorder`):
+
+    DIR/captures/<subject>/<sequence>/rgbd.toml, depth/<frame>.png, color/<frame>.jpg, depth/<frame>.ljson
 """
 
 from __future__ import annotations
@@ -23,10 +26,10 @@ import io
 import json
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -38,6 +41,9 @@ from mimicme.pipeline.errors import UsageError
 from mimicme.pipeline.geometry.mesh import transform
 from mimicme.pipeline.template import Template, prepare, template_source_digest
 from mimicme.pipeline.whole_file import write_whole
+
+if TYPE_CHECKING:
+    from mimicme.commands.synth.people_maker import Person
 
 __all__ = ["EXPRESSIONS", "MAKERS", "Motion", "make_motion", "synthesise"]
 
@@ -81,6 +87,7 @@ def synthesise(
     progress: Progress | None = None,
     triangles: int | None = None,
     maker: str = "template",
+    rgbd_mm: float | None = None,
 ) -> None:
     """Write synthetic captures.
 
@@ -93,6 +100,7 @@ def synthesise(
         progress: called with frames done, frames in all, and what was made.
         triangles: of a scan, about; by default 80,000, fewer for a small template.
         maker: of `MAKERS`; `people` only judges.
+        rgbd_mm: recordings of a depth camera with so much noise, in place of scans; of `people` alone.
 
     Raises:
         UsageError: a parameter is out of range, or the folder holds something else.
@@ -100,6 +108,13 @@ def synthesise(
     """
     if maker not in MAKERS:
         raise UsageError("that maker is not known", seen=maker, expected=" or ".join(MAKERS))
+    if rgbd_mm is not None and (maker != "people" or not 0 <= rgbd_mm <= 20):
+        seen = f"{maker}, {rgbd_mm:g} mm"
+        raise UsageError(
+            "recordings are made by the maker `people`, with 0 to 20 mm of noise",
+            seen=seen,
+            todo="Add --maker people.",
+        )
     names = _names(sequences, maker)
     if frames < 3 or frames % 2 == 0:
         raise UsageError(
@@ -120,6 +135,8 @@ def synthesise(
         from mimicme.commands.synth.people_maker import VERSION as PEOPLE_VERSION
 
         record = {**record, "version": PEOPLE_VERSION, "maker": maker}
+        if rgbd_mm is not None:
+            record["rgbd_mm"] = rgbd_mm
     if _claim(directory, record):
         return
     if maker == "people":
@@ -166,7 +183,11 @@ def _synthesise_people(
     for person in people:
         for name, count in counts.items():
             truth = _truth_path(directory, person.subject, name)
-            if not truth.is_file():
+            if not truth.is_file() and record.get("rgbd_mm") is not None:
+                for k in _write_recording(directory, person, name, count, record["rgbd_mm"]):
+                    if progress:
+                        progress(done + k + 1, total, f"{person.subject}/{name} frame {k}")
+            elif not truth.is_file():
                 filmed = maker.film(person, name, count)
                 motion = Motion(filmed.amounts, filmed.head_pose, filmed.faces)
                 scans = []
@@ -177,9 +198,45 @@ def _synthesise_people(
                     scans.append(scan)
                     if progress:
                         progress(done + k + 1, total, f"{person.subject}/{name} frame {k}")
-                write_truth(truth, studio.rig, motion, scans, studio.core, maker.more_truth(studio, filmed))
+                valid, more = [s.valid for s in scans], maker.more_truth(studio, filmed)
+                write_truth(truth, studio.rig, motion, valid, _regions(scans), studio.core, more)
             done += count
     write_whole(directory / "synth.json", json.dumps({**record, "complete": True}, indent=1).encode())
+
+
+def _write_recording(
+    directory: Path, person: Person, name: str, count: int, noise_mm: float
+) -> Iterator[int]:
+    """Record a person's sequence; yields the number of each frame that is written.  The truth is written last."""
+    from mimicme.commands.synth import people_maker as maker
+    from mimicme.commands.synth import recorder
+
+    studio = person.studio
+    camera = recorder.phone(noise_mm, person.share)
+    filmed = maker.film(person, name, count, recorded=True)
+    scan_from_head = np.array([recorder.scan_from_head(view) for view in filmed.views])
+    motion = Motion(filmed.amounts, scan_from_head, filmed.faces)
+    folder = directory / "captures" / person.subject / name
+    recorder.write_recipe(folder, camera)
+    valid = []
+    for k, taken in enumerate(maker.record_sequence(person, name, filmed, camera)):
+        recorder.write_taken(folder, k, taken)
+        absent = ~taken.valid[studio.rig.landmarks] if name == "turned" else None
+        marks = folder / "depth" / f"{k:04d}.ljson"
+        _write_landmarks(marks, studio.rig, motion, k, person.rng(name, k, "marks"), absent)
+        valid.append(taken.valid)
+        yield k
+    more = maker.more_truth(studio, replace(filmed, head_pose=scan_from_head))
+    no_region = np.zeros((count, 0), bool)
+    write_truth(
+        _truth_path(directory, person.subject, name),
+        studio.rig,
+        motion,
+        valid,
+        no_region,
+        studio.core,
+        more,
+    )
 
 
 def _triangles_for(template: Template) -> int:
@@ -227,7 +284,8 @@ def _write_sequence(directory: Path, person: _Person, name: str, count: int, tri
         _write_frame(path, rig, motion, k, scan, rng)
         scans.append(scan)
         yield k
-    write_truth(_truth_path(directory, person.subject, name), rig, motion, scans)
+    truth = _truth_path(directory, person.subject, name)
+    write_truth(truth, rig, motion, [s.valid for s in scans], _regions(scans))
 
 
 def _truth_path(directory: Path, subject: str, name: str) -> Path:
@@ -260,7 +318,8 @@ def write_truth(
     path: Path,
     rig: Rig,
     motion: Motion,
-    scans: Sequence[Scan],
+    valid: Sequence[Bools],
+    region: Bools,
     core: Bools | None = None,
     more: Mapping[str, Any] | None = None,
 ) -> None:
@@ -270,18 +329,16 @@ def write_truth(
     `v` line of the frame's OBJ, padded with False; head_pose (F, 4, 4) f8 model -> scan; amount (F,) f8.
 
     Args:
+        valid: (F, V), region: (F, n) as above; a recording's n is 0.
         core: (V,) by default the rig's.
         more: further arrays by name.
     """
     placed = np.array([transform(m, v) for m, v in zip(motion.head_pose, motion.faces, strict=True)])
-    region = np.zeros((len(scans), max(len(s.region) for s in scans)), bool)
-    for row, scan in zip(region, scans, strict=True):
-        row[: len(scan.region)] = scan.region
     buffer = io.BytesIO()
     np.savez_compressed(
         buffer,
         vertices=placed.astype(np.float32),
-        valid=np.array([s.valid for s in scans]),
+        valid=np.array(valid),
         core=rig.core if core is None else core,
         landmarks=placed[:, rig.landmarks].astype(np.float32),
         region=region,
@@ -290,6 +347,13 @@ def write_truth(
         **(more or {}),
     )
     write_whole(path, buffer.getvalue())
+
+
+def _regions(scans: Sequence[Scan]) -> Bools:
+    region = np.zeros((len(scans), max(len(s.region) for s in scans)), bool)
+    for row, scan in zip(region, scans, strict=True):
+        row[: len(scan.region)] = scan.region
+    return region
 
 
 def _names(sequences: int | Sequence[str], maker: str) -> list[str]:
@@ -356,8 +420,6 @@ def _write_frame(
     """Write a scan, its photographs and its landmarks without those that are `absent` (68,)."""
     from mimicme.pipeline.formats.image import encode
     from mimicme.pipeline.formats.meshio import write_obj
-    from mimicme.pipeline.landmarks import Landmarks
-    from mimicme.pipeline.landmarks.files import write_landmarks
 
     path.parent.mkdir(parents=True, exist_ok=True)
     pose = motion.head_pose[k]
@@ -365,11 +427,20 @@ def _write_frame(
     photographs.write_bytes(encode(scan.photographs, "jpeg", JPEG_QUALITY))
     placed = scan.mesh.with_vertices(transform(pose, scan.mesh.vertices))
     write_obj(path, placed, image_name=photographs.name, decimals=4)
+    _write_landmarks(path.with_suffix(".ljson"), rig, motion, k, rng, absent)
+
+
+def _write_landmarks(
+    marks: Path, rig: Rig, motion: Motion, k: int, rng: np.random.Generator, absent: Bools | None
+) -> None:
+    from mimicme.pipeline.landmarks import Landmarks
+    from mimicme.pipeline.landmarks.files import write_landmarks
+
+    pose = motion.head_pose[k]
     points = transform(pose, motion.faces[k][rig.landmarks])
     points = points + rng.normal(scale=LANDMARK_NOISE_MM / np.sqrt(3), size=points.shape)
     if absent is not None:
         points[absent] = np.nan
-    marks = path.with_suffix(".ljson")
     marks.write_bytes(write_landmarks(Landmarks(np.round(points, 4)), marks.name))
 
 

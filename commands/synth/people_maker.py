@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mimicme.commands.synth import recorder
 from mimicme.commands.synth.acting import (
     Actor,
     Features,
@@ -66,6 +67,8 @@ DEPTH_CAMERA_MM = 650.0
 DEPTH = ("rigid", "depth_smile")
 """Sequences before a depth camera."""
 TURNED_DEG = (40.0, 60.0)
+TURNED_RECORDED_DEG = (22.0, 34.0)
+"""One camera alone sees both halves of a face that is turned no further."""
 RIGID_DEG = 32.0
 
 
@@ -182,14 +185,18 @@ class Filmed:
     lips_closed: Bools
 
 
-def film(person: Person, name: str, frames: int) -> Filmed:
-    """A person goes to the apex of an expression and back, while the head and the lights drift."""
+def film(person: Person, name: str, frames: int, recorded: bool = False) -> Filmed:
+    """A person goes to the apex of an expression and back, while the head and the lights drift.
+
+    Args:
+        recorded: by a depth camera at arm's length, whatever the sequence.
+    """
     rng = person.rng(name, "motion")
     lights = lights_of(frames, person.rng(name, "lights"))
     strength = rng.uniform(0.8, 1.05)
     turn, place = rng.uniform(-6, 6, 3), rng.uniform(-25, 25, 3)
     swing, drift, phase = rng.uniform(-3, 3, 3), rng.uniform(-4, 4, 3), rng.uniform(0, 2 * np.pi, 3)
-    aside = rng.uniform(*TURNED_DEG) * rng.choice([-1.0, 1.0])
+    aside = rng.uniform(*(TURNED_RECORDED_DEG if recorded else TURNED_DEG)) * rng.choice([-1.0, 1.0])
     side = int(rng.choice([-1, 1]))
     wander = rng.uniform(-3, 3, 2)
     amounts, head_pose, poses, views = [], [], [], []
@@ -211,7 +218,7 @@ def film(person: Person, name: str, frames: int) -> Filmed:
         amounts.append(amount)
         head_pose.append(pose)
         poses.append(act(person.actor, name, amount, strength))
-        views.append(_view(person, name, pose, side, wander))
+        views.append(_view(person, name, pose, side, wander, recorded))
     n = len(person.studio.rig.template.vertices)
     return Filmed(
         np.array(amounts),
@@ -224,17 +231,17 @@ def film(person: Person, name: str, frames: int) -> Filmed:
     )
 
 
-def _view(person: Person, name: str, pose: Floats, side: int, wander: Floats) -> View:
+def _view(person: Person, name: str, pose: Floats, side: int, wander: Floats, recorded: bool) -> View:
     marks = person.actor.neutral[person.studio.rig.landmarks]
     s = person.studio.rig.scale
-    depth = name in DEPTH
+    depth = recorded or name in DEPTH
     if name != "turned" and not depth:
         # behind and above: straight lines from there meet the chin's underside and the neck too
         centre = np.array([0.0, marks[27, 1] + 14 * s, marks[27, 2] - 330 * s])
         return View(centre, np.eye(3), side=side if name == "half" else 0)
     # a camera that stands before the head, whatever way it is turned
     head = pose[:3, 3] + pose[:3, :3] @ (marks[27] * [0.0, 1.0, 0.5])
-    away = DEPTH_CAMERA_MM if depth else CAMERA_MM
+    away = recorder.AWAY_MM if recorded else DEPTH_CAMERA_MM if depth else CAMERA_MM
     eye = np.array([head[0] + wander[0] * 5, head[1] + wander[1] * 5, head[2] + away])
     towards = (eye - head) / np.linalg.norm(eye - head)
     right = np.cross([0.0, 1.0, 0.0], towards)
@@ -291,6 +298,26 @@ def scan_frame(
     region &= ~spike & (distance_to(face[rig.rim], clean) > 2.0 * rig.scale)
     uv, uv_faces = best_camera_uv(clean, faces, cameras, scene.surface)
     return Scan(Mesh(noisy, faces, uv, uv_faces), pictures, region, valid)
+
+
+def record_sequence(
+    person: Person, name: str, filmed: Filmed, camera: recorder.Recorder
+) -> Iterator[recorder.Taken]:
+    """What a depth camera takes of a sequence, one moment after the other."""
+    for k in range(len(filmed.amounts)):
+        rng = person.rng(name, k, "record")
+        view = filmed.views[k]
+        scene, look = _scene(person, name, filmed.poses[k], k)
+        depth, valid = recorder.measure_depth(scene, view, camera, filmed.faces[k], rng)
+        picture = photograph(
+            scene,
+            look,
+            [recorder.color_view(view, camera)],
+            filmed.lights[k],
+            filmed.head_pose[k],
+            person.rng(name, k, "photo"),
+        )
+        yield recorder.Taken(depth, recorder.through_lens(picture, camera.color), valid)
 
 
 def _scene(person: Person, name: str, pose: Pose, k: int) -> tuple[Scene, Look]:

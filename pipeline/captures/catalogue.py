@@ -238,7 +238,13 @@ def _sequence(
     for found in sorted(files, key=lambda f: f.relative):
         by_number.setdefault(found.number, []).append(found)
     frames = tuple(
-        FrameSource(number, claims[0].path, tuple(claim.path for claim in claims[1:]), claims[0].time_s)
+        FrameSource(
+            number,
+            claims[0].path,
+            tuple(claim.path for claim in claims[1:]),
+            claims[0].time_s,
+            recipe=claims[0].recipe,
+        )
         for number, claims in sorted(by_number.items())
     )
     name = files[0].sequence

@@ -9,6 +9,9 @@ A pattern is a path below the capture folder.  Fields stand for a part of one pa
     {ext}        `obj`, `ply`, `glb` or `gltf`; in a sequence without any of these `wrl`, then `vtk`, then `stl`
     *            anything, inside one component
 
+A pattern that ends in `rgbd.toml` is of recordings of depth cameras: its fields are those of the folders, and the
+frames are the depth pictures that each of these files names (`recordings`).
+
 A field that comes twice must read the same both times.  In the fixed parts, capital and small letters count
 as equal.
 """
@@ -26,7 +29,9 @@ from pathlib import Path
 
 from mimicme.pipeline.captures import unread
 from mimicme.pipeline.captures.frame_order import FrameOrder, order_frames
+from mimicme.pipeline.captures.recordings import Recording, find_recordings, without_recordings
 from mimicme.pipeline.errors import ConfigError, InputError
+from mimicme.pipeline.rgbd.recipe import NAME as RECIPE
 
 LAYOUTS = {
     "3dmd": "{subject}/{sequence}/{frame}.{ext}",
@@ -41,12 +46,15 @@ LAYOUTS = {
     "facescape": "{subject}/models_reg/{sequence}.{ext}",
     "headspace": "{subject}/{sequence}.{ext}",
     "flat": "{subject}.{ext}",
+    "rgbd": f"{{subject}}/{{sequence}}/{RECIPE}",
 }
 """Named layouts; `flat` is a folder of single scans: a subject per file, each one sequence of one frame."""
 
 _TRIED = {"bu3dfe": re.compile(r".*_RAW\.\w+", re.IGNORECASE), "facescape": None}
 """Layouts that are told by the names of files and folders, before their depth; with the files that do not count then:
 BU-3DFE has an uncut scan beside each."""
+
+_RECORDING_DEPTHS = {1: f"{{subject}}/{RECIPE}", 2: LAYOUTS["rgbd"]}
 
 EXTENSIONS = ("obj", "ply", "glb", "gltf", "wrl", "vrml", "vtk", "stl")
 _KINDS = (("obj", "ply", "glb", "gltf"), ("wrl", "vrml"), ("vtk",), ("stl",))
@@ -68,6 +76,7 @@ class Found:
         path: absolute, below the capture folder.
         relative: the same below the capture folder, with `/`.
         time_s: seconds since the sequence's first frame by the times in its files' names; None: they carry none.
+        recipe: `rgbd.toml` of the recording whose depth picture `path` is; None: it is a mesh.
     """
 
     subject: str
@@ -76,6 +85,7 @@ class Found:
     path: Path
     relative: str
     time_s: float | None = None
+    recipe: Path | None = None
 
 
 @dataclass
@@ -163,27 +173,31 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
             text += re.escape(part)
     if "subject" not in seen:
         raise wrong("the layout has no {subject}", pattern)
+    if pattern.rpartition("/")[2] == RECIPE and not {"frame", "ext"} & seen:
+        return re.compile(text)
     if "ext" not in seen and not pattern.lower().endswith(tuple(f".{e}" for e in EXTENSIONS)):
         raise wrong("the layout names no mesh files", pattern)
     return re.compile(text, re.IGNORECASE)
 
 
-def mesh_files(root: Path) -> tuple[list[str], list[str]]:
-    """Every mesh file below `root` as sorted relative paths, and messages about what was left out.
+def _all_files(root: Path) -> tuple[list[str], list[str]]:
+    """Every file below `root` that may matter as sorted relative paths, and messages about what was left out.
 
     Hidden files and folders, workspaces (a folder that holds `mimicme.toml`), symbolic links that leave the
-    folder are left out.  So is what is not read, which is told (`unread`).
+    folder are left out.
     """
     messages: list[str] = []
-    found = sorted(_walk(Path(os.path.realpath(root)), messages))
-    meshes = [name for name in found if _ending(name) in EXTENSIONS]
-    return meshes, messages + unread.remarks(Path(os.path.realpath(root)), found, meshes)
+    return sorted(_walk(root, messages)), messages
 
 
 def _ending(name: str) -> str:
     """As of `os.path.splitext`, of a path whose last name does not begin with a point."""
     own = name.rpartition("/")[2]
     return own[own.rfind(".") + 1 :].lower() if "." in own else ""
+
+
+def _may_matter(name: str) -> bool:
+    return _ending(name) in EXTENSIONS or name == RECIPE or unread.matters(name)
 
 
 def _walk(root: Path, messages: list[str]) -> Iterator[str]:
@@ -211,7 +225,7 @@ def _walk(root: Path, messages: list[str]) -> Iterator[str]:
                 messages.append(f"{name}: left out, the symbolic link leaves the capture folder.")
             elif entry.is_dir():
                 pending.append((name, place))
-            elif (_ending(entry.name) in EXTENSIONS or unread.matters(entry.name)) and entry.is_file():
+            elif _may_matter(entry.name) and entry.is_file():
                 yield name
 
 
@@ -232,18 +246,25 @@ def search(root: Path, layout: str = "") -> Search:
             where=root,
             todo="Mount or copy it there, or change `root` in [captures] of mimicme.toml (`init`: --captures DIR).",
         )
-    files, messages = mesh_files(root)
+    real_root = Path(os.path.realpath(root))
+    names, messages = _all_files(real_root)
+    files = [name for name in names if _ending(name) in EXTENSIONS]
+    recipes = [name for name in names if name.rpartition("/")[2] == RECIPE]
     pattern = pattern_of(layout) if layout else ""
+    if pattern.rpartition("/")[2] == RECIPE or (recipes and not pattern):
+        messages += unread.remarks(real_root, without_recordings(names, recipes), [])
+        return _recordings(real_root, pattern, recipes, files, messages)
+    messages += unread.remarks(real_root, names, files)
     if not files:
         raise InputError(
-            "there is no mesh that is read (OBJ, PLY, GLB, glTF, WRL, VTK, STL) in the capture folder",
+            "there is no mesh that is read (OBJ, PLY, GLB, glTF, WRL, VTK, STL) in the capture folder, nor a "
+            f"recording of a depth camera ({RECIPE})",
             where=root,
             todo=" ".join(messages) or None,
         )
     if not pattern:
         pattern, said = detect(files)
         messages.insert(0, said)
-    real_root = Path(os.path.realpath(root))
     regex = compile_pattern(pattern)
     fitting: list[tuple[str, dict[str, str]]] = []
     misfits = []
@@ -275,6 +296,67 @@ def search(root: Path, layout: str = "") -> Search:
             f"{len(misfits)} {what} not fit the layout '{pattern}' and are left out, "
             f"for example '{misfits[0]}'."
         )
+    return Search(pattern, found, messages, orders)
+
+
+def _recordings(
+    root: Path, pattern: str, recipes: list[str], meshes: list[str], messages: list[str]
+) -> Search:
+    """The recordings of depth cameras below the capture folder; meshes beside them are left out.
+
+    Raises:
+        InputError: there is none that can be used.
+    """
+    if not pattern:
+        depths = Counter(name.count("/") for name in recipes)
+        depth = max(depths, key=lambda d: (depths[d], d))
+        if depth not in _RECORDING_DEPTHS:
+            raise InputError(
+                f"the layout of the recordings is not clear: most {RECIPE} lie {depth} folders down",
+                where=root,
+                seen=f"for example '{recipes[0]}'",
+                expected="one folder a subject, with one folder a sequence in it",
+                todo=f"Give a layout such as --layout '*/{{subject}}/{{sequence}}/{RECIPE}'.",
+            )
+        pattern = _RECORDING_DEPTHS[depth]
+        said = f"Layout '{pattern}', because {len(recipes)} {RECIPE} describe recordings of depth cameras."
+        messages.insert(0, said)
+    regex = compile_pattern(pattern)
+    fields = {name: match.groupdict() for name in recipes if (match := regex.fullmatch(name))}
+    if not fields:
+        seen = f"for example '{recipes[0]}'" if recipes else f"no {RECIPE}"
+        raise InputError(f"no {RECIPE} fits the layout", where=root, seen=seen, expected=f"'{pattern}'")
+    recordings, said_of = find_recordings(root, list(fields))
+    if not recordings:
+        raise InputError("no recording can be used", where=root, todo=" ".join(said_of))
+    messages += said_of
+    misfits = [name for name in recipes if name not in fields]
+    for what, left in ((RECIPE, misfits), ("mesh files", meshes)):
+        if left:
+            messages.append(
+                f"{len(left)} {what} left out, for example '{left[0]}': the captures are recordings of depth cameras "
+                f"that fit '{pattern}'."
+            )
+
+    def names(recording: Recording) -> tuple[str, str]:
+        own = fields[recording.recipe]
+        return own["subject"], own.get("sequence") or ONLY_SEQUENCE
+
+    fitting = [
+        {"subject": names(recording)[0], "sequence": names(recording)[1], "frame": frame}
+        for recording in recordings
+        for frame in recording.frames
+    ]
+    orders = _orders(fitting)
+    found = []
+    for recording in recordings:
+        key = names(recording)
+        orders[key], said_of = recording.timed(orders[key])
+        messages += said_of
+        order = orders[key]
+        for frame, relative in recording.frames.items():
+            number, time_s = order.numbers[frame], order.times_s.get(frame)
+            found.append(Found(*key, number, root / relative, relative, time_s, root / recording.recipe))
     return Search(pattern, found, messages, orders)
 
 

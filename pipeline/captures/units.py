@@ -191,11 +191,14 @@ def parse_unit(text: str) -> float | None:
     return number
 
 
-def decide_unit(evidence: Sequence[Evidence], declared: str = "auto", where: object = None) -> UnitDecision:
+def decide_unit(
+    evidence: Sequence[Evidence], declared: str = "auto", where: object = None, how: str = "as declared"
+) -> UnitDecision:
     """The unit of a sequence: as declared, or the one that most frames fit (the more common one on a tie).
 
     Args:
         evidence: of some or all frames; at least one unless a unit is declared.
+        how: what declared it, for the sentence.
 
     Raises:
         ConfigError: `declared` is no unit.
@@ -212,7 +215,7 @@ def decide_unit(evidence: Sequence[Evidence], declared: str = "auto", where: obj
             if evidence
             else ""
         )
-        return UnitDecision(name, unit_mm, f"{name} as declared{size}", remark)
+        return UnitDecision(name, unit_mm, f"{name} {how}{size}", remark)
     if not evidence:
         return UnitDecision("mm", 1.0, "mm assumed: no frame could be read")
     votes = Counter(filter(None, map(_unit_of, evidence)))
@@ -402,7 +405,9 @@ MIRROR_X = np.diag([-1.0, 1.0, 1.0])
 _USUAL_FORWARD = {"+y": "+z", "-y": "+z", "+z": "-y", "-z": "+y", "+x": "+z", "-x": "+z"}
 
 
-def decide_axes(evidence: Sequence[Evidence], declared: str = "auto", mirrored: str = "auto") -> AxesDecision:
+def decide_axes(
+    evidence: Sequence[Evidence], declared: str = "auto", mirrored: str = "auto", how: str = "as declared"
+) -> AxesDecision:
     """Which of the file's axes point up and forward, for a sequence.
 
     With landmarks: the axes nearest to eyes-above-mouth and nose-forward, averaged over the frames.  Without,
@@ -413,6 +418,7 @@ def decide_axes(evidence: Sequence[Evidence], declared: str = "auto", mirrored: 
 
     Args:
         mirrored: whether the files are mirror images: `yes`, `no`, or `auto`: where both witnesses say so.
+        how: what declared the axis, for the sentence.
 
     Raises:
         ConfigError: `declared` is neither `auto` nor one of `AXES`.
@@ -425,7 +431,7 @@ def decide_axes(evidence: Sequence[Evidence], declared: str = "auto", mirrored: 
         )
     ups = AXES if declared == "auto" else (declared,)
     marked = [e for e in evidence if e.axes is not None]
-    said = "as declared" if declared != "auto" else ""
+    said = how if declared != "auto" else ""
     if marked:
         mean = np.sum([e.axes for e in marked if e.axes is not None], axis=0) / len(marked)
         up, forward = nearest_axes(mean, ups)
@@ -453,11 +459,7 @@ def decide_axes(evidence: Sequence[Evidence], declared: str = "auto", mirrored: 
     seen = strong and along[1] != up[1]
     if seen:
         forward = along
-    how = (
-        "as declared"
-        if said
-        else ("assumed: the scan faces along -y" if up == "+z" else "assumed (no landmarks)")
-    )
+    how = said or ("assumed: the scan faces along -y" if up == "+z" else "assumed (no landmarks)")
     look = f"; the scan faces along {forward}" if seen else f"; {forward} taken as forward"
     if mirrored == "yes":
         look += "; a mirror image, mirrored back (as declared)"

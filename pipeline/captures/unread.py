@@ -275,9 +275,8 @@ def _depth(names: list[str]) -> list[str]:
         for name in names
         if ending_of(name) in _DEPTH or (ending_of(name) in _PICTURES and _DEPTH_WORDS.search(_base(name)))
     ]
-    return _group(
-        found, (*_DEPTH, *_PICTURES), "depth image", "make surfaces of them, as OBJ, PLY, GLB or glTF"
-    )
+    todo = "an rgbd.toml beside 16-bit PNG or .npy makes captures of them (docs/captures.md); or make surfaces of them"
+    return _group(found, (*_DEPTH, *_PICTURES), "depth image", todo)
 
 
 def _group(names: list[str], endings: tuple[str, ...], what: str, todo: str) -> list[str]:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import io
 import math
-import warnings
 from typing import Any
 
 import numpy as np
 
 from mimicme.pipeline.arrays import Floats
+from mimicme.pipeline.formats.npy_header import HEADER_BYTES, read_header
 from mimicme.pipeline.landmarks.formats import Entry, another_scheme
 
 SHAPES = ((68, 3), (51, 3), (68, 2), (51, 2))
-HEADER_BYTES = 4096
 MAX_BYTES = 64 << 10  # 68 points have 2 KB
 
 
@@ -23,7 +22,7 @@ def shape_of(data: bytes) -> tuple[tuple[int, ...], np.dtype[Any]]:
     Raises:
         ValueError: this is no `.npy` file, or it holds Python objects.
     """
-    shape, _, kind, _ = _header(io.BytesIO(data[:HEADER_BYTES]))
+    shape, _, kind, _ = read_header(io.BytesIO(data[:HEADER_BYTES]))
     return shape, kind
 
 
@@ -44,7 +43,7 @@ def read_npy(data: bytes) -> list[Entry]:
             shorter or longer than its header says.
     """
     file = io.BytesIO(data)
-    shape, fortran, kind, whole = _header(file)
+    shape, fortran, kind, whole = read_header(file)
     if kind.kind not in "fiu":
         raise ValueError(f"an array of {kind} holds no numbers")
     if shape not in SHAPES:
@@ -63,27 +62,3 @@ def read_npy(data: bytes) -> list[Entry]:
         raise ValueError("a coordinate is infinite")
     points[np.isnan(points).any(axis=1)] = np.nan
     return [("", points)]
-
-
-def _header(file: io.BytesIO) -> tuple[tuple[int, ...], bool, np.dtype[Any], tuple[int, ...]]:
-    """Shape without leading ones, whether the first index runs fastest, type, shape as the file has it."""
-    from numpy.lib import format as npy
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        version = npy.read_magic(file)
-        read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}.get(version)
-        if read is None:
-            raise ValueError(f"version {version} of .npy")
-        try:
-            whole, fortran, kind = read(file)
-        except (
-            Exception
-        ) as error:  # it is parsed as Python, whose tokenizer and parser have errors of their own
-            raise ValueError(f"the header cannot be read: {error}"[:120]) from error
-    if kind.hasobject:
-        raise ValueError("it holds Python objects, which are not unpickled")
-    shape = tuple(whole)
-    while len(shape) > 2 and shape[0] == 1:
-        shape = shape[1:]
-    return shape, fortran, kind, tuple(whole)

@@ -1,7 +1,8 @@
 """ingest: raw frames to clean scans in millimetres, +y up.
 
 Reads   each frame's mesh (`formats.meshio`), the materials and the image it names, and of up to `sample_frames`
-        frames the landmark file beside them, to tell the unit and the axes by.
+        frames the landmark file beside them, to tell the unit and the axes by; of a depth camera's recording its
+        pictures (`pipeline.rgbd`), which are mm and upright by what `rgbd.toml` says.
 Writes  attrs unit, unit_mm, unit_decision, up, up_decision, fps, max_pixels; file_from_scan (4, 4);
         time_s (F,);
         per frame vertices f4 mm, faces i4, uv f4, uv_faces i4, colors u1, image u1 (encoded; JPEG, PNG and
@@ -14,7 +15,11 @@ Fails   the sequence, when its unit cannot be told.  A frame, with
             unit-mismatch     another size than its sequence, or than a head, by a unit's factor
             unreadable        the disk or the memory failed
             degenerate        nothing left after cleaning
-        or one of the codes in `pipeline.formats.mesh_file`.
+        or one of the codes in `pipeline.formats.mesh_file`; of a recording
+            depth-recipe      its `rgbd.toml` cannot be used
+            depth-image       a depth picture is damaged, or another than `rgbd.toml` says
+            depth-missing     one of several views has no depth picture
+            depth-empty       nothing of a head's size is in it
 Notes   on a frame that is ok: no-texture, texture-missing, texture-outside, texture-ambiguous, texture-unreadable,
         texture-relocated, texture-beside, no-uv, textures-joined, unused-vertices, triangles-turned, axes-mirrored.
 """
@@ -38,11 +43,13 @@ from mimicme.pipeline.geometry.cleaning import CleanReport, clean
 from mimicme.pipeline.geometry.mesh import Mesh
 from mimicme.pipeline.geometry.orientation import orient, reversed_mesh
 from mimicme.pipeline.geometry.spatial import Surface
-from mimicme.pipeline.items import FrameSource
+from mimicme.pipeline.items import Captures, FrameSource
 from mimicme.pipeline.landmarks import Sides
 from mimicme.pipeline.landmarks.beside import read_beside
 from mimicme.pipeline.landmarks.slicer import is_slicers, on_mesh
 from mimicme.pipeline.numerics.subsample import even_subsample
+from mimicme.pipeline.rgbd.frame import UNIT_HOW, UP_HOW
+from mimicme.pipeline.rgbd.frame import read_frame as read_recorded
 from mimicme.pipeline.stage import Stage, Task
 from mimicme.stages.ingest.checkpoint import IngestCheckpoint, IngestWriter
 from mimicme.stages.ingest.textures import Note, find_texture
@@ -123,6 +130,8 @@ class RawFrame:
         evidence: of its unit and axes.
         unused_share: share of the file's vertices that no triangle has.
         turned_share: share of its triangles that were wound the other way round, or inwards.
+        notes: on its texture.
+        upright: why it is in mm and +y up; empty: it is a mesh file, of which that is not known.
     """
 
     mesh: Mesh
@@ -132,6 +141,8 @@ class RawFrame:
     evidence: units.Evidence
     unused_share: float
     turned_share: float
+    notes: tuple[Note, ...] = ()
+    upright: str = ""
 
 
 def read_frame(
@@ -156,8 +167,12 @@ def read_frame(
             if len({p.stem for p in (frame.path, *frame.duplicates)}) > 1
             else "Give a layout with one ending in place of {ext}, or move the other files away.",
         )
-    beside = References(frame.path, sources).content
-    found = read_mesh(sources.read(frame.path), frame.path.name, beside)
+    recorded = read_recorded(frame.recipe, frame.path, sources) if frame.recipe is not None else None
+    if recorded is not None:
+        found = recorded.mesh
+    else:
+        beside = References(frame.path, sources).content
+        found = read_mesh(sources.read(frame.path), frame.path.name, beside)
     used = np.zeros(len(found.mesh.vertices), bool)
     used[found.mesh.faces] = True
     unused_share = 1 - float(used.mean())
@@ -170,9 +185,11 @@ def read_frame(
             seen=f"{len(found.mesh.faces):,} triangles",
             todo="Export the frame again.",
         )
-    oriented = orient(mesh)
-    mesh = oriented.mesh
-    inward = bool(oriented.turned.mean() > 0.5 and oriented.certainty > CERTAIN_WINDING)
+    turned_share, inward = 0.0, False
+    if recorded is None:  # what a camera sees is the outside
+        oriented = orient(mesh)
+        mesh, turned_share = oriented.mesh, float(oriented.turned.mean())
+        inward = bool(turned_share > 0.5 and oriented.certainty > CERTAIN_WINDING)
     landmarks = _landmarks_beside(frame, mesh, sources, sides) if sides is not None else None
     return RawFrame(
         mesh,
@@ -181,7 +198,9 @@ def read_frame(
         report,
         units.gather(mesh, landmarks, inward),
         unused_share,
-        float(oriented.turned.mean()),
+        turned_share,
+        () if recorded is None else tuple(recorded.notes),
+        "" if recorded is None else UP_HOW.format(recorded.recipe.up),
     )
 
 
@@ -238,8 +257,8 @@ def compute(task: Task[IngestSettings], out: CheckpointWriter) -> None:
         if raw is not None:
             read[row] = raw
     evidence = [read[row].evidence for row in sorted(read)]
-    unit = units.decide_unit(evidence, task.captures.unit, where=str(task.sequence.item))
-    axes = units.decide_axes(evidence, task.captures.up, task.captures.mirrored)
+    upright = next((raw.upright for raw in read.values() if raw.upright), "")
+    unit, axes = _decided(task.captures, evidence, upright, str(task.sequence.item))
     file_from_scan = units.file_from_scan(unit, axes, evidence)
     writer = IngestWriter(
         out, unit, axes, file_from_scan, task.captures.fps, settings.max_pixels, task.sequence
@@ -272,6 +291,20 @@ def compute(task: Task[IngestSettings], out: CheckpointWriter) -> None:
             )
 
 
+def _decided(
+    captures: Captures, evidence: list[units.Evidence], upright: str, where: str
+) -> tuple[units.UnitDecision, units.AxesDecision]:
+    """Unit and axes of a sequence; those of a recording are told by its description, unless they are declared."""
+    if not upright:
+        return (
+            units.decide_unit(evidence, captures.unit, where),
+            units.decide_axes(evidence, captures.up, captures.mirrored),
+        )
+    unit = (captures.unit, where) if captures.unit != "auto" else ("mm", where, UNIT_HOW)
+    up = (captures.up, captures.mirrored) if captures.up != "auto" else ("+y", captures.mirrored, upright)
+    return units.decide_unit(evidence, *unit), units.decide_axes(evidence, *up)
+
+
 def _finish(
     frame: FrameSource,
     raw: RawFrame,
@@ -281,7 +314,9 @@ def _finish(
     unit: units.UnitDecision,
 ) -> tuple[Mesh, bytes | None, list[Note]]:
     units.check_frame(raw.evidence, evidence, unit)
-    mesh, encoded, notes = find_texture(frame, raw.found, raw.material, sources, settings.max_pixels)
+    mesh, encoded, notes = find_texture(
+        frame, raw.found, raw.material, sources, settings.max_pixels, raw.notes
+    )
     if raw.unused_share > UNUSED_SHARE:
         cut = f"{raw.unused_share:.0%} of the file's vertices have no triangle: if it was cut, copy it again."
         notes = [("unused-vertices", cut), *notes]

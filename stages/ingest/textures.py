@@ -6,6 +6,7 @@ material file costs the texture, and is noted; the geometry is used all the same
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -64,6 +65,7 @@ class _Textures:
     sources: Sources
     max_pixels: int
     notes: list[Note] = field(default_factory=list)
+    look_beside: bool = True
     names: References = field(init=False)
 
     def __post_init__(self) -> None:
@@ -118,7 +120,7 @@ class _Textures:
 
     def beside(self, mesh: Mesh) -> Picture | None:
         """The image beside the mesh that must be its own, where none is named, or the named one cannot be had."""
-        if self.noted("texture-outside"):
+        if self.noted("texture-outside") or not self.look_beside:
             return None
         found = self.names.images_beside()
         missing = self.noted("texture-missing")
@@ -168,7 +170,12 @@ class _Textures:
 
 
 def find_texture(
-    frame: FrameSource, found: MeshFile, material: Ints, sources: Sources, max_pixels: int
+    frame: FrameSource,
+    found: MeshFile,
+    material: Ints,
+    sources: Sources,
+    max_pixels: int,
+    notes: Sequence[Note] = (),
 ) -> tuple[Mesh, bytes | None, list[Note]]:
     """The frame's mesh (file units) with texture coordinates that fit its one encoded image, or None; and
     notes.
@@ -176,8 +183,10 @@ def find_texture(
     Args:
         found: what the file says, with its mesh cleaned; material: (t,) of its triangles, -1 for none.
         max_pixels: largest image.
+        notes: on its texture so far.
     """
-    textures = _Textures(frame, sources, max_pixels)
+    # beside a depth picture lie other pictures, of which it says itself what they are
+    textures = _Textures(frame, sources, max_pixels, list(notes), look_beside=frame.recipe is None)
     mesh, pictures, shown = _pictures(textures, found, material)
     if not pictures:
         # colours are a texture too: `bake` says that it is made of them

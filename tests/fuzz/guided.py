@@ -15,6 +15,8 @@ from pathlib import Path
 
 import atheris
 
+sys.path.append(str(Path(__file__).resolve().parent.parent))
+
 with atheris.instrument_imports(include=["mimicme"]):
     from mimicme.pipeline.captures.expressions import read_mapping
     from mimicme.pipeline.captures.metadata import read_subjects
@@ -22,6 +24,10 @@ with atheris.instrument_imports(include=["mimicme"]):
     from mimicme.pipeline.formats.image import decode
     from mimicme.pipeline.formats.meshio import parse_mtl, read_mesh
     from mimicme.pipeline.landmarks.files import read_points
+    from mimicme.pipeline.rgbd.depth_image import read_depth
+    from mimicme.pipeline.rgbd.recipe import read_recipe, read_times
+
+from fuzz_seeds import depth_spec  # noqa: E402
 
 SCRATCH = Path(tempfile.mkdtemp(prefix="mimicme-fuzz-"))
 
@@ -44,6 +50,12 @@ TARGETS: dict[str, Callable[[bytes], object]] = {
     "stl": lambda data: read_mesh(data, "a.stl"),
     "mtl": lambda data: parse_mtl(data, "a.mtl"),
     "image": lambda data: decode(data, max_pixels=1 << 20),
+    "rgbd": lambda data: read_recipe(data),
+    "times": lambda data: read_times(data, "times.csv"),
+    **{
+        ending: (lambda data, ending=ending: read_depth(data, depth_spec(f".{ending}"), "0"))
+        for ending in ("npy", "png")
+    },
     **{
         ending: (lambda data, name=f"a.{ending}": read_points(data, name))
         for ending in ("ljson", "pts", "pp", "csv", "json", "lm3", "bnd", "bndplus")

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from fuzz_seeds import BU83, MESHES, TABLE, points
+from fuzz_seeds import BU83, DEPTHS, MESHES, RECORDING, TABLE, TIMES, points
 
 from mimicme.pipeline.formats.image import encode
 from mimicme.pipeline.landmarks.files import write_landmarks
@@ -44,6 +44,8 @@ def seeds() -> dict[str, list[bytes]]:
         found[ending] = [write_landmarks(points(), f"a.{ending}")]
     found["bnd"].append(BU83["a.bnd"])
     found["bndplus"] = [BU83["a.bndplus"]]
+    found["rgbd"], found["times"] = [RECORDING["rgbd.toml"]], [TIMES]
+    found["npy"], found["png"] = [DEPTHS[".npy"]], [DEPTHS[".png"]]
     found["subjects"] = [TABLE]
     found["expressions"] = [b"sequence,expression\n01_smile,happiness\n"]
     return found

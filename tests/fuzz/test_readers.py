@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fuzz_seeds import BU83, MESHES, TABLE, points
+from fuzz_seeds import BU83, DEPTHS, MESHES, RECORDING, TABLE, TIMES, depth_spec, points
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -25,6 +25,10 @@ from mimicme.pipeline.formats.image import decode, encode
 from mimicme.pipeline.formats.meshio import read_mesh
 from mimicme.pipeline.landmarks.files import read_landmarks, write_landmarks
 from mimicme.pipeline.landmarks.npy import is_landmarks
+from mimicme.pipeline.rgbd.depth_image import read_depth
+from mimicme.pipeline.rgbd.frame import read_frame
+from mimicme.pipeline.rgbd.recipe import read_recipe, read_times
+from mimicme.pipeline.sources import Sources
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "400"))
 PLACES = settings(
@@ -213,3 +217,61 @@ def test_a_table_of_expressions(tmp_path: Path, kinds: Damage) -> None:
     path = tmp_path / "expressions.csv"
     path.write_bytes(spoiled(b"sequence,expression\n01_smile,happiness\nS001/x,fear\n", kinds))
     returns_or_explains(lambda: read_mapping(path))
+
+
+@PLACES
+@given(kinds=damage)
+def test_the_description_of_a_recording(kinds: Damage) -> None:
+    returns_or_explains(lambda: read_recipe(spoiled(RECORDING["rgbd.toml"], kinds)))
+    returns_or_explains(lambda: read_times(spoiled(TIMES, kinds), "times.csv"))
+
+
+@pytest.mark.parametrize("ending", DEPTHS)
+@PLACES
+@given(kinds=damage)
+def test_a_depth_picture(ending: str, kinds: Damage) -> None:
+    returns_or_explains(lambda: read_depth(spoiled(DEPTHS[ending], kinds), depth_spec(ending), "0"))
+
+
+@pytest.mark.parametrize("name", RECORDING)
+@PLACES
+@given(kinds=damage)
+def test_a_whole_moment_of_a_recording(tmp_path: Path, name: str, kinds: Damage) -> None:
+    for other, data in RECORDING.items():
+        path = tmp_path / other
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(spoiled(data, kinds) if other == name else data)
+    sources = Sources(tmp_path)
+    returns_or_explains(lambda: read_frame(tmp_path / "rgbd.toml", tmp_path / "depth" / "0.png", sources))
+
+
+numbers = st.one_of(
+    st.floats(allow_nan=True, allow_infinity=True), st.integers(-(10**20), 10**20), st.floats(-3, 3)
+)
+
+
+@PLACES
+@given(values=st.lists(numbers, min_size=8, max_size=8), keep=st.lists(st.booleans(), min_size=8, max_size=8))
+def test_any_numbers_of_a_camera(tmp_path: Path, values: list[float], keep: list[bool]) -> None:
+    """Of the depth camera: unit, focal lengths, middle, and what its lens does."""
+    text = RECORDING["rgbd.toml"].decode()
+    places = (
+        "unit_mm = 0.1",
+        "fx = 45.0",
+        "fy = 45.0",
+        "cx = 24.0",
+        "cy = 17.0",
+        "0.1, -0.2",
+        "0.002",
+        "-0.001",
+    )
+    for place, value, kept in zip(places, values, keep, strict=True):
+        if not kept:
+            new = f"{place.partition('=')[0]}= {value!r}" if "=" in place else repr(value)
+            text = text.replace(place, f"{new}, 0.1" if "," in place else new, 1)
+    for other, data in RECORDING.items():
+        path = tmp_path / other
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(text.encode() if other == "rgbd.toml" else data)
+    sources = Sources(tmp_path)
+    returns_or_explains(lambda: read_frame(tmp_path / "rgbd.toml", tmp_path / "depth" / "0.png", sources))

@@ -1,0 +1,1 @@
+"""Recordings of depth cameras: depth and colour pictures, described by one file a sequence, become meshes."""
