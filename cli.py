@@ -806,6 +806,23 @@ def template_check_command(file: Path, picture: Path | None, as_json: bool) -> N
     sys.exit(1 if bad else 0)
 
 
+@template_group.command("import")
+@click.argument("model", type=click.Choice(["ict", "makehuman", "flame", "bfm", "gnm"]))
+@click.argument("path", type=click.Path(exists=True, path_type=Path))
+@click.argument("directory", type=FOLDER)
+@click.option(
+    "--landmarks", type=RELEASE, help="Landmarks, or numbers of vertices, instead of the model's own."
+)
+def template_import_command(model: str, path: Path, directory: Path, landmarks: Path | None) -> None:
+    """A head MODEL as its makers distribute it, at PATH, as a template in DIRECTORY."""
+    from mimicme.commands.template.importing import import_template
+
+    mesh, notes = import_template(model, path, directory, landmarks)
+    for note in notes:
+        click.echo(f"  {note}", err=True)
+    click.echo(f"{mesh}: check it with `mimicme template check {mesh} --picture points.png`")
+
+
 @main.command("synth")
 @click.argument("directory", type=FOLDER)
 @click.option(

@@ -50,6 +50,7 @@ from mimicme.pipeline.release import Release, SequenceInfo, guard, layout
 from mimicme.pipeline.release.writer import ReleaseWriter, SequenceWriter
 from mimicme.pipeline.template import Template, prepare
 from mimicme.pipeline.template.face_core import FaceCore
+from mimicme.pipeline.template.skin import skin_of
 
 Progress = Callable[[str], None]
 
@@ -75,7 +76,7 @@ class Placed:
     """Two templates in one frame, the one registered to the other.
 
     Attributes:
-        source, target: (S, 3) and (V, 3) vertices of the old and of the new template, mm, one on the other.
+        source, target: (S, 3) and (V, 3) vertices of the old and of the new template's skin, mm, one on the other.
         motion: (4, 4) rigid, old canonical frame -> new canonical frame.
     """
 
@@ -85,11 +86,12 @@ class Placed:
 
 
 def place(source: Template, target: Template) -> Placed:
-    """Register the template of the smaller surface to the other one.
+    """Register the template of the smaller surface to the other one, skin to skin.
 
     Raises:
         InputError: the registration is rejected.
     """
+    source, target = skin_of(source).skin, skin_of(target).skin
     areas = [float(vertex_areas(t.vertices, t.faces).sum()) for t in (source, target)]
     # whichever way it is asked for, the same one is registered
     if (areas[0], len(source.vertices)) <= (areas[1], len(target.vertices)):
@@ -125,18 +127,20 @@ def _registered(template: Template, onto: Template) -> tuple[Floats, Floats]:
 
 @dataclass(frozen=True)
 class Correspondence:
-    """From the vertices of one template to those of another.
+    """From the vertices of one template to those of another, skin to skin.
 
     Attributes:
+        source: (S,) vertices of the old template that are its skin; V are those of the new one's skin.
         there: (V,) True where a vertex of the new template lies on the old one.
-        corners: (V, 3) vertices of the old template, weights: (V, 3) barycentric; 0 where it does not.
+        corners: (V, 3) vertices of the old template's skin, weights: (V, 3) barycentric; 0 where it does not.
         displacement: (V, 3) mm, from that point to the vertex, in the frame of `triangle_frames` of the corners;
             0 where it does not.
         distances: (V,) mm, how far the templates lie from each other; infinite where it does not.
         motion: (4, 4) as of `Placed`.
-        target: the new template.
+        target: the skin of the new template; whole: all of it.
     """
 
+    source: Longs
     there: Bools
     corners: Longs
     weights: Floats
@@ -144,10 +148,13 @@ class Correspondence:
     distances: Floats
     motion: Floats
     target: Template
+    whole: Template
 
     @classmethod
     def of(cls, source: Template, target: Template, placed: Placed) -> Correspondence:
         """Closest points of the new template's vertices on the old one, where they face the same way."""
+        index, whole = skin_of(source).index, target
+        source, target = skin_of(source).skin, skin_of(target).skin
         middle = placed.source.mean(axis=0)
         old, new = placed.source - middle, placed.target - middle
         found = Surface(old, source.faces).closest(new)
@@ -164,6 +171,7 @@ class Correspondence:
         off = new - np.einsum("vk,vkx->vx", weights, old[corners])
         local = np.einsum("vij,vj->vi", triangle_frames(old[corners]), off)
         return cls(
+            index,
             there,
             corners,
             weights,
@@ -171,7 +179,17 @@ class Correspondence:
             np.where(there, found.distances, np.inf),
             placed.motion,
             target,
+            whole,
         )
+
+    def stored(self) -> tuple[Longs, Floats, Floats]:
+        """Corners, weights and displacement of all vertices of the new template, corners as vertices of the old one."""
+        index, count = skin_of(self.whole).index, len(self.whole.vertices)
+        found = tuple(np.zeros((count, 3), kind) for kind in (np.int64, np.float64, np.float64))
+        given = (np.where(self.there[:, None], self.source[self.corners], 0), self.weights, self.displacement)
+        for array, values in zip(found, given, strict=True):
+            array[index] = values
+        return found  # type: ignore[return-value]
 
     @cached_property
     def _rest(self) -> _Rest:
@@ -179,12 +197,12 @@ class Correspondence:
 
     def carry(self, vertices: Floats) -> Floats:
         """(V, 3) vertices of the new template, in its canonical frame, from a frame (S, 3) of the old one, in its."""
-        frame = transform(self.motion, vertices)
+        frame = transform(self.motion, vertices[self.source])
         there = self.there
         corner = frame[self.corners[there]]
         points = np.einsum("vk,vkx->vx", self.weights[there], corner)
         points += np.einsum("vji,vj->vi", triangle_frames(corner), self.displacement[there])
-        return self._rest.follow(points)
+        return skin_of(self.whole).whole(self._rest.follow(points))
 
     def errors(self) -> dict[str, float]:
         """How far the two templates lie from each other on the face between brows and chin, mm, and which share of it
@@ -388,7 +406,7 @@ def convert(release: Path, template: Path, out: Path, progress: Progress | None 
             fingerprint=_fingerprint(old, target),
         ) as writer:
             writer.template(target)
-            writer.conversion(found.corners, found.weights, found.displacement)
+            writer.conversion(*found.stored())
             subject = None
             for info in old.sequences():
                 if progress:
@@ -441,7 +459,7 @@ class _Frames:
     """Writes sequences of a release into another one."""
 
     def __init__(self, old: Release, source: Template, placed: Placed, found: Correspondence) -> None:
-        self.old, self.source, self.placed, self.found = old, source, placed, found
+        self.old, self.source, self.placed, self.found = old, skin_of(source).skin, placed, found
         self.left_out: set[str] = set()
         self._resampling: dict[int, Resampling] = {}
 

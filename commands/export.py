@@ -228,7 +228,12 @@ def _write_frame(release: Release, path: Path, row: int, format: str, space: Spa
         write_whole(path, ply_bytes(mesh, image, double=space == "file"))
         return
     library = path.with_suffix(".mtl").name if image else None
-    write_whole(path, obj_bytes(mesh, decimals=_decimals(matrix), material_file=library))
+    write_whole(
+        path,
+        obj_bytes(
+            mesh, decimals=_decimals(matrix), material_file=library, polygons=release.template.polygons
+        ),
+    )
     if library and image:
         write_whole(path.with_name(library), mtl_bytes(image))
 

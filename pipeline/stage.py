@@ -61,10 +61,10 @@ class Task(Generic[S]):
         return kind(self.inputs[kind.stage])
 
     def load_template(self) -> Template:
-        """The prepared template, cached per process."""
-        from mimicme.pipeline.template import load_prepared
+        """The skin of the prepared template (`pipeline.template.skin`), cached per process: what scans show."""
+        from mimicme.pipeline.template.skin import load_skin
 
-        return load_prepared(self.template)
+        return load_skin(self.template)
 
     def load_corpus(self) -> Corpus | None:
         """What is given of all sequences, cached per process; see `corpus`."""

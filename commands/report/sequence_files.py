@@ -164,13 +164,13 @@ def _known(job: Job) -> tuple[tuple[str, str], Made] | None:
 def _draw(workspace: Workspace, job: Job, record: ItemRecord) -> tuple[tuple[int, ...], bool]:
     """Draw the frames that get a picture, and their film, and remove pictures of others; returns their numbers, and
     whether there is a film."""
-    from mimicme.pipeline.template import load_prepared
+    from mimicme.pipeline.template.skin import load_skin
 
     for old in (*job.folder.glob("*.jpg"), *job.folder.glob(FILM)):
         old.unlink()
     if not job.comparable:
         return (), False
-    template = load_prepared(workspace.template)
+    template = load_skin(workspace.template)
     chosen = [f for f in strips.choose_frames(record, job.max_frames) if f.stage != NOT_BEGUN]
     for frame in chosen:
         picture = strips.draw_strip(workspace, template, record.item, frame, job.stages)

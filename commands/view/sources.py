@@ -116,14 +116,14 @@ class WorkspaceSource:
     shapes: tuple[ShapeGroup, ...] = ()
 
     def __init__(self, workspace: Workspace, stages: Iterable[Stage]) -> None:
-        from mimicme.pipeline.template import load_prepared
+        from mimicme.pipeline.template.skin import load_skin
 
         if not workspace.template.is_file():
             raise UsageError(
                 "there is nothing to look at yet", where=workspace.root, todo="Run `mimicme run` first."
             )
         self.title = workspace.root.name
-        self.template = load_prepared(workspace.template)
+        self.template = load_skin(workspace.template)
         self._workspace = workspace
         self._stages = tuple(stage for stage in stages if stage.scope != "everything")
         self._sequences: list[Captured] = workspace.sequences()

@@ -47,6 +47,7 @@ class MeshFile:
         face_material: (t,) int32 index into `materials`; -1 where none is in force.
         textures: image names the mesh file itself gives (PLY `comment TextureFile`), as written there.
         embedded_images: encoded images the file carries (glTF), one per entry of `textures`.
+        polygons: (p,) int32, how many triangles each polygon has, one after the other; None where all are triangles.
     """
 
     mesh: Mesh
@@ -55,6 +56,7 @@ class MeshFile:
     face_material: Ints | None = None
     textures: tuple[str, ...] = ()
     embedded_images: tuple[bytes, ...] = ()
+    polygons: Ints | None = None
 
 
 def fail(reason: str, what: str, name: str, **details: Any) -> MeshFileError:
@@ -115,6 +117,14 @@ def triangulate_fans(counts: Longs) -> tuple[Longs, Longs]:
     owner = np.repeat(np.arange(len(counts)), fans)
     step = np.arange(int(fans.sum())) - np.repeat(np.cumsum(fans) - fans, fans)
     return begin[owner][:, None] + np.stack([np.zeros_like(step), step + 1, step + 2], axis=1), owner
+
+
+def polygons_of(owner: Longs) -> Ints | None:
+    """(p,) how many triangles each polygon has, of those (t,) of `triangulate_fans`; None where all are triangles."""
+    if not len(owner) or owner[-1] + 1 == len(owner):
+        return None
+    counts = np.bincount(owner)
+    return counts[counts > 0].astype(np.int32)
 
 
 def triangulate_strips(index: Longs) -> Longs:

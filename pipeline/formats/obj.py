@@ -26,6 +26,7 @@ from mimicme.pipeline.formats.mesh_file import (
     decode_name,
     fail,
     parse_numbers,
+    polygons_of,
     triangulate_fans,
 )
 from mimicme.pipeline.geometry.mesh import Mesh
@@ -111,7 +112,7 @@ def read_obj(data: bytes, name: str) -> MeshFile:
     mesh = Mesh(
         vertices, faces.astype(np.int32), uv, None if uv_faces is None else uv_faces.astype(np.int32), colors
     )
-    return MeshFile(mesh, libraries, materials, face_material)
+    return MeshFile(mesh, libraries, materials, face_material, polygons=polygons_of(owner))
 
 
 @dataclass(frozen=True)
@@ -447,7 +448,12 @@ def _without_options(value: bytes) -> str:
 
 
 def obj_bytes(
-    mesh: Mesh, *, decimals: int = 6, material_file: str | None = None, material: str = "texture"
+    mesh: Mesh,
+    *,
+    decimals: int = 6,
+    material_file: str | None = None,
+    material: str = "texture",
+    polygons: Ints | None = None,
 ) -> bytes:
     """A mesh as OBJ text: the same mesh gives the same bytes.
 
@@ -455,6 +461,7 @@ def obj_bytes(
         mesh: with `uv`, written as `vt`; with `colors`, as x y z r g b in [0, 1].
         decimals: digits after the point, of coordinates in the mesh's unit; texture coordinates get 6.
         material_file: MTL to name; `material`: the material in it.
+        polygons: (p,) how many triangles each polygon has, as of `MeshFile`; written as polygons again.
     """
     parts = [f"mtllib {material_file}\nusemtl {material}\n"] if material_file else []
     n, t = len(mesh.vertices), len(mesh.faces)
@@ -470,10 +477,35 @@ def obj_bytes(
             ("vt %.6f %.6f\n" * len(mesh.uv)) % tuple((np.nan_to_num(mesh.uv) + 0.0).ravel().tolist())
         )
         faces = np.stack([faces, mesh.uv_faces.astype(np.int64) + 1], axis=2)
-        parts.append(("f %d/%d %d/%d %d/%d\n" * t) % tuple(faces.ravel().tolist()))
+        corner = " %d/%d"
     else:
-        parts.append(("f %d %d %d\n" * t) % tuple(faces.ravel().tolist()))
+        faces, corner = faces[:, :, None], " %d"
+    if polygons is None:
+        parts.append((f"f{3 * corner}\n" * t) % tuple(faces.ravel().tolist()))
+    else:
+        parts.append(_polygon_lines(faces, polygons, corner))
     return "".join(parts).encode()
+
+
+def _polygon_lines(faces: Longs, polygons: Ints, corner: str) -> str:
+    """Lines of polygons made of triangles (t, 3, k) that share their first corner; those that do not stay triangles."""
+    lines = np.empty(len(polygons), object)
+    first = np.cumsum(polygons) - polygons
+    for count in np.unique(polygons):
+        which = np.flatnonzero(polygons == count)
+        fans = faces[first[which][:, None] + np.arange(count)]
+        onwards, back = fans[:, :-1, 2], fans[:, 1:, 1]
+        ahead = (onwards == back).all(axis=(1, 2))
+        turned = (fans[:, :-1, 1] == fans[:, 1:, 2]).all(axis=(1, 2)) & ~ahead
+        shared = (fans[:, :, 0] == fans[:, :1, 0]).all(axis=(1, 2))
+        fans = np.where(turned[:, None, None, None], fans[:, ::-1], fans)
+        around = np.concatenate([fans[:, 0, :2], fans[:, :, 2]], axis=1)
+        text = f"f{(int(count) + 2) * corner}\n"
+        three = f"f{3 * corner}\n" * int(count)
+        whole = shared & (ahead | turned)
+        for at, is_whole, polygon, triangles in zip(which, whole, around, fans, strict=True):
+            lines[at] = text % tuple(polygon.ravel()) if is_whole else three % tuple(triangles.ravel())
+    return "".join(lines)
 
 
 def mtl_bytes(image_name: str, material: str = "texture") -> bytes:

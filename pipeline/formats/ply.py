@@ -27,6 +27,7 @@ from mimicme.pipeline.formats.mesh_file import (
     decode_name,
     fail,
     parse_numbers,
+    polygons_of,
     triangulate_fans,
     triangulate_strips,
 )
@@ -88,6 +89,7 @@ def read_ply(data: bytes, name: str) -> MeshFile:
     check_vertices(vertices, name)
     face = columns.get("face", {})
     corners = _first_of(face, _INDEX_NAMES)
+    polygons = None
     if isinstance(corners, _Ragged) and (corners.counts >= 3).any():
         if order and not corners.counts[-1]:
             what = "the file holds zero bytes at its end: it was not written to its end"
@@ -97,6 +99,7 @@ def read_ply(data: bytes, name: str) -> MeshFile:
         faces = checked(corners.values.astype(np.int64)[corner], len(vertices), name)
         uv, uv_faces = _ply_uv(vertex, face, corners, corner, owner, faces)
         face_material = _texture_numbers(face, owner)
+        polygons = polygons_of(owner)
     else:
         faces = checked(_strips(columns, name), len(vertices), name)
         uv, uv_faces = _vertex_uv(vertex, faces)
@@ -106,7 +109,7 @@ def read_ply(data: bytes, name: str) -> MeshFile:
             "no-faces", "the file has vertices but no triangle", name, seen=f"{len(vertices):,} vertices"
         )
     mesh = Mesh(vertices, faces, uv, uv_faces, _ply_colors(vertex))
-    return MeshFile(mesh, face_material=face_material, textures=tuple(textures))
+    return MeshFile(mesh, face_material=face_material, textures=tuple(textures), polygons=polygons)
 
 
 _INDEX_NAMES = ("vertex_indices", "vertex_index", "vertex_indexes", "vertices")

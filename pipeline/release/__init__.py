@@ -354,13 +354,28 @@ class Release:
                 wanted += layout.COPIES_OF_TEMPLATE * stored.nbytes
                 self._make_room(wanted, "/template/masks")
                 masks[name] = self._read(stored)
+        polygons = None
+        if self._has("template", layout.POLYGONS):
+            stored = self._stored("template", layout.POLYGONS)
+            wanted += layout.COPIES_OF_TEMPLATE * stored.nbytes
+            self._make_room(wanted, "/template")
+            triangles = len(data["faces"])
+            if (
+                stored.dtype != np.dtype(layout.POLYGONS_DTYPE)
+                or len(stored.shape) != 1
+                or stored.shape[0] > triangles
+            ):
+                raise self._wrong(stored, f"at most {triangles} numbers, {layout.POLYGONS_DTYPE}")
+            polygons = np.asarray(self._read(stored))
+            if int(polygons.sum(dtype=np.uint64)) != triangles or not polygons.all():
+                raise self._wrong(stored, f"triangles of each polygon, {triangles} in all")
         limits = {"faces": n_vertices, "uv_faces": len(data["uv"]), "landmark_vertices": n_vertices}
         for name, limit in limits.items():
             if data[name].size and int(data[name].max()) >= limit:
                 raise self._wrong(self._stored("template", name), f"numbers below {limit}")
         if not len(data["landmark_vertices"]) == len(data["landmark_weights"]) == n_landmarks:
             raise self._wrong(self._stored("template", "landmark_weights"), f"{n_landmarks} rows, one a name")
-        return layout.template_of(data, names, masks, self._attributes("template"))
+        return layout.template_of(data, names, masks, self._attributes("template"), polygons)
 
     @cached_property
     def _template_vertices(self) -> NDArray[np.float32]:

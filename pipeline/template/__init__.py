@@ -13,12 +13,12 @@ import json
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mimicme.pipeline.arrays import Floats, Ints
+from mimicme.pipeline.arrays import Bools, Floats, Ints
 from mimicme.pipeline.captures.units import (
     EYES_MM,
     UNITS_MM,
@@ -35,10 +35,15 @@ from mimicme.pipeline.landmarks import GROUPS, IBUG68, INNER, eye_distance
 from mimicme.pipeline.landmarks.files import EXTENSIONS, read_landmarks
 from mimicme.pipeline.whole_hdf5 import whole_hdf5
 
+if TYPE_CHECKING:
+    from mimicme.pipeline.formats.mesh_file import MeshFile
+
 EMBEDDED = "menpo3d"
 PREPARED_SCHEMA = 1
 # raised when the same template file is prepared into something else
-PREPARE_VERSION = 4
+PREPARE_VERSION = 5
+INTERIOR = "interior"
+"""The mask of what no scan shows: eyeballs, inner mouth, teeth, lashes; see `skin`."""
 # landmarks further from the surface than this share of the inter-eye distance belong to another mesh
 LANDMARK_OFF_SURFACE = 0.25
 # a triangle may stick out of its UDIM tile by this much, the slips of other programs
@@ -63,6 +68,8 @@ class Template:
         name: `menpo3d` for the embedded one, else the file's stem.
         digest: SHA-256 of the template's content; part of every fingerprint that depends on the template.
         notes: sentences that state what was decided on the way: unit, axes, texture layout.
+        polygons: (P,) how many triangles each polygon of the template file has, one after the other; None where all
+            are triangles.  No part of the digest: nothing is computed from it.
     """
 
     vertices: Floats
@@ -76,6 +83,13 @@ class Template:
     name: str = ""
     digest: str = ""
     notes: tuple[str, ...] = ()
+    polygons: Ints | None = None
+
+    @property
+    def interior(self) -> Bools:
+        """(V,) True on what no scan shows, by the mask `interior`; nowhere without it."""
+        mask = self.masks.get(INTERIOR)
+        return np.zeros(len(self.vertices), bool) if mask is None else np.asarray(mask >= 0.5)
 
     @property
     def mesh(self) -> Mesh:
@@ -197,10 +211,16 @@ def read_template(files: TemplateFiles) -> tuple[Mesh, Floats]:
     Raises:
         InputError: one of them cannot be read.
     """
+    mesh, points = _read_parts(files)
+    return mesh.mesh, points
+
+
+def _read_parts(files: TemplateFiles) -> tuple[MeshFile, Floats]:
+    """As `read_template`, with what the mesh's file says beside the mesh."""
     from mimicme.pipeline.formats.meshio import read_mesh
 
     try:
-        mesh = read_mesh(_read(files.mesh), files.mesh.name).mesh
+        mesh = read_mesh(_read(files.mesh), files.mesh.name)
         points = np.asarray(read_landmarks(_read(files.landmarks), files.landmarks.name).points, np.float64)
     except FrameRejected as error:  # a reader of captures rejects a frame; there is no run without a template
         raise InputError(
@@ -228,14 +248,15 @@ def prepare(source: str | Path) -> Template:
             no face's distance apart in any unit, or the mesh is mirrored.
     """
     files = find_files(source)
-    mesh, points = read_template(files)
-    masks = _read_masks(files.masks, len(mesh.vertices)) if files.masks is not None else {}
+    read, points = _read_parts(files)
+    mesh = read.mesh
+    masks = read_masks(files, len(mesh.vertices))
     said = ""
     if str(source) == EMBEDDED:
         points, said = with_nose_tip(points, np.asarray(mesh.vertices, np.float64))
     elif without_jaw(points):
         points, said = with_jaw(points)
-    template = assemble(mesh, points, tuple(IBUG68), files.name, masks, where=files.mesh)
+    template = assemble(mesh, points, tuple(IBUG68), files.name, masks, files.mesh, read.polygons)
     return replace(template, notes=(*template.notes, said)) if said else template
 
 
@@ -298,8 +319,11 @@ def assemble(
     name: str,
     masks: dict[str, Floats] | None = None,
     where: object = None,
+    polygons: Ints | None = None,
 ) -> Template:
     """Make a template of a mesh and its (68, 3) iBUG-68 landmarks, both in the file's own unit and axes.
+
+    Landmarks are put onto the skin; what the mask `interior` covers gets no layout of its own where one is made.
 
     Raises:
         InputError: as `prepare`.
@@ -312,7 +336,8 @@ def assemble(
     axes, said = _axes(points, where)
     notes.append(said)
     vertices, points = vertices * mm @ axes.T, points * mm @ axes.T
-    corners, weights, triangles, off = _on_surface(vertices, faces, points)
+    skin = _skin_triangles(faces, masks or {}, where)
+    corners, weights, triangles, off = _on_surface(vertices, faces[skin], points)
     limit = LANDMARK_OFF_SURFACE * eye_distance(points)
     if np.median(off) > limit:
         raise InputError(
@@ -323,29 +348,51 @@ def assemble(
             todo="Give mesh and landmarks in the same unit and axes.",
         )
     notes.append(f"landmarks: 68 on the surface, moved by {np.median(off):.2f} mm (median)")
-    normals, areas = triangle_normals(vertices, faces)
+    normals, _ = triangle_normals(vertices, faces[skin])
     uv, uv_faces = mesh.uv, mesh.uv_faces
     inner = triangles[17:]
     if float(normals[inner, 2].mean()) < 0:
-        faces = np.ascontiguousarray(faces[:, ::-1])
-        uv_faces = None if uv_faces is None else np.ascontiguousarray(uv_faces[:, ::-1])
-        corners, weights = corners[:, ::-1], weights[:, ::-1]
+        # the first corner is what the triangles of a polygon share
+        turned = slice(None, None, -1) if polygons is None else [0, 2, 1]
+        faces = np.ascontiguousarray(faces[:, turned])
+        uv_faces = None if uv_faces is None else np.ascontiguousarray(uv_faces[:, turned])
+        corners, weights = corners[:, turned], weights[:, turned]
         notes.append("triangles: turned round, because the file has them clockwise seen from outside")
     if uv is None or uv_faces is None:
         from mimicme.pipeline.template.face_layout import face_layout
 
-        uv, uv_faces, said = face_layout(vertices, faces, points)
+        uv, uv_faces, said = face_layout(vertices, faces[skin], points)
+        if not skin.all():  # no scan has colours for the rest: it gets a point of the corner
+            uv = np.concatenate([uv, np.zeros((1, 2))])
+            own = uv_faces
+            uv_faces = np.full(faces.shape, len(uv) - 1, np.int32)
+            uv_faces[skin] = own
     else:
-        uv, uv_faces, said = _own_uv(np.asarray(uv, np.float64), np.asarray(uv_faces, np.int32))
+        uv, uv_faces, said = _own_uv(np.asarray(uv, np.float64), np.asarray(uv_faces, np.int32), skin)
     notes.append(said)
     template = Template(
         vertices, faces, uv, uv_faces, names, np.ascontiguousarray(corners), np.ascontiguousarray(weights),
-        dict(sorted((masks or {}).items())), name, "", tuple(notes),
+        dict(sorted((masks or {}).items())), name, "", tuple(notes), polygons,
     )  # fmt: skip
-    return _with_digest(template)
+    return with_digest(template)
 
 
-def _with_digest(template: Template) -> Template:
+def _skin_triangles(faces: Ints, masks: dict[str, Floats], where: object) -> Bools:
+    """(T,) True on triangles none of whose corners the mask `interior` covers."""
+    if INTERIOR not in masks:
+        return np.ones(len(faces), bool)
+    skin = ~(masks[INTERIOR] >= 0.5)[faces].any(axis=1)
+    if not skin.any():
+        raise InputError(
+            "the mask 'interior' leaves no triangle of the skin",
+            where=where,
+            expected="1 on eyes, inner mouth, teeth and lashes, 0 on what a scan shows",
+        )
+    return np.asarray(skin)
+
+
+def with_digest(template: Template) -> Template:
+    """The template with the digest of its content."""
     digest = hashlib.sha256()
     for key, array in _arrays(template).items():
         digest.update(f"{key} {array.dtype.str} {array.shape}\n".encode())
@@ -460,8 +507,12 @@ def _on_surface(
     return faces[found.triangles].astype(np.int64), weights, found.triangles, found.distances
 
 
-def _own_uv(uv: Floats, uv_faces: Ints) -> tuple[Floats, Ints, str]:
-    """The template's own texture layout, brought into the unit square without folding it onto itself."""
+def _own_uv(uv: Floats, uv_faces: Ints, skin: Bools) -> tuple[Floats, Ints, str]:
+    """The template's own texture layout, brought into the unit square without folding it onto itself.
+
+    Of UDIM tiles those of the skin, whose triangles are True in (T,), lie side by side; those of the interior share one
+    square among them, for no scan has colours for them.
+    """
     if not np.isfinite(uv).all():
         raise InputError("the template has a texture coordinate that is not a number")
     used = np.unique(uv_faces)
@@ -479,26 +530,48 @@ def _own_uv(uv: Floats, uv_faces: Ints) -> tuple[Floats, Ints, str]:
             "cross the borders of tiles, so that it is no UDIM layout: it was shrunk into the unit square"
         )
         return (uv - low) / span, uv_faces, said
-    tiles, which = np.unique(tile, axis=0, return_inverse=True)
+    # the interior's tiles are others than the skin's, also where they have the same number
+    tiles, which = np.unique(np.column_stack([~skin, tile]), axis=0, return_inverse=True)
     # a coordinate on the border that two tiles share has a place in each of them
     keys, corners = np.unique(
         np.stack([uv_faces, np.broadcast_to(which.reshape(-1, 1), uv_faces.shape)], 2).reshape(-1, 2),
         axis=0,
         return_inverse=True,
     )
-    side = int(np.ceil(np.sqrt(len(tiles))))
-    place = np.stack([keys[:, 1] % side, keys[:, 1] // side], axis=1)
-    laid = (np.clip(uv[keys[:, 0]] - tiles[keys[:, 1]], 0, 1) + place) / side
-    numbers = ", ".join(str(1001 + int(u) + 10 * int(v)) for u, v in tiles)
+    outer = int((tiles[:, 0] == 0).sum())
+    inner = len(tiles) - outer
+    side = int(np.ceil(np.sqrt(outer + (inner > 0))))
+    place = np.stack([np.arange(outer) % side, np.arange(outer) // side], axis=1) / side
+    size = np.full(outer, 1 / side)
+    if inner:
+        part = int(np.ceil(np.sqrt(inner)))
+        square = np.array([outer % side, outer // side]) / side
+        within = np.stack([np.arange(inner) % part, np.arange(inner) // part], axis=1) / (side * part)
+        place = np.concatenate([place, square + within])
+        size = np.concatenate([size, np.full(inner, 1 / (side * part))])
+    tile_of = keys[:, 1]
+    laid = np.clip(uv[keys[:, 0]] - tiles[tile_of, 1:], 0, 1) * size[tile_of, None] + place[tile_of]
+    numbers = ", ".join(str(1001 + int(u) + 10 * int(v)) for inside, u, v in tiles if not inside)
     said = (
-        f"texture layout: the file's own, {len(tiles)} UDIM tile(s) ({numbers}) laid {side} x {side} "
+        f"texture layout: the file's own, {outer} UDIM tile(s) ({numbers}) laid {side} x {side} "
         "from the lower left corner"
     )
+    if inner:
+        said += f"; the {inner} of the interior share one square"
     return laid, corners.reshape(uv_faces.shape).astype(np.int32), said
 
 
-def _read_masks(path: Path, n_vertices: int) -> dict[str, Floats]:
+def read_masks(files: TemplateFiles, n_vertices: int) -> dict[str, Floats]:
+    """The masks beside a template, (V,) in [0, 1] by name; none where there is no file.
+
+    Raises:
+        InputError: they cannot be read, or are not one number in [0, 1] per vertex.
+    """
     import io
+
+    path = files.masks
+    if path is None:
+        return {}
 
     try:
         with np.load(io.BytesIO(_read(path)), allow_pickle=False) as archive:
@@ -528,6 +601,9 @@ def save_prepared(template: Template, path: Path) -> None:
         filters = {"compression": "gzip", "compression_opts": 1, "shuffle": True, "fletcher32": True}
         for key, array in _arrays(template).items():
             handle.create_dataset(key, data=array, track_times=False, **filters)
+        if template.polygons is not None:
+            polygons = np.asarray(template.polygons, "<i4")
+            handle.create_dataset("polygons", data=polygons, track_times=False, **filters)
 
 
 def load_prepared(path: Path) -> Template:
@@ -568,4 +644,5 @@ def _load(path: Path, mtime_ns: int, size: int, inode: int) -> Template:
             str(handle.attrs["name"]),
             str(handle.attrs["digest"]),
             tuple(json.loads(handle.attrs["notes"])),
+            handle["polygons"][:] if "polygons" in handle else None,
         )

@@ -26,7 +26,8 @@ from mimicme.pipeline.drawing.render import Camera
 from mimicme.pipeline.formats.image import opencv
 from mimicme.pipeline.geometry.mesh import Mesh
 from mimicme.pipeline.landmarks import GROUPS, MIRROR, N_LANDMARKS, eye_distance
-from mimicme.pipeline.template import Template, load_prepared
+from mimicme.pipeline.template import Template
+from mimicme.pipeline.template.skin import load_skin
 from mimicme.stages.landmarks.consensus import consensus_of
 from mimicme.stages.landmarks.mediapipe_points import ibug_from_mediapipe
 from mimicme.stages.landmarks.networks import PictureNetworks
@@ -182,7 +183,7 @@ def default_mapping() -> MediapipeToIbug:
 
 @lru_cache(maxsize=2)
 def _of_file(path: Path, networks: PictureNetworks, stamp: tuple[int, int]) -> MediapipeToIbug:
-    return learn_mapping(load_prepared(path), networks)
+    return learn_mapping(load_skin(path), networks)
 
 
 def mapping_for(path: Path, networks: PictureNetworks) -> MediapipeToIbug:

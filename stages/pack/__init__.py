@@ -52,6 +52,7 @@ from mimicme.pipeline.release.writer import (
 from mimicme.pipeline.review import rejection
 from mimicme.pipeline.stage import A, Stage
 from mimicme.pipeline.template import Template
+from mimicme.pipeline.template.skin import Skin, skin_of
 from mimicme.pipeline.whole_file import NO_ROOM
 from mimicme.stages.align.checkpoint import AlignCheckpoint
 from mimicme.stages.bake.checkpoint import TEXTURE, BakeCheckpoint
@@ -356,6 +357,7 @@ def _write_subjects(
 ) -> tuple[int, int]:
     """Write sequences, in order, and whose they are; returns how many frames are ok and rejected."""
     table_type = layout.quality_dtype(list(whole.survey.units))
+    skin = skin_of(whole.template)
     subject = None
     ok = rejected = 0
     for each in inputs:
@@ -363,7 +365,9 @@ def _write_subjects(
             subject = each.sequence.item.subject
             out.subject(subject, people[subject])
         with _opened(each, whole.stages) as found:
-            good = _write_sequence(out, found, whole.captures, whole.settings, table_type, whole.survey.units)
+            good = _write_sequence(
+                out, found, whole.captures, whole.settings, skin, table_type, whole.survey.units
+            )
         ok += int(good.sum())
         rejected += int((~good).sum())
     return ok, rejected
@@ -608,6 +612,7 @@ def _write_sequence(
     found: _Inputs,
     captures: Captures,
     settings: PackSettings,
+    skin: Skin,
     table_type: np.dtype[Any],
     units: Mapping[str, str],
 ) -> NDArray[np.bool_]:
@@ -643,16 +648,16 @@ def _write_sequence(
                 where=found.sequence.item,
                 todo=f"Run with --force --only '{found.sequence.item}'.",
             )
-        if register.all_vertices.shape[1:] != (out.n_vertices, 3):
+        if register.all_vertices.shape[1:] != (len(skin.index), 3):
             raise CheckpointError(
                 "the registered vertices are not the template's",
                 where=register.path,
                 seen=register.all_vertices.shape[1],
-                expected=out.n_vertices,
+                expected=len(skin.index),
                 todo="Run `mimicme register` again.",
             )
         try:
-            to.vertices(np.flatnonzero(good).tolist(), _frames(register, settings.vertex_step_um))
+            to.vertices(np.flatnonzero(good).tolist(), _frames(register, skin, settings.vertex_step_um))
         except OutOfReachError as error:
             raise CheckpointError(
                 error.what,
@@ -671,14 +676,16 @@ def _write_sequence(
     return good
 
 
-def _frames(registered: RegisteredCheckpoint, step_um: float) -> Callable[[int], NDArray[np.float32]]:
-    """The vertices of a row of a checkpoint, rounded."""
+def _frames(
+    registered: RegisteredCheckpoint, skin: Skin, step_um: float
+) -> Callable[[int], NDArray[np.float32]]:
+    """The vertices of a row of a checkpoint, with the template's interior behind them, rounded."""
 
     def frame(row: int) -> NDArray[np.float32]:
         vertices = registered.all_vertices[row]
         if not np.isfinite(vertices).all():
             raise CheckpointError(f"row {row} is ok but its vertices are not finite", where=registered.path)
-        return _rounded(vertices, step_um)
+        return _rounded(skin.whole(vertices.astype(np.float64)).astype(np.float32), step_um)
 
     return frame
 

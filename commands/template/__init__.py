@@ -22,8 +22,18 @@ from mimicme.pipeline.geometry.layout_quality import measure
 from mimicme.pipeline.geometry.mesh import Mesh, components, edges, triangle_normals, vertex_areas
 from mimicme.pipeline.geometry.orientation import consistent
 from mimicme.pipeline.landmarks import GROUPS, IBUG68, MIRROR, eye_distance
-from mimicme.pipeline.template import Template, find_files, prepare, read_template, with_jaw, without_jaw
+from mimicme.pipeline.template import (
+    INTERIOR,
+    Template,
+    find_files,
+    prepare,
+    read_masks,
+    read_template,
+    with_jaw,
+    without_jaw,
+)
 from mimicme.pipeline.template.face_core import FaceCore
+from mimicme.pipeline.template.skin import RIGID, skin_of
 
 if TYPE_CHECKING:
     from mimicme.pipeline.drawing.render import Picture
@@ -66,14 +76,21 @@ def check(path: Path) -> list[Finding]:
     Raises:
         InputError: the mesh or its landmarks are not there, or cannot be read.
     """
-    mesh, points = read_template(find_files(path))
-    found = [*_surface(mesh), *_points(points)]
+    files = find_files(path)
+    mesh, points = read_template(files)
+    found: list[Finding] = []
     try:
+        interior = read_masks(files, len(mesh.vertices)).get(INTERIOR)
+        shown = mesh.faces if interior is None else mesh.faces[(interior[mesh.faces] < 0.5).all(axis=1)]
+        skin = Mesh(mesh.vertices, shown)
+        found += [*_surface(mesh, skin), *_points(points)]
         template = prepare(path)
     except InputError as error:
         return [*found, Finding("error", str(error))]
     found += [Finding("note" if "turned" in said else "ok", _sentence(said)) for said in template.notes]
-    found += [*_placed(template, mesh, points), *_size(template), *_layout(template, mesh), *_core(template)]
+    found += _interior(template)
+    template = skin_of(template).skin
+    found += [*_placed(template, skin, points), *_size(template), *_layout(template, mesh), *_core(template)]
     if any(one.level == "error" for one in found):
         return [*found, Finding("note", "It was not tried out: settle the errors first.")]
     return [*found, *_tried(template)]
@@ -83,16 +100,18 @@ def _sentence(said: str) -> str:
     return f"{said[:1].upper()}{said[1:]}."
 
 
-def _surface(mesh: Mesh) -> list[Finding]:
-    """Pieces, edges and winding of the mesh as the file has it."""
+def _surface(mesh: Mesh, skin: Mesh) -> list[Finding]:
+    """Pieces, edges and winding of the mesh as the file has it, without what the mask `interior` covers."""
     found = []
-    vertices, faces = np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces)
+    vertices, faces = np.asarray(mesh.vertices, np.float64), np.asarray(skin.faces)
+    if not len(faces):
+        return []
     flat = int(degenerate(vertices, faces).sum())
     if flat:
         found.append(
             Finding("note", f"{flat} of {len(faces)} triangles have no area. Remove them or move a corner.")
         )
-    loose = len(vertices) - len(np.unique(faces))
+    loose = len(vertices) - len(np.unique(mesh.faces))
     if loose:
         found.append(
             Finding(
@@ -102,7 +121,7 @@ def _surface(mesh: Mesh) -> list[Finding]:
             )
         )
     sizes = _pieces(faces, len(vertices))
-    welded, joined = weld(mesh)
+    welded, joined = weld(skin)
     fewer = _pieces(np.asarray(welded.faces), len(welded.vertices))
     if len(fewer) < len(sizes):
         found.append(
@@ -118,11 +137,12 @@ def _surface(mesh: Mesh) -> list[Finding]:
             Finding(
                 "note",
                 f"The mesh is in {len(sizes)} pieces, of {listed([str(n) for n in sizes])} triangles. Each follows the "
-                "scan by itself; what no scan shows, eyeballs or teeth, is better left out of the template.",
+                "scan by itself; what no scan shows, eyeballs or teeth, belongs into the mask 'interior', or is left "
+                "out.",
             )
         )
     else:
-        found.append(Finding("ok", f"One piece: {len(vertices)} vertices, {len(faces)} triangles."))
+        found.append(Finding("ok", f"One piece: {len(np.unique(faces))} vertices, {len(faces)} triangles."))
     pairs, count = edges(faces)
     many = pairs[count > 2]
     if len(many):
@@ -150,6 +170,18 @@ def _surface(mesh: Mesh) -> list[Finding]:
     else:
         found.append(Finding("ok", "All triangles of a piece are wound alike."))
     return found
+
+
+def _interior(template: Template) -> list[Finding]:
+    """What follows the skin, and whether it lies behind it."""
+    interior = template.interior
+    if not interior.any():
+        return []
+    bodies = [name[len(RIGID) :] for name in sorted(template.masks) if name.startswith(RIGID)]
+    said = f"{int(interior.sum())} vertices are interior and follow the skin"
+    if bodies:
+        said += f"; as rigid bodies {listed(bodies)}"
+    return [Finding("ok", f"{said}. What follows is said of the skin.")]
 
 
 def _pieces(faces: Ints, n_vertices: int) -> list[int]:
