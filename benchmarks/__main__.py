@@ -1,6 +1,6 @@
 """Speed and accuracy of mimicme, measured on this machine, next to its peers.
 
-    python benchmarks [accuracy] [chain] [register] [robust] [growth] [stages] [bake] [pca]
+    python benchmarks [accuracy] [chain] [register] [robust] [expected] [growth] [stages] [bake] [pca]
                       [reading] [loading] [packing] [again] [simulation] [invariance] [field] [still] [rgbd]
                       [seeded]
                       [--captures DIR] [--trials N] [--output DIR] ...
@@ -83,6 +83,16 @@ def _robust(options: argparse.Namespace) -> dict[str, Any]:
     import robust
 
     return robust.run(_captures(options), options.trials, options.damage, _say)
+
+
+def _expected(options: argparse.Namespace) -> dict[str, Any]:
+    """Is `expected_error` right?  Learnt on `synth` and --captures, judged on `synth --maker people`."""
+    import expected_error
+    from cases import Captures, judges, synthetic
+
+    teachers = [synthetic(options.build, _say)]
+    teachers += [Captures(options.captures)] if options.captures else []
+    return expected_error.run(teachers, judges(options.build, _say), options.trials, _work(options), _say)
 
 
 def _growth(options: argparse.Namespace) -> dict[str, Any]:
@@ -190,6 +200,7 @@ BENCHMARKS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "chain": _chain,
     "register": _register,
     "robust": _robust,
+    "expected": _expected,
     "growth": _growth,
     "stages": _stages,
     "bake": _bake,
@@ -268,7 +279,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--workspace", type=Path, help="of `packing`: one whose checkpoints are all there")
     parser.add_argument("--case", action="append", default=[], help="of `field`: only this")
-    parser.add_argument("--trials", type=int, default=40, help="of `robust` (the promise is about 200)")
+    parser.add_argument(
+        "--trials", type=int, default=40, help="of `robust` (the promise is about 200), and of `expected`"
+    )
     parser.add_argument(
         "--damage", action="append", default=[], help="of `robust`: only this; half+coarse is both"
     )
@@ -302,7 +315,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     if "packing" in options.names and not options.workspace:
         parser.error("packing needs --workspace DIR, as `make demo` leaves one: demo/synthetic/workspace")
     options.names = options.names or [
-        name for name in BENCHMARKS if name not in ("field", "loading", "packing", "still", "seeded", "rgbd")
+        name
+        for name in BENCHMARKS
+        if name not in ("expected", "field", "loading", "packing", "still", "seeded", "rgbd")
     ]
     return options
 

@@ -16,6 +16,7 @@ from mimicme.pipeline.template import Template, embedded_data, prepare
 
 SYNTH_VERTICES = 9_000
 SUBJECTS, SEQUENCES, FRAMES, SEED = 3, 5, 3, 7
+JUDGES, JUDGED_SEQUENCES, JUDGED_SEED = 7, ("neutral", "happiness", "pout"), 47
 FACE_RADIUS_MM = 80.0
 
 
@@ -172,11 +173,27 @@ def resized(template: Template, vertices: int, layout: bool = False) -> Template
 
 def synthetic(build: Path, say: Callable[[str], None]) -> Captures:
     """Captures of invented people on a template of about 9,000 vertices, made once below `build`."""
+    return _made(build / f"bench-captures-{SUBJECTS}x{SEQUENCES}x{FRAMES}", SUBJECTS, SEQUENCES, SEED, say)
+
+
+def judges(build: Path, say: Callable[[str], None]) -> Captures:
+    """The same of `synth --maker people`, which only judges."""
+    folder = build / f"bench-judges-{JUDGES}x{len(JUDGED_SEQUENCES)}x{FRAMES}"
+    return _made(folder, JUDGES, JUDGED_SEQUENCES, JUDGED_SEED, say, "people")
+
+
+def _made(
+    folder: Path,
+    subjects: int,
+    sequences: int | tuple[str, ...],
+    seed: int,
+    say: Callable[[str], None],
+    maker: str = "template",
+) -> Captures:
     from mimicme.commands.synth import synthesise
 
-    folder = build / f"bench-captures-{SUBJECTS}x{SEQUENCES}x{FRAMES}"
     if not (folder / "synth.json").is_file():
         say(f"making captures in {folder} (some minutes, once)")
     template = resized(prepare("menpo3d"), SYNTH_VERTICES, layout=True)
-    synthesise(folder, SUBJECTS, SEQUENCES, FRAMES, SEED, template)
+    synthesise(folder, subjects, sequences, FRAMES, seed, template, maker=maker)
     return Captures(folder)

@@ -50,10 +50,10 @@ def landmark_weights(source: Floats, target: Floats, smoothing_mm: float) -> Flo
 
 
 def disagreement(source: Floats, target: Floats, smoothing_mm: float) -> float:
-    """Median leave-one-out residual, mm: how noisy an annotation is, together with how far the two faces differ."""
+    """Mean leave-one-out residual, mm: how noisy an annotation is, together with how far the two faces differ."""
     if len(source) < MIN_LANDMARKS:
         return float("nan")
-    return float(np.median(leave_one_out(source, target, smoothing_mm)))
+    return float(np.mean(leave_one_out(source, target, smoothing_mm)))
 
 
 def leave_one_out(source: Floats, target: Floats, smoothing_mm: float) -> Floats:

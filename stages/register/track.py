@@ -175,8 +175,10 @@ class SequenceTracker:
         self.neutral_oddity = ""
         self.detector_offset = np.zeros((N_LANDMARKS, 3)) if detector_offset is None else detector_offset
         self._rest = template.vertices if neutral is None else neutral
-        self._assessor = QualityAssessor(template.vertices, template.faces, levels.opposite, levels.eyeballs)
         self._core = FaceCore.of(template.vertices, template.faces, levels.fine.areas, template.landmarks())
+        self._assessor = QualityAssessor(
+            template.vertices, template.faces, levels.opposite, self._core.areas > 0, levels.eyeballs
+        )
         self._plausibility = Plausibility(
             template.vertices,
             template.faces,
@@ -452,7 +454,7 @@ class SequenceTracker:
         Raises:
             FrameRejected: one of the reasons of quality.py.
         """
-        settings, target, landmarks = self.settings, fit_target.scan, fit_target.landmarks
+        settings, target = self.settings, fit_target.scan
         found = rest + displacement
         if not np.isfinite(found).all():
             raise FrameRejected(
@@ -467,7 +469,7 @@ class SequenceTracker:
         last = Step(settings.stiffness_end, 2 * settings.scale_end_mm)
         checks = LandmarkChecks(
             self._fitter.held_out_error(rest, fit_target, displacement, correspondences, last),
-            disagreement(self.template.landmarks()[known], landmarks[known], settings.landmark_smoothing_mm),
+            self._disagreement(frame, known),
             float(frame.detected[known].mean()) if known.any() else 0.0,
         )
         mouth = self._mouth(found, target)
@@ -476,6 +478,12 @@ class SequenceTracker:
         return self._assessed(
             frame, transform(back, found), pose @ motion, checks, scan, scan_normals, observed, mouth
         )
+
+    def _disagreement(self, frame: Frame, known: Bools) -> float:
+        """mm: how far a frame's landmarks lie from where the others put them on its person's neutral, or the template
+        while there is none; as they are given or found, without a detector's offset taken off."""
+        reference = self.template.landmarks(self.neutral)
+        return disagreement(reference[known], frame.landmarks[known], self.settings.landmark_smoothing_mm)
 
     def _offset_of(self, frame: Frame, neutral: Registered) -> Floats:
         """(68, 3) detected landmarks of the neutral from those that its registered mesh carries; 0 elsewhere."""

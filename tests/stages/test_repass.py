@@ -166,8 +166,8 @@ def test_a_first_result_keeps_what_its_landmarks_said(dome, noisy):
     assert first.checks.disagreement_mm > 0.5
     assert read.checks.disagreement_mm == pytest.approx(first.checks.disagreement_mm, rel=1e-4)
     assert read.checks.found_share == first.checks.found_share == 0
-    measured_again = expected_error(read.checks.disagreement_mm, 2 * read.quality.stretch_p95)
-    assert measured_again == pytest.approx(2**0.29 * first.quality.expected_error, rel=1e-4)
+    again = expected_error(read.checks.disagreement_mm, read.quality.stretch_core)
+    assert again == pytest.approx(first.quality.expected_error, rel=1e-4)
 
 
 def _of_register(task):

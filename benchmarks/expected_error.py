@@ -1,0 +1,199 @@
+"""`expected_error`: learnt on two makers' people, judged on a third's.
+
+Every maker's captures are registered frame by frame, undamaged and damaged (damage.py), half of the expressions from
+their person's neutral; and once more by `mimicme run` with landmarks that its detector finds.  The two makers that
+teach weigh the same, by hand and found.  What is learnt stands in stages/register/quality.py and is not changed here:
+the figures to write there are printed beside what they are now worth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import accuracy
+import numpy as np
+import robust
+from cases import Captures, correspondence
+from damage import DAMAGES
+
+from mimicme.commands.evaluate import read_truth
+from mimicme.pipeline.arrays import Floats
+from mimicme.pipeline.errors import FrameRejected
+from mimicme.pipeline.geometry.mesh import transform
+from mimicme.pipeline.release import Release
+from mimicme.stages.register.quality import EXPECTED_HIGH, EXPECTED_LOW, expected_error
+
+KINDS = ("none", *DAMAGES)
+FROM_NEUTRAL = 0.6
+"""Share of the expressions that are registered from their person's neutral; the others from the template."""
+FIGURES = ("landmark_disagreement", "stretch_core", "landmarks_found")
+INTERVAL = (10, 90)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Registered frames of one maker, all found or all by hand: how far their landmarks disagree, mm, how far the core
+    stretched, |log2|, the share of landmarks found, and the true mean error, mm; (n,) each."""
+
+    name: str
+    disagreement: Floats
+    stretch: Floats
+    found_share: Floats
+    true: Floats
+
+    @classmethod
+    def of(cls, name: str, rows: Sequence[tuple[Mapping[str, float], float]]) -> Seen:
+        """Of figures of quality and true errors; what is not finite is left out."""
+        table = np.array([(*(quality[figure] for figure in FIGURES), true) for quality, true in rows])
+        table = table.reshape(-1, len(FIGURES) + 1)
+        return cls(name, *table[np.isfinite(table).all(axis=1)].T)
+
+    @property
+    def design(self) -> Floats:
+        """(n, 4) what the coefficients of `expected_error` multiply."""
+        return np.stack([np.ones_like(self.true), self.disagreement, self.stretch, self.found_share], axis=1)
+
+    @property
+    def expected(self) -> Floats:
+        """(n,) mm, as the program says it now."""
+        rows = zip(self.disagreement, self.stretch, self.found_share, strict=True)
+        return np.array([expected_error(*row) for row in rows])
+
+
+def run(
+    teachers: Sequence[Captures], judge: Captures, trials: int, work: Path, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Learn from the teachers, judge on the judge; the record to save."""
+    seen: dict[str, list[Seen]] = {}
+    for captures in [*teachers, judge]:
+        name = captures.folder.name
+        say(f"  {name}: {trials} trials, and a run with landmarks found")
+        seen[name] = [by_hand(captures, trials), found(captures, work, say)]
+    taught = [seen[captures.folder.name] for captures in teachers]
+    learnt = learn([part for parts in taught for part in parts])
+    say(
+        "learnt: {:.3f} mm + {:.3f} x disagreement + {:.3f} mm x stretch + {:.3f} mm x share found".format(
+            *learnt
+        )
+    )
+    low, high = interval(taught)
+    say(
+        f"true / expected, {INTERVAL[0]} and {INTERVAL[1]} % of frames, learnt on the others: {low:.2f}, {high:.2f}"
+    )
+    rows = [judged(part) for parts in seen.values() for part in parts]
+    rows.append(judged(together(f"{judge.folder.name}, both", seen[judge.folder.name])))
+    say(table(rows))
+    return {"learnt": learnt.tolist(), "interval": [low, high], "judged": rows}
+
+
+def by_hand(captures: Captures, trials: int) -> Seen:
+    """Trials with the landmarks that lie beside the frames."""
+    prepared = robust.Prepared.of(captures.template())
+    names = captures.sequences
+    neutrals: dict[str, Floats | None] = {}
+    rows = []
+    for seed in range(trials):
+        rng = np.random.default_rng([seed, 77])
+        sequence = names[rng.integers(len(names))]
+        case = captures.case(sequence, int(rng.integers(captures.frames(sequence))))
+        kind = KINDS[seed % len(KINDS)]
+        spoiled = DAMAGES[kind](case, rng) if kind in DAMAGES else case
+        subject = sequence.partition("/")[0]
+        calm = f"{subject}/neutral"
+        tracked = sequence != calm and calm in names and rng.random() < FROM_NEUTRAL
+        try:
+            if tracked and subject not in neutrals:
+                tracker = prepared.tracker()
+                tracker.register(robust.aligned(prepared, captures.case(calm, 0))[0])
+                neutrals[subject] = tracker.neutral
+            frame, _ = robust.aligned(prepared, spoiled)
+            with robust.verdict_noted():
+                result = prepared.tracker(neutrals.get(subject) if tracked else None).register(frame)
+        except FrameRejected:
+            continue
+        if case.answer is None or spoiled.answer is None:
+            raise ValueError(f"{sequence} has no known answer")
+        off = correspondence(robust.placed(result), spoiled.answer)
+        rows.append((asdict(result.quality), off.mean()))
+    return Seen.of(f"{captures.folder.name}, by hand", rows)
+
+
+def found(captures: Captures, work: Path, say: Callable[[str], None]) -> Seen:
+    """Frames of a release whose landmarks were found."""
+    workspace = work / f"expected-{captures.folder.name}"
+    release = accuracy.whole_run(captures, "found", None, workspace, say)[1]
+    rows = []
+    with Release(release) as opened:
+        for name in captures.sequences:
+            truth = read_truth(captures.folder / "truth" / f"{name}.npz")
+            info = opened.sequence(truth.item.subject, truth.item.sequence)
+            for frame in (opened.frame(row, images=False) for row in info.rows):
+                if not frame.ok:
+                    continue
+                placed = transform(info.file_from_scan @ frame.pose, np.asarray(frame.vertices, np.float64))
+                seen = truth.core & truth.valid[frame.number]
+                off = np.linalg.norm(placed - truth.vertices[frame.number], axis=1)[seen].mean()
+                rows.append((frame.quality, off))
+    return Seen.of(f"{captures.folder.name}, found", rows)
+
+
+def together(name: str, parts: Sequence[Seen]) -> Seen:
+    """Several as one."""
+    columns = [field.name for field in fields(Seen) if field.name != "name"]
+    return Seen(name, *(np.concatenate([getattr(part, column) for part in parts]) for column in columns))
+
+
+def learn(parts: Sequence[Seen]) -> Floats:
+    """(4,) coefficients of `expected_error`: least squares of the relative error, none negative, each part weighing the
+    same; then scaled so that the mean of what is expected is the mean of what is true.
+    """
+    from scipy.optimize import nnls
+
+    all_of = together("", parts)
+    weight = np.concatenate([np.full(len(part.true), 1 / len(part.true)) for part in parts])
+    design = all_of.design
+    relative = np.sqrt(weight) / all_of.true
+    solved, _ = nnls(design * relative[:, None], np.sqrt(weight))
+    return np.asarray(solved * (weight @ all_of.true) / (weight @ (design @ solved)))
+
+
+def interval(taught: Sequence[Sequence[Seen]]) -> tuple[float, float]:
+    """Percentiles of true / expected error: of each maker's parts by what is learnt on the other makers'; with one
+    maker alone, on its own.  Each part weighs the same."""
+    ratios = []
+    for number, parts in enumerate(taught):
+        others = [part for k, of in enumerate(taught) if k != number for part in of] or parts
+        learnt = learn(others)
+        ratios += [
+            np.percentile(part.true / (part.design @ learnt), np.linspace(0, 100, 501)) for part in parts
+        ]
+    low, high = np.percentile(np.concatenate(ratios), INTERVAL)
+    return float(low), float(high)
+
+
+def judged(part: Seen) -> dict[str, Any]:
+    """Of what the program says now: rank correlation, calibration, and how many frames the interval holds."""
+    expected = part.expected
+    inside = (part.true >= EXPECTED_LOW * expected) & (part.true <= EXPECTED_HIGH * expected)
+    return {
+        "frames": part.name,
+        "number": len(expected),
+        "rank": robust.rank_correlation(expected, part.true),
+        "expected": float(expected.mean()),
+        "true": float(part.true.mean()),
+        "in_interval": float(inside.mean()),
+    }
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """For people."""
+    lines = [f"{'frames':<24}{'number':>8}{'rank':>8}{'expected':>10}{'true':>8}{'in interval':>13}"]
+    lines += [
+        f"{row['frames']:<24}{row['number']:8d}{row['rank']:8.2f}{row['expected']:10.3f}{row['true']:8.3f}"
+        f"{row['in_interval']:13.0%}"
+        for row in rows
+    ]
+    return "\n".join(lines)
