@@ -10,7 +10,10 @@ still.  All of it is one F x F matrix applied to the sequence.
 
 Time alone cannot tell noise from a motion that is different in every frame, such as expressions scanned one by one.  A
 part of the surface that does not move can: it shows how much of a mode is noise, and no more than that is taken away
-(Morozov's discrepancy principle, 1966).
+(Morozov's discrepancy principle, 1966).  Nor can modes tell a motion that is smaller than the noise: it is spread over
+many of them, none of which passes.  Noise is alike at all rates of change, though, and a face moves slowly: what was
+taken away is looked at once more by rate, and where the face has much more of a rate than the part that does not move,
+that is put back.
 """
 
 from __future__ import annotations
@@ -74,16 +77,32 @@ def smoothing_matrix(
     noise = np.ones(mode.shape[1]) if regions is None else _noise_shares(frames, mode, regions)
     smoothed = mode * (noise < RESTLESS**2) if short else _smoothed_modes(mode, times, noise)
     stay = np.full((count, count), 1 / count)  # the mean is kept as it is
-    return np.asarray(stay + smoothed @ mode.T @ (np.eye(count) - stay))
+    matrix = np.asarray(stay + smoothed @ mode.T @ (np.eye(count) - stay))
+    return matrix if short or regions is None else matrix + _missed(frames, times, regions, matrix)
+
+
+def _missed(
+    frames: NDArray[np.float32], times: NDArray[np.int64], regions: Regions, matrix: Floats
+) -> Floats:
+    """(F, F) what a smoothing `matrix` takes of a motion, by rates of change: to be added to it.
+
+    A rate, one of the penalty's eigenvectors, is a motion's where the amplitude of what was taken away over the still
+    part is less than `QUIET` of that over the moving one.
+    """
+    _, basis = _rates(times)
+    taken = np.eye(len(matrix)) - matrix
+    curves = taken.T @ basis
+    still, moving = (
+        np.einsum("fj,fg,gj->j", curves, _gram(frames, part), curves) / part.sum() for part in regions
+    )
+    moves = still < QUIET**2 * moving
+    return np.asarray(basis[:, moves] @ basis[:, moves].T @ taken)
 
 
 def _smoothed_modes(mode: Floats, times: NDArray[np.int64], noise: Floats) -> Floats:
     """(F, k) what is kept of modes (F, k), of which shares (k,) are noise."""
     count = len(mode)
-    difference = _differences(times.astype(np.float64))
-    roughness, basis = np.linalg.eigh(difference.T @ difference)
-    roughness = np.maximum(roughness, 0.0)
-    roughness[:ORDER] = 0.0  # polynomials up to the second degree cost nothing
+    roughness, basis = _rates(times)
     in_basis = basis.T @ mode
     gain = 1 / (1 + PENALTIES[:, None] * roughness[None, :])
     misfit = ((1 - gain) ** 2) @ in_basis**2
@@ -96,6 +115,15 @@ def _smoothed_modes(mode: Floats, times: NDArray[np.int64], noise: Floats) -> Fl
     kept = gain[best].T
     kept[:, ~moves & ~_significant(kept, in_basis)] = 0.0
     return np.asarray(basis @ (kept * in_basis))
+
+
+def _rates(times: NDArray[np.int64]) -> tuple[Floats, Floats]:
+    """(F,) roughness, and (F, F) in columns the curves that have it, slowest first: eigenvectors of the penalty."""
+    difference = _differences(times.astype(np.float64))
+    roughness, basis = np.linalg.eigh(difference.T @ difference)
+    roughness = np.maximum(roughness, 0.0)
+    roughness[:ORDER] = 0.0  # polynomials up to the second degree cost nothing
+    return roughness, basis
 
 
 def _gram(frames: NDArray[np.float32], part: Bools | None = None) -> Floats:

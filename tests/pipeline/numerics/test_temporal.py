@@ -189,3 +189,36 @@ def test_poses_stay_rigid_and_lose_their_tremor():
 )
 def test_runs_end_where_frames_are_missing(times, expected):
     assert [list(part) for part in runs(np.array(times), 3)] == expected
+
+
+def slow_motion_in_noise(seed, moves_mm, count=17):
+    """(F, 400, 3) truth and the same with noise as large as the motion: fields that run over all of the surface."""
+    rng = np.random.default_rng(seed)
+    place = np.linspace(0, 1, 400)
+    fields = np.sin(np.outer(rng.uniform(20, 60, 3), place) + rng.uniform(0, 6, (3, 1)))
+    noise = np.einsum("fkx,kv->fvx", rng.normal(size=(count, 3, 3)), fields)
+    opened = np.sin(np.linspace(0, np.pi, count)) ** 2
+    truth = moves_mm * opened[:, None, None] * (place > 0.4)[:, None] * np.array([0.0, 1.0, 0.0])
+    return truth, (truth + noise).astype(np.float32)
+
+
+HALVES = Regions(np.linspace(0, 1, 400) < 0.3, np.linspace(0, 1, 400) > 0.4)
+
+
+def test_a_slow_motion_as_small_as_the_noise_is_kept():
+    """No mode is the motion, so that by modes alone it is lost in one sequence of three."""
+    for seed in range(12):
+        truth, noisy = slow_motion_in_noise(seed, 3.5)
+        smooth(noisy, np.arange(17), HALVES)
+        true, found = ((a - a.mean(axis=0))[:, HALVES.moving, 1] for a in (truth, noisy))
+        assert 0.5 < (found * true).sum() / (true**2).sum() < 1.2, seed
+
+
+def test_a_still_shape_in_the_same_noise_stays_still():
+    left = []
+    for seed in range(8):
+        _, noisy = slow_motion_in_noise(seed, 0.0)
+        before = np.std(noisy - noisy.mean(axis=0))
+        smooth(noisy, np.arange(17), HALVES)
+        left.append(np.std(noisy - noisy.mean(axis=0)) / before)
+    assert np.median(left) < 0.2
