@@ -335,7 +335,9 @@ def _write_frame(release: Release, path: Path, row: int, wanted: Wanted) -> None
         write_whole(path, ply_bytes(mesh, image, double=wanted.space == "file"))
         return
     library = path.with_suffix(".mtl").name if image else None
-    write_whole(path, obj_bytes(mesh, decimals=_decimals(matrix), material_file=library))
+    polygons = release.template.polygons
+    content = obj_bytes(mesh, decimals=_decimals(matrix), material_file=library, polygons=polygons)
+    write_whole(path, content)
     if library and image:
         write_whole(path.with_name(library), mtl_bytes(image))
 
@@ -386,20 +388,20 @@ def _said(release: Release, row: int, wanted: Wanted) -> dict[str, Any]:
 
 
 def _colors(release: Release, row: int) -> NDArray[np.uint8] | None:
-    """(V, 3) the texel at each vertex of a frame's texture; None without a texture.
+    """(V, 3) a frame's texture at each vertex; None without a texture.
 
     A vertex on a seam has the colour of one of its places, one that no triangle has is black.
     """
+    from mimicme.pipeline.drawing.render import sample_image
+
     texture = release.texture(row)
     if texture is None:
         return None
     template = release.template
-    split = seamed(template.faces, template.uv, template.uv_faces, len(template.vertices))
-    size = np.array(texture.shape[1::-1])
-    place = split.uv[: len(template.vertices)] * [1, -1] + [0, 1]  # image rows run down
-    x, y = np.clip((place * size).astype(np.int64), 0, size - 1).T
-    colors = texture[y, x]
-    colors[np.setdiff1d(np.arange(len(colors)), template.faces)] = 0
+    n = len(template.vertices)
+    place = seamed(template.faces, template.uv, template.uv_faces, n).uv[:n]
+    colors = np.rint(sample_image(texture, place)).astype(np.uint8)
+    colors[np.setdiff1d(np.arange(n), template.faces)] = 0
     return colors
 
 

@@ -66,7 +66,8 @@ def check(path: Path) -> list[Finding]:
     Raises:
         InputError: the mesh or its landmarks are not there, or cannot be read.
     """
-    mesh, points = read_template(find_files(path))
+    file, points = read_template(find_files(path))
+    mesh = file.mesh
     found = [*_surface(mesh), *_points(points)]
     try:
         template = prepare(path)
@@ -355,7 +356,8 @@ def draw_check(path: Path, size: int = 560) -> Picture:
     from mimicme.pipeline.drawing.render import contact_sheet, draw_points, look_at, render
 
     files = find_files(path)
-    raw, points = read_template(files)
+    file, points = read_template(files)
+    raw = file.mesh
     if without_jaw(points):
         points, _ = with_jaw(points)
     axes, _ = face_axes(points)

@@ -20,9 +20,19 @@ TIMES = (0.0, 0.02, 0.05, 0.06)
 AMOUNTS = (0.4, 0.1, 1.0, 0.7)
 
 
-def face() -> Template:
-    """The sheet with 68 landmarks, and a seam: one triangle lies elsewhere in the texture."""
+def face(quads: bool = False) -> Template:
+    """The sheet with 68 landmarks, and a seam: one triangle lies elsewhere in the texture.
+
+    Args:
+        quads: its triangles are halves of quads, but for the last four, which are triangles in their file too.
+    """
     shape = fakes.template()
+    if quads:
+        t = len(shape.faces)
+        order = np.arange(t).reshape(2, -1).T.ravel()  # the halves of each follow one another
+        faces, polygons = shape.faces[order], np.arange(t, dtype=np.int32) // 2
+        polygons[-4:] = polygons[-4] + np.arange(4)
+        shape = replace(shape, faces=faces, uv_faces=faces, polygons=polygons)
     uv = np.concatenate([shape.uv, [[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]])
     uv_faces = shape.uv_faces.copy()
     uv_faces[7] = 49, 50, 51
@@ -81,7 +91,7 @@ def written(
         points = np.stack([template.landmarks(moved(template, row).astype(float)) for row in range(count)])
         points[1, 5], points[3:] = np.nan, np.nan
         sequence.array("landmarks", points.astype("f4"))
-        sequence.array("landmark_source", np.full((count, 68), 3, np.uint8))
+        sequence.array("landmark_source", 3 * np.isfinite(points).all(axis=2).astype(np.uint8))
         sequence.array("landmark_confidence", np.ones((count, 68), np.float32))
         images = [encode(texture_of(row), "png") if row in textured else b"" for row in range(count)]
         for name in ("texture", "coverage"):

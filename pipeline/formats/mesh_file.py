@@ -47,6 +47,8 @@ class MeshFile:
         face_material: (t,) int32 index into `materials`; -1 where none is in force.
         textures: image names the mesh file itself gives (PLY `comment TextureFile`), as written there.
         embedded_images: encoded images the file carries (glTF), one per entry of `textures`.
+        polygons: (t,) int32, of OBJ and PLY: the number of the file's face that each triangle was cut out of; None when
+            they are triangles there.
     """
 
     mesh: Mesh
@@ -55,6 +57,7 @@ class MeshFile:
     face_material: Ints | None = None
     textures: tuple[str, ...] = ()
     embedded_images: tuple[bytes, ...] = ()
+    polygons: Ints | None = None
 
 
 def fail(reason: str, what: str, name: str, **details: Any) -> MeshFileError:
@@ -115,6 +118,11 @@ def triangulate_fans(counts: Longs) -> tuple[Longs, Longs]:
     owner = np.repeat(np.arange(len(counts)), fans)
     step = np.arange(int(fans.sum())) - np.repeat(np.cumsum(fans) - fans, fans)
     return begin[owner][:, None] + np.stack([np.zeros_like(step), step + 1, step + 2], axis=1), owner
+
+
+def polygons_of(owner: Longs, counts: Longs) -> Ints | None:
+    """`MeshFile.polygons` of faces of `counts` corners, the owner of each triangle given."""
+    return owner.astype(np.int32) if (counts > 3).any() else None
 
 
 def triangulate_strips(index: Longs) -> Longs:

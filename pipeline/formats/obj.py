@@ -26,9 +26,11 @@ from mimicme.pipeline.formats.mesh_file import (
     decode_name,
     fail,
     parse_numbers,
+    polygons_of,
     triangulate_fans,
 )
 from mimicme.pipeline.geometry.mesh import Mesh
+from mimicme.pipeline.geometry.polygons import rings
 
 # An OBJ without final newline is called truncated when more than this share of its vertices has no triangle.
 # Scans leave well under 1 % unused; a file cut at a random place of its face list leaves more almost always.
@@ -111,7 +113,8 @@ def read_obj(data: bytes, name: str) -> MeshFile:
     mesh = Mesh(
         vertices, faces.astype(np.int32), uv, None if uv_faces is None else uv_faces.astype(np.int32), colors
     )
-    return MeshFile(mesh, libraries, materials, face_material)
+    polygons = polygons_of(owner, np.bincount(owner) + 2)
+    return MeshFile(mesh, libraries, materials, face_material, polygons=polygons)
 
 
 @dataclass(frozen=True)
@@ -447,7 +450,12 @@ def _without_options(value: bytes) -> str:
 
 
 def obj_bytes(
-    mesh: Mesh, *, decimals: int = 6, material_file: str | None = None, material: str = "texture"
+    mesh: Mesh,
+    *,
+    decimals: int = 6,
+    material_file: str | None = None,
+    material: str = "texture",
+    polygons: Ints | None = None,
 ) -> bytes:
     """A mesh as OBJ text: the same mesh gives the same bytes.
 
@@ -455,24 +463,28 @@ def obj_bytes(
         mesh: with `uv`, written as `vt`; with `colors`, as x y z r g b in [0, 1].
         decimals: digits after the point, of coordinates in the mesh's unit; texture coordinates get 6.
         material_file: MTL to name; `material`: the material in it.
+        polygons: (t,) which polygon each triangle is of (`geometry.polygons`), to write these instead.
     """
     parts = [f"mtllib {material_file}\nusemtl {material}\n"] if material_file else []
-    n, t = len(mesh.vertices), len(mesh.faces)
+    n = len(mesh.vertices)
     row = " ".join([f"%.{decimals}f"] * 3)
     values = mesh.vertices + 0.0  # no "-0"
     if mesh.colors is not None:
         row += " %.6f %.6f %.6f"
         values = np.concatenate([values, mesh.colors / 255.0], axis=1)
     parts.append((f"v {row}\n" * n) % tuple(values.ravel().tolist()))
-    faces = mesh.faces.astype(np.int64) + 1
+    alone = np.arange(len(mesh.faces), dtype=np.int32)
+    sizes, corner = rings(mesh.faces, alone if polygons is None else polygons, mesh.uv_faces)
+    faces = mesh.faces.ravel()[corner].astype(np.int64) + 1
+    one = "%d"
     if mesh.uv is not None and mesh.uv_faces is not None:
         parts.append(
             ("vt %.6f %.6f\n" * len(mesh.uv)) % tuple((np.nan_to_num(mesh.uv) + 0.0).ravel().tolist())
         )
-        faces = np.stack([faces, mesh.uv_faces.astype(np.int64) + 1], axis=2)
-        parts.append(("f %d/%d %d/%d %d/%d\n" * t) % tuple(faces.ravel().tolist()))
-    else:
-        parts.append(("f %d %d %d\n" * t) % tuple(faces.ravel().tolist()))
+        faces = np.stack([faces, mesh.uv_faces.ravel()[corner].astype(np.int64) + 1], axis=1)
+        one = "%d/%d"
+    line = {size: f"f {' '.join([one] * size)}\n" for size in np.unique(sizes).tolist()}
+    parts.append("".join([line[size] for size in sizes.tolist()]) % tuple(faces.ravel().tolist()))
     return "".join(parts).encode()
 
 

@@ -27,6 +27,7 @@ from mimicme.pipeline.formats.mesh_file import (
     decode_name,
     fail,
     parse_numbers,
+    polygons_of,
     triangulate_fans,
     triangulate_strips,
 )
@@ -98,16 +99,18 @@ def read_ply(data: bytes, name: str) -> MeshFile:
         faces = checked(corners.values.astype(np.int64)[corner], len(vertices), name)
         uv, uv_faces = _ply_uv(vertex, face, corners, corner, owner, faces)
         face_material = _texture_numbers(face, owner)
+        polygons = polygons_of(owner, corners.counts)
     else:
         faces = checked(_strips(columns, name), len(vertices), name)
         uv, uv_faces = _vertex_uv(vertex, faces)
         face_material = np.full(len(faces), -1, np.int32)
+        polygons = None
     if not len(faces):
         raise fail(
             "no-faces", "the file has vertices but no triangle", name, seen=f"{len(vertices):,} vertices"
         )
     mesh = Mesh(vertices, faces, uv, uv_faces, _ply_colors(vertex))
-    return MeshFile(mesh, face_material=face_material, textures=tuple(textures))
+    return MeshFile(mesh, face_material=face_material, textures=tuple(textures), polygons=polygons)
 
 
 _INDEX_NAMES = ("vertex_indices", "vertex_index", "vertex_indexes", "vertices")

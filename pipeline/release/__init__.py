@@ -354,13 +354,24 @@ class Release:
                 wanted += layout.COPIES_OF_TEMPLATE * stored.nbytes
                 self._make_room(wanted, "/template/masks")
                 masks[name] = self._read(stored)
+        polygons = None
+        if self._has("template", layout.POLYGONS):
+            stored = self._stored("template", layout.POLYGONS)
+            wanted += layout.COPIES_OF_TEMPLATE * stored.nbytes
+            self._make_room(wanted, "/template")
+            if (
+                stored.dtype != np.dtype(layout.POLYGON_FIELD.dtype)
+                or stored.shape != data["faces"].shape[:1]
+            ):
+                raise self._wrong(stored, f"({len(data['faces'])},) {layout.POLYGON_FIELD.dtype}")
+            polygons = np.asarray(self._read(stored))
         limits = {"faces": n_vertices, "uv_faces": len(data["uv"]), "landmark_vertices": n_vertices}
         for name, limit in limits.items():
             if data[name].size and int(data[name].max()) >= limit:
                 raise self._wrong(self._stored("template", name), f"numbers below {limit}")
         if not len(data["landmark_vertices"]) == len(data["landmark_weights"]) == n_landmarks:
             raise self._wrong(self._stored("template", "landmark_weights"), f"{n_landmarks} rows, one a name")
-        return layout.template_of(data, names, masks, self._attributes("template"))
+        return layout.template_of(data, names, masks, self._attributes("template"), polygons)
 
     @cached_property
     def _template_vertices(self) -> NDArray[np.float32]:

@@ -29,6 +29,7 @@ from mimicme.pipeline.captures.units import (
 )
 from mimicme.pipeline.checkpoint import guarded_file
 from mimicme.pipeline.errors import CheckpointError, FrameRejected, InputError, MissingDependencyError
+from mimicme.pipeline.formats.mesh_file import MeshFile
 from mimicme.pipeline.geometry.mesh import Mesh, transform, triangle_normals
 from mimicme.pipeline.geometry.rigid import fit_rigid, fit_similarity_scale
 from mimicme.pipeline.landmarks import GROUPS, IBUG68, INNER, eye_distance
@@ -38,7 +39,7 @@ from mimicme.pipeline.whole_hdf5 import whole_hdf5
 EMBEDDED = "menpo3d"
 PREPARED_SCHEMA = 1
 # raised when the same template file is prepared into something else
-PREPARE_VERSION = 4
+PREPARE_VERSION = 5
 # landmarks further from the surface than this share of the inter-eye distance belong to another mesh
 LANDMARK_OFF_SURFACE = 0.25
 # a triangle may stick out of its UDIM tile by this much, the slips of other programs
@@ -63,6 +64,8 @@ class Template:
         name: `menpo3d` for the embedded one, else the file's stem.
         digest: SHA-256 of the template's content; part of every fingerprint that depends on the template.
         notes: sentences that state what was decided on the way: unit, axes, texture layout.
+        polygons: (T,) int32, the number of the template file's face that each triangle was cut out of; None when it has
+            triangles alone.
     """
 
     vertices: Floats
@@ -76,6 +79,7 @@ class Template:
     name: str = ""
     digest: str = ""
     notes: tuple[str, ...] = ()
+    polygons: Ints | None = None
 
     @property
     def mesh(self) -> Mesh:
@@ -191,8 +195,8 @@ def _read(path: Path) -> bytes:
         raise InputError("the file cannot be read", where=path, seen=error.strerror) from error
 
 
-def read_template(files: TemplateFiles) -> tuple[Mesh, Floats]:
-    """A template's mesh and its landmarks (68, 3), NaN where absent, both as the files have them.
+def read_template(files: TemplateFiles) -> tuple[MeshFile, Floats]:
+    """A template's mesh file and its landmarks (68, 3), NaN where absent, both as they lie there.
 
     Raises:
         InputError: one of them cannot be read.
@@ -200,7 +204,7 @@ def read_template(files: TemplateFiles) -> tuple[Mesh, Floats]:
     from mimicme.pipeline.formats.meshio import read_mesh
 
     try:
-        mesh = read_mesh(_read(files.mesh), files.mesh.name).mesh
+        mesh = read_mesh(_read(files.mesh), files.mesh.name)
         points = np.asarray(read_landmarks(_read(files.landmarks), files.landmarks.name).points, np.float64)
     except FrameRejected as error:  # a reader of captures rejects a frame; there is no run without a template
         raise InputError(
@@ -228,14 +232,17 @@ def prepare(source: str | Path) -> Template:
             no face's distance apart in any unit, or the mesh is mirrored.
     """
     files = find_files(source)
-    mesh, points = read_template(files)
+    file, points = read_template(files)
+    mesh = file.mesh
     masks = _read_masks(files.masks, len(mesh.vertices)) if files.masks is not None else {}
     said = ""
     if str(source) == EMBEDDED:
         points, said = with_nose_tip(points, np.asarray(mesh.vertices, np.float64))
     elif without_jaw(points):
         points, said = with_jaw(points)
-    template = assemble(mesh, points, tuple(IBUG68), files.name, masks, where=files.mesh)
+    template = assemble(
+        mesh, points, tuple(IBUG68), files.name, masks, where=files.mesh, polygons=file.polygons
+    )
     return replace(template, notes=(*template.notes, said)) if said else template
 
 
@@ -298,8 +305,12 @@ def assemble(
     name: str,
     masks: dict[str, Floats] | None = None,
     where: object = None,
+    polygons: Ints | None = None,
 ) -> Template:
     """Make a template of a mesh and its (68, 3) iBUG-68 landmarks, both in the file's own unit and axes.
+
+    Args:
+        polygons: (T,) `MeshFile.polygons`.
 
     Raises:
         InputError: as `prepare`.
@@ -338,9 +349,11 @@ def assemble(
     else:
         uv, uv_faces, said = _own_uv(np.asarray(uv, np.float64), np.asarray(uv_faces, np.int32))
     notes.append(said)
+    if polygons is not None:
+        notes.append(f"faces: {len(np.unique(polygons)):,} polygons, cut into {len(faces):,} triangles")
     template = Template(
         vertices, faces, uv, uv_faces, names, np.ascontiguousarray(corners), np.ascontiguousarray(weights),
-        dict(sorted((masks or {}).items())), name, "", tuple(notes),
+        dict(sorted((masks or {}).items())), name, "", tuple(notes), polygons,
     )  # fmt: skip
     return _with_digest(template)
 
@@ -365,6 +378,8 @@ def _arrays(template: Template) -> dict[str, NDArray[Any]]:
     }
     for key, mask in template.masks.items():
         named[f"masks/{key}"] = np.asarray(mask, "<f8")
+    if template.polygons is not None:
+        named["polygons"] = np.asarray(template.polygons, "<i4")
     return named
 
 
@@ -568,4 +583,5 @@ def _load(path: Path, mtime_ns: int, size: int, inode: int) -> Template:
             str(handle.attrs["name"]),
             str(handle.attrs["digest"]),
             tuple(json.loads(handle.attrs["notes"])),
+            handle["polygons"][:] if "polygons" in handle else None,
         )

@@ -496,6 +496,43 @@ def test_landmarks_are_not_overwritten_unasked(moving: Path, path: Path, tmp_pat
         export(path, tmp_path, "ply")
 
 
+# -- polygons
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_an_obj_has_the_templates_quads(fakes: ModuleType, tmp_path: Path, mirrored: bool) -> None:
+    template = known.face(quads=True)
+    path = known.written(tmp_path / "release.h5", template)
+    if mirrored:
+        with h5py.File(path, "r+") as file:
+            file["subjects/P01/smile"].attrs["file_from_scan"] = np.diag([-1.0, 1, 1, 1])
+        fakes.reindex(path)
+    export(path, tmp_path / "out", "obj", frames=[10], space="file")
+    found = read_mesh((tmp_path / "out/P01/smile/0010.obj").read_bytes(), "x.obj")
+    lines = (tmp_path / "out/P01/smile/0010.obj").read_text().splitlines()
+    corners = [len(line.split()) - 1 for line in lines if line.startswith("f ")]
+    # triangle 7 lies elsewhere in the texture: its quad is cut, and the last four were never quads
+    assert (corners.count(4), corners.count(3)) == (len(template.faces) // 2 - 3, 6)
+    sign = -1 if mirrored else 1
+    expected = known.moved(template, 0).astype(float) * [sign, 1, 1]
+    normals = np.cross(*(expected[template.faces[:, k]] - expected[template.faces[:, 0]] for k in (1, 2)))
+    places, faces = found.mesh.vertices, found.mesh.faces
+    own = np.cross(*(places[faces[:, k]] - places[faces[:, 0]] for k in (1, 2)))
+    np.testing.assert_allclose(places, expected, atol=1e-4)
+    # the same triangles, wound so that the outside stays outside
+    assert sorted(map(sorted, faces.tolist())) == sorted(map(sorted, template.faces.tolist()))
+    np.testing.assert_allclose(own.sum(0), sign * normals.sum(0), atol=0.1)
+
+    def at_corners(faces: np.ndarray, uv: np.ndarray) -> set[tuple[float, ...]]:
+        return {
+            (v, *place) for v, place in zip(faces.ravel(), uv.reshape(-1, 2).round(5).tolist(), strict=True)
+        }
+
+    assert at_corners(faces, found.mesh.uv[found.mesh.uv_faces]) == at_corners(
+        template.faces, template.uv[template.uv_faces]
+    )
+
+
 # -- colours and texture coordinates of PLY
 
 
@@ -530,11 +567,20 @@ def test_a_ply_has_texture_coordinates_per_vertex_besides(moving: Path, tmp_path
 def test_colours_of_a_ply_are_the_textures(moving: Path, tmp_path: Path) -> None:
     export(moving, tmp_path, "ply", frames=[10], colors=True)
     _, rows = ply_rows(tmp_path / "P01/smile/0010.ply")
-    texture = known.texture_of(0)
-    x, y = (rows["s"] * 16).astype(int), ((1 - rows["t"].astype(float)) * 8).astype(int)
-    inner = np.arange(49)
-    found = np.stack([rows[k] for k in ("red", "green", "blue")], 1)[inner]
-    np.testing.assert_array_equal(found, texture[np.clip(y, 0, 7), np.clip(x, 0, 15)][inner])
+    texture = known.texture_of(0).astype(float)
+    x, y = (
+        rows["s"][:49] * 16.0 - 0.5,
+        (1.0 - rows["t"][:49]) * 8.0 - 0.5,
+    )  # from the centre of the first texel
+    left, top = np.floor(x).astype(int), np.floor(y).astype(int)
+    expected = sum(
+        texture[np.clip(top + j, 0, 7), np.clip(left + i, 0, 15)]
+        * (np.abs(1 - i - (x - left)) * np.abs(1 - j - (y - top)))[:, None]
+        for i in (0, 1)
+        for j in (0, 1)
+    )
+    found = np.stack([rows[k] for k in ("red", "green", "blue")], 1)[:49]
+    np.testing.assert_allclose(found, expected, atol=1)
 
 
 def test_what_does_not_go_together_is_refused(moving: Path, tmp_path: Path) -> None:
