@@ -50,6 +50,27 @@ def subjects_csv(facts: Facts) -> str:
     return text.getvalue()
 
 
+_TRAINING = """
+A first training loop, which learns to tell expressions:
+
+```python
+mean = torch.as_tensor(release.template.vertices, dtype=torch.float32)
+model = torch.nn.Linear(mean.numel(), len(data.names["expression"]))
+optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
+for epoch in range(5):
+    losses = []
+    for batch in loader:
+        offsets = (batch["vertices"] - mean).flatten(1) / 10
+        loss = torch.nn.functional.cross_entropy(model(offsets), batch["expression"])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    print(f"epoch {epoch}: {sum(losses) / len(losses):.3f}")
+```
+"""
+
+
 def readme(title: Title, facts: Facts) -> str:
     """How to use what is there; its recipes work as they are written."""
     trained = facts.permitting("training", "train")
@@ -120,14 +141,16 @@ print(len(data), "frames;", sample["vertices"].shape, data.names["expression"][s
 Batches for PyTorch (`pip install torch`):
 
 ```python
+import torch
 from torch.utils.data import DataLoader
 
-loader = DataLoader(release.as_torch(rows), batch_size=8, shuffle=True, num_workers=2)
+data = release.as_torch(rows, fields=("vertices", "expression"))
+loader = DataLoader(data, batch_size=8, shuffle=True, num_workers=2)
 for batch in loader:
     batch["vertices"]  # (B, V, 3) float32, mm; +y up, +z out of the face
     break
 ```
-
+{_TRAINING if trained or not declared else ""}
 With h5py alone:
 
 ```python
