@@ -51,22 +51,23 @@ def subjects_csv(facts: Facts) -> str:
 
 
 _TRAINING = """
-A first training loop, which learns to tell expressions:
+A first training loop, which takes every face for its subject's shape and an expression's on top of it:
 
 ```python
 mean = torch.as_tensor(release.template.vertices, dtype=torch.float32)
-model = torch.nn.Linear(mean.numel(), len(data.names["expression"]))
-optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
+shapes = {name: torch.nn.Embedding(len(data.names[name]), mean.numel()) for name in ("subject", "expression")}
+for shape in shapes.values():
+    torch.nn.init.zeros_(shape.weight)  # mm, from the template
+optimizer = torch.optim.SGD([shape.weight for shape in shapes.values()], lr=0.2)
 for epoch in range(5):
     losses = []
     for batch in loader:
-        offsets = (batch["vertices"] - mean).flatten(1) / 10
-        loss = torch.nn.functional.cross_entropy(model(offsets), batch["expression"])
+        offsets = (batch["vertices"] - mean).flatten(1) - sum(shape(batch[name]) for name, shape in shapes.items())
         optimizer.zero_grad()
-        loss.backward()
+        offsets.square().sum(dim=1).mean().backward()
         optimizer.step()
-        losses.append(loss.item())
-    print(f"epoch {epoch}: {sum(losses) / len(losses):.3f}")
+        losses.append(offsets.square().mean().item())
+    print(f"epoch {epoch}: {(sum(losses) / len(losses)) ** 0.5:.3f} mm off")
 ```
 """
 
@@ -144,7 +145,7 @@ Batches for PyTorch (`pip install torch`):
 import torch
 from torch.utils.data import DataLoader
 
-data = release.as_torch(rows, fields=("vertices", "expression"))
+data = release.as_torch(rows, fields=("vertices", "subject", "expression"))
 loader = DataLoader(data, batch_size=8, shuffle=True, num_workers=2)
 for batch in loader:
     batch["vertices"]  # (B, V, 3) float32, mm; +y up, +z out of the face

@@ -58,5 +58,5 @@ def test_every_recipe_of_the_readme_runs(folder: Path) -> None:
         [sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    losses = [float(loss) for loss in re.findall(r"^epoch \d: ([\d.]+)$", done.stdout, flags=re.M)]
+    losses = [float(loss) for loss in re.findall(r"^epoch \d: ([\d.]+) mm off$", done.stdout, flags=re.M)]
     assert len(losses) == 5 and losses[-1] < losses[0]  # it learns
