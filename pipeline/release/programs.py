@@ -75,7 +75,7 @@ def as_menpo(release: Readable, row: int) -> Any:
 
 
 def as_trimesh(release: Readable, row: int) -> Any:
-    """A frame as trimesh's Trimesh, mm, with its texture where it has one.
+    """A frame as trimesh's Trimesh, mm, with its texture where it has one; `metadata` says whose it is.
 
     Raises:
         MissingDependencyError: trimesh is not installed.
@@ -89,11 +89,16 @@ def as_trimesh(release: Readable, row: int) -> Any:
     shape = _seamed(release.template)
     texture = release.texture(row)
     image = None if texture is None else Image.fromarray(texture)
+    entry = release.index[row]
+    said = {name: str(entry[name]) for name in ("subject", "sequence", "expression")} | {
+        "frame": int(entry["frame"])
+    }
     return trimesh.Trimesh(
         release.vertices(row).astype(np.float64)[shape.source],
         shape.faces,
         visual=trimesh.visual.TextureVisuals(uv=shape.uv, image=image),
         process=False,  # which would merge vertices and change their order
+        metadata=said,
     )
 
 
