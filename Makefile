@@ -11,6 +11,7 @@ PYTHON := $(shell for p in python3.11 python3.12 python3.13 python3; do \
 endif
 VENV ?= .venv
 BUILD ?= .build
+INTEROP := $(BUILD)/interop
 PY := $(VENV)/bin/python
 MIMICME := $(VENV)/bin/mimicme
 INSTALLED := $(VENV)/.mimicme-installed
@@ -76,16 +77,22 @@ test: $(INSTALLED)  ## the tests (ARGS="-k name" for some of them)
 	$(PY) -m pytest $(ARGS)
 
 # What is too slow or too heavy for `make test`: each has a folder in tests/, and installs what it needs
-# (an extra of setup.cfg with its name).
+# (an extra of setup.cfg with its name).  test-interop, which needs PyTorch and node's glTF-Validator, has an environment
+# of its own on top of .venv.
 test-fuzz: $(VENV)/.extra-fuzz  ## readers of files, with files damaged in every way (minutes)
 test-faults: $(INSTALLED)  ## runs that are killed, lose workers or run out of room (minutes)
 test-browser: $(VENV)/.extra-browser  ## report and viewer in a real browser (Chromium)
-test-interop: $(VENV)/.extra-interop  ## our files in other programs, and theirs in ours
-test-fuzz test-faults test-browser test-interop:
+test-interop: $(INTEROP)/.extra-interop  ## our files in other programs, and theirs in ours
+	$(INTEROP)/bin/python -m pytest tests/interop $(ARGS)
+test-fuzz test-faults test-browser:
 	$(PY) -m pytest tests/$(@:test-%=%) $(ARGS)
 
 $(VENV)/.extra-%: setup.cfg constraints.txt tools/install.py $(INSTALLED)
 	@$(PYTHON) tools/install.py --venv $(VENV) --build $(BUILD) --add $*
+	@touch $@
+
+$(INTEROP)/.extra-%: setup.cfg constraints.txt tools/install.py tests/interop/package.json $(INSTALLED)
+	@$(PYTHON) tools/install.py --venv $(VENV) --build $(BUILD) --add $* --into $(INTEROP) --node tests/interop/package.json
 	@touch $@
 
 demo: $(INSTALLED)  ## the whole flow on embedded data, into ./demo (DEMO=DIR for another place)

@@ -678,6 +678,28 @@ def view_command(
     show_default=True,
     help="canonical: head still, mm; scan: head where it was, mm; file: units and axes of the captures.",
 )
+@click.option(
+    "--animation",
+    is_flag=True,
+    help="With glb: one file a sequence, its frames morph targets over their times.",
+)
+@click.option(
+    "--texture-of",
+    default="neutral",
+    show_default=True,
+    metavar="FRAME",
+    help="Whose texture an animation has: neutral, apex, or a frame's number.",
+)
+@click.option(
+    "--landmarks",
+    type=click.Choice(["ljson", "pts", "pp", "csv", "json", "lm3", "bnd", "none"]),
+    help="Beside each frame, as ... (default: ljson; with npz, which has them, none).",
+)
+@click.option(
+    "--colors",
+    is_flag=True,
+    help="With ply: also a colour per vertex, for programs that read no texture of PLY (Open3D).",
+)
 @click.option("--overwrite", is_flag=True)
 @click.option(
     "--for",
@@ -692,6 +714,10 @@ def export_command(
     only: str,
     frames: str | None,
     space: str,
+    animation: bool,
+    texture_of: str,
+    landmarks: str | None,
+    colors: bool,
     overwrite: bool,
     use: str | None,
 ) -> None:
@@ -699,7 +725,20 @@ def export_command(
     from mimicme.commands.export import export, parse_frames
 
     numbers = parse_frames(frames) if frames else None
-    done = export(release, directory, kind, only, numbers, space, overwrite, use or "")  # type: ignore[arg-type]
+    done = export(
+        release,
+        directory,
+        kind,
+        only,
+        numbers,
+        space,  # type: ignore[arg-type]
+        overwrite,
+        use or "",
+        animation=animation,
+        texture_of=texture_of,
+        landmarks=landmarks or "",
+        colors=colors,
+    )
     left_out = f"; {done.left_out} rejected frames left out" if done.left_out else ""
     left_out += f"; {len(done.forbidden)} subjects do not permit '{use}'" if done.forbidden else ""
     click.echo(f"{len(done.files)} files in {directory}{left_out}")

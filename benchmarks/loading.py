@@ -2,13 +2,15 @@
 
 Stands on the usable frames of a release (--release), of which the first 20 are encoded in every way.  The loader goes
 over as many as FRAMES of them, again and again the same ones, each in a place of its own in the file; beside it the
-same frames as one .npy file each.  Everything is read from memory that is warm.
+same frames as one .npy file each.  With textures of SIDE the same vertices and encoded images also lie in tar shards,
+which WebDataset reads.  Everything is read from memory that is warm.
 """
 
 from __future__ import annotations
 
+import io
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ ENCODED = 20
 FRAMES = 480
 PER_SEQUENCE = 12
 BATCH, WORKERS, EPOCHS = 32, 2, 3
+SIDE, PER_SHARD, BUFFER = 512, 60, 64
 NOISE = 3.0  # standard deviation of a camera's noise, levels of 255
 TEXTURES = (("png", 95), ("jpeg", 95), ("webp", 95))
 
@@ -50,12 +53,29 @@ def run(paths: list[Path], work: Path, say: Callable[[str], None]) -> dict[str, 
                 key = f"{name}{f':{quality}' if name != 'png' else ''}{', noisy' if noisy else ''}"
                 record["textures"][key] = of_textures(textures, name, quality, noisy, key, say)
         record["loader"] = of_loader(folder, template, frames, say)
+        record["with_textures"] = {}
+        for name, quality in TEXTURES[:2] if textures else ():
+            images = [encode(of_side(texture), name, quality) for texture in textures]
+            found = of_textured_loader(folder, template, frames, images, name, say)
+            record["with_textures"][name] = found
         records[f"{n}"] = record
     return records
 
 
-def write(path: Path, template: Any, frames: np.ndarray, count: int, name: str) -> None:
-    """A release of `count` frames, those given one after the other, in sequences of PER_SEQUENCE."""
+def write(
+    path: Path,
+    template: Any,
+    frames: np.ndarray,
+    count: int,
+    name: str,
+    images: Sequence[bytes] = (),
+    kind: str = "png",
+) -> None:
+    """A release of `count` frames, those given one after the other, in sequences of PER_SEQUENCE.
+
+    Args:
+        images: encoded textures, likewise.
+    """
     texts = {"created": "2024-01-01T00:00:00Z", "licence": "none", "config": "{}", "fingerprint": name}
     with ReleaseWriter(path, vertices=name, **texts) as out:
         out.template(template)
@@ -74,8 +94,11 @@ def write(path: Path, template: Any, frames: np.ndarray, count: int, name: str) 
             sequence.array("landmarks", np.full((len(rows), n_landmarks, 3), np.nan, np.float32))
             sequence.array("landmark_source", np.zeros((len(rows), n_landmarks), np.uint8))
             sequence.array("landmark_confidence", np.zeros((len(rows), n_landmarks), np.float32))
-            for image in ("texture", "coverage"):
-                sequence.images(image, [0] * len(rows), "png")
+            shown = [images[row % len(images)] for row in rows] if images else [b""] * len(rows)
+            sequence.images("texture", [len(image) for image in shown], kind)
+            for k, image in enumerate(shown):
+                sequence.put_image("texture", k, np.frombuffer(image, np.uint8))
+            sequence.images("coverage", [0] * len(rows), "png")
             table = np.zeros(len(rows), quality_dtype([]))
             table["status"] = b"ok"
             sequence.quality(table, {}, [""] * len(rows))
@@ -197,11 +220,12 @@ def of_loader(
     return found
 
 
-def rates(data: Any) -> float:
+def rates(data: Any, shuffle: bool = True) -> float:
     """Frames a second, the best of several epochs; the first, in which workers start, does not count."""
     from torch.utils.data import DataLoader
 
-    loader = DataLoader(data, batch_size=BATCH, shuffle=True, num_workers=WORKERS, persistent_workers=True)
+    mixed = {"shuffle": True} if shuffle else {}  # a stream mixes its samples itself
+    loader = DataLoader(data, batch_size=BATCH, num_workers=WORKERS, persistent_workers=True, **mixed)
     best = 0.0
     for epoch in range(EPOCHS + 1):
         begin, seen = time.perf_counter(), 0
@@ -210,3 +234,59 @@ def rates(data: Any) -> float:
         if epoch:
             best = max(best, seen / (time.perf_counter() - begin))
     return best
+
+
+def of_side(texture: np.ndarray) -> np.ndarray:
+    """(SIDE, SIDE, 3) of a texture."""
+    from PIL import Image
+
+    return np.asarray(Image.fromarray(texture).resize((SIDE, SIDE), Image.Resampling.LANCZOS))
+
+
+def of_textured_loader(
+    folder: Path,
+    template: Any,
+    frames: np.ndarray,
+    images: Sequence[bytes],
+    kind: str,
+    say: Callable[[str], None],
+) -> dict[str, float]:
+    """Frames a second with their textures decoded; empty where PyTorch or WebDataset is not installed."""
+    try:
+        import torch
+        import webdataset
+    except ImportError:
+        say("    with textures this needs PyTorch and WebDataset (the extra `interop`)")
+        return {}
+    torch.set_num_threads(1)
+    n = frames.shape[1]
+    path, tars = folder / f"{n}-{kind}-textured.h5", folder / f"tar-{n}-{kind}"
+    write(path, template, frames, FRAMES, "int16", images, kind)
+    tars.mkdir(exist_ok=True)
+    with webdataset.ShardWriter(f"{tars}/%03d.tar", maxcount=PER_SHARD, verbose=0) as out:
+        for k in range(FRAMES):
+            vertices = io.BytesIO()
+            np.save(vertices, frames[k % len(frames)])
+            out.write({"__key__": f"{k:05d}", "npy": vertices.getvalue(), "img": images[k % len(images)]})
+    shards = sorted(map(str, tars.glob("*.tar")))
+    fields = ("vertices", "texture")
+    with Release(path) as release:
+        data = {
+            "tar shards (WebDataset)": (
+                webdataset.WebDataset(shards, shardshuffle=len(shards)).shuffle(BUFFER).map(_of_tar)
+            ),
+            "release, shuffled": release.as_torch(fields=fields),
+            "release, stream": release.as_torch(fields=fields, stream=True, buffer=BUFFER),
+        }
+        found = {name: rates(one, shuffle=name == "release, shuffled") for name, one in data.items()}
+    for name, rate in found.items():
+        share = rate / found["tar shards (WebDataset)"]
+        say(f"    {kind} {SIDE}: {name:<24} {rate:7.0f} frames/s  {share:.2f} of tar shards")
+    return found
+
+
+def _of_tar(sample: dict[str, Any]) -> dict[str, Any]:
+    import torch
+
+    vertices = torch.from_numpy(np.load(io.BytesIO(sample["npy"])))
+    return {"vertices": vertices, "texture": torch.from_numpy(decode(sample["img"]))}

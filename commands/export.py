@@ -1,15 +1,18 @@
 """export: frames of a release as files that other programs open.
 
-Writes DIR/<subject>/<sequence>/<frame>.obj (with .mtl and the texture beside it), .ply or .glb, or one
-DIR/<subject>/<sequence>.npz a sequence.  Beside a mesh go the maps of its surface, `<frame>.normal.png` and so on (16
-bit, canonical frame whatever the mesh's), and once a folder `maps.json`, which says what their numbers mean; with
-.npz there are none.  Rejected frames are left out and counted.  Nothing is written when a file would be overwritten,
+Writes DIR/<subject>/<sequence>/<frame>.obj (with .mtl and the texture beside it), .ply or .glb; or one file a sequence:
+DIR/<subject>/<sequence>.npz, or with `animation` <sequence>.glb, whose frames are morph targets.  Beside a mesh go its
+landmarks, `<frame>.ljson` (or another format of `pipeline.landmarks.files`), and the maps of its surface,
+`<frame>.normal.png` and so on (16 bit, canonical frame whatever the mesh's), with once a folder `maps.json`, which says
+what their numbers mean; with .npz there are no maps.  Once a DIR, `topology.json` says which vertices of the template
+its landmarks are.  Rejected frames are left out and counted.  Nothing is written when a file would be overwritten,
 unless that is asked for.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,8 +23,12 @@ from numpy.typing import NDArray
 
 from mimicme.pipeline.captures.layouts import safe_name
 from mimicme.pipeline.errors import ReleaseError, UsageError
-from mimicme.pipeline.geometry.mesh import transform
+from mimicme.pipeline.formats.glb import BYTES_PER_VERTEX, Animation
+from mimicme.pipeline.geometry.mesh import Mesh, transform
 from mimicme.pipeline.geometry.orientation import reversed_mesh
+from mimicme.pipeline.geometry.seams import seamed
+from mimicme.pipeline.landmarks import NamedPoints
+from mimicme.pipeline.landmarks.files import WRITERS, write_landmarks
 from mimicme.pipeline.release import Release, SequenceInfo, permitted
 from mimicme.pipeline.release.layout import OK
 from mimicme.pipeline.whole_file import whole_file, write_whole
@@ -31,8 +38,72 @@ SPACES = ("canonical", "scan", "file")
 Space = Literal["canonical", "scan", "file"]
 _ENDING = {"png": ".png", "jpeg": ".jpg", "jpg": ".jpg", "webp": ".webp"}
 _GLB_MEDIA = {"png": "image/png", "jpeg": "image/jpeg", "jpg": "image/jpeg"}  # glTF 2.0 knows no others
-MAPS_FILE = "maps.json"
+MAPS_FILE, TOPOLOGY_FILE = "maps.json", "topology.json"
+LANDMARKS = tuple(ending[1:] for ending in WRITERS)
+NO_LANDMARKS = "none"
+NEUTRAL, APEX = "neutral", "apex"
+LARGEST_ANIMATION = 1 << 30
+"""Bytes of one that is written; programs that show it hold it in memory several times."""
+_PLAYED_AT = 25.0  # frames per second, where no rate is known
 _ARRAYS = ("frame", "vertices", "pose", "landmarks", "landmark_source", "landmark_confidence")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is written of the frames that were chosen.
+
+    Attributes:
+        format: `obj`, `ply`, `glb` or `npz`.
+        space: `canonical` (head still, template's frame), `scan` (mm, y up, head where it was) or `file` (units and
+            axes of the capture's file, in double precision; in a GLB by the translation of its node).
+        animation: one GLB a sequence, the frames its morph targets, over their times.
+        texture_of: the frame whose texture an animation has, and whose mesh is shown where nothing is played:
+            `neutral` (the least `amount` of expression, else the first), `apex` (the most, else the middle one), or its
+            number.
+        landmarks: format of the landmarks beside each frame, or `none`; empty: `ljson`, and of an `npz`, which has
+            them inside, `none`.
+        colors: of `ply`: also a colour per vertex, read off the texture.
+    """
+
+    format: str = "obj"
+    space: Space = "canonical"
+    animation: bool = False
+    texture_of: str = NEUTRAL
+    landmarks: str = ""
+    colors: bool = False
+
+    def checked(self) -> Wanted:
+        """The same, `landmarks` said.
+
+        Raises:
+            UsageError: something of it is unknown, or does not go together.
+        """
+        kinds = (*LANDMARKS, NO_LANDMARKS)
+        if self.format not in FORMATS or self.space not in SPACES:
+            raise UsageError(
+                "unknown format or space",
+                seen=f"{self.format}, {self.space}",
+                expected=f"{', '.join((*FORMATS, *SPACES))}",
+            )
+        if self.landmarks and self.landmarks not in kinds:
+            raise UsageError("unknown format of landmarks", seen=self.landmarks, expected=", ".join(kinds))
+        if self.animation and self.format != "glb":
+            raise UsageError("an animation is a GLB", seen=self.format, todo="Say --format glb.")
+        if self.colors and self.format != "ply":
+            raise UsageError("colours per vertex go into PLY", seen=self.format, todo="Say --format ply.")
+        if self.texture_of not in (NEUTRAL, APEX) and not self.texture_of.isdecimal():
+            raise UsageError(
+                "the texture of which frame?",
+                seen=self.texture_of,
+                expected=f"{NEUTRAL}, {APEX} or its number",
+            )
+        usual = NO_LANDMARKS if self.format == "npz" else "ljson"
+        return replace(self, landmarks=self.landmarks or usual)
+
+    @property
+    def per_sequence(self) -> bool:
+        """Whether a file holds a sequence, not a frame."""
+        return self.animation or self.format == "npz"
 
 
 @dataclass(frozen=True)
@@ -54,6 +125,11 @@ def export(
     space: Space = "canonical",
     overwrite: bool = False,
     use: str = "",
+    *,
+    animation: bool = False,
+    texture_of: str = NEUTRAL,
+    landmarks: str = "",
+    colors: bool = False,
 ) -> ExportResult:
     """Write the selected frames.
 
@@ -61,21 +137,17 @@ def export(
     nothing of those who do not plainly permit that.
 
     Args:
-        format: `obj`, `ply`, `glb` or `npz`.
+        format, space, animation, texture_of, landmarks, colors: see `Wanted`.
         select: glob `SUBJECT/SEQUENCE`; `SUBJECT` alone means all its sequences.
         frames: the source's frame numbers; None for all.
-        space: `canonical` (head still, template's frame), `scan` (mm, y up, head where it was) or `file` (units and
-            axes of the capture's file, in double precision; in a GLB by the translation of its node).
         overwrite: replace files that are there.
         use: what for: `research`, `papers`, `training`, `raw`, `commercial` (`pipeline.release.permitted`).
 
     Raises:
-        UsageError: unknown format, space or use, nothing selected, nobody permits it, or a file is there already.
+        UsageError: unknown format, space or use, nothing selected, nobody permits it, an animation would be too large,
+            or a file is there already.
     """
-    if format not in FORMATS or space not in SPACES:
-        raise UsageError(
-            "unknown format or space", seen=f"{format}, {space}", expected=f"{', '.join((*FORMATS, *SPACES))}"
-        )
+    wanted = Wanted(format, space, animation, texture_of, landmarks, colors).checked()
     subject, _, sequence = select.partition("/")
     opened = release if isinstance(release, Release) else Release(release)
     chosen = None if frames is None else list(frames)
@@ -85,16 +157,24 @@ def export(
             raise UsageError("the release has no such frames", where=opened.path, seen=select)
         rows, forbidden = _permitted(opened, rows, use)
         good = rows[opened.index["status"][rows] == OK]
-        plan = _plan(opened, good, Path(directory), format)
+        plan = _plan(opened, good, Path(directory), wanted)
+        if wanted.animation:
+            _refuse_too_large(opened, plan)
         if not overwrite:
-            _refuse_existing(opened, plan, format)
+            _refuse_existing(opened, plan, wanted, Path(directory))
         for path, members in plan.items():
             path.parent.mkdir(parents=True, exist_ok=True)
-            if format == "npz":
+            if wanted.animation:
+                _write_animation(opened, path, members, wanted)
+            elif wanted.format == "npz":
                 _write_npz(opened, path, members, space)
             else:
-                _write_frame(opened, path, members[0], format, space)
+                _write_frame(opened, path, members[0], wanted)
                 _write_maps(opened, path, members[0])
+            for row in members:
+                _write_landmarks(opened, path, row, wanted)
+        if plan and wanted.landmarks != NO_LANDMARKS:
+            _write_if_other(Path(directory) / TOPOLOGY_FILE, _topology(opened))
         return ExportResult(tuple(plan), len(rows) - len(good), forbidden)
     finally:
         if not isinstance(release, Release):
@@ -148,7 +228,9 @@ def parse_frames(text: str) -> list[int]:
     return numbers
 
 
-def _plan(release: Release, rows: NDArray[np.int64], directory: Path, format: str) -> dict[Path, list[int]]:
+def _plan(
+    release: Release, rows: NDArray[np.int64], directory: Path, wanted: Wanted
+) -> dict[Path, list[int]]:
     """Rows by the file they go to."""
     plan: dict[Path, list[int]] = {}
     for row in rows.tolist():
@@ -158,27 +240,51 @@ def _plan(release: Release, rows: NDArray[np.int64], directory: Path, format: st
         if any(safe_name(n) != n for n in names):
             raise ReleaseError("a name is not safe for files", where=release.path, seen=repr("/".join(names)))
         folder = directory.joinpath(*names)
-        number = int(entry["frame"])
-        path = folder.with_name(f"{names[1]}.npz") if format == "npz" else folder / f"{number:04d}.{format}"
+        ending = f".{wanted.format}"
+        whole = folder.with_name(f"{names[1]}{ending}")
+        path = whole if wanted.per_sequence else folder / f"{int(entry['frame']):04d}{ending}"
         plan.setdefault(path, []).append(row)
     return plan
 
 
-def _refuse_existing(release: Release, plan: dict[Path, list[int]], format: str) -> None:
+def _refuse_existing(release: Release, plan: dict[Path, list[int]], wanted: Wanted, directory: Path) -> None:
+    topology = directory / TOPOLOGY_FILE
+    if wanted.landmarks != NO_LANDMARKS and topology.exists() and topology.read_bytes() != _topology(release):
+        raise _there_already(topology)
     for path, rows in plan.items():
         beside = [path]
-        if format in ("obj", "ply"):
+        if wanted.format in ("obj", "ply"):
             ending = _ENDING.get(release.image_bytes(rows[0])[1], ".img")
             beside += [path.with_suffix(".mtl"), path.with_suffix(ending)]
-        if format != "npz":
+        if not wanted.per_sequence:
             beside += [_map_path(path, name) for name in release.maps(rows[0])]
+        if wanted.landmarks != NO_LANDMARKS:
+            beside += [_landmarks_path(release, path, row, wanted) for row in rows]
         for each in beside:
             if each.exists():
-                raise UsageError(
-                    "this file is there already; nothing was written",
-                    where=each,
-                    todo="Choose another folder, or say --overwrite.",
-                )
+                raise _there_already(each)
+
+
+def _there_already(path: Path) -> UsageError:
+    return UsageError(
+        "this file is there already; nothing was written",
+        where=path,
+        todo="Choose another folder, or say --overwrite.",
+    )
+
+
+def _refuse_too_large(release: Release, plan: dict[Path, list[int]]) -> None:
+    for path, rows in plan.items():
+        size = BYTES_PER_VERTEX * len(release.template.vertices) * len(rows)
+        if size > LARGEST_ANIMATION:
+            fit = LARGEST_ANIMATION * len(rows) // size
+            raise UsageError(
+                "an animation of so many frames is too large for the programs that show it",
+                where=path.name,
+                seen=f"{len(rows)} frames, {size / 1e6:,.0f} MB",
+                expected=f"at most {fit} frames",
+                todo="Choose some of them with --frames, or export them one by one.",
+            )
 
 
 def _to_space(release: Release, row: int, space: Space) -> NDArray[np.float64]:
@@ -202,40 +308,227 @@ def _decimals(matrix: NDArray[np.float64]) -> int:
     return int(np.clip(np.ceil(np.log10(unit_mm) + 4), 6, 15))
 
 
-def _write_frame(release: Release, path: Path, row: int, format: str, space: Space) -> None:
-    from mimicme.pipeline.formats.image import encode
+def _write_frame(release: Release, path: Path, row: int, wanted: Wanted) -> None:
     from mimicme.pipeline.formats.meshio import glb_bytes, mtl_bytes, obj_bytes, ply_bytes
 
-    shape = release.template.mesh
-    matrix = _to_space(release, row, space)
-    vertices = transform(matrix, release.vertices(row).astype(np.float64))
-    data, kind = release.image_bytes(row)
-    mesh = replace(shape, vertices=vertices)
-    if _mirrors(matrix):
-        mesh = reversed_mesh(mesh)
-    if format == "glb":
-        if data and kind not in _GLB_MEDIA:
-            pixels = release.texture(row)
-            data, kind = (encode(pixels, "png"), "png") if pixels is not None else (b"", "")
-        scale = 1.0 if space == "file" else 0.001
-        write_whole(path, glb_bytes(mesh, data, _GLB_MEDIA.get(kind, ""), scale))
+    matrix = _to_space(release, row, wanted.space)
+    mesh = _mesh_of(release, row, matrix)
+    if wanted.format == "glb":
+        entry = release.index[row]
+        name = f"{entry['subject']}/{entry['sequence']}/{int(entry['frame']):04d}"
+        data, media = _glb_image(release, row)
+        said = _said(release, row, wanted) | {"frame": int(entry["frame"])}
+        licence = str(release.attributes.get("licence", ""))
+        write_whole(
+            path,
+            glb_bytes(mesh, data, media, _metres(wanted.space), name=name, extras=said, rights=licence),
+        )
         return
+    data, kind = release.image_bytes(row)
     image = path.with_suffix(_ENDING.get(kind, ".img")).name if data else None
     if image:
         write_whole(path.with_name(image), data)
-    if format == "ply":
+    if wanted.format == "ply":
+        if wanted.colors:
+            mesh = replace(mesh, colors=_colors(release, row))
         # a capture may lie anywhere: single precision would cost it its detail
-        write_whole(path, ply_bytes(mesh, image, double=space == "file"))
+        write_whole(path, ply_bytes(mesh, image, double=wanted.space == "file"))
         return
     library = path.with_suffix(".mtl").name if image else None
-    write_whole(
-        path,
-        obj_bytes(
-            mesh, decimals=_decimals(matrix), material_file=library, polygons=release.template.polygons
-        ),
-    )
+    polygons = release.template.polygons
+    content = obj_bytes(mesh, decimals=_decimals(matrix), material_file=library, polygons=polygons)
+    write_whole(path, content)
     if library and image:
         write_whole(path.with_name(library), mtl_bytes(image))
+
+
+def _mesh_of(release: Release, row: int, matrix: NDArray[np.float64]) -> Mesh:
+    """A frame's mesh in the space that `matrix` leads to."""
+    vertices = transform(matrix, release.vertices(row).astype(np.float64))
+    mesh = replace(release.template.mesh, vertices=vertices)
+    return reversed_mesh(mesh) if _mirrors(matrix) else mesh
+
+
+def _metres(space: Space) -> float:
+    """Of a GLB's unit: that of the capture's file is not known here."""
+    return 1.0 if space == "file" else 0.001
+
+
+def _glb_image(release: Release, row: int) -> tuple[bytes, str]:
+    """A frame's texture as a GLB can hold it, and its media type; empty without one."""
+    from mimicme.pipeline.formats.image import encode
+
+    data, kind = release.image_bytes(row)
+    if data and kind not in _GLB_MEDIA:
+        pixels = release.texture(row)
+        data, kind = (encode(pixels, "png"), "png") if pixels is not None else (b"", "")
+    return data, _GLB_MEDIA.get(kind, "")
+
+
+def _said(release: Release, row: int, wanted: Wanted) -> dict[str, Any]:
+    """What a GLB says of its mesh, whichever frames it holds."""
+    entry, attributes = release.index[row], release.attributes
+    try:
+        publication = json.loads(str(attributes.get("publication", "{}")))
+        version = str(publication.get("version", ""))
+    except (ValueError, AttributeError, RecursionError):
+        version = ""
+    return {
+        "subject": str(entry["subject"]),
+        "sequence": str(entry["sequence"]),
+        "expression": str(entry["expression"]),
+        "space": wanted.space,
+        "licence": str(attributes.get("licence", "")),
+        "release": {
+            "version": version,
+            "created": str(attributes.get("created", "")),
+            "fingerprint": release.fingerprint,
+        },
+    }
+
+
+def _colors(release: Release, row: int) -> NDArray[np.uint8] | None:
+    """(V, 3) a frame's texture at each vertex; None without a texture.
+
+    A vertex on a seam has the colour of one of its places, one that no triangle has is black.
+    """
+    from mimicme.pipeline.drawing.render import sample_image
+
+    texture = release.texture(row)
+    if texture is None:
+        return None
+    template = release.template
+    n = len(template.vertices)
+    place = seamed(template.faces, template.uv, template.uv_faces, n).uv[:n]
+    colors = np.rint(sample_image(texture, place)).astype(np.uint8)
+    colors[np.setdiff1d(np.arange(n), template.faces)] = 0
+    return colors
+
+
+def _write_animation(release: Release, path: Path, rows: Sequence[int], wanted: Wanted) -> None:
+    """A sequence as one mesh, that of the frame whose texture it has, and a morph target for each other frame."""
+    from mimicme.pipeline.formats.meshio import glb_bytes
+
+    shown = _textured(release, rows, wanted.texture_of)
+    entries = release.index[list(rows)]
+    name = f"{entries['subject'][0]}/{entries['sequence'][0]}"
+    base = _mesh_of(release, shown, _to_space(release, shown, wanted.space))
+    data, media = _glb_image(release, shown)
+    times, known = _times(release, rows)
+    targets = {
+        f"{int(entry['frame']):04d}": _mesh_of(release, row, _to_space(release, row, wanted.space)).vertices
+        - base.vertices
+        for row, entry in zip(rows, entries, strict=True)
+        if row != shown
+    }
+    weights = np.zeros((len(rows), len(targets)))
+    weights[[k for k, row in enumerate(rows) if row != shown], np.arange(len(targets))] = 1
+    said = _said(release, shown, wanted) | {
+        "frames": [int(number) for number in entries["frame"]],
+        "times_s": times.tolist(),
+        "times_known": known,
+        "texture_of_frame": int(release.index[shown]["frame"]),
+    }
+    content = glb_bytes(
+        base,
+        data,
+        media,
+        _metres(wanted.space),
+        targets,
+        name=name,
+        extras=said,
+        rights=str(release.attributes.get("licence", "")),
+        animation=Animation(times, weights),
+    )
+    write_whole(path, content)
+
+
+def _textured(release: Release, rows: Sequence[int], which: str) -> int:
+    """The row whose texture an animation has: of those with a texture where some have one.
+
+    Raises:
+        UsageError: a number that is none of these frames.
+    """
+    if which.isdecimal():
+        named = [row for row in rows if int(release.index[row]["frame"]) == int(which)]
+        if not named:
+            raise UsageError(
+                "the frame whose texture an animation is to have is none of its frames",
+                where=str(release.index[rows[0]]["sequence"]),
+                seen=which,
+                expected=f"one of {', '.join(str(int(release.index[row]['frame'])) for row in rows[:20])}",
+            )
+        return named[0]
+    seen = [row for row in rows if release.image_bytes(row)[0]] or list(rows)
+    there = "amount" in release.figures()
+    amount = np.array([release.figure(row, "amount") if there else math.nan for row in seen])
+    if np.isfinite(amount).any():
+        return seen[int(np.nanargmin(amount) if which == NEUTRAL else np.nanargmax(amount))]
+    return seen[0 if which == NEUTRAL else len(seen) // 2]
+
+
+def _times(release: Release, rows: Sequence[int]) -> tuple[NDArray[np.float64], bool]:
+    """Seconds since the first of these frames, and whether they are known; else as if a frame came every 1/25 s."""
+    entry = release.index[rows[0]]
+    info = release.sequence(str(entry["subject"]), str(entry["sequence"]))
+    times = release.times(info.item)[release.index[list(rows)]["row"].astype(np.int64)]
+    times = (times - times[0]).astype(np.float32).astype(np.float64)
+    if np.isfinite(times).all() and (np.diff(times) > 0).all():
+        return times, True
+    return np.arange(len(rows)) / _PLAYED_AT, False
+
+
+def _landmarks_path(release: Release, path: Path, row: int, wanted: Wanted) -> Path:
+    folder = path.with_suffix("") if wanted.per_sequence else path.parent
+    return folder / f"{int(release.index[row]['frame']):04d}.{wanted.landmarks}"
+
+
+def _write_landmarks(release: Release, path: Path, row: int, wanted: Wanted) -> None:
+    """The landmarks of a frame in the space and unit that the mesh beside them has where it is opened."""
+    if wanted.landmarks == NO_LANDMARKS:
+        return
+    points = np.asarray(release.field(row, "landmarks"), np.float64)
+    placed = transform(_to_space(release, row, wanted.space), points)
+    if wanted.format == "glb":
+        placed = placed * _metres(wanted.space)
+    there = NamedPoints(placed, release.template.landmark_names)
+    if not there.present.any():
+        return
+    target = _landmarks_path(release, path, row, wanted)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(target, write_landmarks(there, target.name))
+
+
+def _topology(release: Release) -> bytes:
+    """Which vertices the template's landmarks are: in every file the template's vertices come first, in its order."""
+    template = release.template
+    nearest = template.landmark_vertices[
+        np.arange(len(template.landmark_names)), template.landmark_weights.argmax(axis=1)
+    ]
+    landmarks = {
+        name: {"vertex": int(vertex), "corners": corners.tolist(), "weights": np.round(weights, 7).tolist()}
+        for name, vertex, corners, weights in zip(
+            template.landmark_names,
+            nearest,
+            template.landmark_vertices,
+            template.landmark_weights,
+            strict=True,
+        )
+    }
+    said = {
+        "template": template.name,
+        "digest": template.digest,
+        "vertices": len(template.vertices),
+        "triangles": len(template.faces),
+        "landmark": "sum over its triangle's corners of weight * vertex; `vertex` is the nearest of them",
+        "landmarks": landmarks,
+    }
+    return json.dumps(said, indent=1).encode()
+
+
+def _write_if_other(path: Path, content: bytes) -> None:
+    if not path.exists() or path.read_bytes() != content:
+        write_whole(path, content)
 
 
 def _map_path(path: Path, name: str) -> Path:
@@ -253,9 +546,7 @@ def _write_maps(release: Release, path: Path, row: int) -> None:
         return
     meaning = {n: {"unit": c.unit, "scale": c.scale, "offset": c.offset} for n, c in codings.items()}
     text = {"value": "offset + scale * number", "space": "canonical", "maps": meaning}
-    said, said_so = path.with_name(MAPS_FILE), json.dumps(text, indent=1).encode()
-    if not said.exists() or said.read_bytes() != said_so:
-        write_whole(said, said_so)
+    _write_if_other(path.with_name(MAPS_FILE), json.dumps(text, indent=1).encode())
 
 
 def _write_npz(release: Release, path: Path, rows: Sequence[int], space: Space) -> None:

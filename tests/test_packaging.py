@@ -206,7 +206,9 @@ def test_pinned_versions_satisfy_the_bounds(repository: Path, setup_cfg: configp
     extras = setup_cfg["options.extras_require"]
     wanted = lines(setup_cfg["options"]["install_requires"])
     wanted += [
-        r for extra in ("menpo3d", "dask", "draco", "loaders", "test", "dev") for r in lines(extras[extra])
+        r
+        for extra in ("menpo3d", "dask", "draco", "loaders", "interop", "test", "dev")
+        for r in lines(extras[extra])
     ]
     for text in wanted:
         requirement = requirements.Requirement(text)

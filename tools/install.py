@@ -64,11 +64,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--build", type=Path, default=ROOT / ".build", help="where built wheels are kept")
     parser.add_argument("--extras", default=EXTRAS, help="extras of setup.cfg to install")
     parser.add_argument("--add", metavar="EXTRA", help="only add an extra to the environment that is there")
+    parser.add_argument("--into", type=Path, help="... or to this one, on top of it")
+    parser.add_argument(
+        "--node", type=Path, metavar="PACKAGE.JSON", help="and node's packages, if npm is here"
+    )
     options = parser.parse_args(arguments)
     started = time.monotonic()
     try:
         if options.add:
-            add(options.venv.resolve(), options.build.resolve(), options.add)
+            venv, build = options.venv.resolve(), options.build.resolve()
+            into = on_top(venv, options.into.resolve()) if options.into else venv
+            add(into, build, options.add)
+            if options.node:
+                add_node(into, options.node)
         else:
             install(options.venv.resolve(), options.build.resolve(), options.extras)
     except SetupError as error:
@@ -122,6 +130,44 @@ def add(venv: Path, build: Path, extra: str) -> None:
     say(f"packages of the extra '{extra}'")
     versions = ["--constraint", str(ROOT / "constraints.txt"), "--find-links", str(build / "wheels")]
     pip(venv / "bin" / "python", "install", *versions, "-e", f"{ROOT}[{extra}]")
+
+
+def on_top(venv: Path, into: Path) -> Path:
+    """An environment of its own that also has what is in `venv`, which stays as it is.
+
+    Raises:
+        SetupError: it cannot be made.
+    """
+    python = into / "bin" / "python"
+    if not works(python):
+        say(f"virtual environment {into}, on top of {venv}")
+        own = [str(venv / "bin" / "python"), "-m", "venv", "--clear", str(into)]
+        run(own, "the virtual environment cannot be made")
+    library = Path("lib") / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
+    (into / library / "below.pth").write_text(f"{venv / library}\n", encoding="utf-8")
+    return into
+
+
+def add_node(into: Path, packages: Path) -> None:
+    """What node runs, into the same environment; where npm is not here or fails, the tests say what is missing."""
+    npm = shutil.which("npm")
+    if npm is None:
+        say("npm is not here (Debian: apt-get install npm): what node runs is left out")
+        return
+    say("node's packages")
+    shutil.copy(packages, into / "package.json")
+    command = [
+        npm,
+        "install",
+        "--prefix",
+        str(into),
+        "--no-audit",
+        "--no-fund",
+        "--no-package-lock",
+        "--silent",
+    ]
+    if subprocess.run(command, cwd=into).returncode:
+        say(f"npm cannot install them; what node runs is left out. The command was:\n  {' '.join(command)}")
 
 
 def take_weights(python: Path, wheels: Path, pins: dict[str, str]) -> None:

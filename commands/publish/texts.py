@@ -50,6 +50,28 @@ def subjects_csv(facts: Facts) -> str:
     return text.getvalue()
 
 
+_TRAINING = """
+A first training loop, which takes every face for its subject's shape and an expression's on top of it:
+
+```python
+mean = torch.as_tensor(release.template.vertices, dtype=torch.float32)
+shapes = {name: torch.nn.Embedding(len(data.names[name]), mean.numel()) for name in ("subject", "expression")}
+for shape in shapes.values():
+    torch.nn.init.zeros_(shape.weight)  # mm, from the template
+optimizer = torch.optim.SGD([shape.weight for shape in shapes.values()], lr=0.2)
+for epoch in range(5):
+    losses = []
+    for batch in loader:
+        offsets = (batch["vertices"] - mean).flatten(1) - sum(shape(batch[name]) for name, shape in shapes.items())
+        optimizer.zero_grad()
+        offsets.square().sum(dim=1).mean().backward()
+        optimizer.step()
+        losses.append(offsets.square().mean().item())
+    print(f"epoch {epoch}: {(sum(losses) / len(losses)) ** 0.5:.3f} mm off")
+```
+"""
+
+
 def readme(title: Title, facts: Facts) -> str:
     """How to use what is there; its recipes work as they are written."""
     trained = facts.permitting("training", "train")
@@ -120,14 +142,16 @@ print(len(data), "frames;", sample["vertices"].shape, data.names["expression"][s
 Batches for PyTorch (`pip install torch`):
 
 ```python
+import torch
 from torch.utils.data import DataLoader
 
-loader = DataLoader(release.as_torch(rows), batch_size=8, shuffle=True, num_workers=2)
+data = release.as_torch(rows, fields=("vertices", "subject", "expression"))
+loader = DataLoader(data, batch_size=8, shuffle=True, num_workers=2)
 for batch in loader:
     batch["vertices"]  # (B, V, 3) float32, mm; +y up, +z out of the face
     break
 ```
-
+{_TRAINING if trained or not declared else ""}
 With h5py alone:
 
 ```python

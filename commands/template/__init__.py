@@ -77,7 +77,8 @@ def check(path: Path) -> list[Finding]:
         InputError: the mesh or its landmarks are not there, or cannot be read.
     """
     files = find_files(path)
-    mesh, points = read_template(files)
+    file, points = read_template(files)
+    mesh = file.mesh
     found: list[Finding] = []
     try:
         interior = read_masks(files, len(mesh.vertices)).get(INTERIOR)
@@ -387,7 +388,8 @@ def draw_check(path: Path, size: int = 560) -> Picture:
     from mimicme.pipeline.drawing.render import contact_sheet, draw_points, look_at, render
 
     files = find_files(path)
-    raw, points = read_template(files)
+    file, points = read_template(files)
+    raw = file.mesh
     if without_jaw(points):
         points, _ = with_jaw(points)
     axes, _ = face_axes(points)

@@ -135,7 +135,7 @@ def makehuman(path: Path, landmarks: Path | None) -> Head:
     name, data = _makehuman_file(path)
     whole, polygons = _read_obj(data, name)
     _expect_vertices(whole, MAKEHUMAN_VERTICES, path)
-    if polygons is None or not (polygons == 2).all():
+    if polygons is None or not (np.bincount(polygons) == 2).all():
         raise InputError("MakeHuman's base mesh is not of quads", where=path)
     vertices = whole.vertices * MAKEHUMAN_MM
     quads = np.concatenate([whole.faces[::2], whole.faces[1::2, 2:]], axis=1)
@@ -167,7 +167,7 @@ def makehuman(path: Path, landmarks: Path | None) -> Head:
     notes = (note, f"{len(used)} of {len(vertices)} vertices are the head")
     return Head(
         mesh,
-        polygons[shown],
+        polygons[rows],
         points,
         {part: mask[used] for part, mask in masks.items()},
         used.astype(np.int64),
@@ -352,7 +352,7 @@ def gnm(path: Path, landmarks: Path | None) -> Head:
         if mask is not None:
             masks[RIGID + name] = (np.asarray(mask) >= 0.5).astype(np.float64)
     points, note = _landmarks(_beside(file, landmarks), mesh)
-    return Head(mesh, np.full(len(quads), 2, np.int32), points, masks, None, (note,))
+    return Head(mesh, np.repeat(np.arange(len(quads), dtype=np.int32), 2), points, masks, None, (note,))
 
 
 Reader = Callable[[Path, Path | None], Head]

@@ -139,6 +139,9 @@ def check_template(root: h5py.File, shape: Shape) -> Iterator[Finding]:
     for name in masks:
         found = list(check_field(masks, name, layout.MASK_FIELD, n, -1, -1))
         yield from found or check_chunks(masks[name], shape.alive)
+    if layout.POLYGONS in group:
+        found = list(check_field(group, layout.POLYGONS, layout.POLYGON_FIELD, len(group["faces"]), -1, -1))
+        yield from found or check_chunks(group[layout.POLYGONS], shape.alive)
     vertices, faces = group["vertices"][:].astype(np.float64), group["faces"][:].astype(np.int64)
     if not np.isfinite(vertices).all():
         yield Finding("error", "/template/vertices", "Some are not finite.")

@@ -47,7 +47,8 @@ class MeshFile:
         face_material: (t,) int32 index into `materials`; -1 where none is in force.
         textures: image names the mesh file itself gives (PLY `comment TextureFile`), as written there.
         embedded_images: encoded images the file carries (glTF), one per entry of `textures`.
-        polygons: (p,) int32, how many triangles each polygon has, one after the other; None where all are triangles.
+        polygons: (t,) int32, of OBJ and PLY: the number of the file's face that each triangle was cut out of; None when
+            they are triangles there.
     """
 
     mesh: Mesh
@@ -119,12 +120,9 @@ def triangulate_fans(counts: Longs) -> tuple[Longs, Longs]:
     return begin[owner][:, None] + np.stack([np.zeros_like(step), step + 1, step + 2], axis=1), owner
 
 
-def polygons_of(owner: Longs) -> Ints | None:
-    """(p,) how many triangles each polygon has, of those (t,) of `triangulate_fans`; None where all are triangles."""
-    if not len(owner) or owner[-1] + 1 == len(owner):
-        return None
-    counts = np.bincount(owner)
-    return counts[counts > 0].astype(np.int32)
+def polygons_of(owner: Longs, counts: Longs) -> Ints | None:
+    """`MeshFile.polygons` of faces of `counts` corners, the owner of each triangle given."""
+    return owner.astype(np.int32) if (counts > 3).any() else None
 
 
 def triangulate_strips(index: Longs) -> Longs:

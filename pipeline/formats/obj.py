@@ -30,6 +30,7 @@ from mimicme.pipeline.formats.mesh_file import (
     triangulate_fans,
 )
 from mimicme.pipeline.geometry.mesh import Mesh
+from mimicme.pipeline.geometry.polygons import rings
 
 # An OBJ without final newline is called truncated when more than this share of its vertices has no triangle.
 # Scans leave well under 1 % unused; a file cut at a random place of its face list leaves more almost always.
@@ -112,7 +113,8 @@ def read_obj(data: bytes, name: str) -> MeshFile:
     mesh = Mesh(
         vertices, faces.astype(np.int32), uv, None if uv_faces is None else uv_faces.astype(np.int32), colors
     )
-    return MeshFile(mesh, libraries, materials, face_material, polygons=polygons_of(owner))
+    polygons = polygons_of(owner, np.bincount(owner) + 2)
+    return MeshFile(mesh, libraries, materials, face_material, polygons=polygons)
 
 
 @dataclass(frozen=True)
@@ -461,51 +463,29 @@ def obj_bytes(
         mesh: with `uv`, written as `vt`; with `colors`, as x y z r g b in [0, 1].
         decimals: digits after the point, of coordinates in the mesh's unit; texture coordinates get 6.
         material_file: MTL to name; `material`: the material in it.
-        polygons: (p,) how many triangles each polygon has, as of `MeshFile`; written as polygons again.
+        polygons: (t,) which polygon each triangle is of (`geometry.polygons`), to write these instead.
     """
     parts = [f"mtllib {material_file}\nusemtl {material}\n"] if material_file else []
-    n, t = len(mesh.vertices), len(mesh.faces)
+    n = len(mesh.vertices)
     row = " ".join([f"%.{decimals}f"] * 3)
     values = mesh.vertices + 0.0  # no "-0"
     if mesh.colors is not None:
         row += " %.6f %.6f %.6f"
         values = np.concatenate([values, mesh.colors / 255.0], axis=1)
     parts.append((f"v {row}\n" * n) % tuple(values.ravel().tolist()))
-    faces = mesh.faces.astype(np.int64) + 1
+    alone = np.arange(len(mesh.faces), dtype=np.int32)
+    sizes, corner = rings(mesh.faces, alone if polygons is None else polygons, mesh.uv_faces)
+    faces = mesh.faces.ravel()[corner].astype(np.int64) + 1
+    one = "%d"
     if mesh.uv is not None and mesh.uv_faces is not None:
         parts.append(
             ("vt %.6f %.6f\n" * len(mesh.uv)) % tuple((np.nan_to_num(mesh.uv) + 0.0).ravel().tolist())
         )
-        faces = np.stack([faces, mesh.uv_faces.astype(np.int64) + 1], axis=2)
-        corner = " %d/%d"
-    else:
-        faces, corner = faces[:, :, None], " %d"
-    if polygons is None:
-        parts.append((f"f{3 * corner}\n" * t) % tuple(faces.ravel().tolist()))
-    else:
-        parts.append(_polygon_lines(faces, polygons, corner))
+        faces = np.stack([faces, mesh.uv_faces.ravel()[corner].astype(np.int64) + 1], axis=1)
+        one = "%d/%d"
+    line = {size: f"f {' '.join([one] * size)}\n" for size in np.unique(sizes).tolist()}
+    parts.append("".join([line[size] for size in sizes.tolist()]) % tuple(faces.ravel().tolist()))
     return "".join(parts).encode()
-
-
-def _polygon_lines(faces: Longs, polygons: Ints, corner: str) -> str:
-    """Lines of polygons made of triangles (t, 3, k) that share their first corner; those that do not stay triangles."""
-    lines = np.empty(len(polygons), object)
-    first = np.cumsum(polygons) - polygons
-    for count in np.unique(polygons):
-        which = np.flatnonzero(polygons == count)
-        fans = faces[first[which][:, None] + np.arange(count)]
-        onwards, back = fans[:, :-1, 2], fans[:, 1:, 1]
-        ahead = (onwards == back).all(axis=(1, 2))
-        turned = (fans[:, :-1, 1] == fans[:, 1:, 2]).all(axis=(1, 2)) & ~ahead
-        shared = (fans[:, :, 0] == fans[:, :1, 0]).all(axis=(1, 2))
-        fans = np.where(turned[:, None, None, None], fans[:, ::-1], fans)
-        around = np.concatenate([fans[:, 0, :2], fans[:, :, 2]], axis=1)
-        text = f"f{(int(count) + 2) * corner}\n"
-        three = f"f{3 * corner}\n" * int(count)
-        whole = shared & (ahead | turned)
-        for at, is_whole, polygon, triangles in zip(which, whole, around, fans, strict=True):
-            lines[at] = text % tuple(polygon.ravel()) if is_whole else three % tuple(triangles.ravel())
-    return "".join(lines)
 
 
 def mtl_bytes(image_name: str, material: str = "texture") -> bytes:

@@ -32,6 +32,7 @@ from mimicme.pipeline.formats.mesh_file import (
     triangulate_strips,
 )
 from mimicme.pipeline.geometry.mesh import Mesh
+from mimicme.pipeline.geometry.seams import seamed
 
 _PLY_TYPES = {
     "char": "i1", "int8": "i1", "uchar": "u1", "uint8": "u1", "short": "i2", "int16": "i2", "ushort": "u2",
@@ -99,11 +100,12 @@ def read_ply(data: bytes, name: str) -> MeshFile:
         faces = checked(corners.values.astype(np.int64)[corner], len(vertices), name)
         uv, uv_faces = _ply_uv(vertex, face, corners, corner, owner, faces)
         face_material = _texture_numbers(face, owner)
-        polygons = polygons_of(owner)
+        polygons = polygons_of(owner, corners.counts)
     else:
         faces = checked(_strips(columns, name), len(vertices), name)
         uv, uv_faces = _vertex_uv(vertex, faces)
         face_material = np.full(len(faces), -1, np.int32)
+        polygons = None
     if not len(faces):
         raise fail(
             "no-faces", "the file has vertices but no triangle", name, seen=f"{len(vertices):,} vertices"
@@ -460,32 +462,42 @@ def ply_bytes(mesh: Mesh, image_name: str | None = None, double: bool = False) -
     """A mesh as binary little-endian PLY, coordinates as float32, or with `double` as float64; the same mesh gives the
     same bytes.
 
-    Texture coordinates are written per corner (`texcoord`), as MeshLab does, with `image_name` as
-    `TextureFile`.
+    Texture coordinates are written twice, with `image_name` as `TextureFile`: per corner (`texcoord`), as MeshLab does,
+    and per vertex (`s`, `t`), which is what Open3D and Blender read.  For these the vertices on a texture seam are
+    written once per side, the further ones behind the mesh's own, which keep their order.
     """
     header = ["ply", "format binary_little_endian 1.0"]
     if image_name is not None:
         header.append(f"comment TextureFile {image_name}")
+    vertices, faces, colors, uv = mesh.vertices, mesh.faces, mesh.colors, None
+    if mesh.uv is not None and mesh.uv_faces is not None:
+        split = seamed(faces, mesh.uv, mesh.uv_faces, len(vertices))
+        vertices, faces, uv = vertices[split.source], split.faces, split.uv
+        colors = None if colors is None else colors[split.source]
     vertex: list[Any] = [(k, "<f8" if double else "<f4") for k in "xyz"]
     kind = "double" if double else "float"
-    header += [f"element vertex {len(mesh.vertices)}", *(f"property {kind} {k}" for k in "xyz")]
-    if mesh.colors is not None:
+    header += [f"element vertex {len(vertices)}", *(f"property {kind} {k}" for k in "xyz")]
+    if uv is not None:
+        vertex += [(k, "<f4") for k in "st"]
+        header += [f"property float {k}" for k in "st"]
+    if colors is not None:
         vertex += [(k, "u1") for k in ("red", "green", "blue")]
         header += [f"property uchar {k}" for k in ("red", "green", "blue")]
     face: list[Any] = [("n", "u1"), ("i", "<i4", 3)]
-    header += [f"element face {len(mesh.faces)}", "property list uchar int vertex_indices"]
-    textured = mesh.uv is not None and mesh.uv_faces is not None
-    if textured:
+    header += [f"element face {len(faces)}", "property list uchar int vertex_indices"]
+    if uv is not None:
         face += [("m", "u1"), ("t", "<f4", 6)]
         header.append("property list uchar float texcoord")
-    rows = np.zeros(len(mesh.vertices), vertex)
+    rows = np.zeros(len(vertices), vertex)
     for k, axis in enumerate("xyz"):
-        rows[axis] = mesh.vertices[:, k]
-    if mesh.colors is not None:
+        rows[axis] = vertices[:, k]
+    if uv is not None:
+        rows["s"], rows["t"] = uv.T
+    if colors is not None:
         for k, channel in enumerate(("red", "green", "blue")):
-            rows[channel] = mesh.colors[:, k]
-    triangles = np.zeros(len(mesh.faces), face)
-    triangles["n"], triangles["i"] = 3, mesh.faces
+            rows[channel] = colors[:, k]
+    triangles = np.zeros(len(faces), face)
+    triangles["n"], triangles["i"] = 3, faces
     if mesh.uv is not None and mesh.uv_faces is not None:
         triangles["m"], triangles["t"] = 6, mesh.uv[mesh.uv_faces].reshape(-1, 6)
     return "\n".join([*header, "end_header\n"]).encode() + rows.tobytes() + triangles.tobytes()

@@ -18,6 +18,7 @@ files mean by it (both of menpo3d's own assets do), so the names here say the sa
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -97,6 +98,38 @@ class Landmarks:
     @property
     def names(self) -> tuple[str, ...]:
         return IBUG68
+
+
+@dataclass(frozen=True)
+class NamedPoints:
+    """Landmarks of one face of whatever scheme, to be written.
+
+    Attributes:
+        points: (L, 3) float64, NaN where absent.
+        names: L names; what comes before the last `_` is the part of the face.
+    """
+
+    points: Floats
+    names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if np.shape(self.points) != (len(self.names), 3):
+            raise InputError(
+                "every point has a name", seen=np.shape(self.points), expected=(len(self.names), 3)
+            )
+
+    @property
+    def present(self) -> Bools:
+        """(L,) True where a point is given."""
+        return np.asarray(np.isfinite(self.points).all(axis=1))
+
+
+def parts_of(names: Iterable[str]) -> dict[str, list[int]]:
+    """Numbers of the points of each part of the face, by the beginnings of their names: `GROUPS` of iBUG-68's."""
+    parts: dict[str, list[int]] = {}
+    for number, name in enumerate(names):
+        parts.setdefault(name.rpartition("_")[0] or name, []).append(number)
+    return parts
 
 
 @dataclass(frozen=True)

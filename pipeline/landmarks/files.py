@@ -16,11 +16,13 @@ Written: `.ljson` version 2, `.pts`, `.pp`, `.csv`, `.json`, `.lm3` (with iBUG's
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import PurePath
 from xml.parsers.expat import ExpatError
+from xml.sax.saxutils import quoteattr
 
 import numpy as np
 
@@ -28,15 +30,16 @@ from mimicme.pipeline.arrays import Floats
 from mimicme.pipeline.errors import FrameRejected, InputError
 from mimicme.pipeline.landmarks import (
     ALIASES,
-    GROUPS,
     IBUG68,
     INNER,
     N_LANDMARKS,
     Landmarks,
+    NamedPoints,
     Sides,
     formats,
     indices_of,
     other_side,
+    parts_of,
     plain,
 )
 from mimicme.pipeline.landmarks.bu83 import read_bnd, read_bndplus
@@ -129,71 +132,71 @@ def read_points(data: bytes, name: str, sides: Sides = "image") -> Floats:
         raise _unreadable(name, _in_words(error, extension)[:160], None) from error
 
 
-def write_ljson(landmarks: Landmarks, sides: Sides = "image") -> bytes:
+Written = Landmarks | NamedPoints
+
+
+def write_ljson(landmarks: Written, sides: Sides = "image") -> bytes:
     """landmarker.io's `.ljson`, version 2, with the group words of menpo; absent points are null.
 
     Args:
         sides: whose left its words mean, as `read_points` is told.
     """
-    points = [list(map(float, p)) if ok else [None] * 3 for p, ok in _given(landmarks)]
-    words = {g: other_side(g) if sides == "subject" else g for g in GROUPS}
-    labels = [{"label": words[g], "mask": list(range(s.start, s.stop))} for g, s in GROUPS.items()]
+    points = [list(map(float, p)) if ok else [None] * 3 for _, p, ok in _given(landmarks)]
+    parts = parts_of(landmarks.names).items()
+    labels = [
+        {"label": other_side(part) if sides == "subject" else part, "mask": mask} for part, mask in parts
+    ]
     content = {"version": 2, "labels": labels, "landmarks": {"points": points, "connectivity": []}}
     return (json.dumps(content, allow_nan=False, indent=1) + "\n").encode()
 
 
-def write_pts(landmarks: Landmarks) -> bytes:
-    """`.pts`: 68 points, no labels; absent points are written as nan."""
+def write_pts(landmarks: Written) -> bytes:
+    """`.pts`: points without labels; absent points are written as nan."""
     lines = [" ".join(repr(float(x)) for x in p) for p in landmarks.points]
-    return "\n".join(["version: 1", f"n_points: {N_LANDMARKS}", "{", *lines, "}", ""]).encode()
+    return "\n".join(["version: 1", f"n_points: {len(lines)}", "{", *lines, "}", ""]).encode()
 
 
-def write_pp(landmarks: Landmarks) -> bytes:
+def write_pp(landmarks: Written) -> bytes:
     """MeshLab's picked points, each with its name; absent points are left out."""
     lines = [
-        ' <point x="{!r}" y="{!r}" z="{!r}" name="{}" active="1"/>'.format(*map(float, p), label)
-        for (p, ok), label in zip(_given(landmarks), IBUG68, strict=True)
+        ' <point x="{!r}" y="{!r}" z="{!r}" name={} active="1"/>'.format(*map(float, p), quoteattr(name))
+        for name, p, ok in _given(landmarks)
         if ok
     ]
     return "\n".join(["<!DOCTYPE PickedPoints>", "<PickedPoints>", *lines, "</PickedPoints>", ""]).encode()
 
 
-def write_csv(landmarks: Landmarks) -> bytes:
+def write_csv(landmarks: Written) -> bytes:
     """`name,x,y,z`, a row per point; absent points are left out."""
-    rows = [
-        ",".join([label, *(repr(float(x)) for x in p)])
-        for (p, ok), label in zip(_given(landmarks), IBUG68, strict=True)
-        if ok
-    ]
-    return "\n".join(["name,x,y,z", *rows, ""]).encode()
+    text = io.StringIO()
+    out = csv.writer(text, lineterminator="\n")
+    out.writerow(["name", "x", "y", "z"])
+    out.writerows([name, *(repr(float(x)) for x in p)] for name, p, ok in _given(landmarks) if ok)
+    return text.getvalue().encode()
 
 
-def write_json(landmarks: Landmarks) -> bytes:
+def write_json(landmarks: Written) -> bytes:
     """`{name: [x, y, z]}`; absent points are left out."""
-    content = {
-        label: list(map(float, p)) for (p, ok), label in zip(_given(landmarks), IBUG68, strict=True) if ok
-    }
+    content = {name: list(map(float, p)) for name, p, ok in _given(landmarks) if ok}
     return (json.dumps(content, allow_nan=False, indent=1) + "\n").encode()
 
 
-def write_lm3(landmarks: Landmarks) -> bytes:
+def write_lm3(landmarks: Written) -> bytes:
     """`.lm3`: a name and a place on two lines each; absent points are left out."""
-    lines = [
-        f"{label}\n" + " ".join(repr(float(x)) for x in p)
-        for (p, ok), label in zip(_given(landmarks), IBUG68, strict=True)
-        if ok
-    ]
-    return "\n".join(["# 3D landmarks, iBUG-68", f"{len(lines)} landmarks:", *lines, ""]).encode()
+    lines = [f"{name}\n" + " ".join(repr(float(x)) for x in p) for name, p, ok in _given(landmarks) if ok]
+    scheme = ", iBUG-68" if landmarks.names == IBUG68 else ""
+    return "\n".join([f"# 3D landmarks{scheme}", f"{len(lines)} landmarks:", *lines, ""]).encode()
 
 
-def write_bnd(landmarks: Landmarks) -> bytes:
-    """`.bnd`: `index x y z`, 68 lines in iBUG's order; absent points are written as nan."""
+def write_bnd(landmarks: Written) -> bytes:
+    """`.bnd`: `index x y z`, a line a point in their order; absent points are written as nan."""
     lines = [" ".join([str(k), *(repr(float(x)) for x in p)]) for k, p in enumerate(landmarks.points)]
     return "\n".join([*lines, ""]).encode()
 
 
-def _given(landmarks: Landmarks) -> list[tuple[Floats, bool]]:
-    return list(zip(landmarks.points, landmarks.present.tolist(), strict=True))
+def _given(landmarks: Written) -> list[tuple[str, Floats, bool]]:
+    """Name, place, and whether it is there."""
+    return list(zip(landmarks.names, landmarks.points, landmarks.present.tolist(), strict=True))
 
 
 def _assemble(entries: Sequence[Entry], sides: Sides) -> Floats:
@@ -310,7 +313,7 @@ def _unreadable(name: str, why: str, expected: object) -> FrameRejected:
     )
 
 
-WRITERS: dict[str, Callable[[Landmarks], bytes]] = {
+WRITERS: dict[str, Callable[[Written], bytes]] = {
     ".ljson": write_ljson,
     ".pts": write_pts,
     ".pp": write_pp,
@@ -321,7 +324,7 @@ WRITERS: dict[str, Callable[[Landmarks], bytes]] = {
 }
 
 
-def write_landmarks(landmarks: Landmarks, name: str, sides: Sides = "image") -> bytes:
+def write_landmarks(landmarks: Written, name: str, sides: Sides = "image") -> bytes:
     """The content of a landmark file called `name`.
 
     Args:

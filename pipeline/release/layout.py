@@ -5,7 +5,7 @@
     /template/uv             (N,2) f4        /template/uv_faces  (T,3) u4
     /template/landmark_names (L,) text       /template/landmark_vertices (L,3) u4, landmark_weights (L,3) f4
     /template/masks/<name>   (V,) f4         only what the template ships
-    /template/polygons       (P,) u4         triangles of each polygon, one after the other; only where not all are one
+    /template/polygons       (T,) u4         only where its file has quads: which of its faces each triangle is of
     /template/conversion/    corners (V,3) u4, weights (V,3) f4, displacement (V,3) f4 mm: only in a converted release
     /subjects/<id>           attrs: age, gender, ethnicity, consent, split and the table's other columns
       /<sequence>            attrs: expression, sequence (as named on disk), fps, file_from_scan (4,4), made_by_<stage>
@@ -112,6 +112,10 @@ TEMPLATE_FIELDS: Mapping[str, Field] = {
     "landmark_weights": Field("<f4", (3,), "1"),
 }
 
+POLYGONS = "polygons"
+POLYGON_FIELD = Field("<u4", (), "1")
+"""Of a template whose file has polygons: the number of that which each triangle was cut out of."""
+
 TEMPLATE_VERTICES = "template/vertices"
 CONVERSION = "conversion"
 CONVERSION_FIELDS: Mapping[str, Field] = {
@@ -121,7 +125,6 @@ CONVERSION_FIELDS: Mapping[str, Field] = {
 }
 """Of every vertex of a converted release: its triangle in the release before, where in it, and how far from there."""
 
-POLYGONS, POLYGONS_DTYPE = "polygons", "<u4"
 MASK_FIELD = Field("<f4", (), "1")
 """One of the template's regions, a number per vertex."""
 
@@ -341,9 +344,9 @@ def write_template(root: h5py.Group, template: Template, level: int = 4) -> None
 
     for name, spec in TEMPLATE_FIELDS.items():
         put(group, name, np.asarray(getattr(template, name)).astype(spec.dtype), spec.unit)
-    put(group, "landmark_names", texts(template.landmark_names), "")
     if template.polygons is not None:
-        put(group, POLYGONS, np.asarray(template.polygons).astype(POLYGONS_DTYPE), "1")
+        put(group, POLYGONS, np.asarray(template.polygons).astype(POLYGON_FIELD.dtype), POLYGON_FIELD.unit)
+    put(group, "landmark_names", texts(template.landmark_names), "")
     for name in sorted(template.masks):
         mask = np.asarray(template.masks[name]).astype(MASK_FIELD.dtype)
         put(group.require_group("masks"), name, mask, MASK_FIELD.unit)
@@ -357,7 +360,7 @@ def read_template(group: Any) -> Template:
         tuple(bytes(n).decode() for n in group["landmark_names"][...]),
         {n: group["masks"][n][...] for n in group.get("masks", ())},
         group.attrs,
-        group[POLYGONS][...] if POLYGONS in group else None,
+        np.asarray(group[POLYGONS][...]) if POLYGONS in group else None,
     )
 
 
@@ -368,7 +371,7 @@ def template_of(
     attributes: Any,
     polygons: NDArray[Any] | None = None,
 ) -> Template:
-    """A template from `TEMPLATE_FIELDS` by name, landmarks' names, masks, attributes of its group, and polygons."""
+    """A template from `TEMPLATE_FIELDS` by name, its landmarks' names, masks, its group's attributes and polygons."""
     return Template(
         vertices=data["vertices"].astype(np.float64),
         faces=data["faces"].astype(np.int32),

@@ -8,15 +8,15 @@ follows behind them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mimicme.pipeline.arrays import Floats, Ints
 from mimicme.pipeline.errors import MissingDependencyError, ReleaseError
+from mimicme.pipeline.geometry.seams import Seamed, seamed
 from mimicme.pipeline.items import Item
+from mimicme.pipeline.landmarks import parts_of
 from mimicme.pipeline.template import Template
 
 
@@ -36,41 +36,9 @@ class Readable(Protocol):
     def values(self, item: Item, name: str) -> NDArray[Any]: ...
 
 
-@dataclass(frozen=True)
-class Seamed:
-    """A mesh with one place in the texture for every vertex.
-
-    Attributes:
-        source: (V',) the template's vertex that each is of; the first V are 0 to V - 1.
-        uv: (V', 2) in [0, 1], v up.
-        faces: (T, 3).
-    """
-
-    source: NDArray[np.int64]
-    uv: Floats
-    faces: Ints
-
-
-def seamed(template: Template) -> Seamed:
+def _seamed(template: Template) -> Seamed:
     """The template with the vertices at seams once for each of their places in the texture."""
-    n, n_uv = len(template.vertices), max(1, len(template.uv))
-    corner = template.faces.astype(np.int64).ravel()
-    place = template.uv_faces.astype(np.int64).ravel()
-    pairs, first, inverse = np.unique(corner * n_uv + place, return_index=True, return_inverse=True)
-    order = np.argsort(first, kind="stable")  # as the faces come to them
-    vertex, uv_of = pairs[order] // n_uv, pairs[order] % n_uv
-    is_first = np.zeros(len(order), bool)
-    is_first[np.unique(vertex, return_index=True)[1]] = True
-    number = np.empty(len(order), np.int64)
-    number[is_first] = vertex[is_first]
-    number[~is_first] = n + np.arange(int((~is_first).sum()))
-    source = np.concatenate([np.arange(n), vertex[~is_first]])
-    uv = np.zeros((len(source), 2))
-    uv[number] = template.uv[uv_of]
-    of_pair = np.empty(len(order), np.int64)
-    of_pair[order] = number
-    faces = of_pair[inverse.ravel()].reshape(template.faces.shape).astype(np.int32)
-    return Seamed(source, uv, faces)
+    return seamed(template.faces, template.uv, template.uv_faces, len(template.vertices))
 
 
 def as_menpo(release: Readable, row: int) -> Any:
@@ -87,7 +55,7 @@ def as_menpo(release: Readable, row: int) -> Any:
         from menpo.shape import PointCloud, TexturedTriMesh, TriMesh
     except ImportError as error:
         raise _missing("as_menpo", "menpo") from error
-    shape = seamed(release.template)
+    shape = _seamed(release.template)
     points = release.vertices(row).astype(np.float64)[shape.source]
     texture = release.texture(row)
     if texture is None:
@@ -96,13 +64,10 @@ def as_menpo(release: Readable, row: int) -> Any:
         image = Image(np.ascontiguousarray(np.moveaxis(texture, 2, 0)) / 255.0)
         mesh = TexturedTriMesh(points, shape.uv, image, trilist=shape.faces)
     landmarks = np.asarray(release.field(row, "landmarks"), np.float64)
-    there = np.isfinite(landmarks).all(axis=1)
-    part_of = np.array(
-        [name.rpartition("_")[0] or name for name in release.template.landmark_names], dtype=str
-    )
+    there = np.asarray(np.isfinite(landmarks).all(axis=1))
     groups = {"landmarks": there}
-    for part in dict.fromkeys(part_of.tolist()):
-        groups.setdefault(part, there & (part_of == part))
+    for part, numbers in parts_of(release.template.landmark_names).items():
+        groups.setdefault(part, there & np.isin(np.arange(len(there)), numbers))
     for name, chosen in groups.items():
         if chosen.any():
             mesh.landmarks[name] = PointCloud(landmarks[chosen])
@@ -110,7 +75,7 @@ def as_menpo(release: Readable, row: int) -> Any:
 
 
 def as_trimesh(release: Readable, row: int) -> Any:
-    """A frame as trimesh's Trimesh, mm, with its texture where it has one.
+    """A frame as trimesh's Trimesh, mm, with its texture where it has one; `metadata` says whose it is.
 
     Raises:
         MissingDependencyError: trimesh is not installed.
@@ -121,14 +86,19 @@ def as_trimesh(release: Readable, row: int) -> Any:
         raise _missing("as_trimesh", "trimesh") from error
     from PIL import Image
 
-    shape = seamed(release.template)
+    shape = _seamed(release.template)
     texture = release.texture(row)
     image = None if texture is None else Image.fromarray(texture)
+    entry = release.index[row]
+    said = {name: str(entry[name]) for name in ("subject", "sequence", "expression")} | {
+        "frame": int(entry["frame"])
+    }
     return trimesh.Trimesh(
         release.vertices(row).astype(np.float64)[shape.source],
         shape.faces,
         visual=trimesh.visual.TextureVisuals(uv=shape.uv, image=image),
         process=False,  # which would merge vertices and change their order
+        metadata=said,
     )
 
 

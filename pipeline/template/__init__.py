@@ -29,6 +29,7 @@ from mimicme.pipeline.captures.units import (
 )
 from mimicme.pipeline.checkpoint import guarded_file
 from mimicme.pipeline.errors import CheckpointError, FrameRejected, InputError, MissingDependencyError
+from mimicme.pipeline.formats.mesh_file import MeshFile
 from mimicme.pipeline.geometry.mesh import Mesh, transform, triangle_normals
 from mimicme.pipeline.geometry.rigid import fit_rigid, fit_similarity_scale
 from mimicme.pipeline.landmarks import GROUPS, IBUG68, INNER, eye_distance
@@ -68,8 +69,8 @@ class Template:
         name: `menpo3d` for the embedded one, else the file's stem.
         digest: SHA-256 of the template's content; part of every fingerprint that depends on the template.
         notes: sentences that state what was decided on the way: unit, axes, texture layout.
-        polygons: (P,) how many triangles each polygon of the template file has, one after the other; None where all
-            are triangles.  No part of the digest: nothing is computed from it.
+        polygons: (T,) int32, the number of the template file's face that each triangle was cut out of; None when it has
+            triangles alone.
     """
 
     vertices: Floats
@@ -205,18 +206,12 @@ def _read(path: Path) -> bytes:
         raise InputError("the file cannot be read", where=path, seen=error.strerror) from error
 
 
-def read_template(files: TemplateFiles) -> tuple[Mesh, Floats]:
-    """A template's mesh and its landmarks (68, 3), NaN where absent, both as the files have them.
+def read_template(files: TemplateFiles) -> tuple[MeshFile, Floats]:
+    """A template's mesh file and its landmarks (68, 3), NaN where absent, both as they lie there.
 
     Raises:
         InputError: one of them cannot be read.
     """
-    mesh, points = _read_parts(files)
-    return mesh.mesh, points
-
-
-def _read_parts(files: TemplateFiles) -> tuple[MeshFile, Floats]:
-    """As `read_template`, with what the mesh's file says beside the mesh."""
     from mimicme.pipeline.formats.meshio import read_mesh
 
     try:
@@ -248,15 +243,17 @@ def prepare(source: str | Path) -> Template:
             no face's distance apart in any unit, or the mesh is mirrored.
     """
     files = find_files(source)
-    read, points = _read_parts(files)
-    mesh = read.mesh
+    file, points = read_template(files)
+    mesh = file.mesh
     masks = read_masks(files, len(mesh.vertices))
     said = ""
     if str(source) == EMBEDDED:
         points, said = with_nose_tip(points, np.asarray(mesh.vertices, np.float64))
     elif without_jaw(points):
         points, said = with_jaw(points)
-    template = assemble(mesh, points, tuple(IBUG68), files.name, masks, files.mesh, read.polygons)
+    template = assemble(
+        mesh, points, tuple(IBUG68), files.name, masks, where=files.mesh, polygons=file.polygons
+    )
     return replace(template, notes=(*template.notes, said)) if said else template
 
 
@@ -325,6 +322,9 @@ def assemble(
 
     Landmarks are put onto the skin; what the mask `interior` covers gets no layout of its own where one is made.
 
+    Args:
+        polygons: (T,) `MeshFile.polygons`.
+
     Raises:
         InputError: as `prepare`.
     """
@@ -352,11 +352,9 @@ def assemble(
     uv, uv_faces = mesh.uv, mesh.uv_faces
     inner = triangles[17:]
     if float(normals[inner, 2].mean()) < 0:
-        # the first corner is what the triangles of a polygon share
-        turned = slice(None, None, -1) if polygons is None else [0, 2, 1]
-        faces = np.ascontiguousarray(faces[:, turned])
-        uv_faces = None if uv_faces is None else np.ascontiguousarray(uv_faces[:, turned])
-        corners, weights = corners[:, turned], weights[:, turned]
+        faces = np.ascontiguousarray(faces[:, ::-1])
+        uv_faces = None if uv_faces is None else np.ascontiguousarray(uv_faces[:, ::-1])
+        corners, weights = corners[:, ::-1], weights[:, ::-1]
         notes.append("triangles: turned round, because the file has them clockwise seen from outside")
     if uv is None or uv_faces is None:
         from mimicme.pipeline.template.face_layout import face_layout
@@ -370,6 +368,8 @@ def assemble(
     else:
         uv, uv_faces, said = _own_uv(np.asarray(uv, np.float64), np.asarray(uv_faces, np.int32), skin)
     notes.append(said)
+    if polygons is not None:
+        notes.append(f"faces: {len(np.unique(polygons)):,} polygons, cut into {len(faces):,} triangles")
     template = Template(
         vertices, faces, uv, uv_faces, names, np.ascontiguousarray(corners), np.ascontiguousarray(weights),
         dict(sorted((masks or {}).items())), name, "", tuple(notes), polygons,
@@ -412,6 +412,8 @@ def _arrays(template: Template) -> dict[str, NDArray[Any]]:
     }
     for key, mask in template.masks.items():
         named[f"masks/{key}"] = np.asarray(mask, "<f8")
+    if template.polygons is not None:
+        named["polygons"] = np.asarray(template.polygons, "<i4")
     return named
 
 
@@ -601,9 +603,6 @@ def save_prepared(template: Template, path: Path) -> None:
         filters = {"compression": "gzip", "compression_opts": 1, "shuffle": True, "fletcher32": True}
         for key, array in _arrays(template).items():
             handle.create_dataset(key, data=array, track_times=False, **filters)
-        if template.polygons is not None:
-            polygons = np.asarray(template.polygons, "<i4")
-            handle.create_dataset("polygons", data=polygons, track_times=False, **filters)
 
 
 def load_prepared(path: Path) -> Template:

@@ -10,12 +10,16 @@ from types import ModuleType
 import h5py
 import numpy as np
 import pytest
+import sequence_release as known
 
-from mimicme.commands.export import export, parse_frames
+from mimicme.cli import export_command
+from mimicme.commands.export import FORMATS, LANDMARKS, NO_LANDMARKS, SPACES, export, parse_frames
 from mimicme.pipeline.errors import ReleaseError, UsageError
 from mimicme.pipeline.formats.image import decode
 from mimicme.pipeline.formats.meshio import glb_bytes, read_mesh
 from mimicme.pipeline.geometry.mesh import transform, vertex_normals
+from mimicme.pipeline.landmarks import IBUG68
+from mimicme.pipeline.landmarks.files import read_landmarks
 from mimicme.pipeline.release import Release
 
 
@@ -48,7 +52,7 @@ def test_a_frame_comes_back(fakes: ModuleType, path: Path, tmp_path: Path, forma
 
 
 def test_the_texture_is_beside_the_obj(path: Path, tmp_path: Path) -> None:
-    export(path, tmp_path, "obj", "S002/smile", frames=[7])
+    export(path, tmp_path, "obj", "S002/smile", frames=[7], landmarks="none")
     assert names(tmp_path) == [f"S002/smile/0007.{e}" for e in ("mtl", "obj", "png")]
     text = (tmp_path / "S002/smile/0007.obj").read_text()
     assert "mtllib 0007.mtl" in text
@@ -259,3 +263,341 @@ def test_maps_lie_beside_the_mesh_with_their_meaning(fakes: ModuleType, tmp_path
 def test_without_maps_nothing_is_said_of_them(path: Path, tmp_path: Path) -> None:
     export(path, tmp_path, "obj", "S002/smile", frames=[5])
     assert not (tmp_path / "S002/smile/maps.json").exists()
+
+
+# -- one file a sequence
+
+
+@pytest.fixture(scope="module")
+def moving(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return known.written(tmp_path_factory.mktemp("moving") / "release.h5", known.face())
+
+
+class Glb:
+    """A GLB as its bytes say, by glTF 2.0."""
+
+    KINDS = {5126: "<f4", 5125: "<u4"}
+    WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3}
+
+    def __init__(self, path: Path) -> None:
+        self.tree, self.buffer = glb(path.read_bytes())
+        (mesh,) = self.tree["meshes"]
+        (self.primitive,) = mesh["primitives"]
+
+    def array(self, index: int) -> np.ndarray:
+        """An accessor's numbers; its bounds, where it has some, are theirs."""
+        accessor = self.tree["accessors"][index]
+        view = self.tree["bufferViews"][accessor["bufferView"]]
+        width = self.WIDTHS[accessor["type"]]
+        assert view["byteOffset"] % 4 == 0
+        assert view["byteLength"] == 4 * width * accessor["count"]
+        assert view["byteOffset"] + view["byteLength"] <= len(self.buffer)
+        kind = self.KINDS[accessor["componentType"]]
+        numbers = np.frombuffer(self.buffer, kind, width * accessor["count"], view["byteOffset"])
+        numbers = numbers.reshape(-1, width)
+        for name, bound in (("min", numbers.min(0)), ("max", numbers.max(0))):
+            assert accessor.get(name, bound.tolist()) == bound.tolist()
+        return numbers
+
+    def attribute(self, name: str) -> np.ndarray:
+        return self.array(self.primitive["attributes"][name])
+
+    def played(self, time: float) -> np.ndarray:
+        """(n, 3) mm, what a viewer shows at a time."""
+        (animation,) = self.tree["animations"]
+        (channel,) = animation["channels"]
+        assert channel["target"] == {"node": 0, "path": "weights"}
+        sampler = animation["samplers"][channel["sampler"]]
+        assert sampler["interpolation"] == "LINEAR"
+        times, weights = self.array(sampler["input"])[:, 0], self.array(sampler["output"])
+        weights = weights.reshape(len(times), -1)
+        at = np.array([np.interp(time, times, column) for column in weights.T])
+        shown = self.attribute("POSITION").astype(float)
+        for weight, target in zip(at, self.primitive["targets"], strict=True):
+            shown = shown + weight * self.array(target["POSITION"]).astype(float)
+        return shown
+
+    def image(self) -> np.ndarray:
+        view = self.tree["bufferViews"][self.tree["images"][0]["bufferView"]]
+        return decode(self.buffer[view["byteOffset"] : view["byteOffset"] + view["byteLength"]])
+
+
+def test_an_animation_plays_the_releases_vertices(moving: Path, tmp_path: Path) -> None:
+    """Within 0.1 micrometres at each frame's time, halfway between two frames at another."""
+    result = export(moving, tmp_path, "glb", animation=True)
+    assert result.files == (tmp_path / "P01/smile.glb",)
+    file, template = Glb(result.files[0]), known.face()
+    frames = [known.moved(template, row) for row in range(4)]
+    for time, vertices in zip(known.TIMES, frames, strict=True):
+        np.testing.assert_allclose(file.played(time)[:49], vertices, atol=1e-4)
+    np.testing.assert_allclose(file.played(0.035)[:49], (frames[1] + frames[2].astype(float)) / 2, atol=1e-4)
+    # the corners have the template's texture coordinates, those at the seam too
+    indices = file.array(file.primitive["indices"]).reshape(-1, 3)
+    np.testing.assert_array_equal(np.where(indices < 49, indices, template.faces), template.faces)
+    np.testing.assert_allclose(file.played(0.05)[indices], frames[2][template.faces], atol=1e-4)
+    uv = file.attribute("TEXCOORD_0") * [1, -1] + [0, 1]
+    np.testing.assert_allclose(uv[indices], template.uv[template.uv_faces], atol=1e-6)
+    assert len(uv) == 49 + 3
+    assert file.tree["nodes"][0]["scale"] == [0.001] * 3
+
+
+def test_an_animation_is_shaded_as_its_frames(moving: Path, tmp_path: Path) -> None:
+    (path,) = export(moving, tmp_path, "glb", animation=True).files
+    file, template = Glb(path), known.face()
+    names = file.tree["meshes"][0]["extras"]["targetNames"]
+    for name, target in zip(names, file.primitive["targets"], strict=True):
+        normals = file.attribute("NORMAL") + file.array(target["NORMAL"])
+        true = vertex_normals(known.moved(template, int(name) - 10).astype(float), template.faces)
+        np.testing.assert_allclose(normals[:49], true, atol=1e-3)
+
+
+@pytest.mark.parametrize(("which", "row"), [("neutral", 1), ("apex", 2), ("13", 3)])
+def test_the_texture_of_an_animation_is_chosen(moving: Path, tmp_path: Path, which: str, row: int) -> None:
+    (path,) = export(moving, tmp_path, "glb", animation=True, texture_of=which).files
+    file = Glb(path)
+    np.testing.assert_array_equal(file.image(), known.texture_of(row))
+    assert file.tree["nodes"][0]["extras"]["texture_of_frame"] == 10 + row
+    # what is shown where nothing is played fits the texture
+    np.testing.assert_allclose(file.attribute("POSITION")[:49], known.moved(known.face(), row), atol=1e-4)
+
+
+def test_frames_without_texture_or_amount(tmp_path: Path) -> None:
+    some = known.written(tmp_path / "some.h5", known.face(), textured=(3,))
+    (path,) = export(some, tmp_path / "a", "glb", animation=True).files
+    np.testing.assert_array_equal(Glb(path).image(), known.texture_of(3))
+    none = known.written(tmp_path / "none.h5", known.face(), textured=(), amounts=None)
+    (path,) = export(none, tmp_path / "b", "glb", animation=True, texture_of="apex").files
+    assert "images" not in Glb(path).tree
+    assert Glb(path).tree["nodes"][0]["extras"]["texture_of_frame"] == 12  # the middle one
+
+
+def test_an_animation_says_what_it_is(moving: Path, tmp_path: Path) -> None:
+    (path,) = export(moving, tmp_path, "glb", animation=True, frames=[10, 12, 13]).files
+    tree = Glb(path).tree
+    assert (
+        tree["nodes"][0]["name"] == tree["meshes"][0]["name"] == tree["animations"][0]["name"] == "P01/smile"
+    )
+    said = tree["nodes"][0]["extras"]
+    assert said.pop("release") == {
+        "version": "", "created": "2024-01-02T03:04:05Z", "fingerprint": "f" * 64
+    }  # fmt: skip
+    assert said == {
+        "subject": "P01",
+        "sequence": "smile",
+        "expression": "happiness",
+        "space": "canonical",
+        "licence": "CC-BY-NC-4.0",
+        "frames": [10, 12, 13],
+        "times_s": pytest.approx([0, 0.05, 0.06]),
+        "times_known": True,
+        "texture_of_frame": 10,
+    }
+    assert tree["asset"]["copyright"] == "CC-BY-NC-4.0"
+    assert tree["meshes"][0]["extras"]["targetNames"] == ["0012", "0013"]
+
+
+def test_unknown_times_are_said(tmp_path: Path) -> None:
+    nan = float("nan")
+    for k, times in enumerate([(nan,) * 4, (0.0, 0.1, 0.1, 0.2)]):
+        path = known.written(tmp_path / f"{k}.h5", known.face(), times=times)
+        (file,) = export(path, tmp_path / str(k), "glb", animation=True).files
+        said = Glb(file).tree["nodes"][0]["extras"]
+        assert said["times_s"] == pytest.approx([0, 0.04, 0.08, 0.12])
+        assert said["times_known"] is False
+
+
+def test_one_frame_is_no_animation(moving: Path, tmp_path: Path) -> None:
+    (path,) = export(moving, tmp_path, "glb", animation=True, frames=[11]).files
+    tree = Glb(path).tree
+    assert "animations" not in tree
+    assert "targets" not in tree["meshes"][0]["primitives"][0]
+
+
+def test_a_still_says_what_it_is(moving: Path, tmp_path: Path) -> None:
+    export(moving, tmp_path, "glb", frames=[12])
+    tree = Glb(tmp_path / "P01/smile/0012.glb").tree
+    assert tree["meshes"][0]["name"] == "P01/smile/0012"
+    assert tree["meshes"][0]["extras"]["frame"] == 12
+    assert tree["nodes"][0]["extras"]["expression"] == "happiness"
+
+
+def test_an_animation_that_nothing_could_show_is_refused(
+    moving: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mimicme.commands.export.LARGEST_ANIMATION", 3 * 24 * 49)
+    with pytest.raises(UsageError, match="at most 3 frames"):
+        export(moving, tmp_path, "glb", animation=True)
+    assert names(tmp_path) == []
+    export(moving, tmp_path, "glb", animation=True, frames=[10, 11, 12])
+
+
+# -- landmarks
+
+
+@pytest.mark.parametrize("format", ["obj", "ply", "glb", "npz"])
+@pytest.mark.parametrize("kind", ["ljson", "pts", "json", "csv", "pp"])
+def test_landmarks_lie_beside_every_format(moving: Path, tmp_path: Path, format: str, kind: str) -> None:
+    export(moving, tmp_path, format, landmarks=kind)
+    template, unit = known.face(), 0.001 if format == "glb" else 1  # metres, as the mesh when it is opened
+    for row in (0, 1):
+        file = tmp_path / "P01/smile" / f"{10 + row:04d}.{kind}"
+        found = read_landmarks(file.read_bytes(), file.name).points / unit
+        expected = template.landmarks(known.moved(template, row).astype(float))
+        if row == 1:
+            expected[5] = np.nan
+        np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert not (tmp_path / f"P01/smile/0013.{kind}").exists()  # where there is none
+
+
+def test_landmarks_of_an_animation_and_in_the_files_space(
+    fakes: ModuleType, path: Path, moving: Path, tmp_path: Path
+) -> None:
+    export(moving, tmp_path, "glb", animation=True)
+    assert names(tmp_path / "P01") == ["smile.glb", *(f"smile/{n:04d}.ljson" for n in (10, 11, 12))]
+    export(path, tmp_path / "file", "ply", "S001/smile", frames=[2], space="file", landmarks="json")
+    found = json.loads((tmp_path / "file/S001/smile/0002.json").read_text())
+    shape = fakes.template()
+    points = shape.landmarks(fakes.registered(fakes.SMILE, 2, shape).astype(float))
+    expected = 0.1 * transform(fakes.pose_of(2), points)
+    assert list(found) == list(shape.landmark_names)
+    np.testing.assert_allclose(list(found.values()), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("format", ["obj", "ply", "glb"])
+def test_the_topology_names_the_landmarks_vertices(moving: Path, tmp_path: Path, format: str) -> None:
+    """By its numbers the landmarks are found in every file, also where seams are split."""
+    export(moving, tmp_path, format, frames=[10])
+    said = json.loads((tmp_path / "topology.json").read_text())
+    file = tmp_path / f"P01/smile/0010.{format}"
+    mesh = read_mesh(file.read_bytes(), file.name).mesh
+    unit, template = 0.001 if format == "glb" else 1, known.face()
+    expected = template.landmarks(known.moved(template, 0).astype(float))
+    assert list(said["landmarks"]) == list(IBUG68)
+    for point, landmark in zip(expected, said["landmarks"].values(), strict=True):
+        place = np.array(landmark["weights"]) @ mesh.vertices[landmark["corners"]] / unit
+        np.testing.assert_allclose(place, point, atol=1e-4)
+        assert landmark["vertex"] == landmark["corners"][1]  # which has half of the weight
+    assert (said["vertices"], said["digest"]) == (49, "0" * 64)
+
+
+def test_landmarks_are_not_overwritten_unasked(moving: Path, path: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "P01/smile/0011.ljson"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    with pytest.raises(UsageError, match="0011.ljson"):
+        export(moving, tmp_path, "glb", animation=True)
+    assert names(tmp_path) == ["P01/smile/0011.ljson"]
+    export(moving, tmp_path, "glb", animation=True, landmarks="none")
+    assert mine.read_text() == "mine"
+    assert not (tmp_path / "topology.json").exists()
+    export(moving, tmp_path, "ply", frames=[10])
+    export(moving, tmp_path, "ply", frames=[12])  # the topology is the same
+    with pytest.raises(UsageError, match="topology.json"):
+        export(path, tmp_path, "ply")
+
+
+# -- polygons
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_an_obj_has_the_templates_quads(fakes: ModuleType, tmp_path: Path, mirrored: bool) -> None:
+    template = known.face(quads=True)
+    path = known.written(tmp_path / "release.h5", template)
+    if mirrored:
+        with h5py.File(path, "r+") as file:
+            file["subjects/P01/smile"].attrs["file_from_scan"] = np.diag([-1.0, 1, 1, 1])
+        fakes.reindex(path)
+    export(path, tmp_path / "out", "obj", frames=[10], space="file")
+    found = read_mesh((tmp_path / "out/P01/smile/0010.obj").read_bytes(), "x.obj")
+    lines = (tmp_path / "out/P01/smile/0010.obj").read_text().splitlines()
+    corners = [len(line.split()) - 1 for line in lines if line.startswith("f ")]
+    # triangle 7 lies elsewhere in the texture: its quad is cut, and the last four were never quads
+    assert (corners.count(4), corners.count(3)) == (len(template.faces) // 2 - 3, 6)
+    sign = -1 if mirrored else 1
+    expected = known.moved(template, 0).astype(float) * [sign, 1, 1]
+    normals = np.cross(*(expected[template.faces[:, k]] - expected[template.faces[:, 0]] for k in (1, 2)))
+    places, faces = found.mesh.vertices, found.mesh.faces
+    own = np.cross(*(places[faces[:, k]] - places[faces[:, 0]] for k in (1, 2)))
+    np.testing.assert_allclose(places, expected, atol=1e-4)
+    # the same triangles, wound so that the outside stays outside
+    assert sorted(map(sorted, faces.tolist())) == sorted(map(sorted, template.faces.tolist()))
+    np.testing.assert_allclose(own.sum(0), sign * normals.sum(0), atol=0.1)
+
+    def at_corners(faces: np.ndarray, uv: np.ndarray) -> set[tuple[float, ...]]:
+        return {
+            (v, *place) for v, place in zip(faces.ravel(), uv.reshape(-1, 2).round(5).tolist(), strict=True)
+        }
+
+    assert at_corners(faces, found.mesh.uv[found.mesh.uv_faces]) == at_corners(
+        template.faces, template.uv[template.uv_faces]
+    )
+
+
+# -- colours and texture coordinates of PLY
+
+
+def ply_rows(path: Path) -> tuple[list[str], np.ndarray]:
+    """Header lines and the vertices of a binary PLY, by its header."""
+    head, _, body = path.read_bytes().partition(b"end_header\n")
+    lines = head.decode().splitlines()
+    start = next(k for k, line in enumerate(lines) if line.startswith("element vertex"))
+    kinds = {"float": "<f4", "double": "<f8", "uchar": "u1"}
+    columns = []
+    for line in lines[start + 1 :]:
+        if not line.startswith("property"):
+            break
+        columns.append((line.split()[2], kinds[line.split()[1]]))
+    return lines, np.frombuffer(body, columns, int(lines[start].split()[2]))
+
+
+def test_a_ply_has_texture_coordinates_per_vertex_besides(moving: Path, tmp_path: Path) -> None:
+    export(moving, tmp_path, "ply", frames=[10])
+    lines, rows = ply_rows(tmp_path / "P01/smile/0010.ply")
+    template = known.face()
+    assert "comment TextureFile 0010.png" in lines
+    assert len(rows) == 49 + 3
+    np.testing.assert_array_equal(np.stack([rows[k] for k in "xyz"], 1)[:49], known.moved(template, 0))
+    mesh = read_mesh((tmp_path / "P01/smile/0010.ply").read_bytes(), "x.ply").mesh
+    by_vertex = np.stack([rows["s"], rows["t"]], 1)[mesh.faces]
+    np.testing.assert_allclose(by_vertex, template.uv[template.uv_faces], atol=1e-6)
+    np.testing.assert_allclose(mesh.uv[mesh.uv_faces], by_vertex)  # as the corners have it
+    assert "red" not in rows.dtype.names
+
+
+def test_colours_of_a_ply_are_the_textures(moving: Path, tmp_path: Path) -> None:
+    export(moving, tmp_path, "ply", frames=[10], colors=True)
+    _, rows = ply_rows(tmp_path / "P01/smile/0010.ply")
+    texture = known.texture_of(0).astype(float)
+    x, y = (
+        rows["s"][:49] * 16.0 - 0.5,
+        (1.0 - rows["t"][:49]) * 8.0 - 0.5,
+    )  # from the centre of the first texel
+    left, top = np.floor(x).astype(int), np.floor(y).astype(int)
+    expected = sum(
+        texture[np.clip(top + j, 0, 7), np.clip(left + i, 0, 15)]
+        * (np.abs(1 - i - (x - left)) * np.abs(1 - j - (y - top)))[:, None]
+        for i in (0, 1)
+        for j in (0, 1)
+    )
+    found = np.stack([rows[k] for k in ("red", "green", "blue")], 1)[:49]
+    np.testing.assert_allclose(found, expected, atol=1)
+
+
+def test_what_does_not_go_together_is_refused(moving: Path, tmp_path: Path) -> None:
+    for format, said in (
+        ("obj", {"animation": True}),
+        ("obj", {"colors": True}),
+        ("glb", {"animation": True, "texture_of": "smile"}),
+        ("glb", {"animation": True, "texture_of": "99"}),
+        ("obj", {"landmarks": "txt"}),
+    ):
+        with pytest.raises(UsageError):
+            export(moving, tmp_path, format, **said)
+    assert names(tmp_path) == []
+
+
+def test_the_command_offers_what_there_is() -> None:
+    choices = {option.name: getattr(option.type, "choices", None) for option in export_command.params}
+    assert list(choices["kind"]) == list(FORMATS)
+    assert list(choices["space"]) == list(SPACES)
+    assert list(choices["landmarks"]) == [*LANDMARKS, NO_LANDMARKS]

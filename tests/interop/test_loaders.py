@@ -57,6 +57,7 @@ def test_trimesh_gets_the_mesh_with_its_texture(path: Path) -> None:
     np.testing.assert_allclose(mesh.vertices[:49], release.vertices(3))
     np.testing.assert_allclose(mesh.visual.uv, release.template.uv, atol=1e-6)
     np.testing.assert_array_equal(np.asarray(mesh.visual.material.image), release.texture(3))
+    assert mesh.metadata["subject"] == "S001" and mesh.metadata["frame"] == 2
 
 
 def test_a_table_has_a_row_a_frame(path: Path) -> None:

@@ -165,6 +165,7 @@ _STRIPS = ("strips.ply", "strips-little.ply", "strips-big.ply", "strips-rows.ply
 NOT_TRIMESH = {
     "di4d-mac.obj": "line ends of old Macs",
     "utf-8-bom.obj": "loses the first vertex",
+    "indented.obj": "loses what stands behind blanks",
     "polygons.ply": "lists of several lengths",
     "polygons-wedges.ply": "lists of several lengths",
     "quantised.glb": "normalised integers as whole ones",
@@ -177,6 +178,7 @@ NOT_TRIMESH = {
 }
 NOT_OPEN3D = {
     "utf-16.obj": "no UTF-16",
+    "indented.obj": "loses what stands behind blanks",
     "quantised.glb": "normalised integers as floats",
     "second-coordinates.glb": "nothing when TEXCOORD_0 is not there first",
     "texture-transform.glb": "nothing when TEXCOORD_2 is there",

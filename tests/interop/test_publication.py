@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -57,3 +58,5 @@ def test_every_recipe_of_the_readme_runs(folder: Path) -> None:
         [sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+    losses = [float(loss) for loss in re.findall(r"^epoch \d: ([\d.]+) mm off$", done.stdout, flags=re.M)]
+    assert len(losses) == 5 and losses[-1] < losses[0]  # it learns

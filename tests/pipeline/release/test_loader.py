@@ -20,7 +20,6 @@ from mimicme.pipeline.errors import MissingDependencyError, UsageError
 from mimicme.pipeline.items import Item
 from mimicme.pipeline.release import Release, layout, loader
 from mimicme.pipeline.release.loader import Frames, Stream
-from mimicme.pipeline.release.programs import seamed
 from mimicme.pipeline.release.writer import ReleaseWriter
 
 EVERYTHING = (
@@ -277,25 +276,6 @@ def test_menpo_gets_a_textured_mesh_with_groups(fakes: ModuleType, path: Path) -
     np.testing.assert_allclose(mesh.landmarks["landmarks"].points, release.frame(3).landmarks, atol=1e-6)
     bare = release.as_menpo(2)  # rejected: no texture, no landmark
     assert type(bare).__name__ == "TriMesh" and len(bare.landmarks) == 0
-
-
-def test_seams_keep_the_templates_vertices_first(fakes: ModuleType) -> None:
-    from dataclasses import replace
-
-    shape = fakes.template()
-    # one triangle lies elsewhere in the texture: its corners get a place of their own
-    uv = np.concatenate([shape.uv, [[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]])
-    uv_faces = shape.uv_faces.copy()
-    uv_faces[7] = 49, 50, 51
-    template = replace(shape, uv=uv, uv_faces=uv_faces)
-    found = seamed(template)
-    assert found.source[:49].tolist() == list(range(49))
-    np.testing.assert_array_equal(found.source[found.faces], shape.faces)
-    np.testing.assert_array_equal(found.uv[found.faces], uv[uv_faces])
-    assert len(found.source) == 49 + 3
-    whole = seamed(shape)
-    assert len(whole.source) == 49
-    np.testing.assert_array_equal(whole.faces, shape.faces)
 
 
 def test_the_recipes_run(

@@ -11,7 +11,9 @@ from types import ModuleType
 import h5py
 import numpy as np
 import pytest
+import sequence_release as known
 
+from mimicme.commands.verify import verify
 from mimicme.pipeline.errors import ReleaseError, UsageError
 from mimicme.pipeline.items import Item
 from mimicme.pipeline.release import Release, layout
@@ -198,6 +200,24 @@ def test_the_template_comes_back(fakes: ModuleType, path: Path) -> None:
         np.testing.assert_array_equal(getattr(found, name), getattr(given, name))
     assert found.landmark_names == given.landmark_names
     np.testing.assert_array_equal(found.masks["nose"], given.masks["nose"])
+
+
+def test_polygons_of_a_template_come_back_and_are_checked(tmp_path: Path) -> None:
+    template = known.face(quads=True)
+    path = known.written(tmp_path / "release.h5", template)
+    with Release(path) as release:
+        found = release.template.polygons
+        assert found is not None
+        np.testing.assert_array_equal(found, template.polygons)
+    assert not [one for one in verify(path) if one.level == "error"]
+    with Release(known.written(tmp_path / "triangles.h5", known.face())) as release:
+        assert release.template.polygons is None
+    with h5py.File(path, "r+") as file:
+        del file["template/polygons"]
+        file["template/polygons"] = np.zeros(3, "u4")
+    with Release(path) as release, pytest.raises(ReleaseError, match="polygons"):
+        _ = release.template
+    assert any("polygons" in one.where for one in verify(path))
 
 
 def _sum(release: Release) -> float:

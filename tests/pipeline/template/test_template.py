@@ -235,6 +235,25 @@ def test_a_file_with_landmarks_and_masks_beside_it(tmp_path):
         prepare(path)
 
 
+def test_quads_of_a_file_are_remembered(tmp_path):
+    path = write(tmp_path)
+    plain = prepare(path)
+    assert plain.polygons is None
+    lines = path.read_text().splitlines(keepends=True)
+    halves = [line.split()[1:] for line in lines if line.startswith("f ")]
+    n = len(halves) // 2
+    quads = [
+        f"f {' '.join([*first, second[2]])}\n" for first, second in zip(halves[:n], halves[n:], strict=True)
+    ]
+    path.write_text("".join([*(line for line in lines if not line.startswith("f ")), *quads]))
+    template = prepare(path)
+    assert template.polygons.tolist() == np.repeat(np.arange(n), 2).tolist()
+    assert sorted(map(tuple, template.faces.tolist())) == sorted(map(tuple, plain.faces.tolist()))
+    assert f"faces: {n} polygons, cut into {2 * n} triangles" in template.notes
+    save_prepared(template, tmp_path / "t.h5")
+    assert (load_prepared(tmp_path / "t.h5").polygons == template.polygons).all()
+
+
 def test_missing_files_say_what_to_write(tmp_path):
     with pytest.raises(InputError, match="not there"):
         prepare(tmp_path / "no.obj")
