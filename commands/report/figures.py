@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 LOWER, HIGHER, NEITHER = "lower is better", "higher is better", ""
 LOWER_IS_BETTER = frozenset({
     "align_landmark_residual", "align_surface_residual", "crossing_triangles", "degenerate_triangles", "drift",
-    "drift_p95", "ear_drape", "expected_error", "flipped_triangles", "landmark_distance", "landmark_error",
+    "drift_p95", "ear_drape", "expected_error", "expected_error_high", "expected_error_low", "flipped_triangles",
+    "landmark_disagreement", "landmark_distance", "landmark_error",
     "landmark_gap", "landmark_residual", "lids_folded", "lids_shut", "mouth_light", "s2m_mean", "s2m_median", "s2m_p95",
-    "stretch_p95",
+    "stretch_core", "stretch_p95",
 })  # fmt: skip
 HIGHER_IS_BETTER = frozenset({
     "core_share", "core_share_left", "core_share_right", "coverage", "data_share", "landmark_confidence",
@@ -75,7 +76,7 @@ def bounds(settings: Mapping[str, Any]) -> dict[str, list[Bound]]:
         ("register", "min_data_share", "data_share", REJECTED_BELOW),
         ("register", "min_half_share", "core_share_right", REJECTED_BELOW),
         ("register", "min_half_share", "core_share_left", REJECTED_BELOW),
-        ("register", "max_expected_error_mm", "expected_error", f"of points by hand {REJECTED_ABOVE}"),
+        ("register", "max_expected_error_mm", "expected_error", REJECTED_ABOVE),
     ):
         if stage in settings:
             found.setdefault(figure, []).append(Bound(float(getattr(settings[stage], key)), said))

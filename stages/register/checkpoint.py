@@ -60,8 +60,8 @@ class RegisteredCheckpoint(Checkpoint):
             "out",
             "landmark_residual": "mean distance of the trusted landmarks to their places on the mesh, fitted to them "
             "too",
-            "landmark_disagreement": "mean distance of each trusted landmark to where the others put it on the "
-            "person's neutral, or, of a neutral, on the template",
+            "landmark_disagreement": "mean distance of each trusted landmark to where the others put it on the neutral, "
+            "a neutral's on the template",
             "landmarks_found": "share of the trusted landmarks that a detector found; the others are by hand",
             "data_share": "share of the template's area that has valid correspondences on the scan",
             "flipped_triangles": "triangles whose normal is turned by more than 90 degrees from the template's",
@@ -69,8 +69,8 @@ class RegisteredCheckpoint(Checkpoint):
             "crossing_triangles": "self-intersecting triangles, looked for at lips, lids, nostrils and ears",
             "stretch_p95": "95th percentile, over the edges, of the absolute log2 of length / length in the template",
             "stretch_core": "the same of the face's core, brows to chin, after taking off the median",
-            "expected_error": "estimate of the mean correspondence error, by how far landmarks disagree, how many "
-            "were found and how far the core stretched",
+            "expected_error": "estimate of the mean correspondence error, by landmarks' disagreement, share of found "
+            "ones, and stretch",
             "expected_error_low": "four frames of five have a mean correspondence error above this and below the next",
             "expected_error_high": "the upper end of that interval",
             "core_share": "share of the face's core, brows to chin, that has valid correspondences on the scan",
