@@ -60,8 +60,8 @@ class RegisteredCheckpoint(Checkpoint):
             "out",
             "landmark_residual": "mean distance of the trusted landmarks to their places on the mesh, fitted to them "
             "too",
-            "landmark_disagreement": "mean distance of each trusted landmark to where the others put it on the neutral, a "
-            "neutral's on the template",
+            "landmark_disagreement": "mean distance of each trusted landmark to where others put it on the neutral, "
+            "a neutral's on the template",
             "landmarks_found": "share of the trusted landmarks that a detector found; the others are by hand",
             "data_share": "share of the template's area that has valid correspondences on the scan",
             "flipped_triangles": "triangles whose normal is turned by more than 90 degrees from the template's",
