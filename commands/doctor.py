@@ -21,6 +21,7 @@ NEEDED = (
     "h5py",
     "joblib",
     "loky",
+    "numba",
     "Pillow",
     "matplotlib",
     "scikit-learn",

@@ -132,7 +132,7 @@ def _write(
 
 STAGE = Stage(
     name="register",
-    version=12,
+    version=13,
     settings=RegisterSettings,
     needs=("ingest", "landmarks", "align"),
     compute=compute,

@@ -27,6 +27,7 @@ from mimicme.stages.register.fit import (
     EarVisibility,
     FitTarget,
     Fitters,
+    LandmarkWeights,
     RejectionThresholds,
     Step,
     annealed,
@@ -231,7 +232,9 @@ class SequenceTracker:
         rejection = RejectionThresholds(
             min_cosine=float(np.cos(np.radians(settings.max_normal_angle_deg))), ears=ears
         )
-        return Fitters(levels, rejection, settings.coarse_tolerance, slack * settings.fine_tolerance)
+        weight = settings.landmark_weight_mm2
+        weights = LandmarkWeights(weight, settings.fine_landmark_share * weight)
+        return Fitters(levels, weights, rejection, settings.coarse_tolerance, slack * settings.fine_tolerance)
 
     def order(self, rows: list[int], neutral_cost: Callable[[int], float]) -> Iterator[int]:
         """The order to register rows in: time's, but while there is no neutral the most neutral first, until one fits.
