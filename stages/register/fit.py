@@ -106,8 +106,11 @@ class Correspondences(NamedTuple):
     closest: ClosestPoints
 
     @classmethod
-    def of(cls, level: Level, vertices: Floats, scan: ScanTarget) -> Correspondences:
-        return cls(vertices, vertex_normals(vertices, level.faces), scan.closest_points(vertices))
+    def of(
+        cls, level: Level, vertices: Floats, scan: ScanTarget, reach_mm: float = np.inf
+    ) -> Correspondences:
+        """Those of a shape of a level, within reach."""
+        return cls(vertices, vertex_normals(vertices, level.faces), scan.closest_points(vertices, reach_mm))
 
 
 class RestTriangles(NamedTuple):
@@ -174,6 +177,8 @@ CLOSURE_SCALE_MM = 3.0
 EXPECTED_CLOSURE = 0.3
 """What the preconditioner has of the attraction of the lips, whether a frame's are closed or open.  None costs half as
 many iterations again where they are closed; all of it one or two where they are open."""
+BEHIND_LIDS_MM = 10.0
+"""How far from a scan what a closed lid hides may still be, to be brought behind it."""
 FOLD_RINGS = 3
 DEGENERATE_AREA = 0.02
 """Share of its area at rest below which a triangle is degenerate and counts as folded."""
@@ -316,7 +321,7 @@ class Fitter:
         free = np.ones(len(rest))
         self._contacts.reset()
         for done, step in enumerate(steps):
-            correspondences = Correspondences.of(level, rest + displacement, fit_target.scan)
+            correspondences = self.correspondences(rest + displacement, fit_target.scan, step.scale_mm)
             if done:
                 free[self._around_folds(at_rest, correspondences)] = 0.0
             else:
@@ -375,9 +380,17 @@ class Fitter:
             weights[mine] = 1.0
         return Targets(points, planes, weights)
 
-    def correspondences(self, vertices: Floats, scan: ScanTarget) -> Correspondences:
-        """The correspondences of a shape (V, 3) of the template on a scan."""
-        return Correspondences.of(self.levels.fine, vertices, scan)
+    def correspondences(self, vertices: Floats, scan: ScanTarget, scale_mm: float) -> Correspondences:
+        """The correspondences of a shape (V, 3) of the template on a scan, without those that are valid at no residual
+        scale up to `scale_mm`."""
+        reach = max(self._max_distance(scale_mm), self._max_distance(self.rejection.ears.fine.scale_mm))
+        if self.levels.fine.closed:
+            reach = max(reach, BEHIND_LIDS_MM)
+        return Correspondences.of(self.levels.fine, vertices, scan, reach)
+
+    def _max_distance(self, scale_mm: float) -> float:
+        """Distance, mm, from which on a correspondence is rejected at a residual scale."""
+        return max(self.rejection.distance_scales * scale_mm, self.rejection.least_distance_mm)
 
     def observed(self, correspondences: Correspondences, scale_mm: float) -> Bools:
         """(V,) True where a vertex has a valid correspondence within four robust scales."""
@@ -467,10 +480,11 @@ class Fitter:
 
     def _targets(self, correspondences: Correspondences, step: Step, free: Floats) -> Targets:
         """A step's targets, their weights multiplied by `free` (n,)."""
-        rejection = self.rejection
-        max_distance = max(rejection.distance_scales * step.scale_mm, rejection.least_distance_mm)
         found = correspondences.closest.targets(
-            correspondences.normals, step.scale_mm, rejection.min_cosine, max_distance
+            correspondences.normals,
+            step.scale_mm,
+            self.rejection.min_cosine,
+            self._max_distance(step.scale_mm),
         )
         return found._replace(weights=found.weights * free)
 

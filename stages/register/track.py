@@ -381,7 +381,7 @@ class SequenceTracker:
         shown = np.where((known & frame.tells_expression)[:, None], landmarks, np.nan)
         self._fitter = self._fitters.of(*self._closed_eyes(shown, target))
         vertices = first.vertices.astype(np.float64)
-        correspondences = self._fitter.correspondences(vertices, target)
+        correspondences = self._fitter.correspondences(vertices, target, settings.scale_end_mm)
         observed = self._fitter.observed(correspondences, settings.scale_end_mm)[level.index]
         predicted = prior.predict(
             (vertices - self._rest)[level.index],
@@ -455,10 +455,10 @@ class SequenceTracker:
                 where=f"frame {frame.number}",
                 todo="Check the scan and its landmarks; report the frame if both look right.",
             )
-        correspondences = self._fitter.correspondences(found, target)
+        last = Step(settings.stiffness_end, 2 * settings.scale_end_mm)
+        correspondences = self._fitter.correspondences(found, target, last.scale_mm)
         observed = self._fitter.observed(correspondences, settings.scale_end_mm)
         motion = head_motion(self._rest, found, self._skull * observed)
-        last = Step(settings.stiffness_end, 2 * settings.scale_end_mm)
         checks = LandmarkChecks(
             self._fitter.held_out_error(rest, fit_target, displacement, correspondences, last),
             disagreement(self.template.landmarks()[known], landmarks[known], settings.landmark_smoothing_mm),
@@ -492,7 +492,7 @@ class SequenceTracker:
             FrameRejected: one of the reasons of quality.py.
         """
         scan = ScanTarget(transform(inverse(pose), frame.vertices), frame.faces)
-        correspondences = self._fitter.correspondences(vertices, scan)
+        correspondences = self._fitter.correspondences(vertices, scan, self.settings.scale_end_mm)
         observed = self._fitter.observed(correspondences, self.settings.scale_end_mm)
         mouth = self._mouth(vertices, scan)
         return self._assessed(frame, vertices, pose, checks, scan.vertices, scan.normals, observed, mouth)

@@ -123,7 +123,7 @@ def test_a_hole_is_bridged(dome, fitter, rest):
         rest, fit_target, fitter.coarse(rest, fit_target, fitter.warp(rest, fit_target, 2.0), COARSE), FINE
     )
     inside = np.linalg.norm(dome.truth(1.0)[:, :2] - [40, -20], axis=1) < 10
-    unseen = ~fitter.observed(fitter.correspondences(rest + found, fit_target.scan), 0.7)
+    unseen = ~fitter.observed(fitter.correspondences(rest + found, fit_target.scan, 0.7), 0.7)
     assert unseen[inside].all()
     assert unseen[~inside].mean() < 0.1
     bridged = dome.apart(rest + found, dome.truth(1.0))[inside].mean()
@@ -187,7 +187,7 @@ def test_a_held_out_landmark_shows_what_the_fit_hides(dome, fitter, rest, fit_ta
     def left_out(fit_target):
         found = fitter.coarse(rest, fit_target, 0 * rest, COARSE)
         return fitter.held_out_error(
-            rest, fit_target, found, fitter.correspondences(rest + found, fit_target.scan), step
+            rest, fit_target, found, fitter.correspondences(rest + found, fit_target.scan, 1.4), step
         )
 
     good = left_out(fit_target)
@@ -204,7 +204,7 @@ def test_nothing_is_held_out_of_too_few_landmarks(dome, fitter, rest, fit_target
         fit_target, weights=np.where(np.arange(len(fit_target.weights)) < 3, fit_target.weights, 0.0)
     )
     assert np.isnan(
-        fitter.held_out_error(rest, few, 0 * rest, fitter.correspondences(rest, few.scan), COARSE[-1])
+        fitter.held_out_error(rest, few, 0 * rest, fitter.correspondences(rest, few.scan, 1.4), COARSE[-1])
     )
 
 
