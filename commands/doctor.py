@@ -32,6 +32,7 @@ NEEDED = (
     "h5py",
     "joblib",
     "loky",
+    "numba",
     "Pillow",
     "matplotlib",
     "scikit-learn",

@@ -17,10 +17,9 @@ from mimicme.pipeline.workspace import OVERRIDES_NAME
 
 # what setup.cfg asks for, and the extras that a run can use (a test compares)
 PACKAGES = (
-    "mimicme", "click", "numpy", "scipy", "open3d", "joblib", "loky", "h5py", "Pillow", "opencv-python-headless",
-    "menpo", "matplotlib", "scikit-learn", "jinja2", "markupsafe", "openpyxl", "trimesh", "menpo3d", "dask",
-    "distributed", "threadpoolctl",
-    "DracoPy",
+    "mimicme", "click", "numpy", "scipy", "open3d", "joblib", "loky", "numba", "h5py", "Pillow",
+    "opencv-python-headless", "menpo", "matplotlib", "scikit-learn", "jinja2", "markupsafe", "openpyxl", "trimesh",
+    "menpo3d", "dask", "distributed", "threadpoolctl", "DracoPy",
 )  # fmt: skip
 
 

@@ -54,6 +54,7 @@ class Lips:
         around: (k, V) rows that sum the normals around each vertex.
         along: (k, k) rows that take the mean over the line around each vertex.
         areas: (k,) mm^2.
+        at_rest: (k, V) rows that take the closest point of the other lip from each vertex, on the template.
     """
 
     band: NDArray[np.int64]
@@ -62,6 +63,7 @@ class Lips:
     around: sparse.csr_matrix
     along: sparse.csr_matrix
     areas: Floats
+    at_rest: sparse.csr_matrix
 
     def attraction(
         self, vertices: Floats, normals: Floats, scan: Surface
@@ -73,13 +75,7 @@ class Lips:
         Args:
             vertices, normals: (V, 3) of the mesh; scan: in the same frame.
         """
-        closest, facing = np.empty((len(self.band), 3)), np.empty((len(self.band), 3))
-        corners, weights = np.empty((len(self.band), 3), np.int64), np.empty((len(self.band), 3))
-        for mine, other in ((slice(0, self.upper), 1), (slice(self.upper, None), 0)):
-            found = Surface(vertices, self.faces[other]).closest(vertices[self.band[mine]])
-            closest[mine], weights[mine] = found.points, found.weights
-            corners[mine] = self.faces[other][found.triangles]
-            facing[mine] = triangle_normals(vertices, self.faces[other])[0][found.triangles]
+        rows, closest, facing = _pairs(vertices, self.band, self.upper, self.faces)
         place = vertices[self.band]
         apart = place - closest
         distance = np.linalg.norm(apart, axis=1)
@@ -87,18 +83,33 @@ class Lips:
         outwards /= np.maximum(np.linalg.norm(outwards, axis=1, keepdims=True), 1e-9)
         closed = (distance < FARTHEST_MM) & _goes_on(scan, (place + closest) / 2, apart, outwards)
         closed &= self.along @ closed >= LEAST_CLOSED
-        count = len(self.band)
-        rows = sparse.csr_matrix(
-            (
-                np.concatenate([np.ones(count), -weights.ravel()]),
-                (
-                    np.concatenate([np.arange(count), np.repeat(np.arange(count), 3)]),
-                    np.concatenate([self.band, corners.ravel()]),
-                ),
-            ),
-            shape=(count, len(vertices)),
-        )
         return rows, GAP_MM * facing, np.where(closed, self.areas, 0.0)
+
+
+def _pairs(
+    vertices: Floats, band: NDArray[np.int64], upper: int, faces: tuple[Ints, Ints]
+) -> tuple[sparse.csr_matrix, Floats, Floats]:
+    """Rows (k, V) that take the closest point of the other lip from each vertex of the line of contact, that point
+    (k, 3), and the normal (k, 3) there; arguments as in `Lips`."""
+    count = len(band)
+    closest, facing = np.empty((count, 3)), np.empty((count, 3))
+    corners, weights = np.empty((count, 3), np.int64), np.empty((count, 3))
+    for mine, other in ((slice(0, upper), 1), (slice(upper, None), 0)):
+        found = Surface(vertices, faces[other]).closest(vertices[band[mine]])
+        closest[mine], weights[mine] = found.points, found.weights
+        corners[mine] = faces[other][found.triangles]
+        facing[mine] = triangle_normals(vertices, faces[other])[0][found.triangles]
+    rows = sparse.csr_matrix(
+        (
+            np.concatenate([np.ones(count), -weights.ravel()]),
+            (
+                np.concatenate([np.arange(count), np.repeat(np.arange(count), 3)]),
+                np.concatenate([band, corners.ravel()]),
+            ),
+        ),
+        shape=(count, len(vertices)),
+    )
+    return rows, closest, facing
 
 
 def _goes_on(scan: Surface, middle: Floats, apart: Floats, outwards: Floats) -> Bools:
@@ -170,4 +181,6 @@ def find_lips(
     near = cKDTree(vertices[both]).sparse_distance_matrix(cKDTree(vertices[both]), STRETCH_MM).tocsr()
     near = sparse.csr_matrix(near > 0, dtype=float) + sparse.identity(len(both), format="csr")
     along = sparse.diags(1 / np.asarray(near.sum(axis=1)).ravel()) @ near
-    return Lips(both, len(band[0]), (sides[0], sides[1]), matrix, along.tocsr(), areas[both])
+    upper, sheets = len(band[0]), (sides[0], sides[1])
+    at_rest = _pairs(vertices, both, upper, sheets)[0]
+    return Lips(both, upper, sheets, matrix, along.tocsr(), areas[both], at_rest)

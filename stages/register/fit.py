@@ -106,8 +106,11 @@ class Correspondences(NamedTuple):
     closest: ClosestPoints
 
     @classmethod
-    def of(cls, level: Level, vertices: Floats, scan: ScanTarget) -> Correspondences:
-        return cls(vertices, vertex_normals(vertices, level.faces), scan.closest_points(vertices))
+    def of(
+        cls, level: Level, vertices: Floats, scan: ScanTarget, reach_mm: float = np.inf
+    ) -> Correspondences:
+        """Those of a shape of a level, within reach."""
+        return cls(vertices, vertex_normals(vertices, level.faces), scan.closest_points(vertices, reach_mm))
 
 
 class RestTriangles(NamedTuple):
@@ -171,29 +174,82 @@ frames, light between the lips beyond the scan's: 4.4 mm^2 without, 1.9 with 1.5
 0.632, 0.637, 0.646 and 0.662 mm."""
 CLOSURE_SCALE_MM = 3.0
 """Residual scale from which on the lips are where they may be asked whether they are closed."""
+EXPECTED_CLOSURE = 0.3
+"""What the preconditioner has of the attraction of the lips, whether a frame's are closed or open.  None costs half as
+many iterations again where they are closed; all of it one or two where they are open."""
+BEHIND_LIDS_MM = 10.0
+"""How far from a scan what a closed lid hides may still be, to be brought behind it."""
 FOLD_RINGS = 3
 DEGENERATE_AREA = 0.02
 """Share of its area at rest below which a triangle is degenerate and counts as folded."""
 
 
+class LandmarkWeights(NamedTuple):
+    """Weight of a landmark of full confidence on the coarse level and on the template itself, mm^2."""
+
+    coarse: float
+    fine: float
+
+
+class Preconditioners(NamedTuple):
+    """The preconditioners of both levels."""
+
+    coarse: Preconditioner
+    fine: Preconditioner
+
+    @classmethod
+    def of(cls, levels: Levels, weights: LandmarkWeights) -> Preconditioners:
+        """Those of a template, made once."""
+        return levels.once("preconditioners", weights, lambda: cls._made(levels, weights))
+
+    @classmethod
+    def _made(cls, levels: Levels, weights: LandmarkWeights) -> Preconditioners:
+        count = levels.prolong.shape[0]
+        rows = [lid.rows for lid in levels.lids]
+        areas = [CLOSURE_WEIGHT * lid.areas for lid in levels.lids]
+        if levels.lips is not None:
+            rows.append(levels.lips.at_rest)
+            areas.append(EXPECTED_CLOSURE * CLOSURE_WEIGHT * levels.lips.areas)
+        closed = sparse.vstack([sparse.csr_matrix((0, count)), *rows], format="csr")
+        closure = np.concatenate([np.empty(0), *areas])
+
+        def preconditioner(level: Level, weight: float, closing: sparse.csr_matrix) -> Preconditioner:
+            given = level.landmarks.shape[0]
+            expected = Landmarks(
+                sparse.vstack([level.landmarks, closing], format="csr"),
+                np.zeros((given + len(closure), 3)),
+                np.concatenate([np.full(given, weight), closure]),
+            )
+            return Preconditioner(level.stiffness, level.areas, expected)
+
+        return cls(
+            preconditioner(levels.coarse, weights.coarse, closed @ levels.prolong),
+            preconditioner(levels.fine, weights.fine, closed),
+        )
+
+
 class Fitter:
-    """Fits frames with one template; keeps the factorisations that fit the next frame as well.
+    """Fits frames with one template, whose factorisations `levels` keep.
 
     Args:
         levels: of the template.
+        weights: of its landmarks, about.
         rejection: thresholds of the correspondences.
         coarse_tolerance, fine_tolerance: relative tolerances of the inner solver.  Tangential motion converges
             last: a loose tolerance on the coarse level leaves it where it started.
     """
 
     def __init__(
-        self, levels: Levels, rejection: RejectionThresholds, coarse_tolerance: float, fine_tolerance: float
+        self,
+        levels: Levels,
+        weights: LandmarkWeights,
+        rejection: RejectionThresholds,
+        coarse_tolerance: float,
+        fine_tolerance: float,
     ) -> None:
         self.levels, self.rejection = levels, rejection
         self.coarse_tolerance, self.fine_tolerance = coarse_tolerance, fine_tolerance
-        self._fine: dict[float, Preconditioner] = {}
-        self._coarse: dict[float, Preconditioner] = {}
-        self._held_out = Preconditioner()
+        self._preconditioners = Preconditioners.of(levels, weights)
         self._contacts = Contacts(levels.opposite, levels.fine.faces)
 
     def warp(self, rest: Floats, fit_target: FitTarget, smoothing_mm: float) -> Floats:
@@ -226,7 +282,6 @@ class Fitter:
             targets = self._behind_lids(
                 level, self._targets(correspondences, step, free), correspondences.closest
             )
-            preconditioner = self._coarse.setdefault(step.stiffness, Preconditioner())
             landmarks = _landmarks(level, fit_target)
             if step.scale_mm <= CLOSURE_SCALE_MM:
                 shape = rest + start + self.levels.prolong @ (after - before)
@@ -234,7 +289,7 @@ class Fitter:
                 landmarks = _joined(landmarks, closed, shape, self.levels.prolong, rest[level.index] + after)
             after = self._solved(
                 level,
-                preconditioner,
+                self._preconditioners.coarse,
                 step,
                 rest[level.index],
                 landmarks,
@@ -266,7 +321,7 @@ class Fitter:
         free = np.ones(len(rest))
         self._contacts.reset()
         for done, step in enumerate(steps):
-            correspondences = Correspondences.of(level, rest + displacement, fit_target.scan)
+            correspondences = self.correspondences(rest + displacement, fit_target.scan, step.scale_mm)
             if done:
                 free[self._around_folds(at_rest, correspondences)] = 0.0
             else:
@@ -276,11 +331,17 @@ class Fitter:
                 reference, correspondences.vertices, correspondences.normals, targets
             )
             targets = self._behind_lids(level, targets, correspondences.closest)
-            preconditioner = self._fine.setdefault(step.stiffness, Preconditioner())
             closed = self._closed(correspondences.vertices, correspondences.normals, fit_target)
             landmarks = _joined(_landmarks(level, fit_target), closed)
             displacement = self._solved(
-                level, preconditioner, step, rest, landmarks, displacement, targets, self.fine_tolerance
+                level,
+                self._preconditioners.fine,
+                step,
+                rest,
+                landmarks,
+                displacement,
+                targets,
+                self.fine_tolerance,
             )
         return displacement
 
@@ -319,9 +380,17 @@ class Fitter:
             weights[mine] = 1.0
         return Targets(points, planes, weights)
 
-    def correspondences(self, vertices: Floats, scan: ScanTarget) -> Correspondences:
-        """The correspondences of a shape (V, 3) of the template on a scan."""
-        return Correspondences.of(self.levels.fine, vertices, scan)
+    def correspondences(self, vertices: Floats, scan: ScanTarget, scale_mm: float) -> Correspondences:
+        """The correspondences of a shape (V, 3) of the template on a scan, without those that are valid at no residual
+        scale up to `scale_mm`."""
+        reach = max(self._max_distance(scale_mm), self._max_distance(self.rejection.ears.fine.scale_mm))
+        if self.levels.fine.closed:
+            reach = max(reach, BEHIND_LIDS_MM)
+        return Correspondences.of(self.levels.fine, vertices, scan, reach)
+
+    def _max_distance(self, scale_mm: float) -> float:
+        """Distance, mm, from which on a correspondence is rejected at a residual scale."""
+        return max(self.rejection.distance_scales * scale_mm, self.rejection.least_distance_mm)
 
     def observed(self, correspondences: Correspondences, scale_mm: float) -> Bools:
         """(V,) True where a vertex has a valid correspondence within four robust scales."""
@@ -366,7 +435,7 @@ class Fitter:
                 landmarks = _joined(landmarks, closed, shape, self.levels.prolong, base + start)
             start = self._solved(
                 level,
-                self._held_out,
+                self._preconditioners.coarse,
                 step,
                 base,
                 landmarks,
@@ -411,10 +480,11 @@ class Fitter:
 
     def _targets(self, correspondences: Correspondences, step: Step, free: Floats) -> Targets:
         """A step's targets, their weights multiplied by `free` (n,)."""
-        rejection = self.rejection
-        max_distance = max(rejection.distance_scales * step.scale_mm, rejection.least_distance_mm)
         found = correspondences.closest.targets(
-            correspondences.normals, step.scale_mm, rejection.min_cosine, max_distance
+            correspondences.normals,
+            step.scale_mm,
+            self.rejection.min_cosine,
+            self._max_distance(step.scale_mm),
         )
         return found._replace(weights=found.weights * free)
 
@@ -445,15 +515,20 @@ class Fitter:
 class Fitters:
     """The fitters of one template, by which eyes are closed; made when they are asked for.
 
-    Kept are that of open eyes and the last other one: each has factorisations of its own.
+    Kept are that of open eyes and the last other one.
 
     Args: as of `Fitter`.
     """
 
     def __init__(
-        self, levels: Levels, rejection: RejectionThresholds, coarse_tolerance: float, fine_tolerance: float
+        self,
+        levels: Levels,
+        weights: LandmarkWeights,
+        rejection: RejectionThresholds,
+        coarse_tolerance: float,
+        fine_tolerance: float,
     ) -> None:
-        self._levels, self._rejection = levels, rejection
+        self._levels, self._weights, self._rejection = levels, weights, rejection
         self._tolerances = coarse_tolerance, fine_tolerance
         self._made: dict[tuple[bool, bool], Fitter] = {}
 
@@ -463,5 +538,5 @@ class Fitters:
         if closed not in self._made:
             levels = self._levels.with_closed_eyes(*closed) if any(closed) else self._levels
             self._made = {key: made for key, made in self._made.items() if not any(key)}
-            self._made[closed] = Fitter(levels, self._rejection, *self._tolerances)
+            self._made[closed] = Fitter(levels, self._weights, self._rejection, *self._tolerances)
         return self._made[closed]

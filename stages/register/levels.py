@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +18,8 @@ from mimicme.stages.register.closure import Lips, find_lips
 from mimicme.stages.register.eyelids import EYES, SOFT, Eye, Rims, find_eye, find_rims, patches
 from mimicme.stages.register.regions import ears, opposite
 from mimicme.stages.register.stiffness import affine_stiffness, graph_laplacian, shell_stiffness
+
+Made = TypeVar("Made")
 
 NORMAL_REACH_MM = 5.0
 """A turn of the normal by one radian counts as this distance when a coarse vertex is matched to the template's."""
@@ -60,7 +64,8 @@ class Levels:
     """The coarse level, the template itself, and the (V, n) matrix that carries a coarse field to the template.
 
     `opposite` are the vertices of the template that face another part of it, see regions.py; `lips` are None where it
-    has no slit between them; `rims` are those of the right and of the left eye, `lids` those that are closed.
+    has no slit between them; `rims` are those of the right and of the left eye, `lids` those that are closed.  `made`
+    is what `once` keeps.
     """
 
     coarse: Level
@@ -70,6 +75,16 @@ class Levels:
     lips: Lips | None
     rims: tuple[Rims, Rims]
     lids: tuple[Rims, ...] = ()
+    made: dict[str, tuple[object, object]] = field(
+        init=False, default_factory=dict, compare=False, repr=False
+    )
+
+    def once(self, what: str, key: object, make: Callable[[], Made]) -> Made:
+        """What `make` makes of these levels; the last of each kind, `what`, is kept for as long as its `key` is asked
+        for: one worker registers thousands of sequences with the same levels."""
+        if what not in self.made or self.made[what][0] != key:
+            self.made[what] = key, make()
+        return cast(Made, self.made[what][1])
 
     @property
     def eyeballs(self) -> Bools:
@@ -82,6 +97,9 @@ class Levels:
 
     def with_closed_eyes(self, right: bool, left: bool) -> Levels:
         """The same for a frame in which an eye, or both, are closed."""
+        return self.once("closed", (right, left), lambda: self._with_closed_eyes(right, left))
+
+    def _with_closed_eyes(self, right: bool, left: bool) -> Levels:
         fine = _with_closed_eyes(self.fine, (right, left))
         coarse = fine if self.coarse is self.fine else _with_closed_eyes(self.coarse, (right, left))
         lids = tuple(rim for rim, shut in zip(self.rims, (right, left), strict=True) if shut)
@@ -93,6 +111,9 @@ class Levels:
         Args:
             membrane: so much more resistance to stretching; see `stiffness.shell_stiffness`.
         """
+        return self.once("generic", membrane, lambda: self._for_generic_template(membrane))
+
+    def _for_generic_template(self, membrane: float) -> Levels:
         fine = _for_generic_template(self.fine, membrane)
         coarse = fine if self.coarse is self.fine else _for_generic_template(self.coarse, membrane)
         return replace(self, coarse=coarse, fine=fine)

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from mimicme.pipeline.arrays import Bools, Floats, Ints
 from mimicme.pipeline.errors import FrameRejected
 from mimicme.pipeline.geometry.mesh import boundary_vertices, edges, triangle_normals, vertex_normals
-from mimicme.pipeline.geometry.spatial import Surface, self_intersections
+from mimicme.pipeline.geometry.spatial import self_intersections
+from mimicme.pipeline.geometry.triangle_grid import TriangleGrid
 from mimicme.pipeline.template.face_core import Shares
 from mimicme.stages.register.mouth_light import Mouth
 from mimicme.stages.register.plausibility import Plausible
@@ -170,7 +171,7 @@ def scan_to_mesh(
     """
     step = max(1, len(scan) // MEASURED_POINTS)
     scan, scan_normals = scan[::step], scan_normals[::step]
-    found = Surface(vertices, faces).closest(scan)
+    found = TriangleGrid(vertices, faces).closest(scan, reach_mm)
     corner = np.take(faces, found.triangles, axis=0)
     beyond = (boundary[corner] & (found.weights > 1e-3)).any(axis=1)
     normal = np.einsum("kc,kcx->kx", found.weights, vertex_normals(vertices, faces)[corner])

@@ -1,4 +1,4 @@
-"""One Gauss-Newton step of the registration energy, by conjugate gradients on a reused factorisation.
+"""One Gauss-Newton step of the registration energy, by conjugate gradients on a factorisation of the template's.
 
 For targets (q_i, n_i, w_i), vertex areas a_i, landmarks l_k = B_k v with weights b_k, and displacements d = v - rest:
 
@@ -10,40 +10,46 @@ The point-to-plane distance is Chen and Medioni's (1991).  The tangential weight
 distance, damps tangential motion, which the planes leave free.
 
 The point-to-plane term couples x, y and z, so the normal matrix is 3n x 3n.  It is never formed: conjugate gradients
-use it as an operator, preconditioned with the scalar n x n matrix in which n_i n_i^T is replaced by a constant.  That
-matrix is factorised once and serves all three coordinates and every following step of the same stiffness, until one
-takes too many iterations.  The data on its diagonal makes its inverse, and so its factors, die away within some
-edges: four fifths of their entries are too small to matter, and leaving them out costs no iteration.
+use it as an operator (kernels.py), preconditioned with the scalar n x n matrix in which n_i n_i^T and the weights are
+replaced by constants.  That matrix knows nothing of a scan: it is factorised once a template and stiffness and serves
+all three coordinates of every frame.  The data on its diagonal makes its inverse, and so its factors, die away within
+some edges: most of their entries are too small to matter, and leaving them out costs no iteration.
+
+What must be exact is in double precision: the residual, of which conjugate gradients find the correction in single
+precision, once more where that is not enough (iterative refinement, Wilkinson 1963).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 
 from mimicme.pipeline.arrays import Floats
+from mimicme.stages.register.kernels import Single, conjugate_gradients, precondition
 from mimicme.stages.register.targets import Targets
 
-PLANE_SHARE = 0.5
-"""What replaces n n^T in the preconditioner: between its mean eigenvalue (1/3) and its largest (1)."""
-
-
-FLOOR = 0.3
-"""Least data weight in the preconditioner, as a share of a vertex's area."""
-
-DROP = 2e-4
-"""Entries of the factors below this are left out.  Up to five times as much costs an iteration or two, from fifteen
-times as much on conjugate gradients fail (templates of 9,409 and 53,349 vertices)."""
+PLANE_SHARE = 0.2
+"""What replaces the data's n n^T, of a mean eigenvalue of 1/3, in the preconditioner: less for what has little data.
+From 0.15 to 0.5 conjugate gradients take as long to the same error."""
+DROPS = (5e-4, 1e-4, 1e-5)
+"""Entries of the factors below the first of these are left out; below the next where that is too much, as it is from
+3e-3 on (templates of 9,409 and 53,349 vertices)."""
+LATE_DROP = 5.0
+"""Of the finished factor entries up to so many times as large are left out as well: a third of them, for one iteration
+in fifteen."""
 LEAST_MM = 1.0
 """Displacement that the tolerance refers to at least: a frame that hardly differs from the neutral need not be solved
 to a share of next to nothing."""
-MAX_DEFECT = 0.2
-"""Relative residual of a random right-hand side up to which the iterations are as many as with a solution, or one or
-two more."""
+MAX_DEFECT = 0.6
+"""Relative residual of a random right-hand side, which is rough, up to which a smooth one takes a fifth more iterations
+than with all entries."""
+SINGLE = 1e-5
+"""What the residual's norm may fall by in single precision before it is computed anew."""
 
 _SYMMETRIC: dict[str, Any] = {
     "permc_spec": "MMD_AT_PLUS_A",
@@ -76,72 +82,122 @@ def factorise(matrix: sparse.spmatrix) -> Callable[[Floats], Floats]:
     return solver
 
 
-def incomplete_factorise(matrix: sparse.spmatrix) -> Callable[[Floats], Floats] | None:
-    """The same without the small entries of the factors, good enough for a preconditioner; None where it is not.
+class SparseRows(NamedTuple):
+    """A sparse matrix as kernels.py reads it: where each row begins, the columns, the values."""
+
+    start: NDArray[np.int32]
+    column: NDArray[np.int32]
+    value: Single
+
+    @classmethod
+    def of(cls, matrix: sparse.spmatrix) -> SparseRows:
+        rows = matrix.tocsr()
+        return cls(rows.indptr.astype(np.int32), rows.indices.astype(np.int32), rows.data.astype(np.float32))
+
+
+class Factors(NamedTuple):
+    """A matrix is nearly  S^-1 P^T R^T R P S^-1.
+
+    Attributes:
+        upper: R, (n, n) upper triangular, without its diagonal.
+        inverse: (n,) of its diagonal.
+        order: (n,) which row of the matrix each of R is.
+        scale: (n,) S, in that order.
+    """
+
+    upper: SparseRows
+    inverse: Single
+    order: NDArray[np.int32]
+    scale: Single
+
+    def solve(self, right: Floats) -> Floats:
+        """What the factors give for right-hand sides (n, 3): symmetric, and positive definite."""
+        r = np.ascontiguousarray(right, np.float32)
+        z = np.empty_like(r)
+        precondition(*self.upper, self.inverse, self.order, self.scale, r, z, np.empty_like(r))
+        return z.astype(np.float64)
+
+
+def incomplete_factorise(matrix: sparse.spmatrix) -> Factors:
+    """Factors of a symmetric positive definite sparse matrix (n, n) without their small entries: a preconditioner.
 
     Incomplete factorisation with a threshold (Saad 1994; Li and Shao 2011) of the matrix scaled to a diagonal of
-    ones, so that small means small everywhere.  It is neither exactly symmetric nor surely positive, and conjugate
-    gradients need both: a random right-hand side tells whether it is so nearly the inverse that it may pass for it.
-    """
-    from scipy.sparse.linalg import spilu
+    ones, so that small means small everywhere.  Its upper factor alone is taken, and its transpose for the lower one.
+    A random right-hand side tells whether that is so nearly the inverse that it may pass for it; where it is not,
+    fewer entries are left out, and none in the end.
 
+    Raises:
+        RuntimeError: the matrix is singular.
+    """
     scale = 1 / np.sqrt(matrix.diagonal())
     scaled = (sparse.diags(scale) @ matrix @ sparse.diags(scale)).tocsc()
+    probe = np.random.default_rng(0).normal(size=(len(scale), 3)) / scale[:, None]
+    for drop in (*DROPS, 0.0):
+        factors = _factors(scaled, scale, drop)
+        if factors is not None:
+            defect = np.linalg.norm(scale[:, None] * (matrix @ factors.solve(probe) - probe))
+            if defect <= MAX_DEFECT * np.linalg.norm(scale[:, None] * probe):
+                return factors
+    raise RuntimeError("a stiffness matrix is singular")
+
+
+def _factors(scaled: sparse.csc_matrix, scale: Floats, drop: float) -> Factors | None:
+    """Factors of a matrix of unit diagonal, `scale` (n,) times another; None where they are not those of a definite
+    one."""
+    from scipy.sparse.linalg import spilu, splu
+
     try:
-        # float32: its speed is that of memory, and it is only an approximate inverse in any case
-        factors = spilu(scaled.astype(np.float32), drop_tol=DROP, drop_rule="basic", **_SYMMETRIC)
+        if drop > 0:
+            # float32: its speed is that of memory, and it is only an approximate inverse in any case
+            found = spilu(scaled.astype(np.float32), drop_tol=drop, drop_rule="basic", **_SYMMETRIC)
+        else:
+            found = splu(scaled, **_SYMMETRIC)
     except RuntimeError:  # a zero pivot
         return None
-    column = scale[:, None]
-
-    def solver(right: Floats) -> Floats:
-        scaled_right = np.multiply(column, right, dtype=np.float32, order="F")
-        return np.multiply(factors.solve(scaled_right), column, order="C")
-
-    probe = np.random.default_rng(0).normal(size=(len(scale), 1)) / column
-    defect = np.linalg.norm(column * (matrix @ solver(probe) - probe))
-    return solver if defect <= MAX_DEFECT * np.linalg.norm(column * probe) else None
+    pivots = found.U.diagonal()
+    if not (pivots > 0).all() or (found.perm_r != found.perm_c).any():
+        return None
+    upper = sparse.coo_matrix(sparse.diags(1 / np.sqrt(pivots)) @ found.U)
+    keep = (upper.col > upper.row) & (np.abs(upper.data) > LATE_DROP * drop)
+    rows = sparse.csr_matrix((upper.data[keep], (upper.row[keep], upper.col[keep])), shape=scaled.shape)
+    rows.sort_indices()
+    order = np.argsort(found.perm_r).astype(np.int32)
+    return Factors(
+        SparseRows.of(rows),
+        (1 / np.sqrt(pivots)).astype(np.float32),
+        order,
+        scale[order].astype(np.float32),
+    )
 
 
 class Preconditioner:
-    """Factorisation of  stiffness K + diag(data) + B^T b B, renewed only when it has stopped fitting.
+    """Factorisations of  stiffness K + diag(data) + B^T b B  by their stiffness, of a template's level without a scan.
+
+    They do not depend on any frame, so that they serve all, and the same frame gives the same bytes whatever was
+    registered before it.
 
     Args:
-        max_iterations: a solve that takes as many has the next one factorise again.
+        matrix: (n, n) K; areas: (n,) mm^2.
+        expected: constraints that the frames will have, about.
     """
 
-    def __init__(self, max_iterations: int = 40) -> None:
-        self._solve: Callable[[Floats], Floats] | None = None
-        self._stiffness = np.nan
-        self._max_iterations = max_iterations
-        self._exactly = False
-        self.factorisations = 0
+    def __init__(self, matrix: sparse.csr_matrix, areas: Floats, expected: Landmarks) -> None:
+        self.rows = SparseRows.of(matrix)
+        diagonal = sparse.diags(PLANE_SHARE * areas + 1e-6 * areas.mean())
+        given = expected.matrix
+        self._matrix, self._rest = matrix, diagonal + given.T @ sparse.diags(expected.weights) @ given
+        self._made: dict[float, Factors] = {}
 
-    def prepare(
-        self, stiffness: float, matrix: sparse.csr_matrix, data: Floats, areas: Floats, landmarks: Landmarks
-    ) -> Callable[[Floats], Floats]:
-        """The solver for these terms; the one at hand when the stiffness is the same."""
-        if self._solve is None or stiffness != self._stiffness:
-            # a floor under the weights: vertices gain and lose their data from step to step, and one that the
-            # factorisation thinks free but the operator holds costs an iteration of its own
-            diagonal = sparse.diags(PLANE_SHARE * np.maximum(data, FLOOR * areas) + 1e-6 * areas.mean())
-            rows = landmarks.matrix
-            normal = stiffness * matrix + diagonal + rows.T @ sparse.diags(landmarks.weights) @ rows
-            near = None if self._exactly else incomplete_factorise(normal)
-            self._solve = near or factorise(normal)
-            self._stiffness = stiffness
-            self.factorisations += 1
-        return self._solve
+    @property
+    def factorisations(self) -> int:
+        """How many there are."""
+        return len(self._made)
 
-    def record(self, iterations: int) -> None:
-        """Record how many iterations a solve took; too many, and the next one factorises again."""
-        if iterations >= self._max_iterations:
-            self._solve = None
-
-    def broke_down(self) -> bool:
-        """Record a breakdown (not positive definite): factors are exact from now on; False if they were already."""
-        self._solve, before, self._exactly = None, self._exactly, True
-        return not before
+    def factors(self, stiffness: float) -> Factors:
+        """The factors for a stiffness."""
+        if stiffness not in self._made:
+            self._made[stiffness] = incomplete_factorise(stiffness * self._matrix + self._rest)
+        return self._made[stiffness]
 
 
 @dataclass(frozen=True)
@@ -213,40 +269,40 @@ def solve(
 
     Args:
         start: (n, 3) displacement to start from.
+        preconditioner: of the problem's matrix.
         tolerance: stop when the residual's preconditioned norm has fallen to this share of the right side's, or of
             that of `LEAST_MM` everywhere if that is more.
 
     Returns:
         The displacement (n, 3), NaN where the numbers of the problem have no finite answer; the number of iterations.
     """
-    pre = preconditioner.prepare(
-        problem.stiffness, problem.matrix, problem.data, problem.areas, problem.landmarks
+    factors = preconditioner.factors(problem.stiffness)
+    b, data, rows = problem.right_hand_side(), problem.data, problem.landmarks
+    goal = tolerance**2 * max(_dot(b, factors.solve(b)), LEAST_MM**2 * float(data.sum()))
+    terms = (
+        *preconditioner.rows,
+        problem.stiffness,
+        np.ascontiguousarray(problem.targets.normals, np.float32),
+        data.astype(np.float32),
+        problem.tangential_weight,
+        *SparseRows.of(rows.matrix),
+        rows.weights.astype(np.float32),
+        *factors.upper,
+        *factors[1:],
     )
-    apply = problem.operator()
-    b = problem.right_hand_side()
-    goal = tolerance * np.sqrt(max(_dot(b, pre(b)), LEAST_MM**2 * float(problem.data.sum())))
-    x = start.copy()
-    r = b - apply(x)
-    z = pre(r)
-    p = z.copy()
-    rz = _dot(r, z)
-    iterations = 0
-    while iterations < max_iterations and np.sqrt(max(rz, 0.0)) > goal:
-        q = apply(p)
-        step = rz / _dot(p, q)
-        x += step * p
-        r -= step * q
-        z = pre(r)
-        rz, old = _dot(r, z), rz
-        p *= rz / old
-        p += z
-        iterations += 1
-    if not rz >= -(goal**2):  # an indefinite preconditioner, or numbers that are none
-        if preconditioner.broke_down():
-            return solve(problem, start, preconditioner, tolerance, max_iterations)
-        if not np.isfinite(rz):
-            x = np.full_like(x, np.nan)
-    preconditioner.record(iterations)
+    x, iterations = start.copy(), 0
+    while True:
+        residual = (b - problem.apply(x)).astype(np.float32)
+        correction = np.zeros_like(residual)
+        done, square = conjugate_gradients(
+            *terms, correction, residual, goal, SINGLE**2, max_iterations - iterations
+        )
+        iterations += done
+        x += correction
+        if not square > goal or done == 0 or iterations >= max_iterations:
+            break
+    if not np.isfinite(square):
+        x = np.full_like(x, np.nan)
     return x, iterations
 
 

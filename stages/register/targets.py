@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from mimicme.pipeline.arrays import Bools, Floats, Ints
 from mimicme.pipeline.geometry.mesh import boundary_vertices, vertex_normals
-from mimicme.pipeline.geometry.spatial import Surface
+from mimicme.pipeline.geometry.spatial import Closest, Surface
+from mimicme.pipeline.geometry.triangle_grid import Near, TriangleGrid
 
 
 class Targets(NamedTuple):
@@ -69,12 +70,19 @@ class ScanTarget:
     def __init__(self, vertices: Floats, faces: Ints, threads: int = 1) -> None:
         self.vertices, self.faces = vertices, faces
         self.surface = Surface(vertices, faces, threads)
+        self._grid = TriangleGrid(vertices, faces)
         self.normals = vertex_normals(vertices, faces)
         self.boundary = boundary_vertices(faces, len(vertices))
 
-    def closest_points(self, points: Floats) -> ClosestPoints:
-        """The closest points of (n, 3) points, mm."""
-        found = self.surface.closest(points)
+    def closest_points(self, points: Floats, reach_mm: float = np.inf) -> ClosestPoints:
+        """The closest points of (n, 3) points, mm.
+
+        Args:
+            reach_mm: what is farther need not be found: its distance is infinite, its normal 0, its point itself.
+        """
+        found: Closest | Near = (
+            self._grid.closest(points, reach_mm) if np.isfinite(reach_mm) else self.surface.closest(points)
+        )
         corner = np.take(self.faces, found.triangles, axis=0)
         normal = np.einsum("kc,kcx->kx", found.weights, np.take(self.normals, corner, axis=0))
         normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
@@ -85,4 +93,6 @@ class ScanTarget:
         self, points: Floats, normals: Floats, scale_mm: float, min_cosine: float, max_distance_mm: float
     ) -> Targets:
         """Targets of (n, 3) template points with unit normals (n, 3); see `ClosestPoints.targets`."""
-        return self.closest_points(points).targets(normals, scale_mm, min_cosine, max_distance_mm)
+        return self.closest_points(points, max_distance_mm).targets(
+            normals, scale_mm, min_cosine, max_distance_mm
+        )

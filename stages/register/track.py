@@ -27,6 +27,7 @@ from mimicme.stages.register.fit import (
     EarVisibility,
     FitTarget,
     Fitters,
+    LandmarkWeights,
     RejectionThresholds,
     Step,
     annealed,
@@ -242,7 +243,9 @@ class SequenceTracker:
         rejection = RejectionThresholds(
             min_cosine=float(np.cos(np.radians(settings.max_normal_angle_deg))), ears=ears
         )
-        return Fitters(levels, rejection, settings.coarse_tolerance, slack * settings.fine_tolerance)
+        weight = settings.landmark_weight_mm2
+        weights = LandmarkWeights(weight, settings.fine_landmark_share * weight)
+        return Fitters(levels, weights, rejection, settings.coarse_tolerance, slack * settings.fine_tolerance)
 
     def order(self, rows: list[int], neutral_cost: Callable[[int], float]) -> Iterator[int]:
         """The order to register rows in: time's, but while there is no neutral the most neutral first, until one fits.
@@ -389,7 +392,7 @@ class SequenceTracker:
         shown = np.where((known & frame.tells_expression)[:, None], landmarks, np.nan)
         self._fitter = self._fitters.of(*self._closed_eyes(shown, target))
         vertices = first.vertices.astype(np.float64)
-        correspondences = self._fitter.correspondences(vertices, target)
+        correspondences = self._fitter.correspondences(vertices, target, settings.scale_end_mm)
         observed = self._fitter.observed(correspondences, settings.scale_end_mm)[level.index]
         predicted = prior.predict(
             (vertices - self._rest)[level.index],
@@ -463,10 +466,10 @@ class SequenceTracker:
                 where=f"frame {frame.number}",
                 todo="Check the scan and its landmarks; report the frame if both look right.",
             )
-        correspondences = self._fitter.correspondences(found, target)
+        last = Step(settings.stiffness_end, 2 * settings.scale_end_mm)
+        correspondences = self._fitter.correspondences(found, target, last.scale_mm)
         observed = self._fitter.observed(correspondences, settings.scale_end_mm)
         motion = head_motion(self._rest, found, self._skull * observed)
-        last = Step(settings.stiffness_end, 2 * settings.scale_end_mm)
         checks = LandmarkChecks(
             self._fitter.held_out_error(rest, fit_target, displacement, correspondences, last),
             self._disagreement(frame, known),
@@ -506,7 +509,7 @@ class SequenceTracker:
             FrameRejected: one of the reasons of quality.py.
         """
         scan = ScanTarget(transform(inverse(pose), frame.vertices), frame.faces)
-        correspondences = self._fitter.correspondences(vertices, scan)
+        correspondences = self._fitter.correspondences(vertices, scan, self.settings.scale_end_mm)
         observed = self._fitter.observed(correspondences, self.settings.scale_end_mm)
         mouth = self._mouth(vertices, scan)
         return self._assessed(frame, vertices, pose, checks, scan.vertices, scan.normals, observed, mouth)

@@ -102,5 +102,7 @@ def test_one_search_serves_any_threshold_and_any_subset():
         whole = scan.targets(points, normals, scale, cosine, reach)
         part = closest.subset(some).targets(normals[some], scale, cosine, reach)
         assert 0 < (whole.weights > 0).sum() < 50
-        for each, of_part in zip(whole, part, strict=True):
-            np.testing.assert_array_equal(each[some], of_part)
+        np.testing.assert_allclose(whole.weights[some], part.weights, atol=1e-6)
+        valid = part.weights > 0
+        np.testing.assert_allclose(whole.points[some][valid], part.points[valid], atol=1e-4)
+        np.testing.assert_allclose(whole.normals[some][valid], part.normals[valid], atol=1e-4)

@@ -1,0 +1,27 @@
+"""Loops that numpy cannot fuse, compiled by numba when a module that has some is imported.
+
+No loop runs in parallel and none may be reordered (no `fastmath`), so that the bytes are the same on every machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+Compiled = TypeVar("Compiled", bound=Callable[..., Any])
+
+
+def compiled(signature: str) -> Callable[[Compiled], Compiled]:
+    """Compile a function for one signature, once a machine: the result is kept beside the module, or wherever numba
+    finds a place for it; where there is none, or no room in it, each process compiles it again (some seconds)."""
+    import numba
+
+    def decorate(function: Compiled) -> Compiled:
+        options = {"error_model": "numpy", "nogil": True}
+        try:
+            made: Compiled = numba.njit(signature, cache=True, **options)(function)
+        except (RuntimeError, OSError):  # no folder that can be written, a full disk
+            made = numba.njit(signature, **options)(function)
+        return made
+
+    return decorate

@@ -1,0 +1,194 @@
+"""Loops over the rows of sparse matrices that numpy cannot fuse, compiled by numba: conjugate gradients for x, y and z.
+
+Single precision: what these loops cost is reading memory, and what they find is a correction to something known in
+double precision (solver.py).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mimicme.pipeline.arrays import Ints
+from mimicme.pipeline.geometry.compiled import compiled
+
+Single = NDArray[np.float32]
+MATRIX = "i4[::1], i4[::1], f4[::1]"
+"""A sparse matrix by rows: where each begins, the columns, the values."""
+
+
+@compiled(f"void({MATRIX}, f4[::1], f4[:, ::1])")
+def solve_lower(start: Ints, column: Ints, value: Single, inverse: Single, x: Single) -> None:
+    """Solve  R^T y = x  in place, (n, 3); R is upper triangular, its diagonal's inverse (n,) apart."""
+    for i in range(len(inverse)):
+        a, b, c = x[i, 0] * inverse[i], x[i, 1] * inverse[i], x[i, 2] * inverse[i]
+        x[i, 0], x[i, 1], x[i, 2] = a, b, c
+        for k in range(start[i], start[i + 1]):
+            j, v = column[k], value[k]
+            x[j, 0] -= v * a
+            x[j, 1] -= v * b
+            x[j, 2] -= v * c
+
+
+@compiled(f"void({MATRIX}, f4[::1], f4[:, ::1])")
+def solve_upper(start: Ints, column: Ints, value: Single, inverse: Single, x: Single) -> None:
+    """Solve  R y = x  in place, as `solve_lower`."""
+    for i in range(len(inverse) - 1, -1, -1):
+        a, b, c = x[i, 0], x[i, 1], x[i, 2]
+        for k in range(start[i], start[i + 1]):
+            j, v = column[k], value[k]
+            a -= v * x[j, 0]
+            b -= v * x[j, 1]
+            c -= v * x[j, 2]
+        x[i, 0], x[i, 1], x[i, 2] = a * inverse[i], b * inverse[i], c * inverse[i]
+
+
+@compiled(f"f8({MATRIX}, f4[::1], i4[::1], f4[::1], f4[:, ::1], f4[:, ::1], f4[:, ::1])")
+def precondition(
+    start: Ints,
+    column: Ints,
+    value: Single,
+    inverse: Single,
+    order: Ints,
+    scale: Single,
+    r: Single,
+    z: Single,
+    work: Single,
+) -> float:
+    """z = S P^T (R^T R)^-1 P S r, (n, 3), where P takes the rows `order` (n,) and S is a diagonal, `scale` (n,) in that
+    order; r.z."""
+    for i in range(len(order)):
+        j, s = order[i], scale[i]
+        work[i, 0], work[i, 1], work[i, 2] = s * r[j, 0], s * r[j, 1], s * r[j, 2]
+    solve_lower(start, column, value, inverse, work)
+    solve_upper(start, column, value, inverse, work)
+    product = 0.0
+    for i in range(len(order)):
+        j, s = order[i], scale[i]
+        a, b, c = s * work[i, 0], s * work[i, 1], s * work[i, 2]
+        z[j, 0], z[j, 1], z[j, 2] = a, b, c
+        product += np.float64(a) * r[j, 0] + np.float64(b) * r[j, 1] + np.float64(c) * r[j, 2]
+    return product
+
+
+@compiled(f"f8({MATRIX}, f4, f4[:, ::1], f4[::1], f4, {MATRIX}, f4[::1], f4[:, ::1], f4[:, ::1])")
+def multiply(
+    start: Ints,
+    column: Ints,
+    value: Single,
+    stiffness: float,
+    normals: Single,
+    data: Single,
+    tangential: float,
+    row_start: Ints,
+    row_column: Ints,
+    row_value: Single,
+    row_weight: Single,
+    p: Single,
+    q: Single,
+) -> float:
+    """q = A p, (n, 3), of the normal matrix A of solver.py; p.q.
+
+    Args:
+        start, column, value: K; stiffness: its factor.
+        normals: (n, 3); data: (n,) weights of the planes; tangential: share of theirs.
+        row_start, row_column, row_value: B; row_weight: (l,).
+        p: (n, 3); q: (n, 3) that is filled.
+    """
+    product = 0.0
+    for i in range(len(data)):
+        a, b, c = np.float32(0), np.float32(0), np.float32(0)
+        for k in range(start[i], start[i + 1]):
+            j, v = column[k], value[k]
+            a += v * p[j, 0]
+            b += v * p[j, 1]
+            c += v * p[j, 2]
+        x, y, z = p[i, 0], p[i, 1], p[i, 2]
+        along = data[i] * (normals[i, 0] * x + normals[i, 1] * y + normals[i, 2] * z)
+        across = data[i] * tangential
+        a = stiffness * a + along * normals[i, 0] + across * x
+        b = stiffness * b + along * normals[i, 1] + across * y
+        c = stiffness * c + along * normals[i, 2] + across * z
+        q[i, 0], q[i, 1], q[i, 2] = a, b, c
+        product += np.float64(a) * x + np.float64(b) * y + np.float64(c) * z
+    for i in range(len(row_weight)):
+        w = row_weight[i]
+        if w == 0:
+            continue
+        a, b, c = np.float32(0), np.float32(0), np.float32(0)
+        for k in range(row_start[i], row_start[i + 1]):
+            j, v = row_column[k], row_value[k]
+            a += v * p[j, 0]
+            b += v * p[j, 1]
+            c += v * p[j, 2]
+        product += np.float64(w) * (np.float64(a) * a + np.float64(b) * b + np.float64(c) * c)
+        for k in range(row_start[i], row_start[i + 1]):
+            j, v = row_column[k], w * row_value[k]
+            q[j, 0] += v * a
+            q[j, 1] += v * b
+            q[j, 2] += v * c
+    return product
+
+
+@compiled(
+    f"Tuple((i8, f8))({MATRIX}, f4, f4[:, ::1], f4[::1], f4, {MATRIX}, f4[::1], "
+    f"{MATRIX}, f4[::1], i4[::1], f4[::1], f4[:, ::1], f4[:, ::1], f8, f8, i8)"
+)
+def conjugate_gradients(
+    start: Ints,
+    column: Ints,
+    value: Single,
+    stiffness: float,
+    normals: Single,
+    data: Single,
+    tangential: float,
+    row_start: Ints,
+    row_column: Ints,
+    row_value: Single,
+    row_weight: Single,
+    factor_start: Ints,
+    factor_column: Ints,
+    factor_value: Single,
+    inverse: Single,
+    order: Ints,
+    scale: Single,
+    x: Single,
+    r: Single,
+    goal: float,
+    fall: float,
+    most: int,
+) -> tuple[int, float]:
+    """Add to x (n, 3) what solves  A dx = r, in `most` iterations at most; r becomes the residual.
+
+    It ends when r.M^-1 r has come down to `goal`, or to the share `fall` of what it was.  The first arguments are those
+    of `multiply`, those from `factor_start` on of `precondition`.
+
+    Returns:
+        The number of iterations; r.M^-1 r.
+    """
+    n = len(data)
+    z, q, work = np.empty((n, 3), np.float32), np.empty((n, 3), np.float32), np.empty((n, 3), np.float32)
+    square = precondition(factor_start, factor_column, factor_value, inverse, order, scale, r, z, work)
+    p = z.copy()
+    goal = max(goal, fall * square)
+    done = 0
+    while done < most and square > goal:
+        curvature = multiply(
+            start, column, value, stiffness, normals, data, tangential,
+            row_start, row_column, row_value, row_weight, p, q,
+        )  # fmt: skip
+        if not curvature > 0:
+            break
+        step = np.float32(square / curvature)
+        for i in range(n):
+            for c in range(3):
+                x[i, c] += step * p[i, c]
+                r[i, c] -= step * q[i, c]
+        before = square
+        square = precondition(factor_start, factor_column, factor_value, inverse, order, scale, r, z, work)
+        share = np.float32(square / before)
+        for i in range(n):
+            for c in range(3):
+                p[i, c] = z[i, c] + share * p[i, c]
+        done += 1
+    return done, square

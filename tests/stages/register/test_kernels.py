@@ -1,0 +1,53 @@
+"""kernels: what the compiled loops give is what scipy gives."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from mimicme.stages.register import kernels
+from mimicme.stages.register.solver import SparseRows
+
+N, ROWS = 40, 6
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+def a_matrix(rng, rows, columns):
+    return sparse.random(rows, columns, 0.3, "csr", rng=rng)
+
+
+def test_multiply_is_the_normal_matrix(rng):
+    stiffness, given = a_matrix(rng, N, N), a_matrix(rng, ROWS, N)
+    normals, data = rng.normal(size=(N, 3)), rng.random(N)
+    weights = np.where(np.arange(ROWS) == 2, 0.0, rng.random(ROWS))
+    p, q = rng.normal(size=(N, 3)).astype(np.float32), np.empty((N, 3), np.float32)
+    product = kernels.multiply(
+        *SparseRows.of(stiffness), 3.0, normals.astype(np.float32), data.astype(np.float32), 0.25,
+        *SparseRows.of(given), weights.astype(np.float32), p, q,
+    )  # fmt: skip
+    along = (normals * p).sum(axis=1, keepdims=True)
+    right = 3 * stiffness @ p + data[:, None] * (along * normals + 0.25 * p)
+    right += given.T @ (weights[:, None] * (given @ p))
+    np.testing.assert_allclose(q, right, atol=1e-4)
+    assert product == pytest.approx((p * right).sum(), rel=1e-5)
+
+
+def test_precondition_undoes_the_factors(rng):
+    upper = sparse.triu(a_matrix(rng, N, N), 1).tocsr()
+    diagonal, scale, order = 1 + rng.random(N), 1 + rng.random(N), rng.permutation(N)
+    factor = (upper + sparse.diags(diagonal)).toarray()
+    scaled = np.empty((N, N))
+    scaled[np.ix_(order, order)] = factor.T @ factor / np.outer(scale, scale)
+    x = rng.normal(size=(N, 3))
+    r, z = (scaled @ x).astype(np.float32), np.empty((N, 3), np.float32)
+    product = kernels.precondition(
+        *SparseRows.of(upper), (1 / diagonal).astype(np.float32), order.astype(np.int32),
+        scale.astype(np.float32), r, z, np.empty_like(z),
+    )  # fmt: skip
+    np.testing.assert_allclose(z, x, rtol=1e-3, atol=1e-3)
+    assert product == pytest.approx((r.astype(float) * z).sum(), rel=1e-5)
