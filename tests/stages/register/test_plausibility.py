@@ -16,7 +16,8 @@ from mimicme.stages.register.regions import ears
 
 @pytest.fixture(scope="module")
 def face(small_template):
-    mesh, marks = read_template(find_files(small_template))
+    file, marks = read_template(find_files(small_template))
+    mesh = file.mesh
     return np.asarray(mesh.vertices, float), mesh.faces, np.asarray(marks, float)
 
 
