@@ -18,7 +18,8 @@ SIZE = 128
 @pytest.fixture(scope="module")
 def skin(small_template):
     """Of a face whose layout is its view from the front."""
-    mesh, marks = read_template(find_files(small_template))
+    file, marks = read_template(find_files(small_template))
+    mesh = file.mesh
     vertices = np.asarray(mesh.vertices, float)
     low, high = vertices[:, :2].min(axis=0), vertices[:, :2].max(axis=0)
     template = SimpleNamespace(
