@@ -583,7 +583,7 @@ def test_tiles_of_a_template_each_show_their_own_part():
 
     shape = template(8, "bake-udim")
     # the left half of the sheet fills tile 1001, the right half 1002; the border's coordinates are shared
-    uv, uv_faces, said = _own_uv(shape.uv * [2, 1], shape.uv_faces)
+    uv, uv_faces, said = _own_uv(shape.uv * [2, 1], shape.uv_faces, np.ones(len(shape.faces), bool))
     assert "2 UDIM tile(s)" in said
     tiled = Template(
         shape.vertices, shape.faces, uv, uv_faces, ("a",), shape.landmark_vertices, shape.landmark_weights,
