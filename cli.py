@@ -217,10 +217,13 @@ def _findings(
     from mimicme.pipeline.captures.layouts import safe_name
     from mimicme.pipeline.privacy.pseudonyms import key_mark, key_of, pseudonym
 
+    absent = (
+        safe_name(absent) if absent else ""
+    )  # a release spells subjects as `init` does, not as folders are called
     alias = None
     if key is not None:
         secret = key_of(key)
-        alias = Alias(pseudonym(secret, safe_name(absent)), key_mark(secret))
+        alias = Alias(pseudonym(secret, absent), key_mark(secret))
     return verify_apart(release, every_image=every_image, absent=absent, alias=alias, but=but)
 
 

@@ -44,6 +44,10 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "mimicme template check head.obj",
         "mimicme template check head.obj --picture head.png --json",
     ),
+    "template import": (
+        "mimicme template import ict ICT-FaceKit templates",
+        "mimicme template import flame head_template.obj templates --landmarks landmarks.npz",
+    ),
     "synth": (
         "mimicme synth data --subjects 3 --sequences neutral,surprise",
         "mimicme synth judges --maker people --seed 7 --frames 25",

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from mimicme.commands.report.ranking import suspicious
-from mimicme.commands.report.records import EXPECTED_ERROR, ItemRecord
+from mimicme.commands.report.records import EXPECTED_ERROR, REVIEWED, ItemRecord
 from mimicme.pipeline.captures.ages import BANDS, age_band
 from mimicme.pipeline.captures.metadata import UNKNOWN
 from mimicme.pipeline.errors import listed
@@ -147,7 +147,10 @@ def _by_person(records: Iterable[ItemRecord]) -> dict[str, tuple[int, dict[str, 
         if not own:
             continue
         used = [frame for frame in own if frame.ok]
-        means = {REJECTED: float(np.mean([not frame.ok for frame in own]))}
+        judged = [
+            not frame.ok for frame in own if frame.reason != REVIEWED
+        ]  # a person's verdict is not the program's
+        means = {REJECTED: float(np.mean(judged))} if judged else {}
         if used:
             means[NOTED] = float(np.mean([bool(suspicious(frame)) for frame in used]))
         for name in (EXPECTED, FIT):
@@ -229,15 +232,16 @@ def _sentences(column: str, groups: Sequence[Group], hidden: int, private: int) 
     elif enough > 1:
         said.append(f"No two groups by {column} differ beyond their intervals.")
     else:
-        said.append(f"By {column} there are no two groups of {ENOUGH} people or more to compare.")
+        said.append(
+            f"By {column} there are no two groups of {max(ENOUGH, private)} people or more to compare."
+        )
     small = [f"{group.name} ({group.people})" for group in compared if group.people < ENOUGH]
     if small:
         said.append(f"Too small to tell, with fewer than {ENOUGH} people: {listed(small, 6)}.")
     if hidden:
         said.append(
             f"Not shown: {hidden} people of groups with fewer than {private}, and where one such group could be "
-            f"found by "
-            "subtraction, of the next smallest."
+            "found by subtraction, of the next smallest."
         )
     return said
 

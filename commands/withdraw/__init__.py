@@ -423,10 +423,11 @@ def withdraw_workspace(root: str | Path, subject: str) -> Withdrawal:
                 one.unlink(missing_ok=True)
             files += shards.remove_others(workspace.release, ())
             files.append(workspace.release)
-        if workspace.report_folder.is_dir():
-            # its pictures and tables are of everyone together; `mimicme report` makes it again
-            files += [p for p in sorted(workspace.report_folder.rglob("*")) if p.is_file()]
-            shutil.rmtree(workspace.report_folder)
+        for report in (workspace.report_folder, workspace.public_report_folder):
+            if report.is_dir():
+                # its pictures and tables are of everyone together; `mimicme report` makes it again
+                files += [p for p in sorted(report.rglob("*")) if p.is_file()]
+                shutil.rmtree(report)
     elsewhere = "Releases that were written elsewhere (--output, copies) still hold"
     messages = (
         *gone.messages,
@@ -436,6 +437,7 @@ def withdraw_workspace(root: str | Path, subject: str) -> Withdrawal:
             else []
         ),
         f"The raw captures of '{subject}' and its row in the table of subjects are still where they were.",
+        f"Pages that `mimicme view --output` wrote of '{subject}' show their face: delete them by hand.",
         f"{elsewhere} '{subject}': `mimicme withdraw RELEASE {shlex.quote(subject)}`, or pack them again.",
         *_corpus_stages_in_workspace(workspace),
         *_mentions(workspace, name),

@@ -297,7 +297,10 @@ def _albedo(
     """Colours (k, 3) of the fragments and how strongly they are shaded by default."""
     if image is not None and mesh.uv is not None and mesh.uv_faces is not None:
         uv = np.einsum("kc,kcx->kx", weights, mesh.uv[mesh.uv_faces[triangles]])
-        return sample_image(image[..., :3], uv), 0.0
+        known = np.isfinite(uv).all(axis=1)  # what no camera saw in colour has no place in the image
+        sampled = np.broadcast_to(np.array(GREY, np.float64), (len(triangles), 3)).copy()
+        sampled[known] = sample_image(image[..., :3], uv[known])
+        return sampled, 0.0
     if colors is None:
         colors = mesh.colors
     if colors is None:

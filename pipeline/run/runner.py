@@ -371,7 +371,7 @@ class _Run:
                 continue
             frames[later.name] = sum(
                 len(s.frames)
-                for s in self.selection.of(later, self.plan.neutral_of)
+                for s in self.selection.requested  # whose neutral is needed besides is only known when it is chosen
                 if s.item in self.made
                 or (
                     s.item.subject not in self.plan.settled

@@ -193,6 +193,8 @@ def workspace(fakes: ModuleType, tmp_path: Path) -> Workspace:
     (run / "log.jsonl").write_text('{"item": "S001/smile"}\n{"item": "S002/smile"}\n')
     made.report_folder.mkdir()
     (made.report_folder / "S001.html").write_text("S001")
+    made.public_report_folder.mkdir()
+    (made.public_report_folder / "report.html").write_text("2 subjects")
     (root / "register" / "S001" / ".smile.h5.99.tmp").write_text("half")
     return made
 
@@ -208,6 +210,7 @@ def test_it_is_gone_from_a_workspace_and_stays_gone(workspace: Workspace, tmp_pa
     assert any(p.parts[-2:] == ("S002", "smile.h5") for p in left)
     opened = Workspace.open(workspace.root)
     assert [s.item.subject for s in opened.sequences()] == ["S002"]
+    assert not opened.public_report_folder.exists()
     assert (tmp_path / "captures" / "S001").is_dir()
     assert any("raw captures" in m for m in gone.messages)
     assert verify(opened.release) == []

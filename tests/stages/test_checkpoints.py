@@ -28,7 +28,12 @@ ELSEWHERE: dict[str, set[str]] = {
     | {"landmark_source"},
     "stages/pack/__init__.py": {"pose"},
     "commands/adopt.py": {"vertices", "pose", "landmarks", "landmark_source", "landmark_confidence"},
-    "commands/export.py": {"vertices"},
+    "commands/export.py": {"vertices", "amount"},
+    "commands/doctor.py": {"s2m_p95"},
+    "commands/report/methods.py": {
+        *("scan_vertices", "landmarks_found", "align_landmark_residual", "s2m_median", "drift", "coverage")
+    },
+    "pipeline/rgbd/recipe.py": {"up", "mirrored"},
     "commands/verify/": {
         *("vertices", "faces", "uv", "uv_faces", "fps", "file_from_scan", "pose"),
         *("landmarks", "landmark_source", "landmark_confidence", "landmark_visible", "time_s"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from mimicme.pipeline.drawing.render import (
     BACKGROUND,
+    GREY,
     Camera,
     color_map,
     contact_sheet,
@@ -86,6 +88,14 @@ def test_texture_has_v_up_and_no_light() -> None:
     picture = render(SQUARE, look_at(SQUARE.vertices, size=(64, 64)), image=BLOCK)
     quarter = [(16, 16), (16, 48), (48, 16), (48, 48)]
     assert [tuple(picture[p]) for p in quarter] == [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0)]
+
+
+def test_what_has_no_place_in_the_texture_is_grey() -> None:
+    uv = SQUARE.uv.copy()
+    uv[3] = np.nan  # of the second triangle alone
+    picture = render(replace(SQUARE, uv=uv), look_at(SQUARE.vertices, size=(64, 64)), image=BLOCK)
+    assert tuple(picture[48, 48]) == (255, 255, 0)
+    assert tuple(picture[16, 16]) == GREY
 
 
 def test_bilinear_sampling_hits_pixel_centres() -> None:
