@@ -17,11 +17,12 @@ def compiled(signature: str) -> Callable[[Compiled], Compiled]:
     import numba
 
     def decorate(function: Compiled) -> Compiled:
+        njit: Any = numba.njit
         options = {"error_model": "numpy", "nogil": True}
         try:
-            made: Compiled = numba.njit(signature, cache=True, **options)(function)
+            made: Compiled = njit(signature, cache=True, **options)(function)
         except (RuntimeError, OSError):  # no folder that can be written, a full disk
-            made = numba.njit(signature, **options)(function)
+            made = njit(signature, **options)(function)
         return made
 
     return decorate
