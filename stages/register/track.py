@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from mimicme.pipeline.geometry.rigid import fit_scale
 from mimicme.pipeline.landmarks import GROUPS, N_LANDMARKS, eye_distance
 from mimicme.pipeline.landmarks.deviation import landmark_deviation
 from mimicme.pipeline.numerics.temporal import MIN_FRAMES, Regions, apart, runs, smooth, smooth_poses
-from mimicme.pipeline.template import Template
+from mimicme.pipeline.template import Template, TemplateKey
 from mimicme.pipeline.template.face_core import FaceCore
 from mimicme.stages.register.eyelids import EYES, covered
 from mimicme.stages.register.fast_motion import LEAST_NOISE_MM, FastMotion
@@ -148,6 +148,34 @@ class Registered:
         return replace(self, vertices=self.vertices.astype(np.float32))
 
 
+class Anatomy(NamedTuple):
+    """What a template alone says, the same for every sequence: the assessor of its frames; the core of its face;
+    (V,) weights of the skull, and its centre (3,), mm; the regions that smoothing in time tells apart; fast motion."""
+
+    assessor: QualityAssessor
+    core: FaceCore
+    skull: Floats
+    skull_centre: Floats
+    regions: Regions
+    fast_motion: FastMotion
+
+    @classmethod
+    def of(cls, template: Template, levels: Levels) -> Anatomy:
+        """That of a template with its levels."""
+        vertices, faces, areas = template.vertices, template.faces, levels.fine.areas
+        core = FaceCore.of(vertices, faces, areas, template.landmarks())
+        skull = skull_weights(vertices, template.landmarks(), areas)
+        regions = Regions(skull > 0, core.areas > 0)
+        return cls(
+            QualityAssessor(vertices, faces, levels.opposite, core.areas > 0, levels.eyeballs),
+            core,
+            skull,
+            skull / max(skull.sum(), 1e-300) @ vertices,
+            regions,
+            FastMotion(levels, vertices, regions.still),
+        )
+
+
 class SequenceTracker:
     """Registers the frames of one sequence in the order it asks for.
 
@@ -176,10 +204,10 @@ class SequenceTracker:
         self.neutral_oddity = ""
         self.detector_offset = np.zeros((N_LANDMARKS, 3)) if detector_offset is None else detector_offset
         self._rest = template.vertices if neutral is None else neutral
-        self._core = FaceCore.of(template.vertices, template.faces, levels.fine.areas, template.landmarks())
-        self._assessor = QualityAssessor(
-            template.vertices, template.faces, levels.opposite, self._core.areas > 0, levels.eyeballs
-        )
+        anatomy = levels.once("anatomy", TemplateKey(template), lambda: Anatomy.of(template, levels))
+        self._assessor, self._core, self._skull = anatomy.assessor, anatomy.core, anatomy.skull
+        self.skull_centre, self.regions = anatomy.skull_centre, anatomy.regions
+        self.fast_motion = anatomy.fast_motion
         self._plausibility = Plausibility(
             template.vertices,
             template.faces,
@@ -188,11 +216,6 @@ class SequenceTracker:
             levels.eyeballs,
             neutral,
         )
-        self._skull = skull_weights(template.vertices, template.landmarks(), levels.fine.areas)
-        weight = self._skull / max(self._skull.sum(), 1e-300)
-        self.skull_centre = weight @ template.vertices
-        self.regions = Regions(self._skull > 0, self._core.areas > 0)
-        self.fast_motion = FastMotion(levels, template.vertices, self.regions.still)
         self._fitters = (
             self._fitters_of(levels, GENERIC_EARS) if neutral is None else self._personal_fitters()
         )
