@@ -230,12 +230,14 @@ def pack(
         made = _write_shards(output, kept, people, whole, force, side_by_side, known)
         ok, rejected = sum(one.ok for one in made), sum(one.rejected for one in made)
         remarks, named = [r for one in made for r in one.remarks], [one.shard for one in made]
+        kept_names = {shard.name for shard in named}  # a shard that is written anew has another name
+        as_before = [one for name, (_, of) in known.items() if name in kept_names for one in of]
         write_index(
             output,
             attributes,
             lambda root: layout.write_template(root, template, settings.compression_level),
             named,
-            people_of(output, named, {one.subject: one for _, people in known.values() for one in people}),
+            people_of(output, named, {one.subject: one for one in as_before}),
             settings.compression_level,
         )
     shards.remove_others(output, (one.name for one in named))

@@ -450,3 +450,19 @@ def test_what_was_verified_and_not_touched_need_not_be_again(
     remembered.write_text("spoiled")
     note_verified(remembered, output.parent)
     assert remembered.read_text() == "spoiled"
+
+
+@pytest.mark.parametrize("shard", ["subject", 1e-4])
+def test_what_the_table_says_of_somebody_now_is_in_the_index_too(
+    fakes: ModuleType, tmp_path: Path, shard: str | float
+) -> None:
+    people = ("S000", "S001", "S002")
+    given = [fakes.checkpoints(tmp_path / "made", fakes.sequence(Item(p, "smile"))) for p in people]
+    output, remembered = tmp_path / "r" / "release.h5", tmp_path / "packed.jsonl"
+    for site in ("Ulm", "Bonn"):
+        rows = ["subject,consent,site", "S000,yes,Ulm", f"S001,yes,{site}", "S002,yes,Ulm"]
+        table = parse_subjects("\n".join(rows).encode())
+        fakes.packed(output, given, table, shard=shard, remembered=remembered)
+        assert verify(output) == []
+        with Release(output) as release:
+            assert [release.subjects[p]["site"] for p in people] == ["Ulm", site, "Ulm"]
