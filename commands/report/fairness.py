@@ -176,7 +176,8 @@ def _grouping(
             sum(frames[subject] for subject in own),
             {
                 measure: interval(
-                    [values[s][measure] for s in own if measure in values[s]], MEASURES[measure][1] == SHARE
+                    _told([values[s][measure] for s in own if measure in values[s]], private),
+                    MEASURES[measure][1] == SHARE,
                 )
                 for measure in MEASURES
             },
@@ -184,6 +185,11 @@ def _grouping(
         for name, own in shown.items()
     ]
     return Grouping(column, groups, _sentences(column, groups, hidden, private), hidden)
+
+
+def _told(values: list[float], private: int) -> list[float]:
+    """Values of people, one each; none where fewer than `private` have one: their mean would be theirs."""
+    return values if len(values) >= private else []
 
 
 def visible(members: Mapping[str, Sequence[str]], private: int) -> tuple[dict[str, Sequence[str]], int]:

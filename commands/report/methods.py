@@ -18,6 +18,7 @@ import numpy as np
 from mimicme.commands.report import citations
 from mimicme.commands.report.citations import Citation
 from mimicme.commands.report.records import REVIEWED, ItemRecord
+from mimicme.pipeline.captures.expressions import LABELS
 from mimicme.pipeline.config import settings_record
 from mimicme.pipeline.errors import listed
 from mimicme.pipeline.stage import Stage
@@ -91,8 +92,19 @@ def _data(records: Sequence[ItemRecord], versions: Mapping[str, Any], cite: Any)
         f"We processed {_many(frames, 'scan')} in {_many(len(records), 'sequence')} of {_many(subjects, 'subject')} "
         f"with {program}, "
         f"which follows the pipeline of MimicMe {cite(citations.MIMICME)}.",
-        f"The sequences are labelled {listed(sorted(labels), 8)}." if labels else "",
+        _labelled(labels),
     ]
+
+
+def _labelled(labels: Mapping[str, int]) -> str:
+    """The expressions that this program knows by name; a sequence's own name may tell who it is of."""
+    known = sorted(label for label in labels if label in LABELS)
+    others = sum(count for label, count in labels.items() if label not in LABELS)
+    said = f"The sequences are labelled {listed(known, 8)}" if known else ""
+    if others:
+        words = f"{_many(others, 'sequence')} with words of {'its' if others == 1 else 'their'} own"
+        said = f"{said}, and {words}" if said else f"There {'is' if others == 1 else 'are'} {words}"
+    return f"{said}." if said else ""
 
 
 def _registration(

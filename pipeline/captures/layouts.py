@@ -251,6 +251,19 @@ def search(root: Path, layout: str = "") -> Search:
     files = [name for name in names if _ending(name) in EXTENSIONS]
     recipes = [name for name in names if name.rpartition("/")[2] == RECIPE]
     pattern = pattern_of(layout) if layout else ""
+    folders = tuple(name.rpartition("/")[0] + "/" for name in recipes)
+    beside = [
+        name for name in files if recipes and not name.startswith(tuple(f for f in folders if f != "/"))
+    ]
+    if beside and not pattern and "/" not in folders:
+        raise InputError(
+            f"there are recordings of a depth camera ({RECIPE}) and meshes outside their folders",
+            where=root,
+            seen=f"{len(recipes)} recordings, such as {recipes[0]}, and {len(beside)} meshes, such as {beside[0]}",
+            expected="captures of one kind",
+            todo="Say which with --layout: rgbd, or the pattern of the meshes' paths; the others need a workspace of "
+            "their own.",
+        )
     if pattern.rpartition("/")[2] == RECIPE or (recipes and not pattern):
         messages += unread.remarks(real_root, without_recordings(names, recipes), [])
         return _recordings(real_root, pattern, recipes, files, messages)

@@ -51,6 +51,8 @@ FRAME = "{frame}"
 HEADERLESS = ("uint16", "float32")
 MAX_SIDE = 8192
 MAX_PIXELS = 1 << 24
+MAX_DEPTH_PIXELS = 1 << 21
+"""Of the depth pictures of a frame together, about 420 bytes of memory each; depth cameras have 0.2 to 1 million."""
 MAX_VIEWS = 16
 NEAR_MM, FAR_MM = 150.0, 1500.0
 
@@ -189,6 +191,10 @@ def _recipe(top: _Table) -> Recipe:
             if len(tables) > 1 and "rotation" not in table.values:
                 raise table.wrong("rotation", "nine numbers: common axes from this depth camera")
             views.append(View(_depth(table.table("depth")), _color(table), table.pose()))
+    pixels = sum(view.depth.camera.width * view.depth.camera.height for view in views)
+    if pixels > MAX_DEPTH_PIXELS:
+        expected = f"at most {MAX_DEPTH_PIXELS:,} pixels of depth in a frame, all views together"
+        raise top.wrong("view" if several is not None else "depth", expected, f"{pixels:,}")
     near, far = top.number("near_mm", 1.0, 1e5, NEAR_MM), top.number("far_mm", 1.0, 1e5, FAR_MM)
     if not near < far:
         raise top.wrong("far_mm", f"more than near_mm, {near:g}")

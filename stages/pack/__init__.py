@@ -63,7 +63,7 @@ from mimicme.stages.pack.survey import Look, Memory, signature
 from mimicme.stages.project.checkpoint import ProjectCheckpoint
 from mimicme.stages.register.checkpoint import RegisteredCheckpoint
 
-VERSION = 7
+VERSION = 8
 STAGE_FAILED = "stage-failed"
 BAKED = "baked"
 TEXTURE_FORMATS = ("png", "jpeg", "webp")
@@ -308,6 +308,7 @@ def _survey(inputs: Sequence[PackInput], stages: Sequence[Stage], sized: bool, m
             "expression": sequence.expression,
             "frames": [(f.number, repr(f.time_s)) for f in sequence.frames],
             "fps": repr(sequence.named_fps),
+            "review": {str(number): reason for number, reason in sequence.bad.items()},
             "checkpoints": dict(look.fingerprints),
         }
         images[item], frames[item] = max(0, look.image_bytes), look.frames

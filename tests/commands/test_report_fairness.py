@@ -120,3 +120,15 @@ def test_columns_are_those_about_people_and_devices() -> None:
 def test_a_table_without_such_columns_says_so() -> None:
     found = fairness([person("S0", [0.5])], {"S0": {"consent": "yes"}})
     assert not found.groupings and "nothing to compare" in render_section("fairness", found)
+
+
+def test_what_few_of_a_group_have_is_not_shown_to_others() -> None:
+    """Nine of ten lost all their frames: the mean of the group would be the tenth's own figure."""
+    records = [person("f0", [1.5])] + [person(f"f{k}", [], lost=2) for k in range(1, 10)]
+    records += [person(f"m{k}", [0.7]) for k in range(10)]
+    people = {r.item.subject: {"gender": "female" if r.item.subject[0] == "f" else "male"} for r in records}
+    shown = {group.name: group for group in fairness(records, people, 10).groupings[0].groups}
+    assert np.isnan(shown["female"].measures[EXPECTED].mean)
+    assert shown["male"].measures[EXPECTED].mean == pytest.approx(0.7)
+    own = {group.name: group for group in fairness(records, people).groupings[0].groups}
+    assert own["female"].measures[EXPECTED].mean == pytest.approx(1.5)

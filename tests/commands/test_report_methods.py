@@ -81,3 +81,12 @@ def test_where_nothing_has_run_it_says_so(tmp_path: Path) -> None:
     none = SimpleNamespace(runs=list, template=tmp_path / "template.h5")
     found = methods(none, [], STAGES)
     assert not found.ran and "Nothing has run yet" in render_section("methods", found)
+
+
+def test_a_sequences_own_name_is_not_told() -> None:
+    from mimicme.commands.report.methods import _labelled
+
+    assert _labelled({"happiness": 2, "neutral": 1}) == "The sequences are labelled happiness, neutral."
+    said = _labelled({"neutral": 1, "anna_meier_take2": 2})
+    assert said == "The sequences are labelled neutral, and 2 sequences with words of their own."
+    assert _labelled({"anna": 1}) == "There is 1 sequence with words of its own."

@@ -17,7 +17,7 @@ from mimicme.pipeline import checkpoint
 from mimicme.pipeline.captures.metadata import SubjectTable, parse_subjects
 from mimicme.pipeline.checkpoint import Checkpoint, FrameStatus, writing
 from mimicme.pipeline.errors import CheckpointError, ConfigError, FrameRejected, UsageError
-from mimicme.pipeline.items import Item
+from mimicme.pipeline.items import Item, Verdict
 from mimicme.pipeline.release import Release, guard
 from mimicme.pipeline.stage import Stage
 from mimicme.stages import STAGES
@@ -466,3 +466,24 @@ def test_what_the_table_says_of_somebody_now_is_in_the_index_too(
         assert verify(output) == []
         with Release(output) as release:
             assert [release.subjects[p]["site"] for p in people] == ["Ulm", site, "Ulm"]
+
+
+def test_a_frame_that_is_called_bad_is_rejected_in_its_shard_and_comes_back(
+    fakes: ModuleType, tmp_path: Path
+) -> None:
+    output, remembered = tmp_path / "r" / "release.h5", tmp_path / "packed.jsonl"
+    given = [fakes.checkpoints(tmp_path / "made", fakes.sequence(Item(p, "smile"))) for p in ("S000", "S001")]
+    bad = Verdict(False, "drifted cheek")
+    frames = given[1].sequence.frames
+    called = replace(
+        given[1].sequence, frames=tuple(replace(f, verdict=bad) if f is frames[1] else f for f in frames)
+    )
+    table = parse_subjects(b"subject,consent\nS000,yes\nS001,yes\n")
+    for sequence, rejected in ((given[1].sequence, 0), (called, 1), (given[1].sequence, 0)):
+        now = [given[0], replace(given[1], sequence=sequence)]
+        result = fakes.packed(output, now, table, shard="subject", remembered=remembered)
+        assert (result.ok, result.rejected) == (6 - rejected, rejected)
+        with Release(output) as release:
+            assert release.frame(release.sequence("S001", "smile").rows[1]).ok is not bool(rejected)
+        assert verify(output) == []
+        note_verified(remembered, output.parent)

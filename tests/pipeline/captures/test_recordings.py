@@ -63,10 +63,12 @@ def test_too_deep_is_said_with_a_layout(tmp_path: Path) -> None:
         search(tmp_path)
 
 
-def test_meshes_beside_recordings_are_told(tmp_path: Path) -> None:
+def test_meshes_beside_recordings_are_not_left_out_unasked(tmp_path: Path) -> None:
     recording(tmp_path / "S1" / "a", "1")
     touch(tmp_path, "S2/b/0001.obj")
-    assert "1 mesh files left out, for example 'S2/b/0001.obj'" in said(build(tmp_path))
+    with pytest.raises(InputError, match="meshes outside their folders.*--layout: rgbd"):
+        build(tmp_path)
+    assert "1 mesh files left out, for example 'S2/b/0001.obj'" in said(build(tmp_path, "rgbd"))
     with_layout = build(tmp_path, "3dmd")
     assert [str(s.item) for s in with_layout.sequences] == ["S2/b"]
 

@@ -111,3 +111,13 @@ def test_time_stamps() -> None:
     for data in (b"1,2\n1,3\n", b"1,2\nx,y\n", b"1\n", b"1,2,3\n", b"1,nan\n2,inf\n"):
         with pytest.raises(InputError, match="time stamps"):
             read_times(data, "t.csv")
+
+
+def test_depth_pictures_that_no_worker_has_memory_for_are_refused() -> None:
+    text = recipe()
+    width = next(line for line in text.splitlines() if line.startswith("width"))
+    height = next(line for line in text.splitlines() if line.startswith("height"))
+    large = text.replace(width, "width = 2048", 1).replace(height, "height = 2048", 1)
+    large = large.replace("fx = 150.0", "fx = 1500.0", 1).replace("fy = 150.0", "fy = 1500.0", 1)
+    with pytest.raises(InputError, match="2,097,152 pixels of depth in a frame"):
+        read_recipe(large.encode())
