@@ -1,8 +1,9 @@
-"""Files that are there whole or not at all: written under a temporary name beside their own, then renamed."""
+"""Files that are there whole or not at all: written under a temporary name, then renamed.  And lines that are so."""
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -81,3 +82,26 @@ def commit(temporary: Path, path: Path) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def with_check(text: str) -> str:
+    """A line that ends with its text's digest: of a file that saves time alone, each line is whole or counts for
+    nothing."""
+    return f"{text}\t{text_digest(text)}\n"
+
+
+def checked(line: str) -> str:
+    """The text of such a line.
+
+    Raises:
+        ValueError: the digest is not the text's.
+    """
+    text, _, mark = line.rstrip("\n").rpartition("\t")
+    if mark != text_digest(text):
+        raise ValueError("a line is damaged")
+    return text
+
+
+def text_digest(text: str) -> str:
+    """32 hexadecimal digits; names that are no UTF-8 have one too."""
+    return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()

@@ -11,7 +11,6 @@ The ledger saves time alone: one that is missing, damaged or of another key is a
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Collection, Iterable, Mapping
@@ -21,7 +20,7 @@ from typing import Any
 
 from mimicme.pipeline.items import FrameSource, Sequence
 from mimicme.pipeline.run.checkpoint_index import FigureSummary
-from mimicme.pipeline.whole_file import whole_file
+from mimicme.pipeline.whole_file import checked, text_digest, whole_file, with_check
 
 _FIRST_LINE = "mimicme settled 1"
 """Of a saved ledger; another number when what a signature is taken of, or `Tally`, changes."""
@@ -104,11 +103,11 @@ class Ledger:
 
     def _load(self) -> None:
         with open(self._file, encoding="utf-8") as handle:
-            first, key, release = json.loads(_checked(handle.readline()))
+            first, key, release = json.loads(checked(handle.readline()))
             if (first, key) != (_FIRST_LINE, self._key):
                 return
             for line in handle:
-                subject, signature, folders, *tallies = _checked(line).split("\t")
+                subject, signature, folders, *tallies = checked(line).split("\t")
                 named = zip(tallies[::2], tallies[1::2], strict=True)
                 self.subjects[subject] = Settled(signature, tuple(json.loads(folders)), dict(named))
             self.release = None if release is None else (str(release[0]), str(release[1]))
@@ -125,10 +124,10 @@ class Ledger:
         if self._content() == self._saved:
             return
         with whole_file(self._file) as temporary, open(temporary, "w", encoding="utf-8") as handle:
-            handle.write(_with_check(json.dumps([_FIRST_LINE, self._key, self.release])))
+            handle.write(with_check(json.dumps([_FIRST_LINE, self._key, self.release])))
             for subject, one in self.subjects.items():
                 told = [part for pair in one.tallies.items() for part in pair]
-                handle.write(_with_check("\t".join([subject, one.signature, json.dumps(one.folders), *told])))
+                handle.write(with_check("\t".join([subject, one.signature, json.dumps(one.folders), *told])))
         self._saved = self._content()
 
 
@@ -149,26 +148,6 @@ def purge(file: Path, known: Collection[str]) -> None:
     if len(kept) < len(lines):
         with whole_file(file) as temporary:
             temporary.write_text("".join([first, *kept]), encoding="utf-8", errors="surrogateescape")
-
-
-def _with_check(text: str) -> str:
-    return f"{text}\t{_hash(text)}\n"
-
-
-def _checked(line: str) -> str:
-    """A line without its digest.
-
-    Raises:
-        ValueError: the digest is not the line's.
-    """
-    text, _, digest = line.rstrip("\n").rpartition("\t")
-    if digest != _hash(text):
-        raise ValueError("a line of the ledger is damaged")
-    return text
-
-
-def _hash(text: str) -> str:
-    return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
 
 
 class Signatures:
@@ -204,7 +183,7 @@ class Signatures:
             if found is None:
                 found = self._seen[folder] = folder_digest(f"{self._captures}/{folder}")
             said.append(f"{folder}\0{found}")
-        return _hash("\n".join(said))
+        return text_digest("\n".join(said))
 
 
 def _described(sequence: Sequence) -> str:
@@ -244,7 +223,7 @@ def folder_digest(folder: str) -> str:
             continue
         said.append(f"{entry.name}\0{stat.st_mtime_ns} {stat.st_ctime_ns} {stat.st_size} {stat.st_ino}")
     said.sort()
-    return _hash("\n".join(said))
+    return text_digest("\n".join(said))
 
 
 def source_folders(names: Iterable[str]) -> tuple[str, ...] | None:

@@ -7,7 +7,6 @@ so do the shards that were written.  The file saves time alone: one that is miss
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mimicme.pipeline.items import Item
-from mimicme.pipeline.whole_file import whole_file
+from mimicme.pipeline.whole_file import checked, text_digest, whole_file, with_check
 
 _FIRST_LINE = "mimicme packed 1"
 """Of a saved file; another number when what is kept, or what a signature is of, changes."""
@@ -67,7 +66,7 @@ class Memory:
                 return
             self._shards = _shards(handle.readline())
             for line in handle:
-                subject, sequence, signature, said = json.loads(_checked(line))
+                subject, sequence, signature, said = json.loads(checked(line))
                 units = tuple((str(name), str(unit)) for name, unit in said.pop("units"))
                 self._looks[Item(subject, sequence)] = signature, Look(units=units, **said)
 
@@ -103,9 +102,9 @@ class Memory:
             return
         with whole_file(self._file) as temporary, open(temporary, "w", encoding="utf-8") as handle:
             handle.write(f"{self._head}\n")
-            handle.write(_with_check({path.name: (_stat(path), self.is_verified(path)) for path in shards}))
+            handle.write(_line({path.name: (_stat(path), self.is_verified(path)) for path in shards}))
             for item, (signature, look) in self._new.items():
-                handle.write(_with_check([item.subject, item.sequence, signature, asdict(look)]))
+                handle.write(_line([item.subject, item.sequence, signature, asdict(look)]))
 
 
 def note_verified(file: Path, folder: Path) -> None:
@@ -123,20 +122,20 @@ def note_verified(file: Path, folder: Path) -> None:
     marked = {name: (mark, good or mark == _stat(folder / name)) for name, (mark, good) in known.items()}
     if marked != known:
         with whole_file(file) as temporary:
-            temporary.write_text("".join([head, _with_check(marked), *looks]), encoding="utf-8")
+            temporary.write_text("".join([head, _line(marked), *looks]), encoding="utf-8")
 
 
 def _shards(line: str) -> dict[str, tuple[str, bool]]:
     """What was seen of each shard, and whether it is verified."""
     found = {}
-    for name, (mark, good) in json.loads(_checked(line)).items():
+    for name, (mark, good) in json.loads(checked(line)).items():
         found[str(name)] = str(mark), good is True
     return found
 
 
 def signature(paths: Mapping[str, Path]) -> str:
     """Of the names, sizes, times and inodes of checkpoints."""
-    return _hash("\n".join(f"{stage}\0{path}\0{_stat(path)}" for stage, path in sorted(paths.items())))
+    return text_digest("\n".join(f"{stage}\0{path}\0{_stat(path)}" for stage, path in sorted(paths.items())))
 
 
 def _stat(path: Path) -> str:
@@ -147,22 +146,5 @@ def _stat(path: Path) -> str:
     return f"{seen.st_mtime_ns} {seen.st_ctime_ns} {seen.st_size} {seen.st_ino}"
 
 
-def _with_check(value: Any) -> str:
-    text = json.dumps(value, separators=(",", ":"))
-    return f"{text}\t{_hash(text)}\n"
-
-
-def _checked(line: str) -> str:
-    """A line without its digest.
-
-    Raises:
-        ValueError: the digest is not the line's.
-    """
-    text, _, mark = line.rstrip("\n").rpartition("\t")
-    if mark != _hash(text):
-        raise ValueError("a line is damaged")
-    return text
-
-
-def _hash(text: str) -> str:
-    return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+def _line(value: Any) -> str:
+    return with_check(json.dumps(value, separators=(",", ":")))

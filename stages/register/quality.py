@@ -11,7 +11,6 @@ from mimicme.pipeline.arrays import Bools, Floats, Ints
 from mimicme.pipeline.errors import FrameRejected
 from mimicme.pipeline.geometry.mesh import boundary_vertices, edges, triangle_normals, vertex_normals
 from mimicme.pipeline.geometry.spatial import self_intersections
-from mimicme.pipeline.geometry.triangle_grid import TriangleGrid
 from mimicme.pipeline.template.face_core import Shares
 from mimicme.stages.register.mouth_light import Mouth
 from mimicme.stages.register.plausibility import Plausible
@@ -169,6 +168,10 @@ def scan_to_mesh(
     scan goes on - whose normal agrees within 90 degrees, and which is nearer than `reach_mm`; what is farther is
     hair, collar or spike.  See `MEASURED_POINTS`.
     """
+    from mimicme.pipeline.geometry.triangle_grid import (
+        TriangleGrid,
+    )  # numba: no reader needs it
+
     step = max(1, len(scan) // MEASURED_POINTS)
     scan, scan_normals = scan[::step], scan_normals[::step]
     found = TriangleGrid(vertices, faces).closest(scan, reach_mm)

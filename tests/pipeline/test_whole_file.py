@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mimicme.pipeline.errors import OutputError
-from mimicme.pipeline.whole_file import whole_file, write_whole
+from mimicme.pipeline.whole_file import checked, whole_file, with_check, write_whole
 
 
 def test_what_fails_leaves_what_was_there(tmp_path: Path) -> None:
@@ -38,3 +38,17 @@ def test_a_full_disk_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
     with pytest.raises(PermissionError), whole_file(path):
         raise PermissionError(errno.EACCES, "Permission denied")
+
+
+@pytest.mark.parametrize("text", ["", "a\tb", '{"x": 1}', "n\udcffme"])
+def test_a_line_with_its_digest_comes_back(text: str) -> None:
+    line = with_check(text)
+    assert line.endswith("\n") and checked(line) == text
+
+
+@pytest.mark.parametrize(
+    "line", ["", "text", "text\t", "other" + with_check("text"), with_check("text")[:-3]]
+)
+def test_a_damaged_line_does_not(line: str) -> None:
+    with pytest.raises(ValueError, match="damaged"):
+        checked(line)
