@@ -74,16 +74,15 @@ def smoothing_matrix(
         return np.eye(count)
     value, mode = np.linalg.eigh(_gram(frames))
     mode = mode[:, value > 1e-12 * max(value[-1], 1e-300)]
-    noise = np.ones(mode.shape[1]) if regions is None else _noise_shares(frames, mode, regions)
+    grams = None if regions is None else _Grams.of(frames, regions)
+    noise = np.ones(mode.shape[1]) if grams is None else _noise_shares(grams, mode)
     smoothed = mode * (noise < RESTLESS**2) if short else _smoothed_modes(mode, times, noise)
     stay = np.full((count, count), 1 / count)  # the mean is kept as it is
     matrix = np.asarray(stay + smoothed @ mode.T @ (np.eye(count) - stay))
-    return matrix if short or regions is None else matrix + _missed(frames, times, regions, matrix)
+    return matrix if short or grams is None else matrix + _missed(grams, times, matrix)
 
 
-def _missed(
-    frames: NDArray[np.float32], times: NDArray[np.int64], regions: Regions, matrix: Floats
-) -> Floats:
+def _missed(grams: _Grams, times: NDArray[np.int64], matrix: Floats) -> Floats:
     """(F, F) what a smoothing `matrix` takes of a motion, by rates of change: to be added to it.
 
     A rate, one of the penalty's eigenvectors, is a motion's where the amplitude of what was taken away over the still
@@ -91,10 +90,7 @@ def _missed(
     """
     _, basis = _rates(times)
     taken = np.eye(len(matrix)) - matrix
-    curves = taken.T @ basis
-    still, moving = (
-        np.einsum("fj,fg,gj->j", curves, _gram(frames, part), curves) / part.sum() for part in regions
-    )
+    still, moving = grams.energies(taken.T @ basis)
     moves = still < QUIET**2 * moving
     return np.asarray(basis[:, moves] @ basis[:, moves].T @ taken)
 
@@ -140,11 +136,30 @@ def _gram(frames: NDArray[np.float32], part: Bools | None = None) -> Floats:
     return gram
 
 
-def _noise_shares(frames: NDArray[np.float32], mode: Floats, regions: Regions) -> Floats:
+class _Grams(NamedTuple):
+    """`_gram` of the part that does not move and of the one that may, (F, F) each, and their numbers of vertices."""
+
+    still: Floats
+    moving: Floats
+    counts: tuple[int, int]
+
+    @classmethod
+    def of(cls, frames: NDArray[np.float32], regions: Regions) -> _Grams:
+        still, moving = (_gram(frames, part) for part in regions)
+        return cls(still, moving, (int(regions.still.sum()), int(regions.moving.sum())))
+
+    def energies(self, curves: Floats) -> tuple[Floats, Floats]:
+        """(k,) mm^2 a vertex, of curves in time (F, k): over the still part and over the moving one."""
+        still, moving = (
+            np.einsum("fk,fg,gk->k", curves, gram, curves) / count
+            for gram, count in zip((self.still, self.moving), self.counts, strict=True)
+        )
+        return still, moving
+
+
+def _noise_shares(grams: _Grams, mode: Floats) -> Floats:
     """(k,) share, at most 1, of each mode's energy (F, k) over the moving part that is noise, if noise is alike."""
-    still, moving = (
-        np.einsum("fk,fg,gk->k", mode, _gram(frames, part), mode) / part.sum() for part in regions
-    )
+    still, moving = grams.energies(mode)
     return np.asarray(np.minimum(still / np.maximum(moving, 1e-300), 1.0))
 
 
