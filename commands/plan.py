@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import glob
-import heapq
 import math
 import os
 import shutil
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -172,7 +172,8 @@ class Forecast:
             f"work left: {self.cpu_hours:.2f} CPU hours, the sum of CPU s/frame x frames left / 3600",
             "time left: "
             + "; ".join(f"{duration(3600 * hours)} with --jobs {n}" for n, hours in self.wall_hours.items())
-            + ": wall s/frame x frames left, stage after stage, the longest sequences first",
+            + ": wall s/frame x frames left / workers, but not less than one person's neutral and longest sequence "
+            + "take one after the other",
             f"memory: {self.worker_bytes / 1e9:.2f} GB a worker, the most that one of the sample had",
             f"disk: {need / 1e9:.2f} GB more, the sum of MB/frame x frames left: "
             f"{self.checkpoint_bytes / 1e9:.2f} GB of checkpoints, {self.release_bytes / 1e9:.2f} GB of release; "
@@ -261,8 +262,9 @@ def plan(
     worker_bytes = max(1e6, *(one.peak_mb * 1e6 for one in found))
     memory, cores = (1 - KEPT_FREE) * available_memory(), _cores()
     fit = max(1, min(cores, int(memory // worker_bytes)))
+    total_s = sum(_wall_s(one, sequence) for one in found for sequence in left[one.stage])
     scopes = {stage.name: stage.scope for stage in working}
-    batches = [_batches(one, scopes[one.stage], left[one.stage], states) for one in found]
+    chain_s = _longest_chain_s(found, scopes, left, states)
     alone_s = 0.0 if release is None else release.wall_s / release.frames * release.frames_left
     return Forecast(
         subjects,
@@ -273,10 +275,7 @@ def plan(
         release,
         tuple(untimed),
         _range(found, costs, chosen),
-        {
-            n: (sum(makespan(batch, n) for one in batches for batch in one) + alone_s) / 3600
-            for n in sorted({fit, *workers})
-        },
+        {n: (max(total_s / max(n, 1), chain_s) + alone_s) / 3600 for n in sorted({fit, *workers})},
         fit,
         cores,
         memory,
@@ -453,24 +452,31 @@ def _range(
     return (*min(a_frame), *max(a_frame)) if a_frame else (math.nan, "-", math.nan, "-")
 
 
-def _batches(
-    one: StageCost, scope: str, left: Iterable[items.Sequence], plan: Plan
-) -> tuple[list[float], list[float]]:
-    """Wall seconds of the sequences that are left: of the neutrals that others wait for, and of the others."""
-    first: list[float] = []
-    then: list[float] = []
-    for sequence in left:
-        waits = scope in NEUTRAL_FIRST and not plan.is_neutral(sequence.item)
-        (then if waits else first).append(len(sequence.frames) * one.wall_s / one.frames)
-    return first, then
+def _wall_s(one: StageCost, sequence: items.Sequence) -> float:
+    """Wall seconds of a sequence in a stage."""
+    return len(sequence.frames) * one.wall_s / one.frames
 
 
-def makespan(lengths: Iterable[float], workers: int) -> float:
-    """When the last of so many workers is done, if each takes the longest that is left (LPT list scheduling)."""
-    ends = [0.0] * max(workers, 1)
-    for length in sorted(lengths, reverse=True):
-        heapq.heapreplace(ends, ends[0] + length)
-    return max(ends)
+def _longest_chain_s(
+    found: Iterable[StageCost],
+    scopes: Mapping[str, str],
+    left: Mapping[str, Iterable[items.Sequence]],
+    plan: Plan,
+) -> float:
+    """Wall seconds of what cannot be done side by side, of the person who has most of it (the critical path): stage by
+    stage the longest sequence, where others wait for the neutral this and then the longest of them."""
+    chains: defaultdict[str, float] = defaultdict(float)
+    for one in found:
+        neutral: defaultdict[str, float] = defaultdict(float)
+        other: defaultdict[str, float] = defaultdict(float)
+        for sequence in left[one.stage]:
+            times = neutral if plan.is_neutral(sequence.item) else other
+            subject = sequence.item.subject
+            times[subject] = max(times[subject], _wall_s(one, sequence))
+        together = max if scopes[one.stage] not in NEUTRAL_FIRST else lambda a, b: a + b
+        for subject in neutral.keys() | other.keys():
+            chains[subject] += together(neutral[subject], other[subject])
+    return max(chains.values(), default=0.0)
 
 
 def _remarks(

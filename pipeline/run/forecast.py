@@ -7,12 +7,14 @@ is said but its name.
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mimicme.pipeline.items import Item
 from mimicme.pipeline.run.progress import duration
 
 MOST_LOGS = 3
@@ -22,35 +24,95 @@ MOST_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Ahead:
-    """What comes after the stage that runs.
+    """What a run has still to do.
 
     Attributes:
-        seconds: that the stages which were timed before will take.
-        unknown: the others.
+        seconds: that it will take in the stages whose items were timed, in this run or an earlier one; NaN where no
+            such item is left.
+        unknown: the other stages.
     """
 
-    seconds: float = 0.0
+    seconds: float = math.nan
     unknown: tuple[str, ...] = ()
 
-    def text(self, left: float) -> str:
-        """For a progress line, behind what is left of the stage, in seconds; empty where nothing comes."""
-        if self.unknown:
-            known = f", {duration(left + self.seconds)} with the next" if self.seconds else ""
-            return f"{known}, then {', '.join(self.unknown)}"
-        return f", {duration(left + self.seconds)} to the end" if self.seconds else ""
+    def text(self, since_s: float = 0.0) -> str:
+        """For a progress line; empty where nothing is known.
+
+        Args:
+            since_s: seconds that have passed since.
+        """
+        if math.isnan(self.seconds):
+            return ""
+        said = f", about {duration(max(0.0, self.seconds - since_s))} left"
+        return said + (f" and then {', '.join(self.unknown)}" if self.unknown else "")
 
 
-def ahead(frames: Mapping[str, int], rates: Mapping[str, float], workers: int) -> Ahead:
-    """What so many frames of each later stage will take.
+class Workload:
+    """The frames that a run has to make, stage by stage: guessed when it begins, and put right as it goes on.
+
+    A sequence is expected to be made from the first stage on of which it has no checkpoint.  What a changed setting
+    makes anew shows when its turn comes.
 
     Args:
-        frames: by stage.
-        rates: see `read_rates`.
+        stages: that run, in order; everything: of these, what writes the release of all frames.
+        rates: seconds of a worker for a frame in earlier runs; see `read_rates`.
         workers: how many there are.
     """
-    seconds = sum(count * rates[stage] / workers for stage, count in frames.items() if stage in rates)
-    unknown = tuple(stage for stage, count in frames.items() if count and stage not in rates)
-    return Ahead(seconds, unknown)
+
+    def __init__(
+        self, stages: Sequence[str], everything: str | None, rates: Mapping[str, float], workers: int
+    ) -> None:
+        self._places = {name: place for place, name in enumerate(stages)}
+        self._everything, self._rates, self._workers = everything, rates, workers
+        self._left = Counter[str]()
+        self._made = Counter[str]()
+        self._seconds: defaultdict[str, float] = defaultdict(float)
+        self._first: dict[Item, int] = {}
+        self._total = 0
+
+    def expect(self, item: Item, frames: int, stage: str | None) -> None:
+        """A sequence is made from a stage on; None: it is there."""
+        self._total += frames
+        if stage is not None:
+            self._add(item, frames, self._places[stage])
+
+    def looked_at(self, stage: str, item: Item, frames: int, made: bool) -> None:
+        """It has turned out whether an item is to be made."""
+        place = self._places[stage]
+        expected = place >= self._first.get(item, len(self._places))
+        if made and not expected:
+            self._add(item, frames, place)
+        elif expected and not made:
+            self._left[stage] -= frames
+
+    def _add(self, item: Item, frames: int, place: int) -> None:
+        before = self._first.get(item, len(self._places))
+        self._first[item] = place
+        for name, k in self._places.items():
+            if place <= k < before and name != self._everything:
+                self._left[name] += frames
+
+    def over(self, stage: str, frames: int, seconds: float) -> None:
+        """Frames of an item, or of a part of one, have an outcome; NaN seconds: nobody knows how long they took."""
+        self._left[stage] -= frames
+        if not math.isnan(seconds):
+            self._made[stage] += frames
+            self._seconds[stage] += seconds
+
+    def ahead(self) -> Ahead:
+        """What is left."""
+        left = {name: count for name, count in self._left.items() if count > 0}
+        if self._everything is not None and (left or any(self._made.values())):
+            left[self._everything] = self._total
+        rates = dict(self._rates)
+        rates |= {name: self._seconds[name] / count for name, count in self._made.items() if count}
+        timed = [count * rates[name] for name, count in left.items() if name in rates]
+        # of the release there is one writer
+        workers = {name: 1 if name == self._everything else self._workers for name in left}
+        seconds = sum(count * rates[name] / workers[name] for name, count in left.items() if name in rates)
+        return Ahead(
+            seconds if timed else math.nan, tuple(n for n in self._places if n in left and n not in rates)
+        )
 
 
 def read_rates(logs: Iterable[Path]) -> dict[str, float]:

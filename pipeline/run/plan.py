@@ -130,7 +130,7 @@ class Plan:
 
     def use_ledger(self) -> None:
         """Find out who is settled, so that the items of these need not be looked at."""
-        if any(self._uses_corpus(stage) for stage in self.stages):
+        if any(self.uses_corpus(stage) for stage in self.stages):
             return  # everybody's items follow from everybody's
         working = [stage for stage in self.stages if stage.scope != "everything"]
         root = Path(os.path.realpath(self.captures.root))
@@ -286,7 +286,7 @@ class Plan:
                 if before.state == "done" and other.item != item and not other.all_bad:
                     siblings[other.item] = {n: self.checkpoint(n, other.item) for n in stage.needs}
         corpus: Corpus | None = None
-        if self._uses_corpus(stage):
+        if self.uses_corpus(stage):
             corpus, awaited = self._corpus(stage)
             if awaited is not None:
                 return _waiting(not_current, f"'{awaited}' comes first", True)
@@ -307,12 +307,20 @@ class Plan:
             return replace(final, state="failed", reason=failure.message)
         return replace(final, state=not_current, reason=reason)
 
+    def is_looked_for(self, subject: str) -> bool:
+        """Whether a subject's neutral is looked for among all of its sequences."""
+        return subject in self._unlabelled
+
+    def look_again(self, subject: str) -> None:
+        """Find a subject's neutral anew: checkpoints may have been made since."""
+        self._neutrals.pop(subject, None)
+
     def begin(self, stage: Stage) -> None:
         """Drop what is cached of checkpoints that may have been made since."""
         self._neutrals.clear()
         self._corpora.pop(stage.name, None)
 
-    def _uses_corpus(self, stage: Stage) -> bool:
+    def uses_corpus(self, stage: Stage) -> bool:
         """Whether the items of a stage wait for all sequences."""
         return stage.scope == "corpus" and bool(self.config.stages[stage.name].enabled)
 

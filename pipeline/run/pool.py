@@ -92,7 +92,8 @@ class Pool(Protocol):
     """Runs jobs somewhere and gives each back with its result, as they finish.
 
     The queue is emptied; what is put into it while results are taken - to its left end, when it should come
-    first - is done too.
+    first - is done too.  Where all that is ready is handed on at once, a job's `priority`, if it has one, stands for
+    its place: the larger, the sooner.
     """
 
     def map(self, work: Callable[[J], R], queue: deque[J]) -> Iterator[tuple[J, R | Killed]]: ...
@@ -305,7 +306,9 @@ class DaskPool:
         def submit() -> None:
             while queue:
                 # pure=False: the work is done for its files, an equal call must not be answered from a cache
-                future = self._client.submit(single_threaded, work, queue[0], pure=False)
+                future = self._client.submit(
+                    single_threaded, work, queue[0], pure=False, priority=getattr(queue[0], "priority", 0)
+                )
                 futures[future] = queue.popleft()
                 completed.add(future)
 

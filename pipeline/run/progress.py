@@ -1,14 +1,20 @@
-"""What a user sees of a run: a progress line on a terminal, one plain line a stage elsewhere."""
+"""What a user sees of a run: a progress line on a terminal, a plain line now and then elsewhere."""
 
 from __future__ import annotations
 
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TextIO
 
 INTERVAL_S = 0.1
+LINE_S = 300.0
+"""Between two lines of progress where there is no terminal."""
+
+
+STAGE_TABLE = ["stage", "done", "skipped", "failed", "blocked", "frames ok", "rejected", "worker time"]
+"""Head of the table of what became of each stage; the time is that of all workers together."""
 
 
 class Console:
@@ -68,55 +74,40 @@ class Console:
             self._drawn = 0
 
 
-class StageProgress:
-    """Counts of one stage while it runs.
+class Progress:
+    """How far some stages are while they run.
 
     Args:
-        items, frames: to be made; skipped: items that were current.
-        behind: says of what comes after the stage, given the seconds that are left of it.
+        label: the stages.
+        sequences: that pass through them.
     """
 
-    def __init__(
-        self,
-        console: Console,
-        stage: str,
-        items: int,
-        frames: int,
-        skipped: int,
-        behind: Callable[[float], str] = lambda left: "",
-    ) -> None:
-        self._console = console
-        self._stage = stage
-        self._items = items
-        self._frames = frames
-        self._begun = time.monotonic()
-        self._behind = behind
-        self.skipped = skipped
-        self.done = 0
-        self.failed = 0
-        self.frames_seen = 0
-        if items:
-            self._draw(True)
+    def __init__(self, console: Console, label: str, sequences: int) -> None:
+        self._console, self._label, self._sequences = console, label, sequences
+        self._said = time.monotonic()
 
-    def advanced(self, frames: int) -> None:
-        """So many frames more are done, of an item or of a part of one."""
-        self.frames_seen += frames
-        self._draw()
+    def show(self, over: int, failed: int, left: str, now: bool = False) -> None:
+        """Replace the line.
 
-    def finished(self, failed: bool) -> None:
-        """One item more has an outcome."""
-        self.failed += failed
-        self.done += not failed
-        self._draw(self.done + self.failed == self._items)
-
-    def _draw(self, now: bool = False) -> None:
-        over = self.done + self.failed
-        text = f"{self._stage}: {over}/{self._items}, {self.failed} failed, {self.skipped} skipped"
-        if 0 < self.frames_seen < self._frames:
-            spent = time.monotonic() - self._begun
-            left = spent / self.frames_seen * (self._frames - self.frames_seen)
-            text += f", about {duration(left)} left{self._behind(left)}"
+        Args:
+            over: sequences that have passed; failed: items.
+            left: what is left, in words.
+        """
+        text = progress_text(self._label, over, self._sequences, failed, left)
         self._console.draw(text, now)
+        if not self._console.live and time.monotonic() - self._said > LINE_S:
+            self._said = time.monotonic()
+            self._console.say(text)
+
+
+def progress_text(label: str, over: int, sequences: int, failed: int, left: str) -> str:
+    """`ingest to project: 12 of 60 sequences, 1 failed, about 3:07 min left`."""
+    return f"{label}: {over} of {sequences} sequences" + (f", {failed} failed" if failed else "") + left
+
+
+def span(names: Sequence[str]) -> str:
+    """Several stages in words: `ingest to project`."""
+    return names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
 
 
 def duration(seconds: float) -> str:

@@ -38,7 +38,7 @@ class StageResult:
     Attributes:
         done, skipped, failed, blocked: items made now, current before, failed, waiting for what failed.
         frames_ok, frames_rejected: over the items that are done or skipped.
-        seconds: wall time.
+        seconds: of all workers together; of a stage of scope `everything`, of the run.
         cpu_s: of a stage of scope `everything`: CPU seconds of this process.
         findings: a sentence for each failed item and each frame this stage was the first to reject.
         remarks: a sentence for each frame that is ok and has a note.

@@ -24,25 +24,39 @@ from mimicme.pipeline.items import Item, Sequence
 from mimicme.pipeline.run.checkpoint_index import TALLY
 from mimicme.pipeline.run.dryrun import DryRun
 from mimicme.pipeline.run.findings import print_findings, sum_tallies
-from mimicme.pipeline.run.forecast import Ahead, ahead, read_rates
+from mimicme.pipeline.run.flow import Flow, legs
+from mimicme.pipeline.run.forecast import Workload, read_rates
 from mimicme.pipeline.run.interrupt import ignore_interrupts, interruptible
-from mimicme.pipeline.run.parts import PartScheduler, failed
+from mimicme.pipeline.run.parts import failed
 from mimicme.pipeline.run.plan import RELEASE, ItemState, Plan, created_at, release_fingerprint
 from mimicme.pipeline.run.pool import Killed, Pool, make_pool
-from mimicme.pipeline.run.progress import Console, StageProgress, duration, frame_cells, stage_cell, table
+from mimicme.pipeline.run.progress import (
+    STAGE_TABLE,
+    Console,
+    Progress,
+    duration,
+    frame_cells,
+    span,
+    stage_cell,
+    table,
+)
 from mimicme.pipeline.run.run_types import RunOptions, RunResult, StageResult
 from mimicme.pipeline.run.runlog import RunLog
 from mimicme.pipeline.run.selection import Selection
 from mimicme.pipeline.run.settled import purge
 from mimicme.pipeline.run.tallies import settle, tallies
 from mimicme.pipeline.run.work import Job, Outcome, execute, failed_outcome
-from mimicme.pipeline.stage import NEUTRAL_FIRST, Stage, Task, is_off
+from mimicme.pipeline.stage import Stage, Task, is_off
 from mimicme.pipeline.whole_file import write_whole
 from mimicme.pipeline.workspace import Workspace
 
 __all__ = ["INTERRUPTED", "RunOptions", "RunResult", "StageResult", "run"]
 
 INTERRUPTED = 130
+READY_FOR_A_WORKER = 4
+"""Jobs that are kept ready, so that none waits while the next subject is looked at."""
+TOLD_EVERY_S = 2.0
+"""Between two lines of the log that say how far a run is."""
 
 
 def run(
@@ -137,14 +151,15 @@ class _Run:
         self.packed = False
         self.verified: tuple[str, ...] = ()
         self.created = self.wanted = ""
-        self.made: set[Item] = set()
-        self.rates: dict[str, float] = {}
-        self._workers, self._frames_seen = 1, 0
+        self._workers = 1
+        self._kept_ready: float = READY_FOR_A_WORKER
 
     def run(self) -> RunResult:
         frame_limit_s = self.config.run.frame_limit_s
         jobs = _worker_count(self.options.jobs)
         self._workers = max(jobs, 1)
+        # how many workers a scheduler has, and gets, is its own affair
+        self._kept_ready = math.inf if self.options.backend == "dask" else READY_FOR_A_WORKER * self._workers
         pool = make_pool(
             jobs,
             self.options.backend,
@@ -160,7 +175,6 @@ class _Run:
                 self.plan = Plan(self.workspace, self.config, self.stages, self.catalogue, template)
                 if not (self.options.force or self.options.only):
                     self.plan.use_ledger()
-                self.rates = read_rates(reversed(self.workspace.runs()))
                 log = self.log = RunLog(
                     self.workspace.new_run(), self.config.to_toml(), self.workspace.overrides
                 )
@@ -173,8 +187,7 @@ class _Run:
                     workers=self._workers,
                     process=os.getpid(),
                 )
-                for stage in self.stages[: self.stages.index(self.chosen[-1]) + 1] if self.chosen else ():
-                    self._run_stage(stage, pool)
+                self._run_stages(pool)
                 self._settle()
                 killed = False
                 code = 1 if self.incomplete else 0
@@ -235,37 +248,94 @@ class _Run:
         with contextlib.suppress(OSError, OutputError):  # it saves time alone
             self.plan.ledger.save()
 
-    # -- a stage over the sequences
+    # -- the stages over the sequences
 
-    def _run_stage(self, stage: Stage, pool: Pool) -> None:
-        if stage.scope == "everything":
-            if stage in self.chosen:
+    def _run_stages(self, pool: Pool) -> None:
+        before = self.stages[: self.stages.index(self.chosen[0])] if self.chosen else ()
+        for stage in before:
+            if stage.scope != "everything":
+                self.plan.states_of_stage(stage, self.selection.of(stage, self.plan.neutral_of))
+        working = [stage for stage in self.chosen if stage.scope != "everything"]
+        self.workload = self._workload(working)
+        for leg in legs(working, self.plan.uses_corpus):
+            self._run_leg(leg, pool)
+        for stage in self.chosen:
+            if stage.scope == "everything":
                 self._run_release_stage(stage, pool)
-            return
-        if stage not in self.chosen:
-            self.plan.states_of_stage(stage, self.selection.of(stage, self.plan.neutral_of))
-            return
-        result = StageResult(stage.name, off=is_off(self.config.stages[stage.name]))
-        began = time.monotonic()
-        self.log.write("stage begins", stage=stage.name, off=result.off)
-        for batch in self._batches(stage, result):
-            self._run_batch(stage, batch, pool, result)
+
+    def _workload(self, working: Iterable[Stage]) -> Workload:
+        names = [stage.name for stage in working]
+        release = next((s.name for s in self.chosen if s.scope == "everything"), None)
+        everything = [*names, *([release] if release else [])]
+        workload = Workload(everything, release, read_rates(reversed(self.workspace.runs())), self._workers)
+        for sequence in self.selection.requested:
+            made: str | None = None
+            if sequence.item.subject not in self.plan.settled and names:
+                missing = (n for n in names if not os.path.exists(self.plan.checkpoint(n, sequence.item)))
+                made = names[0] if self.options.force else next(missing, None)
+            workload.expect(sequence.item, len(sequence.frames), made)
+        return workload
+
+    def _run_leg(self, leg: tuple[Stage, ...], pool: Pool) -> None:
+        """Bring some stages up to date, side by side, and print what became of each."""
+        results = {s.name: StageResult(s.name, off=is_off(self.config.stages[s.name])) for s in leg}
+        for stage in leg:
+            self.log.write("stage begins", stage=stage.name, off=results[stage.name].off)
+        flow = Flow(
+            self.plan,
+            leg,
+            self.selection,
+            self.options.force,
+            self._job,
+            results,
+            lambda stage, sequence, made: self.workload.looked_at(
+                stage.name, sequence.item, len(sequence.frames), made
+            ),
+        )
+        told = _Told(self.console, self.log, leg, flow, results, self.workload)
+        queue: deque[Job] = deque()
+
+        def fill() -> None:
+            while flow.to_begin and len(queue) < self._kept_ready:
+                queue.extend(flow.begin())
+
+        fill()
+        told.tell(now=True)
+        with contextlib.closing(_generator(pool.map(execute, queue))) as outcomes:
+            for job, outcome in outcomes:
+                seconds = math.nan if failed(outcome) else outcome.seconds
+                self.workload.over(job.stage.name, job.frame_count, seconds)
+                result = results[job.stage.name]
+                result.seconds += 0.0 if math.isnan(seconds) else seconds
+                if job.task.part is not None:
+                    self._log_part(job, outcome)
+                ended = flow.finished(job, outcome, queue)
+                if ended is not None:
+                    self._record_outcome(*ended, result)
+                    # what goes on comes before what begins
+                    queue.extendleft(reversed(flow.after(ended[0])))
+                fill()
+                told.tell()
+        told.tell(now=True)
+        self.console.clear()
         while self.corpus_files:
             self.corpus_files.pop().unlink(missing_ok=True)
-        result.seconds = time.monotonic() - began
-        decisions = self._count_frames(stage, result)
-        self.log.write(
-            "stage ends",
-            stage=stage.name,
-            done=result.done,
-            skipped=result.skipped,
-            failed=result.failed,
-            blocked=result.blocked,
-            frames_ok=result.frames_ok,
-            frames_rejected=result.frames_rejected,
-            seconds=round(result.seconds, 3),
-        )
-        self._finish_stage(stage, result, decisions)
+        for stage in leg:
+            result = results[stage.name]
+            result.findings.sort()
+            decisions = self._count_frames(stage, result)
+            self.log.write(
+                "stage ends",
+                stage=stage.name,
+                done=result.done,
+                skipped=result.skipped,
+                failed=result.failed,
+                blocked=result.blocked,
+                frames_ok=result.frames_ok,
+                frames_rejected=result.frames_rejected,
+                seconds=round(result.seconds, 3),
+            )
+            self._finish_stage(stage, result, decisions)
 
     def _finish_stage(self, stage: Stage, result: StageResult, decisions: Iterable[str] = ()) -> None:
         self.results.append(result)
@@ -274,7 +344,8 @@ class _Run:
         self.console.say(
             f"{named}: {result.done} done, {result.skipped} skipped, {result.failed} failed"
             + (f", {result.blocked} blocked" if result.blocked else "")
-            + f"; {result.frames_ok} frames ok, {result.frames_rejected} rejected; {duration(result.seconds)}"
+            + f"; {result.frames_ok} frames ok, {result.frames_rejected} rejected; "
+            + f"{duration(result.seconds)} of workers"
         )
         for sentence in decisions:
             self.console.say(f"  {sentence}")
@@ -295,91 +366,6 @@ class _Run:
                 todo="`mimicme run` makes what is missing; `mimicme status --failed` says what failed.",
             )
 
-    def _batches(self, stage: Stage, result: StageResult) -> list[list[Sequence]]:
-        """Batches that run one after the other; in each the longest sequences first (LPT scheduling).
-
-        Those of settled subjects are counted, and in none.
-        """
-        included = self.selection.of(stage, self.plan.neutral_of)
-        left = [s for s in included if s.item.subject not in self.plan.settled]
-        result.skipped += len(included) - len(left)
-        ordered = sorted(left, key=lambda s: (-len(s.frames), s.item))
-        if stage.scope not in NEUTRAL_FIRST:
-            return [ordered]
-        self.plan.begin(stage)
-        first = [s for s in ordered if self.plan.is_neutral(s.item)]
-        return [first, [s for s in ordered if not self.plan.is_neutral(s.item)]]
-
-    def _run_batch(self, stage: Stage, sequences: list[Sequence], pool: Pool, result: StageResult) -> None:
-        queue: deque[Job] = deque()
-        items = 0
-        self.plan.begin(stage)
-        parts = PartScheduler(self.plan, stage, self.options.force)
-        parts.remove_vanished()
-        for sequence in sequences:
-            item_state = self.plan.state_of(stage, sequence)
-            if item_state.state == "done" and not self.options.force:
-                result.skipped += 1
-                # a failure that a changed setting led to and its return undid
-                self.workspace.failure(stage.name, sequence.item).unlink(missing_ok=True)
-                parts.remove(sequence.item)
-            elif item_state.state == "blocked" or item_state.record is None:
-                result.blocked += 1
-                if item_state.state == "blocked":
-                    # what they were made from is gone
-                    parts.remove(sequence.item)
-                self.plan.states[stage.name, sequence.item] = ItemState("blocked", item_state.reason)
-            else:
-                queue += parts.ready_jobs(self._job(stage, sequence, item_state))
-                items += 1
-        frames = sum(job.frame_count for job in queue)
-        later = self._ahead(stage, {job.item for job in queue})
-        self.log.write(
-            "batch",
-            stage=stage.name,
-            items=items,
-            frames=frames,
-            skipped=result.skipped,
-            seconds_ahead=round(later.seconds, 3),
-            unknown_ahead=later.unknown,
-        )
-        progress = StageProgress(
-            self.console, stage_cell(stage.name, result.off), items, frames, result.skipped, later.text
-        )
-        with contextlib.closing(_generator(pool.map(execute, queue))) as outcomes:
-            for job, outcome in outcomes:
-                progress.advanced(job.frame_count)
-                self._frames_seen = progress.frames_seen
-                if job.task.part is not None:
-                    self._log_part(job, outcome)
-                ended = parts.finished(job, outcome, queue)
-                if ended is not None:
-                    self._record_outcome(*ended, result)
-                    progress.finished(failed(ended[1]))
-        self.console.clear()
-
-    def _ahead(self, stage: Stage, items: set[Item]) -> Ahead:
-        """What the stages after this one have to do: what follows from what is made, and what is not there.
-
-        What a changed setting will make of a later stage alone is not known before that stage begins.
-        """
-        self.made |= items
-        frames: dict[str, int] = {}
-        for later in self.chosen[self.chosen.index(stage) + 1 :]:
-            if later.scope == "everything":
-                frames[later.name] = sum(len(s.frames) for s in self.selection.requested) if self.made else 0
-                continue
-            frames[later.name] = sum(
-                len(s.frames)
-                for s in self.selection.requested  # whose neutral is needed besides is only known when it is chosen
-                if s.item in self.made
-                or (
-                    s.item.subject not in self.plan.settled
-                    and not self.plan.checkpoint(later.name, s.item).exists()
-                )
-            )
-        return ahead(frames, self.rates, self._workers)
-
     def _job(self, stage: Stage, sequence: Sequence, item_state: ItemState) -> Job:
         task = Task(
             sequence,
@@ -392,10 +378,11 @@ class _Run:
             None if item_state.corpus is None else self._corpus_file(stage, item_state.corpus),
         )
         assert item_state.record is not None
-        return Job(stage, task, self.workspace.checkpoint(stage.name, sequence.item), item_state.record)
+        path = self.workspace.checkpoint(stage.name, sequence.item)
+        return Job(stage, task, path, item_state.record, self.stages.index(stage))
 
     def _corpus_file(self, stage: Stage, corpus: Corpus) -> Path:
-        """The file in which a corpus is handed to the workers, written once; `_run_stage` removes it."""
+        """The file in which a corpus is handed to the workers, written once; `_run_leg` removes it."""
         path = self.workspace.corpus(stage.name, corpus.fingerprint)
         if path not in self.corpus_files:
             corpus.save(path)
@@ -419,7 +406,6 @@ class _Run:
             stage=job.stage.name,
             item=str(job.item),
             part=str(job.task.part),
-            frames_seen=self._frames_seen,
             outcome="failed" if failed(outcome) else "done",
             **fields,
         )
@@ -451,7 +437,6 @@ class _Run:
             stage=stage.name,
             item=str(item),
             outcome="done",
-            frames_seen=self._frames_seen,
             **_costs(outcome),
             frames_ok=summary.ok if summary else 0,
             frames_rejected=summary.rejected if summary else 0,
@@ -488,7 +473,6 @@ class _Run:
             stage=stage.name,
             item=str(item),
             outcome="failed",
-            frames_seen=self._frames_seen,
             kind=outcome.kind,
             message=message,
             seconds=round(outcome.seconds, 3) if known else None,
@@ -628,7 +612,6 @@ class _Run:
     # -- the end
 
     def _print_summary(self) -> None:
-        head = ["stage", "done", "skipped", "failed", "blocked", "frames ok", "rejected", "time"]
         rows = [
             [
                 stage_cell(r.stage, r.off),
@@ -638,7 +621,7 @@ class _Run:
             ]
             for r in self.results
         ]
-        for line in table([head, *rows]):
+        for line in table([STAGE_TABLE, *rows]):
             self.console.result(line)
         print_findings(
             self.console, "findings", [f for r in self.results for f in r.findings], self.workspace.root
@@ -650,6 +633,44 @@ class _Run:
             self.console.result(sentence)
         if self.release is not None:
             self.console.result(f"release: {self.release}")
+
+
+class _Told:
+    """Tells how far some stages are, on the console and in the log."""
+
+    def __init__(
+        self,
+        console: Console,
+        log: RunLog,
+        leg: tuple[Stage, ...],
+        flow: Flow,
+        results: Mapping[str, StageResult],
+        workload: Workload,
+    ) -> None:
+        self._log, self._flow, self._results, self._workload = log, flow, results, workload
+        self._names = [stage.name for stage in leg]
+        self._progress = Progress(console, span(self._names), flow.sequences)
+        self._logged = -math.inf
+
+    def tell(self, now: bool = False) -> None:
+        """Say it, if it was not said just now."""
+        ahead = self._workload.ahead()
+        self._progress.show(
+            self._flow.over, sum(result.failed for result in self._results.values()), ahead.text(), now
+        )
+        if not now and time.monotonic() - self._logged < TOLD_EVERY_S:
+            return
+        self._logged = time.monotonic()
+        self._log.write(
+            "progress",
+            stages=self._names,
+            sequences=self._flow.sequences,
+            over=self._flow.over,
+            skipped={name: result.skipped for name, result in self._results.items()},
+            blocked={name: result.blocked for name, result in self._results.items()},
+            seconds_left=None if math.isnan(ahead.seconds) else round(ahead.seconds, 1),
+            unknown=ahead.unknown,
+        )
 
 
 def _decisions(told: Iterable[tuple[str, str, str]], sequences: int) -> list[str]:

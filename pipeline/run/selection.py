@@ -6,6 +6,7 @@ import difflib
 import fnmatch
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 from mimicme.pipeline.captures.catalogue import Catalogue
 from mimicme.pipeline.errors import UsageError
@@ -55,15 +56,49 @@ class Selection:
         Args:
             neutral_of: a subject's neutral sequence, as far as it is known when the stage begins.
         """
-        if stage.name in self.narrow_stages or len(self.requested) == len(self.catalogue.sequences):
+        if self._is_narrow(stage):
             return self.requested
-        items = {s.item for s in self.requested}
-        subjects = {item.subject for item in items}
-        items |= {neutral_of(subject) for subject in subjects}
-        if stage.name in self.before_neutrals:
-            looked_for = subjects & self.catalogue.unlabelled
-            items |= {s.item for s in self.catalogue.sequences if s.item.subject in looked_for}
-        return tuple(s for s in self.catalogue.sequences if s.item in items)
+        subjects = self._requested_by_subject
+        return tuple(s for subject in subjects for s in self.of_subject(stage, subject, neutral_of))
+
+    def of_subject(
+        self, stage: Stage, subject: str, neutral_of: Callable[[str], Item]
+    ) -> tuple[Sequence, ...]:
+        """`of`, of one subject."""
+        requested = self.requested_of(subject)
+        if self._is_narrow(stage):
+            return requested
+        every = self._by_subject[subject]
+        if stage.name in self.before_neutrals and subject in self._looked_for:
+            return every
+        items = {s.item for s in requested} | {neutral_of(subject)}
+        return tuple(s for s in every if s.item in items)
+
+    def requested_of(self, subject: str) -> tuple[Sequence, ...]:
+        """`requested`, of one subject."""
+        return self._requested_by_subject.get(subject, ())
+
+    def _is_narrow(self, stage: Stage) -> bool:
+        return stage.name in self.narrow_stages or len(self.requested) == len(self.catalogue.sequences)
+
+    @cached_property
+    def _looked_for(self) -> frozenset[str]:
+        return self.catalogue.unlabelled
+
+    @cached_property
+    def _requested_by_subject(self) -> dict[str, tuple[Sequence, ...]]:
+        return _by_subject(self.requested)
+
+    @cached_property
+    def _by_subject(self) -> dict[str, tuple[Sequence, ...]]:
+        return _by_subject(self.catalogue.sequences)
+
+
+def _by_subject(sequences: Iterable[Sequence]) -> dict[str, tuple[Sequence, ...]]:
+    found: dict[str, list[Sequence]] = {}
+    for sequence in sequences:
+        found.setdefault(sequence.item.subject, []).append(sequence)
+    return {subject: tuple(own) for subject, own in found.items()}
 
 
 def select(catalogue: Catalogue, only: Iterable[str]) -> tuple[Sequence, ...]:

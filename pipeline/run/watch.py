@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import time
@@ -13,12 +14,20 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from mimicme.pipeline.run.forecast import Ahead
-from mimicme.pipeline.run.progress import colored, duration, frame_cells, stage_cell, table
+from mimicme.pipeline.run.progress import (
+    STAGE_TABLE,
+    colored,
+    duration,
+    frame_cells,
+    progress_text,
+    span,
+    stage_cell,
+    table,
+)
 from mimicme.pipeline.workspace import Workspace
 
 INTERVAL_S = 1.0
 KILLED = 1
-_HEAD = ["stage", "done", "skipped", "failed", "blocked", "frames ok", "rejected", "time"]
 _LAST = ("end", "interrupted", "error")
 
 
@@ -27,10 +36,7 @@ class StageCounts:
     """One stage as the log tells of it.
 
     Attributes:
-        items: to be made, as far as is known: neutrals are a batch of their own; items_over: of these.
-        frames: to be made in the batch that runs; frames_seen: of these.
-        began, batch_began: seconds since the epoch.
-        seconds: that it took; None while it runs.
+        seconds: that its items took, of all workers together.
         off: it is switched off, and hands on what it is given.
     """
 
@@ -40,14 +46,8 @@ class StageCounts:
     blocked: int = 0
     frames_ok: int = 0
     frames_rejected: int = 0
-    items: int = 0
-    items_over: int = 0
-    frames: int = 0
-    frames_seen: int = 0
     off: bool = False
-    began: float = 0.0
-    batch_began: float = 0.0
-    seconds: float | None = None
+    seconds: float = 0.0
 
 
 @dataclass
@@ -57,7 +57,8 @@ class Seen:
     Attributes:
         process: of the run, 0 before it is said.
         stages: by name, in the order in which they began.
-        behind: what comes after the stage that runs.
+        running: names of the stages that run side by side; passing: sequences that pass through them; over: of these.
+        ahead: what is left to do, as it was at `told_at`, in seconds since the epoch.
         ended: the last event, or empty; exit_code: of the run; message: of an error.
     """
 
@@ -65,36 +66,38 @@ class Seen:
     sequences: int = 0
     frames: int = 0
     stages: dict[str, StageCounts] = field(default_factory=dict)
-    behind: Ahead = Ahead()
+    running: list[str] = field(default_factory=list)
+    passing: int = 0
+    over: int = 0
+    ahead: Ahead = Ahead()
+    told_at: float = 0.0
     ended: str = ""
     exit_code: int = KILLED
     message: str = ""
 
     def take(self, record: dict[str, Any]) -> None:
         """One more line of the log; events that are not known change nothing."""
-        event, when = record.get("event"), datetime.fromisoformat(record["time"]).timestamp()
+        event = record.get("event")
         if event == "begin":
             self.process = int(record.get("process", 0))
             self.sequences, self.frames = int(record["sequences"]), int(record["frames"])
+        elif event == "progress":
+            self._take_progress(record)
         elif event in _LAST:
             self.ended, self.message = event, str(record.get("message", ""))
             self.exit_code = int(record.get("exit_code", {"interrupted": 130}.get(event, 2)))
         if "stage" not in record:
             return
-        stage = self.stages.setdefault(record["stage"], StageCounts(began=when, batch_began=when))
+        stage = self.stages.setdefault(record["stage"], StageCounts())
         if event == "stage begins":
             stage.off = bool(record.get("off", False))
-        elif event == "batch":
-            stage.items += int(record["items"])
-            stage.frames, stage.frames_seen = int(record["frames"]), 0
-            stage.skipped, stage.batch_began = int(record["skipped"]), when
-            self.behind = Ahead(float(record["seconds_ahead"]), tuple(record["unknown_ahead"]))
+            if record["stage"] not in self.running:
+                self.running.append(record["stage"])
         elif event in ("item", "part"):
-            stage.frames_seen = int(record.get("frames_seen", 0))
+            stage.seconds += float(record.get("seconds") or 0.0)
             if event == "item":
                 made = record["outcome"] == "done"
                 stage.done, stage.failed = stage.done + made, stage.failed + (not made)
-                stage.items_over += 1
                 stage.frames_ok += int(record.get("frames_ok", 0))
                 stage.frames_rejected += int(record.get("frames_rejected", 0))
         elif event == "stage ends":
@@ -102,41 +105,45 @@ class Seen:
                 if name in record:
                     setattr(stage, name, int(record[name]))
             stage.seconds = float(record["seconds"])
+            self.running = [name for name in self.running if name != record["stage"]]
+
+    def _take_progress(self, record: dict[str, Any]) -> None:
+        self.running = [str(name) for name in record["stages"]]
+        self.passing, self.over = int(record["sequences"]), int(record["over"])
+        left = record["seconds_left"]
+        self.ahead = Ahead(math.nan if left is None else float(left), tuple(record["unknown"]))
+        self.told_at = datetime.fromisoformat(record["time"]).timestamp()
+        for word in ("skipped", "blocked"):
+            for name, count in record[word].items():
+                setattr(self.stages.setdefault(name, StageCounts()), word, int(count))
 
     def now(self, at: float) -> str:
-        """The stage that runs, in a line; empty where none does.
+        """How far the stages that run are, in a line; empty where none does.
 
         Args:
             at: seconds since the epoch.
         """
-        if self.ended or not self.stages:
+        if self.ended or not self.running:
             return ""
-        name, stage = list(self.stages.items())[-1]
-        if stage.seconds is not None:
-            return ""
-        text = (
-            f"{name}: {stage.items_over} of {stage.items}"
-            if stage.items
-            else f"{name}: looking at what is there"
-        )
-        if 0 < stage.frames_seen < stage.frames:
-            left = max(0.0, (at - stage.batch_began) / stage.frames_seen * (stage.frames - stage.frames_seen))
-            text += f", about {duration(left)} left{self.behind.text(left)}"
-        return text
+        if not self.told_at:
+            return f"{span(self.running)}: looking at what is there"
+        failed = sum(self.stages[name].failed for name in self.running if name in self.stages)
+        left = self.ahead.text(at - self.told_at)
+        return progress_text(span(self.running), self.over, self.passing, failed, left)
 
-    def lines(self, at: float) -> list[tuple[str, str]]:
+    def lines(self) -> list[tuple[str, str]]:
         """All of it as the lines of a table, each with its colour; empty: it needs none."""
         rows = [
             [
                 stage_cell(name, s.off),
                 *(str(n) for n in (s.done, s.skipped, s.failed, s.blocked)),
                 *frame_cells(s.frames_ok, s.frames_rejected),
-                duration(s.seconds if s.seconds is not None else max(0.0, at - s.began)),
+                duration(s.seconds),
             ]
             for name, s in self.stages.items()
         ]
         colors = ["red" if s.failed else "yellow" if s.frames_rejected else "" for s in self.stages.values()]
-        return list(zip(table([_HEAD, *rows]), ["", *colors], strict=True))
+        return list(zip(table([STAGE_TABLE, *rows]), ["", *colors], strict=True))
 
 
 class LogReader:
@@ -192,10 +199,10 @@ def watch(
             for record in reader.new():
                 seen.take(record)
         if seen.ended or process is None:
-            screen.show(seen.lines(clock()), "")
+            screen.show(seen.lines(), "")
             screen.end(_last_words(seen))
             return seen.exit_code if seen.ended else KILLED
-        screen.show(seen.lines(clock()), seen.now(clock()) or "the run looks at what is there")
+        screen.show(seen.lines(), seen.now(clock()) or "the run looks at what is there")
         wait(interval_s)
 
 

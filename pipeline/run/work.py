@@ -21,12 +21,19 @@ from mimicme.pipeline.stage import Stage, Task
 
 @dataclass(frozen=True)
 class Job:
-    """One item, or a part of one, for a worker."""
+    """One item, or a part of one, for a worker.
+
+    Attributes:
+        path, record: of the checkpoint that it writes, and of what makes it.
+        priority: the larger, the sooner: how many stages come before its own, because what goes on comes before what
+            begins.
+    """
 
     stage: Stage[Any]
     task: Task[Any]
     path: Path
     record: Mapping[str, Any]
+    priority: int = 0
 
     @property
     def item(self) -> Item:

@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 from shared_helpers import called
 
-from mimicme.commands.plan import available_memory, choose_sample, makespan, plan
+from mimicme.commands.plan import available_memory, choose_sample, plan
 from mimicme.pipeline.errors import UsageError
 from mimicme.pipeline.items import FrameSource, Item, Sequence
 from mimicme.pipeline.run.runlog import read_costs
@@ -55,15 +55,6 @@ def test_the_sample_are_whole_people_from_the_middle_and_larger_ones_hold_smalle
     assert len(choose_sample(given, 3)) == 4
     assert {s.item.subject for s in choose_sample(given, 2, {"S4"}.__contains__)} == {"S2"}
     assert {s.item.subject for s in choose_sample(given, 2, lambda subject: True)} == {"S4"}
-
-
-@pytest.mark.parametrize(("workers", "expected"), [(1, 12.0), (2, 7.0), (3, 5.0), (5, 3.0), (100, 3.0)])
-def test_makespan_of_five_jobs(workers: int, expected: float) -> None:
-    assert makespan([2, 3, 2, 3, 2], workers) == expected  # Graham's example: LPT needs 7 where 6 is possible
-
-
-def test_makespan_of_nothing_is_nothing() -> None:
-    assert makespan([], 4) == 0
 
 
 def test_what_the_sample_made_is_not_made_again(fake: ModuleType, tmp_path: Path) -> None:

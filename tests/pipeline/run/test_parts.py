@@ -43,9 +43,9 @@ def test_parts_are_made_longest_sequence_first_and_joined_at_once(in_parts, fake
     assert result.code == 0 and result.counts("fit") == (4, 0, 0, 0)
     assert result.stages["fit"].frames_ok == 11
     lines = calls(workspace)
-    # S2/angry and S1/neutral are neutrals: never cut, and before all others
+    # S1 has more frames; neutrals are never cut, and before all others
     assert [c[0] + " " + c[1] for c in lines if c[0].startswith("fit")] == [
-        "fit S2/angry", "fit S1/neutral", *(f"{part} S1/long" for part in ALL_PARTS), "fit S1/long", "fit S1/short",
+        "fit S1/neutral", *(f"{part} S1/long" for part in ALL_PARTS), "fit S1/long", "fit S1/short", "fit S2/angry",
     ]  # fmt: skip
     assert parts_there(workspace) == []
     with (
@@ -79,13 +79,11 @@ def test_progress_counts_the_frames_of_parts_once(in_parts, fake):
 
     workspace = in_parts()
     run(Workspace.open(workspace.root, environ={}), RunOptions(jobs=0, last="fit"), fake.STAGES, Recorder())
-    drawn = [text for text in shown if text.startswith("fit: ")]
-    neutrals, others = drawn[:5], drawn[5:]
-    # once when it begins, once for the frames of each job, once for each item
-    assert ["left" in text for text in neutrals] == [False, True, True, False, False]
-    # the three parts, nothing for their joining, the item; then the other sequence, the last 2 of 7 frames
-    assert ["left" in text for text in others] == [False, True, True, True, True, True, False, False]
-    assert others[-1] == "fit: 2/2, 0 failed, 0 skipped"
+    drawn = [text for text in shown if text.startswith("read to fit: ")]
+    # when it begins, after each of the two jobs of four sequences and the parts of one, and at the end
+    assert len(drawn) == 1 + 8 + len(ALL_PARTS) + 1
+    assert "left" not in drawn[0] and all("left" in text for text in drawn[1:-2])
+    assert drawn[-1] == "read to fit: 4 of 4 sequences"
 
 
 def test_killed_among_its_parts_a_run_goes_on_with_the_others(in_parts, fake):

@@ -131,8 +131,8 @@ class Client:
     def wait_for_workers(self, count, timeout):
         assert count == 1
 
-    def submit(self, function, *arguments, pure):
-        assert not pure
+    def submit(self, function, *arguments, pure, priority):
+        assert not pure and priority == arguments[-1].priority
         return Future(function(*arguments))
 
     def close(self):

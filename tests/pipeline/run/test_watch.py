@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from fake_runs import LONG, child, cut, go, wait_for
 
-from mimicme.pipeline.run.forecast import Ahead, ahead, read_rates, records_of
-from mimicme.pipeline.run.progress import colored
+from mimicme.pipeline.items import Item
+from mimicme.pipeline.run.forecast import Ahead, Workload, read_rates, records_of
+from mimicme.pipeline.run.progress import Console, Progress, colored
 from mimicme.pipeline.run.watch import LogReader, Seen, watch
 from mimicme.pipeline.workspace import Workspace
 
@@ -51,16 +52,21 @@ def log(folder: Path, *lines: str) -> Path:
 
 
 BEGIN = line("begin", process=7, sequences=4, frames=40, stages=["fit", "bake"])
-BATCH = line(
-    "batch", 10, stage="fit", items=4, frames=40, skipped=1, seconds_ahead=30.0, unknown_ahead=["bake"]
-)
+BEGINS = line("stage begins", 8, stage="fit")
+
+
+def progress(second: int, over: int, seconds_left: float | None, **more: Any) -> str:
+    told = {"stages": ["fit"], "sequences": 4, "over": over, "skipped": {"fit": 1}, "blocked": {"fit": 0}}
+    return line("progress", second, **(told | {"seconds_left": seconds_left, "unknown": ["bake"]} | more))
+
+
+BATCH = progress(10, 0, 40.0)
 HALF = line(
     "item",
     30,
     stage="fit",
     item="S1/a",
     outcome="done",
-    frames_seen=20,
     seconds=9.0,
     frames_ok=18,
     frames_rejected=2,
@@ -87,19 +93,19 @@ def seen(*lines: str) -> Seen:
     return found
 
 
-def test_what_is_left_follows_from_what_is_done() -> None:
-    found = seen(BEGIN, line("stage begins", 8, stage="fit"), BATCH, HALF)
-    # twenty of forty frames in twenty seconds
-    assert found.now(BEGAN + 30) == "fit: 1 of 4, about 20.0 s left, 50.0 s with the next, then bake"
-    rows = [text.split() for text, _ in found.lines(BEGAN + 30)]
-    assert rows[1] == ["fit", "1", "1", "0", "0", "18", "2", "22.0", "s"]
-    assert found.lines(BEGAN)[1][1] == "yellow"
+def test_what_is_left_is_what_the_run_said() -> None:
+    found = seen(BEGIN, BEGINS)
+    assert found.now(BEGAN) == "fit: looking at what is there"
+    for text in (BATCH, HALF, progress(30, 1, 20.0)):
+        found.take(json.loads(text))
+    assert found.now(BEGAN + 35) == "fit: 1 of 4 sequences, about 15.0 s left and then bake"
+    rows = [text.split() for text, _ in found.lines()]
+    assert rows[1] == ["fit", "1", "1", "0", "0", "18", "2", "9.0", "s"]
+    assert found.lines()[1][1] == "yellow"
     found.take(json.loads(ENDS))
-    assert found.now(BEGAN + 50) == "" and [text.split()[:3] for text, _ in found.lines(BEGAN)][1] == [
-        "fit",
-        "4",
-        "1",
-    ]
+    assert found.now(BEGAN + 50) == "" and found.lines()[1][0].split()[:3] == ["fit", "4", "1"]
+    two = seen(BEGIN, progress(9, 2, None, stages=["fit", "bake"], unknown=["fit", "bake"]))
+    assert two.now(BEGAN + 9) == "fit to bake: 2 of 4 sequences"
 
 
 def test_a_log_is_read_line_by_whole_line(tmp_path: Path) -> None:
@@ -107,13 +113,13 @@ def test_a_log_is_read_line_by_whole_line(tmp_path: Path) -> None:
     reader = LogReader(folder)
     assert [r["event"] for r in reader.new()] == ["begin"]
     log(folder, BEGIN, BATCH, "{}\n", "no json\n")
-    assert [r["event"] for r in reader.new()] == ["batch"]
+    assert [r["event"] for r in reader.new()] == ["progress"]
     assert list(reader.new()) == []
 
 
 def test_without_a_terminal_there_is_a_line_a_change(tmp_path: Path) -> None:
     folder = log(tmp_path / "run", BEGIN, BATCH)
-    steps = iter([[HALF], [], [], [ENDS, END]])
+    steps = iter([[HALF, progress(12, 1, 35.0)], [], [], [ENDS, END]])
     out, now = io.StringIO(), [BEGAN + 10]
 
     def wait(_: float) -> None:
@@ -124,8 +130,8 @@ def test_without_a_terminal_there_is_a_line_a_change(tmp_path: Path) -> None:
     code = watch(OneRun(folder, 9), out, clock=lambda: now[0], wait=wait)  # type: ignore[arg-type]
     assert code == 1
     assert out.getvalue().splitlines() == [
-        "fit: 0 of 4",
-        "fit: 1 of 4, about 5.0 s left, 35.0 s with the next, then bake",
+        "fit: 0 of 4 sequences, about 40.0 s left and then bake",
+        "fit: 1 of 4 sequences, about 32.0 s left and then bake",
         "The run has ended: `mimicme status --failed`.",
     ]
 
@@ -167,21 +173,60 @@ def test_what_a_log_tells_is_what_the_run_tells(make: Any, fake: Any) -> None:
         found.take(record)
     assert found.exit_code == result.code and found.ended == "end" and found.now(0) == ""
     for name, stage in found.stages.items():
-        if name in result.stages and stage.items:
+        if name in result.stages and name != "bundle":
             assert (stage.done, stage.skipped, stage.failed, stage.blocked) == result.counts(name)
-            assert stage.frames_seen == stage.frames > 0  # parts of sequences counted once
+    assert found.over == found.passing == len(workspace.catalogue().sequences)
     rates = read_rates([folder])
-    assert {name for name, stage in found.stages.items() if stage.items} <= set(rates)
-    # a second time everything is timed, and nothing is left to do
+    assert {"read", "fit", "paint"} <= set(rates)
+    # a second time everything is settled, and nothing is left to do
     go(workspace, fake)
-    batches = [r for r in records_of(workspace.runs()[-1]) if r["event"] == "batch"]
-    assert batches and all(
-        not b["frames"] and not b["seconds_ahead"] and not b["unknown_ahead"] for b in batches
-    )
-    # once more from the beginning: each stage knows what comes
+    told = [r for r in records_of(workspace.runs()[-1]) if r["event"] == "progress"]
+    assert told and all(not r["sequences"] and r["seconds_left"] is None for r in told)
+    # once more from the beginning: what comes is known before anything is done
     go(workspace, fake, force=True)
-    first = next(r for r in records_of(workspace.runs()[-1]) if r["event"] == "batch")
-    assert first["seconds_ahead"] > 0 and not first["unknown_ahead"]
+    told = [r for r in records_of(workspace.runs()[-1]) if r["event"] == "progress"]
+    assert told[0]["seconds_left"] > 0 and not told[0]["unknown"] and told[0]["over"] == 0
+    assert told[-1]["over"] == told[-1]["sequences"] == len(workspace.catalogue().sequences)
+
+
+def test_a_workload_is_put_right_as_the_run_goes_on() -> None:
+    work = Workload(["read", "fit", "pack"], "pack", {"read": 1.0, "fit": 2.0, "pack": 0.5}, 2)
+    one, two, old = Item("S1", "a"), Item("S1", "b"), Item("S1", "c")
+    work.expect(one, 10, "read")
+    work.expect(two, 10, "fit")
+    work.expect(old, 10, None)
+    # a worker each, but one writer of all thirty frames
+    assert work.ahead() == Ahead((10 * 1 + 20 * 2) / 2 + 30 * 0.5)
+    work.looked_at("read", one, 10, True)
+    work.over("read", 10, 40.0)
+    work.looked_at("read", two, 10, False)  # as was expected
+    work.looked_at("fit", two, 10, False)  # not so
+    work.looked_at("read", old, 10, True)  # of a changed setting: what follows from it too
+    # reading took four seconds a frame
+    assert work.ahead() == Ahead((10 * 4 + 20 * 2) / 2 + 30 * 0.5)
+
+
+def test_what_nobody_timed_is_named() -> None:
+    work = Workload(["read", "fit", "pack"], "pack", {}, 2)
+    work.expect(Item("S1", "a"), 10, "read")
+    assert work.ahead().text() == ""
+    work.over("read", 5, 5.0)
+    assert work.ahead() == Ahead(2.5, ("fit", "pack"))
+    work.over("read", 5, float("nan"))
+    work.looked_at("fit", Item("S1", "a"), 10, False)
+    assert work.ahead().text() == "" and work.ahead().unknown == ("pack",)
+
+
+def test_elsewhere_than_on_a_terminal_a_line_is_said_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mimicme.pipeline.run import progress as module
+
+    out = io.StringIO()
+    told = Progress(Console(out), "read to fit", 9)
+    told.show(1, 0, ", about 3.0 s left")
+    assert out.getvalue() == ""
+    monkeypatch.setattr(module, "LINE_S", -1.0)
+    told.show(2, 1, ", about 2.0 s left")
+    assert out.getvalue() == "read to fit: 2 of 9 sequences, 1 failed, about 2.0 s left\n"
 
 
 def test_a_run_that_goes_on_is_followed_to_its_end(make: Any, fake: Any) -> None:
@@ -208,11 +253,9 @@ def test_rates_are_of_workers_and_frames(tmp_path: Path) -> None:
     one = log(tmp_path / "1", BEGIN, part, HALF, failed, "broken\n", packed)
     assert read_rates([one]) == {"fit": (11.0 + 9.0) / 20, "pack": 8.0 / 40}
     assert read_rates([tmp_path / "none"]) == {}
-    assert ahead({"fit": 10, "pack": 40, "bake": 5, "none": 0}, read_rates([one]), 2) == Ahead(
-        5.0 + 4.0, ("bake",)
-    )
-    assert Ahead().text(3) == "" and Ahead(60).text(30) == ", 1:30 min to the end"
-    assert Ahead(0, ("bake", "pack")).text(3) == ", then bake, pack"
+    assert Ahead(90).text(30) == ", about 1:00 min left"
+    assert Ahead(3, ("bake", "pack")).text() == ", about 3.0 s left and then bake, pack"
+    assert Ahead(3).text(10) == ", about 0.0 s left" and Ahead().text(3) == ""
 
 
 def test_a_long_log_is_read_from_its_end(tmp_path: Path) -> None:
