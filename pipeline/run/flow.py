@@ -180,9 +180,13 @@ class _Person:
         for stage in self._stages:
             if stage.name not in self._open and not self._enter(stage):
                 return
+            if not self._open[stage.name]:
+                continue
+            # of earlier stages, which the iteration has passed
+            waiting = set().union(*(self._undecided.get(need, ()) for need in stage.needs))
             left = []
             for sequence in self._open[stage.name]:
-                if self._waits(stage, sequence.item):
+                if sequence.item in waiting or self._waits_for_others(stage, sequence.item):
                     left.append(sequence)
                 else:
                     yield stage, sequence
@@ -211,9 +215,8 @@ class _Person:
     def _stages_before(self, stage: Stage) -> tuple[Stage, ...]:
         return self._stages[: self._stages.index(stage)]
 
-    def _waits(self, stage: Stage, item: Item) -> bool:
-        if any(item in self._undecided.get(need, ()) for need in stage.needs):
-            return True
+    def _waits_for_others(self, stage: Stage, item: Item) -> bool:
+        """Whether an item waits for another of its subject: for the neutral, or as the neutral for all."""
         if stage.scope not in NEUTRAL_FIRST:
             return False
         neutral = self._plan.neutral_of(self.subject)

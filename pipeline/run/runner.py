@@ -370,7 +370,7 @@ class _Run:
         task = Task(
             sequence,
             self.config.stages[stage.name],
-            self.workspace.captures,
+            self.plan.captures,
             dict(item_state.inputs),
             item_state.neutral,
             self.workspace.template,
@@ -378,7 +378,7 @@ class _Run:
             None if item_state.corpus is None else self._corpus_file(stage, item_state.corpus),
         )
         assert item_state.record is not None
-        path = self.workspace.checkpoint(stage.name, sequence.item)
+        path = self.plan.checkpoint(stage.name, sequence.item)
         return Job(stage, task, path, item_state.record, self.stages.index(stage))
 
     def _corpus_file(self, stage: Stage, corpus: Corpus) -> Path:
