@@ -58,6 +58,8 @@ class CapturesSection:
             `subject`.
         mirrored: whether the files are mirror images (left-handed axes), to be mirrored back: `yes`, `no`, or `auto`:
             where landmarks and the winding of the triangles both say so.
+        texture_v: which way the texture coordinate v of the meshes runs: as their format says (`file`), or the other
+            way (`flipped`), as some programs write it, so that images come out upside down.
     """
 
     root: str = ""
@@ -70,6 +72,7 @@ class CapturesSection:
     not_same: tuple[tuple[str, str], ...] = ()
     sides: Literal["image", "subject"] = field(default="image", metadata={"formerly": "landmarks.sides"})
     mirrored: Literal["auto", "yes", "no"] = "auto"
+    texture_v: Literal["file", "flipped"] = "file"
 
     def __post_init__(self) -> None:
         named = ("auto", "mm", "cm", "m", "um", "in")

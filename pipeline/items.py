@@ -145,6 +145,7 @@ class Captures:
         fps: frames per second; NaN when unknown.
         sides: whose left the landmark files' "left" is: `image` or `subject`.
         mirrored: whether the files are mirror images; `auto`: told by landmarks and winding together.
+        texture_v: `file`: v runs as the file's format says; `flipped`: the other way.
     """
 
     root: Path
@@ -153,3 +154,4 @@ class Captures:
     fps: float = float("nan")
     sides: Literal["image", "subject"] = "image"
     mirrored: Literal["auto", "yes", "no"] = "auto"
+    texture_v: Literal["file", "flipped"] = "file"

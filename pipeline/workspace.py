@@ -194,6 +194,7 @@ class Workspace:
             section.fps,
             section.sides,
             section.mirrored,
+            section.texture_v,
         )
 
     @property

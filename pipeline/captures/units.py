@@ -44,6 +44,7 @@ MEAN_EYES_MM = 63.0
 # Scans from a face's skin alone to a head with neck; and between the two, what a wrong size is brought to.
 USUAL_EXTENT_MM = (150.0, 400.0)
 TYPICAL_EXTENT_MM = 200.0
+BUST_EXTENT_MM = 380.0
 # Frames of one sequence differ in extent by what the cameras saw, at most about 2; units by 10 or more.
 EXTENT_RATIO = 4.0
 EYES_RATIO = 1.8
@@ -321,8 +322,8 @@ def _no_unit(evidence: Sequence[Evidence], where: object) -> InputError:
         seen = f"a scan of {extent:.4g}"
         todo = (
             "Say how many millimetres a unit is with --unit NUMBER (--unit in for inches): 63 divided by the "
-            f"distance between the pupils in the file. {TYPICAL_EXTENT_MM / extent:.3g} makes the scan "
-            f"{TYPICAL_EXTENT_MM:g} mm."
+            f"distance between the pupils in the file. If the scan is a face alone, that is about "
+            f"{TYPICAL_EXTENT_MM / extent:.3g}, if it is head and shoulders, {BUST_EXTENT_MM / extent:.3g}."
         )
     return InputError(
         "the unit of the capture cannot be told: in none of mm, cm, m, um it has the size of a person's face",

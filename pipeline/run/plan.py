@@ -647,6 +647,8 @@ def captures_record(captures: Captures) -> dict[str, Any]:
         record["sides"] = captures.sides
     if captures.mirrored != "auto":
         record["mirrored"] = captures.mirrored
+    if captures.texture_v != "file":
+        record["texture_v"] = captures.texture_v
     return record
 
 

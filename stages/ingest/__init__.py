@@ -271,7 +271,7 @@ def compute(task: Task[IngestSettings], out: CheckpointWriter) -> None:
             raw = _guarded(out, row, partial(read_frame, frame, out.sources, settings, None))
         if raw is None:
             continue
-        done = _guarded(out, row, partial(_finish, frame, raw, out.sources, settings, evidence, unit))
+        done = _guarded(out, row, partial(_finish, frame, raw, out.sources, task, evidence, unit))
         if done is None:
             continue
         mesh, encoded, notes = done
@@ -309,14 +309,17 @@ def _finish(
     frame: FrameSource,
     raw: RawFrame,
     sources: Sources,
-    settings: IngestSettings,
+    task: Task[IngestSettings],
     evidence: list[units.Evidence],
     unit: units.UnitDecision,
 ) -> tuple[Mesh, bytes | None, list[Note]]:
     units.check_frame(raw.evidence, evidence, unit)
-    mesh, encoded, notes = find_texture(
-        frame, raw.found, raw.material, sources, settings.max_pixels, raw.notes
-    )
+    found = raw.found
+    uv = found.mesh.uv
+    if task.captures.texture_v == "flipped" and uv is not None and frame.recipe is None:
+        found = replace(found, mesh=replace(found.mesh, uv=uv * [1.0, -1.0] + [0.0, 1.0]))
+    max_pixels = task.settings.max_pixels
+    mesh, encoded, notes = find_texture(frame, found, raw.material, sources, max_pixels, raw.notes)
     if raw.unused_share > UNUSED_SHARE:
         cut = f"{raw.unused_share:.0%} of the file's vertices have no triangle: if it was cut, copy it again."
         notes = [("unused-vertices", cut), *notes]

@@ -12,9 +12,9 @@ Writes  points (F, 68, 3) f4, scan frame, mm, NaN where absent; source (F, 68) u
         quality/landmark_distance (F,) f4: median distance of given points to the scan, mm, NaN of pixels;
         quality/landmark_confidence (F,) f4: mean over the 51 inner points, absent ones as 0.
 Fails   a frame with `no-landmarks` (no file, and detection is off), `no-face` (none is found on the scan),
-        `landmark-file`, `landmark-scheme`, `landmarks-off-scan`, `landmarks-mirrored`, `landmarks-displaced`,
-        `numerical-failure` (its numbers broke the computation).  The whole run with `MissingDependencyError`, when
-        detection is wanted and not installed.
+        `texture-upside-down`, `landmark-file`, `landmark-scheme`, `landmarks-off-scan`, `landmarks-mirrored`,
+        `landmarks-displaced`, `numerical-failure` (its numbers broke the computation).
+        The whole run with `MissingDependencyError`, when detection is wanted and not installed.
 
 The detector runs on a frame when its file lacks one of the 51 inner points, or has it where it is left out: off the
 scan, or in a pixel that is no one place; and, where it is installed, when the file has pixels: these are compared.
@@ -79,6 +79,10 @@ __all__ = ["STAGE", "LandmarksSettings", "compute", "detector", "located", "merg
 MEDIAPIPE, OFF = "mediapipe", "none"
 UNSURE = 0.25  # mean confidence below which a frame is worth a look
 JUMP_SHARE = 0.3  # what a point that jumps is still worth
+UPSIDE_DOWN = "texture-upside-down"
+UPSIDE_DOWN_MM = 15.0
+"""Median distance up to which the points found in a texture that was turned are those of the bare surface: a face found
+elsewhere, in a pattern say, lies further off."""
 
 
 @dataclass(frozen=True)
@@ -195,7 +199,7 @@ class Finder:
             scan: the frame's, where it was read before.
 
         Raises:
-            FrameRejected: `no-face`, `numerical-failure`.
+            FrameRejected: `no-face`, `texture-upside-down`, `numerical-failure`.
             MissingDependencyError: see the module.
         """
         if not self.installed():
@@ -210,20 +214,47 @@ class Finder:
             except FrameRejected as error:
                 if error.reason != "no-face":
                     raise
-                found = self._without_texture(scan, near) if image is not None else None
+                found = self._found(scan, None, near) if image is not None else None
                 if found is None:
                     say_size(error, scan.vertices, ingest.file_from_scan)
                     raise
+                if not ingest.statuses[row].may_have("textures-joined"):
+                    self._refuse_upside_down(scan, image, found)
                 self.bare.add(row)
                 return found
 
-    def _without_texture(self, scan: Mesh, near: Floats | None) -> Located | None:
-        """Landmarks on the bare surface: an image that is another's, or upside down, hides the face."""
+    def _found(self, scan: Mesh, image: NDArray[np.uint8] | None, near: Floats | None) -> Located | None:
+        """Landmarks; None where there is no face: an image that is another's, or upside down, hides it."""
         assert self._detector is not None
         try:
-            return self._detector.detect(scan, None, near)
+            return self._detector.detect(scan, image, near)
         except FrameRejected:
             return None
+
+    def _refuse_upside_down(self, scan: Mesh, image: NDArray[np.uint8] | None, bare: Located) -> None:
+        """Refuse a texture in which the face shows when it is turned upside down, at the place where the surface has
+        it.
+
+        Args:
+            bare: landmarks of the bare surface.
+
+        Raises:
+            FrameRejected: `texture-upside-down`.
+        """
+        if scan.uv is None:
+            return
+        turned = self._found(replace(scan, uv=scan.uv * [1.0, -1.0] + [0.0, 1.0]), image, bare.pose)
+        if turned is None:
+            return
+        apart = np.linalg.norm(turned.points - bare.points, axis=1)
+        if np.isfinite(apart).any() and np.nanmedian(apart) < UPSIDE_DOWN_MM:
+            raise FrameRejected(
+                UPSIDE_DOWN,
+                "the texture shows the face only when it is turned upside down",
+                seen="v of the texture coordinates against the file's format",
+                todo='Set texture_v = "flipped" under [captures] in mimicme.toml, or give the mesh its own image, '
+                "and run again.",
+            )
 
 
 @dataclass
@@ -346,6 +377,8 @@ def read_frame(
     try:
         detected = finder.detect(ingest, row, by_hand if by_hand is not None else near, given.scan)
     except FrameRejected as error:
+        if error.reason == UPSIDE_DOWN:
+            raise
         return given.frame("", error.what) if whole else given.frame(error.what)
     not_compared = _compare(given, detected)
     if whole:
@@ -508,7 +541,7 @@ def _few(names: list[str]) -> str:
 
 STAGE = Stage(
     name="landmarks",
-    version=11,
+    version=12,
     settings=LandmarksSettings,
     needs=("ingest",),
     compute=compute,

@@ -80,12 +80,14 @@ class Capture:
         self.write(f"{stem}.jpg", image.encode(PHOTO, "jpeg"))
         return stem
 
-    def ingest(self, unit: str = "auto", up: str = "auto", sides: str = "image", **settings) -> Checkpoint:
+    def ingest(
+        self, unit: str = "auto", up: str = "auto", sides: str = "image", texture_v: str = "file", **settings
+    ) -> Checkpoint:
         item = Item("S1", "smile")
         task = Task(
             Sequence(item, "smile", "happiness", tuple(self.frames)),
             IngestSettings(**settings),
-            Captures(self.root, unit, up, fps=60.0, sides=sides),
+            Captures(self.root, unit, up, fps=60.0, sides=sides, texture_v=texture_v),
             {},
             None,
             Path("none"),
@@ -326,6 +328,23 @@ def test_times_are_those_of_the_names_or_of_the_rate(capture: Capture) -> None:
     capture.frames = [replace(f, time_s=time) for f, time in zip(capture.frames, (0.0, 0.04), strict=True)]
     with capture.ingest() as got:
         assert got["time_s"][:].tolist() == [0, 0.04]
+
+
+def test_v_that_runs_the_other_way_is_turned_where_that_is_declared(capture: Capture) -> None:
+    capture.good()
+    capture.frame(obj_bytes(Mesh(face().vertices, face().faces)))  # no texture coordinates
+    with capture.ingest() as got:
+        plain = load_scan(got, 0)
+    with capture.ingest(texture_v="flipped") as got:
+        turned = load_scan(got, 0)
+        assert load_scan(got, 1).uv is None
+    np.testing.assert_allclose(
+        turned.uv[turned.uv_faces][..., 0], plain.uv[plain.uv_faces][..., 0], atol=1e-6
+    )
+    np.testing.assert_allclose(
+        turned.uv[turned.uv_faces][..., 1], 1 - plain.uv[plain.uv_faces][..., 1], atol=1e-6
+    )
+    np.testing.assert_array_equal(turned.vertices, plain.vertices)
 
 
 def test_without_texture(capture: Capture) -> None:

@@ -13,7 +13,7 @@ from mimicme.stages import FLOW, STAGES
 
 KNOWN = {
     "ingest": (5, "88e0ee4d75c7"),
-    "landmarks": (11, "79e39d1a7758"),
+    "landmarks": (12, "79e39d1a7758"),
     "align": (5, "327af77b6cf4"),
     "register": (13, "fec352536bbc"),
     "repass": (5, "6603216eecb2"),

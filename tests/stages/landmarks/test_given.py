@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -474,6 +475,48 @@ def test_a_texture_that_hides_the_face_costs_no_frame(tmp_path, monkeypatch):
         assert [s.ok for s in found.statuses] == [True, True]
         assert [s.note for s in found.statuses] == ["", "face-without-texture"]
         assert (found["source"][1] == 2).any()
+
+
+@pytest.mark.parametrize(("away_mm", "refused"), [(0.0, True), (60.0, False)])
+def test_a_texture_upside_down_is_refused_where_the_turned_one_shows_the_same_face(
+    tmp_path, monkeypatch, away_mm, refused
+):
+    class Turned(Finder):
+        """Sees a face in the image only where v runs downwards."""
+
+        def detect(self, scan, image, near=None):
+            if image is not None and scan.uv[0, 1] > 0.5:
+                raise FrameRejected("no-face", "no face is found on the scan")
+            found = super().detect(scan, None)
+            return Located(found.points + (0 if image is None else away_mm), found.source, found.confidence)
+
+    monkeypatch.setattr(stage, "detector", lambda task: Turned())
+    loaded, image = stage.load_colored, np.zeros((4, 4, 3), np.uint8)
+
+    def colored(*arguments):
+        scan = loaded(*arguments)[0]
+        uv = np.tile([[0.5, 0.9]], (len(scan.vertices), 1))
+        return replace(scan, uv=uv, uv_faces=scan.faces), image, None
+
+    monkeypatch.setattr(stage, "load_colored", colored)
+    with Checkpoint(run(tmp_path, 1, file_from_scan=np.eye(4))) as found:
+        (status,) = found.statuses
+        if refused:
+            assert status.reason == "texture-upside-down" and 'texture_v = "flipped"' in status.message
+        else:
+            assert status.ok and status.note == "face-without-texture"
+
+
+def test_a_texture_upside_down_is_refused_whoever_gave_some_points(tmp_path, monkeypatch):
+    def upside_down(self, *arguments):
+        raise FrameRejected("texture-upside-down", "the texture is upside down")
+
+    monkeypatch.setattr(stage.Finder, "detect", upside_down)
+    few = np.full((68, 3), np.nan)
+    few[[36, 45, 30, 48, 54]] = POINTS[[36, 45, 30, 48, 54]]
+    save(tmp_path / "0000.ljson", few)
+    with Checkpoint(run(tmp_path, 1, file_from_scan=np.eye(4))) as found:
+        assert found.statuses[0].reason == "texture-upside-down"
 
 
 def test_points_by_hand_say_where_the_head_is_and_where_it_is_not(tmp_path, monkeypatch):
