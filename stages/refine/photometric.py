@@ -40,6 +40,7 @@ from mimicme.pipeline.geometry.mesh import (
 from mimicme.pipeline.geometry.spatial import Surface
 from mimicme.pipeline.numerics.smooth_field import Preconditioner, SmoothField
 from mimicme.pipeline.template import Template
+from mimicme.pipeline.template.eyelids import Lids
 from mimicme.pipeline.texture.baking import Baked, TextureOptions, bake_source
 from mimicme.pipeline.texture.flow import Comparable, Flow, flow, normalised
 from mimicme.pipeline.texture.scan_source import Source
@@ -133,6 +134,7 @@ class Refiner:
 
     def __init__(self, template: Template, parameters: Parameters) -> None:
         self.template, self.parameters = template, parameters
+        self.lids = Lids(template)
         n = len(template.vertices)
         self.layout = Layout(template, parameters.size)
         self.owner = self.layout.owner
@@ -209,7 +211,8 @@ class Refiner:
         spots = frame.surface.displaced(refined - vertices, self.parameters.max_shift_mm)
         after = self.held_to_scan(frame.source, vertices, spots.vertices, frame.pose)
         share = self._share_kept(vertices, after)
-        return vertices + share[:, None] * (after - vertices), self.layout.reading(spots, share)
+        moved = self.lids.kept_tucked(vertices, vertices + share[:, None] * (after - vertices))
+        return moved, self.layout.reading(spots, share)
 
     def held_to_scan(self, source: Source, before: Floats, after: Floats, pose: Floats) -> Floats:
         """Displaced vertices (V, 3), canonical, moved along their normals to where they stand off the scan as before.

@@ -10,6 +10,7 @@ from scipy import sparse
 
 from mimicme.pipeline.arrays import Bools, Floats, Ints
 from mimicme.pipeline.geometry.mesh import triangle_normals, vertex_normals
+from mimicme.pipeline.template.eyelids import tucked
 from mimicme.stages.register.contact import Contacts
 from mimicme.stages.register.eyelids import GAP_MM as LID_GAP_MM
 from mimicme.stages.register.levels import Level, Levels
@@ -343,6 +344,9 @@ class Fitter:
                 targets,
                 self.fine_tolerance,
             )
+        for eye, rims in zip(level.eyes, self.levels.rims, strict=True):
+            if eye is not None and any(eye is shut for shut in level.closed):
+                displacement[eye.patch] = tucked(eye, rims, rest + displacement) - rest[eye.patch]
         return displacement
 
     def _closed(self, vertices: Floats, normals: Floats, fit_target: FitTarget) -> Landmarks:

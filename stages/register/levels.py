@@ -14,8 +14,9 @@ from mimicme.pipeline.arrays import Bools, Floats, Ints
 from mimicme.pipeline.geometry.mesh import adjacency, edges, vertex_areas, vertex_normals
 from mimicme.pipeline.geometry.spatial import open3d
 from mimicme.pipeline.template import Template
+from mimicme.pipeline.template.eyelids import EYES, Rims, find_rims, patches
 from mimicme.stages.register.closure import Lips, find_lips
-from mimicme.stages.register.eyelids import EYES, SOFT, Eye, Rims, find_eye, find_rims, patches
+from mimicme.stages.register.eyelids import SOFT, Eye, find_eye
 from mimicme.stages.register.regions import ears, opposite
 from mimicme.stages.register.stiffness import affine_stiffness, graph_laplacian, shell_stiffness
 

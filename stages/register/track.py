@@ -18,8 +18,9 @@ from mimicme.pipeline.landmarks import GROUPS, N_LANDMARKS, eye_distance
 from mimicme.pipeline.landmarks.deviation import landmark_deviation
 from mimicme.pipeline.numerics.temporal import MIN_FRAMES, Regions, apart, runs, smooth, smooth_poses
 from mimicme.pipeline.template import Template, TemplateKey
+from mimicme.pipeline.template.eyelids import EYES
 from mimicme.pipeline.template.face_core import FaceCore
-from mimicme.stages.register.eyelids import EYES, covered
+from mimicme.stages.register.eyelids import covered
 from mimicme.stages.register.fast_motion import LEAST_NOISE_MM, FastMotion
 from mimicme.stages.register.fit import (
     GENERIC_EARS,

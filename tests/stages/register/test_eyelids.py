@@ -9,7 +9,8 @@ import pytest
 
 from mimicme.pipeline.geometry.spatial import Surface
 from mimicme.pipeline.landmarks import GROUPS
-from mimicme.stages.register.eyelids import LEAST_VERTICES, find_eye, patches
+from mimicme.pipeline.template.eyelids import LEAST_VERTICES, patches
+from mimicme.stages.register.eyelids import find_eye
 from mimicme.stages.register.levels import build_levels
 from mimicme.stages.register.track import SequenceTracker
 

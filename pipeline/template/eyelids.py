@@ -1,0 +1,175 @@
+"""What a template shows between the lids of its eyes, the rims of these, and how it is tucked in when they close."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from mimicme.pipeline.arrays import Bools, Floats, Ints
+from mimicme.pipeline.geometry.mesh import edges
+from mimicme.pipeline.geometry.spatial import Surface
+from mimicme.pipeline.landmarks import GROUPS, N_LANDMARKS
+from mimicme.pipeline.template import Template
+
+EYES = ("right_eye", "left_eye")
+UPPER_LID, LOWER_LID = [0, 1, 2, 3], [0, 5, 4, 3]
+"""Landmarks of an eye, from corner to corner."""
+RIM_MM = 0.4
+"""How far inside the lids' landmarks the patch begins: they are a polygon, and the lid has a thickness."""
+LEAST_VERTICES = 8
+"""A patch of fewer vertices is none: the template is too coarse for lids that fold, or has holes for eyes."""
+SAMPLES, BAND_MM = 24, 1.5
+"""Points along a rim, and the width of the skin that they stand for."""
+PLEAT_MM = 0.05
+"""Half of what is between the two sheets of the pleat that a patch becomes."""
+LEAST_SHARE = 0.2
+"""Of a point halfway between the rims the lids' own corners weigh so much at least, or it is left out."""
+SAME_MM = 0.02
+"""Two places of a pleat are the same up to this: checkpoints have single precision."""
+
+
+@dataclass(frozen=True)
+class Patch:
+    """What a mesh shows between the lids of one eye.
+
+    Attributes:
+        patch: (k,) its vertices; behind: (k,) mm, how far from the lids they lie at rest.
+        places: (k, 2) mm, their x and y at rest.
+    """
+
+    patch: NDArray[np.int64]
+    behind: Floats
+    places: Floats
+
+
+@dataclass(frozen=True)
+class Rims:
+    """The lids' rims of one eye of a template.
+
+    Attributes:
+        rows: (k, V) each a point of the upper less its like of the lower, from corner to corner.
+        areas: (k,) mm^2, that they stand for.
+        middle: (k, V) the points halfway between; at_rest: (k, 2) mm, their x and y on the template.
+    """
+
+    rows: sparse.csr_matrix
+    areas: Floats
+    middle: sparse.csr_matrix
+    at_rest: Floats
+
+
+class Lids:
+    """The eyes of a template, for what moves its vertices after they were registered."""
+
+    def __init__(self, template: Template) -> None:
+        vertices, faces, marks = template.vertices, template.faces, template.landmarks()
+        self._eyes: list[tuple[Patch, Rims]] = []
+        if len(marks) != N_LANDMARKS:  # no template of a head
+            return
+        for eye, shown in zip(EYES, patches(vertices, marks), strict=True):
+            patch = find_patch(vertices, faces, shown)
+            if patch is not None:
+                self._eyes.append((patch, find_rims(vertices, faces, marks, eye)))
+
+    def kept_tucked(self, before: Floats, after: Floats) -> Floats:
+        """`after` (V, 3) with what was tucked in behind closed lids in `before` (V, 3) tucked in behind its own; mm,
+        canonical frame."""
+        for patch, rims in self._eyes:
+            if np.abs(tucked(patch, rims, before) - before[patch.patch]).max() < SAME_MM:
+                after = after.copy()
+                after[patch.patch] = tucked(patch, rims, after)
+        return after
+
+
+def patches(vertices: Floats, landmarks: Floats) -> tuple[Bools, Bools]:
+    """(V,) twice, of the right and of the left eye: True on what a template shows between the lids.
+
+    Args:
+        vertices: (V, 3) template, mm, canonical frame; landmarks: (68, 3) on it.
+    """
+    right, left = (_inside(vertices, landmarks[GROUPS[eye]], RIM_MM) for eye in EYES)
+    return right, left
+
+
+def _inside(vertices: Floats, rim: Floats, by_mm: float) -> Bools:
+    """(V,) True inside an eye's landmarks (6, 3) as they are seen from the front, and so far from them."""
+    from matplotlib.path import Path
+
+    middle, width = rim.mean(axis=0), float(np.linalg.norm(rim[3] - rim[0]))
+    away = np.linalg.norm(rim - middle, axis=1, keepdims=True)
+    polygon = middle + (rim - middle) * np.maximum(1 - by_mm / np.maximum(away, 1e-9), 0)
+    near = np.linalg.norm(vertices - middle, axis=1) < width
+    return np.asarray(near & Path(polygon[:, :2]).contains_points(vertices[:, :2]))
+
+
+def find_patch(vertices: Floats, faces: Ints, shown: Bools) -> Patch | None:
+    """The patch of an eye of a mesh at rest, (n, 3): `shown` (n,) of its vertices; None where that is too small or a
+    piece of its own."""
+    mine = np.flatnonzero(shown)
+    if len(mine) < LEAST_VERTICES:
+        return None
+    pairs = edges(faces)[0]
+    beside = np.unique(pairs[shown[pairs].any(axis=1) & ~shown[pairs].all(axis=1)])
+    rim = beside[~shown[beside]]
+    if not len(rim):  # a piece of its own
+        return None
+    behind = np.linalg.norm(vertices[mine][:, None] - vertices[rim], axis=2).min(axis=1)
+    return Patch(mine, behind, vertices[mine, :2])
+
+
+def find_rims(vertices: Floats, faces: Ints, landmarks: Floats, eye: str) -> Rims:
+    """The rims of an eye of a template, see `Rims`: where its surface is nearest to curves through the lids' landmarks.
+
+    Whether the template has a patch between them, or a hole, is the same.
+
+    Args:
+        vertices: (V, 3); faces: (t, 3); landmarks: (68, 3) on it; eye: one of `EYES`.
+    """
+    points = landmarks[GROUPS[eye]]
+    surface = Surface(vertices, faces)
+    upper, lower = (
+        _rows(surface, faces, curve(points[lid]), len(vertices)) for lid in (UPPER_LID, LOWER_LID)
+    )
+    length = float(np.linalg.norm(points[3] - points[0]))
+    middle = (0.5 * (upper + lower)).tocsr()
+    areas = np.full(SAMPLES, BAND_MM * length / SAMPLES)
+    return Rims((upper - lower).tocsr(), areas, middle, (middle @ vertices)[:, :2])
+
+
+def tucked(patch: Patch, rims: Rims, vertices: Floats) -> Floats:
+    """(k, 3) where the patch of a closed eye lies in a shape (V, 3), mm, canonical frame: a pleat of two sheets from
+    the line between the rims straight backwards, as deep as the patch was wide."""
+    # the rims by the lids alone: some of their points lie on triangles with a corner in the patch
+    lids = np.ones(len(vertices))
+    lids[patch.patch] = 0.0
+    share = rims.middle @ lids
+    order = np.argsort(rims.at_rest[:, 0])
+    order = order[share[order] > LEAST_SHARE]
+    across = rims.at_rest[order, 0]
+    line = (rims.middle @ (lids[:, None] * vertices))[order] / share[order, None]
+    found = np.stack([np.interp(patch.places[:, 0], across, line[:, axis]) for axis in range(3)], axis=1)
+    height = np.interp(patch.places[:, 0], across, rims.at_rest[order, 1])
+    found[:, 1] += PLEAT_MM * np.sign(patch.places[:, 1] - height)
+    found[:, 2] -= patch.behind
+    return found
+
+
+def curve(points: Floats) -> Floats:
+    """(`SAMPLES`, 3) along a smooth curve through four points (4, 3), without its ends."""
+    from scipy.interpolate import CubicSpline
+
+    steps = np.linalg.norm(np.diff(points, axis=0), axis=1)
+    along = np.r_[0, np.cumsum(np.maximum(steps, 1e-3))]  # two landmarks may coincide
+    return np.asarray(CubicSpline(along / along[-1], points)(np.linspace(0, 1, SAMPLES + 2)[1:-1]))
+
+
+def _rows(surface: Surface, faces: Ints, points: Floats, count: int) -> sparse.csr_matrix:
+    """(k, V) barycentric rows of the surface's closest points to points (k, 3)."""
+    found = surface.closest(points)
+    rows = np.repeat(np.arange(len(points)), 3)
+    return sparse.csr_matrix(
+        (found.weights.ravel(), (rows, faces[found.triangles].ravel())), shape=(len(points), count)
+    )
