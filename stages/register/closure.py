@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from mimicme.pipeline.arrays import Bools, Floats, Ints
-from mimicme.pipeline.geometry.mesh import edges, triangle_normals
+from mimicme.pipeline.geometry.mesh import edges
 from mimicme.pipeline.geometry.spatial import Surface
 
 UPPER, LOWER = (50, 51, 52, 61, 62, 63), (56, 57, 58, 65, 66, 67)
@@ -75,7 +75,7 @@ class Lips:
         Args:
             vertices, normals: (V, 3) of the mesh; scan: in the same frame.
         """
-        rows, closest, facing = _pairs(vertices, self.band, self.upper, self.faces)
+        rows, closest, facing = _pairs(vertices, normals, self.band, self.upper, self.faces)
         place = vertices[self.band]
         apart = place - closest
         distance = np.linalg.norm(apart, axis=1)
@@ -87,10 +87,14 @@ class Lips:
 
 
 def _pairs(
-    vertices: Floats, band: NDArray[np.int64], upper: int, faces: tuple[Ints, Ints]
+    vertices: Floats, normals: Floats, band: NDArray[np.int64], upper: int, faces: tuple[Ints, Ints]
 ) -> tuple[sparse.csr_matrix, Floats, Floats]:
     """Rows (k, V) that take the closest point of the other lip from each vertex of the line of contact, that point
-    (k, 3), and the normal (k, 3) there; arguments as in `Lips`."""
+    (k, 3), and the normal (k, 3) there; arguments as in `Lips`.
+
+    The normal is interpolated: the closest point is often an edge's or a vertex's, where which of the triangles it is
+    on, and so a triangle's own normal, is rounding's choice.
+    """
     count = len(band)
     closest, facing = np.empty((count, 3)), np.empty((count, 3))
     corners, weights = np.empty((count, 3), np.int64), np.empty((count, 3))
@@ -98,7 +102,8 @@ def _pairs(
         found = Surface(vertices, faces[other]).closest(vertices[band[mine]])
         closest[mine], weights[mine] = found.points, found.weights
         corners[mine] = faces[other][found.triangles]
-        facing[mine] = triangle_normals(vertices, faces[other])[0][found.triangles]
+        facing[mine] = np.einsum("kc,kcx->kx", found.weights, normals[corners[mine]])
+    facing /= np.maximum(np.linalg.norm(facing, axis=1, keepdims=True), 1e-9)
     rows = sparse.csr_matrix(
         (
             np.concatenate([np.ones(count), -weights.ravel()]),
@@ -182,5 +187,5 @@ def find_lips(
     near = sparse.csr_matrix(near > 0, dtype=float) + sparse.identity(len(both), format="csr")
     along = sparse.diags(1 / np.asarray(near.sum(axis=1)).ravel()) @ near
     upper, sheets = len(band[0]), (sides[0], sides[1])
-    at_rest = _pairs(vertices, both, upper, sheets)[0]
+    at_rest = _pairs(vertices, normals, both, upper, sheets)[0]
     return Lips(both, upper, sheets, matrix, along.tocsr(), areas[both], at_rest)
