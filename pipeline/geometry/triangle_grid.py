@@ -183,6 +183,29 @@ def _on_triangle(corners: Floats, k: int, px: float, py: float, pz: float) -> tu
     return v, w, dx * dx + dy * dy + dz * dz
 
 
+def nearest_on(points: Floats, triangles: Longs, vertices: Floats, faces: Ints) -> Near:
+    """The closest points of one triangle each, `triangles` (k,) of a mesh (n, 3) and (t, 3), to points (k, 3).
+
+    What a search in single precision found is so made a continuous function of the points.
+    """
+    corners = np.take(vertices, np.take(faces, triangles, axis=0), axis=0).reshape(-1, 9)
+    points = np.ascontiguousarray(points, np.float64)
+    near = Near(np.empty_like(points), triangles, np.empty_like(points), np.empty(len(points)))
+    _on_own(points, np.ascontiguousarray(corners, np.float64), near.weights, near.distances, near.points)
+    return near
+
+
+@compiled("void(f8[:, ::1], f8[:, ::1], f8[:, ::1], f8[::1], f8[:, ::1])")
+def _on_own(points: Floats, corners: Floats, weights: Floats, distances: Floats, found: Floats) -> None:
+    """Fill weights (k, 3), distances (k,) and found (k, 3) of triangles `corners` (k, 9)."""
+    for q in range(len(points)):
+        v, w, square = _on_triangle(corners, q, points[q, 0], points[q, 1], points[q, 2])
+        weights[q, 0], weights[q, 1], weights[q, 2] = 1 - v - w, v, w
+        distances[q] = np.sqrt(square)
+        for x in range(3):
+            found[q, x] = (1 - v - w) * corners[q, x] + v * corners[q, 3 + x] + w * corners[q, 6 + x]
+
+
 @compiled(
     "void(f8[:, ::1], f8, f8[::1], f8, i8[::1], i4[::1], i4[::1], f8[:, ::1], f8[:, ::1], i8[::1], "
     "i8[::1], f8[:, ::1], f8[::1], f8[:, ::1])"

@@ -18,6 +18,7 @@ from scipy import sparse
 from mimicme.pipeline.arrays import Bools, Floats, Ints
 from mimicme.pipeline.geometry.mesh import edges
 from mimicme.pipeline.geometry.spatial import Surface
+from mimicme.pipeline.geometry.triangle_grid import nearest_on
 
 UPPER, LOWER = (50, 51, 52, 61, 62, 63), (56, 57, 58, 65, 66, 67)
 """Landmarks (iBUG-68) in the middle of each lip."""
@@ -99,9 +100,10 @@ def _pairs(
     closest, facing = np.empty((count, 3)), np.empty((count, 3))
     corners, weights = np.empty((count, 3), np.int64), np.empty((count, 3))
     for mine, other in ((slice(0, upper), 1), (slice(upper, None), 0)):
-        found = Surface(vertices, faces[other]).closest(vertices[band[mine]])
+        place, sheet = vertices[band[mine]], faces[other]
+        found = nearest_on(place, Surface(vertices, sheet).closest(place).triangles, vertices, sheet)
         closest[mine], weights[mine] = found.points, found.weights
-        corners[mine] = faces[other][found.triangles]
+        corners[mine] = sheet[found.triangles]
         facing[mine] = np.einsum("kc,kcx->kx", found.weights, normals[corners[mine]])
     facing /= np.maximum(np.linalg.norm(facing, axis=1, keepdims=True), 1e-9)
     rows = sparse.csr_matrix(
