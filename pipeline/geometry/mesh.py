@@ -12,6 +12,9 @@ from scipy.sparse import csgraph
 from mimicme.pipeline.arrays import Bools, Floats, Ints
 from mimicme.pipeline.errors import InputError
 
+MANY_TRIANGLES = 8_000
+"""From so many on a mesh's normals are computed by compiled loops: to load these takes half a second, once."""
+
 
 @dataclass(frozen=True)
 class Mesh:
@@ -61,9 +64,22 @@ def inverse(matrix: Floats) -> Floats:
 
 def triangle_normals(vertices: Floats, faces: Ints) -> tuple[Floats, Floats]:
     """Unit normals (t, 3), zero for degenerate triangles, and areas (t,) in mm^2."""
+    if _compiled_for(vertices, faces):
+        from mimicme.pipeline.geometry.normals import of_triangles
+
+        normals, areas = np.empty((len(faces), 3)), np.empty(len(faces))
+        of_triangles(np.ascontiguousarray(vertices), np.ascontiguousarray(faces), normals, areas)
+        if np.isfinite(areas.sum()):
+            return normals, areas
     cross = _crosses(vertices, faces)
     length = lengths(cross)
     return cross / np.maximum(length, 1e-300)[:, None], length / 2
+
+
+def _compiled_for(vertices: Floats, faces: Ints) -> bool:
+    """Whether normals are worth the compiled loops, which give the same bits; numpy's say what is wrong with numbers
+    that are not finite."""
+    return len(faces) >= MANY_TRIANGLES and vertices.dtype == np.float64 and faces.dtype == np.int32
 
 
 def lengths(vectors: Floats) -> Floats:
@@ -96,6 +112,13 @@ def vertex_areas(vertices: Floats, faces: Ints) -> Floats:
 
 def vertex_normals(vertices: Floats, faces: Ints) -> Floats:
     """Area-weighted unit vertex normals (n, 3); zero for vertices without a triangle."""
+    if _compiled_for(vertices, faces):
+        from mimicme.pipeline.geometry.normals import of_vertices
+
+        normals = np.zeros(vertices.shape)
+        of_vertices(np.ascontiguousarray(vertices), np.ascontiguousarray(faces), normals)
+        if np.isfinite(normals.sum()):
+            return normals
     total = corners(faces, len(vertices)).T @ _crosses(vertices, faces)
     return np.asarray(total / np.maximum(lengths(total), 1e-300)[:, None])
 

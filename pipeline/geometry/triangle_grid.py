@@ -41,7 +41,7 @@ class _Cells(NamedTuple):
 
     Attributes:
         low, high: (3,) its box; side: of a cell; shape: (3,) cells along each axis.
-        start, entry: which triangles each cell has, of `corners` (t, 9); ball: (t, 4) middle and radius of each;
+        start, entry: which triangles each cell has, of `corners` (t, 9); box: (t, 6) least and most of each;
             triangle: (t,) of the mesh.
     """
 
@@ -52,7 +52,7 @@ class _Cells(NamedTuple):
     start: NDArray[np.int32]
     entry: NDArray[np.int32]
     corners: Floats
-    ball: Floats
+    box: Floats
     triangle: Longs
 
 
@@ -91,7 +91,7 @@ class TriangleGrid:
                 cells.start,
                 cells.entry,
                 cells.corners,
-                cells.ball,
+                cells.box,
                 cells.triangle,
                 near.triangles,
                 near.weights,
@@ -107,8 +107,6 @@ def _grid(vertices: Floats, faces: Ints, low: Floats, high: Floats) -> _Cells:
     least, most = np.minimum(np.minimum(a, b), c), np.maximum(np.maximum(a, b), c)
     mine = np.flatnonzero(((least <= high) & (most >= low)).all(axis=1))
     corners, least, most = corners[mine], least[mine], most[mine]
-    middle = (least + most) / 2
-    radius = np.sqrt(((corners.reshape(-1, 3, 3) - middle[:, None]) ** 2).sum(axis=2).max(axis=1, initial=0))
     size = float((most - least).mean()) if len(mine) else 0.0
     side = max(CELL_TRIANGLES * size, float((high - low).max()) / 1000, 1e-9)
     while True:
@@ -122,8 +120,7 @@ def _grid(vertices: Floats, faces: Ints, low: Floats, high: Floats) -> _Cells:
     start = np.zeros(int(count.prod()) + 1, np.int32)
     entry = np.empty(entries, np.int32)
     _enter(first, last, count, start, entry)
-    ball = np.concatenate([middle, radius[:, None]], axis=1)
-    return _Cells(low, high, side, count, start, entry, corners, ball, mine)
+    return _Cells(low, high, side, count, start, entry, corners, np.concatenate([least, most], axis=1), mine)
 
 
 @compiled("void(i4[:, ::1], i4[:, ::1], i8[::1], i4[::1], i4[::1])")
@@ -183,6 +180,29 @@ def _on_triangle(corners: Floats, k: int, px: float, py: float, pz: float) -> tu
     return v, w, dx * dx + dy * dy + dz * dz
 
 
+def nearest_on(points: Floats, triangles: Longs, vertices: Floats, faces: Ints) -> Near:
+    """The closest points of one triangle each, `triangles` (k,) of a mesh (n, 3) and (t, 3), to points (k, 3).
+
+    What a search in single precision found is so made a continuous function of the points.
+    """
+    corners = np.take(vertices, np.take(faces, triangles, axis=0), axis=0).reshape(-1, 9)
+    points = np.ascontiguousarray(points, np.float64)
+    near = Near(np.empty_like(points), triangles, np.empty_like(points), np.empty(len(points)))
+    _on_own(points, np.ascontiguousarray(corners, np.float64), near.weights, near.distances, near.points)
+    return near
+
+
+@compiled("void(f8[:, ::1], f8[:, ::1], f8[:, ::1], f8[::1], f8[:, ::1])")
+def _on_own(points: Floats, corners: Floats, weights: Floats, distances: Floats, found: Floats) -> None:
+    """Fill weights (k, 3), distances (k,) and found (k, 3) of triangles `corners` (k, 9)."""
+    for q in range(len(points)):
+        v, w, square = _on_triangle(corners, q, points[q, 0], points[q, 1], points[q, 2])
+        weights[q, 0], weights[q, 1], weights[q, 2] = 1 - v - w, v, w
+        distances[q] = np.sqrt(square)
+        for x in range(3):
+            found[q, x] = (1 - v - w) * corners[q, x] + v * corners[q, 3 + x] + w * corners[q, 6 + x]
+
+
 @compiled(
     "void(f8[:, ::1], f8, f8[::1], f8, i8[::1], i4[::1], i4[::1], f8[:, ::1], f8[:, ::1], i8[::1], "
     "i8[::1], f8[:, ::1], f8[::1], f8[:, ::1])"
@@ -196,7 +216,7 @@ def _search(
     start: Ints,
     entry: Ints,
     corners: Floats,
-    ball: Floats,
+    box: Floats,
     triangle: Longs,
     triangles: Longs,
     weights: Floats,
@@ -232,9 +252,10 @@ def _search(
                         if seen[k] == q:
                             continue
                         seen[k] = q
-                        dx, dy, dz = place[0] - ball[k, 0], place[1] - ball[k, 1], place[2] - ball[k, 2]
-                        far = radius + ball[k, 3]
-                        if dx * dx + dy * dy + dz * dz > far * far:
+                        dx = max(box[k, 0] - place[0], place[0] - box[k, 3], 0.0)
+                        dy = max(box[k, 1] - place[1], place[1] - box[k, 4], 0.0)
+                        dz = max(box[k, 2] - place[2], place[2] - box[k, 5], 0.0)
+                        if dx * dx + dy * dy + dz * dz > best:
                             continue
                         a, b, here = _on_triangle(corners, k, place[0], place[1], place[2])
                         if here < best or (here == best and at < 0):

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from mimicme.pipeline.arrays import Bools, Floats, Ints
-from mimicme.pipeline.geometry.mesh import edges, triangle_normals
+from mimicme.pipeline.geometry.mesh import edges
 from mimicme.pipeline.geometry.spatial import Surface
+from mimicme.pipeline.geometry.triangle_grid import nearest_on
 
 UPPER, LOWER = (50, 51, 52, 61, 62, 63), (56, 57, 58, 65, 66, 67)
 """Landmarks (iBUG-68) in the middle of each lip."""
@@ -75,7 +76,7 @@ class Lips:
         Args:
             vertices, normals: (V, 3) of the mesh; scan: in the same frame.
         """
-        rows, closest, facing = _pairs(vertices, self.band, self.upper, self.faces)
+        rows, closest, facing = _pairs(vertices, normals, self.band, self.upper, self.faces)
         place = vertices[self.band]
         apart = place - closest
         distance = np.linalg.norm(apart, axis=1)
@@ -87,18 +88,24 @@ class Lips:
 
 
 def _pairs(
-    vertices: Floats, band: NDArray[np.int64], upper: int, faces: tuple[Ints, Ints]
+    vertices: Floats, normals: Floats, band: NDArray[np.int64], upper: int, faces: tuple[Ints, Ints]
 ) -> tuple[sparse.csr_matrix, Floats, Floats]:
     """Rows (k, V) that take the closest point of the other lip from each vertex of the line of contact, that point
-    (k, 3), and the normal (k, 3) there; arguments as in `Lips`."""
+    (k, 3), and the normal (k, 3) there; arguments as in `Lips`.
+
+    The normal is interpolated: the closest point is often an edge's or a vertex's, where which of the triangles it is
+    on, and so a triangle's own normal, is rounding's choice.
+    """
     count = len(band)
     closest, facing = np.empty((count, 3)), np.empty((count, 3))
     corners, weights = np.empty((count, 3), np.int64), np.empty((count, 3))
     for mine, other in ((slice(0, upper), 1), (slice(upper, None), 0)):
-        found = Surface(vertices, faces[other]).closest(vertices[band[mine]])
+        place, sheet = vertices[band[mine]], faces[other]
+        found = nearest_on(place, Surface(vertices, sheet).closest(place).triangles, vertices, sheet)
         closest[mine], weights[mine] = found.points, found.weights
-        corners[mine] = faces[other][found.triangles]
-        facing[mine] = triangle_normals(vertices, faces[other])[0][found.triangles]
+        corners[mine] = sheet[found.triangles]
+        facing[mine] = np.einsum("kc,kcx->kx", found.weights, normals[corners[mine]])
+    facing /= np.maximum(np.linalg.norm(facing, axis=1, keepdims=True), 1e-9)
     rows = sparse.csr_matrix(
         (
             np.concatenate([np.ones(count), -weights.ravel()]),
@@ -182,5 +189,5 @@ def find_lips(
     near = sparse.csr_matrix(near > 0, dtype=float) + sparse.identity(len(both), format="csr")
     along = sparse.diags(1 / np.asarray(near.sum(axis=1)).ravel()) @ near
     upper, sheets = len(band[0]), (sides[0], sides[1])
-    at_rest = _pairs(vertices, both, upper, sheets)[0]
+    at_rest = _pairs(vertices, normals, both, upper, sheets)[0]
     return Lips(both, upper, sheets, matrix, along.tocsr(), areas[both], at_rest)

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from mimicme.pipeline.arrays import Bools, Floats, Ints
 from mimicme.pipeline.geometry.mesh import boundary_vertices, vertex_normals
-from mimicme.pipeline.geometry.spatial import Closest, Surface
-from mimicme.pipeline.geometry.triangle_grid import Near, TriangleGrid
+from mimicme.pipeline.geometry.spatial import Surface
+from mimicme.pipeline.geometry.triangle_grid import TriangleGrid, nearest_on
 
 
 class Targets(NamedTuple):
@@ -83,9 +83,11 @@ class ScanTarget:
         Args:
             reach_mm: what is farther need not be found: its distance is infinite, its normal 0, its point itself.
         """
-        found: Closest | Near = (
-            self._grid.closest(points, reach_mm) if np.isfinite(reach_mm) else self.surface.closest(points)
-        )
+        if np.isfinite(reach_mm):
+            found = self._grid.closest(points, reach_mm)
+        else:
+            triangles = self.surface.closest(points).triangles
+            found = nearest_on(points, triangles, self.vertices, self.faces)
         corner = np.take(self.faces, found.triangles, axis=0)
         normal = np.einsum("kc,kcx->kx", found.weights, np.take(self.normals, corner, axis=0))
         normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)

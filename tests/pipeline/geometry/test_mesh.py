@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mimicme.pipeline.errors import InputError
+from mimicme.pipeline.geometry import mesh
 from mimicme.pipeline.geometry.mesh import (
     Mesh,
     adjacency,
@@ -20,6 +21,36 @@ from mimicme.pipeline.geometry.mesh import (
     vertex_areas,
     vertex_normals,
 )
+
+
+def _sheet(side: int = 80) -> tuple[np.ndarray, np.ndarray]:
+    """A bumpy sheet of so many triangles that the compiled loops are taken, some of no area; one vertex in none."""
+    rng = np.random.default_rng(0)
+    vertices = np.concatenate([rng.normal(size=(side * side, 3)) * 40, [[1.0, 2, 3]]])
+    corner = (np.arange(side - 1)[:, None] * side + np.arange(side - 1)).ravel()
+    faces = np.concatenate([corner[:, None] + [0, 1, side], corner[:, None] + [1, side + 1, side]])
+    faces[::50, 2] = faces[::50, 1]
+    return vertices, faces.astype(np.int32)
+
+
+def test_compiled_normals_are_those_of_numpy_to_the_last_bit(monkeypatch):
+    vertices, faces = _sheet()
+    assert len(faces) >= mesh.MANY_TRIANGLES
+    compiled = [*triangle_normals(vertices, faces), vertex_normals(vertices, faces)]
+    turned = triangle_normals(np.asfortranarray(vertices), np.asfortranarray(faces))
+    monkeypatch.setattr(mesh, "MANY_TRIANGLES", np.inf)
+    plain = [*triangle_normals(vertices, faces), vertex_normals(vertices, faces)]
+    for one, other in zip(compiled, plain, strict=True):
+        np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(turned[0], plain[0])
+    assert (plain[1] == 0).any() and (plain[2][-1] == 0).all()
+
+
+def test_numbers_that_are_not_finite_are_told_of_large_meshes_too():
+    vertices, faces = _sheet()
+    vertices[7] = 1e200
+    with np.errstate(over="raise", invalid="raise"), pytest.raises(FloatingPointError):
+        vertex_normals(vertices, faces)
 
 
 def test_vertex_areas_share_triangles_evenly():

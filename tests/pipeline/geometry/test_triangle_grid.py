@@ -7,7 +7,7 @@ import pytest
 
 from mimicme.pipeline.geometry import triangle_grid
 from mimicme.pipeline.geometry.spatial import Surface
-from mimicme.pipeline.geometry.triangle_grid import TriangleGrid
+from mimicme.pipeline.geometry.triangle_grid import TriangleGrid, nearest_on
 
 
 @pytest.fixture
@@ -48,6 +48,21 @@ def test_within_reach_it_finds_what_open3d_finds(bumpy, rng, reach, cell, monkey
     assert np.isinf(near.distances[~there]).all()
     assert (near.triangles[~there] == -1).all()
     np.testing.assert_array_equal(near.points[~there], points[~there])
+
+
+def test_on_a_triangle_that_is_known_the_closest_point_moves_no_farther_than_the_point(bumpy, rng):
+    """Open3D's own weights, in single precision, are off by far more from a distance."""
+    vertices, faces = bumpy
+    points = rng.uniform([-25, -25, 15], [25, 25, 30], (500, 3))
+    every = Surface(vertices, faces).closest(points)
+    near = nearest_on(points, every.triangles, vertices, faces)
+    np.testing.assert_allclose(near.distances, every.distances, atol=1e-4)
+    np.testing.assert_allclose(np.linalg.norm(near.points - points, axis=1), near.distances, atol=1e-12)
+    moved = points + 1e-7 * rng.normal(size=points.shape)
+    again = nearest_on(moved, every.triangles, vertices, faces)
+    assert np.abs(again.points - near.points).max() < 1e-6
+    corners = vertices[faces[every.triangles]]
+    np.testing.assert_allclose(np.einsum("kc,kcx->kx", again.weights, corners), again.points, atol=1e-12)
 
 
 def test_a_grid_that_was_made_for_others_serves_points_elsewhere(bumpy, rng):

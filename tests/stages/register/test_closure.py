@@ -88,6 +88,19 @@ def test_lips_before_skin_attract_each_other(mouth):
     assert np.linalg.norm(rows @ shut - points, axis=1).mean() < 0.15
 
 
+def test_rounding_does_not_say_where_to_of_lips_that_meet_in_edges_and_vertices(mouth):
+    """The two lips are each other's mirror image: every vertex's closest point is a vertex."""
+    vertices, faces, found, _ = mouth
+    now = apart(vertices, mouth, 2.0)
+    rows, points, areas = found.attraction(now, vertex_normals(now, faces), skin())
+    for seed in range(3):
+        noisy = now + 1e-5 * np.random.default_rng(seed).normal(size=now.shape)
+        other_rows, other_points, other_areas = found.attraction(noisy, vertex_normals(noisy, faces), skin())
+        np.testing.assert_allclose(other_points, points, atol=1e-4)
+        np.testing.assert_allclose(other_rows @ noisy, rows @ now, atol=1e-4)
+        np.testing.assert_array_equal(other_areas, areas)
+
+
 @pytest.mark.parametrize("scan", [skin(-8.0), skin(0.0, above=-3.0), skin(0.0, below=3.0)])
 def test_open_lips_do_not(mouth, scan):
     """Teeth or nothing behind them."""

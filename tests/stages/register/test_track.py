@@ -9,17 +9,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
+from small import write_small_template
 
 from mimicme.pipeline.checkpoint import Checkpoint, writing
 from mimicme.pipeline.errors import FrameRejected
 from mimicme.pipeline.geometry.mesh import transform
 from mimicme.pipeline.geometry.rigid import fit_rigid
+from mimicme.pipeline.geometry.spatial import Surface
 from mimicme.pipeline.landmarks.deviation import landmark_deviation
 from mimicme.pipeline.stage import Task
+from mimicme.pipeline.template import prepare
 from mimicme.stages.register import STAGE
 from mimicme.stages.register import compute as run_stage
-from mimicme.stages.register.levels import Levels
-from mimicme.stages.register.settings import RegisterSettings
+from mimicme.stages.register.levels import Levels, build_levels
+from mimicme.stages.register.settings import PRESETS, RegisterSettings
 from mimicme.stages.register.stabilisation import head_motion
 from mimicme.stages.register.track import (
     Frame,
@@ -43,6 +46,47 @@ def moved_by(motion: np.ndarray, frame: Frame) -> Frame:
         landmarks=transform(motion, frame.landmarks),
         pose=motion @ frame.pose,
     )
+
+
+# ------------------------------------------------------------------------------------------- what rounding may do
+
+
+@pytest.fixture(scope="module")
+def head(tmp_path_factory):
+    """A template with lips, fine enough for some of their points to meet in edges, and a frame of a head of its kind,
+    scanned with closed lips."""
+    template = prepare(write_small_template(tmp_path_factory.mktemp("head"), 6500))
+    scan = 1.03 * template.vertices
+    scan[:, 2] += 2.0 * np.sin(scan[:, 0] / 20) * np.cos(scan[:, 1] / 25)
+    marks = Surface(scan, template.faces).closest(1.03 * template.landmarks()).points
+    return template, Frame(0, scan, template.faces, marks, np.ones(68), np.eye(4))
+
+
+def test_what_rounding_changes_moves_no_vertex(head):
+    """A pose that is off by less than a float's last digit, triangles that begin at another corner."""
+    template, frame = head
+    settings = RegisterSettings(**PRESETS["fast"])
+    levels = build_levels(template, settings.coarse_vertices, settings.membrane)
+    assert levels.lips is not None
+
+    def fit(frame: Frame) -> np.ndarray:
+        return in_scan(SequenceTracker(template, levels, settings, None).register(frame))
+
+    plain = fit(frame)
+    rolled = (np.arange(len(frame.faces))[:, None] + np.arange(3)) % 3
+    for other in (
+        replace(frame, faces=np.take_along_axis(frame.faces, rolled, axis=1)),
+        replace(frame, vertices=frame.vertices[::-1].copy(), faces=len(frame.vertices) - 1 - frame.faces),
+        *(moved_slightly(frame, 10.0**power, seed) for power in (-9, -7, -6) for seed in range(2)),
+    ):
+        assert np.abs(fit(other) - plain).max() < 1e-3
+
+
+def moved_slightly(frame: Frame, by_mm: float, seed: int) -> Frame:
+    """A frame whose pose is off by so much."""
+    pose = frame.pose.copy()
+    pose[:3, 3] += by_mm * np.random.default_rng(seed).normal(size=3)
+    return replace(frame, pose=pose)
 
 
 # ------------------------------------------------------------------------------------------- what a neutral is
