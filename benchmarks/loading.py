@@ -1,6 +1,6 @@
 """Releases as training reads them: what each encoding takes, costs and loses, and frames a second of a shuffled loader.
 
-Stands on the usable frames of a release (--release), of which the first 20 are encoded in every way.  The loader goes
+Stands on the usable frames of a release (--release), of which the first 50 are encoded in every way.  The loader goes
 over as many as FRAMES of them, again and again the same ones, each in a place of its own in the file; beside it the
 same frames as one .npy file each.  With textures of SIDE the same vertices and encoded images also lie in tar shards,
 which WebDataset reads.  Everything is read from memory that is warm.
@@ -23,7 +23,7 @@ from mimicme.pipeline.release.encoding import ENCODINGS
 from mimicme.pipeline.release.layout import quality_dtype
 from mimicme.pipeline.release.writer import ReleaseWriter
 
-ENCODED = 20
+ENCODED = 50
 FRAMES = 480
 PER_SEQUENCE = 12
 BATCH, WORKERS, EPOCHS = 32, 2, 3
