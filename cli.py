@@ -6,7 +6,7 @@ import contextlib
 import json
 import shlex
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -113,7 +113,7 @@ def _run(
     from mimicme.pipeline.run.runner import RunOptions, run
     from mimicme.pipeline.workspace import Workspace
     from mimicme.stages import STAGES
-    from mimicme.stages.pack.survey import note_verified
+    from mimicme.stages.pack.survey import note_verified, verified_by
 
     opened = Workspace.open(workspace, sets=_sets(preset, sets, detector_model))
     said: list[str] = []
@@ -121,14 +121,18 @@ def _run(
     result = run(opened, RunOptions(**options), STAGES, console)
     if quiet and (result.exit_code or options["dry_run"]):
         click.echo("\n".join(said))
-    sound = (
-        result.release is None
-        or not result.packed
-        or _verified(result.release, but=result.verified, quiet=quiet)
-    )
-    if sound and result.release is not None and result.packed:
-        with contextlib.suppress(OSError, OutputError):  # it saves time alone
-            note_verified(opened.packed, result.release.resolve().parent)
+    sound = True
+    if result.release is not None and result.packed:
+        from mimicme.commands.verify import Finding, mark
+
+        known = verified_by(opened.packed, mark())
+        but = {name: known[name] for name in result.verified if name in known}
+        findings = [Finding("warning", *said) for warnings in but.values() for said in warnings]
+        findings += _findings(result.release, but=but)
+        sound = _said(result.release, findings, len(but), quiet)
+        if sound:
+            with contextlib.suppress(OSError, OutputError):  # it saves time alone
+                note_verified(opened.packed, result.release.resolve().parent, mark(), _by_shard(findings))
     if not options["dry_run"] and not quiet:
         _say_not_kept(workspace, preset, sets)
     sys.exit(result.exit_code if sound else max(result.exit_code, 1))
@@ -179,24 +183,34 @@ def _say_unheeded(workspace: Workspace) -> None:
         click.echo(sentence, err=True)
 
 
-def _verified(
-    release: Path,
-    every_image: bool = False,
-    absent: str = "",
-    key: Path | None = None,
-    but: Collection[str] = (),
-    quiet: bool = False,
-) -> bool:
-    """Verify a release, but for shards that were before, and say what was found; quietly, only where it is not
-    usable."""
+def _by_shard(findings: Iterable[Finding]) -> dict[str, list[tuple[str, str]]]:
+    """What was said of each shard; a finding has its name before the place."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for one in findings:
+        name, colon, _ = one.where.partition(":")
+        if colon:
+            found.setdefault(name, []).append((one.where, one.message))
+    return found
+
+
+def _verified(release: Path, every_image: bool = False, absent: str = "", key: Path | None = None) -> bool:
+    """Verify a release and say what was found."""
+    return _said(release, _findings(release, every_image, absent, key))
+
+
+def _said(release: Path, findings: Sequence[Finding], n_before: int = 0, quiet: bool = False) -> bool:
+    """Say what was found in a release, quietly only where it is not usable; whether it is.
+
+    Args:
+        n_before: shards that were not looked into again.
+    """
     from mimicme.commands.verify import all_said, has_errors
 
-    findings = _findings(release, every_image, absent, key, but)
-    if quiet and all_said(findings) and not has_errors(findings):
+    known = all_said(findings)
+    if quiet and known and not has_errors(findings):
         return True
     for finding in findings:
         click.echo(finding)
-    known = all_said(findings)
     said = (
         "not usable"
         if has_errors(findings)
@@ -204,13 +218,17 @@ def _verified(
         if known
         else "nothing is wrong that was looked at"
     )
-    before = f"; {len(but)} shards that nothing touched were before" if but else ""
+    before = f"; {n_before} shards that nothing touched were before" if n_before else ""
     click.echo(f"{release}: {said}{before}{'' if known else '; not all that was asked can be said'}")
     return known and not has_errors(findings)
 
 
 def _findings(
-    release: Path, every_image: bool, absent: str, key: Path | None, but: Collection[str] = ()
+    release: Path,
+    every_image: bool = False,
+    absent: str = "",
+    key: Path | None = None,
+    but: Collection[str] = (),
 ) -> list[Finding]:
     from mimicme.commands.verify.absent import Alias
     from mimicme.commands.verify.apart import verify_apart

@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 import pytest
 
+from mimicme.commands import verify as verification
 from mimicme.commands.verify import Finding, has_errors, verify
 from mimicme.pipeline.release import guard
 
@@ -44,6 +45,18 @@ def test_a_good_release_has_no_finding(good: Path) -> None:
     assert verify(good) == []
     assert verify(good, every_image=True) == []
     assert not has_errors([])
+
+
+def test_other_checks_have_another_mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = verification.mark()
+    here = Path(verification.__file__)
+    for file in here.parent.glob("*.py"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    monkeypatch.setattr(verification, "__file__", str(tmp_path / here.name))
+    assert verification.mark() == own  # wherever it is installed
+    changed = tmp_path / "sequence.py"
+    changed.write_text(changed.read_text().replace("MOVE_MM = 80.0", "MOVE_MM = 70.0"))
+    assert verification.mark() != own
 
 
 def put(name: str, key: object, value: object) -> Callable[[h5py.File], None]:
