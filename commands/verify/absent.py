@@ -22,10 +22,10 @@ from h5py.h5g import GroupID
 from numpy.typing import NDArray
 
 from mimicme.commands.verify.finding import Finding, guarded
-from mimicme.commands.verify.published import about, pages
+from mimicme.commands.verify.published import pages
 from mimicme.pipeline.privacy.names_in import is_in, names_in_bytes
 from mimicme.pipeline.privacy.pseudonyms import DIGITS
-from mimicme.pipeline.release import digest, guard, shards
+from mimicme.pipeline.release import digest, guard, publication, shards
 
 MIN_RAW = 4
 """Letters of an id from which on it is looked for between chunks: a shorter one stands in any binary file."""
@@ -55,7 +55,7 @@ def check_absent(
     Args:
         subject: the id, or a pseudonym.  alive: called now and then.
     """
-    said = about(path)
+    said = publication.of_file(path)
     if said is not None and not _PSEUDONYM.fullmatch(subject):
         if alias is not None and said.key in ("", alias.mark):
             yield from _check_name(path, alias.name, alive, True)

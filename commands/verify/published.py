@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mimicme.commands.verify.finding import Finding
 from mimicme.pipeline.release import digest, guard, publication, shards
-from mimicme.pipeline.release.publication import PAGES, SUMS, Publication
+from mimicme.pipeline.release.publication import PAGES, SUMS
 
 MAX_PAGE_BYTES = 64 << 20
 """Of a table of some hundred thousand subjects."""
@@ -19,21 +19,9 @@ _LINE = re.compile(r"([0-9a-f]{64}) [ *]([A-Za-z0-9_.@+-]+)")
 _AGAIN = "Publish again, or copy the folder again."
 
 
-def about(path: Path) -> Publication | None:
-    """What a published release says of itself; None of any other.
-
-    Raises:
-        ReleaseError: it cannot be read.
-    """
-    with guard.opened(path) as file:
-        root = guard.rooted(file)
-        said = guard.attribute(root, publication.ATTRIBUTE, "/")
-    return None if said is None else publication.of_attributes({publication.ATTRIBUTE: said})
-
-
 def check_published(path: Path) -> Iterator[Finding]:
     """The pages beside a published release fit their checksums, and the table lists who is in it."""
-    if about(path) is None:
+    if publication.of_file(path) is None:
         return
     folder = shards.folder_of(path)
     sums = _text(folder / SUMS)
