@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from mimicme.commands.examples import examples_of
-from mimicme.pipeline.command_line import FILE, FOLDER, JSON, PRESETS, RELEASE, WORKSPACE, Commands, stacked
+from mimicme.pipeline.command_line import (
+    FILE,
+    FOLDER,
+    JSON,
+    OVERWRITE,
+    PRESETS,
+    RELEASE,
+    WORKSPACE,
+    Commands,
+    stacked,
+)
 from mimicme.pipeline.run.pool import limit_threads, silence_warnings
 from mimicme.stages import FLOW
 
@@ -590,7 +600,7 @@ def report_command(
 
     def write_view(item: Item, path: Path) -> None:
         source = open_source(opened.root, STAGES, lambda _: opened)
-        view_file(source, source.items.index(item), path)
+        view_file(source, source.items.index(item), path, overwrite=True)
 
     console = Console(sys.stderr)
     try:
@@ -636,6 +646,7 @@ def report_command(
     type=click.Choice(["research", "papers", "training", "raw", "commercial"]),
     help="What the file is for; a release that says what its subjects permit asks for it.",
 )
+@OVERWRITE
 def view_command(
     place: Path,
     sequence: str | None,
@@ -647,6 +658,7 @@ def view_command(
     port: int,
     browser: bool,
     use: str | None,
+    overwrite: bool,
 ) -> None:
     """3D in the browser: scans, registered meshes, errors, in a workspace also verdicts on frames; a model's shapes."""
     from mimicme.commands.view import make_server, open_source, place_of, view_file, way_in
@@ -666,7 +678,7 @@ def view_command(
             source.check_use(at, use or "")
         console = Console(sys.stderr)
         try:
-            held = view_file(source, at, output, frames, texture, scans, console.draw)
+            held = view_file(source, at, output, frames, texture, scans, console.draw, overwrite)
         finally:
             console.clear()
         moved = sum(len(group.names) for group in source.shapes)
@@ -721,7 +733,7 @@ def view_command(
     is_flag=True,
     help="With ply: also a colour per vertex, for programs that read no texture of PLY (Open3D).",
 )
-@click.option("--overwrite", is_flag=True)
+@OVERWRITE
 @click.option(
     "--for",
     "use",
@@ -789,6 +801,7 @@ def export_command(
     metavar="ROW FOLDER",
     help="Two persons, though spelled alike (repeatable).",
 )
+@OVERWRITE
 def adopt_command(
     folder: Path,
     release: Path,
@@ -819,14 +832,15 @@ def adopt_command(
 @click.argument("release", type=RELEASE)
 @click.argument("template", type=RELEASE)
 @click.argument("output", metavar="OUT", type=FILE)
-def convert_command(release: Path, template: Path, output: Path) -> None:
+@OVERWRITE
+def convert_command(release: Path, template: Path, output: Path, overwrite: bool) -> None:
     """A release in another template's vertices: RELEASE, with TEMPLATE and its landmarks beside it, as OUT."""
     from mimicme.commands.convert import convert
     from mimicme.pipeline.run.progress import Console
 
     console = Console(sys.stderr)
     try:
-        done = convert(release, template, output, console.draw)
+        done = convert(release, template, output, console.draw, overwrite)
     finally:
         console.clear()
     for message in done.messages:

@@ -693,6 +693,22 @@ class Release:
         numbers = self._read(stored, at)
         return np.asarray(numbers) if how.is_float else how.decode(numbers, self._template_vertices)
 
+    def vertices_of(self, rows: Sequence[int]) -> NDArray[np.float32]:
+        """(n, V, 3) float32, mm: `vertices` of several rows of a sequence.
+
+        Raises:
+            ReleaseError: they would take more memory than those of a release of this size.
+        """
+        shape = (len(rows), self._size[0], 3)
+        if rows:
+            self._make_room(
+                4 * math.prod(shape), self._vertices(self._place(rows[0])[1])[0].place, _TIMES_FRAMES
+            )
+        frames = np.empty(shape, np.float32)
+        for at, row in enumerate(rows):
+            frames[at] = self.vertices(row)
+        return frames
+
     def values(self, item: Item, name: str) -> NDArray[Any]:
         """A whole field of one sequence: `pose` (F, 4, 4), `landmarks` (F, L, 3), `quality` (F,) ..."""
         if name == "vertices":
