@@ -81,9 +81,9 @@ def check_image(
     from mimicme.pipeline.formats.image import decode, decode_deep, info
 
     try:
-        info(data, where, layout.MAX_PIXELS)
+        info(data, where, layout.MAX_PIXELS, layout.IMAGE_FORMATS)
         if decode_it and deep_channels is None:
-            decode(data, layout.MAX_PIXELS, where)
+            decode(data, layout.MAX_PIXELS, where, layout.IMAGE_FORMATS)
         elif decode_it:
             numbers = decode_deep(data, layout.MAX_PIXELS, where)
             seen = numbers.shape[2] if numbers.ndim == 3 else 1

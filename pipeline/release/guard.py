@@ -86,9 +86,14 @@ class TooLittleMemoryError(ReleaseError):
     """This process had too little memory for something that a release may hold."""
 
 
-def room(held: int) -> int:
-    """Bytes of memory that the template, or a table, of a release with so many bytes on the disk may take."""
-    return max(ROOM_BYTES, ROOM_RATIO * held)
+def room(held: int, times: int = 1) -> int:
+    """Bytes of memory that the template, or a table, of a release with so many bytes on the disk may take: never more
+    than gzip can make of them.
+
+    Args:
+        times: as much, of what may take more.
+    """
+    return min(GZIP_RATIO * held, times * max(ROOM_BYTES, ROOM_RATIO * held))
 
 
 def first_line(error: BaseException) -> str:

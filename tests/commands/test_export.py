@@ -236,7 +236,7 @@ def test_an_archive_is_no_larger_than_a_release_of_its_size_makes_it(
 ) -> None:
     with Release(path) as release:
         assert release.vertices_of([0, 1]).shape == (2, len(release.template.vertices), 3)
-        monkeypatch.setattr(guard, "room", lambda held: 80)  # eight times that is for frames
+        monkeypatch.setattr(guard, "room", lambda held, times: 80 * times)  # eight times that is for frames
         with pytest.raises(ReleaseError, match="larger than one of a release"):
             release.vertices_of([0, 1])
 
