@@ -32,7 +32,9 @@ class Finding:
 
     def __str__(self) -> str:
         said = f"{self.level}: {self.where}: {self.message}"
-        return said.encode("utf-8", "backslashreplace").decode()
+        # what a stranger's file says is not to move a terminal's cursor
+        plain = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in said)
+        return plain.encode("utf-8", "backslashreplace").decode()
 
 
 def has_errors(findings: Iterable[Finding]) -> bool:

@@ -24,14 +24,14 @@ def check_published(path: Path) -> Iterator[Finding]:
     if publication.of_file(path) is None:
         return
     folder = shards.folder_of(path)
-    sums = _text(folder / SUMS)
+    sums = text_of(folder / SUMS)
     if sums is None:
         yield Finding(
             "warning", SUMS, f"It is missing: a publication or a withdrawal was interrupted. {_AGAIN}"
         )
     else:
         yield from _check_sums(folder, sums)
-    table = _text(folder / "subjects.csv")
+    table = text_of(folder / "subjects.csv")
     if table is not None:
         yield from _check_table(path, table)
 
@@ -39,7 +39,7 @@ def check_published(path: Path) -> Iterator[Finding]:
 def pages(folder: Path) -> Iterator[tuple[str, str]]:
     """Names and texts of what lies beside a published release."""
     for name in (*PAGES, SUMS):
-        text = _text(folder / name)
+        text = text_of(folder / name)
         if text is not None:
             yield name, text
 
@@ -55,7 +55,7 @@ def _check_sums(folder: Path, sums: str) -> Iterator[Finding]:
                 yield Finding("warning", name, f"It is missing, though {SUMS} names it. {_AGAIN}")
             elif hashlib.sha256(data).hexdigest() != wanted:
                 yield Finding("warning", name, f"It is not the one that {SUMS} is of. {_AGAIN}")
-    beside = _text(folder / f"release.h5{digest.ENDING}") or ""
+    beside = text_of(folder / f"release.h5{digest.ENDING}") or ""
     for name, wanted in sorted(_sums(beside).items()):
         if listed.get(name) != wanted:
             yield Finding("warning", SUMS, f"Of '{name}' it says another checksum than the release. {_AGAIN}")
@@ -69,7 +69,11 @@ def _sums(text: str) -> dict[str, str]:
 def _check_table(path: Path, table: str) -> Iterator[Finding]:
     with guard.opened(path) as file:
         people = set(guard.names(guard.subgroup(guard.rooted(file), "subjects", "/"), "/subjects"))
-    listed = {row.get("subject") or "" for row in csv.DictReader(io.StringIO(table))}
+    try:
+        listed = {row.get("subject") or "" for row in csv.DictReader(io.StringIO(table))}
+    except csv.Error as error:
+        yield Finding("warning", "subjects.csv", f"It is no table: {error}. {_AGAIN}")
+        return
     if gone := sorted(listed - people):
         yield Finding(
             "error",
@@ -82,7 +86,8 @@ def _check_table(path: Path, table: str) -> Iterator[Finding]:
         yield Finding("warning", "subjects.csv", f"'{missing[0]}' is in the release and not listed. {_AGAIN}")
 
 
-def _text(path: Path) -> str | None:
+def text_of(path: Path) -> str | None:
+    """The text of a plain file beside a release, as far as one of a publication is long; None where there is none."""
     data = _bytes(path)
     return None if data is None else data.decode("utf-8", "replace")
 

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mimicme.commands.verify.datasets import check_chunks, check_field, check_filters
-from mimicme.commands.verify.finding import Finding, first_line, guarded
+from mimicme.commands.verify.finding import Finding, guarded
 from mimicme.commands.verify.images import check_coding, check_images
+from mimicme.pipeline.errors import ReleaseError
 from mimicme.pipeline.formats.map_coding import MAPS
 from mimicme.pipeline.items import Item
 from mimicme.pipeline.release import digest, encoding, guard, layout
@@ -90,7 +91,7 @@ def check_sequence(group: h5py.Group, item: Item, shape: Shape, every_image: boo
                 if ok[row]:
                     yield Finding("error", f"{where} row {row}", "The frame is ok, but was never written.")
                 continue
-            yield from check_vertices(group["vertices"], row, bool(ok[row]), shape.vertices, how)
+            yield from check_vertices(stored, row, bool(ok[row]), shape.vertices, how)
     if not damage["pose"]:
         yield from check_poses(group["pose"], ok)
     if not any(damage[name] for name in layout.ROW_FIELDS if name.startswith("landmark")):
@@ -226,16 +227,20 @@ def check_quality(group: h5py.Group, quality: NDArray[Any]) -> Iterator[Finding]
 
 
 def check_vertices(
-    data: h5py.Dataset, row: int, ok: bool, template: NDArray[np.float64], how: Encoding = encoding.FLOAT32
+    stored: guard.Stored,
+    row: int,
+    ok: bool,
+    template: NDArray[np.float64],
+    how: Encoding = encoding.FLOAT32,
 ) -> Iterator[Finding]:
     """Vertices are NaN exactly where the frame is rejected, and a face in mm where it is not."""
-    where = f"{data.name} row {row}"
+    where = f"{stored.place} row {row}"
     try:
-        vertices = how.decode(data[row], template.astype(np.float32))
-    except MemoryError:
-        raise
-    except guard.TROUBLE as error:
-        yield Finding("error", where, f"The chunk is damaged: {first_line(error)}")
+        vertices = how.decode(stored.read(row), template.astype(np.float32))
+    except guard.TooLittleMemoryError as error:
+        raise MemoryError(str(error)) from error
+    except ReleaseError as error:
+        yield Finding("error", where, f"The chunk is damaged: {error.seen or error.what}")
         return
     if not ok:
         if not np.isnan(vertices).all():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +16,7 @@ import pytest
 from mimicme.commands import verify as verification
 from mimicme.commands.verify import Finding, has_errors, verify
 from mimicme.pipeline.release import guard
+from mimicme.pipeline.release.packing import fletcher32
 
 SMILE = "/subjects/S001/smile"
 
@@ -57,6 +60,24 @@ def test_other_checks_have_another_mark(tmp_path: Path, monkeypatch: pytest.Monk
     changed = tmp_path / "sequence.py"
     changed.write_text(changed.read_text().replace("MOVE_MM = 80.0", "MOVE_MM = 70.0"))
     assert verification.mark() != own
+
+
+def test_what_a_file_says_moves_no_cursor() -> None:
+    said = str(Finding("error", "/subjects/\x1b[2J", "status is 'a\nb\x07\udcff'."))
+    assert said == r"error: /subjects/\x1b[2J: status is 'a\nb\x07\udcff'."
+
+
+def test_a_frame_that_unpacks_to_more_than_it_says_is_a_finding(copy: Path) -> None:
+    with h5py.File(copy, "r+") as file:
+        data = file[f"{SMILE}/vertices"]
+        stream = zlib.compress(bytes(1 << 26), 9)  # thousands of times the frame, in its place
+        chunk = (stream + fletcher32(stream).to_bytes(4, "little"))[: 12 * data.shape[1]]
+        data.id.write_direct_chunk((0, 0, 0), chunk)
+    tracemalloc.start()
+    found = [f for f in verify(copy) if f.where == f"{SMILE}/vertices row 0"]
+    assert [f.level for f in found] == ["error"] and "damaged" in found[0].message
+    assert tracemalloc.get_traced_memory()[1] < 1 << 24
+    tracemalloc.stop()
 
 
 def put(name: str, key: object, value: object) -> Callable[[h5py.File], None]:
