@@ -193,13 +193,13 @@ def _say_unheeded(workspace: Workspace) -> None:
         click.echo(sentence, err=True)
 
 
-def _by_shard(findings: Iterable[Finding]) -> dict[str, list[tuple[str, str]]]:
+def _by_shard(findings: Iterable[Finding]) -> dict[str, list[tuple[str, str, str]]]:
     """What was said of each shard; a finding has its name before the place."""
-    found: dict[str, list[tuple[str, str]]] = {}
+    found: dict[str, list[tuple[str, str, str]]] = {}
     for one in findings:
         name, colon, _ = one.where.partition(":")
         if colon:
-            found.setdefault(name, []).append((one.where, one.message))
+            found.setdefault(name, []).append((one.where, one.message, one.check))
     return found
 
 
@@ -215,12 +215,15 @@ def _said(release: Path, findings: Sequence[Finding], n_before: int = 0, quiet: 
         n_before: shards that were not looked into again.
     """
     from mimicme.commands.verify import all_said, has_errors
+    from mimicme.commands.verify.checks import CHECKS
 
     known = all_said(findings)
     if quiet and known and not has_errors(findings):
         return True
     for finding in findings:
         click.echo(finding)
+    for name in dict.fromkeys(one.check for one in findings if one.check):
+        click.echo(f"[{name}] {CHECKS[name].promise} {CHECKS[name].todo}")
     said = (
         "not usable"
         if has_errors(findings)
@@ -539,7 +542,9 @@ def status_command(
 
 @main.command("verify")
 @click.argument("release", type=RELEASE)
-@click.option("--every-image", is_flag=True, help="Decode every texture (default: three a sequence).")
+@click.option(
+    "--every-image", "--deep", is_flag=True, help="Decode every texture (default: three a sequence)."
+)
 @click.option(
     "--absent", default="", metavar="ID", help="Nothing of this subject may be left: no name, text or chunk."
 )
@@ -556,7 +561,10 @@ def verify_command(release: Path, every_image: bool, absent: str, key: Path | No
     if not as_json:
         sys.exit(0 if _verified(release, every_image, absent, key) else 1)
     findings = _findings(release, every_image, absent, key)
-    records = [{"level": f.level, "where": f.where, "message": f.message} for f in findings]
+    records = [
+        {"level": f.level, "check": f.check, "where": f.where, "message": f.message, "todo": f.todo}
+        for f in findings
+    ]
     click.echo(json.dumps(records, indent=1))
     sys.exit(1 if has_errors(findings) or not all_said(findings) else 0)
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import h5py
 
 from mimicme.commands.verify.absent import Alias, check_absent
-from mimicme.commands.verify.finding import Finding, all_said, guarded, has_errors, of_error
+from mimicme.commands.verify.finding import Finding, all_said, guarded, has_errors, named, of_error
 from mimicme.commands.verify.people import check_entry, check_subjects
 from mimicme.commands.verify.published import check_published
 from mimicme.commands.verify.sequence import Shape
@@ -80,7 +80,7 @@ def verify(
     except ReleaseError as error:
         if isinstance(error.__cause__, BlockingIOError):
             raise
-        return [Finding("error", "/", f"This is not a readable HDF5 file: {error.seen}")]
+        return [Finding("error", "/", f"This is not a readable HDF5 file: {error.seen}", "file")]
     with handle:
         findings = list(_check_file(handle, Path(path), every_image, alive, but))
     findings += guarded("/", check_beside, Path(path), alive)
@@ -89,6 +89,7 @@ def verify(
     return findings + (list(guarded("/", check_absent, Path(path), absent, alive, alias)) if absent else [])
 
 
+@named("structure")
 def _check_file(
     root: h5py.File, path: Path, every_image: bool, alive: Callable[[], None], but: Collection[str]
 ) -> Iterator[Finding]:

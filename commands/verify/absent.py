@@ -12,7 +12,7 @@ import mmap
 import re
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from h5py import h5d
 from h5py.h5g import GroupID
 from numpy.typing import NDArray
 
-from mimicme.commands.verify.finding import Finding, guarded
+from mimicme.commands.verify.finding import Finding, guarded, named
 from mimicme.commands.verify.published import pages, text_of
 from mimicme.commands.verify.tree import Seen
 from mimicme.pipeline.privacy.names_in import is_in, names_in_bytes
@@ -48,6 +48,7 @@ class Alias:
     mark: str
 
 
+@named("absent")
 def check_absent(
     path: Path, subject: str, alive: Callable[[], None], alias: Alias | None = None
 ) -> Iterator[Finding]:
@@ -93,7 +94,7 @@ def _check_name(path: Path, subject: str, alive: Callable[[], None], published: 
     for file in (path, *(folder / name for name in sorted(named) if (folder / name).is_file())):
         for finding in guarded("/", _check_file, file, subject, alive):
             where = finding.where if file == path else f"{file.name}:{finding.where}"
-            yield Finding(finding.level, where, finding.message)
+            yield replace(finding, where=where)
 
 
 def _check_file(path: Path, subject: str, alive: Callable[[], None]) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from mimicme.commands.verify.finding import Finding
+from mimicme.commands.verify.finding import Finding, named
 from mimicme.pipeline.release import digest, guard, publication, shards
 from mimicme.pipeline.release.publication import PAGES, SUMS
 
@@ -19,6 +19,7 @@ _LINE = re.compile(r"([0-9a-f]{64}) [ *]([A-Za-z0-9_.@+-]+)")
 _AGAIN = "Publish again, or copy the folder again."
 
 
+@named("pages")
 def check_published(path: Path) -> Iterator[Finding]:
     """The pages beside a published release fit their checksums, and the table lists who is in it."""
     if publication.of_file(path) is None:

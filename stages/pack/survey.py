@@ -32,7 +32,7 @@ class Look:
         frames: their number.  image_bytes: of all its images; -1: not looked at.
     """
 
-    units: tuple[tuple[str, str], ...]
+    units: tuple[tuple[str, ...], ...]
     lost: str | None
     fingerprints: Mapping[str, str]
     frames: int
@@ -45,11 +45,11 @@ class Verified:
 
     Attributes:
         by: the mark of the checks: what other checks would say is not known.
-        warnings: what they said of it, place and sentence.
+        warnings: what they said of it: place, sentence, and name of the check.
     """
 
     by: str
-    warnings: tuple[tuple[str, str], ...] = ()
+    warnings: tuple[tuple[str, ...], ...] = ()
 
 
 class Memory:
@@ -124,12 +124,12 @@ class Memory:
 
 
 def note_verified(
-    file: Path, folder: Path, by: str, warnings: Mapping[str, Iterable[tuple[str, str]]] | None = None
+    file: Path, folder: Path, by: str, warnings: Mapping[str, Iterable[tuple[str, ...]]] | None = None
 ) -> None:
     """Remember that the shards in a folder that a pack has left are verified, as far as they are as it left them.
 
     Args:
-        by: the mark of the checks.  warnings: what they said, by name of a shard: place and sentence.
+        by: the mark of the checks.  warnings: what they said, by name of a shard, see `Verified`.
 
     Raises:
         OSError, OutputError: it cannot be written.
@@ -150,7 +150,7 @@ def note_verified(
             temporary.write_text("".join([head, _shard_line(marked), *looks]), encoding="utf-8")
 
 
-def verified_by(file: Path, by: str) -> dict[str, tuple[tuple[str, str], ...]]:
+def verified_by(file: Path, by: str) -> dict[str, tuple[tuple[str, ...], ...]]:
     """Names of the shards that these very checks verified, and what they warned of; see `Memory.is_verified`."""
     try:
         with open(file, encoding="utf-8") as handle:
@@ -169,7 +169,7 @@ def _shards(line: str) -> dict[str, tuple[str, Verified | None]]:
     """What was seen of each shard, and by what it is verified."""
     found: dict[str, tuple[str, Verified | None]] = {}
     for name, (mark, by, said) in json.loads(checked(line)).items():
-        warnings = tuple((str(where), str(message)) for where, message in said)
+        warnings = tuple(tuple(map(str, one)) for one in said)
         found[str(name)] = str(mark), Verified(str(by), warnings) if by else None
     return found
 

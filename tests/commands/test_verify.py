@@ -15,6 +15,7 @@ import pytest
 
 from mimicme.commands import verify as verification
 from mimicme.commands.verify import Finding, has_errors, verify
+from mimicme.commands.verify.checks import CHECKS
 from mimicme.pipeline.release import guard
 from mimicme.pipeline.release.packing import fletcher32
 
@@ -341,3 +342,19 @@ def test_a_broken_map_is_found(mapped: Path, tmp_path: Path, name: str) -> None:
         damage(file)
     found = [f for f in verify(target) if f.level == "error"]
     assert any(f.where == where and message in f.message for f in found), found
+
+
+def test_every_finding_has_the_name_of_a_check_and_a_remedy(copy: Path, repository: Path) -> None:
+    page = (repository / "docs" / "release-format.md").read_text()
+    for name, check in CHECKS.items():
+        assert f"| `{name}` | {check.promise} | {check.todo} |\n" in page
+    named = set()
+    for change in BROKEN.values():
+        broken = copy.with_name("broken.h5")
+        broken.write_bytes(copy.read_bytes())
+        with h5py.File(broken, "r+") as file:
+            change[0](file)
+        for finding in verify(broken, absent="S002"):
+            assert finding.check in CHECKS and finding.todo, finding
+            named.add(finding.check)
+    assert named >= set(CHECKS) - {"file", "beside", "maps", "shards", "pages", "chunks"}

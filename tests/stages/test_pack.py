@@ -493,4 +493,4 @@ def test_a_frame_that_is_called_bad_is_rejected_in_its_shard_and_comes_back(
         with Release(output) as release:
             assert release.frame(release.sequence("S001", "smile").rows[1]).ok is not bool(rejected)
         assert verify(output) == []
-        note_verified(remembered, output.parent)
+        note_verified(remembered, output.parent, "these checks")
