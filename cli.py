@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from mimicme.pipeline.items import Item
     from mimicme.pipeline.workspace import Workspace
 
-MB_A_FRAME, ONE_FILE_GB = 2.2, 50
-"""Of 53,349 vertices and a photograph of 1024 pixels, as pack writes them by default; and what is much for one file."""
+MB_A_FRAME = 2.2
+"""Of 53,349 vertices and a photograph of 1024 pixels, as pack writes them by default."""
 
 # before numpy is imported anywhere: one thread per process, and the same bytes for any number of jobs
 limit_threads()
@@ -294,7 +294,7 @@ def _findings(
 def init(workspace: Path, dry_run: bool, **declared: Any) -> None:
     """Make a workspace for a folder of captures."""
     from mimicme.pipeline.captures.overview import overview
-    from mimicme.pipeline.workspace import CONFIG_NAME, Workspace
+    from mimicme.pipeline.workspace import CONFIG_NAME, Workspace, shards_advised
     from mimicme.stages import STAGES
 
     made = Workspace.create(workspace, stages=STAGES, dry_run=dry_run, **declared)
@@ -324,12 +324,8 @@ def init(workspace: Path, dry_run: bool, **declared: Any) -> None:
     if dry_run:
         click.echo("Nothing is written.")
         sys.exit(2 if found.unclear else 0)
-    planned = found.frame_count * MB_A_FRAME / 1000
-    if planned > ONE_FILE_GB:
-        click.echo(
-            f'The release will take about {planned:.0f} GB: shard = "subject" in [pack] of {made.root / CONFIG_NAME} '
-            "makes many files of it, which a change does not write all anew."
-        )
+    if said := shards_advised(found.frame_count * MB_A_FRAME / 1000, made.root):
+        click.echo(said)
     click.echo(f"Next: mimicme run {shlex.quote(str(workspace))}")
 
 
