@@ -6,14 +6,24 @@ import contextlib
 import json
 import shlex
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from mimicme.commands.examples import examples_of
-from mimicme.pipeline.command_line import FILE, FOLDER, JSON, PRESETS, RELEASE, WORKSPACE, Commands, stacked
+from mimicme.pipeline.command_line import (
+    FILE,
+    FOLDER,
+    JSON,
+    OVERWRITE,
+    PRESETS,
+    RELEASE,
+    WORKSPACE,
+    Commands,
+    stacked,
+)
 from mimicme.pipeline.run.pool import limit_threads, silence_warnings
 from mimicme.stages import FLOW
 
@@ -22,8 +32,8 @@ if TYPE_CHECKING:
     from mimicme.pipeline.items import Item
     from mimicme.pipeline.workspace import Workspace
 
-MB_A_FRAME, ONE_FILE_GB = 2.2, 50
-"""Of 53,349 vertices and a photograph of 1024 pixels, as pack writes them by default; and what is much for one file."""
+MB_A_FRAME = 2.2
+"""Of 53,349 vertices and a photograph of 1024 pixels, as pack writes them by default."""
 
 # before numpy is imported anywhere: one thread per process, and the same bytes for any number of jobs
 limit_threads()
@@ -113,7 +123,7 @@ def _run(
     from mimicme.pipeline.run.runner import RunOptions, run
     from mimicme.pipeline.workspace import Workspace
     from mimicme.stages import STAGES
-    from mimicme.stages.pack.survey import note_verified
+    from mimicme.stages.pack.survey import note_verified, verified_by
 
     opened = Workspace.open(workspace, sets=_sets(preset, sets, detector_model))
     said: list[str] = []
@@ -121,14 +131,18 @@ def _run(
     result = run(opened, RunOptions(**options), STAGES, console)
     if quiet and (result.exit_code or options["dry_run"]):
         click.echo("\n".join(said))
-    sound = (
-        result.release is None
-        or not result.packed
-        or _verified(result.release, but=result.verified, quiet=quiet)
-    )
-    if sound and result.release is not None and result.packed:
-        with contextlib.suppress(OSError, OutputError):  # it saves time alone
-            note_verified(opened.packed, result.release.resolve().parent)
+    sound = True
+    if result.release is not None and result.packed:
+        from mimicme.commands.verify import Finding, mark
+
+        known = verified_by(opened.packed, mark())
+        but = {name: known[name] for name in result.verified if name in known}
+        findings = [Finding("warning", *said) for warnings in but.values() for said in warnings]
+        findings += _findings(result.release, but=but)
+        sound = _said(result.release, findings, len(but), quiet)
+        if sound:
+            with contextlib.suppress(OSError, OutputError):  # it saves time alone
+                note_verified(opened.packed, result.release.resolve().parent, mark(), _by_shard(findings))
     if not options["dry_run"] and not quiet:
         _say_not_kept(workspace, preset, sets)
     sys.exit(result.exit_code if sound else max(result.exit_code, 1))
@@ -179,24 +193,37 @@ def _say_unheeded(workspace: Workspace) -> None:
         click.echo(sentence, err=True)
 
 
-def _verified(
-    release: Path,
-    every_image: bool = False,
-    absent: str = "",
-    key: Path | None = None,
-    but: Collection[str] = (),
-    quiet: bool = False,
-) -> bool:
-    """Verify a release, but for shards that were before, and say what was found; quietly, only where it is not
-    usable."""
-    from mimicme.commands.verify import all_said, has_errors
+def _by_shard(findings: Iterable[Finding]) -> dict[str, list[tuple[str, str, str]]]:
+    """What was said of each shard; a finding has its name before the place."""
+    found: dict[str, list[tuple[str, str, str]]] = {}
+    for one in findings:
+        name, colon, _ = one.where.partition(":")
+        if colon:
+            found.setdefault(name, []).append((one.where, one.message, one.check))
+    return found
 
-    findings = _findings(release, every_image, absent, key, but)
-    if quiet and all_said(findings) and not has_errors(findings):
+
+def _verified(release: Path, every_image: bool = False, absent: str = "", key: Path | None = None) -> bool:
+    """Verify a release and say what was found."""
+    return _said(release, _findings(release, every_image, absent, key))
+
+
+def _said(release: Path, findings: Sequence[Finding], n_before: int = 0, quiet: bool = False) -> bool:
+    """Say what was found in a release, quietly only where it is not usable; whether it is.
+
+    Args:
+        n_before: shards that were not looked into again.
+    """
+    from mimicme.commands.verify import all_said, has_errors
+    from mimicme.commands.verify.checks import CHECKS
+
+    known = all_said(findings)
+    if quiet and known and not has_errors(findings):
         return True
     for finding in findings:
         click.echo(finding)
-    known = all_said(findings)
+    for name in dict.fromkeys(one.check for one in findings if one.check):
+        click.echo(f"[{name}] {CHECKS[name].promise} {CHECKS[name].todo}")
     said = (
         "not usable"
         if has_errors(findings)
@@ -204,13 +231,17 @@ def _verified(
         if known
         else "nothing is wrong that was looked at"
     )
-    before = f"; {len(but)} shards that nothing touched were before" if but else ""
+    before = f"; {n_before} shards that nothing touched were before" if n_before else ""
     click.echo(f"{release}: {said}{before}{'' if known else '; not all that was asked can be said'}")
     return known and not has_errors(findings)
 
 
 def _findings(
-    release: Path, every_image: bool, absent: str, key: Path | None, but: Collection[str] = ()
+    release: Path,
+    every_image: bool = False,
+    absent: str = "",
+    key: Path | None = None,
+    but: Collection[str] = (),
 ) -> list[Finding]:
     from mimicme.commands.verify.absent import Alias
     from mimicme.commands.verify.apart import verify_apart
@@ -263,7 +294,7 @@ def _findings(
 def init(workspace: Path, dry_run: bool, **declared: Any) -> None:
     """Make a workspace for a folder of captures."""
     from mimicme.pipeline.captures.overview import overview
-    from mimicme.pipeline.workspace import CONFIG_NAME, Workspace
+    from mimicme.pipeline.workspace import CONFIG_NAME, Workspace, shards_advised
     from mimicme.stages import STAGES
 
     made = Workspace.create(workspace, stages=STAGES, dry_run=dry_run, **declared)
@@ -293,12 +324,8 @@ def init(workspace: Path, dry_run: bool, **declared: Any) -> None:
     if dry_run:
         click.echo("Nothing is written.")
         sys.exit(2 if found.unclear else 0)
-    planned = found.frame_count * MB_A_FRAME / 1000
-    if planned > ONE_FILE_GB:
-        click.echo(
-            f'The release will take about {planned:.0f} GB: shard = "subject" in [pack] of {made.root / CONFIG_NAME} '
-            "makes many files of it, which a change does not write all anew."
-        )
+    if said := shards_advised(found.frame_count * MB_A_FRAME / 1000, made.root):
+        click.echo(said)
     click.echo(f"Next: mimicme run {shlex.quote(str(workspace))}")
 
 
@@ -511,7 +538,9 @@ def status_command(
 
 @main.command("verify")
 @click.argument("release", type=RELEASE)
-@click.option("--every-image", is_flag=True, help="Decode every texture (default: three a sequence).")
+@click.option(
+    "--every-image", "--deep", is_flag=True, help="Decode every texture (default: three a sequence)."
+)
 @click.option(
     "--absent", default="", metavar="ID", help="Nothing of this subject may be left: no name, text or chunk."
 )
@@ -528,7 +557,10 @@ def verify_command(release: Path, every_image: bool, absent: str, key: Path | No
     if not as_json:
         sys.exit(0 if _verified(release, every_image, absent, key) else 1)
     findings = _findings(release, every_image, absent, key)
-    records = [{"level": f.level, "where": f.where, "message": f.message} for f in findings]
+    records = [
+        {"level": f.level, "check": f.check, "where": f.where, "message": f.message, "todo": f.todo}
+        for f in findings
+    ]
     click.echo(json.dumps(records, indent=1))
     sys.exit(1 if has_errors(findings) or not all_said(findings) else 0)
 
@@ -572,7 +604,7 @@ def report_command(
 
     def write_view(item: Item, path: Path) -> None:
         source = open_source(opened.root, STAGES, lambda _: opened)
-        view_file(source, source.items.index(item), path)
+        view_file(source, source.items.index(item), path, overwrite=True)
 
     console = Console(sys.stderr)
     try:
@@ -618,6 +650,7 @@ def report_command(
     type=click.Choice(["research", "papers", "training", "raw", "commercial"]),
     help="What the file is for; a release that says what its subjects permit asks for it.",
 )
+@OVERWRITE
 def view_command(
     place: Path,
     sequence: str | None,
@@ -629,6 +662,7 @@ def view_command(
     port: int,
     browser: bool,
     use: str | None,
+    overwrite: bool,
 ) -> None:
     """3D in the browser: scans, registered meshes, errors, in a workspace also verdicts on frames; a model's shapes."""
     from mimicme.commands.view import make_server, open_source, place_of, view_file, way_in
@@ -648,7 +682,7 @@ def view_command(
             source.check_use(at, use or "")
         console = Console(sys.stderr)
         try:
-            held = view_file(source, at, output, frames, texture, scans, console.draw)
+            held = view_file(source, at, output, frames, texture, scans, console.draw, overwrite)
         finally:
             console.clear()
         moved = sum(len(group.names) for group in source.shapes)
@@ -703,7 +737,7 @@ def view_command(
     is_flag=True,
     help="With ply: also a colour per vertex, for programs that read no texture of PLY (Open3D).",
 )
-@click.option("--overwrite", is_flag=True)
+@OVERWRITE
 @click.option(
     "--for",
     "use",
@@ -771,6 +805,7 @@ def export_command(
     metavar="ROW FOLDER",
     help="Two persons, though spelled alike (repeatable).",
 )
+@OVERWRITE
 def adopt_command(
     folder: Path,
     release: Path,
@@ -801,14 +836,15 @@ def adopt_command(
 @click.argument("release", type=RELEASE)
 @click.argument("template", type=RELEASE)
 @click.argument("output", metavar="OUT", type=FILE)
-def convert_command(release: Path, template: Path, output: Path) -> None:
+@OVERWRITE
+def convert_command(release: Path, template: Path, output: Path, overwrite: bool) -> None:
     """A release in another template's vertices: RELEASE, with TEMPLATE and its landmarks beside it, as OUT."""
     from mimicme.commands.convert import convert
     from mimicme.pipeline.run.progress import Console
 
     console = Console(sys.stderr)
     try:
-        done = convert(release, template, output, console.draw)
+        done = convert(release, template, output, console.draw, overwrite)
     finally:
         console.clear()
     for message in done.messages:

@@ -1,20 +1,24 @@
 """Releases as training reads them: what each encoding takes, costs and loses, and frames a second of a shuffled loader.
 
-Stands on the usable frames of a release (--release), of which the first 20 are encoded in every way.  The loader goes
+Stands on the usable frames of a release (--release), of which the first 50 are encoded in every way.  The loader goes
 over as many as FRAMES of them, again and again the same ones, each in a place of its own in the file; beside it the
 same frames as one .npy file each.  With textures of SIDE the same vertices and encoded images also lie in tar shards,
 which WebDataset reads.  Everything is read from memory that is warm.
+
+What one thread does is given in processor time.  The loaders take turns, an epoch each, so that what else the machine
+does meets all of them; of each the best epoch counts, and beside it the processor time of this process and its workers.
 """
 
 from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from measure import seconds_of
 
 from mimicme.pipeline.formats.image import decode, encode
 from mimicme.pipeline.items import Item
@@ -23,10 +27,10 @@ from mimicme.pipeline.release.encoding import ENCODINGS
 from mimicme.pipeline.release.layout import quality_dtype
 from mimicme.pipeline.release.writer import ReleaseWriter
 
-ENCODED = 20
+ENCODED = 50
 FRAMES = 480
 PER_SEQUENCE = 12
-BATCH, WORKERS, EPOCHS = 32, 2, 3
+BATCH, WORKERS, EPOCHS = 32, 2, 5
 SIDE, PER_SHARD, BUFFER = 512, 60, 64
 NOISE = 3.0  # standard deviation of a camera's noise, levels of 255
 TEXTURES = (("png", 95), ("jpeg", 95), ("webp", 95))
@@ -110,9 +114,9 @@ def of_vertices(
     """Size, time to write and to read, and error of one encoding of vertices, per frame."""
     template_vertices = np.asarray(template.vertices, np.float32)
     how = ENCODINGS[name]
-    begin = time.perf_counter()
+    begin = time.process_time()
     write(path, template, frames, len(frames), name)
-    writing = (time.perf_counter() - begin) / len(frames)
+    writing = (time.process_time() - begin) / len(frames)
     with Release(path) as release:
         stored = sum(
             release._vertices(info.item)[0].data.id.get_storage_size() for info in release.sequences()
@@ -122,10 +126,10 @@ def of_vertices(
             release.vertices(row)
         best = np.inf
         for _ in range(5):
-            begin = time.perf_counter()
+            begin = time.process_time()
             for row in order:
                 release.vertices(row)
-            best = min(best, (time.perf_counter() - begin) / len(frames))
+            best = min(best, (time.process_time() - begin) / len(frames))
         off = max(
             float(np.abs(release.vertices(row).astype(np.float64) - frames[row]).max()) for row in order
         )
@@ -154,11 +158,11 @@ def of_textures(
         if noisy:
             noise = rng.normal(scale=NOISE, size=texture.shape)
             texture = np.clip(texture + noise * texture.any(axis=2, keepdims=True), 0, 255).astype(np.uint8)
-        begin = time.perf_counter()
+        begin = time.process_time()
         data = encode(texture, name, quality)
-        middle = time.perf_counter()
+        middle = time.process_time()
         back = decode(data)
-        writing, reading = writing + middle - begin, reading + time.perf_counter() - middle
+        writing, reading = writing + middle - begin, reading + time.process_time() - middle
         difference = np.abs(back.astype(int) - texture)
         errors.append(float(difference.mean()))
         most = max(most, int(difference.max()))
@@ -195,7 +199,7 @@ class _Files:
 
 def of_loader(
     folder: Path, template: Any, frames: np.ndarray, say: Callable[[str], None]
-) -> dict[str, float]:
+) -> dict[str, dict[str, float]]:
     """Frames a second of a shuffled DataLoader with two workers; empty where PyTorch is not installed."""
     try:
         import torch
@@ -213,27 +217,51 @@ def of_loader(
         path = folder / f"{n}-{name}-many.h5"
         write(path, template, frames, FRAMES, name)
         data[name] = Release(path).as_torch()
-    found = {name: rates(one) for name, one in data.items()}
-    for name, rate in found.items():
-        share = rate / found["one .npy a frame"]
-        say(f"    loader {name:<17} {rate:7.0f} frames/s  {share:.2f} of .npy")
+    return rates(data, say, "loader", "one .npy a frame", ".npy")
+
+
+def rates(
+    data: Mapping[str, Any], say: Callable[[str], None], what: str, measure: str, called: str
+) -> dict[str, dict[str, float]]:
+    """Frames a second, and milliseconds of processor a frame, of several data sets that take turns.
+
+    Args:
+        measure: the one that the others are compared with.
+    """
+    loaders = {name: _loader(one) for name, one in data.items()}
+    found = {name: {"frames_s": 0.0, "cpu_ms": np.inf} for name in data}
+    for epoch in range(EPOCHS + 1):
+        for name, loader in loaders.items():
+            begin, used, seen = time.perf_counter(), _processor_s(loader), 0
+            for batch in loader:
+                seen += len(batch["vertices"])
+            if epoch:  # in the first, workers start
+                took, spent = time.perf_counter() - begin, _processor_s(loader) - used
+                found[name]["frames_s"] = max(found[name]["frames_s"], seen / took)
+                found[name]["cpu_ms"] = min(found[name]["cpu_ms"], 1000 * spent / seen)
+    base = found[measure]
+    for name, one in found.items():
+        share, of_speed = one["frames_s"] / base["frames_s"], base["cpu_ms"] / one["cpu_ms"]
+        say(
+            f"    {what} {name:<24} {one['frames_s']:6.0f} frames/s, {share:.2f} of {called};  "
+            f"{one['cpu_ms']:5.2f} ms of processor a frame, {of_speed:.2f}"
+        )
     return found
 
 
-def rates(data: Any, shuffle: bool = True) -> float:
-    """Frames a second, the best of several epochs; the first, in which workers start, does not count."""
-    from torch.utils.data import DataLoader
+def _loader(data: Any) -> Any:
+    from torch.utils.data import DataLoader, IterableDataset
 
-    mixed = {"shuffle": True} if shuffle else {}  # a stream mixes its samples itself
-    loader = DataLoader(data, batch_size=BATCH, num_workers=WORKERS, persistent_workers=True, **mixed)
-    best = 0.0
-    for epoch in range(EPOCHS + 1):
-        begin, seen = time.perf_counter(), 0
-        for batch in loader:
-            seen += len(batch["vertices"])
-        if epoch:
-            best = max(best, seen / (time.perf_counter() - begin))
-    return best
+    mixed = (
+        {} if isinstance(data, IterableDataset) else {"shuffle": True}
+    )  # a stream mixes its samples itself
+    return DataLoader(data, batch_size=BATCH, num_workers=WORKERS, persistent_workers=True, **mixed)
+
+
+def _processor_s(loader: Any) -> float:
+    """Processor time of this process and a loader's workers, where the system tells."""
+    workers = getattr(getattr(loader, "_iterator", None), "_workers", ())
+    return time.process_time() + sum(seconds_of(worker.pid) for worker in workers)
 
 
 def of_side(texture: np.ndarray) -> np.ndarray:
@@ -250,7 +278,7 @@ def of_textured_loader(
     images: Sequence[bytes],
     kind: str,
     say: Callable[[str], None],
-) -> dict[str, float]:
+) -> dict[str, dict[str, float]]:
     """Frames a second with their textures decoded; empty where PyTorch or WebDataset is not installed."""
     try:
         import torch
@@ -278,11 +306,7 @@ def of_textured_loader(
             "release, shuffled": release.as_torch(fields=fields),
             "release, stream": release.as_torch(fields=fields, stream=True, buffer=BUFFER),
         }
-        found = {name: rates(one, shuffle=name == "release, shuffled") for name, one in data.items()}
-    for name, rate in found.items():
-        share = rate / found["tar shards (WebDataset)"]
-        say(f"    {kind} {SIDE}: {name:<24} {rate:7.0f} frames/s  {share:.2f} of tar shards")
-    return found
+        return rates(data, say, f"{kind} {SIDE}:", "tar shards (WebDataset)", "tar shards")
 
 
 def _of_tar(sample: dict[str, Any]) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def measured(command: Sequence[str | Path], timeout_s: float = 3600.0) -> Cost:
         late = False
         while child.poll() is None:
             for pid in _session(child.pid):
-                seconds[pid] = max(_seconds(pid), seconds.get(pid, 0.0))
+                seconds[pid] = max(seconds_of(pid), seconds.get(pid, 0.0))
                 peaks[pid] = max(_peak_mb(pid), peaks.get(pid, 0.0))
             if time.monotonic() - began > timeout_s:
                 late = True
@@ -85,7 +85,7 @@ def _stat(pid: int) -> list[str]:
         return []
 
 
-def _seconds(pid: int) -> float:
+def seconds_of(pid: int) -> float:
     """CPU seconds of a process so far, its own alone."""
     fields = _stat(pid)
     return (int(fields[11]) + int(fields[12])) / TICKS_PER_S if fields else 0.0

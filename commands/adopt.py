@@ -36,6 +36,7 @@ from mimicme.pipeline.release.writer import ReleaseWriter
 from mimicme.pipeline.run.plan import created_at
 from mimicme.pipeline.sources import Sources
 from mimicme.pipeline.template import Template, prepare, template_source_digest
+from mimicme.pipeline.whole_file import refuse_existing
 
 Progress = Callable[[str], None]
 
@@ -70,6 +71,7 @@ def adopt(
     align: bool = False,
     rules: ConsentRules | None = None,
     progress: Progress | None = None,
+    overwrite: bool = False,
 ) -> Adopted:
     """Write a release of registered meshes.
 
@@ -79,11 +81,13 @@ def adopt(
         metadata, columns, expressions: tables as in `mimicme init`.  fps: frames per second, NaN: unknown.
         rules: whose consent lets a subject in; default: as in a new workspace.
         align: bring every mesh rigidly onto the template, by the half of its vertices that move least.
+        overwrite: replace a release that is there.
 
     Raises:
-        UsageError: a folder may be that of somebody who refuses.
+        UsageError: the release is there already, or a folder may be that of somebody who refuses.
         InputError: nothing is found, a file cannot be read, or not one mesh has the template's topology.
     """
+    refuse_existing(release, overwrite)
     shape = prepare(template)
     raw = read_mesh(template.read_bytes(), template.name).mesh
     to_mm = unit_and_axes(np.asarray(raw.vertices, np.float64), shape.vertices)

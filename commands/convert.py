@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -51,6 +52,7 @@ from mimicme.pipeline.release.writer import ReleaseWriter, SequenceWriter
 from mimicme.pipeline.template import Template, prepare
 from mimicme.pipeline.template.face_core import FaceCore
 from mimicme.pipeline.template.skin import skin_of
+from mimicme.pipeline.whole_file import refuse_existing
 
 Progress = Callable[[str], None]
 
@@ -367,19 +369,23 @@ class Converted:
     messages: tuple[str, ...]
 
 
-def convert(release: Path, template: Path, out: Path, progress: Progress | None = None) -> Converted:
+def convert(
+    release: Path, template: Path, out: Path, progress: Progress | None = None, overwrite: bool = False
+) -> Converted:
     """Write a release in another template's vertices.
 
     Args:
         template: a mesh file with its landmarks beside it, as of `init`.
+        overwrite: replace a file that is there.
 
     Raises:
-        UsageError: the release would be written over itself.
+        UsageError: the release would be written over itself, or the file is there already.
         InputError: the template cannot be used, or the two cannot be registered to each other.
         ReleaseError: the release is damaged.
     """
-    if out.absolute() == release.absolute():
+    if os.path.realpath(out) == os.path.realpath(release):
         raise UsageError("a release is not converted in its place", where=out, todo="Name another file.")
+    refuse_existing(out, overwrite)
     with Release(release) as old:
         source, target = _as_stored(old.template), _as_stored(prepare(template))
         if source.landmark_names != target.landmark_names:

@@ -21,7 +21,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "settings": ("mimicme settings ws --section bake", "mimicme settings --markdown"),
     "plan": ("mimicme plan ws --workers 16", "mimicme plan ws --sample 20 --json"),
     "status": ("mimicme status ws --failed", "mimicme status ws --watch"),
-    "verify": ("mimicme verify ws/release.h5", "mimicme verify ws/release.h5 --every-image --absent S007"),
+    "verify": ("mimicme verify ws/release.h5", "mimicme verify ws/release.h5 --deep --absent S007"),
     "report": ("mimicme report ws", "mimicme report ws --jobs 4 --views 10 --output /tmp/report"),
     "view": (
         "mimicme view ws S001/happiness",

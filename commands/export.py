@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from mimicme.pipeline.captures.layouts import safe_name
 from mimicme.pipeline.errors import ReleaseError, UsageError
 from mimicme.pipeline.formats.glb import BYTES_PER_VERTEX, Animation
+from mimicme.pipeline.formats.map_coding import Coding
 from mimicme.pipeline.geometry.mesh import Mesh, transform
 from mimicme.pipeline.geometry.orientation import reversed_mesh
 from mimicme.pipeline.geometry.seams import seamed
@@ -31,7 +32,7 @@ from mimicme.pipeline.landmarks import NamedPoints
 from mimicme.pipeline.landmarks.files import WRITERS, write_landmarks
 from mimicme.pipeline.release import Release, SequenceInfo, permitted
 from mimicme.pipeline.release.layout import OK
-from mimicme.pipeline.whole_file import whole_file, write_whole
+from mimicme.pipeline.whole_file import refuse_existing, whole_file, write_whole
 
 FORMATS = ("obj", "ply", "glb", "npz")
 SPACES = ("canonical", "scan", "file")
@@ -44,7 +45,10 @@ NO_LANDMARKS = "none"
 NEUTRAL, APEX = "neutral", "apex"
 LARGEST_ANIMATION = 1 << 30
 """Bytes of one that is written; programs that show it hold it in memory several times."""
+MOST_FRAMES = 1_000_000
+"""That are named one by one."""
 _PLAYED_AT = 25.0  # frames per second, where no rate is known
+_THERE = "this file is there already; nothing was written"
 _ARRAYS = ("frame", "vertices", "pose", "landmarks", "landmark_source", "landmark_confidence")
 
 
@@ -214,7 +218,7 @@ def parse_frames(text: str) -> list[int]:
     """Frame numbers from text like `3,10-12`.
 
     Raises:
-        UsageError: it is not such text, or means more than a million frames.
+        UsageError: it is not such text, or means a million frames and more.
     """
     numbers: list[int] = []
     for part in text.split(","):
@@ -222,8 +226,10 @@ def parse_frames(text: str) -> list[int]:
         if not first.isdecimal() or (dash and not last.isdecimal()):
             raise UsageError("frames are numbers and ranges", seen=text, expected="for instance 3,10-12")
         stop = int(last) if dash else int(first)
-        if not 0 <= stop - int(first) < 1_000_000:
-            raise UsageError("a range of frames rises, over fewer than a million", seen=part)
+        if not 0 <= stop - int(first) < MOST_FRAMES - len(numbers):
+            raise UsageError(
+                "a range of frames rises, and all of them are fewer than a million", seen=part[:40]
+            )
         numbers += range(int(first), stop + 1)
     return numbers
 
@@ -243,34 +249,35 @@ def _plan(
         ending = f".{wanted.format}"
         whole = folder.with_name(f"{names[1]}{ending}")
         path = whole if wanted.per_sequence else folder / f"{int(entry['frame']):04d}{ending}"
-        plan.setdefault(path, []).append(row)
+        rows_of = plan.setdefault(path, [])
+        if any(int(release.index["frame"][other]) == int(entry["frame"]) for other in rows_of[-1:]):
+            raise ReleaseError(
+                "a sequence has a frame twice",
+                where=release.path,
+                seen=f"{'/'.join(names)}, frame {int(entry['frame'])}",
+                todo="Run `mimicme verify`.",
+            )
+        rows_of.append(row)
     return plan
 
 
 def _refuse_existing(release: Release, plan: dict[Path, list[int]], wanted: Wanted, directory: Path) -> None:
     topology = directory / TOPOLOGY_FILE
     if wanted.landmarks != NO_LANDMARKS and topology.exists() and topology.read_bytes() != _topology(release):
-        raise _there_already(topology)
+        refuse_existing(topology, why=_THERE)
     for path, rows in plan.items():
         beside = [path]
         if wanted.format in ("obj", "ply"):
             ending = _ENDING.get(release.image_bytes(rows[0])[1], ".img")
             beside += [path.with_suffix(".mtl"), path.with_suffix(ending)]
-        if not wanted.per_sequence:
-            beside += [_map_path(path, name) for name in release.maps(rows[0])]
+        if not wanted.per_sequence and (codings := release.maps(rows[0])):
+            beside += [_map_path(path, name) for name in codings]
+            if (meaning := path.with_name(MAPS_FILE)).exists() and meaning.read_bytes() != _meaning(codings):
+                beside.append(meaning)
         if wanted.landmarks != NO_LANDMARKS:
             beside += [_landmarks_path(release, path, row, wanted) for row in rows]
         for each in beside:
-            if each.exists():
-                raise _there_already(each)
-
-
-def _there_already(path: Path) -> UsageError:
-    return UsageError(
-        "this file is there already; nothing was written",
-        where=path,
-        todo="Choose another folder, or say --overwrite.",
-    )
+            refuse_existing(each, why=_THERE)
 
 
 def _refuse_too_large(release: Release, plan: dict[Path, list[int]]) -> None:
@@ -544,9 +551,14 @@ def _write_maps(release: Release, path: Path, row: int) -> None:
             write_whole(_map_path(path, name), data)
     if not codings:
         return
+    _write_if_other(path.with_name(MAPS_FILE), _meaning(codings))
+
+
+def _meaning(codings: Mapping[str, Coding]) -> bytes:
+    """What the numbers of maps mean, as it lies beside them."""
     meaning = {n: {"unit": c.unit, "scale": c.scale, "offset": c.offset} for n, c in codings.items()}
     text = {"value": "offset + scale * number", "space": "canonical", "maps": meaning}
-    _write_if_other(path.with_name(MAPS_FILE), json.dumps(text, indent=1).encode())
+    return json.dumps(text, indent=1).encode()
 
 
 def _write_npz(release: Release, path: Path, rows: Sequence[int], space: Space) -> None:
@@ -555,7 +567,7 @@ def _write_npz(release: Release, path: Path, rows: Sequence[int], space: Space) 
     info = release.sequence(str(entries["subject"][0]), str(entries["sequence"][0]))
     at = entries["row"].astype(np.int64)
     arrays: dict[str, Any] = {n: release.values(info.item, n)[at] for n in _ARRAYS if n != "vertices"}
-    arrays["vertices"] = np.stack([release.vertices(row) for row in rows])
+    arrays["vertices"] = release.vertices_of(rows)
     if space != "canonical":
         if space == "file":  # which may lie anywhere: single precision would cost it its detail
             arrays |= {name: arrays[name].astype(np.float64) for name in ("vertices", "landmarks")}

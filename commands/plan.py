@@ -29,7 +29,7 @@ from mimicme.pipeline.run.progress import Console, duration, table
 from mimicme.pipeline.run.runlog import Cost, read_costs
 from mimicme.pipeline.run.runner import INTERRUPTED, RunOptions, run
 from mimicme.pipeline.stage import NEUTRAL_FIRST, Stage
-from mimicme.pipeline.workspace import Workspace
+from mimicme.pipeline.workspace import Workspace, shards_advised
 
 SEQUENCES = 8
 """The least sequences of a sample: of people with three frames a sequence about a minute of work on one core."""
@@ -281,8 +281,20 @@ def plan(
         memory,
         worker_bytes,
         float(shutil.disk_usage(workspace.root).free),
-        tuple(_remarks(catalogue.sequences, chosen, found, untimed)),
+        (
+            *_remarks(catalogue.sequences, chosen, found, untimed),
+            *_on_shards(workspace, release, catalogue.frame_count, config.stages),
+        ),
     )
+
+
+def _on_shards(
+    workspace: Workspace, release: StageCost | None, frames: int, settings: Mapping[str, Any]
+) -> Iterator[str]:
+    """That a large release is better made of many files, where the settings make one file of it."""
+    if release is not None and getattr(settings.get(release.stage), "shard", "none") == "none":
+        said = shards_advised(release.disk_bytes / release.frames * frames / 1e9, workspace.root)
+        yield from [said] if said else []
 
 
 # -- the sample

@@ -23,6 +23,7 @@ WORKSPACE = FOLDER
 FILE = click.Path(dir_okay=False, path_type=Path)
 RELEASE = click.Path(exists=True, dir_okay=False, path_type=Path)
 JSON = click.option("--json", "as_json", is_flag=True)
+OVERWRITE = click.option("--overwrite", is_flag=True, help="Replace what is there.")
 PRESETS = ("fast", "default", "best")
 """Of `config.RunSection`, which is heavier than a help text may be."""
 RESULTS = click.option("--output", type=FOLDER, required=True, help="Folder for tables and plots.")

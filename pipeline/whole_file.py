@@ -10,12 +10,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mimicme.pipeline.errors import OutputError
+from mimicme.pipeline.errors import OutputError, UsageError
 
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """What writing fails with on a full disk, over a quota, and over the longest file that is allowed."""
 FAILING = frozenset({errno.EIO, errno.EROFS, errno.ESTALE, errno.ENXIO, errno.ENODEV})
 """What writing fails with on a disk that is broken, went away, or is read-only."""
+
+
+def refuse_existing(path: Path, overwrite: bool = False, why: str = "this file is there already") -> None:
+    """What somebody named as a file to be written is not there yet, or may be replaced.
+
+    Raises:
+        UsageError: it is there.
+    """
+    if not overwrite and os.path.lexists(path):
+        raise UsageError(why, where=path, todo="Choose another, or say --overwrite.")
 
 
 @contextmanager

@@ -20,13 +20,16 @@ from shared_helpers import assert_has_help, assert_help_lists
 from mimicme import cli
 from mimicme.cli import main
 from mimicme.commands import doctor
+from mimicme.commands import verify as verification
 from mimicme.commands.doctor import self_test
 from mimicme.commands.examples import EXAMPLES, examples_of
+from mimicme.commands.verify import Finding, apart
 from mimicme.pipeline.command_line import PRESETS
 from mimicme.pipeline.config import RunSection
 from mimicme.pipeline.run import runner
 from mimicme.pipeline.run.run_types import RunResult
 from mimicme.stages import FLOW
+from mimicme.stages.pack.survey import Memory
 
 OTHERS = (
     "stages",
@@ -337,6 +340,30 @@ def test_a_release_is_verified_when_it_was_written(workspace, monkeypatch, comma
     assert result.exit_code == expected
     assert ("error: /: This is not a readable HDF5 file" in result.output) == packed
     assert (f"{release}: not usable" in result.output) == packed
+
+
+def test_shards_are_verified_again_by_other_checks_and_their_warnings_are_said_again(workspace, monkeypatch):
+    init(workspace)
+    shard, release = workspace / "release@S1@0.h5", workspace / "release.h5"
+    shard.write_bytes(b"a shard")
+    Memory(workspace / "packed.jsonl", ()).save([shard])
+    said, but = Finding("warning", f"{shard.name}:/subjects/S1", "Nothing is known of consent."), []
+
+    def look(path, **options):
+        but.append(sorted(options["but"]))
+        return [] if shard.name in options["but"] else [said]
+
+    monkeypatch.setattr(apart, "verify_apart", look)
+    result = RunResult(0, release=release, packed=True, verified=(shard.name,))
+    monkeypatch.setattr(runner, "run", lambda *_: result)
+    for known, expected in ((False, []), (True, [shard.name])):
+        called = call("run", workspace)
+        assert called.exit_code == 0 and called.output.count(str(said)) == 1
+        assert (f"{release}: verified; 1 shards that nothing touched were before" in called.output) == known
+        assert but.pop() == expected
+    monkeypatch.setattr(verification, "mark", lambda: "of a newer program")
+    assert call("run", workspace).exit_code == 0
+    assert but.pop() == []
 
 
 def test_doctor_looks_at_everything():

@@ -21,7 +21,9 @@ import pytest
 # import name -> distribution, where they differ
 DISTRIBUTIONS = {"PIL": "pillow", "cv2": "opencv-python-headless", "sklearn": "scikit-learn"}
 # looked for at run time and done without when absent
-OPTIONAL = {"menpo3d", "dask", "distributed", "threadpoolctl", "dracopy", "torch", "pandas", "trimesh"}
+OPTIONAL = {
+    "menpo3d", "dask", "distributed", "threadpoolctl", "dracopy", "torch", "pandas", "trimesh", "zlib-ng"
+}  # fmt: skip
 PACKAGED_FOLDERS = ("pipeline", "stages", "commands")
 
 

@@ -13,6 +13,7 @@ from mimicme.pipeline.command_line import (
     FILE,
     FOLDER,
     JSON,
+    OVERWRITE,
     RELEASE,
     RESULTS,
     Commands,
@@ -248,7 +249,7 @@ def fit_command(
     default="",
     help="identity, expression, joint, texture ..., or blendshapes, sides, arkit, sparse.",
 )
-@click.option("--overwrite", is_flag=True)
+@OVERWRITE
 def export_command(model: Path, output: Path, kind: str, which: str, overwrite: bool) -> None:
     """A model or its blendshapes for numpy, MATLAB (LSFM's names), menpo, or as GLB with morph targets."""
     from mimicme.commands.model.formats import export_model
@@ -284,6 +285,7 @@ evaluation_options = stacked(
     ),
     click.option("--seed", type=int, default=0, show_default=True),
     JSON,
+    OVERWRITE,
 )
 
 

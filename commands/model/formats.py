@@ -28,7 +28,7 @@ from mimicme.pipeline.geometry.mesh import Mesh
 from mimicme.pipeline.model_file import Blendshapes, FaceModel
 from mimicme.pipeline.numerics.linear_model import LinearModel
 from mimicme.pipeline.texture.model_texture import mean_texture
-from mimicme.pipeline.whole_file import write_whole
+from mimicme.pipeline.whole_file import refuse_existing, write_whole
 
 FORMATS = ("npz", "mat", "menpo", "glb")
 SHAPE_SETS = ("blendshapes", "sides", "arkit", "sparse")
@@ -48,10 +48,7 @@ def export_model(
     Raises:
         UsageError: the model file has no such part, the format cannot hold it, or the file is there already.
     """
-    if output.exists() and not overwrite:
-        raise UsageError(
-            "this file is there already", where=output, todo="Choose another, or say --overwrite."
-        )
+    refuse_existing(output, overwrite)
     name = which or ("blendshapes" if format == "glb" else "identity")
     if name in SHAPE_SETS:
         shapes = shape_set(model, name)

@@ -24,7 +24,7 @@ from typing import Any, Literal
 from mimicme.commands.publish import splits, versions
 from mimicme.commands.publish.copying import Subject, contents_of, publish_release
 from mimicme.commands.publish.facts import Facts
-from mimicme.commands.publish.pages import DEMOGRAPHY, RELEASE, config_of, write_pages
+from mimicme.commands.publish.pages import DEMOGRAPHY, config_of, write_pages
 from mimicme.commands.publish.texts import Title
 from mimicme.pipeline.captures.expressions import LABELS
 from mimicme.pipeline.captures.layouts import safe_name
@@ -42,7 +42,7 @@ from mimicme.pipeline.privacy.pseudonyms import (
     write_ledger,
 )
 from mimicme.pipeline.release import Release, digest, layout, permitted, publication, shards
-from mimicme.pipeline.release.publication import PAGES, SUMS, Entry, Publication
+from mimicme.pipeline.release.publication import PAGES, RELEASE, SUMS, Entry, Publication
 from mimicme.pipeline.release.shards import Shard
 from mimicme.pipeline.release.writer import root_attributes
 from mimicme.pipeline.workspace import CONFIG_NAME, Workspace
@@ -131,7 +131,8 @@ def publish(
         key = made_key(key_path, folder)
         ledger = ledger_of(key_path)
         known = read_ledger(ledger)
-        left_out = _left_out(source, chosen) | _refused_since(source)
+        withdrawn = _withdrawn(source, key)
+        left_out = _left_out(source, chosen) | _refused_since(source) | withdrawn
         stay = [subject for subject in source.subjects if subject not in left_out]
         if not stay:
             raise UsageError(
@@ -176,7 +177,17 @@ def publish(
     )
     facts = write_pages(target, terms)
     where, with_key = (os.path.realpath(one) for one in (folder, key_path))
-    entry = Entry(where, with_key, about.key, about.version, about.content, about.changes, contents)
+    gone = pseudonyms(key, withdrawn)
+    entry = Entry(
+        where,
+        with_key,
+        about.key,
+        about.version,
+        about.content,
+        about.changes,
+        contents,
+        tuple(sorted(gone.values())),
+    )
     try:
         publication.note(source.path, entry)
     except (OSError, OutputError) as error:
@@ -218,6 +229,23 @@ def _left_out(source: Release, chosen: PublishSettings) -> dict[str, str]:
         elif chosen.use and not permitted.permits(said, chosen.use):
             found[subject] = f"'{subject}' is left out: it does not plainly permit '{chosen.use}'."
     return found
+
+
+def _withdrawn(source: Release, key: bytes) -> dict[str, str]:
+    """Who has withdrawn from a folder that was published with this key, and is still in the release."""
+    gone = {
+        name: entry
+        for entry in publication.read_history(source.path)
+        if entry.mark == key_mark(key)
+        for name in entry.withdrawn
+    }
+    names = pseudonyms(key, source.subjects) if gone else {}
+    return {
+        subject: f"'{subject}' is left out: they have withdrawn, as '{name}', from '{gone[name].folder}' (version "
+        f"{gone[name].version}). Withdraw them from this release too."
+        for subject, name in names.items()
+        if name in gone
+    }
 
 
 def _refused_since(source: Release) -> dict[str, str]:

@@ -18,7 +18,6 @@ from mimicme.pipeline.release import Release, digest, publication, shards
 from mimicme.pipeline.release.publication import SUMS, Publication
 from mimicme.pipeline.whole_file import write_whole
 
-RELEASE = "release.h5"
 DEMOGRAPHY = ("age", "gender", "ethnicity")
 _COLUMNS = {
     "subject": "pseudonym",

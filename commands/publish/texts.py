@@ -127,7 +127,8 @@ Who uses it accepts [AGREEMENT.txt](AGREEMENT.txt). Faces are personal data: nob
 
 ## Load it
 
-With mimicme, in this folder:
+With mimicme, which wrote it, in this folder (Python 3.11 or newer; in the folder of its source
+`pip install '.[loaders]'` brings what follows, PyTorch too; with h5py alone it goes as the last recipe says):
 
 ```python
 from mimicme.pipeline.release import Release
@@ -139,7 +140,7 @@ sample = data[0]
 print(len(data), "frames;", sample["vertices"].shape, data.names["expression"][sample["expression"]])
 ```
 
-Batches for PyTorch (`pip install torch`):
+Batches for PyTorch:
 
 ```python
 import torch

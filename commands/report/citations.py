@@ -1,4 +1,7 @@
-"""What a paper has to cite, as BibTeX; each is named in the docstring of the stage that it belongs to."""
+"""What a paper has to cite, as BibTeX; each is named in the docstring of the stage that it belongs to.
+
+DOIs, pages and authors are those of published records (of publishers, libraries, authors), compared one by one.
+"""
 
 from __future__ import annotations
 
@@ -166,9 +169,9 @@ KARTYNNIK = Citation(
     },
 )
 PAULSEN = Citation(
-    "paulsen2018multiview",
+    "paulsen2019multiview",
     "inproceedings",
-    "Paulsen et al., 2018",
+    "Paulsen et al., 2019",
     {
         "author": "Paulsen, Rasmus R. and Juhl, Kristine Aavild and Haspang, Thilde Marie and Hansen, Thomas and "
         "Ganz, Melanie "
@@ -176,8 +179,9 @@ PAULSEN = Citation(
         "title": "Multi-view Consensus {CNN} for {3D} Facial Landmark Placement",
         "booktitle": "Computer Vision -- ACCV 2018",
         "series": "Lecture Notes in Computer Science",
+        "volume": "11361",
         "pages": "706--719",
-        "year": "2018",
+        "year": "2019",
         "doi": "10.1007/978-3-030-20887-5_44",
     },
 )

@@ -6,10 +6,9 @@ say which.  `MODELS` has a reader a name; what each reads is in docs/templates.m
 
 from __future__ import annotations
 
-import io
 import json
-import math
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from mimicme.pipeline.arrays import Bools, Floats, Ints, Longs
 from mimicme.pipeline.errors import FrameRejected, InputError
+from mimicme.pipeline.formats.npz import read_npz
 from mimicme.pipeline.geometry.mesh import Mesh, components
 from mimicme.pipeline.landmarks import N_LANDMARKS
 from mimicme.pipeline.landmarks.files import EXTENSIONS, read_landmarks
@@ -27,6 +27,8 @@ from mimicme.pipeline.template import INTERIOR
 from mimicme.pipeline.template.skin import RIGID
 
 MAX_BYTES = 1 << 30
+"""Of a model's file, with all its components; its mean shape and triangles, and a mesh as text, are far smaller."""
+MAX_MESH_BYTES = 128 << 20
 INNER_LANDMARKS = 51
 """Without the jaw."""
 
@@ -79,7 +81,7 @@ def ict(path: Path, landmarks: Path | None) -> Head:
         try:
             said = json.loads(_bytes(source, 16 << 20))["idx_to_landmark_verts"]
             points = _of_vertices(np.asarray(said, np.int64), mesh, source)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise InputError(
                 "the landmarks of ICT-FaceKit cannot be read",
                 where=source,
@@ -181,9 +183,9 @@ def _makehuman_file(path: Path) -> tuple[str, bytes]:
         try:
             with zipfile.ZipFile(path) as archive:
                 found = [one for one in archive.infolist() if one.filename.endswith("3dobjs/base.obj")]
-                if found and found[0].file_size <= MAX_BYTES:
+                if found and found[0].file_size <= MAX_MESH_BYTES:
                     return found[0].filename, archive.read(found[0])
-        except (OSError, zipfile.BadZipFile, RuntimeError) as error:
+        except (OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
             raise InputError("the archive cannot be read", where=path, seen=error) from error
         raise InputError("the archive has no base mesh", where=path, expected=".../3dobjs/base.obj")
     if path.is_file():
@@ -300,7 +302,7 @@ def _bfm_arrays(path: Path) -> tuple[Floats, Ints]:
                 for name in names:
                     node, place = guard.child(node, name, place or "/"), f"{place}/{name}"
                 stored = guard.dataset(node, place)
-                if stored.nbytes > MAX_BYTES:
+                if stored.nbytes > MAX_MESH_BYTES:
                     raise InputError("the model is too large", where=path, seen=f"{stored.nbytes:,} bytes")
                 found.append(np.asarray(stored.read(())))
     except (ReleaseError, OSError) as error:
@@ -310,7 +312,7 @@ def _bfm_arrays(path: Path) -> tuple[Floats, Ints]:
             seen=error,
             expected="/shape/model/mean and /shape/representer/cells",
         ) from error
-    mean, cells = found
+    mean, cells = _numbers(found[0].ravel(), "f", (None,), "the mean shape's coordinates", path), found[1]
     if mean.size % 3 or cells.ndim != 2 or 3 not in cells.shape:
         raise InputError("mean and triangles do not fit", where=path, seen=f"{mean.shape} and {cells.shape}")
     cells = cells.T if cells.shape[0] == 3 else cells
@@ -327,12 +329,10 @@ def gnm(path: Path, landmarks: Path | None) -> Head:
     file = path if path.is_file() else _one_of(path, ("gnm_head.npz",), "GNM's model")
     names = ("template_vertex_positions", "quads", "quad_uvs", "vertex_groups", "vertex_group_names")
     arrays = _arrays(file, names)
-    vertices = np.asarray(arrays["template_vertex_positions"], np.float64)
-    quads, uvs = arrays["quads"], arrays["quad_uvs"]
-    if vertices.ndim != 2 or vertices.shape[1] != 3 or quads.ndim != 2 or quads.shape[1] != 4:
-        raise InputError("vertices and quads do not fit", where=file, seen=f"{vertices.shape}, {quads.shape}")
-    if uvs.shape != (*quads.shape, 2):
-        raise InputError("the quads have other texture coordinates", where=file, seen=uvs.shape)
+    vertices = _numbers(arrays["template_vertex_positions"], "f", (None, 3), "the vertices", file)
+    vertices = vertices.astype(np.float64)
+    quads = _numbers(arrays["quads"], "iu", (None, 4), "the quads", file)
+    uvs = _numbers(arrays["quad_uvs"], "f", (*quads.shape, 2), "the quads' texture coordinates", file)
     quads = _checked_faces(quads, len(vertices), file)
     fans = [0, 1, 2, 0, 2, 3]
     uv, corners = np.unique(uvs.reshape(-1, 2), axis=0, return_inverse=True)
@@ -344,13 +344,17 @@ def gnm(path: Path, landmarks: Path | None) -> Head:
         corners[:, fans].reshape(-1, 3).astype(np.int32),
     )
     groups = dict(zip((str(n) for n in arrays["vertex_group_names"]), arrays["vertex_groups"], strict=False))
-    if "skin" not in groups or np.shape(groups["skin"]) != (len(vertices),):
+    if "skin" not in groups:
         raise InputError("the model does not say what its skin is", where=file, expected="the group 'skin'")
-    masks = {INTERIOR: (np.asarray(groups["skin"]) < 0.5).astype(np.float64)}
+
+    def shares(group: Any) -> NDArray[Any]:
+        return _numbers(group, "biuf", (len(vertices),), "the shares of a group of vertices", file)
+
+    masks = {INTERIOR: (shares(groups["skin"]) < 0.5).astype(np.float64)}
     for name, group in GNM_BODIES.items():
         mask = groups.get(group, groups.get(GNM_OLD_NAMES.get(group, "")))
         if mask is not None:
-            masks[RIGID + name] = (np.asarray(mask) >= 0.5).astype(np.float64)
+            masks[RIGID + name] = (shares(mask) >= 0.5).astype(np.float64)
     points, note = _landmarks(_beside(file, landmarks), mesh)
     return Head(mesh, np.repeat(np.arange(len(quads), dtype=np.int32), 2), points, masks, None, (note,))
 
@@ -406,35 +410,36 @@ def _read_obj(data: bytes, name: str) -> tuple[Mesh, Ints | None]:
 
 
 def _arrays(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
-    """Arrays of an `.npz` by name, none of them larger than the archive says.
+    """Arrays of an `.npz` by name; see `read_npz`.
 
     Raises:
         InputError: one is missing, too large, or holds Python objects.
     """
-    found = {}
     try:
-        with zipfile.ZipFile(io.BytesIO(_bytes(path))) as archive:
-            for name in names:
-                info = archive.getinfo(f"{name}.npy")
-                if info.file_size > MAX_BYTES:
-                    raise InputError(f"'{name}' is too large", where=path, seen=f"{info.file_size:,} bytes")
-                found[name] = _array(archive.read(info))
-    except (KeyError, ValueError, OSError, zipfile.BadZipFile, RuntimeError) as error:
+        return read_npz(_bytes(path), names)
+    except ValueError as error:
         raise InputError(
             "the arrays cannot be read", where=path, seen=error, expected=", ".join(names)
         ) from error
+
+
+def _numbers(values: Any, kinds: str, shape: Sequence[int | None], what: str, where: Path) -> NDArray[Any]:
+    """An array of numbers that is of a shape; None: of any length.
+
+    Raises:
+        InputError: it is not.
+    """
+    found = np.asarray(values)
+    fits = found.ndim == len(shape) and all(n in (None, m) for n, m in zip(shape, found.shape, strict=True))
+    if found.dtype.kind not in kinds or not fits or not np.isfinite(found).all():
+        wanted = ", ".join("n" if n is None else str(n) for n in shape)
+        raise InputError(
+            f"{what} are not what they are in this model",
+            where=where,
+            seen=f"{found.shape} {found.dtype}",
+            expected=f"({wanted}) finite numbers",
+        )
     return found
-
-
-def _array(data: bytes) -> NDArray[Any]:
-    """One `.npy`, whose header promises no more than there is."""
-    file = io.BytesIO(data)
-    version = np.lib.format.read_magic(file)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, kind = read(file)
-    if kind.hasobject or math.prod(shape) * kind.itemsize > len(data):
-        raise ValueError("it holds Python objects, or is shorter than it says")
-    return np.asarray(np.load(io.BytesIO(data), allow_pickle=False))
 
 
 # -- landmarks and masks
@@ -470,8 +475,10 @@ def _landmarks(path: Path, mesh: Mesh) -> tuple[Floats, str]:
                 arrays = _arrays(path, (first, second))
             except InputError:
                 continue
-            corners, weights = np.asarray(arrays[first], np.int64), np.asarray(arrays[second], np.float64)
+            weights = _numbers(arrays[second], "f", (None, 3), "the landmarks' weights", path)
+            corners = arrays[first]
             if first == "lmk_face_idx":
+                corners = _numbers(corners.ravel(), "iu", (len(weights),), "the landmarks' triangles", path)
                 if corners.size and not (corners.min() >= 0 and corners.max() < len(mesh.faces)):
                     raise InputError("a landmark names a triangle that is not there", where=path)
                 corners = mesh.faces[corners.ravel()].astype(np.int64)
@@ -488,7 +495,7 @@ def _landmarks(path: Path, mesh: Mesh) -> tuple[Floats, str]:
     if path.suffix in (".txt", ".anl"):
         try:
             numbers = np.array([int(word) for word in _bytes(path, 1 << 20).decode().split()], np.int64)
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             raise InputError(
                 "these are no numbers of vertices", where=path, seen=error, expected="68 or 51, from 0"
             ) from error

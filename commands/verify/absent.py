@@ -12,7 +12,7 @@ import mmap
 import re
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +21,20 @@ from h5py import h5d
 from h5py.h5g import GroupID
 from numpy.typing import NDArray
 
-from mimicme.commands.verify.finding import Finding, guarded
-from mimicme.commands.verify.published import about, pages
+from mimicme.commands.verify.finding import Finding, guarded, named
+from mimicme.commands.verify.published import pages, text_of
+from mimicme.commands.verify.tree import Seen
 from mimicme.pipeline.privacy.names_in import is_in, names_in_bytes
 from mimicme.pipeline.privacy.pseudonyms import DIGITS
-from mimicme.pipeline.release import digest, guard, shards
+from mimicme.pipeline.release import digest, guard, publication, shards
 
 MIN_RAW = 4
 """Letters of an id from which on it is looked for between chunks: a shorter one stands in any binary file."""
 MIN_REMNANT = 512
 """Bytes that a stretch must unpack to: what is no chunk fails before."""
 _PSEUDONYM = re.compile(f"P[0-9a-f]{{{DIGITS}}}")
+_LOOK_BYTES, _BLOCK_BYTES = 4096, 1 << 20
+"""Of a stream, after which it has unpacked to MIN_REMNANT if it is one; and that are looked through at once."""
 _STREAM = re.compile(rb"\x78[\x01\x5e\x9c\xda]")
 _DEPTH = 6  # of groups in a release
 _ROWS = 1 << 16
@@ -45,6 +48,7 @@ class Alias:
     mark: str
 
 
+@named("absent")
 def check_absent(
     path: Path, subject: str, alive: Callable[[], None], alias: Alias | None = None
 ) -> Iterator[Finding]:
@@ -55,7 +59,7 @@ def check_absent(
     Args:
         subject: the id, or a pseudonym.  alive: called now and then.
     """
-    said = about(path)
+    said = publication.of_file(path)
     if said is not None and not _PSEUDONYM.fullmatch(subject):
         if alias is not None and said.key in ("", alias.mark):
             yield from _check_name(path, alias.name, alive, True)
@@ -85,28 +89,34 @@ def _check_name(path: Path, subject: str, alive: Callable[[], None], published: 
         if is_in(subject, text):
             yield Finding("error", page, f"It has '{subject}' in it.")
     beside = digest.beside(path)
-    if beside.is_file() and is_in(subject, beside.read_text("utf-8", "replace")):
+    if is_in(subject, text_of(beside) or ""):
         yield Finding("error", beside.name, f"It has '{subject}' in it.")
     for file in (path, *(folder / name for name in sorted(named) if (folder / name).is_file())):
         for finding in guarded("/", _check_file, file, subject, alive):
             where = finding.where if file == path else f"{file.name}:{finding.where}"
-            yield Finding(finding.level, where, finding.message)
+            yield replace(finding, where=where)
 
 
 def _check_file(path: Path, subject: str, alive: Callable[[], None]) -> Iterator[Finding]:
     taken: list[tuple[int, int]] = []
     with guard.opened(path) as file:
-        yield from _check_node(guard.rooted(file), "/", subject, taken, _DEPTH, alive)
+        yield from _check_node(guard.rooted(file), "/", subject, taken, _DEPTH, Seen(), alive)
     with open(path, "rb") as raw, mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as data:
         pattern = names_in_bytes(subject) if len(subject) >= MIN_RAW else None
         for start, stop in _gaps(taken, len(data)):
             alive()
-            part = data[start:stop]
-            if pattern is not None and (at := pattern.search(part)):
-                yield Finding(
-                    "error", f"byte {start + at.start():,}", f"'{subject}' stands between what is named."
-                )
-            yield from _remnants(part, start)
+            with memoryview(data) as whole, whole[start:stop] as part:
+                at = None if pattern is None else pattern.search(part)
+                byte = None if at is None else start + at.start()
+                del at  # it holds on to the part
+                if byte is not None:
+                    yield Finding("error", f"byte {byte:,}", f"'{subject}' stands between what is named.")
+                for byte in _remnants(part, alive):
+                    yield Finding(
+                        "error",
+                        f"byte {start + byte:,}",
+                        "A packed chunk that no dataset names: of somebody who was unlinked, and not written over.",
+                    )
 
 
 def _check_node(
@@ -115,8 +125,11 @@ def _check_node(
     subject: str,
     taken: list[tuple[int, int]],
     depth: int,
+    seen: Seen,
     alive: Callable[[], None],
 ) -> Iterator[Finding]:
+    if isinstance(node, GroupID) and seen.again(node):
+        guard.refuse(f"'{place}' is a link to a group that has another name too", place)
     for name, value in guard.attribute_arrays(node, place):
         texts = [guard.text(one) for one in value.ravel().tolist() if isinstance(one, bytes | str)]
         if is_in(subject, name) or any(is_in(subject, text) for text in texts):
@@ -124,12 +137,12 @@ def _check_node(
     if isinstance(node, GroupID):
         if depth == 0:
             guard.refuse(f"'{place}' lies deeper than anything in a release", place)
-        for name in guard.names(node, place):
+        for name in guard.distinct(node, guard.names(node, place), place):
             where = f"{place.rstrip('/')}/{name}"
             if is_in(subject, name):
                 yield Finding("error", where, f"Its name has '{subject}' in it.")
             below = guard.child(node, name, place)
-            yield from _check_node(below, where, subject, taken, depth - 1, alive)
+            yield from _check_node(below, where, subject, taken, depth - 1, seen, alive)
         return
     alive()
     stored = guard.dataset(node, place, table=True)
@@ -173,21 +186,25 @@ def _gaps(taken: list[tuple[int, int]], size: int) -> Iterator[tuple[int, int]]:
         yield at, size
 
 
-def _remnants(part: bytes, start: int) -> Iterator[Finding]:
-    """Stretches that unpack like a chunk."""
+def _remnants(part: memoryview, alive: Callable[[], None] = lambda: None) -> Iterator[int]:
+    """Where a stretch begins that unpacks like a chunk."""
     end = 0
-    for head in _STREAM.finditer(part):
-        if head.start() < end:
+    for at in _heads(part):
+        alive()
+        if at < end:
             continue
         unpacker = zlib.decompressobj()
         try:
-            size = len(unpacker.decompress(part[head.start() :], MIN_REMNANT))
+            size = len(unpacker.decompress(part[at : at + _LOOK_BYTES], MIN_REMNANT))
         except zlib.error:
             continue
         if size >= MIN_REMNANT:
-            end = head.start() + MIN_REMNANT // 8
-            yield Finding(
-                "error",
-                f"byte {start + head.start():,}",
-                "A packed chunk that no dataset names: of somebody who was unlinked, and not written over.",
-            )
+            end = at + MIN_REMNANT // 8
+            yield at
+
+
+def _heads(part: memoryview) -> Iterator[int]:
+    """Where a head of gzip stands; a match of a pattern would hold on to the part."""
+    for start in range(0, len(part), _BLOCK_BYTES):
+        block = bytes(part[start : start + _BLOCK_BYTES + 1])
+        yield from (start + head.start() for head in _STREAM.finditer(block))

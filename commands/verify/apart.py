@@ -29,6 +29,8 @@ SILENCE_S = 300.0
 """What is done between two signs of life - a frame, an image, a block of the file - takes a fraction of that."""
 _PULSE_S = 0.2
 _ALIVE, _DONE, _BUSY = "alive", "done", "busy"
+_SAID = 4
+"""Words of a line: its kind, and what a finding says besides."""
 
 
 def verify_apart(
@@ -82,7 +84,7 @@ def verify_apart(
                     raise ReleaseError(*said[:1], where=path, todo=said[1])
                 if kind != _ALIVE:
                     level: Level = next((one for one in LEVELS if one == kind), "error")
-                    findings.append(Finding(level, said[0], said[1]))
+                    findings.append(Finding(level, *said))
             code = child.wait(timeout=silence_s)
             if code > 0:
                 said_last = _last_line(complaint)
@@ -90,14 +92,14 @@ def verify_apart(
                 if "MemoryError" in said_last:
                     most = f"{memory_bytes >> 20:,} MB"
                     failed = f"verify needs more than the {most} it may take; nothing is said of the rest."
-                return [*findings, Finding("unknown", "/", failed)]
+                return [*findings, Finding("unknown", "/", failed, "file")]
             why = f"signal {-code}"
         except (TimeoutError, subprocess.TimeoutExpired):
             why = f"no sign of life for {silence_s:.0f} s"
         finally:
             child.kill()
     message = f"HDF5 cannot be made to read this file ({why}): it is damaged, or made to do harm."
-    return [*findings, Finding("error", "/", message)]
+    return [*findings, Finding("error", "/", message, "file")]
 
 
 def _written(stream: IO[bytes], text: str) -> IO[bytes]:
@@ -141,12 +143,12 @@ def _lines(stream: IO[bytes], silence_s: float) -> Iterator[list[str]]:
             said = json.loads(line)
         except ValueError:
             continue
-        if isinstance(said, list) and len(said) == 3 and all(isinstance(one, str) for one in said):
+        if isinstance(said, list) and len(said) == _SAID and all(isinstance(one, str) for one in said):
             yield said
 
 
 def _tell(*said: str) -> None:
-    sys.stdout.write(json.dumps([*said, *[""] * (3 - len(said))]) + "\n")
+    sys.stdout.write(json.dumps([*said, *[""] * (_SAID - len(said))]) + "\n")
     sys.stdout.flush()
 
 
@@ -201,7 +203,7 @@ def _main(
         _tell(_BUSY, error.what, error.todo or "")
         return
     for finding in findings:
-        _tell(finding.level, finding.where, finding.message)
+        _tell(finding.level, finding.where, finding.message, finding.check)
     _tell(_DONE)
 
 

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator
 import h5py
 import numpy as np
 
-from mimicme.commands.verify.finding import Finding, first_line
+from mimicme.commands.verify.finding import Finding, first_line, named
 from mimicme.pipeline.release import guard, layout
 
 
+@named("fields")
 def check_field(
     group: h5py.Group, name: str, spec: layout.Field, rows: int | None, n_vertices: int, n_landmarks: int
 ) -> Iterator[Finding]:
@@ -34,6 +35,7 @@ def check_field(
     yield from check_filters(data)
 
 
+@named("fields")
 def check_filters(data: h5py.Dataset) -> Iterator[Finding]:
     """Compressed and checksummed; what is empty can be neither."""
     if not data.size:
@@ -44,6 +46,7 @@ def check_filters(data: h5py.Dataset) -> Iterator[Finding]:
         yield Finding("warning", data.name, "It is not compressed.")
 
 
+@named("chunks")
 def check_chunks(data: h5py.Dataset, alive: Callable[[], None] = lambda: None) -> Iterator[Finding]:
     """Every chunk can be read and fits its checksum.
 

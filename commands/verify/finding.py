@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from mimicme.commands.verify.checks import CHECKS
 from mimicme.pipeline.errors import ReleaseError
 from mimicme.pipeline.release.guard import TROUBLE, first_line
 
@@ -24,15 +26,25 @@ class Finding:
             `warning`: a person should look.
         where: the place inside the file (`/subjects/S001/smile/vertices row 3`).
         message: what is wrong and what should be there.
+        check: the name of the check that made it (`checks.CHECKS`).
     """
 
     level: Level
     where: str
     message: str
+    check: str = ""
+
+    @property
+    def todo(self) -> str:
+        """What to do about it, besides what the message says."""
+        return CHECKS[self.check].todo if self.check in CHECKS else ""
 
     def __str__(self) -> str:
-        said = f"{self.level}: {self.where}: {self.message}"
-        return said.encode("utf-8", "backslashreplace").decode()
+        name = f" [{self.check}]" if self.check else ""
+        said = f"{self.level}: {self.where}: {self.message}{name}"
+        # what a stranger's file says is not to move a terminal's cursor
+        plain = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in said)
+        return plain.encode("utf-8", "backslashreplace").decode()
 
 
 def has_errors(findings: Iterable[Finding]) -> bool:
@@ -45,17 +57,36 @@ def all_said(findings: Iterable[Finding]) -> bool:
     return not any(f.level == "unknown" for f in findings)
 
 
+Checks = Callable[..., Iterator[Finding]]
+
+
+def named(name: str) -> Callable[[Checks], Checks]:
+    """Gives what a check finds its name, where none of its parts has done so."""
+
+    def decorate(check: Checks) -> Checks:
+        @functools.wraps(check)
+        def run(*arguments: Any, **options: Any) -> Iterator[Finding]:
+            for one in check(*arguments, **options):
+                yield one if one.check else replace(one, check=name)
+
+        run.check = name  # type: ignore[attr-defined]
+        return run
+
+    return decorate
+
+
 def guarded(where: str, check: Callable[..., Iterator[Finding]], *arguments: Any) -> Iterator[Finding]:
     """A check's findings; what a damaged file makes it trip over is a finding too."""
+    called = getattr(check, "check", "")
     try:
         yield from check(*arguments)
     except ReleaseError as error:
-        yield of_error(error, where)
+        yield replace(of_error(error, where), check=called)
     except MemoryError as error:
-        yield of_memory(error, where)
+        yield replace(of_memory(error, where), check=called)
     except TROUBLE as error:
         name = check.__name__.strip("_").replace("_", " ")
-        yield Finding("error", where, f"'{name}' cannot be finished here: {first_line(error)}")
+        yield Finding("error", where, f"'{name}' cannot be finished here: {first_line(error)}", called)
 
 
 def of_memory(error: MemoryError, where: str) -> Finding:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mimicme.commands.verify.datasets import check_chunks
-from mimicme.commands.verify.finding import Finding
+from mimicme.commands.verify.finding import Finding, named
 from mimicme.pipeline.errors import MimicmeError
 from mimicme.pipeline.formats.map_coding import MAPS, read_coding
 from mimicme.pipeline.release import guard, layout
@@ -17,6 +17,7 @@ from mimicme.pipeline.release import guard, layout
 MAX_IMAGE_BYTES = 1 << 29
 
 
+@named("maps")
 def check_coding(group: h5py.Group, name: str) -> Iterator[Finding]:
     """A map says what its numbers mean: unit, step and the value of 0, one for each channel."""
     kind = MAPS[name]
@@ -37,6 +38,7 @@ def check_coding(group: h5py.Group, name: str) -> Iterator[Finding]:
         )
 
 
+@named("images")
 def check_images(
     group: h5py.Group, ok: NDArray[np.bool_], every_image: bool, alive: Callable[[], None] = lambda: None
 ) -> Iterator[Finding]:
@@ -74,6 +76,7 @@ def check_images(
         )
 
 
+@named("images")
 def check_image(
     where: str, data: bytes, decode_it: bool, deep_channels: int | None = None
 ) -> Iterator[Finding]:
@@ -81,9 +84,9 @@ def check_image(
     from mimicme.pipeline.formats.image import decode, decode_deep, info
 
     try:
-        info(data, where, layout.MAX_PIXELS)
+        info(data, where, layout.MAX_PIXELS, layout.IMAGE_FORMATS)
         if decode_it and deep_channels is None:
-            decode(data, layout.MAX_PIXELS, where)
+            decode(data, layout.MAX_PIXELS, where, layout.IMAGE_FORMATS)
         elif decode_it:
             numbers = decode_deep(data, layout.MAX_PIXELS, where)
             seen = numbers.shape[2] if numbers.ndim == 3 else 1

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import h5py
 from h5py.h5g import GroupID
 
-from mimicme.commands.verify.finding import Finding, guarded
+from mimicme.commands.verify.finding import Finding, guarded, named
 from mimicme.commands.verify.sequence import Shape, check_sequence
 from mimicme.commands.verify.tree import Seen, check_tree
 from mimicme.commands.verify.whole import check_subject
@@ -15,10 +15,12 @@ from mimicme.pipeline.items import Item
 from mimicme.pipeline.release import guard
 
 
+@named("structure")
 def check_entry(top: GroupID, name: str, seen: Seen) -> Iterator[Finding]:
     yield from check_tree(guard.child(top, name, "/"), f"/{name}", seen, 1)
 
 
+@named("structure")
 def check_subjects(
     root: h5py.File,
     top: GroupID,
@@ -41,6 +43,7 @@ def check_subjects(
         yield from guarded(where, _check_person, root, people, subject, shape, seen, every_image, alive)
 
 
+@named("structure")
 def _check_person(
     root: h5py.File,
     people: GroupID,
@@ -72,5 +75,6 @@ def _check_person(
             yield from guarded(place, check_sequence, root[place], Item(subject, name), shape, every_image)
 
 
+@named("structure")
 def _check_parts(person: GroupID, name: str, where: str, seen: Seen) -> Iterator[Finding]:
     yield from check_tree(guard.subgroup(person, name, where), f"{where}/{name}", seen, 1)

@@ -9,9 +9,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from mimicme.commands.verify.finding import Finding
+from mimicme.commands.verify.finding import Finding, named
 from mimicme.pipeline.release import digest, guard, publication, shards
-from mimicme.pipeline.release.publication import PAGES, SUMS, Publication
+from mimicme.pipeline.release.publication import PAGES, SUMS
 
 MAX_PAGE_BYTES = 64 << 20
 """Of a table of some hundred thousand subjects."""
@@ -19,31 +19,20 @@ _LINE = re.compile(r"([0-9a-f]{64}) [ *]([A-Za-z0-9_.@+-]+)")
 _AGAIN = "Publish again, or copy the folder again."
 
 
-def about(path: Path) -> Publication | None:
-    """What a published release says of itself; None of any other.
-
-    Raises:
-        ReleaseError: it cannot be read.
-    """
-    with guard.opened(path) as file:
-        root = guard.rooted(file)
-        said = guard.attribute(root, publication.ATTRIBUTE, "/")
-    return None if said is None else publication.of_attributes({publication.ATTRIBUTE: said})
-
-
+@named("pages")
 def check_published(path: Path) -> Iterator[Finding]:
     """The pages beside a published release fit their checksums, and the table lists who is in it."""
-    if about(path) is None:
+    if publication.of_file(path) is None:
         return
     folder = shards.folder_of(path)
-    sums = _text(folder / SUMS)
+    sums = text_of(folder / SUMS)
     if sums is None:
         yield Finding(
             "warning", SUMS, f"It is missing: a publication or a withdrawal was interrupted. {_AGAIN}"
         )
     else:
         yield from _check_sums(folder, sums)
-    table = _text(folder / "subjects.csv")
+    table = text_of(folder / "subjects.csv")
     if table is not None:
         yield from _check_table(path, table)
 
@@ -51,7 +40,7 @@ def check_published(path: Path) -> Iterator[Finding]:
 def pages(folder: Path) -> Iterator[tuple[str, str]]:
     """Names and texts of what lies beside a published release."""
     for name in (*PAGES, SUMS):
-        text = _text(folder / name)
+        text = text_of(folder / name)
         if text is not None:
             yield name, text
 
@@ -67,7 +56,7 @@ def _check_sums(folder: Path, sums: str) -> Iterator[Finding]:
                 yield Finding("warning", name, f"It is missing, though {SUMS} names it. {_AGAIN}")
             elif hashlib.sha256(data).hexdigest() != wanted:
                 yield Finding("warning", name, f"It is not the one that {SUMS} is of. {_AGAIN}")
-    beside = _text(folder / f"release.h5{digest.ENDING}") or ""
+    beside = text_of(folder / f"release.h5{digest.ENDING}") or ""
     for name, wanted in sorted(_sums(beside).items()):
         if listed.get(name) != wanted:
             yield Finding("warning", SUMS, f"Of '{name}' it says another checksum than the release. {_AGAIN}")
@@ -81,7 +70,11 @@ def _sums(text: str) -> dict[str, str]:
 def _check_table(path: Path, table: str) -> Iterator[Finding]:
     with guard.opened(path) as file:
         people = set(guard.names(guard.subgroup(guard.rooted(file), "subjects", "/"), "/subjects"))
-    listed = {row.get("subject") or "" for row in csv.DictReader(io.StringIO(table))}
+    try:
+        listed = {row.get("subject") or "" for row in csv.DictReader(io.StringIO(table))}
+    except csv.Error as error:
+        yield Finding("warning", "subjects.csv", f"It is no table: {error}. {_AGAIN}")
+        return
     if gone := sorted(listed - people):
         yield Finding(
             "error",
@@ -94,7 +87,8 @@ def _check_table(path: Path, table: str) -> Iterator[Finding]:
         yield Finding("warning", "subjects.csv", f"'{missing[0]}' is in the release and not listed. {_AGAIN}")
 
 
-def _text(path: Path) -> str | None:
+def text_of(path: Path) -> str | None:
+    """The text of a plain file beside a release, as far as one of a publication is long; None where there is none."""
     data = _bytes(path)
     return None if data is None else data.decode("utf-8", "replace")
 

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mimicme.commands.verify.datasets import check_chunks, check_field, check_filters
-from mimicme.commands.verify.finding import Finding, first_line, guarded
+from mimicme.commands.verify.finding import Finding, guarded, named
 from mimicme.commands.verify.images import check_coding, check_images
+from mimicme.pipeline.errors import ReleaseError
 from mimicme.pipeline.formats.map_coding import MAPS
 from mimicme.pipeline.items import Item
 from mimicme.pipeline.release import digest, encoding, guard, layout
@@ -42,6 +43,7 @@ class Shape:
     """Called now and then: whoever asked for all this waits for it."""
 
 
+@named("sequences")
 def check_sequence(group: h5py.Group, item: Item, shape: Shape, every_image: bool) -> Iterator[Finding]:
     """All of a sequence that may be read (`tree` has looked)."""
     before, shape.whole = shape.whole, False
@@ -88,9 +90,10 @@ def check_sequence(group: h5py.Group, item: Item, shape: Shape, every_image: boo
             shape.alive()
             if not stored.is_written(row):
                 if ok[row]:
-                    yield Finding("error", f"{where} row {row}", "The frame is ok, but was never written.")
+                    lacking = "The frame is ok, but was never written."
+                    yield Finding("error", f"{where} row {row}", lacking, "vertices")
                 continue
-            yield from check_vertices(group["vertices"], row, bool(ok[row]), shape.vertices, how)
+            yield from check_vertices(stored, row, bool(ok[row]), shape.vertices, how)
     if not damage["pose"]:
         yield from check_poses(group["pose"], ok)
     if not any(damage[name] for name in layout.ROW_FIELDS if name.startswith("landmark")):
@@ -99,6 +102,7 @@ def check_sequence(group: h5py.Group, item: Item, shape: Shape, every_image: boo
         yield from guarded(f"{group.name}/{name}", check_images, group[name], ok, every_image, shape.alive)
 
 
+@named("digests")
 def check_digest(group: h5py.Group) -> Iterator[Finding]:
     """What no checksum of a chunk covers is as it was written."""
     if digest.stored(group.id, group.name) != digest.of_sequence(group.id, group.name):
@@ -114,6 +118,7 @@ def _image_names(group: h5py.Group) -> tuple[str, ...]:
     return (*layout.IMAGES, *(name for name in MAPS if name in group))
 
 
+@named("sequences")
 def check_attributes(group: h5py.Group) -> Iterator[Finding]:
     """A sequence has its label, name, rate and axes."""
     said = guard.attributes(group.id, group.name)
@@ -134,6 +139,7 @@ def check_attributes(group: h5py.Group) -> Iterator[Finding]:
         )
 
 
+@named("sequences")
 def check_structure(group: h5py.Group, shape: Shape) -> Iterator[Finding]:
     """Every field is there with its type, shape, unit and filters."""
     if not isinstance(group.get("frame"), h5py.Dataset) or group["frame"].ndim != 1:
@@ -184,6 +190,7 @@ def check_structure(group: h5py.Group, shape: Shape) -> Iterator[Finding]:
             yield from check_coding(image, name)
 
 
+@named("frames")
 def check_frame_numbers(group: h5py.Group) -> Iterator[Finding]:
     """Frame numbers rise."""
     steps = np.diff(group["frame"][:])
@@ -192,6 +199,7 @@ def check_frame_numbers(group: h5py.Group) -> Iterator[Finding]:
         yield Finding("error", f"{group.name}/frame row {at}", "The frame numbers do not rise.")
 
 
+@named("times")
 def check_times(group: h5py.Group) -> Iterator[Finding]:
     """Times begin with the first frame and do not fall; NaN is unknown."""
     times = group["time_s"][:]
@@ -207,6 +215,7 @@ def check_times(group: h5py.Group) -> Iterator[Finding]:
         yield Finding("error", where, "The times fall.")
 
 
+@named("quality")
 def check_quality(group: h5py.Group, quality: NDArray[Any]) -> Iterator[Finding]:
     """Status is one of two words, a rejection has a reason, and figures are not negative."""
     where = f"{group.name}/quality"
@@ -225,17 +234,22 @@ def check_quality(group: h5py.Group, quality: NDArray[Any]) -> Iterator[Finding]
         yield Finding("error", where, "The unit is not JSON text: unit by column.")
 
 
+@named("vertices")
 def check_vertices(
-    data: h5py.Dataset, row: int, ok: bool, template: NDArray[np.float64], how: Encoding = encoding.FLOAT32
+    stored: guard.Stored,
+    row: int,
+    ok: bool,
+    template: NDArray[np.float64],
+    how: Encoding = encoding.FLOAT32,
 ) -> Iterator[Finding]:
     """Vertices are NaN exactly where the frame is rejected, and a face in mm where it is not."""
-    where = f"{data.name} row {row}"
+    where = f"{stored.place} row {row}"
     try:
-        vertices = how.decode(data[row], template.astype(np.float32))
-    except MemoryError:
-        raise
-    except guard.TROUBLE as error:
-        yield Finding("error", where, f"The chunk is damaged: {first_line(error)}")
+        vertices = how.decode(stored.read(row), template.astype(np.float32))
+    except guard.TooLittleMemoryError as error:
+        raise MemoryError(str(error)) from error
+    except ReleaseError as error:
+        yield Finding("error", where, f"The chunk is damaged: {error.seen or error.what}", "chunks")
         return
     if not ok:
         if not np.isnan(vertices).all():
@@ -256,6 +270,7 @@ def check_vertices(
         yield Finding("error", where, f"The face is {reach:.3g} across, the template {own:.3g}; expected mm.")
 
 
+@named("poses")
 def check_poses(data: h5py.Dataset, ok: NDArray[np.bool_]) -> Iterator[Finding]:
     """Poses of frames that are ok are rigid: orthonormal, not mirrored, last row (0, 0, 0, 1)."""
     poses = data[:]
@@ -272,6 +287,7 @@ def check_poses(data: h5py.Dataset, ok: NDArray[np.bool_]) -> Iterator[Finding]:
         yield Finding("error", f"{data.name} row {row}", "The pose mirrors the face (determinant -1).")
 
 
+@named("landmarks")
 def check_landmarks(group: h5py.Group, ok: NDArray[np.bool_]) -> Iterator[Finding]:
     """A landmark has a position exactly when it has a source, and a confidence in [0, 1]."""
     points, source = group["landmarks"][:], group["landmark_source"][:]

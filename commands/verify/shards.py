@@ -10,7 +10,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from mimicme.commands.verify.finding import Finding, guarded, has_errors
+from mimicme.commands.verify.finding import Finding, guarded, has_errors, named
 from mimicme.commands.verify.people import check_entry, check_subjects
 from mimicme.commands.verify.sequence import Shape
 from mimicme.commands.verify.tree import Seen
@@ -22,6 +22,7 @@ from mimicme.pipeline.release.shards import Shard
 _ENTRIES = ("subjects", *layout.INDEXES)
 
 
+@named("shards")
 def check_shards(
     index: h5py.File,
     path: Path,
@@ -76,6 +77,7 @@ def check_shards(
         shape.whole &= own.whole
 
 
+@named("shards")
 def _check_file(index: Path, shard: Shard, alive: Callable[[], None]) -> Iterator[Finding]:
     """The file is there, and is byte by byte the one that the index names."""
     try:
@@ -91,6 +93,7 @@ def _check_file(index: Path, shard: Shard, alive: Callable[[], None]) -> Iterato
         )
 
 
+@named("shards")
 def _check_shard(
     index: h5py.File,
     path: Path,
@@ -138,6 +141,7 @@ def _check_shard(
             yield from guarded(f"/subjects/{subject}", _check_person, index, file, subject)
 
 
+@named("shards")
 def _check_person(index: h5py.File, file: h5py.File, subject: str) -> Iterator[Finding]:
     """The index says the same of a subject as its shard."""
     where = f"/subjects/{subject}"

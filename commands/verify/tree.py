@@ -7,7 +7,7 @@ from typing import Any
 
 from h5py import h5d, h5g
 
-from mimicme.commands.verify.finding import Finding, of_error, of_memory
+from mimicme.commands.verify.finding import Finding, named, of_error, of_memory
 from mimicme.pipeline.errors import ReleaseError
 from mimicme.pipeline.release import guard, layout, shards
 
@@ -34,6 +34,7 @@ class Seen:
         return known
 
 
+@named("structure")
 def check_tree(node: Any, place: str, seen: Seen, depth: int) -> Iterator[Finding]:
     """An object may be read, and all below it: links, types, filters, sizes, and that every chunk is there.
 
@@ -73,6 +74,7 @@ def check_tree(node: Any, place: str, seen: Seen, depth: int) -> Iterator[Findin
             yield from check_tree(below, where, seen, depth - 1)
 
 
+@named("structure")
 def check_room(wanted: int, held: int, place: str) -> Iterator[Finding]:
     """What is read whole takes no more memory than a release that holds so many bytes has for it."""
     if wanted > guard.room(held):

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mimicme.commands.verify.datasets import check_chunks, check_field, check_filters
-from mimicme.commands.verify.finding import Finding, first_line
+from mimicme.commands.verify.finding import Finding, first_line, named
 from mimicme.commands.verify.sequence import Shape
 from mimicme.commands.verify.tree import check_room
 from mimicme.pipeline.captures.metadata import UNKNOWN, is_refusal
@@ -24,6 +24,7 @@ MAX_VERTICES = layout.MAX_VERTICES
 _ROWS = 1 << 16
 
 
+@named("root")
 def check_root(root: h5py.File) -> Iterator[Finding]:
     """The root's attributes are there and say what they should."""
     said = guard.attributes(root["/"].id, "/")
@@ -56,6 +57,7 @@ def check_root(root: h5py.File) -> Iterator[Finding]:
             yield Finding("warning", f"/{name}", "A release has no such entry.")
 
 
+@named("digests")
 def check_digests(root: h5py.File, shape: Shape) -> Iterator[Finding]:
     """What no checksum of a chunk covers is as it was written: of the root, and of every subject."""
     if not shape.digests:
@@ -79,6 +81,7 @@ def check_digests(root: h5py.File, shape: Shape) -> Iterator[Finding]:
         )
 
 
+@named("beside")
 def check_beside(path: Path, alive: Callable[[], None] = lambda: None) -> Iterator[Finding]:
     """The file is the one that the digest beside it is of; without that nothing is said."""
     said = digest.read_beside(path)
@@ -95,6 +98,7 @@ def check_beside(path: Path, alive: Callable[[], None] = lambda: None) -> Iterat
         )
 
 
+@named("template")
 def check_template(root: h5py.File, shape: Shape) -> Iterator[Finding]:
     """The template is a mesh with a layout and landmarks, and every index in it points at something."""
     group = root.get("template")
@@ -177,6 +181,7 @@ def check_template(root: h5py.File, shape: Shape) -> Iterator[Finding]:
         yield Finding("error", "/template/landmark_weights", "Some rows do not add up to 1.")
 
 
+@named("subjects")
 def check_subject(group: h5py.Group) -> Iterator[Finding]:
     """A subject has its attributes, and consent is among them."""
     said = guard.attributes(group.id, group.name)
@@ -192,6 +197,7 @@ def check_subject(group: h5py.Group) -> Iterator[Finding]:
         yield Finding("warning", group.name, "The subject has no sequence.")
 
 
+@named("index")
 def check_indexes(root: h5py.File, shape: Shape) -> Iterator[Finding]:
     """The indexes list exactly the frames and sequences that the groups hold."""
     names = layout.INDEX_NAMES if shape.digests else layout.INDEX_NAMES_BEFORE
@@ -206,6 +212,7 @@ def check_indexes(root: h5py.File, shape: Shape) -> Iterator[Finding]:
         yield from check_index(root, name, table, shape)
 
 
+@named("index")
 def check_index(root: h5py.File, name: str, wanted: NDArray[Any], shape: Shape) -> Iterator[Finding]:
     """One of the indexes; where not all of what it lists could be looked at, its checksums alone."""
     index, where = root.get(name), f"/{name}"

@@ -22,7 +22,7 @@ from mimicme.commands.view.sources import ReleaseSource, SequenceEntry, Source, 
 from mimicme.pipeline.errors import UsageError
 from mimicme.pipeline.model_file import is_model
 from mimicme.pipeline.stage import Stage
-from mimicme.pipeline.whole_file import write_whole
+from mimicme.pipeline.whole_file import refuse_existing, write_whole
 from mimicme.pipeline.workspace import Workspace
 
 __all__ = [
@@ -87,6 +87,7 @@ def view_file(
     texture_size: int = TEXTURE_SIZE,
     scans: bool = False,
     progress: Callable[[str], None] | None = None,
+    overwrite: bool = False,
 ) -> int:
     """Write one sequence as a page that needs nothing else; returns how many frames it holds.
 
@@ -94,7 +95,12 @@ def view_file(
         frames: at most so many of the registered ones, evenly; of the others where none is registered.
         texture_size: side of the textures, texels.
         scans: whether scans are in it too, thinned out.
+        overwrite: replace a file that is there.
+
+    Raises:
+        UsageError: the file is there already.
     """
+    refuse_existing(output, overwrite)
     entry = source.sequence(place)
     rows = chosen_rows(entry, frames)
     scene = Scene(source.template, texture_size, scans)

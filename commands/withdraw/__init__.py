@@ -113,15 +113,22 @@ def withdraw(
         else:
             called = _name_in(path, about, name, alias)
             done = _withdraw_published(path, called, pages)
-            tell = f"Who was given a copy has to be told: `mimicme withdraw DIR {called}`."
-            done = replace(done, messages=(*done.messages, tell))
+            tell = (
+                f"Who was given a copy has to be told: `mimicme withdraw DIR {called}`.",
+                f"The release that this was published from may still hold '{called}', under their own id: withdraw "
+                "them there too, `mimicme withdraw WORKSPACE ID --key KEY`. Until then they are left out of what is "
+                "published from it with the same key.",
+            )
+            done = replace(done, messages=(*done.messages, *tell))
 
     def take_out(copy: Path, called: str) -> None:
         _withdraw_published(copy, called, pages)
-        publication.note_withdrawal(release, Path(os.path.realpath(copy.parent)), called)
+        publication.note_withdrawal(release, called, Path(os.path.realpath(copy.parent)))
 
     copies = find_copies(name, [beside], elsewhere, release, alias, take_out)
     messages = [*done.messages, *copies.messages, *_published_elsewhere(subject, release, elsewhere, key)]
+    if alias is not None:
+        publication.note_withdrawal(release, alias.name)
     if key is not None and forget(ledger_of(key), name):
         messages.append(
             f"'{subject}' is out of the ledger {ledger_of(key)} too; the key alone still leads from the id."

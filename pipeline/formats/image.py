@@ -3,7 +3,8 @@
 Row 0 is the top row as stored.  EXIF orientation is ignored throughout: texture coordinates refer to the
 pixels as they lie in the file, and a viewer's idea of "up" must not turn the texture under its mesh.  Colour
 profiles are ignored likewise.  The size in the header is checked before a pixel is decoded, against the caller's
-limit: Pillow's own, a number for the whole process, is set aside meanwhile.
+limit (Pillow's own, a number for the whole process, is set aside meanwhile) and, of PNG and JPEG, against what so many
+bytes can hold.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import io
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,10 @@ MAX_PIXELS = 128_000_000
 MAX_SIDE = 65_535
 LARGEST_PIXELS = MAX_SIDE**2  # no limit can be set above this
 _BAND_PIXELS = 1 << 22
+_PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+"""By the kind of colour in a PNG's header."""
+_DEFLATE_RATIO, _JPEG_PIXELS_A_BYTE = 1032, 512
+"""What a byte of DEFLATE can become at most; and JPEG spends a bit at least on each block of 64 pixels."""
 RUN_LENGTHS = 3
 """zlib's Z_RLE."""
 # of 16-bit PNG: on displacements 9 saves 4 % over 3 and takes eight times as long
@@ -81,32 +86,44 @@ def _like_tga(data: bytes) -> bool:
     return not empty and data[16] in (1, 8, 15, 16, 24, 32) and not data[17] & 0xC0
 
 
-def info(data: bytes, name: str = "image", max_pixels: int = MAX_PIXELS) -> ImageInfo:
+def info(
+    data: bytes, name: str = "image", max_pixels: int = MAX_PIXELS, formats: Sequence[str] = FORMATS
+) -> ImageInfo:
     """Format and size from the header; nothing is decoded.
 
+    Args:
+        formats: those that are read.
+
     Raises:
-        ImageFileError: unknown format, unreadable header, or more than `max_pixels`.
+        ImageFileError: unknown format, unreadable header, more than `max_pixels`, or than so many bytes can hold.
     """
-    with _opened(data, name, max_pixels) as image:
+    with _opened(data, name, max_pixels, formats) as image:
         return ImageInfo(str(sniff(data)), image.width, image.height)
 
 
-def decode(data: bytes, max_pixels: int = MAX_PIXELS, name: str = "image") -> Pixels:
+def decode(
+    data: bytes, max_pixels: int = MAX_PIXELS, name: str = "image", formats: Sequence[str] = FORMATS
+) -> Pixels:
     """An encoded image as (h, w, 3) uint8 RGB.
 
     Grey, palette, CMYK and 16-bit images are converted (16 bit by dropping the lower byte); transparency is
     dropped; of several pages or pictures in motion the first is read.  At its peak it takes 8 bytes a pixel, 16 for
     WebP and progressive JPEG.
 
+    Args:
+        formats: those that are read.
+
     Raises:
         ImageFileError: unknown format, damaged or incomplete data, or more than `max_pixels`.
     """
-    return _pixels(data, max_pixels, name, "RGB")
+    return _pixels(data, max_pixels, name, "RGB", formats)
 
 
-def decode_gray(data: bytes, max_pixels: int = MAX_PIXELS, name: str = "image") -> Pixels:
+def decode_gray(
+    data: bytes, max_pixels: int = MAX_PIXELS, name: str = "image", formats: Sequence[str] = FORMATS
+) -> Pixels:
     """An encoded image (a coverage mask) as (h, w) uint8; raises as `decode`."""
-    return _pixels(data, max_pixels, name, "L")
+    return _pixels(data, max_pixels, name, "L", formats)
 
 
 def encode(pixels: Pixels, format: str = "png", quality: int = 95, compression: int | None = None) -> bytes:
@@ -200,21 +217,22 @@ def decode_deep(data: bytes, max_pixels: int = MAX_PIXELS, name: str = "image") 
     return np.ascontiguousarray(numbers[..., ::-1] if numbers.ndim == 3 else numbers)
 
 
-def _opened(data: bytes, name: str, max_pixels: int) -> Any:
+def _opened(data: bytes, name: str, max_pixels: int, formats: Sequence[str] = FORMATS) -> Any:
     """A lazily opened Pillow image whose header has been checked."""
     from PIL import Image, UnidentifiedImageError
 
-    if sniff(data) is None:
+    kind = sniff(data)
+    if kind not in formats:
         raise ImageFileError(
             "image-unreadable",
             "this is no image of a known format" if data else "the image file is empty",
             where=name,
-            expected=", ".join(FORMATS),
+            expected=", ".join(formats),
             todo="Export the texture again, as JPEG or PNG.",
         )
     try:
         with _pillow_unlimited():
-            image = Image.open(io.BytesIO(data), formats=[kind.upper() for kind in FORMATS])
+            image = Image.open(io.BytesIO(data), formats=[one.upper() for one in formats])
     except MemoryError:
         raise
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError, OverflowError) as error:
@@ -236,7 +254,25 @@ def _opened(data: bytes, name: str, max_pixels: int) -> Any:
             expected=f"at most {max_pixels:,} pixels and {MAX_SIDE:,} a side",
             todo="Reduce the texture.",
         )
+    if not _can_hold(data, kind, image.width, image.height):
+        size = f"{image.width} x {image.height} in {len(data):,} bytes"
+        image.close()
+        raise ImageFileError(
+            "image-truncated",
+            "the image says that it has more pixels than so many bytes can hold",
+            where=name,
+            seen=size,
+            todo="Copy or export the texture again.",
+        )
     return image
+
+
+def _can_hold(data: bytes, kind: str | None, width: int, height: int) -> bool:
+    """Whether so many bytes can be a picture of that size; of what packs without a limit nothing is said."""
+    if kind == "png":
+        bits = data[24] * _PNG_CHANNELS.get(data[25], 1) if data[12:16] == b"IHDR" else 1
+        return width * height * bits <= 8 * _DEFLATE_RATIO * len(data)
+    return kind != "jpeg" or width * height <= _JPEG_PIXELS_A_BYTE * len(data)
 
 
 _unlimited = threading.Lock()
@@ -262,8 +298,8 @@ def _pillow_unlimited() -> Iterator[None]:
                 Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = before
 
 
-def _pixels(data: bytes, max_pixels: int, name: str, mode: str) -> Pixels:
-    image = _opened(data, name, max_pixels)
+def _pixels(data: bytes, max_pixels: int, name: str, mode: str, formats: Sequence[str]) -> Pixels:
+    image = _opened(data, name, max_pixels, formats)
     try:
         with _pillow_unlimited(), image:
             image.load()

@@ -289,7 +289,7 @@ class Release:
             ReleaseError: it is.
         """
         held = self._access().held_bytes
-        room = times * guard.room(held)
+        room = guard.room(held, times)
         if wanted > room:
             raise ReleaseError(
                 f"'{place}' is larger than one of a release",
@@ -693,6 +693,22 @@ class Release:
         numbers = self._read(stored, at)
         return np.asarray(numbers) if how.is_float else how.decode(numbers, self._template_vertices)
 
+    def vertices_of(self, rows: Sequence[int]) -> NDArray[np.float32]:
+        """(n, V, 3) float32, mm: `vertices` of several rows of a sequence.
+
+        Raises:
+            ReleaseError: they would take more memory than those of a release of this size.
+        """
+        shape = (len(rows), self._size[0], 3)
+        if rows:
+            self._make_room(
+                4 * math.prod(shape), self._vertices(self._place(rows[0])[1])[0].place, _TIMES_FRAMES
+            )
+        frames = np.empty(shape, np.float32)
+        for at, row in enumerate(rows):
+            frames[at] = self.vertices(row)
+        return frames
+
     def values(self, item: Item, name: str) -> NDArray[Any]:
         """A whole field of one sequence: `pose` (F, 4, 4), `landmarks` (F, L, 3), `quality` (F,) ..."""
         if name == "vertices":
@@ -705,16 +721,18 @@ class Release:
         return np.asarray(self._read(stored))
 
     def _all_vertices(self, item: Item) -> NDArray[np.float32]:
-        stored, how = self._vertices(item)
-        start = self.sequence(item.subject, item.sequence).start
+        stored = self._vertices(item)[0]
+        info = self.sequence(item.subject, item.sequence)
+        start, rows = info.start, info.stop - info.start
+        if stored.shape[0] != rows:  # of rows that were never written a file holds nothing
+            raise self._wrong(stored, f"{rows} rows, as the index has")
         self._make_room(4 * math.prod(stored.shape), stored.place, _TIMES_FRAMES)
         try:
             frames = np.empty(stored.shape, np.float32)
         except MemoryError as error:
             raise self._wrong(stored, "a sequence that fits into memory") from error
         for at in range(stored.shape[0]):
-            numbers = self.vertices(start + at) if start + at < len(self) else self._read(stored, at)
-            frames[at] = numbers
+            frames[at] = self.vertices(start + at)
         return frames
 
     def field(self, row: int, name: str) -> Any:
@@ -777,14 +795,16 @@ class Release:
         data, _ = self.image_bytes(row, "texture")
         from mimicme.pipeline.formats.image import decode  # Pillow takes a while to load
 
-        return decode(data, layout.MAX_PIXELS, f"{self.path.name} row {row}") if data else None
+        where = f"{self.path.name} row {row}"
+        return decode(data, layout.MAX_PIXELS, where, layout.IMAGE_FORMATS) if data else None
 
     def coverage(self, row: int) -> NDArray[np.uint8] | None:
         """(h, w) uint8: 0 where the texture has no data from this frame's scan; None without a texture."""
         data, _ = self.image_bytes(row, "coverage")
         from mimicme.pipeline.formats.image import decode_gray
 
-        return decode_gray(data, layout.MAX_PIXELS, f"{self.path.name} row {row}") if data else None
+        where = f"{self.path.name} row {row}"
+        return decode_gray(data, layout.MAX_PIXELS, where, layout.IMAGE_FORMATS) if data else None
 
     def maps(self, row: int) -> dict[str, Coding]:
         """The maps of the surface that a frame's sequence has, and what their numbers mean."""

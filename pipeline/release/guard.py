@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 
 from mimicme.pipeline.checkpoint import open_hdf5
 from mimicme.pipeline.errors import ReleaseError
+from mimicme.pipeline.release import packing
 
 FILTERS = {h5z.FILTER_DEFLATE: "gzip", h5z.FILTER_SHUFFLE: "shuffle", h5z.FILTER_FLETCHER32: "Fletcher-32"}
 GZIP_RATIO = 1032
@@ -57,6 +58,7 @@ TROUBLE = (OSError, RuntimeError, ValueError, KeyError, TypeError, IndexError, M
 """What h5py and numpy raise of a damaged file."""
 
 _GZIP_AND_SUMS, _SUM_BYTES = (h5z.FILTER_DEFLATE, h5z.FILTER_FLETCHER32), 4
+_ALL_FILTERS = (h5z.FILTER_SHUFFLE, h5z.FILTER_DEFLATE, h5z.FILTER_FLETCHER32)
 _LAYOUTS = {h5d.CHUNKED: "chunked", h5d.CONTIGUOUS: "contiguous", h5d.COMPACT: "compact"}
 _NUMBERS = (h5t.INTEGER, h5t.FLOAT)
 _NO_MEMORY = "memory allocation failed"  # as HDF5 says it
@@ -84,9 +86,14 @@ class TooLittleMemoryError(ReleaseError):
     """This process had too little memory for something that a release may hold."""
 
 
-def room(held: int) -> int:
-    """Bytes of memory that the template, or a table, of a release with so many bytes on the disk may take."""
-    return max(ROOM_BYTES, ROOM_RATIO * held)
+def room(held: int, times: int = 1) -> int:
+    """Bytes of memory that the template, or a table, of a release with so many bytes on the disk may take: never more
+    than gzip can make of them.
+
+    Args:
+        times: as much, of what may take more.
+    """
+    return min(GZIP_RATIO * held, times * max(ROOM_BYTES, ROOM_RATIO * held))
 
 
 def first_line(error: BaseException) -> str:
@@ -415,6 +422,8 @@ class Stored:
         if self.written is not None:
             self._require(start, stop)
         try:
+            if isinstance(key, int) and (row := self._unpacked_row(key)) is not None:
+                return row
             if self.compressed and self.chunks is not None:
                 for chunk in range(start // self.chunks[0], -(-stop // self.chunks[0])):
                     self._look_into(chunk)
@@ -433,6 +442,21 @@ class Stored:
             start, stop, _ = key.indices(self.shape[0])
             return start, stop
         return (0, self.shape[0]) if key == () else (int(key), int(key) + 1)
+
+    def _unpacked_row(self, row: int) -> NDArray[Any] | None:
+        """A row that is one chunk, unpacked without HDF5; None where HDF5 is to read it: it is packed in another way,
+        is damaged, or zlib-ng is not installed and this row has been looked into."""
+        shape = self.shape[1:]
+        if self.chunks != (1, *shape) or self.filters != _ALL_FILTERS or not 0 <= row < self.shape[0]:
+            return None
+        if row in self._unpacked and not packing.unpacks_quickly():
+            return None
+        mask, stored = self.data.id.read_direct_chunk((row, *[0] * len(shape)))
+        found = None if mask else packing.unpacked(stored, self.dtype, math.prod(shape))
+        if found is None:
+            return None
+        self._unpacked.add(row)
+        return found.reshape(shape)
 
     def _look_into(self, number: int) -> None:
         """Unpack a row of chunks, once and no farther than it says: HDF5 goes on to the end, however long that is."""

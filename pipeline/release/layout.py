@@ -72,6 +72,8 @@ MAX_MASKS = 64
 COPIES_OF_TEMPLATE = 3
 """What it takes in memory, by what it has in the file: as stored, and in double precision."""
 MAX_VERTICES, MAX_LANDMARKS = 4_000_000, 10_000
+IMAGE_FORMATS = ("png", "jpeg", "webp")
+"""Of its images; nothing else is read from a stranger's release."""
 MAX_PIXELS = 8192 * 8192  # the largest texture a bake can make
 
 

@@ -2,7 +2,8 @@
 
 A published release has the root attribute `publication`, JSON text: what its pages say and the frames do not, so that
 they can be written again when somebody withdraws from that copy.  Beside the release that was published, which stays at
-home, `release.h5.publications.json` says into which folders, as which version and with which key.
+home, `release.h5.publications.json` says into which folders, as which version and with which key.  A published folder
+does not know where its home is; so who has withdrawn from a folder alone is learnt at home when the list is next read.
 """
 
 from __future__ import annotations
@@ -14,8 +15,12 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from mimicme.pipeline.errors import ReleaseError
+from mimicme.pipeline.release import guard
 from mimicme.pipeline.whole_file import write_whole
 
+RELEASE = "release.h5"
+"""The name of a published release in its folder."""
 ATTRIBUTE = "publication"
 SUMS = "SHA256SUMS"
 """The checksums of a published folder, written last."""
@@ -82,6 +87,17 @@ def of_attributes(attributes: Mapping[str, Any]) -> Publication | None:
     return _of_record(said) if isinstance(said, dict) else Publication()
 
 
+def of_file(path: Path) -> Publication | None:
+    """What a release says of itself; None where it was not published.
+
+    Raises:
+        ReleaseError: it cannot be read.
+    """
+    with guard.opened(path) as file:
+        said = guard.attribute(guard.rooted(file), ATTRIBUTE, "/")
+    return None if said is None else of_attributes({ATTRIBUTE: said})
+
+
 def _of_record(said: Mapping[str, Any]) -> Publication:
     found: dict[str, Any] = {}
     for one in fields(Publication):
@@ -128,6 +144,7 @@ class Entry:
         folder, key: absolute paths.
         mark: as `Publication.key`.  version, content, changes: as there.
         subjects: a hash of what was published of each, by pseudonym.
+        withdrawn: pseudonyms of those who have withdrawn from the folder alone.
     """
 
     folder: str
@@ -137,6 +154,7 @@ class Entry:
     content: str
     changes: tuple[tuple[str, str], ...] = ()
     subjects: Mapping[str, str] = field(default_factory=dict)
+    withdrawn: tuple[str, ...] = ()
 
 
 def history_of(release: Path) -> Path:
@@ -145,7 +163,36 @@ def history_of(release: Path) -> Path:
 
 
 def read_history(release: Path) -> list[Entry]:
-    """Where a release was published, the last publication last; a file that cannot be read knows nothing."""
+    """Where a release was published, the last publication last; a file that cannot be read knows nothing.
+
+    Who has withdrawn from a folder since is taken out of what was known of it, as far as the folder is still there.
+    """
+    return [_as_it_is(one) for one in _noted(release)]
+
+
+def _as_it_is(entry: Entry) -> Entry:
+    """A publication, without those who have withdrawn from its folder since it was noted."""
+    path = Path(entry.folder) / RELEASE
+    try:
+        about = of_file(path)
+        if about is None or about.key != entry.mark or about.version == entry.version:
+            return entry
+        with guard.opened(path) as file:
+            people = set(guard.names(guard.subgroup(guard.rooted(file), "subjects", "/"), "/subjects"))
+    except (ReleaseError, OSError):
+        return entry
+    since = about.changes[len(entry.changes) :]
+    follows = about.changes[: len(entry.changes)] == entry.changes and not about.content
+    if not follows or any(text != WITHDRAWN for _, text in since):
+        return entry  # of another home, published into the same folder
+    kept = {name: content for name, content in entry.subjects.items() if name in people}
+    gone = tuple(sorted({*entry.withdrawn, *entry.subjects} - people))
+    return replace(
+        entry, version=about.version, content="", changes=about.changes, subjects=kept, withdrawn=gone
+    )
+
+
+def _noted(release: Path) -> list[Entry]:
     try:
         rows = json.loads(history_of(release).read_text(encoding="utf-8"))
         return [
@@ -157,6 +204,7 @@ def read_history(release: Path) -> list[Entry]:
                 content=str(row["content"]),
                 changes=tuple((str(version), str(text)) for version, text in row["changes"]),
                 subjects={str(name): str(content) for name, content in row["subjects"].items()},
+                withdrawn=tuple(str(name) for name in row.get("withdrawn", ())),
             )
             for row in rows
         ]
@@ -173,14 +221,22 @@ def note(release: Path, entry: Entry) -> None:
     _write(release, [*(one for one in read_history(release) if one.folder != entry.folder), entry])
 
 
-def note_withdrawal(release: Path, folder: Path, name: str) -> None:
-    """Remember that a subject is out of the copy in a folder; as `note`, where that is known of."""
+def note_withdrawal(release: Path, name: str, folder: Path | None = None) -> None:
+    """Forget a subject who is no longer in a release, and is out of the copy in a folder too.
+
+    Args:
+        name: the pseudonym.  folder: None: no copy had them any more.
+    """
     known = read_history(release)
-    if any(one.folder == str(folder) for one in known):
-        _write(release, [_without(one, name) if one.folder == str(folder) else one for one in known])
+    found = [_without(one, name, folder is not None and one.folder == str(folder)) for one in known]
+    if found != known:
+        _write(release, found)
 
 
-def _without(entry: Entry, name: str) -> Entry:
+def _without(entry: Entry, name: str, is_out: bool) -> Entry:
+    entry = replace(entry, withdrawn=tuple(one for one in entry.withdrawn if one != name))
+    if not is_out or name not in entry.subjects:
+        return entry
     said = without_one(Publication(version=entry.version, changes=entry.changes))
     people = {one: content for one, content in entry.subjects.items() if one != name}
     return replace(entry, version=said.version, content="", changes=said.changes, subjects=people)

@@ -30,6 +30,7 @@ from mimicme.pipeline.captures.units import (
 from mimicme.pipeline.checkpoint import guarded_file
 from mimicme.pipeline.errors import CheckpointError, FrameRejected, InputError, MissingDependencyError
 from mimicme.pipeline.formats.mesh_file import MeshFile
+from mimicme.pipeline.formats.npz import read_npz
 from mimicme.pipeline.geometry.mesh import Mesh, transform, triangle_normals
 from mimicme.pipeline.geometry.rigid import fit_rigid, fit_similarity_scale
 from mimicme.pipeline.landmarks import GROUPS, IBUG68, INNER, eye_distance
@@ -569,16 +570,12 @@ def read_masks(files: TemplateFiles, n_vertices: int) -> dict[str, Floats]:
     Raises:
         InputError: they cannot be read, or are not one number in [0, 1] per vertex.
     """
-    import io
-
     path = files.masks
     if path is None:
         return {}
-
     try:
-        with np.load(io.BytesIO(_read(path)), allow_pickle=False) as archive:
-            masks = {key: np.asarray(archive[key], np.float64) for key in archive.files}
-    except (ValueError, OSError, KeyError, EOFError) as error:
+        masks = {name: np.asarray(mask, np.float64) for name, mask in read_npz(_read(path)).items()}
+    except ValueError as error:
         raise InputError("the masks cannot be read", where=path, seen=str(error)) from error
     for key, mask in masks.items():
         good = mask.shape == (n_vertices,) and np.isfinite(mask).all()

@@ -147,7 +147,7 @@ class PackResult:
         failed: sequences that are there without any registered frame because a stage failed, as `S/q: stage`.
         excluded: subjects left out for want of consent, with the sentence why.
         messages: further sentences for the user.
-        verified: names of shards that nobody touched since they were verified.
+        verified: names of shards that nobody touched since they were verified (`survey.verified_by` says by what).
     """
 
     path: Path

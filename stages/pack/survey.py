@@ -17,7 +17,7 @@ from typing import Any
 from mimicme.pipeline.items import Item
 from mimicme.pipeline.whole_file import checked, text_digest, whole_file, with_check
 
-_FIRST_LINE = "mimicme packed 1"
+_FIRST_LINE = "mimicme packed 2"
 """Of a saved file; another number when what is kept, or what a signature is of, changes."""
 
 
@@ -32,11 +32,24 @@ class Look:
         frames: their number.  image_bytes: of all its images; -1: not looked at.
     """
 
-    units: tuple[tuple[str, str], ...]
+    units: tuple[tuple[str, ...], ...]
     lost: str | None
     fingerprints: Mapping[str, str]
     frames: int
     image_bytes: int
+
+
+@dataclass(frozen=True)
+class Verified:
+    """That a shard was verified.
+
+    Attributes:
+        by: the mark of the checks: what other checks would say is not known.
+        warnings: what they said of it: place, sentence, and name of the check.
+    """
+
+    by: str
+    warnings: tuple[tuple[str, ...], ...] = ()
 
 
 class Memory:
@@ -51,7 +64,7 @@ class Memory:
         self._file = file
         self._head = f"{_FIRST_LINE} {' '.join(stages)}"
         self._looks: dict[Item, tuple[str, Look]] = {}
-        self._shards: dict[str, tuple[str, bool]] = {}
+        self._shards: dict[str, tuple[str, Verified | None]] = {}
         self._new: dict[Item, tuple[str, Look]] = {}
         try:
             self._load()
@@ -90,7 +103,10 @@ class Memory:
 
     def is_verified(self, shard: Path) -> bool:
         """Whether it is, and was verified then (`note_verified`)."""
-        return self.is_same(shard) and self._shards[shard.name][1]
+        return self._verified(shard) is not None
+
+    def _verified(self, shard: Path) -> Verified | None:
+        return self._shards[shard.name][1] if self.is_same(shard) else None
 
     def save(self, shards: Iterable[Path]) -> None:
         """Write down what was seen in this pack, and these shards.
@@ -102,35 +118,69 @@ class Memory:
             return
         with whole_file(self._file) as temporary, open(temporary, "w", encoding="utf-8") as handle:
             handle.write(f"{self._head}\n")
-            handle.write(_line({path.name: (_stat(path), self.is_verified(path)) for path in shards}))
+            handle.write(_shard_line({path.name: (_stat(path), self._verified(path)) for path in shards}))
             for item, (signature, look) in self._new.items():
                 handle.write(_line([item.subject, item.sequence, signature, asdict(look)]))
 
 
-def note_verified(file: Path, folder: Path) -> None:
+def note_verified(
+    file: Path, folder: Path, by: str, warnings: Mapping[str, Iterable[tuple[str, ...]]] | None = None
+) -> None:
     """Remember that the shards in a folder that a pack has left are verified, as far as they are as it left them.
+
+    Args:
+        by: the mark of the checks.  warnings: what they said, by name of a shard, see `Verified`.
 
     Raises:
         OSError, OutputError: it cannot be written.
     """
+    said = warnings or {}
     try:
         with open(file, encoding="utf-8") as handle:
             head, shards, *looks = handle.readlines()
         known = _shards(shards)
     except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
         return
-    marked = {name: (mark, good or mark == _stat(folder / name)) for name, (mark, good) in known.items()}
+    marked = {
+        name: (mark, Verified(by, tuple(said.get(name, ()))) if mark == _stat(folder / name) else before)
+        for name, (mark, before) in known.items()
+    }
     if marked != known:
         with whole_file(file) as temporary:
-            temporary.write_text("".join([head, _line(marked), *looks]), encoding="utf-8")
+            temporary.write_text("".join([head, _shard_line(marked), *looks]), encoding="utf-8")
 
 
-def _shards(line: str) -> dict[str, tuple[str, bool]]:
-    """What was seen of each shard, and whether it is verified."""
-    found = {}
-    for name, (mark, good) in json.loads(checked(line)).items():
-        found[str(name)] = str(mark), good is True
+def verified_by(file: Path, by: str) -> dict[str, tuple[tuple[str, ...], ...]]:
+    """Names of the shards that these very checks verified, and what they warned of; see `Memory.is_verified`."""
+    try:
+        with open(file, encoding="utf-8") as handle:
+            handle.readline()
+            known = _shards(handle.readline())
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        return {}
+    return {
+        name: verified.warnings
+        for name, (_, verified) in known.items()
+        if verified is not None and verified.by == by
+    }
+
+
+def _shards(line: str) -> dict[str, tuple[str, Verified | None]]:
+    """What was seen of each shard, and by what it is verified."""
+    found: dict[str, tuple[str, Verified | None]] = {}
+    for name, (mark, by, said) in json.loads(checked(line)).items():
+        warnings = tuple(tuple(map(str, one)) for one in said)
+        found[str(name)] = str(mark), Verified(str(by), warnings) if by else None
     return found
+
+
+def _shard_line(shards: Mapping[str, tuple[str, Verified | None]]) -> str:
+    return _line(
+        {
+            name: (mark, "", []) if verified is None else (mark, verified.by, verified.warnings)
+            for name, (mark, verified) in shards.items()
+        }
+    )
 
 
 def signature(paths: Mapping[str, Path]) -> str:

@@ -178,6 +178,12 @@ def test_the_same_again_is_the_same_bytes(adopted, folder, tmp_path):
     again = ("--template", folder / "template.obj", "--layout", "coma", "--metadata", folder / "people.csv")
     called("adopt", folder / "meshes", tmp_path / "r.h5", *again, "--fps", 60, "--licence", "as agreed")
     assert (tmp_path / "r.h5").read_bytes() == path.read_bytes()
+    (tmp_path / "r.h5").write_text("mine")
+    refused = called("adopt", folder / "meshes", tmp_path / "r.h5", *again)
+    assert refused.exit_code == 2 and "there already" in refused.output
+    assert (tmp_path / "r.h5").read_text() == "mine"
+    called("adopt", folder / "meshes", tmp_path / "r.h5", *again, "--overwrite")
+    assert (tmp_path / "r.h5").read_bytes() != b"mine"
 
 
 def test_experiments_run_on_it(adopted, tmp_path):

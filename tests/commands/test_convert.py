@@ -284,3 +284,11 @@ def test_it_is_not_written_over_itself(release, other):
     assert result.exit_code == 2 and "Name another file" in result.output
     with Release(release) as still:
         assert len(still) == 3
+    for out in ("a link to it", "another file"):
+        there = release.with_name(out)
+        there.symlink_to(release) if "link" in out else there.write_text("mine")
+        before = there.read_bytes()
+        result = called("convert", release, other, there)
+        assert result.exit_code == 2 and ("its place" if "link" in out else "--overwrite") in result.output
+        assert there.read_bytes() == before
+        there.unlink()

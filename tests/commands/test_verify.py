@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -11,8 +13,11 @@ import h5py
 import numpy as np
 import pytest
 
+from mimicme.commands import verify as verification
 from mimicme.commands.verify import Finding, has_errors, verify
+from mimicme.commands.verify.checks import CHECKS
 from mimicme.pipeline.release import guard
+from mimicme.pipeline.release.packing import fletcher32
 
 SMILE = "/subjects/S001/smile"
 
@@ -44,6 +49,36 @@ def test_a_good_release_has_no_finding(good: Path) -> None:
     assert verify(good) == []
     assert verify(good, every_image=True) == []
     assert not has_errors([])
+
+
+def test_other_checks_have_another_mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = verification.mark()
+    here = Path(verification.__file__)
+    for file in here.parent.glob("*.py"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    monkeypatch.setattr(verification, "__file__", str(tmp_path / here.name))
+    assert verification.mark() == own  # wherever it is installed
+    changed = tmp_path / "sequence.py"
+    changed.write_text(changed.read_text().replace("MOVE_MM = 80.0", "MOVE_MM = 70.0"))
+    assert verification.mark() != own
+
+
+def test_what_a_file_says_moves_no_cursor() -> None:
+    said = str(Finding("error", "/subjects/\x1b[2J", "status is 'a\nb\x07\udcff'."))
+    assert said == r"error: /subjects/\x1b[2J: status is 'a\nb\x07\udcff'."
+
+
+def test_a_frame_that_unpacks_to_more_than_it_says_is_a_finding(copy: Path) -> None:
+    with h5py.File(copy, "r+") as file:
+        data = file[f"{SMILE}/vertices"]
+        stream = zlib.compress(bytes(1 << 26), 9)  # thousands of times the frame, in its place
+        chunk = (stream + fletcher32(stream).to_bytes(4, "little"))[: 12 * data.shape[1]]
+        data.id.write_direct_chunk((0, 0, 0), chunk)
+    tracemalloc.start()
+    found = [f for f in verify(copy) if f.where == f"{SMILE}/vertices row 0"]
+    assert [f.level for f in found] == ["error"] and "damaged" in found[0].message
+    assert tracemalloc.get_traced_memory()[1] < 1 << 24
+    tracemalloc.stop()
 
 
 def put(name: str, key: object, value: object) -> Callable[[h5py.File], None]:
@@ -307,3 +342,19 @@ def test_a_broken_map_is_found(mapped: Path, tmp_path: Path, name: str) -> None:
         damage(file)
     found = [f for f in verify(target) if f.level == "error"]
     assert any(f.where == where and message in f.message for f in found), found
+
+
+def test_every_finding_has_the_name_of_a_check_and_a_remedy(copy: Path, repository: Path) -> None:
+    page = (repository / "docs" / "release-format.md").read_text()
+    for name, check in CHECKS.items():
+        assert f"| `{name}` | {check.promise} | {check.todo} |\n" in page
+    named = set()
+    for change in BROKEN.values():
+        broken = copy.with_name("broken.h5")
+        broken.write_bytes(copy.read_bytes())
+        with h5py.File(broken, "r+") as file:
+            change[0](file)
+        for finding in verify(broken, absent="S002"):
+            assert finding.check in CHECKS and finding.todo, finding
+            named.add(finding.check)
+    assert named >= set(CHECKS) - {"file", "beside", "maps", "shards", "pages", "chunks"}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -126,3 +128,31 @@ def test_the_command_line_says_it(path: Path) -> None:
 )  # fmt: skip
 def test_where_an_id_stands(subject: str, said: str, there: bool) -> None:
     assert is_in(subject, said) is there
+
+
+def test_links_that_lead_everywhere_end(path: Path) -> None:
+    with h5py.File(path, "r+") as file:
+        for place in (file, file["template"]):
+            for number in range(300):
+                place[f"again{number}"] = file["template"]
+    found = verify(path, absent="S009")
+    assert any("another name" in f.message or "several names" in f.message for f in found)
+
+
+def test_what_only_begins_like_a_chunk_is_looked_at_once(path: Path) -> None:
+    began = time.process_time()
+    with open(path, "ab") as file:
+        file.write(b"\x78\x9c\xff" * 200_000)  # heads of nothing
+        file.write(b"x" * (1 << 20))
+        at = file.tell()
+        file.write(zlib.compress(np.random.default_rng(0).bytes(4096)))
+    digest.write_beside(path)
+    found = [f for f in verify(path, absent="S009") if "no dataset names" in f.message]
+    assert [f.where for f in found] == [f"byte {at:,}"]
+    assert time.process_time() - began < 20  # each with all that follows it took minutes
+
+
+def test_a_digest_beside_that_is_endless_is_not_read_whole(path: Path) -> None:
+    with open(digest.beside(path), "wb") as file:
+        file.truncate(1 << 40)
+    assert any("has no SHA-256" in f.message for f in verify(path, absent="S009"))

@@ -134,3 +134,9 @@ def test_pages_that_do_not_fit_are_told(folder: Path) -> None:
     assert any(
         f"'{first}' is in the release and not listed" in f.message for f in verify(folder / "release.h5")
     )
+
+
+def test_a_table_that_is_none_is_told(folder: Path) -> None:
+    table = folder / "subjects.csv"
+    table.write_text(f"subject\n{'P' * 200_000}\n")
+    assert any(f.where == "subjects.csv" and "no table" in f.message for f in verify(folder / "release.h5"))

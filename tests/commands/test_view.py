@@ -238,6 +238,13 @@ def test_a_workspaces_sequence_as_a_file(base: Path, tmp_path: Path) -> None:
     view_file(opened(base), 1, tmp_path / "less.html")
     assert 'id="frame-2"' in (tmp_path / "less.html").read_text()
     assert (tmp_path / "less.html").stat().st_size > 1000
+    # what is there stays, unless it is said otherwise
+    (tmp_path / "less.html").write_text("mine")
+    with pytest.raises(UsageError, match="there already"):
+        view_file(opened(base), 1, tmp_path / "less.html")
+    assert (tmp_path / "less.html").read_text() == "mine"
+    mimicme("view", base, "S000/surprise", "--frames", 1, "--output", tmp_path / "less.html", "--overwrite")
+    assert 'id="frame-0"' in (tmp_path / "less.html").read_text()
 
 
 def test_a_release_has_meshes_textures_and_landmarks(base: Path, tmp_path: Path) -> None:

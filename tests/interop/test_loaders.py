@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from recipes import recipes
 
-from mimicme.pipeline.release import Release
+from mimicme.pipeline.release import Release, packing
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +37,26 @@ def test_a_shuffled_loader_gives_every_frame_once(path: Path, context: str) -> N
             np.testing.assert_array_equal(batch["vertices"][k].numpy(), release.vertices(row))
             seen.append(row)
     assert sorted(seen) == [0, 1, 3, 4, 5]
+
+
+@pytest.mark.parametrize("vertices", ["float32", "int32um", "int16"])
+def test_frames_are_unpacked_quickly_to_what_hdf5_reads(
+    fakes: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, vertices: str
+) -> None:
+    assert packing.unpacks_quickly()  # zlib-ng is one of the extra's
+    fakes.packed(tmp_path / "release.h5", fakes.inputs(tmp_path), vertices=vertices)
+    with Release(tmp_path / "release.h5") as release:
+        rows = release.select(status="ok")
+        monkeypatch.setattr(packing, "unpacked", lambda *_: None)
+        by_hdf5 = [release.vertices(row) for row in rows.tolist()]
+        monkeypatch.undo()
+        used = []
+        monkeypatch.setattr(
+            packing, "unpacked", lambda *given, own=packing.unpacked: used.append(own(*given)) or used[-1]
+        )
+        for row, expected in zip(rows.tolist(), by_hdf5, strict=True):
+            np.testing.assert_array_equal(release.vertices(row), expected)
+        assert len(used) == len(rows) and all(one is not None for one in used)
 
 
 @pytest.mark.parametrize("context", ["fork", "spawn"])

@@ -22,7 +22,7 @@ from mimicme.pipeline.release import Release, guard
 from mimicme.pipeline.stage import Stage
 from mimicme.stages import STAGES
 from mimicme.stages.pack import PackInput, PackResult, PackSettings
-from mimicme.stages.pack.survey import note_verified
+from mimicme.stages.pack.survey import note_verified, verified_by
 from mimicme.stages.refine.checkpoint import RefineCheckpoint
 
 
@@ -432,10 +432,16 @@ def test_what_was_verified_and_not_touched_need_not_be_again(
         return fakes.packed(output, given[:count], table, shard="subject", remembered=remembered)
 
     assert pack(3).verified == () and pack(3).verified == ()  # nobody has said so
-    note_verified(remembered, output.parent)
+    assert verified_by(remembered, "these checks") == {}
+    said = [p for p in output.parent.glob("release@S002@*")][0].name
+    warnings = {said: [(f"{said}:/subjects/S002", "A person should look.")]}
+    note_verified(remembered, output.parent, "these checks", warnings)
     (touched,) = output.parent.glob("release@S001@*")
     touched.touch()
     result = pack(4)
+    known = verified_by(remembered, "these checks")
+    assert sorted(known) == sorted(result.verified) and verified_by(remembered, "other checks") == {}
+    assert {name: list(found) for name, found in known.items() if found} == warnings
     assert [name.split("@")[1] for name in result.verified] == ["S000", "S002"]
     seen = opened_while(monkeypatch)
     assert verify(output, but=result.verified) == []
@@ -446,9 +452,10 @@ def test_what_was_verified_and_not_touched_need_not_be_again(
     data[len(data) // 2] ^= 1
     new.write_bytes(data)
     assert has_errors(verify(output, but=result.verified))
-    note_verified(tmp_path / "nowhere.jsonl", output.parent)
+    note_verified(tmp_path / "nowhere.jsonl", output.parent, "these checks")
     remembered.write_text("spoiled")
-    note_verified(remembered, output.parent)
+    note_verified(remembered, output.parent, "these checks")
+    assert verified_by(remembered, "these checks") == {}
     assert remembered.read_text() == "spoiled"
 
 
@@ -486,4 +493,4 @@ def test_a_frame_that_is_called_bad_is_rejected_in_its_shard_and_comes_back(
         with Release(output) as release:
             assert release.frame(release.sequence("S001", "smile").rows[1]).ok is not bool(rejected)
         assert verify(output) == []
-        note_verified(remembered, output.parent)
+        note_verified(remembered, output.parent, "these checks")

@@ -242,3 +242,48 @@ def test_opencv_has_one_thread_and_says_who_misses_it(monkeypatch: pytest.Monkey
     with pytest.raises(MissingDependencyError, match="the landmark detector needs OpenCV") as caught:
         image.opencv("the landmark detector")
     assert "pip install opencv-python-headless" in caught.value.todo
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("png", {}),
+        ("png", {"compress_level": 9}),
+        ("jpeg", {"quality": 1}),
+        ("jpeg", {"quality": 1, "progressive": True, "optimize": True}),
+        ("jpeg", {"quality": 95, "subsampling": 2}),
+    ],
+)
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA"])
+def test_the_smallest_file_of_a_size_is_read(kind: str, options: dict, mode: str) -> None:
+    if kind == "jpeg" and mode not in ("L", "RGB"):
+        return
+    target = io.BytesIO()
+    Image.new(mode, (3000, 2000)).save(target, format=kind, **options)
+    found = image.decode(target.getvalue())
+    assert found.shape == (2000, 3000, 3) and found.max() < 2
+
+
+def test_pixels_that_so_many_bytes_cannot_hold_take_no_memory() -> None:
+    small = {kind: saved(np.zeros((8, 8, 3), np.uint8), kind) for kind in ("png", "jpeg")}
+    png, jpeg = bytearray(small["png"]), bytearray(small["jpeg"])
+    png[16:24] = struct.pack(">II", 8000, 8000)
+    png[29:33] = struct.pack(">I", zlib.crc32(png[12:29]))
+    at = jpeg.index(b"\xff\xc0") + 5
+    jpeg[at : at + 4] = struct.pack(">HH", 8000, 8000)
+    for data in (bytes(png), bytes(jpeg)):
+        for look in (image.info, image.decode, image.decode_gray):
+            tracemalloc.start()
+            with pytest.raises(image.ImageFileError, match="more pixels than so many bytes") as caught:
+                look(data)
+            assert caught.value.reason == "image-truncated"
+            assert tracemalloc.get_traced_memory()[1] < 4 << 20
+            tracemalloc.stop()
+
+
+def test_only_the_formats_that_are_asked_for_are_read(pixels: np.ndarray) -> None:
+    data = saved(pixels, "tiff")
+    assert (image.decode(data) == pixels).all()
+    for look in (image.info, image.decode, image.decode_gray):
+        with pytest.raises(image.ImageFileError, match="no image of a known format"):
+            look(data, formats=("png", "jpeg"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import multiprocessing
 import pickle
 import time
@@ -12,9 +13,10 @@ import h5py
 import numpy as np
 import pytest
 import sequence_release as known
+from PIL import Image
 
 from mimicme.commands.verify import verify
-from mimicme.pipeline.errors import ReleaseError, UsageError
+from mimicme.pipeline.errors import InputError, ReleaseError, UsageError
 from mimicme.pipeline.items import Item
 from mimicme.pipeline.release import Release, layout
 from mimicme.pipeline.release.layout import IndexEntry, index_table
@@ -320,3 +322,14 @@ def test_maps_come_back_in_their_units(fakes: ModuleType, tmp_path: Path, path: 
     with Release(path) as release:  # nobody asked for any
         assert release.maps(0) == {}
         assert release.surface_map(0, "normal") is None
+
+
+@pytest.mark.parametrize("kind", ["tiff", "bmp", "tga"])
+def test_no_other_kind_of_image_is_read(path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    data = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(data, format=kind)
+    monkeypatch.setattr(Release, "image_bytes", lambda *_: (data.getvalue(), "png"))
+    with Release(path) as release:
+        for look in (release.texture, release.coverage):
+            with pytest.raises(InputError, match="expected png, jpeg, webp"):
+                look(0)
