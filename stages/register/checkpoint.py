@@ -86,6 +86,8 @@ class RegisteredCheckpoint(Checkpoint):
             "lids_folded": "share of the triangles about the eyes, without eyeballs, that are flipped or have no area",
             "ear_drape": "95th percentile of the distance of an ear's vertices to the ear at rest, moved and scaled as "
             "a whole; the worse ear",
+            "cheek_slide": "largest distance along the surface, averaged over 8 mm, of a cheek to where the landmarks "
+            "carry the neutral's",
         }
     )
 

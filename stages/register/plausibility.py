@@ -1,8 +1,8 @@
 """Figures of what a person sees at a glance of a registered face, and its surface distance does not tell: a mouth askew
-or beside its place, lids shut over an open eye or folded, an ear that drapes over hair.
+or beside its place, lids shut over an open eye or folded, an ear that drapes over hair; and of a cheek that has slid.
 
-They compare with the template, not with the subject's neutral: if that is wrong, so is whatever follows it.  Ears alone
-are compared with the neutral's where there is one, for people's ears differ by as much as one that drapes.
+They compare with the template, not with the subject's neutral: if that is wrong, so is whatever follows it.  Ears and
+cheeks are compared with the neutral's where there is one, for people's ears differ by as much as one that drapes.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from mimicme.pipeline.arrays import Bools, Floats, Ints
 from mimicme.pipeline.geometry.mesh import edges, transform, triangle_normals, vertex_normals
 from mimicme.pipeline.geometry.rigid import fit_rigid, fit_similarity_scale
 from mimicme.pipeline.landmarks import GROUPS, MIRROR
+from mimicme.stages.register.cheeks import Cheeks
 
 MOUTH = GROUPS["mouth"]
 EYES = ("right_eye", "left_eye")
@@ -50,6 +51,7 @@ class Plausible(NamedTuple):
         lids_folded: share of the triangles about the eyes, without the eyeballs', that are flipped or have no area.
         ear_drape: 95th percentile of the distance of the ears' vertices to the ear at rest, moved, turned and scaled
             onto them as a whole, of the worse ear, mm: an ear moves and grows, it does not unfold.
+        cheek_slide: how far a cheek lies, along the surface, from where the landmarks carry it, mm (`Cheeks`).
     """
 
     mouth_asymmetry: float
@@ -57,6 +59,7 @@ class Plausible(NamedTuple):
     lids_shut: float
     lids_folded: float
     ear_drape: float
+    cheek_slide: float
 
 
 class Plausibility:
@@ -65,8 +68,9 @@ class Plausibility:
     Args:
         vertices: (V, 3) of the template, mm, canonical frame; faces: (T, 3); landmarks: (68, 3) on it.
         ears: (V, k) masks, a column each ear (`regions.ears`).
-        eyeballs: (V,) True on what is seen between the lids (`eyelids.patches`).
-        neutral: (V, 3) of the person, whose ears are compared with; None: the template's.
+        eyeballs: (V,) True on what is seen between the lids (`eyelids.patches`); core: (V,) True in the face's core.
+        neutral: (V, 3) of the person, whose ears and cheeks are compared with, and (68, 3) the landmarks on it; None:
+            the template's.
     """
 
     def __init__(
@@ -76,7 +80,8 @@ class Plausibility:
         landmarks: Floats,
         ears: Floats,
         eyeballs: Bools,
-        neutral: Floats | None = None,
+        core: Bools,
+        neutral: tuple[Floats, Floats] | None = None,
     ) -> None:
         from scipy.spatial import cKDTree
 
@@ -93,8 +98,9 @@ class Plausibility:
         self._lids = faces[near[faces].all(axis=1) & ~eyeballs[faces].any(axis=1)]
         self._lid_normals, self._lid_areas = triangle_normals(vertices, self._lids)
         masks = [np.flatnonzero(mask >= EAR) for mask in ears.T]
-        at_rest = vertices if neutral is None else neutral
+        at_rest, marks_at_rest = (vertices, landmarks) if neutral is None else neutral
         self._ears = [(own, at_rest[own]) for own in masks if len(own) >= MIN_EAR]
+        self._cheeks = Cheeks(vertices, faces, landmarks, core, at_rest, marks_at_rest)
 
     def measure(self, vertices: Floats, carried: Floats, given: Floats) -> Plausible:
         """A frame's figures.
@@ -111,6 +117,7 @@ class Plausibility:
             lids_shut(carried, given),
             float(folded.mean()) if len(folded) else np.nan,
             max((ear_drape(at_rest, vertices[own]) for own, at_rest in self._ears), default=np.nan),
+            self._cheeks.slide(vertices, carried),
         )
 
 

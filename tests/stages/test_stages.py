@@ -15,7 +15,7 @@ KNOWN = {
     "ingest": (5, "88e0ee4d75c7"),
     "landmarks": (11, "79e39d1a7758"),
     "align": (5, "327af77b6cf4"),
-    "register": (13, "fec352536bbc"),
+    "register": (14, "fec352536bbc"),
     "repass": (5, "6603216eecb2"),
     "refine": (9, "27103b1044cf"),
     "bake": (10, "59a0344b02f2"),

@@ -25,7 +25,7 @@ def face(small_template):
 def plausibility(face):
     vertices, faces, marks = face
     nothing = np.zeros(len(vertices), bool)
-    return Plausibility(vertices, faces, marks, ears(vertices, faces, marks), nothing)
+    return Plausibility(vertices, faces, marks, ears(vertices, faces, marks), nothing, nothing)
 
 
 def symmetric(marks):
@@ -130,7 +130,7 @@ def test_a_person_has_the_ears_of_their_neutral(face, plausibility):
     share = masks.max(axis=1, keepdims=True)
     own = vertices + share * np.sin(vertices[:, 1:2] / 4) * [0, 0, 9.0]
     nothing = np.zeros(len(vertices), bool)
-    personal = Plausibility(vertices, faces, marks, masks, nothing, own)
+    personal = Plausibility(vertices, faces, marks, masks, nothing, nothing, (own, marks))
     assert plausibility.measure(own, marks, marks).ear_drape > 3.4
     assert personal.measure(own, marks, marks).ear_drape == pytest.approx(0, abs=1e-6)
     assert personal.measure(vertices, marks, marks).ear_drape > 3.4
@@ -139,7 +139,7 @@ def test_a_person_has_the_ears_of_their_neutral(face, plausibility):
 def test_a_template_without_a_mouth_or_ears_says_nothing(face):
     vertices, faces, marks = face
     none = Plausibility(
-        vertices, faces, marks + 500, np.zeros((len(vertices), 2)), np.zeros(len(vertices), bool)
+        vertices, faces, marks + 500, np.zeros((len(vertices), 2)), *np.zeros((2, len(vertices)), bool)
     )
     found = none.measure(vertices, np.full((68, 3), np.nan), np.full((68, 3), np.nan))
     assert np.isnan(found).all()
