@@ -270,7 +270,7 @@ def init(workspace: Path, dry_run: bool, **declared: Any) -> None:
     found = made.catalogue()
     if dry_run and declared["layout"]:
         click.echo(f"Layout '{found.pattern}', as given.")
-    for message in found.messages:
+    for message in (*found.messages, *found.renamed):
         click.echo(message, err=not dry_run)
     for why in list(found.unclear.values())[1:] if dry_run else ():  # the first is among the messages
         click.echo(why)
@@ -479,7 +479,9 @@ def plan_command(
 @click.argument("workspace", type=WORKSPACE)
 @click.option("--json", "as_json", is_flag=True, help="Everything, for programs.")
 @click.option("--failed", is_flag=True, help="Every failed sequence and rejected frame with its reason.")
-@click.option("--watch", "watched", is_flag=True, help="Follow the run that is going on until it ends.")
+@click.option(
+    "--watch", "watched", is_flag=True, help="Follow the run that is going on, or begins, until it ends."
+)
 @settings_options
 def status_command(
     workspace: Path, as_json: bool, failed: bool, watched: bool, preset: str | None, sets: tuple[str, ...]
@@ -500,6 +502,12 @@ def status_command(
         click.echo("No run is going on.", err=True)
 
     status = read_status(_opened(workspace, preset, sets), STAGES, each=as_json)
+    if watched and status.to_be_made:
+        click.echo(
+            "There is something left to make, so this waits until a run begins, and follows it; Ctrl-C ends it.",
+            err=True,
+        )
+        sys.exit(watch(Workspace.open(workspace), to_begin=True))
     if as_json:
         click.echo(json.dumps(status.to_record(), indent=1))
     else:

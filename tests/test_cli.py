@@ -507,10 +507,21 @@ def test_quiet_says_nothing_of_what_is_well(workspace, monkeypatch):
     assert "told" in call("run", workspace, "--jobs", 0).stderr
 
 
-def test_watch_without_a_run_is_status(workspace):
+def test_watch_without_a_run_is_status_or_waits_where_something_is_left(workspace, monkeypatch):
+    from mimicme.pipeline.run import status, watch
+
     init(workspace)
+    waited = []
+
+    def watched_run(opened, to_begin=False):
+        waited.append(to_begin)
+        return 1 if to_begin else None
+
+    monkeypatch.setattr(watch, "watch", watched_run)
+    watched = call("status", workspace, "--watch")
+    assert watched.exit_code == 1 and waited == [False, True]
+    assert "No run is going on." in watched.stderr and "waits until a run begins" in watched.stderr
+    monkeypatch.setattr(status.Status, "to_be_made", False)
     watched, plain = call("status", workspace, "--watch"), call("status", workspace)
-    assert (
-        watched.exit_code == 0 and watched.stdout == plain.stdout and "No run is going on." in watched.stderr
-    )
+    assert watched.exit_code == 0 and watched.stdout == plain.stdout and waited == [False, True, False]
     assert call("status", workspace, "--watch", "--json").exit_code == 2

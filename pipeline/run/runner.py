@@ -29,7 +29,15 @@ from mimicme.pipeline.run.interrupt import ignore_interrupts, interruptible
 from mimicme.pipeline.run.parts import PartScheduler, failed
 from mimicme.pipeline.run.plan import RELEASE, ItemState, Plan, created_at, release_fingerprint
 from mimicme.pipeline.run.pool import Killed, Pool, make_pool
-from mimicme.pipeline.run.progress import Console, StageProgress, duration, frame_cells, stage_cell, table
+from mimicme.pipeline.run.progress import (
+    Console,
+    StageProgress,
+    count_cells,
+    duration,
+    frame_cells,
+    stage_cell,
+    table,
+)
 from mimicme.pipeline.run.run_types import RunOptions, RunResult, StageResult
 from mimicme.pipeline.run.runlog import RunLog
 from mimicme.pipeline.run.selection import Selection
@@ -632,8 +640,8 @@ class _Run:
         rows = [
             [
                 stage_cell(r.stage, r.off),
-                *(str(n) for n in (r.done, r.skipped, r.failed, r.blocked)),
-                *frame_cells(r.frames_ok, r.frames_rejected),
+                *count_cells(r.done, (r.skipped, r.failed, r.blocked), r.off),
+                *frame_cells(r.frames_ok, r.frames_rejected, r.off),
                 duration(r.seconds),
             ]
             for r in self.results
