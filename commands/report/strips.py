@@ -6,12 +6,12 @@ And the film of a sequence: its textures one after the other, in the template's 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mimicme.commands.frames import read_frame
 from mimicme.commands.report.ranking import badness
 from mimicme.commands.report.records import FrameRecord, ItemRecord, of_sequences
 from mimicme.pipeline.drawing.frame_rows import FrameRows
@@ -44,40 +44,9 @@ QUALITIES = (80, 70, 60, 50, 40, 30, 20)
 
 def read_view(workspace: Workspace, item: Item, number: int, stages: Iterable[Stage]) -> FrameView:
     """What there is to draw of a frame, from whatever stages have run."""
-    from mimicme.pipeline.drawing.pictures import FrameView
-    from mimicme.pipeline.formats.image import decode
-    from mimicme.pipeline.geometry.mesh import inverse, transform
-    from mimicme.pipeline.scan import load_image, load_scan
-    from mimicme.stages.align.checkpoint import AlignCheckpoint
-    from mimicme.stages.bake.checkpoint import TEXTURE, BakeCheckpoint
-    from mimicme.stages.ingest.checkpoint import IngestCheckpoint
-    from mimicme.stages.landmarks.checkpoint import LandmarksCheckpoint
-    from mimicme.stages.project.checkpoint import ProjectCheckpoint
-    from mimicme.stages.register.checkpoint import RegisteredCheckpoint
-
     flow = of_sequences(stages)
     paths = {s.name: workspace.checkpoint(s.name, item) for s in flow}
-    paths = {name: path for name, path in paths.items() if path.is_file()}
-    view = FrameView()
-    with FrameRows(paths, number) as rows:
-        if ingested := rows.left_by(IngestCheckpoint):
-            view = replace(view, scan=load_scan(*ingested), image=load_image(*ingested))
-        if registered := rows.seen(RegisteredCheckpoint.of_flow(flow, paths)):
-            made, row = registered
-            view = replace(view, registered=made.vertices(row), pose=made.pose(row))
-        elif aligned := rows.left_by(AlignCheckpoint):
-            view = replace(view, pose=aligned[0].pose(aligned[1]))
-        if projected := rows.left_by(ProjectCheckpoint):
-            on_scan, row = projected
-            view = replace(view, landmarks=on_scan.landmarks(row), landmark_source=on_scan.source(row))
-        elif marked := rows.left_by(LandmarksCheckpoint):
-            found, row = marked
-            points = found.points(row)
-            points = points if view.pose is None else transform(inverse(view.pose), points)
-            view = replace(view, landmarks=points, landmark_source=found.source(row))
-        if (baked := rows.left_by(BakeCheckpoint)) and baked[0].has(baked[1], TEXTURE):
-            view = replace(view, texture=decode(baked[0].image_bytes(baked[1], TEXTURE)))
-    return view
+    return read_frame({name: path for name, path in paths.items() if path.is_file()}, number, flow)
 
 
 def choose_frames(record: ItemRecord, most: int) -> list[FrameRecord]:
@@ -106,9 +75,11 @@ def draw_strip(
     wide = (TILE[0], TILE[1] * len(TILES))
 
     def draw() -> Picture:
-        tiles = _tiles(read_view(workspace, item, frame.number, stages), template)
+        view = read_view(workspace, item, frame.number, stages)
+        tiles = _tiles(view, template)
         words = frame.message or frame.reason or f"{frame.stage} is the last stage that ran"
-        missing = card(words[:160], TILE) if not tiles else card("nothing to show", TILE)
+        why = " ".join(view.missing) or "nothing to show"
+        missing = card((why if tiles else words)[:160], TILE)
         return np.hstack([tiles.get(name, missing) for name in TILES])
 
     picture = attempt(f"{item} frame {frame.number}", draw, wide)
