@@ -41,6 +41,7 @@ from mimicme.commands.report.sequence_files import (
 )
 from mimicme.commands.report.strips import read_view
 from mimicme.commands.report.svg import histogram
+from mimicme.commands.report.tables import write_tables
 from mimicme.pipeline.items import Item
 from mimicme.pipeline.stage import Stage
 from mimicme.pipeline.whole_file import write_whole
@@ -101,6 +102,7 @@ def report(
     last = of_sequences(stages)[-1].name if stages else ""
     write_whole(output / DATA, script(index_data(records, last, drawn, shown_in_3d)))
     write_bars(output, ranked)
+    write_tables(output, ranked, last, todo[0].meanings if todo else {}, known_bounds)
     for name in ASSETS:
         write_whole(output / name, asset(name))
     shown = [
