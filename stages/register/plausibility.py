@@ -49,8 +49,9 @@ class Plausible(NamedTuple):
         lids_shut: how much less far the mesh's lids are open than the landmarks they were fitted to, of the worse eye,
             mm; negative when further.
         lids_folded: share of the triangles about the eyes, without the eyeballs', that are flipped or have no area.
-        ear_drape: 95th percentile of the distance of the ears' vertices to the ear at rest, moved, turned and scaled
-            onto them as a whole, of the worse ear, mm: an ear moves and grows, it does not unfold.
+        ear_drape: 95th percentile of the distance of the ears' vertices to the ear at rest, moved onto them as a whole,
+            and, where that is not the person's own, turned and scaled, of the worse ear, mm: a smile moves an ear,
+            which does not unfold or lean back.
         cheek_slide: how far a cheek lies, along the surface, from where the landmarks carry it, mm (`Cheeks`).
     """
 
@@ -99,6 +100,7 @@ class Plausibility:
         self._lid_normals, self._lid_areas = triangle_normals(vertices, self._lids)
         masks = [np.flatnonzero(mask >= EAR) for mask in ears.T]
         at_rest, marks_at_rest = (vertices, landmarks) if neutral is None else neutral
+        self._own = neutral is not None
         self._ears = [(own, at_rest[own]) for own in masks if len(own) >= MIN_EAR]
         self._cheeks = Cheeks(vertices, faces, landmarks, core, at_rest, marks_at_rest)
 
@@ -116,7 +118,9 @@ class Plausibility:
             _correlation(self._patch.relief(vertices), self._relief),
             lids_shut(carried, given),
             float(folded.mean()) if len(folded) else np.nan,
-            max((ear_drape(at_rest, vertices[own]) for own, at_rest in self._ears), default=np.nan),
+            max(
+                (ear_drape(at_rest, vertices[own], self._own) for own, at_rest in self._ears), default=np.nan
+            ),
             self._cheeks.slide(vertices, carried),
         )
 
@@ -212,8 +216,15 @@ def _opening(eye: Floats) -> float:
     return float(np.mean([np.linalg.norm(eye[up] - eye[low]) for up, low in LID_PAIRS]))
 
 
-def ear_drape(at_rest: Floats, found: Floats) -> float:
-    """95th percentile of the distance of points (k, 3) to those at rest, moved and scaled onto them as a whole, mm."""
+def ear_drape(at_rest: Floats, found: Floats, same_person: bool = False) -> float:
+    """95th percentile of the distance of points (k, 3) to those at rest, moved onto them as a whole, mm.
+
+    Args:
+        same_person: whether both are one person's; else those at rest are turned and scaled, too, as people differ.
+    """
+    if same_person:
+        moved = at_rest - at_rest.mean(axis=0) + found.mean(axis=0)
+        return float(np.percentile(np.linalg.norm(moved - found, axis=1), 95))
     sized = at_rest * fit_similarity_scale(at_rest, found)
     away = np.linalg.norm(transform(fit_rigid(sized, found), sized) - found, axis=1)
     return float(np.percentile(away, 95))

@@ -123,6 +123,15 @@ def test_an_ear_may_move_and_grow_but_not_unfold(face):
     assert ear_drape(ear, hanging) > 3.4
 
 
+def test_an_ear_of_the_same_person_does_not_lean_back(face):
+    """Another person's may be set at another angle; the own ear, 60 mm high, tipped back by 15 mm has draped."""
+    rng = np.random.default_rng(0)
+    ear = rng.uniform([-4, 0, -15], [4, 60, 15], size=(400, 3))
+    leaning = ear + ear[:, 1:2] / 60 * [0, -4.0, -15.0]
+    assert ear_drape(ear, leaning) < 3.4 < ear_drape(ear, leaning, same_person=True)
+    assert ear_drape(ear, ear + [1.0, 2.0, 1.0], same_person=True) == pytest.approx(0, abs=1e-9)
+
+
 def test_a_person_has_the_ears_of_their_neutral(face, plausibility):
     """Other ears than the template's are theirs; if they lose that shape later, it is said."""
     vertices, faces, marks = face
