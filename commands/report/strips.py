@@ -31,6 +31,8 @@ TILES = ("scan", "registered mesh", "error", "texture", "landmarks")
 _SCAN, _MESH, _ERROR, _TEXTURE, _LANDMARKS = TILES
 TILE = (216, 192)
 """Height and width of each, px."""
+SAMPLES = 2
+"""Rays per pixel each way."""
 MAX_BYTES = 16_000
 FILM_PX = 192
 FILM_BYTES = 4_000
@@ -93,7 +95,7 @@ def draw_strip(
 def _tiles(view: FrameView, template: Template) -> dict[str, Picture]:
     """The pictures that there is something to show for; each surface is made ready once."""
     from mimicme.pipeline.drawing import pictures
-    from mimicme.pipeline.drawing.render import draw_points, error_colors, look_at, render
+    from mimicme.pipeline.drawing.render import draw_points, error_colors, look_at, render, trace
     from mimicme.pipeline.geometry.mesh import Mesh
     from mimicme.pipeline.geometry.spatial import Surface
 
@@ -106,24 +108,25 @@ def _tiles(view: FrameView, template: Template) -> dict[str, Picture]:
     if view.registered is not None:
         mesh = Mesh(view.registered, template.faces, template.uv, template.uv_faces)
         solid = Surface(mesh.vertices, mesh.faces)
-        found[_MESH] = render(mesh, camera, samples=2, surface=solid)
+        seen = trace(mesh, camera.resized(SAMPLES), surface=solid)
+        found[_MESH] = render(mesh, camera, samples=SAMPLES, seen=seen)
         if view.texture is not None:
-            found[_TEXTURE] = render(mesh, camera, image=view.texture, samples=2, surface=solid)
+            found[_TEXTURE] = render(mesh, camera, image=view.texture, samples=SAMPLES, seen=seen)
     if scan is not None:
-        surface = Surface(scan.vertices, scan.faces)
         bare = Mesh(scan.vertices, scan.faces)
-        found[_SCAN] = render(scan, camera, image=view.image, samples=2, surface=surface)
+        seen = trace(bare, camera.resized(SAMPLES), surface=Surface(scan.vertices, scan.faces))
+        found[_SCAN] = render(scan, camera, image=view.image, samples=SAMPLES, seen=seen)
         if view.landmarks is not None:
             sources = view.landmark_source
             known = np.ones(len(view.landmarks), int) if sources is None else sources.astype(int)
             colors = [LANDMARKS[min(int(source), 3)] for source in known]
-            grey = render(bare, camera, samples=2, surface=surface)
+            grey = render(bare, camera, samples=SAMPLES, seen=seen)
             found[_LANDMARKS] = draw_points(grey, camera.project(view.landmarks), colors, 2.0)
         if solid is not None:
             distance = solid.distance(scan.vertices)
             distance = np.where(distance > pictures.NOT_OF_THE_FACE_MM, np.nan, distance)
             shown = error_colors(distance, ERROR_TOP_MM)
-            found[_ERROR] = render(bare, camera, colors=shown, shading=0.35, samples=2, surface=surface)
+            found[_ERROR] = render(bare, camera, colors=shown, shading=0.35, samples=SAMPLES, seen=seen)
     return found
 
 

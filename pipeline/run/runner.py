@@ -138,6 +138,7 @@ class _Run:
         self.stages, self.options, self.chosen, self.selection = stages, options, chosen, selection
         self.console = console
         self.results: list[StageResult] = []
+        self.told: set[str] = set()  # of the neutrals, which several stages begin from
         self.release: Path | None = None
         self.corpus_files: list[Path] = []
         self.incomplete = False
@@ -279,16 +280,21 @@ class _Run:
         self.results.append(result)
         self.incomplete |= bool(result.failed or result.blocked or result.frames_rejected)
         named = stage_cell(stage.name, result.off)
+        wrong = f", {result.blocked} blocked" if result.blocked else ""
         self.console.say(
-            f"{named}: {result.done} done, {result.skipped} skipped, {result.failed} failed"
-            + (f", {result.blocked} blocked" if result.blocked else "")
-            + f"; {result.frames_ok} frames ok, {result.frames_rejected} rejected; {duration(result.seconds)}"
+            f"{named}: hands on what it is given; {result.failed} failed{wrong}; {duration(result.seconds)}"
+            if result.off
+            else f"{named}: {result.done} done, {result.skipped} skipped, {result.failed} failed{wrong}; "
+            f"{result.frames_ok} frames ok, {result.frames_rejected} rejected; {duration(result.seconds)}"
         )
         for sentence in decisions:
             self.console.say(f"  {sentence}")
         if stage.scope == "neutral":
-            for sentence in self.plan.neutral_choices({s.item.subject for s in self.selection.requested}):
-                self.console.say(f"  {sentence}")
+            subjects = {s.item.subject for s in self.selection.requested}
+            for sentence in self.plan.neutral_choices(subjects):
+                if sentence not in self.told:
+                    self.console.say(f"  {sentence}")
+                self.told.add(sentence)
         if (
             len(self.chosen)
             and result.done + result.skipped == 0
