@@ -1,8 +1,9 @@
-"""One frame as the checkpoints of its sequence have it, for whoever draws it: the report, the demo, the viewer."""
+"""One frame as the checkpoints of its sequence have it, for whoever draws it: the report, the demo, the viewer; and in
+which order its figures are shown."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,20 @@ from mimicme.pipeline.stage import Stage
 
 if TYPE_CHECKING:
     from mimicme.pipeline.drawing.pictures import FrameView
+
+FIRST_FIGURES = (
+    "expected_error", "mouth_light", "mouth_relief", "mouth_asymmetry", "lids_shut", "lids_folded", "cheek_slide",
+    "ear_drape", "core_share", "skin_share", "texture_contrast", "drift_p95", "motion", "neutral_cost", "s2m_median",
+    "s2m_p95", "landmark_error",
+)  # fmt: skip
+"""Of a frame, these are shown before the others: what is off by most, and what a person sees at a glance."""
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Names of figures as they are shown: `FIRST_FIGURES`, then the others as they come."""
+    known = list(names)
+    first = [name for name in FIRST_FIGURES if name in known]
+    return first + [name for name in known if name not in FIRST_FIGURES]
 
 
 def read_frame(paths: Mapping[str, Path], number: int, stages: Sequence[Stage]) -> FrameView:

@@ -122,13 +122,13 @@ def report(
 def report_for_others(workspace: Workspace, output: Path, stages: Iterable[Stage]) -> Path:
     """Write a page without anybody in it into the folder `output`, and return its path: figures, fairness, methods.
 
-    It has no pictures, no names of subjects or sequences, and no group of fewer than `fairness.PRIVATE` people.
+    It has no pictures, no names of subjects or sequences, and nothing of fewer than `fairness.PRIVATE` people.
     """
     stages = tuple(stages)
     records = [read_item(workspace, sequence, stages) for sequence in workspace.sequences()]
     output.mkdir(parents=True, exist_ok=True)
     shown = [
-        make_section("Quality", "quality", lambda: sections.quality(records, stages)),
+        make_section("Quality", "quality", lambda: sections.quality(records, stages, private=PRIVATE)),
         make_section(
             "Is it fair", "fairness", lambda: fairness(records, people_of(workspace, records), PRIVATE)
         ),
