@@ -116,6 +116,8 @@ def _run(
     from mimicme.stages.pack.survey import note_verified
 
     opened = Workspace.open(workspace, sets=_sets(preset, sets, detector_model))
+    if not quiet and not _sets(preset, sets, detector_model):
+        _say_unlike_last(opened)
     said: list[str] = []
     console = Console(out=said.append) if quiet else Console.standard(click.echo)
     result = run(opened, RunOptions(**options), STAGES, console)
@@ -132,6 +134,31 @@ def _run(
     if not options["dry_run"] and not quiet:
         _say_not_kept(workspace, preset, sets)
     sys.exit(result.exit_code if sound else max(result.exit_code, 1))
+
+
+def _say_unlike_last(opened: Workspace) -> None:
+    """Say that the last run was given settings that this one is not, where they differ from those that stay."""
+    from mimicme.pipeline.errors import ConfigError
+    from mimicme.pipeline.workspace import CONFIG_NAME, Workspace
+    from mimicme.stages import STAGES
+
+    last = opened.last_overrides()
+    try:
+        unlike = last and Workspace.open(opened.root, sets=last).config(STAGES).changed_from(
+            opened.config(STAGES)
+        )
+    except ConfigError:  # they are not understood any more
+        return
+    if unlike:
+        click.echo(
+            f"The last run was given {_as_options(last)}, and this one is not: what depends on it is made again. Give "
+            f"it again, or write it into {opened.root / CONFIG_NAME}.",
+            err=True,
+        )
+
+
+def _as_options(sets: Collection[str]) -> str:
+    return " ".join(f"--set {shlex.quote(one)}" for one in sets)
 
 
 def _say_not_kept(workspace: Path, preset: str | None, sets: tuple[str, ...]) -> None:
@@ -162,14 +189,17 @@ def _opened(workspace: Path, preset: str | None, sets: tuple[str, ...]) -> Works
     last = () if given else opened.last_overrides()
     if not last:
         return opened
-    said = " ".join(f"--set {shlex.quote(one)}" for one in last)
+    said = _as_options(last)
     try:
         as_last = Workspace.open(workspace, sets=last)
         as_last.config(STAGES)
     except ConfigError as error:
         click.echo(f"The last run was given {said}, which is not understood any more: {error}", err=True)
         return opened
-    click.echo(f"As the last run was given: {said}", err=True)
+    click.echo(
+        f"As the last run was given: {said}. A run without it makes again what depends on it (`run --dry-run`).",
+        err=True,
+    )
     return as_last
 
 

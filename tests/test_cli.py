@@ -395,7 +395,12 @@ def test_status_after_a_run_uses_the_settings_of_the_run(workspace):
         )
     assert "out of date" not in plain.stdout
     assert "smile frame 0: ingest rejected it" in failed.stdout
-    assert "ingest: 0 of 1 would run" in call("run", workspace, "--dry-run", *given).output
+    again, without = call("run", workspace, "--dry-run", *given), call("run", workspace, "--dry-run")
+    assert "ingest: 0 of 1 would run" in again.output and "The last run was given" not in again.output
+    assert "ingest: 1 of 1 would run" in without.output  # and it says why it is unlike what `status` says
+    assert (
+        "given --set run.preset=fast --set ingest.speck_triangles=61, and this one is not" in without.stderr
+    )
     assert "out of date" in call("status", workspace, "--preset", "fast").stdout  # what is given counts alone
     call("ingest", workspace, "--jobs", 0)
     assert "As the last run" not in call("status", workspace).stderr
