@@ -123,6 +123,9 @@ def _run(
     result = run(opened, RunOptions(**options), STAGES, console)
     if quiet and (result.exit_code or options["dry_run"]):
         click.echo("\n".join(said))
+    if quiet and not opened.sequences():  # what nobody is in has no frame that is not ok
+        for message in opened.catalogue().messages:
+            click.echo(message, err=True)
     sound = (
         result.release is None
         or not result.packed

@@ -510,6 +510,11 @@ def test_quiet_says_nothing_of_what_is_well(workspace, monkeypatch):
         result = call("run", workspace, "--quiet", "--jobs", 0)
         assert (result.exit_code, result.output) == (code, expected)
     assert "told" in call("run", workspace, "--jobs", 0).stderr
+    table = workspace.parent / "subjects.csv"
+    table.write_text("subject,consent\nS1,ja\n")  # nobody is left, and why is said
+    seen_code = [0]
+    nobody = call("run", workspace, "--quiet", "--jobs", 0, "--set", f"metadata.file={table}")
+    assert "'ja' is not understood" in nobody.stderr
 
 
 def test_watch_without_a_run_is_status_or_waits_where_something_is_left(workspace, monkeypatch):
