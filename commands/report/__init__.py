@@ -24,6 +24,7 @@ from pathlib import Path
 
 from mimicme.commands.report import sections
 from mimicme.commands.report.bars import write_bars
+from mimicme.commands.report.decisions import decided
 from mimicme.commands.report.fairness import PRIVATE, fairness
 from mimicme.commands.report.figures import bounds
 from mimicme.commands.report.index import index_data, order, script
@@ -81,9 +82,20 @@ def report(
     output.mkdir(parents=True, exist_ok=True)
     comparable = workspace.template.is_file()
     known_bounds = bounds(workspace.config(stages).stages)
+    catalogue, table = workspace.catalogue(), workspace.metadata()
     todo = [
-        Job.of(workspace, sequence, stages, outdated, output, max_frames, comparable, known_bounds)
-        for sequence in workspace.sequences()
+        Job.of(
+            workspace,
+            sequence,
+            stages,
+            outdated,
+            output,
+            max_frames,
+            comparable,
+            known_bounds,
+            decided(catalogue, table, sequence),
+        )
+        for sequence in catalogue.sequences
     ]
     made: list[Made] = []
     for one in _made(workspace, todo, jobs):

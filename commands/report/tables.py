@@ -120,7 +120,7 @@ def _sequence(record: ItemRecord, last_stage: str) -> dict[str, Any]:
         "codes": codes_of(record),
         "failure": record.failure,
         "outdated": record.outdated,
-        "decisions": record.decisions,
+        "decisions": [*record.decided, *record.decisions],
     }
 
 
