@@ -126,11 +126,16 @@ def _run(
     from mimicme.stages.pack.survey import note_verified, verified_by
 
     opened = Workspace.open(workspace, sets=_sets(preset, sets, detector_model))
+    if not quiet and not _sets(preset, sets, detector_model):
+        _say_unlike_last(opened)
     said: list[str] = []
     console = Console(out=said.append) if quiet else Console.standard(click.echo)
     result = run(opened, RunOptions(**options), STAGES, console)
     if quiet and (result.exit_code or options["dry_run"]):
         click.echo("\n".join(said))
+    if quiet and not opened.sequences():  # what nobody is in has no frame that is not ok
+        for message in opened.catalogue().messages:
+            click.echo(message, err=True)
     sound = True
     if result.release is not None and result.packed:
         from mimicme.commands.verify import Finding, mark
@@ -146,6 +151,31 @@ def _run(
     if not options["dry_run"] and not quiet:
         _say_not_kept(workspace, preset, sets)
     sys.exit(result.exit_code if sound else max(result.exit_code, 1))
+
+
+def _say_unlike_last(opened: Workspace) -> None:
+    """Say that the last run was given settings that this one is not, where they differ from those that stay."""
+    from mimicme.pipeline.errors import ConfigError
+    from mimicme.pipeline.workspace import CONFIG_NAME, Workspace
+    from mimicme.stages import STAGES
+
+    last = opened.last_overrides()
+    try:
+        unlike = last and Workspace.open(opened.root, sets=last).config(STAGES).changed_from(
+            opened.config(STAGES)
+        )
+    except ConfigError:  # they are not understood any more
+        return
+    if unlike:
+        click.echo(
+            f"The last run was given {_as_options(last)}, and this one is not: what depends on it is made again. Give "
+            f"it again, or write it into {opened.root / CONFIG_NAME}.",
+            err=True,
+        )
+
+
+def _as_options(sets: Collection[str]) -> str:
+    return " ".join(f"--set {shlex.quote(one)}" for one in sets)
 
 
 def _say_not_kept(workspace: Path, preset: str | None, sets: tuple[str, ...]) -> None:
@@ -176,14 +206,17 @@ def _opened(workspace: Path, preset: str | None, sets: tuple[str, ...]) -> Works
     last = () if given else opened.last_overrides()
     if not last:
         return opened
-    said = " ".join(f"--set {shlex.quote(one)}" for one in last)
+    said = _as_options(last)
     try:
         as_last = Workspace.open(workspace, sets=last)
         as_last.config(STAGES)
     except ConfigError as error:
         click.echo(f"The last run was given {said}, which is not understood any more: {error}", err=True)
         return opened
-    click.echo(f"As the last run was given: {said}", err=True)
+    click.echo(
+        f"As the last run was given: {said}. A run without it makes again what depends on it (`run --dry-run`).",
+        err=True,
+    )
     return as_last
 
 
@@ -301,7 +334,7 @@ def init(workspace: Path, dry_run: bool, **declared: Any) -> None:
     found = made.catalogue()
     if dry_run and declared["layout"]:
         click.echo(f"Layout '{found.pattern}', as given.")
-    for message in found.messages:
+    for message in (*found.messages, *found.renamed):
         click.echo(message, err=not dry_run)
     for why in list(found.unclear.values())[1:] if dry_run else ():  # the first is among the messages
         click.echo(why)
@@ -506,7 +539,9 @@ def plan_command(
 @click.argument("workspace", type=WORKSPACE)
 @click.option("--json", "as_json", is_flag=True, help="Everything, for programs.")
 @click.option("--failed", is_flag=True, help="Every failed sequence and rejected frame with its reason.")
-@click.option("--watch", "watched", is_flag=True, help="Follow the run that is going on until it ends.")
+@click.option(
+    "--watch", "watched", is_flag=True, help="Follow the run that is going on, or begins, until it ends."
+)
 @settings_options
 def status_command(
     workspace: Path, as_json: bool, failed: bool, watched: bool, preset: str | None, sets: tuple[str, ...]
@@ -527,6 +562,12 @@ def status_command(
         click.echo("No run is going on.", err=True)
 
     status = read_status(_opened(workspace, preset, sets), STAGES, each=as_json)
+    if watched and status.to_be_made:
+        click.echo(
+            "There is something left to make, so this waits until a run begins, and follows it; Ctrl-C ends it.",
+            err=True,
+        )
+        sys.exit(watch(Workspace.open(workspace), to_begin=True))
     if as_json:
         click.echo(json.dumps(status.to_record(), indent=1))
     else:

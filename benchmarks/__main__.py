@@ -184,7 +184,7 @@ def _seeded(options: argparse.Namespace) -> dict[str, Any]:
     """Bad results hidden among 100 good sequences: is each on the report's first page, with the right reason?"""
     import seeded
 
-    return seeded.run(options.build, options.seeds, _work(options), _say)
+    return seeded.run(options.build, options.seeds, _work(options), options.jobs, _say)
 
 
 def _rgbd(options: argparse.Namespace) -> dict[str, Any]:
@@ -266,7 +266,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--seeds", type=int, nargs="+", default=[1, 2, 3], help="of `seeded`: a trial of each"
     )
-    parser.add_argument("--jobs", type=int, help="of `accuracy`: sequences side by side")
+    parser.add_argument("--jobs", type=int, help="of `accuracy` and `seeded`: sequences side by side")
     parser.add_argument(
         "--field", type=Path, help="of `field`: the folder of cases, which is no part of this"
     )

@@ -257,7 +257,7 @@ FAULTS: dict[str, Fault] = {
     "folded lid": Fault(("lids-folded", "register-folded"), fit=folded_lid),
     "shut lids": Fault(("lids-shut",), fit=shut_lids),
     "wrong unit": Fault(("unit-mismatch", "landmark-scale"), files=wrong_unit),
-    "drifted cheek": Fault(("texture-drifts",), fit=drifted_cheek),
+    "drifted cheek": Fault(("cheek-slid", "texture-drifts"), fit=drifted_cheek),
     "draped ears": Fault(("ear-draped",), fit=draped_ear),
     "empty texture": Fault(("texture-empty",), files=empty_texture),
     "hair as skin": Fault(("not-skin",), files=hair_on_face),
@@ -270,21 +270,21 @@ FAULTS: dict[str, Fault] = {
 # ------------------------------------------------------------------------------------------------------------ the run
 
 
-def run(build: Path, seeds: Sequence[int], work: Path, say: Say) -> Record:
-    """All faults, once for each seed; the record to save."""
-    corpus, base = _corpus(build, work, say)
+def run(build: Path, seeds: Sequence[int], work: Path, jobs: int | None, say: Say) -> Record:
+    """All faults, once for each seed; the record to save.  `jobs`: as in `RunOptions`."""
+    corpus, base = _corpus(build, work, jobs, say)
     clean = _index(base)
     noted = _alarms(clean)
     say(f"  unspoiled: {len(clean)} sequences; with notes that count: {noted or 'none'}")
     trials: list[Record] = []
     for seed in seeds:
-        trials += _trial(corpus, base, work / f"seeded-{seed}", seed, say)
+        trials += _trial(corpus, base, work / f"seeded-{seed}", seed, jobs, say)
     found = sum(trial["right"] and trial["rank"] <= FIRST_PAGE for trial in trials)
     say(f"  {found} of {len(trials)} on the first page with the right reason")
     return {"sequences": len(clean), "unspoiled": noted, "trials": trials, "found": found}
 
 
-def _corpus(build: Path, work: Path, say: Say) -> tuple[Captures, Path]:
+def _corpus(build: Path, work: Path, jobs: int | None, say: Say) -> tuple[Captures, Path]:
     """The corpus, and its workspace, made once and brought up to date."""
     folder = build / f"bench-seeded-{PEOPLE}x{SEQUENCES}x{FRAMES}"
     if not (folder / "synth.json").is_file():
@@ -300,7 +300,7 @@ def _corpus(build: Path, work: Path, say: Say) -> tuple[Captures, Path]:
             metadata=folder / "subjects.csv",
             stages=STAGES,
         )
-    _run(base, RunOptions(jobs=None, last="intensity"))
+    _run(base, RunOptions(jobs=jobs, last="intensity"))
     return Captures(folder), base
 
 
@@ -308,7 +308,7 @@ def _run(workspace: Path, options: RunOptions) -> None:
     run_stages(Workspace.open(workspace, sets=SETS), options, STAGES)
 
 
-def _trial(corpus: Captures, base: Path, folder: Path, seed: int, say: Say) -> list[Record]:
+def _trial(corpus: Captures, base: Path, folder: Path, seed: int, jobs: int | None, say: Say) -> list[Record]:
     """All faults in one copy of the workspace, each in a person of its own; where each stands in the index."""
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(corpus.folder / "captures", folder / "captures", copy_function=os.link)
@@ -330,7 +330,7 @@ def _trial(corpus: Captures, base: Path, folder: Path, seed: int, say: Say) -> l
                 assert answer is not None
                 folder_of_frames = folder / "captures" / places[name]
                 fault.files(folder_of_frames, f"{frame:04d}", answer.head, answer.landmarks)
-    _run(folder / "ws", RunOptions(jobs=None, last="intensity"))
+    _run(folder / "ws", RunOptions(jobs=jobs, last="intensity"))
     for name, fault in FAULTS.items():
         if fault.fit is not None:
             with _fits_moved(fault.fit):

@@ -21,8 +21,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mimicme.pipeline.captures.layouts import safe_name
-from mimicme.pipeline.errors import ReleaseError, UsageError
+from mimicme.pipeline.captures.layouts import safe_glob, safe_name
+from mimicme.pipeline.errors import ReleaseError, UsageError, listed
 from mimicme.pipeline.formats.glb import BYTES_PER_VERTEX, Animation
 from mimicme.pipeline.formats.map_coding import Coding
 from mimicme.pipeline.geometry.mesh import Mesh, transform
@@ -152,13 +152,19 @@ def export(
             or a file is there already.
     """
     wanted = Wanted(format, space, animation, texture_of, landmarks, colors).checked()
-    subject, _, sequence = select.partition("/")
     opened = release if isinstance(release, Release) else Release(release)
     chosen = None if frames is None else list(frames)
     try:
-        rows = opened.select(subject=subject or "*", sequence=sequence or "*", frames=chosen)
+        rows = _selected(opened, select, chosen)
+        if not len(rows):  # a release spells names as `init` does, not as folders are called
+            rows = _selected(opened, safe_glob(select), chosen)
         if not len(rows):
-            raise UsageError("the release has no such frames", where=opened.path, seen=select)
+            raise UsageError(
+                "the release has no such frames",
+                where=opened.path,
+                seen=f"'{select}'",
+                expected=f"such as {listed((s.item for s in opened.sequences()[:3]), 3)}",
+            )
         rows, forbidden = _permitted(opened, rows, use)
         good = rows[opened.index["status"][rows] == OK]
         plan = _plan(opened, good, Path(directory), wanted)
@@ -183,6 +189,12 @@ def export(
     finally:
         if not isinstance(release, Release):
             opened.close()
+
+
+def _selected(release: Release, glob: str, frames: Sequence[int] | None) -> NDArray[np.int64]:
+    """Rows of the sequences that a glob `SUBJECT/SEQUENCE` names, or `SUBJECT`."""
+    subject, _, sequence = glob.partition("/")
+    return release.select(subject=subject or "*", sequence=sequence or "*", frames=frames)
 
 
 def _permitted(

@@ -217,6 +217,14 @@ def plan(
             where=workspace.captures.root,
             todo="`mimicme init --dry-run` says what is found, who is left out and why.",
         )
+    if (process := workspace.running_process()) is not None:
+        raise UsageError(
+            "a run is going on, and a plan works a sample of its own",
+            where=workspace.root,
+            seen=process,
+            todo="`mimicme status --watch` follows the run and tells what is left of it; or end the run with Ctrl-C "
+            "and plan again: what it made is kept, and counts as a sample.",
+        )
     timed, untimed = _timeable(all_stages, {s.name: config.stages[s.name] for s in all_stages})
     working = [stage for stage in timed if stage.scope != "everything"]
     costs, before = read_costs(workspace.runs()), set(workspace.runs())

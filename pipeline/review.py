@@ -349,7 +349,8 @@ def without_effect(
             own = sorted(frames[item])
             what, there = f"frame {number} in '{item}'", f" (it has {own[0]} to {own[-1]})"
         else:
-            close = difflib.get_close_matches(str(item), [str(one) for one in frames], 1, 0.8)
+            spelled = Item(safe_name(item.subject), safe_name(item.sequence))
+            close = difflib.get_close_matches(str(spelled), [str(one) for one in frames], 1, 0.8)
             what, there = f"sequence '{item}'", f" (is '{close[0]}' meant?)" if close else ""
         said.append(f"{name} counts for nothing: there is no {what} among the captures{there}.")
     if len(lost) > _MOST_MESSAGES:

@@ -277,12 +277,15 @@ class Workspace:
 
     def _advised(self, subject: str, why: str) -> str:
         """A sentence on who is left out, with what that means and what can be done."""
+        from mimicme.pipeline.captures.metadata import UNCLEAR
+
         made = any(path.is_dir() for path in self.root.glob(f"*/{glob.escape(safe_name(subject))}"))
         before = (
             f" What was made of it before stays until `mimicme withdraw {shlex.quote(str(self.root))} "
             f"{shlex.quote(subject)}`, which cannot be undone."
         )
-        now = "Nothing is made from it, shown or packed; if that is wrong, change the table."
+        or_say = ", or let `consent_yes` in [captures] name a word that is a yes" if UNCLEAR in why else ""
+        now = f"Nothing is made from it, shown or packed; if that is wrong, change the table{or_say}."
         return f"{why} {now}{before if made else ''}"
 
     def metadata(self) -> SubjectTable:

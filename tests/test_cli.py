@@ -422,7 +422,12 @@ def test_status_after_a_run_uses_the_settings_of_the_run(workspace):
         )
     assert "out of date" not in plain.stdout
     assert "smile frame 0: ingest rejected it" in failed.stdout
-    assert "ingest: 0 of 1 would run" in call("run", workspace, "--dry-run", *given).output
+    again, without = call("run", workspace, "--dry-run", *given), call("run", workspace, "--dry-run")
+    assert "ingest: 0 of 1 would run" in again.output and "The last run was given" not in again.output
+    assert "ingest: 1 of 1 would run" in without.output  # and it says why it is unlike what `status` says
+    assert (
+        "given --set run.preset=fast --set ingest.speck_triangles=61, and this one is not" in without.stderr
+    )
     assert "out of date" in call("status", workspace, "--preset", "fast").stdout  # what is given counts alone
     call("ingest", workspace, "--jobs", 0)
     assert "As the last run" not in call("status", workspace).stderr
@@ -532,12 +537,28 @@ def test_quiet_says_nothing_of_what_is_well(workspace, monkeypatch):
         result = call("run", workspace, "--quiet", "--jobs", 0)
         assert (result.exit_code, result.output) == (code, expected)
     assert "told" in call("run", workspace, "--jobs", 0).stderr
+    table = workspace.parent / "subjects.csv"
+    table.write_text("subject,consent\nS1,ja\n")  # nobody is left, and why is said
+    seen_code = [0]
+    nobody = call("run", workspace, "--quiet", "--jobs", 0, "--set", f"metadata.file={table}")
+    assert "'ja' is not understood" in nobody.stderr
 
 
-def test_watch_without_a_run_is_status(workspace):
+def test_watch_without_a_run_is_status_or_waits_where_something_is_left(workspace, monkeypatch):
+    from mimicme.pipeline.run import status, watch
+
     init(workspace)
+    waited = []
+
+    def watched_run(opened, to_begin=False):
+        waited.append(to_begin)
+        return 1 if to_begin else None
+
+    monkeypatch.setattr(watch, "watch", watched_run)
+    watched = call("status", workspace, "--watch")
+    assert watched.exit_code == 1 and waited == [False, True]
+    assert "No run is going on." in watched.stderr and "waits until a run begins" in watched.stderr
+    monkeypatch.setattr(status.Status, "to_be_made", False)
     watched, plain = call("status", workspace, "--watch"), call("status", workspace)
-    assert (
-        watched.exit_code == 0 and watched.stdout == plain.stdout and "No run is going on." in watched.stderr
-    )
+    assert watched.exit_code == 0 and watched.stdout == plain.stdout and waited == [False, True, False]
     assert call("status", workspace, "--watch", "--json").exit_code == 2

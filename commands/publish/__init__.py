@@ -138,8 +138,9 @@ def publish(
             raise UsageError(
                 "nobody may be published",
                 where=source.path,
-                seen=next(iter(left_out.values()), "no subject"),
-                todo="What each subject permits stands in the table of subjects: `mimicme pack` takes it over.",
+                seen=next(iter(left_out.values()), "no subject").rstrip("."),
+                todo="What each subject permits stands in the table of subjects (`file` in [metadata] of the "
+                "workspace's mimicme.toml): `mimicme pack` takes it over.",
             )
         subjects = _subjects(source, stay, key, known, shares, chosen)
         full = _full(title, source)

@@ -24,6 +24,7 @@ from pathlib import Path
 
 from mimicme.commands.report import sections
 from mimicme.commands.report.bars import write_bars
+from mimicme.commands.report.decisions import decided
 from mimicme.commands.report.fairness import PRIVATE, fairness
 from mimicme.commands.report.figures import bounds
 from mimicme.commands.report.index import index_data, order, script
@@ -41,6 +42,7 @@ from mimicme.commands.report.sequence_files import (
 )
 from mimicme.commands.report.strips import read_view
 from mimicme.commands.report.svg import histogram
+from mimicme.commands.report.tables import write_tables
 from mimicme.pipeline.items import Item
 from mimicme.pipeline.stage import Stage
 from mimicme.pipeline.whole_file import write_whole
@@ -80,9 +82,20 @@ def report(
     output.mkdir(parents=True, exist_ok=True)
     comparable = workspace.template.is_file()
     known_bounds = bounds(workspace.config(stages).stages)
+    catalogue, table = workspace.catalogue(), workspace.metadata()
     todo = [
-        Job.of(workspace, sequence, stages, outdated, output, max_frames, comparable, known_bounds)
-        for sequence in workspace.sequences()
+        Job.of(
+            workspace,
+            sequence,
+            stages,
+            outdated,
+            output,
+            max_frames,
+            comparable,
+            known_bounds,
+            decided(catalogue, table, sequence),
+        )
+        for sequence in catalogue.sequences
     ]
     made: list[Made] = []
     for one in _made(workspace, todo, jobs):
@@ -101,6 +114,7 @@ def report(
     last = of_sequences(stages)[-1].name if stages else ""
     write_whole(output / DATA, script(index_data(records, last, drawn, shown_in_3d)))
     write_bars(output, ranked)
+    write_tables(output, ranked, last, todo[0].meanings if todo else {}, known_bounds)
     for name in ASSETS:
         write_whole(output / name, asset(name))
     shown = [
@@ -120,13 +134,13 @@ def report(
 def report_for_others(workspace: Workspace, output: Path, stages: Iterable[Stage]) -> Path:
     """Write a page without anybody in it into the folder `output`, and return its path: figures, fairness, methods.
 
-    It has no pictures, no names of subjects or sequences, and no group of fewer than `fairness.PRIVATE` people.
+    It has no pictures, no names of subjects or sequences, and nothing of fewer than `fairness.PRIVATE` people.
     """
     stages = tuple(stages)
     records = [read_item(workspace, sequence, stages) for sequence in workspace.sequences()]
     output.mkdir(parents=True, exist_ok=True)
     shown = [
-        make_section("Quality", "quality", lambda: sections.quality(records, stages)),
+        make_section("Quality", "quality", lambda: sections.quality(records, stages, private=PRIVATE)),
         make_section(
             "Is it fair", "fairness", lambda: fairness(records, people_of(workspace, records), PRIVATE)
         ),

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 LOWER, HIGHER, NEITHER = "lower is better", "higher is better", ""
 LOWER_IS_BETTER = frozenset({
-    "align_landmark_residual", "align_surface_residual", "crossing_triangles", "degenerate_triangles", "drift",
-    "drift_p95", "ear_drape", "expected_error", "expected_error_high", "expected_error_low", "flipped_triangles",
-    "landmark_disagreement", "landmark_distance", "landmark_error",
-    "landmark_gap", "landmark_residual", "lids_folded", "lids_shut", "mouth_light", "s2m_mean", "s2m_median", "s2m_p95",
-    "stretch_core", "stretch_p95",
+    "align_landmark_residual", "align_surface_residual", "cheek_slide", "crossing_triangles",
+    "degenerate_triangles", "drift", "drift_p95", "ear_drape", "expected_error", "expected_error_high",
+    "expected_error_low", "flipped_triangles", "landmark_disagreement", "landmark_distance", "landmark_error",
+    "landmark_gap", "landmark_residual", "lids_folded", "lids_shut", "mouth_light", "s2m_mean", "s2m_median",
+    "s2m_p95", "stretch_core", "stretch_p95",
 })  # fmt: skip
 HIGHER_IS_BETTER = frozenset({
     "core_share", "core_share_left", "core_share_right", "coverage", "data_share", "landmark_confidence",
@@ -61,6 +61,7 @@ def bounds(settings: Mapping[str, Any]) -> dict[str, list[Bound]]:
         "lids_shut": [Bound(quality.SHUT_LIDS_MM, NOTED_ABOVE)],
         "lids_folded": [Bound(quality.FOLDED_LIDS, NOTED_ABOVE)],
         "ear_drape": [Bound(quality.DRAPED_MM, NOTED_ABOVE)],
+        "cheek_slide": [Bound(quality.SLID_MM, NOTED_ABOVE)],
         "core_share_right": [Bound(quality.WELL_SEEN, NOTED_BELOW)],
         "core_share_left": [Bound(quality.WELL_SEEN, NOTED_BELOW)],
         "drift_p95": [Bound(MUCH_DRIFT, NOTED_ABOVE)],

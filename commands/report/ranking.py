@@ -14,7 +14,7 @@ from mimicme.commands.report.records import EXPECTED_ERROR, REVIEWED, FrameRecor
 
 NOTE_MM = 1.0
 SUSPICIOUS = (
-    "axes-mirrored", "ear-draped", "face-without-texture", "few-landmarks-on-scan", "half-seen",
+    "axes-mirrored", "cheek-slid", "ear-draped", "face-without-texture", "few-landmarks-on-scan", "half-seen",
     "landmarks-by-hand-only", "landmarks-distrusted", "landmarks-doubted", "landmarks-jump", "landmarks-left-out",
     "landmarks-not-compared", "landmarks-unsure", "lids-folded", "lids-shut", "lips-apart", "mouth-askew",
     "mouth-misplaced", "neutral-odd", "not-skin", "pose-by-landmarks", "texture-ambiguous", "texture-drifts",

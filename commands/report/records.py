@@ -54,13 +54,15 @@ class ItemRecord:
 
     Attributes:
         units: of the figures in `FrameRecord.quality`, by name.
-        decisions: see `decision_sentence`.
+        decided: of the captures, before any stage ran (`decisions.decided`); decisions: of the stages, see
+            `decision_sentence`.
     """
 
     item: Item
     expression: str
     frames: list[FrameRecord]
     failure: str = ""
+    decided: list[str] = field(default_factory=list)
     decisions: list[str] = field(default_factory=list)
     outdated: list[str] = field(default_factory=list)
     units: dict[str, str] = field(default_factory=dict)

@@ -12,7 +12,7 @@
   let sorted = { column: "score", up: false };
   let haystack = null;
   let only = null; // rows behind a bar of a histogram; null: all
-  const behind = {}; // what bars/<figure>.js has said, by figure
+  const behind = Object.create(null); // what bars/<figure>.js has said, by figure
 
   // what a column is sorted by; nothing is always last
   const value = (row, column) =>

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
+from mimicme.commands.frames import in_order
 from mimicme.commands.report.figures import Bound, direction
 from mimicme.commands.report.ranking import NOTE_MM, badness, sequence_badness, worst_frame
 from mimicme.commands.report.records import (
@@ -122,10 +123,12 @@ class QualityRow:
 
 @dataclass(frozen=True)
 class Quality:
-    """The figures over all frames; `linked`: whether bars of histograms lead to the frames behind them."""
+    """The figures over all frames; `linked`: whether bars of histograms lead to the frames behind them; `private`: of
+    fewer people none are shown."""
 
     rows: list[QualityRow]
     linked: bool
+    private: int = 0
 
 
 @dataclass(frozen=True)
@@ -241,18 +244,23 @@ def _code_groups(groups: Mapping[str, Sequence[tuple[ItemRecord, FrameRecord]]])
     ]
 
 
-def quality(records: Sequence[ItemRecord], stages: Iterable[Stage], linked: bool = False) -> Quality:
-    """The figures: first those that a stage explains, in order of the flow, then the others by name.
+def quality(
+    records: Sequence[ItemRecord], stages: Iterable[Stage], linked: bool = False, private: int = 0
+) -> Quality:
+    """The figures: first `FIRST_FIGURES`, then those that a stage explains, in order of the flow, then others by name.
 
     Args:
         linked: whether the bars of their histograms are links, see bars.py.
+        private: of fewer people nothing is shown, as where the page is meant for others; 0: of all.
     """
+    if len({r.item.subject for r in records}) < private:
+        return Quality([], linked, private)
     names = sorted({name for r in records for f in r.frames for name in f.quality})
     explained = {name: said for stage in stages for name, said in stage.reader.explained.items()}
     units = {name: unit for r in records for name, unit in r.units.items()}
     leading = [n for n in explained if n in names]
     rows = []
-    for name in leading + [n for n in names if n not in leading]:
+    for name in in_order(leading + [n for n in names if n not in leading]):
         values = np.array([f.quality[name] for r in records for f in r.frames if name in f.quality])
         rows.append(
             QualityRow(
@@ -358,7 +366,7 @@ def sequence_page(
     there = {name for frame in record.frames for name in frame.quality}
     names = [name for name in meanings if name in there]
     names += sorted(there.difference(names))
-    names.sort(key=lambda name: name != EXPECTED_ERROR)
+    names = in_order(names)
     rejected = [not frame.ok for frame in record.frames]
     command = f"mimicme view {shlex.quote(workspace.root.name)} {shlex.quote(str(record.item))}"
     return SequencePage(

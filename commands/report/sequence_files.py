@@ -36,6 +36,7 @@ class Job:
         max_frames: pictures of it.
         comparable: whether there is a prepared template to draw with.
         bounds: of the figures, by name (`figures.bounds`).
+        decided: about it before any stage ran (`decisions.decided`).
         words: digest of everything that its page says; pictures: of what its pictures show.
     """
 
@@ -46,6 +47,7 @@ class Job:
     max_frames: int
     comparable: bool
     bounds: Mapping[str, Sequence_[Bound]]
+    decided: tuple[str, ...]
     words: str
     pictures: str
 
@@ -60,6 +62,7 @@ class Job:
         max_frames: int,
         comparable: bool,
         bounds: Mapping[str, Sequence_[Bound]],
+        decided: tuple[str, ...],
     ) -> Job:
         """See the attributes; `outdated` of everything, `output` of the whole report."""
         item, flow = sequence.item, of_sequences(stages)
@@ -82,11 +85,12 @@ class Job:
                 ],
                 "expression": sequence.expression,
                 "workspace": workspace.root.name,
+                "decided": decided,
                 "bounds": {name: [list(bound) for bound in own] for name, own in bounds.items()},
             }
         )
         folder = output / "sequences" / item.subject / item.sequence
-        return cls(sequence, flow, own, folder, max_frames, comparable, bounds, said, drawn)
+        return cls(sequence, flow, own, folder, max_frames, comparable, bounds, decided, said, drawn)
 
     @property
     def meanings(self) -> dict[str, str]:
@@ -125,6 +129,7 @@ def make(workspace: Workspace, job: Job) -> Made:
     if known is not None and known[0] == (job.words, job.pictures):
         return known[1]
     record = read_item(workspace, job.sequence, job.stages, job.outdated)
+    record.decided = list(job.decided)
     kept = known is not None and known[0][1] == job.pictures
     if known is not None and kept:
         made = replace(known[1], record=record, view=False)

@@ -6,12 +6,12 @@ And the film of a sequence: its textures one after the other, in the template's 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mimicme.commands.frames import read_frame
 from mimicme.commands.report.ranking import badness
 from mimicme.commands.report.records import FrameRecord, ItemRecord, of_sequences
 from mimicme.pipeline.drawing.frame_rows import FrameRows
@@ -31,6 +31,8 @@ TILES = ("scan", "registered mesh", "error", "texture", "landmarks")
 _SCAN, _MESH, _ERROR, _TEXTURE, _LANDMARKS = TILES
 TILE = (216, 192)
 """Height and width of each, px."""
+SAMPLES = 2
+"""Rays per pixel each way."""
 MAX_BYTES = 16_000
 FILM_PX = 192
 FILM_BYTES = 4_000
@@ -44,40 +46,9 @@ QUALITIES = (80, 70, 60, 50, 40, 30, 20)
 
 def read_view(workspace: Workspace, item: Item, number: int, stages: Iterable[Stage]) -> FrameView:
     """What there is to draw of a frame, from whatever stages have run."""
-    from mimicme.pipeline.drawing.pictures import FrameView
-    from mimicme.pipeline.formats.image import decode
-    from mimicme.pipeline.geometry.mesh import inverse, transform
-    from mimicme.pipeline.scan import load_image, load_scan
-    from mimicme.stages.align.checkpoint import AlignCheckpoint
-    from mimicme.stages.bake.checkpoint import TEXTURE, BakeCheckpoint
-    from mimicme.stages.ingest.checkpoint import IngestCheckpoint
-    from mimicme.stages.landmarks.checkpoint import LandmarksCheckpoint
-    from mimicme.stages.project.checkpoint import ProjectCheckpoint
-    from mimicme.stages.register.checkpoint import RegisteredCheckpoint
-
     flow = of_sequences(stages)
     paths = {s.name: workspace.checkpoint(s.name, item) for s in flow}
-    paths = {name: path for name, path in paths.items() if path.is_file()}
-    view = FrameView()
-    with FrameRows(paths, number) as rows:
-        if ingested := rows.left_by(IngestCheckpoint):
-            view = replace(view, scan=load_scan(*ingested), image=load_image(*ingested))
-        if registered := rows.seen(RegisteredCheckpoint.of_flow(flow, paths)):
-            made, row = registered
-            view = replace(view, registered=made.vertices(row), pose=made.pose(row))
-        elif aligned := rows.left_by(AlignCheckpoint):
-            view = replace(view, pose=aligned[0].pose(aligned[1]))
-        if projected := rows.left_by(ProjectCheckpoint):
-            on_scan, row = projected
-            view = replace(view, landmarks=on_scan.landmarks(row), landmark_source=on_scan.source(row))
-        elif marked := rows.left_by(LandmarksCheckpoint):
-            found, row = marked
-            points = found.points(row)
-            points = points if view.pose is None else transform(inverse(view.pose), points)
-            view = replace(view, landmarks=points, landmark_source=found.source(row))
-        if (baked := rows.left_by(BakeCheckpoint)) and baked[0].has(baked[1], TEXTURE):
-            view = replace(view, texture=decode(baked[0].image_bytes(baked[1], TEXTURE)))
-    return view
+    return read_frame({name: path for name, path in paths.items() if path.is_file()}, number, flow)
 
 
 def choose_frames(record: ItemRecord, most: int) -> list[FrameRecord]:
@@ -106,9 +77,11 @@ def draw_strip(
     wide = (TILE[0], TILE[1] * len(TILES))
 
     def draw() -> Picture:
-        tiles = _tiles(read_view(workspace, item, frame.number, stages), template)
+        view = read_view(workspace, item, frame.number, stages)
+        tiles = _tiles(view, template)
         words = frame.message or frame.reason or f"{frame.stage} is the last stage that ran"
-        missing = card(words[:160], TILE) if not tiles else card("nothing to show", TILE)
+        why = " ".join(view.missing) or "nothing to show"
+        missing = card((why if tiles else words)[:160], TILE)
         return np.hstack([tiles.get(name, missing) for name in TILES])
 
     picture = attempt(f"{item} frame {frame.number}", draw, wide)
@@ -122,7 +95,7 @@ def draw_strip(
 def _tiles(view: FrameView, template: Template) -> dict[str, Picture]:
     """The pictures that there is something to show for; each surface is made ready once."""
     from mimicme.pipeline.drawing import pictures
-    from mimicme.pipeline.drawing.render import draw_points, error_colors, look_at, render
+    from mimicme.pipeline.drawing.render import draw_points, error_colors, look_at, render, trace
     from mimicme.pipeline.geometry.mesh import Mesh
     from mimicme.pipeline.geometry.spatial import Surface
 
@@ -135,24 +108,25 @@ def _tiles(view: FrameView, template: Template) -> dict[str, Picture]:
     if view.registered is not None:
         mesh = Mesh(view.registered, template.faces, template.uv, template.uv_faces)
         solid = Surface(mesh.vertices, mesh.faces)
-        found[_MESH] = render(mesh, camera, samples=2, surface=solid)
+        seen = trace(mesh, camera.resized(SAMPLES), surface=solid)
+        found[_MESH] = render(mesh, camera, samples=SAMPLES, seen=seen)
         if view.texture is not None:
-            found[_TEXTURE] = render(mesh, camera, image=view.texture, samples=2, surface=solid)
+            found[_TEXTURE] = render(mesh, camera, image=view.texture, samples=SAMPLES, seen=seen)
     if scan is not None:
-        surface = Surface(scan.vertices, scan.faces)
         bare = Mesh(scan.vertices, scan.faces)
-        found[_SCAN] = render(scan, camera, image=view.image, samples=2, surface=surface)
+        seen = trace(bare, camera.resized(SAMPLES), surface=Surface(scan.vertices, scan.faces))
+        found[_SCAN] = render(scan, camera, image=view.image, samples=SAMPLES, seen=seen)
         if view.landmarks is not None:
             sources = view.landmark_source
             known = np.ones(len(view.landmarks), int) if sources is None else sources.astype(int)
             colors = [LANDMARKS[min(int(source), 3)] for source in known]
-            grey = render(bare, camera, samples=2, surface=surface)
+            grey = render(bare, camera, samples=SAMPLES, seen=seen)
             found[_LANDMARKS] = draw_points(grey, camera.project(view.landmarks), colors, 2.0)
         if solid is not None:
             distance = solid.distance(scan.vertices)
             distance = np.where(distance > pictures.NOT_OF_THE_FACE_MM, np.nan, distance)
             shown = error_colors(distance, ERROR_TOP_MM)
-            found[_ERROR] = render(bare, camera, colors=shown, shading=0.35, samples=2, surface=surface)
+            found[_ERROR] = render(bare, camera, colors=shown, shading=0.35, samples=SAMPLES, seen=seen)
     return found
 
 

@@ -47,10 +47,11 @@ def histogram(values: ArrayLike, width: int = 180, height: int = 34, figure: str
         for i, h in enumerate(heights)
         if h
     )
-    ends = f'<text x="0" y="{height + 11}">{format_number(low)}</text>' + (
-        f'<text x="{width}" y="{height + 11}" text-anchor="end">{format_number(high)}</text>'
-    )
-    return mark_safe(f'<svg width="{width}" height="{height + 14}" role="img">{bars}{ends}</svg>')
+    ends = f'<text x="0" y="{height + 11}">{format_number(low)}</text>'
+    if np.ptp(np.asarray(values, np.float64)) > 0:
+        ends += f'<text x="{width}" y="{height + 11}" text-anchor="end">{format_number(high)}</text>'
+    role = "group" if figure else "img"  # the links of an image are not read out
+    return mark_safe(f'<svg width="{width}" height="{height + 14}" role="{role}">{bars}{ends}</svg>')
 
 
 def _linked(bar: str, around: str, href: str, said: str) -> str:

@@ -19,6 +19,7 @@ from mimicme.commands.view.page import common, described, render_page
 from mimicme.commands.view.scene import Scene
 from mimicme.commands.view.server import ViewServer
 from mimicme.commands.view.sources import ReleaseSource, SequenceEntry, Source, WorkspaceSource
+from mimicme.pipeline.captures.layouts import safe_name
 from mimicme.pipeline.errors import UsageError
 from mimicme.pipeline.model_file import is_model
 from mimicme.pipeline.stage import Stage
@@ -65,7 +66,8 @@ def open_source(
 
 
 def place_of(source: Source, name: str | None) -> int:
-    """The place of `SUBJECT/SEQUENCE` among the sequences; the first without a name.
+    """The place of `SUBJECT/SEQUENCE` among the sequences, as they are named there or as their folders are; the first
+    without a name; of a subject alone its first.
 
     Raises:
         UsageError: there is none of that name.
@@ -73,8 +75,11 @@ def place_of(source: Source, name: str | None) -> int:
     names = [str(item) for item in source.items]
     if name is None:
         return 0
-    if name in names:
-        return names.index(name)
+    subjects = [item.subject for item in source.items]
+    for known in (names, subjects):
+        for spelled in (name, "/".join(map(safe_name, name.split("/", 1)))):
+            if spelled in known:
+                return known.index(spelled)
     close = difflib.get_close_matches(name, names, 1, 0.4) or names[:1]
     raise UsageError(f"there is no sequence '{name}'", expected=f"SUBJECT/SEQUENCE, such as '{close[0]}'")
 

@@ -18,22 +18,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
+from mimicme.commands.frames import in_order
 from mimicme.commands.view.library import three_js
 from mimicme.commands.view.scene import ERROR_STEP_MM, ShapeGroup
 from mimicme.commands.view.sources import FrameEntry, SequenceEntry
 from mimicme.pipeline.drawing.palette import ERROR_TOP_MM, LANDMARKS, MOVED, as_hex
 from mimicme.pipeline.errors import MissingDependencyError
-
-FIRST_FIGURES = (
-    "expected_error",
-    "mouth_light",
-    "core_share",
-    "s2m_median",
-    "s2m_p95",
-    "landmark_error",
-    "drift",
-)
-"""Of a frame, these are shown before the others."""
 
 
 def render_page(
@@ -118,9 +108,7 @@ def described(entry: SequenceEntry) -> dict[str, Any]:
 
 def _frame(frame: FrameEntry) -> dict[str, Any]:
     said = asdict(frame)
-    names = [name for name in FIRST_FIGURES if name in frame.figures]
-    names += [name for name in frame.figures if name not in names]
-    said["figures"] = {name: float(f"{frame.figures[name]:.6g}") for name in names}
+    said["figures"] = {name: float(f"{frame.figures[name]:.6g}") for name in in_order(frame.figures)}
     return said
 
 

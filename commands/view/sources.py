@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from mimicme.commands import frames
 from mimicme.commands.view.scene import FrameData, ShapeGroup
 from mimicme.pipeline.arrays import Floats
 from mimicme.pipeline.checkpoint import Checkpoint, FrameStatus, status_after
-from mimicme.pipeline.drawing.frame_rows import FrameRows
 from mimicme.pipeline.errors import CheckpointError, FrameRejected, MimicmeError, UsageError, listed
 from mimicme.pipeline.geometry.mesh import inverse, transform
 from mimicme.pipeline.items import Correction, Item, Verdict
@@ -316,45 +316,23 @@ def _read_stage(
 
 
 def read_frame(paths: dict[str, Path], number: int, stages: Sequence[Stage]) -> FrameData:
-    """What there is of a frame in the checkpoints of its sequence.
+    """What there is of a frame in the checkpoints of its sequence; points on a scan without a pose are left out.
 
     Args:
         paths: of the checkpoints that are there, by stage name, in order of the flow.
     """
-    from mimicme.pipeline.formats.image import ImageFileError, decode
-    from mimicme.pipeline.scan import load_colored
-    from mimicme.stages.align.checkpoint import AlignCheckpoint
-    from mimicme.stages.bake.checkpoint import TEXTURE, BakeCheckpoint
-    from mimicme.stages.ingest.checkpoint import IngestCheckpoint
-    from mimicme.stages.landmarks.checkpoint import LandmarksCheckpoint
-    from mimicme.stages.project.checkpoint import ProjectCheckpoint
-    from mimicme.stages.register.checkpoint import RegisteredCheckpoint
-
-    shown, missing = FrameData(), []
-    with FrameRows(paths, number) as rows:
-        if ingested := rows.left_by(IngestCheckpoint):
-            scan, image, why = load_colored(*ingested)
-            shown = replace(shown, scan=scan, image=image)
-            missing += [why] if why else []
-        if registered := rows.seen(RegisteredCheckpoint.of_flow(stages, paths)):
-            made, row = registered
-            shown = replace(shown, vertices=made.vertices(row), pose=made.pose(row))
-        elif aligned := rows.left_by(AlignCheckpoint):
-            shown = replace(shown, pose=aligned[0].pose(aligned[1]))
-        if projected := rows.left_by(ProjectCheckpoint):
-            on_scan, row = projected
-            marks = np.asarray(on_scan.landmarks(row), np.float64)
-            shown = replace(shown, landmarks=marks, sources=on_scan.source(row))
-        elif shown.pose is not None and (marked := rows.left_by(LandmarksCheckpoint)):
-            found, row = marked
-            points = transform(inverse(shown.pose), found.points(row))
-            shown = replace(shown, landmarks=points, sources=found.source(row))
-        if (baked := rows.left_by(BakeCheckpoint)) and baked[0].has(baked[1], TEXTURE):
-            try:
-                shown = replace(shown, texture=decode(baked[0].image_bytes(baked[1], TEXTURE)))
-            except ImageFileError as error:
-                missing.append(str(error))
-    return replace(shown, missing=tuple(missing))
+    view = frames.read_frame(paths, number, stages)
+    posed = view.pose is not None and view.landmarks is not None
+    return FrameData(
+        vertices=view.registered,
+        scan=view.scan,
+        image=view.image,
+        pose=view.pose,
+        texture=view.texture,
+        landmarks=np.asarray(view.landmarks, np.float64) if posed else None,
+        sources=view.landmark_source if posed else None,
+        missing=view.missing,
+    )
 
 
 class ReleaseSource:

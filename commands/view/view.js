@@ -147,6 +147,8 @@
   let opening = 0;
   const emptyShelf = () => ({ kept: new Map(), asked: new Map() });
   let frames = emptyShelf(); // of the sequence that is shown
+  let picture = null; // that the texture was made of
+  let told = ""; // the frame whose reason stands in its field
   const options = { layout: "mesh", surface: "texture", wire: false, marks: false, edit: false };
   const edits = new Map(); // points moved and not yet saved, by number, by place and row
   const timing = { ready_ms: null };
@@ -241,12 +243,20 @@
     const { version, bytes } = await store.frame(place, at, kept ? kept.version : null);
     const data = bytes === null ? kept : Object.assign(await prepared(bytes), { version });
     shelf.kept.set(at, data);
+    if (kept && kept !== data) forget(kept);
     for (const old of shelf.kept.keys()) {
       if (shelf.kept.size <= KEPT) break;
-      if (Math.abs(old - row) > KEPT / 3) shelf.kept.delete(old);
+      if (Math.abs(old - row) <= KEPT / 3) continue;
+      forget(shelf.kept.get(old));
+      shelf.kept.delete(old);
     }
     if (shelf === frames && version !== sequence.version) await renewed();
     return data;
+  }
+
+  function forget(data) {
+    // a picture's memory is given back at once, not when the browser cares to; the one that is drawn stays
+    if (data.bitmap && data.bitmap !== picture) data.bitmap.close();
   }
 
   async function renewed() {
@@ -258,6 +268,7 @@
   }
 
   async function go(to) {
+    if (!sequence) return;
     row = Math.max(0, Math.min(sequence.frames.length - 1, to));
     $("slider").value = row;
     tell();
@@ -276,8 +287,6 @@
     }
   }
 
-  let picture = null;
-
   function fill() {
     const mesh = bodies.mesh, scan = bodies.scan;
     mesh.there = Boolean(shown.points);
@@ -286,12 +295,14 @@
       attribute(mesh.geometry, "normal", shown.normals, 3);
       if (shown.errorColors) attribute(mesh.geometry, "color", shown.errorColors, 3, true);
       if (shown.bitmap && picture !== shown.bitmap) {
+        const before = picture;
         if (materials.texture.map) materials.texture.map.dispose();
         materials.texture.map = new THREE.Texture(shown.bitmap);
         materials.texture.map.flipY = false;
         materials.texture.map.needsUpdate = true;
         materials.texture.needsUpdate = true;
         picture = shown.bitmap;
+        if (before && ![...frames.kept.values()].some((data) => data.bitmap === before)) before.close();
       }
     }
     scan.there = Boolean(shown.scanPoints);
@@ -574,7 +585,10 @@
     if (given.review) {
       const verdict = frame.verdict;
       $("verdict").textContent = verdict ? `${verdict.good ? "good" : "bad"}${verdict.reason ? `: ${verdict.reason}` : ""}` : "not looked at yet";
-      $("reason").value = verdict ? verdict.reason : "";
+      const said = verdict ? verdict.reason : "";
+      const about = `${place}/${row}/${said}`;
+      if (told !== about) $("reason").value = said; // what somebody is typing about this frame stays
+      told = about;
     }
   }
 
@@ -592,15 +606,18 @@
   }
 
   let timer = null;
+  let playing = 0; // whoever plays again before a frame has come must not play twice as fast
   function play(on) {
+    const turn = ++playing;
     clearTimeout(timer);
     timer = null;
+    if (on && !sequence) return;
     $("play").textContent = on ? "\u275a\u275a" : "\u25b6";
     if (!on) return;
     const next = async () => {
       const began = performance.now();
       await go(row + 1 < sequence.frames.length ? row + 1 : 0);
-      if (timer !== null) timer = setTimeout(next, Math.max(0, PLAY_MS - (performance.now() - began)));
+      if (turn === playing) timer = setTimeout(next, Math.max(0, PLAY_MS - (performance.now() - began)));
     };
     timer = setTimeout(next, PLAY_MS);
   }
@@ -635,6 +652,7 @@
     if (ticket !== opening) return;
     // together: what is said and drawn is never of one sequence while verdicts go to another
     [place, sequence, shown, shownRow] = [at, found, null, null];
+    for (const data of frames.kept.values()) forget(data);
     frames = emptyShelf();
     draw();
     $("slider").max = sequence.frames.length - 1;
@@ -643,11 +661,11 @@
 
   const KEYS = {
     ArrowLeft: () => go(row - 1), ArrowRight: () => go(row + 1),
-    Home: () => go(0), End: () => go(sequence.frames.length - 1), " ": () => play(timer === null),
+    Home: () => go(0), End: () => sequence && go(sequence.frames.length - 1), " ": () => play(timer === null),
     1: () => set("layout", "mesh"), 2: () => set("layout", "scan"),
     3: () => set("layout", "beside"), 4: () => set("layout", "over"),
     t: () => set("surface", "texture"), s: () => set("surface", "shaded"), e: () => set("surface", "error"),
-    w: () => set("wire", !options.wire), l: () => set("marks", !options.marks), r: front,
+    w: () => set("wire", !options.wire), l: () => set("marks", !options.marks), r: () => template && front(),
     m: () => given.review && set("edit", !options.edit),
     0: () => given.shapes.length && reset(), c: () => given.shapes.length && chance(),
     g: () => given.review && judge("good"), b: () => given.review && judge("bad"),

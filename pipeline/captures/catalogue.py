@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import gc
 import math
 import re
@@ -14,7 +15,7 @@ from pathlib import Path
 from mimicme.pipeline.captures import who
 from mimicme.pipeline.captures.expressions import LABELS, NEUTRAL, label_of
 from mimicme.pipeline.captures.frame_order import FrameOrder, natural_key
-from mimicme.pipeline.captures.layouts import Found, Search, compile_pattern, safe_name, search
+from mimicme.pipeline.captures.layouts import Found, Search, compile_pattern, safe_glob, safe_name, search
 from mimicme.pipeline.captures.sequence_remarks import remarks
 from mimicme.pipeline.errors import InputError, listed
 from mimicme.pipeline.items import FrameSource, Item, Sequence
@@ -35,6 +36,7 @@ class Catalogue:
         unheeded: those of `messages` about verdicts and corrections that count for nothing; they are said until someone
             mends them.
         unclear: sequences that are left out because the order of their frames is not clear, with the sentence why.
+        renamed: sentences about subjects and sequences whose names are not those of their folders.
     """
 
     sequences: tuple[Sequence, ...]
@@ -45,6 +47,7 @@ class Catalogue:
     orders: Mapping[Item, FrameOrder] = field(default_factory=dict)
     unclear: Mapping[Item, str] = field(default_factory=dict)
     unheeded: tuple[str, ...] = ()
+    renamed: tuple[str, ...] = ()
 
     @property
     def subjects(self) -> tuple[str, ...]:
@@ -66,6 +69,15 @@ class Catalogue:
     @property
     def frame_count(self) -> int:
         return sum(len(s.frames) for s in self.sequences)
+
+    def matching(self, glob: str) -> set[Item]:
+        """The sequences that a glob `SUBJECT/SEQUENCE` names, or `SUBJECT`: as they are named here, else as their
+        folders are."""
+        for name in (glob, safe_glob(glob)):
+            full = name if "/" in name else f"{name}/*"
+            if found := {s.item for s in self.sequences if fnmatch.fnmatchcase(str(s.item), full)}:
+                return found
+        return set()
 
 
 def build(
@@ -175,7 +187,25 @@ def _build(
         tuple(sorted(captured)),
         orders,
         unclear,
+        renamed=_renamed(groups[item][0] for item in kept),
     )
+
+
+def _renamed(found: Iterable[Found]) -> tuple[str, ...]:
+    """Which subjects and sequences, of a file of each sequence, are named otherwise than their folders, and why."""
+    subjects, sequences = {}, {}
+    for one in found:
+        subjects[one.subject], sequences[one.sequence] = safe_name(one.subject), safe_name(one.sequence)
+    said = []
+    for kind, names in (("subjects", subjects), ("sequences", sequences)):
+        others = [f"'{raw}' is {safe}" for raw, safe in sorted(names.items()) if raw != safe]
+        if others:
+            said.append(
+                f"{len(others)} of {len(names)} {kind} are named otherwise here than on disk, because in files and in "
+                f"the release names have letters a to z, digits and _ . + - alone: {listed(others, 6)}. Commands take "
+                "either name."
+            )
+    return tuple(said)
 
 
 def unknown_labels(sequences: tuple[Sequence, ...], mapping: Mapping[str, str] | None = None) -> list[str]:

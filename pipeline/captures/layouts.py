@@ -63,6 +63,7 @@ image."""
 ONLY_SEQUENCE = "scan"
 MAX_NAME = 100
 _SAFE = re.compile(rf"[A-Za-z0-9_+-][A-Za-z0-9_.+-]{{0,{MAX_NAME - 1}}}")
+_WILD = re.compile(r"([*?]|\[[^\]/]*\])")
 _FIELDS = ("subject", "sequence", "frame", "ext")
 
 
@@ -110,18 +111,37 @@ def safe_name(name: str) -> str:
     """
     if _SAFE.fullmatch(name):
         return name
+    safe = _spelled(name) or "_"
+    if safe[0] == ".":
+        safe = "_" + safe[1:]
+    if len(safe) > MAX_NAME:
+        safe = f"{safe[: MAX_NAME - 9]}-{sha256(name.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
+    return safe
+
+
+def safe_glob(glob: str) -> str:
+    """A glob on `SUBJECT/SEQUENCE` that was written as folders are called, with both as `safe_name` has them.
+
+    What matches any character stays: `*`, `?`, `[...]`.  A name without these is one that `safe_name` gives.
+    """
+    parts = glob.split("/", 1)
+    return "/".join(
+        "".join(p if k % 2 else _spelled(p) for k, p in enumerate(_WILD.split(part)))
+        if _WILD.search(part)
+        else (safe_name(part) if part else "")
+        for part in parts
+    )
+
+
+def _spelled(name: str) -> str:
+    """Each character of a name as `safe_name` has it."""
     parts = []
     for char in unicodedata.normalize("NFKD", name):
         if char.isascii():
             parts.append(char if char.isalnum() or char in "_.+-" else "_")
         elif not unicodedata.combining(char):
             parts.append(f"u{ord(char):04x}")
-    safe = "".join(parts) or "_"
-    if safe[0] == ".":
-        safe = "_" + safe[1:]
-    if len(safe) > MAX_NAME:
-        safe = f"{safe[: MAX_NAME - 9]}-{sha256(name.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
-    return safe
+    return "".join(parts)
 
 
 def pattern_of(layout: str) -> str:
@@ -422,6 +442,20 @@ def _orders(files: Iterable[Mapping[str, str]]) -> dict[tuple[str, str], FrameOr
     return orders
 
 
+def _of_deep(folders: list[str]) -> str:
+    """What to do where files lie deeper than subject and sequence: which folder is which cannot be told by depth."""
+    between = "/".join(["*"] * (len(folders) - 3))
+    first, last = (
+        f"{{subject}}/{between}/{{sequence}}/{{frame}}.{{ext}}",
+        f"{between}/{{subject}}/{{sequence}}/{{frame}}.{{ext}}",
+    )
+    return (
+        f"Say which folder is the subject: --layout '{first}' takes '{folders[0]}' for one and '{folders[-2]}' for its "
+        f"sequence, --layout '{last}' takes '{folders[-3]}'. A session between them is no part of the name: where two "
+        "have a sequence of one name, rename its folder. Or name a folder nearer to the files with --captures."
+    )
+
+
 def detect(files: list[str]) -> tuple[str, str]:
     """Choose a pattern by the names of a database's files, else by the depth at which most mesh files lie.
 
@@ -459,10 +493,10 @@ def detect(files: list[str]) -> tuple[str, str]:
     elif depth == 2:
         pattern, why = LAYOUTS["3dmd"], "two folders down: subject, sequence, frames"
     else:
+        example = next(name for name in files if name.count("/") == depth)
         raise InputError(
             f"the layout of the captures is not clear: most mesh files lie {depth} folders down",
-            seen=f"for example '{next(n for n in files if n.count('/') == depth)}'",
-            todo="Name a folder nearer to them with --captures, or give a layout such as "
-            "--layout '*/{subject}/{sequence}/{frame}.{ext}'.",
+            seen=f"for example '{example}'",
+            todo=_of_deep(example.split("/")),
         )
     return pattern, f"Layout '{pattern}', because {share} {why}."

@@ -408,7 +408,7 @@ def parse_subjects(
                 i, column = takes_back[0]
                 said = "keeps it out" if column in personal else f"is '{cells[i]}'"
                 excluded[subject] = f"Subject '{subject}' is left out: its {column} {said} (line {line})."
-        if why.endswith(_UNCLEAR):
+        if why.endswith(UNCLEAR):
             unclear.append(subject)
     twice = {s: n for s, n in line_of.items() if len(n) > 1}
     if twice:
@@ -459,7 +459,7 @@ def _meant(column: str, word: str) -> str:
     return same[0]
 
 
-_UNCLEAR = "is not understood"
+UNCLEAR = "is not understood"
 
 
 def _kept_out(consent: str, has_column: bool, rules: ConsentRules) -> str:
@@ -468,7 +468,7 @@ def _kept_out(consent: str, has_column: bool, rules: ConsentRules) -> str:
         return "is empty" if has_column and rules.missing == "exclude" else ""
     if rules.is_yes(consent):
         return ""
-    return f"is '{consent}'" if is_refusal(consent) else f"'{consent}' {_UNCLEAR}"
+    return f"is '{consent}'" if is_refusal(consent) else f"'{consent}' {UNCLEAR}"
 
 
 def is_refusal(consent: str) -> bool:

@@ -184,6 +184,9 @@ def _endings(frame: FrameSource) -> tuple[str, ...]:
 
 
 def _files(sequence: items.Sequence, frame: FrameSource) -> str:
-    return (
-        f"{sequence.item}: frame {frame.number} ({_and([p.name for p in (frame.path, *frame.duplicates)])})"
-    )
+    paths = (frame.path, *frame.duplicates)
+    names = [path.name for path in paths]
+    if len(set(names)) < len(names):  # of several folders, as of two sessions
+        common = os.path.commonpath(paths)
+        names = [os.path.relpath(path, common) for path in paths]
+    return f"{sequence.item}: frame {frame.number} ({_and(names)})"

@@ -51,6 +51,7 @@ class FrameView:
         pose: (4, 4) canonical -> scan; None when the frame is rejected.
         landmarks: (68, 3) canonical frame, NaN where absent; landmark_source: (68,) uint8; None without.
         texture: (h, w, 3) uint8 in the template's UV, or None.
+        missing: why something is not there, as sentences.
     """
 
     scan: Mesh | None = None
@@ -60,6 +61,7 @@ class FrameView:
     landmarks: Floats | None = None
     landmark_source: NDArray[np.uint8] | None = None
     texture: Picture | None = None
+    missing: tuple[str, ...] = ()
 
     @property
     def canonical_scan(self) -> Mesh | None:

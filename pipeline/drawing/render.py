@@ -254,6 +254,7 @@ def render(
     background: Color = BACKGROUND,
     samples: int = 1,
     surface: Surface | None = None,
+    seen: Fragments | None = None,
 ) -> Picture:
     """A picture of the mesh, (height, width, 3) uint8.
 
@@ -266,16 +267,18 @@ def render(
         flat: shade triangles flat, to see the triangulation.
         cull_back, surface: see `trace`.
         samples: rays per pixel each way; 2 smooths edges.
+        seen: what `trace` finds of the mesh from `camera.resized(samples)`, for several pictures of one view.
     """
     if samples > 1:
         fine = render(
             mesh, camera.resized(samples), image=image, colors=colors, shading=shading, flat=flat,
-            cull_back=cull_back, background=background, surface=surface,
+            cull_back=cull_back, background=background, surface=surface, seen=seen,
         )  # fmt: skip
         height, width = camera.size
         blocks = fine.reshape(height, samples, width, samples, 3).mean(axis=(1, 3))
         return np.rint(blocks).astype(np.uint8)
-    seen = trace(mesh, camera, cull_back=cull_back, surface=surface)
+    if seen is None:
+        seen = trace(mesh, camera, cull_back=cull_back, surface=surface)
     picture = np.empty((*camera.size, 3), np.uint8)
     picture[:] = background
     triangles, weights = seen.triangles[seen.hit], seen.weights[seen.hit]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TextIO
 
 INTERVAL_S = 0.1
@@ -146,6 +146,14 @@ def table(rows: list[list[str]]) -> list[str]:
     ]
 
 
-def frame_cells(ok: int, rejected: int) -> tuple[str, str]:
-    """Two cells of a table; `-` where no frames are known."""
-    return (str(ok), str(rejected)) if ok or rejected else ("-", "-")
+def frame_cells(ok: int, rejected: int, off: bool = False) -> tuple[str, str]:
+    """Two cells of a table; `-` where no frames are known, or where the stage is off and only hands them on."""
+    return (str(ok), str(rejected)) if (ok or rejected) and not off else ("-", "-")
+
+
+def count_cells(done: int, others: Iterable[int], off: bool) -> list[str]:
+    """Cells of a table: items that are done, and those in other states.
+
+    What a stage that is off has handed on is not done by it: `-`; what failed or waits there is counted all the same.
+    """
+    return ["-" if off else str(done), *("-" if off and not n else str(n) for n in others)]

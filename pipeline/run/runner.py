@@ -34,6 +34,7 @@ from mimicme.pipeline.run.progress import (
     STAGE_TABLE,
     Console,
     Progress,
+    count_cells,
     duration,
     frame_cells,
     span,
@@ -144,6 +145,7 @@ class _Run:
         self.stages, self.options, self.chosen, self.selection = stages, options, chosen, selection
         self.console = console
         self.results: list[StageResult] = []
+        self.told: set[str] = set()  # of the neutrals, which several stages begin from
         self.release: Path | None = None
         self.corpus_files: list[Path] = []
         self.incomplete = False
@@ -341,17 +343,21 @@ class _Run:
         self.results.append(result)
         self.incomplete |= bool(result.failed or result.blocked or result.frames_rejected)
         named = stage_cell(stage.name, result.off)
+        wrong = f", {result.blocked} blocked" if result.blocked else ""
         self.console.say(
-            f"{named}: {result.done} done, {result.skipped} skipped, {result.failed} failed"
-            + (f", {result.blocked} blocked" if result.blocked else "")
-            + f"; {result.frames_ok} frames ok, {result.frames_rejected} rejected; "
-            + f"{duration(result.seconds)} of workers"
+            f"{named}: hands on what it is given; {result.failed} failed{wrong}"
+            if result.off
+            else f"{named}: {result.done} done, {result.skipped} skipped, {result.failed} failed{wrong}; "
+            f"{result.frames_ok} frames ok, {result.frames_rejected} rejected; {duration(result.seconds)} of workers"
         )
         for sentence in decisions:
             self.console.say(f"  {sentence}")
         if stage.scope == "neutral":
-            for sentence in self.plan.neutral_choices({s.item.subject for s in self.selection.requested}):
-                self.console.say(f"  {sentence}")
+            subjects = {s.item.subject for s in self.selection.requested}
+            for sentence in self.plan.neutral_choices(subjects):
+                if sentence not in self.told:
+                    self.console.say(f"  {sentence}")
+                self.told.add(sentence)
         if (
             len(self.chosen)
             and result.done + result.skipped == 0
@@ -615,8 +621,8 @@ class _Run:
         rows = [
             [
                 stage_cell(r.stage, r.off),
-                *(str(n) for n in (r.done, r.skipped, r.failed, r.blocked)),
-                *frame_cells(r.frames_ok, r.frames_rejected),
+                *count_cells(r.done, (r.skipped, r.failed, r.blocked), r.off),
+                *frame_cells(r.frames_ok, r.frames_rejected, r.off),
                 duration(r.seconds),
             ]
             for r in self.results

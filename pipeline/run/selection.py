@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import fnmatch
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -112,8 +111,7 @@ def select(catalogue: Catalogue, only: Iterable[str]) -> tuple[Sequence, ...]:
         return catalogue.sequences
     chosen: set[Item] = set()
     for pattern in patterns:
-        full = pattern if "/" in pattern else f"{pattern}/*"
-        hits = {s.item for s in catalogue.sequences if fnmatch.fnmatchcase(str(s.item), full)}
+        hits = catalogue.matching(pattern)
         if not hits:
             names = [str(s.item) for s in catalogue.sequences]
             close = difflib.get_close_matches(pattern, names, 1, 0.4) or names[:1]

@@ -14,7 +14,7 @@ from mimicme.pipeline.items import Item, Sequence
 from mimicme.pipeline.run.checkpoint_index import CheckpointSummary, Failure, FigureSummary, merge_summaries
 from mimicme.pipeline.run.parts import resumable_items
 from mimicme.pipeline.run.plan import RELEASE, STATES, Plan
-from mimicme.pipeline.run.progress import frame_cells, stage_cell, table
+from mimicme.pipeline.run.progress import count_cells, frame_cells, stage_cell, table
 from mimicme.pipeline.run.settled import Tally
 from mimicme.pipeline.run.tallies import tally
 from mimicme.pipeline.stage import Stage, is_off
@@ -121,14 +121,19 @@ class Status:
     review: ReviewCounts = ReviewCounts()
     unheeded: tuple[str, ...] = ()
 
+    @property
+    def to_be_made(self) -> bool:
+        """Whether a run would find something that no run has made yet, or that is out of date."""
+        return any(s.states[state] for s in self.stages for state in ("stale", "pending"))
+
     def lines(self) -> list[str]:
         """For people."""
         header = ["stage", *STATES, "frames ok", "rejected"]
         rows = [
             [
                 stage_cell(s.stage, s.off),
-                *(str(s.states[state]) for state in STATES),
-                *frame_cells(s.frames_ok, s.frames_rejected),
+                *count_cells(s.states[STATES[0]], (s.states[state] for state in STATES[1:]), s.off),
+                *frame_cells(s.frames_ok, s.frames_rejected, s.off),
             ]
             for s in self.stages
         ]

@@ -17,6 +17,7 @@ from mimicme.pipeline.run.forecast import Ahead
 from mimicme.pipeline.run.progress import (
     STAGE_TABLE,
     colored,
+    count_cells,
     duration,
     frame_cells,
     progress_text,
@@ -136,8 +137,8 @@ class Seen:
         rows = [
             [
                 stage_cell(name, s.off),
-                *(str(n) for n in (s.done, s.skipped, s.failed, s.blocked)),
-                *frame_cells(s.frames_ok, s.frames_rejected),
+                *count_cells(s.done, (s.skipped, s.failed, s.blocked), s.off),
+                *frame_cells(s.frames_ok, s.frames_rejected, s.off),
                 duration(s.seconds),
             ]
             for name, s in self.stages.items()
@@ -178,8 +179,12 @@ def watch(
     interval_s: float = INTERVAL_S,
     clock: Callable[[], float] = time.time,
     wait: Callable[[float], None] = time.sleep,
+    to_begin: bool = False,
 ) -> int | None:
     """Follow the run that is going on until it ends: in place on a terminal, else a line a change.
+
+    Args:
+        to_begin: whether a run that has not begun yet is waited for.
 
     Returns:
         exit status of the run; 1 where it ended without a word; None: no run is going on.
@@ -191,7 +196,10 @@ def watch(
     while True:
         process = workspace.running_process()  # before the log is read: what it wrote before it ended counts
         if process is None and not last:
-            return None
+            if not to_begin:
+                return None
+            wait(interval_s)
+            continue
         last = process or last
         if reader is None:
             reader, seen = _found(workspace, last)

@@ -11,7 +11,6 @@ import csv
 import io
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
 
@@ -130,9 +129,12 @@ def _state(entry: Entry) -> str:
 
 
 def _chosen(workspace: Workspace, only: tuple[str, ...]) -> Iterator[Sequence]:
-    for sequence in workspace.sequences():
-        wanted = not only or any(fnmatchcase(str(sequence.item), glob) for glob in only)
-        if wanted and workspace.checkpoint(LandmarksCheckpoint.stage, sequence.item).is_file():
+    catalogue = workspace.catalogue()
+    named = {item for glob in only for item in catalogue.matching(glob)}
+    for sequence in catalogue.sequences:
+        if (not only or sequence.item in named) and workspace.checkpoint(
+            LandmarksCheckpoint.stage, sequence.item
+        ).is_file():
             yield sequence
 
 

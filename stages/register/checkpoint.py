@@ -84,8 +84,10 @@ class RegisteredCheckpoint(Checkpoint):
             "mouth_relief": "correlation of the mesh's relief about the lips with the template's: 1 is lips on lips",
             "lids_shut": "how much less far the mesh's lids are open than the landmarks it is fitted to; the worse eye",
             "lids_folded": "share of the triangles about the eyes, without eyeballs, that are flipped or have no area",
-            "ear_drape": "95th percentile of the distance of an ear's vertices to the ear at rest, moved and scaled as "
-            "a whole; the worse ear",
+            "ear_drape": "95th percentile of the distance of an ear's vertices to the neutral's, moved as a whole; the "
+            "worse ear",
+            "cheek_slide": "largest distance along the surface, averaged over 8 mm, of a cheek to where the landmarks "
+            "carry the neutral's",
         }
     )
 

@@ -1,8 +1,8 @@
 """Figures of what a person sees at a glance of a registered face, and its surface distance does not tell: a mouth askew
-or beside its place, lids shut over an open eye or folded, an ear that drapes over hair.
+or beside its place, lids shut over an open eye or folded, an ear that drapes over hair; and of a cheek that has slid.
 
-They compare with the template, not with the subject's neutral: if that is wrong, so is whatever follows it.  Ears alone
-are compared with the neutral's where there is one, for people's ears differ by as much as one that drapes.
+They compare with the template, not with the subject's neutral: if that is wrong, so is whatever follows it.  Ears and
+cheeks are compared with the neutral's where there is one, for people's ears differ by as much as one that drapes.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from mimicme.pipeline.arrays import Bools, Floats, Ints
 from mimicme.pipeline.geometry.mesh import edges, transform, triangle_normals, vertex_normals
 from mimicme.pipeline.geometry.rigid import fit_rigid, fit_similarity_scale
 from mimicme.pipeline.landmarks import GROUPS, MIRROR
+from mimicme.stages.register.cheeks import Cheeks
 
 MOUTH = GROUPS["mouth"]
 EYES = ("right_eye", "left_eye")
@@ -48,8 +49,10 @@ class Plausible(NamedTuple):
         lids_shut: how much less far the mesh's lids are open than the landmarks they were fitted to, of the worse eye,
             mm; negative when further.
         lids_folded: share of the triangles about the eyes, without the eyeballs', that are flipped or have no area.
-        ear_drape: 95th percentile of the distance of the ears' vertices to the ear at rest, moved, turned and scaled
-            onto them as a whole, of the worse ear, mm: an ear moves and grows, it does not unfold.
+        ear_drape: 95th percentile of the distance of the ears' vertices to the ear at rest, moved onto them as a whole,
+            and, where that is not the person's own, turned and scaled, of the worse ear, mm: a smile moves an ear,
+            which does not unfold or lean back.
+        cheek_slide: how far a cheek lies, along the surface, from where the landmarks carry it, mm (`Cheeks`).
     """
 
     mouth_asymmetry: float
@@ -57,6 +60,7 @@ class Plausible(NamedTuple):
     lids_shut: float
     lids_folded: float
     ear_drape: float
+    cheek_slide: float
 
 
 class Plausibility:
@@ -65,8 +69,9 @@ class Plausibility:
     Args:
         vertices: (V, 3) of the template, mm, canonical frame; faces: (T, 3); landmarks: (68, 3) on it.
         ears: (V, k) masks, a column each ear (`regions.ears`).
-        eyeballs: (V,) True on what is seen between the lids (`eyelids.patches`).
-        neutral: (V, 3) of the person, whose ears are compared with; None: the template's.
+        eyeballs: (V,) True on what is seen between the lids (`eyelids.patches`); core: (V,) True in the face's core.
+        neutral: (V, 3) of the person, whose ears and cheeks are compared with, and (68, 3) the landmarks on it; None:
+            the template's.
     """
 
     def __init__(
@@ -76,7 +81,8 @@ class Plausibility:
         landmarks: Floats,
         ears: Floats,
         eyeballs: Bools,
-        neutral: Floats | None = None,
+        core: Bools,
+        neutral: tuple[Floats, Floats] | None = None,
     ) -> None:
         from scipy.spatial import cKDTree
 
@@ -93,8 +99,10 @@ class Plausibility:
         self._lids = faces[near[faces].all(axis=1) & ~eyeballs[faces].any(axis=1)]
         self._lid_normals, self._lid_areas = triangle_normals(vertices, self._lids)
         masks = [np.flatnonzero(mask >= EAR) for mask in ears.T]
-        at_rest = vertices if neutral is None else neutral
+        at_rest, marks_at_rest = (vertices, landmarks) if neutral is None else neutral
+        self._own = neutral is not None
         self._ears = [(own, at_rest[own]) for own in masks if len(own) >= MIN_EAR]
+        self._cheeks = Cheeks(vertices, faces, landmarks, core, at_rest, marks_at_rest)
 
     def measure(self, vertices: Floats, carried: Floats, given: Floats) -> Plausible:
         """A frame's figures.
@@ -110,7 +118,10 @@ class Plausibility:
             _correlation(self._patch.relief(vertices), self._relief),
             lids_shut(carried, given),
             float(folded.mean()) if len(folded) else np.nan,
-            max((ear_drape(at_rest, vertices[own]) for own, at_rest in self._ears), default=np.nan),
+            max(
+                (ear_drape(at_rest, vertices[own], self._own) for own, at_rest in self._ears), default=np.nan
+            ),
+            self._cheeks.slide(vertices, carried),
         )
 
 
@@ -205,8 +216,15 @@ def _opening(eye: Floats) -> float:
     return float(np.mean([np.linalg.norm(eye[up] - eye[low]) for up, low in LID_PAIRS]))
 
 
-def ear_drape(at_rest: Floats, found: Floats) -> float:
-    """95th percentile of the distance of points (k, 3) to those at rest, moved and scaled onto them as a whole, mm."""
+def ear_drape(at_rest: Floats, found: Floats, same_person: bool = False) -> float:
+    """95th percentile of the distance of points (k, 3) to those at rest, moved onto them as a whole, mm.
+
+    Args:
+        same_person: whether both are one person's; else those at rest are turned and scaled, too, as people differ.
+    """
+    if same_person:
+        moved = at_rest - at_rest.mean(axis=0) + found.mean(axis=0)
+        return float(np.percentile(np.linalg.norm(moved - found, axis=1), 95))
     sized = at_rest * fit_similarity_scale(at_rest, found)
     away = np.linalg.norm(transform(fit_rigid(sized, found), sized) - found, axis=1)
     return float(np.percentile(away, 95))

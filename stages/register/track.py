@@ -215,7 +215,8 @@ class SequenceTracker:
             template.landmarks(),
             levels.fine.ears,
             levels.eyeballs,
-            neutral,
+            self._core.areas > 0,
+            None if neutral is None else (neutral, template.landmarks(neutral)),
         )
         self._fitters = (
             self._fitters_of(levels, GENERIC_EARS) if neutral is None else self._personal_fitters()

@@ -144,6 +144,39 @@ def test_a_frame_is_called_bad_in_the_browser(page: Page, workspace: Path, addre
     assert lines[1:] == ["S000,surprise,1,bad,g<b>lasses"]
 
 
+def test_what_is_being_typed_stays_and_pictures_are_given_back(page: Page, address: str) -> None:
+    page.add_init_script(
+        "window.open_ = 0; const made = createImageBitmap, gone = ImageBitmap.prototype.close;"
+        "window.createImageBitmap = (...all) => { open_++; return made(...all); };"
+        "ImageBitmap.prototype.close = function () { open_--; gone.call(this); };"
+    )
+    page.goto(address)
+    for key in ("End", "ArrowRight", " ", "r"):  # before there is anything
+        page.keyboard.press(key)
+    ready(page)
+    page.fill("#reason", "half a wor")
+    page.evaluate("window.dispatchEvent(new Event('focus'))")  # as after a look at another window
+    page.wait_for_timeout(300)
+    assert page.input_value("#reason") == "half a wor"
+    for name in ("surp", "neut", "surp", "neut"):
+        page.fill("#search", name)
+        page.click("#hits button")
+        page.wait_for_timeout(400)
+        page.keyboard.press("End")
+        page.wait_for_timeout(600)
+        assert page.input_value("#reason") == ""
+    # of four visits to four frames there are those of the last sequence, and perhaps what was drawn before
+    assert 1 <= page.evaluate("open_") <= 3
+    assert colors(page) > 20
+    page.focus("#canvas")
+    for _ in range(3):  # play, stop, play, before a frame has come: one film, not two
+        page.keyboard.press(" ")
+    page.keyboard.press(" ")
+    at = page.evaluate("viewer.state().row")
+    page.wait_for_timeout(400)
+    assert page.evaluate("viewer.state().row") == at
+
+
 def test_a_landmark_is_dragged_and_saved(page: Page, workspace: Path, address: str) -> None:
     page.goto(address)
     ready(page)

@@ -6,6 +6,7 @@ import json
 import struct
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import h5py
 import numpy as np
@@ -257,6 +258,22 @@ def test_wrong_use(path: Path, tmp_path: Path) -> None:
     for arguments in (("stl",), ("obj", "S009/*"), ("obj", "*/*", [99])):
         with pytest.raises(UsageError):
             export(path, tmp_path, *arguments)
+
+
+def test_sequences_may_be_named_as_their_folders_are(path: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    chosen = []
+    true = Release.select
+
+    def select(self: Release, **wanted: Any) -> Any:
+        chosen.append((wanted["subject"], wanted["sequence"]))
+        spelled = {"S_ä": "S_a", "S_a": "S001"}
+        return true(self, **{**wanted, "subject": spelled.get(wanted["subject"], wanted["subject"])})
+
+    monkeypatch.setattr(Release, "select", select)
+    export(path, tmp_path / "out", "obj", "S ä/smile")
+    assert chosen == [("S ä", "smile"), ("S_a", "smile")]
+    with pytest.raises(UsageError, match=r"'S 9/\*'.*such as S001/"):
+        export(path, tmp_path / "none", "obj", "S 9/*")
 
 
 def test_frame_lists() -> None:

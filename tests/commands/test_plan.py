@@ -130,6 +130,13 @@ def test_a_sample_of_which_nothing_is_done_is_an_error(fake: ModuleType, tmp_pat
         plan(workspace, fake.STAGES, jobs=0)
 
 
+def test_while_a_run_goes_on_it_is_said_what_tells_the_time_instead(fake: ModuleType, tmp_path: Path) -> None:
+    workspace = made(fake, tmp_path)
+    with workspace.lock(), pytest.raises(UsageError, match=r"a run is going on.*process \d+.*status --watch"):
+        plan(workspace, fake.STAGES, jobs=0)
+    assert not worked(workspace)
+
+
 def test_memory_is_that_of_a_machine() -> None:
     assert 1 << 26 < available_memory() < 1 << 50
 

@@ -17,6 +17,7 @@ import pytest
 from jinja2 import UndefinedError
 from markupsafe import escape
 
+from mimicme.commands.frames import in_order
 from mimicme.commands.report import (
     bars,
     figures,
@@ -161,12 +162,14 @@ def test_pages_are_whole_and_need_no_network(workspace: Workspace, tmp_path: Pat
             assert not place or (index.parent / name).parent.joinpath(place).resolve().is_file(), link
     text = found["report.html"]
     assert re.findall("<script[^>]*>", text) == ['<script src="report-data.js">', '<script src="report.js">']
-    # unit and sentence beside the name, in the order of the flow
+    # unit and sentence beside the name: what is looked at first, then in the order of the flow
     said = {name: said for stage in ALL_STAGES for name, said in stage.reader.explained.items()}
     shown = re.findall(
         r"<tr><td>(\w+)</td><td>([^<]*)</td><td>([^<]*)</td><td>([^<]*)</td><td>\d+</td>", text
     )
-    assert [name for name, *_ in shown] == [name for name in said if name in {n for n, *_ in shown}]
+    names = [name for name, *_ in shown]
+    assert names == in_order(name for name in said if name in names)
+    assert names[:3] == ["neutral_cost", "s2m_median", "s2m_p95"] and len(names) > 6
     assert [what for _, _, what, _ in shown] == [str(escape(said[name])) for name, *_ in shown]
     units = {name: (unit, way) for name, unit, _, way in shown}
     assert units["s2m_median"] == ("mm", "lower is better") and units["align_scale"] == ("no unit", "")
@@ -180,7 +183,13 @@ def test_pages_are_whole_and_need_no_network(workspace: Workspace, tmp_path: Pat
     assert "<b" not in found["report-data.js"]
 
 
-def test_a_page_for_others_names_and_shows_nobody(workspace: Workspace, tmp_path: Path) -> None:
+def test_a_page_for_others_names_and_shows_nobody(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = report_for_others(workspace, tmp_path / "others", ALL_STAGES)
+    page = index.read_text()
+    assert "s2m_median" not in page and "fewer than 10 people are not shown" in page
+    monkeypatch.setattr("mimicme.commands.report.PRIVATE", 1)
     index = report_for_others(workspace, tmp_path / "others", ALL_STAGES)
     assert sorted(path.name for path in index.parent.iterdir()) == ["report.css", "report.html"]
     page = index.read_text()

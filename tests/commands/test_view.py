@@ -261,8 +261,17 @@ def test_a_release_has_meshes_textures_and_landmarks(base: Path, tmp_path: Path)
 def test_a_sequence_that_is_not_there_is_said(base: Path) -> None:
     source = opened(base)
     assert place_of(source, None) == 0 and place_of(source, "S000/surprise") == 1
+    assert place_of(source, "S000") == 0
     with pytest.raises(UsageError, match=r"no sequence 'S000/suprise'; expected .*'S000/surprise'"):
         place_of(source, "S000/suprise")
+
+
+def test_a_sequence_may_be_named_as_its_folder_is() -> None:
+    class Named:
+        items = (Item("Proband_11__w_", "ruhig"), Item("Proband_11__w_", "lacheln"))
+
+    assert place_of(Named(), "Proband 11 (w)/lächeln") == 1  # type: ignore[arg-type]
+    assert place_of(Named(), "Proband 11 (w)") == 0  # type: ignore[arg-type]
 
 
 # -- the server

@@ -11,7 +11,7 @@ import pytest
 from mimicme.pipeline.captures.catalogue import Catalogue, neutrals
 from mimicme.pipeline.checkpoint import Checkpoint, FrameStatus, writing
 from mimicme.pipeline.errors import InputError
-from mimicme.pipeline.items import FrameSource, Item, Sequence, Verdict
+from mimicme.pipeline.items import Correction, FrameSource, Item, Sequence, Verdict
 from mimicme.pipeline.review import Review, left_out, read_corrections, reviewed
 
 HEAD = "subject,sequence,frame,verdict,reason\n"
@@ -145,6 +145,15 @@ def test_verdicts_of_what_is_not_there_are_said(tmp_path: Path) -> None:
             "review.csv line 5 counts for nothing: there is no sequence 'Q/x' among the captures.",
         )
     )
+
+
+def test_a_correction_under_the_name_of_a_folder_is_told_its_own(tmp_path: Path) -> None:
+    correction = Correction("corrections/S ä/lächeln/1.ljson", b"", "0")
+    found = reviewed(
+        catalogue(sequence("S_a/lacheln", 2)), Review(), {(Item("S ä", "lächeln"), 1): correction}
+    )
+    (said,) = found.unheeded
+    assert "no sequence 'S ä/lächeln' among the captures (is 'S_a/lacheln' meant?)" in said
 
 
 def test_a_neutral_whose_frames_are_all_bad_is_nobodys(tmp_path: Path) -> None:

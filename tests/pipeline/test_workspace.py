@@ -92,6 +92,17 @@ def test_nothing_is_made_of_a_subject_that_the_table_refuses(refusing, fake):
     assert "S9" not in result.err
 
 
+def test_a_yes_in_another_language_is_told_the_setting_that_knows_it(refusing, fake):
+    workspace, sets, table = refusing
+    table.write_text("subject,consent\nS1,ja\nS2,no\n")
+    result = go(workspace, fake, sets=sets)
+    assert "'ja' is not understood (line 2)" in result.err
+    assert (
+        result.err.count("or let `consent_yes` in [captures] name a word that is a yes") == 1
+    )  # `no` is understood
+    assert go(workspace, fake, sets=(*sets, 'captures.consent_yes=["ja"]')).counts("read") == (2, 0, 0, 0)
+
+
 def test_status_leaves_out_whom_the_table_refuses_and_says_so(refusing, fake):
     workspace, sets, _ = refusing
     go(workspace, fake)  # before there was a table

@@ -45,6 +45,24 @@ def test_names_become_safe_and_collisions_are_errors(tmp_path):
         build(tmp_path)
 
 
+def test_who_is_named_otherwise_than_their_folder_is_told_and_why(tmp_path):
+    touch(tmp_path, "Proband 7/lächeln/0.obj", "S2/lächeln/0.obj", "S2/smile/0.obj")
+    subjects, sequences = build(tmp_path).renamed
+    assert "1 of 2 subjects" in subjects and "'Proband 7' is Proband_7" in subjects and "because" in subjects
+    assert "1 of 2 sequences" in sequences and "'lächeln' is lacheln" in sequences
+    assert build(tmp_path, withdrawn=lambda subject: subject == "Proband_7").renamed == (sequences,)
+    touch(tmp_path / "plain", "S1/smile/0.obj")
+    assert build(tmp_path / "plain").renamed == ()
+
+
+def test_files_of_one_name_in_two_folders_are_told_apart(tmp_path):
+    touch(tmp_path, "S1/one/smile/0.obj", "S1/two/smile/0.obj")
+    (said,) = (
+        m for m in build(tmp_path, "{subject}/*/{sequence}/{frame}.obj").messages if "one file a frame" in m
+    )
+    assert "one/smile/0.obj" in said and "two/smile/0.obj" in said
+
+
 def test_withdrawn_subjects_are_not_listed(tmp_path):
     touch(tmp_path, "S1/a/0.obj", "S2/a/0.obj")
     catalogue = build(tmp_path, withdrawn=lambda subject: subject == "S1")

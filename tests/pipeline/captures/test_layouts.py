@@ -6,7 +6,7 @@ import pytest
 from shared_helpers import touch
 
 from mimicme.pipeline.captures.frame_order import frame_number
-from mimicme.pipeline.captures.layouts import LAYOUTS, safe_name, search
+from mimicme.pipeline.captures.layouts import LAYOUTS, safe_glob, safe_name, search
 from mimicme.pipeline.errors import ConfigError, InputError
 
 
@@ -87,6 +87,17 @@ def test_detection_says_what_it_chose(tmp_path, names, pattern):
 def test_too_deep_is_an_error_with_a_way_out(tmp_path):
     with pytest.raises(InputError, match="--layout"):
         search(touch(tmp_path, "a/b/c/d/1.obj"))
+
+
+def test_files_in_sessions_are_an_error_that_says_what_each_layout_would_take_for_the_subject(tmp_path):
+    root = touch(tmp_path, "Proband 7/Sitzung-2/lächeln/0.obj", "Proband 7/Sitzung-2/lächeln/1.obj")
+    with pytest.raises(InputError) as caught:
+        search(root)
+    said = str(caught.value)
+    assert "--layout '{subject}/*/{sequence}/{frame}.{ext}' takes 'Proband 7' for one" in said
+    assert "--layout '*/{subject}/{sequence}/{frame}.{ext}' takes 'Sitzung-2'" in said
+    found = search(root, "{subject}/*/{sequence}/{frame}.{ext}").found
+    assert {(one.subject, one.sequence) for one in found} == {("Proband 7", "lächeln")}
 
 
 def test_misfits_are_counted(tmp_path):
@@ -213,6 +224,22 @@ def test_frame_number(text, number):
 def test_safe_name(name, safe):
     assert safe_name(name) == safe
     assert safe_name(safe) == safe
+
+
+@pytest.mark.parametrize(
+    ("glob", "safe"),
+    [
+        ("S001/*", "S001/*"),
+        ("Proband 7/lächeln", "Proband_7/lacheln"),
+        ("Proband */l?cheln", "Proband_*/l?cheln"),
+        ("*/[ab] x", "*/[ab]_x"),
+        ("Proband 7", "Proband_7"),
+        ("S001/", "S001/"),
+        ("..", "_."),
+    ],
+)
+def test_a_glob_is_spelled_as_names_are(glob, safe):
+    assert safe_glob(glob) == safe and safe_glob(safe) == safe
 
 
 def test_long_names_stay_apart():

@@ -139,6 +139,15 @@ def test_colours_fit_vertices_or_triangles() -> None:
         render(SQUARE, camera, colors=np.zeros((3, 3), np.uint8))
 
 
+def test_pictures_of_one_view_may_share_what_is_seen() -> None:
+    camera = look_at(SQUARE.vertices, 20.0, 10.0, (24, 20))
+    seen = trace(SQUARE, camera.resized(2))
+    for more in ({}, {"colors": np.full((len(SQUARE.vertices), 3), 90, np.uint8)}, {"flat": True}):
+        np.testing.assert_array_equal(
+            render(SQUARE, camera, samples=2, seen=seen, **more), render(SQUARE, camera, samples=2, **more)
+        )
+
+
 def test_samples_smooth_the_edge_and_keep_the_size() -> None:
     camera = look_at(SQUARE.vertices, 25.0, 10.0, (50, 40))
     coarse, fine = render(SQUARE, camera), render(SQUARE, camera, samples=3)

@@ -228,6 +228,12 @@ def test_only_selects_and_brings_the_neutral(make, fake):
         go(workspace, fake, only=("S9",))
 
 
+def test_only_takes_names_as_folders_have_them(make, fake):
+    workspace = make({"Proband 7/lächeln": ["smile"], "Proband 7/neutral": ["calm"], "S2/neutral": ["calm"]})
+    go(workspace, fake, only=("Proband 7/läch*",), last="read")
+    assert {c[1] for c in calls(workspace)} == {"Proband_7/lacheln"}
+
+
 @pytest.mark.parametrize(
     ("options", "expected"),
     [

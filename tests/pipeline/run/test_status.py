@@ -143,5 +143,7 @@ def test_a_stage_that_is_switched_off_is_called_so(make, fake):
     status = read_status(Workspace.open(workspace.root, sets=off, environ={}), stages)
     assert [line.split()[1] for line in status.lines() if line.startswith("learn")] == ["(off)"]
     assert {s["stage"]: s["off"] for s in status.to_record()["stages"]}["learn"] is True
+    assert [line.split()[2:] for line in status.lines() if line.startswith("learn")] == [["-"] * 7]
+    assert [line.split()[2:-2] for line in said.out.splitlines() if line.startswith("learn")] == [["-"] * 6]
     status = read_status(Workspace.open(workspace.root, environ={}), stages)
     assert "(off)" not in "\n".join(status.lines())

@@ -163,6 +163,22 @@ def test_nothing_is_followed_where_nothing_goes_on(make: Any, fake: Any) -> None
     assert watch(workspace, io.StringIO()) is None
 
 
+def test_a_run_that_begins_later_is_waited_for(tmp_path: Path) -> None:
+    folder = log(tmp_path / "run", BEGIN, BATCH, ENDS, END)
+    later, waits = OneRun(folder, 1), []
+
+    class NotYet:
+        def running_process(self) -> str | None:
+            return None if len(waits) < 3 else later.running_process()
+
+        def runs(self) -> list[Path]:
+            return later.runs()
+
+    out = io.StringIO()
+    code = watch(NotYet(), out, wait=waits.append, to_begin=True)  # type: ignore[arg-type]
+    assert code == 1 and len(waits) == 3 and out.getvalue().startswith("The run has ended")
+
+
 def test_what_a_log_tells_is_what_the_run_tells(make: Any, fake: Any) -> None:
     workspace = make(LONG)
     cut(workspace, 2)

@@ -25,7 +25,7 @@ def face(small_template):
 def plausibility(face):
     vertices, faces, marks = face
     nothing = np.zeros(len(vertices), bool)
-    return Plausibility(vertices, faces, marks, ears(vertices, faces, marks), nothing)
+    return Plausibility(vertices, faces, marks, ears(vertices, faces, marks), nothing, nothing)
 
 
 def symmetric(marks):
@@ -123,6 +123,15 @@ def test_an_ear_may_move_and_grow_but_not_unfold(face):
     assert ear_drape(ear, hanging) > 3.4
 
 
+def test_an_ear_of_the_same_person_does_not_lean_back(face):
+    """Another person's may be set at another angle; the own ear, 60 mm high, tipped back by 15 mm has draped."""
+    rng = np.random.default_rng(0)
+    ear = rng.uniform([-4, 0, -15], [4, 60, 15], size=(400, 3))
+    leaning = ear + ear[:, 1:2] / 60 * [0, -4.0, -15.0]
+    assert ear_drape(ear, leaning) < 3.4 < ear_drape(ear, leaning, same_person=True)
+    assert ear_drape(ear, ear + [1.0, 2.0, 1.0], same_person=True) == pytest.approx(0, abs=1e-9)
+
+
 def test_a_person_has_the_ears_of_their_neutral(face, plausibility):
     """Other ears than the template's are theirs; if they lose that shape later, it is said."""
     vertices, faces, marks = face
@@ -130,7 +139,7 @@ def test_a_person_has_the_ears_of_their_neutral(face, plausibility):
     share = masks.max(axis=1, keepdims=True)
     own = vertices + share * np.sin(vertices[:, 1:2] / 4) * [0, 0, 9.0]
     nothing = np.zeros(len(vertices), bool)
-    personal = Plausibility(vertices, faces, marks, masks, nothing, own)
+    personal = Plausibility(vertices, faces, marks, masks, nothing, nothing, (own, marks))
     assert plausibility.measure(own, marks, marks).ear_drape > 3.4
     assert personal.measure(own, marks, marks).ear_drape == pytest.approx(0, abs=1e-6)
     assert personal.measure(vertices, marks, marks).ear_drape > 3.4
@@ -139,7 +148,7 @@ def test_a_person_has_the_ears_of_their_neutral(face, plausibility):
 def test_a_template_without_a_mouth_or_ears_says_nothing(face):
     vertices, faces, marks = face
     none = Plausibility(
-        vertices, faces, marks + 500, np.zeros((len(vertices), 2)), np.zeros(len(vertices), bool)
+        vertices, faces, marks + 500, np.zeros((len(vertices), 2)), *np.zeros((2, len(vertices)), bool)
     )
     found = none.measure(vertices, np.full((68, 3), np.nan), np.full((68, 3), np.nan))
     assert np.isnan(found).all()
