@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from mimicme.pipeline.items import Item
     from mimicme.pipeline.workspace import Workspace
 
-MB_A_FRAME, ONE_FILE_GB = 2.2, 50
-"""Of 53,349 vertices and a photograph of 1024 pixels, as pack writes them by default; and what is much for one file."""
+MB_A_FRAME = 2.2
+"""Of 53,349 vertices and a photograph of 1024 pixels, as pack writes them by default."""
 
 # before numpy is imported anywhere: one thread per process, and the same bytes for any number of jobs
 limit_threads()
@@ -324,12 +324,10 @@ def init(workspace: Path, dry_run: bool, **declared: Any) -> None:
     if dry_run:
         click.echo("Nothing is written.")
         sys.exit(2 if found.unclear else 0)
-    planned = found.frame_count * MB_A_FRAME / 1000
-    if planned > ONE_FILE_GB:
-        click.echo(
-            f'The release will take about {planned:.0f} GB: shard = "subject" in [pack] of {made.root / CONFIG_NAME} '
-            "makes many files of it, which a change does not write all anew."
-        )
+    from mimicme.commands.plan import shards_advised
+
+    if said := shards_advised(found.frame_count * MB_A_FRAME / 1000, made.root):
+        click.echo(said)
     click.echo(f"Next: mimicme run {shlex.quote(str(workspace))}")
 
 

@@ -29,7 +29,7 @@ from mimicme.pipeline.run.progress import Console, duration, table
 from mimicme.pipeline.run.runlog import Cost, read_costs
 from mimicme.pipeline.run.runner import INTERRUPTED, RunOptions, run
 from mimicme.pipeline.stage import NEUTRAL_FIRST, Stage
-from mimicme.pipeline.workspace import Workspace
+from mimicme.pipeline.workspace import CONFIG_NAME, Workspace
 
 SEQUENCES = 8
 """The least sequences of a sample: of people with three frames a sequence about a minute of work on one core."""
@@ -39,6 +39,8 @@ WAITED = 1.25
 """Wall over CPU seconds of the sample beyond which the workers' waiting is told."""
 LONGER = 1.5
 """Sequences that are longer than those of the sample by this factor may need more memory than was measured."""
+ONE_FILE_GB = 50
+"""What is much for a release of one file."""
 
 
 @dataclass(frozen=True)
@@ -282,8 +284,34 @@ def plan(
         memory,
         worker_bytes,
         float(shutil.disk_usage(workspace.root).free),
-        tuple(_remarks(catalogue.sequences, chosen, found, untimed)),
+        (
+            *_remarks(catalogue.sequences, chosen, found, untimed),
+            *_on_shards(workspace, release, catalogue.frame_count, config.stages),
+        ),
     )
+
+
+def shards_advised(gigabytes: float, root: Path) -> str:
+    """That a large release is better made of many files; empty where it is not large.
+
+    Args:
+        root: the workspace's folder.
+    """
+    if gigabytes <= ONE_FILE_GB:
+        return ""
+    return (
+        f'The release will take about {gigabytes:.0f} GB: shard = "subject" in [pack] of {root / CONFIG_NAME} '
+        "makes many files of it, which a change does not write all anew."
+    )
+
+
+def _on_shards(
+    workspace: Workspace, release: StageCost | None, frames: int, settings: Mapping[str, Any]
+) -> Iterator[str]:
+    """That a large release is better made of many files, where the settings make one file of it."""
+    if release is not None and getattr(settings.get(release.stage), "shard", "none") == "none":
+        said = shards_advised(release.disk_bytes / release.frames * frames / 1e9, workspace.root)
+        yield from [said] if said else []
 
 
 # -- the sample

@@ -11,6 +11,7 @@ from types import ModuleType
 import pytest
 from shared_helpers import called
 
+from mimicme.commands import plan as planning
 from mimicme.commands.plan import available_memory, choose_sample, makespan, plan
 from mimicme.pipeline.errors import UsageError
 from mimicme.pipeline.items import FrameSource, Item, Sequence
@@ -111,6 +112,17 @@ def test_the_rest_is_told_from_the_sample(fake: ModuleType, tmp_path: Path) -> N
     record = json.loads(json.dumps(told.to_record(), allow_nan=False))
     assert record["cpu_hours"] == pytest.approx(sum(s.cpu_hours_left for s in told.all_stages))
     assert [row["stage"] for row in record["stages"]] == ["read", "fit", "agree", "paint"]
+
+
+def test_shards_are_proposed_for_what_is_large(
+    fake: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = made(fake, tmp_path).root
+    told = plan(Workspace.open(root), fake.WITH_SUBJECT, 1, jobs=0)
+    assert told.release is not None and not any("shard" in line for line in told.lines())
+    monkeypatch.setattr(planning, "ONE_FILE_GB", 1e-9)
+    told = plan(Workspace.open(root), fake.WITH_SUBJECT, 1, jobs=0)
+    assert any('shard = "subject" in [pack]' in line for line in told.lines())
 
 
 def test_what_learns_from_all_is_not_timed_and_said_to_be_missing(fake: ModuleType, tmp_path: Path) -> None:
