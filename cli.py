@@ -327,7 +327,7 @@ def _findings(
 def init(workspace: Path, dry_run: bool, **declared: Any) -> None:
     """Make a workspace for a folder of captures."""
     from mimicme.pipeline.captures.overview import overview
-    from mimicme.pipeline.workspace import CONFIG_NAME, Workspace, shards_advised
+    from mimicme.pipeline.workspace import CONFIG_NAME, Workspace
     from mimicme.stages import STAGES
 
     made = Workspace.create(workspace, stages=STAGES, dry_run=dry_run, **declared)
@@ -357,6 +357,8 @@ def init(workspace: Path, dry_run: bool, **declared: Any) -> None:
     if dry_run:
         click.echo("Nothing is written.")
         sys.exit(2 if found.unclear else 0)
+    from mimicme.commands.plan import shards_advised
+
     if said := shards_advised(found.frame_count * MB_A_FRAME / 1000, made.root):
         click.echo(said)
     click.echo(f"Next: mimicme run {shlex.quote(str(workspace))}")

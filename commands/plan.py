@@ -29,7 +29,7 @@ from mimicme.pipeline.run.progress import Console, duration, table
 from mimicme.pipeline.run.runlog import Cost, read_costs
 from mimicme.pipeline.run.runner import INTERRUPTED, RunOptions, run
 from mimicme.pipeline.stage import NEUTRAL_FIRST, Stage
-from mimicme.pipeline.workspace import Workspace, shards_advised
+from mimicme.pipeline.workspace import CONFIG_NAME, Workspace
 
 SEQUENCES = 8
 """The least sequences of a sample: of people with three frames a sequence about a minute of work on one core."""
@@ -39,6 +39,8 @@ WAITED = 1.25
 """Wall over CPU seconds of the sample beyond which the workers' waiting is told."""
 LONGER = 1.5
 """Sequences that are longer than those of the sample by this factor may need more memory than was measured."""
+ONE_FILE_GB = 50
+"""What is much for a release of one file."""
 
 
 @dataclass(frozen=True)
@@ -293,6 +295,20 @@ def plan(
             *_remarks(catalogue.sequences, chosen, found, untimed),
             *_on_shards(workspace, release, catalogue.frame_count, config.stages),
         ),
+    )
+
+
+def shards_advised(gigabytes: float, root: Path) -> str:
+    """That a large release is better made of many files; empty where it is not large.
+
+    Args:
+        root: the workspace's folder.
+    """
+    if gigabytes <= ONE_FILE_GB:
+        return ""
+    return (
+        f'The release will take about {gigabytes:.0f} GB: shard = "subject" in [pack] of {root / CONFIG_NAME} '
+        "makes many files of it, which a change does not write all anew."
     )
 
 

@@ -58,8 +58,6 @@ if TYPE_CHECKING:
 
 A = TypeVar("A", bound="Checkpoint")
 
-ONE_FILE_GB = 50
-"""What is much for a release of one file."""
 CONFIG_NAME = "mimicme.toml"
 OVERRIDES_NAME = "given.json"
 _OF_CONSENT = ("captures.consent", "captures.not_same", "metadata.")
@@ -67,20 +65,6 @@ _RESERVED = ("failures", "runs", "template", "report", "corrections")
 # `safe_name` lets no name of a sequence hold an '@'
 _PART = re.compile(r"([^@]+)@part-(\d{4,})-of-(\d{4,})\.h5")
 _KEYED = "hmac-sha256:"
-
-
-def shards_advised(gigabytes: float, root: Path) -> str:
-    """That a large release is better made of many files; empty where it is not large.
-
-    Args:
-        root: the workspace's folder.
-    """
-    if gigabytes <= ONE_FILE_GB:
-        return ""
-    return (
-        f'The release will take about {gigabytes:.0f} GB: shard = "subject" in [pack] of {root / CONFIG_NAME} '
-        "makes many files of it, which a change does not write all anew."
-    )
 
 
 _TEMPORARY = re.compile(r"\.[^/]+\.\d+\.tmp")

@@ -37,6 +37,8 @@ from mimicme.pipeline.formats.mesh_file import (
 )
 from mimicme.pipeline.geometry.mesh import Mesh
 
+MAX_MOVED = 500_000_000
+"""Vertices of morph targets that are added up: a file may name one target a million times."""
 _TRIANGLES, _STRIP, _FAN = 4, 5, 6
 _BYTE = 5121  # the component type of unsigned bytes
 _SRGB_WRITERS = ("trimesh", "open3d")
@@ -210,7 +212,7 @@ class _Parts:
     pictures: list[int] = field(default_factory=list)
     images: dict[int, int] = field(default_factory=dict)
     _shared: dict[Any, int] = field(default_factory=dict)
-    _counts: dict[str, int] = field(default_factory=lambda: {"vertices": 0, "uvs": 0, "triangles": 0})
+    _counts: dict[str, int] = field(default_factory=dict)
 
     def add(self, number: int, placed: _Placed, part: dict[str, Any]) -> None:
         """One primitive of the scene's mesh of that number."""
@@ -247,7 +249,7 @@ class _Parts:
         self.pictures.append(at)
 
     def _grow(self, what: str, by: int, most: int) -> int:
-        before = self._counts[what]
+        before = self._counts.get(what, 0)
         self._counts[what] = before + by
         if before + by > most:
             raise fail(
@@ -279,6 +281,8 @@ class _Parts:
         if place is None:
             place = self.document.accessor(part["attributes"]["POSITION"], 3)
         place = place.astype(np.float64).reshape(n, 3)
+        moved = sum(1 for weight in placed.weights[: len(part.get("targets", []))] if weight)
+        self._grow("vertices moved by targets", moved * n, MAX_MOVED)
         for weight, target in zip(placed.weights, part.get("targets", []), strict=False):
             if weight and "POSITION" in target:
                 place = place + weight * self.document.accessor(target["POSITION"], 3)

@@ -11,8 +11,8 @@ from types import ModuleType
 import pytest
 from shared_helpers import called
 
+from mimicme.commands import plan as planning
 from mimicme.commands.plan import available_memory, choose_sample, plan
-from mimicme.pipeline import workspace
 from mimicme.pipeline.errors import UsageError
 from mimicme.pipeline.items import FrameSource, Item, Sequence
 from mimicme.pipeline.run.runlog import read_costs
@@ -111,7 +111,7 @@ def test_shards_are_proposed_for_what_is_large(
     root = made(fake, tmp_path).root
     told = plan(Workspace.open(root), fake.WITH_SUBJECT, 1, jobs=0)
     assert told.release is not None and not any("shard" in line for line in told.lines())
-    monkeypatch.setattr(workspace, "ONE_FILE_GB", 1e-9)
+    monkeypatch.setattr(planning, "ONE_FILE_GB", 1e-9)
     told = plan(Workspace.open(root), fake.WITH_SUBJECT, 1, jobs=0)
     assert any('shard = "subject" in [pack]' in line for line in told.lines())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 import tracemalloc
 from typing import Any
 
@@ -135,6 +136,20 @@ def test_meshes_repeated_too_often_are_refused_before_memory_is_taken() -> None:
     assert caught.value.reason == "too-large"
     assert tracemalloc.get_traced_memory()[1] < 8 << 20
     tracemalloc.stop()
+
+
+def test_targets_named_too_often_are_refused_before_they_are_added_up() -> None:
+    one = Gltf().fill(places=np.zeros((60_000, 3)), uv=None)
+    target = one.add(np.zeros((60_000, 3)), "f4")
+    one.part["targets"] = [{"POSITION": target}] * 20_000
+    one.tree["meshes"][0]["weights"] = [0.001] * 20_000
+    began = time.process_time()
+    with pytest.raises(MeshFileError, match="vertices moved by targets") as caught:
+        read_mesh(one.glb(), "a.glb")
+    assert caught.value.reason == "too-large"
+    assert time.process_time() - began < 5  # adding them up takes half a minute
+    one.tree["meshes"][0]["weights"] = [0.0] * 20_000
+    assert len(read_mesh(one.glb(), "a.glb").mesh.vertices) == 60_000
 
 
 def test_draco_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
