@@ -37,6 +37,8 @@ __all__ = [
     "way_in",
 ]
 
+PAGE_MARK, PAGE_HEAD = b": mimicme view</title>", 4096
+"""What the pages say of themselves, and within how many bytes."""
 FRAMES = 9
 TEXTURE_SIZE = 512
 
@@ -99,7 +101,11 @@ def view_file(
         frames: at most so many of the registered ones, evenly; of the others where none is registered.
         texture_size: side of the textures, texels.
         scans: whether scans are in it too, thinned out.
+
+    Raises:
+        UsageError: another file would be lost.
     """
+    check_replaceable(output)
     entry = source.sequence(place)
     rows = chosen_rows(entry, frames)
     scene = Scene(source.template, texture_size, scans)
@@ -123,6 +129,25 @@ def view_file(
         output, render_page(f"{source.title if source.shapes else entry.item}: mimicme view", given, payloads)
     )
     return len(rows)
+
+
+def check_replaceable(output: Path) -> None:
+    """That nothing but an earlier page lies where a page is to be written.
+
+    Raises:
+        UsageError: something else does.
+    """
+    if not output.exists():
+        return
+    if output.is_file():
+        with open(output, "rb") as file:
+            if PAGE_MARK in file.read(PAGE_HEAD):
+                return
+    raise UsageError(
+        "there is something already that is no page of the viewer, and would be lost",
+        where=output,
+        todo="Give another name with --output, or remove it.",
+    )
 
 
 def chosen_rows(entry: SequenceEntry, count: int) -> list[int]:

@@ -219,6 +219,16 @@ def test_its_policy_lets_its_own_scripts_run_alone() -> None:
 # -- files
 
 
+def test_a_page_takes_the_place_of_a_page_and_of_nothing_else(base: Path, tmp_path: Path) -> None:
+    source, page = opened(base), tmp_path / "page.html"
+    assert view_file(source, 1, page, 1) == 1 and view_file(source, 1, page, 1) == 1
+    for other in (tmp_path / "mine.html", tmp_path / "folder"):
+        other.mkdir() if other.name == "folder" else other.write_text("<!DOCTYPE html><title>mimicme</title>")
+        with pytest.raises(UsageError, match="would be lost"):
+            view_file(source, 1, other, 1)
+    assert (tmp_path / "mine.html").read_text() == "<!DOCTYPE html><title>mimicme</title>"
+
+
 def test_a_workspaces_sequence_as_a_file(base: Path, tmp_path: Path) -> None:
     said = mimicme("view", base, "S000/surprise", "--scans", "--frames", 2, "--output", tmp_path / "v.html")
     assert "S000/surprise, 2 frames" in said.stdout
