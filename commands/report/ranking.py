@@ -58,13 +58,17 @@ def worst_frame(record: ItemRecord) -> FrameRecord | None:
 def sequence_badness(record: ItemRecord) -> Badness:
     """Of a sequence: that of its worst frame in use, and `NOTE_MM` more if frames are rejected, unless by a person.
 
-    Without any frame left, or when a stage failed, it comes before all others.
+    Without any frame left, unless a person called all of them bad, or when a stage failed, it comes before all others.
     """
     if record.failure:
         return Badness(float("inf"), f"failed: {record.failure}")
     worst = worst_frame(record)
     if worst is None:
         return Badness(float("inf"), "it has no frames")
+    if all(frame.reason == REVIEWED for frame in record.frames if not frame.ok) and not worst.ok:
+        return Badness(
+            0.0, "no frame is left: a person called all of them bad"
+        )  # who looked need not look again
     if not worst.ok:
         return Badness(float("inf"), f"no frame is left, the first {badness(worst).why}")
     score, why = badness(worst)

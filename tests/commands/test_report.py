@@ -208,6 +208,17 @@ def test_who_called_a_frame_bad_is_not_the_last_stage(workspace: Workspace) -> N
     assert sequence_badness(record).why == "1 rejected: no-face"
 
 
+def test_what_a_person_threw_out_whole_is_not_looked_at_first_again() -> None:
+    def all_lost(name: str, *reasons: str) -> ItemRecord:
+        frames = [FrameRecord(k, k, "align", False, reason) for k, reason in enumerate(reasons)]
+        return ItemRecord(Item("S", name), "smile", frames)
+
+    looked, both = all_lost("looked", REVIEWED, REVIEWED), all_lost("both", REVIEWED, "no-face")
+    fine = ItemRecord(Item("S", "fine"), "smile", [FrameRecord(0, 0, quality={"expected_error": 0.5})])
+    assert [r.item.sequence for r in order([looked, fine, both])] == ["both", "fine", "looked"]
+    assert "called all of them bad" in sequence_badness(looked).why
+
+
 def test_the_index_has_the_figures_of_the_worst_frame_itself() -> None:
     """As its page, which names that frame, and not the largest of any frame."""
     noted = FrameRecord(

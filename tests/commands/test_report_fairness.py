@@ -100,6 +100,8 @@ def test_small_groups_are_not_shown_to_others() -> None:
     page = render_section("fairness", found)
     assert "rarest" not in page and by.hidden == 12 and [g.name for g in by.groups] == ["male"]
     assert "Not shown: 12 people" in page
+    few = render_section("fairness", fairness(records[:6], people, private=10))
+    assert "Not shown: 6 people" in few and "<table" not in few
 
 
 def test_columns_are_those_about_people_and_devices() -> None:
