@@ -132,7 +132,7 @@ def _write(
 
 STAGE = Stage(
     name="register",
-    version=13,
+    version=14,
     settings=RegisterSettings,
     needs=("ingest", "landmarks", "align"),
     compute=compute,
