@@ -54,7 +54,7 @@ from mimicme.pipeline.template.skin import skin_of
 
 Progress = Callable[[str], None]
 
-VERSION = 1
+VERSION = 2
 """Raised when the same release and template give another release."""
 REACH_MM = 2.0
 """A vertex farther from the other template than this has no counterpart there."""
