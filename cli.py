@@ -746,7 +746,13 @@ def view_command(
 @main.command("export")
 @click.argument("release", type=RELEASE)
 @click.argument("directory", type=FOLDER)
-@click.option("--format", "kind", type=click.Choice(["obj", "ply", "glb", "npz"]), required=True)
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["obj", "ply", "glb", "npz"]),
+    required=True,
+    help="A GLB is in metres, as glTF demands, with --space file in the captures' unit; the others as --space says.",
+)
 @click.option(
     "--only", default="*/*", show_default=True, metavar="GLOB", help="SUBJECT/SEQUENCE, as in 'S001/*'."
 )
@@ -773,7 +779,7 @@ def view_command(
 @click.option(
     "--landmarks",
     type=click.Choice(["ljson", "pts", "pp", "csv", "json", "lm3", "bnd", "none"]),
-    help="Beside each frame, as ... (default: ljson; with npz, which has them, none).",
+    help="Beside each frame, in the mesh's unit and axes (default: ljson; with npz, which has them, none).",
 )
 @click.option(
     "--colors",

@@ -56,7 +56,7 @@ from mimicme.pipeline.whole_file import refuse_existing
 
 Progress = Callable[[str], None]
 
-VERSION = 1
+VERSION = 2
 """Raised when the same release and template give another release."""
 REACH_MM = 2.0
 """A vertex farther from the other template than this has no counterpart there."""

@@ -54,6 +54,7 @@ _TRIED = {"bu3dfe": re.compile(r".*_RAW\.\w+", re.IGNORECASE), "facescape": None
 """Layouts that are told by the names of files and folders, before their depth; with the files that do not count then:
 BU-3DFE has an uncut scan beside each."""
 
+_RECORDED = (".png", ".npy", ".jpg", ".jpeg")
 _RECORDING_DEPTHS = {1: f"{{subject}}/{RECIPE}", 2: LAYOUTS["rgbd"]}
 
 EXTENSIONS = ("obj", "ply", "glb", "gltf", "wrl", "vrml", "vtk", "stl")
@@ -285,8 +286,7 @@ def search(root: Path, layout: str = "") -> Search:
             "their own.",
         )
     if pattern.rpartition("/")[2] == RECIPE or (recipes and not pattern):
-        messages += unread.remarks(real_root, without_recordings(names, recipes), [])
-        return _recordings(real_root, pattern, recipes, files, messages)
+        return _recordings(real_root, pattern, recipes, files, messages, names)
     messages += unread.remarks(real_root, names, files)
     if not files:
         raise InputError(
@@ -333,9 +333,12 @@ def search(root: Path, layout: str = "") -> Search:
 
 
 def _recordings(
-    root: Path, pattern: str, recipes: list[str], meshes: list[str], messages: list[str]
+    root: Path, pattern: str, recipes: list[str], meshes: list[str], messages: list[str], files: list[str]
 ) -> Search:
     """The recordings of depth cameras below the capture folder; meshes beside them are left out.
+
+    Args:
+        files: all of the folder, of which is said what is seen and not read.
 
     Raises:
         InputError: there is none that can be used.
@@ -362,6 +365,12 @@ def _recordings(
     recordings, said_of = find_recordings(root, list(fields))
     if not recordings:
         raise InputError("no recording can be used", where=root, todo=" ".join(said_of))
+    used = [recording.recipe for recording in recordings]
+    lost = set(without_recordings(files, used)) - set(without_recordings(files, recipes))
+    # why the pictures of a recording that cannot be used are not read is said below
+    unsaid = {name for name in lost if _ending(name) in _RECORDED}
+    beside = [name for name in without_recordings(files, used) if name not in unsaid]
+    messages += unread.remarks(root, beside, [])
     messages += said_of
     misfits = [name for name in recipes if name not in fields]
     for what, left in ((RECIPE, misfits), ("mesh files", meshes)):

@@ -54,7 +54,10 @@ class Regions(NamedTuple):
 
 
 def smoothing_matrix(
-    frames: NDArray[np.float32], times: NDArray[np.int64], regions: Regions | None = None
+    frames: NDArray[np.float32],
+    times: NDArray[np.int64],
+    regions: Regions | None = None,
+    every_mode: bool = False,
 ) -> Floats:
     """(F, F) matrix S; the smoothed sequence is S @ frames.
 
@@ -65,6 +68,7 @@ def smoothing_matrix(
         frames: (F, V, 3) mm, canonical frame.
         times: (F,) frame numbers, increasing; gaps are allowed.
         regions: what tells noise from motion; None: time alone does.
+        every_mode: whether also modes stay that no test tells from noise.
     """
     count = len(frames)
     if regions is not None and not (regions.still.any() and regions.moving.any()):
@@ -76,7 +80,7 @@ def smoothing_matrix(
     mode = mode[:, value > 1e-12 * max(value[-1], 1e-300)]
     grams = None if regions is None else _Grams.of(frames, regions)
     noise = np.ones(mode.shape[1]) if grams is None else _noise_shares(grams, mode)
-    smoothed = mode * (noise < RESTLESS**2) if short else _smoothed_modes(mode, times, noise)
+    smoothed = mode * (noise < RESTLESS**2) if short else _smoothed_modes(mode, times, noise, every_mode)
     stay = np.full((count, count), 1 / count)  # the mean is kept as it is
     matrix = np.asarray(stay + smoothed @ mode.T @ (np.eye(count) - stay))
     return matrix if short or grams is None else matrix + _missed(grams, times, matrix)
@@ -88,17 +92,17 @@ def _missed(grams: _Grams, times: NDArray[np.int64], matrix: Floats) -> Floats:
     A rate, one of the penalty's eigenvectors, is a motion's where the amplitude of what was taken away over the still
     part is less than `QUIET` of that over the moving one.
     """
-    _, basis = _rates(times)
+    _, basis = rates(times)
     taken = np.eye(len(matrix)) - matrix
     still, moving = grams.energies(taken.T @ basis)
     moves = still < QUIET**2 * moving
     return np.asarray(basis[:, moves] @ basis[:, moves].T @ taken)
 
 
-def _smoothed_modes(mode: Floats, times: NDArray[np.int64], noise: Floats) -> Floats:
-    """(F, k) what is kept of modes (F, k), of which shares (k,) are noise."""
+def _smoothed_modes(mode: Floats, times: NDArray[np.int64], noise: Floats, every_mode: bool) -> Floats:
+    """(F, k) what is kept of modes (F, k), of which shares (k,) are noise; of `every_mode`, or of those that move."""
     count = len(mode)
-    roughness, basis = _rates(times)
+    roughness, basis = rates(times)
     in_basis = basis.T @ mode
     gain = 1 / (1 + PENALTIES[:, None] * roughness[None, :])
     misfit = ((1 - gain) ** 2) @ in_basis**2
@@ -109,16 +113,27 @@ def _smoothed_modes(mode: Floats, times: NDArray[np.int64], noise: Floats) -> Fl
     stiffest = (misfit <= np.where(moves, noise, np.inf)).sum(axis=0) - 1
     best = np.minimum(best, stiffest)  # the misfit grows with the penalty
     kept = gain[best].T
-    kept[:, ~moves & ~_significant(kept, in_basis)] = 0.0
+    if not every_mode:
+        kept[:, ~moves & ~_significant(kept, in_basis)] = 0.0
     return np.asarray(basis @ (kept * in_basis))
 
 
-def _rates(times: NDArray[np.int64]) -> tuple[Floats, Floats]:
-    """(F,) roughness, and (F, F) in columns the curves that have it, slowest first: eigenvectors of the penalty."""
-    difference = _differences(times.astype(np.float64))
+def rates(times: NDArray[np.int64]) -> tuple[Floats, Floats]:
+    """Rates of change: (F,) roughness, and (F, F) in columns the orthonormal curves that have it, slowest first.
+
+    These are the penalty's eigenvectors: a constant, a linear and a quadratic one, which cost nothing, and so on.
+
+    Args:
+        times: (F,) frame numbers, increasing, `ORDER` or more.
+    """
+    at = times.astype(np.float64)
+    difference = _differences(at)
     roughness, basis = np.linalg.eigh(difference.T @ difference)
     roughness = np.maximum(roughness, 0.0)
-    roughness[:ORDER] = 0.0  # polynomials up to the second degree cost nothing
+    roughness[:ORDER] = 0.0
+    # of the eigenvectors of one value any rotation would do
+    middle = (at - at.mean()) / max(float(np.ptp(at)), 1.0)
+    basis[:, :ORDER] = np.linalg.qr(np.vander(middle, ORDER, increasing=True))[0]
     return roughness, basis
 
 
@@ -190,13 +205,18 @@ def _differences(times: Floats) -> Floats:
     return rows
 
 
-def smooth(frames: NDArray[np.float32], times: NDArray[np.int64], regions: Regions | None = None) -> None:
+def smooth(
+    frames: NDArray[np.float32],
+    times: NDArray[np.int64],
+    regions: Regions | None = None,
+    every_mode: bool = False,
+) -> None:
     """Smooth a sequence (F, V, 3) in place; see this module's text.  Needs a few MB beside it.
 
     Args:
-        frames, times, regions: as of `smoothing_matrix`.
+        frames, times, regions, every_mode: as of `smoothing_matrix`.
     """
-    matrix = smoothing_matrix(frames, times, regions)
+    matrix = smoothing_matrix(frames, times, regions, every_mode)
     for block in _blocks(frames):
         block[...] = np.einsum("st,tvx->svx", matrix, block.astype(np.float64), optimize=True)
 
@@ -210,7 +230,9 @@ def _blocks(frames: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
 def smooth_poses(poses: Floats, centre: Floats, times: NDArray[np.int64]) -> Floats:
     """Rigid motions (F, 4, 4) smoothed as three rotations and three translations of the point `centre` (3,).
 
-    Each of the six curves is a mode of its own.  Rotations are taken relative to the first frame's, as rotation
+    Each of the six curves is a mode of its own, and none is left out: a head that turns by half a degree in nine frames
+    passes no test, and to hold it still takes more away than the noise of poses, which thousands of points share.
+    Rotations are taken relative to the first frame's, as rotation
     vectors: a head does not turn by half a circle within a sequence.
     """
     from scipy.spatial.transform import Rotation
@@ -221,7 +243,7 @@ def smooth_poses(poses: Floats, centre: Floats, times: NDArray[np.int64]) -> Flo
     curves = np.concatenate([turn, shift], axis=1)
     for k in range(6):
         column = curves[:, [k], None].astype(np.float32)
-        curves[:, k] = smoothing_matrix(column, times) @ curves[:, k]
+        curves[:, k] = smoothing_matrix(column, times, every_mode=True) @ curves[:, k]
     still = np.tile(np.eye(4), (len(poses), 1, 1))
     still[:, :3, :3] = Rotation.from_rotvec(curves[:, :3]).as_matrix()
     still[:, :3, 3] = centre + curves[:, 3:] - still[:, :3, :3] @ centre

@@ -37,7 +37,8 @@ from mimicme.pipeline.geometry.mesh import (
     triangle_normals,
 )
 from mimicme.pipeline.geometry.rigid import fit_rigid, fit_similarity_scale
-from mimicme.pipeline.geometry.spatial import Surface
+from mimicme.pipeline.geometry.spatial import Closest, Surface
+from mimicme.pipeline.geometry.triangle_grid import Near, TriangleGrid
 from mimicme.pipeline.template import INTERIOR, Template, TemplateKey, load_prepared, with_digest
 
 RIGID = "rigid_"
@@ -371,7 +372,7 @@ class _Interior:
         surface = self.surface(vertices)
         left = self.under
         for depth in range(1, UNDER_PASSES + 1):
-            found = surface.before(out[left])
+            found = surface.before(out[left], REACH_MM)
             through = found.through
             left = left[through]
             if not len(left):
@@ -396,7 +397,9 @@ class _Interior:
     def surface(self, vertices: Floats) -> _Cover:
         middle = vertices.mean(axis=0)
         normals, _ = triangle_normals(vertices, self.skin.faces)
-        return _Cover(Surface(vertices - middle, self.skin.faces), normals, middle)
+        about = vertices - middle
+        faces = self.skin.faces
+        return _Cover(Surface(about, faces), TriangleGrid(about, faces), normals, middle)
 
     def _push(
         self, points: Floats, body: _Body, motion: Floats, size: float, cover: _Cover, vertices: Floats
@@ -439,7 +442,7 @@ class _Interior:
             depth, _ = body.depth(vertices[self.index], fit_rigid(size * rest, now), size)
             over = vertices[self.index[body.near[depth > OVER_MM]]] if len(depth) else np.empty((0, 3))
             found.append(np.unique(body.vertices[cKDTree(now).query(over)[1]]) if len(over) else found[0])
-        found.append(self.under[cover.before(vertices[self.under]).through])
+        found.append(self.under[cover.before(vertices[self.under], REACH_MM).through])
         return np.unique(np.concatenate(found))
 
 
@@ -464,6 +467,7 @@ class _Cover:
     """The skin of a frame about its middle (3,), and its triangles' normals."""
 
     surface: Surface
+    grid: TriangleGrid
     normals: Floats
     middle: Floats
 
@@ -484,11 +488,14 @@ class _Cover:
         out = facing < 0
         return rows[cut][out], depth[out], inwards[out]
 
-    def before(self, points: Floats) -> _Heights:
-        """How far points (n, 3) lie before the skin that is closest to them."""
-        found = self.surface.closest(points - self.middle)
+    def before(self, points: Floats, reach_mm: float = np.inf) -> _Heights:
+        """How far points (n, 3) lie before the skin that is closest to them; what is farther than `reach_mm` is not
+        `on_skin`, and is quicker not to find."""
+        about = points - self.middle
+        near = np.isfinite(reach_mm)
+        found: Closest | Near = self.grid.closest(about, reach_mm) if near else self.surface.closest(about)
         normals = self.normals[found.triangles]
-        away = points - self.middle - found.points
+        away = about - found.points
         height = (away * normals).sum(axis=1)
         # over a hole, or beside an edge, the closest triangle says nothing
         on_skin = np.abs(height) > LEVEL * found.distances

@@ -63,7 +63,7 @@ from mimicme.stages.pack.survey import Look, Memory, signature
 from mimicme.stages.project.checkpoint import ProjectCheckpoint
 from mimicme.stages.register.checkpoint import RegisteredCheckpoint
 
-VERSION = 8
+VERSION = 9
 STAGE_FAILED = "stage-failed"
 BAKED = "baked"
 TEXTURE_FORMATS = ("png", "jpeg", "webp")

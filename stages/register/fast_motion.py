@@ -9,13 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
-from mimicme.pipeline.arrays import Bools, Floats
-from mimicme.stages.register.levels import Levels
+from mimicme.pipeline.arrays import Floats
+from mimicme.stages.register.patches import Patches
 
-PATCH_MM = 12.0
-"""Radius of the patch over which a change is averaged: noise of a depth camera is alike within about 10 mm."""
 LEAST_NOISE_MM = 0.05
 """Noise of a registration of scans that have none."""
 LIVELY = 2.0
@@ -26,28 +23,15 @@ NOISE, MOTION = 4.0, 5.0
 
 
 class FastMotion:
-    """Tells fast motion from noise.
+    """Tells fast motion from noise, patch by patch."""
 
-    Args:
-        levels: of the template.
-        rest: (V, 3) the template, mm; still: (V,) True on the skull.
-    """
-
-    def __init__(self, levels: Levels, rest: Floats, still: Bools) -> None:
-        from scipy.spatial import cKDTree
-
-        self._index, self._prolong = levels.coarse.index, levels.prolong
-        points = rest[self._index]
-        pairs = cKDTree(points).sparse_distance_matrix(cKDTree(points), PATCH_MM, output_type="coo_matrix")
-        near = sparse.csr_matrix((np.ones(pairs.nnz), (pairs.row, pairs.col)), shape=pairs.shape)
-        near = near.maximum(sparse.identity(len(points), format="csr"))
-        self._near = near
-        self._mean = sparse.diags(1 / np.asarray(near.sum(axis=1)).ravel()) @ near
-        self._still = still[self._index]
+    def __init__(self, patches: Patches) -> None:
+        self._patches = patches
 
     def noise_mm(self, own: NDArray[np.float32], smooth: NDArray[np.float32]) -> float:
         """Median change over the skull that smoothing (F, V, 3) made to frames' own vertices (F, V, 3)."""
-        return float(np.median(self._changes(own, smooth)[:, self._still])) if self._still.any() else 0.0
+        still = self._patches.still
+        return float(np.median(self._changes(own, smooth)[:, still])) if still.any() else 0.0
 
     def restore(self, own: NDArray[np.float32], smooth: NDArray[np.float32]) -> None:
         """Put smoothed vertices (F, V, 3) back, in place, to frames' own (F, V, 3) where these show fast motion."""
@@ -57,11 +41,9 @@ class FastMotion:
         own_share = np.clip((change / usual - NOISE) / (MOTION - NOISE), 0, 1)
         for share, mine, frame in zip(own_share, own, smooth, strict=True):
             if share.any():
-                patch = self._near.multiply(share[None, :]).max(axis=1).toarray().ravel()
-                field = np.clip(self._prolong @ (self._mean @ patch), 0, 1)[:, None]
-                frame += (field * (mine - frame)).astype(np.float32)
+                frame += (self._patches.spread(share)[:, None] * (mine - frame)).astype(np.float32)
 
     def _changes(self, own: NDArray[np.float32], smooth: NDArray[np.float32]) -> Floats:
         """(F, n) root mean square change around each coarse vertex, mm."""
-        squares = ((own[:, self._index] - smooth[:, self._index]).astype(np.float64) ** 2).sum(axis=2)
-        return np.sqrt(np.asarray((self._mean @ squares.T).T))
+        index = self._patches.index
+        return np.sqrt(self._patches.mean_squares((own[:, index] - smooth[:, index]).astype(np.float64)))

@@ -35,6 +35,7 @@ from mimicme.stages.register.fit import (
 )
 from mimicme.stages.register.levels import Levels
 from mimicme.stages.register.mouth_light import Mouth, light_between_lips
+from mimicme.stages.register.patches import Patches
 from mimicme.stages.register.plausibility import Plausibility
 from mimicme.stages.register.prior import ExpressionPrior
 from mimicme.stages.register.quality import (
@@ -45,8 +46,9 @@ from mimicme.stages.register.quality import (
     QualityAssessor,
     reject_bad,
 )
+from mimicme.stages.register.slow_motion import SlowMotion
 from mimicme.stages.register.spline import MIN_LANDMARKS, disagreement, landmark_weights
-from mimicme.stages.register.stabilisation import head_motion, refine_pose, skull_weights
+from mimicme.stages.register.stabilisation import firmness, head_motion, refine_pose, skull_weights
 from mimicme.stages.register.targets import ScanTarget
 
 if TYPE_CHECKING:
@@ -151,7 +153,8 @@ class Registered:
 
 class Anatomy(NamedTuple):
     """What a template alone says, the same for every sequence: the assessor of its frames; the core of its face;
-    (V,) weights of the skull, and its centre (3,), mm; the regions that smoothing in time tells apart; fast motion."""
+    (V,) weights of the skull, and its centre (3,), mm; the regions that smoothing in time tells apart; fast and
+    slow motion."""
 
     assessor: QualityAssessor
     core: FaceCore
@@ -159,6 +162,7 @@ class Anatomy(NamedTuple):
     skull_centre: Floats
     regions: Regions
     fast_motion: FastMotion
+    slow_motion: SlowMotion
 
     @classmethod
     def of(cls, template: Template, levels: Levels) -> Anatomy:
@@ -167,13 +171,15 @@ class Anatomy(NamedTuple):
         core = FaceCore.of(vertices, faces, areas, template.landmarks())
         skull = skull_weights(vertices, template.landmarks(), areas)
         regions = Regions(skull > 0, core.areas > 0)
+        patches = Patches(levels, vertices, regions.still)
         return cls(
             QualityAssessor(vertices, faces, levels.opposite, core.areas > 0, levels.eyeballs),
             core,
             skull,
             skull / max(skull.sum(), 1e-300) @ vertices,
             regions,
-            FastMotion(levels, vertices, regions.still),
+            FastMotion(patches),
+            SlowMotion(patches),
         )
 
 
@@ -208,7 +214,7 @@ class SequenceTracker:
         anatomy = levels.once("anatomy", TemplateKey(template), lambda: Anatomy.of(template, levels))
         self._assessor, self._core, self._skull = anatomy.assessor, anatomy.core, anatomy.skull
         self.skull_centre, self.regions = anatomy.skull_centre, anatomy.regions
-        self.fast_motion = anatomy.fast_motion
+        self.fast_motion, self.slow_motion = anatomy.fast_motion, anatomy.slow_motion
         self._plausibility = Plausibility(
             template.vertices,
             template.faces,
@@ -521,11 +527,13 @@ class SequenceTracker:
         offset[use] = detected - (self.levels.fine.landmarks @ neutral.vertices)[use]
         return offset
 
-    def refine_pose(self, frame: Frame, vertices: Floats, pose: Floats) -> Floats:
-        """The pose (4, 4) of a known shape (V, 3, canonical), refined on the frame's surface."""
+    def refine_pose(self, frame: Frame, vertices: Floats, pose: Floats, weights: Floats) -> Floats:
+        """The pose (4, 4) of a known shape (V, 3, canonical), refined on the frame's surface by its vertices' weights
+        (V,)."""
         scan = ScanTarget(transform(inverse(pose), frame.vertices), frame.faces)
         min_cosine = self._fitter.rejection.min_cosine
-        return pose @ refine_pose(vertices, self.template.faces, scan, self.settings.scale_end_mm, min_cosine)
+        scale = self.settings.scale_end_mm
+        return pose @ refine_pose(vertices, self.template.faces, scan, scale, min_cosine, weights)
 
     def assess(self, frame: Frame, vertices: Floats, pose: Floats, checks: LandmarkChecks) -> Registered:
         """A shape (V, 3, canonical) at a pose (4, 4), assessed and within the limits.
@@ -654,9 +662,9 @@ def smooth_sequence(
 ) -> dict[int, Registered]:
     """The registered frames (by row) of one sequence, with jitter between frames removed.
 
-    Vertices are smoothed in the canonical frame, but for what moves faster than the frame rate can show; then each
-    pose is refined on its scan, then the poses are smoothed.  A frame that the surface contradicts afterwards, by more
-    than the noise that is seen over the skull, keeps its own fit.
+    Vertices are smoothed in the canonical frame, but for what moves faster than the frame rate can show, or slowly in
+    a small part of the face; then each pose is refined on its scan, then the poses are smoothed.  A frame that the
+    surface contradicts afterwards, by more than the noise that is seen over the skull, keeps its own fit.
     """
     rows = sorted(found, key=lambda row: found[row].number)
     short = len(rows) < MIN_FRAMES
@@ -669,11 +677,13 @@ def smooth_sequence(
     noise = tracker.fast_motion.noise_mm(own_shapes, shapes)
     if short and noise < LEAST_NOISE_MM:
         return {}
+    tracker.slow_motion.restore(own_shapes, shapes, times)
     tracker.fast_motion.restore(own_shapes, shapes)
     del own_shapes
+    firm = firmness(shapes)
     poses = np.stack(
         [
-            _refined_pose(tracker, load(row), shape.astype(np.float64), found[row].pose)
+            _refined_pose(tracker, load(row), shape.astype(np.float64), found[row].pose, firm)
             for row, shape in zip(rows, shapes, strict=True)
         ]
     )
@@ -697,11 +707,13 @@ def smooth_sequence(
     return result
 
 
-def _refined_pose(tracker: SequenceTracker, frame: Frame, vertices: Floats, pose: Floats) -> Floats:
+def _refined_pose(
+    tracker: SequenceTracker, frame: Frame, vertices: Floats, pose: Floats, weights: Floats
+) -> Floats:
     """See `SequenceTracker.refine_pose`; the given pose where that is numerically impossible."""
     try:
         with frame_numerics():
-            return tracker.refine_pose(frame, vertices, pose)
+            return tracker.refine_pose(frame, vertices, pose, weights)
     except FrameRejected:
         return pose
 

@@ -86,6 +86,17 @@ def test_a_description_that_is_wrong_costs_its_sequence(tmp_path: Path) -> None:
         build(tmp_path)
 
 
+def test_what_lies_below_a_wrong_description_is_remarked_on_all_the_same(tmp_path: Path) -> None:
+    recording(tmp_path / "S1" / "a", "1")
+    recording(tmp_path / "S1" / "b", "1", text=recipe().replace("fx = 150.0", ""))
+    touch(tmp_path, "S1/b/take.bag")
+    touch(tmp_path, "S1/a/other.bag")
+    text = said(build(tmp_path))
+    assert "S1/b/rgbd.toml: `depth.fx` is missing" in text
+    assert "1 video (.bag) is not read, for example 'S1/b/take.bag'" in text
+    assert "depth image" not in text  # the first sentence says why these are not
+
+
 def test_time_stamps_of_a_file(tmp_path: Path) -> None:
     folder = tmp_path / "S1" / "a"
     recording(folder, "0001", "0002", "0003", text=recipe('times = "times.csv"'))

@@ -222,3 +222,31 @@ def test_a_still_shape_in_the_same_noise_stays_still():
         smooth(noisy, np.arange(17), HALVES)
         left.append(np.std(noisy - noisy.mean(axis=0)) / before)
     assert np.median(left) < 0.2
+
+
+def test_a_head_that_turns_little_in_few_frames_is_not_held_still():
+    rng = np.random.default_rng(3)
+    times = np.arange(MIN_FRAMES)
+    turn = np.radians(0.5) * np.sin(np.linspace(0, np.pi, MIN_FRAMES))
+    true = np.tile(np.eye(4), (MIN_FRAMES, 1, 1))
+    true[:, :3, :3] = Rotation.from_rotvec(np.c_[0 * turn, turn, 0 * turn]).as_matrix()
+    shaken = true.copy()
+    noise = Rotation.from_rotvec(np.radians(0.2) * rng.normal(size=(MIN_FRAMES, 3)))
+    shaken[:, :3, :3] = true[:, :3, :3] @ noise.as_matrix()
+    found = smooth_poses(shaken, np.zeros(3), times)
+    turned = Rotation.from_matrix(found[:, :3, :3]).as_rotvec()[:, 1]
+    assert np.ptp(turned) > 0.6 * np.ptp(turn)
+    off = [
+        Rotation.from_matrix(p[:, :3, :3].swapaxes(1, 2) @ true[:, :3, :3]).magnitude()
+        for p in (found, shaken)
+    ]
+    assert off[0].mean() < off[1].mean()
+
+
+def test_every_mode_stays_where_that_is_asked_for():
+    rng = np.random.default_rng(0)
+    frames = rng.normal(size=(MIN_FRAMES, 40, 3)).astype(np.float32)
+    times = np.arange(MIN_FRAMES)
+    tested, every = (np.trace(smoothing_matrix(frames, times, every_mode=e)) for e in (False, True))
+    assert tested == pytest.approx(1.0, abs=0.6)  # little more than the mean
+    assert 2.5 < every < MIN_FRAMES - 1

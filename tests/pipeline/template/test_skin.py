@@ -9,10 +9,10 @@ import pytest
 from small import write_small_template
 
 from mimicme.pipeline.errors import InputError
-from mimicme.pipeline.geometry.mesh import lengths, transform
+from mimicme.pipeline.geometry.mesh import lengths, transform, triangle_normals
 from mimicme.pipeline.geometry.spatial import open3d
 from mimicme.pipeline.template import load_prepared, prepare, save_prepared
-from mimicme.pipeline.template.skin import load_skin, skin_of
+from mimicme.pipeline.template.skin import REACH_MM, load_skin, skin_of
 
 RADIUS = 9.0
 
@@ -127,6 +127,20 @@ def test_what_is_soft_stays_behind_the_skin(head):
     left_there[skin.index] = pressed
     assert len(skin.outside(left_there))
     assert not len(skin.outside(skin.whole(pressed)))
+
+
+def test_what_lies_deep_stays_where_skin_beside_it_has_an_edge(head):
+    """The closest skin, far off and at a grazing angle, does not say that a point has come out."""
+    skin = skin_of(head)
+    cover = skin._interior.surface(head.vertices[skin.index])
+    rim = head.vertices[skin.index][np.argmin(head.vertices[skin.index][:, 1])]
+    deep = rim + np.array([0.0, -18.0, 4.0])
+    assert cover.before(deep[None]).height[0] > 0.3
+    assert not cover.before(deep[None], REACH_MM).through[0]
+    corners = skin.skin.vertices[skin.skin.faces]
+    over = corners.mean(axis=1) + 0.5 * triangle_normals(skin.skin.vertices, skin.skin.faces)[0]
+    height, near = cover.before(over).height, cover.before(over, REACH_MM).height
+    assert np.percentile(np.abs(height - near), 99) < 1e-3 and np.median(near) == pytest.approx(0.5, abs=1e-3)
 
 
 def test_a_mask_that_covers_landmarks_is_refused(head):

@@ -7,6 +7,7 @@ import pytest
 
 from mimicme.stages.register.fast_motion import FastMotion
 from mimicme.stages.register.levels import build_levels
+from mimicme.stages.register.patches import Patches
 
 COUNT = 12
 QUICK = 5
@@ -25,7 +26,7 @@ def chin(rest):
 
 @pytest.fixture(scope="module")
 def fast_motion(dome, rest):
-    return FastMotion(build_levels(dome.template(), 500, 0.5), rest, rest[:, 1] > 20)
+    return FastMotion(Patches(build_levels(dome.template(), 500, 0.5), rest, rest[:, 1] > 20))
 
 
 def shapes(rest, noise_mm):
