@@ -61,12 +61,20 @@ def head_motion(reference: Floats, vertices: Floats, weights: Floats) -> Floats:
 
 
 def refine_pose(
-    vertices: Floats, faces: Ints, scan: ScanTarget, scale_mm: float, min_cosine: float
+    vertices: Floats,
+    faces: Ints,
+    scan: ScanTarget,
+    scale_mm: float,
+    min_cosine: float,
+    weights: Floats | None = None,
 ) -> Floats:
     """(4, 4) small rigid motion that brings a registered shape (V, 3) onto its scan's surface.
 
     Point to plane (Chen and Medioni 1991), robust, a few Gauss-Newton steps.  With the shape known this is far more
     exact than the registration that found it: thousands of scan points take part, and no landmark.
+
+    Args:
+        weights: (V,) factor of each vertex' weight; by default 1.
     """
     from scipy.spatial.transform import Rotation
 
@@ -74,9 +82,11 @@ def refine_pose(
     step = max(1, len(vertices) // REFINEMENT_POINTS)
     normals = vertex_normals(vertices, faces)[::step]
     points = vertices[::step]
+    share = np.ones(len(points)) if weights is None else weights[::step]
     for _ in range(REFINEMENT_STEPS):
         now = transform(motion, points)
         found = scan.targets(now, normals @ motion[:3, :3].T, scale_mm, min_cosine, 4 * scale_mm)
+        found = found._replace(weights=found.weights * share)
         if (found.weights > 0).sum() < 100:
             return np.eye(4)  # too few correspondences
         centre = now.mean(axis=0)

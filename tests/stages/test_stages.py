@@ -15,13 +15,13 @@ KNOWN = {
     "ingest": (5, "88e0ee4d75c7"),
     "landmarks": (11, "79e39d1a7758"),
     "align": (5, "327af77b6cf4"),
-    "register": (13, "fec352536bbc"),
-    "repass": (5, "6603216eecb2"),
-    "refine": (9, "27103b1044cf"),
-    "bake": (10, "59a0344b02f2"),
+    "register": (14, "e756ce017669"),
+    "repass": (6, "6603216eecb2"),
+    "refine": (10, "27103b1044cf"),
+    "bake": (11, "59a0344b02f2"),
     "project": (6, "ae2bf8fc29b4"),
     "intensity": (1, "8324f2912502"),
-    "pack": (8, "43ab69c265f2"),
+    "pack": (9, "43ab69c265f2"),
 }  # fmt: skip
 """Version, and fingerprint of the default settings, of each stage.  Where one changes, every lab's workspaces are made
 anew from that stage on: raise the version, and write down here that it was meant."""
