@@ -206,6 +206,12 @@ class Correspondence:
         points += np.einsum("vji,vj->vi", triangle_frames(corner), self.displacement[there])
         return skin_of(self.whole).whole(self._rest.follow(points))
 
+    def carry_shares(self, values: NDArray[np.uint8], otherwise: int) -> NDArray[np.uint8]:
+        """(V,) numbers from 0 to 255 at the vertices of all of the new template, from those of all of the old one."""
+        corners, weights, _ = self.stored()
+        found = (weights * values[corners]).sum(axis=1)
+        return np.where(weights.any(axis=1), np.rint(found), otherwise).astype(np.uint8)
+
     def errors(self) -> dict[str, float]:
         """How far the two templates lie from each other on the face between brows and chin, mm, and which share of it
         has a counterpart."""
@@ -494,6 +500,12 @@ class _Frames:
         for name in CARRIED:
             if name in layout.ROW_FIELDS or any(np.isfinite(old.field(row, name)).any() for row in info.rows):
                 to.array(name, old.values(item, name))
+        skin = [old.field(row, layout.SKIN_SEEN) for row in info.rows]
+        fill = int(layout.OPTIONAL_ROW_FIELDS[layout.SKIN_SEEN].fill)
+        if any((seen < fill).any() for seen in skin):
+            stored_skin = to.rows(layout.SKIN_SEEN)
+            for at, seen in enumerate(skin):
+                stored_skin[at] = self.found.carry_shares(seen, fill)
         if len(ok):
             self.left_out |= set(old.maps(info.start))
         self._textures(to, info)

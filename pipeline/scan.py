@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mimicme.pipeline.formats import image
 from mimicme.pipeline.geometry.mesh import Mesh
@@ -109,3 +110,20 @@ def has_image(ingest: Checkpoint, row: int) -> bool:
 def load_image_bytes(ingest: Checkpoint, row: int) -> bytes | None:
     """The scan's texture as encoded bytes (JPEG, PNG or WebP); None when the frame has none."""
     return ingest.get(row, "image").tobytes() if has_image(ingest, row) else None
+
+
+def vertex_colors(scan: Mesh, pixels: image.Pixels | None) -> NDArray[np.float32] | None:
+    """Colours (n, 3) of a scan's vertices, 0 to 255: of its image, where a vertex has a place in it, NaN elsewhere;
+    else its own; None where it has neither.  At a seam between two photographs a vertex has that of one of them.
+    """
+    if pixels is not None and scan.uv is not None and scan.uv_faces is not None:
+        size = np.array(pixels.shape[1::-1], np.float64)
+        place = np.full((len(scan.vertices), 2), np.nan)
+        place[scan.faces.ravel()] = scan.uv[scan.uv_faces.ravel()]
+        known = np.isfinite(place).all(axis=1)
+        at = (np.array([0.0, 1.0]) + np.array([1.0, -1.0]) * place[known]) * size
+        column, row = np.clip(at, 0, size - 1).astype(np.int64).T
+        colors = np.full((len(place), 3), np.nan, np.float32)
+        colors[known] = pixels[row, column]
+        return colors
+    return None if scan.colors is None else scan.colors.astype(np.float32)

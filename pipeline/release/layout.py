@@ -11,6 +11,8 @@
       /<sequence>            attrs: expression, sequence (as named on disk), fps, file_from_scan (4,4), made_by_<stage>
         frame                (F,) i8         time_s (F,) f8: since the first frame, NaN: unknown
         vertices             (F,V,3) f4 mm   pose (F,4,4) f8
+        skin_seen            (F,V) u1: 255 what the scan shows there is the person, 0 it is hair, a cap, clothes; where
+                             all is 255 it is left out
         landmarks            (F,L,3) f4 mm   landmark_source (F,L) u1    landmark_confidence (F,L) f4
         landmark_distance (F,L) f4 mm        landmark_uv (F,L,2) f4      landmark_visible (F,views,L) u1
         texture/bytes, texture/offset        coverage/bytes, coverage/offset: one encoded image a frame
@@ -47,9 +49,9 @@ from mimicme.pipeline.landmarks import STANDARD_VIEWS
 from mimicme.pipeline.release import guard
 from mimicme.pipeline.template import Template
 
-SCHEMA_VERSION = "1.5"
+SCHEMA_VERSION = "1.6"
 """1.1: maps of the surface; 1.2: landmark_visible; 1.3: time_s; 1.4: digests, text of fixed length, an index of
-sequences, vertices as whole numbers; 1.5: shards."""
+sequences, vertices as whole numbers; 1.5: shards; 1.6: skin_seen."""
 ROOT_ATTRIBUTES = (
     "schema_version",
     "mimicme_version",
@@ -97,13 +99,16 @@ ROW_FIELDS: Mapping[str, Field] = {
 }
 """What every sequence has, one row per frame."""
 
+SKIN_SEEN = "skin_seen"
 OPTIONAL_ROW_FIELDS: Mapping[str, Field] = {
     "time_s": Field("<f8", (), "s", np.nan),
+    SKIN_SEEN: Field("|u1", ("V",), "1", 255),
     "landmark_distance": Field("<f4", ("L",), "mm", np.nan),
     "landmark_uv": Field("<f4", ("L", 2), "1", np.nan),
     "landmark_visible": Field("|u1", (len(STANDARD_VIEWS), "L"), "1"),
 }
-"""What a sequence has: `time_s` since version 1.3, the others when the project stage made them."""
+"""What a sequence has: `time_s` since version 1.3; `skin_seen`, since 1.6, when a scan shows hair or clothes; the
+others when the project stage made them."""
 
 TEMPLATE_FIELDS: Mapping[str, Field] = {
     "vertices": Field("<f4", (3,), "mm"),

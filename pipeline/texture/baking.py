@@ -40,6 +40,8 @@ PLAIN_CHUNK = 1 << 18
 # steps of the confidence mask: finer ones would only make it hard to compress
 CONFIDENCE_STEPS = 15
 
+HALF = 127.5
+"""Of 255: what is less sure to be skin is not taken for it."""
 MIRROR_TOLERANCE = 0.005
 """A layout this near to its own mirror image, in its own units, counts as symmetric; the embedded one is at 0.0023."""
 
@@ -146,11 +148,14 @@ def bake_source(
     settings: TextureOptions,
     maps: SurfaceMaps | None = None,
     fill_source: FillSource | None = None,
+    skin: NDArray[np.uint8] | None = None,
 ) -> Baked:
     """Bake one frame whose scan is ready; arguments as of `bake`, and
 
     Args:
         maps: filled in on the way.  fill_source: the subject's neutral, to fill holes from before the mirrored side.
+        skin: (V,) how sure it is that the scan shows the person's own surface, of 255; what is less sure than half
+            counts as not seen.  By default all is seen.
     """
     size = settings.size
     target = Target(vertices - source.origin, template, source, settings)
@@ -160,7 +165,7 @@ def bake_source(
     for raster in bands(template, size):
         total += len(raster.texels)
         drawn.add(raster)
-    picture, mask = drawn.finished()
+    picture, mask = drawn.finished(None if skin is None else _no_skin(skin, template, size))
     if maps is not None and drawn.beside is not None:
         _forget(maps, drawn.beside, target, template)
     light = None
@@ -184,6 +189,18 @@ def _forget(maps: SurfaceMaps, unseen: Bools, target: Target, template: Template
         )
         at = raster.texels[which].astype(np.int64) + base
         maps.add(at, raster.triangles[which], raster.weights[which], nothing, target)
+
+
+def _no_skin(skin: NDArray[np.uint8], template: Template, size: int) -> Bools | None:
+    """(size, size) True in texels of the layout where the scan shows what is no skin (V,); None where there is none."""
+    if skin.min(initial=255) >= HALF:
+        return None
+    found = np.zeros(size * size, bool)
+    values = skin.astype(np.float32)[:, None]
+    for raster in bands(template, size):
+        share = at_texels(template, raster.triangles, raster.weights, values)[:, 0]
+        found[raster.texels.astype(np.int64) + raster.first_row * size] = share < HALF
+    return found.reshape(size, size)
 
 
 def _sampler(source: Source, target: Target, settings: TextureOptions) -> ImageSampler | ColorSampler | None:
@@ -270,19 +287,22 @@ class _Drawn:
         if self.jumps is not None:
             self.jumps.add(at, triangles, depth)
 
-    def finished(self) -> tuple[Pixels, Pixels]:
-        """The texture (size, size, 3) and its coverage (size, size), without what lies beside a jump of depth."""
+    def finished(self, hidden: Bools | None) -> tuple[Pixels, Pixels]:
+        """The texture (size, size, 3) and its coverage (size, size), without what lies beside a jump of depth, and
+        without what is `hidden` (size, size)."""
         picture, mask = (
             self.texture.reshape(self.size, self.size, 3),
             self.coverage.reshape(self.size, self.size),
         )
+        unseen = [] if hidden is None else [hidden]
         if self.jumps is not None:
-            beside = self.jumps.beside()
+            unseen.append(self.jumps.beside())
             self.jumps = None
+        for beside in unseen:
             if beside.any():
                 mask[beside] = 0
                 picture[beside] = 0
-                self.beside = beside
+                self.beside = beside if self.beside is None else self.beside | beside
         return picture, mask
 
 

@@ -165,6 +165,7 @@ class _SequenceBaker:
             else "The scan has no image that can be used."
         )
         pose, vertices = self.registered.pose(row), self.registered.vertices(row)
+        skin = self.registered.skin(row)
         with frame_numerics():
             source = open_source(scan, image, self.settings)
             colored = source is not None
@@ -180,7 +181,7 @@ class _SequenceBaker:
                 size = self.settings.size
                 maps = SurfaceMaps(self.codings, vertices, pose, self.template, source, size)
             placed = transform(pose, vertices)
-            baked = bake_source(source, placed, self.template, self.settings, maps, self.fill_source)
+            baked = bake_source(source, placed, self.template, self.settings, maps, self.fill_source, skin)
         return baked, maps, colored
 
     def put(self, row: int, baked: Baked, maps: SurfaceMaps | None, colored: bool) -> None:
@@ -248,7 +249,7 @@ def compute(task: Task[BakeSettings], out: CheckpointWriter) -> None:
 
 STAGE = Stage(
     name="bake",
-    version=10,
+    version=11,
     settings=BakeSettings,
     needs=("ingest", "refine"),
     compute=compute,

@@ -64,6 +64,8 @@ from mimicme.stages.project.checkpoint import ProjectCheckpoint
 from mimicme.stages.register.checkpoint import RegisteredCheckpoint
 
 VERSION = 9
+NOTHING_AGAINST = 255
+"""Of `layout.SKIN_SEEN`, where a scan shows the person for all that is known."""
 STAGE_FAILED = "stage-failed"
 BAKED = "baked"
 TEXTURE_FORMATS = ("png", "jpeg", "webp")
@@ -671,6 +673,8 @@ def _write_sequence(
             ) from error
         pose[good] = register.all_poses[good]
     to.array("pose", pose)
+    if register is not None:
+        _write_skin(to, register, skin, np.flatnonzero(good))
     _write_landmarks(to, out.n_landmarks, found, good)
     bake = found.of(BakeCheckpoint)
     made = list(bake.codings) if bake else []
@@ -691,6 +695,20 @@ def _frames(
         return _rounded(skin.whole(vertices.astype(np.float64)).astype(np.float32), step_um)
 
     return frame
+
+
+def _write_skin(
+    to: SequenceWriter, registered: RegisteredCheckpoint, skin: Skin, rows: NDArray[np.int64]
+) -> None:
+    """Where the scans show the person and not hair or clothes, of rows (k,); of the interior nothing is said."""
+    seen = [registered.skin(int(row)) for row in rows]
+    if all((one == NOTHING_AGAINST).all() for one in seen):
+        return
+    stored = to.rows(layout.SKIN_SEEN)
+    whole = np.full((len(stored), len(skin.template.vertices)), NOTHING_AGAINST, np.uint8)
+    for row, one in zip(rows, seen, strict=True):
+        whole[row, skin.index] = one
+    stored[:] = whole
 
 
 def _times(found: _Inputs, ingest: IngestCheckpoint | None, declared: float) -> Sequence[float]:

@@ -2,11 +2,11 @@
 
 Reads   ingest (scans, images) and repass, else register (vertices, pose) of the sequence; for the subject's neutral,
         of all the subject's sequences; for the others, this stage's checkpoint of the neutral.
-Writes  vertices (F, V, 3) f4 canonical frame, mm; pose (F, 4, 4) f8, as registered; quality/drift, drift_p95,
-        drift_before (texels at 1024) and slid (mean length of the displacement, mm); gain (F, 3) f4: factors on red,
-        green and blue that give the frame's texture the reference's exposure and white balance.  The neutral's
-        checkpoint has the subject's reference: reference/vertices (V, 3), reference/texture (size, size, 3) u1,
-        reference/coverage (size, size) u1.
+Writes  vertices (F, V, 3) f4 canonical frame, mm; pose (F, 4, 4) f8 and skin_seen, as registered; quality/drift,
+        drift_p95, drift_before (texels at 1024) and slid (mean length of the displacement, mm); gain (F, 3) f4:
+        factors on red, green and blue that give the frame's texture the reference's exposure and white balance.  The
+        neutral's checkpoint has the subject's reference: reference/vertices (V, 3), reference/texture (size, size,
+        3) u1, reference/coverage (size, size) u1.
 Fails   never: a frame that cannot be refined keeps its registered vertices and, if it has no texture, the note
         `not-refined`; one that drifts all the same is noted as `texture-drifts`.
 
@@ -187,7 +187,7 @@ def compute(task: Task[RefineSettings], out: CheckpointWriter) -> None:
         rows = out.continue_from(register)
         writer = RefineWriter(out, register.all_vertices.shape[1])
         for row in rows:
-            writer.frame(row, register.all_vertices[row], register.pose(row))
+            writer.frame(row, register.all_vertices[row], register.pose(row), register.skin(row))
         if not settings.enabled:
             return
         refiner = _refiner(TemplateKey(task.load_template()), settings)

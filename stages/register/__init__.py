@@ -1,9 +1,10 @@
 """Template -> scan: non-rigid registration, tracked through the sequence.
 
-Reads   ingest (scans), landmarks (68 points), align (rigid start, trusted landmarks); the same stage's checkpoint of
-        the subject's neutral sequence, whose registered neutral becomes the template of the subject's other
-        sequences.  A long sequence is tracked in parts (parts.py), which this stage then reads back and joins.
+Reads   ingest (scans, images), landmarks (68 points), align (rigid start, trusted landmarks); the same stage's
+        checkpoint of the subject's neutral sequence, whose registered neutral becomes the template of the subject's
+        other sequences.  A long sequence is tracked in parts (parts.py), which this stage then reads back and joins.
 Writes  vertices (F, V, 3) f4 canonical frame, mm; pose (F, 4, 4) f8 canonical -> scan, stabilised on the skull;
+        skin_seen (F, V) u1, where the scan shows the person's own surface and not hair or clothes, see skin.py;
         neutral (V, 3) f4, the most neutral registered frame of a sequence that others take theirs from; of detected
         landmarks, detector_offset (68, 3) f4 mm, see `track.SequenceTracker`; quality/*.
 Fails   per frame: register-no-overlap, register-half, register-misfit, register-landmarks, register-folded.
@@ -118,7 +119,7 @@ def _write(
     writer = RegisteredWriter(out, vertex_count)
     writer.begin_figures()
     for row, result in sorted(found.items()):
-        writer.frame(row, result.vertices, result.pose)
+        writer.frame(row, result.vertices, result.pose, result.skin)
         writer.measured(row, result.quality)
         if result.number == tracker.neutral_number and tracker.neutral_oddity:
             out.note(

@@ -1,6 +1,8 @@
 """What registration leaves of a sequence: the names in the checkpoint, for writers and readers.
 
     vertices        (F, V, 3) f4 canonical frame, mm       pose (F, 4, 4) f8 canonical -> scan
+    skin_seen       (F, V) u1, how sure it is that the scan shows the person's own surface there (`skin.SkinRegion`):
+                    0 hair, cap or clothes, 255 nothing speaks against
     neutral         (V, 3) f4, the most neutral registered frame of a sequence that others take theirs from
     detector_offset (68, 3) f4 mm, what was taken off detected landmarks (`track.SequenceTracker`)
     quality/*       (F,) f4: `quality.Quality`
@@ -9,7 +11,7 @@
 A part of a long sequence (parts.py) has vertices, pose and quality alone, and
     checks/*        (F,) f8: `quality.LandmarkChecks`
 
-repass and refine leave vertices and pose under the same names: `pipeline.stage.latest` says whose count.
+repass and refine leave vertices, pose and skin_seen under the same names: `pipeline.stage.latest` says whose count.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ from mimicme.stages.register.quality import (
 if TYPE_CHECKING:
     from mimicme.pipeline.checkpoint import CheckpointWriter
 
-VERTICES, POSE = "vertices", "pose"
+VERTICES, POSE, SKIN_SEEN = "vertices", "pose", "skin_seen"
 _NEUTRAL, _DETECTOR_OFFSET, _PERSONAL = "neutral", "detector_offset", "personal_template"
 _CHECKS = "checks"
 
@@ -64,6 +66,7 @@ class RegisteredCheckpoint(Checkpoint):
             "a neutral's on the template",
             "landmarks_found": "share of the trusted landmarks that a detector found; the others are by hand",
             "data_share": "share of the template's area that has valid correspondences on the scan",
+            "covered_share": "share of the template's area where the scan shows hair, a cap or clothes",
             "flipped_triangles": "triangles whose normal is turned by more than 90 degrees from the template's",
             "degenerate_triangles": "triangles with less than 2 % of their area in the template",
             "crossing_triangles": "self-intersecting triangles, looked for at lips, lids, nostrils and ears",
@@ -151,6 +154,13 @@ class RegisteredCheckpoint(Checkpoint):
         """(4, 4) canonical -> scan."""
         return np.asarray(self[POSE][row], np.float64)
 
+    def skin(self, row: int) -> NDArray[np.uint8]:
+        """(V,) how sure it is that the scan shows the person's own surface, 255: nothing speaks against, as where the
+        checkpoint has nothing of it."""
+        if SKIN_SEEN not in self:
+            return np.full(self.all_vertices.shape[1], 255, np.uint8)
+        return np.asarray(self[SKIN_SEEN][row], np.uint8)
+
     def measured(self, row: int) -> Quality:
         """What was measured of one frame."""
         return Quality(**{f.name: float(self[f"{QUALITY}/{f.name}"][row]) for f in fields(Quality)})
@@ -182,11 +192,12 @@ class RegisteredWriter:
         self._out = out
         self.vertices = out.rows(VERTICES, (vertex_count, 3), np.float32, "mm")
         self.pose = out.rows(POSE, (4, 4), np.float64, "mm")
+        self.skin = out.rows(SKIN_SEEN, (vertex_count,), np.uint8, "1")
         self._figures: dict[str, h5py.Dataset] = {}
 
-    def frame(self, row: int, vertices: NDArray[np.floating], pose: Floats) -> None:
-        """Write one frame: vertices (V, 3) canonical frame, mm; pose (4, 4) canonical -> scan."""
-        self.vertices[row], self.pose[row] = vertices, pose
+    def frame(self, row: int, vertices: NDArray[np.floating], pose: Floats, skin: NDArray[np.uint8]) -> None:
+        """Write one frame: vertices (V, 3) canonical frame, mm; pose (4, 4) canonical -> scan; skin (V,)."""
+        self.vertices[row], self.pose[row], self.skin[row] = vertices, pose, skin
 
     def measured(self, row: int, quality: Quality) -> None:
         """Write what was measured of one frame, and what a user should know of it."""

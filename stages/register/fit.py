@@ -91,11 +91,18 @@ class FitTarget:
         scan: the surface.
         landmarks: (l, 3) mm; any finite value where the weight is 0.
         weights: (l,) mm^2; 0 = absent.
+        skin: (V,) factor of the correspondences' weights, less than 1 where the scan shows what is not skin
+            (`skin.weights_of`); None where nothing is known of that.
     """
 
     scan: ScanTarget
     landmarks: Floats
     weights: Floats
+    skin: Floats | None = None
+
+    def skin_of(self, level: Level) -> Floats | None:
+        """(n,) that factor at the vertices of a level."""
+        return None if self.skin is None else self.skin[level.index]
 
 
 class Correspondences(NamedTuple):
@@ -275,13 +282,14 @@ class Fitter:
         level = self.levels.coarse
         before = after = start[level.index]
         without_ears = 1 - level.ears.max(axis=1)
+        skin = fit_target.skin_of(level)
         for step in steps:
             correspondences = Correspondences.of(level, rest[level.index] + after, fit_target.scan)
             ears = self.rejection.ears.coarse
             wide = step.scale_mm > ears.scale_mm
             free = without_ears if wide else self._ear_visibility(level, correspondences, ears)
             targets = self._behind_lids(
-                level, self._targets(correspondences, step, free), correspondences.closest
+                level, self._targets(correspondences, step, free, skin), correspondences.closest
             )
             landmarks = _landmarks(level, fit_target)
             if step.scale_mm <= CLOSURE_SCALE_MM:
@@ -319,6 +327,7 @@ class Fitter:
         level, displacement = self.levels.fine, start
         reference = rest if neutral is None else neutral
         at_rest = RestTriangles.of(reference, level.faces).without(level)
+        skin = fit_target.skin_of(level)
         free = np.ones(len(rest))
         self._contacts.reset()
         for done, step in enumerate(steps):
@@ -327,7 +336,7 @@ class Fitter:
                 free[self._around_folds(at_rest, correspondences)] = 0.0
             else:
                 free = self._ear_visibility(level, correspondences, self.rejection.ears.fine)
-            targets = self._targets(correspondences, step, free)
+            targets = self._targets(correspondences, step, free, skin)
             targets = self._contacts.resolve(
                 reference, correspondences.vertices, correspondences.normals, targets
             )
@@ -431,7 +440,8 @@ class Fitter:
         for done in range(2):
             if done:
                 here = Correspondences.of(level, base + start, fit_target.scan)
-            targets = self._behind_lids(level, self._targets(here, step, np.ones(len(start))), here.closest)
+            targets = self._targets(here, step, np.ones(len(start)), fit_target.skin_of(level))
+            targets = self._behind_lids(level, targets, here.closest)
             landmarks = _landmarks(level, without)
             if self.levels.lids:
                 shape = rest + displacement + self.levels.prolong @ (start - displacement[level.index])
@@ -482,15 +492,24 @@ class Fitter:
             bad = level.neighbours @ bad + bad
         return bad > 0
 
-    def _targets(self, correspondences: Correspondences, step: Step, free: Floats) -> Targets:
-        """A step's targets, their weights multiplied by `free` (n,)."""
+    def _targets(
+        self, correspondences: Correspondences, step: Step, free: Floats, skin: Floats | None
+    ) -> Targets:
+        """A step's targets, their weights multiplied by `free` (n,).
+
+        Args:
+            skin: (n,) a further factor where the scan lies outside: what is worn lies on the head, never in it.
+        """
         found = correspondences.closest.targets(
             correspondences.normals,
             step.scale_mm,
             self.rejection.min_cosine,
             self._max_distance(step.scale_mm),
         )
-        return found._replace(weights=found.weights * free)
+        if skin is None:
+            return found._replace(weights=found.weights * free)
+        outside = np.einsum("nx,nx->n", found.points - correspondences.vertices, found.normals) > 0
+        return found._replace(weights=found.weights * free * np.where(outside, skin, 1.0))
 
     def _solved(
         self,

@@ -11,7 +11,7 @@ import numpy as np
 
 from mimicme.pipeline.arrays import Floats
 from mimicme.pipeline.geometry.mesh import Mesh
-from mimicme.pipeline.scan import has_image, load_scan
+from mimicme.pipeline.scan import has_image, load_colored, load_scan, vertex_colors
 from mimicme.pipeline.stage import Task
 from mimicme.stages.align.checkpoint import AlignCheckpoint
 from mimicme.stages.ingest.checkpoint import IngestCheckpoint
@@ -36,6 +36,7 @@ class Frames:
     def load(self, row: int, pose: Floats) -> Frame:
         """One frame, which lies as pose (4, 4), canonical -> scan, says."""
         scan = load_scan(self.ingest, row)
+        coloured = self._coloured(row, scan)
         return Frame(
             self.numbers[row],
             scan.vertices,
@@ -43,7 +44,8 @@ class Frames:
             *self.landmarks_and_confidence(row),
             pose,
             self.landmarks.detected(row),
-            self._coloured(row, scan),
+            coloured,
+            vertex_colors(*load_colored(self.ingest, row, scan)[:2]) if coloured else None,
         )
 
     def _coloured(self, row: int, scan: Mesh) -> bool:

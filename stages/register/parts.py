@@ -32,7 +32,7 @@ def write_part(out: CheckpointWriter, vertex_count: int, found: Mapping[int, Reg
     """Write what was found (by row of the part), with all that `read_parts` needs to give it back unchanged."""
     writer = PartWriter(out, vertex_count)
     for row, one in sorted(found.items()):
-        writer.frame(row, one.vertices, one.pose)
+        writer.frame(row, one.vertices, one.pose, one.skin)
         writer.assessed(row, one.quality, one.checks)
     writer.close()
 
@@ -50,7 +50,12 @@ def read_parts(paths: tuple[Path, ...]) -> tuple[list[FrameStatus], dict[int, Re
             numbers, quality, checks = part.numbers.tolist(), part.all_measured, part.all_checks
             for row in part.ok_rows:
                 found[len(statuses) + row] = Registered(
-                    numbers[row], part.all_vertices[row], part.pose(row), quality[row], checks[row]
+                    numbers[row],
+                    part.all_vertices[row],
+                    part.pose(row),
+                    quality[row],
+                    checks[row],
+                    part.skin(row),
                 )
             statuses += part.statuses
     return statuses, found

@@ -31,6 +31,7 @@ class Quality:
             of a neutral, on the template (`spline.disagreement`), mm.
         landmarks_found: share of these that a detector found; the others are by hand.
         data_share: share of the template's area that found scan surface.
+        covered_share: share of the template's area where the scan shows hair, a cap or clothes (`skin.SkinRegion`).
         core_share: share of the face's core, brows to chin, that found scan surface; core_share_right,
             core_share_left: of the subject's right half of it, and of the left one.
         mouth_light: area, mm^2, between the lips that the mesh leaves open though the scan has skin there, from the
@@ -57,6 +58,7 @@ class Quality:
     landmark_disagreement: float
     landmarks_found: float
     data_share: float
+    covered_share: float
     flipped_triangles: float
     degenerate_triangles: float
     crossing_triangles: float
@@ -135,6 +137,7 @@ UNITS = {
     "landmark_disagreement": "mm",
     "landmarks_found": "1",
     "data_share": "1",
+    "covered_share": "1",
     "flipped_triangles": "count",
     "degenerate_triangles": "count",
     "crossing_triangles": "count",
@@ -163,13 +166,19 @@ distances have the same percentiles, and a search for each vertex of a fine scan
 
 
 def scan_to_mesh(
-    scan: Floats, scan_normals: Floats, vertices: Floats, faces: Ints, boundary: Bools, reach_mm: float
+    scan: Floats,
+    scan_normals: Floats,
+    vertices: Floats,
+    faces: Ints,
+    boundary: Bools,
+    reach_mm: float,
+    skin: Bools | None = None,
 ) -> Floats:
     """(k,) mm: distance to the registered surface of the scan vertices inside the template's region.
 
     Inside is a scan vertex whose closest point is not on the template's boundary (V,) - there the template ends and the
     scan goes on - whose normal agrees within 90 degrees, and which is nearer than `reach_mm`; what is farther is
-    hair, collar or spike.  See `MEASURED_POINTS`.
+    hair, collar or spike; and so is what is near to a vertex that is no `skin` (V,).  See `MEASURED_POINTS`.
     """
     from mimicme.pipeline.geometry.triangle_grid import (
         TriangleGrid,
@@ -179,6 +188,8 @@ def scan_to_mesh(
     scan, scan_normals = scan[::step], scan_normals[::step]
     found = TriangleGrid(vertices, faces).closest(scan, reach_mm)
     corner = np.take(faces, found.triangles, axis=0)
+    if skin is not None:
+        boundary = boundary | ~skin
     beyond = (boundary[corner] & (found.weights > 1e-3)).any(axis=1)
     normal = np.einsum("kc,kcx->kx", found.weights, vertex_normals(vertices, faces)[corner])
     inside = ~beyond & ((normal * scan_normals).sum(1) > 0) & (found.distances < reach_mm)
@@ -226,10 +237,12 @@ class QualityAssessor:
         core: Shares,
         mouth: Mouth,
         plausible: Plausible,
+        skin: Bools,
+        covered_share: float,
         reach_mm: float,
     ) -> Quality:
         """Figures of one frame; `vertices` (V, 3) and `scan` (m, 3) in one frame that keeps the rest's heading."""
-        distance = scan_to_mesh(scan, scan_normals, vertices, self.faces, self.boundary, reach_mm)
+        distance = scan_to_mesh(scan, scan_normals, vertices, self.faces, self.boundary, reach_mm, skin)
         if not len(distance):
             distance = np.array([np.nan])
         normal, area = triangle_normals(vertices, self.faces)
@@ -247,6 +260,7 @@ class QualityAssessor:
             landmark_disagreement=checks.disagreement_mm,
             landmarks_found=checks.found_share,
             data_share=data_share,
+            covered_share=covered_share,
             flipped_triangles=float(((normal * self.normals).sum(1) < 0)[self._skin].sum()),
             degenerate_triangles=float((area < 0.02 * self.areas)[self._skin].sum()),
             crossing_triangles=float(len(self_intersections(vertices[self._near], self._near_faces))),
@@ -280,6 +294,8 @@ MUCH_LIGHT_MM2 = 8.0
 """Light between the lips from which on it is noted; a closed mouth has less than 3."""
 WELL_SEEN = 0.6
 """Share of a half of the face's core below which it is noted."""
+MUCH_COVERED = 0.05
+"""Share of the template under hair, a cap or clothes from which on it is noted."""
 MISPLACED_RELIEF, ASKEW_MM, ASKEW_RELIEF = 0.62, 5.2, 0.81
 SHUT_LIDS_MM, FOLDED_LIDS, DRAPED_MM = 1.6, 0.012, 3.4
 """Bounds of what is noted: twice what the worst of 260 frames of 20 people of `synth` has (0.19 less than 1; 2.6 mm,
@@ -299,6 +315,14 @@ def notes(quality: Quality) -> list[tuple[str, str]]:
             (
                 "lips-apart",
                 f"Between the lips {quality.mouth_light:.0f} mm2 of the mesh are open where the scan has skin.",
+            )
+        )
+    if quality.covered_share > MUCH_COVERED:
+        found.append(
+            (
+                "skin-covered",
+                f"On {quality.covered_share:.0%} of the mesh the scan shows hair, a cap or clothes: the mesh goes on "
+                "smoothly below them.",
             )
         )
     found += _implausible(quality)

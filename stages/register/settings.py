@@ -50,6 +50,8 @@ class RegisterSettings:
             its closest scan point.
         coarse_tolerance: relative tolerance of the linear solver on the coarse level (ratio).
         fine_tolerance: relative tolerance of the linear solver at the template's own resolution (ratio).
+        tell_skin: whether hair, caps and clothes are told from skin, by colour and roughness, and let go: the mesh goes
+            on smoothly below them, and `skin_seen` and the textures' coverage say where.
         smooth_in_time: whether jitter between frames is removed, in sequences of 9 frames and more.
         region_reach_mm: largest distance of a scan vertex from the registered surface in the figures of quality;
             what is farther, as hair, is not skin of the template's region.
@@ -87,6 +89,7 @@ class RegisterSettings:
     max_normal_angle_deg: float = 53.0
     coarse_tolerance: float = 1e-4
     fine_tolerance: float = 1e-3
+    tell_skin: bool = True
     smooth_in_time: bool = True
     region_reach_mm: float = 10.0
     max_s2m_median_mm: float = 1.0

@@ -85,6 +85,9 @@ def refine_pose(
 
     Point to plane (Chen and Medioni 1991), robust, a few Gauss-Newton steps.  With the shape known this is far more
     exact than the registration that found it: thousands of scan points take part, and no landmark.
+
+    Args:
+        weights: (V,) factor of each vertex' weight; by default 1.
     """
     from scipy.spatial.transform import Rotation
 
@@ -95,12 +98,13 @@ def refine_pose(
     for _ in range(REFINEMENT_STEPS):
         now = transform(motion, points)
         found = scan.targets(now, normals @ motion[:3, :3].T, scale_mm, min_cosine, 4 * scale_mm)
+        found = found._replace(weights=found.weights * weights)
         if (found.weights > 0).sum() < 100:
             return np.eye(4)  # too few correspondences
         centre = now.mean(axis=0)
         rows = np.concatenate([np.cross(now - centre, found.normals), found.normals], axis=1)
         missing = ((found.points - now) * found.normals).sum(axis=1)
-        weight = found.weights * weights
+        weight = found.weights
         normal = rows.T @ (rows * weight[:, None])
         x = np.linalg.solve(normal + 1e-9 * np.trace(normal) * np.eye(6), rows.T @ (weight * missing))
         update = np.eye(4)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from mimicme.pipeline.arrays import Bools, Floats, Ints
 from mimicme.pipeline.geometry.mesh import boundary_vertices, vertex_normals
 from mimicme.pipeline.geometry.spatial import Surface
-from mimicme.pipeline.geometry.triangle_grid import TriangleGrid, nearest_on
+from mimicme.pipeline.geometry.triangle_grid import Near, TriangleGrid, nearest_on
 
 
 class Targets(NamedTuple):
@@ -65,13 +65,16 @@ class ScanTarget:
 
     Args:
         vertices: (m, 3) mm, in the frame the solver works in; faces: (t, 3).
+        colors: (m, 3) of its vertices, 0 to 255, NaN where they have none; None of a bare scan.
     """
 
-    def __init__(self, vertices: Floats, faces: Ints, threads: int = 1) -> None:
+    def __init__(
+        self, vertices: Floats, faces: Ints, threads: int = 1, colors: NDArray[np.floating] | None = None
+    ) -> None:
         # where a triangle begins is the file's habit; rounding, and with it the fit, must not depend on it
         first = faces.argmin(axis=1)
         faces = faces[np.arange(len(faces))[:, None], (first[:, None] + np.arange(3)) % 3]
-        self.vertices, self.faces = vertices, faces
+        self.vertices, self.faces, self.colors = vertices, faces, colors
         self.surface = Surface(vertices, faces, threads)
         self._grid = TriangleGrid(vertices, faces)
         self.normals = vertex_normals(vertices, faces)
@@ -83,11 +86,23 @@ class ScanTarget:
         Args:
             reach_mm: what is farther need not be found: its distance is infinite, its normal 0, its point itself.
         """
+        return self._described(self._found(points, reach_mm))
+
+    def closest_colors(self, points: Floats, reach_mm: float) -> tuple[ClosestPoints, Floats | None]:
+        """The same, and the colours there (n, 3), NaN where there is none; None of a bare scan."""
+        found = self._found(points, reach_mm)
+        if self.colors is None:
+            return self._described(found), None
+        corner = np.take(self.faces, found.triangles, axis=0)
+        return self._described(found), np.einsum("kc,kcx->kx", found.weights, self.colors[corner])
+
+    def _found(self, points: Floats, reach_mm: float) -> Near:
         if np.isfinite(reach_mm):
-            found = self._grid.closest(points, reach_mm)
-        else:
-            triangles = self.surface.closest(points).triangles
-            found = nearest_on(points, triangles, self.vertices, self.faces)
+            return self._grid.closest(points, reach_mm)
+        triangles = self.surface.closest(points).triangles
+        return nearest_on(points, triangles, self.vertices, self.faces)
+
+    def _described(self, found: Near) -> ClosestPoints:
         corner = np.take(self.faces, found.triangles, axis=0)
         normal = np.einsum("kc,kcx->kx", found.weights, np.take(self.normals, corner, axis=0))
         normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mimicme.pipeline.arrays import Bools, Floats, Ints
 from mimicme.pipeline.checkpoint import frame_numerics
 from mimicme.pipeline.errors import FrameRejected
-from mimicme.pipeline.geometry.mesh import inverse, transform
+from mimicme.pipeline.geometry.mesh import inverse, transform, vertex_normals
 from mimicme.pipeline.geometry.rigid import fit_scale
 from mimicme.pipeline.landmarks import GROUPS, N_LANDMARKS, eye_distance
 from mimicme.pipeline.landmarks.deviation import landmark_deviation
@@ -46,6 +46,7 @@ from mimicme.stages.register.quality import (
     QualityAssessor,
     reject_bad,
 )
+from mimicme.stages.register.skin import HALF, SkinRegion, as_bytes, weights_of
 from mimicme.stages.register.slow_motion import SlowMotion
 from mimicme.stages.register.spline import MIN_LANDMARKS, disagreement, landmark_weights
 from mimicme.stages.register.stabilisation import firmness, head_motion, refine_pose, skull_weights
@@ -108,6 +109,7 @@ class Frame:
         pose: (4, 4) canonical -> scan, as aligned.
         detected: (68,) True where a landmark was found by a detector and not by hand.
         coloured: whether it was found in the scan's colours; on the bare surface a detector takes eyes for closed.
+        colors: (m, 3) of the scan's vertices, 0 to 255, NaN where they have none; None of a bare scan.
     """
 
     number: int
@@ -118,6 +120,7 @@ class Frame:
     pose: Floats
     detected: Bools = field(default_factory=lambda: np.zeros(N_LANDMARKS, bool))
     coloured: bool = True
+    colors: NDArray[np.floating] | None = None
 
     @property
     def known(self) -> Bools:
@@ -138,13 +141,15 @@ class Frame:
 
 @dataclass(frozen=True)
 class Registered:
-    """One registered frame: its number; vertices (V, 3) canonical mm; pose (4, 4) canonical -> scan; figures."""
+    """One registered frame: its number; vertices (V, 3) canonical mm; pose (4, 4) canonical -> scan; figures; `skin`
+    (V,) uint8, how sure it is that the scan shows the person's own surface there, 255 surely (`SkinRegion.share`)."""
 
     number: int
     vertices: Floats | NDArray[np.float32]
     pose: Floats
     quality: Quality
     checks: LandmarkChecks
+    skin: NDArray[np.uint8]
 
     def compact(self) -> Registered:
         """The same with float32 vertices: 0.64 MB for 53,349 of them, which is what a waiting frame costs."""
@@ -154,7 +159,7 @@ class Registered:
 class Anatomy(NamedTuple):
     """What a template alone says, the same for every sequence: the assessor of its frames; the core of its face;
     (V,) weights of the skull, and its centre (3,), mm; the regions that smoothing in time tells apart; fast and
-    slow motion."""
+    slow motion; where scans may show other things than skin."""
 
     assessor: QualityAssessor
     core: FaceCore
@@ -163,6 +168,7 @@ class Anatomy(NamedTuple):
     regions: Regions
     fast_motion: FastMotion
     slow_motion: SlowMotion
+    skin: SkinRegion
 
     @classmethod
     def of(cls, template: Template, levels: Levels) -> Anatomy:
@@ -180,7 +186,16 @@ class Anatomy(NamedTuple):
             regions,
             FastMotion(patches),
             SlowMotion(patches),
+            SkinRegion.of(template, levels, core),
         )
+
+
+class Previous(NamedTuple):
+    """The frame registered last: its number, displacement (V, 3) from the rest shape, and skin (V,), 0 to 1."""
+
+    number: int
+    displacement: Floats
+    skin: Floats
 
 
 class SequenceTracker:
@@ -215,6 +230,7 @@ class SequenceTracker:
         self._assessor, self._core, self._skull = anatomy.assessor, anatomy.core, anatomy.skull
         self.skull_centre, self.regions = anatomy.skull_centre, anatomy.regions
         self.fast_motion, self.slow_motion = anatomy.fast_motion, anatomy.slow_motion
+        self._skin = anatomy.skin
         self._plausibility = Plausibility(
             template.vertices,
             template.faces,
@@ -237,7 +253,7 @@ class SequenceTracker:
             settings.max_expected_error_mm,
             settings.min_half_share,
         )
-        self._previous: tuple[int, Floats] | None = None
+        self._previous: Previous | None = None
 
     def _open_eyes_of(self, neutral: Floats | None) -> Floats:
         """(68, 3) landmarks with open eyes: the person's own, whose lids may be narrow, but the template's of an eye
@@ -324,7 +340,7 @@ class SequenceTracker:
         """
         settings = self.settings
         to_canonical = inverse(frame.pose)
-        target = ScanTarget(transform(to_canonical, frame.vertices), frame.faces)
+        target = ScanTarget(transform(to_canonical, frame.vertices), frame.faces, colors=frame.colors)
         known = frame.known
         if self.neutral is None:
             known &= ~(frame.detected & NOSE_RIDGE)
@@ -343,9 +359,11 @@ class SequenceTracker:
             self._rest = self._sized_template(landmarks, known)
             self._fitters = self._generic_fitters(np.where(known[:, None], landmarks, np.nan))
 
-        near = self._previous is not None and abs(frame.number - self._previous[0]) <= MAX_GAP
-        if near and self._previous is not None:
-            start, steps = self._previous[1], settings.tracked_steps
+        before = self._previous
+        if before is not None and abs(frame.number - before.number) > MAX_GAP:
+            before = None
+        if before is not None:
+            start, steps = before.displacement, settings.tracked_steps
             # half-way down the anneal, so that a fast mouth is still caught
             first = float(np.sqrt(settings.stiffness_start * settings.stiffness_end))
             scale = float(np.sqrt(settings.scale_start_mm * settings.scale_end_mm))
@@ -358,15 +376,20 @@ class SequenceTracker:
         self._fitter = self._fitters.of(*self._closed_eyes(shown, target))
         start = start + self._fitter.warp(self._rest + start, fit_target, settings.landmark_smoothing_mm)
         rest, start = self._with_head_motion(self._rest, start)
+        skin = self._share(rest + start, target) if before is None else before.skin
         displacement = self._fitter.coarse(
             rest,
-            fit_target,
+            replace(fit_target, skin=weights_of(skin)),
             start,
             annealed(steps, (first, settings.stiffness_end), (scale, 2 * settings.scale_end_mm)),
         )
         rest, displacement = self._with_head_motion(rest, displacement)
+        skin = self._share(rest + displacement, target)
+        if before is not None:
+            skin = (skin + before.skin) / 2
+        fit_target = replace(fit_target, skin=weights_of(skin))
         displacement = self._fine(rest, fit_target, displacement)
-        result = self._stabilised(frame, frame.pose, rest, displacement, fit_target, known)
+        result = self._stabilised(frame, frame.pose, rest, displacement, fit_target, known, as_bytes(skin))
         stabilised = result.vertices.astype(np.float64)
         if self.neutral is None:
             self.neutral, self.neutral_number = stabilised, frame.number
@@ -376,8 +399,14 @@ class SequenceTracker:
             self._fitters = self._personal_fitters()
             self._fitter = self._fitters.of(False, False)
             self._open_eyes = self._open_eyes_of(stabilised)
-        self._previous = (frame.number, stabilised - self._rest)
+        self._previous = Previous(frame.number, stabilised - self._rest, skin)
         return result
+
+    def _share(self, vertices: Floats, scan: ScanTarget) -> Floats:
+        """(V,) see `SkinRegion.share`; of a shape (V, 3); 1 where nobody wants to know."""
+        if not self.settings.tell_skin:
+            return np.ones(len(vertices))
+        return self._skin.share(vertices, vertex_normals(vertices, self.template.faces), scan)
 
     def _with_head_motion(self, rest: Floats, displacement: Floats) -> tuple[Floats, Floats]:
         """A rest shape (V, 3) moved as the head has, and the displacement (V, 3) that is left.
@@ -433,7 +462,7 @@ class SequenceTracker:
         rest = self._rest + self.levels.prolong @ predicted
         carried = self.levels.fine.landmarks @ rest
         weights[known] *= landmark_weights(carried[known], landmarks[known], settings.landmark_smoothing_mm)
-        fit_target = FitTarget(target, landmarks, weights)
+        fit_target = FitTarget(target, landmarks, weights, weights_of(first.skin / 255))
         displacement = self._fitter.coarse(
             rest,
             fit_target,
@@ -444,7 +473,13 @@ class SequenceTracker:
         )
         try:
             second = self._stabilised(
-                frame, first.pose, rest, self._fine(rest, fit_target, displacement), fit_target, known
+                frame,
+                first.pose,
+                rest,
+                self._fine(rest, fit_target, displacement),
+                fit_target,
+                known,
+                first.skin,
             )
         except FrameRejected:
             return first
@@ -482,6 +517,7 @@ class SequenceTracker:
         displacement: Floats,
         fit_target: FitTarget,
         known: Bools,
+        skin: NDArray[np.uint8],
     ) -> Registered:
         """A fit made at `pose`, stabilised on the skull and assessed.
 
@@ -499,7 +535,7 @@ class SequenceTracker:
             )
         last = Step(settings.stiffness_end, 2 * settings.scale_end_mm)
         correspondences = self._fitter.correspondences(found, target, last.scale_mm)
-        observed = self._fitter.observed(correspondences, settings.scale_end_mm)
+        observed = self._fitter.observed(correspondences, settings.scale_end_mm) & (skin >= HALF)
         motion = head_motion(self._rest, found, self._skull * observed)
         checks = LandmarkChecks(
             self._fitter.held_out_error(rest, fit_target, displacement, correspondences, last),
@@ -510,7 +546,7 @@ class SequenceTracker:
         back = inverse(motion)
         scan, scan_normals = transform(back, target.vertices), target.normals @ back[:3, :3].T
         return self._assessed(
-            frame, transform(back, found), pose @ motion, checks, scan, scan_normals, observed, mouth
+            frame, transform(back, found), pose @ motion, checks, scan, scan_normals, observed, mouth, skin
         )
 
     def _disagreement(self, frame: Frame, known: Bools) -> float:
@@ -527,25 +563,37 @@ class SequenceTracker:
         offset[use] = detected - (self.levels.fine.landmarks @ neutral.vertices)[use]
         return offset
 
-    def refine_pose(self, frame: Frame, vertices: Floats, pose: Floats, weights: Floats) -> Floats:
-        """The pose (4, 4) of a known shape (V, 3, canonical), refined on the frame's surface by its vertices' weights
-        (V,)."""
+    def refine_pose(
+        self, frame: Frame, vertices: Floats, pose: Floats, skin: NDArray[np.uint8], firm: Floats
+    ) -> Floats:
+        """The pose (4, 4) of a known shape (V, 3, canonical), refined on the frame's surface, where it is skin (V,) and
+        by how firm its vertices (V,) are."""
         scan = ScanTarget(transform(inverse(pose), frame.vertices), frame.faces)
         min_cosine = self._fitter.rejection.min_cosine
         scale = self.settings.scale_end_mm
+        weights = firm * weights_of(skin / 255)
         return pose @ refine_pose(vertices, self.template.faces, scan, scale, min_cosine, weights)
 
-    def assess(self, frame: Frame, vertices: Floats, pose: Floats, checks: LandmarkChecks) -> Registered:
-        """A shape (V, 3, canonical) at a pose (4, 4), assessed and within the limits.
+    def assess(
+        self,
+        frame: Frame,
+        vertices: Floats,
+        pose: Floats,
+        checks: LandmarkChecks,
+        skin: NDArray[np.uint8],
+    ) -> Registered:
+        """A shape (V, 3, canonical) at a pose (4, 4), of which `skin` (V,) is seen, assessed and within the limits.
 
         Raises:
             FrameRejected: one of the reasons of quality.py.
         """
         scan = ScanTarget(transform(inverse(pose), frame.vertices), frame.faces)
         correspondences = self._fitter.correspondences(vertices, scan, self.settings.scale_end_mm)
-        observed = self._fitter.observed(correspondences, self.settings.scale_end_mm)
+        observed = self._fitter.observed(correspondences, self.settings.scale_end_mm) & (skin >= HALF)
         mouth = self._mouth(vertices, scan)
-        return self._assessed(frame, vertices, pose, checks, scan.vertices, scan.normals, observed, mouth)
+        return self._assessed(
+            frame, vertices, pose, checks, scan.vertices, scan.normals, observed, mouth, skin
+        )
 
     def _mouth(self, vertices: Floats, scan: ScanTarget) -> Mouth:
         return light_between_lips(
@@ -562,6 +610,7 @@ class SequenceTracker:
         scan_normals: Floats,
         observed: Bools,
         mouth: Mouth,
+        skin: NDArray[np.uint8],
     ) -> Registered:
         """As `assess`, with the scan's vertices and normals (m, 3), canonical, which vertices (V,) have a valid
         correspondence, and what is seen between the lips.
@@ -584,10 +633,12 @@ class SequenceTracker:
             self._core.shares(observed),
             mouth,
             self._plausibility.measure(vertices, on_mesh, told),
+            skin >= HALF,
+            float(areas @ (skin < HALF) / areas.sum()),
             self.settings.region_reach_mm,
         )
         reject_bad(quality, self._limits, len(self.template.faces))
-        return Registered(frame.number, vertices, pose, quality, checks)
+        return Registered(frame.number, vertices, pose, quality, checks, skin)
 
 
 def _oddity(landmarks: Floats, reference: Floats, quality: Quality) -> str:
@@ -683,7 +734,7 @@ def smooth_sequence(
     firm = firmness(shapes)
     poses = np.stack(
         [
-            _refined_pose(tracker, load(row), shape.astype(np.float64), found[row].pose, firm)
+            _refined_pose(tracker, load(row), shape.astype(np.float64), found[row], firm)
             for row, shape in zip(rows, shapes, strict=True)
         ]
     )
@@ -699,7 +750,9 @@ def smooth_sequence(
         own = found[row].quality
         try:
             with frame_numerics():
-                smoothed = tracker.assess(load(row), shape.astype(np.float64), pose, found[row].checks)
+                smoothed = tracker.assess(
+                    load(row), shape.astype(np.float64), pose, found[row].checks, found[row].skin
+                )
         except FrameRejected:
             continue
         if smoothed.quality.s2m_median <= SURFACE_SLACK * own.s2m_median + SURFACE_SLACK_MM + noise:
@@ -708,14 +761,14 @@ def smooth_sequence(
 
 
 def _refined_pose(
-    tracker: SequenceTracker, frame: Frame, vertices: Floats, pose: Floats, weights: Floats
+    tracker: SequenceTracker, frame: Frame, vertices: Floats, found: Registered, firm: Floats
 ) -> Floats:
-    """See `SequenceTracker.refine_pose`; the given pose where that is numerically impossible."""
+    """See `SequenceTracker.refine_pose`; the frame's own pose where that is numerically impossible."""
     try:
         with frame_numerics():
-            return tracker.refine_pose(frame, vertices, pose, weights)
+            return tracker.refine_pose(frame, vertices, found.pose, found.skin, firm)
     except FrameRejected:
-        return pose
+        return found.pose
 
 
 def mouth_opening(landmarks: Floats, reference: Floats) -> float:

@@ -1,7 +1,8 @@
 """The stage `repass`: registration once more, begun from an expression prior learnt of all faces.
 
 Reads   ingest, landmarks, align, register of the sequence; register of all sequences of the workspace.
-Writes  vertices (F, V, 3) f4 canonical frame, mm; pose (F, 4, 4) f8 canonical -> scan; quality/* as register.
+Writes  vertices (F, V, 3) f4 canonical frame, mm; pose (F, 4, 4) f8 canonical -> scan; skin_seen, quality/* as
+        register.
         None of them while it is switched off, for a sequence that has its own neutral, and when there is no
         other subject to learn from: what is registered holds then.
 Fails   never: a frame whose second result is not as good as its first keeps the first.
@@ -144,6 +145,7 @@ def first_result(register: RegisteredCheckpoint, row: int) -> Registered:
         register.pose(row),
         quality,
         LandmarkChecks.of(quality),
+        register.skin(row),
     )
 
 
@@ -203,13 +205,13 @@ def _second_pass(
     writer = RegisteredWriter(out, len(levels.fine.index))
     writer.begin_figures()
     for row, result in sorted(found.items()):
-        writer.frame(row, result.vertices, result.pose)
+        writer.frame(row, result.vertices, result.pose, result.skin)
         writer.measured(row, result.quality)
 
 
 STAGE = Stage(
     name="repass",
-    version=5,
+    version=6,
     settings=RepassSettings,
     needs=("ingest", "landmarks", "align", "register"),
     compute=compute,

@@ -51,6 +51,12 @@ def colors_of(points):
     return np.clip(128 + points * [1.0, 0.8, 0.9], 5, 250).astype(np.float32)
 
 
+def hair_of(points):
+    """(k,) uint8: 200 above the eyes, as the face's height has it, 0 below."""
+    low, high = np.percentile(points[:, 1], [5, 95])
+    return (200 * np.clip((points[:, 1] - low) / (high - low) * 4 - 3, 0, 1)).astype(np.uint8)
+
+
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
     folder = tmp_path_factory.mktemp("source")
@@ -122,6 +128,7 @@ def release(source, tmp_path_factory):
         to.array("landmark_source", 3 * np.isfinite(there).all(axis=2))
         to.array("landmark_confidence", np.isfinite(there).all(axis=2))
         to.array("landmark_distance", np.where(np.isfinite(there).all(axis=2), 0.25, np.nan))
+        to.array("skin_seen", np.stack([255 - hair_of(shape.vertices)] * 3))
         for name, data in images.items():
             to.images(name, [len(data) * good for good in ok], "png")
             for row in np.flatnonzero(ok):
@@ -156,7 +163,8 @@ def test_it_is_a_release_of_the_other_template(converted, other):
     path, result = converted
     assert result.exit_code == 0, result.output
     assert "1 sequences, 3 frames" in result.output
-    assert called("verify", path, "--every-image").exit_code == 0
+    said = called("verify", path, "--every-image")
+    assert said.exit_code == 0, said.output
     with Release(path) as release:
         assert len(release.template.vertices) == len(prepare(other).vertices)
         assert (release.template.faces == prepare(other).faces).all()
@@ -189,6 +197,12 @@ def test_what_is_known_of_frames_is_carried(converted, release):
             assert np.array_equal(
                 old.field(row, "landmark_distance"), new.field(row, "landmark_distance"), equal_nan=True
             )
+            if a.status == "ok":
+                seen, before = new.field(row, "skin_seen"), old.field(row, "skin_seen")
+                assert (before.min(), before.max()) == (55, 255)
+                assert seen.min() == pytest.approx(55, abs=10)
+                assert seen.mean() == pytest.approx(before.mean(), abs=15)
+                assert seen[b.vertices[:, 1].argmin()] == 255
             # where a landmark lies in the scan is as before
             there = transform(a.pose, a.landmarks.astype(float)), transform(b.pose, b.landmarks.astype(float))
             assert there[0] == pytest.approx(there[1], abs=1e-3, nan_ok=True)

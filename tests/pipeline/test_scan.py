@@ -10,7 +10,7 @@ import pytest
 
 from mimicme.pipeline.checkpoint import CHUNK_BYTES, Checkpoint, even_chunk_shape, writing
 from mimicme.pipeline.geometry.mesh import Mesh
-from mimicme.pipeline.scan import load_image_bytes, load_scan, write_scan
+from mimicme.pipeline.scan import load_image_bytes, load_scan, vertex_colors, write_scan
 
 ARRAYS = ("vertices", "faces", "uv", "uv_faces", "colors", "image")
 
@@ -88,3 +88,19 @@ def test_chunks_are_as_long_as_each_other(rows: int, row_bytes: int, chunks: lis
     (length, width) = even_chunk_shape((rows, row_bytes), 1)
     assert width == row_bytes
     assert [length] * -(-rows // length) == chunks
+
+
+def test_a_vertex_has_the_colour_of_its_place_in_the_image_or_its_own_or_none() -> None:
+    pixels = np.arange(4 * 8 * 3, dtype=np.uint8).reshape(4, 8, 3)
+    points, faces = np.eye(4, 3), np.array([[0, 1, 2]], np.int32)
+    uv = np.array([[0.0, 1.0], [1.0, 1.0], [0.3, 0.1]])
+    found = vertex_colors(Mesh(points, faces, uv, faces), pixels)
+    assert found is not None
+    np.testing.assert_array_equal(found[:3], [pixels[0, 0], pixels[0, 7], pixels[3, 2]])
+    assert np.isnan(found[3]).all()  # of no triangle
+    lost = vertex_colors(Mesh(points, faces, np.full((3, 2), np.nan), faces), pixels)
+    assert lost is not None
+    assert np.isnan(lost).all()
+    own = np.full((4, 3), 7, np.uint8)
+    np.testing.assert_array_equal(vertex_colors(Mesh(points, faces, colors=own), None), own)
+    assert vertex_colors(Mesh(points, faces, uv, faces), None) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import h5py
 import numpy as np
 import pytest
 from shared_helpers import break_once
@@ -610,3 +611,23 @@ def test_an_unwrapped_layout_has_no_cameras():
     baked = bake(Mesh(vertices, faces, uv, faces), checker(), template().vertices, template(), settings)
     assert baked.share == 1
     assert (baked.coverage == 255).all()
+
+
+def test_what_is_no_skin_is_not_seen_and_filled(tmp_path):
+    from mimicme.pipeline.checkpoint import Checkpoint
+    from mimicme.pipeline.formats.image import decode, decode_gray
+
+    task = checkpoints(tmp_path, [scan(), scan()], [checker(), checker()])
+    left = template().uv[:, 0] < 0.5
+    with h5py.File(task.inputs["refine"], "r+") as file:
+        seen = np.full((2, len(left)), 255, np.uint8)
+        seen[1, left] = 0
+        file.create_dataset("skin_seen", data=seen)
+    with Checkpoint(stage_made(tmp_path, task)) as baked:
+        whole, half = (decode_gray(baked.get(row, "coverage").tobytes()) > 0 for row in range(2))
+        textures = [decode(baked.get(row, "texture").tobytes()) for row in range(2)]
+        assert whole.all()
+        assert not half[:, : int(0.35 * N)].any() and half[:, int(0.65 * N) :].all()
+        np.testing.assert_array_equal(textures[1][half], textures[0][half])
+        assert (textures[1][~half] != textures[0][~half]).any()  # what is there is filled, and not the scan's
+        assert baked["quality/coverage"][1] == pytest.approx(half.mean(), abs=0.01)

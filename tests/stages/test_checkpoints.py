@@ -204,7 +204,7 @@ def registered(path: Path, *, vertices: bool) -> Path:
 
 def _registered(out: CheckpointWriter) -> None:
     writer = RegisteredWriter(out, 2)
-    writer.frame(0, np.ones((2, 3)), np.eye(4))
+    writer.frame(0, np.ones((2, 3)), np.eye(4), np.array([255, 0], np.uint8))
     writer.neutral(None, np.zeros((68, 3)), personal=True)
 
 

@@ -113,6 +113,28 @@ def test_all_figures_of_all_stages_are_in_every_sequence(fakes: ModuleType, tmp_
         assert release.units(fakes.SMILE)["stretch"] == "1"
 
 
+def test_where_hair_was_seen_is_in_the_release_and_nothing_where_none_was(
+    fakes: ModuleType, tmp_path: Path
+) -> None:
+    given = fakes.checkpoints(tmp_path, fakes.sequence(fakes.SMILE))
+    with h5py.File(given.checkpoints["refine"], "r+") as file:
+        seen = np.full(file["vertices"].shape[:2], 255, np.uint8)
+        seen[1, :2] = 3
+        file.create_dataset("skin_seen", data=seen)
+    fakes.packed(tmp_path / "r.h5", [given, fakes.checkpoints(tmp_path, fakes.sequence(fakes.OTHER))])
+    with Release(tmp_path / "r.h5") as release:
+        assert [f.status for f in release][:3].count("ok") >= 2
+        np.testing.assert_array_equal(release.field(1, "skin_seen"), seen[1])
+        np.testing.assert_array_equal(release.field(0, "skin_seen"), seen[0])
+        assert release.field(3, "skin_seen").min() == 255
+    with h5py.File(tmp_path / "r.h5") as file:
+        held = [
+            f"subjects/{item.subject}/{item.sequence}/skin_seen" in file
+            for item in (fakes.SMILE, fakes.OTHER)
+        ]
+    assert held == [True, False]
+
+
 def test_who_did_not_consent_is_not_there(fakes: ModuleType, tmp_path: Path) -> None:
     table = parse_subjects(b"subject,age,consent\nS001,31,yes\nS002,44,withdrawn\n")
     result = fakes.packed(tmp_path / "r.h5", fakes.inputs(tmp_path), table)

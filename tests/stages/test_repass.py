@@ -31,9 +31,10 @@ def write_register(dome, path, results, neutral=None, statuses=None, item="A/x")
         out.frames([r.number for r in results], statuses)
         vertices = out.rows("vertices", results[0].vertices.shape, np.float32, "mm")
         pose = out.rows("pose", (4, 4), np.float64, "mm")
+        skin = out.rows("skin_seen", results[0].skin.shape, np.uint8, "1")
         out.attrs["personal_template"] = neutral is None
         for row, result in enumerate(results):
-            vertices[row], pose[row] = result.vertices, result.pose
+            vertices[row], pose[row], skin[row] = result.vertices, result.pose, result.skin
             for name, value in dataclasses.asdict(result.quality).items():
                 if row == 0:
                     out.rows(f"quality/{name}", (), np.float32, "1")
@@ -52,11 +53,12 @@ def corpus(dome, tmp_path_factory):
     paths = {}
     for subject, shift in (("A", 0.0), ("B", 2.0), ("C", -3.0)):
         neutral = dome.truth(0.0) + [0, shift, 0]
-        still = [Registered(0, neutral, np.eye(4), quality, checks)]
+        skin = np.full(len(neutral), 255, np.uint8)
+        still = [Registered(0, neutral, np.eye(4), quality, checks, skin)]
         item = Item(subject, "neutral")
         paths[item] = write_register(dome, root / subject / "neutral.h5", still, neutral)
         moving = [
-            Registered(k, dome.truth(a) + [0, shift, 0], np.eye(4), quality, checks)
+            Registered(k, dome.truth(a) + [0, shift, 0], np.eye(4), quality, checks, skin)
             for k, a in enumerate((0.4, 0.8, 1.2))
         ]
         item = Item(subject, "scream")

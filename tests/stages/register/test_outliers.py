@@ -30,7 +30,8 @@ def test_a_landmark_that_contradicts_the_others_does_not_pull(dome, amount):
 def made(number: int, median: float) -> Registered:
     figures = dict.fromkeys(Quality.__annotations__, 0.0) | {"s2m_median": median}
     checks = LandmarkChecks(**dict.fromkeys(LandmarkChecks.__annotations__, 0.0))
-    return Registered(number, np.zeros((2, 3)), np.eye(4), Quality(**figures), checks)
+    skin = np.full(2, 255, np.uint8)
+    return Registered(number, np.zeros((2, 3)), np.eye(4), Quality(**figures), checks, skin)
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.3])
@@ -45,8 +46,10 @@ def test_a_smoothed_frame_that_its_scan_contradicts_keeps_its_own_fit(bad, noise
         regions=None,
         fast_motion=SimpleNamespace(noise_mm=lambda *_: noise, restore=lambda *_: None),
         slow_motion=SimpleNamespace(restore=lambda *_: None),
-        refine_pose=lambda frame, vertices, pose, weights: pose,
-        assess=lambda frame, vertices, pose, checks: made(frame, allowed * (1.01 if frame == bad else 0.99)),
+        refine_pose=lambda frame, vertices, pose, skin, firm: pose,
+        assess=lambda frame, vertices, pose, checks, skin: made(
+            frame, allowed * (1.01 if frame == bad else 0.99)
+        ),
     )
     smoothed = smooth_sequence(tracker, found, lambda row: row)
     assert sorted(smoothed) == [row for row in range(12) if row != bad]
@@ -72,8 +75,8 @@ def test_a_few_frames_of_a_face_at_rest_become_one_shape(at_rest, noise_mm, pool
         regions=Regions(np.arange(200) < 100, np.arange(200) >= 100),
         fast_motion=SimpleNamespace(noise_mm=lambda *_: noise_mm, restore=lambda *_: None),
         slow_motion=SimpleNamespace(restore=lambda *_: None),
-        refine_pose=lambda frame, vertices, pose, weights: pose,
-        assess=lambda frame, vertices, pose, checks: replace(made(frame, 0.1), vertices=vertices),
+        refine_pose=lambda frame, vertices, pose, skin, firm: pose,
+        assess=lambda frame, vertices, pose, checks, skin: replace(made(frame, 0.1), vertices=vertices),
     )
     smoothed = smooth_sequence(tracker, found, lambda row: row, at_rest)
     assert sorted(smoothed) == ([0, 1, 2] if pooled else [])

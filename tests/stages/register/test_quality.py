@@ -27,7 +27,7 @@ from mimicme.stages.register.quality import (
 
 AS_IT_SHOULD = Plausible(1.0, 0.95, 0.2, 0.0, 1.0, 0.5)
 GOOD = Quality(
-    0.2, 0.3, 0.9, 0.97, 1.0, 0.5, 1.1, 0.0, 0.8, 0.0, 0.0, 0.0, 0.1, 0.1, 0.8, 0.6, 1.0, 0.9, 0.9, 0.9, 0.0, 0.0,
+    0.2, 0.3, 0.9, 0.97, 1.0, 0.5, 1.1, 0.0, 0.8, 0.0, 0.0, 0.0, 0.0, 0.1, 0.1, 0.8, 0.6, 1.0, 0.9, 0.9, 0.9, 0.0, 0.0,
     *AS_IT_SHOULD,
 )  # fmt: skip
 LIMITS = Limits(1.0, 6.0, 0.2, 0.01, 2.0, 0.25)
@@ -47,13 +47,15 @@ def core_of(vertices):
     return np.linalg.norm(vertices[:, :2], axis=1) < np.median(np.linalg.norm(vertices[:, :2], axis=1))
 
 
-def measure(rest, vertices, scan=None, residuals=NONE, share=1.0, reach=10.0):
+def measure(rest, vertices, scan=None, residuals=NONE, share=1.0, reach=10.0, skin=None):
     """Figures of a shape against a scan, by default the rest shape's own vertices."""
     points, faces = scan if scan is not None else rest
     normals = vertex_normals(points, faces)
     nowhere = np.zeros(len(rest[0]), bool)
+    skin = ~nowhere if skin is None else skin
+    covered = float((~skin).mean())
     return QualityAssessor(*rest, np.arange(len(rest[0])), core_of(rest[0]), nowhere).assess(
-        vertices, points, normals, CHECKS, residuals, share, WHOLE, SHUT, AS_IT_SHOULD, reach
+        vertices, points, normals, CHECKS, residuals, share, WHOLE, SHUT, AS_IT_SHOULD, skin, covered, reach
     )
 
 
@@ -95,6 +97,21 @@ def test_what_is_not_the_templates_skin_is_left_out(dome, rest):
     assert measure(rest, v, (spiky, faces), reach=10.0).s2m_p95 < 1
     assert measure(rest, v, (spiky, faces), reach=100.0).s2m_p95 > 10
     assert np.isnan(measure(rest, v, (dome.surface(xy), faces[:, ::-1])).s2m_median)
+
+
+def test_what_is_told_from_skin_is_left_out(dome, rest):
+    v, f = rest
+    upper = v[:, 1] > 50
+    above = v + [0, 0, 5] * upper[:, None]
+    assert measure(rest, v, (above, f)).s2m_p95 > 4
+    found = measure(rest, v, (above, f), skin=~upper)
+    assert found.s2m_p95 < 0.5
+    assert found.covered_share == upper.mean()
+
+
+def test_much_that_is_no_skin_is_told():
+    assert "skin-covered" not in dict(notes(replace(GOOD, covered_share=0.04)))
+    assert "12%" in dict(notes(replace(GOOD, covered_share=0.12)))["skin-covered"]
 
 
 def test_the_scan_beyond_the_templates_boundary_is_left_out(dome, rest):
@@ -141,7 +158,7 @@ def test_checks_are_read_from_the_figures_they_made(rest):
     made = LandmarkChecks(1.25, 2.0, 0.5)
     nowhere = np.zeros(len(v), bool)
     found = QualityAssessor(v, f, np.arange(len(v)), core_of(v), nowhere).assess(
-        v * 1.1, v, vertex_normals(v, f), made, NONE, 1.0, WHOLE, SHUT, AS_IT_SHOULD, 10.0
+        v * 1.1, v, vertex_normals(v, f), made, NONE, 1.0, WHOLE, SHUT, AS_IT_SHOULD, ~nowhere, 0.0, 10.0
     )
     assert found.landmarks_found == 0.5
     read = LandmarkChecks.of(found)

@@ -1,0 +1,199 @@
+"""Skin or not: where a scan shows the person's head, and where only what lies on it - hair, a cap, a collar.
+
+Such a surface is connected, has normals like the head's, and is fitted as well as skin is; it has another colour, or is
+rough.  What skin looks like is learnt from every scan anew, of nose and upper cheeks: its colour, whatever that is, how
+much its brightness varies from place to place, and how rough its surface is.  Only what lies outside the face is
+judged: eyes, brows, lips and beards need not look like skin.  Single places say little, so that the coarse level's
+vertices are judged, each by what lies around it, and carried over to the template's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from mimicme.pipeline.arrays import Bools, Floats
+from mimicme.pipeline.landmarks import GROUPS
+from mimicme.pipeline.template import Template
+from mimicme.pipeline.template.face_core import BROWS, JAW, FaceCore, inside
+from mimicme.stages.register.levels import Levels
+from mimicme.stages.register.targets import ScanTarget
+
+BEGIN_MM, SURE_MM = 5.0, 10.0
+"""Nearer to the face's core than the first nothing is judged; farther than the second all is."""
+REACH_MM, LEAST_COSINE = 15.0, 0.2
+"""What lies in so far from the fitted shape, and faces as it does, is judged."""
+LEARN_BELOW_MM = 4.0
+"""Skin is learnt of the face's core above the nose's base, and so far below it at most: beards begin there."""
+OTHER_MM = {"right_eyebrow": 8.0, "left_eyebrow": 8.0, "right_eye": 8.0, "left_eye": 8.0}
+NOSTRILS, NOSTRILS_MM = slice(31, 36), 5.0
+LEAST_LEARNT = 50
+"""Of a face of which a scan shows fewer vertices nothing is said."""
+DARKEST = 8.0
+"""Added to a colour, of 255, before its logarithm is taken."""
+LEAST_SPREAD = (0.12, 0.03, 0.03)
+"""Least standard deviation of the logarithms of brightness, red over green and blue over green: light and shade."""
+EVEN_HUE, HUE_ODDS, DARK_ODDS = 3.2, 3.0, 1.5
+EVEN_ROUGH, ROUGH_ODDS, MOST_ROUGH_ODDS = 3.0, 0.6, 1.0
+EVEN_ROUGH_ALONE, ROUGH_ODDS_ALONE = 8.0, 2.0
+"""Logarithmic odds against skin: by the logarithm of hue over the first, and by darkness; by the logarithm of
+roughness; and by that alone, which holds where it says more.  On two makers' people (5 of `mimicme synth`, 2 of
+another), as they are and with hair and a collar put over their scans, skin has a hue of 0.7 to 1.4 in the median and
+2.1 in the 95th percentile; hair and collars have 3.8 to 17, and in the fifth percentile 3.5 to 16.  Roughness is 0.2
+and 2 to 6.5 on skin, 6 to 38 in the median on hair and collars."""
+LEAST_SEEN = 4.0
+"""Of a coarse vertex around which fewer places are seen nothing is said."""
+HALF = 128
+"""Of 255: what is less sure to be skin counts as not seen."""
+CERTAIN, LET_GO = 0.2, 0.5
+"""Share of what is not skin up to which correspondences count in full, and from which on not at all."""
+
+
+class Look(NamedTuple):
+    """What a scan has around each vertex of the coarse level, all (n,).
+
+    Attributes:
+        seen: number of places; coloured: of those that have a colour.
+        hue: distance of the colour's shares from those of skin, in its standard deviations.
+        dark: how much darker than skin, in the natural logarithm.
+        grain: spread of the brightness, in that of skin; rough: spread of the surface about the smooth shape, in that
+            of skin.
+    """
+
+    seen: Floats
+    coloured: Floats
+    hue: Floats
+    dark: Floats
+    grain: Floats
+    rough: Floats
+
+
+@dataclass(frozen=True)
+class SkinRegion:
+    """Where a template is judged, and of what skin is learnt.
+
+    Attributes:
+        judged: (V,) 0 in the face, 1 beyond; places: (s,) vertices that are looked at; learnt: (s,) True for those
+            that skin is learnt of; cell: (s,) the coarse vertex that each lies at.
+        ears: (n,) how far a coarse vertex lies on an ear, which has relief of its own.
+        around: (n, n) rows that sum over a coarse vertex and its neighbours.
+        prolong: (V, n), see `Levels`.
+    """
+
+    judged: Floats
+    places: NDArray[np.int64]
+    learnt: Bools
+    cell: NDArray[np.int64]
+    ears: Floats
+    around: sparse.csr_matrix
+    prolong: sparse.csr_matrix
+
+    @classmethod
+    def of(cls, template: Template, levels: Levels, core: FaceCore) -> SkinRegion:
+        """That of a template, (68, 3) of whose landmarks it needs."""
+        from scipy.spatial import cKDTree
+
+        vertices, marks = template.vertices, template.landmarks()
+        in_core = core.areas > 0
+        outline = np.concatenate([marks[JAW], marks[BROWS][::-1]])[:, :2]
+        far = cKDTree(vertices[in_core]).query(vertices)[0] if in_core.any() else np.zeros(len(vertices))
+        judged = np.clip((far - BEGIN_MM) / (SURE_MM - BEGIN_MM), 0, 1)
+        judged[inside(outline, vertices[:, :2]) & (vertices[:, 2] > marks[[0, 16], 2].mean())] = 0.0
+        learnt = in_core & (vertices[:, 1] > marks[33, 1] - LEARN_BELOW_MM)
+        learnt &= cKDTree(marks[NOSTRILS]).query(vertices)[0] > NOSTRILS_MM
+        for group, reach in OTHER_MM.items():
+            learnt &= cKDTree(marks[GROUPS[group]]).query(vertices)[0] > reach
+        places = np.flatnonzero((judged > 0) | learnt)
+        heaviest = np.asarray(levels.prolong.argmax(axis=1)).ravel()
+        n = levels.prolong.shape[1]
+        around = (levels.coarse.neighbours + sparse.identity(n)).tocsr()
+        ears = levels.coarse.ears.max(axis=1)
+        return cls(judged, places, learnt[places], heaviest[places], ears, around, levels.prolong)
+
+    def share(self, vertices: Floats, normals: Floats, scan: ScanTarget) -> Floats:
+        """(V,) in [0, 1]: how likely a scan shows the person's own surface, at a shape (V, 3) with normals (V, 3) that
+        lies on it about; 1 in the face, and where nothing is seen."""
+        found = self.look(vertices, normals, scan)
+        if found is None:
+            return np.ones(len(vertices))
+        foreign = self._foreign(found)
+        known = (found.seen >= LEAST_SEEN).astype(np.float64)
+        foreign = (self.around @ (foreign * known) + foreign) / (self.around @ known + 1)
+        return np.asarray(1 - self.judged * np.clip(self.prolong @ foreign, 0, 1))
+
+    def _foreign(self, found: Look) -> Floats:
+        """(n,) probability that around a coarse vertex there is no skin."""
+        rough = np.log(np.maximum(found.rough, 1e-3))
+        plain = 1 - self.ears
+        with_colour = HUE_ODDS * np.log(np.maximum(found.hue, 0.1) / EVEN_HUE)
+        with_colour += DARK_ODDS * np.maximum(found.dark, 0)
+        with_colour += plain * np.clip(
+            ROUGH_ODDS * (rough - np.log(EVEN_ROUGH)), -MOST_ROUGH_ODDS, MOST_ROUGH_ODDS
+        )
+        bare = plain * ROUGH_ODDS_ALONE * (rough - np.log(EVEN_ROUGH_ALONE)) - 3 * self.ears
+        odds = np.where(found.coloured >= LEAST_SEEN, np.maximum(with_colour, bare), bare)
+        odds[found.seen < LEAST_SEEN] = -20.0
+        return np.asarray(1 / (1 + np.exp(-np.clip(odds, -20, 20))))
+
+    def look(self, vertices: Floats, normals: Floats, scan: ScanTarget) -> Look | None:
+        """What a scan has around a shape (V, 3), which lies on it about, with unit normals (V, 3)."""
+        found, colors = scan.closest_colors(vertices[self.places], REACH_MM)
+        normals = normals[self.places]
+        seen = (np.einsum("sx,sx->s", found.normals, normals) > LEAST_COSINE) & ~found.on_boundary
+        seen &= found.distances < REACH_MM
+        learnt = self.learnt & seen
+        if learnt.sum() < LEAST_LEARNT:
+            return None
+        height = np.einsum("sx,sx->s", found.points - vertices[self.places], normals)
+        count = self._sum(seen.astype(np.float64))
+        _, rough = self._moments(height, seen, count)
+        hue = dark = grain = coloured = np.zeros(len(count))
+        if colors is not None:
+            tones = tones_of(colors)
+            known = seen & np.isfinite(tones).all(axis=1)
+            middle = (
+                np.median(tones[learnt & known], axis=0) if (learnt & known).sum() >= LEAST_LEARNT else None
+            )
+            if middle is not None:
+                tones = np.where(known[:, None], tones - middle, 0.0)
+                spread = np.maximum(1.4826 * np.median(np.abs(tones[learnt & known]), axis=0), LEAST_SPREAD)
+                coloured = self._sum(known.astype(np.float64))
+                means, deviations = zip(*(self._moments(t, known, coloured) for t in tones.T), strict=True)
+                hue = np.hypot(means[1] / spread[1], means[2] / spread[2])
+                dark = -means[0]
+                grain = deviations[0] / max(self._usual(deviations[0], learnt), 0.03)
+        return Look(count, coloured, hue, dark, grain, rough / max(self._usual(rough, learnt), 0.03))
+
+    def _sum(self, values: Floats) -> Floats:
+        return np.asarray(self.around @ np.bincount(self.cell, values, self.around.shape[0]))
+
+    def _moments(self, values: Floats, known: Bools, count: Floats) -> tuple[Floats, Floats]:
+        """Mean and standard deviation (n,) around each coarse vertex of values (s,) where they are known."""
+        values = np.where(known, values, 0.0)
+        mean = self._sum(values) / np.maximum(count, 1)
+        square = self._sum(values**2) / np.maximum(count, 1)
+        return mean, np.sqrt(np.maximum(square - mean**2, 0))
+
+    def _usual(self, values: Floats, learnt: Bools) -> float:
+        """Median of values (n,) where skin is learnt."""
+        return float(np.median(values[np.unique(self.cell[learnt])]))
+
+
+def tones_of(colors: Floats) -> Floats:
+    """(k, 3) logarithms of brightness, red over green, blue over green, of colours (k, 3), 0 to 255."""
+    red, green, blue = np.log(colors + DARKEST).T
+    return np.stack([np.log(colors.mean(axis=1) + DARKEST), red - green, blue - green], axis=1)
+
+
+def weights_of(skin: Floats) -> Floats:
+    """(k,) factor of the correspondences' weights: 1, and less where a scan does not show skin (k,)."""
+    return np.clip((LET_GO - (1 - skin)) / (LET_GO - CERTAIN), 0, 1)
+
+
+def as_bytes(skin: Floats) -> NDArray[np.uint8]:
+    """(k,) a share, 0 to 1, in steps of 1 / 255."""
+    return np.rint(255 * skin).astype(np.uint8)

@@ -1,0 +1,119 @@
+"""skin: what lies on a head is told from it, by colour or by roughness, and let go."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from mimicme.pipeline.geometry.mesh import vertex_normals
+from mimicme.stages.register.skin import SkinRegion, as_bytes, weights_of
+from mimicme.stages.register.targets import ScanTarget
+
+LINE_MM = 62.0
+"""Height of the hair line on the dome, which ends at 100."""
+SKIN, HAIR = np.array([200.0, 150.0, 120.0]), np.array([60.0, 70.0, 90.0])
+
+
+def scan(dome, thick=0.0, rough=0.0, hair=SKIN, light=0.0):
+    """A frame whose vertices above the line lie so far outside, are so rough, and so coloured; and (m,) which."""
+    rng = np.random.default_rng(1)
+    frame = dome.frame(spacing=2.5)
+    above = frame.vertices[:, 1] > LINE_MM
+    out = thick + rough * rng.normal(size=len(above))
+    normals = vertex_normals(frame.vertices, frame.faces)
+    colors = np.where(above[:, None], hair, SKIN) * np.exp(0.05 * rng.normal(size=(len(above), 1)))
+    colors = colors * np.exp(light * frame.vertices[:, :1] / 75)
+    vertices = frame.vertices + (above * out)[:, None] * normals
+    return replace(frame, vertices=vertices, colors=colors)
+
+
+def share(dome, frame):
+    """(V,) of the true shape."""
+    template, levels = dome.template(), dome.levels()
+    region = dome.tracker()._skin
+    assert isinstance(region, SkinRegion)
+    target = ScanTarget(frame.vertices, frame.faces, colors=frame.colors)
+    vertices = template.vertices
+    assert levels.fine.faces is template.faces
+    return region.share(vertices, vertex_normals(vertices, template.faces), target)
+
+
+@pytest.fixture
+def height(dome):
+    """(V,) mm above the hair line."""
+    return dome.template().vertices[:, 1] - LINE_MM
+
+
+@pytest.mark.parametrize("light", [0.0, 0.5])
+def test_a_bare_head_is_all_skin_whatever_the_light(dome, light):
+    assert share(dome, scan(dome, light=light)).min() > 0.8
+
+
+def test_another_colour_is_no_skin(dome, height):
+    found = share(dome, scan(dome, thick=2.0, hair=HAIR))
+    assert (found[height > 14] < 0.5).all()
+    assert (found[height < -22] > 0.8).all()
+
+
+def test_without_colours_what_is_rough_is_no_skin(dome, height):
+    found = share(dome, replace(scan(dome, thick=3.0, rough=1.2), colors=None))
+    assert (found[height > 12] < 0.5).mean() > 0.9
+    assert (found[height < -22] > 0.8).all()
+
+
+def test_rough_hair_of_the_skins_colour_is_no_skin(dome, height):
+    found = share(dome, scan(dome, thick=3.0, rough=1.2))
+    assert (found[height > 12] < 0.5).mean() > 0.9
+
+
+def test_a_place_without_a_colour_says_nothing(dome, height):
+    frame = scan(dome, hair=HAIR)
+    colors = np.where(frame.vertices[:, 1:2] > LINE_MM, np.nan, frame.colors)
+    assert share(dome, replace(frame, colors=colors)).min() > 0.8
+
+
+def test_the_face_itself_is_never_judged(dome):
+    frame = scan(dome)
+    mouth = np.linalg.norm(frame.vertices[:, :2] - [0, -42], axis=1) < 25
+    painted = np.where(mouth[:, None], HAIR, frame.colors)
+    assert share(dome, replace(frame, colors=painted)).min() > 0.8
+
+
+def test_too_little_of_the_face_says_nothing(dome):
+    frame = scan(dome, hair=HAIR)
+    upper = (frame.vertices[frame.faces][:, :, 1] > 45).all(axis=1)
+    assert share(dome, replace(frame, faces=frame.faces[upper])).min() == 1
+
+
+def test_weights_fall_from_certain_to_let_go():
+    np.testing.assert_allclose(weights_of(np.array([1.0, 0.8, 0.65, 0.5, 0.0])), [1, 1, 0.5, 0, 0])
+
+
+def test_bytes_go_from_nothing_to_all():
+    np.testing.assert_array_equal(as_bytes(np.array([0.0, 0.5, 1.0])), [0, 128, 255])
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["neutral", "personal"])
+def test_the_mesh_goes_on_below_hair(dome, height, known):
+    frame = scan(dome, thick=6.0, rough=0.8, hair=HAIR)
+    neutral = dome.template().vertices if known else None
+    kept = dome.tracker(neutral, replace(dome.SETTINGS, tell_skin=False)).register(frame)
+    found = dome.tracker(neutral).register(frame)
+    below = (height > 10) & (height < 25)
+    off = dome.apart(found.vertices, dome.truth(0.0))[below]
+    assert off.mean() < 0.5 * dome.apart(kept.vertices, dome.truth(0.0))[below].mean()
+    assert (found.skin[below] < 128).all()
+    assert (kept.skin == 255).all()
+    assert found.quality.covered_share > 0.05 and kept.quality.covered_share == 0
+    assert found.quality.data_share < kept.quality.data_share
+
+
+def test_what_is_worn_pushes_a_head_in_that_is_too_large(dome, height):
+    frame = scan(dome, thick=-4.0, hair=HAIR)  # cloth inside the head that the template has
+    found = dome.tracker(dome.template().vertices).register(frame)
+    below = (height > 10) & (height < 25)
+    normals = vertex_normals(found.vertices, dome.template().faces)
+    moved = np.einsum("nx,nx->n", found.vertices - dome.template().vertices, normals)
+    assert moved[below].mean() < -2.5
