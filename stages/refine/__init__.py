@@ -351,7 +351,7 @@ def _finished(given: _Sequence, displaced: _Displaced) -> _Finished:
 
 STAGE = Stage(
     name="refine",
-    version=9,
+    version=10,
     settings=RefineSettings,
     needs=("ingest", "register", "repass"),
     compute=compute,
