@@ -37,13 +37,14 @@ from mimicme.pipeline.geometry.mesh import (
     vertex_areas,
     vertex_normals,
 )
-from mimicme.pipeline.geometry.spatial import Surface
+from mimicme.pipeline.geometry.triangle_grid import nearest_on
 from mimicme.pipeline.numerics.smooth_field import Preconditioner, SmoothField
 from mimicme.pipeline.template import Template
 from mimicme.pipeline.template.eyelids import Lids
 from mimicme.pipeline.texture.baking import Baked, TextureOptions, bake_source
 from mimicme.pipeline.texture.flow import Comparable, Flow, flow, normalised
 from mimicme.pipeline.texture.scan_source import Source
+from mimicme.stages.refine.walking import triangles_across, walk
 from mimicme.stages.refine.warp import Layout, Reading, Spots, warped
 
 if TYPE_CHECKING:
@@ -141,6 +142,12 @@ class Refiner:
         self.columns, self.rows = self.layout.places.T
         self.ring = adjacency(edges(template.faces)[0], n)
         self.triangles = corners(template.faces, n).T.tocsr()
+        self.across = triangles_across(template.faces)
+        # a triangle of each vertex; of those that have none, any
+        self.own_triangle = np.zeros(n, np.int32)
+        self.own_triangle[template.faces.ravel()] = np.repeat(
+            np.arange(len(template.faces), dtype=np.int32), 3
+        )
         laplacian = (sparse.diags(np.asarray(self.ring.sum(1)).ravel()) - self.ring).tocsr()
         self.field = SmoothField(parameters.smoothing_mm**2 * laplacian)
         corner = template.uv[template.uv_faces] * [parameters.size, -parameters.size]  # rows run down
@@ -389,13 +396,9 @@ class _RegisteredSurface:
 
     def __init__(self, vertices: Floats, refiner: Refiner) -> None:
         faces = refiner.template.faces
-        self.vertices, self.faces, self.ring, self.triangles = (
-            vertices,
-            faces,
-            refiner.ring,
-            refiner.triangles,
-        )
-        self.surface = Surface(vertices, faces)
+        self.vertices, self.faces = np.ascontiguousarray(vertices, np.float64), np.ascontiguousarray(faces)
+        self.ring, self.triangles, self.across = refiner.ring, refiner.triangles, refiner.across
+        self.own_triangle = refiner.own_triangle
         self.normals, self.areas = triangle_normals(vertices, faces)
         self.at_vertex = vertex_normals(vertices, faces)
 
@@ -423,21 +426,29 @@ class _RegisteredSurface:
     def _projected(self, d: Floats, which: NDArray[np.int64]) -> Spots:
         """Vertices `which` displaced by d (k, 3), at near places of the surface that face their way.
 
-        Along their normals, which is quick; the nearest places of those that find nothing there.
+        Along their normals; of those that find nothing there, the nearest place of the triangle where the walk ended.
         """
         moved, normals = self.vertices[which] + d, self.at_vertex[which]
-        found = self.surface.along(moved, normals, PROJECTION_MM)
-        fits = (found.triangles >= 0) & self._facing(found.triangles, normals)
-        rest = np.flatnonzero(~fits)
+        count = len(moved)
+        triangles, weights, depths = np.empty(count, np.int64), np.zeros((count, 3)), np.empty(count)
+        walk(
+            self.vertices,
+            self.faces,
+            self.across,
+            self.own_triangle[which],
+            moved,
+            normals,
+            triangles,
+            weights,
+            depths,
+        )
+        facing = self._facing(triangles, normals)
+        rest = np.flatnonzero(~(np.abs(depths) <= PROJECTION_MM))
+        points = moved + np.where(np.isfinite(depths), depths, 0.0)[:, None] * normals
         if len(rest):
-            nearest = self.surface.closest(moved[rest])
-            facing = self._facing(nearest.triangles, normals[rest])
-            rest = rest[facing]
-            fits[rest] = True
-            for all_of_them, these in zip(found, nearest, strict=True):
-                all_of_them[rest] = these[facing]
-        points = np.where(fits[:, None], found.points, moved)
-        return Spots(points, np.where(fits, found.triangles, -1), found.weights)
+            near = nearest_on(moved[rest], triangles[rest], self.vertices, self.faces)
+            points[rest], weights[rest] = near.points, near.weights
+        return Spots(np.where(facing[:, None], points, moved), np.where(facing, triangles, -1), weights)
 
     def _facing(self, triangles: NDArray[np.int64], normals: Floats) -> Bools:
         return np.asarray(dots(self.normals[triangles], normals) > MIN_COSINE)
