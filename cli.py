@@ -255,7 +255,7 @@ def _said(release: Path, findings: Sequence[Finding], n_before: int = 0, quiet: 
         return True
     for finding in findings:
         click.echo(finding)
-    for name in dict.fromkeys(one.check for one in findings if one.check):
+    for name in dict.fromkeys(one.check for one in findings if one.check and one.level != "warning"):
         click.echo(f"[{name}] {CHECKS[name].promise} {CHECKS[name].todo}")
     said = (
         "not usable"

@@ -11,6 +11,9 @@ from typing import NamedTuple
 AGAIN = "Copy it again, with what lies beside it; if it is your own, pack it again."
 STRANGE = "Do not use it. If it is your own, pack it again with this version; else ask who made it."
 
+LOOK = "Look at it; the release can be used."
+"""Of a warning, whatever made it."""
+
 
 class Check(NamedTuple):
     """What holds in a release, and what to do where it does not."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from mimicme.commands.verify.checks import CHECKS
+from mimicme.commands.verify.checks import CHECKS, LOOK
 from mimicme.pipeline.errors import ReleaseError
 from mimicme.pipeline.release.guard import TROUBLE, first_line
 
@@ -37,6 +37,8 @@ class Finding:
     @property
     def todo(self) -> str:
         """What to do about it, besides what the message says."""
+        if self.level == "warning":
+            return LOOK
         return CHECKS[self.check].todo if self.check in CHECKS else ""
 
     def __str__(self) -> str:

@@ -16,6 +16,7 @@ import pytest
 from mimicme.commands import verify as verification
 from mimicme.commands.verify import Finding, has_errors, verify
 from mimicme.commands.verify.checks import CHECKS
+from mimicme.commands.verify.finding import LEVELS
 from mimicme.pipeline.release import guard
 from mimicme.pipeline.release.packing import fletcher32
 
@@ -61,6 +62,11 @@ def test_other_checks_have_another_mark(tmp_path: Path, monkeypatch: pytest.Monk
     changed = tmp_path / "sequence.py"
     changed.write_text(changed.read_text().replace("MOVE_MM = 80.0", "MOVE_MM = 70.0"))
     assert verification.mark() != own
+
+
+def test_a_warning_is_no_reason_not_to_use_it() -> None:
+    todo = {level: Finding(level, "/", "A licence.", "root").todo for level in LEVELS}
+    assert "can be used" in todo["warning"] and "Do not use it" in todo["error"] == todo["unknown"]
 
 
 def test_what_a_file_says_moves_no_cursor() -> None:
