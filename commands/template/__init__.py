@@ -24,6 +24,7 @@ from mimicme.pipeline.geometry.orientation import consistent
 from mimicme.pipeline.landmarks import GROUPS, IBUG68, MIRROR, eye_distance
 from mimicme.pipeline.template import (
     INTERIOR,
+    JAW_PLACED,
     Template,
     find_files,
     prepare,
@@ -88,7 +89,9 @@ def check(path: Path) -> list[Finding]:
         template = prepare(path)
     except InputError as error:
         return [*found, Finding("error", str(error))]
-    found += [Finding("note" if "turned" in said else "ok", _sentence(said)) for said in template.notes]
+    # that the jaw was placed is a finding of the landmarks already
+    notes = [said for said in template.notes if said != JAW_PLACED]
+    found += [Finding("note" if "turned" in said else "ok", _sentence(said)) for said in notes]
     found += _interior(template)
     template = skin_of(template).skin
     found += [*_placed(template, skin, points), *_size(template), *_layout(template, mesh), *_core(template)]

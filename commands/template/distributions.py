@@ -538,7 +538,7 @@ def _own_pieces(mesh: Mesh, points: Floats) -> tuple[dict[str, Floats], str]:
     skin = np.bincount(label[used]).argmax()
     interior = used & (label != skin)
     if not interior.any():
-        return {}, "one piece"
+        return {}, "the mesh is one piece, without eyes or an inner mouth of their own: nothing is interior"
     masks = {INTERIOR: interior.astype(np.float64)}
     right, left = points[36:42].mean(axis=0), points[42:48].mean(axis=0)
     for name, mask in _named(mesh, label, interior, right, left):

@@ -45,6 +45,9 @@ PREPARED_SCHEMA = 1
 # raised when the same template file is prepared into something else
 PREPARE_VERSION = 5
 INTERIOR = "interior"
+JAW_PLACED = (
+    "landmarks: the file has 51; the 17 of the jaw are placed by the proportions of the embedded template"
+)
 """The mask of what no scan shows: eyeballs, inner mouth, teeth, lashes; see `skin`."""
 # landmarks further from the surface than this share of the inter-eye distance belong to another mesh
 LANDMARK_OFF_SURFACE = 0.25
@@ -304,10 +307,7 @@ def with_jaw(points: Floats) -> tuple[Floats, str]:
     matrix = fit_rigid(scale * model[INNER], points[INNER])
     filled = points.copy()
     filled[GROUPS["jaw"]] = transform(matrix, scale * model[GROUPS["jaw"]])
-    return (
-        filled,
-        "landmarks: the file has 51; the 17 of the jaw are placed by the proportions of the embedded template",
-    )
+    return filled, JAW_PLACED
 
 
 def assemble(

@@ -35,6 +35,7 @@ from mimicme.pipeline.geometry.mesh import (
     lengths,
     transform,
     triangle_normals,
+    vertex_normals,
 )
 from mimicme.pipeline.geometry.rigid import fit_rigid, fit_similarity_scale
 from mimicme.pipeline.geometry.spatial import Closest, Surface
@@ -61,6 +62,8 @@ LEAST_SIZE, LARGEST_SIZE = 0.6, 1.6
 UNDER_MM, UNDER_PASSES, OVER_MM, REACH_MM = 0.2, 6, 0.05, 8.0
 """What is soft is put so far behind the skin where it would come out, in so many passes, by more than the third and
 less than the fourth: what is farther off lies behind something else."""
+ON_EDGE = 1e-4
+"""Barycentric weight up to which a point counts as on the edge across."""
 LEVEL = 0.3
 """Cosine between the way to the closest point and its normal, from which on a point lies above or below the skin."""
 TOUCH_MM, LOOK_FROM_MM, SUNK_GAP_MM = 15.0, 120.0, 0.04
@@ -373,7 +376,8 @@ class _Interior:
         left = self.under
         for depth in range(1, UNDER_PASSES + 1):
             found = surface.before(out[left], REACH_MM)
-            through = found.through
+            # what is stored in single precision must not be over the limit that `outside` has
+            through = found.over(OVER_MM / 2)
             left = left[through]
             if not len(left):
                 break
@@ -399,7 +403,8 @@ class _Interior:
         normals, _ = triangle_normals(vertices, self.skin.faces)
         about = vertices - middle
         faces = self.skin.faces
-        return _Cover(Surface(about, faces), TriangleGrid(about, faces), normals, middle)
+        around = vertex_normals(about, faces)[faces]
+        return _Cover(Surface(about, faces), TriangleGrid(about, faces), normals, around, middle)
 
     def _push(
         self, points: Floats, body: _Body, motion: Floats, size: float, cover: _Cover, vertices: Floats
@@ -459,16 +464,21 @@ class _Heights:
     @property
     def through(self) -> Bools:
         """(n,) which have come out."""
-        return np.asarray(self.on_skin & (self.height > OVER_MM) & (self.height < REACH_MM))
+        return self.over(OVER_MM)
+
+    def over(self, least_mm: float) -> Bools:
+        """(n,) which lie so far above the skin at least."""
+        return np.asarray(self.on_skin & (self.height > least_mm) & (self.height < REACH_MM))
 
 
 @dataclass(frozen=True)
 class _Cover:
-    """The skin of a frame about its middle (3,), and its triangles' normals."""
+    """The skin of a frame about its middle (3,); normals of its triangles (t, 3), and of their corners (t, 3, 3)."""
 
     surface: Surface
     grid: TriangleGrid
     normals: Floats
+    corner_normals: Floats
     middle: Floats
 
     def behind_of(self, points: Floats, free: Bools, gap: float) -> tuple[Longs, Floats, Floats]:
@@ -494,7 +504,12 @@ class _Cover:
         about = points - self.middle
         near = np.isfinite(reach_mm)
         found: Closest | Near = self.grid.closest(about, reach_mm) if near else self.surface.closest(about)
-        normals = self.normals[found.triangles]
+        # on an edge two triangles are closest, and rounding alone chooses between their normals (cf. Baerentzen and
+        # Aanaes, Signed distance computation using the angle weighted pseudonormal, 2005)
+        smooth = np.einsum("kc,kcx->kx", found.weights, self.corner_normals[found.triangles])
+        smooth /= np.maximum(lengths(smooth), 1e-12)[:, None]
+        edge = np.asarray((found.weights < ON_EDGE).any(axis=1))
+        normals = np.where(edge[:, None], smooth, self.normals[found.triangles])
         away = about - found.points
         height = (away * normals).sum(axis=1)
         # over a hole, or beside an edge, the closest triangle says nothing

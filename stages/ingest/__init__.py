@@ -357,12 +357,13 @@ def _guarded(out: CheckpointWriter, row: int, work: Callable[[], T]) -> T | None
 
 STAGE = Stage(
     name="ingest",
-    version=5,
+    version=6,
     settings=IngestSettings,
     needs=(),
     compute=compute,
     reader=IngestCheckpoint,
     shapes=True,
     uses_template=False,
-    memory="about 0.2 GB, 16 bytes for each byte of the largest mesh file, 8 to 16 for each pixel",
+    memory="about 0.2 GB, 16 bytes for each byte of the largest mesh file, 8 to 16 for each pixel of a texture, "
+    "130 for each of a depth picture, twice as much where several views are fused",
 )
