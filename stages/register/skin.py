@@ -1,10 +1,10 @@
 """Skin or not: where a scan shows the person's head, and where only what lies on it - hair, a cap, a collar.
 
 Such a surface is connected, has normals like the head's, and is fitted as well as skin is; it has another colour, or is
-rough.  What skin looks like is learnt from every scan anew, of nose and upper cheeks: its colour, whatever that is, how
-much its brightness varies from place to place, and how rough its surface is.  Only what lies outside the face is
-judged: eyes, brows, lips and beards need not look like skin.  Single places say little, so that the coarse level's
-vertices are judged, each by what lies around it, and carried over to the template's.
+rough.  What skin looks like is learnt from every scan anew, of nose and upper cheeks: its colour, whatever that is, and
+how rough its surface is.  Only what lies outside the face is judged: eyes, brows, lips and beards need not look like
+skin.  Single places say little, so that the coarse level's vertices are judged, each by what lies around it, and
+carried over to the template's; only a colour that is far off says something by itself.
 """
 
 from __future__ import annotations
@@ -45,6 +45,10 @@ roughness; and by that alone, which holds where it says more.  On two makers' pe
 another), as they are and with hair and a collar put over their scans, skin has a hue of 0.7 to 1.4 in the median and
 2.1 in the 95th percentile; hair and collars have 3.8 to 17, and in the fifth percentile 3.5 to 16.  Roughness is 0.2
 and 2 to 6.5 on skin, 6 to 38 in the median on hair and collars."""
+EVEN_HUE_NEAR = 4.5
+"""The same as the first, of a vertex and its neighbours alone."""
+LEAST_ROUGH_MM = 0.03
+"""A surface that is smoother is as smooth as this one."""
 LEAST_SEEN = 4.0
 """Of a coarse vertex around which fewer places are seen nothing is said."""
 HALF = 128
@@ -54,22 +58,23 @@ CERTAIN, LET_GO = 0.2, 0.5
 
 
 class Look(NamedTuple):
-    """What a scan has around each vertex of the coarse level, all (n,).
+    """What a scan has around each vertex of the coarse level, (n,), and around those of the template, (V,).
 
     Attributes:
         seen: number of places; coloured: of those that have a colour.
         hue: distance of the colour's shares from those of skin, in its standard deviations.
         dark: how much darker than skin, in the natural logarithm.
-        grain: spread of the brightness, in that of skin; rough: spread of the surface about the smooth shape, in that
-            of skin.
+        rough: spread of the surface about the smooth shape, in that of skin.
+        near: (V,) probability, by the colour of a vertex and its neighbours alone, that there is no skin: what is
+            narrower than the coarse level, the tip of a sideburn.
     """
 
     seen: Floats
     coloured: Floats
     hue: Floats
     dark: Floats
-    grain: Floats
     rough: Floats
+    near: Floats
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,7 @@ class SkinRegion:
         judged: (V,) 0 in the face, 1 beyond; places: (s,) vertices that are looked at; learnt: (s,) True for those
             that skin is learnt of; cell: (s,) the coarse vertex that each lies at.
         ears: (n,) how far a coarse vertex lies on an ear, which has relief of its own.
-        around: (n, n) rows that sum over a coarse vertex and its neighbours.
+        around: (n, n) rows that sum over a coarse vertex and its neighbours; ring: (V, V) the same of the template's.
         prolong: (V, n), see `Levels`.
     """
 
@@ -90,6 +95,7 @@ class SkinRegion:
     cell: NDArray[np.int64]
     ears: Floats
     around: sparse.csr_matrix
+    ring: sparse.csr_matrix
     prolong: sparse.csr_matrix
 
     @classmethod
@@ -112,7 +118,8 @@ class SkinRegion:
         n = levels.prolong.shape[1]
         around = (levels.coarse.neighbours + sparse.identity(n)).tocsr()
         ears = levels.coarse.ears.max(axis=1)
-        return cls(judged, places, learnt[places], heaviest[places], ears, around, levels.prolong)
+        ring = (levels.fine.neighbours + sparse.identity(len(vertices))).tocsr()
+        return cls(judged, places, learnt[places], heaviest[places], ears, around, ring, levels.prolong)
 
     def share(self, vertices: Floats, normals: Floats, scan: ScanTarget) -> Floats:
         """(V,) in [0, 1]: how likely a scan shows the person's own surface, at a shape (V, 3) with normals (V, 3) that
@@ -122,8 +129,12 @@ class SkinRegion:
             return np.ones(len(vertices))
         foreign = self._foreign(found)
         known = (found.seen >= LEAST_SEEN).astype(np.float64)
-        foreign = (self.around @ (foreign * known) + foreign) / (self.around @ known + 1)
-        return np.asarray(1 - self.judged * np.clip(self.prolong @ foreign, 0, 1))
+        for _ in range(2):  # what is not seen is as what lies around it
+            weights = self.around @ known + known
+            foreign = (self.around @ (foreign * known) + foreign * known) / np.maximum(weights, 1e-12)
+            known = (weights > 0).astype(np.float64)
+        near = np.maximum(np.clip(self.prolong @ foreign, 0, 1), found.near)
+        return np.asarray(1 - self.judged * near)
 
     def _foreign(self, found: Look) -> Floats:
         """(n,) probability that around a coarse vertex there is no skin."""
@@ -151,7 +162,8 @@ class SkinRegion:
         height = np.einsum("sx,sx->s", found.points - vertices[self.places], normals)
         count = self._sum(seen.astype(np.float64))
         _, rough = self._moments(height, seen, count)
-        hue = dark = grain = coloured = np.zeros(len(count))
+        hue = dark = coloured = np.zeros(len(count))
+        near = np.zeros(len(vertices))
         if colors is not None:
             tones = tones_of(colors)
             known = seen & np.isfinite(tones).all(axis=1)
@@ -162,11 +174,20 @@ class SkinRegion:
                 tones = np.where(known[:, None], tones - middle, 0.0)
                 spread = np.maximum(1.4826 * np.median(np.abs(tones[learnt & known]), axis=0), LEAST_SPREAD)
                 coloured = self._sum(known.astype(np.float64))
-                means, deviations = zip(*(self._moments(t, known, coloured) for t in tones.T), strict=True)
+                means = [self._moments(t, known, coloured)[0] for t in tones.T]
                 hue = np.hypot(means[1] / spread[1], means[2] / spread[2])
                 dark = -means[0]
-                grain = deviations[0] / max(self._usual(deviations[0], learnt), 0.03)
-        return Look(count, coloured, hue, dark, grain, rough / max(self._usual(rough, learnt), 0.03))
+                near = self._near(tones / spread, known)
+        return Look(count, coloured, hue, dark, rough / max(self._usual(rough, learnt), LEAST_ROUGH_MM), near)
+
+    def _near(self, tones: Floats, known: Bools) -> Floats:
+        """(V,) see `Look`; of tones (s, 3) less those of skin, in its standard deviations, where they are known."""
+        columns = np.zeros((len(self.judged), 3))
+        columns[self.places[known]] = np.column_stack([tones[known, 1:], np.ones(known.sum())])
+        total = self.ring @ columns
+        hue = np.linalg.norm(total[:, :2], axis=1) / np.maximum(total[:, 2], 1)
+        odds = HUE_ODDS * np.log(np.maximum(hue, 0.1) / EVEN_HUE_NEAR)
+        return np.where(total[:, 2] >= LEAST_SEEN, 1 / (1 + np.exp(-odds)), 0.0)
 
     def _sum(self, values: Floats) -> Floats:
         return np.asarray(self.around @ np.bincount(self.cell, values, self.around.shape[0]))

@@ -57,6 +57,16 @@ def test_another_colour_is_no_skin(dome, height):
     assert (found[height < -22] > 0.8).all()
 
 
+def test_what_is_narrower_than_the_coarse_level_is_seen_by_its_colour(dome):
+    frame = scan(dome)
+    middle = np.array([18.0, 70.0])
+    tip = np.linalg.norm(frame.vertices[:, :2] - middle, axis=1) < 7
+    found = share(dome, replace(frame, colors=np.where(tip[:, None], HAIR, frame.colors)))
+    off = np.linalg.norm(dome.template().vertices[:, :2] - middle, axis=1)
+    assert (found[off < 3] < 0.3).all()
+    assert (found[off > 25] > 0.8).all()
+
+
 def test_without_colours_what_is_rough_is_no_skin(dome, height):
     found = share(dome, replace(scan(dome, thick=3.0, rough=1.2), colors=None))
     assert (found[height > 12] < 0.5).mean() > 0.9
