@@ -114,15 +114,19 @@ def load_image_bytes(ingest: Checkpoint, row: int) -> bytes | None:
 
 def vertex_colors(scan: Mesh, pixels: image.Pixels | None) -> NDArray[np.float32] | None:
     """Colours (n, 3) of a scan's vertices, 0 to 255: of its image, where a vertex has a place in it, NaN elsewhere;
-    else its own; None where it has neither.  At a seam between two photographs a vertex has that of one of them.
+    else its own; None where it has neither.  At a seam between two photographs a vertex has that of one of them, just
+    inside its triangle: what lies beyond the edge belongs to another, or to nobody.
     """
     if pixels is not None and scan.uv is not None and scan.uv_faces is not None:
         size = np.array(pixels.shape[1::-1], np.float64)
+        corner = (np.array([0.0, 1.0]) + np.array([1.0, -1.0]) * scan.uv[scan.uv_faces]) * size
+        inwards = corner.mean(axis=1, keepdims=True) - corner
+        length = np.linalg.norm(inwards, axis=2, keepdims=True)
+        corner += inwards * np.minimum(1.0, 0.01 / np.maximum(length, 1e-9))
         place = np.full((len(scan.vertices), 2), np.nan)
-        place[scan.faces.ravel()] = scan.uv[scan.uv_faces.ravel()]
+        place[scan.faces.ravel()] = corner.reshape(-1, 2)
         known = np.isfinite(place).all(axis=1)
-        at = (np.array([0.0, 1.0]) + np.array([1.0, -1.0]) * place[known]) * size
-        column, row = np.clip(at, 0, size - 1).astype(np.int64).T
+        column, row = np.clip(place[known], 0, size - 1).astype(np.int64).T
         colors = np.full((len(place), 3), np.nan, np.float32)
         colors[known] = pixels[row, column]
         return colors

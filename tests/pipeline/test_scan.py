@@ -90,6 +90,17 @@ def test_chunks_are_as_long_as_each_other(rows: int, row_bytes: int, chunks: lis
     assert [length] * -(-rows // length) == chunks
 
 
+def test_at_the_edge_of_its_part_of_an_image_a_vertex_has_none_of_the_next_ones_colour():
+    """Two photographs side by side, dark and bright; a triangle of each ends where they meet."""
+    pixels = np.zeros((8, 8, 3), np.uint8)
+    pixels[:, 4:] = 200
+    points = np.zeros((6, 3))
+    faces = np.array([[0, 1, 2], [3, 4, 5]], np.int32)
+    uv = np.array([[0.5, 0.1], [0.5, 0.9], [0.1, 0.5], [0.5, 0.1], [0.5, 0.9], [0.9, 0.5]])
+    found = vertex_colors(Mesh(points, faces, uv, faces), pixels)
+    assert (found[:3] == 0).all() and (found[3:] == 200).all()
+
+
 def test_a_vertex_has_the_colour_of_its_place_in_the_image_or_its_own_or_none() -> None:
     pixels = np.arange(4 * 8 * 3, dtype=np.uint8).reshape(4, 8, 3)
     points, faces = np.eye(4, 3), np.array([[0, 1, 2]], np.int32)
