@@ -1,7 +1,7 @@
 """A run that is killed at any moment, loses a worker or runs out of room goes on to the same bytes; so does one whose
 disk fails, whose checkpoints were spoiled, or that somebody begins a second time meanwhile.
 
-`make test-faults` (some minutes).  KILLS=100 make test-faults: at more moments.
+`make test-faults` (some minutes).  KILLS=200 make test-faults: at more moments.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import platform
+import random
 import resource
 import shlex
 import shutil
@@ -104,6 +105,48 @@ def test_ended_at_any_moment_it_goes_on_to_the_same_bytes(
         assert not list(workspace.rglob("*.tmp"))
         shutil.rmtree(workspace)
     assert ended >= KILLS / 2  # the machine may be quicker than it was
+
+
+def finished(workspace: Path) -> dict[Path, tuple[int, int]]:
+    """Every checkpoint, and what is another's when it is written anew: which file it is, and when it was written."""
+    found = {}
+    for path in workspace.glob("*/*/*.h5"):
+        about = path.stat()
+        found[path] = about.st_ino, about.st_mtime_ns
+    return found
+
+
+def test_killed_again_and_again_nothing_that_was_finished_is_made_again(
+    tmp_path: Path, small_captures: Path
+) -> None:
+    """One workspace, all processes of its run killed at random moments until it is done; then the next one."""
+    fast = ("--preset", "fast", "--jobs", "2")
+    calm = made(tmp_path / "calm", small_captures)
+    began = time.monotonic()
+    mimicme("run", calm, *fast, *SMALL)
+    seconds, right = time.monotonic() - began, digest(calm / "release.h5")
+    moments = random.Random(0)
+    kills = rounds = 0
+    while kills < KILLS:
+        workspace = made(tmp_path / f"ws{rounds}", small_captures)
+        before: dict[Path, tuple[int, int]] = {}
+        while True:
+            process = started(workspace, *fast)
+            time.sleep(moments.uniform(0.2, 0.9) * seconds)
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+            said, _ = process.communicate(timeout=60)
+            assert process.returncode in (0, -9) and "Traceback" not in said, said
+            now = finished(workspace)
+            assert {path: now.get(path) for path in before} == before
+            before = now
+            if process.returncode == 0:
+                break
+            kills += 1
+        assert len(before) == len(finished(calm))
+        assert digest(workspace / "release.h5") == right
+        shutil.rmtree(workspace)
+        rounds += 1
 
 
 def test_a_worker_that_dies_costs_its_item_and_no_more(
