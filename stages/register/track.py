@@ -47,7 +47,7 @@ from mimicme.stages.register.quality import (
 )
 from mimicme.stages.register.slow_motion import SlowMotion
 from mimicme.stages.register.spline import MIN_LANDMARKS, disagreement, landmark_weights
-from mimicme.stages.register.stabilisation import firmness, head_motion, refine_pose, skull_weights
+from mimicme.stages.register.stabilisation import head_motion, refine_pose, skull_weights
 from mimicme.stages.register.targets import ScanTarget
 
 if TYPE_CHECKING:
@@ -525,13 +525,11 @@ class SequenceTracker:
         offset[use] = detected - (self.levels.fine.landmarks @ neutral.vertices)[use]
         return offset
 
-    def refine_pose(self, frame: Frame, vertices: Floats, pose: Floats, weights: Floats) -> Floats:
-        """The pose (4, 4) of a known shape (V, 3, canonical), refined on the frame's surface by its vertices' weights
-        (V,)."""
+    def refine_pose(self, frame: Frame, vertices: Floats, pose: Floats) -> Floats:
+        """The pose (4, 4) of a known shape (V, 3, canonical), refined on the frame's surface."""
         scan = ScanTarget(transform(inverse(pose), frame.vertices), frame.faces)
         min_cosine = self._fitter.rejection.min_cosine
-        scale = self.settings.scale_end_mm
-        return pose @ refine_pose(vertices, self.template.faces, scan, scale, min_cosine, weights)
+        return pose @ refine_pose(vertices, self.template.faces, scan, self.settings.scale_end_mm, min_cosine)
 
     def assess(self, frame: Frame, vertices: Floats, pose: Floats, checks: LandmarkChecks) -> Registered:
         """A shape (V, 3, canonical) at a pose (4, 4), assessed and within the limits.
@@ -678,10 +676,9 @@ def smooth_sequence(
     tracker.slow_motion.restore(own_shapes, shapes, times)
     tracker.fast_motion.restore(own_shapes, shapes)
     del own_shapes
-    firm = firmness(shapes)
     poses = np.stack(
         [
-            _refined_pose(tracker, load(row), shape.astype(np.float64), found[row].pose, firm)
+            _refined_pose(tracker, load(row), shape.astype(np.float64), found[row].pose)
             for row, shape in zip(rows, shapes, strict=True)
         ]
     )
@@ -705,13 +702,11 @@ def smooth_sequence(
     return result
 
 
-def _refined_pose(
-    tracker: SequenceTracker, frame: Frame, vertices: Floats, pose: Floats, weights: Floats
-) -> Floats:
+def _refined_pose(tracker: SequenceTracker, frame: Frame, vertices: Floats, pose: Floats) -> Floats:
     """See `SequenceTracker.refine_pose`; the given pose where that is numerically impossible."""
     try:
         with frame_numerics():
-            return tracker.refine_pose(frame, vertices, pose, weights)
+            return tracker.refine_pose(frame, vertices, pose)
     except FrameRejected:
         return pose
 
