@@ -7,7 +7,6 @@ the place of a model of the skull.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mimicme.pipeline.arrays import Floats, Ints
 from mimicme.pipeline.geometry.mesh import transform, vertex_normals
@@ -61,52 +60,40 @@ def head_motion(reference: Floats, vertices: Floats, weights: Floats) -> Floats:
     return motion
 
 
-MOVES_MM = 0.5
-"""Root mean square motion in a sequence at which a vertex's weight in its poses falls to a quarter."""
-
-
-def firmness(shapes: NDArray[np.float32]) -> Floats:
-    """(V,) in 0 to 1, how far each vertex may tell the poses of a sequence of shapes (F, V, 3), canonical, mm.
-
-    Where the face moves its shape is known less well, and what is missing of a smile would turn the head.
-    """
-    squares = np.zeros(shapes.shape[1])
-    mean = shapes.mean(axis=0, dtype=np.float64)
-    for shape in shapes:
-        squares += ((shape - mean) ** 2).sum(axis=1)
-    return np.asarray(1 / (1 + squares / len(shapes) / MOVES_MM**2) ** 2)
-
-
 def refine_pose(
-    vertices: Floats, faces: Ints, scan: ScanTarget, scale_mm: float, min_cosine: float, weights: Floats
+    vertices: Floats,
+    faces: Ints,
+    scan: ScanTarget,
+    scale_mm: float,
+    min_cosine: float,
+    weights: Floats | None = None,
 ) -> Floats:
-    """(4, 4) small rigid motion that brings a registered shape (V, 3), its vertices weighted (V,), onto its scan's
-    surface.
+    """(4, 4) small rigid motion that brings a registered shape (V, 3) onto its scan's surface.
 
     Point to plane (Chen and Medioni 1991), robust, a few Gauss-Newton steps.  With the shape known this is far more
     exact than the registration that found it: thousands of scan points take part, and no landmark.
 
     Args:
-        weights: (V,) factor of each vertex' weight; by default 1.
+        weights: (V,) factor of each vertex' weight; None: 1.
     """
     from scipy.spatial.transform import Rotation
 
     motion = np.eye(4)
     step = max(1, len(vertices) // REFINEMENT_POINTS)
     normals = vertex_normals(vertices, faces)[::step]
-    points, weights = vertices[::step], weights[::step]
+    points = vertices[::step]
+    share = np.ones(len(points)) if weights is None else weights[::step]
     for _ in range(REFINEMENT_STEPS):
         now = transform(motion, points)
         found = scan.targets(now, normals @ motion[:3, :3].T, scale_mm, min_cosine, 4 * scale_mm)
-        found = found._replace(weights=found.weights * weights)
+        found = found._replace(weights=found.weights * share)
         if (found.weights > 0).sum() < 100:
             return np.eye(4)  # too few correspondences
         centre = now.mean(axis=0)
         rows = np.concatenate([np.cross(now - centre, found.normals), found.normals], axis=1)
         missing = ((found.points - now) * found.normals).sum(axis=1)
-        weight = found.weights
-        normal = rows.T @ (rows * weight[:, None])
-        x = np.linalg.solve(normal + 1e-9 * np.trace(normal) * np.eye(6), rows.T @ (weight * missing))
+        normal = rows.T @ (rows * found.weights[:, None])
+        x = np.linalg.solve(normal + 1e-9 * np.trace(normal) * np.eye(6), rows.T @ (found.weights * missing))
         update = np.eye(4)
         update[:3, :3] = Rotation.from_rotvec(x[:3]).as_matrix()
         update[:3, 3] = centre + x[3:] - update[:3, :3] @ centre

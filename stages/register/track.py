@@ -49,7 +49,7 @@ from mimicme.stages.register.quality import (
 from mimicme.stages.register.skin import HALF, SkinRegion, as_bytes, weights_of
 from mimicme.stages.register.slow_motion import SlowMotion
 from mimicme.stages.register.spline import MIN_LANDMARKS, disagreement, landmark_weights
-from mimicme.stages.register.stabilisation import firmness, head_motion, refine_pose, skull_weights
+from mimicme.stages.register.stabilisation import head_motion, refine_pose, skull_weights
 from mimicme.stages.register.targets import ScanTarget
 
 if TYPE_CHECKING:
@@ -563,15 +563,12 @@ class SequenceTracker:
         offset[use] = detected - (self.levels.fine.landmarks @ neutral.vertices)[use]
         return offset
 
-    def refine_pose(
-        self, frame: Frame, vertices: Floats, pose: Floats, skin: NDArray[np.uint8], firm: Floats
-    ) -> Floats:
-        """The pose (4, 4) of a known shape (V, 3, canonical), refined on the frame's surface, where it is skin (V,) and
-        by how firm its vertices (V,) are."""
+    def refine_pose(self, frame: Frame, vertices: Floats, pose: Floats, skin: NDArray[np.uint8]) -> Floats:
+        """The pose (4, 4) of a known shape (V, 3, canonical), refined on the frame's surface, where it is skin (V,)."""
         scan = ScanTarget(transform(inverse(pose), frame.vertices), frame.faces)
         min_cosine = self._fitter.rejection.min_cosine
         scale = self.settings.scale_end_mm
-        weights = firm * weights_of(skin / 255)
+        weights = weights_of(skin / 255)
         return pose @ refine_pose(vertices, self.template.faces, scan, scale, min_cosine, weights)
 
     def assess(
@@ -731,10 +728,9 @@ def smooth_sequence(
     tracker.slow_motion.restore(own_shapes, shapes, times)
     tracker.fast_motion.restore(own_shapes, shapes)
     del own_shapes
-    firm = firmness(shapes)
     poses = np.stack(
         [
-            _refined_pose(tracker, load(row), shape.astype(np.float64), found[row], firm)
+            _refined_pose(tracker, load(row), shape.astype(np.float64), found[row])
             for row, shape in zip(rows, shapes, strict=True)
         ]
     )
@@ -760,13 +756,11 @@ def smooth_sequence(
     return result
 
 
-def _refined_pose(
-    tracker: SequenceTracker, frame: Frame, vertices: Floats, found: Registered, firm: Floats
-) -> Floats:
+def _refined_pose(tracker: SequenceTracker, frame: Frame, vertices: Floats, found: Registered) -> Floats:
     """See `SequenceTracker.refine_pose`; the frame's own pose where that is numerically impossible."""
     try:
         with frame_numerics():
-            return tracker.refine_pose(frame, vertices, found.pose, found.skin, firm)
+            return tracker.refine_pose(frame, vertices, found.pose, found.skin)
     except FrameRejected:
         return found.pose
 

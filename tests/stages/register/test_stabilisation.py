@@ -8,7 +8,7 @@ import pytest
 from mimicme.pipeline.geometry.mesh import transform, vertex_areas
 from mimicme.pipeline.geometry.rigid import fit_rigid
 from mimicme.stages.register import stabilisation
-from mimicme.stages.register.stabilisation import firmness, head_motion, refine_pose, skull_weights
+from mimicme.stages.register.stabilisation import head_motion, refine_pose, skull_weights
 from mimicme.stages.register.targets import ScanTarget
 
 
@@ -89,8 +89,8 @@ def test_the_pose_of_a_known_shape_is_refined(dome, face, seed):
     frame = dome.frame(amount=1.0, noise_mm=0.2, seed=seed)
     shape = dome.truth(1.0)
     scan = ScanTarget(frame.vertices, frame.faces)
-    slip, weights = dome.rigid(seed, turn_deg=0.6, shift_mm=0.6), np.ones(len(shape))
-    found = refine_pose(transform(slip, shape), template.faces, scan, 0.7, 0.6, weights)
+    slip = dome.rigid(seed, turn_deg=0.6, shift_mm=0.6)
+    found = refine_pose(transform(slip, shape), template.faces, scan, 0.7, 0.6)
     before = dome.apart(transform(slip, shape), shape).mean()
     after = dome.apart(transform(found @ slip, shape), shape).mean()
     assert before > 0.4
@@ -103,17 +103,16 @@ def test_refinement_ends_where_more_steps_would(dome, face, monkeypatch):
     frame = dome.frame(amount=1.0, noise_mm=0.2)
     scan = ScanTarget(frame.vertices, frame.faces)
     slipped = transform(dome.rigid(0, turn_deg=2.0, shift_mm=2.0), dome.truth(1.0))
-    weights = np.ones(len(slipped))
     steps: list[int] = []
     search = scan.targets
     monkeypatch.setattr(scan, "targets", lambda *given: steps.append(1) or search(*given))
-    found = refine_pose(slipped, template.faces, scan, 0.7, 0.6, weights)
+    found = refine_pose(slipped, template.faces, scan, 0.7, 0.6)
     needed = len(steps)
-    again = refine_pose(transform(found, slipped), template.faces, scan, 0.7, 0.6, weights)
+    again = refine_pose(transform(found, slipped), template.faces, scan, 0.7, 0.6)
     assert needed > len(steps) - needed  # nothing is left to do
     monkeypatch.setattr(stabilisation, "CONVERGED_MM", 0.0)
     monkeypatch.setattr(stabilisation, "REFINEMENT_STEPS", 20)
-    fixed = refine_pose(slipped, template.faces, scan, 0.7, 0.6, weights)
+    fixed = refine_pose(slipped, template.faces, scan, 0.7, 0.6)
     assert dome.apart(transform(found, slipped), transform(fixed, slipped)).max() < 0.02
     assert dome.apart(transform(again @ found, slipped), transform(fixed, slipped)).max() < 0.01
 
@@ -121,24 +120,4 @@ def test_refinement_ends_where_more_steps_would(dome, face, monkeypatch):
 def test_a_pose_without_correspondences_stays(dome, face):
     frame = dome.frame()
     scan = ScanTarget(frame.vertices + [0, 0, 50], frame.faces)
-    weights = np.ones(len(face[0].vertices))
-    found = refine_pose(face[0].vertices, face[0].faces, scan, 0.7, 0.6, weights)
-    np.testing.assert_array_equal(found, np.eye(4))
-
-
-def test_what_moves_does_not_tell_the_pose(dome, face):
-    """A shape that has none of its scan's smile: all of it would turn the head."""
-    template = face[0]
-    frame = dome.frame(amount=1.0, noise_mm=0.1)
-    scan = ScanTarget(frame.vertices, frame.faces)
-    true = np.stack([dome.truth(amount) for amount in np.linspace(0, 1, 9)]).astype(np.float32)
-    weights = firmness(true)
-    assert weights.min() < 0.1 and weights.max() > 0.9
-    off = [
-        dome.apart(
-            transform(refine_pose(dome.truth(0.0), template.faces, scan, 0.7, 0.6, w), dome.truth(0.0)),
-            dome.truth(0.0),
-        ).mean()
-        for w in (np.ones(len(weights)), weights)
-    ]
-    assert off[1] < 0.5 * off[0]
+    np.testing.assert_array_equal(refine_pose(face[0].vertices, face[0].faces, scan, 0.7, 0.6), np.eye(4))
