@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from patience import SLACK, pause
 from playwright.sync_api import Page, sync_playwright
 from shared_helpers import MAIN, mimicme
 
@@ -29,7 +30,7 @@ DRAWN_BY_SOFTWARE = (
     "--use-angle=swiftshader",
     "--enable-unsafe-swiftshader",
 )
-READY_S, DRAWN_MS = 20.0, 1000.0
+READY_S, DRAWN_MS = 20.0 * SLACK, 1000.0 * SLACK
 
 
 @pytest.fixture(scope="module")
@@ -64,13 +65,13 @@ def ready(page: Page) -> None:
     while time.monotonic() < end:
         if page.evaluate("Boolean(window.viewer && viewer.timing.ready_ms !== null)"):
             return
-        page.wait_for_timeout(50)
+        pause(page, 50)
     raise AssertionError(page.inner_text("body"))
 
 
 def colors(page: Page) -> int:
     """Number of different colours in the picture, of a grid of its points."""
-    page.wait_for_timeout(300)
+    pause(page, 300)
     count: int = page.evaluate(
         """() => { const c = document.getElementById('canvas'); const g = c.getContext('webgl2');
         const p = new Uint8Array(4); const seen = new Set();
@@ -95,13 +96,13 @@ def test_a_file_is_drawn_scrubbed_and_played(page: Page, workspace: Path, tmp_pa
     assert min(seen.values()) > 20
     assert page.is_visible("#legend") and page.input_value("#slider") == "0"
     page.keyboard.press("End")
-    page.wait_for_timeout(200)
+    pause(page, 200)
     assert page.evaluate("viewer.state().number") == 2 and "3 of 3" in page.inner_text("footer")
     page.fill("#slider", "1")
-    page.wait_for_timeout(200)
+    pause(page, 200)
     assert "frame 1" in page.inner_text("header")
     page.keyboard.press(" ")
-    page.wait_for_timeout(1000)
+    pause(page, 1000)
     page.keyboard.press(" ")
     assert not page.is_visible("#review") and page.inner_text("#message") == ""
 
@@ -132,12 +133,12 @@ def test_a_frame_is_called_bad_in_the_browser(page: Page, workspace: Path, addre
     ready(page)
     page.fill("#search", "surp")
     page.click("#hits button")
-    page.wait_for_timeout(500)
+    pause(page, 500)
     page.fill("#slider", "1")
-    page.wait_for_timeout(500)
+    pause(page, 500)
     page.fill("#reason", "g<b>lasses")  # keys in a field give no verdict
     page.click("#bad")
-    page.wait_for_timeout(500)
+    pause(page, 500)
     assert "bad: g<b>lasses" in page.inner_text("#verdict")
     assert "rejected: review" in page.inner_text("header")
     lines = (workspace / "review.csv").read_text().splitlines()
@@ -156,14 +157,14 @@ def test_what_is_being_typed_stays_and_pictures_are_given_back(page: Page, addre
     ready(page)
     page.fill("#reason", "half a wor")
     page.evaluate("window.dispatchEvent(new Event('focus'))")  # as after a look at another window
-    page.wait_for_timeout(300)
+    pause(page, 300)
     assert page.input_value("#reason") == "half a wor"
     for name in ("surp", "neut", "surp", "neut"):
         page.fill("#search", name)
         page.click("#hits button")
-        page.wait_for_timeout(400)
+        pause(page, 400)
         page.keyboard.press("End")
-        page.wait_for_timeout(600)
+        pause(page, 600)
         assert page.input_value("#reason") == ""
     # of four visits to four frames there are those of the last sequence, and perhaps what was drawn before
     assert 1 <= page.evaluate("open_") <= 3
@@ -173,7 +174,7 @@ def test_what_is_being_typed_stays_and_pictures_are_given_back(page: Page, addre
         page.keyboard.press(" ")
     page.keyboard.press(" ")
     at = page.evaluate("viewer.state().row")
-    page.wait_for_timeout(400)
+    pause(page, 400)
     assert page.evaluate("viewer.state().row") == at
 
 
@@ -181,7 +182,7 @@ def test_a_landmark_is_dragged_and_saved(page: Page, workspace: Path, address: s
     page.goto(address)
     ready(page)
     page.keyboard.press("m")
-    page.wait_for_timeout(500)
+    pause(page, 500)
     assert page.is_checked("input[value=scan]") and page.is_disabled("#save")
     box = page.locator("#canvas").bounding_box()
     assert box is not None
@@ -189,19 +190,19 @@ def test_a_landmark_is_dragged_and_saved(page: Page, workspace: Path, address: s
     # a point that is chosen is put down first, so that there is one to be dragged
     page.select_option("#point", label="nose_3")
     page.mouse.dblclick(x, y)
-    page.wait_for_timeout(200)
+    pause(page, 200)
     assert page.is_enabled("#save")
     page.mouse.move(x, y)
     page.mouse.down()
     page.mouse.move(x + 20, y, steps=4)
     page.mouse.up()
     page.click("#save")
-    page.wait_for_timeout(1000)
+    pause(page, 1000)
     assert "Written to corrections" in page.inner_text("#corrected") and page.is_disabled("#save")
     saved = workspace / "corrections" / "S000" / "neutral" / "0.ljson"
     assert read_landmarks(saved.read_bytes(), saved.name).points.shape == (68, 3)
     page.click("#back")
-    page.wait_for_timeout(1000)
+    pause(page, 1000)
     assert not saved.exists()
 
 
@@ -215,12 +216,12 @@ def test_what_is_said_in_the_browser_counts(page: Page, workspace: Path, tmp_pat
         ready(page)
         page.fill("#search", "surp")
         page.click("#hits button")
-        page.wait_for_timeout(500)
+        pause(page, 500)
         page.fill("#slider", "1")
-        page.wait_for_timeout(500)
+        pause(page, 500)
         page.fill("#reason", "blinks")
         page.click("#bad")
-        page.wait_for_timeout(500)
+        pause(page, 500)
         mimicme("pack", root, "--jobs", 0, "--set", "bake.size=256")
         with Release(root / "release.h5") as release:
             place = next(info for info in release.sequences() if info.item == item)
@@ -230,12 +231,12 @@ def test_what_is_said_in_the_browser_counts(page: Page, workspace: Path, tmp_pat
         page.click("#none")
         page.keyboard.press("m")
         page.select_option("#point", label="nose_3")
-        page.wait_for_timeout(500)
+        pause(page, 500)
         box = page.locator("#canvas").bounding_box()
         assert box is not None
         page.mouse.dblclick(box["x"] + box["width"] / 2 + 40, box["y"] + box["height"] / 2)
         page.click("#save")
-        page.wait_for_timeout(1000)
+        pause(page, 1000)
         assert "were corrected since" in page.inner_text("#remark")
         with Workspace.open(root).read(RegisteredCheckpoint, item) as before:
             old = before.vertices(1)
@@ -246,7 +247,7 @@ def test_what_is_said_in_the_browser_counts(page: Page, workspace: Path, tmp_pat
         page.keyboard.press("1")
         page.keyboard.press("ArrowLeft")
         page.keyboard.press("ArrowRight")
-        page.wait_for_timeout(1500)
+        pause(page, 1500)
         assert "frame 1" in page.inner_text("header") and page.inner_text("#remark") == ""
         assert page.evaluate("viewer.positions().join()") != drawn
 
@@ -265,10 +266,10 @@ def test_the_shapes_of_a_model_are_moved(page: Page, small_template: Path, tmp_p
     page.locator("#sliders input").nth(0).fill("0.5")
     page.locator("#sliders input").nth(1).focus()
     page.keyboard.press("End")  # to the end of the slider, not of a sequence
-    page.wait_for_timeout(300)
+    pause(page, 300)
     moved = np.array(page.evaluate("viewer.positions()")).reshape(-1, 3) - start
     np.testing.assert_allclose(moved, np.broadcast_to([5.0, -30.0, 0.0], moved.shape), atol=0.02)
     page.keyboard.press("0")
-    page.wait_for_timeout(300)
+    pause(page, 300)
     again = np.array(page.evaluate("viewer.positions()")).reshape(-1, 3)
     np.testing.assert_allclose(again, start, atol=1e-4)
