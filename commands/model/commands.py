@@ -285,7 +285,6 @@ evaluation_options = stacked(
     ),
     click.option("--seed", type=int, default=0, show_default=True),
     JSON,
-    OVERWRITE,
 )
 
 
