@@ -126,7 +126,8 @@ def vertex_colors(scan: Mesh, pixels: image.Pixels | None) -> NDArray[np.float32
         place = np.full((len(scan.vertices), 2), np.nan)
         place[scan.faces.ravel()] = corner.reshape(-1, 2)
         known = np.isfinite(place).all(axis=1)
-        column, row = np.clip(place[known], 0, size - 1).astype(np.int64).T
+        # rounding is not to choose between two texels at whose border a vertex lies
+        column, row = np.clip(place[known] + 1e-6, 0, size - 1).astype(np.int64).T
         colors = np.full((len(place), 3), np.nan, np.float32)
         colors[known] = pixels[row, column]
         return colors
