@@ -83,7 +83,7 @@ test-fuzz: $(VENV)/.extra-fuzz  ## readers of files, with files damaged in every
 test-faults: $(INSTALLED)  ## runs that are killed, lose workers or run out of room (minutes)
 test-browser: $(VENV)/.extra-browser  ## report and viewer in a real browser (Chromium)
 test-interop: $(INTEROP)/.extra-interop  ## our files in other programs, and theirs in ours
-	$(INTEROP)/bin/python -m pytest tests/interop $(ARGS)
+	$(INTEROP)/bin/python -m pytest tests/interop tests/pipeline/release/test_packing.py $(ARGS)
 test-fuzz test-faults test-browser:
 	$(PY) -m pytest tests/$(@:test-%=%) $(ARGS)
 
