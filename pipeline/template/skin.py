@@ -21,6 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import sparse
@@ -39,8 +40,10 @@ from mimicme.pipeline.geometry.mesh import (
 )
 from mimicme.pipeline.geometry.rigid import fit_rigid, fit_similarity_scale
 from mimicme.pipeline.geometry.spatial import Closest, Surface
-from mimicme.pipeline.geometry.triangle_grid import Near, TriangleGrid
 from mimicme.pipeline.template import INTERIOR, Template, TemplateKey, load_prepared, with_digest
+
+if TYPE_CHECKING:
+    from mimicme.pipeline.geometry.triangle_grid import Near, TriangleGrid
 
 RIGID = "rigid_"
 LOWER = "lower"
@@ -399,6 +402,8 @@ class _Interior:
         return float(np.clip(scale, LEAST_SIZE, LARGEST_SIZE))
 
     def surface(self, vertices: Floats) -> _Cover:
+        from mimicme.pipeline.geometry.triangle_grid import TriangleGrid  # it loads numba
+
         middle = vertices.mean(axis=0)
         normals, _ = triangle_normals(vertices, self.skin.faces)
         about = vertices - middle
