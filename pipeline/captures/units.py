@@ -45,6 +45,7 @@ MEAN_EYES_MM = 63.0
 USUAL_EXTENT_MM = (150.0, 400.0)
 TYPICAL_EXTENT_MM = 200.0
 BUST_EXTENT_MM = 380.0
+_HOW = "unit = NUMBER under [captures] in mimicme.toml, or --unit NUMBER when a workspace is made (`in` for inches)"
 # Frames of one sequence differ in extent by what the cameras saw, at most about 2; units by 10 or more.
 EXTENT_RATIO = 4.0
 EYES_RATIO = 1.8
@@ -308,20 +309,20 @@ def _no_unit(evidence: Sequence[Evidence], where: object) -> InputError:
         todo = (
             f"The scan by itself is a head in {by_extent.most_common(1)[0][0]}, so the landmarks are probably in "
             "another order than iBUG-68, or of something else: correct or remove them. If they are right, say how many "
-            f"millimetres a unit is with --unit NUMBER ({MEAN_EYES_MM / apart:.4g} if the eyes are "
+            f"millimetres a unit is: {_HOW} ({MEAN_EYES_MM / apart:.4g} if the eyes are "
             f"{MEAN_EYES_MM:g} mm apart)."
         )
     elif eyes:
         apart = _median(eyes)
         seen = f"eyes {apart:.4g} apart"
         todo = (
-            f"Say how many millimetres a unit is with --unit NUMBER ({MEAN_EYES_MM / apart:.4g} if they are "
+            f"Say how many millimetres a unit is: {_HOW} ({MEAN_EYES_MM / apart:.4g} if they are "
             f"{MEAN_EYES_MM:g} mm apart), or correct the landmarks."
         )
     else:
         seen = f"a scan of {extent:.4g}"
         todo = (
-            "Say how many millimetres a unit is with --unit NUMBER (--unit in for inches): 63 divided by the "
+            f"Say how many millimetres a unit is: {_HOW}. It is 63 divided by the "
             f"distance between the pupils in the file. If the scan is a face alone, that is about "
             f"{TYPICAL_EXTENT_MM / extent:.3g}, if it is head and shoulders, {BUST_EXTENT_MM / extent:.3g}."
         )
