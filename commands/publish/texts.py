@@ -140,7 +140,7 @@ sample = data[0]
 print(len(data), "frames;", sample["vertices"].shape, data.names["expression"][sample["expression"]])
 ```
 
-Batches for PyTorch:
+Batches for PyTorch (`pip install torch`):
 
 ```python
 import torch

@@ -67,7 +67,7 @@ CHECKS: Mapping[str, Check] = {
         "Publish again, or copy the folder again.",
     ),
     "absent": Check(
-        "Nothing of who is to be absent is left: no name, text or chunk (`--absent`).",
+        "Of who is to be absent nothing may be left: no name, text or chunk (`--absent`).",
         "Withdraw them (`mimicme withdraw`), or delete what is named.",
     ),
 }

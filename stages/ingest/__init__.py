@@ -103,6 +103,8 @@ class IngestSettings:
 
 # A file cut between two lines looks whole; whole scans leave well under 1 % of their vertices unused.
 UNUSED_SHARE = 0.05
+# Scanners leave a few triangles the wrong way round on every frame, at the borders of holes.
+TURNED_SHARE = 0.01
 
 # Certainty of the winding above which it tells that a file's axes are mirrored; a flat piece has about 0.
 CERTAIN_WINDING = 0.02
@@ -323,10 +325,8 @@ def _finish(
     if raw.unused_share > UNUSED_SHARE:
         cut = f"{raw.unused_share:.0%} of the file's vertices have no triangle: if it was cut, copy it again."
         notes = [("unused-vertices", cut), *notes]
-    if raw.turned_share:
-        inward = (
-            f"{max(raw.turned_share, 0.001):.1%} of its triangles were wound inwards and have been turned."
-        )
+    if raw.turned_share >= TURNED_SHARE:
+        inward = f"{raw.turned_share:.0%} of its triangles were wound inwards and have been turned."
         notes = [("triangles-turned", inward), *notes]
     return mesh, encoded, notes
 
