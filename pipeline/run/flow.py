@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import groupby
 
+from mimicme.pipeline.errors import listed
 from mimicme.pipeline.items import Item, Sequence
 from mimicme.pipeline.run.parts import PartScheduler
 from mimicme.pipeline.run.plan import ItemState, Plan
@@ -46,11 +47,12 @@ class Flow:
         force: make again what is current.
         make_job: the job of an item that is to be made.
         results: by stage; what is skipped and blocked is counted here.
-        looked_at: called with each item that has a state and whether it is made, before its job is handed out.
+        looked_at: called with each item that has a state, whether it is made, and how many of its frames are there, in
+            parts; before its jobs are handed out.
 
     Attributes:
-        sequences: of the subjects that are not settled, that one of the stages runs over or may run over.
-        over: of these, those that have passed through all the stages.
+        sequences: how many were asked for, of the subjects that are not settled; over: of these, those that have passed
+            through all the stages.
     """
 
     def __init__(
@@ -61,7 +63,7 @@ class Flow:
         force: bool,
         make_job: Callable[[Stage, Sequence, ItemState], Job],
         results: Mapping[str, StageResult],
-        looked_at: Callable[[Stage, Sequence, bool], None] = lambda stage, sequence, made: None,
+        looked_at: Callable[[Stage, Sequence, bool, int], None] = lambda *_: None,
     ) -> None:
         self._plan, self._stages, self._selection, self._force = plan, stages, selection, force
         self._make_job, self._results, self._looked_at = make_job, results, looked_at
@@ -91,6 +93,18 @@ class Flow:
         subject = self._waiting.popleft()
         person = self._people[subject] = _Person(self._stages, subject, self._plan, self._selection)
         return self._advance(person)
+
+    def check_finished(self) -> None:
+        """That every item has come to its end, when there are no jobs left.
+
+        Raises:
+            RuntimeError: one waits for something that never comes: an error of this program.
+        """
+        if self._people or self._waiting:
+            waiting = [str(item) for person in self._people.values() for item in person.undecided]
+            raise RuntimeError(
+                f"nothing is left to do, and these wait: {listed(waiting or self._waiting, 5)}"
+            )
 
     def finished(
         self, job: Job, outcome: Outcome | Killed, queue: deque[Job]
@@ -122,7 +136,8 @@ class Flow:
         item_state = plan.state_of(stage, sequence)
         current = item_state.state == "done" and not self._force
         blocked = item_state.state == "blocked" or item_state.record is None
-        self._looked_at(stage, sequence, not (current or blocked))
+        if current or blocked:
+            self._looked_at(stage, sequence, False, 0)
         if current:
             result.skipped += 1
             # a failure that a changed setting led to and its return undid
@@ -135,7 +150,10 @@ class Flow:
                 parts.remove(sequence.item)
             plan.states[stage.name, sequence.item] = ItemState("blocked", item_state.reason)
         else:
-            return parts.ready_jobs(self._make_job(stage, sequence, item_state))
+            jobs = parts.ready_jobs(self._make_job(stage, sequence, item_state))
+            there = len(sequence.frames) - sum(job.frame_count for job in jobs)
+            self._looked_at(stage, sequence, True, there)
+            return jobs
         return []
 
 
@@ -160,6 +178,11 @@ class _Person:
     @property
     def done(self) -> bool:
         return not self._ahead and not any(self._undecided.values())
+
+    @property
+    def undecided(self) -> list[Item]:
+        """The items that have no end yet, of all stages."""
+        return sorted(set().union(*self._undecided.values()))
 
     def decided(self, stage: Stage, item: Item) -> None:
         """An item was made, failed, was found current or is blocked."""

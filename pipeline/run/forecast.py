@@ -76,14 +76,16 @@ class Workload:
         if stage is not None:
             self._add(item, frames, self._places[stage])
 
-    def looked_at(self, stage: str, item: Item, frames: int, made: bool) -> None:
-        """It has turned out whether an item is to be made."""
+    def looked_at(self, stage: str, item: Item, frames: int, made: bool, there: int = 0) -> None:
+        """It has turned out whether an item is to be made, and how many of its frames are there, in parts."""
         place = self._places[stage]
         expected = place >= self._first.get(item, len(self._places))
         if made and not expected:
             self._add(item, frames, place)
         elif expected and not made:
             self._left[stage] -= frames
+        if made:
+            self._left[stage] -= there
 
     def _add(self, item: Item, frames: int, place: int) -> None:
         before = self._first.get(item, len(self._places))
@@ -135,10 +137,8 @@ def read_rates(logs: Iterable[Path]) -> dict[str, float]:
                     seconds[record["stage"]] += float(record["seconds"])
                 elif event == "part" and record["outcome"] == "done":
                     seconds[record["stage"]] += float(record["seconds"])
-                elif (
-                    event == "stage ends" and record["stage"] not in frames and record["done"] == 1 and total
-                ):
-                    # of the release, which has no items
+                elif event == "stage ends" and record.get("items") is False and record["done"] and total:
+                    # the release
                     frames[record["stage"]] += total
                     seconds[record["stage"]] += float(record["seconds"])
             except (KeyError, TypeError, ValueError):

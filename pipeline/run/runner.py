@@ -290,8 +290,8 @@ class _Run:
             self.options.force,
             self._job,
             results,
-            lambda stage, sequence, made: self.workload.looked_at(
-                stage.name, sequence.item, len(sequence.frames), made
+            lambda stage, sequence, made, there: self.workload.looked_at(
+                stage.name, sequence.item, len(sequence.frames), made, there
             ),
         )
         told = _Told(self.console, self.log, leg, flow, results, self.workload)
@@ -318,6 +318,7 @@ class _Run:
                     queue.extendleft(reversed(flow.after(ended[0])))
                 fill()
                 told.tell()
+        flow.check_finished()
         told.tell(now=True)
         self.console.clear()
         while self.corpus_files:
@@ -539,6 +540,7 @@ class _Run:
         self.log.write(
             "stage ends",
             stage=stage.name,
+            items=False,
             done=result.done,
             skipped=result.skipped,
             seconds=round(result.seconds, 3),

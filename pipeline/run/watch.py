@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -83,7 +84,8 @@ class Seen:
             self.process = int(record.get("process", 0))
             self.sequences, self.frames = int(record["sequences"]), int(record["frames"])
         elif event == "progress":
-            self._take_progress(record)
+            with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError):  # of another version
+                self._take_progress(record)
         elif event in _LAST:
             self.ended, self.message = event, str(record.get("message", ""))
             self.exit_code = int(record.get("exit_code", {"interrupted": 130}.get(event, 2)))
@@ -109,10 +111,10 @@ class Seen:
             self.running = [name for name in self.running if name != record["stage"]]
 
     def _take_progress(self, record: dict[str, Any]) -> None:
-        self.running = [str(name) for name in record["stages"]]
-        self.passing, self.over = int(record["sequences"]), int(record["over"])
-        left = record["seconds_left"]
-        self.ahead = Ahead(math.nan if left is None else float(left), tuple(record["unknown"]))
+        running, passing, over = record["stages"], int(record["sequences"]), int(record["over"])
+        left, unknown = record["seconds_left"], tuple(record["unknown"])
+        self.running, self.passing, self.over = [str(name) for name in running], passing, over
+        self.ahead = Ahead(math.nan if left is None else float(left), unknown)
         self.told_at = datetime.fromisoformat(record["time"]).timestamp()
         for word in ("skipped", "blocked"):
             for name, count in record[word].items():

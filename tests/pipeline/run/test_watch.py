@@ -222,6 +222,18 @@ def test_a_workload_is_put_right_as_the_run_goes_on() -> None:
     assert work.ahead() == Ahead((10 * 4 + 20 * 2) / 2 + 30 * 0.5)
 
 
+def test_parts_that_are_there_are_not_to_be_made() -> None:
+    work = Workload(["fit"], None, {"fit": 2.0}, 1)
+    work.expect(Item("S1", "long"), 10, "fit")
+    work.looked_at("fit", Item("S1", "long"), 10, True, 6)
+    assert work.ahead() == Ahead(8.0)
+
+
+def test_a_record_of_another_version_changes_nothing() -> None:
+    found = seen(BEGIN, BEGINS, line("progress", 9, stages=3))
+    assert found.now(BEGAN) == "fit: looking at what is there"
+
+
 def test_what_nobody_timed_is_named() -> None:
     work = Workload(["read", "fit", "pack"], "pack", {}, 2)
     work.expect(Item("S1", "a"), 10, "read")
@@ -265,8 +277,9 @@ def test_a_run_that_goes_on_is_followed_to_its_end(make: Any, fake: Any) -> None
 def test_rates_are_of_workers_and_frames(tmp_path: Path) -> None:
     part = line("part", stage="fit", item="S1/a", part="1", outcome="done", seconds=11.0)
     failed = line("item", stage="fit", item="S1/b", outcome="failed", seconds=None)
-    packed = line("stage ends", stage="pack", done=1, skipped=0, seconds=8.0)
-    one = log(tmp_path / "1", BEGIN, part, HALF, failed, "broken\n", packed)
+    packed = line("stage ends", stage="pack", items=False, done=1, skipped=0, seconds=8.0)
+    alone = line("stage ends", stage="read", done=1, skipped=900, seconds=8.0)
+    one = log(tmp_path / "1", BEGIN, part, HALF, failed, "broken\n", alone, packed)
     assert read_rates([one]) == {"fit": (11.0 + 9.0) / 20, "pack": 8.0 / 40}
     assert read_rates([tmp_path / "none"]) == {}
     assert Ahead(90).text(30) == ", about 1:00 min left"
