@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mimicme.pipeline.arrays import Bools, Floats, Ints, Longs, Singles
-from mimicme.pipeline.formats.image import Pixels
+from mimicme.pipeline.formats.image import Pixels, opencv
 from mimicme.pipeline.geometry.mesh import Mesh
 from mimicme.pipeline.template import Template, TemplateKey
 from mimicme.pipeline.texture.borders import DepthJumps
@@ -42,6 +42,8 @@ CONFIDENCE_STEPS = 15
 
 HALF = 127.5
 """Of 255: what is less sure to be skin is not taken for it."""
+BESIDE_HAIR = 0.015
+"""How far beside what is no skin nothing is taken from the scan, in sides of the texture: about 5 mm of a face."""
 MIRROR_TOLERANCE = 0.005
 """A layout this near to its own mirror image, in its own units, counts as symmetric; the embedded one is at 0.0023."""
 
@@ -192,7 +194,8 @@ def _forget(maps: SurfaceMaps, unseen: Bools, target: Target, template: Template
 
 
 def _no_skin(skin: NDArray[np.uint8], template: Template, size: int) -> Bools | None:
-    """(size, size) True in texels of the layout where the scan shows what is no skin (V,); None where there is none."""
+    """(size, size) True in texels of the layout where the scan shows what is no skin (V,), and beside it: strands lie
+    over the hair line, and what is filled is filled from its border.  None where there is none."""
     if skin.min(initial=255) >= HALF:
         return None
     found = np.zeros(size * size, bool)
@@ -200,7 +203,9 @@ def _no_skin(skin: NDArray[np.uint8], template: Template, size: int) -> Bools | 
     for raster in bands(template, size):
         share = at_texels(template, raster.triangles, raster.weights, values)[:, 0]
         found[raster.texels.astype(np.int64) + raster.first_row * size] = share < HALF
-    return found.reshape(size, size)
+    radius = max(1, round(BESIDE_HAIR * size))
+    disc = opencv().getStructuringElement(opencv().MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
+    return np.asarray(opencv().dilate(found.reshape(size, size).view(np.uint8), disc), bool)
 
 
 def _sampler(source: Source, target: Target, settings: TextureOptions) -> ImageSampler | ColorSampler | None:

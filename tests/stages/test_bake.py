@@ -613,6 +613,17 @@ def test_an_unwrapped_layout_has_no_cameras():
     assert (baked.coverage == 255).all()
 
 
+def test_beside_what_is_no_skin_nothing_is_taken_from_the_scan(monkeypatch):
+    from mimicme.pipeline.texture import baking
+
+    seen = np.where(template().uv[:, 0] < 0.5, 0, 255).astype(np.uint8)
+    wide = baking._no_skin(seen, template(), N)
+    monkeypatch.setattr(baking, "BESIDE_HAIR", 0.0)
+    narrow = baking._no_skin(seen, template(), N)
+    assert set((wide.sum(axis=1) - narrow.sum(axis=1)).tolist()) == {round(0.015 * N) - 1}
+    assert baking._no_skin(np.full_like(seen, 255), template(), N) is None
+
+
 def test_what_is_no_skin_is_not_seen_and_filled(tmp_path):
     from mimicme.pipeline.checkpoint import Checkpoint
     from mimicme.pipeline.formats.image import decode, decode_gray
