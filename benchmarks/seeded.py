@@ -33,6 +33,7 @@ from mimicme.pipeline.template import Template, prepare
 from mimicme.pipeline.workspace import Workspace
 from mimicme.stages import STAGES
 from mimicme.stages.register import track
+from mimicme.stages.register.mouth_light import Mouth
 from mimicme.stages.register.regions import ears
 from mimicme.stages.register.targets import ScanTarget
 
@@ -376,7 +377,7 @@ def _fits_moved(move: Callable[[Template, Floats], Floats]) -> Iterator[None]:
             vertices = move(tracker.template, np.asarray(vertices, np.float64))
             # what is seen between the lips was measured before
             scan = ScanTarget(transform(inverse(pose), frame.vertices), frame.faces)
-            more = (*more[:-1], tracker._mouth(vertices, scan))
+            more = tuple(tracker._mouth(vertices, scan) if isinstance(one, Mouth) else one for one in more)
         return assess(tracker, frame, vertices, pose, *more)
 
     with mock.patch.object(track.SequenceTracker, "_assessed", spoiled):
