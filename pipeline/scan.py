@@ -124,7 +124,8 @@ def vertex_colors(scan: Mesh, pixels: image.Pixels | None) -> NDArray[np.float32
         length = np.linalg.norm(inwards, axis=2, keepdims=True)
         corner += inwards * np.minimum(1.0, 0.01 / np.maximum(length, 1e-9))
         place = np.full((len(scan.vertices), 2), np.nan)
-        place[scan.faces.ravel()] = corner.reshape(-1, 2)
+        sure = np.isfinite(corner).all(axis=2)
+        place[scan.faces[sure]] = corner[sure]
         known = np.isfinite(place).all(axis=1)
         # rounding is not to choose between two texels at whose border a vertex lies
         column, row = np.clip(place[known] + 1e-6, 0, size - 1).astype(np.int64).T

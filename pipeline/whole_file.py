@@ -72,9 +72,10 @@ def no_room(path: Path, error: OSError) -> OutputError:
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file (text as UTF-8), whole or not at all."""
+    """Write a file (text as UTF-8; what of a file's name is none, as backslashes), whole or not at all."""
     with whole_file(path) as temporary:
-        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+        data = content.encode(errors="backslashreplace") if isinstance(content, str) else content
+        temporary.write_bytes(data)
 
 
 def temporary_name(path: Path) -> Path:

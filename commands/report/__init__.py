@@ -43,6 +43,7 @@ from mimicme.commands.report.sequence_files import (
 from mimicme.commands.report.strips import read_view
 from mimicme.commands.report.svg import histogram
 from mimicme.commands.report.tables import write_tables
+from mimicme.pipeline.errors import UsageError, listed
 from mimicme.pipeline.items import Item
 from mimicme.pipeline.stage import Stage
 from mimicme.pipeline.whole_file import write_whole
@@ -135,7 +136,20 @@ def report_for_others(workspace: Workspace, output: Path, stages: Iterable[Stage
     """Write a page without anybody in it into the folder `output`, and return its path: figures, fairness, methods.
 
     It has no pictures, no names of subjects or sequences, and nothing of fewer than `fairness.PRIVATE` people.
+
+    Raises:
+        UsageError: the folder holds other things, a report with people in it say, which would be given away.
     """
+    others = (
+        sorted(p.name for p in output.iterdir() if p.name not in (PAGE, ASSETS[1])) if output.is_dir() else []
+    )
+    if others:
+        raise UsageError(
+            "the folder holds other things too, which would be given away",
+            where=output,
+            seen=listed(others, 3),
+            todo="Give a folder of its own with --output, or empty this one.",
+        )
     stages = tuple(stages)
     records = [read_item(workspace, sequence, stages) for sequence in workspace.sequences()]
     output.mkdir(parents=True, exist_ok=True)

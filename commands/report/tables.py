@@ -61,7 +61,10 @@ def write_tables(
 
 
 def _write(path: Path, lines: Iterable[str]) -> None:
-    with whole_file(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+    with (
+        whole_file(path) as temporary,
+        open(temporary, "w", encoding="utf-8", errors="backslashreplace", newline="") as file,
+    ):
         file.writelines(lines)
 
 

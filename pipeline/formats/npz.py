@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import lzma
 import math
 import zipfile
 import zlib
@@ -20,7 +21,7 @@ MAX_ARRAYS = 1024
 _ENDING = ".npy"
 _DEFLATE_RATIO, _HEAD_BYTES = 1032, 1024
 """What a byte of DEFLATE can become at most; and how much less may be said of what is stored as it is."""
-_BROKEN = (zipfile.BadZipFile, zlib.error, OSError, RuntimeError, EOFError, KeyError)
+_BROKEN = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, RuntimeError, EOFError, KeyError)
 """What zipfile raises of a damaged archive, besides ValueError."""
 
 
@@ -61,7 +62,12 @@ def _array(data: bytes) -> NDArray[Any]:
     header = read_header(file)
     body = memoryview(data)[file.tell() :]
     kind, size = header.kind, math.prod(header.whole) * header.kind.itemsize
-    if kind.kind not in "biufSU" or kind.subdtype is not None or min(header.whole, default=0) < 0:
+    if (
+        kind.kind not in "biufSU"
+        or not kind.itemsize
+        or kind.subdtype is not None
+        or min(header.whole, default=0) < 0
+    ):
         raise ValueError(f"an array of {kind} is not read")
     if len(body) != size:
         raise ValueError(f"an array asks for {size:,} bytes, there are {len(body):,}")

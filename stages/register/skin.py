@@ -33,11 +33,11 @@ OTHER_MM = {"right_eyebrow": 8.0, "left_eyebrow": 8.0, "right_eye": 8.0, "left_e
 NOSTRILS, NOSTRILS_MM = slice(31, 36), 5.0
 LEAST_LEARNT = 50
 """Of a face of which a scan shows fewer vertices nothing is said."""
-DARKEST = 8.0
+DARKEST = 1.0
 """Added to a colour, of 255, before its logarithm is taken."""
 LEAST_SPREAD = (0.12, 0.03, 0.03)
 """Least standard deviation of the logarithms of brightness, red over green and blue over green: light and shade."""
-EVEN_HUE, HUE_ODDS, DARK_ODDS = 3.2, 3.0, 1.5
+EVEN_HUE, HUE_ODDS, DARK_ODDS = 3.2, 3.0, 0.75
 EVEN_ROUGH, ROUGH_ODDS, MOST_ROUGH_ODDS = 3.0, 0.6, 1.0
 EVEN_ROUGH_ALONE, ROUGH_ODDS_ALONE = 8.0, 2.0
 """Logarithmic odds against skin: by the logarithm of hue over the first, and by darkness; by the logarithm of
@@ -47,7 +47,7 @@ another), as they are and with hair and a collar put over their scans, skin has 
 and 2 to 6.5 on skin, 6 to 38 in the median on hair and collars."""
 EVEN_HUE_NEAR = 4.5
 """The same as the first, of a vertex and its neighbours alone."""
-LEAST_ROUGH_MM = 0.03
+LEAST_ROUGH_MM = 0.05
 """A surface that is smoother is as smooth as this one."""
 LEAST_SEEN = 4.0
 """Of a coarse vertex around which fewer places are seen nothing is said."""
@@ -121,12 +121,13 @@ class SkinRegion:
         ring = (levels.fine.neighbours + sparse.identity(len(vertices))).tocsr()
         return cls(judged, places, learnt[places], heaviest[places], ears, around, ring, levels.prolong)
 
-    def share(self, vertices: Floats, normals: Floats, scan: ScanTarget) -> Floats:
+    def share(self, vertices: Floats, normals: Floats, scan: ScanTarget) -> Floats | None:
         """(V,) in [0, 1]: how likely a scan shows the person's own surface, at a shape (V, 3) with normals (V, 3) that
-        lies on it about; 1 in the face, and where nothing is seen."""
+        lies on it about; 1 in the face, and where nothing is seen.  None where too little of the face is seen to learn
+        what skin looks like."""
         found = self.look(vertices, normals, scan)
         if found is None:
-            return np.ones(len(vertices))
+            return None
         foreign = self._foreign(found)
         known = (found.seen >= LEAST_SEEN).astype(np.float64)
         for _ in range(2):  # what is not seen is as what lies around it
@@ -161,12 +162,16 @@ class SkinRegion:
             return None
         height = np.einsum("sx,sx->s", found.points - vertices[self.places], normals)
         count = self._sum(seen.astype(np.float64))
+        # a shape that does not fit yet slopes away from its scan, and is not rough
+        for _ in range(2):
+            height = height - (self.prolong @ self._moments(height, seen, count)[0])[self.places]
         _, rough = self._moments(height, seen, count)
         hue = dark = coloured = np.zeros(len(count))
         near = np.zeros(len(vertices))
         if colors is not None:
             tones = tones_of(colors)
-            known = seen & np.isfinite(tones).all(axis=1)
+            # what nobody painted is black
+            known = seen & np.isfinite(tones).all(axis=1) & (colors > 0).any(axis=1)
             middle = (
                 np.median(tones[learnt & known], axis=0) if (learnt & known).sum() >= LEAST_LEARNT else None
             )
@@ -217,4 +222,4 @@ def weights_of(skin: Floats) -> Floats:
 
 def as_bytes(skin: Floats) -> NDArray[np.uint8]:
     """(k,) a share, 0 to 1, in steps of 1 / 255."""
-    return np.rint(255 * skin).astype(np.uint8)
+    return np.floor(255 * skin + 0.499).astype(np.uint8)  # a half is not sure

@@ -379,7 +379,7 @@ class SequenceTracker:
         self._fitter = self._fitters.of(*self._closed_eyes(shown, target))
         start = start + self._fitter.warp(self._rest + start, fit_target, settings.landmark_smoothing_mm)
         rest, start = self._with_head_motion(self._rest, start)
-        skin = self._share(rest + start, target) if before is None else before.skin
+        skin = self._share(rest + start, target, None) if before is None else before.skin
         displacement = self._fitter.coarse(
             rest,
             replace(fit_target, skin=weights_of(skin)),
@@ -387,9 +387,7 @@ class SequenceTracker:
             annealed(steps, (first, settings.stiffness_end), (scale, 2 * settings.scale_end_mm)),
         )
         rest, displacement = self._with_head_motion(rest, displacement)
-        skin = self._share(rest + displacement, target)
-        if before is not None:
-            skin = (skin + before.skin) / 2
+        skin = self._share(rest + displacement, target, None if before is None else before.skin)
         fit_target = replace(fit_target, skin=weights_of(skin))
         displacement = self._fine(rest, fit_target, displacement)
         result = self._stabilised(frame, frame.pose, rest, displacement, fit_target, known, as_bytes(skin))
@@ -405,11 +403,16 @@ class SequenceTracker:
         self._previous = Previous(frame.number, stabilised - self._rest, skin)
         return result
 
-    def _share(self, vertices: Floats, scan: ScanTarget) -> Floats:
-        """(V,) see `SkinRegion.share`; of a shape (V, 3); 1 where nobody wants to know."""
+    def _share(self, vertices: Floats, scan: ScanTarget, before: Floats | None) -> Floats:
+        """(V,) see `SkinRegion.share`; of a shape (V, 3); the mean with that of the frame before, or that alone where
+        this one tells nothing; 1 where nobody wants to know."""
+        nothing = np.ones(len(vertices)) if before is None else before
         if not self.settings.tell_skin:
-            return np.ones(len(vertices))
-        return self._skin.share(vertices, vertex_normals(vertices, self.template.faces), scan)
+            return nothing
+        found = self._skin.share(vertices, vertex_normals(vertices, self.template.faces), scan)
+        if found is None:
+            return nothing
+        return found if before is None else (found + before) / 2
 
     def _with_head_motion(self, rest: Floats, displacement: Floats) -> tuple[Floats, Floats]:
         """A rest shape (V, 3) moved as the head has, and the displacement (V, 3) that is left.
