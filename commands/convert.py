@@ -389,7 +389,9 @@ def convert(
         InputError: the template cannot be used, or the two cannot be registered to each other.
         ReleaseError: the release is damaged.
     """
-    if os.path.realpath(out) == os.path.realpath(release):
+    written, read = Path(os.path.realpath(out)), Path(os.path.realpath(release))
+    shard = written.parent == read.parent and written.name.startswith(f"{read.stem}@")
+    if shard or written in (read, Path(os.path.realpath(template))):
         raise UsageError("a release is not converted in its place", where=out, todo="Name another file.")
     refuse_existing(out, overwrite)
     with Release(release) as old:

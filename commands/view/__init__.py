@@ -103,9 +103,9 @@ def view_file(
         overwrite: replace a file that is there.
 
     Raises:
-        UsageError: the file is there already.
+        UsageError: the file is there already, or holds data.
     """
-    refuse_existing(output, overwrite)
+    refuse_existing(output, overwrite and not _holds_data(output))
     entry = source.sequence(place)
     rows = chosen_rows(entry, frames)
     scene = Scene(source.template, texture_size, scans)
@@ -129,6 +129,14 @@ def view_file(
         output, render_page(f"{source.title if source.shapes else entry.item}: mimicme view", given, payloads)
     )
     return len(rows)
+
+
+def _holds_data(path: Path) -> bool:
+    """Whether a file is HDF5, as releases and models are: no page takes its place."""
+    if not path.is_file():
+        return False
+    with open(path, "rb") as file:
+        return file.read(4) == b"\x89HDF"
 
 
 def chosen_rows(entry: SequenceEntry, count: int) -> list[int]:

@@ -135,7 +135,8 @@ def _release(
     except ReleaseError as error:
         return [f"The release '{path}' cannot be read, and may hold '{subject}': {error}"]
     its_key = alias is not None and about is not None and about.key in ("", alias.mark)
-    name = next((n for n in (subject, *([alias.name] if alias and its_key else ())) if n in people), None)
+    # a converted copy does not say that it was published; a pseudonym is nobody else's by chance
+    name = next((n for n in (subject, *([alias.name] if alias else ())) if n in people), None)
     if name is None:
         if about is None or (its_key and about.key):
             return []

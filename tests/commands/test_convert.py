@@ -293,6 +293,14 @@ def test_frames_of_triangles_are_rotations():
     assert np.linalg.det(axes) == pytest.approx(np.ones(20))
 
 
+def test_neither_a_shard_nor_the_template_is_written_over(release, other):
+    before = other.read_bytes()
+    for out in (other, release.with_name(f"{release.stem}@anna@0.h5")):
+        result = called("convert", release, other, out, "--overwrite")
+        assert result.exit_code == 2 and "in its place" in result.output
+    assert other.read_bytes() == before
+
+
 def test_it_is_not_written_over_itself(release, other):
     result = called("convert", release, other, release)
     assert result.exit_code == 2 and "Name another file" in result.output

@@ -245,6 +245,10 @@ def test_a_workspaces_sequence_as_a_file(base: Path, tmp_path: Path) -> None:
     assert (tmp_path / "less.html").read_text() == "mine"
     mimicme("view", base, "S000/surprise", "--frames", 1, "--output", tmp_path / "less.html", "--overwrite")
     assert 'id="frame-0"' in (tmp_path / "less.html").read_text()
+    (tmp_path / "mine.h5").write_bytes(b"\x89HDF")
+    with pytest.raises(UsageError, match="there already"):  # a release, say
+        view_file(opened(base), 1, tmp_path / "mine.h5", 1, overwrite=True)
+    assert (tmp_path / "mine.h5").read_bytes() == b"\x89HDF"
 
 
 def test_a_release_has_meshes_textures_and_landmarks(base: Path, tmp_path: Path) -> None:
