@@ -328,6 +328,10 @@ def _attributes(source: Release, licence: str, about: Publication, key: bytes) -
     config = _without_paths(config_of(source))
     if isinstance(review := config.get("review"), dict):
         review.pop("digest", None)  # of names, which could be found by trying
+    converted = config.get("converted")
+    for one in converted if isinstance(converted, list) else ():
+        if isinstance(one, dict):
+            one.pop("from", None)  # what the release at home and its template are called
     text = about.to_json()
     said = root_attributes(
         created=str(source.attributes.get("created", "")),

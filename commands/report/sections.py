@@ -262,6 +262,9 @@ def quality(
     rows = []
     for name in in_order(leading + [n for n in names if n not in leading]):
         values = np.array([f.quality[name] for r in records for f in r.frames if name in f.quality])
+        people = {r.item.subject for r in records if any(name in f.quality for f in r.frames)}
+        if len(people) < private:
+            continue
         rows.append(
             QualityRow(
                 name,

@@ -115,12 +115,17 @@ def test_no_digest_of_ids_is_in_it(lab: Path, tmp_path: Path) -> None:
     copy.write_bytes((lab / "one" / "release.h5").read_bytes())
     with h5py.File(copy, "r+") as file:
         config = {"review": {"bad": 2, "digest": "d" * 64}, "bake": {"size": 32}}
+        config["converted"] = [{"version": 2, "from": {"release": "f" * 64, "template": "ours"}}]
         del file.attrs["config"]
         guard.put(file.attrs, "config", json.dumps(config))
         digest.seal(file)
     done = publish(copy, tmp_path / "out", TITLE)
     with Release(done.release) as release:
-        assert json.loads(release.attributes["config"]) == {"review": {"bad": 2}, "bake": {"size": 32}}
+        assert json.loads(release.attributes["config"]) == {
+            "review": {"bad": 2},
+            "bake": {"size": 32},
+            "converted": [{"version": 2}],
+        }
 
 
 def test_the_frames_are_the_same(source: Path, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from mimicme.commands.report.fairness import (
 )
 from mimicme.commands.report.page import render_section
 from mimicme.commands.report.records import FrameRecord, ItemRecord
+from mimicme.commands.report.sections import quality
 from mimicme.pipeline.items import Item
 
 
@@ -102,6 +103,13 @@ def test_small_groups_are_not_shown_to_others() -> None:
     assert "Not shown: 12 people" in page
     few = render_section("fairness", fairness(records[:6], people, private=10))
     assert "Not shown: 6 people" in few and "<table" not in few
+
+
+def test_a_figure_of_few_people_is_not_shown_to_others() -> None:
+    records, _ = two_groups(0.0, 12)
+    records[0].frames[0].quality["of_one"] = 42.125
+    assert "of_one" in {row.figure for row in quality(records, ()).rows}
+    assert "of_one" not in {row.figure for row in quality(records, (), private=10).rows}
 
 
 def test_columns_are_those_about_people_and_devices() -> None:
