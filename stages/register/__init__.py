@@ -94,7 +94,7 @@ def compute(task: Task[RegisterSettings], out: CheckpointWriter) -> None:
                 else tracker.order_from_anchor(rows, frames.landmarks_and_confidence)
             )
             for row in order:
-                frame = load(row)
+                frame = frames.load(row, frames.align.pose(row), settings.tell_skin)
                 try:
                     with frame_numerics():
                         found[row] = tracker.register(frame).compact()
@@ -143,6 +143,6 @@ STAGE = Stage(
     scope="neutral",
     settings_by_preset=PRESETS,
     memory="0.5 GB for a template of 10,000 vertices, 1.2 GB for 50,000; and 36 bytes a vertex and frame, "
-    "a third of that for a part of a sequence",
+    "a third of that for a part of a sequence; and what a decoded image takes, of textured scans",
     parts=parts,
 )

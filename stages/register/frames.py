@@ -33,8 +33,12 @@ class Frames:
         confidence = self.landmarks.confidence(row).astype(np.float64)
         return self.landmarks.points(row), np.where(self.align.trusted(row), confidence, 0.0)
 
-    def load(self, row: int, pose: Floats) -> Frame:
-        """One frame, which lies as pose (4, 4), canonical -> scan, says."""
+    def load(self, row: int, pose: Floats, colors: bool = False) -> Frame:
+        """One frame, which lies as pose (4, 4), canonical -> scan, says.
+
+        Args:
+            colors: whether its vertices' colours are wanted, for which its image is decoded.
+        """
         scan = load_scan(self.ingest, row)
         coloured = self._coloured(row, scan)
         return Frame(
@@ -45,7 +49,7 @@ class Frames:
             pose,
             self.landmarks.detected(row),
             coloured,
-            vertex_colors(*load_colored(self.ingest, row, scan)[:2]) if coloured else None,
+            vertex_colors(*load_colored(self.ingest, row, scan)[:2]) if coloured and colors else None,
         )
 
     def _coloured(self, row: int, scan: Mesh) -> bool:

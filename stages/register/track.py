@@ -112,7 +112,8 @@ class Frame:
         pose: (4, 4) canonical -> scan, as aligned.
         detected: (68,) True where a landmark was found by a detector and not by hand.
         coloured: whether it was found in the scan's colours; on the bare surface a detector takes eyes for closed.
-        colors: (m, 3) of the scan's vertices, 0 to 255, NaN where they have none; None of a bare scan.
+        colors: (m, 3) of the scan's vertices, 0 to 255, NaN where they have none; None of a bare scan, and
+            where nobody wants to know.
     """
 
     number: int
