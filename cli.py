@@ -691,7 +691,7 @@ def report_command(
     "--for",
     "use",
     type=click.Choice(["research", "papers", "training", "raw", "commercial"]),
-    help="What the file is for; a release that says what its subjects permit asks for it.",
+    help="What the file is for: asked for where it is said what subjects permit.",
 )
 @OVERWRITE
 def view_command(
@@ -709,7 +709,6 @@ def view_command(
 ) -> None:
     """3D in the browser: scans, registered meshes, errors, in a workspace also verdicts on frames; a model's shapes."""
     from mimicme.commands.view import make_server, open_source, place_of, view_file, way_in
-    from mimicme.commands.view.sources import ReleaseSource
     from mimicme.pipeline.run.progress import Console
     from mimicme.stages import STAGES
 
@@ -721,8 +720,7 @@ def view_command(
     source = open_source(place, STAGES, open_workspace, components)
     at = place_of(source, sequence)
     if output is not None:
-        if isinstance(source, ReleaseSource):
-            source.check_use(at, use or "")
+        source.check_use(at, use or "")
         console = Console(sys.stderr)
         try:
             held = view_file(source, at, output, frames, texture, scans, console.draw, overwrite)

@@ -36,7 +36,7 @@ from mimicme.pipeline.release.writer import ReleaseWriter
 from mimicme.pipeline.run.plan import created_at
 from mimicme.pipeline.sources import Sources
 from mimicme.pipeline.template import Template, prepare, template_source_digest
-from mimicme.pipeline.whole_file import refuse_existing
+from mimicme.pipeline.whole_file import refuse_existing, refuse_input
 
 Progress = Callable[[str], None]
 
@@ -84,9 +84,11 @@ def adopt(
         overwrite: replace a release that is there.
 
     Raises:
-        UsageError: the release is there already, or a folder may be that of somebody who refuses.
+        UsageError: the release is there already or one of the files it is made from, or a folder may be that of
+            somebody who refuses.
         InputError: nothing is found, a file cannot be read, or not one mesh has the template's topology.
     """
+    refuse_input(release, [path for path in (template, metadata, expressions) if path is not None])
     refuse_existing(release, overwrite)
     shape = prepare(template)
     raw = read_mesh(template.read_bytes(), template.name).mesh

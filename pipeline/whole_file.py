@@ -6,7 +6,7 @@ import errno
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,6 +26,17 @@ def refuse_existing(path: Path, overwrite: bool = False, why: str = "this file i
     """
     if not overwrite and os.path.lexists(path):
         raise UsageError(why, where=path, todo="Choose another, or say --overwrite.")
+
+
+def refuse_input(path: Path, inputs: Iterable[Path], why: str = "what is read is not written over") -> None:
+    """What somebody named as a file to be written is none of those that it is made from; links are followed.
+
+    Raises:
+        UsageError: it is one of them.
+    """
+    written = os.path.realpath(path)
+    if any(written == os.path.realpath(read) for read in inputs):
+        raise UsageError(why, where=path, todo="Name another file.")
 
 
 @contextmanager

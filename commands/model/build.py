@@ -36,6 +36,7 @@ from mimicme.pipeline.release import Release
 from mimicme.pipeline.release.frames import Balance, ReleaseFrames, apexes, balance_weights
 from mimicme.pipeline.template import Template
 from mimicme.pipeline.template.region_masks import region_mask, region_masks
+from mimicme.pipeline.whole_file import refuse_existing, refuse_input
 
 Rows = NDArray[np.int64]
 Say = Callable[[str], None]
@@ -104,14 +105,21 @@ def build(
     output: str | Path,
     settings: BuildSettings | None = None,
     say: Say | None = None,
+    overwrite: bool = False,
 ) -> FaceModel:
     """Build a model file from releases, and return what is in it.
 
     An interrupted build goes on from `OUTPUT.parts/` when it is started again in the same way.
 
+    Args:
+        overwrite: replace a model that is there.
+
     Raises:
-        UsageError: releases of different templates, or with fewer than two frames that can be used.
+        UsageError: the file is there already or one of the releases; releases of different templates, or with fewer
+            than two frames that can be used.
     """
+    refuse_input(Path(output), map(Path, releases))
+    refuse_existing(Path(output), overwrite)
     chosen = settings or BuildSettings()
     with ReleaseFrames(releases, lambda table: _unwanted(table, releases, chosen), "training") as frames:
         job = _Build(frames, Path(output), chosen, say or (lambda text: None))

@@ -70,8 +70,14 @@ MESH_KIND = click.option(
 @click.option("--subjects", default="*", show_default=True, metavar="GLOB")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--pictures", type=FOLDER, help="Folder for sheets to look at.")
+@OVERWRITE
 def build_command(
-    releases: tuple[Path, ...], output: Path, pictures: Path | None, uniform_weights: bool, **options: Any
+    releases: tuple[Path, ...],
+    output: Path,
+    pictures: Path | None,
+    uniform_weights: bool,
+    overwrite: bool,
+    **options: Any,
 ) -> None:
     """Identity, expression and joint models, blendshapes and texture model of one or more releases.
 
@@ -82,7 +88,7 @@ def build_command(
     from mimicme.commands.model.files import pictures as draw
 
     settings = BuildSettings(area_weights=not uniform_weights, **options)
-    build(releases, output, settings, say_progress)
+    build(releases, output, settings, say_progress, overwrite)
     click.echo("\n".join(info_lines(output)))
     if pictures is not None:
         click.echo(f"{len(draw(output, pictures, releases))} sheets in {pictures}")
@@ -123,11 +129,12 @@ def pictures_command(model: Path, directory: Path, releases: tuple[Path, ...]) -
 @click.argument("release", type=RELEASE)
 @click.option("--output", type=FILE, required=True, help=".npz")
 @click.option("--only", default="*/*", show_default=True, metavar="GLOB", help="SUBJECT/SEQUENCE.")
-def project_command(model: Path, release: Path, output: Path, only: str) -> None:
+@OVERWRITE
+def project_command(model: Path, release: Path, output: Path, only: str, overwrite: bool) -> None:
     """Coefficients and blendshape weights of every frame."""
     from mimicme.commands.model.files import project_release
 
-    count, residual, shapes = project_release(model, release, output, only)
+    count, residual, shapes = project_release(model, release, output, only, overwrite)
     click.echo(
         f"{output}: {count} frames; median residual {residual:.3f} mm, with blendshapes {shapes:.3f} mm"
     )
@@ -190,13 +197,14 @@ def interpolate_command(
 @click.option(
     "--detail", is_flag=True, help="The frame as it is, wrinkles and noise, not as the model has it."
 )
+@OVERWRITE
 def transfer_command(
-    model: Path, release: Path, source: str, target: str, output: Path, detail: bool
+    model: Path, release: Path, source: str, target: str, output: Path, detail: bool, overwrite: bool
 ) -> None:
     """One person's expression on another's face."""
     from mimicme.commands.model.files import write_transfer
 
-    frame = write_transfer(model, release, source, target, output, detail)
+    frame = write_transfer(model, release, source, target, output, detail, overwrite)
     click.echo(f"{output}: {target} with the expression of {frame}")
 
 
@@ -205,11 +213,12 @@ def transfer_command(
 @click.argument("release", type=RELEASE)
 @click.argument("subject")
 @click.option("--output", type=FILE, required=True, help=".glb or .npz")
-def personal_command(model: Path, release: Path, subject: str, output: Path) -> None:
+@OVERWRITE
+def personal_command(model: Path, release: Path, subject: str, output: Path, overwrite: bool) -> None:
     """A subject's own blendshapes, from the generic ones and the subject's frames."""
     from mimicme.commands.model.files import write_personal
 
-    shapes = write_personal(model, release, subject, output)
+    shapes = write_personal(model, release, subject, output, overwrite)
     click.echo(f"{output}: {len(shapes)} shapes of '{subject}'")
 
 

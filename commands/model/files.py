@@ -37,6 +37,7 @@ from mimicme.pipeline.landmarks.files import EXTENSIONS, read_landmarks
 from mimicme.pipeline.landmarks.npy import is_landmarks
 from mimicme.pipeline.model_file import Blendshapes, FaceModel, read_model
 from mimicme.pipeline.release.frames import ReleaseFrames, Rows
+from mimicme.pipeline.whole_file import refuse_existing, refuse_input
 
 MAX_MESH_BYTES = 1 << 30
 
@@ -88,9 +89,10 @@ def pictures(model_path: Path, folder: Path, releases: Sequence[Path] = ()) -> l
 
 
 def project_release(
-    model_path: Path, release: Path, output: Path, only: str = "*/*"
+    model_path: Path, release: Path, output: Path, only: str = "*/*", overwrite: bool = False
 ) -> tuple[int, float, float]:
     """Write coefficients and weights of frames; (frames, median residual, median residual of blendshapes), mm."""
+    _refuse(output, model_path, release, overwrite)
     model = read_model(model_path)
     with ReleaseFrames([release]) as frames:
         found = project(model, frames, _selected(frames, only))
@@ -114,6 +116,12 @@ def reconstruct_release(model_path: Path, release: Path, folder: Path, only: str
                 raise UsageError("a name is not safe for files", seen="/".join(parts))
             write_mesh(folder.joinpath(*parts, f"{int(entry['frame']):04d}.{kind}"), model, vertices)
     return len(rows)
+
+
+def _refuse(output: Path, model: Path, release: Path, overwrite: bool) -> None:
+    """A file to be written is none of those it is made from, and not there yet unless it may be replaced."""
+    refuse_input(output, (model, release))
+    refuse_existing(output, overwrite)
 
 
 def _selected(frames: ReleaseFrames, only: str) -> Rows:
@@ -148,9 +156,16 @@ def write_interpolation(
 
 
 def write_transfer(
-    model_path: Path, release: Path, source: str, target: str, output: Path, detail: bool
+    model_path: Path,
+    release: Path,
+    source: str,
+    target: str,
+    output: Path,
+    detail: bool,
+    overwrite: bool = False,
 ) -> str:
     """Write the target subject with the source frame's expression; returns which frame that was."""
+    _refuse(output, model_path, release, overwrite)
     model = read_model(model_path)
     with ReleaseFrames([release]) as frames:
         row = find_frame(frames, source)
@@ -162,8 +177,11 @@ def write_transfer(
     return f"{entry['subject']}/{entry['sequence']}/{entry['frame']}"
 
 
-def write_personal(model_path: Path, release: Path, subject: str, output: Path) -> Blendshapes:
+def write_personal(
+    model_path: Path, release: Path, subject: str, output: Path, overwrite: bool = False
+) -> Blendshapes:
     """Write a subject's own blendshapes as .glb or .npz."""
+    _refuse(output, model_path, release, overwrite)
     model = read_model(model_path)
     with ReleaseFrames([release]) as frames:
         neutral, shapes = personalise(model, frames, subject)

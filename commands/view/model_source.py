@@ -47,6 +47,9 @@ class ModelSource:
                 "the model has nothing to move", where=path, expected="blendshapes or components"
             )
 
+    def check_use(self, place: int, use: str) -> None:
+        pass  # of a model whom it was built from is asked when it is built
+
     def sequence(self, place: int) -> SequenceEntry:
         return SequenceEntry(self.items[place], "", [FrameEntry(0)])
 

@@ -20,6 +20,7 @@ from mimicme.pipeline.errors import CheckpointError, FrameRejected, MimicmeError
 from mimicme.pipeline.geometry.mesh import inverse, transform
 from mimicme.pipeline.items import Correction, Item, Verdict
 from mimicme.pipeline.items import Sequence as Captured
+from mimicme.pipeline.release import permitted
 from mimicme.pipeline.review import Place, Review, read_corrections, rejection, without_effect
 from mimicme.pipeline.stage import Stage
 from mimicme.pipeline.template import Template
@@ -87,6 +88,17 @@ class Source(Protocol):
     def shapes(self) -> tuple[ShapeGroup, ...]:
         """What moves the mesh, besides going through frames."""
 
+    def check_use(self, place: int, use: str) -> None:
+        """A page of the sequence at this place may be given away.
+
+        Args:
+            use: what for (`permitted.USES`); empty: nobody said.
+
+        Raises:
+            UsageError: it is written down what these subjects permit, and nobody said what for, or this one does not
+                plainly permit it.
+        """
+
     def sequence(self, place: int) -> SequenceEntry:
         """What is said of the sequence at this place of `items`."""
 
@@ -130,6 +142,12 @@ class WorkspaceSource:
         self.items = [sequence.item for sequence in self._sequences]
         self._writing = threading.Lock()
         self._template_file = _file_version(workspace.template)
+
+    def check_use(self, place: int, use: str) -> None:
+        """By the table of subjects as it is now."""
+        table = self._workspace.metadata()
+        people = {item.subject: table.attributes(item.subject) for item in self.items}
+        permitted.check_page(people, self.items[place].subject, use, self.title)
 
     def _paths(self, item: Item) -> dict[str, Path]:
         paths = {stage.name: self._workspace.checkpoint(stage.name, item) for stage in self._stages}
@@ -352,25 +370,7 @@ class ReleaseSource:
         self._reading = threading.Lock()
 
     def check_use(self, place: int, use: str) -> None:
-        """A page of this sequence may be given away.
-
-        Raises:
-            UsageError: the release says what its subjects permit, and nobody said what for, or this one does not permit
-                it.
-        """
-        from mimicme.pipeline.release import permitted
-
-        subject = self.items[place].subject
-        if not use and not permitted.declares(self._release.subjects.values()):
-            return
-        if not use:
-            raise UsageError(
-                "this release says what each of its subjects permits",
-                where=self.title,
-                todo=f"Say what the page is for: --for {'|'.join(permitted.USES)}.",
-            )
-        if not self._release.permits(subject, use):
-            raise UsageError(f"'{subject}' does not plainly permit '{use}'", where=self.title)
+        permitted.check_page(self._release.subjects, self.items[place].subject, use, self.title)
 
     def sequence(self, place: int) -> SequenceEntry:
         from mimicme.stages import STAGES

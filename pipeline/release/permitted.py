@@ -72,6 +72,28 @@ def declares(people: Iterable[Mapping[str, Any]]) -> bool:
     return any(_plain(name) in COLUMNS.values() for attributes in people for name in attributes)
 
 
+def check_page(people: Mapping[str, Mapping[str, Any]], subject: str, use: str, where: object) -> None:
+    """A page that shows one of some people may be given away.
+
+    Args:
+        people: attributes by subject.  use: what for; empty: nobody said.  where: for the error.
+
+    Raises:
+        UsageError: something is said of what these people permit, and nobody said what for, or this one does not
+            plainly permit it.
+    """
+    if not use and not declares(people.values()):
+        return
+    if not use:
+        raise UsageError(
+            "what each of these subjects permits is written down",
+            where=where,
+            todo=f"Say what the page is for: --for {'|'.join(USES)}.",
+        )
+    if not permits(people[subject], use):
+        raise UsageError(f"'{subject}' does not plainly permit '{use}'", where=where)
+
+
 def _plain(name: str) -> str:
     """A column's name in small letters, joined by underscores."""
     return re.sub(r"[^a-z0-9]+", "_", name.casefold()).strip("_")

@@ -197,6 +197,7 @@ class ReleaseWriter(_SubjectsWriter):
 
     def _when_it_is_there(self) -> None:
         digest.write_beside(self.path)
+        shards.remove_others(self.path, ())  # of a release with shards that it took the place of
 
     def template(self, template: Template) -> None:
         """Store the template that every frame shares."""

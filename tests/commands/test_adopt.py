@@ -184,6 +184,8 @@ def test_the_same_again_is_the_same_bytes(adopted, folder, tmp_path):
     assert (tmp_path / "r.h5").read_text() == "mine"
     called("adopt", folder / "meshes", tmp_path / "r.h5", *again, "--overwrite")
     assert (tmp_path / "r.h5").read_bytes() != b"mine"
+    refused = called("adopt", folder / "meshes", folder / "people.csv", *again, "--overwrite")
+    assert refused.exit_code == 2 and "written over" in refused.output
 
 
 def test_experiments_run_on_it(adopted, tmp_path):

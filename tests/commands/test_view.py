@@ -251,6 +251,21 @@ def test_a_workspaces_sequence_as_a_file(base: Path, tmp_path: Path) -> None:
     assert (tmp_path / "mine.h5").read_bytes() == b"\x89HDF"
 
 
+def test_a_page_of_a_workspace_is_for_a_use_its_table_permits(base: Path, tmp_path: Path) -> None:
+    workspace, table = tmp_path / "ws", tmp_path / "people.csv"
+    shutil.copytree(base, workspace)
+    settings = workspace / "mimicme.toml"
+    settings.write_text(settings.read_text().replace('file = ""', f'file = "{table}"', 1))
+    page = "view", workspace, "S000/surprise", "--frames", 1, "--output", tmp_path / "page.html"
+    for permits, use in (("yes", "papers"), ("no", "papers"), ("no", "")):
+        table.write_text(f"subject,consent,may_appear_in_papers\nS000,yes,{permits}\n")
+        said = mimicme(*page, *(["--for", use] if use else []), code=0 if permits == "yes" else 2).stderr
+        if permits == "no":
+            assert ("does not plainly permit" if use else "--for research|papers") in said
+        assert (tmp_path / "page.html").exists() == (permits == "yes")
+        (tmp_path / "page.html").unlink(missing_ok=True)
+
+
 def test_a_release_has_meshes_textures_and_landmarks(base: Path, tmp_path: Path) -> None:
     source = opened(base / "release.h5")
     assert not source.reviewed and [str(item) for item in source.items] == ["S000/neutral", "S000/surprise"]

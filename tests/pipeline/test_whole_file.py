@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mimicme.pipeline.errors import OutputError
-from mimicme.pipeline.whole_file import checked, whole_file, with_check, write_whole
+from mimicme.pipeline.errors import OutputError, UsageError
+from mimicme.pipeline.whole_file import checked, refuse_input, whole_file, with_check, write_whole
 
 
 def test_what_fails_leaves_what_was_there(tmp_path: Path) -> None:
@@ -38,6 +38,14 @@ def test_a_full_disk_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
     with pytest.raises(PermissionError), whole_file(path):
         raise PermissionError(errno.EACCES, "Permission denied")
+
+
+def test_what_is_read_is_known_by_any_of_its_names(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "a.txt")
+    for name in ("a.txt", "link", "b/../a.txt"):
+        with pytest.raises(UsageError, match="Name another file"):
+            refuse_input(tmp_path / name, [tmp_path / "c.txt", tmp_path / "a.txt"])
+    refuse_input(tmp_path / "b.txt", [tmp_path / "a.txt"])
 
 
 @pytest.mark.parametrize("text", ["", "a\tb", '{"x": 1}', "n\udcffme"])

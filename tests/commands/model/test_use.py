@@ -308,9 +308,29 @@ def test_the_commands_end_to_end(known, call, tmp_path):
         "--to",
         "S002",
         "--output",
-        tmp_path / "t.ply",
+        tmp_path / "other.ply",
         status=2,
     )
+
+
+def test_no_command_writes_over_what_it_reads_nor_over_what_is_there(known, call, model_path, tmp_path):
+    read = known.path.read_bytes(), model_path.read_bytes()
+    link, there = tmp_path / "link.npz", tmp_path / "there.npz"
+    link.symlink_to(known.path)
+    there.write_text("mine")
+    of_two = model_path, known.path
+    for command in (
+        ("build", known.path),
+        ("project", *of_two),
+        ("personal", *of_two, "S002"),
+        ("transfer", *of_two, "--from", "S001/happiness", "--to", "S002"),
+    ):
+        for output in (known.path, link):
+            assert "written over" in call(*command, "--output", output, "--overwrite", status=2)
+        assert "there already" in call(*command, "--output", there, status=2)
+    assert read == (known.path.read_bytes(), model_path.read_bytes()) and there.read_text() == "mine"
+    call("project", *of_two, "--output", there, "--only", "S001/*", "--overwrite")
+    assert there.read_bytes()[:2] == b"PK"
 
 
 def test_who_and_what_there_is_is_said_when_it_is_not_there(known, call, model_path, tmp_path):
