@@ -612,7 +612,12 @@ def verify_command(release: Path, every_image: bool, absent: str, key: Path | No
 @click.argument("workspace", type=WORKSPACE)
 @click.option("--output", type=FOLDER, help="Default: WORKSPACE/report.")
 @click.option(
-    "--jobs", "-j", type=click.IntRange(1), default=1, show_default=True, help="Processes that draw."
+    "--jobs",
+    "-j",
+    type=click.IntRange(0),
+    default=1,
+    show_default=True,
+    help="Processes that draw (0, 1: this one).",
 )
 @click.option(
     "--views",

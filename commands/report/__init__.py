@@ -75,7 +75,7 @@ def report(
         stages: all of them, in order of the flow.
         max_frames: pictures of a sequence.
         progress: called with what is being made.
-        jobs: processes that draw; 1: this one.
+        jobs: processes that draw; 0 and 1: this one.
         views: how many of the worst sequences get a page in 3D; write_view: writes one.
     """
     stages = tuple(stages)
