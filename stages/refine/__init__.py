@@ -16,6 +16,7 @@ together put them (reference.py).  Every frame's texture is registered to the re
 (photometric.py), beginning where the frame before it ended; as all frames are compared with one reference, errors do
 not add up along a sequence.  In long sequences jitter is smoothed out in time.
 A frame whose texture does not lie nearer to the reference's afterwards stays as it was registered.
+What registration took for hair, a cap or clothes is not compared: it moves with the skin around it.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mimicme.pipeline.arrays import Floats, Singles
 from mimicme.pipeline.errors import FrameRejected
@@ -77,9 +79,9 @@ def _source(ingest: Checkpoint, row: int, refiner: Refiner) -> Source | None:
         return None
 
 
-def _registered(register: RegisteredCheckpoint, row: int) -> tuple[Floats, Floats]:
-    """Vertices (V, 3) and pose (4, 4) of one frame."""
-    return register.vertices(row), register.pose(row)
+def _registered(register: RegisteredCheckpoint, row: int) -> tuple[Floats, Floats, NDArray[np.uint8]]:
+    """Vertices (V, 3), pose (4, 4) and skin (V,) of one frame."""
+    return register.vertices(row), register.pose(row), register.skin(row)
 
 
 class _Reference:
@@ -101,16 +103,16 @@ class _Reference:
         writer.reference(ReferenceTexture(self.vertices, self.texture, self.coverage))
 
 
-def _baked(source: Source, vertices: Floats, pose: Floats, refiner: Refiner) -> _Reference | None:
-    """The reference that a frame with vertices (V, 3), canonical, makes; None when its numbers make none."""
+def _baked(
+    source: Source, vertices: Floats, pose: Floats, skin: NDArray[np.uint8], refiner: Refiner
+) -> _Reference | None:
+    """The reference that a frame with vertices (V, 3), canonical, makes of what is skin (V,); None when its numbers
+    make none."""
     from mimicme.pipeline.checkpoint import frame_numerics
-    from mimicme.pipeline.texture.baking import bake_source
 
     try:
         with frame_numerics():
-            baked = bake_source(
-                source, transform(pose, vertices), refiner.template, refiner.parameters.texture
-            )
+            baked = refiner.baked(source, transform(pose, vertices), skin)
             return _Reference(vertices, baked.texture, baked.coverage, refiner)
     except FrameRejected:
         return None
@@ -151,11 +153,11 @@ def _subject_reference(
     own = register.neutral
     shape = register.vertices(rows[0]) if own is None else own
     row = nearest_to_neutral(register.all_vertices, shape, faces, rows, 1)[0]
-    neutral, pose = _registered(register, row)
+    neutral, pose, skin = _registered(register, row)
     source = _source(ingest, row, refiner)
     if source is None:
         return None
-    reference = _baked(source, neutral, pose, refiner)
+    reference = _baked(source, neutral, pose, skin, refiner)
     if reference is None:
         return None
     offsets = [np.zeros_like(neutral)]
@@ -177,7 +179,7 @@ def _subject_reference(
         return reference
     template = refiner.template
     shift = landmark_weights(template.vertices, template.landmarks())[:, None] * robust_mean(offsets)
-    return _baked(source, refiner.displaced(neutral, shift), pose, refiner) or reference
+    return _baked(source, refiner.displaced(neutral, shift), pose, skin, refiner) or reference
 
 
 def compute(task: Task[RefineSettings], out: CheckpointWriter) -> None:
@@ -276,7 +278,7 @@ def _displaced(given: _Sequence, rows: list[int], out: CheckpointWriter) -> Iter
     numbers = given.register.numbers
     last: tuple[int, Singles] | None = None
     for row in rows:
-        shape, pose = _registered(given.register, row)
+        shape, pose, skin = _registered(given.register, row)
         source = _source(given.ingest, row, given.refiner)
         if source is None:
             out.note(row, "not-refined", "The frame has no texture to refine it by.")
@@ -285,7 +287,7 @@ def _displaced(given: _Sequence, rows: list[int], out: CheckpointWriter) -> Iter
         start = last[1].astype(np.float64) if near and last is not None else np.zeros_like(shape)
         try:
             with frame_numerics():
-                frame = given.refiner.frame(source, shape, pose)
+                frame = given.refiner.frame(source, shape, pose, skin)
                 d, before = given.refiner.refine(frame, given.reference.comparable, start)
         except FrameRejected as error:
             out.note(row, "not-refined", str(error))
@@ -337,10 +339,10 @@ def _finished(given: _Sequence, displaced: _Displaced) -> _Finished:
     refiner, reference = given.refiner, given.reference
     frame = displaced.frame
     if frame is None:
-        shape, pose = _registered(given.register, displaced.row)
+        registered = _registered(given.register, displaced.row)
         source = _source(given.ingest, displaced.row, refiner)
         assert source is not None
-        frame = refiner.frame(source, shape, pose)
+        frame = refiner.frame(source, *registered)
     shape = frame.vertices
     moved, reading = refiner.placed(frame, displaced.vertices.astype(np.float64))
     after = refiner.drift(refiner.between(reference.comparable, warped(frame.texture, reading), 1))
@@ -353,7 +355,7 @@ def _finished(given: _Sequence, displaced: _Displaced) -> _Finished:
 
 STAGE = Stage(
     name="refine",
-    version=10,
+    version=11,
     settings=RefineSettings,
     needs=("ingest", "register", "repass"),
     compute=compute,

@@ -41,7 +41,7 @@ from mimicme.pipeline.geometry.triangle_grid import nearest_on
 from mimicme.pipeline.numerics.smooth_field import Preconditioner, SmoothField
 from mimicme.pipeline.template import Template
 from mimicme.pipeline.template.eyelids import Lids
-from mimicme.pipeline.texture.baking import Baked, TextureOptions, bake_source
+from mimicme.pipeline.texture.baking import HALF, Baked, TextureOptions, bake_source
 from mimicme.pipeline.texture.flow import Comparable, Flow, flow, normalised
 from mimicme.pipeline.texture.scan_source import Source
 from mimicme.stages.refine.walking import triangles_across, walk
@@ -163,18 +163,21 @@ class Refiner:
         # texture coordinates that no triangle uses lie nowhere
         self._used = np.bincount(template.uv_faces.ravel(), minlength=len(template.uv)) > 0
 
-    def baked(self, source: Source, vertices: Floats) -> Baked:
-        """A frame's texture with vertices (V, 3) in the scan's frame."""
-        return bake_source(source, vertices, self.template, self.parameters.texture)
+    def baked(self, source: Source, vertices: Floats, skin: NDArray[np.uint8] | None = None) -> Baked:
+        """A frame's texture with vertices (V, 3) in the scan's frame; without what is no skin (V,)."""
+        return bake_source(source, vertices, self.template, self.parameters.texture, skin=skin)
 
     def comparable(self, source: Source, vertices: Floats) -> Comparable:
         """The same, made ready for the flow."""
         baked = self.baked(source, vertices)
         return normalised(baked.texture, baked.coverage, self.parameters.radius)
 
-    def frame(self, source: Source, vertices: Floats, pose: Floats) -> Frame:
-        """A frame ready to be refined: vertices (V, 3) as registered, canonical, mm; pose (4, 4) canonical -> scan."""
-        return Frame(self, source, vertices, pose)
+    def frame(
+        self, source: Source, vertices: Floats, pose: Floats, skin: NDArray[np.uint8] | None = None
+    ) -> Frame:
+        """A frame ready to be refined: vertices (V, 3) as registered, canonical, mm; pose (4, 4) canonical -> scan;
+        skin (V,) as registered, see `RegisteredCheckpoint.skin`; by default all is."""
+        return Frame(self, source, vertices, pose, skin)
 
     def refine(self, frame: Frame, reference: Comparable, start: Floats) -> tuple[Floats, Drift]:
         """Tangential displacements of one frame's vertices.
@@ -216,21 +219,24 @@ class Refiner:
         """
         vertices = frame.vertices
         spots = frame.surface.displaced(refined - vertices, self.parameters.max_shift_mm)
-        after = self.held_to_scan(frame.source, vertices, spots.vertices, frame.pose)
+        after = self.held_to_scan(frame.source, vertices, spots.vertices, frame.pose, frame.shown)
         share = self._share_kept(vertices, after)
         moved = self.lids.kept_tucked(vertices, vertices + share[:, None] * (after - vertices))
         return moved, self.layout.reading(spots, share)
 
-    def held_to_scan(self, source: Source, before: Floats, after: Floats, pose: Floats) -> Floats:
+    def held_to_scan(
+        self, source: Source, before: Floats, after: Floats, pose: Floats, shown: Bools | None = None
+    ) -> Floats:
         """Displaced vertices (V, 3), canonical, moved along their normals to where they stand off the scan as before.
 
         Displacement along flat triangles takes a vertex a little below the curved skin.  What vertices (V, 3) stood off
         the scan before is left as it was: registration smooths the scan's noise out over the sequence.  The difference
-        is averaged over `ON_SCAN_RINGS` rings; where there is no scan, nothing moves.
+        is averaged over `ON_SCAN_RINGS` rings; where there is no scan, or where it does not show the skin (V,), nothing
+        moves.
         """
         was, _, known = self._off_scan(source, before, pose)
         now, normals, fits = self._off_scan(source, after, pose)
-        fits &= known
+        fits &= known if shown is None else known & shown
         weight, total = fits.astype(np.float64), np.where(fits, now - was, 0.0)
         for _ in range(ON_SCAN_RINGS):
             weight, total = self.ring @ weight + weight, self.ring @ total + total
@@ -364,17 +370,31 @@ class Frame:
     """One frame while it is refined: its scan, its registered surface, and its texture, each made once.
 
     Attributes:
-        source: the scan; vertices: (V, 3) as registered, canonical frame, mm; pose: (4, 4) canonical -> scan.
+        source: the scan; vertices: (V, 3) as registered, canonical frame, mm; pose: (4, 4) canonical -> scan; skin:
+            (V,) how sure it is that the scan shows the skin there, of 255; None: everywhere.
     """
 
-    def __init__(self, refiner: Refiner, source: Source, vertices: Floats, pose: Floats) -> None:
+    def __init__(
+        self,
+        refiner: Refiner,
+        source: Source,
+        vertices: Floats,
+        pose: Floats,
+        skin: NDArray[np.uint8] | None = None,
+    ) -> None:
         self.refiner, self.source, self.vertices, self.pose = refiner, source, vertices, pose
+        self.skin = skin
         self.preconditioner = Preconditioner(refiner.field)
 
     @cached_property
     def baked(self) -> Baked:
         """The texture with the registered vertices."""
-        return self.refiner.baked(self.source, transform(self.pose, self.vertices))
+        return self.refiner.baked(self.source, transform(self.pose, self.vertices), self.skin)
+
+    @property
+    def shown(self) -> Bools | None:
+        """(V,) True where the scan shows the skin; None: everywhere."""
+        return None if self.skin is None else self.skin >= HALF
 
     @cached_property
     def texture(self) -> Comparable:

@@ -13,7 +13,8 @@ The method is the optimal-step non-rigid ICP of Amberg, Romdhani and Vetter (200
 affine maps are eliminated in closed form (stiffness.py); targets are planes, rejected by normal, distance and
 boundary, and robustly weighted (targets.py); a landmark spline comes first and the landmarks stay to the end
 (spline.py, solver.py); a coarse level finds the way and the template's own resolution only fits the surface
-(levels.py); the rest shape turns with the head (track.py).
+(levels.py); the rest shape turns with the head (track.py), and has its ears where the scan shows them
+(ear_placing.py).
 """
 
 from __future__ import annotations
@@ -133,7 +134,7 @@ def _write(
 
 STAGE = Stage(
     name="register",
-    version=14,
+    version=15,
     settings=RegisterSettings,
     needs=("ingest", "landmarks", "align"),
     compute=compute,

@@ -20,6 +20,7 @@ from mimicme.pipeline.numerics.temporal import MIN_FRAMES, Regions, apart, runs,
 from mimicme.pipeline.template import Template, TemplateKey
 from mimicme.pipeline.template.eyelids import EYES
 from mimicme.pipeline.template.face_core import FaceCore
+from mimicme.stages.register.ear_placing import Ears
 from mimicme.stages.register.eyelids import covered
 from mimicme.stages.register.fast_motion import LEAST_NOISE_MM, FastMotion
 from mimicme.stages.register.fit import (
@@ -87,6 +88,8 @@ SHUT_EYE = 0.35
 0.36 on the closed eyes of these people."""
 OPEN_MOUTH = 0.2
 """Opening of the mouth, in its widths, from which on a frame is no neutral, even if the sequence has no better one."""
+AROUND_EARS = 3
+"""Coarse steps after the ears were placed, at least: the head around them has moved with them."""
 FIRST_STIFFER = 10.0
 """Stiffness of the first step on the template itself, in that of the others."""
 
@@ -163,7 +166,7 @@ class Registered:
 class Anatomy(NamedTuple):
     """What a template alone says, the same for every sequence: the assessor of its frames; the core of its face;
     (V,) weights of the skull, and its centre (3,), mm; the regions that smoothing in time tells apart; fast and
-    slow motion; where scans may show other things than skin."""
+    slow motion; where scans may show other things than skin; the ears."""
 
     assessor: QualityAssessor
     core: FaceCore
@@ -173,6 +176,7 @@ class Anatomy(NamedTuple):
     fast_motion: FastMotion
     slow_motion: SlowMotion
     skin: SkinRegion
+    ears: Ears
 
     @classmethod
     def of(cls, template: Template, levels: Levels) -> Anatomy:
@@ -191,6 +195,7 @@ class Anatomy(NamedTuple):
             FastMotion(patches),
             SlowMotion(patches),
             SkinRegion.of(template, levels, core),
+            Ears.of(vertices, levels),
         )
 
 
@@ -234,7 +239,7 @@ class SequenceTracker:
         self._assessor, self._core, self._skull = anatomy.assessor, anatomy.core, anatomy.skull
         self.skull_centre, self.regions = anatomy.skull_centre, anatomy.regions
         self.fast_motion, self.slow_motion = anatomy.fast_motion, anatomy.slow_motion
-        self._skin = anatomy.skin
+        self._skin, self._ears = anatomy.skin, anatomy.ears
         self._plausibility = Plausibility(
             template.vertices,
             template.faces,
@@ -381,12 +386,12 @@ class SequenceTracker:
         start = start + self._fitter.warp(self._rest + start, fit_target, settings.landmark_smoothing_mm)
         rest, start = self._with_head_motion(self._rest, start)
         skin = self._share(rest + start, target, None) if before is None else before.skin
-        displacement = self._fitter.coarse(
-            rest,
-            replace(fit_target, skin=weights_of(skin)),
-            start,
-            annealed(steps, (first, settings.stiffness_end), (scale, 2 * settings.scale_end_mm)),
-        )
+        free = weights_of(skin)
+        coarse_target = replace(fit_target, skin=free)
+        annealing = annealed(steps, (first, settings.stiffness_end), (scale, 2 * settings.scale_end_mm))
+        if self.neutral is None:
+            rest, start, annealing = self._with_ears_placed(rest, start, coarse_target, free, annealing)
+        displacement = self._fitter.coarse(rest, coarse_target, start, annealing)
         rest, displacement = self._with_head_motion(rest, displacement)
         skin = self._share(rest + displacement, target, None if before is None else before.skin)
         fit_target = replace(fit_target, skin=weights_of(skin))
@@ -414,6 +419,23 @@ class SequenceTracker:
         if found is None:
             return nothing
         return found if before is None else (found + before) / 2
+
+    def _with_ears_placed(
+        self, rest: Floats, start: Floats, fit_target: FitTarget, free: Floats, steps: list[Step]
+    ) -> tuple[Floats, Floats, list[Step]]:
+        """A rest shape (V, 3) with its ears where the scan shows them, as far as that is skin, `free` (V,); the
+        displacement (V, 3) that is left, and the steps that are.
+
+        The stiffness holds an ear to its place on the head and to its size, which are a person's own: only the rest
+        shape is moved.  The ears are looked for when the head has found its way, and before they are fitted: an ear
+        that lies on another part of the ear agrees with it, once it has been bent.
+        """
+        wide = [step for step in steps if step.scale_mm > GENERIC_EARS.coarse.scale_mm]
+        displacement = self._fitter.coarse(rest, fit_target, start, wide)
+        moved = self._ears.placed(rest + displacement, fit_target.scan, free)
+        if moved is None:
+            return rest, displacement, steps[len(wide) :]
+        return rest + moved, displacement, steps[-AROUND_EARS:]
 
     def _with_head_motion(self, rest: Floats, displacement: Floats) -> tuple[Floats, Floats]:
         """A rest shape (V, 3) moved as the head has, and the displacement (V, 3) that is left.

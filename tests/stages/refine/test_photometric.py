@@ -160,6 +160,27 @@ def test_displaced_vertices_stand_off_the_curved_skin_as_before(refiner):
     assert np.array_equal(refiner.held_to_scan(beyond, vertices, low, pose), low)
 
 
+def test_what_is_no_skin_is_neither_followed_nor_held_to(refiner, reference):
+    """Over the right half lies a pattern that has slid; told to be hair, it moves nothing."""
+    vertices = refiner.template.vertices
+    image, slid = faces.skin(), np.roll(faces.skin(), 12, axis=1)
+    image[:, image.shape[1] // 2 :] = slid[:, image.shape[1] // 2 :]
+    source = source_of(refiner, image)
+    skin = np.where(vertices[:, 0] > 0, 0, 255).astype(np.uint8)
+    still = np.zeros_like(vertices)
+    right = inner(refiner) & (vertices[:, 0] > 12)
+    followed = refiner.refine(refiner.frame(source, vertices, STILL), reference, still)[0]
+    let_go = refiner.frame(source, vertices, STILL, skin)
+    kept = refiner.refine(let_go, reference, still)[0]
+    assert np.linalg.norm(followed[right], axis=1).mean() > 0.5
+    assert np.linalg.norm(kept[right], axis=1).mean() < 0.1
+    assert not let_go.baked.coverage[:, PARAMETERS.size // 2 + 4 :].any()
+    high = vertices + [0.0, 0.0, 0.1]
+    held = refiner.held_to_scan(source, vertices, high, STILL, skin >= 128)
+    assert np.array_equal(held[vertices[:, 0] > 5], high[vertices[:, 0] > 5])
+    assert np.abs(held - vertices)[inner(refiner) & (vertices[:, 0] < -5), 2].mean() < 0.02
+
+
 def test_noise_of_the_scan_that_registration_has_smoothed_out_does_not_come_back(refiner):
     vertices, mesh = refiner.template.vertices, faces.scan(n=200)
     noise = 0.1 * np.sin(mesh.vertices[:, 0] / 3) * np.cos(mesh.vertices[:, 1] / 3)

@@ -191,11 +191,11 @@ def test_a_frame_whose_end_goes_wrong_stays_as_it_was_and_stops_no_other(subject
 
 
 def test_a_neutral_that_cannot_be_baked_leaves_its_subject_as_registered(subject, tmp_path, monkeypatch):
-    def breaks(*given):
+    def breaks(*given, **named):
         raise ValueError("no such texel")
 
     rest, *_ = subject
-    monkeypatch.setattr("mimicme.pipeline.texture.baking.bake_source", breaks)
+    monkeypatch.setattr("mimicme.stages.refine.photometric.bake_source", breaks)
     with Checkpoint(made(tmp_path, task_of(tmp_path, NEUTRAL, rest))) as after:
         assert [s.note for s in after.statuses] == ["not-refined"]
         assert "reference" not in after

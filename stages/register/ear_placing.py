@@ -1,0 +1,216 @@
+"""Where the ears are: each moved as a whole, before the surface gives way point by point.
+
+People's ears differ by more than a centimetre in place and by a third in size, and no landmark lies on them: those of
+the jaw end beside them, and are often not there.  The closest points of an ear that is far off are another part of the
+ear, or the head behind it; too few agree, and what the scan shows is then taken for hair.  So each ear of the shape is
+registered on its own (point to plane, Chen and Medioni 1991, with size, robust and annealed) from several starts; what
+agrees with the scan clearly better than the ear where it was moves the rest shape, and fades out around the ear.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mimicme.pipeline.arrays import Floats
+from mimicme.pipeline.geometry.mesh import transform, vertex_normals
+from mimicme.pipeline.geometry.spatial import Surface
+from mimicme.stages.register.levels import Level, Levels
+from mimicme.stages.register.targets import ScanTarget
+
+EAR = 0.5
+"""From this value of its mask on a vertex is an ear's."""
+LEAST_FACING, OFF_MM = 0.1, 0.2
+"""An ear is placed by what a camera half-way between front and side sees of it: no scanner sees behind it.  Least
+cosine to the line of sight, and how far off the surface it is looked from."""
+LEAST_VERTICES = 30
+"""An ear with fewer on the coarse level has no relief to be found by."""
+FADE_MM = 20.0
+"""Width over which the motion of an ear fades out on the head around it."""
+STARTS_MM = 8.0
+"""Starts are so far apart, up and down, and forth and back."""
+ANNEALED_MM = (5.0, 4.0, 3.0, 2.5, 2.0, 2.0, 1.5, 1.5)
+"""Residual scales of the steps of a registration."""
+REACH_MM, LEAST_COSINE = 12.0, 0.6
+"""Correspondences that are farther, or whose normals have a smaller cosine, are rejected."""
+AGREES_MM, AGREES_COSINE = 1.0, 0.8
+"""Residual scale and least cosine of the agreement that placings are compared by: closest points on hair are near
+enough, but face anywhere."""
+STRETCHED_MM = (2.5, 2.0, 1.5, 1.5)
+"""The same, of the steps in which it is stretched too: ears grow longer, and little wider, with age."""
+SIMILARITY = np.r_[np.full(3, 0.2), 0.12, np.full(3, 10.0)] ** -2.0
+STRETCH = np.r_[np.full(9, 0.15), np.full(3, 10.0)] ** -2.0
+"""1 / variance of how an ear may be turned (radians), sized (natural logarithm), shifted (mm); and stretched (1)."""
+LEAST_PULL = 1e-3
+"""An ear of which a smaller share has correspondences, by area and weight, is not moved further."""
+INDEPENDENT = 60.0
+"""An ear counts as so many independent observations: neighbouring residuals are alike."""
+NOISE_MM = 1.0
+"""Standard deviation of each: ears differ in more than place, turn and size."""
+LEAST_GAIN, LEAST_AGREEMENT, LEAST_FACING_ALIKE = 0.02, 0.3, 0.95
+"""A placing is taken that agrees better by the first, by the second at least, and loses no more than to the third of it
+by the normals.  On six people of `mimicme synth`, as they are and as cameras at 30, 40 and 50 degrees see them, ears
+that were placed right agree by 0.54 and more, and keep 0.98; on hair put over them, in 36 trials, the first was less
+than 0.3 or the second at most 0.91.  Of 24 more trials one was taken for an ear."""
+
+
+@dataclass(frozen=True)
+class _Ear:
+    """One ear: (k,) what cameras see of it, vertices of the coarse level, (k,) their areas, mm^2, and (V,) how far each
+    vertex of the template follows it."""
+
+    index: NDArray[np.int64]
+    areas: Floats
+    follows: Floats
+
+
+@dataclass(frozen=True)
+class Ears:
+    """The ears of a template, on its coarse level."""
+
+    level: Level
+    ears: tuple[_Ear, ...]
+
+    @classmethod
+    def of(cls, vertices: Floats, levels: Levels) -> Ears:
+        """Those of a template (V, 3), mm."""
+        from scipy.spatial import cKDTree
+
+        place = vertices[levels.coarse.index]
+        normals = vertex_normals(place, levels.coarse.faces)
+        surface = Surface(vertices, levels.fine.faces)
+        found = []
+        for side, coarse, fine in zip((-1, 1), levels.coarse.ears.T, levels.fine.ears.T, strict=True):
+            camera = np.array([side, 0.0, 1.0]) / np.sqrt(2)
+            index = np.flatnonzero((coarse > EAR) & (normals @ camera > LEAST_FACING))
+            if len(index):
+                index = index[~surface.occluded(place[index] + OFF_MM * normals[index], camera)]
+            if len(index) < LEAST_VERTICES:
+                continue
+            away = cKDTree(vertices[fine > EAR]).query(vertices)[0]
+            t = np.clip(1 - away / FADE_MM, 0, 1)
+            found.append(_Ear(index, levels.coarse.areas[index], t * t * (3 - 2 * t)))
+        return cls(levels.coarse, tuple(found))
+
+    def placed(self, vertices: Floats, scan: ScanTarget, skin: Floats) -> Floats | None:
+        """How far (V, 3) a shape (V, 3) has to move for its ears to lie where a scan shows them; None where they do.
+
+        Args:
+            skin: (V,) factor of the correspondences' weights, see `skin.weights_of`.
+        """
+        here = vertices[self.level.index]
+        normals = vertex_normals(here, self.level.faces)
+        moved = None
+        for ear in self.ears:
+            motion = self._motion(
+                ear, here[ear.index], normals[ear.index], scan, skin[self.level.index][ear.index]
+            )
+            if motion is not None:
+                field = ear.follows[:, None] * (transform(motion, vertices) - vertices)
+                moved = field if moved is None else moved + field
+        return moved
+
+    def _motion(
+        self, ear: _Ear, points: Floats, normals: Floats, scan: ScanTarget, skin: Floats
+    ) -> Floats | None:
+        """(4, 4) affine map that takes an ear's points (k, 3) to where the scan shows them better than here."""
+        areas = ear.areas * skin
+        if areas.sum() < 0.5 * ear.areas.sum():
+            return None
+        areas = areas / ear.areas.sum()
+        best = max(
+            self._agreement(points, normals, areas, scan, np.eye(4), AGREES_COSINE) + LEAST_GAIN,
+            LEAST_AGREEMENT,
+        )
+        motion = None
+        for up in (-1, 0, 1):
+            for forth in (-1, 0, 1):
+                start = np.eye(4)
+                start[1:3, 3] = STARTS_MM * up, STARTS_MM * forth
+                found = self._registered(points, normals, areas, scan, start)
+                agreement = self._agreement(points, normals, areas, scan, found, AGREES_COSINE)
+                if agreement < best:
+                    continue
+                whole = self._agreement(points, normals, areas, scan, found, LEAST_COSINE)
+                if agreement >= LEAST_FACING_ALIKE * whole:
+                    best, motion = agreement, found
+        return motion
+
+    def _agreement(
+        self,
+        points: Floats,
+        normals: Floats,
+        areas: Floats,
+        scan: ScanTarget,
+        motion: Floats,
+        least_cosine: float,
+    ) -> float:
+        """Mean robust weight, 0 to 1, of an ear's correspondences where an affine map (4, 4) takes it."""
+        turned = _turned(normals, motion[:3, :3])
+        found = scan.targets(transform(motion, points), turned, AGREES_MM, least_cosine, REACH_MM)
+        return float(areas @ found.weights)
+
+    def _registered(
+        self, points: Floats, normals: Floats, areas: Floats, scan: ScanTarget, start: Floats
+    ) -> Floats:
+        """(4, 4) the map nearest to a start that brings points (k, 3) onto the scan: a similarity, then an affine one.
+
+        It is looked for about the ear's middle, with what is usual of turn, size, shift and stretch.
+        """
+        from scipy.spatial.transform import Rotation
+
+        middle = points.mean(axis=0)
+        rest = points - middle
+        turn, size, shift = Rotation.identity(), 0.0, start[:3, 3].copy()
+        for scale in ANNEALED_MM:
+            matrix = np.exp(size) * turn.as_matrix()
+            spread = rest @ matrix.T
+            found = self._pulled(middle + shift + spread, normals, matrix, areas, scan, scale)
+            if found is None:
+                break
+            planes, weights, missing = found
+            rows = np.column_stack([np.cross(spread, planes), (spread * planes).sum(axis=1), planes])
+            step = _step(rows, weights, missing, SIMILARITY, np.r_[turn.as_rotvec(), size, shift])
+            turn = Rotation.from_rotvec(step[:3]) * turn
+            size, shift = size + step[3], shift + step[4:]
+        matrix, stretch = np.exp(size) * turn.as_matrix(), np.zeros((3, 3))
+        for scale in STRETCHED_MM:
+            stretched = matrix @ (np.eye(3) + stretch)
+            found = self._pulled(middle + shift + rest @ stretched.T, normals, stretched, areas, scan, scale)
+            if found is None:
+                break
+            planes, weights, missing = found
+            local = planes @ matrix
+            rows = np.column_stack([(local[:, :, None] * rest[:, None, :]).reshape(len(rest), 9), planes])
+            step = _step(rows, weights, missing, STRETCH, np.r_[stretch.ravel(), shift])
+            stretch, shift = stretch + step[:9].reshape(3, 3), shift + step[9:]
+        motion = np.eye(4)
+        motion[:3, :3] = matrix @ (np.eye(3) + stretch)
+        motion[:3, 3] = middle + shift - motion[:3, :3] @ middle
+        return motion
+
+    def _pulled(
+        self, now: Floats, normals: Floats, matrix: Floats, areas: Floats, scan: ScanTarget, scale_mm: float
+    ) -> tuple[Floats, Floats, Floats] | None:
+        """Where points (k, 3) are pulled, whose normals (k, 3) a matrix (3, 3) has turned: planes' normals (k, 3),
+        weights (k,), distances (k,); None where nothing pulls them."""
+        found = scan.targets(now, _turned(normals, matrix), scale_mm, LEAST_COSINE, REACH_MM)
+        weights = areas * found.weights
+        if weights.sum() < LEAST_PULL:
+            return None
+        missing = ((found.points - now) * found.normals).sum(axis=1)
+        return found.normals, weights * (INDEPENDENT / NOISE_MM**2), missing
+
+
+def _step(rows: Floats, weights: Floats, missing: Floats, usual: Floats, so_far: Floats) -> Floats:
+    """(p,) the Gauss-Newton step of parameters that are `so_far`, of 1 / variance `usual` about 0; rows (k, p)."""
+    normal = rows.T @ (rows * weights[:, None]) + np.diag(usual)
+    return np.asarray(np.linalg.solve(normal, rows.T @ (weights * missing) - usual * so_far))
+
+
+def _turned(normals: Floats, matrix: Floats) -> Floats:
+    """(k, 3) unit normals of a surface with normals (k, 3) that a matrix (3, 3) has mapped."""
+    turned = normals @ np.linalg.inv(matrix)
+    return np.asarray(turned / np.maximum(np.linalg.norm(turned, axis=1, keepdims=True), 1e-12))

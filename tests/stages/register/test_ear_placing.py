@@ -1,0 +1,128 @@
+"""ear_placing: an ear is found beside its place, larger and longer; hair, and what is no skin, is no ear."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from mimicme.pipeline.geometry.mesh import vertex_areas, vertex_normals
+from mimicme.stages.register.ear_placing import FADE_MM, Ears
+from mimicme.stages.register.targets import ScanTarget
+
+SIDE_MM = 70.0
+
+
+def relief(y, z):
+    """mm that an ear, 60 by 36 mm, stands off the side of a head: rim, inner fold, tragus in front, lobe below."""
+    r = np.hypot(y / 30, z / 18)
+    turn = np.arctan2(z / 18, y / 30)
+    rim = 13 * np.exp(-(((r - 0.85) / 0.22) ** 2)) * (1 - 0.55 * np.exp(-(((turn - 1.6) / 0.6) ** 2)))
+    fold = 6 * np.exp(-(((r - 0.45) / 0.15) ** 2)) * np.exp(-(((turn + 1.2) / 0.8) ** 2))
+    tragus = 7 * np.exp(-(((y + 4) / 5) ** 2) - ((z - 14) / 4) ** 2)
+    lobe = 5 * np.exp(-(((y + 29) / 6) ** 2) - ((z - 4) / 8) ** 2)
+    return rim + fold + tragus + lobe
+
+
+def side(spacing, place=(0.0, 0.0), size=1.0, longer=1.0, jitter=0):
+    """Vertices and triangles of both sides of a head; each ear so far up and forth, and so much larger and longer."""
+    rng = np.random.default_rng(jitter)
+    y, z = np.meshgrid(np.arange(-75, 75, spacing), np.arange(-65, 65, spacing), indexing="ij")
+    wide = np.stack([y.ravel(), z.ravel()], 1)
+    if jitter:
+        wide = wide + rng.uniform(-0.3, 0.3, wide.shape) * spacing
+    k = np.arange(y.size).reshape(y.shape)
+    a, b, c, d = (q.ravel() for q in (k[:-1, :-1], k[:-1, 1:], k[1:, :-1], k[1:, 1:]))
+    faces = np.concatenate([np.stack([a, b, c], 1), np.stack([b, d, c], 1)])
+    u, w = (wide - place).T
+    out = SIDE_MM - 0.002 * (wide**2).sum(axis=1) + size * relief(u / (size * longer), w / size)
+    right = np.column_stack([out, wide])
+    left = right * [-1, 1, 1]
+    normals = vertex_normals(right, faces.astype(np.int32))
+    faces = faces if normals[:, 0].mean() > 0 else faces[:, ::-1]
+    both = np.concatenate([left, right])
+    return both, np.concatenate([faces[:, ::-1], faces + len(left)]).astype(np.int32)
+
+
+@pytest.fixture(scope="module")
+def template():
+    """Vertices, what `Ears` reads of their levels, and the ears."""
+    vertices, faces = side(3.0)
+    r = np.hypot(vertices[:, 1] / 30, vertices[:, 2] / 18)
+    mask = np.clip(3 * (1.6 - r), 0, 1)
+    ears = np.stack([mask * (vertices[:, 0] < 0), mask * (vertices[:, 0] > 0)], axis=1)
+    level = SimpleNamespace(
+        index=np.arange(len(vertices)), faces=faces, areas=vertex_areas(vertices, faces), ears=ears
+    )
+    return vertices, ears, Ears.of(vertices, SimpleNamespace(coarse=level, fine=level))
+
+
+def scanned(**how):
+    return ScanTarget(*side(1.9, jitter=1, **how))
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"place": (9.0, -6.0)},
+        {"place": (-10.0, 5.0), "size": 1.1},
+        {"place": (3.0, 8.0), "size": 0.95, "longer": 1.15},
+    ],
+    ids=str,
+)
+def test_an_ear_is_moved_to_where_the_scan_shows_it(template, how):
+    vertices, ears, found = template
+    moved = found.placed(vertices, scanned(**how), np.ones(len(vertices)))
+    size, longer, place = how.get("size", 1.0), how.get("longer", 1.0), np.array(how["place"])
+    truth = vertices.copy()
+    truth[:, 1:] = place + size * vertices[:, 1:] * [longer, 1.0]
+    own = ears.max(axis=1) > 0.9
+    before = np.linalg.norm((truth - vertices)[own, 1:], axis=1).mean()
+    after = np.linalg.norm((truth - vertices - moved)[own, 1:], axis=1).mean()
+    assert before > 7
+    assert after < 0.15 * before
+    head = np.hypot(vertices[:, 1] / 30, vertices[:, 2] / 18) * 18 > 1.6 * 30 + FADE_MM
+    assert head.any() and not moved[head].any()
+
+
+def test_an_ear_in_its_place_stays(template):
+    vertices, _, found = template
+    moved = found.placed(vertices, scanned(), np.ones(len(vertices)))
+    assert moved is None or np.linalg.norm(moved, axis=1).max() < 0.3
+
+
+def test_hair_is_no_ear(template):
+    vertices, _, found = template
+    hairy, faces = side(1.9, jitter=2)
+    rough = np.random.default_rng(3).normal(scale=1.5, size=len(hairy))
+    hairy[:, 0] = np.sign(hairy[:, 0]) * (SIDE_MM + 9 + rough)
+    assert found.placed(vertices, ScanTarget(hairy, faces), np.ones(len(vertices))) is None
+
+
+def test_an_ear_that_is_no_skin_stays(template):
+    vertices, _, found = template
+    there = scanned(place=(9.0, -6.0))
+    skin = np.where(vertices[:, 0] < 0, 0.0, 1.0)
+    moved = found.placed(vertices, there, skin)
+    assert not moved[vertices[:, 0] < 0].any()
+    assert np.abs(moved[vertices[:, 0] > 0]).max() > 5
+    assert found.placed(vertices, there, 0 * skin) is None
+
+
+def test_where_nothing_was_scanned_the_ears_stay(template):
+    vertices, _, found = template
+    there, faces = side(1.9)
+    keep = faces[(np.abs(there[faces][:, :, 1]) > 60).all(axis=1)]
+    assert found.placed(vertices, ScanTarget(there, keep), np.ones(len(vertices))) is None
+
+
+def test_a_template_without_ears_has_none_to_place(template):
+    vertices, ears, _ = template
+    _, faces = side(3.0)
+    level = SimpleNamespace(
+        index=np.arange(len(vertices)), faces=faces, areas=np.ones(len(vertices)), ears=0 * ears
+    )
+    found = Ears.of(vertices, SimpleNamespace(coarse=level, fine=level))
+    assert found.ears == ()
+    assert found.placed(vertices, scanned(), np.ones(len(vertices))) is None
