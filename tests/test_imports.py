@@ -15,7 +15,7 @@ TOPS = ("pipeline", "stages", "commands", "cli")
 NO_FACE = {
     "geometry": {"geometry", "arrays", "errors"},
     "formats": {"formats", "geometry", "arrays", "errors"},
-    "numerics": {"numerics", "arrays", "errors", "whole_file"},
+    "numerics": {"numerics", "geometry", "arrays", "errors", "whole_file"},
 }
 """Rooms of pipeline/ that know no face, with all that they may import of it."""
 

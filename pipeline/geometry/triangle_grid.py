@@ -50,7 +50,7 @@ class _Cells(NamedTuple):
     side: float
     shape: Longs
     start: NDArray[np.int32]
-    entry: NDArray[np.int32]
+    entry: NDArray[np.uint32]
     corners: Floats
     box: Floats
     triangle: Longs
@@ -118,13 +118,14 @@ def _grid(vertices: Floats, faces: Ints, low: Floats, high: Floats) -> _Cells:
             break
         side *= 1.5
     start = np.zeros(int(count.prod()) + 1, np.int32)
-    entry = np.empty(entries, np.int32)
+    # unsigned: see register/kernels.py
+    entry = np.empty(entries, np.uint32)
     _enter(first, last, count, start, entry)
     return _Cells(low, high, side, count, start, entry, corners, np.concatenate([least, most], axis=1), mine)
 
 
-@compiled("void(i4[:, ::1], i4[:, ::1], i8[::1], i4[::1], i4[::1])")
-def _enter(first: Ints, last: Ints, count: Longs, start: Ints, entry: Ints) -> None:
+@compiled("void(i4[:, ::1], i4[:, ::1], i8[::1], i4[::1], u4[::1])")
+def _enter(first: Ints, last: Ints, count: Longs, start: Ints, entry: NDArray[np.uint32]) -> None:
     """Fill where the entries of each cell begin (m + 1,), and the entries: which triangles a cell has."""
     for t in range(len(first)):
         for i in range(first[t, 0], last[t, 0] + 1):
@@ -145,7 +146,7 @@ def _enter(first: Ints, last: Ints, count: Longs, start: Ints, entry: Ints) -> N
                     entry[start[row + k]] = t
 
 
-@compiled("UniTuple(f8, 3)(f8[:, ::1], i8, f8, f8, f8)")
+@compiled("UniTuple(f8, 3)(f8[:, ::1], u8, f8, f8, f8)")
 def _on_triangle(corners: Floats, k: int, px: float, py: float, pz: float) -> tuple[float, float, float]:
     """Weights of the second and the third corner of the closest point of a triangle, and its squared distance
     (Ericson 2005, sec. 5.1.5)."""
@@ -204,7 +205,7 @@ def _on_own(points: Floats, corners: Floats, weights: Floats, distances: Floats,
 
 
 @compiled(
-    "void(f8[:, ::1], f8, f8[::1], f8, i8[::1], i4[::1], i4[::1], f8[:, ::1], f8[:, ::1], i8[::1], "
+    "void(f8[:, ::1], f8, f8[::1], f8, i8[::1], i4[::1], u4[::1], f8[:, ::1], f8[:, ::1], i8[::1], "
     "i8[::1], f8[:, ::1], f8[::1], f8[:, ::1])"
 )
 def _search(
@@ -214,7 +215,7 @@ def _search(
     side: float,
     count: Longs,
     start: Ints,
-    entry: Ints,
+    entry: NDArray[np.uint32],
     corners: Floats,
     box: Floats,
     triangle: Longs,

@@ -18,6 +18,7 @@ from scipy import sparse
 from scipy.sparse.linalg import splu
 
 from mimicme.pipeline.arrays import Floats, Longs, Singles
+from mimicme.pipeline.numerics.sparse_rows import SparseRows
 
 DAMPING = 0.6
 """Of a Jacobi step; the largest eigenvalue of D^-1 A of a mesh is below 2."""
@@ -49,6 +50,7 @@ class SmoothField:
         self.coarse = (prolong.T @ self.laplacian @ prolong).tocsc()
         self.prolong = prolong.astype(np.float32)
         self.restrict = self.prolong.T.tocsr()
+        self.up, self.down = SparseRows.of(self.prolong), SparseRows.of(self.restrict)
 
 
 class Preconditioner:
@@ -73,7 +75,7 @@ class Preconditioner:
         """
         # the mesh itself in float32: the tolerance is far above its rounding
         single, field = np.float32, self.field
-        matrix = (field.laplacian + sparse.diags(weights)).tocsr().astype(single)
+        matrix = SparseRows.of((field.laplacian + sparse.diags(weights)).astype(single))
         jacobi = np.repeat((DAMPING / (field.diagonal + weights))[:, None], right.shape[1], axis=1).astype(
             single
         )
@@ -85,15 +87,15 @@ class Preconditioner:
 
         def preconditioned(residual: Singles) -> Singles:
             x = jacobi * residual
-            coarse_part = direct.solve((field.restrict @ (residual - matrix @ x)).astype(np.float64))
-            x += field.prolong @ coarse_part.astype(single)
+            coarse_part = direct.solve((field.down @ (residual - matrix @ x)).astype(np.float64))
+            x += field.up @ coarse_part.astype(single)
             return np.asarray(x + jacobi * (residual - matrix @ x))
 
         return conjugate_gradients(matrix, preconditioned, right, start, TOLERANCE, MOST_STEPS)[0]
 
 
 def conjugate_gradients(
-    matrix: sparse.csr_matrix,
+    matrix: SparseRows,
     preconditioned: Callable[[Singles], Singles],
     right: Floats,
     start: Floats,
@@ -105,7 +107,7 @@ def conjugate_gradients(
     The columns are one system, with one step length: several times as fast as a step length for each.
 
     Args:
-        matrix: (n, n) float32, symmetric and positive; preconditioned: (n, k) -> (n, k), likewise.
+        matrix: (n, n), symmetric and positive; preconditioned: (n, k) -> (n, k), likewise.
         start: (n, k) to begin with.
         tolerance: of the residual relative to the right-hand side, in the norm of the preconditioner.
     """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import copy
+
 import numpy as np
 from scipy.spatial import cKDTree
 
@@ -64,8 +66,18 @@ class Source:
             self.facing = np.ones(len(scan.faces), np.float32)
         keys, count = np.unique(_edge_keys(scan.faces, len(self.vertices)), return_counts=True)
         self._boundary_keys = keys[count == 1]
+        self.min_grazing_deg = min_grazing_deg
+        self._set_border(border_mm)
+
+    def with_border(self, border_mm: float) -> Source:
+        """The same scan with another border; all else is shared."""
+        other = copy(self)
+        other._set_border(border_mm)
+        return other
+
+    def _set_border(self, border_mm: float) -> None:
         self.border_mm = border_mm
-        self.at_border: Bools = np.zeros(len(scan.faces), bool)
+        self.at_border: Bools = np.zeros(len(self.faces), bool)
         if border_mm > 0 and len(self._boundary_keys):
             self._measure_border()
 

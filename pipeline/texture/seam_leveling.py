@@ -18,6 +18,7 @@ from scipy.spatial import cKDTree
 from mimicme.pipeline.arrays import Floats, Ints
 from mimicme.pipeline.geometry.mesh import adjacency, edges
 from mimicme.pipeline.numerics.smooth_field import conjugate_gradients
+from mimicme.pipeline.numerics.sparse_rows import SparseRows
 
 SEAM_WEIGHT = 1.0
 """Of a closed gap against smoothness: even gaps are closed, what differs from vertex to vertex is not."""
@@ -85,10 +86,9 @@ def _solved(matrix: sparse.csr_matrix, right: Floats) -> Floats:
     Raises:
         FloatingPointError: it has no solution.
     """
-    matrix = matrix.astype(np.float32)
-    scale = np.repeat((1 / matrix.diagonal())[:, None], right.shape[1], axis=1)
+    scale = np.repeat((1 / matrix.diagonal().astype(np.float32))[:, None], right.shape[1], axis=1)
     found, converged = conjugate_gradients(
-        matrix, lambda x: scale * x, right, np.zeros_like(right), TOLERANCE, MOST_STEPS
+        SparseRows.of(matrix), lambda x: scale * x, right, np.zeros_like(right), TOLERANCE, MOST_STEPS
     )
     if not converged or not np.isfinite(found).all():
         raise FloatingPointError("the colours of the seams cannot be levelled")

@@ -155,10 +155,13 @@ class _SequenceBaker:
         """
         from mimicme.pipeline.checkpoint import frame_numerics
         from mimicme.pipeline.scan import load_colored
+        from mimicme.pipeline.texture.open_sources import OPEN_SOURCES
         from mimicme.pipeline.texture.scan_source import Source
         from mimicme.pipeline.texture.surface_maps import SurfaceMaps
 
-        scan, image, broken = load_colored(self.ingest, row)
+        # `refine` has just opened it, unless it had no image or another worker did
+        kept = OPEN_SOURCES.take(self.ingest.path, row, self.settings.min_grazing_deg)
+        scan, image, broken = load_colored(self.ingest, row) if kept is None else (None, None, "")
         why = (
             f"The texture could not be read: {broken}"
             if broken
@@ -167,7 +170,11 @@ class _SequenceBaker:
         pose, vertices = self.registered.pose(row), self.registered.vertices(row)
         skin = self.registered.skin(row)
         with frame_numerics():
-            source = open_source(scan, image, self.settings)
+            if kept is not None:
+                source: Source | None = kept.with_border(self.settings.border_mm)
+            else:
+                assert scan is not None
+                source = open_source(scan, image, self.settings)
             colored = source is not None
             if source is not None and source.image is None:
                 self.out.note(row, "vertex-colours", f"{why} The texture is made of its vertex colours.")
@@ -175,6 +182,7 @@ class _SequenceBaker:
                 self.out.note(row, "no-texture", f"{why} It has no vertex colours either.")
                 if not self.codings:
                     return None
+                assert scan is not None
                 source = Source(replace(scan, colors=None), None, border_mm=self.settings.border_mm)
             maps = None
             if self.codings:

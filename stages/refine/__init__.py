@@ -274,6 +274,7 @@ class _Displaced(NamedTuple):
 def _displaced(given: _Sequence, rows: list[int], out: CheckpointWriter) -> Iterator[_Displaced]:
     """The frames of a run, in order of time, that could be refined."""
     from mimicme.pipeline.checkpoint import frame_numerics
+    from mimicme.pipeline.texture.open_sources import OPEN_SOURCES
 
     numbers = given.register.numbers
     last: tuple[int, Singles] | None = None
@@ -283,6 +284,7 @@ def _displaced(given: _Sequence, rows: list[int], out: CheckpointWriter) -> Iter
         if source is None:
             out.note(row, "not-refined", "The frame has no texture to refine it by.")
             continue
+        OPEN_SOURCES.keep(given.ingest.path, row, source)  # `bake` comes next
         near = last is not None and abs(int(numbers[row]) - last[0]) <= MAX_GAP
         start = last[1].astype(np.float64) if near and last is not None else np.zeros_like(shape)
         try:

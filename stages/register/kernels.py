@@ -9,16 +9,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mimicme.pipeline.arrays import Ints
 from mimicme.pipeline.geometry.compiled import compiled
+from mimicme.pipeline.numerics.sparse_rows import MATRIX, Indices
 
 Single = NDArray[np.float32]
-MATRIX = "i4[::1], i4[::1], f4[::1]"
-"""A sparse matrix by rows: where each begins, the columns, the values."""
 
 
 @compiled(f"void({MATRIX}, f4[::1], f4[:, ::1])")
-def solve_lower(start: Ints, column: Ints, value: Single, inverse: Single, x: Single) -> None:
+def solve_lower(start: Indices, column: Indices, value: Single, inverse: Single, x: Single) -> None:
     """Solve  R^T y = x  in place, (n, 3); R is upper triangular, its diagonal's inverse (n,) apart."""
     for i in range(len(inverse)):
         a, b, c = x[i, 0] * inverse[i], x[i, 1] * inverse[i], x[i, 2] * inverse[i]
@@ -31,7 +29,7 @@ def solve_lower(start: Ints, column: Ints, value: Single, inverse: Single, x: Si
 
 
 @compiled(f"void({MATRIX}, f4[::1], f4[:, ::1])")
-def solve_upper(start: Ints, column: Ints, value: Single, inverse: Single, x: Single) -> None:
+def solve_upper(start: Indices, column: Indices, value: Single, inverse: Single, x: Single) -> None:
     """Solve  R y = x  in place, as `solve_lower`."""
     for i in range(len(inverse) - 1, -1, -1):
         a, b, c = x[i, 0], x[i, 1], x[i, 2]
@@ -43,13 +41,13 @@ def solve_upper(start: Ints, column: Ints, value: Single, inverse: Single, x: Si
         x[i, 0], x[i, 1], x[i, 2] = a * inverse[i], b * inverse[i], c * inverse[i]
 
 
-@compiled(f"f8({MATRIX}, f4[::1], i4[::1], f4[::1], f4[:, ::1], f4[:, ::1], f4[:, ::1])")
+@compiled(f"f8({MATRIX}, f4[::1], u4[::1], f4[::1], f4[:, ::1], f4[:, ::1], f4[:, ::1])")
 def precondition(
-    start: Ints,
-    column: Ints,
+    start: Indices,
+    column: Indices,
     value: Single,
     inverse: Single,
-    order: Ints,
+    order: Indices,
     scale: Single,
     r: Single,
     z: Single,
@@ -73,15 +71,15 @@ def precondition(
 
 @compiled(f"f8({MATRIX}, f4, f4[:, ::1], f4[::1], f4, {MATRIX}, f4[::1], f4[:, ::1], f4[:, ::1])")
 def multiply(
-    start: Ints,
-    column: Ints,
+    start: Indices,
+    column: Indices,
     value: Single,
     stiffness: float,
     normals: Single,
     data: Single,
     tangential: float,
-    row_start: Ints,
-    row_column: Ints,
+    row_start: Indices,
+    row_column: Indices,
     row_value: Single,
     row_weight: Single,
     p: Single,
@@ -132,25 +130,25 @@ def multiply(
 
 @compiled(
     f"Tuple((i8, f8))({MATRIX}, f4, f4[:, ::1], f4[::1], f4, {MATRIX}, f4[::1], "
-    f"{MATRIX}, f4[::1], i4[::1], f4[::1], f4[:, ::1], f4[:, ::1], f8, f8, i8)"
+    f"{MATRIX}, f4[::1], u4[::1], f4[::1], f4[:, ::1], f4[:, ::1], f8, f8, i8)"
 )
 def conjugate_gradients(
-    start: Ints,
-    column: Ints,
+    start: Indices,
+    column: Indices,
     value: Single,
     stiffness: float,
     normals: Single,
     data: Single,
     tangential: float,
-    row_start: Ints,
-    row_column: Ints,
+    row_start: Indices,
+    row_column: Indices,
     row_value: Single,
     row_weight: Single,
-    factor_start: Ints,
-    factor_column: Ints,
+    factor_start: Indices,
+    factor_column: Indices,
     factor_value: Single,
     inverse: Single,
-    order: Ints,
+    order: Indices,
     scale: Single,
     x: Single,
     r: Single,

@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from mimicme.pipeline.arrays import Floats
+from mimicme.pipeline.numerics.sparse_rows import SparseRows
 from mimicme.stages.register.kernels import Single, conjugate_gradients, precondition
 from mimicme.stages.register.targets import Targets
 
@@ -82,19 +83,6 @@ def factorise(matrix: sparse.spmatrix) -> Callable[[Floats], Floats]:
     return solver
 
 
-class SparseRows(NamedTuple):
-    """A sparse matrix as kernels.py reads it: where each row begins, the columns, the values."""
-
-    start: NDArray[np.int32]
-    column: NDArray[np.int32]
-    value: Single
-
-    @classmethod
-    def of(cls, matrix: sparse.spmatrix) -> SparseRows:
-        rows = matrix.tocsr()
-        return cls(rows.indptr.astype(np.int32), rows.indices.astype(np.int32), rows.data.astype(np.float32))
-
-
 class Factors(NamedTuple):
     """A matrix is nearly  S^-1 P^T R^T R P S^-1.
 
@@ -107,7 +95,7 @@ class Factors(NamedTuple):
 
     upper: SparseRows
     inverse: Single
-    order: NDArray[np.int32]
+    order: NDArray[np.uint32]
     scale: Single
 
     def solve(self, right: Floats) -> Floats:
@@ -161,7 +149,7 @@ def _factors(scaled: sparse.csc_matrix, scale: Floats, drop: float) -> Factors |
     keep = (upper.col > upper.row) & (np.abs(upper.data) > LATE_DROP * drop)
     rows = sparse.csr_matrix((upper.data[keep], (upper.row[keep], upper.col[keep])), shape=scaled.shape)
     rows.sort_indices()
-    order = np.argsort(found.perm_r).astype(np.int32)
+    order = np.argsort(found.perm_r).astype(np.uint32)
     return Factors(
         SparseRows.of(rows),
         (1 / np.sqrt(pivots)).astype(np.float32),

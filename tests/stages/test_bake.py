@@ -472,6 +472,23 @@ def stage_made(folder, task, name="bake.h5", **settings):
     return folder / name
 
 
+def test_a_scan_that_refine_has_opened_gives_the_same_bytes_without_being_read_again(tmp_path, monkeypatch):
+    from mimicme.pipeline.checkpoint import Checkpoint
+    from mimicme.pipeline.scan import load_colored
+    from mimicme.pipeline.texture.baking import open_source
+    from mimicme.pipeline.texture.open_sources import OPEN_SOURCES
+
+    task = checkpoints(tmp_path, [scan(), scan(20)], [checker(), checker()])
+    read_here = stage_made(tmp_path, task, border_mm=1.5).read_bytes()
+    with Checkpoint(task.inputs["ingest"]) as ingest:
+        for row in range(2):
+            mesh, image, _ = load_colored(ingest, row)
+            source = open_source(mesh, image, texture_module.TextureOptions())
+            OPEN_SOURCES.keep(ingest.path, row, source)
+    monkeypatch.setattr("mimicme.pipeline.scan.load_colored", None)
+    assert stage_made(tmp_path, task, "handed-on.h5", border_mm=1.5).read_bytes() == read_here
+
+
 def holed(n: int = 20) -> Mesh:
     full = scan(n)
     gap = np.linalg.norm(full.vertices[full.faces].mean(1)[:, :2] - [20, 0], axis=1) < 12

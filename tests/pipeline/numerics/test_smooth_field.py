@@ -14,6 +14,7 @@ from mimicme.pipeline.numerics.smooth_field import (
     aggregates,
     conjugate_gradients,
 )
+from mimicme.pipeline.numerics.sparse_rows import SparseRows
 
 N = 40
 
@@ -89,7 +90,7 @@ def test_a_node_without_neighbours_stands_alone():
 @pytest.mark.parametrize(("steps", "done"), [(1, False), (500, True)])
 def test_whether_it_got_there_is_told(steps, done):
     weights, target = problem(3)
-    matrix = (laplacian() + sparse.diags(weights)).tocsr().astype(np.float32)
+    matrix = SparseRows.of(laplacian() + sparse.diags(weights))
     right = weights[:, None] * target
     _, there = conjugate_gradients(matrix, lambda x: x, right, np.zeros_like(right), 1e-4, steps)
     assert there is done

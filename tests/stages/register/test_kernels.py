@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import sparse
 
+from mimicme.pipeline.numerics.sparse_rows import SparseRows
 from mimicme.stages.register import kernels
-from mimicme.stages.register.solver import SparseRows
 
 N, ROWS = 40, 6
 
@@ -46,7 +46,7 @@ def test_precondition_undoes_the_factors(rng):
     x = rng.normal(size=(N, 3))
     r, z = (scaled @ x).astype(np.float32), np.empty((N, 3), np.float32)
     product = kernels.precondition(
-        *SparseRows.of(upper), (1 / diagonal).astype(np.float32), order.astype(np.int32),
+        *SparseRows.of(upper), (1 / diagonal).astype(np.float32), order.astype(np.uint32),
         scale.astype(np.float32), r, z, np.empty_like(z),
     )  # fmt: skip
     np.testing.assert_allclose(z, x, rtol=1e-3, atol=1e-3)

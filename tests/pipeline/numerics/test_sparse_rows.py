@@ -1,0 +1,28 @@
+"""Sparse rows: scipy's product to the last bit, of three columns and of others, rows without entries among them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from mimicme.pipeline.numerics.sparse_rows import SparseRows
+
+
+@pytest.mark.parametrize("columns", [1, 3, 5])
+def test_the_product_is_scipys_to_the_last_bit(columns):
+    rng = np.random.default_rng(columns)
+    matrix = sparse.random(60, 40, 0.2, "csr", np.float32, rng)
+    matrix[7] = 0
+    matrix.eliminate_zeros()
+    x = rng.normal(size=(40, columns)).astype(np.float32)
+    product = SparseRows.of(matrix) @ x
+    assert product.dtype == np.float32
+    assert product.tobytes() == (matrix @ x).tobytes()
+    assert not product[7].any()
+
+
+def test_columns_that_do_not_lie_together_are_taken_as_they_are():
+    matrix = SparseRows.of(sparse.identity(6))
+    x = np.arange(36, dtype=np.float32).reshape(6, 6)[:, ::2]
+    np.testing.assert_array_equal(matrix @ x, x)
