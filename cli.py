@@ -544,13 +544,20 @@ def plan_command(
 @click.option(
     "--watch", "watched", is_flag=True, help="Follow the run that is going on, or begins, until it ends."
 )
+@click.option("--every-file", is_flag=True, help="Look at every file, also of a very large workspace.")
 @settings_options
 def status_command(
-    workspace: Path, as_json: bool, failed: bool, watched: bool, preset: str | None, sets: tuple[str, ...]
+    workspace: Path,
+    as_json: bool,
+    failed: bool,
+    watched: bool,
+    every_file: bool,
+    preset: str | None,
+    sets: tuple[str, ...],
 ) -> None:
     """What is done, what is out of date, what failed; true at any moment."""
     from mimicme.pipeline.errors import UsageError
-    from mimicme.pipeline.run.status import read_status
+    from mimicme.pipeline.run.status import read_standing, read_status
     from mimicme.pipeline.run.watch import watch
     from mimicme.pipeline.workspace import Workspace
     from mimicme.stages import STAGES
@@ -563,7 +570,9 @@ def status_command(
             sys.exit(code)
         click.echo("No run is going on.", err=True)
 
-    status = read_status(_opened(workspace, preset, sets), STAGES, each=as_json)
+    opened = _opened(workspace, preset, sets)
+    quick = None if as_json or failed or every_file else read_standing(opened, STAGES)
+    status = quick or read_status(opened, STAGES, each=as_json)
     if watched and status.to_be_made:
         click.echo(
             "There is something left to make, so this waits until a run begins, and follows it; Ctrl-C ends it.",

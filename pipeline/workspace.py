@@ -8,6 +8,7 @@ WORKSPACE/failures/<stage>/<subject>/<sequence>.json
 WORKSPACE/runs/<UTC stamp>/                        config.toml, given.json, versions.json, log.jsonl
 WORKSPACE/heads.jsonl                              the checkpoint index that the last run saved; may be deleted
 WORKSPACE/settled.txt                              subjects of whom the last run found everything done; may be deleted
+WORKSPACE/listing.txt, standing.txt                what `status` is told from (`run.standing`); may be deleted
 WORKSPACE/packed.jsonl                             what the last pack saw of checkpoints and shards; may be deleted
 WORKSPACE/withdrawn.txt, withdrawn.key             who may not come back, as keyed hashes; and the key
 WORKSPACE/review.csv                               what a person who looked says of frames (`pipeline.review`)
@@ -30,7 +31,7 @@ import shlex
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -313,6 +314,36 @@ class Workspace:
         table = read + named if read else b""
         return hashlib.sha256(table + by_names).hexdigest() if table or by_names else ""
 
+    def table_digest(self) -> str:
+        """SHA-256 of the table of subjects and of what its columns are; the catalogue is not asked, and what names of
+        captures say does not count."""
+        columns = json.dumps(self._own.metadata.columns, sort_keys=True)
+        return hashlib.sha256(self._bytes_of_table() + columns.encode()).hexdigest()
+
+    def catalogue_key(self) -> dict[str, str]:
+        """Digests of all that the catalogue follows from but the captures themselves."""
+
+        def digest(path: Path) -> str:
+            try:
+                return hashlib.sha256(path.read_bytes()).hexdigest()
+            except OSError as error:
+                return f"-{error.errno}"
+
+        own, corrected = self._own, []
+        for folder, _, names in os.walk(self.corrections_folder):
+            for name in names:
+                with suppress(OSError):
+                    stat = os.stat(os.path.join(folder, name))
+                    corrected.append(f"{folder}/{name} {stat.st_mtime_ns} {stat.st_size} {stat.st_ino}")
+        return {
+            "declared": repr((own.captures, own.metadata, own.expressions)),
+            "expressions": digest(self._path(own.expressions.file)) if own.expressions.file else "",
+            "table": self.table_digest(),
+            "withdrawn": digest(self.root / "withdrawn.txt"),
+            "review": digest(self.review_file),
+            "corrections": hashlib.sha256("\n".join(sorted(corrected)).encode(errors="replace")).hexdigest(),
+        }
+
     # -- files
 
     def checkpoint(self, stage: str, item: Item) -> Path:
@@ -336,10 +367,11 @@ class Workspace:
         own = self.checkpoint(stage, item)
         return own.with_name(f"{item.sequence}@part-{part.number:04d}-of-{part.count:04d}.h5")
 
-    def parts(self, stage: str) -> dict[Item, dict[Part, Path]]:
-        """The checkpoints of parts that lie in a stage's folder."""
+    def parts(self, stage: str, subjects: Iterable[str] | None = None) -> dict[Item, dict[Part, Path]]:
+        """The checkpoints of parts that lie in a stage's folder; of these subjects, or of all."""
         found: dict[Item, dict[Part, Path]] = {}
-        for path in sorted((self.root / stage).glob("*/*@part-*.h5")):
+        folders = ["*"] if subjects is None else [glob.escape(name) for name in subjects]
+        for path in sorted(p for name in folders for p in (self.root / stage).glob(f"{name}/*@part-*.h5")):
             named = _PART.fullmatch(path.name)
             if named:
                 item, part = Item(path.parent.name, named[1]), Part(int(named[2]), int(named[3]))
@@ -363,6 +395,16 @@ class Workspace:
     def ledger(self) -> Path:
         """Where a run saves of whom everything is done (`run.settled`); may be deleted."""
         return self.root / "settled.txt"
+
+    @property
+    def listing(self) -> Path:
+        """Where a run saves what the catalogue lists (`run.standing`); may be deleted."""
+        return self.root / "listing.txt"
+
+    @property
+    def standing(self) -> Path:
+        """Where a run saves what became of each person (`run.standing`); may be deleted."""
+        return self.root / "standing.txt"
 
     @property
     def packed(self) -> Path:
@@ -673,7 +715,8 @@ class Workspace:
             self._keep_out(name)
         self._catalogue = None
         self.checkpoint_index.unlink(missing_ok=True)
-        self.ledger.unlink(missing_ok=True)
+        for saved in (self.ledger, self.listing, self.standing):
+            saved.unlink(missing_ok=True)
         self.packed.unlink(missing_ok=True)
         removed: list[Path] = []
         for folder in self.folders_of(name, stages):

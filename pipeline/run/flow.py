@@ -49,6 +49,7 @@ class Flow:
         results: by stage; what is skipped and blocked is counted here.
         looked_at: called with each item that has a state, whether it is made, and how many of its frames are there, in
             parts; before its jobs are handed out.
+        person_over: called with each subject that has passed through all the stages.
 
     Attributes:
         sequences: how many were asked for, of the subjects that are not settled; over: of these, those that have passed
@@ -64,9 +65,11 @@ class Flow:
         make_job: Callable[[Stage, Sequence, ItemState], Job],
         results: Mapping[str, StageResult],
         looked_at: Callable[[Stage, Sequence, bool, int], None] = lambda *_: None,
+        person_over: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._plan, self._stages, self._selection, self._force = plan, stages, selection, force
         self._make_job, self._results, self._looked_at = make_job, results, looked_at
+        self._person_over = person_over
         for stage in stages:
             plan.begin(stage)
         self._parts = {stage.name: PartScheduler(plan, stage, force) for stage in stages}
@@ -128,6 +131,7 @@ class Flow:
         self.over += person.newly_over()
         if person.done:
             del self._people[person.subject]
+            self._person_over(person.subject)
         return jobs
 
     def _jobs(self, stage: Stage, sequence: Sequence) -> list[Job]:

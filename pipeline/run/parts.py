@@ -126,10 +126,17 @@ def part_record(record: Mapping[str, Any], part: Part) -> dict[str, Any]:
     return {**record, "part": [part.number, part.count]}
 
 
-def resumable_items(plan: Plan, stage: Stage, states: Mapping[Item, ItemState]) -> list[str]:
-    """The items that a run resumes, because current parts of them are there: `S001/smile (2 of 5 parts)`."""
+def resumable_items(
+    plan: Plan, stage: Stage, states: Mapping[Item, ItemState], few: bool = False
+) -> list[str]:
+    """The items that a run resumes, because current parts of them are there: `S001/smile (2 of 5 parts)`.
+
+    Args:
+        few: only the folders of the catalogue's subjects are looked into, which are some of many.
+    """
     said = []
-    for item, existing in sorted(plan.workspace.parts(stage.name).items()) if stage.parts else ():
+    subjects = plan.catalogue.subjects if few else None
+    for item, existing in sorted(plan.workspace.parts(stage.name, subjects).items()) if stage.parts else ():
         record = states[item].record if item in states and states[item].state != "done" else None
         there = [
             part

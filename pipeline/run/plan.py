@@ -97,6 +97,8 @@ class Plan:
         stages: all of them, in order.
         catalogue: what is on disk.
         template: digest of the prepared template; None when it is not prepared.
+        without_index: the checkpoint index that the last run saved is not read: it takes longer than to open a few
+            checkpoints.
     """
 
     def __init__(
@@ -106,16 +108,19 @@ class Plan:
         stages: Iterable[Stage],
         catalogue: Catalogue,
         template: str | None,
+        without_index: bool = False,
     ) -> None:
         self.workspace = workspace
         self.config = config
         self.stages = tuple(stages)
         self.catalogue = catalogue
         self.template = template
-        self.index = CheckpointIndex(workspace.root, workspace.checkpoint_index)
+        index = Path(os.devnull) if without_index else workspace.checkpoint_index
+        self.index = CheckpointIndex(workspace.root, index)
         self.captures = workspace.captures
         self.states = _States()
         self.ledger: Ledger | None = None
+        self._key = ""
         self._not_selected: set[Item] = set()  # sequences that this run does not include
         self._corpora: dict[str, tuple[Corpus, Item | None]] = {}
         self._unlabelled = catalogue.unlabelled
@@ -132,27 +137,44 @@ class Plan:
         """Find out who is settled, so that the items of these need not be looked at."""
         if any(self.uses_corpus(stage) for stage in self.stages):
             return  # everybody's items follow from everybody's
-        working = [stage for stage in self.stages if stage.scope != "everything"]
-        root = Path(os.path.realpath(self.captures.root))
-        self._key = fingerprint(
-            {
-                "stages": [
-                    [s.name, s.version, self._settings[s.name], s.needs, s.scope, s.uses_template]
-                    for s in working
-                ],
-                "template": self.template,
-                "captures": captures_record(self.captures),
-                "root": str(root),
-            }
-        )
-        self.ledger = Ledger(self.workspace.ledger, self._key)
-        signatures = Signatures(self.workspace.root, root, [stage.name for stage in working])
+        self.ledger = Ledger(self.workspace.ledger, self.key)
+        signatures = self.signatures()
         found = {}
         for subject, one in self.ledger.subjects.items():
             own = self._of_subject.get(subject)
             if own is not None and one.signature == signatures.take(subject, own, one.folders):
                 found[subject] = one
         self.settled = found
+
+    @property
+    def key(self) -> str:
+        """Fingerprint of what the items of everybody have in common."""
+        if not self._key:
+            working = [stage for stage in self.stages if stage.scope != "everything"]
+            record = {
+                "stages": [
+                    [s.name, s.version, self._settings[s.name], s.needs, s.scope, s.uses_template]
+                    for s in working
+                ],
+                "template": self.template,
+                "captures": captures_record(self.captures),
+                "root": os.path.realpath(self.captures.root),
+            }
+            self._key = fingerprint(record)
+        return self._key
+
+    def signatures(self) -> Signatures:
+        """What takes the signatures of subjects for the ledger."""
+        working = [stage.name for stage in self.stages if stage.scope != "everything"]
+        return Signatures(self.workspace.root, Path(os.path.realpath(self.captures.root)), working)
+
+    def of_subject(self, subject: str) -> list[Sequence]:
+        """Everything that the catalogue lists of a subject, in order."""
+        return self._of_subject.get(subject, [])
+
+    def settings_of(self, stage: Stage) -> Mapping[str, Any]:
+        """Settings of a stage as records have them."""
+        return self._settings[stage.name]
 
     @property
     def settled(self) -> Mapping[str, Settled]:
@@ -211,11 +233,8 @@ class Plan:
         said = []
         for subject in looked_for[:MOST_CHOICES]:
             item, why = self.neutral_choice(subject)
-            why = why or "first by name, for no landmarks tell another"
-            said.append(f"{subject}: the neutral is '{item.sequence}': {why}")
-        if looked_for[MOST_CHOICES:]:
-            said.append(f"{len(looked_for) - MOST_CHOICES} more subjects without a sequence labelled neutral")
-        return said
+            said.append(neutral_sentence(subject, item.sequence, why))
+        return said + more_choices(len(looked_for))
 
     def _most_neutral(self, subject: str) -> tuple[Item, str]:
         best: tuple[float, Item, str] | None = None
@@ -550,7 +569,7 @@ class Plan:
             "licence": self.workspace.licence,
             "config": self.release_config(),
             "created": created,
-            "key": self._key,
+            "key": self.key,
             "sequences": everything.hexdigest(),
         }
         return fingerprint(record)
@@ -567,12 +586,11 @@ class Plan:
         ]
         there = output.is_file()
         if waiting:
-            (sequence, name), more = waiting[0], len({s.item for s, _ in waiting}) - 1
-            others = f" and of {more} more" if more else ""
+            first: dict[str, str] = {}
+            for sequence, name in waiting:
+                first.setdefault(str(sequence.item), name)
             return ItemState(
-                "stale" if there else "pending",
-                f"'{name}' of {sequence.item}{others} comes first",
-                follows=True,
+                "stale" if there else "pending", comes_first(first, len(first) - 1), follows=True
             )
         wanted = self.release_wanted(stage, chosen, created_at(chosen))
         current = there and release_fingerprint(output) == wanted
@@ -584,6 +602,29 @@ class Plan:
         if current:
             return ItemState("done")
         return ItemState("stale", _release_difference(output, self.release_config()))
+
+
+def comes_first(waiting: Mapping[str, str], more: int) -> str:
+    """What a release waits for.
+
+    Args:
+        waiting: the stage that comes first, by item.
+        more: items beside the first of them by name.
+    """
+    item = min(waiting, key=lambda text: tuple(text.split("/")))
+    others = f" and of {more} more" if more else ""
+    return f"'{waiting[item]}' of {item}{others} comes first"
+
+
+def neutral_sentence(subject: str, sequence: str, why: str) -> str:
+    """What is said of a neutral that had to be looked for."""
+    return f"{subject}: the neutral is '{sequence}': {why or 'first by name, for no landmarks tell another'}"
+
+
+def more_choices(count: int) -> list[str]:
+    """A sentence on the subjects whose neutral had to be looked for that have none of their own."""
+    more = count - MOST_CHOICES
+    return [f"{more} more subjects without a sequence labelled neutral"] if more > 0 else []
 
 
 def _release_difference(output: Path, config: Mapping[str, Any]) -> str:

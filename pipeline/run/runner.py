@@ -21,7 +21,7 @@ from mimicme.pipeline.config import Config
 from mimicme.pipeline.corpus import Corpus
 from mimicme.pipeline.errors import CheckpointError, MimicmeError, OutputError, UsageError, listed
 from mimicme.pipeline.items import Item, Sequence
-from mimicme.pipeline.run.checkpoint_index import TALLY
+from mimicme.pipeline.run.checkpoint_index import TALLY, Failure
 from mimicme.pipeline.run.dryrun import DryRun
 from mimicme.pipeline.run.findings import print_findings, sum_tallies
 from mimicme.pipeline.run.flow import Flow, legs
@@ -44,8 +44,9 @@ from mimicme.pipeline.run.progress import (
 from mimicme.pipeline.run.run_types import RunOptions, RunResult, StageResult
 from mimicme.pipeline.run.runlog import RunLog
 from mimicme.pipeline.run.selection import Selection
-from mimicme.pipeline.run.settled import purge
-from mimicme.pipeline.run.tallies import settle, tallies
+from mimicme.pipeline.run.settled import Signatures, purge
+from mimicme.pipeline.run.standing import RELEASE_LINE, Standing
+from mimicme.pipeline.run.tallies import settle, settle_one, tallies
 from mimicme.pipeline.run.work import Job, Outcome, execute, failed_outcome
 from mimicme.pipeline.stage import Stage, Task, is_off
 from mimicme.pipeline.whole_file import write_whole
@@ -81,6 +82,7 @@ def run(
     console = console or Console()
     chosen = _range(all_stages, options)
     config = workspace.config(all_stages)
+    begun = time.time()
     catalogue = workspace.catalogue()
     release = next((s for s in chosen if s.scope == "everything"), None)
     if options.only and options.output is None and release is not None:
@@ -101,7 +103,9 @@ def run(
             plan.use_ledger()
         return DryRun(plan, options, chosen, selection, console).run()
     with workspace.lock():
-        return _Run(workspace, config, catalogue, all_stages, options, chosen, selection, console).run()
+        return _Run(
+            workspace, config, catalogue, all_stages, options, chosen, selection, console, begun
+        ).run()
 
 
 def _range(stages: tuple[Stage, ...], options: RunOptions) -> tuple[Stage, ...]:
@@ -140,6 +144,7 @@ class _Run:
         chosen: tuple[Stage, ...],
         selection: Selection,
         console: Console,
+        begun: float | None = None,
     ) -> None:
         self.workspace, self.config, self.catalogue = workspace, config, catalogue
         self.stages, self.options, self.chosen, self.selection = stages, options, chosen, selection
@@ -153,6 +158,11 @@ class _Run:
         self.packed = False
         self.verified: tuple[str, ...] = ()
         self.created = self.wanted = ""
+        self.begun = time.time() if begun is None else begun
+        self.standing: Standing | None = None
+        self._signatures: Signatures | None = None
+        self._newly_settled: set[str] = set()
+        self._releases = {stage.name for stage in stages if stage.scope == "everything"}
         self._workers = 1
         self._kept_ready: float = READY_FOR_A_WORKER
 
@@ -177,6 +187,7 @@ class _Run:
                 self.plan = Plan(self.workspace, self.config, self.stages, self.catalogue, template)
                 if not (self.options.force or self.options.only):
                     self.plan.use_ledger()
+                    self._begin_writing_down()
                 log = self.log = RunLog(
                     self.workspace.new_run(), self.config.to_toml(), self.workspace.overrides
                 )
@@ -223,7 +234,10 @@ class _Run:
     def _clean(self) -> int:
         """Remove half-written files of runs and workers that ended early, and what was told of who is gone."""
         with contextlib.suppress(OSError, OutputError):  # it saves time alone
-            purge(self.workspace.ledger, frozenset(self.catalogue.subjects))
+            known = frozenset(self.catalogue.subjects)
+            purge(self.workspace.ledger, known)
+            for file in (self.workspace.listing, self.workspace.standing):
+                purge(file, known | {RELEASE_LINE})
         return self.workspace.remove_temporary_files(s.name for s in self.stages)
 
     def _template(self) -> str | None:
@@ -239,16 +253,43 @@ class _Run:
             self.console.say(f"  {note}")
         return template.digest
 
-    def _settle(self) -> None:
-        """Write down of whom everything is done, and what would make the release."""
+    def _begin_writing_down(self) -> None:
+        """Let what becomes of each person be written down as it is over; a run that is killed then leaves that, and
+        `status` tells of it while the run goes on.  It saves time alone."""
         if self.plan.ledger is None:
             return
-        settle(self.plan)
+        with contextlib.suppress(OSError, OutputError):
+            self.plan.ledger.begin(self.plan.settled)
+            self._signatures = self.plan.signatures()
+        self.standing = Standing(self.plan, self.begun)
+
+    def _person_over(self, subject: str) -> None:
+        with contextlib.suppress(OSError):
+            if self._signatures is not None and settle_one(self.plan, self._signatures, subject):
+                self._newly_settled.add(subject)
+        if self.standing is not None:
+            self.standing.over(subject)
+
+    def _settle(self) -> None:
+        """Write down of whom everything is done, and what would make the release."""
+        if self.standing is not None:
+            self._tell_of_release(self.standing)
+        if self.plan.ledger is None:
+            return
+        settle(self.plan, self._newly_settled)
         release = next((s for s in self.chosen if s.scope == "everything"), None)
         if release is not None and self.wanted:
             self.plan.note_release(release, self.selection.requested, self.created, self.wanted)
         with contextlib.suppress(OSError, OutputError):  # it saves time alone
             self.plan.ledger.save()
+
+    def _tell_of_release(self, standing: Standing) -> None:
+        """Write down what became of the release, where it is the workspace's own and this run looked at it."""
+        told = next((r for r in self.results if r.stage in self._releases), None)
+        if told is not None and self.options.output is None:
+            failure = Failure.read(self.workspace.failure(told.stage, RELEASE)) if told.failed else None
+            standing.release("failed" if told.failed else "done", failure.message if failure else "")
+        standing.close()
 
     # -- the stages over the sequences
 
@@ -293,6 +334,7 @@ class _Run:
             lambda stage, sequence, made, there: self.workload.looked_at(
                 stage.name, sequence.item, len(sequence.frames), made, there
             ),
+            self._person_over,
         )
         told = _Told(self.console, self.log, leg, flow, results, self.workload)
         queue: deque[Job] = deque()

@@ -11,6 +11,7 @@ The ledger saves time alone: one that is missing, damaged or of another key is a
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Collection, Iterable, Mapping
@@ -22,8 +23,10 @@ from mimicme.pipeline.items import FrameSource, Sequence
 from mimicme.pipeline.run.checkpoint_index import FigureSummary
 from mimicme.pipeline.whole_file import checked, text_digest, whole_file, with_check
 
-_FIRST_LINE = "mimicme settled 1"
+_FIRST_LINE = "mimicme settled 2"
 """Of a saved ledger; another number when what a signature is taken of, or `Tally`, changes."""
+
+_NOT_THERE = f"-{errno.ENOENT}"
 
 
 @dataclass
@@ -95,11 +98,12 @@ class Ledger:
         self._file, self._key = file, key
         self.subjects: dict[str, Settled] = {}
         self.release: tuple[str, str] | None = None
+        self._whole = False
         try:
             self._load()
         except (OSError, ValueError, TypeError, KeyError, RecursionError):
-            self.subjects, self.release = {}, None
-        self._saved = self._content()
+            self.subjects, self.release, self._whole = {}, None, False
+        self._saved: tuple[Any, ...] | None = self._content()
 
     def _load(self) -> None:
         with open(self._file, encoding="utf-8") as handle:
@@ -107,9 +111,13 @@ class Ledger:
             if (first, key) != (_FIRST_LINE, self._key):
                 return
             for line in handle:
+                if not line.endswith("\n"):  # cut short: the run that wrote it was killed
+                    break
                 subject, signature, folders, *tallies = checked(line).split("\t")
                 named = zip(tallies[::2], tallies[1::2], strict=True)
                 self.subjects[subject] = Settled(signature, tuple(json.loads(folders)), dict(named))
+            else:
+                self._whole = True
             self.release = None if release is None else (str(release[0]), str(release[1]))
 
     def _content(self) -> tuple[Any, ...]:
@@ -126,9 +134,35 @@ class Ledger:
         with whole_file(self._file) as temporary, open(temporary, "w", encoding="utf-8") as handle:
             handle.write(with_check(json.dumps([_FIRST_LINE, self._key, self.release])))
             for subject, one in self.subjects.items():
-                told = [part for pair in one.tallies.items() for part in pair]
-                handle.write(with_check("\t".join([subject, one.signature, json.dumps(one.folders), *told])))
+                handle.write(_line(subject, one))
         self._saved = self._content()
+
+    def begin(self, subjects: Mapping[str, Settled]) -> None:
+        """Write down who is settled before a run begins, so that others can be added to the file (`append`).
+
+        Raises:
+            OSError, OutputError: it cannot be written.
+        """
+        kept = dict(subjects)
+        if not self._whole or kept.keys() != self.subjects.keys():
+            self.subjects, self._saved = kept, None
+            self.save()
+
+    def append(self, subject: str, one: Settled) -> None:
+        """Add a subject to the file as it is; see `begin`.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        self.subjects[subject] = one
+        self._saved = None  # what is told of the release may be another
+        with open(self._file, "a", encoding="utf-8") as handle:
+            handle.write(_line(subject, one))
+
+
+def _line(subject: str, one: Settled) -> str:
+    told = [part for pair in one.tallies.items() for part in pair]
+    return with_check("\t".join([subject, one.signature, json.dumps(one.folders), *told]))
 
 
 def purge(file: Path, known: Collection[str]) -> None:
@@ -163,8 +197,6 @@ class Signatures:
         self._root, self._captures = str(root), str(captures)
         self._stages = tuple(stages)
         self._seen: dict[str, str] = {}
-        failures = root / "failures"
-        self._failing = frozenset(p.name for p in failures.iterdir()) if failures.is_dir() else frozenset()
 
     def take(self, subject: str, sequences: Iterable[Sequence], folders: Iterable[str]) -> str:
         """The signature of a subject.
@@ -176,8 +208,11 @@ class Signatures:
         said = [_described(sequence) for sequence in sequences]
         for stage in self._stages:
             said.append(folder_digest(f"{self._root}/{stage}/{subject}"))
-            if stage in self._failing:
-                said.append(f"{stage} {folder_digest(f'{self._root}/failures/{stage}/{subject}')}")
+            failed = folder_digest(f"{self._root}/failures/{stage}/{subject}")
+            if (
+                failed != _NOT_THERE
+            ):  # most have none, and the first of a stage changes nothing for the others
+                said.append(f"{stage} {failed}")
         for folder in folders:
             found = self._seen.get(folder)
             if found is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -9,11 +10,21 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
+from mimicme.pipeline.captures.catalogue import Catalogue
 from mimicme.pipeline.errors import listed
 from mimicme.pipeline.items import Item, Sequence
+from mimicme.pipeline.run import standing
 from mimicme.pipeline.run.checkpoint_index import CheckpointSummary, Failure, FigureSummary, merge_summaries
 from mimicme.pipeline.run.parts import resumable_items
-from mimicme.pipeline.run.plan import RELEASE, STATES, Plan
+from mimicme.pipeline.run.plan import (
+    MOST_CHOICES,
+    RELEASE,
+    STATES,
+    Plan,
+    comes_first,
+    more_choices,
+    neutral_sentence,
+)
 from mimicme.pipeline.run.progress import count_cells, frame_cells, stage_cell, table
 from mimicme.pipeline.run.settled import Tally
 from mimicme.pipeline.run.tallies import tally
@@ -52,6 +63,7 @@ class StageStatus:
         settled: what is told of subjects of whom everything is done; their items are not among `items`.
         figures: what the stage measured of the items that are done, in its own order.
         off: it is switched off, and its items hand on what they were given.
+        counted: items that are neither in `items` nor `settled`, by state; troubles: findings of these.
     """
 
     stage: str
@@ -62,10 +74,12 @@ class StageStatus:
     settled: Tally = field(default_factory=Tally)
     figures: list[FigureSummary] = field(default_factory=list)
     off: bool = False
+    counted: Counter[str] = field(default_factory=Counter)
+    troubles: int = 0
 
     @property
     def states(self) -> Counter[str]:
-        return Counter(i.state for i in self.items) + Counter(done=self.settled.items)
+        return Counter(i.state for i in self.items) + Counter(done=self.settled.items) + self.counted
 
     @property
     def frames_ok(self) -> int:
@@ -96,10 +110,7 @@ class ReviewCounts:
         for sequence in sequences:
             reviewed += sum(frame.verdict is not None for frame in sequence.frames)
             corrected += sum(frame.correction is not None for frame in sequence.frames)
-            bad += [
-                f"{sequence.item} frame {number}: called bad in review.csv: {reason or 'no reason given'}"
-                for number, reason in sequence.bad.items()
-            ]
+            bad += [_called_bad(sequence.item, number, reason) for number, reason in sequence.bad.items()]
         return cls(reviewed, len(bad), corrected, tuple(bad))
 
 
@@ -109,6 +120,7 @@ class Status:
 
     Attributes:
         messages: about the captures; unheeded: about verdicts and corrections that count for nothing.
+        by_folders: the times of folders were looked at, and not every file (`read_standing`).
     """
 
     workspace: str
@@ -120,6 +132,7 @@ class Status:
     messages: tuple[str, ...] = ()
     review: ReviewCounts = ReviewCounts()
     unheeded: tuple[str, ...] = ()
+    by_folders: bool = False
 
     @property
     def to_be_made(self) -> bool:
@@ -156,10 +169,15 @@ class Status:
         )
         lines += [f"out of date, {reason} ({count})" for reason, count in reasons.most_common(8)]
         lines += [f"{s.stage} goes on with {listed(s.begun, 3)}" for s in self.stages if s.begun]
-        troubles = sum(len(s.findings) for s in self.stages)
+        troubles = sum(len(s.findings) + s.troubles for s in self.stages)
         if troubles:
             lines.append(
                 f"{troubles} failed or rejected: see `mimicme status {shlex.quote(self.workspace)} --failed`"
+            )
+        if self.by_folders:
+            lines.append(
+                "told from what the runs wrote down: every folder is as it was then. What was overwritten in "
+                "place since is not seen; `mimicme status --every-file` looks at each file."
             )
         return lines
 
@@ -258,7 +276,126 @@ def read_status(workspace: Workspace, stages: Iterable[Stage], each: bool = True
     )
 
 
-def _stage_status(plan: Plan, stage: Stage, sequences: tuple[Sequence, ...]) -> StageStatus:
+MANY_SEQUENCES = 5_000
+"""From so many on, `status` is told from what runs wrote down: to look at every file would take longer than a second
+or two."""
+MOST_OPEN = 2_000
+"""Sequences that are looked at beside that; where there are more, everything is looked at."""
+
+
+def read_standing(workspace: Workspace, stages: Iterable[Stage], many: int = MANY_SEQUENCES) -> Status | None:
+    """The state of a large workspace as runs wrote it down person by person (`run.standing`), checked against the
+    times of all folders and not against every file.  Writes nothing.
+
+    Args:
+        many: a workspace with fewer sequences is not told of.
+
+    Returns:
+        None where too little is written down, or it does not count any more: `read_status` tells.
+
+    Raises:
+        UsageError, ConfigError: the workspace or its settings cannot be used.
+    """
+    try:  # of a small workspace the catalogue is quicker asked than this is read
+        if many and os.stat(workspace.listing).st_size < many * 40:
+            return None
+    except OSError:
+        return None
+    running = workspace.running()
+    config = workspace.config(stages)
+    nobody = Catalogue((), {}, "", ())
+    plan = Plan(workspace, config, stages, nobody, workspace.template_digest())
+    working = [stage for stage in plan.stages if stage.scope != "everything"]
+    told = None if any(map(plan.uses_corpus, working)) else standing.read(plan, working)
+    if told is None:
+        return None
+    people = told.listing.people
+    sequences = sum(person.sequences for person in people.values())
+    if sequences < many or sum(people[subject].sequences for subject in told.open) > MOST_OPEN:
+        return None
+    catalogue = standing.catalogue_of(plan, told.listing, told.open)
+    if catalogue is None:
+        return None
+    some = Plan(workspace, config, stages, catalogue, plan.template, without_index=True)
+    pending = sum(people[subject].sequences for subject in told.pending)
+    found = []
+    for stage in working:
+        some.states_of_stage(stage, catalogue.sequences)
+        one, totals = _stage_status(some, stage, catalogue.sequences, few=True), told.totals[stage.name]
+        one.counted = totals.states + Counter(pending=pending)
+        one.settled = Tally(0, totals.ok, totals.rejected)
+        one.troubles = totals.troubles
+        one.figures = merge_summaries([*totals.figures, *one.figures])
+        found.append(one)
+    for stage in plan.stages:
+        if stage.scope == "everything":
+            state = _standing_release(some, stage, found, told)
+            if state is None:
+                return None
+            findings = [f"release: {stage.name} failed: {state.reason}"] if state.state == "failed" else []
+            found.append(StageStatus(stage.name, [state], findings, []))
+    listing = told.listing
+    bad = tuple(_called_bad(item, number, why) for item, number, why in listing.bad)
+    return Status(
+        str(workspace.root),
+        running,
+        len(people),
+        sequences,
+        sum(person.frames for person in people.values()),
+        found,
+        (*listing.messages, *_standing_choices(some, told)),
+        ReviewCounts(listing.reviewed, len(bad), listing.corrected, bad),
+        listing.unheeded,
+        by_folders=True,
+    )
+
+
+def _standing_release(
+    plan: Plan, stage: Stage, found: Iterable[StageStatus], told: standing.Told
+) -> ItemStatus | None:
+    """The state of the release; None where it cannot be told without a look at everything."""
+    waiting = {
+        one.item: needed.stage
+        for needed in reversed([s for s in found if s.stage in stage.needs])
+        for one in needed.items
+        if one.state in ("stale", "pending")
+    }
+    more = sum(told.listing.people[subject].sequences for subject in told.pending)
+    if told.pending:
+        root = plan.captures.root
+        if (first := standing.first_item(told.listing, told.pending[0], root)) is None:
+            return None
+        waiting[str(first)] = stage.needs[0]
+        more -= 1
+    if waiting:
+        there = plan.workspace.release.is_file()
+        return ItemStatus(
+            "release", "stale" if there else "pending", comes_first(waiting, len(waiting) + more - 1)
+        )
+    return None if told.release is None else ItemStatus("release", *told.release)
+
+
+def _standing_choices(plan: Plan, told: standing.Told) -> list[str]:
+    people = told.listing.people
+    looked_for = sorted(subject for subject, person in people.items() if person.neutral)
+    said = []
+    for subject in looked_for[:MOST_CHOICES]:
+        if subject in told.choices:
+            said.append(told.choices[subject])
+        elif plan.of_subject(subject):
+            said += plan.neutral_choices([subject])
+        else:
+            said.append(neutral_sentence(subject, people[subject].neutral, ""))
+    return said + more_choices(len(looked_for))
+
+
+def _called_bad(item: object, number: int, why: str) -> str:
+    return f"{item} frame {number}: called bad in review.csv: {why or 'no reason given'}"
+
+
+def _stage_status(
+    plan: Plan, stage: Stage, sequences: tuple[Sequence, ...], few: bool = False
+) -> StageStatus:
     items: list[ItemStatus] = []
     findings: list[str] = []
     remarks: list[str] = []
@@ -282,7 +419,7 @@ def _stage_status(plan: Plan, stage: Stage, sequences: tuple[Sequence, ...]) -> 
         remarks += told.remarks
         figures += told.figures
     states = {s.item: plan.states[stage.name, s.item] for s in sequences}
-    begun = resumable_items(plan, stage, states)
+    begun = resumable_items(plan, stage, states, few)
     off = is_off(plan.config.stages[stage.name])
     return StageStatus(stage.name, items, findings, remarks, begun, together, merge_summaries(figures), off)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from itertools import groupby
 
 from mimicme.pipeline.items import Sequence
@@ -37,8 +37,11 @@ def tally(plan: Plan, stage: Stage, sequences: Iterable[Sequence]) -> Tally:
     return told
 
 
-def settle(plan: Plan) -> None:
+def settle(plan: Plan, now: Collection[str] = ()) -> None:
     """Find of whom everything is done after a run, for the ledger, so that the next run need not look at each item.
+
+    Args:
+        now: of whom that was found while the run went on (`settle_one`).
 
     The signature is taken first and every state determined anew after it: a raw file that changed while the run went
     on is either seen here, or makes another signature.
@@ -47,10 +50,13 @@ def settle(plan: Plan) -> None:
     if ledger is None:
         return
     stages = [stage for stage in plan.stages if stage.scope != "everything"]
-    signatures = Signatures(plan.workspace.root, plan.captures.root, [stage.name for stage in stages])
+    signatures = plan.signatures()
     for stage in stages:
         plan.begin(stage)
-    known = dict(plan.settled)
+    # with those who were settled while the run went on
+    known = {
+        s: one for s, one in ledger.subjects.items() if plan.of_subject(s) and (s in now or s in plan.settled)
+    }
     for subject, own in groupby(plan.catalogue.sequences, key=lambda sequence: sequence.item.subject):
         if subject not in known:
             found = _settled(plan, signatures, stages, subject, list(own))
@@ -58,6 +64,22 @@ def settle(plan: Plan) -> None:
                 known[subject] = found
     ledger.subjects = known
     plan.settled = known
+
+
+def settle_one(plan: Plan, signatures: Signatures, subject: str) -> bool:
+    """Write down of one subject that everything is done, if it is: a run that is killed later begins after it.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    if plan.ledger is None:
+        return False
+    plan.look_again(subject)
+    stages = [stage for stage in plan.stages if stage.scope != "everything"]
+    found = _settled(plan, signatures, stages, subject, plan.of_subject(subject))
+    if found is not None:
+        plan.ledger.append(subject, found)
+    return found is not None
 
 
 def _settled(

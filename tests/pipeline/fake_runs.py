@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -130,3 +132,36 @@ def fits(workspace, item="S1/long"):
 
 
 ALL_PARTS = ["fit:1of3", "fit:2of3", "fit:3of3"]
+
+
+WORDS = GOOD | {"S2/sad": ["reject", "note"], "S3/neutral": ["a"], "S3/smile": ["b", "c"]}
+"""With a frame that is rejected and one that is noted."""
+STAGE_NAMES = ("read", "fit", "agree", "paint", "bundle")
+
+
+def status_of(workspace, fake, **options):
+    return read_status(Workspace.open(workspace.root, environ={}), fake.WITH_SUBJECT, **options)
+
+
+def in_place(path: Path, text: str) -> None:
+    """Other content of the same length in the same inode."""
+    with open(path, "r+") as handle:
+        handle.write(text)
+
+
+def repoint(path: Path) -> None:
+    away = path.parent.parent.parent / "elsewhere.obj"
+    away.write_text("zzz")
+    path.unlink()
+    path.symlink_to(away)
+
+
+CHANGES = {
+    "a raw file": lambda w: in_place(w.captures.root / "S1/smile/0000.obj", "xyz"),
+    "a file that was looked for": lambda w: (w.captures.root / "S1/smile/0000.note").write_text("there"),
+    "a frame more": lambda w: (w.captures.root / "S1/smile/0001.obj").write_text("more"),
+    "a link in place of a file": lambda w: repoint(w.captures.root / "S1/smile/0000.obj"),
+    "a checkpoint that is gone": lambda w: (w.root / "paint/S1/smile.h5").unlink(),
+    "a damaged checkpoint": lambda w: os.truncate(w.root / "fit/S1/smile.h5", 100),
+    "all of a stage": lambda w: shutil.rmtree(w.root / "agree/S1"),
+}

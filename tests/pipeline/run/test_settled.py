@@ -4,20 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-from pathlib import Path
 
 import pytest
-from fake_runs import GOOD, calls, go
+from fake_runs import CHANGES, GOOD, STAGE_NAMES, WORDS, calls, go, in_place, status_of
 
 from mimicme.pipeline.run import runner, settled
 from mimicme.pipeline.run.plan import Plan
 from mimicme.pipeline.run.settled import Ledger, Settled, Tally, folder_digest, source_folders
-from mimicme.pipeline.run.status import read_status
-from mimicme.pipeline.workspace import Workspace
-
-WORDS = GOOD | {"S2/sad": ["reject", "note"], "S3/neutral": ["a"], "S3/smile": ["b", "c"]}
-STAGES = ("read", "fit", "agree", "paint", "bundle")
 
 
 @pytest.fixture
@@ -36,10 +29,6 @@ def looked(monkeypatch):
 
 def without_times(text: str) -> str:
     return re.sub(r"[0-9.]+ s\b", "T s", text)
-
-
-def status_of(workspace, fake, **options):
-    return read_status(Workspace.open(workspace.root, environ={}), fake.WITH_SUBJECT, **options)
 
 
 def run_twice(make, fake, looked):
@@ -85,30 +74,6 @@ def test_a_dry_run_looks_at_no_item(make, fake, looked):
     assert "bundle: 0 of 1 would run, 1 are current" in said
 
 
-def in_place(path: Path, text: str) -> None:
-    """Other content of the same length in the same inode."""
-    with open(path, "r+") as handle:
-        handle.write(text)
-
-
-def repoint(path: Path) -> None:
-    away = path.parent.parent.parent / "elsewhere.obj"
-    away.write_text("zzz")
-    path.unlink()
-    path.symlink_to(away)
-
-
-CHANGES = {
-    "a raw file": lambda w: in_place(w.captures.root / "S1/smile/0000.obj", "xyz"),
-    "a file that was looked for": lambda w: (w.captures.root / "S1/smile/0000.note").write_text("there"),
-    "a frame more": lambda w: (w.captures.root / "S1/smile/0001.obj").write_text("more"),
-    "a link in place of a file": lambda w: repoint(w.captures.root / "S1/smile/0000.obj"),
-    "a checkpoint that is gone": lambda w: (w.root / "paint/S1/smile.h5").unlink(),
-    "a damaged checkpoint": lambda w: os.truncate(w.root / "fit/S1/smile.h5", 100),
-    "all of a stage": lambda w: shutil.rmtree(w.root / "agree/S1"),
-}
-
-
 @pytest.mark.parametrize("what", CHANGES)
 def test_whatever_changes_is_seen_and_mended(make, fake, looked, what):
     workspace = run_twice(make, fake, looked)
@@ -116,14 +81,14 @@ def test_whatever_changes_is_seen_and_mended(make, fake, looked, what):
     mended = go(workspace, fake, fake.WITH_SUBJECT)
     # the release is made of everybody's, whose checkpoints are current all the same
     assert {item.split("/")[0] for _, item, *_ in calls(workspace)} == {"S1"}
-    assert sum(mended.counts(stage)[0] for stage in STAGES[:-1]) > 0
+    assert sum(mended.counts(stage)[0] for stage in STAGE_NAMES[:-1]) > 0
     assert mended.counts("read")[1] in (5, 6)
     assert looked == {"S1"}
     lines = workspace.checkpoint_index.read_text().splitlines()
     assert sum("/S2/" in line for line in lines) == 8  # what was set aside is kept
     workspace.ledger.unlink()
     slow = go(workspace, fake, fake.WITH_SUBJECT)
-    assert [slow.counts(stage)[0] for stage in STAGES] == [0] * 5 or what == "a link in place of a file"
+    assert [slow.counts(stage)[0] for stage in STAGE_NAMES] == [0] * 5 or what == "a link in place of a file"
 
 
 def test_a_changed_setting_or_template_counts_for_everybody(make, fake, looked):
@@ -152,9 +117,9 @@ def test_a_file_that_changes_while_a_run_goes_on_is_seen(make, fake, looked, mon
     workspace = make(WORDS)
     real = runner.settle
 
-    def changed(plan):
+    def changed(plan, *more):
         in_place(workspace.captures.root / "S1/smile/0000.obj", "xyz")
-        real(plan)
+        real(plan, *more)
 
     monkeypatch.setattr(runner, "settle", changed)
     go(workspace, fake, fake.WITH_SUBJECT)
@@ -189,7 +154,7 @@ def test_withdrawing_deletes_the_ledger(make, fake):
     workspace = make(WORDS)
     go(workspace, fake, fake.WITH_SUBJECT)
     assert "S2" in workspace.ledger.read_text()
-    workspace.remove_subject("S2", STAGES)
+    workspace.remove_subject("S2", STAGE_NAMES)
     assert not workspace.ledger.exists()
 
 

@@ -1,0 +1,625 @@
+"""How a large workspace stands, told in a second or two: counts a person, believed while the folders are unchanged.
+
+A run writes two files beside its ledger, person by person, as each is over:
+
+    listing.txt     what the catalogue lists of a person, and the folders below the captures that this was read from
+    standing.txt    how many items of each stage are done, failed or blocked, their frames and figures
+
+Both count for one key: the stages' versions and settings, the template, what is declared of the captures, the table
+of subjects, verdicts, corrections.  The listing counts while every folder of the captures has the time and inode it
+had; the row of a person while the folders of its checkpoints and failures have theirs.  A person of whom there is no
+row and no folder has not begun; any other is looked at, item by item.  Whatever else does not fit - a line that is
+damaged, a folder that changed, a key - makes the file as good as none, and `status` looks at everything.
+
+Times of folders tell which files came, went or were replaced, not what was overwritten in place: that is seen where
+every file is looked at, by each run and by `status --every-file`.  The truth stays in the checkpoints.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mimicme.pipeline.captures.catalogue import Catalogue
+from mimicme.pipeline.checkpoint import fingerprint
+from mimicme.pipeline.errors import OutputError
+from mimicme.pipeline.items import FrameSource, Item, Sequence, Verdict
+from mimicme.pipeline.run.checkpoint_index import FigureSummary, merge_summaries
+from mimicme.pipeline.run.plan import Plan
+from mimicme.pipeline.run.tallies import tally
+from mimicme.pipeline.stage import Stage
+from mimicme.pipeline.whole_file import checked, text_digest, whole_file, with_check
+
+_FIRST_LINE = "mimicme standing 1"
+"""Of both files; another number when what is in them, or what a signature is taken of, changes."""
+SETTLE_S = 2.0
+"""A folder that changed this shortly before it was read may have changed once more within the tick of its clock (two
+seconds on FAT, one on old network file systems): what was read of it is not believed."""
+RELEASE_LINE = ""
+"""In place of a person's name, in the line of the release."""
+_STATES = ("done", "failed", "blocked")
+
+
+@dataclass(frozen=True)
+class StageCounts:
+    """What is told of one stage, of one person.
+
+    Attributes:
+        states: how many items are `done`, `failed`, `blocked`.
+        ok, rejected: frames of those that are done.
+        troubles: sentences that `status --failed` would print.
+        figures: over the frames that are ok.
+    """
+
+    states: tuple[int, int, int]
+    ok: int
+    rejected: int
+    troubles: int
+    figures: tuple[FigureSummary, ...] = ()
+
+    def to_record(self) -> list[Any]:
+        """For JSON; `Totals.add` takes it.  Means are told by seven digits, which is more than is shown."""
+        return [
+            *self.states,
+            self.ok,
+            self.rejected,
+            self.troubles,
+            "|".join(f"{one.name}\t{one.unit}" for one in self.figures),
+            [one.frames for one in self.figures],
+            [float(f"{one.mean:.7g}") for one in self.figures],
+            [float(f"{one.largest:.7g}") for one in self.figures],
+        ]
+
+
+@dataclass
+class Totals:
+    """What is told of one stage, of many people together."""
+
+    done: int = 0
+    failed: int = 0
+    blocked: int = 0
+    ok: int = 0
+    rejected: int = 0
+    troubles: int = 0
+    _figures: dict[str, list[list[Any]]] = field(default_factory=dict)
+
+    def add(self, record: list[Any]) -> None:
+        """One more person, as `StageCounts.to_record` writes it."""
+        done, failed, blocked, ok, rejected, troubles, names, *columns = record
+        self.done, self.failed, self.blocked = self.done + done, self.failed + failed, self.blocked + blocked
+        self.ok, self.rejected, self.troubles = (
+            self.ok + ok,
+            self.rejected + rejected,
+            self.troubles + troubles,
+        )
+        if names:
+            self._figures.setdefault(names, []).append(columns)
+
+    @property
+    def states(self) -> Counter[str]:
+        """How many items are in which state."""
+        return Counter(done=self.done, failed=self.failed, blocked=self.blocked)
+
+    @property
+    def figures(self) -> list[FigureSummary]:
+        """Of all of them, in the order of first appearance."""
+        found = []
+        for names, rows in self._figures.items():
+            frames, means, largest = (np.array(column, np.float64) for column in zip(*rows, strict=True))
+            counts = frames.sum(axis=0)
+            with np.errstate(invalid="ignore"):
+                mean = np.where(frames > 0, means * frames, 0.0).sum(axis=0) / counts
+            top = np.where(frames > 0, largest, -np.inf).max(axis=0)
+            for k, one in enumerate(names.split("|")):
+                name, unit = one.split("\t")
+                some = counts[k] > 0
+                values = (float(mean[k]), float(top[k])) if some else (np.nan, np.nan)
+                found.append(FigureSummary(name, unit, int(counts[k]), *values))
+        return merge_summaries(found)
+
+
+@dataclass(frozen=True)
+class Person:
+    """What the catalogue lists of a subject.
+
+    Attributes:
+        sequences, frames: how many.
+        neutral: name of its neutral sequence where none is labelled so, by name alone; empty: one is labelled.
+        folders: below the captures, everything that was looked at for it.
+        listed: its sequences as JSON; empty: what a person said of them is not written down here.
+    """
+
+    sequences: int
+    frames: int
+    neutral: str
+    folders: tuple[str, ...]
+    listed: str
+
+    def to_line(self, subject: str) -> str:
+        folders = json.dumps(self.folders)
+        return "\t".join([subject, str(self.sequences), str(self.frames), self.neutral, folders, self.listed])
+
+    @classmethod
+    def from_fields(cls, sequences: str, frames: str, neutral: str, folders: str, listed: str) -> Person:
+        return cls(int(sequences), int(frames), neutral, tuple(json.loads(folders)), listed)
+
+    def read(self, subject: str, root: Path) -> list[Sequence]:
+        """Its sequences as the catalogue has them."""
+        return [_sequence(subject, root, *one) for one in json.loads(self.listed)]
+
+
+def _listed(root: str, sequences: Iterable[Sequence]) -> str:
+    found = []
+    for s in sequences:
+        frames = []
+        for f in s.frames:
+            if f.correction is not None:
+                return ""
+            verdict = None if f.verdict is None else [f.verdict.good, f.verdict.reason]
+            recipe = None if f.recipe is None else _below(root, f.recipe)
+            copies = [_below(root, path) for path in f.duplicates]
+            frames.append([f.number, _below(root, f.path), copies, f.time_s, verdict, recipe])
+        found.append([s.item.sequence, s.name, s.expression, s.named_fps, frames])
+    return json.dumps(found, separators=(",", ":"))
+
+
+def _sequence(
+    subject: str, root: Path, sequence: str, name: str, expression: str, fps: float | None, frames: list[Any]
+) -> Sequence:
+    sources = tuple(
+        FrameSource(
+            number,
+            root / path,
+            tuple(root / copy for copy in copies),
+            time_s,
+            None if verdict is None else Verdict(*verdict),
+            None,
+            None if recipe is None else root / recipe,
+        )
+        for number, path, copies, time_s, verdict, recipe in frames
+    )
+    return Sequence(Item(subject, sequence), name, expression, sources, fps)
+
+
+def _below(root: str, path: Path) -> str:
+    return os.path.relpath(path, root)
+
+
+# -- the folders of the captures
+
+
+def _folder_state(path: str) -> tuple[int, int]:
+    """Time of the last change and inode of a folder; where it cannot be read, why."""
+    try:
+        stat = os.stat(path)
+    except OSError as error:
+        return -(error.errno or 1), 0
+    return stat.st_mtime_ns, stat.st_ino
+
+
+def _owned(root: str, sequences: Iterable[Sequence]) -> tuple[dict[str, set[str]], set[str]]:
+    """Below the captures: the folders of one subject alone by subject, and those that several share."""
+    owners: dict[str, str | None] = {"": None}
+    parents: dict[tuple[str, str], None] = {}
+    for sequence in sequences:
+        for frame in sequence.frames:
+            for path in (frame.path, *frame.duplicates):
+                parents[os.path.dirname(str(path)), sequence.item.subject] = None
+    for folder, subject in parents:
+        name = os.path.relpath(folder, root) if folder != root else ""
+        while name:
+            if owners.setdefault(name, subject) != subject:
+                owners[name] = None
+            name = name.rpartition("/")[0]
+    own: dict[str, set[str]] = {}
+    for name, owner in owners.items():
+        if owner is not None:
+            own.setdefault(owner, set()).add(name)
+    return own, {name for name, owner in owners.items() if owner is None}
+
+
+def _folders_below(root: str, name: str) -> Iterator[str]:
+    """A folder of the captures and those below it, as the search visits them; a link to one is not gone into."""
+    pending = [name]
+    while pending:
+        name = pending.pop()
+        try:
+            with os.scandir(f"{root}/{name}" if name else root) as found:
+                entries = [entry for entry in found if not entry.name.startswith(".")]
+        except OSError:
+            entries = []
+        if any(entry.name == "mimicme.toml" for entry in entries):
+            continue
+        yield name
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                pending.append(f"{name}/{entry.name}")
+
+
+def _captures_digest(
+    root: str, shared: Iterable[str], people: Iterable[Iterable[str]], before: float | None = None
+) -> str:
+    """Of the state of every folder below the captures.
+
+    Nobody's folders that lie in shared ones may bear the name of who has withdrawn, so these are looked for.
+
+    Args:
+        before: seconds since the epoch; where a folder changed later than this, less `SETTLE_S`, it is empty.
+    """
+    limit = float("inf") if before is None else (before - SETTLE_S) * 1e9
+    known = {name for folders in people for name in folders}
+    said = []
+    for name in sorted(shared):
+        known.add(name)
+        with contextlib.suppress(OSError), os.scandir(f"{root}/{name}" if name else root) as found:
+            for entry in found:
+                below = f"{name}/{entry.name}" if name else entry.name
+                if below not in known and below not in shared and entry.is_dir() and entry.name[0] != ".":
+                    known.update(_folders_below(root, below))
+    for name in sorted(known):
+        changed, inode = _folder_state(f"{root}/{name}" if name else root)
+        if changed > limit:
+            return ""
+        said.append(f"{name}\0{changed} {inode}")
+    return text_digest("\n".join(said))
+
+
+# -- the folders of a person's checkpoints
+
+
+class _Places:
+    """The folders of the workspace in which something of a person may lie."""
+
+    def __init__(self, root: Path, stages: Iterable[str]) -> None:
+        self._root = str(root)
+        self._names = tuple(stages)
+
+    def signature(self, subject: str) -> str:
+        """Of their state; empty where there is none."""
+        said = []
+        for name in (*self._names, *(f"failures/{stage}" for stage in self._failing)):
+            with contextlib.suppress(OSError):
+                stat = os.stat(f"{self._root}/{name}/{subject}")
+                said.append(f"{name} {stat.st_mtime_ns} {stat.st_ino}")
+        return text_digest("\n".join(said)) if said else ""
+
+    @property
+    def _failing(self) -> tuple[str, ...]:
+        try:
+            found = os.listdir(f"{self._root}/failures")
+        except OSError:
+            return ()
+        return tuple(sorted(name for name in found if name in self._names))
+
+
+class _PlacesNow(_Places):
+    """The same while nothing is added to them."""
+
+    def __init__(self, root: Path, stages: Iterable[str]) -> None:
+        super().__init__(root, stages)
+        self._known = super()._failing
+
+    @property
+    def _failing(self) -> tuple[str, ...]:
+        return self._known
+
+
+# -- the two files
+
+
+def key_of(plan: Plan) -> str:
+    """Fingerprint of all that both files have in common but the folders."""
+    return fingerprint({"plan": plan.key, "catalogue": plan.workspace.catalogue_key()})
+
+
+def _read_lines(file: Path) -> tuple[list[Any], dict[str, str]]:
+    """The first line, and of the others the last of each person.
+
+    Raises:
+        ValueError: a line is damaged; but the last one may be cut short, by a run that was killed.
+        OSError: it cannot be read.
+    """
+    with open(file, encoding="utf-8", errors="surrogateescape", newline="\n") as handle:
+        first = json.loads(checked(handle.readline()))
+        found = {}
+        for line in handle:
+            if not line.endswith("\n"):
+                break
+            subject, _, rest = checked(line).partition("\t")
+            found[subject] = rest
+    return first, found
+
+
+class Standing:
+    """Writes both files while a run goes on.  That saves time alone: where they cannot be written, there are none.
+
+    Args:
+        plan: of the run; nobody is settled who changed.
+        begun: seconds since the epoch; the captures were searched after it.
+    """
+
+    def __init__(self, plan: Plan, begun: float) -> None:
+        self._plan = plan
+        self._stages = [stage for stage in plan.stages if stage.scope != "everything"]
+        self._places = _Places(plan.workspace.root, [stage.name for stage in self._stages])
+        self._key = key_of(plan)
+        self._rows: dict[str, str] = {}
+        self._begun = begun
+        with contextlib.suppress(OSError, OutputError):
+            self._list()
+            self._begin()
+
+    def _list(self) -> None:
+        """See to it that the listing is there, as the catalogue is now."""
+        catalogue, file = self._plan.catalogue, self._plan.workspace.listing
+        root = os.path.realpath(self._plan.captures.root)
+        with contextlib.suppress(OSError, ValueError, TypeError, LookupError):
+            if read_listing(self._plan, self._key) is not None:
+                return
+        own, shared = _owned(root, catalogue.sequences)
+        of_subject: dict[str, list[Sequence]] = {}
+        for sequence in catalogue.sequences:
+            of_subject.setdefault(sequence.item.subject, []).append(sequence)
+        unlabelled = catalogue.unlabelled
+        people = {}
+        for subject, sequences in of_subject.items():
+            folders = set(own.get(subject, ()))
+            for name in own.get(subject, ()):
+                if name.rpartition("/")[0] in shared:
+                    folders.update(_folders_below(root, name))
+            people[subject] = Person(
+                len(sequences),
+                sum(len(s.frames) for s in sequences),
+                catalogue.neutral[subject].sequence if subject in unlabelled else "",
+                tuple(sorted(folders)),
+                _listed(root, sequences),
+            )
+        digest = _captures_digest(root, shared, (p.folders for p in people.values()), self._begun)
+        messages = [m for m in catalogue.messages if m not in catalogue.unheeded]
+        bad = [
+            [str(s.item), number, why] for s in catalogue.sequences if s.bad for number, why in s.bad.items()
+        ]
+        frames = [f for s in catalogue.sequences for f in s.frames]
+        review = [sum(f.verdict is not None for f in frames), sum(f.correction is not None for f in frames)]
+        head = [
+            _FIRST_LINE, self._key, digest, sorted(shared), messages, list(catalogue.unheeded), review, bad,
+        ]  # fmt: skip
+        with whole_file(file) as temporary, open(temporary, "w", **_TEXT) as handle:
+            handle.write(with_check(json.dumps(head)))
+            for subject, person in people.items():
+                handle.write(with_check(person.to_line(subject)))
+
+    def _begin(self) -> None:
+        """Keep what is written down of people who are settled, and write down the others of these."""
+        old: dict[str, str] = {}
+        with contextlib.suppress(OSError, ValueError, TypeError, LookupError):
+            first, found = _read_lines(self._plan.workspace.standing)
+            if first == [_FIRST_LINE, self._key]:
+                old = found
+        settled = self._plan.settled
+        self._rows = {subject: row for subject, row in old.items() if subject in settled}
+        for subject in settled:
+            if subject not in self._rows:
+                self._rows[subject] = self._row_of_settled(subject)
+        with whole_file(self._plan.workspace.standing) as temporary, open(temporary, "w", **_TEXT) as handle:
+            handle.write(with_check(json.dumps([_FIRST_LINE, self._key])))
+            for subject, row in self._rows.items():
+                handle.write(with_check(f"{subject}\t{row}"))
+
+    def _row_of_settled(self, subject: str) -> str:
+        signature = self._places.signature(subject)
+        told = (self._plan.settled[subject].tally(stage.name) for stage in self._stages)
+        counts = [
+            StageCounts((t.items, 0, 0), t.ok, t.rejected, len(t.findings), tuple(t.figures)) for t in told
+        ]
+        choice = self._plan.neutral_choices([subject])
+        return _row(signature, choice[0] if choice else "", counts)
+
+    def over(self, subject: str) -> None:
+        """A person has passed through the stages: write down what became of it, if every item has an end."""
+        row = self._row(subject)
+        if row is not None:
+            self._append(subject, row)
+
+    def _append(self, subject: str, row: str) -> None:
+        self._rows[subject] = row
+        with (
+            contextlib.suppress(OSError),
+            open(self._plan.workspace.standing, "a", **_TEXT) as handle,
+        ):
+            handle.write(with_check(f"{subject}\t{row}"))
+
+    def _row(self, subject: str) -> str | None:
+        plan, sequences = self._plan, self._plan.of_subject(subject)
+        signature = self._places.signature(subject)  # first: what changes from now on makes another
+        found = []
+        for stage in self._stages:
+            states = [plan.states.get((stage.name, s.item)) for s in sequences]
+            counts = Counter(state.state for state in states if state is not None)
+            if sum(counts[state] for state in _STATES) < len(sequences):
+                return None
+            told = tally(plan, stage, sorted(sequences, key=lambda s: s.item))
+            found.append(
+                StageCounts(
+                    (counts["done"], counts["failed"], counts["blocked"]),
+                    told.ok,
+                    told.rejected,
+                    len(told.findings) + counts["failed"],
+                    tuple(told.figures),
+                )
+            )
+        choice = plan.neutral_choices([subject])
+        return _row(signature, choice[0] if choice else "", found)
+
+    def release(self, state: str, reason: str) -> None:
+        """What became of the release, which was made of everything that is written down."""
+        signatures = {subject: row.partition("\t")[0] for subject, row in self._rows.items()}
+        signatures.pop(RELEASE_LINE, None)
+        self._append(RELEASE_LINE, json.dumps([_release_signature(self._plan, signatures), state, reason]))
+
+    def close(self) -> None:
+        """The captures changed just before the run began: now they have settled."""
+        with contextlib.suppress(OSError, OutputError):
+            self._list()
+
+
+_TEXT: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape", "newline": "\n"}
+
+
+def _row(signature: str, choice: str, counts: Iterable[StageCounts]) -> str:
+    told = json.dumps([choice, [one.to_record() for one in counts]], separators=(",", ":"))
+    return f"{signature}\t{told}"
+
+
+def _release_signature(plan: Plan, signatures: dict[str, str]) -> str:
+    """Of what a release is made of, as far as folders tell, and of its file."""
+    workspace = plan.workspace
+    everything = next(stage for stage in plan.stages if stage.scope == "everything")
+    people = text_digest("\n".join(f"{name}\0{sign}" for name, sign in sorted(signatures.items())))
+    try:
+        stat = os.stat(workspace.release)
+        file: list[int] | None = [stat.st_mtime_ns, stat.st_size, stat.st_ino]
+    except OSError:
+        file = None
+    failed = os.path.exists(workspace.failure(everything.name, Item("release", "release")))
+    record = {
+        "people": people,
+        "file": file,
+        "failed": failed,
+        "version": [everything.name, everything.version, everything.needs],
+        "settings": dict(plan.settings_of(everything)),
+        "subjects": workspace.table_digest(),
+        "licence": workspace.licence,
+        "epoch": os.environ.get("SOURCE_DATE_EPOCH", ""),
+    }
+    return fingerprint(record)
+
+
+# -- what `status` reads
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What the catalogue would list; see `Catalogue`, `ReviewCounts`."""
+
+    people: dict[str, Person]
+    messages: tuple[str, ...]
+    unheeded: tuple[str, ...]
+    reviewed: int
+    corrected: int
+    bad: tuple[tuple[str, int, str], ...]
+
+
+def read_listing(plan: Plan, key: str) -> Listing | None:
+    """The listing, if it is of this key and of the captures' folders as they are; the catalogue is not asked.
+
+    Raises:
+        OSError, ValueError, TypeError, LookupError: there is none that is whole.
+    """
+    first, lines = _read_lines(plan.workspace.listing)
+    version, saved, digest, shared, messages, unheeded, review, bad = first
+    if (version, saved) != (_FIRST_LINE, key) or not digest:
+        return None
+    people = {subject: Person.from_fields(*line.split("\t")) for subject, line in lines.items()}
+    root = os.path.realpath(plan.captures.root)
+    if _captures_digest(root, shared, (person.folders for person in people.values())) != digest:
+        return None
+    called = tuple((item, int(number), why) for item, number, why in bad)
+    return Listing(people, tuple(messages), tuple(unheeded), int(review[0]), int(review[1]), called)
+
+
+@dataclass
+class Told:
+    """What the two files tell, and of whom they do not.
+
+    Attributes:
+        listing: of everybody.
+        totals: by stage, of the people who have a row.
+        pending: people who have not begun.
+        open: people who must be looked at.
+        choices: a sentence on the neutral of people who have a row, where there is one.
+        release: its state and the reason; None: not known.
+    """
+
+    listing: Listing
+    totals: dict[str, Totals]
+    pending: list[str]
+    open: list[str]
+    choices: dict[str, str]
+    release: tuple[str, str] | None
+
+
+def read(plan: Plan, stages: Iterable[Stage]) -> Told | None:
+    """What is written down, as far as it still counts; None where nothing can be believed.
+
+    Args:
+        plan: whose catalogue is not asked.
+        stages: of which rows are.
+    """
+    key = key_of(plan)
+    names = [stage.name for stage in stages]
+    try:
+        listing = read_listing(plan, key)
+        if listing is None:
+            return None
+        first, rows = _read_lines(plan.workspace.standing)
+        if first != [_FIRST_LINE, key]:
+            rows = {}
+        return _told(plan, listing, rows, names)
+    except (OSError, ValueError, TypeError, LookupError, RecursionError):
+        return None
+
+
+def _told(plan: Plan, listing: Listing, rows: dict[str, str], names: list[str]) -> Told:
+    places = _PlacesNow(plan.workspace.root, names)
+    totals = {name: Totals() for name in names}
+    told = Told(listing, totals, [], [], {}, None)
+    signatures = {}
+    for subject in sorted(listing.people):
+        person = listing.people[subject]
+        now = places.signature(subject)
+        saved, _, record = rows.get(subject, "").partition("\t")
+        if record and saved == now:
+            signatures[subject] = saved
+            choice, counts = json.loads(record)
+            for name, one in zip(names, counts, strict=True):
+                totals[name].add(one)
+            if person.neutral:
+                told.choices[subject] = choice
+        elif not now:
+            told.pending.append(subject)
+        else:
+            told.open.append(subject)
+    if RELEASE_LINE in rows and not told.pending and not told.open:
+        signature, state, reason = json.loads(rows[RELEASE_LINE])
+        if signature == _release_signature(plan, signatures):
+            told.release = state, reason
+    return told
+
+
+def catalogue_of(plan: Plan, listing: Listing, subjects: Iterable[str]) -> Catalogue | None:
+    """The catalogue of some people alone; None where the listing does not say enough of one."""
+    from mimicme.pipeline.captures.catalogue import neutrals
+
+    root = Path(os.path.realpath(plan.captures.root))
+    sequences: list[Sequence] = []
+    for subject in subjects:
+        person = listing.people[subject]
+        if not person.listed:
+            return None
+        sequences += person.read(subject, root)
+    return Catalogue(tuple(sequences), neutrals(tuple(sequences)), "", ())
+
+
+def first_item(listing: Listing, subject: str, root: Path) -> Item | None:
+    """The first sequence of a person; None where the listing does not say enough."""
+    person = listing.people[subject]
+    return person.read(subject, root)[0].item if person.listed else None
