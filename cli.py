@@ -895,11 +895,14 @@ def adopt_command(
 
 @main.command("convert")
 @click.argument("release", type=RELEASE)
-@click.argument("template", type=RELEASE)
+@click.argument("template", metavar="TEMPLATE|NAME")
 @click.argument("output", metavar="OUT", type=FILE)
 @OVERWRITE
-def convert_command(release: Path, template: Path, output: Path, overwrite: bool) -> None:
-    """A release in another template's vertices: RELEASE, with TEMPLATE and its landmarks beside it, as OUT."""
+def convert_command(release: Path, template: str, output: Path, overwrite: bool) -> None:
+    """A release in another template's vertices: RELEASE, with TEMPLATE and its landmarks beside it, as OUT.
+
+    NAME is `menpo3d`, the embedded template.
+    """
     from mimicme.commands.convert import convert
     from mimicme.pipeline.run.progress import Console
 

@@ -376,12 +376,12 @@ class Converted:
 
 
 def convert(
-    release: Path, template: Path, out: Path, progress: Progress | None = None, overwrite: bool = False
+    release: Path, template: str | Path, out: Path, progress: Progress | None = None, overwrite: bool = False
 ) -> Converted:
     """Write a release in another template's vertices.
 
     Args:
-        template: a mesh file with its landmarks beside it, as of `init`.
+        template: a mesh file with its landmarks beside it, or the name of the embedded one, as of `init`.
         overwrite: replace a file that is there.
 
     Raises:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from mimicme.pipeline.arrays import Floats, Ints
+from mimicme.pipeline.arrays import Bools, Floats, Ints
 from mimicme.pipeline.captures.units import face_axes, nearest_axes, rotation_of, size_remark
 from mimicme.pipeline.checkpoint import frame_numerics
 from mimicme.pipeline.errors import FrameRejected, InputError, listed
@@ -26,10 +26,13 @@ from mimicme.pipeline.template import (
     INTERIOR,
     JAW_PLACED,
     Template,
+    TemplateFiles,
+    files_beside,
     find_files,
     prepare,
     read_masks,
-    read_template,
+    read_template_landmarks,
+    read_template_mesh,
     with_jaw,
     without_jaw,
 )
@@ -71,21 +74,33 @@ class Finding:
         return f"{self.level:5} {self.message}"
 
 
+NO_LAYOUT = Finding(
+    "note", "The file has no texture coordinates. Export them with it if textures shall fit yours."
+)
+NOT_TRIED = Finding("note", "It was not tried out: settle the errors first.")
+
+
 def check(path: Path) -> list[Finding]:
     """What speaks for and against a mesh file with its landmarks beside it as a template.
 
+    Without landmarks that can be read, what can be said of the mesh alone.
+
     Raises:
-        InputError: the mesh or its landmarks are not there, or cannot be read.
+        InputError: the mesh is not there, or cannot be read.
     """
-    files = find_files(path)
-    file, points = read_template(files)
-    mesh = file.mesh
+    files, points, without = _read(path)
+    mesh = read_template_mesh(files).mesh
     found: list[Finding] = []
     try:
         interior = read_masks(files, len(mesh.vertices)).get(INTERIOR)
-        shown = mesh.faces if interior is None else mesh.faces[(interior[mesh.faces] < 0.5).all(axis=1)]
-        skin = Mesh(mesh.vertices, shown)
-        found += [*_surface(mesh, skin), *_points(points)]
+        shown = np.ones(len(mesh.faces), bool)
+        if interior is not None:
+            shown = (interior[mesh.faces] < 0.5).all(axis=1)
+        skin = Mesh(mesh.vertices, mesh.faces[shown])
+        found += _surface(mesh, skin)
+        if points is None:
+            return [*found, *_own_layout(mesh, shown), Finding("error", str(without)), NOT_TRIED]
+        found += _points(points)
         template = prepare(path)
     except InputError as error:
         return [*found, Finding("error", str(error))]
@@ -96,8 +111,19 @@ def check(path: Path) -> list[Finding]:
     template = skin_of(template).skin
     found += [*_placed(template, skin, points), *_size(template), *_layout(template, mesh), *_core(template)]
     if any(one.level == "error" for one in found):
-        return [*found, Finding("note", "It was not tried out: settle the errors first.")]
+        return [*found, NOT_TRIED]
     return [*found, *_tried(template)]
+
+
+def _read(path: Path) -> tuple[TemplateFiles, Floats | None, InputError | None]:
+    """The files of a template; its landmarks (68, 3), NaN where absent, or None and why they are not there."""
+    try:
+        files = find_files(path)
+        return files, read_template_landmarks(files), None
+    except InputError as error:
+        if not path.is_file():
+            raise
+        return files_beside(path), None, error
 
 
 def _sentence(said: str) -> str:
@@ -286,13 +312,25 @@ def _size(template: Template) -> list[Finding]:
 def _layout(template: Template, mesh: Mesh) -> list[Finding]:
     """What the texture layout does, which is the file's own or made here."""
     if mesh.uv is None:
-        return [
-            Finding(
-                "note",
-                "The file has no texture coordinates. Export them with it if textures shall fit yours.",
-            )
-        ]
-    layout = measure(template.vertices, template.faces, template.uv, template.uv_faces)
+        return [NO_LAYOUT]
+    return _overlaps(template.vertices, template.faces, template.uv, template.uv_faces)
+
+
+def _own_layout(mesh: Mesh, shown: Bools) -> list[Finding]:
+    """What the file's texture layout does on the triangles that are `shown` (T,), as far as it lies in the square."""
+    if mesh.uv is None or mesh.uv_faces is None:
+        return [NO_LAYOUT]
+    uv_faces = mesh.uv_faces[shown]
+    used = mesh.uv[uv_faces]
+    # tiles are laid side by side only when the template is prepared, which takes landmarks
+    if not len(used) or not np.isfinite(used).all() or used.min() < 0 or used.max() > 1:
+        return []
+    return _overlaps(np.asarray(mesh.vertices, np.float64), mesh.faces[shown], mesh.uv, uv_faces)
+
+
+def _overlaps(vertices: Floats, faces: Ints, uv: Floats, uv_faces: Ints) -> list[Finding]:
+    """Whether a texture layout lies on itself; arguments as of `measure`."""
+    layout = measure(vertices, faces, uv, uv_faces)
     if layout.flipped or layout.crossings:
         return [
             Finding(
@@ -385,14 +423,17 @@ def draw_check(path: Path, size: int = 560) -> Picture:
     Args:
         path: as `check`'s; size: pixels, of each side of a view.
 
+    Without landmarks it is drawn along the axes of the file, for picking them.
+
     Raises:
-        InputError: the mesh or its landmarks are not there, or cannot be read.
+        InputError: the mesh is not there, or cannot be read.
     """
     from mimicme.pipeline.drawing.render import contact_sheet, draw_points, look_at, render
 
-    files = find_files(path)
-    file, points = read_template(files)
-    raw = file.mesh
+    files, points, _ = _read(path)
+    raw = read_template_mesh(files).mesh
+    if points is None:
+        return _draw_bare(raw, size, files.name)
     if without_jaw(points):
         points, _ = with_jaw(points)
     axes, _ = face_axes(points)
@@ -424,3 +465,26 @@ def draw_check(path: Path, size: int = 560) -> Picture:
             draw_points(render(mesh, camera, samples=2), camera.project(points), colors, size / 140, words)
         )
     return contact_sheet(drawn, list(views), columns=3, title=f"{files.name}: landmarks")
+
+
+def _draw_bare(raw: Mesh, size: int, name: str) -> Picture:
+    """A mesh from six sides, +y up in four of them."""
+    from mimicme.pipeline.drawing.render import contact_sheet, look_at, render
+
+    vertices = np.asarray(raw.vertices, np.float64)
+    middle = (vertices.min(axis=0) + vertices.max(axis=0)) / 2
+    scale = DRAWN_MM / max(float(np.ptp(vertices, axis=0).max()), 1e-300)
+    mesh = Mesh(scale * (vertices - middle), raw.faces)
+    views = {
+        "from +z": (0.0, 0.0),
+        "from +x": (90.0, 0.0),
+        "from -x": (-90.0, 0.0),
+        "from -z": (180.0, 0.0),
+        "from +y": (0.0, 89.9),
+        "from -y": (0.0, -89.9),
+    }
+    drawn = [
+        render(mesh, look_at(mesh.vertices, yaw, pitch, (size, size), margin=0.1), samples=2)
+        for yaw, pitch in views.values()
+    ]
+    return contact_sheet(drawn, list(views), columns=3, title=f"{name}: no landmarks")

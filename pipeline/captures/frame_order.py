@@ -5,7 +5,7 @@
     0.967, 1.000, 1.033             0, 1, 2, and their times
 
 Names that differ in several numbers of which no single one tells the order are a problem that is said, with a layout
-that settles it.  One name alone has its last number.
+that settles it.  One name alone has its last number that is no size, as `10K` of triangles.
 """
 
 from __future__ import annotations
@@ -28,6 +28,11 @@ from mimicme.pipeline.captures.name_times import (
 
 _INTEGER = re.compile(r"-?[0-9]+")
 _LONGEST = 18  # digits of a number that fits into 64 bits
+_SIZE = re.compile(
+    r"[0-9]+(?:[.,][0-9]+)?(?:k|mm|cm|um|fps|hz|px|dpi|tris?|triangles|faces|verts?|vertices)(?![a-z])",
+    re.IGNORECASE,
+)
+"""A number with its unit: how many triangles, how large, how fast; frames are not counted in these."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,11 @@ def frame_number(text: str) -> int:
     return _number(runs[-1]) if runs else 0
 
 
+def without_sizes(text: str) -> str:
+    """A name without its numbers that have a unit: `head_10K` has none that could count frames."""
+    return _SIZE.sub("", text)
+
+
 def natural_key(text: str) -> tuple[tuple[int, int | str], ...]:
     """For sorting names with numbers by their value: `a9` before `a10`."""
     parts = re.split(r"([0-9]+)", text.casefold())
@@ -83,7 +93,7 @@ def order_frames(texts: Iterable[str], expected: frozenset[str] = frozenset(), o
     if times is not None:
         return _doubtful(names, times) if times.doubt else _by_time(names, times)
     if len(names) == 1:
-        return FrameOrder({names[0]: frame_number(names[0])})
+        return FrameOrder({names[0]: frame_number(without_sizes(names[0]))})
     if are_doubtful_dates(names):
         problem = (
             "of the dates in its files' names day and month cannot be told (write the year first: 2026-02-01)"

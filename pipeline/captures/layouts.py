@@ -28,7 +28,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from mimicme.pipeline.captures import unread
-from mimicme.pipeline.captures.frame_order import FrameOrder, order_frames
+from mimicme.pipeline.captures.frame_order import FrameOrder, order_frames, without_sizes
 from mimicme.pipeline.captures.recordings import Recording, find_recordings, without_recordings
 from mimicme.pipeline.errors import ConfigError, InputError
 from mimicme.pipeline.rgbd.recipe import NAME as RECIPE
@@ -488,7 +488,7 @@ def detect(files: list[str]) -> tuple[str, str]:
         pattern, why = LAYOUTS["flat"], "directly in the folder: one scan is one subject"
     elif depth == 1:
         stems = [Path(name).stem for name in files if name.count("/") == 1]
-        numbered = sum(bool(re.search(r"[0-9]", stem)) for stem in stems)
+        numbered = sum(bool(re.search(r"[0-9]", without_sizes(stem))) for stem in stems)
         if 2 * numbered > len(stems):
             pattern, why = (
                 "{subject}/{frame}.{ext}",

@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -160,23 +162,30 @@ def find_files(source: str | Path) -> TemplateFiles:
     if str(source) == EMBEDDED:
         data = embedded_data()
         return TemplateFiles(data / "template.ply", data / "template.ljson", None, EMBEDDED)
-    mesh = Path(source)
+    files = files_beside(Path(source))
+    mesh = files.mesh
     if not mesh.is_file():
         raise InputError(
             "the template file is not there",
             where=mesh,
             expected=f"an OBJ or PLY file, or '{EMBEDDED}' for the embedded template",
         )
-    beside = [mesh.with_suffix(s) for s in EXTENSIONS if mesh.with_suffix(s).is_file()]
-    if not beside:
+    if not files.landmarks.is_file():
         raise InputError(
             "the template has no landmarks beside it",
             where=mesh,
             expected=" or ".join(mesh.with_suffix(s).name for s in EXTENSIONS[:2]),
             todo="Write its 68 landmarks, or the 51 without the jaw, to a file with the same stem.",
         )
+    return files
+
+
+def files_beside(mesh: Path) -> TemplateFiles:
+    """The files that belong to a mesh file by their names; its landmarks' is not there where none of any kind is."""
+    beside = [mesh.with_suffix(s) for s in EXTENSIONS if mesh.with_suffix(s).is_file()]
+    landmarks = beside[0] if beside else mesh.with_suffix(EXTENSIONS[0])
     masks = mesh.with_name(f"{mesh.stem}.masks.npz")
-    return TemplateFiles(mesh, beside[0], masks if masks.is_file() else None, mesh.stem)
+    return TemplateFiles(mesh, landmarks, masks if masks.is_file() else None, mesh.stem)
 
 
 def template_source_digest(source: str | Path) -> str:
@@ -216,17 +225,41 @@ def read_template(files: TemplateFiles) -> tuple[MeshFile, Floats]:
     Raises:
         InputError: one of them cannot be read.
     """
+    return read_template_mesh(files), read_template_landmarks(files)
+
+
+def read_template_mesh(files: TemplateFiles) -> MeshFile:
+    """A template's mesh file.
+
+    Raises:
+        InputError: it cannot be read.
+    """
     from mimicme.pipeline.formats.meshio import read_mesh
 
+    with _refused_here(files.mesh):
+        return read_mesh(_read(files.mesh), files.mesh.name)
+
+
+def read_template_landmarks(files: TemplateFiles) -> Floats:
+    """A template's landmarks (68, 3), NaN where absent, as they lie in their file.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    with _refused_here(files.landmarks):
+        return np.asarray(read_landmarks(_read(files.landmarks), files.landmarks.name).points, np.float64)
+
+
+@contextmanager
+def _refused_here(path: Path) -> Iterator[None]:
+    """A reader of captures rejects a frame; there is no run without a template."""
     try:
-        mesh = read_mesh(_read(files.mesh), files.mesh.name)
-        points = np.asarray(read_landmarks(_read(files.landmarks), files.landmarks.name).points, np.float64)
-    except FrameRejected as error:  # a reader of captures rejects a frame; there is no run without a template
+        yield
+    except FrameRejected as error:
         raise InputError(
-            f"the template cannot be used: {error.what}", where=error.where or files.mesh, seen=error.seen,
+            f"the template cannot be used: {error.what}", where=error.where or path, seen=error.seen,
             expected=error.expected, todo=error.todo,
         ) from error  # fmt: skip
-    return mesh, points
 
 
 def prepare(source: str | Path) -> Template:

@@ -5,17 +5,21 @@ nothing tells it that the other lip is where its own should end: what the stiffn
 points of the two lips that touch, or nearly do, on the template are paired, and where the scan goes on between the
 two of a pair they attract each other, as landmarks do.  Where it does not - an open mouth, teeth, a tongue that is
 out - nothing attracts; that two lips do not cross is contact.py's business.
+
+The points are the vertices of a fine mesh.  A coarse one has few along its lips, and between them nothing would say
+whether they are closed: there they are also points inside its triangles.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from mimicme.pipeline.arrays import Bools, Floats, Ints
+from mimicme.pipeline.arrays import Floats, Ints
 from mimicme.pipeline.geometry.mesh import edges
 from mimicme.pipeline.geometry.spatial import Surface
 from mimicme.pipeline.geometry.triangle_grid import nearest_on
@@ -26,8 +30,8 @@ CORNERS = (48, 54)
 PATCH_MM = 14.0
 """How far from the lips' middles, along the surface, the two are told apart."""
 BAND_MM, WINDOW_MM = 0.3, 2.5
-"""A vertex belongs to the line of contact when its distance to the other lip is within `BAND_MM` of the least within
-`WINDOW_MM` around it."""
+"""A point belongs to the line of contact when its distance to the other lip is within `BAND_MM` of the least within
+`WINDOW_MM` around it; and points of one lip are no farther apart than that."""
 STRETCH_MM, LEAST_CLOSED = 12.0, 0.9
 """Lips are closed where this share of the line within this distance is: at the corners of an open mouth they are
 never far apart."""
@@ -41,8 +45,10 @@ LOOK_FROM_MM = 12.0
 BESIDE_MM = 0.5
 """A scanner may lose the crease itself: a gap in the scan narrower than twice this is taken for closed lips."""
 IN_FRONT_MM, BEHIND_MM = 3.0, 0.7
-"""How far in front of a pair's middle, and behind it, the scan's surface may lie to be the lips' own: teeth lie
-farther behind."""
+"""How far in front of a pair's middle, beyond what the template's own lips do at rest, and behind it, the scan's
+surface may lie to be the lips' own: teeth lie farther behind, a tongue before them."""
+MOST_PARTS = 16
+"""Parts that an edge is cut into at most, however long: a triangle of 40 mm is no lip's."""
 
 
 @dataclass(frozen=True)
@@ -50,84 +56,90 @@ class Lips:
     """The two lips of a template.
 
     Attributes:
-        band: (k,) vertices on the line of contact, those of the upper lip first; upper: how many are of the upper.
+        line: (k, V) barycentric rows of points on the line of contact, those of the upper lip first; upper: how many
+            are of the upper.
         faces: the triangles of the upper and of the lower lip, (t, 3) each.
-        around: (k, V) rows that sum the normals around each vertex.
-        along: (k, k) rows that take the mean over the line around each vertex.
+        around: (k, V) rows that sum the normals around each point.
+        along: (k, k) rows that take the mean over the line around each point.
         areas: (k,) mm^2.
-        at_rest: (k, V) rows that take the closest point of the other lip from each vertex, on the template.
+        at_rest: (k, V) rows that take the closest point of the other lip from each point, on the template.
+        depth: (k,) mm, how far between the lips of the template a pair lies.
     """
 
-    band: NDArray[np.int64]
+    line: sparse.csr_matrix
     upper: int
     faces: tuple[Ints, Ints]
     around: sparse.csr_matrix
     along: sparse.csr_matrix
     areas: Floats
     at_rest: sparse.csr_matrix
+    depth: Floats
 
     def attraction(
         self, vertices: Floats, normals: Floats, scan: Surface
     ) -> tuple[sparse.csr_matrix, Floats, Floats]:
         """Rows (k, V), the points (k, 3) that they should give, mm, and (k,) areas, mm^2, 0 where nothing attracts.
 
-        A row is a vertex less the closest point of the other lip.
+        A row is a point less the closest one of the other lip.
 
         Args:
             vertices, normals: (V, 3) of the mesh; scan: in the same frame.
         """
-        rows, closest, facing = _pairs(vertices, normals, self.band, self.upper, self.faces)
-        place = vertices[self.band]
+        rows, closest, facing = _pairs(vertices, normals, self.line, self.upper, self.faces)
+        place = self.line @ vertices
         apart = place - closest
         distance = np.linalg.norm(apart, axis=1)
-        outwards = self.around @ normals
-        outwards /= np.maximum(np.linalg.norm(outwards, axis=1, keepdims=True), 1e-9)
-        closed = (distance < FARTHEST_MM) & _goes_on(scan, (place + closest) / 2, apart, outwards)
+        outwards = _outwards(self.around, normals)
+        before = _before(scan, (place + closest) / 2, apart, outwards)
+        closed = (distance < FARTHEST_MM) & (before > -BEHIND_MM) & (before < IN_FRONT_MM + self.depth)
         closed &= self.along @ closed >= LEAST_CLOSED
         return rows, GAP_MM * facing, np.where(closed, self.areas, 0.0)
 
 
 def _pairs(
-    vertices: Floats, normals: Floats, band: NDArray[np.int64], upper: int, faces: tuple[Ints, Ints]
+    vertices: Floats, normals: Floats, line: sparse.csr_matrix, upper: int, faces: tuple[Ints, Ints]
 ) -> tuple[sparse.csr_matrix, Floats, Floats]:
-    """Rows (k, V) that take the closest point of the other lip from each vertex of the line of contact, that point
+    """Rows (k, V) that take the closest point of the other lip from each point of the line of contact, that point
     (k, 3), and the normal (k, 3) there; arguments as in `Lips`.
 
     The normal is interpolated: the closest point is often an edge's or a vertex's, where which of the triangles it is
     on, and so a triangle's own normal, is rounding's choice.
     """
-    count = len(band)
+    count = line.shape[0]
+    place = line @ vertices
     closest, facing = np.empty((count, 3)), np.empty((count, 3))
     corners, weights = np.empty((count, 3), np.int64), np.empty((count, 3))
     for mine, other in ((slice(0, upper), 1), (slice(upper, None), 0)):
-        place, sheet = vertices[band[mine]], faces[other]
-        found = nearest_on(place, Surface(vertices, sheet).closest(place).triangles, vertices, sheet)
+        sheet = faces[other]
+        found = nearest_on(
+            place[mine], Surface(vertices, sheet).closest(place[mine]).triangles, vertices, sheet
+        )
         closest[mine], weights[mine] = found.points, found.weights
         corners[mine] = sheet[found.triangles]
         facing[mine] = np.einsum("kc,kcx->kx", found.weights, normals[corners[mine]])
     facing /= np.maximum(np.linalg.norm(facing, axis=1, keepdims=True), 1e-9)
     rows = sparse.csr_matrix(
-        (
-            np.concatenate([np.ones(count), -weights.ravel()]),
-            (
-                np.concatenate([np.arange(count), np.repeat(np.arange(count), 3)]),
-                np.concatenate([band, corners.ravel()]),
-            ),
-        ),
-        shape=(count, len(vertices)),
+        (weights.ravel(), (np.repeat(np.arange(count), 3), corners.ravel())), shape=line.shape
     )
-    return rows, closest, facing
+    return (line - rows).tocsr(), closest, facing
 
 
-def _goes_on(scan: Surface, middle: Floats, apart: Floats, outwards: Floats) -> Bools:
-    """(k,) True where a scan has a surface at the middle (k, 3) of a pair, seen from outside: directions (k, 3)."""
+def _before(
+    scan: Surface, middle: Floats, apart: Floats, outwards: Floats, beside_mm: float | Floats = BESIDE_MM
+) -> Floats:
+    """(k,) mm, how far a surface lies before the middle (k, 3) of a pair, seen from outside, -inf where there is none.
+
+    Args:
+        apart: (k, 3) from one of the pair to the other; outwards: (k, 3) unit; beside_mm: how far above and below the
+            middle is looked as well, one number or (k, 1).
+    """
     across = apart - (apart * outwards).sum(axis=1, keepdims=True) * outwards
     across /= np.maximum(np.linalg.norm(across, axis=1, keepdims=True), 1e-9)
     depth = np.full(len(middle), -np.inf)
-    for beside in (-BESIDE_MM, 0.0, BESIDE_MM):
-        hit = scan.cast(middle + beside * across + LOOK_FROM_MM * outwards, -outwards)
+    for side in (-1, 0, 1):
+        hit = scan.cast(middle + side * beside_mm * across + LOOK_FROM_MM * outwards, -outwards)
         depth = np.maximum(depth, np.where(hit.hit, LOOK_FROM_MM - hit.distances, -np.inf))
-    return np.asarray((depth > -BEHIND_MM) & (depth < IN_FRONT_MM))
+    return depth
 
 
 def find_lips(
@@ -166,28 +178,92 @@ def find_lips(
     sides = [np.asarray(faces[lip[faces].all(axis=1)], np.int32) for lip in lips]
     if not all(map(len, sides)):
         return None
-    band = []
-    for lip, other in ((lips[0] & facing, sides[1]), (lips[1] & facing, sides[0])):
-        mine = np.flatnonzero(lip)
+    points, point_areas = _sampled(vertices, faces[(lips[0] | lips[1])[faces].any(axis=1)])
+    places, of_facing = points @ vertices, (points @ facing) > 0
+    lines, line_areas = [], []
+    for lip, other in ((lips[0], sides[1]), (lips[1], sides[0])):
+        # all of its corners are the lip's
+        mine = np.flatnonzero(((points @ lip) > 1 - 1e-9) & of_facing)
         if not len(mine):
             return None
-        gap = Surface(vertices, other).distance(vertices[mine])
-        near = cKDTree(vertices[mine]).query_ball_point(vertices[mine], WINDOW_MM)
+        gap = Surface(vertices, other).distance(places[mine])
+        near = cKDTree(places[mine]).query_ball_point(places[mine], WINDOW_MM)
         least = np.array([gap[those].min() for those in near])
         on_line = (gap <= least + BAND_MM) & (gap < FARTHEST_MM)
-        band.append(mine[on_line])
-    both = np.concatenate(band)
-    if not len(both):
+        lines.append(points[mine[on_line]])
+        line_areas.append(point_areas[mine[on_line]])
+    line = sparse.vstack(lines, format="csr")
+    if not line.shape[0]:
         return None
-    around = cKDTree(vertices).query_ball_point(vertices[both], AROUND_MM)
-    rows = np.repeat(np.arange(len(both)), [len(those) for those in around])
+    place = line @ vertices
+    around = cKDTree(vertices).query_ball_point(place, AROUND_MM)
+    rows = np.repeat(np.arange(len(place)), [len(those) for those in around])
     columns = np.concatenate([np.sort(those) for those in around]).astype(np.int64)
     # the inside of a lip faces backwards and says nothing about where out is
     outer = normals[columns, 2] > 0
-    matrix = sparse.csr_matrix((areas[columns] * outer, (rows, columns)), shape=(len(both), len(vertices)))
-    near = cKDTree(vertices[both]).sparse_distance_matrix(cKDTree(vertices[both]), STRETCH_MM).tocsr()
-    near = sparse.csr_matrix(near > 0, dtype=float) + sparse.identity(len(both), format="csr")
+    matrix = sparse.csr_matrix((areas[columns] * outer, (rows, columns)), shape=line.shape)
+    near = cKDTree(place).sparse_distance_matrix(cKDTree(place), STRETCH_MM).tocsr()
+    near = sparse.csr_matrix(near > 0, dtype=float) + sparse.identity(len(place), format="csr")
     along = sparse.diags(1 / np.asarray(near.sum(axis=1)).ravel()) @ near
-    upper, sheets = len(band[0]), (sides[0], sides[1])
-    at_rest = _pairs(vertices, normals, both, upper, sheets)[0]
-    return Lips(both, upper, sheets, matrix, along.tocsr(), areas[both], at_rest)
+    upper, sheets = lines[0].shape[0], (sides[0], sides[1])
+    at_rest, closest, _ = _pairs(vertices, normals, line, upper, sheets)
+    apart = place - closest
+    # a template's lips may be apart: what lies before the pair are the lips, not what is seen through the slit
+    beside = BESIDE_MM + np.linalg.norm(apart, axis=1, keepdims=True) / 2
+    outwards = _outwards(matrix, normals)
+    depth = _before(Surface(vertices, faces), (place + closest) / 2, apart, outwards, beside)
+    return Lips(
+        line,
+        upper,
+        sheets,
+        matrix,
+        along.tocsr(),
+        np.concatenate(line_areas),
+        at_rest,
+        np.maximum(depth, 0.0),
+    )
+
+
+def _outwards(around: sparse.csr_matrix, normals: Floats) -> Floats:
+    """(k, 3) unit, the directions out of the face; arguments as in `Lips`."""
+    outwards = around @ normals
+    return np.asarray(outwards / np.maximum(np.linalg.norm(outwards, axis=1, keepdims=True), 1e-9))
+
+
+def _sampled(vertices: Floats, faces: Ints) -> tuple[sparse.csr_matrix, Floats]:
+    """Points on triangles (t, 3) no farther apart than `WINDOW_MM`: barycentric rows (n, V) and their areas (n,), mm^2.
+
+    They are the corners, and those of the equal parts that triangles with longer edges are cut into.
+    """
+    corners = vertices[faces]
+    longest = np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2).max(axis=1)
+    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1) / 2
+    parts = np.maximum(np.ceil(longest / WINDOW_MM - 1e-9), 1).astype(np.int64)
+    # powers of two: both triangles of an edge put their points in the same places
+    parts = np.minimum(2 ** np.ceil(np.log2(parts)).astype(np.int64), MOST_PARTS)
+    shares: dict[tuple[tuple[int, int], ...], float] = {}
+    step = int(parts.max(initial=1))
+    for face, count, whole in zip(faces.tolist(), parts.tolist(), area.tolist(), strict=True):
+        for weights, share in _parts_of_triangle(count):
+            key = tuple(sorted((v, w * step // count) for v, w in zip(face, weights, strict=True) if w))
+            shares[key] = shares.get(key, 0.0) + whole * share
+    keys = sorted(shares)
+    rows = np.repeat(np.arange(len(keys)), [len(key) for key in keys])
+    columns, weights = (np.array([part[k] for key in keys for part in key]) for k in (0, 1))
+    points = sparse.csr_matrix((weights / step, (rows, columns)), shape=(len(keys), len(vertices)))
+    return points, np.array([shares[key] for key in keys])
+
+
+@lru_cache(maxsize=16)
+def _parts_of_triangle(count: int) -> tuple[tuple[tuple[int, int, int], float], ...]:
+    """Of a triangle whose edges are cut into `count` parts: the corners of the parts, barycentric and in `count`ths,
+    and the share of the area that is each one's."""
+    shares: dict[tuple[int, int, int], float] = {}
+    for i in range(count):
+        for j in range(count - i):
+            upright = [(i, j), (i + 1, j), (i, j + 1)]
+            turned = [(i + 1, j), (i, j + 1), (i + 1, j + 1)] if i + j + 1 < count else []
+            for a, b in upright + turned:
+                corner = (count - a - b, a, b)
+                shares[corner] = shares.get(corner, 0.0) + 1 / (3 * count**2)
+    return tuple(sorted(shares.items()))

@@ -135,7 +135,26 @@ def test_vertices_of_no_triangle(small, tmp_path):
     assert "3 vertices belong to no triangle" in said(found, "note")
 
 
-def test_without_landmarks_it_says_what_to_write(small, tmp_path):
-    shutil.copy(small, tmp_path / "bare.obj")
-    result = called("template", "check", tmp_path / "bare.obj")
-    assert result.exit_code == 2 and "51 without the jaw" in result.output
+def test_without_landmarks_it_says_what_to_write_and_checks_the_rest(small, tmp_path):
+    mesh, _ = parts(small)
+    faces = np.concatenate([mesh.faces, mesh.faces[:1]])
+    write_obj(tmp_path / "bare.obj", Mesh(mesh.vertices, faces))
+    found = findings(tmp_path / "bare.obj", 1, "--picture", tmp_path / "bare.png")
+    assert "51 without the jaw" in said(found, "error")
+    assert "edges have more than two triangles" in said(found, "note")
+    assert "no texture coordinates" in said(found, "note") and "One piece" in said(found, "ok")
+    from PIL import Image
+
+    with Image.open(tmp_path / "bare.png") as picture:
+        assert min(picture.size) > 500
+
+
+def test_landmarks_that_cannot_be_read_do_not_hide_the_rest(small, tmp_path):
+    shutil.copy(small, tmp_path / "other.obj")
+    (tmp_path / "other.ljson").write_text("{")
+    found = findings(tmp_path / "other.obj", 1)
+    assert "other.ljson" in said(found, "error") and "One piece" in said(found, "ok")
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    assert called("template", "check", tmp_path / "none.obj").exit_code == 2

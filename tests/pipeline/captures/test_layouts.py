@@ -73,6 +73,7 @@ def test_patterns_that_leave_or_name_no_mesh(tmp_path, layout):
         (["ann.obj", "bob.ply"], "{subject}.{ext}"),
         (["S1/000.obj", "S1/001.obj"], "{subject}/{frame}.{ext}"),
         (["S1/smile.obj", "S1/neutral.obj"], "{subject}/{sequence}.{ext}"),
+        (["S1/smile_10K.obj", "S1/neutral_10K.obj"], "{subject}/{sequence}.{ext}"),
         (["F01/F01_AN01WH_F3D.obj", "F01/F01_HA02WH_F3D.obj"], "{subject}/{subject}_{sequence}_F3D.{ext}"),
         (["1/models_reg/1_neutral.obj", "1/models_reg/2_smile.obj"], "{subject}/models_reg/{sequence}.{ext}"),
     ],

@@ -8,17 +8,20 @@ from scipy import sparse
 
 from mimicme.pipeline.geometry.mesh import vertex_areas, vertex_normals
 from mimicme.pipeline.geometry.spatial import Surface
-from mimicme.stages.register.closure import GAP_MM, LOWER, UPPER, find_lips
+from mimicme.stages.register.closure import GAP_MM, IN_FRONT_MM, LOWER, UPPER, WINDOW_MM, find_lips
 
 STEP = 0.5
 
 
-def lips(gap: float):
+def lips(gap: float, step: float = 1.0):
     """Two half-pipes, one above the other, whose backs go up and down: a mouth 40 mm wide with a slit at y = 0.
+
+    Args:
+        gap: mm between them; step: mm between vertices across the face.
 
     Returns vertices (V, 3), faces (t, 3), landmarks (68, V) and the number of vertices of the upper lip.
     """
-    x = np.arange(-20, 20.1, 1.0)
+    x = np.arange(-20, 20.1, step)
     turn = np.linspace(-0.5 * np.pi, 0.5 * np.pi, 13)  # from the slit, over the front, to the far end
     radius = 5.0
     profile = np.stack([radius + radius * np.sin(turn), radius * np.cos(turn)], axis=1)  # y above the slit, z
@@ -41,19 +44,45 @@ def lips(gap: float):
     front = (len(flap) + 6) * m
     for start, those in ((0, UPPER), (len(upper), LOWER)):
         for k, mark in enumerate(those):
-            marks[mark, start + front + 12 + 3 * k] = 1.0
+            marks[mark, start + front + round((12 + 3 * k) / step)] = 1.0
     return vertices, faces, marks.tocsr(), len(upper)
 
 
 @pytest.fixture(scope="module")
 def mouth():
-    vertices, faces, marks, count = lips(0.1)
+    return found_in(*lips(0.1))
+
+
+def found_in(vertices, faces, marks, count):
     normals = vertex_normals(vertices, faces)
     found = find_lips(
         vertices, faces, normals, vertex_areas(vertices, faces), marks, np.arange(len(vertices))
     )
     assert found is not None
     return vertices, faces, found, count
+
+
+def test_of_a_coarse_mesh_the_line_has_points_between_its_vertices(mouth):
+    """10 mm between vertices would leave the slit to five of them."""
+    vertices, _, found, _ = found_in(*lips(0.1, step=10.0))
+    for lip in (found.line[: found.upper], found.line[found.upper :]):
+        across = np.unique((lip @ vertices)[:, 0].round(6))
+        np.testing.assert_allclose(across[[0, -1]], [-20.0, 20.0])
+        assert np.diff(across).max() <= 1.5 * WINDOW_MM
+        np.testing.assert_allclose(np.asarray(lip.sum(axis=1)).ravel(), 1.0)
+    # a millimetre of the slit pulls as on the fine mesh, about
+    fine, length = mouth[2], np.ptp((mouth[2].line @ mouth[0])[:, 0])
+    assert 0.4 < (found.areas.sum() / 40.0) / (fine.areas.sum() / length) < 2.5
+
+
+@pytest.mark.parametrize(("farther", "closed"), [(1.0, True), (3.5, False)])
+def test_lips_that_lie_deep_in_the_template_may_lie_as_deep_behind_the_scan(mouth, farther, closed):
+    """A scan shows nothing of how far a slit goes in: the template's own surface tells how deep its line lies."""
+    vertices, faces, found, _ = mouth
+    np.testing.assert_allclose(found.depth, 2.13, atol=0.1)
+    now = apart(vertices, mouth, 1.0)
+    scan = skin(IN_FRONT_MM + farther)
+    assert (found.attraction(now, vertex_normals(now, faces), scan)[2] > 0).all() == closed
 
 
 def skin(z: float = 0.0, below: float = -30.0, above: float = 30.0):
@@ -71,9 +100,10 @@ def apart(vertices: np.ndarray, mouth, by: float) -> np.ndarray:
 
 def test_the_line_of_contact_is_found_on_both_lips(mouth):
     vertices, _, found, count = mouth
-    assert found.upper > 20 and len(found.band) - found.upper > 20
-    assert (found.band[: found.upper] < count).all() and (found.band[found.upper :] >= count).all()
-    assert np.abs(vertices[found.band, 1]).max() < 0.5
+    upper, lower = found.line[: found.upper], found.line[found.upper :]
+    assert upper.shape[0] > 20 and lower.shape[0] > 20
+    assert (upper.indices < count).all() and (lower.indices >= count).all()
+    assert np.abs(found.line @ vertices)[:, 1].max() < 0.5
 
 
 def test_lips_before_skin_attract_each_other(mouth):
