@@ -84,6 +84,20 @@ class Lids:
         return after
 
 
+def lid_opening(eye: Floats) -> float:
+    """How far the lids of an eye's landmarks (6, 3) are apart, mm, canonical frame; NaN where one is absent.
+
+    It is measured upwards, across the line between the corners: two points of the lids that face each other are seldom
+    one above the other, and those of a closed eye, with a millimetre of noise, may have passed each other.
+    """
+    across = eye[3] - eye[0]
+    across = across / max(float(np.linalg.norm(across)), 1e-9)
+    up = np.array([0.0, 1.0, 0.0]) - across[1] * across
+    up /= max(float(np.linalg.norm(up)), 1e-9)
+    apart = float(((eye[UPPER_LID[1:3]] - eye[LOWER_LID[1:3]]) @ up).mean())
+    return max(apart, 0.0) if np.isfinite(apart) else np.nan
+
+
 def patches(vertices: Floats, landmarks: Floats) -> tuple[Bools, Bools]:
     """(V,) twice, of the right and of the left eye: True on what a template shows between the lids.
 

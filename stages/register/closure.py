@@ -14,21 +14,29 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from mimicme.pipeline.arrays import Floats, Ints
+from mimicme.pipeline.arrays import Bools, Floats, Ints
 from mimicme.pipeline.geometry.mesh import edges
 from mimicme.pipeline.geometry.spatial import Surface
 from mimicme.pipeline.geometry.triangle_grid import nearest_on
 
+if TYPE_CHECKING:
+    from scipy.spatial import cKDTree
+
 UPPER, LOWER = (50, 51, 52, 61, 62, 63), (56, 57, 58, 65, 66, 67)
 """Landmarks (iBUG-68) in the middle of each lip."""
 CORNERS = (48, 54)
-PATCH_MM = 14.0
-"""How far from the lips' middles, along the surface, the two are told apart."""
+PATCH_MM = 20.0
+"""How far from the lips' middles, along the surface, the two are told apart: beyond the corners of a wide mouth."""
+SHEET_MM = 10.0
+"""How far from the line of contact a lip reaches; what is farther is no other lip's closest point."""
+SAME_SKIN = 0.5
+"""Cosine between the normals of a vertex and of the other lip where it is nearest, from which on they are one skin."""
 BAND_MM, WINDOW_MM = 0.3, 2.5
 """A point belongs to the line of contact when its distance to the other lip is within `BAND_MM` of the least within
 `WINDOW_MM` around it; and points of one lip are no farther apart than that."""
@@ -39,6 +47,13 @@ AROUND_MM = 8.0
 """Over what radius the direction out of the face is averaged."""
 GAP_MM = 0.2
 """What is left between two lips that touch, so that they do not cross."""
+SEAL_MM = 0.04
+"""What is left in the end, where the fit's own gap would be seen as a line of light."""
+SEAL_NEAR_MM, SEAL_LATERAL_MM = 0.8, 0.3
+"""Points of two lips so near to each other, and so nearly opposite, are sealed; the fit has brought them there."""
+SEAL_AROUND_MM, SEAL_REACH_MM = 2.5, 2.5
+"""Lips move by what their nearest points within the first need; skin within the second of them goes along."""
+SEAL_ROUNDS = 4
 FARTHEST_MM = 5.0
 """Lips farther apart than this are left to landmarks and surface."""
 LOOK_FROM_MM = 12.0
@@ -86,14 +101,100 @@ class Lips:
             vertices, normals: (V, 3) of the mesh; scan: in the same frame.
         """
         rows, closest, facing = _pairs(vertices, normals, self.line, self.upper, self.faces)
+        closed = self._closed(vertices, normals, closest, scan)
+        return rows, GAP_MM * facing, np.where(closed, self.areas, 0.0)
+
+    def sealed(self, vertices: Floats, normals: Floats, scan: Surface) -> Floats:
+        """(V, 3) with the gap that the fit leaves between lips that touch closed to `SEAL_MM`, and where they have
+        passed each other opened to it.
+
+        The fit holds points of both lips apart by `GAP_MM`, more or less, and between these points nothing: from
+        the front it is seen as dashes of light.  Here both sheets move, each by a half, and the skin beside them goes
+        along less and less.
+
+        Args: as of `attraction`.
+        """
+        from scipy.spatial import cKDTree
+
+        closest = _pairs(vertices, normals, self.line, self.upper, self.faces)[1]
+        closed = self._closed(vertices, normals, closest, scan)
+        if not closed.any():
+            return vertices
+        place = self.line @ vertices
+        line, shut = cKDTree(place), cKDTree(place[closed])
+        lips = [np.unique(sheet).astype(np.int64) for sheet in self.faces]
+        away = [shut.query(vertices[lip], distance_upper_bound=SEAL_REACH_MM)[0] for lip in lips]
+        mine = [lip[np.isfinite(far)] for lip, far in zip(lips, away, strict=True)]
+        both, upper = np.concatenate(mine), len(mine[0])
+        if not upper or upper == len(both):
+            return vertices
+        # the ends of a closed stretch give way to what is open beside them
+        share = _nearness(vertices[both], shut) / np.maximum(_nearness(vertices[both], line), 1e-9)
+        far = np.concatenate(away)
+        share *= _fading(far[np.isfinite(far)])
+        skirts = [
+            _skirt(vertices, lip, part) for lip, part in zip(lips, (both[:upper], both[upper:]), strict=True)
+        ]
+        seam = cKDTree(vertices[both])
+        pairs = seam.sparse_distance_matrix(seam, SEAL_AROUND_MM, output_type="ndarray")
+        # nothing here jumps with a distance: rounding must not say how lips are sealed
+        beyond = SEAL_NEAR_MM * np.maximum(2 * pairs["v"] / SEAL_AROUND_MM - 1, 0)
+        found, itself = vertices.copy(), _rows_of(both, len(vertices))
+        for _ in range(SEAL_ROUNDS):
+            _, closest, facing = _pairs(found, normals, itself, upper, self.faces)
+            apart = found[both] - closest
+            gap = (apart * facing).sum(axis=1)
+            beside = np.linalg.norm(apart - gap[:, None] * facing, axis=1)
+            gap += SEAL_NEAR_MM * np.maximum(beside / SEAL_LATERAL_MM - 1, 0)
+            gap += SEAL_NEAR_MM * np.maximum(4 * (facing * normals[both]).sum(axis=1), 0)
+            least = np.full(len(both), np.inf)
+            np.minimum.at(least, pairs["i"], gap[pairs["j"]] + beyond)
+            need = least - SEAL_MM
+            need = np.sign(need) * np.minimum(np.abs(need), np.maximum(SEAL_NEAR_MM - np.abs(need), 0))
+            step = -0.5 * (share * need)[:, None] * facing
+            for (index, rows), part in zip(skirts, (slice(0, upper), slice(upper, None)), strict=True):
+                found[index] += rows @ step[part]
+        return found
+
+    def _closed(self, vertices: Floats, normals: Floats, closest: Floats, scan: Surface) -> Bools:
+        """(k,) True where the lips are closed on the scan, of a line of contact whose closest points are (k, 3)."""
         place = self.line @ vertices
         apart = place - closest
         distance = np.linalg.norm(apart, axis=1)
-        outwards = _outwards(self.around, normals)
-        before = _before(scan, (place + closest) / 2, apart, outwards)
+        before = _before(scan, (place + closest) / 2, apart, _outwards(self.around, normals))
         closed = (distance < FARTHEST_MM) & (before > -BEHIND_MM) & (before < IN_FRONT_MM + self.depth)
-        closed &= self.along @ closed >= LEAST_CLOSED
-        return rows, GAP_MM * facing, np.where(closed, self.areas, 0.0)
+        return np.asarray(closed & (self.along @ closed >= LEAST_CLOSED))
+
+
+def _fading(away: Floats) -> Floats:
+    """1 at a distance of 0, 0 from `SEAL_REACH_MM` on, without a kink."""
+    t = np.clip(1 - away / SEAL_REACH_MM, 0, 1)
+    return np.asarray(t * t * (3 - 2 * t))
+
+
+def _nearness(points: Floats, to: cKDTree) -> Floats:
+    """(k,) how many points of a tree lie near to each, less and less with their distance."""
+    from scipy.spatial import cKDTree
+
+    pairs = cKDTree(points).sparse_distance_matrix(to, SEAL_REACH_MM, output_type="ndarray")
+    return np.asarray(np.bincount(pairs["i"], _fading(pairs["v"]), len(points)), np.float64)
+
+
+def _skirt(
+    vertices: Floats, lip: NDArray[np.int64], seam: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], sparse.csr_matrix]:
+    """Vertices (m,) of a lip within `SEAL_REACH_MM` of its part of a seam (k,), and rows (m, k) that carry a movement
+    of the seam to them, less and less."""
+    from scipy.spatial import cKDTree
+
+    there = cKDTree(vertices[seam])
+    away = there.query(vertices[lip], distance_upper_bound=SEAL_REACH_MM)[0]
+    index = lip[np.isfinite(away)]
+    pairs = cKDTree(vertices[index]).sparse_distance_matrix(there, SEAL_REACH_MM, output_type="ndarray")
+    weights = np.exp(-((4 * pairs["v"] / SEAL_AROUND_MM) ** 2))
+    rows = sparse.csr_matrix((weights, (pairs["i"], pairs["j"])), shape=(len(index), len(seam)))
+    total = np.asarray(rows.sum(axis=1)).ravel()
+    return index, (sparse.diags(_fading(away[np.isfinite(away)]) / np.maximum(total, 1e-300)) @ rows).tocsr()
 
 
 def _pairs(
@@ -192,10 +293,18 @@ def find_lips(
         on_line = (gap <= least + BAND_MM) & (gap < FARTHEST_MM)
         lines.append(points[mine[on_line]])
         line_areas.append(point_areas[mine[on_line]])
-    line = sparse.vstack(lines, format="csr")
+    line, upper, sheets = sparse.vstack(lines, format="csr"), lines[0].shape[0], (sides[0], sides[1])
     if not line.shape[0]:
         return None
+    # beyond a corner the two are one piece of skin, which touches itself everywhere
+    facing_other = _pairs(vertices, normals, line, upper, sheets)[2]
+    slit = (facing_other * _unit(line @ normals)).sum(axis=1) < SAME_SKIN
+    upper, line, line_area = int(slit[:upper].sum()), line[slit], np.concatenate(line_areas)[slit]
+    if not upper or upper == line.shape[0]:
+        return None
     place = line @ vertices
+    at_line = np.isfinite(cKDTree(place).query(vertices, distance_upper_bound=SHEET_MM)[0])
+    sheets = (sheets[0][at_line[sheets[0]].any(axis=1)], sheets[1][at_line[sheets[1]].any(axis=1)])
     around = cKDTree(vertices).query_ball_point(place, AROUND_MM)
     rows = np.repeat(np.arange(len(place)), [len(those) for those in around])
     columns = np.concatenate([np.sort(those) for those in around]).astype(np.int64)
@@ -205,7 +314,6 @@ def find_lips(
     near = cKDTree(place).sparse_distance_matrix(cKDTree(place), STRETCH_MM).tocsr()
     near = sparse.csr_matrix(near > 0, dtype=float) + sparse.identity(len(place), format="csr")
     along = sparse.diags(1 / np.asarray(near.sum(axis=1)).ravel()) @ near
-    upper, sheets = lines[0].shape[0], (sides[0], sides[1])
     at_rest, closest, _ = _pairs(vertices, normals, line, upper, sheets)
     apart = place - closest
     # a template's lips may be apart: what lies before the pair are the lips, not what is seen through the slit
@@ -218,7 +326,7 @@ def find_lips(
         sheets,
         matrix,
         along.tocsr(),
-        np.concatenate(line_areas),
+        line_area,
         at_rest,
         np.maximum(depth, 0.0),
     )
@@ -226,8 +334,17 @@ def find_lips(
 
 def _outwards(around: sparse.csr_matrix, normals: Floats) -> Floats:
     """(k, 3) unit, the directions out of the face; arguments as in `Lips`."""
-    outwards = around @ normals
-    return np.asarray(outwards / np.maximum(np.linalg.norm(outwards, axis=1, keepdims=True), 1e-9))
+    return _unit(around @ normals)
+
+
+def _unit(directions: Floats) -> Floats:
+    return np.asarray(directions / np.maximum(np.linalg.norm(directions, axis=1, keepdims=True), 1e-9))
+
+
+def _rows_of(vertices: NDArray[np.int64], count: int) -> sparse.csr_matrix:
+    """Rows (k, count) that take these vertices (k,)."""
+    shape = len(vertices), count
+    return sparse.csr_matrix((np.ones(len(vertices)), (np.arange(len(vertices)), vertices)), shape=shape)
 
 
 def _sampled(vertices: Floats, faces: Ints) -> tuple[sparse.csr_matrix, Floats]:

@@ -17,14 +17,12 @@ from mimicme.pipeline.arrays import Bools, Floats, Ints
 from mimicme.pipeline.geometry.mesh import edges, transform, triangle_normals, vertex_normals
 from mimicme.pipeline.geometry.rigid import fit_rigid, fit_similarity_scale
 from mimicme.pipeline.landmarks import GROUPS, MIRROR
+from mimicme.pipeline.template.eyelids import EYES, lid_opening
 from mimicme.stages.register.cheeks import Cheeks
 
 MOUTH = GROUPS["mouth"]
-EYES = ("right_eye", "left_eye")
 MIDDLE = np.r_[27:31, 36, 39, 42, 45]
 """Landmarks that say where left and right meet: ridge of the nose, corners of the eyes."""
-LID_PAIRS = ((1, 5), (2, 4))
-"""Upper and lower lid, within an eye's six landmarks."""
 LIPS_MM, LIPS_DEEP_MM = 12.0, 12.0
 """What counts as the mouth: so near to its landmarks, and no deeper than that behind the lips."""
 RELIEF_MM = 5.0
@@ -206,14 +204,9 @@ def mouth_asymmetry(landmarks: Floats) -> float:
 def lids_shut(carried: Floats, given: Floats) -> float:
     """How much less far the lids of landmarks `carried` (68, 3) are open than those of `given` (68, 3, NaN absent), of
     the worse eye, mm; NaN where no eye has all of its lids."""
-    less = [_opening(given[GROUPS[eye]]) - _opening(carried[GROUPS[eye]]) for eye in EYES]
+    less = [lid_opening(given[GROUPS[eye]]) - lid_opening(carried[GROUPS[eye]]) for eye in EYES]
     known = [value for value in less if np.isfinite(value)]
     return max(known, default=np.nan)
-
-
-def _opening(eye: Floats) -> float:
-    """Mean distance between the lids of an eye's landmarks (6, 3)."""
-    return float(np.mean([np.linalg.norm(eye[up] - eye[low]) for up, low in LID_PAIRS]))
 
 
 def ear_drape(at_rest: Floats, found: Floats, same_person: bool = False) -> float:

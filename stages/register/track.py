@@ -18,7 +18,7 @@ from mimicme.pipeline.landmarks import GROUPS, N_LANDMARKS, eye_distance
 from mimicme.pipeline.landmarks.deviation import landmark_deviation
 from mimicme.pipeline.numerics.temporal import MIN_FRAMES, Regions, apart, runs, smooth, smooth_poses
 from mimicme.pipeline.template import Template, TemplateKey
-from mimicme.pipeline.template.eyelids import EYES
+from mimicme.pipeline.template.eyelids import EYES, lid_opening
 from mimicme.pipeline.template.face_core import FaceCore
 from mimicme.stages.register.ear_placing import Ears
 from mimicme.stages.register.eyelids import covered
@@ -713,12 +713,11 @@ def _eye_closed(landmarks: Floats, reference: Floats, eye: str) -> float:
 def _eye_opening(landmarks: Floats, reference: Floats, eye: str) -> float:
     """Opening of an eye of landmarks (68, 3), NaN absent, in its width, over a reference's; NaN where not known."""
 
-    def opening(points: Floats) -> float:
-        corner, first, second, other, third, fourth = points[GROUPS[eye]]
-        gap = np.linalg.norm(first - fourth) + np.linalg.norm(second - third)
-        return float(gap / (2 * max(float(np.linalg.norm(other - corner)), 1e-9)))
+    def share(points: Floats) -> float:
+        mine = points[GROUPS[eye]]
+        return lid_opening(mine) / max(float(np.linalg.norm(mine[3] - mine[0])), 1e-9)
 
-    return opening(landmarks) / max(opening(reference), 1e-9)
+    return share(landmarks) / max(share(reference), 1e-9)
 
 
 def _as_good(second: Quality, first: Quality, triangles: int) -> bool:

@@ -8,7 +8,7 @@ from small import write_small_template
 
 from mimicme.pipeline.landmarks import GROUPS
 from mimicme.pipeline.template import Template, prepare
-from mimicme.pipeline.template.eyelids import EYES, Lids, find_patch, find_rims, patches, tucked
+from mimicme.pipeline.template.eyelids import EYES, Lids, find_patch, find_rims, lid_opening, patches, tucked
 
 
 @pytest.fixture(scope="module")
@@ -69,3 +69,13 @@ def test_it_stays_tucked_in_when_the_lids_move_and_only_then(
     np.testing.assert_array_equal(kept[others], moved[others])
     # an open eye's stays where it is put
     np.testing.assert_array_equal(lids.kept_tucked(template.vertices, moved), moved)
+
+
+def test_lids_that_have_passed_each_other_are_not_open():
+    """Points by hand, on a closed eye: none is just above the other, and the upper lid's lie a millimetre too low."""
+    closed = np.array([[0, 0, 0], [8, -1, 2], [18, -1, 2], [28, 1, 0], [21, 0, 2], [5, 0, 2]], float)
+    assert lid_opening(closed) == 0
+    opened = closed + np.array([[0, 0, 0], [0, 9, 0], [0, 9, 0], [0, 0, 0], [0, 0, 0], [0, 0, 0]])
+    assert lid_opening(opened) == pytest.approx(8, abs=0.2)
+    opened[4] = np.nan
+    assert np.isnan(lid_opening(opened))

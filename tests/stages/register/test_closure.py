@@ -8,7 +8,7 @@ from scipy import sparse
 
 from mimicme.pipeline.geometry.mesh import vertex_areas, vertex_normals
 from mimicme.pipeline.geometry.spatial import Surface
-from mimicme.stages.register.closure import GAP_MM, IN_FRONT_MM, LOWER, UPPER, WINDOW_MM, find_lips
+from mimicme.stages.register.closure import GAP_MM, IN_FRONT_MM, LOWER, SEAL_MM, UPPER, WINDOW_MM, find_lips
 
 STEP = 0.5
 
@@ -129,6 +129,48 @@ def test_rounding_does_not_say_where_to_of_lips_that_meet_in_edges_and_vertices(
         np.testing.assert_allclose(other_points, points, atol=1e-4)
         np.testing.assert_allclose(other_rows @ noisy, rows @ now, atol=1e-4)
         np.testing.assert_array_equal(other_areas, areas)
+
+
+def gaps(vertices: np.ndarray, mouth) -> np.ndarray:
+    """Of every vertex of the slit and every middle of an edge of it, mm; negative where it has passed the other lip."""
+    _, faces, found, _ = mouth
+    assert found.line.nnz == found.line.shape[0]  # the mesh is fine: its points are vertices
+    sides = found.line.indices[: found.upper], found.line.indices[found.upper :]
+    heights = []
+    for mine, other, sign in ((sides[0], found.faces[1], 1), (sides[1], found.faces[0], -1)):
+        row = vertices[mine[np.argsort(vertices[mine, 0])]]
+        row = np.concatenate([row, (row[1:] + row[:-1]) / 2])
+        row = row[np.abs(row[:, 0]) < 18]  # where the other one is surely below
+        hit = Surface(vertices, other).cast(row + [0, 2 * sign, 0], np.array([0.0, -sign, 0.0]))
+        assert hit.hit.all()
+        heights.append(hit.distances - 2)
+    return np.concatenate(heights)
+
+
+@pytest.mark.parametrize("by", [0.2, -0.15])
+def test_lips_that_touch_are_sealed_and_do_not_pass_each_other(mouth, by):
+    """By vertices and by edges: `by` more than the 0.1 mm between the two at rest is left by the fit, or too little."""
+    vertices, faces, found, _ = mouth
+    now = apart(vertices, mouth, by)
+    # one lip's vertices lie between those of the other, a bent one
+    now[: mouth[3], 0] += 0.4
+    now[:, 1] += 0.3 * np.sin(now[:, 0] / 4)
+    shut = found.sealed(now, vertex_normals(now, faces), skin())
+    assert np.abs(gaps(now, mouth)).min() > 0.03
+    assert gaps(shut, mouth).min() >= 0 and gaps(shut, mouth).max() < 2 * SEAL_MM
+    far = np.abs(vertices[:, 1]) > 8
+    np.testing.assert_array_equal(shut[far], now[far])
+
+
+def test_open_lips_are_not_sealed_and_rounding_does_not_say_how(mouth):
+    vertices, faces, found, _ = mouth
+    now = apart(vertices, mouth, 0.2)
+    normals = vertex_normals(now, faces)
+    np.testing.assert_array_equal(found.sealed(now, normals, skin(-8.0)), now)
+    shut = found.sealed(now, normals, skin())
+    for seed in range(3):
+        noisy = now + 1e-6 * np.random.default_rng(seed).normal(size=now.shape)
+        np.testing.assert_allclose(found.sealed(noisy, normals, skin()), shut, atol=1e-4)
 
 
 @pytest.mark.parametrize("scan", [skin(-8.0), skin(0.0, above=-3.0), skin(0.0, below=3.0)])
