@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
@@ -166,9 +166,8 @@ def _surface(mesh: Mesh, skin: Mesh) -> list[Finding]:
         found.append(
             Finding(
                 "note",
-                f"The mesh is in {len(sizes)} pieces, of {listed([str(n) for n in sizes])} triangles. Each follows the "
-                "scan by itself; what no scan shows, eyeballs or teeth, belongs into the mask 'interior', or is left "
-                "out.",
+                f"The mesh is in {len(sizes)} pieces: {listed([str(piece) for piece in sizes])}. Each follows the scan "
+                "by itself; what no scan shows, eyeballs or teeth, belongs into the mask 'interior', or is left out.",
             )
         )
     else:
@@ -214,11 +213,27 @@ def _interior(template: Template) -> list[Finding]:
     return [Finding("ok", f"{said}. What follows is said of the skin.")]
 
 
-def _pieces(faces: Ints, n_vertices: int) -> list[int]:
-    """Triangles of every piece that has some, most first."""
+class _Piece(NamedTuple):
+    """A piece of a mesh: how many triangles, and the first and last of its vertices."""
+
+    triangles: int
+    first: int
+    last: int
+
+    def __str__(self) -> str:
+        return f"{self.triangles} triangles on vertices {self.first} to {self.last}"
+
+
+def _pieces(faces: Ints, n_vertices: int) -> list[_Piece]:
+    """Every piece that has triangles, the largest first."""
     _, label = components(faces, n_vertices)
-    sizes = np.bincount(label[faces[:, 0]])
-    return sorted(sizes[sizes > 0].tolist(), reverse=True)
+    sizes = np.bincount(label[faces[:, 0]], minlength=int(label.max(initial=0)) + 1)
+    order = np.argsort(label, kind="stable")
+    runs = np.split(order, np.flatnonzero(np.diff(label[order])) + 1)
+    found = [_Piece(int(sizes[label[run[0]]]), int(run[0]), int(run[-1])) for run in runs]
+    return sorted(
+        (piece for piece in found if piece.triangles), key=lambda piece: (-piece.triangles, piece.first)
+    )
 
 
 def _points(points: Floats) -> list[Finding]:
