@@ -38,6 +38,7 @@ from mimicme.pipeline.template import (
 )
 from mimicme.pipeline.template.face_core import FaceCore
 from mimicme.pipeline.template.skin import RIGID, skin_of
+from mimicme.pipeline.texture.raster import rasterise
 
 if TYPE_CHECKING:
     from mimicme.pipeline.drawing.render import Picture
@@ -53,6 +54,8 @@ LEAST_CORE_MM2 = 3000.0
 """The embedded template's face between brows and chin has 14,000 mm^2 that look to the front, a small child's half."""
 OFF_ITSELF_MM = 0.5
 """Median distance of a template registered to its own surface from itself; the embedded one's is below 0.05."""
+LAYOUT_PX, COMMON_SHARE = 512, 0.02
+"""Texels a side at which skin and interior are compared in the texture; they may meet at their borders."""
 DRAWN_MM = 150.0
 """Extent of the landmarks as they are drawn, whatever the file's unit."""
 RIGHT_COLOR, LEFT_COLOR, MIDDLE_COLOR = (220, 40, 60), (30, 110, 220), (40, 150, 70)
@@ -210,7 +213,21 @@ def _interior(template: Template) -> list[Finding]:
     said = f"{int(interior.sum())} vertices are interior and follow the skin"
     if bodies:
         said += f"; as rigid bodies {listed(bodies)}"
-    return [Finding("ok", f"{said}. What follows is said of the skin.")]
+    found = [Finding("ok", f"{said}. What follows is said of the skin.")]
+    inner = interior[template.faces].any(axis=1)
+    of_skin, of_interior = (
+        rasterise(template.uv, template.uv_faces[which], LAYOUT_PX).texels for which in (~inner, inner)
+    )
+    common = len(np.intersect1d(of_skin, of_interior)) / max(len(of_interior), 1)
+    if common > COMMON_SHARE:
+        found.append(
+            Finding(
+                "note",
+                f"{common:.0%} of the interior's place in the texture is the skin's too: eyes and teeth would show "
+                "skin. Move their texture coordinates to a free place, or to UDIM tiles of their own.",
+            )
+        )
+    return found
 
 
 class _Piece(NamedTuple):
