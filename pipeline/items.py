@@ -102,7 +102,7 @@ class Sequence:
         return bool(self.frames) and all(frame.bad for frame in self.frames)
 
     def fps(self, declared: float) -> float:
-        """Frames per second: what is declared, else what the file names' times tell; NaN: unknown."""
+        """Frames per second: what is declared, else what the frames' times tell; NaN: unknown."""
         return self.named_fps if math.isnan(declared) and self.named_fps is not None else declared
 
     def times(self, declared: float) -> tuple[float, ...]:

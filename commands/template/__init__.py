@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
@@ -38,6 +38,7 @@ from mimicme.pipeline.template import (
 )
 from mimicme.pipeline.template.face_core import FaceCore
 from mimicme.pipeline.template.skin import RIGID, skin_of
+from mimicme.pipeline.texture.raster import rasterise
 
 if TYPE_CHECKING:
     from mimicme.pipeline.drawing.render import Picture
@@ -53,6 +54,8 @@ LEAST_CORE_MM2 = 3000.0
 """The embedded template's face between brows and chin has 14,000 mm^2 that look to the front, a small child's half."""
 OFF_ITSELF_MM = 0.5
 """Median distance of a template registered to its own surface from itself; the embedded one's is below 0.05."""
+LAYOUT_PX, COMMON_SHARE = 512, 0.02
+"""Texels a side at which skin and interior are compared in the texture; they may meet at their borders."""
 DRAWN_MM = 150.0
 """Extent of the landmarks as they are drawn, whatever the file's unit."""
 RIGHT_COLOR, LEFT_COLOR, MIDDLE_COLOR = (220, 40, 60), (30, 110, 220), (40, 150, 70)
@@ -166,9 +169,8 @@ def _surface(mesh: Mesh, skin: Mesh) -> list[Finding]:
         found.append(
             Finding(
                 "note",
-                f"The mesh is in {len(sizes)} pieces, of {listed([str(n) for n in sizes])} triangles. Each follows the "
-                "scan by itself; what no scan shows, eyeballs or teeth, belongs into the mask 'interior', or is left "
-                "out.",
+                f"The mesh is in {len(sizes)} pieces: {listed([str(piece) for piece in sizes])}. Each follows the scan "
+                "by itself; what no scan shows, eyeballs or teeth, belongs into the mask 'interior', or is left out.",
             )
         )
     else:
@@ -211,14 +213,44 @@ def _interior(template: Template) -> list[Finding]:
     said = f"{int(interior.sum())} vertices are interior and follow the skin"
     if bodies:
         said += f"; as rigid bodies {listed(bodies)}"
-    return [Finding("ok", f"{said}. What follows is said of the skin.")]
+    found = [Finding("ok", f"{said}. What follows is said of the skin.")]
+    inner = interior[template.faces].any(axis=1)
+    of_skin, of_interior = (
+        rasterise(template.uv, template.uv_faces[which], LAYOUT_PX).texels for which in (~inner, inner)
+    )
+    common = len(np.intersect1d(of_skin, of_interior)) / max(len(of_interior), 1)
+    if common > COMMON_SHARE:
+        found.append(
+            Finding(
+                "note",
+                f"{common:.0%} of the interior's place in the texture is the skin's too: eyes and teeth would show "
+                "skin. Move their texture coordinates to a free place, or to UDIM tiles of their own.",
+            )
+        )
+    return found
 
 
-def _pieces(faces: Ints, n_vertices: int) -> list[int]:
-    """Triangles of every piece that has some, most first."""
+class _Piece(NamedTuple):
+    """A piece of a mesh: how many triangles, and the first and last of its vertices."""
+
+    triangles: int
+    first: int
+    last: int
+
+    def __str__(self) -> str:
+        return f"{self.triangles} triangles on vertices {self.first} to {self.last}"
+
+
+def _pieces(faces: Ints, n_vertices: int) -> list[_Piece]:
+    """Every piece that has triangles, the largest first."""
     _, label = components(faces, n_vertices)
-    sizes = np.bincount(label[faces[:, 0]])
-    return sorted(sizes[sizes > 0].tolist(), reverse=True)
+    sizes = np.bincount(label[faces[:, 0]], minlength=int(label.max(initial=0)) + 1)
+    order = np.argsort(label, kind="stable")
+    runs = np.split(order, np.flatnonzero(np.diff(label[order])) + 1)
+    found = [_Piece(int(sizes[label[run[0]]]), int(run[0]), int(run[-1])) for run in runs]
+    return sorted(
+        (piece for piece in found if piece.triangles), key=lambda piece: (-piece.triangles, piece.first)
+    )
 
 
 def _points(points: Floats) -> list[Finding]:

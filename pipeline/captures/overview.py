@@ -64,7 +64,7 @@ def _rate(sequence: items.Sequence, fps: float) -> str:
     rate = sequence.fps(fps)
     if math.isnan(rate):
         return "?"
-    return f"{rate:.4g}" if math.isfinite(fps) else f"{rate:.4g} (names)"
+    return f"{rate:.4g}" if math.isfinite(fps) else f"{rate:.4g} (times)"
 
 
 def _seconds(sequence: items.Sequence, fps: float) -> str:

@@ -129,12 +129,10 @@ def _rates(sequences: Sequence[items.Sequence], fps: float) -> list[str]:
         ]
     rates = Counter(f"{rate:.4g}" for _, rate in told)
     if len(told) <= EACH:
-        return [f"{s.item}: fps: {rate:.4g} from the file names' times." for s, rate in told]
+        return [f"{s.item}: fps: {rate:.4g} from the frames' times." for s, rate in told]
     return [
-        f"fps: {rate} from the file names' times, in {n} sequences." for rate, n in rates.most_common(EACH)
-    ] + (
-        [f"{len(rates) - EACH} further rates are told by the file names' times."] if len(rates) > EACH else []
-    )
+        f"fps: {rate} from the frames' times, in {n} sequences." for rate, n in rates.most_common(EACH)
+    ] + ([f"{len(rates) - EACH} further rates are told by their frames' times."] if len(rates) > EACH else [])
 
 
 def _duplicates(sequences: Sequence[items.Sequence], pattern: str) -> list[str]:

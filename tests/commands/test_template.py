@@ -135,6 +135,26 @@ def test_vertices_of_no_triangle(small, tmp_path):
     assert "3 vertices belong to no triangle" in said(found, "note")
 
 
+@pytest.mark.parametrize("apart", [False, True])
+def test_an_interior_that_shares_the_texture_with_the_skin(small, tmp_path, apart):
+    mesh, points = parts(small)
+    vertices = np.asarray(mesh.vertices)
+    low, wide = vertices[:, :2].min(axis=0), np.ptp(vertices[:, :2], axis=0).max()
+    ball = (
+        vertices.mean(axis=0) - [0.0, 0.0, 60.0] + 5 * np.array([[0, 0, 1], [1, 0, 0], [0, 1, 0], [0, 0, -1]])
+    )
+    n = len(vertices)
+    uv = np.concatenate(
+        [0.8 * (vertices[:, :2] - low) / wide, [[0.3, 0.3], [0.4, 0.3], [0.3, 0.4], [0.4, 0.4]]]
+    )
+    uv[n:] += [0.58, 0.58] if apart else [0.0, 0.0]
+    faces = np.concatenate([mesh.faces, [[n, n + 1, n + 2], [n + 3, n + 2, n + 1]]]).astype(np.int32)
+    path = written(tmp_path, Mesh(np.concatenate([vertices, ball]), faces, uv, faces), points)
+    np.savez(path.with_name("other.masks.npz"), interior=np.arange(n + 4) >= n)
+    notes = said(json.loads(called("template", "check", path, "--json").output), "note")
+    assert ("would show skin" in notes) != apart
+
+
 def test_without_landmarks_it_says_what_to_write_and_checks_the_rest(small, tmp_path):
     mesh, _ = parts(small)
     faces = np.concatenate([mesh.faces, mesh.faces[:1]])

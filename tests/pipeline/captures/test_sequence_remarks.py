@@ -47,7 +47,7 @@ def test_many_sequences_with_gaps_are_told_in_one_sentence(tmp_path):
 def test_a_dropped_frame_is_told_by_the_times(tmp_path):
     names = [f"S1/x/{k / 25:.2f}.obj" for k in range(20, 60) if k not in (33, 34)]
     assert said(tmp_path, *names) == [
-        "S1/x: fps: 25 from the file names' times.",
+        "S1/x: fps: 25 from the frames' times.",
         "S1/x: by the times 2 frames after 12 are missing.",
     ]
     (sequence,) = build(tmp_path).sequences
@@ -149,7 +149,7 @@ def test_a_table_of_what_is_there(tmp_path):
         "?",
         "?",
     ]
-    assert second.split()[-8:] == ["0", "to", "2", "-", "-", "50", "(names)", "0.040"]
+    assert second.split()[-8:] == ["0", "to", "2", "-", "-", "50", "(times)", "0.040"]
 
 
 def test_a_gap_is_told_by_a_sentence_or_by_the_table(tmp_path):
