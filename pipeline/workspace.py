@@ -384,7 +384,8 @@ class Workspace:
 
     def failure(self, stage: str, item: Item) -> Path:
         """Where the record of a failed item lies."""
-        return self.root / "failures" / stage / item.subject / f"{item.sequence}.json"
+        # in one step: it is asked for with every state
+        return Path(f"{self.root}/failures/{stage}/{item.subject}/{item.sequence}.json")
 
     @property
     def checkpoint_index(self) -> Path:

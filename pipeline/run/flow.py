@@ -11,8 +11,9 @@ A stage of scope `corpus`, whose items wait for everybody's, ends one such flow 
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from heapq import heappop, heappush
 from itertools import groupby
 
 from mimicme.pipeline.errors import listed
@@ -164,6 +165,9 @@ class Flow:
 class _Person:
     """A subject on its way: which of its items have no state yet, and which of these wait for nothing more.
 
+    What an item's state makes ready is found from what waits for it, so that a state costs as much in a subject of
+    thousands of sequences as in one of twenty.
+
     Attributes:
         done: every item has a state.
     """
@@ -171,82 +175,120 @@ class _Person:
     def __init__(self, stages: tuple[Stage, ...], subject: str, plan: Plan, selection: Selection) -> None:
         self.subject = subject
         self._stages, self._plan, self._selection = stages, plan, selection
-        self._ahead = deque(stages)
-        self._open: dict[str, list[Sequence]] = {}
-        """By stage: the sequences whose state was not looked at."""
-        self._undecided: dict[str, set[Item]] = {}
+        self._places = {stage.name: place for place, stage in enumerate(stages)}
+        self._entered = 0
+        """So many of the stages have been."""
+        self._open: list[dict[Item, tuple[int, Sequence]]] = []
+        """By stage: the sequences whose state was not looked at, with their places in its order."""
+        self._undecided: list[set[Item]] = []
         """By stage: these, and those whose jobs were handed out."""
+        self._left: Counter[Item] = Counter()
+        """In how many stages each is undecided."""
+        self._pending = 0
+        self._to_look_at: list[tuple[int, int, Item]] = []
+        """A heap by stage and place: what may have become ready.  What was not is pushed again by what it waits for."""
+        self._requested = frozenset(s.item for s in selection.requested_of(subject))
+        self._through: list[Item] = []
+        """Undecided nowhere, as far as the stages were entered; not told of yet."""
         self._over: set[Item] = set()
-        self._entered: set[Item] = set()
 
     @property
     def done(self) -> bool:
-        return not self._ahead and not any(self._undecided.values())
+        return self._entered == len(self._stages) and not self._pending
 
     @property
     def undecided(self) -> list[Item]:
         """The items that have no end yet, of all stages."""
-        return sorted(set().union(*self._undecided.values()))
+        return sorted(set().union(*self._undecided))
 
     def decided(self, stage: Stage, item: Item) -> None:
         """An item was made, failed, was found current or is blocked."""
-        self._undecided[stage.name].discard(item)
+        place = self._places[stage.name]
+        if item not in self._undecided[place]:
+            return
+        self._undecided[place].remove(item)
+        self._pending -= 1
+        self._left[item] -= 1
+        if not self._left[item]:
+            self._through.append(item)
+        for later in range(place + 1, self._entered):
+            if stage.name in self._stages[later].needs:
+                self._look_at(later, item)
+        if stage.scope in NEUTRAL_FIRST and item == self._plan.neutral_of(self.subject):
+            for other in self._open[place]:
+                self._look_at(place, other)
+        if not self._undecided[place]:
+            self._look_at_neutrals(place + 1)
 
     def newly_over(self) -> int:
         """How many of the requested sequences have passed through all the stages since it was last asked."""
-        if self._ahead:
+        if self._entered < len(self._stages):
             return 0
-        pending = set().union(*self._undecided.values())
-        over = {item for item in self._entered - pending if item not in self._over}
+        over = {item for item in self._through if not self._left[item]} - self._over
+        self._through.clear()
         self._over |= over
-        return len(over & {s.item for s in self._selection.requested_of(self.subject)})
+        return len(over & self._requested)
 
     def ready(self) -> Iterator[tuple[Stage, Sequence]]:
         """The items that wait for nothing more, in order of the stages: what is decided of one while the next is asked
         for counts."""
-        for stage in self._stages:
-            if stage.name not in self._open and not self._enter(stage):
+        while True:
+            while self._entered < len(self._stages) and self._enter(self._stages[self._entered]):
+                pass
+            if not self._to_look_at:
                 return
-            if not self._open[stage.name]:
-                continue
-            # of earlier stages, which the iteration has passed
-            waiting = set().union(*(self._undecided.get(need, ()) for need in stage.needs))
-            left = []
-            for sequence in self._open[stage.name]:
-                if sequence.item in waiting or self._waits_for_others(stage, sequence.item):
-                    left.append(sequence)
-                else:
-                    yield stage, sequence
-            self._open[stage.name] = left
+            place, _, item = heappop(self._to_look_at)
+            if item in self._open[place] and not self._waits(place, item):
+                yield self._stages[place], self._open[place].pop(item)[1]
 
     def _enter(self, stage: Stage) -> bool:
         """Find the sequences of a stage; False while the subject's neutral, which may be one, can still turn out to
         be another."""
         if self._neutral_open(stage):
             return False
-        self._ahead.popleft()
+        place = self._entered
+        self._entered += 1
         self._plan.look_again(self.subject)
         own = self._selection.of_subject(stage, self.subject, self._plan.neutral_of)
         # the longest first, and before all the neutral, for which the others wait
         first = self._plan.neutral_of(self.subject) if stage.scope in NEUTRAL_FIRST else None
-        self._open[stage.name] = sorted(own, key=lambda s: (s.item != first, -len(s.frames), s.item))
-        self._undecided[stage.name] = {s.item for s in own}
-        self._entered |= self._undecided[stage.name]
+        ordered = sorted(own, key=lambda s: (s.item != first, -len(s.frames), s.item))
+        self._open.append({s.item: (rank, s) for rank, s in enumerate(ordered)})
+        self._undecided.append(set(self._open[place]))
+        self._left.update(s.item for s in ordered)
+        self._pending += len(ordered)
+        for item in self._open[place]:
+            self._look_at(place, item)
         return True
+
+    def _look_at(self, place: int, item: Item) -> None:
+        found = self._open[place].get(item)
+        if found is not None:
+            heappush(self._to_look_at, (place, found[0], item))
+
+    def _look_at_neutrals(self, first: int) -> None:
+        """Of the stages from the first one on whose neutral waits for everybody's items."""
+        for place in range(first, self._entered):
+            if self._stages[place].scope == "subject":
+                self._look_at(place, self._plan.neutral_of(self.subject))
 
     def _neutral_open(self, stage: Stage) -> bool:
         if stage.name in self._selection.before_neutrals or not self._plan.is_looked_for(self.subject):
             return False
-        return any(self._undecided[s.name] for s in self._stages_before(stage) if s.most_neutral is not None)
+        return any(
+            self._undecided[k] for k in range(self._entered) if self._stages[k].most_neutral is not None
+        )
 
-    def _stages_before(self, stage: Stage) -> tuple[Stage, ...]:
-        return self._stages[: self._stages.index(stage)]
-
-    def _waits_for_others(self, stage: Stage, item: Item) -> bool:
-        """Whether an item waits for another of its subject: for the neutral, or as the neutral for all."""
+    def _waits(self, place: int, item: Item) -> bool:
+        """Whether an item waits for an earlier stage of its own sequence, or for another of its subject: for the
+        neutral, or as the neutral for all."""
+        stage = self._stages[place]
+        needs = (self._places[need] for need in stage.needs if need in self._places)
+        if any(item in self._undecided[need] for need in needs):
+            return True
         if stage.scope not in NEUTRAL_FIRST:
             return False
         neutral = self._plan.neutral_of(self.subject)
         if item != neutral:
-            return neutral in self._undecided[stage.name]
-        return stage.scope == "subject" and any(self._undecided[s.name] for s in self._stages_before(stage))
+            return neutral in self._undecided[place]
+        return stage.scope == "subject" and any(self._undecided[:place])

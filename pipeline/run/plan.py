@@ -38,6 +38,8 @@ State = Literal["done", "stale", "pending", "failed", "blocked"]
 STATES: tuple[State, ...] = ("done", "stale", "pending", "failed", "blocked")
 RELEASE = Item("release", "release")
 """The one item of a stage of scope `everything`."""
+MOST_PATHS = 20_000
+"""Of checkpoints that are kept at a time, about 10 MB."""
 MOST_CHOICES = 10
 """Sentences about single subjects; more are counted."""
 
@@ -129,6 +131,7 @@ class Plan:
         # made once each: there may be half a million checkpoints
         self._settings = {stage.name: settings_record(config.stages[stage.name]) for stage in self.stages}
         self._folders: dict[tuple[str, str], Path] = {}
+        self._paths: dict[tuple[str, Item], Path] = {}
         self._of_subject: dict[str, list[Sequence]] = {}
         for sequence in catalogue.sequences:
             self._of_subject.setdefault(sequence.item.subject, []).append(sequence)
@@ -188,7 +191,15 @@ class Plan:
 
     def checkpoint(self, stage: str, item: Item) -> Path:
         """Where the checkpoint of a stage for an item lies."""
-        # the folder is kept, of which there are few, and not the path, of which there may be a million
+        # of the subjects that a run is at, asked for twenty times an item; of all there may be a million
+        path = self._paths.get((stage, item))
+        if path is None:
+            if len(self._paths) >= MOST_PATHS:
+                self._paths.clear()
+            path = self._paths[stage, item] = self._made_path(stage, item)
+        return path
+
+    def _made_path(self, stage: str, item: Item) -> Path:
         folder = self._folders.get((stage, item.subject))
         if folder is None:
             path = self.workspace.checkpoint(stage, item)

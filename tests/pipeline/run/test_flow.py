@@ -7,6 +7,7 @@ import json
 import pytest
 from fake_runs import calls, digests, go
 
+from mimicme.pipeline.run import flow as flow_module
 from mimicme.pipeline.run import runner
 from mimicme.pipeline.run.flow import legs
 
@@ -56,6 +57,23 @@ def test_nothing_begins_before_what_it_waits_for(make, fake, jobs, stages):
                 assert place[stage.name, f"{person}/neutral"] < own
             if stage.scope == "subject" and item.endswith("neutral"):
                 assert all(place[n, f"{person}/{s}"] < own for n in stage.needs for s in ("smile", "wide"))
+
+
+def test_what_an_items_end_costs_does_not_grow_with_its_subject(make, fake, monkeypatch):
+    looked: list[int] = []
+    waits = flow_module._Person._waits
+
+    def counted(person, place, item):
+        looked[-1] += 1
+        return waits(person, place, item)
+
+    monkeypatch.setattr(flow_module._Person, "_waits", counted)
+    for count in (8, 32):
+        looked.append(0)
+        sequences = {"S0/neutral": ["a"]} | {f"S0/e{k:02d}": ["a"] for k in range(1, count)}
+        result = go(make(sequences, name=str(count)), fake, fake.WITH_SUBJECT, jobs=0)
+        assert result.code == 0
+    assert looked[1] < 4.5 * looked[0]
 
 
 def test_what_waits_for_all_sequences_begins_when_all_are_there(make, fake):
