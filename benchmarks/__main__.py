@@ -1,7 +1,7 @@
 """Speed and accuracy of mimicme, measured on this machine, next to its peers.
 
     python benchmarks [accuracy] [chain] [register] [robust] [expected] [growth] [stages] [bake] [pca]
-                      [reading] [loading] [packing] [again] [simulation] [invariance] [field] [still] [rgbd]
+                      [reading] [loading] [packing] [again] [simulation] [night] [invariance] [field] [still] [rgbd]
                       [seeded]
                       [--captures DIR] [--trials N] [--output DIR] ...
 
@@ -159,6 +159,13 @@ def _simulation(options: argparse.Namespace) -> dict[str, Any]:
     return simulation.run(options.scale, options.workers, options.item_s, _work(options), _say)
 
 
+def _night(options: argparse.Namespace) -> dict[str, Any]:
+    """--night-frames frames through the whole run, unattended: were the cores busy to the end, is the release good?"""
+    import night
+
+    return night.run(options.night_frames, options.jobs, options.build, _work(options), _say)
+
+
 def _invariance(options: argparse.Namespace) -> dict[str, Any]:
     """The same captures with reversed triangles, other axes and other units: are the vertices the same?"""
     import invariance
@@ -210,6 +217,7 @@ BENCHMARKS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "packing": _packing,
     "again": _again,
     "simulation": _simulation,
+    "night": _night,
     "invariance": _invariance,
     "field": _field,
     "still": _still,
@@ -266,7 +274,10 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--seeds", type=int, nargs="+", default=[1, 2, 3], help="of `seeded`: a trial of each"
     )
-    parser.add_argument("--jobs", type=int, help="of `accuracy` and `seeded`: sequences side by side")
+    parser.add_argument(
+        "--jobs", type=int, help="of `accuracy`, `seeded` and `night`: sequences side by side"
+    )
+    parser.add_argument("--night-frames", type=int, default=2_000, help="of `night`")
     parser.add_argument(
         "--field", type=Path, help="of `field`: the folder of cases, which is no part of this"
     )
@@ -317,7 +328,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     options.names = options.names or [
         name
         for name in BENCHMARKS
-        if name not in ("expected", "field", "loading", "packing", "still", "seeded", "rgbd")
+        if name not in ("expected", "field", "loading", "night", "packing", "still", "seeded", "rgbd")
     ]
     return options
 

@@ -177,6 +177,7 @@ class _Run:
             self.options.backend,
             self.options.scheduler,
             lambda job: _limit_s(job, frame_limit_s),
+            self.console.say,
         )
         log: RunLog | None = None
         killed = True

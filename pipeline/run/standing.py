@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from mimicme.pipeline.captures.catalogue import Catalogue
+from mimicme.pipeline.captures.catalogue import Catalogue, neutrals, no_garbage_collection
 from mimicme.pipeline.checkpoint import fingerprint
 from mimicme.pipeline.errors import OutputError
 from mimicme.pipeline.items import FrameSource, Item, Sequence, Verdict
@@ -567,13 +567,14 @@ def read(plan: Plan, stages: Iterable[Stage]) -> Told | None:
     key = key_of(plan)
     names = [stage.name for stage in stages]
     try:
-        listing = read_listing(plan, key)
-        if listing is None:
-            return None
-        first, rows = _read_lines(plan.workspace.standing)
-        if first != [_FIRST_LINE, key]:
-            rows = {}
-        return _told(plan, listing, rows, names)
+        with no_garbage_collection():
+            listing = read_listing(plan, key)
+            if listing is None:
+                return None
+            first, rows = _read_lines(plan.workspace.standing)
+            if first != [_FIRST_LINE, key]:
+                rows = {}
+            return _told(plan, listing, rows, names)
     except (OSError, ValueError, TypeError, LookupError, RecursionError):
         return None
 
@@ -607,8 +608,6 @@ def _told(plan: Plan, listing: Listing, rows: dict[str, str], names: list[str]) 
 
 def catalogue_of(plan: Plan, listing: Listing, subjects: Iterable[str]) -> Catalogue | None:
     """The catalogue of some people alone; None where the listing does not say enough of one."""
-    from mimicme.pipeline.captures.catalogue import neutrals
-
     root = Path(os.path.realpath(plan.captures.root))
     sequences: list[Sequence] = []
     for subject in subjects:
