@@ -161,6 +161,7 @@ class _Run:
         self.begun = time.time() if begun is None else begun
         self.standing: Standing | None = None
         self._signatures: Signatures | None = None
+        self._going: dict[str, StageResult] = {}  # of the stages that run side by side
         self._newly_settled: set[str] = set()
         self._releases = {stage.name for stage in stages if stage.scope == "everything"}
         self._workers = 1
@@ -216,6 +217,7 @@ class _Run:
                 pool.close(kill=True)
                 if log is not None:
                     log.write("interrupted", seconds=round(log.seconds, 3))
+                self._tell_what_was_done()
             self.console.say("Interrupted; run again to continue.")
             return RunResult(INTERRUPTED, tuple(self.results), log.folder if log else None)
         except MimicmeError as error:
@@ -325,6 +327,7 @@ class _Run:
         results = {s.name: StageResult(s.name, off=is_off(self.config.stages[s.name])) for s in leg}
         for stage in leg:
             self.log.write("stage begins", stage=stage.name, off=results[stage.name].off)
+        self._going = results
         flow = Flow(
             self.plan,
             leg,
@@ -382,6 +385,7 @@ class _Run:
                 seconds=round(result.seconds, 3),
             )
             self._finish_stage(stage, result, decisions)
+        self._going = {}
 
     def _finish_stage(self, stage: Stage, result: StageResult, decisions: Iterable[str] = ()) -> None:
         self.results.append(result)
@@ -661,6 +665,13 @@ class _Run:
         )
 
     # -- the end
+
+    def _tell_what_was_done(self) -> None:
+        """The table of a run that is interrupted; the frames of stages that were not over were not counted."""
+        told = {result.stage for result in self.results}
+        self.results += [result for name, result in self._going.items() if name not in told]
+        if any(r.done or r.skipped or r.failed for r in self.results):
+            self._print_summary()
 
     def _print_summary(self) -> None:
         rows = [

@@ -33,7 +33,7 @@ from mimicme.pipeline.checkpoint import fingerprint
 from mimicme.pipeline.errors import OutputError
 from mimicme.pipeline.items import FrameSource, Item, Sequence, Verdict
 from mimicme.pipeline.run.checkpoint_index import FigureSummary, merge_summaries
-from mimicme.pipeline.run.plan import Plan
+from mimicme.pipeline.run.plan import Plan, State
 from mimicme.pipeline.run.tallies import tally
 from mimicme.pipeline.stage import Stage
 from mimicme.pipeline.whole_file import checked, text_digest, whole_file, with_check
@@ -45,7 +45,7 @@ SETTLE_S = 2.0
 seconds on FAT, one on old network file systems): what was read of it is not believed."""
 RELEASE_LINE = ""
 """In place of a person's name, in the line of the release."""
-_STATES = ("done", "failed", "blocked")
+_STATES: tuple[State, ...] = ("done", "failed", "blocked")
 
 
 @dataclass(frozen=True)
