@@ -1,8 +1,8 @@
 """Speed and accuracy of mimicme, measured on this machine, next to its peers.
 
     python benchmarks [accuracy] [chain] [register] [robust] [expected] [growth] [stages] [bake] [pca]
-                      [reading] [loading] [packing] [again] [simulation] [night] [invariance] [field] [still] [rgbd]
-                      [seeded]
+                      [reading] [loading] [packing] [again] [simulation] [standing] [night] [invariance] [field] [still]
+                      [rgbd] [seeded]
                       [--captures DIR] [--trials N] [--output DIR] ...
 
 `make bench` runs all of them.  They stand on what `mimicme synth` makes and on the scan that menpo3d installs;
@@ -159,6 +159,13 @@ def _simulation(options: argparse.Namespace) -> dict[str, Any]:
     return simulation.run(options.scale, options.workers, options.item_s, _work(options), _say)
 
 
+def _standing(options: argparse.Namespace) -> dict[str, Any]:
+    """What `status` and a run with nothing to do cost of --scale sequences (MimicMe: 94000)."""
+    import standing
+
+    return standing.run(options.scale, _work(options), _say)
+
+
 def _night(options: argparse.Namespace) -> dict[str, Any]:
     """--night-frames frames through the whole run, unattended: were the cores busy to the end, is the release good?"""
     import night
@@ -217,6 +224,7 @@ BENCHMARKS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "packing": _packing,
     "again": _again,
     "simulation": _simulation,
+    "standing": _standing,
     "night": _night,
     "invariance": _invariance,
     "field": _field,
@@ -266,7 +274,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="FRAMESxLENGTH",
         help="of `again`: as 30000x3, in place of its own; repeatable",
     )
-    parser.add_argument("--scale", type=int, default=500, help="of `simulation`: sequences (MimicMe: 94000)")
+    parser.add_argument(
+        "--scale", type=int, default=500, help="of `simulation`, `standing`: sequences (MimicMe: 94000)"
+    )
     parser.add_argument(
         "--workers", type=int, default=8, help="of `simulation`: workers, most of them asleep"
     )

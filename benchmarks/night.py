@@ -40,10 +40,17 @@ Say = Callable[[str], None]
 
 
 def lengths(frames: int) -> list[int]:
-    """Frames of each sequence, seven or five, `frames` in all or one fewer."""
+    """Frames of each sequence, `frames` in all where that can be: of a neutral one, of the others seven, five or
+    three."""
     sequences = max(1, round(SHARE * frames))
-    long = min(sequences, max(0, (frames - (LENGTH - 2) * sequences) // 2))
-    return [LENGTH] * long + [LENGTH - 2] * (sequences - long)
+    neutrals = -(-sequences // OF_A_PERSON)
+    left = frames - neutrals - 3 * (sequences - neutrals)
+    found = []
+    for number in range(sequences):
+        more = 0 if number % OF_A_PERSON == 0 else max(0, min(LENGTH - 3, left - left % 2))
+        left -= more
+        found.append(1 if number % OF_A_PERSON == 0 else 3 + more)
+    return found
 
 
 def made_captures(build: Path, frames: int, say: Say) -> Path:

@@ -21,6 +21,7 @@ from mimicme.pipeline.config import Config
 from mimicme.pipeline.corpus import Corpus
 from mimicme.pipeline.errors import CheckpointError, MimicmeError, OutputError, UsageError, listed
 from mimicme.pipeline.items import Item, Sequence
+from mimicme.pipeline.run.backends import make_pool
 from mimicme.pipeline.run.checkpoint_index import TALLY, Failure
 from mimicme.pipeline.run.dryrun import DryRun
 from mimicme.pipeline.run.findings import print_findings, sum_tallies
@@ -28,8 +29,8 @@ from mimicme.pipeline.run.flow import Flow, legs
 from mimicme.pipeline.run.forecast import Workload, read_rates
 from mimicme.pipeline.run.interrupt import ignore_interrupts, interruptible
 from mimicme.pipeline.run.parts import failed
-from mimicme.pipeline.run.plan import RELEASE, ItemState, Plan, created_at, release_fingerprint
-from mimicme.pipeline.run.pool import Killed, Pool, make_pool
+from mimicme.pipeline.run.plan import RELEASE, ItemState, Plan, release_fingerprint
+from mimicme.pipeline.run.pool import Killed, Pool
 from mimicme.pipeline.run.progress import (
     STAGE_TABLE,
     Console,
@@ -486,6 +487,8 @@ class _Run:
         if outcome.entry is not None:
             self.plan.index.put(job.path, outcome.entry)
         summary = self.plan.index.read(job.path)
+        result.made_ok += summary.ok if summary else 0
+        result.made_rejected += summary.rejected if summary else 0
         self.log.write(
             "item",
             stage=stage.name,
@@ -553,8 +556,9 @@ class _Run:
         began, cpu_began = time.monotonic(), time.process_time()
         if not self._has_inputs(stage, output):
             return
+        self.log.write("stage begins", stage=stage.name, items=False)
         requested = self.selection.requested
-        created = self.created = created_at(requested)
+        created = self.created = self.plan.created(requested)
         wanted = self.wanted = self.plan.release_wanted(stage, requested, created)
         if not self.options.force and output.is_file() and release_fingerprint(output) == wanted:
             result.skipped = 1
@@ -730,9 +734,16 @@ class _Told:
             over=self._flow.over,
             skipped={name: result.skipped for name, result in self._results.items()},
             blocked={name: result.blocked for name, result in self._results.items()},
+            so_far={name: _so_far(result) for name, result in self._results.items()},
             seconds_left=None if math.isnan(ahead.seconds) else round(ahead.seconds, 1),
             unknown=ahead.unknown,
         )
+
+
+def _so_far(result: StageResult) -> list[float]:
+    """What the lines of the log say of a stage together, so that who begins to read need not read them all: items done
+    and failed, frames ok and rejected of these, and seconds."""
+    return [result.done, result.failed, result.made_ok, result.made_rejected, round(result.seconds, 3)]
 
 
 def _decisions(told: Iterable[tuple[str, str, str]], sequences: int) -> list[str]:
