@@ -46,7 +46,7 @@ from mimicme.pipeline.run.run_types import RunOptions, RunResult, StageResult
 from mimicme.pipeline.run.runlog import RunLog
 from mimicme.pipeline.run.selection import Selection
 from mimicme.pipeline.run.settled import Signatures, purge
-from mimicme.pipeline.run.standing import RELEASE_LINE, Standing
+from mimicme.pipeline.run.standing import Standing, forget
 from mimicme.pipeline.run.tallies import settle, settle_one, tallies
 from mimicme.pipeline.run.work import Job, Outcome, execute, failed_outcome
 from mimicme.pipeline.stage import Stage, Task, is_off
@@ -240,8 +240,7 @@ class _Run:
         with contextlib.suppress(OSError, OutputError):  # it saves time alone
             known = frozenset(self.catalogue.subjects)
             purge(self.workspace.ledger, known)
-            for file in (self.workspace.listing, self.workspace.standing):
-                purge(file, known | {RELEASE_LINE})
+            forget(self.workspace, known)
         return self.workspace.remove_temporary_files(s.name for s in self.stages)
 
     def _template(self) -> str | None:
