@@ -540,7 +540,10 @@ def plan_command(
 @main.command("status")
 @click.argument("workspace", type=WORKSPACE)
 @click.option("--json", "as_json", is_flag=True, help="Everything, for programs.")
-@click.option("--failed", is_flag=True, help="Every failed sequence and rejected frame with its reason.")
+@click.option(
+    "--failed", is_flag=True, help="What failed, was rejected or noted, and why; those of a kind in a line."
+)
+@click.option("--each", is_flag=True, help="With --failed: a line for every frame and sequence.")
 @click.option(
     "--watch", "watched", is_flag=True, help="Follow the run that is going on, or begins, until it ends."
 )
@@ -550,6 +553,7 @@ def status_command(
     workspace: Path,
     as_json: bool,
     failed: bool,
+    each: bool,
     watched: bool,
     every_file: bool,
     preset: str | None,
@@ -562,6 +566,8 @@ def status_command(
     from mimicme.pipeline.workspace import Workspace
     from mimicme.stages import STAGES
 
+    if each and not failed:
+        raise UsageError("--each goes with --failed")
     if watched and (as_json or failed):
         raise UsageError("--watch shows a run as it goes on", todo="Leave --json and --failed out.")
     if watched:
@@ -584,7 +590,7 @@ def status_command(
     else:
         for message in status.messages:
             click.echo(message, err=True)
-        for line in status.failed_lines() if failed else status.lines():
+        for line in status.failed_lines(each) if failed else status.lines():
             click.echo(line)
 
 

@@ -1,8 +1,8 @@
 """Speed and accuracy of mimicme, measured on this machine, next to its peers.
 
     python benchmarks [accuracy] [chain] [register] [robust] [expected] [growth] [stages] [bake] [pca]
-                      [reading] [loading] [packing] [again] [simulation] [invariance] [field] [still] [rgbd]
-                      [seeded]
+                      [reading] [loading] [packing] [again] [simulation] [standing] [night] [invariance] [field] [still]
+                      [rgbd] [seeded]
                       [--captures DIR] [--trials N] [--output DIR] ...
 
 `make bench` runs all of them.  They stand on what `mimicme synth` makes and on the scan that menpo3d installs;
@@ -159,6 +159,20 @@ def _simulation(options: argparse.Namespace) -> dict[str, Any]:
     return simulation.run(options.scale, options.workers, options.item_s, _work(options), _say)
 
 
+def _standing(options: argparse.Namespace) -> dict[str, Any]:
+    """What `status` and a run with nothing to do cost of --scale sequences (MimicMe: 94000)."""
+    import standing
+
+    return standing.run(options.scale, _work(options), _say)
+
+
+def _night(options: argparse.Namespace) -> dict[str, Any]:
+    """--night-frames frames through the whole run, unattended: were the cores busy to the end, is the release good?"""
+    import night
+
+    return night.run(options.night_frames, options.jobs, options.build, _work(options), _say)
+
+
 def _invariance(options: argparse.Namespace) -> dict[str, Any]:
     """The same captures with reversed triangles, other axes and other units: are the vertices the same?"""
     import invariance
@@ -210,6 +224,8 @@ BENCHMARKS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "packing": _packing,
     "again": _again,
     "simulation": _simulation,
+    "standing": _standing,
+    "night": _night,
     "invariance": _invariance,
     "field": _field,
     "still": _still,
@@ -258,7 +274,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="FRAMESxLENGTH",
         help="of `again`: as 30000x3, in place of its own; repeatable",
     )
-    parser.add_argument("--scale", type=int, default=500, help="of `simulation`: sequences (MimicMe: 94000)")
+    parser.add_argument(
+        "--scale", type=int, default=500, help="of `simulation`, `standing`: sequences (MimicMe: 94000)"
+    )
     parser.add_argument(
         "--workers", type=int, default=8, help="of `simulation`: workers, most of them asleep"
     )
@@ -266,7 +284,10 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--seeds", type=int, nargs="+", default=[1, 2, 3], help="of `seeded`: a trial of each"
     )
-    parser.add_argument("--jobs", type=int, help="of `accuracy` and `seeded`: sequences side by side")
+    parser.add_argument(
+        "--jobs", type=int, help="of `accuracy`, `seeded` and `night`: sequences side by side"
+    )
+    parser.add_argument("--night-frames", type=int, default=2_000, help="of `night`")
     parser.add_argument(
         "--field", type=Path, help="of `field`: the folder of cases, which is no part of this"
     )
@@ -317,7 +338,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     options.names = options.names or [
         name
         for name in BENCHMARKS
-        if name not in ("expected", "field", "loading", "packing", "still", "seeded", "rgbd")
+        if name not in ("expected", "field", "loading", "night", "packing", "still", "seeded", "rgbd")
     ]
     return options
 

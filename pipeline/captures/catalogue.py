@@ -105,12 +105,12 @@ def build(
             clear.
         ConfigError: the layout is wrong.
     """
-    with _no_garbage_collection():
+    with no_garbage_collection():
         return _build(search(root, layout), root, mapping, withdrawn, refused, fps)
 
 
 @contextmanager
-def _no_garbage_collection() -> Iterator[None]:
+def no_garbage_collection() -> Iterator[None]:
     """A million objects are made that all stay; looking through them for cycles takes a quarter of the time."""
     enabled = gc.isenabled()
     gc.disable()

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+from mimicme.pipeline.errors import listed
 from mimicme.pipeline.items import Item
 from mimicme.pipeline.run.plan import Plan
 from mimicme.pipeline.run.progress import Console
@@ -16,17 +17,60 @@ from mimicme.pipeline.stage import Stage
 MAX_LINES = 20
 
 
+EXAMPLES = 3
+"""Frames or sequences that are named where many have one thing said of them."""
+_SENTENCE = re.compile(
+    r"(?P<item>\S+/\S+?)(?: frame (?P<frame>\d+))?: "
+    r"(?P<what>\S+ noted \S+|\S+ rejected it \([^)]*\)|\S+ failed): (?P<why>.*)",
+    re.DOTALL,
+)
+"""As `new_findings` and the runner write them."""
+
+
 def print_findings(console: Console, kind: str, lines: list[str], workspace: Path) -> None:
-    """Print sentences about a workspace, the first twenty of them."""
+    """Print sentences about a workspace, those of a kind as one, the first twenty of them."""
     if not lines:
         return
+    told = by_kind(lines)
     console.result(f"{kind}:")
-    for line in lines[:MAX_LINES]:
+    for line in told[:MAX_LINES]:
         console.result(f"  {line}")
-    if len(lines) > MAX_LINES:
-        console.result(
-            f"  and {len(lines) - MAX_LINES} more: see `mimicme status {shlex.quote(str(workspace))} --failed`"
-        )
+    where = f"`mimicme status {shlex.quote(str(workspace))} --failed"
+    if len(told) > MAX_LINES:
+        console.result(f"  and {len(told) - MAX_LINES} more: see {where}`")
+    elif len(told) < len(lines):
+        console.result(f"  each of these {len(lines)}: {where} --each`")
+
+
+def by_kind(lines: Iterable[str]) -> list[str]:
+    """Sentences about single frames and items, where those of a kind are one, with how many they are and examples.
+
+    Of a kind are the same notes of a stage, its rejections for the same reason, and failures that differ in numbers and
+    names alone.  What is said of one frame alone stays as it is, and so does what is no such sentence.
+    """
+    kinds: dict[tuple[str, ...], list[tuple[str, re.Match[str] | None]]] = {}
+    for line in lines:
+        found = _SENTENCE.fullmatch(line)
+        if found is None:
+            key: tuple[str, ...] = (line,)
+        elif found["what"].endswith(" failed"):
+            same = found["why"].replace(found["item"], "").replace(found["item"].partition("/")[0], "")
+            key = found["what"], re.sub(r"'[^']*'|\S*/\S*|[0-9.]+", "#", same)
+        else:
+            key = found["what"], "of a frame"
+        kinds.setdefault(key, []).append((line, found))
+    return [_as_one(said) for said in kinds.values()]
+
+
+def _as_one(said: list[tuple[str, re.Match[str] | None]]) -> str:
+    line, first = said[0]
+    if first is None or len(said) == 1:
+        return line
+    found = [match for _, match in said if match is not None]
+    names = [f"{m['item']} frame {m['frame']}" if m["frame"] else m["item"] for m in found]
+    kind = "frames" if first["frame"] else "sequences"
+    example = "" if len({m["why"] for m in found}) == 1 else " (said of the first)"
+    return f"{len(said)} {kind} ({listed(names, EXAMPLES)}): {first['what']}: {first['why']}{example}"
 
 
 def sum_tallies(tallies: Iterable[str]) -> str:

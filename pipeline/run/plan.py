@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
@@ -551,6 +552,17 @@ class Plan:
             },
         }
 
+    def created(self, sequences: Iterable[Sequence]) -> str:
+        """ISO time of a release of these; of who is settled the ledger knows the newest file."""
+        open_ones, newest = [], 0.0
+        for subject, own in groupby(sequences, key=lambda sequence: sequence.item.subject):
+            settled = self.settled.get(subject)
+            if settled is None:
+                open_ones += list(own)
+            else:
+                newest = max(newest, settled.newest_s)
+        return created_at(open_ones, newest)
+
     def release_wanted(self, stage: Stage, sequences: Iterable[Sequence], created: str) -> str:
         """Fingerprint of what would make the release now.  Where everybody is settled, the ledger knows it."""
         chosen = list(sequences)
@@ -603,7 +615,7 @@ class Plan:
             return ItemState(
                 "stale" if there else "pending", comes_first(first, len(first) - 1), follows=True
             )
-        wanted = self.release_wanted(stage, chosen, created_at(chosen))
+        wanted = self.release_wanted(stage, chosen, self.created(chosen))
         current = there and release_fingerprint(output) == wanted
         failure = Failure.read(self.workspace.failure(stage.name, RELEASE))
         if failure is not None and not current:
@@ -672,19 +684,25 @@ def _is_there(folder: Path, name: str, size: int) -> bool:
     return shard.is_file() and shard.stat().st_size == size
 
 
-def created_at(sequences: Iterable[Sequence]) -> str:
-    """ISO time of a release: SOURCE_DATE_EPOCH, or the time of the newest capture file."""
+def created_at(sequences: Iterable[Sequence], newest_s: float = 0.0) -> str:
+    """ISO time of a release: SOURCE_DATE_EPOCH, or the time of the newest capture file.
+
+    Args:
+        newest_s: time of the newest of other files that count too, in seconds since the epoch.
+    """
     epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
-    if epoch.isdigit():
-        seconds = int(epoch)
-    else:
-        newest = 0.0
-        for sequence in sequences:
-            for frame in sequence.frames:
-                with contextlib.suppress(OSError):  # it was there when the folder was searched
-                    newest = max(newest, os.stat(frame.path).st_mtime)
-        seconds = int(newest)
+    seconds = int(epoch) if epoch.isdigit() else int(max(newest_s, newest_frame(sequences)))
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def newest_frame(sequences: Iterable[Sequence]) -> float:
+    """Time of the newest mesh file, in seconds since the epoch; 0 of none."""
+    newest = 0.0
+    for sequence in sequences:
+        for frame in sequence.frames:
+            with contextlib.suppress(OSError):  # it was there when the folder was searched
+                newest = max(newest, os.stat(frame.path).st_mtime)
+    return newest
 
 
 def captures_record(captures: Captures) -> dict[str, Any]:

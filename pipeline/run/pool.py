@@ -15,11 +15,10 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from mimicme.pipeline.errors import ConfigError, MissingDependencyError
+from mimicme.pipeline.errors import ConfigError
 
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -31,7 +30,6 @@ THREAD_VARIABLES = (
     "NUMBA_NUM_THREADS",
     "TBB_NUM_THREADS",
 )
-SCHEDULER_TIMEOUT_S = 30
 START_S = 60.0
 """What a worker may take to start, besides the limit of its first job."""
 GROWTH_VARIABLE = "LOKY_MAX_MEMORY_LEAK_SIZE"
@@ -63,24 +61,6 @@ def silence_warnings() -> None:
         os.environ["PYTHONWARNINGS"] = "ignore"
 
 
-_ONE_AT_A_TIME = threading.Lock()
-
-
-def single_threaded(work: Callable[[J], R], job: J) -> R:
-    """Run a job in a process that somebody else started, with one thread for every numerical library from then on.
-
-    A process that was started with several threads does one job after the other all the same: caches are made once,
-    the memory is that of one worker, and what is written does not depend on what another thread does.  The number of
-    threads is not put back.
-    """
-    from threadpoolctl import threadpool_limits
-
-    with _ONE_AT_A_TIME:
-        limit_threads()  # libraries that are loaded later
-        threadpool_limits(1)  # those that are loaded already
-        return work(job)
-
-
 class Killed:
     """Stands for the result of a job whose worker died."""
 
@@ -99,41 +79,6 @@ class Pool(Protocol):
     def map(self, work: Callable[[J], R], queue: deque[J]) -> Iterator[tuple[J, R | Killed]]: ...
 
     def close(self, kill: bool = False) -> None: ...
-
-
-def make_pool(
-    jobs: int,
-    backend: str = "loky",
-    scheduler: str | None = None,
-    limit_s: Callable[[Any], float] = lambda job: math.inf,
-) -> Pool:
-    """A pool.
-
-    Args:
-        limit_s: seconds that a job may take; only loky's workers are held to it.
-        jobs: number of worker processes; 0: work in this process (for a debugger; a crash then ends the run).
-        backend: `loky` or `dask`.
-        scheduler: address of the dask scheduler.
-
-    Raises:
-        ConfigError: arguments that do not fit.
-        MissingDependencyError: dask is asked for and not installed.
-    """
-    if backend not in ("loky", "dask"):
-        raise ConfigError(
-            "there is no such backend", where="--backend", seen=backend, expected="loky or dask"
-        )
-    if jobs < 0:
-        raise ConfigError("the number of jobs cannot be negative", where="--jobs", seen=jobs)
-    if backend == "dask":
-        if not scheduler:
-            raise ConfigError(
-                "the dask backend needs --scheduler ADDRESS", expected="as in tcp://127.0.0.1:8786"
-            )
-        return DaskPool(scheduler)
-    if scheduler:
-        raise ConfigError("--scheduler goes with --backend dask")
-    return InProcessPool() if jobs == 0 else LokyPool(jobs, limit_s)
 
 
 class InProcessPool:
@@ -270,62 +215,6 @@ class LokyPool:
         for end in started:
             end.join()
         self._executors.clear()  # not before: an interrupted close is tried again
-
-
-class DaskPool:
-    """Runs jobs on the workers of a dask scheduler; all must see the same files under the same names.
-
-    Nobody knows how the workers were started, so each job sees to it that it has one thread.
-    """
-
-    def __init__(self, scheduler: str) -> None:
-        try:
-            import threadpoolctl  # noqa: F401 - the workers, which have what is installed here, need it
-            from distributed import Client
-        except ImportError as error:
-            raise MissingDependencyError(
-                "the dask backend needs a package that is not installed",
-                seen=error.name,
-                todo="Install it with: pip install 'mimicme[dask]'",
-            ) from error
-        try:
-            self._client = Client(scheduler, timeout=SCHEDULER_TIMEOUT_S)
-            self._client.wait_for_workers(1, timeout=SCHEDULER_TIMEOUT_S)
-        except (OSError, ValueError, TimeoutError) as error:
-            raise ConfigError(
-                "the dask scheduler cannot be used", where="--scheduler", seen=f"{scheduler}: {error}"
-            ) from error
-
-    def map(self, work: Callable[[J], R], queue: deque[J]) -> Iterator[tuple[J, R | Killed]]:
-        from distributed import as_completed
-        from distributed.scheduler import KilledWorker
-
-        futures: dict[Any, J] = {}
-        completed = as_completed([])
-
-        def submit() -> None:
-            while queue:
-                # pure=False: the work is done for its files, an equal call must not be answered from a cache
-                future = self._client.submit(
-                    single_threaded, work, queue[0], pure=False, priority=getattr(queue[0], "priority", 0)
-                )
-                futures[future] = queue.popleft()
-                completed.add(future)
-
-        submit()
-        for future in completed:
-            job = futures.pop(future)
-            try:
-                yield job, future.result()
-            except KilledWorker as error:
-                yield job, Killed(f"the workers that tried it died ({type(error).__name__})")
-            submit()
-
-    def close(self, kill: bool = False) -> None:
-        if kill:
-            with suppress(Exception):
-                self._client.cancel(list(self._client.futures.values()), force=True)
-        self._client.close()
 
 
 def _broken() -> tuple[type[BaseException], ...]:

@@ -38,6 +38,7 @@ class StageResult:
     Attributes:
         done, skipped, failed, blocked: items made now, current before, failed, waiting for what failed.
         frames_ok, frames_rejected: over the items that are done or skipped.
+        made_ok, made_rejected: frames of the items that are done, while the stage is not over.
         seconds: of all workers together; of a stage of scope `everything`, of the run.
         cpu_s: of a stage of scope `everything`: CPU seconds of this process.
         findings: a sentence for each failed item and each frame this stage was the first to reject.
@@ -52,6 +53,8 @@ class StageResult:
     blocked: int = 0
     frames_ok: int = 0
     frames_rejected: int = 0
+    made_ok: int = 0
+    made_rejected: int = 0
     seconds: float = 0.0
     cpu_s: float = 0.0
     findings: list[str] = field(default_factory=list)

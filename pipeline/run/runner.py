@@ -21,6 +21,7 @@ from mimicme.pipeline.config import Config
 from mimicme.pipeline.corpus import Corpus
 from mimicme.pipeline.errors import CheckpointError, MimicmeError, OutputError, UsageError, listed
 from mimicme.pipeline.items import Item, Sequence
+from mimicme.pipeline.run.backends import make_pool
 from mimicme.pipeline.run.checkpoint_index import TALLY, Failure
 from mimicme.pipeline.run.dryrun import DryRun
 from mimicme.pipeline.run.findings import print_findings, sum_tallies
@@ -28,8 +29,8 @@ from mimicme.pipeline.run.flow import Flow, legs
 from mimicme.pipeline.run.forecast import Workload, read_rates
 from mimicme.pipeline.run.interrupt import ignore_interrupts, interruptible
 from mimicme.pipeline.run.parts import failed
-from mimicme.pipeline.run.plan import RELEASE, ItemState, Plan, created_at, release_fingerprint
-from mimicme.pipeline.run.pool import Killed, Pool, make_pool
+from mimicme.pipeline.run.plan import RELEASE, ItemState, Plan, release_fingerprint
+from mimicme.pipeline.run.pool import Killed, Pool
 from mimicme.pipeline.run.progress import (
     STAGE_TABLE,
     Console,
@@ -45,7 +46,7 @@ from mimicme.pipeline.run.run_types import RunOptions, RunResult, StageResult
 from mimicme.pipeline.run.runlog import RunLog
 from mimicme.pipeline.run.selection import Selection
 from mimicme.pipeline.run.settled import Signatures, purge
-from mimicme.pipeline.run.standing import RELEASE_LINE, Standing
+from mimicme.pipeline.run.standing import Standing, forget
 from mimicme.pipeline.run.tallies import settle, settle_one, tallies
 from mimicme.pipeline.run.work import Job, Outcome, execute, failed_outcome
 from mimicme.pipeline.stage import Stage, Task, is_off
@@ -161,6 +162,7 @@ class _Run:
         self.begun = time.time() if begun is None else begun
         self.standing: Standing | None = None
         self._signatures: Signatures | None = None
+        self._going: dict[str, StageResult] = {}  # of the stages that run side by side
         self._newly_settled: set[str] = set()
         self._releases = {stage.name for stage in stages if stage.scope == "everything"}
         self._workers = 1
@@ -177,6 +179,7 @@ class _Run:
             self.options.backend,
             self.options.scheduler,
             lambda job: _limit_s(job, frame_limit_s),
+            self.console.say,
         )
         log: RunLog | None = None
         killed = True
@@ -215,6 +218,7 @@ class _Run:
                 pool.close(kill=True)
                 if log is not None:
                     log.write("interrupted", seconds=round(log.seconds, 3))
+                self._tell_what_was_done()
             self.console.say("Interrupted; run again to continue.")
             return RunResult(INTERRUPTED, tuple(self.results), log.folder if log else None)
         except MimicmeError as error:
@@ -236,8 +240,7 @@ class _Run:
         with contextlib.suppress(OSError, OutputError):  # it saves time alone
             known = frozenset(self.catalogue.subjects)
             purge(self.workspace.ledger, known)
-            for file in (self.workspace.listing, self.workspace.standing):
-                purge(file, known | {RELEASE_LINE})
+            forget(self.workspace, known)
         return self.workspace.remove_temporary_files(s.name for s in self.stages)
 
     def _template(self) -> str | None:
@@ -324,6 +327,7 @@ class _Run:
         results = {s.name: StageResult(s.name, off=is_off(self.config.stages[s.name])) for s in leg}
         for stage in leg:
             self.log.write("stage begins", stage=stage.name, off=results[stage.name].off)
+        self._going = results
         flow = Flow(
             self.plan,
             leg,
@@ -381,6 +385,7 @@ class _Run:
                 seconds=round(result.seconds, 3),
             )
             self._finish_stage(stage, result, decisions)
+        self._going = {}
 
     def _finish_stage(self, stage: Stage, result: StageResult, decisions: Iterable[str] = ()) -> None:
         self.results.append(result)
@@ -481,6 +486,8 @@ class _Run:
         if outcome.entry is not None:
             self.plan.index.put(job.path, outcome.entry)
         summary = self.plan.index.read(job.path)
+        result.made_ok += summary.ok if summary else 0
+        result.made_rejected += summary.rejected if summary else 0
         self.log.write(
             "item",
             stage=stage.name,
@@ -548,8 +555,9 @@ class _Run:
         began, cpu_began = time.monotonic(), time.process_time()
         if not self._has_inputs(stage, output):
             return
+        self.log.write("stage begins", stage=stage.name, items=False)
         requested = self.selection.requested
-        created = self.created = created_at(requested)
+        created = self.created = self.plan.created(requested)
         wanted = self.wanted = self.plan.release_wanted(stage, requested, created)
         if not self.options.force and output.is_file() and release_fingerprint(output) == wanted:
             result.skipped = 1
@@ -661,6 +669,13 @@ class _Run:
 
     # -- the end
 
+    def _tell_what_was_done(self) -> None:
+        """The table of a run that is interrupted; the frames of stages that were not over were not counted."""
+        told = {result.stage for result in self.results}
+        self.results += [result for name, result in self._going.items() if name not in told]
+        if any(r.done or r.skipped or r.failed for r in self.results):
+            self._print_summary()
+
     def _print_summary(self) -> None:
         rows = [
             [
@@ -718,9 +733,16 @@ class _Told:
             over=self._flow.over,
             skipped={name: result.skipped for name, result in self._results.items()},
             blocked={name: result.blocked for name, result in self._results.items()},
+            so_far={name: _so_far(result) for name, result in self._results.items()},
             seconds_left=None if math.isnan(ahead.seconds) else round(ahead.seconds, 1),
             unknown=ahead.unknown,
         )
+
+
+def _so_far(result: StageResult) -> list[float]:
+    """What the lines of the log say of a stage together, so that who begins to read need not read them all: items done
+    and failed, frames ok and rejected of these, and seconds."""
+    return [result.done, result.failed, result.made_ok, result.made_rejected, round(result.seconds, 3)]
 
 
 def _decisions(told: Iterable[tuple[str, str, str]], sequences: int) -> list[str]:

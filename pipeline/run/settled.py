@@ -72,11 +72,13 @@ class Settled:
         signature: while it is the same, it stays so.
         folders: below the captures, in which its raw files lie or were looked for.
         tallies: by stage, as `Tally.to_json` writes them: they are many, and asked for one stage at a time.
+        newest_s: time of the newest mesh file, in seconds since the epoch; the signature covers it.
     """
 
     signature: str
     folders: tuple[str, ...]
     tallies: Mapping[str, str]
+    newest_s: float = 0.0
 
     def tally(self, stage: str) -> Tally:
         return Tally.from_json(self.tallies[stage])
@@ -113,9 +115,10 @@ class Ledger:
             for line in handle:
                 if not line.endswith("\n"):  # cut short: the run that wrote it was killed
                     break
-                subject, signature, folders, *tallies = checked(line).split("\t")
-                named = zip(tallies[::2], tallies[1::2], strict=True)
-                self.subjects[subject] = Settled(signature, tuple(json.loads(folders)), dict(named))
+                subject, signature, newest, folders, *tallies = checked(line).split("\t")
+                named = dict(zip(tallies[::2], tallies[1::2], strict=True))
+                read = tuple(json.loads(folders))
+                self.subjects[subject] = Settled(signature, read, named, float(newest))
             else:
                 self._whole = True
             self.release = None if release is None else (str(release[0]), str(release[1]))
@@ -162,7 +165,8 @@ class Ledger:
 
 def _line(subject: str, one: Settled) -> str:
     told = [part for pair in one.tallies.items() for part in pair]
-    return with_check("\t".join([subject, one.signature, json.dumps(one.folders), *told]))
+    folders = json.dumps(one.folders)
+    return with_check("\t".join([subject, one.signature, repr(one.newest_s), folders, *told]))
 
 
 def purge(file: Path, known: Collection[str]) -> None:

@@ -20,23 +20,25 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mimicme.pipeline.captures.catalogue import Catalogue
+from mimicme.pipeline.captures.catalogue import Catalogue, neutrals, no_garbage_collection
 from mimicme.pipeline.checkpoint import fingerprint
 from mimicme.pipeline.errors import OutputError
 from mimicme.pipeline.items import FrameSource, Item, Sequence, Verdict
 from mimicme.pipeline.run.checkpoint_index import FigureSummary, merge_summaries
-from mimicme.pipeline.run.plan import Plan
+from mimicme.pipeline.run.plan import Plan, State
 from mimicme.pipeline.run.tallies import tally
 from mimicme.pipeline.stage import Stage
 from mimicme.pipeline.whole_file import checked, text_digest, whole_file, with_check
+from mimicme.pipeline.workspace import Workspace
 
 _FIRST_LINE = "mimicme standing 1"
 """Of both files; another number when what is in them, or what a signature is taken of, changes."""
@@ -45,7 +47,7 @@ SETTLE_S = 2.0
 seconds on FAT, one on old network file systems): what was read of it is not believed."""
 RELEASE_LINE = ""
 """In place of a person's name, in the line of the release."""
-_STATES = ("done", "failed", "blocked")
+_STATES: tuple[State, ...] = ("done", "failed", "blocked")
 
 
 @dataclass(frozen=True)
@@ -193,6 +195,16 @@ def _below(root: str, path: Path) -> str:
     return os.path.relpath(path, root)
 
 
+def _without(refused: Iterable[str], messages: list[str]) -> list[str]:
+    """Messages without those that name somebody whom the table of subjects leaves out; how many these people are."""
+    names = list(refused)
+    if not names:
+        return messages
+    named = re.compile(rf"(?<![\w-])(?:{'|'.join(map(re.escape, names))})(?![\w-])")
+    kept = [message for message in messages if named.search(message) is None]
+    return [*kept, f"{len(names)} subject(s) are left out: `mimicme status --every-file` says who and why."]
+
+
 # -- the folders of the captures
 
 
@@ -256,13 +268,14 @@ def _captures_digest(
     """
     limit = float("inf") if before is None else (before - SETTLE_S) * 1e9
     known = {name for folders in people for name in folders}
+    common = frozenset(shared)
     said = []
-    for name in sorted(shared):
+    for name in sorted(common):
         known.add(name)
         with contextlib.suppress(OSError), os.scandir(f"{root}/{name}" if name else root) as found:
             for entry in found:
                 below = f"{name}/{entry.name}" if name else entry.name
-                if below not in known and below not in shared and entry.is_dir() and entry.name[0] != ".":
+                if below not in known and below not in common and entry.is_dir() and entry.name[0] != ".":
                     known.update(_folders_below(root, below))
     for name in sorted(known):
         changed, inode = _folder_state(f"{root}/{name}" if name else root)
@@ -338,6 +351,22 @@ def _read_lines(file: Path) -> tuple[list[Any], dict[str, str]]:
     return first, found
 
 
+def forget(workspace: Workspace, known: Collection[str]) -> None:
+    """Remove both files where they tell of somebody who is not known any more: who withdrew or refuses is told of
+    nowhere.  A run of all writes them again.
+
+    Raises:
+        OSError: one cannot be removed.
+    """
+    for file in (workspace.listing, workspace.standing):
+        with contextlib.suppress(FileNotFoundError, IsADirectoryError):
+            with open(file, encoding="utf-8", errors="surrogateescape", newline="\n") as handle:
+                handle.readline()
+                gone = any(line.partition("\t")[0] not in known for line in handle if line[0] != "\t")
+            if gone:
+                file.unlink()
+
+
 class Standing:
     """Writes both files while a run goes on.  That saves time alone: where they cannot be written, there are none.
 
@@ -383,7 +412,10 @@ class Standing:
                 _listed(root, sequences),
             )
         digest = _captures_digest(root, shared, (p.folders for p in people.values()), self._begun)
-        messages = [m for m in catalogue.messages if m not in catalogue.unheeded]
+        messages = _without(
+            self._plan.workspace.refused(catalogue.captured),
+            [message for message in catalogue.messages if message not in catalogue.unheeded],
+        )
         bad = [
             [str(s.item), number, why] for s in catalogue.sequences if s.bad for number, why in s.bad.items()
         ]
@@ -567,13 +599,14 @@ def read(plan: Plan, stages: Iterable[Stage]) -> Told | None:
     key = key_of(plan)
     names = [stage.name for stage in stages]
     try:
-        listing = read_listing(plan, key)
-        if listing is None:
-            return None
-        first, rows = _read_lines(plan.workspace.standing)
-        if first != [_FIRST_LINE, key]:
-            rows = {}
-        return _told(plan, listing, rows, names)
+        with no_garbage_collection():
+            listing = read_listing(plan, key)
+            if listing is None:
+                return None
+            first, rows = _read_lines(plan.workspace.standing)
+            if first != [_FIRST_LINE, key]:
+                rows = {}
+            return _told(plan, listing, rows, names)
     except (OSError, ValueError, TypeError, LookupError, RecursionError):
         return None
 
@@ -607,8 +640,6 @@ def _told(plan: Plan, listing: Listing, rows: dict[str, str], names: list[str]) 
 
 def catalogue_of(plan: Plan, listing: Listing, subjects: Iterable[str]) -> Catalogue | None:
     """The catalogue of some people alone; None where the listing does not say enough of one."""
-    from mimicme.pipeline.captures.catalogue import neutrals
-
     root = Path(os.path.realpath(plan.captures.root))
     sequences: list[Sequence] = []
     for subject in subjects:

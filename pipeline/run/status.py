@@ -15,6 +15,7 @@ from mimicme.pipeline.errors import listed
 from mimicme.pipeline.items import Item, Sequence
 from mimicme.pipeline.run import standing
 from mimicme.pipeline.run.checkpoint_index import CheckpointSummary, Failure, FigureSummary, merge_summaries
+from mimicme.pipeline.run.findings import EXAMPLES, by_kind
 from mimicme.pipeline.run.parts import resumable_items
 from mimicme.pipeline.run.plan import (
     MOST_CHOICES,
@@ -25,7 +26,7 @@ from mimicme.pipeline.run.plan import (
     more_choices,
     neutral_sentence,
 )
-from mimicme.pipeline.run.progress import count_cells, frame_cells, stage_cell, table
+from mimicme.pipeline.run.progress import count_cells, frame_cells, span, stage_cell, table
 from mimicme.pipeline.run.settled import Tally
 from mimicme.pipeline.run.tallies import tally
 from mimicme.pipeline.stage import Stage, is_off
@@ -157,7 +158,7 @@ class Status:
         first, *others = table([header, *rows])
         lines.append(first)
         for line, stage in zip(others, self.stages, strict=True):
-            lines += [line, *_figure_lines(stage.figures)]
+            lines += [line, *([] if stage.off else _figure_lines(stage.figures))]
         if self.review.reviewed or self.review.corrected:
             lines.append(
                 f"review: {self.review.reviewed} of {self.frames} frames looked at, {self.review.bad} called bad; "
@@ -181,18 +182,41 @@ class Status:
             )
         return lines
 
-    def failed_lines(self) -> list[str]:
-        """Every failed item, rejected frame, frame called bad and note, each as a sentence."""
+    def failed_lines(self, each: bool = False) -> list[str]:
+        """What failed, waits, was rejected, called bad or noted.
+
+        Args:
+            each: a sentence for every item, frame and note; else one for those of a kind (`by_kind`).
+        """
         findings = [f for s in self.stages for f in s.findings]
         remarks = [r for s in self.stages for r in s.remarks]
-        blocked = [
-            f"{i.item}: {s.stage} waits: {i.reason}"
-            for s in self.stages
-            for i in s.items
-            if i.state == "blocked"
-        ]
+        if each:
+            blocked = [
+                f"{i.item}: {s.stage} waits: {i.reason}"
+                for s in self.stages
+                for i in s.items
+                if i.state == "blocked"
+            ]
+        else:
+            findings, remarks, blocked = by_kind(findings), by_kind(remarks), self._blocked_lines()
         return [*findings, *blocked, *self.unheeded, *self.review.bad_frames, *remarks] or [
             "nothing failed, nothing was rejected"
+        ]
+
+    def _blocked_lines(self) -> list[str]:
+        """What waits for something that failed, a sentence for a cause: what waits for what waits is not told apart."""
+        waiting: dict[str, tuple[str, list[str]]] = {}
+        for stage in self.stages:
+            for one in stage.items:
+                if one.state == "blocked":
+                    waiting.setdefault(one.item, (one.reason, []))[1].append(stage.stage)
+        causes: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+        for item, (reason, stages) in waiting.items():
+            causes.setdefault((reason, tuple(stages)), []).append(item)
+        return [
+            f"{f'{len(items)} sequences ({listed(items, EXAMPLES)})' if len(items) > 1 else items[0]}: "
+            f"{span(stages)} {'waits' if len(stages) == 1 else 'wait'}: {reason}"
+            for (reason, stages), items in causes.items()
         ]
 
     def to_record(self) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from itertools import groupby
 from mimicme.pipeline.items import Sequence
 from mimicme.pipeline.run.checkpoint_index import FigureSummary, merge_summaries, read_record
 from mimicme.pipeline.run.findings import new_findings
-from mimicme.pipeline.run.plan import Plan
+from mimicme.pipeline.run.plan import Plan, newest_frame
 from mimicme.pipeline.run.settled import Settled, Signatures, Tally, source_folders
 from mimicme.pipeline.stage import NEUTRAL_FIRST, Stage
 
@@ -109,4 +109,4 @@ def _settled(
             return None
     by_name = sorted(sequences, key=lambda sequence: sequence.item)
     told = {stage.name: tally(plan, stage, by_name).to_json() for stage in stages}
-    return Settled(signature, ordered, told)
+    return Settled(signature, ordered, told, newest_frame(sequences))

@@ -29,6 +29,8 @@ from mimicme.pipeline.run.progress import (
 from mimicme.pipeline.workspace import Workspace
 
 INTERVAL_S = 1.0
+END_BYTES = 1 << 20
+"""Of a log, which are read at first; a `progress` event comes every two seconds, in which a run writes less."""
 KILLED = 1
 _LAST = ("end", "interrupted", "error")
 
@@ -61,6 +63,7 @@ class Seen:
         stages: by name, in the order in which they began.
         running: names of the stages that run side by side; passing: sequences that pass through them; over: of these.
         ahead: what is left to do, as it was at `told_at`, in seconds since the epoch.
+        whole: name of the stage that makes one file of everything, while it does.
         ended: the last event, or empty; exit_code: of the run; message: of an error.
     """
 
@@ -73,6 +76,7 @@ class Seen:
     over: int = 0
     ahead: Ahead = Ahead()
     told_at: float = 0.0
+    whole: str = ""
     ended: str = ""
     exit_code: int = KILLED
     message: str = ""
@@ -94,7 +98,9 @@ class Seen:
         stage = self.stages.setdefault(record["stage"], StageCounts())
         if event == "stage begins":
             stage.off = bool(record.get("off", False))
-            if record["stage"] not in self.running:
+            if not record.get("items", True):
+                self.whole = str(record["stage"])
+            elif record["stage"] not in self.running:
                 self.running.append(record["stage"])
         elif event in ("item", "part"):
             stage.seconds += float(record.get("seconds") or 0.0)
@@ -108,6 +114,7 @@ class Seen:
                 if name in record:
                     setattr(stage, name, int(record[name]))
             stage.seconds = float(record["seconds"])
+            self.whole = ""
             self.running = [name for name in self.running if name != record["stage"]]
 
     def _take_progress(self, record: dict[str, Any]) -> None:
@@ -120,12 +127,26 @@ class Seen:
             for name, count in record[word].items():
                 setattr(self.stages.setdefault(name, StageCounts()), word, int(count))
 
+    def begin_at(self, record: dict[str, Any]) -> None:
+        """Take what a `progress` event says of all the lines before it.
+
+        Raises:
+            KeyError, TypeError, ValueError, AttributeError: it is of another version, and does not say so.
+        """
+        for name, (done, failed, ok, rejected, seconds) in record["so_far"].items():
+            stage = self.stages.setdefault(str(name), StageCounts())
+            stage.done, stage.failed, stage.seconds = int(done), int(failed), float(seconds)
+            stage.frames_ok, stage.frames_rejected = int(ok), int(rejected)
+        self._take_progress(record)
+
     def now(self, at: float) -> str:
         """How far the stages that run are, in a line; empty where none does.
 
         Args:
             at: seconds since the epoch.
         """
+        if self.whole and not self.ended:
+            return f"{self.whole}: writing the release"
         if self.ended or not self.running:
             return ""
         if not self.told_at:
@@ -155,6 +176,42 @@ class LogReader:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._at = 0
+
+    def begin(self) -> Seen:
+        """What the log says so far.  Of a long one the beginning and the end are read alone: the last `progress` event
+        tells of what lies between."""
+        seen = Seen()
+        with contextlib.suppress(OSError, KeyError, TypeError, ValueError, AttributeError):
+            seen = self._begin_late()
+        for record in self.new():
+            seen.take(record)
+        return seen
+
+    def _begin_late(self) -> Seen:
+        seen, path = Seen(), self.folder / "log.jsonl"
+        size = path.stat().st_size
+        if size <= 2 * END_BYTES:
+            return seen
+        with open(path, "rb") as handle:
+            for line in handle.read(END_BYTES).splitlines()[:-1]:
+                record = json.loads(line)
+                if (
+                    record["event"] == "stage ends"
+                ):  # not all run side by side: the last event knows too little
+                    return Seen()
+                if record["event"] in ("begin", "stage begins"):
+                    seen.take(record)
+            handle.seek(size - END_BYTES)
+            end = handle.read()
+        told = end.rfind(b'"event": "progress"')
+        start, over = end.rfind(b"\n", 0, told) + 1, end.find(b"\n", told) + 1
+        if told < 0 or not over or not start:
+            return Seen()
+        seen.begin_at(json.loads(end[start:over]))
+        if set(seen.running) != set(seen.stages):
+            return Seen()
+        self._at = size - END_BYTES + over
+        return seen
 
     def new(self) -> Iterator[dict[str, Any]]:
         """Whole lines alone; one that is still being written is read the next time."""
@@ -219,9 +276,8 @@ def watch(
 def _found(workspace: Workspace, process: str) -> tuple[LogReader | None, Seen]:
     """The log of the run that holds the workspace; none while it has not begun one."""
     for folder in reversed(workspace.runs()[-2:]):
-        reader, seen = LogReader(folder), Seen()
-        for record in reader.new():
-            seen.take(record)
+        reader = LogReader(folder)
+        seen = reader.begin()
         if seen.process and process.startswith(f"process {seen.process} on "):
             return reader, seen
     return None, Seen()

@@ -76,11 +76,28 @@ def children(leader: int) -> list[int]:
     return found
 
 
-@pytest.mark.parametrize(("number", "jobs"), [(signal.SIGKILL, 2), (signal.SIGINT, 0), (signal.SIGTERM, 2)])
+@pytest.mark.parametrize(
+    ("number", "jobs", "everybody"),
+    [
+        (signal.SIGKILL, 2, True),
+        (signal.SIGKILL, 2, False),
+        (signal.SIGINT, 0, False),
+        (signal.SIGINT, 2, True),
+        (signal.SIGTERM, 2, False),
+        (signal.SIGTERM, 2, True),
+    ],
+)
 def test_ended_at_any_moment_it_goes_on_to_the_same_bytes(
-    undisturbed: tuple[Path, float], tmp_path: Path, small_captures: Path, number: signal.Signals, jobs: int
+    undisturbed: tuple[Path, float],
+    tmp_path: Path,
+    small_captures: Path,
+    number: signal.Signals,
+    jobs: int,
+    everybody: bool,
 ) -> None:
-    """Each time in a workspace of its own, a little later; SIGKILL to all processes at once, as by the power cord."""
+    """Each time in a workspace of its own, a little later: SIGKILL to all processes at once, as by the power cord, or
+    to the parent alone, whose workers end with it; SIGINT to all, as by Ctrl-C; SIGTERM to one, or to all as by a queue
+    whose time is over."""
     calm, seconds = undisturbed
     ended = 0
     for k in range(KILLS):
@@ -88,11 +105,14 @@ def test_ended_at_any_moment_it_goes_on_to_the_same_bytes(
         process = started(workspace, "--jobs", str(jobs))
         time.sleep(seconds * (0.1 + 0.85 * k / KILLS))
         if process.poll() is None:
-            if number == signal.SIGKILL:
-                os.killpg(process.pid, number)
-            else:
-                os.kill(process.pid, number)
+            (os.killpg if everybody else os.kill)(process.pid, number)
         said, _ = process.communicate(timeout=60)
+        give_up = time.monotonic() + 10
+        while (left := [p for p in children(process.pid) if "tracker" not in command_of(p)]) and (
+            time.monotonic() < give_up
+        ):
+            time.sleep(0.1)
+        assert not left  # no worker outlives its parent
         # a signal that comes when all is done and Python is leaving ends it as the system does
         too_late = process.returncode == -number and "release.h5: verified" in said
         assert process.returncode in (0, -9, 130) or too_late, said
@@ -147,10 +167,12 @@ def test_killed_again_and_again_nothing_that_was_finished_is_made_again(
         assert digest(workspace / "release.h5") == right
         shutil.rmtree(workspace)
         rounds += 1
+        print(f"{kills} kills, {rounds} releases of the same bytes", flush=True)  # pytest -s
 
 
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_worker_that_dies_costs_its_item_and_no_more(
-    undisturbed: tuple[Path, float], tmp_path: Path, small_captures: Path
+    undisturbed: tuple[Path, float], tmp_path: Path, small_captures: Path, number: signal.Signals
 ) -> None:
     calm, _ = undisturbed
     workspace = made(tmp_path / "ws", small_captures)
@@ -162,7 +184,7 @@ def test_a_worker_that_dies_costs_its_item_and_no_more(
         pid for pid in children(process.pid) if "loky" in command_of(pid) and "tracker" not in command_of(pid)
     ]
     assert workers
-    os.kill(workers[-1], signal.SIGKILL)
+    os.kill(workers[-1], number)
     said, _ = process.communicate(timeout=240)
     assert process.returncode in (0, 1), said
     assert "Traceback" not in said

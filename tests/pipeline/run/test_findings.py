@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from mimicme.pipeline.checkpoint import FrameStatus
 from mimicme.pipeline.items import Item
-from mimicme.pipeline.run.findings import new_findings, sum_tallies
+from mimicme.pipeline.run.findings import by_kind, new_findings, print_findings, sum_tallies
+from mimicme.pipeline.run.progress import Console
 
 
 @pytest.mark.parametrize(
@@ -44,3 +46,34 @@ def test_a_stage_tells_its_own_notes_alone() -> None:
     rejections, notes = new_findings(plan, SimpleNamespace(name="fit", needs=("read",)), Item("S", "q"))
     assert rejections == ["S/q frame 5: fit rejected it (lost): It is lost."]
     assert notes == ["S/q frame 3: fit noted torn: It is torn.", "S/q frame 4: fit noted torn: It is torn."]
+
+
+def test_sentences_of_a_kind_are_one() -> None:
+    lines = [
+        "S1/a frame 0: fit noted torn: It is torn by 3 mm.",
+        "S1/a frame 1: fit noted torn: It is torn by 4 mm.",
+        "S1/a frame 1: fit noted dark: It is dark.",
+        "S2/b frame 7: fit noted torn: It is torn by 3 mm.",
+        "S1/a: fit failed: 12 points of 'S1/a' are lost (S1/a/0003.obj)",
+        "S2/b: fit failed: 7 points of 'S2/b' are lost (S2/b/0001.obj)",
+        "S3/c: fit failed: nothing is there",
+        "release: pack failed: no room",
+    ]
+    assert by_kind(lines) == [
+        "3 frames (S1/a frame 0, S1/a frame 1, S2/b frame 7): fit noted torn: It is torn by 3 mm. (said of the first)",
+        lines[2],
+        f"2 sequences (S1/a, S2/b): fit failed: {lines[4].partition('failed: ')[2]} (said of the first)",
+        lines[6],
+        lines[7],
+    ]
+
+
+def test_kinds_are_capped(tmp_path: Path) -> None:
+    said: list[str] = []
+    print_findings(
+        Console(None, said.append),
+        "remarks",
+        [f"S/q frame 0: fit noted n{k}: It." for k in range(30)],
+        tmp_path,
+    )
+    assert len(said) == 22 and said[-1].startswith("  and 10 more: see `mimicme status")

@@ -183,13 +183,28 @@ def test_rejected_frames_are_told_once_and_notes_too(make, fake):
     assert go(workspace, fake).code == 1  # also when nothing had to be done
 
 
-def test_findings_are_capped(make, fake):
+def test_what_is_said_of_many_frames_is_said_once(make, fake):
     workspace = make({"S1/neutral": ["reject"] * 30})
     result = go(workspace, fake)
-    assert result.out.count("read rejected it") == 20
-    assert re.search(r"and 10 more: see `mimicme status \S+/work --failed`", result.out)
+    assert result.out.count("read rejected it") == 1
+    assert (
+        "30 frames (S1/neutral frame 0, S1/neutral frame 1, S1/neutral frame 2 and 27 more): read"
+        in result.out
+    )
+    assert re.search(r"each of these 30: `mimicme status \S+/work --failed --each`", result.out)
     status = read_status(Workspace.open(workspace.root, environ={}), fake.STAGES)
-    assert len(status.failed_lines()) == 30
+    assert len(status.failed_lines()) == 1
+    assert len(status.failed_lines(each=True)) == 30
+
+
+def test_what_waits_for_one_failure_is_a_line(make, fake):
+    workspace = make({"S1/neutral": ["fail"], "S1/smile": ["a"], "S2/sad": ["fail"]})
+    go(workspace, fake)
+    lines = read_status(Workspace.open(workspace.root, environ={}), fake.STAGES).failed_lines()
+    assert [line for line in lines if "wait" in line] == [
+        "2 sequences (S1/neutral, S2/sad): fit to paint wait: 'read' failed"
+    ]
+    assert len([line for line in lines if "failed: " in line]) == 1
 
 
 def test_status_tells_what_is_there(make, fake):

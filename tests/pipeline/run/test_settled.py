@@ -200,7 +200,7 @@ def test_an_unchanged_ledger_is_not_written_again(make, fake):
 def test_a_saved_ledger_comes_back_for_its_key_alone(tmp_path):
     told = Tally(2, 5, 1, ["S1/a frame 0: x"], [], [("unit_decision", "mm: 61", "S1/a")])
     ledger = Ledger(tmp_path / "settled.txt", "key")
-    ledger.subjects = {"S1": Settled("signature", ("S1/a", "S1/b"), {"read": told.to_json()})}
+    ledger.subjects = {"S1": Settled("signature", ("S1/a", "S1/b"), {"read": told.to_json()}, 12.5)}
     ledger.release = ("all", "wanted")
     ledger.save()
     again = Ledger(tmp_path / "settled.txt", "key")

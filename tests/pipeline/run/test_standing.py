@@ -207,6 +207,26 @@ def test_nobody_who_withdrew_or_refuses_is_named(make, fake):
     assert quick(workspace, fake) is not None
 
 
+@pytest.mark.parametrize("options", [{}, {"only": ("S1",)}, {"force": True}])
+def test_the_next_run_tells_of_nobody_who_refuses_since(make, fake, options):
+    workspace = done(make, fake)
+    settings, table = workspace.root / "mimicme.toml", workspace.root.parent / "subjects.csv"
+    table.write_text("subject,consent\nS1,yes\nS2,no\nS3,yes\n")
+    head, section, tail = settings.read_text().partition("[metadata]\n")
+    settings.write_text(head + section + tail.replace('file = ""', f'file = "{table}"', 1))
+    assert quick(workspace, fake) is None
+    go(workspace, fake, fake.WITH_SUBJECT, **options)
+    for file in (workspace.listing, workspace.standing):
+        assert not file.exists() or "S2" not in file.read_text()
+    told = quick(workspace, fake)
+    assert (told is None) == bool(options)
+    if told is not None:
+        assert lines_of(told) == status_of(workspace, fake).lines()
+        assert [m for m in told.messages if "left out" in m] == [
+            "1 subject(s) are left out: `mimicme status --every-file` says who and why."
+        ]
+
+
 def test_a_file_that_cannot_be_written_stops_no_run(make, fake):
     workspace = make(GOOD)
     Path(workspace.listing).mkdir()

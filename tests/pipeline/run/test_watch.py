@@ -303,3 +303,39 @@ def test_colours_are_for_terminals(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     monkeypatch.setenv("TERM", "dumb")
     assert colored("x", "red", Terminal()) == "x"
+
+
+def test_of_a_long_log_the_beginning_and_the_end_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it says is what all of its lines say."""
+    many = [HALF.replace("S1/a", f"S{k}/a") for k in range(200)]
+    told = progress(31, 200, 5.0, so_far={"fit": [200, 0, 3600, 400, 1800.0]})
+    lines = [BEGIN, BEGINS, BATCH, *many, told, HALF]
+    folder = log(tmp_path / "run", *lines)
+    whole = LogReader(folder).begin()
+    monkeypatch.setattr("mimicme.pipeline.run.watch.END_BYTES", 2_000)
+    taken: list[str] = []
+    take = Seen.take
+    monkeypatch.setattr(
+        Seen, "take", lambda self, record: taken.append(record["event"]) or take(self, record)
+    )
+    reader = LogReader(folder)
+    late = reader.begin()
+    assert late == whole and taken == ["begin", "stage begins", "item"]
+    assert late.stages["fit"].done == 201 and list(reader.new()) == []
+    for other in (
+        [*lines[:-2], HALF],
+        [BEGIN, BEGINS, ENDS, *lines[2:]],
+        [BEGIN, BEGINS, BATCH, *many, BATCH],
+    ):
+        log(folder, *other)  # what lies between is not known: all of it is read
+        assert LogReader(folder).begin() == seen(*other)
+
+
+def test_the_release_is_told_of_while_it_is_written() -> None:
+    found = seen(BEGIN, BEGINS, BATCH, ENDS, line("stage begins", 51, stage="pack", items=False))
+    assert found.now(BEGAN + 52) == "pack: writing the release"
+    found.take(json.loads(line("stage ends", 60, stage="pack", items=False, done=1, skipped=0, seconds=9.0)))
+    assert found.now(BEGAN + 61) == ""
+    assert found.lines()[-1][0].split()[:2] == ["pack", "1"]
