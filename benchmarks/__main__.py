@@ -2,7 +2,7 @@
 
     python benchmarks [accuracy] [chain] [register] [robust] [expected] [growth] [stages] [bake] [pca]
                       [reading] [loading] [packing] [again] [simulation] [standing] [night] [invariance] [field] [still]
-                      [rgbd] [seeded]
+                      [rgbd] [seeded] [heads]
                       [--captures DIR] [--trials N] [--output DIR] ...
 
 `make bench` runs all of them.  They stand on what `mimicme synth` makes and on the scan that menpo3d installs;
@@ -209,6 +209,13 @@ def _rgbd(options: argparse.Namespace) -> dict[str, Any]:
     return rgbd.run(options.people, frames, options.still_frames, _work(options), _say)
 
 
+def _heads(options: argparse.Namespace) -> dict[str, Any]:
+    """Ears, and people in groups by age, scanner and hair, with the jaw's points and without."""
+    import heads
+
+    return heads.run(options.people, options.seeds, _work(options), _say)
+
+
 BENCHMARKS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "accuracy": _accuracy,
     "chain": _chain,
@@ -231,6 +238,7 @@ BENCHMARKS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "still": _still,
     "seeded": _seeded,
     "rgbd": _rgbd,
+    "heads": _heads,
 }
 
 
@@ -258,7 +266,10 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--before", type=Path, help="of `chain`: another checkout, run beside this one")
     parser.add_argument(
-        "--people", type=int, default=3, help="of `chain`, `still` and `rgbd`, of the captures that are made"
+        "--people",
+        type=int,
+        default=3,
+        help="of `chain`, `still`, `rgbd` and `heads`, of those that are made",
     )
     parser.add_argument("--sequences", type=int, default=20, help="of `chain`: of each of them")
     parser.add_argument("--length", type=int, default=3, help="of `chain`: frames of a sequence, odd")
@@ -282,7 +293,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--item-s", type=float, default=0.2, help="of `simulation`: seconds of an item")
     parser.add_argument(
-        "--seeds", type=int, nargs="+", default=[1, 2, 3], help="of `seeded`: a trial of each"
+        "--seeds", type=int, nargs="+", default=[1, 2, 3], help="of `seeded` and `heads`: a trial of each"
     )
     parser.add_argument(
         "--jobs", type=int, help="of `accuracy`, `seeded` and `night`: sequences side by side"
@@ -338,7 +349,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     options.names = options.names or [
         name
         for name in BENCHMARKS
-        if name not in ("expected", "field", "loading", "night", "packing", "still", "seeded", "rgbd")
+        if name
+        not in ("expected", "field", "heads", "loading", "night", "packing", "rgbd", "seeded", "still")
     ]
     return options
 

@@ -57,13 +57,14 @@ def tell(what: str, records: dict[str, dict[str, float]], say: Callable[[str], N
         say("  " + subject.ljust(12) + "".join(f"{record[name]:13.3f}" for name in names))
 
 
-def registered(folder: Path) -> Path:
-    """The release of what was made, through the command line."""
+def registered(folder: Path, template: Path | None = None) -> Path:
+    """The release of what was made, through the command line; with the embedded template by default."""
     program, work = Path(sys.executable).with_name("mimicme"), folder / "ws"
     shutil.rmtree(work, ignore_errors=True)
     made = folder / "made"
+    chosen = () if template is None else ("--template", template)
     for words in (
-        ("init", work, "--captures", made / "captures", "--metadata", made / "subjects.csv"),
+        ("init", work, "--captures", made / "captures", "--metadata", made / "subjects.csv", *chosen),
         ("run", work),
     ):
         done = subprocess.run([program, *map(str, words)], capture_output=True, text=True)

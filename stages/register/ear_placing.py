@@ -41,7 +41,7 @@ enough, but face anywhere."""
 STRETCHED_MM = (2.5, 2.0, 1.5, 1.5)
 """The same, of the steps in which it is stretched too: ears grow longer, and little wider, with age."""
 SIMILARITY = np.r_[np.full(3, 0.2), 0.12, np.full(3, 10.0)] ** -2.0
-STRETCH = np.r_[np.full(9, 0.15), np.full(3, 10.0)] ** -2.0
+STRETCH = np.r_[np.full(9, 0.1), np.full(3, 10.0)] ** -2.0
 """1 / variance of how an ear may be turned (radians), sized (natural logarithm), shifted (mm); and stretched (1)."""
 LEAST_PULL = 1e-3
 """An ear of which a smaller share has correspondences, by area and weight, is not moved further."""
@@ -49,6 +49,9 @@ INDEPENDENT = 60.0
 """An ear counts as so many independent observations: neighbouring residuals are alike."""
 NOISE_MM = 1.0
 """Standard deviation of each: ears differ in more than place, turn and size."""
+LEAST_MOVE_MM = 3.0
+"""An ear that would be moved less, in the mean, stays: the surface finds it, point by point and so better than a map of
+the whole ear does."""
 LEAST_GAIN, LEAST_AGREEMENT, LEAST_FACING_ALIKE = 0.02, 0.3, 0.95
 """A placing is taken that agrees better by the first, by the second at least, and loses no more than to the third of it
 by the normals.  On six people of `mimicme synth`, as they are and as cameras at 30, 40 and 50 degrees see them, ears
@@ -120,22 +123,22 @@ class Ears:
         if areas.sum() < 0.5 * ear.areas.sum():
             return None
         areas = areas / ear.areas.sum()
-        best = max(
-            self._agreement(points, normals, areas, scan, np.eye(4), AGREES_COSINE) + LEAST_GAIN,
-            LEAST_AGREEMENT,
-        )
+        best = self._agreement(points, normals, areas, scan, np.eye(4), AGREES_COSINE) + LEAST_GAIN
         motion = None
         for up in (-1, 0, 1):
             for forth in (-1, 0, 1):
                 start = np.eye(4)
                 start[1:3, 3] = STARTS_MM * up, STARTS_MM * forth
-                found = self._registered(points, normals, areas, scan, start)
+                found, unusual = self._registered(points, normals, areas, scan, start)
                 agreement = self._agreement(points, normals, areas, scan, found, AGREES_COSINE)
-                if agreement < best:
+                likely = agreement - unusual / (2 * INDEPENDENT)
+                if agreement < LEAST_AGREEMENT or likely < best:
+                    continue
+                if np.linalg.norm(transform(found, points) - points, axis=1).mean() < LEAST_MOVE_MM:
                     continue
                 whole = self._agreement(points, normals, areas, scan, found, LEAST_COSINE)
                 if agreement >= LEAST_FACING_ALIKE * whole:
-                    best, motion = agreement, found
+                    best, motion = likely, found
         return motion
 
     def _agreement(
@@ -154,10 +157,11 @@ class Ears:
 
     def _registered(
         self, points: Floats, normals: Floats, areas: Floats, scan: ScanTarget, start: Floats
-    ) -> Floats:
-        """(4, 4) the map nearest to a start that brings points (k, 3) onto the scan: a similarity, then an affine one.
+    ) -> tuple[Floats, float]:
+        """(4, 4) the map nearest to a start that brings points (k, 3) onto the scan: a similarity, then an affine one;
+        and how unusual it is, the sum of squares of turn, size, shift and stretch in what is usual of them.
 
-        It is looked for about the ear's middle, with what is usual of turn, size, shift and stretch.
+        It is looked for about the ear's middle.
         """
         from scipy.spatial.transform import Rotation
 
@@ -189,7 +193,8 @@ class Ears:
         motion = np.eye(4)
         motion[:3, :3] = matrix @ (np.eye(3) + stretch)
         motion[:3, 3] = middle + shift - motion[:3, :3] @ middle
-        return motion
+        unusual = SIMILARITY @ np.r_[turn.as_rotvec(), size, shift] ** 2 + STRETCH[:9] @ stretch.ravel() ** 2
+        return motion, float(unusual)
 
     def _pulled(
         self, now: Floats, normals: Floats, matrix: Floats, areas: Floats, scan: ScanTarget, scale_mm: float
