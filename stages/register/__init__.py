@@ -133,7 +133,7 @@ def _write(
 
 STAGE = Stage(
     name="register",
-    version=14,
+    version=15,
     settings=RegisterSettings,
     needs=("ingest", "landmarks", "align"),
     compute=compute,
