@@ -48,6 +48,8 @@ IBUG68: tuple[str, ...] = tuple(
     for k in range(part.stop - part.start)
 )
 CHIN, NOSE_TIP = 8, 30
+CHIN_LINE = slice(6, 11)
+"""Of the jaw, what a detector can tell as a place on the skin; the rest of it lies on a picture's outline."""
 LEFT_EYE_OUTER, LEFT_EYE_INNER, RIGHT_EYE_INNER, RIGHT_EYE_OUTER = 36, 39, 42, 45
 MOUTH_LEFT, MOUTH_RIGHT = 48, 54
 
@@ -158,7 +160,7 @@ class Detector(Protocol):
 
     def detect(self, scan: Mesh, image: NDArray[np.uint8] | None, near: Floats | None = None) -> Located:
         """Points on a scan (mm) with its texture (h, w, 3), row 0 at the top, or None; `source` is 2 where
-        found.
+        found.  Of the jaw `CHIN_LINE` alone leads the registration: absent where it is not told from the surface.
 
         Args:
             near: `Located.pose` of the frame before; where the head probably is.

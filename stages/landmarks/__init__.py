@@ -132,12 +132,13 @@ def detector(task: Task[LandmarksSettings]) -> Detector | None:
         return None
     if settings.detector != MEDIAPIPE:
         return _own(settings.detector)
+    from mimicme.stages.landmarks.chin import chin_for
     from mimicme.stages.landmarks.finder import FaceFinder
     from mimicme.stages.landmarks.mediapipe_to_ibug import mapping_for
     from mimicme.stages.landmarks.networks import mediapipe
 
     networks = mediapipe(settings.detector_model)
-    return FaceFinder(networks, mapping_for(task.template, networks))
+    return FaceFinder(networks, mapping_for(task.template, networks), chin_for(task.template))
 
 
 def _own(name: str) -> Detector:
@@ -541,7 +542,7 @@ def _few(names: list[str]) -> str:
 
 STAGE = Stage(
     name="landmarks",
-    version=12,
+    version=13,
     settings=LandmarksSettings,
     needs=("ingest",),
     compute=compute,

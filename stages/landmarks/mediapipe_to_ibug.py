@@ -87,9 +87,6 @@ _BARE_HALF_MM: dict[int, tuple[float, float, float]] = {
 }
 # A template's offset counts in full up to the first of these from the default (mm), not at all from the second.
 _PLAUSIBLE_MM, _IMPLAUSIBLE_MM = 3.0, 6.0
-# Of the jaw only the chin is a place on skin; the others lie wherever the outline of a picture happens to be.
-CHIN = np.arange(7, 10)
-SILHOUETTE = np.setdiff1d(np.arange(17), CHIN)
 # The same for half the difference between an offset and its mirror image.
 _EVEN_MM, _UNEVEN_MM = 0.75, 1.5
 # Weight of the offsets that a template's lids, and painted ends of the mouth, give: one half serves real scans and
@@ -158,10 +155,7 @@ def plausible_offsets(learnt: Floats, default: Floats, painted: bool = True) -> 
         weight[GROUPS[group]] *= _LIDS_SHARE
     if painted:
         weight[_ENDS] *= _PAINTED_SHARE
-    weight[CHIN] = np.clip(
-        (_UNEVEN_MM - uneven[CHIN]) / (_UNEVEN_MM - _EVEN_MM), 0, 1
-    )  # no default to keep to
-    weight[SILHOUETTE] = 0
+    weight[GROUPS["jaw"]] = 0  # it lies wherever the outline of a picture happens to be
     return default + weight[:, None] * difference
 
 

@@ -11,6 +11,7 @@ from mimicme.pipeline.geometry.mesh import Mesh, keep_triangles, transform
 from mimicme.pipeline.landmarks import INNER, MIRROR, detector_weights
 from mimicme.pipeline.template import prepare
 from mimicme.stages.landmarks import mediapipe_to_ibug, search
+from mimicme.stages.landmarks.chin import chin_of
 from mimicme.stages.landmarks.consensus import consensus_of
 from mimicme.stages.landmarks.finder import OUTLINE, FaceFinder, project_onto_scan, settled_on_scan
 from mimicme.stages.landmarks.mediapipe_points import ibug_from_mediapipe
@@ -53,7 +54,7 @@ def template(small_template):
 
 @pytest.fixture(scope="module")
 def finder(networks, template):
-    return FaceFinder(networks, mediapipe_to_ibug.learn_mapping(template, networks))
+    return FaceFinder(networks, mediapipe_to_ibug.learn_mapping(template, networks), chin_of(template))
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +85,9 @@ def test_a_textured_face_is_found_where_it_is(finder, person):
     # this template's brows and the bridge of its nose are not where others have them, and are implausible
     assert 0.3 < np.nanmean(errors) < 5.0
     assert 0.3 < np.nanmean(errors[19:]) < 3.0  # eyes and mouth
-    assert (found.absent[:7] == OUTLINE).all() and (found.source[:7] == 0).all()
+    assert (found.absent[:5] == OUTLINE).all() and (found.source[:5] == 0).all()
+    assert np.sqrt(np.square(found.points - truth)[5:12].sum(axis=1).mean()) < 4.0
+    assert found.confidence[7:10].min() > 0.15 and found.confidence[5:12].max() < 0.31
     assert ((found.confidence > 0) == (found.source == 2)).all()
     bare = finder.detect(Mesh(mesh.vertices, mesh.faces), None)
     assert bare.confidence[INNER].mean() < 0.8 * found.confidence[INNER].mean()

@@ -1,0 +1,268 @@
+"""The chin in space: its five points (6 to 10) from the surface's shape, which no picture of a chin's outline gives.
+
+A chin has no marks.  What one person's has in common with another's is which way its skin faces, one place after the
+other: the fold below the lower lip, the boss, the lower edge, the way round to the jaw.  The template's chin is laid
+below the scan's lower lip and fitted to it: each place is drawn to what is near and faces the same way (the closest
+point in places and normals together, as Feldmar and Ayache 1996, "Rigid, affine and locally affine registration of
+free-form surfaces"), while a few deformations are all that it may do: longer or shorter, forwards or back, wider,
+rounder.  With so few it slides nowhere where its shape does not fit, and where it does, all of the shape tells how far.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from scipy import sparse
+from scipy.spatial import cKDTree
+
+from mimicme.pipeline.arrays import Floats, Ints
+from mimicme.pipeline.geometry.mesh import lengths
+from mimicme.pipeline.geometry.rigid import fit_rigid, fit_scale
+from mimicme.pipeline.landmarks import CHIN_LINE, N_LANDMARKS, eye_distance
+from mimicme.pipeline.template import Template
+from mimicme.pipeline.template.skin import load_skin
+from mimicme.stages.landmarks.strips import ramp
+
+CHIN = np.arange(N_LANDMARKS)[CHIN_LINE]
+LOWER_LIP = np.arange(55, 60)
+STEADY = slice(30, 48)
+"""Nose, without its ridge, and eyes: which way the head faces and how large it is, whatever the mouth does."""
+
+# Of the distance between the eyes: below the lower lip, to either side of it, and behind it, what is chin; and how much
+# more of a scan is looked at than of the template.
+BELOW, ABOVE, ASIDE, BEHIND, WIDER = 0.95, 0.1, 0.6, 0.9, 1.35
+LEAST_FACING = -0.6
+"""Cosine of a normal to where the face looks: the back of a neck, and of an open shell, is no chin."""
+TEMPLATE_MM, SCAN_MM = 3.0, 1.5
+"""Side of the cells whose surface is one sample."""
+MOST_SAMPLES = 400
+"""Points on a triangle, so that a template of few triangles has as many samples as one of many."""
+SMOOTH_MM = 4.0
+"""Of the normals (standard deviation): the chin's shape, not its skin.  From 3 to 6 mm do alike on people of `synth`
+and of MakeHuman, as do 9 to 22 of the next."""
+NORMAL_MM = 18.0
+"""So many mm apart is as bad as one radian."""
+ROUNDS = 12
+SURFACE_MM, ALONG_MM = 0.5, 2.0
+"""How far a fitted chin may lie from the scan, and a place from the one that is most like it.  Of the latter 2.5 to 4
+are best on people of `synth`, who are the template bent smoothly, 1 and less on MakeHuman's, who are other people."""
+ROBUST_MM = 4.5
+INDEPENDENT = 25
+"""So many of the samples tell something of their own."""
+LIP_MM = 2.0
+"""Of the lower lip's landmarks, alike for all."""
+
+MOUTH_OPEN = (0.12, 0.30)
+"""Opening in its widths, to which the chin of a closed mouth is told in full, and from which not at all."""
+LIKE = (0.35, 0.6)
+"""Mean of the robust weights around a point, how well the chin finds what is like it: evidence from none to all."""
+AROUND_MM = 16.0
+RELIABLE = np.array([0.35, 0.8, 1.0, 0.8, 0.35])
+"""What the points are worth beside the middle one: the inverse of their mean squared errors on people of `synth`."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Places (n, 3) on a surface and the smoothed unit normals (n, 3) there."""
+
+    places: Floats
+    normals: Floats
+
+
+@dataclass(frozen=True)
+class Chin:
+    """The template's chin.
+
+    Attributes:
+        samples: of its surface, in the template's axes, about the middle of its lower lip.
+        marks: (68, 3) its landmarks in its own frame, mm.
+    """
+
+    samples: Samples
+    marks: Floats
+
+
+def chin_of(template: Template) -> Chin | None:
+    """The chin of a template; None when it does not have the 68 landmarks."""
+    if template.landmark_vertices.shape[0] != N_LANDMARKS:
+        return None
+    marks = template.landmarks()
+    samples = _sampled(template.vertices - _lip(marks), template.faces, eye_distance(marks), TEMPLATE_MM, 1.0)
+    return None if samples is None else Chin(samples, marks)
+
+
+@lru_cache(maxsize=2)
+def _of_file(path: Path, stamp: tuple[int, int]) -> Chin | None:
+    return chin_of(load_skin(path))
+
+
+def chin_for(path: Path) -> Chin | None:
+    """The chin of the prepared template in a file, sampled once per process."""
+    found = path.stat()
+    return _of_file(path, (found.st_mtime_ns, found.st_size))
+
+
+def find_chin(chin: Chin, vertices: Floats, faces: Ints, points: Floats) -> tuple[Floats, Floats]:
+    """Places (5, 3) of the landmarks `CHIN` near the scan's surface, mm, and the evidence for them (5,), 0 to 1.
+
+    Where there is none the places are the template's.
+
+    Args:
+        vertices, faces: of the scan, mm.
+        points: (68, 3) landmarks found, finite but for the jaw.
+    """
+    marks = chin.marks
+    pose = fit_rigid(marks[STEADY], points[STEADY])
+    turn = pose[:3, :3]  # from the template's axes
+    steady = np.ones(STEADY.stop - STEADY.start)
+    scale = fit_scale(marks[STEADY] @ turn.T, points[STEADY], steady)
+    lip, eyes = _lip(points), eye_distance(points)
+    seen = _sampled((vertices - lip) @ turn, faces, eyes, SCAN_MM, WIDER)
+    placed = scale * (marks - _lip(marks))
+    start = placed[CHIN] @ turn.T + lip
+    if seen is None:
+        return start, np.zeros(len(CHIN))
+    bend = _Bend.at(np.concatenate([scale * chin.samples.places, placed[CHIN], placed[LOWER_LIP]]), eyes)
+    count = len(chin.samples.places)
+    on_chin, on_marks, on_lip = bend[:count], bend[count : count + len(CHIN)], bend[-len(LOWER_LIP) :]
+    amounts, like = _fitted(
+        Samples(scale * chin.samples.places, chin.samples.normals),
+        seen,
+        on_chin,
+        (on_lip, (points[LOWER_LIP] - lip) @ turn - placed[LOWER_LIP]),
+    )
+    found = placed[CHIN] + on_marks @ amounts
+    samples = scale * chin.samples.places + on_chin @ amounts
+    near = np.exp(-np.sum((samples - found[:, None]) ** 2, axis=2) / (2 * (AROUND_MM / 2) ** 2))
+    alike = near @ like / np.maximum(near.sum(axis=1), 1e-12)
+    evidence = ramp(alike, LIKE) * (1 - ramp(_opening(points), MOUTH_OPEN))
+    return found @ turn.T + lip, evidence
+
+
+class _Bend:
+    """What a chin may do: displacements that are polynomials in the place, about the lower lip."""
+
+    # axis of the displacement (right, up, forwards), powers of right, below and forwards, mm (standard deviation)
+    # at one distance between the eyes
+    TERMS = (
+        *((axis, (0, 0, 0), 1.0) for axis in range(3)),
+        (1, (0, 1, 0), 8.0),  # longer
+        (2, (0, 1, 0), 8.0),  # forwards
+        (0, (1, 0, 0), 5.0),  # wider
+        (0, (1, 1, 0), 8.0),  # wider below
+        (2, (0, 0, 1), 5.0),
+        (1, (0, 0, 1), 4.0),
+        (0, (0, 1, 0), 3.0),  # to a side
+        (2, (2, 0, 0), 6.0),  # rounder
+        (1, (2, 0, 0), 4.0),
+        (2, (0, 2, 0), 8.0),
+        (1, (0, 2, 0), 8.0),
+        (1, (1, 0, 0), 2.0),
+        (2, (1, 0, 0), 2.0),
+    )
+    WIDTHS = np.array([width for _, _, width in TERMS])
+
+    @classmethod
+    def at(cls, places: Floats, eyes_mm: float) -> Floats:
+        """(n, 3, k) displacement of places (n, 3), about the lower lip, by one of each."""
+        right, up, forwards = (places / eyes_mm).T
+        below = np.minimum(up, 0)
+        out = np.zeros((len(places), 3, len(cls.TERMS)))
+        for k, (axis, (a, b, c), _) in enumerate(cls.TERMS):
+            out[:, axis, k] = right**a * below**b * forwards**c
+        return out
+
+
+def _fitted(chin: Samples, scan: Samples, bend: Floats, lip: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
+    """Amounts (k,) of the deformations bend (n, 3, k) that lay the chin onto the scan, and how well each of its samples
+    then finds what is like it, (n,) in (0, 1].
+
+    Args:
+        lip: the same deformations (5, 3, k) of the lower lip's landmarks, and what these miss by, (5, 3).
+    """
+    tree = cKDTree(np.concatenate([scan.places, NORMAL_MM * scan.normals], axis=1))
+    flat = bend.reshape(-1, bend.shape[2])
+    share = INDEPENDENT / len(chin.places)
+    on_lip, missing = lip[0].reshape(-1, bend.shape[2]), lip[1].ravel()
+    held = np.diag(1 / _Bend.WIDTHS**2) + on_lip.T @ on_lip / LIP_MM**2
+    drawn = on_lip.T @ missing / LIP_MM**2
+    amounts = np.zeros(bend.shape[2])
+    for _ in range(ROUNDS):
+        moved = (flat @ amounts).reshape(-1, 3)
+        here = chin.places + moved
+        far, nearest = tree.query(np.concatenate([here, NORMAL_MM * chin.normals], axis=1))
+        like = 1 / (1 + (far / ROBUST_MM) ** 2) ** 2
+        wanted = scan.places[nearest] - chin.places
+        normals = scan.normals[nearest]
+        across = np.einsum("nx,nxk->nk", normals, bend)
+        weights = share * like / SURFACE_MM**2
+        along = np.repeat(share * like / ALONG_MM**2, 3)
+        left = held + (across * weights[:, None]).T @ across + (flat * along[:, None]).T @ flat
+        right = (
+            drawn
+            + across.T @ (weights * np.einsum("nx,nx->n", wanted, normals))
+            + flat.T @ (along * wanted.ravel())
+        )
+        amounts = np.linalg.solve(left, right)
+    return amounts, like
+
+
+def _opening(points: Floats) -> float:
+    """Opening of a mouth's inner border in its widths."""
+    width = float(np.linalg.norm(points[54] - points[48]))
+    return float(np.linalg.norm(points[61:64].mean(axis=0) - points[65:68].mean(axis=0))) / max(width, 1e-9)
+
+
+def _lip(points: Floats) -> Floats:
+    """(3,) middle of the lower lip's outer border."""
+    return np.asarray(points[LOWER_LIP].mean(axis=0))
+
+
+def _sampled(vertices: Floats, faces: Ints, eyes_mm: float, cell_mm: float, wider: float) -> Samples | None:
+    """The surface of what may be chin, in cells; None where there is hardly any.
+
+    Args:
+        vertices: (n, 3) mm, +y up and +z out of the face, about the lower lip.
+        wider: factor on the region.
+    """
+    reach = np.abs(vertices[:, 0]) < ASIDE * wider * eyes_mm
+    reach &= (vertices[:, 1] < ABOVE * wider * eyes_mm) & (vertices[:, 1] > -BELOW * wider * eyes_mm)
+    reach &= vertices[:, 2] > -BEHIND * wider * eyes_mm
+    corners = vertices[faces[reach[faces].any(axis=1)]]
+    places, areas = _on_triangles(corners, cell_mm)
+    front = areas[:, 2] > LEAST_FACING * lengths(areas)
+    places, areas = places[front], areas[front]
+    if not len(places):
+        return None
+    _, cell = np.unique(np.floor(places / cell_mm).astype(np.int64), axis=0, return_inverse=True)
+    gather = sparse.csr_matrix((np.ones(len(cell)), (cell.ravel(), np.arange(len(cell)))))
+    places = np.asarray(gather @ places) / np.asarray(gather.sum(axis=1))
+    areas = np.asarray(gather @ areas)
+    if len(places) < INDEPENDENT:
+        return None
+    tree = cKDTree(places)
+    pairs = tree.query_pairs(2.2 * SMOOTH_MM, output_type="ndarray")
+    off = np.sum((places[pairs[:, 0]] - places[pairs[:, 1]]) ** 2, axis=1)
+    weights = np.exp(-off / (2 * SMOOTH_MM**2))
+    half = sparse.csr_matrix((weights, pairs.T), shape=(len(places), len(places)))
+    normals = areas + half @ areas + half.T @ areas
+    return Samples(places, normals / np.maximum(lengths(normals), 1e-12)[:, None])
+
+
+def _on_triangles(corners: Floats, cell_mm: float) -> tuple[Floats, Floats]:
+    """Points (n, 3) spread over triangles (t, 3, 3), some in each cell, and the areas (n, 3) they stand for, along the
+    normals; on small triangles their middle."""
+    first, one, other = corners[:, 0], corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    areas = np.cross(one, other) / 2
+    counts = np.clip(np.ceil(lengths(areas) / (0.6 * cell_mm**2)), 1, MOST_SAMPLES).astype(np.int64)
+    of = np.repeat(np.arange(len(corners)), counts)
+    number = np.arange(len(of)) - np.repeat(np.cumsum(counts) - counts, counts) + 1
+    # the plastic number's sequence: evenly over a square, whose upper half is folded onto the triangle
+    share = (0.5 + number[:, None] * np.array([0.7548776662466927, 0.5698402909980532])) % 1
+    share = np.where(share.sum(axis=1, keepdims=True) > 1, 1 - share, share)
+    share[counts[of] == 1] = 1 / 3
+    places = first[of] + share[:, :1] * one[of] + share[:, 1:] * other[of]
+    return places, areas[of] / counts[of][:, None]
