@@ -353,7 +353,7 @@ def _finished(given: _Sequence, displaced: _Displaced) -> _Finished:
 
 STAGE = Stage(
     name="refine",
-    version=10,
+    version=11,
     settings=RefineSettings,
     needs=("ingest", "register", "repass"),
     compute=compute,
