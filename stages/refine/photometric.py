@@ -41,6 +41,7 @@ from mimicme.pipeline.geometry.triangle_grid import nearest_on
 from mimicme.pipeline.numerics.smooth_field import Preconditioner, SmoothField
 from mimicme.pipeline.template import Template
 from mimicme.pipeline.template.eyelids import Lids
+from mimicme.pipeline.template.lips import lips_of
 from mimicme.pipeline.texture.baking import HALF, Baked, TextureOptions, bake_source
 from mimicme.pipeline.texture.flow import Comparable, Flow, flow, normalised
 from mimicme.pipeline.texture.scan_source import Source
@@ -135,7 +136,7 @@ class Refiner:
 
     def __init__(self, template: Template, parameters: Parameters) -> None:
         self.template, self.parameters = template, parameters
-        self.lids = Lids(template)
+        self.lids, self.lips = Lids(template), lips_of(template)
         n = len(template.vertices)
         self.layout = Layout(template, parameters.size)
         self.owner = self.layout.owner
@@ -222,6 +223,8 @@ class Refiner:
         after = self.held_to_scan(frame.source, vertices, spots.vertices, frame.pose, frame.shown)
         share = self._share_kept(vertices, after)
         moved = self.lids.kept_tucked(vertices, vertices + share[:, None] * (after - vertices))
+        if self.lips is not None:
+            moved = self.lips.kept_sealed(vertices, moved, self.template.faces)
         return moved, self.layout.reading(spots, share)
 
     def held_to_scan(

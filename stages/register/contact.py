@@ -22,7 +22,7 @@ class Contacts:
     """Detects the vertices of a fit that have penetrated an opposite part, and gives them targets half-way out.
 
     Args:
-        vertices: (k,) those that have an opposite part (`regions.opposite`).
+        vertices: (k,) those that have an opposite part (`lips.opposite`).
         faces: (t, 3) of the template; only triangles on such a vertex, and their neighbours, are tested.
     """
 

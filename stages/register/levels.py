@@ -15,9 +15,9 @@ from mimicme.pipeline.geometry.mesh import adjacency, edges, vertex_areas, verte
 from mimicme.pipeline.geometry.spatial import open3d
 from mimicme.pipeline.template import Template
 from mimicme.pipeline.template.eyelids import EYES, Rims, find_rims, patches
-from mimicme.stages.register.closure import Lips, find_lips
+from mimicme.pipeline.template.lips import Lips, find_lips, opposite
 from mimicme.stages.register.eyelids import SOFT, Eye, find_eye
-from mimicme.stages.register.regions import ears, opposite
+from mimicme.stages.register.regions import ears
 from mimicme.stages.register.stiffness import affine_stiffness, graph_laplacian, shell_stiffness
 
 Made = TypeVar("Made")
@@ -64,9 +64,9 @@ class Level:
 class Levels:
     """The coarse level, the template itself, and the (V, n) matrix that carries a coarse field to the template.
 
-    `opposite` are the vertices of the template that face another part of it, see regions.py; `lips` are None where it
-    has no slit between them; `rims` are those of the right and of the left eye, `lids` those that are closed.  `made`
-    is what `once` keeps.
+    `opposite` are the vertices of the template that face another part of it, see pipeline/template/lips.py; `lips` are
+    None where it has no slit between them; `rims` are those of the right and of the left eye, `lids` those that are
+    closed.  `made` is what `once` keeps.
     """
 
     coarse: Level

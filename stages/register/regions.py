@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mimicme.pipeline.arrays import Floats, Ints
-from mimicme.pipeline.geometry.mesh import triangle_normals, vertex_normals
+from mimicme.pipeline.geometry.mesh import vertex_normals
 from mimicme.pipeline.geometry.spatial import Surface
 from mimicme.pipeline.landmarks import GROUPS
 
@@ -16,7 +15,6 @@ RECESSED = 0.65
 """Sky visibility below which a vertex counts as recessed; a plain cheek has 1, an ear's inside 0.3 to 0.6."""
 EAR_MM, EAR_FADE_MM = 8.0, 10.0
 """How far the ear goes on around its recessed parts, and over what width its mask fades out."""
-OPPOSITE_MM = 15.0
 RAY_OFFSET_MM = 0.02
 
 
@@ -64,11 +62,3 @@ def ears(vertices: Floats, faces: Ints, landmarks: Floats) -> Floats:
             distance = cKDTree(vertices[recessed & here]).query(vertices)[0]
             masks[:, side] = np.clip((EAR_MM + EAR_FADE_MM - distance) / EAR_FADE_MM, 0, 1) * (behind & here)
     return masks
-
-
-def opposite(vertices: Floats, faces: Ints) -> NDArray[np.int64]:
-    """Vertices that face another part of the surface from within `OPPOSITE_MM`: lips, lids, nostrils, ears."""
-    normals = vertex_normals(vertices, faces)
-    hits = Surface(vertices, faces).cast(vertices + RAY_OFFSET_MM * normals, normals)
-    towards = (triangle_normals(vertices, faces)[0][hits.triangles] * normals).sum(axis=1) < 0
-    return np.flatnonzero(hits.hit & (hits.distances < OPPOSITE_MM) & towards)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from mimicme.pipeline.geometry.mesh import vertex_normals
+from mimicme.pipeline.template.lips import opposite
 from mimicme.stages.register.contact import MARGIN_MM, Contacts
-from mimicme.stages.register.regions import opposite
 from mimicme.stages.register.targets import Targets
 
 SIDE = 9

@@ -4,7 +4,8 @@ A closed mouth is scanned as one surface with a crease.  Each lip of the templat
 nothing tells it that the other lip is where its own should end: what the stiffness resists is left as a slit.  So
 points of the two lips that touch, or nearly do, on the template are paired, and where the scan goes on between the
 two of a pair they attract each other, as landmarks do.  Where it does not - an open mouth, teeth, a tongue that is
-out - nothing attracts; that two lips do not cross is contact.py's business.
+out - nothing attracts; that two lips do not cross is the business of the registration's contacts.  What the fit leaves
+between lips that touch is closed in the end (`sealed`), and again by who moves vertices after it (`kept_sealed`).
 
 The points are the vertices of a fine mesh.  A coarse one has few along its lips, and between them nothing would say
 whether they are closed: there they are also points inside its triangles.
@@ -21,9 +22,11 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from mimicme.pipeline.arrays import Bools, Floats, Ints
-from mimicme.pipeline.geometry.mesh import edges
+from mimicme.pipeline.geometry.mesh import edges, triangle_normals, vertex_areas, vertex_normals
 from mimicme.pipeline.geometry.spatial import Surface
 from mimicme.pipeline.geometry.triangle_grid import nearest_on
+from mimicme.pipeline.landmarks import N_LANDMARKS
+from mimicme.pipeline.template import Template
 
 if TYPE_CHECKING:
     from scipy.spatial import cKDTree
@@ -54,6 +57,9 @@ SEAL_NEAR_MM, SEAL_LATERAL_MM = 0.8, 0.3
 SEAL_AROUND_MM, SEAL_REACH_MM = 2.5, 2.5
 """Lips move by what their nearest points within the first need; skin within the second of them goes along."""
 SEAL_ROUNDS = 4
+KEPT_MM, LEAST_KEPT = 0.15, 0.5
+"""Lips were sealed where so much of the line of contact within `STRETCH_MM` is so near to the other lip."""
+OPPOSITE_MM, RAY_OFFSET_MM = 15.0, 0.02
 FARTHEST_MM = 5.0
 """Lips farther apart than this are left to landmarks and surface."""
 LOOK_FROM_MM = 12.0
@@ -114,10 +120,24 @@ class Lips:
 
         Args: as of `attraction`.
         """
+        closest = _pairs(vertices, normals, self.line, self.upper, self.faces)[1]
+        return self._sealed(vertices, normals, self._closed(vertices, normals, closest, scan))
+
+    def kept_sealed(self, before: Floats, after: Floats, faces: Ints) -> Floats:
+        """`after` (V, 3), where lips that were sealed in `before` (V, 3) are sealed again; mm, canonical frame.
+
+        Args:
+            faces: (t, 3) of the template.
+        """
+        closest = _pairs(before, vertex_normals(before, faces), self.line, self.upper, self.faces)[1]
+        touches = np.linalg.norm(self.line @ before - closest, axis=1) < KEPT_MM
+        closed = np.asarray(touches & (self.along @ touches >= LEAST_KEPT))
+        return self._sealed(after, vertex_normals(after, faces), closed) if closed.any() else after
+
+    def _sealed(self, vertices: Floats, normals: Floats, closed: Bools) -> Floats:
+        """See `sealed`; `closed` (k,) of the line of contact."""
         from scipy.spatial import cKDTree
 
-        closest = _pairs(vertices, normals, self.line, self.upper, self.faces)[1]
-        closed = self._closed(vertices, normals, closest, scan)
         if not closed.any():
             return vertices
         place = self.line @ vertices
@@ -255,7 +275,7 @@ def find_lips(
 
     Args:
         vertices, normals: (V, 3); faces: (T, 3); areas: (V,) mm^2; landmarks: (68, V) barycentric rows.
-        opposite: vertices that face another part of the surface, see regions.py.
+        opposite: vertices that face another part of the surface, see `opposite`.
     """
     from scipy.sparse.csgraph import dijkstra
     from scipy.spatial import cKDTree
@@ -384,3 +404,25 @@ def _parts_of_triangle(count: int) -> tuple[tuple[tuple[int, int, int], float], 
                 corner = (count - a - b, a, b)
                 shares[corner] = shares.get(corner, 0.0) + 1 / (3 * count**2)
     return tuple(sorted(shares.items()))
+
+
+def opposite(vertices: Floats, faces: Ints) -> NDArray[np.int64]:
+    """Vertices that face another part of the surface from within `OPPOSITE_MM`: lips, lids, nostrils, ears."""
+    normals = vertex_normals(vertices, faces)
+    hits = Surface(vertices, faces).cast(vertices + RAY_OFFSET_MM * normals, normals)
+    towards = (triangle_normals(vertices, faces)[0][hits.triangles] * normals).sum(axis=1) < 0
+    return np.flatnonzero(hits.hit & (hits.distances < OPPOSITE_MM) & towards)
+
+
+def lips_of(template: Template) -> Lips | None:
+    """The lips of a template, for what moves its vertices after they were registered; None where it has none."""
+    vertices, faces, count = template.vertices, template.faces, len(template.vertices)
+    if len(template.landmark_vertices) != N_LANDMARKS:  # no template of a head
+        return None
+    rows = np.repeat(np.arange(N_LANDMARKS), 3)
+    landmarks = sparse.csr_matrix(
+        (template.landmark_weights.ravel(), (rows, template.landmark_vertices.ravel())),
+        shape=(N_LANDMARKS, count),
+    )
+    normals, areas = vertex_normals(vertices, faces), vertex_areas(vertices, faces)
+    return find_lips(vertices, faces, normals, areas, landmarks, opposite(vertices, faces))

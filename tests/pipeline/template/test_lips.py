@@ -1,4 +1,4 @@
-"""closure: lips that the scan shows closed are drawn together, and no others."""
+"""lips: those that the scan shows closed are drawn together and sealed, and no others."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from scipy import sparse
 
 from mimicme.pipeline.geometry.mesh import vertex_areas, vertex_normals
 from mimicme.pipeline.geometry.spatial import Surface
-from mimicme.stages.register.closure import GAP_MM, IN_FRONT_MM, LOWER, SEAL_MM, UPPER, WINDOW_MM, find_lips
+from mimicme.pipeline.template.lips import GAP_MM, IN_FRONT_MM, LOWER, SEAL_MM, UPPER, WINDOW_MM, find_lips
 
 STEP = 0.5
 
@@ -160,6 +160,17 @@ def test_lips_that_touch_are_sealed_and_do_not_pass_each_other(mouth, by):
     assert gaps(shut, mouth).min() >= 0 and gaps(shut, mouth).max() < 2 * SEAL_MM
     far = np.abs(vertices[:, 1]) > 8
     np.testing.assert_array_equal(shut[far], now[far])
+
+
+def test_what_was_sealed_is_sealed_again_and_nothing_else(mouth):
+    vertices, faces, found, _ = mouth
+    shut = found.sealed(apart(vertices, mouth, 0.1), vertex_normals(vertices, faces), skin())
+    moved = found.kept_sealed(shut, apart(shut, mouth, 0.2), faces)
+    assert gaps(moved, mouth).min() >= 0 and gaps(moved, mouth).max() < 2 * SEAL_MM
+    opened = apart(vertices, mouth, 0.4)
+    np.testing.assert_array_equal(
+        found.kept_sealed(opened, apart(vertices, mouth, 0.2), faces), apart(vertices, mouth, 0.2)
+    )
 
 
 def test_open_lips_are_not_sealed_and_rounding_does_not_say_how(mouth):
