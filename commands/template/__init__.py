@@ -96,9 +96,9 @@ def check(path: Path) -> list[Finding]:
     found: list[Finding] = []
     try:
         interior = read_masks(files, len(mesh.vertices)).get(INTERIOR)
-        shown = np.ones(len(mesh.faces), bool)
+        shown: Bools = np.ones(len(mesh.faces), bool)
         if interior is not None:
-            shown = (interior[mesh.faces] < 0.5).all(axis=1)
+            shown = np.all(interior[mesh.faces] < 0.5, axis=1)
         skin = Mesh(mesh.vertices, mesh.faces[shown])
         found += _surface(mesh, skin)
         if points is None:

@@ -386,8 +386,8 @@ def _sampled(vertices: Floats, faces: Ints) -> tuple[sparse.csr_matrix, Floats]:
             shares[key] = shares.get(key, 0.0) + whole * share
     keys = sorted(shares)
     rows = np.repeat(np.arange(len(keys)), [len(key) for key in keys])
-    columns, weights = (np.array([part[k] for key in keys for part in key]) for k in (0, 1))
-    points = sparse.csr_matrix((weights / step, (rows, columns)), shape=(len(keys), len(vertices)))
+    columns, steps = (np.array([part[k] for key in keys for part in key]) for k in (0, 1))
+    points = sparse.csr_matrix((steps / step, (rows, columns)), shape=(len(keys), len(vertices)))
     return points, np.array([shares[key] for key in keys])
 
 
