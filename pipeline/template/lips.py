@@ -381,8 +381,8 @@ def _sampled(vertices: Floats, faces: Ints) -> tuple[sparse.csr_matrix, Floats]:
     shares: dict[tuple[tuple[int, int], ...], float] = {}
     step = int(parts.max(initial=1))
     for face, count, whole in zip(faces.tolist(), parts.tolist(), area.tolist(), strict=True):
-        for weights, share in _parts_of_triangle(count):
-            key = tuple(sorted((v, w * step // count) for v, w in zip(face, weights, strict=True) if w))
+        for at, share in _parts_of_triangle(count):
+            key = tuple(sorted((v, w * step // count) for v, w in zip(face, at, strict=True) if w))
             shares[key] = shares.get(key, 0.0) + whole * share
     keys = sorted(shares)
     rows = np.repeat(np.arange(len(keys)), [len(key) for key in keys])
