@@ -28,7 +28,8 @@ from mimicme.pipeline.template import prepare
 
 MADE_PEOPLE, LENGTH, SEED, TRIANGLES = 3, 7, 33, 20_000
 """Of what is made; a sequence has seven frames, or five."""
-OF_A_PERSON = 20
+MOST_OF_A_PERSON, PEOPLE = 20, 15
+"""Sequences; a person's neutral is made while its others wait, so that few people keep no two workers busy."""
 SHARE = 0.15
 """Sequences for a frame: 300 for 2,000."""
 SLICE_S = 60.0
@@ -39,17 +40,23 @@ Record = dict[str, Any]
 Say = Callable[[str], None]
 
 
+def of_a_person(sequences: int) -> int:
+    """Sequences of one person, where there are so many in all."""
+    return max(3, min(MOST_OF_A_PERSON, sequences // PEOPLE))
+
+
 def lengths(frames: int) -> list[int]:
     """Frames of each sequence, `frames` in all where that can be: of a neutral one, of the others seven, five or
     three."""
     sequences = max(1, round(SHARE * frames))
-    neutrals = -(-sequences // OF_A_PERSON)
+    each = of_a_person(sequences)
+    neutrals = -(-sequences // each)
     left = frames - neutrals - 3 * (sequences - neutrals)
     found = []
     for number in range(sequences):
-        more = 0 if number % OF_A_PERSON == 0 else max(0, min(LENGTH - 3, left - left % 2))
+        more = 0 if number % each == 0 else max(0, min(LENGTH - 3, left - left % 2))
         left -= more
-        found.append(1 if number % OF_A_PERSON == 0 else 3 + more)
+        found.append(1 if number % each == 0 else 3 + more)
     return found
 
 
@@ -66,8 +73,9 @@ def made_captures(build: Path, frames: int, say: Say) -> Path:
     people = sorted((made / "captures").iterdir())
     takes = [(name, name) for name in EXPRESSIONS]
     takes += [(f"{name}_{take}", name) for take in (2, 3) for name in EXPRESSIONS if name != "neutral"]
-    for number, length in enumerate(lengths(frames)):
-        person, place = divmod(number, OF_A_PERSON)
+    wanted = lengths(frames)
+    for number, length in enumerate(wanted):
+        person, place = divmod(number, of_a_person(len(wanted)))
         name, made_as = takes[place]
         source = people[person % len(people)] / made_as
         target = full / "captures" / f"N{person:03d}" / name
