@@ -533,6 +533,13 @@ def _write_notes(
             "landmarks-unsure",
             f"Landmarks were found with a confidence of only {sure:.2f}: look at them.",
         )
+    elif frame.found.unshown:
+        out.note(
+            row,
+            "landmarks-unsure",
+            f"The scan has no colours, and its surface does not show the {' and the '.join(frame.found.unshown)}: look "
+            "at the landmarks there.",
+        )
 
 
 def _few(names: list[str]) -> str:
@@ -541,7 +548,7 @@ def _few(names: list[str]) -> str:
 
 STAGE = Stage(
     name="landmarks",
-    version=12,
+    version=13,
     settings=LandmarksSettings,
     needs=("ingest",),
     compute=compute,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,9 +11,10 @@ from numpy.typing import NDArray
 from mimicme.pipeline.arrays import Floats
 from mimicme.pipeline.errors import FrameRejected
 from mimicme.pipeline.geometry.mesh import Mesh
-from mimicme.pipeline.landmarks import DETECTED, GROUPS, N_LANDMARKS, NONE, Located
+from mimicme.pipeline.landmarks import DETECTED, GROUPS, N_LANDMARKS, NONE, PARTS, Located
 from mimicme.stages.landmarks.brows import follow_brows
 from mimicme.stages.landmarks.consensus import Consensus, consensus_of
+from mimicme.stages.landmarks.creases import follow_creases, unshown_parts
 from mimicme.stages.landmarks.lips import follow_lips
 from mimicme.stages.landmarks.mediapipe_points import ibug_from_mediapipe
 from mimicme.stages.landmarks.mediapipe_to_ibug import CHIN, SILHOUETTE, MediapipeToIbug
@@ -34,8 +36,10 @@ FACE_SPREAD_MM = 3.0
 SNAP_MM = 8.0  # a point further from the scan lies over a hole
 BOUNDARY_MM = 4.0  # a point that no ray meets, but the scan reaches: a lid beside the hole of an eye
 SPREAD_MM = 6.0  # views that disagree by more know nothing
+RELIEF_SHOWS = 0.5  # evidence with which a bare scan's relief has a point that the views disagree about
 FULL_PRESENCE = 15.0
 UNTEXTURED_SHARE = 0.6  # what a shaded scan's points are worth beside a textured one's
+GUESSED_SHARE = 0.5  # of eyes and mouth of a bare scan where its relief does not show them
 CHIN_SHARE = 0.4
 BROW_SHARE = 0.1  # of brows that the texture does not show
 
@@ -170,12 +174,13 @@ def landmarks_on_scan(
     pose = consensus.pose
     wanted, on_brows = follow_brows(scene, to_ibug.landmarks(consensus.points, pose, scene.textured), pose)
     wanted, on_lips = follow_lips(scene, wanted, pose)
+    wanted, on_creases = follow_creases(scene, wanted, pose)
     spread = ibug_from_mediapipe(np.repeat(consensus.spread[:, None], 3, axis=1))[:, 0]
     support = ibug_from_mediapipe(np.repeat(consensus.support[:, None], 3, axis=1))[:, 0]
     points, off = settled_on_scan(scene, wanted, pose)
     absent = np.full(N_LANDMARKS, PRESENT, np.uint8)
     absent[off > SNAP_MM] = OVER_HOLE
-    absent[spread > SPREAD_MM] = DISAGREED
+    absent[(spread > SPREAD_MM) & (on_creases < RELIEF_SHOWS)] = DISAGREED
     absent[(support < 0.1) & (off > BOUNDARY_MM)] = UNSEEN
     absent[SILHOUETTE] = OUTLINE
     found = absent == PRESENT
@@ -184,7 +189,12 @@ def landmarks_on_scan(
     for group in ("left_eyebrow", "right_eyebrow"):
         sure[GROUPS[group]] *= BROW_SHARE
     sure[CHIN] *= CHIN_SHARE
-    sure += np.maximum(on_brows, on_lips) * (1 - sure)
+    unshown = ()
+    if not scene.textured:
+        unshown = unshown_parts(on_creases)
+        for group in chain.from_iterable(PARTS.values()):
+            sure[GROUPS[group]] *= GUESSED_SHARE
+    sure += np.maximum.reduce([on_brows, on_lips, on_creases]) * (1 - sure)
     sure *= np.clip(presence / FULL_PRESENCE, 0.2, 1.0) * (1 - 0.5 * off / SNAP_MM)
     sure *= 1.0 if scene.textured else UNTEXTURED_SHARE
     return Located(
@@ -193,4 +203,5 @@ def landmarks_on_scan(
         np.where(found, np.clip(sure, 0.02, 1), 0.0).astype(np.float32),
         absent,
         pose,
+        unshown,
     )
