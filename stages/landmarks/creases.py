@@ -74,7 +74,7 @@ LIDS = (((0, 1, 2, 3), -1.0, 4.0), ((0, 5, 4, 3), 1.0, 8.0))
 INWARDS_MM = 1.0
 LID_MM = 2.0  # what lies so far inwards is compared with what lies as far outwards
 LID_MOVE_COST = 0.3
-LID_NEARER_PER_MM = 0.01
+LID_NEARER_PER_MM = 0.02
 # Of an eye that is a hole: how far its ends may lie from the networks', its rims from the middle; the share of the
 # eye's length, and the height, mm, from which on it is one; a rim further inside of the networks' lid is the eyeball's.
 CORNER_MM, RIM_ASIDE_MM = 4.0, 9.0
