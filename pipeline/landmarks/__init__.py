@@ -40,6 +40,7 @@ GROUPS: dict[str, slice] = {
     "right_eye": slice(42, 48),
     "mouth": slice(48, 68),
 }
+PARTS = {"eyes": ("left_eye", "right_eye"), "mouth": ("mouth",)}  # what a surface alone may not show
 INNER = slice(17, 68)  # all but the jaw, whose points lie on a silhouette and not on a feature
 
 IBUG68: tuple[str, ...] = tuple(
@@ -144,6 +145,7 @@ class Located:
         confidence: (68,) float32 in [0, 1]; 0 where absent.
         absent: (68,) uint8 why a point is absent, in the detector's own codes; None: not said.
         pose: (4, 4) of the head, head -> scan; None where the detector does not know it.
+        unshown: parts of the face, `eyes` or `mouth`, that nothing on the scan showed to the detector: a guess.
     """
 
     points: Floats
@@ -151,6 +153,7 @@ class Located:
     confidence: NDArray[np.float32]
     absent: NDArray[np.uint8] | None = None
     pose: Floats | None = None
+    unshown: tuple[str, ...] = ()
 
 
 class Detector(Protocol):

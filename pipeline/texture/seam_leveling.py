@@ -17,8 +17,6 @@ from scipy.spatial import cKDTree
 
 from mimicme.pipeline.arrays import Floats, Ints
 from mimicme.pipeline.geometry.mesh import adjacency, edges
-from mimicme.pipeline.numerics.smooth_field import conjugate_gradients
-from mimicme.pipeline.numerics.sparse_rows import SparseRows
 
 SEAM_WEIGHT = 1.0
 """Of a closed gap against smoothness: even gaps are closed, what differs from vertex to vertex is not."""
@@ -86,6 +84,10 @@ def _solved(matrix: sparse.csr_matrix, right: Floats) -> Floats:
     Raises:
         FloatingPointError: it has no solution.
     """
+    # compiled loops take long to load
+    from mimicme.pipeline.numerics.smooth_field import conjugate_gradients
+    from mimicme.pipeline.numerics.sparse_rows import SparseRows
+
     scale = np.repeat((1 / matrix.diagonal().astype(np.float32))[:, None], right.shape[1], axis=1)
     found, converged = conjugate_gradients(
         SparseRows.of(matrix), lambda x: scale * x, right, np.zeros_like(right), TOLERANCE, MOST_STEPS

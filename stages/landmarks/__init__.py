@@ -22,7 +22,8 @@ The attribute detector is empty where no point of it was used.
 Points by hand always win over detected ones, and say where the head is.  Notes: `landmarks-left-out`, a given point
 lies further than `max_distance_mm` from a scan that the others lie on, or its pixel is no one place of it;
 `landmarks-jump`, a detected one leaves its neighbours for a frame, and does so when it is detected again;
-`landmarks-unsure`; `landmarks-by-hand-only`; `landmarks-not-compared`, pixels that nothing was found for;
+`landmarks-unsure`, the mean confidence is low, or a scan without colours does not show eyes or mouth;
+`landmarks-by-hand-only`; `landmarks-not-compared`, pixels that nothing was found for;
 `landmarks-axes`, which signs of x and y a file of 3D Slicer was read with.
 """
 
@@ -533,6 +534,13 @@ def _write_notes(
             row,
             "landmarks-unsure",
             f"Landmarks were found with a confidence of only {sure:.2f}: look at them.",
+        )
+    elif frame.found.unshown:
+        out.note(
+            row,
+            "landmarks-unsure",
+            f"The scan has no colours, and its surface does not show the {' and the '.join(frame.found.unshown)}: look "
+            "at the landmarks there.",
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,10 +11,11 @@ from numpy.typing import NDArray
 from mimicme.pipeline.arrays import Floats
 from mimicme.pipeline.errors import FrameRejected
 from mimicme.pipeline.geometry.mesh import Mesh
-from mimicme.pipeline.landmarks import DETECTED, GROUPS, N_LANDMARKS, NONE, Located
+from mimicme.pipeline.landmarks import DETECTED, GROUPS, N_LANDMARKS, NONE, PARTS, Located
 from mimicme.stages.landmarks.brows import follow_brows
 from mimicme.stages.landmarks.chin import CHIN, RELIABLE, Chin, find_chin
 from mimicme.stages.landmarks.consensus import Consensus, consensus_of
+from mimicme.stages.landmarks.creases import follow_creases, unshown_parts
 from mimicme.stages.landmarks.lips import follow_lips
 from mimicme.stages.landmarks.mediapipe_points import ibug_from_mediapipe
 from mimicme.stages.landmarks.mediapipe_to_ibug import MediapipeToIbug
@@ -36,11 +38,13 @@ FACE_SPREAD_MM = 3.0
 SNAP_MM = 8.0  # a point further from the scan lies over a hole
 BOUNDARY_MM = 4.0  # a point that no ray meets, but the scan reaches: a lid beside the hole of an eye
 SPREAD_MM = 6.0  # views that disagree by more know nothing
+RELIEF_SHOWS = 0.5  # evidence with which a bare scan's relief has a point that the views disagree about
 FULL_PRESENCE = 15.0
 UNTEXTURED_SHARE = 0.6  # what a shaded scan's points are worth beside a textured one's
 # Of a chin whose shape is found, beside points by hand: it is 2 to 3 mm off where these are one.
 CHIN_SHARE = 0.3
 LEAST_CHIN = 0.1  # evidence below which none is given
+GUESSED_SHARE = 0.5  # of eyes and mouth of a bare scan where its relief does not show them
 BROW_SHARE = 0.1  # of brows that the texture does not show
 
 AROUND_MM = 1.2  # radius around a point over which its place on the scan is averaged
@@ -179,6 +183,7 @@ def landmarks_on_scan(
     pose = consensus.pose
     wanted, on_brows = follow_brows(scene, to_ibug.landmarks(consensus.points, pose, scene.textured), pose)
     wanted, on_lips = follow_lips(scene, wanted, pose)
+    wanted, on_creases = follow_creases(scene, wanted, pose)
     if chin is not None:
         wanted = spaced(wanted, chin.marks)
     spread = ibug_from_mediapipe(np.repeat(consensus.spread[:, None], 3, axis=1))[:, 0]
@@ -191,7 +196,7 @@ def landmarks_on_scan(
         spread[CHIN], support[CHIN] = 0.0, len(views)
     absent = np.full(N_LANDMARKS, PRESENT, np.uint8)
     absent[off > SNAP_MM] = OVER_HOLE
-    absent[spread > SPREAD_MM] = DISAGREED
+    absent[(spread > SPREAD_MM) & (on_creases < RELIEF_SHOWS)] = DISAGREED
     absent[(support < 0.1) & (off > BOUNDARY_MM)] = UNSEEN
     jaw = GROUPS["jaw"]
     absent[jaw][on_chin[jaw] < LEAST_CHIN] = OUTLINE
@@ -200,8 +205,13 @@ def landmarks_on_scan(
     sure = 1 / (1 + (spread / 4.0) ** 2) * np.clip(0.4 + 0.6 * support / len(views), 0, 1)
     for group in ("left_eyebrow", "right_eyebrow"):
         sure[GROUPS[group]] *= BROW_SHARE
+    unshown = ()
+    if not scene.textured:
+        unshown = unshown_parts(on_creases)
+        for group in chain.from_iterable(PARTS.values()):
+            sure[GROUPS[group]] *= GUESSED_SHARE
     sure[CHIN] = CHIN_SHARE * RELIABLE * on_chin[CHIN]
-    sure += np.maximum(on_brows, on_lips) * (1 - sure)
+    sure += np.maximum.reduce([on_brows, on_lips, on_creases]) * (1 - sure)
     sure *= np.clip(presence / FULL_PRESENCE, 0.2, 1.0) * (1 - 0.5 * off / SNAP_MM)
     sure *= 1.0 if scene.textured else UNTEXTURED_SHARE
     return Located(
@@ -210,4 +220,5 @@ def landmarks_on_scan(
         np.where(found, np.clip(sure, 0.02, 1), 0.0).astype(np.float32),
         absent,
         pose,
+        unshown,
     )

@@ -11,7 +11,7 @@ from mimicme.pipeline.captures.units import face_axes
 from mimicme.pipeline.errors import FrameRejected
 from mimicme.pipeline.geometry.mesh import inverse, transform
 from mimicme.pipeline.geometry.spatial import Surface
-from mimicme.pipeline.landmarks import DETECTED, IBUG68, MANUAL, NONE, Located
+from mimicme.pipeline.landmarks import DETECTED, GROUPS, IBUG68, MANUAL, NONE, PARTS, Located
 from mimicme.pipeline.landmarks.beside import Beside
 from mimicme.pipeline.landmarks.files import EXTENSIONS
 from mimicme.pipeline.landmarks.slicer import is_slicers, on_mesh
@@ -201,6 +201,11 @@ def merge(manual: Located | None, detected: Located | None) -> Located:
         np.where(by_hand, manual.confidence, detected.confidence).astype(np.float32),
         None if absent is None else np.where(by_hand, 0, absent).astype(np.uint8),
         detected.pose,
+        tuple(
+            part
+            for part in detected.unshown
+            if not all(by_hand[GROUPS[group]].all() for group in PARTS[part])
+        ),
     )
 
 
