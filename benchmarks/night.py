@@ -141,7 +141,9 @@ def run(frames: int, jobs: int | None, build: Path, work: Path, say: Say) -> Rec
     template = next(p for p in sorted((made / "template").glob("template.*")) if p.suffix != ".ljson")
     workers = jobs or os.cpu_count() or 1
     _mimicme("init", workspace, "--captures", made / "captures", "--template", template)
-    say(f"{frames} frames in {len(lengths(frames))} sequences, {workers} workers")
+    made_of = lengths(frames)
+    frames = sum(made_of)
+    say(f"{frames} frames in {len(made_of)} sequences, {workers} workers")
     began = time.monotonic()
     sets = [word for one in SETS for word in ("--set", one)]
     code = _mimicme("run", workspace, "--jobs", workers, *sets, codes=(0, 1))
@@ -159,7 +161,7 @@ def run(frames: int, jobs: int | None, build: Path, work: Path, say: Say) -> Rec
     until = max(found.last - SLICE_S, found.first + 1.0)
     record: Record = {
         "frames": frames,
-        "sequences": len(lengths(frames)),
+        "sequences": len(made_of),
         "workers": workers,
         "wall_s": wall_s,
         "cpu_s": found.cpu_s,
