@@ -421,7 +421,8 @@ def test_status_after_a_run_uses_the_settings_of_the_run(workspace):
             "As the last run was given: --set run.preset=fast --set ingest.speck_triangles=61" in each.stderr
         )
     assert "out of date" not in plain.stdout
-    assert "smile frame 0: ingest rejected it" in failed.stdout
+    assert "2 frames (S1/smile frame 0, S1/smile frame 1): ingest rejected them (no-faces)" in failed.stdout
+    assert "smile frame 1: ingest rejected it" in call("status", workspace, "--failed", "--each").stdout
     again, without = call("run", workspace, "--dry-run", *given), call("run", workspace, "--dry-run")
     assert "ingest: 0 of 1 would run" in again.output and "The last run was given" not in again.output
     assert "ingest: 1 of 1 would run" in without.output  # and it says why it is unlike what `status` says

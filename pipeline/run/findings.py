@@ -15,8 +15,6 @@ from mimicme.pipeline.run.progress import Console
 from mimicme.pipeline.stage import Stage
 
 MAX_LINES = 20
-
-
 EXAMPLES = 3
 """Frames or sequences that are named where many have one thing said of them."""
 _SENTENCE = re.compile(
@@ -70,7 +68,8 @@ def _as_one(said: list[tuple[str, re.Match[str] | None]]) -> str:
     names = [f"{m['item']} frame {m['frame']}" if m["frame"] else m["item"] for m in found]
     kind = "frames" if first["frame"] else "sequences"
     example = "" if len({m["why"] for m in found}) == 1 else " (said of the first)"
-    return f"{len(said)} {kind} ({listed(names, EXAMPLES)}): {first['what']}: {first['why']}{example}"
+    what = first["what"].replace(" rejected it ", " rejected them ")
+    return f"{len(said)} {kind} ({listed(names, EXAMPLES)}): {what}: {first['why']}{example}"
 
 
 def sum_tallies(tallies: Iterable[str]) -> str:

@@ -219,7 +219,7 @@ def landmarks_on_scan(
     sure = 1 / (1 + (spread / 4.0) ** 2) * np.clip(0.4 + 0.6 * support / len(views), 0, 1)
     for group in ("left_eyebrow", "right_eyebrow"):
         sure[GROUPS[group]] *= BROW_SHARE
-    unshown = ()
+    unshown: tuple[str, ...] = ()
     if not scene.textured:
         unshown = unshown_parts(on_creases)
         for group in chain.from_iterable(PARTS.values()):
