@@ -189,7 +189,7 @@ def landmarks_on_scan(
     for group in ("left_eyebrow", "right_eyebrow"):
         sure[GROUPS[group]] *= BROW_SHARE
     sure[CHIN] *= CHIN_SHARE
-    unshown = ()
+    unshown: tuple[str, ...] = ()
     if not scene.textured:
         unshown = unshown_parts(on_creases)
         for group in chain.from_iterable(PARTS.values()):
