@@ -149,7 +149,7 @@ def straightened(depth: NDArray[np.float32], line: Floats, beyond_mm: float, asi
     along /= np.maximum(np.linalg.norm(along, axis=1, keepdims=True), 1e-9)
     across = np.stack([-along[:, 1], along[:, 0]], axis=1)
     margin = round(aside_mm / STEP_MM)
-    offsets = np.arange(-margin, margin + 1) * STEP_MM
+    offsets: Floats = np.arange(-margin, margin + 1, dtype=np.float64) * STEP_MM
     pixels = base[:, None] + (offsets * PIXELS_PER_MM)[None, :, None] * across[:, None]
     missing = sampled(np.isnan(depth), pixels) > 0
     return Strip(
@@ -201,7 +201,7 @@ def follow_creases(scene: Scene, points: Floats, pose: Floats) -> tuple[Floats, 
     for group, yaw, marks_of in parts:
         part = rows[GROUPS[group]]
         camera = _camera(points[part], pose, yaw, None if group == "mouth" else EYE_MM)
-        _, depth = scene.shown(camera)
+        depth = scene.depths(camera)
         if np.isnan(depth).all():
             continue
         marks = camera.project(points[part])

@@ -79,9 +79,11 @@ class Scene:
         scan: black, or painted over."""
         seen = self._seen(camera)
         plain = _picture_of(seen, self._color(seen, camera), camera)
-        depth = np.full(camera.size, np.nan, np.float32)
-        depth.ravel()[seen.front] = self._depth(seen, camera)
-        return _inpainted(self._holes(seen, camera), plain), depth
+        return _inpainted(self._holes(seen, camera), plain), self._depths(seen, camera)
+
+    def depths(self, camera: Camera) -> NDArray[np.float32]:
+        """The depth that `shown` gives, without a picture."""
+        return self._depths(self._seen(camera), camera)
 
     def pictures(
         self, camera: Camera, creases: bool = True, paint: Paint | None = None
@@ -149,6 +151,11 @@ class Scene:
         around, share = (cv2.GaussianBlur(x, (0, 0), width) for x in (plane, there))
         behind = np.where(there > 0, around / np.maximum(share, 1e-3) - plane, 0)
         return np.asarray(np.exp(-CREASE_PER_MM * np.clip(behind, 0, DEEPEST_MM)), np.float32)
+
+    def _depths(self, seen: _Seen, camera: Camera) -> NDArray[np.float32]:
+        depth = np.full(camera.size, np.nan, np.float32)
+        depth.ravel()[seen.front] = self._depth(seen, camera)
+        return depth
 
     def _depth(self, seen: _Seen, camera: Camera) -> Floats:
         """(k,) mm towards the camera, of what is seen."""

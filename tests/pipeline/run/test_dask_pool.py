@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -50,8 +51,14 @@ class Cluster:
             "127.0.0.1",
         ]
         self._start(*command, "--scheduler-file", self._file)
-        wait_for(self._file.is_file, 60)
+        wait_for(self._written, 60)
         self.address = json.loads(self._file.read_text())["address"]
+
+    def _written(self):
+        """Whether the scheduler has written its file to the end."""
+        with contextlib.suppress(OSError, ValueError):
+            return bool(json.loads(self._file.read_text()))
+        return False
 
     def worker(self, name, first=""):
         """Start one; it joins when it is ready."""
