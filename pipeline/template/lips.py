@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 UPPER, LOWER = (50, 51, 52, 61, 62, 63), (56, 57, 58, 65, 66, 67)
 """Landmarks (iBUG-68) in the middle of each lip."""
-CORNERS = (48, 54)
 PATCH_MM = 20.0
 """How far from the lips' middles, along the surface, the two are told apart: beyond the corners of a wide mouth."""
 SHEET_MM = 10.0

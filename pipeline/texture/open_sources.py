@@ -37,6 +37,7 @@ class OpenSources:
         if key != self._key:
             self._key, self._bytes = key, 0
             self._kept.clear()
+        self.take(checkpoint, row, source.min_grazing_deg)  # what it takes the place of
         size = _bytes_of(source)
         if source.image is None or source.border_mm > 0 or self._bytes + size > self.most_bytes:
             return

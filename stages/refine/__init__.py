@@ -365,6 +365,7 @@ STAGE = Stage(
     shapes=True,
     scope="subject",
     settings_by_preset={"fast": {"size": 256}, "best": {"size": 1024, "iterations": 4, "window_texels": 8.0}},
-    memory="0.6 GB for a template of 10,000 vertices, 0.9 GB for 50,000; and 12 bytes a vertex and frame; for a "
-    "neutral, 32 bytes a vertex and near-neutral frame of all the subject's sequences",
+    memory="0.85 GB for a template of 10,000 vertices, 1.15 GB for 50,000, with scans left open for "
+    "bake; and 12 bytes a vertex and frame; for a neutral, 32 bytes a vertex and near-neutral frame of all the "
+    "subject's sequences",
 )

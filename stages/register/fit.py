@@ -356,7 +356,7 @@ class Fitter:
         for eye, rims in zip(level.eyes, self.levels.rims, strict=True):
             if eye is not None and any(eye is shut for shut in level.closed):
                 displacement[eye.patch] = tucked(eye, rims, rest + displacement) - rest[eye.patch]
-        if self.levels.lips is not None:
+        if self.levels.lips is not None and np.isfinite(displacement).all():
             found = rest + displacement
             normals = vertex_normals(found, level.faces)
             displacement = self.levels.lips.sealed(found, normals, fit_target.scan.surface) - rest

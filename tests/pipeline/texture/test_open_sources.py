@@ -60,6 +60,14 @@ def test_one_sequence_is_kept_and_of_it_what_there_is_room_for(checkpoint, tmp_p
     assert sources.take(other, 0, GRAZING) is source
 
 
+def test_what_is_kept_again_takes_room_once(checkpoint):
+    sources, source = OpenSources(most_bytes=2 * 4 * IMAGE.nbytes), opened()
+    for _ in range(99):
+        sources.keep(checkpoint, 0, source)
+    sources.keep(checkpoint, 1, source)
+    assert sources.take(checkpoint, 0, GRAZING) is source and sources.take(checkpoint, 1, GRAZING) is source
+
+
 def test_what_has_no_image_or_a_border_is_not_kept(checkpoint):
     sources = OpenSources()
     sources.keep(
