@@ -264,6 +264,6 @@ STAGE = Stage(
     reader=BakeCheckpoint,
     scope="neutral",
     settings_by_preset={"fast": {"size": 512}, "best": {"size": 2048}},
-    memory="0.8 GB at 1024 texels, 0.95 GB at 2048, 2.4 GB at 8192 (3.5 GB with all maps), with scans that are open since "
-    "refine; and 12 bytes a pixel of the image",
+    memory="0.8 GB at 1024 texels, 0.95 GB at 2048, 2.4 GB at 8192 (3.5 GB with all maps), scans left open by "
+    "refine in it; and 12 bytes a pixel of the image",
 )
