@@ -119,6 +119,9 @@ class Future:
     def result(self):
         return self.answer
 
+    def release(self):
+        pass
+
 
 class Client:
     """Of a scheduler whose only worker is this process."""

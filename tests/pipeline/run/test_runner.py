@@ -186,7 +186,7 @@ def test_rejected_frames_are_told_once_and_notes_too(make, fake):
 def test_what_is_said_of_many_frames_is_said_once(make, fake):
     workspace = make({"S1/neutral": ["reject"] * 30})
     result = go(workspace, fake)
-    assert result.out.count("read rejected it") == 1
+    assert result.out.count("read rejected them") == 1
     assert (
         "30 frames (S1/neutral frame 0, S1/neutral frame 1, S1/neutral frame 2 and 27 more): read"
         in result.out
