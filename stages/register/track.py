@@ -14,7 +14,7 @@ from mimicme.pipeline.checkpoint import frame_numerics
 from mimicme.pipeline.errors import FrameRejected
 from mimicme.pipeline.geometry.mesh import inverse, transform, vertex_normals
 from mimicme.pipeline.geometry.rigid import fit_scale
-from mimicme.pipeline.landmarks import CHIN_LINE, GROUPS, N_LANDMARKS, eye_distance
+from mimicme.pipeline.landmarks import GROUPS, N_LANDMARKS, eye_distance
 from mimicme.pipeline.landmarks.deviation import landmark_deviation
 from mimicme.pipeline.numerics.temporal import MIN_FRAMES, Regions, apart, runs, smooth, smooth_poses
 from mimicme.pipeline.template import Template, TemplateKey
@@ -58,8 +58,6 @@ if TYPE_CHECKING:
 
 BROWS = np.zeros(N_LANDMARKS, bool)
 BROWS[GROUPS["left_eyebrow"]] = BROWS[GROUPS["right_eyebrow"]] = True
-OUTLINE = np.zeros(N_LANDMARKS, bool)
-OUTLINE[GROUPS["jaw"]], OUTLINE[CHIN_LINE] = True, False
 NOSE_RIDGE = np.zeros(N_LANDMARKS, bool)
 NOSE_RIDGE[27:30] = True
 """Three points that share out a line without marks: where on it they lie is a bias of the detector."""
@@ -133,10 +131,10 @@ class Frame:
 
     @property
     def known(self) -> Bools:
-        """(68,) True where a landmark is to be used: a detected jaw, but for the chin, is an outline's and not a place
-        on the skin."""
+        """(68,) True where a landmark is to be used: a detected jaw is not.  It is an outline's and no place on the
+        skin, or, its chin, no nearer to the truth than the fitted surface brings it (docs/measurements.md)."""
         known = np.asarray((self.confidence > 0) & np.isfinite(self.landmarks).all(axis=1))
-        known[OUTLINE] &= ~self.detected[OUTLINE]
+        known[GROUPS["jaw"]] &= ~self.detected[GROUPS["jaw"]]
         return known
 
     @property
@@ -362,7 +360,7 @@ class SequenceTracker:
         weights = np.where(known, settings.landmark_weight_mm2 * frame.confidence, 0.0)
         if self.neutral is None:
             share = np.full(N_LANDMARKS, settings.detected_share)
-            share[BROWS] = share[CHIN_LINE] = 1.0
+            share[BROWS] = 1.0
             # what is no neutral has moved farther than a detector errs
             moved = _moved(shown, self.template.landmarks())
             for group, by in moved.items():
@@ -585,10 +583,6 @@ class SequenceTracker:
         """mm: how far a frame's landmarks lie from where the others put them on its person's neutral, or the template
         while there is none; as they are given or found, without a detector's offset taken off."""
         reference = self.template.landmarks(self.neutral)
-        known = known.copy()
-        known[CHIN_LINE] &= ~frame.detected[
-            CHIN_LINE
-        ]  # found by what the template's looks like, it says little
         return disagreement(reference[known], frame.landmarks[known], self.settings.landmark_smoothing_mm)
 
     def _offset_of(self, frame: Frame, neutral: Registered) -> Floats:

@@ -631,17 +631,11 @@ def test_the_neutrals_offset_reaches_the_other_sequences(dome, tmp_path):
         np.testing.assert_allclose(out["vertices"][0], tracker.register(given).vertices, atol=1e-5)
 
 
-def test_a_detected_jaw_but_for_the_chin_has_no_weight(dome):
-    outline = np.r_[0:6, 11:17]
-
-    def found(rows):
-        wrong = np.zeros((68, 3))
-        wrong[rows, 1] = 10.0
-        return in_scan(dome.tracker().register(seen_beside(dome.frame(0), wrong)))
-
-    as_it_is = found([])
-    np.testing.assert_array_equal(found(outline), as_it_is)
-    assert np.abs(found([6, 7, 8, 9, 10]) - as_it_is).max() > 0.5
+def test_a_detected_jaw_has_no_weight(dome):
+    wrong = np.zeros((68, 3))
+    wrong[:17, 1] = 10.0
+    found = [in_scan(dome.tracker().register(seen_beside(dome.frame(0), k * wrong))) for k in (0.0, 1.0)]
+    np.testing.assert_array_equal(*found)
 
 
 # ------------------------------------------------------------------------- a neutral that is none
