@@ -27,8 +27,10 @@ LEAST_FACING, OFF_MM = 0.1, 0.2
 cosine to the line of sight, and how far off the surface it is looked from."""
 LEAST_VERTICES = 30
 """An ear with fewer on the coarse level has no relief to be found by."""
-FADE_MM = 20.0
-"""Width over which the motion of an ear fades out on the head around it."""
+FADE_MM, FADE_MOTIONS = 20.0, 2.5
+"""Width over which the motion of an ear fades out on the head around it, at least and in the largest motion of the ear.
+Narrower than 1.5 such motions it would fold the head in front of an ear that comes nearer; what is left of that width
+is for an ear that grows, whose motion is larger beside it than on it."""
 STARTS_MM = 8.0
 """Starts are so far apart, up and down, and forth and back."""
 ANNEALED_MM = (5.0, 4.0, 3.0, 2.5, 2.0, 2.0, 1.5, 1.5)
@@ -62,11 +64,18 @@ than 0.3 or the second at most 0.91.  Of 24 more trials one was taken for an ear
 @dataclass(frozen=True)
 class _Ear:
     """One ear: (k,) what cameras see of it, vertices of the coarse level, (k,) their areas, mm^2, and (V,) how far each
-    vertex of the template follows it."""
+    vertex of the template is from the ear, mm, 0 on it."""
 
     index: NDArray[np.int64]
     areas: Floats
-    follows: Floats
+    away: Floats
+
+    def carries(self, vertices: Floats, motion: Floats) -> Floats:
+        """How far (V, 3) a shape (V, 3) moves with the ear, which an affine map (4, 4) takes with it as a whole."""
+        moved = transform(motion, vertices) - vertices
+        largest = float(np.linalg.norm(moved[self.away == 0], axis=1).max())
+        t = np.clip(1 - self.away / max(FADE_MM, FADE_MOTIONS * largest), 0, 1)
+        return np.asarray((t * t * (3 - 2 * t))[:, None] * moved)
 
 
 @dataclass(frozen=True)
@@ -93,8 +102,7 @@ class Ears:
             if len(index) < LEAST_VERTICES:
                 continue
             away = cKDTree(vertices[fine > EAR]).query(vertices)[0]
-            t = np.clip(1 - away / FADE_MM, 0, 1)
-            found.append(_Ear(index, levels.coarse.areas[index], t * t * (3 - 2 * t)))
+            found.append(_Ear(index, levels.coarse.areas[index], away))
         return cls(levels.coarse, tuple(found))
 
     def placed(self, vertices: Floats, scan: ScanTarget, skin: Floats) -> Floats | None:
@@ -111,7 +119,7 @@ class Ears:
                 ear, here[ear.index], normals[ear.index], scan, skin[self.level.index][ear.index]
             )
             if motion is not None:
-                field = ear.follows[:, None] * (transform(motion, vertices) - vertices)
+                field = ear.carries(vertices, motion)
                 moved = field if moved is None else moved + field
         return moved
 
