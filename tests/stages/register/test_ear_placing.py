@@ -122,6 +122,45 @@ def test_hair_is_no_ear(template):
     assert found.placed(vertices, ScanTarget(hairy, faces), np.ones(len(vertices))) is None
 
 
+def ring(r):
+    return 14 * np.exp(-(((r - 0.85) / 0.25) ** 2))
+
+
+def cup(r):
+    return 18 / (1 + np.exp(12 * (r - 1)))
+
+
+def dome(r):
+    return 22 * np.sqrt(np.clip(1 - r**2, 0, 1))
+
+
+@pytest.mark.parametrize("shape", [ring, cup, dome])
+@pytest.mark.parametrize(
+    "place", [(0.0, 0.0, 40.0, 34.0), (8.0, -5.0, 36.0, 32.0), (12.0, 4.0, 40.0, 30.0)], ids=str
+)
+def test_headphones_are_no_ears(template, shape, place):
+    """As smooth as skin, in its colour, and alike left and right: place by their size and shape alone."""
+    vertices, _, found = template
+    worn, faces = side(1.9, jitter=2)
+    up, forth, high, wide = place
+    head = SIDE_MM - 0.002 * (worn[:, 1:] ** 2).sum(axis=1)
+    out = head + shape(np.hypot((worn[:, 1] - up) / high, (worn[:, 2] - forth) / wide))
+    worn[:, 0] = np.sign(worn[:, 0]) * out
+    assert found.placed(vertices, ScanTarget(worn, faces), np.ones(len(vertices))) is None
+
+
+def test_an_ear_too_far_to_be_found_is_found_where_the_other_is(template):
+    vertices, ears, found = template
+    (near, faces), far = side(1.9, jitter=1, place=(0.0, 14.0)), side(1.9, jitter=1, place=(0.0, 24.0))[0]
+    uneven = ScanTarget(np.where(near[:, :1] < 0, near, far), faces)
+    one, right = np.ones(len(vertices)), vertices[:, 0] > 0
+    alone = found.placed(vertices, uneven, np.where(right, one, 0.0))
+    moved = found.placed(vertices, uneven, one)
+    assert alone is None or not alone[right].any()
+    own = right & (ears.max(axis=1) > 0.9)
+    np.testing.assert_allclose(moved[own, 1:].mean(axis=0), (0, 24), atol=1.5)
+
+
 def test_an_ear_that_is_no_skin_stays(template):
     vertices, _, found = template
     there = scanned(place=(9.0, -6.0))
