@@ -56,14 +56,14 @@ NOISE_MM = 1.0
 LEAST_MOVE_MM = 3.0
 """An ear that would be moved less, in the mean, stays: the surface finds it, point by point and so better than a map of
 the whole ear does."""
-LEAST_GAIN, LEAST_AGREEMENT, LEAST_FACING_ALIKE = 0.02, 0.5, 0.95
+LEAST_GAIN, LEAST_AGREEMENT, LEAST_FACING_ALIKE = 0.02, 0.3, 0.95
 """A placing is taken that agrees better by the first, by the second at least, and loses no more than to the third of it
 by the normals.  On six people of `mimicme synth`, as they are and as cameras at 30, 40 and 50 degrees see them, ears
 that were placed right agree by 0.54 and more, and keep 0.98; on hair put over them, in 36 trials, they agreed by less
 than 0.3 or kept at most 0.91, and of 24 more trials one agreed by more than 0.3 and kept enough.  Headphones are as
 smooth as an ear: cups, rings and domes over the ears of the template, 300 ears in 150 trials, had placings that agree
 by up to 0.44."""
-MOST_SIZE, MOST_STRETCH, MOST_MOVE_MM = 1.25, 1.25, 30.0
+MOST_SIZE, MOST_STRETCH, MOST_MOVE_MM = 1.2, 1.25, 30.0
 """A placing is no ear's that makes it larger or smaller by more than the first, or longer against its width, or any
 other way, by more than the second, or that is farther, in the mean, than the third.  On a head that has been sized, the
 length of ears varies by some 7 % (one standard deviation), and so does its ratio to their width: the first two are
@@ -89,6 +89,14 @@ class _Ear:
         largest = float(np.linalg.norm(moved[self.away == 0], axis=1).max())
         t = np.clip(1 - self.away / max(FADE_MM, FADE_MOTIONS * largest), 0, 1)
         return np.asarray((t * t * (3 - 2 * t))[:, None] * moved)
+
+
+@dataclass(frozen=True)
+class _Placing:
+    """Where an ear lies: the (4, 4) affine map that takes it there, None where it stays, and how likely, to compare."""
+
+    motion: Floats | None = None
+    likely: float = -np.inf
 
 
 @dataclass(frozen=True)
@@ -127,17 +135,21 @@ class Ears:
         here = vertices[self.level.index]
         normals = vertex_normals(here, self.level.faces)
 
-        def motion_of(ear: _Ear, starts: Floats) -> Floats | None:
+        def looked_for(ear: _Ear, starts: Floats, so_far: _Placing) -> _Placing:
             own = ear.index
-            return self._motion(ear, here[own], normals[own], scan, skin[self.level.index][own], starts)
+            return self._placing(
+                ear, here[own], normals[own], scan, skin[self.level.index][own], starts, so_far
+            )
 
-        motions = [motion_of(ear, STARTS) for ear in self.ears]
-        if len(motions) == 2 and sum(motion is None for motion in motions) == 1:
+        found = [looked_for(ear, STARTS, _Placing()) for ear in self.ears]
+        if len(found) == 2:
             # A person's ears are alike: where one is, seen in a mirror, is worth a look for the other.
-            lost = 0 if motions[0] is None else 1
-            other = here[self.ears[1 - lost].index]
-            shift = (transform(motions[1 - lost], other) - other).mean(axis=0)
-            motions[lost] = motion_of(self.ears[lost], (shift * [-1, 1, 1])[None])
+            shifts = [_shift(here[e.index], p.motion) for e, p in zip(self.ears, found, strict=True)]
+            found = [
+                own if shift is None else looked_for(ear, (shift * [-1, 1, 1])[None], own)
+                for ear, own, shift in zip(self.ears, found, shifts[::-1], strict=True)
+            ]
+        motions = [placing.motion for placing in found]
         moved = None
         for ear, motion in zip(self.ears, motions, strict=True):
             if motion is not None:
@@ -145,17 +157,24 @@ class Ears:
                 moved = field if moved is None else moved + field
         return moved
 
-    def _motion(
-        self, ear: _Ear, points: Floats, normals: Floats, scan: ScanTarget, skin: Floats, starts: Floats
-    ) -> Floats | None:
-        """(4, 4) affine map that takes an ear's points (k, 3) to where the scan shows them better than here, looked for
-        from shifts (n, 3) of it."""
+    def _placing(
+        self,
+        ear: _Ear,
+        points: Floats,
+        normals: Floats,
+        scan: ScanTarget,
+        skin: Floats,
+        starts: Floats,
+        so_far: _Placing,
+    ) -> _Placing:
+        """Where the scan shows an ear's points (k, 3) better than here and than the placing so far, looked for from
+        shifts (n, 3) of it."""
         areas = ear.areas * skin
         if areas.sum() < 0.5 * ear.areas.sum():
-            return None
+            return so_far
         areas = areas / ear.areas.sum()
-        best = self._agreement(points, normals, areas, scan, np.eye(4), AGREES_COSINE) + LEAST_GAIN
-        motion = None
+        here = self._agreement(points, normals, areas, scan, np.eye(4), AGREES_COSINE)
+        best, motion = max(so_far.likely, here + LEAST_GAIN), so_far.motion
         for start in starts:
             found, unusual = self._registered(points, normals, areas, scan, start)
             agreement = self._agreement(points, normals, areas, scan, found, AGREES_COSINE)
@@ -168,7 +187,7 @@ class Ears:
             whole = self._agreement(points, normals, areas, scan, found, LEAST_COSINE)
             if agreement >= LEAST_FACING_ALIKE * whole:
                 best, motion = likely, found
-        return motion
+        return _Placing(motion, best)
 
     def _agreement(
         self,
@@ -242,6 +261,11 @@ def _step(rows: Floats, weights: Floats, missing: Floats, usual: Floats, so_far:
     """(p,) the Gauss-Newton step of parameters that are `so_far`, of 1 / variance `usual` about 0; rows (k, p)."""
     normal = rows.T @ (rows * weights[:, None]) + np.diag(usual)
     return np.asarray(np.linalg.solve(normal, rows.T @ (weights * missing) - usual * so_far))
+
+
+def _shift(points: Floats, motion: Floats | None) -> Floats | None:
+    """(3,) mean motion of points (k, 3) that an affine map (4, 4) takes with it, if any."""
+    return None if motion is None else np.asarray((transform(motion, points) - points).mean(axis=0))
 
 
 def _human(motion: Floats) -> bool:
