@@ -6,12 +6,23 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from small import write_small_template
 
 from mimicme.pipeline.geometry.mesh import triangle_normals, vertex_areas, vertex_normals
+from mimicme.pipeline.template import prepare
 from mimicme.stages.register.ear_placing import FADE_MM, FADE_MOTIONS, Ears
+from mimicme.stages.register.levels import build_levels
+from mimicme.stages.register.settings import PRESETS, RegisterSettings
 from mimicme.stages.register.targets import ScanTarget
 
 SIDE_MM = 70.0
+WORN = [
+    (4.8, -0.1, 42.4, 27.1, 19.7),
+    (8.3, -1.0, 42.3, 23.9, 20.2),
+    (5.7, 12.9, 43.2, 23.5, 24.2),
+    (1.0, 1.9, 43.1, 32.8, 25.9),
+]
+"""Cups that ears were found on before their size and shape were asked."""
 
 
 def relief(y, z):
@@ -122,31 +133,49 @@ def test_hair_is_no_ear(template):
     assert found.placed(vertices, ScanTarget(hairy, faces), np.ones(len(vertices))) is None
 
 
-def ring(r):
-    return 14 * np.exp(-(((r - 0.85) / 0.25) ** 2))
+@pytest.fixture(scope="module")
+def face(tmp_path_factory):
+    """The small template and its levels: real ears, with a relief of their own."""
+    prepared = prepare(write_small_template(tmp_path_factory.mktemp("face"), 6500))
+    settings = RegisterSettings(**PRESETS["fast"])
+    return prepared, build_levels(prepared, settings.coarse_vertices, settings.membrane)
 
 
-def cup(r):
-    return 18 / (1 + np.exp(12 * (r - 1)))
+def with_headphones(face, up, forth, high, wide, thick):
+    """The template's head, cups over its ears, 2 `high` by 2 `wide`, so far above and in front of an ear's middle."""
+    prepared, levels = face
+    heads, every, hidden, count = [prepared.vertices], [], np.zeros(len(prepared.vertices), bool), 60
+    grid = np.linspace(-1.25, 1.25, count)
+    y, z = (q.ravel() for q in np.meshgrid(grid, grid, indexing="ij"))
+    radius = np.hypot(y, z)
+    k = np.arange(count**2).reshape(count, count)
+    a, b, c, d = (q.ravel() for q in (k[:-1, :-1], k[:-1, 1:], k[1:, :-1], k[1:, 1:]))
+    sheet = np.concatenate([np.stack([a, b, c], 1), np.stack([b, d, c], 1)])
+    sheet = sheet[(radius < 1.2)[sheet].all(axis=1)]
+    for sign, mask in zip((-1, 1), levels.fine.ears.T, strict=True):
+        ear = prepared.vertices[mask > 0.5]
+        middle, inner = ear.mean(axis=0) + [0, up, forth], np.percentile(np.abs(ear[:, 0]), 10)
+        out = thick / (1 + np.exp(14 * (radius - 1)))
+        cup = np.column_stack([sign * (inner + out), middle[1] + high * y, middle[2] + wide * z])
+        outwards = vertex_normals(cup, sheet.astype(np.int32))[:, 0].sum() * sign > 0
+        every.append((sheet if outwards else sheet[:, ::-1]) + sum(map(len, heads)))
+        heads.append(cup)
+        across = (prepared.vertices - middle)[:, 1:] / [high, wide]
+        beside = sign * prepared.vertices[:, 0] > 0.6 * inner
+        hidden |= beside & (np.linalg.norm(across, axis=1) < 1.1)
+    every.append(prepared.faces[~hidden[prepared.faces].any(axis=1)])
+    return ScanTarget(np.concatenate(heads), np.concatenate(every).astype(np.int32))
 
 
-def dome(r):
-    return 22 * np.sqrt(np.clip(1 - r**2, 0, 1))
-
-
-@pytest.mark.parametrize("shape", [ring, cup, dome])
-@pytest.mark.parametrize(
-    "place", [(0.0, 0.0, 40.0, 34.0), (8.0, -5.0, 36.0, 32.0), (12.0, 4.0, 40.0, 30.0)], ids=str
-)
-def test_headphones_are_no_ears(template, shape, place):
-    """As smooth as skin, in its colour, and alike left and right: place by their size and shape alone."""
-    vertices, _, found = template
-    worn, faces = side(1.9, jitter=2)
-    up, forth, high, wide = place
-    head = SIDE_MM - 0.002 * (worn[:, 1:] ** 2).sum(axis=1)
-    out = head + shape(np.hypot((worn[:, 1] - up) / high, (worn[:, 2] - forth) / wide))
-    worn[:, 0] = np.sign(worn[:, 0]) * out
-    assert found.placed(vertices, ScanTarget(worn, faces), np.ones(len(vertices))) is None
+@pytest.mark.parametrize("worn", WORN, ids=str)
+def test_headphones_are_no_ears(face, worn):
+    """As smooth as skin, in its colour, and alike left and right: told by what they would make of an ear."""
+    prepared, levels = face
+    ears = Ears.of(prepared.vertices, levels)
+    assert len(ears.ears) == 2
+    assert (
+        ears.placed(prepared.vertices, with_headphones(face, *worn), np.ones(len(prepared.vertices))) is None
+    )
 
 
 def test_an_ear_too_far_to_be_found_is_found_where_the_other_is(template):
