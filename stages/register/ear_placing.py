@@ -64,14 +64,14 @@ than 0.3 or kept at most 0.91, and of 24 more trials one agreed by more than 0.3
 not the template's, moved, agree by less: headphones are not told by this."""
 MOST_SIZE, MOST_STRETCH, MOST_MOVE_MM = 1.2, 1.25, 30.0
 """A placing is no ear's that makes it larger or smaller by more than the first, or longer against its width, or any
-other way, by more than the second, or that is farther, in the mean, than the third.  On a head that has been sized, the
-size of ears varies by some 6 % (one standard deviation) and the ratio of their length to their width by 7 %: the first
-two are three of these; age adds some 6 % to the ratio.  Of 300 ears of the template, with random cups, rings and domes
-over them, 26 were placed without these bounds, nearly all made smaller by 1.2 to 1.5, and with them one.  Right
-placings on eight people of `mimicme synth` had 1.14 and 1.1 at most.  Nearer than the third, distance tells nothing: ears differ
-in place, and a head without the jaw's points is not quite where its ears would have it, so that of these people ears
-that were placed right were moved up to 25 mm, and one 11 mm farther than its other one; most of what was taken for an
-ear was nearer than 15 mm."""
+other way, by more than the second, or that is farther, in the mean, than the third.  On a head that has been sized,
+the size of ears varies by some 6 % (one standard deviation) and the ratio of their length to their width by 7 %: the
+first two are three of these; age adds some 6 % to the ratio.  Of 300 ears of the template, with random cups, rings and
+domes over them, 26 were placed without these bounds, nearly all made smaller by 1.2 to 1.5, and with them one.  Right
+placings on eight people of `mimicme synth` had 1.14 and 1.1 at most.  Nearer than the third, distance tells nothing:
+ears differ in place, and a head without the jaw's points is not quite where its ears would have it, so that of these
+people ears that were placed right were moved up to 25 mm, and one 11 mm farther than its other one; most of what was
+taken for an ear was nearer than 15 mm."""
 
 
 @dataclass(frozen=True)
