@@ -63,7 +63,7 @@ from mimicme.stages.pack.survey import Look, Memory, signature
 from mimicme.stages.project.checkpoint import ProjectCheckpoint
 from mimicme.stages.register.checkpoint import RegisteredCheckpoint
 
-VERSION = 9
+VERSION = 10
 NOTHING_AGAINST = 255
 """Of `layout.SKIN_SEEN`, where a scan shows the person for all that is known."""
 STAGE_FAILED = "stage-failed"
@@ -598,7 +598,10 @@ class _Inputs:
             if fresh:
                 sentences.append(fresh)
         if self.lost:
-            why = f"The stage '{self.lost}' failed for this sequence; `mimicme status --failed` says why."
+            why = (
+                f"The stage '{self.lost}' has no result for this sequence: it was not run, or it failed, and then "
+                "`mimicme status --failed` says why."
+            )
             return FrameStatus(False, STAGE_FAILED, ",".join(notes), why)
         for stage in (s for s in self._stages if s.name not in said):
             notes.append(f"no-{stage.name}")
