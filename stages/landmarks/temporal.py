@@ -54,7 +54,9 @@ def _apart(step: Floats, places: Floats) -> Floats:
     near = np.argsort(far, axis=1, kind="stable")[:, 1 : _NEAR + 1]
     out[index] = step[index] - np.median(step[index][near], axis=1)
     chin = step[CHIN_LINE]
-    beside = chin - np.median(step[_LOWER_LIP], axis=0)  # NaN, and thus no jump, where the lip is not known whole
+    beside = chin - np.median(
+        step[_LOWER_LIP], axis=0
+    )  # NaN, and thus no jump, where the lip is not known whole
     less = np.linalg.norm(chin, axis=1) < np.linalg.norm(beside, axis=1)
     out[CHIN_LINE] = np.where(less[:, None], chin, beside)
     return out
