@@ -90,8 +90,8 @@ of 0.8 at most 2 %."""
 SHUT_EYE = 0.25
 """The same share, up to which lids are drawn together where the scan has no hole between them.  With such noise it
 calls a closed eye open in 0.3 and 3 % of frames, and one that is open by 0.4 of its own shut in 2 and 8 %, by 0.5 in at
-most 1 %.  The winks of 24 people of `mimicme synth`, whose lids are 0.2 to 2.7 mm apart, have 0.03 to 0.32, 20 of them less
-than this."""
+most 1 %.  The winks of 24 people of `mimicme synth`, whose lids are 0.2 to 2.7 mm apart, have 0.03 to 0.32, 20 of them
+less than this."""
 OPEN_MOUTH = 0.2
 """Opening of the mouth, in its widths, from which on a frame is no neutral, even if the sequence has no better one."""
 AROUND_EARS = 3
