@@ -61,10 +61,10 @@ LIKE = (0.35, 0.6)
 """Mean of the robust weights around a point, how well the chin finds what is like it: evidence from none to all."""
 UNLIKELY = (3.5, 4.8)
 """Length of the deformation, as far as both sides share it, in its standard deviations, from which on the chin is
-believed less, and from which on not at all: a beard has a chin's shape, too, but is a chin that hardly anybody has; what
-goes to one side is an expression.  Neutrals of 24 people of `synth` have 1.6 to 4.5, all but two less than 3.3, pouts
-2.6 to 4.2; smooth beards on six of them 2.7 to 4.5 when they are 5 mm thick, 4.7 to 6.7 at 10 mm, 6 and more from 15.
-What only hangs 3 cm lower has about 3, and is believed."""
+believed less, and from which on not at all: a beard has a chin's shape, too, but is a chin that hardly anybody has;
+what goes to one side is an expression.  Neutrals of 24 people of `synth` have 1.6 to 4.5, all but two less than 3.3,
+pouts 2.6 to 4.2; smooth beards on six of them 2.7 to 4.5 when they are 5 mm thick, 4.7 to 6.7 at 10 mm, 6 and more from
+15.  What only hangs 3 cm lower has about 3, and is believed."""
 AROUND_MM = 16.0
 RELIABLE = np.array([0.35, 0.8, 1.0, 0.8, 0.35])
 """What the points are worth beside the middle one: the inverse of their mean squared errors on people of `synth`."""
