@@ -10,6 +10,7 @@ from scipy import sparse
 
 from mimicme.pipeline.arrays import Bools, Floats, Ints
 from mimicme.pipeline.geometry.mesh import edges
+from mimicme.pipeline.geometry.rigid import fit_rigid
 from mimicme.pipeline.geometry.spatial import Surface
 from mimicme.pipeline.landmarks import GROUPS, N_LANDMARKS
 from mimicme.pipeline.template import Template
@@ -17,6 +18,12 @@ from mimicme.pipeline.template import Template
 EYES = ("right_eye", "left_eye")
 UPPER_LID, LOWER_LID = [0, 1, 2, 3], [0, 5, 4, 3]
 """Landmarks of an eye, from corner to corner."""
+LEAST_OPEN = 0.05
+"""Opening of an eye in its width, up to which it is closed and says nothing of how others open: people's are 0.2 to
+0.35."""
+STEADY = np.r_[27:36, 36, 39, 42, 45]
+"""Nose and corners of the eyes; so many tell how a face is turned:"""
+LEAST_STEADY = 6
 RIM_MM = 0.4
 """How far inside the lids' landmarks the patch begins: they are a polygon, and the lid has a thickness."""
 LEAST_VERTICES = 8
@@ -84,18 +91,67 @@ class Lids:
         return after
 
 
-def lid_opening(eye: Floats) -> float:
-    """How far the lids of an eye's landmarks (6, 3) are apart, mm, canonical frame; NaN where one is absent.
+def lid_opening(landmarks: Floats, reference: Floats, eye: str) -> float:
+    """How far the lids of an eye are apart, mm; NaN where one of its landmarks is absent.
 
-    It is measured upwards, across the line between the corners: two points of the lids that face each other are seldom
-    one above the other, and those of a closed eye, with a millimetre of noise, may have passed each other.
+    It is measured along the way that the reference's lids open, turned as the face is turned against the reference, and
+    0 where the lids have passed each other: two points of lids that face each other are seldom one above the other, so
+    that the length between them stays where the lids meet, and noise adds to it whichever way it points.
+
+    Args:
+        landmarks: (68, 3) mm, NaN absent; reference: (68, 3) of a face with open eyes; eye: one of `EYES`.
     """
+    mine, open_eye = landmarks[GROUPS[eye]], reference[GROUPS[eye]]
+    if not np.isfinite(mine).all():
+        return np.nan
+    apart, at_rest = mine[UPPER_LID[1:3]] - mine[LOWER_LID[1:3]], _apart_at_rest(open_eye)
+    up = _unit(_turn(reference, landmarks) @ _opening_way(open_eye), mine[3] - mine[0])
+    # of the two pairs the more open one is the less noisy
+    return max(float(at_rest @ (apart @ up)) / float(at_rest.sum()), 0.0)
+
+
+def open_share(landmarks: Floats, reference: Floats, eye: str) -> float:
+    """Opening of an eye of landmarks (68, 3), NaN absent, in its width, over a reference's; NaN where not known: where
+    a landmark is absent, or the reference's lids are closed, too."""
+    own = _in_width(reference, reference, eye)
+    return _in_width(landmarks, reference, eye) / own if own > LEAST_OPEN else np.nan
+
+
+def _in_width(landmarks: Floats, reference: Floats, eye: str) -> float:
+    corners = landmarks[GROUPS[eye]][[0, 3]]
+    width = max(float(np.linalg.norm(corners[1] - corners[0])), 1e-9)
+    return lid_opening(landmarks, reference, eye) / width
+
+
+def _apart_at_rest(eye: Floats) -> Floats:
+    """(2,) how far each pair of an open eye's lids (6, 3) is apart; alike where they are hardly."""
+    apart = (eye[UPPER_LID[1:3]] - eye[LOWER_LID[1:3]]) @ _opening_way(eye)
+    least = LEAST_OPEN * float(np.linalg.norm(eye[3] - eye[0]))
+    return np.maximum(apart, max(least, 1e-9))
+
+
+def _opening_way(eye: Floats) -> Floats:
+    """(3,) unit, from the lower to the upper lid of landmarks (6, 3), across the corners; upwards where they meet."""
     across = eye[3] - eye[0]
-    across = across / max(float(np.linalg.norm(across)), 1e-9)
-    up = np.array([0.0, 1.0, 0.0]) - across[1] * across
-    up /= max(float(np.linalg.norm(up)), 1e-9)
-    apart = float(((eye[UPPER_LID[1:3]] - eye[LOWER_LID[1:3]]) @ up).mean())
-    return max(apart, 0.0) if np.isfinite(apart) else np.nan
+    apart = (eye[UPPER_LID[1:3]] - eye[LOWER_LID[1:3]]).mean(axis=0)
+    up = _unit(np.array([0.0, 1.0, 0.0]), across)
+    # as closed lids with a little noise may lie anywhere to each other
+    return _unit(apart, across) if apart @ up > LEAST_OPEN * float(np.linalg.norm(across)) else up
+
+
+def _turn(reference: Floats, landmarks: Floats) -> Floats:
+    """(3, 3) from a reference's axes to those of landmarks (68, 3), NaN absent, by what no expression moves much."""
+    known = STEADY[np.isfinite(landmarks[STEADY]).all(axis=1)]
+    if len(known) < LEAST_STEADY:
+        return np.eye(3)
+    return fit_rigid(reference[known], landmarks[known])[:3, :3]
+
+
+def _unit(way: Floats, across: Floats) -> Floats:
+    """(3,) the part of a way that is across a line, at length 1."""
+    line = across / max(float(np.linalg.norm(across)), 1e-9)
+    way = way - (way @ line) * line
+    return np.asarray(way / max(float(np.linalg.norm(way)), 1e-9))
 
 
 def patches(vertices: Floats, landmarks: Floats) -> tuple[Bools, Bools]:

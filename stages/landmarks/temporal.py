@@ -5,14 +5,19 @@ from __future__ import annotations
 import numpy as np
 
 from mimicme.pipeline.arrays import Bools, Floats
-from mimicme.pipeline.landmarks import GROUPS, N_LANDMARKS
+from mimicme.pipeline.landmarks import CHIN_LINE, GROUPS, N_LANDMARKS
 
 # Neighbours on a face move together, whatever the expression.
 _NEAR = 4
-# A mouth may open and close within three frames; the chin has no neighbours on the skin.
+# The chin's points are found together and err together: beside each other they would never jump.  The jaw carries them
+# and the lower lip alike.
+_LOWER_LIP = np.arange(55, 60)
+# A mouth may open and close within three frames, and its lower lip leave the chin as far, pushed out or rolled in.  Of
+# the rest of the jaw nothing is said: it lies on the outline of pictures.
 JUMP_MM = np.full(N_LANDMARKS, 6.0)
 JUMP_MM[GROUPS["mouth"]] = 12.0
 JUMP_MM[GROUPS["jaw"]] = np.inf
+JUMP_MM[CHIN_LINE] = 15.0
 RETURN_SHARE = 0.6  # the frames beside it differ by less than this share of the jump
 
 
@@ -36,7 +41,10 @@ def jumps(points: Floats) -> Bools:
 
 
 def _apart(step: Floats, places: Floats) -> Floats:
-    """(68, 3) how a point's step differs from the median step of its nearest neighbours; NaN where unknown."""
+    """(68, 3) how a point's step differs from the median step of its nearest neighbours; NaN where unknown.
+
+    Of the chin what differs less, from the lower lip's step or from none: the lip may be what jumped.
+    """
     known = np.isfinite(step).all(axis=1) & np.isfinite(places).all(axis=1)
     out = np.full((N_LANDMARKS, 3), np.nan)
     index = np.flatnonzero(known)
@@ -45,4 +53,10 @@ def _apart(step: Floats, places: Floats) -> Floats:
     far = np.linalg.norm(places[index][:, None] - places[index][None], axis=2)
     near = np.argsort(far, axis=1, kind="stable")[:, 1 : _NEAR + 1]
     out[index] = step[index] - np.median(step[index][near], axis=1)
+    chin = step[CHIN_LINE]
+    beside = chin - np.median(
+        step[_LOWER_LIP], axis=0
+    )  # NaN, and thus no jump, where the lip is not known whole
+    less = np.linalg.norm(chin, axis=1) < np.linalg.norm(beside, axis=1)
+    out[CHIN_LINE] = np.where(less[:, None], chin, beside)
     return out

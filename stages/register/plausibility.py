@@ -84,7 +84,7 @@ class Plausibility:
     ) -> None:
         from scipy.spatial import cKDTree
 
-        self._faces = faces
+        self._faces, self._marks = faces, landmarks
         mouth = landmarks[MOUTH]
         lips = (cKDTree(mouth).query(vertices)[0] < LIPS_MM) & (
             vertices[:, 2] > mouth[:, 2].min() - LIPS_DEEP_MM
@@ -114,7 +114,7 @@ class Plausibility:
         return Plausible(
             mouth_asymmetry(carried),
             _correlation(self._patch.relief(vertices), self._relief),
-            lids_shut(carried, given),
+            lids_shut(carried, given, self._marks),
             float(folded.mean()) if len(folded) else np.nan,
             max(
                 (ear_drape(at_rest, vertices[own], self._own) for own, at_rest in self._ears), default=np.nan
@@ -201,10 +201,14 @@ def mouth_asymmetry(landmarks: Floats) -> float:
     return float(np.linalg.norm(placed - landmarks[MOUTH], axis=1).mean() / 2)
 
 
-def lids_shut(carried: Floats, given: Floats) -> float:
+def lids_shut(carried: Floats, given: Floats, reference: Floats) -> float:
     """How much less far the lids of landmarks `carried` (68, 3) are open than those of `given` (68, 3, NaN absent), of
-    the worse eye, mm; NaN where no eye has all of its lids."""
-    less = [lid_opening(given[GROUPS[eye]]) - lid_opening(carried[GROUPS[eye]]) for eye in EYES]
+    the worse eye, mm; NaN where no eye has all of its lids.
+
+    Args:
+        reference: (68, 3) of a face with open eyes, canonical frame (`lid_opening`).
+    """
+    less = [lid_opening(given, reference, eye) - lid_opening(carried, reference, eye) for eye in EYES]
     known = [value for value in less if np.isfinite(value)]
     return max(known, default=np.nan)
 

@@ -8,7 +8,16 @@ from small import write_small_template
 
 from mimicme.pipeline.landmarks import GROUPS
 from mimicme.pipeline.template import Template, prepare
-from mimicme.pipeline.template.eyelids import EYES, Lids, find_patch, find_rims, lid_opening, patches, tucked
+from mimicme.pipeline.template.eyelids import (
+    EYES,
+    Lids,
+    find_patch,
+    find_rims,
+    lid_opening,
+    open_share,
+    patches,
+    tucked,
+)
 
 
 @pytest.fixture(scope="module")
@@ -71,11 +80,65 @@ def test_it_stays_tucked_in_when_the_lids_move_and_only_then(
     np.testing.assert_array_equal(lids.kept_tucked(template.vertices, moved), moved)
 
 
-def test_lids_that_have_passed_each_other_are_not_open():
-    """Points by hand, on a closed eye: none is just above the other, and the upper lid's lie a millimetre too low."""
-    closed = np.array([[0, 0, 0], [8, -1, 2], [18, -1, 2], [28, 1, 0], [21, 0, 2], [5, 0, 2]], float)
-    assert lid_opening(closed) == 0
-    opened = closed + np.array([[0, 0, 0], [0, 9, 0], [0, 9, 0], [0, 0, 0], [0, 0, 0], [0, 0, 0]])
-    assert lid_opening(opened) == pytest.approx(8, abs=0.2)
-    opened[4] = np.nan
-    assert np.isnan(lid_opening(opened))
+@pytest.fixture(scope="module")
+def marks(template: Template) -> np.ndarray:
+    return template.landmarks()
+
+
+def opened(marks: np.ndarray, share: float) -> np.ndarray:
+    """Landmarks (68, 3), each pair of the lids `share` as far apart as those of `marks`, about its own middle."""
+    out = marks.copy()
+    for upper, lower in ((37, 41), (38, 40), (43, 47), (44, 46)):
+        middle = (marks[upper] + marks[lower]) / 2
+        out[[upper, lower]] = middle + share * (marks[[upper, lower]] - middle)
+    return out
+
+
+def tilted(points: np.ndarray, degrees: float) -> np.ndarray:
+    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    return points @ np.array([[1, 0, 0], [0, c, -s], [0, s, c]]).T + [3.0, -40.0, 9.0]
+
+
+@pytest.mark.parametrize("eye", EYES)
+def test_lids_that_have_passed_each_other_are_not_open(marks, eye):
+    assert lid_opening(opened(marks, -0.15), marks, eye) == 0
+    assert open_share(opened(marks, -0.15), marks, eye) == 0
+    # points by hand: none is just above the other
+    slid = opened(marks, 0.0)
+    slid[[37, 38, 43, 44]] += [2.5, 0, 0]
+    assert open_share(slid, marks, eye) < 0.1
+    slid[GROUPS[eye].start + 4] = np.nan
+    assert np.isnan(lid_opening(slid, marks, eye)) and np.isnan(open_share(slid, marks, eye))
+
+
+@pytest.mark.parametrize("eye", EYES)
+@pytest.mark.parametrize("degrees", [-25, 0, 25])
+@pytest.mark.parametrize("share", [0.4, 0.7, 1.0])
+def test_the_opening_is_the_same_however_the_head_is_held(marks, eye, degrees, share):
+    """Frames are aligned before, but not all of them well."""
+    points = tilted(opened(marks, share), degrees)
+    assert open_share(points, marks, eye) == pytest.approx(share, abs=0.02)
+    assert open_share(1.2 * points, marks, eye) == pytest.approx(share, abs=0.02)
+    points[27:36] = np.nan  # too few are left to tell how it is held
+    assert open_share(points, marks, eye) == pytest.approx(share * np.cos(np.radians(degrees)), abs=0.15)
+
+
+def test_noise_does_not_open_an_eye_nor_close_it(marks):
+    rng = np.random.default_rng(0)
+    for share in (0.0, 0.4, 0.7):
+        found = [
+            open_share(opened(marks, share) + rng.normal(scale=0.7, size=marks.shape), marks, "left_eye")
+            for _ in range(300)
+        ]
+        assert np.mean(found) == pytest.approx(share, abs=0.05) and np.std(found) < 0.11
+
+
+@pytest.mark.parametrize("by", [0.0, 0.05, -0.05])
+def test_a_template_with_closed_lids_does_not_say_how_far_others_are_open(marks, by):
+    closed = opened(marks, 0.0)
+    closed[[37, 38, 43, 44]] += [0, by, 0]
+    for points in (closed, marks):
+        assert np.isnan(open_share(points, closed, "left_eye"))
+    assert lid_opening(marks, closed, "left_eye") == pytest.approx(
+        lid_opening(marks, marks, "left_eye"), rel=0.1
+    )

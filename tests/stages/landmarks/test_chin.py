@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from mimicme.pipeline.geometry.mesh import Mesh, keep_triangles, transform
+from mimicme.pipeline.geometry.mesh import Mesh, keep_triangles, transform, vertex_normals
 from mimicme.pipeline.template import prepare
 from mimicme.stages.landmarks.chin import CHIN, LOWER_LIP, chin_of, find_chin
 
@@ -68,6 +68,25 @@ def test_what_is_not_there_is_not_told(template):
     cut = keep_triangles(Mesh(template.vertices, template.faces), half[template.faces].all(axis=1))[0]
     evidence = find_chin(chin, cut.vertices, cut.faces, without_jaw(marks))[1]
     assert min(evidence[0], evidence[4]) < 0.6 * max(evidence[0], evidence[4]) and whole.min() > 0.5
+
+
+def bearded(template, thick_mm):
+    """The template's vertices, with a smooth beard from below the lower lip downwards."""
+    vertices = template.vertices
+    below = template.landmarks()[LOWER_LIP, 1].mean() - vertices[:, 1]
+    share = np.clip((below - 6) / 15, 0, 1)
+    share = share**2 * (3 - 2 * share) * (vertices[:, 2] > -40)
+    return vertices + thick_mm * share[:, None] * vertex_normals(vertices, template.faces)
+
+
+@pytest.mark.parametrize("thick_mm", [12.0, 15.0, 25.0])
+def test_a_smooth_beard_is_no_chin(template, thick_mm):
+    marks = template.landmarks()
+    found, evidence = find_chin(
+        chin_of(template), bearded(template, thick_mm), template.faces, without_jaw(marks)
+    )
+    assert off(found, marks[CHIN]).min() > 5  # it is followed, as a chin would be
+    assert evidence.max() < 0.1
 
 
 def test_a_template_with_other_landmarks_has_no_chin(template):

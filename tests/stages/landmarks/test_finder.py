@@ -393,6 +393,22 @@ def test_only_a_point_that_leaves_its_neighbours_and_returns_jumps(template):
     assert np.argwhere(jumps(points)).tolist() == [[2, 40]]
 
 
+def test_a_chin_that_leaves_the_lower_lip_jumps_and_one_that_goes_with_the_jaw_does_not(template):
+    chin, lip = slice(6, 11), [*range(55, 60), 65, 66, 67]
+    points = np.repeat(template.landmarks()[None], 9, axis=0)
+    points[2, chin] += [0, -20, 0]  # all of it, so that its points are no measure of each other
+    points[4, lip] += [0, -18, 0]  # the jaw drops for a frame
+    points[4, chin] += [0, -22, 0]
+    points[6, chin] += [0, 0, 12]  # less than a lip that is pushed out
+    points[8:, chin] += [0, -20, 0]  # stays
+    assert np.argwhere(jumps(points)).tolist() == [[2, k] for k in range(6, 11)]
+    points[2, 57] = np.nan
+    assert not jumps(points).any()
+    points = np.repeat(template.landmarks()[None], 3, axis=0)
+    points[1, 55:60] += [0, -20, 0]  # the lip is what jumps
+    assert not jumps(points)[:, chin].any()
+
+
 def test_weights_are_what_they_should_be(networks, tmp_path, monkeypatch):
     assert set(detector_weights.read(detector_weights.find())) == {
         detector_weights.FACES,

@@ -102,12 +102,13 @@ def test_lids_that_are_less_open_than_the_landmarks_say(face):
     shut = given.copy()
     for upper, lower in ((37, 41), (38, 40)):
         shut[upper] = shut[lower]
-    opening = lid_opening(given[36:42])
+    reference = given.copy()
+    opening = lid_opening(given, reference, "left_eye")
     assert opening > 5
-    assert lids_shut(shut, given) == pytest.approx(opening)
-    assert lids_shut(given, shut) == pytest.approx(0, abs=1e-9)  # the other eye is as it was
+    assert lids_shut(shut, given, reference) == pytest.approx(opening)
+    assert lids_shut(given, shut, reference) == pytest.approx(0, abs=1e-9)  # the other eye is as it was
     given[[37, 43]] = np.nan
-    assert np.isnan(lids_shut(shut, given))
+    assert np.isnan(lids_shut(shut, given, reference))
 
 
 def test_a_lid_folded_over_itself_is_counted(face, plausibility):

@@ -19,12 +19,16 @@ from mimicme.pipeline.geometry.spatial import Surface
 from mimicme.pipeline.landmarks.deviation import landmark_deviation
 from mimicme.pipeline.stage import Task
 from mimicme.pipeline.template import prepare
+from mimicme.pipeline.template.eyelids import open_share
 from mimicme.stages.register import STAGE
 from mimicme.stages.register import compute as run_stage
 from mimicme.stages.register.levels import Levels, build_levels
 from mimicme.stages.register.settings import PRESETS, RegisterSettings
 from mimicme.stages.register.stabilisation import head_motion
 from mimicme.stages.register.track import (
+    CLOSED_EYE,
+    OPEN_EYE,
+    SHUT_EYE,
     Frame,
     SequenceTracker,
     _moved,
@@ -662,6 +666,27 @@ def test_a_mouth_or_an_eye_that_is_not_at_rest_is_seen(dome):
     for low, high in ((37, 41), (38, 40)):
         shut[low] = shut[high] + 0.1 * (shut[low] - shut[high])
     assert _moved(shut, marks) == calm | {"left_eye": 1.0}
+
+
+def test_a_narrow_eye_is_seldom_called_shut_and_a_closed_one_hardly_ever_open(small_template):
+    """With points that are 0.7 and 1 mm off: a length between lids, as it was, took a third of the latter for open."""
+    marks = prepare(small_template).landmarks()
+    rng = np.random.default_rng(0)
+
+    def shares(opening, noise_mm):
+        points = marks.copy()
+        for upper, lower in ((37, 41), (38, 40)):
+            middle = (marks[upper] + marks[lower]) / 2
+            points[[upper, lower]] = middle + opening * (marks[[upper, lower]] - middle)
+        noise = rng.normal(scale=noise_mm, size=(400, 68, 3))
+        return np.array([open_share(points + one, marks, "left_eye") for one in noise])
+
+    for noise_mm, closed_open, narrow_shut in ((0.7, 0.01, 0.05), (1.0, 0.05, 0.11)):
+        closed, narrow, calm = (shares(opening, noise_mm) for opening in (0.0, 0.4, 0.7))
+        assert (closed >= SHUT_EYE).mean() <= closed_open and (closed > CLOSED_EYE).mean() < 0.01
+        assert (narrow < SHUT_EYE).mean() <= narrow_shut
+        assert (calm < CLOSED_EYE).mean() < 0.01 and (calm < (CLOSED_EYE + OPEN_EYE) / 2).mean() < 0.12
+    assert (shares(0.5, 1.0) < SHUT_EYE).mean() < 0.03
 
 
 def test_an_odd_neutral_is_told(dome):
