@@ -57,7 +57,7 @@ def test_captures_without_landmarks_become_a_release(workspace: Path, small_capt
     done = mimicme("evaluate", workspace / "release.h5", "--truth", small_captures, "--json")
     figures = json.loads(done.stdout)["all"]
     # a band of 30 % around today's, so that a gain is seen too
-    today = {"corr": 2.22, "s2m_median": 0.154, "lm": 2.44, "jitter": 1.67}
+    today = {"corr": 2.22, "s2m_median": 0.154, "lm": 1.66, "jitter": 1.67}
     assert {name: figures[name] for name in today} == pytest.approx(today, rel=0.3)
 
 
