@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 
-from mimicme.pipeline.captures.catalogue import Catalogue, neutrals, no_garbage_collection
+from mimicme.pipeline.captures.catalogue import Catalogue, LeftOut, neutrals, no_garbage_collection
 from mimicme.pipeline.checkpoint import fingerprint
 from mimicme.pipeline.errors import OutputError
 from mimicme.pipeline.items import FrameSource, Item, Sequence, Verdict
@@ -40,11 +40,15 @@ from mimicme.pipeline.stage import Stage
 from mimicme.pipeline.whole_file import checked, text_digest, whole_file, with_check
 from mimicme.pipeline.workspace import Workspace
 
-_FIRST_LINE = "mimicme standing 1"
+_FIRST_LINE = "mimicme standing 2"
 """Of both files; another number when what is in them, or what a signature is taken of, changes."""
 SETTLE_S = 2.0
 """A folder that changed this shortly before it was read may have changed once more within the tick of its clock (two
 seconds on FAT, one on old network file systems): what was read of it is not believed."""
+MOST_BYTES = 1 << 30
+"""Of one of the files, which a million frames fill to a tenth."""
+LONGEST_LINE = 64 << 20
+"""Characters; a person with a hundred thousand frames has ten million."""
 RELEASE_LINE = ""
 """In place of a person's name, in the line of the release."""
 _STATES: tuple[State, ...] = ("done", "failed", "blocked")
@@ -195,14 +199,10 @@ def _below(root: str, path: Path) -> str:
     return os.path.relpath(path, root)
 
 
-def _without(refused: Iterable[str], messages: list[str]) -> list[str]:
-    """Messages without those that name somebody whom the table of subjects leaves out; how many these people are."""
-    names = list(refused)
-    if not names:
-        return messages
-    named = re.compile(rf"(?<![\w-])(?:{'|'.join(map(re.escape, names))})(?![\w-])")
-    kept = [message for message in messages if named.search(message) is None]
-    return [*kept, f"{len(names)} subject(s) are left out: `mimicme status --every-file` says who and why."]
+def _naming(names: Iterable[str]) -> re.Pattern[str]:
+    """Finds one of some names, whatever marks are around it; a number is a name too."""
+    every = "|".join(map(re.escape, sorted({name for name in names if name})))
+    return re.compile(rf"(?<![^\W_])(?:{every})(?![^\W_])" if every else r"(?!)", re.IGNORECASE)
 
 
 # -- the folders of the captures
@@ -217,25 +217,39 @@ def _folder_state(path: str) -> tuple[int, int]:
     return stat.st_mtime_ns, stat.st_ino
 
 
-def _owned(root: str, sequences: Iterable[Sequence]) -> tuple[dict[str, set[str]], set[str]]:
-    """Below the captures: the folders of one subject alone by subject, and those that several share."""
-    owners: dict[str, str | None] = {"": None}
+def _owned(
+    root: str, sequences: Iterable[Sequence], left_out: Iterable[LeftOut] = ()
+) -> tuple[dict[str, set[str]], set[str], set[str]]:
+    """Below the captures: the folders of one listed subject alone by subject; those that it shares with others; of
+    these, those that it shares with who is left out.  A folder in which nobody who is listed has captures is in none.
+    """
+    subjects: dict[str, set[str]] = {"": set()}
+    apart: set[str] = set()
     parents: dict[tuple[str, str], None] = {}
     for sequence in sequences:
         for frame in sequence.frames:
             for path in (frame.path, *frame.duplicates):
                 parents[os.path.dirname(str(path)), sequence.item.subject] = None
-    for folder, subject in parents:
+
+    def above(folder: str) -> Iterator[str]:
         name = os.path.relpath(folder, root) if folder != root else ""
         while name:
-            if owners.setdefault(name, subject) != subject:
-                owners[name] = None
+            yield name
             name = name.rpartition("/")[0]
+
+    for folder, subject in parents:
+        for name in above(folder):
+            subjects.setdefault(name, set()).add(subject)
+    for folder in {folder for one in left_out for folder in one.folders}:
+        apart.update(name for name in above(folder) if name in subjects)
     own: dict[str, set[str]] = {}
-    for name, owner in owners.items():
-        if owner is not None:
-            own.setdefault(owner, set()).add(name)
-    return own, {name for name, owner in owners.items() if owner is None}
+    shared = {""}
+    for name, those in subjects.items():
+        if len(those) == 1 and name not in apart:
+            own.setdefault(next(iter(those)), set()).add(name)
+        else:
+            shared.add(name)
+    return own, shared, apart
 
 
 def _folders_below(root: str, name: str) -> Iterator[str]:
@@ -329,40 +343,57 @@ class _PlacesNow(_Places):
 
 
 def key_of(plan: Plan) -> str:
-    """Fingerprint of all that both files have in common but the folders."""
-    return fingerprint({"plan": plan.key, "catalogue": plan.workspace.catalogue_key()})
+    """Fingerprints of all that both files have in common but the folders: of what is made, and of what is listed."""
+    return f"{fingerprint({'plan': plan.key})} {_listed_for(plan.workspace)}"
 
 
-def _read_lines(file: Path) -> tuple[list[Any], dict[str, str]]:
+def _listed_for(workspace: Workspace) -> str:
+    return fingerprint({"catalogue": workspace.catalogue_key()})
+
+
+def _read_lines(file: Path, cut: bool = False) -> tuple[list[Any], dict[str, str]]:
     """The first line, and of the others the last of each person.
 
+    Args:
+        cut: the last line may be cut short, by a run that was killed.
+
     Raises:
-        ValueError: a line is damaged; but the last one may be cut short, by a run that was killed.
+        ValueError: a line is damaged, or more than anybody writes.
         OSError: it cannot be read.
     """
+    if os.stat(file).st_size > MOST_BYTES:
+        raise ValueError("the file is too large")
     with open(file, encoding="utf-8", errors="surrogateescape", newline="\n") as handle:
-        first = json.loads(checked(handle.readline()))
+        first = json.loads(checked(handle.readline(LONGEST_LINE)))
         found = {}
-        for line in handle:
+        while line := handle.readline(LONGEST_LINE):
             if not line.endswith("\n"):
-                break
+                if cut and len(line) < LONGEST_LINE:
+                    break
+                raise ValueError("a line is cut short")
             subject, _, rest = checked(line).partition("\t")
             found[subject] = rest
     return first, found
 
 
 def forget(workspace: Workspace, known: Collection[str]) -> None:
-    """Remove both files where they tell of somebody who is not known any more: who withdrew or refuses is told of
+    """Remove both files where they may tell of somebody who is not known any more: who withdrew or refuses is told of
     nowhere.  A run of all writes them again.
+
+    Somebody may be named without a line of its own, in a message or a folder: what was listed under another table of
+    subjects, or other verdicts, is removed as well, and what cannot be read.
 
     Raises:
         OSError: one cannot be removed.
     """
+    now = _listed_for(workspace)
     for file in (workspace.listing, workspace.standing):
         with contextlib.suppress(FileNotFoundError, IsADirectoryError):
-            with open(file, encoding="utf-8", errors="surrogateescape", newline="\n") as handle:
-                handle.readline()
-                gone = any(line.partition("\t")[0] not in known for line in handle if line[0] != "\t")
+            try:
+                first, lines = _read_lines(file, cut=True)
+                gone = first[1].rpartition(" ")[2] != now or not (lines.keys() - {RELEASE_LINE} <= set(known))
+            except (ValueError, TypeError, LookupError, AttributeError, RecursionError, MemoryError):
+                gone = True
             if gone:
                 file.unlink()
 
@@ -390,10 +421,14 @@ class Standing:
         """See to it that the listing is there, as the catalogue is now."""
         catalogue, file = self._plan.catalogue, self._plan.workspace.listing
         root = os.path.realpath(self._plan.captures.root)
-        with contextlib.suppress(OSError, ValueError, TypeError, LookupError):
-            if read_listing(self._plan, self._key) is not None:
-                return
-        own, shared = _owned(root, catalogue.sequences)
+        own, shared, apart = _owned(root, catalogue.sequences, catalogue.left_out)
+        refusing = self._plan.workspace.refused(catalogue.captured)
+        naming = _naming([*refusing, *(name for one in catalogue.left_out for name in one.names)])
+        if any(
+            naming.search(name) for name in apart
+        ):  # a folder of several people that is called after this one
+            file.unlink(missing_ok=True)
+            return
         of_subject: dict[str, list[Sequence]] = {}
         for sequence in catalogue.sequences:
             of_subject.setdefault(sequence.item.subject, []).append(sequence)
@@ -412,17 +447,22 @@ class Standing:
                 _listed(root, sequences),
             )
         digest = _captures_digest(root, shared, (p.folders for p in people.values()), self._begun)
-        messages = _without(
-            self._plan.workspace.refused(catalogue.captured),
-            [message for message in catalogue.messages if message not in catalogue.unheeded],
-        )
+        unheeded = [message for message in catalogue.unheeded if naming.search(message) is None]
+        messages = [
+            message
+            for message in catalogue.messages
+            if message not in catalogue.unheeded and naming.search(message) is None
+        ]
+        if refused := sum(not one.withdrew for one in catalogue.left_out):
+            said = "`mimicme status --every-file` says who and why."
+            messages.append(f"{refused} subject(s) are left out: {said}")
         bad = [
             [str(s.item), number, why] for s in catalogue.sequences if s.bad for number, why in s.bad.items()
         ]
         frames = [f for s in catalogue.sequences for f in s.frames]
         review = [sum(f.verdict is not None for f in frames), sum(f.correction is not None for f in frames)]
         head = [
-            _FIRST_LINE, self._key, digest, sorted(shared), messages, list(catalogue.unheeded), review, bad,
+            _FIRST_LINE, self._key, digest, sorted(shared), messages, unheeded, review, bad,
         ]  # fmt: skip
         with whole_file(file) as temporary, open(temporary, "w", **_TEXT) as handle:
             handle.write(with_check(json.dumps(head)))
@@ -432,8 +472,8 @@ class Standing:
     def _begin(self) -> None:
         """Keep what is written down of people who are settled, and write down the others of these."""
         old: dict[str, str] = {}
-        with contextlib.suppress(OSError, ValueError, TypeError, LookupError):
-            first, found = _read_lines(self._plan.workspace.standing)
+        with contextlib.suppress(OSError, ValueError, TypeError, LookupError, RecursionError, MemoryError):
+            first, found = _read_lines(self._plan.workspace.standing, cut=True)
             if first == [_FIRST_LINE, self._key]:
                 old = found
         settled = self._plan.settled
@@ -603,11 +643,11 @@ def read(plan: Plan, stages: Iterable[Stage]) -> Told | None:
             listing = read_listing(plan, key)
             if listing is None:
                 return None
-            first, rows = _read_lines(plan.workspace.standing)
+            first, rows = _read_lines(plan.workspace.standing, cut=True)
             if first != [_FIRST_LINE, key]:
                 rows = {}
             return _told(plan, listing, rows, names)
-    except (OSError, ValueError, TypeError, LookupError, RecursionError):
+    except (OSError, ValueError, TypeError, LookupError, RecursionError, MemoryError):
         return None
 
 

@@ -207,13 +207,118 @@ def test_nobody_who_withdrew_or_refuses_is_named(make, fake):
     assert quick(workspace, fake) is not None
 
 
+def declare(workspace, text: str) -> None:
+    """A table of subjects."""
+    settings, table = workspace.root / "mimicme.toml", workspace.root.parent / "subjects.csv"
+    table.write_text(text)
+    head, section, tail = settings.read_text().partition("[metadata]\n")
+    settings.write_text(head + section + tail.replace('file = ""', f'file = "{table}"', 1))
+
+
+def named(workspace, *names: str) -> list[str]:
+    """Lines of both files in which somebody is named."""
+    files = (workspace.listing, workspace.standing)
+    lines = [line for file in files if file.exists() for line in file.read_text().splitlines()]
+    return [line for line in lines if any(name in line for name in names)]
+
+
+OF_A_DAY = {"day1/S1/neutral": ["a"], "day1/Zoe/neutral": ["c"], "day2/S3/neutral": ["c"]}
+
+
+@pytest.mark.parametrize("how", ["refuses", "withdrew"])
+def test_who_is_left_out_is_named_by_no_folder(make, fake, how):
+    """In the folder of a day lie captures of one who is listed, and of one who is not."""
+    workspace = make(OF_A_DAY, layout="*/{subject}/{sequence}/{frame}.obj")
+    if how == "refuses":
+        declare(workspace, "subject,consent\nS1,yes\nZoe,no\nS3,yes\n")
+    else:
+        workspace.remove_subject("Zoe", STAGE_NAMES)
+    time.sleep(0.02)
+    go(workspace, fake, fake.WITH_SUBJECT)
+    assert workspace.listing.exists() and workspace.standing.exists()
+    assert named(workspace, "S1") and not named(workspace, "Zoe")
+    assert lines_of(quick(workspace, fake)) == status_of(workspace, fake).lines()
+    (workspace.captures.root / "day1/Zoe/smile").mkdir()  # is looked for without a name
+    assert quick(workspace, fake) is None
+
+
+def test_a_folder_of_two_that_is_called_after_both(make, fake):
+    words = {"S1 and Zoe/S1/neutral": ["a"], "S1 and Zoe/Zoe/neutral": ["c"]}
+    workspace = make(words, layout="*/{subject}/{sequence}/{frame}.obj")
+    declare(workspace, "subject,consent\nS1,yes\nZoe,no\n")
+    time.sleep(0.02)
+    go(workspace, fake, fake.WITH_SUBJECT)
+    assert not workspace.listing.exists() and not named(workspace, "Zoe")
+
+
+def test_names_as_they_are_on_disk_are_in_no_message(make, fake):
+    name = "Zoe M\u00fcller"
+    workspace = make(
+        {"S1/neutral": ["a"], f"{name}/neutral": ["c"]}, layout="{subject}/{sequence}/{frame}.obj"
+    )
+    (workspace.captures.root / name / "stray.obj").write_text("x")
+    declare(workspace, f"subject,consent\nS1,yes\n{name},no\n")
+    time.sleep(0.02)
+    go(workspace, fake, fake.WITH_SUBJECT)
+    slow = status_of(workspace, fake)
+    assert any(f"{name}/stray.obj" in message for message in slow.messages)
+    assert not named(workspace, "Zoe", "ller")
+    assert "1 subject(s) are left out" in "".join(quick(workspace, fake).messages)
+
+
+def test_a_verdict_on_one_who_refuses_is_in_no_message(make, fake):
+    workspace = make({"S1/neutral": ["a"], "Zoe/neutral": ["c"]})
+    declare(workspace, "subject,consent\nS1,yes\nZoe,no\n")
+    (workspace.root / "review.csv").write_text(
+        "subject,sequence,frame,verdict,reason\nZoe,neutral,0,bad,her eyes\n"
+    )
+    time.sleep(0.02)
+    go(workspace, fake, fake.WITH_SUBJECT)
+    assert any("Zoe" in message for message in status_of(workspace, fake).unheeded)
+    assert quick(workspace, fake) is not None and not named(workspace, "Zoe")
+
+
+def test_who_has_no_line_of_its_own_is_forgotten_too(make, fake):
+    """Of whom no sequence is listed, because the order of its frames is not clear: it is named in a message."""
+    workspace = make({"S1/neutral": ["a"], "Zoe/neutral": []}, layout="{subject}/{sequence}/{frame}.obj")
+    for stem in ("a1_b2", "a2_b1", "a1_b1", "a2_b2"):
+        (workspace.captures.root / f"Zoe/neutral/{stem}.obj").write_text(stem)
+    time.sleep(0.02)
+    go(workspace, fake, fake.WITH_SUBJECT)
+    assert named(workspace, "Zoe")
+    declare(workspace, "subject,consent\nS1,yes\nZoe,no\n")
+    go(workspace, fake, fake.WITH_SUBJECT, only=("S1",))
+    assert not named(workspace, "Zoe")
+
+
+def test_who_refuses_and_has_no_captures_is_not_counted(make, fake):
+    workspace = make({"S1/neutral": ["a"]})
+    declare(workspace, "subject,consent\nS1,yes\nYvette,no\n")
+    time.sleep(0.02)
+    go(workspace, fake, fake.WITH_SUBJECT)
+    assert not named(workspace, "Yvette")
+    assert not [message for message in quick(workspace, fake).messages if "left out" in message]
+
+
+@pytest.mark.parametrize("size", [3 << 30, 100 << 20])
+def test_a_file_that_is_too_large_is_not_read(make, fake, size):
+    workspace = done(make, fake, GOOD)
+    for file in (workspace.listing, workspace.standing):
+        good = file.read_bytes()
+        os.truncate(file, 0)
+        os.truncate(file, size)
+        told = quick(workspace, fake)
+        assert told is None or lines_of(told) == status_of(workspace, fake).lines()
+        file.write_bytes(good)
+    os.truncate(workspace.listing, size)
+    assert go(workspace, fake, fake.WITH_SUBJECT).code == 0
+    assert lines_of(quick(workspace, fake)) == status_of(workspace, fake).lines()
+
+
 @pytest.mark.parametrize("options", [{}, {"only": ("S1",)}, {"force": True}])
 def test_the_next_run_tells_of_nobody_who_refuses_since(make, fake, options):
     workspace = done(make, fake)
-    settings, table = workspace.root / "mimicme.toml", workspace.root.parent / "subjects.csv"
-    table.write_text("subject,consent\nS1,yes\nS2,no\nS3,yes\n")
-    head, section, tail = settings.read_text().partition("[metadata]\n")
-    settings.write_text(head + section + tail.replace('file = ""', f'file = "{table}"', 1))
+    declare(workspace, "subject,consent\nS1,yes\nS2,no\nS3,yes\n")
     assert quick(workspace, fake) is None
     go(workspace, fake, fake.WITH_SUBJECT, **options)
     for file in (workspace.listing, workspace.standing):
