@@ -6,10 +6,11 @@ A run writes two files beside its ledger, person by person, as each is over:
     standing.txt    how many items of each stage are done, failed or blocked, their frames and figures
 
 Both count for one key: the stages' versions and settings, the template, what is declared of the captures, the table
-of subjects, verdicts, corrections.  The listing counts while every folder of the captures has the time and inode it
+of subjects, verdicts, corrections.  The listing counts while every folder of the captures has the times and inode it
 had; the row of a person while the folders of its checkpoints and failures have theirs.  A person of whom there is no
-row and no folder has not begun; any other is looked at, item by item.  Whatever else does not fit - a line that is
-damaged, a folder that changed, a key - makes the file as good as none, and `status` looks at everything.
+row and no folder has not begun; any other is looked at, item by item, such as one whose frames are links.  Whatever
+else does not fit - a line that is damaged, a folder that changed, a key - makes the file as good as none, and `status`
+looks at everything.
 
 Times of folders tell which files came, went or were replaced, not what was overwritten in place: that is seen where
 every file is looked at, by each run and by `status --every-file`.  The truth stays in the checkpoints.
@@ -18,6 +19,7 @@ every file is looked at, by each run and by `status --every-file`.  The truth st
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -208,13 +210,16 @@ def _naming(names: Iterable[str]) -> re.Pattern[str]:
 # -- the folders of the captures
 
 
-def _folder_state(path: str) -> tuple[int, int]:
-    """Time of the last change and inode of a folder; where it cannot be read, why."""
+def _folder_state(path: str) -> tuple[int, int, int]:
+    """Times of the last change, of what is in a folder and of the folder itself, and its inode; where it cannot be
+    read, why.  The second time is nobody's to set: what copies folders sets the first back."""
     try:
         stat = os.stat(path)
     except OSError as error:
-        return -(error.errno or 1), 0
-    return stat.st_mtime_ns, stat.st_ino
+        return -(error.errno or 1), 0, 0
+    if not os.access(path, os.R_OK | os.X_OK):
+        return -errno.EACCES, 0, stat.st_ino
+    return stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino
 
 
 def _owned(
@@ -289,13 +294,15 @@ def _captures_digest(
         with contextlib.suppress(OSError), os.scandir(f"{root}/{name}" if name else root) as found:
             for entry in found:
                 below = f"{name}/{entry.name}" if name else entry.name
-                if below not in known and below not in common and entry.is_dir() and entry.name[0] != ".":
+                if below in known or below in common or entry.name[0] == ".":
+                    continue
+                if entry.is_dir(follow_symlinks=False):
                     known.update(_folders_below(root, below))
     for name in sorted(known):
-        changed, inode = _folder_state(f"{root}/{name}" if name else root)
-        if changed > limit:
+        changed, own, inode = _folder_state(f"{root}/{name}" if name else root)
+        if max(changed, own) > limit:
             return ""
-        said.append(f"{name}\0{changed} {inode}")
+        said.append(f"{name}\0{changed} {own} {inode}")
     return text_digest("\n".join(said))
 
 
@@ -313,9 +320,9 @@ class _Places:
         """Of their state; empty where there is none."""
         said = []
         for name in (*self._names, *(f"failures/{stage}" for stage in self._failing)):
-            with contextlib.suppress(OSError):
-                stat = os.stat(f"{self._root}/{name}/{subject}")
-                said.append(f"{name} {stat.st_mtime_ns} {stat.st_ino}")
+            changed, own, inode = _folder_state(f"{self._root}/{name}/{subject}")
+            if changed not in (-errno.ENOENT, -errno.ENOTDIR):
+                said.append(f"{name} {changed} {own} {inode}")
         return text_digest("\n".join(said)) if said else ""
 
     @property
@@ -403,16 +410,14 @@ class Standing:
 
     Args:
         plan: of the run; nobody is settled who changed.
-        begun: seconds since the epoch; the captures were searched after it.
     """
 
-    def __init__(self, plan: Plan, begun: float) -> None:
+    def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._stages = [stage for stage in plan.stages if stage.scope != "everything"]
         self._places = _Places(plan.workspace.root, [stage.name for stage in self._stages])
         self._key = key_of(plan)
         self._rows: dict[str, str] = {}
-        self._begun = begun
         with contextlib.suppress(OSError, OutputError):
             self._list()
             self._begin()
@@ -446,7 +451,7 @@ class Standing:
                 tuple(sorted(folders)),
                 _listed(root, sequences),
             )
-        digest = _captures_digest(root, shared, (p.folders for p in people.values()), self._begun)
+        digest = _captures_digest(root, shared, (p.folders for p in people.values()), catalogue.searched)
         unheeded = [message for message in catalogue.unheeded if naming.search(message) is None]
         messages = [
             message
@@ -477,16 +482,20 @@ class Standing:
             if first == [_FIRST_LINE, self._key]:
                 old = found
         settled = self._plan.settled
-        self._rows = {subject: row for subject, row in old.items() if subject in settled}
         for subject in settled:
-            if subject not in self._rows:
-                self._rows[subject] = self._row_of_settled(subject)
+            row = old.get(subject, "")
+            if not row or row.partition("\t")[0] != self._places.signature(subject):
+                row = self._row_of_settled(subject) or ""
+            if row:
+                self._rows[subject] = row
         with whole_file(self._plan.workspace.standing) as temporary, open(temporary, "w", **_TEXT) as handle:
             handle.write(with_check(json.dumps([_FIRST_LINE, self._key])))
             for subject, row in self._rows.items():
                 handle.write(with_check(f"{subject}\t{row}"))
 
-    def _row_of_settled(self, subject: str) -> str:
+    def _row_of_settled(self, subject: str) -> str | None:
+        if _has_links(self._plan.of_subject(subject)):
+            return None
         signature = self._places.signature(subject)
         told = (self._plan.settled[subject].tally(stage.name) for stage in self._stages)
         counts = [
@@ -511,6 +520,8 @@ class Standing:
 
     def _row(self, subject: str) -> str | None:
         plan, sequences = self._plan, self._plan.of_subject(subject)
+        if _has_links(sequences):
+            return None
         signature = self._places.signature(subject)  # first: what changes from now on makes another
         found = []
         for stage in self._stages:
@@ -518,6 +529,12 @@ class Standing:
             counts = Counter(state.state for state in states if state is not None)
             if sum(counts[state] for state in _STATES) < len(sequences):
                 return None
+            if (
+                counts["done"] < len(sequences)
+                and stage.parts
+                and plan.workspace.parts(stage.name, [subject])
+            ):
+                return None  # `status` says which parts are there, and looks at them
             told = tally(plan, stage, sorted(sequences, key=lambda s: s.item))
             found.append(
                 StageCounts(
@@ -532,15 +549,12 @@ class Standing:
         return _row(signature, choice[0] if choice else "", found)
 
     def release(self, state: str, reason: str) -> None:
-        """What became of the release, which was made of everything that is written down."""
-        signatures = {subject: row.partition("\t")[0] for subject, row in self._rows.items()}
-        signatures.pop(RELEASE_LINE, None)
+        """What became of the release, which was made of everything that is there."""
+        signatures = {}
+        for subject in self._plan.catalogue.subjects:
+            row = self._rows.get(subject)
+            signatures[subject] = row.partition("\t")[0] if row else self._places.signature(subject)
         self._append(RELEASE_LINE, json.dumps([_release_signature(self._plan, signatures), state, reason]))
-
-    def close(self) -> None:
-        """The captures changed just before the run began: now they have settled."""
-        with contextlib.suppress(OSError, OutputError):
-            self._list()
 
 
 _TEXT: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape", "newline": "\n"}
@@ -551,20 +565,31 @@ def _row(signature: str, choice: str, counts: Iterable[StageCounts]) -> str:
     return f"{signature}\t{told}"
 
 
+def _has_links(sequences: Iterable[Sequence]) -> bool:
+    """Whether a frame is a link: no time of the folder that it lies in tells that the file was replaced."""
+    return any(os.path.islink(path) for s in sequences for f in s.frames for path in (f.path, *f.duplicates))
+
+
+def _files_of_release(index: Path) -> list[list[Any]]:
+    """Name, size, times and inode of a release and of what may be its shards, which lie beside the file itself."""
+    found: list[list[Any]] = []
+    with contextlib.suppress(OSError), os.scandir(os.path.dirname(os.path.realpath(index))) as entries:
+        for entry in entries:
+            if entry.name == index.name or entry.name.startswith(f"{index.stem}@"):
+                stat = entry.stat()
+                found.append([entry.name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino])
+    return sorted(found)
+
+
 def _release_signature(plan: Plan, signatures: dict[str, str]) -> str:
     """Of what a release is made of, as far as folders tell, and of its file."""
     workspace = plan.workspace
     everything = next(stage for stage in plan.stages if stage.scope == "everything")
     people = text_digest("\n".join(f"{name}\0{sign}" for name, sign in sorted(signatures.items())))
-    try:
-        stat = os.stat(workspace.release)
-        file: list[int] | None = [stat.st_mtime_ns, stat.st_size, stat.st_ino]
-    except OSError:
-        file = None
     failed = os.path.exists(workspace.failure(everything.name, Item("release", "release")))
     record = {
         "people": people,
-        "file": file,
+        "files": _files_of_release(workspace.release),
         "failed": failed,
         "version": [everything.name, everything.version, everything.needs],
         "settings": dict(plan.settings_of(everything)),
@@ -618,7 +643,7 @@ class Told:
         pending: people who have not begun.
         open: people who must be looked at.
         choices: a sentence on the neutral of people who have a row, where there is one.
-        release: its state and the reason; None: not known.
+        release: its state and the reason, unless who is open has something to be made; None: not known.
     """
 
     listing: Listing
@@ -670,8 +695,9 @@ def _told(plan: Plan, listing: Listing, rows: dict[str, str], names: list[str]) 
         elif not now:
             told.pending.append(subject)
         else:
+            signatures[subject] = now
             told.open.append(subject)
-    if RELEASE_LINE in rows and not told.pending and not told.open:
+    if RELEASE_LINE in rows and not told.pending:
         signature, state, reason = json.loads(rows[RELEASE_LINE])
         if signature == _release_signature(plan, signatures):
             told.release = state, reason
