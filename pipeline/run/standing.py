@@ -575,7 +575,7 @@ def _files_of_release(index: Path) -> list[list[Any]]:
     found: list[list[Any]] = []
     with contextlib.suppress(OSError), os.scandir(os.path.dirname(os.path.realpath(index))) as entries:
         for entry in entries:
-            if entry.name == index.name or entry.name.startswith(f"{index.stem}@"):
+            if entry.name.startswith(index.stem) and entry.name.endswith(".h5"):
                 stat = entry.stat()
                 found.append([entry.name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino])
     return sorted(found)

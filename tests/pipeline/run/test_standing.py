@@ -261,7 +261,7 @@ def test_one_workspace_object_for_two_runs(make, fake):
 
 def test_a_shard_that_is_gone(make, fake):
     workspace = done(make, fake, GOOD)
-    shard = workspace.root / "release@all@0123.h5"
+    shard = workspace.root / "release-0123.h5"
     table = np.array([(shard.name.encode(), 3)], [("name", "S32"), ("bytes", "<i8")])
     with h5py.File(workspace.release, "r+") as handle:
         handle["shards"] = table
