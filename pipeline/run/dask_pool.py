@@ -181,7 +181,7 @@ class DaskPool:
 
     async def _answers(self, question: Callable[[], Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """What each worker says, or why it says nothing, by address; and their names.  None is waited for too long."""
-        client = self._client
+        client: Any = self._client
         found = await asyncio.wait_for(client.scheduler.identity(n_workers=-1), SCHEDULER_TIMEOUT_S)
         names = {address: worker.get("name", address) for address, worker in found["workers"].items()}
         asking = {
@@ -219,6 +219,7 @@ class DaskPool:
         Raises:
             ConfigError: it is not.
         """
+        client: Any = self._client
         asked, silences = time.monotonic(), 0
         while not completed.is_empty():
             if completed.has_ready():
@@ -227,9 +228,7 @@ class DaskPool:
                 time.sleep(0.02)
             else:
                 try:
-                    self._client.sync(
-                        self._client.scheduler.identity, n_workers=0, callback_timeout=SCHEDULER_TIMEOUT_S
-                    )
+                    client.sync(client.scheduler.identity, n_workers=0, callback_timeout=SCHEDULER_TIMEOUT_S)
                     silences = 0
                 except (
                     OSError,
