@@ -232,10 +232,13 @@ class _Run:
 
     def _clean(self) -> int:
         """Remove half-written files of runs and workers that ended early, and what was told of who is gone."""
-        with contextlib.suppress(OSError, OutputError):  # it saves time alone
-            known = frozenset(self.catalogue.subjects)
-            purge(self.workspace.ledger, known)
-            forget(self.workspace, known)
+        known = frozenset(self.catalogue.subjects)
+        for tidy in (
+            lambda: purge(self.workspace.ledger, known),
+            lambda: forget(self.workspace, known),
+        ):
+            with contextlib.suppress(OSError, OutputError):  # what they save is time alone
+                tidy()
         return self.workspace.remove_temporary_files(s.name for s in self.stages)
 
     def _template(self) -> str | None:
