@@ -152,7 +152,9 @@ def run(frames: int, jobs: int | None, build: Path, work: Path, say: Say) -> Rec
     stages = json.loads(_mimicme_says("status", workspace, *sets, "--json"))["stages"]
     states = {s["stage"]: s["items"] for s in stages}
     wrong = [
-        name for name, items in states.items() if items["failed"] or items["blocked"] or items["pending"]
+        name
+        for name, items in states.items()
+        if any(items[state] for state in ("failed", "blocked", "pending", "stale"))
     ]
     log = max((workspace / "runs").iterdir()) / "log.jsonl"
     found = Work.of(json.loads(line) for line in log.read_text(encoding="utf-8").splitlines())

@@ -5,11 +5,13 @@ from __future__ import annotations
 import fnmatch
 import gc
 import math
+import os
 import re
+import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mimicme.pipeline.captures import who
@@ -19,6 +21,21 @@ from mimicme.pipeline.captures.layouts import Found, Search, compile_pattern, sa
 from mimicme.pipeline.captures.sequence_remarks import remarks
 from mimicme.pipeline.errors import InputError, listed
 from mimicme.pipeline.items import FrameSource, Item, Sequence
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Somebody who has captures, and withdrew or refuses: for the command that goes on, never to be written down.
+
+    Attributes:
+        names: as commands take it, and as on disk.
+        withdrew: its consent; else the table of subjects leaves it out.
+        folders: in which its captures lie.
+    """
+
+    names: tuple[str, str]
+    withdrew: bool
+    folders: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -37,6 +54,8 @@ class Catalogue:
             mends them.
         unclear: sequences that are left out because the order of their frames is not clear, with the sentence why.
         renamed: sentences about subjects and sequences whose names are not those of their folders.
+        left_out: who has captures that are not listed.
+        searched: when the search began, in seconds since the epoch.
     """
 
     sequences: tuple[Sequence, ...]
@@ -48,6 +67,8 @@ class Catalogue:
     unclear: Mapping[Item, str] = field(default_factory=dict)
     unheeded: tuple[str, ...] = ()
     renamed: tuple[str, ...] = ()
+    left_out: tuple[LeftOut, ...] = field(default=(), repr=False)
+    searched: float = field(default=0.0, compare=False)
 
     @property
     def subjects(self) -> tuple[str, ...]:
@@ -105,8 +126,10 @@ def build(
             clear.
         ConfigError: the layout is wrong.
     """
+    searched = time.time()
     with no_garbage_collection():
-        return _build(search(root, layout), root, mapping, withdrawn, refused, fps)
+        found = _build(search(root, layout), root, mapping, withdrawn, refused, fps)
+    return replace(found, searched=searched)
 
 
 @contextmanager
@@ -152,6 +175,7 @@ def _build(
     ]
     if gone:
         messages.append(f"{len(gone)} subject(s) have withdrawn their consent and are left out.")
+    withdrew = frozenset(gone)
     captured = {i.subject for i in groups} - gone
     messages += [
         f"The capture folders {' and '.join(repr(s) for s in alike)} may be one person; they are worked on as two."
@@ -188,6 +212,24 @@ def _build(
         orders,
         unclear,
         renamed=_renamed(groups[item][0] for item in kept),
+        left_out=_left_out(groups, gone, withdrew),
+    )
+
+
+def _left_out(
+    groups: Mapping[Item, list[Found]], gone: Collection[str], withdrew: Collection[str]
+) -> tuple[LeftOut, ...]:
+    files: dict[str, list[Found]] = {}
+    for item, group in groups.items():
+        if item.subject in gone:
+            files.setdefault(item.subject, []).extend(group)
+    return tuple(
+        LeftOut(
+            (subject, own[0].subject),
+            subject in withdrew,
+            tuple(sorted({os.path.dirname(found.path) for found in own})),
+        )
+        for subject, own in sorted(files.items())
     )
 
 

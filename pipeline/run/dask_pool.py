@@ -7,11 +7,14 @@ that joins later is asked by the first job that it is given.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import platform
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import CancelledError
 from contextlib import suppress
 from functools import lru_cache
 from importlib import metadata
@@ -22,6 +25,11 @@ from mimicme.pipeline.errors import ConfigError, MissingDependencyError
 from mimicme.pipeline.run.pool import Killed, limit_threads
 
 SCHEDULER_TIMEOUT_S = 30
+"""For one answer of the scheduler, or of a worker that is asked what it has."""
+ASK_EVERY_S = 60.0
+"""How often the scheduler is asked whether it is there while jobs are worked on; its machine may die without a word."""
+MOST_SILENCES = 3
+"""In a row: a scheduler that has much to do may once be late, and a night is not ended for that."""
 MOST_REFUSALS = 20
 """Of one job: where so many workers in a row that may not do it were given it, something else is wrong."""
 COMPUTES = ("numpy", "scipy", "numba", "h5py", "opencv-python-headless", "open3d", "Pillow")
@@ -111,7 +119,7 @@ class DaskPool:
 
     Raises:
         MissingDependencyError: dask is not installed.
-        ConfigError: the scheduler does not answer, has no worker, or none that may be used.
+        ConfigError: the scheduler does not answer, has no worker, or none that may be used; from `map`: it went away.
     """
 
     def __init__(self, scheduler: str, say: Callable[[str], None] = lambda _: None) -> None:
@@ -124,7 +132,7 @@ class DaskPool:
                 seen=error.name,
                 todo="Install it with: pip install 'mimicme[dask]'",
             ) from error
-        self._say = say
+        self._say, self._address = say, scheduler
         try:
             self._client = Client(scheduler, timeout=SCHEDULER_TIMEOUT_S)
             self._client.wait_for_workers(1, timeout=SCHEDULER_TIMEOUT_S)
@@ -132,9 +140,13 @@ class DaskPool:
             raise ConfigError(
                 "the dask scheduler cannot be used", where="--scheduler", seen=f"{scheduler}: {error}"
             ) from error
-        refused, used = self._refuse()
+        try:
+            refused, used = self._refuse()
+        except BaseException:
+            self.close()
+            raise
         if not used:  # they stay: whoever runs the scheduler may look at them
-            self._client.close()
+            self.close()
             raise ConfigError(
                 "no dask worker can be used",
                 where="--scheduler",
@@ -154,19 +166,80 @@ class DaskPool:
         """
         asked: dict[str, Any] = {"__name__": "__main__"}  # so that it is sent as it is, not by name
         exec(_ASKED, asked)
-        answers = self._client.run(asked["computes_with"], on_error="return")
-        names = {
-            address: worker.get("name", address)
-            for address, worker in self._client.scheduler_info(n_workers=-1)["workers"].items()
-        }
+        try:
+            answers, names = self._client.sync(self._answers, asked["computes_with"])
+        except (OSError, TimeoutError, CancelledError) as error:
+            raise self._gone(error) from error
         wrong = {address: why for address, theirs in answers.items() if (why := differs(theirs))}
-        said = [f"worker {names.get(address, address)} at {address}: {why}" for address, why in wrong.items()]
+        said = [f"worker {names[address]} at {address}: {why}" for address, why in wrong.items()]
         for sentence in said:
             self._say(f"Refused: {sentence}")
         if wrong and (going or len(wrong) < len(answers)):
             with suppress(Exception):  # one that has gone is not in the way either
-                self._client.retire_workers(workers=list(wrong), close_workers=True, remove=True)
+                self._client.sync(self._send_away, list(wrong))
         return said, len(answers) - len(wrong)
+
+    async def _answers(self, question: Callable[[], Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What each worker says, or why it says nothing, by address; and their names.  None is waited for too long."""
+        client: Any = self._client
+        found = await asyncio.wait_for(client.scheduler.identity(n_workers=-1), SCHEDULER_TIMEOUT_S)
+        names = {address: worker.get("name", address) for address, worker in found["workers"].items()}
+        asking = {
+            address: asyncio.ensure_future(client.run(question, workers=[address], on_error="return"))
+            for address in names
+        }
+        if asking:
+            await asyncio.wait(asking.values(), timeout=SCHEDULER_TIMEOUT_S)
+        answers: dict[str, Any] = {}
+        for address, one in asking.items():
+            if not one.done():
+                one.cancel()
+                answers[address] = TimeoutError(f"no answer in {SCHEDULER_TIMEOUT_S} s")
+            elif (error := one.exception()) is not None:
+                answers[address] = error
+            elif address in one.result():  # else it has gone
+                answers[address] = one.result()[address]
+        return answers, names
+
+    async def _send_away(self, workers: list[str]) -> None:
+        going = self._client.retire_workers(workers=workers, close_workers=True, remove=True)
+        await asyncio.wait_for(going, SCHEDULER_TIMEOUT_S)
+
+    def _gone(self, why: object) -> ConfigError:
+        return ConfigError(
+            "the dask scheduler went away",
+            where="--scheduler",
+            seen=f"{self._address}: {why}",
+            todo="See to it, then run again: what is done stays.",
+        )
+
+    def _finished(self, completed: Any) -> Iterator[Any]:
+        """Futures as they are finished; meanwhile the scheduler is asked now and then whether it is there.
+
+        Raises:
+            ConfigError: it is not.
+        """
+        client: Any = self._client
+        asked, silences = time.monotonic(), 0
+        while not completed.is_empty():
+            if completed.has_ready():
+                yield next(completed)
+            elif time.monotonic() - asked < ASK_EVERY_S:
+                time.sleep(0.02)
+            else:
+                try:
+                    client.sync(client.scheduler.identity, n_workers=0, callback_timeout=SCHEDULER_TIMEOUT_S)
+                    silences = 0
+                except (
+                    OSError,
+                    TimeoutError,
+                    AttributeError,
+                ) as error:  # there is none in a client that closed
+                    silences += 1
+                    if silences == MOST_SILENCES:
+                        why = f"no answer in {SCHEDULER_TIMEOUT_S} s, {silences} times in a row"
+                        raise self._gone(why) from error
+                asked = time.monotonic()
 
     def map(self, work: Callable[[J], R], queue: deque[J]) -> Iterator[tuple[J, R | Killed]]:
         from distributed import as_completed
@@ -179,24 +252,29 @@ class DaskPool:
         def submit() -> None:
             while queue:
                 # pure=False: the work is done for its files, an equal call must not be answered from a cache
-                future = self._client.submit(
-                    checked,
-                    computes_with(),
-                    work,
-                    queue[0],
-                    pure=False,
-                    priority=getattr(queue[0], "priority", 0),
-                )
+                try:
+                    future = self._client.submit(
+                        checked,
+                        computes_with(),
+                        work,
+                        queue[0],
+                        pure=False,
+                        priority=getattr(queue[0], "priority", 0),
+                    )
+                except (OSError, CancelledError) as error:
+                    raise self._gone(error) from error
                 futures[future] = queue.popleft()
                 completed.add(future)
 
         submit()
-        for future in completed:
+        for future in self._finished(completed):
             job = futures.pop(future)
             try:
                 answer = future.result()
             except KilledWorker as error:
                 answer = Killed(f"the workers that tried it died ({type(error).__name__})")
+            except CancelledError as error:  # of every job, where the connection was lost for too long
+                raise self._gone(getattr(error, "reason", error)) from error
             except ImportError:  # the worker has no mimicme
                 answer = Refused()
             future.release()  # a worker that holds nothing can be sent away
@@ -216,4 +294,5 @@ class DaskPool:
         if kill:
             with suppress(Exception):
                 self._client.cancel(list(self._client.futures.values()), force=True)
-        self._client.close()
+        with suppress(Exception):  # the scheduler may be gone, or hang
+            self._client.close(timeout=SCHEDULER_TIMEOUT_S)

@@ -83,7 +83,6 @@ def run(
     console = console or Console()
     chosen = _range(all_stages, options)
     config = workspace.config(all_stages)
-    begun = time.time()
     catalogue = workspace.catalogue()
     release = next((s for s in chosen if s.scope == "everything"), None)
     if options.only and options.output is None and release is not None:
@@ -104,9 +103,7 @@ def run(
             plan.use_ledger()
         return DryRun(plan, options, chosen, selection, console).run()
     with workspace.lock():
-        return _Run(
-            workspace, config, catalogue, all_stages, options, chosen, selection, console, begun
-        ).run()
+        return _Run(workspace, config, catalogue, all_stages, options, chosen, selection, console).run()
 
 
 def _range(stages: tuple[Stage, ...], options: RunOptions) -> tuple[Stage, ...]:
@@ -145,7 +142,6 @@ class _Run:
         chosen: tuple[Stage, ...],
         selection: Selection,
         console: Console,
-        begun: float | None = None,
     ) -> None:
         self.workspace, self.config, self.catalogue = workspace, config, catalogue
         self.stages, self.options, self.chosen, self.selection = stages, options, chosen, selection
@@ -159,7 +155,6 @@ class _Run:
         self.packed = False
         self.verified: tuple[str, ...] = ()
         self.created = self.wanted = ""
-        self.begun = time.time() if begun is None else begun
         self.standing: Standing | None = None
         self._signatures: Signatures | None = None
         self._going: dict[str, StageResult] = {}  # of the stages that run side by side
@@ -237,10 +232,13 @@ class _Run:
 
     def _clean(self) -> int:
         """Remove half-written files of runs and workers that ended early, and what was told of who is gone."""
-        with contextlib.suppress(OSError, OutputError):  # it saves time alone
-            known = frozenset(self.catalogue.subjects)
-            purge(self.workspace.ledger, known)
-            forget(self.workspace, known)
+        known = frozenset(self.catalogue.subjects)
+        for tidy in (
+            lambda: purge(self.workspace.ledger, known),
+            lambda: forget(self.workspace, known),
+        ):
+            with contextlib.suppress(OSError, OutputError):  # what they save is time alone
+                tidy()
         return self.workspace.remove_temporary_files(s.name for s in self.stages)
 
     def _template(self) -> str | None:
@@ -264,7 +262,7 @@ class _Run:
         with contextlib.suppress(OSError, OutputError):
             self.plan.ledger.begin(self.plan.settled)
             self._signatures = self.plan.signatures()
-        self.standing = Standing(self.plan, self.begun)
+        self.standing = Standing(self.plan)
 
     def _person_over(self, subject: str) -> None:
         with contextlib.suppress(OSError):
@@ -292,7 +290,6 @@ class _Run:
         if told is not None and self.options.output is None:
             failure = Failure.read(self.workspace.failure(told.stage, RELEASE)) if told.failed else None
             standing.release("failed" if told.failed else "done", failure.message if failure else "")
-        standing.close()
 
     # -- the stages over the sequences
 

@@ -6,10 +6,11 @@ A run writes two files beside its ledger, person by person, as each is over:
     standing.txt    how many items of each stage are done, failed or blocked, their frames and figures
 
 Both count for one key: the stages' versions and settings, the template, what is declared of the captures, the table
-of subjects, verdicts, corrections.  The listing counts while every folder of the captures has the time and inode it
+of subjects, verdicts, corrections.  The listing counts while every folder of the captures has the times and inode it
 had; the row of a person while the folders of its checkpoints and failures have theirs.  A person of whom there is no
-row and no folder has not begun; any other is looked at, item by item.  Whatever else does not fit - a line that is
-damaged, a folder that changed, a key - makes the file as good as none, and `status` looks at everything.
+row and no folder has not begun; any other is looked at, item by item, such as one whose frames are links.  Whatever
+else does not fit - a line that is damaged, a folder that changed, a key - makes the file as good as none, and `status`
+looks at everything.
 
 Times of folders tell which files came, went or were replaced, not what was overwritten in place: that is seen where
 every file is looked at, by each run and by `status --every-file`.  The truth stays in the checkpoints.
@@ -18,6 +19,7 @@ every file is looked at, by each run and by `status --every-file`.  The truth st
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -29,7 +31,7 @@ from typing import Any
 
 import numpy as np
 
-from mimicme.pipeline.captures.catalogue import Catalogue, neutrals, no_garbage_collection
+from mimicme.pipeline.captures.catalogue import Catalogue, LeftOut, neutrals, no_garbage_collection
 from mimicme.pipeline.checkpoint import fingerprint
 from mimicme.pipeline.errors import OutputError
 from mimicme.pipeline.items import FrameSource, Item, Sequence, Verdict
@@ -40,11 +42,15 @@ from mimicme.pipeline.stage import Stage
 from mimicme.pipeline.whole_file import checked, text_digest, whole_file, with_check
 from mimicme.pipeline.workspace import Workspace
 
-_FIRST_LINE = "mimicme standing 1"
+_FIRST_LINE = "mimicme standing 2"
 """Of both files; another number when what is in them, or what a signature is taken of, changes."""
 SETTLE_S = 2.0
 """A folder that changed this shortly before it was read may have changed once more within the tick of its clock (two
 seconds on FAT, one on old network file systems): what was read of it is not believed."""
+MOST_BYTES = 1 << 30
+"""Of one of the files, which a million frames fill to a tenth."""
+LONGEST_LINE = 64 << 20
+"""Characters; a person with a hundred thousand frames has ten million."""
 RELEASE_LINE = ""
 """In place of a person's name, in the line of the release."""
 _STATES: tuple[State, ...] = ("done", "failed", "blocked")
@@ -192,50 +198,64 @@ def _sequence(
 
 
 def _below(root: str, path: Path) -> str:
-    return os.path.relpath(path, root)
+    name = str(path)  # of a million, `relpath` takes seconds
+    return name[len(root) + 1 :] if name.startswith(f"{root}/") else os.path.relpath(path, root)
 
 
-def _without(refused: Iterable[str], messages: list[str]) -> list[str]:
-    """Messages without those that name somebody whom the table of subjects leaves out; how many these people are."""
-    names = list(refused)
-    if not names:
-        return messages
-    named = re.compile(rf"(?<![\w-])(?:{'|'.join(map(re.escape, names))})(?![\w-])")
-    kept = [message for message in messages if named.search(message) is None]
-    return [*kept, f"{len(names)} subject(s) are left out: `mimicme status --every-file` says who and why."]
+def _naming(names: Iterable[str]) -> re.Pattern[str]:
+    """Finds one of some names, whatever marks are around it; a number is a name too."""
+    every = "|".join(map(re.escape, sorted({name for name in names if name})))
+    return re.compile(rf"(?<![^\W_])(?:{every})(?![^\W_])" if every else r"(?!)", re.IGNORECASE)
 
 
 # -- the folders of the captures
 
 
-def _folder_state(path: str) -> tuple[int, int]:
-    """Time of the last change and inode of a folder; where it cannot be read, why."""
+def _folder_state(path: str) -> tuple[int, int, int]:
+    """Times of the last change, of what is in a folder and of the folder itself, and its inode; where it cannot be
+    read, why.  The second time is nobody's to set: what copies folders sets the first back."""
     try:
         stat = os.stat(path)
     except OSError as error:
-        return -(error.errno or 1), 0
-    return stat.st_mtime_ns, stat.st_ino
+        return -(error.errno or 1), 0, 0
+    if not os.access(path, os.R_OK | os.X_OK):
+        return -errno.EACCES, 0, stat.st_ino
+    return stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino
 
 
-def _owned(root: str, sequences: Iterable[Sequence]) -> tuple[dict[str, set[str]], set[str]]:
-    """Below the captures: the folders of one subject alone by subject, and those that several share."""
-    owners: dict[str, str | None] = {"": None}
+def _owned(
+    root: str, sequences: Iterable[Sequence], left_out: Iterable[LeftOut] = ()
+) -> tuple[dict[str, set[str]], set[str], set[str]]:
+    """Below the captures: the folders of one listed subject alone by subject; those that it shares with others; of
+    these, those that it shares with who is left out.  A folder in which nobody who is listed has captures is in none.
+    """
+    subjects: dict[str, set[str]] = {"": set()}
+    apart: set[str] = set()
     parents: dict[tuple[str, str], None] = {}
     for sequence in sequences:
         for frame in sequence.frames:
             for path in (frame.path, *frame.duplicates):
                 parents[os.path.dirname(str(path)), sequence.item.subject] = None
-    for folder, subject in parents:
+
+    def above(folder: str) -> Iterator[str]:
         name = os.path.relpath(folder, root) if folder != root else ""
         while name:
-            if owners.setdefault(name, subject) != subject:
-                owners[name] = None
+            yield name
             name = name.rpartition("/")[0]
+
+    for folder, subject in parents:
+        for name in above(folder):
+            subjects.setdefault(name, set()).add(subject)
+    for folder in {folder for one in left_out for folder in one.folders}:
+        apart.update(name for name in above(folder) if name in subjects)
     own: dict[str, set[str]] = {}
-    for name, owner in owners.items():
-        if owner is not None:
-            own.setdefault(owner, set()).add(name)
-    return own, {name for name, owner in owners.items() if owner is None}
+    shared = {""}
+    for name, those in subjects.items():
+        if len(those) == 1 and name not in apart:
+            own.setdefault(next(iter(those)), set()).add(name)
+        else:
+            shared.add(name)
+    return own, shared, apart
 
 
 def _folders_below(root: str, name: str) -> Iterator[str]:
@@ -275,13 +295,15 @@ def _captures_digest(
         with contextlib.suppress(OSError), os.scandir(f"{root}/{name}" if name else root) as found:
             for entry in found:
                 below = f"{name}/{entry.name}" if name else entry.name
-                if below not in known and below not in common and entry.is_dir() and entry.name[0] != ".":
+                if below in known or below in common or entry.name[0] == ".":
+                    continue
+                if entry.is_dir(follow_symlinks=False):
                     known.update(_folders_below(root, below))
     for name in sorted(known):
-        changed, inode = _folder_state(f"{root}/{name}" if name else root)
-        if changed > limit:
+        changed, own, inode = _folder_state(f"{root}/{name}" if name else root)
+        if max(changed, own) > limit:
             return ""
-        said.append(f"{name}\0{changed} {inode}")
+        said.append(f"{name}\0{changed} {own} {inode}")
     return text_digest("\n".join(said))
 
 
@@ -299,9 +321,9 @@ class _Places:
         """Of their state; empty where there is none."""
         said = []
         for name in (*self._names, *(f"failures/{stage}" for stage in self._failing)):
-            with contextlib.suppress(OSError):
-                stat = os.stat(f"{self._root}/{name}/{subject}")
-                said.append(f"{name} {stat.st_mtime_ns} {stat.st_ino}")
+            changed, own, inode = _folder_state(f"{self._root}/{name}/{subject}")
+            if changed not in (-errno.ENOENT, -errno.ENOTDIR):
+                said.append(f"{name} {changed} {own} {inode}")
         return text_digest("\n".join(said)) if said else ""
 
     @property
@@ -329,40 +351,57 @@ class _PlacesNow(_Places):
 
 
 def key_of(plan: Plan) -> str:
-    """Fingerprint of all that both files have in common but the folders."""
-    return fingerprint({"plan": plan.key, "catalogue": plan.workspace.catalogue_key()})
+    """Fingerprints of all that both files have in common but the folders: of what is made, and of what is listed."""
+    return f"{fingerprint({'plan': plan.key})} {_listed_for(plan.workspace)}"
 
 
-def _read_lines(file: Path) -> tuple[list[Any], dict[str, str]]:
+def _listed_for(workspace: Workspace) -> str:
+    return fingerprint({"catalogue": workspace.catalogue_key()})
+
+
+def _read_lines(file: Path, cut: bool = False) -> tuple[list[Any], dict[str, str]]:
     """The first line, and of the others the last of each person.
 
+    Args:
+        cut: the last line may be cut short, by a run that was killed.
+
     Raises:
-        ValueError: a line is damaged; but the last one may be cut short, by a run that was killed.
+        ValueError: a line is damaged, or more than anybody writes.
         OSError: it cannot be read.
     """
+    if os.stat(file).st_size > MOST_BYTES:
+        raise ValueError("the file is too large")
     with open(file, encoding="utf-8", errors="surrogateescape", newline="\n") as handle:
-        first = json.loads(checked(handle.readline()))
+        first = json.loads(checked(handle.readline(LONGEST_LINE)))
         found = {}
-        for line in handle:
+        while line := handle.readline(LONGEST_LINE):
             if not line.endswith("\n"):
-                break
+                if cut and len(line) < LONGEST_LINE:
+                    break
+                raise ValueError("a line is cut short")
             subject, _, rest = checked(line).partition("\t")
             found[subject] = rest
     return first, found
 
 
 def forget(workspace: Workspace, known: Collection[str]) -> None:
-    """Remove both files where they tell of somebody who is not known any more: who withdrew or refuses is told of
+    """Remove both files where they may tell of somebody who is not known any more: who withdrew or refuses is told of
     nowhere.  A run of all writes them again.
+
+    Somebody may be named without a line of its own, in a message or a folder: what was listed under another table of
+    subjects, or other verdicts, is removed as well, and what cannot be read.
 
     Raises:
         OSError: one cannot be removed.
     """
+    now = _listed_for(workspace)
     for file in (workspace.listing, workspace.standing):
         with contextlib.suppress(FileNotFoundError, IsADirectoryError):
-            with open(file, encoding="utf-8", errors="surrogateescape", newline="\n") as handle:
-                handle.readline()
-                gone = any(line.partition("\t")[0] not in known for line in handle if line[0] != "\t")
+            try:
+                first, lines = _read_lines(file, cut=True)
+                gone = first[1].rpartition(" ")[2] != now or not (lines.keys() - {RELEASE_LINE} <= set(known))
+            except (ValueError, TypeError, LookupError, AttributeError, RecursionError, MemoryError):
+                gone = True
             if gone:
                 file.unlink()
 
@@ -372,16 +411,14 @@ class Standing:
 
     Args:
         plan: of the run; nobody is settled who changed.
-        begun: seconds since the epoch; the captures were searched after it.
     """
 
-    def __init__(self, plan: Plan, begun: float) -> None:
+    def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._stages = [stage for stage in plan.stages if stage.scope != "everything"]
         self._places = _Places(plan.workspace.root, [stage.name for stage in self._stages])
         self._key = key_of(plan)
         self._rows: dict[str, str] = {}
-        self._begun = begun
         with contextlib.suppress(OSError, OutputError):
             self._list()
             self._begin()
@@ -390,10 +427,14 @@ class Standing:
         """See to it that the listing is there, as the catalogue is now."""
         catalogue, file = self._plan.catalogue, self._plan.workspace.listing
         root = os.path.realpath(self._plan.captures.root)
-        with contextlib.suppress(OSError, ValueError, TypeError, LookupError):
-            if read_listing(self._plan, self._key) is not None:
-                return
-        own, shared = _owned(root, catalogue.sequences)
+        own, shared, apart = _owned(root, catalogue.sequences, catalogue.left_out)
+        refusing = self._plan.workspace.refused(catalogue.captured)
+        naming = _naming([*refusing, *(name for one in catalogue.left_out for name in one.names)])
+        if any(
+            naming.search(name) for name in apart
+        ):  # a folder of several people that is called after this one
+            file.unlink(missing_ok=True)
+            return
         of_subject: dict[str, list[Sequence]] = {}
         for sequence in catalogue.sequences:
             of_subject.setdefault(sequence.item.subject, []).append(sequence)
@@ -411,18 +452,23 @@ class Standing:
                 tuple(sorted(folders)),
                 _listed(root, sequences),
             )
-        digest = _captures_digest(root, shared, (p.folders for p in people.values()), self._begun)
-        messages = _without(
-            self._plan.workspace.refused(catalogue.captured),
-            [message for message in catalogue.messages if message not in catalogue.unheeded],
-        )
+        digest = _captures_digest(root, shared, (p.folders for p in people.values()), catalogue.searched)
+        unheeded = [message for message in catalogue.unheeded if naming.search(message) is None]
+        messages = [
+            message
+            for message in catalogue.messages
+            if message not in catalogue.unheeded and naming.search(message) is None
+        ]
+        if refused := sum(not one.withdrew for one in catalogue.left_out):
+            said = "`mimicme status --every-file` says who and why."
+            messages.append(f"{refused} subject(s) are left out: {said}")
         bad = [
             [str(s.item), number, why] for s in catalogue.sequences if s.bad for number, why in s.bad.items()
         ]
         frames = [f for s in catalogue.sequences for f in s.frames]
         review = [sum(f.verdict is not None for f in frames), sum(f.correction is not None for f in frames)]
         head = [
-            _FIRST_LINE, self._key, digest, sorted(shared), messages, list(catalogue.unheeded), review, bad,
+            _FIRST_LINE, self._key, digest, sorted(shared), messages, unheeded, review, bad,
         ]  # fmt: skip
         with whole_file(file) as temporary, open(temporary, "w", **_TEXT) as handle:
             handle.write(with_check(json.dumps(head)))
@@ -432,21 +478,25 @@ class Standing:
     def _begin(self) -> None:
         """Keep what is written down of people who are settled, and write down the others of these."""
         old: dict[str, str] = {}
-        with contextlib.suppress(OSError, ValueError, TypeError, LookupError):
-            first, found = _read_lines(self._plan.workspace.standing)
+        with contextlib.suppress(OSError, ValueError, TypeError, LookupError, RecursionError, MemoryError):
+            first, found = _read_lines(self._plan.workspace.standing, cut=True)
             if first == [_FIRST_LINE, self._key]:
                 old = found
         settled = self._plan.settled
-        self._rows = {subject: row for subject, row in old.items() if subject in settled}
         for subject in settled:
-            if subject not in self._rows:
-                self._rows[subject] = self._row_of_settled(subject)
+            row = old.get(subject, "")
+            if not row or row.partition("\t")[0] != self._places.signature(subject):
+                row = self._row_of_settled(subject) or ""
+            if row:
+                self._rows[subject] = row
         with whole_file(self._plan.workspace.standing) as temporary, open(temporary, "w", **_TEXT) as handle:
             handle.write(with_check(json.dumps([_FIRST_LINE, self._key])))
             for subject, row in self._rows.items():
                 handle.write(with_check(f"{subject}\t{row}"))
 
-    def _row_of_settled(self, subject: str) -> str:
+    def _row_of_settled(self, subject: str) -> str | None:
+        if _has_links(self._plan.of_subject(subject)):
+            return None
         signature = self._places.signature(subject)
         told = (self._plan.settled[subject].tally(stage.name) for stage in self._stages)
         counts = [
@@ -471,6 +521,8 @@ class Standing:
 
     def _row(self, subject: str) -> str | None:
         plan, sequences = self._plan, self._plan.of_subject(subject)
+        if _has_links(sequences):
+            return None
         signature = self._places.signature(subject)  # first: what changes from now on makes another
         found = []
         for stage in self._stages:
@@ -478,6 +530,12 @@ class Standing:
             counts = Counter(state.state for state in states if state is not None)
             if sum(counts[state] for state in _STATES) < len(sequences):
                 return None
+            if (
+                counts["done"] < len(sequences)
+                and stage.parts
+                and plan.workspace.parts(stage.name, [subject])
+            ):
+                return None  # `status` says which parts are there, and looks at them
             told = tally(plan, stage, sorted(sequences, key=lambda s: s.item))
             found.append(
                 StageCounts(
@@ -492,15 +550,12 @@ class Standing:
         return _row(signature, choice[0] if choice else "", found)
 
     def release(self, state: str, reason: str) -> None:
-        """What became of the release, which was made of everything that is written down."""
-        signatures = {subject: row.partition("\t")[0] for subject, row in self._rows.items()}
-        signatures.pop(RELEASE_LINE, None)
+        """What became of the release, which was made of everything that is there."""
+        signatures = {}
+        for subject in self._plan.catalogue.subjects:
+            row = self._rows.get(subject)
+            signatures[subject] = row.partition("\t")[0] if row else self._places.signature(subject)
         self._append(RELEASE_LINE, json.dumps([_release_signature(self._plan, signatures), state, reason]))
-
-    def close(self) -> None:
-        """The captures changed just before the run began: now they have settled."""
-        with contextlib.suppress(OSError, OutputError):
-            self._list()
 
 
 _TEXT: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape", "newline": "\n"}
@@ -511,20 +566,31 @@ def _row(signature: str, choice: str, counts: Iterable[StageCounts]) -> str:
     return f"{signature}\t{told}"
 
 
+def _has_links(sequences: Iterable[Sequence]) -> bool:
+    """Whether a frame is a link: no time of the folder that it lies in tells that the file was replaced."""
+    return any(os.path.islink(path) for s in sequences for f in s.frames for path in (f.path, *f.duplicates))
+
+
+def _files_of_release(index: Path) -> list[list[Any]]:
+    """Name, size, times and inode of a release and of what may be its shards, which lie beside the file itself."""
+    found: list[list[Any]] = []
+    with contextlib.suppress(OSError), os.scandir(os.path.dirname(os.path.realpath(index))) as entries:
+        for entry in entries:
+            if entry.name.startswith(index.stem) and entry.name.endswith(".h5"):
+                stat = entry.stat()
+                found.append([entry.name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino])
+    return sorted(found)
+
+
 def _release_signature(plan: Plan, signatures: dict[str, str]) -> str:
     """Of what a release is made of, as far as folders tell, and of its file."""
     workspace = plan.workspace
     everything = next(stage for stage in plan.stages if stage.scope == "everything")
     people = text_digest("\n".join(f"{name}\0{sign}" for name, sign in sorted(signatures.items())))
-    try:
-        stat = os.stat(workspace.release)
-        file: list[int] | None = [stat.st_mtime_ns, stat.st_size, stat.st_ino]
-    except OSError:
-        file = None
     failed = os.path.exists(workspace.failure(everything.name, Item("release", "release")))
     record = {
         "people": people,
-        "file": file,
+        "files": _files_of_release(workspace.release),
         "failed": failed,
         "version": [everything.name, everything.version, everything.needs],
         "settings": dict(plan.settings_of(everything)),
@@ -578,7 +644,7 @@ class Told:
         pending: people who have not begun.
         open: people who must be looked at.
         choices: a sentence on the neutral of people who have a row, where there is one.
-        release: its state and the reason; None: not known.
+        release: its state and the reason, unless who is open has something to be made; None: not known.
     """
 
     listing: Listing
@@ -603,11 +669,11 @@ def read(plan: Plan, stages: Iterable[Stage]) -> Told | None:
             listing = read_listing(plan, key)
             if listing is None:
                 return None
-            first, rows = _read_lines(plan.workspace.standing)
+            first, rows = _read_lines(plan.workspace.standing, cut=True)
             if first != [_FIRST_LINE, key]:
                 rows = {}
             return _told(plan, listing, rows, names)
-    except (OSError, ValueError, TypeError, LookupError, RecursionError):
+    except (OSError, ValueError, TypeError, LookupError, RecursionError, MemoryError):
         return None
 
 
@@ -630,8 +696,9 @@ def _told(plan: Plan, listing: Listing, rows: dict[str, str], names: list[str]) 
         elif not now:
             told.pending.append(subject)
         else:
+            signatures[subject] = now
             told.open.append(subject)
-    if RELEASE_LINE in rows and not told.pending and not told.open:
+    if RELEASE_LINE in rows and not told.pending:
         signature, state, reason = json.loads(rows[RELEASE_LINE])
         if signature == _release_signature(plan, signatures):
             told.release = state, reason

@@ -25,12 +25,15 @@ def make(tmp_path, fake):
     """Makes a workspace of captures: `subject/sequence` -> the text of each frame."""
     from fake_runs import GOOD
 
-    def make(sequences=GOOD, name="one"):
+    def make(sequences=GOOD, name="one", layout=""):
         base = tmp_path / name
         root = fake.captures(base / "captures", sequences)
         (base / "face.obj").write_text("v 0 0 0\n")
         (base / "face.ljson").write_text("{}")
-        return Workspace.create(base / "work", captures=root, template=base / "face.obj", stages=fake.STAGES)
+        face = base / "face.obj"
+        return Workspace.create(
+            base / "work", captures=root, template=face, stages=fake.STAGES, layout=layout
+        )
 
     return make
 

@@ -29,6 +29,19 @@ from mimicme.pipeline.run import dask_pool
 other = dask_pool.computes_with() | {"code of mimicme": "0123456789ab"}
 dask_pool.computes_with = lambda: other
 """
+ENDS_WITH_US = """
+import os, signal, threading, time
+def watch(parent=os.getppid()):
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGKILL)
+threading.Thread(target=watch, daemon=True).start()
+"""
+"""Tests that are killed close nothing."""
+SCHEDULER = """
+from distributed.cli.dask_scheduler import main
+main()
+"""
 WORKER = """
 from distributed.cli.dask_worker import main
 main()
@@ -40,17 +53,16 @@ class Cluster:
 
     def __init__(self, folder):
         self._file, self._log = folder / "scheduler.json", open(folder / "dask.log", "ab")  # noqa: SIM115
-        self._processes = []
-        command = [
-            "-m",
-            "distributed.cli.dask_scheduler",
-            "--port",
-            "0",
-            "--no-dashboard",
-            "--host",
-            "127.0.0.1",
-        ]
-        self._start(*command, "--scheduler-file", self._file)
+        self._processes, self.closed = [], False
+        try:
+            self._begin(folder)
+        except BaseException:
+            self.close()  # no fixture has it yet
+            raise
+
+    def _begin(self, folder):
+        options = ["--port", "0", "--no-dashboard", "--host", "127.0.0.1"]
+        self._start("-c", ENDS_WITH_US + SCHEDULER, *options, "--scheduler-file", self._file)
         wait_for(self._written, 60)
         self.address = json.loads(self._file.read_text())["address"]
 
@@ -63,11 +75,12 @@ class Cluster:
     def worker(self, name, first=""):
         """Start one; it joins when it is ready."""
         options = ["--no-nanny", "--nthreads", "1", "--no-dashboard", "--name", name]
-        return self._start("-c", first + WORKER, self.address, *options)
+        return self._start("-c", ENDS_WITH_US + first + WORKER, self.address, *options)
 
     def _start(self, *words):
         path = os.pathsep.join([str(HERE), *filter(None, sys.path)])
         environ = os.environ | {"PYTHONPATH": path, "DASK_DISTRIBUTED__ADMIN__TICK__LIMIT": "1h"}
+        assert not self.closed  # by a thread that outlives its test
         process = subprocess.Popen(
             [sys.executable, *map(str, words)], stdout=self._log, stderr=self._log, env=environ
         )
@@ -83,9 +96,16 @@ class Cluster:
     def joined(self, *names):
         wait_for(lambda: self.workers() == set(names), 60)
 
+    @property
+    def scheduler(self):
+        return self._processes[0]
+
     def close(self):
-        for process in reversed(self._processes):
+        """End all, and start no more."""
+        self.closed = True
+        for process in self._processes:
             process.kill()
+        for process in self._processes:
             process.wait()
         self._log.close()
 
@@ -93,8 +113,10 @@ class Cluster:
 @pytest.fixture
 def cluster(tmp_path):
     made = Cluster(tmp_path)
-    yield made
-    made.close()
+    try:
+        yield made
+    finally:
+        made.close()
 
 
 def when(condition, act):
@@ -176,8 +198,9 @@ def test_a_strange_one_that_joins_late_does_nothing(make, fake, cluster, first):
     cluster.joined("good")
 
     def exchange():
-        cluster.worker("strange", first)
-        cluster.joined("good", "strange")
+        strange = cluster.worker("strange", first)
+        # one without the program may have joined and ended before anybody looks
+        wait_for(lambda: strange.poll() is not None or "strange" in cluster.workers(), 60)
         good.kill()
         good.wait()
         last.append(cluster.worker("last").pid)
@@ -189,6 +212,47 @@ def test_a_strange_one_that_joins_late_does_nothing(make, fake, cluster, first):
     assert {int(c[2]) for c in calls(workspace)} == {good.pid, *last}
     # one without the program may end over the first thing that it is sent, before it can be asked
     assert first == WITHOUT or "Refused: worker strange at tcp://" in result.err
+
+
+def test_a_scheduler_that_dies_ends_the_run_with_a_sentence(make, fake, cluster, monkeypatch):
+    monkeypatch.setattr(dask_pool, "SCHEDULER_TIMEOUT_S", 3)
+    workspace = make(GOOD | {"S1/smile": ["nap"] * 8})
+    cluster.worker("good")
+    cluster.joined("good")
+    thread = when(lambda: calls_seen(workspace), cluster.scheduler.kill)
+    with pytest.raises(ConfigError, match="the dask scheduler went away") as raised:
+        go(workspace, fake, backend="dask", scheduler=cluster.address)
+    thread.join()
+    assert "run again" in str(raised.value)
+    log = (max((workspace.root / "runs").iterdir()) / "log.jsonl").read_text().splitlines()
+    last = json.loads(log[-1])
+    assert last["event"] == "error" and "the dask scheduler went away" in last["message"]
+    calls(workspace)
+    assert go(workspace, fake).code == 0
+
+
+def test_a_scheduler_that_hangs_ends_the_run(make, fake, cluster, monkeypatch):
+    monkeypatch.setattr(dask_pool, "SCHEDULER_TIMEOUT_S", 2)
+    monkeypatch.setattr(dask_pool, "ASK_EVERY_S", 0.2)
+    workspace = make(GOOD | {"S1/smile": ["nap"] * 8})
+    cluster.worker("good")
+    cluster.joined("good")
+    thread = when(lambda: calls_seen(workspace), lambda: cluster.scheduler.send_signal(signal.SIGSTOP))
+    with pytest.raises(ConfigError, match="no answer in 2 s, 3 times in a row"):
+        go(workspace, fake, backend="dask", scheduler=cluster.address)
+    thread.join()
+
+
+def test_a_worker_that_hangs_is_refused_by_name(make, fake, cluster, monkeypatch):
+    monkeypatch.setattr(dask_pool, "SCHEDULER_TIMEOUT_S", 5)
+    workspace = make()
+    good, hangs = cluster.worker("good"), cluster.worker("hangs")
+    cluster.joined("good", "hangs")
+    hangs.send_signal(signal.SIGSTOP)
+    result = go(workspace, fake, backend="dask", scheduler=cluster.address)
+    assert result.code == 0
+    assert {int(c[2]) for c in calls(workspace)} == {good.pid}
+    assert "Refused: worker hangs at tcp://" in result.err and "no answer in 5 s" in result.err
 
 
 def test_what_differs_is_said():
