@@ -496,7 +496,7 @@ def test_a_model_of_others_stays_in_use(modelled: Path, known_module: ModuleType
     with Release(modelled) as release:
         assert "S003" in release.subjects
     withdraw_release(modelled, "S003")
-    build([modelled], modelled.parent / "face.h5", QUICK)
+    build([modelled], modelled.parent / "face.h5", QUICK, overwrite=True)
     shutil.copy(tmp_path / "elsewhere" / "old.h5", modelled)
     assert withdraw(modelled, "S003").stale == ()
     assert len(read_model(modelled.parent / "face.h5").subjects) == 3

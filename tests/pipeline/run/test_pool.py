@@ -112,63 +112,6 @@ def test_dask_without_address_or_package(make, fake):
         go(workspace, fake, backend="dask")
 
 
-class Future:
-    def __init__(self, answer):
-        self.answer = answer
-
-    def result(self):
-        return self.answer
-
-    def release(self):
-        pass
-
-
-class Client:
-    """Of a scheduler whose only worker is this process."""
-
-    futures = {}  # noqa: RUF012
-
-    def __init__(self, address, timeout):
-        self.address = address
-
-    def wait_for_workers(self, count, timeout):
-        assert count == 1
-
-    def run(self, function, on_error):
-        return {self.address: function()}
-
-    def scheduler_info(self, n_workers):
-        return {"workers": {}}
-
-    def submit(self, function, *arguments, pure, priority):
-        assert not pure and priority == arguments[-1].priority
-        return Future(function(*arguments))
-
-    def close(self):
-        pass
-
-
-class AsCompleted(list):
-    """A list takes more at its end while it is gone through."""
-
-    add = list.append
-
-
-def test_dask_workers_have_one_thread(make, fake, monkeypatch):
-    limits = []
-    scheduler = SimpleNamespace(KilledWorker=ZeroDivisionError)
-    distributed = SimpleNamespace(Client=Client, as_completed=AsCompleted, scheduler=scheduler)
-    monkeypatch.setitem(sys.modules, "distributed", distributed)
-    monkeypatch.setitem(sys.modules, "distributed.scheduler", scheduler)
-    monkeypatch.setitem(sys.modules, "threadpoolctl", SimpleNamespace(threadpool_limits=limits.append))
-    for name in THREAD_VARIABLES:  # a worker that was started with another number
-        monkeypatch.setenv(name, "2")
-    workspace = make()
-    assert go(workspace, fake, backend="dask", scheduler="tcp://127.0.0.1:8786").code == 0
-    assert limits == [1] * 12
-    assert {c[3] for c in calls(workspace)} == {"1"}
-
-
 def test_dask_gives_the_same_bytes(in_parts, fake):
     distributed = pytest.importorskip("distributed")
     here = in_parts("one")
