@@ -25,6 +25,7 @@ from mimicme.pipeline.geometry.mesh import transform
 from mimicme.pipeline.landmarks import GROUPS
 from mimicme.pipeline.release import Release
 from mimicme.pipeline.template import prepare
+from mimicme.stages.register.quality import S2M_MEDIAN, S2M_P95
 from mimicme.stages.register.regions import ears
 
 NEUTRAL, FRAMES = "neutral", 3
@@ -102,7 +103,7 @@ def _people(release: Release, made: Path) -> list[Record]:
         if found:
             record |= {
                 name: float(np.mean([f[name] for f in found]))
-                for name in ("corr", "s2m_median", "s2m_p95", "scan")
+                for name in ("corr", S2M_MEDIAN, S2M_P95, "scan")
             }
             record["ears"] = [e for f in found for e in f["ears"] if e is not None]
         records.append(record)
@@ -126,7 +127,7 @@ def _tell(records: list[Record], jaw: bool, say: Callable[[str], None]) -> None:
             f"{each.max():.2f} at most; {(each <= 1.5).mean():.0%} within 1.5 mm"
         )
     mean = float(np.mean([r["corr"] for r in fitted]))
-    high = [r["s2m_p95"] for r in fitted]
+    high = [r[S2M_P95] for r in fitted]
     say(f"    corr {mean:.3f} mm; s2m_p95 {np.mean(high):.3f} in the mean, {np.max(high):.3f} at most")
     middle = float(np.median([r["scan"] for r in fitted]))
     groups = {
