@@ -36,3 +36,9 @@ def fit_similarity_scale(source: Floats, target: Floats) -> float:
     """Scale factor of the similarity from `source` to `target`: ratio of the rms radii."""
     spread = [np.sqrt(((p - p.mean(0)) ** 2).sum(1).mean()) for p in (source, target)]
     return float(spread[1] / spread[0])
+
+
+def angle_deg(one: Floats, other: Floats) -> float:
+    """By how much two poses (4, 4) or rotations (3, 3) are turned against each other, degrees."""
+    cosine = (np.trace(one[:3, :3].T @ other[:3, :3]) - 1) / 2
+    return float(np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0))))

@@ -8,6 +8,7 @@ import numpy as np
 
 from mimicme.pipeline.arrays import Bools, Floats
 from mimicme.pipeline.geometry.mesh import transform, triangle_normals, vertex_areas, vertex_normals
+from mimicme.pipeline.geometry.rigid import angle_deg
 from mimicme.pipeline.geometry.spatial import Surface
 from mimicme.pipeline.landmarks import GROUPS, N_LANDMARKS
 from mimicme.pipeline.template import Template
@@ -155,7 +156,4 @@ def _rotation(vector: Floats) -> Floats:
 
 def _difference(a: Floats, b: Floats, at: Floats) -> tuple[float, float]:
     """Turn in degrees, and shift in mm of the point `at`, between two poses."""
-    cosine = (np.trace(a[:3, :3].T @ b[:3, :3]) - 1) / 2
-    return float(np.degrees(np.arccos(np.clip(cosine, -1, 1)))), float(
-        np.linalg.norm(transform(a, at) - transform(b, at))
-    )
+    return angle_deg(a, b), float(np.linalg.norm(transform(a, at) - transform(b, at)))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from mimicme.pipeline.arrays import Floats
 from mimicme.pipeline.errors import FrameRejected
 from mimicme.pipeline.geometry.mesh import Mesh
+from mimicme.pipeline.geometry.rigid import angle_deg
 from mimicme.pipeline.landmarks import DETECTED, GROUPS, N_LANDMARKS, NONE, PARTS, Located
 from mimicme.stages.landmarks.brows import follow_brows
 from mimicme.stages.landmarks.chin import CHIN, RELIABLE, Chin, find_chin
@@ -153,14 +154,8 @@ class FaceFinder:
             if last:
                 return consensus, views
             rounds += 1
-            settled = rounds >= (1 if known else 2) and _angle_deg(pose, consensus.pose) < SETTLED_DEG
+            settled = rounds >= (1 if known else 2) and angle_deg(pose, consensus.pose) < SETTLED_DEG
             pose = consensus.pose
-
-
-def _angle_deg(one: Floats, other: Floats) -> float:
-    """By how much two poses (4, 4) differ, degrees."""
-    cosine = (np.trace(one[:3, :3].T @ other[:3, :3]) - 1) / 2
-    return float(np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0))))
 
 
 def project_onto_scan(scene: Scene, wanted: Floats, pose: Floats) -> tuple[Floats, Floats]:

@@ -38,9 +38,8 @@ class RegisterSettings:
         landmark_weight_mm2: weight of a landmark of full confidence, as the area of surface that counts as much.
         detected_share: what is left of `landmark_weight_mm2` for a detected landmark while the neutral is fitted. A
             detector's errors are correlated between neighbours: many points are not many observations. Lids, nose
-            and lips have relief, and there the scan knows better. Brows have none and keep their weight, as does the
-            chin, of which the confidence says enough; the ridge of the nose, on which a detector's points are only
-            spaced out, has none left.
+            and lips have relief, and there the scan knows better. Brows have none and keep their weight; the ridge
+            of the nose, on which a detector's points are only spaced out, has none left.
         landmark_smoothing_mm: smoothing of the initial spline warp onto the landmarks; about twice the landmarks'
             noise.
         scale_start_mm: scale of the robust weight in the first coarse step: the residual at which the weight of a

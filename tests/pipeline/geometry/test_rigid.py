@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mimicme.pipeline.geometry.rigid import fit_rigid, fit_scale, fit_similarity_scale
+from mimicme.pipeline.geometry.rigid import angle_deg, fit_rigid, fit_scale, fit_similarity_scale
 
 
 def test_a_scale_is_found_whatever_the_shift_and_noise_does_not_make_it_larger():
@@ -79,3 +79,12 @@ def test_a_point_without_weight_does_not_move_the_fit() -> None:
     target, weights = points @ rotation.T, np.ones(10)
     target[3], weights[3] = 1e3, 0.0
     np.testing.assert_allclose(fit_rigid(points, target, weights)[:3, :3], rotation, atol=1e-12)
+
+
+@pytest.mark.parametrize("degrees", [0.0, 0.5, 30.0, 179.0])
+def test_the_angle_between_poses_is_their_turn_whatever_their_shift(degrees: float) -> None:
+    rng, pose = np.random.default_rng(5), np.eye(4)
+    pose[:3, :3], pose[:3, 3] = turn(rng), rng.normal(size=3)
+    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    moved = pose @ np.array([[c, -s, 0, 9], [s, c, 0, 9], [0, 0, 1, 9], [0, 0, 0, 1.0]])
+    assert angle_deg(pose, moved) == pytest.approx(degrees, abs=1e-5)
