@@ -1,6 +1,6 @@
 """Speed and accuracy of mimicme, measured on this machine, next to its peers.
 
-    python benchmarks [accuracy] [chain] [register] [robust] [expected] [growth] [stages] [bake] [pca]
+    python benchmarks [accuracy] [chain] [workers] [register] [robust] [expected] [growth] [stages] [bake] [pca]
                       [reading] [loading] [packing] [again] [simulation] [standing] [night] [invariance] [field] [still]
                       [rgbd] [seeded] [heads]
                       [--captures DIR] [--trials N] [--output DIR] ...
@@ -58,7 +58,27 @@ def _chain(options: argparse.Namespace) -> dict[str, Any]:
     made = options.captures
     if made is None:
         made = chain.made_captures(options.build, options.people, options.sequences, options.length, _say)
-    return chain.run(made, options.before, options.landmarks, _work(options), _say)
+    found = chain.run(made, options.before, options.landmarks, _work(options), _say)
+    if options.peer_frames:
+        import chain_peers
+        import environment
+
+        peers = environment.peers(options.build)
+        found["peers"] = chain_peers.run(
+            made, options.peer_frames, peers, _work(options), options.timeout, _say
+        )
+    return found
+
+
+def _workers(options: argparse.Namespace) -> dict[str, Any]:
+    """Two workers of one run beside two runs that know nothing of each other: what does working together cost?"""
+    import chain
+    import workers
+
+    made = options.captures
+    if made is None:
+        made = chain.made_captures(options.build, 2, options.sequences, options.length, _say)
+    return workers.run(made, _work(options), _say)
 
 
 def _register(options: argparse.Namespace) -> dict[str, Any]:
@@ -219,6 +239,7 @@ def _heads(options: argparse.Namespace) -> dict[str, Any]:
 BENCHMARKS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "accuracy": _accuracy,
     "chain": _chain,
+    "workers": _workers,
     "register": _register,
     "robust": _robust,
     "expected": _expected,
@@ -266,13 +287,21 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--before", type=Path, help="of `chain`: another checkout, run beside this one")
     parser.add_argument(
+        "--peer-frames",
+        type=int,
+        default=0,
+        help="of `chain`: frames that the peers' chain does beside it (a minute each)",
+    )
+    parser.add_argument(
         "--people",
         type=int,
         default=3,
         help="of `chain`, `still`, `rgbd` and `heads`, of those that are made",
     )
-    parser.add_argument("--sequences", type=int, default=20, help="of `chain`: of each of them")
-    parser.add_argument("--length", type=int, default=3, help="of `chain`: frames of a sequence, odd")
+    parser.add_argument("--sequences", type=int, default=20, help="of `chain` and `workers`: of each")
+    parser.add_argument(
+        "--length", type=int, default=3, help="of `chain`, `workers`: frames of a sequence, odd"
+    )
     parser.add_argument(
         "--still-frames", type=int, default=61, help="of `still` and of the still head of `rgbd`, odd"
     )
@@ -326,7 +355,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rank", type=int, default=100, help="of `pca`")
     parser.add_argument("--slow", action="store_true", help="`register`: trimesh on large templates too")
     parser.add_argument(
-        "--timeout", type=float, default=900.0, help="of `register`: seconds for a peer on a case"
+        "--timeout", type=float, default=900.0, help="of `register` and `chain`: seconds for a peer on a case"
     )
     options = parser.parse_args(arguments)
     unknown = [name for name in options.names if name not in BENCHMARKS]
@@ -350,7 +379,18 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         name
         for name in BENCHMARKS
         if name
-        not in ("expected", "field", "heads", "loading", "night", "packing", "rgbd", "seeded", "still")
+        not in (
+            "expected",
+            "field",
+            "heads",
+            "loading",
+            "night",
+            "packing",
+            "rgbd",
+            "seeded",
+            "still",
+            "workers",
+        )
     ]
     return options
 
