@@ -334,7 +334,7 @@ def init(workspace: Path, dry_run: bool, **declared: Any) -> None:
     found = made.catalogue()
     if dry_run and declared["layout"]:
         click.echo(f"Layout '{found.pattern}', as given.")
-    for message in (*found.messages, *found.renamed):
+    for message in (*found.messages, *found.rates, *found.renamed):
         click.echo(message, err=not dry_run)
     for why in list(found.unclear.values())[1:] if dry_run else ():  # the first is among the messages
         click.echo(why)

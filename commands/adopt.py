@@ -104,7 +104,7 @@ def adopt(
     table = table.matched(found.captured).with_names(people(found.sequences))
     if table.doubts:
         raise UsageError("who is who must be said first", where=metadata, seen=" ".join(table.doubts))
-    said = [*found.messages, *table.messages, *table.notices, *table.compare(found.subjects)]
+    said = [*found.messages, *found.rates, *table.messages, *table.notices, *table.compare(found.subjects)]
     sources = Sources(folder)
     reader = _Reader(sources, shape, np.asarray(raw.faces), to_mm, align)
     count = rejected = 0

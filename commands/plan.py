@@ -12,17 +12,18 @@ import glob
 import math
 import os
 import shutil
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 
 from mimicme.pipeline import items
 from mimicme.pipeline.errors import UsageError, listed
 from mimicme.pipeline.items import Item
+from mimicme.pipeline.landmarks.files import EXTENSIONS
 from mimicme.pipeline.release import digest
 from mimicme.pipeline.run.plan import RELEASE, Plan
 from mimicme.pipeline.run.progress import Console, duration, table
@@ -39,6 +40,12 @@ WAITED = 1.25
 """Wall over CPU seconds of the sample beyond which the workers' waiting is told."""
 LONGER = 1.5
 """Sequences that are longer than those of the sample by this factor may need more memory than was measured."""
+KIND_SHARE = 0.05
+"""A kind of captures that more of the frames are of, and none of the sample's, is told of."""
+LARGER = 3.0
+"""Mesh files that are larger, or smaller, than all of the sample's by this factor cost otherwise."""
+LOOKED_AT = 2_000
+"""Sequences of which a file is looked at, evenly over all."""
 ONE_FILE_GB = 50
 """What is much for a release of one file."""
 
@@ -515,12 +522,64 @@ def _longest_chain_s(
     return max(chains.values(), default=0.0)
 
 
+class _Look(NamedTuple):
+    """What tells of the cost of a sequence before it is worked on: of its first frame, the kind and the file's size."""
+
+    kind: str
+    frames: int
+    size: int
+
+    @classmethod
+    def at(cls, sequence: items.Sequence) -> _Look:
+        frame = sequence.frames[0]
+        if frame.recipe is not None:
+            kind = "recordings of a depth camera"
+        else:
+            given = frame.correction is not None or any(
+                (beside := frame.path.with_suffix(ending)) != frame.path and beside.is_file()
+                for ending in EXTENSIONS
+            )
+            kind = f"{frame.path.suffix.lower()} {'with' if given else 'without'} landmarks beside them"
+        size = 0
+        with contextlib.suppress(OSError):
+            size = frame.path.stat().st_size
+        return cls(kind, len(sequence.frames), size)
+
+
+def _uncovered(sequences: Sequence[items.Sequence], sample: Sequence[items.Sequence]) -> Iterator[str]:
+    """What the sample has none of, though a good part of the captures is so: what that costs was not measured."""
+    every = max(1, -(-len(sequences) // LOOKED_AT))
+    looks, own = [_Look.at(s) for s in sequences[::every]], [_Look.at(s) for s in sample]
+    total = sum(look.frames for look in looks)
+    kinds = {look.kind for look in own}
+    others: Counter[str] = Counter()
+    for look in looks:
+        if look.kind not in kinds:
+            others[look.kind] += look.frames
+    more = "; `--sample N` with a larger N takes more people, until some of them are so"
+    told = [f"{kind} ({n / total:.0%})" for kind, n in others.most_common() if n > KIND_SHARE * total]
+    if told:
+        yield (
+            f"the captures are mixed: the sample has {listed(sorted(kinds), 4)} alone, and of all frames others are "
+            f"{listed(told, 4)}; what those cost is not in these figures{more}"
+        )
+    least, most = min(look.size for look in own), max(look.size for look in own)
+    alike = [look for look in looks if look.kind in kinds]
+    beyond = sum(look.frames for look in alike if look.size > LARGER * most or LARGER * look.size < least)
+    if beyond > KIND_SHARE * total:
+        yield (
+            f"the captures are mixed: {beyond / total:.0%} of the frames have files more than {LARGER:g} times as "
+            f"large, or as small, as the sample's ({least / 1e6:.2f} to {most / 1e6:.2f} MB) and cost otherwise{more}"
+        )
+
+
 def _remarks(
-    sequences: Iterable[items.Sequence],
+    sequences: Sequence[items.Sequence],
     sample: Sequence[items.Sequence],
     found: Sequence[StageCost],
     untimed: Sequence[str],
 ) -> Iterator[str]:
+    yield from _uncovered(sequences, sample)
     if untimed:
         yield (
             f"not in these figures, because the sample could not time it: {', '.join(untimed)} "

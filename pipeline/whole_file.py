@@ -17,6 +17,11 @@ NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 FAILING = frozenset({errno.EIO, errno.EROFS, errno.ESTALE, errno.ENXIO, errno.ENODEV})
 """What writing fails with on a disk that is broken, went away, or is read-only."""
 
+MOST_BYTES = 1 << 30
+"""Of a file of lines with a check, which a million frames fill to a tenth."""
+LONGEST_LINE = 64 << 20
+"""Characters of such a line; a person with a hundred thousand frames has ten million."""
+
 
 def refuse_existing(path: Path, overwrite: bool = False, why: str = "this file is there already") -> None:
     """What somebody named as a file to be written is not there yet, or may be replaced.
@@ -122,6 +127,27 @@ def checked(line: str) -> str:
     if mark != text_digest(text):
         raise ValueError("a line is damaged")
     return text
+
+
+def checked_lines(file: Path, cut: bool = False) -> Iterator[str]:
+    """The texts of the lines of a file of such lines; of no line longer than anybody writes memory is taken.
+
+    Args:
+        cut: the last line may be cut short, by a run that was killed; it is left out.
+
+    Raises:
+        ValueError: a line is damaged, or the file or a line longer than anybody writes.
+        OSError: it cannot be read.
+    """
+    if os.stat(file).st_size > MOST_BYTES:
+        raise ValueError("the file is too large")
+    with open(file, encoding="utf-8", errors="surrogateescape", newline="\n") as handle:
+        while line := handle.readline(LONGEST_LINE):
+            if not line.endswith("\n"):
+                if cut and len(line) < LONGEST_LINE:
+                    return
+                raise ValueError("a line is cut short")
+            yield checked(line)
 
 
 def text_digest(text: str) -> str:

@@ -18,7 +18,7 @@ from mimicme.pipeline.captures import who
 from mimicme.pipeline.captures.expressions import LABELS, NEUTRAL, label_of
 from mimicme.pipeline.captures.frame_order import FrameOrder, natural_key
 from mimicme.pipeline.captures.layouts import Found, Search, compile_pattern, safe_glob, safe_name, search
-from mimicme.pipeline.captures.sequence_remarks import remarks
+from mimicme.pipeline.captures.sequence_remarks import rates_taken, remarks
 from mimicme.pipeline.errors import InputError, listed
 from mimicme.pipeline.items import FrameSource, Item, Sequence
 
@@ -55,6 +55,8 @@ class Catalogue:
         unclear: sequences that are left out because the order of their frames is not clear, with the sentence why.
         renamed: sentences about subjects and sequences whose names are not those of their folders.
         left_out: who has captures that are not listed.
+        rates: sentences about the frame rates that are taken from file names: news where captures are declared and
+            where they are first worked on, and none of `messages`, which every command says.
         searched: when the search began, in seconds since the epoch.
     """
 
@@ -68,6 +70,7 @@ class Catalogue:
     unheeded: tuple[str, ...] = ()
     renamed: tuple[str, ...] = ()
     left_out: tuple[LeftOut, ...] = field(default=(), repr=False)
+    rates: tuple[str, ...] = ()
     searched: float = field(default=0.0, compare=False)
 
     @property
@@ -203,6 +206,7 @@ def _build(
             + ("It is left out." if len(unclear) == 1 else f"{len(unclear)} such sequences are left out.")
         )
     messages += remarks(sequences, orders, result.pattern, fps)
+    rates = tuple(rates_taken(sequences, fps))
     return Catalogue(
         sequences,
         neutrals(sequences),
@@ -213,6 +217,7 @@ def _build(
         unclear,
         renamed=_renamed(groups[item][0] for item in kept),
         left_out=_left_out(groups, gone, withdrew),
+        rates=rates,
     )
 
 

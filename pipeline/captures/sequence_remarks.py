@@ -45,7 +45,7 @@ def remarks(
     """
     holes = {s.item: found for s in sequences if (found := gaps(s.frames, orders.get(s.item)))}
     return [
-        *_rates(sequences, fps),
+        *_other_rates(sequences, fps),
         *_missing(holes, len(sequences)),
         *_duplicates(sequences, pattern),
     ]
@@ -115,18 +115,29 @@ def _missing(holes: Mapping[Item, list[Gap]], count: int) -> list[str]:
     ]
 
 
-def _rates(sequences: Sequence[items.Sequence], fps: float) -> list[str]:
-    """The rate that file names tell: taken where none is declared, said where it is another."""
-    told = [(s, s.named_fps) for s in sequences if s.named_fps is not None]
+def _other_rates(sequences: Sequence[items.Sequence], fps: float) -> list[str]:
+    """Where file names tell another rate than is declared."""
+    if not math.isfinite(fps):
+        return []
+    other = [
+        (s, s.named_fps)
+        for s in sequences
+        if s.named_fps is not None and abs(s.named_fps - fps) > _SAME_RATE * fps
+    ]
+    if not other:
+        return []
+    what = f"{other[0][0].item}" if len(other) == 1 else f"{len(other)} sequences, as {other[0][0].item},"
+    return [
+        f"The times in the file names of {what} tell {other[0][1]:.4g} fps, not the {fps:.4g} that are declared; "
+        "times are taken from the names."
+    ]
+
+
+def rates_taken(sequences: Sequence[items.Sequence], fps: float) -> list[str]:
+    """Sentences about the rates that file names tell, which are taken where none is declared, `fps` NaN; few."""
     if math.isfinite(fps):
-        other = [(s, rate) for s, rate in told if abs(rate - fps) > _SAME_RATE * fps]
-        if not other:
-            return []
-        what = f"{other[0][0].item}" if len(other) == 1 else f"{len(other)} sequences, as {other[0][0].item},"
-        return [
-            f"The times in the file names of {what} tell {other[0][1]:.4g} fps, not the {fps:.4g} that are declared; "
-            "times are taken from the names."
-        ]
+        return []
+    told = [(s, s.named_fps) for s in sequences if s.named_fps is not None]
     rates = Counter(f"{rate:.4g}" for _, rate in told)
     if len(told) <= EACH:
         return [f"{s.item}: fps: {rate:.4g} from the frames' times." for s, rate in told]

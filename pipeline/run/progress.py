@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TextIO
 
 INTERVAL_S = 0.1
@@ -15,6 +15,7 @@ LINE_S = 300.0
 
 STAGE_TABLE = ["stage", "done", "skipped", "failed", "blocked", "frames ok", "rejected", "worker time"]
 """Head of the table of what became of each stage; the time is that of all workers together."""
+_TROUBLES = ("failed", "blocked")
 
 
 class Console:
@@ -151,9 +152,10 @@ def frame_cells(ok: int, rejected: int, off: bool = False) -> tuple[str, str]:
     return (str(ok), str(rejected)) if (ok or rejected) and not off else ("-", "-")
 
 
-def count_cells(done: int, others: Iterable[int], off: bool) -> list[str]:
-    """Cells of a table: items that are done, and those in other states.
+def count_cells(counts: Mapping[str, int], off: bool) -> list[str]:
+    """Cells of a table: how many items are in each state, in the order given.
 
-    What a stage that is off has handed on is not done by it: `-`; what failed or waits there is counted all the same.
+    What a stage that is off hands on, or will, is no work of its own: `-`.  What failed or waits there is counted all
+    the same.
     """
-    return ["-" if off else str(done), *("-" if off and not n else str(n) for n in others)]
+    return ["-" if off and (state not in _TROUBLES or not n) else str(n) for state, n in counts.items()]

@@ -61,6 +61,15 @@ class StageResult:
     remarks: list[str] = field(default_factory=list)
     off: bool = False
 
+    def states(self) -> dict[str, int]:
+        """How many items are in each state, in the order of the table."""
+        return {
+            "done": self.done,
+            "skipped": self.skipped,
+            "failed": self.failed,
+            "blocked": self.blocked,
+        }
+
 
 @dataclass(frozen=True)
 class RunResult:

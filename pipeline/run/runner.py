@@ -8,6 +8,7 @@ import glob
 import json
 import math
 import os
+import re
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -60,6 +61,9 @@ READY_FOR_A_WORKER = 4
 """Jobs that are kept ready, so that none waits while the next subject is looked at."""
 TOLD_EVERY_S = 2.0
 """Between two lines of the log that say how far a run is."""
+MOST_WORDINGS = 3
+"""Of the decisions of a stage that begin alike, so many are said."""
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 
 def run(
@@ -96,6 +100,8 @@ def run(
         chosen = tuple(s for s in chosen if s is not release)
     for message in catalogue.messages:  # before the selection: it may ask for a subject that is left out
         console.say(message)
+    for sentence in catalogue.rates if chosen[:1] == all_stages[:1] else ():
+        console.say(sentence)
     selection = Selection.make(catalogue, options.only, all_stages, chosen)
     if options.dry_run:
         plan = Plan(workspace, config, all_stages, catalogue, workspace.template_digest())
@@ -677,7 +683,7 @@ class _Run:
         rows = [
             [
                 stage_cell(r.stage, r.off),
-                *count_cells(r.done, (r.skipped, r.failed, r.blocked), r.off),
+                *count_cells(r.states(), r.off),
                 *frame_cells(r.frames_ok, r.frames_rejected, r.off),
                 duration(r.seconds),
             ]
@@ -743,30 +749,44 @@ def _so_far(result: StageResult) -> list[float]:
 
 
 def _decisions(told: Iterable[tuple[str, str, str]], sequences: int) -> list[str]:
-    """What a stage decided, as sentences; those that begin alike (`mm: ...`) are said once.
+    """What a stage decided, as sentences: each wording with how many sequences it is of, and of those that begin alike
+    (`mm: ...`) the `MOST_WORDINGS` most frequent.  Sentences that differ in their numbers alone are one wording.
 
     Args:
         told: see `Tally.decisions`.
         sequences: that the stage ran over.
     """
-    groups: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    groups: dict[tuple[str, str], dict[str, list[tuple[str, str]]]] = {}
     counts: dict[str, list[str]] = {}
     for name, sentence, item in told:
         if name.endswith(TALLY):
             counts.setdefault(name, []).append(sentence)
             continue
-        groups.setdefault((name, sentence.split(":")[0]), []).append((sentence, item))
+        wordings = groups.setdefault((name, sentence.split(":")[0]), {})
+        wordings.setdefault(_NUMBER.sub("0", sentence), []).append((sentence, item))
     lines = []
-    for said in groups.values():
-        wordings = Counter(sentence for sentence, _ in said)
-        if len(said) == sequences:
-            words = "every sequence"
-        else:
-            words = f"{len(said)} of {sequences} sequences ({listed((item for _, item in said), 4)})"
-        lines.append(
-            f"{words}: {wordings.most_common(1)[0][0]}" + (" (for example)" if len(wordings) > 1 else "")
-        )
+    for wordings in groups.values():
+        most = sorted(
+            wordings.values(), key=len, reverse=True
+        )  # stable: of equals, the one that was met first
+        lines += [_wording(said, sequences) for said in most[:MOST_WORDINGS]]
+        if rest := most[MOST_WORDINGS:]:
+            others = [item for said in rest for _, item in said]
+            lines.append(
+                f"{len(others)} of {sequences} sequences ({listed(others, 4)}): decided otherwise, in {len(rest)} "
+                "more ways, which the report tells"
+            )
     return lines + [line for said in counts.values() if (line := sum_tallies(said))]
+
+
+def _wording(said: list[tuple[str, str]], sequences: int) -> str:
+    """A sentence that was said of some sequences, (sentence, item) each, with which they are."""
+    sentence, times = Counter(sentence for sentence, _ in said).most_common(1)[0]
+    if len(said) == sequences:
+        words = "every sequence"
+    else:
+        words = f"{len(said)} of {sequences} sequences ({listed((item for _, item in said), 4)})"
+    return f"{words}: {sentence}" + (" (for example: the numbers differ)" if times < len(said) else "")
 
 
 @dataclass(frozen=True)

@@ -21,11 +21,12 @@ from typing import Any
 
 from mimicme.pipeline.items import FrameSource, Sequence
 from mimicme.pipeline.run.checkpoint_index import FigureSummary
-from mimicme.pipeline.whole_file import checked, text_digest, whole_file, with_check
+from mimicme.pipeline.whole_file import checked_lines, text_digest, whole_file, with_check
 
 _FIRST_LINE = "mimicme settled 2"
 """Of a saved ledger; another number when what a signature is taken of, or `Tally`, changes."""
 
+_TEXT: Any = {"encoding": "utf-8", "errors": "surrogateescape", "newline": "\n"}
 _NOT_THERE = f"-{errno.ENOENT}"
 
 
@@ -108,20 +109,17 @@ class Ledger:
         self._saved: tuple[Any, ...] | None = self._content()
 
     def _load(self) -> None:
-        with open(self._file, encoding="utf-8") as handle:
-            first, key, release = json.loads(checked(handle.readline()))
-            if (first, key) != (_FIRST_LINE, self._key):
-                return
-            for line in handle:
-                if not line.endswith("\n"):  # cut short: the run that wrote it was killed
-                    break
-                subject, signature, newest, folders, *tallies = checked(line).split("\t")
-                named = dict(zip(tallies[::2], tallies[1::2], strict=True))
-                read = tuple(json.loads(folders))
-                self.subjects[subject] = Settled(signature, read, named, float(newest))
-            else:
-                self._whole = True
-            self.release = None if release is None else (str(release[0]), str(release[1]))
+        lines = checked_lines(self._file, cut=True)
+        first, key, release = json.loads(next(lines, ""))
+        if (first, key) != (_FIRST_LINE, self._key):
+            return
+        for line in lines:
+            subject, signature, newest, folders, *tallies = line.split("\t")
+            named = dict(zip(tallies[::2], tallies[1::2], strict=True))
+            read = tuple(json.loads(folders))
+            self.subjects[subject] = Settled(signature, read, named, float(newest))
+        self._whole = _ends_a_line(self._file)
+        self.release = None if release is None else (str(release[0]), str(release[1]))
 
     def _content(self) -> tuple[Any, ...]:
         return self.release, {subject: one.signature for subject, one in self.subjects.items()}
@@ -163,6 +161,13 @@ class Ledger:
             handle.write(_line(subject, one))
 
 
+def _ends_a_line(file: Path) -> bool:
+    """Whether a file that is not empty ends as a line does: not in what a killed run began to write."""
+    with open(file, "rb") as handle:
+        handle.seek(-1, os.SEEK_END)
+        return handle.read() == b"\n"
+
+
 def _line(subject: str, one: Settled) -> str:
     told = [part for pair in one.tallies.items() for part in pair]
     folders = json.dumps(one.folders)
@@ -178,14 +183,16 @@ def purge(file: Path, known: Collection[str]) -> None:
         OSError, OutputError: it cannot be read or written.
     """
     try:
-        with open(file, encoding="utf-8", errors="surrogateescape") as handle:
-            first, *lines = handle.readlines()
-    except (FileNotFoundError, ValueError):  # nothing, or nothing in it
+        first, *lines = checked_lines(file, cut=True)
+    except FileNotFoundError:
+        return
+    except ValueError:  # damaged, so that nobody reads it, or nothing in it: whom it names is not known
+        file.unlink()
         return
     kept = [line for line in lines if line.partition("\t")[0] in known]
     if len(kept) < len(lines):
-        with whole_file(file) as temporary:
-            temporary.write_text("".join([first, *kept]), encoding="utf-8", errors="surrogateescape")
+        with whole_file(file) as temporary, open(temporary, "w", **_TEXT) as handle:
+            handle.writelines(map(with_check, [first, *kept]))
 
 
 class Signatures:

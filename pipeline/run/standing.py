@@ -39,7 +39,7 @@ from mimicme.pipeline.run.checkpoint_index import FigureSummary, merge_summaries
 from mimicme.pipeline.run.plan import Plan, State
 from mimicme.pipeline.run.tallies import tally
 from mimicme.pipeline.stage import Stage
-from mimicme.pipeline.whole_file import checked, text_digest, whole_file, with_check
+from mimicme.pipeline.whole_file import checked_lines, text_digest, whole_file, with_check
 from mimicme.pipeline.workspace import Workspace
 
 _FIRST_LINE = "mimicme standing 2"
@@ -47,10 +47,6 @@ _FIRST_LINE = "mimicme standing 2"
 SETTLE_S = 2.0
 """A folder that changed this shortly before it was read may have changed once more within the tick of its clock (two
 seconds on FAT, one on old network file systems): what was read of it is not believed."""
-MOST_BYTES = 1 << 30
-"""Of one of the files, which a million frames fill to a tenth."""
-LONGEST_LINE = 64 << 20
-"""Characters; a person with a hundred thousand frames has ten million."""
 RELEASE_LINE = ""
 """In place of a person's name, in the line of the release."""
 _STATES: tuple[State, ...] = ("done", "failed", "blocked")
@@ -369,18 +365,12 @@ def _read_lines(file: Path, cut: bool = False) -> tuple[list[Any], dict[str, str
         ValueError: a line is damaged, or more than anybody writes.
         OSError: it cannot be read.
     """
-    if os.stat(file).st_size > MOST_BYTES:
-        raise ValueError("the file is too large")
-    with open(file, encoding="utf-8", errors="surrogateescape", newline="\n") as handle:
-        first = json.loads(checked(handle.readline(LONGEST_LINE)))
-        found = {}
-        while line := handle.readline(LONGEST_LINE):
-            if not line.endswith("\n"):
-                if cut and len(line) < LONGEST_LINE:
-                    break
-                raise ValueError("a line is cut short")
-            subject, _, rest = checked(line).partition("\t")
-            found[subject] = rest
+    lines = checked_lines(file, cut)
+    first = json.loads(next(lines, ""))
+    found = {}
+    for line in lines:
+        subject, _, rest = line.partition("\t")
+        found[subject] = rest
     return first, found
 
 

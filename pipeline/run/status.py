@@ -146,7 +146,7 @@ class Status:
         rows = [
             [
                 stage_cell(s.stage, s.off),
-                *count_cells(s.states[STATES[0]], (s.states[state] for state in STATES[1:]), s.off),
+                *count_cells({state: s.states[state] for state in STATES}, s.off),
                 *frame_cells(s.frames_ok, s.frames_rejected, s.off),
             ]
             for s in self.stages

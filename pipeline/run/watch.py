@@ -160,7 +160,9 @@ class Seen:
         rows = [
             [
                 stage_cell(name, s.off),
-                *count_cells(s.done, (s.skipped, s.failed, s.blocked), s.off),
+                *count_cells(
+                    {"done": s.done, "skipped": s.skipped, "failed": s.failed, "blocked": s.blocked}, s.off
+                ),
                 *frame_cells(s.frames_ok, s.frames_rejected, s.off),
                 duration(s.seconds),
             ]

@@ -152,3 +152,27 @@ def test_the_command_tells_it_to_people_and_programs(
     said = called("plan", workspace.root, "--jobs", 0).stdout
     for words in ("CPU hours", "GB a worker", "GB of checkpoints", "of release", "fits this machine"):
         assert words in said
+
+
+def test_captures_that_the_sample_has_none_of_are_told(fake: ModuleType, tmp_path: Path) -> None:
+    workspace = made(fake, tmp_path)
+    told = plan(workspace, fake.STAGES, 1, jobs=0)
+    assert told.subjects == ("S3",)
+    assert not any("mixed" in line for line in told.remarks)
+    root = workspace.captures.root
+    for path in sorted(root.glob("S5/*/*.obj")):  # a third of all frames
+        path.with_suffix(".pts").write_text("")
+    told = plan(Workspace.open(workspace.root), fake.STAGES, 1, jobs=0)
+    (line,) = (line for line in told.remarks if "mixed" in line)
+    assert (
+        ".obj without landmarks beside them alone" in line and ".obj with landmarks beside them (33%)" in line
+    )
+    for path in sorted(root.glob("S5/*/*.pts")):
+        path.unlink()
+    for path in sorted(root.glob("S5/*/*.obj")):
+        path.write_text(20 * path.read_text())
+    told = plan(Workspace.open(workspace.root), fake.STAGES, 1, jobs=0)
+    (line,) = (line for line in told.remarks if "mixed" in line)
+    assert "33% of the frames have files more than 3 times as large" in line
+    told = plan(Workspace.open(workspace.root), fake.STAGES, 10, jobs=0)
+    assert not any("mixed" in line for line in told.remarks)

@@ -13,7 +13,8 @@ from mimicme.pipeline.errors import InputError
 
 
 def said(root, *names, **more):
-    return [m for m in build(touch(root, *names), **more).messages if not m.startswith("Layout")]
+    found = build(touch(root, *names), **more)
+    return [m for m in (*found.rates, *found.messages) if not m.startswith("Layout")]
 
 
 def frames(folder, numbers, ending="obj"):

@@ -14,6 +14,7 @@ from fake_runs import GOOD, calls, digests, go, state
 
 from mimicme.pipeline.checkpoint import Checkpoint
 from mimicme.pipeline.errors import MimicmeError, UsageError
+from mimicme.pipeline.run.runner import _decisions
 from mimicme.pipeline.run.status import read_status
 from mimicme.pipeline.template import template_source_digest
 from mimicme.pipeline.workspace import Workspace
@@ -181,6 +182,37 @@ def test_rejected_frames_are_told_once_and_notes_too(make, fake):
     frames = sum(map(len, (GOOD | {"S2/angry": [1, 2, 3]}).values()))
     assert f"\n  {frames} frames read, 4 thrown away\n" in result.err
     assert go(workspace, fake).code == 1  # also when nothing had to be done
+
+
+def test_each_wording_of_a_decision_is_told_with_its_sequences():
+    told = [("unit", f"mm: the eyes are {k} apart", f"S{k}/a") for k in range(60, 66)]
+    assert _decisions(told, 6) == [
+        "every sequence: mm: the eyes are 60 apart (for example: the numbers differ)"
+    ]
+    told[5:] = [("unit", "mm: declared", "S65/a"), ("up", "+y: as most", "S60/a")]
+    assert _decisions(told, 6) == [
+        "5 of 6 sequences (S60/a, S61/a, S62/a, S63/a and 1 more): mm: the eyes are 60 apart "
+        "(for example: the numbers differ)",
+        "1 of 6 sequences (S65/a): mm: declared",
+        "1 of 6 sequences (S60/a): +y: as most",
+    ]
+    told = [("side", f"left: {letter}", f"S1/{letter}") for letter in "abcdefg"]
+    assert _decisions(told, 7)[2:] == [
+        "1 of 7 sequences (S1/c): left: c",
+        "4 of 7 sequences (S1/d, S1/e, S1/f, S1/g): decided otherwise, in 4 more ways, which the report tells",
+    ]
+
+
+def test_a_rate_that_names_tell_is_said_where_sequences_are_first_worked_on(make, fake):
+    workspace = make({"S1/neutral": ["a"] * 4})
+    for k, path in enumerate(sorted((workspace.captures.root / "S1" / "neutral").iterdir())):
+        path.rename(path.with_name(f"{1 + k / 25:.2f}.obj"))
+    rate = "fps: 25 from the frames' times."
+    assert go(workspace, fake).err.count(rate) == 1
+    assert rate not in go(workspace, fake, first="fit").err
+    assert rate not in "\n".join(
+        read_status(Workspace.open(workspace.root, environ={}), fake.STAGES).messages
+    )
 
 
 def test_what_is_said_of_many_frames_is_said_once(make, fake):

@@ -8,9 +8,10 @@ import re
 import pytest
 from fake_runs import CHANGES, GOOD, STAGE_NAMES, WORDS, calls, go, in_place, status_of
 
+from mimicme.pipeline import whole_file
 from mimicme.pipeline.run import runner, settled
 from mimicme.pipeline.run.plan import Plan
-from mimicme.pipeline.run.settled import Ledger, Settled, Tally, folder_digest, source_folders
+from mimicme.pipeline.run.settled import Ledger, Settled, Tally, folder_digest, purge, source_folders
 
 
 @pytest.fixture
@@ -150,6 +151,29 @@ def test_a_ledger_with_a_flipped_byte_is_none(make, fake, looked):
         assert [s.states["done"] for s in told.stages] == [6, 6, 6, 6, 1]
 
 
+def test_of_a_ledger_larger_than_anybody_writes_nothing_is_read(tmp_path, monkeypatch):
+    file = tmp_path / "settled.txt"
+    ledger = Ledger(file, "key")
+    ledger.subjects = {f"S{k}": Settled("signature", ("S1",), {"read": "{}"}) for k in range(9)}
+    ledger.save()
+    whole = file.read_bytes()
+    assert len(Ledger(file, "key").subjects) == 9
+    monkeypatch.setattr(whole_file, "LONGEST_LINE", 40)
+    assert Ledger(file, "key").subjects == {}
+    purge(file, {"S1"})
+    assert not file.exists()
+    monkeypatch.setattr(whole_file, "LONGEST_LINE", 1000)
+    file.write_bytes(whole)
+    monkeypatch.setattr(whole_file, "MOST_BYTES", len(whole) - 1)
+    assert Ledger(file, "key").subjects == {}
+    monkeypatch.setattr(whole_file, "MOST_BYTES", len(whole))
+    file.write_bytes(whole[:-5])  # a run was killed while it wrote the last
+    cut = Ledger(file, "key")
+    assert len(cut.subjects) == 8
+    cut.begin(cut.subjects)
+    assert file.read_bytes().endswith(b"\n") and len(Ledger(file, "key").subjects) == 8
+
+
 def test_withdrawing_deletes_the_ledger(make, fake):
     workspace = make(WORDS)
     go(workspace, fake, fake.WITH_SUBJECT)
@@ -176,7 +200,7 @@ def test_the_next_run_tells_of_nobody_who_refuses_since(make, fake, looked):
     looked.clear()
     workspace.ledger.write_text("")
     go(workspace, fake, fake.WITH_SUBJECT, only=("S1",))
-    assert workspace.ledger.read_text() == ""
+    assert not workspace.ledger.exists()
 
 
 def test_a_disk_that_is_full_costs_the_ledger_alone(make, fake, monkeypatch):

@@ -16,6 +16,7 @@ from mimicme.pipeline.run import standing
 from mimicme.pipeline.run.plan import Plan
 from mimicme.pipeline.run.runner import RunOptions, run
 from mimicme.pipeline.run.status import Status, read_standing
+from mimicme.pipeline.whole_file import checked
 from mimicme.pipeline.workspace import Workspace
 
 IN_PLACE = {"a raw file", "a damaged checkpoint"}
@@ -239,7 +240,7 @@ def test_a_listing_that_is_not_what_the_catalogue_says_is_written_again(make, fa
     workspace = done(make, fake, GOOD)
     right = workspace.listing.read_text()
     lines = right.splitlines()
-    spoiled = [standing.checked(one).replace("\t2\t", "\t3\t", 1) for one in lines]
+    spoiled = [checked(one).replace("\t2\t", "\t3\t", 1) for one in lines]
     workspace.listing.write_text("".join(map(standing.with_check, spoiled)))
     assert workspace.listing.read_text() != right
     go(workspace, fake, fake.WITH_SUBJECT)

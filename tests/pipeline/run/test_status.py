@@ -14,6 +14,7 @@ from mimicme.pipeline.checkpoint import writing
 from mimicme.pipeline.errors import FrameRejected
 from mimicme.pipeline.run import checkpoint_index
 from mimicme.pipeline.run.checkpoint_index import CheckpointIndex, FigureSummary
+from mimicme.pipeline.run.progress import count_cells
 from mimicme.pipeline.run.status import StageStatus, Status, merge_summaries, read_status
 from mimicme.pipeline.workspace import Workspace
 
@@ -147,3 +148,21 @@ def test_a_stage_that_is_switched_off_is_called_so(make, fake):
     assert [line.split()[2:-2] for line in said.out.splitlines() if line.startswith("learn")] == [["-"] * 6]
     status = read_status(Workspace.open(workspace.root, environ={}), stages)
     assert "(off)" not in "\n".join(status.lines())
+
+
+def test_what_a_stage_that_is_off_has_not_handed_on_is_no_work_of_its_own(make, fake):
+    workspace, stages = make(), fake.WITH_CORPUS
+    off = ("learn.enabled=false",)
+    status = read_status(Workspace.open(workspace.root, sets=off, environ={}), stages)
+    assert {s.stage: s.states["pending"] for s in status.stages}["learn"] > 0
+    assert [line.split()[2:] for line in status.lines() if line.startswith("learn")] == [["-"] * 7]
+    go(workspace, fake, stages, sets=off)
+    again = go(workspace, fake, stages, sets=off)
+    assert again.stages["learn"].skipped > 0
+    assert [line.split()[2:-2] for line in again.out.splitlines() if line.startswith("learn")] == [["-"] * 6]
+
+
+def test_of_a_stage_that_is_off_what_failed_and_waits_is_counted():
+    counts = {"done": 1, "skipped": 2, "failed": 3, "blocked": 0}
+    assert count_cells(counts, off=True) == ["-", "-", "3", "-"]
+    assert count_cells(counts, off=False) == ["1", "2", "3", "0"]

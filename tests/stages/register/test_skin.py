@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mimicme.pipeline.geometry.mesh import vertex_normals
-from mimicme.stages.register.skin import SkinRegion, as_bytes, weights_of
+from mimicme.stages.register.skin import BARE_MM2, CERTAIN, OTHER_MM2, SkinRegion, as_bytes, weights_of
 from mimicme.stages.register.targets import ScanTarget
 
 LINE_MM = 62.0
@@ -151,3 +151,41 @@ def test_what_is_worn_pushes_a_head_in_that_is_too_large(dome, height):
     normals = vertex_normals(found.vertices, dome.template().faces)
     moved = np.einsum("nx,nx->n", found.vertices - dome.template().vertices, normals)
     assert moved[below].mean() < -2.5
+
+
+def test_doubts_that_nothing_bears_out_are_none(dome):
+    """A patch counts by its area and by how sure it is; a part of it, however sure, with the rest."""
+    region, vertices = dome.tracker()._skin, dome.template().vertices
+    away = np.linalg.norm(vertices - vertices[np.argmax(vertices[:, 1])], axis=1)
+    patch, spot = away < 40, away < 5
+    area = float(region.areas[patch].sum())
+    assert region.areas[spot].sum() < BARE_MM2
+
+    def counted(evidence_mm2):
+        """(V,) of a patch with so much."""
+        over = evidence_mm2 / area
+        found = region._borne_out(np.where(patch, CERTAIN + over * (1 - CERTAIN), 0.1))
+        assert (found[~patch] == 0.1).all()
+        return (found[patch] - CERTAIN) / (over * (1 - CERTAIN))
+
+    np.testing.assert_allclose(counted(BARE_MM2), 0, atol=1e-9)
+    np.testing.assert_allclose(counted((BARE_MM2 + OTHER_MM2) / 2), 0.5)
+    np.testing.assert_allclose(counted(OTHER_MM2), 1)
+    assert region._borne_out(np.where(spot, 0.99, 0.1)).max() == CERTAIN
+    borne = np.where(spot, 0.99, np.where(patch, 0.4, 0.1))
+    np.testing.assert_allclose(region._borne_out(borne), borne)
+
+
+def test_a_few_levels_of_colour_change_nothing_of_a_bare_head(dome):
+    """With a birthmark, as the same picture has it in another file format."""
+    frame = scan(dome)
+    mark = np.linalg.norm(frame.vertices[:, :2] - [18.0, 70.0], axis=1) < 8
+    one, two = (
+        replace(frame, colors=np.where(mark[:, None], SKIN + much * (HAIR - SKIN), frame.colors))
+        for much in (0.5, 0.56)
+    )
+    assert np.abs(SKIN - HAIR).max() * 0.06 < 9
+    first, second = (weights_of(share(dome, f)) for f in (one, two))
+    np.testing.assert_array_equal(first, 1.0)
+    np.testing.assert_array_equal(second, 1.0)
+    np.testing.assert_array_equal(*(dome.tracker().register(f).vertices for f in (one, two)))
