@@ -35,6 +35,8 @@ LEAST_LEARNT = 50
 """Of a face of which a scan shows fewer vertices nothing is said."""
 DARKEST = 1.0
 """Added to a colour, of 255, before its logarithm is taken."""
+CLIPPED = 250.0
+"""Of 255: a channel that has so much may have had any more; JPEG and interpolation take some of it."""
 LEAST_SPREAD = (0.12, 0.03, 0.03)
 """Least standard deviation of the logarithms of brightness, red over green and blue over green: light and shade."""
 EVEN_HUE, HUE_ODDS, DARK_ODDS = 3.2, 3.0, 0.75
@@ -203,13 +205,14 @@ class SkinRegion:
         near = np.zeros(len(vertices))
         if colors is not None:
             tones = tones_of(colors)
-            # what nobody painted is black
+            # what nobody painted is black, and what is white in all channels may have any colour
             known = seen & np.isfinite(tones).all(axis=1) & (colors > 0).any(axis=1)
+            known &= (colors < CLIPPED).any(axis=1)
             middle = (
                 np.median(tones[learnt & known], axis=0) if (learnt & known).sum() >= LEAST_LEARNT else None
             )
             if middle is not None:
-                tones = np.where(known[:, None], tones - middle, 0.0)
+                tones = np.where(known[:, None], unlike(colors, middle), 0.0)
                 spread = np.maximum(1.4826 * np.median(np.abs(tones[learnt & known]), axis=0), LEAST_SPREAD)
                 coloured = self._sum(known.astype(np.float64))
                 means = [self._moments(t, known, coloured)[0] for t in tones.T]
@@ -246,6 +249,26 @@ def tones_of(colors: Floats) -> Floats:
     """(k, 3) logarithms of brightness, red over green, blue over green, of colours (k, 3), 0 to 255."""
     red, green, blue = np.log(colors + DARKEST).T
     return np.stack([np.log(colors.mean(axis=1) + DARKEST), red - green, blue - green], axis=1)
+
+
+def unlike(colors: Floats, skin: Floats) -> Floats:
+    """(k, 3) tones of colours (k, 3), 0 to 255, less those of skin (3,), as far as light does not explain it.
+
+    A highlight adds white to the skin's own colour (the dichromatic reflection model: Shafer, Using color to separate
+    reflection components, 1985), as much as the place is brighter than skin; what lies between skin's shares and those
+    is skin.  And a channel that is clipped had as much or more: what more of it would bring nearer to skin's says
+    nothing.
+    """
+    found = tones_of(colors) - skin
+    level, ratios = np.exp(skin[0]), np.exp(skin[1:])
+    green = 3 * level / (1 + ratios.sum())
+    white = np.maximum(level * np.expm1(found[:, 0]), 0)[:, None]
+    highlight = np.log((green * ratios + white) / (green + white)) - skin[1:]
+    found[:, 1:] -= np.clip(found[:, 1:], np.minimum(highlight, 0), np.maximum(highlight, 0))
+    over, base = colors[:, [0, 2]] >= CLIPPED, colors[:, 1:2] >= CLIPPED
+    found[:, 1:] = np.where(over, np.maximum(found[:, 1:], 0), found[:, 1:])
+    found[:, 1:] = np.where(base, np.minimum(found[:, 1:], 0), found[:, 1:])
+    return found
 
 
 def weights_of(skin: Floats) -> Floats:

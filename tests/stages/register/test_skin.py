@@ -189,3 +189,23 @@ def test_a_few_levels_of_colour_change_nothing_of_a_bare_head(dome):
     np.testing.assert_array_equal(first, 1.0)
     np.testing.assert_array_equal(second, 1.0)
     np.testing.assert_array_equal(*(dome.tracker().register(f).vertices for f in (one, two)))
+
+
+@pytest.mark.parametrize("light", [1.0, 1.3, 1.6])
+def test_an_overexposed_or_shining_forehead_is_skin(dome, height, light):
+    """Light skin whose channels are clipped one after the other, with a highlight on it."""
+    frame = scan(dome)
+    above = frame.vertices[:, 1] > LINE_MM
+    colors = np.array([205.0, 155.0, 135.0]) * np.where(above, light, 1.0)[:, None] + 40.0 * above[:, None]
+    colors = np.rint(np.minimum(colors, 255))
+    assert share(dome, replace(frame, colors=colors))[height > 5].min() > 0.8
+
+
+@pytest.mark.parametrize(
+    "hair", [(225, 220, 210), (180, 175, 170), (215, 190, 120), (245, 248, 245)], ids=str
+)
+def test_light_hair_and_white_caps_are_no_highlight(dome, height, hair):
+    frame = scan(dome, thick=2.0)
+    above = frame.vertices[:, 1] > LINE_MM
+    colors = np.where(above[:, None], hair, (205.0, 155.0, 135.0))
+    assert (share(dome, replace(frame, colors=colors))[height > 14] < 0.5).all()
