@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mimicme.pipeline.arrays import Floats, Ints
+from mimicme.pipeline.arrays import Bools, Floats, Ints
 from mimicme.pipeline.geometry.compiled import compiled
 
 ARRAYS = "f8[:, ::1], i4[:, ::1]"
@@ -37,6 +37,19 @@ def of_triangles(vertices: Floats, faces: Ints, normals: Floats, areas: Floats) 
         over = 1e-300 if length < 1e-300 else length
         normals[t, 0], normals[t, 1], normals[t, 2] = x / over, y / over, z / over
         areas[t] = length / 2
+
+
+@compiled(f"void({ARRAYS}, f8[:, ::1], b1[::1], f8[::1])")
+def against(vertices: Floats, faces: Ints, normals: Floats, folded: Bools, areas: Floats) -> None:
+    """Fill which triangles (t,) face away from the sum of their corners' normals (n, 3), and their areas (t,)."""
+    for t in range(len(faces)):
+        x, y, z = _cross(vertices, faces, t)
+        a, b, c = faces[t, 0], faces[t, 1], faces[t, 2]
+        around = x * (normals[a, 0] + normals[b, 0] + normals[c, 0])
+        around += y * (normals[a, 1] + normals[b, 1] + normals[c, 1])
+        around += z * (normals[a, 2] + normals[b, 2] + normals[c, 2])
+        folded[t] = around < 0
+        areas[t] = np.sqrt(x * x + y * y + z * z) / 2
 
 
 @compiled(f"void({ARRAYS}, f8[:, ::1])")

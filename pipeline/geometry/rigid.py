@@ -15,7 +15,13 @@ def fit_rigid(source: Floats, target: Floats, weights: Floats | None = None) -> 
     w = np.ones(len(source)) if weights is None else np.asarray(weights, np.float64)
     w = w / w.sum()
     mean_s, mean_t = w @ source, w @ target
-    u, _, vt = np.linalg.svd((target - mean_t).T @ ((source - mean_s) * w[:, None]))
+    return rigid_of_moments(mean_s, mean_t, (target - mean_t).T @ ((source - mean_s) * w[:, None]))
+
+
+def rigid_of_moments(mean_s: Floats, mean_t: Floats, covariance: Floats) -> Floats:
+    """The same, (4, 4), of the weighted means (3,) of source and target, and of the covariance (3, 3) of the target
+    with the source."""
+    u, _, vt = np.linalg.svd(covariance)
     rotation = u @ np.diag([1, 1, np.sign(np.linalg.det(u @ vt))]) @ vt
     matrix = np.eye(4)
     matrix[:3, :3] = rotation

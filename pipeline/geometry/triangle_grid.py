@@ -36,13 +36,18 @@ class Near(NamedTuple):
     distances: Floats
 
 
+REMEMBERED = 1000
+"""From so many points on a query is remembered, in case it is made again when they have moved a little."""
+
+
 class _Cells(NamedTuple):
     """The grid, of the triangles that reach into it.
 
     Attributes:
         low, high: (3,) its box; side: of a cell; shape: (3,) cells along each axis.
         start, entry: which triangles each cell has, of `corners` (t, 9); box: (t, 6) least and most of each;
-            triangle: (t,) of the mesh.
+            triangle: (t,) of the mesh; found: which triangle, of `corners`, each point of an earlier query was nearest
+            to, -1 to none, by how many points there were.
     """
 
     low: Floats
@@ -54,6 +59,7 @@ class _Cells(NamedTuple):
     corners: Floats
     box: Floats
     triangle: Longs
+    found: dict[int, NDArray[np.int32]]
 
 
 class TriangleGrid:
@@ -68,20 +74,26 @@ class TriangleGrid:
         self._cells: _Cells | None = None
 
     def closest(self, points: Floats, reach: float) -> Near:
-        """Closest points within `reach` of points (k, 3); quickest when neighbours come one after the other."""
+        """Closest points within `reach` of points (k, 3); quickest when neighbours come one after the other, and when
+        so many points were asked for before, which have moved a little since: a fit asks again and again."""
         points = np.ascontiguousarray(points, np.float64)
         count = len(points)
         near = Near(points.copy(), np.full(count, -1, np.int64), np.zeros((count, 3)), np.full(count, np.inf))
-        known = points[np.isfinite(points).all(axis=1)]
-        if not len(known) or not len(self._faces):
+        low, high = np.empty(3), np.empty(3)
+        if not _bounds(points, low, high) or not len(self._faces):
             return near
-        low, high = known.min(axis=0) - reach, known.max(axis=0) + reach
+        low, high = low - reach, high + reach
         cells = self._cells
         if cells is None or (low < cells.low).any() or (high > cells.high).any():
             cells = self._cells = _grid(
                 self._vertices, self._faces, low - MARGIN * reach, high + MARGIN * reach
             )
         if len(cells.triangle):
+            found = cells.found.get(count)
+            if found is None:
+                found = np.full(count, -1, np.int32)
+                if count >= REMEMBERED:
+                    cells.found[count] = found
             _search(
                 points,
                 reach,
@@ -93,6 +105,7 @@ class TriangleGrid:
                 cells.corners,
                 cells.box,
                 cells.triangle,
+                found,
                 near.triangles,
                 near.weights,
                 near.distances,
@@ -102,26 +115,76 @@ class TriangleGrid:
 
 
 def _grid(vertices: Floats, faces: Ints, low: Floats, high: Floats) -> _Cells:
-    corners = np.take(vertices, faces, axis=0).reshape(-1, 9)
-    a, b, c = corners[:, :3], corners[:, 3:6], corners[:, 6:]
-    least, most = np.minimum(np.minimum(a, b), c), np.maximum(np.maximum(a, b), c)
-    mine = np.flatnonzero(((least <= high) & (most >= low)).all(axis=1))
-    corners, least, most = corners[mine], least[mine], most[mine]
-    size = float((most - least).mean()) if len(mine) else 0.0
+    mine, corners, box = np.empty(len(faces), np.int64), np.empty((len(faces), 9)), np.empty((len(faces), 6))
+    kept, total = _boxes(vertices, np.ascontiguousarray(faces, np.int32), low, high, mine, corners, box)
+    mine, corners, box = mine[:kept].copy(), corners[:kept].copy(), box[:kept].copy()
+    size = total / (3 * kept) if kept else 0.0
     side = max(CELL_TRIANGLES * size, float((high - low).max()) / 1000, 1e-9)
+    first, last = np.empty((kept, 3), np.int32), np.empty((kept, 3), np.int32)
     while True:
         count = np.floor((high - low) / side).astype(np.int64) + 1
-        first = np.clip(np.floor((least - low) / side), 0, count - 1).astype(np.int32)
-        last = np.clip(np.floor((most - low) / side), 0, count - 1).astype(np.int32)
-        entries = int((last - first + 1).astype(np.int64).prod(axis=1).sum())
-        if count.prod() <= MOST_CELLS and entries <= MOST_ENTRIES * max(len(mine), 1):
+        entries = _ranges(box, low, side, count, first, last)
+        if count.prod() <= MOST_CELLS and entries <= MOST_ENTRIES * max(kept, 1):
             break
         side *= 1.5
     start = np.zeros(int(count.prod()) + 1, np.int32)
     # unsigned: see register/kernels.py
     entry = np.empty(entries, np.uint32)
     _enter(first, last, count, start, entry)
-    return _Cells(low, high, side, count, start, entry, corners, np.concatenate([least, most], axis=1), mine)
+    return _Cells(low, high, side, count, start, entry, corners, box, mine, {})
+
+
+@compiled("b1(f8[:, ::1], f8[::1], f8[::1])")
+def _bounds(points: Floats, low: Floats, high: Floats) -> bool:
+    """Fill the box of those of points (k, 3) that are finite; whether there are any."""
+    some = False
+    low[:], high[:] = np.inf, -np.inf
+    for q in range(len(points)):
+        if not np.isfinite(points[q, 0] + points[q, 1] + points[q, 2]):
+            continue
+        some = True
+        for x in range(3):
+            low[x], high[x] = min(low[x], points[q, x]), max(high[x], points[q, x])
+    return some
+
+
+@compiled("Tuple((i8, f8))(f8[:, ::1], i4[:, ::1], f8[::1], f8[::1], i8[::1], f8[:, ::1], f8[:, ::1])")
+def _boxes(
+    vertices: Floats, faces: Ints, low: Floats, high: Floats, mine: Longs, corners: Floats, box: Floats
+) -> tuple[int, float]:
+    """Fill the first rows with the triangles that reach into a box: their indices (t,), corners (t, 9), least and most
+    of each (t, 6); how many they are, and the sum of the sides of their boxes."""
+    kept, total = 0, 0.0
+    for t in range(len(faces)):
+        inside = True
+        for x in range(3):
+            a, b, c = vertices[faces[t, 0], x], vertices[faces[t, 1], x], vertices[faces[t, 2], x]
+            least, most = min(a, b, c), max(a, b, c)
+            # what is no number is nowhere
+            inside = inside and least <= high[x] and most >= low[x] and np.isfinite(a + b + c)
+            corners[kept, x], corners[kept, 3 + x], corners[kept, 6 + x] = a, b, c
+            box[kept, x], box[kept, 3 + x] = least, most
+        if not inside:
+            continue
+        mine[kept] = t
+        for x in range(3):
+            total += box[kept, 3 + x] - box[kept, x]
+        kept += 1
+    return kept, total
+
+
+@compiled("i8(f8[:, ::1], f8[::1], f8, i8[::1], i4[:, ::1], i4[:, ::1])")
+def _ranges(box: Floats, low: Floats, side: float, count: Longs, first: Ints, last: Ints) -> int:
+    """Fill the first and the last cell (t, 3) of each triangle along each axis; how many cells they have together."""
+    entries = 0
+    for t in range(len(box)):
+        cells = 1
+        for x in range(3):
+            first[t, x] = min(max(np.int64(np.floor((box[t, x] - low[x]) / side)), 0), count[x] - 1)
+            last[t, x] = min(max(np.int64(np.floor((box[t, 3 + x] - low[x]) / side)), 0), count[x] - 1)
+            cells *= last[t, x] - first[t, x] + 1
+        entries += cells
+    return entries
 
 
 @compiled("void(i4[:, ::1], i4[:, ::1], i8[::1], i4[::1], u4[::1])")
@@ -204,8 +267,21 @@ def _on_own(points: Floats, corners: Floats, weights: Floats, distances: Floats,
             found[q, x] = (1 - v - w) * corners[q, x] + v * corners[q, 3 + x] + w * corners[q, 6 + x]
 
 
+@compiled("UniTuple(i8, 2)(f8, f8, f8, i8)")
+def _cells_of(place: float, radius: float, per_mm: float, count: int) -> tuple[int, int]:
+    """The first and the last of `count` cells along an axis that lie within a radius of a place."""
+    first = min(max(np.int64((place - radius) * per_mm), 0), count - 1)
+    return first, min(max(np.int64((place + radius) * per_mm), 0), count - 1)
+
+
+@compiled("f8(f8, i8, f8)")
+def _aside(place: float, cell: int, side: float) -> float:
+    """How far a place lies beside a cell along an axis, 0 in it."""
+    return max(cell * side - place, place - (cell + 1) * side, 0.0)
+
+
 @compiled(
-    "void(f8[:, ::1], f8, f8[::1], f8, i8[::1], i4[::1], u4[::1], f8[:, ::1], f8[:, ::1], i8[::1], "
+    "void(f8[:, ::1], f8, f8[::1], f8, i8[::1], i4[::1], u4[::1], f8[:, ::1], f8[:, ::1], i8[::1], i4[::1], "
     "i8[::1], f8[:, ::1], f8[::1], f8[:, ::1])"
 )
 def _search(
@@ -219,53 +295,66 @@ def _search(
     corners: Floats,
     box: Floats,
     triangle: Longs,
+    known: Ints,
     triangles: Longs,
     weights: Floats,
     distances: Floats,
     found: Floats,
 ) -> None:
-    """Fill what is within reach: triangles (k,), weights (k, 3), found (k, 3), distances (k,)."""
+    """Fill what is within reach: triangles (k,), weights (k, 3), found (k, 3), distances (k,).
+
+    Args:
+        known: (k,) triangles of `corners` that each point was nearest to before it moved, -1 where that is not known;
+            those of now are put in their places.
+    """
     seen = np.full(len(corners), -1, np.int32)
-    place, begin, end = np.empty(3), np.empty(3, np.int64), np.empty(3, np.int64)
-    before = 0
+    per_mm = 1 / side
+    before = np.uint32(0)
     for q in range(len(points)):
-        place[0], place[1], place[2] = points[q, 0], points[q, 1], points[q, 2]
-        if not np.isfinite(place[0] + place[1] + place[2]):
+        x, y, z = points[q, 0], points[q, 1], points[q, 2]
+        if not np.isfinite(x + y + z):
             continue
-        # the triangle of the point before bounds the distance
-        at, best = -1, reach * reach
-        a, b, here = _on_triangle(corners, before, place[0], place[1], place[2])
-        v, w = a, b
-        seen[before] = q
+        # the triangle that it was nearest to, else that of the point before, bounds the distance
+        guess = np.uint32(known[q]) if known[q] >= 0 else before
+        at, best = np.int64(-1), reach * reach
+        v, w, here = _on_triangle(corners, guess, x, y, z)
+        seen[guess] = q
         if here <= best:
-            at, best = before, here
-        radius = np.sqrt(best)
+            at, best = np.int64(guess), here
         for own in (True, False):
-            look = 0.0 if own else radius
-            for x in range(3):
-                begin[x] = min(max(np.int64((place[x] - look - low[x]) / side), 0), count[x] - 1)
-                end[x] = min(max(np.int64((place[x] + look - low[x]) / side), 0), count[x] - 1)
-            for i in range(begin[0], end[0] + 1):
-                for j in range(begin[1], end[1] + 1):
+            if own and best < side * side:  # few cells are near enough in any case
+                continue
+            radius = 0.0 if own else np.sqrt(best)
+            i_low, i_high = _cells_of(x - low[0], radius, per_mm, count[0])
+            j_low, j_high = _cells_of(y - low[1], radius, per_mm, count[1])
+            k_low, k_high = _cells_of(z - low[2], radius, per_mm, count[2])
+            for i in range(i_low, i_high + 1):
+                aside = _aside(x - low[0], i, side)
+                for j in range(j_low, j_high + 1):
+                    above = _aside(y - low[1], j, side)
+                    if aside * aside + above * above > best:
+                        continue
                     row = (i * count[1] + j) * count[2]
-                    for e in range(start[row + begin[2]], start[row + end[2] + 1]):
-                        k = entry[e]
+                    for e in range(start[np.uint64(row + k_low)], start[np.uint64(row + k_high + 1)]):
+                        k = entry[np.uint64(e)]
                         if seen[k] == q:
                             continue
                         seen[k] = q
-                        dx = max(box[k, 0] - place[0], place[0] - box[k, 3], 0.0)
-                        dy = max(box[k, 1] - place[1], place[1] - box[k, 4], 0.0)
-                        dz = max(box[k, 2] - place[2], place[2] - box[k, 5], 0.0)
+                        dx = max(box[k, 0] - x, x - box[k, 3], 0.0)
+                        dy = max(box[k, 1] - y, y - box[k, 4], 0.0)
+                        dz = max(box[k, 2] - z, z - box[k, 5], 0.0)
                         if dx * dx + dy * dy + dz * dz > best:
                             continue
-                        a, b, here = _on_triangle(corners, k, place[0], place[1], place[2])
+                        a, b, here = _on_triangle(corners, k, x, y, z)
                         if here < best or (here == best and at < 0):
-                            at, best, v, w = k, here, a, b
-                            radius = np.sqrt(best)
+                            at, best, v, w = np.int64(k), here, a, b
+        known[q] = at
         if at < 0:
             continue
-        before = at
-        triangles[q], distances[q] = triangle[at], np.sqrt(best)
+        before = np.uint32(at)
+        triangles[q], distances[q] = triangle[before], np.sqrt(best)
         weights[q, 0], weights[q, 1], weights[q, 2] = 1 - v - w, v, w
-        for x in range(3):
-            found[q, x] = (1 - v - w) * corners[at, x] + v * corners[at, 3 + x] + w * corners[at, 6 + x]
+        for c in range(3):
+            found[q, c] = (
+                (1 - v - w) * corners[before, c] + v * corners[before, 3 + c] + w * corners[before, 6 + c]
+            )

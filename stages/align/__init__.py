@@ -33,6 +33,7 @@ and jaw are left out of the figure, for they move.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -44,8 +45,9 @@ from mimicme.pipeline.geometry.mesh import transform
 from mimicme.pipeline.geometry.spatial import Surface
 from mimicme.pipeline.landmarks import IBUG68, MANUAL, eye_distance
 from mimicme.pipeline.stage import Stage, Task
+from mimicme.pipeline.template import TemplateKey
 from mimicme.stages.align.by_landmarks import check_fit, fit_landmarks, shown_landmarks
-from mimicme.stages.align.calm import calmness, core_samples
+from mimicme.stages.align.calm import Core, calmness, core_samples
 from mimicme.stages.align.checkpoint import AlignCheckpoint, AlignWriter, TurnedOut, most_neutral
 from mimicme.stages.align.on_surface import UpperFace, refine, surface_residual, upper_face
 from mimicme.stages.align.settings import AlignSettings
@@ -111,6 +113,12 @@ def _spans(points: Floats) -> bool:
     return bool(s[1] > 0.05 * s[0])
 
 
+@lru_cache(maxsize=2)
+def _of_template(key: TemplateKey, samples: int) -> tuple[UpperFace, Core]:
+    """What no scan changes, once per worker: it takes as long as a frame."""
+    return upper_face(key.template, samples), core_samples(key.template)
+
+
 def compute(task: Task[AlignSettings], out: CheckpointWriter) -> None:
     """The stage: see the module."""
     from mimicme.pipeline.checkpoint import frame_numerics
@@ -119,8 +127,7 @@ def compute(task: Task[AlignSettings], out: CheckpointWriter) -> None:
     settings = task.settings
     template = task.load_template()
     marks = template.landmarks()
-    face = upper_face(template, settings.samples)
-    core = core_samples(template)
+    face, core = _of_template(TemplateKey(template), settings.samples)
     with task.input(IngestCheckpoint) as ingest, task.input(LandmarksCheckpoint) as landmarks:
         rows = out.continue_from(landmarks)
         writer = AlignWriter(out)

@@ -16,6 +16,7 @@ its amounts are 0.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,7 +27,7 @@ from mimicme.pipeline.captures.expressions import NEUTRAL
 from mimicme.pipeline.errors import ConfigError
 from mimicme.pipeline.geometry.mesh import vertex_areas
 from mimicme.pipeline.stage import Stage, Task
-from mimicme.pipeline.template import Template
+from mimicme.pipeline.template import Template, TemplateKey
 from mimicme.pipeline.template.face_core import FaceCore
 from mimicme.stages.align.checkpoint import AlignCheckpoint
 from mimicme.stages.intensity.checkpoint import IntensityCheckpoint, IntensityWriter, Phases
@@ -92,6 +93,12 @@ def phases(amount: Floats, numbers: NDArray[np.int64], onset: float) -> Phases:
     return Phases(int(numbers[first]), int(numbers[apex]), int(numbers[last]))
 
 
+@lru_cache(maxsize=2)
+def _core(key: TemplateKey) -> tuple[NDArray[np.int64], Floats]:
+    """What no frame changes, once per worker."""
+    return core_of(key.template)
+
+
 def core_of(template: Template) -> tuple[NDArray[np.int64], Floats]:
     """At most `SAMPLES` vertices (k,) of the face's core, evenly by index, and their areas (k,) mm^2."""
     areas = vertex_areas(template.vertices, template.faces)
@@ -103,7 +110,7 @@ def core_of(template: Template) -> tuple[NDArray[np.int64], Floats]:
 
 def compute(task: Task[IntensitySettings], out: CheckpointWriter) -> None:
     """The stage: see the module."""
-    index, areas = core_of(task.load_template())
+    index, areas = _core(TemplateKey(task.load_template()))
     with RegisteredCheckpoint.latest(task.inputs) as registered, task.input(AlignCheckpoint) as align:
         rows = out.continue_from(registered)
         writer = IntensityWriter(out)

@@ -7,6 +7,8 @@ in a one-sided smile.  What the mesh has moved beside that, along the surface an
 
 from __future__ import annotations
 
+from copy import copy
+
 import numpy as np
 
 from mimicme.pipeline.arrays import Bools, Floats, Ints
@@ -35,19 +37,9 @@ class Cheeks:
     Args:
         vertices: (V, 3) of the template, mm, canonical frame; faces: (T, 3); landmarks: (68, 3) on it; core: (V,) True
             in the face's core (`FaceCore`): what lies behind the jaw line does not follow it.
-        rest: (V, 3) the shape that frames are compared with, the person's neutral or the template; rest_landmarks:
-            (68, 3) on it.
     """
 
-    def __init__(
-        self,
-        vertices: Floats,
-        faces: Ints,
-        landmarks: Floats,
-        core: Bools,
-        rest: Floats,
-        rest_landmarks: Floats,
-    ) -> None:
+    def __init__(self, vertices: Floats, faces: Ints, landmarks: Floats, core: Bools) -> None:
         from scipy.spatial import cKDTree
         from scipy.spatial.distance import cdist
 
@@ -67,8 +59,15 @@ class Cheeks:
             measured[own] = True
         self._used, self._piece = _around(faces, measured)
         self._rows = [np.searchsorted(self._used, own) for own in self._sides]
-        self._rest = [rest[own] for own in self._sides]
-        self._rest_landmarks = rest_landmarks
+        self._rest = [vertices[own] for own in self._sides]
+        self._rest_landmarks = landmarks
+
+    def of_person(self, neutral: Floats, landmarks: Floats) -> Cheeks:
+        """The same, compared with a person's neutral (V, 3), landmarks (68, 3) on it, and not with the template."""
+        other = copy(self)
+        other._rest = [neutral[own] for own in self._sides]
+        other._rest_landmarks = landmarks
+        return other
 
     def slide(self, vertices: Floats, landmarks: Floats) -> float:
         """mm along the surface, at most over both cheeks; NaN where the template has none.

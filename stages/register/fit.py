@@ -10,6 +10,7 @@ from scipy import sparse
 
 from mimicme.pipeline.arrays import Bools, Floats, Ints
 from mimicme.pipeline.geometry.mesh import triangle_normals, vertex_normals
+from mimicme.pipeline.geometry.normals import against
 from mimicme.pipeline.template.eyelids import tucked
 from mimicme.stages.register.contact import Contacts
 from mimicme.stages.register.eyelids import GAP_MM as LID_GAP_MM
@@ -143,6 +144,17 @@ class RestTriangles(NamedTuple):
 
 def _folded(vertices: Floats, normals: Floats, faces: Ints) -> tuple[Bools, Floats]:
     """(t,) True where a triangle faces away from the mean of its corners' normals (V, 3); areas (t,), mm^2."""
+    folded, areas = np.empty(len(faces), bool), np.empty(len(faces))
+    against(
+        np.ascontiguousarray(vertices, np.float64),
+        np.ascontiguousarray(faces, np.int32),
+        np.ascontiguousarray(normals, np.float64),
+        folded,
+        areas,
+    )
+    if np.isfinite(areas.sum()):
+        return folded, areas
+    # numpy says what is wrong with numbers that are not finite
     normal, areas = triangle_normals(vertices, faces)
     around = np.take(normals, faces, axis=0).sum(axis=1)
     return np.einsum("tx,tx->t", normal, around) < 0, areas

@@ -1,7 +1,8 @@
-"""Loops over the rows of sparse matrices that numpy cannot fuse, compiled by numba: conjugate gradients for x, y and z.
+"""Loops that numpy cannot fuse, compiled by numba: conjugate gradients for x, y and z over the rows of sparse matrices;
+what a scan is like where points were found on it; sums over points that two shapes have in common.
 
-Single precision: what these loops cost is reading memory, and what they find is a correction to something known in
-double precision (solver.py).
+Conjugate gradients are in single precision: what these loops cost is reading memory, and what they find is a correction
+to something known in double precision (solver.py).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from mimicme.pipeline.arrays import Bools, Floats, Ints, Longs
 from mimicme.pipeline.geometry.compiled import compiled
 from mimicme.pipeline.numerics.sparse_rows import MATRIX, Indices
 
@@ -190,3 +192,68 @@ def conjugate_gradients(
                 p[i, c] = z[i, c] + share * p[i, c]
         done += 1
     return done, square
+
+
+@compiled("void(i8[::1], f8[:, ::1], i4[:, ::1], f8[:, ::1], b1[::1], f8[:, ::1], b1[::1])")
+def describe(
+    triangles: Longs,
+    weights: Floats,
+    faces: Ints,
+    normals: Floats,
+    boundary: Bools,
+    found: Floats,
+    on_boundary: Bools,
+) -> None:
+    """Fill the unit normals `found` (k, 3) of places on a mesh, 0 where there is none, and which of them lie on its
+    boundary (k,).
+
+    Args:
+        triangles, weights: (k,) -1 where there is none, and (k, 3), of the places.
+        faces: (t, 3); normals: (n, 3) of its vertices; boundary: (n,).
+    """
+    for q in range(len(triangles)):
+        found[q, 0], found[q, 1], found[q, 2] = 0.0, 0.0, 0.0
+        on_boundary[q] = False
+        if triangles[q] < 0:
+            continue
+        for c in range(3):
+            i, w = faces[triangles[q], c], weights[q, c]
+            for x in range(3):
+                found[q, x] += w * normals[i, x]
+            if boundary[i] and w > 0.01:
+                on_boundary[q] = True
+        x, y, z = found[q, 0], found[q, 1], found[q, 2]
+        length = max(np.sqrt(x * x + y * y + z * z), 1e-12)
+        found[q, 0], found[q, 1], found[q, 2] = x / length, y / length, z / length
+
+
+@compiled("f8(f8[:, ::1], f8[:, ::1], f8[::1], f8[:, ::1], f8, f8[:, ::1])")
+def robust_moments(
+    source: Floats, target: Floats, prior: Floats, motion: Floats, scale: float, moments: Floats
+) -> float:
+    """Sums over pairs of points that tell the rigid motion between them, weighted by Geman and McClure's function.
+
+    Args:
+        source, target: (k, 3); prior: (k,) weights; motion: (4, 4) that residuals are taken of; scale: of residuals.
+        moments: (5, 3) that is filled: the weighted sums of source and of target, and of target times source.
+
+    Returns:
+        The sum of the weights.
+    """
+    moments[:] = 0.0
+    total = 0.0
+    for q in range(len(source)):
+        square = 0.0
+        for x in range(3):
+            off = motion[x, 3] - target[q, x]
+            for y in range(3):
+                off += motion[x, y] * source[q, y]
+            square += off * off
+        weight = prior[q] / (1 + square / (scale * scale)) ** 2
+        total += weight
+        for x in range(3):
+            moments[0, x] += weight * source[q, x]
+            moments[1, x] += weight * target[q, x]
+            for y in range(3):
+                moments[2 + x, y] += weight * target[q, x] * source[q, y]
+    return total

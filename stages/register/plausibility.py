@@ -7,6 +7,7 @@ cheeks are compared with the neutral's where there is one, for people's ears dif
 
 from __future__ import annotations
 
+from copy import copy
 from typing import NamedTuple
 
 import numpy as np
@@ -68,8 +69,6 @@ class Plausibility:
         vertices: (V, 3) of the template, mm, canonical frame; faces: (T, 3); landmarks: (68, 3) on it.
         ears: (V, k) masks, a column each ear (`regions.ears`).
         eyeballs: (V,) True on what is seen between the lids (`eyelids.patches`); core: (V,) True in the face's core.
-        neutral: (V, 3) of the person, whose ears and cheeks are compared with, and (68, 3) the landmarks on it; None:
-            the template's.
     """
 
     def __init__(
@@ -80,7 +79,6 @@ class Plausibility:
         ears: Floats,
         eyeballs: Bools,
         core: Bools,
-        neutral: tuple[Floats, Floats] | None = None,
     ) -> None:
         from scipy.spatial import cKDTree
 
@@ -97,10 +95,17 @@ class Plausibility:
         self._lids = faces[near[faces].all(axis=1) & ~eyeballs[faces].any(axis=1)]
         self._lid_normals, self._lid_areas = triangle_normals(vertices, self._lids)
         masks = [np.flatnonzero(mask >= EAR) for mask in ears.T]
-        at_rest, marks_at_rest = (vertices, landmarks) if neutral is None else neutral
-        self._own = neutral is not None
-        self._ears = [(own, at_rest[own]) for own in masks if len(own) >= MIN_EAR]
-        self._cheeks = Cheeks(vertices, faces, landmarks, core, at_rest, marks_at_rest)
+        self._own = False
+        self._ears = [(own, vertices[own]) for own in masks if len(own) >= MIN_EAR]
+        self._cheeks = Cheeks(vertices, faces, landmarks, core)
+
+    def of_person(self, neutral: Floats, landmarks: Floats) -> Plausibility:
+        """The same, with ears and cheeks compared with those of a person's neutral (V, 3), landmarks (68, 3) on it."""
+        other = copy(self)
+        other._own = True
+        other._ears = [(own, neutral[own]) for own, _ in self._ears]
+        other._cheeks = self._cheeks.of_person(neutral, landmarks)
+        return other
 
     def measure(self, vertices: Floats, carried: Floats, given: Floats) -> Plausible:
         """A frame's figures.

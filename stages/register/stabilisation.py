@@ -10,8 +10,9 @@ import numpy as np
 
 from mimicme.pipeline.arrays import Floats, Ints
 from mimicme.pipeline.geometry.mesh import transform, vertex_normals
-from mimicme.pipeline.geometry.rigid import fit_rigid
+from mimicme.pipeline.geometry.rigid import fit_rigid, rigid_of_moments
 from mimicme.pipeline.landmarks import GROUPS
+from mimicme.stages.register.kernels import robust_moments
 from mimicme.stages.register.targets import ScanTarget
 
 ROUNDS = 20
@@ -52,11 +53,13 @@ def head_motion(reference: Floats, vertices: Floats, weights: Floats) -> Floats:
     ones.  Deterministic.
     """
     use = np.flatnonzero(weights > 0)
-    source, target, prior = reference[use], vertices[use], weights[use]
+    source, target, prior = (np.asarray(a[use], np.float64) for a in (reference, vertices, weights))
     motion = fit_rigid(source, target, prior)
+    moments = np.empty((5, 3))
     for scale in np.geomspace(8 * SCALE_MM, SCALE_MM, ROUNDS):
-        residual = np.linalg.norm(transform(motion, source) - target, axis=1)
-        motion = fit_rigid(source, target, prior / (1 + (residual / scale) ** 2) ** 2)
+        total = robust_moments(source, target, prior, motion, scale, moments)
+        mean_s, mean_t, products = moments[0] / total, moments[1] / total, moments[2:] / total
+        motion = rigid_of_moments(mean_s, mean_t, products - np.outer(mean_t, mean_s))
     return motion
 
 

@@ -11,6 +11,7 @@ from mimicme.pipeline.arrays import Bools, Floats, Ints
 from mimicme.pipeline.geometry.mesh import boundary_vertices, vertex_normals
 from mimicme.pipeline.geometry.spatial import Surface
 from mimicme.pipeline.geometry.triangle_grid import Near, TriangleGrid, nearest_on
+from mimicme.stages.register.kernels import describe
 
 
 class Targets(NamedTuple):
@@ -73,7 +74,9 @@ class ScanTarget:
     ) -> None:
         # where a triangle begins is the file's habit; rounding, and with it the fit, must not depend on it
         first = faces.argmin(axis=1)
-        faces = faces[np.arange(len(faces))[:, None], (first[:, None] + np.arange(3)) % 3]
+        faces = np.ascontiguousarray(
+            faces[np.arange(len(faces))[:, None], (first[:, None] + np.arange(3)) % 3], np.int32
+        )
         self.vertices, self.faces, self.colors = vertices, faces, colors
         self.surface = Surface(vertices, faces, threads)
         self._grid = TriangleGrid(vertices, faces)
@@ -103,10 +106,8 @@ class ScanTarget:
         return nearest_on(points, triangles, self.vertices, self.faces)
 
     def _described(self, found: Near) -> ClosestPoints:
-        corner = np.take(self.faces, found.triangles, axis=0)
-        normal = np.einsum("kc,kcx->kx", found.weights, np.take(self.normals, corner, axis=0))
-        normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
-        on_boundary = np.asarray((self.boundary[corner] & (found.weights > 0.01)).any(axis=1))
+        normal, on_boundary = np.empty_like(found.points), np.empty(len(found.triangles), bool)
+        describe(found.triangles, found.weights, self.faces, self.normals, self.boundary, normal, on_boundary)
         return ClosestPoints(found.points, normal, found.distances, on_boundary)
 
     def targets(

@@ -171,7 +171,7 @@ class Registered:
 class Anatomy(NamedTuple):
     """What a template alone says, the same for every sequence: the assessor of its frames; the core of its face;
     (V,) weights of the skull, and its centre (3,), mm; the regions that smoothing in time tells apart; fast and
-    slow motion; where scans may show other things than skin; the ears."""
+    slow motion; where scans may show other things than skin; the ears; the figures of what a person sees."""
 
     assessor: QualityAssessor
     core: FaceCore
@@ -182,6 +182,7 @@ class Anatomy(NamedTuple):
     slow_motion: SlowMotion
     skin: SkinRegion
     ears: Ears
+    plausibility: Plausibility
 
     @classmethod
     def of(cls, template: Template, levels: Levels) -> Anatomy:
@@ -201,6 +202,9 @@ class Anatomy(NamedTuple):
             SlowMotion(patches),
             SkinRegion.of(template, levels, core),
             Ears.of(vertices, levels),
+            Plausibility(
+                vertices, faces, template.landmarks(), levels.fine.ears, levels.eyeballs, core.areas > 0
+            ),
         )
 
 
@@ -245,14 +249,10 @@ class SequenceTracker:
         self.skull_centre, self.regions = anatomy.skull_centre, anatomy.regions
         self.fast_motion, self.slow_motion = anatomy.fast_motion, anatomy.slow_motion
         self._skin, self._ears = anatomy.skin, anatomy.ears
-        self._plausibility = Plausibility(
-            template.vertices,
-            template.faces,
-            template.landmarks(),
-            levels.fine.ears,
-            levels.eyeballs,
-            self._core.areas > 0,
-            None if neutral is None else (neutral, template.landmarks(neutral)),
+        self._plausibility = (
+            anatomy.plausibility
+            if neutral is None
+            else anatomy.plausibility.of_person(neutral, template.landmarks(neutral))
         )
         self._fitters = (
             self._fitters_of(levels, GENERIC_EARS) if neutral is None else self._personal_fitters()

@@ -23,7 +23,7 @@ def face(small_template):
 @pytest.fixture(scope="module")
 def cheeks(face):
     vertices, faces, marks = face
-    return Cheeks(vertices, faces, marks, core(face), vertices, marks)
+    return Cheeks(vertices, faces, marks, core(face))
 
 
 def core(face):
@@ -83,17 +83,15 @@ def test_along_the_normal_nothing_slides(face, cheeks):
 def test_a_person_is_compared_with_their_own_neutral(face, cheeks):
     vertices, faces, marks = face
     own = slid(face, "left", 9.0)
-    assert Cheeks(vertices, faces, marks, core(face), own, marks).slide(own, marks) == pytest.approx(
-        0, abs=1e-9
-    )
+    assert Cheeks(vertices, faces, marks, core(face)).of_person(own, marks).slide(
+        own, marks
+    ) == pytest.approx(0, abs=1e-9)
     assert cheeks.slide(own, marks) > SLID_MM
 
 
 def test_a_template_without_cheeks_and_unknown_landmarks_say_nothing(face, cheeks):
     vertices, faces, marks = face
-    assert np.isnan(
-        Cheeks(vertices, faces, marks + 500.0, core(face), vertices, marks).slide(vertices, marks)
-    )
+    assert np.isnan(Cheeks(vertices, faces, marks + 500.0, core(face)).slide(vertices, marks))
     missing = marks.copy()
     missing[40] = np.nan
     assert np.isnan(cheeks.slide(vertices, missing))

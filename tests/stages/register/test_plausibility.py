@@ -142,7 +142,7 @@ def test_a_person_has_the_ears_of_their_neutral(face, plausibility):
     share = masks.max(axis=1, keepdims=True)
     own = vertices + share * np.sin(vertices[:, 1:2] / 4) * [0, 0, 9.0]
     nothing = np.zeros(len(vertices), bool)
-    personal = Plausibility(vertices, faces, marks, masks, nothing, nothing, (own, marks))
+    personal = Plausibility(vertices, faces, marks, masks, nothing, nothing).of_person(own, marks)
     assert plausibility.measure(own, marks, marks).ear_drape > 3.4
     assert personal.measure(own, marks, marks).ear_drape == pytest.approx(0, abs=1e-6)
     assert personal.measure(vertices, marks, marks).ear_drape > 3.4
