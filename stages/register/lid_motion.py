@@ -1,13 +1,13 @@
 """How the skin of a lid follows its rim, for the fit of an eye that closes.
 
-The upper lid is a stiff plate, the tarsus, that turns on the eyeball; the skin over it is bound to it, and what goes on
-to the brow unfolds.  So skin near the rim moves as the rim does, and some millimetres above it hardly at all.  A surface
-that is merely elastic spreads the rim's motion evenly up to the brow instead, and holds the rim back; and lid skin is so
-smooth that a scan does not show that it has slid.
+The upper lid is a stiff plate, the tarsus, that turns on the eyeball; the skin over it is bound to it, and what goes
+on to the brow unfolds.  So skin near the rim moves as the rim does, and some millimetres above it hardly at all.  A
+merely elastic surface spreads the rim's motion evenly up to the brow instead, and holds the rim back; and lid skin is
+so smooth that a scan does not show that it has slid.
 
 It is said to the fit by its rest shape: the person's neutral with lids turned about the middle of the eyeball, each
-vertex by a share of what the rim nearest to it has turned by.  How far that is, is what was fitted so far; what the scan
-shows otherwise is what is left for the fit.  An eye that does not close is left alone.
+vertex by a share of what the rim nearest to it has turned by.  That is read off what was fitted so far, and what the
+scan shows otherwise is what is left for the fit.  An eye that does not close is left alone.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mimicme.pipeline.arrays import Floats
-from mimicme.pipeline.template.eyelids import Rims
+from mimicme.pipeline.template.eyelids import LEAST_OPEN, Rims
 from mimicme.stages.register.levels import Levels
 
 UPPER, LOWER = (0.15, 3.0), (0.27, 3.0)
@@ -36,6 +36,8 @@ axis, so that they lie on it."""
 CLOSES_MM = (1.0, 2.0)
 """Mean approach of the rims up to which an eye does not close, and from which on it does: rims that were led by
 landmarks with 1 mm of noise tremble by less than the first."""
+MOST_TURNED = 1.0
+"""Radians; lids go 10 mm on a radius of 12.  A fit that has lost its way takes them no farther."""
 
 
 class LidMotion:
@@ -114,7 +116,7 @@ class _Lids(NamedTuple):
         up = (before[0] - before[1]).mean(axis=0)
         up = up - (up @ across) * across
         opening = float(np.linalg.norm(up))
-        if not opening > 0:
+        if not opening > LEAST_OPEN * width:  # a neutral with closed eyes says nothing of how they close
             return None
         up = up / opening
         out = np.cross(across, up)
@@ -124,7 +126,10 @@ class _Lids(NamedTuple):
             return None
         centre = middle - BEHIND_RIMS * EYEBALL * width * out
         angles = [
-            amount * (_elevation(b - centre, up, out) - _elevation(a - centre, up, out))
+            amount
+            * np.clip(
+                _elevation(b - centre, up, out) - _elevation(a - centre, up, out), -MOST_TURNED, MOST_TURNED
+            )
             for a, b in zip(before, after, strict=True)
         ]
         sample = np.arange(len(before[0]) + 2)

@@ -15,7 +15,7 @@ KNOWN = {
     "ingest": (6, "88e0ee4d75c7"),
     "landmarks": (13, "79e39d1a7758"),
     "align": (5, "327af77b6cf4"),
-    "register": (15, "e756ce017669"),
+    "register": (16, "e756ce017669"),
     "repass": (6, "6603216eecb2"),
     "refine": (11, "27103b1044cf"),
     "bake": (11, "59a0344b02f2"),

@@ -1,4 +1,4 @@
-"""lid_motion: the skin of a closing eye's lids follows their rims, near ones all the way, far ones not; open eyes stay."""
+"""lid_motion: the skin of closing lids follows their rims, near ones wholly, far ones not; open eyes stay."""
 
 from __future__ import annotations
 
@@ -87,6 +87,20 @@ def test_what_shows_between_the_lids_stays_between_them(lids, template, levels):
     high = np.interp(moved[patch, 0], upper[order, 0], upper[order, 1])
     low = np.interp(moved[patch, 0], lower[order, 0], lower[order, 1])
     assert (moved[patch, 1] < high + 0.7).all() and (moved[patch, 1] > low - 0.7).all()
+
+
+def test_a_neutral_with_closed_eyes_says_nothing(template, levels):
+    middle = template.landmarks()[GROUPS["right_eye"]].mean(axis=0)
+    shut = template.vertices.copy()
+    near = np.linalg.norm(shut - middle, axis=1) < 40
+    shut[near, 1] = middle[1] + 0.02 * (shut[near, 1] - middle[1])
+    flung = template.vertices - [0, 30, 0] * (template.vertices[:, 1:2] > middle[1])
+    assert LidMotion(shut, levels).followed(shut, flung) is shut
+
+
+def test_a_fit_that_has_lost_its_way_is_not_followed_to_its_end(lids, template, levels):
+    moved = lids.followed(template.vertices, lowered(template, levels, 0, 200.0)) - template.vertices
+    assert np.linalg.norm(moved, axis=1).max() < 20
 
 
 def test_a_head_that_turns_has_not_closed_its_eyes(lids, template, turn):
