@@ -35,6 +35,7 @@ from mimicme.stages.register.fit import (
     annealed,
 )
 from mimicme.stages.register.levels import Levels
+from mimicme.stages.register.lid_motion import LidMotion
 from mimicme.stages.register.mouth_light import Mouth, light_between_lips
 from mimicme.stages.register.patches import Patches
 from mimicme.stages.register.plausibility import Plausibility
@@ -259,6 +260,7 @@ class SequenceTracker:
         )
         self._fitter = self._fitters.of(False, False)
         self._open_eyes = self._open_eyes_of(neutral)
+        self._lid_motion = None if neutral is None else LidMotion(neutral, levels)
         self._limits = Limits(
             settings.max_s2m_median_mm,
             settings.max_landmark_error_mm,
@@ -396,8 +398,12 @@ class SequenceTracker:
         annealing = annealed(steps, (first, settings.stiffness_end), (scale, 2 * settings.scale_end_mm))
         if self.neutral is None:
             rest, start, annealing = self._with_ears_placed(rest, start, coarse_target, free, annealing)
-        displacement = self._fitter.coarse(rest, coarse_target, start, annealing)
+        # they hold the lids back while they are not in the rest shape, and know of them what has been fitted: twice
+        lids = self._lids(rest, start)
+        displacement = lids + self._fitter.coarse(rest + lids, coarse_target, start - lids, annealing)
         rest, displacement = self._with_head_motion(rest, displacement)
+        lids = self._lids(rest, displacement)
+        rest, displacement = rest + lids, displacement - lids
         skin = self._share(rest + displacement, target, None if before is None else before.skin)
         fit_target = replace(fit_target, skin=weights_of(skin))
         displacement = self._fine(rest, fit_target, displacement)
@@ -411,6 +417,7 @@ class SequenceTracker:
             self._fitters = self._personal_fitters()
             self._fitter = self._fitters.of(False, False)
             self._open_eyes = self._open_eyes_of(stabilised)
+            self._lid_motion = LidMotion(stabilised, self.levels)
         self._previous = Previous(frame.number, stabilised - self._rest, skin)
         return result
 
@@ -453,6 +460,13 @@ class SequenceTracker:
         motion = head_motion(rest[index], found[index], self._skull[index])
         moved = transform(motion, rest)
         return moved, found - moved
+
+    def _lids(self, rest: Floats, displacement: Floats) -> Floats:
+        """(V, 3) how the skin of a closing eye's lids moves from a rest shape (V, 3), the neutral's, if it follows the
+        rims of what a displacement (V, 3) makes of it; see lid_motion.py."""
+        if self._lid_motion is None:
+            return np.zeros_like(rest)
+        return self._lid_motion.followed(rest, rest + displacement) - rest
 
     def _sized_template(self, landmarks: Floats, known: Bools) -> Floats:
         """(V, 3) the template at a person's size, which landmarks (68, 3), as far as `known`, tell.
