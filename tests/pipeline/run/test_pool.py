@@ -14,7 +14,8 @@ import pytest
 from fake_runs import GOOD, HERE, calls, child, digests, go
 
 from mimicme.pipeline.errors import UsageError, raise_if_memory
-from mimicme.pipeline.run.pool import GROWTH_VARIABLE, THREAD_VARIABLES
+from mimicme.pipeline.run.pool import THREAD_VARIABLES
+from mimicme.pipeline.run.worker import GROWTH_VARIABLE
 from mimicme.pipeline.run.work import Job
 
 
