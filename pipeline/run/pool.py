@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from selectors import EVENT_READ, DefaultSelector
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 from mimicme.pipeline.errors import ConfigError
 from mimicme.pipeline.run.worker import Worker
@@ -147,7 +147,7 @@ class LokyPool:
                     hand_out()
                     # a finite wait, to look at the limits
                     for key, _ in selector.select(0.5):
-                        worker: Worker = key.fileobj
+                        worker = cast(Worker, key.fileobj)
                         answer = worker.answer()
                         if answer is not None and not answer.unread:
                             job = gone(worker, kill=False) if answer.leaving else running.pop(worker).job
@@ -168,7 +168,7 @@ class LokyPool:
                                 yield job, Killed(why)
                         hand_out()  # at once: what goes on from this one finds in this worker what it left there
                     now = time.monotonic()
-                    for worker in [worker for worker, one in running.items() if now > one.ends]:
+                    for worker in [late for late, one in running.items() if now > one.ends]:
                         job = gone(worker)
                         deaths.pop(id(job), None)
                         yield job, Killed(_too_long(self._limit_s(job)))

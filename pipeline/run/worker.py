@@ -223,13 +223,11 @@ class _Growth:
 
 
 def _resident_bytes() -> int | None:
-    """Memory that this process holds now; None where the system does not say it in a file, nor psutil."""
-    try:
+    """Memory that this process holds; where the system does not say it in a file (macOS), the most that it ever held."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, IndexError):
-        pass
-    try:
-        import psutil
-    except ImportError:
+    if sys.platform != "darwin":
         return None
-    return int(psutil.Process().memory_info().rss)
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
