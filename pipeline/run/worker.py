@@ -223,7 +223,7 @@ class _Growth:
 
 
 def _resident_bytes() -> int | None:
-    """Memory that this process holds; where the system does not say it in a file (macOS), the most that it ever held."""
+    """Memory that this process holds; where no file says it (macOS), the most that it ever held."""
     with contextlib.suppress(OSError, ValueError, IndexError):
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     if sys.platform != "darwin":
