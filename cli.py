@@ -29,7 +29,7 @@ from mimicme.stages import FLOW
 
 if TYPE_CHECKING:
     from mimicme.commands.verify import Finding
-    from mimicme.pipeline.items import Item
+    from mimicme.pipeline.items import Item, Shard
     from mimicme.pipeline.workspace import Workspace
 
 MB_A_FRAME = 2.2
@@ -60,6 +60,18 @@ def _columns(_: click.Context, option: click.Parameter, given: tuple[str, ...]) 
         if not name or not column:
             raise click.BadParameter(f"'{name}={column}' is not NAME=COLUMN, as in subject=ID", param=option)
     return pairs
+
+
+def _shard(_: click.Context, option: click.Parameter, given: str | None) -> Shard | None:
+    """`I/N`, from 1."""
+    from mimicme.pipeline.items import Shard
+
+    if given is None:
+        return None
+    number, _slash, count = given.partition("/")
+    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count) <= 100_000):
+        raise click.BadParameter(f"'{given}' is not I/N, as in 1/16 for the first of sixteen", param=option)
+    return Shard(int(number), int(count))
 
 
 settings_options = stacked(
@@ -370,6 +382,12 @@ def init(workspace: Path, dry_run: bool, **declared: Any) -> None:
 @click.option("--until", "last", metavar="STAGE", help="Last stage.")
 @_release_option
 @_detector_option
+@click.option(
+    "--shard",
+    metavar="I/N",
+    callback=_shard,
+    help="One of N runs side by side, as of an array job: its subjects, no release.",
+)
 def run_command(workspace: Path, **options: Any) -> None:
     """Bring every stage up to date, from captures to the release."""
     _run(workspace, **options)

@@ -135,6 +135,23 @@ class Part:
 
 
 @dataclass(frozen=True)
+class Shard:
+    """A share of the subjects that one of several runs on one workspace works on (`run --shard`): number `number` (from
+    1) of `count`.  The shards of a release are something else."""
+
+    number: int
+    count: int
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.count}"
+
+    @property
+    def suffix(self) -> str:
+        """For the names of its own files."""
+        return f"{self.number}-of-{self.count}"
+
+
+@dataclass(frozen=True)
 class Captures:
     """What the whole workspace declares about its raw captures (section `[captures]` of mimicme.toml).
 

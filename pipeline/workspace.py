@@ -9,6 +9,8 @@ WORKSPACE/runs/<UTC stamp>/                        config.toml, given.json, vers
 WORKSPACE/heads.jsonl                              the checkpoint index that the last run saved; may be deleted
 WORKSPACE/settled.txt                              subjects of whom the last run found everything done; may be deleted
 WORKSPACE/listing.txt, standing.txt                what `status` is told from (`run.standing`); may be deleted
+WORKSPACE/heads-2-of-8.jsonl, settled-2-of-8.txt   the same of a run of a shard, until a whole run takes them over
+WORKSPACE/.lock, .lock-2-of-8, .lock-template      held by a run, by that of a shard, by who prepares the template
 WORKSPACE/packed.jsonl                             what the last pack saw of checkpoints and shards; may be deleted
 WORKSPACE/withdrawn.txt, withdrawn.key             who may not come back, as keyed hashes; and the key
 WORKSPACE/review.csv                               what a person who looked says of frames (`pipeline.review`)
@@ -35,7 +37,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from mimicme.pipeline import config as configs
 from mimicme.pipeline.captures import bu_names
@@ -46,7 +48,7 @@ from mimicme.pipeline.captures.layouts import safe_name
 from mimicme.pipeline.captures.who import person_key
 from mimicme.pipeline.config import Config
 from mimicme.pipeline.errors import ConfigError, InputError, MissingDependencyError, UsageError
-from mimicme.pipeline.items import Captures, Item, Part, Sequence
+from mimicme.pipeline.items import Captures, Item, Part, Sequence, Shard
 from mimicme.pipeline.review import EXTENSION as CORRECTED
 from mimicme.pipeline.review import Review, read_corrections, reviewed
 from mimicme.pipeline.stage import Stage
@@ -68,6 +70,7 @@ _PART = re.compile(r"([^@]+)@part-(\d{4,})-of-(\d{4,})\.h5")
 _KEYED = "hmac-sha256:"
 
 
+_SHARD_LOCK = re.compile(r"\.lock-(\d+)-of-(\d+)")
 _TEMPORARY = re.compile(r"\.[^/]+\.\d+\.tmp")
 
 
@@ -397,6 +400,23 @@ class Workspace:
         """Where a run saves of whom everything is done (`run.settled`); may be deleted."""
         return self.root / "settled.txt"
 
+    def saved(self, path: Path, shard: Shard | None = None) -> tuple[Path, list[Path]]:
+        """Where a run saves its checkpoint index, or its ledger; and where else there may be some of it.
+
+        Args:
+            path: `checkpoint_index` or `ledger`.
+            shard: of the run; None: a whole one.
+        """
+        own = path if shard is None else path.with_name(f"{path.stem}-{shard.suffix}{path.suffix}")
+        return own, [file for file in (path, *self.of_shards(path)) if file != own]
+
+    def of_shards(self, path: Path) -> list[Path]:
+        """The files that runs of shards have in place of `checkpoint_index` or `ledger`."""
+        named = re.compile(rf"{re.escape(path.stem)}-\d+-of-\d+{re.escape(path.suffix)}")
+        return sorted(
+            p for p in self.root.glob(f"{path.stem}-*-of-*{path.suffix}") if named.fullmatch(p.name)
+        )
+
     @property
     def listing(self) -> Path:
         """Where a run saves what the catalogue lists (`run.standing`); may be deleted."""
@@ -482,7 +502,7 @@ class Workspace:
         return digest if source == made_from and self.template.is_file() else None
 
     def prepare_template(self) -> Template:
-        """Prepare the template anew.  Only the parent process of a run calls this, holding the lock.
+        """Prepare the template anew.  Only the parent process of a run calls this, holding the `template_lock`.
 
         Raises:
             InputError, MissingDependencyError: see `template.prepare`.
@@ -538,17 +558,90 @@ class Workspace:
         return tuple(one for one in said if not one.strip().startswith(_OF_CONSENT))
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Hold the workspace for one run.  The system lets go of it however the process ends.
+    def lock(self, shard: Shard | None = None, sees: str = "") -> Iterator[None]:
+        """Hold the workspace for one run, or for that of one shard beside those of others.  The system lets go of it
+        however the process ends.
+
+        Args:
+            shard: the shard; None: nothing else may go on.
+            sees: digest of who is in which shard; all that run at the same time must agree.
 
         Raises:
             UsageError: another run holds it, which is named by host and process; or it cannot be written.
         """
         import fcntl
 
-        path = self.root / ".lock"
+        with self._lock_file(".lock") as whole:
+            if not _locked(whole, fcntl.LOCK_EX if shard is None else fcntl.LOCK_SH):
+                held = [f"shard {one}: {said}" for one, said in self._running_shards().items()]
+                raise UsageError(
+                    "another run is working on this workspace",
+                    where=self.root,
+                    seen=", ".join(held) or _said_in(whole) or "an unnamed process",
+                    todo="Wait for it, or stop it.",
+                )
+            if shard is None:
+                for path, _ in self._shard_locks():  # none is held: a shard holds the other one too
+                    path.unlink(missing_ok=True)
+                _say_in(whole, _this_process())
+                yield
+                return
+            with self._lock_file(f".lock-{shard.suffix}") as own:
+                if not _locked(own, fcntl.LOCK_EX):
+                    raise UsageError(
+                        f"shard {shard} of this workspace is being worked on",
+                        where=self.root,
+                        seen=_said_in(own) or "an unnamed process",
+                        todo="Wait for it, or stop it.",
+                    )
+                # said before the others are looked at: of two that begin together one sees the other at least
+                _say_in(own, f"{_this_process()}\n{sees}")
+                self._agree(shard, sees)
+                yield
+
+    def _agree(self, shard: Shard, sees: str) -> None:
+        """Whether the shards that run are shards of the same.
+
+        Raises:
+            UsageError: one is not.
+        """
+        for path, other in self._shard_locks():
+            if other == shard or (said := _held_by(path)) is None:
+                continue
+            process, _, digest = said.partition("\n")
+            if other.count != shard.count:
+                raise UsageError(
+                    f"shard {shard} would overlap with shard {other}, which is being worked on",
+                    where=self.root,
+                    seen=process,
+                    todo=f"Give all of them the same number of shards, or wait until those of {other.count} are over.",
+                )
+            if digest and digest != sees:
+                raise UsageError(
+                    f"shard {shard} would divide the subjects otherwise than shard {other}, which is being worked on",
+                    where=self.root,
+                    seen=f"{process}: it began with other captures, verdicts or consent than there are now",
+                    todo="Wait until the shards that run are over, then begin all of them anew: what is done stays.",
+                )
+
+    @contextmanager
+    def template_lock(self, wait: Callable[[], None] = lambda: None) -> Iterator[None]:
+        """Held by the run that prepares the template, for which those of other shards wait.
+
+        Args:
+            wait: called before it is waited for another one.
+        """
+        import fcntl
+
+        with self._lock_file(".lock-template") as handle:
+            if not _locked(handle, fcntl.LOCK_EX, attempts=1):
+                wait()
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+
+    def _lock_file(self, name: str) -> IO[str]:
         try:
-            handle = open(path, "a+")  # noqa: SIM115 - closed by the `with` below
+            return open(self.root / name, "a+")
         except OSError as error:
             raise UsageError(
                 "the workspace cannot be written",
@@ -556,29 +649,20 @@ class Workspace:
                 seen=error.strerror,
                 todo="See to its permissions, and whether its disk is mounted read-only.",
             ) from error
-        with handle:
-            for attempt in range(5):
-                try:
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except OSError as error:
-                    if error.errno not in (errno.EAGAIN, errno.EACCES):
-                        raise
-                    if attempt < 4:  # `status` holds it for an instant
-                        time.sleep(0.1)
-                        continue
-                    handle.seek(0)
-                    raise UsageError(
-                        "another run is working on this workspace",
-                        where=self.root,
-                        seen=handle.read().strip() or "an unnamed process",
-                        todo="Wait for it, or stop it.",
-                    ) from error
-            handle.seek(0)
-            handle.truncate()
-            handle.write(f"process {os.getpid()} on {platform.node() or 'this machine'}\n")
-            handle.flush()
-            yield
+
+    def _shard_locks(self) -> Iterator[tuple[Path, Shard]]:
+        """The lock files of shards, held or not, in order."""
+        found = []
+        for path in self.root.glob(".lock-*-of-*"):
+            if named := _SHARD_LOCK.fullmatch(path.name):
+                found.append((Shard(int(named[1]), int(named[2])), path))
+        for shard, path in sorted(found, key=lambda one: (one[0].count, one[0].number)):
+            yield path, shard
+
+    def _running_shards(self) -> dict[Shard, str]:
+        """The shards that are being worked on now, each with its process."""
+        held = ((shard, _held_by(path)) for path, shard in self._shard_locks())
+        return {shard: said.partition("\n")[0] for shard, said in held if said is not None}
 
     def running(self) -> bool:
         """Whether a run holds the workspace now.  Changes nothing."""
@@ -586,35 +670,37 @@ class Workspace:
 
     def running_process(self) -> str | None:
         """The run that holds the workspace now, as `process 12 on HOST`; empty where it has not said; None: there is
-        none.  Changes nothing."""
-        import fcntl
-
-        path = self.root / ".lock"
-        try:
-            with open(path) as handle:
-                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except FileNotFoundError:
+        none.  Of several shards the first, and how many there are.  Changes nothing."""
+        whole = _held_by(self.root / ".lock")
+        if whole is not None:
+            return whole
+        shards = self._running_shards()
+        if not shards:
             return None
-        except OSError:
-            try:
-                return path.read_text().strip()
-            except (OSError, UnicodeDecodeError):
-                return ""
-        return None
+        first, said = next(iter(shards.items()))
+        return f"{said} (shard {first}{f', {len(shards)} shards are worked on' if len(shards) > 1 else ''})"
 
-    def remove_temporary_files(self, stages: Iterable[str]) -> int:
+    def remove_temporary_files(self, stages: Iterable[str], subjects: Iterable[str] | None = None) -> int:
         """Remove what a killed run left half written; only while holding the lock.
 
         Args:
             stages: names of the stages.  Nothing is looked at but their folders, those of the template, the
                 runs and the failures, and what lies beside the release.
+            subjects: of a shard, whose folders alone are looked at; None: everything.
 
         Returns:
             How many files.
         """
-        stale = [p for p in self.root.glob(".*.tmp") if p.is_file() and _TEMPORARY.fullmatch(p.name)]
-        for name in ("template", "runs", "failures", *stages):
-            for folder, _, names in os.walk(self.root / name):
+        if subjects is None:
+            stale = [p for p in self.root.glob(".*.tmp") if p.is_file() and _TEMPORARY.fullmatch(p.name)]
+            roots = ["template", "runs", "failures", *stages]
+        else:
+            stale, named = [], list(subjects)
+            roots = [
+                f"{above}{stage}/{name}" for stage in stages for above in ("", "failures/") for name in named
+            ]
+        for root in roots:
+            for folder, _, names in os.walk(self.root / root):
                 found = [n for n in names if n[-4:] == ".tmp" and _TEMPORARY.fullmatch(n)]
                 if found and not self._holds_captures(Path(folder)):
                     stale += [Path(folder, n) for n in found]
@@ -715,8 +801,10 @@ class Workspace:
         ):  # before anything is removed: killed in between, it does not come back
             self._keep_out(name)
         self._catalogue = None
-        self.checkpoint_index.unlink(missing_ok=True)
-        for saved in (self.ledger, self.listing, self.standing):
+        for path in (self.checkpoint_index, self.ledger):
+            for saved in (path, *self.of_shards(path)):
+                saved.unlink(missing_ok=True)
+        for saved in (self.listing, self.standing):
             saved.unlink(missing_ok=True)
         self.packed.unlink(missing_ok=True)
         removed: list[Path] = []
@@ -754,6 +842,55 @@ class Workspace:
         new = old.without(lambda subject: subject == name or person_key(subject) == key)
         if len(new.lines) < len(old.lines):
             new.write(path)
+
+
+def _this_process() -> str:
+    return f"process {os.getpid()} on {platform.node() or 'this machine'}"
+
+
+def _locked(handle: IO[str], how: int, attempts: int = 5) -> bool:
+    """Lock an opened file, unless somebody else holds it."""
+    import fcntl
+
+    for attempt in range(attempts):
+        try:
+            fcntl.flock(handle, how | fcntl.LOCK_NB)
+            return True
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EACCES):
+                raise
+        if attempt < attempts - 1:  # `status` holds it for an instant
+            time.sleep(0.1)
+    return False
+
+
+def _held_by(path: Path) -> str | None:
+    """What the process says that holds a lock file for itself; None: none does."""
+    import fcntl
+
+    try:
+        with open(path) as handle:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return None
+    except OSError:
+        try:
+            return path.read_text().strip()
+        except (OSError, UnicodeDecodeError):
+            return ""
+    return None
+
+
+def _said_in(handle: IO[str]) -> str:
+    handle.seek(0)
+    return handle.read().partition("\n")[0]
+
+
+def _say_in(handle: IO[str], text: str) -> None:
+    handle.seek(0)
+    handle.truncate()
+    handle.write(f"{text}\n")
+    handle.flush()
 
 
 def _check_place(folder: Path, captures: str | Path, stages: Iterable[str], replace_settings: bool) -> None:

@@ -6,7 +6,8 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -173,16 +174,36 @@ class CheckpointIndex:
         root: the workspace's folder.
         file: where an earlier run saved its index (`save`).  An entry counts only while the checkpoint's times, size
             and inode are still those; a file that cannot be read is as good as none.
+        others: files that runs of shards saved, or, for one of these, the whole run; they are read and not written.
+        subjects: of whom alone anything is asked and saved; None: of everybody.
     """
 
-    def __init__(self, root: Path, file: Path) -> None:
-        self._root, self._file = root, file
+    def __init__(
+        self,
+        root: Path,
+        file: Path,
+        others: Iterable[Path] = (),
+        subjects: Collection[str] | None = None,
+    ) -> None:
+        self._root, self._file, self._others = root, file, tuple(others)
+        self._subjects = None if subjects is None else frozenset(subjects)
         # by path as text, of which there is one anyway: half a million more of `Path` would be 0.2 GB
         self._entries: dict[str, IndexEntry] = {}
         self._loaded: frozenset[str] | None = None  # paths in the file; None: not looked at yet
         self._aside: frozenset[str] = frozenset()
         self._dropped: set[str] = set()  # what the file may still hold of them does not count
         self._changed = False
+        self._seen: dict[str, CheckpointSummary | None] | None = None  # while each file is looked at once
+
+    @contextmanager
+    def each_once(self) -> Iterator[None]:
+        """Look at the file of a checkpoint once in this block, however often it is asked for: what follows from many
+        items of one person asks for each of them some ten times."""
+        self._seen = {}
+        try:
+            yield
+        finally:
+            self._seen = None
 
     def set_aside(self, subjects: Iterable[str]) -> None:
         """Leave the entries of subjects of whom nothing will be asked in the file, until something is."""
@@ -191,8 +212,12 @@ class CheckpointIndex:
 
     def _load(self, aside: frozenset[str]) -> None:
         self._aside = aside
-        saved = _load(self._root, self._file, aside)
+        saved = _load(self._root, self._file, aside, self._subjects)
         self._loaded = frozenset(saved)
+        for file in self._others:
+            # what is newer was read of the file as it is now; what is not, is found out by its signature
+            saved |= _load(self._root, file, aside, self._subjects)
+        self._changed |= len(saved) > len(self._loaded)
         self._entries = {k: v for k, v in saved.items() if k not in self._dropped} | self._entries
 
     def _drop(self, path: Path) -> None:
@@ -201,18 +226,26 @@ class CheckpointIndex:
 
     def read(self, path: Path) -> CheckpointSummary | None:
         """The summary of the checkpoint at `path`; None when there is none, or none that can be read."""
+        if self._seen is None:
+            return self._read(path)
+        name = str(path)
+        if name not in self._seen:
+            self._seen[name] = self._read(path)
+        return self._seen[name]
+
+    def _read(self, path: Path) -> CheckpointSummary | None:
         if self._loaded is None:
             self._load(self._aside)
         if self._aside and path.parent.name in self._aside:
             self._load(frozenset())
-        signature = _signature(path)
+        signature, name = _signature(path), str(path)
         if signature is None:
-            if str(path) in self._entries:
+            if name in self._entries:
                 self._drop(path)
             return None
-        entry = self._entries.get(str(path))
+        entry = self._entries.get(name)
         if entry is None or entry[0] != signature:
-            entry = self._entries[str(path)] = (signature, _read_summary(path))
+            entry = self._entries[name] = (signature, _read_summary(path))
             self._changed = True
         return entry[1]
 
@@ -247,15 +280,19 @@ class CheckpointIndex:
         return {path: entry for path, entry in self._entries.items() if os.path.exists(path)}
 
 
-def _load(root: Path, file: Path, aside: frozenset[str] = frozenset()) -> dict[str, IndexEntry]:
+def _load(
+    root: Path, file: Path, aside: frozenset[str] = frozenset(), subjects: frozenset[str] | None = None
+) -> dict[str, IndexEntry]:
     entries: dict[str, IndexEntry] = {}
     try:
         with open(file, encoding="utf-8") as handle:
             if handle.readline().rstrip() != _FIRST_LINE:
                 return {}
             for line in handle:
-                if aside and line.split("/", 2)[1] in aside:
-                    continue
+                if aside or subjects is not None:
+                    subject = line.split("/", 2)[1]
+                    if subject in aside or (subjects is not None and subject not in subjects):
+                        continue
                 name, signature, *record = json.loads(line)
                 path = os.path.join(root, name)  # one that is not below the root is asked for by nobody
                 entries[path] = tuple(signature), CheckpointSummary.from_record(*record)

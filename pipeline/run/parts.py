@@ -39,7 +39,9 @@ class PartScheduler:
 
     def __init__(self, plan: Plan, stage: Stage, force: bool) -> None:
         self._plan, self._stage, self._force = plan, stage, force
-        self._existing = plan.workspace.parts(stage.name) if stage.parts else {}
+        # of others than a shard's own subjects other runs may be making some
+        subjects = None if plan.shard is None else plan.catalogue.subjects
+        self._existing = plan.workspace.parts(stage.name, subjects) if stage.parts else {}
         self._splits: dict[Item, _Split] = {}
 
     def ready_jobs(self, job: Job) -> list[Job]:

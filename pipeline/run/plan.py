@@ -28,7 +28,7 @@ from mimicme.pipeline.checkpoint import fingerprint
 from mimicme.pipeline.config import Config, settings_record
 from mimicme.pipeline.corpus import Corpus
 from mimicme.pipeline.errors import CheckpointError, listed
-from mimicme.pipeline.items import Captures, Item, Sequence
+from mimicme.pipeline.items import Captures, Item, Sequence, Shard
 from mimicme.pipeline.run.checkpoint_index import CheckpointIndex, CheckpointSummary, Failure, read_record
 from mimicme.pipeline.run.settled import Ledger, Settled, Signatures
 from mimicme.pipeline.sources import unchanged
@@ -102,6 +102,7 @@ class Plan:
         template: digest of the prepared template; None when it is not prepared.
         without_index: the checkpoint index that the last run saved is not read: it takes longer than to open a few
             checkpoints.
+        shard: of whose run it is, which keeps index and ledger of its own; the catalogue lists its subjects alone.
     """
 
     def __init__(
@@ -112,14 +113,20 @@ class Plan:
         catalogue: Catalogue,
         template: str | None,
         without_index: bool = False,
+        shard: Shard | None = None,
     ) -> None:
         self.workspace = workspace
         self.config = config
         self.stages = tuple(stages)
         self.catalogue = catalogue
         self.template = template
-        index = Path(os.devnull) if without_index else workspace.checkpoint_index
-        self.index = CheckpointIndex(workspace.root, index)
+        self.shard = shard
+        if without_index:
+            self.index = CheckpointIndex(workspace.root, Path(os.devnull))
+        else:
+            file, others = workspace.saved(workspace.checkpoint_index, shard)
+            own = None if shard is None else catalogue.subjects
+            self.index = CheckpointIndex(workspace.root, file, others, own)
         self.captures = workspace.captures
         self.states = _States()
         self.ledger: Ledger | None = None
@@ -141,7 +148,8 @@ class Plan:
         """Find out who is settled, so that the items of these need not be looked at."""
         if any(self.uses_corpus(stage) for stage in self.stages):
             return  # everybody's items follow from everybody's
-        self.ledger = Ledger(self.workspace.ledger, self.key)
+        file, others = self.workspace.saved(self.workspace.ledger, self.shard)
+        self.ledger = Ledger(file, self.key, others)
         signatures = self.signatures()
         found = {}
         for subject, one in self.ledger.subjects.items():

@@ -6,19 +6,21 @@ that it was working on is tried again in a fresh one, at last alone; everything 
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import signal
 import sys
-import threading
 import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from selectors import EVENT_READ, DefaultSelector
+from typing import Any, Protocol, TypeVar, cast
 
 from mimicme.pipeline.errors import ConfigError
+from mimicme.pipeline.run.worker import Worker
 
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -32,11 +34,6 @@ THREAD_VARIABLES = (
 )
 START_S = 60.0
 """What a worker may take to start, besides the limit of its first job."""
-GROWTH_VARIABLE = "LOKY_MAX_MEMORY_LEAK_SIZE"
-"""Bytes by which a worker may grow after its first job; loky reads it in the worker as that starts, and ends a worker
-between two jobs that grew by more.  A value set in the environment is kept."""
-MAX_GROWTH_BYTES = 4 << 30
-"""What it is set to.  loky's own 0.3 GB is for leaks; ours grow by what they keep: templates, factorisations."""
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -95,15 +92,14 @@ class InProcessPool:
 
 @dataclass
 class _Running:
-    """A job that a worker has: which worker, and from when on it takes too long (`time.monotonic`)."""
+    """A job that a worker has, and from when on it takes too long (`time.monotonic`)."""
 
     job: Any
-    place: int
     ends: float
 
 
 class LokyPool:
-    """Worker processes of loky, each an executor of its own, so that the death of one takes no other with it.
+    """Worker processes, which loky starts; the death of one takes no other with it.
 
     A job whose worker died is tried again beside the others, and when that worker dies too, once more when nothing
     else runs and it has the machine's memory for itself.  One that takes longer than its limit is ended with its
@@ -117,111 +113,104 @@ class LokyPool:
     def __init__(self, workers: int, limit_s: Callable[[Any], float] = lambda job: math.inf) -> None:
         self.workers = workers
         self._limit_s = limit_s
-        self._executors: dict[int, Any] = {}
+        self._alive: list[Worker] = []
+        self._left: list[Worker] = []
+        """Those whose job nobody asks for any more, or that end by themselves."""
 
     def map(self, work: Callable[[J], R], queue: deque[J]) -> Iterator[tuple[J, R | Killed]]:
-        from concurrent.futures import FIRST_COMPLETED, wait
-
-        running: dict[Any, _Running] = {}
+        running: dict[Worker, _Running] = {}
         deaths: dict[int, int] = {}  # of workers, by the identity of the job that they had
         alone: deque[J] = deque()
-        while queue or running or alone:
-            if not queue and not running:
-                queue.append(alone.popleft())
-            busy = {one.place for one in running.values()}
-            for place in (place for place in range(self.workers) if place not in busy):
-                if not queue:
-                    break
-                ends = (
-                    time.monotonic() + self._limit_s(queue[0]) + (0 if place in self._executors else START_S)
-                )
-                future = self._submit(place, work, queue[0])
-                running[future] = _Running(queue.popleft(), place, ends)
-            # a finite wait lets Ctrl-C through at once
-            done, _ = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
-            for future in done:
-                one = running.pop(future)
-                if not self._died(future):
-                    deaths.pop(id(one.job), None)
-                    yield one.job, future.result()
-                    continue
-                self._end(one.place)
-                count = deaths[id(one.job)] = deaths.get(id(one.job), 0) + 1
-                if count == 1:
-                    queue.appendleft(one.job)
-                elif count == 2:
-                    alone.append(one.job)
-                else:
-                    del deaths[id(one.job)]
-                    yield one.job, Killed(_how_it_ended(str(future.exception())))
-            now = time.monotonic()
-            for future in [f for f, one in running.items() if now > one.ends and not f.done()]:
-                one = running.pop(future)
-                self._end(one.place)
-                deaths.pop(id(one.job), None)
-                yield one.job, Killed(_too_long(self._limit_s(one.job)))
+        with DefaultSelector() as selector:
+            for worker in self._alive:
+                selector.register(worker, EVENT_READ)
 
-    def _submit(self, place: int, work: Callable[[J], R], job: J) -> Any:
-        """Hand a job to a worker.
+            def hand_out() -> None:
+                while queue and len(running) < self.workers:
+                    self._hand_out(work, queue.popleft(), running, selector)
+
+            def gone(worker: Worker, kill: bool = True) -> J:
+                """What it worked on; another worker takes its place."""
+                selector.unregister(worker)
+                if kill:
+                    worker.end(kill=True)  # before it is forgotten: an interrupted end is tried again
+                else:
+                    worker.let_go()
+                    self._left.append(worker)
+                self._alive.remove(worker)
+                return running.pop(worker).job
+
+            try:
+                while queue or running or alone:
+                    if not queue and not running:
+                        queue.append(alone.popleft())
+                    hand_out()
+                    # a finite wait, to look at the limits
+                    for key, _ in selector.select(0.5):
+                        worker = cast(Worker, key.fileobj)
+                        answer = worker.answer()
+                        if answer is not None and not answer.unread:
+                            job = gone(worker, kill=False) if answer.leaving else running.pop(worker).job
+                            deaths.pop(id(job), None)
+                            if answer.error is not None:
+                                raise answer.error
+                            yield job, answer.result
+                        else:
+                            why = _how_it_ended(worker.how_it_ended()) if answer is None else answer.unread
+                            job = gone(worker)
+                            count = deaths[id(job)] = deaths.get(id(job), 0) + 1
+                            if count == 1:
+                                queue.appendleft(job)
+                            elif count == 2:
+                                alone.append(job)
+                            else:
+                                del deaths[id(job)]
+                                yield job, Killed(why)
+                        hand_out()  # at once: what goes on from this one finds in this worker what it left there
+                    now = time.monotonic()
+                    for worker in [late for late, one in running.items() if now > one.ends]:
+                        job = gone(worker)
+                        deaths.pop(id(job), None)
+                        yield job, Killed(_too_long(self._limit_s(job)))
+            finally:
+                for worker in running:  # nobody asks for their answers any more
+                    self._alive.remove(worker)
+                    self._left.append(worker)
+
+    def _hand_out(
+        self, work: Callable[[J], R], job: J, running: dict[Worker, _Running], selector: DefaultSelector
+    ) -> None:
+        """Give a job to a worker that has none; the last one that had one, or a new one.
 
         Raises:
             ConfigError: no worker process can be started.
         """
+        ends = time.monotonic() + self._limit_s(job)
+        worker = next((worker for worker in self._alive if not worker.busy), None)
+        if worker is None:
+            worker = self._start()
+            selector.register(worker, EVENT_READ)
+            ends += START_S
+        running[worker] = _Running(job, ends)
+        worker.give(work, job)
+
+    def _start(self) -> Worker:
+        worker = Worker()
+        self._alive.append(worker)  # before there is a process: an interruption meanwhile finds it
         try:
-            return self._start(place).submit(work, job)
-        except _broken():  # noqa: B030 - a tuple made at run time, loky is imported late
-            self._end(place)
-        try:
-            return self._start(place).submit(work, job)
-        except _broken() as error:  # noqa: B030
+            worker.start(dict.fromkeys(THREAD_VARIABLES, "1"))
+        except OSError as error:
+            self._alive.remove(worker)
             raise ConfigError("worker processes cannot be started", seen=error) from error
-
-    def _died(self, future: Any) -> bool:
-        return isinstance(future.exception(), _broken())
-
-    def _start(self, place: int) -> Any:
-        if place not in self._executors:
-            from loky import ProcessPoolExecutor
-
-            # a worker that grew too large ended between two jobs and another took its place
-            warnings.filterwarnings("ignore", "A worker (stopped|was restarted) while some jobs", UserWarning)
-            growth = os.environ.get(GROWTH_VARIABLE, str(MAX_GROWTH_BYTES))
-            self._executors[place] = ProcessPoolExecutor(
-                max_workers=1,
-                env=dict.fromkeys(THREAD_VARIABLES, "1") | {GROWTH_VARIABLE: growth},
-                initializer=_begin_worker,
-                initargs=(os.getpid(),),
-            )
-        return self._executors[place]
-
-    def _end(self, place: int) -> None:
-        """End a worker, whatever it is doing."""
-        if place in self._executors:
-            self._executors[place].shutdown(wait=True, kill_workers=True)
-            del self._executors[place]  # not before: an interrupted end is tried again
+        return worker
 
     def close(self, kill: bool = False) -> None:
-        ends = [
-            threading.Thread(target=executor.shutdown, kwargs={"wait": True, "kill_workers": kill})
-            for executor in self._executors.values()
-        ]
-        started = []
-        for end in ends:  # all at once, not one after the other
-            try:
-                end.start()
-                started.append(end)
-            except RuntimeError:  # no memory for a thread
-                end.run()
-        for end in started:
-            end.join()
-        self._executors.clear()  # not before: an interrupted close is tried again
-
-
-def _broken() -> tuple[type[BaseException], ...]:
-    from loky import BrokenProcessPool
-    from loky.process_executor import ShutdownExecutorError
-
-    return (BrokenProcessPool, ShutdownExecutorError)
+        workers = [*self._alive, *self._left]
+        for worker in workers:  # all at once, not one after the other
+            worker.let_go()
+        for worker in workers:
+            worker.end(kill)
+        self._alive, self._left = [], []  # not before: an interrupted close is tried again
 
 
 def _too_long(limit_s: float) -> str:
@@ -230,25 +219,11 @@ def _too_long(limit_s: float) -> str:
     )
 
 
-def _how_it_ended(text: str) -> str:
-    """What a broken pool's message says about the way its worker ended."""
-    for number in sorted(signal.Signals, key=int):
-        if f"{number.name}(" in text or f"{{{-int(number)}}}" in text:
-            hint = ", often for want of memory" if number.name == "SIGKILL" else ""
-            return f"its worker process was ended by {number.name}{hint}"
+def _how_it_ended(code: int | None) -> str:
+    """What the exit code of a worker says about the way it ended."""
+    if code is not None and code < 0:
+        with contextlib.suppress(ValueError):
+            name = signal.Signals(-code).name
+            hint = ", often for want of memory" if name == "SIGKILL" else ""
+            return f"its worker process was ended by {name}{hint}"
     return "its worker process ended without an answer"
-
-
-def _begin_worker(parent: int) -> None:
-    """Ctrl-C is the parent's to handle; a worker whose parent is gone goes too, its file unfinished."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    if sys.platform == "win32":
-        return
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.2)
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    threading.Thread(target=watch, daemon=True, name="parent-watch").start()

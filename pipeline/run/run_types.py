@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mimicme.pipeline.items import Shard
+
 
 @dataclass(frozen=True)
 class RunOptions:
@@ -18,6 +20,7 @@ class RunOptions:
         force: make again what is current.
         dry_run: say what would run and why; write nothing.
         output: where the release goes; None: into the workspace.
+        shard: work on its subjects alone, beside the runs of the other shards, and write no release.
     """
 
     jobs: int | None = None
@@ -29,6 +32,7 @@ class RunOptions:
     force: bool = False
     dry_run: bool = False
     output: Path | None = None
+    shard: Shard | None = None
 
 
 @dataclass

@@ -9,6 +9,7 @@ import json
 import math
 import os
 import re
+import shlex
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -33,6 +34,7 @@ from mimicme.pipeline.run.parts import failed
 from mimicme.pipeline.run.plan import RELEASE, ItemState, Plan, release_fingerprint
 from mimicme.pipeline.run.pool import Killed, Pool
 from mimicme.pipeline.run.progress import (
+    INTERVAL_S,
     STAGE_TABLE,
     Console,
     Progress,
@@ -47,6 +49,7 @@ from mimicme.pipeline.run.run_types import RunOptions, RunResult, StageResult
 from mimicme.pipeline.run.runlog import RunLog
 from mimicme.pipeline.run.selection import Selection
 from mimicme.pipeline.run.settled import Signatures, purge
+from mimicme.pipeline.run.shard import of_shard
 from mimicme.pipeline.run.standing import Standing, forget
 from mimicme.pipeline.run.tallies import settle, settle_one, tallies
 from mimicme.pipeline.run.work import Job, Outcome, execute, failed_outcome
@@ -102,14 +105,59 @@ def run(
         console.say(message)
     for sentence in catalogue.rates if chosen[:1] == all_stages[:1] else ():
         console.say(sentence)
+    shard, sees = options.shard, ""
+    if shard is not None:
+        chosen = _stages_of_shard(chosen, all_stages, config, options)
+        catalogue, sees = of_shard(catalogue, shard)
+        console.say(
+            f"Shard {shard}: {len(catalogue.subjects)} subjects, {len(catalogue.sequences)} sequences, "
+            f"{catalogue.frame_count} frames."
+        )
     selection = Selection.make(catalogue, options.only, all_stages, chosen)
     if options.dry_run:
-        plan = Plan(workspace, config, all_stages, catalogue, workspace.template_digest())
+        plan = Plan(
+            workspace, config, all_stages, catalogue, workspace.template_digest(), shard=options.shard
+        )
         if not (options.force or options.only):
             plan.use_ledger()
         return DryRun(plan, options, chosen, selection, console).run()
-    with workspace.lock():
-        return _Run(workspace, config, catalogue, all_stages, options, chosen, selection, console).run()
+    with workspace.lock(shard, sees):
+        result = _Run(workspace, config, catalogue, all_stages, options, chosen, selection, console).run()
+    if shard is not None and result.exit_code != INTERRUPTED:
+        console.say(
+            f"Shard {shard} is over. When all {shard.count} are, run `mimicme run {shlex.quote(str(workspace.root))}` "
+            "once: it looks at everything and packs the release."
+        )
+    return result
+
+
+def _stages_of_shard(
+    chosen: tuple[Stage, ...], stages: tuple[Stage, ...], config: Config, options: RunOptions
+) -> tuple[Stage, ...]:
+    """Of the stages that are to run, those that work on each subject by itself.
+
+    Raises:
+        UsageError: one of them, or one before them, does not; nothing is left; or a part was named.
+    """
+    if options.only:
+        raise UsageError(
+            "--only names a part, and so does --shard", todo="Give one of them: what is done stays done."
+        )
+    working = tuple(stage for stage in chosen if stage.scope != "everything")
+    if not working or options.output is not None:
+        raise UsageError(
+            "no shard writes a release",
+            where="--shard",
+            todo="When all shards are over, a run without --shard packs it.",
+        )
+    for place, stage in enumerate(stages[: stages.index(working[-1]) + 1]):
+        if stage.scope == "corpus" and config.stages[stage.name].enabled:
+            raise UsageError(
+                f"'{stage.name}' learns from all subjects, and a shard has some",
+                where="--shard",
+                todo=f"Run the shards with --until {stages[place - 1].name}; then a run without --shard.",
+            )
+    return working
 
 
 def _range(stages: tuple[Stage, ...], options: RunOptions) -> tuple[Stage, ...]:
@@ -188,13 +236,21 @@ class _Run:
             with interruptible():
                 stale = self._clean()
                 template = self._template()
-                self.plan = Plan(self.workspace, self.config, self.stages, self.catalogue, template)
+                self.plan = Plan(
+                    self.workspace,
+                    self.config,
+                    self.stages,
+                    self.catalogue,
+                    template,
+                    shard=self.options.shard,
+                )
                 if not (self.options.force or self.options.only):
                     self.plan.use_ledger()
                     self._begin_writing_down()
                 log = self.log = RunLog(
                     self.workspace.new_run(), self.config.to_toml(), self.workspace.overrides
                 )
+                shard = {} if self.options.shard is None else {"shard": str(self.options.shard)}
                 log.write(
                     "begin",
                     stages=[s.name for s in self.chosen],
@@ -203,6 +259,7 @@ class _Run:
                     removed_temporary_files=stale,
                     workers=self._workers,
                     process=os.getpid(),
+                    **shard,
                 )
                 self._run_stages(pool)
                 self._settle()
@@ -235,23 +292,40 @@ class _Run:
                     log.close()
                     with contextlib.suppress(OSError):  # it saves time alone
                         self.plan.index.save()
+                        self._take_over(self.workspace.checkpoint_index)
 
     def _clean(self) -> int:
-        """Remove half-written files of runs and workers that ended early, and what was told of who is gone."""
+        """Remove half-written files of runs and workers that ended early, and what was told of who is gone; of a shard,
+        those of its own subjects."""
+        names = [stage.name for stage in self.stages]
+        if self.options.shard is not None:
+            return self.workspace.remove_temporary_files(names, self.catalogue.subjects)
         known = frozenset(self.catalogue.subjects)
-        for tidy in (
-            lambda: purge(self.workspace.ledger, known),
-            lambda: forget(self.workspace, known),
-        ):
+        for ledger in (self.workspace.ledger, *self.workspace.of_shards(self.workspace.ledger)):
             with contextlib.suppress(OSError, OutputError):  # what they save is time alone
-                tidy()
-        return self.workspace.remove_temporary_files(s.name for s in self.stages)
+                purge(ledger, known)
+        with contextlib.suppress(OSError, OutputError):
+            forget(self.workspace, known)
+        return self.workspace.remove_temporary_files(names)
+
+    def _take_over(self, path: Path) -> None:
+        """Remove what runs of shards saved in place of `path`: a whole run has written it down there."""
+        if self.options.shard is None:
+            for file in self.workspace.of_shards(path):
+                file.unlink(missing_ok=True)
 
     def _template(self) -> str | None:
         """Digest of the prepared template; prepared here, once, before there are workers."""
         known = self.workspace.template_digest()
         if known is not None or not any(s.uses_template for s in self.chosen):
             return known
+        with self.workspace.template_lock(
+            lambda: self.console.say("Another shard prepares the template; waiting for it.")
+        ):
+            known = self.workspace.template_digest()
+            return self._prepared() if known is None else known
+
+    def _prepared(self) -> str:
         self.console.draw("preparing the template", now=True)
         began = time.monotonic()
         template = self.workspace.prepare_template()
@@ -267,8 +341,10 @@ class _Run:
             return
         with contextlib.suppress(OSError, OutputError):
             self.plan.ledger.begin(self.plan.settled)
+            self._take_over(self.workspace.ledger)
             self._signatures = self.plan.signatures()
-        self.standing = Standing(self.plan)
+        if self.options.shard is None:  # it tells of everybody
+            self.standing = Standing(self.plan)
 
     def _person_over(self, subject: str) -> None:
         with contextlib.suppress(OSError):
@@ -488,7 +564,9 @@ class _Run:
         )
         if outcome.entry is not None:
             self.plan.index.put(job.path, outcome.entry)
-        summary = self.plan.index.read(job.path)
+            summary = outcome.entry[1]
+        else:
+            summary = self.plan.index.read(job.path)
         result.made_ok += summary.ok if summary else 0
         result.made_rejected += summary.rejected if summary else 0
         self.log.write(
@@ -718,10 +796,13 @@ class _Told:
         self._log, self._flow, self._results, self._workload = log, flow, results, workload
         self._names = [stage.name for stage in leg]
         self._progress = Progress(console, span(self._names), flow.sequences)
-        self._logged = -math.inf
+        self._said = self._logged = -math.inf
 
     def tell(self, now: bool = False) -> None:
         """Say it, if it was not said just now."""
+        if not now and time.monotonic() - self._said < INTERVAL_S:
+            return
+        self._said = time.monotonic()
         ahead = self._workload.ahead()
         self._progress.show(
             self._flow.over, sum(result.failed for result in self._results.values()), ahead.text(), now

@@ -91,13 +91,14 @@ class Ledger:
     Args:
         file: where they are saved.
         key: of everything that all signatures have in common.
+        others: files of the same kind, which are read and not written: of the runs of shards.
 
     Attributes:
         subjects: by name.
         release: signature of all that a release follows from, and the fingerprint that follows; None: not known.
     """
 
-    def __init__(self, file: Path, key: str) -> None:
+    def __init__(self, file: Path, key: str, others: Iterable[Path] = ()) -> None:
         self._file, self._key = file, key
         self.subjects: dict[str, Settled] = {}
         self.release: tuple[str, str] | None = None
@@ -107,6 +108,10 @@ class Ledger:
         except (OSError, ValueError, TypeError, KeyError, RecursionError):
             self.subjects, self.release, self._whole = {}, None, False
         self._saved: tuple[Any, ...] | None = self._content()
+        for other in others:
+            found = Ledger(other, key).subjects
+            self.subjects |= found
+            self._whole &= not found  # `begin` writes them down here
 
     def _load(self) -> None:
         lines = checked_lines(self._file, cut=True)

@@ -497,7 +497,8 @@ class Standing:
 
     def over(self, subject: str) -> None:
         """A person has passed through the stages: write down what became of it, if every item has an end."""
-        row = self._row(subject)
+        with self._plan.index.each_once():
+            row = self._row(subject)
         if row is not None:
             self._append(subject, row)
 

@@ -102,11 +102,12 @@ def _settled(
                 folders.update(found)
     ordered = tuple(sorted(folders))
     signature = signatures.take(subject, sequences, ordered)
-    for stage in stages:
-        if stage.scope in NEUTRAL_FIRST:
-            sequences = sorted(sequences, key=lambda s: not plan.is_neutral(s.item))
-        if any(plan.state_of(stage, sequence).state != "done" for sequence in sequences):
-            return None
-    by_name = sorted(sequences, key=lambda sequence: sequence.item)
-    told = {stage.name: tally(plan, stage, by_name).to_json() for stage in stages}
+    with plan.index.each_once():  # after the signature was taken
+        for stage in stages:
+            if stage.scope in NEUTRAL_FIRST:
+                sequences = sorted(sequences, key=lambda s: not plan.is_neutral(s.item))
+            if any(plan.state_of(stage, sequence).state != "done" for sequence in sequences):
+                return None
+        by_name = sorted(sequences, key=lambda sequence: sequence.item)
+        told = {stage.name: tally(plan, stage, by_name).to_json() for stage in stages}
     return Settled(signature, ordered, told, newest_frame(sequences))

@@ -31,6 +31,8 @@ from mimicme.pipeline.workspace import Workspace
 INTERVAL_S = 1.0
 END_BYTES = 1 << 20
 """Of a log, which are read at first; a `progress` event comes every two seconds, in which a run writes less."""
+MOST_SHARDS = 64
+"""Runs that may have begun since that of the shard which is followed."""
 KILLED = 1
 _LAST = ("end", "interrupted", "error")
 
@@ -59,7 +61,7 @@ class Seen:
     """What a log says so far.
 
     Attributes:
-        process: of the run, 0 before it is said.
+        process: of the run, 0 before it is said; shard: that it works on, or empty.
         stages: by name, in the order in which they began.
         running: names of the stages that run side by side; passing: sequences that pass through them; over: of these.
         ahead: what is left to do, as it was at `told_at`, in seconds since the epoch.
@@ -68,6 +70,7 @@ class Seen:
     """
 
     process: int = 0
+    shard: str = ""
     sequences: int = 0
     frames: int = 0
     stages: dict[str, StageCounts] = field(default_factory=dict)
@@ -85,7 +88,7 @@ class Seen:
         """One more line of the log; events that are not known change nothing."""
         event = record.get("event")
         if event == "begin":
-            self.process = int(record.get("process", 0))
+            self.process, self.shard = int(record.get("process", 0)), str(record.get("shard", ""))
             self.sequences, self.frames = int(record["sequences"]), int(record["frames"])
         elif event == "progress":
             with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError):  # of another version
@@ -277,10 +280,11 @@ def watch(
 
 def _found(workspace: Workspace, process: str) -> tuple[LogReader | None, Seen]:
     """The log of the run that holds the workspace; none while it has not begun one."""
-    for folder in reversed(workspace.runs()[-2:]):
+    of_shard = process.partition(" (shard ")[2].strip(")").partition(",")[0]
+    for folder in reversed(workspace.runs()[-MOST_SHARDS if of_shard else -2 :]):
         reader = LogReader(folder)
         seen = reader.begin()
-        if seen.process and process.startswith(f"process {seen.process} on "):
+        if seen.process and process.startswith(f"process {seen.process} on ") and seen.shard == of_shard:
             return reader, seen
     return None, Seen()
 

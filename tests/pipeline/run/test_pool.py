@@ -14,8 +14,9 @@ import pytest
 from fake_runs import GOOD, HERE, calls, child, digests, go
 
 from mimicme.pipeline.errors import UsageError, raise_if_memory
-from mimicme.pipeline.run.pool import GROWTH_VARIABLE, THREAD_VARIABLES
+from mimicme.pipeline.run.pool import THREAD_VARIABLES
 from mimicme.pipeline.run.work import Job
+from mimicme.pipeline.run.worker import GROWTH_VARIABLE
 
 
 def test_parts_of_a_release_are_written_by_workers_without_a_limit(make, fake):

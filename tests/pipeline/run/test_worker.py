@@ -1,0 +1,118 @@
+"""A worker process by itself: what it says of a job, and how it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections import deque
+from contextlib import closing
+from functools import partial
+
+import pytest
+
+from mimicme.pipeline.errors import InputError
+from mimicme.pipeline.run.pool import Killed, LokyPool
+from mimicme.pipeline.run.worker import GROWTH_VARIABLE, Worker
+
+
+class Unreadable:
+    """Can be sent, and not be read."""
+
+    def __reduce__(self):
+        return partial(int, "no number"), ()
+
+
+@pytest.fixture
+def worker():
+    one = Worker()
+    one.start({GROWTH_VARIABLE: "1e12"})
+    yield one
+    one.end(kill=True)
+
+
+def asked(worker, work, job):
+    worker.give(work, job)
+    assert worker.busy
+    return worker.answer()
+
+
+def test_it_does_one_job_after_the_other(worker):
+    assert asked(worker, len, "four").result == 4
+    first, second = (asked(worker, eval, "__import__('os').getpid()").result for _ in range(2))
+    assert first == second != os.getpid()
+    assert not worker.busy
+    worker.end(kill=False)
+    assert worker.how_it_ended() == 0
+
+
+def test_what_work_raises_comes_back_with_where(worker):
+    answer = asked(worker, len, 7)
+    assert isinstance(answer.error, TypeError)
+    assert "in serve" in answer.error.__notes__[0]
+    # it goes on
+    assert asked(worker, len, "x").result == 1
+
+
+def test_an_error_of_ours_keeps_its_sentence(worker):
+    answer = asked(
+        worker, exec, "from mimicme.pipeline.errors import InputError; raise InputError('so', seen=3)"
+    )
+    assert isinstance(answer.error, InputError)
+    assert str(answer.error) == str(InputError("so", seen=3))
+
+
+def test_a_result_that_cannot_be_sent_is_an_error(worker):
+    answer = asked(worker, eval, "(n for n in (1, 2))")
+    assert isinstance(answer.error, RuntimeError) and "cannot be sent" in str(answer.error)
+
+
+def test_a_job_that_it_cannot_read_ends_it(worker):
+    answer = asked(worker, len, Unreadable())
+    assert "ValueError" in answer.unread
+    assert worker.how_it_ended() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_one_that_dies_gives_no_answer(worker, number):
+    pid = asked(worker, eval, "__import__('os').getpid()").result
+    worker.give(time.sleep, 60)
+    os.kill(pid, number)
+    assert worker.answer() is None
+    assert worker.how_it_ended() == -number
+    worker.give(len, "nobody takes it")  # is no error: `answer` finds it
+    assert worker.answer() is None
+
+
+def test_a_job_that_no_worker_can_read_is_named():
+    pool = LokyPool(1)
+    try:
+        outcomes = [result for _, result in pool.map(len, deque(["a", Unreadable(), "ccc"]))]
+    finally:
+        pool.close()
+    assert [one for one in outcomes if not isinstance(one, Killed)] == [1, 3]
+    killed = next(one for one in outcomes if isinstance(one, Killed))
+    assert "no worker process can read what it is to do (ValueError" in killed.why
+
+
+def test_answers_that_nobody_asks_for_are_no_other_jobs():
+    pool = LokyPool(2)
+    try:
+        with closing(pool.map(eval, deque(["1", "__import__('time').sleep(0.5)", "3"]))) as outcomes:
+            next(outcomes)
+        assert sorted(result for _, result in pool.map(len, deque(["a", "bb", "ccc"]))) == [1, 2, 3]
+        with pytest.raises(TypeError):
+            list(pool.map(len, deque([7, "a"])))
+        assert [result for _, result in pool.map(len, deque(["bb"]))] == [2]
+    finally:
+        pool.close()
+
+
+def test_one_that_grew_says_so_and_ends():
+    worker = Worker()
+    worker.start({GROWTH_VARIABLE: "30e6"})
+    assert not asked(worker, len, "the first is what growth is measured from").leaving
+    grown = asked(worker, exec, "import builtins; builtins.kept = b'x' * (60 << 20)")
+    assert grown.leaving and grown.error is None
+    worker.end(kill=False)
+    assert worker.how_it_ended() == 0
