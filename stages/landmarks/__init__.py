@@ -550,7 +550,7 @@ def _few(names: list[str]) -> str:
 
 STAGE = Stage(
     name="landmarks",
-    version=13,
+    version=14,
     settings=LandmarksSettings,
     needs=("ingest",),
     compute=compute,

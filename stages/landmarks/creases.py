@@ -21,7 +21,7 @@ from mimicme.pipeline.arrays import Bools, Floats, Longs, Singles
 from mimicme.pipeline.drawing.render import Camera
 from mimicme.pipeline.formats.image import opencv
 from mimicme.pipeline.landmarks import GROUPS, N_LANDMARKS, PARTS
-from mimicme.stages.landmarks.strips import arc_length, means, ramp, ridge, sampled
+from mimicme.stages.landmarks.strips import arc_length, means, ramp, ridge, sampled, unit_normals
 from mimicme.stages.landmarks.views import DISTANCE_MM, Scene, rays_through, turned
 
 PIXELS_PER_MM = 2.5
@@ -138,16 +138,7 @@ def straightened(depth: NDArray[np.float32], line: Floats, beyond_mm: float, asi
     for end, inner, past in ((0.0, third, -s), (arc[-1], arc[-1] - third, s - arc[-1])):
         out = curve(end) - curve(inner)
         base = base + np.maximum(past, 0)[:, None] * out / max(float(np.linalg.norm(out)), 1e-9)
-    bend = np.hanning(2 * round(BEND_MM / STEP_MM) + 1)
-    along = np.stack(
-        [
-            np.convolve(np.pad(x, len(bend) // 2, mode="edge"), bend, "valid")
-            for x in np.gradient(base, axis=0).T
-        ],
-        axis=1,
-    )
-    along /= np.maximum(np.linalg.norm(along, axis=1, keepdims=True), 1e-9)
-    across = np.stack([-along[:, 1], along[:, 0]], axis=1)
+    across = unit_normals(base, round(BEND_MM / STEP_MM))
     margin = round(aside_mm / STEP_MM)
     offsets: Floats = np.arange(-margin, margin + 1, dtype=np.float64) * STEP_MM
     pixels = base[:, None] + (offsets * PIXELS_PER_MM)[None, :, None] * across[:, None]

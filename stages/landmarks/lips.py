@@ -1,4 +1,5 @@
-"""Lips where the texture shows them: their outer border from corner to corner, by their colour.
+"""Lips where the texture shows them: their outer border from corner to corner, by their colour, and with it, where
+the mouth is open, their inner ones (opening.py).
 
 The networks draw the lips of the mouths they have learnt: of wide-open, pursed and crooked ones the lower border is 2
 to 3 mm off, and the corners as much.  What annotators follow is the border of the red.  Which colours are lips and
@@ -14,13 +15,13 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.interpolate import PchipInterpolator
 
 from mimicme.pipeline.arrays import Bools, Floats, Singles
 from mimicme.pipeline.drawing.render import Camera
 from mimicme.pipeline.formats.image import opencv
 from mimicme.pipeline.landmarks import GROUPS, N_LANDMARKS
-from mimicme.stages.landmarks.strips import arc_length, means, on_scan, ramp, ridge, sampled, smoothed
+from mimicme.stages.landmarks.opening import APART, opening_marks
+from mimicme.stages.landmarks.strips import BorderSearch, border_beside, on_scan, ramp, sampled
 from mimicme.stages.landmarks.views import DISTANCE_MM, Scene, turned
 
 # Rows of the mouth's 20 points: its borders from the image's left corner to the right one, and the opening.
@@ -40,13 +41,7 @@ TRIMMED = (
     0.3  # of the step from skin to lips: what lies further on the other's side is another thing (teeth, hair)
 )
 ROUNDS = 2  # the colours are learnt again inside the lips that were found
-STEP_MM = 0.5
-ASIDE_MM = 7.0  # how far from the networks' line a border may lie
-STEP_WIDTH_MM = 1.5  # what lies so far inwards is compared with what lies as far outwards
-SMOOTH_MM = 1.5  # along a border
-BEND_MM = 4.5  # half the length over which a border's direction is averaged
-NEARER_PER_MM = 0.03  # taken from a step for each mm from the networks' line
-MOVE_COST = 0.15  # see `strips.ridge`
+BORDER = BorderSearch(step=0.5, aside=7.0, width=1.5, smooth=1.5, bend=4.5, nearer=0.03, move_cost=0.15)
 # Of a corner: how far from the networks' it may lie, along the mouth and across it; the step's width; what is taken
 # from its size for each mm from the networks' corner.
 ALONG_MM, ACROSS_MM, CORNER_STEP_MM, TIE_PER_MM = 8.0, 2.5, 2.0, 0.01
@@ -64,7 +59,8 @@ MOST_MOVED_MM = 10.0
 
 def follow_lips(scene: Scene, points: Floats, pose: Floats) -> tuple[Floats, Floats]:
     """Landmarks (68, 3) with those of the lips' outer border, and the mouth's inner corners with it, where the
-    texture shows it; and by how much evidence (68,) each was moved, 0 to 1.
+    texture shows it, and with those of the inner borders where the mouth is open; and by how much evidence (68,) each
+    was moved, 0 to 1.
 
     Args:
         scene: a scan with colours; without, nothing is followed.
@@ -78,11 +74,13 @@ def follow_lips(scene: Scene, points: Floats, pose: Floats) -> tuple[Floats, Flo
     camera = _camera(points[rows], pose)
     picture, depth = scene.shown(camera)
     marks, worth = lip_marks(picture, np.isnan(depth), camera.project(points[rows]))
-    met, places = on_scan(scene, camera, marks[OUTER])
-    moved = places - points[rows][OUTER]
-    met &= (worth[OUTER] > 0) & (np.linalg.norm(moved, axis=1) < MOST_MOVED_MM)
-    evidence[rows[OUTER][met]] = worth[OUTER][met]
-    out[rows[OUTER][met]] += moved[met]
+    marks[APART], worth[APART] = opening_marks(picture, depth, marks)
+    followed = np.r_[OUTER, APART]
+    met, places = on_scan(scene, camera, marks[followed])
+    moved = places - points[rows][followed]
+    met &= (worth[followed] > 0) & (np.linalg.norm(moved, axis=1) < MOST_MOVED_MM)
+    evidence[rows[followed][met]] = worth[followed][met]
+    out[rows[followed][met]] += moved[met]
     for outer, inner, _ in CORNERS:  # over a hole as often as not: it goes with the outer one
         if met[outer]:
             out[rows[inner]] += INNER_SHARE * moved[outer]
@@ -166,50 +164,11 @@ def _outlined(lips: Lips, empty: Bools, marks: Floats) -> tuple[Floats, Floats]:
     ends = marks + worth[:, None] * (found - marks)
     for rows, outwards in ((UPPER, -1.0), (LOWER, 1.0)):
         inside = rows[1:-1]
-        found[inside], steps = _border(lips.share, empty, ends[rows], outwards)
+        found[inside], steps = border_beside(ends[rows], lips.share, empty, outwards, BORDER, PIXELS_PER_MM)
         worth[inside] = sure * ramp(steps, STEP)
     for outer, inner, _ in CORNERS:
         found[inner], worth[inner] = marks[inner] + found[outer] - marks[outer], worth[outer]
     return found, worth
-
-
-def _border(share: Singles, empty: Bools, line: Floats, down: float) -> tuple[Floats, Floats]:
-    """Places (n - 2, 2) px on the lips' border beside the points (n, 2) of a line from corner to corner, but for its
-    ends, and the step (n - 2,) in the share of lip there.
-
-    Args:
-        down: 1 where the border has skin below, -1 where above.
-    """
-    arc = arc_length(line)
-    at = np.arange(0.0, arc[-1], STEP_MM * PIXELS_PER_MM)
-    if not np.diff(arc).min() > 0 or len(at) < 8:
-        return line[1:-1], np.zeros(len(line) - 2)
-    base = PchipInterpolator(arc, line)(at)
-    bend = np.hanning(2 * round(BEND_MM / STEP_MM) + 1)
-    along = np.stack(
-        [
-            np.convolve(np.pad(x, len(bend) // 2, mode="edge"), bend, "valid")
-            for x in np.gradient(base, axis=0).T
-        ],
-        axis=1,
-    )
-    along /= np.maximum(np.linalg.norm(along, axis=1, keepdims=True), 1e-9)
-    outwards = down * np.stack([-along[:, 1], along[:, 0]], axis=1)
-    width = round(STEP_WIDTH_MM / STEP_MM)
-    margin = round(ASIDE_MM / STEP_MM) + width
-    offsets = np.arange(-margin, margin + 1) * STEP_MM * PIXELS_PER_MM
-    pixels = base[:, None] + offsets[None, :, None] * outwards[:, None]
-    missing = sampled(empty, pixels) > 0
-    strip = smoothed(sampled(share, pixels), missing, SMOOTH_MM / STEP_MM)
-    steps = means(strip, -width, -1, width) - means(strip, 1, width, width)
-    steps -= NEARER_PER_MM * np.abs(offsets[width:-width]) / PIXELS_PER_MM
-    steps[means(missing.astype(np.float32), -width, width, width) > 1e-6] = 0.0
-    path = ridge(steps, MOVE_COST)
-    rows = np.arange(len(path))
-    places = base + offsets[width + path][:, None] * outwards
-    near = np.clip(np.rint(arc[1:-1] / (STEP_MM * PIXELS_PER_MM)).astype(int), 0, len(path) - 1)
-    around = [slice(max(0, k - 3), k + 4) for k in near]
-    return places[near], np.array([np.median(steps[rows, path][part]) for part in around])
 
 
 def _corner(share: Singles, empty: Bools, corner: Floats, middle: Floats) -> tuple[Floats, float]:

@@ -5,10 +5,11 @@ The path is found by dynamic programming (Montanari 1971, "On the optimal detect
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.interpolate import PchipInterpolator
 
 from mimicme.pipeline.arrays import Bools, Floats, Longs, Singles
 from mimicme.pipeline.drawing.render import Camera
@@ -30,6 +31,82 @@ def at_shares(line: Floats, shares: Floats) -> Floats:
     """(k, 2) places on a line (n, 2) at shares (k,) of its length."""
     arc = arc_length(line)
     return np.stack([np.interp(shares * arc[-1], arc, x) for x in line.T], axis=1)
+
+
+def unit_normals(base: Floats, bend: int) -> Floats:
+    """(n, 2) unit normals of a line (n, 2), a quarter turn from its direction, averaged over `bend` places either way:
+    to the right of the way in a picture whose y goes down."""
+    window = np.hanning(2 * bend + 1)
+    along = np.stack(
+        [
+            np.convolve(np.pad(x, len(window) // 2, mode="edge"), window, "valid")
+            for x in np.gradient(base, axis=0).T
+        ],
+        axis=1,
+    )
+    along /= np.maximum(np.linalg.norm(along, axis=1, keepdims=True), 1e-9)
+    return np.stack([-along[:, 1], along[:, 0]], axis=1)
+
+
+class BorderSearch(NamedTuple):
+    """How a border is looked for beside a line, mm.
+
+    Attributes:
+        step: between places; aside: how far from the line it may lie; width: what lies so far inwards is compared with
+            what lies as far outwards; smooth: along it; bend: half the length over which its direction is averaged.
+        nearer: taken from a step for each mm from the line; move_cost: see `ridge`.
+    """
+
+    step: float
+    aside: float
+    width: float
+    smooth: float
+    bend: float
+    nearer: float
+    move_cost: float
+
+
+def border_beside(
+    line: Floats,
+    share: Singles,
+    missing: Bools,
+    outwards: float,
+    search: BorderSearch,
+    pixels_per_mm: float,
+    allowed: Bools | None = None,
+) -> tuple[Floats, Floats]:
+    """Places (n - 2, 2) px where a share ends, beside the points (n, 2) of a line but for its ends, and the step
+    (n - 2,) in it there.
+
+    Args:
+        share: (height, width) of a picture, more inside; missing: (height, width) True where it is not known: beside
+            that no border is found.
+        outwards: 1 where outside lies to the right of the way along the line, as y goes down, -1 to the left.
+        allowed: (height, width) where the border may lie.
+    """
+    arc = arc_length(line)
+    at = np.arange(0.0, arc[-1], search.step * pixels_per_mm)
+    if not np.diff(arc).min() > 0 or len(at) < 8:
+        return line[1:-1], np.zeros(len(line) - 2)
+    base = PchipInterpolator(arc, line)(at)
+    normals = outwards * unit_normals(base, round(search.bend / search.step))
+    width = round(search.width / search.step)
+    margin = round(search.aside / search.step) + width
+    offsets = np.arange(-margin, margin + 1) * search.step * pixels_per_mm
+    pixels = base[:, None] + offsets[None, :, None] * normals[:, None]
+    unknown = sampled(missing, pixels) > 0
+    strip = smoothed(sampled(share, pixels), unknown, search.smooth / search.step)
+    steps = means(strip, -width, -1, width) - means(strip, 1, width, width)
+    steps -= search.nearer * np.abs(offsets[width:-width]) / pixels_per_mm
+    steps[means(unknown.astype(np.float32), -width, width, width) > 1e-6] = 0.0
+    if allowed is not None:
+        steps[sampled(allowed, pixels[:, width:-width]) < 0.5] = 0.0
+    path = ridge(steps, search.move_cost)
+    rows = np.arange(len(path))
+    places = base + offsets[width + path][:, None] * normals
+    near = np.clip(np.rint(arc[1:-1] / (search.step * pixels_per_mm)).astype(int), 0, len(path) - 1)
+    around = [slice(max(0, k - 3), k + 4) for k in near]
+    return places[near], np.array([np.median(steps[rows, path][part]) for part in around])
 
 
 def sampled(picture: NDArray[Any], at: Floats) -> Singles:

@@ -1,0 +1,126 @@
+"""The opening of a mouth: the inner borders of lips that are apart, where their red ends at what lies behind.
+
+Between such lips a scan has teeth, a tongue, the dark or a hole; each is of another colour than the lips or lies behind
+them.  The networks, which know what mouths mostly look like, take an opening of 5 mm for 3 at times, and the fit
+follows them.  Each lip's colour and depth are learnt anew in each picture, of that lip alone: the upper one mostly lies
+in its own shade.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mimicme.pipeline.arrays import Bools, Floats, Longs, Singles
+from mimicme.pipeline.formats.image import opencv
+from mimicme.stages.landmarks.strips import BorderSearch, border_beside, ramp
+
+PIXELS_PER_MM = 2.5
+"""Of the picture: that of lips.py."""
+
+
+class Lip(NamedTuple):
+    """Rows of the mouth's 20 points: a lip's outline all around, and its inner border from corner to corner."""
+
+    outline: Longs
+    inner: Longs
+    outwards: float
+
+
+OUTER = np.arange(12)
+LIPS = (
+    Lip(np.array([0, 1, 2, 3, 4, 5, 6, 16, 15, 14, 13, 12]), np.array([12, 13, 14, 15, 16]), -1.0),
+    Lip(np.array([0, 11, 10, 9, 8, 7, 6, 16, 17, 18, 19, 12]), np.array([12, 19, 18, 17, 16]), 1.0),
+)
+APART = np.array([13, 14, 15, 19, 18, 17])
+"""The points that are followed: the upper lip's, and below each the lower one's."""
+BLACK = 8.0  # added to brightness, of 255, before the logarithm
+INSIDE_MM = 1.0  # of a lip's outline, from where on its colour is learnt
+LEAST_PIXELS = 60
+LEAST_SPREAD = 0.08  # standard deviation of the logarithm of a lip's colour
+ROUNDS = 3  # its colour is learnt again of what is like it
+LIKE = 2.5  # standard deviations: what is less like it is left out
+# From still the lip to surely something behind it: standard deviations from its colour, and mm behind it.
+UNLIKE, BEHIND_MM = (2.5, 4.5), (1.5, 3.0)
+BORDER = BorderSearch(step=0.4, aside=4.5, width=1.2, smooth=1.2, bend=4.5, nearer=0.03, move_cost=0.15)
+FROM_OUTER_MM = 0.8  # a border lies so far inside the lips' outer one at least
+RIM_MM = 0.0
+# Evidence from none to all of it: by the step, and by the height of the opening; closed lips have a dark slit, which
+# on four people of `synth` is up to 2 mm high.
+STEP, OPEN_MM = (0.35, 0.65), (2.2, 3.2)
+
+
+def opening_marks(
+    picture: NDArray[np.float32], depth: NDArray[np.float32], marks: Floats
+) -> tuple[Floats, Floats]:
+    """(6, 2) px where the points `APART` lie on the inner borders of the lips, moved there from where they were by as
+    much evidence as there is, and how much that is, (6,), 0 to 1; none in a mouth that is closed.
+
+    Args:
+        picture: (height, width, 3) RGB in [0, 255]; depth: (height, width) mm towards the camera, NaN where it shows no
+            scan; both of `PIXELS_PER_MM`.
+        marks: (20, 2) px, the mouth's points in iBUG's order.
+    """
+    before = marks[APART]
+    nothing = before, np.zeros(len(APART))
+    allowed = _area(depth.shape, marks[OUTER], FROM_OUTER_MM)
+    known = np.zeros(depth.shape, bool)
+    found, steps = [], []
+    for lip in LIPS:
+        behind = _behind(picture, depth, _area(depth.shape, marks[lip.outline], INSIDE_MM))
+        if behind is None:
+            return nothing
+        places, step = border_beside(
+            marks[lip.inner], behind, known, lip.outwards, BORDER, PIXELS_PER_MM, allowed
+        )
+        found.append(places)
+        steps.append(step)
+    height = (found[1] - found[0])[:, 1] / PIXELS_PER_MM
+    worth = ramp(np.minimum(*steps), STEP) * ramp(height, OPEN_MM)
+    worth = np.tile(worth, 2)
+    return before + worth[:, None] * (np.concatenate(found) - before), worth
+
+
+def _area(shape: tuple[int, ...], outline: Floats, inwards_mm: float) -> Bools:
+    """(height, width) True so far inside an outline (k, 2) px."""
+    cv2 = opencv()
+    mask = np.zeros(shape, np.uint8)
+    cv2.fillPoly(mask, [np.rint(outline).astype(np.int32)], 1)
+    size = 2 * round(inwards_mm * PIXELS_PER_MM) + 1
+    return np.asarray(cv2.erode(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))) > 0)
+
+
+def _behind(picture: NDArray[np.float32], depth: NDArray[np.float32], lip: Bools) -> Singles | None:
+    """(height, width) from 0, where a picture shows the lip, to 1, where it shows what lies behind; None where too
+    little of the lip, (height, width), is seen."""
+    empty = np.isnan(depth)
+    lip = lip & ~empty
+    if lip.sum() < LEAST_PIXELS:
+        return None
+    colours = np.log(picture.astype(np.float64) + BLACK)
+    own = colours[lip]
+    middle = np.median(own, axis=0)
+    # to begin with by channel: a third of it may be teeth
+    spread = np.diag((1.4826 * np.median(np.abs(own - middle), axis=0)) ** 2)
+    for _ in range(ROUNDS):
+        inverse = np.linalg.inv(spread + LEAST_SPREAD**2 * np.eye(3))
+        own = colours[lip][_distance(colours[lip], middle, inverse) < LIKE]
+        if len(own) < LEAST_PIXELS:
+            return None
+        middle, spread = np.median(own, axis=0), np.cov(own.T)
+    inverse = np.linalg.inv(spread + LEAST_SPREAD**2 * np.eye(3))
+    unlike = ramp(_distance(colours, middle, inverse), UNLIKE)
+    # a lip is bent along the mouth
+    x = np.broadcast_to(np.arange(depth.shape[1]) / depth.shape[1], depth.shape)
+    terms = np.stack([np.ones_like(x), x, x**2], axis=-1)
+    bent = np.linalg.lstsq(terms[lip], depth[lip].astype(np.float64), rcond=None)[0]
+    deep = ramp(terms @ bent - np.where(empty, 0.0, depth), BEHIND_MM)
+    return np.where(empty, 1.0, np.maximum(unlike, deep)).astype(np.float32)
+
+
+def _distance(colours: Floats, middle: Floats, inverse: Floats) -> Floats:
+    """Of colours (..., 3) from a middle (3,), by Mahalanobis, in standard deviations."""
+    off = colours - middle
+    return np.asarray(np.sqrt(np.einsum("...i,ij,...j->...", off, inverse, off)))

@@ -1,0 +1,101 @@
+"""The opening of a mouth: lips apart before teeth, a hole or a tongue, as a detector draws them, half as far."""
+
+import numpy as np
+import pytest
+
+from mimicme.stages.landmarks.opening import APART, BEHIND_MM, OPEN_MM, PIXELS_PER_MM, opening_marks
+
+HEIGHT, WIDTH = 200, 250
+Y, X = (np.mgrid[:HEIGHT, :WIDTH] + 0.5 - np.array([HEIGHT, WIDTH])[:, None, None] / 2) / PIXELS_PER_MM
+SKIN, RED, TEETH = (
+    np.array([190.0, 140.0, 115.0]),
+    np.array([160.0, 85.0, 80.0]),
+    np.array([205.0, 200.0, 190.0]),
+)
+HALF_MM, LIP_MM = 25.0, 6.0
+
+
+def borders(open_mm):
+    """(height, width) mm that a place lies inside the opening, and inside the lips' outer border."""
+    rest = np.clip(1 - (X / HALF_MM) ** 2, 0, None)
+    inner = 0.5 * open_mm * rest
+    return inner - np.abs(Y), inner + LIP_MM * rest - np.abs(Y)
+
+
+def marks(open_mm, lips_mm):
+    """(20, 2) px the points of a mouth so far open, `lips_mm` being half the height of its outer border."""
+    x = np.array([-1, -0.66, -0.3, 0, 0.3, 0.66, 1, 0.66, 0.3, 0, -0.3, -0.66])
+    high = np.where(np.arange(12) < 7, -lips_mm, lips_mm) * (1 - x**2)
+    inner = np.array([-0.9, -0.4, 0, 0.4, 0.9, 0.4, 0, -0.4])
+    gap = np.where(np.arange(8) < 5, -0.5, 0.5) * open_mm * (1 - inner**2)
+    flat = np.concatenate([np.stack([x, high], axis=1), np.stack([inner, gap], axis=1)])
+    flat[:, 0] *= HALF_MM
+    return flat * PIXELS_PER_MM + np.array([WIDTH, HEIGHT]) / 2
+
+
+def view(open_mm, behind=TEETH, deep_mm=0.0, hole=False, noise=4.0):
+    """A picture and its depth (height, width) of a mouth with something behind its lips."""
+    opening, lips = borders(open_mm)
+    picture = np.where((lips > 0)[..., None], RED, SKIN)
+    picture = np.where((opening > 0)[..., None], behind, picture)
+    picture = picture * np.where(Y < 0, 0.7, 1.0)[..., None]  # the upper lip lies in its own shade
+    rng = np.random.default_rng(0)
+    picture = (picture + rng.normal(scale=noise, size=picture.shape)).clip(0, 255).astype(np.float32)
+    depth = 100 - 0.01 * X**2 - np.where(opening > 0, deep_mm, 0.0)
+    return picture, np.where(hole & (opening > 0), np.nan, depth).astype(np.float32)
+
+
+def heights(points):
+    """(3,) mm of the opening at points `APART` (6, 2) px."""
+    return (points[3:] - points[:3])[:, 1] / PIXELS_PER_MM
+
+
+@pytest.mark.parametrize("open_mm", [4.0, 7.0, 12.0])
+@pytest.mark.parametrize(
+    "what",
+    [
+        {"behind": TEETH},
+        {"behind": np.array([40.0, 20.0, 20.0])},
+        {"hole": True},
+        {"behind": RED, "deep_mm": 2 * BEHIND_MM[1]},  # a tongue of the lips' colour
+    ],
+    ids=["teeth", "dark", "hole", "tongue"],
+)
+def test_lips_that_are_drawn_too_near_each_other_are_put_where_their_red_ends(open_mm, what):
+    drawn = marks(open_mm - min(open_mm / 2, 3.0), LIP_MM + open_mm / 2)
+    found, evidence = opening_marks(*view(open_mm, **what), drawn)
+    assert evidence.min() > 0.9
+    x = (found[:, 0] - WIDTH / 2) / PIXELS_PER_MM / HALF_MM
+    true = open_mm * (1 - x[:3] ** 2)
+    assert np.abs(heights(drawn[APART]) - true).min() > 1.5
+    np.testing.assert_allclose(heights(found), true, atol=0.8)
+
+
+def test_lips_that_are_drawn_too_far_apart_are_too():
+    drawn = marks(9.0, LIP_MM + 3)
+    found, _ = opening_marks(*view(5.0), drawn)
+    np.testing.assert_allclose(heights(found)[1], 5.0, atol=0.8)
+
+
+def test_a_closed_mouth_with_a_dark_slit_is_left_alone():
+    drawn = marks(0.6, LIP_MM)
+    found, evidence = opening_marks(*view(OPEN_MM[0] - 0.6, behind=np.array([60.0, 30.0, 30.0])), drawn)
+    assert not evidence.any()
+    np.testing.assert_array_equal(found, drawn[APART])
+
+
+def test_lips_of_one_colour_without_depth_say_nothing():
+    drawn = marks(3.0, LIP_MM + 2)
+    found, evidence = opening_marks(*view(6.0, behind=RED), drawn)
+    assert evidence.max() < 0.1
+    np.testing.assert_allclose(found, drawn[APART], atol=1.0)
+
+
+def test_lips_that_are_not_seen_say_nothing():
+    picture, depth = view(6.0)
+    drawn = marks(3.0, LIP_MM + 2)
+    found, evidence = opening_marks(picture, np.full_like(depth, np.nan), drawn)
+    assert not evidence.any()
+    np.testing.assert_array_equal(found, drawn[APART])
+    found, evidence = opening_marks(picture, depth, np.full((20, 2), 60.0))  # points in one place
+    assert not evidence.any()
