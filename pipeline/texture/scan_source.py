@@ -294,10 +294,6 @@ def interpolated(corners: Singles, triangles: Longs | Ints, weights: Singles) ->
     return total
 
 
-def square(a: Singles) -> Singles:
-    return dot(a, a)
-
-
 def dot(a: Singles, b: Singles) -> Singles:
     return np.asarray(a[:, 0] * b[:, 0] + a[:, 1] * b[:, 1] + a[:, 2] * b[:, 2])
 

@@ -43,6 +43,7 @@ from mimicme.pipeline.template.lips import lips_of
 from mimicme.pipeline.texture.baking import HALF, Baked, TextureOptions, bake_source
 from mimicme.pipeline.texture.flow import Comparable, Flow, flow, normalised
 from mimicme.pipeline.texture.scan_source import Source
+from mimicme.stages.refine.following import carry, jacobians, read_flow
 from mimicme.stages.refine.unfolding import Around, Sheet, displace, keep_shares
 from mimicme.stages.refine.walking import triangles_across
 from mimicme.stages.refine.warp import Layout, Reading, Spots, warped
@@ -139,7 +140,7 @@ class Refiner:
         n = len(template.vertices)
         self.layout = Layout(template, parameters.size)
         self.owner = self.layout.owner
-        self.columns, self.rows = self.layout.places.T
+        self.columns, self.rows = (np.ascontiguousarray(p, np.float32) for p in self.layout.places.T)
         self.ring = adjacency(edges(template.faces)[0], n)
         self.faces = np.ascontiguousarray(template.faces, np.int32)
         self.around = Around.of(self.ring, corners(template.faces, n).T.tocsr())
@@ -312,11 +313,10 @@ class Refiner:
 
         The whole of them is smooth, not what this step adds: where nothing is seen steps would add up to anything.
         """
-        # sure of a texel means sure of its flow: both are read with the same weights
-        sure = np.where(self._used, self._read(found.confidence), 0)
-        weighted = [self._read(found.confidence * found.shift[..., k]) for k in range(2)]
-        shift = np.stack(weighted, axis=1) / np.maximum(sure, 1e-6)[:, None]
-        target = np.einsum("nxk,nk->nx", self._mm_per_texel(vertices), shift)
+        sure, shift = np.empty(len(self.columns)), np.empty((len(self.columns), 2))
+        read_flow(found.shift, found.confidence, self.columns, self.rows, self._used, sure, shift)
+        target = np.empty((len(sure), 3))
+        carry(self._mm_per_texel(vertices), shift, target)
         n = len(vertices)
         confidence: Floats = np.bincount(self.owner, sure, n).astype(np.float64)
         total = np.stack([np.bincount(self.owner, sure * target[:, k], n) for k in range(3)], axis=1)
@@ -326,23 +326,12 @@ class Refiner:
         near = Preconditioner(self.field) if near is None else near
         return near.solve(weight, (so_far + mean) * (weight - REGULARISATION)[:, None], so_far)
 
-    def _read(self, picture: NDArray[np.float32]) -> Floats:
-        """(N,) bilinear values of a picture (size, size) at every texture coordinate."""
-        x, y = (np.clip(p, 0, self.parameters.size - 1.001) for p in (self.columns, self.rows))
-        i, j = x.astype(np.int64), y.astype(np.int64)
-        fx, fy = x - i, y - j
-        upper = picture[j, i] * (1 - fx) + picture[j, i + 1] * fx
-        lower = picture[j + 1, i] * (1 - fx) + picture[j + 1, i + 1] * fx
-        return np.asarray(upper * (1 - fy) + lower * fy, np.float64)
-
     def _mm_per_texel(self, vertices: Floats) -> Floats:
-        """(N, 3, 2) Jacobian of the parameterisation: place on the mesh by texel, at every texture coordinate."""
-        a, b, c = (np.take(vertices, corner, axis=0) for corner in self.template.faces.T)
-        u, v, inverse = b - a, c - a, self._flat_inverse
-        each = np.empty((len(u), 3, 2))
-        for column in range(2):
-            each[:, :, column] = u * inverse[:, :1, column] + v * inverse[:, 1:, column]
-        return (self._mean_at_uv @ each.reshape(-1, 6)).reshape(-1, 3, 2)
+        """(N, 6) Jacobian of the parameterisation: place on the mesh by texel, at every texture coordinate; of x by
+        column and by row, of y, of z."""
+        each = np.empty((len(self.faces), 6))
+        jacobians(np.ascontiguousarray(vertices, np.float64), self.faces, self._flat_inverse, each)
+        return np.asarray(self._mean_at_uv @ each)
 
 
 def gain(texture: Pixels, coverage: Pixels, reference: Pixels, reference_coverage: Pixels) -> Floats:
