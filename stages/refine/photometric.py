@@ -174,12 +174,23 @@ class Refiner:
         baked = self.baked(source, vertices)
         return normalised(baked.texture, baked.coverage, self.parameters.radius)
 
+    @property
+    def made_with(self) -> tuple[str, Parameters]:
+        """What a frame's texture depends on, beside the frame."""
+        return self.template.digest, self.parameters
+
     def frame(
-        self, source: Source, vertices: Floats, pose: Floats, skin: NDArray[np.uint8] | None = None
+        self,
+        source: Source,
+        vertices: Floats,
+        pose: Floats,
+        skin: NDArray[np.uint8] | None = None,
+        baked: Baked | None = None,
     ) -> Frame:
         """A frame ready to be refined: vertices (V, 3) as registered, canonical, mm; pose (4, 4) canonical -> scan;
-        skin (V,) as registered, see `RegisteredCheckpoint.skin`; by default all is."""
-        return Frame(self, source, vertices, pose, skin)
+        skin (V,) as registered, see `RegisteredCheckpoint.skin`; by default all is; baked: its texture, where somebody
+        has made it."""
+        return Frame(self, source, vertices, pose, skin, baked)
 
     def refine(self, frame: Frame, reference: Comparable, start: Floats) -> tuple[Floats, Drift]:
         """Tangential displacements of one frame's vertices.
@@ -354,6 +365,9 @@ class Frame:
     Attributes:
         source: the scan; vertices: (V, 3) as registered, canonical frame, mm; pose: (4, 4) canonical -> scan; skin:
             (V,) how sure it is that the scan shows the skin there, of 255; None: everywhere.
+
+    Args:
+        baked: the texture with the registered vertices, where that is made already.
     """
 
     def __init__(
@@ -363,14 +377,17 @@ class Frame:
         vertices: Floats,
         pose: Floats,
         skin: NDArray[np.uint8] | None = None,
+        baked: Baked | None = None,
     ) -> None:
         self.refiner, self.source, self.vertices, self.pose = refiner, source, vertices, pose
-        self.skin = skin
+        self.skin, self._baked = skin, baked
         self.preconditioner = Preconditioner(refiner.field)
 
     @cached_property
     def baked(self) -> Baked:
         """The texture with the registered vertices."""
+        if self._baked is not None:
+            return self._baked
         return self.refiner.baked(self.source, transform(self.pose, self.vertices), self.skin)
 
     @property
