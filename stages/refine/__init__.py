@@ -362,7 +362,7 @@ def _finished(given: _Sequence, displaced: _Displaced) -> _Finished:
 
 STAGE = Stage(
     name="refine",
-    version=11,
+    version=12,
     settings=RefineSettings,
     needs=("ingest", "register", "repass"),
     compute=compute,

@@ -134,7 +134,7 @@ def _write(
 
 STAGE = Stage(
     name="register",
-    version=15,
+    version=16,
     settings=RegisterSettings,
     needs=("ingest", "landmarks", "align"),
     compute=compute,
