@@ -1,10 +1,12 @@
-"""Loops over the triangles of a mesh whose texture is made, compiled: in single precision, as numpy would do it."""
+"""Loops over the triangles of a scan, and of a mesh whose texture is made of it, compiled; the latter in single
+precision, as numpy would do it."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from mimicme.pipeline.arrays import Bools, Floats, Ints, Longs, Singles
+from mimicme.pipeline.formats.image import Pixels
 from mimicme.pipeline.geometry.compiled import compiled
 
 
@@ -158,3 +160,32 @@ def kinds(
             size *= two
         samples = np.int64(np.ceil(np.float64(longest / pixels) / size - 0.25))
         found[k] = level * (most_samples + 1) + min(max(samples, 1), most_samples)
+
+
+@compiled("void(i4[:, ::1], i4[:, ::1], f8[:, ::1], u1[:, :, ::1], f4[:, ::1])")
+def look_up(faces: Ints, uv_faces: Ints, uv: Floats, pixels: Pixels, colors: Singles) -> None:
+    """Fill the colours (n, 3) of the vertices that have a place in an image (h, w, 3), as the last of their triangles
+    (t, 3) has it: just inside that triangle, for what lies beyond its edge may be another photograph's.
+
+    Args:
+        uv: (m, 2) in [0, 1], v up, not a number where a triangle has no place; uv_faces: (t, 3).
+    """
+    height, width = pixels.shape[0], pixels.shape[1]
+    for t in range(len(faces)):
+        a, b, c = uv_faces[t, 0], uv_faces[t, 1], uv_faces[t, 2]
+        middle_x = (width * uv[a, 0] + width * uv[b, 0] + width * uv[c, 0]) / 3
+        middle_y = (height * (1 - uv[a, 1]) + height * (1 - uv[b, 1]) + height * (1 - uv[c, 1])) / 3
+        for k in range(3):
+            x, y = width * uv[uv_faces[t, k], 0], height * (1 - uv[uv_faces[t, k], 1])
+            if not np.isfinite(x + y):
+                continue
+            inwards_x, inwards_y = middle_x - x, middle_y - y
+            length = np.sqrt(inwards_x * inwards_x + inwards_y * inwards_y)
+            if not np.isfinite(length):
+                continue
+            step = min(1.0, 0.01 / max(length, 1e-9))
+            # rounding is not to choose between two texels at whose border a vertex lies
+            column = np.int64(min(max(x + step * inwards_x + 1e-6, 0.0), width - 1.0))
+            row = np.int64(min(max(y + step * inwards_y + 1e-6, 0.0), height - 1.0))
+            for channel in range(3):
+                colors[faces[t, k], channel] = pixels[row, column, channel]
