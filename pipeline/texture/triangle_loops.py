@@ -189,3 +189,52 @@ def look_up(faces: Ints, uv_faces: Ints, uv: Floats, pixels: Pixels, colors: Sin
             row = np.int64(min(max(y + step * inwards_y + 1e-6, 0.0), height - 1.0))
             for channel in range(3):
                 colors[faces[t, k], channel] = pixels[row, column, channel]
+
+
+@compiled("void(f8[:, ::1], i4[:, ::1], f4[:, :, ::1], f4[:, :, ::1], f4[:, :, ::1], f4[::1], f4[::1])")
+def views(
+    vertices: Floats,
+    faces: Ints,
+    pixels: Singles,
+    edge: Singles,
+    pixel_per_mm: Singles,
+    ratio: Singles,
+    scale: Singles,
+) -> None:
+    """Fill how the triangles (t, 3) of a scan (n, 3), mm, lie in its image, where their corners are at `pixels` (t, 3,
+    2): their edges there (t, 2, 2), the change of place in the image (t, 2, 3) along the triangle, 0 where that is no
+    finite number, and its smaller stretch over the larger (t,), and the larger (t,)."""
+    two, four, zero, least = np.float32(2), np.float32(4), np.float32(0), np.float32(1e-30)
+    for t in range(len(faces)):
+        i, j, k = faces[t, 0], faces[t, 1], faces[t, 2]
+        ax, ay, az = (
+            vertices[j, 0] - vertices[i, 0],
+            vertices[j, 1] - vertices[i, 1],
+            vertices[j, 2] - vertices[i, 2],
+        )
+        bx, by, bz = (
+            vertices[k, 0] - vertices[i, 0],
+            vertices[k, 1] - vertices[i, 1],
+            vertices[k, 2] - vertices[i, 2],
+        )
+        aa, ab, bb = ax * ax + ay * ay + az * az, ax * bx + ay * by + az * bz, bx * bx + by * by + bz * bz
+        det = aa * bb - ab * ab
+        # pseudo-inverse of the triangle's edges
+        cx, cy, cz = (bb * ax - ab * bx) / det, (bb * ay - ab * by) / det, (bb * az - ab * bz) / det
+        dx, dy, dz = (aa * bx - ab * ax) / det, (aa * by - ab * ay) / det, (aa * bz - ab * az) / det
+        for x in range(2):
+            edge[t, x, 0] = pixels[t, 1, x] - pixels[t, 0, x]
+            edge[t, x, 1] = pixels[t, 2, x] - pixels[t, 0, x]
+            u, v = np.float64(edge[t, x, 0]), np.float64(edge[t, x, 1])
+            px, py, pz = u * cx + v * dx, u * cy + v * dy, u * cz + v * dz
+            pixel_per_mm[t, x, 0] = px if np.isfinite(px) else 0.0
+            pixel_per_mm[t, x, 1] = py if np.isfinite(py) else 0.0
+            pixel_per_mm[t, x, 2] = pz if np.isfinite(pz) else 0.0
+        rr, rd, dd = zero, zero, zero
+        for x in range(3):
+            rr += pixel_per_mm[t, 0, x] * pixel_per_mm[t, 0, x]
+            rd += pixel_per_mm[t, 0, x] * pixel_per_mm[t, 1, x]
+            dd += pixel_per_mm[t, 1, x] * pixel_per_mm[t, 1, x]
+        root = np.sqrt((rr - dd) * (rr - dd) + four * rd * rd)
+        ratio[t] = np.sqrt(max(rr + dd - root, zero) / max(rr + dd + root, least))
+        scale[t] = np.sqrt((rr + dd + root) / two)
