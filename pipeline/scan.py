@@ -118,18 +118,15 @@ def vertex_colors(scan: Mesh, pixels: image.Pixels | None) -> NDArray[np.float32
     inside its triangle: what lies beyond the edge belongs to another, or to nobody.
     """
     if pixels is not None and scan.uv is not None and scan.uv_faces is not None:
-        size = np.array(pixels.shape[1::-1], np.float64)
-        corner = (np.array([0.0, 1.0]) + np.array([1.0, -1.0]) * scan.uv[scan.uv_faces]) * size
-        inwards = corner.mean(axis=1, keepdims=True) - corner
-        length = np.linalg.norm(inwards, axis=2, keepdims=True)
-        corner += inwards * np.minimum(1.0, 0.01 / np.maximum(length, 1e-9))
-        place = np.full((len(scan.vertices), 2), np.nan)
-        sure = np.isfinite(corner).all(axis=2)
-        place[scan.faces[sure]] = corner[sure]
-        known = np.isfinite(place).all(axis=1)
-        # rounding is not to choose between two texels at whose border a vertex lies
-        column, row = np.clip(place[known] + 1e-6, 0, size - 1).astype(np.int64).T
-        colors = np.full((len(place), 3), np.nan, np.float32)
-        colors[known] = pixels[row, column]
+        from mimicme.pipeline.texture.triangle_loops import look_up  # numba: no reader needs it
+
+        colors = np.full((len(scan.vertices), 3), np.nan, np.float32)
+        look_up(
+            np.ascontiguousarray(scan.faces, np.int32),
+            np.ascontiguousarray(scan.uv_faces, np.int32),
+            np.ascontiguousarray(scan.uv, np.float64),
+            np.ascontiguousarray(pixels),
+            colors,
+        )
         return colors
     return None if scan.colors is None else scan.colors.astype(np.float32)

@@ -20,7 +20,7 @@ from scipy import sparse
 from scipy.sparse import csgraph
 
 from mimicme.pipeline.arrays import Bools, Floats, Ints, Longs
-from mimicme.pipeline.geometry.mesh import Mesh, keep_triangles
+from mimicme.pipeline.geometry.mesh import Mesh, keep_triangles, lengths, triangle_normals
 
 
 @dataclass(frozen=True)
@@ -123,10 +123,10 @@ def _first_of_equal(rows: NDArray[Any]) -> tuple[Longs, Longs]:
 def degenerate(vertices: Floats, faces: Ints) -> Bools:
     """(t,) True for triangles with a corner twice or with no area to speak of (1e-12 of the extent
     squared)."""
-    corner = vertices[faces]
-    double_area = np.linalg.norm(np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]), axis=1)
+    double_area = 2 * triangle_normals(vertices, faces)[1]
     extent = float(np.ptp(vertices, axis=0).max()) if len(vertices) else 0.0
-    twice = (faces == np.roll(faces, 1, axis=1)).any(axis=1)
+    a, b, c = faces.T
+    twice = (a == b) | (b == c) | (c == a)
     return twice | (double_area <= 1e-12 * extent * extent)
 
 
@@ -156,12 +156,14 @@ def long_triangles(vertices: Floats, faces: Ints, factor: float) -> Bools:
 
     The second bound (20 mm on a face) spares coarse parts of scans that were decimated to fit the curvature.
     """
-    corner = vertices[faces]
-    longest = np.linalg.norm(corner - np.roll(corner, 1, axis=1), axis=2)
-    used = vertices[np.unique(faces)]
+    a, b, c = (np.take(vertices, corner, axis=0) for corner in faces.T)
+    sides = np.stack([lengths(a - c), lengths(b - a), lengths(c - b)])
+    used = np.zeros(len(vertices), bool)
+    used[faces] = True
+    used = vertices[used]
     extent = float((np.percentile(used, 99, axis=0) - np.percentile(used, 1, axis=0)).max())
-    limit = max(factor * float(np.median(longest)), extent / 12)
-    return longest.max(axis=1) > limit
+    limit = max(factor * float(np.median(sides)), extent / 12)
+    return np.asarray(sides.max(axis=0) > limit)
 
 
 def specks(faces: Ints, n_vertices: int, least: int, share: float) -> tuple[Bools, int]:

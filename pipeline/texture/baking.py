@@ -264,7 +264,7 @@ class _Drawn:
         seen = values[:, 2] >= self.target.least_sure
         colors = self.sampler.plain_colors(self.places, values[:, :2], triangles)
         if self.levelled:
-            near = np.flatnonzero(values[:, 4:].any(1))
+            near = np.flatnonzero((values[:, 4] != 0) | (values[:, 5] != 0) | (values[:, 6] != 0))
             colors[near] = np.rint(np.clip(colors[near] + values[near, 4:], 0, 255))
         if self.maps is not None and self.directions is not None:
             directions = at_texels(self.target.template, triangles, weights, self.directions)

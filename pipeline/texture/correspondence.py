@@ -13,7 +13,8 @@ import numpy as np
 from mimicme.pipeline.arrays import Bools, Floats, Ints, Longs, Singles
 from mimicme.pipeline.geometry.mesh import vertex_normals
 from mimicme.pipeline.template import Template
-from mimicme.pipeline.texture.scan_source import Source, dot, interpolated, same_cells, square
+from mimicme.pipeline.texture.scan_source import Source, dot, interpolated, same_cells
+from mimicme.pipeline.texture.triangle_loops import gather, judge
 
 # a texel's ray starts this far outside the place where its triangle's corners found the scan
 REACH_MM = 0.5
@@ -55,13 +56,22 @@ class Target:
         self.least = float(np.cos(np.radians(settings.max_normal_angle_deg)))
         self.least_sure = settings.min_confidence
         self.size = settings.size
-        faces = template.faces
+        faces = np.ascontiguousarray(template.faces, np.int32)
+        count = len(faces)
         self.template = template
         self.uv_corners = template.uv[template.uv_faces]
-        self.corners = vertices.astype(np.float32)[faces]
         used: Bools = np.isfinite(vertices[:, 0] + vertices[:, 1] + vertices[:, 2])
         normals = vertex_normals(vertices, faces[used[faces].all(1)]).astype(np.float32)
-        self.normals = normals[faces]
+        self.corners, self.normals = (np.empty((count, 3, 3), np.float32) for _ in range(2))
+        self.longest = np.empty(count, np.float32)
+        gather(
+            np.ascontiguousarray(vertices, np.float32),
+            faces,
+            np.ascontiguousarray(normals),
+            self.corners,
+            self.normals,
+            self.longest,
+        )
         depth, weight, triangle = self._near(np.where(used[:, None], vertices, 0).astype(np.float32), normals)
         triangle[~used] = -1
         self.at_vertices = self._judged(triangle.copy(), weight, depth, normals)
@@ -71,33 +81,34 @@ class Target:
         # limit
         off = np.where(used, 0.0, np.inf)
         lost = np.flatnonzero(used & (triangle < 0))
-        c = self.corners
-        longest = np.sqrt(
-            np.maximum(
-                square(c[:, 0] - c[:, 1]), np.maximum(square(c[:, 1] - c[:, 2]), square(c[:, 2] - c[:, 0]))
-            )
-        )
         # nearest to the scan's boundary: the places between three such corners of a small triangle are too
         beyond = np.zeros(len(vertices), bool)
         if len(lost):
             # what is further off than the largest triangle could reach over need not be measured
-            reach = self.far + float(longest.max(initial=0.0, where=np.isfinite(longest)))
+            reach = self.far + float(self.longest.max(initial=0.0, where=np.isfinite(self.longest)))
             near = lost[same_cells(vertices[lost], source.vertices, reach + source.longest_edge)]
             found = source.surface.closest(vertices[near])
             off[lost] = np.inf
             off[near] = found.distances
             beyond[lost] = True
             beyond[near] = source.on_boundary(found.triangles, found.weights)
-        self.longest = longest
-        a, b, c = (off[corner] for corner in faces.T)
-        self.unreachable = ~(np.maximum(np.maximum(a, b), c) <= self.far + longest)
-        a, b, c = (beyond[corner] for corner in faces.T)
-        self.beyond = a & b & c & (longest <= SMALL_MM)
-        corner = depth[faces]
-        a, b, c = corner.T
-        self.low, self.high = np.minimum(np.minimum(a, b), c), np.maximum(np.maximum(a, b), c)
-        with np.errstate(invalid="ignore"):
-            self.sure = (self.high - self.low) <= MAX_SPREAD_MM
+        self.unreachable, self.beyond, self.sure = (np.empty(count, bool) for _ in range(3))
+        self.low, self.high = np.empty(count, np.float32), np.empty(count, np.float32)
+        judge(
+            faces,
+            depth.astype(np.float32),
+            off,
+            beyond,
+            self.longest,
+            self.far,
+            SMALL_MM,
+            MAX_SPREAD_MM,
+            self.unreachable,
+            self.beyond,
+            self.low,
+            self.high,
+            self.sure,
+        )
 
     def correspond(self, triangles: Ints, weights: Singles) -> Correspondences:
         """Places on the scan of points given by triangle (k,) and weights (k, 3) of the registered mesh."""

@@ -15,6 +15,7 @@ import numpy as np
 
 from mimicme.pipeline.arrays import Singles
 from mimicme.pipeline.formats.image import Pixels, opencv
+from mimicme.pipeline.geometry.compiled import compiled
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 SPREAD_FLOOR = 2.0
@@ -90,31 +91,100 @@ def flow(reference: Comparable, other: Comparable, window: float, levels: int) -
 def _lucas_kanade(a: Comparable, b: Comparable, shift: Singles, window: float) -> tuple[Singles, Singles]:
     cv2 = opencv()
     height, width = a.grey.shape
-    column, row = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+    columns, rows = np.empty((height, width), np.float32), np.empty((height, width), np.float32)
+    both, change, weight = (np.empty((height, width), np.float32) for _ in range(3))
+    # means over two by two texels are taken at once, where that is what the window is for
+    block = 2 if window >= HALVED_FROM and height % 2 == 0 and width % 2 == 0 else 1
+    products = np.empty((5, height // block, width // block), np.float32)
     for _ in range(ITERATIONS):
-        x, y = column + shift[..., 0], row + shift[..., 1]
-        moved = cv2.remap(b.grey, x, y, cv2.INTER_LINEAR)
-        known = (a.mask > 0.99) & (cv2.remap(b.mask, x, y, cv2.INTER_LINEAR) > 0.99)
-        both = 0.5 * (a.grey + moved)
-        gx, gy = (cv2.Scharr(both, cv2.CV_32F, *way) / 32 for way in ((1, 0), (0, 1)))
-        change = moved - a.grey
-        weight = (known / (1 + (change / MISFIT) ** 2) ** 2).astype(np.float32)
-        xx, xy, yy, xt, yt = (
-            _window(weight * p, window) for p in (gx * gx, gx * gy, gy * gy, gx * change, gy * change)
-        )
-        det = (xx + DAMPING) * (yy + DAMPING) - xy * xy
-        step = np.stack(
-            [xy * yt - (yy + DAMPING) * xt, xy * xt - (xx + DAMPING) * yt],
-            axis=-1,
-        ) / det[..., None]  # fmt: skip
-        step *= np.minimum(1, MAX_STEP_PX / np.maximum(np.hypot(step[..., 0], step[..., 1]), 1e-6))[..., None]
+        _places(shift, columns, rows)
+        moved = cv2.remap(b.grey, columns, rows, cv2.INTER_LINEAR)
+        mask = cv2.remap(b.mask, columns, rows, cv2.INTER_LINEAR)
+        _compared(a.grey, a.mask, moved, mask, both, change, weight)
+        gx, gy = (cv2.Scharr(both, cv2.CV_32F, *way, scale=1 / 32) for way in ((1, 0), (0, 1)))
+        _tensor(gx, gy, change, weight, block, products)
+        means = [_blurred(p, window / 2) if block == 2 else _window(p, window) for p in products]
+        step = np.empty((*means[0].shape, 2), np.float32)
+        _steps(*means, step)
         shift = shift + _enlarged(step, width, height)
+    xx, xy, yy = means[:3]
+    known = (a.mask > 0.99) & (mask > 0.99)
     smaller = (xx + yy) / 2 - np.sqrt((xx - yy) ** 2 / 4 + xy * xy)
     around = np.maximum(_window(known.astype(np.float32), window), 1e-6)
     misfit = _window(known * np.minimum(np.abs(change), 3).astype(np.float32), window) / around
     textured = np.maximum(smaller, 0) / (TEXTURED + np.maximum(smaller, 0))
     sure = _enlarged((textured * np.exp(-(misfit**2))).astype(np.float32), width, height)
     return shift, (known * sure).astype(np.float32)
+
+
+@compiled("void(f4[:, :, ::1], f4[:, ::1], f4[:, ::1])")
+def _places(shift: Singles, columns: Singles, rows: Singles) -> None:
+    """Fill where each texel lies that is shifted by (h, w, 2): column and row, (h, w) each."""
+    for i in range(len(shift)):
+        for j in range(shift.shape[1]):
+            columns[i, j] = np.float32(j) + shift[i, j, 0]
+            rows[i, j] = np.float32(i) + shift[i, j, 1]
+
+
+@compiled("void(f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[:, ::1])")
+def _compared(
+    grey: Singles,
+    mask: Singles,
+    moved: Singles,
+    moved_mask: Singles,
+    both: Singles,
+    change: Singles,
+    weight: Singles,
+) -> None:
+    """Fill the mean of two pictures (h, w), their difference, and the weight of each texel: 0 where either mask is not
+    1, and less where they differ."""
+    half, one, misfit = np.float32(0.5), np.float32(1), np.float32(MISFIT)
+    for i in range(len(grey)):
+        for j in range(grey.shape[1]):
+            a, b = grey[i, j], moved[i, j]
+            both[i, j] = half * (a + b)
+            change[i, j] = b - a
+            off = (b - a) / misfit
+            robust = one + off * off
+            known = mask[i, j] > 0.99 and moved_mask[i, j] > 0.99
+            weight[i, j] = one / (robust * robust) if known else np.float32(0)
+
+
+@compiled("void(f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[:, ::1], i8, f4[:, :, ::1])")
+def _tensor(
+    gx: Singles, gy: Singles, change: Singles, weight: Singles, block: int, products: Singles
+) -> None:
+    """Fill the five products that the windows' means are taken of, (5, h / block, w / block): of the two gradients
+    (h, w) with themselves, with each other and with the change (h, w), weighted; each the mean over a block."""
+    share = np.float32(1 / (block * block))
+    for i in range(products.shape[1]):
+        for j in range(products.shape[2]):
+            xx, xy, yy, xt, yt = np.float32(0), np.float32(0), np.float32(0), np.float32(0), np.float32(0)
+            for r in range(i * block, (i + 1) * block):
+                for c in range(j * block, (j + 1) * block):
+                    w, x, y, t = weight[r, c], gx[r, c], gy[r, c], change[r, c]
+                    xx += w * (x * x)
+                    xy += w * (x * y)
+                    yy += w * (y * y)
+                    xt += w * (x * t)
+                    yt += w * (y * t)
+            products[0, i, j], products[1, i, j], products[2, i, j] = share * xx, share * xy, share * yy
+            products[3, i, j], products[4, i, j] = share * xt, share * yt
+
+
+@compiled("void(f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[:, :, ::1])")
+def _steps(xx: Singles, xy: Singles, yy: Singles, xt: Singles, yt: Singles, step: Singles) -> None:
+    """Fill the steps (h, w, 2) that the means of `_tensor` (h, w) say, none longer than `MAX_STEP_PX`."""
+    damping, longest, least = np.float32(DAMPING), np.float32(MAX_STEP_PX), np.float32(1e-6)
+    for i in range(len(xx)):
+        for j in range(xx.shape[1]):
+            a, b, c = xx[i, j] + damping, xy[i, j], yy[i, j] + damping
+            det = a * c - b * b
+            x = (b * yt[i, j] - c * xt[i, j]) / det
+            y = (b * xt[i, j] - a * yt[i, j]) / det
+            length = max(np.sqrt(x * x + y * y), least)
+            share = min(np.float32(1), longest / length)
+            step[i, j, 0], step[i, j, 1] = share * x, share * y
 
 
 def _window(values: Singles, sigma: float) -> Singles:

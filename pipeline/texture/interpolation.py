@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from mimicme.pipeline.arrays import Bools, Longs
+from mimicme.pipeline.arrays import Bools
 from mimicme.pipeline.texture.correspondence import SMALL_MM, Target
-from mimicme.pipeline.texture.scan_source import dot, interpolated, square
+from mimicme.pipeline.texture.scan_source import interpolated
+from mimicme.pipeline.texture.triangle_loops import plain_triangles
 
 SAGITTA_MM = 0.1
 """How far the curved registered surface may stand off a plain triangle's edges."""
@@ -40,26 +41,21 @@ class VertexPlaces:
         self.confidence = np.where(there, found.confidence, np.float32(0))
         self.depth = np.where(there, found.depth, np.float32(0))
         sound = there & ~source.at_seam[at] & ~source.at_border[at]
-        a, b, c = (sound[corner] for corner in faces.T)
-        plain = a & b & c & target.sure & (target.longest <= SMALL_MM)
-        which = np.flatnonzero(plain)
-        plain[which] = self._linear(target, which, at)
-        self.plain: Bools = plain
-
-    def _linear(self, target: Target, which: Longs, at: Longs) -> Bools:
-        """(k,) whether triangles `which` (k,) are flat, and their corners near to each other in one photograph."""
-        source = target.source
-        corner = target.template.faces[which]
-        places, normals = target.corners[which], target.normals[which]
-        pixels, depth = self.pixels[corner], self.depth[corner]
-        chart, scale = source.chart[at][corner], source.scale[at][corner]
-        good = (chart[:, 0] == chart[:, 1]) & (chart[:, 1] == chart[:, 2])
-        for a, b in ((0, 1), (1, 2), (2, 0)):
-            apart = np.sqrt(square(places[:, a] - places[:, b]))
-            reach = apart + np.abs(depth[:, a] - depth[:, b])
-            limit = STRETCH * np.maximum(scale[:, a], scale[:, b]) * reach + np.float32(SLACK_PX)
-            step = pixels[:, a] - pixels[:, b]
-            good &= step[:, 0] ** 2 + step[:, 1] ** 2 <= limit * limit
-            turn = np.sqrt(np.maximum(2 - 2 * dot(normals[:, a], normals[:, b]), 0))
-            good &= apart * turn <= 8 * SAGITTA_MM
-        return np.asarray(good)
+        self.plain: Bools = np.empty(len(faces), bool)
+        plain_triangles(
+            np.ascontiguousarray(faces, np.int32),
+            sound,
+            target.sure,
+            target.longest,
+            SMALL_MM,
+            target.corners,
+            target.normals,
+            np.ascontiguousarray(self.pixels),
+            self.depth,
+            source.chart[at],
+            source.scale[at],
+            STRETCH,
+            SLACK_PX,
+            8 * SAGITTA_MM,
+            self.plain,
+        )

@@ -19,7 +19,7 @@ TRIANGLE_BYTES = 500
 PYRAMID = 4 / 3
 """An image with all its halvings, in its own size."""
 
-_Key = tuple[str, int, int, int, int]
+FileKey = tuple[str, int, int, int, int]
 
 
 class OpenSources:
@@ -27,13 +27,13 @@ class OpenSources:
 
     def __init__(self, most_bytes: int = MOST_BYTES) -> None:
         self.most_bytes = most_bytes
-        self._key: _Key | None = None
+        self._key: FileKey | None = None
         self._kept: dict[tuple[int, float], Source] = {}
         self._bytes = 0
 
     def keep(self, checkpoint: Path, row: int, source: Source) -> None:
         """Keep the scan of a row of a checkpoint of `ingest`, if it has an image and there is room."""
-        key = _key(checkpoint)
+        key = file_key(checkpoint)
         if key != self._key:
             self._key, self._bytes = key, 0
             self._kept.clear()
@@ -46,7 +46,7 @@ class OpenSources:
 
     def take(self, checkpoint: Path, row: int, min_grazing_deg: float) -> Source | None:
         """The scan that was kept, which is so no longer; None where there is none, or the checkpoint is another."""
-        if not self._kept or _key(checkpoint) != self._key:
+        if not self._kept or file_key(checkpoint) != self._key:
             return None
         source = self._kept.pop((row, min_grazing_deg), None)
         if source is not None:
@@ -58,7 +58,7 @@ OPEN_SOURCES = OpenSources()
 """Of this process."""
 
 
-def _key(path: Path) -> _Key:
+def file_key(path: Path) -> FileKey:
     """A file, and what it was like."""
     stat = os.stat(path)
     return str(path), stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino

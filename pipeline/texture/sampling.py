@@ -17,6 +17,7 @@ from mimicme.pipeline.texture.correspondence import Target
 from mimicme.pipeline.texture.interpolation import VertexPlaces
 from mimicme.pipeline.texture.scan_source import Source, interpolated
 from mimicme.pipeline.texture.seam_leveling import corrections, seam_pairs
+from mimicme.pipeline.texture.triangle_loops import kinds, products
 
 # samples a side of a texel's footprint; denser sources are first reduced by powers of two
 MAX_SAMPLES = 4
@@ -79,11 +80,11 @@ class ImageSampler:
         edge = np.stack([corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]], 2)
         each = _products(edge, self.inverse)
         each[~places.plain] = 0
-        kinds = _kinds(each)[owners]
+        kind = _kinds(each)[owners]
         colors = np.empty((len(pixels), 3), np.uint8)
-        present = np.flatnonzero(np.bincount(kinds)).tolist()
+        present = np.flatnonzero(np.bincount(kind)).tolist()
         for value in present:
-            which = np.flatnonzero(kinds == value) if len(present) > 1 else slice(None)
+            which = np.flatnonzero(kind == value) if len(present) > 1 else slice(None)
             level, samples = divmod(value, MAX_SAMPLES + 1)
             j = each[owners[which]] if samples > 1 else each[:0]
             colors[which] = self._averaged(pixels[which], j, level, samples)
@@ -115,7 +116,7 @@ class ImageSampler:
         points[source.uv_faces] = source.vertices[source.faces]
         gaps = (seen[pairs[:, 1]] - seen[pairs[:, 0]]).astype(np.float64)
         corner = corrections(source.uv_faces, points, pairs, gaps)[source.uv_faces]
-        self.near_seam = np.asarray((np.abs(corner) > 0.25).any((1, 2)), bool)
+        self.near_seam = np.asarray(np.abs(corner).reshape(-1, 9).max(axis=1) > 0.25, bool)
         return corner if self.near_seam.any() else None
 
     def _halved_colors(self, at: Singles) -> Singles:
@@ -175,24 +176,17 @@ _inverse_kept = lru_cache(maxsize=2)(_texel_inverse)
 
 
 def _products(a: Singles, b: Singles) -> Singles:
-    """(t, n, 2) matrix products of (t, n, 2) and (t, 2, 2).  Written out: numpy's matmul takes five times as long."""
+    """(t, n, 2) matrix products of (t, n, 2) and (t, 2, 2)."""
     out = np.empty(a.shape, np.float32)
-    for row in range(a.shape[1]):
-        for column in range(2):
-            out[:, row, column] = a[:, row, 0] * b[:, 0, column] + a[:, row, 1] * b[:, 1, column]
-    return np.nan_to_num(out, copy=False, posinf=0, neginf=0)
+    products(np.ascontiguousarray(a, np.float32), np.ascontiguousarray(b, np.float32), out)
+    return out
 
 
 def _kinds(j: Singles) -> Longs:
     """(k,) level of the image pyramid times `MAX_SAMPLES` + 1, plus samples a side, of footprints (k, 2, 2)."""
-    trace = j[:, 0, 0] ** 2 + j[:, 0, 1] ** 2 + j[:, 1, 0] ** 2 + j[:, 1, 1] ** 2
-    det = j[:, 0, 0] * j[:, 1, 1] - j[:, 0, 1] * j[:, 1, 0]
-    longest = np.sqrt((trace + np.sqrt(np.maximum(trace * trace - 4 * det * det, 0))) / 2)
-    level = np.ceil(np.log2(np.maximum(longest / (MAX_SAMPLES * PIXELS_PER_SAMPLE), 1))).astype(np.int64)
-    level = np.minimum(level, 8)
-    samples = np.ceil(longest / PIXELS_PER_SAMPLE / 2.0**level - 0.25)
-    samples = np.clip(samples, 1, MAX_SAMPLES).astype(np.int64)
-    return np.asarray(level * (MAX_SAMPLES + 1) + samples)
+    found = np.empty(len(j), np.int64)
+    kinds(np.ascontiguousarray(j), PIXELS_PER_SAMPLE, MAX_SAMPLES * PIXELS_PER_SAMPLE, 8, MAX_SAMPLES, found)
+    return found
 
 
 def _footprints(pixel_per_mm: Singles, triangles: Longs, mm_per_texel: Singles, owners: Ints) -> Singles:

@@ -11,6 +11,7 @@ from mimicme.pipeline.arrays import Bools, Floats, Ints, Longs, Singles
 from mimicme.pipeline.formats.image import Pixels
 from mimicme.pipeline.geometry.mesh import Mesh, components, triangle_normals
 from mimicme.pipeline.geometry.spatial import Surface
+from mimicme.pipeline.texture.triangle_loops import views
 
 # a photograph's scale hardly changes over a face; when its 10th and 90th percentile differ by more than this factor
 # it is no photograph's but an unwrapped layout's.  Measured: 1.11 (james), 1.20 (synthetic), 2.2 (an artist's layout)
@@ -146,27 +147,27 @@ class Source:
         sight: the ratio of the two stretches from surface to image.  An image that was painted or projected into an
         unwrapped layout says nothing about cameras: all its triangles count as seen from the front.
         """
-        corner = self.vertices[self.faces]
-        with np.errstate(all="ignore"):
-            per_mm = in_plane_inverse(np.stack([corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]], 2))
-            sides = [self.pixels[:, k] - self.pixels[:, 0] for k in (1, 2)]
-            # d pixel / d mm (t, 2, 3), and the image's edge matrices (t, 2, 2)
-            self.edge = np.stack(sides, 2)
-            self.pixel_per_mm = np.nan_to_num(np.matmul(self.edge, per_mm), posinf=0, neginf=0).astype(
-                np.float32
-            )
-            a, b = self.pixel_per_mm[:, 0], self.pixel_per_mm[:, 1]
-            aa, ab, bb = dot(a, a), dot(a, b), dot(b, b)
-            root = np.sqrt((aa - bb) ** 2 + 4 * ab * ab)
-            ratio = np.sqrt(np.maximum(aa + bb - root, 0) / np.maximum(aa + bb + root, 1e-30))
-            scale = np.sqrt((aa + bb + root) / 2)
-            # pixels per mm across the line of sight, (t,)
-            self.scale = np.nan_to_num(scale, posinf=0).astype(np.float32)
+        count = len(self.faces)
+        # d pixel / d mm (t, 2, 3), and the image's edge matrices (t, 2, 2)
+        self.edge = np.empty((count, 2, 2), np.float32)
+        self.pixel_per_mm = np.empty((count, 2, 3), np.float32)
+        ratio, scale = np.empty(count, np.float32), np.empty(count, np.float32)
+        views(
+            np.ascontiguousarray(self.vertices, np.float64),
+            np.ascontiguousarray(self.faces, np.int32),
+            np.ascontiguousarray(self.pixels),
+            self.edge,
+            self.pixel_per_mm,
+            ratio,
+            scale,
+        )
+        # pixels per mm across the line of sight, (t,)
+        self.scale = np.nan_to_num(scale, posinf=0)
         assert self.uv_faces is not None
         self.colored &= ~_stretched(self.edge, self.areas, self.faces)
         # the chart (t,) that each triangle lies in
         self.chart = components(self.uv_faces, int(self.uv_faces.max()) + 1)[1][self.uv_faces[:, 0]]
-        if not _photographed(scale, corner, self.chart):
+        if not _photographed(scale, self.areas, self.chart):
             self.facing = np.ones(len(self.faces), np.float32)
             return
         # the noise of single triangles evens out over their neighbours
@@ -228,11 +229,10 @@ def _boundary_edges(faces: Ints) -> Bools:
     return np.asarray((count[index.ravel()] != 2).reshape(-1, 3)[:, [1, 2, 0]])
 
 
-def _photographed(scale: Singles, corner: Floats, chart: Ints) -> bool:
+def _photographed(scale: Singles, area: Floats, chart: Ints) -> bool:
     """Whether texture coordinates are places in photographs: the scale (t,), pixels per mm across the line of sight,
-    is then nearly the same all over a chart (t,).  Each chart has its own, so its median is taken out."""
-    side_a, side_b = corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]
-    area = np.linalg.norm(np.cross(side_a, side_b), axis=1)
+    is then nearly the same all over a chart (t,), weighted by area (t,).  Each chart has its own, so its median is
+    taken out."""
     good = np.flatnonzero((scale > 0) & np.isfinite(scale) & np.isfinite(area))
     if not len(good):
         return True
@@ -294,23 +294,5 @@ def interpolated(corners: Singles, triangles: Longs | Ints, weights: Singles) ->
     return total
 
 
-def square(a: Singles) -> Singles:
-    return dot(a, a)
-
-
 def dot(a: Singles, b: Singles) -> Singles:
     return np.asarray(a[:, 0] * b[:, 0] + a[:, 1] * b[:, 1] + a[:, 2] * b[:, 2])
-
-
-def in_plane_inverse(sides: Floats) -> Floats:
-    """Pseudo-inverse (t, 2, 3) of edge matrices (t, 3, 2)."""
-    a, b = sides[:, :, 0], sides[:, :, 1]
-    aa, ab, bb = (a * a).sum(1), (a * b).sum(1), (b * b).sum(1)
-    det = aa * bb - ab * ab
-    return np.stack(
-        [
-            (bb[:, None] * a - ab[:, None] * b) / det[:, None],
-            (aa[:, None] * b - ab[:, None] * a) / det[:, None],
-        ],
-        1,
-    )

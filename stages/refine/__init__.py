@@ -143,6 +143,7 @@ def _subject_reference(
     frame has no texture.
     """
     from mimicme.pipeline.checkpoint import frame_numerics
+    from mimicme.stages.refine.baked_frames import BAKED_FRAMES
     from mimicme.stages.refine.reference import landmark_weights, nearest_to_neutral, robust_mean
 
     settings = task.settings
@@ -175,6 +176,8 @@ def _subject_reference(
                     offsets.append(-refiner.first_displacement(frame, reference.comparable))
             except FrameRejected:
                 continue
+            # the frame's own sequence begins with it
+            BAKED_FRAMES.keep(scans.path, shapes.path, other, refiner.made_with, frame.baked)
     if len(offsets) == 1:
         return reference
     template = refiner.template
@@ -275,6 +278,7 @@ def _displaced(given: _Sequence, rows: list[int], out: CheckpointWriter) -> Iter
     """The frames of a run, in order of time, that could be refined."""
     from mimicme.pipeline.checkpoint import frame_numerics
     from mimicme.pipeline.texture.open_sources import OPEN_SOURCES
+    from mimicme.stages.refine.baked_frames import BAKED_FRAMES
 
     numbers = given.register.numbers
     last: tuple[int, Singles] | None = None
@@ -285,11 +289,12 @@ def _displaced(given: _Sequence, rows: list[int], out: CheckpointWriter) -> Iter
             out.note(row, "not-refined", "The frame has no texture to refine it by.")
             continue
         OPEN_SOURCES.keep(given.ingest.path, row, source)  # `bake` comes next
+        baked = BAKED_FRAMES.take(given.ingest.path, given.register.path, row, given.refiner.made_with)
         near = last is not None and abs(int(numbers[row]) - last[0]) <= MAX_GAP
         start = last[1].astype(np.float64) if near and last is not None else np.zeros_like(shape)
         try:
             with frame_numerics():
-                frame = given.refiner.frame(source, shape, pose, skin)
+                frame = given.refiner.frame(source, shape, pose, skin, baked)
                 d, before = given.refiner.refine(frame, given.reference.comparable, start)
         except FrameRejected as error:
             out.note(row, "not-refined", str(error))
@@ -357,7 +362,7 @@ def _finished(given: _Sequence, displaced: _Displaced) -> _Finished:
 
 STAGE = Stage(
     name="refine",
-    version=11,
+    version=12,
     settings=RefineSettings,
     needs=("ingest", "register", "repass"),
     compute=compute,

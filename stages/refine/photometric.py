@@ -24,20 +24,18 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from mimicme.pipeline.arrays import Bools, Floats, Ints, Longs
+from mimicme.pipeline.arrays import Bools, Floats
 from mimicme.pipeline.formats.image import Pixels
 from mimicme.pipeline.geometry.mesh import (
     adjacency,
     corners,
     dots,
     edges,
-    lengths,
     transform,
     triangle_normals,
     vertex_areas,
     vertex_normals,
 )
-from mimicme.pipeline.geometry.triangle_grid import nearest_on
 from mimicme.pipeline.numerics.smooth_field import Preconditioner, SmoothField
 from mimicme.pipeline.template import Template
 from mimicme.pipeline.template.eyelids import Lids
@@ -45,7 +43,9 @@ from mimicme.pipeline.template.lips import lips_of
 from mimicme.pipeline.texture.baking import HALF, Baked, TextureOptions, bake_source
 from mimicme.pipeline.texture.flow import Comparable, Flow, flow, normalised
 from mimicme.pipeline.texture.scan_source import Source
-from mimicme.stages.refine.walking import triangles_across, walk
+from mimicme.stages.refine.following import carry, jacobians, read_flow
+from mimicme.stages.refine.unfolding import Around, Sheet, displace, keep_shares
+from mimicme.stages.refine.walking import triangles_across
 from mimicme.stages.refine.warp import Layout, Reading, Spots, warped
 
 if TYPE_CHECKING:
@@ -140,9 +140,10 @@ class Refiner:
         n = len(template.vertices)
         self.layout = Layout(template, parameters.size)
         self.owner = self.layout.owner
-        self.columns, self.rows = self.layout.places.T
+        self.columns, self.rows = (np.ascontiguousarray(p, np.float32) for p in self.layout.places.T)
         self.ring = adjacency(edges(template.faces)[0], n)
-        self.triangles = corners(template.faces, n).T.tocsr()
+        self.faces = np.ascontiguousarray(template.faces, np.int32)
+        self.around = Around.of(self.ring, corners(template.faces, n).T.tocsr())
         self.across = triangles_across(template.faces)
         # a triangle of each vertex; of those that have none, any
         self.own_triangle = np.zeros(n, np.int32)
@@ -173,12 +174,23 @@ class Refiner:
         baked = self.baked(source, vertices)
         return normalised(baked.texture, baked.coverage, self.parameters.radius)
 
+    @property
+    def made_with(self) -> tuple[str, Parameters]:
+        """What a frame's texture depends on, beside the frame."""
+        return self.template.digest, self.parameters
+
     def frame(
-        self, source: Source, vertices: Floats, pose: Floats, skin: NDArray[np.uint8] | None = None
+        self,
+        source: Source,
+        vertices: Floats,
+        pose: Floats,
+        skin: NDArray[np.uint8] | None = None,
+        baked: Baked | None = None,
     ) -> Frame:
         """A frame ready to be refined: vertices (V, 3) as registered, canonical, mm; pose (4, 4) canonical -> scan;
-        skin (V,) as registered, see `RegisteredCheckpoint.skin`; by default all is."""
-        return Frame(self, source, vertices, pose, skin)
+        skin (V,) as registered, see `RegisteredCheckpoint.skin`; by default all is; baked: its texture, where somebody
+        has made it."""
+        return Frame(self, source, vertices, pose, skin, baked)
 
     def refine(self, frame: Frame, reference: Comparable, start: Floats) -> tuple[Floats, Drift]:
         """Tangential displacements of one frame's vertices.
@@ -268,33 +280,23 @@ class Refiner:
 
     def _share_kept(self, before: Floats, after: Floats) -> Floats:
         """(V,) share of their displacement from `before` to `after` (V, 3) that vertices keep; see `unflipped`."""
-        faces = self.template.faces
-        normal, area = triangle_normals(before, faces)
-        share = self._kept(*_changed(normal, area, after, faces))
-        touched = np.arange(len(faces))
-        bad = np.zeros(len(faces), bool)
-        for _ in range(RESET_ROUNDS):
-            now = before + share[:, None] * (after - before)
-            cosine, size = _changed(normal[touched], area[touched], now, faces[touched])
-            bad[touched] = (cosine < RESET_COSINE) | (size < MIN_AREA_SHARE)
-            if not bad.any():
-                break
-            hit = faces[np.flatnonzero(bad)]
-            near = _and_neighbours(self.ring, hit)
-            share[near] *= 0.5
-            share[hit] = 0.0
-            touched = _rows_of(self.triangles, near)
+        normals, areas = triangle_normals(before, self.template.faces)
+        share = np.empty(len(before))
+        keep_shares(
+            np.ascontiguousarray(before, np.float64),
+            np.ascontiguousarray(after, np.float64),
+            self.faces,
+            normals,
+            areas,
+            *self.around,
+            KEEP_COSINE,
+            RESET_COSINE,
+            KEEP_AREA_SHARE,
+            MIN_AREA_SHARE,
+            RESET_ROUNDS,
+            share,
+        )
         return share
-
-    def _kept(self, cosine: Floats, size: Floats) -> Floats:
-        """(V,) share of its displacement that a vertex keeps when its triangles change so much; see `_changed`."""
-        faces = self.template.faces
-        each = np.clip((cosine - RESET_COSINE) / (KEEP_COSINE - RESET_COSINE), 0, 1)
-        each *= np.clip((size - MIN_AREA_SHARE) / (KEEP_AREA_SHARE - MIN_AREA_SHARE), 0, 1)
-        share = np.ones(self.ring.shape[0])
-        np.minimum.at(share, faces.ravel(), np.repeat(each, 3))
-        around = (self.ring @ share + share) / (1 + np.asarray(self.ring.sum(axis=1)).ravel())
-        return np.asarray(np.minimum(share, around))
 
     def between(self, reference: Comparable, texture: Comparable, levels: int) -> Flow:
         """Flow from the reference to a texture."""
@@ -322,11 +324,10 @@ class Refiner:
 
         The whole of them is smooth, not what this step adds: where nothing is seen steps would add up to anything.
         """
-        # sure of a texel means sure of its flow: both are read with the same weights
-        sure = np.where(self._used, self._read(found.confidence), 0)
-        weighted = [self._read(found.confidence * found.shift[..., k]) for k in range(2)]
-        shift = np.stack(weighted, axis=1) / np.maximum(sure, 1e-6)[:, None]
-        target = np.einsum("nxk,nk->nx", self._mm_per_texel(vertices), shift)
+        sure, shift = np.empty(len(self.columns)), np.empty((len(self.columns), 2))
+        read_flow(found.shift, found.confidence, self.columns, self.rows, self._used, sure, shift)
+        target = np.empty((len(sure), 3))
+        carry(self._mm_per_texel(vertices), shift, target)
         n = len(vertices)
         confidence: Floats = np.bincount(self.owner, sure, n).astype(np.float64)
         total = np.stack([np.bincount(self.owner, sure * target[:, k], n) for k in range(3)], axis=1)
@@ -336,23 +337,12 @@ class Refiner:
         near = Preconditioner(self.field) if near is None else near
         return near.solve(weight, (so_far + mean) * (weight - REGULARISATION)[:, None], so_far)
 
-    def _read(self, picture: NDArray[np.float32]) -> Floats:
-        """(N,) bilinear values of a picture (size, size) at every texture coordinate."""
-        x, y = (np.clip(p, 0, self.parameters.size - 1.001) for p in (self.columns, self.rows))
-        i, j = x.astype(np.int64), y.astype(np.int64)
-        fx, fy = x - i, y - j
-        upper = picture[j, i] * (1 - fx) + picture[j, i + 1] * fx
-        lower = picture[j + 1, i] * (1 - fx) + picture[j + 1, i + 1] * fx
-        return np.asarray(upper * (1 - fy) + lower * fy, np.float64)
-
     def _mm_per_texel(self, vertices: Floats) -> Floats:
-        """(N, 3, 2) Jacobian of the parameterisation: place on the mesh by texel, at every texture coordinate."""
-        a, b, c = (np.take(vertices, corner, axis=0) for corner in self.template.faces.T)
-        u, v, inverse = b - a, c - a, self._flat_inverse
-        each = np.empty((len(u), 3, 2))
-        for column in range(2):
-            each[:, :, column] = u * inverse[:, :1, column] + v * inverse[:, 1:, column]
-        return (self._mean_at_uv @ each.reshape(-1, 6)).reshape(-1, 3, 2)
+        """(N, 6) Jacobian of the parameterisation: place on the mesh by texel, at every texture coordinate; of x by
+        column and by row, of y, of z."""
+        each = np.empty((len(self.faces), 6))
+        jacobians(np.ascontiguousarray(vertices, np.float64), self.faces, self._flat_inverse, each)
+        return np.asarray(self._mean_at_uv @ each)
 
 
 def gain(texture: Pixels, coverage: Pixels, reference: Pixels, reference_coverage: Pixels) -> Floats:
@@ -375,6 +365,9 @@ class Frame:
     Attributes:
         source: the scan; vertices: (V, 3) as registered, canonical frame, mm; pose: (4, 4) canonical -> scan; skin:
             (V,) how sure it is that the scan shows the skin there, of 255; None: everywhere.
+
+    Args:
+        baked: the texture with the registered vertices, where that is made already.
     """
 
     def __init__(
@@ -384,14 +377,17 @@ class Frame:
         vertices: Floats,
         pose: Floats,
         skin: NDArray[np.uint8] | None = None,
+        baked: Baked | None = None,
     ) -> None:
         self.refiner, self.source, self.vertices, self.pose = refiner, source, vertices, pose
-        self.skin = skin
+        self.skin, self._baked = skin, baked
         self.preconditioner = Preconditioner(refiner.field)
 
     @cached_property
     def baked(self) -> Baked:
         """The texture with the registered vertices."""
+        if self._baked is not None:
+            return self._baked
         return self.refiner.baked(self.source, transform(self.pose, self.vertices), self.skin)
 
     @property
@@ -418,90 +414,32 @@ class _RegisteredSurface:
     """The registered surface of one frame, along which vertices are displaced."""
 
     def __init__(self, vertices: Floats, refiner: Refiner) -> None:
-        faces = refiner.template.faces
-        self.vertices, self.faces = np.ascontiguousarray(vertices, np.float64), np.ascontiguousarray(faces)
-        self.ring, self.triangles, self.across = refiner.ring, refiner.triangles, refiner.across
-        self.own_triangle = refiner.own_triangle
-        self.normals, self.areas = triangle_normals(vertices, faces)
-        self.at_vertex = vertex_normals(vertices, faces)
+        self.around = refiner.around
+        self.sheet = Sheet(
+            np.ascontiguousarray(vertices, np.float64),
+            refiner.faces,
+            refiner.across,
+            refiner.own_triangle,
+            vertex_normals(vertices, refiner.faces),
+            *triangle_normals(vertices, refiner.faces),
+        )
 
     def displaced(self, displacement: Floats, longest_mm: float) -> Spots:
-        """Vertices displaced by (V, 3), at most so much, projected back onto the surface, folds smoothed out."""
-        length = lengths(displacement)
-        d = displacement * np.minimum(1, longest_mm / np.maximum(length, 1e-9))[:, None]
-        spots = self._projected(d, np.arange(len(d)))
-        moved = spots.vertices
-        degree = np.maximum(np.asarray(self.ring.sum(1)).ravel(), 1)
-        folded = self._folded(moved, np.arange(len(self.faces)))
-        for _ in range(UNFOLD_ROUNDS):
-            bad = np.flatnonzero(folded)
-            if not len(bad):
-                break
-            which = _and_neighbours(self.ring, self.faces[bad])
-            d = moved - self.vertices
-            again = self._projected((self.ring[which] @ d) / degree[which, None], which)
-            for all_of_them, these in zip(spots, again, strict=True):
-                all_of_them[which] = these
-            touched = _rows_of(self.triangles, which)
-            folded[touched] = self._folded(moved, touched)
-        return spots
-
-    def _projected(self, d: Floats, which: NDArray[np.int64]) -> Spots:
-        """Vertices `which` displaced by d (k, 3), at near places of the surface that face their way.
+        """Vertices displaced by (V, 3), at most so much, projected back onto the surface, folds smoothed out.
 
         Along their normals; of those that find nothing there, the nearest place of the triangle where the walk ended.
         """
-        moved, normals = self.vertices[which] + d, self.at_vertex[which]
-        count = len(moved)
-        triangles, weights, depths = np.empty(count, np.int64), np.zeros((count, 3)), np.empty(count)
-        walk(
-            self.vertices,
-            self.faces,
-            self.across,
-            self.own_triangle[which],
-            moved,
-            normals,
-            triangles,
-            weights,
-            depths,
+        count = len(displacement)
+        spots = Spots(np.empty((count, 3)), np.empty(count, np.int64), np.empty((count, 3)))
+        displace(
+            *self.sheet,
+            *self.around,
+            np.ascontiguousarray(displacement, np.float64),
+            longest_mm,
+            PROJECTION_MM,
+            MIN_COSINE,
+            MIN_AREA_SHARE,
+            UNFOLD_ROUNDS,
+            *spots,
         )
-        facing = self._facing(triangles, normals)
-        rest = np.flatnonzero(~(np.abs(depths) <= PROJECTION_MM))
-        points = moved + np.where(np.isfinite(depths), depths, 0.0)[:, None] * normals
-        if len(rest):
-            near = nearest_on(moved[rest], triangles[rest], self.vertices, self.faces)
-            points[rest], weights[rest] = near.points, near.weights
-        return Spots(np.where(facing[:, None], points, moved), np.where(facing, triangles, -1), weights)
-
-    def _facing(self, triangles: NDArray[np.int64], normals: Floats) -> Bools:
-        return np.asarray(dots(self.normals[triangles], normals) > MIN_COSINE)
-
-    def _folded(self, vertices: Floats, which: NDArray[np.int64]) -> Bools:
-        """(k,) whether triangles `which` (k,) are folded with vertices (V, 3)."""
-        normals, areas = triangle_normals(vertices, self.faces[which])
-        before = self.normals[which]
-        turned = dots(normals, before) < MIN_COSINE
-        was = dots(before, before) > 0
-        return np.asarray(was & (turned | (areas < MIN_AREA_SHARE * self.areas[which])))
-
-
-def _and_neighbours(ring: sparse.csr_matrix, vertices: Ints) -> NDArray[np.int64]:
-    """Indices of some vertices and of their neighbours, each once, sorted."""
-    some = np.unique(vertices)
-    return np.asarray(np.union1d(some, ring[some].indices))
-
-
-def _rows_of(triangles: sparse.csr_matrix, vertices: Longs) -> NDArray[np.int64]:
-    """Indices of the triangles at some vertices, each once, sorted; triangles: (V, T) which a vertex has."""
-    return np.unique(triangles[vertices].indices)
-
-
-def _changed(normal: Floats, area: Floats, vertices: Floats, faces: Ints) -> tuple[Floats, Floats]:
-    """(T,) cosine to the normals (T, 3), and share of the areas (T,), that triangles have with vertices (V, 3).
-
-    A triangle that had no area cannot lose any.
-    """
-    turned, size = triangle_normals(vertices, faces)
-    some = area > 1e-12
-    cosine = np.where(some, dots(turned, normal), 1.0)
-    return cosine, np.where(some, size / np.maximum(area, 1e-12), 1.0)
+        return spots

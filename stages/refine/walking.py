@@ -30,6 +30,50 @@ def triangles_across(faces: Ints) -> Ints:
     return across.reshape(-1, 3)
 
 
+@compiled("Tuple((i8, f8, f8, f8, f8))(f8[:, ::1], i4[:, ::1], i4[:, ::1], i8, f8, f8, f8, f8, f8, f8)")
+def step_from(
+    vertices: Floats,
+    faces: Ints,
+    across: Ints,
+    begin: int,
+    x: float,
+    y: float,
+    z: float,
+    nx: float,
+    ny: float,
+    nz: float,
+) -> tuple[int, float, float, float, float]:
+    """Where the line through (x, y, z) along (nx, ny, nz) meets the surface, see `walk`: the triangle met, or where the
+    walk ended, the weights of its corners, and the depth."""
+    t = begin
+    for _ in range(MOST_STEPS):
+        a, b, c = faces[t, 0], faces[t, 1], faces[t, 2]
+        ax, ay, az = vertices[a, 0], vertices[a, 1], vertices[a, 2]
+        bx, by, bz = vertices[b, 0] - ax, vertices[b, 1] - ay, vertices[b, 2] - az
+        cx, cy, cz = vertices[c, 0] - ax, vertices[c, 1] - ay, vertices[c, 2] - az
+        px, py, pz = x - ax, y - ay, z - az
+        hx, hy, hz = ny * cz - nz * cy, nz * cx - nx * cz, nx * cy - ny * cx
+        det = bx * hx + by * hy + bz * hz
+        if det == 0:
+            break
+        gx, gy, gz = py * bz - pz * by, pz * bx - px * bz, px * by - py * bx
+        v = (px * hx + py * hy + pz * hz) / det
+        w = (nx * gx + ny * gy + nz * gz) / det
+        u = 1 - v - w
+        if u >= INSIDE and v >= INSIDE and w >= INSIDE:
+            return t, u, v, w, (cx * gx + cy * gy + cz * gz) / det
+        if u <= v and u <= w:
+            following = across[t, 0]
+        elif v <= w:
+            following = across[t, 1]
+        else:
+            following = across[t, 2]
+        if following < 0:
+            break
+        t = following
+    return t, 0.0, 0.0, 0.0, np.inf
+
+
 @compiled(
     "void(f8[:, ::1], i4[:, ::1], i4[:, ::1], i4[::1], f8[:, ::1], f8[:, ::1], i8[::1], f8[:, ::1], f8[::1])"
 )
@@ -52,33 +96,15 @@ def walk(
             depths: (k,) from the point to there, along the normal; infinite where nothing was met.
     """
     for q in range(len(points)):
-        t = begin[q]
-        nx, ny, nz = normals[q, 0], normals[q, 1], normals[q, 2]
-        triangles[q], depths[q] = t, np.inf
-        for _ in range(MOST_STEPS):
-            a, b, c = faces[t, 0], faces[t, 1], faces[t, 2]
-            ax, ay, az = vertices[a, 0], vertices[a, 1], vertices[a, 2]
-            bx, by, bz = vertices[b, 0] - ax, vertices[b, 1] - ay, vertices[b, 2] - az
-            cx, cy, cz = vertices[c, 0] - ax, vertices[c, 1] - ay, vertices[c, 2] - az
-            px, py, pz = points[q, 0] - ax, points[q, 1] - ay, points[q, 2] - az
-            hx, hy, hz = ny * cz - nz * cy, nz * cx - nx * cz, nx * cy - ny * cx
-            det = bx * hx + by * hy + bz * hz
-            triangles[q] = t
-            if det == 0:
-                break
-            gx, gy, gz = py * bz - pz * by, pz * bx - px * bz, px * by - py * bx
-            v = (px * hx + py * hy + pz * hz) / det
-            w = (nx * gx + ny * gy + nz * gz) / det
-            u = 1 - v - w
-            if u >= INSIDE and v >= INSIDE and w >= INSIDE:
-                weights[q, 0], weights[q, 1], weights[q, 2] = u, v, w
-                depths[q] = (cx * gx + cy * gy + cz * gz) / det
-                break
-            if u <= v and u <= w:
-                t = across[t, 0]
-            elif v <= w:
-                t = across[t, 1]
-            else:
-                t = across[t, 2]
-            if t < 0:
-                break
+        triangles[q], weights[q, 0], weights[q, 1], weights[q, 2], depths[q] = step_from(
+            vertices,
+            faces,
+            across,
+            begin[q],
+            points[q, 0],
+            points[q, 1],
+            points[q, 2],
+            normals[q, 0],
+            normals[q, 1],
+            normals[q, 2],
+        )

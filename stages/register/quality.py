@@ -9,7 +9,14 @@ from numpy.typing import NDArray
 
 from mimicme.pipeline.arrays import Bools, Floats, Ints
 from mimicme.pipeline.errors import FrameRejected
-from mimicme.pipeline.geometry.mesh import boundary_vertices, edges, triangle_normals, vertex_normals
+from mimicme.pipeline.geometry.mesh import (
+    boundary_vertices,
+    dots,
+    edges,
+    lengths,
+    triangle_normals,
+    vertex_normals,
+)
 from mimicme.pipeline.geometry.spatial import self_intersections
 from mimicme.pipeline.template.face_core import Shares
 from mimicme.stages.register.mouth_light import Mouth
@@ -190,9 +197,10 @@ def scan_to_mesh(
     corner = np.take(faces, found.triangles, axis=0)
     if skin is not None:
         boundary = boundary | ~skin
-    beyond = (boundary[corner] & (found.weights > 1e-3)).any(axis=1)
+    a, b, c = (boundary[corner] & (found.weights > 1e-3)).T
+    beyond = a | b | c
     normal = np.einsum("kc,kcx->kx", found.weights, vertex_normals(vertices, faces)[corner])
-    inside = ~beyond & ((normal * scan_normals).sum(1) > 0) & (found.distances < reach_mm)
+    inside = ~beyond & (dots(normal, scan_normals) > 0) & (found.distances < reach_mm)
     return found.distances[inside]
 
 
@@ -224,7 +232,7 @@ class QualityAssessor:
     def _edge_lengths(self, vertices: Floats) -> Floats:
         """(e,) mm, never 0."""
         a, b = (np.take(vertices, end, axis=0) for end in self.edges.T)
-        return np.maximum(np.linalg.norm(a - b, axis=1), 1e-9)
+        return np.maximum(lengths(a - b), 1e-9)
 
     def assess(
         self,
@@ -261,7 +269,7 @@ class QualityAssessor:
             landmarks_found=checks.found_share,
             data_share=data_share,
             covered_share=covered_share,
-            flipped_triangles=float(((normal * self.normals).sum(1) < 0)[self._skin].sum()),
+            flipped_triangles=float((dots(normal, self.normals) < 0)[self._skin].sum()),
             degenerate_triangles=float((area < 0.02 * self.areas)[self._skin].sum()),
             crossing_triangles=float(len(self_intersections(vertices[self._near], self._near_faces))),
             stretch_p95=float(np.percentile(np.abs(ratio), 95)),

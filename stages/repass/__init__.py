@@ -211,7 +211,7 @@ def _second_pass(
 
 STAGE = Stage(
     name="repass",
-    version=6,
+    version=7,
     settings=RepassSettings,
     needs=("ingest", "landmarks", "align", "register"),
     compute=compute,

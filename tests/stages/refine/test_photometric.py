@@ -14,6 +14,7 @@ from mimicme.pipeline.texture.baking import open_source
 from mimicme.pipeline.texture.flow import Flow
 from mimicme.stages.refine.photometric import Drift, Parameters, Refiner, better, gain
 from mimicme.stages.refine.settings import RefineSettings
+from mimicme.stages.refine.unfolding import Around
 
 PARAMETERS = Parameters.of(RefineSettings(size=256))
 STILL = np.eye(4)
@@ -240,8 +241,8 @@ def test_where_a_large_shift_ends_abruptly_no_triangle_stays_flipped():
     )  # fmt: skip
     mesh = object.__new__(Refiner)  # nothing but the mesh takes part
     mesh.template = SimpleNamespace(faces=triangles)
-    mesh.ring = adjacency(edges(triangles)[0], n * n)
-    mesh.triangles = corners(triangles, n * n).T.tocsr()
+    mesh.faces = triangles.astype(np.int32)
+    mesh.around = Around.of(adjacency(edges(triangles)[0], n * n), corners(triangles, n * n).T.tocsr())
     after = before - np.where(before[:, 1:2] > 40, [3.0, 9.0, 0], 0.0)
     normals = triangle_normals(before, triangles)[0]
 
