@@ -34,11 +34,6 @@ PLEAT_MM = 0.05
 """Half of what is between the two sheets of the pleat that a patch becomes."""
 LEAST_SHARE = 0.2
 """Of a point halfway between the rims the lids' own corners weigh so much at least, or it is left out."""
-CLOSES_MM = (1.0, 2.0)
-"""Mean approach of the rims up to which an eye does not close, and from which on it does: rims that were led by
-landmarks with 1 mm of noise tremble by less than the first."""
-BESIDE_RIM_MM = 2.0
-"""What is so near to a rim moves as the rim does."""
 SAME_MM = 0.02
 """Two places of a pleat are the same up to this: checkpoints have single precision."""
 
@@ -79,21 +74,12 @@ class Lids:
     def __init__(self, template: Template) -> None:
         vertices, faces, marks = template.vertices, template.faces, template.landmarks()
         self._eyes: list[tuple[Patch, Rims]] = []
-        self._rims: list[tuple[Rims, Bools]] = []
         if len(marks) != N_LANDMARKS:  # no template of a head
             return
         for eye, shown in zip(EYES, patches(vertices, marks), strict=True):
-            patch, rims = find_patch(vertices, faces, shown), find_rims(vertices, faces, marks, eye)
-            self._rims.append((rims, _beside(vertices, rims)))
+            patch = find_patch(vertices, faces, shown)
             if patch is not None:
-                self._eyes.append((patch, rims))
-
-    def at_closing_rims(self, rest: Floats, vertices: Floats) -> Floats:
-        """(V,) from 0 to 1, of a shape (V, 3) against one at rest, (V, 3): 1 beside the rims of an eye that closes."""
-        share = np.zeros(len(vertices))
-        for rims, beside in self._rims:
-            share[beside] = np.maximum(share[beside], closing(rims, rest, vertices))
-        return share
+                self._eyes.append((patch, find_rims(vertices, faces, marks, eye)))
 
     def kept_tucked(self, before: Floats, after: Floats) -> Floats:
         """`after` (V, 3) with what was tucked in behind closed lids in `before` (V, 3) tucked in behind its own; mm,
@@ -103,30 +89,6 @@ class Lids:
                 after = after.copy()
                 after[patch.patch] = tucked(patch, rims, after)
         return after
-
-
-def closing(rims: Rims, rest: Floats, found: Floats) -> float:
-    """0: an eye of a shape (V, 3), mm, is as open as at rest, (V, 3), or more; 1: it closes, by `CLOSES_MM`."""
-    before, after = rims.rows @ rest, rims.rows @ found
-    middle = rims.middle @ rest
-    across = middle[-1] - middle[0]
-    width = max(float(np.linalg.norm(across)), 1e-9)
-    up = before.mean(axis=0)
-    up = up - (up @ across) * across / width**2
-    opening = float(np.linalg.norm(up))
-    if not opening > LEAST_OPEN * width:  # closed at rest: that says nothing of how it closes
-        return 0.0
-    by = opening - float(after.mean(axis=0) @ up) / opening
-    return float(np.clip((by - CLOSES_MM[0]) / (CLOSES_MM[1] - CLOSES_MM[0]), 0, 1))
-
-
-def _beside(vertices: Floats, rims: Rims) -> Bools:
-    """(V,) True within `BESIDE_RIM_MM` of the rims of an eye at rest, (V, 3)."""
-    from scipy.spatial import cKDTree
-
-    half, middle = rims.rows @ vertices / 2, rims.middle @ vertices
-    distance = cKDTree(np.concatenate([middle + half, middle - half])).query(vertices)[0]
-    return np.asarray(distance < BESIDE_RIM_MM)
 
 
 def lid_opening(landmarks: Floats, reference: Floats, eye: str) -> float:

@@ -289,7 +289,7 @@ def _displaced(given: _Sequence, rows: list[int], out: CheckpointWriter) -> Iter
         start = last[1].astype(np.float64) if near and last is not None else np.zeros_like(shape)
         try:
             with frame_numerics():
-                frame = given.refiner.frame(source, shape, pose, skin, given.reference.vertices)
+                frame = given.refiner.frame(source, shape, pose, skin)
                 d, before = given.refiner.refine(frame, given.reference.comparable, start)
         except FrameRejected as error:
             out.note(row, "not-refined", str(error))
@@ -357,7 +357,7 @@ def _finished(given: _Sequence, displaced: _Displaced) -> _Finished:
 
 STAGE = Stage(
     name="refine",
-    version=12,
+    version=11,
     settings=RefineSettings,
     needs=("ingest", "register", "repass"),
     compute=compute,

@@ -57,8 +57,6 @@ REGULARISATION = 1e-4
 """Weight of zero displacement (Tikhonov): keeps a piece of the mesh without any target where it is."""
 MIN_COSINE = 0.3
 """A place on the surface whose normal is further from the vertex's than this belongs to another fold."""
-RIM_HOLD = 1.0
-"""How surely the rims of closing lids lie where they were registered, in the weight of a texel seen without a doubt."""
 MIN_CONFIDENCE = 0.2
 """Texels below take no part in the figures of drift."""
 MIN_AREA_SHARE = 0.1
@@ -176,21 +174,11 @@ class Refiner:
         return normalised(baked.texture, baked.coverage, self.parameters.radius)
 
     def frame(
-        self,
-        source: Source,
-        vertices: Floats,
-        pose: Floats,
-        skin: NDArray[np.uint8] | None = None,
-        neutral: Floats | None = None,
+        self, source: Source, vertices: Floats, pose: Floats, skin: NDArray[np.uint8] | None = None
     ) -> Frame:
         """A frame ready to be refined: vertices (V, 3) as registered, canonical, mm; pose (4, 4) canonical -> scan;
-        skin (V,) as registered, see `RegisteredCheckpoint.skin`; by default all is.
-
-        The rims of eyes that close against a `neutral` (V, 3) stay where they were registered: that was by landmarks
-        and by where the lids meet, a rim shows no skin of its own, and the shading of a lid changes as it turns.
-        """
-        held = None if neutral is None else self.lids.at_closing_rims(neutral, vertices)
-        return Frame(self, source, vertices, pose, skin, held)
+        skin (V,) as registered, see `RegisteredCheckpoint.skin`; by default all is."""
+        return Frame(self, source, vertices, pose, skin)
 
     def refine(self, frame: Frame, reference: Comparable, start: Floats) -> tuple[Floats, Drift]:
         """Tangential displacements of one frame's vertices.
@@ -213,7 +201,7 @@ class Refiner:
         for step in range(self.parameters.iterations):
             if step:
                 found = self.between(reference, frame.warped(spots), LATER_LEVELS)
-            d = self._displacement_field(found, moved, moved - vertices, frame.preconditioner, frame.held)
+            d = self._displacement_field(found, moved, moved - vertices, frame.preconditioner)
             spots = frame.surface.displaced(d, longest)
             moved = spots.vertices
         return moved - vertices, before
@@ -328,17 +316,11 @@ class Refiner:
         return Drift(float(np.median(length)), float(np.percentile(length, 95)), agreement)
 
     def _displacement_field(
-        self,
-        found: Flow,
-        vertices: Floats,
-        so_far: Floats,
-        near: Preconditioner | None = None,
-        held: Floats | None = None,
+        self, found: Flow, vertices: Floats, so_far: Floats, near: Preconditioner | None = None
     ) -> Floats:
         """(V, 3) smooth displacements, mm, that vertices displaced by `so_far` (V, 3) get when they follow a flow.
 
         The whole of them is smooth, not what this step adds: where nothing is seen steps would add up to anything.
-        What is `held`, (V,) from 0 to 1, follows none, and holds back what lies beside it.
         """
         # sure of a texel means sure of its flow: both are read with the same weights
         sure = np.where(self._used, self._read(found.confidence), 0)
@@ -349,13 +331,10 @@ class Refiner:
         confidence: Floats = np.bincount(self.owner, sure, n).astype(np.float64)
         total = np.stack([np.bincount(self.owner, sure * target[:, k], n) for k in range(3)], axis=1)
         mean = total / np.maximum(confidence, 1e-9)[:, None]
-        areas = vertex_areas(vertices, self.template.faces)
-        follows = areas * np.minimum(confidence, 1) ** CONFIDENCE_POWER
-        stays = np.full(n, REGULARISATION)
-        if held is not None:
-            follows, stays = follows * (1 - held), stays + RIM_HOLD * held * areas
+        weight = vertex_areas(vertices, self.template.faces) * np.minimum(confidence, 1) ** CONFIDENCE_POWER
+        weight += REGULARISATION
         near = Preconditioner(self.field) if near is None else near
-        return near.solve(follows + stays, (so_far + mean) * follows[:, None], so_far)
+        return near.solve(weight, (so_far + mean) * (weight - REGULARISATION)[:, None], so_far)
 
     def _read(self, picture: NDArray[np.float32]) -> Floats:
         """(N,) bilinear values of a picture (size, size) at every texture coordinate."""
@@ -395,8 +374,7 @@ class Frame:
 
     Attributes:
         source: the scan; vertices: (V, 3) as registered, canonical frame, mm; pose: (4, 4) canonical -> scan; skin:
-            (V,) how sure it is that the scan shows the skin there, of 255; None: everywhere; held: (V,) from 0 to 1,
-            how firmly vertices stay as registered; None: nowhere.
+            (V,) how sure it is that the scan shows the skin there, of 255; None: everywhere.
     """
 
     def __init__(
@@ -406,10 +384,9 @@ class Frame:
         vertices: Floats,
         pose: Floats,
         skin: NDArray[np.uint8] | None = None,
-        held: Floats | None = None,
     ) -> None:
         self.refiner, self.source, self.vertices, self.pose = refiner, source, vertices, pose
-        self.skin, self.held = skin, held
+        self.skin = skin
         self.preconditioner = Preconditioner(refiner.field)
 
     @cached_property

@@ -64,23 +64,6 @@ def test_a_patch_that_is_tucked_in_is_a_pleat(template: Template, eye, shut: np.
     assert seen_mm2(shut) < 0.15 * seen_mm2(template.vertices)
 
 
-def test_the_rims_of_a_closing_eye_are_told(template: Template, eye, shut: np.ndarray) -> None:
-    _, rims = eye
-    lids, rest = Lids(template), template.vertices
-    assert not lids.at_closing_rims(rest, rest).any()
-    assert not lids.at_closing_rims(rest, 2 * rest - shut).any()  # wider open
-    assert not lids.at_closing_rims(shut, rest).any()  # closed at rest
-    by = float((rims.rows @ (rest - shut))[:, 1].mean())
-    half = rest + 1.5 / by * (shut - rest)
-    found = {amount: lids.at_closing_rims(rest, v) for amount, v in ((0.5, half), (1.0, shut))}
-    surface = (rims.middle @ rest)[:, 0]
-    for amount, share in found.items():
-        assert share.max() == pytest.approx(amount, abs=0.1)
-        beside = rest[share > 0]
-        assert len(beside) > 20  # of this eye alone, from corner to corner
-        assert beside[:, 0].min() > surface.min() - 4 and beside[:, 0].max() < surface.max() + 4
-
-
 def test_it_stays_tucked_in_when_the_lids_move_and_only_then(
     template: Template, eye, shut: np.ndarray
 ) -> None:

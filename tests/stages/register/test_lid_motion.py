@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from mimicme.pipeline.landmarks import GROUPS
-from mimicme.pipeline.template.eyelids import CLOSES_MM
 from mimicme.stages.register.levels import build_levels
-from mimicme.stages.register.lid_motion import LidMotion
+from mimicme.stages.register.lid_motion import CLOSES_MM, LidMotion
 from mimicme.stages.register.track import SequenceTracker
 
 SPACING = 2.0
