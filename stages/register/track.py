@@ -95,6 +95,8 @@ OPEN_MOUTH = 0.2
 """Opening of the mouth, in its widths, from which on a frame is no neutral, even if the sequence has no better one."""
 AROUND_EARS = 3
 """Coarse steps after the ears were placed, at least: the head around them has moved with them."""
+LIDS_AGAIN = 2
+"""Coarse steps that a closing eye is fitted again with; see lid_motion.py."""
 FIRST_STIFFER = 10.0
 """Stiffness of the first step on the template itself, in that of the others."""
 
@@ -398,11 +400,14 @@ class SequenceTracker:
         annealing = annealed(steps, (first, settings.stiffness_end), (scale, 2 * settings.scale_end_mm))
         if self.neutral is None:
             rest, start, annealing = self._with_ears_placed(rest, start, coarse_target, free, annealing)
-        # they hold the lids back while they are not in the rest shape, and know of them what has been fitted: twice
-        lids = self._lids(rest, start)
-        displacement = lids + self._fitter.coarse(rest + lids, coarse_target, start - lids, annealing)
+        displacement = self._fitter.coarse(rest, coarse_target, start, annealing)
         rest, displacement = self._with_head_motion(rest, displacement)
         lids = self._lids(rest, displacement)
+        if lids.any():  # once more, without what holds them back
+            displacement = lids + self._fitter.coarse(
+                rest + lids, coarse_target, displacement - lids, annealing[-LIDS_AGAIN:]
+            )
+            lids = self._lids(rest, displacement)
         rest, displacement = rest + lids, displacement - lids
         skin = self._share(rest + displacement, target, None if before is None else before.skin)
         fit_target = replace(fit_target, skin=weights_of(skin))
@@ -462,8 +467,8 @@ class SequenceTracker:
         return moved, found - moved
 
     def _lids(self, rest: Floats, displacement: Floats) -> Floats:
-        """(V, 3) how the skin of a closing eye's lids moves from a rest shape (V, 3), the neutral's, if it follows the
-        rims of what a displacement (V, 3) makes of it; see lid_motion.py."""
+        """(V, 3) how far the skin of a closing eye's lids has moved from a rest shape (V, 3), the neutral's; 0 where
+        nothing closes; see lid_motion.py."""
         if self._lid_motion is None:
             return np.zeros_like(rest)
         return self._lid_motion.followed(rest, rest + displacement) - rest

@@ -1,4 +1,4 @@
-"""lid_motion: the skin of closing lids follows their rims, near ones wholly, far ones not; open eyes stay."""
+"""lid_motion: closing lids are fitted again from where they were fitted; what is far from them, and open eyes, stay."""
 
 from __future__ import annotations
 
@@ -56,20 +56,30 @@ def test_eyes_that_stay_open_move_nothing(lids, template, levels):
     assert lids.followed(rest, lowered(template, levels, 0, -3.0)) is rest  # wider open
 
 
-def test_skin_follows_the_rim_and_less_the_farther_it_lies(lids, template, levels):
+def test_skin_of_a_closing_lid_is_where_it_was_fitted_and_what_is_far_at_rest(lids, template, levels):
     rest = template.vertices
-    moved = lids.followed(rest, lowered(template, levels, 0, 6.0)) - rest
+    found = lowered(template, levels, 0, 6.0) + [0.0, 0.0, 0.3]
+    moved = lids.followed(rest, found)
     far = above(template, "right_eye")
-    rim, near, middle, brow = (
-        -moved[(far >= low) & (far < high), 1].mean() for low, high in ((0, 1.5), (1.5, 4), (4, 7), (12, 18))
-    )
-    assert rim == pytest.approx(6.0, abs=1.2)
-    assert rim > near > middle > brow
-    assert near > 0.75 * rim and brow < 0.1 * rim
+    near, beyond = far < 8, far > 30
+    assert near.sum() > 5 and np.allclose(moved[near], found[near])
+    assert beyond.sum() > 5 and np.array_equal(moved[beyond], rest[beyond])
+
+
+def test_it_begins_by_degrees(lids, template, levels):
+    rest = template.vertices
+    moved = [
+        np.abs(lids.followed(rest, lowered(template, levels, 0, by)) - rest).max()
+        for by in np.arange(0.5, 6.0, 0.25)
+    ]
+    assert moved[0] == 0 and moved[-1] > 4
+    assert np.diff(moved).max() < 1.5
 
 
 def test_the_other_eye_stays(lids, template, levels):
-    moved = lids.followed(template.vertices, lowered(template, levels, 0, 6.0)) - template.vertices
+    moved = (
+        lids.followed(template.vertices, lowered(template, levels, 0, 6.0) + [0, 0, 0.3]) - template.vertices
+    )
     right, left = (template.landmarks()[GROUPS[eye]].mean(axis=0) for eye in ("right_eye", "left_eye"))
     farther = np.linalg.norm(template.vertices - left, axis=1) < np.linalg.norm(
         template.vertices - right, axis=1
@@ -77,30 +87,13 @@ def test_the_other_eye_stays(lids, template, levels):
     assert moved[~farther].any() and not moved[farther].any()
 
 
-def test_what_shows_between_the_lids_stays_between_them(lids, template, levels):
-    rest = template.vertices
-    moved = lids.followed(rest, lowered(template, levels, 0, 6.0))
-    rims, patch = levels.rims[0], levels.fine.eyes[0].patch
-    half = rims.rows @ moved / 2
-    upper, lower = rims.middle @ moved + half, rims.middle @ moved - half
-    order = np.argsort(upper[:, 0])
-    high = np.interp(moved[patch, 0], upper[order, 0], upper[order, 1])
-    low = np.interp(moved[patch, 0], lower[order, 0], lower[order, 1])
-    assert (moved[patch, 1] < high + 0.7).all() and (moved[patch, 1] > low - 0.7).all()
-
-
 def test_a_neutral_with_closed_eyes_says_nothing(template, levels):
     middle = template.landmarks()[GROUPS["right_eye"]].mean(axis=0)
     shut = template.vertices.copy()
     near = np.linalg.norm(shut - middle, axis=1) < 40
     shut[near, 1] = middle[1] + 0.02 * (shut[near, 1] - middle[1])
-    flung = template.vertices - [0, 30, 0] * (template.vertices[:, 1:2] > middle[1])
+    flung = shut - np.outer(near & (shut[:, 1] > middle[1]), [0, 30, 0])
     assert LidMotion(shut, levels).followed(shut, flung) is shut
-
-
-def test_a_fit_that_has_lost_its_way_is_not_followed_to_its_end(lids, template, levels):
-    moved = lids.followed(template.vertices, lowered(template, levels, 0, 200.0)) - template.vertices
-    assert np.linalg.norm(moved, axis=1).max() < 20
 
 
 def test_a_head_that_turns_has_not_closed_its_eyes(lids, template, turn):
@@ -114,16 +107,21 @@ def turn():
     return np.array([[1, 0, 0], [0, np.cos(angle), -np.sin(angle)], [0, np.sin(angle), np.cos(angle)]])
 
 
-def test_lids_keep_their_size_where_a_fit_would_stretch_them(dome, template, levels):
-    """A blink on a dome without marks: nothing but the rest shape says where lid skin lies."""
-    tracker = SequenceTracker(template, levels, replace(dome.SETTINGS, coarse_vertices=1500), None)
-    neutral = tracker.register(dome.frame(0, spacing=2.0)).vertices
+def test_a_rim_goes_as_far_as_its_landmarks(dome, template, levels):
+    """A blink on a dome without marks: the stiffness alone would hold the lid back."""
     frame = dome.frame(1, spacing=2.0)
     marks = frame.landmarks.copy()
     first = GROUPS["right_eye"].start
     marks[[first + 1, first + 2]] = frame.landmarks[[first + 5, first + 4]] + [0, 0.5, 0]
-    moved = tracker.register(replace(frame, landmarks=marks)).vertices - neutral
-    far = above(template, "right_eye")
-    rim, near = (-moved[(far >= low) & (far < high), 1].mean() for low, high in ((0, 1.5), (1.5, 4)))
-    assert rim > 4
-    assert near > 0.8 * rim
+    frame = replace(frame, landmarks=marks)
+    lowered_by = []
+    for free in (True, False):
+        tracker = SequenceTracker(template, levels, replace(dome.SETTINGS, coarse_vertices=1500), None)
+        neutral = tracker.register(dome.frame(0, spacing=2.0)).vertices
+        if not free:
+            tracker._lid_motion = None
+        moved = levels.fine.landmarks @ (tracker.register(frame).vertices - neutral)
+        lowered_by.append(-moved[[first + 1, first + 2], 1].mean())
+    asked = (dome.frame(0, spacing=2.0).landmarks - marks)[[first + 1, first + 2], 1].mean()
+    assert lowered_by[1] < lowered_by[0]
+    assert abs(lowered_by[0] - asked) < abs(lowered_by[1] - asked)
