@@ -89,10 +89,9 @@ class Worker:
     def give(self, work: Callable[[Any], Any], job: Any) -> None:
         """Hand it a job.  One that is gone gives no answer, which `answer` finds."""
         assert self._connection is not None
-        from loky.backend.reduction import (
-            dumps,
-        )  # also what no module has under its name, as a stage somebody adds
+        from loky.backend.reduction import dumps
 
+        # by value what no module has under its name, as a function of a stage that somebody adds
         self.busy = True
         data = dumps((work, job), protocol=pickle.HIGHEST_PROTOCOL)
         with contextlib.suppress(OSError):
