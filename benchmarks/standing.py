@@ -6,6 +6,7 @@ sizes alone, because the ledger and what runs wrote down of each person (`run.st
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
@@ -23,6 +24,8 @@ from mimicme.pipeline.run.checkpoint_index import FigureSummary
 from mimicme.pipeline.run.plan import Plan, newest_frame
 from mimicme.pipeline.run.settled import Settled, Tally
 from mimicme.pipeline.run.standing import SETTLE_S, Standing
+from mimicme.pipeline.template import template_source_digest
+from mimicme.pipeline.whole_file import write_whole
 from mimicme.pipeline.workspace import Workspace
 from mimicme.stages import STAGES
 
@@ -70,6 +73,7 @@ def run(sequences: int, work: Path, say: Callable[[str], None]) -> Record:
     cost("status", "told from what the runs wrote down", "status")
     cost("status --every-file", f"{sequences}", "status", "--every-file")
     cost("run --dry-run", f"0 of {sequences} would run", "run", "--dry-run")
+    cost("run, nothing to do", "release.h5 is current", "run", "--jobs", "1")
     for person in list(people)[: round(NOT_DONE * len(people))]:
         for stage in STAGES:
             shutil.rmtree(workspace.root / stage.name / person, ignore_errors=True)
@@ -113,7 +117,14 @@ def _checkpoints(root: Path, people: dict[str, list[str]]) -> None:
 
 def _written_down(workspace: Workspace) -> None:
     """As a run would have, in whose checkpoints every frame is ok."""
-    begun = time.time()
+    source = {
+        "declared": workspace.template_source,
+        "source": template_source_digest(workspace.template_source),
+        "digest": "that of the template",
+    }
+    workspace.template.parent.mkdir()
+    workspace.template.touch()
+    write_whole(workspace.template.with_name("source.json"), json.dumps(source))
     plan = Plan(
         workspace, workspace.config(STAGES), STAGES, workspace.catalogue(), workspace.template_digest()
     )
@@ -138,6 +149,5 @@ def _written_down(workspace: Workspace) -> None:
     sequences = plan.catalogue.sequences
     plan.note_release(release, sequences, plan.created(sequences), "that of everything")
     plan.ledger.save()
-    standing = Standing(plan, begun)
+    standing = Standing(plan)
     standing.release("done", "")
-    standing.close()

@@ -407,14 +407,19 @@ def _of_first_kind(
 ) -> list[tuple[str, dict[str, str]]]:
     """The files of each sequence that are of the first of `_KINDS` that it has; a sentence about the others."""
 
-    def kind(name: str) -> int:
-        return next(k for k, endings in enumerate(_KINDS) if _ending(name) in endings)
-
+    kind_of = {ending: k for k, endings in enumerate(_KINDS) for ending in endings}
+    kinds = [kind_of[_ending(name)] for name, _ in files]  # of a whole database a million
+    if len(set(kinds)) < 2:
+        return files
     first: dict[tuple[str, str], int] = {}
-    for name, fields in files:
+    for kind, (_, fields) in zip(kinds, files, strict=True):
         key = fields["subject"], fields["sequence"]
-        first[key] = min(first.get(key, len(_KINDS)), kind(name))
-    kept = [one for one in files if kind(one[0]) == first[one[1]["subject"], one[1]["sequence"]]]
+        first[key] = min(first.get(key, len(_KINDS)), kind)
+    kept = [
+        one
+        for kind, one in zip(kinds, files, strict=True)
+        if kind == first[one[1]["subject"], one[1]["sequence"]]
+    ]
     if len(kept) < len(files):
         taken = {name for name, _ in kept}
         others = [name for name, _ in files if name not in taken]

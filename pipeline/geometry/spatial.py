@@ -50,6 +50,8 @@ def open3d() -> Any:
         with _drawing_put_off():
             import open3d as o3d
     except (ImportError, OSError) as error:
+        if isinstance(error.__cause__, KeyboardInterrupt):  # in the middle of it: no library is missing
+            raise KeyboardInterrupt from error
         raise_if_memory(error)
         raise MissingDependencyError(
             f"Open3D cannot be loaded ({error})",

@@ -260,6 +260,8 @@ class CheckpointIndex:
 
     def save(self) -> None:
         """Write the index to its file, so that the next run need not open every checkpoint; unchanged, it stays."""
+        if self._others and self._subjects is None and (self._loaded is None or self._aside):
+            self._load(frozenset())  # a whole run takes over all that those of shards saved
         if self._loaded is None:  # nothing was asked
             return
         kept = self._kept()

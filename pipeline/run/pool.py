@@ -149,6 +149,11 @@ class LokyPool:
                     for key, _ in selector.select(0.5):
                         worker = cast(Worker, key.fileobj)
                         answer = worker.answer()
+                        if worker not in running:  # it had nothing to do, and died
+                            selector.unregister(worker)
+                            worker.end(kill=True)
+                            self._alive.remove(worker)
+                            continue
                         if answer is not None and not answer.unread:
                             job = gone(worker, kill=False) if answer.leaving else running.pop(worker).job
                             deaths.pop(id(job), None)

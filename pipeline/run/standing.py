@@ -193,7 +193,7 @@ def _sequence(
     return Sequence(Item(subject, sequence), name, expression, sources, fps)
 
 
-def _below(root: str, path: Path) -> str:
+def _below(root: str, path: Path | str) -> str:
     name = str(path)  # of a million, `relpath` takes seconds
     return name[len(root) + 1 :] if name.startswith(f"{root}/") else os.path.relpath(path, root)
 
@@ -234,7 +234,7 @@ def _owned(
                 parents[os.path.dirname(str(path)), sequence.item.subject] = None
 
     def above(folder: str) -> Iterator[str]:
-        name = os.path.relpath(folder, root) if folder != root else ""
+        name = _below(root, folder) if folder != root else ""
         while name:
             yield name
             name = name.rpartition("/")[0]

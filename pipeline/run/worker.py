@@ -89,8 +89,11 @@ class Worker:
     def give(self, work: Callable[[Any], Any], job: Any) -> None:
         """Hand it a job.  One that is gone gives no answer, which `answer` finds."""
         assert self._connection is not None
+        from loky.backend.reduction import dumps
+
+        # by value what no module has under its name, as a function of a stage that somebody adds
         self.busy = True
-        data = pickle.dumps((work, job), pickle.HIGHEST_PROTOCOL)
+        data = dumps((work, job), protocol=pickle.HIGHEST_PROTOCOL)
         with contextlib.suppress(OSError):
             self._connection.send_bytes(data)
 

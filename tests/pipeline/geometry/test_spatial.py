@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 
+from mimicme.pipeline.geometry import spatial
 from mimicme.pipeline.geometry.spatial import Surface, self_intersections
 
 
@@ -102,3 +104,16 @@ def test_open3d_comes_without_dash_and_draws_in_a_browser_all_the_same() -> None
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert said.split() == ["False", "False", "Figure", "True"]
+
+
+def test_an_interrupted_import_is_no_missing_library(monkeypatch):
+    """Ctrl-C in the middle of it: pybind11 says that the initialization failed."""
+
+    @contextmanager
+    def interrupted():
+        raise ImportError("initialization failed") from KeyboardInterrupt()
+        yield
+
+    monkeypatch.setattr(spatial, "_drawing_put_off", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        spatial.open3d()

@@ -102,6 +102,9 @@ def test_a_whole_run_believes_what_the_shards_saved(make, fake, monkeypatch):
     opened = []
     read = checkpoint_index._read_summary
     monkeypatch.setattr(checkpoint_index, "_read_summary", lambda path: opened.append(path) or read(path))
+    go(workspace, fake, last="paint")  # asks for nothing: everybody is settled
+    assert not workspace.of_shards(workspace.checkpoint_index)
+    assert len(workspace.checkpoint_index.read_text().splitlines()) == 1 + 3 * 8
     assert go(workspace, fake).counts("fit") == (0, 8, 0, 0)
     assert opened == []
 

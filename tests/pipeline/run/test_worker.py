@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections import deque
 from contextlib import closing
@@ -44,6 +45,11 @@ def test_it_does_one_job_after_the_other(worker):
     assert not worker.busy
     worker.end(kill=False)
     assert worker.how_it_ended() == 0
+
+
+def test_work_that_no_module_has_under_its_name_is_done(worker):
+    """As a stage's function whose name is also that of a module beside it (`stages.register.parts`)."""
+    assert asked(worker, lambda number: number + 1, 2).result == 3
 
 
 def test_what_work_raises_comes_back_with_where(worker):
@@ -93,6 +99,25 @@ def test_a_job_that_no_worker_can_read_is_named():
     assert [one for one in outcomes if not isinstance(one, Killed)] == [1, 3]
     killed = next(one for one in outcomes if isinstance(one, Killed))
     assert "no worker process can read what it is to do (ValueError" in killed.why
+
+
+def test_the_death_of_one_without_a_job_costs_nothing():
+    pool = LokyPool(2)
+    pid = "__import__('os').getpid()"
+    slow = f"[__import__('time').sleep(1.5), {pid}][1]"
+    try:
+        first, second = (result for _, result in pool.map(eval, deque([slow, slow])))
+        assert first != second
+        outcomes = pool.map(eval, deque([f"[__import__('time').sleep(2), {pid}][1]"]))
+        # the first that is free gets the only job: the other one has none
+        killer = threading.Timer(0.5, os.kill, (pool._alive[1]._process.pid, signal.SIGKILL))
+        killer.start()
+        assert next(outcomes)[1] in (first, second)
+        assert list(outcomes) == []
+        killer.join()
+        assert len({result for _, result in pool.map(eval, deque([slow, slow]))}) == 2
+    finally:
+        pool.close()
 
 
 def test_answers_that_nobody_asks_for_are_no_other_jobs():
