@@ -220,22 +220,29 @@ class Workspace:
                 cannot be used.
         """
         if self._catalogue is None:
-            file = self._own.expressions.file
-            mapping = read_mapping(self._path(file)) if file else None
-            found = catalogues.build(
-                self.captures.root,
-                self._own.captures.layout,
-                mapping,
-                self._withdrawal(),
-                self._refused,
-                self._own.captures.fps,
-            )
-            corrections, strange = read_corrections(self.corrections_folder, sides=self.captures.sides)
-            found = reviewed(found, Review.read(self.review_file), corrections)
-            unknown = catalogues.unknown_labels(found.sequences, mapping)
-            notices = self._matched(found.captured).notices
-            self._catalogue = replace(found, messages=(*found.messages, *unknown, *strange, *notices))
+            self._catalogue = self.search()
         return self._catalogue
+
+    def search(self) -> Catalogue:
+        """The same, as the folder is now.
+
+        Raises: as `catalogue`.
+        """
+        file = self._own.expressions.file
+        mapping = read_mapping(self._path(file)) if file else None
+        found = catalogues.build(
+            self.captures.root,
+            self._own.captures.layout,
+            mapping,
+            self._withdrawal(),
+            self._refused,
+            self._own.captures.fps,
+        )
+        corrections, strange = read_corrections(self.corrections_folder, sides=self.captures.sides)
+        found = reviewed(found, Review.read(self.review_file), corrections)
+        unknown = catalogues.unknown_labels(found.sequences, mapping)
+        notices = self._matched(found.captured).notices
+        return replace(found, messages=(*found.messages, *unknown, *strange, *notices))
 
     def sequences(self) -> list[Sequence]:
         """Every sequence on disk, in order, without subjects that have withdrawn or refuse."""

@@ -5,7 +5,7 @@ is shown and marked.  A picture that cannot be drawn becomes a card that says wh
 
     report.html, report.js, report.css, report-data.js     the index: sorted, filtered and searched in the browser
     subjects/<subject>.html
-    sequences/<subject>/<sequence>/index.html, <frame>.jpg, film.webp, made.json
+    sequences/<subject>/<sequence>/index.html, <frame>.webp, film.webp, made.json
     bars/<figure>.js                                       the frames behind the bars of its histogram
     views/<subject>/<sequence>.html                        the worst sequences in 3D
 

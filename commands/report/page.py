@@ -16,6 +16,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from mimicme.commands.report.svg import format_number
 
+POLICY = (
+    "default-src 'none'; script-src 'self' file:; style-src 'self' file:; img-src 'self' file:; "
+    "base-uri 'none'; form-action 'none'"
+)
+"""The content security policy of every page: files of the report alone, and nothing that stands in the page itself.
+Opened from a disk, a page has no origin that every browser takes for `'self'`: `file:` says what that is there, and
+nothing where the report is served."""
+
 
 @dataclass(frozen=True)
 class Section:
@@ -74,7 +82,7 @@ def asset(name: str) -> str:
 @cache
 def look() -> str:
     """Digest of the pages' templates: others make the pages again."""
-    texts = [asset(name) for name in ("sequence.html.j2", "sections.html.j2")]
+    texts = [POLICY, *(asset(name) for name in ("sequence.html.j2", "sections.html.j2"))]
     return sha256("\0".join(texts).encode()).hexdigest()
 
 
@@ -90,4 +98,5 @@ def environment() -> Environment:
         keep_trailing_newline=True,
     )
     made.filters["number"] = format_number
+    made.globals["policy"] = POLICY
     return made

@@ -100,7 +100,7 @@
         const picture = document.createElement("img");
         picture.loading = "lazy";
         picture.alt = `frame ${row[at.picture]}`;
-        picture.src = `${folder}/${row[at.picture]}.jpg`;
+        picture.src = `${folder}/${row[at.picture]}.webp`;
         words.append(document.createElement("br"), picture);
       }
       for (const text of [

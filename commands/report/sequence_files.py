@@ -20,10 +20,12 @@ from mimicme.pipeline.stage import Stage
 from mimicme.pipeline.whole_file import write_whole
 from mimicme.pipeline.workspace import Workspace
 
-VERSION = 2
+VERSION = 3
 """Raised when the same checkpoints would be read or drawn otherwise."""
 MADE = "made.json"
 FILM = "film.webp"
+_PICTURES = re.compile(rf"\d+\.(?:webp|jpg)|{re.escape(FILM)}")
+"""Also as earlier versions wrote them."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,7 @@ def _known(job: Job) -> tuple[tuple[str, str], Made] | None:
     try:
         said = json.loads((job.folder / MADE).read_text(encoding="utf-8"))
         drawn = tuple(int(number) for number in said["drawn"])
-        if not all((job.folder / f"{number}.jpg").is_file() for number in drawn):
+        if not all((job.folder / f"{number}.webp").is_file() for number in drawn):
             return None
         film = bool(said["film"])
         if film and not (job.folder / FILM).is_file():
@@ -171,15 +173,16 @@ def _draw(workspace: Workspace, job: Job, record: ItemRecord) -> tuple[tuple[int
     whether there is a film."""
     from mimicme.pipeline.template.skin import load_skin
 
-    for old in (*job.folder.glob("*.jpg"), *job.folder.glob(FILM)):
-        old.unlink()
+    for old in job.folder.glob("*.*"):
+        if _PICTURES.fullmatch(old.name):
+            old.unlink()
     if not job.comparable:
         return (), False
     template = load_skin(workspace.template)
     chosen = [f for f in strips.choose_frames(record, job.max_frames) if f.stage != NOT_BEGUN]
     for frame in chosen:
         picture = strips.draw_strip(workspace, template, record.item, frame, job.stages)
-        write_whole(job.folder / f"{frame.number}.jpg", picture)
+        write_whole(job.folder / f"{frame.number}.webp", picture)
     film = strips.draw_film(workspace, template, record.item, chosen)
     if film is not None:
         write_whole(job.folder / FILM, film)
@@ -207,7 +210,7 @@ def render_files(workspace: Workspace, job: Job, made: Made, view: bool) -> None
     write_whole(job.folder / MADE, json.dumps(said) + "\n")
 
 
-_OURS = re.compile(rf"index\.html|\d+\.jpg|{re.escape(FILM)}|{re.escape(MADE)}|\..+\.tmp")
+_OURS = re.compile(rf"index\.html|{_PICTURES.pattern}|{re.escape(MADE)}|\..+\.tmp")
 """Files of a sequence's folder; whatever else lies there is somebody's."""
 
 

@@ -1,4 +1,5 @@
-"""Strips: a frame as scan, registered mesh, error, texture and landmarks side by side, in one small picture.
+"""Strips: a frame as scan, registered mesh, error, texture and landmarks side by side, in one small picture; below them
+its lids, lips and ears (close_ups.py).
 
 And the film of a sequence: its textures one after the other, in the template's layout, where nothing should move.
 """
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mimicme.commands.frames import read_frame
+from mimicme.commands.report.close_ups import Seen, close_ups
 from mimicme.commands.report.ranking import badness
 from mimicme.commands.report.records import FrameRecord, ItemRecord, of_sequences
 from mimicme.pipeline.drawing.frame_rows import FrameRows
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
 TILES = ("scan", "registered mesh", "error", "texture", "landmarks")
 _SCAN, _MESH, _ERROR, _TEXTURE, _LANDMARKS = TILES
-TILE = (216, 192)
+TILE = (168, 192)
 """Height and width of each, px."""
 SAMPLES = 2
 """Rays per pixel each way."""
@@ -40,8 +42,8 @@ FILM_BYTES = 4_000
 FILM_MS = 400
 MARGIN = 0.08
 """Of the film's size, around what it shows."""
-QUALITIES = (80, 70, 60, 50, 40, 30, 20)
-"""Of JPEG; the first that is small enough is taken."""
+QUALITIES = (80, 70, 60, 50, 40, 30, 20, 10)
+"""Of WebP, which shows as much in two thirds of what JPEG takes; the first that is small enough is taken."""
 
 
 def read_view(workspace: Workspace, item: Item, number: int, stages: Iterable[Stage]) -> FrameView:
@@ -69,8 +71,8 @@ def choose_frames(record: ItemRecord, most: int) -> list[FrameRecord]:
 def draw_strip(
     workspace: Workspace, template: Template, item: Item, frame: FrameRecord, stages: Iterable[Stage]
 ) -> bytes:
-    """A frame as a JPEG file of `TILES` side by side, of at most `MAX_BYTES`; a card stands for what cannot be
-    drawn."""
+    """A frame as a WebP file of `TILES` side by side and close-ups below, of at most `MAX_BYTES`; a card stands for
+    what cannot be drawn."""
     from mimicme.pipeline.drawing.pictures import attempt, card
     from mimicme.pipeline.drawing.render import encode_picture
 
@@ -78,27 +80,30 @@ def draw_strip(
 
     def draw() -> Picture:
         view = read_view(workspace, item, frame.number, stages)
-        tiles = _tiles(view, template)
+        tiles, below = _tiles(view, template)
         words = frame.message or frame.reason or f"{frame.stage} is the last stage that ran"
         why = " ".join(view.missing) or "nothing to show"
         missing = card((why if tiles else words)[:160], TILE)
-        return np.hstack([tiles.get(name, missing) for name in TILES])
+        above = np.hstack([tiles.get(name, missing) for name in TILES])
+        return above if below is None else np.vstack([above, below])
 
     picture = attempt(f"{item} frame {frame.number}", draw, wide)
     for quality in QUALITIES:
-        encoded = encode_picture(picture, "jpg", quality)
+        encoded = encode_picture(picture, "webp", quality)
         if len(encoded) <= MAX_BYTES:
             break
     return encoded
 
 
-def _tiles(view: FrameView, template: Template) -> dict[str, Picture]:
-    """The pictures that there is something to show for; each surface is made ready once."""
+def _tiles(view: FrameView, template: Template) -> tuple[dict[str, Picture], Picture | None]:
+    """The pictures that there is something to show for, and the row of close-ups of a registered frame; each surface is
+    made ready once."""
     from mimicme.pipeline.drawing import pictures
     from mimicme.pipeline.drawing.render import draw_points, error_colors, look_at, render, trace
     from mimicme.pipeline.geometry.mesh import Mesh
     from mimicme.pipeline.geometry.spatial import Surface
 
+    near: Seen | None = None
     found: dict[str, Picture] = {}
     scan = view.canonical_scan
     camera = pictures.face_camera(template, TILE)
@@ -114,7 +119,8 @@ def _tiles(view: FrameView, template: Template) -> dict[str, Picture]:
             found[_TEXTURE] = render(mesh, camera, image=view.texture, samples=SAMPLES, seen=seen)
     if scan is not None:
         bare = Mesh(scan.vertices, scan.faces)
-        seen = trace(bare, camera.resized(SAMPLES), surface=Surface(scan.vertices, scan.faces))
+        near = Seen(scan, Surface(scan.vertices, scan.faces), view.image)
+        seen = trace(bare, camera.resized(SAMPLES), surface=near.surface)
         found[_SCAN] = render(scan, camera, image=view.image, samples=SAMPLES, seen=seen)
         if view.landmarks is not None:
             sources = view.landmark_source
@@ -127,7 +133,9 @@ def _tiles(view: FrameView, template: Template) -> dict[str, Picture]:
             distance = np.where(distance > pictures.NOT_OF_THE_FACE_MM, np.nan, distance)
             shown = error_colors(distance, ERROR_TOP_MM)
             found[_ERROR] = render(bare, camera, colors=shown, shading=0.35, samples=SAMPLES, seen=seen)
-    return found
+    if mesh is None or solid is None:
+        return found, None
+    return found, close_ups(template, Seen(mesh, solid), near if view.pose is not None else None)
 
 
 def draw_film(

@@ -445,6 +445,8 @@ def withdraw_workspace(root: str | Path, subject: str) -> Withdrawal:
         ),
         f"The raw captures of '{subject}' and its row in the table of subjects are still where they were.",
         f"Pages that `mimicme view --output` wrote of '{subject}' show their face: delete them by hand.",
+        f"Reports that `mimicme report --output` wrote elsewhere show '{subject}' too: write each again with the same "
+        "--output, which takes them out of it, or delete it.",
         f"{elsewhere} '{subject}': `mimicme withdraw RELEASE {shlex.quote(subject)}`, or pack them again.",
         *_corpus_stages_in_workspace(workspace),
         *_mentions(workspace, name),

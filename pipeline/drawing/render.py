@@ -444,6 +444,20 @@ def draw_points(
     return np.asarray(sheet)
 
 
+def draw_line(picture: Picture, points_px: ArrayLike, color: Color) -> Picture:
+    """The picture with a smooth line, one pixel wide, through points (k, 2) px."""
+    from PIL import Image, ImageDraw
+
+    finer = 4
+    height, width = picture.shape[:2]
+    mask = Image.new("L", (finer * width, finer * height))
+    points = [(finer * float(x), finer * float(y)) for x, y in np.asarray(points_px, np.float64)]
+    ImageDraw.Draw(mask).line(points, fill=255, width=finer, joint="curve")
+    sheet = Image.fromarray(picture)
+    sheet.paste(color, mask=mask.resize((width, height), Image.Resampling.BOX))
+    return np.asarray(sheet)
+
+
 def caption(picture: Picture, text: str, size_px: int = 14) -> Picture:
     """The picture with lines of text below it, cut to its width."""
     from PIL import Image, ImageDraw
@@ -525,7 +539,7 @@ def fit(picture: Picture, cell: tuple[int, int], background: Color = BACKGROUND)
 
 
 def encode_picture(picture: Picture, kind: str = "png", quality: int = 88) -> bytes:
-    """The bytes of a PNG or JPEG file; without a date, so that the same picture gives the same bytes."""
+    """The bytes of a PNG, JPEG or WebP file; without a date, so that the same picture gives the same bytes."""
     import io
 
     from PIL import Image
@@ -535,8 +549,10 @@ def encode_picture(picture: Picture, kind: str = "png", quality: int = 88) -> by
         Image.fromarray(picture).save(buffer, "PNG", optimize=True)
     elif kind in ("jpg", "jpeg"):
         Image.fromarray(picture).save(buffer, "JPEG", quality=quality)
+    elif kind == "webp":
+        Image.fromarray(picture).save(buffer, "WEBP", quality=quality, method=4)
     else:
-        raise InputError("pictures are written as png or jpg", seen=kind)
+        raise InputError("pictures are written as png, jpg or webp", seen=kind)
     return buffer.getvalue()
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from urllib.parse import unquote, unquote_to_bytes
 import numpy as np
 from numpy.typing import NDArray
 
-from mimicme.pipeline.errors import MissingDependencyError
+from mimicme.pipeline.formats import draco
 from mimicme.pipeline.formats.mesh_file import MAX_TRIANGLES, MAX_VERTICES, fail
 
 Beside = Callable[[str], bytes]
@@ -34,6 +35,7 @@ MAX_JSON_VALUES = 4_000_000
 _KINDS = {5120: "i1", 5121: "u1", 5122: "i2", 5123: "u2", 5125: "u4", 5126: "f4"}
 _WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4}
 DRACO = "KHR_draco_mesh_compression"
+_DRACO_READ = r"POSITION|COLOR_0|TEXCOORD_\d+"
 _COMPRESSED_VIEWS = ("EXT_meshopt_compression", "KHR_meshopt_compression")
 
 # Extensions a file may require: applied by `gltf`, or without a say in places, triangles and the colour of a surface.
@@ -298,26 +300,16 @@ class Document:
 
         Raises:
             MissingDependencyError: DracoPy is not installed.
+            MemoryError: see `draco.decode`.
         """
-        try:
-            import DracoPy
-        except ImportError as error:
-            raise MissingDependencyError(
-                "the glTF file is compressed, and the package that reads it is not installed",
-                where=self.name,
-                seen=DRACO,
-                todo="Install it with: pip install 'mimicme[draco]', or export it without compression.",
-            ) from error
         data = bytes(self.view(extension["bufferView"])[0])
-        try:
-            mesh = DracoPy.decode(data)
-        except Exception as error:  # whatever a damaged stream makes of it
-            raise fail(
-                "bad-syntax", "the glTF file's Draco data are damaged", self.name, seen=error
-            ) from error
-        by_id = {int(a["unique_id"]): np.asarray(a["data"]) for a in mesh.attributes}
-        attributes = {str(name): by_id[whole(number)] for name, number in extension["attributes"].items()}
-        return np.asarray(mesh.faces, np.int64).reshape(-1, 3), attributes
+        named = {
+            str(name): whole(number)
+            for name, number in extension["attributes"].items()
+            if re.fullmatch(_DRACO_READ, str(name))
+        }
+        triangles, by_id = draco.decode(data, named.values(), self.name)
+        return triangles, {name: by_id[number] for name, number in named.items()}
 
 
 def normalised(values: NDArray[Any]) -> NDArray[Any]:

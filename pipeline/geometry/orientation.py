@@ -28,7 +28,10 @@ FEWEST = 12
 """... and at least on every patch, while there are not too many patches."""
 MOST = 20_000
 UNCERTAIN = 0.15
-"""A patch whose front is seen less than so much more often than its back is turned as the largest one is."""
+"""A patch whose front is seen less than so much more often than its back is turned as the surface that it touches."""
+TOUCHING = 0.3
+"""Least cosine, of either sign, between such a patch and what it touches; where it is less, or where it touches
+nothing, the patch is turned as the largest one is."""
 LIFT = 1e-4
 """How far above the surface a ray begins, relative to the scan's extent."""
 
@@ -58,9 +61,14 @@ def orient(mesh: Mesh) -> Oriented:
     if not len(mesh.faces):
         return Oriented(mesh, np.zeros(0, bool), 0.0)
     flips, patch = consistent(mesh.faces)
-    votes, weight = outward_votes(mesh.vertices, reversed_where(mesh.faces, flips), patch)
+    alike = reversed_where(mesh.faces, flips)
+    votes, weight = outward_votes(mesh.vertices, alike, patch)
     inward = votes < 0
-    inward[np.abs(votes) < UNCERTAIN] = inward[np.argmax(weight)]
+    unsure = np.abs(votes) < UNCERTAIN
+    if unsure.any():
+        inward[unsure] = inward[np.argmax(weight)]
+        cosine = _with_touched(mesh.vertices, reversed_where(alike, inward[patch]), patch, unsure)
+        inward ^= unsure & (cosine < -TOUCHING)
     turned = flips ^ inward[patch]
     certainty = float((np.abs(votes) * weight).sum() / max(float(weight.sum()), 1e-300))
     return Oriented(reversed_mesh(mesh, turned) if turned.any() else mesh, turned, certainty)
@@ -102,6 +110,23 @@ def consistent(faces: Ints) -> tuple[Bools, NDArray[np.int64]]:
     return np.asarray(flips ^ (share > 0.5)[patch] & (kept != turned)), patch
 
 
+def _with_touched(vertices: Floats, faces: Ints, patch: NDArray[np.int64], unsure: Bools) -> Floats:
+    """Of each patch, the cosine between its own normal and that of the triangles of sure patches that share its
+    vertices, both weighted with areas; 0 of one that touches none."""
+    normals, areas = triangle_normals(vertices, faces)
+    weighted = normals * areas[:, None]
+    sure = ~unsure[patch]
+    touched = np.zeros_like(vertices, np.float64)
+    for corner in faces[sure].T:
+        np.add.at(touched, corner, weighted[sure])
+    mine = np.flatnonzero(~sure)
+    around = touched[faces[mine]].sum(axis=1)
+    length = np.linalg.norm(around, axis=1) * areas[mine]
+    count = len(unsure)
+    agrees = np.bincount(patch[mine], np.einsum("kx,kx->k", around, weighted[mine]), minlength=count)
+    return np.asarray(agrees / np.maximum(np.bincount(patch[mine], length, minlength=count), 1e-300))
+
+
 def _neighbours(faces: Ints) -> tuple[NDArray[np.int64], NDArray[np.int64], Bools]:
     """Pairs of triangles that share an edge no third one has, and whether they are wound alike."""
     count = len(faces)
@@ -122,9 +147,15 @@ def _neighbours(faces: Ints) -> tuple[NDArray[np.int64], NDArray[np.int64], Bool
 def outward_votes(vertices: Floats, faces: Ints, patch: NDArray[np.int64]) -> tuple[Floats, Floats]:
     """How much more of each patch is seen from its front than from its back, -1 to 1, and its area.
 
+    Which rays are cast hangs neither on how the triangles are wound nor on the axes: a patch of a few triangles, which
+    few rays leave, would else be seen otherwise in another file of the same scan.
+
     Args:
         patch: (t,) of each triangle; the triangles of one are wound alike.
     """
+    given = faces
+    faces = np.sort(given, axis=1)
+    same = (faces == np.stack([np.roll(given, k, axis=1) for k in range(3)])).all(axis=2).any(axis=0)
     normals, areas = triangle_normals(vertices, faces)
     count = int(patch.max()) + 1
     area = np.asarray(np.bincount(patch, areas, minlength=count), np.float64)
@@ -136,6 +167,9 @@ def outward_votes(vertices: Floats, faces: Ints, patch: NDArray[np.int64]) -> tu
     # cosine-weighted directions of the front's hemisphere; the back's are their mirror images
     around = rng.normal(size=(len(chosen), 3))
     around /= np.maximum(np.linalg.norm(around, axis=1, keepdims=True), 1e-12)
+    along = vertices[faces[chosen, 1]] - vertices[faces[chosen, 0]]
+    along /= np.maximum(np.linalg.norm(along, axis=1, keepdims=True), 1e-300)
+    around = np.einsum("kc,kcx->kx", around, np.stack([along, np.cross(normal, along), normal], axis=1))
     front = normal + 0.999 * around
     front /= np.linalg.norm(front, axis=1, keepdims=True)
     back = front - 2 * np.einsum("kx,kx->k", front, normal)[:, None] * normal
@@ -145,7 +179,7 @@ def outward_votes(vertices: Floats, faces: Ints, patch: NDArray[np.int64]) -> tu
     surface = Surface(vertices - middle, faces)
     origins = np.concatenate([points + lift, points - lift]) - middle
     free = ~surface.cast(origins, np.concatenate([front, back])).hit
-    vote = free[: len(chosen)].astype(float) - free[len(chosen) :]
+    vote = np.where(same[chosen], 1.0, -1.0) * (free[: len(chosen)].astype(float) - free[len(chosen) :])
     owner = patch[chosen]
     drawn = np.maximum(np.bincount(owner, minlength=count), 1)
     return np.asarray(np.bincount(owner, vote, minlength=count) / drawn, np.float64), area

@@ -356,6 +356,7 @@ class _Run:
     def _settle(self) -> None:
         """Write down of whom everything is done, and what would make the release."""
         if self.standing is not None:
+            self.standing.list_again()
             self._tell_of_release(self.standing)
         if self.plan.ledger is None:
             return

@@ -33,7 +33,7 @@ import numpy as np
 
 from mimicme.pipeline.captures.catalogue import Catalogue, LeftOut, neutrals, no_garbage_collection
 from mimicme.pipeline.checkpoint import fingerprint
-from mimicme.pipeline.errors import OutputError
+from mimicme.pipeline.errors import MimicmeError, OutputError
 from mimicme.pipeline.items import FrameSource, Item, Sequence, Verdict
 from mimicme.pipeline.run.checkpoint_index import FigureSummary, merge_summaries
 from mimicme.pipeline.run.plan import Plan, State
@@ -409,13 +409,26 @@ class Standing:
         self._places = _Places(plan.workspace.root, [stage.name for stage in self._stages])
         self._key = key_of(plan)
         self._rows: dict[str, str] = {}
+        self._listed = True
         with contextlib.suppress(OSError, OutputError):
-            self._list()
+            self._list(plan.catalogue)
             self._begin()
 
-    def _list(self) -> None:
+    def list_again(self) -> None:
+        """Where folders had changed too shortly before they were listed, as captures that were just copied, list them
+        once more: as long as the same lies in them, the listing counts."""
+        if self._listed:
+            return
+        was = self._plan.catalogue
+        with contextlib.suppress(MimicmeError, OSError):
+            now = self._plan.workspace.search()
+            same = ("sequences", "messages", "captured", "left_out", "unclear", "unheeded")
+            if all(getattr(now, name) == getattr(was, name) for name in same):
+                self._list(now)
+
+    def _list(self, catalogue: Catalogue) -> None:
         """See to it that the listing is there, as the catalogue is now."""
-        catalogue, file = self._plan.catalogue, self._plan.workspace.listing
+        file = self._plan.workspace.listing
         root = os.path.realpath(self._plan.captures.root)
         own, shared, apart = _owned(root, catalogue.sequences, catalogue.left_out)
         refusing = self._plan.workspace.refused(catalogue.captured)
@@ -443,6 +456,7 @@ class Standing:
                 _listed(root, sequences),
             )
         digest = _captures_digest(root, shared, (p.folders for p in people.values()), catalogue.searched)
+        self._listed = bool(digest)
         unheeded = [message for message in catalogue.unheeded if naming.search(message) is None]
         messages = [
             message

@@ -357,7 +357,7 @@ def _guarded(out: CheckpointWriter, row: int, work: Callable[[], T]) -> T | None
 
 STAGE = Stage(
     name="ingest",
-    version=6,
+    version=7,
     settings=IngestSettings,
     needs=(),
     compute=compute,

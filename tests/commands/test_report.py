@@ -29,6 +29,7 @@ from mimicme.commands.report import (
     sections,
     strips,
 )
+from mimicme.commands.report.close_ups import HEIGHT, MOUTH, Seen, close_ups
 from mimicme.commands.report.index import COLUMNS, index_data, order, script
 from mimicme.commands.report.page import asset, environment, make_section, render, render_page, render_section
 from mimicme.commands.report.ranking import sequence_badness
@@ -39,6 +40,8 @@ from mimicme.pipeline.checkpoint import Checkpoint, writing
 from mimicme.pipeline.drawing import pictures
 from mimicme.pipeline.errors import FrameRejected, UsageError
 from mimicme.pipeline.formats.image import decode
+from mimicme.pipeline.geometry.mesh import Mesh
+from mimicme.pipeline.geometry.spatial import Surface
 from mimicme.pipeline.items import Item
 from mimicme.pipeline.run.run_types import RunOptions
 from mimicme.pipeline.run.runner import run
@@ -232,12 +235,15 @@ def test_the_index_has_the_figures_of_the_worst_frame_itself() -> None:
 
 def test_pictures_are_small_and_of_every_frame(workspace: Workspace, tmp_path: Path) -> None:
     index = report(workspace, tmp_path / "out", ALL_STAGES)
-    drawn = sorted((index.parent / "sequences" / "S000" / "surprise").glob("*.jpg"))
+    drawn = sorted((index.parent / "sequences" / "S000" / "surprise").glob("[0-9]*.webp"))
     assert [path.stem for path in drawn] == ["0", "1", "2"]
+    heights = []
     for path in drawn:
         picture = decode(path.read_bytes())
-        assert picture.shape == (strips.TILE[0], strips.TILE[1] * len(strips.TILES), 3)
+        assert picture.shape[1:] == (strips.TILE[1] * len(strips.TILES), 3)
+        heights.append(picture.shape[0] - strips.TILE[0])
         assert path.stat().st_size <= strips.MAX_BYTES and np.ptp(picture) > 50
+    assert sorted(heights) == [0, HEIGHT, HEIGHT]  # one is rejected before it is registered
 
 
 def test_only_what_changed_is_made_again(
@@ -271,14 +277,14 @@ def test_only_what_changed_is_made_again(
     path.rename(tmp_path / "moved.h5")
     shutil.copy(tmp_path / "moved.h5", path)
     report(Workspace.open(workspace.root), tmp_path / "out", ALL_STAGES)
-    assert drawn == ["S000/neutral 0"] and (folder / "neutral" / "0.jpg").read_bytes() == b"new"
+    assert drawn == ["S000/neutral 0"] and (folder / "neutral" / "0.webp").read_bytes() == b"new"
 
 
 def test_other_processes_make_the_same(workspace: Workspace, tmp_path: Path) -> None:
     one = report(workspace, tmp_path / "one", ALL_STAGES)
     two = report(workspace, tmp_path / "two", ALL_STAGES, jobs=2)
     assert pages(one) == pages(two)
-    pictures_of = [sorted(index.parent.rglob("*.jpg")) for index in (one, two)]
+    pictures_of = [sorted(index.parent.rglob("[0-9]*.webp")) for index in (one, two)]
     assert [p.read_bytes() for p in pictures_of[0]] == [p.read_bytes() for p in pictures_of[1]]
 
 
@@ -393,7 +399,7 @@ def test_who_refuses_is_in_no_page_sheet_or_export(workspace: Workspace, tmp_pat
     index = report(refusing, tmp_path / "page", ALL_STAGES, progress=drawn.append)
     assert drawn == []
     text = "".join(pages(index).values())
-    assert "S000" not in text and not list(index.parent.rglob("*.jpg"))
+    assert "S000" not in text and not list(index.parent.rglob("[0-9]*.webp"))
     assert not list(index.parent.rglob("*S000*"))
     assert "could not be made" not in text
     for act in (
@@ -483,7 +489,7 @@ def test_a_failing_picture_does_not_stop_the_report(
     monkeypatch.setattr(strips, "read_view", broken)
     index = report(workspace, tmp_path / "out", ALL_STAGES)
     assert "large-residual" in index.read_text()
-    assert len(list(index.parent.rglob("*.jpg"))) == 4  # cards
+    assert len(list(index.parent.rglob("[0-9]*.webp"))) == 4  # cards
 
 
 def test_a_damaged_checkpoint_is_said_and_the_rest_shown(workspace: Workspace, tmp_path: Path) -> None:
@@ -688,7 +694,7 @@ def test_headings_are_in_the_terms_of_the_field_with_the_figures_beside_them(
 
 def test_pictures_of_who_is_no_longer_there_go_even_of_an_interrupted_report(tmp_path: Path) -> None:
     for name in (
-        "sequences/S1/smile/3.jpg", "sequences/S1/smile/index.html", "sequences/S2/smile/3.jpg",
+        "sequences/S1/smile/3.webp", "sequences/S1/smile/index.html", "sequences/S2/smile/3.webp",
         "sequences/S2/smile/made.json", "sequences/lab/own/scan.obj", "views/S1/smile.html", "subjects/S1.html",
         "subjects/S2.html",
     ):  # fmt: skip
@@ -697,7 +703,47 @@ def test_pictures_of_who_is_no_longer_there_go_even_of_an_interrupted_report(tmp
     remove_others(tmp_path, [Item("S2", "smile")])
     left = sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file())
     assert left == [
-        "sequences/S2/smile/3.jpg", "sequences/S2/smile/made.json", "sequences/lab/own/scan.obj",
+        "sequences/S2/smile/3.webp", "sequences/S2/smile/made.json", "sequences/lab/own/scan.obj",
         "subjects/S2.html",
     ]  # fmt: skip
     assert not (tmp_path / "sequences" / "S1").exists()
+
+
+def test_every_page_lets_nothing_in_but_the_reports_own_files(workspace: Workspace, tmp_path: Path) -> None:
+    """And has nothing of its own that the policy would refuse: no script, no style, no handler."""
+    index = report(workspace, tmp_path / "out", ALL_STAGES)
+    others = report_for_others(workspace, tmp_path / "others", ALL_STAGES)
+    for path in (
+        index,
+        others,
+        *index.parent.glob("subjects/*.html"),
+        *index.parent.glob("sequences/*/*/*.html"),
+    ):
+        text = path.read_text(encoding="utf-8")
+        (policy,) = re.findall(r'<meta http-equiv="Content-Security-Policy" content="([^"]+)">', text)
+        assert html.unescape(policy).startswith("default-src 'none'; script-src 'self' file:;")
+        assert text.index("Content-Security-Policy") < text.index("<link")
+        assert not re.search(r"<script(?! src=\")|<style|\sstyle=|\son[a-z]+=|javascript:|data:", text), path
+
+
+def test_close_ups_show_the_rims_on_the_scan_and_the_mesh(workspace: Workspace) -> None:
+    """A mesh that is its own scan: rims alone differ; one whose lower lip is 3 mm lower has them elsewhere."""
+    head = load_prepared(workspace.template)
+    mesh = Mesh(head.vertices, head.faces)
+    seen = Seen(mesh, Surface(mesh.vertices, mesh.faces))
+    row = close_ups(head, seen, seen)
+    assert row is not None and row.shape == (HEIGHT, 960, 3)
+    mouth, bare = row[:, 320 : 320 + MOUTH[1]], row[:, 320 + MOUTH[1] : 320 + 2 * MOUTH[1]]
+    blue = np.abs(mouth.astype(int) - bare).max(axis=2) > 40
+    assert 0.005 < blue.mean() < 0.1
+    lower = head.vertices.copy()
+    marks = head.landmarks()
+    lower[np.linalg.norm(lower - marks[57], axis=1) < 12] -= [0, 3, 0]
+    moved = close_ups(head, Seen(Mesh(lower, head.faces), Surface(lower, head.faces)), seen)
+    assert moved is not None
+    there = np.abs(moved[:, 320 : 320 + MOUTH[1]].astype(int) - bare).max(axis=2) > 40
+    assert (
+        np.ptp(np.flatnonzero(there[40:].any(axis=1))) >= np.ptp(np.flatnonzero(blue.any(axis=1))) + 5
+    )  # of 9 px
+    missing = close_ups(head, seen, None)
+    assert missing is not None and missing.shape == row.shape

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import resource
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,8 @@ from hypothesis import strategies as st
 from mimicme.pipeline.captures.expressions import read_mapping
 from mimicme.pipeline.captures.metadata import parse_subjects, read_subjects
 from mimicme.pipeline.errors import InputError, MimicmeError
+from mimicme.pipeline.formats.draco import BASE_BYTES, LEAST_BYTES
+from mimicme.pipeline.formats.draco import decode as decode_draco
 from mimicme.pipeline.formats.image import decode, encode
 from mimicme.pipeline.formats.meshio import read_mesh
 from mimicme.pipeline.landmarks.files import read_landmarks, write_landmarks
@@ -97,6 +100,21 @@ def test_the_undamaged_file_is_read(name: str) -> None:
 @given(kinds=damage)
 def test_a_mesh(name: str, kinds: Damage) -> None:
     returns_or_explains(lambda: read_mesh(spoiled(MESHES[name], kinds), name))
+
+
+@settings(PLACES, max_examples=max(EXAMPLES // 4, 1), deadline=None)  # each begins a process
+@given(kinds=damage, level=st.sampled_from([0, 7, 10]), corner=st.binary(max_size=12), at=st.integers(0, 60))
+def test_a_compressed_mesh(kinds: Damage, level: int, corner: bytes, at: int) -> None:
+    """Damaged anywhere, and where its counts stand.  Whatever its decoder does, it does in a process of its own."""
+    draco = pytest.importorskip("DracoPy")
+    square = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 1]], "f4")
+    faces = np.array([[0, 1, 2], [0, 2, 3]], "u4")
+    data = bytes(draco.encode(square, faces, quantization_bits=11, compression_level=level))
+    data = data[:at] + corner + data[at + len(corner) :]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    returns_or_explains(lambda: decode_draco(spoiled(data, kinds), [0], "a.glb"))
+    after = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    assert max(after - before, 0) << 10 < 2 * (BASE_BYTES + LEAST_BYTES)
 
 
 @pytest.mark.parametrize("ending", [".ljson", ".pts", ".pp", ".csv", ".json", ".lm3", ".bnd"])

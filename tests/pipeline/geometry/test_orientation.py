@@ -118,3 +118,48 @@ def test_a_strip_with_one_side_stays_and_ends() -> None:
     fan = np.array([[0, 1, 2], [0, 1, 3], [0, 1, 4]], np.int32)
     assert len(set(consistent(fan)[1].tolist())) == 3
     assert orient(Mesh(vertices, np.zeros((0, 3), np.int32))).turned.shape == (0,)
+
+
+def with_flaps(up: float) -> Mesh:
+    """The shell with triangles on some of its edges, each a third one there, so that it is a patch of its own: they
+    lean back onto the surface, or stand on it."""
+    good = shell(0.5)
+    chosen = good.faces[:: len(good.faces) // 40]
+    corner = good.vertices[chosen]
+    outwards = corner.mean(axis=1) / np.linalg.norm(corner.mean(axis=1), axis=1, keepdims=True)
+    tips = corner[:, 2] + up * outwards
+    first = len(good.vertices)
+    flaps = np.column_stack([chosen[:, 0], chosen[:, 1], first + np.arange(len(chosen))])
+    return Mesh(np.concatenate([good.vertices, tips]), np.concatenate([good.faces, flaps]).astype(np.int32))
+
+
+@pytest.mark.parametrize("up", [0.5, 3.0, 30.0])
+def test_small_pieces_are_turned_alike_however_the_file_winds_them(up: float) -> None:
+    given = with_flaps(up)
+    count = len(given.faces)
+    one = orient(given).mesh.faces
+    half = np.arange(count) < count // 2
+    for which in (np.ones(count, bool), half, ~half, np.random.default_rng(1).random(count) < 0.5):
+        other = spoiled(given, which)
+        turned = orient(other).mesh.faces
+        rolled = np.stack([np.roll(turned, k, axis=1) for k in range(3)])
+        assert (rolled == one).all(axis=2).any(axis=0).all()
+
+
+def test_what_lies_on_the_surface_is_turned_as_that() -> None:
+    given = with_flaps(0.5)
+    flaps = np.arange(len(given.faces)) >= len(shell(0.5).faces)
+    for which in (flaps, ~flaps):
+        assert outward(orient(spoiled(given, which)).mesh).mean() > 0.99
+
+
+@pytest.mark.parametrize(
+    "axes", [[[1, 0, 0], [0, 0, -1], [0, 1, 0]], [[-1, 0, 0], [0, 1, 0], [0, 0, 1]]], ids=str
+)
+@pytest.mark.parametrize("up", [3.0, 30.0])
+def test_small_pieces_are_turned_alike_whatever_the_axes(axes: list[list[int]], up: float) -> None:
+    given = with_flaps(up)
+    matrix = np.array(axes, float)
+    found = orient(replace(given, vertices=given.vertices @ matrix.T))
+    mirrored = np.linalg.det(matrix) < 0
+    assert (found.turned == (orient(given).turned ^ mirrored)).all()

@@ -183,17 +183,41 @@ def test_an_empty_folder_that_is_filled_later(make, fake):
 
 
 def test_captures_that_changed_just_before_are_not_believed(make, fake, monkeypatch):
-    monkeypatch.setattr(standing, "SETTLE_S", 0.5)
+    monkeypatch.setattr(standing, "SETTLE_S", 60.0)
     workspace = make(WORDS)
     go(workspace, fake, fake.WITH_SUBJECT)
     assert quick(workspace, fake) is None
-    time.sleep(0.5)
+    monkeypatch.setattr(standing, "SETTLE_S", 0.0)
     go(workspace, fake, fake.WITH_SUBJECT)
     assert quick(workspace, fake) is not None
+    monkeypatch.setattr(standing, "SETTLE_S", 60.0)
     for folder in (workspace.captures.root, *workspace.captures.root.rglob("*")):
         os.utime(folder, (0, 0))  # as what copies folders does; the copy has just ended
     go(workspace, fake, fake.WITH_SUBJECT)
     assert quick(workspace, fake) is None
+
+
+@pytest.mark.parametrize("more", [None, "S1/smile/0001.obj", "S4/neutral/0000.obj"])
+def test_captures_that_were_just_copied_are_listed_at_the_end_of_the_run(make, fake, monkeypatch, more):
+    """Unless more was copied meanwhile."""
+    monkeypatch.setattr(standing, "SETTLE_S", 0.5)
+    workspace = make(WORDS)
+    at_the_end = standing.Standing.list_again
+
+    def later(self):
+        assert not self._listed
+        if more is not None:
+            path = workspace.captures.root / more
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("a")
+        time.sleep(0.6)
+        at_the_end(self)
+
+    monkeypatch.setattr(standing.Standing, "list_again", later)
+    for folder in (workspace.captures.root, *workspace.captures.root.rglob("*")):
+        os.utime(folder)
+    go(workspace, fake, fake.WITH_SUBJECT)
+    assert (quick(workspace, fake) is None) == (more is not None)
 
 
 def replaced(path: Path, text: str) -> None:

@@ -1,0 +1,125 @@
+"""Lids, lips and ears of a frame, near enough to see half a millimetre: what a person looks at first, and what a
+picture of the whole face does not show.
+
+Lids and lips twice: the scan in its own colours with the registered mesh's rims drawn over it, which ought to lie where
+the scan's do; and the mesh without colours, where folds, gaps and steps show.  A texture would not tell: it is made of
+the scan wherever the mesh lies.  Ears likewise, from the side, without rims.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from mimicme.pipeline.arrays import Floats
+from mimicme.pipeline.landmarks import GROUPS, N_LANDMARKS
+from mimicme.pipeline.template.eyelids import EYES
+
+if TYPE_CHECKING:
+    from mimicme.pipeline.drawing.render import Camera, Picture
+    from mimicme.pipeline.geometry.mesh import Mesh
+    from mimicme.pipeline.geometry.spatial import Surface
+    from mimicme.pipeline.template import Template, TemplateKey
+    from mimicme.pipeline.template.eyelids import Rims
+
+HEIGHT = 160
+"""Of the row, px; its width is 960."""
+EYE, EYE_PX_A_MM = (HEIGHT // 2, 160), 4.0
+MOUTH, MOUTH_PX_A_MM = (HEIGHT, 192), 3.0
+EAR, EAR_PX_A_MM = (HEIGHT, 64), 2.0
+LIPS = slice(48, 60), slice(60, 68)
+"""Of the landmarks: the outer and the inner rim, each a closed line."""
+RIM_COLOR = (0, 114, 178)
+BEHIND_MM, BESIDE_MM = 40.0, 12.0
+"""An ear is what sticks out most beside the head, not more than the first behind the end of the jaw line, and what is
+less than the second nearer to the head than that."""
+
+
+class Seen(NamedTuple):
+    """A surface as it is drawn: the mesh, its tree, the image that colours it; all as `render` takes them."""
+
+    mesh: Mesh
+    surface: Surface
+    image: Picture | None = None
+
+
+def close_ups(template: Template, registered: Seen, scan: Seen | None) -> Picture | None:
+    """A row of pictures, `HEIGHT` high: eyes, mouth, ears.  None of a template that has not the 68 landmarks.
+
+    Args:
+        registered: the mesh, which has no colours here.
+        scan: in the same frame; None: none is there.
+    """
+    from mimicme.pipeline.template import TemplateKey
+
+    if len(template.landmark_names) != N_LANDMARKS:
+        return None
+    places = _places(TemplateKey(template))
+    vertices = registered.mesh.vertices
+    marks = template.landmarks(vertices)
+    columns = []
+    for eye, rims in zip(EYES, places.lids, strict=True):
+        upper, lower = rims.middle @ vertices, 0.5 * (rims.rows @ vertices)
+        upper, lower = upper + lower, upper - lower
+        first, last = marks[GROUPS[eye]][[0, 3]]
+        rim = np.concatenate([first[None], upper, last[None], lower[::-1], first[None]])
+        columns.append(np.vstack(_pair(_camera(rim, EYE, EYE_PX_A_MM), registered, scan, [rim])))
+    lips = [np.concatenate([marks[rim], marks[rim][:1]]) for rim in LIPS]
+    columns += _pair(_camera(marks[GROUPS["mouth"]], MOUTH, MOUTH_PX_A_MM), registered, scan, lips)
+    for ear, yaw in zip(places.ears.T, (-90.0, 90.0), strict=True):
+        place = ear @ vertices / max(float(ear.sum()), 1e-9)
+        columns += _pair(_camera(place[None], EAR, EAR_PX_A_MM, yaw), registered, scan)
+    return np.hstack(columns)
+
+
+class _Places(NamedTuple):
+    """Of a template: the lids' rims, by `EYES`; (V, 2) 1 where a vertex is of the right or of the left ear."""
+
+    lids: tuple[Rims, ...]
+    ears: Floats
+
+
+@lru_cache(maxsize=2)
+def _places(key: TemplateKey) -> _Places:
+    from mimicme.pipeline.template.eyelids import find_rims
+
+    vertices, faces, marks = key.template.vertices, key.template.faces, key.template.landmarks()
+    lids = tuple(find_rims(vertices, faces, marks, eye) for eye in EYES)
+    jaw, top = marks[GROUPS["jaw"]], marks[GROUPS["right_eyebrow"], 1].max()
+    away = vertices - jaw[[0, -1]].mean(axis=0)
+    beside = (
+        (away[:, 2] < 0) & (away[:, 2] > -BEHIND_MM) & (vertices[:, 1] < top) & (vertices[:, 1] > jaw[3, 1])
+    )
+    ears = np.zeros((len(vertices), 2))
+    for side, out in enumerate((-away[:, 0], away[:, 0])):
+        ears[:, side] = beside & (out > out[beside].max(initial=-np.inf) - BESIDE_MM)
+    return _Places(lids, ears)
+
+
+def _camera(points: Floats, size: tuple[int, int], px_a_mm: float, yaw_deg: float = 0.0) -> Camera:
+    from mimicme.pipeline.drawing.render import look_at
+
+    return look_at(points, yaw_deg, 0.0, size, pixels_per_mm=px_a_mm)
+
+
+def _pair(camera: Camera, registered: Seen, scan: Seen | None, rims: Iterable[Floats] = ()) -> list[Picture]:
+    """The scan with the rims (k, 3) each, and the mesh."""
+    from mimicme.pipeline.drawing.pictures import card
+    from mimicme.pipeline.drawing.render import draw_line
+
+    mesh = _drawn(camera, registered)
+    if scan is None:
+        return [card("no scan", camera.size), mesh]
+    picture = _drawn(camera, scan)
+    for rim in rims:
+        picture = draw_line(picture, camera.project(rim), RIM_COLOR)
+    return [picture, mesh]
+
+
+def _drawn(camera: Camera, what: Seen) -> Picture:
+    from mimicme.pipeline.drawing.render import render, trace
+
+    return render(what.mesh, camera, image=what.image, seen=trace(what.mesh, camera, surface=what.surface))
