@@ -73,14 +73,18 @@ def follow_lips(scene: Scene, points: Floats, pose: Floats) -> tuple[Floats, Flo
     rows = np.arange(N_LANDMARKS)[GROUPS["mouth"]]
     camera = _camera(points[rows], pose)
     picture, depth = scene.shown(camera)
-    marks, worth = lip_marks(picture, np.isnan(depth), camera.project(points[rows]))
+    before = camera.project(points[rows])
+    marks, worth = lip_marks(picture, np.isnan(depth), before)
     marks[APART], worth[APART] = opening_marks(picture, depth, marks)
-    followed = np.r_[OUTER, APART]
-    met, places = on_scan(scene, camera, marks[followed])
-    moved = places - points[rows][followed]
-    met &= (worth[followed] > 0) & (np.linalg.norm(moved, axis=1) < MOST_MOVED_MM)
-    evidence[rows[followed][met]] = worth[followed][met]
-    out[rows[followed][met]] += moved[met]
+    met, places = on_scan(scene, camera, marks[OUTER])
+    moved = places - points[rows][OUTER]
+    met &= (worth[OUTER] > 0) & (np.linalg.norm(moved, axis=1) < MOST_MOVED_MM)
+    evidence[rows[OUTER][met]] = worth[OUTER][met]
+    out[rows[OUTER][met]] += moved[met]
+    # a rim is rolled in: how deep its points lie a picture does not show; a ray meets the tongue as often as the lip
+    aside = (marks - before)[APART] / PIXELS_PER_MM
+    out[rows[APART]] += aside[:, :1] * camera.axes[0] - aside[:, 1:] * camera.axes[1]
+    evidence[rows[APART]] = worth[APART]
     for outer, inner, _ in CORNERS:  # over a hole as often as not: it goes with the outer one
         if met[outer]:
             out[rows[inner]] += INNER_SHARE * moved[outer]

@@ -78,7 +78,8 @@ def opening_marks(
         found.append(places)
         steps.append(step)
     height = (found[1] - found[0])[:, 1] / PIXELS_PER_MM
-    worth = ramp(np.minimum(*steps), STEP) * ramp(height, OPEN_MM)
+    # a mouth is open as a whole: a single place may show the dark of a fold
+    worth = ramp(np.minimum(*steps), STEP) * ramp(float(np.median(height)), OPEN_MM)
     worth = np.tile(worth, 2)
     return before + worth[:, None] * (np.concatenate(found) - before), worth
 
