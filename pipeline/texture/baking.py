@@ -69,7 +69,7 @@ class TextureOptions:
         fill: whether texels without data are filled, from the fill sources in their order and at last smoothly from
             around; else they are black.
         mirror_fill: whether the face's other side is a fill source, where that was seen and the template's UV
-            layout is its own mirror image; needs `fill`.
+            layout is its own mirror image; needs `fill`; of a subject's neutral, and where `neutral_fill` is off.
         even_lighting: whether the smooth shading is taken out of the texture (spherical harmonics; cast shadows
             stay).
     """
@@ -324,9 +324,14 @@ def _fill(
     template: Template,
     fill_source: FillSource | None,
 ) -> None:
-    """Fill what is not known, in place: from the fill source, from the face's other side, smoothly from around."""
-    if fill_source is not None:
-        known = fill_from(picture, known, fill_source.texture, fill_source.coverage > 0)
+    """Fill what is not known, in place: from the fill source, or from the face's other side and smoothly from around.
+
+    What the fill source does not show either it has been filled with itself: a person's ear that nobody sees is then
+    the same in all textures, and does not change with what each of them has on the face's other side.
+    """
+    if fill_source is not None and fill_source.coverage.any():
+        fill_from(picture, known, fill_source.texture, fill_source.coverage > 0, everywhere=True)
+        return
     if settings.mirror_fill and _symmetric(TemplateKey(template)):
         known = fill_from(picture, known, *mirrored(picture, known))
     fill_holes(picture, known)

@@ -53,7 +53,8 @@ class BakeSettings(TextureOptions):
         quality: quality of jpeg and webp, 1 to 100 (no unit).
         match_exposure: whether all textures of a subject get the exposure and white balance of its neutral's, by
             one factor per channel, which is kept (quality/gain_red, gain_green, gain_blue).
-        neutral_fill: whether the texture of the subject's neutral is the first fill source; needs `fill`.
+        neutral_fill: whether the texture of the subject's neutral is the fill source of the subject's other sequences,
+            what it was filled with itself included, so that what nobody sees is the same in all; needs `fill`.
         maps: further maps of each frame, of `normal`, `position` and `displacement`, with commas between; empty:
             none.
     """
@@ -257,7 +258,7 @@ def compute(task: Task[BakeSettings], out: CheckpointWriter) -> None:
 
 STAGE = Stage(
     name="bake",
-    version=11,
+    version=12,
     settings=BakeSettings,
     needs=("ingest", "refine"),
     compute=compute,

@@ -14,7 +14,7 @@ affine maps are eliminated in closed form (stiffness.py); targets are planes, re
 boundary, and robustly weighted (targets.py); a landmark spline comes first and the landmarks stay to the end
 (spline.py, solver.py); a coarse level finds the way and the template's own resolution only fits the surface
 (levels.py); the rest shape turns with the head (track.py), and has its ears where the scan shows them
-(ear_placing.py).
+(ear_placing.py, ear_relief.py).
 """
 
 from __future__ import annotations

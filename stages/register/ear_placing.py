@@ -3,9 +3,10 @@
 People's ears differ by more than a centimetre in place and by a third in size, and no landmark lies on them: those of
 the jaw end beside them, and are often not there.  The closest points of an ear that is far off are another part of the
 ear, or the head behind it; too few agree, and what the scan shows is then taken for hair.  So each ear of the shape is
-registered on its own (point to plane, Chen and Medioni 1991, with size, robust and annealed) from several starts; what
+registered on its own (point to plane, Chen and Medioni 1991, with size, robust and annealed) from several starts.  What
 agrees with the scan clearly better than the ear where it was, and leaves it an ear, moves the rest shape, and fades out
-around the ear.  Headphones, as smooth as skin, mostly make of it what no ear is.
+around the ear; and so does what then brings its relief onto the scan (ear_relief.py).  Headphones, as smooth as skin,
+mostly make of it what no ear is.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from mimicme.pipeline.arrays import Floats
 from mimicme.pipeline.geometry.mesh import transform, vertex_normals
 from mimicme.pipeline.geometry.spatial import Surface
+from mimicme.stages.register.ear_relief import relieved
 from mimicme.stages.register.levels import Level, Levels
 from mimicme.stages.register.targets import ScanTarget
 
@@ -44,35 +46,38 @@ AGREES_MM, AGREES_COSINE = 1.0, 0.8
 enough, but face anywhere."""
 STRETCHED_MM = (2.5, 2.0, 1.5, 1.5)
 """The same, of the steps in which it is stretched too: ears grow longer, and little wider, with age."""
-SIMILARITY = np.r_[np.full(3, 0.2), 0.12, np.full(3, 10.0)] ** -2.0
-STRETCH = np.r_[np.full(9, 0.1), np.full(3, 10.0)] ** -2.0
-"""1 / variance of how an ear may be turned (radians), sized (natural logarithm), shifted (mm); and stretched (1)."""
+SIMILARITY = np.r_[np.full(3, 0.12), 0.07, np.full(3, 10.0)] ** -2.0
+STRETCH = np.r_[np.full(9, 0.06), np.full(3, 10.0)] ** -2.0
+"""1 / variance of how an ear may be turned (radians), sized (natural logarithm), shifted (mm); and stretched (1): as
+people's ears vary, see `MOST_SIZE`.  Twice as wide, two of twenty ears of `mimicme synth` that had been made other
+people's - sized, stretched, turned, shifted and dented so much - were not found, or refused for what they had become.
+"""
 LEAST_PULL = 1e-3
 """An ear of which a smaller share has correspondences, by area and weight, is not moved further."""
 INDEPENDENT = 60.0
 """An ear counts as so many independent observations: neighbouring residuals are alike."""
 NOISE_MM = 1.0
 """Standard deviation of each: ears differ in more than place, turn and size."""
-LEAST_MOVE_MM = 4.0
-"""An ear that would be moved less, in the mean, stays: the surface finds it, point by point and so better than a map of
-the whole ear does.  At 3 mm three ears of another maker that were moved by 3.1 to 3.7 mm lost up to a millimetre; those
-that gained had been 3 to 15 mm off."""
-LEAST_GAIN, LEAST_AGREEMENT, LEAST_FACING_ALIKE = 0.02, 0.3, 0.95
+LEAST_SKIN = 0.5
+"""An ear of which a smaller share, by area, is skin is not looked for."""
+LEAST_GAIN, LEAST_AGREEMENT, LEAST_FACING_ALIKE = 0.02, 0.36, 0.95
 """A placing is taken that agrees better by the first, by the second at least, and loses no more than to the third of it
-by the normals.  On six people of `mimicme synth`, as they are and as cameras at 30, 40 and 50 degrees see them, ears
-that were placed right agree by 0.54 and more, and keep 0.98; on hair put over them, in 36 trials, they agreed by less
-than 0.3 or kept at most 0.91, and of 24 more trials one agreed by more than 0.3 and kept enough.  People whose ears are
-not the template's, moved, agree by less: headphones are not told by this."""
+by the normals.  The relief, too, is looked for on an ear that agrees by so much.  On six people of `mimicme synth`, as
+they are and as cameras at 30, 40 and 50 degrees see them, ears that were placed right agree by 0.54 and more, and keep
+0.98; on hair put over them, in 36 trials, they agreed by less than 0.3 or kept at most 0.91, and of 24 more trials one
+agreed by more than 0.3 and kept enough.  People whose ears are not the template's, moved, agree by less, and random
+cups, rings and domes over the template's ears by up to 0.31: three of 40 were taken for ears at 0.3, none of 140 at
+0.36."""
 MOST_SIZE, MOST_STRETCH, MOST_MOVE_MM = 1.2, 1.25, 30.0
 """A placing is no ear's that makes it larger or smaller by more than the first, or longer against its width, or any
 other way, by more than the second, or that is farther, in the mean, than the third.  On a head that has been sized,
 the size of ears varies by some 6 % (one standard deviation) and the ratio of their length to their width by 7 %: the
 first two are three of these; age adds some 6 % to the ratio.  Of 300 ears of the template, with random cups, rings and
-domes over them, 26 were placed without these bounds, nearly all made smaller by 1.2 to 1.5, and with them one.  Right
-placings on eight people of `mimicme synth` had 1.14 and 1.1 at most.  Nearer than the third, distance tells nothing:
-ears differ in place, and a head without the jaw's points is not quite where its ears would have it, so that of these
-people ears that were placed right were moved up to 25 mm, and one 11 mm farther than its other one; most of what was
-taken for an ear was nearer than 15 mm."""
+domes over them, 26 were placed without these bounds and with wider priors (`SIMILARITY`), nearly all made smaller by
+1.2 to 1.5, and with the bounds one.  Right placings on eight people of `mimicme synth` had 1.14 and 1.1 at most.
+Nearer than the third, distance tells nothing: ears differ in place, and a head without the jaw's points is not quite
+where its ears would have it, so that of these people ears that were placed right were moved up to 25 mm, and one 11 mm
+farther than its other one; most of what was taken for an ear was nearer than 15 mm."""
 
 
 @dataclass(frozen=True)
@@ -88,8 +93,7 @@ class _Ear:
         """How far (V, 3) a shape (V, 3) moves with the ear, which an affine map (4, 4) takes with it as a whole."""
         moved = transform(motion, vertices) - vertices
         largest = float(np.linalg.norm(moved[self.away == 0], axis=1).max())
-        t = np.clip(1 - self.away / max(FADE_MM, FADE_MOTIONS * largest), 0, 1)
-        return np.asarray((t * t * (3 - 2 * t))[:, None] * moved)
+        return np.asarray(_fading(self.away, max(FADE_MM, FADE_MOTIONS * largest))[:, None] * moved)
 
 
 @dataclass(frozen=True)
@@ -150,13 +154,45 @@ class Ears:
                 own if shift is None else looked_for(ear, (shift * [-1, 1, 1])[None], own)
                 for ear, own, shift in zip(self.ears, found, shifts[::-1], strict=True)
             ]
-        motions = [placing.motion for placing in found]
         moved = None
-        for ear, motion in zip(self.ears, motions, strict=True):
-            if motion is not None:
-                field = ear.carries(vertices, motion)
+        for ear, placing in zip(self.ears, found, strict=True):
+            field = self._moved(ear, vertices, normals, scan, skin, placing.motion)
+            if field is not None:
                 moved = field if moved is None else moved + field
         return moved
+
+    def _moved(
+        self,
+        ear: _Ear,
+        vertices: Floats,
+        normals: Floats,
+        scan: ScanTarget,
+        skin: Floats,
+        motion: Floats | None,
+    ) -> Floats | None:
+        """How far (V, 3) a shape (V, 3), with normals (n, 3) of the coarse level, moves with an ear: with its placing,
+        an affine map (4, 4) or none, and then with what brings its relief onto the scan, if that makes it agree."""
+        own = self.level.index[ear.index]
+        areas = ear.areas * skin[own]
+        if areas.sum() < LEAST_SKIN * ear.areas.sum():
+            return None
+        areas = areas / ear.areas.sum()
+        field, turned = np.zeros_like(vertices), normals[ear.index]
+        if motion is not None:
+            field, turned = ear.carries(vertices, motion), _turned(turned, motion[:3, :3])
+        placed = vertices + field
+        points = placed[own]
+        here = self._agreement(points, turned, areas, scan, np.eye(4), AGREES_COSINE)
+        relief = relieved(points, turned, areas, scan) if here >= LEAST_AGREEMENT else None
+        if relief is not None:
+            found = points + relief.at(points)
+            there = self._agreement(found, relief.turned(), areas, scan, np.eye(4), AGREES_COSINE)
+            if there >= here + LEAST_GAIN:
+                near = np.flatnonzero(ear.away < FADE_MM)
+                share = _fading(ear.away[near], FADE_MM)
+                field[near] += share[:, None] * relief.at(placed[near])
+                return field
+        return None if motion is None else field
 
     def _placing(
         self,
@@ -171,7 +207,7 @@ class Ears:
         """Where the scan shows an ear's points (k, 3) better than here and than the placing so far, looked for from
         shifts (n, 3) of it."""
         areas = ear.areas * skin
-        if areas.sum() < 0.5 * ear.areas.sum():
+        if areas.sum() < LEAST_SKIN * ear.areas.sum():
             return so_far
         areas = areas / ear.areas.sum()
         here = self._agreement(points, normals, areas, scan, np.eye(4), AGREES_COSINE)
@@ -183,7 +219,7 @@ class Ears:
             if agreement < LEAST_AGREEMENT or likely < best:
                 continue
             distance = np.linalg.norm(transform(found, points) - points, axis=1).mean()
-            if not LEAST_MOVE_MM <= distance <= MOST_MOVE_MM or not _human(found):
+            if distance > MOST_MOVE_MM or not _human(found):
                 continue
             whole = self._agreement(points, normals, areas, scan, found, LEAST_COSINE)
             if agreement >= LEAST_FACING_ALIKE * whole:
@@ -262,6 +298,12 @@ def _step(rows: Floats, weights: Floats, missing: Floats, usual: Floats, so_far:
     """(p,) the Gauss-Newton step of parameters that are `so_far`, of 1 / variance `usual` about 0; rows (k, p)."""
     normal = rows.T @ (rows * weights[:, None]) + np.diag(usual)
     return np.asarray(np.linalg.solve(normal, rows.T @ (weights * missing) - usual * so_far))
+
+
+def _fading(away: Floats, width_mm: float) -> Floats:
+    """(n,) from 1 on an ear to 0 so far away from it, of places that are (n,) mm away."""
+    t = np.clip(1 - away / width_mm, 0, 1)
+    return np.asarray(t * t * (3 - 2 * t))
 
 
 def _shift(points: Floats, motion: Floats | None) -> Floats | None:
