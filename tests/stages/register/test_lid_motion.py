@@ -96,6 +96,10 @@ def test_a_neutral_with_closed_eyes_says_nothing(template, levels):
     assert LidMotion(shut, levels).followed(shut, flung) is shut
 
 
+def test_a_fit_that_is_no_number_closes_nothing(lids, template):
+    assert lids.followed(template.vertices, np.full_like(template.vertices, np.nan)) is template.vertices
+
+
 def test_a_head_that_turns_has_not_closed_its_eyes(lids, template, turn):
     rest = template.vertices
     assert lids.followed(rest, rest @ turn.T) is rest
