@@ -7,7 +7,7 @@ is farther than the reach is not looked for, so that nothing beyond the points' 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -210,7 +210,9 @@ def _enter(first: Ints, last: Ints, count: Longs, start: Ints, entry: NDArray[np
 
 
 @compiled("UniTuple(f8, 3)(f8[:, ::1], u8, f8, f8, f8)")
-def _on_triangle(corners: Floats, k: int, px: float, py: float, pz: float) -> tuple[float, float, float]:
+def on_triangle(
+    corners: Floats, k: int | np.unsignedinteger[Any], px: float, py: float, pz: float
+) -> tuple[float, float, float]:
     """Weights of the second and the third corner of the closest point of a triangle, and its squared distance
     (Ericson 2005, sec. 5.1.5)."""
     ax, ay, az = corners[k, 0], corners[k, 1], corners[k, 2]
@@ -260,7 +262,7 @@ def nearest_on(points: Floats, triangles: Longs, vertices: Floats, faces: Ints) 
 def _on_own(points: Floats, corners: Floats, weights: Floats, distances: Floats, found: Floats) -> None:
     """Fill weights (k, 3), distances (k,) and found (k, 3) of triangles `corners` (k, 9)."""
     for q in range(len(points)):
-        v, w, square = _on_triangle(corners, q, points[q, 0], points[q, 1], points[q, 2])
+        v, w, square = on_triangle(corners, q, points[q, 0], points[q, 1], points[q, 2])
         weights[q, 0], weights[q, 1], weights[q, 2] = 1 - v - w, v, w
         distances[q] = np.sqrt(square)
         for x in range(3):
@@ -270,8 +272,8 @@ def _on_own(points: Floats, corners: Floats, weights: Floats, distances: Floats,
 @compiled("UniTuple(i8, 2)(f8, f8, f8, i8)")
 def _cells_of(place: float, radius: float, per_mm: float, count: int) -> tuple[int, int]:
     """The first and the last of `count` cells along an axis that lie within a radius of a place."""
-    first = min(max(np.int64((place - radius) * per_mm), 0), count - 1)
-    return first, min(max(np.int64((place + radius) * per_mm), 0), count - 1)
+    first = min(max(int((place - radius) * per_mm), 0), count - 1)
+    return first, min(max(int((place + radius) * per_mm), 0), count - 1)
 
 
 @compiled("f8(f8, i8, f8)")
@@ -317,7 +319,7 @@ def _search(
         # the triangle that it was nearest to, else that of the point before, bounds the distance
         guess = np.uint32(known[q]) if known[q] >= 0 else before
         at, best = np.int64(-1), reach * reach
-        v, w, here = _on_triangle(corners, guess, x, y, z)
+        v, w, here = on_triangle(corners, guess, x, y, z)
         seen[guess] = q
         if here <= best:
             at, best = np.int64(guess), here
@@ -345,7 +347,7 @@ def _search(
                         dz = max(box[k, 2] - z, z - box[k, 5], 0.0)
                         if dx * dx + dy * dy + dz * dz > best:
                             continue
-                        a, b, here = _on_triangle(corners, k, x, y, z)
+                        a, b, here = on_triangle(corners, k, x, y, z)
                         if here < best or (here == best and at < 0):
                             at, best, v, w = np.int64(k), here, a, b
         known[q] = at

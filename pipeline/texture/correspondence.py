@@ -125,8 +125,7 @@ class Target:
             reach = high - self.low[triangles[sure]].astype(np.float32) + REACH_MM
             n = normals[sure]
             hits = self.source.surface.cast(points[sure] + n * high[:, None], -n)
-            ok = hits.hit & (hits.distances <= reach) & self._fits(hits.triangles, n)
-            ok = np.flatnonzero(ok)
+            ok = np.flatnonzero(hits.hit & (hits.distances <= reach) & self._fits(hits.triangles, n))
             at = sure[ok]
             triangle[at], weight[at] = hits.triangles[ok], hits.weights[ok]
             depth[at] = high[ok] - hits.distances[ok]
@@ -136,9 +135,9 @@ class Target:
         rest = rest[(triangle[rest] < 0) & ~self.beyond[triangles[rest]]]
         if len(rest):
             near = self.source.surface.closest(points[rest].astype(np.float64))
-            ok = (near.distances <= self.far) & self._fits(near.triangles, normals[rest])
-            ok &= ~self.source.on_boundary(near.triangles, near.weights)
-            ok = np.flatnonzero(ok)
+            fits = (near.distances <= self.far) & self._fits(near.triangles, normals[rest])
+            fits &= ~self.source.on_boundary(near.triangles, near.weights)
+            ok = np.flatnonzero(fits)
             at = rest[ok]
             triangle[at], weight[at] = near.triangles[ok], near.weights[ok]
             outside = np.einsum("kx,kx->k", near.points[ok] - points[at], normals[at]) > 0

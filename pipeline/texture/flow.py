@@ -104,10 +104,10 @@ def _lucas_kanade(a: Comparable, b: Comparable, shift: Singles, window: float) -
         gx, gy = (cv2.Scharr(both, cv2.CV_32F, *way, scale=1 / 32) for way in ((1, 0), (0, 1)))
         _tensor(gx, gy, change, weight, block, products)
         means = [_blurred(p, window / 2) if block == 2 else _window(p, window) for p in products]
-        step = np.empty((*means[0].shape, 2), np.float32)
-        _steps(*means, step)
+        xx, xy, yy, xt, yt = means
+        step = np.empty((*xx.shape, 2), np.float32)
+        _steps(xx, xy, yy, xt, yt, step)
         shift = shift + _enlarged(step, width, height)
-    xx, xy, yy = means[:3]
     known = (a.mask > 0.99) & (mask > 0.99)
     smaller = (xx + yy) / 2 - np.sqrt((xx - yy) ** 2 / 4 + xy * xy)
     around = np.maximum(_window(known.astype(np.float32), window), 1e-6)

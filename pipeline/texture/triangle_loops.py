@@ -158,7 +158,7 @@ def kinds(
         while size * reduced < longest and level < most_level:
             level += 1
             size *= two
-        samples = np.int64(np.ceil(np.float64(longest / pixels) / size - 0.25))
+        samples = int(np.ceil(np.float64(longest / pixels) / size - 0.25))
         found[k] = level * (most_samples + 1) + min(max(samples, 1), most_samples)
 
 

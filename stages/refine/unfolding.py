@@ -12,7 +12,7 @@ from scipy import sparse
 
 from mimicme.pipeline.arrays import Floats, Ints, Longs
 from mimicme.pipeline.geometry.compiled import compiled
-from mimicme.pipeline.geometry.triangle_grid import _on_triangle
+from mimicme.pipeline.geometry.triangle_grid import on_triangle
 from mimicme.stages.refine.walking import step_from
 
 AROUND = "i4[::1], i4[::1], i4[::1], i4[::1]"
@@ -119,7 +119,7 @@ def _project(
             for c in range(3):
                 for k in range(3):
                     corner[0, 3 * c + k] = vertices[faces[t, c], k]
-            v, w, _ = _on_triangle(corner, np.uint64(0), x, y, z)
+            v, w, _ = on_triangle(corner, np.uint64(0), x, y, z)
             u = 1 - v - w
             for k in range(3):
                 places[q, k] = u * corner[0, k] + v * corner[0, 3 + k] + w * corner[0, 6 + k]

@@ -55,6 +55,8 @@ def head_motion(reference: Floats, vertices: Floats, weights: Floats) -> Floats:
     use = np.flatnonzero(weights > 0)
     source, target, prior = (np.asarray(a[use], np.float64) for a in (reference, vertices, weights))
     motion = fit_rigid(source, target, prior)
+    if not len(use):  # nothing tells
+        return motion
     moments = np.empty((5, 3))
     for scale in np.geomspace(8 * SCALE_MM, SCALE_MM, ROUNDS):
         total = robust_moments(source, target, prior, motion, scale, moments)

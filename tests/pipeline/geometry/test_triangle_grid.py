@@ -109,3 +109,17 @@ def test_far_outliers_take_no_memory(bumpy):
     np.testing.assert_allclose(near.distances, 0, atol=1e-9)
     assert len(grid._cells.start) < 100_000
     assert len(grid._cells.triangle) == len(faces)
+
+
+@pytest.mark.parametrize("reach", [1.0, 30.0])
+def test_asked_again_when_the_points_have_moved_it_answers_as_if_it_never_had_been(bumpy, rng, reach):
+    grid = TriangleGrid(*bumpy)
+    points = rng.uniform([-22, -22, -4], [22, 22, 4], (triangle_grid.REMEMBERED + 1, 3))
+    for moved in (0.0, 0.3, 5.0, 0.01):
+        points = points + rng.normal(size=points.shape) * moved
+        points[::100] = np.nan
+        again, fresh = grid.closest(points, reach), TriangleGrid(*bumpy).closest(points, reach)
+        np.testing.assert_array_equal(again.distances, fresh.distances)
+        np.testing.assert_array_equal(again.triangles < 0, fresh.triangles < 0)
+        np.testing.assert_allclose(again.points, fresh.points, atol=1e-12)
+        points[::100] = 0.0

@@ -121,3 +121,15 @@ def test_a_pose_without_correspondences_stays(dome, face):
     frame = dome.frame()
     scan = ScanTarget(frame.vertices + [0, 0, 50], frame.faces)
     np.testing.assert_array_equal(refine_pose(face[0].vertices, face[0].faces, scan, 0.7, 0.6), np.eye(4))
+
+
+def test_the_motion_is_that_of_reweighted_rigid_fits(dome, face):
+    template, _, weights = face
+    reference = template.vertices
+    found = transform(dome.rigid(0), reference) + np.where(reference[:, 1:2] > 20, [0.0, 4.0, 1.0], 0.0)
+    use = weights > 0
+    motion = fit_rigid(reference[use], found[use], weights[use])
+    for scale in np.geomspace(8 * stabilisation.SCALE_MM, stabilisation.SCALE_MM, stabilisation.ROUNDS):
+        off = np.linalg.norm(transform(motion, reference[use]) - found[use], axis=1)
+        motion = fit_rigid(reference[use], found[use], weights[use] / (1 + (off / scale) ** 2) ** 2)
+    np.testing.assert_allclose(head_motion(reference, found, weights), motion, atol=1e-9)
