@@ -14,7 +14,6 @@ from mimicme.pipeline.arrays import Bools, Floats, Ints, Longs, Singles
 from mimicme.pipeline.geometry.mesh import vertex_normals
 from mimicme.pipeline.template import Template
 from mimicme.pipeline.texture.scan_source import Source, dot, interpolated, same_cells
-from mimicme.pipeline.texture.triangle_loops import gather, judge
 
 # a texel's ray starts this far outside the place where its triangle's corners found the scan
 REACH_MM = 0.5
@@ -51,6 +50,8 @@ class Target:
     """The registered mesh, and where its points lie on the scan."""
 
     def __init__(self, vertices: Floats, template: Template, source: Source, settings: Limits) -> None:
+        from mimicme.pipeline.texture.triangle_loops import gather, judge  # they load numba
+
         self.source = source
         self.far = settings.max_distance_mm
         self.least = float(np.cos(np.radians(settings.max_normal_angle_deg)))

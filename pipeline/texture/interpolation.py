@@ -13,7 +13,6 @@ import numpy as np
 from mimicme.pipeline.arrays import Bools
 from mimicme.pipeline.texture.correspondence import SMALL_MM, Target
 from mimicme.pipeline.texture.scan_source import interpolated
-from mimicme.pipeline.texture.triangle_loops import plain_triangles
 
 SAGITTA_MM = 0.1
 """How far the curved registered surface may stand off a plain triangle's edges."""
@@ -32,6 +31,8 @@ class VertexPlaces:
     """
 
     def __init__(self, target: Target) -> None:
+        from mimicme.pipeline.texture.triangle_loops import plain_triangles  # it loads numba
+
         source, found, faces = target.source, target.at_vertices, target.template.faces
         there = found.triangles >= 0
         at = np.where(there, found.triangles, 0)

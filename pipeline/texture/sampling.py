@@ -17,7 +17,6 @@ from mimicme.pipeline.texture.correspondence import Target
 from mimicme.pipeline.texture.interpolation import VertexPlaces
 from mimicme.pipeline.texture.scan_source import Source, interpolated
 from mimicme.pipeline.texture.seam_leveling import corrections, seam_pairs
-from mimicme.pipeline.texture.triangle_loops import kinds, products
 
 # samples a side of a texel's footprint; denser sources are first reduced by powers of two
 MAX_SAMPLES = 4
@@ -177,6 +176,8 @@ _inverse_kept = lru_cache(maxsize=2)(_texel_inverse)
 
 def _products(a: Singles, b: Singles) -> Singles:
     """(t, n, 2) matrix products of (t, n, 2) and (t, 2, 2)."""
+    from mimicme.pipeline.texture.triangle_loops import products  # it loads numba
+
     out = np.empty(a.shape, np.float32)
     products(np.ascontiguousarray(a, np.float32), np.ascontiguousarray(b, np.float32), out)
     return out
@@ -184,6 +185,8 @@ def _products(a: Singles, b: Singles) -> Singles:
 
 def _kinds(j: Singles) -> Longs:
     """(k,) level of the image pyramid times `MAX_SAMPLES` + 1, plus samples a side, of footprints (k, 2, 2)."""
+    from mimicme.pipeline.texture.triangle_loops import kinds  # it loads numba
+
     found = np.empty(len(j), np.int64)
     kinds(np.ascontiguousarray(j), PIXELS_PER_SAMPLE, MAX_SAMPLES * PIXELS_PER_SAMPLE, 8, MAX_SAMPLES, found)
     return found

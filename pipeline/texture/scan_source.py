@@ -11,7 +11,6 @@ from mimicme.pipeline.arrays import Bools, Floats, Ints, Longs, Singles
 from mimicme.pipeline.formats.image import Pixels
 from mimicme.pipeline.geometry.mesh import Mesh, components, triangle_normals
 from mimicme.pipeline.geometry.spatial import Surface
-from mimicme.pipeline.texture.triangle_loops import views
 
 # a photograph's scale hardly changes over a face; when its 10th and 90th percentile differ by more than this factor
 # it is no photograph's but an unwrapped layout's.  Measured: 1.11 (james), 1.20 (synthetic), 2.2 (an artist's layout)
@@ -147,6 +146,8 @@ class Source:
         sight: the ratio of the two stretches from surface to image.  An image that was painted or projected into an
         unwrapped layout says nothing about cameras: all its triangles count as seen from the front.
         """
+        from mimicme.pipeline.texture.triangle_loops import views  # it loads numba
+
         count = len(self.faces)
         # d pixel / d mm (t, 2, 3), and the image's edge matrices (t, 2, 2)
         self.edge = np.empty((count, 2, 2), np.float32)
