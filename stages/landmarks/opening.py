@@ -104,21 +104,24 @@ def _behind(picture: NDArray[np.float32], depth: NDArray[np.float32], lip: Bools
     own = colours[lip]
     middle = np.median(own, axis=0)
     # to begin with by channel: a third of it may be teeth
-    spread = np.diag((1.4826 * np.median(np.abs(own - middle), axis=0)) ** 2)
+    spread: Floats = np.diag((1.4826 * np.median(np.abs(own - middle), axis=0)) ** 2)
     for _ in range(ROUNDS):
-        inverse = np.linalg.inv(spread + LEAST_SPREAD**2 * np.eye(3))
-        own = colours[lip][_distance(colours[lip], middle, inverse) < LIKE]
+        own = colours[lip][_distance(colours[lip], middle, _inverse(spread)) < LIKE]
         if len(own) < LEAST_PIXELS:
             return None
         middle, spread = np.median(own, axis=0), np.cov(own.T)
-    inverse = np.linalg.inv(spread + LEAST_SPREAD**2 * np.eye(3))
-    unlike = ramp(_distance(colours, middle, inverse), UNLIKE)
+    unlike = ramp(_distance(colours, middle, _inverse(spread)), UNLIKE)
     # a lip is bent along the mouth
     x = np.broadcast_to(np.arange(depth.shape[1]) / depth.shape[1], depth.shape)
     terms = np.stack([np.ones_like(x), x, x**2], axis=-1)
     bent = np.linalg.lstsq(terms[lip], depth[lip].astype(np.float64), rcond=None)[0]
     deep = ramp(terms @ bent - np.where(empty, 0.0, depth), BEHIND_MM)
     return np.where(empty, 1.0, np.maximum(unlike, deep)).astype(np.float32)
+
+
+def _inverse(spread: Floats) -> Floats:
+    """(3, 3) of a covariance (3, 3), which is as large as `LEAST_SPREAD` at least."""
+    return np.asarray(np.linalg.inv(spread + LEAST_SPREAD**2 * np.eye(3)), np.float64)
 
 
 def _distance(colours: Floats, middle: Floats, inverse: Floats) -> Floats:
