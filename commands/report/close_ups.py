@@ -29,7 +29,9 @@ HEIGHT = 160
 """Of the row, px; its width is 960."""
 EYE, EYE_PX_A_MM = (HEIGHT // 2, 160), 4.0
 MOUTH, MOUTH_PX_A_MM = (HEIGHT, 192), 3.0
-EAR, EAR_PX_A_MM = (HEIGHT, 64), 2.0
+EAR, EAR_PX_A_MM = (HEIGHT, 64), 1.4
+TRAGUS_MM = 5.0
+"""An ear goes on so far towards the face beyond the middle of what sticks out most."""
 LIPS = slice(48, 60), slice(60, 68)
 """Of the landmarks: the outer and the inner rim, each a closed line."""
 RIM_COLOR = (0, 114, 178)
@@ -53,6 +55,7 @@ def close_ups(template: Template, registered: Seen, scan: Seen | None) -> Pictur
         registered: the mesh, which has no colours here.
         scan: in the same frame; None: none is there.
     """
+    from mimicme.pipeline.drawing.pictures import card
     from mimicme.pipeline.template import TemplateKey
 
     if len(template.landmark_names) != N_LANDMARKS:
@@ -70,8 +73,13 @@ def close_ups(template: Template, registered: Seen, scan: Seen | None) -> Pictur
     lips = [np.concatenate([marks[rim], marks[rim][:1]]) for rim in LIPS]
     columns += _pair(_camera(marks[GROUPS["mouth"]], MOUTH, MOUTH_PX_A_MM), registered, scan, lips)
     for ear, yaw in zip(places.ears.T, (-90.0, 90.0), strict=True):
-        place = ear @ vertices / max(float(ear.sum()), 1e-9)
-        columns += _pair(_camera(place[None], EAR, EAR_PX_A_MM, yaw), registered, scan)
+        if ear.any():
+            own = vertices[ear > 0]
+            # its middle lies nearer to the face than what sticks out most does
+            place = (own.min(axis=0) + own.max(axis=0)) / 2 + [0.0, 0.0, TRAGUS_MM]
+            columns += _pair(_camera(place[None], EAR, EAR_PX_A_MM, yaw), registered, scan)
+        else:
+            columns += 2 * [card("no ear", EAR)]
     return np.hstack(columns)
 
 

@@ -330,7 +330,9 @@ def _fill(
     the same in all textures, and does not change with what each of them has on the face's other side.
     """
     if fill_source is not None and fill_source.coverage.any():
-        fill_from(picture, known, fill_source.texture, fill_source.coverage > 0, everywhere=True)
+        # first what it has seen: the rest would show a border beside what is brought into tune with this texture
+        known = fill_from(picture, known, fill_source.texture, fill_source.coverage > 0)
+        fill_from(picture, known, fill_source.texture, np.ones_like(known))
         return
     if settings.mirror_fill and _symmetric(TemplateKey(template)):
         known = fill_from(picture, known, *mirrored(picture, known))

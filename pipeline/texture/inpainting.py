@@ -71,7 +71,7 @@ def fill_mirrored(texture: Pixels, known: Bools) -> None:
     fill_holes(texture, fill_from(texture, known, *mirrored(texture, known)))
 
 
-def fill_from(texture: Pixels, known: Bools, other: Pixels, there: Bools, everywhere: bool = False) -> Bools:
+def fill_from(texture: Pixels, known: Bools, other: Pixels, there: Bools) -> Bools:
     """Fill unknown texels of (h, w, 3) in place with those of another texture, where it has some.
 
     Seamless cloning: detail comes from the other texture; the difference between the two, where both are known, is
@@ -80,12 +80,11 @@ def fill_from(texture: Pixels, known: Bools, other: Pixels, there: Bools, everyw
 
     Args:
         known: (h, w) of the texture; there: (h, w) of the other, which must not share memory with it.
-        everywhere: whether what the other texture was filled with itself is taken too; it tells no difference.
 
     Returns:
         (h, w) what is known now.
     """
-    filled = ~known if everywhere else ~known & there
+    filled = ~known & there
     if not filled.any():
         return known
     cv2 = opencv()

@@ -21,15 +21,22 @@ from mimicme.pipeline.drawing.render import Camera
 from mimicme.pipeline.formats.image import opencv
 from mimicme.pipeline.landmarks import GROUPS, N_LANDMARKS
 from mimicme.stages.landmarks.opening import APART, opening_marks
-from mimicme.stages.landmarks.strips import BorderSearch, border_beside, on_scan, ramp, sampled
+from mimicme.stages.landmarks.strips import (
+    OUTER,
+    PIXELS_PER_MM,
+    BorderSearch,
+    border_beside,
+    on_scan,
+    ramp,
+    sampled,
+)
 from mimicme.stages.landmarks.views import DISTANCE_MM, Scene, turned
 
 # Rows of the mouth's 20 points: its borders from the image's left corner to the right one, and the opening.
 UPPER, LOWER = np.arange(0, 7), np.array([0, 11, 10, 9, 8, 7, 6])
-OUTER, INNER = np.arange(12), np.arange(12, 20)
+INNER = np.arange(12, 20)
 CORNERS = ((0, 12, 16), (6, 16, 12))  # outer corner, inner one, the inner one of the other side
 
-PIXELS_PER_MM = 2.5
 AROUND_MM = 14.0  # of the lips, that a picture shows
 # What is taken for lips and for skin, in mm from the networks' borders: they are off by 3 mm at times.
 INSIDE_MM, OPENING_MM = 1.2, 0.75

@@ -15,10 +15,7 @@ from numpy.typing import NDArray
 
 from mimicme.pipeline.arrays import Bools, Floats, Longs, Singles
 from mimicme.pipeline.formats.image import opencv
-from mimicme.stages.landmarks.strips import BorderSearch, border_beside, ramp
-
-PIXELS_PER_MM = 2.5
-"""Of the picture: that of lips.py."""
+from mimicme.stages.landmarks.strips import OUTER, PIXELS_PER_MM, BorderSearch, border_beside, ramp
 
 
 class Lip(NamedTuple):
@@ -29,7 +26,6 @@ class Lip(NamedTuple):
     outwards: float
 
 
-OUTER = np.arange(12)
 LIPS = (
     Lip(np.array([0, 1, 2, 3, 4, 5, 6, 16, 15, 14, 13, 12]), np.array([12, 13, 14, 15, 16]), -1.0),
     Lip(np.array([0, 11, 10, 9, 8, 7, 6, 16, 17, 18, 19, 12]), np.array([12, 19, 18, 17, 16]), 1.0),
@@ -46,7 +42,6 @@ LIKE = 2.5  # standard deviations: what is less like it is left out
 UNLIKE, BEHIND_MM = (2.5, 4.5), (1.5, 3.0)
 BORDER = BorderSearch(step=0.4, aside=4.5, width=1.2, smooth=1.2, bend=4.5, nearer=0.03, move_cost=0.15)
 FROM_OUTER_MM = 0.8  # a border lies so far inside the lips' outer one at least
-RIM_MM = 0.0
 # Evidence from none to all of it: by the step, and by the height of the opening; closed lips have a dark slit, which
 # on four people of `synth` is up to 2 mm high.
 STEP, OPEN_MM = (0.35, 0.65), (2.2, 3.2)
@@ -66,14 +61,14 @@ def opening_marks(
     before = marks[APART]
     nothing = before, np.zeros(len(APART))
     allowed = _area(depth.shape, marks[OUTER], FROM_OUTER_MM)
-    known = np.zeros(depth.shape, bool)
+    missing = np.zeros(depth.shape, bool)  # a hole lies behind the lips
     found, steps = [], []
     for lip in LIPS:
         behind = _behind(picture, depth, _area(depth.shape, marks[lip.outline], INSIDE_MM))
         if behind is None:
             return nothing
         places, step = border_beside(
-            marks[lip.inner], behind, known, lip.outwards, BORDER, PIXELS_PER_MM, allowed
+            marks[lip.inner], behind, missing, lip.outwards, BORDER, PIXELS_PER_MM, allowed
         )
         found.append(places)
         steps.append(step)

@@ -16,6 +16,11 @@ from mimicme.pipeline.drawing.render import Camera
 from mimicme.pipeline.formats.image import opencv
 from mimicme.stages.landmarks.views import Scene, rays_through
 
+OUTER = np.arange(12)
+"""Of the mouth's 20 points: the lips' outer border all around."""
+PIXELS_PER_MM = 2.5
+"""Of the pictures of a mouth."""
+
 
 def ramp(value: float | Floats, bounds: tuple[float, float]) -> Floats:
     """Evidence from 0 at the first bound to 1 at the second: what switches lets a point jump from frame to frame."""

@@ -29,7 +29,7 @@ from mimicme.commands.report import (
     sections,
     strips,
 )
-from mimicme.commands.report.close_ups import HEIGHT, MOUTH, Seen, close_ups
+from mimicme.commands.report.close_ups import EAR, HEIGHT, MOUTH, Seen, close_ups
 from mimicme.commands.report.index import COLUMNS, index_data, order, script
 from mimicme.commands.report.page import asset, environment, make_section, render, render_page, render_section
 from mimicme.commands.report.ranking import sequence_badness
@@ -45,11 +45,12 @@ from mimicme.pipeline.geometry.spatial import Surface
 from mimicme.pipeline.items import Item
 from mimicme.pipeline.run.run_types import RunOptions
 from mimicme.pipeline.run.runner import run
-from mimicme.pipeline.template import load_prepared
+from mimicme.pipeline.template import load_prepared, prepare
 from mimicme.pipeline.workspace import Workspace
 from mimicme.stages import STAGES as ALL_STAGES
 from mimicme.stages import align, ingest, landmarks
 from mimicme.stages.landmarks.review import export, review
+from mimicme.stages.register.regions import ears as ears_of
 
 STAGES = (ingest.STAGE, landmarks.STAGE, align.STAGE)
 LAYOUT = "{subject}/{sequence}/{frame}.obj"
@@ -747,3 +748,19 @@ def test_close_ups_show_the_rims_on_the_scan_and_the_mesh(workspace: Workspace) 
     )  # of 9 px
     missing = close_ups(head, seen, None)
     assert missing is not None and missing.shape == row.shape
+
+
+def test_close_ups_show_whole_ears() -> None:
+    """The outline of an ear, from its upper end to the lobe and to the face, lies inside its picture."""
+    head = prepare("menpo3d")
+    white = np.full((len(head.vertices), 3), 255, np.uint8)
+    ears = ears_of(head.vertices, head.faces, head.landmarks()).max(axis=-1, initial=0) > 0.5
+    white[ears] = (255, 0, 0)
+    mesh = Mesh(head.vertices, head.faces, colors=white)
+    row = close_ups(head, Seen(mesh, Surface(mesh.vertices, mesh.faces)), None)
+    assert row is not None
+    for start in range(960 - 4 * EAR[1], 960, 2 * EAR[1]):
+        tile = row[:, start + EAR[1] : start + 2 * EAR[1]].astype(int)
+        red = tile[..., 0] - tile[..., 1] > 60
+        assert red.mean() > 0.3
+        assert not np.concatenate([red[0], red[-1], red[:, 0], red[:, -1]]).any()

@@ -129,7 +129,7 @@ def test_points_in_one_place_are_no_mouth():
     assert not evidence.any()
 
 
-def flat_scan(textured=True):
+def flat_scan(textured=True, open_mm=0.0, drawn_open_mm=0.0):
     """A flat scan with the mouth in its texture, and the points (68, 3) of a detector that draws it too small."""
     side = 60.0
     square = np.array([[-side, -side, 0], [side, -side, 0], [side, side, 0], [-side, side, 0]])
@@ -138,9 +138,11 @@ def flat_scan(textured=True):
     size = round(2 * side * PIXELS_PER_MM)
     image = np.full((size, size, 3), SKIN, np.uint8)
     top, left = (size - HEIGHT) // 2, (size - WIDTH) // 2
-    image[top : top + HEIGHT, left : left + WIDTH] = drawn(noise=2.0)
+    image[top : top + HEIGHT, left : left + WIDTH] = drawn(noise=2.0, open_mm=open_mm)
     points = np.full((68, 3), 30.0)
-    flat = (mouth(HALF_MM - 3, UPPER_MM - 2, LOWER_MM - 2) - np.array([WIDTH, HEIGHT]) / 2) / PIXELS_PER_MM
+    flat = (
+        mouth(HALF_MM - 3, UPPER_MM - 2, LOWER_MM - 2, drawn_open_mm) - np.array([WIDTH, HEIGHT]) / 2
+    ) / PIXELS_PER_MM
     points[48:] = np.stack([flat[:, 0], -flat[:, 1], 0 * flat[:, 0]], axis=1)
     mesh = Mesh(square, faces, uv=uv, uv_faces=faces)
     return Scene(mesh, image) if textured else Scene(Mesh(square, faces), None), points
@@ -155,6 +157,16 @@ def test_points_on_a_scan_go_to_its_lips_and_nothing_else_does():
     np.testing.assert_allclose(np.abs(found[[48, 54], 0]), HALF_MM, atol=1.2)
     np.testing.assert_allclose(found[[51, 57], 1], [UPPER_MM, -LOWER_MM], atol=0.8)
     np.testing.assert_allclose(found[48:, 2], 0, atol=1e-4)
+
+
+def test_the_inner_borders_of_an_open_mouth_are_followed_in_space():
+    scene, points = flat_scan(open_mm=8.0, drawn_open_mm=4.0)
+    found, evidence = follow_lips(scene, points, np.eye(4))
+    inner = [61, 62, 63, 65, 66, 67]
+    assert evidence[inner].min() > 0.9
+    np.testing.assert_allclose(found[[62, 66], 1], [4.0, -4.0], atol=0.8)
+    np.testing.assert_allclose(found[inner, 0], points[inner, 0], atol=1.0)
+    np.testing.assert_allclose(found[inner, 2], 0, atol=1e-4)
 
 
 def test_without_colours_nothing_is_followed():
