@@ -69,7 +69,12 @@ def _shard(_: click.Context, option: click.Parameter, given: str | None) -> Shar
     if given is None:
         return None
     number, _slash, count = given.partition("/")
-    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count) <= 100_000):
+    if number.isdecimal() and count.isdecimal() and not 1 <= int(number) <= int(count) <= 100_000:
+        raise click.BadParameter(
+            f"there is no part {int(number)} of {int(count)}; parts are counted from 1, up to 100,000 of them",
+            param=option,
+        )
+    if not (number.isdecimal() and count.isdecimal()):
         raise click.BadParameter(f"'{given}' is not I/N, as in 1/16 for the first of sixteen", param=option)
     return Shard(int(number), int(count))
 
@@ -353,6 +358,12 @@ def init(workspace: Path, dry_run: bool, **declared: Any) -> None:
     table = made.metadata()
     for message in (*table.messages, *table.compare(found.subjects)):
         click.echo(message, err=not dry_run)
+    if found.subjects and not (table.rows or table.has_consent):  # a table without consents says so itself
+        click.echo(
+            "Nothing says who consents: all subjects are worked on. Name a table with a column `consent` with "
+            "--metadata, and who refuses stays out.",
+            err=not dry_run,
+        )
     for line in overview(found, declared["fps"]) if dry_run else ():
         click.echo(line)
     click.echo(

@@ -149,7 +149,9 @@ def evaluate(release: str | Path | Release, truth: str | Path) -> Record:
             "there is no truth in this folder",
             where=folder,
             expected="truth/<subject>/<sequence>.npz",
-            todo="Make some with `mimicme synth`.",
+            todo="Give the folder above it."
+            if any(folder.glob("*/*.npz"))
+            else "Make some with `mimicme synth`, and give the folder that it makes.",
         )
     marks = _landmark_vertices(folder, opened)
     faces = opened.template.faces

@@ -44,4 +44,4 @@ def test_an_array_job_makes_the_release_of_one_machine(tmp_path: Path, small_cap
     assert ["register", "0", "3", "0"] in [row[:4] for row in rows], done.stdout
     assert digests(tmp_path / "many") == digests(tmp_path / "one")
     refused = mimicme("run", tmp_path / "many", "--shard", "3/2", code=2)
-    assert "not I/N" in refused.stderr
+    assert "no part 3 of 2" in refused.stderr

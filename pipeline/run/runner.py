@@ -868,7 +868,9 @@ def _wording(said: list[tuple[str, str]], sequences: int) -> str:
         words = "every sequence"
     else:
         words = f"{len(said)} of {sequences} sequences ({listed((item for _, item in said), 4)})"
-    return f"{words}: {sentence}" + (" (for example: the numbers differ)" if times < len(said) else "")
+    return f"{words}: {sentence}" + (
+        " (one of them; the others have other numbers)" if times < len(said) else ""
+    )
 
 
 @dataclass(frozen=True)

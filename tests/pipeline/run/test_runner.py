@@ -187,12 +187,12 @@ def test_rejected_frames_are_told_once_and_notes_too(make, fake):
 def test_each_wording_of_a_decision_is_told_with_its_sequences():
     told = [("unit", f"mm: the eyes are {k} apart", f"S{k}/a") for k in range(60, 66)]
     assert _decisions(told, 6) == [
-        "every sequence: mm: the eyes are 60 apart (for example: the numbers differ)"
+        "every sequence: mm: the eyes are 60 apart (one of them; the others have other numbers)"
     ]
     told[5:] = [("unit", "mm: declared", "S65/a"), ("up", "+y: as most", "S60/a")]
     assert _decisions(told, 6) == [
         "5 of 6 sequences (S60/a, S61/a, S62/a, S63/a and 1 more): mm: the eyes are 60 apart "
-        "(for example: the numbers differ)",
+        "(one of them; the others have other numbers)",
         "1 of 6 sequences (S65/a): mm: declared",
         "1 of 6 sequences (S60/a): +y: as most",
     ]
