@@ -11,11 +11,16 @@ left alone.
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Callable
 
-from mimicme.pipeline.arrays import Floats
+import numpy as np
+from scipy import sparse
+
+from mimicme.pipeline.arrays import Bools, Floats, Ints
+from mimicme.pipeline.geometry.mesh import vertex_areas
 from mimicme.pipeline.template.eyelids import LEAST_OPEN, Rims
 from mimicme.stages.register.levels import Levels
+from mimicme.stages.register.stiffness import affine_stiffness, graph_laplacian
 
 REACH = (0.4, 0.8)
 """Distance from the rims, in widths of the eye, up to which skin is free to stay where it was fitted, and from which on
@@ -27,6 +32,15 @@ and with 0.35 and 0.6 the lids were held back at the corners."""
 CLOSES_MM = (1.0, 2.0)
 """Mean approach of the rims up to which an eye does not close, and from which on it does: rims that were led by
 landmarks with 1 mm of noise tremble by less than the first."""
+SMOOTH_MM = 2.0
+"""A wave of 2 pi times this length, in the motion of the lids, becomes rest by a half, one half as long by a
+seventeenth: landmarks of a lid are 8 mm apart, and one that is off makes a wave of about twice that."""
+RIDGE = 1e-3
+"""Stretching is as good as free (see stiffness.py): lids unfold where they close."""
+BESIDE = 1e-3
+"""Weight of what is between the lids, mm^2: it goes along with their skin, and holds none of it."""
+LEAST_AREA = 1e-6
+"""mm^2, of a vertex that no triangle near the lids has."""
 
 
 class LidMotion:
@@ -37,16 +51,68 @@ class LidMotion:
     """
 
     def __init__(self, neutral: Floats, levels: Levels) -> None:
-        self._rims = levels.rims
+        self._neutral, self._levels, self._rims = neutral, levels, levels.rims
         self._free = [_around(neutral, rims) for rims in levels.rims]
+        self._smooth: dict[int, Smoothing] = {}
 
     def followed(self, rest: Floats, found: Floats) -> Floats:
         """(V, 3) the neutral at rest, (V, 3), with the skin of closing lids as in a fit, `found` (V, 3), in the same
-        place as `rest`; mm."""
-        share = np.zeros(len(rest))
-        for rims, free in zip(self._rims, self._free, strict=True):
-            share = np.maximum(share, closing(rims, rest, found) * free)
-        return rest + share[:, None] * (found - rest) if share.any() else rest
+        place as `rest`, and smoothed; mm."""
+        most, moved = np.zeros(len(rest)), rest
+        for eye, (rims, free) in enumerate(zip(self._rims, self._free, strict=True)):
+            share = closing(rims, rest, found) * free
+            if share.any():
+                followed = rest + share[:, None] * self._smoothing(eye).of(found - rest)
+                moved = np.where((share > most)[:, None], followed, moved)
+                most = np.maximum(most, share)
+        return moved
+
+    def _smoothing(self, eye: int) -> Smoothing:
+        """That of an eye, made when it first closes."""
+        if eye not in self._smooth:
+            mine = self._levels.fine.eyes[eye]
+            shown = np.zeros(len(self._neutral), bool)
+            if mine is not None:
+                shown[mine.patch] = True
+            faces = self._levels.fine.faces
+            self._smooth[eye] = Smoothing(self._neutral, faces, self._free[eye] > 0, shown)
+        return self._smooth[eye]
+
+
+class Smoothing:
+    """A displacement of the skin of lids without its short waves.
+
+    It bends little (`affine_stiffness`) and is near what was found, in the least squares of both.  A rim is as free as
+    in the plane: what falls evenly towards it or along it stays as it is.  The lids are not joined by what is between
+    them; that is changed as the skin around it is.
+
+    Args:
+        vertices: (V, 3) mm, at rest; faces: (t, 3).
+        near: (V,) True where it is smoothed; shown: (V,) True on what is between the lids.
+    """
+
+    def __init__(self, vertices: Floats, faces: Ints, near: Bools, shown: Bools) -> None:
+        from scipy.sparse.linalg import splu
+
+        self._near = np.flatnonzero(near)
+        place = np.full(len(vertices), -1)
+        place[self._near] = np.arange(len(self._near))
+        inside = faces[near[faces].all(axis=1)]
+        beside = shown[inside].any(axis=1)
+        skin, between = place[inside[~beside]], place[inside[beside]]
+        points, count = vertices[self._near], len(self._near)
+        on_skin = ~shown[self._near]
+        areas = np.maximum(vertex_areas(points, place[inside]), LEAST_AREA) * on_skin
+        pull = graph_laplacian(between, count) if len(between) else sparse.csr_matrix((count, count))
+        self._data = sparse.diags(areas) + BESIDE * pull
+        bending = SMOOTH_MM**4 * affine_stiffness(points, skin, RIDGE)
+        self._solve: Callable[[Floats], Floats] = splu((self._data + bending).tocsc()).solve
+
+    def of(self, displacement: Floats) -> Floats:
+        """(V, 3) the smoothed displacement, mm; as it was, (V, 3), where it is not smoothed."""
+        smooth = displacement.copy()
+        smooth[self._near] = self._solve(self._data @ displacement[self._near])
+        return smooth
 
 
 def closing(rims: Rims, rest: Floats, found: Floats) -> float:

@@ -9,7 +9,7 @@ import pytest
 
 from mimicme.pipeline.landmarks import GROUPS
 from mimicme.stages.register.levels import build_levels
-from mimicme.stages.register.lid_motion import CLOSES_MM, LidMotion
+from mimicme.stages.register.lid_motion import CLOSES_MM, LidMotion, Smoothing
 from mimicme.stages.register.track import SequenceTracker
 
 SPACING = 2.0
@@ -62,8 +62,65 @@ def test_skin_of_a_closing_lid_is_where_it_was_fitted_and_what_is_far_at_rest(li
     moved = lids.followed(rest, found)
     far = above(template, "right_eye")
     near, beyond = far < 8, far > 30
-    assert near.sum() > 5 and np.allclose(moved[near], found[near])
+    smoothed = rest + lids._smoothing(0).of(found - rest)
+    assert near.sum() > 5 and np.allclose(moved[near], smoothed[near])
+    assert np.allclose(moved[near][:, [0, 2]], found[near][:, [0, 2]])  # what is even there stays
+    # so do the 6 mm, but where they end within 4
+    assert np.linalg.norm((moved - found)[near]) < 0.1 * np.linalg.norm((found - rest)[near])
     assert beyond.sum() > 5 and np.array_equal(moved[beyond], rest[beyond])
+
+
+def test_a_kink_of_a_rim_does_not_become_its_rest_and_the_closing_does(lids, template, levels):
+    """A landmark amid the rim that is 1 mm off draws a V into it."""
+    rest, rims = template.vertices, levels.rims[0]
+    upper = rims.middle + rims.rows / 2
+    straight = lowered(template, levels, 0, 6.0)
+    amid = (upper @ rest)[len(rims.areas) // 2]
+    kink = np.outer(np.clip(1 - np.linalg.norm(rest - amid, axis=1) / 4, 0, 1), [0.0, -1.0, 0.0])
+    clean, kinked = (upper @ (lids.followed(rest, found) - rest) for found in (straight, straight + kink))
+    assert bend(kinked - clean) < 0.5 * bend(upper @ kink) and bend(upper @ kink) > 0.1
+    asked = upper @ (straight - rest)
+    assert np.linalg.norm(clean - asked) < 0.05 * np.linalg.norm(asked)
+
+
+def bend(line: np.ndarray) -> float:
+    """The largest second difference of a line (k, 3), mm."""
+    return float(np.linalg.norm(np.diff(line, 2, axis=0), axis=1).max())
+
+
+def test_what_is_even_stays(template):
+    vertices = template.vertices
+    middle = template.landmarks()[GROUPS["right_eye"]].mean(axis=0)
+    apart = np.linalg.norm(vertices - middle, axis=1)
+    smoothing = Smoothing(vertices, template.faces, apart < 25, apart < 5)
+    even = 0.1 * (vertices - middle) @ np.array([[1.0, 0.5, 0], [0, 1, 0.2], [0, 0, 1]]) + [0, 3.0, 0]
+    assert np.abs(smoothing.of(even) - even).max() < 0.02
+
+
+@pytest.mark.parametrize("parted", [True, False])
+def test_lids_are_smoothed_each_on_its_own(template, parted):
+    """A jump across a strip stays where that is what lies between lids, and is rounded off where it is skin."""
+    vertices = template.vertices
+    away = vertices - template.landmarks()[GROUPS["right_eye"]].mean(axis=0)
+    near = (np.abs(away[:, 0]) < 12) & (np.abs(away[:, 1]) < 14) & (away[:, 2] > -30)
+    strip = near & (np.abs(away[:, 1]) < 2.5)
+    jump = np.outer(np.where(away[:, 1] > 0, -4.0, 0.0), [0.0, 1.0, 0.0])
+    smooth = Smoothing(vertices, template.faces, near, strip if parted else np.zeros_like(strip)).of(jump)
+    assert np.array_equal(smooth[~near], jump[~near])
+    skin = np.abs(smooth - jump)[near & ~strip].max()
+    assert skin < 0.001 if parted else skin > 0.2
+
+
+def test_what_is_between_the_lids_goes_along(template):
+    vertices = template.vertices
+    away = vertices - template.landmarks()[GROUPS["right_eye"]].mean(axis=0)
+    near, shown = np.linalg.norm(away, axis=1) < 20, np.linalg.norm(away, axis=1) < 5
+    waves = np.outer(np.sin(away[:, 0]), [0.0, 1.0, 0.0])
+    change = (Smoothing(vertices, template.faces, near, shown).of(waves) - waves)[:, 1]
+    skin = change[near & ~shown]
+    assert np.abs(skin).max() > 0.5
+    assert np.ptp(change[shown]) > 0.1
+    assert skin.min() <= change[shown].min() and change[shown].max() <= skin.max()
 
 
 def test_it_begins_by_degrees(lids, template, levels):
