@@ -412,6 +412,8 @@ class SequenceTracker:
         skin = self._share(rest + displacement, target, None if before is None else before.skin)
         fit_target = replace(fit_target, skin=weights_of(skin))
         displacement = self._fine(rest, fit_target, displacement)
+        # assessed from a shape at rest that no landmark has moved: else one that is left out is followed already
+        rest, displacement = rest - lids, displacement + lids
         result = self._stabilised(frame, frame.pose, rest, displacement, fit_target, known, as_bytes(skin))
         stabilised = result.vertices.astype(np.float64)
         if self.neutral is None:

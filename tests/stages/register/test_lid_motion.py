@@ -186,3 +186,20 @@ def test_a_rim_goes_as_far_as_its_landmarks(dome, template, levels):
     asked = (dome.frame(0, spacing=2.0).landmarks - marks)[[first + 1, first + 2], 1].mean()
     assert lowered_by[1] < lowered_by[0]
     assert abs(lowered_by[0] - asked) < abs(lowered_by[1] - asked)
+
+
+def test_a_wrong_landmark_of_a_lid_counts_in_full(dome, template, levels):
+    """Of the shape at rest that has followed it, it would be found again where it was."""
+    frame = dome.frame(1, spacing=2.0)
+    marks = frame.landmarks.copy()
+    first = GROUPS["right_eye"].start
+    marks[[first + 1, first + 2]] = frame.landmarks[[first + 5, first + 4]] + [0, 0.5, 0]
+    marks[first + 2] += [0, -4.0, 0]
+    errors = []
+    for free in (True, False):
+        tracker = SequenceTracker(template, levels, replace(dome.SETTINGS, coarse_vertices=1500), None)
+        tracker.register(dome.frame(0, spacing=2.0))
+        if not free:
+            tracker._lid_motion = None
+        errors.append(tracker.register(replace(frame, landmarks=marks)).quality.landmark_error)
+    assert errors[0] > 0.85 * errors[1]
