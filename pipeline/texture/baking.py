@@ -69,7 +69,8 @@ class TextureOptions:
         fill: whether texels without data are filled, from the fill sources in their order and at last smoothly from
             around; else they are black.
         mirror_fill: whether the face's other side is a fill source, where that was seen and the template's UV
-            layout is its own mirror image; needs `fill`; of a subject's neutral, and where `neutral_fill` is off.
+            layout is its own mirror image; needs `fill`; where there is no
+            fill source that has a texture.
         even_lighting: whether the smooth shading is taken out of the texture (spherical harmonics; cast shadows
             stay).
     """

@@ -14,7 +14,7 @@ class RefineSettings:
     Attributes:
         enabled: whether vertices are refined photometrically, by optical flow; without it they stay as registered.
         size: side length of the textures that are compared, 128 to 2048 (texels).
-        iterations: number of times that a frame is baked, compared with the reference and moved.
+        iterations: number of times that a frame is compared with the reference and moved.
         window_texels: standard deviation of the optical flow's Gaussian window, inside which texels are taken to move
             alike.
         levels: number of pyramid levels of the optical flow in the first iteration.

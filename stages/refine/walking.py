@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mimicme.pipeline.arrays import Floats, Ints, Longs
+from mimicme.pipeline.arrays import Floats, Ints
 from mimicme.pipeline.geometry.compiled import compiled
 
 MOST_STEPS = 200
@@ -43,8 +43,15 @@ def step_from(
     ny: float,
     nz: float,
 ) -> tuple[int, float, float, float, float]:
-    """Where the line through (x, y, z) along (nx, ny, nz) meets the surface, see `walk`: the triangle met, or where the
-    walk ended, the weights of its corners, and the depth."""
+    """Where the line through a point (x, y, z) along a normal (nx, ny, nz) meets the surface.
+
+    Args:
+        vertices: (V, 3); faces: (T, 3); across: (T, 3) of `triangles_across`; begin: a triangle to begin at.
+
+    Returns:
+        The triangle met, or where the walk ended; the weights of its three corners, (u, v, w); the depth from the point
+        to there, along the normal, infinite where nothing was met.
+    """
     t = begin
     for _ in range(MOST_STEPS):
         a, b, c = faces[t, 0], faces[t, 1], faces[t, 2]
@@ -72,39 +79,3 @@ def step_from(
             break
         t = following
     return t, 0.0, 0.0, 0.0, np.inf
-
-
-@compiled(
-    "void(f8[:, ::1], i4[:, ::1], i4[:, ::1], i4[::1], f8[:, ::1], f8[:, ::1], i8[::1], f8[:, ::1], f8[::1])"
-)
-def walk(
-    vertices: Floats,
-    faces: Ints,
-    across: Ints,
-    begin: Ints,
-    points: Floats,
-    normals: Floats,
-    triangles: Longs,
-    weights: Floats,
-    depths: Floats,
-) -> None:
-    """Fill where lines through points (k, 3) along normals (k, 3) meet the surface.
-
-    Args:
-        vertices: (V, 3); faces: (T, 3); across: (T, 3) of `triangles_across`; begin: (k,) a triangle to begin at.
-        triangles: (k,) filled with the triangle met, or where the walk ended; weights: (k, 3) of its corners;
-            depths: (k,) from the point to there, along the normal; infinite where nothing was met.
-    """
-    for q in range(len(points)):
-        triangles[q], weights[q, 0], weights[q, 1], weights[q, 2], depths[q] = step_from(
-            vertices,
-            faces,
-            across,
-            begin[q],
-            points[q, 0],
-            points[q, 1],
-            points[q, 2],
-            normals[q, 0],
-            normals[q, 1],
-            normals[q, 2],
-        )

@@ -7,7 +7,7 @@ import pytest
 
 from mimicme.pipeline.geometry.mesh import vertex_normals
 from mimicme.pipeline.geometry.spatial import Surface
-from mimicme.stages.refine.walking import triangles_across, walk
+from mimicme.stages.refine.walking import step_from, triangles_across
 
 
 @pytest.fixture
@@ -25,10 +25,16 @@ def sheet():
 def walked(vertices, faces, which, moved, normals):
     own = np.zeros(len(vertices), np.int32)
     own[faces.ravel()] = np.repeat(np.arange(len(faces), dtype=np.int32), 3)
-    count = len(which)
-    triangles, weights, depths = np.empty(count, np.int64), np.zeros((count, 3)), np.empty(count)
-    walk(vertices, faces, triangles_across(faces), own[which], moved, normals, triangles, weights, depths)
-    return triangles, weights, depths
+    across = triangles_across(faces)
+    met = [
+        step_from(vertices, faces, across, begin, *point, *normal)
+        for begin, point, normal in zip(own[which], moved, normals, strict=True)
+    ]
+    return (
+        np.array([one[0] for one in met]),
+        np.array([one[1:4] for one in met]),
+        np.array([one[4] for one in met]),
+    )
 
 
 def test_across_every_edge_lies_the_other_triangle(sheet):
