@@ -231,4 +231,8 @@ def _how_it_ended(code: int | None) -> str:
             name = signal.Signals(-code).name
             hint = ", often for want of memory" if name == "SIGKILL" else ""
             return f"its worker process was ended by {name}{hint}"
-    return "its worker process ended without an answer"
+    return (
+        "its worker process was ended by a library, often for want of memory"
+        if code
+        else "its worker process ended without an answer"
+    )

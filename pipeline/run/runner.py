@@ -23,6 +23,7 @@ from mimicme.pipeline.config import Config
 from mimicme.pipeline.corpus import Corpus
 from mimicme.pipeline.errors import CheckpointError, MimicmeError, OutputError, UsageError, listed
 from mimicme.pipeline.items import Item, Sequence
+from mimicme.pipeline.memory import hold_blas_buffers
 from mimicme.pipeline.run.backends import make_pool
 from mimicme.pipeline.run.checkpoint_index import TALLY, Failure
 from mimicme.pipeline.run.dryrun import DryRun
@@ -328,6 +329,7 @@ class _Run:
     def _prepared(self) -> str:
         self.console.draw("preparing the template", now=True)
         began = time.monotonic()
+        hold_blas_buffers()
         template = self.workspace.prepare_template()
         self.console.say(f"Template '{template.name}' prepared in {duration(time.monotonic() - began)}.")
         for note in template.notes:
@@ -726,6 +728,7 @@ class _Run:
     def _pack(self, stage: Stage, output: Path, created: str, fingerprint: str, pool: Pool) -> Any:
         from mimicme.pipeline.template import load_prepared
 
+        hold_blas_buffers()
         collect = stage.collect or _Collected
         inputs = [collect(s, self.plan.collected(stage, s)) for s in self.selection.requested]
         output.parent.mkdir(parents=True, exist_ok=True)

@@ -125,8 +125,10 @@ def test_dask_gives_the_same_bytes(in_parts, fake):
     assert digests(there) == digests(here)
 
 
-def test_a_dask_worker_that_is_killed_costs_its_own_item_alone(make, fake):
-    """Two real worker processes; the item that kills whoever works on it is named, the others arrive."""
+@pytest.mark.parametrize(("workers", "deaths"), [(2, 1), (1, 0)])
+def test_a_dask_worker_that_is_killed_costs_its_own_item_alone(make, fake, workers, deaths):
+    """Real worker processes; the item that kills whoever works on it is named, the others arrive, also one that waited
+    in the same worker, which the scheduler blames as well."""
     dask = pytest.importorskip("dask")
     distributed = pytest.importorskip("distributed")
     clean = make(GOOD, "clean")
@@ -134,8 +136,10 @@ def test_a_dask_worker_that_is_killed_costs_its_own_item_alone(make, fake):
     workspace = make(GOOD | {"S2/sad": ["kill"]}, "killed")
     environ = {"PYTHONPATH": os.pathsep.join([str(HERE), *sys.path])}
     with (
-        dask.config.set({"distributed.scheduler.allowed-failures": 1}),
-        distributed.LocalCluster(2, threads_per_worker=1, env=environ, dashboard_address=None) as cluster,
+        dask.config.set({"distributed.scheduler.allowed-failures": deaths}),
+        distributed.LocalCluster(
+            workers, threads_per_worker=1, env=environ, dashboard_address=None
+        ) as cluster,
     ):
         result = go(workspace, fake, backend="dask", scheduler=cluster.scheduler_address)
     assert result.code == 1
