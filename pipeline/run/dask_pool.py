@@ -135,6 +135,7 @@ class DaskPool:
                 todo="Install it with: pip install 'mimicme[dask]'",
             ) from error
         self._say, self._address = say, scheduler
+        self.deaths = 0
         try:
             self._client = Client(scheduler, timeout=SCHEDULER_TIMEOUT_S)
             self._client.wait_for_workers(1, timeout=SCHEDULER_TIMEOUT_S)
@@ -278,6 +279,7 @@ class DaskPool:
             try:
                 answer = future.result()
             except KilledWorker as error:
+                self.deaths += 1
                 if id(job) not in blamed:
                     blamed.add(id(job))
                     alone.append(job)

@@ -206,7 +206,6 @@ class _Run:
         self.release: Path | None = None
         self.corpus_files: list[Path] = []
         self.incomplete = False
-        self.worker_died = False
         self.packed = False
         self.verified: tuple[str, ...] = ()
         self.created = self.wanted = ""
@@ -287,7 +286,7 @@ class _Run:
         finally:
             with ignore_interrupts():
                 pool.close(kill=killed)
-                if killed or self.worker_died:
+                if killed or pool.deaths:
                     self._clean()
                 if log is not None:
                     log.close()
@@ -527,7 +526,6 @@ class _Run:
 
     def _log_part(self, job: Job, outcome: Outcome | Killed) -> None:
         """What became of a part goes to the log alone; what it means for its item is printed with the item."""
-        self.worker_died |= isinstance(outcome, Killed)
         fields: dict[str, Any] = {}
         if isinstance(outcome, Killed):
             fields["message"] = outcome.why
@@ -549,7 +547,6 @@ class _Run:
     def _record_outcome(self, job: Job, outcome: Outcome | Killed, result: StageResult) -> None:
         stage, item = job.stage, job.item
         if isinstance(outcome, Killed):
-            self.worker_died = True
             why = outcome.why[:1].upper() + outcome.why[1:] + "."
             outcome = Outcome(float("nan"), float("nan"), why, "Killed")
         if outcome.usage is not None:

@@ -59,6 +59,14 @@ def test_a_worker_that_dies_takes_no_other_with_it(make, fake):
     assert made[-1][1] == "S1/smile"
 
 
+def test_what_a_worker_left_unfinished_goes_also_where_another_then_did_the_work(make, fake):
+    workspace = make(GOOD | {"S1/smile": ["kill once"]})
+    result = go(workspace, fake, jobs=1)
+    assert result.code == 0
+    assert [c[1] for c in calls(workspace) if c[0] == "read"].count("S1/smile") == 2
+    assert list(workspace.root.rglob(".*.tmp")) == []
+
+
 def test_an_item_that_hangs_is_ended_at_its_limit(make, fake):
     # behind two longer ones: by then its worker has started
     workspace = make(GOOD | {"S1/smile": ["slow"]})
