@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -44,6 +44,7 @@ def stacked(*options: Decorator) -> Decorator:
 def errors_as_sentences() -> Iterator[None]:
     """Errors raised on purpose become one sentence on standard error and an exit status."""
     from mimicme.pipeline.errors import CheckpointError, MimicmeError, ReleaseError
+    from mimicme.pipeline.memory import for_want_of_memory
 
     try:
         yield
@@ -52,14 +53,25 @@ def errors_as_sentences() -> Iterator[None]:
         # an unreadable capture folder or table is a wrong call; a damaged result is not
         sys.exit(1 if isinstance(error, CheckpointError | ReleaseError) else 2)
     except MemoryError:
-        click.echo("mimicme: there was not enough memory; what is done stays.", err=True)
-        sys.exit(1)
+        _say_no_memory()
     except KeyboardInterrupt:
         click.echo("Interrupted.", err=True)
         sys.exit(130)
     except BrokenPipeError:  # `mimicme status | head`
         sys.stderr.close()
         sys.exit(0)
+    except (ImportError, OSError, SystemError) as error:  # libraries that find no room, in words of their own
+        if not for_want_of_memory(error):
+            raise
+        _say_no_memory()
+
+
+def _say_no_memory() -> NoReturn:
+    from mimicme.pipeline.memory import not_enough
+
+    said = not_enough()
+    click.echo(f"mimicme: {said[:1].lower()}{said[1:]} What is done stays.", err=True)
+    sys.exit(1)
 
 
 class Commands(click.Group):

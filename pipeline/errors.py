@@ -73,7 +73,24 @@ class MissingDependencyError(UsageError):
     """A package or system library is not installed; the message names `make install`."""
 
 
-_NO_MEMORY = ("failed to map segment", "cannot allocate memory")
+_NO_MEMORY = (
+    "failed to map segment",
+    "cannot allocate memory",
+    "memory allocation failed",
+    "unable to allocate",
+)
+
+
+def no_memory_in(error: BaseException) -> bool:
+    """Whether an error, or what it arose from, says that memory was wanting."""
+    at: BaseException | None = error
+    for _ in range(16):  # a chain may be a loop
+        if at is None:
+            break
+        if isinstance(at, MemoryError) or any(words in str(at).lower() for words in _NO_MEMORY):
+            return True
+        at = at.__cause__ or at.__context__
+    return False
 
 
 def raise_if_memory(error: BaseException) -> None:

@@ -22,9 +22,12 @@ from typing import IO
 from mimicme.commands.verify import Alias, Finding, verify
 from mimicme.commands.verify.finding import LEVELS, Level
 from mimicme.pipeline.errors import ReleaseError
+from mimicme.pipeline.memory import address_space_mb, ask_for, not_enough
 
 MEMORY_BYTES = 2 << 30
 """On top of what the program itself takes; one texture of 8192 takes one when it is decoded."""
+LEAST_BYTES = 160 << 20
+"""Where not even so much can be had, HDF5's death would be taken for the file's fault."""
 SILENCE_S = 300.0
 """What is done between two signs of life - a frame, an image, a block of the file - takes a fraction of that."""
 _PULSE_S = 0.2
@@ -92,6 +95,8 @@ def verify_apart(
                 if "MemoryError" in said_last:
                     most = f"{memory_bytes >> 20:,} MB"
                     failed = f"verify needs more than the {most} it may take; nothing is said of the rest."
+                    if address_space_mb() is not None:
+                        failed = f"{not_enough()} Nothing is said of the rest."
                 return [*findings, Finding("unknown", "/", failed, "file")]
             why = f"signal {-code}"
         except (TimeoutError, subprocess.TimeoutExpired):
@@ -181,6 +186,7 @@ def _main(
 ) -> None:
     import mimicme.pipeline.formats.image  # noqa: F401  before the limit: what is needed is loaded
 
+    ask_for(min(memory_bytes, LEAST_BYTES), "verify")
     _limit(memory_bytes)
     told = 0.0
 

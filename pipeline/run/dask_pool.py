@@ -110,8 +110,10 @@ def checked(ours: Mapping[str, str], work: Callable[[J], R], job: J) -> R | Refu
 class DaskPool:
     """Runs jobs on the workers of a dask scheduler.
 
-    A worker that dies costs the items that it had, which others are given; after three deaths over one item
-    (`distributed.scheduler.allowed-failures`) that item has failed.
+    A worker that dies costs the items that it had, which others are given.  The scheduler blames each of these for the
+    death, also one that only waited there for its turn; so an item that it gives up after three deaths
+    (`distributed.scheduler.allowed-failures`) is tried once more when nothing else runs, and has failed when it kills
+    then too.
 
     Args:
         scheduler: its address.
@@ -133,6 +135,7 @@ class DaskPool:
                 todo="Install it with: pip install 'mimicme[dask]'",
             ) from error
         self._say, self._address = say, scheduler
+        self.deaths = 0
         try:
             self._client = Client(scheduler, timeout=SCHEDULER_TIMEOUT_S)
             self._client.wait_for_workers(1, timeout=SCHEDULER_TIMEOUT_S)
@@ -247,9 +250,13 @@ class DaskPool:
 
         futures: dict[Any, J] = {}
         refusals: dict[int, int] = {}  # by the identity of the job
+        blamed: set[int] = set()  # likewise: those that the scheduler gave up beside others
+        alone: deque[J] = deque()
         completed = as_completed([])
 
         def submit() -> None:
+            if alone and not queue and not futures:
+                queue.append(alone.popleft())
             while queue:
                 # pure=False: the work is done for its files, an equal call must not be answered from a cache
                 try:
@@ -272,6 +279,13 @@ class DaskPool:
             try:
                 answer = future.result()
             except KilledWorker as error:
+                self.deaths += 1
+                if id(job) not in blamed:
+                    blamed.add(id(job))
+                    alone.append(job)
+                    future.release()
+                    submit()
+                    continue
                 answer = Killed(f"the workers that tried it died ({type(error).__name__})")
             except CancelledError as error:  # of every job, where the connection was lost for too long
                 raise self._gone(getattr(error, "reason", error)) from error
@@ -287,6 +301,7 @@ class DaskPool:
                     continue
                 answer = Killed(f"{count} workers that have something else than this run were given it")
             refusals.pop(id(job), None)
+            blamed.discard(id(job))
             yield job, answer
             submit()
 

@@ -71,7 +71,12 @@ class Pool(Protocol):
     The queue is emptied; what is put into it while results are taken - to its left end, when it should come
     first - is done too.  Where all that is ready is handed on at once, a job's `priority`, if it has one, stands for
     its place: the larger, the sooner.
+
+    Attributes:
+        deaths: of workers over a job, also over one that another did then; each may have left a file unfinished.
     """
+
+    deaths: int
 
     def map(self, work: Callable[[J], R], queue: deque[J]) -> Iterator[tuple[J, R | Killed]]: ...
 
@@ -80,6 +85,8 @@ class Pool(Protocol):
 
 class InProcessPool:
     """Runs jobs in this process, one after the other."""
+
+    deaths = 0
 
     def map(self, work: Callable[[J], R], queue: deque[J]) -> Iterator[tuple[J, R | Killed]]:
         while queue:
@@ -112,6 +119,7 @@ class LokyPool:
 
     def __init__(self, workers: int, limit_s: Callable[[Any], float] = lambda job: math.inf) -> None:
         self.workers = workers
+        self.deaths = 0
         self._limit_s = limit_s
         self._alive: list[Worker] = []
         self._left: list[Worker] = []
@@ -132,6 +140,7 @@ class LokyPool:
             def gone(worker: Worker, kill: bool = True) -> J:
                 """What it worked on; another worker takes its place."""
                 selector.unregister(worker)
+                self.deaths += kill
                 if kill:
                     worker.end(kill=True)  # before it is forgotten: an interrupted end is tried again
                 else:
@@ -231,4 +240,8 @@ def _how_it_ended(code: int | None) -> str:
             name = signal.Signals(-code).name
             hint = ", often for want of memory" if name == "SIGKILL" else ""
             return f"its worker process was ended by {name}{hint}"
-    return "its worker process ended without an answer"
+    return (
+        "its worker process was ended by a library, often for want of memory"
+        if code
+        else "its worker process ended without an answer"
+    )

@@ -23,6 +23,7 @@ from mimicme.pipeline.config import Config
 from mimicme.pipeline.corpus import Corpus
 from mimicme.pipeline.errors import CheckpointError, MimicmeError, OutputError, UsageError, listed
 from mimicme.pipeline.items import Item, Sequence
+from mimicme.pipeline.memory import hold_blas_buffers
 from mimicme.pipeline.run.backends import make_pool
 from mimicme.pipeline.run.checkpoint_index import TALLY, Failure
 from mimicme.pipeline.run.dryrun import DryRun
@@ -205,7 +206,6 @@ class _Run:
         self.release: Path | None = None
         self.corpus_files: list[Path] = []
         self.incomplete = False
-        self.worker_died = False
         self.packed = False
         self.verified: tuple[str, ...] = ()
         self.created = self.wanted = ""
@@ -286,7 +286,7 @@ class _Run:
         finally:
             with ignore_interrupts():
                 pool.close(kill=killed)
-                if killed or self.worker_died:
+                if killed or pool.deaths:
                     self._clean()
                 if log is not None:
                     log.close()
@@ -328,6 +328,7 @@ class _Run:
     def _prepared(self) -> str:
         self.console.draw("preparing the template", now=True)
         began = time.monotonic()
+        hold_blas_buffers()
         template = self.workspace.prepare_template()
         self.console.say(f"Template '{template.name}' prepared in {duration(time.monotonic() - began)}.")
         for note in template.notes:
@@ -525,7 +526,6 @@ class _Run:
 
     def _log_part(self, job: Job, outcome: Outcome | Killed) -> None:
         """What became of a part goes to the log alone; what it means for its item is printed with the item."""
-        self.worker_died |= isinstance(outcome, Killed)
         fields: dict[str, Any] = {}
         if isinstance(outcome, Killed):
             fields["message"] = outcome.why
@@ -547,7 +547,6 @@ class _Run:
     def _record_outcome(self, job: Job, outcome: Outcome | Killed, result: StageResult) -> None:
         stage, item = job.stage, job.item
         if isinstance(outcome, Killed):
-            self.worker_died = True
             why = outcome.why[:1].upper() + outcome.why[1:] + "."
             outcome = Outcome(float("nan"), float("nan"), why, "Killed")
         if outcome.usage is not None:
@@ -726,6 +725,7 @@ class _Run:
     def _pack(self, stage: Stage, output: Path, created: str, fingerprint: str, pool: Pool) -> Any:
         from mimicme.pipeline.template import load_prepared
 
+        hold_blas_buffers()
         collect = stage.collect or _Collected
         inputs = [collect(s, self.plan.collected(stage, s)) for s in self.selection.requested]
         output.parent.mkdir(parents=True, exist_ok=True)

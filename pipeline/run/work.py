@@ -14,6 +14,7 @@ from typing import Any
 from mimicme.pipeline.checkpoint import without_damage, writing
 from mimicme.pipeline.errors import MimicmeError, UsageError
 from mimicme.pipeline.items import Item
+from mimicme.pipeline.memory import for_want_of_memory, hold_blas_buffers, not_enough
 from mimicme.pipeline.review import left_out
 from mimicme.pipeline.run.checkpoint_index import IndexEntry, read_entry
 from mimicme.pipeline.stage import Stage, Task
@@ -83,6 +84,7 @@ def execute(job: Job) -> Outcome:
     """Run one job: write its checkpoint.  Runs in a worker."""
     began, cpu_began = time.monotonic(), time.process_time()
     try:
+        hold_blas_buffers()
         with writing(
             job.path,
             stage=job.stage.name,
@@ -121,9 +123,10 @@ def _sentence(error: BaseException) -> str:
     if isinstance(error, MimicmeError):
         return str(error)
     if isinstance(error, MemoryError):
-        return "There was not enough memory; run with fewer --jobs."
+        return not_enough()
     said = " ".join(str(error).split())
-    return f"{type(error).__name__}: {said[:300]}" if said else type(error).__name__
+    named = f"{type(error).__name__}: {said[:300]}" if said else type(error).__name__
+    return f"{not_enough()} ({named})" if for_want_of_memory(error) else named
 
 
 def _peak_mb() -> float:

@@ -23,7 +23,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from mimicme.pipeline.errors import raise_if_memory
+from mimicme.pipeline.memory import for_want_of_memory, not_enough
 
 GROWTH_VARIABLE = "LOKY_MAX_MEMORY_LEAK_SIZE"
 """Bytes by which a worker may grow after its first job; one that grew by more ends between two jobs, and another takes
@@ -166,12 +166,9 @@ def serve(connection: Connection, parent: int) -> None:
 
 
 def _unread(error: Exception) -> str:
-    try:
-        raise_if_memory(error)
-    except MemoryError as no_memory:
-        error = no_memory
-    if isinstance(error, MemoryError):
-        return "there was not enough memory; run with fewer --jobs"
+    if for_want_of_memory(error):
+        said = not_enough().rstrip(".")
+        return said[:1].lower() + said[1:]
     return f"no worker process can read what it is to do ({type(error).__name__}: {error})"
 
 

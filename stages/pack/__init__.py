@@ -34,6 +34,7 @@ from mimicme.pipeline.captures.metadata import SubjectTable
 from mimicme.pipeline.checkpoint import DAMAGE, Checkpoint, FrameStatus, joined_codes, without_damage
 from mimicme.pipeline.errors import CheckpointError, ConfigError, OutputError, ReleaseError, UsageError
 from mimicme.pipeline.items import Captures
+from mimicme.pipeline.memory import ask_for
 from mimicme.pipeline.release import digest, guard, layout, shards
 from mimicme.pipeline.release.encoding import ENCODINGS, OutOfReachError
 from mimicme.pipeline.release.layout import OK, REJECTED
@@ -64,6 +65,10 @@ from mimicme.stages.project.checkpoint import ProjectCheckpoint
 from mimicme.stages.register.checkpoint import RegisteredCheckpoint
 
 VERSION = 10
+ROOM_BYTES = 160 << 20
+"""That this process must still be able to have before a release of one file is written: HDF5, which ends with a
+segmentation fault where memory is wanting, one frame, and the largest template and texture that were measured (124 MB
+for 53,349 vertices and textures of 1024)."""
 NOTHING_AGAINST = 255
 """Of `layout.SKIN_SEEN`, where a scan shows the person for all that is known."""
 STAGE_FAILED = "stage-failed"
@@ -215,6 +220,7 @@ def pack(
     )
     people = {i.sequence.item.subject: subjects.attributes(i.sequence.item.subject) for i in kept}
     if settings.shard == "none":
+        ask_for(ROOM_BYTES, "packing")
         with ReleaseWriter(
             output,
             created=created,
@@ -499,6 +505,7 @@ def _there(path: Path, fingerprint: str, known: Shard | None) -> _Made | None:
 
 def _write_shard(job: _ShardJob) -> _Made:
     settings = job.whole.settings
+    ask_for(ROOM_BYTES, "packing")
     with ShardWriter(
         job.path,
         job.whole.template,

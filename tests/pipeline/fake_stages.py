@@ -59,6 +59,12 @@ def log(task, stage):
         handle.write(f"{stage} {task.sequence.item} {os.getpid()} {os.environ.get('OMP_NUM_THREADS')}\n")
 
 
+def tried_before(task, stage):
+    """Whether a computation that is logged already was logged before."""
+    lines = (task.captures.root.parent / "calls.txt").read_text().splitlines()
+    return [line.split()[:2] for line in lines].count([stage, str(task.sequence.item)]) > 1
+
+
 def read(task, out):
     """The words of a capture tell what is to happen."""
     log(task, "read")
@@ -73,7 +79,7 @@ def read(task, out):
             raise ZeroDivisionError("a mistake")
         if "lacking" in text:
             raise MissingDependencyError("a package is missing", todo="Run `make install`.")
-        if "kill" in text:
+        if "kill" in text and not ("once" in text and tried_before(task, "read")):
             time.sleep(0.2)
             os.kill(os.getpid(), signal.SIGKILL)
         if "bloated" in text:

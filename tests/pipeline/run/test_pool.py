@@ -59,6 +59,14 @@ def test_a_worker_that_dies_takes_no_other_with_it(make, fake):
     assert made[-1][1] == "S1/smile"
 
 
+def test_what_a_worker_left_unfinished_goes_also_where_another_then_did_the_work(make, fake):
+    workspace = make(GOOD | {"S1/smile": ["kill once"]})
+    result = go(workspace, fake, jobs=1)
+    assert result.code == 0
+    assert [c[1] for c in calls(workspace) if c[0] == "read"].count("S1/smile") == 2
+    assert list(workspace.root.rglob(".*.tmp")) == []
+
+
 def test_an_item_that_hangs_is_ended_at_its_limit(make, fake):
     # behind two longer ones: by then its worker has started
     workspace = make(GOOD | {"S1/smile": ["slow"]})
@@ -125,8 +133,10 @@ def test_dask_gives_the_same_bytes(in_parts, fake):
     assert digests(there) == digests(here)
 
 
-def test_a_dask_worker_that_is_killed_costs_its_own_item_alone(make, fake):
-    """Two real worker processes; the item that kills whoever works on it is named, the others arrive."""
+@pytest.mark.parametrize(("workers", "deaths"), [(2, 1), (1, 0)])
+def test_a_dask_worker_that_is_killed_costs_its_own_item_alone(make, fake, workers, deaths):
+    """Real worker processes; the item that kills whoever works on it is named, the others arrive, also one that waited
+    in the same worker, which the scheduler blames as well."""
     dask = pytest.importorskip("dask")
     distributed = pytest.importorskip("distributed")
     clean = make(GOOD, "clean")
@@ -134,8 +144,10 @@ def test_a_dask_worker_that_is_killed_costs_its_own_item_alone(make, fake):
     workspace = make(GOOD | {"S2/sad": ["kill"]}, "killed")
     environ = {"PYTHONPATH": os.pathsep.join([str(HERE), *sys.path])}
     with (
-        dask.config.set({"distributed.scheduler.allowed-failures": 1}),
-        distributed.LocalCluster(2, threads_per_worker=1, env=environ, dashboard_address=None) as cluster,
+        dask.config.set({"distributed.scheduler.allowed-failures": deaths}),
+        distributed.LocalCluster(
+            workers, threads_per_worker=1, env=environ, dashboard_address=None
+        ) as cluster,
     ):
         result = go(workspace, fake, backend="dask", scheduler=cluster.scheduler_address)
     assert result.code == 1

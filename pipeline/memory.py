@@ -1,0 +1,87 @@
+"""What memory this process can still have, asked before libraries that do not get over its want are given work.
+
+HDF5 and OpenBLAS are such: HDF5 (1.14) may end with a segmentation fault where an allocation fails, and OpenBLAS tries
+for ever to get the buffer of its first product.  Python's own MemoryError comes too late for both.
+"""
+
+from __future__ import annotations
+
+import mmap
+from functools import cache
+
+from mimicme.pipeline.errors import no_memory_in
+
+try:
+    import resource  # not when it is needed: then there is no room for it
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
+
+BLAS_BYTES = 48 << 20
+"""What a copy of OpenBLAS takes for its first product: a buffer of 32 MB, and what malloc puts around it."""
+SPARE_BYTES = 32 << 20
+"""A process that cannot have so much more is out of memory, whatever the error says that it ended with."""
+
+
+def has_room(size: int) -> bool:
+    """Whether this process can have so many more bytes: within its address space (`ulimit -v`), and of a system that
+    counts what it promises.  A limit that is enforced by ending processes, as of a container, cannot be asked."""
+    try:
+        mmap.mmap(-1, size).close()
+    except (OSError, MemoryError):
+        return False
+    return True
+
+
+def ask_for(size: int, what: str) -> None:
+    """To be called before what takes so many bytes.
+
+    Args:
+        what: it is for.
+
+    Raises:
+        MemoryError: they cannot be had.
+    """
+    if not has_room(size):
+        raise MemoryError(f"{what} takes up to {size >> 20} MB more")
+
+
+def address_space_mb() -> int | None:
+    """What a process may have here, in MB (`ulimit -v`); None: there is no such limit."""
+    if resource is None:
+        return None
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return None if limit == resource.RLIM_INFINITY else limit >> 20
+
+
+def not_enough() -> str:
+    """A sentence that says so, and what to do."""
+    limit = address_space_mb()
+    if limit is None:
+        return "There was not enough memory; run with fewer --jobs."
+    return f"There was not enough memory; a process may have {limit:,} MB here: allow more (`ulimit -v`)."
+
+
+def for_want_of_memory(error: BaseException) -> bool:
+    """Whether it was that, of an error that was just raised: by what it says, or because none is left.
+
+    Libraries say it in their own ways: one that cannot be loaded is not found, or fails without saying why.
+    """
+    return no_memory_in(error) or not has_room(SPARE_BYTES)
+
+
+@cache
+def hold_blas_buffers() -> None:
+    """Let both copies of OpenBLAS, numpy's and scipy's, take the buffer that they keep; once in a process.
+
+    Raises:
+        MemoryError: there is no room for them.
+    """
+    ask_for(BLAS_BYTES, "OpenBLAS")
+    import numpy as np
+
+    square = np.ones((300, 300))  # smaller ones do without a buffer
+    square @ (square + 1)
+    from scipy.linalg.blas import dgemm
+
+    ask_for(BLAS_BYTES, "OpenBLAS")
+    dgemm(1.0, square, square)
