@@ -727,6 +727,10 @@ class Workspace:
         """Whether a subject has withdrawn its consent, under this name or another spelling of it."""
         return self._withdrawal()(subject)
 
+    def any_withdrawn(self, subjects: Iterable[str]) -> bool:
+        """Whether one of them has withdrawn, by what the list says now: the catalogue may be older than it."""
+        return any(map(self._withdrawal(), subjects))
+
     def _withdrawal(self) -> Callable[[str], bool]:
         """What says of many names whether they have withdrawn; the list is read once."""
         file = self.root / "withdrawn.txt"

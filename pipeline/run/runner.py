@@ -122,6 +122,13 @@ def run(
             plan.use_ledger()
         return DryRun(plan, options, chosen, selection, console).run()
     with workspace.lock(shard, sees):
+        # the catalogue was read before the lock was held; from here on nobody can withdraw
+        if workspace.any_withdrawn(catalogue.subjects):
+            raise UsageError(
+                "somebody withdrew while this run began",
+                where=workspace.root,
+                todo="Run it again: it then leaves them out.",
+            )
         result = _Run(workspace, config, catalogue, all_stages, options, chosen, selection, console).run()
     if shard is not None and result.exit_code != INTERRUPTED:
         console.say(
