@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mimicme.pipeline.errors import MissingDependencyError
+from mimicme.pipeline.errors import MissingDependencyError, ShortageError
 from mimicme.pipeline.formats.mesh_file import MAX_TRIANGLES, MAX_VERTICES, fail
 
 BASE_BYTES = 1 << 30
@@ -145,7 +145,7 @@ def decode(
     Raises:
         MeshFileError: `bad-syntax`, `too-large`.
         MissingDependencyError: DracoPy is not installed.
-        MemoryError: something else ended the process: the system, where memory was short.
+        ShortageError: the process could not be started, or the system ended it: it was short of memory or processes.
     """
     if importlib.util.find_spec("DracoPy") is None:
         raise _not_installed(name)
@@ -153,18 +153,25 @@ def decode(
     memory = BYTES_A_TRIANGLE * said.triangles + BYTES_A_VERTEX * said.vertices
     seconds = BASE_S + said.triangles // TRIANGLES_A_S
     words = [BASE_BYTES + LEAST_BYTES + memory, seconds, *sorted(set(wanted))]
-    done = subprocess.run(
-        [sys.executable, "-c", _PROGRAM, *map(str, words)],
-        input=data,
-        capture_output=True,
-        cwd=os.sep,  # where nobody's captures lie: Python looks for modules there first
-        env=os.environ | {"PYTHONSAFEPATH": "1"} | dict.fromkeys(_THREADS, "1"),
-        start_new_session=True,  # Ctrl-C is for the run: a frame that it cut short would seem to be damaged
-    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", _PROGRAM, *map(str, words)],
+            input=data,
+            capture_output=True,
+            cwd=os.sep,  # where nobody's captures lie: Python looks for modules there first
+            env=os.environ | {"PYTHONSAFEPATH": "1"} | dict.fromkeys(_THREADS, "1"),
+            start_new_session=True,  # Ctrl-C is for the run: a frame that it cut short would seem to be damaged
+        )
+    except OSError as error:
+        raise ShortageError(
+            f"The process that decodes Draco cannot be started ({error}); run again."
+        ) from error
     if done.returncode == _MISSING:
         raise _not_installed(name)
     if done.returncode == -signal.SIGKILL:
-        raise MemoryError("the process that decodes Draco was killed")
+        raise ShortageError(
+            "The process that decodes Draco was killed, often for want of memory; run again, with fewer --jobs."
+        )
     if done.returncode != 0:
         seen = done.stderr.decode(errors="replace").strip().rpartition("\n")[2] or f"status {done.returncode}"
         if done.returncode == -signal.SIGXCPU:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mimicme.pipeline.checkpoint import without_damage, writing
-from mimicme.pipeline.errors import MimicmeError, UsageError
+from mimicme.pipeline.errors import MimicmeError, ShortageError, UsageError
 from mimicme.pipeline.items import Item
 from mimicme.pipeline.review import left_out
 from mimicme.pipeline.run.checkpoint_index import IndexEntry, read_entry
@@ -119,6 +119,8 @@ def failed_outcome(error: Exception, began: float) -> Outcome:
 
 def _sentence(error: BaseException) -> str:
     if isinstance(error, MimicmeError):
+        return str(error)
+    if isinstance(error, ShortageError):
         return str(error)
     if isinstance(error, MemoryError):
         return "There was not enough memory; run with fewer --jobs."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import resource
 import signal
 import time
@@ -9,6 +11,7 @@ import time
 import numpy as np
 import pytest
 
+from mimicme.pipeline.errors import ShortageError
 from mimicme.pipeline.formats import draco
 from mimicme.pipeline.formats.draco import announced, decode
 from mimicme.pipeline.formats.mesh_file import MAX_TRIANGLES, MAX_VERTICES, MeshFileError
@@ -111,7 +114,16 @@ def test_a_process_that_the_system_ends_is_no_fault_of_the_file(monkeypatch: pyt
     """The frame is not rejected: another run reads it."""
     die = f"import os; os.kill(os.getpid(), {int(signal.SIGKILL)})"
     monkeypatch.setattr(draco, "_PROGRAM", draco._PROGRAM.replace("import DracoPy", die))
-    with pytest.raises(MemoryError):
+    with pytest.raises(ShortageError, match="killed"):
+        decode(stream(), [0], "a.glb")
+
+
+def test_a_process_that_cannot_be_started_is_no_fault_of_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(*words: object, **more: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(draco.subprocess, "run", run)
+    with pytest.raises(ShortageError, match="cannot be started"):
         decode(stream(), [0], "a.glb")
 
 
