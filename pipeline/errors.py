@@ -103,6 +103,15 @@ def raise_if_memory(error: BaseException) -> None:
         raise MemoryError(str(error)) from error
 
 
+class ShortageError(MemoryError):
+    """The machine was short of something just now, of memory or of processes: no property of a file.  What it was
+    wanted for fails and is tried again by the next run; no frame is rejected over it.
+
+    Args:
+        why: a sentence.
+    """
+
+
 class InputError(MimicmeError):
     """A file from outside (capture, landmark file, template, table) cannot be used."""
 

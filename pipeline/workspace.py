@@ -485,6 +485,21 @@ class Workspace:
         path = self._path(file)
         return str(path) if path.exists() or "/" in file or "." in file else file
 
+    def template_source_digest(self) -> str:
+        """Digest of what the template is, or would be, prepared from.
+
+        Raises:
+            InputError, MissingDependencyError: see `template_digest`.
+        """
+        from mimicme.pipeline.template import template_source_digest
+
+        try:
+            return template_source_digest(self.template_source)
+        except (InputError, MissingDependencyError):
+            if self.template_digest() is None:
+                raise
+            return str(json.loads((self.root / "template" / "source.json").read_text())["source"])
+
     def template_digest(self) -> str | None:
         """Digest of the prepared template; None when it must be prepared (again).
 
@@ -565,13 +580,15 @@ class Workspace:
         return tuple(one for one in said if not one.strip().startswith(_OF_CONSENT))
 
     @contextmanager
-    def lock(self, shard: Shard | None = None, sees: str = "") -> Iterator[None]:
+    def lock(self, shard: Shard | None = None, sees: str = "", template: str = "") -> Iterator[None]:
         """Hold the workspace for one run, or for that of one shard beside those of others.  The system lets go of it
         however the process ends.
 
         Args:
             shard: the shard; None: nothing else may go on.
             sees: digest of who is in which shard; all that run at the same time must agree.
+            template: digest of what the shard's template is prepared from, on which they must agree too: there is one
+                prepared template.  Empty: the shard uses none.
 
         Raises:
             UsageError: another run holds it, which is named by host and process; or it cannot be written.
@@ -602,11 +619,11 @@ class Workspace:
                         todo="Wait for it, or stop it.",
                     )
                 # said before the others are looked at: of two that begin together one sees the other at least
-                _say_in(own, f"{_this_process()}\n{sees}")
-                self._agree(shard, sees)
+                _say_in(own, f"{_this_process()}\n{sees}\n{template}")
+                self._agree(shard, sees, template)
                 yield
 
-    def _agree(self, shard: Shard, sees: str) -> None:
+    def _agree(self, shard: Shard, sees: str, template: str) -> None:
         """Whether the shards that run are shards of the same.
 
         Raises:
@@ -615,7 +632,7 @@ class Workspace:
         for path, other in self._shard_locks():
             if other == shard or (said := _held_by(path)) is None:
                 continue
-            process, _, digest = said.partition("\n")
+            process, digest, of_template = (said.split("\n") + ["", ""])[:3]
             if other.count != shard.count:
                 raise UsageError(
                     f"shard {shard} would overlap with shard {other}, which is being worked on",
@@ -629,6 +646,13 @@ class Workspace:
                     where=self.root,
                     seen=f"{process}: it began with other captures, verdicts or consent than there are now",
                     todo="Wait until the shards that run are over, then begin all of them anew: what is done stays.",
+                )
+            if template and of_template and template != of_template:
+                raise UsageError(
+                    f"shard {shard} has another template than shard {other}, which is being worked on",
+                    where=self.template_source,
+                    seen=f"{process}: it began with another file, or with other content of this one",
+                    todo="Give all shards the same template, or wait until those that run are over.",
                 )
 
     @contextmanager
@@ -726,6 +750,10 @@ class Workspace:
     def is_withdrawn(self, subject: str) -> bool:
         """Whether a subject has withdrawn its consent, under this name or another spelling of it."""
         return self._withdrawal()(subject)
+
+    def any_withdrawn(self, subjects: Iterable[str]) -> bool:
+        """Whether one of them has withdrawn, by what the list says now: the catalogue may be older than it."""
+        return any(map(self._withdrawal(), subjects))
 
     def _withdrawal(self) -> Callable[[str], bool]:
         """What says of many names whether they have withdrawn; the list is read once."""

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mimicme.pipeline.errors import MissingDependencyError
+from mimicme.pipeline.errors import MissingDependencyError, ShortageError
 from mimicme.pipeline.formats.mesh_file import MAX_TRIANGLES, MAX_VERTICES, fail
 
 BASE_BYTES = 1 << 30
@@ -145,7 +145,8 @@ def decode(
     Raises:
         MeshFileError: `bad-syntax`, `too-large`.
         MissingDependencyError: DracoPy is not installed.
-        MemoryError: something else ended the process: the system, where memory was short.
+        ShortageError: the process could not be started, did not get the memory that it may take, or was ended by the
+            system: memory or processes were short.
     """
     if importlib.util.find_spec("DracoPy") is None:
         raise _not_installed(name)
@@ -153,23 +154,22 @@ def decode(
     memory = BYTES_A_TRIANGLE * said.triangles + BYTES_A_VERTEX * said.vertices
     seconds = BASE_S + said.triangles // TRIANGLES_A_S
     words = [BASE_BYTES + LEAST_BYTES + memory, seconds, *sorted(set(wanted))]
-    done = subprocess.run(
-        [sys.executable, "-c", _PROGRAM, *map(str, words)],
-        input=data,
-        capture_output=True,
-        cwd=os.sep,  # where nobody's captures lie: Python looks for modules there first
-        env=os.environ | {"PYTHONSAFEPATH": "1"} | dict.fromkeys(_THREADS, "1"),
-        start_new_session=True,  # Ctrl-C is for the run: a frame that it cut short would seem to be damaged
-    )
-    if done.returncode == _MISSING:
-        raise _not_installed(name)
-    if done.returncode == -signal.SIGKILL:
-        raise MemoryError("the process that decodes Draco was killed")
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", _PROGRAM, *map(str, words)],
+            input=data,
+            capture_output=True,
+            cwd=os.sep,  # where nobody's captures lie: Python looks for modules there first
+            env=os.environ | {"PYTHONSAFEPATH": "1"} | dict.fromkeys(_THREADS, "1"),
+            start_new_session=True,  # Ctrl-C is for the run: a frame that it cut short would seem to be damaged
+        )
+    except OSError as error:
+        raise ShortageError(
+            f"The process that decodes Draco cannot be started ({error}); run again."
+        ) from error
     if done.returncode != 0:
-        seen = done.stderr.decode(errors="replace").strip().rpartition("\n")[2] or f"status {done.returncode}"
-        if done.returncode == -signal.SIGXCPU:
-            seen = f"not decoded after {seconds} CPU seconds"
-        raise fail("bad-syntax", "the file's Draco data are damaged", name, seen=seen[:200])
+        last = done.stderr.decode(errors="replace").strip().rpartition("\n")[2][:200]
+        raise _said_of(done.returncode, last or f"status {done.returncode}", seconds, name)
     stream = io.BytesIO(done.stdout)
     faces = np.load(stream, allow_pickle=False).astype(np.int64).reshape(-1, 3)
     attributes: dict[int, NDArray[Any]] = {}
@@ -178,6 +178,30 @@ def decode(
             number = int(np.load(stream, allow_pickle=False))
             attributes[number] = np.load(stream, allow_pickle=False)
     return faces, attributes
+
+
+def _said_of(status: int, last: str, seconds: int, name: str) -> Exception:
+    """What the end of the decoder's process says.
+
+    Args:
+        status: its return code.
+        last: line that it wrote.
+        seconds: that it was given.
+        name: of the file.
+    """
+    again = "run again, with fewer --jobs"
+    if status == -signal.SIGKILL:
+        return ShortageError(f"The process that decodes Draco was killed, often for want of memory; {again}.")
+    if status == -signal.SIGXCPU:
+        last = f"not decoded after {seconds} CPU seconds"
+    elif status == _NOT_LOADED:  # the parent has found it
+        return ShortageError(
+            f"DracoPy is installed and was not loaded, often for want of memory ({last}); {again}. "
+            "If that does not help, install it anew."
+        )
+    elif status >= 0 and status != _REFUSED:  # Python itself did not get as far as the file
+        return ShortageError(f"There was not enough memory to decode Draco ({last}); {again}.")
+    return fail("bad-syntax", "the file's Draco data are damaged", name, seen=last)
 
 
 def _not_installed(name: str) -> MissingDependencyError:
@@ -190,7 +214,7 @@ def _not_installed(name: str) -> MissingDependencyError:
 
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-_MISSING, _REFUSED = 3, 4
+_NOT_LOADED, _REFUSED, _SHORT = 3, 4, 5
 _PROGRAM = f"""
 import sys
 try:
@@ -211,11 +235,29 @@ else:
             resource.setrlimit(what, (soft, hard))
         except (OSError, ValueError):  # macOS refuses one on memory
             pass
+def leave(error, status):
+    print(f"{{type(error).__name__}}: {{error}}".replace("\\n", " ")[:200], file=sys.stderr)
+    sys.exit(status)
+def promised():  # whether what it may take is there: if so, it is the stream that asks for more
+    try:
+        import mmap
+        held = 0
+        try:
+            with open("/proc/self/statm") as file:
+                held = int(file.read().split()[0]) * mmap.PAGESIZE
+        except FileNotFoundError:  # macOS has none
+            pass
+        left = int(sys.argv[1]) - held - (16 << 20)
+        if left > 0:
+            mmap.mmap(-1, left, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
+    except (OSError, MemoryError, ImportError, AttributeError, ValueError):
+        return False
+    return True
 try:
     import DracoPy
-except ImportError:
-    sys.exit({_MISSING})
-import numpy
+    import numpy
+except (ImportError, MemoryError) as error:
+    leave(error, {_NOT_LOADED})
 try:
     mesh = DracoPy.decode(sys.stdin.buffer.read())
     told = [numpy.ascontiguousarray(mesh.faces)]
@@ -228,7 +270,8 @@ try:
     for array in told:
         numpy.save(sys.stdout.buffer, array, allow_pickle=False)
     sys.stdout.buffer.flush()
+except MemoryError as error:
+    leave(error, {_REFUSED} if promised() else {_SHORT})
 except BaseException as error:
-    print(f"{{type(error).__name__}}: {{error}}".replace("\\n", " ")[:200], file=sys.stderr)
-    sys.exit({_REFUSED})
+    leave(error, {_REFUSED})
 """

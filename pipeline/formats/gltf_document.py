@@ -300,7 +300,7 @@ class Document:
 
         Raises:
             MissingDependencyError: DracoPy is not installed.
-            MemoryError: see `draco.decode`.
+            ShortageError: see `draco.decode`.
         """
         data = bytes(self.view(extension["bufferView"])[0])
         named = {

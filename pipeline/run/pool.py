@@ -34,6 +34,9 @@ THREAD_VARIABLES = (
 )
 START_S = 60.0
 """What a worker may take to start, besides the limit of its first job."""
+STOPPED_S = 10.0
+"""Two looks at the limits lie half a second apart.  Where they lie further apart than this, everything was stopped in
+between (Ctrl-Z, a scheduler), or nobody took results; the jobs get that time on top."""
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -149,6 +152,7 @@ class LokyPool:
                 self._alive.remove(worker)
                 return running.pop(worker).job
 
+            looked = time.monotonic()
             try:
                 while queue or running or alone:
                     if not queue and not running:
@@ -182,7 +186,14 @@ class LokyPool:
                                 yield job, Killed(why)
                         hand_out()  # at once: what goes on from this one finds in this worker what it left there
                     now = time.monotonic()
+                    if now - looked > STOPPED_S:
+                        for one in running.values():
+                            one.ends += now - looked
+                    looked = now
                     for worker in [late for late, one in running.items() if now > one.ends]:
+                        # the consumer may have been busy since it answered, or since another one was looked at
+                        if worker not in running or worker.answered():
+                            continue
                         job = gone(worker)
                         deaths.pop(id(job), None)
                         yield job, Killed(_too_long(self._limit_s(job)))

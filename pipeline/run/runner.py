@@ -106,9 +106,11 @@ def run(
         console.say(message)
     for sentence in catalogue.rates if chosen[:1] == all_stages[:1] else ():
         console.say(sentence)
-    shard, sees = options.shard, ""
+    shard, sees, template = options.shard, "", ""
     if shard is not None:
         chosen = _stages_of_shard(chosen, all_stages, config, options)
+        if any(stage.uses_template for stage in chosen):
+            template = workspace.template_source_digest()
         catalogue, sees = of_shard(catalogue, shard)
         console.say(
             f"Shard {shard}: {len(catalogue.subjects)} subjects, {len(catalogue.sequences)} sequences, "
@@ -122,7 +124,20 @@ def run(
         if not (options.force or options.only):
             plan.use_ledger()
         return DryRun(plan, options, chosen, selection, console).run()
-    with workspace.lock(shard, sees):
+    with workspace.lock(shard, sees, template):
+        # the catalogue was read before the lock was held; from here on nobody can withdraw
+        if workspace.any_withdrawn(catalogue.subjects):
+            raise UsageError(
+                "somebody withdrew while this run began",
+                where=workspace.root,
+                todo="Run it again: it then leaves them out.",
+            )
+        if template and workspace.template_source_digest() != template:
+            raise UsageError(
+                "the template was changed while this run began",
+                where=workspace.template_source,
+                todo="Run it again.",
+            )
         result = _Run(workspace, config, catalogue, all_stages, options, chosen, selection, console).run()
     if shard is not None and result.exit_code != INTERRUPTED:
         console.say(

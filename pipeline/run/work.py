@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mimicme.pipeline.checkpoint import without_damage, writing
-from mimicme.pipeline.errors import MimicmeError, UsageError
+from mimicme.pipeline.errors import MimicmeError, ShortageError, UsageError
 from mimicme.pipeline.items import Item
 from mimicme.pipeline.memory import for_want_of_memory, hold_blas_buffers, not_enough
 from mimicme.pipeline.review import left_out
@@ -121,6 +121,8 @@ def failed_outcome(error: Exception, began: float) -> Outcome:
 
 def _sentence(error: BaseException) -> str:
     if isinstance(error, MimicmeError):
+        return str(error)
+    if isinstance(error, ShortageError):
         return str(error)
     if isinstance(error, MemoryError):
         return not_enough()

@@ -97,6 +97,14 @@ class Worker:
         with contextlib.suppress(OSError):
             self._connection.send_bytes(data)
 
+    def answered(self) -> bool:
+        """Whether `answer` would not wait: there is one, or the process is gone."""
+        assert self._connection is not None
+        try:
+            return self._connection.poll()
+        except (EOFError, OSError):
+            return True
+
     def answer(self) -> Answer | None:
         """The answer to its job, waited for; None: the process is gone."""
         assert self._connection is not None

@@ -36,7 +36,7 @@ import numpy as np
 from mimicme.pipeline.arrays import Floats, Ints
 from mimicme.pipeline.captures import units
 from mimicme.pipeline.captures.references import References
-from mimicme.pipeline.errors import ConfigError, FrameRejected, MimicmeError, UsageError
+from mimicme.pipeline.errors import ConfigError, FrameRejected, MimicmeError, ShortageError, UsageError
 from mimicme.pipeline.formats import image
 from mimicme.pipeline.formats.meshio import MeshFile, read_mesh
 from mimicme.pipeline.geometry.cleaning import CleanReport, clean
@@ -332,13 +332,19 @@ def _finish(
 
 
 def _guarded(out: CheckpointWriter, row: int, work: Callable[[], T]) -> T | None:
-    """What `work` returns, or None after rejecting the row: one bad frame never costs the sequence."""
+    """What `work` returns, or None after rejecting the row: one bad frame never costs the sequence.
+
+    Raises:
+        UsageError, ShortageError: what is wrong is not the frame.
+    """
     try:
         return work()
     except FrameRejected as error:
         out.reject(row, error)
     except UsageError:
         raise  # a missing package or a wrong setting is no property of the frame
+    except ShortageError:
+        raise  # nor is this: the sequence fails and is tried again, or the frame would be lost for good
     except MimicmeError as error:
         out.reject(row, FrameRejected("unreadable", error.what, where=error.where, seen=error.seen))
     except Exception as error:  # whatever a damaged file, disk or memory makes of it

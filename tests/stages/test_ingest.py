@@ -12,7 +12,7 @@ from PIL import Image
 
 from mimicme.pipeline.captures.catalogue import build
 from mimicme.pipeline.checkpoint import Checkpoint, writing
-from mimicme.pipeline.errors import ConfigError, InputError, MissingDependencyError
+from mimicme.pipeline.errors import ConfigError, InputError, MissingDependencyError, ShortageError
 from mimicme.pipeline.formats import image
 from mimicme.pipeline.formats.meshio import glb_bytes, obj_bytes, ply_bytes
 from mimicme.pipeline.geometry.mesh import Mesh, transform, triangle_normals
@@ -504,16 +504,17 @@ def test_whatever_happens_to_one_frame_stays_with_it(
         assert type(error).__name__ in got.statuses[1].message
 
 
-def test_a_missing_package_is_no_fault_of_the_frame(
-    capture: Capture, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("error", [MissingDependencyError("no Pillow"), ShortageError("No process.")])
+def test_what_the_machine_lacks_is_no_fault_of_the_frame(
+    capture: Capture, error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     capture.good()
 
     def read(data: bytes, name: str, beside: object):
-        raise MissingDependencyError("no Pillow")
+        raise error
 
     monkeypatch.setattr(ingest, "read_mesh", read)
-    with pytest.raises(MissingDependencyError):
+    with pytest.raises(type(error)):
         capture.ingest()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import resource
 import signal
 import time
@@ -9,6 +11,7 @@ import time
 import numpy as np
 import pytest
 
+from mimicme.pipeline.errors import ShortageError
 from mimicme.pipeline.formats import draco
 from mimicme.pipeline.formats.draco import announced, decode
 from mimicme.pipeline.formats.mesh_file import MAX_TRIANGLES, MAX_VERTICES, MeshFileError
@@ -111,7 +114,46 @@ def test_a_process_that_the_system_ends_is_no_fault_of_the_file(monkeypatch: pyt
     """The frame is not rejected: another run reads it."""
     die = f"import os; os.kill(os.getpid(), {int(signal.SIGKILL)})"
     monkeypatch.setattr(draco, "_PROGRAM", draco._PROGRAM.replace("import DracoPy", die))
-    with pytest.raises(MemoryError):
+    with pytest.raises(ShortageError, match="killed"):
+        decode(stream(), [0], "a.glb")
+
+
+def test_a_process_that_cannot_be_started_is_no_fault_of_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(*words: object, **more: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(draco.subprocess, "run", run)
+    with pytest.raises(ShortageError, match="cannot be started"):
+        decode(stream(), [0], "a.glb")
+
+
+@pytest.mark.parametrize("error", ["ImportError('numpy.core failed')", "MemoryError"])
+def test_a_package_that_is_there_and_was_not_loaded_is_not_missing(
+    error: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would end the whole run."""
+    monkeypatch.setattr(draco, "_PROGRAM", draco._PROGRAM.replace("import DracoPy", f"raise {error}"))
+    with pytest.raises(ShortageError, match=r"is installed and was not loaded.*Error"):
+        decode(stream(), [0], "a.glb")
+
+
+def test_python_that_does_not_start_says_nothing_of_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(draco, "_PROGRAM", "raise SystemExit(1)")
+    with pytest.raises(ShortageError):
+        decode(stream(), [0], "a.glb")
+
+
+@pytest.mark.parametrize(("there", "raised"), [(True, MeshFileError), (False, ShortageError)])
+def test_want_of_memory_is_the_files_fault_where_what_it_may_take_is_there(
+    there: bool, raised: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`there`: the process is given all that it may take; otherwise less, as on a machine that has no more."""
+    program = draco._PROGRAM.replace("mesh = DracoPy.decode", "raise MemoryError\n    mesh = DracoPy.decode")
+    if not there:
+        limited = "memory = min(memory, 1 << 30)\n    for what, soft, hard in ("
+        program = program.replace("for what, soft, hard in (", limited)
+    monkeypatch.setattr(draco, "_PROGRAM", program)
+    with pytest.raises(raised):
         decode(stream(), [0], "a.glb")
 
 

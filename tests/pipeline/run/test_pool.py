@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import math
 import os
+import signal
 import sys
 import time
+from collections import deque
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -14,6 +16,7 @@ import pytest
 from fake_runs import GOOD, HERE, calls, child, digests, go
 
 from mimicme.pipeline.errors import UsageError, raise_if_memory
+from mimicme.pipeline.run import pool
 from mimicme.pipeline.run.pool import THREAD_VARIABLES
 from mimicme.pipeline.run.work import Job
 from mimicme.pipeline.run.worker import GROWTH_VARIABLE
@@ -82,6 +85,49 @@ def test_an_item_that_hangs_is_ended_at_its_limit(make, fake):
     # the limit changes no result: nothing is made again because of it
     (workspace.captures.root / "S1/smile/0000.obj").write_text("fine")
     assert go(workspace, fake).counts("read") == (1, 3, 0, 0)
+
+
+def test_what_has_answered_is_not_too_late():
+    """Its answer waits while another one's result is being used, until after its limit."""
+    workers = pool.LokyPool(2, lambda job: 1.0)
+    try:
+        for _ in workers.map(len, deque(["a", "b"])):  # both have started
+            pass
+        found = {}
+        for job, result in workers.map(time.sleep, deque([0.01, 0.1, 0.11])):
+            found[job] = result
+            time.sleep(1.5)
+        assert found == {0.01: None, 0.1: None, 0.11: None}
+    finally:
+        workers.close(kill=True)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such signals")
+def test_time_in_which_everything_was_stopped_does_not_count(monkeypatch):
+    """As by Ctrl-Z, or by a scheduler that suspends a job."""
+    monkeypatch.setattr(pool, "STOPPED_S", 1.0)
+    workers = pool.LokyPool(1, lambda job: 2.0)
+    try:
+        assert [result for _, result in workers.map(len, deque(["a"]))] == [1]
+        pid = workers._alive[0]._process.pid
+        select = pool.DefaultSelector.select
+        stopped = []
+
+        def stop_once(self, timeout=None):
+            if not stopped:
+                stopped.append(pid)
+                os.kill(pid, signal.SIGSTOP)
+                time.sleep(3)  # this process too
+                os.kill(pid, signal.SIGCONT)
+                return []
+            return select(self, timeout)
+
+        monkeypatch.setattr(pool.DefaultSelector, "select", stop_once)
+        assert list(workers.map(time.sleep, deque([1.0]))) == [(1.0, None)]
+        ((_, late),) = workers.map(time.sleep, deque([30.0]))
+        assert "longer than 2 s" in late.why
+    finally:
+        workers.close(kill=True)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,8 @@ from fake_runs import GOOD, calls, digests, go, state
 
 from mimicme.pipeline.checkpoint import Checkpoint
 from mimicme.pipeline.errors import MimicmeError, UsageError
+from mimicme.pipeline.items import Shard
+from mimicme.pipeline.run import runner
 from mimicme.pipeline.run.runner import _decisions
 from mimicme.pipeline.run.status import read_status
 from mimicme.pipeline.template import template_source_digest
@@ -420,6 +422,31 @@ def test_two_runs_do_not_meet(make, fake):
         assert f"process {os.getpid()} on {platform.node()}" in str(refused.value)
     assert not Workspace.open(workspace.root).running()
     assert go(workspace, fake).code == 0
+
+
+@pytest.mark.parametrize("shard", [None, Shard(1, 1)])
+def test_who_withdraws_while_a_run_begins_is_not_made_again(make, fake, monkeypatch, shard):
+    """Between the catalogue, which still lists them, and the lock."""
+    workspace = make()
+    names = [stage.name for stage in fake.STAGES]
+    go(workspace, fake)
+    calls(workspace)
+    real = runner.Selection.make
+
+    def withdraw_first(*args):
+        with workspace.lock():
+            workspace.remove_subject("S2", names)
+        return real(*args)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(runner.Selection, "make", withdraw_first)
+        with pytest.raises(UsageError, match="somebody withdrew.*Run it again") as refused:
+            go(workspace, fake, shard=shard)
+    assert "S2" not in str(refused.value)
+    assert calls(workspace) == []
+    assert workspace.folders_of("S2", names) == []
+    assert go(workspace, fake, shard=shard).counts("read") == (0, 2, 0, 0)
+    assert workspace.folders_of("S2", names) == []
 
 
 def test_failing_release_is_recorded(make, fake):

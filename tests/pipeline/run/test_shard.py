@@ -171,6 +171,35 @@ def test_who_may_run_beside_whom(make, fake):
     assert workspace.running_process() is None
 
 
+def test_shards_that_run_together_have_one_template(make, fake):
+    """There is one prepared template: another shard does not replace it under one that runs."""
+    workspace = make()
+    stages = (fake.READ, replace(fake.FIT, uses_template=True), fake.PAINT, fake.BUNDLE)
+    workspace.template.parent.mkdir()
+    workspace.template.write_bytes(b"prepared")
+    face = workspace.root.parent / "face.obj"
+    source = workspace.template_source_digest()
+    record = {"declared": str(face), "source": source, "digest": "0123"}
+    (workspace.template.parent / "source.json").write_text(json.dumps(record))
+    other = face.with_name("other.obj")
+    other.write_text("v 1 1 1\n")
+    other.with_suffix(".ljson").write_text("{}")
+    elsewhere = [f"template.file={other}"]
+    sees = of_shard(workspace.catalogue(), FIRST)[1]
+    with workspace.lock(FIRST, sees, source):
+        assert go(workspace, fake, stages=stages, shard=SECOND, last="paint").code == 0
+        with pytest.raises(UsageError, match="shard 2/2 has another template than shard 1/2"):
+            go(workspace, fake, stages=stages, shard=SECOND, sets=elsewhere)
+        go(workspace, fake, stages=stages, shard=SECOND, sets=elsewhere, last="read")  # which uses none
+        face.write_text("v 2 2 2\n")
+        with pytest.raises(UsageError, match="or with other content of this one"):
+            go(workspace, fake, stages=stages, shard=SECOND)
+        assert workspace.template.read_bytes() == b"prepared"
+        face.unlink()  # moved away: what was prepared from it is still good
+        assert go(workspace, fake, stages=stages, shard=SECOND, last="paint").code == 0
+    assert json.loads((workspace.template.parent / "source.json").read_text()) == record
+
+
 def test_status_and_watch_while_shards_run(make, fake, capsys):
     workspace = make(PEOPLE)
     go(workspace, fake, shard=FIRST)
