@@ -305,7 +305,7 @@ class _Run:
                     self._clean()
                 if log is not None:
                     log.close()
-                    with contextlib.suppress(OSError):  # it saves time alone
+                    with contextlib.suppress(OSError, OutputError):  # it saves time alone
                         self.plan.index.save()
                         self._take_over(self.workspace.checkpoint_index)
 
