@@ -565,6 +565,11 @@ class Workspace:
         """Settings given when the workspace was opened, which override its file, as `section.key=value`."""
         return self._sets
 
+    @property
+    def overrides_but_consent(self) -> tuple[str, ...]:
+        """`overrides` without what was said of consent and of the metadata, which may name people."""
+        return _but_consent(self._sets)
+
     def last_overrides(self) -> tuple[str, ...]:
         """The overrides of the last run (`OVERRIDES_NAME` in its folder); empty where none can be read.
 
@@ -577,7 +582,7 @@ class Workspace:
             return ()
         if not isinstance(said, list) or not all(isinstance(one, str) for one in said):
             return ()
-        return tuple(one for one in said if not one.strip().startswith(_OF_CONSENT))
+        return _but_consent(said)
 
     @contextmanager
     def lock(self, shard: Shard | None = None, sees: str = "", template: str = "") -> Iterator[None]:
@@ -877,6 +882,10 @@ class Workspace:
         new = old.without(lambda subject: subject == name or person_key(subject) == key)
         if len(new.lines) < len(old.lines):
             new.write(path)
+
+
+def _but_consent(sets: Iterable[str]) -> tuple[str, ...]:
+    return tuple(one for one in sets if not one.strip().startswith(_OF_CONSENT))
 
 
 def _this_process() -> str:
