@@ -71,6 +71,8 @@ _KEYED = "hmac-sha256:"
 
 
 _SHARD_LOCK = re.compile(r"\.lock-(\d+)-of-(\d+)")
+_HELD = (errno.EAGAIN, errno.EACCES)
+"""What locking a file ends with that somebody else holds."""
 _TEMPORARY = re.compile(r"\.[^/]+\.\d+\.tmp")
 
 
@@ -565,6 +567,11 @@ class Workspace:
         """Settings given when the workspace was opened, which override its file, as `section.key=value`."""
         return self._sets
 
+    @property
+    def overrides_but_consent(self) -> tuple[str, ...]:
+        """`overrides` without what was said of consent and of the metadata, which may name people."""
+        return _but_consent(self._sets)
+
     def last_overrides(self) -> tuple[str, ...]:
         """The overrides of the last run (`OVERRIDES_NAME` in its folder); empty where none can be read.
 
@@ -577,7 +584,7 @@ class Workspace:
             return ()
         if not isinstance(said, list) or not all(isinstance(one, str) for one in said):
             return ()
-        return tuple(one for one in said if not one.strip().startswith(_OF_CONSENT))
+        return _but_consent(said)
 
     @contextmanager
     def lock(self, shard: Shard | None = None, sees: str = "", template: str = "") -> Iterator[None]:
@@ -667,7 +674,10 @@ class Workspace:
         with self._lock_file(".lock-template") as handle:
             if not _locked(handle, fcntl.LOCK_EX, attempts=1):
                 wait()
-                fcntl.flock(handle, fcntl.LOCK_EX)
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX)
+                except OSError as error:
+                    raise _no_locks(self.root, error) from error
             yield
 
     def _lock_file(self, name: str) -> IO[str]:
@@ -879,12 +889,20 @@ class Workspace:
             new.write(path)
 
 
+def _but_consent(sets: Iterable[str]) -> tuple[str, ...]:
+    return tuple(one for one in sets if not one.strip().startswith(_OF_CONSENT))
+
+
 def _this_process() -> str:
     return f"process {os.getpid()} on {platform.node() or 'this machine'}"
 
 
 def _locked(handle: IO[str], how: int, attempts: int = 5) -> bool:
-    """Lock an opened file, unless somebody else holds it."""
+    """Lock an opened file, unless somebody else holds it.
+
+    Raises:
+        UsageError: its file system has no locks.
+    """
     import fcntl
 
     for attempt in range(attempts):
@@ -892,8 +910,8 @@ def _locked(handle: IO[str], how: int, attempts: int = 5) -> bool:
             fcntl.flock(handle, how | fcntl.LOCK_NB)
             return True
         except OSError as error:
-            if error.errno not in (errno.EAGAIN, errno.EACCES):
-                raise
+            if error.errno not in _HELD:
+                raise _no_locks(Path(handle.name).parent, error) from error
         if attempt < attempts - 1:  # `status` holds it for an instant
             time.sleep(0.1)
     return False
@@ -905,15 +923,26 @@ def _held_by(path: Path) -> str | None:
 
     try:
         with open(path) as handle:
-            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError as error:
+                # where there are no locks nobody holds one
+                return handle.read().strip() if error.errno in _HELD else None
     except FileNotFoundError:
         return None
-    except OSError:
-        try:
-            return path.read_text().strip()
-        except (OSError, UnicodeDecodeError):
-            return ""
+    except (OSError, UnicodeDecodeError):  # nobody can say
+        return ""
     return None
+
+
+def _no_locks(folder: Path, error: OSError) -> UsageError:
+    return UsageError(
+        "the workspace cannot be locked",
+        where=folder,
+        seen=error.strerror,
+        todo="Two runs at once would spoil it, so none begins. Mount its file system with locks (NFS without `nolock`, "
+        "Lustre with `-o flock`), or put the workspace on another one.",
+    )
 
 
 def _said_in(handle: IO[str]) -> str:

@@ -78,7 +78,7 @@ def announced(data: bytes, name: str) -> Announced:
             if version < _VARINTS:
                 _count(stream, version)
             vertices, triangles = _count(stream, version), _count(stream, version)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:  # a length of 2^63 bytes fits no integer of the system
         raise fail("bad-syntax", "the file's Draco data are damaged", name, seen=error) from error
     seen = f"{vertices:,} vertices, {triangles:,} triangles"
     if vertices > MAX_VERTICES or triangles > MAX_TRIANGLES:

@@ -140,10 +140,16 @@ def run(
             )
         result = _Run(workspace, config, catalogue, all_stages, options, chosen, selection, console).run()
     if shard is not None and result.exit_code != INTERRUPTED:
-        console.say(
-            f"Shard {shard} is over. When all {shard.count} are, run `mimicme run {shlex.quote(str(workspace.root))}` "
-            "once: it looks at everything and packs the release."
+        kept = workspace.overrides_but_consent
+        command = shlex.join(
+            ["mimicme", "run", str(workspace.root), *(word for one in kept for word in ("--set", one))]
         )
+        console.say(
+            f"Shard {shard} is over. When all {shard.count} are, run `{command}` once: it looks at everything and "
+            "packs the release."
+        )
+        if kept != workspace.overrides:
+            console.say("Give it what this one was given of consent and of the metadata, too.")
     return result
 
 
@@ -305,7 +311,7 @@ class _Run:
                     self._clean()
                 if log is not None:
                     log.close()
-                    with contextlib.suppress(OSError):  # it saves time alone
+                    with contextlib.suppress(OSError, OutputError):  # it saves time alone
                         self.plan.index.save()
                         self._take_over(self.workspace.checkpoint_index)
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import io
+import os
 import shutil
 from dataclasses import replace
 
@@ -10,6 +13,7 @@ import pytest
 from fake_runs import calls, go
 
 from mimicme.pipeline.errors import ConfigError, InputError, UsageError
+from mimicme.pipeline.items import Shard
 from mimicme.pipeline.run.progress import Console
 from mimicme.pipeline.run.run_types import RunOptions
 from mimicme.pipeline.run.runner import run
@@ -32,6 +36,24 @@ def test_only_its_own_half_written_files_are_removed(make, fake):
         path.write_text("")
     go(workspace, fake)
     assert [n for n in (*own, *others) if (workspace.root / n).exists()] == others
+
+
+@pytest.mark.parametrize("code", ["ENOSYS", "ENOLCK", "EOPNOTSUPP"])
+def test_a_file_system_without_locks(make, fake, monkeypatch, code):
+    """A run says what to do, and `status` does not take it for a run that is going on."""
+    workspace = make()
+    go(workspace, fake)
+
+    def flock(*_):
+        raise OSError(getattr(errno, code), os.strerror(getattr(errno, code)))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    for shard in (None, Shard(1, 2)):
+        with pytest.raises(UsageError, match="cannot be locked.*Mount its file system with locks"):
+            go(workspace, fake, shard=shard)
+    with pytest.raises(UsageError, match="cannot be locked"), workspace.template_lock():
+        pass
+    assert not workspace.running()
 
 
 def test_workspace_refuses_what_is_not_one(tmp_path, make, fake):

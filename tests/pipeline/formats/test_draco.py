@@ -193,3 +193,8 @@ def test_metadata_are_passed_over() -> None:
     )
     with pytest.raises(MeshFileError, match="cut short"):
         announced(data[:9] + b"\x00\x80" + varint(1 << 60), "a")
+    # a value whose length fits no integer of the system
+    longest = varint(1) + varint(0) + varint(1) + b"\x00" + varint((1 << 64) - 1)
+    with pytest.raises(MeshFileError) as caught:
+        announced(data[:9] + b"\x00\x80" + longest, "a")
+    assert caught.value.reason == "bad-syntax"

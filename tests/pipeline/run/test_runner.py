@@ -13,9 +13,10 @@ import pytest
 from fake_runs import GOOD, calls, digests, go, state
 
 from mimicme.pipeline.checkpoint import Checkpoint
-from mimicme.pipeline.errors import MimicmeError, UsageError
+from mimicme.pipeline.errors import MimicmeError, OutputError, UsageError
 from mimicme.pipeline.items import Shard
 from mimicme.pipeline.run import runner
+from mimicme.pipeline.run.checkpoint_index import CheckpointIndex
 from mimicme.pipeline.run.runner import _decisions
 from mimicme.pipeline.run.status import read_status
 from mimicme.pipeline.template import template_source_digest
@@ -447,6 +448,16 @@ def test_who_withdraws_while_a_run_begins_is_not_made_again(make, fake, monkeypa
     assert workspace.folders_of("S2", names) == []
     assert go(workspace, fake, shard=shard).counts("read") == (0, 2, 0, 0)
     assert workspace.folders_of("S2", names) == []
+
+
+def test_an_index_that_cannot_be_saved_costs_a_run_nothing(make, fake, monkeypatch):
+    """It saves time alone; a full disk must not hide what the run did."""
+
+    def full(self):
+        raise OutputError("there is no room")
+
+    monkeypatch.setattr(CheckpointIndex, "save", full)
+    assert go(make(), fake).code == 0
 
 
 def test_failing_release_is_recorded(make, fake):

@@ -230,6 +230,17 @@ def test_what_no_shard_does(make, fake, tmp_path):
     assert go(workspace, fake, stages=fake.WITH_CORPUS).counts("learn") == (4, 0, 0, 0)
 
 
+def test_the_run_that_a_shard_names_has_its_settings(make, fake):
+    """Without them it would make everything anew, with others."""
+    workspace = make()
+    sets = ["run.preset=fast", "paint.size=4", "captures.consent_missing=include"]
+    told = go(workspace, fake, shard=FIRST, sets=sets[:2]).err
+    command = f"mimicme run {workspace.root} --set run.preset=fast --set paint.size=4"
+    assert f"run `{command}` once" in told and "of consent" not in told
+    told = go(workspace, fake, shard=FIRST, sets=sets).err
+    assert f"run `{command}` once" in told and "what this one was given of consent" in told
+
+
 def test_a_dry_run_of_a_shard_writes_nothing(make, fake):
     workspace = make()
     result = go(workspace, fake, shard=FIRST, dry_run=True)
