@@ -402,12 +402,12 @@ class SequenceTracker:
             rest, start, annealing = self._with_ears_placed(rest, start, coarse_target, free, annealing)
         displacement = self._fitter.coarse(rest, coarse_target, start, annealing)
         rest, displacement = self._with_head_motion(rest, displacement)
-        lids = self._lids(rest, displacement)
+        lids = self._lids(rest, displacement, frame.detected)
         if lids.any():  # once more, without what holds them back
             displacement = lids + self._fitter.coarse(
                 rest + lids, coarse_target, displacement - lids, annealing[-LIDS_AGAIN:]
             )
-            lids = self._lids(rest, displacement)
+            lids = self._lids(rest, displacement, frame.detected)
         rest, displacement = rest + lids, displacement - lids
         skin = self._share(rest + displacement, target, None if before is None else before.skin)
         fit_target = replace(fit_target, skin=weights_of(skin))
@@ -468,10 +468,18 @@ class SequenceTracker:
         moved = transform(motion, rest)
         return moved, found - moved
 
-    def _lids(self, rest: Floats, displacement: Floats) -> Floats:
+    def _lids(self, rest: Floats, displacement: Floats, detected: Bools) -> Floats:
         """(V, 3) how far the skin of a closing eye's lids has moved from a rest shape (V, 3), the neutral's; 0 where
-        nothing closes; see lid_motion.py."""
-        if self._lid_motion is None:
+        nothing closes; see lid_motion.py.
+
+        A detector's points on lids are off by some millimetres, and by others from frame to frame.  What follows them
+        freely trembles so much more than the skull does that smoothing in time takes it for motion, and with it the
+        noise of the whole face: nothing follows them.
+
+        Args:
+            detected: (68,) True where a landmark was found by a detector.
+        """
+        if self._lid_motion is None or any(detected[GROUPS[eye]].any() for eye in EYES):
             return np.zeros_like(rest)
         return self._lid_motion.followed(rest, rest + displacement) - rest
 

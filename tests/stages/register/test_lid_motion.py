@@ -203,3 +203,20 @@ def test_a_wrong_landmark_of_a_lid_counts_in_full(dome, template, levels):
             tracker._lid_motion = None
         errors.append(tracker.register(replace(frame, landmarks=marks)).quality.landmark_error)
     assert errors[0] > 0.85 * errors[1]
+
+
+def test_nothing_follows_lids_that_a_detector_found(dome, template, levels):
+    """Its points tremble, and what follows them freely would tremble as much."""
+    frame = dome.frame(1, spacing=2.0)
+    marks = frame.landmarks.copy()
+    first = GROUPS["right_eye"].start
+    marks[[first + 1, first + 2]] = frame.landmarks[[first + 5, first + 4]] + [0, 0.5, 0]
+    frame = replace(frame, landmarks=marks, detected=np.ones(len(marks), bool))
+    shapes = []
+    for free in (True, False):
+        tracker = SequenceTracker(template, levels, replace(dome.SETTINGS, coarse_vertices=1500), None)
+        tracker.register(dome.frame(0, spacing=2.0))
+        if not free:
+            tracker._lid_motion = None
+        shapes.append(tracker.register(frame).vertices)
+    np.testing.assert_array_equal(*shapes)
