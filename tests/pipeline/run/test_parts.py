@@ -70,7 +70,8 @@ def test_parts_are_the_same_bytes_with_any_number_of_jobs(in_parts, fake):
     assert made[0] == made[1] == made[2]
 
 
-def test_progress_counts_the_frames_of_parts_once(in_parts, fake):
+def test_progress_counts_the_frames_of_parts_once(in_parts, fake, monkeypatch):
+    monkeypatch.setattr("mimicme.pipeline.run.runner.INTERVAL_S", 0.0)
     shown = []
 
     class Recorder(Console):
