@@ -44,7 +44,7 @@ def stacked(*options: Decorator) -> Decorator:
 def errors_as_sentences() -> Iterator[None]:
     """Errors raised on purpose become one sentence on standard error and an exit status."""
     from mimicme.pipeline.errors import CheckpointError, MimicmeError, ReleaseError
-    from mimicme.pipeline.memory import for_want_of_memory
+    from mimicme.pipeline.numerics.memory import for_want_of_memory
 
     try:
         yield
@@ -67,7 +67,7 @@ def errors_as_sentences() -> Iterator[None]:
 
 
 def _say_no_memory() -> NoReturn:
-    from mimicme.pipeline.memory import not_enough
+    from mimicme.pipeline.numerics.memory import not_enough
 
     said = not_enough()
     click.echo(f"mimicme: {said[:1].lower()}{said[1:]} What is done stays.", err=True)

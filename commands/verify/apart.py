@@ -22,7 +22,7 @@ from typing import IO
 from mimicme.commands.verify import Alias, Finding, verify
 from mimicme.commands.verify.finding import LEVELS, Level
 from mimicme.pipeline.errors import ReleaseError
-from mimicme.pipeline.memory import address_space_mb, ask_for, not_enough
+from mimicme.pipeline.numerics.memory import address_space_mb, ask_for, not_enough
 
 MEMORY_BYTES = 2 << 30
 """On top of what the program itself takes; one texture of 8192 takes one when it is decoded."""

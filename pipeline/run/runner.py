@@ -23,7 +23,7 @@ from mimicme.pipeline.config import Config
 from mimicme.pipeline.corpus import Corpus
 from mimicme.pipeline.errors import CheckpointError, MimicmeError, OutputError, UsageError, listed
 from mimicme.pipeline.items import Item, Sequence
-from mimicme.pipeline.memory import hold_blas_buffers
+from mimicme.pipeline.numerics.memory import hold_blas_buffers
 from mimicme.pipeline.run.backends import make_pool
 from mimicme.pipeline.run.checkpoint_index import TALLY, Failure
 from mimicme.pipeline.run.dryrun import DryRun

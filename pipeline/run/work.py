@@ -14,7 +14,7 @@ from typing import Any
 from mimicme.pipeline.checkpoint import without_damage, writing
 from mimicme.pipeline.errors import MimicmeError, ShortageError, UsageError
 from mimicme.pipeline.items import Item
-from mimicme.pipeline.memory import for_want_of_memory, hold_blas_buffers, not_enough
+from mimicme.pipeline.numerics.memory import for_want_of_memory, hold_blas_buffers, not_enough
 from mimicme.pipeline.review import left_out
 from mimicme.pipeline.run.checkpoint_index import IndexEntry, read_entry
 from mimicme.pipeline.stage import Stage, Task

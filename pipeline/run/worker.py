@@ -23,7 +23,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from mimicme.pipeline.memory import for_want_of_memory, not_enough
+from mimicme.pipeline.numerics.memory import for_want_of_memory, not_enough
 
 GROWTH_VARIABLE = "LOKY_MAX_MEMORY_LEAK_SIZE"
 """Bytes by which a worker may grow after its first job; one that grew by more ends between two jobs, and another takes

@@ -34,7 +34,7 @@ from mimicme.pipeline.captures.metadata import SubjectTable
 from mimicme.pipeline.checkpoint import DAMAGE, Checkpoint, FrameStatus, joined_codes, without_damage
 from mimicme.pipeline.errors import CheckpointError, ConfigError, OutputError, ReleaseError, UsageError
 from mimicme.pipeline.items import Captures
-from mimicme.pipeline.memory import ask_for
+from mimicme.pipeline.numerics.memory import ask_for
 from mimicme.pipeline.release import digest, guard, layout, shards
 from mimicme.pipeline.release.encoding import ENCODINGS, OutOfReachError
 from mimicme.pipeline.release.layout import OK, REJECTED

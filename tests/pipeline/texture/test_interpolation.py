@@ -7,7 +7,7 @@ import pytest
 
 from mimicme.pipeline.geometry.mesh import Mesh
 from mimicme.pipeline.template import Template
-from mimicme.pipeline.texture import interpolation, sampling
+from mimicme.pipeline.texture import sampling
 from mimicme.pipeline.texture.baking import TextureOptions, bake_source, open_source
 from mimicme.pipeline.texture.correspondence import SMALL_MM, Target
 from mimicme.pipeline.texture.interpolation import VertexPlaces
@@ -63,7 +63,8 @@ def places(shape: Template, mesh: Mesh, image: np.ndarray) -> VertexPlaces:
 
 def baked(shape: Template, mesh: Mesh, image: np.ndarray, monkeypatch, rays: bool):
     if rays:
-        monkeypatch.setattr(interpolation, "plain_triangles", lambda *given: given[-1].fill(False))
+        plain = "mimicme.pipeline.texture.triangle_loops.plain_triangles"
+        monkeypatch.setattr(plain, lambda *given: given[-1].fill(False))
     return bake_source(open_source(mesh, image, OPTIONS), shape.vertices, shape, OPTIONS)
 
 

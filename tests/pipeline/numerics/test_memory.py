@@ -7,14 +7,14 @@ import sys
 
 import pytest
 
-from mimicme.pipeline import memory
 from mimicme.pipeline.errors import InputError, no_memory_in
+from mimicme.pipeline.numerics import memory
 
 pytest.importorskip("resource")
 
 LIMITED = """
 import resource, sys
-from mimicme.pipeline import memory
+from mimicme.pipeline.numerics import memory
 import numpy as np, scipy.linalg.blas, h5py
 with open("/proc/self/statm") as statm:
     own = int(statm.read().split()[0]) * resource.getpagesize()
