@@ -913,7 +913,7 @@ def adopt_command(
 ) -> None:
     """Meshes that are registered already as a release, for models and experiments."""
     from mimicme.commands.adopt import adopt
-    from mimicme.pipeline.captures.metadata import ConsentRules
+    from mimicme.pipeline.captures.consent import ConsentRules
     from mimicme.pipeline.run.progress import Console
 
     rules = ConsentRules(consent_yes, consent_missing, not_same)

@@ -24,8 +24,9 @@ from numpy.typing import NDArray
 from mimicme.pipeline.arrays import Bools, Floats, Ints, Longs
 from mimicme.pipeline.captures.bu_names import people
 from mimicme.pipeline.captures.catalogue import Catalogue, build
+from mimicme.pipeline.captures.consent import ConsentRules
 from mimicme.pipeline.captures.expressions import read_mapping
-from mimicme.pipeline.captures.metadata import ConsentRules, SubjectTable, read_subjects
+from mimicme.pipeline.captures.metadata import SubjectTable, read_subjects
 from mimicme.pipeline.errors import FrameRejected, InputError, UsageError, listed
 from mimicme.pipeline.formats.meshio import read_mesh
 from mimicme.pipeline.geometry.mesh import transform

@@ -274,7 +274,7 @@ class Workspace:
 
     def _advised(self, subject: str, why: str) -> str:
         """A sentence on who is left out, with what that means and what can be done."""
-        from mimicme.pipeline.captures.metadata import UNCLEAR
+        from mimicme.pipeline.captures.consent import UNCLEAR
 
         made = any(path.is_dir() for path in self.root.glob(f"*/{glob.escape(safe_name(subject))}"))
         before = (
@@ -296,7 +296,8 @@ class Workspace:
         return self._matched(found.captured).with_names(bu_names.people(found.sequences))
 
     def _matched(self, captured: Iterable[str]) -> SubjectTable:
-        from mimicme.pipeline.captures.metadata import ConsentRules, SubjectTable, read_subjects
+        from mimicme.pipeline.captures.consent import ConsentRules
+        from mimicme.pipeline.captures.metadata import SubjectTable, read_subjects
 
         file, captures = self._own.metadata.file, self._own.captures
         if self._table is None:  # read once, so that who is left out and what is said of the others agree

@@ -26,7 +26,7 @@ from mimicme.commands.model.sparse import SparseSettings, sparse_components
 from mimicme.commands.model.symmetry import Mirror
 from mimicme.commands.model.texture import fit_texture
 from mimicme.pipeline.arrays import Floats, Singles
-from mimicme.pipeline.captures.metadata import is_refusal
+from mimicme.pipeline.captures.consent import is_refusal
 from mimicme.pipeline.errors import UsageError
 from mimicme.pipeline.geometry.mesh import vertex_areas
 from mimicme.pipeline.model_file import Blendshapes, FaceModel, pruned_table, subject_table, write_model

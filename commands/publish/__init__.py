@@ -26,9 +26,10 @@ from mimicme.commands.publish.copying import Subject, contents_of, publish_relea
 from mimicme.commands.publish.facts import Facts
 from mimicme.commands.publish.pages import DEMOGRAPHY, config_of, write_pages
 from mimicme.commands.publish.texts import Title
+from mimicme.pipeline.captures.consent import ConsentRules
 from mimicme.pipeline.captures.expressions import LABELS
 from mimicme.pipeline.captures.layouts import safe_name
-from mimicme.pipeline.captures.metadata import UNKNOWN, ConsentRules
+from mimicme.pipeline.captures.metadata import UNKNOWN
 from mimicme.pipeline.errors import OutputError, UsageError, listed
 from mimicme.pipeline.privacy.names_in import names_in
 from mimicme.pipeline.privacy.pseudonyms import (

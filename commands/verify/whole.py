@@ -16,7 +16,8 @@ from mimicme.commands.verify.datasets import check_chunks, check_field, check_fi
 from mimicme.commands.verify.finding import Finding, first_line, named
 from mimicme.commands.verify.sequence import Shape
 from mimicme.commands.verify.tree import check_room
-from mimicme.pipeline.captures.metadata import UNKNOWN, is_refusal
+from mimicme.pipeline.captures.consent import is_refusal
+from mimicme.pipeline.captures.metadata import UNKNOWN
 from mimicme.pipeline.release import digest, guard, layout, shards
 
 ENTRIES = ("template", "subjects", *layout.INDEXES, *shards.TABLES)

@@ -11,11 +11,11 @@ import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
 
-from mimicme.pipeline.captures import consent_columns, who
+from mimicme.pipeline.captures import consent, consent_columns, who
 from mimicme.pipeline.captures import table as tables
 from mimicme.pipeline.captures.ages import age_of
+from mimicme.pipeline.captures.consent import ConsentRules
 from mimicme.pipeline.captures.layouts import safe_name
 from mimicme.pipeline.captures.xlsx import UNCOMPUTED
 from mimicme.pipeline.errors import ConfigError, InputError, listed
@@ -68,71 +68,12 @@ _PERSONAL_WORDS = frozenset(
 )
 _PERSONAL_NAMES = frozenset({"date_of_birth", "birth_date", "national_id", "social_security", "id_number"})
 
-# in the order in which a message lists them
-_REFUSED = (
-    *("no", "n", "false", "0", "not", "none", "withdrawn", "withdrew", "withdraw", "withdrawal"),
-    *("refused", "refuses", "denied", "declined", "revoked", "expired", "pending"),
-)
-# these refuse wherever they stand: `full withdrawal`, `given 2019, revoked 2023`
-_REFUSED_ANYWHERE = frozenset(w for w in _REFUSED if len(w) > 1)
-_GIVEN = ("yes", "y", "true", "1", "given", "granted", "signed", "full")
-_WITH_A_YES = frozenset(
-    ["on", "form", "version", "consent", "written", "informed", "date", "dated"]
-    + ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
-    + ["january", "february", "march", "april", "june", "july"]
-    + ["august", "september", "october", "november", "december"]
-)
 # columns in which somebody may have written that a person withdrew
 _REMARKS = frozenset(
     ["status", "state", "remark", "remarks", "comment", "comments", "note", "notes", "reason"]
     + ["bemerkung", "bemerkungen", "kommentar", "anmerkung", "anmerkungen", "remarque", "remarques"]
 )
 _MOST_SENTENCES = 10  # about single subjects; more are said in one
-
-
-@dataclass(frozen=True)
-class ConsentRules:
-    """What lets a subject in.
-
-    Attributes:
-        yes: consents that are a yes besides `_GIVEN`: a word, which may stand with a date, or a whole cell.
-        missing: whether a subject is left out (`exclude`) or worked on (`include`) that has an empty consent, or no
-            row, in a table with a column `consent`.
-        not_same: pairs of a row and a folder that are two persons, however alike they are spelled.
-    """
-
-    yes: tuple[str, ...] = ()
-    missing: Literal["exclude", "include"] = "exclude"
-    not_same: tuple[tuple[str, str], ...] = ()
-
-    def __post_init__(self) -> None:
-        for word in self.yes:
-            if not re.search(r"\w", word) or word.casefold().strip() in _REFUSED:
-                raise ConfigError(
-                    "this cannot be a yes",
-                    where="captures.consent_yes",
-                    seen=repr(word),
-                    expected="a word, or a whole cell, of the table's column `consent`",
-                )
-
-    def is_yes(self, consent: str) -> bool:
-        """Whether a cell is nothing but a yes: words of consent, dates and what stands with them.
-
-        Whatever else it holds might take the yes back: `yes - opted out`, `signed; rescinded`, `yes?`.
-        """
-        own = {word.casefold().strip() for word in self.yes}
-        text = consent.casefold().strip()
-        if text in own:
-            return True
-        words = re.findall(r"\w+", text)
-        given = {*_GIVEN, *own}
-        return (
-            bool(words)
-            and text[0].isalnum()
-            and words[0] in given
-            and all(w in given or w in _WITH_A_YES or (w.isdecimal() and w != "0") for w in words[1:])
-            and re.fullmatch(r"[\w\s.,:;/()-]*", text) is not None
-        )
 
 
 @dataclass(frozen=True)
@@ -335,103 +276,156 @@ def parse_subjects(
     rules, columns = rules or ConsentRules(), columns or {}
     messages: list[str] = []
     numbered = tables.parse(data, name, _WHAT, lambda cells: _is_head(cells, columns), messages)
-    header = _columns(numbered[0][1], name, columns, messages)
-    at = header.index("subject")
+    written = numbered[0][1]
+    header = _columns(written, name, columns, messages)
     personal = [c for c in header if _is_personal(c)]
     if personal:
         messages.append(f"{name}: {', '.join(personal)} can identify a person and will not enter a release.")
-    keep = [(i, c) for i, c in enumerate(header) if i != at and c and c not in personal]
-
-    doubtful = [
-        (i, c) for i, c in enumerate(header) if c != "consent" and consent_columns.speaks_of_consent(c)
-    ]
-    remarks = [
-        (i, plain)
-        for i, plain in enumerate(map(_plain, numbered[0][1][: len(header)]))
-        if plain in _REMARKS and header[i] != "consent"
-    ]
-
-    rows: dict[str, dict[str, str | int | float]] = {}
-    line_of: dict[str, list[int]] = {}
-    excluded: dict[str, str] = {}
-    unclear: list[str] = []
-    unclear_beside: dict[str, list[str]] = {}
-    ages: dict[str, list[str]] = {}
+    rows = _Rows(name, header, written, rules)
     for line, cells in numbered[1:]:
-        if not any(cells):
-            continue
-        if any(cells[len(header) :]):
+        if any(cells):
+            rows.add(line, cells)
+    rows.check_each_stands_once()
+    return SubjectTable(rows.values, rows.columns, rows.excluded, (*messages, *rows.messages()), rules=rules)
+
+
+class _Rows:
+    """What the rows of a table say, added one by one.
+
+    Attributes:
+        values: by subject, its values by column.
+        columns: those that are kept, without `subject`.
+        excluded: as of `SubjectTable`.
+    """
+
+    def __init__(self, name: str, header: list[str], written: list[str], rules: ConsentRules) -> None:
+        """Begin with none.
+
+        Args:
+            header: the columns' names here.
+            written: the cells of the header.
+        """
+        self.name, self.header, self.rules = name, header, rules
+        self.subject_at = header.index("subject")
+        self.kept = [
+            (i, c) for i, c in enumerate(header) if i != self.subject_at and c and not _is_personal(c)
+        ]
+        self.columns = tuple(c for _, c in self.kept)
+        self.beside_consent = [
+            (i, c) for i, c in enumerate(header) if c != "consent" and consent_columns.speaks_of_consent(c)
+        ]
+        self.remarks = [
+            (i, plain)
+            for i, plain in enumerate(map(_plain, written[: len(header)]))
+            if plain in _REMARKS and header[i] != "consent"
+        ]
+        self.values: dict[str, dict[str, str | int | float]] = {}
+        self.excluded: dict[str, str] = {}
+        self._lines: dict[str, list[int]] = {}
+        self._unclear: list[str] = []
+        self._unclear_beside: dict[str, list[str]] = {}
+        self._ages: dict[str, list[str]] = {}
+
+    def add(self, line: int, cells: list[str]) -> None:
+        """Read one row.
+
+        Raises:
+            InputError: it is longer than the header, or names no subject.
+        """
+        if any(cells[len(self.header) :]):
             raise InputError(
                 f"line {line} has more cells than the header",
-                where=name,
+                where=self.name,
                 seen=len(cells),
-                expected=len(header),
+                expected=len(self.header),
                 todo="Put cells that hold the delimiter into double quotes.",
             )
-        cells += [""] * (len(header) - len(cells))
-        if cells[at] in ("", UNCOMPUTED):
-            raise InputError(f"line {line} names no subject", where=name, seen=cells[at] or None)
-        subject = safe_name(cells[at])
-        line_of.setdefault(subject, []).append(line)
+        cells = cells + [""] * (len(self.header) - len(cells))
+        called = cells[self.subject_at]
+        if called in ("", UNCOMPUTED):
+            raise InputError(f"line {line} names no subject", where=self.name, seen=called or None)
+        subject = safe_name(called)
+        self._lines.setdefault(subject, []).append(line)
+        self.values[subject] = self._row(subject, line, cells)
+        said = str(self.values[subject].get("consent", ""))
+        why = consent.kept_out(said, "consent" in self.header, self.rules)
+        if why:
+            self.excluded[subject] = f"Subject '{subject}' is left out: its consent {why} (line {line})."
+            if why.endswith(consent.UNCLEAR):
+                self._unclear.append(subject)
+        elif column_and_cell := self._taken_back(subject, cells):
+            column, cell = column_and_cell
+            told = "keeps it out" if _is_personal(column) else f"is '{cell}'"
+            self.excluded[subject] = f"Subject '{subject}' is left out: its {column} {told} (line {line})."
+
+    def _row(self, subject: str, line: int, cells: list[str]) -> dict[str, str | int | float]:
+        """The values of a row by column, missing ones left out."""
         row: dict[str, str | int | float] = {}
-        for i, column in keep:
+        for i, column in self.kept:
             if not cells[i] or (cells[i] == UNCOMPUTED and column != "consent"):
                 continue
             if column != "age":
                 row[column] = cells[i]
                 continue
             age, remark = age_of(cells[i])
-            ages.setdefault(remark, []).append(f"{subject} (line {line})")
+            self._ages.setdefault(remark, []).append(f"{subject} (line {line})")
             if age is not None:
                 row[column] = age
-        rows[subject] = row
-        why = _kept_out(str(row.get("consent", "")), "consent" in header, rules)
-        if why:
-            excluded[subject] = f"Subject '{subject}' is left out: its consent {why} (line {line})."
-        else:
-            takes_back = [
-                (i, c)
-                for i, c in doubtful
-                if not consent_columns.leaves_consent(c, cells[i], rules.is_yes(cells[i]))
-            ]
-            for i, column in takes_back:
-                clear = rules.is_yes(cells[i]) or is_refusal(cells[i]) or consent_columns.is_date(cells[i])
-                if not clear:
-                    unclear_beside.setdefault(column, []).append(subject)
-            takes_back += [
-                (i, column)
-                for i, column in remarks
-                if consent_columns.tells_of_withdrawal(cells[i])
-                or (column == "status" and consent_columns.is_word_of_refusal(cells[i], _REFUSED_ANYWHERE))
-            ]
-            if takes_back:
-                i, column = takes_back[0]
-                said = "keeps it out" if column in personal else f"is '{cells[i]}'"
-                excluded[subject] = f"Subject '{subject}' is left out: its {column} {said} (line {line})."
-        if why.endswith(UNCLEAR):
-            unclear.append(subject)
-    twice = {s: n for s, n in line_of.items() if len(n) > 1}
-    if twice:
-        seen = "; ".join(f"'{s}' in lines {', '.join(map(str, n))}" for s, n in list(twice.items())[:5])
-        raise InputError("a subject has more than one row", where=name, seen=seen, todo="Keep one row each.")
-    if unclear:
-        messages.append(
-            f"{name}: the consent of {listed(unclear)} is not understood and keeps them out. These, "
-            f"alone or with a date, let a subject in: {', '.join(_GIVEN)}; these keep it out: {', '.join(_REFUSED)}. "
-            "A word that is a no needs nothing more. "
-            'If one is a yes, write it into the settings, [captures] consent_yes = ["..."], or correct the table.'
-        )
-    messages += [
-        f"{name}: the column `{column}` speaks of consent; what it says of {listed(those)} is not understood and "
-        f"keeps them out. Only {consent_columns.what_leaves_consent(column)} leaves a consent as it is. If the column "
-        "says nothing of who consents, rename it."
-        for column, those in unclear_beside.items()
-    ]
-    messages += [f"{name}: {remark}: {listed(those, 5)}." for remark, those in ages.items() if remark]
-    messages += [
-        f"{name}: {said}" for column in ("gender", "ethnicity", "split") for said in _spellings(rows, column)
-    ]
-    return SubjectTable(rows, tuple(c for _, c in keep), excluded, tuple(messages), rules=rules)
+        return row
+
+    def _taken_back(self, subject: str, cells: list[str]) -> tuple[str, str] | None:
+        """The first column that takes a row's consent back, and its cell."""
+        found = []
+        for i, column in self.beside_consent:
+            is_yes = self.rules.is_yes(cells[i])
+            if consent_columns.leaves_consent(column, cells[i], is_yes):
+                continue
+            found.append((column, cells[i]))
+            if not (is_yes or consent.is_refusal(cells[i]) or consent_columns.is_date(cells[i])):
+                self._unclear_beside.setdefault(column, []).append(subject)
+        for i, column in self.remarks:
+            refuses = consent_columns.is_word_of_refusal(cells[i], consent.REFUSED_ANYWHERE)
+            if consent_columns.tells_of_withdrawal(cells[i]) or (column == "status" and refuses):
+                found.append((column, cells[i]))
+        return found[0] if found else None
+
+    def check_each_stands_once(self) -> None:
+        """Refuse a table that says two things of one person.
+
+        Raises:
+            InputError: a subject has more than one row.
+        """
+        twice = {subject: lines for subject, lines in self._lines.items() if len(lines) > 1}
+        if twice:
+            seen = "; ".join(
+                f"'{subject}' in lines {', '.join(map(str, lines))}"
+                for subject, lines in list(twice.items())[:5]
+            )
+            raise InputError(
+                "a subject has more than one row", where=self.name, seen=seen, todo="Keep one row each."
+            )
+
+    def messages(self) -> list[str]:
+        """What a user should know of the rows together."""
+        said: list[str] = []
+        if self._unclear:
+            said.append(
+                f"the consent of {listed(self._unclear)} is not understood and keeps them out. These, alone or with a "
+                f"date, let a subject in: {', '.join(consent.GIVEN)}; these keep it out: "
+                f"{', '.join(consent.REFUSED)}. A word that is a no needs nothing more. "
+                'If one is a yes, write it into the settings, [captures] consent_yes = ["..."], or correct the table.'
+            )
+        said += [
+            f"the column `{column}` speaks of consent; what it says of {listed(those)} is not understood and keeps "
+            f"them out. Only {consent_columns.what_leaves_consent(column)} leaves a consent as it is. If the column "
+            "says nothing of who consents, rename it."
+            for column, those in self._unclear_beside.items()
+        ]
+        said += [f"{remark}: {listed(those, 5)}." for remark, those in self._ages.items() if remark]
+        said += [
+            words for column in ("gender", "ethnicity", "split") for words in _spellings(self.values, column)
+        ]
+        return [f"{self.name}: {sentence}" for sentence in said]
 
 
 def _spellings(rows: Mapping[str, Mapping[str, object]], column: str) -> list[str]:
@@ -457,28 +451,6 @@ def _meant(column: str, word: str) -> str:
     key = " ".join(re.findall(r"\w+", word.casefold().replace("_", " ")))
     same = next((words for words in _SAME_WORDS if column == "gender" and key in words), (key,))
     return same[0]
-
-
-UNCLEAR = "is not understood"
-
-
-def _kept_out(consent: str, has_column: bool, rules: ConsentRules) -> str:
-    """Why a consent keeps its subject out, after `its consent ...`; empty: it does not."""
-    if not consent:
-        return "is empty" if has_column and rules.missing == "exclude" else ""
-    if rules.is_yes(consent):
-        return ""
-    return f"is '{consent}'" if is_refusal(consent) else f"'{consent}' {UNCLEAR}"
-
-
-def is_refusal(consent: str) -> bool:
-    """Whether a consent is a refusal: `no`, `withdrawn 2024-05-01`, `not given`, `given 2019, revoked 2023`."""
-    words = re.findall(r"[a-z]+", consent.lower())
-    return _first_word(consent) in _REFUSED or not _REFUSED_ANYWHERE.isdisjoint(words)
-
-
-def _first_word(text: str) -> str:
-    return (re.findall(r"\w+", text.casefold()) or [""])[0]
 
 
 def _plain(cell: str) -> str:
@@ -512,41 +484,15 @@ def _columns(cells: list[str], name: str, columns: Mapping[str, str], messages: 
     """
     written = [_plain(c) for c in cells]
     header = written.copy()
-    given: dict[int, str] = {}
 
     def read_as(at: int, column: str) -> None:
         messages.append(f"{name}: the column '{cells[at].strip()}' is read as `{column}`.")
         header[at] = column
 
-    for column, called in columns.items():
-        if column not in ("subject", *COLUMNS):
-            raise ConfigError(
-                f"the metadata has no `{column}`", where="columns", expected=f"subject, {', '.join(COLUMNS)}"
-            )
-        at = next((k for k, c in enumerate(cells) if c.strip() == called.strip()), -1)
-        at = at if at >= 0 else next((k for k, c in enumerate(written) if c and c == _plain(called)), -1)
-        if at < 0:
-            raise InputError(
-                f"the metadata table has no column '{called}' for `{column}`",
-                where=name,
-                seen=listed((c.strip() for c in cells), 20),
-                todo="Correct `columns` in [metadata] (--column).",
-            )
-        if at in given:
-            raise ConfigError(
-                f"the column '{called}' cannot be both `{given[at]}` and `{column}`",
-                where="columns",
-                todo="Correct `columns` in [metadata] (--column).",
-            )
-        given[at] = column
-        _check_consent(written[at], column, called)
-        if _is_personal(written[at]):
-            if column != "subject":
-                raise InputError(
-                    f"the column '{called}' can identify a person and cannot be `{column}`", where=name
-                )
+    for column, at in _named_columns(cells, written, name, columns).items():
+        if column == "subject" and _is_personal(written[at]):
             messages.append(
-                f"{name}: the column '{called}' can identify a person; as `subject` it enters a release."
+                f"{name}: the column '{columns[column]}' can identify a person; as `subject` it enters a release."
             )
         read_as(at, column)
     if "subject" not in header:
@@ -563,28 +509,76 @@ def _columns(cells: list[str], name: str, columns: Mapping[str, str], messages: 
         other = next((c for c in usual if c in header), None)
         if other is not None and new not in header:
             read_as(header.index(other), new)
-    if "consent" not in header:
-        named = [c for c in header if consent_columns.is_consent(c)]
-        like = [
-            c
-            for c in header
-            if consent_columns.speaks_of_consent(c) and not consent_columns.is_of_refusals(c)
-        ]
-        if len(named) != 1 and like:
-            raise InputError(
-                "which column says who consents?",
-                where=name,
-                seen=", ".join(like),
-                expected="one column `consent`",
-                todo="Name the column: --column consent=COLUMN, or `columns` in [metadata]. If none of them does, "
-                "rename them.",
-            )
-        if named:
-            read_as(header.index(named[0]), "consent")
+    if "consent" not in header and (consents := _consent_column(header, name)) is not None:
+        read_as(header.index(consents), "consent")
     twice = sorted({c for c in header if c and header.count(c) > 1})
     if twice:
         raise InputError("a column appears more than once", where=name, seen=", ".join(twice))
     return header
+
+
+def _named_columns(
+    cells: list[str], written: list[str], name: str, columns: Mapping[str, str]
+) -> dict[str, int]:
+    """Where the columns stand that a user has named, by their names here.
+
+    Args:
+        written: the cells, without what is no letter or digit.
+
+    Raises:
+        InputError: the table has no such column, or it can identify a person.
+        ConfigError: a name that is none, one column twice, or a column of consent that is taken away.
+    """
+    todo = "Correct `columns` in [metadata] (--column)."
+    found: dict[str, int] = {}
+    for column, called in columns.items():
+        if column not in ("subject", *COLUMNS):
+            raise ConfigError(
+                f"the metadata has no `{column}`", where="columns", expected=f"subject, {', '.join(COLUMNS)}"
+            )
+        at = next((k for k, c in enumerate(cells) if c.strip() == called.strip()), -1)
+        at = at if at >= 0 else next((k for k, c in enumerate(written) if c and c == _plain(called)), -1)
+        if at < 0:
+            raise InputError(
+                f"the metadata table has no column '{called}' for `{column}`",
+                where=name,
+                seen=listed((c.strip() for c in cells), 20),
+                todo=todo,
+            )
+        other = next((c for c, place in found.items() if place == at), None)
+        if other is not None:
+            raise ConfigError(
+                f"the column '{called}' cannot be both `{other}` and `{column}`", where="columns", todo=todo
+            )
+        _check_consent(written[at], column, called)
+        if _is_personal(written[at]) and column != "subject":
+            raise InputError(
+                f"the column '{called}' can identify a person and cannot be `{column}`", where=name
+            )
+        found[column] = at
+    return found
+
+
+def _consent_column(header: list[str], name: str) -> str | None:
+    """The column that a table without `consent` has for it; none where no column speaks of consent.
+
+    Raises:
+        InputError: several may be it, or one of which it is not plain.
+    """
+    named = [c for c in header if consent_columns.is_consent(c)]
+    like = [
+        c for c in header if consent_columns.speaks_of_consent(c) and not consent_columns.is_of_refusals(c)
+    ]
+    if len(named) != 1 and like:
+        raise InputError(
+            "which column says who consents?",
+            where=name,
+            seen=", ".join(like),
+            expected="one column `consent`",
+            todo="Name the column: --column consent=COLUMN, or `columns` in [metadata]. If none of them does, "
+            "rename them.",
+        )
+    return named[0] if named else None
 
 
 def _check_consent(column: str, name: str, called: str) -> None:

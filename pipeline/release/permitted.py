@@ -16,7 +16,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mimicme.pipeline.captures.metadata import UNKNOWN, ConsentRules
+from mimicme.pipeline.captures.consent import ConsentRules
+from mimicme.pipeline.captures.metadata import UNKNOWN
 from mimicme.pipeline.errors import UsageError
 
 RESEARCH = "research"

@@ -26,7 +26,8 @@ from mimicme.commands.publish.splits import NAMES, age_band, assign, shares_of, 
 from mimicme.commands.publish.texts import Title
 from mimicme.commands.verify import has_errors, verify
 from mimicme.commands.withdraw import withdraw
-from mimicme.pipeline.captures.metadata import ConsentRules, parse_subjects
+from mimicme.pipeline.captures.consent import ConsentRules
+from mimicme.pipeline.captures.metadata import parse_subjects
 from mimicme.pipeline.errors import MimicmeError, UsageError
 from mimicme.pipeline.items import Item
 from mimicme.pipeline.privacy.pseudonyms import pseudonyms, read_ledger, sequence_names

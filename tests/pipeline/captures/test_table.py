@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from mimicme.pipeline.captures.metadata import ConsentRules, parse_subjects
+from mimicme.pipeline.captures.consent import ConsentRules
+from mimicme.pipeline.captures.metadata import parse_subjects
 from mimicme.pipeline.captures.table import parse
 from mimicme.pipeline.errors import InputError
 

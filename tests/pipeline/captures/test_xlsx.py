@@ -11,8 +11,9 @@ import pytest
 from openpyxl import Workbook
 
 from mimicme.pipeline.captures import xlsx
+from mimicme.pipeline.captures.consent import ConsentRules
 from mimicme.pipeline.captures.expressions import read_mapping
-from mimicme.pipeline.captures.metadata import ConsentRules, parse_subjects
+from mimicme.pipeline.captures.metadata import parse_subjects
 from mimicme.pipeline.errors import InputError, MissingDependencyError
 
 ROWS = [

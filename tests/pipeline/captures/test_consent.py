@@ -1,0 +1,95 @@
+"""What a cell says of consent: a yes and nothing else lets somebody in."""
+
+from __future__ import annotations
+
+import pytest
+
+from mimicme.pipeline.captures.consent import ConsentRules
+from mimicme.pipeline.captures.metadata import parse_subjects
+from mimicme.pipeline.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    "word", ["no", "No", "N", "0", "false", "withdrawn 2024-05-01", "WITHDRAWN", "not given"]
+)
+def test_refusals_are_excluded(word: str) -> None:
+    table = parse_subjects(f"subject,consent\nS1,{word}\nS2,yes\n".encode())
+    assert list(table.excluded) == ["S1"]
+    assert "line 2" in table.excluded["S1"]
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["yes", "Y", "given", "signed 2024-01-01", "1", "full", "Yes.", "given on 3 May 2024", "signed (form 2)"],
+)
+def test_a_yes_lets_the_subject_in(word: str) -> None:
+    table = parse_subjects(f"subject,consent\nS1,{word}\n".encode())
+    assert not table.excluded and not table.messages
+
+
+@pytest.mark.parametrize(
+    "word", ["full withdrawal", "given 2019, revoked 2023", "yes - no longer", "agreed: no", "\u200bno"]
+)
+def test_a_refusal_counts_wherever_it_stands(word: str) -> None:
+    assert list(parse_subjects(f'subject,consent\nS1,"{word}"\n'.encode()).excluded) == ["S1"]
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "nein",
+        "maybe",
+        "2024-01-01",
+        "да",
+        "research only",
+        "nominal",
+        "yes - opted out",
+        "signed; rescinded",
+        "given 2019 cancelled 2023",
+        "given Widerruf 2023",
+        "yes (expires 2020)",
+        "y/n",
+        "Y (N)",
+        "1 -> 0",
+        "yes?",
+        "-1",
+        "отказ; signed 2019",
+        "撤回 1",
+        "❌ yes",
+        "1 0",
+    ],
+)
+def test_a_consent_that_is_not_understood_keeps_the_subject_out(word: str) -> None:
+    data = f"subject,consent\nS1,yes\nS2,{word}\nS3,{word}\nS4,no\n".encode()
+    table = parse_subjects(data)
+    assert list(table.excluded) == ["S2", "S3", "S4"]
+    assert f"its consent '{word}' is not understood (line 3)" in table.excluded["S2"]
+    (words,) = table.messages
+    assert "the consent of S2, S3 is not understood and keeps them out." in words and "consent_yes" in words
+    assert "A word that is a no needs nothing more." in words
+    let_in, keep_out = words.split(";")
+    assert let_in.endswith("let a subject in: yes, y, true, 1, given, granted, signed, full")
+    for refusal in ("no", "false", "withdrawn", "revoked", "pending"):
+        assert f" {refusal}," in keep_out or f" {refusal}." in keep_out
+    said_to_be_a_yes = parse_subjects(data, rules=ConsentRules(yes=(word,)))
+    assert list(said_to_be_a_yes.excluded) == ["S4"] and not said_to_be_a_yes.messages
+
+
+def test_a_word_that_sounds_like_a_refusal_is_one_until_it_is_said_to_be_a_yes() -> None:
+    data = b"subject,consent\nS1,n/a\n"
+    assert list(parse_subjects(data).excluded) == ["S1"]
+    assert not parse_subjects(data, rules=ConsentRules(yes=("n/a",))).excluded
+
+
+def test_a_word_that_is_a_yes_counts_first_or_whole() -> None:
+    rules = ConsentRules(yes=("JA", "no restrictions"))
+    data = (
+        b"subject,consent\nA,ja 2024\nB,no restrictions\nC,no\nD,jawohl\nE,ja - widerrufen\nF,ja withdrawn\n"
+    )
+    assert list(parse_subjects(data, rules=rules).excluded) == ["C", "D", "E", "F"]
+
+
+@pytest.mark.parametrize("word", ["", " ", "no", "Withdrawn", "?"])
+def test_a_refusal_cannot_be_said_to_be_a_yes(word: str) -> None:
+    with pytest.raises(ConfigError, match="cannot be a yes"):
+        ConsentRules(yes=(word,))
