@@ -48,7 +48,8 @@ limit_threads()
 def main() -> None:
     """Raw 4D face captures to a registered, textured, verified database.
 
-    Exit status: 0 every frame ok; 1 some frames failed or were rejected; 2 wrong use; 130 interrupted.
+    Exit status: 0 every frame ok; 1 some frames failed or were rejected; 2 wrong use, or a disk is full or fails; 130
+    interrupted.
     """
     silence_warnings()
 
@@ -148,7 +149,7 @@ def _run(
     said: list[str] = []
     console = Console(out=said.append) if quiet else Console.standard(click.echo)
     result = run(opened, RunOptions(**options), STAGES, console)
-    if quiet and (result.exit_code or options["dry_run"]):
+    if quiet and (not result.all_ok or options["dry_run"]):
         click.echo("\n".join(said))
     if quiet and not opened.sequences():  # what nobody is in has no frame that is not ok
         for message in opened.catalogue().messages:

@@ -168,7 +168,8 @@ def run(frames: int, jobs: int | None, build: Path, work: Path, say: Say) -> Rec
         "wall_s": wall_s,
         "cpu_s": found.cpu_s,
         "exit_code": code,
-        "rejected": stages[-1]["frames_rejected"],
+        # of each stage, with what those before it rejected: the release counts a frame without a texture as good
+        "rejected": {s["stage"]: s["frames_rejected"] for s in stages if s["frames_rejected"]},
         "slices": slices,
         "busy": found.busy(found.first, found.last, workers),
         "busy_until_last_minute": found.busy(found.first, until, workers),
@@ -179,7 +180,11 @@ def run(frames: int, jobs: int | None, build: Path, work: Path, say: Say) -> Rec
         f"workers inside items: {record['busy_until_last_minute']:.1%} until the last minute (bound {BOUND:.0%}), "
         f"{record['busy']:.1%} with it; {found.cpu_s / frames:.2f} CPU s a frame; {wall_s / 60:.1f} min"
     )
-    say(f"release verified; not done: {', '.join(wrong) or 'nothing'}; exit status of the run {code}")
+    rejected = ", ".join(f"{name} {count}" for name, count in record["rejected"].items())
+    say(
+        f"release verified; not done: {', '.join(wrong) or 'nothing'}; rejected so far: {rejected or 'nothing'}; "
+        f"exit status of the run {code}"
+    )
     shutil.rmtree(workspace)
     return record
 

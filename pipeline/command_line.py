@@ -9,7 +9,7 @@ import json
 import shlex
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
@@ -45,6 +45,7 @@ def errors_as_sentences() -> Iterator[None]:
     """Errors raised on purpose become one sentence on standard error and an exit status."""
     from mimicme.pipeline.errors import CheckpointError, MimicmeError, ReleaseError
     from mimicme.pipeline.numerics.memory import for_want_of_memory
+    from mimicme.pipeline.whole_file import of_disk
 
     try:
         yield
@@ -60,8 +61,15 @@ def errors_as_sentences() -> Iterator[None]:
     except BrokenPipeError:  # `mimicme status | head`
         sys.stderr.close()
         sys.exit(0)
-    except (ImportError, OSError, SystemError) as error:  # libraries that find no room, in words of their own
-        if not for_want_of_memory(error):
+    except (ImportError, OSError, SystemError) as error:
+        if (
+            isinstance(error, OSError)
+            and (said := of_disk(error.filename, error, "the disk is full, or fails")) is not None
+        ):
+            with suppress(OSError):  # it may be what standard error is written to
+                click.echo(f"mimicme: {said}", err=True)
+            sys.exit(2)
+        if not for_want_of_memory(error):  # libraries find no room in words of their own
             raise
         _say_no_memory()
 

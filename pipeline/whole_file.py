@@ -62,25 +62,36 @@ def whole_file(path: Path) -> Iterator[Path]:
             shutil.copymode(path, temporary)
         commit(temporary, path)
     except OSError as error:
-        if error.errno in NO_ROOM:
-            raise no_room(path, error) from error
-        if error.errno in FAILING:
-            raise OutputError(
-                "the file cannot be written",
-                where=path,
-                seen=error.strerror,
-                todo="That disk fails or lets nobody write (`dmesg` says more): see to it, then run again: what is "
-                "done stays.",
-            ) from error
-        raise
+        known = of_disk(path, error)
+        if known is None:
+            raise
+        raise known from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def no_room(path: Path, error: OSError) -> OutputError:
+def of_disk(path: object, error: OSError, what: str = "the file cannot be written") -> OutputError | None:
+    """The error for people where a disk is full or fails; None: it is none of these.
+
+    Args:
+        path: of the file, where it is known.
+    """
+    if error.errno in NO_ROOM:
+        return no_room(path, error, what)
+    if error.errno not in FAILING:
+        return None
+    return OutputError(
+        what,
+        where=path,
+        seen=error.strerror,
+        todo="That disk fails or lets nobody write (`dmesg` says more): see to it, then run again: what is done stays.",
+    )
+
+
+def no_room(path: object, error: OSError, what: str = "the file cannot be written") -> OutputError:
     """The error for people."""
     return OutputError(
-        "the file cannot be written",
+        what,
         where=path,
         seen=error.strerror,
         todo="Make room on that disk (`df -h` shows it), or raise the quota; then run again: what is done stays.",

@@ -52,7 +52,7 @@ from mimicme.pipeline.items import Captures, Item, Part, Sequence, Shard
 from mimicme.pipeline.review import EXTENSION as CORRECTED
 from mimicme.pipeline.review import Review, read_corrections, reviewed
 from mimicme.pipeline.stage import Stage
-from mimicme.pipeline.whole_file import temporary_name, whole_file, write_whole
+from mimicme.pipeline.whole_file import NO_ROOM, no_room, temporary_name, whole_file, write_whole
 
 if TYPE_CHECKING:
     from mimicme.pipeline.captures.metadata import SubjectTable
@@ -600,6 +600,7 @@ class Workspace:
 
         Raises:
             UsageError: another run holds it, which is named by host and process; or it cannot be written.
+            OutputError: there is no room on its disk.
         """
         import fcntl
 
@@ -685,8 +686,11 @@ class Workspace:
         try:
             return open(self.root / name, "a+")
         except OSError as error:
+            what = "the workspace cannot be written"
+            if error.errno in NO_ROOM:
+                raise no_room(self.root, error, what) from error
             raise UsageError(
-                "the workspace cannot be written",
+                what,
                 where=self.root,
                 seen=error.strerror,
                 todo="See to its permissions, and whether its disk is mounted read-only.",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TextIO
 
 INTERVAL_S = 0.1
@@ -13,8 +14,9 @@ LINE_S = 300.0
 """Between two lines of progress where there is no terminal."""
 
 
-STAGE_TABLE = ["stage", "done", "skipped", "failed", "blocked", "frames ok", "rejected", "worker time"]
-"""Head of the table of what became of each stage; the time is that of all workers together."""
+STAGE_TABLE = ["stage", "done", "skipped", "failed", "blocked", "frames ok", "rejected so far", "worker time"]
+"""Head of the table of what became of each stage; the time is that of all workers together, and what is rejected so
+far was rejected by this stage or by one before it."""
 _TROUBLES = ("failed", "blocked")
 
 
@@ -25,6 +27,9 @@ class Console:
         err: stream for progress and messages; None: silent.
         out: called with each line of the result (table, plan); None: silent.
         live: draw the progress line; default: when `err` is a terminal.
+
+    A terminal that was closed, a pipe whose reader is gone and a full disk below a redirected output end no run: what
+    it says is lost, and what it makes is not.
     """
 
     def __init__(
@@ -48,13 +53,15 @@ class Console:
         """Print a message on its own line."""
         if self._err is not None:
             self.clear()
-            print(text, file=self._err, flush=True)
+            with _lossy(self._err):
+                print(text, file=self._err, flush=True)
 
     def result(self, text: str) -> None:
         """Print a line of the result."""
         if self._out is not None:
             self.clear()
-            self._out(text)
+            with _lossy(sys.stdout):
+                self._out(text)
 
     def draw(self, text: str, now: bool = False) -> None:
         """Replace the progress line; nothing when not on a terminal."""
@@ -63,16 +70,31 @@ class Console:
         if not now and time.monotonic() - self._last < INTERVAL_S:
             return
         self._last = time.monotonic()
-        self._err.write("\r" + text.ljust(self._drawn))
-        self._err.flush()
+        with _lossy(self._err):
+            self._err.write("\r" + text.ljust(self._drawn))
+            self._err.flush()
         self._drawn = len(text)
 
     def clear(self) -> None:
         """Remove the progress line."""
         if self._err is not None and self._drawn:
-            self._err.write("\r" + " " * self._drawn + "\r")
-            self._err.flush()
+            with _lossy(self._err):
+                self._err.write("\r" + " " * self._drawn + "\r")
+                self._err.flush()
             self._drawn = 0
+
+
+@contextlib.contextmanager
+def _lossy(stream: TextIO) -> Iterator[None]:
+    """What cannot be written to this stream is lost, and so is what comes after it: it goes nowhere from then on, also
+    where Python writes what it has kept when it leaves."""
+    try:
+        yield
+    except OSError:
+        with contextlib.suppress(OSError, ValueError):  # it may be no file of the system
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
 
 
 class Progress:

@@ -41,7 +41,9 @@ class StageResult:
 
     Attributes:
         done, skipped, failed, blocked: items made now, current before, failed, waiting for what failed.
-        frames_ok, frames_rejected: over the items that are done or skipped.
+        frames_ok, frames_rejected: over the items that are done or skipped; a frame that an earlier stage rejected is
+            one of the rejected.
+        newly_rejected: frames that this stage was the first to reject.
         made_ok, made_rejected: frames of the items that are done, while the stage is not over.
         seconds: of all workers together; of a stage of scope `everything`, of the run.
         cpu_s: of a stage of scope `everything`: CPU seconds of this process.
@@ -57,6 +59,7 @@ class StageResult:
     blocked: int = 0
     frames_ok: int = 0
     frames_rejected: int = 0
+    newly_rejected: int = 0
     made_ok: int = 0
     made_rejected: int = 0
     seconds: float = 0.0
@@ -80,7 +83,8 @@ class RunResult:
     """The end of a run.
 
     Attributes:
-        exit_code: 0 every frame ok; 1 some failed or were rejected; 130 interrupted.
+        exit_code: 0 every frame ok; 1 some failed or were rejected; 130 interrupted.  Of a shard: 1 where something
+            failed; what it rejected, the run after the shards tells.
         stages: results in order.
         folder: of the run's log; None for a dry run.
         release: path of the release when it was made or is current.
@@ -94,3 +98,8 @@ class RunResult:
     release: Path | None = None
     packed: bool = False
     verified: tuple[str, ...] = ()
+
+    @property
+    def all_ok(self) -> bool:
+        """Whether every frame is ok."""
+        return not self.exit_code and not any(stage.frames_rejected for stage in self.stages)

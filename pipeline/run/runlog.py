@@ -13,6 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from mimicme.pipeline.whole_file import of_disk, write_whole
 from mimicme.pipeline.workspace import OVERRIDES_NAME
 
 # what setup.cfg asks for, and the extras that a run can use (a test compares)
@@ -48,17 +49,30 @@ class RunLog:
 
     def __init__(self, folder: Path, config_toml: str, overrides: Iterable[str] = ()) -> None:
         self.folder = folder
-        (folder / OVERRIDES_NAME).write_text(json.dumps(list(overrides)) + "\n", encoding="utf-8")
-        (folder / "config.toml").write_text(config_toml, encoding="utf-8")
-        (folder / "versions.json").write_text(json.dumps(versions(), indent=1) + "\n", encoding="utf-8")
-        self._handle = open(folder / "log.jsonl", "a", encoding="utf-8")  # noqa: SIM115 - closed by `close`
+        write_whole(folder / OVERRIDES_NAME, json.dumps(list(overrides)) + "\n")
+        write_whole(folder / "config.toml", config_toml)
+        write_whole(folder / "versions.json", json.dumps(versions(), indent=1) + "\n")
+        self._path = folder / "log.jsonl"
+        # nothing is kept back that a full disk would refuse again when it is closed
+        self._handle = open(self._path, "ab", buffering=0)  # noqa: SIM115 - closed by `close`
         self._begun = time.monotonic()
 
     def write(self, event: str, **fields: Any) -> None:
-        """Add one line and hand it to the system, so that a killed run leaves it."""
+        """Add one line and hand it to the system, so that a killed run leaves it.
+
+        Raises:
+            OutputError: there is no room for it, or the disk fails.
+        """
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        self._handle.write(json.dumps({"time": now, "event": event, **fields}) + "\n")
-        self._handle.flush()
+        line = memoryview((json.dumps({"time": now, "event": event, **fields}) + "\n").encode())
+        try:
+            while line:
+                line = line[self._handle.write(line) :]
+        except OSError as error:
+            known = of_disk(self._path, error)
+            if known is None:
+                raise
+            raise known from error
 
     @property
     def seconds(self) -> float:

@@ -226,7 +226,7 @@ class _Run:
         self.told: set[str] = set()  # of the neutrals, which several stages begin from
         self.release: Path | None = None
         self.corpus_files: list[Path] = []
-        self.incomplete = False
+        self.incomplete = self.rejected = False
         self.packed = False
         self.verified: tuple[str, ...] = ()
         self.created = self.wanted = ""
@@ -285,7 +285,7 @@ class _Run:
                 self._run_stages(pool)
                 self._settle()
                 killed = False
-                code = 1 if self.incomplete else 0
+                code = 1 if self.incomplete or (self.rejected and self.options.shard is None) else 0
                 log.write("end", exit_code=code, seconds=round(log.seconds, 3))
                 self._print_summary()
                 return RunResult(
@@ -296,13 +296,15 @@ class _Run:
                 self.console.clear()
                 pool.close(kill=True)
                 if log is not None:
-                    log.write("interrupted", seconds=round(log.seconds, 3))
+                    with contextlib.suppress(OutputError):
+                        log.write("interrupted", seconds=round(log.seconds, 3))
                 self._tell_what_was_done()
             self.console.say("Interrupted; run again to continue.")
             return RunResult(INTERRUPTED, tuple(self.results), log.folder if log else None)
         except MimicmeError as error:
             if log is not None:
-                log.write("error", message=str(error))
+                with contextlib.suppress(OutputError):  # on a full disk: that is what the error says
+                    log.write("error", message=str(error))
             raise
         finally:
             with ignore_interrupts():
@@ -491,14 +493,18 @@ class _Run:
 
     def _finish_stage(self, stage: Stage, result: StageResult, decisions: Iterable[str] = ()) -> None:
         self.results.append(result)
-        self.incomplete |= bool(result.failed or result.blocked or result.frames_rejected)
+        self.incomplete |= bool(result.failed or result.blocked)
+        self.rejected |= result.frames_rejected > 0
         named = stage_cell(stage.name, result.off)
         wrong = f", {result.blocked} blocked" if result.blocked else ""
+        before = result.frames_rejected - result.newly_rejected
+        earlier = f" ({before} before)" if before > 0 else ""
         self.console.say(
             f"{named}: hands on what it is given; {result.failed} failed{wrong}"
             if result.off
             else f"{named}: {result.done} done, {result.skipped} skipped, {result.failed} failed{wrong}; "
-            f"{result.frames_ok} frames ok, {result.frames_rejected} rejected; {duration(result.seconds)} of workers"
+            f"{result.frames_ok} frames ok, {result.newly_rejected} rejected{earlier}; "
+            f"{duration(result.seconds)} of workers"
         )
         for sentence in decisions:
             self.console.say(f"  {sentence}")
@@ -645,6 +651,7 @@ class _Run:
             result.frames_ok += told.ok
             result.frames_rejected += told.rejected
             result.findings += told.findings
+            result.newly_rejected += len(told.findings)
             result.remarks += told.remarks
             decisions += told.decisions
         return _decisions(decisions, len(sequences))
@@ -685,7 +692,7 @@ class _Run:
                 self.console.say(why)
         for name in stage.needs:
             needed = next(s for s in self.stages if s.name == name)
-            self.incomplete |= any(told.rejected for told in tallies(self.plan, needed, requested))
+            self.rejected |= any(told.rejected for told in tallies(self.plan, needed, requested))
         self.release = output
         result.seconds, result.cpu_s = time.monotonic() - began, time.process_time() - cpu_began
         self.results.append(result)

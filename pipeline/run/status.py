@@ -142,7 +142,7 @@ class Status:
 
     def lines(self) -> list[str]:
         """For people."""
-        header = ["stage", *STATES, "frames ok", "rejected"]
+        header = ["stage", *STATES, "frames ok", "rejected so far"]
         rows = [
             [
                 stage_cell(s.stage, s.off),

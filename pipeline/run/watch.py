@@ -291,9 +291,9 @@ def _found(workspace: Workspace, process: str) -> tuple[LogReader | None, Seen]:
 
 def _last_words(seen: Seen) -> str:
     if seen.ended == "end":
-        return "The run has ended: " + (
-            "every frame is ok." if not seen.exit_code else "`mimicme status --failed`."
-        )
+        # a shard ends with 0 where it rejected something and nothing failed
+        ok = not seen.exit_code and not any(stage.frames_rejected for stage in seen.stages.values())
+        return "The run has ended: " + ("every frame is ok." if ok else "`mimicme status --failed`.")
     if seen.ended == "interrupted":
         return "The run was interrupted; run again to continue."
     if seen.ended == "error":

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 from mimicme.pipeline.checkpoint import FrameStatus
 from mimicme.pipeline.errors import CheckpointError
 from mimicme.stages.register.checkpoint import PartCheckpoint, PartWriter
-from mimicme.stages.register.track import Registered
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # a run that only counts parts needs no more: tracking brings Open3D and what is compiled
     from mimicme.pipeline.checkpoint import CheckpointWriter
+    from mimicme.stages.register.track import Registered
 
 
 def count_parts(frames: int, part_frames: int) -> int:
@@ -43,6 +43,8 @@ def read_parts(paths: tuple[Path, ...]) -> tuple[list[FrameStatus], dict[int, Re
     Raises:
         CheckpointError: a part cannot be read.
     """
+    from mimicme.stages.register.track import Registered
+
     statuses: list[FrameStatus] = []
     found: dict[int, Registered] = {}
     for path in paths:

@@ -1,11 +1,15 @@
 """A run that is killed at any moment, loses a worker or runs out of room goes on to the same bytes; so does one whose
 disk fails, whose checkpoints were spoiled, or that somebody begins a second time meanwhile.
 
-`make test-faults` (some minutes).  KILLS=200 make test-faults: at more moments.
+`make test-faults` (some minutes).  KILLS=200 make test-faults: at more moments, of which KILLS_SEED chooses others.
+
+When something is done to a run follows from what it has finished, not from the clock: how quick a machine is, and what
+else it does, changes nothing.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -13,19 +17,23 @@ import os
 import platform
 import random
 import resource
+import select
 import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from shared_helpers import MAIN, mimicme
 
-KILLS = int(os.environ.get("KILLS", "6"))
-SMALL = ("--set", "bake.size=256")
+KILLS, SEED = int(os.environ.get("KILLS", "6")), int(os.environ.get("KILLS_SEED", "0"))
+SMALL = ("--preset", "fast", "--set", "bake.size=256")
+PATIENCE_S = 300.0
+"""For what takes seconds on a machine that has nothing else to do."""
 
 
 def digest(path: Path) -> str:
@@ -48,18 +56,23 @@ def made(workspace: Path, synthetic: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, small_captures: Path) -> tuple[Path, float]:
-    """A workspace that was run in peace, and how many seconds that took."""
+def calm(tmp_path_factory: pytest.TempPathFactory, small_captures: Path) -> Path:
+    """A workspace that was run in peace."""
     workspace = made(tmp_path_factory.mktemp("peace") / "ws", small_captures)
-    began = time.monotonic()
     mimicme("run", workspace, "--jobs", 2, *SMALL)
-    return workspace, time.monotonic() - began
+    return workspace
+
+
+def heeds_interrupts() -> None:
+    # these tests in the background of a shell inherit a SIGINT that is ignored, and would hand that on
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def started(workspace: Path, *more: str, **options: object) -> subprocess.Popen[str]:
     return subprocess.Popen(  # type: ignore[call-overload, no-any-return]
         [*MAIN, "run", str(workspace), *SMALL, *more],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True, **options,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        **({"preexec_fn": heeds_interrupts} | options),
     )  # fmt: skip
 
 
@@ -76,6 +89,22 @@ def children(leader: int) -> list[int]:
     return found
 
 
+def finished(workspace: Path) -> dict[Path, tuple[int, int]]:
+    """Every checkpoint, and what is another's when it is written anew: which file it is, and when it was written."""
+    found = {}
+    for path in workspace.glob("*/*/*.h5"):
+        about = path.stat()
+        found[path] = about.st_ino, about.st_mtime_ns
+    return found
+
+
+def wait_until(process: subprocess.Popen[str], so_far: Callable[[], bool]) -> None:
+    """Until a run is so far, or has ended."""
+    give_up = time.monotonic() + PATIENCE_S
+    while not so_far() and process.poll() is None and time.monotonic() < give_up:
+        time.sleep(0.02)
+
+
 @pytest.mark.parametrize(
     ("number", "jobs", "everybody"),
     [
@@ -88,7 +117,7 @@ def children(leader: int) -> list[int]:
     ],
 )
 def test_ended_at_any_moment_it_goes_on_to_the_same_bytes(
-    undisturbed: tuple[Path, float],
+    calm: Path,
     tmp_path: Path,
     small_captures: Path,
     number: signal.Signals,
@@ -98,15 +127,16 @@ def test_ended_at_any_moment_it_goes_on_to_the_same_bytes(
     """Each time in a workspace of its own, a little later: SIGKILL to all processes at once, as by the power cord, or
     to the parent alone, whose workers end with it; SIGINT to all, as by Ctrl-C; SIGTERM to one, or to all as by a queue
     whose time is over."""
-    calm, seconds = undisturbed
-    ended = 0
+    ended, most = 0, len(finished(calm))
     for k in range(KILLS):
         workspace = made(tmp_path / f"ws{k}", small_captures)
         process = started(workspace, "--jobs", str(jobs))
-        time.sleep(seconds * (0.1 + 0.85 * k / KILLS))
+        wait_until(process, (workspace / "runs").is_dir)
+        wait_until(process, lambda: len(finished(workspace)) >= most * k / KILLS)  # noqa: B023  (called at once)
+        time.sleep(random.Random(k).uniform(0, 1))
         if process.poll() is None:
             (os.killpg if everybody else os.kill)(process.pid, number)
-        said, _ = process.communicate(timeout=60)
+        said, _ = process.communicate(timeout=PATIENCE_S)
         give_up = time.monotonic() + 10
         while (left := [p for p in children(process.pid) if "tracker" not in command_of(p)]) and (
             time.monotonic() < give_up
@@ -127,65 +157,138 @@ def test_ended_at_any_moment_it_goes_on_to_the_same_bytes(
     assert ended >= KILLS / 2  # the machine may be quicker than it was
 
 
-def finished(workspace: Path) -> dict[Path, tuple[int, int]]:
-    """Every checkpoint, and what is another's when it is written anew: which file it is, and when it was written."""
-    found = {}
-    for path in workspace.glob("*/*/*.h5"):
-        about = path.stat()
-        found[path] = about.st_ino, about.st_mtime_ns
-    return found
-
-
 def test_killed_again_and_again_nothing_that_was_finished_is_made_again(
-    tmp_path: Path, small_captures: Path
+    calm: Path, tmp_path: Path, small_captures: Path
 ) -> None:
-    """One workspace, all processes of its run killed at random moments until it is done; then the next one."""
-    fast = ("--preset", "fast", "--jobs", "2")
-    calm = made(tmp_path / "calm", small_captures)
-    began = time.monotonic()
-    mimicme("run", calm, *fast, *SMALL)
-    seconds, right = time.monotonic() - began, digest(calm / "release.h5")
-    moments = random.Random(0)
+    """One workspace, all processes of its run killed at random moments until it is done; then the next one.
+
+    A run is let go on to between none and three checkpoints more, then for a random part of the time that one takes:
+    so it is killed while it starts, works, writes, and packs.  It works in no worker, one, or two, in turn.
+    """
+    moments = random.Random(SEED)
+    most, right = len(finished(calm)), digest(calm / "release.h5")
     kills = rounds = 0
-    while kills < KILLS:
-        workspace = made(tmp_path / f"ws{rounds}", small_captures)
-        before: dict[Path, tuple[int, int]] = {}
-        while True:
-            process = started(workspace, *fast)
-            time.sleep(moments.uniform(0.2, 0.9) * seconds)
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-            said, _ = process.communicate(timeout=60)
-            assert process.returncode in (0, -9) and "Traceback" not in said, said
-            now = finished(workspace)
-            assert {path: now.get(path) for path in before} == before
-            before = now
-            if process.returncode == 0:
-                break
-            kills += 1
-        assert len(before) == len(finished(calm))
-        assert digest(workspace / "release.h5") == right
-        shutil.rmtree(workspace)
-        rounds += 1
-        print(f"{kills} kills, {rounds} releases of the same bytes", flush=True)  # pytest -s
+    with Forks(tmp_path / "said") as forks:
+        while kills < KILLS:
+            workspace = made(tmp_path / f"ws{rounds}", small_captures)
+            before: dict[Path, tuple[int, int]] = {}
+            while True:
+                began = time.monotonic()
+                forks.start("run", str(workspace), *SMALL, "--jobs", str(rounds % 3))
+                target = min(len(before) + moments.randrange(4), most)
+                while len(finished(workspace)) < target and not forks.ended(0.02):
+                    assert time.monotonic() - began < PATIENCE_S
+                took = max(time.monotonic() - began, 2.0) / (1 + target - len(before))
+                code = forks.end(moments.uniform(0, took))
+                said = (tmp_path / "said").read_text()
+                assert code in (0, -9) and "Traceback" not in said, said
+                now = finished(workspace)
+                assert {path: now.get(path) for path in before} == before
+                before = now
+                if code == 0:
+                    break
+                kills += 1
+            assert len(before) == most
+            assert digest(workspace / "release.h5") == right
+            shutil.rmtree(workspace)
+            rounds += 1
+            print(f"{kills} kills, {rounds} releases of the same bytes", flush=True)  # pytest -s
+
+
+FORKS = """
+import json, os, sys, traceback
+from mimicme.cli import main
+from mimicme import stages
+from mimicme.pipeline.geometry.spatial import open3d
+from mimicme.pipeline.run import runner
+from mimicme.stages.register import track
+
+stages.STAGES, open3d()
+for line in sys.stdin:
+    said, *arguments = json.loads(line)
+    child = os.fork()
+    if child == 0:
+        code = 1
+        os.setsid()
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 1)
+        os.dup2(1, 2)
+        sys.argv = ["mimicme", *arguments]
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code or 0
+        except BaseException:
+            traceback.print_exc()
+        sys.stdout.flush(), sys.stderr.flush()
+        os._exit(code)
+    print(child, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+class Forks:
+    """Commands as children of one process that has imported the program: what a kill costs is then what is made again,
+    and not Python's start.  One at a time, each the leader of a session, which its workers belong to.
+
+    Args:
+        said: file of what they print.
+    """
+
+    def __init__(self, said: Path) -> None:
+        self._said, self._pid = said, 0
+        words = [sys.executable, "-c", FORKS]
+        self._server = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def __enter__(self) -> Forks:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pid:
+            self.end(0)
+        self._server.communicate(timeout=PATIENCE_S)
+
+    def start(self, *arguments: str) -> None:
+        assert self._server.stdin is not None
+        self._server.stdin.write(json.dumps([str(self._said), *arguments]).encode() + b"\n")
+        self._server.stdin.flush()
+        self._pid = self._line()
+
+    def ended(self, after_s: float) -> bool:
+        """Whether it has, so many seconds later at the latest."""
+        return bool(select.select([self._server.stdout], [], [], after_s)[0])
+
+    def end(self, after_s: float) -> int:
+        """Exit code of a command, which is killed with all its processes after so many seconds."""
+        if not self.ended(after_s):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._pid, signal.SIGKILL)
+        self._pid = 0
+        return self._line()
+
+    def _line(self) -> int:
+        assert self._server.stdout is not None
+        found = b""  # without a buffer, which `ended` would not see
+        while not found.endswith(b"\n"):
+            byte = os.read(self._server.stdout.fileno(), 1)
+            assert byte, "the process that starts the commands is gone"
+            found += byte
+        return int(found)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_worker_that_dies_costs_its_item_and_no_more(
-    undisturbed: tuple[Path, float], tmp_path: Path, small_captures: Path, number: signal.Signals
+    calm: Path, tmp_path: Path, small_captures: Path, number: signal.Signals
 ) -> None:
-    calm, _ = undisturbed
     workspace = made(tmp_path / "ws", small_captures)
     process = started(workspace, "--jobs", "2")
-    give_up = time.monotonic() + 120
-    while not (workspace / "refine").is_dir() and time.monotonic() < give_up and process.poll() is None:
-        time.sleep(0.02)
+    wait_until(process, (workspace / "refine").is_dir)
     workers = [
         pid for pid in children(process.pid) if "loky" in command_of(pid) and "tracker" not in command_of(pid)
     ]
     assert workers
     os.kill(workers[-1], number)
-    said, _ = process.communicate(timeout=240)
+    said, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode in (0, 1), said
     assert "Traceback" not in said
     stages = {s["stage"]: s for s in json.loads(mimicme("status", workspace, "--json").stdout)["stages"]}
@@ -197,10 +300,9 @@ def test_a_worker_that_dies_costs_its_item_and_no_more(
 
 @pytest.mark.parametrize("share", [0.05, 0.3, 0.6, 0.95])
 def test_no_room_is_said_and_leaves_no_half_a_file(
-    undisturbed: tuple[Path, float], tmp_path: Path, small_captures: Path, share: float
+    calm: Path, tmp_path: Path, small_captures: Path, share: float
 ) -> None:
     """No file may grow over a share of the largest, which fails as a full disk does: in the middle of writing."""
-    calm, _ = undisturbed
     limit = int(share * max(path.stat().st_size for path in calm.rglob("*") if path.is_file()))
     workspace = made(tmp_path / "ws", small_captures)
 
@@ -209,7 +311,7 @@ def test_no_room_is_said_and_leaves_no_half_a_file(
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
     process = started(workspace, "--jobs", "0", preexec_fn=small_files)
-    said, _ = process.communicate(timeout=240)
+    said, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode in (1, 2), said
     assert "Traceback" not in said
     assert not list(workspace.rglob("*.tmp"))
@@ -222,11 +324,20 @@ def test_no_room_is_said_and_leaves_no_half_a_file(
     assert digest(workspace / "release.h5") == digest(calm / "release.h5")
 
 
+def test_a_run_that_nobody_hears_goes_on(calm: Path, tmp_path: Path, small_captures: Path) -> None:
+    """The reader of its pipe is gone, as `tee` that was ended, or a terminal that was closed under `nohup`."""
+    workspace = made(tmp_path / "ws", small_captures)
+    process = started(workspace, "--jobs", "1")
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.wait(timeout=PATIENCE_S) == 0
+    assert digest(workspace / "release.h5") == digest(calm / "release.h5")
+
+
 def test_captures_that_go_away_are_told_and_come_back(
-    undisturbed: tuple[Path, float], tmp_path: Path, small_captures: Path
+    calm: Path, tmp_path: Path, small_captures: Path
 ) -> None:
     """A network folder that is not mounted: nothing that was made is lost or made again."""
-    calm, _ = undisturbed
     own = tmp_path / "captures"
     shutil.copytree(small_captures, own)
     workspace = made(tmp_path / "ws", own)
@@ -248,10 +359,9 @@ def work_done(said: str) -> dict[str, tuple[int, int]]:
 
 
 def test_too_little_memory_is_said_and_loses_nothing(
-    undisturbed: tuple[Path, float], tmp_path: Path, small_captures: Path
+    calm: Path, tmp_path: Path, small_captures: Path
 ) -> None:
     """No process may have more than so much address space (`ulimit -v`): from too little to start to nearly enough."""
-    calm, _ = undisturbed
     workspace = made(tmp_path / "ws", small_captures)
     codes = []
     for megabytes in (600, 1000, 1300, 1460, 1500):  # at 1460 OpenBLAS looked for its buffer without end
@@ -260,7 +370,7 @@ def test_too_little_memory_is_said_and_loses_nothing(
             resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
         process = started(workspace, "--jobs", "1", preexec_fn=little_memory)
-        said, _ = process.communicate(timeout=240)
+        said, _ = process.communicate(timeout=PATIENCE_S)
         assert process.returncode in (0, 1), said
         assert "Traceback" not in said
         assert process.returncode == 0 or "not enough memory" in said or "worker process was ended" in said
@@ -271,19 +381,14 @@ def test_too_little_memory_is_said_and_loses_nothing(
     assert digest(workspace / "release.h5") == digest(calm / "release.h5")
 
 
-def test_a_second_run_is_refused_and_told_who_works(
-    undisturbed: tuple[Path, float], tmp_path: Path, small_captures: Path
-) -> None:
-    calm, _ = undisturbed
+def test_a_second_run_is_refused_and_told_who_works(calm: Path, tmp_path: Path, small_captures: Path) -> None:
     workspace = made(tmp_path / "ws", small_captures)
     first = started(workspace, "--jobs", "1")
-    give_up = time.monotonic() + 60
-    while not (workspace / "ingest").is_dir() and time.monotonic() < give_up:
-        time.sleep(0.02)
+    wait_until(first, (workspace / "ingest").is_dir)
     said = mimicme("run", workspace, *SMALL, code=2).stderr
     assert f"process {first.pid} on {platform.node()}" in said and "Traceback" not in said
     assert json.loads(mimicme("status", workspace, "--json").stdout)["running"]
-    out, _ = first.communicate(timeout=240)
+    out, _ = first.communicate(timeout=PATIENCE_S)
     assert first.returncode == 0, out
     assert digest(workspace / "release.h5") == digest(calm / "release.h5")
 
@@ -306,10 +411,7 @@ def overwritten(path: Path, offset: int, data: bytes) -> None:
 
 
 @pytest.mark.parametrize("how", SPOILED)
-def test_a_spoiled_checkpoint_is_found_and_made_again_alone(
-    undisturbed: tuple[Path, float], tmp_path: Path, how: str
-) -> None:
-    calm, _ = undisturbed
+def test_a_spoiled_checkpoint_is_found_and_made_again_alone(calm: Path, tmp_path: Path, how: str) -> None:
     workspace = tmp_path / "ws"
     shutil.copytree(calm, workspace)
     mimicme("run", workspace, *SMALL)  # the copies have other times and inodes: everything is looked at once
@@ -358,9 +460,8 @@ def flaky(fail_at: int, short: bool, *command: object, code: int) -> str:
 
 
 def test_writes_that_take_a_part_of_it_make_the_same_bytes(
-    undisturbed: tuple[Path, float], tmp_path: Path, small_captures: Path
+    calm: Path, tmp_path: Path, small_captures: Path
 ) -> None:
-    calm, _ = undisturbed
     workspace = made(tmp_path / "ws", small_captures)
     flaky(-1, True, "run", workspace, "--jobs", 0, *SMALL, code=0)
     assert digest(workspace / "release.h5") == digest(calm / "release.h5")
@@ -368,9 +469,8 @@ def test_writes_that_take_a_part_of_it_make_the_same_bytes(
 
 @pytest.mark.parametrize("fail_at", [30, 200, 400])
 def test_a_write_that_fails_costs_its_file_and_no_more(
-    undisturbed: tuple[Path, float], tmp_path: Path, small_captures: Path, fail_at: int
+    calm: Path, tmp_path: Path, small_captures: Path, fail_at: int
 ) -> None:
-    calm, _ = undisturbed
     workspace = made(tmp_path / "ws", small_captures)
     mimicme("run", workspace, "--until", "align", "--jobs", 0, *SMALL)  # the template is ready
     shutil.rmtree(workspace / "ingest")
@@ -397,10 +497,9 @@ sha256sum < "$2/ws/release.h5" > "$4/digest"
 
 @pytest.mark.parametrize("share", [0.3, 0.7, 0.95])
 def test_a_full_and_a_read_only_disk_are_said_and_lose_nothing(
-    undisturbed: tuple[Path, float], tmp_path: Path, small_captures: Path, share: float
+    calm: Path, tmp_path: Path, small_captures: Path, share: float
 ) -> None:
     """A disk in memory, in a namespace of its own, which holds a share of what the workspace needs."""
-    calm, _ = undisturbed
     alone = ["unshare", "--user", "--map-root-user", "--mount"]
     if shutil.which("unshare") is None or subprocess.run([*alone, "true"], capture_output=True).returncode:
         pytest.skip("this system lets nobody mount a disk of their own (unshare --user --mount)")

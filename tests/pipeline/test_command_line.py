@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sys
 
 import click
@@ -36,6 +38,12 @@ def test_an_error_made_on_purpose_is_one_sentence(kind, status):
 
 def test_other_ends():
     assert failing(KeyboardInterrupt()).exit_code == 130
+    full = failing(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "ws/runs"))
+    assert full.exit_code == 2 and full.stderr.startswith(
+        "mimicme: ws/runs: the disk is full, or fails; seen No space"
+    )
+    assert "Make room" in full.stderr
+    assert isinstance(failing(OSError(errno.EACCES, "no")).exception, OSError)
     unforeseen = failing(ZeroDivisionError("a bug"))
     assert isinstance(unforeseen.exception, ZeroDivisionError)  # keeps its traceback
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from mimicme.pipeline.run.runlog import Cost, read_costs
+import pytest
+
+from mimicme.pipeline.errors import OutputError
+from mimicme.pipeline.run.runlog import Cost, RunLog, read_costs
 
 
 def line(event: str, item: str, cpu_s: float, **more: object) -> str:
@@ -39,3 +42,16 @@ def test_costs_are_of_the_last_making_with_its_parts(tmp_path: Path) -> None:
     )
     found = read_costs([first, second, tmp_path / "none"])
     assert found == {("fit", "S1/a"): Cost(2, 1, 100), ("fit", "S1/long"): Cost(16, 8, 400)}
+
+
+def test_a_full_disk_is_said_and_the_log_can_be_closed(tmp_path: Path) -> None:
+    log = RunLog(tmp_path, "", ())
+    log.write("begin", stages=[])
+    log._handle.close()
+    log._handle = open("/dev/full", "wb", buffering=0)  # noqa: SIM115 - closed by `close`
+    with pytest.raises(OutputError, match="log.jsonl: the file cannot be written; .*Make room on that disk"):
+        log.write("item", outcome="done")
+    log.close()
+    (whole,) = (tmp_path / "log.jsonl").read_text().splitlines()
+    assert json.loads(whole)["event"] == "begin"
+    assert not list(tmp_path.glob(".*.tmp"))

@@ -178,6 +178,9 @@ def test_rejected_frames_are_told_once_and_notes_too(make, fake):
     result = go(workspace, fake)
     assert result.code == 1
     assert result.stages["paint"].frames_rejected == 1
+    assert [stage.newly_rejected for stage in result.stages.values()][:3] == [1, 0, 0]
+    assert "frames ok, 1 rejected; " in result.err and "frames ok, 0 rejected (1 before); " in result.err
+    assert result.err.count("1 rejected;") == 1
     assert result.out.count("the frame says reject") == 1
     assert "S2/angry frame 1: read rejected it (bad-words)" in result.out
     assert result.out.count("The frame says note.") == 1

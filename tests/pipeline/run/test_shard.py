@@ -76,20 +76,28 @@ def test_shards_make_the_bytes_of_one_run(make, fake):
     parts = [go(many, fake, shard=shard, jobs=jobs) for shard, jobs in ((SECOND, 1), (FIRST, 0))]
     assert [result.result.release for result in parts] == [None, None]
     assert not many.release.exists()
-    assert {r.code for r in parts} == {0, 1}  # a frame of S4 is rejected
+    # a frame of S4 is rejected: whoever begins the shard again for that gets the same; the whole run tells
+    assert [r.code for r in parts] == [0, 0] and {r.result.all_ok for r in parts} == {True, False}
     worked = [c[:2] for c in calls(many)]
     assert sorted(worked) == sorted(c[:2] for c in calls(one))
     assert many.of_shards(many.checkpoint_index) and many.of_shards(many.ledger)
     assert not many.checkpoint_index.exists() and not many.ledger.exists()
     done = go(many, fake)
     assert calls(many) == []
-    assert (done.code, done.counts("read")) == (whole.code, (0, 8, 0, 0))
+    assert (done.code, done.counts("read")) == (whole.code, (0, 8, 0, 0)) and whole.code == 1
     assert digests(many) == digests(one)
     # what the shards had saved is taken over
     assert not many.of_shards(many.checkpoint_index) and not many.of_shards(many.ledger)
     assert many.checkpoint_index.read_text() and many.ledger.read_text()
     assert go(many, fake).counts("paint") == (0, 8, 0, 0)
     assert list(many.root.glob(".lock-*-of-*")) == []
+
+
+def test_a_shard_in_which_something_failed_says_so(make, fake):
+    workspace = make(PEOPLE | {"S3/smile": ["fail"]})
+    codes = {number: go(workspace, fake, shard=Shard(number, 2)).code for number in (1, 2)}
+    failing = next(n for n in (1, 2) if "S3" in of(workspace, Shard(n, 2)))
+    assert codes == {failing: 1, 3 - failing: 0}
 
 
 def test_a_whole_run_believes_what_the_shards_saved(make, fake, monkeypatch):
