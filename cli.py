@@ -1019,6 +1019,7 @@ def template_import_command(model: str, path: Path, directory: Path, landmarks: 
     metavar="MM",
     help="Recordings of a depth camera with so much noise; --maker people.",
 )
+@click.option("--beards", is_flag=True, help="Grown men have a beard; --maker people.")
 def synth_command(
     directory: Path,
     maker: str,
@@ -1029,6 +1030,7 @@ def synth_command(
     triangles: int | None,
     template: str,
     rgbd: float | None,
+    beards: bool,
 ) -> None:
     """Synthetic captures with a known answer."""
     from mimicme.commands.synth import synthesise
@@ -1041,7 +1043,7 @@ def synth_command(
         console.draw(f"{done}/{total} frames, {what}")
 
     try:
-        synthesise(directory, subjects, wanted, frames, seed, template, draw, triangles, maker, rgbd)
+        synthesise(directory, subjects, wanted, frames, seed, template, draw, triangles, maker, rgbd, beards)
     finally:
         console.clear()
     click.echo(f"Captures in {directory / 'captures'}, the true answer in {directory / 'truth'}")

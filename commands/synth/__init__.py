@@ -88,6 +88,7 @@ def synthesise(
     triangles: int | None = None,
     maker: str = "template",
     rgbd_mm: float | None = None,
+    beards: bool = False,
 ) -> None:
     """Write synthetic captures.
 
@@ -101,6 +102,7 @@ def synthesise(
         triangles: of a scan, about; by default 80,000, fewer for a small template.
         maker: of `MAKERS`; `people` only judges.
         rgbd_mm: recordings of a depth camera with so much noise, in place of scans; of `people` alone.
+        beards: grown men have a beard, and all else is as without; of `people` alone.
 
     Raises:
         UsageError: a parameter is out of range, or the folder holds something else.
@@ -115,6 +117,8 @@ def synthesise(
             seen=seen,
             todo="Add --maker people.",
         )
+    if beards and maker != "people":
+        raise UsageError("the maker `people` alone makes beards", seen=maker, todo="Add --maker people.")
     names = _names(sequences, maker)
     if frames < 3 or frames % 2 == 0:
         raise UsageError(
@@ -137,6 +141,8 @@ def synthesise(
         record = {**record, "version": PEOPLE_VERSION, "maker": maker}
         if rgbd_mm is not None:
             record["rgbd_mm"] = rgbd_mm
+        if beards:
+            record["beards"] = True
     if _claim(directory, record):
         return
     if maker == "people":
@@ -174,7 +180,7 @@ def _synthesise_people(
     _write_template(directory / "template", studio.rig)
     share = _share(triangles)
     people = [
-        maker.Person(studio, f"S{i:03d}", i, record["seed"], share, SKIN_PX)
+        maker.Person(studio, f"S{i:03d}", i, record["seed"], share, SKIN_PX, record.get("beards", False))
         for i in range(record["subjects"])
     ]
     write_whole(directory / "subjects.csv", maker.subjects_table(people))

@@ -2,8 +2,8 @@
 
 It never teaches: nothing in the product is tuned on it.  Its people differ by age, sex and habit (`ages`), their lips
 and lids touch (`contact`, `acting`), their skin is finer than the template (`relief`); teeth, tongue, eyeballs, hair,
-caps and collars are in their scans (`parts`); lights drift (`lights`); the scanner joins what it sees (`views`).  The
-truth has, beside what `write_truth` of the first maker has:
+caps and collars are in their scans (`parts`), beards on demand (`beard`); lights drift (`lights`); the scanner joins
+what it sees (`views`).  The truth has, beside what `write_truth` of the first maker has:
 
     lips_closed (F,) bool      the lips touch along the whole slit
     lips (F, 4, k, 3) f4       mm: the upper lip's outer border, the lower lip's, the upper lip's edge, the lower's
@@ -35,6 +35,7 @@ from mimicme.commands.synth.acting import (
     make_actor,
 )
 from mimicme.commands.synth.ages import Who, shape, who
+from mimicme.commands.synth.beard import GROWN, Beard, grow
 from mimicme.commands.synth.contact import Anatomy, find_anatomy
 from mimicme.commands.synth.lights import Lights, Look, lights_of, openness, photograph
 from mimicme.commands.synth.parts import IRISES, LINING, SKIN, Wear, eyeball, joined, mouth_parts, wear
@@ -110,6 +111,7 @@ class Person:
 
     Attributes:
         share: size of the cameras' pictures and of the skin's, 1 for a full scan.
+        bearded: has a beard, if a grown man.
     """
 
     studio: Studio
@@ -118,6 +120,7 @@ class Person:
     seed: int
     share: float
     skin_px: int
+    bearded: bool = False
 
     def rng(self, *what: str | int) -> np.random.Generator:
         """Random numbers for a purpose."""
@@ -158,6 +161,13 @@ class Person:
     def wear(self) -> Wear:
         """Hair or a cap, and a collar."""
         return wear(self.actor, self.tone, self.hair, self.rng("wear"))
+
+    @cached_property
+    def beard(self) -> Beard | None:
+        """None of who has none."""
+        if not self.bearded or self.who.female or self.who.age < GROWN:
+            return None
+        return grow(self.actor, self.hair, self.rng("beard"))
 
     @cached_property
     def iris(self) -> Floats:
@@ -331,6 +341,8 @@ def _scene(person: Person, name: str, pose: Pose, k: int) -> tuple[Scene, Look]:
     if not pose.lips_closed:
         parts += mouth_parts(actor, pose, person.rng("mouth"))
     parts += person.wear.shells
+    if person.beard is not None:
+        parts.append(person.beard.on(actor, pose))
     vertices, faces, colors, kinds = joined(parts)
     n = len(pose.skin)
     drop = studio.eyeball

@@ -11,8 +11,8 @@
       /<sequence>            attrs: expression, sequence (as named on disk), fps, file_from_scan (4,4), made_by_<stage>
         frame                (F,) i8         time_s (F,) f8: since the first frame, NaN: unknown
         vertices             (F,V,3) f4 mm   pose (F,4,4) f8
-        skin_seen            (F,V) u1: 255 what the scan shows there is the person, 0 it is hair, a cap, clothes; where
-                             all is 255 it is left out
+        skin_seen            (F,V) u1: 255 what the scan shows there is the person, 0 hair, a beard, a cap, clothes;
+                             where all is 255 it is left out
         landmarks            (F,L,3) f4 mm   landmark_source (F,L) u1    landmark_confidence (F,L) f4
         landmark_distance (F,L) f4 mm        landmark_uv (F,L,2) f4      landmark_visible (F,views,L) u1
         texture/bytes, texture/offset        coverage/bytes, coverage/offset: one encoded image a frame

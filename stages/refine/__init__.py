@@ -16,7 +16,7 @@ together put them (reference.py).  Every frame's texture is registered to the re
 (photometric.py), beginning where the frame before it ended; as all frames are compared with one reference, errors do
 not add up along a sequence.  In long sequences jitter is smoothed out in time.
 A frame whose texture does not lie nearer to the reference's afterwards stays as it was registered.
-What registration took for hair, a cap or clothes is not compared: it moves with the skin around it.
+What registration took for hair, a beard, a cap or clothes is not compared: it moves with the skin around it.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
     vertices        (F, V, 3) f4 canonical frame, mm       pose (F, 4, 4) f8 canonical -> scan
     skin_seen       (F, V) u1, how sure it is that the scan shows the person's own surface there (`skin.SkinRegion`):
-                    0 hair, cap or clothes, 255 nothing speaks against
+                    0 hair, beard, cap or clothes, 255 nothing speaks against
     neutral         (V, 3) f4, the most neutral registered frame of a sequence that others take theirs from
     detector_offset (68, 3) f4 mm, what was taken off detected landmarks (`track.SequenceTracker`)
     quality/*       (F,) f4: `quality.Quality`
@@ -66,7 +66,7 @@ class RegisteredCheckpoint(Checkpoint):
             "a neutral's on the template",
             "landmarks_found": "share of the trusted landmarks that a detector found; the others are by hand",
             "data_share": "share of the template's area that has valid correspondences on the scan",
-            "covered_share": "share of the template's area where the scan shows hair, a cap or clothes",
+            "covered_share": "share of the template's area where the scan shows hair, a beard, a cap or clothes",
             "flipped_triangles": "triangles whose normal is turned by more than 90 degrees from the template's",
             "degenerate_triangles": "triangles with less than 2 % of their area in the template",
             "crossing_triangles": "self-intersecting triangles, looked for at lips, lids, nostrils and ears",

@@ -38,7 +38,8 @@ class Quality:
             of a neutral, on the template (`spline.disagreement`), mm.
         landmarks_found: share of these that a detector found; the others are by hand.
         data_share: share of the template's area that found scan surface.
-        covered_share: share of the template's area where the scan shows hair, a cap or clothes (`skin.SkinRegion`).
+        covered_share: share of the template's area where the scan shows hair, a beard, a cap or clothes
+            (`skin.SkinRegion`).
         core_share: share of the face's core, brows to chin, that found scan surface; core_share_right,
             core_share_left: of the subject's right half of it, and of the left one.
         mouth_light: area, mm^2, between the lips that the mesh leaves open though the scan has skin there, from the
@@ -303,7 +304,7 @@ MUCH_LIGHT_MM2 = 8.0
 WELL_SEEN = 0.6
 """Share of a half of the face's core below which it is noted."""
 MUCH_COVERED = 0.05
-"""Share of the template under hair, a cap or clothes from which on it is noted."""
+"""Share of the template under hair, a beard, a cap or clothes from which on it is noted."""
 MISPLACED_RELIEF, ASKEW_MM, ASKEW_RELIEF = 0.62, 5.2, 0.81
 SHUT_LIDS_MM, FOLDED_LIDS, DRAPED_MM = 1.6, 0.012, 3.4
 """Bounds of what is noted: twice what the worst of 260 frames of 20 people of `synth` has (0.19 less than 1; 2.6 mm,
@@ -329,8 +330,8 @@ def notes(quality: Quality) -> list[tuple[str, str]]:
         found.append(
             (
                 "skin-covered",
-                f"On {quality.covered_share:.0%} of the mesh the scan shows hair, a cap or clothes: the mesh goes on "
-                "smoothly below them.",
+                f"On {quality.covered_share:.0%} of the mesh the scan shows hair, a beard, a cap or clothes: the mesh "
+                "goes on smoothly below them.",
             )
         )
     found += _implausible(quality)

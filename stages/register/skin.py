@@ -2,9 +2,12 @@
 
 Such a surface is connected, has normals like the head's, and is fitted as well as skin is; it has another colour, or is
 rough.  What skin looks like is learnt from every scan anew, of nose and upper cheeks: its colour, whatever that is, and
-how rough its surface is.  Only what lies outside the face is judged: eyes, brows, lips and beards need not look like
-skin.  Single places say little, so that the coarse level's vertices are judged, each by what lies around it, and
-carried over to the template's; only a colour that is far off says something by itself.
+how rough its surface is.  Single places say little, so that the coarse level's vertices are judged, each by what lies
+around it, and carried over to the template's; only a colour that is far off says something by itself.
+
+In the face eyes, brows and lips need not look like skin, and are not judged.  Where a beard grows, stubble, a shadow
+and make-up have another colour than skin, and folds are rough, but all of these lie on the face: what has both there,
+another colour and the roughness of hair, is a beard that hides the chin.
 """
 
 from __future__ import annotations
@@ -31,6 +34,9 @@ LEARN_BELOW_MM = 4.0
 """Skin is learnt of the face's core above the nose's base, and so far below it at most: beards begin there."""
 OTHER_MM = {"right_eyebrow": 8.0, "left_eyebrow": 8.0, "right_eye": 8.0, "left_eye": 8.0}
 NOSTRILS, NOSTRILS_MM = slice(31, 36), 5.0
+LIPS_MM = (4.0, 7.0)
+"""Where a beard grows, nearer to the lips' outline than the first nothing is judged; farther than the second all is."""
+MOUTH_OUTLINE = slice(48, 60)
 LEAST_LEARNT = 50
 """Of a face of which a scan shows fewer vertices nothing is said."""
 DARKEST = 1.0
@@ -47,6 +53,11 @@ roughness; and by that alone, which holds where it says more.  On two makers' pe
 another), as they are and with hair and a collar put over their scans, skin has a hue of 0.7 to 1.4 in the median and
 2.1 in the 95th percentile; hair and collars have 3.8 to 17, and in the fifth percentile 3.5 to 16.  Roughness is 0.2
 and 2 to 6.5 on skin, 6 to 38 in the median on hair and collars."""
+EVEN_ROUGH_BEARD = 4.0
+"""The same as the second, where a beard grows; there both hue and roughness have to speak for hair.  On two more people
+of `mimicme synth`, neutral, surprised and happy, bare skin has there a hue of 1.4 and a roughness of 1.6 at most in the
+95th percentile; under the beards of the other maker, 6 and 12 mm long, put over their scans, 4.6 to 12 and 9 to 11 in
+the median."""
 EVEN_HUE_NEAR = 4.5
 """The same as the first, of a vertex and its neighbours alone."""
 LEAST_ROUGH_MM = 0.05
@@ -68,7 +79,8 @@ class Look(NamedTuple):
 
     Attributes:
         seen: number of places; coloured: of those that have a colour.
-        hue: distance of the colour's shares from those of skin, in its standard deviations.
+        hue: distance of the colour's shares from those of skin, in its standard deviations, as far as light does not
+            explain it; tint: all of it, as smooth skin alone shines.
         dark: how much darker than skin, in the natural logarithm.
         rough: spread of the surface about the smooth shape, in that of skin.
         near: (V,) probability, by the colour of a vertex and its neighbours alone, that there is no skin: what is
@@ -78,6 +90,7 @@ class Look(NamedTuple):
     seen: Floats
     coloured: Floats
     hue: Floats
+    tint: Floats
     dark: Floats
     rough: Floats
     near: Floats
@@ -88,8 +101,9 @@ class SkinRegion:
     """Where a template is judged, and of what skin is learnt.
 
     Attributes:
-        judged: (V,) 0 in the face, 1 beyond; places: (s,) vertices that are looked at; learnt: (s,) True for those
-            that skin is learnt of; cell: (s,) the coarse vertex that each lies at.
+        judged: (V,) 0 in the face, 1 beyond; bearded: (V,) 1 where a beard grows in the face, 0 elsewhere.
+        places: (s,) vertices that are looked at; learnt: (s,) True for those that skin is learnt of; cell: (s,) the
+            coarse vertex that each lies at.
         ears: (n,) how far a coarse vertex lies on an ear, which has relief of its own.
         around: (n, n) rows that sum over a coarse vertex and its neighbours; ring: (V, V) the same of the template's.
         prolong: (V, n), see `Levels`.
@@ -97,6 +111,7 @@ class SkinRegion:
     """
 
     judged: Floats
+    bearded: Floats
     places: NDArray[np.int64]
     learnt: Bools
     cell: NDArray[np.int64]
@@ -121,7 +136,9 @@ class SkinRegion:
         learnt &= cKDTree(marks[NOSTRILS]).query(vertices)[0] > NOSTRILS_MM
         for group, reach in OTHER_MM.items():
             learnt &= cKDTree(marks[GROUPS[group]]).query(vertices)[0] > reach
-        places = np.flatnonzero((judged > 0) | learnt)
+        below = np.clip((marks[33, 1] - vertices[:, 1]) / LEARN_BELOW_MM - 1, 0, 1)
+        bearded = (1 - judged) * below * _from_lips(vertices, marks[MOUTH_OUTLINE])
+        places = np.flatnonzero((judged > 0) | (bearded > 0) | learnt)
         heaviest = np.asarray(levels.prolong.argmax(axis=1)).ravel()
         n = levels.prolong.shape[1]
         around = (levels.coarse.neighbours + sparse.identity(n)).tocsr()
@@ -129,6 +146,7 @@ class SkinRegion:
         ring = (levels.fine.neighbours + sparse.identity(len(vertices))).tocsr()
         return cls(
             judged,
+            bearded,
             places,
             learnt[places],
             heaviest[places],
@@ -141,19 +159,21 @@ class SkinRegion:
 
     def share(self, vertices: Floats, normals: Floats, scan: ScanTarget) -> Floats | None:
         """(V,) in [0, 1]: how likely a scan shows the person's own surface, at a shape (V, 3) with normals (V, 3) that
-        lies on it about; 1 in the face, and where nothing is seen.  None where too little of the face is seen to learn
-        what skin looks like."""
+        lies on it about; 1 in the face but below a beard, and where nothing is seen.  None where too little of the
+        face is seen to learn what skin looks like."""
         found = self.look(vertices, normals, scan)
         if found is None:
             return None
         foreign = self._foreign(found)
         known = (found.seen >= LEAST_SEEN).astype(np.float64)
         for _ in range(2):  # what is not seen is as what lies around it
-            weights = self.around @ known + known
-            foreign = (self.around @ (foreign * known) + foreign * known) / np.maximum(weights, 1e-12)
-            known = (weights > 0).astype(np.float64)
-        near = np.maximum(np.clip(self.prolong @ foreign, 0, 1), found.near)
-        return np.asarray(1 - self._borne_out(self.judged * near))
+            weights = (self.around @ known + known)[:, None]
+            total = self.around @ (foreign * known[:, None]) + foreign * known[:, None]
+            foreign = total / np.maximum(weights, 1e-12)
+            known = (weights[:, 0] > 0).astype(np.float64)
+        worn, beard = np.clip(self.prolong @ foreign, 0, 1).T
+        near = np.maximum(worn, found.near)
+        return np.asarray(1 - self._borne_out(self.judged * near + self.bearded * beard))
 
     def _borne_out(self, foreign: Floats) -> Floats:
         """(V,) a share of what is not skin without the doubts that nothing bears out: a patch of vertices that are in
@@ -173,7 +193,8 @@ class SkinRegion:
         return out
 
     def _foreign(self, found: Look) -> Floats:
-        """(n,) probability that around a coarse vertex there is no skin."""
+        """(n, 2) probability that around a coarse vertex there is no skin: of one outside the face, and of one where a
+        beard grows."""
         rough = np.log(np.maximum(found.rough, 1e-3))
         plain = 1 - self.ears
         with_colour = HUE_ODDS * np.log(np.maximum(found.hue, 0.1) / EVEN_HUE)
@@ -183,8 +204,13 @@ class SkinRegion:
         )
         bare = plain * ROUGH_ODDS_ALONE * (rough - np.log(EVEN_ROUGH_ALONE)) - 3 * self.ears
         odds = np.where(found.coloured >= LEAST_SEEN, np.maximum(with_colour, bare), bare)
-        odds[found.seen < LEAST_SEEN] = -20.0
-        return np.asarray(1 / (1 + np.exp(-np.clip(odds, -20, 20))))
+        tinted = HUE_ODDS * np.log(np.maximum(found.tint, 0.1) / EVEN_HUE)
+        tinted += DARK_ODDS * np.maximum(found.dark, 0)
+        hairy = ROUGH_ODDS_ALONE * (rough - np.log(EVEN_ROUGH_BEARD))
+        beard = np.where(found.coloured >= LEAST_SEEN, np.minimum(tinted, hairy), -20.0)
+        both = np.stack([odds, beard], axis=1)
+        both[found.seen < LEAST_SEEN] = -20.0
+        return np.asarray(1 / (1 + np.exp(-np.clip(both, -20, 20))))
 
     def look(self, vertices: Floats, normals: Floats, scan: ScanTarget) -> Look | None:
         """What a scan has around a shape (V, 3), which lies on it about, with unit normals (V, 3)."""
@@ -201,7 +227,7 @@ class SkinRegion:
         for _ in range(2):
             height = height - (self.prolong @ self._moments(height, seen, count)[0])[self.places]
         _, rough = self._moments(height, seen, count)
-        hue = dark = coloured = np.zeros(len(count))
+        hue = tint = dark = coloured = np.zeros(len(count))
         near = np.zeros(len(vertices))
         if colors is not None:
             tones = tones_of(colors)
@@ -212,14 +238,18 @@ class SkinRegion:
                 np.median(tones[learnt & known], axis=0) if (learnt & known).sum() >= LEAST_LEARNT else None
             )
             if middle is not None:
+                plain = np.where(known[:, None], tones - middle, 0.0)
                 tones = np.where(known[:, None], unlike(colors, middle), 0.0)
                 spread = np.maximum(1.4826 * np.median(np.abs(tones[learnt & known]), axis=0), LEAST_SPREAD)
                 coloured = self._sum(known.astype(np.float64))
                 means = [self._moments(t, known, coloured)[0] for t in tones.T]
                 hue = np.hypot(means[1] / spread[1], means[2] / spread[2])
                 dark = -means[0]
+                means = [self._moments(t, known, coloured)[0] for t in plain.T[1:]]
+                tint = np.hypot(means[0] / spread[1], means[1] / spread[2])
                 near = self._near(tones / spread, known)
-        return Look(count, coloured, hue, dark, rough / max(self._usual(rough, learnt), LEAST_ROUGH_MM), near)
+        rough = rough / max(self._usual(rough, learnt), LEAST_ROUGH_MM)
+        return Look(count, coloured, hue, tint, dark, rough, near)
 
     def _near(self, tones: Floats, known: Bools) -> Floats:
         """(V,) see `Look`; of tones (s, 3) less those of skin, in its standard deviations, where they are known."""
@@ -243,6 +273,17 @@ class SkinRegion:
     def _usual(self, values: Floats, learnt: Bools) -> float:
         """Median of values (n,) where skin is learnt."""
         return float(np.median(values[np.unique(self.cell[learnt])]))
+
+
+def _from_lips(vertices: Floats, outline: Floats) -> Floats:
+    """(V,) 0 on the lips and beside them, 1 away from them; of vertices (V, 3) and the lips' outline (n, 3)."""
+    from scipy.spatial import cKDTree
+
+    steps = np.linspace(0, 1, 8, endpoint=False)[:, None, None]
+    along = outline + steps * (np.roll(outline, -1, axis=0) - outline)
+    away = cKDTree(along.reshape(-1, 3)).query(vertices)[0]
+    away[inside(outline[:, :2], vertices[:, :2])] = 0.0
+    return np.clip((away - LIPS_MM[0]) / (LIPS_MM[1] - LIPS_MM[0]), 0, 1)
 
 
 def tones_of(colors: Floats) -> Floats:

@@ -690,7 +690,9 @@ class SequenceTracker:
             checks,
             np.linalg.norm((on_mesh - given)[known], axis=1),
             float(areas @ observed / areas.sum()),
-            self._core.shares(observed),
+            self._core.shares(
+                observed | (skin < HALF)
+            ),  # a beard that hides a face's half is no lack of the scan
             mouth,
             self._plausibility.measure(vertices, on_mesh, told),
             skin >= HALF,

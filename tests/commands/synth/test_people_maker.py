@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -167,6 +168,47 @@ def test_same_parameters_same_bytes_and_it_goes_on(tmp_path: Path, small_templat
         synthesise(tmp_path / "parts", *arguments, stop, triangles=4_000, maker="people")
     synthesise(tmp_path / "parts", *arguments, triangles=4_000, maker="people")
     assert digests(tmp_path / "whole") == digests(tmp_path / "parts")
+
+
+def test_a_beard_lies_over_the_chin_of_a_grown_man_and_changes_nothing_else(
+    tmp_path: Path, small_template: Path, person: Person
+) -> None:
+    bare, bearded = tmp_path / "bare", tmp_path / "bearded"
+    for folder, beards in ((bare, False), (bearded, True)):
+        synthesise(
+            folder,
+            1,
+            ("neutral",),
+            3,
+            2112,
+            small_template,
+            triangles=TRIANGLES,
+            maker="people",
+            beards=beards,
+        )
+    assert "beards" not in json.loads((bare / "synth.json").read_text())
+    assert (bare / "subjects.csv").read_bytes() == (bearded / "subjects.csv").read_bytes()
+    truth, same = truth_of(bearded, "neutral"), truth_of(bare, "neutral")
+    np.testing.assert_array_equal(truth["vertices"], same["vertices"])
+    marks = truth["landmarks"][0]
+
+    def around(*rows: int) -> np.ndarray:
+        return np.asarray(cKDTree(marks[list(rows)]).query(truth["vertices"][0])[0] < 5)
+
+    chin, lips, brows = around(7, 8, 9), around(51, 57), around(19, 24)
+    assert same["valid"][0][chin].mean() > 0.6
+    assert truth["valid"][0][chin].mean() < 0.05
+    assert truth["valid"][0][lips].mean() > 0.4
+    for folder, on_skin in ((bare, True), (bearded, False)):
+        scan = mesh_of(folder / "captures" / "S000" / "neutral" / "0000.obj")
+        off = Surface(scan.vertices, scan.faces).distance(truth["vertices"][0])
+        assert np.median(off[brows]) < 0.5
+        assert (np.median(off[chin]) < 0.5) == on_skin
+        assert on_skin or np.percentile(off[chin], 10) > 2.0
+    assert person.who.female
+    assert replace(person, bearded=True).beard is None
+    with pytest.raises(UsageError, match="beards"):
+        synthesise(tmp_path / "other", 1, 1, 3, 0, small_template, beards=True)
 
 
 def test_ages_and_covers_go_round() -> None:

@@ -115,6 +115,65 @@ def test_the_face_itself_is_never_judged(dome):
     assert share(dome, replace(frame, colors=painted)).min() > 0.8
 
 
+def with_beard(dome, thick=8.0, rough=1.0, hair=HAIR, skin=SKIN):
+    """A frame with a beard below the nose, around the lips."""
+    rng = np.random.default_rng(2)
+    frame = dome.frame(spacing=2.5)
+    x, y = frame.vertices[:, :2].T
+    lips = np.hypot(x / 30, (y + 42) / 14)
+    on = np.clip((lips - 1) * 3, 0, 1) * np.clip((-30 - y) / 5, 0, 1)
+    out = on * (thick + rough * rng.normal(size=len(on)))
+    vertices = frame.vertices + out[:, None] * vertex_normals(frame.vertices, frame.faces)
+    colors = np.where((on > 0)[:, None], hair, skin) * np.exp(0.05 * rng.normal(size=(len(on), 1)))
+    return replace(frame, vertices=vertices, colors=colors)
+
+
+def grown(dome):
+    """(V,) True well inside the face's part where a beard grows."""
+    x, y = dome.template().vertices[:, :2].T
+    region = dome.tracker()._skin
+    return (region.bearded == 1) & (y < -40) & (np.hypot(x / 45, (y + 42) / 25) > 1)
+
+
+@pytest.mark.parametrize("colours", [(HAIR, SKIN), ((170, 168, 165), (110, 75, 55))], ids=["dark", "grey"])
+def test_a_beard_hides_the_chin_and_no_more(dome, colours):
+    hair, skin = map(np.array, colours)
+    found = share(dome, with_beard(dome, hair=hair, skin=skin))
+    assert grown(dome).sum() > 20
+    assert (found[grown(dome)] < 0.5).mean() > 0.9
+    vertices = dome.template().vertices
+    assert (found[vertices[:, 1] > 0] > 0.8).all()
+    lips = dome.template().landmarks()[48:68]
+    at_lips = np.linalg.norm(vertices[:, None] - lips, axis=2).min(axis=1) < 3
+    np.testing.assert_array_equal(found[at_lips], 1)
+
+
+@pytest.mark.parametrize(
+    "beard",
+    [{"thick": 0.4, "rough": 0.0}, {"thick": 0.0, "rough": 1.0, "hair": SKIN}],
+    ids=["stubble or make-up", "folds"],
+)
+def test_in_the_face_neither_a_colour_nor_roughness_alone_is_a_beard(dome, beard):
+    assert share(dome, with_beard(dome, **beard))[grown(dome)].min() > 0.8
+
+
+def test_without_colours_nothing_is_told_in_the_face(dome):
+    assert share(dome, replace(with_beard(dome), colors=None))[grown(dome)].min() > 0.8
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["neutral", "personal"])
+def test_the_mesh_goes_on_below_a_beard_and_no_half_of_the_face_is_missing(dome, known):
+    frame = with_beard(dome)
+    neutral = dome.template().vertices if known else None
+    kept = dome.tracker(neutral, replace(dome.SETTINGS, tell_skin=False)).register(frame)
+    found = dome.tracker(neutral).register(frame)
+    below = grown(dome)
+    off = dome.apart(found.vertices, dome.truth(0.0))[below]
+    assert off.mean() < 0.5 * dome.apart(kept.vertices, dome.truth(0.0))[below].mean()
+    assert (found.skin[below] < 128).mean() > 0.9
+    assert found.quality.core_share > kept.quality.core_share - 0.05
+
+
 def test_too_little_of_the_face_says_nothing(dome):
     frame = scan(dome, hair=HAIR)
     upper = (frame.vertices[frame.faces][:, :, 1] > 45).all(axis=1)
