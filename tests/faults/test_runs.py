@@ -163,7 +163,8 @@ def test_killed_again_and_again_nothing_that_was_finished_is_made_again(
     """One workspace, all processes of its run killed at random moments until it is done; then the next one.
 
     A run is let go on to between none and three checkpoints more, then for a random part of the time that one takes:
-    so it is killed while it starts, works, writes, and packs.  It works in no worker, one, or two, in turn.
+    so it is killed while it starts, works, writes, and packs.  Where that brought nothing, the next one has longer.  It
+    works in no worker, one, or two, in turn.
     """
     moments = random.Random(SEED)
     most, right = len(finished(calm)), digest(calm / "release.h5")
@@ -172,6 +173,7 @@ def test_killed_again_and_again_nothing_that_was_finished_is_made_again(
         while kills < KILLS:
             workspace = made(tmp_path / f"ws{rounds}", small_captures)
             before: dict[Path, tuple[int, int]] = {}
+            longer = 1.0
             while True:
                 began = time.monotonic()
                 forks.start("run", str(workspace), *SMALL, "--jobs", str(rounds % 3))
@@ -179,11 +181,12 @@ def test_killed_again_and_again_nothing_that_was_finished_is_made_again(
                 while len(finished(workspace)) < target and not forks.ended(0.02):
                     assert time.monotonic() - began < PATIENCE_S
                 took = max(time.monotonic() - began, 2.0) / (1 + target - len(before))
-                code = forks.end(moments.uniform(0, took))
+                code = forks.end(moments.uniform(0, took * longer))
                 said = (tmp_path / "said").read_text()
                 assert code in (0, -9) and "Traceback" not in said, said
                 now = finished(workspace)
                 assert {path: now.get(path) for path in before} == before
+                longer = 1.0 if len(now) > len(before) else 1.5 * longer
                 before = now
                 if code == 0:
                     break
