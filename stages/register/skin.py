@@ -296,16 +296,20 @@ def unlike(colors: Floats, skin: Floats) -> Floats:
     """(k, 3) tones of colours (k, 3), 0 to 255, less those of skin (3,), as far as light does not explain it.
 
     A highlight adds white to the skin's own colour (the dichromatic reflection model: Shafer, Using color to separate
-    reflection components, 1985), as much as the place is brighter than skin; what lies between skin's shares and those
-    is skin.  And a channel that is clipped had as much or more: what more of it would bring nearer to skin's says
-    nothing.
+    reflection components, 1985), as much as the place is brighter than skin, or less where there is more light too:
+    what lies on the way from skin's shares to those is skin, and of other colours what lies beside it is told.  And a
+    channel that is clipped had as much or more: what more of it would bring nearer to skin's says nothing, and each of
+    its shares may lie anywhere between.
     """
     found = tones_of(colors) - skin
     level, ratios = np.exp(skin[0]), np.exp(skin[1:])
     green = 3 * level / (1 + ratios.sum())
     white = np.maximum(level * np.expm1(found[:, 0]), 0)[:, None]
     highlight = np.log((green * ratios + white) / (green + white)) - skin[1:]
-    found[:, 1:] -= np.clip(found[:, 1:], np.minimum(highlight, 0), np.maximum(highlight, 0))
+    along = (found[:, 1:] * highlight).sum(axis=1) / np.maximum((highlight**2).sum(axis=1), 1e-12)
+    on_the_way = np.clip(along, 0, 1)[:, None] * highlight
+    between = np.clip(found[:, 1:], np.minimum(highlight, 0), np.maximum(highlight, 0))
+    found[:, 1:] -= np.where((colors >= CLIPPED).any(axis=1)[:, None], between, on_the_way)
     over, base = colors[:, [0, 2]] >= CLIPPED, colors[:, 1:2] >= CLIPPED
     found[:, 1:] = np.where(over, np.maximum(found[:, 1:], 0), found[:, 1:])
     found[:, 1:] = np.where(base, np.minimum(found[:, 1:], 0), found[:, 1:])

@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 
 from mimicme.pipeline.geometry.mesh import vertex_normals
-from mimicme.stages.register.skin import BARE_MM2, CERTAIN, OTHER_MM2, SkinRegion, as_bytes, weights_of
+from mimicme.stages.register.skin import (
+    BARE_MM2,
+    CERTAIN,
+    OTHER_MM2,
+    SkinRegion,
+    as_bytes,
+    tones_of,
+    unlike,
+    weights_of,
+)
 from mimicme.stages.register.targets import ScanTarget
 
 LINE_MM = 62.0
@@ -258,6 +267,17 @@ def test_an_overexposed_or_shining_forehead_is_skin(dome, height, light):
     colors = np.array([205.0, 155.0, 135.0]) * np.where(above, light, 1.0)[:, None] + 40.0 * above[:, None]
     colors = np.rint(np.minimum(colors, 255))
     assert share(dome, replace(frame, colors=colors))[height > 5].min() > 0.8
+
+
+def test_a_highlight_explains_what_lies_between_skin_and_white_and_nothing_beside_it():
+    dark = np.array([100.0, 65.0, 48.0])
+    skin = tones_of(dark[None])[0]
+    shining = 1.2 * dark + np.array([[0.0], [30.0], [90.0]])
+    assert np.abs(unlike(shining, skin)[:, 1:]).max() < 0.02
+    beige = unlike(np.array([[196.0, 168.0, 136.0]]), skin)[0, 1:]
+    assert np.linalg.norm(beige) > 0.09
+    clipped = unlike(np.array([[255.0, 190.0, 150.0]]), skin)
+    assert np.abs(clipped[:, 1:]).max() < 0.02
 
 
 @pytest.mark.parametrize(
