@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from mimicme.pipeline.workspace import Workspace
 
 MB_A_FRAME = 2.2
+SYNTH_LINE_S = 20.0
 """Of 53,349 vertices and a photograph of 1024 pixels, as pack writes them by default."""
 
 # before numpy is imported anywhere: one thread per process, and the same bytes for any number of jobs
@@ -256,7 +257,14 @@ def _by_shard(findings: Iterable[Finding]) -> dict[str, list[tuple[str, str, str
 
 def _verified(release: Path, every_image: bool = False, absent: str = "", key: Path | None = None) -> bool:
     """Verify a release and say what was found."""
-    return _said(release, _findings(release, every_image, absent, key))
+    from mimicme.commands.verify.absent import known_here
+    from mimicme.pipeline.captures.layouts import safe_name
+
+    findings = _findings(release, every_image, absent, key)
+    usable = _said(release, findings)
+    if absent and not any(one.check == "absent" for one in findings):
+        click.echo(known_here(release, safe_name(absent)))
+    return usable
 
 
 def _said(release: Path, findings: Sequence[Finding], n_before: int = 0, quiet: bool = False) -> bool:
@@ -1038,12 +1046,15 @@ def synth_command(
 
     wanted = int(sequences) if sequences.strip().isdecimal() else [n.strip() for n in sequences.split(",")]
     console = Console(sys.stderr)
+    people = "person" if subjects == 1 else "people"
 
-    def draw(done: int, total: int, what: str) -> None:
-        console.draw(f"{done}/{total} frames, {what}")
+    def tell(done: int, total: int, what: str) -> None:
+        if not done:
+            console.say(f"Making {total} frames of {subjects} {people} in {directory} ...")
+        console.tell(f"{done}/{total} frames, {what}", every_s=SYNTH_LINE_S)
 
     try:
-        synthesise(directory, subjects, wanted, frames, seed, template, draw, triangles, maker, rgbd, beards)
+        synthesise(directory, subjects, wanted, frames, seed, template, tell, triangles, maker, rgbd, beards)
     finally:
         console.clear()
     click.echo(f"Captures in {directory / 'captures'}, the true answer in {directory / 'truth'}")

@@ -242,6 +242,8 @@ def plan(
     )
     subjects = tuple(sorted({s.item.subject for s in chosen}))
     globs = tuple(f"{glob.escape(subject)}/*" for subject in subjects)
+    console = console or Console()
+    console.say(_on_sample(chosen, len(catalogue.sequences)))
     options = RunOptions(jobs=jobs, last=working[-1].name, only=globs)
     if run(workspace, options, all_stages, console).exit_code == INTERRUPTED:
         raise KeyboardInterrupt
@@ -274,6 +276,7 @@ def plan(
     if writing is not None:
         current = states.states[writing.name, RELEASE].state == "done"
         frames_left = 0 if current else catalogue.frame_count
+        console.say("Writing a release of the sample, to be measured and removed ...")
         release = _release_cost(workspace, all_stages, writing, globs, chosen, frames_left)
         untimed += [] if release is not None else [writing.name]
     worker_bytes = max(1e6, *(one.peak_mb * 1e6 for one in found))
@@ -302,6 +305,19 @@ def plan(
             *_remarks(catalogue.sequences, chosen, found, untimed),
             *_on_shards(workspace, release, catalogue.frame_count, config.stages),
         ),
+    )
+
+
+def _on_sample(chosen: Sequence[items.Sequence], all_sequences: int) -> str:
+    """That a sample is worked first, which takes as long as that much of a run; of few captures it is all of them."""
+    sequences = f"{len(chosen)} sequence" + ("" if len(chosen) == 1 else "s")
+    frames, people = sum(len(s.frames) for s in chosen), len({s.item.subject for s in chosen})
+    of_whom = "1 person" if people == 1 else f"{people} people"
+    last = " That is all there is: when the plan is told, `run` has little left to do."
+    all_of_it = last if len(chosen) == all_sequences else ""
+    return (
+        f"Working {sequences} of {of_whom} ({frames} frames) as a sample, as `mimicme run` does; what is made of them "
+        f"stays, and what is made already is not made again.{all_of_it}"
     )
 
 

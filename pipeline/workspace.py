@@ -717,14 +717,22 @@ class Workspace:
     def running_process(self) -> str | None:
         """The run that holds the workspace now, as `process 12 on HOST`; empty where it has not said; None: there is
         none.  Of several shards the first, and how many there are.  Changes nothing."""
+        runs = self.running_runs()
+        if not runs:
+            return None
+        first, said = next(iter(runs.items()))
+        if first is None:
+            return said
+        shards = runs
+        return f"{said} (shard {first}{f', {len(shards)} shards are worked on' if len(shards) > 1 else ''})"
+
+    def running_runs(self) -> dict[Shard | None, str]:
+        """The runs that hold the workspace now, each as `process 12 on HOST`, by the shard that it works on; one that
+        works on everything is alone, under None.  Changes nothing."""
         whole = _held_by(self.root / ".lock")
         if whole is not None:
-            return whole
-        shards = self._running_shards()
-        if not shards:
-            return None
-        first, said = next(iter(shards.items()))
-        return f"{said} (shard {first}{f', {len(shards)} shards are worked on' if len(shards) > 1 else ''})"
+            return {None: whole}
+        return {**self._running_shards()}
 
     def remove_temporary_files(self, stages: Iterable[str], subjects: Iterable[str] | None = None) -> int:
         """Remove what a killed run left half written; only while holding the lock.

@@ -3,7 +3,8 @@ picture of the whole face does not show.
 
 Lids and lips twice: the scan in its own colours with the registered mesh's rims drawn over it, which ought to lie where
 the scan's do; and the mesh without colours, where folds, gaps and steps show.  A texture would not tell: it is made of
-the scan wherever the mesh lies.  Ears likewise, from the side, without rims.
+the scan wherever the mesh lies.  Ears likewise, from the side, without rims.  Each has its name in it; sides are the
+subject's own.
 """
 
 from __future__ import annotations
@@ -35,6 +36,9 @@ TRAGUS_MM = 5.0
 LIPS = slice(48, 60), slice(60, 68)
 """Of the landmarks: the outer and the inner rim, each a closed line."""
 RIM_COLOR = (0, 114, 178)
+EYE_NAMES, EAR_NAMES, MOUTH_NAME = ("left eye", "right eye"), ("right ear", "left ear"), "lips"
+"""In words, the subject's own sides; the eyes by `EYES`, whose names mean the image's."""
+NAME_PX = 11
 BEHIND_MM, BESIDE_MM = 40.0, 12.0
 """An ear is what sticks out most beside the head, not more than the first behind the end of the jaw line, and what is
 less than the second nearer to the head than that."""
@@ -64,22 +68,25 @@ def close_ups(template: Template, registered: Seen, scan: Seen | None) -> Pictur
     vertices = registered.mesh.vertices
     marks = template.landmarks(vertices)
     columns = []
-    for eye, rims in zip(EYES, places.lids, strict=True):
+    # as a face is seen: the subject's right eye first
+    for eye, name, rims in reversed([*zip(EYES, EYE_NAMES, places.lids, strict=True)]):
         upper, lower = rims.middle @ vertices, 0.5 * (rims.rows @ vertices)
         upper, lower = upper + lower, upper - lower
         first, last = marks[GROUPS[eye]][[0, 3]]
         rim = np.concatenate([first[None], upper, last[None], lower[::-1], first[None]])
-        columns.append(np.vstack(_pair(_camera(rim, EYE, EYE_PX_A_MM), registered, scan, [rim])))
+        columns.append(np.vstack(_pair(name, _camera(rim, EYE, EYE_PX_A_MM), registered, scan, [rim])))
     lips = [np.concatenate([marks[rim], marks[rim][:1]]) for rim in LIPS]
-    columns += _pair(_camera(marks[GROUPS["mouth"]], MOUTH, MOUTH_PX_A_MM), registered, scan, lips)
-    for ear, yaw in zip(places.ears.T, (-90.0, 90.0), strict=True):
+    columns += _pair(
+        MOUTH_NAME, _camera(marks[GROUPS["mouth"]], MOUTH, MOUTH_PX_A_MM), registered, scan, lips
+    )
+    for ear, name, yaw in zip(places.ears.T, EAR_NAMES, (-90.0, 90.0), strict=True):
         if ear.any():
             own = vertices[ear > 0]
             # its middle lies nearer to the face than what sticks out most does
             place = (own.min(axis=0) + own.max(axis=0)) / 2 + [0.0, 0.0, TRAGUS_MM]
-            columns += _pair(_camera(place[None], EAR, EAR_PX_A_MM, yaw), registered, scan)
+            columns += _pair(name, _camera(place[None], EAR, EAR_PX_A_MM, yaw), registered, scan)
         else:
-            columns += 2 * [card("no ear", EAR)]
+            columns += 2 * [card(f"no {name}", EAR)]
     return np.hstack(columns)
 
 
@@ -113,18 +120,34 @@ def _camera(points: Floats, size: tuple[int, int], px_a_mm: float, yaw_deg: floa
     return look_at(points, yaw_deg, 0.0, size, pixels_per_mm=px_a_mm)
 
 
-def _pair(camera: Camera, registered: Seen, scan: Seen | None, rims: Iterable[Floats] = ()) -> list[Picture]:
-    """The scan with the rims (k, 3) each, and the mesh."""
+def _pair(
+    name: str, camera: Camera, registered: Seen, scan: Seen | None, rims: Iterable[Floats] = ()
+) -> list[Picture]:
+    """The scan with the rims (k, 3) each, and the mesh; what is seen, by name, is written on both."""
     from mimicme.pipeline.drawing.pictures import card
     from mimicme.pipeline.drawing.render import draw_line
 
-    mesh = _drawn(camera, registered)
+    mesh = _named(_drawn(camera, registered), f"{name}, mesh")
     if scan is None:
         return [card("no scan", camera.size), mesh]
     picture = _drawn(camera, scan)
     for rim in rims:
         picture = draw_line(picture, camera.project(rim), RIM_COLOR)
-    return [picture, mesh]
+    return [_named(picture, f"{name}, scan"), mesh]
+
+
+def _named(picture: Picture, name: str) -> Picture:
+    """A picture with a name in its lower corner; on two lines where it is narrow."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    sheet, font = Image.fromarray(picture), ImageFont.load_default(NAME_PX)
+    draw = ImageDraw.Draw(sheet)
+    if draw.textlength(name, font) > picture.shape[1] - 6:
+        name = name.replace(", ", "\n")
+    left, bottom = 4, picture.shape[0] - 4
+    for off, fill in ((1, (0, 0, 0)), (0, (255, 255, 255))):  # with a shadow: it lies on skin of any colour
+        draw.multiline_text((left + off, bottom + off), name, fill=fill, font=font, anchor="ld", spacing=1)
+    return np.asarray(sheet)
 
 
 def _drawn(camera: Camera, what: Seen) -> Picture:

@@ -14,8 +14,9 @@ LOWER_IS_BETTER = frozenset({
     "s2m_p95", "stretch_core", "stretch_p95",
 })  # fmt: skip
 HIGHER_IS_BETTER = frozenset({
-    "core_share", "core_share_left", "core_share_right", "coverage", "data_share", "landmark_confidence",
-    "landmarks_projected", "mouth_relief", "skin_share", "texture_contrast", "under_1mm",
+    "core_share", "core_share_left", "core_share_right", "coverage", "data_share", "eye_share_left", "eye_share_right",
+    "landmark_confidence", "landmarks_projected", "mouth_relief", "mouth_share", "nose_share", "skin_share",
+    "texture_contrast", "under_1mm",
 })  # fmt: skip
 DESCRIBES = frozenset({
     "align_scale", "amount", "covered_share", "drift_before", "gain_blue", "gain_green", "gain_red", "landmarks_found",
@@ -64,6 +65,10 @@ def bounds(settings: Mapping[str, Any]) -> dict[str, list[Bound]]:
         "cheek_slide": [Bound(quality.SLID_MM, NOTED_ABOVE)],
         "core_share_right": [Bound(quality.WELL_SEEN, NOTED_BELOW)],
         "core_share_left": [Bound(quality.WELL_SEEN, NOTED_BELOW)],
+        "eye_share_right": [Bound(quality.PART_SEEN, NOTED_BELOW)],
+        "eye_share_left": [Bound(quality.PART_SEEN, NOTED_BELOW)],
+        "nose_share": [Bound(quality.PART_SEEN, NOTED_BELOW)],
+        "mouth_share": [Bound(quality.PART_SEEN, NOTED_BELOW)],
         "drift_p95": [Bound(MUCH_DRIFT, NOTED_ABOVE)],
         "texture_contrast": [Bound(EMPTY_CONTRAST, NOTED_BELOW)],
         "skin_share": [Bound(LITTLE_SKIN, NOTED_BELOW)],

@@ -98,7 +98,7 @@ def synthesise(
         frames: frames of an expression, odd: the middle one is the apex.
         seed: another seed makes other people, motion, noise and holes.
         template: as in `mimicme init --template`, or one that is prepared already.
-        progress: called with frames done, frames in all, and what was made.
+        progress: called with frames done, frames in all, and what was made; with 0 before anything is.
         triangles: of a scan, about; by default 80,000, fewer for a small template.
         maker: of `MAKERS`; `people` only judges.
         rgbd_mm: recordings of a depth camera with so much noise, in place of scans; of `people` alone.
@@ -145,9 +145,13 @@ def synthesise(
             record["beards"] = True
     if _claim(directory, record):
         return
+    counts = {name: 1 if name == "neutral" else frames for name in names}
+    total = subjects * sum(counts.values())
+    if progress:
+        progress(0, total, "the template is made ready")
     if maker == "people":
         read = template if isinstance(template, Template) else prepare(template)
-        _synthesise_people(directory, record, read, names, progress)
+        _synthesise_people(directory, record, read, counts, progress)
         return
     rig = build_rig(template if isinstance(template, Template) else prepare(template), names)
     if triangles is None:
@@ -156,8 +160,7 @@ def synthesise(
     _write_template(directory / "template", rig)
     people = [f"S{i:03d}" for i in range(subjects)]
     _write_subjects(directory / "subjects.csv", people, seed)
-    counts = {name: 1 if name == "neutral" else frames for name in names}
-    total, done = subjects * sum(counts.values()), 0
+    done = 0
     for subject in people:
         person = _Person(rig, subject, seed, share)
         for name, count in counts.items():
@@ -170,13 +173,17 @@ def synthesise(
 
 
 def _synthesise_people(
-    directory: Path, record: dict[str, Any], template: Template, names: list[str], progress: Progress | None
+    directory: Path,
+    record: dict[str, Any],
+    template: Template,
+    counts: Mapping[str, int],
+    progress: Progress | None,
 ) -> None:
-    """The second maker, with the parameters of `record`."""
+    """The second maker, with the parameters of `record`, and frames by sequence."""
     from mimicme.commands.synth import people_maker as maker
 
     triangles = record["triangles"] or _triangles_for(template)
-    studio = maker.build_studio(template, names, triangles)
+    studio = maker.build_studio(template, list(counts), triangles)
     _write_template(directory / "template", studio.rig)
     share = _share(triangles)
     people = [
@@ -184,7 +191,6 @@ def _synthesise_people(
         for i in range(record["subjects"])
     ]
     write_whole(directory / "subjects.csv", maker.subjects_table(people))
-    counts = {name: 1 if name == "neutral" else record["frames"] for name in names}
     total, done = len(people) * sum(counts.values()), 0
     for person in people:
         for name, count in counts.items():

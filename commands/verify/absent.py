@@ -24,9 +24,12 @@ from numpy.typing import NDArray
 from mimicme.commands.verify.finding import Finding, guarded, named
 from mimicme.commands.verify.published import pages, text_of
 from mimicme.commands.verify.tree import Seen
+from mimicme.pipeline.captures.who import person_key
+from mimicme.pipeline.errors import MimicmeError
 from mimicme.pipeline.privacy.names_in import is_in, names_in_bytes
 from mimicme.pipeline.privacy.pseudonyms import DIGITS
-from mimicme.pipeline.release import digest, guard, publication, shards
+from mimicme.pipeline.release import Release, digest, guard, publication, shards
+from mimicme.pipeline.workspace import CONFIG_NAME, Workspace
 
 MIN_RAW = 4
 """Letters of an id from which on it is looked for between chunks: a shorter one stands in any binary file."""
@@ -73,6 +76,50 @@ def check_absent(
                 "--key FILE (it lies with who published), or ask for the pseudonym: --absent P...",
             )
     yield from _check_name(path, subject, alive, said is not None)
+    if said is None:
+        yield from _check_spelling(path, subject)
+
+
+def _check_spelling(path: Path, subject: str) -> Iterator[Finding]:
+    """Who is there under another spelling may be who is meant, and is not absent."""
+    with Release(path) as release:
+        there = release.subjects
+    alike = [one for one in there if person_key(one) == person_key(subject)]
+    if alike and subject not in there:
+        yield Finding(
+            "unknown",
+            "/",
+            f"Nobody is spelled '{subject}' here, but '{alike[0]}' is here, which may be the same subject: whether "
+            f"who is meant is absent cannot be said. Ask for them as they are spelled here: --absent {alike[0]}.",
+        )
+
+
+def known_here(path: Path, subject: str) -> str:
+    """What there is to be said, beside a release of which nothing of a subject was found in, of whether the subject
+    was ever known: a name that is misspelled is absent, too.
+
+    A release keeps no list of who has left it.  The workspace in whose folder it lies knows who withdrew
+    (`withdrawn.txt` has a keyed hash of each) and whose captures there are.
+    """
+    nobody = f"Nothing of '{subject}' is in it."
+    spelled = f"A release keeps no list of who has left it: make sure that '{subject}' is spelled as it was."
+    if not (path.parent / CONFIG_NAME).is_file():
+        return f"{nobody} {spelled}"
+    try:
+        workspace = Workspace.open(path.parent)
+        if workspace.is_withdrawn(subject):
+            return f"{nobody} They have withdrawn: this workspace keeps them out."
+        captured = workspace.captured_subjects()
+    except MimicmeError:
+        return f"{nobody} {spelled}"
+    alike = [one for one in captured if person_key(one) == person_key(subject)]
+    if alike:
+        where = "" if alike[0] == subject else f", of '{alike[0]}'"
+        return f"{nobody} They have not withdrawn, and have captures{where}: another run may bring them in."
+    return (
+        f"{nobody} But '{subject}' is not known here: nobody of that name withdrew from this workspace or has "
+        "captures. Is it spelled as the captures were?"
+    )
 
 
 def _check_name(path: Path, subject: str, alive: Callable[[], None], published: bool) -> Iterator[Finding]:

@@ -38,6 +38,7 @@ from mimicme.pipeline.release import Release, digest, guard, layout, publication
 from mimicme.pipeline.release.publication import SUMS, Publication
 from mimicme.pipeline.release.shards import Shard
 from mimicme.pipeline.release.writer import Person, shard_of, write_index
+from mimicme.pipeline.run.plan import WITHDRAWN
 from mimicme.pipeline.whole_hdf5 import whole_hdf5
 from mimicme.pipeline.workspace import CONFIG_NAME, Workspace
 from mimicme.stages import FLOW, STAGES
@@ -282,7 +283,7 @@ def _attributes_without(release: Release) -> dict[str, Any]:
     """The root attributes of a release that somebody has left."""
     said = {key: value for key, value in release.attributes.items() if key != digest.NAME}
     # it is another release now: the next run must not take it for the one it would make
-    said["fingerprint"] = hashlib.sha256(f"withdrawn {release.fingerprint}".encode()).hexdigest()
+    said["fingerprint"] = WITHDRAWN + hashlib.sha256(release.fingerprint.encode()).hexdigest()
     about = publication.of_attributes(said)
     if about is not None:
         said[publication.ATTRIBUTE] = publication.without_one(about).to_json()
@@ -436,8 +437,13 @@ def withdraw_workspace(root: str | Path, subject: str) -> Withdrawal:
                 files += [p for p in sorted(report.rglob("*")) if p.is_file()]
                 shutil.rmtree(report)
     elsewhere = "Releases that were written elsewhere (--output, copies) still hold"
+    packed_again = (
+        "The release is whole and can be used. The next run packs it once more, as if they had never been in it; no "
+        "other stage has anything to do for that."
+    )
     messages = (
         *gone.messages,
+        *([packed_again] if released and not damage else []),
         *(
             [f"The release could not be read and was deleted; `mimicme pack` makes it again: {damage}"]
             if damage

@@ -244,12 +244,12 @@ def _renamed(found: Iterable[Found]) -> tuple[str, ...]:
     for one in found:
         subjects[one.subject], sequences[one.sequence] = safe_name(one.subject), safe_name(one.sequence)
     said = []
-    for kind, names in (("subjects", subjects), ("sequences", sequences)):
+    for kind, names in (("subjects", subjects), ("names of sequences", sequences)):
         others = [f"'{raw}' is {safe}" for raw, safe in sorted(names.items()) if raw != safe]
         if others:
             said.append(
-                f"{len(others)} of {len(names)} {kind} are named otherwise here than on disk, because in files and in "
-                f"the release names have letters a to z, digits and _ . + - alone: {listed(others, 6)}. Commands take "
+                f"{len(others)} of {len(names)} {kind} are spelled otherwise here than on disk, because in files and "
+                f"in the release names have letters a to z, digits and _ . + - alone: {listed(others, 6)}. Commands take "
                 "either name."
             )
     return tuple(said)

@@ -39,6 +39,8 @@ State = Literal["done", "stale", "pending", "failed", "blocked"]
 STATES: tuple[State, ...] = ("done", "stale", "pending", "failed", "blocked")
 RELEASE = Item("release", "release")
 """The one item of a stage of scope `everything`."""
+WITHDRAWN = "withdrawn-"
+"""Before the fingerprint of a release that a subject has left since it was packed."""
 MOST_PATHS = 20_000
 """Of checkpoints that are kept at a time, about 10 MB."""
 MOST_CHOICES = 10
@@ -632,7 +634,7 @@ class Plan:
             return ItemState("pending", "not made yet")
         if current:
             return ItemState("done")
-        return ItemState("stale", _release_difference(output, self.release_config()))
+        return ItemState("stale", release_difference(output, self.release_config()))
 
 
 def comes_first(waiting: Mapping[str, str], more: int) -> str:
@@ -658,7 +660,7 @@ def more_choices(count: int) -> list[str]:
     return [f"{more} more subjects without a sequence labelled neutral"] if more > 0 else []
 
 
-def _release_difference(output: Path, config: Mapping[str, Any]) -> str:
+def release_difference(output: Path, config: Mapping[str, Any]) -> str:
     """In words, why a release is not what these settings would make."""
     try:
         with h5py.File(output, "r") as handle:
@@ -666,6 +668,11 @@ def _release_difference(output: Path, config: Mapping[str, Any]) -> str:
         before, now = old.get("review"), config.get("review")
     except (OSError, KeyError, ValueError, TypeError, AttributeError):
         return "what it is made of changed"
+    if before == now and (release_fingerprint(output) or "").startswith(WITHDRAWN):
+        return (
+            "a subject withdrew and was taken out of it: it can be used as it is, and is packed as if they had never "
+            "been in it"
+        )
     if before == now:
         return "what it is made of changed"
     count = now["bad"] if now else 0

@@ -43,6 +43,7 @@ class Console:
         self.live = bool(err is not None and err.isatty()) if live is None else live
         self._drawn = 0
         self._last = 0.0
+        self._told = time.monotonic()
 
     @classmethod
     def standard(cls, out: Callable[[str], None]) -> Console:
@@ -74,6 +75,14 @@ class Console:
             self._err.write("\r" + text.ljust(self._drawn))
             self._err.flush()
         self._drawn = len(text)
+
+    def tell(self, text: str, now: bool = False, every_s: float | None = None) -> None:
+        """Replace the progress line; where there is none, print it as a line, at most every so many seconds (by
+        default `LINE_S`)."""
+        self.draw(text, now)
+        if not self.live and time.monotonic() - self._told > (LINE_S if every_s is None else every_s):
+            self._told = time.monotonic()
+            self.say(text)
 
     def clear(self) -> None:
         """Remove the progress line."""
@@ -107,7 +116,6 @@ class Progress:
 
     def __init__(self, console: Console, label: str, sequences: int) -> None:
         self._console, self._label, self._sequences = console, label, sequences
-        self._said = time.monotonic()
 
     def show(self, over: int, failed: int, left: str, now: bool = False) -> None:
         """Replace the line.
@@ -116,11 +124,7 @@ class Progress:
             over: sequences that have passed; failed: items.
             left: what is left, in words.
         """
-        text = progress_text(self._label, over, self._sequences, failed, left)
-        self._console.draw(text, now)
-        if not self._console.live and time.monotonic() - self._said > LINE_S:
-            self._said = time.monotonic()
-            self._console.say(text)
+        self._console.tell(progress_text(self._label, over, self._sequences, failed, left), now)
 
 
 def progress_text(label: str, over: int, sequences: int, failed: int, left: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import cached_property
 
 from mimicme.pipeline.captures.catalogue import Catalogue
@@ -104,7 +105,7 @@ def select(catalogue: Catalogue, only: Iterable[str]) -> tuple[Sequence, ...]:
     """Sequences that match one of the globs; without globs, all.
 
     Raises:
-        UsageError: a glob matches nothing.
+        UsageError: a glob matches nothing, or only who is left out.
     """
     patterns = list(only)
     if not patterns:
@@ -113,6 +114,7 @@ def select(catalogue: Catalogue, only: Iterable[str]) -> tuple[Sequence, ...]:
     for pattern in patterns:
         hits = catalogue.matching(pattern)
         if not hits:
+            _refuse_left_out(catalogue, pattern)
             names = [str(s.item) for s in catalogue.sequences]
             close = difflib.get_close_matches(pattern, names, 1, 0.4) or names[:1]
             raise UsageError(
@@ -122,3 +124,18 @@ def select(catalogue: Catalogue, only: Iterable[str]) -> tuple[Sequence, ...]:
             )
         chosen |= hits
     return tuple(s for s in catalogue.sequences if s.item in chosen)
+
+
+def _refuse_left_out(catalogue: Catalogue, pattern: str) -> None:
+    """Refuse a glob that is no slip of the pen, but names somebody who does not consent; without their name."""
+    subject = pattern.partition("/")[0]
+    for one in catalogue.left_out:
+        if any(fnmatchcase(name, subject) for name in one.names):
+            why = "withdrew" if one.withdrew else "has no consent in the table of subjects"
+            raise UsageError(
+                f"'{pattern}' names a subject who is left out",
+                where="--only",
+                seen=f"who is meant {why}",
+                todo="Nothing is made of them, whatever is asked for."
+                + ("" if one.withdrew else " If the table is wrong, correct it and run again."),
+            )

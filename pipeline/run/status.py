@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
 from mimicme.pipeline.captures.catalogue import Catalogue
 from mimicme.pipeline.errors import listed
-from mimicme.pipeline.items import Item, Sequence
+from mimicme.pipeline.items import Item, Sequence, Shard
 from mimicme.pipeline.run import standing
 from mimicme.pipeline.run.checkpoint_index import CheckpointSummary, Failure, FigureSummary, merge_summaries
 from mimicme.pipeline.run.findings import EXAMPLES, by_kind
@@ -122,6 +122,7 @@ class Status:
     Attributes:
         messages: about the captures; unheeded: about verdicts and corrections that count for nothing.
         by_folders: the times of folders were looked at, and not every file (`read_standing`).
+        runs: those that go on, by their shards (`Workspace.running_runs`).
     """
 
     workspace: str
@@ -134,6 +135,7 @@ class Status:
     review: ReviewCounts = ReviewCounts()
     unheeded: tuple[str, ...] = ()
     by_folders: bool = False
+    runs: Mapping[Shard | None, str] = field(default_factory=dict)
 
     @property
     def to_be_made(self) -> bool:
@@ -153,7 +155,8 @@ class Status:
         ]
         lines = [
             f"{self.workspace}: {self.subjects} subjects, {self.sequences} sequences, {self.frames} frames; "
-            + ("a run is going on" if self.running else "no run is going on"),
+            + self._going_on(),
+            *(f"  shard {shard}: {said}" for shard, said in self.runs.items() if shard is not None),
         ]
         first, *others = table([header, *rows])
         lines.append(first)
@@ -181,6 +184,23 @@ class Status:
                 "place since is not seen; `mimicme status --every-file` looks at each file."
             )
         return lines
+
+    def _going_on(self) -> str:
+        """Whether a run is going on, and whose; of shards which, and which others there are."""
+        if not self.running:
+            return "no run is going on"
+        shards = [shard for shard in self.runs if shard is not None]
+        if not shards:
+            said = self.runs.get(None, "")
+            return "a run is going on" + (f" ({said})" if said else "")
+        count = shards[0].count
+        others = [str(k) for k in range(1, count + 1) if k not in {shard.number for shard in shards}]
+        idle = (
+            f"; nobody works on {'shard' if len(others) == 1 else 'shards'} {listed(others, 8)}"
+            if others
+            else ""
+        )
+        return f"{len(shards)} of {count} shards are worked on{idle}"
 
     def failed_lines(self, each: bool = False) -> list[str]:
         """What failed, waits, was rejected, called bad or noted.
@@ -224,6 +244,10 @@ class Status:
         return {
             "workspace": self.workspace,
             "running": self.running,
+            "runs": [
+                {"shard": None if shard is None else str(shard), "process": said}
+                for shard, said in self.runs.items()
+            ],
             "subjects": self.subjects,
             "sequences": self.sequences,
             "frames": self.frames,
@@ -271,7 +295,7 @@ def read_status(workspace: Workspace, stages: Iterable[Stage], each: bool = True
     Raises:
         UsageError, ConfigError, InputError: the workspace, its settings or its captures cannot be used.
     """
-    running = workspace.running()
+    runs = workspace.running_runs()
     config = workspace.config(stages)
     catalogue = workspace.catalogue()
     plan = Plan(workspace, config, stages, catalogue, workspace.template_digest())
@@ -286,7 +310,7 @@ def read_status(workspace: Workspace, stages: Iterable[Stage], each: bool = True
     ]
     return Status(
         str(workspace.root),
-        running,
+        bool(runs),
         len(catalogue.subjects),
         len(catalogue.sequences),
         catalogue.frame_count,
@@ -297,6 +321,7 @@ def read_status(workspace: Workspace, stages: Iterable[Stage], each: bool = True
         ),
         ReviewCounts.of(catalogue.sequences),
         catalogue.unheeded,
+        runs=runs,
     )
 
 
@@ -325,7 +350,7 @@ def read_standing(workspace: Workspace, stages: Iterable[Stage], many: int = MAN
             return None
     except OSError:
         return None
-    running = workspace.running()
+    runs = workspace.running_runs()
     config = workspace.config(stages)
     nobody = Catalogue((), {}, "", ())
     plan = Plan(workspace, config, stages, nobody, workspace.template_digest())
@@ -362,7 +387,7 @@ def read_standing(workspace: Workspace, stages: Iterable[Stage], many: int = MAN
     bad = tuple(_called_bad(item, number, why) for item, number, why in listing.bad)
     return Status(
         str(workspace.root),
-        running,
+        bool(runs),
         len(people),
         sequences,
         sum(person.frames for person in people.values()),
@@ -371,6 +396,7 @@ def read_standing(workspace: Workspace, stages: Iterable[Stage], many: int = MAN
         ReviewCounts(listing.reviewed, len(bad), listing.corrected, bad),
         listing.unheeded,
         by_folders=True,
+        runs=runs,
     )
 
 

@@ -510,7 +510,7 @@ def _write_notes(
             row,
             "landmarks-left-out",
             f"{len(frame.left_out)} landmarks lie over {settings.max_distance_mm:g} mm off the scan, or where its "
-            f"texture shows no one place of it, and were left out: {_few(frame.left_out)}.",
+            f"texture shows no one place of it, and were left out: {_few(frame.left_out)}. {_in_place(frame)}",
         )
     if frame.axes:
         out.note(row, "landmarks-axes", frame.axes)
@@ -544,13 +544,23 @@ def _write_notes(
         )
 
 
+def _in_place(frame: Frame) -> str:
+    """What stands in place of the landmarks that were left out."""
+    found = int((frame.found.source[np.isin(IBUG68, frame.left_out)] == DETECTED).sum())
+    if found == len(frame.left_out):
+        return "Found ones stand in their place." if found > 1 else "A found one stands in its place."
+    if found:
+        return f"For {found} of them found ones stand in their place; the others are absent."
+    return "None was found in their place: they are absent."
+
+
 def _few(names: list[str]) -> str:
     return ", ".join(names[:6]) + (" ..." if len(names) > 6 else "")
 
 
 STAGE = Stage(
     name="landmarks",
-    version=14,
+    version=15,
     settings=LandmarksSettings,
     needs=("ingest",),
     compute=compute,

@@ -79,6 +79,10 @@ class RegisteredCheckpoint(Checkpoint):
             "core_share": "share of the face's core, brows to chin, that has valid correspondences on the scan",
             "core_share_right": "the same of the subject's right half",
             "core_share_left": "the same of the subject's left half",
+            "eye_share_right": "share of the lids of the subject's right eye within 2.5 mm of the scan's surface",
+            "eye_share_left": "the same of the subject's left eye",
+            "nose_share": "the same of the nose",
+            "mouth_share": "the same of the lips",
             "mouth_light": "area between the lips, from the front, that the mesh leaves open though the scan has skin "
             "there",
             "mouth_opening": "area between the lips, from the front, that the mesh leaves open",

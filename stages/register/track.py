@@ -19,13 +19,14 @@ from mimicme.pipeline.landmarks.deviation import landmark_deviation
 from mimicme.pipeline.numerics.temporal import MIN_FRAMES, Regions, apart, runs, smooth, smooth_poses
 from mimicme.pipeline.template import Template, TemplateKey
 from mimicme.pipeline.template.eyelids import EYES, open_share
-from mimicme.pipeline.template.face_core import FaceCore
+from mimicme.pipeline.template.face_core import FaceCore, FaceParts
 from mimicme.stages.register.ear_placing import Ears
 from mimicme.stages.register.eyelids import covered
 from mimicme.stages.register.fast_motion import LEAST_NOISE_MM, FastMotion
 from mimicme.stages.register.fit import (
     GENERIC_EARS,
     PERSONAL_EARS,
+    Correspondences,
     EarVisibility,
     FitTarget,
     Fitters,
@@ -46,6 +47,7 @@ from mimicme.stages.register.quality import (
     Limits,
     Quality,
     QualityAssessor,
+    parts_missing,
     reject_bad,
 )
 from mimicme.stages.register.skin import HALF, SkinRegion, as_bytes, weights_of
@@ -95,6 +97,9 @@ OPEN_MOUTH = 0.2
 """Opening of the mouth, in its widths, from which on a frame is no neutral, even if the sequence has no better one."""
 AROUND_EARS = 3
 """Coarse steps after the ears were placed, at least: the head around them has moved with them."""
+THERE_MM = 2.5
+"""A scan whose surface, or the end of it, is so near to a vertex shows the place: gaps between lips and lids, and
+specks that are missing, are no loss."""
 LIDS_AGAIN = 2
 """Coarse steps that a closing eye is fitted again with; see lid_motion.py."""
 FIRST_STIFFER = 10.0
@@ -172,12 +177,13 @@ class Registered:
 
 
 class Anatomy(NamedTuple):
-    """What a template alone says, the same for every sequence: the assessor of its frames; the core of its face;
-    (V,) weights of the skull, and its centre (3,), mm; the regions that smoothing in time tells apart; fast and
-    slow motion; where scans may show other things than skin; the ears; the figures of what a person sees."""
+    """What a template alone says, the same for every sequence: the assessor of its frames; the core of its face, and
+    parts of it; (V,) weights of the skull, and its centre (3,), mm; the regions that smoothing in time tells apart;
+    fast and slow motion; where scans may show other things than skin; the ears; the figures of what a person sees."""
 
     assessor: QualityAssessor
     core: FaceCore
+    parts: FaceParts
     skull: Floats
     skull_centre: Floats
     regions: Regions
@@ -198,6 +204,7 @@ class Anatomy(NamedTuple):
         return cls(
             QualityAssessor(vertices, faces, levels.opposite, core.areas > 0, levels.eyeballs),
             core,
+            FaceParts.of(core, vertices, template.landmarks(), levels.eyeballs),
             skull,
             skull / max(skull.sum(), 1e-300) @ vertices,
             regions,
@@ -217,6 +224,14 @@ class Previous(NamedTuple):
     number: int
     displacement: Floats
     skin: Floats
+
+
+class Seen(NamedTuple):
+    """(V,) where a scan shows a shape: `valid`, where a correspondence is, and skin; `there`, where it has any surface
+    nearby, however that faces: elsewhere it has a hole, or ends."""
+
+    valid: Bools
+    there: Bools
 
 
 class SequenceTracker:
@@ -249,6 +264,7 @@ class SequenceTracker:
         self._rest = template.vertices if neutral is None else neutral
         anatomy = levels.once("anatomy", TemplateKey(template), lambda: Anatomy.of(template, levels))
         self._assessor, self._core, self._skull = anatomy.assessor, anatomy.core, anatomy.skull
+        self._parts = anatomy.parts
         self.skull_centre, self.regions = anatomy.skull_centre, anatomy.regions
         self.fast_motion, self.slow_motion = anatomy.fast_motion, anatomy.slow_motion
         self._skin, self._ears = anatomy.skin, anatomy.ears
@@ -598,8 +614,8 @@ class SequenceTracker:
             )
         last = Step(settings.stiffness_end, 2 * settings.scale_end_mm)
         correspondences = self._fitter.correspondences(found, target, last.scale_mm)
-        observed = self._fitter.observed(correspondences, settings.scale_end_mm) & (skin >= HALF)
-        motion = head_motion(self._rest, found, self._skull * observed)
+        seen = self._seen(correspondences, skin)
+        motion = head_motion(self._rest, found, self._skull * seen.valid)
         checks = LandmarkChecks(
             self._fitter.held_out_error(rest, fit_target, displacement, correspondences, last),
             self._disagreement(frame, known),
@@ -609,7 +625,7 @@ class SequenceTracker:
         back = inverse(motion)
         scan, scan_normals = transform(back, target.vertices), target.normals @ back[:3, :3].T
         return self._assessed(
-            frame, transform(back, found), pose @ motion, checks, scan, scan_normals, observed, mouth, skin
+            frame, transform(back, found), pose @ motion, checks, scan, scan_normals, seen, mouth, skin
         )
 
     def _disagreement(self, frame: Frame, known: Bools) -> float:
@@ -649,11 +665,14 @@ class SequenceTracker:
         """
         scan = ScanTarget(transform(inverse(pose), frame.vertices), frame.faces)
         correspondences = self._fitter.correspondences(vertices, scan, self.settings.scale_end_mm)
-        observed = self._fitter.observed(correspondences, self.settings.scale_end_mm) & (skin >= HALF)
+        seen = self._seen(correspondences, skin)
         mouth = self._mouth(vertices, scan)
-        return self._assessed(
-            frame, vertices, pose, checks, scan.vertices, scan.normals, observed, mouth, skin
-        )
+        return self._assessed(frame, vertices, pose, checks, scan.vertices, scan.normals, seen, mouth, skin)
+
+    def _seen(self, correspondences: Correspondences, skin: NDArray[np.uint8]) -> Seen:
+        """Where a scan shows a shape, by its correspondences, and as far as that is `skin` (V,)."""
+        valid = self._fitter.observed(correspondences, self.settings.scale_end_mm) & (skin >= HALF)
+        return Seen(valid, correspondences.closest.distances < THERE_MM)
 
     def _mouth(self, vertices: Floats, scan: ScanTarget) -> Mouth:
         return light_between_lips(
@@ -668,12 +687,12 @@ class SequenceTracker:
         checks: LandmarkChecks,
         scan: Floats,
         scan_normals: Floats,
-        observed: Bools,
+        seen: Seen,
         mouth: Mouth,
         skin: NDArray[np.uint8],
     ) -> Registered:
-        """As `assess`, with the scan's vertices and normals (m, 3), canonical, which vertices (V,) have a valid
-        correspondence, and what is seen between the lips.
+        """As `assess`, with the scan's vertices and normals (m, 3), canonical, where it shows the shape, and what is
+        seen between the lips.
 
         Raises:
             FrameRejected: one of the reasons of quality.py.
@@ -689,10 +708,10 @@ class SequenceTracker:
             scan_normals,
             checks,
             np.linalg.norm((on_mesh - given)[known], axis=1),
-            float(areas @ observed / areas.sum()),
-            self._core.shares(
-                observed | (skin < HALF)
-            ),  # a beard that hides a face's half is no lack of the scan
+            float(areas @ seen.valid / areas.sum()),
+            # a beard that hides a face's half is no lack of the scan
+            self._core.shares(seen.valid | (skin < HALF)),
+            self._parts.shares(seen.there),
             mouth,
             self._plausibility.measure(vertices, on_mesh, told),
             skin >= HALF,
@@ -714,6 +733,7 @@ def _oddity(landmarks: Floats, reference: Floats, quality: Quality) -> str:
         odd.append("an eye is closed")
     if min(quality.core_share_right, quality.core_share_left) < WELL_SEEN:
         odd.append("half of the face is hardly scanned")
+    odd += [f"the scan hardly shows the {part}" for part in parts_missing(quality)]
     return " and ".join(odd)
 
 

@@ -149,7 +149,11 @@ def test_the_command_tells_it_to_people_and_programs(
     record = json.loads(called("plan", workspace.root, "--json", "--jobs", 0, "--workers", 16).stdout)
     assert record["sequences"] == 8
     assert "16" in record["wall_hours"]
-    said = called("plan", workspace.root, "--jobs", 0).stdout
+    done = called("plan", workspace.root, "--jobs", 0)
+    assert "Working 8 sequences of 4 people" in done.stderr and "That is all there is" not in done.stderr
+    everything = called("plan", workspace.root, "--jobs", 0, "--sample", 100).stderr
+    assert "That is all there is" in everything and "Writing a release of the sample" in everything
+    said = done.stdout
     for words in ("CPU hours", "GB a worker", "GB of checkpoints", "of release", "fits this machine"):
         assert words in said
 

@@ -29,6 +29,7 @@ from mimicme.commands.report import (
     sections,
     strips,
 )
+from mimicme.commands.report import close_ups as close_up_pictures
 from mimicme.commands.report.close_ups import EAR, HEIGHT, MOUTH, Seen, close_ups
 from mimicme.commands.report.index import COLUMNS, index_data, order, script
 from mimicme.commands.report.page import asset, environment, make_section, render, render_page, render_section
@@ -43,9 +44,11 @@ from mimicme.pipeline.formats.image import decode
 from mimicme.pipeline.geometry.mesh import Mesh
 from mimicme.pipeline.geometry.spatial import Surface
 from mimicme.pipeline.items import Item
+from mimicme.pipeline.landmarks import GROUPS
 from mimicme.pipeline.run.run_types import RunOptions
 from mimicme.pipeline.run.runner import run
 from mimicme.pipeline.template import load_prepared, prepare
+from mimicme.pipeline.template.eyelids import EYES
 from mimicme.pipeline.workspace import Workspace
 from mimicme.stages import STAGES as ALL_STAGES
 from mimicme.stages import align, ingest, landmarks
@@ -734,6 +737,7 @@ def test_close_ups_show_the_rims_on_the_scan_and_the_mesh(workspace: Workspace) 
     seen = Seen(mesh, Surface(mesh.vertices, mesh.faces))
     row = close_ups(head, seen, seen)
     assert row is not None and row.shape == (HEIGHT, 960, 3)
+    row = row[:-20]  # without the names
     mouth, bare = row[:, 320 : 320 + MOUTH[1]], row[:, 320 + MOUTH[1] : 320 + 2 * MOUTH[1]]
     blue = np.abs(mouth.astype(int) - bare).max(axis=2) > 40
     assert 0.005 < blue.mean() < 0.1
@@ -742,12 +746,35 @@ def test_close_ups_show_the_rims_on_the_scan_and_the_mesh(workspace: Workspace) 
     lower[np.linalg.norm(lower - marks[57], axis=1) < 12] -= [0, 3, 0]
     moved = close_ups(head, Seen(Mesh(lower, head.faces), Surface(lower, head.faces)), seen)
     assert moved is not None
+    moved = moved[:-20]
     there = np.abs(moved[:, 320 : 320 + MOUTH[1]].astype(int) - bare).max(axis=2) > 40
     assert (
         np.ptp(np.flatnonzero(there[40:].any(axis=1))) >= np.ptp(np.flatnonzero(blue.any(axis=1))) + 5
     )  # of 9 px
     missing = close_ups(head, seen, None)
-    assert missing is not None and missing.shape == row.shape
+    assert missing is not None and missing.shape == (HEIGHT, 960, 3)
+
+
+def test_close_ups_have_names(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sides are the subject's own: of a head that looks at us its right ear is on our left."""
+    head = load_prepared(workspace.template)
+    mesh = Mesh(head.vertices, head.faces)
+    seen = Seen(mesh, Surface(mesh.vertices, mesh.faces))
+    named, written = [], close_up_pictures._named
+
+    def note(picture: Any, name: str) -> Any:
+        named.append(name)
+        shown = written(picture, name)
+        changed = (shown != picture).any(axis=2)
+        assert changed[-20:].any() and not changed[:-32].any()
+        return shown
+
+    monkeypatch.setattr(close_up_pictures, "_named", note)
+    close_ups(head, seen, seen)
+    places = ("right eye", "left eye", "lips", "right ear", "left ear")
+    assert set(named) == {f"{place}, {what}" for place in places for what in ("scan", "mesh")}
+    for eye, name in zip(EYES, close_up_pictures.EYE_NAMES, strict=True):
+        assert ("left" in name) == (head.landmarks()[GROUPS[eye], 0].mean() > 0)
 
 
 def test_close_ups_show_whole_ears() -> None:

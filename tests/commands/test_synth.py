@@ -9,12 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from scipy.spatial import cKDTree
 
+from mimicme.cli import main
+from mimicme.commands import synth
 from mimicme.commands.synth import EXPRESSIONS, synthesise
 from mimicme.commands.synth.people import Rig, build_rig, identity
 from mimicme.commands.synth.scanner import NOISE_MM, split_edges
-from mimicme.pipeline.errors import UsageError
+from mimicme.pipeline.errors import InputError, UsageError
 from mimicme.pipeline.formats.meshio import read_mesh
 from mimicme.pipeline.geometry.mesh import Mesh, components, edges, transform, triangle_normals
 from mimicme.pipeline.geometry.spatial import Surface
@@ -272,3 +275,16 @@ def test_splitting_keeps_the_surface_and_its_orientation(share: float) -> None:
     assert edges(new_f)[1].max() == 2
     count = components(new_f, len(new_v))[0]
     assert count == 1
+
+
+def test_what_will_be_made_is_said_before_the_first_frame(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object) -> None:
+        raise InputError("stopped here")
+
+    monkeypatch.setattr(synth, "prepare", stopped)
+    words = "synth", str(tmp_path / "made"), "--subjects=2", "--sequences=neutral,surprise", "--frames=3"
+    done = CliRunner().invoke(main, words)
+    assert "Making 8 frames of 2 people in " in done.output
+    assert "stopped here" in done.output.partition("Making 8 frames")[2]

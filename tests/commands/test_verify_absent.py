@@ -13,14 +13,18 @@ from types import ModuleType
 import h5py
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from shared_helpers import MAIN
 
+from mimicme.cli import main
 from mimicme.commands.verify import verify
+from mimicme.commands.verify.absent import known_here
 from mimicme.commands.verify.apart import verify_apart
 from mimicme.commands.withdraw import withdraw_release
 from mimicme.pipeline.items import Item
 from mimicme.pipeline.privacy.names_in import is_in
 from mimicme.pipeline.release import digest, guard, layout
+from mimicme.pipeline.workspace import Workspace
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +120,28 @@ def test_the_command_line_says_it(path: Path) -> None:
         [*MAIN, "verify", path, "--absent", "S003"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0 and "verified" in done.stdout
+    assert "make sure that 'S003' is spelled as it was" in done.stdout
+
+
+def test_another_spelling_of_who_is_there_is_not_absent(path: Path) -> None:
+    done = CliRunner().invoke(main, ["verify", str(path), "--absent", "s1"])
+    assert done.exit_code == 1 and "--absent S001" in done.output
+    assert "not all that was asked can be said" in done.output
+
+
+def test_beside_its_workspace_it_is_said_whether_a_name_is_known(path: Path) -> None:
+    captures = path.parent / "captures"
+    for subject in ("S007", "S008"):
+        (captures / subject / "smile").mkdir(parents=True)
+        (captures / subject / "smile" / "0000.obj").write_text("v 0 0 0\n")
+    (path.parent / "mimicme.toml").write_text(f'[captures]\nroot = "{captures}"\n')
+    workspace = Workspace.open(path.parent)
+    workspace.remove_subject("S008", ())
+    assert "have withdrawn" in known_here(path, "S008")
+    assert "have captures: another run" in known_here(path, "S007")
+    assert "of 'S007'" in known_here(path, "s7")
+    assert "'S0O7' is not known here" in known_here(path, "S0O7")
+    assert "S0" not in (path.parent / "withdrawn.txt").read_text()
 
 
 @pytest.mark.parametrize(

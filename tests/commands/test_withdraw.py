@@ -24,7 +24,7 @@ from mimicme.pipeline.errors import ReleaseError, UsageError
 from mimicme.pipeline.items import Item
 from mimicme.pipeline.model_file import read_model
 from mimicme.pipeline.release import Release, shards
-from mimicme.pipeline.run.plan import RELEASE
+from mimicme.pipeline.run.plan import RELEASE, WITHDRAWN, release_difference
 from mimicme.pipeline.workspace import Workspace
 
 QUICK = BuildSettings(texture=0, group_minimum=0, prune=0)
@@ -60,7 +60,9 @@ def test_its_bytes_are_gone_from_a_release(path: Path) -> None:
         assert list(release.subjects) == ["S002"]
         assert release.index["row"].tolist() == [0, 1]
         assert release.index["frame"].tolist() == [5, 7]
-        assert release.fingerprint != mark
+        assert release.fingerprint != mark and release.fingerprint.startswith(WITHDRAWN)
+        assert "a subject withdrew" in release_difference(path, json.loads(str(release.attributes["config"])))
+        assert "1 frame called bad" in release_difference(path, {"review": {"bad": 1, "digest": ""}})
         for old, new in zip(before, release, strict=True):
             np.testing.assert_array_equal(old.vertices, new.vertices)
             np.testing.assert_array_equal(old.texture, new.texture)
@@ -213,6 +215,7 @@ def test_it_is_gone_from_a_workspace_and_stays_gone(workspace: Workspace, tmp_pa
     assert not opened.public_report_folder.exists()
     assert (tmp_path / "captures" / "S001").is_dir()
     assert any("raw captures" in m for m in gone.messages)
+    assert any("next run packs it once more" in m for m in gone.messages)
     assert verify(opened.release) == []
 
 

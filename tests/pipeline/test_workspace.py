@@ -142,7 +142,7 @@ def test_who_asks_for_a_refused_subject_is_told_why_it_is_not_there(refusing, fa
     workspace, sets, _ = refusing
     said = io.StringIO()
     opened = Workspace.open(workspace.root, sets=sets)
-    with pytest.raises(UsageError, match="no sequence matches 'S1'"):
+    with pytest.raises(UsageError, match="'S1' names a subject who is left out.*no consent in the table"):
         run(opened, RunOptions(only=("S1",), jobs=0), fake.STAGES, Console(said))
     assert "Subject 'S1' is left out" in said.getvalue()
 

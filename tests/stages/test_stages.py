@@ -13,10 +13,10 @@ from mimicme.stages import FLOW, STAGES
 
 KNOWN = {
     "ingest": (7, "88e0ee4d75c7"),
-    "landmarks": (14, "79e39d1a7758"),
+    "landmarks": (15, "79e39d1a7758"),
     "align": (5, "327af77b6cf4"),
     "register": (17, "e756ce017669"),
-    "repass": (7, "6603216eecb2"),
+    "repass": (8, "6603216eecb2"),
     "refine": (12, "27103b1044cf"),
     "bake": (12, "59a0344b02f2"),
     "project": (6, "ae2bf8fc29b4"),

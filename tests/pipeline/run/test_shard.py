@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import threading
 import time
@@ -15,6 +16,7 @@ from mimicme.pipeline.captures.catalogue import Catalogue
 from mimicme.pipeline.errors import UsageError
 from mimicme.pipeline.items import FrameSource, Item, Sequence, Shard
 from mimicme.pipeline.run.shard import assigned, of_shard
+from mimicme.pipeline.run.status import read_status
 from mimicme.pipeline.run.watch import watch
 from mimicme.pipeline.workspace import Workspace
 
@@ -219,6 +221,23 @@ def test_status_and_watch_while_shards_run(make, fake, capsys):
         )
         assert watch(workspace, wait=lambda _: None) in (0, 1)  # where the rejected frame is
     assert "The run has ended" in capsys.readouterr().out
+
+
+def test_status_tells_who_works_on_which_shard(make, fake):
+    workspace, here = make(PEOPLE), f"process {os.getpid()} on "
+    with workspace.lock(FIRST):
+        status = read_status(workspace, fake.STAGES)
+        head, one, *_ = status.lines()
+        assert head.endswith("1 of 2 shards are worked on; nobody works on shard 2")
+        assert one.startswith(f"  shard 1/2: {here}")
+        with workspace.lock(SECOND):
+            head, _, two, *_ = read_status(workspace, fake.STAGES).lines()
+            assert head.endswith("2 of 2 shards are worked on") and two.startswith("  shard 2/2: process ")
+    ((shard, process),) = [(run["shard"], run["process"]) for run in status.to_record()["runs"]]
+    assert shard == "1/2" and process.startswith(here)
+    with workspace.lock():
+        assert f"a run is going on ({here}" in read_status(workspace, fake.STAGES).lines()[0]
+    assert read_status(workspace, fake.STAGES).lines()[0].endswith("no run is going on")
 
 
 def test_what_no_shard_does(make, fake, tmp_path):

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from mimicme.pipeline.geometry.mesh import vertex_areas
-from mimicme.pipeline.template.face_core import FaceCore, inside
+from mimicme.pipeline.landmarks import GROUPS
+from mimicme.pipeline.template.face_core import FaceCore, FaceParts, inside
 
 
 def plane():
@@ -50,6 +51,29 @@ def test_shares_of_either_half():
     half = core.shares(vertices[:, 0] < 0)
     assert half.right == pytest.approx(1.0) and half.left == 0.0
     assert half.core == pytest.approx(0.5, abs=0.03)
+
+
+def test_shares_of_parts_are_of_the_subjects_own_sides():
+    vertices, faces = plane()
+    points = marks()
+    for group, x in (("left_eye", -20.0), ("right_eye", 20.0)):
+        points[GROUPS[group]] = np.array(
+            [(x - 8, 20, 0), (x - 4, 24, 0), (x + 4, 24, 0), (x + 8, 20, 0), (x + 4, 16, 0), (x - 4, 16, 0)]
+        )
+    points[27:36] = [(0, 20, 0), (0, 12, 0), (0, 4, 0), (0, 0, 0), *((x, -4, 0) for x in (-8, -4, 0, 4, 8))]
+    angle = np.linspace(0, 2 * np.pi, 12, endpoint=False)
+    points[48:60] = np.column_stack([16 * np.cos(angle), 6 * np.sin(angle) - 24, np.zeros(12)])
+    core = FaceCore.of(vertices, faces, vertex_areas(vertices, faces), points)
+    x, y, _ = vertices.T
+    ball = np.hypot(x + 20, y - 20) < 4
+    parts = FaceParts.of(core, vertices, points, ball)
+    assert (parts.areas.sum(axis=1) > 100).all()
+    assert parts.shares(np.ones(len(vertices), bool)) == pytest.approx((1.0, 1.0, 1.0, 1.0))
+    assert parts.shares(x > 0)[:2] == pytest.approx((0.0, 1.0))  # the image's left is the subject's right
+    assert parts.shares(~ball)[:2] == pytest.approx((1.0, 1.0))  # what lies between the lids does not count
+    hole = (abs(x) < 20) & (abs(y + 24) < 10)
+    seen = parts.shares(~hole)
+    assert seen.mouth == 0.0 and seen[:3] == pytest.approx((1.0, 1.0, 1.0))
 
 
 def test_inside_a_polygon_that_is_not_convex():

@@ -148,6 +148,7 @@ def test_a_few_points_off_the_scan_are_left_out_and_named(tmp_path):
         assert status.note == "landmarks-left-out"
         assert "jaw_04" in status.message
         assert "nose_3" in status.message
+        assert "None was found in their place: they are absent." in status.message
         assert np.flatnonzero(found["source"][0] == 0).tolist() == [4, 30]
         assert np.isnan(found["points"][0][[4, 30]]).all()
         assert found["confidence"][0][4] == 0
@@ -262,6 +263,7 @@ def test_what_is_left_out_is_found_instead(tmp_path, monkeypatch):
             assert found["confidence"][row][40] == pytest.approx(0.4)
             assert found.statuses[row].note == "landmarks-left-out"
             assert IBUG68[40] in found.statuses[row].message
+            assert "A found one stands in its place." in found.statuses[row].message
         assert found["quality/landmark_distance"][0] < 0.01
         assert np.isnan(found["quality/landmark_distance"][1])  # a pixel has no distance
 

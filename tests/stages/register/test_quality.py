@@ -10,7 +10,7 @@ import pytest
 from mimicme.pipeline.errors import FrameRejected
 from mimicme.pipeline.geometry.mesh import Mesh, keep_triangles, transform, triangle_normals, vertex_normals
 from mimicme.pipeline.landmarks import MIRROR
-from mimicme.pipeline.template.face_core import Shares
+from mimicme.pipeline.template.face_core import PartShares, Shares
 from mimicme.stages.register import quality
 from mimicme.stages.register.mouth_light import Mouth
 from mimicme.stages.register.plausibility import Plausible
@@ -27,11 +27,12 @@ from mimicme.stages.register.quality import (
 
 AS_IT_SHOULD = Plausible(1.0, 0.95, 0.2, 0.0, 1.0, 0.5)
 GOOD = Quality(
-    0.2, 0.3, 0.9, 0.97, 1.0, 0.5, 1.1, 0.0, 0.8, 0.0, 0.0, 0.0, 0.0, 0.1, 0.1, 0.8, 0.6, 1.0, 0.9, 0.9, 0.9, 0.0, 0.0,
+    0.2, 0.3, 0.9, 0.97, 1.0, 0.5, 1.1, 0.0, 0.8, 0.0, 0.0, 0.0, 0.0, 0.1, 0.1, 0.8, 0.6, 1.0, 0.9, 0.9, 0.9,
+    1.0, 1.0, 1.0, 1.0, 0.0, 0.0,
     *AS_IT_SHOULD,
 )  # fmt: skip
 LIMITS = Limits(1.0, 6.0, 0.2, 0.01, 2.0, 0.25)
-WHOLE, SHUT = Shares(1.0, 1.0, 1.0), Mouth(0.0, 0.0)
+WHOLE, ALL_PARTS, SHUT = Shares(1.0, 1.0, 1.0), PartShares(1.0, 1.0, 1.0, 1.0), Mouth(0.0, 0.0)
 CHECKS = LandmarkChecks(held_out_mm=1.25, disagreement_mm=2.0)
 NONE = np.zeros(0)
 
@@ -55,7 +56,19 @@ def measure(rest, vertices, scan=None, residuals=NONE, share=1.0, reach=10.0, sk
     skin = ~nowhere if skin is None else skin
     covered = float((~skin).mean())
     return QualityAssessor(*rest, np.arange(len(rest[0])), core_of(rest[0]), nowhere).assess(
-        vertices, points, normals, CHECKS, residuals, share, WHOLE, SHUT, AS_IT_SHOULD, skin, covered, reach
+        vertices,
+        points,
+        normals,
+        CHECKS,
+        residuals,
+        share,
+        WHOLE,
+        ALL_PARTS,
+        SHUT,
+        AS_IT_SHOULD,
+        skin,
+        covered,
+        reach,
     )
 
 
@@ -158,7 +171,19 @@ def test_checks_are_read_from_the_figures_they_made(rest):
     made = LandmarkChecks(1.25, 2.0, 0.5)
     nowhere = np.zeros(len(v), bool)
     found = QualityAssessor(v, f, np.arange(len(v)), core_of(v), nowhere).assess(
-        v * 1.1, v, vertex_normals(v, f), made, NONE, 1.0, WHOLE, SHUT, AS_IT_SHOULD, ~nowhere, 0.0, 10.0
+        v * 1.1,
+        v,
+        vertex_normals(v, f),
+        made,
+        NONE,
+        1.0,
+        WHOLE,
+        ALL_PARTS,
+        SHUT,
+        AS_IT_SHOULD,
+        ~nowhere,
+        0.0,
+        10.0,
     )
     assert found.landmarks_found == 0.5
     read = LandmarkChecks.of(found)
@@ -308,6 +333,23 @@ def test_a_fine_scan_is_measured_by_some_of_its_vertices(rest, monkeypatch):
     every = quality.scan_to_mesh(scan, normals, v, f, rim, 10.0)
     assert 12_000 < len(some) <= 12_500 < 24_000 < len(every)
     np.testing.assert_allclose(np.percentile(some, [50, 95]), np.percentile(every, [50, 95]), rtol=0.03)
+
+
+def test_a_part_that_the_scan_lacks_is_named():
+    for figure, part in (
+        ("eye_share_right", "right eye's lids"),
+        ("eye_share_left", "left eye's lids"),
+        ("nose_share", "nose"),
+        ("mouth_share", "lips"),
+    ):
+        ((code, said),) = notes(replace(GOOD, **{figure: 0.1}))
+        assert code == "part-missing" and f"10% of the {part}" in said
+        assert notes(replace(GOOD, **{figure: 0.6})) == []
+    ((_, said),) = notes(replace(GOOD, nose_share=0.0, mouth_share=0.2))
+    assert "0% of the nose and 20% of the lips" in said
+    # an eye of a half that is hardly seen is no news beside that
+    aside = replace(GOOD, core_share_right=0.4, eye_share_right=0.0)
+    assert [code for code, _ in notes(aside)] == ["half-seen"]
 
 
 def test_half_a_face_is_rejected_and_the_missing_half_named():

@@ -698,5 +698,7 @@ def test_an_odd_neutral_is_told(dome):
     shut = marks.copy()
     shut[[37, 38]] = shut[[41, 40]]
     assert _oddity(shut, marks, quality) == "an eye is closed"
+    cut = replace(quality, mouth_share=0.1)
+    assert _oddity(marks, marks, cut) == "the scan hardly shows the lips"
     half = replace(quality, core_share_left=0.3)
     assert _oddity(marks, marks, half) == "half of the face is hardly scanned"
