@@ -118,10 +118,10 @@ def vertex_colors(scan: Mesh, pixels: image.Pixels | None) -> NDArray[np.float32
     inside its triangle: what lies beyond the edge belongs to another, or to nobody.
     """
     if pixels is not None and scan.uv is not None and scan.uv_faces is not None:
-        from mimicme.pipeline.texture.triangle_loops import look_up  # numba: no reader needs it
+        from mimicme.pipeline.texture.triangle_loops import colors_of_vertices  # numba: no reader needs it
 
         colors = np.full((len(scan.vertices), 3), np.nan, np.float32)
-        look_up(
+        colors_of_vertices(
             np.ascontiguousarray(scan.faces, np.int32),
             np.ascontiguousarray(scan.uv_faces, np.int32),
             np.ascontiguousarray(scan.uv, np.float64),

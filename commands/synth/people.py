@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from mimicme.pipeline.arrays import Bools, Floats, Ints
-from mimicme.pipeline.geometry.mesh import boundary_vertices, vertex_normals
+from mimicme.pipeline.geometry.mesh import boundary_vertices, triangle_normals, vertex_normals
 from mimicme.pipeline.geometry.spatial import Surface
 from mimicme.pipeline.template import Template
 
@@ -399,7 +399,7 @@ def cotangent_laplacian(v: Floats, faces: Ints) -> tuple[sparse.csr_matrix, Floa
         weights.append(np.clip((a * b).sum(axis=1) / np.maximum(area, 1e-9), 0.02, 20.0) / 2)
     i, j, w = np.concatenate(rows), np.concatenate(cols), np.concatenate(weights)
     matrix = sparse.csr_matrix((np.r_[w, w], (np.r_[i, j], np.r_[j, i])), shape=(n, n))
-    area = np.linalg.norm(np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]), axis=1) / 2
+    _, area = triangle_normals(v, faces)
     mass = np.bincount(faces.ravel(), np.repeat(area / 3, 3), n)
     return sparse.csr_matrix(sparse.diags(np.asarray(matrix.sum(axis=1)).ravel()) - matrix), np.asarray(
         mass, np.float64

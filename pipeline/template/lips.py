@@ -373,7 +373,7 @@ def _sampled(vertices: Floats, faces: Ints) -> tuple[sparse.csr_matrix, Floats]:
     """
     corners = vertices[faces]
     longest = np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2).max(axis=1)
-    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1) / 2
+    _, area = triangle_normals(vertices, faces)
     parts = np.maximum(np.ceil(longest / WINDOW_MM - 1e-9), 1).astype(np.int64)
     # powers of two: both triangles of an edge put their points in the same places
     parts = np.minimum(2 ** np.ceil(np.log2(parts)).astype(np.int64), MOST_PARTS)

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import sparse
+import scipy
 
 from mimicme.pipeline.arrays import Bools, Floats, Longs, Singles
 from mimicme.pipeline.errors import InputError
@@ -205,7 +205,7 @@ class _Hanging:
 
     free: Longs
     held: Longs
-    right: sparse.csr_matrix
+    right: scipy.sparse.csr_matrix
     pull: Floats
     rows: Longs
     solve: Callable[[Floats], Floats]
@@ -214,7 +214,6 @@ class _Hanging:
     def of(cls, template: Template, soft: Longs) -> _Hanging | None:
         """None where nothing hangs on the skin."""
         from scipy.sparse.linalg import splu
-        from scipy.spatial import cKDTree
 
         interior, faces, rest = template.interior, template.faces, template.vertices
         inner = faces[interior[faces].any(axis=1)]
@@ -229,10 +228,10 @@ class _Hanging:
             return None
         links = adjacency(edges(inner)[0], count)
         degree = np.asarray(links.sum(axis=1)).ravel()[free]
-        share = np.clip(cKDTree(rest[held]).query(rest[free])[0] / PULL_MM, 0, 1)
+        share = np.clip(scipy.spatial.cKDTree(rest[held]).query(rest[free])[0] / PULL_MM, 0, 1)
         pull = PULL * degree * share**2
         links = links[free]
-        system = sparse.diags(degree + pull) - links[:, free]
+        system = scipy.sparse.diags(degree + pull) - links[:, free]
         solve = splu(system.tocsc()).solve
         return cls(
             free, held.astype(np.int64), links[:, held].tocsr(), pull, np.searchsorted(soft, free), solve
@@ -263,15 +262,15 @@ class _Body:
 
     @classmethod
     def of(cls, template: Template, rest: Floats, mine: Longs, fitted: Longs, spline: _Spline) -> _Body:
-        from scipy.spatial import cKDTree
-
         own = template.vertices[mine]
         centre = own.mean(axis=0)
         new = np.full(len(template.vertices), -1)
         new[mine] = np.arange(len(mine))
         faces = new[template.faces]
         faces = faces[(faces >= 0).all(axis=1)]
-        near = np.flatnonzero(cKDTree(own).query(rest, distance_upper_bound=TOUCH_MM)[0] < np.inf)
+        near = np.flatnonzero(
+            scipy.spatial.cKDTree(own).query(rest, distance_upper_bound=TOUCH_MM)[0] < np.inf
+        )
         surface = Surface(own - centre, faces.astype(np.int32)) if len(faces) else None
         body = cls(mine, fitted, spline, surface, centre, near, np.zeros(len(near)))
         return replace(body, sunk=np.maximum(body.depth(rest, np.eye(4), 1.0)[0], -SUNK_GAP_MM))
@@ -317,12 +316,10 @@ class _Interior:
 
     @classmethod
     def of(cls, template: Template, skin: Template, index: Longs) -> _Interior:
-        from scipy.spatial import cKDTree
-
         interior = template.interior
         inner = template.vertices[interior]
         rest = skin.vertices
-        beside = cKDTree(inner).query(rest)[0]
+        beside = scipy.spatial.cKDTree(inner).query(rest)[0]
         crossing = template.faces[
             interior[template.faces].any(axis=1) & ~interior[template.faces].all(axis=1)
         ]
@@ -338,7 +335,7 @@ class _Interior:
         marks = skin.landmarks()
         mouth = float(marks[[48, 54], 1].mean())
         openings = np.concatenate([rest[border], marks[36:]])
-        clear = used & (cKDTree(openings).query(rest)[0] > CLEAR_MM)
+        clear = used & (scipy.spatial.cKDTree(openings).query(rest)[0] > CLEAR_MM)
         for name in sorted(name for name in template.masks if name.startswith(RIGID)):
             mine = np.flatnonzero((template.masks[name] >= 0.5) & interior & ~rigid)
             if not len(mine):
@@ -440,8 +437,6 @@ class _Interior:
     def outside(self, vertices: Floats) -> Longs:
         """Of a frame (V, 3), vertices of bodies with skin between them and their body's middle, or nearest to skin that
         lies in the body, and soft ones before the skin; but none that are so at rest."""
-        from scipy.spatial import cKDTree
-
         cover = self.surface(vertices[self.index])
         found = [np.empty(0, np.int64)]
         for body in self.bodies:
@@ -451,7 +446,9 @@ class _Interior:
             size = fit_similarity_scale(rest, now)
             depth, _ = body.depth(vertices[self.index], fit_rigid(size * rest, now), size)
             over = vertices[self.index[body.near[depth > OVER_MM]]] if len(depth) else np.empty((0, 3))
-            found.append(np.unique(body.vertices[cKDTree(now).query(over)[1]]) if len(over) else found[0])
+            found.append(
+                np.unique(body.vertices[scipy.spatial.cKDTree(now).query(over)[1]]) if len(over) else found[0]
+            )
         found.append(self.under[cover.before(vertices[self.under], REACH_MM).through])
         return np.unique(np.concatenate(found))
 

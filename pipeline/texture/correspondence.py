@@ -50,7 +50,10 @@ class Target:
     """The registered mesh, and where its points lie on the scan."""
 
     def __init__(self, vertices: Floats, template: Template, source: Source, settings: Limits) -> None:
-        from mimicme.pipeline.texture.triangle_loops import gather, judge  # they load numba
+        from mimicme.pipeline.texture.triangle_loops import (  # they load numba
+            depths_of_triangles,
+            gather_corners,
+        )
 
         self.source = source
         self.far = settings.max_distance_mm
@@ -65,7 +68,7 @@ class Target:
         normals = vertex_normals(vertices, faces[used[faces].all(1)]).astype(np.float32)
         self.corners, self.normals = (np.empty((count, 3, 3), np.float32) for _ in range(2))
         self.longest = np.empty(count, np.float32)
-        gather(
+        gather_corners(
             np.ascontiguousarray(vertices, np.float32),
             faces,
             np.ascontiguousarray(normals),
@@ -95,7 +98,7 @@ class Target:
             beyond[near] = source.on_boundary(found.triangles, found.weights)
         self.unreachable, self.beyond, self.sure = (np.empty(count, bool) for _ in range(3))
         self.low, self.high = np.empty(count, np.float32), np.empty(count, np.float32)
-        judge(
+        depths_of_triangles(
             faces,
             depth.astype(np.float32),
             off,

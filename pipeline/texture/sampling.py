@@ -176,19 +176,21 @@ _inverse_kept = lru_cache(maxsize=2)(_texel_inverse)
 
 def _products(a: Singles, b: Singles) -> Singles:
     """(t, n, 2) matrix products of (t, n, 2) and (t, 2, 2)."""
-    from mimicme.pipeline.texture.triangle_loops import products  # it loads numba
+    from mimicme.pipeline.texture.triangle_loops import matrix_products  # it loads numba
 
     out = np.empty(a.shape, np.float32)
-    products(np.ascontiguousarray(a, np.float32), np.ascontiguousarray(b, np.float32), out)
+    matrix_products(np.ascontiguousarray(a, np.float32), np.ascontiguousarray(b, np.float32), out)
     return out
 
 
 def _kinds(j: Singles) -> Longs:
     """(k,) level of the image pyramid times `MAX_SAMPLES` + 1, plus samples a side, of footprints (k, 2, 2)."""
-    from mimicme.pipeline.texture.triangle_loops import kinds  # it loads numba
+    from mimicme.pipeline.texture.triangle_loops import levels_and_samples  # it loads numba
 
     found = np.empty(len(j), np.int64)
-    kinds(np.ascontiguousarray(j), PIXELS_PER_SAMPLE, MAX_SAMPLES * PIXELS_PER_SAMPLE, 8, MAX_SAMPLES, found)
+    levels_and_samples(
+        np.ascontiguousarray(j), PIXELS_PER_SAMPLE, MAX_SAMPLES * PIXELS_PER_SAMPLE, 8, MAX_SAMPLES, found
+    )
     return found
 
 

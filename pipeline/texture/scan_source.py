@@ -5,7 +5,7 @@ from __future__ import annotations
 from copy import copy
 
 import numpy as np
-from scipy.spatial import cKDTree
+import scipy
 
 from mimicme.pipeline.arrays import Bools, Floats, Ints, Longs, Singles
 from mimicme.pipeline.formats.image import Pixels
@@ -98,7 +98,7 @@ class Source:
         points = self._boundary_points(self.border_mm / 2)
         if not len(points):
             return
-        tree, reach = cKDTree(points), BORDER_END * self.border_mm
+        tree, reach = scipy.spatial.cKDTree(points), BORDER_END * self.border_mm
         away = np.full(len(self.vertices), np.inf)
         some = same_cells(self.vertices, points, reach)
         away[some] = tree.query(self.vertices[some], distance_upper_bound=reach)[0]
@@ -146,14 +146,14 @@ class Source:
         sight: the ratio of the two stretches from surface to image.  An image that was painted or projected into an
         unwrapped layout says nothing about cameras: all its triangles count as seen from the front.
         """
-        from mimicme.pipeline.texture.triangle_loops import views  # it loads numba
+        from mimicme.pipeline.texture.triangle_loops import view_of_triangles  # it loads numba
 
         count = len(self.faces)
         # d pixel / d mm (t, 2, 3), and the image's edge matrices (t, 2, 2)
         self.edge = np.empty((count, 2, 2), np.float32)
         self.pixel_per_mm = np.empty((count, 2, 3), np.float32)
         ratio, scale = np.empty(count, np.float32), np.empty(count, np.float32)
-        views(
+        view_of_triangles(
             np.ascontiguousarray(self.vertices, np.float64),
             np.ascontiguousarray(self.faces, np.int32),
             np.ascontiguousarray(self.pixels),

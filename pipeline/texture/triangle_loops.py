@@ -8,10 +8,11 @@ import numpy as np
 from mimicme.pipeline.arrays import Bools, Floats, Ints, Longs, Singles
 from mimicme.pipeline.formats.image import Pixels
 from mimicme.pipeline.geometry.compiled import compiled
+from mimicme.pipeline.geometry.normals import sides
 
 
 @compiled("void(f4[:, ::1], i4[:, ::1], f4[:, ::1], f4[:, :, ::1], f4[:, :, ::1], f4[::1])")
-def gather(
+def gather_corners(
     vertices: Singles, faces: Ints, normals: Singles, corners: Singles, at_corners: Singles, longest: Singles
 ) -> None:
     """Fill the places and the normals of the corners (t, 3, 3) of triangles, of vertices (V, 3) and their normals (V,
@@ -39,7 +40,7 @@ def gather(
 @compiled(
     "void(i4[:, ::1], f4[::1], f8[::1], b1[::1], f4[::1], f8, f4, f4, b1[::1], b1[::1], f4[::1], f4[::1], b1[::1])"
 )
-def judge(
+def depths_of_triangles(
     faces: Ints,
     depth: Singles,
     off: Floats,
@@ -102,7 +103,7 @@ def plain_triangles(
     Args:
         sound: (V,) which vertices have a place of their own in the photograph; pixels: (V, 2) that place; depth, chart,
             scale: (V,) there.
-        sure, longest: (t,) of `judge`; corners, normals: (t, 3, 3) of `gather`.
+        sure, longest: (t,) of `depths_of_triangles`; corners, normals: (t, 3, 3) of `gather_corners`.
         small: mm; stretch, slack: corners are no farther apart in the photograph than so many times what its scale
             says, and so many pixels; bend: most of an edge's length, mm, times the turn of the normal along it.
     """
@@ -131,7 +132,7 @@ def plain_triangles(
 
 
 @compiled("void(f4[:, :, ::1], f4[:, :, ::1], f4[:, :, ::1])")
-def products(a: Singles, b: Singles, out: Singles) -> None:
+def matrix_products(a: Singles, b: Singles, out: Singles) -> None:
     """Fill the matrix products (t, n, 2) of (t, n, 2) and (t, 2, 2); 0 where they are no finite number."""
     for t in range(len(a)):
         for row in range(a.shape[1]):
@@ -141,7 +142,7 @@ def products(a: Singles, b: Singles, out: Singles) -> None:
 
 
 @compiled("void(f4[:, :, ::1], f4, f4, i8, i8, i8[::1])")
-def kinds(
+def levels_and_samples(
     j: Singles, pixels: float, reduced: float, most_level: int, most_samples: int, found: Longs
 ) -> None:
     """Fill the level of the image pyramid times `most_samples` + 1, plus the samples a side, of footprints (k, 2, 2).
@@ -163,7 +164,7 @@ def kinds(
 
 
 @compiled("void(i4[:, ::1], i4[:, ::1], f8[:, ::1], u1[:, :, ::1], f4[:, ::1])")
-def look_up(faces: Ints, uv_faces: Ints, uv: Floats, pixels: Pixels, colors: Singles) -> None:
+def colors_of_vertices(faces: Ints, uv_faces: Ints, uv: Floats, pixels: Pixels, colors: Singles) -> None:
     """Fill the colours (n, 3) of the vertices that have a place in an image (h, w, 3), as the last of their triangles
     (t, 3) has it: just inside that triangle, for what lies beyond its edge may be another photograph's.
 
@@ -192,7 +193,7 @@ def look_up(faces: Ints, uv_faces: Ints, uv: Floats, pixels: Pixels, colors: Sin
 
 
 @compiled("void(f8[:, ::1], i4[:, ::1], f4[:, :, ::1], f4[:, :, ::1], f4[:, :, ::1], f4[::1], f4[::1])")
-def views(
+def view_of_triangles(
     vertices: Floats,
     faces: Ints,
     pixels: Singles,
@@ -206,17 +207,7 @@ def views(
     finite number, and its smaller stretch over the larger (t,), and the larger (t,)."""
     two, four, zero, least = np.float32(2), np.float32(4), np.float32(0), np.float32(1e-30)
     for t in range(len(faces)):
-        i, j, k = faces[t, 0], faces[t, 1], faces[t, 2]
-        ax, ay, az = (
-            vertices[j, 0] - vertices[i, 0],
-            vertices[j, 1] - vertices[i, 1],
-            vertices[j, 2] - vertices[i, 2],
-        )
-        bx, by, bz = (
-            vertices[k, 0] - vertices[i, 0],
-            vertices[k, 1] - vertices[i, 1],
-            vertices[k, 2] - vertices[i, 2],
-        )
+        ax, ay, az, bx, by, bz = sides(vertices, faces, t)
         aa, ab, bb = ax * ax + ay * ay + az * az, ax * bx + ay * by + az * bz, bx * bx + by * by + bz * bz
         det = aa * bb - ab * ab
         # pseudo-inverse of the triangle's edges

@@ -12,6 +12,7 @@ from scipy import sparse
 
 from mimicme.pipeline.arrays import Floats, Ints, Longs
 from mimicme.pipeline.geometry.compiled import compiled
+from mimicme.pipeline.geometry.normals import cross, sides
 from mimicme.pipeline.geometry.triangle_grid import on_triangle
 from mimicme.stages.refine.walking import step_from
 
@@ -50,7 +51,8 @@ class Sheet(NamedTuple):
     areas: Floats
 
 
-SHEET = "f8[:, ::1], i4[:, ::1], i4[:, ::1], i4[::1], f8[:, ::1], f8[:, ::1], f8[::1]"
+WITHOUT_AREAS = "f8[:, ::1], i4[:, ::1], i4[:, ::1], i4[::1], f8[:, ::1], f8[:, ::1]"
+SHEET = f"{WITHOUT_AREAS}, f8[::1]"
 PLACES = "f8[:, ::1], i8[::1], f8[:, ::1]"
 
 
@@ -70,24 +72,13 @@ def _folded(
     area (T,) left; one that had no normal has not."""
     if not x * x + y * y + z * z > 0:
         return False
-    a, b, c = faces[t, 0], faces[t, 1], faces[t, 2]
-    ux, uy, uz = (
-        vertices[b, 0] - vertices[a, 0],
-        vertices[b, 1] - vertices[a, 1],
-        vertices[b, 2] - vertices[a, 2],
-    )
-    vx, vy, vz = (
-        vertices[c, 0] - vertices[a, 0],
-        vertices[c, 1] - vertices[a, 1],
-        vertices[c, 2] - vertices[a, 2],
-    )
-    nx, ny, nz = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
+    nx, ny, nz = cross(*sides(vertices, faces, t))
     length = np.sqrt(nx * nx + ny * ny + nz * nz)
     turned = (nx * x + ny * y + nz * z) / max(length, 1e-300)
     return turned < cosine or length / 2 < share * area[t]
 
 
-@compiled(f"void({SHEET}, f8, f8, i8, f8, f8, f8, f8[:, ::1], {PLACES})")
+@compiled(f"void({WITHOUT_AREAS}, f8, f8, i8, f8, f8, f8, f8[:, ::1], {PLACES})")
 def _project(
     vertices: Floats,
     faces: Ints,
@@ -95,7 +86,6 @@ def _project(
     own: Ints,
     at_vertex: Floats,
     normals: Floats,
-    areas: Floats,
     far: float,
     cosine: float,
     q: int,
@@ -196,7 +186,7 @@ def displace(
         x, y, z = displacement[q, 0], displacement[q, 1], displacement[q, 2]
         part = min(1.0, longest / max(np.sqrt(x * x + y * y + z * z), 1e-9))
         _project(
-            vertices, faces, across, own, at_vertex, normals, areas, far, cosine, q,
+            vertices, faces, across, own, at_vertex, normals, far, cosine, q,
             vertices[q, 0] + part * x, vertices[q, 1] + part * y, vertices[q, 2] + part * z,
             corner, places, triangles, weights,
         )  # fmt: skip
@@ -226,7 +216,7 @@ def displace(
         for k in range(many):
             q = near[k]
             _project(
-                vertices, faces, across, own, at_vertex, normals, areas, far, cosine, q,
+                vertices, faces, across, own, at_vertex, normals, far, cosine, q,
                 vertices[q, 0] + mean[k, 0], vertices[q, 1] + mean[k, 1], vertices[q, 2] + mean[k, 2],
                 corner, places, triangles, weights,
             )  # fmt: skip
@@ -263,7 +253,7 @@ def _changed(
     vx = before[c, 0] + share[c] * (after[c, 0] - before[c, 0]) - ax
     vy = before[c, 1] + share[c] * (after[c, 1] - before[c, 1]) - ay
     vz = before[c, 2] + share[c] * (after[c, 2] - before[c, 2]) - az
-    nx, ny, nz = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
+    nx, ny, nz = cross(ux, uy, uz, vx, vy, vz)
     length = np.sqrt(nx * nx + ny * ny + nz * nz)
     along = nx * normals[t, 0] + ny * normals[t, 1] + nz * normals[t, 2]
     return along / max(length, 1e-300), length / 2 / areas[t]

@@ -10,7 +10,7 @@ from scipy import sparse
 
 from mimicme.pipeline.arrays import Bools, Floats, Ints
 from mimicme.pipeline.geometry.mesh import triangle_normals, vertex_normals
-from mimicme.pipeline.geometry.normals import against
+from mimicme.pipeline.geometry.normals import facing_away
 from mimicme.pipeline.template.eyelids import tucked
 from mimicme.stages.register.contact import Contacts
 from mimicme.stages.register.eyelids import GAP_MM as LID_GAP_MM
@@ -145,7 +145,7 @@ class RestTriangles(NamedTuple):
 def _folded(vertices: Floats, normals: Floats, faces: Ints) -> tuple[Bools, Floats]:
     """(t,) True where a triangle faces away from the mean of its corners' normals (V, 3); areas (t,), mm^2."""
     folded, areas = np.empty(len(faces), bool), np.empty(len(faces))
-    against(
+    facing_away(
         np.ascontiguousarray(vertices, np.float64),
         np.ascontiguousarray(faces, np.int32),
         np.ascontiguousarray(normals, np.float64),

@@ -11,8 +11,8 @@ from copy import copy
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import sparse
 
 from mimicme.pipeline.arrays import Bools, Floats, Ints
 from mimicme.pipeline.geometry.mesh import edges, transform, triangle_normals, vertex_normals
@@ -80,18 +80,16 @@ class Plausibility:
         eyeballs: Bools,
         core: Bools,
     ) -> None:
-        from scipy.spatial import cKDTree
-
         self._faces, self._marks = faces, landmarks
         mouth = landmarks[MOUTH]
-        lips = (cKDTree(mouth).query(vertices)[0] < LIPS_MM) & (
+        lips = (scipy.spatial.cKDTree(mouth).query(vertices)[0] < LIPS_MM) & (
             vertices[:, 2] > mouth[:, 2].min() - LIPS_DEEP_MM
         )
         self._lips = np.flatnonzero(lips)
         self._patch = _Patch.about(vertices, faces, lips)
         self._relief = self._patch.relief(vertices)
         eyes = np.concatenate([landmarks[GROUPS[eye]] for eye in EYES])
-        near = cKDTree(eyes).query(vertices)[0] < LIDS_MM
+        near = scipy.spatial.cKDTree(eyes).query(vertices)[0] < LIDS_MM
         self._lids = faces[near[faces].all(axis=1) & ~eyeballs[faces].any(axis=1)]
         self._lid_normals, self._lid_areas = triangle_normals(vertices, self._lids)
         masks = [np.flatnonzero(mask >= EAR) for mask in ears.T]
@@ -139,23 +137,21 @@ class _Patch(NamedTuple):
     vertices: NDArray[np.int64]
     faces: Ints
     rows: NDArray[np.int64]
-    smoothing: sparse.csr_matrix
+    smoothing: scipy.sparse.csr_matrix
     steps: int
 
     @classmethod
     def about(cls, vertices: Floats, faces: Ints, wanted: Bools) -> _Patch:
         """The piece that the relief of `wanted` (V,) needs: as far around them as smoothing reaches."""
-        from scipy.spatial import cKDTree
-
         if not wanted.any():
             return cls(
                 np.zeros(0, np.int64),
                 np.zeros((0, 3), np.int32),
                 np.zeros(0, np.int64),
-                sparse.csr_matrix((0, 0)),
+                scipy.sparse.csr_matrix((0, 0)),
                 0,
             )
-        around = cKDTree(vertices[wanted]).query(vertices)[0] < 2 * RELIEF_MM
+        around = scipy.spatial.cKDTree(vertices[wanted]).query(vertices)[0] < 2 * RELIEF_MM
         used, flat = np.unique(faces[around[faces].all(axis=1)], return_inverse=True)
         piece = flat.reshape(-1, 3).astype(np.int32)
         pairs = edges(piece)[0]
@@ -163,7 +159,7 @@ class _Patch(NamedTuple):
         # a random walk of n steps goes sqrt(n) of them far
         typical = float(np.median(lengths)) if len(lengths) else RELIEF_MM
         steps = int(np.clip(round((RELIEF_MM / typical) ** 2), 2, MOST_SMOOTHING))
-        graph = sparse.coo_matrix(
+        graph = scipy.sparse.coo_matrix(
             (np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(len(used), len(used))
         )
         graph = (graph + graph.T).tocsr()
@@ -172,7 +168,7 @@ class _Patch(NamedTuple):
             used.astype(np.int64),
             piece,
             np.flatnonzero(wanted[used]),
-            (sparse.diags(1 / degree) @ graph).tocsr(),
+            (scipy.sparse.diags(1 / degree) @ graph).tocsr(),
             steps,
         )
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mimicme.pipeline.texture.sampling import MAX_SAMPLES, PIXELS_PER_SAMPLE, _kinds, _products
-from mimicme.pipeline.texture.triangle_loops import gather, judge, views
+from mimicme.pipeline.texture.triangle_loops import depths_of_triangles, gather_corners, view_of_triangles
 
 
 @pytest.fixture
@@ -44,7 +44,9 @@ def test_edges_and_depths_of_triangles_without_a_place(mesh):
     count = len(faces)
     corners, normals = np.empty((2, count, 3, 3), np.float32)
     longest = np.empty(count, np.float32)
-    gather(vertices.astype(np.float32), faces, vertices[::-1].astype(np.float32), corners, normals, longest)
+    gather_corners(
+        vertices.astype(np.float32), faces, vertices[::-1].astype(np.float32), corners, normals, longest
+    )
     np.testing.assert_array_equal(corners, vertices.astype(np.float32)[faces])
     sides = np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2)
     lost = (faces == 3).any(1)
@@ -57,7 +59,9 @@ def test_edges_and_depths_of_triangles_without_a_place(mesh):
     beyond = np.isnan(depth)
     unreachable, all_beyond, sure = (np.empty(count, bool) for _ in range(3))
     low, high = np.empty((2, count), np.float32)
-    judge(faces, depth, off, beyond, longest, 4.0, 25.0, 1.0, unreachable, all_beyond, low, high, sure)
+    depths_of_triangles(
+        faces, depth, off, beyond, longest, 4.0, 25.0, 1.0, unreachable, all_beyond, low, high, sure
+    )
     unknown = np.isnan(depth[faces]).any(1)
     assert np.isnan(low[unknown]).all() and not sure[unknown].any()
     np.testing.assert_array_equal(low[~unknown], depth[faces][~unknown].min(1))
@@ -73,7 +77,7 @@ def test_a_photograph_foreshortens_what_slopes_away():
     pixels = (8 * vertices[faces][..., :2]).astype(np.float32)
     edge, per_mm = np.empty((2, 2, 2), np.float32), np.empty((2, 2, 3), np.float32)
     ratio, scale = np.empty((2, 2), np.float32)
-    views(vertices, faces, pixels, edge, per_mm, ratio, scale)
+    view_of_triangles(vertices, faces, pixels, edge, per_mm, ratio, scale)
     assert scale[0] == pytest.approx(8) and ratio[0] == pytest.approx(0.5, rel=1e-5)
     np.testing.assert_allclose(per_mm[0] @ (vertices[1] - vertices[0]), [8, 0], atol=1e-5)
     np.testing.assert_allclose(per_mm[0] @ (vertices[2] - vertices[0]), [0, 4], atol=1e-5)
