@@ -146,7 +146,7 @@ def run(frames: int, jobs: int | None, build: Path, work: Path, say: Say) -> Rec
     say(f"{frames} frames in {len(made_of)} sequences, {workers} workers")
     began = time.monotonic()
     sets = [word for one in SETS for word in ("--set", one)]
-    code = _mimicme("run", workspace, "--jobs", workers, *sets, codes=(0, 1))
+    ran = _call(("run", workspace, "--jobs", workers, *sets), (0, 1))
     wall_s = time.monotonic() - began
     _mimicme("verify", workspace / "release.h5")
     stages = json.loads(_mimicme_says("status", workspace, *sets, "--json"))["stages"]
@@ -167,8 +167,8 @@ def run(frames: int, jobs: int | None, build: Path, work: Path, say: Say) -> Rec
         "workers": workers,
         "wall_s": wall_s,
         "cpu_s": found.cpu_s,
-        "exit_code": code,
-        "rejected": stages[-1]["frames_rejected"],
+        "exit_code": ran.returncode,
+        "rejected": max(stage["frames_rejected"] for stage in stages),
         "slices": slices,
         "busy": found.busy(found.first, found.last, workers),
         "busy_until_last_minute": found.busy(found.first, until, workers),
@@ -179,13 +179,19 @@ def run(frames: int, jobs: int | None, build: Path, work: Path, say: Say) -> Rec
         f"workers inside items: {record['busy_until_last_minute']:.1%} until the last minute (bound {BOUND:.0%}), "
         f"{record['busy']:.1%} with it; {found.cpu_s / frames:.2f} CPU s a frame; {wall_s / 60:.1f} min"
     )
-    say(f"release verified; not done: {', '.join(wrong) or 'nothing'}; exit status of the run {code}")
+    say(
+        f"release verified; not done: {', '.join(wrong) or 'nothing'}; {record['rejected']} frames rejected; "
+        f"exit status of the run {ran.returncode}"
+    )
+    if ran.returncode:
+        for line in ran.stdout.splitlines()[-5:]:
+            say(f"  {line}")
     shutil.rmtree(workspace)
     return record
 
 
-def _mimicme(*arguments: object, codes: tuple[int, ...] = (0,)) -> int:
-    return _call(arguments, codes).returncode
+def _mimicme(*arguments: object) -> None:
+    _call(arguments, (0,))
 
 
 def _mimicme_says(*arguments: object) -> str:

@@ -15,9 +15,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import sparse
-from scipy.sparse import csgraph
 
 from mimicme.pipeline.arrays import Bools, Floats, Ints, Longs
 from mimicme.pipeline.geometry.mesh import Mesh, keep_triangles, lengths, triangle_normals
@@ -172,8 +171,8 @@ def specks(faces: Ints, n_vertices: int, least: int, share: float) -> tuple[Bool
     A piece stays with at least `least` triangles and `share` of the largest; the largest stays always.
     """
     i, j = faces[:, [0, 1]].ravel(), faces[:, [1, 2]].ravel()
-    links = sparse.coo_matrix((np.ones(len(i), np.int8), (i, j)), shape=(n_vertices, n_vertices))
-    _, label = csgraph.connected_components(links.tocsr(), directed=False)
+    links = scipy.sparse.coo_matrix((np.ones(len(i), np.int8), (i, j)), shape=(n_vertices, n_vertices))
+    _, label = scipy.sparse.csgraph.connected_components(links.tocsr(), directed=False)
     piece = label[faces[:, 0]]
     size = np.bincount(piece)
     small = (size < max(least, share * size.max())) & (size < size.max())

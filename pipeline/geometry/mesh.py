@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import sparse
-from scipy.sparse import csgraph
 
 from mimicme.pipeline.arrays import Bools, Floats, Ints
 from mimicme.pipeline.errors import InputError
@@ -123,10 +122,12 @@ def vertex_normals(vertices: Floats, faces: Ints) -> Floats:
     return np.asarray(total / np.maximum(lengths(total), 1e-300)[:, None])
 
 
-def corners(faces: Ints, n_vertices: int) -> sparse.csr_matrix:
+def corners(faces: Ints, n_vertices: int) -> scipy.sparse.csr_matrix:
     """(t, n) ones where a triangle has a vertex; a product sums over corners."""
     starts = np.arange(0, faces.size + 1, 3)
-    return sparse.csr_matrix((np.ones(faces.size), faces.ravel(), starts), shape=(len(faces), n_vertices))
+    return scipy.sparse.csr_matrix(
+        (np.ones(faces.size), faces.ravel(), starts), shape=(len(faces), n_vertices)
+    )
 
 
 def edges(faces: Ints) -> tuple[Ints, NDArray[np.int64]]:
@@ -149,16 +150,18 @@ def boundary_vertices(faces: Ints, n_vertices: int) -> Bools:
     return on_rim
 
 
-def adjacency(pairs: Ints, n_vertices: int) -> sparse.csr_matrix:
+def adjacency(pairs: Ints, n_vertices: int) -> scipy.sparse.csr_matrix:
     """(n, n) symmetric 0/1 matrix of the undirected edges (e, 2)."""
     i, j = pairs[:, 0], pairs[:, 1]
     ones = np.ones(2 * len(pairs))
-    return sparse.csr_matrix((ones, (np.r_[i, j], np.r_[j, i])), shape=(n_vertices, n_vertices))
+    return scipy.sparse.csr_matrix((ones, (np.r_[i, j], np.r_[j, i])), shape=(n_vertices, n_vertices))
 
 
 def components(faces: Ints, n_vertices: int) -> tuple[int, Ints]:
     """Number of connected pieces and the piece (n,) of each vertex; lone vertices count as pieces."""
-    count, label = csgraph.connected_components(adjacency(edges(faces)[0], n_vertices), directed=False)
+    count, label = scipy.sparse.csgraph.connected_components(
+        adjacency(edges(faces)[0], n_vertices), directed=False
+    )
     return int(count), label.astype(np.int32)
 
 

@@ -14,9 +14,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import sparse
-from scipy.sparse import csgraph
 
 from mimicme.pipeline.arrays import Bools, Floats, Ints
 from mimicme.pipeline.geometry.mesh import Mesh, triangle_normals
@@ -98,8 +97,8 @@ def consistent(faces: Ints) -> tuple[Bools, NDArray[np.int64]]:
     # Every triangle stands for two nodes, as it is and turned; what hangs together is one way to wind a patch.
     lower, upper = np.r_[one, one + count], np.r_[other, other + count]
     upper = np.where(np.r_[alike, alike], upper, (upper + count) % (2 * count))
-    graph = sparse.coo_matrix((np.ones(len(lower), bool), (lower, upper)), shape=(2 * count, 2 * count))
-    _, label = csgraph.connected_components(graph, directed=False)
+    graph = scipy.sparse.coo_matrix((np.ones(len(lower), bool), (lower, upper)), shape=(2 * count, 2 * count))
+    _, label = scipy.sparse.csgraph.connected_components(graph, directed=False)
     kept, turned = label[:count], label[count:]
     # the two ways of a patch are two labels; the patch is named by the smaller
     name = np.minimum(kept, turned)

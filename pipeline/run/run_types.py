@@ -86,6 +86,7 @@ class RunResult:
         release: path of the release when it was made or is current.
         packed: whether this run wrote it.
         verified: names of its shards that nobody touched since an earlier run verified them.
+        why: of exit code 1, in words.
     """
 
     exit_code: int
@@ -94,3 +95,4 @@ class RunResult:
     release: Path | None = None
     packed: bool = False
     verified: tuple[str, ...] = ()
+    why: tuple[str, ...] = ()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import sparse
 
 from mimicme.pipeline.arrays import Bools, Floats, Ints
 from mimicme.pipeline.geometry.mesh import edges
@@ -62,9 +62,9 @@ class Rims:
         middle: (k, V) the points halfway between; at_rest: (k, 2) mm, their x and y on the template.
     """
 
-    rows: sparse.csr_matrix
+    rows: scipy.sparse.csr_matrix
     areas: Floats
-    middle: sparse.csr_matrix
+    middle: scipy.sparse.csr_matrix
     at_rest: Floats
 
 
@@ -236,10 +236,10 @@ def curve(points: Floats) -> Floats:
     return np.asarray(CubicSpline(along / along[-1], points)(np.linspace(0, 1, SAMPLES + 2)[1:-1]))
 
 
-def _rows(surface: Surface, faces: Ints, points: Floats, count: int) -> sparse.csr_matrix:
+def _rows(surface: Surface, faces: Ints, points: Floats, count: int) -> scipy.sparse.csr_matrix:
     """(k, V) barycentric rows of the surface's closest points to points (k, 3)."""
     found = surface.closest(points)
     rows = np.repeat(np.arange(len(points)), 3)
-    return sparse.csr_matrix(
+    return scipy.sparse.csr_matrix(
         (found.weights.ravel(), (rows, faces[found.triangles].ravel())), shape=(len(points), count)
     )

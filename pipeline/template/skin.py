@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import sparse
+import scipy
 
 from mimicme.pipeline.arrays import Bools, Floats, Longs, Singles
 from mimicme.pipeline.errors import InputError
@@ -205,7 +205,7 @@ class _Hanging:
 
     free: Longs
     held: Longs
-    right: sparse.csr_matrix
+    right: scipy.sparse.csr_matrix
     pull: Floats
     rows: Longs
     solve: Callable[[Floats], Floats]
@@ -232,7 +232,7 @@ class _Hanging:
         share = np.clip(cKDTree(rest[held]).query(rest[free])[0] / PULL_MM, 0, 1)
         pull = PULL * degree * share**2
         links = links[free]
-        system = sparse.diags(degree + pull) - links[:, free]
+        system = scipy.sparse.diags(degree + pull) - links[:, free]
         solve = splu(system.tocsc()).solve
         return cls(
             free, held.astype(np.int64), links[:, held].tocsr(), pull, np.searchsorted(soft, free), solve

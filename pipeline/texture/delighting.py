@@ -14,8 +14,8 @@ The nine numbers are kept; with them and the registered mesh the light comes bac
 from __future__ import annotations
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import sparse
 
 from mimicme.pipeline.arrays import Floats, Ints, Singles
 from mimicme.pipeline.formats.image import Pixels
@@ -56,7 +56,7 @@ def smooth_normals(vertices: Floats, faces: Ints) -> Singles:
     ends, _ = edges(faces)
     length = float(np.median(np.linalg.norm(vertices[ends[:, 0]] - vertices[ends[:, 1]], axis=1)))
     graph = adjacency(ends, len(vertices))
-    mean = sparse.diags(1 / np.maximum(np.asarray(graph.sum(1)).ravel(), 1)) @ graph
+    mean = scipy.sparse.diags(1 / np.maximum(np.asarray(graph.sum(1)).ravel(), 1)) @ graph
     # a step moves half of the normals along an edge, which lies any way in the plane: variance length^2 / 4 an axis
     for _ in range(min(int(np.ceil(4 * (REACH_MM / max(length, 1e-3)) ** 2)), MOST_STEPS)):
         normals = (normals + mean @ normals) / 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from scipy.spatial import cKDTree
+import scipy
 
 from mimicme.pipeline.arrays import Bools, Floats, Ints, Singles
 from mimicme.pipeline.formats.image import Pixels, opencv
@@ -140,7 +140,7 @@ def mirror_error(uv: Floats, vertices: Floats, uv_faces: Ints, faces: Ints) -> f
     used, first = np.unique(uv_faces.ravel(), return_index=True)
     owner = faces.ravel()[first]
     places, at = vertices[owner], uv[used]
-    _, other = cKDTree(places).query(places * [-1, 1, 1])
+    _, other = scipy.spatial.cKDTree(places).query(places * [-1, 1, 1])
     return float(np.median(np.linalg.norm(at[other] * [-1, 1] + [1, 0] - at, axis=1)))
 
 

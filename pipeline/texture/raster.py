@@ -14,8 +14,8 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import sparse
 
 from mimicme.pipeline.arrays import Floats, Ints, Singles
 from mimicme.pipeline.errors import InputError
@@ -171,5 +171,5 @@ def at_texels(template: Template, triangles: Ints, weights: Singles, values: Sin
     """
     corner = np.take(template.faces, triangles, axis=0).ravel().astype(np.int32, copy=False)
     starts = np.arange(0, 3 * len(triangles) + 1, 3, dtype=np.int32)
-    matrix = sparse.csr_matrix((weights.ravel(), corner, starts), shape=(len(triangles), len(values)))
+    matrix = scipy.sparse.csr_matrix((weights.ravel(), corner, starts), shape=(len(triangles), len(values)))
     return np.asarray(matrix @ values)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from copy import copy
 
 import numpy as np
-from scipy.spatial import cKDTree
+import scipy
 
 from mimicme.pipeline.arrays import Bools, Floats, Ints, Longs, Singles
 from mimicme.pipeline.formats.image import Pixels
@@ -98,7 +98,7 @@ class Source:
         points = self._boundary_points(self.border_mm / 2)
         if not len(points):
             return
-        tree, reach = cKDTree(points), BORDER_END * self.border_mm
+        tree, reach = scipy.spatial.cKDTree(points), BORDER_END * self.border_mm
         away = np.full(len(self.vertices), np.inf)
         some = same_cells(self.vertices, points, reach)
         away[some] = tree.query(self.vertices[some], distance_upper_bound=reach)[0]

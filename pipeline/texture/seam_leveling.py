@@ -11,9 +11,8 @@ term):
 from __future__ import annotations
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import sparse
-from scipy.spatial import cKDTree
 
 from mimicme.pipeline.arrays import Floats, Ints
 from mimicme.pipeline.geometry.mesh import adjacency, edges
@@ -54,7 +53,9 @@ def corrections(uv_faces: Ints, points: Floats, pairs: Ints, gaps: Floats) -> ND
         return found
     finite = np.isfinite(points).all(1)
     near = np.zeros(len(points), bool)
-    far = cKDTree(points[pairs[:, 0]]).query(points[finite], distance_upper_bound=3 * FADING_MM)[0]
+    far = scipy.spatial.cKDTree(points[pairs[:, 0]]).query(
+        points[finite], distance_upper_bound=3 * FADING_MM
+    )[0]
     near[finite] = np.isfinite(far)
     used = np.flatnonzero(near)
     place = np.full(len(points), -1)
@@ -66,16 +67,16 @@ def corrections(uv_faces: Ints, points: Floats, pairs: Ints, gaps: Floats) -> ND
     length = np.linalg.norm(points[used[ends[:, 0]]] - points[used[ends[:, 1]]], axis=1)
     graph = adjacency(ends, len(used))
     screen = (float(np.median(length)) / FADING_MM) ** 2
-    smooth = sparse.diags(np.asarray(graph.sum(1)).ravel() + screen) - graph
+    smooth = scipy.sparse.diags(np.asarray(graph.sum(1)).ravel() + screen) - graph
     row, ones = np.arange(len(pairs)), np.ones(len(pairs))
     column = place[pairs].T.ravel()
-    across = sparse.csr_matrix((np.r_[ones, -ones], (np.r_[row, row], column)), (len(pairs), len(used)))
+    across = scipy.sparse.csr_matrix((np.r_[ones, -ones], (np.r_[row, row], column)), (len(pairs), len(used)))
     matrix = (smooth + SEAM_WEIGHT * (across.T @ across)).tocsr()
     found[used] = _solved(matrix, SEAM_WEIGHT * (across.T @ gaps))
     return found
 
 
-def _solved(matrix: sparse.csr_matrix, right: Floats) -> Floats:
+def _solved(matrix: scipy.sparse.csr_matrix, right: Floats) -> Floats:
     """(m, k) x with matrix x = right (m, k), by conjugate gradients.
 
     The screening bounds the condition by the vertices in FADING_MM, so that a scan of a million vertices takes seconds

@@ -11,8 +11,8 @@ from copy import copy
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import sparse
 
 from mimicme.pipeline.arrays import Bools, Floats, Ints
 from mimicme.pipeline.geometry.mesh import edges, transform, triangle_normals, vertex_normals
@@ -139,7 +139,7 @@ class _Patch(NamedTuple):
     vertices: NDArray[np.int64]
     faces: Ints
     rows: NDArray[np.int64]
-    smoothing: sparse.csr_matrix
+    smoothing: scipy.sparse.csr_matrix
     steps: int
 
     @classmethod
@@ -152,7 +152,7 @@ class _Patch(NamedTuple):
                 np.zeros(0, np.int64),
                 np.zeros((0, 3), np.int32),
                 np.zeros(0, np.int64),
-                sparse.csr_matrix((0, 0)),
+                scipy.sparse.csr_matrix((0, 0)),
                 0,
             )
         around = cKDTree(vertices[wanted]).query(vertices)[0] < 2 * RELIEF_MM
@@ -163,7 +163,7 @@ class _Patch(NamedTuple):
         # a random walk of n steps goes sqrt(n) of them far
         typical = float(np.median(lengths)) if len(lengths) else RELIEF_MM
         steps = int(np.clip(round((RELIEF_MM / typical) ** 2), 2, MOST_SMOOTHING))
-        graph = sparse.coo_matrix(
+        graph = scipy.sparse.coo_matrix(
             (np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(len(used), len(used))
         )
         graph = (graph + graph.T).tocsr()
@@ -172,7 +172,7 @@ class _Patch(NamedTuple):
             used.astype(np.int64),
             piece,
             np.flatnonzero(wanted[used]),
-            (sparse.diags(1 / degree) @ graph).tocsr(),
+            (scipy.sparse.diags(1 / degree) @ graph).tocsr(),
             steps,
         )
 
