@@ -169,7 +169,12 @@ def _run(
                 note_verified(opened.packed, result.release.resolve().parent, mark(), _by_shard(findings))
     if not options["dry_run"] and not quiet:
         _say_not_kept(workspace, preset, sets)
-    sys.exit(result.exit_code if sound else max(result.exit_code, 1))
+    code = result.exit_code if sound else max(result.exit_code, 1)
+    why = [*result.why, *([] if sound else ["a release that is not usable"])]
+    if why and code == 1:  # last, where somebody who comes in the morning looks first
+        named = f"; `mimicme status {shlex.quote(str(workspace))} --failed` names each" if result.why else ""
+        click.echo(f"Exit status 1: {', '.join(why)}{named}.")
+    sys.exit(code)
 
 
 def _say_unlike_last(opened: Workspace) -> None:

@@ -33,18 +33,26 @@ class Cost:
     output: str
 
 
-def measured(command: Sequence[str | Path], timeout_s: float = 3600.0) -> Cost:
+def measured(command: Sequence[str | Path], timeout_s: float = 3600.0, compiled: Path | None = None) -> Cost:
     """Run a program to its end, threads pinned to one; whatever it says is kept.
 
     Linux: the family is read from /proc every 50 ms, for workers that nobody waits for are in no parent's account.
+
+    Args:
+        compiled: where Python keeps modules that it compiled, as it does beside an installed program's; None: as the
+            environment says, which may be nowhere.
     """
+    environ = {**os.environ, **ONE_THREAD}
+    if compiled is not None:
+        environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        environ["PYTHONPYCACHEPREFIX"] = str(compiled)
     with tempfile.TemporaryFile() as said:
         began = time.monotonic()
         child = subprocess.Popen(
             [str(word) for word in command],
             stdout=said,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **ONE_THREAD},
+            env=environ,
             start_new_session=True,
         )
         seconds: dict[int, float] = {}

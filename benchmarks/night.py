@@ -146,7 +146,7 @@ def run(frames: int, jobs: int | None, build: Path, work: Path, say: Say) -> Rec
     say(f"{frames} frames in {len(made_of)} sequences, {workers} workers")
     began = time.monotonic()
     sets = [word for one in SETS for word in ("--set", one)]
-    code = _mimicme("run", workspace, "--jobs", workers, *sets, codes=(0, 1))
+    ran = _call(("run", workspace, "--jobs", workers, *sets), (0, 1))
     wall_s = time.monotonic() - began
     _mimicme("verify", workspace / "release.h5")
     stages = json.loads(_mimicme_says("status", workspace, *sets, "--json"))["stages"]
@@ -167,7 +167,7 @@ def run(frames: int, jobs: int | None, build: Path, work: Path, say: Say) -> Rec
         "workers": workers,
         "wall_s": wall_s,
         "cpu_s": found.cpu_s,
-        "exit_code": code,
+        "exit_code": ran.returncode,
         # of each stage, with what those before it rejected: the release counts a frame without a texture as good
         "rejected": {s["stage"]: s["frames_rejected"] for s in stages if s["frames_rejected"]},
         "slices": slices,
@@ -183,14 +183,17 @@ def run(frames: int, jobs: int | None, build: Path, work: Path, say: Say) -> Rec
     rejected = ", ".join(f"{name} {count}" for name, count in record["rejected"].items())
     say(
         f"release verified; not done: {', '.join(wrong) or 'nothing'}; rejected so far: {rejected or 'nothing'}; "
-        f"exit status of the run {code}"
+        f"exit status of the run {ran.returncode}"
     )
+    if ran.returncode:
+        for line in ran.stdout.splitlines()[-5:]:
+            say(f"  {line}")
     shutil.rmtree(workspace)
     return record
 
 
-def _mimicme(*arguments: object, codes: tuple[int, ...] = (0,)) -> int:
-    return _call(arguments, codes).returncode
+def _mimicme(*arguments: object) -> None:
+    _call(arguments, (0,))
 
 
 def _mimicme_says(*arguments: object) -> str:

@@ -59,7 +59,8 @@ def run(sequences: int, work: Path, say: Callable[[str], None]) -> Record:
 
     def cost(shown: str, expected: str, *command: str) -> None:
         found = measured(
-            [Path(sys.executable).parent / "mimicme", *command[:1], workspace.root, *command[1:]]
+            [Path(sys.executable).parent / "mimicme", *command[:1], workspace.root, *command[1:]],
+            compiled=folder / "compiled",
         )
         if found.status or expected not in found.output:
             raise InputError(
@@ -70,6 +71,10 @@ def run(sequences: int, work: Path, say: Callable[[str], None]) -> Record:
         )
         say(f"{shown:<40}{found.cpu_s:8.2f}{found.wall_s:8.2f}{found.peak_mb:9.0f}")
 
+    measured([Path(sys.executable).parent / "mimicme", "stages"], compiled=folder / "compiled")
+    measured(
+        [Path(sys.executable).parent / "mimicme", "status", workspace.root], compiled=folder / "compiled"
+    )
     cost("status", "told from what the runs wrote down", "status")
     cost("status --every-file", f"{sequences}", "status", "--every-file")
     cost("run --dry-run", f"0 of {sequences} would run", "run", "--dry-run")

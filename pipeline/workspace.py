@@ -754,10 +754,9 @@ class Workspace:
                 f"{above}{stage}/{name}" for stage in stages for above in ("", "failures/") for name in named
             ]
         for root in roots:
-            for folder, _, names in os.walk(self.root / root):
-                found = [n for n in names if n[-4:] == ".tmp" and _TEMPORARY.fullmatch(n)]
-                if found and not self._holds_captures(Path(folder)):
-                    stale += [Path(folder, n) for n in found]
+            for folder, names in _temporary_below(f"{self.root}/{root}"):
+                if not self._holds_captures(Path(folder)):
+                    stale += [Path(folder, n) for n in names]
         for path in stale:
             path.unlink(missing_ok=True)
         return len(stale)
@@ -1072,3 +1071,25 @@ def _mentions(record: Path, subject: str) -> bool:
 
 def _word(subject: str) -> re.Pattern[str]:
     return re.compile(rf"(?<![\w-]){re.escape(subject)}(?![\w-])")
+
+
+def _temporary_below(root: str) -> Iterator[tuple[str, list[str]]]:
+    """The folders at and below one in which temporary files lie, with their names; links are not followed.
+
+    There may be a million files, whose names alone are looked at: `os.walk` asks the system about each folder twice.
+    """
+    pending = [root]
+    while pending:
+        folder = pending.pop()
+        names = []
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append(entry.path)
+                    elif entry.name[-4:] == ".tmp" and _TEMPORARY.fullmatch(entry.name):
+                        names.append(entry.name)
+        except OSError:  # not there, or nobody may look: as good as empty
+            continue
+        if names:
+            yield folder, names

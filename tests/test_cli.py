@@ -103,6 +103,18 @@ def test_groups_are_loaded_only_when_they_are_named(arguments):
     assert done.stdout.splitlines()[-1] == "['mimicme.commands', 'mimicme.commands.examples']"
 
 
+def test_what_tells_of_a_workspace_loads_no_linear_algebra():
+    """It would be a third of what `status` takes of a large workspace."""
+    code = (
+        "from mimicme.stages import STAGES\n"
+        "from mimicme.pipeline.run import runner, status\n"
+        "import sys\n"
+        "print(sorted({'scipy.sparse', 'scipy.spatial', 'scipy.linalg'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 @pytest.mark.parametrize(
     "loaded",
     [
@@ -342,6 +354,17 @@ def test_a_release_is_verified_when_it_was_written(workspace, monkeypatch, comma
     assert result.exit_code == expected
     assert ("error: /: This is not a readable HDF5 file" in result.output) == packed
     assert (f"{release}: not usable" in result.output) == packed
+    assert ("Exit status 1: a release that is not usable." in result.output) == packed
+
+
+def test_a_run_that_ends_with_1_says_why_at_its_end(workspace, monkeypatch):
+    init(workspace)
+    why = ("2 frames rejected by register", "1 failed at bake")
+    monkeypatch.setattr(runner, "run", lambda *_: RunResult(1, why=why))
+    for quiet in ((), ("--quiet",)):
+        result = call("run", workspace, *quiet)
+        last = f"Exit status 1: {', '.join(why)}; `mimicme status {workspace} --failed` names each."
+        assert (result.exit_code, result.stdout.splitlines()[-1]) == (1, last)
 
 
 def test_shards_are_verified_again_by_other_checks_and_their_warnings_are_said_again(workspace, monkeypatch):

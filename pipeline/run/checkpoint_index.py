@@ -193,17 +193,19 @@ class CheckpointIndex:
         self._aside: frozenset[str] = frozenset()
         self._dropped: set[str] = set()  # what the file may still hold of them does not count
         self._changed = False
-        self._seen: dict[str, CheckpointSummary | None] | None = None  # while each file is looked at once
+        self._seen: dict[str, tuple[bool, CheckpointSummary | None]] | None = (
+            None  # while each file is looked at once
+        )
 
     @contextmanager
     def each_once(self) -> Iterator[None]:
         """Look at the file of a checkpoint once in this block, however often it is asked for: what follows from many
-        items of one person asks for each of them some ten times."""
-        self._seen = {}
+        items of one person asks for each of them some ten times.  In a block within, each is looked at anew."""
+        before, self._seen = self._seen, {}
         try:
             yield
         finally:
-            self._seen = None
+            self._seen = before
 
     def set_aside(self, subjects: Iterable[str]) -> None:
         """Leave the entries of subjects of whom nothing will be asked in the file, until something is."""
@@ -226,14 +228,24 @@ class CheckpointIndex:
 
     def read(self, path: Path) -> CheckpointSummary | None:
         """The summary of the checkpoint at `path`; None when there is none, or none that can be read."""
-        if self._seen is None:
-            return self._read(path)
-        name = str(path)
-        if name not in self._seen:
-            self._seen[name] = self._read(path)
-        return self._seen[name]
+        return self.look(path)[1]
 
-    def _read(self, path: Path) -> CheckpointSummary | None:
+    def look(self, path: Path) -> tuple[bool, CheckpointSummary | None]:
+        """Whether there is a file at `path`, and its summary as `read` tells it."""
+        if self._seen is None:
+            return self._look(path)
+        name = str(path)
+        found = self._seen.get(name)
+        if found is None:
+            found = self._seen[name] = self._look(path)
+        return found
+
+    def known(self, path: Path) -> CheckpointSummary | None:
+        """What was read of a checkpoint when it was looked at last, or put there; the file is not looked at."""
+        entry = self._entries.get(str(path))
+        return None if entry is None else entry[1]
+
+    def _look(self, path: Path) -> tuple[bool, CheckpointSummary | None]:
         if self._loaded is None:
             self._load(self._aside)
         if self._aside and path.parent.name in self._aside:
@@ -242,12 +254,12 @@ class CheckpointIndex:
         if signature is None:
             if name in self._entries:
                 self._drop(path)
-            return None
+            return False, None
         entry = self._entries.get(name)
         if entry is None or entry[0] != signature:
             entry = self._entries[name] = (signature, _read_summary(path))
             self._changed = True
-        return entry[1]
+        return True, entry[1]
 
     def put(self, path: Path, entry: IndexEntry) -> None:
         """Keep what a worker read of the checkpoint that it wrote; it counts as what was read here does."""

@@ -124,11 +124,12 @@ class Flow:
 
     def _advance(self, person: _Person) -> list[Job]:
         jobs: list[Job] = []
-        for stage, sequence in person.ready():
-            if made := self._jobs(stage, sequence):
-                jobs += made
-            else:
-                person.decided(stage, sequence.item)
+        with self._plan.index.each_once():
+            for stage, sequence in person.ready():
+                if made := self._jobs(stage, sequence):
+                    jobs += made
+                else:
+                    person.decided(stage, sequence.item)
         self.over += person.newly_over()
         if person.done:
             del self._people[person.subject]
@@ -145,8 +146,9 @@ class Flow:
             self._looked_at(stage, sequence, False, 0)
         if current:
             result.skipped += 1
-            # a failure that a changed setting led to and its return undid
-            plan.workspace.failure(stage.name, sequence.item).unlink(missing_ok=True)
+            if plan.has_failure(stage.name, sequence.item):
+                # that a changed setting led to and its return undid
+                plan.workspace.failure(stage.name, sequence.item).unlink(missing_ok=True)
             parts.remove(sequence.item)
         elif blocked:
             result.blocked += 1

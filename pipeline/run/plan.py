@@ -43,6 +43,8 @@ WITHDRAWN = "withdrawn-"
 """Before the fingerprint of a release that a subject has left since it was packed."""
 MOST_PATHS = 20_000
 """Of checkpoints that are kept at a time, about 10 MB."""
+MOST_FOLDERS = 1_000
+"""Of which is kept what lies in them: of the people that a run is at."""
 MOST_CHOICES = 10
 """Sentences about single subjects; more are counted."""
 
@@ -141,6 +143,7 @@ class Plan:
         # made once each: there may be half a million checkpoints
         self._settings = {stage.name: settings_record(config.stages[stage.name]) for stage in self.stages}
         self._folders: dict[tuple[str, str], Path] = {}
+        self._failures: dict[tuple[str, str], frozenset[str]] = {}
         self._paths: dict[tuple[str, Item], Path] = {}
         self._of_subject: dict[str, list[Sequence]] = {}
         for sequence in catalogue.sequences:
@@ -303,8 +306,8 @@ class Plan:
                 return _waiting("blocked", f"'{need}' {_described(before)}", False)
             if before.state != "done" and not waits_for:
                 waits_for = f"'{need}' {_described(before)}"
-        summary = self.index.read(path)
-        not_current: State = "pending" if summary is None and not os.path.exists(path) else "stale"
+        there, summary = self.index.look(path)
+        not_current: State = "stale" if there else "pending"
         if waits_for:
             return _waiting(not_current, waits_for, True)
         inputs = {n: self.checkpoint(n, item) for n in stage.needs}
@@ -332,33 +335,55 @@ class Plan:
             if awaited is not None:
                 return _waiting(not_current, f"'{awaited}' comes first", True)
         record = self.record(stage, sequence, inputs, neutral, siblings, corpus)
-        final = ItemState("done", "", record, inputs, neutral, siblings=siblings, corpus=corpus)
+        state: State = not_current
         if summary is not None and summary.record_fingerprint == fingerprint(record):
             reason = self._changed_source(path) if summary.has_sources else ""
-            if not reason:
-                return final
+            state = not_current if reason else "done"
         elif summary is not None:
             reason = difference(read_record(path)[0], record)
-        elif path.exists():
+        elif there:
             reason = "its checkpoint cannot be read"
         else:
             reason = "not made yet"
-        failure = Failure.read(self.workspace.failure(stage.name, item))
-        if failure is not None:
-            return replace(final, state="failed", reason=failure.message)
-        return replace(final, state=not_current, reason=reason)
+        if state != "done" and self.has_failure(stage.name, item):
+            failure = Failure.read(self.workspace.failure(stage.name, item))
+            if failure is not None:
+                state, reason = "failed", failure.message
+        return ItemState(state, reason, record, inputs, neutral, siblings=siblings, corpus=corpus)
+
+    def has_failure(self, stage: str, item: Item) -> bool:
+        """Whether there is a record that an item failed.  The folder of its subject is looked into once, until its
+        items are looked at again (`look_again`, `begin`) or one of them fails (`note_failure`)."""
+        key = stage, item.subject
+        names = self._failures.get(key)
+        if names is None:
+            if len(self._failures) >= MOST_FOLDERS:
+                self._failures.clear()
+            try:
+                found = os.listdir(f"{self.workspace.root}/failures/{stage}/{item.subject}")
+            except OSError:
+                found = []
+            names = self._failures[key] = frozenset(found)
+        return f"{item.sequence}.json" in names
+
+    def note_failure(self, stage: str, item: Item) -> None:
+        """A record was written that an item failed."""
+        self._failures.pop((stage, item.subject), None)
 
     def is_looked_for(self, subject: str) -> bool:
         """Whether a subject's neutral is looked for among all of its sequences."""
         return subject in self._unlabelled
 
     def look_again(self, subject: str) -> None:
-        """Find a subject's neutral anew: checkpoints may have been made since."""
+        """Find a subject's neutral anew: checkpoints may have been made since; and which of its items failed."""
         self._neutrals.pop(subject, None)
+        for stage in self.stages:
+            self._failures.pop((stage.name, subject), None)
 
     def begin(self, stage: Stage) -> None:
         """Drop what is cached of checkpoints that may have been made since."""
         self._neutrals.clear()
+        self._failures.clear()
         self._corpora.pop(stage.name, None)
 
     def uses_corpus(self, stage: Stage) -> bool:

@@ -90,6 +90,7 @@ class RunResult:
         release: path of the release when it was made or is current.
         packed: whether this run wrote it.
         verified: names of its shards that nobody touched since an earlier run verified them.
+        why: not every frame is ok, in words.
     """
 
     exit_code: int
@@ -98,8 +99,9 @@ class RunResult:
     release: Path | None = None
     packed: bool = False
     verified: tuple[str, ...] = ()
+    why: tuple[str, ...] = ()
 
     @property
     def all_ok(self) -> bool:
         """Whether every frame is ok."""
-        return not self.exit_code and not any(stage.frames_rejected for stage in self.stages)
+        return not self.why

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import gc
 import glob
 import json
 import math
@@ -92,6 +93,23 @@ def run(
     chosen = _range(all_stages, options)
     config = workspace.config(all_stages)
     catalogue = workspace.catalogue()
+    # what is listed stays: of a large database, to look through it for cycles again and again takes a tenth of the time
+    gc.freeze()
+    try:
+        return _run(workspace, options, all_stages, console, chosen, config, catalogue)
+    finally:
+        gc.unfreeze()
+
+
+def _run(
+    workspace: Workspace,
+    options: RunOptions,
+    all_stages: tuple[Stage, ...],
+    console: Console,
+    chosen: tuple[Stage, ...],
+    config: Config,
+    catalogue: Catalogue,
+) -> RunResult:
     release = next((s for s in chosen if s.scope == "everything"), None)
     if options.only and options.output is None and release is not None:
         if options.first is not None and options.first == options.last:
@@ -226,7 +244,8 @@ class _Run:
         self.told: set[str] = set()  # of the neutrals, which several stages begin from
         self.release: Path | None = None
         self.corpus_files: list[Path] = []
-        self.incomplete = self.rejected = False
+        self.incomplete = False  # something failed, is not there, or waits for what failed
+        self.wrong: list[str] = []  # why not every frame is ok, in words
         self.packed = False
         self.verified: tuple[str, ...] = ()
         self.created = self.wanted = ""
@@ -285,11 +304,17 @@ class _Run:
                 self._run_stages(pool)
                 self._settle()
                 killed = False
-                code = 1 if self.incomplete or (self.rejected and self.options.shard is None) else 0
-                log.write("end", exit_code=code, seconds=round(log.seconds, 3))
+                code = 1 if self.incomplete or (self.wrong and self.options.shard is None) else 0
+                log.write("end", exit_code=code, why=self.wrong, seconds=round(log.seconds, 3))
                 self._print_summary()
                 return RunResult(
-                    code, tuple(self.results), log.folder, self.release, self.packed, self.verified
+                    code,
+                    tuple(self.results),
+                    log.folder,
+                    self.release,
+                    self.packed,
+                    self.verified,
+                    tuple(self.wrong),
                 )
         except KeyboardInterrupt:
             with ignore_interrupts():
@@ -371,11 +396,16 @@ class _Run:
             self.standing = Standing(self.plan)
 
     def _person_over(self, subject: str) -> None:
+        # first: what changes while the items are looked at makes another
+        signature = self.standing.signature(subject) if self.standing is not None else ""
+        settled = None
         with contextlib.suppress(OSError):
-            if self._signatures is not None and settle_one(self.plan, self._signatures, subject):
-                self._newly_settled.add(subject)
+            if self._signatures is not None:
+                settled = settle_one(self.plan, self._signatures, subject)
+        if settled is not None:
+            self._newly_settled.add(subject)
         if self.standing is not None:
-            self.standing.over(subject)
+            self.standing.over(subject, signature, settled)
 
     def _settle(self) -> None:
         """Write down of whom everything is done, and what would make the release."""
@@ -492,9 +522,9 @@ class _Run:
         self._going = {}
 
     def _finish_stage(self, stage: Stage, result: StageResult, decisions: Iterable[str] = ()) -> None:
+        self.wrong += _wrong(result, told=bool(self.wrong))
         self.results.append(result)
         self.incomplete |= bool(result.failed or result.blocked)
-        self.rejected |= result.frames_rejected > 0
         named = stage_cell(stage.name, result.off)
         wrong = f", {result.blocked} blocked" if result.blocked else ""
         before = result.frames_rejected - result.newly_rejected
@@ -584,7 +614,8 @@ class _Run:
                     self.plan.index.invalidate(path)
             self._record_failure(stage, item, outcome, job.record, result)
             return
-        self.workspace.failure(stage.name, item).unlink(missing_ok=True)
+        if self.plan.has_failure(stage.name, item):
+            self.workspace.failure(stage.name, item).unlink(missing_ok=True)
         result.done += 1
         self.plan.states[stage.name, item] = ItemState(
             "done", "", job.record, job.task.inputs, job.task.neutral
@@ -615,6 +646,7 @@ class _Run:
         result.findings.append(f"{item}: {stage.name} failed: {message}")
         self.plan.states[stage.name, item] = ItemState("failed", message, record)
         known = outcome.seconds == outcome.seconds
+        self.plan.note_failure(stage.name, item)
         write_whole(
             self.workspace.failure(stage.name, item),
             json.dumps(
@@ -690,9 +722,12 @@ class _Run:
                 self.console.say(message)
             for why in getattr(packed, "excluded", {}).values():
                 self.console.say(why)
-        for name in stage.needs:
-            needed = next(s for s in self.stages if s.name == name)
-            self.rejected |= any(told.rejected for told in tallies(self.plan, needed, requested))
+        # what the stages of this run rejected has been told of
+        told = {one.stage for one in self.results}
+        others = [s for s in self.stages if s.name in stage.needs and s.name not in told]
+        rejected = max((sum(t.rejected for t in tallies(self.plan, s, requested)) for s in others), default=0)
+        if rejected and not self.wrong:
+            self.wrong.append(f"{_frames(rejected)} rejected by the stages before")
         self.release = output
         result.seconds, result.cpu_s = time.monotonic() - began, time.process_time() - cpu_began
         self.results.append(result)
@@ -726,6 +761,7 @@ class _Run:
         )
         if missing:
             self.incomplete = True
+            self.wrong.append(f"{len(missing)} of {len(requested)} sequences not complete in the release")
             self.console.say(
                 f"{stage.name}: {len(missing)} of {len(requested)} sequences are not complete "
                 f"and go in as they are: {listed(missing, 3)}"
@@ -739,11 +775,11 @@ class _Run:
         if stage is self.chosen[0]:
             raise UsageError(f"there is nothing to {stage.name}: {why}", todo=todo)
         self.incomplete = True
+        self.wrong.append("no release written")
         self.console.say(
             f"{stage.name}: no release is written, because {why}.{'' if requested else ' ' + todo}"
         )
         if output.is_file():  # of people who are left out now, say
-            self.incomplete = True
             self.console.say(
                 f"{output.name} is an older one and may hold who is left out now: "
                 "delete it, or `mimicme withdraw` them."
@@ -850,6 +886,30 @@ class _Told:
             seconds_left=None if math.isnan(ahead.seconds) else round(ahead.seconds, 1),
             unknown=ahead.unknown,
         )
+
+
+def _wrong(result: StageResult, told: bool) -> list[str]:
+    """Why, after a stage, not every frame is ok, in words; a frame is told of at the stage that rejected it.
+
+    Args:
+        told: something was told of a stage before; what was rejected before the first of a run no other tells.
+    """
+    said = []
+    here = result.newly_rejected
+    before = 0 if told else result.frames_rejected - here
+    if before > 0:
+        said.append(f"{_frames(before)} rejected by the stages before")
+    if here:
+        said.append(f"{_frames(here)} rejected by {result.stage}")
+    if result.failed:
+        said.append(f"{result.failed} failed at {result.stage}")
+    if result.blocked:
+        said.append(f"{result.blocked} waiting at {result.stage} for what failed")
+    return said
+
+
+def _frames(count: int) -> str:
+    return f"{count} frame{'' if count == 1 else 's'}"
 
 
 def _so_far(result: StageResult) -> list[float]:

@@ -37,6 +37,7 @@ from mimicme.pipeline.errors import MimicmeError, OutputError
 from mimicme.pipeline.items import FrameSource, Item, Sequence, Verdict
 from mimicme.pipeline.run.checkpoint_index import FigureSummary, merge_summaries
 from mimicme.pipeline.run.plan import Plan, State
+from mimicme.pipeline.run.settled import Settled
 from mimicme.pipeline.run.tallies import tally
 from mimicme.pipeline.stage import Stage
 from mimicme.pipeline.whole_file import checked_lines, text_digest, whole_file, with_check
@@ -158,6 +159,13 @@ class Person:
     def read(self, subject: str, root: Path) -> list[Sequence]:
         """Its sequences as the catalogue has them."""
         return [_sequence(subject, root, *one) for one in json.loads(self.listed)]
+
+
+def _by_subject(catalogue: Catalogue) -> dict[str, list[Sequence]]:
+    found: dict[str, list[Sequence]] = {}
+    for sequence in catalogue.sequences:
+        found.setdefault(sequence.item.subject, []).append(sequence)
+    return found
 
 
 def _listed(root: str, sequences: Iterable[Sequence]) -> str:
@@ -429,21 +437,29 @@ class Standing:
     def _list(self, catalogue: Catalogue) -> None:
         """See to it that the listing is there, as the catalogue is now."""
         file = self._plan.workspace.listing
-        root = os.path.realpath(self._plan.captures.root)
-        own, shared, apart = _owned(root, catalogue.sequences, catalogue.left_out)
         refusing = self._plan.workspace.refused(catalogue.captured)
         naming = _naming([*refusing, *(name for one in catalogue.left_out for name in one.names)])
+        unheeded = [message for message in catalogue.unheeded if naming.search(message) is None]
+        messages = [
+            message
+            for message in catalogue.messages
+            if message not in catalogue.unheeded and naming.search(message) is None
+        ]
+        if refused := sum(not one.withdrew for one in catalogue.left_out):
+            said = "`mimicme status --every-file` says who and why."
+            messages.append(f"{refused} subject(s) are left out: {said}")
+        if self._is_listed(catalogue, messages, unheeded):
+            return
+        root = os.path.realpath(self._plan.captures.root)
+        own, shared, apart = _owned(root, catalogue.sequences, catalogue.left_out)
         if any(
             naming.search(name) for name in apart
         ):  # a folder of several people that is called after this one
             file.unlink(missing_ok=True)
             return
-        of_subject: dict[str, list[Sequence]] = {}
-        for sequence in catalogue.sequences:
-            of_subject.setdefault(sequence.item.subject, []).append(sequence)
         unlabelled = catalogue.unlabelled
         people = {}
-        for subject, sequences in of_subject.items():
+        for subject, sequences in _by_subject(catalogue).items():
             folders = set(own.get(subject, ()))
             for name in own.get(subject, ()):
                 if name.rpartition("/")[0] in shared:
@@ -457,15 +473,6 @@ class Standing:
             )
         digest = _captures_digest(root, shared, (p.folders for p in people.values()), catalogue.searched)
         self._listed = bool(digest)
-        unheeded = [message for message in catalogue.unheeded if naming.search(message) is None]
-        messages = [
-            message
-            for message in catalogue.messages
-            if message not in catalogue.unheeded and naming.search(message) is None
-        ]
-        if refused := sum(not one.withdrew for one in catalogue.left_out):
-            said = "`mimicme status --every-file` says who and why."
-            messages.append(f"{refused} subject(s) are left out: {said}")
         bad = [
             [str(s.item), number, why] for s in catalogue.sequences if s.bad for number, why in s.bad.items()
         ]
@@ -479,6 +486,22 @@ class Standing:
             for subject, person in people.items():
                 handle.write(with_check(person.to_line(subject)))
 
+    def _is_listed(self, catalogue: Catalogue, messages: list[str], unheeded: list[str]) -> bool:
+        """Whether the listing that is there counts, for all that `read_listing` looks at, and tells of the same people
+        and messages.  To write it anew would cost as much as to find the captures."""
+        try:
+            with no_garbage_collection():
+                found = read_listing(self._plan, self._key)
+        except (OSError, ValueError, TypeError, LookupError, RecursionError, MemoryError):
+            return False
+        if found is None or (found.messages, found.unheeded) != (tuple(messages), tuple(unheeded)):
+            return False
+        counts = {
+            subject: (len(own), sum(len(s.frames) for s in own))
+            for subject, own in _by_subject(catalogue).items()
+        }
+        return counts == {subject: (one.sequences, one.frames) for subject, one in found.people.items()}
+
     def _begin(self) -> None:
         """Keep what is written down of people who are settled, and write down the others of these."""
         old: dict[str, str] = {}
@@ -489,8 +512,9 @@ class Standing:
         settled = self._plan.settled
         for subject in settled:
             row = old.get(subject, "")
-            if not row or row.partition("\t")[0] != self._places.signature(subject):
-                row = self._row_of_settled(subject) or ""
+            signature = self._places.signature(subject)
+            if not row or row.partition("\t")[0] != signature:
+                row = self._row_of_settled(subject, signature, settled[subject]) or ""
             if row:
                 self._rows[subject] = row
         with whole_file(self._plan.workspace.standing) as temporary, open(temporary, "w", **_TEXT) as handle:
@@ -498,21 +522,32 @@ class Standing:
             for subject, row in self._rows.items():
                 handle.write(with_check(f"{subject}\t{row}"))
 
-    def _row_of_settled(self, subject: str) -> str | None:
+    def _row_of_settled(self, subject: str, signature: str, settled: Settled) -> str | None:
         if _has_links(self._plan.of_subject(subject)):
             return None
-        signature = self._places.signature(subject)
-        told = (self._plan.settled[subject].tally(stage.name) for stage in self._stages)
+        told = (settled.tally(stage.name) for stage in self._stages)
         counts = [
             StageCounts((t.items, 0, 0), t.ok, t.rejected, len(t.findings), tuple(t.figures)) for t in told
         ]
         choice = self._plan.neutral_choices([subject])
         return _row(signature, choice[0] if choice else "", counts)
 
-    def over(self, subject: str) -> None:
-        """A person has passed through the stages: write down what became of it, if every item has an end."""
-        with self._plan.index.each_once():
-            row = self._row(subject)
+    def signature(self, subject: str) -> str:
+        """Of the folders of a person's checkpoints as they are; taken before its items are looked at."""
+        return self._places.signature(subject)
+
+    def over(self, subject: str, signature: str, settled: Settled | None) -> None:
+        """A person has passed through the stages: write down what became of it, if every item has an end.
+
+        Args:
+            signature: see `signature`.
+            settled: what was found since; None: not everything of it is done.
+        """
+        if settled is not None:
+            row = self._row_of_settled(subject, signature, settled)
+        else:
+            with self._plan.index.each_once():
+                row = self._row(subject, signature)
         if row is not None:
             self._append(subject, row)
 
@@ -524,11 +559,10 @@ class Standing:
         ):
             handle.write(with_check(f"{subject}\t{row}"))
 
-    def _row(self, subject: str) -> str | None:
+    def _row(self, subject: str, signature: str) -> str | None:
         plan, sequences = self._plan, self._plan.of_subject(subject)
         if _has_links(sequences):
             return None
-        signature = self._places.signature(subject)  # first: what changes from now on makes another
         found = []
         for stage in self._stages:
             states = [plan.states.get((stage.name, s.item)) for s in sequences]

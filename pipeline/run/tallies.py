@@ -66,20 +66,23 @@ def settle(plan: Plan, now: Collection[str] = ()) -> None:
     plan.settled = known
 
 
-def settle_one(plan: Plan, signatures: Signatures, subject: str) -> bool:
+def settle_one(plan: Plan, signatures: Signatures, subject: str) -> Settled | None:
     """Write down of one subject that everything is done, if it is: a run that is killed later begins after it.
+
+    Returns:
+        what was written down; None: not everything is done.
 
     Raises:
         OSError: it cannot be written.
     """
     if plan.ledger is None:
-        return False
+        return None
     plan.look_again(subject)
     stages = [stage for stage in plan.stages if stage.scope != "everything"]
     found = _settled(plan, signatures, stages, subject, plan.of_subject(subject))
     if found is not None:
         plan.ledger.append(subject, found)
-    return found is not None
+    return found
 
 
 def _settled(
@@ -91,10 +94,12 @@ def _settled(
             if state is None or state.state != "done":
                 return None
     folders: set[str] = set()
+    said = {}
     for stage in stages:
         for sequence in sequences:
             path = plan.checkpoint(stage.name, sequence.item)
-            summary = plan.index.read(path)
+            # as it was looked at last: what it is now is looked at below, after the signature was taken
+            summary = said[path] = plan.index.known(path)
             if summary is not None and summary.has_sources:
                 found = source_folders(read_record(path)[1])
                 if found is None:
@@ -108,6 +113,8 @@ def _settled(
                 sequences = sorted(sequences, key=lambda s: not plan.is_neutral(s.item))
             if any(plan.state_of(stage, sequence).state != "done" for sequence in sequences):
                 return None
+        if any(plan.index.read(path) is not summary for path, summary in said.items()):
+            return None
         by_name = sorted(sequences, key=lambda sequence: sequence.item)
         told = {stage.name: tally(plan, stage, by_name).to_json() for stage in stages}
     return Settled(signature, ordered, told, newest_frame(sequences))

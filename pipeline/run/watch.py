@@ -66,7 +66,7 @@ class Seen:
         running: names of the stages that run side by side; passing: sequences that pass through them; over: of these.
         ahead: what is left to do, as it was at `told_at`, in seconds since the epoch.
         whole: name of the stage that makes one file of everything, while it does.
-        ended: the last event, or empty; exit_code: of the run; message: of an error.
+        ended: the last event, or empty; exit_code: of the run; why: it is 1; message: of an error.
     """
 
     process: int = 0
@@ -82,6 +82,7 @@ class Seen:
     whole: str = ""
     ended: str = ""
     exit_code: int = KILLED
+    why: tuple[str, ...] = ()
     message: str = ""
 
     def take(self, record: dict[str, Any]) -> None:
@@ -96,6 +97,7 @@ class Seen:
         elif event in _LAST:
             self.ended, self.message = event, str(record.get("message", ""))
             self.exit_code = int(record.get("exit_code", {"interrupted": 130}.get(event, 2)))
+            self.why = tuple(map(str, record.get("why", ())))
         if "stage" not in record:
             return
         stage = self.stages.setdefault(record["stage"], StageCounts())
@@ -291,9 +293,11 @@ def _found(workspace: Workspace, process: str) -> tuple[LogReader | None, Seen]:
 
 def _last_words(seen: Seen) -> str:
     if seen.ended == "end":
-        # a shard ends with 0 where it rejected something and nothing failed
-        ok = not seen.exit_code and not any(stage.frames_rejected for stage in seen.stages.values())
-        return "The run has ended: " + ("every frame is ok." if ok else "`mimicme status --failed`.")
+        if not seen.exit_code and not seen.why:
+            return "The run has ended: every frame is ok."
+        return (
+            f"The run has ended: {', '.join(seen.why) or 'not every frame is ok'}; `mimicme status --failed`."
+        )
     if seen.ended == "interrupted":
         return "The run was interrupted; run again to continue."
     if seen.ended == "error":

@@ -41,6 +41,11 @@ class Job:
         return self.task.sequence.item
 
     @property
+    def shared(self) -> tuple[object, ...]:
+        """What it has in common with the others of its stage: a worker is sent it once (`Worker.give`)."""
+        return self.stage, self.task.settings, self.task.captures
+
+    @property
     def frame_count(self) -> int:
         """Frames that it works on for the first time: of a join none, its parts did them."""
         frames = len(self.task.sequence.frames)

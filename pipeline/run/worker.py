@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import io
 import os
 import pickle
 import signal
@@ -32,6 +33,31 @@ MAX_GROWTH_BYTES = 4 << 30
 """What it is set to.  loky's own 0.3 GB is for leaks; ours grow by what they keep: templates, factorisations."""
 END_S = 10.0
 """What a worker without a job may take to end before it is killed."""
+
+
+_NOTHING_NEW = pickle.dumps([], pickle.HIGHEST_PROTOCOL)
+
+
+class _Pickler(pickle.Pickler):
+    """Writes down what a worker has already as its place among what it was sent."""
+
+    def __init__(self, stream: io.BytesIO, places: Mapping[int, int]) -> None:
+        super().__init__(stream, pickle.HIGHEST_PROTOCOL)
+        self._places = places
+
+    def persistent_id(self, one: object) -> int | None:
+        return self._places.get(id(one))
+
+
+class _Unpickler(pickle.Unpickler):
+    """Reads what `_Pickler` wrote."""
+
+    def __init__(self, stream: io.BytesIO, kept: list[Any]) -> None:
+        super().__init__(stream)
+        self._kept = kept
+
+    def persistent_load(self, place: int) -> Any:
+        return self._kept[place]
 
 
 @dataclass(frozen=True)
@@ -61,6 +87,9 @@ class Worker:
     def __init__(self) -> None:
         self.busy = False
         self._process: Any = None
+        self._sent: list[
+            Any
+        ] = []  # what it was sent for all jobs; kept, so that no other object has its identity
         self._connection: Connection | None = None
 
     def start(self, environ: Mapping[str, str]) -> None:
@@ -87,15 +116,34 @@ class Worker:
         return self._connection.fileno()
 
     def give(self, work: Callable[[Any], Any], job: Any) -> None:
-        """Hand it a job.  One that is gone gives no answer, which `answer` finds."""
-        assert self._connection is not None
-        from loky.backend.reduction import dumps
+        """Hand it a job.  One that is gone gives no answer, which `answer` finds.
 
-        # by value what no module has under its name, as a function of a stage that somebody adds
+        Args:
+            work: what is done with the job.
+            job: what it has `shared` with others, if it says so, is sent once, and so is then `work`.
+        """
+        assert self._connection is not None
         self.busy = True
-        data = dumps((work, job), protocol=pickle.HIGHEST_PROTOCOL)
+        data = self._message(work, job)
         with contextlib.suppress(OSError):
             self._connection.send_bytes(data)
+
+    def _message(self, work: Callable[[Any], Any], job: Any) -> bytes:
+        """What `serve` reads: the objects that it is to keep, and after them the work and the job."""
+        from loky.backend.reduction import dumps
+
+        shared = getattr(job, "shared", ())
+        if not shared:
+            # by value what no module has under its name, as a function of a stage that somebody adds
+            return _NOTHING_NEW + dumps((work, job), protocol=pickle.HIGHEST_PROTOCOL)
+        known = {id(one) for one in self._sent}
+        new = [one for one in (work, *shared) if id(one) not in known]
+        head = dumps(new, protocol=pickle.HIGHEST_PROTOCOL) if new else _NOTHING_NEW
+        self._sent += new
+        stream = io.BytesIO()
+        stream.write(head)
+        _Pickler(stream, {id(one): place for place, one in enumerate(self._sent)}).dump((work, job))
+        return stream.getvalue()
 
     def answered(self) -> bool:
         """Whether `answer` would not wait: there is one, or the process is gone."""
@@ -153,11 +201,13 @@ def serve(connection: Connection, parent: int) -> None:
     """
     _begin(parent)
     growth = _Growth(float(os.environ.get(GROWTH_VARIABLE, MAX_GROWTH_BYTES)))
+    kept: list[Any] = []  # what many jobs share
     with connection, contextlib.suppress(EOFError, OSError):  # the parent has let go, or is gone
         while True:
-            data = connection.recv_bytes()
+            stream = io.BytesIO(connection.recv_bytes())
             try:
-                work, job = pickle.loads(data)
+                kept += pickle.load(stream)
+                work, job = _Unpickler(stream, kept).load()
             except Exception as error:  # no memory for a library, say: another process may have it
                 connection.send_bytes(pickle.dumps(Answer(unread=_unread(error))))
                 return

@@ -28,6 +28,7 @@ GOOD = {"S1/neutral": ["a", "bb"], "S1/smile": ["ccc"], "S2/angry": ["dd", "ee",
 class Result:
     def __init__(self, result, out, err):
         self.code, self.out, self.err, self.result = result.exit_code, out, err, result
+        self.why = result.why
         self.stages = {s.stage: s for s in result.stages}
 
     def counts(self, stage):

@@ -10,7 +10,9 @@ import pytest
 from fake_runs import go, state
 
 from mimicme.pipeline.checkpoint import writing
+from mimicme.pipeline.items import Item
 from mimicme.pipeline.run import checkpoint_index
+from mimicme.pipeline.run.checkpoint_index import CheckpointIndex
 from mimicme.pipeline.workspace import Workspace
 
 ODD = {"S1/neutral": ["a", "reject"], "S2/angry": ["note", "ee"]}
@@ -84,6 +86,24 @@ def test_withdrawing_a_subject_deletes_the_index(make, fake):
     assert "S2/angry" in workspace.checkpoint_index.read_text()
     workspace.remove_subject("S2", ["read", "fit", "paint"])
     assert not workspace.checkpoint_index.exists()
+
+
+def test_in_a_block_each_file_is_looked_at_once_and_anew_in_one_within(make, fake, monkeypatch):
+    workspace = make(ODD)
+    go(workspace, fake)
+    path = workspace.checkpoint("read", Item("S1", "neutral"))
+    index, looks = CheckpointIndex(workspace.root, workspace.checkpoint_index), []
+    signature = checkpoint_index._signature
+    monkeypatch.setattr(checkpoint_index, "_signature", lambda path: looks.append(path) or signature(path))
+    assert index.known(path) is None and not looks
+    with index.each_once():
+        there, summary = index.look(path)
+        assert there and index.read(path) is summary is index.known(path) and looks == [path]
+        with index.each_once():
+            path.unlink()
+            assert index.look(path) == (False, None) and looks == [path, path]
+        assert index.look(path) == (True, summary) and looks == [path, path]
+    assert index.look(path) == (False, None) and index.known(path) is None
 
 
 def test_entries_of_removed_checkpoints_are_dropped(make, fake):

@@ -487,12 +487,15 @@ def test_nothing_to_pack(make, fake):
 
 def test_a_rejected_frame_is_trouble_for_every_command_that_passes_it_on(make, fake):
     workspace = make(GOOD | {"S2/sad": ["reject"]})
-    assert go(workspace, fake, last="read").code == 1
+    assert go(workspace, fake, last="read").why == ("1 frame rejected by read",)
     assert (
         go(workspace, fake, last="read").code == 1
     )  # nothing is done, and the frame is as rejected as before
-    assert go(workspace, fake).code == 1
-    assert go(workspace, fake, first="bundle", last="bundle").code == 1
+    assert go(workspace, fake).why == ("1 frame rejected by read",)
+    told = go(workspace, fake, first="bundle", last="bundle")
+    assert (told.code, told.why) == (1, ("1 frame rejected by the stages before",))
+    told = go(workspace, fake, first="fit", force=True)
+    assert (told.code, told.why) == (1, ("1 frame rejected by the stages before",))
     assert (
         go(workspace, fake, first="bundle", last="bundle", only=["S1"], output=workspace.root / "s1.h5").code
         == 0
@@ -506,6 +509,7 @@ def test_what_waits_for_something_that_failed_is_trouble(make, fake):
         workspace, fake, first="fit", last="fit"
     )  # nothing fails here, and one sequence cannot be worked
     assert (result.counts("fit"), result.code) == ((3, 0, 0, 1), 1)
+    assert result.why == ("1 waiting at fit for what failed",)
     assert go(workspace, fake, first="fit", last="fit", only=["S1"]).code == 0
 
 

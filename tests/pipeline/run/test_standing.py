@@ -94,8 +94,8 @@ def test_a_run_that_was_killed_leaves_what_it_had_done(make, fake, monkeypatch):
     time.sleep(0.02)
     real, seen = standing.Standing.over, []
 
-    def dies(self, subject):
-        real(self, subject)
+    def dies(self, subject, *more):
+        real(self, subject, *more)
         seen.append(subject)
         raise SystemExit
 
@@ -269,6 +269,20 @@ def test_a_listing_that_is_not_what_the_catalogue_says_is_written_again(make, fa
     assert workspace.listing.read_text() != right
     go(workspace, fake, fake.WITH_SUBJECT)
     assert workspace.listing.read_text() == right
+
+
+def test_a_listing_that_says_what_it_would_say_stays(make, fake):
+    """To write it costs a run with nothing to do as much as to find the captures."""
+    workspace = done(make, fake, GOOD)
+    before = workspace.listing.stat()
+    go(workspace, fake, fake.WITH_SUBJECT)
+    after = workspace.listing.stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    shutil.copytree(workspace.captures.root / "S1", workspace.captures.root / "S9")
+    time.sleep(0.02)
+    go(workspace, fake, fake.WITH_SUBJECT)
+    assert "\nS9\t" in workspace.listing.read_text()
+    assert lines_of(quick(workspace, fake)) == status_of(workspace, fake).lines()
 
 
 def test_one_workspace_object_for_two_runs(make, fake):

@@ -132,7 +132,7 @@ def test_without_a_terminal_there_is_a_line_a_change(tmp_path: Path) -> None:
     assert out.getvalue().splitlines() == [
         "fit: 0 of 4 sequences, about 40.0 s left and then bake",
         "fit: 1 of 4 sequences, about 32.0 s left and then bake",
-        "The run has ended: `mimicme status --failed`.",
+        "The run has ended: not every frame is ok; `mimicme status --failed`.",
     ]
 
 

@@ -8,6 +8,7 @@ import threading
 import time
 from collections import deque
 from contextlib import closing
+from dataclasses import dataclass
 from functools import partial
 
 import pytest
@@ -50,6 +51,48 @@ def test_it_does_one_job_after_the_other(worker):
 def test_work_that_no_module_has_under_its_name_is_done(worker):
     """As a stage's function whose name is also that of a module beside it (`stages.register.parts`)."""
     assert asked(worker, lambda number: number + 1, 2).result == 3
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """A job that has something in common with others."""
+
+    shared: tuple[object, ...]
+    number: int
+
+
+def test_what_jobs_share_is_sent_once(worker):
+    large = bytes(range(256)) * 4096
+    sent = []
+
+    def looks(job):
+        return id(job.shared[0]), len(job.shared[0]), job.number
+
+    message = worker._message
+    worker._message = lambda work, job: sent.append(message(work, job)) or sent[-1]
+    first, second = (asked(worker, looks, Sharing((large, "x"), number)).result for number in (1, 2))
+    assert first[1:] == (len(large), 1) and second == (first[0], len(large), 2)
+    assert len(sent[0]) > len(large) > 100 * len(sent[1])
+    # another of the same content is another object
+    assert asked(worker, looks, Sharing((bytes(large[:100]), "x"), 3)).result[1:] == (100, 3)
+    # and one that shares nothing is whole by itself
+    assert asked(worker, len, "four").result == 4
+
+
+def test_a_fresh_worker_is_sent_it_again():
+    pool = LokyPool(1)
+    kept = ("shared",)
+    try:
+        assert [r for _, r in pool.map(number_of, deque([Sharing(kept, 1)]))] == [("shared", 1)]
+        os.kill(pool._alive[0]._process.pid, signal.SIGKILL)
+        time.sleep(0.2)
+        assert [r for _, r in pool.map(number_of, deque([Sharing(kept, 2)]))] == [("shared", 2)]
+    finally:
+        pool.close()
+
+
+def number_of(job):
+    return job.shared[0], job.number
 
 
 def test_what_work_raises_comes_back_with_where(worker):
