@@ -132,7 +132,7 @@ def test_ended_at_any_moment_it_goes_on_to_the_same_bytes(
         workspace = made(tmp_path / f"ws{k}", small_captures)
         process = started(workspace, "--jobs", str(jobs))
         wait_until(process, (workspace / "runs").is_dir)
-        wait_until(process, lambda: len(finished(workspace)) >= most * k / KILLS)  # noqa: B023  (called at once)
+        wait_until(process, lambda: len(finished(workspace)) >= most * (k + 0.5) / KILLS)  # noqa: B023  (called at once)
         time.sleep(random.Random(k).uniform(0, 1))
         if process.poll() is None:
             (os.killpg if everybody else os.kill)(process.pid, number)
@@ -162,7 +162,7 @@ def test_killed_again_and_again_nothing_that_was_finished_is_made_again(
 ) -> None:
     """One workspace, all processes of its run killed at random moments until it is done; then the next one.
 
-    A run is let go on to between none and three checkpoints more, then for a random part of the time that one takes:
+    A run is let go on to between none and two checkpoints more, then for a random part of the time that one takes:
     so it is killed while it starts, works, writes, and packs.  Where that brought nothing, the next one has longer.  It
     works in no worker, one, or two, in turn.
     """
@@ -177,7 +177,7 @@ def test_killed_again_and_again_nothing_that_was_finished_is_made_again(
             while True:
                 began = time.monotonic()
                 forks.start("run", str(workspace), *SMALL, "--jobs", str(rounds % 3))
-                target = min(len(before) + moments.randrange(4), most)
+                target = min(len(before) + moments.randrange(3), most)
                 while len(finished(workspace)) < target and not forks.ended(0.02):
                     assert time.monotonic() - began < PATIENCE_S
                 took = max(time.monotonic() - began, 2.0) / (1 + target - len(before))

@@ -179,6 +179,13 @@ def test_a_run_that_begins_later_is_waited_for(tmp_path: Path) -> None:
     assert code == 1 and len(waits) == 3 and out.getvalue().startswith("The run has ended")
 
 
+def test_a_shard_that_rejected_frames_has_not_every_frame_ok(tmp_path: Path) -> None:
+    folder = log(tmp_path / "run", BEGIN, BATCH, ENDS, line("end", 50, exit_code=0, seconds=50.0))
+    out = io.StringIO()
+    assert watch(OneRun(folder, 1), out, wait=lambda _: None) == 0  # type: ignore[arg-type]
+    assert out.getvalue().splitlines()[-1] == "The run has ended: `mimicme status --failed`."
+
+
 def test_what_a_log_tells_is_what_the_run_tells(make: Any, fake: Any) -> None:
     workspace = make(LONG)
     cut(workspace, 2)
