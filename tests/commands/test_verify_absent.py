@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import time
 import zlib
 from collections.abc import Callable
@@ -13,7 +12,7 @@ from types import ModuleType
 import h5py
 import numpy as np
 import pytest
-from shared_helpers import MAIN
+from shared_helpers import mimicme_here
 
 from mimicme.commands.verify import verify
 from mimicme.commands.verify.apart import verify_apart
@@ -104,18 +103,9 @@ def test_a_shard_that_no_index_names_is_found(path: Path) -> None:
 
 
 def test_the_command_line_says_it(path: Path) -> None:
-    done = subprocess.run(
-        [*MAIN, "verify", path, "--absent", "S002"], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 1 and "/subjects/S002" in done.stdout
-    done = subprocess.run(
-        [*MAIN, "verify", path, "--absent", "\uff33002"], capture_output=True, text=True, check=False
-    )  # as their folder may be called, not as `init` spells it
-    assert done.returncode == 1 and "/subjects/S002" in done.stdout
-    done = subprocess.run(
-        [*MAIN, "verify", path, "--absent", "S003"], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0 and "verified" in done.stdout
+    for spelled in ("S002", "\uff33002"):  # as their folder may be called, not as `init` spells it
+        assert "/subjects/S002" in mimicme_here("verify", path, "--absent", spelled, code=1).stdout
+    assert "verified" in mimicme_here("verify", path, "--absent", "S003").stdout
 
 
 @pytest.mark.parametrize(
