@@ -16,6 +16,11 @@ import pytest
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
+# some machines keep byte code out of folders: each of the hundreds of processes that are started here would compile the
+# whole package again, which takes longer than what most of them do
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 # the modules beside this one can be imported by their plain names; behind everything else, so that none is hidden
 sys.path.append(str(Path(__file__).parent))
 
@@ -69,4 +74,38 @@ def small_captures(tmp_path_factory: pytest.TempPathFactory, small_template: Pat
 
     folder = tmp_path_factory.mktemp("small-captures") / "synthetic"
     synthesise(folder, 1, ("neutral", "surprise"), 3, 3, small_template, triangles=7_000)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_face(small_template: Path) -> Any:
+    """That template, prepared.  Read only."""
+    from mimicme.pipeline.template import prepare
+
+    return prepare(small_template)
+
+
+@pytest.fixture(scope="session")
+def finer_face(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The same face with half as many triangles again, prepared: some points of its lips meet in edges, and its ears
+    have a relief.  Read only."""
+    from small import write_small_template
+
+    from mimicme.pipeline.template import prepare
+
+    return prepare(write_small_template(tmp_path_factory.mktemp("finer"), 6500))
+
+
+@pytest.fixture(scope="session")
+def small_workspace(tmp_path_factory: pytest.TempPathFactory, small_captures: Path) -> Path:
+    """Those captures worked up by the real command line, undisturbed, with one worker: frame 0 of `neutral`, 0 to 2 of
+    `surprise`.  Read only."""
+    from shared_helpers import SMALL, mimicme
+
+    folder = tmp_path_factory.mktemp("small-workspace") / "ws"
+    template, table = small_captures / "template" / "template.obj", small_captures / "subjects.csv"
+    where = ("--captures", small_captures / "captures", "--layout", "{subject}/{sequence}/{frame}.obj")
+    mimicme("init", folder, *where, "--template", template, "--metadata", table)
+    done = mimicme("run", folder, "--jobs", 0, *SMALL)
+    assert f"{folder / 'release.h5'}: verified" in done.stdout
     return folder

@@ -17,10 +17,22 @@ from click.testing import CliRunner, Result
 MAIN = [sys.executable, "-c", "from mimicme.cli import main; main()"]
 
 
+SMALL = ("--set", "bake.size=256")
+"""Small textures, for what does not depend on their size."""
+
+
 def mimicme(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
     """One command in its own process; its exit status is checked."""
     done = subprocess.run([*MAIN, *map(str, arguments)], capture_output=True, text=True, timeout=300)
     assert done.returncode == code, f"{arguments}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+def mimicme_here(*arguments: object, code: int = 0) -> Result:
+    """One command through the command line, in this process: what a process of its own would only load again is loaded.
+    Its exit status is checked; what went wrong inside it is raised."""
+    done = called(*arguments)
+    assert done.exit_code == code, f"{arguments}\n{done.stdout}\n{done.stderr}"
     return done
 
 

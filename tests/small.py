@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from mimicme.pipeline.formats.meshio import read_mesh, write_obj
 from mimicme.pipeline.geometry.mesh import Mesh
 from mimicme.pipeline.geometry.spatial import open3d
 from mimicme.pipeline.landmarks import Landmarks
 from mimicme.pipeline.landmarks.files import read_landmarks, write_landmarks
-from mimicme.pipeline.template import embedded_data
+from mimicme.pipeline.template import embedded_data, face_layout
+
+
+@contextmanager
+def no_layout() -> Iterator[None]:
+    """Templates that are prepared here get no texture layout, which takes most of the time of a fine one."""
+
+    def none(
+        vertices: np.ndarray, faces: np.ndarray, points: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, str]:
+        return np.zeros((3, 2)), np.zeros((len(faces), 3), np.int32), "none"
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(face_layout, "face_layout", none)
+        yield
 
 
 def write_small_template(folder: Path, triangles: int = 4200) -> Path:

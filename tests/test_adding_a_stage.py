@@ -56,7 +56,7 @@ def package(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Path:
     for name in COPIED:
         source = repository / name
         if source.is_dir():
-            shutil.copytree(source, package / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(source, package / name)  # with what is compiled: it need not be made again
         else:
             shutil.copy(source, package / name)
     (package / "stages/shade").mkdir()

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from shared_helpers import MAIN, mimicme
+from shared_helpers import MAIN, SMALL, mimicme, mimicme_here
 
 from mimicme.pipeline.checkpoint import Checkpoint
 from mimicme.pipeline.formats.image import decode, encode
@@ -25,15 +25,13 @@ from mimicme.pipeline.release import Release
 from mimicme.pipeline.scan import load_image
 
 LAYOUT = "{subject}/{sequence}/{frame}.obj"
-# small textures: what is tested here does not depend on their size
-SMALL = ("--set", "bake.size=256")
 
 
 def made(workspace: Path, synthetic: Path, captures: Path | None = None) -> Path:
     """A workspace for what `synth` wrote, or for other captures of the same template."""
     template, table = synthetic / "template" / "template.obj", synthetic / "subjects.csv"
     where = ("--captures", captures or synthetic / "captures", "--layout", LAYOUT)
-    mimicme("init", workspace, *where, "--template", template, "--metadata", table)
+    mimicme_here("init", workspace, *where, "--template", template, "--metadata", table)
     return workspace
 
 
@@ -41,20 +39,16 @@ def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-@pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory, small_captures: Path) -> Path:
+@pytest.fixture
+def workspace(small_workspace: Path) -> Path:
     """Run once, undisturbed, with one worker.  Read only."""
-    folder = tmp_path_factory.mktemp("undisturbed") / "ws"
-    made(folder, small_captures)
-    done = mimicme("run", folder, "--jobs", 0, *SMALL)
-    assert f"{folder / 'release.h5'}: verified" in done.stdout
-    return folder
+    return small_workspace
 
 
 def test_release_is_verified_and_says_the_truth(workspace: Path, small_captures: Path) -> None:
     done = mimicme("verify", workspace / "release.h5")
     assert "verified" in done.stdout
-    status = json.loads(mimicme("status", workspace, "--json").stdout)
+    status = json.loads(mimicme_here("status", workspace, "--json").stdout)
     assert status["frames"] == 4 and not status["running"]
     by_stage = {s["stage"]: s for s in status["stages"]}
     assert by_stage["register"]["frames_ok"] == 4
@@ -68,7 +62,7 @@ TODAY = {"corr": 1.44, "along": 1.39, "s2m_median": 0.130, "s2m_p95": 0.494, "lm
 
 def test_registration_is_as_near_the_truth_as_it_was(workspace: Path, small_captures: Path) -> None:
     figures = json.loads(
-        mimicme("evaluate", workspace / "release.h5", "--truth", small_captures, "--json").stdout
+        mimicme_here("evaluate", workspace / "release.h5", "--truth", small_captures, "--json").stdout
     )
     assert figures["frames"] == 4 and not figures["rejected"] and not figures["missing"]
     assert {name: figures["all"][name] for name in TODAY} == pytest.approx(TODAY, rel=0.3)
@@ -90,7 +84,7 @@ def test_release_holds_what_the_captures_say(workspace: Path) -> None:
 
 def test_second_run_does_nothing(workspace: Path) -> None:
     before = (digest(workspace / "release.h5"), (workspace / "release.h5").stat().st_mtime_ns)
-    done = mimicme("run", workspace, "--jobs", 1, *SMALL)
+    done = mimicme_here("run", workspace, "--jobs", 1, *SMALL)
     for line in done.stdout.splitlines():
         words = line.split()
         if words and words[0] in ("ingest", "register", "bake", "pack"):
@@ -99,21 +93,15 @@ def test_second_run_does_nothing(workspace: Path) -> None:
     assert before == (digest(workspace / "release.h5"), (workspace / "release.h5").stat().st_mtime_ns)
 
 
-def test_two_workers_give_the_same_bytes(workspace: Path, tmp_path: Path, small_captures: Path) -> None:
-    other = made(tmp_path / "ws", small_captures)
-    mimicme("run", other, "--jobs", 2, *SMALL)
-    assert digest(other / "release.h5") == digest(workspace / "release.h5")
-
-
 def test_an_export_of_points_by_hand_says_why_there_is_none(workspace: Path, tmp_path: Path) -> None:
     export = ("landmarks", workspace, "--export", "pp", "--export-to", tmp_path)
-    said = mimicme(*export).stdout
+    said = mimicme_here(*export).stdout
     assert said.startswith("4 frames have no file there") and "beside the frames" in said
     assert not list(tmp_path.iterdir())
-    one = mimicme(*export, "--only", "S000/neutral").stdout
+    one = mimicme_here(*export, "--only", "S000/neutral").stdout
     assert one.startswith("1 frame has no file there")
     for asked in (export, ("landmarks", workspace, "--review")):
-        said = mimicme(*asked, "--only", "nobody/*", code=2).stderr
+        said = mimicme_here(*asked, "--only", "nobody/*", code=2).stderr
         assert "matches --only; seen nobody/*" in said and "yet" not in said
 
 
@@ -161,13 +149,13 @@ def test_a_sequence_in_parts_is_killed_and_gone_on_with(workspace: Path, tmp_pat
     left = len(parts())
     assert 1 <= left <= 3
     registered = {
-        s["stage"]: s["items"] for s in json.loads(mimicme("status", two, "--json").stdout)["stages"]
+        s["stage"]: s["items"] for s in json.loads(mimicme_here("status", two, "--json").stdout)["stages"]
     }
     assert sum(registered["register"].values()) == 2
     mimicme(*command, 2)
     made_now = [r for r in _log(two) if r["event"] == "part"]
     assert len(made_now) == 3 - left and not parts()
-    mimicme("register", one, "--set", "register.part_frames=1", "--jobs", 0)
+    mimicme_here("register", one, "--set", "register.part_frames=1", "--jobs", 0)
     name = "register/S000/surprise.h5"
     assert digest(one / name) == digest(two / name) != digest(workspace / name)
     with Checkpoint(one / name) as cut, Checkpoint(workspace / name) as whole:
@@ -192,14 +180,15 @@ def _alive_in_session(leader: int) -> list[int]:
     return found
 
 
-def test_interrupted_by_the_keyboard_and_run_again(
+def test_interrupted_by_the_keyboard_and_run_again_two_workers_give_the_same_bytes(
     workspace: Path, tmp_path: Path, small_captures: Path
 ) -> None:
-    """The installed command itself is interrupted, not its workers: they are its own to end."""
+    """The installed command itself is interrupted, not its workers: they are its own to end.  Two workers make all that
+    one made of the other workspace: before the interruption, and after it."""
     other = made(tmp_path / "ws", small_captures)
     command = Path(sys.executable).with_name("mimicme")
     process = subprocess.Popen(
-        [command, "run", other, "--jobs", "1", *SMALL],
+        [command, "run", other, "--jobs", "2", *SMALL],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
         # a test run in the background of a shell inherits a SIGINT that is ignored, and would hand that on
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
@@ -218,7 +207,7 @@ def test_interrupted_by_the_keyboard_and_run_again(
     assert not _alive_in_session(process.pid)
     times = {p: p.stat().st_mtime_ns for p in other.glob("*/*/[!.]*.h5")}
     assert {p.parent.parent.name for p in times} >= {"ingest", "landmarks", "align"}
-    mimicme("run", other, "--jobs", 1, *SMALL)
+    mimicme("run", other, "--jobs", 2, *SMALL)
     assert times == {p: p.stat().st_mtime_ns for p in times}  # what was done stayed
     assert digest(other / "release.h5") == digest(workspace / "release.h5")
 
@@ -227,7 +216,7 @@ def test_changed_bake_setting_redoes_bake_and_what_follows(workspace: Path, tmp_
     copy = tmp_path / "ws"
     shutil.copytree(workspace, copy)
     times = {p: p.stat().st_mtime_ns for p in copy.glob("*/*/*.h5")}
-    said = mimicme("run", copy, "--dry-run", "--set", "bake.size=300").stdout.splitlines()
+    said = mimicme_here("run", copy, "--dry-run", "--set", "bake.size=300").stdout.splitlines()
     assert times == {p: p.stat().st_mtime_ns for p in copy.glob("*/*/*.h5")}
     for stage in ("ingest", "landmarks", "align", "register", "project"):
         assert f"{stage}: 0 of 2 would run, 2 are current" in said
@@ -236,7 +225,7 @@ def test_changed_bake_setting_redoes_bake_and_what_follows(workspace: Path, tmp_
     # the other sequences fill what they do not show from the neutral's texture
     assert any("neutral" in line and line.endswith("[S000/surprise]") for line in said)
     assert "pack: 1 of 1 would run, 0 are current" in said
-    mimicme("run", copy, "--jobs", 0, "--set", "bake.size=300")
+    mimicme_here("run", copy, "--jobs", 0, "--set", "bake.size=300")
     changed = {p.relative_to(copy).parts[0] for p, t in times.items() if p.stat().st_mtime_ns != t}
     assert changed == {"bake"}
     with Release(copy / "release.h5") as release:
@@ -410,7 +399,8 @@ def bad(tmp_path_factory: pytest.TempPathFactory, small_captures: Path) -> tuple
     for spoil in BAD:
         spoil(captures / "S000" / spoil.__name__ / "0000.obj")
     workspace = made(folder / "ws", small_captures, captures)
-    done = mimicme("run", workspace, "--jobs", 0, *SMALL, code=1)
+    # what becomes of a frame does not depend on how well a face is fitted
+    done = mimicme("run", workspace, "--jobs", 0, "--preset", "fast", *SMALL, code=1)
     return workspace, done.stdout + done.stderr
 
 
@@ -432,7 +422,7 @@ def test_bad_input_gets_a_status_and_a_sentence(spoil: Callable[[Path], None], b
 
 def test_good_ones_arrive_among_bad_ones(bad: tuple[Path, str]) -> None:
     workspace, _ = bad
-    mimicme("verify", workspace / "release.h5")
+    mimicme_here("verify", workspace / "release.h5")
     with Release(workspace / "release.h5") as release:
         good = release.frame(release.sequence("S000", "neutral").start)
         assert good.ok and good.texture is not None
@@ -470,25 +460,25 @@ def test_a_run_of_nobody_ends_with_status_one_and_says_who_was_left_out(
     table.write_text("subject,consent\nS000,no\n")
     template = small_captures / "template" / "template.obj"
     where = ("--captures", small_captures / "captures", "--layout", LAYOUT)
-    mimicme("init", tmp_path / "none", *where, "--template", template, "--metadata", table)
-    done = mimicme("run", tmp_path / "none", "--jobs", 0, code=1)
+    mimicme_here("init", tmp_path / "none", *where, "--template", template, "--metadata", table)
+    done = mimicme_here("run", tmp_path / "none", "--jobs", 0, code=1)
     assert "nobody is left in it" in done.stdout + done.stderr
     assert "'S000' is left out" in done.stdout + done.stderr
-    assert "Run `mimicme run` first" not in mimicme("pack", tmp_path / "none", code=2).stderr
+    assert "Run `mimicme run` first" not in mimicme_here("pack", tmp_path / "none", code=2).stderr
 
 
 def test_wrong_use_ends_with_status_two(tmp_path: Path, small_captures: Path) -> None:
     assert "not a workspace" in mimicme("run", tmp_path, code=2).stderr
-    mimicme("run", tmp_path, "--until", "registr", code=2)
-    mimicme("synth", tmp_path / "s", "--frames", 4, code=2)
-    done = mimicme("init", tmp_path / "ws", "--captures", tmp_path / "nowhere", code=2)
+    mimicme_here("run", tmp_path, "--until", "registr", code=2)
+    mimicme_here("synth", tmp_path / "s", "--frames", 4, code=2)
+    done = mimicme_here("init", tmp_path / "ws", "--captures", tmp_path / "nowhere", code=2)
     assert "nowhere" in done.stderr
 
 
 def test_a_release_of_shards_is_planned(workspace: Path, tmp_path: Path) -> None:
     copy = tmp_path / "ws"
     shutil.copytree(workspace, copy)
-    done = mimicme("plan", copy, "--jobs", 0, "--json", "--set", "pack.shard=subject", *SMALL)
+    done = mimicme_here("plan", copy, "--jobs", 0, "--json", "--set", "pack.shard=subject", *SMALL)
     told = json.loads(done.stdout)
     assert "pack" not in told["untimed"]
     assert told["release"]["frames"] == told["release"]["frames_left"] == 4  # it is not there in shards
@@ -510,10 +500,12 @@ def test_a_release_of_shards_is_the_same_release(
     assert [name.split("@")[1] for name in names if "@" in name] == ["S000"]
     for jobs in ("jobs1", "jobs2"):
         assert [digest(tmp_path / "jobs0" / n) for n in names] == [digest(tmp_path / jobs / n) for n in names]
-    again = mimicme("pack", copy, "--jobs", 1, "--output", tmp_path / "jobs2" / "release.h5", *shard, *SMALL)
+    again = mimicme_here(
+        "pack", copy, "--jobs", 1, "--output", tmp_path / "jobs2" / "release.h5", *shard, *SMALL
+    )
     assert "is current" in again.stdout + again.stderr
     figures = [
-        mimicme("evaluate", path, "--truth", small_captures, "--json").stdout
+        mimicme_here("evaluate", path, "--truth", small_captures, "--json").stdout
         for path in (workspace / "release.h5", tmp_path / "jobs0" / "release.h5")
     ]
     assert figures[0] == figures[1]

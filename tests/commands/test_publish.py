@@ -19,7 +19,7 @@ import h5py
 import numpy as np
 import pytest
 from recipes import recipes
-from shared_helpers import MAIN
+from shared_helpers import mimicme_here
 
 from mimicme.commands.publish import PublishSettings, pages, publish
 from mimicme.commands.publish.splits import NAMES, age_band, assign, shares_of, stratum
@@ -551,13 +551,11 @@ def test_the_scheme_of_shards_is_kept(fakes: ModuleType, tmp_path: Path) -> None
 
 
 def test_the_command_line(source: Path, tmp_path: Path) -> None:
-    command = [*MAIN, "publish", source, tmp_path / "out", "--title", "Faces", "--author", "Doe, Jane"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    command = ("publish", source, tmp_path / "out", "--title", "Faces", "--author", "Doe, Jane")
+    done = mimicme_here(*command)
     assert "4 subjects with 20 frames under pseudonyms" in done.stdout and "verified" in done.stdout
     assert "'dora' is left out" in done.stderr
-    done = subprocess.run([*command, "--shard", "many"], capture_output=True, text=True, check=False)
-    assert done.returncode == 2 and "--shard" in done.stderr
+    assert "--shard" in mimicme_here(*command, "--shard", "many", code=2).stderr
 
 
 # -- splits and names

@@ -7,7 +7,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from jinja2 import UndefinedError
 from markupsafe import escape
+from small import no_layout
 
 from mimicme.commands.frames import in_order
 from mimicme.commands.report import (
@@ -85,14 +86,37 @@ class Page(HTMLParser):
         self.words.append(data)
 
 
-@pytest.fixture
-def workspace(tmp_path: Path, small_captures: Path) -> Workspace:
-    """Ingested and aligned; `register` is made up: the true answer, and one frame rejected."""
-    made = _created(tmp_path / "ws <&>", small_captures)
+@pytest.fixture(scope="module")
+def worked_up(tmp_path_factory: pytest.TempPathFactory, small_captures: Path) -> Path:
+    """A workspace, ingested and aligned; `register` is made up: the true answer, and one frame rejected.  Read only."""
+    made = _created(tmp_path_factory.mktemp("report") / "ws <&>", small_captures)
     assert run(made, RunOptions(jobs=0), STAGES).exit_code == 0
     for sequence in made.sequences():
         _register(made, sequence.item, small_captures)
-    return made
+    return made.root
+
+
+@pytest.fixture
+def workspace(worked_up: Path, tmp_path: Path) -> Workspace:
+    """A copy of that workspace, to do with as one likes."""
+    shutil.copytree(worked_up, tmp_path / worked_up.name)
+    return Workspace.open(tmp_path / worked_up.name)
+
+
+@dataclass(frozen=True)
+class Reported:
+    """A report, and what was told while it was made."""
+
+    index: Path
+    told: list[str]
+
+
+@pytest.fixture(scope="module")
+def reported(worked_up: Path, tmp_path_factory: pytest.TempPathFactory) -> Reported:
+    """The report on that workspace.  Read only."""
+    told: list[str] = []
+    folder = tmp_path_factory.mktemp("reported") / "out"
+    return Reported(report(Workspace.open(worked_up), folder, ALL_STAGES, progress=told.append), told)
 
 
 def _created(root: Path, synthetic: Path) -> Workspace:
@@ -153,11 +177,10 @@ def rows(index: Path) -> list[dict[str, Any]]:
     return found
 
 
-def test_pages_are_whole_and_need_no_network(workspace: Workspace, tmp_path: Path) -> None:
-    drawn: list[str] = []
-    index = report(workspace, tmp_path / "out", ALL_STAGES, progress=drawn.append)
+def test_pages_are_whole_and_need_no_network(reported: Reported) -> None:
+    index = reported.index
     found = pages(index)
-    assert drawn == ["1/2 sequences, S000/neutral", "2/2 sequences, S000/surprise"]
+    assert reported.told == ["1/2 sequences, S000/neutral", "2/2 sequences, S000/surprise"]
     assert set(found) == {
         "report.html", "report-data.js", "subjects/S000.html",
         "sequences/S000/neutral/index.html", "sequences/S000/surprise/index.html",
@@ -237,9 +260,8 @@ def test_the_index_has_the_figures_of_the_worst_frame_itself() -> None:
     assert (row["expected_error"], row["s2m_p95"]) == (0.5, 0.2) and "frame 0" in row["why"]
 
 
-def test_pictures_are_small_and_of_every_frame(workspace: Workspace, tmp_path: Path) -> None:
-    index = report(workspace, tmp_path / "out", ALL_STAGES)
-    drawn = sorted((index.parent / "sequences" / "S000" / "surprise").glob("[0-9]*.webp"))
+def test_pictures_are_small_and_of_every_frame(reported: Reported) -> None:
+    drawn = sorted((reported.index.parent / "sequences" / "S000" / "surprise").glob("[0-9]*.webp"))
     assert [path.stem for path in drawn] == ["0", "1", "2"]
     heights = []
     for path in drawn:
@@ -284,11 +306,11 @@ def test_only_what_changed_is_made_again(
     assert drawn == ["S000/neutral 0"] and (folder / "neutral" / "0.webp").read_bytes() == b"new"
 
 
-def test_other_processes_make_the_same(workspace: Workspace, tmp_path: Path) -> None:
-    one = report(workspace, tmp_path / "one", ALL_STAGES)
-    two = report(workspace, tmp_path / "two", ALL_STAGES, jobs=2)
-    assert pages(one) == pages(two)
-    pictures_of = [sorted(index.parent.rglob("[0-9]*.webp")) for index in (one, two)]
+def test_other_processes_make_the_same(worked_up: Path, reported: Reported, tmp_path: Path) -> None:
+    two = report(Workspace.open(worked_up), tmp_path / "two", ALL_STAGES, jobs=2)
+    assert pages(reported.index) == pages(two)
+    pictures_of = [sorted(index.parent.rglob("[0-9]*.webp")) for index in (reported.index, two)]
+    assert len(pictures_of[0]) == 4
     assert [p.read_bytes() for p in pictures_of[0]] == [p.read_bytes() for p in pictures_of[1]]
 
 
@@ -648,11 +670,11 @@ def templates() -> Iterator[tuple[str, str]]:
             yield name, loader.get_source(environment(), name)[0]
 
 
-def test_nothing_is_fetched_and_nothing_runs(workspace: Workspace, tmp_path: Path) -> None:
+def test_nothing_is_fetched_and_nothing_runs(reported: Reported) -> None:
     """Neither in a page nor in a branch of a template that no page here takes."""
     texts = dict(templates())
     assert {"report.html.j2", "sections.html.j2", "sequence.html.j2", "subject.html.j2"} <= set(texts)
-    texts |= pages(report(workspace, tmp_path / "out", ALL_STAGES))
+    texts |= pages(reported.index)
     texts |= {name: asset(name) for name in ("report.js", "report.css")}
     own = r"<script src=\"report(-data)?\.js\">|<link rel=\"stylesheet\" href=\"[./]*report\.css\">"
     for name, text in texts.items():
@@ -686,10 +708,8 @@ def test_a_name_that_a_template_does_not_know_is_an_error() -> None:
         render_section("overview", object())
 
 
-def test_headings_are_in_the_terms_of_the_field_with_the_figures_beside_them(
-    workspace: Workspace, tmp_path: Path
-) -> None:
-    text = report(workspace, tmp_path / "out", ALL_STAGES).read_text()
+def test_headings_are_in_the_terms_of_the_field_with_the_figures_beside_them(reported: Reported) -> None:
+    text = reported.index.read_text()
     headings = dict(re.findall(r'<button type="button" data-sort="(\w+)">(.*?)</button>', text))
     assert set(headings) <= set(COLUMNS) and all(headings.values())
     assert headings["expected_error"] == "expected error of the worst frame, mm (expected_error)"
@@ -713,10 +733,12 @@ def test_pictures_of_who_is_no_longer_there_go_even_of_an_interrupted_report(tmp
     assert not (tmp_path / "sequences" / "S1").exists()
 
 
-def test_every_page_lets_nothing_in_but_the_reports_own_files(workspace: Workspace, tmp_path: Path) -> None:
+def test_every_page_lets_nothing_in_but_the_reports_own_files(
+    worked_up: Path, reported: Reported, tmp_path: Path
+) -> None:
     """And has nothing of its own that the policy would refuse: no script, no style, no handler."""
-    index = report(workspace, tmp_path / "out", ALL_STAGES)
-    others = report_for_others(workspace, tmp_path / "others", ALL_STAGES)
+    index = reported.index
+    others = report_for_others(Workspace.open(worked_up), tmp_path / "others", ALL_STAGES)
     for path in (
         index,
         others,
@@ -779,7 +801,8 @@ def test_close_ups_have_names(workspace: Workspace, monkeypatch: pytest.MonkeyPa
 
 def test_close_ups_show_whole_ears() -> None:
     """The outline of an ear, from its upper end to the lobe and to the face, lies inside its picture."""
-    head = prepare("menpo3d")
+    with no_layout():  # it is drawn in the colours of its vertices
+        head = prepare("menpo3d")
     white = np.full((len(head.vertices), 3), 255, np.uint8)
     ears = ears_of(head.vertices, head.faces, head.landmarks()).max(axis=-1, initial=0) > 0.5
     white[ears] = (255, 0, 0)

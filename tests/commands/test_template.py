@@ -8,18 +8,12 @@ import shutil
 import numpy as np
 import pytest
 from shared_helpers import called
-from small import write_small_template
 
 from mimicme.pipeline.formats.meshio import read_mesh, write_obj
 from mimicme.pipeline.geometry.mesh import Mesh
 from mimicme.pipeline.landmarks import MIRROR, Landmarks
 from mimicme.pipeline.landmarks.files import read_landmarks, write_landmarks
 from mimicme.pipeline.template import prepare
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory):
-    return write_small_template(tmp_path_factory.mktemp("small"))
 
 
 def parts(path):
@@ -44,8 +38,8 @@ def said(found, level):
     return " ".join(one["message"] for one in found if one["level"] == level)
 
 
-def test_a_sound_template_will_do(small, tmp_path):
-    result = called("template", "check", small, "--picture", tmp_path / "points.png")
+def test_a_sound_template_will_do(small_template, tmp_path):
+    result = called("template", "check", small_template, "--picture", tmp_path / "points.png")
     assert result.exit_code == 0
     assert "will do" in result.output and "error" not in result.output
     for sentence in (
@@ -64,27 +58,27 @@ def test_a_sound_template_will_do(small, tmp_path):
     assert picture.shape[1] > 1500 and red > 500
 
 
-def test_51_landmarks_suffice(small, tmp_path):
-    mesh, points = parts(small)
+def test_51_landmarks_suffice(small_template, tmp_path):
+    mesh, points = parts(small_template)
     without = points.copy()
     without[:17] = np.nan
     path = written(tmp_path, mesh, without)
     found = findings(path, 0)
     assert "51 landmarks" in said(found, "note")
     # the small template has the embedded one's own shape, so its jaw is known
-    assert np.linalg.norm(prepare(path).landmarks() - prepare(small).landmarks(), axis=1).max() < 1.5
+    assert np.linalg.norm(prepare(path).landmarks() - prepare(small_template).landmarks(), axis=1).max() < 1.5
 
 
-def test_one_of_the_jaw_absent_is_named(small, tmp_path):
-    mesh, points = parts(small)
+def test_one_of_the_jaw_absent_is_named(small_template, tmp_path):
+    mesh, points = parts(small_template)
     points[3] = np.nan
     assert "1 of 68 landmarks are absent: jaw_03" in said(
         findings(written(tmp_path, mesh, points), 1), "error"
     )
 
 
-def test_landmarks_exchanged_between_left_and_right(small, tmp_path):
-    mesh, points = parts(small)
+def test_landmarks_exchanged_between_left_and_right(small_template, tmp_path):
+    mesh, points = parts(small_template)
     eyes = points.copy()
     eyes[48], eyes[54] = points[54], points[48]
     assert "mouth_00 and mouth_06" in said(findings(written(tmp_path, mesh, eyes), 1), "error")
@@ -95,30 +89,30 @@ def test_landmarks_exchanged_between_left_and_right(small, tmp_path):
     assert picture.stat().st_size > 10_000  # what is refused can be looked at
 
 
-def test_a_mesh_torn_along_seams(small, tmp_path):
-    mesh, points = parts(small)
+def test_a_mesh_torn_along_seams(small_template, tmp_path):
+    mesh, points = parts(small_template)
     right = mesh.vertices[mesh.faces].mean(axis=1)[:, 0] < 0
     moved = np.where(right[:, None], mesh.faces + len(mesh.vertices), mesh.faces)
     torn = Mesh(np.concatenate([mesh.vertices, mesh.vertices]), moved.astype(np.int32))
     assert "vertices merged" in said(findings(written(tmp_path, torn, points), 1), "error")
 
 
-def test_triangles_wound_against_the_others(small, tmp_path):
-    mesh, points = parts(small)
+def test_triangles_wound_against_the_others(small_template, tmp_path):
+    mesh, points = parts(small_template)
     some = mesh.vertices[mesh.faces].mean(axis=1)[:, 1] < -20
     faces = np.where(some[:, None], mesh.faces[:, ::-1], mesh.faces)
     found = findings(written(tmp_path, Mesh(mesh.vertices, faces), points), 1)
     assert "wound against their neighbours" in said(found, "error")
 
 
-def test_no_size_of_a_face(small, tmp_path):
-    mesh, points = parts(small)
+def test_no_size_of_a_face(small_template, tmp_path):
+    mesh, points = parts(small_template)
     found = findings(written(tmp_path, Mesh(7 * mesh.vertices, mesh.faces), 7 * points), 1)
     assert "Scale the template" in said(found, "error")
 
 
-def test_an_edge_of_three_triangles_and_another_piece(small, tmp_path):
-    mesh, points = parts(small)
+def test_an_edge_of_three_triangles_and_another_piece(small_template, tmp_path):
+    mesh, points = parts(small_template)
     a, b, _ = mesh.faces[0]
     n = len(mesh.vertices)
     back = mesh.vertices.mean(axis=0) - [0.0, 0.0, 150.0]
@@ -128,16 +122,16 @@ def test_an_edge_of_three_triangles_and_another_piece(small, tmp_path):
     assert "1 edges have more than two triangles" in notes and "2 pieces" in notes
 
 
-def test_vertices_of_no_triangle(small, tmp_path):
-    mesh, points = parts(small)
+def test_vertices_of_no_triangle(small_template, tmp_path):
+    mesh, points = parts(small_template)
     vertices = np.concatenate([mesh.vertices, mesh.vertices[:3] - [0.0, 0.0, 90.0]])
     found = findings(written(tmp_path, Mesh(vertices, mesh.faces), points), 0)
     assert "3 vertices belong to no triangle" in said(found, "note")
 
 
 @pytest.mark.parametrize("apart", [False, True])
-def test_an_interior_that_shares_the_texture_with_the_skin(small, tmp_path, apart):
-    mesh, points = parts(small)
+def test_an_interior_that_shares_the_texture_with_the_skin(small_template, tmp_path, apart):
+    mesh, points = parts(small_template)
     vertices = np.asarray(mesh.vertices)
     low, wide = vertices[:, :2].min(axis=0), np.ptp(vertices[:, :2], axis=0).max()
     ball = (
@@ -155,8 +149,8 @@ def test_an_interior_that_shares_the_texture_with_the_skin(small, tmp_path, apar
     assert ("would show skin" in notes) != apart
 
 
-def test_without_landmarks_it_says_what_to_write_and_checks_the_rest(small, tmp_path):
-    mesh, _ = parts(small)
+def test_without_landmarks_it_says_what_to_write_and_checks_the_rest(small_template, tmp_path):
+    mesh, _ = parts(small_template)
     faces = np.concatenate([mesh.faces, mesh.faces[:1]])
     write_obj(tmp_path / "bare.obj", Mesh(mesh.vertices, faces))
     found = findings(tmp_path / "bare.obj", 1, "--picture", tmp_path / "bare.png")
@@ -169,8 +163,8 @@ def test_without_landmarks_it_says_what_to_write_and_checks_the_rest(small, tmp_
         assert min(picture.size) > 500
 
 
-def test_landmarks_that_cannot_be_read_do_not_hide_the_rest(small, tmp_path):
-    shutil.copy(small, tmp_path / "other.obj")
+def test_landmarks_that_cannot_be_read_do_not_hide_the_rest(small_template, tmp_path):
+    shutil.copy(small_template, tmp_path / "other.obj")
     (tmp_path / "other.ljson").write_text("{")
     found = findings(tmp_path / "other.obj", 1)
     assert "other.ljson" in said(found, "error") and "One piece" in said(found, "ok")

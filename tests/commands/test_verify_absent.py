@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import time
 import zlib
 from collections.abc import Callable
@@ -14,7 +13,7 @@ import h5py
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from shared_helpers import MAIN
+from shared_helpers import mimicme_here
 
 from mimicme.cli import main
 from mimicme.commands.verify import verify
@@ -108,19 +107,10 @@ def test_a_shard_that_no_index_names_is_found(path: Path) -> None:
 
 
 def test_the_command_line_says_it(path: Path) -> None:
-    done = subprocess.run(
-        [*MAIN, "verify", path, "--absent", "S002"], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 1 and "/subjects/S002" in done.stdout
-    done = subprocess.run(
-        [*MAIN, "verify", path, "--absent", "\uff33002"], capture_output=True, text=True, check=False
-    )  # as their folder may be called, not as `init` spells it
-    assert done.returncode == 1 and "/subjects/S002" in done.stdout
-    done = subprocess.run(
-        [*MAIN, "verify", path, "--absent", "S003"], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0 and "verified" in done.stdout
-    assert "make sure that 'S003' is spelled as it was" in done.stdout
+    for spelled in ("S002", "\uff33002"):  # as their folder may be called, not as `init` spells it
+        assert "/subjects/S002" in mimicme_here("verify", path, "--absent", spelled, code=1).stdout
+    said = mimicme_here("verify", path, "--absent", "S003").stdout
+    assert "verified" in said and "make sure that 'S003' is spelled as it was" in said
 
 
 def test_another_spelling_of_who_is_there_is_not_absent(path: Path) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 import h5py
 import pytest
-from shared_helpers import MAIN
+from shared_helpers import mimicme_here
 
 from mimicme.commands.publish import PublishSettings, pages, publish
 from mimicme.commands.publish.texts import Title
@@ -78,17 +77,13 @@ def test_with_the_key_it_is_said(made: Path, folder: Path) -> None:
 
 
 def test_the_command_line_says_it(made: Path) -> None:
-    def command(*options: object) -> subprocess.CompletedProcess[str]:
-        line = [*MAIN, "verify", made / "out-many" / "release.h5", *options]
-        return subprocess.run([str(one) for one in line], capture_output=True, text=True, check=False)
-
-    done = command("--absent", "S001")
-    assert done.returncode == 1 and "not all that was asked can be said" in done.stdout
+    command = ("verify", made / "out-many" / "release.h5")
+    done = mimicme_here(*command, "--absent", "S001", code=1)
+    assert "not all that was asked can be said" in done.stdout
     assert "verified" not in done.stdout and "not usable" not in done.stdout
-    done = command("--absent", "S001", "--key", made / "key", "--json")
-    assert done.returncode == 1 and {f["level"] for f in json.loads(done.stdout)} == {"error"}
-    done = command("--key", made / "key")
-    assert done.returncode == 2 and "--absent" in done.stderr
+    done = mimicme_here(*command, "--absent", "S001", "--key", made / "key", "--json", code=1)
+    assert {f["level"] for f in json.loads(done.stdout)} == {"error"}
+    assert "--absent" in mimicme_here(*command, "--key", made / "key", code=2).stderr
 
 
 def test_of_a_folder_of_before_with_the_key_who_is_there_is_found(made: Path, folder: Path) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from shared_helpers import mimicme
+from shared_helpers import SMALL, mimicme_here
 
 from mimicme.commands.view import (
     chosen_rows,
@@ -51,7 +51,7 @@ from mimicme.pipeline.model_file import Blendshapes, FaceModel, read_model, writ
 from mimicme.pipeline.numerics.linear_model import LinearModel
 from mimicme.pipeline.review import Review, read_corrections
 from mimicme.pipeline.sources import Sources
-from mimicme.pipeline.template import Template, prepare
+from mimicme.pipeline.template import Template
 from mimicme.pipeline.workspace import Workspace
 from mimicme.stages import STAGES
 from mimicme.stages.landmarks.checkpoint import LandmarksCheckpoint
@@ -59,18 +59,14 @@ from mimicme.stages.landmarks.unedited_points import read_found
 
 
 @pytest.fixture(scope="module")
-def template(small_template: Path) -> Template:
-    return prepare(small_template)
+def template(small_face: Template) -> Template:
+    return small_face
 
 
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory, small_captures: Path) -> Path:
+@pytest.fixture
+def base(small_workspace: Path) -> Path:
     """A workspace of S000: neutral and surprise in three frames, worked up; read only."""
-    workspace = tmp_path_factory.mktemp("view") / "ws"
-    template = small_captures / "template" / "template.obj"
-    mimicme("init", workspace, "--captures", small_captures / "captures", "--template", template)
-    mimicme("run", workspace, "--jobs", 0, "--set", "bake.size=256")
-    return workspace
+    return small_workspace
 
 
 def opened(place: Path) -> Source:
@@ -220,7 +216,9 @@ def test_its_policy_lets_its_own_scripts_run_alone() -> None:
 
 
 def test_a_workspaces_sequence_as_a_file(base: Path, tmp_path: Path) -> None:
-    said = mimicme("view", base, "S000/surprise", "--scans", "--frames", 2, "--output", tmp_path / "v.html")
+    said = mimicme_here(
+        "view", base, "S000/surprise", "--scans", "--frames", 2, "--output", tmp_path / "v.html"
+    )
     assert "S000/surprise, 2 frames" in said.stdout
     page = (tmp_path / "v.html").read_text()
     payload = re.search(r'id="frame-1">(.*?)</script>', page, re.S)
@@ -243,7 +241,9 @@ def test_a_workspaces_sequence_as_a_file(base: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="there already"):
         view_file(opened(base), 1, tmp_path / "less.html")
     assert (tmp_path / "less.html").read_text() == "mine"
-    mimicme("view", base, "S000/surprise", "--frames", 1, "--output", tmp_path / "less.html", "--overwrite")
+    mimicme_here(
+        "view", base, "S000/surprise", "--frames", 1, "--output", tmp_path / "less.html", "--overwrite"
+    )
     assert 'id="frame-0"' in (tmp_path / "less.html").read_text()
     (tmp_path / "mine.h5").write_bytes(b"\x89HDF")
     with pytest.raises(UsageError, match="there already"):  # a release, say
@@ -255,11 +255,14 @@ def test_a_page_of_a_workspace_is_for_a_use_its_table_permits(base: Path, tmp_pa
     workspace, table = tmp_path / "ws", tmp_path / "people.csv"
     shutil.copytree(base, workspace)
     settings = workspace / "mimicme.toml"
-    settings.write_text(settings.read_text().replace('file = ""', f'file = "{table}"', 1))
+    before, section, after = settings.read_text().partition("\n[metadata]\n")
+    after, changed = re.subn(r'^file = ".*"$', f'file = "{table}"', after, count=1, flags=re.MULTILINE)
+    assert changed
+    settings.write_text(before + section + after)
     page = "view", workspace, "S000/surprise", "--frames", 1, "--output", tmp_path / "page.html"
     for permits, use in (("yes", "papers"), ("no", "papers"), ("no", "")):
         table.write_text(f"subject,consent,may_appear_in_papers\nS000,yes,{permits}\n")
-        said = mimicme(*page, *(["--for", use] if use else []), code=0 if permits == "yes" else 2).stderr
+        said = mimicme_here(*page, *(["--for", use] if use else []), code=0 if permits == "yes" else 2).stderr
         if permits == "no":
             assert ("does not plainly permit" if use else "--for research|papers") in said
         assert (tmp_path / "page.html").exists() == (permits == "yes")
@@ -548,7 +551,7 @@ def test_large_shapes_keep_their_ends(template: Template) -> None:
 
 
 def test_a_model_as_a_file_and_over_the_server(model: Path, tmp_path: Path) -> None:
-    said = mimicme("view", model, "--components", 1, "--output", tmp_path / "m.html").stdout
+    said = mimicme_here("view", model, "--components", 1, "--output", tmp_path / "m.html").stdout
     assert "mean face, 3 sliders" in said
     page = (tmp_path / "m.html").read_text()
     assert 'id="shapes-data"' in page and "<b>pout" not in page and "face.h5: mimicme view" in page
@@ -635,7 +638,7 @@ def test_a_point_that_is_moved_lands_on_the_scan_and_counts(
     shown, _ = unpack(asked(server, "/frame/1/2")[1])
     step = np.linalg.norm(shown["given"] - frame["given"], axis=1)
     assert 2 < step[30] < 6 and np.delete(step, 30).max() < 0.01
-    mimicme("run", root, "--until", "landmarks", "--jobs", 0, "--set", "bake.size=256")
+    mimicme_here("run", root, "--until", "landmarks", "--jobs", 0, *SMALL)
     with Workspace.open(root).read(LandmarksCheckpoint, Item("S000", "surprise")) as landmarks:
         stage = landmarks.points(2)
     with Workspace.open(base).read(LandmarksCheckpoint, Item("S000", "surprise")) as old:

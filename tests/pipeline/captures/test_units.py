@@ -199,15 +199,12 @@ def test_a_capture_far_from_its_origin_is_moved_near() -> None:
     assert np.abs(units.to_scan(matrix, mesh.vertices + away)).max() < 300
 
 
-def test_a_few_points_tell_the_axes_but_not_the_unit(small_template):
+def test_a_few_points_tell_the_axes_but_not_the_unit(small_face):
     """Outer eye corners lie 90 mm apart: taken for eye centres they would make a wrong unit of a right one."""
-    from mimicme.pipeline.template import prepare
-
-    template = prepare(small_template)
     few = np.full((68, 3), np.nan)
-    few[[36, 45, 30, 48, 54]] = template.landmarks()[[36, 45, 30, 48, 54]]
+    few[[36, 45, 30, 48, 54]] = small_face.landmarks()[[36, 45, 30, 48, 54]]
     turned = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])  # z up
-    mesh = template.mesh.with_vertices(template.vertices @ turned.T)
+    mesh = small_face.mesh.with_vertices(small_face.vertices @ turned.T)
     found = units.gather(mesh, few @ turned.T)
     assert np.isnan(found.eyes)
     assert units.decide_unit([found]).unit == "mm"

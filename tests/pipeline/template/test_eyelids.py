@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from small import write_small_template
+from small import no_layout, write_small_template
 
 from mimicme.pipeline.landmarks import GROUPS
 from mimicme.pipeline.template import Template, prepare
@@ -22,7 +22,9 @@ from mimicme.pipeline.template.eyelids import (
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Template:
-    return prepare(write_small_template(tmp_path_factory.mktemp("head"), 30_000))
+    fine = write_small_template(tmp_path_factory.mktemp("head"), 30_000)
+    with no_layout():
+        return prepare(fine)
 
 
 @pytest.fixture(scope="module")

@@ -6,12 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from small import write_small_template
 
 from mimicme.pipeline.errors import InputError
 from mimicme.pipeline.geometry.mesh import lengths, transform, triangle_normals
 from mimicme.pipeline.geometry.spatial import open3d
-from mimicme.pipeline.template import load_prepared, prepare, save_prepared
+from mimicme.pipeline.template import load_prepared, save_prepared
 from mimicme.pipeline.template.skin import REACH_MM, load_skin, skin_of
 
 RADIUS = 9.0
@@ -24,22 +23,17 @@ def cheek(template):
 
 
 @pytest.fixture(scope="module")
-def bare(tmp_path_factory):
-    return prepare(write_small_template(tmp_path_factory.mktemp("bare")))
-
-
-@pytest.fixture(scope="module")
-def head(bare):
+def head(small_face):
     """The small face with two eyeballs, rigid, and a soft blob in its right cheek."""
     o3d = open3d()
-    marks = bare.landmarks()
-    vertices, faces, masks = [bare.vertices], [bare.faces], {}
+    marks = small_face.landmarks()
+    vertices, faces, masks = [small_face.vertices], [small_face.faces], {}
     balls = {
         "rigid_right_eye": marks[36:42].mean(axis=0) - [0, 0, RADIUS + 3],
         "rigid_left_eye": marks[42:48].mean(axis=0) - [0, 0, RADIUS + 3],
-        "soft": cheek(bare) - [0, 0, RADIUS + 5],
+        "soft": cheek(small_face) - [0, 0, RADIUS + 5],
     }
-    count = len(bare.vertices)
+    count = len(small_face.vertices)
     places = {}
     for name, middle in balls.items():
         ball = o3d.geometry.TriangleMesh.create_sphere(RADIUS, 10)
@@ -49,35 +43,35 @@ def head(bare):
         places[name] = np.arange(count, count + len(own))
         count += len(own)
     interior = np.zeros(count)
-    interior[len(bare.vertices) :] = 1
+    interior[len(small_face.vertices) :] = 1
     masks["interior"] = interior
     for name in ("rigid_right_eye", "rigid_left_eye"):
         masks[name] = np.zeros(count)
         masks[name][places[name]] = 1
     faces = np.concatenate(faces).astype(np.int32)
-    corner = np.full((len(faces) - len(bare.faces), 3), len(bare.uv), np.int32)
+    corner = np.full((len(faces) - len(small_face.faces), 3), len(small_face.uv), np.int32)
     return replace(
-        bare,
+        small_face,
         vertices=np.concatenate(vertices),
         faces=faces,
-        uv=np.concatenate([bare.uv, np.zeros((1, 2))]),
-        uv_faces=np.concatenate([bare.uv_faces, corner]),
+        uv=np.concatenate([small_face.uv, np.zeros((1, 2))]),
+        uv_faces=np.concatenate([small_face.uv_faces, corner]),
         masks=masks,
         digest="a head of the tests",
     )
 
 
-def test_without_a_mask_the_skin_is_the_template(bare):
-    skin = skin_of(bare)
-    assert skin.skin is bare and skin.whole(bare.vertices) is bare.vertices
-    assert not len(skin.outside(bare.vertices))
+def test_without_a_mask_the_skin_is_the_template(small_face):
+    skin = skin_of(small_face)
+    assert skin.skin is small_face and skin.whole(small_face.vertices) is small_face.vertices
+    assert not len(skin.outside(small_face.vertices))
 
 
-def test_the_skin_is_what_the_mask_leaves(head, bare):
+def test_the_skin_is_what_the_mask_leaves(head, small_face):
     skin = skin_of(head)
-    assert (skin.skin.vertices == bare.vertices).all() and (skin.skin.faces == bare.faces).all()
-    assert skin.skin.landmarks() == pytest.approx(bare.landmarks())
-    assert skin.skin.uv[skin.skin.uv_faces] == pytest.approx(bare.uv[bare.uv_faces])
+    assert (skin.skin.vertices == small_face.vertices).all() and (skin.skin.faces == small_face.faces).all()
+    assert skin.skin.landmarks() == pytest.approx(small_face.landmarks())
+    assert skin.skin.uv[skin.skin.uv_faces] == pytest.approx(small_face.uv[small_face.uv_faces])
     assert set(skin.skin.masks) == set()
 
 

@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 
 from mimicme.pipeline.geometry.mesh import Mesh, keep_triangles, transform, vertex_normals
-from mimicme.pipeline.template import prepare
 from mimicme.stages.landmarks.chin import CHIN, LOWER_LIP, chin_of, find_chin
 
 
 @pytest.fixture(scope="module")
-def template(small_template):
-    return prepare(small_template)
+def template(small_face):
+    return small_face
 
 
 def longer(points, marks, share=0.2, forwards=0.15):

@@ -9,7 +9,6 @@ from mimicme.pipeline.errors import ConfigError, FrameRejected, MissingDependenc
 from mimicme.pipeline.formats.meshio import read_mesh
 from mimicme.pipeline.geometry.mesh import Mesh, keep_triangles, transform
 from mimicme.pipeline.landmarks import INNER, MIRROR, detector_weights
-from mimicme.pipeline.template import prepare
 from mimicme.stages.landmarks import mediapipe_to_ibug, search
 from mimicme.stages.landmarks.chin import chin_of
 from mimicme.stages.landmarks.consensus import consensus_of
@@ -48,8 +47,8 @@ def networks():
 
 
 @pytest.fixture(scope="module")
-def template(small_template):
-    return prepare(small_template)
+def template(small_face):
+    return small_face
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ from mimicme.pipeline.formats.meshio import read_mesh
 from mimicme.pipeline.geometry.mesh import Mesh
 from mimicme.pipeline.geometry.spatial import Surface
 from mimicme.pipeline.landmarks import IBUG68, MIRROR
-from mimicme.pipeline.template import prepare
 from mimicme.stages.landmarks.texture_points import lift, on_texture
 
 SIZE = (50, 100)  # height, width
@@ -77,7 +76,7 @@ def test_what_has_no_place_is_named_and_most_have_to_have_one():
 
 
 @pytest.fixture(scope="module")
-def person(small_captures, small_template):
+def person(small_captures, small_face):
     """A scan of a synthetic person, its texture's size, pixels (68, 2) of the true landmarks, and the template's."""
     folder = small_captures / "captures" / "S000" / "neutral"
     mesh = read_mesh((folder / "0000.obj").read_bytes(), "0000.obj").mesh
@@ -85,7 +84,7 @@ def person(small_captures, small_template):
     with np.load(small_captures / "truth" / "S000" / "neutral.npz") as truth:
         near = Surface(mesh.vertices, mesh.faces).closest(truth["landmarks"][0].astype(float))
     uv = np.einsum("kc,kcx->kx", near.weights, mesh.uv[mesh.uv_faces[near.triangles]])
-    return mesh, size, uv * [size[1], -size[0]] + [-0.5, size[0] - 0.5], prepare(small_template).landmarks()
+    return mesh, size, uv * [size[1], -size[0]] + [-0.5, size[0] - 0.5], small_face.landmarks()
 
 
 def test_other_axes_of_pixels_are_named(person):

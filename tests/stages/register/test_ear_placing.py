@@ -7,10 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from ear_sides import SIDE_MM, side
-from small import write_small_template
 
 from mimicme.pipeline.geometry.mesh import triangle_normals, vertex_areas, vertex_normals
-from mimicme.pipeline.template import prepare
 from mimicme.stages.register.ear_placing import FADE_MM, FADE_MOTIONS, Ears
 from mimicme.stages.register.levels import build_levels
 from mimicme.stages.register.settings import PRESETS, RegisterSettings
@@ -103,11 +101,10 @@ def test_hair_is_no_ear(template):
 
 
 @pytest.fixture(scope="module")
-def face(tmp_path_factory):
+def face(finer_face):
     """The small template and its levels: real ears, with a relief of their own."""
-    prepared = prepare(write_small_template(tmp_path_factory.mktemp("face"), 6500))
     settings = RegisterSettings(**PRESETS["fast"])
-    return prepared, build_levels(prepared, settings.coarse_vertices, settings.membrane)
+    return finer_face, build_levels(finer_face, settings.coarse_vertices, settings.membrane)
 
 
 def with_headphones(face, up, forth, high, wide, thick):

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
-from small import write_small_template
 
 from mimicme.pipeline.checkpoint import Checkpoint, writing
 from mimicme.pipeline.errors import FrameRejected
@@ -18,7 +17,6 @@ from mimicme.pipeline.geometry.rigid import fit_rigid
 from mimicme.pipeline.geometry.spatial import Surface
 from mimicme.pipeline.landmarks.deviation import landmark_deviation
 from mimicme.pipeline.stage import Task
-from mimicme.pipeline.template import prepare
 from mimicme.pipeline.template.eyelids import open_share
 from mimicme.stages.register import STAGE
 from mimicme.stages.register import compute as run_stage
@@ -56,10 +54,10 @@ def moved_by(motion: np.ndarray, frame: Frame) -> Frame:
 
 
 @pytest.fixture(scope="module")
-def head(tmp_path_factory):
+def head(finer_face):
     """A template with lips, fine enough for some of their points to meet in edges, and a frame of a head of its kind,
     scanned with closed lips."""
-    template = prepare(write_small_template(tmp_path_factory.mktemp("head"), 6500))
+    template = finer_face
     scan = 1.03 * template.vertices
     scan[:, 2] += 2.0 * np.sin(scan[:, 0] / 20) * np.cos(scan[:, 1] / 25)
     marks = Surface(scan, template.faces).closest(1.03 * template.landmarks()).points
@@ -668,9 +666,9 @@ def test_a_mouth_or_an_eye_that_is_not_at_rest_is_seen(dome):
     assert _moved(shut, marks) == calm | {"left_eye": 1.0}
 
 
-def test_a_narrow_eye_is_seldom_called_shut_and_a_closed_one_hardly_ever_open(small_template):
+def test_a_narrow_eye_is_seldom_called_shut_and_a_closed_one_hardly_ever_open(small_face):
     """With points that are 0.7 and 1 mm off: a length between lids, as it was, took a third of the latter for open."""
-    marks = prepare(small_template).landmarks()
+    marks = small_face.landmarks()
     rng = np.random.default_rng(0)
 
     def shares(opening, noise_mm):
