@@ -53,11 +53,12 @@ roughness; and by that alone, which holds where it says more.  On two makers' pe
 another), as they are and with hair and a collar put over their scans, skin has a hue of 0.7 to 1.4 in the median and
 2.1 in the 95th percentile; hair and collars have 3.8 to 17, and in the fifth percentile 3.5 to 16.  Roughness is 0.2
 and 2 to 6.5 on skin, 6 to 38 in the median on hair and collars."""
-EVEN_ROUGH_BEARD = 4.0
-"""The same as the second, where a beard grows; there both hue and roughness have to speak for hair.  On two more people
-of `mimicme synth`, neutral, surprised and happy, bare skin has there a hue of 1.4 and a roughness of 1.6 at most in the
-95th percentile; under the beards of the other maker, 6 and 12 mm long, put over their scans, 4.6 to 12 and 9 to 11 in
-the median."""
+EVEN_ROUGH_BEARD, EVEN_DARK_BEARD = 4.0, 0.4
+"""Where a beard grows both colour and roughness have to speak for hair: the first is the same as the second above; and
+hair in the hue of skin is darker by a third or more, the second, as shade is, which is smooth, and a fold is not.  On
+two more people of `mimicme synth`, neutral, surprised and happy, bare skin has there a hue of 1.4 and a roughness of
+1.6 at most in the 95th percentile; under the beards of the other maker, 6 and 12 mm long, put over their scans, 4.6 to
+12 and 9 to 11 in the median."""
 EVEN_HUE_NEAR = 4.5
 """The same as the first, of a vertex and its neighbours alone."""
 LEAST_ROUGH_MM = 0.05
@@ -206,8 +207,9 @@ class SkinRegion:
         odds = np.where(found.coloured >= LEAST_SEEN, np.maximum(with_colour, bare), bare)
         tinted = HUE_ODDS * np.log(np.maximum(found.tint, 0.1) / EVEN_HUE)
         tinted += DARK_ODDS * np.maximum(found.dark, 0)
+        darker = HUE_ODDS * np.log(np.maximum(found.dark, 0.01) / EVEN_DARK_BEARD)
         hairy = ROUGH_ODDS_ALONE * (rough - np.log(EVEN_ROUGH_BEARD))
-        beard = np.where(found.coloured >= LEAST_SEEN, np.minimum(tinted, hairy), -20.0)
+        beard = np.where(found.coloured >= LEAST_SEEN, np.minimum(np.maximum(tinted, darker), hairy), -20.0)
         both = np.stack([odds, beard], axis=1)
         both[found.seen < LEAST_SEEN] = -20.0
         return np.asarray(1 / (1 + np.exp(-np.clip(both, -20, 20))))

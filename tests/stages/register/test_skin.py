@@ -144,7 +144,11 @@ def grown(dome):
     return (region.bearded == 1) & (y < -40) & (np.hypot(x / 45, (y + 42) / 25) > 1)
 
 
-@pytest.mark.parametrize("colours", [(HAIR, SKIN), ((170, 168, 165), (110, 75, 55))], ids=["dark", "grey"])
+@pytest.mark.parametrize(
+    "colours",
+    [(HAIR, SKIN), ((170, 168, 165), (110, 75, 55)), (0.5 * SKIN, SKIN)],
+    ids=["dark", "grey", "in the skin's hue"],
+)
 def test_a_beard_hides_the_chin_and_no_more(dome, colours):
     hair, skin = map(np.array, colours)
     found = share(dome, with_beard(dome, hair=hair, skin=skin))
