@@ -134,7 +134,7 @@ def _write(
 
 STAGE = Stage(
     name="register",
-    version=16,
+    version=17,
     settings=RegisterSettings,
     needs=("ingest", "landmarks", "align"),
     compute=compute,
