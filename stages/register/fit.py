@@ -12,6 +12,7 @@ from mimicme.pipeline.arrays import Bools, Floats, Ints
 from mimicme.pipeline.geometry.mesh import triangle_normals, vertex_normals
 from mimicme.pipeline.geometry.normals import facing_away
 from mimicme.pipeline.template.eyelids import tucked
+from mimicme.stages.register.carried_motion import CarriedMotion
 from mimicme.stages.register.contact import Contacts
 from mimicme.stages.register.eyelids import GAP_MM as LID_GAP_MM
 from mimicme.stages.register.levels import Level, Levels
@@ -271,6 +272,7 @@ class Fitter:
         self.coarse_tolerance, self.fine_tolerance = coarse_tolerance, fine_tolerance
         self._preconditioners = Preconditioners.of(levels, weights)
         self._contacts = Contacts(levels.opposite, levels.fine.faces)
+        self._motion = levels.once("motion", None, lambda: CarriedMotion(levels.fine))
 
     def warp(self, rest: Floats, fit_target: FitTarget, smoothing_mm: float) -> Floats:
         """Displacement (V, 3) of the rest shape (V, 3) that the landmarks alone suggest.
@@ -319,6 +321,11 @@ class Fitter:
                 self.coarse_tolerance,
             )
         return start + self.levels.prolong @ (after - before)
+
+    def carried(self, displacement: Floats) -> Floats:
+        """The motion (V, 3) that a rest shape goes along with before `fine`, of a displacement (V, 3) from it; see
+        carried_motion.py."""
+        return self._motion.of(displacement)
 
     def fine(
         self,

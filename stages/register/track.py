@@ -568,19 +568,22 @@ class SequenceTracker:
         """A displacement (V, 3) taken on to the template's own resolution.
 
         The first step is stiffer and looks farther: what the coarse level has no vertices for is still as at rest,
-        and is brought near as a whole before the surface gives way point by point.
+        and is brought near as a whole before the surface gives way point by point.  What has moved far from a person's
+        own neutral is no longer held to it.
         """
         settings = self.settings
         stiffness = settings.stiffness_fine * float(np.sqrt(self.levels.fine.areas.mean()))
         scale = settings.scale_end_mm
         if self.neutral is None:
             wide, count = 3 * scale, settings.neutral_fine_steps
+            moved = np.zeros_like(start)
         else:
             wide, count = 2 * scale, settings.fine_steps
-        return self._fitter.fine(
-            rest,
+            moved = self._fitter.carried(start)
+        return moved + self._fitter.fine(
+            rest + moved,
             replace(fit_target, weights=settings.fine_landmark_share * fit_target.weights),
-            start,
+            start - moved,
             [
                 Step(FIRST_STIFFER * stiffness, wide),
                 *annealed(count, (stiffness, stiffness), (wide / 2, scale)),

@@ -1,0 +1,109 @@
+"""carried_motion: what has moved far is not drawn back at the template's own resolution; what has moved little is."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mimicme.stages.register.carried_motion import NOISE_MM, SMOOTH_MM, CarriedMotion
+from mimicme.stages.register.fit import FitTarget, Fitter
+from mimicme.stages.register.levels import build_levels
+from mimicme.stages.register.targets import ScanTarget
+from mimicme.stages.register.track import SequenceTracker
+
+SPACING = 2.0
+CORNER = 54
+
+
+@pytest.fixture(scope="module")
+def template(dome):
+    return dome.template(SPACING)
+
+
+@pytest.fixture(scope="module")
+def levels(template, dome):
+    return build_levels(template, 1500, dome.SETTINGS.membrane)
+
+
+@pytest.fixture(scope="module")
+def motion(levels):
+    return CarriedMotion(levels.fine)
+
+
+def wave(template, length_mm: float, high: float) -> np.ndarray:
+    """(V, 3) a motion upwards that rises and falls along x."""
+    moved = np.zeros_like(template.vertices)
+    moved[:, 1] = high * np.cos(2 * np.pi * template.vertices[:, 0] / length_mm)
+    return moved
+
+
+def amid(template) -> np.ndarray:
+    """(V,) True well inside the border, which is smoothed from one side alone."""
+    return np.linalg.norm(template.vertices[:, :2], axis=1) < 45
+
+
+def test_no_motion_carries_nothing(motion, template):
+    still = np.zeros_like(template.vertices)
+    np.testing.assert_array_equal(motion.of(still), still)
+
+
+@pytest.mark.parametrize("by_mm", [0.5, NOISE_MM, 30.0])
+def test_far_motion_becomes_rest_and_near_motion_does_not(motion, template, by_mm):
+    all_over = np.tile([0.0, by_mm, 0.0], (len(template.vertices), 1))
+    share = by_mm**2 / (by_mm**2 + NOISE_MM**2)
+    np.testing.assert_allclose(motion.of(all_over), share * all_over, atol=0.02 * by_mm)
+
+
+def test_a_motion_that_is_no_wider_than_the_error_of_a_landmark_does_not_become_rest(motion, template):
+    inside = amid(template)
+    narrow, wide = wave(template, np.pi * SMOOTH_MM, 12.0), wave(template, 6 * np.pi * SMOOTH_MM, 12.0)
+    crest = inside & (np.abs(narrow[:, 1]) > 11)
+    assert 0 < np.abs(motion.of(narrow)[crest, 1]).mean() < 0.1 * 12
+    crest = inside & (np.abs(wide[:, 1]) > 11)
+    assert np.abs(motion.of(wide)[crest, 1]).mean() > 0.85 * 12
+
+
+def test_numbers_that_are_none_stay_none(motion, template):
+    broken = np.zeros_like(template.vertices)
+    broken[7] = np.nan
+    with np.errstate(invalid="ignore"):
+        assert not np.isfinite(motion.of(broken)).all()
+
+
+def slid(dome, template, by_mm: float) -> np.ndarray:
+    """(V, 3) the template with a corner of the mouth drawn aside along its surface."""
+    xy = template.vertices[:, :2]
+    x, y = template.landmarks()[CORNER, :2]
+    aside = by_mm * dome.bump(xy, x, y, 9, 9)
+    return dome.surface(xy + np.c_[aside, np.zeros(len(xy))])
+
+
+@pytest.mark.parametrize(("by_mm", "least"), [(8.0, 0.97), (1.0, 0.8)])
+def test_the_corner_of_a_smiling_mouth_stays_where_the_coarse_level_brought_it(
+    dome, template, levels, monkeypatch, by_mm, least
+):
+    rest, true = template.vertices, slid(dome, template, by_mm)
+    xy, faces = dome.sheet(2.0, 1.06, 100)
+    marks = levels.fine.landmarks @ true
+    target = FitTarget(ScanTarget(dome.surface(xy), faces), marks, np.full(68, 20.0))
+    way = (levels.fine.landmarks @ (true - rest))[CORNER]
+
+    def kept() -> float:
+        tracker = SequenceTracker(template, levels, dome.SETTINGS, rest)
+        found = tracker._fine(rest, target, true - rest)
+        return float((levels.fine.landmarks @ found)[CORNER] @ way / (way @ way))
+
+    carried = kept()
+    monkeypatch.setattr(Fitter, "carried", lambda self, displacement: np.zeros_like(displacement))
+    assert least < carried < 1.02
+    assert kept() < carried
+
+
+def test_a_neutral_is_held_to_the_template(dome, template, levels, monkeypatch):
+    asked = []
+    monkeypatch.setattr(Fitter, "carried", lambda self, displacement: asked.append(1) or 0 * displacement)
+    tracker = SequenceTracker(template, levels, dome.SETTINGS, None)
+    tracker.register(dome.frame(0, 0.0))
+    assert not asked
+    tracker.register(dome.frame(1, 0.3))
+    assert len(asked) == 1
