@@ -550,7 +550,7 @@ def _few(names: list[str]) -> str:
 
 STAGE = Stage(
     name="landmarks",
-    version=14,
+    version=15,
     settings=LandmarksSettings,
     needs=("ingest",),
     compute=compute,
