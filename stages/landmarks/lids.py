@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from mimicme.pipeline.arrays import Bools, Floats
+from mimicme.pipeline.arrays import Bools, Floats, Longs
 from mimicme.pipeline.landmarks import GROUPS, N_LANDMARKS
 from mimicme.stages.landmarks.creases import (
     EYE_MM,
@@ -34,9 +34,12 @@ from mimicme.stages.landmarks.views import Scene
 SHORT, LONG, TALL, FULL = (0.55, 0.7), (1.5, 1.3), (0.85, 0.7), (0.35, 0.45)
 ASIDE_MM, HIGHER_MM, LOWER_MM = (8.0, 6.0), (7.0, 5.0), (13.0, 11.0)
 LEAST_AREA = 0.03  # in shares of the square of the networks' eye's length; what is smaller is not looked at
-RIM_MM, END_MM = 1.6, 1.2  # over which a rim is smoothed, and an end averaged
+RIM_DEGREE, RIM_ROUNDS = 3, 20  # of the polynomial that a rim is, over its columns
+INWARDS = 0.3  # the quantile: more lies outwards of a rim than inwards
+FRAYED_MM = (1.2, 0.5)  # off it in the median: from no evidence to all of it
+END_MM = 1.2  # over which an end is averaged
 SLIT_MM = 1.0  # what is lower is a slit
-FURTHER_MM = 4.0  # of a hole's end beyond the networks' corner: it is no corner
+FURTHER_MM = (4.0, 2.0)  # of a hole's end beyond the networks' corner: from surely none to a corner
 BLACK = 8.0  # added to brightness, of 255, before the logarithm
 # Of an eye that the networks draw so high, mm, from surely closed to surely not: closed ones they draw 2 mm high.
 CLOSED_MM = (3.5, 2.5)
@@ -104,32 +107,68 @@ def hole_lids(empty: Bools, marks: Floats) -> tuple[Floats, Floats]:
     hole, sure = _eye_hole(empty, marks[0], frame, length)
     if hole is None:
         return found, worth
-    columns = np.floor(hole[:, 0]).astype(int)
-    start = int(columns.min())
-    count = int(columns.max()) + 1 - start
-    top, bottom = np.full(count, np.inf), np.full(count, -np.inf)
-    np.minimum.at(top, columns - start, hole[:, 1] - 0.5)
-    np.maximum.at(bottom, columns - start, hole[:, 1] + 0.5)
-    # a rim is frayed where triangles are missing, and by spikes; a slit goes on beyond a corner
-    size = round(RIM_MM * PIXELS_PER_MM) | 1
-    top, bottom = (ndimage.median_filter(rim, size, mode="nearest") for rim in (top, bottom))
+    start, top, bottom = _runs(hole)
+    # a slit goes on beyond a corner
     high = np.flatnonzero(bottom - top > SLIT_MM * PIXELS_PER_MM)
-    if not len(high):
+    if len(high) < 4:
         return found, worth
+    top, upper_off = _rim(top[high], high, -1.0)
+    bottom, lower_off = _rim(bottom[high], high, 1.0)
     ends = np.array([high[0], high[-1] + 1]) + float(start)
-    # one that is far beyond the networks' corner is that of another hole, which this one runs into
-    further = np.array([-1, 1]) * (ends - [0.0, length]) > FURTHER_MM * PIXELS_PER_MM
-    from_, to = np.where(further, [0.0, length], ends)
+    # an end far beyond the networks' corner is that of another hole, which this one runs into
+    at_end = ramp(np.array([-1, 1]) * (ends - [0.0, length]) / PIXELS_PER_MM, FURTHER_MM)
+    from_, to = at_end * ends + (1 - at_end) * [0.0, length]
     shares = np.clip((marks - marks[0]) @ frame[0] / length, 0, 1)
     x = from_ + shares * (to - from_)
-    column = np.clip(np.floor(x).astype(int) - start, high[0], high[-1])
-    y = np.where(np.isin(np.arange(len(marks)), UPPER), top[column], bottom[column])
+    column = np.clip(x - 0.5 - start, high[0], high[-1])
+    y = np.where(
+        np.isin(np.arange(len(marks)), UPPER), *(np.interp(column, high, rim) for rim in (top, bottom))
+    )
     width = round(END_MM * PIXELS_PER_MM)
-    for k, part in ((0, high[:width]), (3, high[-width:])):
+    for k, part in ((0, slice(0, width)), (3, slice(-width, None))):
         y[k] = (top[part] + bottom[part]).mean() / 2
-    at_end = np.isin(np.arange(len(marks)), np.array(CORNERS)[further])
-    found[~at_end], worth[~at_end] = (np.stack([x, y], axis=1) @ frame + marks[0])[~at_end], sure
-    return found, worth
+    upper_sure, lower_sure = ramp(np.array([upper_off, lower_off]) / PIXELS_PER_MM, FRAYED_MM)
+    worth[:] = sure * np.where(np.isin(np.arange(len(marks)), UPPER), upper_sure, lower_sure)
+    worth[CORNERS] = sure * min(upper_sure, lower_sure) * at_end
+    return np.stack([x, y], axis=1) @ frame + marks[0], worth
+
+
+def _runs(hole: Floats) -> tuple[int, Floats, Floats]:
+    """First column of a hole's pixels (n, 2), and in each column the upper and the lower end (m,) of its longest
+    stretch: beside it lie slits and slivers."""
+    columns, rows = np.floor(hole[:, 0]).astype(int), np.floor(hole[:, 1]).astype(int)
+    low = np.array([columns.min(), rows.min()])
+    width, height = np.array([columns.max(), rows.max()]) - low + 1
+    filled = np.zeros((height, width), bool)
+    filled[rows - low[1], columns - low[0]] = True
+    # pixels that are turned leave gaps
+    filled = ndimage.binary_closing(np.pad(filled, 2), np.ones((3, 3)))[2:-2, 2:-2]
+    top, bottom = np.zeros(width), np.zeros(width)
+    for k in range(width):
+        edges = np.flatnonzero(np.diff(np.r_[False, filled[:, k], False].astype(np.int8)))
+        first, last = edges[::2], edges[1::2]
+        if len(first):
+            longest = int((last - first).argmax())
+            top[k], bottom[k] = first[longest] + low[1], last[longest] + low[1]
+    return int(low[0]), top, bottom
+
+
+def _rim(rim: Floats, at: Longs, outwards: float) -> tuple[Floats, float]:
+    """A rim (m,) px at columns (m,) as an almond has it, without the holes that the eye's runs into: these lie
+    outwards (-1 up, 1 down); and how far, px, half of it lies off that at least.
+
+    A polynomial by quantile regression (Koenker and Bassett 1978), iteratively reweighted.
+    """
+    t = 2 * (at - at[0]) / max(int(at[-1] - at[0]), 1) - 1
+    terms = np.polynomial.chebyshev.chebvander(t, RIM_DEGREE)
+    weights = np.ones(len(rim))
+    fitted = rim
+    for _ in range(RIM_ROUNDS):
+        root = np.sqrt(weights)[:, None]
+        fitted = terms @ np.linalg.lstsq(terms * root, rim * root[:, 0], rcond=None)[0]
+        off = outwards * (rim - fitted)
+        weights = np.where(off > 0, INWARDS, 1 - INWARDS) / np.maximum(np.abs(off), 0.5)
+    return np.asarray(fitted), float(np.median(np.abs(rim - fitted)))
 
 
 def _eye_hole(empty: Bools, corner: Floats, frame: Floats, length: float) -> tuple[Floats | None, float]:
