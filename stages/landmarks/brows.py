@@ -57,19 +57,32 @@ STEP_WIDTH_MM = 3.0
 INWARDS_MM = 10.0  # from the networks' end, how far the step is looked for
 TIE_PER_MM = 0.02  # of the brow's darkness, for each mm from the networks' end: of two like steps the nearer
 LEAST_STEP = 0.3  # of what is dark inside; a lesser step is no end
+# What ends is a brow, and what follows is none: at least and at most so dark, in shares of its middle.  Beside a hole
+# that hid the end, the next best step was one between two patches of skin 10 to 18 mm beyond it, or between two tufts
+# (`synth`).
+LEAST_DARK, MOST_DARK = 0.4, 0.6
+UNSEEN_END = 0.3  # what the points of an end that is not seen are worth, beside those of one that is
 EYE_MM = 2.0  # around an eye's opening: lashes
 
 
 class Stroke(NamedTuple):
-    """A brow: its line (n, 2) px, in the order of the detector's points, and the evidence for it, 0 to 1."""
+    """A brow: its line (n, 2) px, in the order of the detector's points, the evidence for it, 0 to 1, whether its
+    first and last end were seen, and how far, mm, they lie beyond the detector's."""
 
     line: Floats
     evidence: float
+    ends: tuple[bool, bool]
+    beyond: tuple[float, float]
+
+    def worth(self, shares: Floats) -> Floats:
+        """(k,) evidence for places at shares (k,) of its length: an end that is hidden leaves open where they lie."""
+        first, last = (1.0 if seen else UNSEEN_END for seen in self.ends)
+        return self.evidence * (first + (last - first) * shares)
 
 
 def follow_brows(scene: Scene, points: Floats, pose: Floats) -> tuple[Floats, Floats]:
     """Landmarks (68, 3) with those of brows on the strokes that the texture shows; and by how much evidence (68,) each
-    was moved there, 0 to 1.
+    shows it, 0 to 1.
 
     A brow that does not stand out from the skin - a fair one, one under hair - stays as it is, and so does an end
     over a hole; one that hardly does goes a part of the way.
@@ -80,28 +93,41 @@ def follow_brows(scene: Scene, points: Floats, pose: Floats) -> tuple[Floats, Fl
         pose: (4, 4) of the head, head -> scan.
     """
     out, evidence = points.copy(), np.zeros(N_LANDMARKS)
+    sides, strokes = [], []
     for group, yaw in SIDES if scene.textured else ():
         rows = GROUPS[group]
         camera = _camera(points[rows].mean(axis=0), pose, yaw)
         seen = camera.project(points[rows])
         picture, depth = scene.shown(camera)
         skin = ~_eyes(camera, points)
-        brow = stroke(unshaded(picture, depth, skin, camera.pixels_per_mm), np.isnan(depth), seen)
+        side = unshaded(picture, depth, skin, camera.pixels_per_mm), np.isnan(depth), seen
+        sides.append((rows, camera, side))
+        strokes.append(stroke(*side))
+    for (rows, camera, side), brow, other in zip(sides, strokes, strokes[::-1], strict=True):
         if brow is None:
             continue
+        if other is not None and not all(brow.ends):  # what is hidden is looked up at the other brow
+            brow = stroke(*side, np.where(other.ends, other.beyond, np.nan)[::-1])
+        if brow is None:
+            continue
+        seen = side[2]
         arc = arc_length(seen)
-        met, places = on_scan(scene, camera, at_shares(brow.line, arc / arc[-1]))
+        shares = arc / arc[-1]
+        met, places = on_scan(scene, camera, at_shares(brow.line, shares))
         # through a hole: the far side of the head
         met &= np.linalg.norm(places - points[rows], axis=1) < 2 * BEYOND_MM
-        evidence[rows] = brow.evidence * met
+        evidence[rows] = brow.worth(shares) * met
         out[rows][met] += brow.evidence * (places - points[rows])[met]
     return out, evidence
 
 
-def stroke(brightness: NDArray[np.float32], empty: Bools, points: Floats) -> Stroke | None:
+def stroke(
+    brightness: NDArray[np.float32], empty: Bools, points: Floats, beyond: Floats | None = None
+) -> Stroke | None:
     """The stroke of a brow; None where none stands out.
 
     Args:
+        beyond: (2,) mm, how far beyond the detector's its ends lie where they are not seen; NaN: where these are.
         points: (5, 2) px as a detector has them.
         brightness: (height, width) of a picture of `PIXELS_PER_MM`, in natural logarithms; see `shade.unshaded`.
         empty: (height, width) True where it shows no scan.
@@ -134,15 +160,29 @@ def stroke(brightness: NDArray[np.float32], empty: Bools, points: Floats) -> Str
     )
     if not evidence > 0:
         return None
-    dark = np.where(shown, -middle[rows, path], np.nan)
-    first, last = (_end(dark, between, outwards) for outwards in (-1, 1))
+    there = means(missing.astype(np.float32), -core, core, far)[rows, path] < 1e-6
+    dark = np.where(there, -middle[rows, path], np.nan)
+    (first, starts), (last, ends) = (_end(dark, between, outwards) for outwards in (-1, 1))
+    if beyond is not None:
+        hidden = np.clip(np.nan_to_num(beyond) / STEP_MM, -between.start, len(path) - 1 - between.stop)
+        first, last = (
+            place if seen else place + outwards * float(by)
+            for place, seen, outwards, by in ((first, starts, -1, hidden[0]), (last, ends, 1, hidden[1]))
+        )
+    outside = (between.start - first) * STEP_MM, (last - between.stop + 1) * STEP_MM
     line = base + (offsets[far + path] * PIXELS_PER_MM)[:, None] * down
     from_to = np.linspace(first, last, len(line))
-    return Stroke(np.stack([np.interp(from_to, rows, x) for x in line.T], axis=1), float(evidence))
+    return Stroke(
+        np.stack([np.interp(from_to, rows, x) for x in line.T], axis=1),
+        float(evidence),
+        (starts, ends),
+        outside,
+    )
 
 
-def _end(dark: Floats, between: slice, outwards: int) -> float:
-    """Where a stroke ends `outwards` (-1 or 1), on its path; the networks' end where no step is seen.
+def _end(dark: Floats, between: slice, outwards: int) -> tuple[float, bool]:
+    """Where a stroke ends `outwards` (-1 or 1), on its path, and whether that is seen; the networks' end where no step
+    is.
 
     Where it goes on for `BEYOND_MM` there is none: that is hair.
 
@@ -153,16 +193,19 @@ def _end(dark: Floats, between: slice, outwards: int) -> float:
     networks = between.start if outwards < 0 else between.stop - 1
     width = round(STEP_WIDTH_MM / STEP_MM)
     from_, to = (round(reach / STEP_MM) for reach in (INWARDS_MM, BEYOND_MM))
-    tie = TIE_PER_MM * STEP_MM * max(float(np.nanmedian(dark[between])), 0.0)
+    usual = max(float(np.nanmedian(dark[between])), 0.0)
+    tie = TIE_PER_MM * STEP_MM * usual
     steps: list[tuple[float, float]] = []
     for off in range(-from_, to + 1):
         places = networks + outwards * (off + np.arange(-width, width))
         if places.min() < 0 or places.max() >= len(dark) or not np.isfinite(dark[places]).all():
             continue
         inside, outside = dark[places[:width]].mean(), dark[places[width:]].mean()
+        if inside < LEAST_DARK * usual or outside > MOST_DARK * usual:
+            continue
         if inside - max(outside, 0.0) >= LEAST_STEP * inside:
             steps.append((inside - outside - tie * abs(off), networks + outwards * (off - 0.5)))
-    return max(steps)[1] if steps else float(networks)
+    return (max(steps)[1], True) if steps else (float(networks), False)
 
 
 def _eyes(camera: Camera, points: Floats) -> Bools:

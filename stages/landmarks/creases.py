@@ -191,13 +191,13 @@ def follow_creases(scene: Scene, points: Floats, pose: Floats) -> tuple[Floats, 
     parts = [("mouth", 0.0, mouth_marks), *((group, yaw, lid_marks) for group, yaw in EYES)]
     for group, yaw, marks_of in parts:
         part = rows[GROUPS[group]]
-        camera = _camera(points[part], pose, yaw, None if group == "mouth" else EYE_MM)
+        camera = camera_before(points[part], pose, yaw, None if group == "mouth" else EYE_MM)
         depth = scene.depths(camera)
         if np.isnan(depth).all():
             continue
         marks = camera.project(points[part])
         found, worth = marks_of(depth, marks)
-        moved = _lifted(camera, depth, found) - points[part]
+        moved = lifted_at(camera, depth, found) - points[part]
         fine = (worth > 0) & (np.linalg.norm(moved, axis=1) < MOST_MOVED_MM)
         evidence[part] = worth * fine
         out[part] += evidence[part][:, None] * np.where(fine[:, None], moved, 0.0)
@@ -214,7 +214,7 @@ def unshown_parts(evidence: Floats) -> tuple[str, ...]:
     )
 
 
-def _camera(part: Floats, pose: Floats, yaw_deg: float, size_mm: tuple[float, float] | None) -> Camera:
+def camera_before(part: Floats, pose: Floats, yaw_deg: float, size_mm: tuple[float, float] | None) -> Camera:
     """A camera straight before points (k, 3) mm; size_mm: None: as wide as they and what is around."""
     axes = turned(pose[:3, :3].T, yaw_deg, 0.0)
     flat = part @ axes[:2].T
@@ -225,7 +225,7 @@ def _camera(part: Floats, pose: Floats, yaw_deg: float, size_mm: tuple[float, fl
     return Camera(np.asarray(target), axes, PIXELS_PER_MM, size, DISTANCE_MM)
 
 
-def _lifted(camera: Camera, depth: NDArray[np.float32], pixels: Floats) -> Floats:
+def lifted_at(camera: Camera, depth: NDArray[np.float32], pixels: Floats) -> Floats:
     """(k, 3) mm of picture points (k, 2), at the depth of the nearest pixel that shows the scan."""
     nearest = ndimage.distance_transform_edt(np.isnan(depth), return_distances=False, return_indices=True)
     column, row = (

@@ -17,6 +17,7 @@ from mimicme.stages.landmarks.brows import follow_brows
 from mimicme.stages.landmarks.chin import CHIN, RELIABLE, Chin, find_chin
 from mimicme.stages.landmarks.consensus import Consensus, consensus_of
 from mimicme.stages.landmarks.creases import follow_creases, unshown_parts
+from mimicme.stages.landmarks.lids import follow_lids
 from mimicme.stages.landmarks.lips import follow_lips
 from mimicme.stages.landmarks.mediapipe_points import ibug_from_mediapipe
 from mimicme.stages.landmarks.mediapipe_to_ibug import MediapipeToIbug
@@ -193,6 +194,7 @@ def landmarks_on_scan(
     wanted, on_brows = follow_brows(scene, to_ibug.landmarks(consensus.points, pose, scene.textured), pose)
     wanted, on_lips = follow_lips(scene, wanted, pose)
     wanted, on_creases = follow_creases(scene, wanted, pose)
+    wanted, on_lids, lids_share = follow_lids(scene, wanted, pose)
     if chin is not None:
         wanted = spaced(wanted, chin.marks)
     spread = ibug_from_mediapipe(np.repeat(consensus.spread[:, None], 3, axis=1))[:, 0]
@@ -205,7 +207,7 @@ def landmarks_on_scan(
         spread[CHIN], support[CHIN] = 0.0, len(views)
     absent = np.full(N_LANDMARKS, PRESENT, np.uint8)
     absent[off > SNAP_MM] = OVER_HOLE
-    absent[(spread > SPREAD_MM) & (on_creases < RELIEF_SHOWS)] = DISAGREED
+    absent[(spread > SPREAD_MM) & (np.maximum(on_creases, on_lids) < RELIEF_SHOWS)] = DISAGREED
     absent[(support < 0.1) & (off > BOUNDARY_MM)] = UNSEEN
     jaw = GROUPS["jaw"]
     absent[jaw][on_chin[jaw] < LEAST_CHIN] = OUTLINE
@@ -219,8 +221,9 @@ def landmarks_on_scan(
         unshown = unshown_parts(on_creases)
         for group in chain.from_iterable(PARTS.values()):
             sure[GROUPS[group]] *= GUESSED_SHARE
+    sure *= lids_share
     sure[CHIN] = CHIN_SHARE * RELIABLE * on_chin[CHIN]
-    sure += np.maximum.reduce([on_brows, on_lips, on_creases]) * (1 - sure)
+    sure += np.maximum.reduce([on_brows, on_lips, on_creases, on_lids]) * (1 - sure)
     sure *= np.clip(presence / FULL_PRESENCE, 0.2, 1.0) * (1 - 0.5 * off / SNAP_MM)
     sure *= 1.0 if scene.textured else UNTEXTURED_SHARE
     return Located(

@@ -181,3 +181,19 @@ def test_a_faint_brow_counts_less_the_fainter_it_is():
     assert counts[-1] == 0.0
     assert np.abs(np.diff(counts)).max() < 0.6
     assert 0.0 < sorted(counts)[len([c for c in counts if c == 0.0])] < 1.0
+
+
+def test_an_end_over_a_hole_is_looked_up_at_the_other_brow():
+    """The end lies in a narrow hole, beyond which there is skin, whose mottles are no end."""
+    empty = nothing()
+    x_mm = (np.arange(WIDTH) + 0.5 - WIDTH / 2) / PIXELS_PER_MM
+    empty[:, (x_mm > ENDS_MM[0] - 3) & (x_mm < ENDS_MM[0] + 5)] = True
+    picture = drawn(noise=8.0)
+    dark = unshaded(picture, np.where(empty, np.nan, 0.0).astype(np.float32), ~empty, PIXELS_PER_MM)
+    alone = brows.stroke(dark, empty, SEEN)
+    assert alone.ends == (False, True)
+    worth = alone.worth(np.linspace(0, 1, 5))
+    assert worth[0] < 0.5 * worth[-1] and (np.diff(worth) > 0).all()
+    both = brows.stroke(dark, empty, SEEN, np.array([8.0, 1.0]))
+    np.testing.assert_allclose(ends_mm(both.line), ENDS_MM, atol=1.0)
+    assert both.ends == alone.ends

@@ -1,0 +1,251 @@
+"""Lids of scans with colours where they are not what networks know: of an eye that the scanner left out, and shut ones.
+
+Scanners reconstruct no lashes and often no eyeball, and the eye is a hole.  Narrow holes are painted over in the
+networks' pictures, and then they take the upper half of the paint for the whole eye: lower lids came out 7 mm too high.
+Such a hole's rim is where the scan's lids end, whatever was painted.  And a closed eye is drawn by them as a narrow one
+in the middle of the lid, up to 6 mm above the line where the lids meet; that line is dark, with lashes, and lies in a
+crease of the surface.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from mimicme.pipeline.arrays import Bools, Floats, Longs
+from mimicme.pipeline.landmarks import GROUPS, N_LANDMARKS
+from mimicme.stages.landmarks.creases import (
+    EYE_MM,
+    EYES,
+    MOST_MOVED_MM,
+    PIXELS_PER_MM,
+    STEP_MM,
+    camera_before,
+    lifted_at,
+    straightened,
+)
+from mimicme.stages.landmarks.strips import means, ramp, ridge, smoothed
+from mimicme.stages.landmarks.views import Scene
+
+# Of a hole, from surely no eye to surely one: its length in shares of the networks' eye, too short and too long; its
+# height in shares of its length; its area in shares of the rectangle around it, of which an almond has 0.6; how far
+# its middle lies along the eye from the networks', above it and below it, mm: they see the paint over it.
+SHORT, LONG, TALL, FULL = (0.55, 0.7), (1.5, 1.3), (0.85, 0.7), (0.35, 0.45)
+ASIDE_MM, HIGHER_MM, LOWER_MM = (8.0, 6.0), (7.0, 5.0), (13.0, 11.0)
+LEAST_AREA = 0.03  # in shares of the square of the networks' eye's length; what is smaller is not looked at
+RIM_DEGREE, RIM_ROUNDS = 3, 20  # of the polynomial that a rim is, over its columns
+INWARDS = 0.3  # the quantile: more lies outwards of a rim than inwards
+FRAYED_MM = (1.2, 0.5)  # off it in the median: from no evidence to all of it
+END_MM = 1.2  # over which an end is averaged
+SLIT_MM = 1.0  # what is lower is a slit
+FURTHER_MM = (4.0, 2.0)  # of a hole's end beyond the networks' corner: from surely none to a corner
+BLACK = 8.0  # added to brightness, of 255, before the logarithm
+# Of an eye that the networks draw so high, mm, from surely closed to surely not: closed ones they draw 2 mm high.
+CLOSED_MM = (3.5, 2.5)
+# Where the lids' line may lie beside the middle between the networks' lids: above, below.  They draw a closed eye on
+# the upper lid, and above that comes the fold in the socket.
+ABOVE_MM, BELOW_MM = 1.0, 7.0
+CORE_MM, FLANK_MM = (
+    0.5,
+    (1.0, 2.5),
+)  # the line is dark over this half width beside what lies so far to either side
+SMOOTH_MM = 1.0  # along the line
+DARK, CREASE = 0.15, 0.3  # natural logarithm of brightness, 1/mm: what counts as much as the other
+LINE = (0.8, 1.4)  # of both together: evidence from none to all of it
+UNSHOWN_SHARE = (
+    0.3  # what lids are worth of an eye that the networks draw nearly closed and that shows no such line
+)
+MOVE_COST, NEARER_PER_MM = 0.2, 0.02
+CORNERS, LIDS, UPPER = [0, 3], [1, 2, 4, 5], [1, 2]
+
+
+def follow_lids(scene: Scene, points: Floats, pose: Floats) -> tuple[Floats, Floats, Floats]:
+    """Landmarks (68, 3) with those of eyes that are holes on their rims and those of closed ones on the line between
+    the lids; the evidence (68,) for it, 0 to 1: a point goes a share of the way as great; and what the networks' points
+    (68,) are worth without it, 1 but for lids that they draw closed.
+
+    Args:
+        scene: a scan with colours; without, nothing is followed (see creases.py).
+        points: (68, 3) mm, scan frame, finite for eyes.
+        pose: (4, 4) of the head, head -> scan.
+    """
+    out, evidence, share = points.copy(), np.zeros(N_LANDMARKS), np.ones(N_LANDMARKS)
+    rows = np.arange(N_LANDMARKS)
+    for group, yaw in EYES if scene.textured else ():
+        part = rows[GROUPS[group]]
+        camera = camera_before(points[part], pose, yaw, EYE_MM)
+        picture, depth = scene.shown(camera)
+        if np.isnan(depth).all():
+            continue
+        marks = camera.project(points[part])
+        found, worth = hole_lids(np.isnan(depth), marks)
+        if not worth.any():
+            found, worth, closed = closed_lids(picture, depth, marks)
+            share[part[LIDS]] = 1 - closed * (1 - UNSHOWN_SHARE)
+        moved = lifted_at(camera, depth, found) - points[part]
+        fine = (worth > 0) & (np.linalg.norm(moved, axis=1) < MOST_MOVED_MM)
+        evidence[part] = worth * fine
+        out[part] += evidence[part][:, None] * np.where(fine[:, None], moved, 0.0)
+    return out, evidence, share
+
+
+def hole_lids(empty: Bools, marks: Floats) -> tuple[Floats, Floats]:
+    """An eye's points (6, 2) px, in iBUG's order, on the rim of the hole that the eye is, and the evidence (6,) for it,
+    0 to 1; none where no hole has the size and the place of an eye.
+
+    Args:
+        empty: (height, width) True where no scan is seen, of `creases.PIXELS_PER_MM`; marks: (6, 2) px as a detector
+            has them.
+    """
+    found, worth = marks.copy(), np.zeros(len(marks))
+    axis = marks[3] - marks[0]
+    length = float(np.linalg.norm(axis))
+    if not length > 0:
+        return found, worth
+    frame = np.stack([axis, [-axis[1], axis[0]]]) / length  # along the eye, and downwards
+    hole, sure = _eye_hole(empty, marks[0], frame, length)
+    if hole is None:
+        return found, worth
+    start, top, bottom = _runs(hole)
+    # a slit goes on beyond a corner
+    high = np.flatnonzero(bottom - top > SLIT_MM * PIXELS_PER_MM)
+    if len(high) < 4:
+        return found, worth
+    top, upper_off = _rim(top[high], high, -1.0)
+    bottom, lower_off = _rim(bottom[high], high, 1.0)
+    ends = np.array([high[0], high[-1] + 1]) + float(start)
+    # an end far beyond the networks' corner is that of another hole, which this one runs into
+    at_end = ramp(np.array([-1, 1]) * (ends - [0.0, length]) / PIXELS_PER_MM, FURTHER_MM)
+    from_, to = at_end * ends + (1 - at_end) * [0.0, length]
+    shares = np.clip((marks - marks[0]) @ frame[0] / length, 0, 1)
+    x = from_ + shares * (to - from_)
+    column = np.clip(x - 0.5 - start, high[0], high[-1])
+    y = np.where(
+        np.isin(np.arange(len(marks)), UPPER), *(np.interp(column, high, rim) for rim in (top, bottom))
+    )
+    width = round(END_MM * PIXELS_PER_MM)
+    for k, part in ((0, slice(0, width)), (3, slice(-width, None))):
+        y[k] = (top[part] + bottom[part]).mean() / 2
+    upper_sure, lower_sure = ramp(np.array([upper_off, lower_off]) / PIXELS_PER_MM, FRAYED_MM)
+    worth[:] = sure * np.where(np.isin(np.arange(len(marks)), UPPER), upper_sure, lower_sure)
+    worth[CORNERS] = sure * min(upper_sure, lower_sure) * at_end
+    return np.stack([x, y], axis=1) @ frame + marks[0], worth
+
+
+def _runs(hole: Floats) -> tuple[int, Floats, Floats]:
+    """First column of a hole's pixels (n, 2), and in each column the upper and the lower end (m,) of its longest
+    stretch: beside it lie slits and slivers."""
+    columns, rows = np.floor(hole[:, 0]).astype(int), np.floor(hole[:, 1]).astype(int)
+    low = np.array([columns.min(), rows.min()])
+    width, height = np.array([columns.max(), rows.max()]) - low + 1
+    filled = np.zeros((height, width), bool)
+    filled[rows - low[1], columns - low[0]] = True
+    # pixels that are turned leave gaps
+    filled = ndimage.binary_closing(np.pad(filled, 2), np.ones((3, 3)))[2:-2, 2:-2]
+    top, bottom = np.zeros(width), np.zeros(width)
+    for k in range(width):
+        edges = np.flatnonzero(np.diff(np.r_[False, filled[:, k], False].astype(np.int8)))
+        first, last = edges[::2], edges[1::2]
+        if len(first):
+            longest = int((last - first).argmax())
+            top[k], bottom[k] = first[longest] + low[1], last[longest] + low[1]
+    return int(low[0]), top, bottom
+
+
+def _rim(rim: Floats, at: Longs, outwards: float) -> tuple[Floats, float]:
+    """A rim (m,) px at columns (m,) as an almond has it, without the holes that the eye's runs into: these lie
+    outwards (-1 up, 1 down); and how far, px, half of it lies off that at least.
+
+    A polynomial by quantile regression (Koenker and Bassett 1978), iteratively reweighted.
+    """
+    t = 2 * (at - at[0]) / max(int(at[-1] - at[0]), 1) - 1
+    terms = np.polynomial.chebyshev.chebvander(t, RIM_DEGREE)
+    weights = np.ones(len(rim))
+    fitted = rim
+    for _ in range(RIM_ROUNDS):
+        root = np.sqrt(weights)[:, None]
+        fitted = terms @ np.linalg.lstsq(terms * root, rim * root[:, 0], rcond=None)[0]
+        off = outwards * (rim - fitted)
+        weights = np.where(off > 0, INWARDS, 1 - INWARDS) / np.maximum(np.abs(off), 0.5)
+    return np.asarray(fitted), float(np.median(np.abs(rim - fitted)))
+
+
+def _eye_hole(empty: Bools, corner: Floats, frame: Floats, length: float) -> tuple[Floats | None, float]:
+    """Pixels (n, 2) of the hole most likely to be an eye, in a frame (2, 2) along it and downwards from its corner (2,)
+    px, and how likely it is one, 0 to 1.
+
+    Args:
+        length: px, of the networks' eye.
+    """
+    parts, _ = ndimage.label(empty)
+    best, most = None, 0.0
+    for k, (rows, columns) in enumerate(ndimage.find_objects(parts), start=1):
+        inner = (
+            rows.start > 0 and columns.start > 0 and rows.stop < len(empty) and columns.stop < empty.shape[1]
+        )
+        y, x = np.nonzero(parts == k)
+        if not inner or len(x) < LEAST_AREA * length**2:
+            continue  # what goes on beyond the picture is more than an eye
+        hole = (np.stack([x, y], axis=1) + 0.5 - corner) @ frame.T
+        low, high = hole.min(axis=0), hole.max(axis=0)
+        wide, tall = (high - low).tolist()
+        beside, below = (((low + high) / 2 - [length / 2, 0.0]) / PIXELS_PER_MM).tolist()
+        likely = min(
+            float(ramp(value, bounds))
+            for value, bounds in (
+                (wide / length, SHORT),
+                (wide / length, LONG),
+                (tall / wide, TALL),
+                (len(x) / (wide * tall), FULL),
+                (abs(beside), ASIDE_MM),
+                (-below, HIGHER_MM),
+                (below, LOWER_MM),
+            )
+        )
+        if likely > most:
+            best, most = hole, likely
+    return best, most
+
+
+def closed_lids(
+    picture: NDArray[np.float32], depth: NDArray[np.float32], marks: Floats
+) -> tuple[Floats, Floats, float]:
+    """An eye's points (6, 2) px, in iBUG's order, on the line where its lids meet; the evidence (6,) for that, 0 to 1;
+    and how closed the networks draw the eye, 0 to 1: of an open one there is no evidence.
+
+    Args:
+        picture: (height, width, 3) RGB in [0, 255]; depth: (height, width) mm towards the camera, NaN where it shows no
+            scan; both of `creases.PIXELS_PER_MM`.
+        marks: (6, 2) px as a detector has them.
+    """
+    found, worth = marks.copy(), np.zeros(len(marks))
+    upper, lower = marks[[1, 2]], marks[[5, 4]]
+    height = float(np.linalg.norm(lower - upper, axis=1).mean()) / PIXELS_PER_MM
+    closed = float(ramp(height, CLOSED_MM))
+    line = np.concatenate([marks[:1], (upper + lower) / 2, marks[3:4]])
+    strip = straightened(depth, line, 0.0, BELOW_MM + FLANK_MM[1] + STEP_MM) if closed > 0 else None
+    if strip is None:
+        return found, worth, closed
+    core, near, far = (round(x / STEP_MM) for x in (CORE_MM, *FLANK_MM))
+    brightness = np.log(picture.mean(axis=2) + BLACK)
+    band = smoothed(strip.sampled(brightness), strip.missing, SMOOTH_MM / STEP_MM)
+    middle = means(band, -core, core, far)
+    dark = np.minimum(means(band, -far, -near, far), means(band, near, far, far)) - middle
+    crease = np.clip(means(strip.curvature, -core, core, far), 0, 2 * CREASE)
+    whole = means(strip.missing.astype(np.float32), -near, near, far) < 1e-6
+    score = np.where(whole, np.clip(dark, 0, 2 * DARK) / DARK + crease / CREASE, 0.0)
+    offsets = strip.offsets[far:-far]
+    allowed = (offsets >= -ABOVE_MM) & (offsets <= BELOW_MM)
+    # the line leaves from the corners, which the networks have: it bows between them
+    at = np.linspace(0, 1, len(score))
+    reach = np.clip(1.5 + 14.0 * np.minimum(at, 1 - at), 0, BELOW_MM)[:, None]
+    sloped = np.where(allowed & (np.abs(offsets) <= reach), score - NEARER_PER_MM * np.abs(offsets), -10.0)
+    path = ridge(sloped, MOVE_COST)
+    rows = np.arange(len(path))
+    along = ndimage.uniform_filter1d(offsets[path], 5)
+    strength = float(np.median(score[rows, path][len(path) // 5 : -len(path) // 5]))
+    at_rows = strip.rows_of(marks[LIDS])
+    found[LIDS] = strip.at(at_rows, along[at_rows])
+    worth[LIDS] = closed * float(ramp(strength, LINE))
+    return found, worth, closed

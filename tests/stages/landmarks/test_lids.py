@@ -1,0 +1,159 @@
+"""Lids: of eyes that a scan left out, painted over or black, and shut ones, which detectors draw too high."""
+
+import numpy as np
+import pytest
+
+from mimicme.pipeline.geometry.mesh import Mesh
+from mimicme.pipeline.landmarks import N_LANDMARKS
+from mimicme.stages.landmarks.creases import EYE_MM, PIXELS_PER_MM
+from mimicme.stages.landmarks.lids import FURTHER_MM, LIDS, closed_lids, follow_lids, hole_lids
+from mimicme.stages.landmarks.views import Scene
+
+WIDTH, HEIGHT = (round(side * PIXELS_PER_MM) for side in EYE_MM)
+Y, X = (np.mgrid[:HEIGHT, :WIDTH] + 0.5 - np.array([HEIGHT, WIDTH])[:, None, None] / 2) / PIXELS_PER_MM
+HALF_MM, HIGH_MM = 15.0, 4.5
+EYE_X, EYE_Y = np.array([-15.0, -5, 5, 15, 5, -5]), np.array([0.0, -1, -1, 0, 1, 1])
+SKIN, LASHES = np.array([190.0, 140.0, 115.0]), 60.0
+
+
+def pixels(x_mm, y_mm):
+    return np.stack([np.asarray(x_mm, float), np.asarray(y_mm, float)], axis=1) * PIXELS_PER_MM + [
+        WIDTH / 2,
+        HEIGHT / 2,
+    ]
+
+
+def millimetres(places):
+    return (places - [WIDTH / 2, HEIGHT / 2]) / PIXELS_PER_MM
+
+
+def almond(half_mm=HALF_MM, high_mm=HIGH_MM):
+    return np.abs(Y) < high_mm * (1 - (X / half_mm) ** 2)
+
+
+def drawn(high_mm, up_mm=0.0):
+    """(6, 2) px as a detector draws an eye, so high and so far up."""
+    return pixels(EYE_X, EYE_Y * high_mm / 2 - up_mm)
+
+
+RIM_MM = HIGH_MM * (1 - (5 / HALF_MM) ** 2)
+
+
+@pytest.mark.parametrize("up_mm", [0.0, 4.0, 8.0])
+def test_an_eye_that_is_a_hole_has_its_lids_on_the_rim(up_mm):
+    """However far up the detector, who sees paint over it, has them."""
+    found, worth = hole_lids(almond(), drawn(3.0, up_mm))
+    there = millimetres(found)
+    np.testing.assert_allclose(there[LIDS, 1], [-RIM_MM, -RIM_MM, RIM_MM, RIM_MM], atol=0.6)
+    np.testing.assert_allclose(there[[0, 3], 0], [-HALF_MM, HALF_MM], atol=2.0)
+    np.testing.assert_allclose(there[[0, 3], 1], 0.0, atol=0.6)
+    assert worth.min() == 1
+
+
+def test_a_hole_beside_the_eye_that_it_runs_into_moves_no_corner():
+    blot = np.hypot(X - HALF_MM - 4, Y) < 5
+    marks = drawn(3.0)
+    found, worth = hole_lids(almond() | blot, marks)
+    assert worth[3] == 0 and worth[[0, 1, 2, 4, 5]].min() > 0.5
+    np.testing.assert_allclose(millimetres(found)[LIDS, 1], [-RIM_MM, -RIM_MM, RIM_MM, RIM_MM], atol=0.6)
+    assert FURTHER_MM[0] < 9
+
+
+@pytest.mark.parametrize("side", [-1, 1])
+def test_a_hole_in_a_lid_that_it_runs_into_does_not_bend_the_rim(side):
+    blot = np.hypot(X - 4, Y - side * (HIGH_MM + 2)) < 3.5
+    slit = (np.abs(Y - side * (HIGH_MM + 1)) < 0.4) & (X < -4) & (X > -12) | (np.abs(X + 11) < 0.5) & (
+        Y * side > 0
+    )
+    found, _ = hole_lids(almond() | blot | slit & (np.abs(Y) < 6), drawn(3.0))
+    np.testing.assert_allclose(millimetres(found)[LIDS, 1], [-RIM_MM, -RIM_MM, RIM_MM, RIM_MM], atol=1.0)
+
+
+@pytest.mark.parametrize(
+    "empty",
+    [
+        np.zeros((HEIGHT, WIDTH), bool),
+        np.hypot(X, Y) < 4,  # a cornea
+        np.hypot(X, Y) < 15,  # the whole socket
+        np.abs(Y) < 3,  # goes on beyond the picture
+        np.hypot(X, (Y + 16) * 2) < 13,  # a hole in the brow
+        almond(half_mm=8.0),
+    ],
+)
+def test_other_holes_are_no_eye(empty):
+    marks = drawn(3.0)
+    found, worth = hole_lids(empty, marks)
+    assert not worth.any()
+    np.testing.assert_array_equal(found, marks)
+
+
+def test_what_a_hole_is_worth_fades():
+    sure = [hole_lids(almond(half_mm=half), drawn(3.0))[1][1] for half in (8.0, 9.4, 9.9, 12.0)]
+    assert sure[0] == 0 and 0 < sure[1] < sure[2] < sure[3] == 1
+
+
+def shut(down_mm, dark=LASHES, deep_mm=0.8):
+    """Picture and depth of a shut eye whose lids meet in a bow that hangs so far below its corners."""
+    away = Y - down_mm * (1 - (X / HALF_MM) ** 2)
+    line = np.exp(-((away / 0.6) ** 2)) * (np.abs(X) < HALF_MM)
+    picture = SKIN * (1 - line[..., None]) + dark * line[..., None]
+    bulge = 2.0 * np.exp(-(((X / 12) ** 2) + ((Y + 2) / 6) ** 2))
+    return picture.astype(np.float32), (bulge - deep_mm * line).astype(np.float32)
+
+
+@pytest.mark.parametrize("down_mm", [1.0, 4.0])
+def test_shut_lids_meet_on_the_dark_crease(down_mm):
+    found, worth, closed = closed_lids(*shut(down_mm), drawn(2.0, 1.0))
+    assert closed == 1 and worth[LIDS].min() > 0.9 and not worth[[0, 3]].any()
+    wanted = down_mm * (1 - (5 / HALF_MM) ** 2)
+    np.testing.assert_allclose(millimetres(found)[LIDS, 1], wanted, atol=0.75)
+
+
+def test_skin_without_a_line_is_no_evidence():
+    picture, depth = shut(3.0, deep_mm=0.0)
+    marks = drawn(2.0)
+    found, worth, closed = closed_lids(np.ones_like(picture) * SKIN.astype(np.float32), depth, marks)
+    assert closed == 1 and not worth.any()
+
+
+def test_an_eye_that_is_drawn_open_is_left_alone():
+    marks = drawn(6.0)
+    found, worth, closed = closed_lids(*shut(3.0), marks)
+    assert closed == 0 and not worth.any()
+    np.testing.assert_array_equal(found, marks)
+    between = closed_lids(*shut(3.0), drawn(3.0))
+    assert 0 < between[2] < 1 and 0 < between[1].max() < 1
+
+
+def test_without_colours_nothing_is_followed():
+    flat = Mesh(np.array([[-90.0, -90, 0], [90, -90, 0], [0, 90, 0]]), np.array([[0, 1, 2]], np.int32))
+    points = np.random.default_rng(1).normal(scale=20, size=(N_LANDMARKS, 3))
+    found, followed, share = follow_lids(Scene(flat, None), points, np.eye(4))
+    np.testing.assert_array_equal(found, points)
+    assert not followed.any() and (share == 1).all()
+
+
+def test_lids_of_a_coloured_scan_go_to_the_rims_of_its_holes():
+    """A flat grid without one eye; the other, which nothing shows, keeps its points and is doubted where drawn shut."""
+    step = 0.5
+    x, y = np.meshgrid(np.arange(-70, 70 + step, step), np.arange(-40, 40 + step, step))
+    vertices = np.stack([x, y, np.zeros_like(x)], axis=-1).reshape(-1, 3)
+    rows, columns = x.shape
+    corner = (np.arange(rows - 1)[:, None] * columns + np.arange(columns - 1)).ravel()
+    faces = np.concatenate(
+        [
+            np.stack([corner, corner + 1, corner + columns + 1], axis=1),
+            np.stack([corner, corner + columns + 1, corner + columns], axis=1),
+        ]
+    ).astype(np.int32)
+    middle = vertices[faces].mean(axis=1)
+    keep = np.abs(middle[:, 1]) >= HIGH_MM * (1 - ((middle[:, 0] + 35) / HALF_MM) ** 2)
+    scene = Scene(Mesh(vertices, faces[keep], colors=np.full((len(vertices), 3), 180, np.uint8)), None)
+    points = np.zeros((N_LANDMARKS, 3))
+    points[36:42] = np.stack([EYE_X - 35, 3.0 - EYE_Y, 0 * EYE_X], axis=1)
+    points[42:48] = np.stack([EYE_X + 35, -EYE_Y, 0 * EYE_X], axis=1)
+    found, worth, share = follow_lids(scene, points, np.eye(4))
+    np.testing.assert_allclose(found[[37, 38, 40, 41], 1], [RIM_MM, RIM_MM, -RIM_MM, -RIM_MM], atol=0.8)
+    assert worth[36:42].min() > 0.9 and not worth[42:48].any()
+    np.testing.assert_array_equal(found[42:], points[42:])
+    assert share[43] < 0.5 and share[42] == 1 and (share[36:42] == 1).all()
