@@ -249,8 +249,8 @@ def _renamed(found: Iterable[Found]) -> tuple[str, ...]:
         if others:
             said.append(
                 f"{len(others)} of {len(names)} {kind} are spelled otherwise here than on disk, because in files and "
-                f"in the release names have letters a to z, digits and _ . + - alone: {listed(others, 6)}. Commands take "
-                "either name."
+                f"in the release names have letters a to z, digits and _ . + - alone: {listed(others, 6)}. Commands "
+                "take either name."
             )
     return tuple(said)
 
