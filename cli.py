@@ -267,7 +267,7 @@ def _verified(release: Path, every_image: bool = False, absent: str = "", key: P
 
     findings = _findings(release, every_image, absent, key)
     usable = _said(release, findings)
-    if absent and not any(one.check == "absent" for one in findings):
+    if absent and usable:  # else nobody can say that nothing is there
         click.echo(known_here(release, safe_name(absent)))
     return usable
 

@@ -22,7 +22,7 @@ from cases import SYNTH_VERTICES, Captures, resized
 from mimicme.commands.report.ranking import sequence_badness
 from mimicme.commands.report.records import ItemRecord, read_item
 from mimicme.commands.synth import synthesise
-from mimicme.pipeline.arrays import Floats
+from mimicme.pipeline.arrays import Bools, Floats
 from mimicme.pipeline.geometry.mesh import inverse, transform
 from mimicme.pipeline.geometry.spatial import Surface
 from mimicme.pipeline.landmarks import GROUPS, MIRROR, Landmarks
@@ -134,10 +134,21 @@ def hair_on_face(folder: Path, stem: str, head: Floats, marks: Floats) -> None:
 
 def half_face(folder: Path, stem: str, head: Floats, marks: Floats) -> None:
     """The subject's left half was not seen: the triangles there are missing, its landmarks are given all the same."""
-    path = folder / f"{stem}.obj"
+    middle = transform(inverse(head), marks)[27:31, 0].mean() + 4
+    _cut(folder / f"{stem}.obj", lambda vertices: transform(inverse(head), vertices)[:, 0] > middle)
+
+
+def cut_mouth(folder: Path, stem: str, _head: Floats, marks: Floats) -> None:
+    """The mouth is a hole, 3 mm wider than the lips; its landmarks are given all the same."""
+    lips = marks[48:60]
+    middle, reach = lips.mean(axis=0), np.linalg.norm(marks[54] - marks[48]) / 2 + 3.0
+    _cut(folder / f"{stem}.obj", lambda vertices: np.linalg.norm(vertices - middle, axis=1) < reach)
+
+
+def _cut(path: Path, lost: Callable[[Floats], Bools]) -> None:
+    """An OBJ without the triangles of lost vertices: of (n, 3), True (n,)."""
     lines = path.read_text().splitlines()
-    vertices = np.array([line.split()[1:4] for line in lines if line.startswith("v ")], float)
-    gone = transform(inverse(head), vertices)[:, 0] > transform(inverse(head), marks)[27:31, 0].mean() + 4
+    gone = lost(np.array([line.split()[1:4] for line in lines if line.startswith("v ")], float))
 
     def kept(line: str) -> bool:
         return not (
@@ -262,6 +273,7 @@ FAULTS: dict[str, Fault] = {
     "draped ears": Fault(("ear-draped",), fit=draped_ear),
     "empty texture": Fault(("texture-empty",), files=empty_texture),
     "hair as skin": Fault(("not-skin",), files=hair_on_face),
+    "mouth cut out": Fault(("part-missing",), files=cut_mouth),
     "half a face as neutral": Fault(
         ("register-half", "half-seen", "neutral-odd"), files=half_face, at_rest=True
     ),

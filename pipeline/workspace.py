@@ -723,8 +723,7 @@ class Workspace:
         first, said = next(iter(runs.items()))
         if first is None:
             return said
-        shards = runs
-        return f"{said} (shard {first}{f', {len(shards)} shards are worked on' if len(shards) > 1 else ''})"
+        return f"{said} (shard {first}{f', {len(runs)} shards are worked on' if len(runs) > 1 else ''})"
 
     def running_runs(self) -> dict[Shard | None, str]:
         """The runs that hold the workspace now, each as `process 12 on HOST`, by the shard that it works on; one that

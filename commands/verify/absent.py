@@ -110,7 +110,7 @@ def known_here(path: Path, subject: str) -> str:
         if workspace.is_withdrawn(subject):
             return f"{nobody} They have withdrawn: this workspace keeps them out."
         captured = workspace.captured_subjects()
-    except MimicmeError:
+    except (MimicmeError, OSError):
         return f"{nobody} {spelled}"
     alike = [one for one in captured if person_key(one) == person_key(subject)]
     if alike:

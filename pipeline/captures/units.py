@@ -461,7 +461,7 @@ def decide_axes(
     seen = strong and along[1] != up[1]
     if seen:
         forward = along
-    how = said or ("assumed: the scan faces along -y" if up == "+z" else "assumed (no landmarks)")
+    how = said or "assumed (no landmarks)"
     look = f"; the scan faces along {forward}" if seen else f"; {forward} taken as forward"
     if mirrored == "yes":
         look += "; a mirror image, mirrored back (as declared)"

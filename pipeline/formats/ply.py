@@ -41,6 +41,9 @@ _PLY_TYPES = {
 }  # fmt: skip
 _PLY_ORDERS = {"ascii": "", "binary_little_endian": "<", "binary_big_endian": ">"}
 _MAX_HEADER_BYTES = 1 << 20
+_DAMAGED_HEADER = (
+    "The file has {:,} bytes for that, far too few: it is damaged. Copy or export the frame again."
+)
 
 
 class _Property(NamedTuple):
@@ -196,15 +199,18 @@ def _ply_header(data: bytes, name: str) -> tuple[str, list[_Element], list[str],
     left = len(data) - found.end()
     limits = {"vertex": MAX_VERTICES, "face": MAX_TRIANGLES}
     for element in elements:
+        least = element.rows * _least_bytes(element, bool(order))
         if element.rows > limits.get(element.name, 2 * MAX_TRIANGLES):
+            holds_it = {} if least <= left + 2 else {"todo": _DAMAGED_HEADER.format(max(left, 0))}
             raise fail(
                 "too-large",
                 f"the header announces more of '{element.name}' than a scan can have",
                 name,
                 seen=f"{element.rows:,}",
                 expected=f"at most {limits.get(element.name, 2 * MAX_TRIANGLES):,}",
+                **holds_it,
             )
-        left -= element.rows * _least_bytes(element, bool(order))
+        left -= least
         if left < -2:  # the last ascii line may lack its newline
             raise _truncated_ply(name, element)
     return order, elements, textures, found.end()

@@ -119,6 +119,12 @@ def test_another_spelling_of_who_is_there_is_not_absent(path: Path) -> None:
     assert "not all that was asked can be said" in done.output
 
 
+def test_of_a_release_that_cannot_be_read_nothing_is_promised(path: Path) -> None:
+    path.write_bytes(b"no release")
+    done = CliRunner().invoke(main, ["verify", str(path), "--absent", "S009"])
+    assert done.exit_code == 1 and "Nothing of" not in done.output
+
+
 def test_beside_its_workspace_it_is_said_whether_a_name_is_known(path: Path) -> None:
     captures = path.parent / "captures"
     for subject in ("S007", "S008"):

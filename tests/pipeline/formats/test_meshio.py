@@ -258,6 +258,12 @@ def test_ply_header_is_not_believed(old: bytes, new: bytes, code: str) -> None:
     assert peak < 10 << 20
 
 
+def test_ply_that_is_shorter_than_its_header_says_is_damaged_and_not_too_fine() -> None:
+    with pytest.raises(MeshFileError, match="it is damaged") as caught:
+        read_mesh(ply("binary_little_endian").replace(b"vertex 4", b"vertex 180000000"), "a.ply")
+    assert "Decimate" not in str(caught.value)
+
+
 def test_ply_indices_and_numbers_are_checked() -> None:
     assert reason(ply("ascii").replace(b"3 0 1 2", b"3 0 1 4"), "a.ply") == "face-index"
     assert reason(ply("ascii").replace(b"3 0 1 2", b"3 0 1 -1"), "a.ply") == "face-index"

@@ -21,6 +21,7 @@ from mimicme.pipeline.template.eyelids import open_share
 from mimicme.stages.register import STAGE
 from mimicme.stages.register import compute as run_stage
 from mimicme.stages.register.levels import Levels, build_levels
+from mimicme.stages.register.quality import notes
 from mimicme.stages.register.settings import PRESETS, RegisterSettings
 from mimicme.stages.register.stabilisation import head_motion
 from mimicme.stages.register.track import (
@@ -685,6 +686,21 @@ def test_a_narrow_eye_is_seldom_called_shut_and_a_closed_one_hardly_ever_open(sm
         assert (narrow < SHUT_EYE).mean() <= narrow_shut
         assert (calm < CLOSED_EYE).mean() < 0.01 and (calm < (CLOSED_EYE + OPEN_EYE) / 2).mean() < 0.12
     assert (shares(0.5, 1.0) < SHUT_EYE).mean() < 0.03
+
+
+def test_a_hole_over_the_mouth_is_told(dome):
+    frame = dome.frame(0, 0.0)
+    whole = dome.tracker().register(frame).quality
+    assert min(whole.eye_share_right, whole.eye_share_left, whole.nose_share, whole.mouth_share) > 0.95
+    lips = frame.landmarks[48:60]
+    reach = np.linalg.norm(lips[6] - lips[0]) / 2 + 4
+    gone = np.linalg.norm(frame.vertices - lips.mean(axis=0), axis=1) < reach
+    cut = replace(frame, faces=frame.faces[~gone[frame.faces].any(axis=1)])
+    quality = dome.tracker().register(cut).quality
+    assert quality.mouth_share < 0.3
+    assert min(quality.eye_share_right, quality.eye_share_left) > 0.95
+    assert "part-missing" in dict(notes(quality))
+    assert "part-missing" not in dict(notes(whole))
 
 
 def test_an_odd_neutral_is_told(dome):
