@@ -731,8 +731,7 @@ class Workspace:
         whole = _held_by(self.root / ".lock")
         if whole is not None:
             return {None: whole}
-        runs: dict[Shard | None, str] = dict(self._running_shards())
-        return runs
+        return {shard: said for shard, said in self._running_shards().items()}
 
     def remove_temporary_files(self, stages: Iterable[str], subjects: Iterable[str] | None = None) -> int:
         """Remove what a killed run left half written; only while holding the lock.
