@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from operator import attrgetter
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -18,6 +19,10 @@ class Item:
 
     def __str__(self) -> str:
         return f"{self.subject}/{self.sequence}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # here and below: each job is sent to a worker, and what `dataclass` writes takes several times as long
+        return Item, (self.subject, self.sequence)
 
 
 @dataclass(frozen=True)
@@ -67,10 +72,16 @@ class FrameSource:
     correction: Correction | None = None
     recipe: Path | None = None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return FrameSource, _OF_A_FRAME(self)
+
     @property
     def bad(self) -> bool:
         """Whether a person called it bad."""
         return self.verdict is not None and not self.verdict.good
+
+
+_OF_A_FRAME = attrgetter(*(field.name for field in fields(FrameSource)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +101,9 @@ class Sequence:
     expression: str
     frames: tuple[FrameSource, ...]
     named_fps: float | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Sequence, (self.item, self.name, self.expression, self.frames, self.named_fps)
 
     @property
     def bad(self) -> dict[int, str]:

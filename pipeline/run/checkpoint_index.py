@@ -86,6 +86,17 @@ class CheckpointSummary:
     decisions: Mapping[str, str]
     figures: tuple[FigureSummary, ...] = ()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # each checkpoint's comes from a worker, and what `dataclass` and numpy write takes several times as long
+        rest = self.flagged, self.decisions, self.figures
+        return _unpickled, (
+            self.fingerprint,
+            self.record_fingerprint,
+            self.has_sources,
+            self.numbers.tobytes(),
+            *rest,
+        )
+
     @property
     def rejected(self) -> int:
         return sum(not s.ok for s in self.flagged.values())
@@ -140,6 +151,19 @@ class CheckpointSummary:
         return cls(
             fingerprint, record_fingerprint, has_sources, numbers_array, statuses, dict(decisions), summaries
         )
+
+
+def _unpickled(
+    fingerprint: str,
+    record_fingerprint: str,
+    has_sources: bool,
+    numbers: bytes,
+    flagged: Mapping[int, FrameStatus],
+    decisions: Mapping[str, str],
+    figures: tuple[FigureSummary, ...],
+) -> CheckpointSummary:
+    known = np.frombuffer(numbers, np.int64)
+    return CheckpointSummary(fingerprint, record_fingerprint, has_sources, known, flagged, decisions, figures)
 
 
 @lru_cache(maxsize=4096)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import threading
 import time
@@ -10,10 +11,15 @@ from collections import deque
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
+import numpy as np
 import pytest
 
+from mimicme.pipeline.checkpoint import FrameStatus
 from mimicme.pipeline.errors import InputError
+from mimicme.pipeline.items import FrameSource, Item, Sequence, Verdict
+from mimicme.pipeline.run.checkpoint_index import CheckpointSummary, FigureSummary
 from mimicme.pipeline.run.pool import Killed, LokyPool
 from mimicme.pipeline.run.worker import GROWTH_VARIABLE, Worker
 
@@ -184,3 +190,21 @@ def test_one_that_grew_says_so_and_ends():
     assert grown.leaving and grown.error is None
     worker.end(kill=False)
     assert worker.how_it_ended() == 0
+
+
+def test_what_is_sent_with_every_job_comes_back_equal():
+    """Sequences and summaries say themselves how they are written down."""
+    item = Item("S1", "smile")
+    frame = FrameSource(
+        4, Path("/c/4.obj"), (Path("/c/4.ply"),), 0.5, Verdict(False, "blurred"), None, Path("/c/r")
+    )
+    sequence = Sequence(item, "Smile", "happiness", (frame, FrameSource(5, Path("/c/5.obj"))), 30.0)
+    assert pickle.loads(pickle.dumps(sequence)) == sequence
+    status = FrameStatus(False, "no-faces", "", "It has none.")
+    figures = (FigureSummary("residual", "mm", 2, 0.5, 0.7),)
+    summary = CheckpointSummary(
+        "a", "b", True, np.array([4, 5]), {1: status}, {"unit_decision": "mm"}, figures
+    )
+    again = pickle.loads(pickle.dumps(summary))
+    assert again.to_record() == summary.to_record()
+    assert again.numbers.dtype == np.int64 and again.rejected == 1
