@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from shared_helpers import mimicme
+from shared_helpers import mimicme, mimicme_here
 
 from mimicme.commands.synth import people_maker as maker
 from mimicme.commands.synth.recorder import UNIT_MM, Recorder, scan_from_head
@@ -24,7 +24,7 @@ from mimicme.pipeline.landmarks import Landmarks
 from mimicme.pipeline.landmarks.files import write_landmarks
 from mimicme.pipeline.release import Release
 from mimicme.pipeline.rgbd.camera import Camera, Pose
-from mimicme.pipeline.template import prepare
+from mimicme.pipeline.template import Template
 
 SMALL = ("--jobs", 0, "--set", "bake.size=256", "--set", "landmarks.detector=none")
 DEPTH = Camera(192, 144, 168.0, 168.0, 96.0, 71.5)
@@ -61,8 +61,10 @@ def true_face(filmed: maker.Filmed, k: int) -> np.ndarray:
     return transform(scan_from_head(filmed.views[k]), filmed.faces[k])
 
 
-def test_from_a_phones_recording_to_a_release(tmp_path: Path, repository: Path, small_template: Path) -> None:
-    studio = maker.build_studio(prepare(small_template), ["neutral", "depth_smile"], 6000)
+def test_from_a_phones_recording_to_a_release(
+    tmp_path: Path, repository: Path, small_template: Path, small_face: Template
+) -> None:
+    studio = maker.build_studio(small_face, ["neutral", "depth_smile"], 6000)
     person = maker.Person(studio, "S001", 0, 3, 0.3, 256)
     films = {name: maker.film(person, kind, frames, recorded=True) for name, (kind, frames) in KINDS.items()}
     (tmp_path / "unpack_r3d.py").write_text(script(repository))
@@ -80,13 +82,13 @@ def test_from_a_phones_recording_to_a_release(tmp_path: Path, repository: Path, 
             marks = captures / "S001" / name / "depth" / f"{k:05d}.ljson"
             points = true_face(filmed, k)[studio.rig.landmarks]
             marks.write_bytes(write_landmarks(Landmarks(points), marks.name))
-    init = mimicme("init", tmp_path / "ws", "--captures", captures, "--template", small_template)
+    init = mimicme_here("init", tmp_path / "ws", "--captures", captures, "--template", small_template)
     said = init.stdout + init.stderr
     assert "2 rgbd.toml describe recordings of depth cameras" in said
     assert "1 subjects, 2 sequences, 4 frames" in said
     run = mimicme("run", tmp_path / "ws", *SMALL)
     assert "as rgbd.toml says: the top of the pictures" in run.stdout + run.stderr
-    mimicme("verify", tmp_path / "ws" / "release.h5")
+    mimicme_here("verify", tmp_path / "ws" / "release.h5")
     with Release(tmp_path / "ws" / "release.h5") as release:
         assert [(s.item.sequence, s.expression) for s in release.sequences()] == [
             ("neutral", "neutral"),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from shared_helpers import mimicme
+from shared_helpers import SMALL, mimicme, mimicme_here
 
 from mimicme.pipeline.checkpoint import Checkpoint
 from mimicme.pipeline.errors import MissingDependencyError
@@ -19,8 +19,6 @@ from mimicme.pipeline.geometry.spatial import Surface
 from mimicme.pipeline.landmarks import IBUG68, Landmarks, detector_weights
 from mimicme.pipeline.landmarks.files import read_landmarks, write_landmarks
 from mimicme.pipeline.release import Release
-
-SMALL = ("--set", "bake.size=256")
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +39,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory, small_captures: Path, un
         pytest.skip(str(error))  # without `make install`
     folder = tmp_path_factory.mktemp("found") / "ws"
     template = small_captures / "template" / "template.obj"
-    mimicme("init", folder, "--captures", unmarked, "--template", template)
+    mimicme_here("init", folder, "--captures", unmarked, "--template", template)
     mimicme("run", folder, "--jobs", 0, *SMALL)
     return folder
 
@@ -54,7 +52,7 @@ def test_captures_without_landmarks_become_a_release(workspace: Path, small_capt
             assert (frame.landmark_source[17:] == 2).mean() > 0.8  # detected
             assert (frame.landmark_source[:6] == 3).mean() > 0.5  # the outline comes from the registered mesh
             assert 0.2 < frame.landmark_confidence[17:].mean() < 1
-    done = mimicme("evaluate", workspace / "release.h5", "--truth", small_captures, "--json")
+    done = mimicme_here("evaluate", workspace / "release.h5", "--truth", small_captures, "--json")
     figures = json.loads(done.stdout)["all"]
     # a band of 30 % around today's, so that a gain is seen too
     today = {"corr": 2.22, "s2m_median": 0.154, "lm": 1.66, "jitter": 1.67}
@@ -72,9 +70,9 @@ def test_a_whole_run_has_the_same_bytes_in_one_process_and_in_workers(
 
 
 def test_looked_at_exported_corrected_and_used(workspace: Path, unmarked: Path, tmp_path: Path) -> None:
-    one = mimicme("landmarks", workspace, "--review", "--per-subject", 1)
+    one = mimicme_here("landmarks", workspace, "--review", "--per-subject", 1)
     assert "\n1 of 4 frames shown: --per-subject N shows more" in f"\n{one.stderr}"
-    reviewed = mimicme("landmarks", workspace, "--review", "--per-subject", 4)
+    reviewed = mimicme_here("landmarks", workspace, "--review", "--per-subject", 4)
     assert "\n4 of 4 frames shown\n" in f"\n{reviewed.stderr}"
     said = reviewed.stdout.split()
     assert [Path(p).name for p in said] == ["landmarks.csv", "landmarks-01.png"]
@@ -83,10 +81,10 @@ def test_looked_at_exported_corrected_and_used(workspace: Path, unmarked: Path, 
     worth = [float(row.split(",")[3]) for row in rows[1:]]
     assert worth == sorted(worth)
 
-    mimicme("landmarks", workspace, "--export", "pp", "--export-to", tmp_path, "--only", "*/neutral")
+    mimicme_here("landmarks", workspace, "--export", "pp", "--export-to", tmp_path, "--only", "*/neutral")
     files = [p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*.pp")]
     assert files == ["S000/neutral/0000.pp"]
-    mimicme(
+    mimicme_here(
         "landmarks", workspace, "--export", "pp", "--export-to", tmp_path, code=2
     )  # nothing is overwritten
     with Checkpoint(workspace / "landmarks" / "S000" / "neutral.h5") as found:
@@ -97,7 +95,7 @@ def test_looked_at_exported_corrected_and_used(workspace: Path, unmarked: Path, 
     beside = unmarked / "S000" / "neutral" / "0000.pp"
     beside.write_bytes(write_landmarks(Landmarks(few), beside.name))
     try:
-        mimicme("run", workspace, "--until", "landmarks", "--jobs", 0)
+        mimicme_here("run", workspace, "--until", "landmarks", "--jobs", 0)
         with Checkpoint(workspace / "landmarks" / "S000" / "neutral.h5") as found:
             assert np.flatnonzero(found["source"][0] == 1).tolist() == [30, 36, 45, 48, 54]
             np.testing.assert_allclose(found["points"][0][30], before[30] + [0, 0, 1], atol=0.01)
@@ -112,7 +110,7 @@ def test_looked_at_exported_corrected_and_used(workspace: Path, unmarked: Path, 
 def test_of_an_exported_file_what_was_moved_is_by_hand_and_the_rest_is_as_found(
     workspace: Path, unmarked: Path, tmp_path: Path
 ) -> None:
-    mimicme("landmarks", workspace, "--export", "ljson", "--export-to", tmp_path, "--only", "*/neutral")
+    mimicme_here("landmarks", workspace, "--export", "ljson", "--export-to", tmp_path, "--only", "*/neutral")
     with Checkpoint(workspace / "landmarks" / "S000" / "neutral.h5") as found:
         before = {name: found[name][0] for name in ("points", "source", "confidence")}
     beside = unmarked / "S000" / "neutral"
@@ -123,7 +121,7 @@ def test_of_an_exported_file_what_was_moved_is_by_hand_and_the_rest_is_as_found(
     for name in ("0000.ljson", "0000.found"):
         shutil.copy(exported / name, beside)
     try:
-        mimicme("run", workspace, "--until", "landmarks", "--jobs", 0)
+        mimicme_here("run", workspace, "--until", "landmarks", "--jobs", 0)
         with Checkpoint(workspace / "landmarks" / "S000" / "neutral.h5") as found:
             source = before["source"].copy()
             source[30] = 1
@@ -135,11 +133,11 @@ def test_of_an_exported_file_what_was_moved_is_by_hand_and_the_rest_is_as_found(
         (beside / "0000.found").write_text(
             json.dumps({"points": points_of_no_size, "confidence": [0.5] * 68})
         )
-        mimicme("run", workspace, "--until", "landmarks", "--jobs", 0, code=1)
-        failed = mimicme("status", workspace, "--failed").stdout
+        mimicme_here("run", workspace, "--until", "landmarks", "--jobs", 0, code=1)
+        failed = mimicme_here("status", workspace, "--failed").stdout
         assert "0000.found" in failed and "landmark-file" in failed
         (beside / "0000.found").unlink()
-        mimicme("run", workspace, "--until", "landmarks", "--jobs", 0)
+        mimicme_here("run", workspace, "--until", "landmarks", "--jobs", 0)
         with Checkpoint(workspace / "landmarks" / "S000" / "neutral.h5") as found:
             assert (found["source"][0] == np.where(source > 0, 1, 0)).mean() > 0.9
     finally:
@@ -153,8 +151,10 @@ def test_the_subjects_own_left_stays_so_from_export_to_run(
 ) -> None:
     own = ("--set", "captures.sides=subject")
     only = ("--only", "*/neutral")
-    mimicme("run", workspace, "--until", "landmarks", "--jobs", 0)  # as found, whatever was corrected before
-    mimicme("landmarks", workspace, "--export", "ljson", "--export-to", tmp_path, *only, *own)
+    mimicme_here(
+        "run", workspace, "--until", "landmarks", "--jobs", 0
+    )  # as found, whatever was corrected before
+    mimicme_here("landmarks", workspace, "--export", "ljson", "--export-to", tmp_path, *only, *own)
     with Checkpoint(workspace / "landmarks" / "S000" / "neutral.h5") as found:
         before = found["points"][0]
     exported = tmp_path / "S000" / "neutral"
@@ -171,22 +171,22 @@ def test_the_subjects_own_left_stays_so_from_export_to_run(
     try:
         for suffix in (".ljson", ".found"):
             shutil.copy(exported / f"0000{suffix}", folder / f"{stem}{suffix}")
-        mimicme("run", workspace, "--until", "landmarks", "--jobs", 0, *only, *own)
+        mimicme_here("run", workspace, "--until", "landmarks", "--jobs", 0, *only, *own)
         with Checkpoint(workspace / "landmarks" / "S000" / "neutral.h5") as found:
             assert found.statuses[0].ok
             np.testing.assert_allclose(found["points"][0], before, atol=0.02)
     finally:
         for suffix in (".ljson", ".found"):
             (folder / f"{stem}{suffix}").unlink(missing_ok=True)
-        mimicme("run", workspace, "--until", "landmarks", "--jobs", 0)
+        mimicme_here("run", workspace, "--until", "landmarks", "--jobs", 0)
 
 
 def test_the_model_may_be_named_and_must_be_the_right_one(workspace: Path, tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.task"
     wrong.write_bytes(b"no model")
-    done = mimicme("landmarks", workspace, "--force", "--jobs", 0, "--detector-model", wrong, code=2)
+    done = mimicme_here("landmarks", workspace, "--force", "--jobs", 0, "--detector-model", wrong, code=2)
     assert "SHA-256" in done.stdout + done.stderr
-    mimicme(
+    mimicme_here(
         "run", workspace, "--until", "landmarks", "--jobs", 0, "--detector-model", detector_weights.find()
     )
 
@@ -211,8 +211,10 @@ def test_pixels_of_the_texture_are_landmarks(tmp_path: Path, small_captures: Pat
     rows[40] = f"{-3 * width} 0"  # beside the texture
     frame.with_suffix(".pts").write_text("\n".join(["version: 1", "n_points: 68", "{", *rows, "}", ""]))
     template = small_captures / "template" / "template.obj"
-    mimicme("init", tmp_path / "ws", "--captures", tmp_path / "captures", "--template", template)
-    mimicme("run", tmp_path / "ws", "--until", "landmarks", "--jobs", 1, "--set", "landmarks.detector=none")
+    mimicme_here("init", tmp_path / "ws", "--captures", tmp_path / "captures", "--template", template)
+    mimicme_here(
+        "run", tmp_path / "ws", "--until", "landmarks", "--jobs", 1, "--set", "landmarks.detector=none"
+    )
     with Checkpoint(tmp_path / "ws" / "landmarks" / "S000" / "neutral.h5") as found:
         with Checkpoint(tmp_path / "ws" / "ingest" / "S000" / "neutral.h5") as ingest:
             expected = transform(np.linalg.inv(ingest["file_from_scan"][()]), on_scan.points)

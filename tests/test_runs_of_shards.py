@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from shared_helpers import MAIN, mimicme
+from shared_helpers import MAIN, mimicme, mimicme_here
 
 SMALL = ("--preset", "fast", "--set", "bake.size=256", "--set", "pack.shard=subject", "--jobs", "0")
 
@@ -24,8 +24,8 @@ def test_an_array_job_makes_the_release_of_one_machine(tmp_path: Path, small_cap
         shutil.copytree(small_captures / "captures" / "S000" / "neutral", captures / name / "neutral")
     template = small_captures / "template" / "template.obj"
     for name in ("one", "many"):
-        mimicme("init", tmp_path / name, "--captures", captures, "--template", template)
-    mimicme("run", tmp_path / "one", *SMALL)
+        mimicme_here("init", tmp_path / name, "--captures", captures, "--template", template)
+    mimicme_here("run", tmp_path / "one", *SMALL)
     shards = [
         subprocess.Popen(
             [*MAIN, "run", str(tmp_path / "many"), "--shard", f"{number}/2", *SMALL],
@@ -39,7 +39,7 @@ def test_an_array_job_makes_the_release_of_one_machine(tmp_path: Path, small_cap
         assert f"Shard {number}/2 is over" in said and "Traceback" not in said
     assert sum("prepared in" in said for said in told) == 1  # the template, by one of them
     assert not (tmp_path / "many" / "release.h5").exists()
-    done = mimicme("run", tmp_path / "many", *SMALL)
+    done = mimicme_here("run", tmp_path / "many", *SMALL)
     rows = [line.split() for line in done.stdout.splitlines()]
     assert ["register", "0", "3", "0"] in [row[:4] for row in rows], done.stdout
     assert digests(tmp_path / "many") == digests(tmp_path / "one")

@@ -1,4 +1,4 @@
-"""The real command line on captures as BU-3DFE and BU-4DFE ship them, and as STL and VTK: the same as of OBJ."""
+"""The command line on captures as BU-3DFE and BU-4DFE ship them, and as STL and VTK: the same as of OBJ."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from bu_files import bnd, bndplus, points_83, wrl
 from scanner_dialects import Vtk, binary_stl
-from shared_helpers import mimicme
+from shared_helpers import mimicme_here
 
 from mimicme.pipeline.checkpoint import Checkpoint
 from mimicme.pipeline.formats.meshio import MeshFile, read_mesh, write_obj
@@ -56,8 +56,8 @@ class Frames:
 
     def run(self, captures: Path, workspace: Path, *more: object) -> str:
         """What `init` says."""
-        said = mimicme("init", workspace, "--captures", captures, "--template", self.template)
-        mimicme("run", workspace, *SMALL, *more)
+        said = mimicme_here("init", workspace, "--captures", captures, "--template", self.template)
+        mimicme_here("run", workspace, *SMALL, *more)
         return said.stdout + said.stderr
 
 
