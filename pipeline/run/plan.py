@@ -380,6 +380,14 @@ class Plan:
         for stage in self.stages:
             self._failures.pop((stage.name, subject), None)
 
+    def forget_how(self, subject: str) -> None:
+        """Keep of a subject of whom everything is done that it is, and not how: what made a million items, and from
+        what, would be some GB."""
+        for stage in self.stages:
+            for sequence in self._of_subject.get(subject, ()):
+                if (stage.name, sequence.item) in self.states:
+                    self.states[stage.name, sequence.item] = _DONE
+
     def begin(self, stage: Stage) -> None:
         """Drop what is cached of checkpoints that may have been made since."""
         self._neutrals.clear()

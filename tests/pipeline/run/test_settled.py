@@ -268,3 +268,13 @@ def test_folders_of_sources():
     assert source_folders(["S1/a/0.obj", "S1/a/0.jpg", "S1//*.csv", "top.mtl"]) == ("", "S1", "S1/a")
     assert source_folders([]) == ()
     assert source_folders(["S1/a/0.obj", "S1//**/*.png"]) is None
+
+
+def test_of_who_is_over_only_that_is_kept(make, fake, monkeypatch):
+    """What made a million items, and from what, would be some GB."""
+    seen, settle = {}, runner.settle
+    monkeypatch.setattr(runner, "settle", lambda plan, now: seen.update(plan.states) or settle(plan, now))
+    go(make(GOOD | {"S2/sad": ["fail"]}), fake, fake.WITH_SUBJECT)
+    kept = {item.subject for (_, item), state in seen.items() if state.record is not None or state.inputs}
+    assert kept == {"S2"}
+    assert {state.state for (_, item), state in seen.items() if item.subject != "S2"} == {"done"}
