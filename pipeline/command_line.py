@@ -50,24 +50,23 @@ def errors_as_sentences() -> Iterator[None]:
     try:
         yield
     except MimicmeError as error:
-        click.echo(f"mimicme: {error}", err=True)
+        _complain(f"mimicme: {error}")
         # an unreadable capture folder or table is a wrong call; a damaged result is not
         sys.exit(1 if isinstance(error, CheckpointError | ReleaseError) else 2)
     except MemoryError:
         _say_no_memory()
     except KeyboardInterrupt:
-        click.echo("Interrupted.", err=True)
+        _complain("Interrupted.")
         sys.exit(130)
     except BrokenPipeError:  # `mimicme status | head`
         sys.stderr.close()
         sys.exit(0)
     except (ImportError, OSError, SystemError) as error:
-        if (
-            isinstance(error, OSError)
-            and (said := of_disk(error.filename, error, "the disk is full, or fails")) is not None
-        ):
-            with suppress(OSError):  # it may be what standard error is written to
-                click.echo(f"mimicme: {said}", err=True)
+        of_a_disk = isinstance(error, OSError) and of_disk(
+            error.filename, error, "the disk is full, or fails"
+        )
+        if of_a_disk:
+            _complain(f"mimicme: {of_a_disk}")
             sys.exit(2)
         if not for_want_of_memory(error):  # libraries find no room in words of their own
             raise
@@ -78,8 +77,14 @@ def _say_no_memory() -> NoReturn:
     from mimicme.pipeline.numerics.memory import not_enough
 
     said = not_enough()
-    click.echo(f"mimicme: {said[:1].lower()}{said[1:]} What is done stays.", err=True)
+    _complain(f"mimicme: {said[:1].lower()}{said[1:]} What is done stays.")
     sys.exit(1)
+
+
+def _complain(text: str) -> None:
+    """Say what was wrong; the exit status says it where standard error cannot be written either, as on a full disk."""
+    with suppress(OSError):
+        click.echo(text, err=True)
 
 
 class Commands(click.Group):

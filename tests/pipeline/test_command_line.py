@@ -48,6 +48,17 @@ def test_other_ends():
     assert isinstance(unforeseen.exception, ZeroDivisionError)  # keeps its traceback
 
 
+@pytest.mark.parametrize("error", [UsageError("no"), OSError(errno.EROFS, "read-only")])
+def test_an_error_that_cannot_be_said_has_its_status(error, monkeypatch):
+    """As where standard error goes into a file on the full disk that the error is about."""
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(click, "echo", full)
+    assert failing(error).exit_code == 2
+
+
 @pytest.fixture
 def lazy(tmp_path, monkeypatch):
     """A group with one group in a module that exists only on the path."""
