@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mimicme.commands.synth.acting import Actor, Pose
 from mimicme.commands.synth.contact import smooth_step
@@ -47,7 +48,7 @@ class Beard:
         length: (n,) mm; colors: (n, 3), 0 to 255.
     """
 
-    index: Ints
+    index: NDArray[np.int64]
     faces: Ints
     length: Floats
     colors: Floats

@@ -311,7 +311,7 @@ def unlike(colors: Floats, skin: Floats) -> Floats:
     along = (found[:, 1:] * highlight).sum(axis=1) / np.maximum((highlight**2).sum(axis=1), 1e-12)
     on_the_way = np.clip(along, 0, 1)[:, None] * highlight
     between = np.clip(found[:, 1:], np.minimum(highlight, 0), np.maximum(highlight, 0))
-    found[:, 1:] -= np.where((colors >= CLIPPED).any(axis=1, keepdims=True), between, on_the_way)
+    found[:, 1:] -= np.where(np.any(colors >= CLIPPED, axis=1, keepdims=True), between, on_the_way)
     over, base = colors[:, [0, 2]] >= CLIPPED, colors[:, 1:2] >= CLIPPED
     found[:, 1:] = np.where(over, np.maximum(found[:, 1:], 0), found[:, 1:])
     found[:, 1:] = np.where(base, np.minimum(found[:, 1:], 0), found[:, 1:])
