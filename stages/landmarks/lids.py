@@ -120,6 +120,8 @@ def hole_lids(empty: Bools, marks: Floats) -> tuple[Floats, Floats]:
     from_, to = at_end * ends + (1 - at_end) * [0.0, length]
     shares = np.clip((marks - marks[0]) @ frame[0] / length, 0, 1)
     x = from_ + shares * (to - from_)
+    # a hole goes on beyond the corners: along the eye the networks are right, across it the paint misleads them
+    x[CORNERS] = [0.0, length]
     column = np.clip(x - 0.5 - start, high[0], high[-1])
     y = np.where(
         np.isin(np.arange(len(marks)), UPPER), *(np.interp(column, high, rim) for rim in (top, bottom))

@@ -12,10 +12,11 @@ _NEAR = 4
 # The chin's points are found together and err together: beside each other they would never jump.  The jaw carries them
 # and the lower lip alike.
 _LOWER_LIP = np.arange(55, 60)
-# A mouth may open and close within three frames, and its lower lip leave the chin as far, pushed out or rolled in.  Of
-# the rest of the jaw nothing is said: it lies on the outline of pictures.
+# An eye may blink and a mouth open and close within three frames, and its lower lip leave the chin as far, pushed out
+# or rolled in.  Of the rest of the jaw nothing is said: it lies on the outline of pictures.
 JUMP_MM = np.full(N_LANDMARKS, 6.0)
 JUMP_MM[GROUPS["mouth"]] = 12.0
+JUMP_MM[[37, 38, 43, 44]] = 12.0  # upper lids
 JUMP_MM[GROUPS["jaw"]] = np.inf
 JUMP_MM[CHIN_LINE] = 15.0
 RETURN_SHARE = 0.6  # the frames beside it differ by less than this share of the jump

@@ -386,6 +386,7 @@ def test_only_a_point_that_leaves_its_neighbours_and_returns_jumps(template):
     still = template.landmarks()
     points = np.repeat(still[None], 5, axis=0)
     points[2, [*range(55, 60), 65, 66, 67]] += [0, -20, 0]  # the mouth opens for a frame
+    points[3, [37, 38, 43, 44]] += [0, -10, 0]  # the eyes close for one
     points[3:, 20] += [0, 9, 0]  # a point that stays where it went
     points[2, 40] += [9, 0, 0]
     points[1, 60] = np.nan
