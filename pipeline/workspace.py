@@ -726,7 +726,7 @@ class Workspace:
         whole = _held_by(self.root / ".lock")
         if whole is not None:
             return {None: whole}
-        return {**self._running_shards()}
+        return dict(self._running_shards().items())
 
     def remove_temporary_files(self, stages: Iterable[str], subjects: Iterable[str] | None = None) -> int:
         """Remove what a killed run left half written; only while holding the lock.
