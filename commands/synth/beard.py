@@ -67,7 +67,7 @@ def grow(actor: Actor, hair: Floats, rng: np.random.Generator) -> Beard:
     s = actor.rig.scale
     skin = actor.fine.curved(actor.neutral)
     within, thin = _within(actor, skin)
-    index = np.flatnonzero(within > 0).astype(np.int32)
+    index = np.flatnonzero(within > 0)
     new = np.full(len(skin), -1)
     new[index] = np.arange(len(index))
     faces = new[actor.fine.faces[(within > 0)[actor.fine.faces].all(axis=1)]].astype(np.int32)
