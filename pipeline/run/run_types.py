@@ -104,4 +104,4 @@ class RunResult:
     @property
     def all_ok(self) -> bool:
         """Whether every frame is ok."""
-        return not self.why
+        return not (self.exit_code or self.why)
