@@ -205,7 +205,8 @@ def test_interrupted_run_goes_on_and_gives_the_same(tmp_path: Path, small_templa
     assert not json.loads((tmp_path / "parts" / "synth.json").read_text())["complete"]
     seen: list[str] = []
     synthesise(tmp_path / "parts", *arguments, lambda a, b, name: seen.append(name), triangles=6_000)
-    assert all("surprise" in name for name in seen)
+    assert seen[0] == "the template is made ready"  # said before a frame is made
+    assert len(seen) == 4 and all("surprise" in name for name in seen[1:])
     assert digests(tmp_path / "parts") == digests(tmp_path / "whole")
     seen.clear()
     synthesise(tmp_path / "parts", *arguments, lambda a, b, name: seen.append(name), triangles=6_000)
