@@ -35,26 +35,30 @@ class CarriedMotion:
     """The motion that the rest shape of a level goes along with.
 
     Args:
-        level: the template's own.
+        level: the template's own, of open eyes: its factorisation, of seconds, serves for closed ones, too.
     """
 
     def __init__(self, level: Level) -> None:
         count = len(level.index)
-        self._level, self._identity = level, sparse.identity(count, format="csr")
+        self._identity = sparse.identity(count, format="csr")
         nothing = Landmarks(sparse.csr_matrix((0, count)), np.empty((0, 3)), np.empty(0))
         # all of the areas: what is smoothed is known everywhere and in all directions
         self._preconditioner = Preconditioner(level.stiffness, level.areas / PLANE_SHARE, nothing)
 
-    def of(self, displacement: Floats) -> Floats:
-        """(n, 3) mm, of a displacement (n, 3) from rest: smooth, and of small motion less than it is."""
+    def of(self, displacement: Floats, level: Level) -> Floats:
+        """(n, 3) mm, of a displacement (n, 3) from rest: smooth, and of small motion less than it is.
+
+        Args:
+            level: that of open eyes, or with those closed that are: the lids of a closed eye move each on its own.
+        """
         nowhere = np.zeros_like(displacement)
         problem = Problem(
             SMOOTH_MM**4,
-            self._level.stiffness,
+            level.stiffness,
             nowhere,
-            self._level.areas,
+            level.areas,
             Targets(nowhere, nowhere, np.zeros(len(displacement))),
-            Landmarks(self._identity, displacement, self._level.areas),
+            Landmarks(self._identity, displacement, level.areas),
             0.0,
         )
         smooth = solve(problem, displacement, self._preconditioner, TOLERANCE)[0]

@@ -267,12 +267,13 @@ class Fitter:
         rejection: RejectionThresholds,
         coarse_tolerance: float,
         fine_tolerance: float,
+        motion: CarriedMotion | None = None,
     ) -> None:
         self.levels, self.rejection = levels, rejection
         self.coarse_tolerance, self.fine_tolerance = coarse_tolerance, fine_tolerance
         self._preconditioners = Preconditioners.of(levels, weights)
         self._contacts = Contacts(levels.opposite, levels.fine.faces)
-        self._motion = levels.once("motion", None, lambda: CarriedMotion(levels.fine))
+        self._motion = CarriedMotion(levels.fine) if motion is None else motion
 
     def warp(self, rest: Floats, fit_target: FitTarget, smoothing_mm: float) -> Floats:
         """Displacement (V, 3) of the rest shape (V, 3) that the landmarks alone suggest.
@@ -325,7 +326,7 @@ class Fitter:
     def carried(self, displacement: Floats) -> Floats:
         """The motion (V, 3) that a rest shape goes along with before `fine`, of a displacement (V, 3) from it; see
         carried_motion.py."""
-        return self._motion.of(displacement)
+        return self._motion.of(displacement, self.levels.fine)
 
     def fine(
         self,
@@ -575,6 +576,7 @@ class Fitters:
         fine_tolerance: float,
     ) -> None:
         self._levels, self._weights, self._rejection = levels, weights, rejection
+        self._motion = levels.once("motion", None, lambda: CarriedMotion(levels.fine))
         self._tolerances = coarse_tolerance, fine_tolerance
         self._made: dict[tuple[bool, bool], Fitter] = {}
 
@@ -584,5 +586,7 @@ class Fitters:
         if closed not in self._made:
             levels = self._levels.with_closed_eyes(*closed) if any(closed) else self._levels
             self._made = {key: made for key, made in self._made.items() if not any(key)}
-            self._made[closed] = Fitter(levels, self._weights, self._rejection, *self._tolerances)
+            self._made[closed] = Fitter(
+                levels, self._weights, self._rejection, *self._tolerances, self._motion
+            )
         return self._made[closed]

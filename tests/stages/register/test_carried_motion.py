@@ -42,32 +42,34 @@ def amid(template) -> np.ndarray:
     return np.linalg.norm(template.vertices[:, :2], axis=1) < 45
 
 
-def test_no_motion_carries_nothing(motion, template):
+def test_no_motion_carries_nothing(motion, levels, template):
     still = np.zeros_like(template.vertices)
-    np.testing.assert_array_equal(motion.of(still), still)
+    np.testing.assert_array_equal(motion.of(still, levels.fine), still)
 
 
 @pytest.mark.parametrize("by_mm", [0.5, NOISE_MM, 30.0])
-def test_far_motion_becomes_rest_and_near_motion_does_not(motion, template, by_mm):
+def test_far_motion_becomes_rest_and_near_motion_does_not(motion, levels, template, by_mm):
     all_over = np.tile([0.0, by_mm, 0.0], (len(template.vertices), 1))
     share = by_mm**2 / (by_mm**2 + NOISE_MM**2)
-    np.testing.assert_allclose(motion.of(all_over), share * all_over, atol=0.02 * by_mm)
+    np.testing.assert_allclose(motion.of(all_over, levels.fine), share * all_over, atol=0.02 * by_mm)
 
 
-def test_a_motion_that_is_no_wider_than_the_error_of_a_landmark_does_not_become_rest(motion, template):
+def test_a_motion_that_is_no_wider_than_the_error_of_a_landmark_does_not_become_rest(
+    motion, levels, template
+):
     inside = amid(template)
     narrow, wide = wave(template, np.pi * SMOOTH_MM, 12.0), wave(template, 6 * np.pi * SMOOTH_MM, 12.0)
     crest = inside & (np.abs(narrow[:, 1]) > 11)
-    assert 0 < np.abs(motion.of(narrow)[crest, 1]).mean() < 0.1 * 12
+    assert 0 < np.abs(motion.of(narrow, levels.fine)[crest, 1]).mean() < 0.1 * 12
     crest = inside & (np.abs(wide[:, 1]) > 11)
-    assert np.abs(motion.of(wide)[crest, 1]).mean() > 0.85 * 12
+    assert np.abs(motion.of(wide, levels.fine)[crest, 1]).mean() > 0.85 * 12
 
 
-def test_numbers_that_are_none_stay_none(motion, template):
+def test_numbers_that_are_none_stay_none(motion, levels, template):
     broken = np.zeros_like(template.vertices)
     broken[7] = np.nan
     with np.errstate(invalid="ignore"):
-        assert not np.isfinite(motion.of(broken)).all()
+        assert not np.isfinite(motion.of(broken, levels.fine)).all()
 
 
 def slid(dome, template, by_mm: float) -> np.ndarray:
@@ -107,3 +109,17 @@ def test_a_neutral_is_held_to_the_template(dome, template, levels, monkeypatch):
     assert not asked
     tracker.register(dome.frame(1, 0.3))
     assert len(asked) == 1
+
+
+def test_the_lids_of_a_closed_eye_move_each_on_its_own(motion, levels, template):
+    """By the factorisation of open eyes, and nearer to the upper lid's own motion than what holds open ones."""
+    closed = levels.with_closed_eyes(True, False).fine
+    eye = closed.closed[0]
+    rims = levels.rims[0]
+    upper = rims.middle + rims.rows / 2
+    lowered = np.zeros_like(template.vertices)
+    above = template.vertices[:, 1] > template.vertices[eye.patch, 1].mean()
+    near = np.linalg.norm(template.vertices - template.vertices[eye.patch].mean(axis=0), axis=1) < 30
+    lowered[above & near, 1] = -10.0
+    open_, shut = (-(upper @ motion.of(lowered, level))[:, 1].mean() for level in (levels.fine, closed))
+    assert open_ + 0.5 < shut < 10.0
