@@ -19,6 +19,8 @@ INSTALLED := $(VENV)/.mimicme-installed
 WORKSPACE ?=
 JOBS ?=
 ARGS ?=
+# Tests side by side, a file at a time, for which a core and 2 GB each are needed.
+TEST_JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 4 ? n : 4)))
 DEMO ?= demo
 
 # The stages are mimicme's to name: they are asked for once it is installed, and only when a goal is none of this file's.
@@ -74,7 +76,7 @@ format: $(INSTALLED)  ## let ruff put the code in order
 	$(VENV)/bin/ruff format .
 
 test: $(INSTALLED)  ## the tests (ARGS="-k name" for some of them)
-	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest -n $(TEST_JOBS) --dist loadfile $(ARGS)
 
 # What is too slow or too heavy for `make test`: each has a folder in tests/, and installs what it needs
 # (an extra of setup.cfg with its name).  test-interop, which needs PyTorch and node's glTF-Validator, has an environment
