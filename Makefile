@@ -19,8 +19,8 @@ INSTALLED := $(VENV)/.mimicme-installed
 WORKSPACE ?=
 JOBS ?=
 ARGS ?=
-# Tests side by side, a file at a time, for which a core and 2 GB each are needed.
-TEST_JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 4 ? n : 4)))
+# Tests side by side, a file at a time (nproc heeds OMP_NUM_THREADS).
+TEST_JOBS ?= $(shell n=$$(env -u OMP_NUM_THREADS nproc 2>/dev/null || echo 2); echo $$((n < 4 ? n : 4)))
 DEMO ?= demo
 
 # The stages are mimicme's to name: they are asked for once it is installed, and only when a goal is none of this file's.
