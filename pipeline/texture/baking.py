@@ -178,7 +178,10 @@ def bake_source(
     for raster in bands(template, size):
         total += len(raster.texels)
         drawn.add(raster)
-    picture, mask = drawn.finished(None if skin is None else _no_skin(skin, template, size))
+    hidden = None if skin is None else _no_skin(skin, template, size)
+    if hidden is not None and beard is not None:
+        hidden &= ~beard  # what is let go beside it, along the jaw, is for the most part the same beard
+    picture, mask = drawn.finished(hidden)
     if maps is not None and drawn.beside is not None:
         _forget(maps, drawn.beside, target, template)
     if maps is not None and beard is not None:
