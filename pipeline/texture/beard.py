@@ -52,7 +52,8 @@ def on_beard(
     """
     from scipy.sparse.linalg import spsolve
 
-    faces = template.faces[np.isfinite(vertices).all(axis=1)[template.faces].all(axis=1)]
+    known: Bools = np.isfinite(vertices[:, 0] + vertices[:, 1] + vertices[:, 2])
+    faces = template.faces[known[template.faces].all(axis=1)]
     normals = vertex_normals(vertices, faces)
     found = np.flatnonzero(beard)
     way = _way_out(vertices[found] - source.origin, normals[found], source)
