@@ -4,7 +4,8 @@ Each texel is a point and a normal on the registered mesh.  Its place on the sca
 interpolated between those of its triangle's corners where these are near to each other in one photograph
 (interpolation.py); the colour is read there - so never across the seam between two photographs - and averaged over the
 texel's footprint in the image (sampling.py).  Beside the scan's boundary (scan_source.py) and
-jumps of its depth (borders.py) pixels are mixed with what lies behind, and none is taken.  What stays without data is
+jumps of its depth (borders.py) pixels are mixed with what lies behind, and none is taken.  Nor is what is no skin, but
+for a beard, which belongs to the face (beard.py).  What stays without data is
 filled - from another frame, the face's other side, or smoothly from around - and marked 0 in the coverage mask
 (inpainting.py).
 """
@@ -23,6 +24,7 @@ from mimicme.pipeline.arrays import Bools, Floats, Ints, Longs, Singles
 from mimicme.pipeline.formats.image import Pixels, opencv
 from mimicme.pipeline.geometry.mesh import Mesh
 from mimicme.pipeline.template import Template, TemplateKey
+from mimicme.pipeline.texture.beard import beard_seen, on_beard
 from mimicme.pipeline.texture.borders import DepthJumps
 from mimicme.pipeline.texture.correspondence import Correspondences, Target
 from mimicme.pipeline.texture.delighting import without_shading
@@ -152,6 +154,7 @@ def bake_source(
     maps: SurfaceMaps | None = None,
     fill_source: FillSource | None = None,
     skin: NDArray[np.uint8] | None = None,
+    bearded: Floats | None = None,
 ) -> Baked:
     """Bake one frame whose scan is ready; arguments as of `bake`, and
 
@@ -159,8 +162,15 @@ def bake_source(
         maps: filled in on the way.  fill_source: the subject's neutral, to fill holes from before the mirrored side.
         skin: (V,) how sure it is that the scan shows the person's own surface, of 255; what is less sure than half
             counts as not seen.  By default all is seen.
+        bearded: (V,) 1 where a beard grows (`cover.CoverRegions`): what is no skin there is a beard, and is baked; the
+            maps show the registered surface there.  By default nowhere.
     """
     size = settings.size
+    registered, beard = vertices, None
+    if skin is not None and bearded is not None and (seen := beard_seen(skin, bearded)).any():
+        beard = _under_half(np.where(seen, 0, 255), template, size)
+        vertices = on_beard(vertices, template, source, skin, seen)
+        skin = np.where(seen, np.uint8(255), skin)
     target = Target(vertices - source.origin, template, source, settings)
     sampler = _sampler(source, target, settings)
     drawn = _Drawn(target, sampler, size, settings, maps)
@@ -168,9 +178,14 @@ def bake_source(
     for raster in bands(template, size):
         total += len(raster.texels)
         drawn.add(raster)
-    picture, mask = drawn.finished(None if skin is None else _no_skin(skin, template, size))
+    hidden = None if skin is None else _no_skin(skin, template, size)
+    if hidden is not None and beard is not None:
+        hidden &= ~beard  # what is let go beside it, along the jaw, is for the most part the same beard
+    picture, mask = drawn.finished(hidden)
     if maps is not None and drawn.beside is not None:
         _forget(maps, drawn.beside, target, template)
+    if maps is not None and beard is not None:
+        _forget(maps, beard, Target(registered - source.origin, template, source, settings), template)
     light = None
     if sampler is not None:
         if settings.even_lighting:
@@ -199,14 +214,20 @@ def _no_skin(skin: NDArray[np.uint8], template: Template, size: int) -> Bools | 
     over the hair line, and what is filled is filled from its border.  None where there is none."""
     if skin.min(initial=255) >= HALF:
         return None
-    found = np.zeros(size * size, bool)
-    values = skin.astype(np.float32)[:, None]
-    for raster in bands(template, size):
-        share = at_texels(template, raster.triangles, raster.weights, values)[:, 0]
-        found[raster.texels.astype(np.int64) + raster.first_row * size] = share < HALF
+    found = _under_half(skin, template, size)
     radius = max(1, round(BESIDE_HAIR * size))
     disc = opencv().getStructuringElement(opencv().MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
-    return np.asarray(opencv().dilate(found.reshape(size, size).view(np.uint8), disc), bool)
+    return np.asarray(opencv().dilate(found.view(np.uint8), disc), bool)
+
+
+def _under_half(values: NDArray[np.integer], template: Template, size: int) -> Bools:
+    """(size, size) True in texels of the layout where values (V,), of 255, are under half."""
+    found = np.zeros(size * size, bool)
+    columns = values.astype(np.float32)[:, None]
+    for raster in bands(template, size):
+        share = at_texels(template, raster.triangles, raster.weights, columns)[:, 0]
+        found[raster.texels.astype(np.int64) + raster.first_row * size] = share < HALF
+    return found.reshape(size, size)
 
 
 def _sampler(source: Source, target: Target, settings: TextureOptions) -> ImageSampler | ColorSampler | None:

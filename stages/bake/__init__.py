@@ -190,7 +190,9 @@ class _SequenceBaker:
                 size = self.settings.size
                 maps = SurfaceMaps(self.codings, vertices, pose, self.template, source, size)
             placed = transform(pose, vertices)
-            baked = bake_source(source, placed, self.template, self.settings, maps, self.fill_source, skin)
+            baked = bake_source(
+                source, placed, self.template, self.settings, maps, self.fill_source, skin, self.skin.bearded
+            )
         return baked, maps, colored
 
     def put(self, row: int, baked: Baked, maps: SurfaceMaps | None, colored: bool) -> None:
@@ -204,7 +206,7 @@ class _SequenceBaker:
                 self.writer.image(row, name, images.encode_deep(maps.picture(name)))
         if not colored:
             return
-        shown = self.skin.look(baked.texture, baked.coverage)
+        shown = self.skin.look(baked.texture, baked.coverage, self.registered.skin(row))
         self.writer.shown(row, *shown)
         for code, sentence in notes(shown):
             self.out.note(row, code, sentence)
@@ -258,7 +260,7 @@ def compute(task: Task[BakeSettings], out: CheckpointWriter) -> None:
 
 STAGE = Stage(
     name="bake",
-    version=12,
+    version=13,
     settings=BakeSettings,
     needs=("ingest", "refine"),
     compute=compute,

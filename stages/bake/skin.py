@@ -16,7 +16,9 @@ from mimicme.pipeline.formats.image import Pixels
 from mimicme.pipeline.geometry.mesh import vertex_areas
 from mimicme.pipeline.landmarks import GROUPS, IBUG68
 from mimicme.pipeline.template import Template
+from mimicme.pipeline.template.cover import CoverRegions
 from mimicme.pipeline.template.face_core import FaceCore
+from mimicme.pipeline.texture.beard import SKIN
 
 OTHER_MM = {"right_eyebrow": 7.0, "left_eyebrow": 7.0, "right_eye": 6.0, "left_eye": 6.0, "mouth": 6.0}
 """So near to these landmarks the face need not have the colour of skin."""
@@ -47,7 +49,11 @@ class Shown(NamedTuple):
 
 
 class Skin:
-    """Where a template's texture should show skin.  A template without the 68 landmarks has no such place."""
+    """Where a template's texture should show skin.  A template without the 68 landmarks has no such place.
+
+    Attributes:
+        bearded: (V,) where a beard grows, see `cover.CoverRegions`; None without landmarks.
+    """
 
     def __init__(self, template: Template) -> None:
         from scipy.spatial import cKDTree
@@ -55,10 +61,12 @@ class Skin:
         self._core = np.zeros(0, np.int64)
         self._skin = np.zeros(0, bool)
         self._uv = np.zeros((0, 2))
+        self.bearded: Floats | None = None
         if len(template.landmark_names) != len(IBUG68):
             return
         vertices, faces, marks = template.vertices, template.faces, template.landmarks()
         core = FaceCore.of(vertices, faces, vertex_areas(vertices, faces), marks)
+        self.bearded = CoverRegions.of(vertices, marks, core).bearded
         self._core = np.flatnonzero(core.areas > 0)
         if not len(self._core):
             return
@@ -71,12 +79,17 @@ class Skin:
         corner[faces.ravel()] = template.uv_faces.ravel()
         self._uv = template.uv[corner[self._core]]
 
-    def look(self, texture: Pixels, coverage: NDArray[np.uint8]) -> Shown:
-        """What a texture (s, s, 3) shows where the scan covers it (s, s)."""
+    def look(
+        self, texture: Pixels, coverage: NDArray[np.uint8], skin: NDArray[np.uint8] | None = None
+    ) -> Shown:
+        """What a texture (s, s, 3) shows where the scan covers it (s, s), but for what registration told from skin (V,)
+        already, of 255: a beard."""
         size = len(texture)
         column = np.clip(self._uv[:, 0] * size, 0, size - 1).astype(np.int64)
         row = np.clip((1 - self._uv[:, 1]) * size, 0, size - 1).astype(np.int64)
         seen = coverage[row, column] > 0
+        if skin is not None:
+            seen &= skin[self._core] >= SKIN
         if seen.sum() < MIN_VERTICES or (seen & self._skin).sum() < MIN_VERTICES:
             return Shown(np.nan, np.nan)
         colors = texture[row, column].astype(np.float64)

@@ -22,21 +22,15 @@ from scipy import sparse
 from mimicme.pipeline.arrays import Bools, Floats
 from mimicme.pipeline.landmarks import GROUPS
 from mimicme.pipeline.template import Template
-from mimicme.pipeline.template.face_core import BROWS, JAW, FaceCore, inside
+from mimicme.pipeline.template.cover import BARE_BELOW_NOSE_MM, CoverRegions
+from mimicme.pipeline.template.face_core import FaceCore
 from mimicme.stages.register.levels import Levels
 from mimicme.stages.register.targets import ScanTarget
 
-BEGIN_MM, SURE_MM = 5.0, 10.0
-"""Nearer to the face's core than the first nothing is judged; farther than the second all is."""
 REACH_MM, LEAST_COSINE = 15.0, 0.2
 """What lies in so far from the fitted shape, and faces as it does, is judged."""
-LEARN_BELOW_MM = 4.0
-"""Skin is learnt of the face's core above the nose's base, and so far below it at most: beards begin there."""
 OTHER_MM = {"right_eyebrow": 8.0, "left_eyebrow": 8.0, "right_eye": 8.0, "left_eye": 8.0}
 NOSTRILS, NOSTRILS_MM = slice(31, 36), 5.0
-LIPS_MM = (4.0, 7.0)
-"""Where a beard grows, nearer to the lips' outline than the first nothing is judged; farther than the second all is."""
-MOUTH_OUTLINE = slice(48, 60)
 LEAST_LEARNT = 50
 """Of a face of which a scan shows fewer vertices nothing is said."""
 DARKEST = 1.0
@@ -129,16 +123,13 @@ class SkinRegion:
 
         vertices, marks = template.vertices, template.landmarks()
         in_core = core.areas > 0
-        outline = np.concatenate([marks[JAW], marks[BROWS][::-1]])[:, :2]
-        far = cKDTree(vertices[in_core]).query(vertices)[0] if in_core.any() else np.zeros(len(vertices))
-        judged = np.clip((far - BEGIN_MM) / (SURE_MM - BEGIN_MM), 0, 1)
-        judged[inside(outline, vertices[:, :2]) & (vertices[:, 2] > marks[[0, 16], 2].mean())] = 0.0
-        learnt = in_core & (vertices[:, 1] > marks[33, 1] - LEARN_BELOW_MM)
+        # of the face's core as far down as no beard grows
+        learnt = in_core & (vertices[:, 1] > marks[33, 1] - BARE_BELOW_NOSE_MM)
         learnt &= cKDTree(marks[NOSTRILS]).query(vertices)[0] > NOSTRILS_MM
         for group, reach in OTHER_MM.items():
             learnt &= cKDTree(marks[GROUPS[group]]).query(vertices)[0] > reach
-        below = np.clip((marks[33, 1] - vertices[:, 1]) / LEARN_BELOW_MM - 1, 0, 1)
-        bearded = (1 - judged) * below * _from_lips(vertices, marks[MOUTH_OUTLINE])
+        regions = CoverRegions.of(vertices, marks, core)
+        judged, bearded = regions.worn, regions.bearded
         places = np.flatnonzero((judged > 0) | (bearded > 0) | learnt)
         heaviest = np.asarray(levels.prolong.argmax(axis=1)).ravel()
         n = levels.prolong.shape[1]
@@ -275,17 +266,6 @@ class SkinRegion:
     def _usual(self, values: Floats, learnt: Bools) -> float:
         """Median of values (n,) where skin is learnt."""
         return float(np.median(values[np.unique(self.cell[learnt])]))
-
-
-def _from_lips(vertices: Floats, outline: Floats) -> Floats:
-    """(V,) 0 on the lips and beside them, 1 away from them; of vertices (V, 3) and the lips' outline (n, 3)."""
-    from scipy.spatial import cKDTree
-
-    steps = np.linspace(0, 1, 8, endpoint=False)[:, None, None]
-    along = outline + steps * (np.roll(outline, -1, axis=0) - outline)
-    away = cKDTree(along.reshape(-1, 3)).query(vertices)[0]
-    away[inside(outline[:, :2], vertices[:, :2])] = 0.0
-    return np.clip((away - LIPS_MM[0]) / (LIPS_MM[1] - LIPS_MM[0]), 0, 1)
 
 
 def tones_of(colors: Floats) -> Floats:

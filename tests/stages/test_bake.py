@@ -659,3 +659,25 @@ def test_what_is_no_skin_is_not_seen_and_filled(tmp_path):
         np.testing.assert_array_equal(textures[1][half], textures[0][half])
         assert (textures[1][~half] != textures[0][~half]).any()  # what is there is filled, and not the scan's
         assert baked["quality/coverage"][1] == pytest.approx(half.mean(), abs=0.01)
+
+
+def test_a_beard_is_seen_and_baked(tmp_path, monkeypatch):
+    from mimicme.pipeline.checkpoint import Checkpoint
+    from mimicme.pipeline.formats.image import decode, decode_gray
+    from mimicme.stages.bake.skin import Skin
+
+    task = checkpoints(tmp_path, [scan(), scan()], [checker(), checker()])
+    left = template().uv[:, 0] < 0.5
+    with h5py.File(task.inputs["refine"], "r+") as file:
+        seen = np.full((2, len(left)), 255, np.uint8)
+        seen[1, left] = 0
+        file.create_dataset("skin_seen", data=seen)
+    face = Skin(template())
+    assert face.bearded is None  # without landmarks nobody knows where one grows
+    face.bearded = np.where(left, 1.0, 0.0)
+    monkeypatch.setattr(module, "_skin", lambda key: face)
+    with Checkpoint(stage_made(tmp_path, task)) as baked:
+        bare, bearded = (decode(baked.get(row, "texture").tobytes()) for row in range(2))
+        assert (decode_gray(baked.get(1, "coverage").tobytes()) > 0).all()
+        np.testing.assert_array_equal(bearded, bare)
+        np.testing.assert_array_equal(baked["quality/coverage"][:], 1)

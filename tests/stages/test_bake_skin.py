@@ -91,3 +91,12 @@ def test_bounds_are_not_crossed_by_chance():
 def test_colours_are_compared_with_the_median_one():
     colors = np.array([SKIN] * 8 + [HAIR, (30, 120, 40)], float)
     assert like_most(colors).tolist() == [True] * 8 + [False] * 2
+
+
+def test_a_beard_that_was_told_is_not_told_again(skin):
+    texture = face(SKIN)
+    texture[SIZE // 2 :] = HAIR
+    lower = np.zeros(int(skin._core.max()) + 1, np.uint8)
+    lower[skin._core] = np.where(skin._uv[:, 1] < 0.5, 0, 255)
+    assert skin.look(texture, EVERYWHERE).skin < 0.9
+    assert skin.look(texture, EVERYWHERE, lower).skin > 0.97

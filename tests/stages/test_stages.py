@@ -18,7 +18,7 @@ KNOWN = {
     "register": (17, "e756ce017669"),
     "repass": (8, "6603216eecb2"),
     "refine": (12, "27103b1044cf"),
-    "bake": (12, "59a0344b02f2"),
+    "bake": (13, "59a0344b02f2"),
     "project": (6, "ae2bf8fc29b4"),
     "intensity": (1, "8324f2912502"),
     "pack": (10, "43ab69c265f2"),
