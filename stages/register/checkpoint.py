@@ -76,7 +76,7 @@ class RegisteredCheckpoint(Checkpoint):
             "ones, and stretch",
             "expected_error_low": "four frames of five have a mean correspondence error above this and below the next",
             "expected_error_high": "the upper end of that interval",
-            "core_share": "share of the face's core, brows to chin, that has valid correspondences on the scan",
+            "core_share": "share of the face's core, brows to chin, that the scan shows, if with a beard over it",
             "core_share_right": "the same of the subject's right half",
             "core_share_left": "the same of the subject's left half",
             "eye_share_right": "share of the lids of the subject's right eye within 2.5 mm of the scan's surface",

@@ -40,8 +40,8 @@ class Quality:
         data_share: share of the template's area that found scan surface.
         covered_share: share of the template's area where the scan shows hair, a beard, a cap or clothes
             (`skin.SkinRegion`).
-        core_share: share of the face's core, brows to chin, that found scan surface; core_share_right,
-            core_share_left: of the subject's right half of it, and of the left one.
+        core_share: share of the face's core, brows to chin, that found scan surface, or a beard or the like over it;
+            core_share_right, core_share_left: of the subject's right half of it, and of the left one.
         eye_share_right, eye_share_left, nose_share, mouth_share: share of the lids of the subject's right and left
             eye, of the nose and of the lips that the scan has a surface near to, however it faces (`FaceParts`).
         mouth_light: area, mm^2, between the lips that the mesh leaves open though the scan has skin there, from the

@@ -61,8 +61,8 @@ class RegisterSettings:
             left out of it; a frame beyond it is rejected.
         min_data_share: smallest part of the template's area with correspondences on the scan; a frame with less is
             rejected.
-        min_half_share: smallest part of either half of the face's core, brows to chin, with correspondences on the
-            scan; a frame with less, a profile or half a face, is rejected.
+        min_half_share: smallest part of either half of the face's core, brows to chin, that the scan shows, if with a
+            beard over it; a frame with less, a profile or half a face, is rejected.
         max_folded_share: largest part of the triangles that may be flipped or degenerate; a frame beyond it is
             rejected.
         max_expected_error_mm: largest expected error of the correspondences; a frame beyond it is rejected.

@@ -25,7 +25,7 @@ from mimicme.pipeline.template import Template
 from mimicme.pipeline.template.cover import BARE_BELOW_NOSE_MM, CoverRegions
 from mimicme.pipeline.template.face_core import FaceCore
 from mimicme.stages.register.levels import Levels
-from mimicme.stages.register.targets import ScanTarget
+from mimicme.stages.register.targets import ClosestPoints, ScanTarget
 
 REACH_MM, LEAST_COSINE = 15.0, 0.2
 """What lies in so far from the fitted shape, and faces as it does, is judged."""
@@ -151,8 +151,8 @@ class SkinRegion:
 
     def share(self, vertices: Floats, normals: Floats, scan: ScanTarget) -> Floats | None:
         """(V,) in [0, 1]: how likely a scan shows the person's own surface, at a shape (V, 3) with normals (V, 3) that
-        lies on it about; 1 in the face but below a beard, and where nothing is seen.  None where too little of the
-        face is seen to learn what skin looks like."""
+        lies on it about; 1 in the face but below a beard, and as around it where nothing is seen.  None where too little
+        of the face is seen to learn what skin looks like."""
         found = self.look(vertices, normals, scan)
         if found is None:
             return None
@@ -209,8 +209,7 @@ class SkinRegion:
         """What a scan has around a shape (V, 3), which lies on it about, with unit normals (V, 3)."""
         found, colors = scan.closest_colors(vertices[self.places], REACH_MM)
         normals = normals[self.places]
-        seen = (np.einsum("sx,sx->s", found.normals, normals) > LEAST_COSINE) & ~found.on_boundary
-        seen &= found.distances < REACH_MM
+        seen = _in_reach(found, normals)
         learnt = self.learnt & seen
         if learnt.sum() < LEAST_LEARNT:
             return None
@@ -266,6 +265,22 @@ class SkinRegion:
     def _usual(self, values: Floats, learnt: Bools) -> float:
         """Median of values (n,) where skin is learnt."""
         return float(np.median(values[np.unique(self.cell[learnt])]))
+
+
+def has_cover(vertices: Floats, normals: Floats, scan: ScanTarget) -> Bools:
+    """(n,) where a scan has a surface over what it does not show the skin of, as `SkinRegion.look` looks for one: what is
+    told of a beard holds around it too, where the scan may end.
+
+    Args:
+        vertices: (n, 3) of a shape, mm; normals: (n, 3) theirs, of length 1.
+    """
+    return _in_reach(scan.closest_points(vertices, REACH_MM), normals)
+
+
+def _in_reach(found: ClosestPoints, normals: Floats) -> Bools:
+    """(n,) where the closest points of vertices with normals (n, 3) are within reach and face as they do."""
+    facing = np.einsum("sx,sx->s", found.normals, normals) > LEAST_COSINE
+    return np.asarray(facing & ~found.on_boundary & (found.distances < REACH_MM))
 
 
 def tones_of(colors: Floats) -> Floats:

@@ -50,7 +50,7 @@ from mimicme.stages.register.quality import (
     parts_missing,
     reject_bad,
 )
-from mimicme.stages.register.skin import HALF, SkinRegion, as_bytes, weights_of
+from mimicme.stages.register.skin import HALF, SkinRegion, as_bytes, has_cover, weights_of
 from mimicme.stages.register.slow_motion import SlowMotion
 from mimicme.stages.register.spline import MIN_LANDMARKS, disagreement, landmark_weights
 from mimicme.stages.register.stabilisation import head_motion, refine_pose, skull_weights
@@ -227,10 +227,12 @@ class Previous(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """(V,) where a scan shows a shape: `valid`, where a correspondence is, and skin; `there`, where it has any surface
-    nearby, however that faces: elsewhere it has a hole, or ends."""
+    """(V,) where a scan shows a shape: `valid`, where a correspondence is, and skin; `shown`, that, or hair, a beard, a
+    cap or clothes over it; `there`, where it has any surface nearby, however that faces: elsewhere it has a hole, or
+    ends."""
 
     valid: Bools
+    shown: Bools
     there: Bools
 
 
@@ -617,7 +619,7 @@ class SequenceTracker:
             )
         last = Step(settings.stiffness_end, 2 * settings.scale_end_mm)
         correspondences = self._fitter.correspondences(found, target, last.scale_mm)
-        seen = self._seen(correspondences, skin)
+        seen = self._seen(correspondences, skin, target)
         motion = head_motion(self._rest, found, self._skull * seen.valid)
         checks = LandmarkChecks(
             self._fitter.held_out_error(rest, fit_target, displacement, correspondences, last),
@@ -668,14 +670,19 @@ class SequenceTracker:
         """
         scan = ScanTarget(transform(inverse(pose), frame.vertices), frame.faces)
         correspondences = self._fitter.correspondences(vertices, scan, self.settings.scale_end_mm)
-        seen = self._seen(correspondences, skin)
+        seen = self._seen(correspondences, skin, scan)
         mouth = self._mouth(vertices, scan)
         return self._assessed(frame, vertices, pose, checks, scan.vertices, scan.normals, seen, mouth, skin)
 
-    def _seen(self, correspondences: Correspondences, skin: NDArray[np.uint8]) -> Seen:
+    def _seen(self, correspondences: Correspondences, skin: NDArray[np.uint8], scan: ScanTarget) -> Seen:
         """Where a scan shows a shape, by its correspondences, and as far as that is `skin` (V,)."""
         valid = self._fitter.observed(correspondences, self.settings.scale_end_mm) & (skin >= HALF)
-        return Seen(valid, correspondences.closest.distances < THERE_MM)
+        shown, covered = valid.copy(), np.flatnonzero(skin < HALF)
+        if len(covered):
+            shown[covered] = has_cover(
+                correspondences.vertices[covered], correspondences.normals[covered], scan
+            )
+        return Seen(valid, shown, correspondences.closest.distances < THERE_MM)
 
     def _mouth(self, vertices: Floats, scan: ScanTarget) -> Mouth:
         return light_between_lips(
@@ -712,8 +719,7 @@ class SequenceTracker:
             checks,
             np.linalg.norm((on_mesh - given)[known], axis=1),
             float(areas @ seen.valid / areas.sum()),
-            # a beard that hides a face's half is no lack of the scan
-            self._core.shares(seen.valid | (skin < HALF)),
+            self._core.shares(seen.shown),  # a beard that hides a face's half is no lack of the scan
             self._parts.shares(seen.there),
             mouth,
             self._plausibility.measure(vertices, on_mesh, told),
