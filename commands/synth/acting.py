@@ -246,5 +246,9 @@ def find_features(anatomy: Anatomy) -> Features:
 def _curve(points: Floats, count: int) -> Floats:
     from scipy.interpolate import PchipInterpolator
 
-    at = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
+    apart = np.linalg.norm(np.diff(points, axis=0), axis=1)
+    new = np.r_[True, apart > 0]  # of a coarse template two landmarks may lie on one vertex
+    if new.sum() < 2:
+        return np.repeat(points[:1], count, axis=0)
+    points, at = points[new], np.r_[0.0, np.cumsum(apart[new[1:]])]
     return np.asarray(PchipInterpolator(at, points)(np.linspace(0, at[-1], count)))

@@ -18,7 +18,7 @@ from mimicme.commands.synth.people import distance_to
 from mimicme.commands.synth.relief import value_noise
 from mimicme.pipeline.arrays import Floats, Ints
 from mimicme.pipeline.geometry.mesh import vertex_normals
-from mimicme.pipeline.template.face_core import inside
+from mimicme.pipeline.template.face_core import OUTER_LIPS, inside
 
 GROWN = 18
 """Years: nobody younger has one."""
@@ -110,7 +110,7 @@ def _within(actor: Actor, skin: Floats) -> tuple[Floats, Floats]:
     )
     radius = np.hypot(skin[:, 0] - axis[0], skin[:, 2] - axis[2])
     before_ear = radius * np.radians(ear - SIDEBURN_DEG - angle)
-    lips = marks[48:60]
+    lips = marks[OUTER_LIPS]
     edge = np.concatenate([lips + t * (np.roll(lips, -1, axis=0) - lips) for t in np.linspace(0, 0.9, 10)])
     from_lips = distance_to(edge, skin)
     from_lips[inside(lips[:, :2], skin[:, :2]) & (skin[:, 2] > marks[[48, 54], 2].min())] *= -1

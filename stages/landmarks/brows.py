@@ -84,8 +84,8 @@ def follow_brows(scene: Scene, points: Floats, pose: Floats) -> tuple[Floats, Fl
     """Landmarks (68, 3) with those of brows on the strokes that the texture shows; and by how much evidence (68,) each
     shows it, 0 to 1.
 
-    A brow that does not stand out from the skin - a fair one, one under hair - stays as it is, and so does an end
-    over a hole; one that hardly does goes a part of the way.
+    A brow that does not stand out from the skin - a fair one, one under hair - stays as it is; one that hardly does
+    goes a part of the way.  An end over a hole goes where the other brow ends, and where none of them is seen it stays.
 
     Args:
         scene: a scan with colours; without, nothing is followed.
@@ -127,7 +127,8 @@ def stroke(
     """The stroke of a brow; None where none stands out.
 
     Args:
-        beyond: (2,) mm, how far beyond the detector's its ends lie where they are not seen; NaN: where these are.
+        beyond: (2,) mm, how far beyond the detector's the other brow's ends lie, for ends that are not seen here; NaN
+            where that one's is not either: there they are the detector's.
         points: (5, 2) px as a detector has them.
         brightness: (height, width) of a picture of `PIXELS_PER_MM`, in natural logarithms; see `shade.unshaded`.
         empty: (height, width) True where it shows no scan.

@@ -181,17 +181,18 @@ def _eye_hole(empty: Bools, corner: Floats, frame: Floats, length: float) -> tup
         length: px, of the networks' eye.
     """
     parts, _ = ndimage.label(empty)
+    sizes = np.bincount(parts.ravel())
     best, most = None, 0.0
     for k, (rows, columns) in enumerate(ndimage.find_objects(parts), start=1):
         inner = (
             rows.start > 0 and columns.start > 0 and rows.stop < len(empty) and columns.stop < empty.shape[1]
         )
-        y, x = np.nonzero(parts == k)
-        if not inner or len(x) < LEAST_AREA * length**2:
+        if not inner or sizes[k] < LEAST_AREA * length**2:
             continue  # what goes on beyond the picture is more than an eye
-        hole = (np.stack([x, y], axis=1) + 0.5 - corner) @ frame.T
+        y, x = np.nonzero(parts[rows, columns] == k)
+        hole = (np.stack([x + columns.start, y + rows.start], axis=1) + 0.5 - corner) @ frame.T
         low, high = hole.min(axis=0), hole.max(axis=0)
-        wide, tall = (high - low).tolist()
+        wide, tall = (high - low + 1).tolist()  # from border to border of pixels
         beside, below = (((low + high) / 2 - [length / 2, 0.0]) / PIXELS_PER_MM).tolist()
         likely = min(
             float(ramp(value, bounds))

@@ -8,9 +8,8 @@ import numpy as np
 
 from mimicme.pipeline.arrays import Floats, Ints
 from mimicme.pipeline.geometry.spatial import Surface
-from mimicme.pipeline.template.face_core import inside
+from mimicme.pipeline.template.face_core import OUTER_LIPS, inside
 
-LIPS_OUTLINE = slice(48, 60)
 INNER_LIPS = slice(60, 68)
 PIXEL_MM = 0.25
 BEHIND_LIPS_MM = 2.0
@@ -38,7 +37,7 @@ def light_between_lips(vertices: Floats, faces: Ints, landmarks: Floats, scan: S
     Args:
         landmarks: (68, 3) as the mesh carries them, mm.
     """
-    outline = landmarks[LIPS_OUTLINE]
+    outline = landmarks[OUTER_LIPS]
     low, high = outline.min(axis=0), outline.max(axis=0)
     x, y = (np.arange(low[k] + PIXEL_MM / 2, high[k], PIXEL_MM) for k in (0, 1))
     places = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)

@@ -151,7 +151,7 @@ class SkinRegion:
 
     def share(self, vertices: Floats, normals: Floats, scan: ScanTarget) -> Floats | None:
         """(V,) in [0, 1]: how likely a scan shows the person's own surface, at a shape (V, 3) with normals (V, 3) that
-        lies on it about; 1 in the face but below a beard, and as around it where nothing is seen.  None where too little
+        lies on it about; 1 in the face but below a beard; as around it where nothing is seen.  None where too little
         of the face is seen to learn what skin looks like."""
         found = self.look(vertices, normals, scan)
         if found is None:
@@ -268,8 +268,9 @@ class SkinRegion:
 
 
 def has_cover(vertices: Floats, normals: Floats, scan: ScanTarget) -> Bools:
-    """(n,) where a scan has a surface over what it does not show the skin of, as `SkinRegion.look` looks for one: what is
-    told of a beard holds around it too, where the scan may end.
+    """(n,) where a scan has a surface over what it does not show the skin of, as `SkinRegion.look` looks for one.
+
+    What is told of a beard is said around it too, where the scan may end.
 
     Args:
         vertices: (n, 3) of a shape, mm; normals: (n, 3) theirs, of length 1.

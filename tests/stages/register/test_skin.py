@@ -187,6 +187,28 @@ def test_the_mesh_goes_on_below_a_beard_and_no_half_of_the_face_is_missing(dome,
     assert found.quality.core_share > kept.quality.core_share - 0.05
 
 
+def test_what_a_scan_lacks_beside_a_beard_or_within_it_is_lacking(dome):
+    """As of the same scan without a beard: a beard is told around it too, where nothing was seen."""
+    neutral = dome.template().vertices
+    shares = []
+    for whole in (with_beard(dome), with_beard(dome, thick=0.0, rough=0.0, hair=SKIN)):
+        x, y = whole.vertices[whole.faces].mean(axis=1)[:, :2].T
+        half = dome.tracker(neutral).register(replace(whole, faces=whole.faces[x < 25]))
+        hole = dome.tracker(neutral).register(replace(whole, faces=whole.faces[np.hypot(x, y + 62) > 14]))
+        quality = dome.tracker(neutral).register(whole).quality
+        shares.append(
+            [
+                quality.core_share,
+                min(half.quality.core_share_left, half.quality.core_share_right),
+                hole.quality.core_share,
+            ]
+        )
+    bearded, bare = np.array(shares)
+    assert bare[1] < 0.7 and bare[2] < bare[0] - 0.02
+    np.testing.assert_allclose(bearded, bare, atol=0.05)
+    assert bearded[2] < bearded[0] - 0.02
+
+
 def test_too_little_of_the_face_says_nothing(dome):
     frame = scan(dome, hair=HAIR)
     upper = (frame.vertices[frame.faces][:, :, 1] > 45).all(axis=1)
