@@ -15,8 +15,8 @@ def compiled(signature: str) -> Callable[[Compiled], Compiled]:
     """Compile a function for one signature, once a machine: the result is kept beside the module, or wherever numba
     finds a place for it; where there is none, or no room in it, each process compiles it again (some seconds).
 
-    Whether what is kept is still true is told by the module's own file alone: who changes a compiled function that other
-    modules call (`normals.sides`, `normals.cross`) touches these too.
+    Whether what is kept is still true is told by the module's own file alone: who changes a compiled function that
+    other modules call (`normals.sides`, `normals.cross`) touches these too.
     """
     import numba
 
