@@ -342,7 +342,7 @@ def test_a_worker_that_hangs_is_ended_at_its_limit_and_costs_its_item_alone(
 ) -> None:
     """One that is stopped for good stands for what waits on a disk that does not answer."""
     workspace = made(tmp_path / "ws", small_captures)
-    process = started(workspace, "--jobs", "2", "--set", "run.frame_limit_s=10")
+    process = started(workspace, "--jobs", "2", "--set", "run.frame_limit_s=30")
     at_work: list[int] = []
 
     def somebody_registers() -> bool:
@@ -356,6 +356,9 @@ def test_a_worker_that_hangs_is_ended_at_its_limit_and_costs_its_item_alone(
     assert process.returncode == 1, said
     assert "Traceback" not in said
     assert "run.frame_limit_s" in mimicme("status", workspace, "--failed").stdout
+    stages = {s["stage"]: s for s in json.loads(mimicme("status", workspace, "--json").stdout)["stages"]}
+    for earlier in ("ingest", "landmarks", "align"):
+        assert stages[earlier]["items"]["done"] == 2
     assert not Path(f"/proc/{at_work[0]}").exists()
     assert not list(workspace.rglob("*.tmp"))
     before = finished(workspace)
