@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -32,6 +33,7 @@ from h5py import h5a
 from numpy.typing import ArrayLike, NDArray
 
 from mimicme.pipeline.errors import CheckpointError, FrameRejected, MimicmeError
+from mimicme.pipeline.numerics.memory import HDF5_BYTES, ask_for, for_want_of_memory
 from mimicme.pipeline.sources import Sources
 from mimicme.pipeline.whole_hdf5 import WholeHdf5, whole_hdf5
 
@@ -146,6 +148,8 @@ def frame_numerics() -> Iterator[None]:
     try:
         yield
     except (ArithmeticError, ValueError, IndexError, RuntimeError) as error:  # LinAlgError is a ValueError
+        if for_want_of_memory(error):  # HDF5 says it with a ValueError
+            raise MemoryError(str(error)) from error
         text = str(error).splitlines()[0] if str(error) else ""
         raise FrameRejected(
             "numerical-failure",
@@ -167,10 +171,14 @@ def open_hdf5(
 
     Raises:
         MimicmeError: of the given kind: it is not HDF5, or another program holds it open.
+        MemoryError: there is no room for what HDF5 takes.
     """
+    ask_for(HDF5_BYTES, "reading an HDF5 file")
     try:
         return h5py.File(path, "r", **options)
     except (OSError, ValueError, RuntimeError) as error:
+        if for_want_of_memory(error):
+            raise MemoryError(str(error)) from error
         if isinstance(error, BlockingIOError):  # HDF5 takes a lock of whatever it may write
             raise kind(
                 "another program holds this file open for writing",
@@ -270,6 +278,8 @@ def _check_attributes(handle: h5py.File, path: Path) -> None:
         good = DIGEST not in handle.attrs or handle.attrs[DIGEST] == _digest(handle)
         seen: object = "other attributes than were written"
     except DAMAGE as error:
+        if for_want_of_memory(error):
+            raise MemoryError(str(error)) from error
         good, seen = False, str(error).splitlines()[0] if str(error) else type(error).__name__
     if not good:
         raise CheckpointError(
@@ -282,7 +292,7 @@ def _check_attributes(handle: h5py.File, path: Path) -> None:
 
 def damage(path: Path) -> str | None:
     """What of a checkpoint cannot be read, in a few words; None where all of it can, and where the system says why not
-    (nobody may, the disk fails, it is not there).  Reads all of it."""
+    (nobody may, the disk fails, it is not there, memory is wanting).  Reads all of it."""
 
     def read(_: str, node: object) -> None:
         if isinstance(node, h5py.Dataset):
@@ -292,8 +302,12 @@ def damage(path: Path) -> str | None:
     try:
         with Checkpoint(path) as opened:
             opened._h5.visititems(read)
+    except MemoryError:
+        return None
     except DAMAGE as error:
-        if any(getattr(one, "errno", None) is not None for one in (error, error.__cause__)):
+        if for_want_of_memory(error) or any(
+            getattr(one, "errno", None) is not None for one in (error, error.__cause__)
+        ):
             return None
         return (str(error).splitlines() or [type(error).__name__])[0]
     return None
@@ -394,6 +408,7 @@ class CheckpointWriter:
         if fill is None:
             fill = np.nan if kind.kind == "f" else np.zeros((), kind)[()]
         full = (len(self._status), *shape)
+        self._h5.will_hold(kind.itemsize * math.prod(shape))
         dataset = self._h5.create_dataset(
             name,
             full,
@@ -428,6 +443,7 @@ class CheckpointWriter:
             if compressed and data.dtype != np.uint8:
                 filters["chunks"] = chunk_shape(data.shape, data.dtype.itemsize)
                 filters |= {"compression": "gzip", "compression_opts": 1, "shuffle": True}
+            self._h5.will_hold(data.dtype.itemsize * math.prod(filters["chunks"]))
         dataset = group.create_dataset(name, data=data, track_times=False, **filters)
         dataset.attrs["unit"] = unit
         # where its chunks come to lie is decided now, not when Python lets go of it: a profiler may hold it for a while

@@ -2,7 +2,8 @@
 
 HDF5 (1.14) does not get over a failed write: it tries again whenever something is closed, and the process ends with a
 segmentation fault at the latest when it exits.  So what is below the file is ours: a write that fails is kept as the
-file's error, no more is written, and HDF5 hears of nothing.
+file's error, no more is written, and HDF5 hears of nothing.  No more does it get over memory that is wanting when it
+closes a dataset whose last chunks are not written yet: what that takes is kept back until then.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ from typing import Any
 
 import h5py
 
+from mimicme.pipeline.numerics.memory import HDF5_BYTES, Reserve, ask_for
 from mimicme.pipeline.whole_file import whole_file
 
 LIBVER = "v110"
 """The file format of everything that is written: what HDF5 1.10 (2016) and later reads."""
 
+WRITING = "writing an HDF5 file"
 AGAIN_S = 0.02
 """A signal that comes while a file is being written to is sent again so much later."""
 
@@ -33,7 +36,22 @@ class WholeHdf5(h5py.File):
 
     def __init__(self, disk: _Disk) -> None:
         self._disk = disk
+        ask_for(2 * HDF5_BYTES, WRITING)  # to open it, and what is kept
+        self._kept = Reserve(HDF5_BYTES, WRITING)
         super().__init__(disk, "w", libver=LIBVER)
+
+    def will_hold(self, chunk_bytes: int) -> None:
+        """To be called before a dataset is made, with the bytes of one of its chunks.
+
+        Raises:
+            MemoryError: there is no room to write one when the file is closed.
+        """
+        # as it is, and what each of two filters makes of it; the rest is HDF5's own
+        self._kept.grow(HDF5_BYTES // 2 + 3 * chunk_bytes, WRITING)
+
+    def close(self) -> None:
+        self._kept.let_go()
+        super().close()
 
     def check(self) -> None:
         """To be called now and then by who writes for long.

@@ -18,6 +18,10 @@ except ImportError:  # Windows
 
 BLAS_BYTES = 48 << 20
 """What a copy of OpenBLAS takes for its first product: a buffer of 32 MB, and what malloc puts around it."""
+HDF5_BYTES = 16 << 20
+"""What HDF5 may take to open a file, and to write at its end what it still holds of one whose chunks are small.  With
+less than 0.6 MB it ended with a segmentation fault when a file was opened; with less than 7 MB, after a dataset whose
+chunks of 1.4 MB, plain and filtered, could not be written when it was closed (HDF5 1.14, Linux)."""
 SPARE_BYTES = 32 << 20
 """A process that cannot have so much more is out of memory, whatever the error says that it ended with."""
 
@@ -30,6 +34,38 @@ def has_room(size: int) -> bool:
     except (OSError, MemoryError):
         return False
     return True
+
+
+class Reserve:
+    """Memory that is kept back, for what has to be done when there is none left; its pages are never touched.
+
+    Args:
+        size: bytes.
+        what: they are for.
+
+    Raises:
+        MemoryError: they cannot be had.
+    """
+
+    def __init__(self, size: int, what: str) -> None:
+        self._kept: mmap.mmap | None = None
+        self.grow(size, what)
+
+    def grow(self, size: int, what: str) -> None:
+        """Keep at least so many bytes back."""
+        if self._kept is not None and len(self._kept) >= size:
+            return
+        self.let_go()
+        try:
+            self._kept = mmap.mmap(-1, size)
+        except (OSError, MemoryError) as error:
+            raise MemoryError(f"{what} takes up to {size >> 20} MB more") from error
+
+    def let_go(self) -> None:
+        """Now it is needed."""
+        if self._kept is not None:
+            self._kept.close()
+            self._kept = None
 
 
 def ask_for(size: int, what: str) -> None:

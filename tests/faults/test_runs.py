@@ -337,6 +337,86 @@ def test_a_run_that_nobody_hears_goes_on(calm: Path, tmp_path: Path, small_captu
     assert digest(workspace / "release.h5") == digest(calm / "release.h5")
 
 
+def test_a_worker_that_hangs_is_ended_at_its_limit_and_costs_its_item_alone(
+    calm: Path, tmp_path: Path, small_captures: Path
+) -> None:
+    """One that is stopped for good stands for what waits on a disk that does not answer."""
+    workspace = made(tmp_path / "ws", small_captures)
+    process = started(workspace, "--jobs", "2", "--set", "run.frame_limit_s=30")
+    at_work: list[int] = []
+
+    def somebody_registers() -> bool:
+        at_work[:] = [int(path.name.split(".")[-2]) for path in workspace.glob("register/*/.*.tmp")]
+        return bool(at_work)
+
+    wait_until(process, somebody_registers)
+    assert at_work
+    os.kill(at_work[0], signal.SIGSTOP)
+    said, _ = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 1, said
+    assert "Traceback" not in said
+    assert "run.frame_limit_s" in mimicme("status", workspace, "--failed").stdout
+    stages = {s["stage"]: s for s in json.loads(mimicme("status", workspace, "--json").stdout)["stages"]}
+    for earlier in ("ingest", "landmarks", "align"):
+        assert stages[earlier]["items"]["done"] == 2
+    assert not Path(f"/proc/{at_work[0]}").exists()
+    assert not list(workspace.rglob("*.tmp"))
+    before = finished(workspace)
+    mimicme("run", workspace, "--jobs", 2, *SMALL)
+    now = finished(workspace)
+    assert {path: now.get(path) for path in before} == before
+    assert digest(workspace / "release.h5") == digest(calm / "release.h5")
+
+
+UPGRADED = """
+import sys
+from dataclasses import replace
+from mimicme import stages
+
+newer = sys.argv.pop(1)
+stages.STAGES = tuple(replace(s, version=s.version + (s.name == newer)) for s in stages.STAGES)
+from mimicme.cli import main
+
+main()
+"""
+
+
+def test_an_upgrade_that_is_killed_makes_again_what_the_new_program_makes_otherwise(
+    calm: Path, tmp_path: Path
+) -> None:
+    """The program of tomorrow, one of whose stages has another version; then that of today once more."""
+    workspace = tmp_path / "ws"
+    shutil.copytree(calm, workspace)
+    mimicme("run", workspace, *SMALL)  # the copies have other times and inodes: everything is looked at once
+    old, right = finished(workspace), digest(calm / "release.h5")
+    newer = [sys.executable, "-c", UPGRADED, "bake"]
+    run = ["run", str(workspace), *SMALL, "--jobs", "0"]
+    planned = subprocess.run([*newer, *run, "--dry-run"], capture_output=True, text=True, check=True).stdout
+    assert "bake: 2 of 2 would run" in planned and "the stage's version changed from" in planned
+    assert "refine: 0 of 2 would run" in planned
+
+    def made_anew() -> list[Path]:
+        now = finished(workspace)
+        return [path for path in now if now[path] != old.get(path)]
+
+    process = subprocess.Popen([*newer, *run], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    wait_until(process, lambda: bool(made_anew()))
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    before = finished(workspace)
+    first = set(made_anew())
+    subprocess.run([*newer, *run], capture_output=True, check=True)
+    now = finished(workspace)
+    assert {path: now[path] for path in first} == {path: before[path] for path in first}
+    assert {path.parent.parent.name for path in made_anew()}.isdisjoint(
+        {"ingest", "landmarks", "align", "refine"}
+    )
+    mimicme("verify", workspace / "release.h5")
+    mimicme(*run)
+    assert digest(workspace / "release.h5") == right
+
+
 def test_captures_that_go_away_are_told_and_come_back(
     calm: Path, tmp_path: Path, small_captures: Path
 ) -> None:

@@ -145,6 +145,81 @@ def test_what_is_no_damage_removes_nothing(tmp_path: Path) -> None:
     assert not good.exists()
 
 
+IN_WANT = """
+import os, sys
+from pathlib import Path
+import resource
+import numpy as np
+from mimicme.pipeline.checkpoint import Checkpoint, without_damage, writing
+
+folder, when, *more = Path(sys.argv[1]), sys.argv[2], *map(int, sys.argv[3:])
+values = np.random.default_rng(0).normal(size=(2, 60_000, 3))
+
+def allow(kilobytes):
+    with open("/proc/self/statm") as statm:
+        own = int(statm.read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (own + (kilobytes << 10), resource.RLIM_INFINITY))
+
+def write(path, kilobytes):
+    if when == "before":
+        allow(kilobytes)
+    with writing(path, stage="s", item="a/b", made_by={}) as out:
+        out.frames([0, 1])
+        if when == "meanwhile":
+            allow(kilobytes)
+        rows = out.rows("rows", values.shape[1:], values.dtype)
+        for row, one in enumerate(values):
+            rows[row] = one
+            out.put(row, "own", one[:, 0])
+
+def read(path, kilobytes):
+    with Checkpoint(path) as made:
+        allow(kilobytes)
+        try:
+            made["rows"][:], made.get(0, "own")
+        except OSError as error:
+            assert without_damage([path], error) is error and path.exists()
+
+for kilobytes in more:
+    child = os.fork()
+    if child == 0:  # its end is Python's own: HDF5 closes what is open then
+        try:
+            (read if when == "read" else write)(folder / "made.h5", kilobytes)
+        except (MemoryError, OSError, RuntimeError, ValueError):
+            sys.exit(3)
+        sys.exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), end=" ", flush=True)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="no other system keeps to such a limit")
+@pytest.mark.parametrize("when", ["before", "meanwhile", "read"])
+def test_want_of_memory_is_an_error_and_no_crash_of_hdf5(tmp_path: Path, when: str) -> None:
+    """At every amount that crashed it once, and with enough."""
+    if when == "read":
+        write_many(tmp_path / "made.h5")
+    more = [0, 500, 1000, 2500, 4000, 5500, 6500, 8000, 64_000]
+    done = subprocess.run(
+        [sys.executable, "-c", IN_WANT, str(tmp_path), when, *map(str, more)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    codes = [int(code) for code in done.stdout.split()]
+    assert len(codes) == len(more), done.stderr
+    assert set(codes) <= {0, 3}, (codes, done.stderr)
+    assert codes[0] == 3 and codes[-1] == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["made.h5"]
+
+
+def write_many(path: Path) -> None:
+    values = np.random.default_rng(0).normal(size=(2, 60_000, 3))
+    with writing(path, stage="s", item="a/b", made_by={}) as out:
+        out.frames([0, 1])
+        out.rows("rows", values.shape[1:], values.dtype)[:] = values
+        out.put(0, "own", values[0, :, 0])
+
+
 def test_a_checkpoint_of_before_has_no_digest(tmp_path: Path) -> None:
     with h5py.File(written(tmp_path / "a.h5"), "r+") as file:
         del file.attrs["sha256"]
@@ -195,6 +270,11 @@ def test_numbers_reject_their_frame(error: Exception) -> None:
 def test_what_is_no_fault_of_the_frame_is_raised(error: Exception) -> None:
     with pytest.raises(type(error)), frame_numerics():
         raise error
+
+
+def test_what_hdf5_says_of_memory_rejects_no_frame() -> None:
+    with pytest.raises(MemoryError), frame_numerics():
+        raise ValueError("Unable to synchronously create dataset (memory allocation failed for chunk)")
 
 
 def test_a_file_that_another_program_holds_open_is_said_to_be(tmp_path):

@@ -46,6 +46,19 @@ def test_what_cannot_be_had_is_an_error_before_it_is_needed():
     assert "`ulimit -v`" in said
 
 
+def test_what_is_kept_back_is_there_when_it_is_let_go():
+    said = limited(
+        "kept = memory.Reserve(16 << 20, 'writing'); kept.grow(8 << 20, 'writing')\n"
+        "with open('/proc/self/statm') as statm: own = int(statm.read().split()[0]) * resource.getpagesize()\n"
+        "allow(4 << 20)\n"
+        "print(memory.has_room(12 << 20)); kept.let_go(); print(memory.has_room(12 << 20))\n"
+        "try: kept.grow(64 << 20, 'writing')\n"
+        "except MemoryError as error: print(error)\n"
+        "print(memory.has_room(12 << 20))"  # what could not grow keeps nothing back
+    )
+    assert said.splitlines() == ["False", "True", "writing takes up to 64 MB more", "True"]
+
+
 def test_openblas_that_finds_no_room_is_an_error_and_no_endless_loop():
     said = limited(
         "allow(16 << 20)\n"
