@@ -22,6 +22,7 @@ from mimicme.pipeline.command_line import (
     RELEASE,
     WORKSPACE,
     Commands,
+    say_progress,
     stacked,
 )
 from mimicme.pipeline.run.pool import limit_threads, silence_warnings
@@ -33,8 +34,9 @@ if TYPE_CHECKING:
     from mimicme.pipeline.workspace import Workspace
 
 MB_A_FRAME = 2.2
-SYNTH_LINE_S = 20.0
 """Of 53,349 vertices and a photograph of 1024 pixels, as pack writes them by default."""
+SYNTH_LINE_S = 20.0
+"""Between two lines of `synth` that say how far it is."""
 
 # before numpy is imported anywhere: one thread per process, and the same bytes for any number of jobs
 limit_threads()
@@ -145,16 +147,17 @@ def _run(
     from mimicme.stages.pack.survey import note_verified, verified_by
 
     opened = Workspace.open(workspace, sets=_sets(preset, sets, detector_model))
+    # what a run says may be lost, and its exit status is of what it made; a plan is made to be read
+    console = Console.standard(click.echo, lossy=not options["dry_run"])
     if not quiet and not _sets(preset, sets, detector_model):
-        _say_unlike_last(opened)
+        _say_unlike_last(opened, console.say)
     said: list[str] = []
-    console = Console(out=said.append) if quiet else Console.standard(click.echo)
-    result = run(opened, RunOptions(**options), STAGES, console)
+    result = run(opened, RunOptions(**options), STAGES, Console(out=said.append) if quiet else console)
     if quiet and (not result.all_ok or options["dry_run"]):
-        click.echo("\n".join(said))
+        console.result("\n".join(said))
     if quiet and not opened.sequences():  # what nobody is in has no frame that is not ok
         for message in opened.catalogue().messages:
-            click.echo(message, err=True)
+            console.say(message)
     sound = True
     if result.release is not None and result.packed:
         from mimicme.commands.verify import Finding, mark
@@ -163,21 +166,21 @@ def _run(
         but = {name: known[name] for name in result.verified if name in known}
         findings = [Finding("warning", *said) for warnings in but.values() for said in warnings]
         findings += _findings(result.release, but=but)
-        sound = _said(result.release, findings, len(but), quiet)
+        sound = _said(result.release, findings, len(but), quiet, console.result)
         if sound:
             with contextlib.suppress(OSError, OutputError):  # it saves time alone
                 note_verified(opened.packed, result.release.resolve().parent, mark(), _by_shard(findings))
     if not options["dry_run"] and not quiet:
-        _say_not_kept(workspace, preset, sets)
+        _say_not_kept(workspace, preset, sets, console.say)
     code = result.exit_code if sound else max(result.exit_code, 1)
     why = [*result.why, *([] if sound else ["a release that is not usable"])]
     if why and code == 1:  # last, where somebody who comes in the morning looks first
         named = f"; `mimicme status {shlex.quote(str(workspace))} --failed` names each" if result.why else ""
-        click.echo(f"Exit status 1: {', '.join(why)}{named}.")
+        console.result(f"Exit status 1: {', '.join(why)}{named}.")
     sys.exit(code)
 
 
-def _say_unlike_last(opened: Workspace) -> None:
+def _say_unlike_last(opened: Workspace, say: Callable[[str], None]) -> None:
     """Say that the last run was given settings that this one is not, where they differ from those that stay."""
     from mimicme.pipeline.errors import ConfigError
     from mimicme.pipeline.workspace import CONFIG_NAME, Workspace
@@ -191,10 +194,9 @@ def _say_unlike_last(opened: Workspace) -> None:
     except ConfigError:  # they are not understood any more
         return
     if unlike:
-        click.echo(
+        say(
             f"The last run was given {_as_options(last)}, and this one is not: what depends on it is made again. Give "
-            f"it again, or write it into {opened.root / CONFIG_NAME}.",
-            err=True,
+            f"it again, or write it into {opened.root / CONFIG_NAME}."
         )
 
 
@@ -202,7 +204,9 @@ def _as_options(sets: Collection[str]) -> str:
     return " ".join(f"--set {shlex.quote(one)}" for one in sets)
 
 
-def _say_not_kept(workspace: Path, preset: str | None, sets: tuple[str, ...]) -> None:
+def _say_not_kept(
+    workspace: Path, preset: str | None, sets: tuple[str, ...], say: Callable[[str], None] = say_progress
+) -> None:
     """Say that settings of the command line are this run's alone, where they differ from those that stay."""
     from mimicme.pipeline.workspace import CONFIG_NAME, Workspace
     from mimicme.stages import STAGES
@@ -212,10 +216,9 @@ def _say_not_kept(workspace: Path, preset: str | None, sets: tuple[str, ...]) ->
         return
     staying = Workspace.open(workspace).config(STAGES)
     if Workspace.open(workspace, sets=_sets(preset, sets)).config(STAGES).changed_from(staying):
-        click.echo(
+        say(
             f"Settings given with {' and '.join(given)} are not kept: write them into {workspace / CONFIG_NAME}, "
-            "or give them again.",
-            err=True,
+            "or give them again."
         )
 
 
@@ -272,7 +275,13 @@ def _verified(release: Path, every_image: bool = False, absent: str = "", key: P
     return usable
 
 
-def _said(release: Path, findings: Sequence[Finding], n_before: int = 0, quiet: bool = False) -> bool:
+def _said(
+    release: Path,
+    findings: Sequence[Finding],
+    n_before: int = 0,
+    quiet: bool = False,
+    say: Callable[[str], None] = click.echo,
+) -> bool:
     """Say what was found in a release, quietly only where it is not usable; whether it is.
 
     Args:
@@ -285,9 +294,9 @@ def _said(release: Path, findings: Sequence[Finding], n_before: int = 0, quiet: 
     if quiet and known and not has_errors(findings):
         return True
     for finding in findings:
-        click.echo(finding)
+        say(str(finding))
     for name in dict.fromkeys(one.check for one in findings if one.check and one.level != "warning"):
-        click.echo(f"[{name}] {CHECKS[name].promise} {CHECKS[name].todo}")
+        say(f"[{name}] {CHECKS[name].promise} {CHECKS[name].todo}")
     said = (
         "not usable"
         if has_errors(findings)
@@ -296,7 +305,7 @@ def _said(release: Path, findings: Sequence[Finding], n_before: int = 0, quiet: 
         else "nothing is wrong that was looked at"
     )
     before = f"; {n_before} shards that nothing touched were before" if n_before else ""
-    click.echo(f"{release}: {said}{before}{'' if known else '; not all that was asked can be said'}")
+    say(f"{release}: {said}{before}{'' if known else '; not all that was asked can be said'}")
     return known and not has_errors(findings)
 
 

@@ -71,6 +71,7 @@ def run(sequences: int, work: Path, say: Callable[[str], None]) -> Record:
         )
         say(f"{shown:<40}{found.cpu_s:8.2f}{found.wall_s:8.2f}{found.peak_mb:9.0f}")
 
+    # not measured: the first compiles what is imported, the second brings names and times into the system's memory
     measured([Path(sys.executable).parent / "mimicme", "stages"], compiled=folder / "compiled")
     measured(
         [Path(sys.executable).parent / "mimicme", "status", workspace.root], compiled=folder / "compiled"

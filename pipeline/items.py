@@ -7,9 +7,24 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
+
+_Kind = TypeVar("_Kind")
 
 
+def _sent_as_its_fields(kind: type[_Kind]) -> type[_Kind]:
+    """For a dataclass of two fields or more: each job is sent to a worker, and what `dataclass` writes of an object
+    with slots takes several times as long."""
+    values = attrgetter(*(field.name for field in fields(kind)))  # type: ignore[arg-type]
+
+    def reduced(self: _Kind) -> tuple[Any, ...]:
+        return kind, values(self)
+
+    kind.__reduce__ = reduced  # type: ignore[method-assign, assignment]
+    return kind
+
+
+@_sent_as_its_fields
 @dataclass(frozen=True, order=True, slots=True)
 class Item:
     """The unit of work: one sequence of one subject.  Its text form is `subject/sequence`."""
@@ -19,10 +34,6 @@ class Item:
 
     def __str__(self) -> str:
         return f"{self.subject}/{self.sequence}"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # here and below: each job is sent to a worker, and what `dataclass` writes takes several times as long
-        return Item, (self.subject, self.sequence)
 
 
 @dataclass(frozen=True)
@@ -50,6 +61,7 @@ class Correction:
     found: bytes | None = None
 
 
+@_sent_as_its_fields
 @dataclass(frozen=True, slots=True)
 class FrameSource:
     """One raw frame on disk.
@@ -72,18 +84,13 @@ class FrameSource:
     correction: Correction | None = None
     recipe: Path | None = None
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return FrameSource, _OF_A_FRAME(self)
-
     @property
     def bad(self) -> bool:
         """Whether a person called it bad."""
         return self.verdict is not None and not self.verdict.good
 
 
-_OF_A_FRAME = attrgetter(*(field.name for field in fields(FrameSource)))
-
-
+@_sent_as_its_fields
 @dataclass(frozen=True, slots=True)
 class Sequence:
     """One sequence as found on disk.
@@ -101,9 +108,6 @@ class Sequence:
     expression: str
     frames: tuple[FrameSource, ...]
     named_fps: float | None = None
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Sequence, (self.item, self.name, self.expression, self.frames, self.named_fps)
 
     @property
     def bad(self) -> dict[int, str]:

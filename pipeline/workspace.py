@@ -285,6 +285,12 @@ class Workspace:
         now = f"Nothing is made from it, shown or packed; if that is wrong, change the table{or_say}."
         return f"{why} {now}{before if made else ''}"
 
+    @property
+    def table_of_subjects(self) -> Path | None:
+        """The file of the table of subjects; None where none is declared."""
+        file = self._own.metadata.file
+        return self._path(file) if file else None
+
     def metadata(self) -> SubjectTable:
         """The table of subjects, by the names of the captures' folders, with what these names say (`bu_names`); empty
         when none is declared.
@@ -299,19 +305,19 @@ class Workspace:
         from mimicme.pipeline.captures.consent import ConsentRules
         from mimicme.pipeline.captures.metadata import SubjectTable, read_subjects
 
-        file, captures = self._own.metadata.file, self._own.captures
+        file, captures = self.table_of_subjects, self._own.captures
         if self._table is None:  # read once, so that who is left out and what is said of the others agree
             self._table_bytes = self._bytes_of_table()
             rules = ConsentRules(captures.consent_yes, captures.consent_missing, captures.not_same)
             columns = self._own.metadata.columns
-            self._table = read_subjects(self._path(file), rules, columns) if file else SubjectTable()
+            self._table = read_subjects(file, rules, columns) if file else SubjectTable()
         return self._table.matched(captured, self._withdrawal())
 
     def _bytes_of_table(self) -> bytes:
         """The file of the table of subjects as it is now; empty where there is none, or none that can be read."""
-        file = self._own.metadata.file
+        file = self.table_of_subjects
         try:
-            return self._path(file).read_bytes() if file else b""
+            return file.read_bytes() if file else b""
         except OSError:
             return b""
 
@@ -709,10 +715,6 @@ class Workspace:
         """The shards that are being worked on now, each with its process."""
         held = ((shard, _held_by(path)) for path, shard in self._shard_locks())
         return {shard: said.partition("\n")[0] for shard, said in held if said is not None}
-
-    def running(self) -> bool:
-        """Whether a run holds the workspace now.  Changes nothing."""
-        return self.running_process() is not None
 
     def running_process(self) -> str | None:
         """The run that holds the workspace now, as `process 12 on HOST`; empty where it has not said; None: there is

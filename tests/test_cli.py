@@ -570,6 +570,49 @@ def test_quiet_says_nothing_of_what_is_well(workspace, monkeypatch):
     assert "'ja' is not understood" in nobody.stderr
 
 
+FAILING = """
+import sys
+from mimicme.cli import main
+from mimicme.pipeline.run import runner
+from mimicme.pipeline.run.run_types import RunResult
+
+def run(opened, options, stages, console):
+    console.result("table")
+    return RunResult(1, why=("1 failed at bake",))
+
+runner.run = run
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize("quiet", [(), ("--quiet",)], ids=["", "quiet"])
+@pytest.mark.parametrize("gone", [True, False], ids=["nobody reads", "a full disk"])
+def test_the_exit_status_of_a_run_is_of_what_it_made(workspace, quiet, gone):
+    """And not of what it could not say."""
+    init(workspace)
+    if gone:
+        reads, out = os.pipe()
+        os.close(reads)
+    else:
+        out = os.open("/dev/full", os.O_WRONLY)
+    try:
+        command = [sys.executable, "-c", FAILING, "run", str(workspace), "--set", "run.preset=fast", *quiet]
+        assert subprocess.run(command, stdout=out, stderr=out).returncode == 1
+    finally:
+        os.close(out)
+
+
+@pytest.mark.parametrize("quiet", [(), ("--quiet",)], ids=["", "quiet"])
+def test_a_plan_that_cannot_be_written_is_no_plan(workspace, quiet):
+    init(workspace)
+    code = "import sys; from mimicme.cli import main; main(sys.argv[1:])"
+    command = [sys.executable, "-c", code, "run", str(workspace), "--dry-run", *quiet]
+    with open("/dev/full", "w") as out:
+        done = subprocess.run(command, stdout=out, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("mimicme: ") and "the disk is full" in done.stderr
+
+
 def test_watch_without_a_run_is_status_or_waits_where_something_is_left(workspace, monkeypatch):
     from mimicme.pipeline.run import status, watch
 

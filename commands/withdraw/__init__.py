@@ -422,8 +422,11 @@ def withdraw_workspace(root: str | Path, subject: str) -> Withdrawal:
         if not damage and named is not None:  # what a pack or a withdrawal that was interrupted has left
             files += shards.remove_others(workspace.release, [shard.name for shard in named])
         gone = Withdrawal()
+        learned: list[str] = []
         try:
-            gone = withdraw_release(workspace.release, name) if released else gone
+            if released:
+                gone = withdraw_release(workspace.release, name)
+                learned = _corpus_stages_in_release(workspace.release, name)
         except (ReleaseError, CheckpointError) as error:
             damage = str(error)
         if damage:
@@ -436,6 +439,7 @@ def withdraw_workspace(root: str | Path, subject: str) -> Withdrawal:
                 # its pictures and tables are of everyone together; `mimicme report` makes it again
                 files += [p for p in sorted(report.rglob("*")) if p.is_file()]
                 shutil.rmtree(report)
+    to_make_again = _corpus_stages_in_workspace(workspace)
     elsewhere = "Releases that were written elsewhere (--output, copies) still hold"
     packed_again = (
         "The release is whole and can be used. The next run packs it once more, as if they had never been in it; no "
@@ -443,7 +447,7 @@ def withdraw_workspace(root: str | Path, subject: str) -> Withdrawal:
     )
     messages = (
         *gone.messages,
-        *([packed_again] if released and not damage else []),
+        *([packed_again] if released and not (damage or learned or to_make_again) else []),
         *(
             [f"The release could not be read and was deleted; `mimicme pack` makes it again: {damage}"]
             if damage
@@ -454,7 +458,7 @@ def withdraw_workspace(root: str | Path, subject: str) -> Withdrawal:
         f"Reports that `mimicme report --output` wrote elsewhere show '{subject}' too: write each again with the same "
         "--output, which takes them out of it, or delete it.",
         f"{elsewhere} '{subject}': `mimicme withdraw RELEASE {shlex.quote(subject)}`, or pack them again.",
-        *_corpus_stages_in_workspace(workspace),
+        *to_make_again,
         *_mentions(workspace, name),
     )
     return Withdrawal(gone.sequences, gone.frames, tuple(files), messages=messages)

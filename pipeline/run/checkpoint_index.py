@@ -217,9 +217,8 @@ class CheckpointIndex:
         self._aside: frozenset[str] = frozenset()
         self._dropped: set[str] = set()  # what the file may still hold of them does not count
         self._changed = False
-        self._seen: dict[str, tuple[bool, CheckpointSummary | None]] | None = (
-            None  # while each file is looked at once
-        )
+        # while each file is looked at once
+        self._seen: dict[str, tuple[bool, CheckpointSummary | None]] | None = None
 
     @contextmanager
     def each_once(self) -> Iterator[None]:

@@ -351,6 +351,15 @@ class Plan:
                 state, reason = "failed", failure.message
         return ItemState(state, reason, record, inputs, neutral, siblings=siblings, corpus=corpus)
 
+    def waits_for_failed(self, stage: Stage, item: Item) -> bool:
+        """Whether something failed that a blocked item follows from; else that is not made, or out of date."""
+        before = [one for one in self.stages if one.name in stage.needs]
+        states = [self.states[one.name, item].state for one in before]
+        return "failed" in states or any(
+            state == "blocked" and self.waits_for_failed(one, item)
+            for one, state in zip(before, states, strict=True)
+        )
+
     def has_failure(self, stage: str, item: Item) -> bool:
         """Whether there is a record that an item failed.  The folder of its subject is looked into once, until its
         items are looked at again (`look_again`, `begin`) or one of them fails (`note_failure`)."""
@@ -360,7 +369,7 @@ class Plan:
             if len(self._failures) >= MOST_FOLDERS:
                 self._failures.clear()
             try:
-                found = os.listdir(f"{self.workspace.root}/failures/{stage}/{item.subject}")
+                found = os.listdir(self.workspace.failure(stage, item).parent)
             except OSError:
                 found = []
             names = self._failures[key] = frozenset(found)
@@ -544,13 +553,16 @@ class Plan:
 
     def collected(self, stage: Stage, sequence: Sequence) -> dict[str, Path]:
         """Current checkpoints of a sequence by stage: what a release is made of."""
-        names = [s.name for s in self.stages if s.scope != "everything"]
-        before = names[: names.index(stage.needs[-1]) + 1] if stage.needs else names
         return {
             name: self.checkpoint(name, sequence.item)
-            for name in before
+            for name in self._given(stage)
             if self.states[name, sequence.item].state == "done"
         }
+
+    def _given(self, stage: Stage) -> list[str]:
+        """The stages whose checkpoints a release is made of."""
+        names = [s.name for s in self.stages if s.scope != "everything"]
+        return names[: names.index(stage.needs[-1]) + 1] if stage.needs else names
 
     def release_record(self, stage: Stage, sequences: Iterable[Sequence], created: str) -> dict[str, Any]:
         """What would make the release now."""
@@ -667,7 +679,45 @@ class Plan:
             return ItemState("pending", "not made yet")
         if current:
             return ItemState("done")
-        return ItemState("stale", release_difference(output, self.release_config()))
+        return ItemState("stale", self._release_difference(stage, chosen, output))
+
+    def _release_difference(self, stage: Stage, sequences: Iterable[Sequence], output: Path) -> str:
+        """In words, why a release is not what would be made now."""
+        try:
+            with h5py.File(output, "r") as handle:
+                old = json.loads(handle.attrs["config"])
+                licence = handle.attrs.get("licence", self.workspace.licence)
+            before = old.get("review")
+        except (OSError, KeyError, ValueError, TypeError, AttributeError):
+            return "what it is made of changed"
+        config = json.loads(json.dumps(self.release_config()))
+        now = config.get("review")
+        if before != now:
+            count = now["bad"] if now else 0
+            return f"what review.csv says changed: {count} frame{'' if count == 1 else 's'} called bad now"
+        if not (release_fingerprint(output) or "").startswith(WITHDRAWN):
+            return "what it is made of changed"
+        same = old == config and licence == self.workspace.licence
+        left = "a subject withdrew and was taken out of it"
+        if not same or self._changed_since(stage, sequences, output):
+            return f"{left}, and what else it is made of may have changed"
+        return f"{left}: it can be used as it is, and is packed as if they had never been in it"
+
+    def _changed_since(self, stage: Stage, sequences: Iterable[Sequence], output: Path) -> bool:
+        """Whether what a release is made of may have changed since it was written, by the times of the table of
+        subjects and of the folders of checkpoints, in which one that is made anew is a new file."""
+        written = output.stat().st_mtime_ns
+        subjects = {sequence.item.subject for sequence in sequences}
+        places = [
+            self.workspace.checkpoint(name, Item(one, "_")).parent
+            for one in subjects
+            for name in self._given(stage)
+        ]
+        for place in (self.workspace.table_of_subjects, *places):
+            with contextlib.suppress(OSError):
+                if place is not None and os.stat(place).st_mtime_ns > written:
+                    return True
+        return False
 
 
 def comes_first(waiting: Mapping[str, str], more: int) -> str:
@@ -691,25 +741,6 @@ def more_choices(count: int) -> list[str]:
     """A sentence on the subjects whose neutral had to be looked for that have none of their own."""
     more = count - MOST_CHOICES
     return [f"{more} more subjects without a sequence labelled neutral"] if more > 0 else []
-
-
-def release_difference(output: Path, config: Mapping[str, Any]) -> str:
-    """In words, why a release is not what these settings would make."""
-    try:
-        with h5py.File(output, "r") as handle:
-            old = json.loads(handle.attrs["config"])
-        before, now = old.get("review"), config.get("review")
-    except (OSError, KeyError, ValueError, TypeError, AttributeError):
-        return "what it is made of changed"
-    if before == now and (release_fingerprint(output) or "").startswith(WITHDRAWN):
-        return (
-            "a subject withdrew and was taken out of it: it can be used as it is, and is packed as if they had never "
-            "been in it"
-        )
-    if before == now:
-        return "what it is made of changed"
-    count = now["bad"] if now else 0
-    return f"what review.csv says changed: {count} frame{'' if count == 1 else 's'} called bad now"
 
 
 def release_fingerprint(path: Path) -> str | None:

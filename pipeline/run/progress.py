@@ -12,8 +12,6 @@ from typing import TextIO
 INTERVAL_S = 0.1
 LINE_S = 300.0
 """Between two lines of progress where there is no terminal."""
-
-
 STAGE_TABLE = ["stage", "done", "skipped", "failed", "blocked", "frames ok", "rejected so far", "worker time"]
 """Head of the table of what became of each stage; the time is that of all workers together, and what is rejected so
 far was rejected by this stage or by one before it."""
@@ -27,6 +25,7 @@ class Console:
         err: stream for progress and messages; None: silent.
         out: called with each line of the result (table, plan); None: silent.
         live: draw the progress line; default: when `err` is a terminal.
+        lossy: whether results may be lost too; not where they are all that is made.
 
     A terminal that was closed, a pipe whose reader is gone and a full disk below a redirected output end no run: what
     it says is lost, and what it makes is not.
@@ -37,18 +36,20 @@ class Console:
         err: TextIO | None = None,
         out: Callable[[str], None] | None = None,
         live: bool | None = None,
+        lossy: bool = True,
     ) -> None:
         self._err = err
         self._out = out
+        self._lossy = lossy
         self.live = bool(err is not None and err.isatty()) if live is None else live
         self._drawn = 0
         self._last = 0.0
         self._told = time.monotonic()
 
     @classmethod
-    def standard(cls, out: Callable[[str], None]) -> Console:
+    def standard(cls, out: Callable[[str], None], lossy: bool = True) -> Console:
         """Progress on standard error."""
-        return cls(sys.stderr, out)
+        return cls(sys.stderr, out, lossy=lossy)
 
     def say(self, text: str) -> None:
         """Print a message on its own line."""
@@ -58,10 +59,14 @@ class Console:
                 print(text, file=self._err, flush=True)
 
     def result(self, text: str) -> None:
-        """Print a line of the result."""
+        """Print a line of the result.
+
+        Raises:
+            OSError: it cannot be written, and may not be lost.
+        """
         if self._out is not None:
             self.clear()
-            with _lossy(sys.stdout):
+            with _lossy(sys.stdout) if self._lossy else contextlib.nullcontext():
                 self._out(text)
 
     def draw(self, text: str, now: bool = False) -> None:
@@ -96,14 +101,36 @@ class Console:
 @contextlib.contextmanager
 def _lossy(stream: TextIO) -> Iterator[None]:
     """What cannot be written to this stream is lost, and so is what comes after it: it goes nowhere from then on, also
-    where Python writes what it has kept when it leaves."""
+    where Python writes what it has kept when it leaves.  Of a pipe that does not wait and is full just now, what was
+    to be written is lost alone."""
     try:
         yield
-    except OSError:
+    except OSError as error:
         with contextlib.suppress(OSError, ValueError):  # it may be no file of the system
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, stream.fileno())
-            os.close(nowhere)
+            _send_nowhere(stream, for_good=not isinstance(error, BlockingIOError))
+
+
+def _send_nowhere(stream: TextIO, for_good: bool) -> None:
+    """Let a stream go nowhere, or else only what it holds already.
+
+    Raises:
+        OSError, ValueError: it is no file of the system.
+    """
+    number = stream.fileno()
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        if for_good:
+            os.dup2(nowhere, number)
+            return
+        own = os.dup(number)
+        try:
+            os.dup2(nowhere, number)
+            stream.flush()
+        finally:
+            os.dup2(own, number)
+            os.close(own)
+    finally:
+        os.close(nowhere)
 
 
 class Progress:

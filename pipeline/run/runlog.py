@@ -56,15 +56,19 @@ class RunLog:
         # nothing is kept back that a full disk would refuse again when it is closed
         self._handle = open(self._path, "ab", buffering=0)  # noqa: SIM115 - closed by `close`
         self._begun = time.monotonic()
+        self._cut = False  # the last line, in the middle
 
     def write(self, event: str, **fields: Any) -> None:
-        """Add one line and hand it to the system, so that a killed run leaves it.
+        """Add one line and hand it to the system, so that a killed run leaves it.  After one that was written in part,
+        it begins on a line of its own.
 
         Raises:
             OutputError: there is no room for it, or the disk fails.
         """
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        line = memoryview((json.dumps({"time": now, "event": event, **fields}) + "\n").encode())
+        text = json.dumps({"time": now, "event": event, **fields}) + "\n"
+        line = memoryview(("\n" + text if self._cut else text).encode())
+        length = len(line)
         try:
             while line:
                 line = line[self._handle.write(line) :]
@@ -73,6 +77,8 @@ class RunLog:
             if known is None:
                 raise
             raise known from error
+        finally:
+            self._cut = bool(line) and (self._cut or len(line) < length)
 
     @property
     def seconds(self) -> float:

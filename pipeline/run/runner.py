@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import gc
 import glob
 import json
 import math
@@ -19,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from mimicme.pipeline.captures.catalogue import Catalogue
+from mimicme.pipeline.captures.catalogue import Catalogue, left_alone_by_garbage_collection
 from mimicme.pipeline.config import Config
 from mimicme.pipeline.corpus import Corpus
 from mimicme.pipeline.errors import CheckpointError, MimicmeError, OutputError, UsageError, listed
@@ -93,12 +92,8 @@ def run(
     chosen = _range(all_stages, options)
     config = workspace.config(all_stages)
     catalogue = workspace.catalogue()
-    # what is listed stays: of a large database, to look through it for cycles again and again takes a tenth of the time
-    gc.freeze()
-    try:
+    with left_alone_by_garbage_collection():
         return _run(workspace, options, all_stages, console, chosen, config, catalogue)
-    finally:
-        gc.unfreeze()
 
 
 def _run(
@@ -246,6 +241,7 @@ class _Run:
         self.corpus_files: list[Path] = []
         self.incomplete = False  # something failed, is not there, or waits for what failed
         self.wrong: list[str] = []  # why not every frame is ok, in words
+        self._waiting: set[Item] = set()  # who was told of there, as waiting
         self.packed = False
         self.verified: tuple[str, ...] = ()
         self.created = self.wanted = ""
@@ -523,7 +519,7 @@ class _Run:
         self._going = {}
 
     def _finish_stage(self, stage: Stage, result: StageResult, decisions: Iterable[str] = ()) -> None:
-        self.wrong += _wrong(result, told=bool(self.wrong))
+        self.wrong += _wrong(result, bool(self.wrong), *self._newly_waiting(stage, result))
         self.results.append(result)
         self.incomplete |= bool(result.failed or result.blocked)
         named = stage_cell(stage.name, result.off)
@@ -558,6 +554,17 @@ class _Run:
                 f"{stage.name} cannot run: {item_state.reason}",
                 todo="`mimicme run` makes what is missing; `mimicme status --failed` says what failed.",
             )
+
+    def _newly_waiting(self, stage: Stage, result: StageResult) -> tuple[int, int]:
+        """How many items wait at a stage that waited at none before: for what failed, and for what was not made."""
+        if not result.blocked:
+            return 0, 0
+        sequences = self.selection.of(stage, self.plan.neutral_of)
+        waiting = {s.item for s in sequences if self.plan.states[stage.name, s.item].state == "blocked"}
+        newly = waiting - self._waiting
+        self._waiting |= waiting
+        for_failed = sum(self.plan.waits_for_failed(stage, item) for item in newly)
+        return for_failed, len(newly) - for_failed
 
     def _job(self, stage: Stage, sequence: Sequence, item_state: ItemState) -> Job:
         task = Task(
@@ -727,7 +734,7 @@ class _Run:
         told = {one.stage for one in self.results}
         others = [s for s in self.stages if s.name in stage.needs and s.name not in told]
         rejected = max((sum(t.rejected for t in tallies(self.plan, s, requested)) for s in others), default=0)
-        if rejected and not self.wrong:
+        if rejected and not told:
             self.wrong.append(f"{_frames(rejected)} rejected by the stages before")
         self.release = output
         result.seconds, result.cpu_s = time.monotonic() - began, time.process_time() - cpu_began
@@ -889,11 +896,12 @@ class _Told:
         )
 
 
-def _wrong(result: StageResult, told: bool) -> list[str]:
+def _wrong(result: StageResult, told: bool, for_failed: int, for_others: int) -> list[str]:
     """Why, after a stage, not every frame is ok, in words; a frame is told of at the stage that rejected it.
 
     Args:
         told: something was told of a stage before; what was rejected before the first of a run no other tells.
+        for_failed, for_others: items that wait here and at no stage before, by what they wait for.
     """
     said = []
     here = result.newly_rejected
@@ -904,8 +912,10 @@ def _wrong(result: StageResult, told: bool) -> list[str]:
         said.append(f"{_frames(here)} rejected by {result.stage}")
     if result.failed:
         said.append(f"{result.failed} failed at {result.stage}")
-    if result.blocked:
-        said.append(f"{result.blocked} waiting at {result.stage} for what failed")
+    if for_failed:
+        said.append(f"{for_failed} waiting at {result.stage} for what failed")
+    if for_others:
+        said.append(f"{for_others} waiting at {result.stage} for what comes before")
     return said
 
 

@@ -35,6 +35,7 @@ from mimicme.pipeline.captures.catalogue import Catalogue, LeftOut, neutrals, no
 from mimicme.pipeline.checkpoint import fingerprint
 from mimicme.pipeline.errors import MimicmeError, OutputError
 from mimicme.pipeline.items import FrameSource, Item, Sequence, Verdict
+from mimicme.pipeline.release.layout import version
 from mimicme.pipeline.run.checkpoint_index import FigureSummary, merge_summaries
 from mimicme.pipeline.run.plan import Plan, State
 from mimicme.pipeline.run.settled import Settled
@@ -159,13 +160,6 @@ class Person:
     def read(self, subject: str, root: Path) -> list[Sequence]:
         """Its sequences as the catalogue has them."""
         return [_sequence(subject, root, *one) for one in json.loads(self.listed)]
-
-
-def _by_subject(catalogue: Catalogue) -> dict[str, list[Sequence]]:
-    found: dict[str, list[Sequence]] = {}
-    for sequence in catalogue.sequences:
-        found.setdefault(sequence.item.subject, []).append(sequence)
-    return found
 
 
 def _listed(root: str, sequences: Iterable[Sequence]) -> str:
@@ -360,7 +354,8 @@ def key_of(plan: Plan) -> str:
 
 
 def _listed_for(workspace: Workspace) -> str:
-    return fingerprint({"catalogue": workspace.catalogue_key()})
+    # another version may read the same names otherwise
+    return fingerprint({"catalogue": workspace.catalogue_key(), "program": version()})
 
 
 def _read_lines(file: Path, cut: bool = False) -> tuple[list[Any], dict[str, str]]:
@@ -435,7 +430,7 @@ class Standing:
                 self._list(now)
 
     def _list(self, catalogue: Catalogue) -> None:
-        """See to it that the listing is there, as the catalogue is now."""
+        """See to it that the listing is there, as the catalogue is now, which lists the plan's sequences."""
         file = self._plan.workspace.listing
         refusing = self._plan.workspace.refused(catalogue.captured)
         naming = _naming([*refusing, *(name for one in catalogue.left_out for name in one.names)])
@@ -459,7 +454,8 @@ class Standing:
             return
         unlabelled = catalogue.unlabelled
         people = {}
-        for subject, sequences in _by_subject(catalogue).items():
+        for subject in catalogue.subjects:
+            sequences = self._plan.of_subject(subject)
             folders = set(own.get(subject, ()))
             for name in own.get(subject, ()):
                 if name.rpartition("/")[0] in shared:
@@ -496,10 +492,10 @@ class Standing:
             return False
         if found is None or (found.messages, found.unheeded) != (tuple(messages), tuple(unheeded)):
             return False
-        counts = {
-            subject: (len(own), sum(len(s.frames) for s in own))
-            for subject, own in _by_subject(catalogue).items()
-        }
+        counts = {}
+        for subject in catalogue.subjects:
+            own = self._plan.of_subject(subject)
+            counts[subject] = len(own), sum(len(s.frames) for s in own)
         return counts == {subject: (one.sequences, one.frames) for subject, one in found.people.items()}
 
     def _begin(self) -> None:

@@ -87,9 +87,8 @@ class Worker:
     def __init__(self) -> None:
         self.busy = False
         self._process: Any = None
-        self._sent: list[
-            Any
-        ] = []  # what it was sent for all jobs; kept, so that no other object has its identity
+        # what it was sent for all jobs; kept, so that no other object has its identity
+        self._sent: list[Any] = []
         self._connection: Connection | None = None
 
     def start(self, environ: Mapping[str, str]) -> None:

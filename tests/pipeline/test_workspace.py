@@ -53,7 +53,7 @@ def test_a_file_system_without_locks(make, fake, monkeypatch, code):
             go(workspace, fake, shard=shard)
     with pytest.raises(UsageError, match="cannot be locked"), workspace.template_lock():
         pass
-    assert not workspace.running()
+    assert workspace.running_process() is None
 
 
 def test_workspace_refuses_what_is_not_one(tmp_path, make, fake):

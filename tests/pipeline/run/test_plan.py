@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pickle
+import time
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import pytest
 from fake_runs import GOOD, calls, go
 
@@ -13,7 +15,7 @@ from mimicme.pipeline.checkpoint import Checkpoint, fingerprint
 from mimicme.pipeline.errors import InputError
 from mimicme.pipeline.items import Captures, FrameSource, Item, Sequence
 from mimicme.pipeline.run import plan as plan_module
-from mimicme.pipeline.run.plan import Plan, difference, frames_record
+from mimicme.pipeline.run.plan import RELEASE, WITHDRAWN, Plan, difference, frames_record
 from mimicme.pipeline.run.work import execute
 from mimicme.pipeline.workspace import Workspace
 
@@ -249,3 +251,55 @@ def test_a_plan_asks_for_the_settings_of_a_stage_once(make, fake, monkeypatch):
     plan = Plan(opened, opened.config(fake.STAGES), fake.STAGES, opened.catalogue(), None)
     plan.determine_all_states()
     assert len(asked) == len(fake.STAGES)
+
+
+def of_release(workspace, fake, **more):
+    """The state of the release and why, as a new command sees it."""
+    opened = Workspace.open(workspace.root, environ={}, **more)
+    plan = Plan(opened, opened.config(fake.STAGES), fake.STAGES, opened.catalogue(), None)
+    plan.determine_all_states()
+    found = plan.states["bundle", RELEASE]
+    return found.state, found.reason
+
+
+def left(workspace):
+    """Let a subject leave the release, as far as it is told of."""
+    with h5py.File(workspace.release, "r+") as file:
+        file.attrs["fingerprint"] = WITHDRAWN + "0123"
+
+
+def test_a_release_that_somebody_left_can_be_used_where_nothing_else_changed(make, fake):
+    workspace = make()
+    go(workspace, fake)
+    assert of_release(workspace, fake) == ("done", "")
+    left(workspace)
+    state, why = of_release(workspace, fake)
+    assert state == "stale" and why.startswith("a subject withdrew") and "can be used as it is" in why
+    (workspace.root / "review.csv").write_text(
+        "subject,sequence,frame,verdict,reason\nS1,smile,0,bad,blurred\n"
+    )
+    assert "1 frame called bad" in of_release(workspace, fake)[1]
+
+
+@pytest.mark.parametrize("what", ["a checkpoint", "a setting", "the table"])
+def test_a_release_that_somebody_left_may_have_changed_otherwise(make, fake, what):
+    workspace = make()
+    table = workspace.root.parent / "subjects.csv"
+    table.write_text("subject,age\nS1,30\nS2,30\n")
+    file = workspace.root / "mimicme.toml"
+    before, section, after = file.read_text().partition("[metadata]\n")
+    file.write_text(before + section + after.replace('file = ""', f'file = "{table}"', 1))
+    go(workspace, fake)
+    left(workspace)
+    assert "can be used as it is" in of_release(workspace, fake)[1]
+    more = {}
+    time.sleep(0.02)  # beyond the tick of the clock of files
+    if what == "a checkpoint":
+        go(workspace, fake, first="paint", last="paint", force=True)
+    elif what == "a setting":
+        more["sets"] = ["bundle.level=3"]
+    else:
+        table.write_text("subject,age\nS1,31\nS2,30\n")
+    state, why = of_release(workspace, fake, **more)
+    assert state == "stale" and why.startswith("a subject withdrew")
+    assert "may have changed" in why and "can be used" not in why

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -20,3 +23,32 @@ def test_what_cannot_be_said_is_lost_and_ends_nothing(monkeypatch: pytest.Monkey
             console.result("stage  done")
             console.clear()
     # and closing the streams, which hold what was not written, failed neither
+
+
+def test_a_pipe_that_is_full_just_now_loses_what_was_to_be_written_alone() -> None:
+    reads, writes = os.pipe()
+    os.set_blocking(writes, False)
+    with open(writes, "w") as err:
+        console = Console(err)
+        console.say("x" * 1_000_000)
+        console.say("lost")
+        os.set_blocking(reads, False)
+        while len(os.read(reads, 1_000_000)) == 1_000_000:
+            pass
+        console.say("told")
+        assert os.read(reads, 1_000_000) == b"told\n"
+    os.close(reads)
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_no_file_stays_open_where_the_stream_is_none_of_the_system() -> None:
+    class Broken(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    before = open_files()
+    Console(Broken()).say("lost")
+    assert open_files() == before

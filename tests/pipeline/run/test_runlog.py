@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -55,3 +58,33 @@ def test_a_full_disk_is_said_and_the_log_can_be_closed(tmp_path: Path) -> None:
     (whole,) = (tmp_path / "log.jsonl").read_text().splitlines()
     assert json.loads(whole)["event"] == "begin"
     assert not list(tmp_path.glob(".*.tmp"))
+
+
+class Filling(io.BytesIO):
+    """Takes so many bytes, and then none until there is room again."""
+
+    room = 0
+
+    def write(self, data: object) -> int:
+        given = bytes(data)[: self.room]  # type: ignore[call-overload]
+        if not given:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self.room -= len(given)
+        return super().write(given)
+
+
+def test_after_half_a_line_the_next_event_has_a_line_of_its_own(tmp_path: Path) -> None:
+    log = RunLog(tmp_path, "", ())
+    log._handle.close()
+    log._handle = disk = Filling()  # type: ignore[assignment]
+    for room in (20, 0, 1, 10_000):
+        disk.room = room
+        if room < 10_000:
+            with pytest.raises(OutputError):
+                log.write("item", outcome="done")
+        else:
+            log.write("error", message="the disk is full")
+            log.write("end")
+    half, *empty, error, end = disk.getvalue().decode().splitlines()
+    assert len(half) == 20 and not any(empty)
+    assert [json.loads(line)["event"] for line in (error, end)] == ["error", "end"]

@@ -420,11 +420,11 @@ def test_template_that_is_named_but_not_there(make, fake):
 def test_two_runs_do_not_meet(make, fake):
     workspace = make()
     with workspace.lock():
-        assert Workspace.open(workspace.root).running()
+        assert Workspace.open(workspace.root).running_process() is not None
         with pytest.raises(UsageError, match="another run") as refused:
             go(workspace, fake)
         assert f"process {os.getpid()} on {platform.node()}" in str(refused.value)
-    assert not Workspace.open(workspace.root).running()
+    assert Workspace.open(workspace.root).running_process() is None
     assert go(workspace, fake).code == 0
 
 
@@ -511,6 +511,30 @@ def test_what_waits_for_something_that_failed_is_trouble(make, fake):
     assert (result.counts("fit"), result.code) == ((3, 0, 0, 1), 1)
     assert result.why == ("1 waiting at fit for what failed",)
     assert go(workspace, fake, first="fit", last="fit", only=["S1"]).code == 0
+    # who waits is told of once, and not at every later stage
+    assert go(workspace, fake, first="fit", last="paint").why == ("1 waiting at fit for what failed",)
+
+
+def test_what_waits_where_nothing_failed_waits_for_what_comes_before(make, fake):
+    workspace = make()
+    go(workspace, fake, last="read", only=["S1"])
+    result = go(workspace, fake, first="fit", last="paint")
+    assert (result.counts("fit"), result.counts("paint")) == ((2, 0, 0, 2), (2, 0, 0, 2))
+    assert result.why == ("2 waiting at fit for what comes before",)
+    (workspace.root.parent / "captures/S2/sad/0000.obj").write_text("fail")
+    go(workspace, fake, last="read", only=["S2/sad"])
+    expected = ("1 waiting at fit for what failed", "1 waiting at fit for what comes before")
+    assert go(workspace, fake, first="fit", last="paint").why == expected
+
+
+def test_what_was_rejected_before_is_told_beside_what_is_not_complete(make, fake):
+    workspace = make(GOOD | {"S2/sad": ["reject", "g"], "S1/smile": ["fail"]})
+    assert go(workspace, fake, last="paint").code == 1
+    why = go(workspace, fake, first="bundle", last="bundle").why
+    assert why == (
+        "1 of 4 sequences not complete in the release",
+        "1 frame rejected by the stages before",
+    )
 
 
 def test_a_flipped_byte_of_an_input_is_told_and_made_again_by_the_next_run(make, fake):

@@ -165,6 +165,14 @@ def test_what_the_catalogue_follows_from(make, fake, change):
     assert quick(workspace, fake) is None
 
 
+def test_another_version_may_read_names_otherwise(make, fake, monkeypatch):
+    workspace = done(make, fake)
+    monkeypatch.setattr(standing, "version", lambda: "another")
+    assert quick(workspace, fake) is None
+    go(workspace, fake, fake.WITH_SUBJECT)
+    assert lines_of(quick(workspace, fake)) == status_of(workspace, fake).lines()
+
+
 def test_an_empty_folder_that_is_filled_later(make, fake):
     workspace = make(WORDS)
     (workspace.captures.root / "S1/later").mkdir()

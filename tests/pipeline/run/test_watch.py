@@ -269,7 +269,7 @@ def test_a_run_that_goes_on_is_followed_to_its_end(make: Any, fake: Any) -> None
     (workspace.root.parent / "misbehave.json").write_text(json.dumps({}))
     running = child(workspace)
     try:
-        wait_for(lambda: workspace.running() or running.poll() is not None, 60)
+        wait_for(lambda: workspace.running_process() is not None or running.poll() is not None, 60)
         out = io.StringIO()
         code = watch(Workspace.open(workspace.root), out, interval_s=0.05)
         assert running.wait(60) == 0
