@@ -26,6 +26,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,6 @@ from mimicme.pipeline.captures.catalogue import Catalogue, LeftOut, neutrals, no
 from mimicme.pipeline.checkpoint import fingerprint
 from mimicme.pipeline.errors import MimicmeError, OutputError
 from mimicme.pipeline.items import FrameSource, Item, Sequence, Verdict
-from mimicme.pipeline.release.layout import version
 from mimicme.pipeline.run.checkpoint_index import FigureSummary, merge_summaries
 from mimicme.pipeline.run.plan import Plan, State
 from mimicme.pipeline.run.settled import Settled
@@ -355,7 +355,14 @@ def key_of(plan: Plan) -> str:
 
 def _listed_for(workspace: Workspace) -> str:
     # another version may read the same names otherwise
-    return fingerprint({"catalogue": workspace.catalogue_key(), "program": version()})
+    return fingerprint({"catalogue": workspace.catalogue_key(), "program": _version()})
+
+
+def _version() -> str:
+    try:
+        return metadata.version("mimicme")
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 def _read_lines(file: Path, cut: bool = False) -> tuple[list[Any], dict[str, str]]:

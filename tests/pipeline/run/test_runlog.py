@@ -66,7 +66,7 @@ class Filling(io.BytesIO):
     room = 0
 
     def write(self, data: object) -> int:
-        given = bytes(data)[: self.room]  # type: ignore[call-overload]
+        given = bytes(data)[: self.room]
         if not given:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self.room -= len(given)
@@ -76,7 +76,7 @@ class Filling(io.BytesIO):
 def test_after_half_a_line_the_next_event_has_a_line_of_its_own(tmp_path: Path) -> None:
     log = RunLog(tmp_path, "", ())
     log._handle.close()
-    log._handle = disk = Filling()  # type: ignore[assignment]
+    log._handle = disk = Filling()
     for room in (20, 0, 1, 10_000):
         disk.room = room
         if room < 10_000:

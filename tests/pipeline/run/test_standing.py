@@ -167,7 +167,7 @@ def test_what_the_catalogue_follows_from(make, fake, change):
 
 def test_another_version_may_read_names_otherwise(make, fake, monkeypatch):
     workspace = done(make, fake)
-    monkeypatch.setattr(standing, "version", lambda: "another")
+    monkeypatch.setattr(standing.metadata, "version", lambda _: "another")
     assert quick(workspace, fake) is None
     go(workspace, fake, fake.WITH_SUBJECT)
     assert lines_of(quick(workspace, fake)) == status_of(workspace, fake).lines()
