@@ -295,10 +295,13 @@ def _said(
         return True
     for finding in findings:
         say(str(finding))
-    for name in dict.fromkeys(one.check for one in findings if one.check and one.level != "warning"):
+    for name in dict.fromkeys(one.check for one in findings if one.check and one.level == "error"):
         say(f"[{name}] {CHECKS[name].promise} {CHECKS[name].todo}")
+    errors = {finding.check for finding in findings if finding.level == "error"}
     said = (
-        "not usable"
+        "somebody who is to be absent is in it"
+        if errors == {"absent"}
+        else "not usable"
         if has_errors(findings)
         else "verified"
         if known

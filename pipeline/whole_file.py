@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,6 +43,25 @@ def refuse_input(path: Path, inputs: Iterable[Path], why: str = "what is read is
     written = os.path.realpath(path)
     if any(written == os.path.realpath(read) for read in inputs):
         raise UsageError(why, where=path, todo="Name another file.")
+
+
+def refuse_unwritable(path: Path) -> None:
+    """Where somebody wants a file that is written at the end of a long run, one can be written; leaves nothing there.
+
+    Raises:
+        UsageError: it cannot, or a folder is there.
+    """
+    folder = path.parent
+    while not folder.is_dir() and folder != folder.parent:
+        folder = folder.parent
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "a folder is there", str(path))
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise UsageError("this file cannot be written", where=path, seen=why, todo="Name another.") from error
 
 
 @contextmanager

@@ -457,6 +457,7 @@ def withdraw_workspace(root: str | Path, subject: str) -> Withdrawal:
         f"Pages that `mimicme view --output` wrote of '{subject}' show their face: delete them by hand.",
         f"Reports that `mimicme report --output` wrote elsewhere show '{subject}' too: write each again with the same "
         "--output, which takes them out of it, or delete it.",
+        f"What `mimicme export` wrote of '{subject}' shows them as well: delete it; `--also DIR` looks for it there.",
         f"{elsewhere} '{subject}': `mimicme withdraw RELEASE {shlex.quote(subject)}`, or pack them again.",
         *to_make_again,
         *_mentions(workspace, name),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,13 +57,20 @@ class Workload:
         stages: that run, in order; everything: of these, what writes the release of all frames.
         rates: seconds of a worker for a frame in earlier runs; see `read_rates`.
         workers: how many there are.
+        off: of the stages, those that hand on what they are given, in no time.
     """
 
     def __init__(
-        self, stages: Sequence[str], everything: str | None, rates: Mapping[str, float], workers: int
+        self,
+        stages: Sequence[str],
+        everything: str | None,
+        rates: Mapping[str, float],
+        workers: int,
+        off: Collection[str] = (),
     ) -> None:
         self._places = {name: place for place, name in enumerate(stages)}
         self._everything, self._rates, self._workers = everything, rates, workers
+        self._off = frozenset(off)
         self._left = Counter[str]()
         self._made = Counter[str]()
         self._seconds: defaultdict[str, float] = defaultdict(float)
@@ -112,9 +119,8 @@ class Workload:
         # of the release there is one writer
         workers = {name: 1 if name == self._everything else self._workers for name in left}
         seconds = sum(count * rates[name] / workers[name] for name, count in left.items() if name in rates)
-        return Ahead(
-            seconds if timed else math.nan, tuple(n for n in self._places if n in left and n not in rates)
-        )
+        unknown = (n for n in self._places if n in left and n not in rates and n not in self._off)
+        return Ahead(seconds if timed else math.nan, tuple(unknown))
 
 
 def read_rates(logs: Iterable[Path]) -> dict[str, float]:

@@ -55,7 +55,7 @@ from mimicme.pipeline.run.standing import Standing, forget
 from mimicme.pipeline.run.tallies import settle, settle_one, tallies
 from mimicme.pipeline.run.work import Job, Outcome, execute, failed_outcome
 from mimicme.pipeline.stage import Stage, Task, is_off
-from mimicme.pipeline.whole_file import write_whole
+from mimicme.pipeline.whole_file import refuse_unwritable, write_whole
 from mimicme.pipeline.workspace import Workspace
 
 __all__ = ["INTERRUPTED", "RunOptions", "RunResult", "StageResult", "run"]
@@ -115,6 +115,8 @@ def _run(
         everything = f"`mimicme {release.name}` packs everything"
         console.say(f"No release is packed, because --only names a part; {everything}.")
         chosen = tuple(s for s in chosen if s is not release)
+    if release in chosen and options.output is not None and not options.dry_run:
+        refuse_unwritable(options.output)
     for message in catalogue.messages:  # before the selection: it may ask for a subject that is left out
         console.say(message)
     for sentence in catalogue.rates if chosen[:1] == all_stages[:1] else ():
@@ -370,7 +372,7 @@ class _Run:
             return self._prepared() if known is None else known
 
     def _prepared(self) -> str:
-        self.console.draw("preparing the template", now=True)
+        self.console.tell("preparing the template", now=True)
         began = time.monotonic()
         hold_blas_buffers()
         template = self.workspace.prepare_template()
@@ -444,7 +446,9 @@ class _Run:
         names = [stage.name for stage in working]
         release = next((s.name for s in self.chosen if s.scope == "everything"), None)
         everything = [*names, *([release] if release else [])]
-        workload = Workload(everything, release, read_rates(reversed(self.workspace.runs())), self._workers)
+        off = [stage.name for stage in self.chosen if is_off(self.config.stages[stage.name])]
+        rates = read_rates(reversed(self.workspace.runs()))
+        workload = Workload(everything, release, rates, self._workers, off)
         for sequence in self.selection.requested:
             made: str | None = None
             if sequence.item.subject not in self.plan.settled and names:

@@ -293,7 +293,8 @@ def _found(workspace: Workspace, process: str) -> tuple[LogReader | None, Seen]:
 
 def _last_words(seen: Seen) -> str:
     if seen.ended == "end":
-        if not seen.exit_code and not seen.why:
+        rejected = any(stage.frames_rejected for stage in seen.stages.values())
+        if not (seen.exit_code or seen.why or rejected):
             return "The run has ended: every frame is ok."
         return (
             f"The run has ended: {', '.join(seen.why) or 'not every frame is ok'}; `mimicme status --failed`."

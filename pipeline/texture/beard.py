@@ -12,8 +12,8 @@ where they do on the scan.
 from __future__ import annotations
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import sparse
 
 from mimicme.pipeline.arrays import Bools, Floats
 from mimicme.pipeline.geometry.mesh import adjacency, edges, vertex_areas, vertex_normals
@@ -60,11 +60,11 @@ def on_beard(
     areas = vertex_areas(vertices, faces)
     ring = adjacency(edges(faces)[0], len(vertices))
     free = np.flatnonzero(skin < SKIN)
-    laplacian = (sparse.diags(np.asarray(ring.sum(axis=1)).ravel()) - ring).tocsr()[free][:, free]
+    laplacian = (scipy.sparse.diags(np.asarray(ring.sum(axis=1)).ravel()) - ring).tocsr()[free][:, free]
     weight, target = np.zeros(len(vertices)), np.zeros(len(vertices))
     there = np.isfinite(way)
     weight[found[there]], target[found[there]] = areas[found[there]], way[there]
-    system = SMOOTHING_MM**2 * laplacian + sparse.diags(weight[free] + HELD)
+    system = SMOOTHING_MM**2 * laplacian + scipy.sparse.diags(weight[free] + HELD)
     out = spsolve(system.tocsc(), weight[free] * target[free])
     moved = vertices.copy()
     moved[free] += out[:, None] * normals[free]

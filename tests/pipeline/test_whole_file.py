@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 
 from mimicme.pipeline.errors import OutputError, UsageError
-from mimicme.pipeline.whole_file import checked, refuse_input, whole_file, with_check, write_whole
+from mimicme.pipeline.whole_file import (
+    checked,
+    refuse_input,
+    refuse_unwritable,
+    whole_file,
+    with_check,
+    write_whole,
+)
 
 
 def test_what_fails_leaves_what_was_there(tmp_path: Path) -> None:
@@ -27,6 +34,18 @@ def test_what_is_replaced_keeps_its_permissions(tmp_path: Path) -> None:
     path.chmod(0o640)
     write_whole(path, "after")
     assert path.read_text() == "after" and path.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_place_where_nothing_can_be_written_is_refused_and_others_are_left_as_they_are(
+    tmp_path: Path,
+) -> None:
+    refuse_unwritable(tmp_path / "new" / "folders" / "a.h5")
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(UsageError, match=r"a\.h5: this file cannot be written; .*Name another"):
+        refuse_unwritable(Path("/proc/a.h5"))
+    (tmp_path / "a.h5").mkdir()
+    with pytest.raises(UsageError, match="a folder is there"):
+        refuse_unwritable(tmp_path / "a.h5")
 
 
 def test_a_full_disk_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def test_who_is_named_otherwise_than_their_folder_is_told_and_why(tmp_path):
     touch(tmp_path, "Proband 7/lächeln/0.obj", "S2/lächeln/0.obj", "S2/smile/0.obj")
     subjects, sequences = build(tmp_path).renamed
     assert "1 of 2 subjects" in subjects and "'Proband 7' is Proband_7" in subjects and "because" in subjects
-    assert "1 of 2 sequences" in sequences and "'lächeln' is lacheln" in sequences
+    assert "1 of 2 names of sequences" in sequences and "'lächeln' is lacheln" in sequences
     assert build(tmp_path, withdrawn=lambda subject: subject == "Proband_7").renamed == (sequences,)
     touch(tmp_path / "plain", "S1/smile/0.obj")
     assert build(tmp_path / "plain").renamed == ()

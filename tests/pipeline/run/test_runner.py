@@ -463,6 +463,14 @@ def test_an_index_that_cannot_be_saved_costs_a_run_nothing(make, fake, monkeypat
     assert go(make(), fake).code == 0
 
 
+def test_a_release_that_cannot_be_written_where_it_is_wanted_is_told_before_anything_is_done(make, fake):
+    workspace = make()
+    (workspace.root / "s1.h5").mkdir()
+    with pytest.raises(UsageError, match="cannot be written"):
+        go(workspace, fake, output=workspace.root / "s1.h5")
+    assert not workspace.runs()
+
+
 def test_failing_release_is_recorded(make, fake):
     workspace = make()
 

@@ -183,7 +183,10 @@ def test_a_shard_that_rejected_frames_has_not_every_frame_ok(tmp_path: Path) -> 
     folder = log(tmp_path / "run", BEGIN, BATCH, ENDS, line("end", 50, exit_code=0, seconds=50.0))
     out = io.StringIO()
     assert watch(OneRun(folder, 1), out, wait=lambda _: None) == 0  # type: ignore[arg-type]
-    assert out.getvalue().splitlines()[-1] == "The run has ended: `mimicme status --failed`."
+    assert (
+        out.getvalue().splitlines()[-1]
+        == "The run has ended: not every frame is ok; `mimicme status --failed`."
+    )
 
 
 def test_what_a_log_tells_is_what_the_run_tells(make: Any, fake: Any) -> None:
@@ -250,6 +253,9 @@ def test_what_nobody_timed_is_named() -> None:
     work.over("read", 5, float("nan"))
     work.looked_at("fit", Item("S1", "a"), 10, False)
     assert work.ahead().text() == "" and work.ahead().unknown == ("pack",)
+    off = Workload(["read", "again", "pack"], "pack", {}, 2, off=["again"])
+    off.expect(Item("S1", "a"), 10, "read")
+    assert off.ahead().unknown == ("read", "pack")
 
 
 def test_elsewhere_than_on_a_terminal_a_line_is_said_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
