@@ -576,7 +576,9 @@ class Checkpoint:
     def __getitem__(self, name: str) -> h5py.Dataset:
         try:
             return self._h5[name]
-        except KeyError:
+        except KeyError as error:
+            if for_want_of_memory(error):  # HDF5 finds nothing then
+                raise MemoryError(str(error)) from error
             raise CheckpointError(
                 f"the checkpoint has no '{name}'", where=self.path, todo="Run the stage again with --force."
             ) from None
