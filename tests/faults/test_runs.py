@@ -361,7 +361,13 @@ def test_a_worker_that_hangs_is_ended_at_its_limit_and_costs_its_item_alone(
         assert stages[earlier]["items"]["done"] == 2
     assert not Path(f"/proc/{at_work[0]}").exists()
     assert not list(workspace.rglob("*.tmp"))
-    before = finished(workspace)
+    # where the neutral hung, its person's others went on without it, and are made again once it is there
+    before = {
+        path: stat
+        for path, stat in finished(workspace).items()
+        if path.relative_to(workspace).parts[0] in ("ingest", "landmarks", "align")
+    }
+    assert len(before) == 6
     mimicme("run", workspace, "--jobs", 2, *SMALL)
     now = finished(workspace)
     assert {path: now.get(path) for path in before} == before
