@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 
 from mimicme.pipeline.errors import ConfigError, MissingDependencyError
 from mimicme.pipeline.run.pool import Killed, limit_threads
+from mimicme.pipeline.run.worker import following
 
 SCHEDULER_TIMEOUT_S = 30
 """For one answer of the scheduler, or of a worker that is asked what it has."""
@@ -302,6 +303,9 @@ class DaskPool:
                 answer = Killed(f"{count} workers that have something else than this run were given it")
             refusals.pop(id(job), None)
             blamed.discard(id(job))
+            goes_on = None if isinstance(answer, Killed) else following(job, answer)
+            if goes_on is not None:
+                queue.appendleft(goes_on)
             yield job, answer
             submit()
 

@@ -6,13 +6,18 @@ workers are about to have nothing to do, and what continues comes before what be
 people are finished, the files that a worker reads next are those that were just written, and what is wrong with the
 last stage shows at once.
 
+The items of a sequence that wait for nothing but one another are handed out together, as a leg: who makes the first
+goes on with the next (`Job.after`).  An item goes along where it is known that it will be made: it has no checkpoint
+yet.  Its turn has come when the one before it has its end, as with any other.
+
 A stage of scope `corpus`, whose items wait for everybody's, ends one such flow and is one of its own.
 """
 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 from heapq import heappop, heappush
 from itertools import groupby
 
@@ -116,17 +121,31 @@ class Flow:
         """What the end of a job means for its item; see `PartScheduler.finished`."""
         return self._parts[job.stage.name].finished(job, outcome, queue)
 
-    def after(self, job: Job) -> list[Job]:
+    def after(self, job: Job, outcome: Outcome | Killed) -> list[Job]:
         """The jobs that an item's end makes ready; its state must be noted in the plan."""
         person = self._people[job.item.subject]
+        following = None if isinstance(outcome, Killed) else job.after(outcome)
+        if following is not None:
+            self._goes_on(following)
+        else:
+            for one in job.followers:
+                person.put_back(one.stage, one.item)
         person.decided(job.stage, job.item)
         return self._advance(person)
+
+    def _goes_on(self, job: Job) -> None:
+        """The turn of an item has come that was handed out with the one before it."""
+        stage, task = job.stage, job.task
+        self._plan.states[stage.name, job.item] = ItemState(
+            "pending", "not made yet", job.record, task.inputs, task.neutral
+        )
+        self._looked_at(stage, task.sequence, True, 0)
 
     def _advance(self, person: _Person) -> list[Job]:
         jobs: list[Job] = []
         with self._plan.index.each_once():
             for stage, sequence in person.ready():
-                if made := self._jobs(stage, sequence):
+                if made := self._jobs(person, stage, sequence):
                     jobs += made
                 else:
                     person.decided(stage, sequence.item)
@@ -136,7 +155,7 @@ class Flow:
             self._person_over(person.subject)
         return jobs
 
-    def _jobs(self, stage: Stage, sequence: Sequence) -> list[Job]:
+    def _jobs(self, person: _Person, stage: Stage, sequence: Sequence) -> list[Job]:
         """The jobs of an item that is to be made; none of one that is current or blocked, which is noted."""
         plan, parts, result = self._plan, self._parts[stage.name], self._results[stage.name]
         item_state = plan.state_of(stage, sequence)
@@ -157,11 +176,27 @@ class Flow:
                 parts.remove(sequence.item)
             plan.states[stage.name, sequence.item] = ItemState("blocked", item_state.reason)
         else:
-            jobs = parts.ready_jobs(self._make_job(stage, sequence, item_state))
+            job = self._make_job(stage, sequence, item_state)
+            jobs = parts.ready_jobs(replace(job, followers=self._followers(person, stage, sequence)))
             there = len(sequence.frames) - sum(job.frame_count for job in jobs)
             self._looked_at(stage, sequence, True, there)
             return jobs
         return []
+
+    def _followers(self, person: _Person, stage: Stage, sequence: Sequence) -> tuple[Job, ...]:
+        """The rest of the leg that begins with an item; the person is told that they are handed out."""
+        made, found = [stage.name], []
+        for later in self._stages[self._stages.index(stage) + 1 :]:
+            # into how many parts one is cut may follow from what is not made yet
+            if later.parts is not None or not person.may_follow(later, sequence.item, made):
+                break
+            item_state = self._plan.follower(later, sequence, made, self._force)
+            if item_state is None:
+                break
+            person.take(later, sequence.item)
+            made.append(later.name)
+            found.append(self._make_job(later, sequence, item_state))
+        return tuple(found)
 
 
 class _Person:
@@ -182,6 +217,8 @@ class _Person:
         """So many of the stages have been."""
         self._open: list[dict[Item, tuple[int, Sequence]]] = []
         """By stage: the sequences whose state was not looked at, with their places in its order."""
+        self._taken: dict[tuple[int, Item], tuple[int, Sequence]] = {}
+        """Likewise those that are handed out with an earlier item of theirs, whose turn has not come."""
         self._undecided: list[set[Item]] = []
         """By stage: these, and those whose jobs were handed out."""
         self._left: Counter[Item] = Counter()
@@ -206,6 +243,7 @@ class _Person:
     def decided(self, stage: Stage, item: Item) -> None:
         """An item was made, failed, was found current or is blocked."""
         place = self._places[stage.name]
+        self._taken.pop((place, item), None)
         if item not in self._undecided[place]:
             return
         self._undecided[place].remove(item)
@@ -221,6 +259,22 @@ class _Person:
                 self._look_at(place, other)
         if not self._undecided[place]:
             self._look_at_neutrals(place + 1)
+
+    def may_follow(self, stage: Stage, item: Item, made: Collection[str]) -> bool:
+        """Whether an item waits for nothing but those that these stages make of its sequence."""
+        place = self._places[stage.name]
+        return place < self._entered and item in self._open[place] and not self._waits(place, item, made)
+
+    def take(self, stage: Stage, item: Item) -> None:
+        """An item is handed out with an earlier one of its sequence."""
+        place = self._places[stage.name]
+        self._taken[place, item] = self._open[place].pop(item)
+
+    def put_back(self, stage: Stage, item: Item) -> None:
+        """It was not made after all: it is to be looked at when its turn comes."""
+        place = self._places[stage.name]
+        self._open[place][item] = self._taken.pop((place, item))
+        self._look_at(place, item)
 
     def newly_over(self) -> int:
         """How many of the requested sequences have passed through all the stages since it was last asked."""
@@ -281,11 +335,11 @@ class _Person:
             self._undecided[k] for k in range(self._entered) if self._stages[k].most_neutral is not None
         )
 
-    def _waits(self, place: int, item: Item) -> bool:
-        """Whether an item waits for an earlier stage of its own sequence, or for another of its subject: for the
-        neutral, or as the neutral for all."""
+    def _waits(self, place: int, item: Item, made: Collection[str] = ()) -> bool:
+        """Whether an item waits for an earlier stage of its own sequence that is not among these, or for another of
+        its subject: for the neutral, or as the neutral for all."""
         stage = self._stages[place]
-        needs = (self._places[need] for need in stage.needs if need in self._places)
+        needs = (self._places[need] for need in stage.needs if need in self._places and need not in made)
         if any(item in self._undecided[need] for need in needs):
             return True
         if stage.scope not in NEUTRAL_FIRST:

@@ -62,7 +62,9 @@ class PartScheduler:
             paths.append(path)
             if self._force or not self._plan.is_current(path, record):
                 task = replace(job.task, part=part)
-                missing[part.number] = replace(job, task=task, path=path, record=record)
+                missing[part.number] = replace(
+                    job, task=task, path=path, record=record, followers=(), absent=False
+                )
         keep = set(paths) - {one.path for one in missing.values()}
         self._remove(path for path in self._existing_of(item) if path not in keep)
         join = replace(job, task=replace(job.task, parts=tuple(paths)))

@@ -13,7 +13,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -75,6 +75,7 @@ class ItemState:
     corpus: Corpus | None = None
 
 
+_NOT_MADE = "not made yet"
 _DONE = ItemState("done")
 """Of every item of a settled subject."""
 
@@ -344,12 +345,47 @@ class Plan:
         elif there:
             reason = "its checkpoint cannot be read"
         else:
-            reason = "not made yet"
+            reason = _NOT_MADE
         if state != "done" and self.has_failure(stage.name, item):
             failure = Failure.read(self.workspace.failure(stage.name, item))
             if failure is not None:
                 state, reason = "failed", failure.message
         return ItemState(state, reason, record, inputs, neutral, siblings=siblings, corpus=corpus)
+
+    def follower(
+        self, stage: Stage, sequence: Sequence, made: Collection[str], force: bool
+    ) -> ItemState | None:
+        """The state of an item that is made right after others of its sequence: in its record the fingerprints of
+        these are None.
+
+        None where that cannot be said, because it waits for something else; or where there is a checkpoint, which may
+        turn out to be current.
+
+        Args:
+            made: the stages of these.
+            force: make again what is current.
+        """
+        item = sequence.item
+        if self.uses_corpus(stage) or any(
+            need not in made and self.states[need, item].state != "done" for need in stage.needs
+        ):
+            return None
+        neutral = None
+        if stage.scope in NEUTRAL_FIRST:
+            of_subject = self.neutral_of(item.subject)
+            if item != of_subject:
+                before = self.states[stage.name, of_subject].state
+                if before in ("stale", "pending"):
+                    return None
+                neutral = self.checkpoint(stage.name, of_subject) if before == "done" else None
+            elif stage.scope == "subject":
+                return None  # it waits for the subject's other sequences
+        there = os.path.lexists(self.checkpoint(stage.name, item))
+        if there and not force:
+            return None
+        inputs = {name: self.checkpoint(name, item) for name in stage.needs}
+        record = self.record(stage, sequence, inputs, neutral, {}, None, made)
+        return ItemState("stale" if there else "pending", _NOT_MADE, record, inputs, neutral)
 
     def waits_for_failed(self, stage: Stage, item: Item) -> bool:
         """Whether something failed that a blocked item follows from; else that is not made, or out of date."""
@@ -458,13 +494,20 @@ class Plan:
         neutral: Path | None,
         siblings: Mapping[Item, Mapping[str, Path]],
         corpus: Corpus | None,
+        unknown: Collection[str] = (),
     ) -> dict[str, Any]:
-        """What would make this item now, without the raw files it will read."""
+        """What would make this item now, without the raw files it will read.
+
+        Args:
+            unknown: stages of inputs that are not made yet; their fingerprints are None.
+        """
         record: dict[str, Any] = {
             "stage": stage.name,
             "version": stage.version,
             "settings": self._settings[stage.name],
-            "inputs": {name: self._fingerprint_of(path) for name, path in inputs.items()},
+            "inputs": {
+                name: None if name in unknown else self._fingerprint_of(path) for name, path in inputs.items()
+            },
         }
         if stage.uses_template:
             record["template"] = self.template
@@ -676,7 +719,7 @@ class Plan:
         if failure is not None and not current:
             return ItemState("failed", failure.message)
         if not there:
-            return ItemState("pending", "not made yet")
+            return ItemState("pending", _NOT_MADE)
         if current:
             return ItemState("done")
         return ItemState("stale", self._release_difference(stage, chosen, output))

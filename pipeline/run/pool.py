@@ -1,7 +1,9 @@
 """Worker processes: one BLAS, OpenMP and TBB thread each, and the death of one does not end the others' work.
 
-Work is handed out one piece a worker at a time.  When a worker is killed (out of memory, a crash in C code), the piece
-that it was working on is tried again in a fresh one, at last alone; everything else goes on in parallel.
+Work is handed out one piece a worker at a time; a piece goes on with what follows from it (`worker.following`), and
+where pieces are over sooner than their ends are noticed, a worker is given some ahead.  When a worker is killed (out of
+memory, a crash in C code), the piece that it was working on is tried again in a fresh one, at last alone; everything
+else goes on in parallel.
 """
 
 from __future__ import annotations
@@ -14,13 +16,12 @@ import sys
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
 from selectors import EVENT_READ, DefaultSelector
 from typing import Any, Protocol, TypeVar, cast
 
 from mimicme.pipeline.errors import ConfigError
-from mimicme.pipeline.run.worker import Worker
+from mimicme.pipeline.run.worker import Worker, following
 
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -34,8 +35,18 @@ THREAD_VARIABLES = (
 )
 START_S = 60.0
 """What a worker may take to start, besides the limit of its first job."""
+LISTEN_S = 0.25
+"""So old an answer may grow after which its worker has something to do."""
+NEWEST = 0.1
+"""What the newest counts in the mean of how long jobs take."""
+MOST_AHEAD = 8
+AHEAD_BYTES = (64 << 10) // MOST_AHEAD
+"""So many jobs a worker has ahead at most, and none that is larger: together they have room on their way to it
+(`worker.SEND_BYTES`), so that this process need not wait for a worker that hangs."""
+_UNKNOWN_S = 1e3
+"""Longer than any job that is worth it."""
 STOPPED_S = 10.0
-"""Two looks at the limits lie half a second apart.  Where they lie further apart than this, everything was stopped in
+"""Two looks at the limits lie `LISTEN_S` apart.  Where they lie further apart than this, everything was stopped in
 between (Ctrl-Z, a scheduler), or nobody took results; the jobs get that time on top."""
 
 J = TypeVar("J")
@@ -72,8 +83,9 @@ class Pool(Protocol):
     """Runs jobs somewhere and gives each back with its result, as they finish.
 
     The queue is emptied; what is put into it while results are taken - to its left end, when it should come
-    first - is done too.  Where all that is ready is handed on at once, a job's `priority`, if it has one, stands for
-    its place: the larger, the sooner.
+    first - is done too.  What a job says follows from its result (`after`, if it has it) is done right after it, where
+    it was done, and given back likewise.  Where all that is ready is handed on at once, a job's `priority`, if it has
+    one, stands for its place: the larger, the sooner.
 
     Attributes:
         deaths: of workers over a job, also over one that another did then; each may have left a file unfinished.
@@ -93,19 +105,49 @@ class InProcessPool:
 
     def map(self, work: Callable[[J], R], queue: deque[J]) -> Iterator[tuple[J, R | Killed]]:
         while queue:
-            job = queue.popleft()
-            yield job, work(job)
+            job: J | None = queue.popleft()
+            while job is not None:
+                result = work(job)
+                done, job = job, following(job, result)
+                yield done, result
 
     def close(self, kill: bool = False) -> None:
         pass
 
 
-@dataclass
-class _Running:
-    """A job that a worker has, and from when on it takes too long (`time.monotonic`)."""
+class _Ears:
+    """Hears workers: who has nothing more to do at once, and what the others say when it is asked for."""
 
-    job: Any
-    ends: float
+    def __init__(self, workers: Iterable[Worker]) -> None:
+        self._words, self._bells = DefaultSelector(), DefaultSelector()
+        for worker in workers:
+            self.add(worker)
+
+    def add(self, worker: Worker) -> None:
+        self._words.register(worker.says, EVENT_READ, worker)
+        self._bells.register(worker.rings, EVENT_READ, worker)
+
+    def remove(self, worker: Worker) -> None:
+        self._words.unregister(worker.says)
+        self._bells.unregister(worker.rings)
+
+    def listen(self, to_every_word: bool) -> list[Worker]:
+        """Who has said something, or is gone; waited for, though not for long.
+
+        Args:
+            to_every_word: whether whatever is said ends the wait, and not only who has nothing more to do.
+        """
+        said = self._words.select(0)
+        if not said:
+            (self._words if to_every_word else self._bells).select(LISTEN_S)
+            said = self._words.select(0)
+        for key, _ in self._bells.select(0):
+            cast(Worker, key.data).heard()
+        return [cast(Worker, key.data) for key, _ in said]
+
+    def close(self) -> None:
+        self._words.close()
+        self._bells.close()
 
 
 class LokyPool:
@@ -124,100 +166,134 @@ class LokyPool:
         self.workers = workers
         self.deaths = 0
         self._limit_s = limit_s
+        self._job_s = _UNKNOWN_S
+        """What a job takes of late, with what follows from it; see `_may_give_ahead`."""
         self._alive: list[Worker] = []
         self._left: list[Worker] = []
         """Those whose job nobody asks for any more, or that end by themselves."""
 
     def map(self, work: Callable[[J], R], queue: deque[J]) -> Iterator[tuple[J, R | Killed]]:
-        running: dict[Worker, _Running] = {}
-        deaths: dict[int, int] = {}  # of workers, by the identity of the job that they had
+        ends: dict[Worker, float] = {}  # of who is at work: when its job takes too long (`time.monotonic`)
+        deaths: dict[int, int] = {}  # of workers, by the identity of the job that they were at
         alone: deque[J] = deque()
-        with DefaultSelector() as selector:
-            for worker in self._alive:
-                selector.register(worker, EVENT_READ)
+        ears = _Ears(self._alive)
 
-            def hand_out() -> None:
-                while queue and len(running) < self.workers:
-                    self._hand_out(work, queue.popleft(), running, selector)
+        def hand_out() -> None:
+            while queue and (len(ends) < self.workers or self._may_give_ahead(len(queue))):
+                if not self._hand_out(work, queue[0], ends, ears):
+                    return
+                queue.popleft()
 
-            def gone(worker: Worker, kill: bool = True) -> J:
-                """What it worked on; another worker takes its place."""
-                selector.unregister(worker)
-                self.deaths += kill
-                if kill:
-                    worker.end(kill=True)  # before it is forgotten: an interrupted end is tried again
-                else:
-                    worker.let_go()
-                    self._left.append(worker)
-                self._alive.remove(worker)
-                return running.pop(worker).job
+        def gone(worker: Worker, kill: bool = True) -> list[J]:
+            """What it was given and is not over with; another worker takes its place."""
+            ears.remove(worker)
+            self.deaths += kill
+            if kill:
+                worker.end(kill=True)  # before it is forgotten: an interrupted end is tried again
+            else:
+                worker.let_go()
+                self._left.append(worker)
+            self._alive.remove(worker)
+            del ends[worker]
+            left = list(worker.jobs)
+            worker.jobs.clear()
+            return left
 
-            looked = time.monotonic()
-            try:
-                while queue or running or alone:
-                    if not queue and not running:
-                        queue.append(alone.popleft())
-                    hand_out()
-                    # a finite wait, to look at the limits
-                    for key, _ in selector.select(0.5):
-                        worker = cast(Worker, key.fileobj)
-                        answer = worker.answer()
-                        if worker not in running:  # it had nothing to do, and died
-                            selector.unregister(worker)
-                            worker.end(kill=True)
-                            self._alive.remove(worker)
-                            continue
-                        if answer is not None and not answer.unread:
-                            job = gone(worker, kill=False) if answer.leaving else running.pop(worker).job
-                            deaths.pop(id(job), None)
-                            if answer.error is not None:
-                                raise answer.error
-                            yield job, answer.result
-                        else:
-                            why = _how_it_ended(worker.how_it_ended()) if answer is None else answer.unread
-                            job = gone(worker)
-                            count = deaths[id(job)] = deaths.get(id(job), 0) + 1
-                            if count == 1:
-                                queue.appendleft(job)
-                            elif count == 2:
-                                alone.append(job)
-                            else:
-                                del deaths[id(job)]
-                                yield job, Killed(why)
-                        hand_out()  # at once: what goes on from this one finds in this worker what it left there
-                    now = time.monotonic()
-                    if now - looked > STOPPED_S:
-                        for one in running.values():
-                            one.ends += now - looked
-                    looked = now
-                    for worker in [late for late, one in running.items() if now > one.ends]:
-                        # the consumer may have been busy since it answered, or since another one was looked at
-                        if worker not in running or worker.answered():
-                            continue
-                        job = gone(worker)
+        looked = time.monotonic()
+        try:
+            while queue or ends or alone:
+                if not queue and not ends:
+                    queue.append(alone.popleft())
+                hand_out()
+                # where somebody has nothing to do, whatever is said may give it something
+                for worker in ears.listen(to_every_word=len(ends) < self.workers):
+                    if worker not in ends:  # it had nothing to do, and died
+                        ears.remove(worker)
+                        worker.end(kill=True)
+                        self._alive.remove(worker)
+                        continue
+                    job, count = worker.jobs[0], len(worker.jobs)
+                    answer = worker.answer()
+                    if answer is not None and not answer.unread:
                         deaths.pop(id(job), None)
-                        yield job, Killed(_too_long(self._limit_s(job)))
-            finally:
-                for worker in running:  # nobody asks for their answers any more
-                    self._alive.remove(worker)
-                    self._left.append(worker)
+                        if len(worker.jobs) < count:  # nothing follows from it
+                            self._job_s += NEWEST * (answer.seconds - self._job_s)
+                        if answer.leaving:
+                            queue.extendleft(reversed(gone(worker, kill=False)))
+                        elif worker.busy:
+                            ends[worker] = time.monotonic() + self._limit_s(worker.jobs[0])
+                        else:
+                            del ends[worker]
+                        if answer.error is not None:
+                            raise answer.error
+                        yield job, answer.result
+                    else:
+                        why = _how_it_ended(worker.how_it_ended()) if answer is None else answer.unread
+                        # what it had ahead is not to blame
+                        queue.extendleft(reversed(gone(worker)[0 if answer else 1 :]))
+                        count = deaths[id(job)] = deaths.get(id(job), 0) + 1
+                        if count == 1:
+                            queue.appendleft(job)
+                        elif count == 2:
+                            alone.append(job)
+                        else:
+                            del deaths[id(job)]
+                            yield job, Killed(why)
+                    hand_out()  # at once: what goes on from this one finds in this worker what it left there
+                now = time.monotonic()
+                if now - looked > STOPPED_S:
+                    for worker in ends:
+                        ends[worker] += now - looked
+                looked = now
+                for worker in [late for late, end in ends.items() if now > end]:
+                    # the consumer may have been busy since it answered, or since another one was looked at
+                    if worker not in ends or worker.answered():
+                        continue
+                    job, *ahead = gone(worker)
+                    queue.extendleft(reversed(ahead))
+                    deaths.pop(id(job), None)
+                    yield job, Killed(_too_long(self._limit_s(job)))
+        finally:
+            ears.close()
+            for worker in ends:  # nobody asks for their answers any more
+                self._alive.remove(worker)
+                self._left.append(worker)
 
-    def _hand_out(
-        self, work: Callable[[J], R], job: J, running: dict[Worker, _Running], selector: DefaultSelector
-    ) -> None:
-        """Give a job to a worker that has none; the last one that had one, or a new one.
+    def _hand_out(self, work: Callable[[J], R], job: J, ends: dict[Worker, float], ears: _Ears) -> bool:
+        """Give a job to a worker that has none, or a new one; where there may be no more, ahead to the one that has
+        fewest.
+
+        Returns:
+            whether it was given away.
 
         Raises:
             ConfigError: no worker process can be started.
         """
-        ends = time.monotonic() + self._limit_s(job)
+        limit = time.monotonic() + self._limit_s(job)
         worker = next((worker for worker in self._alive if not worker.busy), None)
-        if worker is None:
+        if worker is None and len(self._alive) < self.workers:
             worker = self._start()
-            selector.register(worker, EVENT_READ)
-            ends += START_S
-        running[worker] = _Running(job, ends)
-        worker.give(work, job)
+            ears.add(worker)
+            limit += START_S
+        if worker is not None:
+            ends[worker] = limit
+            return worker.give(work, job)
+        given = self._fewest().give(work, job, AHEAD_BYTES)
+        if not given:
+            self._job_s = _UNKNOWN_S  # large jobs are long ones; a while later it may be tried again
+        return given
+
+    def _fewest(self) -> Worker:
+        return min(self._alive, key=lambda worker: len(worker.jobs))
+
+    def _may_give_ahead(self, ready: int) -> bool:
+        """Whether a worker is to be given a job though it has one: where some are over whenever this process is woken,
+        so that it need not be woken for each; as many as it may be over with before.  Not the last that are ready: what
+        waits in one worker no other can do.
+        """
+        often = self.workers * LISTEN_S > self._job_s
+        ahead = len(self._fewest().jobs) - 1
+        return often and ready > self.workers and ahead < MOST_AHEAD and ahead * self._job_s < LISTEN_S
 
     def _start(self) -> Worker:
         worker = Worker()

@@ -496,7 +496,7 @@ class _Run:
                 if ended is not None:
                     self._record_outcome(*ended, result)
                     # what goes on comes before what begins
-                    queue.extendleft(reversed(flow.after(ended[0])))
+                    queue.extendleft(reversed(flow.after(*ended)))
                 fill()
                 told.tell()
         flow.check_finished()
@@ -583,7 +583,8 @@ class _Run:
         )
         assert item_state.record is not None
         path = self.plan.checkpoint(stage.name, sequence.item)
-        return Job(stage, task, path, item_state.record, self.stages.index(stage))
+        absent = item_state.state == "pending"
+        return Job(stage, task, path, item_state.record, self.stages.index(stage), absent=absent)
 
     def _corpus_file(self, stage: Stage, corpus: Corpus) -> Path:
         """The file in which a corpus is handed to the workers, written once; `_run_leg` removes it."""

@@ -7,11 +7,11 @@ import sys
 import time
 import traceback as tracebacks
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mimicme.pipeline.checkpoint import without_damage, writing
+from mimicme.pipeline.checkpoint import fingerprint, without_damage, writing
 from mimicme.pipeline.errors import MimicmeError, ShortageError, UsageError
 from mimicme.pipeline.items import Item
 from mimicme.pipeline.numerics.memory import for_want_of_memory, hold_blas_buffers, not_enough
@@ -28,6 +28,9 @@ class Job:
         path, record: of the checkpoint that it writes, and of what makes it.
         priority: the larger, the sooner: how many stages come before its own, because what goes on comes before what
             begins.
+        followers: the next items of its sequence, which wait for nothing but it and one another, in order: its leg.
+            What of their records is not known before it is made is None; see `after`.
+        absent: there was no checkpoint when it was handed out.
     """
 
     stage: Stage[Any]
@@ -35,6 +38,8 @@ class Job:
     path: Path
     record: Mapping[str, Any]
     priority: int = 0
+    followers: tuple[Job, ...] = ()
+    absent: bool = False
 
     @property
     def item(self) -> Item:
@@ -42,8 +47,33 @@ class Job:
 
     @property
     def shared(self) -> tuple[object, ...]:
-        """What it has in common with the others of its stage: a worker is sent it once (`Worker.give`)."""
-        return self.stage, self.task.settings, self.task.captures
+        """What it and its followers have in common with the others of their stages: a worker is sent it once
+        (`Worker.give`)."""
+        found: list[object] = []
+        for job in (self, *self.followers):
+            found += job.stage, job.task.settings, job.task.captures
+            if "settings" in job.record:
+                found.append(job.record["settings"])
+        return tuple(found)
+
+    def after(self, outcome: Outcome) -> Job | None:
+        """The next item of its leg, with the rest of it; None where this one failed, or is the last.
+
+        It follows from the job and its outcome alone: who does the work goes on with it, and who handed it out knows
+        without a word what that is.
+        """
+        if (
+            not self.followers
+            or outcome.error is not None
+            or outcome.entry is None
+            or outcome.entry[1] is None
+        ):
+            return None
+        first, *rest = (
+            replace(one, record=_with_input(one.record, self.stage.name, outcome.entry[1].fingerprint))
+            for one in self.followers
+        )
+        return replace(first, followers=tuple(rest))
 
     @property
     def frame_count(self) -> int:
@@ -85,9 +115,19 @@ class Outcome:
     entry: IndexEntry | None = None
 
 
+def _with_input(record: Mapping[str, Any], stage: str, made: str) -> Mapping[str, Any]:
+    """A record that says from which checkpoint of a stage, by its fingerprint, if it needs any."""
+    inputs = record["inputs"]
+    return {**record, "inputs": {**inputs, stage: made}} if stage in inputs else record
+
+
 def execute(job: Job) -> Outcome:
     """Run one job: write its checkpoint.  Runs in a worker."""
     began, cpu_began = time.monotonic(), time.process_time()
+    if job.absent and (entry := _made_meanwhile(job)) is not None:
+        return Outcome(
+            time.monotonic() - began, _peak_mb(), cpu_s=time.process_time() - cpu_began, entry=entry
+        )
     try:
         hold_blas_buffers()
         with writing(
@@ -103,6 +143,13 @@ def execute(job: Job) -> Outcome:
         return failed_outcome(without_damage(_read_by(job.task), error), began)
     entry = read_entry(job.path) if job.task.part is None else None
     return Outcome(time.monotonic() - began, _peak_mb(), cpu_s=time.process_time() - cpu_began, entry=entry)
+
+
+def _made_meanwhile(job: Job) -> IndexEntry | None:
+    """The entry of a checkpoint that a worker wrote and died before it could say so; None: there is none."""
+    entry = read_entry(job.path)
+    summary = None if entry is None else entry[1]
+    return entry if summary is not None and summary.record_fingerprint == fingerprint(job.record) else None
 
 
 def _read_by(task: Task[Any]) -> list[Path]:

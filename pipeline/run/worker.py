@@ -1,8 +1,12 @@
-"""One worker process, from both ends: the parent hands it a job and takes its answer, one after the other.
+"""One worker process, from both ends: the parent hands it jobs and takes their answers, one after the other.
 
 loky starts the process, so that it neither imports the program's main module again nor inherits the parent's files.
 Jobs and answers go through an unnamed pair of sockets that the process inherits: nobody else can connect to it, and
 where either end is gone the other one sees it at once.
+
+A process that is woken from sleep for every answer takes several times as long over it as one that finds several.  So
+an answer is said at once, and a bell is rung only where the worker has nothing more to do: the parent sleeps until
+somebody rings, or some time has passed, and then takes what there is.
 """
 
 from __future__ import annotations
@@ -10,15 +14,18 @@ from __future__ import annotations
 import contextlib
 import gc
 import io
+import math
 import os
 import pickle
 import signal
+import socket
 import sys
 import threading
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -31,6 +38,8 @@ GROWTH_VARIABLE = "LOKY_MAX_MEMORY_LEAK_SIZE"
 its place.  A value set in the environment is kept.  The name is loky's, whose executors look at the same."""
 MAX_GROWTH_BYTES = 4 << 30
 """What it is set to.  loky's own 0.3 GB is for leaks; ours grow by what they keep: templates, factorisations."""
+SEND_BYTES = 1 << 18
+"""That may be on their way to a worker."""
 END_S = 10.0
 """What a worker without a job may take to end before it is killed."""
 
@@ -69,27 +78,47 @@ class Answer:
         error: that it raised; None: none.
         unread: why the job could not even be read; empty: it was.
         leaving: it grew too large and ends now.
+        seconds: since the job was begun, with all that followed from it so far.
     """
 
     result: Any = None
     error: BaseException | None = None
     unread: str = ""
     leaving: bool = False
+    seconds: float = 0.0
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # there is one for every item, and what `dataclass` writes takes several times as long
+        return Answer, (self.result, self.error, self.unread, self.leaving, self.seconds)
+
+
+def following(job: Any, result: Any) -> Any:
+    """What a worker does after a job without being told: what the job says follows from its result (`after`); else
+    None.  Both ends ask this, and need no word about it."""
+    after = getattr(job, "after", None)
+    return None if after is None else after(result)
 
 
 class Worker:
     """The parent's end of a worker process, which is started with `start`.
 
     Attributes:
-        busy: it was given a job whose answer was not taken.
+        jobs: what it was given and has not said to be over, in order; the first is what it is at, as far as its answers
+            were taken.
     """
 
     def __init__(self) -> None:
-        self.busy = False
+        self.jobs: deque[Any] = deque()
         self._process: Any = None
         # what it was sent for all jobs; kept, so that no other object has its identity
         self._sent: list[Any] = []
         self._connection: Connection | None = None
+        self._bell: Connection | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether it was given a job whose answer was not taken."""
+        return bool(self.jobs)
 
     def start(self, environ: Mapping[str, str]) -> None:
         """Start the process.
@@ -103,46 +132,71 @@ class Worker:
         from loky.backend import get_context
 
         self._connection, theirs = Pipe()
-        with theirs:  # the process has its own copy: it alone holds that end
+        self._bell, rope = Pipe(duplex=False)
+        with theirs, rope:  # the process has its own copies: it alone holds those ends
             self._process = get_context("loky").Process(
-                target=serve, args=(theirs, os.getpid()), env=dict(environ), daemon=True
+                target=serve, args=(theirs, rope, os.getpid()), env=dict(environ), daemon=True
             )
             self._process.start()
+        # room for jobs ahead, which nobody waits to be read; some systems have little by themselves
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(self._connection.fileno())) as ours:
+            ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BYTES)
 
-    def fileno(self) -> int:
+    @property
+    def says(self) -> Connection:
         """For `selectors`: can be read when there is an answer, or the process is gone."""
         assert self._connection is not None
-        return self._connection.fileno()
+        return self._connection
 
-    def give(self, work: Callable[[Any], Any], job: Any) -> None:
-        """Hand it a job.  One that is gone gives no answer, which `answer` finds.
+    @property
+    def rings(self) -> Connection:
+        """Likewise: when there is an answer after which it has nothing to do, or the process is gone."""
+        assert self._bell is not None
+        return self._bell
+
+    def heard(self) -> None:
+        """Its bell was; it can ring again."""
+        with contextlib.suppress(EOFError, OSError):
+            self.rings.recv_bytes()
+
+    def give(self, work: Callable[[Any], Any], job: Any, most: float = math.inf) -> bool:
+        """Hand it a job, which it does when it is over with those that it has.  One that is gone gives no answer, which
+        `answer` finds.
 
         Args:
             work: what is done with the job.
             job: what it has `shared` with others, if it says so, is sent once, and so is then `work`.
+            most: bytes that may be sent.
+
+        Returns:
+            whether they were enough; otherwise nothing is handed out.
         """
         assert self._connection is not None
-        self.busy = True
-        data = self._message(work, job)
+        new, data = self._message(work, job)
+        if len(data) > most:
+            return False
+        self._sent += new
+        self.jobs.append(job)
         with contextlib.suppress(OSError):
             self._connection.send_bytes(data)
+        return True
 
-    def _message(self, work: Callable[[Any], Any], job: Any) -> bytes:
-        """What `serve` reads: the objects that it is to keep, and after them the work and the job."""
+    def _message(self, work: Callable[[Any], Any], job: Any) -> tuple[list[Any], bytes]:
+        """The objects that `serve` is to keep, and what it reads: these, and after them the work and the job."""
         from loky.backend.reduction import dumps
 
         shared = getattr(job, "shared", ())
         if not shared:
             # by value what no module has under its name, as a function of a stage that somebody adds
-            return _NOTHING_NEW + dumps((work, job), protocol=pickle.HIGHEST_PROTOCOL)
+            return [], _NOTHING_NEW + dumps((work, job), protocol=pickle.HIGHEST_PROTOCOL)
         known = {id(one) for one in self._sent}
-        new = [one for one in (work, *shared) if id(one) not in known]
+        new = list({id(one): one for one in (work, *shared) if id(one) not in known}.values())
         head = dumps(new, protocol=pickle.HIGHEST_PROTOCOL) if new else _NOTHING_NEW
-        self._sent += new
         stream = io.BytesIO()
         stream.write(head)
-        _Pickler(stream, {id(one): place for place, one in enumerate(self._sent)}).dump((work, job))
-        return stream.getvalue()
+        places = {id(one): place for place, one in enumerate([*self._sent, *new])}
+        _Pickler(stream, places).dump((work, job))
+        return new, stream.getvalue()
 
     def answered(self) -> bool:
         """Whether `answer` would not wait: there is one, or the process is gone."""
@@ -153,14 +207,18 @@ class Worker:
             return True
 
     def answer(self) -> Answer | None:
-        """The answer to its job, waited for; None: the process is gone."""
+        """The answer to the first of its jobs, waited for; None: the process is gone."""
         assert self._connection is not None
         try:
             data = self._connection.recv_bytes()
         except (EOFError, OSError):
             return None
-        self.busy = False
         found: Answer = pickle.loads(data)
+        job = self.jobs.popleft()
+        if found.error is None and not found.unread:
+            goes_on = following(job, found.result)
+            if goes_on is not None:
+                self.jobs.appendleft(goes_on)
         return found
 
     def how_it_ended(self) -> int | None:
@@ -170,9 +228,10 @@ class Worker:
         return code
 
     def let_go(self) -> None:
-        """Tell it that there are no more jobs: it ends after the one that it has."""
-        if self._connection is not None:
-            self._connection.close()
+        """Tell it that there are no more jobs: it ends after the one that it is at."""
+        for end in (self._connection, self._bell):
+            if end is not None:
+                end.close()
 
     def end(self, kill: bool) -> None:
         """Wait until the process is gone, after `let_go`.
@@ -191,34 +250,44 @@ class Worker:
             self._process.join()
 
 
-def serve(connection: Connection, parent: int) -> None:
-    """Do the jobs that come, until there are no more.  Runs in the worker process.
+def serve(connection: Connection, bell: Connection, parent: int) -> None:
+    """Do the jobs that come, and what follows from them, until there are no more.  Runs in the worker process.
 
     Args:
-        connection: the worker's end.
+        connection, bell: the worker's ends.
         parent: process id of the other end.
     """
     _begin(parent)
     growth = _Growth(float(os.environ.get(GROWTH_VARIABLE, MAX_GROWTH_BYTES)))
     kept: list[Any] = []  # what many jobs share
-    with connection, contextlib.suppress(EOFError, OSError):  # the parent has let go, or is gone
+    job: Any = None
+
+    def say(answer: Answer) -> None:
+        connection.send_bytes(_pickled(answer))
+        if answer.leaving or answer.unread or (job is None and not connection.poll()):
+            bell.send_bytes(b"")
+
+    # the parent has let go, or is gone
+    with connection, bell, contextlib.suppress(EOFError, OSError):
         while True:
-            stream = io.BytesIO(connection.recv_bytes())
-            try:
-                kept += pickle.load(stream)
-                work, job = _Unpickler(stream, kept).load()
-            except Exception as error:  # no memory for a library, say: another process may have it
-                connection.send_bytes(pickle.dumps(Answer(unread=_unread(error))))
-                return
+            if job is None:
+                stream = io.BytesIO(connection.recv_bytes())
+                try:
+                    kept += pickle.load(stream)
+                    work, job = _Unpickler(stream, kept).load()
+                except Exception as error:  # no memory for a library, say: another process may have it
+                    say(Answer(unread=_unread(error)))
+                    return
+                began = time.monotonic()
             try:
                 answer = Answer(work(job))
+                job = following(job, answer.result)
             except Exception as error:
                 error.add_note(f"In a worker process:\n{traceback.format_exc()}")
-                answer = Answer(error=error)
-            del work, job
-            leaving = growth.too_large()
-            connection.send_bytes(_pickled(Answer(answer.result, answer.error, leaving=leaving)))
-            if leaving:
+                answer, job = Answer(error=error), None
+            answer = replace(answer, leaving=growth.too_large(), seconds=time.monotonic() - began)
+            say(answer)
+            if answer.leaving:
                 return
 
 
@@ -234,7 +303,7 @@ def _pickled(answer: Answer) -> bytes:
         return pickle.dumps(answer, pickle.HIGHEST_PROTOCOL)
     except Exception as error:  # a result or an exception that cannot be sent is an error of this program
         said = RuntimeError(f"the answer of a worker cannot be sent: {error!r}")
-        return pickle.dumps(Answer(error=said, leaving=answer.leaving), pickle.HIGHEST_PROTOCOL)
+        return pickle.dumps(replace(answer, result=None, error=said), pickle.HIGHEST_PROTOCOL)
 
 
 def _begin(parent: int) -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+from dataclasses import replace
 
 import pytest
-from fake_runs import calls, digests, go
+from fake_runs import GOOD, calls, digests, go
 
+from mimicme.pipeline.errors import InputError
 from mimicme.pipeline.run import flow as flow_module
 from mimicme.pipeline.run import runner
 from mimicme.pipeline.run.flow import legs
@@ -63,9 +67,9 @@ def test_what_an_items_end_costs_does_not_grow_with_its_subject(make, fake, monk
     looked: list[int] = []
     waits = flow_module._Person._waits
 
-    def counted(person, place, item):
+    def counted(person, place, item, *made):
         looked[-1] += 1
-        return waits(person, place, item)
+        return waits(person, place, item, *made)
 
     monkeypatch.setattr(flow_module._Person, "_waits", counted)
     for count in (8, 32):
@@ -109,3 +113,98 @@ def test_any_number_of_jobs_makes_the_same_bytes(make, fake):
         go(workspace, fake, fake.WITH_SUBJECT, jobs=jobs)
         made.append(digests(workspace))
     assert made[0] == made[1] == made[2]
+
+
+def numbers_of_workers(workspace):
+    found = {}
+    for stage, item, worker, _ in calls(workspace):
+        found.setdefault(item, {})[stage] = worker
+    return found
+
+
+def test_what_waits_for_nothing_else_is_made_by_the_same_worker(make, fake):
+    workspace = make(MANY)
+    assert go(workspace, fake, jobs=2).code == 0
+    made = numbers_of_workers(workspace)
+    assert all(workers["fit"] == workers["paint"] for workers in made.values())
+    assert len({workers["fit"] for workers in made.values()}) == 2
+
+
+@pytest.mark.parametrize("jobs", [0, 2])
+@pytest.mark.parametrize("stages", ["STAGES", "WITH_SUBJECT", "WITH_CORPUS"])
+def test_legs_change_no_byte(make, fake, monkeypatch, jobs, stages):
+    """The records of what goes along are those that would have been made when its turn comes."""
+    made = []
+    words = MANY | {"S1/smile": ["reject", "note"], "S4/neutral": ["fail"]}
+    for name, follower in (("alone", lambda *_: None), ("legs", flow_module.Plan.follower)):
+        with monkeypatch.context() as patched:
+            patched.setattr(flow_module.Plan, "follower", follower)
+            workspace = make(words, name=name)
+            result = go(workspace, fake, getattr(fake, stages), jobs=jobs)
+        made.append((digests(workspace), [result.counts(s.name) for s in getattr(fake, stages)]))
+        calls(workspace)
+        go(workspace, fake, getattr(fake, stages))
+        assert {call[1] for call in calls(workspace)} == {"S4/neutral"}  # nothing else is out of date
+    assert made[0] == made[1]
+
+
+@pytest.mark.parametrize("jobs", [0, 2])
+def test_what_does_not_need_what_failed_is_made_all_the_same(make, fake, jobs):
+    def picky(task, out):
+        if task.sequence.item.sequence == "smile" and not (task.captures.root.parent / "mild").exists():
+            raise InputError("it does not please")
+        agree(task, out)
+
+    agree = fake.AGREE.compute
+    picky_one = replace(fake.AGREE, scope="sequence", compute=picky)
+    workspace, stages = make(MANY), (fake.READ, fake.FIT, picky_one, fake.PAINT, fake.BUNDLE)
+    result = go(workspace, fake, stages, jobs=jobs)
+    assert result.counts("agree") == (12, 0, 6, 0)
+    assert result.counts("paint") == (18, 0, 0, 0)
+    made = order(workspace)
+    assert len(made) == len(set(made))
+    # mended, it is made, and what is there already is not
+    (workspace.captures.root.parent / "mild").touch()
+    assert go(workspace, fake, stages, jobs=jobs).counts("paint") == (0, 18, 0, 0)
+    assert {stage for stage, _ in order(workspace)} == {"agree"}
+
+
+def test_what_is_there_does_not_go_along(make, fake):
+    workspace = make(MANY)
+    go(workspace, fake)
+    before = digests(workspace)
+    calls(workspace)
+    (workspace.root / "fit/S1/smile.h5").unlink()
+    go(workspace, fake)
+    # the same as before: what was made from it is current
+    assert order(workspace) == [("fit", "S1/smile")]
+    go(workspace, fake, force=True)
+    assert len(order(workspace)) == 54
+    assert digests(workspace) == before
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no such signal")
+def test_what_a_worker_made_and_did_not_say_is_not_made_again(make, fake):
+    """It dies between the two."""
+    workspace = make(GOOD)
+
+    def dies(task, out):
+        from mimicme.pipeline.run import work
+
+        mark, real = task.captures.root.parent / "died", work.read_entry
+
+        def once(path):
+            if path.parts[-3] == "fit" and path.name == "smile.h5" and path.exists() and not mark.exists():
+                mark.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            return real(path)
+
+        fit(task, out)
+        work.read_entry = once
+
+    fit = fake.FIT.compute
+    stages = tuple(replace(s, compute=dies) if s is fake.FIT else s for s in fake.STAGES)
+    assert go(workspace, fake, stages, jobs=1).code == 0
+    assert (workspace.root.parent / "died").exists()
+    made = order(workspace)
+    assert len(made) == len(set(made)) == 12

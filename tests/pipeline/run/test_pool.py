@@ -8,8 +8,8 @@ import os
 import signal
 import sys
 import time
-from collections import deque
-from dataclasses import replace
+from collections import Counter, deque
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
 import pytest
@@ -37,6 +37,131 @@ def test_parts_of_a_release_are_written_by_workers_without_a_limit(make, fake):
     )  # fmt: skip
     assert (result.code, sorted(lengths)) == (0, [1, 2, 3])
     assert workspace.release.is_file()
+
+
+@dataclass(frozen=True)
+class Steps:
+    """A job from which others follow; each leaves a line in a file."""
+
+    file: str
+    names: str
+    kills: str = ""
+
+    def after(self, result):
+        return replace(self, names=self.names[1:]) if len(self.names) > 1 else None
+
+
+def step(job):
+    with open(job.file, "a") as handle:
+        handle.write(job.names[0])
+    if job.names[0] in job.kills:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return job.names[0], os.getpid()
+
+
+@pytest.fixture
+def pools():
+    """Makes a pool of workers."""
+    made = []
+
+    def make(*options):
+        made.append(pool.LokyPool(*options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close(kill=True)
+
+
+def test_what_follows_from_a_job_is_done_by_the_same_worker(pools, tmp_path):
+    jobs = [Steps(str(tmp_path / name), name) for name in ("abc", "def", "ghi", "jkl")]
+    found = [(job.names, result) for job, result in pools(2).map(step, deque(jobs))]
+    assert sorted(names for names, _ in found) == sorted(
+        name[k:] for name in ("abc", "def", "ghi", "jkl") for k in range(3)
+    )
+    assert all(names[0] == name for names, (name, _) in found)
+    by_leg = {job.names: {pid for names, (_, pid) in found if names in job.names} for job in jobs}
+    assert all(len(pids) == 1 for pids in by_leg.values())
+    here = [(job.names, result) for job, result in pool.InProcessPool().map(step, deque(jobs[:1]))]
+    assert here == [("abc", ("a", os.getpid())), ("bc", ("b", os.getpid())), ("c", ("c", os.getpid()))]
+
+
+def test_a_worker_that_dies_loses_the_one_that_it_was_at(pools, tmp_path):
+    """What it did before is not done again, and what follows has not failed before it was tried."""
+    file = tmp_path / "done"
+    found = [
+        (job.names, result) for job, result in pools(1).map(step, deque([Steps(str(file), "abcd", "c")]))
+    ]
+    assert [names for names, _ in found] == ["abcd", "bcd", "cd"]
+    assert isinstance(found[-1][1], pool.Killed)
+    assert file.read_text() == "abccc"
+
+
+def test_nobody_waits_for_the_end_of_what_follows(pools, tmp_path):
+    """The second step ends when the result of the first has been used."""
+    gate = tmp_path / "gate"
+
+    def wait(job):
+        end = time.monotonic() + 30
+        while job.names == "b" and not gate.exists() and time.monotonic() < end:
+            time.sleep(0.01)
+        return gate.exists()
+
+    found = []
+    for job, result in pools(1).map(wait, deque([Steps("", "ab")])):
+        found.append((job.names, result))
+        gate.touch()
+    assert found == [("ab", False), ("b", True)]
+
+
+def test_each_step_has_a_limit_of_its_own(pools):
+    workers = pools(1, lambda job: 60.0 if job.names == "e" else 4.0)
+
+    def slowly(job):
+        time.sleep({"e": 0.0, "h": 30.0}.get(job.names[0], 1.2))
+        return job.names[0]
+
+    def results(*legs):
+        return [result for _, result in workers.map(slowly, deque(Steps("", names) for names in legs))]
+
+    assert results("e") == ["e"]  # it has started, and read what is to be done
+    *found, last = results("abcdh")
+    assert found == ["a", "b", "c", "d"]
+    assert "longer than 4 s" in last.why
+
+
+def test_short_jobs_are_given_ahead_and_large_ones_are_not(pools, monkeypatch):
+    most = []
+    give = pool.Worker.give
+
+    def counted(worker, *args):
+        given = give(worker, *args)
+        most.append(len(worker.jobs) - 1)
+        return given
+
+    monkeypatch.setattr(pool.Worker, "give", counted)
+    workers = pools(1)
+    found = [result for _, result in workers.map(len, deque(["x" * k for k in range(300)]))]
+    assert found == list(range(300))
+    assert max(most) == pool.MOST_AHEAD  # they take no time
+    assert most[-1] == 0  # and not the last ones: another may have nothing to do
+    most.clear()
+    large = ["x" * (pool.AHEAD_BYTES + k) for k in range(20)]
+    assert [len(job) for job, _ in workers.map(len, deque(large))] == [len(job) for job in large]
+    assert max(most) == 0
+
+
+def test_what_a_worker_had_ahead_when_it_died_is_done_once(pools, tmp_path):
+    file = tmp_path / "done"
+    names = [chr(k) for k in range(ord("A"), ord("A") + 200)]
+    workers = pools(1)
+    found = {
+        job.names: result
+        for job, result in workers.map(step, deque([Steps(str(file), n, names[150]) for n in names]))
+    }
+    assert sorted(found) == names
+    assert [n for n, result in found.items() if isinstance(result, pool.Killed)] == [names[150]]
+    assert Counter(file.read_text()) == Counter(names) + Counter({names[150]: 2})
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

@@ -78,11 +78,56 @@ def test_what_jobs_share_is_sent_once(worker):
     worker._message = lambda work, job: sent.append(message(work, job)) or sent[-1]
     first, second = (asked(worker, looks, Sharing((large, "x"), number)).result for number in (1, 2))
     assert first[1:] == (len(large), 1) and second == (first[0], len(large), 2)
-    assert len(sent[0]) > len(large) > 100 * len(sent[1])
+    (_, before), (_, after) = sent
+    assert len(before) > len(large) > 100 * len(after)
     # another of the same content is another object
     assert asked(worker, looks, Sharing((bytes(large[:100]), "x"), 3)).result[1:] == (100, 3)
     # and one that shares nothing is whole by itself
     assert asked(worker, len, "four").result == 4
+
+
+@dataclass(frozen=True)
+class Steps:
+    """A job from which others follow."""
+
+    left: int
+
+    def after(self, result):
+        return Steps(self.left - 1) if self.left > 1 and result is not None else None
+
+
+def test_what_follows_from_a_job_is_done_without_a_word(worker):
+    worker.give(lambda job: job.left * 10, Steps(3))
+    for left in (3, 2, 1):
+        assert worker.jobs[0].left == left  # what it is at is known without a word, too
+        assert worker.answer().result == left * 10
+    assert not worker.busy
+    worker.give(lambda job: None, Steps(3))
+    assert worker.answer().result is None and not worker.busy
+
+
+def test_the_bell_rings_when_there_is_nothing_more_to_do(worker):
+    assert asked(worker, len, "it has started").result == 14
+    assert worker.rings.poll(10)
+    worker.heard()
+    worker.give(lambda job: time.sleep(0.2), Steps(1))
+    # they lie there when the first is over
+    for number in (2, 3):
+        worker.give(lambda job: job.left, Steps(number))
+    results = [worker.answer().result for _ in range(6)]
+    assert results == [None, 2, 1, 3, 2, 1]
+    assert worker.rings.poll(10)
+    worker.heard()
+    assert asked(worker, len, "and once alone") is not None and worker.rings.poll(10)
+    worker.heard()
+    assert not worker.rings.poll()
+
+
+def test_a_job_that_is_too_large_is_not_given(worker):
+    assert not worker.give(len, "x" * 2000, most=1000)
+    assert not worker.busy
+    assert worker.give(len, "xyz", most=1000)
+    assert worker.answer().result == 3
 
 
 def test_a_fresh_worker_is_sent_it_again():
