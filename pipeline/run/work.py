@@ -7,7 +7,7 @@ import sys
 import time
 import traceback as tracebacks
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ class Job:
         followers: the next items of its sequence, which wait for nothing but it and one another, in order: its leg.
             What of their records is not known before it is made is None; see `after`.
         absent: there was no checkpoint when it was handed out.
+        made: fingerprints of what its leg has made so far, by stage.
     """
 
     stage: Stage[Any]
@@ -40,6 +41,7 @@ class Job:
     priority: int = 0
     followers: tuple[Job, ...] = ()
     absent: bool = False
+    made: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def item(self) -> Item:
@@ -49,12 +51,11 @@ class Job:
     def shared(self) -> tuple[object, ...]:
         """What it and its followers have in common with the others of their stages: a worker is sent it once
         (`Worker.give`)."""
-        found: list[object] = []
-        for job in (self, *self.followers):
-            found += job.stage, job.task.settings, job.task.captures
-            if "settings" in job.record:
-                found.append(job.record["settings"])
-        return tuple(found)
+        return tuple(
+            one
+            for job in (self, *self.followers)
+            for one in (job.stage, job.task.settings, job.task.captures)
+        )
 
     def after(self, outcome: Outcome) -> Job | None:
         """The next item of its leg, with the rest of it; None where this one failed, or is the last.
@@ -62,18 +63,13 @@ class Job:
         It follows from the job and its outcome alone: who does the work goes on with it, and who handed it out knows
         without a word what that is.
         """
-        if (
-            not self.followers
-            or outcome.error is not None
-            or outcome.entry is None
-            or outcome.entry[1] is None
-        ):
+        summary = None if outcome.entry is None or outcome.error is not None else outcome.entry[1]
+        if not self.followers or summary is None:
             return None
-        first, *rest = (
-            replace(one, record=_with_input(one.record, self.stage.name, outcome.entry[1].fingerprint))
-            for one in self.followers
-        )
-        return replace(first, followers=tuple(rest))
+        made = {**self.made, self.stage.name: summary.fingerprint}
+        first, *rest = self.followers
+        record = _with_inputs(first.record, made)
+        return replace(first, record=record, followers=tuple(rest), made=made)
 
     @property
     def frame_count(self) -> int:
@@ -115,10 +111,9 @@ class Outcome:
     entry: IndexEntry | None = None
 
 
-def _with_input(record: Mapping[str, Any], stage: str, made: str) -> Mapping[str, Any]:
-    """A record that says from which checkpoint of a stage, by its fingerprint, if it needs any."""
-    inputs = record["inputs"]
-    return {**record, "inputs": {**inputs, stage: made}} if stage in inputs else record
+def _with_inputs(record: Mapping[str, Any], made: Mapping[str, str]) -> Mapping[str, Any]:
+    """A record with the fingerprints of what was made meanwhile, by stage."""
+    return {**record, "inputs": {name: made.get(name, known) for name, known in record["inputs"].items()}}
 
 
 def execute(job: Job) -> Outcome:

@@ -54,19 +54,18 @@ class _Pickler(pickle.Pickler):
         super().__init__(stream, pickle.HIGHEST_PROTOCOL)
         self._places = places
 
-    def persistent_id(self, one: object) -> int | None:
-        return self._places.get(id(one))
+    def reducer_override(self, one: object) -> Any:
+        # unlike `persistent_id`, this is not asked of every string, number and dict
+        place = self._places.get(id(one))
+        return NotImplemented if place is None else (_kept, (place,))
 
 
-class _Unpickler(pickle.Unpickler):
-    """Reads what `_Pickler` wrote."""
+_KEPT: list[Any] = []
+"""Of a worker process: what it was sent for many jobs."""
 
-    def __init__(self, stream: io.BytesIO, kept: list[Any]) -> None:
-        super().__init__(stream)
-        self._kept = kept
 
-    def persistent_load(self, place: int) -> Any:
-        return self._kept[place]
+def _kept(place: int) -> Any:
+    return _KEPT[place]
 
 
 @dataclass(frozen=True)
@@ -165,7 +164,8 @@ class Worker:
 
         Args:
             work: what is done with the job.
-            job: what it has `shared` with others, if it says so, is sent once, and so is then `work`.
+            job: what it has `shared` with others, if it says so, is sent once, objects of classes all, and so is then
+                `work`.
             most: bytes that may be sent.
 
         Returns:
@@ -259,7 +259,6 @@ def serve(connection: Connection, bell: Connection, parent: int) -> None:
     """
     _begin(parent)
     growth = _Growth(float(os.environ.get(GROWTH_VARIABLE, MAX_GROWTH_BYTES)))
-    kept: list[Any] = []  # what many jobs share
     job: Any = None
 
     def say(answer: Answer) -> None:
@@ -273,8 +272,8 @@ def serve(connection: Connection, bell: Connection, parent: int) -> None:
             if job is None:
                 stream = io.BytesIO(connection.recv_bytes())
                 try:
-                    kept += pickle.load(stream)
-                    work, job = _Unpickler(stream, kept).load()
+                    _KEPT.extend(pickle.load(stream))
+                    work, job = pickle.load(stream)
                 except Exception as error:  # no memory for a library, say: another process may have it
                     say(Answer(unread=_unread(error)))
                     return
