@@ -20,6 +20,7 @@ from mimicme.pipeline.numerics.temporal import MIN_FRAMES, Regions, apart, runs,
 from mimicme.pipeline.template import Template, TemplateKey
 from mimicme.pipeline.template.eyelids import EYES, open_share
 from mimicme.pipeline.template.face_core import FaceCore, FaceParts
+from mimicme.stages.register.carried_motion import CarriedMotion
 from mimicme.stages.register.ear_placing import Ears
 from mimicme.stages.register.eyelids import covered
 from mimicme.stages.register.fast_motion import LEAST_NOISE_MM, FastMotion
@@ -328,7 +329,11 @@ class SequenceTracker:
         )
         weight = settings.landmark_weight_mm2
         weights = LandmarkWeights(weight, settings.fine_landmark_share * weight)
-        return Fitters(levels, weights, rejection, settings.coarse_tolerance, slack * settings.fine_tolerance)
+        # one factorisation for persons and expressions: it takes as many iterations, and seconds to make
+        motion = self.levels.once("motion", None, lambda: CarriedMotion(self.levels.fine))
+        return Fitters(
+            levels, weights, rejection, settings.coarse_tolerance, slack * settings.fine_tolerance, motion
+        )
 
     def order(self, rows: list[int], neutral_cost: Callable[[int], float]) -> Iterator[int]:
         """The order to register rows in: time's, but while there is no neutral the most neutral first, until one fits.
@@ -571,17 +576,16 @@ class SequenceTracker:
 
         The first step is stiffer and looks farther: what the coarse level has no vertices for is still as at rest,
         and is brought near as a whole before the surface gives way point by point.  What has moved far from a person's
-        own neutral is no longer held to it.
+        own neutral is no longer held to it, and a person that is far from the template not to that.
         """
         settings = self.settings
         stiffness = settings.stiffness_fine * float(np.sqrt(self.levels.fine.areas.mean()))
         scale = settings.scale_end_mm
         if self.neutral is None:
             wide, count = 3 * scale, settings.neutral_fine_steps
-            moved = np.zeros_like(start)
         else:
             wide, count = 2 * scale, settings.fine_steps
-            moved = self._fitter.carried(start)
+        moved = self._fitter.carried(start)
         return moved + self._fitter.fine(
             rest + moved,
             replace(fit_target, weights=settings.fine_landmark_share * fit_target.weights),

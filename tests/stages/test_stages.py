@@ -15,7 +15,7 @@ KNOWN = {
     "ingest": (7, "88e0ee4d75c7"),
     "landmarks": (15, "79e39d1a7758"),
     "align": (5, "327af77b6cf4"),
-    "register": (17, "e756ce017669"),
+    "register": (18, "e756ce017669"),
     "repass": (8, "6603216eecb2"),
     "refine": (12, "27103b1044cf"),
     "bake": (13, "59a0344b02f2"),
