@@ -18,7 +18,7 @@ from mimicme.pipeline.landmarks import GROUPS, N_LANDMARKS, eye_distance
 from mimicme.pipeline.landmarks.deviation import landmark_deviation
 from mimicme.pipeline.numerics.temporal import MIN_FRAMES, Regions, apart, runs, smooth, smooth_poses
 from mimicme.pipeline.template import Template, TemplateKey
-from mimicme.pipeline.template.eyelids import EYES, open_share
+from mimicme.pipeline.template.eyelids import EYES, lid_opening, open_share
 from mimicme.pipeline.template.face_core import FaceCore, FaceParts
 from mimicme.stages.register.carried_motion import CarriedMotion
 from mimicme.stages.register.ear_placing import Ears
@@ -43,6 +43,7 @@ from mimicme.stages.register.patches import Patches
 from mimicme.stages.register.plausibility import Plausibility
 from mimicme.stages.register.prior import ExpressionPrior
 from mimicme.stages.register.quality import (
+    SHUT_LIDS_MM,
     WELL_SEEN,
     LandmarkChecks,
     Limits,
@@ -651,6 +652,19 @@ class SequenceTracker:
         offset[use] = detected - (self.levels.fine.landmarks @ neutral.vertices)[use]
         return offset
 
+    def _habit(self) -> Floats:
+        """(68, 3) mm: what is taken off detected landmarks before a fit is judged by them: `detector_offset`, but for
+        an eye whose lids are shut on the neutral's own mesh: there the detector is right, and every frame has to say
+        it."""
+        habit = self.detector_offset.copy()
+        if self.neutral is not None:
+            own, reference = self.template.landmarks(self.neutral), self.template.landmarks()
+            for eye in EYES:
+                beside = lid_opening(own + habit, reference, eye) - lid_opening(own, reference, eye)
+                if beside > SHUT_LIDS_MM:
+                    habit[GROUPS[eye]] = 0.0
+        return habit
+
     def refine_pose(self, frame: Frame, vertices: Floats, pose: Floats, skin: NDArray[np.uint8]) -> Floats:
         """The pose (4, 4) of a known shape (V, 3, canonical), refined on the frame's surface, where it is skin (V,)."""
         scan = ScanTarget(transform(inverse(pose), frame.vertices), frame.faces)
@@ -715,6 +729,7 @@ class SequenceTracker:
         on_mesh = self.levels.fine.landmarks @ vertices
         given = transform(inverse(pose), frame.landmarks)
         told = np.where((known & frame.tells_expression)[:, None], given, np.nan)
+        told[frame.detected] -= self._habit()[frame.detected]
         areas = self.levels.fine.areas
         quality = self._assessor.assess(
             vertices,

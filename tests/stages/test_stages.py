@@ -16,7 +16,7 @@ KNOWN = {
     "landmarks": (15, "79e39d1a7758"),
     "align": (5, "327af77b6cf4"),
     "register": (18, "e756ce017669"),
-    "repass": (8, "6603216eecb2"),
+    "repass": (9, "6603216eecb2"),
     "refine": (12, "27103b1044cf"),
     "bake": (13, "59a0344b02f2"),
     "project": (6, "ae2bf8fc29b4"),
