@@ -5,6 +5,9 @@ left there is the stiffness, and it draws towards the rest shape.  At the corner
 led over 8 mm, it took back a twentieth to a tenth of the way.  So these steps begin from a rest shape that has made the
 motion, smoothed, and the stiffness is against what is changed of that.
 
+A subject's neutral is fitted from the template in the same way: how a person differs from it is the motion then, and
+the last steps would draw the person back to what is no shape of theirs.
+
 Where skin has moved little that would be wrong: there the errors of landmarks are as large as the motion, and a rest
 shape that does not follow them takes most of them off.  Between the two it follows by the share of the motion that is
 no noise, as in Wiener's filter.
@@ -35,7 +38,8 @@ class CarriedMotion:
     """The motion that the rest shape of a level goes along with.
 
     Args:
-        level: the template's own, of open eyes: its factorisation, of seconds, serves for closed ones, too.
+        level: the template's own, of open eyes and a personal template: its factorisation, of seconds, serves for
+            closed ones, and for the generic template, too.
     """
 
     def __init__(self, level: Level) -> None:
@@ -49,7 +53,8 @@ class CarriedMotion:
         """(n, 3) mm, of a displacement (n, 3) from rest: smooth, and of small motion less than it is.
 
         Args:
-            level: that of open eyes, or with those closed that are: the lids of a closed eye move each on its own.
+            level: that of the fit: the lids of a closed eye move each on its own, and between two people skin is
+                stretched less than by an expression.
         """
         nowhere = np.zeros_like(displacement)
         problem = Problem(

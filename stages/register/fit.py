@@ -258,6 +258,7 @@ class Fitter:
         rejection: thresholds of the correspondences.
         coarse_tolerance, fine_tolerance: relative tolerances of the inner solver.  Tangential motion converges
             last: a loose tolerance on the coarse level leaves it where it started.
+        motion: of the template, which all of its fitters may share.
     """
 
     def __init__(
@@ -564,7 +565,7 @@ class Fitters:
 
     Kept are that of open eyes and the last other one.
 
-    Args: as of `Fitter`.
+    Args: as of `Fitter`; the motion may be of other levels of the same template.
     """
 
     def __init__(
@@ -574,9 +575,9 @@ class Fitters:
         rejection: RejectionThresholds,
         coarse_tolerance: float,
         fine_tolerance: float,
+        motion: CarriedMotion,
     ) -> None:
-        self._levels, self._weights, self._rejection = levels, weights, rejection
-        self._motion = levels.once("motion", None, lambda: CarriedMotion(levels.fine))
+        self._levels, self._weights, self._rejection, self._motion = levels, weights, rejection, motion
         self._tolerances = coarse_tolerance, fine_tolerance
         self._made: dict[tuple[bool, bool], Fitter] = {}
 

@@ -18,8 +18,9 @@ from mimicme.pipeline.landmarks import GROUPS, N_LANDMARKS, eye_distance
 from mimicme.pipeline.landmarks.deviation import landmark_deviation
 from mimicme.pipeline.numerics.temporal import MIN_FRAMES, Regions, apart, runs, smooth, smooth_poses
 from mimicme.pipeline.template import Template, TemplateKey
-from mimicme.pipeline.template.eyelids import EYES, open_share
+from mimicme.pipeline.template.eyelids import EYES, lid_opening, open_share
 from mimicme.pipeline.template.face_core import FaceCore, FaceParts
+from mimicme.stages.register.carried_motion import CarriedMotion
 from mimicme.stages.register.ear_placing import Ears
 from mimicme.stages.register.eyelids import covered
 from mimicme.stages.register.fast_motion import LEAST_NOISE_MM, FastMotion
@@ -42,6 +43,7 @@ from mimicme.stages.register.patches import Patches
 from mimicme.stages.register.plausibility import Plausibility
 from mimicme.stages.register.prior import ExpressionPrior
 from mimicme.stages.register.quality import (
+    SHUT_LIDS_MM,
     WELL_SEEN,
     LandmarkChecks,
     Limits,
@@ -328,7 +330,11 @@ class SequenceTracker:
         )
         weight = settings.landmark_weight_mm2
         weights = LandmarkWeights(weight, settings.fine_landmark_share * weight)
-        return Fitters(levels, weights, rejection, settings.coarse_tolerance, slack * settings.fine_tolerance)
+        # one factorisation for persons and expressions: it takes as many iterations, and seconds to make
+        motion = self.levels.once("motion", None, lambda: CarriedMotion(self.levels.fine))
+        return Fitters(
+            levels, weights, rejection, settings.coarse_tolerance, slack * settings.fine_tolerance, motion
+        )
 
     def order(self, rows: list[int], neutral_cost: Callable[[int], float]) -> Iterator[int]:
         """The order to register rows in: time's, but while there is no neutral the most neutral first, until one fits.
@@ -571,17 +577,16 @@ class SequenceTracker:
 
         The first step is stiffer and looks farther: what the coarse level has no vertices for is still as at rest,
         and is brought near as a whole before the surface gives way point by point.  What has moved far from a person's
-        own neutral is no longer held to it.
+        own neutral is no longer held to it, and a person that is far from the template not to that.
         """
         settings = self.settings
         stiffness = settings.stiffness_fine * float(np.sqrt(self.levels.fine.areas.mean()))
         scale = settings.scale_end_mm
         if self.neutral is None:
             wide, count = 3 * scale, settings.neutral_fine_steps
-            moved = np.zeros_like(start)
         else:
             wide, count = 2 * scale, settings.fine_steps
-            moved = self._fitter.carried(start)
+        moved = self._fitter.carried(start)
         return moved + self._fitter.fine(
             rest + moved,
             replace(fit_target, weights=settings.fine_landmark_share * fit_target.weights),
@@ -647,6 +652,19 @@ class SequenceTracker:
         offset[use] = detected - (self.levels.fine.landmarks @ neutral.vertices)[use]
         return offset
 
+    def _habit(self) -> Floats:
+        """(68, 3) mm: what is taken off detected landmarks before a fit is judged by them: `detector_offset`, but for
+        an eye whose lids are shut on the neutral's own mesh: there the detector is right, and every frame has to say
+        it."""
+        habit = self.detector_offset.copy()
+        if self.neutral is not None:
+            own, reference = self.template.landmarks(self.neutral), self.template.landmarks()
+            for eye in EYES:
+                beside = lid_opening(own + habit, reference, eye) - lid_opening(own, reference, eye)
+                if beside > SHUT_LIDS_MM:
+                    habit[GROUPS[eye]] = 0.0
+        return habit
+
     def refine_pose(self, frame: Frame, vertices: Floats, pose: Floats, skin: NDArray[np.uint8]) -> Floats:
         """The pose (4, 4) of a known shape (V, 3, canonical), refined on the frame's surface, where it is skin (V,)."""
         scan = ScanTarget(transform(inverse(pose), frame.vertices), frame.faces)
@@ -711,6 +729,7 @@ class SequenceTracker:
         on_mesh = self.levels.fine.landmarks @ vertices
         given = transform(inverse(pose), frame.landmarks)
         told = np.where((known & frame.tells_expression)[:, None], given, np.nan)
+        told[frame.detected] -= self._habit()[frame.detected]
         areas = self.levels.fine.areas
         quality = self._assessor.assess(
             vertices,

@@ -603,6 +603,20 @@ def test_what_a_detector_is_off_by_in_the_neutral_is_taken_off_in_other_frames(d
     assert dome.apart(in_scan(does_not.register(seen_beside(frame, offset))), exact).max() > 0.5
 
 
+@pytest.mark.parametrize(("by_mm", "counts"), [(1.2, False), (3.0, True)])
+def test_lids_are_judged_without_what_a_detector_is_off_by_unless_they_are_shut_in_the_neutral(
+    dome, by_mm, counts
+):
+    """A detector that sees all eyes farther open is off by that; one that sees the neutral's much farther is right."""
+    offset = np.zeros((68, 3))
+    offset[[37, 38, 43, 44], 1] = by_mm / 2
+    offset[[40, 41, 46, 47], 1] = -by_mm / 2
+    tracker = dome.tracker(dome.truth(0.0))
+    tracker.detector_offset = offset
+    found = tracker.register(seen_beside(dome.frame(1), offset)).quality.lids_shut
+    assert found == pytest.approx(by_mm if counts else 0.0, abs=0.5)
+
+
 def test_the_offset_is_found_with_the_neutral_and_of_detected_points_only(dome):
     tracker = dome.tracker()
     some = np.arange(68) >= 30
