@@ -75,7 +75,6 @@ for epoch in range(5):
 def readme(title: Title, facts: Facts) -> str:
     """How to use what is there; its recipes work as they are written."""
     trained = facts.permitting("training", "train")
-    declared = permitted.declares(facts.people.values())
     use = ', use="training"' if trained else ""
     warned = (
         ""
@@ -85,26 +84,9 @@ def readme(title: Title, facts: Facts) -> str:
     )
     held = "its shards, used by way of `release.h5`: keep all files in one folder"
     shards = f"\n| `release@*.h5` | {held} |" if facts.sharded else ""
-    permits = (
-        "\n".join(
-            f"| {use_} | `{column}` | {len(facts.permitting(use_))} of {len(facts.people)} |"
-            for use_, column in permitted.COLUMNS.items()
-        )
-        if declared
-        else ""
-    )
-    said = (
-        f"""Every subject says what else is permitted. What is not plainly permitted is not.
-
-| use | column | subjects |
-| --- | --- | --- |
-{permits}
-{warned}
-`research_only` is turned round: commercial use is permitted by those who have `no` there.
-`Release.select(use="papers")` gives the rows of those who permit a use, and `mimicme export --for papers` keeps to it.
-"""
-        if declared
-        else "Nothing is said of further uses of any subject, so none is permitted.\n"
+    permits = "\n".join(
+        f"| {use_} | `{column}` | {len(facts.permitting(use_))} of {len(facts.people)} |"
+        for use_, column in permitted.COLUMNS.items()
     )
     counts = ", ".join(f"{facts.count('split').get(split, 0)} {split}" for split in NAMES)
     about = f"\n{title.description}\n" if title.description else ""
@@ -152,7 +134,7 @@ for batch in loader:
     batch["vertices"]  # (B, V, 3) float32, mm; +y up, +z out of the face
     break
 ```
-{_TRAINING if trained or not declared else ""}
+{_TRAINING if trained else ""}
 With h5py alone:
 
 ```python
@@ -181,7 +163,15 @@ with h5py.File(name) as file:
 
 Research, as the agreement says.
 
-{said}
+Every subject says what else is permitted. What is not plainly permitted is not.
+
+| use | column | subjects |
+| --- | --- | --- |
+{permits}
+{warned}
+`research_only` is turned round: commercial use is permitted by those who have `no` there.
+`Release.select(use="papers")` gives the rows of those who permit a use, and `mimicme export --for papers` keeps to it.
+
 ## Splits
 
 By subject, alike in age, gender and ethnicity. Choose and tune on `train` and `val`; report on `test`.

@@ -23,7 +23,7 @@ from mimicme.pipeline.config import Config
 from mimicme.pipeline.corpus import Corpus
 from mimicme.pipeline.errors import CheckpointError, MimicmeError, OutputError, UsageError, listed
 from mimicme.pipeline.items import Item, Sequence
-from mimicme.pipeline.numerics.memory import hold_blas_buffers
+from mimicme.pipeline.numerics.memory import hold_blas_buffers, refuse_too_little
 from mimicme.pipeline.run.backends import make_pool
 from mimicme.pipeline.run.checkpoint_index import TALLY, Failure
 from mimicme.pipeline.run.dryrun import DryRun
@@ -372,6 +372,7 @@ class _Run:
             return self._prepared() if known is None else known
 
     def _prepared(self) -> str:
+        self._refuse_too_little()
         self.console.tell("preparing the template", now=True)
         began = time.monotonic()
         hold_blas_buffers()
@@ -380,6 +381,15 @@ class _Run:
         for note in template.notes:
             self.console.say(f"  {note}")
         return template.digest
+
+    def _refuse_too_little(self) -> None:
+        """Before anything that takes the libraries of the chain is begun, here or in workers, which inherit the limit.
+
+        Raises:
+            UsageError: a process may not have what they take.
+        """
+        if self.options.backend != "dask":  # its workers are wherever somebody started them
+            refuse_too_little()
 
     def _begin_writing_down(self) -> None:
         """Let what becomes of each person be written down as it is over; a run that is killed then leaves that, and
@@ -449,12 +459,16 @@ class _Run:
         off = [stage.name for stage in self.chosen if is_off(self.config.stages[stage.name])]
         rates = read_rates(reversed(self.workspace.runs()))
         workload = Workload(everything, release, rates, self._workers, off)
+        to_begin = False
         for sequence in self.selection.requested:
             made: str | None = None
             if sequence.item.subject not in self.plan.settled and names:
                 missing = (n for n in names if not os.path.exists(self.plan.checkpoint(n, sequence.item)))
                 made = names[0] if self.options.force else next(missing, None)
             workload.expect(sequence.item, len(sequence.frames), made)
+            to_begin |= made is not None
+        if to_begin and any(stage.uses_template for stage in working):
+            self._refuse_too_little()
         return workload
 
     def _run_leg(self, leg: tuple[Stage, ...], pool: Pool) -> None:

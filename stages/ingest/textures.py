@@ -21,6 +21,7 @@ from mimicme.pipeline.formats.meshio import MeshFile, parse_mtl
 from mimicme.pipeline.formats.obj import MAX_MTL_BYTES
 from mimicme.pipeline.geometry.mesh import Mesh
 from mimicme.pipeline.items import FrameSource
+from mimicme.pipeline.numerics.memory import short_of_memory
 from mimicme.pipeline.sources import Sources, folded
 from mimicme.stages.ingest.texture_atlas import (
     join_pictures,
@@ -156,7 +157,9 @@ class _Textures:
             return Picture(content, info)
         except (FrameRejected, InputError) as error:
             self.note("texture-unreadable", str(error))
-        except MemoryError:
+        except MemoryError as error:
+            if short_of_memory(error):
+                raise
             self.note("texture-unreadable", f"{name}: there is too little memory for the image: fewer jobs.")
         return None
 
@@ -212,7 +215,9 @@ def find_texture(
         placed, joined = join_pictures(mesh, shown, pixels)
         del pixels
         encoded = image.encode(joined, "png", compression=3)
-    except MemoryError:
+    except MemoryError as error:
+        if short_of_memory(error):
+            raise
         said = f"There is too little memory to join its {len(pictures)} images: fewer jobs."
         textures.note("texture-unreadable", said)
         return mesh, None, textures.notes
