@@ -30,7 +30,7 @@ from mimicme.pipeline.captures.consent import ConsentRules
 from mimicme.pipeline.captures.expressions import LABELS
 from mimicme.pipeline.captures.layouts import safe_name
 from mimicme.pipeline.captures.metadata import UNKNOWN
-from mimicme.pipeline.errors import OutputError, UsageError, listed
+from mimicme.pipeline.errors import OutputError, UsageError, counted, listed
 from mimicme.pipeline.privacy.names_in import names_in
 from mimicme.pipeline.privacy.pseudonyms import (
     Known,
@@ -459,10 +459,14 @@ def _messages(
         )
     if facts.alone:
         said.append(
-            f"{facts.alone} of {len(facts.people)} subjects are alone in their age band, gender and ethnicity, and the "
+            f"{facts.alone} of {counted(len(facts.people), 'subject')} are alone in their age band, gender and "
+            f"ethnicity, and the "
             "easier to recognise."
         )
     old = sum(subject.own in known for subject in subjects)
     if old:
-        said.append(f"{old} subjects keep the split of an earlier version; {len(subjects) - old} are new.")
+        said.append(
+            f"{counted(old, 'subject keeps', 'subjects keep')} the split of an earlier version; "
+            f"{len(subjects) - old} are new."
+        )
     return tuple(said)

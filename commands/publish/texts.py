@@ -13,6 +13,7 @@ import numpy as np
 
 from mimicme.commands.publish.facts import Facts, bars, by_split, histogram
 from mimicme.commands.publish.splits import NAMES
+from mimicme.pipeline.errors import counted
 from mimicme.pipeline.release import permitted
 
 SUBJECT_COLUMNS = ("age", "gender", "ethnicity", "consent", "split", *permitted.COLUMNS.values())
@@ -265,15 +266,16 @@ def datasheet(title: Title, facts: Facts, how: dict[str, Any]) -> str:
     table = ["| value | subjects | |", "| --- | --- | --- |"]
     parts = [f"# Datasheet: {title.title}, version {title.version}", "", "## Composition", ""]
     parts += [
-        f"{len(facts.people)} subjects, {facts.sequences} sequences, {facts.frames} frames: {facts.ok} registered, "
-        f"{facts.frames - facts.ok} rejected. A frame is a mesh of {facts.n_vertices:,} vertices and "
-        f"{facts.n_triangles:,} triangles in millimetres, with landmarks, and a texture where there is one.",
+        f"{counted(len(facts.people), 'subject')}, {counted(facts.sequences, 'sequence')}, "
+        f"{counted(facts.frames, 'frame')}: {facts.ok} registered, {facts.frames - facts.ok} rejected. A frame "
+        f"is a mesh of {counted(facts.n_vertices, 'vertex', 'vertices')} and "
+        f"{counted(facts.n_triangles, 'triangle')} in millimetres, with landmarks, and a texture where there is one.",
         "",
         "Ids are pseudonyms (keyed hashes); names of sequences are their expressions. What else the table of subjects "
         f"had was left out: {how['dropped'] or 'nothing'}.",
         "",
-        f"{facts.alone} subjects are the only ones of their age band, gender and ethnicity: they are the easier to "
-        "recognise.",
+        f"{counted(facts.alone, 'subject is', 'subjects are')} alone in their age band, gender and ethnicity, and the "
+        "easier to recognise.",
         "",
     ]
     for column in ("age", "gender", "ethnicity"):
@@ -295,7 +297,7 @@ def datasheet(title: Title, facts: Facts, how: dict[str, Any]) -> str:
     parts += [
         "## Consent and uses",
         "",
-        f"Left out for want of consent or use: {how['left_out']} subjects.",
+        f"Left out for want of consent or use: {counted(how['left_out'], 'subject')}.",
         "",
     ]
     parts += ["| use | subjects who permit it |", "| --- | --- |"]

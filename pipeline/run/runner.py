@@ -21,7 +21,7 @@ from typing import Any
 from mimicme.pipeline.captures.catalogue import Catalogue, left_alone_by_garbage_collection
 from mimicme.pipeline.config import Config
 from mimicme.pipeline.corpus import Corpus
-from mimicme.pipeline.errors import CheckpointError, MimicmeError, OutputError, UsageError, listed
+from mimicme.pipeline.errors import CheckpointError, MimicmeError, OutputError, UsageError, counted, listed
 from mimicme.pipeline.items import Item, Sequence
 from mimicme.pipeline.numerics.memory import hold_blas_buffers, refuse_too_little
 from mimicme.pipeline.run.backends import make_pool
@@ -32,7 +32,7 @@ from mimicme.pipeline.run.flow import Flow, legs
 from mimicme.pipeline.run.forecast import Workload, read_rates
 from mimicme.pipeline.run.interrupt import ignore_interrupts, interruptible
 from mimicme.pipeline.run.parts import failed
-from mimicme.pipeline.run.plan import RELEASE, ItemState, Plan, release_fingerprint
+from mimicme.pipeline.run.plan import NOBODY, RELEASE, ItemState, Plan, release_fingerprint
 from mimicme.pipeline.run.pool import Killed, Pool
 from mimicme.pipeline.run.progress import (
     INTERVAL_S,
@@ -128,8 +128,9 @@ def _run(
             template = workspace.template_source_digest()
         catalogue, sees = of_shard(catalogue, shard)
         console.say(
-            f"Shard {shard}: {len(catalogue.subjects)} subjects, {len(catalogue.sequences)} sequences, "
-            f"{catalogue.frame_count} frames."
+            f"Shard {shard}: {counted(len(catalogue.subjects), 'subject')}, "
+            f"{counted(len(catalogue.sequences), 'sequence')}, "
+            f"{counted(catalogue.frame_count, 'frame')}."
         )
     selection = Selection.make(catalogue, options.only, all_stages, chosen)
     if options.dry_run:
@@ -548,7 +549,7 @@ class _Run:
             f"{named}: hands on what it is given; {result.failed} failed{wrong}"
             if result.off
             else f"{named}: {result.done} done, {result.skipped} skipped, {result.failed} failed{wrong}; "
-            f"{result.frames_ok} frames ok, {result.newly_rejected} rejected{earlier}; "
+            f"{counted(result.frames_ok, 'frame')} ok, {result.newly_rejected} rejected{earlier}; "
             f"{duration(result.seconds)} of workers"
         )
         for sentence in decisions:
@@ -787,9 +788,11 @@ class _Run:
         )
         if missing:
             self.incomplete = True
-            self.wrong.append(f"{len(missing)} of {len(requested)} sequences not complete in the release")
+            self.wrong.append(
+                f"{len(missing)} of {counted(len(requested), 'sequence')} not complete in the release"
+            )
             self.console.say(
-                f"{stage.name}: {len(missing)} of {len(requested)} sequences are not complete "
+                f"{stage.name}: {len(missing)} of {counted(len(requested), 'sequence')} are not complete "
                 f"and go in as they are: {listed(missing, 3)}"
             )
         if len(missing) < len(requested) or any(self.plan.collected(stage, s) for s in requested):
@@ -797,19 +800,14 @@ class _Run:
         if requested:
             why, todo = "nothing of it is there", "Run `mimicme run` first."
         else:
-            why, todo = "nobody is left in it", "`mimicme init --dry-run` says who is left out and why."
+            why, todo = NOBODY, None
         if stage is self.chosen[0]:
             raise UsageError(f"there is nothing to {stage.name}: {why}", todo=todo)
         self.incomplete = True
         self.wrong.append("no release written")
-        self.console.say(
-            f"{stage.name}: no release is written, because {why}.{'' if requested else ' ' + todo}"
-        )
-        if output.is_file():  # of people who are left out now, say
-            self.console.say(
-                f"{output.name} is an older one and may hold who is left out now: "
-                "delete it, or `mimicme withdraw` them."
-            )
+        self.console.say(f"{stage.name}: no release is written, because {why}.")
+        if old := self.plan.older_release(output):
+            self.console.say(old)
         return False
 
     def _pack(self, stage: Stage, output: Path, created: str, fingerprint: str, pool: Pool) -> Any:
@@ -972,7 +970,8 @@ def _decisions(told: Iterable[tuple[str, str, str]], sequences: int) -> list[str
         if rest := most[MOST_WORDINGS:]:
             others = [item for said in rest for _, item in said]
             lines.append(
-                f"{len(others)} of {sequences} sequences ({listed(others, 4)}): decided otherwise, in {len(rest)} "
+                f"{len(others)} of {counted(sequences, 'sequence')} ({listed(others, 4)}): decided otherwise, "
+                f"in {len(rest)} "
                 "more ways, which the report tells"
             )
     return lines + [line for said in counts.values() if (line := sum_tallies(said))]
@@ -984,7 +983,7 @@ def _wording(said: list[tuple[str, str]], sequences: int) -> str:
     if len(said) == sequences:
         words = "every sequence"
     else:
-        words = f"{len(said)} of {sequences} sequences ({listed((item for _, item in said), 4)})"
+        words = f"{len(said)} of {counted(sequences, 'sequence')} ({listed((item for _, item in said), 4)})"
     return f"{words}: {sentence}" + (
         " (one of them; the others have other numbers)" if times < len(said) else ""
     )

@@ -11,7 +11,7 @@ from itertools import groupby
 from typing import Any
 
 from mimicme.pipeline.captures.catalogue import Catalogue
-from mimicme.pipeline.errors import listed
+from mimicme.pipeline.errors import counted, listed
 from mimicme.pipeline.items import Item, Sequence, Shard
 from mimicme.pipeline.run import standing
 from mimicme.pipeline.run.checkpoint_index import CheckpointSummary, Failure, FigureSummary, merge_summaries
@@ -158,8 +158,8 @@ class Status:
             for s in self.stages
         ]
         lines = [
-            f"{self.workspace}: {self.subjects} subjects, {self.sequences} sequences, {self.frames} frames; "
-            + self._going_on(),
+            f"{self.workspace}: {counted(self.subjects, 'subject')}, {counted(self.sequences, 'sequence')}, "
+            f"{counted(self.frames, 'frame')}; " + self._going_on(),
             *(f"  shard {shard}: {said}" for shard, said in self.runs.items() if shard is not None),
             *(f"  {run.sentence}. `{self._again(run.shard)}` goes on from there." for run in self.unfinished),
         ]
@@ -169,7 +169,8 @@ class Status:
             lines += [line, *([] if stage.off else _figure_lines(stage.figures))]
         if self.review.reviewed or self.review.corrected:
             lines.append(
-                f"review: {self.review.reviewed} of {self.frames} frames looked at, {self.review.bad} called bad; "
+                f"review: {self.review.reviewed} of {counted(self.frames, 'frame')} looked at, "
+                f"{self.review.bad} called bad; "
                 f"landmarks of {self.review.corrected} corrected"
             )
         lines += self.unheeded
@@ -210,7 +211,7 @@ class Status:
             if others
             else ""
         )
-        return f"{len(shards)} of {count} shards are worked on{idle}"
+        return f"{len(shards)} of {counted(count, 'shard')} are worked on{idle}"
 
     def failed_lines(self, each: bool = False) -> list[str]:
         """What failed, waits, was rejected, called bad or noted.
@@ -244,8 +245,8 @@ class Status:
         for item, (reason, stages) in waiting.items():
             causes.setdefault((reason, tuple(stages)), []).append(item)
         return [
-            f"{f'{len(items)} sequences ({listed(items, EXAMPLES)})' if len(items) > 1 else items[0]}: "
-            f"{span(stages)} {'waits' if len(stages) == 1 else 'wait'}: {reason}"
+            (f"{len(items)} sequences ({listed(items, EXAMPLES)}): " if len(items) > 1 else f"{items[0]}: ")
+            + f"{span(stages)} {'waits' if len(stages) == 1 else 'wait'}: {reason}"
             for (reason, stages), items in causes.items()
         ]
 

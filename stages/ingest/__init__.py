@@ -36,7 +36,14 @@ import numpy as np
 from mimicme.pipeline.arrays import Floats, Ints
 from mimicme.pipeline.captures import units
 from mimicme.pipeline.captures.references import References
-from mimicme.pipeline.errors import ConfigError, FrameRejected, MimicmeError, ShortageError, UsageError
+from mimicme.pipeline.errors import (
+    ConfigError,
+    FrameRejected,
+    MimicmeError,
+    ShortageError,
+    UsageError,
+    counted,
+)
 from mimicme.pipeline.formats import image
 from mimicme.pipeline.formats.meshio import MeshFile, read_mesh
 from mimicme.pipeline.geometry.cleaning import CleanReport, clean
@@ -163,7 +170,7 @@ def read_frame(
         names = [p.name for p in (frame.path, *frame.duplicates)]
         raise FrameRejected(
             "duplicate-frame",
-            f"{len(names)} files claim frame {frame.number}",
+            f"{counted(len(names), 'file')} claim frame {frame.number}",
             seen=", ".join(names),
             expected="one file a frame",
             todo="Move all but one away."
@@ -185,7 +192,7 @@ def read_frame(
             "degenerate",
             "no triangle of the scan has an area",
             where=frame.path.name,
-            seen=f"{len(found.mesh.faces):,} triangles",
+            seen=f"{counted(len(found.mesh.faces), 'triangle')}",
             todo="Export the frame again.",
         )
     turned_share, inward = 0.0, False

@@ -124,7 +124,7 @@ def test_what_asks_for_too_much_is_told_from_a_process_that_has_too_little():
 
 def test_numba_that_finds_no_room_is_an_error_and_no_abort():
     said = limited(
-        "import mimicme.pipeline.geometry.compiled as compiled; allow(96 << 20)\n"
+        "import mimicme.pipeline.numerics.compiled as compiled; allow(96 << 20)\n"
         "try: compiled.compiled('f8(f8)')\n"
         "except MemoryError as error: print(error)\n"
         "print('numba' in sys.modules)"
