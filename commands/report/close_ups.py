@@ -3,8 +3,8 @@ picture of the whole face does not show.
 
 Lids and lips twice: the scan in its own colours with the registered mesh's rims drawn over it, which ought to lie where
 the scan's do; and the mesh without colours, where folds, gaps and steps show, with the rims of the lids, which are as
-grey as the eyeball below them.  A texture would not tell: it is made of the scan wherever the mesh lies.  Ears likewise, from the side, without rims.  Each has its name in it; sides are the
-subject's own.
+grey as the eyeball below them.  A texture would not tell: it is made of the scan wherever the mesh lies.  Ears
+likewise, from the side, without rims.  Each has its name in it; sides are the subject's own.
 """
 
 from __future__ import annotations
