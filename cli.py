@@ -25,6 +25,7 @@ from mimicme.pipeline.command_line import (
     say_progress,
     stacked,
 )
+from mimicme.pipeline.errors import counted
 from mimicme.pipeline.run.pool import limit_threads, silence_warnings
 from mimicme.stages import FLOW
 
@@ -170,7 +171,8 @@ def _run(
         if sound:
             with contextlib.suppress(OSError, OutputError):  # it saves time alone
                 note_verified(opened.packed, result.release.resolve().parent, mark(), _by_shard(findings))
-    if not options["dry_run"] and not quiet:
+    # the last line of a shard says them with the command that follows it
+    if not options["dry_run"] and not quiet and options.get("shard") is None:
         _say_not_kept(workspace, preset, sets, console.say)
     code = result.exit_code if sound else max(result.exit_code, 1)
     why = [*result.why, *([] if sound else ["a release that is not usable"])]
@@ -181,19 +183,20 @@ def _run(
 
 
 def _say_unlike_last(opened: Workspace, say: Callable[[str], None]) -> None:
-    """Say that the last run was given settings that this one is not, where they differ from those that stay."""
+    """Say that the last run was given settings that this one is not, where they differ from those that stay.
+    Nothing is made of those of `run`, and the values that its preset stands for are among the others."""
     from mimicme.pipeline.errors import ConfigError
     from mimicme.pipeline.workspace import CONFIG_NAME, Workspace
     from mimicme.stages import STAGES
 
     last = opened.last_overrides()
+    if not last:
+        return
     try:
-        unlike = last and Workspace.open(opened.root, sets=last).config(STAGES).changed_from(
-            opened.config(STAGES)
-        )
+        changed = Workspace.open(opened.root, sets=last).config(STAGES).changed_from(opened.config(STAGES))
     except ConfigError:  # they are not understood any more
         return
-    if unlike:
+    if not all(name.startswith("run.") for name in changed):
         say(
             f"The last run was given {_as_options(last)}, and this one is not: what depends on it is made again. Give "
             f"it again, or write it into {opened.root / CONFIG_NAME}."
@@ -307,7 +310,11 @@ def _said(
         if known
         else "nothing is wrong that was looked at"
     )
-    before = f"; {n_before} shards that nothing touched were before" if n_before else ""
+    before = (
+        f"; {counted(n_before, 'shard')} that nothing touched {'was' if n_before == 1 else 'were'} before"
+        if n_before
+        else ""
+    )
     say(f"{release}: {said}{before}{'' if known else '; not all that was asked can be said'}")
     return known and not has_errors(findings)
 
@@ -393,8 +400,8 @@ def init(workspace: Path, dry_run: bool, **declared: Any) -> None:
     for line in overview(found, declared["fps"]) if dry_run else ():
         click.echo(line)
     click.echo(
-        f"{made.root}: {len(found.subjects)} subjects, {len(found.sequences)} sequences, "
-        f"{found.frame_count} frames in '{found.pattern}'"
+        f"{made.root}: {counted(len(found.subjects), 'subject')}, {counted(len(found.sequences), 'sequence')}, "
+        f"{counted(found.frame_count, 'frame')} in '{found.pattern}'"
     )
     if table.doubts:
         click.echo(
@@ -406,6 +413,11 @@ def init(workspace: Path, dry_run: bool, **declared: Any) -> None:
     if dry_run:
         click.echo("Nothing is written.")
         sys.exit(2 if found.unclear else 0)
+    if not found.sequences:
+        click.echo(
+            f"Nobody is left to work on: see above. With that changed, mimicme run {shlex.quote(str(workspace))}"
+        )
+        return
     from mimicme.commands.plan import shards_advised
 
     if said := shards_advised(found.frame_count * MB_A_FRAME / 1000, made.root):
@@ -471,15 +483,15 @@ def _landmarks(
         for path in drawn.files:
             click.echo(path)
         more = "" if drawn.shown == drawn.frames else ": --per-subject N shows more, the table has all"
-        click.echo(f"{drawn.shown} of {drawn.frames} frames shown{more}", err=True)
+        click.echo(f"{drawn.shown} of {counted(drawn.frames, 'frame')} shown{more}", err=True)
     if kind is not None:
         if export_to is None:
             raise UsageError("an export needs a folder", expected="--export-to DIR")
         done = export(opened, export_to, f".{kind}", options["only"])
         if done.files:
-            files = "1 file" if len(done.files) == 1 else f"{len(done.files)} files"
             click.echo(
-                f"{files} in {export_to}; corrected ones, and the .found file of each, belong beside their frames"
+                f"{counted(len(done.files), 'file')} in {export_to}; corrected ones, and the .found file of "
+                f"each, belong beside their frames"
             )
         if done.by_hand:
             click.echo(
@@ -495,7 +507,7 @@ def _landmarks(
 
 def _frames(count: int, one: str, more: str) -> str:
     """`1 frame was`, `2 frames were`."""
-    return f"1 frame {one}" if count == 1 else f"{count} frames {more}"
+    return counted(count, f"frame {one}", f"frames {more}")
 
 
 def _stage(stage: str) -> Callable[..., None]:
@@ -802,7 +814,7 @@ def view_command(
         finally:
             console.clear()
         moved = sum(len(group.names) for group in source.shapes)
-        what = f"mean face, {moved} sliders" if moved else f"{source.items[at]}, {held} frames"
+        what = f"mean face, {moved} sliders" if moved else f"{source.items[at]}, {counted(held, 'frame')}"
         click.echo(f"{output}: {what}, {output.stat().st_size / 1e6:.1f} MB")
         return
     with make_server(source, at, texture, port) as server:
@@ -899,8 +911,12 @@ def export_command(
         colors=colors,
     )
     left_out = f"; {done.left_out} rejected frames left out" if done.left_out else ""
-    left_out += f"; {len(done.forbidden)} subjects do not permit '{use}'" if done.forbidden else ""
-    click.echo(f"{len(done.files)} files in {directory}{left_out}")
+    left_out += (
+        f"; {counted(len(done.forbidden), 'subject does', 'subjects do')} not permit '{use}'"
+        if done.forbidden
+        else ""
+    )
+    click.echo(f"{counted(len(done.files), 'file')} in {directory}{left_out}")
 
 
 @main.command("adopt")
@@ -950,7 +966,9 @@ def adopt_command(
         console.clear()
     for message in done.messages:
         click.echo(message, err=True)
-    click.echo(f"{release}: {done.subjects} subjects, {done.frames} frames, {done.rejected} rejected")
+    click.echo(
+        f"{release}: {counted(done.subjects, 'subject')}, {counted(done.frames, 'frame')}, {done.rejected} rejected"
+    )
     sys.exit(1 if done.rejected else 0)
 
 
@@ -976,7 +994,8 @@ def convert_command(release: Path, template: str, output: Path, overwrite: bool)
         click.echo(message, err=True)
     share, median, p95 = (done.errors[name] for name in ("face_share", "face_median_mm", "face_p95_mm"))
     click.echo(
-        f"{output}: {done.sequences} sequences, {done.frames} frames; of the template's face {share:.1%} lies on the "
+        f"{output}: {counted(done.sequences, 'sequence')}, {counted(done.frames, 'frame')}; of the template's "
+        f"face {share:.1%} lies on the "
         f"release's, {median:.2f} mm from it (median; p95 {p95:.2f})"
     )
 
@@ -1067,8 +1086,8 @@ def synth_command(
 
     def tell(done: int, total: int, what: str) -> None:
         if not done:
-            console.say(f"Making {total} frames of {subjects} {people} in {directory} ...")
-        console.tell(f"{done}/{total} frames, {what}", every_s=SYNTH_LINE_S)
+            console.say(f"Making {counted(total, 'frame')} of {subjects} {people} in {directory} ...")
+        console.tell(f"{done}/{counted(total, 'frame')}, {what}", every_s=SYNTH_LINE_S)
 
     try:
         synthesise(directory, subjects, wanted, frames, seed, template, tell, triangles, maker, rgbd, beards)
@@ -1167,7 +1186,8 @@ def publish_command(
         click.echo(why, err=True)
     for message in done.messages:
         click.echo(message)
-    what = f"version {done.version}, {done.subjects} subjects with {done.frames} frames under pseudonyms"
+    of_whom = f"{counted(done.subjects, 'subject')} with {counted(done.frames, 'frame')}"
+    what = f"version {done.version}, {of_whom} under pseudonyms"
     click.echo(f"{directory}: {what}")
     click.echo(f"{done.key}: the key to their ids, and {done.ledger.name}: keep both, give neither away")
     sys.exit(0 if _verified(done.release) else 1)
@@ -1195,8 +1215,12 @@ def withdraw_command(place: Path, subject: str, also: tuple[Path, ...], key: Pat
     from mimicme.commands.withdraw import withdraw
 
     done = withdraw(place, subject, also, key, pages.again)
-    parts = [f"{done.sequences} sequences with {done.frames} frames of the release"] if done.sequences else []
-    parts += [f"{len(done.files)} files"] if done.files else []
+    parts = (
+        [f"{counted(done.sequences, 'sequence')} with {counted(done.frames, 'frame')} of the release"]
+        if done.sequences
+        else []
+    )
+    parts += [counted(len(done.files), "file")] if done.files else []
     click.echo(f"{place}: '{subject}' is gone: {' and '.join(parts) or 'nothing was left of it'}.")
     for message in done.messages:
         click.echo(message)

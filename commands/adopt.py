@@ -27,7 +27,7 @@ from mimicme.pipeline.captures.catalogue import Catalogue, build
 from mimicme.pipeline.captures.consent import ConsentRules
 from mimicme.pipeline.captures.expressions import read_mapping
 from mimicme.pipeline.captures.metadata import SubjectTable, read_subjects
-from mimicme.pipeline.errors import FrameRejected, InputError, UsageError, listed
+from mimicme.pipeline.errors import FrameRejected, InputError, UsageError, counted, listed
 from mimicme.pipeline.formats.meshio import read_mesh
 from mimicme.pipeline.geometry.mesh import transform
 from mimicme.pipeline.geometry.rigid import fit_rigid, fit_similarity_scale
@@ -187,7 +187,7 @@ def _is_odd(faces: Ints) -> Bools:
 
 def _other_topology(corners: Ints, own: Ints, n_vertices: int, n_template: int) -> FrameRejected:
     """The rejection of a mesh whose triangles, corners in ascending order, are not the template's."""
-    seen = f"{n_vertices} vertices, {len(corners)} triangles"
+    seen = f"{counted(n_vertices, 'vertex', 'vertices')}, {counted(len(corners), 'triangle')}"
     expected = f"{n_template} and {len(own)}, the vertices in the same order"
     todo = "Adopt meshes of one topology, with its own template."
     if n_vertices == n_template and len(corners) == len(own):
@@ -281,7 +281,9 @@ def _write(out: ReleaseWriter, sequence: Sequence, reader: _Reader, fps: float) 
             vertices[row], poses[row] = mesh.vertices, mesh.pose
             if mesh.turned:
                 notes[row] = TURNED
-                messages[row] = f"{mesh.turned} of {len(reader.faces)} triangles were wound the other way."
+                messages[row] = (
+                    f"{mesh.turned} of {counted(len(reader.faces), 'triangle')} were wound the other way."
+                )
                 reader.turned.append(f"{sequence.item} frame {frame.number}")
         except FrameRejected as error:
             reasons[row], messages[row] = error.reason, str(error)

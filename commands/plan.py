@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import h5py
 
 from mimicme.pipeline import items
-from mimicme.pipeline.errors import UsageError, listed
+from mimicme.pipeline.errors import UsageError, counted, listed
 from mimicme.pipeline.items import Item
 from mimicme.pipeline.landmarks.files import EXTENSIONS
 from mimicme.pipeline.release import digest
@@ -168,13 +168,13 @@ class Forecast:
             ]
             for stage in self.all_stages
         ]
-        people = "person" if len(self.subjects) == 1 else "people"
         least, least_item, most, most_item = self.cpu_s_range
         need = self.checkpoint_bytes + self.release_bytes
         fits = "enough" if need <= self.free_bytes else "NOT ENOUGH"
         return [
-            f"sample: {self.sequences} sequences of {len(self.subjects)} {people} ({listed(self.subjects, 3)}), "
-            f"{self.frames:,} of {self.all_frames:,} frames; what was made of them stays",
+            f"sample: {counted(self.sequences, 'sequence')} of {counted(len(self.subjects), 'person', 'people')} "
+            f"({listed(self.subjects, 3)}), "
+            f"{self.frames:,} of {counted(self.all_frames, 'frame')}; what was made of them stays",
             *table([head, *rows]),
             f"a frame: {self.cpu_s_a_frame:.2f} CPU seconds; of single sequences, without the release, "
             f"{least:.2f} ({least_item}) to {most:.2f} ({most_item})",
@@ -310,14 +310,14 @@ def plan(
 
 def _on_sample(chosen: Sequence[items.Sequence], all_sequences: int) -> str:
     """That a sample is worked first, which takes as long as that much of a run; of few captures it is all of them."""
-    sequences = f"{len(chosen)} sequence" + ("" if len(chosen) == 1 else "s")
+    sequences = counted(len(chosen), "sequence")
     frames, people = sum(len(s.frames) for s in chosen), len({s.item.subject for s in chosen})
-    of_whom = "1 person" if people == 1 else f"{people} people"
+    of_whom = counted(people, "person", "people")
     last = " That is all there is: when the plan is told, `run` has little left to do."
     all_of_it = last if len(chosen) == all_sequences else ""
     return (
-        f"Working {sequences} of {of_whom} ({frames} frames) as a sample, as `mimicme run` does; what is made of them "
-        f"stays, and what is made already is not made again.{all_of_it}"
+        f"Working {sequences} of {of_whom} ({counted(frames, 'frame')}) as a sample, as `mimicme run` does; what is "
+        f"made of them stays, and what is made already is not made again.{all_of_it}"
     )
 
 
@@ -611,7 +611,8 @@ def _remarks(
     of_sample = max(len(s.frames) for s in sample)
     if len(longest.frames) > LONGER * of_sample:
         yield (
-            f"the longest sequence, {longest.item}, has {len(longest.frames)} frames, the sample's {of_sample}: a "
+            f"the longest sequence, {longest.item}, has {counted(len(longest.frames), 'frame')}, the sample's "
+            f"{of_sample}: a "
             "worker may need more memory for it; `mimicme run --dry-run` says how much, stage by stage"
         )
 

@@ -12,6 +12,15 @@ def listed(names: Iterable[object], most: int = 8) -> str:
     return ", ".join(known[:most]) + more if known else "none"
 
 
+def counted(number: int, one: str, several: str = "") -> str:
+    """A count with its noun, and the verb that goes with it if there is one: `1 frame`, `2,000 frames`.
+
+    Args:
+        one, several: what follows the number; several of which with an s, where that is all.
+    """
+    return f"{number:,} {one if number == 1 else several or one + 's'}"
+
+
 class MimicmeError(Exception):
     """Base of every error that `mimicme` raises on purpose.
 

@@ -179,7 +179,7 @@ def init(workspace, *more):
 def test_init_says_what_it_found(workspace):
     result = init(workspace, "--metadata", workspace.parent / "subjects.csv", "--unit", "cm", "--fps", "60")
     assert result.exit_code == 0, result.output
-    assert "1 subjects, 1 sequences, 2 frames" in result.output
+    assert "1 subject, 1 sequence, 2 frames" in result.output
     assert "Layout '{subject}/{sequence}/{frame}.{ext}', because" in result.output
     assert 'unit = "cm"' in (workspace / "mimicme.toml").read_text()
     assert result.output.splitlines()[-1] == f"Next: mimicme run {workspace}"
@@ -290,7 +290,7 @@ def test_init_run_and_status_say_whom_the_table_leaves_out(workspace):
     table.write_text("subject,consent\nS1,yes\ns02,no\nS3,ja\n")
     result = init(workspace, "--metadata", table)
     assert result.exit_code == 0
-    assert "1 subjects, 1 sequences, 2 frames" in result.stdout
+    assert "1 subject, 1 sequence, 2 frames" in result.stdout
     said = [result, call("run", workspace, "--dry-run"), call("status", workspace)]
     for each in said:
         assert each.exit_code == 0
@@ -384,7 +384,7 @@ def test_shards_are_verified_again_by_other_checks_and_their_warnings_are_said_a
     for known, expected in ((False, []), (True, [shard.name])):
         called = call("run", workspace)
         assert called.exit_code == 0 and called.output.count(str(said)) == 1
-        assert (f"{release}: verified; 1 shards that nothing touched were before" in called.output) == known
+        assert (f"{release}: verified; 1 shard that nothing touched was before" in called.output) == known
         assert but.pop() == expected
     monkeypatch.setattr(verification, "mark", lambda: "of a newer program")
     assert call("run", workspace).exit_code == 0

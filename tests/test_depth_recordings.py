@@ -85,7 +85,7 @@ def test_from_a_phones_recording_to_a_release(
     init = mimicme_here("init", tmp_path / "ws", "--captures", captures, "--template", small_template)
     said = init.stdout + init.stderr
     assert "2 rgbd.toml describe recordings of depth cameras" in said
-    assert "1 subjects, 2 sequences, 4 frames" in said
+    assert "1 subject, 2 sequences, 4 frames" in said
     run = mimicme("run", tmp_path / "ws", *SMALL)
     assert "as rgbd.toml says: the top of the pictures" in run.stdout + run.stderr
     mimicme_here("verify", tmp_path / "ws" / "release.h5")

@@ -460,7 +460,8 @@ def test_a_run_of_nobody_ends_with_status_one_and_says_who_was_left_out(
     table.write_text("subject,consent\nS000,no\n")
     template = small_captures / "template" / "template.obj"
     where = ("--captures", small_captures / "captures", "--layout", LAYOUT)
-    mimicme_here("init", tmp_path / "none", *where, "--template", template, "--metadata", table)
+    made = mimicme_here("init", tmp_path / "none", *where, "--template", template, "--metadata", table)
+    assert "Nobody is left to work on" in made.stdout and "Next:" not in made.stdout
     done = mimicme_here("run", tmp_path / "none", "--jobs", 0, code=1)
     assert "nobody is left in it" in done.stdout + done.stderr
     assert "'S000' is left out" in done.stdout + done.stderr

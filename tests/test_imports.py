@@ -13,9 +13,9 @@ TOPS = ("pipeline", "stages", "commands", "cli")
 """From below: each may import itself and what stands before it."""
 
 NO_FACE = {
-    "geometry": {"geometry", "arrays", "errors"},
+    "geometry": {"geometry", "numerics", "arrays", "errors"},
     "formats": {"formats", "geometry", "arrays", "errors"},
-    "numerics": {"numerics", "geometry", "arrays", "errors", "whole_file"},
+    "numerics": {"numerics", "arrays", "errors", "whole_file"},
 }
 """Rooms of pipeline/ that know no face, with all that they may import of it."""
 

@@ -27,7 +27,7 @@ from mimicme.commands.model.symmetry import Mirror
 from mimicme.commands.model.texture import fit_texture
 from mimicme.pipeline.arrays import Floats, Singles
 from mimicme.pipeline.captures.consent import is_refusal
-from mimicme.pipeline.errors import UsageError
+from mimicme.pipeline.errors import UsageError, counted
 from mimicme.pipeline.geometry.mesh import vertex_areas
 from mimicme.pipeline.model_file import Blendshapes, FaceModel, pruned_table, subject_table, write_model
 from mimicme.pipeline.numerics.linear_model import LinearModel, fit_pca, fit_streaming
@@ -181,10 +181,11 @@ class _Build:
         everyone = {s for release in frames.releases for s in release.subjects}
         absent = len(everyone - set(people))
         note = f"; {absent} left out (consent, use, split, choice, or no usable frame)" if absent else ""
-        self.say(f"{len(people)} subjects, {len(frames)} frames{note}")
+        self.say(f"{counted(len(people), 'subject')}, {counted(len(frames), 'frame')}{note}")
         if len(people) < FEW_PEOPLE:
             self.say(
-                f"warning: {len(people)} people are too few to speak for others; use the model for these alone, "
+                f"warning: {counted(len(people), 'person is', 'people are')} too few to speak for others; use "
+                f"the model for these alone, "
                 f"or build it from {FEW_PEOPLE} and more"
             )
         models: dict[str, LinearModel] = {}
@@ -264,7 +265,7 @@ class _Build:
             sample_weights = np.concatenate([np.tile(p, 2) for p in parts])
 
         def make(checkpoint: Path, fingerprint: str) -> LinearModel:
-            self.say(f"{name}: {n} shapes")
+            self.say(f"{name}: {counted(n, 'shape')}")
             if twice * n * len(self.weights) * 24 <= EXACT_BYTES:
                 data = np.concatenate(list(self._with_mirror(batches(0), difference)))
                 return fit_pca(data, self.weights, sample_weights, rank, kind)

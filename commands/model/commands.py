@@ -21,6 +21,7 @@ from mimicme.pipeline.command_line import (
     say_result,
     stacked,
 )
+from mimicme.pipeline.errors import counted
 
 commands = Commands()
 
@@ -136,7 +137,7 @@ def project_command(model: Path, release: Path, output: Path, only: str, overwri
 
     count, residual, shapes = project_release(model, release, output, only, overwrite)
     click.echo(
-        f"{output}: {count} frames; median residual {residual:.3f} mm, with blendshapes {shapes:.3f} mm"
+        f"{output}: {counted(count, 'frame')}; median residual {residual:.3f} mm, with blendshapes {shapes:.3f} mm"
     )
 
 
@@ -150,7 +151,8 @@ def reconstruct_command(model: Path, release: Path, directory: Path, only: str, 
     """Frames as identity and expression model have them."""
     from mimicme.commands.model.files import reconstruct_release
 
-    click.echo(f"{reconstruct_release(model, release, directory, only, kind)} meshes in {directory}")
+    made = reconstruct_release(model, release, directory, only, kind)
+    click.echo(f"{counted(made, 'mesh', 'meshes')} in {directory}")
 
 
 @commands.command("sample")
@@ -164,7 +166,8 @@ def sample_command(model: Path, directory: Path, count: int, seed: int, neutral:
     """Random people who do not exist."""
     from mimicme.commands.model.files import write_samples
 
-    click.echo(f"{write_samples(model, directory, count, seed, neutral, kind)} meshes in {directory}")
+    made = write_samples(model, directory, count, seed, neutral, kind)
+    click.echo(f"{counted(made, 'mesh', 'meshes')} in {directory}")
 
 
 @commands.command("interpolate")
@@ -181,9 +184,8 @@ def interpolate_command(
     """The way from frame FROM to frame TO (SUBJECT/SEQUENCE/NUMBER) through the joint model."""
     from mimicme.commands.model.files import write_interpolation
 
-    click.echo(
-        f"{write_interpolation(model, release, first, last, directory, steps, kind)} meshes in {directory}"
-    )
+    made = write_interpolation(model, release, first, last, directory, steps, kind)
+    click.echo(f"{counted(made, 'mesh', 'meshes')} in {directory}")
 
 
 @commands.command("transfer")
@@ -219,7 +221,7 @@ def personal_command(model: Path, release: Path, subject: str, output: Path, ove
     from mimicme.commands.model.files import write_personal
 
     shapes = write_personal(model, release, subject, output, overwrite)
-    click.echo(f"{output}: {len(shapes)} shapes of '{subject}'")
+    click.echo(f"{output}: {counted(len(shapes), 'shape')} of '{subject}'")
 
 
 @commands.command("fit")
@@ -244,7 +246,9 @@ def fit_command(
     settings = FitSettings(expression=not at_rest, noise_mm=noise_mm)
     results = fit_files(model, files, output, settings, unit, kind)
     for done in results:
-        found = f"{done.path}: median distance {done.residual_mm:.2f} mm, {done.landmarks} landmarks"
+        found = (
+            f"{done.path}: median distance {done.residual_mm:.2f} mm, {counted(done.landmarks, 'landmark')}"
+        )
         click.echo(f"{done.path}: not fitted: {done.error}" if done.error else found)
     sys.exit(1 if any(done.error for done in results) else 0)
 

@@ -28,7 +28,7 @@ from mimicme.pipeline.arrays import Floats
 from mimicme.pipeline.captures.layouts import safe_name
 from mimicme.pipeline.captures.units import UNITS_MM, decide_unit, gather, parse_unit, unit_of_eyes
 from mimicme.pipeline.checkpoint import frame_numerics
-from mimicme.pipeline.errors import MimicmeError, UsageError
+from mimicme.pipeline.errors import MimicmeError, UsageError, counted
 from mimicme.pipeline.formats.meshio import glb_bytes, read_mesh
 from mimicme.pipeline.geometry.cleaning import weld
 from mimicme.pipeline.geometry.mesh import Mesh
@@ -53,13 +53,15 @@ def info_lines(path: Path, subject: str = "") -> list[str]:
         if subject not in facts["subjects"]:
             raise UsageError(f"the model was not built from '{subject}'", where=path)
         return [
-            f"{path}: built from {len(facts['subjects'])} subjects, '{subject}' among them: build it again."
+            f"{path}: built from {counted(len(facts['subjects']), 'subject')}, '{subject}' among them: build it again."
         ]
     lines = [f"It must not be used any more: {facts['stale']}."] if "stale" in facts else []
-    lines += [f"template {facts['template'] or 'without a name'}, {facts['vertices']} vertices"]
+    lines += [
+        f"template {facts['template'] or 'without a name'}, {counted(facts['vertices'], 'vertex', 'vertices')}"
+    ]
     mirrored = " and mirror images" if facts["settings"].get("symmetric") else ""
     lines += [
-        f"{name}: {m['components']} components of {m['shapes']} shapes{mirrored}, "
+        f"{name}: {m['components']} components of {counted(m['shapes'], 'shape')}{mirrored}, "
         f"{100 * m['explained']:.1f} % of the variance"
         for name, m in facts["models"].items()
     ]
@@ -72,7 +74,9 @@ def info_lines(path: Path, subject: str = "") -> list[str]:
     said = [
         ", ".join(f"{n} {value or 'unknown'}" for value, n in facts[k].items()) for k in ("consent", "split")
     ]
-    lines.append(f"built from {len(facts['subjects'])} subjects (consent: {said[0]}; split: {said[1]})")
+    lines.append(
+        f"built from {counted(len(facts['subjects']), 'subject')} (consent: {said[0]}; split: {said[1]})"
+    )
     lines.append(f"licence: {facts['licence'] or 'none given'}")
     lines.append(f"left out as outliers: {len(facts['pruned'])}")
     lines += [f"  {p['frame']}  {p['norm']:.2f}" for p in facts["pruned"]]

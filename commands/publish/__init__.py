@@ -30,7 +30,7 @@ from mimicme.pipeline.captures.consent import ConsentRules
 from mimicme.pipeline.captures.expressions import LABELS
 from mimicme.pipeline.captures.layouts import safe_name
 from mimicme.pipeline.captures.metadata import UNKNOWN
-from mimicme.pipeline.errors import OutputError, UsageError, listed
+from mimicme.pipeline.errors import OutputError, UsageError, counted, listed
 from mimicme.pipeline.privacy.names_in import names_in
 from mimicme.pipeline.privacy.pseudonyms import (
     Known,
@@ -144,6 +144,7 @@ def publish(
                 "workspace's mimicme.toml): `mimicme pack` takes it over.",
             )
         subjects = _subjects(source, stay, key, known, shares, chosen)
+        declared = permitted.declares(source.subjects.values())
         full = _full(title, source)
         _check_texts(source, subjects, full, chosen)
         labels = _labels(source, subjects, chosen)
@@ -194,7 +195,7 @@ def publish(
         publication.note(source.path, entry)
     except (OSError, OutputError) as error:
         remarks.append(f"That it was published could not be noted beside the release: {error}")
-    messages = (*remarks, *_messages(facts, known, subjects))
+    messages = (*remarks, *_messages(facts, known, subjects, declared))
     return Published(target, about.version, len(subjects), facts.frames, left_out, key_path, ledger, messages)
 
 
@@ -276,7 +277,7 @@ def _subjects(
     shares: Mapping[str, float],
     chosen: PublishSettings,
 ) -> list[Subject]:
-    names, declared = pseudonyms(key, stay), permitted.declares(source.subjects.values())
+    names = pseudonyms(key, stay)
     by_name = {names[subject]: source.subjects[subject] for subject in stay}
     given = {said.get("split") for said in by_name.values()}
     if given <= set(splits.NAMES):  # the lab has made them
@@ -293,7 +294,7 @@ def _subjects(
         Subject(
             subject,
             names[subject],
-            _said(source.subjects[subject], split[names[subject]], chosen, declared),
+            _said(source.subjects[subject], split[names[subject]], chosen),
             tuple(sorted(sequence_names(sequences[subject]).items())),
             sequences[subject],
         )
@@ -301,13 +302,14 @@ def _subjects(
     ]
 
 
-def _said(own: Mapping[str, Any], split: str, chosen: PublishSettings, declared: bool) -> dict[str, Any]:
-    """The attributes of a subject that are given away; what it permits where the release says so of anybody."""
+def _said(own: Mapping[str, Any], split: str, chosen: PublishSettings) -> dict[str, Any]:
+    """The attributes of a subject that are given away.  What it permits stands there whatever the lab's own table says:
+    a release without these columns would leave it open to who gets it."""
     kept = {name: own.get(name, UNKNOWN) for name in (*DEMOGRAPHY, *chosen.columns)}
     uses = permitted.said(own)
     turned = {permitted.YES: permitted.NO, permitted.NO: permitted.YES, UNKNOWN: UNKNOWN}
     columns = {c: turned[uses[u]] if u == "commercial" else uses[u] for u, c in permitted.COLUMNS.items()}
-    return {**kept, "consent": "yes", "split": split, **(columns if declared else {})}
+    return {**kept, "consent": "yes", "split": split, **columns}
 
 
 def _full(title: Title, source: Release) -> Title:
@@ -446,19 +448,25 @@ def _check_texts(source: Release, subjects: Iterable[Subject], title: Title, cho
             )
 
 
-def _messages(facts: Facts, known: Mapping[str, Known], subjects: Sequence[Subject]) -> tuple[str, ...]:
+def _messages(
+    facts: Facts, known: Mapping[str, Known], subjects: Sequence[Subject], declared: bool
+) -> tuple[str, ...]:
     said = []
-    if not permitted.declares(facts.people.values()):
+    if not declared:
         columns = ", ".join(permitted.COLUMNS.values())
         said.append(
             f"The table of subjects says nothing of what each permits ({columns}): nobody permits any of it."
         )
     if facts.alone:
         said.append(
-            f"{facts.alone} of {len(facts.people)} subjects are alone in their age band, gender and ethnicity, and the "
+            f"{facts.alone} of {counted(len(facts.people), 'subject')} are alone in their age band, gender and "
+            f"ethnicity, and the "
             "easier to recognise."
         )
     old = sum(subject.own in known for subject in subjects)
     if old:
-        said.append(f"{old} subjects keep the split of an earlier version; {len(subjects) - old} are new.")
+        said.append(
+            f"{counted(old, 'subject keeps', 'subjects keep')} the split of an earlier version; "
+            f"{len(subjects) - old} are new."
+        )
     return tuple(said)

@@ -13,6 +13,7 @@ import numpy as np
 
 from mimicme.commands.publish.facts import Facts, bars, by_split, histogram
 from mimicme.commands.publish.splits import NAMES
+from mimicme.pipeline.errors import counted
 from mimicme.pipeline.release import permitted
 
 SUBJECT_COLUMNS = ("age", "gender", "ethnicity", "consent", "split", *permitted.COLUMNS.values())
@@ -75,7 +76,6 @@ for epoch in range(5):
 def readme(title: Title, facts: Facts) -> str:
     """How to use what is there; its recipes work as they are written."""
     trained = facts.permitting("training", "train")
-    declared = permitted.declares(facts.people.values())
     use = ', use="training"' if trained else ""
     warned = (
         ""
@@ -85,26 +85,9 @@ def readme(title: Title, facts: Facts) -> str:
     )
     held = "its shards, used by way of `release.h5`: keep all files in one folder"
     shards = f"\n| `release@*.h5` | {held} |" if facts.sharded else ""
-    permits = (
-        "\n".join(
-            f"| {use_} | `{column}` | {len(facts.permitting(use_))} of {len(facts.people)} |"
-            for use_, column in permitted.COLUMNS.items()
-        )
-        if declared
-        else ""
-    )
-    said = (
-        f"""Every subject says what else is permitted. What is not plainly permitted is not.
-
-| use | column | subjects |
-| --- | --- | --- |
-{permits}
-{warned}
-`research_only` is turned round: commercial use is permitted by those who have `no` there.
-`Release.select(use="papers")` gives the rows of those who permit a use, and `mimicme export --for papers` keeps to it.
-"""
-        if declared
-        else "Nothing is said of further uses of any subject, so none is permitted.\n"
+    permits = "\n".join(
+        f"| {use_} | `{column}` | {len(facts.permitting(use_))} of {len(facts.people)} |"
+        for use_, column in permitted.COLUMNS.items()
     )
     counts = ", ".join(f"{facts.count('split').get(split, 0)} {split}" for split in NAMES)
     about = f"\n{title.description}\n" if title.description else ""
@@ -152,7 +135,7 @@ for batch in loader:
     batch["vertices"]  # (B, V, 3) float32, mm; +y up, +z out of the face
     break
 ```
-{_TRAINING if trained or not declared else ""}
+{_TRAINING if trained else ""}
 With h5py alone:
 
 ```python
@@ -181,7 +164,15 @@ with h5py.File(name) as file:
 
 Research, as the agreement says.
 
-{said}
+Every subject says what else is permitted. What is not plainly permitted is not.
+
+| use | column | subjects |
+| --- | --- | --- |
+{permits}
+{warned}
+`research_only` is turned round: commercial use is permitted by those who have `no` there.
+`Release.select(use="papers")` gives the rows of those who permit a use, and `mimicme export --for papers` keeps to it.
+
 ## Splits
 
 By subject, alike in age, gender and ethnicity. Choose and tune on `train` and `val`; report on `test`.
@@ -275,15 +266,16 @@ def datasheet(title: Title, facts: Facts, how: dict[str, Any]) -> str:
     table = ["| value | subjects | |", "| --- | --- | --- |"]
     parts = [f"# Datasheet: {title.title}, version {title.version}", "", "## Composition", ""]
     parts += [
-        f"{len(facts.people)} subjects, {facts.sequences} sequences, {facts.frames} frames: {facts.ok} registered, "
-        f"{facts.frames - facts.ok} rejected. A frame is a mesh of {facts.n_vertices:,} vertices and "
-        f"{facts.n_triangles:,} triangles in millimetres, with landmarks, and a texture where there is one.",
+        f"{counted(len(facts.people), 'subject')}, {counted(facts.sequences, 'sequence')}, "
+        f"{counted(facts.frames, 'frame')}: {facts.ok} registered, {facts.frames - facts.ok} rejected. A frame "
+        f"is a mesh of {counted(facts.n_vertices, 'vertex', 'vertices')} and "
+        f"{counted(facts.n_triangles, 'triangle')} in millimetres, with landmarks, and a texture where there is one.",
         "",
         "Ids are pseudonyms (keyed hashes); names of sequences are their expressions. What else the table of subjects "
         f"had was left out: {how['dropped'] or 'nothing'}.",
         "",
-        f"{facts.alone} subjects are the only ones of their age band, gender and ethnicity: they are the easier to "
-        "recognise.",
+        f"{counted(facts.alone, 'subject is', 'subjects are')} alone in their age band, gender and ethnicity, and the "
+        "easier to recognise.",
         "",
     ]
     for column in ("age", "gender", "ethnicity"):
@@ -305,7 +297,7 @@ def datasheet(title: Title, facts: Facts, how: dict[str, Any]) -> str:
     parts += [
         "## Consent and uses",
         "",
-        f"Left out for want of consent or use: {how['left_out']} subjects.",
+        f"Left out for want of consent or use: {counted(how['left_out'], 'subject')}.",
         "",
     ]
     parts += ["| use | subjects who permit it |", "| --- | --- |"]

@@ -43,7 +43,7 @@ from mimicme.commands.report.sequence_files import (
 from mimicme.commands.report.strips import read_view
 from mimicme.commands.report.svg import histogram
 from mimicme.commands.report.tables import write_tables
-from mimicme.pipeline.errors import UsageError, listed
+from mimicme.pipeline.errors import UsageError, counted, listed
 from mimicme.pipeline.items import Item
 from mimicme.pipeline.stage import Stage
 from mimicme.pipeline.whole_file import write_whole
@@ -102,7 +102,7 @@ def report(
     for one in _made(workspace, todo, jobs):
         made.append(one)
         if progress:
-            progress(f"{len(made)}/{len(todo)} sequences, {one.record.item}")
+            progress(f"{len(made)}/{counted(len(todo), 'sequence')}, {one.record.item}")
     remove_others(output, [one.record.item for one in made])
     records = [one.record for one in made]
     ranked = order(records)

@@ -2,9 +2,9 @@
 picture of the whole face does not show.
 
 Lids and lips twice: the scan in its own colours with the registered mesh's rims drawn over it, which ought to lie where
-the scan's do; and the mesh without colours, where folds, gaps and steps show.  A texture would not tell: it is made of
-the scan wherever the mesh lies.  Ears likewise, from the side, without rims.  Each has its name in it; sides are the
-subject's own.
+the scan's do; and the mesh without colours, where folds, gaps and steps show, with the rims of the lids, which are as
+grey as the eyeball below them.  A texture would not tell: it is made of the scan wherever the mesh lies.  Ears
+likewise, from the side, without rims.  Each has its name in it; sides are the subject's own.
 """
 
 from __future__ import annotations
@@ -74,7 +74,8 @@ def close_ups(template: Template, registered: Seen, scan: Seen | None) -> Pictur
         upper, lower = upper + lower, upper - lower
         first, last = marks[GROUPS[eye]][[0, 3]]
         rim = np.concatenate([first[None], upper, last[None], lower[::-1], first[None]])
-        columns.append(np.vstack(_pair(name, _camera(rim, EYE, EYE_PX_A_MM), registered, scan, [rim])))
+        camera = _camera(rim, EYE, EYE_PX_A_MM)
+        columns.append(np.vstack(_pair(name, camera, registered, scan, [rim], on_mesh=True)))
     lips = [np.concatenate([marks[rim], marks[rim][:1]]) for rim in LIPS]
     columns += _pair(
         MOUTH_NAME, _camera(marks[GROUPS["mouth"]], MOUTH, MOUTH_PX_A_MM), registered, scan, lips
@@ -121,19 +122,28 @@ def _camera(points: Floats, size: tuple[int, int], px_a_mm: float, yaw_deg: floa
 
 
 def _pair(
-    name: str, camera: Camera, registered: Seen, scan: Seen | None, rims: Iterable[Floats] = ()
+    name: str,
+    camera: Camera,
+    registered: Seen,
+    scan: Seen | None,
+    rims: Iterable[Floats] = (),
+    on_mesh: bool = False,
 ) -> list[Picture]:
-    """The scan with the rims (k, 3) each, and the mesh; what is seen, by name, is written on both."""
+    """The scan with the rims (k, 3) each, and the mesh, also with them if that is said; what is seen, by name, is
+    written on both."""
     from mimicme.pipeline.drawing.pictures import card
     from mimicme.pipeline.drawing.render import draw_line
 
-    mesh = _named(_drawn(camera, registered), f"{name}, mesh")
+    def with_rims(picture: Picture) -> Picture:
+        for rim in rims:
+            picture = draw_line(picture, camera.project(rim), RIM_COLOR)
+        return picture
+
+    mesh = _drawn(camera, registered)
+    mesh = _named(with_rims(mesh) if on_mesh else mesh, f"{name}, mesh")
     if scan is None:
         return [card("no scan", camera.size), mesh]
-    picture = _drawn(camera, scan)
-    for rim in rims:
-        picture = draw_line(picture, camera.project(rim), RIM_COLOR)
-    return [_named(picture, f"{name}, scan"), mesh]
+    return [_named(with_rims(_drawn(camera, scan)), f"{name}, scan"), mesh]
 
 
 def _named(picture: Picture, name: str) -> Picture:

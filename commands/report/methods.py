@@ -20,7 +20,7 @@ from mimicme.commands.report.citations import Citation
 from mimicme.commands.report.records import REVIEWED, ItemRecord
 from mimicme.pipeline.captures.expressions import LABELS
 from mimicme.pipeline.config import settings_record
-from mimicme.pipeline.errors import listed
+from mimicme.pipeline.errors import counted, listed
 from mimicme.pipeline.stage import Stage
 from mimicme.pipeline.workspace import Workspace
 
@@ -177,7 +177,7 @@ def _template(workspace: Workspace) -> str:
     if not workspace.template.is_file():
         return ""
     template = load_prepared(workspace.template)
-    return f" ({len(template.vertices):,} vertices)"
+    return f" ({counted(len(template.vertices), 'vertex', 'vertices')})"
 
 
 def _outcome(records: Sequence[ItemRecord]) -> list[str]:

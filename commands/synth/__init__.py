@@ -108,6 +108,32 @@ def synthesise(
         UsageError: a parameter is out of range, or the folder holds something else.
         InputError: the template cannot be used.
     """
+    names = _checked(subjects, sequences, frames, maker, rgbd_mm, beards)
+    digest = template.digest if isinstance(template, Template) else template_source_digest(template)
+    record = _record(subjects, names, frames, seed, digest, triangles, maker, rgbd_mm, beards)
+    if _claim(directory, record):
+        return
+    counts = {name: 1 if name == "neutral" else frames for name in names}
+    if progress:
+        progress(0, subjects * sum(counts.values()), "the template is made ready")
+    prepared = template if isinstance(template, Template) else prepare(template)
+    make = _synthesise_people if maker == "people" else _synthesise_template
+    make(directory, record, prepared, counts, progress)
+
+
+def _checked(
+    subjects: int,
+    sequences: int | Sequence[str],
+    frames: int,
+    maker: str,
+    rgbd_mm: float | None,
+    beards: bool,
+) -> list[str]:
+    """Names of the sequences; see `synthesise` for the rest.
+
+    Raises:
+        UsageError: a parameter is out of range, or does not go with another.
+    """
     if maker not in MAKERS:
         raise UsageError("that maker is not known", seen=maker, expected=" or ".join(MAKERS))
     if rgbd_mm is not None and (maker != "people" or not 0 <= rgbd_mm <= 20):
@@ -126,43 +152,65 @@ def synthesise(
         )
     if subjects < 1:
         raise UsageError("there is at least one subject", seen=subjects, expected="1 or more")
-    record = {
+    return names
+
+
+def _record(
+    subjects: int,
+    names: list[str],
+    frames: int,
+    seed: int,
+    template: str,
+    triangles: int | None,
+    maker: str,
+    rgbd_mm: float | None,
+    beards: bool,
+) -> dict[str, Any]:
+    """What `synth.json` keeps: captures that are made from the same are the same.
+
+    Args:
+        template: its digest.
+    """
+    record: dict[str, Any] = {
         "version": VERSION,
         "subjects": subjects,
         "sequences": names,
         "frames": frames,
         "seed": seed,
-        "template": template.digest if isinstance(template, Template) else template_source_digest(template),
+        "template": template,
         "triangles": triangles,
     }
-    if maker == "people":
-        from mimicme.commands.synth.people_maker import VERSION as PEOPLE_VERSION
+    if maker != "people":
+        return record
+    from mimicme.commands.synth.people_maker import VERSION as PEOPLE_VERSION
 
-        record = {**record, "version": PEOPLE_VERSION, "maker": maker}
-        if rgbd_mm is not None:
-            record["rgbd_mm"] = rgbd_mm
-        if beards:
-            record["beards"] = True
-    if _claim(directory, record):
-        return
-    counts = {name: 1 if name == "neutral" else frames for name in names}
-    total = subjects * sum(counts.values())
-    if progress:
-        progress(0, total, "the template is made ready")
-    if maker == "people":
-        read = template if isinstance(template, Template) else prepare(template)
-        _synthesise_people(directory, record, read, counts, progress)
-        return
-    rig = build_rig(template if isinstance(template, Template) else prepare(template), names)
-    if triangles is None:
-        triangles = _triangles_for(rig.template)
+    recorded = {} if rgbd_mm is None else {"rgbd_mm": rgbd_mm}
+    return {
+        **record,
+        "version": PEOPLE_VERSION,
+        "maker": maker,
+        **recorded,
+        **({"beards": True} if beards else {}),
+    }
+
+
+def _synthesise_template(
+    directory: Path,
+    record: dict[str, Any],
+    template: Template,
+    counts: Mapping[str, int],
+    progress: Progress | None,
+) -> None:
+    """The first maker, with the parameters of `record`, and frames by sequence."""
+    rig = build_rig(template, list(counts))
+    triangles = _triangles_for(rig.template) if record["triangles"] is None else record["triangles"]
     share = _share(triangles)
     _write_template(directory / "template", rig)
-    people = [f"S{i:03d}" for i in range(subjects)]
-    _write_subjects(directory / "subjects.csv", people, seed)
-    done = 0
+    people = [f"S{i:03d}" for i in range(record["subjects"])]
+    _write_subjects(directory / "subjects.csv", people, record["seed"])
+    done, total = 0, len(people) * sum(counts.values())
     for subject in people:
-        person = _Person(rig, subject, seed, share)
+        person = _Person(rig, subject, record["seed"], share)
         for name, count in counts.items():
             if not _truth_path(directory, subject, name).is_file():
                 for k in _write_sequence(directory, person, name, count, triangles):

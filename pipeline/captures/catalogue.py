@@ -19,7 +19,7 @@ from mimicme.pipeline.captures.expressions import LABELS, NEUTRAL, label_of
 from mimicme.pipeline.captures.frame_order import FrameOrder, natural_key
 from mimicme.pipeline.captures.layouts import Found, Search, compile_pattern, safe_glob, safe_name, search
 from mimicme.pipeline.captures.sequence_remarks import rates_taken, remarks
-from mimicme.pipeline.errors import InputError, listed
+from mimicme.pipeline.errors import InputError, counted, listed
 from mimicme.pipeline.items import FrameSource, Item, Sequence
 
 
@@ -279,7 +279,7 @@ def unknown_labels(sequences: tuple[Sequence, ...], mapping: Mapping[str, str] |
         return []
     named = listed((f"'{label}' ({count})" for label, count in counts.most_common()), 6)
     return [
-        f"{sum(counts.values())} of {len(sequences)} sequences are labelled as they are called, which is no "
+        f"{sum(counts.values())} of {counted(len(sequences), 'sequence')} are labelled as they are called, which is no "
         f"expression that is known: {named}. If they show one, say so in a table of sequence and expression "
         "(`file` in [expressions] of mimicme.toml; `init`: --expressions)."
     ]
@@ -303,7 +303,7 @@ def _unclear(item: Item, files: list[Found], order: FrameOrder, pattern: str, ev
         here, everywhere = (
             sum(fits(found.relative) is not None for found in group) for group in (files, everything)
         )
-        share = f", which takes {here} of its {len(files)} files" if here < len(files) else ""
+        share = f", which takes {here} of its {counted(len(files), 'file')}" if here < len(files) else ""
         if everywhere < len(everything):
             share += f"{' and' if share else ', which takes'} {everywhere} of all {len(everything)}"
         return (

@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from mimicme.pipeline.arrays import Bools, Floats, Ints
-from mimicme.pipeline.geometry.compiled import compiled
+from mimicme.pipeline.numerics.compiled import compiled
 
 ARRAYS = "f8[:, ::1], i4[:, ::1]"
 

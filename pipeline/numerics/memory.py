@@ -1,7 +1,8 @@
 """What memory this process can still have, asked before libraries that do not get over its want are given work.
 
-HDF5 and OpenBLAS are such: HDF5 (1.14) may end with a segmentation fault where an allocation fails, and OpenBLAS tries
-for ever to get the buffer of its first product.  Python's own MemoryError comes too late for both.
+HDF5, OpenBLAS and LLVM are such: HDF5 (1.14) may end with a segmentation fault where an allocation fails, OpenBLAS
+tries for ever to get the buffer of its first product, and LLVM, which numba brings, aborts the process.  Python's own
+MemoryError comes too late for all three.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import mmap
 from functools import cache
 
-from mimicme.pipeline.errors import no_memory_in
+from mimicme.pipeline.errors import UsageError, no_memory_in
 
 try:
     import resource  # not when it is needed: then there is no room for it
@@ -22,6 +23,14 @@ HDF5_BYTES = 16 << 20
 """What HDF5 may take to open a file, and to write at its end what it still holds of one whose chunks are small.  With
 less than 0.6 MB it ended with a segmentation fault when a file was opened; with less than 7 MB, after a dataset whose
 chunks of 1.4 MB, plain and filtered, could not be written when it was closed (HDF5 1.14, Linux)."""
+LLVM_BYTES = 256 << 20
+"""What numba and LLVM take when they are loaded, 170 MB of address space, and to compile (Linux, x86-64)."""
+LEAST_BYTES = 1600 << 20
+"""Address space without which no run of the whole chain can do anything: what its libraries take before they have
+work, 1,572 MB, most of it Open3D's (Linux, x86-64, one thread a library)."""
+AMPLE_BYTES = 256 << 20
+"""Where a process can have so much more and still something found no memory, it asked for too much itself, as a file
+does that is far too large; where it cannot, the process was short of memory whatever it was given."""
 SPARE_BYTES = 32 << 20
 """A process that cannot have so much more is out of memory, whatever the error says that it ended with."""
 
@@ -103,6 +112,28 @@ def for_want_of_memory(error: BaseException) -> bool:
     Libraries say it in their own ways: one that cannot be loaded is not found, or fails without saying why.
     """
     return no_memory_in(error) or not has_room(SPARE_BYTES)
+
+
+def short_of_memory(error: BaseException) -> bool:
+    """Whether an error, which was just raised over a file from outside, came of a process that is short of memory: then
+    it tells nothing of the file, which another process, or the next run, may read well."""
+    return not has_room(AMPLE_BYTES if no_memory_in(error) else SPARE_BYTES)
+
+
+def refuse_too_little() -> None:
+    """To be called before a run of the whole chain begins, whose workers may have no more than this process.
+
+    Raises:
+        UsageError: the address space of a process is limited to less than its libraries take.
+    """
+    limit = address_space_mb()
+    if limit is not None and limit < LEAST_BYTES >> 20:
+        raise UsageError(
+            "no process may have the memory here that a run takes before its first frame",
+            seen=f"{limit:,} MB of address space",
+            expected=f"{LEAST_BYTES >> 20:,} MB, and what the frames take besides",
+            todo="Allow more (`ulimit -v unlimited`, or what the batch system calls virtual memory).",
+        )
 
 
 @cache

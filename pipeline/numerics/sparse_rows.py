@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from mimicme.pipeline.arrays import Singles
-from mimicme.pipeline.geometry.compiled import compiled
+from mimicme.pipeline.numerics.compiled import compiled
 
 Indices = NDArray[np.uint32]
 MATRIX = "u4[::1], u4[::1], f4[::1]"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+from pathlib import Path
+
 from mimicme.pipeline.errors import listed
 from mimicme.pipeline.items import Item
 from mimicme.pipeline.run.parts import resumable_items
@@ -28,6 +31,7 @@ class DryRun:
 
     def run(self) -> RunResult:
         results, waits = [], 0
+        memory: list[str] = []
         stages = self.plan.stages
         for stage in stages[: stages.index(self.chosen[-1]) + 1] if self.chosen else ():
             result = StageResult(stage.name)
@@ -55,18 +59,32 @@ class DryRun:
             named = stage_cell(stage.name, is_off(self.plan.config.stages[stage.name]))
             self.console.result(f"{named}: {result.done} of {total} would run, {result.skipped} are current")
             if result.done and stage.memory:
-                self.console.result(f"  memory of a worker: {stage.memory}")
+                memory.append(f"  {stage.name}: {stage.memory.rstrip('.')}")
             for reason, items in reasons.items():
                 self.console.result(f"  {reason} [{listed(items, 3)}]")
+            nobody = stage.scope == "everything" and not self.selection.requested
+            if nobody and (old := self.plan.older_release(self._output)):
+                self.console.result(f"  {old}")
             resumable = [] if self.options.force else resumable_items(self.plan, stage, states)
             if resumable:
                 self.console.result(f"  would go on with {listed(resumable, 3)}")
+        if memory:
+            root = shlex.quote(str(self.plan.workspace.root))
+            self.console.result(
+                f"memory of a worker, by stage (`mimicme plan {root}` measures it, and says the --jobs that fits):"
+            )
+            for line in memory:
+                self.console.result(line)
         return RunResult(1 if waits else 0, tuple(results))
+
+    @property
+    def _output(self) -> Path:
+        """The release's file."""
+        return self.options.output or self.plan.workspace.release
 
     def _states(self, stage: Stage) -> dict[Item, ItemState]:
         if stage.scope == "everything":
-            output = self.options.output or self.plan.workspace.release
-            return {RELEASE: self.plan.state_of_release(stage, self.selection.requested, output)}
+            return {RELEASE: self.plan.state_of_release(stage, self.selection.requested, self._output)}
         found = self.plan.states_of_stage(stage, self.selection.of(stage, self.plan.neutral_of))
         if stage in self.chosen:
             # what failed is tried again, so what waits for it may run

@@ -38,6 +38,8 @@ from mimicme.pipeline.workspace import Workspace
 State = Literal["done", "stale", "pending", "failed", "blocked"]
 STATES: tuple[State, ...] = ("done", "stale", "pending", "failed", "blocked")
 RELEASE = Item("release", "release")
+NOBODY = "nobody is left in it; `mimicme init --dry-run` says who is left out and why"
+"""Why no release is written where everybody is left out."""
 """The one item of a stage of scope `everything`."""
 WITHDRAWN = "withdrawn-"
 """Before the fingerprint of a release that a subject has left since it was packed."""
@@ -698,6 +700,8 @@ class Plan:
     def state_of_release(self, stage: Stage, sequences: Iterable[Sequence], output: Path) -> ItemState:
         """The state of the release at `output`."""
         chosen = list(sequences)
+        if not chosen:
+            return ItemState("blocked", NOBODY)
         waiting = [
             (s, n)
             for s in chosen
@@ -723,6 +727,12 @@ class Plan:
         if current:
             return ItemState("done")
         return ItemState("stale", self._release_difference(stage, chosen, output))
+
+    def older_release(self, output: Path) -> str:
+        """What is to be said of a release that is there where nobody is left to make one of; empty: there is none."""
+        if not output.is_file():
+            return ""
+        return f"{output.name} is an older one and may hold who is left out now: delete it, or `mimicme withdraw` them."
 
     def _release_difference(self, stage: Stage, sequences: Iterable[Sequence], output: Path) -> str:
         """In words, why a release is not what would be made now."""

@@ -320,12 +320,16 @@ def _too_long(limit_s: float) -> str:
     )
 
 
+_WANT_OF_MEMORY = ("SIGKILL", "SIGABRT", "SIGSEGV", "SIGBUS")
+"""By which the system ends what takes too much, and libraries themselves when they find none."""
+
+
 def _how_it_ended(code: int | None) -> str:
     """What the exit code of a worker says about the way it ended."""
     if code is not None and code < 0:
         with contextlib.suppress(ValueError):
             name = signal.Signals(-code).name
-            hint = ", often for want of memory" if name == "SIGKILL" else ""
+            hint = ", often for want of memory" if name in _WANT_OF_MEMORY else ""
             return f"its worker process was ended by {name}{hint}"
     return (
         "its worker process was ended by a library, often for want of memory"

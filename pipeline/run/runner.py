@@ -21,9 +21,9 @@ from typing import Any
 from mimicme.pipeline.captures.catalogue import Catalogue, left_alone_by_garbage_collection
 from mimicme.pipeline.config import Config
 from mimicme.pipeline.corpus import Corpus
-from mimicme.pipeline.errors import CheckpointError, MimicmeError, OutputError, UsageError, listed
+from mimicme.pipeline.errors import CheckpointError, MimicmeError, OutputError, UsageError, counted, listed
 from mimicme.pipeline.items import Item, Sequence
-from mimicme.pipeline.numerics.memory import hold_blas_buffers
+from mimicme.pipeline.numerics.memory import hold_blas_buffers, refuse_too_little
 from mimicme.pipeline.run.backends import make_pool
 from mimicme.pipeline.run.checkpoint_index import TALLY, Failure
 from mimicme.pipeline.run.dryrun import DryRun
@@ -32,7 +32,7 @@ from mimicme.pipeline.run.flow import Flow, legs
 from mimicme.pipeline.run.forecast import Workload, read_rates
 from mimicme.pipeline.run.interrupt import ignore_interrupts, interruptible
 from mimicme.pipeline.run.parts import failed
-from mimicme.pipeline.run.plan import RELEASE, ItemState, Plan, release_fingerprint
+from mimicme.pipeline.run.plan import NOBODY, RELEASE, ItemState, Plan, release_fingerprint
 from mimicme.pipeline.run.pool import Killed, Pool
 from mimicme.pipeline.run.progress import (
     INTERVAL_S,
@@ -128,8 +128,9 @@ def _run(
             template = workspace.template_source_digest()
         catalogue, sees = of_shard(catalogue, shard)
         console.say(
-            f"Shard {shard}: {len(catalogue.subjects)} subjects, {len(catalogue.sequences)} sequences, "
-            f"{catalogue.frame_count} frames."
+            f"Shard {shard}: {counted(len(catalogue.subjects), 'subject')}, "
+            f"{counted(len(catalogue.sequences), 'sequence')}, "
+            f"{counted(catalogue.frame_count, 'frame')}."
         )
     selection = Selection.make(catalogue, options.only, all_stages, chosen)
     if options.dry_run:
@@ -372,6 +373,7 @@ class _Run:
             return self._prepared() if known is None else known
 
     def _prepared(self) -> str:
+        self._refuse_too_little()
         self.console.tell("preparing the template", now=True)
         began = time.monotonic()
         hold_blas_buffers()
@@ -380,6 +382,15 @@ class _Run:
         for note in template.notes:
             self.console.say(f"  {note}")
         return template.digest
+
+    def _refuse_too_little(self) -> None:
+        """Before anything that takes the libraries of the chain is begun, here or in workers, which inherit the limit.
+
+        Raises:
+            UsageError: a process may not have what they take.
+        """
+        if self.options.backend != "dask":  # its workers are wherever somebody started them
+            refuse_too_little()
 
     def _begin_writing_down(self) -> None:
         """Let what becomes of each person be written down as it is over; a run that is killed then leaves that, and
@@ -449,12 +460,16 @@ class _Run:
         off = [stage.name for stage in self.chosen if is_off(self.config.stages[stage.name])]
         rates = read_rates(reversed(self.workspace.runs()))
         workload = Workload(everything, release, rates, self._workers, off)
+        to_begin = False
         for sequence in self.selection.requested:
             made: str | None = None
             if sequence.item.subject not in self.plan.settled and names:
                 missing = (n for n in names if not os.path.exists(self.plan.checkpoint(n, sequence.item)))
                 made = names[0] if self.options.force else next(missing, None)
             workload.expect(sequence.item, len(sequence.frames), made)
+            to_begin |= made is not None
+        if to_begin and any(stage.uses_template for stage in working):
+            self._refuse_too_little()
         return workload
 
     def _run_leg(self, leg: tuple[Stage, ...], pool: Pool) -> None:
@@ -534,7 +549,7 @@ class _Run:
             f"{named}: hands on what it is given; {result.failed} failed{wrong}"
             if result.off
             else f"{named}: {result.done} done, {result.skipped} skipped, {result.failed} failed{wrong}; "
-            f"{result.frames_ok} frames ok, {result.newly_rejected} rejected{earlier}; "
+            f"{counted(result.frames_ok, 'frame')} ok, {result.newly_rejected} rejected{earlier}; "
             f"{duration(result.seconds)} of workers"
         )
         for sentence in decisions:
@@ -774,9 +789,11 @@ class _Run:
         )
         if missing:
             self.incomplete = True
-            self.wrong.append(f"{len(missing)} of {len(requested)} sequences not complete in the release")
+            self.wrong.append(
+                f"{len(missing)} of {counted(len(requested), 'sequence')} not complete in the release"
+            )
             self.console.say(
-                f"{stage.name}: {len(missing)} of {len(requested)} sequences are not complete "
+                f"{stage.name}: {len(missing)} of {counted(len(requested), 'sequence')} are not complete "
                 f"and go in as they are: {listed(missing, 3)}"
             )
         if len(missing) < len(requested) or any(self.plan.collected(stage, s) for s in requested):
@@ -784,19 +801,14 @@ class _Run:
         if requested:
             why, todo = "nothing of it is there", "Run `mimicme run` first."
         else:
-            why, todo = "nobody is left in it", "`mimicme init --dry-run` says who is left out and why."
+            why, todo = NOBODY, None
         if stage is self.chosen[0]:
             raise UsageError(f"there is nothing to {stage.name}: {why}", todo=todo)
         self.incomplete = True
         self.wrong.append("no release written")
-        self.console.say(
-            f"{stage.name}: no release is written, because {why}.{'' if requested else ' ' + todo}"
-        )
-        if output.is_file():  # of people who are left out now, say
-            self.console.say(
-                f"{output.name} is an older one and may hold who is left out now: "
-                "delete it, or `mimicme withdraw` them."
-            )
+        self.console.say(f"{stage.name}: no release is written, because {why}.")
+        if old := self.plan.older_release(output):
+            self.console.say(old)
         return False
 
     def _pack(self, stage: Stage, output: Path, created: str, fingerprint: str, pool: Pool) -> Any:
@@ -959,7 +971,8 @@ def _decisions(told: Iterable[tuple[str, str, str]], sequences: int) -> list[str
         if rest := most[MOST_WORDINGS:]:
             others = [item for said in rest for _, item in said]
             lines.append(
-                f"{len(others)} of {sequences} sequences ({listed(others, 4)}): decided otherwise, in {len(rest)} "
+                f"{len(others)} of {counted(sequences, 'sequence')} ({listed(others, 4)}): decided otherwise, "
+                f"in {len(rest)} "
                 "more ways, which the report tells"
             )
     return lines + [line for said in counts.values() if (line := sum_tallies(said))]
@@ -971,7 +984,7 @@ def _wording(said: list[tuple[str, str]], sequences: int) -> str:
     if len(said) == sequences:
         words = "every sequence"
     else:
-        words = f"{len(said)} of {sequences} sequences ({listed((item for _, item in said), 4)})"
+        words = f"{len(said)} of {counted(sequences, 'sequence')} ({listed((item for _, item in said), 4)})"
     return f"{words}: {sentence}" + (
         " (one of them; the others have other numbers)" if times < len(said) else ""
     )

@@ -6,12 +6,12 @@ import os
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import groupby
 from typing import Any
 
 from mimicme.pipeline.captures.catalogue import Catalogue
-from mimicme.pipeline.errors import listed
+from mimicme.pipeline.errors import counted, listed
 from mimicme.pipeline.items import Item, Sequence, Shard
 from mimicme.pipeline.run import standing
 from mimicme.pipeline.run.checkpoint_index import CheckpointSummary, Failure, FigureSummary, merge_summaries
@@ -29,6 +29,7 @@ from mimicme.pipeline.run.plan import (
 from mimicme.pipeline.run.progress import count_cells, frame_cells, span, stage_cell, table
 from mimicme.pipeline.run.settled import Tally
 from mimicme.pipeline.run.tallies import tally
+from mimicme.pipeline.run.watch import LastRun, unfinished_runs
 from mimicme.pipeline.stage import Stage, is_off
 from mimicme.pipeline.workspace import Workspace
 
@@ -123,6 +124,7 @@ class Status:
         messages: about the captures; unheeded: about verdicts and corrections that count for nothing.
         by_folders: the times of folders were looked at, and not every file (`read_standing`).
         runs: those that go on, by their shards (`Workspace.running_runs`).
+        unfinished: those that are over and did not come to their end; given: settings that the last run was given.
     """
 
     workspace: str
@@ -136,6 +138,8 @@ class Status:
     unheeded: tuple[str, ...] = ()
     by_folders: bool = False
     runs: Mapping[Shard | None, str] = field(default_factory=dict)
+    unfinished: tuple[LastRun, ...] = ()
+    given: tuple[str, ...] = ()
 
     @property
     def to_be_made(self) -> bool:
@@ -154,9 +158,10 @@ class Status:
             for s in self.stages
         ]
         lines = [
-            f"{self.workspace}: {self.subjects} subjects, {self.sequences} sequences, {self.frames} frames; "
-            + self._going_on(),
+            f"{self.workspace}: {counted(self.subjects, 'subject')}, {counted(self.sequences, 'sequence')}, "
+            f"{counted(self.frames, 'frame')}; " + self._going_on(),
             *(f"  shard {shard}: {said}" for shard, said in self.runs.items() if shard is not None),
+            *(f"  {run.sentence}. `{self._again(run.shard)}` goes on from there." for run in self.unfinished),
         ]
         first, *others = table([header, *rows])
         lines.append(first)
@@ -164,7 +169,8 @@ class Status:
             lines += [line, *([] if stage.off else _figure_lines(stage.figures))]
         if self.review.reviewed or self.review.corrected:
             lines.append(
-                f"review: {self.review.reviewed} of {self.frames} frames looked at, {self.review.bad} called bad; "
+                f"review: {self.review.reviewed} of {counted(self.frames, 'frame')} looked at, "
+                f"{self.review.bad} called bad; "
                 f"landmarks of {self.review.corrected} corrected"
             )
         lines += self.unheeded
@@ -185,6 +191,11 @@ class Status:
             )
         return lines
 
+    def _again(self, shard: str) -> str:
+        """The command that does the rest of a run."""
+        words = ["mimicme", "run", self.workspace, *(["--shard", shard] if shard else [])]
+        return shlex.join([*words, *(word for one in self.given for word in ("--set", one))])
+
     def _going_on(self) -> str:
         """Whether a run is going on, and whose; of shards which, and which others there are."""
         if not self.running:
@@ -200,7 +211,7 @@ class Status:
             if others
             else ""
         )
-        return f"{len(shards)} of {count} shards are worked on{idle}"
+        return f"{len(shards)} of {counted(count, 'shard')} are worked on{idle}"
 
     def failed_lines(self, each: bool = False) -> list[str]:
         """What failed, waits, was rejected, called bad or noted.
@@ -234,8 +245,8 @@ class Status:
         for item, (reason, stages) in waiting.items():
             causes.setdefault((reason, tuple(stages)), []).append(item)
         return [
-            f"{f'{len(items)} sequences ({listed(items, EXAMPLES)})' if len(items) > 1 else items[0]}: "
-            f"{span(stages)} {'waits' if len(stages) == 1 else 'wait'}: {reason}"
+            (f"{len(items)} sequences ({listed(items, EXAMPLES)}): " if len(items) > 1 else f"{items[0]}: ")
+            + f"{span(stages)} {'waits' if len(stages) == 1 else 'wait'}: {reason}"
             for (reason, stages), items in causes.items()
         ]
 
@@ -248,6 +259,7 @@ class Status:
                 {"shard": None if shard is None else str(shard), "process": said}
                 for shard, said in self.runs.items()
             ],
+            "unfinished": [asdict(run) for run in self.unfinished],
             "subjects": self.subjects,
             "sequences": self.sequences,
             "frames": self.frames,
@@ -322,7 +334,14 @@ def read_status(workspace: Workspace, stages: Iterable[Stage], each: bool = True
         ReviewCounts.of(catalogue.sequences),
         catalogue.unheeded,
         runs=runs,
+        **_how_runs_ended(workspace),
     )
+
+
+def _how_runs_ended(workspace: Workspace) -> dict[str, Any]:
+    """`Status.unfinished` and `given`."""
+    unfinished = tuple(unfinished_runs(workspace))
+    return {"unfinished": unfinished, "given": workspace.last_overrides() if unfinished else ()}
 
 
 MANY_SEQUENCES = 5_000
@@ -397,6 +416,7 @@ def read_standing(workspace: Workspace, stages: Iterable[Stage], many: int = MAN
         listing.unheeded,
         by_folders=True,
         runs=runs,
+        **_how_runs_ended(workspace),
     )
 
 

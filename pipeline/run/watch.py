@@ -33,6 +33,8 @@ END_BYTES = 1 << 20
 """Of a log, which are read at first; a `progress` event comes every two seconds, in which a run writes less."""
 MOST_SHARDS = 64
 """Runs that may have begun since that of the shard which is followed."""
+_LINE_BYTES = 1 << 17
+"""A line of a log is shorter."""
 KILLED = 1
 _LAST = ("end", "interrupted", "error")
 
@@ -289,6 +291,79 @@ def _found(workspace: Workspace, process: str) -> tuple[LogReader | None, Seen]:
         if seen.process and process.startswith(f"process {seen.process} on ") and seen.shard == of_shard:
             return reader, seen
     return None, Seen()
+
+
+@dataclass(frozen=True)
+class LastRun:
+    """A run that did not come to its end, and is over.
+
+    Attributes:
+        how: `interrupted`, `error` or `killed`.
+        shard: that it worked on, or empty.
+        told_at: what its log says last was written then, UTC; empty: nothing is readable there.
+        sentence: all of it, for people, without what is to be done.
+    """
+
+    how: str
+    shard: str
+    told_at: str
+    sentence: str
+
+
+def unfinished_runs(workspace: Workspace) -> list[LastRun]:
+    """The last run, or that of each shard since the last whole one, where it did not come to its end; those that go
+    on are not asked for.  Costs two short reads a run."""
+    going = workspace.running_runs()
+    if None in going:
+        return []
+    found: dict[str, LastRun | None] = {str(shard): None for shard in going}
+    for folder in reversed(workspace.runs()[-MOST_SHARDS:]):
+        first, last = _ends(folder / "log.jsonl")
+        shard = str(first.get("shard", ""))
+        if not shard and found:  # the shards have gone on from it
+            break
+        if shard not in found:
+            found[shard] = _unfinished(shard, last)
+        if not shard:
+            break
+    if workspace.running_runs() != going:  # one began meanwhile, and its log is the one that was read
+        return []
+    return [run for run in found.values() if run is not None]
+
+
+def _unfinished(shard: str, last: dict[str, Any]) -> LastRun | None:
+    event, told_at = str(last.get("event", "")), str(last.get("time", ""))[:16].replace("T", " ")
+    how = event if event in _LAST else "killed"
+    if how == "end":
+        return None
+    whose = f"the last run of shard {shard}" if shard else "the last run"
+    when = f" after {told_at} UTC" if told_at else ""
+    said = {
+        "interrupted": f"{whose} was interrupted{when}",
+        "error": f"{whose} ended with an error{when}: {str(last.get('message', '')).rstrip('.')}",
+        "killed": f"{whose} ended without a word{when}: it was killed, or its machine went down",
+    }
+    return LastRun(how, shard, told_at, said[how])
+
+
+def _ends(log: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The first and the last line of a log that are whole; empty where there is none."""
+    try:
+        with open(log, "rb") as handle:
+            head = handle.read(_LINE_BYTES).splitlines()[:1]
+            handle.seek(max(0, handle.seek(0, os.SEEK_END) - _LINE_BYTES))
+            tail = handle.read()
+    except OSError:
+        return {}, {}
+    whole = tail[: tail.rfind(b"\n") + 1].splitlines()[-1:]
+    records = []
+    for lines in (head, whole):
+        try:
+            record = json.loads(lines[0])
+        except (ValueError, IndexError):
+            record = {}
+        records.append(record if isinstance(record, dict) else {})
+    return records[0], records[1]
 
 
 def _last_words(seen: Seen) -> str:

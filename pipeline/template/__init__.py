@@ -30,7 +30,13 @@ from mimicme.pipeline.captures.units import (
     unit_of_eyes,
 )
 from mimicme.pipeline.checkpoint import guarded_file
-from mimicme.pipeline.errors import CheckpointError, FrameRejected, InputError, MissingDependencyError
+from mimicme.pipeline.errors import (
+    CheckpointError,
+    FrameRejected,
+    InputError,
+    MissingDependencyError,
+    counted,
+)
 from mimicme.pipeline.formats.mesh_file import MeshFile
 from mimicme.pipeline.formats.npz import read_npz
 from mimicme.pipeline.geometry.mesh import Mesh, transform, triangle_normals
@@ -403,7 +409,9 @@ def assemble(
         uv, uv_faces, said = _own_uv(np.asarray(uv, np.float64), np.asarray(uv_faces, np.int32), skin)
     notes.append(said)
     if polygons is not None:
-        notes.append(f"faces: {len(np.unique(polygons)):,} polygons, cut into {len(faces):,} triangles")
+        notes.append(
+            f"faces: {len(np.unique(polygons)):,} polygons, cut into {counted(len(faces), 'triangle')}"
+        )
     template = Template(
         vertices, faces, uv, uv_faces, names, np.ascontiguousarray(corners), np.ascontiguousarray(weights),
         dict(sorted((masks or {}).items())), name, "", tuple(notes), polygons,

@@ -33,6 +33,7 @@ from mimicme.pipeline.texture.interpolation import VertexPlaces
 from mimicme.pipeline.texture.raster import Raster, at_texels, bands
 from mimicme.pipeline.texture.sampling import ColorSampler, ImageSampler
 from mimicme.pipeline.texture.scan_source import Source
+from mimicme.pipeline.texture.skin_seen import is_skin
 from mimicme.pipeline.texture.surface_maps import SurfaceMaps
 
 # texels worked on together: large enough for numpy, small enough for the cache; the result does not depend
@@ -42,8 +43,6 @@ PLAIN_CHUNK = 1 << 18
 # steps of the confidence mask: finer ones would only make it hard to compress
 CONFIDENCE_STEPS = 15
 
-HALF = 127.5
-"""Of 255: what is less sure to be skin is not taken for it."""
 BESIDE_HAIR = 0.015
 """How far beside what is no skin nothing is taken from the scan, in sides of the texture: about 5 mm of a face."""
 MIRROR_TOLERANCE = 0.005
@@ -212,7 +211,7 @@ def _forget(maps: SurfaceMaps, unseen: Bools, target: Target, template: Template
 def _no_skin(skin: NDArray[np.uint8], template: Template, size: int) -> Bools | None:
     """(size, size) True in texels of the layout where the scan shows what is no skin (V,), and beside it: strands lie
     over the hair line, and what is filled is filled from its border.  None where there is none."""
-    if skin.min(initial=255) >= HALF:
+    if is_skin(skin).all():
         return None
     found = _under_half(skin, template, size)
     radius = max(1, round(BESIDE_HAIR * size))
@@ -226,7 +225,7 @@ def _under_half(values: NDArray[np.integer], template: Template, size: int) -> B
     columns = values.astype(np.float32)[:, None]
     for raster in bands(template, size):
         share = at_texels(template, raster.triangles, raster.weights, columns)[:, 0]
-        found[raster.texels.astype(np.int64) + raster.first_row * size] = share < HALF
+        found[raster.texels.astype(np.int64) + raster.first_row * size] = ~is_skin(share)
     return found.reshape(size, size)
 
 

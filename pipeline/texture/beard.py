@@ -19,9 +19,8 @@ from mimicme.pipeline.arrays import Bools, Floats
 from mimicme.pipeline.geometry.mesh import adjacency, edges, vertex_areas, vertex_normals
 from mimicme.pipeline.template import Template
 from mimicme.pipeline.texture.scan_source import Source
+from mimicme.pipeline.texture.skin_seen import is_skin
 
-SKIN = 128
-"""Of 255: what is surer to be skin than half."""
 GROWS = 0.5
 """Share from which on a beard grows at a vertex: hair beyond the face alone makes none of these uncertain."""
 REACH_MM = 20.0
@@ -37,7 +36,7 @@ HELD = 1e-4
 
 def beard_seen(skin: NDArray[np.uint8], grows: Floats) -> Bools:
     """(V,) where a scan shows a beard: what is no skin (V,), of 255, where one grows (V,), 0 to 1."""
-    return np.asarray((skin < SKIN) & (grows > GROWS))
+    return np.asarray(~is_skin(skin) & (grows > GROWS))
 
 
 def on_beard(
@@ -59,7 +58,7 @@ def on_beard(
     way = _way_out(vertices[found] - source.origin, normals[found], source)
     areas = vertex_areas(vertices, faces)
     ring = adjacency(edges(faces)[0], len(vertices))
-    free = np.flatnonzero(skin < SKIN)
+    free = np.flatnonzero(~is_skin(skin))
     laplacian = (scipy.sparse.diags(np.asarray(ring.sum(axis=1)).ravel()) - ring).tocsr()[free][:, free]
     weight, target = np.zeros(len(vertices)), np.zeros(len(vertices))
     there = np.isfinite(way)

@@ -15,7 +15,7 @@ import numpy as np
 
 from mimicme.pipeline.arrays import Singles
 from mimicme.pipeline.formats.image import Pixels, opencv
-from mimicme.pipeline.geometry.compiled import compiled
+from mimicme.pipeline.numerics.compiled import compiled
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 SPREAD_FLOOR = 2.0

@@ -7,8 +7,8 @@ import numpy as np
 
 from mimicme.pipeline.arrays import Bools, Floats, Ints, Longs, Singles
 from mimicme.pipeline.formats.image import Pixels
-from mimicme.pipeline.geometry.compiled import compiled
 from mimicme.pipeline.geometry.normals import sides
+from mimicme.pipeline.numerics.compiled import compiled
 
 
 @compiled("void(f4[:, ::1], i4[:, ::1], f4[:, ::1], f4[:, :, ::1], f4[:, :, ::1], f4[::1])")

@@ -18,7 +18,7 @@ from mimicme.pipeline.landmarks import GROUPS, IBUG68
 from mimicme.pipeline.template import Template
 from mimicme.pipeline.template.cover import CoverRegions
 from mimicme.pipeline.template.face_core import FaceCore
-from mimicme.pipeline.texture.beard import SKIN
+from mimicme.pipeline.texture.skin_seen import is_skin
 
 OTHER_MM = {"right_eyebrow": 7.0, "left_eyebrow": 7.0, "right_eye": 6.0, "left_eye": 6.0, "mouth": 6.0}
 """So near to these landmarks the face need not have the colour of skin."""
@@ -89,7 +89,7 @@ class Skin:
         row = np.clip((1 - self._uv[:, 1]) * size, 0, size - 1).astype(np.int64)
         seen = coverage[row, column] > 0
         if skin is not None:
-            seen &= skin[self._core] >= SKIN
+            seen &= is_skin(skin[self._core])
         if seen.sum() < MIN_VERTICES or (seen & self._skin).sum() < MIN_VERTICES:
             return Shown(np.nan, np.nan)
         colors = texture[row, column].astype(np.float64)

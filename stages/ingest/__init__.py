@@ -36,7 +36,14 @@ import numpy as np
 from mimicme.pipeline.arrays import Floats, Ints
 from mimicme.pipeline.captures import units
 from mimicme.pipeline.captures.references import References
-from mimicme.pipeline.errors import ConfigError, FrameRejected, MimicmeError, ShortageError, UsageError
+from mimicme.pipeline.errors import (
+    ConfigError,
+    FrameRejected,
+    MimicmeError,
+    ShortageError,
+    UsageError,
+    counted,
+)
 from mimicme.pipeline.formats import image
 from mimicme.pipeline.formats.meshio import MeshFile, read_mesh
 from mimicme.pipeline.geometry.cleaning import CleanReport, clean
@@ -47,6 +54,7 @@ from mimicme.pipeline.items import Captures, FrameSource
 from mimicme.pipeline.landmarks import Sides
 from mimicme.pipeline.landmarks.beside import read_beside
 from mimicme.pipeline.landmarks.slicer import is_slicers, on_mesh
+from mimicme.pipeline.numerics.memory import not_enough, short_of_memory
 from mimicme.pipeline.numerics.subsample import even_subsample
 from mimicme.pipeline.rgbd.frame import UNIT_HOW, UP_HOW
 from mimicme.pipeline.rgbd.frame import read_frame as read_recorded
@@ -162,7 +170,7 @@ def read_frame(
         names = [p.name for p in (frame.path, *frame.duplicates)]
         raise FrameRejected(
             "duplicate-frame",
-            f"{len(names)} files claim frame {frame.number}",
+            f"{counted(len(names), 'file')} claim frame {frame.number}",
             seen=", ".join(names),
             expected="one file a frame",
             todo="Move all but one away."
@@ -184,7 +192,7 @@ def read_frame(
             "degenerate",
             "no triangle of the scan has an area",
             where=frame.path.name,
-            seen=f"{len(found.mesh.faces):,} triangles",
+            seen=f"{counted(len(found.mesh.faces), 'triangle')}",
             todo="Export the frame again.",
         )
     turned_share, inward = 0.0, False
@@ -339,31 +347,40 @@ def _guarded(out: CheckpointWriter, row: int, work: Callable[[], T]) -> T | None
     """
     try:
         return work()
-    except FrameRejected as error:
-        out.reject(row, error)
     except UsageError:
         raise  # a missing package or a wrong setting is no property of the frame
     except ShortageError:
         raise  # nor is this: the sequence fails and is tried again, or the frame would be lost for good
-    except MimicmeError as error:
-        out.reject(row, FrameRejected("unreadable", error.what, where=error.where, seen=error.seen))
     except Exception as error:  # whatever a damaged file, disk or memory makes of it
-        text = str(error).splitlines()[0] if str(error) else ""
-        out.reject(
-            row,
-            FrameRejected(
-                "unreadable",
-                "the frame could not be read",
-                seen=f"{type(error).__name__}: {text}",
-                todo="Copy or export it again; if it reads well elsewhere, report this.",
-            ),
-        )
+        if short_of_memory(error):
+            raise ShortageError(not_enough()) from error
+        out.reject(row, _rejection(error))
     return None
+
+
+def _rejection(error: Exception) -> FrameRejected:
+    """What is said of a frame over which an error was raised."""
+    if isinstance(error, FrameRejected):
+        return error
+    if isinstance(error, MimicmeError):
+        more = {name: getattr(error, name) for name in ("where", "seen", "expected", "todo")}
+        return FrameRejected("unreadable", error.what, **more)
+    text = str(error).splitlines()[0] if str(error) else ""
+    what, todo = (
+        "the frame could not be read",
+        "Copy or export it again; if it reads well elsewhere, report this.",
+    )
+    if isinstance(error, MemoryError):
+        what = "the frame takes more memory than there is"
+        todo = (
+            "Look at the size of its file; if that is right, run with fewer --jobs, or on a larger machine."
+        )
+    return FrameRejected("unreadable", what, seen=f"{type(error).__name__}: {text}", todo=todo)
 
 
 STAGE = Stage(
     name="ingest",
-    version=7,
+    version=8,
     settings=IngestSettings,
     needs=(),
     compute=compute,

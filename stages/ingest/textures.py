@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 
 from mimicme.pipeline.arrays import Ints
 from mimicme.pipeline.captures.references import Reference, References, Tile, told
-from mimicme.pipeline.errors import FrameRejected, InputError, listed
+from mimicme.pipeline.errors import FrameRejected, InputError, counted, listed
 from mimicme.pipeline.formats import image
 from mimicme.pipeline.formats.meshio import MeshFile, parse_mtl
 from mimicme.pipeline.formats.obj import MAX_MTL_BYTES
 from mimicme.pipeline.geometry.mesh import Mesh
 from mimicme.pipeline.items import FrameSource
+from mimicme.pipeline.numerics.memory import short_of_memory
 from mimicme.pipeline.sources import Sources, folded
 from mimicme.stages.ingest.texture_atlas import (
     join_pictures,
@@ -156,7 +157,9 @@ class _Textures:
             return Picture(content, info)
         except (FrameRejected, InputError) as error:
             self.note("texture-unreadable", str(error))
-        except MemoryError:
+        except MemoryError as error:
+            if short_of_memory(error):
+                raise
             self.note("texture-unreadable", f"{name}: there is too little memory for the image: fewer jobs.")
         return None
 
@@ -204,7 +207,7 @@ def find_texture(
         return without_picture(mesh, shown < 0), stored(pictures[0]), textures.notes
     _, (width, height) = joined_places([(p.info.width_px, p.info.height_px) for p in pictures])
     if width * height > max_pixels:
-        what = f"The frame has {len(pictures)} images, joined {width} x {height}"
+        what = f"The frame has {counted(len(pictures), 'image')}, joined {width} x {height}"
         textures.note("texture-unreadable", textures.too_large(what, width * height))
         return mesh, None, textures.notes
     try:
@@ -212,11 +215,15 @@ def find_texture(
         placed, joined = join_pictures(mesh, shown, pixels)
         del pixels
         encoded = image.encode(joined, "png", compression=3)
-    except MemoryError:
-        said = f"There is too little memory to join its {len(pictures)} images: fewer jobs."
+    except MemoryError as error:
+        if short_of_memory(error):
+            raise
+        said = f"There is too little memory to join its {counted(len(pictures), 'image')}: fewer jobs."
         textures.note("texture-unreadable", said)
         return mesh, None, textures.notes
-    textures.note("textures-joined", f"Its {len(pictures)} images were joined side by side into one.")
+    textures.note(
+        "textures-joined", f"Its {counted(len(pictures), 'image')} were joined side by side into one."
+    )
     return placed, encoded, textures.notes
 
 

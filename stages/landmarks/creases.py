@@ -10,6 +10,8 @@ how much evidence there is; where there is none the networks' points stay, and t
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -175,33 +177,54 @@ def curvature_across(depth: Singles, missing: Bools) -> Singles:
 # ------------------------------------------------------------------------------------------------ on a scan
 
 
-def follow_creases(scene: Scene, points: Floats, pose: Floats) -> tuple[Floats, Floats]:
-    """Landmarks (68, 3) with those of mouth and lids where the relief shows them, and the evidence (68,) that it does,
-    0 to 1; a point goes a share of the way as great as its evidence.
+Reading = tuple[NDArray[np.float32], Floats, Floats]
+"""Depth of a picture as of `Scene.depths`; where on it a part's points (k, 2) px are; the evidence (k,) for that."""
+
+
+def followed(
+    points: Floats, pose: Floats, parts: Iterable[tuple[str, float, Callable[[Camera, Floats], Reading]]]
+) -> tuple[Floats, Floats]:
+    """Landmarks (68, 3) moved to where pictures of single parts of the face have them, and the evidence (68,) for it,
+    0 to 1; a point goes a share of the way as great as its evidence, and none that is too long.
 
     Args:
-        scene: a scan without colours; with them nothing is followed.
-        points: (68, 3) mm, scan frame, finite for mouth and eyes.
+        points: (68, 3) mm, scan frame, finite for these parts.
         pose: (4, 4) of the head, head -> scan.
+        parts: group of `landmarks.GROUPS`, yaw of its camera in degrees, and what reads the camera's picture, given
+            the points (k, 2) px.
     """
     out, evidence = points.copy(), np.zeros(N_LANDMARKS)
-    if scene.textured:
-        return out, evidence
     rows = np.arange(N_LANDMARKS)
-    parts = [("mouth", 0.0, mouth_marks), *((group, yaw, lid_marks) for group, yaw in EYES)]
-    for group, yaw, marks_of in parts:
+    for group, yaw, read in parts:
         part = rows[GROUPS[group]]
         camera = camera_before(points[part], pose, yaw, None if group == "mouth" else EYE_MM)
-        depth = scene.depths(camera)
-        if np.isnan(depth).all():
+        depth, found, worth = read(camera, camera.project(points[part]))
+        if not worth.any():
             continue
-        marks = camera.project(points[part])
-        found, worth = marks_of(depth, marks)
         moved = lifted_at(camera, depth, found) - points[part]
         fine = (worth > 0) & (np.linalg.norm(moved, axis=1) < MOST_MOVED_MM)
         evidence[part] = worth * fine
         out[part] += evidence[part][:, None] * np.where(fine[:, None], moved, 0.0)
     return out, evidence
+
+
+def follow_creases(scene: Scene, points: Floats, pose: Floats) -> tuple[Floats, Floats]:
+    """Landmarks (68, 3) with those of mouth and lids where the relief shows them, and the evidence (68,) that it does,
+    0 to 1.
+
+    Args:
+        scene: a scan without colours; with them nothing is followed.
+        points, pose: see `followed`.
+    """
+
+    def read(marks_of: Callable[..., tuple[Floats, Floats]], camera: Camera, marks: Floats) -> Reading:
+        depth = scene.depths(camera)
+        unseen = np.isnan(depth).all()
+        return depth, *((marks, np.zeros(len(marks))) if unseen else marks_of(depth, marks))
+
+    lids = [(group, yaw, partial(read, lid_marks)) for group, yaw in EYES]
+    parts = [] if scene.textured else [("mouth", 0.0, partial(read, mouth_marks)), *lids]
+    return followed(points, pose, parts)
 
 
 def unshown_parts(evidence: Floats) -> tuple[str, ...]:

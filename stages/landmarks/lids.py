@@ -9,22 +9,16 @@ crease of the surface.
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from mimicme.pipeline.arrays import Bools, Floats, Longs
+from mimicme.pipeline.drawing.render import Camera
 from mimicme.pipeline.landmarks import GROUPS, N_LANDMARKS
-from mimicme.stages.landmarks.creases import (
-    EYE_MM,
-    EYES,
-    MOST_MOVED_MM,
-    PIXELS_PER_MM,
-    STEP_MM,
-    camera_before,
-    lifted_at,
-    straightened,
-)
+from mimicme.stages.landmarks.creases import EYES, PIXELS_PER_MM, STEP_MM, Reading, followed, straightened
 from mimicme.stages.landmarks.strips import means, ramp, ridge, smoothed
 from mimicme.stages.landmarks.views import Scene
 
@@ -70,24 +64,20 @@ def follow_lids(scene: Scene, points: Floats, pose: Floats) -> tuple[Floats, Flo
         points: (68, 3) mm, scan frame, finite for eyes.
         pose: (4, 4) of the head, head -> scan.
     """
-    out, evidence, share = points.copy(), np.zeros(N_LANDMARKS), np.ones(N_LANDMARKS)
-    rows = np.arange(N_LANDMARKS)
-    for group, yaw in EYES if scene.textured else ():
-        part = rows[GROUPS[group]]
-        camera = camera_before(points[part], pose, yaw, EYE_MM)
+    share, rows = np.ones(N_LANDMARKS), np.arange(N_LANDMARKS)
+
+    def read(group: str, camera: Camera, marks: Floats) -> Reading:
         picture, depth = scene.shown(camera)
         if np.isnan(depth).all():
-            continue
-        marks = camera.project(points[part])
+            return depth, marks, np.zeros(len(marks))
         found, worth = hole_lids(np.isnan(depth), marks)
         if not worth.any():
             found, worth, closed = closed_lids(picture, depth, marks)
-            share[part[LIDS]] = 1 - closed * (1 - UNSHOWN_SHARE)
-        moved = lifted_at(camera, depth, found) - points[part]
-        fine = (worth > 0) & (np.linalg.norm(moved, axis=1) < MOST_MOVED_MM)
-        evidence[part] = worth * fine
-        out[part] += evidence[part][:, None] * np.where(fine[:, None], moved, 0.0)
-    return out, evidence, share
+            share[rows[GROUPS[group]][LIDS]] = 1 - closed * (1 - UNSHOWN_SHARE)
+        return depth, found, worth
+
+    eyes = [(group, yaw, partial(read, group)) for group, yaw in EYES] if scene.textured else []
+    return *followed(points, pose, eyes), share
 
 
 def hole_lids(empty: Bools, marks: Floats) -> tuple[Floats, Floats]:

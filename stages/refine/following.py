@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mimicme.pipeline.arrays import Bools, Floats, Ints, Singles
-from mimicme.pipeline.geometry.compiled import compiled
+from mimicme.pipeline.numerics.compiled import compiled
 
 
 @compiled("void(f4[:, :, ::1], f4[:, ::1], f4[::1], f4[::1], b1[::1], f8[::1], f8[:, ::1])")

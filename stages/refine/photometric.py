@@ -40,9 +40,10 @@ from mimicme.pipeline.numerics.smooth_field import Preconditioner, SmoothField
 from mimicme.pipeline.template import Template
 from mimicme.pipeline.template.eyelids import Lids
 from mimicme.pipeline.template.lips import lips_of
-from mimicme.pipeline.texture.baking import HALF, Baked, TextureOptions, bake_source
+from mimicme.pipeline.texture.baking import Baked, TextureOptions, bake_source
 from mimicme.pipeline.texture.flow import Comparable, Flow, flow, normalised
 from mimicme.pipeline.texture.scan_source import Source
+from mimicme.pipeline.texture.skin_seen import is_skin
 from mimicme.stages.refine.following import carry, jacobians, read_flow
 from mimicme.stages.refine.unfolding import Around, Sheet, displace, keep_shares
 from mimicme.stages.refine.walking import triangles_across
@@ -393,7 +394,7 @@ class Frame:
     @property
     def shown(self) -> Bools | None:
         """(V,) True where the scan shows the skin; None: everywhere."""
-        return None if self.skin is None else self.skin >= HALF
+        return None if self.skin is None else is_skin(self.skin)
 
     @cached_property
     def texture(self) -> Comparable:

@@ -11,9 +11,9 @@ import numpy as np
 from scipy import sparse
 
 from mimicme.pipeline.arrays import Floats, Ints, Longs
-from mimicme.pipeline.geometry.compiled import compiled
 from mimicme.pipeline.geometry.normals import cross, sides
 from mimicme.pipeline.geometry.triangle_grid import on_triangle
+from mimicme.pipeline.numerics.compiled import compiled
 from mimicme.stages.refine.walking import step_from
 
 AROUND = "i4[::1], i4[::1], i4[::1], i4[::1]"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from mimicme.pipeline.arrays import Floats, Ints
-from mimicme.pipeline.geometry.compiled import compiled
+from mimicme.pipeline.numerics.compiled import compiled
 
 MOST_STEPS = 200
 INSIDE = -1e-9

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mimicme.pipeline.arrays import Bools, Floats, Ints, Longs
-from mimicme.pipeline.geometry.compiled import compiled
+from mimicme.pipeline.numerics.compiled import compiled
 from mimicme.pipeline.numerics.sparse_rows import MATRIX, Indices
 
 Single = NDArray[np.float32]

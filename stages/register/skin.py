@@ -59,8 +59,6 @@ LEAST_ROUGH_MM = 0.05
 """A surface that is smoother is as smooth as this one."""
 LEAST_SEEN = 4.0
 """Of a coarse vertex around which fewer places are seen nothing is said."""
-HALF = 128
-"""Of 255: what is less sure to be skin counts as not seen."""
 CERTAIN, LET_GO = 0.2, 0.5
 """Share of what is not skin up to which correspondences count in full, and from which on not at all."""
 BARE_MM2, OTHER_MM2 = 150.0, 300.0

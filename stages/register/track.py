@@ -20,6 +20,7 @@ from mimicme.pipeline.numerics.temporal import MIN_FRAMES, Regions, apart, runs,
 from mimicme.pipeline.template import Template, TemplateKey
 from mimicme.pipeline.template.eyelids import EYES, lid_opening, open_share
 from mimicme.pipeline.template.face_core import FaceCore, FaceParts
+from mimicme.pipeline.texture.skin_seen import is_skin
 from mimicme.stages.register.carried_motion import CarriedMotion
 from mimicme.stages.register.ear_placing import Ears
 from mimicme.stages.register.eyelids import covered
@@ -52,7 +53,7 @@ from mimicme.stages.register.quality import (
     parts_missing,
     reject_bad,
 )
-from mimicme.stages.register.skin import HALF, SkinRegion, as_bytes, has_cover, weights_of
+from mimicme.stages.register.skin import SkinRegion, as_bytes, has_cover, weights_of
 from mimicme.stages.register.slow_motion import SlowMotion
 from mimicme.stages.register.spline import MIN_LANDMARKS, disagreement, landmark_weights
 from mimicme.stages.register.stabilisation import head_motion, refine_pose, skull_weights
@@ -694,8 +695,8 @@ class SequenceTracker:
 
     def _seen(self, correspondences: Correspondences, skin: NDArray[np.uint8], scan: ScanTarget) -> Seen:
         """Where a scan shows a shape, by its correspondences, and as far as that is `skin` (V,)."""
-        valid = self._fitter.observed(correspondences, self.settings.scale_end_mm) & (skin >= HALF)
-        shown, covered = valid.copy(), np.flatnonzero(skin < HALF)
+        valid = self._fitter.observed(correspondences, self.settings.scale_end_mm) & is_skin(skin)
+        shown, covered = valid.copy(), np.flatnonzero(~is_skin(skin))
         if len(covered):
             shown[covered] = has_cover(
                 correspondences.vertices[covered], correspondences.normals[covered], scan
@@ -742,8 +743,8 @@ class SequenceTracker:
             self._parts.shares(seen.there),
             mouth,
             self._plausibility.measure(vertices, on_mesh, told),
-            skin >= HALF,
-            float(areas @ (skin < HALF) / areas.sum()),
+            is_skin(skin),
+            float(areas @ ~is_skin(skin) / areas.sum()),
             self.settings.region_reach_mm,
         )
         reject_bad(quality, self._limits, len(self.template.faces))

@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 from collections import Counter
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -32,6 +33,7 @@ from mimicme.pipeline.errors import MimicmeError, UsageError
 from mimicme.pipeline.items import Item
 from mimicme.pipeline.privacy.pseudonyms import pseudonyms, read_ledger, sequence_names
 from mimicme.pipeline.release import Release, digest, guard, publication, shards
+from mimicme.pipeline.release.frames import ReleaseFrames
 from mimicme.pipeline.release.permitted import COLUMNS
 
 TITLE = Title("Faces & More", ("Müller, Änne", "A Lab"), "1.0", "", "CC-BY-NC-4.0", "Faces of {six} people.")
@@ -218,16 +220,23 @@ def test_a_smaller_publication_in_between_changes_nobodys_split(lab: Path, tmp_p
     assert any("4 subjects keep the split" in message for message in third.messages)
 
 
-def test_its_readme_says_where_nobody_permits_training(fakes: ModuleType, tmp_path: Path) -> None:
-    for word, told in (("no", True), ("yes", False)):
-        table = parse_subjects(f"subject,consent,may_train\nanna,yes,{word}\n".encode())
-        made = fakes.checkpoints(tmp_path / word, fakes.sequence(Item("anna", "smile"), (0, 1)))
-        fakes.packed(tmp_path / word / "release.h5", [made], table)
-        chosen = PublishSettings(shares="100,0,0")
-        publish(tmp_path / word / "release.h5", tmp_path / f"out-{word}", TITLE, chosen)
-        text = (tmp_path / f"out-{word}" / "README.md").read_text()
-        assert ("Nobody in the split `train` permits" in text) is told
-        assert ('use="training"' in text and "training loop" in text) is not told
+@pytest.mark.parametrize(("column", "trained"), [("may_train,no", 0), ("may_train,yes", 1), ("age,30", 0)])
+def test_training_is_shown_and_let_in_where_it_is_plainly_permitted(
+    fakes: ModuleType, tmp_path: Path, column: str, trained: int
+) -> None:
+    """Also where the lab's own table has no such column: what is given away permits nothing then."""
+    name, word = column.split(",")
+    table = parse_subjects(f"subject,consent,{name}\nanna,yes,{word}\n".encode())
+    made = fakes.checkpoints(tmp_path, fakes.sequence(Item("anna", "smile"), (0, 1)))
+    fakes.packed(tmp_path / "release.h5", [made], table)
+    done = publish(tmp_path / "release.h5", tmp_path / "out", TITLE, PublishSettings(shares="100,0,0"))
+    text = (tmp_path / "out" / "README.md").read_text()
+    assert ("Nobody in the split `train` permits" in text) is (not trained)
+    assert ('use="training"' in text and "training loop" in text) is bool(trained)
+    assert f"| training | `may_train` | {trained} of 1 |" in text
+    with pytest.raises(UsageError, match="who permits") if not trained else nullcontext():
+        ReleaseFrames([done.release], use="training").close()
+    assert any("nobody permits any of it" in said for said in done.messages) is (name == "age")
 
 
 def test_only_who_permits_it(source: Path, tmp_path: Path) -> None:

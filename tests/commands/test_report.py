@@ -31,7 +31,7 @@ from mimicme.commands.report import (
     strips,
 )
 from mimicme.commands.report import close_ups as close_up_pictures
-from mimicme.commands.report.close_ups import EAR, HEIGHT, MOUTH, Seen, close_ups
+from mimicme.commands.report.close_ups import EAR, EYE, HEIGHT, MOUTH, Seen, close_ups
 from mimicme.commands.report.index import COLUMNS, index_data, order, script
 from mimicme.commands.report.page import asset, environment, make_section, render, render_page, render_section
 from mimicme.commands.report.ranking import sequence_badness
@@ -763,6 +763,9 @@ def test_close_ups_show_the_rims_on_the_scan_and_the_mesh(workspace: Workspace) 
     mouth, bare = row[:, 320 : 320 + MOUTH[1]], row[:, 320 + MOUTH[1] : 320 + 2 * MOUTH[1]]
     blue = np.abs(mouth.astype(int) - bare).max(axis=2) > 40
     assert 0.005 < blue.mean() < 0.1
+    on_scan, on_mesh = (row[first : first + EYE[0] - 32, : 2 * EYE[1]] for first in (0, EYE[0]))
+    np.testing.assert_array_equal(on_scan, on_mesh)  # lids are as grey as the eyeball: with rims on both
+    assert 0.005 < (on_mesh[..., 2].astype(int) - on_mesh[..., 0] > 40).mean() < 0.1
     lower = head.vertices.copy()
     marks = head.landmarks()
     lower[np.linalg.norm(lower - marks[57], axis=1) < 12] -= [0, 3, 0]

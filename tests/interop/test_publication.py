@@ -15,6 +15,7 @@ from recipes import recipes
 
 from mimicme.commands.publish import PublishSettings, publish
 from mimicme.commands.publish.texts import Title
+from mimicme.pipeline.captures.metadata import parse_subjects
 from mimicme.pipeline.release import Release
 
 
@@ -23,7 +24,10 @@ def folder(
     fakes: ModuleType, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Path:
     made = tmp_path_factory.mktemp("published")
-    fakes.packed(made / "release.h5", fakes.inputs(made))
+    given = fakes.inputs(made)
+    people = sorted({one.sequence.item.subject for one in given})
+    lines = ["subject,consent,may_train", *(f"{name},yes,yes" for name in people)]
+    fakes.packed(made / "release.h5", given, parse_subjects("\n".join(lines).encode()))
     title = Title("Faces & More", ("Doe, Jane", "A Lab"), "1.0", "", "CC-BY-NC-4.0", "Two people.")
     publish(made / "release.h5", made / "out", title, PublishSettings(shard=request.param))
     return made / "out"

@@ -518,6 +518,24 @@ def test_what_the_machine_lacks_is_no_fault_of_the_frame(
         capture.ingest()
 
 
+@pytest.mark.parametrize(
+    "error", [MemoryError(), ImportError("libX.so: failed to map segment from shared object"), ValueError()]
+)
+def test_no_frame_is_lost_because_the_process_was_short_of_memory(
+    capture: Capture, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another run, which has some, reads it well: a rejection would stay."""
+    capture.good()
+
+    def read(data: bytes, name: str, beside: object):
+        raise error
+
+    monkeypatch.setattr(ingest, "read_mesh", read)
+    monkeypatch.setattr(ingest, "short_of_memory", lambda error: True)
+    with pytest.raises(ShortageError, match="not enough memory"):
+        capture.ingest()
+
+
 def test_a_vanished_file(capture: Capture) -> None:
     capture.good()
     stem = capture.frame()

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from mimicme.pipeline.errors import InputError, no_memory_in
+from mimicme.pipeline.errors import InputError, UsageError, no_memory_in
 from mimicme.pipeline.numerics import memory
 
 pytest.importorskip("resource")
@@ -102,3 +102,31 @@ def test_libraries_say_it_in_their_own_words(error, is_it):
 def test_without_a_limit_fewer_jobs_are_advised(monkeypatch):
     monkeypatch.setattr(memory, "address_space_mb", lambda: None)
     assert memory.not_enough() == "There was not enough memory; run with fewer --jobs."
+
+
+def test_a_limit_below_what_the_libraries_take_refuses_a_run(monkeypatch):
+    for limit in (None, memory.LEAST_BYTES >> 20, 1 << 20):
+        monkeypatch.setattr(memory, "address_space_mb", lambda limit=limit: limit)
+        memory.refuse_too_little()
+    monkeypatch.setattr(memory, "address_space_mb", lambda: 1360)
+    with pytest.raises(UsageError, match=r"seen 1,360 MB of address space, expected 1,600 MB.*ulimit -v"):
+        memory.refuse_too_little()
+
+
+def test_what_asks_for_too_much_is_told_from_a_process_that_has_too_little():
+    said = limited(
+        "allow(400 << 20); print([memory.short_of_memory(e) for e in (MemoryError(), KeyError('x'))])\n"
+        "allow(128 << 20); print([memory.short_of_memory(e) for e in (MemoryError(), KeyError('x'))])\n"
+        "allow(8 << 20); print([memory.short_of_memory(e) for e in (MemoryError(), KeyError('x'))])"
+    )
+    assert said.splitlines() == ["[False, False]", "[True, False]", "[True, True]"]
+
+
+def test_numba_that_finds_no_room_is_an_error_and_no_abort():
+    said = limited(
+        "import mimicme.pipeline.numerics.compiled as compiled; allow(96 << 20)\n"
+        "try: compiled.compiled('f8(f8)')\n"
+        "except MemoryError as error: print(error)\n"
+        "print('numba' in sys.modules)"
+    )
+    assert said.splitlines() == ["numba takes up to 256 MB more", "False"]

@@ -35,6 +35,11 @@ def test_killed_and_started_again_gives_the_same_bytes(make, fake):
     process.kill()
     process.communicate()
     wait_for(lambda: not any(alive(w) for w in workers), 5)  # workers do not outlive their parent
+    status = read_status(Workspace.open(workspace.root), fake.STAGES)
+    head, last, *_ = status.lines()
+    assert head.endswith("no run is going on")
+    assert "the last run ended without a word" in last and f"`mimicme run {workspace.root}`" in last
+    assert [run["how"] for run in status.to_record()["unfinished"]] == ["killed"]
     assert list(workspace.root.rglob(".*.tmp"))
     path = workspace.captures.root / "S2/sad/0000.obj"
     path.write_text("g")
@@ -43,6 +48,7 @@ def test_killed_and_started_again_gives_the_same_bytes(make, fake):
     assert result.counts("read") == (1, 3, 0, 0)
     assert list(workspace.root.rglob(".*.tmp")) == []
     assert digests(workspace) == digests(clean)
+    assert read_status(Workspace.open(workspace.root), fake.STAGES).unfinished == ()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -60,6 +66,8 @@ def test_interrupted_leaves_a_clean_workspace(make, fake, number):
     assert list(workspace.root.rglob(".*.tmp")) == []
     assert not any(alive(w) for w in workers)
     assert (workspace.root / "read/S1/a.h5").is_file()
+    (last,) = read_status(Workspace.open(workspace.root), fake.STAGES).unfinished
+    assert last.how == "interrupted" and last.sentence.startswith("the last run was interrupted after 20")
 
 
 @pytest.fixture

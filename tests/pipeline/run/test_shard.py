@@ -240,6 +240,13 @@ def test_status_tells_who_works_on_which_shard(make, fake):
     assert read_status(workspace, fake.STAGES).lines()[0].endswith("no run is going on")
 
 
+def test_a_shard_says_its_settings_once_with_what_follows_it(make, fake):
+    """`run` says of settings of the command line that they are not kept; a shard's last line has them."""
+    workspace = make(PEOPLE)
+    said = go(workspace, fake, sets=("run.frame_limit_s=7",), shard=FIRST).err
+    assert said.count("frame_limit_s=7") == 1 and "--set run.frame_limit_s=7` once" in said
+
+
 def test_what_no_shard_does(make, fake, tmp_path):
     workspace = make()
     for options, words in (

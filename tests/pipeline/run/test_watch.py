@@ -14,7 +14,7 @@ from fake_runs import LONG, child, cut, go, wait_for
 from mimicme.pipeline.items import Item
 from mimicme.pipeline.run.forecast import Ahead, Workload, read_rates, records_of
 from mimicme.pipeline.run.progress import Console, Progress, colored
-from mimicme.pipeline.run.watch import LogReader, Seen, watch
+from mimicme.pipeline.run.watch import LogReader, Seen, unfinished_runs, watch
 from mimicme.pipeline.workspace import Workspace
 
 TIME = "2026-11-29T12:00:{:02d}.000+00:00"
@@ -352,3 +352,52 @@ def test_the_release_is_told_of_while_it_is_written() -> None:
     found.take(json.loads(line("stage ends", 60, stage="pack", items=False, done=1, skipped=0, seconds=9.0)))
     assert found.now(BEGAN + 61) == ""
     assert found.lines()[-1][0].split()[:2] == ["pack", "1"]
+
+
+class ManyRuns:
+    """A workspace with the logs of some runs, oldest first, of which those of some shards go on."""
+
+    def __init__(self, folder: Path, logs: list[str], going: tuple[str | None, ...] = ()) -> None:
+        self._runs = [log(folder / f"{k:02d}", text) for k, text in enumerate(logs)]
+        self._going = dict.fromkeys(going, "process 7 on here")
+
+    def runs(self) -> list[Path]:
+        return self._runs
+
+    def running_runs(self) -> dict[str | None, str]:
+        return self._going
+
+
+def of_shard(shard: str, *lines: str) -> str:
+    return line("begin", process=7, sequences=4, frames=40, stages=["fit"], shard=shard) + "".join(lines)
+
+
+WELL = line("end", 59, exit_code=0)
+
+
+@pytest.mark.parametrize(
+    ("logs", "going", "expected"),
+    [
+        ([], (), []),
+        ([BEGIN + WELL], (), []),
+        ([BEGIN + BEGINS], (), [("killed", "")]),
+        ([BEGIN + BEGINS], (None,), []),
+        ([BEGIN, BEGIN + WELL], (), []),
+        ([BEGIN + WELL, BEGIN + BEGINS + WELL[:30]], (), [("killed", "")]),  # in the middle of its last word
+        ([""], (), [("killed", "")]),
+        ([BEGIN + line("interrupted", 9)], (), [("interrupted", "")]),
+        ([BEGIN + line("error", 9, message="no room.")], (), [("error", "")]),
+        ([BEGIN, of_shard("1/2"), of_shard("2/2", WELL)], (), [("killed", "1/2")]),
+        ([of_shard("1/2"), of_shard("2/2")], ("1/2",), [("killed", "2/2")]),
+        ([of_shard("1/2"), of_shard("1/2", WELL)], (), []),
+    ],
+)
+def test_a_run_that_did_not_come_to_its_end_is_told(
+    tmp_path: Path, logs: list[str], going: tuple[str | None, ...], expected: list[tuple[str, str]]
+) -> None:
+    found = unfinished_runs(ManyRuns(tmp_path, logs, going))
+    assert [(run.how, run.shard) for run in found] == expected
+    for run in found:
+        assert not run.sentence.endswith(".") and (
+            not run.told_at or f"after {run.told_at} UTC" in run.sentence
+        )

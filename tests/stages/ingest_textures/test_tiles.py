@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mimicme.pipeline.formats import image
+from mimicme.pipeline.numerics import memory
 from mimicme.stages.ingest.texture_atlas import joined_places
 
 RED, BLUE = (np.full((8, 8, 3), color, np.uint8) for color in ([255, 0, 0], [0, 0, 255]))
@@ -102,6 +103,11 @@ def test_an_image_that_the_memory_cannot_hold_costs_the_texture_alone(
     found = folder.find()
     assert "too little memory" in found.notes["texture-unreadable"]
     assert found.pixels is None and len(found.mesh.faces) == 128
+    monkeypatch.setattr(
+        memory, "has_room", lambda size: False
+    )  # then it is not the image: nothing is made of it
+    with pytest.raises(MemoryError):
+        folder.find()
 
 
 def test_joined_images_lie_in_rows_where_one_would_be_too_wide() -> None:

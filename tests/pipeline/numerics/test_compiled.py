@@ -6,7 +6,7 @@ import numba
 import numpy as np
 import pytest
 
-from mimicme.pipeline.geometry.compiled import compiled
+from mimicme.pipeline.numerics.compiled import compiled
 
 
 def test_where_nothing_can_be_kept_it_is_compiled_all_the_same(monkeypatch):

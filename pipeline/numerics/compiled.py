@@ -5,8 +5,11 @@ No loop runs in parallel and none may be reordered (no `fastmath`), so that the 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
+
+from mimicme.pipeline.numerics.memory import LLVM_BYTES, SPARE_BYTES, ask_for
 
 Compiled = TypeVar("Compiled", bound=Callable[..., Any])
 
@@ -17,7 +20,11 @@ def compiled(signature: str) -> Callable[[Compiled], Compiled]:
 
     Whether what is kept is still true is told by the module's own file alone: who changes a compiled function that
     other modules call (`normals.sides`, `normals.cross`) touches these too.
+
+    Raises:
+        MemoryError: there is no room for numba and its compiler, which would abort the process.
     """
+    ask_for(SPARE_BYTES if "numba" in sys.modules else LLVM_BYTES, "numba")
     import numba
 
     def decorate(function: Compiled) -> Compiled:
