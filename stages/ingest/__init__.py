@@ -363,7 +363,7 @@ def _guarded(out: CheckpointWriter, row: int, work: Callable[[], T]) -> T | None
 
 STAGE = Stage(
     name="ingest",
-    version=7,
+    version=8,
     settings=IngestSettings,
     needs=(),
     compute=compute,
