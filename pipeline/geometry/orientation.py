@@ -7,6 +7,9 @@ from outside: rays that leave its front meet the scan again less often than rays
 visibility of Takayama, Jacobson, Kavan and Sorkine-Hornung, "A Simple Method for Correcting Facet Orientations in
 Polygon Meshes Based on Ray Casting", JCGT 2014).  An open shell, as a scan of a face, has an outside by that too: from
 behind it is seen through its opening only.
+
+A camera sees the inside of a collar behind the neck, whose outside rays find easier.  So where a file winds nearly all
+of a scan towards one side, as what one camera sees is wound, a patch that is wound so, too, goes with the whole.
 """
 
 from __future__ import annotations
@@ -33,6 +36,11 @@ TOUCHING = 0.3
 nothing, the patch is turned as the largest one is."""
 LIFT = 1e-4
 """How far above the surface a ray begins, relative to the scan's extent."""
+ONE_SIDE = 0.97
+"""Least share of its area that faces one way, of a scan and of a patch, for what one camera sees.  Six scans of a depth
+camera (`synth --maker people`, the sequence `rigid`) have 0.998 and more, five from all around 0.74 to 0.93."""
+PATCH = 50
+"""Triangles; of a patch of fewer the rays alone decide, however its file winds it."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +76,8 @@ def orient(mesh: Mesh) -> Oriented:
         inward[unsure] = inward[np.argmax(weight)]
         cosine = _with_touched(mesh.vertices, reversed_where(alike, inward[patch]), patch, unsure)
         inward ^= unsure & (cosine < -TOUCHING)
+    held = _on_one_side(mesh.vertices, mesh.faces, flips, patch)
+    inward[held] = (votes * weight)[held].sum() < 0
     turned = flips ^ inward[patch]
     certainty = float((np.abs(votes) * weight).sum() / max(float(weight.sum()), 1e-300))
     return Oriented(reversed_mesh(mesh, turned) if turned.any() else mesh, turned, certainty)
@@ -124,6 +134,23 @@ def _with_touched(vertices: Floats, faces: Ints, patch: NDArray[np.int64], unsur
     count = len(unsure)
     agrees = np.bincount(patch[mine], np.einsum("kx,kx->k", around, weighted[mine]), minlength=count)
     return np.asarray(agrees / np.maximum(np.bincount(patch[mine], length, minlength=count), 1e-300))
+
+
+def _on_one_side(vertices: Floats, faces: Ints, flips: Bools, patch: NDArray[np.int64]) -> Bools:
+    """Patches that face the side which nearly all of the scan faces, as its file winds them; none where it has no such
+    side.
+
+    Args:
+        flips: (t,) triangles that the file winds otherwise than the rest of their patch; patch: (t,) of each.
+    """
+    normals, areas = triangle_normals(vertices, faces)
+    facing = areas * (normals @ (areas @ normals) > 0)
+    count = int(patch.max()) + 1
+    whole, triangles = np.bincount(patch, areas, minlength=count), np.bincount(patch, minlength=count)
+    if facing.sum() < ONE_SIDE * areas.sum():
+        return np.zeros(count, bool)
+    alike = (np.bincount(patch, flips, minlength=count) == 0) & (triangles >= PATCH)
+    return np.asarray(alike & (np.bincount(patch, facing, minlength=count) >= ONE_SIDE * whole))
 
 
 def _neighbours(faces: Ints) -> tuple[NDArray[np.int64], NDArray[np.int64], Bools]:

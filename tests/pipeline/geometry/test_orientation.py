@@ -80,6 +80,33 @@ def test_pieces_are_turned_one_by_one() -> None:
     ]  # fmt: skip
 
 
+def before_a_camera() -> Mesh:
+    """A face, and the inside of a collar behind it, as a camera before them sees both and a file winds them."""
+    front = shell()
+    angle, height = (x.ravel() for x in np.meshgrid(np.linspace(200, 340, 15), np.arange(6), indexing="ij"))
+    angle = np.radians(angle)
+    collar = np.stack([90 * np.cos(angle), -70 - 6.0 * height, 90 * np.sin(angle)], axis=1)
+    k = (np.arange(14)[:, None] * 6 + np.arange(5)).ravel()
+    band = np.concatenate([np.stack([k, k + 1, k + 6], 1), np.stack([k + 1, k + 7, k + 6], 1)])
+    normals, _ = triangle_normals(collar, band)
+    assert (normals[:, 2] > 0).all()
+    faces = np.concatenate([front.faces, band + len(front.vertices)]).astype(np.int32)
+    return Mesh(np.concatenate([front.vertices, collar]), faces)
+
+
+def test_what_one_camera_sees_from_inside_is_not_turned() -> None:
+    """From behind a collar is seen by more rays than from where the camera stood."""
+    seen = before_a_camera()
+    assert not orient(seen).turned.any()
+    assert orient(spoiled(seen, np.ones(len(seen.faces), bool))).turned.all()
+
+
+def test_a_piece_that_its_file_winds_away_from_the_camera_is_turned() -> None:
+    seen = before_a_camera()
+    face = np.arange(len(seen.faces)) < len(shell().faces)
+    assert orient(spoiled(seen, face)).turned[face].all()
+
+
 def test_texture_corners_go_with_their_triangles() -> None:
     good = shell()
     textured = replace(good, uv=good.vertices[:, :2] / 200 + 0.5, uv_faces=good.faces.copy())
