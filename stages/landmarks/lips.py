@@ -53,6 +53,7 @@ BORDER = BorderSearch(step=0.5, aside=7.0, width=1.5, smooth=1.5, bend=4.5, near
 # from its size for each mm from the networks' corner.
 ALONG_MM, ACROSS_MM, CORNER_STEP_MM, TIE_PER_MM = 8.0, 2.5, 2.0, 0.01
 FINE_MM = 0.25
+SLIT_SHARE = 0.5  # of what lies across a corner: where more is a hole, the corner is not seen (ten people of `synth`)
 # Lips taper off: the red is too narrow to be told 0.9 mm before the corner on ten people of `synth`, whose lips are
 # painted sharply; half of that is given back, since on other lips it may be less.
 TAPER_MM = 0.45
@@ -61,7 +62,8 @@ INNER_SHARE = 0.5  # of an outer corner's way that the inner one goes with it
 # Lips of `synth` have 10 to 15 and 0.6 to 0.9; where lips are rolled in, colours have 1.4.
 SEPARATION = (2.0, 4.0)
 STEP = (0.25, 0.5)
-MOST_MOVED_MM = 10.0
+# A ray that meets the scan so far behind the networks' point, or before it, meets something else than the lip.
+MOST_MOVED_MM, MOST_NEARER_MM = 10.0, 20.0
 
 
 def follow_lips(scene: Scene, points: Floats, pose: Floats) -> tuple[Floats, Floats]:
@@ -85,7 +87,9 @@ def follow_lips(scene: Scene, points: Floats, pose: Floats) -> tuple[Floats, Flo
     marks[APART], worth[APART] = opening_marks(picture, depth, marks)
     met, places = on_scan(scene, camera, marks[OUTER])
     moved = places - points[rows][OUTER]
-    met &= (worth[OUTER] > 0) & (np.linalg.norm(moved, axis=1) < MOST_MOVED_MM)
+    # of lips that are pushed out the networks' depth is off by more than a border is ever moved in the picture
+    nearer = moved @ camera.axes[2]
+    met &= (worth[OUTER] > 0) & (nearer > -MOST_MOVED_MM) & (nearer < MOST_NEARER_MM)
     evidence[rows[OUTER][met]] = worth[OUTER][met]
     out[rows[OUTER][met]] += moved[met]
     # a rim is rolled in: how deep its points lie a picture does not show; a ray meets the tongue as often as the lip
@@ -199,7 +203,8 @@ def _corner(share: Singles, empty: Bools, corner: Floats, middle: Floats) -> tup
     offsets = reach[:, None, None] * out + beside[None, :, None] * across
     pixels = corner + PIXELS_PER_MM * offsets
     strip = np.clip(sampled(opencv().GaussianBlur(share, (0, 0), 0.4 * PIXELS_PER_MM), pixels), 0, 1)
-    hole = np.any(sampled(empty, pixels) > 0, axis=1)
+    # lips that meet have a slit between them, which goes on beyond the corner as a line
+    hole = np.mean(sampled(empty, pixels) > 0, axis=1) > SLIT_SHARE
     total = np.r_[0.0, np.cumsum(strip.max(axis=1))]
     at = np.arange(width, len(reach) - width)
     inside, outside = (total[at] - total[at - width]) / width, (total[at + width] - total[at]) / width

@@ -174,3 +174,26 @@ def test_without_colours_nothing_is_followed():
     found, evidence = follow_lips(scene, points, np.eye(4))
     np.testing.assert_array_equal(found, points)
     assert not evidence.any()
+
+
+def test_lips_that_are_pushed_out_are_followed_however_far_behind_them_the_points_lie():
+    """Of pouted lips the networks' depth is 14 mm off."""
+    scene, points = flat_scan()
+    points[48:60, 2] = -14.0
+    found, evidence = follow_lips(scene, points, np.eye(4))
+    assert evidence[48:60].min() > 0.9
+    np.testing.assert_allclose(found[[51, 57], 1], [UPPER_MM, -LOWER_MM], atol=0.8)
+    np.testing.assert_allclose(found[48:60, 2], 0, atol=1e-4)
+    points[48:60, 2] = 14.0  # a ray that passes them by meets the throat
+    assert not follow_lips(scene, points, np.eye(4))[1][48:60].any()
+
+
+def test_a_slit_between_the_lips_hides_no_corner_and_a_hole_does():
+    seen = mouth(HALF_MM - 3)
+    slit = (np.abs(Y) < 0.5) & (np.abs(X) < HALF_MM + 1.5)
+    found, evidence = lip_marks(drawn(), slit, seen)
+    assert evidence[[0, 6]].min() > 0.9
+    ends = mouth()[[0, 6]] + [[-TAPER_MM * PIXELS_PER_MM, 0], [TAPER_MM * PIXELS_PER_MM, 0]]
+    np.testing.assert_allclose(off_mm(found[[0, 6]], ends), 0, atol=1.2)
+    hole = (np.abs(Y) < 4.0) & (np.abs(X) > HALF_MM - 12) & (np.abs(X) < HALF_MM + 9)
+    assert not lip_marks(drawn(), hole, seen)[1][[0, 6]].any()

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mimicme.stages.landmarks.spacing import MOST, spaced
+from mimicme.stages.landmarks.spacing import MOST, OPEN, spaced
 
 RIGHT, LEFT = np.array([48, 49, 50, 51]), np.array([54, 53, 52, 51])  # of the upper lip, corner to middle
 
@@ -36,3 +36,16 @@ def test_points_in_no_order_stay():
     np.testing.assert_array_equal(spaced(points, marks), points)
     points[RIGHT] = points[51]  # no length
     np.testing.assert_array_equal(spaced(points, marks)[RIGHT], points[RIGHT])
+
+
+def test_an_open_mouth_is_shared_out_less_and_a_wide_one_not_at_all():
+    def opened(height):
+        points = lip([0, 0.4, 0.7, 1])
+        points[62], points[66] = [20, 0, 0], [20, -height, 0]
+        return points
+
+    marks, width = lip([0, 0.3, 0.75, 1]), 40.0
+    half = opened(width * (OPEN[0] + OPEN[1]) / 2)
+    np.testing.assert_allclose(spaced(opened(2.0), marks)[RIGHT], lip([0, 0.3, 0.75, 1])[RIGHT], atol=1e-9)
+    np.testing.assert_allclose(spaced(half, marks)[RIGHT], lip([0, 0.35, 0.725, 1])[RIGHT], atol=1e-9)
+    np.testing.assert_array_equal(spaced(opened(width * OPEN[0]), marks), opened(width * OPEN[0]))
