@@ -37,6 +37,8 @@ START_S = 60.0
 """What a worker may take to start, besides the limit of its first job."""
 LISTEN_S = 0.25
 """So old an answer may grow after which its worker has something to do."""
+AHEAD_S = 2 * LISTEN_S
+"""So much a worker is given ahead, by the mean of how long jobs take: they differ."""
 NEWEST = 0.1
 """What the newest counts in the mean of how long jobs take."""
 MOST_AHEAD = 8
@@ -177,6 +179,7 @@ class LokyPool:
         deaths: dict[int, int] = {}  # of workers, by the identity of the job that they were at
         alone: deque[J] = deque()
         ears = _Ears(self._alive)
+        self._job_s = _UNKNOWN_S  # these may be other jobs
 
         def hand_out() -> None:
             while queue and (len(ends) < self.workers or self._may_give_ahead(len(queue))):
@@ -287,13 +290,17 @@ class LokyPool:
         return min(self._alive, key=lambda worker: len(worker.jobs))
 
     def _may_give_ahead(self, ready: int) -> bool:
-        """Whether a worker is to be given a job though it has one: where some are over whenever this process is woken,
-        so that it need not be woken for each; as many as it may be over with before.  Not the last that are ready: what
-        waits in one worker no other can do.
+        """Whether a worker is to be given a job though it has one: where several workers are over with theirs in
+        `LISTEN_S`, so that this process need not be woken for each.  Not the last that are ready: what waits in one
+        worker no other can do.
+
+        Args:
+            ready: jobs that nobody has.
         """
-        often = self.workers * LISTEN_S > self._job_s
+        if ready <= self.workers or self.workers * LISTEN_S < self._job_s:
+            return False
         ahead = len(self._fewest().jobs) - 1
-        return often and ready > self.workers and ahead < MOST_AHEAD and ahead * self._job_s < LISTEN_S
+        return ahead < MOST_AHEAD and ahead * self._job_s < AHEAD_S
 
     def _start(self) -> Worker:
         worker = Worker()
