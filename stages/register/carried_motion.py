@@ -19,7 +19,7 @@ import numpy as np
 from scipy import sparse
 
 from mimicme.pipeline.arrays import Floats
-from mimicme.stages.register.levels import Level
+from mimicme.stages.register.levels import EAR_STIFFNESS, Level
 from mimicme.stages.register.solver import PLANE_SHARE, Landmarks, Preconditioner, Problem, solve
 from mimicme.stages.register.targets import Targets
 
@@ -54,12 +54,15 @@ class CarriedMotion:
 
         Args:
             level: that of the fit: the lids of a closed eye move each on its own, and between two people skin is
-                stretched less than by an expression.
+                stretched less than by an expression.  Ears are as stiff as a person's own in either.
         """
         nowhere = np.zeros_like(displacement)
+        # an ear is placed as a whole, and has its relief, before: what the coarse level bends it by is noise, and rest
+        # that is bent at its thin rim crosses itself
+        stiffness = level.stiffness + (EAR_STIFFNESS - level.ear_stiffness) * level.ear_bending
         problem = Problem(
             SMOOTH_MM**4,
-            level.stiffness,
+            stiffness.tocsr(),
             nowhere,
             level.areas,
             Targets(nowhere, nowhere, np.zeros(len(displacement))),

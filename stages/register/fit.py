@@ -276,10 +276,15 @@ class Fitter:
         self._contacts = Contacts(levels.opposite, levels.fine.faces)
         self._motion = CarriedMotion(levels.fine) if motion is None else motion
 
-    def warp(self, rest: Floats, fit_target: FitTarget, smoothing_mm: float) -> Floats:
+    def warp(
+        self, rest: Floats, fit_target: FitTarget, smoothing_mm: float, same_person: bool = False
+    ) -> Floats:
         """Displacement (V, 3) of the rest shape (V, 3) that the landmarks alone suggest.
 
         Evaluated on the coarse level and carried over; 0 when fewer than `spline.MIN_LANDMARKS` have weight.
+
+        Args:
+            same_person: whether the rest shape is the person's own: what moves is an expression, and no size.
         """
         use = fit_target.weights > 0
         coarse = self.levels.coarse
@@ -287,7 +292,7 @@ class Fitter:
             return np.zeros_like(rest)
         source = self.levels.fine.landmarks[use] @ rest
         return self.levels.prolong @ landmark_spline(
-            source, fit_target.landmarks[use], rest[coarse.index], smoothing_mm
+            source, fit_target.landmarks[use], rest[coarse.index], smoothing_mm, affine=not same_person
         )
 
     def coarse(self, rest: Floats, fit_target: FitTarget, start: Floats, steps: list[Step]) -> Floats:

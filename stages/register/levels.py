@@ -46,6 +46,7 @@ class Level:
         ears: (n, 2) masks of the two ears, see regions.py.
         eyes: what shows between the lids of the right and of the left eye, see eyelids.py; None where nothing does.
         closed: those of the eyes whose lids are closed.
+        ear_stiffness: bending stiffness of the ears in `stiffness`, relative to skin.
     """
 
     index: NDArray[np.int64]
@@ -58,6 +59,7 @@ class Level:
     ears: Floats
     eyes: tuple[Eye | None, Eye | None]
     closed: tuple[Eye, ...] = ()
+    ear_stiffness: float = EAR_STIFFNESS
 
 
 @dataclass(frozen=True)
@@ -177,8 +179,10 @@ def _level(
 
 def _for_generic_template(level: Level, membrane: float) -> Level:
     extra = membrane * graph_laplacian(level.faces, len(level.index))
-    softer = (GENERIC_EAR_STIFFNESS - EAR_STIFFNESS) * level.ear_bending
-    return replace(level, stiffness=(level.stiffness + extra + softer).tocsr())
+    softer = (GENERIC_EAR_STIFFNESS - level.ear_stiffness) * level.ear_bending
+    return replace(
+        level, stiffness=(level.stiffness + extra + softer).tocsr(), ear_stiffness=GENERIC_EAR_STIFFNESS
+    )
 
 
 def _with_closed_eyes(level: Level, closed: tuple[bool, bool]) -> Level:

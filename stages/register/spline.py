@@ -13,7 +13,9 @@ NOISE_MM = 3.0
 """Leave-one-out residuals: on captures with 1 mm of landmark noise the median is 1.5 (neutral) to 2.5 mm (scream)."""
 
 
-def landmark_spline(source: Floats, target: Floats, points: Floats, smoothing_mm: float) -> Floats:
+def landmark_spline(
+    source: Floats, target: Floats, points: Floats, smoothing_mm: float, affine: bool = True
+) -> Floats:
     """Displacement (n, 3) of `points` under the smoothing spline that takes `source` (l, 3) near `target` (l, 3).
 
     The spline is the three-dimensional thin-plate one with an affine part (kernel -r; Wahba 1990, sec. 2.4; Bookstein
@@ -21,14 +23,19 @@ def landmark_spline(source: Floats, target: Floats, points: Floats, smoothing_mm
     `smoothing_mm` (0: exactly); with landmark noise of s mm about 2 s mm is right for spacings of 10 to 20 mm.
 
     Needs at least `MIN_LANDMARKS` landmarks that do not lie in one plane.
+
+    Args:
+        affine: beyond the landmarks the field goes on as it grows among them, as it does between two people, who differ
+            in size.  False: it levels off (the same kernel with a constant alone: ordinary kriging with a linear
+            variogram; Cressie 1993, sec. 3.2).  An expression moves the lips by centimetres and not the neck farther.
     """
     count = len(source)
     system = _system(source, smoothing_mm)
-    coefficient = np.linalg.solve(system, np.r_[target - source, np.zeros((4, 3))])
-    return (
-        -_distances(points, source) @ coefficient[:count]
-        + np.c_[np.ones(len(points)), points] @ (coefficient[count:])
-    )
+    drift = np.c_[np.ones(len(points)), points]
+    if not affine:
+        system, drift = system[: count + 1, : count + 1], drift[:, :1]
+    coefficient = np.linalg.solve(system, np.r_[target - source, np.zeros((drift.shape[1], 3))])
+    return -_distances(points, source) @ coefficient[:count] + drift @ coefficient[count:]
 
 
 def landmark_weights(source: Floats, target: Floats, smoothing_mm: float) -> Floats:

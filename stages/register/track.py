@@ -417,7 +417,9 @@ class SequenceTracker:
         weights[known] *= landmark_weights(carried[known], landmarks[known], settings.landmark_smoothing_mm)
         fit_target = FitTarget(target, landmarks, weights)
         self._fitter = self._fitters.of(*self._closed_eyes(shown, target))
-        start = start + self._fitter.warp(self._rest + start, fit_target, settings.landmark_smoothing_mm)
+        start = start + self._fitter.warp(
+            self._rest + start, fit_target, settings.landmark_smoothing_mm, self.neutral is not None
+        )
         rest, start = self._with_head_motion(self._rest, start)
         skin = self._share(rest + start, target, None) if before is None else before.skin
         free = weights_of(skin)

@@ -123,6 +123,18 @@ def test_a_person_is_not_drawn_back_to_the_template(dome, template, levels, monk
     assert kept() < carried - 0.02
 
 
+def test_ears_are_carried_as_stiff_as_a_persons_own(dome, template, monkeypatch):
+    """A generic template's give way: what the coarse level bends them by would be carried, too."""
+    mask = np.exp(-(np.abs(template.vertices[:, :2] - [40.0, 0.0]) ** 2).sum(axis=1) / 15**2)[:, None]
+    monkeypatch.setattr("mimicme.stages.register.levels.ears", lambda *_: np.hstack([mask, 0 * mask]))
+    levels = build_levels(template, 1500, dome.SETTINGS.membrane)
+    generic = levels.for_generic_template(0.0)
+    assert abs(generic.fine.stiffness - levels.fine.stiffness).max() > 0.1
+    motion, moved = CarriedMotion(levels.fine), wave(template, 25.0, 8.0)
+    own, other = (motion.of(moved, level) for level in (levels.fine, generic.fine))
+    np.testing.assert_allclose(other, own, atol=1e-6)
+
+
 def test_the_lids_of_a_closed_eye_move_each_on_its_own(motion, levels, template):
     """By the factorisation of open eyes, and nearer to the upper lid's own motion than what holds open ones."""
     closed = levels.with_closed_eyes(True, False).fine

@@ -102,3 +102,26 @@ def test_few_landmarks_cannot_be_checked(marks):
     np.testing.assert_array_equal(landmark_weights(few, few + np.eye(5, 3) * 40, 2.0), 1)
     found = landmark_spline(few, few + [1, 2, 3], few, 2.0)
     np.testing.assert_allclose(found, np.tile([1.0, 2.0, 3.0], (5, 1)), atol=1e-8)
+
+
+def test_of_one_person_the_motion_levels_off_beyond_the_landmarks(marks):
+    """A mouth that opens draws points above and below it apart; down the neck, that does not go on and on."""
+    inner = marks[17:]
+    opened = inner - [0.0, 14.0, 0.0] * (inner[:, 1:2] < -44)
+    neck = marks[8] - np.array([0.0, 80.0, 0.0]) * np.linspace(0.2, 1, 5)[:, None]
+    grows, levels_off = (
+        -landmark_spline(inner, opened, neck, 2.0, affine=affine)[:, 1] for affine in (True, False)
+    )
+    assert grows[-1] - grows[0] > 8
+    assert np.ptp(levels_off) < 0.5
+    assert 0 < levels_off.max() < 1.5 * 14
+    shift = np.array([3.0, -2.0, 1.0])
+    np.testing.assert_allclose(
+        landmark_spline(inner, inner + shift, neck, 2.0, affine=False), np.tile(shift, (5, 1)), atol=1e-7
+    )
+
+
+def test_of_one_person_it_meets_the_landmarks_too(marks):
+    target = marks + np.random.default_rng(1).normal(scale=5, size=marks.shape)
+    found = landmark_spline(marks, target, marks, 0.0, affine=False)
+    np.testing.assert_allclose(marks + found, target, atol=1e-8)

@@ -18,11 +18,12 @@ from mimicme.pipeline.geometry.spatial import Surface
 from mimicme.pipeline.landmarks.deviation import landmark_deviation
 from mimicme.pipeline.stage import Task
 from mimicme.pipeline.template.eyelids import open_share
-from mimicme.stages.register import STAGE
+from mimicme.stages.register import STAGE, fit
 from mimicme.stages.register import compute as run_stage
 from mimicme.stages.register.levels import Levels, build_levels
 from mimicme.stages.register.quality import notes
 from mimicme.stages.register.settings import PRESETS, RegisterSettings
+from mimicme.stages.register.spline import landmark_spline
 from mimicme.stages.register.stabilisation import head_motion
 from mimicme.stages.register.track import (
     CLOSED_EYE,
@@ -601,6 +602,22 @@ def test_what_a_detector_is_off_by_in_the_neutral_is_taken_off_in_other_frames(d
     knows.detector_offset = offset
     np.testing.assert_allclose(in_scan(knows.register(seen_beside(frame, offset))), exact, atol=1e-6)
     assert dome.apart(in_scan(does_not.register(seen_beside(frame, offset))), exact).max() > 0.5
+
+
+def test_skin_below_the_landmarks_is_not_dragged_along_by_a_mouth_that_opens_and_closes(dome, monkeypatch):
+    """Of a detector's landmarks the mouth's are the lowest that count."""
+    below = dome.truth(0.0)[:, 1] < -85
+
+    def error() -> float:
+        tracker, off = dome.tracker(dome.truth(0.0)), []
+        for number, amount in enumerate((0.5, 1.0, 0.0)):
+            found = in_scan(tracker.register(replace(dome.frame(number, amount), detected=DETECTED)))
+            off.append(dome.apart(found, dome.truth(amount))[below].mean())
+        return float(np.mean(off))
+
+    levels_off = error()
+    monkeypatch.setattr(fit, "landmark_spline", lambda *arguments, affine: landmark_spline(*arguments))
+    assert levels_off < 0.85 * error()
 
 
 @pytest.mark.parametrize(("by_mm", "counts"), [(1.2, False), (3.0, True)])
