@@ -46,49 +46,100 @@ class Flow(NamedTuple):
 
 
 class Comparable(NamedTuple):
-    """A texture made ready to be compared: grey (h, w) float32 of local mean 0 and spread 1; mask (h, w) 0 or 1."""
+    """A texture made ready to be compared, without its light: grey values of local mean 0 and spread 1.
+
+    Attributes:
+        grey: (h, w) float32, over a wide neighbourhood: seen from far away.
+        fine: (h, w) float32, over a narrow one: without the shading of folds and lids, too, which stays in place while
+            skin slides.
+        mask: (h, w) 0 or 1; all else is 0 outside.
+    """
+
+    grey: Singles
+    fine: Singles
+    mask: Singles
+
+
+def normalised(texture: Pixels, coverage: Pixels, wide: float, narrow: float) -> Comparable:
+    """Local contrast normalisation: grey values without their local mean and spread; texels outside the mask are 0.
+
+    Args:
+        texture: (h, w, 3) RGB; coverage: (h, w), 0 where there is no data.
+        wide, narrow: standard deviations of the two neighbourhoods, texels.
+    """
+    grey = (texture.astype(np.float32) @ LUMA).astype(np.float32)
+    mask = (coverage > 0).astype(np.float32)
+    return Comparable(_flattened(grey, mask, wide), _flattened(grey, mask, narrow), mask)
+
+
+def _flattened(grey: Singles, mask: Singles, radius: float) -> Singles:
+    """(h, w) without the local mean and spread."""
+    around = np.maximum(_blurred(mask, radius), np.float32(1e-6))
+    mean = _blurred(grey * mask, radius) / around
+    variance = _blurred(((grey - mean) ** 2 * mask).astype(np.float32), radius) / around
+    flat = (grey - mean) / np.sqrt(variance + SPREAD_FLOOR**2)
+    return np.where(mask > 0, flat, 0).astype(np.float32)
+
+
+class _Level(NamedTuple):
+    """One level of the pyramid: grey (h, w) and mask (h, w) float32."""
 
     grey: Singles
     mask: Singles
 
 
-def normalised(texture: Pixels, coverage: Pixels, radius: float) -> Comparable:
-    """Local contrast normalisation: grey values without their local mean and spread; texels outside the mask are 0.
-
-    Args:
-        texture: (h, w, 3) RGB; coverage: (h, w), 0 where there is no data.
-        radius: standard deviation of the neighbourhood, texels.
-    """
-    grey = (texture.astype(np.float32) @ LUMA).astype(np.float32)
-    mask = (coverage > 0).astype(np.float32)
-    around = np.maximum(_blurred(mask, radius), np.float32(1e-6))
-    mean = _blurred(grey * mask, radius) / around
-    variance = _blurred(((grey - mean) ** 2 * mask).astype(np.float32), radius) / around
-    flat = (grey - mean) / np.sqrt(variance + SPREAD_FLOOR**2)
-    return Comparable(np.where(mask > 0, flat, 0).astype(np.float32), mask)
-
-
 def flow(reference: Comparable, other: Comparable, window: float, levels: int) -> Flow:
     """Dense flow from `reference` to `other`.
 
+    On the coarser levels there are two: by the wide normalisation, which sees far, and by the narrow one, which light
+    does not lead astray.  At each texel the one goes on after which the narrow ones agree better.
+
     Args:
         window: standard deviation of the Gaussian window inside which texels move alike, texels of each level.
-        levels: of the pyramid; one level sees shifts of a few texels, each more twice as far.
+        levels: of the pyramid, of the wide ones one more; one level sees shifts of a few texels, each more twice as
+            far.
     """
-    pyramid = [(reference, other)]
-    for _ in range(levels - 1):
-        pyramid.append((_halved(pyramid[-1][0]), _halved(pyramid[-1][1])))
-    shift = np.zeros((*pyramid[-1][0].grey.shape, 2), np.float32)
-    confidence = np.zeros(shift.shape[:2], np.float32)
-    for a, b in reversed(pyramid):
-        if shift.shape[:2] != a.grey.shape:
-            size = a.grey.shape[::-1]
-            shift = np.asarray(2 * opencv().resize(shift, size, interpolation=opencv().INTER_LINEAR))
-        shift, confidence = _lucas_kanade(a, b, shift, window)
-    return Flow(shift, confidence)
+    narrow = [(_Level(reference.fine, reference.mask), _Level(other.fine, other.mask))]
+    wide = [(_Level(reference.grey, reference.mask), _Level(other.grey, other.mask))]
+    for pyramid, coarser in ((narrow, levels - 1), (wide, levels)):
+        for _ in range(coarser if levels > 1 else 0):
+            pyramid.append((_halved(pyramid[-1][0]), _halved(pyramid[-1][1])))
+    height, width = reference.mask.shape
+    shift = np.zeros((height, width, 2), np.float32)
+    if levels > 1:
+        near, near_sure = _followed(narrow[1:], [], window)
+        far, far_sure = _followed(wide[1:], narrow[1:2], window)
+        better = (near_sure >= far_sure)[..., None]
+        shift = 2 * _enlarged(np.where(better, near, far), width, height)
+    shift, seen = _lucas_kanade(*narrow[0], shift, window, ITERATIONS)
+    return Flow(shift, _confidence(reference.mask, seen, window))
 
 
-def _lucas_kanade(a: Comparable, b: Comparable, shift: Singles, window: float) -> tuple[Singles, Singles]:
+def _followed(
+    pyramid: list[tuple[_Level, _Level]], last: list[tuple[_Level, _Level]], window: float
+) -> tuple[Singles, Singles]:
+    """Shift (h, w, 2) and confidence (h, w) on the finest level of a pyramid, finest first; a step on `last` ends
+    it."""
+    shift = np.zeros((*pyramid[-1][0].mask.shape, 2), np.float32)
+    passes = [(pair, ITERATIONS) for pair in reversed(pyramid)] + [(pair, 1) for pair in last]
+    for (a, b), rounds in passes:
+        if shift.shape[:2] != a.mask.shape:
+            shift = 2 * _enlarged(shift, *a.mask.shape[::-1])
+        shift, seen = _lucas_kanade(a, b, shift, window, rounds)
+    return shift, _confidence(a.mask, seen, window)
+
+
+class _Seen(NamedTuple):
+    """What the last step of a pass saw: the smaller eigenvalue of the structure tensor, of the size of its windows; the
+    difference (h, w) of the two pictures, and the mask (h, w) of the other."""
+
+    smaller: Singles
+    change: Singles
+    mask: Singles
+
+
+def _lucas_kanade(a: _Level, b: _Level, shift: Singles, window: float, rounds: int) -> tuple[Singles, _Seen]:
+    """The shift (h, w, 2) after so many steps, and what the last of them saw."""
     cv2 = opencv()
     height, width = a.grey.shape
     columns, rows = np.empty((height, width), np.float32), np.empty((height, width), np.float32)
@@ -96,7 +147,7 @@ def _lucas_kanade(a: Comparable, b: Comparable, shift: Singles, window: float) -
     # means over two by two texels are taken at once, where that is what the window is for
     block = 2 if window >= HALVED_FROM and height % 2 == 0 and width % 2 == 0 else 1
     products = np.empty((5, height // block, width // block), np.float32)
-    for _ in range(ITERATIONS):
+    for _ in range(rounds):
         _places(shift, columns, rows)
         moved = cv2.remap(b.grey, columns, rows, cv2.INTER_LINEAR)
         mask = cv2.remap(b.mask, columns, rows, cv2.INTER_LINEAR)
@@ -108,13 +159,19 @@ def _lucas_kanade(a: Comparable, b: Comparable, shift: Singles, window: float) -
         step = np.empty((*xx.shape, 2), np.float32)
         _steps(xx, xy, yy, xt, yt, step)
         shift = shift + _enlarged(step, width, height)
-    known = (a.mask > 0.99) & (mask > 0.99)
     smaller = (xx + yy) / 2 - np.sqrt((xx - yy) ** 2 / 4 + xy * xy)
+    return shift, _Seen(smaller, change, mask)
+
+
+def _confidence(mask: Singles, seen: _Seen, window: float) -> Singles:
+    """(h, w) see `Flow`; mask: (h, w) of the reference."""
+    height, width = mask.shape
+    known = (mask > 0.99) & (seen.mask > 0.99)
     around = np.maximum(_window(known.astype(np.float32), window), 1e-6)
-    misfit = _window(known * np.minimum(np.abs(change), 3).astype(np.float32), window) / around
-    textured = np.maximum(smaller, 0) / (TEXTURED + np.maximum(smaller, 0))
+    misfit = _window(known * np.minimum(np.abs(seen.change), 3).astype(np.float32), window) / around
+    textured = np.maximum(seen.smaller, 0) / (TEXTURED + np.maximum(seen.smaller, 0))
     sure = _enlarged((textured * np.exp(-(misfit**2))).astype(np.float32), width, height)
-    return shift, (known * sure).astype(np.float32)
+    return (known * sure).astype(np.float32)
 
 
 @compiled("void(f4[:, :, ::1], f4[:, ::1], f4[:, ::1])")
@@ -205,13 +262,13 @@ def _enlarged(values: Singles, width: int, height: int) -> Singles:
     return np.asarray(opencv().resize(values, (width, height), interpolation=opencv().INTER_LINEAR))
 
 
-def _halved(picture: Comparable) -> Comparable:
+def _halved(picture: _Level) -> _Level:
     """Both reduced by two; a texel of the smaller is known when all four were."""
     cv2 = opencv()
     height, width = picture.grey.shape
     size = (max(1, width // 2), max(1, height // 2))
     grey, mask = (cv2.resize(p, size, interpolation=cv2.INTER_AREA) for p in picture)
-    return Comparable(grey, mask)
+    return _Level(grey, mask)
 
 
 def _blurred(values: Singles, sigma: float) -> Singles:

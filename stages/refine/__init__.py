@@ -88,10 +88,8 @@ class _Reference:
     """The subject's reference: vertices (V, 3), and the texture that frames are to agree with."""
 
     def __init__(self, vertices: Floats, texture: Pixels, coverage: Pixels, refiner: Refiner) -> None:
-        from mimicme.pipeline.texture.flow import normalised
-
         self.vertices, self.texture, self.coverage = vertices, texture, coverage
-        self.comparable: Comparable = normalised(texture, coverage, refiner.parameters.radius)
+        self.comparable: Comparable = refiner.parameters.comparable(texture, coverage)
 
     @classmethod
     def load(cls, neutral: RefineCheckpoint, refiner: Refiner) -> _Reference | None:
@@ -362,7 +360,7 @@ def _finished(given: _Sequence, displaced: _Displaced) -> _Finished:
 
 STAGE = Stage(
     name="refine",
-    version=12,
+    version=13,
     settings=RefineSettings,
     needs=("ingest", "register", "repass"),
     compute=compute,

@@ -17,6 +17,8 @@ from mimicme.pipeline.numerics.compiled import compiled
 from mimicme.stages.refine.walking import step_from
 
 AROUND = "i4[::1], i4[::1], i4[::1], i4[::1]"
+LEAST_KEPT = 0.1
+"""A share of a displacement is halved down to this; then nothing is kept."""
 
 
 class Around(NamedTuple):
@@ -259,8 +261,66 @@ def _changed(
     return along / max(length, 1e-300), length / 2 / areas[t]
 
 
+@compiled("i8(f8[:, ::1], f8[:, ::1], i4[::1], i4[::1], f8, i8, i8, f8[::1], i4[::1], i4[::1], i4[::1])")
+def _taper(
+    before: Floats,
+    after: Floats,
+    ring_start: Ints,
+    ring: Ints,
+    slope: float,
+    many: int,
+    number: int,
+    share: Floats,
+    at_round: Ints,
+    changed: Ints,
+    waiting: Ints,
+) -> int:
+    """Let displacements rise from vertices that keep less of them by no more than a slope, mm a mm of the way; how many
+    vertices have changed.
+
+    An abrupt end would push the triangles there into each other, which would take back the displacement of the next
+    ring, and so on over all that moved.
+
+    Args:
+        many: vertices of `changed` whose share was lowered, and begins; number: of the round.
+        share: (V,) lowered; at_round: (V,) of each vertex when it entered `changed` last; changed: (V,) grows;
+            waiting: (V,) to work in, a ring buffer.
+    """
+    size = len(waiting)
+    inside = np.zeros(size, np.bool_)
+    head, count = 0, many
+    for k in range(many):
+        waiting[k] = changed[k]
+        inside[changed[k]] = True
+    while count > 0:
+        i = waiting[head]
+        head = (head + 1) % size
+        count -= 1
+        inside[i] = False
+        for e in range(ring_start[i], ring_start[i + 1]):
+            j = ring[e]
+            if share[j] <= share[i]:
+                continue
+            edge, way = 0.0, 0.0
+            for x in range(3):
+                edge += (before[i, x] - before[j, x]) ** 2
+                way += (after[j, x] - before[j, x]) ** 2
+            most = share[i] + slope * np.sqrt(edge) / max(np.sqrt(way), 1e-9)
+            if share[j] > most:
+                share[j] = most
+                if at_round[j] != number:
+                    at_round[j] = number
+                    changed[many] = j
+                    many += 1
+                if not inside[j]:
+                    inside[j] = True
+                    waiting[(head + count) % size] = j
+                    count += 1
+    return many
+
+
 @compiled(
-    f"void(f8[:, ::1], f8[:, ::1], i4[:, ::1], f8[:, ::1], f8[::1], {AROUND}, f8, f8, f8, f8, i8, f8[::1])"
+    f"void(f8[:, ::1], f8[:, ::1], i4[:, ::1], f8[:, ::1], f8[::1], {AROUND}, f8, f8, f8, f8, f8, i8, f8[::1])"
 )
 def keep_shares(
     before: Floats,
@@ -276,51 +336,45 @@ def keep_shares(
     reset_cosine: float,
     keep_area: float,
     least_area: float,
+    slope: float,
     rounds: int,
     share: Floats,
 ) -> None:
     """Fill the share (V,) of their way from `before` to `after` (V, 3) that vertices keep, so that no triangle flips.
 
-    The more a triangle has turned, the less its corners keep; corners of those that turn too far in the end keep
-    nothing, their neighbours half as much.
+    The more a triangle has turned, the less its corners keep; corners of those that turn too far all the same keep half
+    as much, round after round, in the end nothing.  Around them the displacement rises by no more than a slope.
 
     Args:
         normals, areas: (T, 3) and (T,) of the triangles before; ring_start to triangle: of `Around`.
         keep_cosine, reset_cosine: cosine of the turn up to which a triangle keeps its displacement whole, and from
-            which it keeps none; keep_area, least_area: the same of the share of its area; rounds: at most.
+            which it keeps none; keep_area, least_area: the same of the share of its area; slope: of the displacement
+            that is kept, mm a mm; rounds: at most.
     """
-    whole = np.ones(len(before))
+    share[:] = 1.0
     least = np.ones(len(before))
     for t in range(len(faces)):
-        cosine, size = _changed(before, after, whole, faces, normals, areas, t)
+        cosine, size = _changed(before, after, share, faces, normals, areas, t)
         each = min(max((cosine - reset_cosine) / (keep_cosine - reset_cosine), 0.0), 1.0)
         each *= min(max((size - least_area) / (keep_area - least_area), 0.0), 1.0)
         for c in range(3):
             least[faces[t, c]] = min(least[faces[t, c]], each)
+    near, waiting = np.empty(len(before), np.int32), np.empty(len(before), np.int32)
+    at_round, seen = np.full(len(before), -1, np.int32), np.full(len(faces), -1, np.int32)
+    many = 0
     for q in range(len(before)):
         total = least[q]
         for e in range(ring_start[q], ring_start[q + 1]):
             total += least[ring[e]]
         share[q] = min(least[q], total / (1 + ring_start[q + 1] - ring_start[q]))
+        if share[q] < 1:
+            near[many] = q
+            many += 1
+            at_round[q] = 0
     bad = np.empty(len(faces), np.int32)
-    count = 0
-    for t in range(len(faces)):
-        cosine, size = _changed(before, after, share, faces, normals, areas, t)
-        if cosine < reset_cosine or size < least_area:
-            bad[count] = t
-            count += 1
-    near = np.empty(len(before), np.int32)
-    at_round, seen = np.full(len(before), -1, np.int32), np.full(len(faces), -1, np.int32)
-    for number in range(rounds):
-        if count == 0:
-            break
-        many = _nearby(faces, ring_start, ring, bad, count, number, at_round, near)
-        for k in range(many):
-            share[near[k]] *= 0.5
-        for k in range(count):
-            for c in range(3):
-                share[faces[bad[k], c]] = 0.0
-        # all that had turned too far are looked at again
+    for number in range(rounds + 1):
+        many = _taper(before, after, ring_start, ring, slope, many, number, share, at_round, near, waiting)
+        # all that have changed are looked at again
         count = 0
         for k in range(many):
             for e in range(triangle_start[near[k]], triangle_start[near[k] + 1]):
@@ -332,3 +386,14 @@ def keep_shares(
                 if cosine < reset_cosine or size < least_area:
                     bad[count] = t
                     count += 1
+        many = 0
+        for k in range(count):
+            for c in range(3):
+                q = faces[bad[k], c]
+                if at_round[q] != number + 1:
+                    at_round[q] = number + 1
+                    near[many] = q
+                    many += 1
+                    share[q] = share[q] / 2 if share[q] > LEAST_KEPT else 0.0
+        if many == 0:
+            break

@@ -97,8 +97,9 @@ def warped(texture: Comparable, reading: Reading) -> Comparable:
     cv2 = opencv()
     mask = cv2.remap(texture.mask, *reading, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
     grey = cv2.remap(texture.grey, *reading, cv2.INTER_CUBIC, borderMode=cv2.BORDER_CONSTANT)
+    fine = cv2.remap(texture.fine, *reading, cv2.INTER_CUBIC, borderMode=cv2.BORDER_CONSTANT)
     known = (mask > 0.99).astype(np.float32)
-    return Comparable(grey * known, known)
+    return Comparable(grey * known, fine * known, known)
 
 
 def warped_pixels(texture: Pixels, coverage: Pixels, reading: Reading) -> tuple[Pixels, Pixels]:

@@ -38,7 +38,7 @@ def moved(grey, shift):
 
 
 def between(one, other, cover=FULL, levels=4):
-    return flow(normalised(rgb(one), FULL, 8), normalised(rgb(other), cover, 8), 4.0, levels)
+    return flow(normalised(rgb(one), FULL, 8, 3), normalised(rgb(other), cover, 8, 3), 4.0, levels)
 
 
 def wave(amplitude: float):
@@ -71,6 +71,22 @@ def test_light_is_not_motion():
     assert np.percentile(np.linalg.norm(found.shift, axis=-1)[INNER, INNER], 95) < 0.15
 
 
+def test_shade_that_stays_in_place_does_not_hold_skin_back():
+    """A fold's shadow, below which the skin slides."""
+    shift = np.broadcast_to([0.0, 2.5], (SIZE, SIZE, 2))
+    row = np.mgrid[:SIZE, :SIZE][0].astype(float)
+    shade = 1 - 0.3 * np.exp(-(((row - SIZE / 2) / 9) ** 2))
+    one, other = skin() * shade, moved(skin(), shift) * shade
+    below = slice(SIZE // 2 - 9, SIZE // 2 + 10)
+
+    def lost(narrow):
+        pair = (normalised(rgb(grey), FULL, 8, narrow) for grey in (one, other))
+        return 2.5 - np.median(flow(*pair, 4.0, 3).shift[below, INNER, 1])
+
+    assert lost(3) < 0.5
+    assert lost(8) > 2 * lost(3)
+
+
 def test_what_has_no_texture_is_not_believed():
     flat = np.full((SIZE, SIZE), 120.0)
     rng = np.random.default_rng(1)
@@ -86,7 +102,7 @@ def test_texels_without_data_take_no_part():
     cover = FULL.copy()
     cover[hole] = 0
     spoiled = other.copy()
-    spoiled[hole] = 255 * (np.indices((50, 30)).sum(0) % 2)
+    spoiled[hole] = skin(5)[hole]
     found = between(skin(), spoiled, cover)
     error = np.linalg.norm(found.shift - shift, axis=-1)
     assert (found.confidence[75:110, 85:100] == 0).all()
@@ -107,8 +123,9 @@ def test_a_foreign_object_is_not_believed():
 
 
 def test_the_normalised_texture_has_local_mean_nought_and_spread_one():
-    made = normalised(rgb(skin()), FULL, 8)
-    assert np.abs(gaussian_filter(made.grey, 8)[INNER, INNER]).mean() < 0.3
-    assert 0.7 < made.grey[INNER, INNER].std() < 1.2
-    dark = normalised(rgb(skin() / 2), FULL, 8)
+    made, dark = (normalised(rgb(grey), FULL, 8, 3) for grey in (skin(), skin() / 2))
+    for radius, grey, darker in ((8, made.grey, dark.grey), (3, made.fine, dark.fine)):
+        assert np.abs(gaussian_filter(grey, radius)[INNER, INNER]).mean() < 0.3
+        assert 0.7 < grey[INNER, INNER].std() < 1.2
+        assert np.corrcoef(darker[INNER, INNER].ravel(), grey[INNER, INNER].ravel())[0, 1] > 0.97
     assert np.abs(dark.grey - made.grey)[INNER, INNER].mean() < 0.1

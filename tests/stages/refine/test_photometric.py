@@ -230,8 +230,9 @@ def test_flipped_triangles_are_taken_back_and_nothing_else(refiner):
     np.testing.assert_array_equal(taken_back[far], after[far])
 
 
-def test_where_a_large_shift_ends_abruptly_no_triangle_stays_flipped():
-    """A fine mesh, 1 mm, of which one half is pushed over the other: far more than a ring has to be taken back."""
+@pytest.fixture
+def fine_mesh():
+    """(mesh, vertices, triangles) of a wavy square, 80 by 80 vertices, 1 mm apart."""
     n = 80
     y, x = np.mgrid[:n, :n].astype(float)
     before = np.stack([x.ravel(), y.ravel(), 3 * np.sin(x.ravel() / 9)], axis=1)
@@ -243,6 +244,25 @@ def test_where_a_large_shift_ends_abruptly_no_triangle_stays_flipped():
     mesh.template = SimpleNamespace(faces=triangles)
     mesh.faces = triangles.astype(np.int32)
     mesh.around = Around.of(adjacency(edges(triangles)[0], n * n), corners(triangles, n * n).T.tocsr())
+    return mesh, before, triangles
+
+
+def test_where_one_triangle_folds_the_skin_around_keeps_its_displacement(fine_mesh):
+    mesh, before, triangles = fine_mesh
+    after = before + [0.0, 3.0, 0.0]  # three edges' length: an abrupt end would fold the next ring, and so on
+    middle = 40 * 80 + 40
+    after[middle] += [0.0, -9.0, 0.0]
+    kept = mesh.unflipped(before, after)
+    normals = triangle_normals(before, triangles)[0]
+    assert ((triangle_normals(kept, triangles)[0] * normals).sum(1) > 0.79).all()
+    away = np.linalg.norm(before - before[middle], axis=1)
+    np.testing.assert_array_equal(kept[away > 15], after[away > 15])
+    assert np.linalg.norm(kept - before, axis=1)[(away > 5) & (away < 8)].mean() > 1
+
+
+def test_where_a_large_shift_ends_abruptly_no_triangle_stays_flipped(fine_mesh):
+    """One half is pushed over the other: far more than a ring has to be taken back."""
+    mesh, before, triangles = fine_mesh
     after = before - np.where(before[:, 1:2] > 40, [3.0, 9.0, 0], 0.0)
     normals = triangle_normals(before, triangles)[0]
 
