@@ -29,18 +29,19 @@ from mimicme.stages.register.quality import EXPECTED_HIGH, EXPECTED_LOW, expecte
 KINDS = ("none", *DAMAGES)
 FROM_NEUTRAL = 0.6
 """Share of the expressions that are registered from their person's neutral; the others from the template."""
-FIGURES = ("landmark_disagreement", "stretch_core", "landmarks_found")
+FIGURES = ("template_distance", "landmark_error", "landmarks_found")
 INTERVAL = (10, 90)
 
 
 @dataclass(frozen=True)
 class Seen:
-    """Registered frames of one maker, all found or all by hand: how far their landmarks disagree, mm, how far the core
-    stretched, |log2|, the share of landmarks found, and the true mean error, mm; (n,) each."""
+    """Registered frames of one maker, all found or all by hand: how far the core lies from the template's, mm, how far
+    landmarks lie from where the others carry them, mm, the share of landmarks found, and the true mean error, mm; (n,)
+    each."""
 
     name: str
-    disagreement: Floats
-    stretch: Floats
+    distance: Floats
+    held_out: Floats
     found_share: Floats
     true: Floats
 
@@ -53,13 +54,15 @@ class Seen:
 
     @property
     def design(self) -> Floats:
-        """(n, 4) what the coefficients of `expected_error` multiply."""
-        return np.stack([np.ones_like(self.true), self.disagreement, self.stretch, self.found_share], axis=1)
+        """(n, 4) what the squares of the coefficients of `expected_error` multiply."""
+        return np.stack(
+            [np.ones_like(self.true), self.distance**2, self.held_out**2, self.found_share], axis=1
+        )
 
     @property
     def expected(self) -> Floats:
         """(n,) mm, as the program says it now."""
-        rows = zip(self.disagreement, self.stretch, self.found_share, strict=True)
+        rows = zip(self.distance, self.held_out, self.found_share, strict=True)
         return np.array([expected_error(*row) for row in rows])
 
 
@@ -71,12 +74,12 @@ def run(
     for captures in [*teachers, judge]:
         name = captures.folder.name
         say(f"  {name}: {trials} trials, and a run with landmarks found")
-        seen[name] = [by_hand(captures, trials), found(captures, work, say)]
+        seen[name] = [*by_hand(captures, trials), found(captures, work, say)]
     taught = [seen[captures.folder.name] for captures in teachers]
     learnt = learn([part for parts in taught for part in parts])
     say(
-        "learnt: {:.3f} mm + {:.3f} x disagreement + {:.3f} mm x stretch + {:.3f} mm x share found".format(
-            *learnt
+        "learnt, root of the squares' sum: {:.3f} mm, {:.3f} x distance, {:.3f} x held out, {:.3f} mm of found".format(
+            *np.sqrt(learnt)
         )
     )
     low, high = interval(taught)
@@ -84,17 +87,18 @@ def run(
         f"true / expected, {INTERVAL[0]} and {INTERVAL[1]} % of frames, learnt on the others: {low:.2f}, {high:.2f}"
     )
     rows = [judged(part) for parts in seen.values() for part in parts]
-    rows.append(judged(together(f"{judge.folder.name}, both", seen[judge.folder.name])))
+    rows.append(judged(together(f"{judge.folder.name}, all", seen[judge.folder.name])))
     say(table(rows))
-    return {"learnt": learnt.tolist(), "interval": [low, high], "judged": rows}
+    return {"learnt": np.sqrt(learnt).tolist(), "interval": [low, high], "judged": rows}
 
 
-def by_hand(captures: Captures, trials: int) -> Seen:
-    """Trials with the landmarks that lie beside the frames."""
+def by_hand(captures: Captures, trials: int) -> tuple[Seen, Seen]:
+    """Trials with the landmarks that lie beside the frames: undamaged and damaged."""
     prepared = robust.Prepared.of(captures.template())
     names = captures.sequences
     neutrals: dict[str, Floats | None] = {}
-    rows = []
+    whole: list[tuple[Mapping[str, float], float]] = []
+    damaged: list[tuple[Mapping[str, float], float]] = []
     for seed in range(trials):
         rng = np.random.default_rng([seed, 77])
         sequence = names[rng.integers(len(names))]
@@ -117,8 +121,9 @@ def by_hand(captures: Captures, trials: int) -> Seen:
         if case.answer is None or spoiled.answer is None:
             raise ValueError(f"{sequence} has no known answer")
         off = correspondence(robust.placed(result), spoiled.answer)
-        rows.append((asdict(result.quality), off.mean()))
-    return Seen.of(f"{captures.folder.name}, by hand", rows)
+        (damaged if kind in DAMAGES else whole).append((asdict(result.quality), off.mean()))
+    name = captures.folder.name
+    return Seen.of(f"{name}, by hand", whole), Seen.of(f"{name}, damaged", damaged)
 
 
 def found(captures: Captures, work: Path, say: Callable[[str], None]) -> Seen:
@@ -147,17 +152,17 @@ def together(name: str, parts: Sequence[Seen]) -> Seen:
 
 
 def learn(parts: Sequence[Seen]) -> Floats:
-    """(4,) coefficients of `expected_error`: least squares of the relative error, none negative, each part weighing the
-    same; then scaled so that the mean of what is expected is the mean of what is true.
+    """(4,) squares of the coefficients of `expected_error`: least squares of the relative error of the square, none
+    negative, each part weighing the same; then scaled so that the mean of what is expected is the mean of what is true.
     """
     from scipy.optimize import nnls
 
     all_of = together("", parts)
-    weight = np.concatenate([np.full(len(part.true), 1 / len(part.true)) for part in parts])
+    weight = np.concatenate([np.full(len(part.true), 1 / len(part.true)) for part in parts if len(part.true)])
     design = all_of.design
-    relative = np.sqrt(weight) / all_of.true
+    relative = np.sqrt(weight) / all_of.true**2
     solved, _ = nnls(design * relative[:, None], np.sqrt(weight))
-    return np.asarray(solved * (weight @ all_of.true) / (weight @ (design @ solved)))
+    return np.asarray(solved * ((weight @ all_of.true) / (weight @ np.sqrt(design @ solved))) ** 2)
 
 
 def interval(taught: Sequence[Sequence[Seen]]) -> tuple[float, float]:
@@ -168,7 +173,9 @@ def interval(taught: Sequence[Sequence[Seen]]) -> tuple[float, float]:
         others = [part for k, of in enumerate(taught) if k != number for part in of] or parts
         learnt = learn(others)
         ratios += [
-            np.percentile(part.true / (part.design @ learnt), np.linspace(0, 100, 501)) for part in parts
+            np.percentile(part.true / np.sqrt(part.design @ learnt), np.linspace(0, 100, 501))
+            for part in parts
+            if len(part.true)
         ]
     low, high = np.percentile(np.concatenate(ratios), INTERVAL)
     return float(low), float(high)

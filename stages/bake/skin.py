@@ -31,6 +31,8 @@ DARKEST = 8.0
 LOW, HIGH = 5, 95
 MIN_VERTICES = 50
 """Of fewer that the scan shows nothing is said."""
+BEARD = 0.2
+"""Share of where a beard grows that was told from skin, from which on it is a beard."""
 EMPTY_CONTRAST, LITTLE_SKIN = 0.05, 0.9
 """Bounds of what is noted.  Half the least contrast of 260 frames of 20 people of `synth`, 0.10; all of these have the
 colour of skin on 99 % of it or more, and a tenth is left for stubble and shadow."""
@@ -88,14 +90,25 @@ class Skin:
         column = np.clip(self._uv[:, 0] * size, 0, size - 1).astype(np.int64)
         row = np.clip((1 - self._uv[:, 1]) * size, 0, size - 1).astype(np.int64)
         seen = coverage[row, column] > 0
+        judged = self._skin
         if skin is not None:
-            seen &= is_skin(skin[self._core])
-        if seen.sum() < MIN_VERTICES or (seen & self._skin).sum() < MIN_VERTICES:
+            told = ~is_skin(skin[self._core])
+            seen &= ~told
+            judged = judged & ~self._beards(told)
+        if seen.sum() < MIN_VERTICES or (seen & judged).sum() < MIN_VERTICES:
             return Shown(np.nan, np.nan)
         colors = texture[row, column].astype(np.float64)
         brightness = colors.mean(axis=1)
         low, high = np.percentile(brightness[seen], (LOW, HIGH))
-        return Shown(float(high - low) / 255, float(like_most(colors[seen & self._skin]).mean()))
+        return Shown(float(high - low) / 255, float(like_most(colors[seen & judged]).mean()))
+
+    def _beards(self, told: Bools) -> Bools:
+        """(k,) where a beard grows in the core, if what was told from skin (k,) is enough of that to be one.
+
+        A beard thins out towards its border: what is left of it there has the colour of hair, and is no fault.
+        """
+        grows = np.zeros(len(self._core), bool) if self.bearded is None else self.bearded[self._core] > 0
+        return grows & bool(grows.any() and told[grows].mean() >= BEARD)
 
 
 def notes(shown: Shown) -> list[tuple[str, str]]:

@@ -93,6 +93,21 @@ def test_colours_are_compared_with_the_median_one():
     assert like_most(colors).tolist() == [True] * 8 + [False] * 2
 
 
+def test_hair_at_the_border_of_a_beard_that_was_told_is_its_own(skin):
+    """Told in the middle of where it grows: what is left of it around is not `not-skin`, unless hardly any was told."""
+    grows = skin.bearded > 0
+    texture, told = face(SKIN), np.full(len(grows), 255, np.uint8)
+    at = skin._core[grows[skin._core]]
+    column, row = (skin._uv[grows[skin._core]] * [SIZE, -SIZE] + [0, SIZE]).astype(int).clip(0, SIZE - 1).T
+    texture[row, column] = HAIR
+    assert skin.look(texture, EVERYWHERE, told).skin < 0.9
+    told[at[::2]] = 0
+    assert skin.look(texture, EVERYWHERE, told).skin > 0.97
+    told[at] = 255
+    told[at[:: len(at) // 4]] = 0
+    assert skin.look(texture, EVERYWHERE, told).skin < 0.9
+
+
 def test_a_beard_that_was_told_is_not_told_again(skin):
     texture = face(SKIN)
     texture[SIZE // 2 :] = HAIR

@@ -170,6 +170,17 @@ def test_in_the_face_neither_a_colour_nor_roughness_alone_is_a_beard(dome, beard
     assert share(dome, with_beard(dome, **beard))[grown(dome)].min() > 0.8
 
 
+@pytest.mark.parametrize(("until_mm", "told"), [(0.0, True), (-45.0, False)], ids=["half of it", "a spot in it"])
+def test_what_is_as_rough_as_hair_is_one_beard_or_none(dome, until_mm, told):
+    """A beard that has the skin's own colour over half of the chin; and folds with a mole in them."""
+    frame = with_beard(dome)
+    colors = np.where((frame.vertices[:, 0] > until_mm)[:, None], np.array(SKIN, float), frame.colors)
+    found = share(dome, replace(frame, colors=colors))[grown(dome)]
+    left = dome.template().vertices[grown(dome), 0] > 5
+    assert left.sum() > 10
+    assert (found[left] < 0.5).mean() > 0.9 if told else found[left].min() > 0.8
+
+
 def test_without_colours_nothing_is_told_in_the_face(dome):
     assert share(dome, replace(with_beard(dome), colors=None))[grown(dome)].min() > 0.8
 
