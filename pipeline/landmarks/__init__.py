@@ -146,6 +146,7 @@ class Located:
         absent: (68,) uint8 why a point is absent, in the detector's own codes; None: not said.
         pose: (4, 4) of the head, head -> scan; None where the detector does not know it.
         unshown: parts of the face, `eyes` or `mouth`, that nothing on the scan showed to the detector: a guess.
+        over_hole: parts of the face, `mouth`, in whose place the scan has a hole; what is left of them is a guess.
     """
 
     points: Floats
@@ -154,6 +155,7 @@ class Located:
     absent: NDArray[np.uint8] | None = None
     pose: Floats | None = None
     unshown: tuple[str, ...] = ()
+    over_hole: tuple[str, ...] = ()
 
 
 class Detector(Protocol):

@@ -22,7 +22,8 @@ The attribute detector is empty where no point of it was used.
 Points by hand always win over detected ones, and say where the head is.  Notes: `landmarks-left-out`, a given point
 lies further than `max_distance_mm` from a scan that the others lie on, or its pixel is no one place of it;
 `landmarks-jump`, a detected one leaves its neighbours for a frame, and does so when it is detected again;
-`landmarks-unsure`, the mean confidence is low, or a scan without colours does not show eyes or mouth;
+`landmarks-unsure`, the mean confidence is low, a scan without colours does not show eyes or mouth, or a hole takes
+the place of the mouth;
 `landmarks-by-hand-only`; `landmarks-not-compared`, pixels that nothing was found for;
 `landmarks-axes`, which signs of x and y a file of 3D Slicer was read with.
 """
@@ -67,7 +68,7 @@ from mimicme.stages.landmarks.given import (
     on_scan,
     refuse_mirrored,
 )
-from mimicme.stages.landmarks.search import say_size
+from mimicme.stages.landmarks.search import say_axes, say_size
 from mimicme.stages.landmarks.temporal import jumps
 from mimicme.stages.landmarks.texture_points import on_texture, refuse_displaced
 from mimicme.stages.landmarks.unedited_points import read_found, unedited
@@ -219,6 +220,7 @@ class Finder:
                 found = self._found(scan, None, near) if image is not None else None
                 if found is None:
                     say_size(error, scan.vertices, ingest.file_from_scan)
+                    say_axes(error, ingest.assumed.up)
                     raise
                 if not ingest.statuses[row].may_have("textures-joined"):
                     self._refuse_upside_down(scan, image, found)
@@ -534,6 +536,14 @@ def _write_notes(
             row,
             "landmarks-unsure",
             f"Landmarks were found with a confidence of only {sure:.2f}: look at them.",
+        )
+    elif frame.found.over_hole:
+        parts = " and the ".join(frame.found.over_hole)
+        out.note(
+            row,
+            "landmarks-unsure",
+            f"The scan has a hole where the {parts} should be: the landmarks that lie on its rim count next "
+            "to nothing. Look at the scan.",
         )
     elif frame.found.unshown:
         out.note(

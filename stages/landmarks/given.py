@@ -201,10 +201,9 @@ def merge(manual: Located | None, detected: Located | None) -> Located:
         np.where(by_hand, manual.confidence, detected.confidence).astype(np.float32),
         None if absent is None else np.where(by_hand, 0, absent).astype(np.uint8),
         detected.pose,
-        tuple(
-            part
-            for part in detected.unshown
-            if not all(by_hand[GROUPS[group]].all() for group in PARTS[part])
+        *(
+            tuple(p for p in parts if not all(by_hand[GROUPS[group]].all() for group in PARTS[p]))
+            for parts in (detected.unshown, detected.over_hole)
         ),
     )
 

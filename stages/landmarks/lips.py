@@ -53,9 +53,8 @@ BORDER = BorderSearch(step=0.5, aside=7.0, width=1.5, smooth=1.5, bend=4.5, near
 # from its size for each mm from the networks' corner.
 ALONG_MM, ACROSS_MM, CORNER_STEP_MM, TIE_PER_MM = 8.0, 2.5, 2.0, 0.01
 FINE_MM = 0.25
-SLIT_SHARE = (
-    0.5  # of what lies across a corner: where more is a hole, the corner is not seen (ten people of `synth`)
-)
+# Of what lies across a corner: where more is a hole, the corner is not seen (ten people of `synth`).
+SLIT_SHARE = 0.5
 # Lips taper off: the red is too narrow to be told 0.9 mm before the corner on ten people of `synth`, whose lips are
 # painted sharply; half of that is given back, since on other lips it may be less.
 TAPER_MM = 0.45

@@ -97,6 +97,24 @@ def say_size(error: FrameRejected, vertices: Floats, file_from_scan: Floats) -> 
     error.todo = " ".join(filter(None, (size.todo, error.todo)))
 
 
+def say_axes(error: FrameRejected, up: str | None) -> None:
+    """Add to a rejection which axis ingest took for up, where nothing told it: other sequences of the same captures,
+    whose faces were found, may have turned out otherwise, and then nobody compares the two.
+
+    Args:
+        up: of the file; None where it was told or declared.
+    """
+    if up is None:
+        return
+    assumed = f"{up} taken for up, as nothing told"
+    error.seen = assumed if error.seen is None else f"{error.seen}; {assumed}"
+    compare = (
+        "Where faces of other sequences of these captures turn out to have another axis up (`mimicme run` says so), "
+        'set up = "AXIS" under [captures] in mimicme.toml.'
+    )
+    error.todo = " ".join(filter(None, (error.todo, compare)))
+
+
 def _likelier(one: Head | None, other: Head | None) -> Head | None:
     if one is None or other is None:
         return one if other is None else other

@@ -169,6 +169,18 @@ class Notes(list):
         self.append((row, code, text))
 
 
+def test_a_mouth_that_is_a_hole_is_noted():
+    points, all_found = np.zeros((N_LANDMARKS, 3)), np.full(N_LANDMARKS, DETECTED, np.uint8)
+    detected = Located(points, all_found, np.full(N_LANDMARKS, 0.5, np.float32), over_hole=("mouth",))
+    by_hand = np.where(np.arange(N_LANDMARKS) >= 48, MANUAL, 0).astype(np.uint8)
+    merged = merge(Located(points, by_hand, np.ones(N_LANDMARKS, np.float32)), detected)
+    for found, expected in ((detected, ["landmarks-unsure"]), (merged, [])):
+        out = Notes()
+        _write_notes(out, 0, Frame(found, [], np.nan), None, 0.5, LandmarksSettings())
+        assert [code for _, code, _ in out] == expected
+        assert all("a hole where the mouth should be" in text for *_, text in out)
+
+
 def test_a_bare_scan_that_does_not_show_a_part_is_noted():
     """However sure the other points are; points by hand need no evidence."""
     points = np.zeros((N_LANDMARKS, 3))

@@ -348,6 +348,20 @@ def test_rays_go_through_the_pixels_of_their_points():
     np.testing.assert_allclose(turned(np.eye(3), 90, 0)[2], [1, 0, 0], atol=1e-12)
 
 
+def test_what_is_left_of_a_mouth_that_is_cut_out_counts_next_to_nothing(finder, person):
+    """Its points would lie on the rim of the hole, up to a centimetre off, and half as sure as others."""
+    mesh, image, true = person
+    lips = true[48:60, :2]
+    aside = (mesh.vertices[:, :2] - lips.mean(axis=0)) / (1.4 * np.ptp(lips, axis=0) / 2)
+    cut = (np.linalg.norm(aside, axis=1) < 1) & (mesh.vertices[:, 2] > true[48:60, 2].min() - 15)
+    found = finder.detect(keep_triangles(mesh, ~cut[mesh.faces].any(axis=1))[0], image)
+    assert found.over_hole == ("mouth",)
+    assert found.confidence[48:].max() < 0.1
+    whole = finder.detect(mesh, image)
+    assert whole.over_hole == ()
+    assert whole.confidence[48:60].min() > 0.3
+
+
 def test_what_is_behind_a_hole_is_not_the_face(person):
     """A network that sees a flat face; half of its points fall through a hole onto a wall far behind."""
     x, y = np.meshgrid(np.linspace(-150, 150, 61), np.linspace(-150, 150, 61))

@@ -19,6 +19,7 @@ from mimicme.pipeline.landmarks.files import write_landmarks
 from mimicme.pipeline.stage import Task
 from mimicme.pipeline.template import Template, save_prepared
 from mimicme.stages import landmarks as stage
+from mimicme.stages.ingest.checkpoint import Assumed
 from mimicme.stages.landmarks import LandmarksSettings, located, merge, on_scan
 from mimicme.stages.landmarks.texture_points import on_texture
 
@@ -458,6 +459,17 @@ def test_without_a_face_an_unusual_size_is_told_with_the_unit_to_try(
         unit_mm = 1 / np.linalg.norm(np.asarray(file_from_scan)[:3, 0])
         assert status.reason == "no-face" and told in status.message and "It is small" in status.message
         assert f"`--unit {unit_mm:.3g}`" in status.message
+
+
+def test_without_a_face_an_axis_that_nothing_told_is_said(tmp_path, monkeypatch):
+    """Half a face alone says of no axis that it is up; the other sequences of the captures may."""
+    monkeypatch.setattr(stage, "detector", lambda task: Blind())
+    for up in ("+z", None):
+        monkeypatch.setattr(stage.IngestCheckpoint, "assumed", Assumed(up, False))
+        with Checkpoint(run(tmp_path, 1, file_from_scan=np.eye(4))) as found:
+            told = found.statuses[0].message
+            assert ("+z taken for up, as nothing told" in told) is (up is not None)
+            assert ('set up = "AXIS" under [captures]' in told) is (up is not None)
 
 
 def test_a_texture_that_hides_the_face_costs_no_frame(tmp_path, monkeypatch):
