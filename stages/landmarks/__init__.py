@@ -560,7 +560,7 @@ def _few(names: list[str]) -> str:
 
 STAGE = Stage(
     name="landmarks",
-    version=15,
+    version=16,
     settings=LandmarksSettings,
     needs=("ingest",),
     compute=compute,

@@ -13,7 +13,7 @@ from mimicme.stages import FLOW, STAGES
 
 KNOWN = {
     "ingest": (8, "88e0ee4d75c7"),
-    "landmarks": (15, "79e39d1a7758"),
+    "landmarks": (16, "79e39d1a7758"),
     "align": (5, "327af77b6cf4"),
     "register": (17, "e756ce017669"),
     "repass": (8, "6603216eecb2"),
