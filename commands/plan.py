@@ -23,7 +23,7 @@ import h5py
 from mimicme.pipeline import items
 from mimicme.pipeline.errors import UsageError, counted, listed
 from mimicme.pipeline.items import Item
-from mimicme.pipeline.landmarks.files import EXTENSIONS
+from mimicme.pipeline.landmarks.files import endings_beside
 from mimicme.pipeline.release import digest
 from mimicme.pipeline.run.plan import RELEASE, Plan
 from mimicme.pipeline.run.progress import Console, duration, table
@@ -553,7 +553,7 @@ class _Look(NamedTuple):
         else:
             given = frame.correction is not None or any(
                 (beside := frame.path.with_suffix(ending)) != frame.path and beside.is_file()
-                for ending in EXTENSIONS
+                for ending in endings_beside(frame.path.suffix)
             )
             kind = f"{frame.path.suffix.lower()} {'with' if given else 'without'} landmarks beside them"
         size = 0

@@ -86,8 +86,12 @@ def fingerprint(record: Mapping[str, Any]) -> str:
 
 
 def _clip(text: str, size: int) -> bytes:
-    """UTF-8 of at most `size` bytes, never cut inside a character."""
-    return text.encode()[:size].decode(errors="ignore").encode()
+    """UTF-8 of at most `size` bytes; what is longer is cut after a word, and shows it."""
+    whole, more = text.encode(), " …".encode()
+    if len(whole) <= size:
+        return whole
+    kept = whole[: size - len(more)].decode(errors="ignore")
+    return (kept.rpartition(" ")[0] or kept).encode() + more
 
 
 def joined_codes(codes: Iterable[str]) -> str:

@@ -7,8 +7,9 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from mimicme.pipeline.errors import listed
+from mimicme.pipeline.errors import counted, listed
 from mimicme.pipeline.landmarks import npy
 from mimicme.pipeline.landmarks.files import EXTENSIONS as LANDMARK_ENDINGS
 from mimicme.pipeline.landmarks.files import ending_of
@@ -71,7 +72,7 @@ def remarks(root: Path, names: Sequence[str], meshes: Iterable[str]) -> list[str
         names: paths below it, in order; meshes: those of them that are read.
     """
     read = frozenset(meshes)
-    frames = frozenset(os.path.splitext(name)[0] for name in read)
+    frames = _Frames.of(read)
     rest = [name for name in names if name not in read and not _is_used(name, frames)]
     landmarks = _like_landmarks(root, rest, frames)
     taken = set(landmarks)
@@ -92,10 +93,30 @@ def remarks(root: Path, names: Sequence[str], meshes: Iterable[str]) -> list[str
     ]
 
 
-def _is_used(name: str, frames: frozenset[str]) -> bool:
+class _Frames(NamedTuple):
+    """Paths of the frames without their endings: of all, and of those whose ending is in capitals."""
+
+    stems: frozenset[str]
+    capitals: frozenset[str]
+
+    @classmethod
+    def of(cls, meshes: Iterable[str]) -> _Frames:
+        parts = [os.path.splitext(name) for name in meshes]
+        return cls(
+            frozenset(stem for stem, _ in parts),
+            frozenset(stem for stem, ending in parts if ending.isupper()),
+        )
+
+    def read(self, name: str) -> bool:
+        """Whether a landmark file of this name is one that is looked for (`landmarks.files.endings_beside`)."""
+        ending = ending_of(name)
+        stem, written = name[: -len(ending)], name[-len(ending) :]
+        return stem in self.stems and (written == ending or (stem in self.capitals and written.isupper()))
+
+
+def _is_used(name: str, frames: _Frames) -> bool:
     """Whether it is a landmark file of a frame: in most captures most files, of which there is nothing to say."""
-    ending = ending_of(name)
-    return ending in _LANDMARKS and name.endswith(ending) and name[: -len(ending)] in frames
+    return ending_of(name) in _LANDMARKS and frames.read(name)
 
 
 def _base(name: str) -> str:
@@ -105,10 +126,6 @@ def _base(name: str) -> str:
 
 def _stem(name: str) -> str:
     return name[: -len(ending_of(name)) or None]
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" + ("" if number == 1 else "s")
 
 
 def _unread_meshes(names: list[str]) -> list[str]:
@@ -125,43 +142,45 @@ def _unread_meshes(names: list[str]) -> list[str]:
     ]
 
 
-def _stray(names: list[str], frames: frozenset[str]) -> list[str]:
-    """A sentence about landmark files that no frame will read."""
-    stray = []
-    for name in names:
-        # read in small letters alone
-        if ending_of(name) in _LANDMARKS and (
-            _stem(name) not in frames or not name.endswith(ending_of(name))
-        ):
-            stray.append(name)
+def _stray(names: list[str], frames: _Frames) -> list[str]:
+    """Sentences about landmark files that no frame will read."""
+    unread = [name for name in names if ending_of(name) in _LANDMARKS and not frames.read(name)]
+    told = [name for name in unread if _stem(name) in frames.stems]
+    verb = "is" if len(told) == 1 else "are"
+    said = [
+        f"{counted(len(told), 'landmark file lies', 'landmark files lie')} beside a frame, but for the letters of the "
+        f"ending, and {verb} not used: {listed(told, 3)}. Write the ending in small letters."
+    ]
+    stray = [name for name in unread if _stem(name) not in frames.stems]
     if not stray:
-        return []
+        return said if told else []
     what = "landmark file belongs" if len(stray) == 1 else "landmark files belong"
     return [
+        *(said if told else []),
         f"{len(stray)} {what} to no frame and {'is' if len(stray) == 1 else 'are'} not used: {listed(stray, 3)}. "
-        "One is read when it lies beside its frame under the frame's name, as '0012.ljson' beside '0012.obj'."
+        "One is read when it lies beside its frame under the frame's name, as '0012.ljson' beside '0012.obj'.",
     ]
 
 
-def _beside(name: str, frames: frozenset[str]) -> bool:
+def _beside(name: str, frames: _Frames) -> bool:
     """Whether a file lies beside a frame under its name, or one that begins with it (`0012_points`)."""
     stem = _stem(name)
-    if stem in frames:
+    if stem in frames.stems:
         return True
     start = stem.rfind("/") + 1
-    return any(stem[: start + at.start()] in frames for at in re.finditer(r"[-_. ]", stem[start:]))
+    return any(stem[: start + at.start()] in frames.stems for at in re.finditer(r"[-_. ]", stem[start:]))
 
 
-def _is_called_landmarks(name: str, frames: frozenset[str]) -> bool:
+def _is_called_landmarks(name: str, frames: _Frames) -> bool:
     """Whether a file that is not read says landmarks by its ending or its name."""
     ending = ending_of(name)
-    if ending in _ANYTHING and _stem(name) in frames and name.endswith(ending):
+    if ending in _ANYTHING and frames.read(name):
         return False
     worded = ending in (*_ANYTHING, *_TEXTS, *_BOXES) and _LANDMARK_WORDS.search(_base(name)) is not None
     return worded or ending in _LIKE_LANDMARKS
 
 
-def _like_landmarks(root: Path, names: list[str], frames: frozenset[str]) -> list[str]:
+def _like_landmarks(root: Path, names: list[str], frames: _Frames) -> list[str]:
     """Files that look like landmarks in a format, or under a name, that is not read."""
     found: list[str] = []
     texts: dict[str, list[str]] = {ending: [] for ending in _TEXTS}
@@ -222,7 +241,7 @@ def _landmarks(names: list[str]) -> list[str]:
         return []
     endings = Counter(ending_of(name) for name in names).most_common()
     counts = ", ".join(
-        (f"{number} in {ending}" if k else f"{_count(number, 'file')} ending in {ending}")
+        (f"{number} in {ending}" if k else f"{counted(number, 'file')} ending in {ending}")
         for k, (ending, number) in enumerate(endings)
     )
     one = len(names) == 1
@@ -234,13 +253,13 @@ def _landmarks(names: list[str]) -> list[str]:
     ]
 
 
-def _arrays(root: Path, names: list[str], frames: frozenset[str]) -> list[str]:
+def _arrays(root: Path, names: list[str], frames: _Frames) -> list[str]:
     """A sentence about `.npy` files under frames' names that hold no landmarks."""
-    beside = [name for name in names if name.endswith(".npy") and _stem(name) in frames]
+    beside = [name for name in names if ending_of(name) == ".npy" and frames.read(name)]
     if not beside or _mostly(root, beside, npy.is_landmarks):
         return []
     return [
-        f"{_count(len(beside), 'file')} ending in .npy beside frames {'is' if len(beside) == 1 else 'are'} not read, "
+        f"{counted(len(beside), 'file')} ending in .npy beside frames {'is' if len(beside) == 1 else 'are'} not read, "
         f"for example '{beside[0]}'; landmarks are arrays of {', '.join(map(str, npy.SHAPES))}."
     ]
 
@@ -249,7 +268,7 @@ def _tables(names: list[str]) -> list[str]:
     if not names:
         return []
     return [
-        f"{_count(len(names), 'spreadsheet')} among the captures ({listed(names, 3)}): "
+        f"{counted(len(names), 'spreadsheet')} among the captures ({listed(names, 3)}): "
         f"{'it is' if len(names) == 1 else 'such a one is'} read only where --metadata or --expressions names it, as "
         "XLSX, CSV or TSV; save an .ods or .xls as one of these."
     ]
@@ -262,7 +281,7 @@ def _archives(names: list[str]) -> list[str]:
         if ending_of(name) in _ARCHIVES:
             groups.setdefault(_ARCHIVES[ending_of(name)], []).append(name)
     return [
-        f"{_count(len(group), 'file')} of {program} ({', '.join(sorted({ending_of(name) for name in group}))}) "
+        f"{counted(len(group), 'file')} of {program} ({', '.join(sorted({ending_of(name) for name in group}))}) "
         f"{'is' if len(group) == 1 else 'are'} not read, for example '{group[0]}'; write scans as OBJ or PLY, "
         "landmarks as .csv or .pts beside the frames."
         for program, group in sorted(groups.items())
@@ -285,4 +304,4 @@ def _group(names: list[str], endings: tuple[str, ...], what: str, todo: str) -> 
         return []
     kinds = ", ".join(sorted({ending_of(name) for name in group}))
     verb = "is" if len(group) == 1 else "are"
-    return [f"{_count(len(group), what)} ({kinds}) {verb} not read, for example '{group[0]}'; {todo}."]
+    return [f"{counted(len(group), what)} ({kinds}) {verb} not read, for example '{group[0]}'; {todo}."]

@@ -28,6 +28,8 @@ Pixels = NDArray[np.uint8]
 MAX_PIXELS = 128_000_000
 MAX_SIDE = 65_535
 LARGEST_PIXELS = MAX_SIDE**2  # no limit can be set above this
+_ORIENTATION = 0x0112
+"""Tag of EXIF: 1 as stored, 2 to 8 turned or mirrored."""
 _BAND_PIXELS = 1 << 22
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 """By the kind of colour in a PNG's header."""
@@ -50,11 +52,13 @@ class ImageFileError(FrameRejected, InputError):
 
 @dataclass(frozen=True)
 class ImageInfo:
-    """What an image's header says: format (one of `FORMATS`), width_px, height_px."""
+    """What an image's header says: format (one of `FORMATS`), width_px, height_px as stored; turned: its EXIF data ask
+    to be shown otherwise than it is stored."""
 
     format: str
     width_px: int
     height_px: int
+    turned: bool = False
 
     @property
     def pixels(self) -> int:
@@ -98,7 +102,7 @@ def info(
         ImageFileError: unknown format, unreadable header, more than `max_pixels`, or than so many bytes can hold.
     """
     with _opened(data, name, max_pixels, formats) as image:
-        return ImageInfo(str(sniff(data)), image.width, image.height)
+        return ImageInfo(str(sniff(data)), image.width, image.height, _turned(image))
 
 
 def decode(
@@ -215,6 +219,14 @@ def decode_deep(data: bytes, max_pixels: int = MAX_PIXELS, name: str = "image") 
             todo="Copy it again.",
         )
     return np.ascontiguousarray(numbers[..., ::-1] if numbers.ndim == 3 else numbers)
+
+
+def _turned(image: Any) -> bool:
+    """Whether the EXIF data of an opened image, if there are any that can be read, ask to turn or mirror it."""
+    try:
+        return image.getexif().get(_ORIENTATION, 1) in range(2, 9)
+    except Exception:  # they are of any program's making, and not needed
+        return False
 
 
 def _opened(data: bytes, name: str, max_pixels: int, formats: Sequence[str] = FORMATS) -> Any:

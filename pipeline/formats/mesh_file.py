@@ -92,7 +92,7 @@ def check_vertices(vertices: Floats, name: str, place: Callable[[int], str] | No
         first = int(np.argmax(bad))
         raise fail(
             "nan-vertices",
-            f"{int(bad.sum()):,} of {len(bad):,} vertices are not finite numbers",
+            f"{int(bad.sum()):,} of {len(bad):,} vertices are not finite numbers, or far too large",
             name,
             seen=place(first) if place else f"vertex {first + 1}: {vertices[first].tolist()}",
         )

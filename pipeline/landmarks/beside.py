@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from mimicme.pipeline.arrays import Floats
 from mimicme.pipeline.errors import FrameRejected, InputError
 from mimicme.pipeline.landmarks import Sides
-from mimicme.pipeline.landmarks.files import EXTENSIONS, read_points
+from mimicme.pipeline.landmarks.files import endings_beside, read_points
 from mimicme.pipeline.landmarks.npy import MAX_BYTES as MAX_NPY_BYTES
 from mimicme.pipeline.landmarks.npy import is_landmarks
 
@@ -44,19 +44,19 @@ def read_beside(frame: FrameSource, sources: Sources, sides: Sides) -> Beside | 
     Raises:
         FrameRejected: `landmark-file`, `landmark-scheme`, `unsafe-path`, `too-large`.
     """
-    for extension in EXTENSIONS:
+    for extension in endings_beside(frame.path.suffix):
         path = frame.path.with_suffix(extension)
         if path == frame.path or not sources.exists(path):
             continue
         try:
-            data = sources.read(path, MAX_NPY_BYTES if extension == ".npy" else None)
+            data = sources.read(path, MAX_NPY_BYTES if extension.lower() == ".npy" else None)
         except InputError as error:
             raise FrameRejected("landmark-file", error.what, where=path.name, seen=error.seen) from error
         except FrameRejected as error:
-            if extension == ".npy" and error.reason == "too-large":
+            if extension.lower() == ".npy" and error.reason == "too-large":
                 continue
             raise
-        if extension == ".npy" and not is_landmarks(data):
+        if extension.lower() == ".npy" and not is_landmarks(data):
             continue
         return Beside(path.name, read_points(data, path.name, sides))
     return None

@@ -76,6 +76,12 @@ _NUMBERINGS = ((0, N_LANDMARKS, 0), (1, N_LANDMARKS, 0), (0, 51, 17), (1, 51, 17
 _MOST_GAPS = 17
 
 
+def endings_beside(frame: str) -> tuple[str, ...]:
+    """The endings of landmark files that are looked for beside a frame with this ending (`.obj`), in this order: in
+    capitals too, after those in small letters, where the frame's own is."""
+    return (*EXTENSIONS, *(ending.upper() for ending in EXTENSIONS)) if frame.isupper() else EXTENSIONS
+
+
 def ending_of(name: str) -> str:
     """The ending that says a landmark file's format, in small letters: `.pts`, `.mrk.json`."""
     lower = name.lower()

@@ -21,7 +21,8 @@ Fails   the sequence, when its unit cannot be told.  A frame, with
             depth-missing     one of several views has no depth picture
             depth-empty       nothing of a head's size is in it
 Notes   on a frame that is ok: no-texture, texture-missing, texture-outside, texture-ambiguous, texture-unreadable,
-        texture-relocated, texture-beside, no-uv, textures-joined, unused-vertices, triangles-turned, axes-mirrored.
+        texture-relocated, texture-beside, texture-turned, no-uv, textures-joined, unused-vertices,
+        triangles-turned, axes-mirrored, frame-repeated.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from hashlib import sha256
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -273,6 +275,7 @@ def compute(task: Task[IngestSettings], out: CheckpointWriter) -> None:
     writer = IngestWriter(
         out, unit, axes, file_from_scan, task.captures.fps, settings.max_pixels, task.sequence
     )
+    first: dict[bytes, int] = {}  # number of the frame that had such vertices first
     for row, frame in enumerate(frames):
         if not out.statuses[row].ok:
             continue
@@ -289,6 +292,10 @@ def compute(task: Task[IngestSettings], out: CheckpointWriter) -> None:
         if axes.mirrored:
             scan = reversed_mesh(scan)
         writer.frame(row, scan, encoded, raw.report.removed_triangles)
+        same = first.setdefault(sha256(mesh.vertices).digest(), frame.number)
+        if same != frame.number:
+            again = f"Its vertices are those of frame {same}, every one: was the file copied, or did the scanner hang?"
+            notes = [("frame-repeated", again), *notes]
         for code, sentence in notes:
             out.note(row, code, sentence)
         if axes.mirrored:

@@ -154,6 +154,11 @@ class _Textures:
                 self.note("texture-unreadable", self.too_large(f"{name}: the image {size}", info.pixels))
                 return None
             image.decode(content, self.max_pixels, name)
+            if info.turned:
+                said = f"{name}: its EXIF data ask to be shown turned, and it was taken as it is stored."
+                self.note(
+                    "texture-turned", f"{said} If the colours lie wrong, store it turned, without EXIF."
+                )
             return Picture(content, info)
         except (FrameRejected, InputError) as error:
             self.note("texture-unreadable", str(error))

@@ -13,6 +13,7 @@ import pytest
 
 from mimicme.commands.verify import verify
 from mimicme.pipeline.checkpoint import (
+    MESSAGE_BYTES,
     NOTE_BYTES,
     Checkpoint,
     FrameStatus,
@@ -316,3 +317,15 @@ def test_what_is_no_number_for_every_frame_is_no_figure(tmp_path: Path) -> None:
         ("width", "mm", 2),
         ("bare", "1", 1),
     ]
+
+
+def test_a_message_that_is_too_long_ends_after_a_word_and_shows_it(tmp_path: Path) -> None:
+    short, long = "a" * MESSAGE_BYTES, "Zähne " * 100
+    with writing(tmp_path / "a.h5", stage="ingest", item="S/q", made_by={}) as out:
+        out.frames([0, 1])
+        out.reject(0, FrameRejected("bad", short[:-1]))
+        out.reject(1, FrameRejected("bad", long))
+    with Checkpoint(tmp_path / "a.h5") as found:
+        whole, cut = (status.message for status in found.statuses)
+    assert whole == short[:-1] + "."
+    assert cut.endswith("Zähne …") and MESSAGE_BYTES - 10 < len(cut.encode()) <= MESSAGE_BYTES

@@ -359,7 +359,8 @@ def test_without_texture(capture: Capture) -> None:
     capture.write(f"{stem}.jpg", image.encode(PHOTO, "jpeg"))
     with capture.ingest() as got:
         notes = [s.note for s in got.statuses]
-        assert notes == ["no-texture", "texture-missing", "texture-missing", "texture-unreadable", "no-uv"]
+        own = ["no-texture", "texture-missing", "texture-missing", "texture-unreadable", "no-uv"]
+        assert notes == [own[0], *(f"frame-repeated,{note}" for note in own[1:])]
         assert all(s.ok and s.message for s in got.statuses)
         assert "gone.jpg" in got.statuses[2].message
         assert all(load_image(got, row) is None for row in range(5))
@@ -371,7 +372,7 @@ def test_vertex_colours_are_a_texture(capture: Capture) -> None:
     capture.frame(ply_bytes(replace(face(), colors=colors)), "ply")
     capture.frame(ply_bytes(face()), "ply")
     with capture.ingest() as got:
-        assert [s.note for s in got.statuses] == ["", "no-texture"]
+        assert [s.note for s in got.statuses] == ["", "frame-repeated,no-texture"]
 
 
 def test_vertex_colours_stay_where_the_image_is_broken(capture: Capture) -> None:
@@ -536,6 +537,17 @@ def test_no_frame_is_lost_because_the_process_was_short_of_memory(
         capture.ingest()
 
 
+def test_a_frame_whose_vertices_are_those_of_an_earlier_one_is_noted(capture: Capture) -> None:
+    """Whatever the rest of its file says; who only looks alike is not."""
+    for data in (textured("0000"), textured("0001", 1.001), textured("0002"), textured("0003", 1.001)):
+        capture.frame(data)
+    with capture.ingest() as got:
+        noted = ["frame-repeated" in s.note for s in got.statuses]
+        assert noted == [False, False, True, True] and all(s.ok for s in got.statuses)
+        assert "those of frame 0, every one" in got.statuses[2].message
+        assert "those of frame 1, every one" in got.statuses[3].message
+
+
 def test_a_vanished_file(capture: Capture) -> None:
     capture.good()
     stem = capture.frame()
@@ -651,7 +663,8 @@ def test_triangles_wound_inwards_are_turned_and_noted(capture: Capture, which: s
     capture.frame(obj_bytes(turned))
     capture.good()
     with capture.ingest() as got:
-        assert "triangles-turned" in got.statuses[0].note.split(",") and not got.statuses[1].note
+        assert "triangles-turned" in got.statuses[0].note.split(",")
+        assert got.statuses[1].note == "frame-repeated"
         one, two = load_scan(got, 0), load_scan(got, 1)
         assert (triangle_normals(one.vertices, one.faces)[0][:, 2] > 0).all()
         assert np.allclose(one.vertices, two.vertices)

@@ -167,12 +167,16 @@ def test_landmark_files_beside_no_frame_are_told(tmp_path):
     touch(tmp_path, "S1/a/0_landmarks.ljson")
     (told,) = [m for m in search(tmp_path).messages if "landmark" in m]
     assert told.startswith("1 landmark file belongs to no frame and is not used: S1/a/0_landmarks.ljson. ")
-    # another folder, another number, capital letters, beside a mesh that is not read
-    touch(tmp_path, "S1/marks/0.pp", "S1/a/1.bnd", "S1/b/1.v2.PTS", "S1/c/0.fbx", "S1/c/0.pts")
-    (told,) = [m for m in search(tmp_path).messages if "landmark" in m]
+    # another folder, another number, beside a mesh that is not read; capitals, which are read where the mesh has them
+    touch(tmp_path, "S1/marks/0.pp", "S1/a/1.bnd", "S1/b/1.v2.PTS", "S1/c/0.fbx", "S1/c/0.pts", "S1/a/0.BND")
+    capitals, told = [m for m in search(tmp_path).messages if "landmark" in m]
+    assert capitals.startswith(
+        "1 landmark file lies beside a frame, but for the letters of the ending, and is not"
+    )
+    assert capitals.endswith(": S1/a/0.BND. Write the ending in small letters.")
     assert told.startswith(
-        "5 landmark files belong to no frame and are not used: "
-        "S1/a/0_landmarks.ljson, S1/a/1.bnd, S1/b/1.v2.PTS and 2 more. "
+        "4 landmark files belong to no frame and are not used: "
+        "S1/a/0_landmarks.ljson, S1/a/1.bnd, S1/c/0.pts and 1 more. "
     )
 
 

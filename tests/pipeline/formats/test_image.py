@@ -56,6 +56,21 @@ def test_masks_and_grey(pixels: np.ndarray) -> None:
     assert (image.decode(image.encode(mask)) == mask[:, :, None]).all()
 
 
+@pytest.mark.parametrize(
+    ("kind", "orientation"), [("jpeg", 1), ("jpeg", 6), ("png", 3), ("webp", 8), ("jpeg", 99)]
+)
+def test_exif_that_asks_to_turn_an_image_is_told_and_turns_nothing(kind: str, orientation: int) -> None:
+    half = np.zeros((8, 16, 3), np.uint8)
+    half[:4] = 255
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = saved(half, kind, exif=exif.tobytes())
+    info = image.info(data)
+    assert (info.width_px, info.height_px, info.turned) == (16, 8, orientation in (3, 6, 8))
+    decoded = image.decode(data)
+    assert decoded[:3].min() > 200 and decoded[5:].max() < 50
+
+
 def test_sixteen_bit_is_scaled_not_clipped() -> None:
     deep = np.array([[0, 256, 32768, 65535]], np.uint16)
     assert image.decode(saved(deep, "png"))[0, :, 0].tolist() == [0, 1, 128, 255]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import struct
@@ -10,6 +11,7 @@ from urllib.parse import quote
 import numpy as np
 import pytest
 from bu_files import wrl
+from PIL import Image
 
 from mimicme.pipeline.captures.references import References
 from mimicme.pipeline.errors import FrameRejected
@@ -431,3 +433,20 @@ def test_a_buffer_beside_a_gltf_file_is_confined(folder) -> None:
         with pytest.raises(FrameRejected) as caught:
             names.content(name)
         assert caught.value.reason == reason
+
+
+@pytest.mark.parametrize(("orientation", "noted"), [(6, ["texture-turned"]), (1, [])])
+def test_an_image_that_asks_to_be_turned_is_taken_as_it_is_and_that_is_said(
+    folder, orientation: int, noted: list[str]
+) -> None:
+    exif, target = Image.Exif(), io.BytesIO()
+    exif[0x0112] = orientation
+    pixels = np.zeros((8, 16, 3), np.uint8)
+    pixels[:, :8, 0] = 255
+    Image.fromarray(pixels).save(target, "jpeg", quality=95, exif=exif.tobytes())
+    folder.names("skin.jpg")
+    folder.write("skin.jpg", target.getvalue())
+    found = folder.find()
+    assert list(found.notes) == noted
+    assert found.pixels is not None and found.pixels.shape == (8, 16, 3)
+    assert found.pixels[:, :6, 0].min() > 200 and found.pixels[:, 10:, 0].max() < 50
