@@ -6,7 +6,7 @@ workers are about to have nothing to do, and what continues comes before what be
 people are finished, the files that a worker reads next are those that were just written, and what is wrong with the
 last stage shows at once.
 
-The items of a sequence that wait for nothing but one another are handed out together, as a leg: who makes the first
+The items of a sequence that wait for nothing but one another are handed out together, as a stretch: who makes the first
 goes on with the next (`Job.after`).  An item goes along where it is known that it will be made: it has no checkpoint
 yet.  Its turn has come when the one before it has its end, as with any other.
 
@@ -184,7 +184,7 @@ class Flow:
         return []
 
     def _followers(self, person: _Person, stage: Stage, sequence: Sequence) -> tuple[Job, ...]:
-        """The rest of the leg that begins with an item; the person is told that they are handed out."""
+        """The rest of the stretch that begins with an item; the person is told that they are handed out."""
         made, found = [stage.name], []
         for later in self._stages[self._stages.index(stage) + 1 :]:
             # into how many parts one is cut may follow from what is not made yet

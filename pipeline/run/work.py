@@ -28,10 +28,10 @@ class Job:
         path, record: of the checkpoint that it writes, and of what makes it.
         priority: the larger, the sooner: how many stages come before its own, because what goes on comes before what
             begins.
-        followers: the next items of its sequence, which wait for nothing but it and one another, in order: its leg.
-            What of their records is not known before it is made is None; see `after`.
+        followers: the next items of its sequence, which wait for nothing but it and one another, in order: the rest
+            of its stretch.  What of their records is not known before it is made is None; see `after`.
         absent: there was no checkpoint when it was handed out.
-        made: fingerprints of what its leg has made so far, by stage.
+        made: fingerprints of what its stretch has made so far, by stage.
     """
 
     stage: Stage[Any]
@@ -58,7 +58,7 @@ class Job:
         )
 
     def after(self, outcome: Outcome) -> Job | None:
-        """The next item of its leg, with the rest of it; None where this one failed, or is the last.
+        """The next item of its stretch, with the rest of it; None where this one failed, or is the last.
 
         It follows from the job and its outcome alone: who does the work goes on with it, and who handed it out knows
         without a word what that is.

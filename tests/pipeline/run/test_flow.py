@@ -132,11 +132,11 @@ def test_what_waits_for_nothing_else_is_made_by_the_same_worker(make, fake):
 
 @pytest.mark.parametrize("jobs", [0, 2])
 @pytest.mark.parametrize("stages", ["STAGES", "WITH_SUBJECT", "WITH_CORPUS"])
-def test_legs_change_no_byte(make, fake, monkeypatch, jobs, stages):
+def test_stretches_change_no_byte(make, fake, monkeypatch, jobs, stages):
     """The records of what goes along are those that would have been made when its turn comes."""
     made = []
     words = MANY | {"S1/smile": ["reject", "note"], "S4/neutral": ["fail"]}
-    for name, follower in (("alone", lambda *_: None), ("legs", flow_module.Plan.follower)):
+    for name, follower in (("alone", lambda *_: None), ("stretches", flow_module.Plan.follower)):
         with monkeypatch.context() as patched:
             patched.setattr(flow_module.Plan, "follower", follower)
             workspace = make(words, name=name)

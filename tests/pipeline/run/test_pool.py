@@ -80,8 +80,8 @@ def test_what_follows_from_a_job_is_done_by_the_same_worker(pools, tmp_path):
         name[k:] for name in ("abc", "def", "ghi", "jkl") for k in range(3)
     )
     assert all(names[0] == name for names, (name, _) in found)
-    by_leg = {job.names: {pid for names, (_, pid) in found if names in job.names} for job in jobs}
-    assert all(len(pids) == 1 for pids in by_leg.values())
+    by_stretch = {job.names: {pid for names, (_, pid) in found if names in job.names} for job in jobs}
+    assert all(len(pids) == 1 for pids in by_stretch.values())
     here = [(job.names, result) for job, result in pool.InProcessPool().map(step, deque(jobs[:1]))]
     assert here == [("abc", ("a", os.getpid())), ("bc", ("b", os.getpid())), ("c", ("c", os.getpid()))]
 
@@ -121,8 +121,8 @@ def test_each_step_has_a_limit_of_its_own(pools):
         time.sleep({"e": 0.0, "h": 30.0}.get(job.names[0], 1.2))
         return job.names[0]
 
-    def results(*legs):
-        return [result for _, result in workers.map(slowly, deque(Steps("", names) for names in legs))]
+    def results(*stretches):
+        return [result for _, result in workers.map(slowly, deque(Steps("", names) for names in stretches))]
 
     assert results("e") == ["e"]  # it has started, and read what is to be done
     *found, last = results("abcdh")
