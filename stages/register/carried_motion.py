@@ -29,7 +29,9 @@ landmarks are 5 to 10 mm apart, and one that is off makes a wave of about twice 
 NOISE_MM = 3.0
 """Motion of which a half becomes rest.  On two people of `mimicme synth`, smiling and pouting, landmarks with 1 mm of
 noise, the mouth's corners: amplitude 0.93 without, 0.99 with 2, 3 and 4, error 0.79 and 0.76 mm; with less the lids and
-brows, which hardly move there, follow their landmarks' noise (0.49, 0.46 mm without, 0.51 with none)."""
+brows, which hardly move there, follow their landmarks' noise (0.49, 0.46 mm without, 0.51 with none).  For what two
+people differ by from the template it might be none (`corr` 1.125 mm, with 3 1.140, without 1.186); of people who are
+nearer to it than those are, 3 takes the noise off."""
 TOLERANCE = 0.01
 """Of the solver: a hundredth of a millimetre or two at rest changes nothing."""
 
