@@ -170,7 +170,9 @@ def test_in_the_face_neither_a_colour_nor_roughness_alone_is_a_beard(dome, beard
     assert share(dome, with_beard(dome, **beard))[grown(dome)].min() > 0.8
 
 
-@pytest.mark.parametrize(("until_mm", "told"), [(0.0, True), (-45.0, False)], ids=["half of it", "a spot in it"])
+@pytest.mark.parametrize(
+    ("until_mm", "told"), [(0.0, True), (-45.0, False)], ids=["half of it", "a spot in it"]
+)
 def test_what_is_as_rough_as_hair_is_one_beard_or_none(dome, until_mm, told):
     """A beard that has the skin's own colour over half of the chin; and folds with a mole in them."""
     frame = with_beard(dome)
