@@ -55,8 +55,9 @@ two more people of `mimicme synth`, neutral, surprised and happy, bare skin has 
 12 and 9 to 11 in the median."""
 TOLD = 0.3
 """Least share of a patch as rough as hair, where a beard grows, that colour tells for one too, so that all of it is:
-about a third, set beforehand.  Of 7 beards of that other maker it adds 2 to 10 % of where beards grow to what is told
-already of six; of the seventh, in the hue of skin, 94 % of what it hides are told, before 71 %."""
+about a third, set beforehand.  Of what 6 beards of that other maker hide, five are told to 87 to 94 %, before 86 to 94,
+with more of their thin border; the sixth, in the hue of skin, to 94 %, before 71.  21 bare frames of three makers are
+told as before."""
 EVEN_HUE_NEAR = 4.5
 """The same as the first, of a vertex and its neighbours alone."""
 LEAST_ROUGH_MM = 0.05
