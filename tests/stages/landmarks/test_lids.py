@@ -7,8 +7,8 @@ import pytest
 
 from mimicme.pipeline.geometry.mesh import Mesh
 from mimicme.pipeline.landmarks import N_LANDMARKS
-from mimicme.stages.landmarks.creases import EYE_MM, PIXELS_PER_MM
 from mimicme.stages.landmarks import lids
+from mimicme.stages.landmarks.creases import EYE_MM, PIXELS_PER_MM
 from mimicme.stages.landmarks.lids import FURTHER_MM, LIDS, closed_lids, follow_lids, hole_lids
 from mimicme.stages.landmarks.views import Scene
 
