@@ -2,9 +2,10 @@
 
 Scanners reconstruct no lashes and often no eyeball, and the eye is a hole.  Narrow holes are painted over in the
 networks' pictures, and then they take the upper half of the paint for the whole eye: lower lids came out 7 mm too high.
-Such a hole's rim is where the scan's lids end, whatever was painted.  And a closed eye is drawn by them as a narrow one
-in the middle of the lid, up to 6 mm above the line where the lids meet; that line is dark, with lashes, and lies in a
-crease of the surface.
+Such a hole's rim is where the scan's lids end, whatever was painted.  And a closed eye is drawn by them as one in the
+middle of the lid, narrow or, when the other one is open, as open as that, up to 10 mm above the line where the lids
+meet.  That an eye is closed its colour tells, which is skin's; that line is dark, with lashes, and lies in a crease of
+the surface.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from scipy import ndimage
 
 from mimicme.pipeline.arrays import Bools, Floats, Longs
 from mimicme.pipeline.drawing.render import Camera
+from mimicme.pipeline.formats.image import opencv
 from mimicme.pipeline.landmarks import GROUPS, N_LANDMARKS
 from mimicme.stages.landmarks.creases import EYES, PIXELS_PER_MM, STEP_MM, Reading, followed, straightened
+from mimicme.stages.landmarks.opening import LEAST_PIXELS, distance_from
 from mimicme.stages.landmarks.strips import means, ramp, ridge, smoothed
 from mimicme.stages.landmarks.views import Scene
 
@@ -28,6 +31,9 @@ from mimicme.stages.landmarks.views import Scene
 SHORT, LONG, TALL, FULL = (0.55, 0.7), (1.5, 1.3), (0.85, 0.7), (0.35, 0.45)
 ASIDE_MM, HIGHER_MM, LOWER_MM = (8.0, 6.0), (7.0, 5.0), (13.0, 11.0)
 LEAST_AREA = 0.03  # in shares of the square of the networks' eye's length; what is smaller is not looked at
+# Evidence for a hole that an eye which looks closed beside it does not question, and that is believed nothing then: at
+# holes beside closed eyes MakeHuman's have 0.37 (`synth`).
+SURE_HOLE = (0.4, 0.6)
 RIM_DEGREE, RIM_ROUNDS = 3, 20  # of the polynomial that a rim is, over its columns
 INWARDS = 0.3  # the quantile: more lies outwards of a rim than inwards
 FRAYED_MM = (1.2, 0.5)  # off it in the median: from no evidence to all of it
@@ -35,8 +41,14 @@ END_MM = 1.2  # over which an end is averaged
 SLIT_MM = 1.0  # what is lower is a slit
 FURTHER_MM = (4.0, 2.0)  # of a hole's end beyond the networks' corner: from surely none to a corner
 BLACK = 8.0  # added to brightness, of 255, before the logarithm
-# Of an eye that the networks draw so high, mm, from surely closed to surely not: closed ones they draw 2 mm high.
+# Of an eye that the networks draw so high, mm, from surely not closed to surely closed, where too little of it shows to
+# tell by colour.
 CLOSED_MM = (3.5, 2.5)
+# What lies in the networks' eye and is unlike the skin around it by so many standard deviations; the share of it from
+# surely not closed to surely closed (`synth` with its own template and with MakeHuman's: 0.7 to 1 of open eyes, 0 to
+# 0.46 of closed ones, with a slit of white).
+UNLIKE, OPEN_SHARE = 3.0, (0.6, 0.4)
+LID_INSIDE_MM, AROUND_MM = 0.4, (2.0, 6.0)  # of the networks' eye; the skin around it
 # Where the lids' line may lie beside the middle between the networks' lids: above, below.  They draw a closed eye on
 # the upper lid, and above that comes the fold in the socket.
 ABOVE_MM, BELOW_MM = 1.0, 7.0
@@ -71,9 +83,13 @@ def follow_lids(scene: Scene, points: Floats, pose: Floats) -> tuple[Floats, Flo
         if np.isnan(depth).all():
             return depth, marks, np.zeros(len(marks))
         found, worth = hole_lids(np.isnan(depth), marks)
+        on_line, line_worth, closed = closed_lids(picture, depth, marks)
+        # skin where the networks draw the eye: a hole that is hardly an eye's is none
+        closed *= 1 - float(ramp(float(worth.max()), SURE_HOLE))
+        worth *= 1 - closed
         if not worth.any():
-            found, worth, closed = closed_lids(picture, depth, marks)
-            share[rows[GROUPS[group]][LIDS]] = 1 - closed * (1 - UNSHOWN_SHARE)
+            found, worth = on_line, line_worth * (closed > 0)
+        share[rows[GROUPS[group]][LIDS]] = 1 - closed * (1 - UNSHOWN_SHARE)
         return depth, found, worth
 
     eyes = [(group, yaw, partial(read, group)) for group, yaw in EYES] if scene.textured else []
@@ -205,7 +221,7 @@ def closed_lids(
     picture: NDArray[np.float32], depth: NDArray[np.float32], marks: Floats
 ) -> tuple[Floats, Floats, float]:
     """An eye's points (6, 2) px, in iBUG's order, on the line where its lids meet; the evidence (6,) for that, 0 to 1;
-    and how closed the networks draw the eye, 0 to 1: of an open one there is no evidence.
+    and how closed the eye is, 0 to 1: of an open one there is no evidence.
 
     Args:
         picture: (height, width, 3) RGB in [0, 255]; depth: (height, width) mm towards the camera, NaN where it shows no
@@ -214,8 +230,7 @@ def closed_lids(
     """
     found, worth = marks.copy(), np.zeros(len(marks))
     upper, lower = marks[[1, 2]], marks[[5, 4]]
-    height = float(np.linalg.norm(lower - upper, axis=1).mean()) / PIXELS_PER_MM
-    closed = float(ramp(height, CLOSED_MM))
+    closed = _closed(picture, np.isnan(depth), marks)
     line = np.concatenate([marks[:1], (upper + lower) / 2, marks[3:4]])
     strip = straightened(depth, line, 0.0, BELOW_MM + FLANK_MM[1] + STEP_MM) if closed > 0 else None
     if strip is None:
@@ -242,3 +257,30 @@ def closed_lids(
     found[LIDS] = strip.at(at_rows, along[at_rows])
     worth[LIDS] = closed * float(ramp(strength, LINE))
     return found, worth, closed
+
+
+def _closed(picture: NDArray[np.float32], empty: Bools, marks: Floats) -> float:
+    """How closed an eye is, 0 to 1: what is drawn as its opening has the colour of the skin around.
+
+    Args:
+        picture, marks: see `closed_lids`; empty: (height, width) True where it shows no scan.
+    """
+    cv2 = opencv()
+    inside = np.zeros(empty.shape, np.uint8)
+    cv2.fillPoly(inside, [np.rint(marks).astype(np.int32)], 1)
+
+    def grown(mm: float) -> Bools:
+        size = 2 * round(abs(mm) * PIXELS_PER_MM) + 1
+        ball = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
+        return np.asarray((cv2.dilate if mm > 0 else cv2.erode)(inside, ball) > 0)
+
+    near, far = AROUND_MM
+    opening = grown(-LID_INSIDE_MM)
+    unlike = None
+    if opening.sum() >= LEAST_PIXELS:
+        unlike = distance_from(picture, grown(far) & ~grown(near) & ~empty)
+    if unlike is None:
+        upper, lower = marks[[1, 2]], marks[[5, 4]]
+        height = float(np.linalg.norm(lower - upper, axis=1).mean()) / PIXELS_PER_MM
+        return float(ramp(height, CLOSED_MM))
+    return float(ramp(float((empty | (unlike > UNLIKE))[opening].mean()), OPEN_SHARE))

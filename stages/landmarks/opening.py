@@ -95,23 +95,38 @@ def _behind(picture: NDArray[np.float32], depth: NDArray[np.float32], lip: Bools
     lip = lip & ~empty
     if lip.sum() < LEAST_PIXELS:
         return None
-    colours = np.log(picture.astype(np.float64) + BLACK)
-    own = colours[lip]
-    middle = np.median(own, axis=0)
-    # to begin with by channel: a third of it may be teeth
-    spread: Floats = np.diag((1.4826 * np.median(np.abs(own - middle), axis=0)) ** 2)
-    for _ in range(ROUNDS):
-        own = colours[lip][_distance(colours[lip], middle, _inverse(spread)) < LIKE]
-        if len(own) < LEAST_PIXELS:
-            return None
-        middle, spread = np.median(own, axis=0), np.cov(own.T)
-    unlike = ramp(_distance(colours, middle, _inverse(spread)), UNLIKE)
+    distance = distance_from(picture, lip)
+    if distance is None:
+        return None
+    unlike = ramp(distance, UNLIKE)
     # a lip is bent along the mouth
     x = np.broadcast_to(np.arange(depth.shape[1]) / depth.shape[1], depth.shape)
     terms = np.stack([np.ones_like(x), x, x**2], axis=-1)
     bent = np.linalg.lstsq(terms[lip], depth[lip].astype(np.float64), rcond=None)[0]
     deep = ramp(terms @ bent - np.where(empty, 0.0, depth), BEHIND_MM)
     return np.where(empty, 1.0, np.maximum(unlike, deep)).astype(np.float32)
+
+
+def distance_from(picture: NDArray[np.float32], area: Bools) -> Floats | None:
+    """(height, width) how far each pixel's colour lies from the usual one of an area (height, width), standard
+    deviations; None where that is too small.
+
+    Args:
+        picture: (height, width, 3) RGB in [0, 255].
+    """
+    if area.sum() < LEAST_PIXELS:
+        return None
+    colours = np.log(picture.astype(np.float64) + BLACK)
+    own = colours[area]
+    middle = np.median(own, axis=0)
+    # to begin with by channel: a third of it may be something else, teeth in a lip's outline, a brow beside skin
+    spread: Floats = np.diag((1.4826 * np.median(np.abs(own - middle), axis=0)) ** 2)
+    for _ in range(ROUNDS):
+        own = colours[area][_distance(colours[area], middle, _inverse(spread)) < LIKE]
+        if len(own) < LEAST_PIXELS:
+            return None
+        middle, spread = np.median(own, axis=0), np.cov(own.T)
+    return _distance(colours, middle, _inverse(spread))
 
 
 def _inverse(spread: Floats) -> Floats:

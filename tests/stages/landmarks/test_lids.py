@@ -1,10 +1,13 @@
 """Lids: of eyes that a scan left out, painted over or black, and shut ones, which detectors draw too high."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from mimicme.pipeline.geometry.mesh import Mesh
 from mimicme.pipeline.landmarks import N_LANDMARKS
+from mimicme.stages.landmarks import lids
 from mimicme.stages.landmarks.creases import EYE_MM, PIXELS_PER_MM
 from mimicme.stages.landmarks.lids import FURTHER_MM, LIDS, closed_lids, follow_lids, hole_lids
 from mimicme.stages.landmarks.views import Scene
@@ -116,13 +119,39 @@ def test_skin_without_a_line_is_no_evidence():
     assert closed == 1 and not worth.any()
 
 
-def test_an_eye_that_is_drawn_open_is_left_alone():
+def test_a_shut_eye_that_is_drawn_open_goes_to_the_line_all_the_same():
+    """Beside an open eye the networks draw a shut one as open as that, on the lid."""
+    found, worth, closed = closed_lids(*shut(4.0), drawn(6.0))
+    assert closed == 1 and worth[LIDS].min() > 0.9
+    np.testing.assert_allclose(millimetres(found)[LIDS, 1], 4.0 * (1 - (5 / HALF_MM) ** 2), atol=0.75)
+
+
+def test_an_open_eye_is_left_alone_and_a_slit_of_one_is_hardly_closed():
+    """Its colours are not those of skin."""
     marks = drawn(6.0)
-    found, worth, closed = closed_lids(*shut(3.0), marks)
+    picture, depth = shut(3.0)
+    high = np.abs(Y) < 3.0 * (1 - (X / HALF_MM) ** 2)
+
+    def opened(part):
+        white = np.where((high & part)[..., None], [225.0, 220.0, 215.0], picture)
+        return closed_lids(white.astype(np.float32), depth, marks)
+
+    found, worth, closed = opened(np.abs(X) < HALF_MM)
     assert closed == 0 and not worth.any()
     np.testing.assert_array_equal(found, marks)
-    between = closed_lids(*shut(3.0), drawn(3.0))
-    assert 0 < between[2] < 1 and 0 < between[1].max() < 1
+    half = opened(Y > -0.1)
+    assert 0 < half[2] < 1 and 0 < half[1].max() < 1
+
+
+def test_a_hole_that_is_hardly_an_eyes_is_none_where_the_eye_is_shut(monkeypatch):
+    flat = Mesh(np.array([[-90.0, -90, 0], [90, -90, 0], [0, 90, 0]]), np.array([[0, 1, 2]], np.int32))
+    scene = Scene(replace(flat, colors=np.full((3, 3), 180, np.uint8)), None)
+    points = np.zeros((N_LANDMARKS, 3))
+    points[36:42] = np.stack([EYE_X - 35, -EYE_Y, 0 * EYE_X], axis=1)
+    points[42:48] = np.stack([EYE_X + 35, -EYE_Y, 0 * EYE_X], axis=1)
+    for sure, believed in ((0.3, 0.0), (0.7, 0.7)):
+        monkeypatch.setattr(lids, "hole_lids", lambda empty, marks, s=sure: (marks + 2.0, np.full(6, s)))
+        assert follow_lids(scene, points, np.eye(4))[1][36:48].max() == believed
 
 
 def test_without_colours_nothing_is_followed():
