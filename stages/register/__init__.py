@@ -134,7 +134,7 @@ def _write(
 
 STAGE = Stage(
     name="register",
-    version=17,
+    version=18,
     settings=RegisterSettings,
     needs=("ingest", "landmarks", "align"),
     compute=compute,
