@@ -151,7 +151,6 @@ def test_a_person_has_the_ears_of_their_neutral(face, plausibility):
     masks = ears(vertices, faces, marks)
     share = masks.max(axis=1, keepdims=True)
     own = vertices + share * np.sin(vertices[:, 1:2] / 4) * [0, 0, 9.0]
-    nothing = np.zeros(len(vertices), bool)
     personal = plausibility.of_person(own, marks)
     assert plausibility.measure(own, marks, marks).ear_drape > 3.4
     assert personal.measure(own, marks, marks).ear_drape == pytest.approx(0, abs=1e-6)
