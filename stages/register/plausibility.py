@@ -22,7 +22,6 @@ from mimicme.pipeline.geometry.rigid import fit_rigid, fit_similarity_scale
 from mimicme.pipeline.landmarks import GROUPS, MIRROR
 from mimicme.pipeline.template.eyelids import EYES, lid_opening
 from mimicme.stages.register.cheeks import Cheeks
-from mimicme.stages.register.stabilisation import head_motion
 
 MOUTH = GROUPS["mouth"]
 MIDDLE = np.r_[27:31, 36, 39, 42, 45]
@@ -148,6 +147,10 @@ class Plausibility:
 
     def _bone_apart(self, found: Floats) -> float:
         """See `Plausible`, of the bone's vertices (k, 3)."""
+        from mimicme.stages.register.stabilisation import (
+            head_motion,
+        )  # compiled; what lists the stages does without
+
         if self._bone_at_rest is None or len(found) < MIN_BONE:
             return np.nan
         motion = head_motion(self._bone_at_rest, found, self._bone_weights)
