@@ -281,9 +281,7 @@ def _write(out: ReleaseWriter, sequence: Sequence, reader: _Reader, fps: float) 
             vertices[row], poses[row] = mesh.vertices, mesh.pose
             if mesh.turned:
                 notes[row] = TURNED
-                messages[row] = (
-                    f"{mesh.turned} of {counted(len(reader.faces), 'triangle')} were wound the other way."
-                )
+                messages[row] = f"{mesh.turned} of {len(reader.faces)} triangles were wound the other way."
                 reader.turned.append(f"{sequence.item} frame {frame.number}")
         except FrameRejected as error:
             reasons[row], messages[row] = error.reason, str(error)

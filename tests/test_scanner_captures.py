@@ -90,7 +90,7 @@ def test_bu3dfe(frames: Frames, tmp_path: Path) -> None:
         raw.with_suffix(".pse").write_bytes(b"its pose")
     said = frames.run(captures, tmp_path / "ws")
     assert "2 of 4 mesh files are named as in bu3dfe" in said and "gender and ethnicity of 1 subject" in said
-    assert "1 subjects, 2 sequences, 2 frames" in said
+    assert "1 subject, 2 sequences, 2 frames" in said
     with Release(tmp_path / "ws" / "release.h5") as release:
         assert [(str(s.item), s.expression) for s in release.sequences()] == [
             ("F0001/NE00WH", "neutral"),
@@ -109,7 +109,7 @@ def test_bu4dfe(frames: Frames, tmp_path: Path) -> None:
     for form, marks in ((".wrl", ".bndplus"), (".obj", ".bnd")):
         captures = frames.write(tmp_path / form, BU4DFE, form, marks)
         said = frames.run(captures, tmp_path / f"ws{form}", "--until", "register")
-        assert "1 subjects, 1 sequences, 2 frames" in said and "gender of 1 subject is read" in said
+        assert "1 subject, 1 sequence, 2 frames" in said and "gender of 1 subject is read" in said
     assert_same(tmp_path / "ws.wrl", tmp_path / "ws.obj")
 
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 LOWER, HIGHER, NEITHER = "lower is better", "higher is better", ""
 LOWER_IS_BETTER = frozenset({
-    "align_landmark_residual", "align_surface_residual", "cheek_slide", "crossing_triangles",
+    "align_landmark_residual", "align_surface_residual", "bone_apart", "cheek_slide", "crossing_triangles",
     "degenerate_triangles", "drift", "drift_p95", "ear_drape", "expected_error", "expected_error_high",
     "expected_error_low", "flipped_triangles", "landmark_disagreement", "landmark_distance", "landmark_error",
     "landmark_gap", "landmark_residual", "lids_folded", "lids_shut", "mouth_light", "s2m_mean", "s2m_median",
@@ -63,6 +63,7 @@ def bounds(settings: Mapping[str, Any]) -> dict[str, list[Bound]]:
         "lids_folded": [Bound(quality.FOLDED_LIDS, NOTED_ABOVE)],
         "ear_drape": [Bound(quality.DRAPED_MM, NOTED_ABOVE)],
         "cheek_slide": [Bound(quality.SLID_MM, NOTED_ABOVE)],
+        "bone_apart": [Bound(quality.OTHER_BONE_MM, NOTED_ABOVE)],
         "core_share_right": [Bound(quality.WELL_SEEN, NOTED_BELOW)],
         "core_share_left": [Bound(quality.WELL_SEEN, NOTED_BELOW)],
         "eye_share_right": [Bound(quality.PART_SEEN, NOTED_BELOW)],

@@ -321,7 +321,8 @@ class _Rows:
         ]
         self.values: dict[str, dict[str, str | int | float]] = {}
         self.excluded: dict[str, str] = {}
-        self._lines: dict[str, list[int]] = {}
+        self._lines: dict[str, dict[int, str]] = {}
+        # by subject: its lines, with its name as each spells it
         self._unclear: list[str] = []
         self._unclear_beside: dict[str, list[str]] = {}
         self._ages: dict[str, list[str]] = {}
@@ -345,7 +346,7 @@ class _Rows:
         if called in ("", UNCOMPUTED):
             raise InputError(f"line {line} names no subject", where=self.name, seen=called or None)
         subject = safe_name(called)
-        self._lines.setdefault(subject, []).append(line)
+        self._lines.setdefault(subject, {})[line] = called
         self.values[subject] = self._row(subject, line, cells)
         said = str(self.values[subject].get("consent", ""))
         why = consent.kept_out(said, "consent" in self.header, self.rules)
@@ -395,11 +396,12 @@ class _Rows:
         Raises:
             InputError: a subject has more than one row.
         """
-        twice = {subject: lines for subject, lines in self._lines.items() if len(lines) > 1}
+        twice = [lines for lines in self._lines.values() if len(lines) > 1]
         if twice:
+            names = [" and ".join(map(repr, dict.fromkeys(lines.values()))) for lines in twice]
             seen = "; ".join(
-                f"'{subject}' in lines {', '.join(map(str, lines))}"
-                for subject, lines in list(twice.items())[:5]
+                f"{called} in lines {', '.join(map(str, lines))}"
+                for called, lines in list(zip(names, twice, strict=True))[:5]
             )
             raise InputError(
                 "a subject has more than one row", where=self.name, seen=seen, todo="Keep one row each."

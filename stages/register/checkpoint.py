@@ -97,6 +97,8 @@ class RegisteredCheckpoint(Checkpoint):
             "worse ear",
             "cheek_slide": "largest distance along the surface, averaged over 8 mm, of a cheek to where the landmarks "
             "carry the neutral's",
+            "bone_apart": "median distance, over the bone between brows and tip of the nose, to the subject's neutral, "
+            "moved as a whole",
         }
     )
 

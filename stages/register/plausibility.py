@@ -1,8 +1,10 @@
 """Figures of what a person sees at a glance of a registered face, and its surface distance does not tell: a mouth askew
-or beside its place, lids shut over an open eye or folded, an ear that drapes over hair; and of a cheek that has slid.
+or beside its place, lids shut over an open eye or folded, an ear that drapes over hair; and of a cheek that has slid,
+and of bone that is not the subject's.
 
-They compare with the template, not with the subject's neutral: if that is wrong, so is whatever follows it.  Ears and
-cheeks are compared with the neutral's where there is one, for people's ears differ by as much as one that drapes.
+They compare with the template, not with the subject's neutral: if that is wrong, so is whatever follows it.  Bone is
+compared with the neutral's alone; ears and cheeks are where there is one, for people's ears differ by as much as one
+that drapes.
 """
 
 from __future__ import annotations
@@ -31,8 +33,11 @@ RELIEF_MM = 5.0
 LIDS_MM = 6.0
 EAR = 0.5
 """From this value of its mask on a vertex is an ear's."""
-MIN_EAR, MIN_LIPS = 12, 24
-"""An ear, a mouth of fewer vertices is not measured."""
+MIN_EAR, MIN_LIPS, MIN_BONE = 12, 24, 24
+"""An ear, a mouth, a bone of fewer vertices is not measured."""
+BROWS, NOSE = slice(17, 27), 29
+BELOW_BROWS_MM = 3.0
+"""Bone is compared between the brows, above which skin moves by millimetres, and this point of the nose's ridge."""
 DEGENERATE = 0.02
 MOST_SMOOTHING = 200
 
@@ -52,6 +57,8 @@ class Plausible(NamedTuple):
             and, where that is not the person's own, turned and scaled, of the worse ear, mm: a smile moves an ear,
             which does not unfold or lean back.
         cheek_slide: how far a cheek lies, along the surface, from where the landmarks carry it, mm (`Cheeks`).
+        bone_apart: median distance, over the bone between brows and tip of the nose, to the person's neutral, turned
+            and moved onto it as a whole, mm; NaN of a neutral.
     """
 
     mouth_asymmetry: float
@@ -60,6 +67,7 @@ class Plausible(NamedTuple):
     lids_folded: float
     ear_drape: float
     cheek_slide: float
+    bone_apart: float
 
 
 class Plausibility:
@@ -69,6 +77,7 @@ class Plausibility:
         vertices: (V, 3) of the template, mm, canonical frame; faces: (T, 3); landmarks: (68, 3) on it.
         ears: (V, k) masks, a column each ear (`regions.ears`).
         eyeballs: (V,) True on what is seen between the lids (`eyelids.patches`); core: (V,) True in the face's core.
+        skull: (V,) weights of what lies over bone (`stabilisation.skull_weights`).
     """
 
     def __init__(
@@ -79,6 +88,7 @@ class Plausibility:
         ears: Floats,
         eyeballs: Bools,
         core: Bools,
+        skull: Floats,
     ) -> None:
         self._faces, self._marks = faces, landmarks
         mouth = landmarks[MOUTH]
@@ -96,13 +106,22 @@ class Plausibility:
         self._own = False
         self._ears = [(own, vertices[own]) for own in masks if len(own) >= MIN_EAR]
         self._cheeks = Cheeks(vertices, faces, landmarks, core)
+        self._bone = np.flatnonzero(
+            (skull > 0)
+            & (vertices[:, 1] < landmarks[BROWS, 1].min() - BELOW_BROWS_MM)
+            & (vertices[:, 1] > landmarks[NOSE, 1])
+        )
+        self._bone_weights = skull[self._bone]
+        self._bone_at_rest: Floats | None = None
 
     def of_person(self, neutral: Floats, landmarks: Floats) -> Plausibility:
-        """The same, with ears and cheeks compared with those of a person's neutral (V, 3), landmarks (68, 3) on it."""
+        """The same, with ears, cheeks and bone compared with those of a person's neutral (V, 3), landmarks (68, 3) on
+        it."""
         other = copy(self)
         other._own = True
         other._ears = [(own, neutral[own]) for own, _ in self._ears]
         other._cheeks = self._cheeks.of_person(neutral, landmarks)
+        other._bone_at_rest = neutral[self._bone]
         return other
 
     def measure(self, vertices: Floats, carried: Floats, given: Floats) -> Plausible:
@@ -123,7 +142,22 @@ class Plausibility:
                 (ear_drape(at_rest, vertices[own], self._own) for own, at_rest in self._ears), default=np.nan
             ),
             self._cheeks.slide(vertices, carried),
+            self._bone_apart(vertices[self._bone]),
         )
+
+    def _bone_apart(self, found: Floats) -> float:
+        """See `Plausible`, of the bone's vertices (k, 3)."""
+        from mimicme.stages.register.stabilisation import (
+            head_motion,
+        )  # compiled; what lists the stages does without
+
+        if self._bone_at_rest is None or len(found) < MIN_BONE:
+            return np.nan
+        motion = head_motion(self._bone_at_rest, found, self._bone_weights)
+        away = np.linalg.norm(transform(motion, self._bone_at_rest) - found, axis=1)
+        order = np.argsort(away, kind="stable")
+        share = np.cumsum(self._bone_weights[order]) / self._bone_weights.sum()
+        return float(away[order][np.searchsorted(share, 0.5)])
 
 
 class _Patch(NamedTuple):

@@ -216,7 +216,13 @@ class Anatomy(NamedTuple):
             SkinRegion.of(template, levels, core),
             Ears.of(vertices, levels),
             Plausibility(
-                vertices, faces, template.landmarks(), levels.fine.ears, levels.eyeballs, core.areas > 0
+                vertices,
+                faces,
+                template.landmarks(),
+                levels.fine.ears,
+                levels.eyeballs,
+                core.areas > 0,
+                skull,
             ),
         )
 

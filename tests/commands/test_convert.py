@@ -162,7 +162,7 @@ def core_of(template):
 def test_it_is_a_release_of_the_other_template(converted, other):
     path, result = converted
     assert result.exit_code == 0, result.output
-    assert "1 sequences, 3 frames" in result.output
+    assert "1 sequence, 3 frames" in result.output
     said = called("verify", path, "--every-image")
     assert said.exit_code == 0, said.output
     with Release(path) as release:

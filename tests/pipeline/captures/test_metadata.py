@@ -354,3 +354,10 @@ def test_an_old_code_page_is_read_and_said() -> None:
     table = parse_subjects("subject,site\nS1,Zürich\n".encode("cp1252"))
     assert table.rows["S1"]["site"] == "Zürich"
     assert "Windows-1252" in table.messages[0]
+
+
+def test_a_subject_with_two_rows_is_named_as_the_table_spells_it() -> None:
+    with pytest.raises(
+        InputError, match=r"seen 'Jörg #1' in lines 2, 4; 'A b' and 'A_b' in lines 3, 5\. Keep one"
+    ):
+        parse_subjects("subject,age\nJörg #1,30\nA b,4\nJörg #1,31\nA_b,5\n".encode())

@@ -5,14 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mimicme.pipeline.geometry.mesh import transform
+from mimicme.pipeline.geometry.mesh import transform, vertex_areas
 from mimicme.pipeline.geometry.rigid import fit_rigid
 from mimicme.pipeline.landmarks import GROUPS, MIRROR
 from mimicme.pipeline.template import find_files, read_template
 from mimicme.pipeline.template.eyelids import lid_opening
 from mimicme.stages.register.plausibility import Plausibility, ear_drape, lids_shut, mouth_asymmetry
-from mimicme.stages.register.quality import ASKEW_MM, ASKEW_RELIEF, MISPLACED_RELIEF
+from mimicme.stages.register.quality import ASKEW_MM, ASKEW_RELIEF, MISPLACED_RELIEF, OTHER_BONE_MM
 from mimicme.stages.register.regions import ears
+from mimicme.stages.register.stabilisation import skull_weights
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,16 @@ def face(small_template):
 def plausibility(face):
     vertices, faces, marks = face
     nothing = np.zeros(len(vertices), bool)
-    return Plausibility(vertices, faces, marks, ears(vertices, faces, marks), nothing, nothing)
+    skull = skull_weights(vertices, marks, vertex_areas(vertices, faces))
+    return Plausibility(vertices, faces, marks, ears(vertices, faces, marks), nothing, nothing, skull)
+
+
+def head_pose(yaw_deg, shift):
+    """(4, 4) of a head turned to a side and moved."""
+    c, s = np.cos(np.radians(yaw_deg)), np.sin(np.radians(yaw_deg))
+    out = np.eye(4)
+    out[:3, :3], out[:3, 3] = [[c, 0, s], [0, 1, 0], [-s, 0, c]], shift
+    return out
 
 
 def symmetric(marks):
@@ -141,17 +151,40 @@ def test_a_person_has_the_ears_of_their_neutral(face, plausibility):
     masks = ears(vertices, faces, marks)
     share = masks.max(axis=1, keepdims=True)
     own = vertices + share * np.sin(vertices[:, 1:2] / 4) * [0, 0, 9.0]
-    nothing = np.zeros(len(vertices), bool)
-    personal = Plausibility(vertices, faces, marks, masks, nothing, nothing).of_person(own, marks)
+    personal = plausibility.of_person(own, marks)
     assert plausibility.measure(own, marks, marks).ear_drape > 3.4
     assert personal.measure(own, marks, marks).ear_drape == pytest.approx(0, abs=1e-6)
     assert personal.measure(vertices, marks, marks).ear_drape > 3.4
 
 
+def test_bone_is_that_of_the_neutral_however_a_face_moves(face, plausibility):
+    """Turned, with raised brows and an open mouth it is the same; another head's is not."""
+    vertices, _, marks = face
+    person = plausibility.of_person(vertices, marks)
+    assert np.isnan(plausibility.measure(vertices, marks, marks).bone_apart)
+
+    def apart(moved):
+        return person.measure(moved, marks, marks).bone_apart
+
+    turned = transform(head_pose(20.0, [5.0, -3.0, 40.0]), vertices)
+    assert apart(vertices) == pytest.approx(0, abs=1e-9) and apart(turned) == pytest.approx(0, abs=1e-6)
+    raised = vertices + (vertices[:, 1:2] > marks[17:27, 1].min()) * [0, 8.0, 0]
+    opened = raised - (vertices[:, 1:2] < marks[60, 1]) * [0, 25.0, 0]
+    assert apart(opened) < 0.1
+    assert apart(vertices * 1.07) > OTHER_BONE_MM
+    assert apart(vertices * [0.88, 1.0, 1.1]) > OTHER_BONE_MM  # narrower, and deeper
+    assert apart(vertices * 1.01) < OTHER_BONE_MM / 2
+
+
 def test_a_template_without_a_mouth_or_ears_says_nothing(face):
     vertices, faces, marks = face
     none = Plausibility(
-        vertices, faces, marks + 500, np.zeros((len(vertices), 2)), *np.zeros((2, len(vertices)), bool)
+        vertices,
+        faces,
+        marks + 500,
+        np.zeros((len(vertices), 2)),
+        *np.zeros((2, len(vertices)), bool),
+        np.zeros(len(vertices)),
     )
     found = none.measure(vertices, np.full((68, 3), np.nan), np.full((68, 3), np.nan))
     assert np.isnan(found).all()

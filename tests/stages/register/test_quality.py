@@ -25,7 +25,7 @@ from mimicme.stages.register.quality import (
     reject_bad,
 )
 
-AS_IT_SHOULD = Plausible(1.0, 0.95, 0.2, 0.0, 1.0, 0.5)
+AS_IT_SHOULD = Plausible(1.0, 0.95, 0.2, 0.0, 1.0, 0.5, 0.6)
 GOOD = Quality(
     0.2, 0.3, 0.9, 0.97, 1.0, 0.5, 1.1, 0.0, 0.8, 0.0, 0.0, 0.0, 0.0, 0.1, 0.1, 3.0, 0.8, 0.6, 1.0, 0.9, 0.9, 0.9,
     1.0, 1.0, 1.0, 1.0, 0.0, 0.0,
@@ -399,6 +399,8 @@ def test_what_a_user_should_know_is_noted():
         ({"ear_drape": 4.0}, ["ear-draped"], "4.0 mm"),
         ({"cheek_slide": 5.0}, ["cheek-slid"], "5.0 mm"),
         ({"cheek_slide": 3.0}, [], ""),
+        ({"bone_apart": 2.6}, ["another-face"], "2.6 mm"),
+        ({"bone_apart": 1.3}, [], ""),
         (dict.fromkeys(Plausible._fields, np.nan), [], ""),
     ],
 )
