@@ -15,17 +15,10 @@ KNOWN = {
     "ingest": (8, "88e0ee4d75c7"),
     "landmarks": (16, "79e39d1a7758"),
     "align": (5, "327af77b6cf4"),
-<<<<<<< HEAD
     "register": (18, "d521402ead91"),
     "repass": (9, "6603216eecb2"),
     "refine": (13, "27103b1044cf"),
     "bake": (14, "59a0344b02f2"),
-=======
-    "register": (18, "e756ce017669"),
-    "repass": (9, "6603216eecb2"),
-    "refine": (12, "27103b1044cf"),
-    "bake": (13, "59a0344b02f2"),
->>>>>>> sT
     "project": (6, "ae2bf8fc29b4"),
     "intensity": (1, "8324f2912502"),
     "pack": (10, "43ab69c265f2"),
