@@ -206,8 +206,14 @@ class DaskPool:
         return answers, names
 
     async def _send_away(self, workers: list[str]) -> None:
-        going = self._client.retire_workers(workers=workers, close_workers=True, remove=True)
-        await asyncio.wait_for(going, SCHEDULER_TIMEOUT_S)
+        client: Any = self._client
+        going = client.retire_workers(workers=workers, close_workers=True, remove=True)
+        gone = await asyncio.wait_for(going, SCHEDULER_TIMEOUT_S)
+        for address in set(workers) - set(gone):
+            # it holds an answer that no other worker can take over: it would stay, and never do the jobs that it was
+            # given; what is lost with it others make again
+            leaving = client.scheduler.unregister(address=address, stimulus_id="refused by mimicme")
+            await asyncio.wait_for(leaving, SCHEDULER_TIMEOUT_S)
 
     def _gone(self, why: object) -> ConfigError:
         return ConfigError(

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections import deque
 
 import pytest
 from fake_runs import GOOD, HERE, calls, calls_seen, digests, go, wait_for
@@ -212,6 +213,26 @@ def test_a_strange_one_that_joins_late_does_nothing(make, fake, cluster, first):
     assert {int(c[2]) for c in calls(workspace)} == {good.pid, *last}
     # one without the program may end over the first thing that it is sent, before it can be asked
     assert first == WITHOUT or "Refused: worker strange at tcp://" in result.err
+
+
+def test_a_strange_one_that_holds_an_answer_is_sent_away(cluster):
+    """dask keeps a worker whose answers no other can take over, and what it was given would wait for ever."""
+    good = cluster.worker("good")
+    cluster.joined("good")
+    said = []
+    pool = dask_pool.DaskPool(cluster.address, said.append)
+    good.kill()
+    good.wait()
+    cluster.worker("strange", OTHER)
+    cluster.joined("strange")
+    held = pool._client.submit(int, "1")
+    assert held.result() == 1
+    assert pool._refuse(going=True)[1] == 0
+    wait_for(lambda: not cluster.workers(), 60)
+    cluster.worker("last")
+    assert list(pool.map(int, deque(["2"]))) == [("2", 2)]
+    assert len(said) == 1
+    pool.close()
 
 
 def test_a_scheduler_that_dies_ends_the_run_with_a_sentence(make, fake, cluster, monkeypatch):
