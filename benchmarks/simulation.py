@@ -153,9 +153,13 @@ def run(sequences: int, workers: int, item_s: float, work: Path, say: Callable[[
 
     def go(name: str, jobs: int) -> RunResult:
         opened = Workspace.open(folder / "ws", sets=[f"run.frame_limit_s={LIMIT_S}"])
-        began, cpu_began = time.monotonic(), time.process_time()
+        began, cpu_began, slept = time.monotonic(), time.process_time(), _slept()
         result = run_stages(opened, RunOptions(jobs=jobs), stages)
-        record[name] = {"wall_s": time.monotonic() - began, "cpu_s": time.process_time() - cpu_began}
+        record[name] = {
+            "wall_s": time.monotonic() - began,
+            "cpu_s": time.process_time() - cpu_began,
+            "slept": _slept() - slept,
+        }
         return result
 
     with starts_counted() as starts:
@@ -184,7 +188,8 @@ def run(sequences: int, workers: int, item_s: float, work: Path, say: Callable[[
     )
     say(
         f"  the run's own process: {record['ms_an_item']:.2f} CPU ms an item, planning, listing and release among it; "
-        f"{record['ms_an_item_but_starts']:.2f} without the starts of {len(starts)} workers (bound 1)"
+        f"{record['ms_an_item_but_starts']:.2f} without the starts of {len(starts)} workers (bound 1); "
+        f"it went to sleep {record['first run']['slept']:,} times"
     )
     go("with the failed again", workers)
     second = go("second run", workers)
@@ -200,6 +205,11 @@ def run(sequences: int, workers: int, item_s: float, work: Path, say: Callable[[
     say(f"  memory of that process: {record['peak_mb']:.0f} MB")
     shutil.rmtree(folder)
     return record
+
+
+def _slept() -> int:
+    """How often this process has waited for something; to be woken is what an idle machine makes dear."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw
 
 
 def _check(stages: list[Stage], sequences: int, result: RunResult, worked: list[Record]) -> None:
