@@ -292,7 +292,7 @@ def compute(task: Task[IngestSettings], out: CheckpointWriter) -> None:
         if axes.mirrored:
             scan = reversed_mesh(scan)
         writer.frame(row, scan, encoded, raw.report.removed_triangles)
-        same = first.setdefault(sha256(mesh.vertices).digest(), frame.number)
+        same = first.setdefault(sha256(mesh.vertices.tobytes()).digest(), frame.number)
         if same != frame.number:
             again = f"Its vertices are those of frame {same}, every one: was the file copied, or did the scanner hang?"
             notes = [("frame-repeated", again), *notes]
