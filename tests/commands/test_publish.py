@@ -29,7 +29,7 @@ from mimicme.commands.verify import has_errors, verify
 from mimicme.commands.withdraw import withdraw
 from mimicme.pipeline.captures.consent import ConsentRules
 from mimicme.pipeline.captures.metadata import parse_subjects
-from mimicme.pipeline.errors import MimicmeError, UsageError
+from mimicme.pipeline.errors import MimicmeError, UsageError, counted
 from mimicme.pipeline.items import Item
 from mimicme.pipeline.privacy.pseudonyms import pseudonyms, read_ledger, sequence_names
 from mimicme.pipeline.release import Release, digest, guard, publication, shards
@@ -373,7 +373,7 @@ def is_consistent(folder: Path) -> bool:
     said = f"{len(people)} subjects ({counts['train']} train, {counts['val']} val, {counts['test']} test)"
     readme = (folder / "README.md").read_text()
     assert f"Version {about.version}," in readme and said in readme
-    assert f"\n{len(people)} subjects, " in (folder / "datasheet.md").read_text()
+    assert f"\n{counted(len(people), 'subject')}, " in (folder / "datasheet.md").read_text()
     described = json.loads((folder / "croissant.json").read_text())
     assert described["version"] == about.version and len(described["distribution"]) == len(sums) - 1
     return True
