@@ -29,7 +29,9 @@ MISFIT = 0.7
 MAX_STEP_PX = 2.0
 HALVED_FROM = 3.0
 """Texels of standard deviation from which a window's means are taken at half the resolution."""
-ITERATIONS = 3
+ITERATIONS, FINEST = 3, 2
+"""Steps on a level; on the finest, where coarser ones led there: a third one there costs 5 % of `refine` and takes 3 %
+off the error of three expressions of `synth`."""
 
 
 class Flow(NamedTuple):
@@ -111,7 +113,7 @@ def flow(reference: Comparable, other: Comparable, window: float, levels: int) -
         far, far_sure = _followed(wide[1:], narrow[1:2], window)
         better = (near_sure >= far_sure)[..., None]
         shift = 2 * _enlarged(np.where(better, near, far), width, height)
-    shift, seen = _lucas_kanade(*narrow[0], shift, window, ITERATIONS)
+    shift, seen = _lucas_kanade(*narrow[0], shift, window, FINEST if levels > 1 else ITERATIONS)
     return Flow(shift, _confidence(reference.mask, seen, window))
 
 
