@@ -162,7 +162,7 @@ def _lucas_kanade(a: _Level, b: _Level, shift: Singles, window: float, rounds: i
         _steps(xx, xy, yy, xt, yt, step)
         shift = shift + _enlarged(step, width, height)
     smaller = (xx + yy) / 2 - np.sqrt((xx - yy) ** 2 / 4 + xy * xy)
-    return shift, _Seen(smaller, change, mask)
+    return shift, _Seen(np.asarray(smaller, np.float32), change, mask)
 
 
 def _confidence(mask: Singles, seen: _Seen, window: float) -> Singles:
@@ -170,7 +170,8 @@ def _confidence(mask: Singles, seen: _Seen, window: float) -> Singles:
     height, width = mask.shape
     known = (mask > 0.99) & (seen.mask > 0.99)
     around = np.maximum(_window(known.astype(np.float32), window), 1e-6)
-    misfit = _window(known * np.minimum(np.abs(seen.change), 3).astype(np.float32), window) / around
+    off = np.asarray(known * np.minimum(np.abs(seen.change), 3), np.float32)
+    misfit = _window(off, window) / around
     textured = np.maximum(seen.smaller, 0) / (TEXTURED + np.maximum(seen.smaller, 0))
     sure = _enlarged((textured * np.exp(-(misfit**2))).astype(np.float32), width, height)
     return (known * sure).astype(np.float32)
