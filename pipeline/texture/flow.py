@@ -29,7 +29,9 @@ MISFIT = 0.7
 MAX_STEP_PX = 2.0
 HALVED_FROM = 3.0
 """Texels of standard deviation from which a window's means are taken at half the resolution."""
-ITERATIONS = 3
+ITERATIONS, FINEST = 3, 2
+"""Steps on a level; on the finest, where coarser ones led there: a third one there costs 5 % of `refine` and takes 3 %
+off the error of three expressions of `synth`."""
 
 
 class Flow(NamedTuple):
@@ -111,7 +113,7 @@ def flow(reference: Comparable, other: Comparable, window: float, levels: int) -
         far, far_sure = _followed(wide[1:], narrow[1:2], window)
         better = (near_sure >= far_sure)[..., None]
         shift = 2 * _enlarged(np.where(better, near, far), width, height)
-    shift, seen = _lucas_kanade(*narrow[0], shift, window, ITERATIONS)
+    shift, seen = _lucas_kanade(*narrow[0], shift, window, FINEST if levels > 1 else ITERATIONS)
     return Flow(shift, _confidence(reference.mask, seen, window))
 
 
@@ -160,7 +162,7 @@ def _lucas_kanade(a: _Level, b: _Level, shift: Singles, window: float, rounds: i
         _steps(xx, xy, yy, xt, yt, step)
         shift = shift + _enlarged(step, width, height)
     smaller = (xx + yy) / 2 - np.sqrt((xx - yy) ** 2 / 4 + xy * xy)
-    return shift, _Seen(smaller, change, mask)
+    return shift, _Seen(np.asarray(smaller, np.float32), change, mask)
 
 
 def _confidence(mask: Singles, seen: _Seen, window: float) -> Singles:
@@ -168,7 +170,8 @@ def _confidence(mask: Singles, seen: _Seen, window: float) -> Singles:
     height, width = mask.shape
     known = (mask > 0.99) & (seen.mask > 0.99)
     around = np.maximum(_window(known.astype(np.float32), window), 1e-6)
-    misfit = _window(known * np.minimum(np.abs(seen.change), 3).astype(np.float32), window) / around
+    off = np.asarray(known * np.minimum(np.abs(seen.change), 3), np.float32)
+    misfit = _window(off, window) / around
     textured = np.maximum(seen.smaller, 0) / (TEXTURED + np.maximum(seen.smaller, 0))
     sure = _enlarged((textured * np.exp(-(misfit**2))).astype(np.float32), width, height)
     return (known * sure).astype(np.float32)
