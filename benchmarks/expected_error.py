@@ -24,25 +24,26 @@ from mimicme.pipeline.arrays import Floats
 from mimicme.pipeline.errors import FrameRejected
 from mimicme.pipeline.geometry.mesh import transform
 from mimicme.pipeline.release import Release
-from mimicme.stages.register.quality import EXPECTED_HIGH, EXPECTED_LOW, expected_error
+from mimicme.stages.register.quality import DISTANCE_POWER, EXPECTED_HIGH, EXPECTED_LOW, expected_error
 
 KINDS = tuple(kind for damage in DAMAGES for kind in ("none", damage))
 FROM_NEUTRAL = 0.6
 """Share of the expressions that are registered from their person's neutral; the others from the template."""
-FIGURES = ("template_distance", "landmark_error", "landmarks_found")
+FIGURES = ("template_distance", "landmark_error", "landmarks_found", "stretch_core")
 INTERVAL = (10, 90)
 
 
 @dataclass(frozen=True)
 class Seen:
     """Registered frames of one maker, all found or all by hand: how far the core lies from the template's, mm, how far
-    landmarks lie from where the others carry them, mm, the share of landmarks found, and the true mean error, mm; (n,)
-    each."""
+    landmarks lie from where the others carry them, mm, the share of landmarks found, how far the core stretched,
+    |log2|, and the true mean error, mm; (n,) each."""
 
     name: str
     distance: Floats
     held_out: Floats
     found_share: Floats
+    stretch: Floats
     true: Floats
 
     @classmethod
@@ -55,14 +56,18 @@ class Seen:
     @property
     def design(self) -> Floats:
         """(n, 4) what the squares of the coefficients of `expected_error` multiply."""
-        return np.stack(
-            [np.ones_like(self.true), self.distance**2, self.held_out**2, self.found_share], axis=1
+        columns = (
+            self.distance ** (2 * DISTANCE_POWER),
+            self.held_out**2,
+            self.found_share,
+            self.found_share * self.stretch**2,
         )
+        return np.stack(columns, axis=1)
 
     @property
     def expected(self) -> Floats:
         """(n,) mm, as the program says it now."""
-        rows = zip(self.distance, self.held_out, self.found_share, strict=True)
+        rows = zip(self.distance, self.held_out, self.found_share, self.stretch, strict=True)
         return np.array([expected_error(*row) for row in rows])
 
 
@@ -77,10 +82,10 @@ def run(
         seen[name] = [*by_hand(captures, trials), found(captures, work, say)]
     taught = [seen[captures.folder.name] for captures in teachers]
     learnt = learn([part for parts in taught for part in parts])
+    far, held_out, by_detector, stretched = np.sqrt(learnt)
     say(
-        "learnt, root of the squares' sum: {:.3f} mm, {:.3f} x distance, {:.3f} x held out, {:.3f} mm of found".format(
-            *np.sqrt(learnt)
-        )
+        f"learnt, root of the squares' sum: {far:.3f} x distance^{DISTANCE_POWER}, {held_out:.3f} x held out, "
+        f"{by_detector:.3f} mm of found, {stretched:.3f} mm x stretch of found"
     )
     low, high = interval(taught)
     say(

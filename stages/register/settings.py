@@ -97,7 +97,7 @@ class RegisterSettings:
     min_data_share: float = 0.2
     min_half_share: float = 0.25
     max_folded_share: float = 0.01
-    max_expected_error_mm: float = 2.5
+    max_expected_error_mm: float = 2.25
     part_frames: int = 60
 
     def __post_init__(self) -> None:

@@ -194,6 +194,10 @@ def test_a_farther_face_more_noise_or_more_found_points_are_a_larger_expected_er
     assert expected_error(5.0, 1.0) > expected_error(3.0, 1.0)
     assert expected_error(3.0, 2.0) > expected_error(3.0, 1.0)
     assert expected_error(3.0, 1.0, 1.0) > expected_error(3.0, 1.0, 0.5) > expected_error(3.0, 1.0)
+    assert expected_error(3.0, 1.0, 1.0, 0.4) > expected_error(
+        3.0, 1.0, 1.0, 0.2
+    )  # what followed found points
+    assert expected_error(3.0, 1.0, 0.0, 0.4) == expected_error(3.0, 1.0)
     assert (
         0.4 < expected_error(2.0, 0.5) < 0.7
     )  # of a face like the template with landmarks as good as they get
