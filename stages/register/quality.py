@@ -361,9 +361,9 @@ mouths; neutrals, which are compared with the template); the same with a cheek s
 
 OTHER_BONE_MM = 2.0
 """Of bone that is noted not to be the subject's.  Two people of `mimicme synth` have at most 0.6 of themselves, with
-surprise and happiness, and 3.6 of each other.  24 frames of another maker, at which region and measure were chosen, too,
-have at most 1.2, but for one of 4.9 whose fit is 3 mm off; five people of a third have 1.2 to 7.8 of each other, two pairs of ten less than
-the bound: who is much alike is not told apart."""
+surprise and happiness, and 3.6 of each other.  24 frames of another maker, at which region and measure were chosen too,
+have at most 1.2, but for one of 4.9 whose fit is 3 mm off; five people of a third have 1.2 to 7.8 of each other, two
+pairs of ten less than the bound: who is much alike is not told apart."""
 
 
 def notes(quality: Quality) -> list[tuple[str, str]]:
