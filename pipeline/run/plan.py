@@ -38,9 +38,9 @@ from mimicme.pipeline.workspace import Workspace
 State = Literal["done", "stale", "pending", "failed", "blocked"]
 STATES: tuple[State, ...] = ("done", "stale", "pending", "failed", "blocked")
 RELEASE = Item("release", "release")
+"""The one item of a stage of scope `everything`."""
 NOBODY = "nobody is left in it; `mimicme init --dry-run` says who is left out and why"
 """Why no release is written where everybody is left out."""
-"""The one item of a stage of scope `everything`."""
 WITHDRAWN = "withdrawn-"
 """Before the fingerprint of a release that a subject has left since it was packed."""
 MOST_PATHS = 20_000
