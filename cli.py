@@ -142,7 +142,7 @@ def _run(
 ) -> None:
     from mimicme.pipeline.errors import OutputError
     from mimicme.pipeline.run.progress import Console
-    from mimicme.pipeline.run.runner import RunOptions, run
+    from mimicme.pipeline.run.runner import INTERRUPTED, RunOptions, run
     from mimicme.pipeline.workspace import Workspace
     from mimicme.stages import STAGES
     from mimicme.stages.pack.survey import note_verified, verified_by
@@ -171,8 +171,9 @@ def _run(
         if sound:
             with contextlib.suppress(OSError, OutputError):  # it saves time alone
                 note_verified(opened.packed, result.release.resolve().parent, mark(), _by_shard(findings))
-    # the last line of a shard says them with the command that follows it
-    if not options["dry_run"] and not quiet and options.get("shard") is None:
+    # the last line of a shard that is over says them with the command that follows it
+    of_shard = options.get("shard") is not None and result.exit_code != INTERRUPTED
+    if not options["dry_run"] and not quiet and not of_shard:
         _say_not_kept(workspace, preset, sets, console.say)
     code = result.exit_code if sound else max(result.exit_code, 1)
     why = [*result.why, *([] if sound else ["a release that is not usable"])]

@@ -137,6 +137,14 @@ class ReleaseError(MimicmeError):
     """A release file breaks its own contract."""
 
 
+def exit_status(error: BaseException) -> int:
+    """The exit status of a command that an error ended: 2 of wrong use and of what cannot be read or written, 1 of a
+    damaged result and of what was not foreseen."""
+    # an unreadable capture folder or table is a wrong call; a damaged result is not
+    damaged = isinstance(error, CheckpointError | ReleaseError)
+    return 2 if isinstance(error, MimicmeError) and not damaged else 1
+
+
 class FrameRejected(MimicmeError):
     """One frame cannot be used; it is recorded with `reason` and the run goes on.
 

@@ -21,7 +21,7 @@ from typing import Any
 from mimicme.pipeline.captures.catalogue import Catalogue, left_alone_by_garbage_collection
 from mimicme.pipeline.config import Config
 from mimicme.pipeline.corpus import Corpus
-from mimicme.pipeline.errors import CheckpointError, MimicmeError, OutputError, UsageError, counted, listed
+from mimicme.pipeline.errors import CheckpointError, OutputError, UsageError, counted, exit_status, listed
 from mimicme.pipeline.items import Item, Sequence
 from mimicme.pipeline.numerics.memory import hold_blas_buffers, refuse_too_little
 from mimicme.pipeline.run.backends import make_pool
@@ -53,7 +53,7 @@ from mimicme.pipeline.run.settled import Signatures, purge
 from mimicme.pipeline.run.shard import of_shard
 from mimicme.pipeline.run.standing import Standing, forget
 from mimicme.pipeline.run.tallies import settle, settle_one, tallies
-from mimicme.pipeline.run.work import Job, Outcome, execute, failed_outcome
+from mimicme.pipeline.run.work import Job, Outcome, execute, failed_outcome, sentence_of
 from mimicme.pipeline.stage import Stage, Task, is_off
 from mimicme.pipeline.whole_file import refuse_unwritable, write_whole
 from mimicme.pipeline.workspace import Workspace
@@ -289,7 +289,6 @@ class _Run:
                 log = self.log = RunLog(
                     self.workspace.new_run(), self.config.to_toml(), self.workspace.overrides
                 )
-                shard = {} if self.options.shard is None else {"shard": str(self.options.shard)}
                 log.write(
                     "begin",
                     stages=[s.name for s in self.chosen],
@@ -298,7 +297,7 @@ class _Run:
                     removed_temporary_files=stale,
                     workers=self._workers,
                     process=os.getpid(),
-                    **shard,
+                    **self.options.limits,
                 )
                 self._run_stages(pool)
                 self._settle()
@@ -325,10 +324,11 @@ class _Run:
                 self._tell_what_was_done()
             self.console.say("Interrupted; run again to continue.")
             return RunResult(INTERRUPTED, tuple(self.results), log.folder if log else None)
-        except MimicmeError as error:
+        except Exception as error:  # what ends a run is told, also a mistake of ours and want of memory
             if log is not None:
-                with contextlib.suppress(OutputError):  # on a full disk: that is what the error says
-                    log.write("error", message=str(error))
+                # on a full disk: that is what the error says
+                with contextlib.suppress(OutputError, OSError, MemoryError):
+                    log.write("error", message=sentence_of(error), exit_code=exit_status(error))
             raise
         finally:
             with ignore_interrupts():
@@ -999,12 +999,9 @@ class _Collected:
 
 
 def _costs(outcome: Outcome) -> dict[str, float]:
-    """What a job cost, for the log (`runlog.read_costs` takes it back)."""
-    return {
-        "seconds": round(outcome.seconds, 3),
-        "cpu_s": round(outcome.cpu_s, 3),
-        "peak_mb": outcome.peak_mb,
-    }
+    """What a job cost, as far as that is known, for the log (`runlog.read_costs` takes it back)."""
+    costs = {"seconds": outcome.seconds, "cpu_s": outcome.cpu_s, "peak_mb": outcome.peak_mb}
+    return {name: round(cost, 3) for name, cost in costs.items() if not math.isnan(cost)}
 
 
 def _worker_count(jobs: int | None) -> int:
