@@ -620,8 +620,7 @@ def _remarks(
     if len(longest.frames) > LONGER * of_sample:
         yield (
             f"the longest sequence, {longest.item}, has {counted(len(longest.frames), 'frame')}, the sample's "
-            f"{of_sample}: a "
-            "worker may need more memory for it; `mimicme run --dry-run` says how much, stage by stage"
+            f"{of_sample}: a worker may need more memory for it; `mimicme run --dry-run` says how much, stage by stage"
         )
 
 

@@ -21,6 +21,17 @@ def counted(number: int, one: str, several: str = "") -> str:
     return f"{number:,} {one if number == 1 else several or one + 's'}"
 
 
+def out_of(number: int, total: int, one: str, several: str = "", verbs: tuple[str, str] = ("", "")) -> str:
+    """A part of a count: `1,100 of 1,200 sequences`; with verbs that of the part: `1 of 6 subjects is`.
+
+    Args:
+        one, several: what the total is of; see `counted`.
+        verbs: of one and of several.
+    """
+    verb = verbs[0] if number == 1 else verbs[1]
+    return f"{number:,} of {counted(total, one, several)}" + (f" {verb}" if verb else "")
+
+
 class MimicmeError(Exception):
     """Base of every error that `mimicme` raises on purpose.
 

@@ -11,7 +11,7 @@ from itertools import groupby
 from typing import Any
 
 from mimicme.pipeline.captures.catalogue import Catalogue
-from mimicme.pipeline.errors import counted, listed
+from mimicme.pipeline.errors import counted, listed, out_of
 from mimicme.pipeline.items import Item, Sequence, Shard
 from mimicme.pipeline.run import standing
 from mimicme.pipeline.run.checkpoint_index import CheckpointSummary, Failure, FigureSummary, merge_summaries
@@ -168,9 +168,8 @@ class Status:
             lines += [line, *([] if stage.off else _figure_lines(stage.figures))]
         if self.review.reviewed or self.review.corrected:
             lines.append(
-                f"review: {self.review.reviewed} of {counted(self.frames, 'frame')} looked at, "
-                f"{self.review.bad} called bad; "
-                f"landmarks of {self.review.corrected} corrected"
+                f"review: {out_of(self.review.reviewed, self.frames, 'frame')} looked at, {self.review.bad:,} called "
+                f"bad; landmarks of {self.review.corrected:,} corrected"
             )
         lines += self.unheeded
         reasons = Counter(
@@ -181,7 +180,7 @@ class Status:
         troubles = sum(len(s.findings) + s.troubles for s in self.stages)
         if troubles:
             lines.append(
-                f"{troubles} failed or rejected: see `mimicme status {shlex.quote(self.workspace)} --failed`"
+                f"{troubles:,} failed or rejected: see `mimicme status {shlex.quote(self.workspace)} --failed`"
             )
         if self.by_folders:
             lines.append(
@@ -205,7 +204,7 @@ class Status:
             if others
             else ""
         )
-        return f"{len(shards)} of {counted(count, 'shard')} are worked on{idle}"
+        return f"{out_of(len(shards), count, 'shard', verbs=('is', 'are'))} worked on{idle}"
 
     def failed_lines(self, each: bool = False) -> list[str]:
         """What failed, waits, was rejected, called bad or noted.
@@ -239,7 +238,7 @@ class Status:
         for item, (reason, stages) in waiting.items():
             causes.setdefault((reason, tuple(stages)), []).append(item)
         return [
-            (f"{len(items)} sequences ({listed(items, EXAMPLES)}): " if len(items) > 1 else f"{items[0]}: ")
+            (f"{len(items):,} sequences ({listed(items, EXAMPLES)}): " if len(items) > 1 else f"{items[0]}: ")
             + f"{span(stages)} {'waits' if len(stages) == 1 else 'wait'}: {reason}"
             for (reason, stages), items in causes.items()
         ]
