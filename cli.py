@@ -25,7 +25,7 @@ from mimicme.pipeline.command_line import (
     say_progress,
     stacked,
 )
-from mimicme.pipeline.errors import counted
+from mimicme.pipeline.errors import counted, out_of
 from mimicme.pipeline.run.pool import limit_threads, silence_warnings
 from mimicme.stages import FLOW
 
@@ -142,7 +142,7 @@ def _run(
 ) -> None:
     from mimicme.pipeline.errors import OutputError
     from mimicme.pipeline.run.progress import Console
-    from mimicme.pipeline.run.runner import RunOptions, run
+    from mimicme.pipeline.run.runner import INTERRUPTED, RunOptions, run
     from mimicme.pipeline.workspace import Workspace
     from mimicme.stages import STAGES
     from mimicme.stages.pack.survey import note_verified, verified_by
@@ -171,8 +171,9 @@ def _run(
         if sound:
             with contextlib.suppress(OSError, OutputError):  # it saves time alone
                 note_verified(opened.packed, result.release.resolve().parent, mark(), _by_shard(findings))
-    # the last line of a shard says them with the command that follows it
-    if not options["dry_run"] and not quiet and options.get("shard") is None:
+    # the last line of a shard that is over says them with the command that follows it
+    of_shard = options.get("shard") is not None and result.exit_code != INTERRUPTED
+    if not options["dry_run"] and not quiet and not of_shard:
         _say_not_kept(workspace, preset, sets, console.say)
     code = result.exit_code if sound else max(result.exit_code, 1)
     why = [*result.why, *([] if sound else ["a release that is not usable"])]
@@ -483,7 +484,7 @@ def _landmarks(
         for path in drawn.files:
             click.echo(path)
         more = "" if drawn.shown == drawn.frames else ": --per-subject N shows more, the table has all"
-        click.echo(f"{drawn.shown} of {counted(drawn.frames, 'frame')} shown{more}", err=True)
+        click.echo(f"{out_of(drawn.shown, drawn.frames, 'frame')} shown{more}", err=True)
     if kind is not None:
         if export_to is None:
             raise UsageError("an export needs a folder", expected="--export-to DIR")
@@ -994,9 +995,8 @@ def convert_command(release: Path, template: str, output: Path, overwrite: bool)
         click.echo(message, err=True)
     share, median, p95 = (done.errors[name] for name in ("face_share", "face_median_mm", "face_p95_mm"))
     click.echo(
-        f"{output}: {counted(done.sequences, 'sequence')}, {counted(done.frames, 'frame')}; of the template's "
-        f"face {share:.1%} lies on the "
-        f"release's, {median:.2f} mm from it (median; p95 {p95:.2f})"
+        f"{output}: {counted(done.sequences, 'sequence')}, {counted(done.frames, 'frame')}; of the template's face "
+        f"{share:.1%} lies on the release's, {median:.2f} mm from it (median; p95 {p95:.2f})"
     )
 
 
@@ -1082,12 +1082,12 @@ def synth_command(
 
     wanted = int(sequences) if sequences.strip().isdecimal() else [n.strip() for n in sequences.split(",")]
     console = Console(sys.stderr)
-    people = "person" if subjects == 1 else "people"
+    people = counted(subjects, "person", "people")
 
     def tell(done: int, total: int, what: str) -> None:
         if not done:
-            console.say(f"Making {counted(total, 'frame')} of {subjects} {people} in {directory} ...")
-        console.tell(f"{done}/{counted(total, 'frame')}, {what}", every_s=SYNTH_LINE_S)
+            console.say(f"Making {counted(total, 'frame')} of {people} in {directory} ...")
+        console.tell(f"{done:,}/{counted(total, 'frame')}, {what}", every_s=SYNTH_LINE_S)
 
     try:
         synthesise(directory, subjects, wanted, frames, seed, template, tell, triangles, maker, rgbd, beards)

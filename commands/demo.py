@@ -27,6 +27,7 @@ import numpy as np
 from mimicme.pipeline.arrays import Floats
 from mimicme.pipeline.drawing.pictures import draw_frame
 from mimicme.pipeline.drawing.render import contact_sheet, save_picture
+from mimicme.pipeline.errors import out_of
 from mimicme.pipeline.geometry.mesh import transform
 from mimicme.pipeline.geometry.spatial import Surface
 from mimicme.pipeline.items import Item
@@ -158,7 +159,7 @@ def open_synthetic(folder: Path, prepared: Workspace, say: Echo) -> Workspace:
 
     def progress(done: int, total: int, name: str) -> None:
         if live:
-            sys.stderr.write(f"\r  {done} of {total} frames: {name}        ")
+            sys.stderr.write(f"\r  {out_of(done, total, 'frame')}: {name}        ")
 
     template: str | Template = "menpo3d"
     if prepared.template.is_file():

@@ -244,7 +244,7 @@ def plan(
     globs = tuple(f"{glob.escape(subject)}/*" for subject in subjects)
     console = console or Console()
     console.say(_on_sample(chosen, len(catalogue.sequences)))
-    options = RunOptions(jobs=jobs, last=working[-1].name, only=globs)
+    options = RunOptions(jobs=jobs, last=working[-1].name, only=globs, sample=sample)
     if run(workspace, options, all_stages, console).exit_code == INTERRUPTED:
         raise KeyboardInterrupt
     costs |= read_costs(folder for folder in workspace.runs() if folder not in before)
@@ -277,7 +277,16 @@ def plan(
         current = states.states[writing.name, RELEASE].state == "done"
         frames_left = 0 if current else catalogue.frame_count
         console.say("Writing a release of the sample, to be measured and removed ...")
-        release = _release_cost(workspace, all_stages, writing, globs, chosen, frames_left)
+        options = RunOptions(
+            jobs=0,
+            first=writing.name,
+            last=writing.name,
+            only=globs,
+            output=workspace.sample_release,
+            force=True,
+            sample=sample,
+        )
+        release = _release_cost(workspace, all_stages, writing, options, chosen, frames_left)
         untimed += [] if release is not None else [writing.name]
     worker_bytes = max(1e6, *(one.peak_mb * 1e6 for one in found))
     memory, cores = (1 - KEPT_FREE) * available_memory(), _cores()
@@ -419,7 +428,7 @@ def _release_cost(
     workspace: Workspace,
     stages: tuple[Stage, ...],
     writing: Stage,
-    globs: tuple[str, ...],
+    options: RunOptions,
     sample: Iterable[items.Sequence],
     frames_left: int,
 ) -> StageCost | None:
@@ -429,7 +438,6 @@ def _release_cost(
     """
     output = workspace.sample_release
     stages = tuple(_in_one_file(stage) if stage is writing else stage for stage in stages)
-    options = RunOptions(jobs=0, first=writing.name, last=writing.name, only=globs, output=output, force=True)
     try:
         result = run(workspace, options, stages)
         if result.exit_code == INTERRUPTED:
@@ -612,8 +620,7 @@ def _remarks(
     if len(longest.frames) > LONGER * of_sample:
         yield (
             f"the longest sequence, {longest.item}, has {counted(len(longest.frames), 'frame')}, the sample's "
-            f"{of_sample}: a "
-            "worker may need more memory for it; `mimicme run --dry-run` says how much, stage by stage"
+            f"{of_sample}: a worker may need more memory for it; `mimicme run --dry-run` says how much, stage by stage"
         )
 
 

@@ -43,7 +43,7 @@ def stacked(*options: Decorator) -> Decorator:
 @contextmanager
 def errors_as_sentences() -> Iterator[None]:
     """Errors raised on purpose become one sentence on standard error and an exit status."""
-    from mimicme.pipeline.errors import CheckpointError, MimicmeError, ReleaseError
+    from mimicme.pipeline.errors import MimicmeError, exit_status
     from mimicme.pipeline.numerics.memory import for_want_of_memory
     from mimicme.pipeline.whole_file import of_disk
 
@@ -51,8 +51,7 @@ def errors_as_sentences() -> Iterator[None]:
         yield
     except MimicmeError as error:
         _complain(f"mimicme: {error}")
-        # an unreadable capture folder or table is a wrong call; a damaged result is not
-        sys.exit(1 if isinstance(error, CheckpointError | ReleaseError) else 2)
+        sys.exit(exit_status(error))
     except MemoryError:
         _say_no_memory()
     except KeyboardInterrupt:

@@ -21,6 +21,17 @@ def counted(number: int, one: str, several: str = "") -> str:
     return f"{number:,} {one if number == 1 else several or one + 's'}"
 
 
+def out_of(number: int, total: int, one: str, several: str = "", verbs: tuple[str, str] = ("", "")) -> str:
+    """A part of a count: `1,100 of 1,200 sequences`; with verbs that of the part: `1 of 6 subjects is`.
+
+    Args:
+        one, several: what the total is of; see `counted`.
+        verbs: of one and of several.
+    """
+    verb = verbs[0] if number == 1 else verbs[1]
+    return f"{number:,} of {counted(total, one, several)}" + (f" {verb}" if verb else "")
+
+
 class MimicmeError(Exception):
     """Base of every error that `mimicme` raises on purpose.
 
@@ -135,6 +146,14 @@ class CheckpointError(MimicmeError):
 
 class ReleaseError(MimicmeError):
     """A release file breaks its own contract."""
+
+
+def exit_status(error: BaseException) -> int:
+    """The exit status of a command that an error ended: 2 of wrong use and of what cannot be read or written, 1 of a
+    damaged result and of what was not foreseen."""
+    # an unreadable capture folder or table is a wrong call; a damaged result is not
+    damaged = isinstance(error, CheckpointError | ReleaseError)
+    return 2 if isinstance(error, MimicmeError) and not damaged else 1
 
 
 class FrameRejected(MimicmeError):

@@ -580,13 +580,17 @@ class Workspace:
         return _but_consent(self._sets)
 
     def last_overrides(self) -> tuple[str, ...]:
-        """The overrides of the last run (`OVERRIDES_NAME` in its folder); empty where none can be read.
+        """The overrides of the last run; see `overrides_of`."""
+        runs = self.runs()
+        return self.overrides_of(runs[-1]) if runs else ()
+
+    def overrides_of(self, run: Path) -> tuple[str, ...]:
+        """The overrides of a run (`OVERRIDES_NAME` in its folder); empty where none can be read.
 
         Without what was said of consent: who is let in is said each time anew, or in the settings.
         """
-        runs = self.runs()
         try:
-            said = json.loads((runs[-1] / OVERRIDES_NAME).read_text(encoding="utf-8")) if runs else []
+            said = json.loads((run / OVERRIDES_NAME).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return ()
         if not isinstance(said, list) or not all(isinstance(one, str) for one in said):
@@ -879,8 +883,8 @@ class Workspace:
             log = run / "log.jsonl"
             if log.is_file():
                 lines = log.read_text(encoding="utf-8").splitlines()
-                kept = [line for line in lines if not _line_mentions(line, name)]
-                if len(kept) < len(lines):
+                kept = [_without_globs(line, name) for line in lines if not _line_mentions(line, name)]
+                if kept != lines:
                     write_whole(log, "".join(f"{line}\n" for line in kept))
         return removed
 
@@ -1059,6 +1063,27 @@ def _line_mentions(line: str, subject: str) -> bool:
     except (ValueError, AttributeError):
         return subject in line
     return item.split("/")[0] == subject or _word(subject).search(message) is not None
+
+
+def _without_globs(line: str, subject: str) -> str:
+    """A line of a run log, with nothing in place of each glob (`--only`) that names a subject; a run that named them
+    alone is so told from one that named nobody."""
+    if '"only"' not in line:
+        return line
+    try:
+        record = json.loads(line)
+        named = [_names(re.sub(r"\[(.)\]", r"\1", one), subject) for one in record["only"]]
+    except (ValueError, KeyError, TypeError):
+        return line
+    if not any(named):
+        return line
+    only = ["" if names else one for one, names in zip(record["only"], named, strict=True)]
+    return json.dumps({**record, "only": only})
+
+
+def _names(glob: str, subject: str) -> bool:
+    """Whether a glob, with nothing escaped, names a subject, also where it spells them otherwise."""
+    return _word(subject).search(glob) is not None or person_key(glob.split("/")[0]) == person_key(subject)
 
 
 def _mentions(record: Path, subject: str) -> bool:

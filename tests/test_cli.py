@@ -256,6 +256,18 @@ def test_settings_of_the_command_line_are_said_not_to_stay(workspace, monkeypatc
     assert result.output == (f"{sentence}or give them again.\n" if told else "")
 
 
+@pytest.mark.parametrize(("code", "told"), [(0, False), (1, False), (130, True)])
+def test_of_a_shard_only_an_interrupted_one_says_that_settings_do_not_stay(
+    workspace, monkeypatch, code, told
+):
+    """One that is over has said them with the command that follows it."""
+    init(workspace)
+    monkeypatch.setattr(runner, "run", lambda *given: RunResult(code))
+    result = call("run", workspace, "--shard", "1/2", "--set", "bake.size=512")
+    assert result.exit_code == code
+    assert ("Settings given with --set are not kept" in result.output) == told
+
+
 @pytest.mark.parametrize(
     ("more", "words"),
     [

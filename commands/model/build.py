@@ -185,8 +185,7 @@ class _Build:
         if len(people) < FEW_PEOPLE:
             self.say(
                 f"warning: {counted(len(people), 'person is', 'people are')} too few to speak for others; use "
-                f"the model for these alone, "
-                f"or build it from {FEW_PEOPLE} and more"
+                f"the model for these alone, or build it from {FEW_PEOPLE} and more"
             )
         models: dict[str, LinearModel] = {}
         identity_people = self._prune_people() if len(people) > 1 else people

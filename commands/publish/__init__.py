@@ -30,7 +30,7 @@ from mimicme.pipeline.captures.consent import ConsentRules
 from mimicme.pipeline.captures.expressions import LABELS
 from mimicme.pipeline.captures.layouts import safe_name
 from mimicme.pipeline.captures.metadata import UNKNOWN
-from mimicme.pipeline.errors import OutputError, UsageError, counted, listed
+from mimicme.pipeline.errors import OutputError, UsageError, counted, listed, out_of
 from mimicme.pipeline.privacy.names_in import names_in
 from mimicme.pipeline.privacy.pseudonyms import (
     Known,
@@ -459,9 +459,8 @@ def _messages(
         )
     if facts.alone:
         said.append(
-            f"{facts.alone} of {counted(len(facts.people), 'subject')} are alone in their age band, gender and "
-            f"ethnicity, and the "
-            "easier to recognise."
+            f"{out_of(facts.alone, len(facts.people), 'subject', verbs=('is', 'are'))} alone in their age band, gender "
+            "and ethnicity, and the easier to recognise."
         )
     old = sum(subject.own in known for subject in subjects)
     if old:

@@ -102,7 +102,7 @@ def report(
     for one in _made(workspace, todo, jobs):
         made.append(one)
         if progress:
-            progress(f"{len(made)}/{counted(len(todo), 'sequence')}, {one.record.item}")
+            progress(f"{len(made):,}/{counted(len(todo), 'sequence')}, {one.record.item}")
     remove_others(output, [one.record.item for one in made])
     records = [one.record for one in made]
     ranked = order(records)

@@ -9,7 +9,7 @@ likewise, from the side, without rims.  Each has its name in it; sides are the s
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -126,7 +126,7 @@ def _pair(
     camera: Camera,
     registered: Seen,
     scan: Seen | None,
-    rims: Iterable[Floats] = (),
+    rims: Sequence[Floats] = (),
     on_mesh: bool = False,
 ) -> list[Picture]:
     """The scan with the rims (k, 3) each, and the mesh, also with them if that is said; what is seen, by name, is

@@ -89,9 +89,9 @@ def _data(records: Sequence[ItemRecord], versions: Mapping[str, Any], cite: Any)
     )
     labels = Counter(record.expression for record in records)
     return [
-        f"We processed {_many(frames, 'scan')} in {_many(len(records), 'sequence')} of {_many(subjects, 'subject')} "
-        f"with {program}, "
-        f"which follows the pipeline of MimicMe {cite(citations.MIMICME)}.",
+        f"We processed {counted(frames, 'scan')} in {counted(len(records), 'sequence')} of "
+        f"{counted(subjects, 'subject')} with {program}, which follows the pipeline of MimicMe "
+        f"{cite(citations.MIMICME)}.",
         _labelled(labels),
     ]
 
@@ -102,7 +102,7 @@ def _labelled(labels: Mapping[str, int]) -> str:
     others = sum(count for label, count in labels.items() if label not in LABELS)
     said = f"The sequences are labelled {listed(known, 8)}" if known else ""
     if others:
-        words = f"{_many(others, 'sequence')} with words of {'its' if others == 1 else 'their'} own"
+        words = f"{counted(others, 'sequence')} with words of {'its' if others == 1 else 'their'} own"
         said = f"{said}, and {words}" if said else f"There {'is' if others == 1 else 'are'} {words}"
     return f"{said}." if said else ""
 
@@ -129,11 +129,8 @@ def _registration(
         share = float(np.mean(np.array(found) > 0))
         points = f"68 landmarks {cite(citations.SAGONAS)} were"
         detector = (
-            (
-                f"found in rendered views by MediaPipe's networks {cite(citations.KARTYNNIK)} and a consensus of "
-                f"these "
-                f"{cite(citations.PAULSEN)}"
-            )
+            f"found in rendered views by MediaPipe's networks {cite(citations.KARTYNNIK)} and a consensus of these "
+            f"{cite(citations.PAULSEN)}"
             if share
             else ""
         )
@@ -186,13 +183,16 @@ def _outcome(records: Sequence[ItemRecord]) -> list[str]:
         return []
     lost = Counter(frame.reason for frame in frames if not frame.ok)
     by_person = lost.pop(REVIEWED, 0)
+    rejected = sum(lost.values())
     said = [
-        f"{_many(sum(lost.values()), 'scan')} of {len(frames):,} ({sum(lost.values()) / len(frames):.1%}) were "
-        f"rejected"
+        f"{counted(rejected, 'scan')} of {len(frames):,} ({rejected / len(frames):.1%}) "
+        f"{'was' if rejected == 1 else 'were'} rejected"
     ]
     said[0] += f" ({', '.join(f'{code}: {count}' for code, count in lost.most_common())})." if lost else "."
     if by_person:
-        said.append(f"{_many(by_person, 'scan')} more were left out after being looked at.")
+        said.append(
+            f"{counted(by_person, 'more scan was', 'more scans were')} left out after being looked at."
+        )
     for name, words in (
         (
             "s2m_median",
@@ -225,10 +225,6 @@ def _text(value: Any) -> str:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return json.dumps(value) if not isinstance(value, str) else value
-
-
-def _many(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _toml(path: Any) -> dict[str, Any]:

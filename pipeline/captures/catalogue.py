@@ -19,7 +19,7 @@ from mimicme.pipeline.captures.expressions import LABELS, NEUTRAL, label_of
 from mimicme.pipeline.captures.frame_order import FrameOrder, natural_key
 from mimicme.pipeline.captures.layouts import Found, Search, compile_pattern, safe_glob, safe_name, search
 from mimicme.pipeline.captures.sequence_remarks import rates_taken, remarks
-from mimicme.pipeline.errors import InputError, counted, listed
+from mimicme.pipeline.errors import InputError, counted, listed, out_of
 from mimicme.pipeline.items import FrameSource, Item, Sequence
 
 
@@ -255,13 +255,16 @@ def _renamed(found: Iterable[Found]) -> tuple[str, ...]:
     for one in found:
         subjects[one.subject], sequences[one.sequence] = safe_name(one.subject), safe_name(one.sequence)
     said = []
-    for kind, names in (("subjects", subjects), ("names of sequences", sequences)):
+    for one, several, names in (
+        ("subject", "subjects", subjects),
+        ("name of a sequence", "names of sequences", sequences),
+    ):
         others = [f"'{raw}' is {safe}" for raw, safe in sorted(names.items()) if raw != safe]
         if others:
             said.append(
-                f"{len(others)} of {len(names)} {kind} are spelled otherwise here than on disk, because in files and "
-                f"in the release names have letters a to z, digits and _ . + - alone: {listed(others, 6)}. Commands "
-                "take either name."
+                f"{out_of(len(others), len(names), one, several, ('is', 'are'))} spelled otherwise here than on disk, "
+                "because in files and in the release names have letters a to z, digits and _ . + - alone: "
+                f"{listed(others, 6)}. Commands take either name."
             )
     return tuple(said)
 
@@ -278,10 +281,11 @@ def unknown_labels(sequences: tuple[Sequence, ...], mapping: Mapping[str, str] |
     if not counts:
         return []
     named = listed((f"'{label}' ({count})" for label, count in counts.most_common()), 6)
+    called = ("is labelled as it is called", "are labelled as they are called")
+    how_many = out_of(sum(counts.values()), len(sequences), "sequence", verbs=called)
     return [
-        f"{sum(counts.values())} of {counted(len(sequences), 'sequence')} are labelled as they are called, which is no "
-        f"expression that is known: {named}. If they show one, say so in a table of sequence and expression "
-        "(`file` in [expressions] of mimicme.toml; `init`: --expressions)."
+        f"{how_many}, which is no expression that is known: {named}. If they show one, say so in a table of "
+        "sequence and expression (`file` in [expressions] of mimicme.toml; `init`: --expressions)."
     ]
 
 

@@ -30,7 +30,7 @@ from pathlib import Path
 from mimicme.pipeline.captures import unread
 from mimicme.pipeline.captures.frame_order import FrameOrder, order_frames, without_sizes
 from mimicme.pipeline.captures.recordings import Recording, find_recordings, without_recordings
-from mimicme.pipeline.errors import ConfigError, InputError
+from mimicme.pipeline.errors import ConfigError, InputError, counted, out_of
 from mimicme.pipeline.rgbd.recipe import NAME as RECIPE
 
 LAYOUTS = {
@@ -324,10 +324,10 @@ def search(root: Path, layout: str = "") -> Search:
             todo="Give the right pattern with --layout.",
         )
     if misfits:
-        what = "mesh file does" if len(misfits) == 1 else "mesh files do"
+        do_not_fit = counted(len(misfits), "mesh file does not fit", "mesh files do not fit")
+        verb = "is" if len(misfits) == 1 else "are"
         messages.append(
-            f"{len(misfits)} {what} not fit the layout '{pattern}' and are left out, "
-            f"for example '{misfits[0]}'."
+            f"{do_not_fit} the layout '{pattern}' and {verb} left out, for example '{misfits[0]}'."
         )
     return Search(pattern, found, messages, orders)
 
@@ -373,11 +373,11 @@ def _recordings(
     messages += unread.remarks(root, beside, [])
     messages += said_of
     misfits = [name for name in recipes if name not in fields]
-    for what, left in ((RECIPE, misfits), ("mesh files", meshes)):
+    for one, several, left in ((RECIPE, RECIPE, misfits), ("mesh file", "mesh files", meshes)):
         if left:
             messages.append(
-                f"{len(left)} {what} left out, for example '{left[0]}': the captures are recordings of depth cameras "
-                f"that fit '{pattern}'."
+                f"{counted(len(left), one, several)} left out, for example '{left[0]}': the captures are recordings of "
+                f"depth cameras that fit '{pattern}'."
             )
 
     def names(recording: Recording) -> tuple[str, str]:
@@ -426,7 +426,7 @@ def _of_first_kind(
         endings = ", ".join(sorted({f".{_ending(name)}" for name in others}))
         verb = "is" if len(others) == 1 else "are"
         messages.append(
-            f"{len(others)} mesh file{'' if len(others) == 1 else 's'} ({endings}) {verb} left out, for example "
+            f"{counted(len(others), 'mesh file')} ({endings}) {verb} left out, for example "
             f"'{others[0]}': the sequence has meshes of another format, which go first. A layout with that ending in "
             "place of {ext} takes the others."
         )
@@ -483,9 +483,8 @@ def detect(files: list[str]) -> tuple[str, str]:
         regex = compile_pattern(LAYOUTS[layout])
         fitting = sum(regex.fullmatch(name) is not None for name in files)
         if 2 * fitting > sum(without is None or not without.fullmatch(name) for name in files):
-            return LAYOUTS[layout], (
-                f"Layout '{LAYOUTS[layout]}', because {fitting} of {len(files)} mesh files are named as in {layout}."
-            )
+            named = out_of(fitting, len(files), "mesh file", verbs=("is named", "are named"))
+            return LAYOUTS[layout], f"Layout '{LAYOUTS[layout]}', because {named} as in {layout}."
     depths = Counter(name.count("/") for name in files)
     depth = max(depths, key=lambda d: (depths[d], d))
     share = f"{depths[depth]} of {len(files)} mesh files lie"

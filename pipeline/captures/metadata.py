@@ -18,7 +18,7 @@ from mimicme.pipeline.captures.ages import age_of
 from mimicme.pipeline.captures.consent import ConsentRules
 from mimicme.pipeline.captures.layouts import safe_name
 from mimicme.pipeline.captures.xlsx import UNCOMPUTED
-from mimicme.pipeline.errors import ConfigError, InputError, listed
+from mimicme.pipeline.errors import ConfigError, InputError, counted, listed
 
 UNKNOWN = "unknown"
 COLUMNS = ("age", "gender", "ethnicity", "consent", "split")
@@ -193,7 +193,7 @@ class SubjectTable:
         if not found:
             return self
         columns = [c for c in COLUMNS if any(c in values for values in found.values())]
-        people = f"{len(found)} subject{'s' if len(found) > 1 else ''}"
+        people = counted(len(found), "subject")
         said = [
             f"The {' and '.join(columns)} of {people} {'are' if len(columns) > 1 else 'is'} read from names as BU-3DFE "
             "and BU-4DFE have them; what a table of subjects says goes first."

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from mimicme.pipeline import items
 from mimicme.pipeline.captures.frame_order import FrameOrder
-from mimicme.pipeline.errors import listed
+from mimicme.pipeline.errors import counted, listed, out_of
 from mimicme.pipeline.items import FrameSource, Item
 
 EACH = 3  # sequences of a kind that are told one by one
@@ -92,7 +92,7 @@ def gap_words(found: Sequence[Gap]) -> str:
         return (
             f"frame{'' if one else 's'} {_and([gap.text for gap in found])} {'is' if one else 'are'} missing"
         )
-    places = [f"{gap.frames} frame{'' if gap.frames == 1 else 's'} {gap.text}" for gap in found]
+    places = [f"{counted(gap.frames, 'frame')} {gap.text}" for gap in found]
     one = len(found) == 1 and found[0].frames == 1
     return f"by the times {_and(places)} {'is' if one else 'are'} missing"
 
@@ -111,7 +111,8 @@ def _missing(holes: Mapping[Item, list[Gap]], count: int) -> list[str]:
     )
     lost = sum(gap.frames for found in holes.values() for gap in found)
     return [
-        f"{len(holes)} of {count} sequences have gaps ({lost} frames); the longest: {item}: {gap_words([longest])}."
+        f"{out_of(len(holes), count, 'sequence')} have gaps ({counted(lost, 'frame')}); the longest: {item}: "
+        f"{gap_words([longest])}."
     ]
 
 
@@ -126,7 +127,7 @@ def _other_rates(sequences: Sequence[items.Sequence], fps: float) -> list[str]:
     ]
     if not other:
         return []
-    what = f"{other[0][0].item}" if len(other) == 1 else f"{len(other)} sequences, as {other[0][0].item},"
+    what = f"{other[0][0].item}" if len(other) == 1 else f"{len(other):,} sequences, as {other[0][0].item},"
     return [
         f"The times in the file names of {what} tell {other[0][1]:.4g} fps, not the {fps:.4g} that are declared; "
         "times are taken from the names."
@@ -142,7 +143,8 @@ def rates_taken(sequences: Sequence[items.Sequence], fps: float) -> list[str]:
     if len(told) <= EACH:
         return [f"{s.item}: fps: {rate:.4g} from the frames' times." for s, rate in told]
     return [
-        f"fps: {rate} from the frames' times, in {n} sequences." for rate, n in rates.most_common(EACH)
+        f"fps: {rate} from the frames' times, in {counted(n, 'sequence')}."
+        for rate, n in rates.most_common(EACH)
     ] + ([f"{len(rates) - EACH} further rates are told by their frames' times."] if len(rates) > EACH else [])
 
 
@@ -164,7 +166,7 @@ def _duplicates(sequences: Sequence[items.Sequence], pattern: str) -> list[str]:
             others.append((sequence, twice))
     said = []
     for found, group in by_ending.items():
-        where = str(group[0].item) if len(group) == 1 else f"{len(group)} sequences, as {group[0].item},"
+        where = str(group[0].item) if len(group) == 1 else f"{len(group):,} sequences, as {group[0].item},"
         choices = [f"'{pattern.replace('.{ext}', ending)}'" for ending in found]
         said.append(
             f"Every frame of {where} has {len(found)} files that differ in their ending alone ({', '.join(found)}) and "
@@ -175,7 +177,7 @@ def _duplicates(sequences: Sequence[items.Sequence], pattern: str) -> list[str]:
         sequence, twice = others[0]
         return [
             *said,
-            f"{count} frames of {len(others)} sequences have several files each and are rejected, for example "
+            f"{count:,} frames of {len(others):,} sequences have several files each and are rejected, for example "
             f"{_files(sequence, twice[0])}.",
         ]
     for sequence, twice in others:

@@ -309,8 +309,7 @@ def _no_unit(evidence: Sequence[Evidence], where: object) -> InputError:
         todo = (
             f"The scan by itself is a head in {by_extent.most_common(1)[0][0]}, so the landmarks are probably in "
             "another order than iBUG-68, or of something else: correct or remove them. If they are right, say how many "
-            f"millimetres a unit is: {_HOW} ({MEAN_EYES_MM / apart:.4g} if the eyes are "
-            f"{MEAN_EYES_MM:g} mm apart)."
+            f"millimetres a unit is: {_HOW} ({MEAN_EYES_MM / apart:.4g} if the eyes are {MEAN_EYES_MM:g} mm apart)."
         )
     elif eyes:
         apart = _median(eyes)

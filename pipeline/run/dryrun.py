@@ -57,7 +57,9 @@ class DryRun:
             waits += result.blocked
             total = result.done + result.skipped + result.blocked
             named = stage_cell(stage.name, is_off(self.plan.config.stages[stage.name]))
-            self.console.result(f"{named}: {result.done} of {total} would run, {result.skipped} are current")
+            self.console.result(
+                f"{named}: {result.done:,} of {total:,} would run, {result.skipped:,} are current"
+            )
             if result.done and stage.memory:
                 memory.append(f"  {stage.name}: {stage.memory.rstrip('.')}")
             for reason, items in reasons.items():

@@ -139,8 +139,9 @@ def read_rates(logs: Iterable[Path]) -> dict[str, float]:
                 if event == "begin":
                     total = int(record["frames"])
                 elif event == "item" and record["outcome"] == "done":
-                    frames[record["stage"]] += int(record["frames_ok"]) + int(record["frames_rejected"])
+                    # first: an item of which nobody knows what it took counts for nothing
                     seconds[record["stage"]] += float(record["seconds"])
+                    frames[record["stage"]] += int(record["frames_ok"]) + int(record["frames_rejected"])
                 elif event == "part" and record["outcome"] == "done":
                     seconds[record["stage"]] += float(record["seconds"])
                 elif event == "stage ends" and record.get("items") is False and record["done"] and total:
@@ -154,22 +155,27 @@ def read_rates(logs: Iterable[Path]) -> dict[str, float]:
 
 def records_of(folder: Path) -> list[dict[str, Any]]:
     """The first record of a run's log and those at its end; lines that cannot be read are passed over."""
+    return [record for line in lines_of(folder) if (record := record_in(line)) is not None]
+
+
+def record_in(line: bytes) -> dict[str, Any] | None:
+    """What a line of a log says; None where it cannot be read, as one that was written in part."""
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def lines_of(folder: Path, most_bytes: int = MOST_BYTES) -> list[bytes]:
+    """The first line of a run's log, and those within so many bytes of its end; none where there is no log."""
     try:
         with open(folder / "log.jsonl", "rb") as handle:
             lines = [handle.readline()]
             size = handle.seek(0, 2)
-            start = max(len(lines[0]), size - MOST_BYTES)
+            start = max(len(lines[0]), size - most_bytes)
             handle.seek(start)
-            rest = handle.read(MOST_BYTES).split(b"\n")
+            rest = handle.read(most_bytes).split(b"\n")
     except OSError:
         return []
-    lines += rest[1:] if start > len(lines[0]) else rest
-    found = []
-    for line in lines:
-        try:
-            record = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(record, dict):
-            found.append(record)
-    return found
+    return lines + (rest[1:] if start > len(lines[0]) else rest)

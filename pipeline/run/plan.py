@@ -27,7 +27,7 @@ from mimicme.pipeline.captures.catalogue import Catalogue
 from mimicme.pipeline.checkpoint import fingerprint
 from mimicme.pipeline.config import Config, settings_record
 from mimicme.pipeline.corpus import Corpus
-from mimicme.pipeline.errors import CheckpointError, listed
+from mimicme.pipeline.errors import CheckpointError, counted, listed
 from mimicme.pipeline.items import Captures, Item, Sequence, Shard
 from mimicme.pipeline.run.checkpoint_index import CheckpointIndex, CheckpointSummary, Failure, read_record
 from mimicme.pipeline.run.settled import Ledger, Settled, Signatures
@@ -38,9 +38,9 @@ from mimicme.pipeline.workspace import Workspace
 State = Literal["done", "stale", "pending", "failed", "blocked"]
 STATES: tuple[State, ...] = ("done", "stale", "pending", "failed", "blocked")
 RELEASE = Item("release", "release")
+"""The one item of a stage of scope `everything`."""
 NOBODY = "nobody is left in it; `mimicme init --dry-run` says who is left out and why"
 """Why no release is written where everybody is left out."""
-"""The one item of a stage of scope `everything`."""
 WITHDRAWN = "withdrawn-"
 """Before the fingerprint of a release that a subject has left since it was packed."""
 MOST_PATHS = 20_000
@@ -747,7 +747,7 @@ class Plan:
         now = config.get("review")
         if before != now:
             count = now["bad"] if now else 0
-            return f"what review.csv says changed: {count} frame{'' if count == 1 else 's'} called bad now"
+            return f"what review.csv says changed: {counted(count, 'frame')} called bad now"
         if not (release_fingerprint(output) or "").startswith(WITHDRAWN):
             return "what it is made of changed"
         same = old == config and licence == self.workspace.licence
@@ -793,7 +793,7 @@ def neutral_sentence(subject: str, sequence: str, why: str) -> str:
 def more_choices(count: int) -> list[str]:
     """A sentence on the subjects whose neutral had to be looked for that have none of their own."""
     more = count - MOST_CHOICES
-    return [f"{more} more subjects without a sequence labelled neutral"] if more > 0 else []
+    return [f"{counted(more, 'more subject')} without a sequence labelled neutral"] if more > 0 else []
 
 
 def release_fingerprint(path: Path) -> str | None:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TextIO
 
-from mimicme.pipeline.errors import counted
+from mimicme.pipeline.errors import out_of
 
 INTERVAL_S = 0.1
 LINE_S = 300.0
@@ -158,11 +158,7 @@ class Progress:
 
 def progress_text(label: str, over: int, sequences: int, failed: int, left: str) -> str:
     """`ingest to project: 12 of 60 sequences, 1 failed, about 3:07 min left`."""
-    return (
-        f"{label}: {over} of {counted(sequences, 'sequence')}"
-        + (f", {failed} failed" if failed else "")
-        + left
-    )
+    return f"{label}: {out_of(over, sequences, 'sequence')}" + (f", {failed} failed" if failed else "") + left
 
 
 def span(names: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from mimicme.pipeline.items import Shard
 
@@ -21,6 +22,8 @@ class RunOptions:
         dry_run: say what would run and why; write nothing.
         output: where the release goes; None: into the workspace.
         shard: work on its subjects alone, beside the runs of the other shards, and write no release.
+        sample: it works the sample of `mimicme plan --sample`, for which so many sequences were asked; None: it is no
+            such.
     """
 
     jobs: int | None = None
@@ -33,6 +36,21 @@ class RunOptions:
     dry_run: bool = False
     output: Path | None = None
     shard: Shard | None = None
+    sample: int | None = None
+
+    @property
+    def limits(self) -> dict[str, Any]:
+        """What makes a run one of a part, for its log, from which `status` says how to go on (`watch.LastRun`).
+        The release's place is not said, because paths may name people."""
+        said = {
+            "shard": None if self.shard is None else str(self.shard),
+            "first": self.first,
+            "last": self.last,
+            "only": list(self.only),
+            "output": self.output is not None,
+            "sample": self.sample,
+        }
+        return {name: value for name, value in said.items() if value}
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import time
@@ -106,16 +107,26 @@ class Cost:
         return Cost(self.seconds + other.seconds, self.cpu_s + other.cpu_s, max(self.peak_mb, other.peak_mb))
 
 
+def _cost(record: dict[str, Any]) -> Cost | None:
+    """What a line of the log says of cost; None: it does not."""
+    try:
+        peak_mb = float(record.get("peak_mb", math.nan))  # some systems do not tell
+        return Cost(float(record["seconds"]), float(record["cpu_s"]), peak_mb)
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
 def read_costs(logs: Iterable[Path]) -> dict[tuple[str, str], Cost]:
     """What the checkpoints of a workspace cost when they were made last, by stage and item.
 
-    Lines that cannot be read, or were written before CPU seconds were, are passed over.
+    Lines that cannot be read, or were written before CPU seconds were, are passed over; of what a worker made and died
+    before it could say so nobody knows the cost.
 
     Args:
         logs: folders of the runs, oldest first.
     """
     found: dict[tuple[str, str], Cost] = {}
-    parts: dict[tuple[str, str], dict[str, Cost]] = {}
+    parts: dict[tuple[str, str], dict[str, Cost | None]] = {}
     for folder in logs:
         try:
             lines = (folder / "log.jsonl").read_text(encoding="utf-8", errors="replace").splitlines()
@@ -127,13 +138,15 @@ def read_costs(logs: Iterable[Path]) -> dict[tuple[str, str], Cost]:
                 if record["event"] not in ("item", "part") or record["outcome"] != "done":
                     continue
                 key = str(record["stage"]), str(record["item"])
-                if record["event"] == "item":
-                    found.pop(key, None)  # it was made again: what it cost before says nothing any more
-                cost = Cost(*(float(record[name]) for name in ("seconds", "cpu_s", "peak_mb")))
+                cost = _cost(record)
                 if record["event"] == "part":
                     parts.setdefault(key, {})[str(record["part"])] = cost
-                else:
-                    found[key] = sum(parts.pop(key, {}).values(), cost)
+                    continue
+                found.pop(key, None)  # it was made again: what it cost before says nothing any more
+                costs = [cost, *parts.pop(key, {}).values()]
+                known = [one for one in costs if one is not None]
+                if len(known) == len(costs):
+                    found[key] = sum(known[1:], known[0])
             except (ValueError, KeyError, TypeError):
                 continue
     return found

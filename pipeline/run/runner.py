@@ -21,7 +21,15 @@ from typing import Any
 from mimicme.pipeline.captures.catalogue import Catalogue, left_alone_by_garbage_collection
 from mimicme.pipeline.config import Config
 from mimicme.pipeline.corpus import Corpus
-from mimicme.pipeline.errors import CheckpointError, MimicmeError, OutputError, UsageError, counted, listed
+from mimicme.pipeline.errors import (
+    CheckpointError,
+    OutputError,
+    UsageError,
+    counted,
+    exit_status,
+    listed,
+    out_of,
+)
 from mimicme.pipeline.items import Item, Sequence
 from mimicme.pipeline.numerics.memory import hold_blas_buffers, refuse_too_little
 from mimicme.pipeline.run.backends import make_pool
@@ -53,7 +61,7 @@ from mimicme.pipeline.run.settled import Signatures, purge
 from mimicme.pipeline.run.shard import of_shard
 from mimicme.pipeline.run.standing import Standing, forget
 from mimicme.pipeline.run.tallies import settle, settle_one, tallies
-from mimicme.pipeline.run.work import Job, Outcome, execute, failed_outcome
+from mimicme.pipeline.run.work import Job, Outcome, execute, failed_outcome, sentence_of
 from mimicme.pipeline.stage import Stage, Task, is_off
 from mimicme.pipeline.whole_file import refuse_unwritable, write_whole
 from mimicme.pipeline.workspace import Workspace
@@ -129,8 +137,7 @@ def _run(
         catalogue, sees = of_shard(catalogue, shard)
         console.say(
             f"Shard {shard}: {counted(len(catalogue.subjects), 'subject')}, "
-            f"{counted(len(catalogue.sequences), 'sequence')}, "
-            f"{counted(catalogue.frame_count, 'frame')}."
+            f"{counted(len(catalogue.sequences), 'sequence')}, {counted(catalogue.frame_count, 'frame')}."
         )
     selection = Selection.make(catalogue, options.only, all_stages, chosen)
     if options.dry_run:
@@ -289,7 +296,6 @@ class _Run:
                 log = self.log = RunLog(
                     self.workspace.new_run(), self.config.to_toml(), self.workspace.overrides
                 )
-                shard = {} if self.options.shard is None else {"shard": str(self.options.shard)}
                 log.write(
                     "begin",
                     stages=[s.name for s in self.chosen],
@@ -298,7 +304,7 @@ class _Run:
                     removed_temporary_files=stale,
                     workers=self._workers,
                     process=os.getpid(),
-                    **shard,
+                    **self.options.limits,
                 )
                 self._run_stages(pool)
                 self._settle()
@@ -325,10 +331,11 @@ class _Run:
                 self._tell_what_was_done()
             self.console.say("Interrupted; run again to continue.")
             return RunResult(INTERRUPTED, tuple(self.results), log.folder if log else None)
-        except MimicmeError as error:
+        except Exception as error:  # what ends a run is told, also a mistake of ours and want of memory
             if log is not None:
-                with contextlib.suppress(OutputError):  # on a full disk: that is what the error says
-                    log.write("error", message=str(error))
+                # on a full disk: that is what the error says
+                with contextlib.suppress(OutputError, OSError, MemoryError):
+                    log.write("error", message=sentence_of(error), exit_code=exit_status(error))
             raise
         finally:
             with ignore_interrupts():
@@ -755,7 +762,7 @@ class _Run:
         others = [s for s in self.stages if s.name in stage.needs and s.name not in told]
         rejected = max((sum(t.rejected for t in tallies(self.plan, s, requested)) for s in others), default=0)
         if rejected and not told:
-            self.wrong.append(f"{_frames(rejected)} rejected by the stages before")
+            self.wrong.append(f"{counted(rejected, 'frame')} rejected by the stages before")
         self.release = output
         result.seconds, result.cpu_s = time.monotonic() - began, time.process_time() - cpu_began
         self.results.append(result)
@@ -790,12 +797,13 @@ class _Run:
         if missing:
             self.incomplete = True
             self.wrong.append(
-                f"{len(missing)} of {counted(len(requested), 'sequence')} not complete in the release"
+                f"{out_of(len(missing), len(requested), 'sequence')} not complete in the release"
             )
-            self.console.say(
-                f"{stage.name}: {len(missing)} of {counted(len(requested), 'sequence')} are not complete "
-                f"and go in as they are: {listed(missing, 3)}"
+            they = "and goes in as it is" if len(missing) == 1 else "and go in as they are"
+            incomplete = out_of(
+                len(missing), len(requested), "sequence", verbs=("is not complete", "are not complete")
             )
+            self.console.say(f"{stage.name}: {incomplete} {they}: {listed(missing, 3)}")
         if len(missing) < len(requested) or any(self.plan.collected(stage, s) for s in requested):
             return True
         if requested:
@@ -924,9 +932,9 @@ def _wrong(result: StageResult, told: bool, for_failed: int, for_others: int) ->
     here = result.newly_rejected
     before = 0 if told else result.frames_rejected - here
     if before > 0:
-        said.append(f"{_frames(before)} rejected by the stages before")
+        said.append(f"{counted(before, 'frame')} rejected by the stages before")
     if here:
-        said.append(f"{_frames(here)} rejected by {result.stage}")
+        said.append(f"{counted(here, 'frame')} rejected by {result.stage}")
     if result.failed:
         said.append(f"{result.failed} failed at {result.stage}")
     if for_failed:
@@ -934,10 +942,6 @@ def _wrong(result: StageResult, told: bool, for_failed: int, for_others: int) ->
     if for_others:
         said.append(f"{for_others} waiting at {result.stage} for what comes before")
     return said
-
-
-def _frames(count: int) -> str:
-    return f"{count} frame{'' if count == 1 else 's'}"
 
 
 def _so_far(result: StageResult) -> list[float]:
@@ -971,9 +975,8 @@ def _decisions(told: Iterable[tuple[str, str, str]], sequences: int) -> list[str
         if rest := most[MOST_WORDINGS:]:
             others = [item for said in rest for _, item in said]
             lines.append(
-                f"{len(others)} of {counted(sequences, 'sequence')} ({listed(others, 4)}): decided otherwise, "
-                f"in {len(rest)} "
-                "more ways, which the report tells"
+                f"{out_of(len(others), sequences, 'sequence')} ({listed(others, 4)}): decided otherwise, in "
+                f"{counted(len(rest), 'more way')}, which the report tells"
             )
     return lines + [line for said in counts.values() if (line := sum_tallies(said))]
 
@@ -984,7 +987,7 @@ def _wording(said: list[tuple[str, str]], sequences: int) -> str:
     if len(said) == sequences:
         words = "every sequence"
     else:
-        words = f"{len(said)} of {counted(sequences, 'sequence')} ({listed((item for _, item in said), 4)})"
+        words = f"{out_of(len(said), sequences, 'sequence')} ({listed((item for _, item in said), 4)})"
     return f"{words}: {sentence}" + (
         " (one of them; the others have other numbers)" if times < len(said) else ""
     )
@@ -999,12 +1002,9 @@ class _Collected:
 
 
 def _costs(outcome: Outcome) -> dict[str, float]:
-    """What a job cost, for the log (`runlog.read_costs` takes it back)."""
-    return {
-        "seconds": round(outcome.seconds, 3),
-        "cpu_s": round(outcome.cpu_s, 3),
-        "peak_mb": outcome.peak_mb,
-    }
+    """What a job cost, as far as that is known, for the log (`runlog.read_costs` takes it back)."""
+    costs = {"seconds": outcome.seconds, "cpu_s": outcome.cpu_s, "peak_mb": outcome.peak_mb}
+    return {name: round(cost, 3) for name, cost in costs.items() if not math.isnan(cost)}
 
 
 def _worker_count(jobs: int | None) -> int:

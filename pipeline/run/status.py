@@ -11,7 +11,7 @@ from itertools import groupby
 from typing import Any
 
 from mimicme.pipeline.captures.catalogue import Catalogue
-from mimicme.pipeline.errors import counted, listed
+from mimicme.pipeline.errors import counted, listed, out_of
 from mimicme.pipeline.items import Item, Sequence, Shard
 from mimicme.pipeline.run import standing
 from mimicme.pipeline.run.checkpoint_index import CheckpointSummary, Failure, FigureSummary, merge_summaries
@@ -29,7 +29,7 @@ from mimicme.pipeline.run.plan import (
 from mimicme.pipeline.run.progress import count_cells, frame_cells, span, stage_cell, table
 from mimicme.pipeline.run.settled import Tally
 from mimicme.pipeline.run.tallies import tally
-from mimicme.pipeline.run.watch import LastRun, unfinished_runs
+from mimicme.pipeline.run.watch import LastRun, unfinished_lines, unfinished_runs
 from mimicme.pipeline.stage import Stage, is_off
 from mimicme.pipeline.workspace import Workspace
 
@@ -124,7 +124,7 @@ class Status:
         messages: about the captures; unheeded: about verdicts and corrections that count for nothing.
         by_folders: the times of folders were looked at, and not every file (`read_standing`).
         runs: those that go on, by their shards (`Workspace.running_runs`).
-        unfinished: those that are over and did not come to their end; given: settings that the last run was given.
+        unfinished: those that are over and did not come to their end.
     """
 
     workspace: str
@@ -139,7 +139,6 @@ class Status:
     by_folders: bool = False
     runs: Mapping[Shard | None, str] = field(default_factory=dict)
     unfinished: tuple[LastRun, ...] = ()
-    given: tuple[str, ...] = ()
 
     @property
     def to_be_made(self) -> bool:
@@ -161,7 +160,7 @@ class Status:
             f"{self.workspace}: {counted(self.subjects, 'subject')}, {counted(self.sequences, 'sequence')}, "
             f"{counted(self.frames, 'frame')}; " + self._going_on(),
             *(f"  shard {shard}: {said}" for shard, said in self.runs.items() if shard is not None),
-            *(f"  {run.sentence}. `{self._again(run.shard)}` goes on from there." for run in self.unfinished),
+            *unfinished_lines(self.unfinished),
         ]
         first, *others = table([header, *rows])
         lines.append(first)
@@ -169,9 +168,8 @@ class Status:
             lines += [line, *([] if stage.off else _figure_lines(stage.figures))]
         if self.review.reviewed or self.review.corrected:
             lines.append(
-                f"review: {self.review.reviewed} of {counted(self.frames, 'frame')} looked at, "
-                f"{self.review.bad} called bad; "
-                f"landmarks of {self.review.corrected} corrected"
+                f"review: {out_of(self.review.reviewed, self.frames, 'frame')} looked at, {self.review.bad:,} called "
+                f"bad; landmarks of {self.review.corrected:,} corrected"
             )
         lines += self.unheeded
         reasons = Counter(
@@ -182,7 +180,7 @@ class Status:
         troubles = sum(len(s.findings) + s.troubles for s in self.stages)
         if troubles:
             lines.append(
-                f"{troubles} failed or rejected: see `mimicme status {shlex.quote(self.workspace)} --failed`"
+                f"{troubles:,} failed or rejected: see `mimicme status {shlex.quote(self.workspace)} --failed`"
             )
         if self.by_folders:
             lines.append(
@@ -190,11 +188,6 @@ class Status:
                 "place since is not seen; `mimicme status --every-file` looks at each file."
             )
         return lines
-
-    def _again(self, shard: str) -> str:
-        """The command that does the rest of a run."""
-        words = ["mimicme", "run", self.workspace, *(["--shard", shard] if shard else [])]
-        return shlex.join([*words, *(word for one in self.given for word in ("--set", one))])
 
     def _going_on(self) -> str:
         """Whether a run is going on, and whose; of shards which, and which others there are."""
@@ -211,7 +204,7 @@ class Status:
             if others
             else ""
         )
-        return f"{len(shards)} of {counted(count, 'shard')} are worked on{idle}"
+        return f"{out_of(len(shards), count, 'shard', verbs=('is', 'are'))} worked on{idle}"
 
     def failed_lines(self, each: bool = False) -> list[str]:
         """What failed, waits, was rejected, called bad or noted.
@@ -245,7 +238,7 @@ class Status:
         for item, (reason, stages) in waiting.items():
             causes.setdefault((reason, tuple(stages)), []).append(item)
         return [
-            (f"{len(items)} sequences ({listed(items, EXAMPLES)}): " if len(items) > 1 else f"{items[0]}: ")
+            (f"{len(items):,} sequences ({listed(items, EXAMPLES)}): " if len(items) > 1 else f"{items[0]}: ")
             + f"{span(stages)} {'waits' if len(stages) == 1 else 'wait'}: {reason}"
             for (reason, stages), items in causes.items()
         ]
@@ -334,14 +327,8 @@ def read_status(workspace: Workspace, stages: Iterable[Stage], each: bool = True
         ReviewCounts.of(catalogue.sequences),
         catalogue.unheeded,
         runs=runs,
-        **_how_runs_ended(workspace),
+        unfinished=tuple(unfinished_runs(workspace)),
     )
-
-
-def _how_runs_ended(workspace: Workspace) -> dict[str, Any]:
-    """`Status.unfinished` and `given`."""
-    unfinished = tuple(unfinished_runs(workspace))
-    return {"unfinished": unfinished, "given": workspace.last_overrides() if unfinished else ()}
 
 
 MANY_SEQUENCES = 5_000
@@ -416,7 +403,7 @@ def read_standing(workspace: Workspace, stages: Iterable[Stage], many: int = MAN
         listing.unheeded,
         by_folders=True,
         runs=runs,
-        **_how_runs_ended(workspace),
+        unfinished=tuple(unfinished_runs(workspace)),
     )
 
 

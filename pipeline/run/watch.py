@@ -6,15 +6,18 @@ import contextlib
 import json
 import math
 import os
+import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
 
-from mimicme.pipeline.run.forecast import Ahead
+from mimicme.pipeline.errors import counted
+from mimicme.pipeline.run.forecast import Ahead, lines_of, record_in
 from mimicme.pipeline.run.progress import (
     STAGE_TABLE,
     colored,
@@ -33,8 +36,10 @@ END_BYTES = 1 << 20
 """Of a log, which are read at first; a `progress` event comes every two seconds, in which a run writes less."""
 MOST_SHARDS = 64
 """Runs that may have begun since that of the shard which is followed."""
+MOST_TOLD = 8
+"""Runs that did not come to their end and are told line by line."""
 _LINE_BYTES = 1 << 17
-"""A line of a log is shorter."""
+"""A line of a log is shorter, but for the first."""
 KILLED = 1
 _LAST = ("end", "interrupted", "error")
 
@@ -302,36 +307,77 @@ class LastRun:
         shard: that it worked on, or empty.
         told_at: what its log says last was written then, UTC; empty: nothing is readable there.
         sentence: all of it, for people, without what is to be done.
+        again: what does the rest of it, as it was given, for people; empty: nobody is left of those that it named.
     """
 
     how: str
     shard: str
     told_at: str
     sentence: str
+    again: str = ""
 
 
 def unfinished_runs(workspace: Workspace) -> list[LastRun]:
     """The last run, or that of each shard since the last whole one, where it did not come to its end; those that go
-    on are not asked for.  Costs two short reads a run."""
+    on are not asked for.  Costs two short reads a run, and of shards looks no further back than all of them."""
     going = workspace.running_runs()
     if None in going:
         return []
     found: dict[str, LastRun | None] = {str(shard): None for shard in going}
-    for folder in reversed(workspace.runs()[-MOST_SHARDS:]):
-        first, last = _ends(folder / "log.jsonl")
-        shard = str(first.get("shard", ""))
+    there = Counter(_count(shard) for shard in found)  # shards that were met, by how many there are of them
+    for folder in reversed(workspace.runs()):
+        lines = lines_of(folder, _LINE_BYTES)
+        begun = record_in(lines[0]) if lines else None
+        begun = begun if begun is not None and begun.get("event") == "begin" else {}
+        shard = str(begun.get("shard", ""))
         if not shard and found:  # the shards have gone on from it
             break
         if shard not in found:
-            found[shard] = _unfinished(shard, last)
-        if not shard:
+            last: dict[str, Any] = next((r for r in map(record_in, reversed(lines)) if r is not None), {})
+            found[shard] = _unfinished(shard, last, _again(workspace, folder, begun))
+            there[_count(shard)] += 1
+        if not shard or there[_count(shard)] == _count(shard):
             break
     if workspace.running_runs() != going:  # one began meanwhile, and its log is the one that was read
         return []
     return [run for run in found.values() if run is not None]
 
 
-def _unfinished(shard: str, last: dict[str, Any]) -> LastRun | None:
+def _count(shard: str) -> int:
+    """Of how many shards it is one."""
+    count = shard.partition("/")[2]
+    return int(count) if count.isdecimal() else 0
+
+
+def _again(workspace: Workspace, folder: Path, begun: Mapping[str, Any]) -> str:
+    """What does the rest of a run, with the settings and the limits that it was given.
+
+    Args:
+        folder: of the run; begun: its `begin` event, or empty where that cannot be read.
+    """
+    sets = [word for one in workspace.overrides_of(folder) for word in ("--set", one)]
+    root = str(workspace.root)
+    if isinstance(sample := begun.get("sample"), int):
+        return (
+            f"`{shlex.join(['mimicme', 'plan', root, '--sample', str(sample), *sets])}` goes on from there."
+        )
+    given = begun.get("only")
+    named = [str(one) for one in given] if isinstance(given, list) else []
+    only = [one for one in named if one]  # `Workspace.remove_subject` leaves an empty one
+    if named and not only:
+        return ""
+    limits = (("--shard", "shard"), ("--from", "first"), ("--until", "last"))
+    words = [word for option, name in limits if begun.get(name) for word in (option, str(begun[name]))]
+    words += [word for one in only for word in ("--only", one)]
+    command = f"`{shlex.join(['mimicme', 'run', root, *words, *sets])}`"
+    if not begun:
+        return (
+            f"{command} goes on from there, with the --only, --from and --until that it had, if it had any."
+        )
+    return f"{command} goes on from there{', with the --output that it had' if begun.get('output') else ''}."
+
+
+def _unfinished(shard: str, last: Mapping[str, Any], again: str) -> LastRun | None:
     event, told_at = str(last.get("event", "")), str(last.get("time", ""))[:16].replace("T", " ")
     how = event if event in _LAST else "killed"
     if how == "end":
@@ -343,27 +389,17 @@ def _unfinished(shard: str, last: dict[str, Any]) -> LastRun | None:
         "error": f"{whose} ended with an error{when}: {str(last.get('message', '')).rstrip('.')}",
         "killed": f"{whose} ended without a word{when}: it was killed, or its machine went down",
     }
-    return LastRun(how, shard, told_at, said[how])
+    return LastRun(how, shard, told_at, said[how], again)
 
 
-def _ends(log: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The first and the last line of a log that are whole; empty where there is none."""
-    try:
-        with open(log, "rb") as handle:
-            head = handle.read(_LINE_BYTES).splitlines()[:1]
-            handle.seek(max(0, handle.seek(0, os.SEEK_END) - _LINE_BYTES))
-            tail = handle.read()
-    except OSError:
-        return {}, {}
-    whole = tail[: tail.rfind(b"\n") + 1].splitlines()[-1:]
-    records = []
-    for lines in (head, whole):
-        try:
-            record = json.loads(lines[0])
-        except (ValueError, IndexError):
-            record = {}
-        records.append(record if isinstance(record, dict) else {})
-    return records[0], records[1]
+def unfinished_lines(runs: Iterable[LastRun]) -> list[str]:
+    """A line for each, for people; of many shards the last ones, and how many more there are."""
+    told = list(runs)
+    lines = [" ".join(part for part in (f"  {run.sentence}.", run.again) if part) for run in told[:MOST_TOLD]]
+    if len(told) > MOST_TOLD:
+        others = counted(len(told) - MOST_TOLD, "more shard did", "more shards did")
+        lines.append(f"  {others} not come to the end; `mimicme status --json` names each.")
+    return lines
 
 
 def _last_words(seen: Seen) -> str:

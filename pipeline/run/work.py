@@ -93,9 +93,9 @@ class Outcome:
     """The outcome of a job.
 
     Attributes:
-        seconds: wall time; NaN: not known, because the worker died.
-        peak_mb: largest resident memory of the worker so far, in MB.
-        cpu_s: CPU seconds of the worker, of all its threads, user and system.
+        seconds: wall time; NaN: not known, because the worker died, also one that had made all of it before.
+        peak_mb: largest resident memory of the worker so far, in MB; NaN: not known.
+        cpu_s: CPU seconds of the worker, of all its threads, user and system; NaN: not known.
         entry: what the checkpoint index keeps of the checkpoint, read where there are many workers to do it.
         error: one sentence; None when the checkpoint was written.
         usage: the error is not the item's (a package is missing): no other item would do better.
@@ -119,11 +119,9 @@ def _with_inputs(record: Mapping[str, Any], made: Mapping[str, str]) -> Mapping[
 def execute(job: Job) -> Outcome:
     """Run one job: write its checkpoint.  Runs in a worker."""
     began, cpu_began = time.monotonic(), time.process_time()
-    if job.absent and (entry := _made_meanwhile(job)) is not None:
-        return Outcome(
-            time.monotonic() - began, _peak_mb(), cpu_s=time.process_time() - cpu_began, entry=entry
-        )
     try:
+        if job.absent and (entry := _made_meanwhile(job)) is not None:
+            return Outcome(math.nan, math.nan, entry=entry)
         hold_blas_buffers()
         with writing(
             job.path,
@@ -134,9 +132,9 @@ def execute(job: Job) -> Outcome:
             left_out=left_out(job.record.get("review", ())),
         ) as out:
             job.stage.compute(job.task, out)
+        entry = read_entry(job.path) if job.task.part is None else None
     except Exception as error:  # the one place where everything is caught: one item must not end the run
         return failed_outcome(without_damage(_read_by(job.task), error), began)
-    entry = read_entry(job.path) if job.task.part is None else None
     return Outcome(time.monotonic() - began, _peak_mb(), cpu_s=time.process_time() - cpu_began, entry=entry)
 
 
@@ -159,14 +157,15 @@ def failed_outcome(error: Exception, began: float) -> Outcome:
     return Outcome(
         time.monotonic() - began,
         _peak_mb(),
-        _sentence(error),
+        sentence_of(error),
         type(error).__name__,
         "".join(tracebacks.format_exception(error)),
         error if isinstance(error, UsageError) else None,
     )
 
 
-def _sentence(error: BaseException) -> str:
+def sentence_of(error: BaseException) -> str:
+    """What an error says, or what it is of."""
     if isinstance(error, MimicmeError):
         return str(error)
     if isinstance(error, ShortageError):

@@ -164,8 +164,8 @@ class Worker:
 
         Args:
             work: what is done with the job.
-            job: what it has `shared` with others, if it says so, is sent once, objects of classes all, and so is then
-                `work`.
+            job: what it has `shared` with others, if it says so, is sent once, and so is then `work`.  These must be
+                instances of classes, not str, int or dict: they are told by identity.
             most: bytes that may be sent.
 
         Returns:

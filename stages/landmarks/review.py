@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from mimicme.pipeline.captures.units import face_axes
 from mimicme.pipeline.drawing.pictures import attempt, card
 from mimicme.pipeline.drawing.render import Picture, contact_sheet, draw_points, look_at, render, save_picture
-from mimicme.pipeline.errors import UsageError, counted
+from mimicme.pipeline.errors import UsageError, out_of
 from mimicme.pipeline.geometry.mesh import transform
 from mimicme.pipeline.items import Item, Sequence
 from mimicme.pipeline.landmarks import INNER, MANUAL, Landmarks
@@ -96,7 +96,7 @@ def review(
     paths = [output / "landmarks.csv"]
     write_whole(paths[0], table.getvalue())
     shown = worst_of_each(entries, set(workspace.catalogue().neutral.values()), per_subject)
-    title = f"{len(shown)} of {counted(len(entries), 'frame')}, worst first\n{LEGEND}"
+    title = f"{out_of(len(shown), len(entries), 'frame')}, worst first\n{LEGEND}"
     for k in range(0, len(shown), PER_SHEET):
         part = shown[k : k + PER_SHEET]
         pictures = [attempt(e.name, lambda e=e: draw(workspace, e), SIZE) for e in part]  # type: ignore[misc]

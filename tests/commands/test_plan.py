@@ -15,6 +15,7 @@ from mimicme.commands import plan as planning
 from mimicme.commands.plan import available_memory, choose_sample, plan
 from mimicme.pipeline.errors import UsageError
 from mimicme.pipeline.items import FrameSource, Item, Sequence
+from mimicme.pipeline.run.forecast import records_of
 from mimicme.pipeline.run.runlog import read_costs
 from mimicme.pipeline.run.runner import RunOptions, run
 from mimicme.pipeline.workspace import Workspace
@@ -64,6 +65,8 @@ def test_what_the_sample_made_is_not_made_again(fake: ModuleType, tmp_path: Path
     assert told.subjects == ("S2", "S3")
     first = worked(workspace)
     assert {item.split("/")[0] for _, item in first} == {"S2", "S3"}
+    # a sample that is killed is gone on with by another plan, not by a run of everything
+    assert [records_of(folder)[0]["sample"] for folder in workspace.runs()] == [3, 3]
     assert not workspace.release.exists()
     assert not list(workspace.root.glob(".*.tmp*"))
     again = plan(Workspace.open(workspace.root), fake.WITH_SUBJECT, 3, (16,), jobs=0)

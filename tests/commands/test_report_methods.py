@@ -45,8 +45,8 @@ def test_it_has_counts_versions_settings_and_reasons(tmp_path: Path) -> None:
     for part in (
         "5 scans in 1 sequence of 1 subject with mimicme 9.9 (Python 3.11.2; numpy 2.4)",
         "median 31,000 vertices", "given by hand or by file on every scan", "stiffness down to 2.5",
-        "512 x 512 texels", "1 scan of 5 (20.0%) were rejected (register-half: 1)",
-        "1 scan more were left out after being looked at", "surface is 0.07 mm",
+        "512 x 512 texels", "1 scan of 5 (20.0%) was rejected (register-half: 1)",
+        "1 more scan was left out after being looked at", "surface is 0.07 mm",
     ):  # fmt: skip
         assert part in text, part
     assert "S0" not in text and "MediaPipe" not in text and "second pass" not in text

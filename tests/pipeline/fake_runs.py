@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mimicme.pipeline.run.progress import Console
@@ -34,6 +35,23 @@ class Result:
     def counts(self, stage):
         s = self.stages[stage]
         return s.done, s.skipped, s.failed, s.blocked
+
+
+@dataclass(frozen=True)
+class Steps:
+    """A job from which others follow, one for each of its names but the first, as long as they have a result.
+
+    Attributes:
+        file: in which it leaves its name, where the work does so; kills: names that end their worker.
+    """
+
+    names: str
+    file: str = ""
+    kills: str = ""
+
+    def after(self, result):
+        goes_on = len(self.names) > 1 and result is not None
+        return replace(self, names=self.names[1:]) if goes_on else None
 
 
 def go(workspace, fake, stages=None, sets=(), **options):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import io
+import json
 import os
 import shutil
 from dataclasses import replace
@@ -88,6 +89,16 @@ def test_withdrawn_subject_is_gone_and_stays_away(make, fake):
     ]
     assert not any("S1/" in text for text in texts if "captures" not in text)
     assert [s.item.subject for s in Workspace.open(workspace.root).sequences()] == ["S2", "S2"]
+
+
+def test_a_log_does_not_name_who_withdrew_among_what_its_run_was_limited_to(make, fake):
+    workspace = make()
+    go(workspace, fake, only=("S1/*", "S[1]/smile", "S1", "S2/*", "*/sad"), last="read")
+    Workspace.open(workspace.root).remove_subject("S1", [s.name for s in fake.STAGES])
+    text = (workspace.runs()[-1] / "log.jsonl").read_text()
+    begun = json.loads(text.splitlines()[0])
+    assert begun["only"] == ["", "", "", "S2/*", "*/sad"] and begun["last"] == "read"
+    assert "S1" not in text and "[1]" not in text
 
 
 @pytest.fixture

@@ -68,7 +68,7 @@ def test_meshes_beside_recordings_are_not_left_out_unasked(tmp_path: Path) -> No
     touch(tmp_path, "S2/b/0001.obj")
     with pytest.raises(InputError, match="meshes outside their folders.*--layout: rgbd"):
         build(tmp_path)
-    assert "1 mesh files left out, for example 'S2/b/0001.obj'" in said(build(tmp_path, "rgbd"))
+    assert "1 mesh file left out, for example 'S2/b/0001.obj'" in said(build(tmp_path, "rgbd"))
     with_layout = build(tmp_path, "3dmd")
     assert [str(s.item) for s in with_layout.sequences] == ["S2/b"]
 

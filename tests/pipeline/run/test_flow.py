@@ -14,6 +14,8 @@ from mimicme.pipeline.errors import InputError
 from mimicme.pipeline.run import flow as flow_module
 from mimicme.pipeline.run import runner
 from mimicme.pipeline.run.flow import legs
+from mimicme.pipeline.run.forecast import records_of
+from mimicme.pipeline.run.runlog import read_costs
 
 MANY = {
     f"S{person}/{name}": ["a" * (1 + person)] * (1 + k)
@@ -208,3 +210,10 @@ def test_what_a_worker_made_and_did_not_say_is_not_made_again(make, fake):
     assert (workspace.root.parent / "died").exists()
     made = order(workspace)
     assert len(made) == len(set(made)) == 12
+    # nobody knows what it took
+    costs = read_costs(workspace.runs())
+    assert ("fit", "S1/smile") not in costs and len(costs) == 12 - 1
+    (line,) = (
+        r for r in records_of(workspace.runs()[-1]) if (r.get("stage"), r.get("item")) == ("fit", "S1/smile")
+    )
+    assert line["outcome"] == "done" and not {"seconds", "cpu_s", "peak_mb"} & set(line)

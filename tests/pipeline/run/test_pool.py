@@ -9,11 +9,11 @@ import signal
 import sys
 import time
 from collections import Counter, deque
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-from fake_runs import GOOD, HERE, calls, child, digests, go
+from fake_runs import GOOD, HERE, Steps, calls, child, digests, go
 
 from mimicme.pipeline.errors import UsageError, raise_if_memory
 from mimicme.pipeline.run import pool
@@ -39,18 +39,6 @@ def test_parts_of_a_release_are_written_by_workers_without_a_limit(make, fake):
     assert workspace.release.is_file()
 
 
-@dataclass(frozen=True)
-class Steps:
-    """A job from which others follow; each leaves a line in a file."""
-
-    file: str
-    names: str
-    kills: str = ""
-
-    def after(self, result):
-        return replace(self, names=self.names[1:]) if len(self.names) > 1 else None
-
-
 def step(job):
     with open(job.file, "a") as handle:
         handle.write(job.names[0])
@@ -74,7 +62,7 @@ def pools():
 
 
 def test_what_follows_from_a_job_is_done_by_the_same_worker(pools, tmp_path):
-    jobs = [Steps(str(tmp_path / name), name) for name in ("abc", "def", "ghi", "jkl")]
+    jobs = [Steps(name, str(tmp_path / name)) for name in ("abc", "def", "ghi", "jkl")]
     found = [(job.names, result) for job, result in pools(2).map(step, deque(jobs))]
     assert sorted(names for names, _ in found) == sorted(
         name[k:] for name in ("abc", "def", "ghi", "jkl") for k in range(3)
@@ -90,7 +78,7 @@ def test_a_worker_that_dies_loses_the_one_that_it_was_at(pools, tmp_path):
     """What it did before is not done again, and what follows has not failed before it was tried."""
     file = tmp_path / "done"
     found = [
-        (job.names, result) for job, result in pools(1).map(step, deque([Steps(str(file), "abcd", "c")]))
+        (job.names, result) for job, result in pools(1).map(step, deque([Steps("abcd", str(file), "c")]))
     ]
     assert [names for names, _ in found] == ["abcd", "bcd", "cd"]
     assert isinstance(found[-1][1], pool.Killed)
@@ -108,7 +96,7 @@ def test_nobody_waits_for_the_end_of_what_follows(pools, tmp_path):
         return gate.exists()
 
     found = []
-    for job, result in pools(1).map(wait, deque([Steps("", "ab")])):
+    for job, result in pools(1).map(wait, deque([Steps("ab")])):
         found.append((job.names, result))
         gate.touch()
     assert found == [("ab", False), ("b", True)]
@@ -122,7 +110,7 @@ def test_each_step_has_a_limit_of_its_own(pools):
         return job.names[0]
 
     def results(*stretches):
-        return [result for _, result in workers.map(slowly, deque(Steps("", names) for names in stretches))]
+        return [result for _, result in workers.map(slowly, deque(Steps(names) for names in stretches))]
 
     assert results("e") == ["e"]  # it has started, and read what is to be done
     *found, last = results("abcdh")
@@ -157,7 +145,7 @@ def test_what_a_worker_had_ahead_when_it_died_is_done_once(pools, tmp_path):
     workers = pools(1)
     found = {
         job.names: result
-        for job, result in workers.map(step, deque([Steps(str(file), n, names[150]) for n in names]))
+        for job, result in workers.map(step, deque([Steps(n, str(file), names[150]) for n in names]))
     }
     assert sorted(found) == names
     assert [n for n, result in found.items() if isinstance(result, pool.Killed)] == [names[150]]

@@ -47,6 +47,23 @@ def test_costs_are_of_the_last_making_with_its_parts(tmp_path: Path) -> None:
     assert found == {("fit", "S1/a"): Cost(2, 1, 100), ("fit", "S1/long"): Cost(16, 8, 400)}
 
 
+def test_what_nobody_timed_has_no_cost(tmp_path: Path) -> None:
+    untimed = {"event": "item", "stage": "fit", "item": "S1/a", "outcome": "done"}
+    part = {**untimed, "event": "part", "item": "S1/long", "part": "part 2 of 2"}
+    one = log(
+        tmp_path / "1",
+        line("item", "S1/a", 5),
+        json.dumps(untimed),
+        line("part", "S1/long", 3, part="part 1 of 2"),
+        json.dumps(part),
+        line("item", "S1/long", 1),
+        line("item", "S1/b", 2),
+    )
+    assert read_costs([one]) == {("fit", "S1/b"): Cost(4, 2, 200)}
+    two = log(tmp_path / "2", line("item", "S1/long", 7))  # in one piece: of the parts it has none
+    assert read_costs([one, two])["fit", "S1/long"] == Cost(14, 7, 700)
+
+
 def test_a_full_disk_is_said_and_the_log_can_be_closed(tmp_path: Path) -> None:
     log = RunLog(tmp_path, "", ())
     log.write("begin", stages=[])

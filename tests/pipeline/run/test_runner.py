@@ -15,10 +15,12 @@ from fake_runs import GOOD, calls, digests, go, state
 from mimicme.pipeline.checkpoint import Checkpoint
 from mimicme.pipeline.errors import MimicmeError, OutputError, UsageError
 from mimicme.pipeline.items import Shard
-from mimicme.pipeline.run import runner
+from mimicme.pipeline.numerics.memory import not_enough
+from mimicme.pipeline.run import runner, work
 from mimicme.pipeline.run.checkpoint_index import CheckpointIndex
 from mimicme.pipeline.run.runner import _decisions
 from mimicme.pipeline.run.status import read_status
+from mimicme.pipeline.run.work import sentence_of
 from mimicme.pipeline.template import template_source_digest
 from mimicme.pipeline.workspace import Workspace
 
@@ -371,6 +373,61 @@ def test_log_has_a_line_per_item(make, fake):
     assert lines[0]["event"] == "begin"
     assert lines[-1] == lines[-1] | {"event": "end", "exit_code": 1}
     assert json.loads((folder / "versions.json").read_text())["packages"]["numpy"]
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (OutputError("there is no room", todo="Make some."), 2, "there is no room. Make some"),
+        (KeyError("S1"), 1, "KeyError: 'S1'"),
+        (MemoryError(), 1, not_enough().rstrip(".")),
+    ],
+)
+def test_what_ends_a_run_is_in_its_log_whatever_it_is(make, fake, monkeypatch, error, status, said):
+    workspace = make()
+
+    def fails(*_):
+        raise error
+
+    monkeypatch.setattr(runner._Run, "_settle", fails)
+    with pytest.raises(type(error)) as raised:
+        go(workspace, fake)
+    assert raised.value is error
+    last = json.loads((workspace.runs()[-1] / "log.jsonl").read_text().splitlines()[-1])
+    assert last == last | {"event": "error", "message": sentence_of(error), "exit_code": status}
+    (told,) = read_status(Workspace.open(workspace.root), fake.STAGES).unfinished
+    assert told.how == "error" and told.sentence.endswith(f"UTC: {said}")
+
+
+def test_the_log_of_a_run_of_a_part_says_of_which(make, fake, tmp_path):
+    workspace = make()
+
+    def begun(**options):
+        go(workspace, fake, **options)
+        record = json.loads((workspace.runs()[-1] / "log.jsonl").read_text().splitlines()[0])
+        return {name: record[name] for name in ("shard", "first", "last", "only", "output") if name in record}
+
+    assert begun() == {}
+    assert begun(only=("S1/*", "S2"), last="fit") == {"only": ["S1/*", "S2"], "last": "fit"}
+    assert begun(first="paint", output=tmp_path / "r.h5") == {"first": "paint", "output": True}
+    assert begun(shard=Shard(1, 2)) == {"shard": "1/2"}
+
+
+@pytest.mark.parametrize("absent", [False, True])
+def test_want_of_memory_while_a_checkpoint_is_looked_at_fails_its_item_alone(make, fake, monkeypatch, absent):
+    workspace, real = make(), work.read_entry
+
+    def short(path):
+        if path.parts[-3:] == ("fit", "S1", "smile.h5") and path.exists() != absent:
+            raise MemoryError
+        return real(path)
+
+    monkeypatch.setattr(work, "read_entry", short)
+    result = go(workspace, fake)
+    assert result.code == 1 and result.stages["fit"].failed == 1 and result.stages["read"].failed == 0
+    assert f"S1/smile: fit failed: {not_enough()}" in result.out
+    monkeypatch.undo()
+    assert go(workspace, fake).code == 0
 
 
 def test_retargeted_link_in_the_captures_redoes_its_sequence(make, fake):

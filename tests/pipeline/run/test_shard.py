@@ -228,7 +228,7 @@ def test_status_tells_who_works_on_which_shard(make, fake):
     with workspace.lock(FIRST):
         status = read_status(workspace, fake.STAGES)
         head, one, *_ = status.lines()
-        assert head.endswith("1 of 2 shards are worked on; nobody works on shard 2")
+        assert head.endswith("1 of 2 shards is worked on; nobody works on shard 2")
         assert one.startswith(f"  shard 1/2: {here}")
         with workspace.lock(SECOND):
             head, _, two, *_ = read_status(workspace, fake.STAGES).lines()

@@ -14,7 +14,7 @@ from fake_runs import LONG, child, cut, go, wait_for
 from mimicme.pipeline.items import Item
 from mimicme.pipeline.run.forecast import Ahead, Workload, read_rates, records_of
 from mimicme.pipeline.run.progress import Console, Progress, colored
-from mimicme.pipeline.run.watch import LogReader, Seen, unfinished_runs, watch
+from mimicme.pipeline.run.watch import LogReader, Seen, unfinished_lines, unfinished_runs, watch
 from mimicme.pipeline.workspace import Workspace
 
 TIME = "2026-11-29T12:00:{:02d}.000+00:00"
@@ -295,6 +295,10 @@ def test_rates_are_of_workers_and_frames(tmp_path: Path) -> None:
     one = log(tmp_path / "1", BEGIN, part, HALF, failed, "broken\n", alone, packed)
     assert read_rates([one]) == {"fit": (11.0 + 9.0) / 20, "pack": 8.0 / 40}
     assert read_rates([tmp_path / "none"]) == {}
+    untimed = json.loads(HALF)
+    del untimed["seconds"]
+    two = log(tmp_path / "2", BEGIN, HALF, json.dumps(untimed) + "\n")
+    assert read_rates([two]) == read_rates([log(tmp_path / "3", BEGIN, HALF)])
     assert Ahead(90).text(30) == ", about 1:00 min left"
     assert Ahead(3, ("bake", "pack")).text() == ", about 3.0 s left and then bake, pack"
     assert Ahead(3).text(10) == ", about 0.0 s left" and Ahead().text(3) == ""
@@ -357,6 +361,8 @@ def test_the_release_is_told_of_while_it_is_written() -> None:
 class ManyRuns:
     """A workspace with the logs of some runs, oldest first, of which those of some shards go on."""
 
+    root = Path("/ws")
+
     def __init__(self, folder: Path, logs: list[str], going: tuple[str | None, ...] = ()) -> None:
         self._runs = [log(folder / f"{k:02d}", text) for k, text in enumerate(logs)]
         self._going = dict.fromkeys(going, "process 7 on here")
@@ -367,9 +373,16 @@ class ManyRuns:
     def running_runs(self) -> dict[str | None, str]:
         return self._going
 
+    def overrides_of(self, run: Path) -> tuple[str, ...]:
+        return (f"fit.run={int(run.name)}",)
+
+
+def begin(**limits: Any) -> str:
+    return line("begin", process=7, sequences=4, frames=40, stages=["fit"], **limits)
+
 
 def of_shard(shard: str, *lines: str) -> str:
-    return line("begin", process=7, sequences=4, frames=40, stages=["fit"], shard=shard) + "".join(lines)
+    return begin(shard=shard) + "".join(lines)
 
 
 WELL = line("end", 59, exit_code=0)
@@ -390,6 +403,14 @@ WELL = line("end", 59, exit_code=0)
         ([BEGIN, of_shard("1/2"), of_shard("2/2", WELL)], (), [("killed", "1/2")]),
         ([of_shard("1/2"), of_shard("2/2")], ("1/2",), [("killed", "2/2")]),
         ([of_shard("1/2"), of_shard("1/2", WELL)], (), []),
+        # however many there are, and of one division that is whole no older one
+        (
+            [of_shard("70/100"), *(of_shard(f"{k}/100", WELL) for k in range(1, 100) if k != 70)],
+            (),
+            [("killed", "70/100")],
+        ),
+        ([of_shard("1/3"), of_shard("1/2", WELL), of_shard("2/2", WELL)], (), []),
+        ([of_shard("1/3"), of_shard("2/2", WELL)], ("1/2",), []),
     ],
 )
 def test_a_run_that_did_not_come_to_its_end_is_told(
@@ -401,3 +422,54 @@ def test_a_run_that_did_not_come_to_its_end_is_told(
         assert not run.sentence.endswith(".") and (
             not run.told_at or f"after {run.told_at} UTC" in run.sentence
         )
+
+
+@pytest.mark.parametrize(
+    ("log", "expected"),
+    [
+        (begin(), "`mimicme run /ws --set fit.run=0` goes on from there."),
+        (
+            begin(only=["S1/*", "S2/smile"], last="fit", output=True),
+            "`mimicme run /ws --until fit --only 'S1/*' --only S2/smile --set fit.run=0` goes on from there, with the "
+            "--output that it had.",
+        ),
+        (
+            begin(first="fit", last="fit"),
+            "`mimicme run /ws --from fit --until fit --set fit.run=0` goes on from there.",
+        ),
+        (
+            begin(only=["", "S2/*"]),
+            "`mimicme run /ws --only 'S2/*' --set fit.run=0` goes on from there.",
+        ),
+        (begin(only=[""]), ""),
+        (
+            begin(only=["S1/*"], last="fit", sample=8),
+            "`mimicme plan /ws --sample 8 --set fit.run=0` goes on from there.",
+        ),
+        (
+            BEGINS,
+            "`mimicme run /ws --set fit.run=0` goes on from there, with the --only, --from and --until that it had, if "
+            "it had any.",
+        ),
+    ],
+)
+def test_what_goes_on_with_a_run_has_its_limits(tmp_path: Path, log: str, expected: str) -> None:
+    (found,) = unfinished_runs(ManyRuns(tmp_path, [log]))
+    assert found.again == expected
+    assert unfinished_lines([found]) == [" ".join([f"  {found.sentence}.", *filter(None, [expected])])]
+
+
+def test_each_shard_goes_on_with_its_own_settings(tmp_path: Path) -> None:
+    found = unfinished_runs(ManyRuns(tmp_path, [of_shard("1/2"), of_shard("2/2")]))
+    assert [run.again for run in found] == [
+        f"`mimicme run /ws --shard {shard} --set fit.run={number}` goes on from there."
+        for shard, number in (("2/2", 1), ("1/2", 0))
+    ]
+
+
+def test_of_many_shards_some_are_told_and_the_others_counted(tmp_path: Path) -> None:
+    found = unfinished_runs(ManyRuns(tmp_path, [of_shard(f"{k}/80") for k in range(1, 81)]))
+    assert len(found) == 80
+    *told, last = unfinished_lines(found)
+    assert len(told) == 8 and "shard 80/80" in told[0]
+    assert last == "  72 more shards did not come to the end; `mimicme status --json` names each."

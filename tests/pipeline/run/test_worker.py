@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fake_runs import Steps
 
 from mimicme.pipeline.checkpoint import FrameStatus
 from mimicme.pipeline.errors import InputError
@@ -90,23 +91,13 @@ def test_what_jobs_share_is_sent_once(worker):
     assert asked(worker, len, "four").result == 4
 
 
-@dataclass(frozen=True)
-class Steps:
-    """A job from which others follow."""
-
-    left: int
-
-    def after(self, result):
-        return Steps(self.left - 1) if self.left > 1 and result is not None else None
-
-
 def test_what_follows_from_a_job_is_done_without_a_word(worker):
-    worker.give(lambda job: job.left * 10, Steps(3))
+    worker.give(lambda job: len(job.names) * 10, Steps("abc"))
     for left in (3, 2, 1):
-        assert worker.jobs[0].left == left  # what it is at is known without a word, too
+        assert len(worker.jobs[0].names) == left  # what it is at is known without a word, too
         assert worker.answer().result == left * 10
     assert not worker.busy
-    worker.give(lambda job: None, Steps(3))
+    worker.give(lambda job: None, Steps("abc"))
     assert worker.answer().result is None and not worker.busy
 
 
@@ -114,10 +105,10 @@ def test_the_bell_rings_when_there_is_nothing_more_to_do(worker):
     assert asked(worker, len, "it has started").result == 14
     assert worker.rings.poll(10)
     worker.heard()
-    worker.give(lambda job: time.sleep(0.2), Steps(1))
+    worker.give(lambda job: time.sleep(0.2), Steps("a"))
     # they lie there when the first is over
     for number in (2, 3):
-        worker.give(lambda job: job.left, Steps(number))
+        worker.give(lambda job: len(job.names), Steps("a" * number))
     results = [worker.answer().result for _ in range(6)]
     assert results == [None, 2, 1, 3, 2, 1]
     assert worker.rings.poll(10)
