@@ -1,9 +1,10 @@
 """Worker processes: one BLAS, OpenMP and TBB thread each, and the death of one does not end the others' work.
 
 Work is handed out one piece a worker at a time; a piece goes on with what follows from it (`worker.following`), and
-where pieces are over sooner than their ends are noticed, a worker is given some ahead.  When a worker is killed (out of
-memory, a crash in C code), the piece that it was working on is tried again in a fresh one, at last alone; everything
-else goes on in parallel.
+where pieces are over sooner than their ends are noticed, a worker is given some ahead.  Those are taken back from it
+where another one has nothing to do, or its present one takes long.  When a worker is killed (out of memory, a crash in
+C code), the piece that it was working on is tried again in a fresh one, at last alone; everything else goes on in
+parallel.
 """
 
 from __future__ import annotations
@@ -39,12 +40,17 @@ LISTEN_S = 0.25
 """So old an answer may grow after which its worker has something to do."""
 AHEAD_S = 2 * LISTEN_S
 """So much a worker is given ahead, by the mean of how long jobs take: they differ."""
+SHORT_S = 8 * LISTEN_S
+"""Where jobs take longer, by the mean, none is given ahead, however many workers there are."""
+LATE_S = 2 * SHORT_S
+"""Who is at a job, with what follows from it, for longer has none ahead: what it had is taken back."""
 NEWEST = 0.1
 """What the newest counts in the mean of how long jobs take."""
 MOST_AHEAD = 8
 AHEAD_BYTES = (64 << 10) // MOST_AHEAD
-"""So many jobs a worker has ahead at most, and none that is larger: together they have room on their way to it
-(`worker.SEND_BYTES`), so that this process need not wait for a worker that hangs."""
+"""So many jobs a worker has ahead at most, and none that is larger: together, and with as many that were taken back and
+that it has yet to pass over, they have room on their way to it (`worker.SEND_BYTES`), so that this process need not
+wait for a worker that hangs."""
 _UNKNOWN_S = 1e3
 """Longer than any job that is worth it."""
 STOPPED_S = 10.0
@@ -169,7 +175,7 @@ class LokyPool:
         self.deaths = 0
         self._limit_s = limit_s
         self._job_s = _UNKNOWN_S
-        """What a job takes of late, with what follows from it; see `_may_give_ahead`."""
+        """What a job takes of late, with what follows from it; see `_room_ahead`."""
         self._alive: list[Worker] = []
         self._left: list[Worker] = []
         """Those whose job nobody asks for any more, or that end by themselves."""
@@ -182,8 +188,13 @@ class LokyPool:
         self._job_s = _UNKNOWN_S  # these may be other jobs
 
         def hand_out() -> None:
-            while queue and (len(ends) < self.workers or self._may_give_ahead(len(queue))):
-                if not self._hand_out(work, queue[0], ends, ears):
+            while queue:
+                ahead = None
+                if len(ends) >= self.workers:
+                    ahead = self._room_ahead(len(queue))
+                    if ahead is None:
+                        return
+                if not self._hand_out(work, queue[0], ends, ears, ahead):
                     return
                 queue.popleft()
 
@@ -243,6 +254,7 @@ class LokyPool:
                             del deaths[id(job)]
                             yield job, Killed(why)
                     hand_out()  # at once: what goes on from this one finds in this worker what it left there
+                self._take_back(queue, idle=len(ends) < self.workers)
                 now = time.monotonic()
                 if now - looked > STOPPED_S:
                     for worker in ends:
@@ -262,9 +274,18 @@ class LokyPool:
                 self._alive.remove(worker)
                 self._left.append(worker)
 
-    def _hand_out(self, work: Callable[[J], R], job: J, ends: dict[Worker, float], ears: _Ears) -> bool:
-        """Give a job to a worker that has none, or a new one; where there may be no more, ahead to the one that has
-        fewest.
+    def _hand_out(
+        self,
+        work: Callable[[J], R],
+        job: J,
+        ends: dict[Worker, float],
+        ears: _Ears,
+        ahead: Worker | None,
+    ) -> bool:
+        """Give a job to a worker that has none, or a new one.
+
+        Args:
+            ahead: who is given it though it has one; None: nobody.
 
         Returns:
             whether it was given away.
@@ -272,35 +293,53 @@ class LokyPool:
         Raises:
             ConfigError: no worker process can be started.
         """
+        if ahead is not None:
+            given = ahead.give(work, job, AHEAD_BYTES)
+            if not given:
+                self._job_s = _UNKNOWN_S  # large jobs are long ones; a while later it may be tried again
+            return given
         limit = time.monotonic() + self._limit_s(job)
         worker = next((worker for worker in self._alive if not worker.busy), None)
-        if worker is None and len(self._alive) < self.workers:
+        if worker is None:
             worker = self._start()
             ears.add(worker)
             limit += START_S
-        if worker is not None:
-            ends[worker] = limit
-            return worker.give(work, job)
-        given = self._fewest().give(work, job, AHEAD_BYTES)
-        if not given:
-            self._job_s = _UNKNOWN_S  # large jobs are long ones; a while later it may be tried again
-        return given
+        ends[worker] = limit
+        return worker.give(work, job)
 
-    def _fewest(self) -> Worker:
-        return min(self._alive, key=lambda worker: len(worker.jobs))
+    def _room_ahead(self, ready: int) -> Worker | None:
+        """Who is to be given a job though it has one; None: nobody.
 
-    def _may_give_ahead(self, ready: int) -> bool:
-        """Whether a worker is to be given a job though it has one: where several workers are over with theirs in
-        `LISTEN_S`, so that this process need not be woken for each.  Not the last that are ready: what waits in one
-        worker no other can do.
+        Somebody is where several workers are over with theirs in `LISTEN_S`, so that this process need not be woken for
+        each.  Not with the last that are ready, which would only be taken back; nor who is long at a job.
 
         Args:
             ready: jobs that nobody has.
         """
-        if ready <= self.workers or self.workers * LISTEN_S < self._job_s:
-            return False
-        ahead = len(self._fewest().jobs) - 1
-        return ahead < MOST_AHEAD and ahead * self._job_s < AHEAD_S
+        if ready <= self.workers or self._job_s > min(self.workers * LISTEN_S, SHORT_S):
+            return None
+        in_time = [worker for worker in self._alive if worker.at_it_s() < LATE_S]
+        worker = min(in_time, key=lambda worker: len(worker.jobs), default=None)
+        if worker is None:
+            return None
+        ahead = len(worker.jobs) - 1
+        return worker if ahead < MOST_AHEAD and ahead * self._job_s < AHEAD_S else None
+
+    def _take_back(self, queue: deque[J], idle: bool) -> None:
+        """Put to the left of the queue what lies ahead of workers that are long at a job; where it would stay empty, of
+        the one that is at it for longest.
+
+        Args:
+            idle: whether a worker has nothing to do.
+        """
+        having = sorted(
+            (worker for worker in self._alive if len(worker.jobs) > 1), key=Worker.at_it_s, reverse=True
+        )
+        for worker in having:
+            # what it has answered, and nobody has looked at, is not what it is at
+            late = worker.at_it_s() > LATE_S and not worker.answered()
+            if late or (idle and not queue):
+                queue.extendleft(reversed(worker.take_back()))
 
     def _start(self) -> Worker:
         worker = Worker()

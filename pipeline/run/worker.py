@@ -7,6 +7,10 @@ where either end is gone the other one sees it at once.
 A process that is woken from sleep for every answer takes several times as long over it as one that finds several.  So
 an answer is said at once, and a bell is rung only where the worker has nothing more to do: the parent sleeps until
 somebody rings, or some time has passed, and then takes what there is.
+
+A worker begins a job only with the job's ticket, a byte in a second pair of sockets.  Its parent can read that end too:
+whoever reads a ticket first has it, so that a job that was given ahead is either begun or taken back, never both.  The
+job itself stays on its way, and the worker passes over it.
 """
 
 from __future__ import annotations
@@ -40,6 +44,8 @@ MAX_GROWTH_BYTES = 4 << 30
 """What it is set to.  loky's own 0.3 GB is for leaks; ours grow by what they keep: templates, factorisations."""
 SEND_BYTES = 1 << 18
 """That may be on their way to a worker."""
+_TICKETS = 256
+"""Numbers of jobs, over and over: a byte.  A worker has far fewer, with those that it has yet to pass over."""
 END_S = 10.0
 """What a worker without a job may take to end before it is killed."""
 
@@ -113,11 +119,20 @@ class Worker:
         self._sent: list[Any] = []
         self._connection: Connection | None = None
         self._bell: Connection | None = None
+        self._tickets: socket.socket | None = None
+        self._unused: socket.socket | None = None  # the worker's end of them
+        self._given = 0
+        self._since = 0.0
 
     @property
     def busy(self) -> bool:
         """Whether it was given a job whose answer was not taken."""
         return bool(self.jobs)
+
+    def at_it_s(self) -> float:
+        """Seconds since it was over with what it did before its present job, as far as its answers were taken, or was
+        given that one; what follows from the job is counted with it.  0 where it has none."""
+        return time.monotonic() - self._since if self.jobs else 0.0
 
     def start(self, environ: Mapping[str, str]) -> None:
         """Start the process.
@@ -132,9 +147,13 @@ class Worker:
 
         self._connection, theirs = Pipe()
         self._bell, rope = Pipe(duplex=False)
+        self._tickets, self._unused = socket.socketpair()
         with theirs, rope:  # the process has its own copies: it alone holds those ends
             self._process = get_context("loky").Process(
-                target=serve, args=(theirs, rope, os.getpid()), env=dict(environ), daemon=True
+                target=serve,
+                args=(theirs, rope, self._unused, os.getpid()),
+                env=dict(environ),
+                daemon=True,
             )
             self._process.start()
         # room for jobs ahead, which nobody waits to be read; some systems have little by themselves
@@ -159,8 +178,9 @@ class Worker:
             self.rings.recv_bytes()
 
     def give(self, work: Callable[[Any], Any], job: Any, most: float = math.inf) -> bool:
-        """Hand it a job, which it does when it is over with those that it has.  One that is gone gives no answer, which
-        `answer` finds.
+        """Hand it a job, which it does when it is over with those that it has, unless it is taken back before.
+
+        One that is gone gives no answer, which `answer` finds.
 
         Args:
             work: what is done with the job.
@@ -171,15 +191,33 @@ class Worker:
         Returns:
             whether they were enough; otherwise nothing is handed out.
         """
-        assert self._connection is not None
+        assert self._connection is not None and self._tickets is not None
         new, data = self._message(work, job)
         if len(data) > most:
             return False
         self._sent += new
+        if not self.jobs:
+            self._since = time.monotonic()
         self.jobs.append(job)
+        self._given = (self._given + 1) % _TICKETS
         with contextlib.suppress(OSError):
+            # first: a worker that waits for it has yet to read what it passes over, and makes room for this one
+            self._tickets.send(bytes((self._given,)))
             self._connection.send_bytes(data)
         return True
+
+    def take_back(self) -> list[Any]:
+        """The jobs that it has not begun, in order; it does not do them.  The first of all its jobs stays with it."""
+        assert self._tickets is not None and self._unused is not None
+        try:
+            # all in one: those that the worker reads meanwhile are of jobs before these
+            tickets = self._unused.recv(_TICKETS, socket.MSG_DONTWAIT)
+        except OSError:
+            return []
+        if len(tickets) == len(self.jobs):
+            self._tickets.send(tickets[:1])
+            tickets = tickets[1:]
+        return [self.jobs.pop() for _ in tickets][::-1]
 
     def _message(self, work: Callable[[Any], Any], job: Any) -> tuple[list[Any], bytes]:
         """The objects that `serve` is to keep, and what it reads: these, and after them the work and the job."""
@@ -219,6 +257,8 @@ class Worker:
             goes_on = following(job, found.result)
             if goes_on is not None:
                 self.jobs.appendleft(goes_on)
+                return found
+        self._since = time.monotonic()
         return found
 
     def how_it_ended(self) -> int | None:
@@ -229,7 +269,7 @@ class Worker:
 
     def let_go(self) -> None:
         """Tell it that there are no more jobs: it ends after the one that it is at."""
-        for end in (self._connection, self._bell):
+        for end in (self._connection, self._bell, self._tickets, self._unused):
             if end is not None:
                 end.close()
 
@@ -250,32 +290,37 @@ class Worker:
             self._process.join()
 
 
-def serve(connection: Connection, bell: Connection, parent: int) -> None:
+def serve(connection: Connection, bell: Connection, tickets: socket.socket, parent: int) -> None:
     """Do the jobs that come, and what follows from them, until there are no more.  Runs in the worker process.
 
     Args:
-        connection, bell: the worker's ends.
+        connection, bell, tickets: the worker's ends.
         parent: process id of the other end.
     """
     _begin(parent)
     growth = _Growth(float(os.environ.get(GROWTH_VARIABLE, MAX_GROWTH_BYTES)))
     job: Any = None
-
-    def say(answer: Answer) -> None:
-        connection.send_bytes(_pickled(answer))
-        if answer.leaving or answer.unread or (job is None and not connection.poll()):
-            bell.send_bytes(b"")
+    ticket = b""  # of the job that it does next
+    number = 0  # of the job that was read last
 
     # the parent has let go, or is gone
-    with connection, bell, contextlib.suppress(EOFError, OSError):
+    with connection, bell, tickets, contextlib.suppress(EOFError, OSError):
         while True:
             if job is None:
                 stream = io.BytesIO(connection.recv_bytes())
+                number = (number + 1) % _TICKETS
+                ticket = ticket or tickets.recv(1)
+                if not ticket:
+                    return
                 try:
                     _KEPT.extend(pickle.load(stream))
+                    if ticket[0] != number:  # it was taken back; what it brought is there for others
+                        continue
+                    ticket = b""
                     work, job = pickle.load(stream)
                 except Exception as error:  # no memory for a library, say: another process may have it
-                    say(Answer(unread=_unread(error)))
+                    connection.send_bytes(_pickled(Answer(unread=_unread(error))))
+                    bell.send_bytes(b"")
                     return
                 began = time.monotonic()
             try:
@@ -285,7 +330,12 @@ def serve(connection: Connection, bell: Connection, parent: int) -> None:
                 error.add_note(f"In a worker process:\n{traceback.format_exc()}")
                 answer, job = Answer(error=error), None
             answer = replace(answer, leaving=growth.too_large(), seconds=time.monotonic() - began)
-            say(answer)
+            connection.send_bytes(_pickled(answer))
+            if job is None and not answer.leaving:
+                with contextlib.suppress(BlockingIOError):
+                    ticket = tickets.recv(1, socket.MSG_DONTWAIT)
+            if answer.leaving or (job is None and not ticket):
+                bell.send_bytes(b"")
             if answer.leaving:
                 return
 

@@ -139,6 +139,45 @@ def test_short_jobs_are_given_ahead_and_large_ones_are_not(pools, monkeypatch):
     assert max(most) == 0
 
 
+@pytest.mark.parametrize("limit", [8.0, 60.0])
+def test_nothing_waits_behind_a_job_that_takes_long(pools, tmp_path, monkeypatch, limit):
+    """What was given ahead to its worker is done by another one, which would have nothing to do; whether it hangs until
+    its limit, or ends by itself."""
+    taken = []
+    take_back = pool.Worker.take_back
+
+    def counted(worker):
+        taken.extend(back := take_back(worker))
+        return back
+
+    monkeypatch.setattr(pool.Worker, "take_back", counted)
+    file, gate = tmp_path / "done", tmp_path / "gate"
+
+    def work(name):
+        with file.open("a") as stream:
+            stream.write(name + "\n")
+        end = time.monotonic() + 30
+        while name == "long" and not gate.exists() and time.monotonic() < end:
+            time.sleep(0.05)
+        if name.startswith("after"):
+            time.sleep(0.1)
+
+    workers = pools(2, lambda job: limit if job == "long" else 60.0)
+    names = [*(f"before{k}" for k in range(120)), "long", *(f"after{k}" for k in range(24))]
+    ends = {}
+    for name, result in workers.map(work, deque(names)):
+        ends[name] = result
+        if limit == 60.0 and len(ends) == len(names) - 1:
+            gate.touch()
+    assert sorted(ends) == sorted(names)
+    assert [name for name, result in ends.items() if isinstance(result, pool.Killed)] == (
+        ["long"] if limit == 8.0 else []
+    )
+    assert list(ends)[-1] == "long"  # nothing waited for it
+    assert taken
+    assert Counter(file.read_text().split()) == Counter(names)
+
+
 def test_what_a_worker_had_ahead_when_it_died_is_done_once(pools, tmp_path):
     file = tmp_path / "done"
     names = [chr(k) for k in range(ord("A"), ord("A") + 200)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import random
 import signal
 import threading
 import time
@@ -20,6 +21,7 @@ from fake_runs import Steps
 from mimicme.pipeline.checkpoint import FrameStatus
 from mimicme.pipeline.errors import InputError
 from mimicme.pipeline.items import FrameSource, Item, Sequence, Verdict
+from mimicme.pipeline.run import pool as pools
 from mimicme.pipeline.run.checkpoint_index import CheckpointSummary, FigureSummary
 from mimicme.pipeline.run.pool import Killed, LokyPool
 from mimicme.pipeline.run.worker import GROWTH_VARIABLE, Worker
@@ -123,6 +125,88 @@ def test_a_job_that_is_too_large_is_not_given(worker):
     assert not worker.busy
     assert worker.give(len, "xyz", most=1000)
     assert worker.answer().result == 3
+
+
+def test_what_it_has_not_begun_can_be_taken_back(worker):
+    assert asked(worker, len, "it has started").result == 14
+    assert worker.rings.poll(10)
+    worker.heard()
+    worker.give(time.sleep, 0.5)
+    for text in ("a", "bb", "ccc"):
+        worker.give(len, text)
+    time.sleep(0.2)  # it is at the first
+    assert worker.take_back() == ["a", "bb", "ccc"]
+    assert list(worker.jobs) == [0.5] and worker.take_back() == []
+    assert worker.answer().result is None and not worker.busy
+    assert worker.rings.poll(10)  # it has nothing more to do
+    worker.heard()
+    worker.give(len, "dddd")
+    worker.give(len, "eeeee")
+    assert [worker.answer().result for _ in range(2)] == [4, 5]
+    assert not worker.answered()
+
+
+@pytest.fixture
+def stopped(worker):
+    """One that does nothing at all until it is told to go on."""
+    pid = asked(worker, eval, "__import__('os').getpid()").result
+    os.kill(pid, signal.SIGSTOP)
+    yield worker, lambda: os.kill(pid, signal.SIGCONT)
+    os.kill(pid, signal.SIGCONT)
+
+
+def test_the_first_stays_with_it_though_it_was_not_begun(stopped):
+    worker, go_on = stopped
+    for text in ("a", "bb", "ccc"):
+        worker.give(len, text)
+    assert worker.take_back() == ["bb", "ccc"]
+    assert worker.take_back() == []
+    worker.give(len, "dddd")
+    go_on()
+    assert [worker.answer().result for _ in range(2)] == [1, 4]
+    assert not worker.busy and not worker.answered()
+
+
+def test_what_was_taken_back_leaves_room_for_as_much_again(stopped):
+    """Nobody waits for a worker that hangs."""
+    worker, go_on = stopped
+    text = "x" * (pools.AHEAD_BYTES - 200)
+    assert worker.give(len, "")
+    for _ in range(2):
+        for k in range(pools.MOST_AHEAD):
+            assert worker.give(len, text + "x" * k, pools.AHEAD_BYTES)
+        assert len(worker.take_back()) == pools.MOST_AHEAD
+    worker.give(len, "the last")
+    go_on()
+    assert [worker.answer().result for _ in range(2)] == [0, 8]
+
+
+def test_what_a_job_brought_that_was_taken_back_is_kept(stopped):
+    worker, go_on = stopped
+    kept = Blob(b"kept")
+    worker.give(len, "first")
+    worker.give(number_of, Sharing((kept,), 1))
+    (back,) = worker.take_back()
+    worker.give(number_of, back)
+    go_on()
+    assert [worker.answer().result for _ in range(2)] == [5, (kept, 1)]
+    assert sum(one is kept for one in worker._sent) == 1
+
+
+def test_each_is_either_done_or_taken_back(worker):
+    """However the two ends meet; more jobs than there are numbers for them."""
+    assert asked(worker, len, "it has started").result == 14
+    chance, queue, done, taken = random.Random(5), deque(range(2000)), [], 0
+    while queue or worker.busy:
+        while queue and len(worker.jobs) < 5:
+            worker.give(int, queue.popleft())
+        if chance.random() < 0.3:
+            back = worker.take_back()
+            taken += len(back)
+            queue.extendleft(reversed(back))
+        done.append(worker.answer().result)
+    assert done == list(range(2000))  # each once, in order
+    assert taken > 0
 
 
 def test_a_fresh_worker_is_sent_it_again():
