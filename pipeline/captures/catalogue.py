@@ -255,14 +255,14 @@ def _renamed(found: Iterable[Found]) -> tuple[str, ...]:
     for one in found:
         subjects[one.subject], sequences[one.sequence] = safe_name(one.subject), safe_name(one.sequence)
     said = []
-    for one, several, names in (
+    for name, plural, names in (
         ("subject", "subjects", subjects),
         ("name of a sequence", "names of sequences", sequences),
     ):
         others = [f"'{raw}' is {safe}" for raw, safe in sorted(names.items()) if raw != safe]
         if others:
             said.append(
-                f"{out_of(len(others), len(names), one, several, ('is', 'are'))} spelled otherwise here than on disk, "
+                f"{out_of(len(others), len(names), name, plural, ('is', 'are'))} spelled otherwise here than on disk, "
                 "because in files and in the release names have letters a to z, digits and _ . + - alone: "
                 f"{listed(others, 6)}. Commands take either name."
             )
