@@ -10,6 +10,7 @@ import sys
 import time
 from collections import Counter, deque
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -139,43 +140,68 @@ def test_short_jobs_are_given_ahead_and_large_ones_are_not(pools, monkeypatch):
     assert max(most) == 0
 
 
-@pytest.mark.parametrize("limit", [8.0, 60.0])
-def test_nothing_waits_behind_a_job_that_takes_long(pools, tmp_path, monkeypatch, limit):
-    """What was given ahead to its worker is done by another one, which would have nothing to do; whether it hangs until
-    its limit, or ends by itself."""
-    taken = []
-    take_back = pool.Worker.take_back
+@dataclass(frozen=True)
+class Long:
+    """What stands for work: one job that takes long, until a gate is there, and others that take `after_s`."""
 
-    def counted(worker):
-        taken.extend(back := take_back(worker))
-        return back
+    folder: Path
+    after_s: float
 
-    monkeypatch.setattr(pool.Worker, "take_back", counted)
-    file, gate = tmp_path / "done", tmp_path / "gate"
-
-    def work(name):
-        with file.open("a") as stream:
+    def __call__(self, name):
+        with (self.folder / "done").open("a") as stream:
             stream.write(name + "\n")
-        end = time.monotonic() + 30
-        while name == "long" and not gate.exists() and time.monotonic() < end:
+        end = time.monotonic() + 60
+        while name == "long" and not (self.folder / "gate").exists() and time.monotonic() < end:
             time.sleep(0.05)
         if name.startswith("after"):
-            time.sleep(0.1)
+            time.sleep(self.after_s)
 
-    workers = pools(2, lambda job: limit if job == "long" else 60.0)
+
+@pytest.fixture
+def taken(monkeypatch):
+    """What was taken back, in a list that fills."""
+    names = []
+    take_back = pool.Worker.take_back
+
+    def noted(worker):
+        back = take_back(worker)
+        names.extend(back)
+        return back
+
+    monkeypatch.setattr(pool.Worker, "take_back", noted)
+    return names
+
+
+@pytest.mark.parametrize("limit", [6.0, 120.0])
+def test_who_has_nothing_to_do_takes_what_lies_ahead_of_others(pools, tmp_path, taken, limit):
+    """Whether the job before hangs until its limit, or ends by itself."""
+    workers = pools(2, lambda job: limit if job == "long" else 120.0)
     names = [*(f"before{k}" for k in range(120)), "long", *(f"after{k}" for k in range(24))]
-    ends = {}
-    for name, result in workers.map(work, deque(names)):
-        ends[name] = result
-        if limit == 60.0 and len(ends) == len(names) - 1:
-            gate.touch()
-    assert sorted(ends) == sorted(names)
-    assert [name for name, result in ends.items() if isinstance(result, pool.Killed)] == (
-        ["long"] if limit == 8.0 else []
-    )
-    assert list(ends)[-1] == "long"  # nothing waited for it
-    assert taken
-    assert Counter(file.read_text().split()) == Counter(names)
+    found = {}
+    for name, result in workers.map(Long(tmp_path, 0.02), deque(names)):
+        found[name] = result
+        if limit == 120.0 and len(found) == len(names) - 1:
+            (tmp_path / "gate").touch()
+    assert list(found)[-1] == "long"  # nothing waited for it
+    assert isinstance(found["long"], pool.Killed) == (limit == 6.0)
+    assert [name for name, result in found.items() if result is not None] == ["long"] * (limit == 6.0)
+    assert taken and all(name.startswith("after") for name in taken)
+    assert Counter((tmp_path / "done").read_text().split()) == Counter(names)  # each once
+
+
+def test_a_job_does_not_lose_its_place_behind_one_that_takes_long(pools, tmp_path, taken, monkeypatch):
+    """Though the others have enough to do without it."""
+    monkeypatch.setattr(pool, "LATE_S", 0.5)
+    names = [*(f"before{k}" for k in range(120)), "long", *(f"after{k}" for k in range(100))]
+    found = []
+    for name, _ in pools(2).map(Long(tmp_path, 0.04), deque(names)):
+        found.append(name)
+        if len(found) == len(names) - 1:
+            (tmp_path / "gate").touch()
+    early = taken[: pool.MOST_AHEAD // 2]
+    assert early and max(found.index(name) for name in early) < len(names) - 30
+    assert found[-1] == "long"
+    assert Counter((tmp_path / "done").read_text().split()) == Counter(names)
 
 
 def test_what_a_worker_had_ahead_when_it_died_is_done_once(pools, tmp_path):
