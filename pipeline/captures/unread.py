@@ -73,13 +73,15 @@ def remarks(root: Path, names: Sequence[str], meshes: Iterable[str]) -> list[str
     """
     read = frozenset(meshes)
     frames = _Frames.of(read)
-    rest = [name for name in names if name not in read and not _is_used(name, frames)]
+    doubles = _doubles(names, frames)
+    rest = [name for name in names if name not in read and name not in doubles and not _is_used(name, frames)]
     landmarks = _like_landmarks(root, rest, frames)
     taken = set(landmarks)
     others = [name for name in rest if name not in taken]
     tables = [name for name in others if ending_of(name) in _TABLES]
     return [
         *_unread_meshes(others),
+        *_told_doubles(doubles),
         *_stray(others, frames),
         *_landmarks(landmarks),
         *_arrays(root, others, frames),
@@ -119,6 +121,27 @@ def _is_used(name: str, frames: _Frames) -> bool:
     return ending_of(name) in _LANDMARKS and frames.read(name)
 
 
+def _doubles(names: Sequence[str], frames: _Frames) -> dict[str, str]:
+    """Landmark files of a frame that differ from the one that is read by the letters of the ending alone, each with
+    that one."""
+    candidates: dict[str, tuple[str, ...]] = {}
+    for name in names:
+        ending = ending_of(name)
+        stem, written = _stem(name), name[-len(ending) :]
+        if ending not in _LANDMARKS or written == ending or stem not in frames.stems:
+            continue
+        capitals = (stem + ending.upper(),) if stem in frames.capitals and not written.isupper() else ()
+        candidates[name] = (stem + ending, *capitals)  # in the order in which they are looked for
+    if not candidates:
+        return {}
+    known = frozenset(names)
+    return {
+        name: next(other for other in before if other in known)
+        for name, before in candidates.items()
+        if not known.isdisjoint(before)
+    }
+
+
 def _base(name: str) -> str:
     """The name without folder and ending, in small letters."""
     return os.path.basename(name)[: -len(ending_of(name)) or None].lower()
@@ -139,6 +162,17 @@ def _unread_meshes(names: list[str]) -> list[str]:
         f"'{group[0]}'; export such meshes as OBJ, PLY, GLB or glTF"
         f"{f', with {_BY[ending[1:]]}' if ending[1:] in _BY else ''}."
         for ending, group in sorted(groups.items())
+    ]
+
+
+def _told_doubles(doubles: dict[str, str]) -> list[str]:
+    if not doubles:
+        return []
+    pairs = [f"{name} beside {os.path.basename(read)}" for name, read in doubles.items()]
+    verb = "differs" if len(pairs) == 1 else "differ"
+    return [
+        f"{counted(len(pairs), 'landmark file')} {verb} from the one that is read by the letters of the ending alone, "
+        f"and {'is' if len(pairs) == 1 else 'are'} not used: {listed(pairs, 3)}. Keep the right one of the two."
     ]
 
 

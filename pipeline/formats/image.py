@@ -1,7 +1,8 @@
 """Images in and out: JPEG, PNG, BMP, TIFF, TGA and WebP as (h, w, 3) uint8 RGB arrays.
 
-Row 0 is the top row as stored.  EXIF orientation is ignored throughout: texture coordinates refer to the
-pixels as they lie in the file, and a viewer's idea of "up" must not turn the texture under its mesh.  Colour
+Row 0 is the top row as stored.  An orientation, in EXIF data or as a tag of TIFF, is ignored throughout: texture
+coordinates refer to the pixels as they lie in the file, and a viewer's idea of "up" must not turn the texture under its
+mesh.  Colour
 profiles are ignored likewise.  The size in the header is checked before a pixel is decoded, against the caller's
 limit (Pillow's own, a number for the whole process, is set aside meanwhile) and, of PNG and JPEG, against what so many
 bytes can hold.
@@ -52,8 +53,8 @@ class ImageFileError(FrameRejected, InputError):
 
 @dataclass(frozen=True)
 class ImageInfo:
-    """What an image's header says: format (one of `FORMATS`), width_px, height_px as stored; turned: its EXIF data ask
-    to be shown otherwise than it is stored."""
+    """What an image's header says: format (one of `FORMATS`), width_px, height_px as stored; turned: its EXIF data, or
+    a tag of TIFF, ask to show it otherwise than it is stored."""
 
     format: str
     width_px: int
@@ -102,7 +103,7 @@ def info(
         ImageFileError: unknown format, unreadable header, more than `max_pixels`, or than so many bytes can hold.
     """
     with _opened(data, name, max_pixels, formats) as image:
-        return ImageInfo(str(sniff(data)), image.width, image.height, _turned(image))
+        return ImageInfo(str(sniff(data)), *_stored_size(image), _turned(image))
 
 
 def decode(
@@ -222,11 +223,32 @@ def decode_deep(data: bytes, max_pixels: int = MAX_PIXELS, name: str = "image") 
 
 
 def _turned(image: Any) -> bool:
-    """Whether the EXIF data of an opened image, if there are any that can be read, ask to turn or mirror it."""
+    """Whether the EXIF data of an opened image ask to turn or mirror it: those that lie before its pixels, and can be
+    read."""
     try:
-        return image.getexif().get(_ORIENTATION, 1) in range(2, 9)
+        with _pillow_unlimited():  # it warns of what is damaged
+            return _exif(image).get(_ORIENTATION, 1) in range(2, 9)
+    except MemoryError:
+        raise
     except Exception:  # they are of any program's making, and not needed
         return False
+
+
+def _exif(image: Any) -> Any:
+    """The EXIF data of an opened image, without decoding it: a PNG's own `getexif` looks behind its pixels, too."""
+    from PIL import Image
+
+    return Image.Image.getexif(image)
+
+
+def _stored_size(image: Any) -> tuple[int, int]:
+    """Width and height, px, of an opened image as stored; of a TIFF to be turned Pillow says them the other way
+    round."""
+    from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH
+
+    if image.format != "TIFF":
+        return image.width, image.height
+    return image.tag_v2[IMAGEWIDTH], image.tag_v2[IMAGELENGTH]
 
 
 def _opened(data: bytes, name: str, max_pixels: int, formats: Sequence[str] = FORMATS) -> Any:
@@ -255,8 +277,9 @@ def _opened(data: bytes, name: str, max_pixels: int, formats: Sequence[str] = FO
             seen=str(error).splitlines()[0] if str(error) else type(error).__name__,
             todo="Export the texture again, as JPEG or PNG.",
         ) from error
-    if image.width * image.height > max_pixels or max(image.size) > MAX_SIDE:
-        size = f"{image.width} x {image.height}"
+    width, height = _stored_size(image)
+    if width * height > max_pixels or max(width, height) > MAX_SIDE:
+        size = f"{width} x {height}"
         image.close()
         raise ImageFileError(
             "image-too-large",
@@ -266,8 +289,8 @@ def _opened(data: bytes, name: str, max_pixels: int, formats: Sequence[str] = FO
             expected=f"at most {max_pixels:,} pixels and {MAX_SIDE:,} a side",
             todo="Reduce the texture.",
         )
-    if not _can_hold(data, kind, image.width, image.height):
-        size = f"{image.width} x {image.height} in {len(data):,} bytes"
+    if not _can_hold(data, kind, width, height):
+        size = f"{width} x {height} in {len(data):,} bytes"
         image.close()
         raise ImageFileError(
             "image-truncated",
@@ -314,18 +337,23 @@ def _pixels(data: bytes, max_pixels: int, name: str, mode: str, formats: Sequenc
     image = _opened(data, name, max_pixels, formats)
     try:
         with _pillow_unlimited(), image:
+            width, height = _stored_size(image)
+            if image.format == "TIFF":  # which alone Pillow turns when it loads it, by what stands here
+                _exif(image)[_ORIENTATION] = 1
             image.load()
             if image.mode in ("LAB", "HSV"):
                 raise ValueError(f"{image.mode} colours are not read, save it as RGB")
-            shape = (image.height, image.width) if mode == "L" else (image.height, image.width, 3)
+            shape = (height, width) if mode == "L" else (height, width, 3)
             out = np.empty(shape, np.uint8)
+            rows = max(1, _BAND_PIXELS // width)
+            # by bands alone: of a TIFF to be turned the image's own size is that of the turned one
+            bands = [(0, top, width, min(top + rows, height)) for top in range(0, height, rows)]
             scale = 1.0
             if image.mode == "F":  # those up to 1 are shares
-                scale = 1.0 if np.nan_to_num(np.asarray(image)).max() > 1 else 255.0
-            rows = max(1, _BAND_PIXELS // image.width)
-            for top in range(0, image.height, rows):
-                band = image.crop((0, top, image.width, min(top + rows, image.height)))
-                out[top : top + rows] = _eight_bits(band, mode, scale)
+                most = max(np.nan_to_num(np.asarray(image.crop(band))).max() for band in bands)
+                scale = 1.0 if most > 1 else 255.0
+            for band in bands:
+                out[band[1] : band[3]] = _eight_bits(image.crop(band), mode, scale)
             return out
     except MemoryError:
         raise

@@ -9,7 +9,9 @@ Polygon Meshes Based on Ray Casting", JCGT 2014).  An open shell, as a scan of a
 behind it is seen through its opening only.
 
 A camera sees the inside of a collar behind the neck, whose outside rays find easier.  So where a file winds nearly all
-of a scan towards one side, as what one camera sees is wound, a patch that is wound so, too, goes with the whole.
+of a scan towards one side, as what one camera sees is wound, a patch that is wound so, too, goes with the whole.  What
+rays are sure of, or what that camera would not see, is no such thing: the back half of a head, wound inwards by its
+file, faces the side that the front half faces, and lies behind it.
 """
 
 from __future__ import annotations
@@ -39,6 +41,14 @@ LIFT = 1e-4
 ONE_SIDE = 0.97
 """Least share of its area that faces one way, of a scan and of a patch, for what one camera sees.  Six scans of a depth
 camera (`synth --maker people`, the sequence `rigid`) have 0.998 and more, five from all around 0.74 to 0.93."""
+SURE = 0.5
+"""A patch whose front or back is seen so much more often than its other side is turned by that alone.  Of the inside of
+half a ball half of the rays meet it again, and of an inside that goes further round one camera does not see the whole.
+Collars of six scans of `synth --maker people` have 0.16 and less, two halves of a head 0.9."""
+SEEN = 0.5
+"""Least share of a patch that a camera on the side that it faces sees: of those collars 0.96 and more."""
+RAYS = 200
+"""About as many leave a patch to tell so."""
 PATCH = 50
 """Triangles; of a patch of fewer the rays alone decide, however its file winds it."""
 
@@ -76,7 +86,7 @@ def orient(mesh: Mesh) -> Oriented:
         inward[unsure] = inward[np.argmax(weight)]
         cosine = _with_touched(mesh.vertices, reversed_where(alike, inward[patch]), patch, unsure)
         inward ^= unsure & (cosine < -TOUCHING)
-    held = _on_one_side(mesh.vertices, mesh.faces, flips, patch)
+    held = _on_one_side(mesh.vertices, mesh.faces, flips, patch, votes)
     inward[held] = (votes * weight)[held].sum() < 0
     turned = flips ^ inward[patch]
     certainty = float((np.abs(votes) * weight).sum() / max(float(weight.sum()), 1e-300))
@@ -136,21 +146,57 @@ def _with_touched(vertices: Floats, faces: Ints, patch: NDArray[np.int64], unsur
     return np.asarray(agrees / np.maximum(np.bincount(patch[mine], length, minlength=count), 1e-300))
 
 
-def _on_one_side(vertices: Floats, faces: Ints, flips: Bools, patch: NDArray[np.int64]) -> Bools:
+def _on_one_side(
+    vertices: Floats, faces: Ints, flips: Bools, patch: NDArray[np.int64], votes: Floats
+) -> Bools:
     """Patches that face the side which nearly all of the scan faces, as its file winds them; none where it has no such
     side.
 
+    Where rays say otherwise of one than of those together, it is none of them, and does not count as facing that side,
+    if they are sure or if it is hidden from there.
+
     Args:
         flips: (t,) triangles that the file winds otherwise than the rest of their patch; patch: (t,) of each.
+        votes: of each patch (`outward_votes`).
     """
     normals, areas = triangle_normals(vertices, faces)
     facing = areas * (normals @ (areas @ normals) > 0)
-    count = int(patch.max()) + 1
+    count = len(votes)
     whole, triangles = np.bincount(patch, areas, minlength=count), np.bincount(patch, minlength=count)
+    faced = np.bincount(patch, facing, minlength=count)
+    alike = (
+        (np.bincount(patch, flips, minlength=count) == 0) & (triangles >= PATCH) & (faced >= ONE_SIDE * whole)
+    )
     if facing.sum() < ONE_SIDE * areas.sum():
         return np.zeros(count, bool)
-    alike = (np.bincount(patch, flips, minlength=count) == 0) & (triangles >= PATCH)
-    return np.asarray(alike & (np.bincount(patch, facing, minlength=count) >= ONE_SIDE * whole))
+    together = -1.0 if (votes * whole)[alike].sum() < 0 else 1.0
+    against = alike & (votes * together < 0)
+    if against.any():
+        side = together * (areas @ normals)
+        hidden = _seen_from(side / np.linalg.norm(side), vertices, faces, patch, against) < SEEN
+        against &= hidden | (np.abs(votes) >= SURE)
+    if faced[~against].sum() < ONE_SIDE * areas.sum():
+        return np.zeros(count, bool)
+    return np.asarray(alike & ~against)
+
+
+def _seen_from(
+    side: Floats, vertices: Floats, faces: Ints, patch: NDArray[np.int64], asked: Bools
+) -> NDArray[np.float64]:
+    """Of each patch that is asked for, the share of its triangles, of some, that nothing hides from far away on a side
+    (3,), a unit vector; 1 of the others."""
+    order = np.argsort(patch, kind="stable")
+    sizes = np.bincount(patch)
+    begin = np.cumsum(sizes) - sizes
+    some = [order[begin[k] : begin[k] + sizes[k] : max(1, sizes[k] // RAYS)] for k in np.flatnonzero(asked)]
+    chosen = np.concatenate(some)
+    middle = vertices.mean(axis=0)
+    lift = LIFT * float(np.ptp(vertices, axis=0).max()) * side
+    origins = vertices[faces[chosen]].mean(axis=1) - middle + lift
+    free = ~Surface(vertices - middle, faces).cast(origins, np.broadcast_to(side, origins.shape)).hit
+    share = np.ones(len(asked))
+    share[asked] = [part.mean() for part in np.split(free, np.cumsum([len(one) for one in some])[:-1])]
+    return share
 
 
 def _neighbours(faces: Ints) -> tuple[NDArray[np.int64], NDArray[np.int64], Bools]:

@@ -249,6 +249,18 @@ def test_what_a_person_threw_out_whole_is_not_looked_at_first_again() -> None:
     assert "called all of them bad" in sequence_badness(looked).why
 
 
+@pytest.mark.parametrize("note", ["frame-repeated", "texture-turned"])
+def test_what_only_a_look_can_settle_comes_before_what_is_off_by_a_little_more(note: str) -> None:
+    """A scanner that hung, or colours that may lie wrong, raises no error of the surface."""
+
+    def one(name: str, note: str, error: float) -> ItemRecord:
+        frame = FrameRecord(0, 0, "bake", note=note, quality={"expected_error": error})
+        return ItemRecord(Item("S", name), "smile", [frame])
+
+    found = order([one("plain", "texture-beside", 0.9), one("noted", note, 0.5)])
+    assert [r.item.sequence for r in found] == ["noted", "plain"] and note in sequence_badness(found[0]).why
+
+
 def test_the_index_has_the_figures_of_the_worst_frame_itself() -> None:
     """As its page, which names that frame, and not the largest of any frame."""
     noted = FrameRecord(

@@ -7,6 +7,7 @@ import pytest
 from shared_helpers import touch
 
 from mimicme.pipeline.captures.layouts import search
+from mimicme.pipeline.captures.unread import remarks
 from mimicme.pipeline.errors import InputError
 
 ROWS = "".join(f"{k}.5 {k} -{k}\n" for k in range(68))
@@ -99,6 +100,31 @@ def test_saved_variables_and_poses_are_told(tmp_path):
         "1 file (.pse) is not read, for example 'S1/a/0_RAW.pse'; they hold the poses",
     ):
         assert sum(words in m for m in messages) == 1, messages
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (("1.OBJ", "1.pts", "1.PTS"), "S1/a/1.PTS beside 1.pts"),
+        (("1.OBJ", "1.Pts", "1.PTS"), "S1/a/1.Pts beside 1.PTS"),
+        (("1.obj", "1.pts", "1.PTS"), "S1/a/1.PTS beside 1.pts"),
+        (("1.OBJ", "1.mrk.json", "1.MRK.JSON"), "S1/a/1.MRK.JSON beside 1.mrk.json"),
+        (("1.OBJ", "1.PTS"), None),
+        (("1.OBJ", "1.PTS", "1.pp"), None),
+        (("1.obj", "1.PTS"), None),  # which nothing stands before: told as one whose ending is not looked for
+    ],
+)
+def test_of_two_landmark_files_that_differ_by_their_letters_the_one_not_read_is_told(tmp_path, names, told):
+    # by names alone: not every disk holds two that differ so
+    paths = [f"S1/a/{name}" for name in names]
+    found = remarks(tmp_path, paths, [path for path in paths if path.lower().endswith(".obj")])
+    if told is None:
+        assert not any("by the letters of the ending alone" in message for message in found)
+        return
+    assert found == [
+        "1 landmark file differs from the one that is read by the letters of the ending alone, and is not used: "
+        f"{told}. Keep the right one of the two."
+    ]
 
 
 def test_a_folder_of_landmarks_alone_says_what_they_lack(tmp_path):

@@ -56,19 +56,78 @@ def test_masks_and_grey(pixels: np.ndarray) -> None:
     assert (image.decode(image.encode(mask)) == mask[:, :, None]).all()
 
 
-@pytest.mark.parametrize(
-    ("kind", "orientation"), [("jpeg", 1), ("jpeg", 6), ("png", 3), ("webp", 8), ("jpeg", 99)]
-)
-def test_exif_that_asks_to_turn_an_image_is_told_and_turns_nothing(kind: str, orientation: int) -> None:
-    half = np.zeros((8, 16, 3), np.uint8)
-    half[:4] = 255
+ORIENTED = [
+    *(("jpeg", 1), ("jpeg", 6), ("jpeg", 99), ("png", 3), ("webp", 8)),
+    *(("tiff", orientation) for orientation in range(1, 9)),
+]
+
+
+def oriented(pixels: np.ndarray, kind: str, orientation: int, **options) -> bytes:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    data = saved(half, kind, exif=exif.tobytes())
+    return saved(pixels, kind, exif=exif.tobytes(), **options)
+
+
+@pytest.mark.parametrize(("kind", "orientation"), ORIENTED)
+def test_exif_that_asks_to_turn_an_image_is_told_and_turns_nothing(kind: str, orientation: int) -> None:
+    quarter = np.zeros((8, 16, 3), np.uint8)
+    quarter[:4, :8] = 255
+    data = oriented(quarter, kind, orientation)
     info = image.info(data)
-    assert (info.width_px, info.height_px, info.turned) == (16, 8, orientation in (3, 6, 8))
+    assert (info.width_px, info.height_px, info.turned) == (16, 8, 2 <= orientation <= 8)
+    for decoded in (image.decode(data), image.decode_gray(data)):
+        assert decoded.shape[:2] == (8, 16)
+        assert decoded[:3, :7].min() > 200 and decoded[5:].max() < 50 and decoded[:, 9:].max() < 50
+
+
+@pytest.mark.parametrize(
+    "options", [{"compression": "tiff_lzw"}, {"compression": "jpeg"}, {"big_tiff": True}]
+)
+@pytest.mark.parametrize("deep", [False, True])
+def test_tiff_of_every_kind_is_taken_as_it_is_stored(options: dict, deep: bool) -> None:
+    half = np.zeros((8, 16), np.uint8)
+    half[:, :8] = 255
+    if deep:
+        half = half.astype(np.float32) / 255
+        options = {name: value for name, value in options.items() if value != "jpeg"}
+    data = oriented(half, "tiff", 6, **options)
+    assert image.info(data) == image.ImageInfo("tiff", 16, 8, True)
     decoded = image.decode(data)
-    assert decoded[:3].min() > 200 and decoded[5:].max() < 50
+    assert decoded.shape == (8, 16, 3) and decoded[:, :7].min() > 200 and decoded[:, 9:].max() < 50
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "png", "bmp", "tiff", "webp", "tga"])
+@pytest.mark.parametrize("orientation", [None, 6])
+def test_a_header_is_read_without_decoding_anything(
+    pixels: np.ndarray, kind: str, orientation: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = saved(pixels, kind) if orientation is None else oriented(pixels, kind, orientation)
+    loaded = []
+    with Image.open(io.BytesIO(data)) as opened:
+        monkeypatch.setattr(type(opened), "load", lambda self: loaded.append(self))
+    info = image.info(data)
+    assert (info.width_px, info.height_px) == (40, 24) and not loaded
+    with pytest.raises(image.ImageFileError):
+        image.info(data, max_pixels=100)
+    assert not loaded
+
+
+def test_exif_that_the_memory_does_not_suffice_for_is_no_exif_that_cannot_be_read(
+    pixels: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = oriented(pixels, "jpeg", 6)
+
+    def fails(error: type[Exception]) -> None:
+        def getexif(self: Image.Image) -> Image.Exif:
+            raise error
+
+        monkeypatch.setattr(Image.Image, "getexif", getexif)
+
+    fails(ValueError)
+    assert not image.info(data).turned
+    fails(MemoryError)
+    with pytest.raises(MemoryError):
+        image.info(data)
 
 
 def test_sixteen_bit_is_scaled_not_clipped() -> None:
@@ -85,9 +144,7 @@ def test_transparency_and_palette(pixels: np.ndarray) -> None:
 
 
 def test_exif_orientation_does_not_turn_the_texture(pixels: np.ndarray) -> None:
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    turned = saved(pixels, "jpeg", quality=95, subsampling=0, exif=exif)
+    turned = oriented(pixels, "jpeg", 6, quality=95, subsampling=0)
     assert (image.decode(turned) == image.decode(saved(pixels, "jpeg", quality=95, subsampling=0))).all()
 
 

@@ -107,6 +107,30 @@ def test_a_piece_that_its_file_winds_away_from_the_camera_is_turned() -> None:
     assert orient(spoiled(seen, face)).turned[face].all()
 
 
+def test_a_back_half_that_its_file_winds_inwards_is_turned() -> None:
+    """It faces the side that the front half faces, as if one camera had seen both, but rays are sure of it."""
+    whole = ball()
+    height = whole.vertices[whole.faces][..., 2].mean(axis=1)
+    halves = replace(whole, faces=np.concatenate([whole.faces[height > 8], whole.faces[height < -8]]))
+    back = np.arange(len(halves.faces)) >= (height > 8).sum()
+    given = spoiled(halves, back)
+    normals, areas = triangle_normals(given.vertices, given.faces)
+    assert areas[normals[:, 2] > 0].sum() > 0.97 * areas.sum()
+    for which in (back, ~back, np.ones(len(back), bool), np.zeros(len(back), bool)):
+        assert (orient(spoiled(halves, which)).turned == which).all()
+
+
+@pytest.mark.parametrize("share", [0.1, 0.2, 0.35])
+def test_a_piece_of_the_back_that_its_file_winds_inwards_is_turned(share: float) -> None:
+    """Rays are no surer of it than of a collar; but no camera before the face sees it."""
+    front, back = shell(), shell(share)
+    vertices = np.concatenate([front.vertices, back.vertices * [1, 1, -1]])
+    good = Mesh(vertices, np.concatenate([front.faces, back.faces[:, ::-1] + len(front.vertices)]))
+    behind = np.arange(len(good.faces)) >= len(front.faces)
+    for which in (behind, ~behind, np.ones(len(behind), bool), np.zeros(len(behind), bool)):
+        assert (orient(spoiled(good, which)).turned == which).all()
+
+
 def test_texture_corners_go_with_their_triangles() -> None:
     good = shell()
     textured = replace(good, uv=good.vertices[:, :2] / 200 + 0.5, uv_faces=good.faces.copy())

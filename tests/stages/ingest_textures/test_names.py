@@ -436,16 +436,18 @@ def test_a_buffer_beside_a_gltf_file_is_confined(folder) -> None:
 
 
 @pytest.mark.parametrize(("orientation", "noted"), [(6, ["texture-turned"]), (1, [])])
+@pytest.mark.parametrize("ending", ["jpg", "tif", "png"])
 def test_an_image_that_asks_to_be_turned_is_taken_as_it_is_and_that_is_said(
-    folder, orientation: int, noted: list[str]
+    folder, ending: str, orientation: int, noted: list[str]
 ) -> None:
     exif, target = Image.Exif(), io.BytesIO()
     exif[0x0112] = orientation
     pixels = np.zeros((8, 16, 3), np.uint8)
     pixels[:, :8, 0] = 255
-    Image.fromarray(pixels).save(target, "jpeg", quality=95, exif=exif.tobytes())
-    folder.names("skin.jpg")
-    folder.write("skin.jpg", target.getvalue())
+    kind = {"jpg": "jpeg", "tif": "tiff", "png": "png"}[ending]
+    Image.fromarray(pixels).save(target, kind, quality=95, exif=exif.tobytes())
+    folder.names(f"skin.{ending}")
+    folder.write(f"skin.{ending}", target.getvalue())
     found = folder.find()
     assert list(found.notes) == noted
     assert found.pixels is not None and found.pixels.shape == (8, 16, 3)
