@@ -22,9 +22,17 @@ from damage import DAMAGES
 from mimicme.commands.evaluate import read_truth
 from mimicme.pipeline.arrays import Floats
 from mimicme.pipeline.errors import FrameRejected
-from mimicme.pipeline.geometry.mesh import transform
+from mimicme.pipeline.geometry.mesh import transform, vertex_areas
 from mimicme.pipeline.release import Release
-from mimicme.stages.register.quality import DISTANCE_POWER, EXPECTED_HIGH, EXPECTED_LOW, expected_error
+from mimicme.pipeline.template.face_core import FaceCore
+from mimicme.stages.register.quality import (
+    BEST_CASE_MM,
+    DISTANCE_POWER,
+    EXPECTED_HIGH,
+    EXPECTED_LOW,
+    expected_error,
+    vertex_spread,
+)
 
 KINDS = tuple(kind for damage in DAMAGES for kind in ("none", damage))
 FROM_NEUTRAL = 0.6
@@ -37,7 +45,7 @@ INTERVAL = (10, 90)
 class Seen:
     """Registered frames of one maker, all found or all by hand: how far the core lies from the template's, mm, how far
     landmarks lie from where the others carry them, mm, the share of landmarks found, how far the core stretched,
-    |log2|, and the true mean error, mm; (n,) each."""
+    |log2|, and the true mean error, mm; (n,) each.  And the `vertex_spread` of their template."""
 
     name: str
     distance: Floats
@@ -45,13 +53,15 @@ class Seen:
     found_share: Floats
     stretch: Floats
     true: Floats
+    spread: Floats
 
     @classmethod
-    def of(cls, name: str, rows: Sequence[tuple[Mapping[str, float], float]]) -> Seen:
+    def of(cls, name: str, rows: Sequence[tuple[Mapping[str, float], float]], spread: float) -> Seen:
         """Of figures of quality and true errors; what is not finite is left out."""
         table = np.array([(*(quality[figure] for figure in FIGURES), true) for quality, true in rows])
         table = table.reshape(-1, len(FIGURES) + 1)
-        return cls(name, *table[np.isfinite(table).all(axis=1)].T)
+        table = table[np.isfinite(table).all(axis=1)]
+        return cls(name, *table.T, np.full(len(table), spread))
 
     @property
     def design(self) -> Floats:
@@ -62,12 +72,17 @@ class Seen:
             self.found_share,
             self.found_share * self.stretch**2,
         )
-        return np.stack(columns, axis=1)
+        return np.stack(columns, axis=1) * self.spread[:, None] ** 2
+
+    @property
+    def best_case(self) -> Floats:
+        """(n,) mm^2 what the square of the expected error has besides, which is measured and not learnt."""
+        return (BEST_CASE_MM * self.spread) ** 2
 
     @property
     def expected(self) -> Floats:
         """(n,) mm, as the program says it now."""
-        rows = zip(self.distance, self.held_out, self.found_share, self.stretch, strict=True)
+        rows = zip(self.distance, self.held_out, self.found_share, self.stretch, self.spread, strict=True)
         return np.array([expected_error(*row) for row in rows])
 
 
@@ -128,7 +143,16 @@ def by_hand(captures: Captures, trials: int) -> tuple[Seen, Seen]:
         off = correspondence(robust.placed(result), spoiled.answer)
         (damaged if kind in DAMAGES else whole).append((asdict(result.quality), off.mean()))
     name = captures.folder.name
-    return Seen.of(f"{name}, by hand", whole), Seen.of(f"{name}, damaged", damaged)
+    spread = spread_of(captures)
+    return Seen.of(f"{name}, by hand", whole, spread), Seen.of(f"{name}, damaged", damaged, spread)
+
+
+def spread_of(captures: Captures) -> float:
+    """`vertex_spread` of the template of these captures."""
+    template = captures.template()
+    vertices, landmarks = template.vertices, template.landmarks()
+    core = FaceCore.of(vertices, template.faces, vertex_areas(vertices, template.faces), landmarks)
+    return vertex_spread(vertices, core.areas > 0, landmarks)
 
 
 def found(captures: Captures, work: Path, say: Callable[[str], None]) -> Seen:
@@ -147,7 +171,7 @@ def found(captures: Captures, work: Path, say: Callable[[str], None]) -> Seen:
                 seen = truth.core & truth.valid[frame.number]
                 off = np.linalg.norm(placed - truth.vertices[frame.number], axis=1)[seen].mean()
                 rows.append((frame.quality, off))
-    return Seen.of(f"{captures.folder.name}, found", rows)
+    return Seen.of(f"{captures.folder.name}, found", rows, spread_of(captures))
 
 
 def together(name: str, parts: Sequence[Seen]) -> Seen:
@@ -166,8 +190,10 @@ def learn(parts: Sequence[Seen]) -> Floats:
     weight = np.concatenate([np.full(len(part.true), 1 / len(part.true)) for part in parts if len(part.true)])
     design = all_of.design
     relative = np.sqrt(weight) / all_of.true**2
-    solved, _ = nnls(design * relative[:, None], np.sqrt(weight))
-    return np.asarray(solved * ((weight @ all_of.true) / (weight @ np.sqrt(design @ solved))) ** 2)
+    left = np.maximum(1 - all_of.best_case / all_of.true**2, 0.0)
+    solved, _ = nnls(design * relative[:, None], np.sqrt(weight) * left)
+    expected = np.sqrt(all_of.best_case + design @ solved)
+    return np.asarray(solved * ((weight @ all_of.true) / (weight @ expected)) ** 2)
 
 
 def interval(taught: Sequence[Sequence[Seen]]) -> tuple[float, float]:
@@ -178,7 +204,9 @@ def interval(taught: Sequence[Sequence[Seen]]) -> tuple[float, float]:
         others = [part for k, of in enumerate(taught) if k != number for part in of] or parts
         learnt = learn(others)
         ratios += [
-            np.percentile(part.true / np.sqrt(part.design @ learnt), np.linspace(0, 100, 501))
+            np.percentile(
+                part.true / np.sqrt(part.best_case + part.design @ learnt), np.linspace(0, 100, 501)
+            )
             for part in parts
             if len(part.true)
         ]

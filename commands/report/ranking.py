@@ -1,8 +1,8 @@
 """Which frames and sequences a person should look at first, and why.
 
 What is off by most comes first: `expected_error`, which tells best where no truth is known, and for each note that
-often means a bad result `NOTE_MM` on top.  `s2m_p95` does not count: a surface that lies well on the scan may have slid
-along it.
+often means a bad result `NOTE_MM` on top.  Where it is not known, that comes before all that is.  `s2m_p95` does not
+count: a surface that lies well on the scan may have slid along it.
 """
 
 from __future__ import annotations
@@ -10,9 +10,12 @@ from __future__ import annotations
 from collections import Counter
 from typing import NamedTuple
 
-from mimicme.commands.report.records import EXPECTED_ERROR, REVIEWED, FrameRecord, ItemRecord
+from mimicme.commands.report.records import EXPECTED_ERROR, REVIEWED, S2M_P95, FrameRecord, ItemRecord
 
 NOTE_MM = 1.0
+UNKNOWN_MM = 10.0
+"""Stands for an expected error that is not known: a frame in use has at most `register.max_expected_error_mm`, and
+seldom more than three such notes."""
 SUSPICIOUS = (
     "another-face", "axes-mirrored", "cheek-slid", "ear-draped", "face-without-texture",
     "few-landmarks-on-scan", "frame-repeated", "half-seen", "landmarks-by-hand-only", "landmarks-distrusted",
@@ -39,12 +42,18 @@ def suspicious(frame: FrameRecord) -> list[str]:
 
 
 def badness(frame: FrameRecord) -> Badness:
-    """Of a frame: its expected error, mm, and `NOTE_MM` for each suspicious note; of a rejected one its reason."""
+    """Of a frame: its expected error, mm, and `NOTE_MM` for each suspicious note; of a rejected one its reason.
+
+    A registered frame of which the expected error is not known, for want of landmarks, counts `UNKNOWN_MM`: nothing
+    speaks for it.  One that is not registered yet has only its notes.
+    """
     if not frame.ok:
         return Badness(0.0, f"rejected: {frame.reason}")
-    error = frame.quality.get(EXPECTED_ERROR)
-    codes = suspicious(frame)
-    said = [] if error is None else [f"expected error {error:.2f} mm"]
+    error, codes, said = frame.quality.get(EXPECTED_ERROR), suspicious(frame), []
+    if error is not None:
+        said = [f"expected error {error:.2f} mm"]
+    elif S2M_P95 in frame.quality:
+        error, said = UNKNOWN_MM, ["expected error not known"]
     return Badness((error or 0.0) + NOTE_MM * len(codes), ", ".join([*said, *codes]))
 
 

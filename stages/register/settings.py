@@ -65,7 +65,8 @@ class RegisterSettings:
             beard over it; a frame with less, a profile or half a face, is rejected.
         max_folded_share: largest part of the triangles that may be flipped or degenerate; a frame beyond it is
             rejected.
-        max_expected_error_mm: largest expected error of the correspondences; a frame beyond it is rejected.
+        max_expected_error_mm: largest expected error of the correspondences, on the embedded template; a frame beyond
+            it is rejected. On one with fewer vertices far from landmarks it is less, as is the expected error.
         part_frames: number of frames of a part, about: a sequence of one and a half times as many or more is
             tracked in parts, side by side; 0: never. A sequence that has to find its neutral itself is never cut.
     """
@@ -97,7 +98,7 @@ class RegisterSettings:
     min_data_share: float = 0.2
     min_half_share: float = 0.25
     max_folded_share: float = 0.01
-    max_expected_error_mm: float = 2.25
+    max_expected_error_mm: float = 2.9
     part_frames: int = 60
 
     def __post_init__(self) -> None:

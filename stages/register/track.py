@@ -205,7 +205,9 @@ class Anatomy(NamedTuple):
         regions = Regions(skull > 0, core.areas > 0)
         patches = Patches(levels, vertices, regions.still)
         return cls(
-            QualityAssessor(vertices, faces, levels.opposite, core.areas > 0, levels.eyeballs),
+            QualityAssessor(
+                vertices, faces, levels.opposite, core.areas > 0, levels.eyeballs, template.landmarks()
+            ),
             core,
             FaceParts.of(core, vertices, template.landmarks(), levels.eyeballs),
             skull,
@@ -295,7 +297,7 @@ class SequenceTracker:
             settings.max_landmark_error_mm,
             settings.min_data_share,
             settings.max_folded_share,
-            settings.max_expected_error_mm,
+            settings.max_expected_error_mm * anatomy.assessor.spread,
             settings.min_half_share,
         )
         self._previous: Previous | None = None

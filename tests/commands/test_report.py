@@ -358,6 +358,7 @@ def test_what_is_worst_comes_first_and_says_why() -> None:
             record("calm", frame(0, 0.5), frame(1, 0.6, "no-texture")),
             record("slid", frame(0, 0.5), frame(7, 2.5)),
             record("far", frame(0, 0.6, p95=9.0)),
+            record("unknown", frame(0, 0.4), frame(1, None)),
             record("open", frame(3, 0.7, "vertex-colours,lips-apart,half-seen")),
             record("gone", frame(2, None, reason="register-half")),
             record("part", frame(0, 0.4), frame(1, None, reason="no-face")),
@@ -366,11 +367,12 @@ def test_what_is_worst_comes_first_and_says_why() -> None:
         ]
     )
     assert [r.item.sequence for r in found] == [
-        "broken", "empty", "gone", "open", "slid", "part", "calm", "far",
+        "broken", "empty", "gone", "unknown", "open", "slid", "part", "calm", "far",
     ]  # fmt: skip
     why = {r.item.sequence: sequence_badness(r).why for r in found}
     assert why["open"] == "frame 3: expected error 0.70 mm, lips-apart, half-seen"
     assert why["slid"] == "frame 7: expected error 2.50 mm"
+    assert why["unknown"] == "frame 1: expected error not known"
     assert why["part"] == "frame 0: expected error 0.40 mm; 1 rejected: no-face"
     assert why["gone"] == "no frame is left, the first rejected: register-half"
     assert why["broken"] == "failed: register: no memory"

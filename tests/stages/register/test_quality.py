@@ -23,6 +23,7 @@ from mimicme.stages.register.quality import (
     expected_error,
     notes,
     reject_bad,
+    vertex_spread,
 )
 
 AS_IT_SHOULD = Plausible(1.0, 0.95, 0.2, 0.0, 1.0, 0.5, 0.6)
@@ -48,18 +49,20 @@ def core_of(vertices):
     return np.linalg.norm(vertices[:, :2], axis=1) < np.median(np.linalg.norm(vertices[:, :2], axis=1))
 
 
-def measure(rest, vertices, scan=None, residuals=NONE, share=1.0, reach=10.0, skin=None):
+def measure(
+    rest, vertices, scan=None, residuals=NONE, share=1.0, reach=10.0, skin=None, checks=CHECKS, marks=NONE
+):
     """Figures of a shape against a scan, by default the rest shape's own vertices."""
     points, faces = scan if scan is not None else rest
     normals = vertex_normals(points, faces)
     nowhere = np.zeros(len(rest[0]), bool)
     skin = ~nowhere if skin is None else skin
     covered = float((~skin).mean())
-    return QualityAssessor(*rest, np.arange(len(rest[0])), core_of(rest[0]), nowhere).assess(
+    return QualityAssessor(*rest, np.arange(len(rest[0])), core_of(rest[0]), nowhere, marks).assess(
         vertices,
         points,
         normals,
-        CHECKS,
+        checks,
         residuals,
         share,
         WHOLE,
@@ -169,7 +172,7 @@ def test_checks_are_read_from_the_figures_they_made(rest):
     v, f = rest
     made = LandmarkChecks(1.25, 2.0, 0.5)
     nowhere = np.zeros(len(v), bool)
-    found = QualityAssessor(v, f, np.arange(len(v)), core_of(v), nowhere).assess(
+    found = QualityAssessor(v, f, np.arange(len(v)), core_of(v), nowhere, NONE).assess(
         v * 1.1,
         v,
         vertex_normals(v, f),
@@ -201,7 +204,42 @@ def test_a_farther_face_more_noise_or_more_found_points_are_a_larger_expected_er
     assert (
         0.4 < expected_error(2.0, 0.5) < 0.7
     )  # of a face like the template with landmarks as good as they get
+    assert expected_error(0.0, 0.0) == pytest.approx(quality.BEST_CASE_MM)  # nothing is exact
+    assert 0.14 < expected_error(0.0, 0.2) < expected_error(0.0, 1.0)
     assert np.isnan(expected_error(3.0, np.nan))  # nothing is known without landmarks
+
+
+def test_too_few_landmarks_to_hold_any_out_are_judged_by_how_they_disagree(rest):
+    def found(*checks):
+        return measure(rest, rest[0], checks=LandmarkChecks(*checks))
+
+    few = found(np.nan, 9.0)
+    assert few.expected_error == expected_error(0.0, 9.0) and np.isnan(few.landmark_error)
+    assert few.expected_error_low < few.expected_error < few.expected_error_high
+    with pytest.raises(FrameRejected, match="cannot be told"):
+        reject_bad(replace(few, data_share=1.0), replace(LIMITS, max_expected_error_mm=2.25), 1000)
+    fewer = found(np.nan, np.nan)
+    assert np.isnan([fewer.expected_error, fewer.expected_error_low, fewer.expected_error_high]).all()
+    assert found(1.25, 9.0).expected_error == expected_error(0.0, 1.25)
+
+
+def test_vertices_near_landmarks_are_less_far_off(rest):
+    """The mean error is one over vertices: the same form with more of them at its landmarks has less of it."""
+    v, f = rest
+    core = core_of(v)
+    mark = v[core][:1]
+    here = vertex_spread(v, core, mark)
+    mean_mm = np.linalg.norm(v[core] - mark, axis=1).mean()
+    assert here == pytest.approx((mean_mm / quality.LANDMARK_DISTANCE_MM) ** quality.SPREAD_POWER)
+    near = np.linalg.norm(v - mark, axis=1) < 20
+    denser = np.concatenate([v, np.repeat(v[near & core], 3, axis=0)])
+    assert vertex_spread(denser, np.r_[core, np.ones(len(denser) - len(v), bool)], mark) < here
+    assert vertex_spread(v, core, NONE) == 1.0
+    told = measure(rest, v * [1.0, 1.1, 1.0], marks=mark)
+    assert told.expected_error == pytest.approx(
+        here * measure(rest, v * [1.0, 1.1, 1.0]).expected_error, rel=1e-6
+    )
+    assert told.template_distance > 0.1
 
 
 def test_distance_from_the_template_is_that_of_the_cores_form(rest):
