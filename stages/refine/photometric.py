@@ -5,7 +5,7 @@ The frame's texture, baked with the registered vertices, is compared with the re
 Jacobian of the parameterisation there turns texels into millimetres of the surface.  The displacement field d over the
 mesh follows these targets t and is smooth where they are few or uncertain,
 
-    sum_i a_i c_i^3 |d_i - t_i|^2 + l^2 sum_(i,j) |d_i - d_j|^2,
+    sum_i a_i c_i^2 |d_i - t_i|^2 + l^2 sum_(i,j) |d_i - d_j|^2,
 
 with area a, confidence c and the smoothing length l; displaced vertices are then projected back onto the registered
 surface, so that the displacement is tangential and the shape is kept.  The texture that they give is the same one read
@@ -62,12 +62,13 @@ MIN_CONFIDENCE = 0.2
 """Texels below take no part in the figures of drift."""
 MIN_AREA_SHARE = 0.1
 """A triangle that has less than this of its registered area left is taken for folded."""
-CONFIDENCE_POWER = 3
+CONFIDENCE_POWER = 2
 """Power of the confidence that a target weighs with: shadows and wrinkles agree a little, and are wrong.  On three
-expressions of `synth` the error falls from 4 to 3 by 3 %, with noise, too."""
+expressions of `synth` the error falls from 3 to 2 by 3 %, with noise, too."""
 UNFOLD_ROUNDS = 10
 RESET_ROUNDS = 60
-"""Most rounds; each spreads what is taken back by a ring, and the last are needed where a large shift ends abruptly."""
+"""Most rounds; each halves what triangles that still fold keep of their displacement, which fades out beside them by
+`KEPT_SLOPE`; the last are needed where a large shift ends abruptly."""
 KEEP_COSINE, RESET_COSINE = 0.95, 0.8
 """Cosine between a triangle's normals before and after above which it keeps its displacement whole, and below which it
 keeps none.  Tuned on two people, five frames each: wider limits fold more, narrower ones hold sound skin back."""
