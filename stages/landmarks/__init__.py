@@ -39,7 +39,7 @@ from numpy.typing import NDArray
 from mimicme.pipeline.arrays import Floats
 from mimicme.pipeline.checkpoint import frame_numerics
 from mimicme.pipeline.config import MOVED, UNRECORDED
-from mimicme.pipeline.errors import ConfigError, FrameRejected, MissingDependencyError
+from mimicme.pipeline.errors import ConfigError, FrameRejected, MissingDependencyError, counted
 from mimicme.pipeline.geometry.mesh import Mesh, inverse, transform
 from mimicme.pipeline.geometry.rigid import fit_rigid
 from mimicme.pipeline.geometry.spatial import Surface
@@ -529,7 +529,8 @@ def _write_notes(
         out.note(
             row,
             "landmarks-jump",
-            f"{len(names)} landmarks leave their neighbours for a frame: {_few(names)}.",
+            counted(len(names), "landmark leaves its", "landmarks leave their")
+            + f" neighbours for a frame: {_few(names)}.",
         )
     if sure < UNSURE and (frame.found.source == DETECTED).any():
         out.note(
