@@ -29,11 +29,12 @@ MISFIT = 0.7
 MAX_STEP_PX = 2.0
 HALVED_FROM = 3.0
 """Texels of standard deviation from which a window's means are taken at half the resolution."""
-DISAGREE = 0.88
+DISAGREE = 1.0
 """Difference of two normalised textures, in parts of their mean amount, at which the confidence falls to 1 / e, with
 its fourth power: two things differ by 1.2 or more, one seen twice through noise by 0.3 to 0.6.  Tuned on pictures of
-noise: from 0.9 on another skin weighs more; three expressions of `synth` are the same from 0.85 to 1."""
+noise: from 1.1 on another skin weighs more; three expressions of `synth` are the same with 0.94."""
 LEAST_AMOUNT = 5e-3
+"""Of a normalised texture, of mean amount 0.8: less is none."""
 WIDE_SHARE = 0.5
 """Share of its confidence that the wide normalisation is held against the narrow one with.  On three expressions of
 `synth` 0.4 to 0.8 do the same; with noise of 4 grey levels 0.6 is better by 10 % than 0.4, with textures blurred by 3
