@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 
 from mimicme.pipeline.arrays import Bools, Floats, Ints
@@ -453,13 +454,29 @@ class Fitter:
         """Mean distance, mm, of every `HOLD_OUT`-th landmark to where the mesh carries it when those are left out.
 
         The coarse level is solved once more without them, from the answer found with them, `displacement` (V, 3)
-        and its `correspondences`: an independent check of the tangential drift that the surface alone permits.  NaN
-        with fewer than two such landmarks.
+        and its `correspondences`: an independent check of the tangential drift that the surface alone permits.  Of six
+        landmarks or fewer, of which no two would be left out, each is in its turn; NaN with fewer than two.
         """
-        held = np.zeros(len(fit_target.weights), bool)
-        held[np.flatnonzero(fit_target.weights > 0)[HOLD_OUT // 2 :: HOLD_OUT]] = True
-        if held.sum() < 2:
+        known = np.flatnonzero(fit_target.weights > 0)
+        if len(known) < 2:
             return float("nan")
+        together = known[HOLD_OUT // 2 :: HOLD_OUT]
+        turns = [together] if len(together) > 1 else known[:, None]
+        off = [self._held_out(held, rest, fit_target, displacement, correspondences, step) for held in turns]
+        return float(np.mean(off))
+
+    def _held_out(
+        self,
+        which: NDArray[np.int64],
+        rest: Floats,
+        fit_target: FitTarget,
+        displacement: Floats,
+        correspondences: Correspondences,
+        step: Step,
+    ) -> float:
+        """Mean distance, mm, of some landmarks to where the mesh carries them when these are left out."""
+        held = np.zeros(len(fit_target.weights), bool)
+        held[which] = True
         without = replace(fit_target, weights=np.where(held, 0.0, fit_target.weights))
         level = self.levels.coarse
         base, start = rest[level.index], displacement[level.index]

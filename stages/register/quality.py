@@ -115,12 +115,6 @@ class LandmarkChecks:
     disagreement_mm: float
     found_share: float = 0.0
 
-    @property
-    def noise_mm(self) -> float:
-        """How uncertain the landmarks are, mm, as `expected_error` takes it: `held_out_mm`; of fewer landmarks than can
-        be held out, `disagreement_mm`, which is seldom less; NaN of fewer than that needs too."""
-        return self.held_out_mm if np.isfinite(self.held_out_mm) else self.disagreement_mm
-
     @classmethod
     def of(cls, quality: Quality) -> LandmarkChecks:
         """The checks that a frame's figures were made with."""
@@ -167,7 +161,11 @@ def vertex_spread(vertices: Floats, core: Ints | NDArray[np.int64] | Bools, land
 
 
 def expected_error(
-    distance_mm: float, noise_mm: float, found_share: float = 0.0, stretch: float = 0.0, spread: float = 1.0
+    distance_mm: float,
+    held_out_mm: float,
+    found_share: float = 0.0,
+    stretch: float = 0.0,
+    spread: float = 1.0,
 ) -> float:
     """Mean distance to the true correspondence that a frame with these figures is likely to have, mm.
 
@@ -175,13 +173,13 @@ def expected_error(
     template, be it by who the person is or by what the face does (`Quality.template_distance`): where the template has
     to go far, it goes astray by a share of the way, the less the farther, for an open jaw leads it well; and the two
     makers that teach agree on that.  Landmarks pull it beside the place by their noise, which those tell that are left
-    out (`LandmarkChecks.noise_mm`).  Points that a detector found lie beside it together, which no other tells:
+    out (`LandmarkChecks.held_out_mm`).  Points that a detector found lie beside it together, which no other tells:
     their share (0 to 1) counts besides, and the more, the more the core had to stretch (`Quality.stretch_core`) to
     follow them.  These have nothing to do with each other, so that their squares add up, and the error rises with each;
     and so it does with `vertex_spread`.
     """
     squares = BEST_CASE_MM**2 + (DISTANCE_COSTS * distance_mm**DISTANCE_POWER) ** 2
-    squares += (HELD_OUT_COSTS * noise_mm) ** 2
+    squares += (HELD_OUT_COSTS * held_out_mm) ** 2
     squares += found_share * (FOUND_COSTS_MM**2 + (FOUND_STRETCH_COSTS_MM * stretch) ** 2)
     return float(spread * np.sqrt(squares))
 
@@ -340,7 +338,7 @@ class QualityAssessor:
         stretch_core = float(np.percentile(np.abs(core_ratio - np.median(core_ratio)), 95))
         template_distance = self._template_distance(vertices)
         expected = expected_error(
-            template_distance, checks.noise_mm, checks.found_share, stretch_core, self.spread
+            template_distance, checks.held_out_mm, checks.found_share, stretch_core, self.spread
         )
         return Quality(
             s2m_median=float(np.median(distance)),

@@ -170,7 +170,7 @@ def test_a_first_result_keeps_what_its_landmarks_said(dome, noisy):
     assert read.checks.disagreement_mm == pytest.approx(first.checks.disagreement_mm, rel=1e-4)
     assert read.checks.found_share == first.checks.found_share == 0
     again = expected_error(
-        read.quality.template_distance, read.checks.noise_mm, spread=_spread(dome.template())
+        read.quality.template_distance, read.checks.held_out_mm, spread=_spread(dome.template())
     )
     assert again == pytest.approx(first.quality.expected_error, rel=1e-4)
 

@@ -199,13 +199,28 @@ def test_a_held_out_landmark_shows_what_the_fit_hides(dome, fitter, rest, fit_ta
     assert 4 < told < 8
 
 
-def test_nothing_is_held_out_of_too_few_landmarks(dome, fitter, rest, fit_target):
-    few = replace(
-        fit_target, weights=np.where(np.arange(len(fit_target.weights)) < 3, fit_target.weights, 0.0)
-    )
-    assert np.isnan(
-        fitter.held_out_error(rest, few, 0 * rest, fitter.correspondences(rest, few.scan, 1.4), COARSE[-1])
-    )
+def test_of_few_landmarks_each_is_held_out_in_its_turn(dome, fitter, rest, fit_target):
+    """An error of one that the others cannot tell is told, whichever it is; of one alone nothing is."""
+    step, places = COARSE[-1], np.flatnonzero(fit_target.weights > 0)
+
+    def left_out(count, landmarks):
+        weights = np.where(
+            np.isin(np.arange(len(landmarks)), places[:: len(places) // 5][:count]), fit_target.weights, 0
+        )
+        few = replace(fit_target, weights=weights, landmarks=landmarks)
+        found = fitter.coarse(rest, few, 0 * rest, COARSE)
+        return fitter.held_out_error(
+            rest, few, found, fitter.correspondences(rest + found, few.scan, 1.4), step
+        )
+
+    good = left_out(5, fit_target.landmarks)
+    assert 0 < good < 2
+    for k in places[:: len(places) // 5][:5]:
+        wrong = fit_target.landmarks.copy()
+        wrong[k] += [0, 15.0, 0]
+        assert left_out(5, wrong) > 2 * good
+    assert left_out(2, fit_target.landmarks) >= 0
+    assert np.isnan(left_out(1, fit_target.landmarks))
 
 
 @pytest.mark.parametrize(
