@@ -37,7 +37,7 @@ UPPER_LIP = 0.6
 HANG = 0.35
 """How much of its length hangs down, relative to what stands out."""
 UNDER_MM = 0.15
-"""It begins so far below the skin, where it is shortest."""
+"""It begins so far below the skin, where it is shortest, whatever the size of the face: it need only be below."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Beard:
         coarse = vertex_normals(pose.skin[: len(actor.neutral)], actor.rig.template.faces)
         out = actor.fine.interpolate(coarse)[self.index]
         out /= np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12)
-        out = out * (1 + UNDER_MM * actor.rig.scale / self.length)[:, None] + [0.0, -HANG, 0.0]
+        out = out * (1 + UNDER_MM / self.length)[:, None] + [0.0, -HANG, 0.0]
         return Part(pose.skin[self.index] + self.length[:, None] * out, self.faces, self.colors, HAIR)
 
 

@@ -57,7 +57,7 @@ from mimicme.pipeline.geometry.mesh import (
 from mimicme.pipeline.geometry.spatial import Surface
 from mimicme.pipeline.template import Template
 
-VERSION = 3
+VERSION = 2
 FINER = 6
 """The skin's surface has about this many triangles for each of a scan's."""
 VALID_MM = 0.5
