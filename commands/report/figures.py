@@ -83,7 +83,12 @@ def bounds(settings: Mapping[str, Any]) -> dict[str, list[Bound]]:
         ("register", "min_data_share", "data_share", REJECTED_BELOW),
         ("register", "min_half_share", "core_share_right", REJECTED_BELOW),
         ("register", "min_half_share", "core_share_left", REJECTED_BELOW),
-        ("register", "max_expected_error_mm", "expected_error", REJECTED_ABOVE),
+        (
+            "register",
+            "max_expected_error_mm",
+            "expected_error",
+            f"with the embedded template {REJECTED_ABOVE}",
+        ),
     ):
         if stage in settings:
             found.setdefault(figure, []).append(Bound(float(getattr(settings[stage], key)), said))

@@ -29,16 +29,6 @@ MISFIT = 0.7
 MAX_STEP_PX = 2.0
 HALVED_FROM = 3.0
 """Texels of standard deviation from which a window's means are taken at half the resolution."""
-DISAGREE = 1.0
-"""Difference of two normalised textures, in parts of their mean amount, at which the confidence falls to 1 / e, with
-its fourth power: two things differ by 1.2 or more, one seen twice through noise by 0.3 to 0.6.  Tuned on pictures of
-noise: from 1.1 on another skin weighs more; three expressions of `synth` are the same with 0.94."""
-LEAST_AMOUNT = 5e-3
-"""Of a normalised texture, of mean amount 0.8: less is none."""
-WIDE_SHARE = 0.5
-"""Share of its confidence that the wide normalisation is held against the narrow one with.  On three expressions of
-`synth` 0.4 to 0.8 do the same; with noise of 4 grey levels 0.6 is better by 10 % than 0.4, with textures blurred by 3
-texels 0.4 by 4 %."""
 ITERATIONS, FINEST = 3, 2
 """Steps on a level; on the finest, where coarser ones led there: a third one there costs 5 % of `refine` and takes 3 %
 off the error of three expressions of `synth`."""
@@ -104,9 +94,7 @@ def flow(reference: Comparable, other: Comparable, window: float, levels: int) -
     """Dense flow from `reference` to `other`.
 
     On the coarser levels there are two: by the wide normalisation, which sees far, and by the narrow one, which light
-    does not lead astray.  At each texel the one goes on after which the narrow ones agree better.  Of coarse and weak
-    grain the narrow one leaves only noise and JPEG's blocks: where the wide ones, at half the resolution, agree much
-    better than the narrow ones on the finest level, their shift is kept as it is.
+    does not lead astray.  At each texel the one goes on after which the narrow ones agree better.
 
     Args:
         window: standard deviation of the Gaussian window inside which texels move alike, texels of each level.
@@ -114,48 +102,40 @@ def flow(reference: Comparable, other: Comparable, window: float, levels: int) -
             far.
     """
     narrow = [(_Level(reference.fine, reference.mask), _Level(other.fine, other.mask))]
-    if levels == 1:
-        nothing = np.zeros((*reference.mask.shape, 2), np.float32)
-        shift, seen = _lucas_kanade(*narrow[0], nothing, window, ITERATIONS)
-        return Flow(shift, _confidence(reference.mask, seen, window))
     wide = [(_Level(reference.grey, reference.mask), _Level(other.grey, other.mask))]
-    for k in range(levels):
-        wide.append((_halved(wide[k][0]), _halved(wide[k][1])))
-        if k < levels - 1:
-            masks = (level.mask for level in wide[-1])
-            narrow.append((_halved(narrow[k][0], next(masks)), _halved(narrow[k][1], next(masks))))
-    half = narrow[1][0].mask
-    shift, seen = _followed(narrow[1:], window)
-    soft, soft_seen = _followed(wide[1:], window)
-    far, far_seen = _lucas_kanade(*narrow[1], soft, window, 1)
-    _keep(far, _confidence(half, far_seen, window), 1, shift, _confidence(half, seen, window), 1)
+    for pyramid, coarser in ((narrow, levels - 1), (wide, levels)):
+        for _ in range(coarser if levels > 1 else 0):
+            pyramid.append((_halved(pyramid[-1][0]), _halved(pyramid[-1][1])))
     height, width = reference.mask.shape
-    shift, seen = _lucas_kanade(*narrow[0], 2 * _enlarged(shift, width, height), window, FINEST)
-    sure = _confidence(reference.mask, seen, window)
-    soft_sure = _enlarged(_confidence(half, soft_seen, window), width, height)
-    _keep(_enlarged(soft, width, height), soft_sure, 2, shift, sure, WIDE_SHARE)
-    _only_known(reference.mask, seen.mask, sure)
-    return Flow(shift, sure)
+    shift = np.zeros((height, width, 2), np.float32)
+    if levels > 1:
+        near, near_sure = _followed(narrow[1:], [], window)
+        far, far_sure = _followed(wide[1:], narrow[1:2], window)
+        better = (near_sure >= far_sure)[..., None]
+        shift = 2 * _enlarged(np.where(better, near, far), width, height)
+    shift, seen = _lucas_kanade(*narrow[0], shift, window, FINEST if levels > 1 else ITERATIONS)
+    return Flow(shift, _confidence(reference.mask, seen, window))
 
 
-def _followed(pyramid: list[tuple[_Level, _Level]], window: float) -> tuple[Singles, _Seen]:
-    """Shift (h, w, 2) on the finest level of a pyramid, finest first, and what its last step saw."""
+def _followed(
+    pyramid: list[tuple[_Level, _Level]], last: list[tuple[_Level, _Level]], window: float
+) -> tuple[Singles, Singles]:
+    """Shift (h, w, 2) and confidence (h, w) on the finest level of a pyramid, finest first; a step on `last` ends
+    it."""
     shift = np.zeros((*pyramid[-1][0].mask.shape, 2), np.float32)
-    for a, b in reversed(pyramid):
+    passes = [(pair, ITERATIONS) for pair in reversed(pyramid)] + [(pair, 1) for pair in last]
+    for (a, b), rounds in passes:
         if shift.shape[:2] != a.mask.shape:
             shift = 2 * _enlarged(shift, *a.mask.shape[::-1])
-        shift, seen = _lucas_kanade(a, b, shift, window, ITERATIONS)
-    return shift, seen
+        shift, seen = _lucas_kanade(a, b, shift, window, rounds)
+    return shift, _confidence(a.mask, seen, window)
 
 
 class _Seen(NamedTuple):
-    """What the last step of a pass saw: the structure tensor, of the size of its windows; the reference (h, w), the
-    other's difference from it, and the other's mask."""
+    """What the last step of a pass saw: the smaller eigenvalue of the structure tensor, of the size of its windows; the
+    difference (h, w) of the two pictures, and the mask (h, w) of the other."""
 
-    xx: Singles
-    xy: Singles
-    yy: Singles
-    grey: Singles
+    smaller: Singles
     change: Singles
     mask: Singles
 
@@ -166,7 +146,8 @@ def _lucas_kanade(a: _Level, b: _Level, shift: Singles, window: float, rounds: i
     height, width = a.grey.shape
     columns, rows = np.empty((height, width), np.float32), np.empty((height, width), np.float32)
     both, change, weight = (np.empty((height, width), np.float32) for _ in range(3))
-    block = _block(a.grey, window)
+    # means over two by two texels are taken at once, where that is what the window is for
+    block = 2 if window >= HALVED_FROM and height % 2 == 0 and width % 2 == 0 else 1
     products = np.empty((5, height // block, width // block), np.float32)
     for _ in range(rounds):
         _places(shift, columns, rows)
@@ -175,30 +156,25 @@ def _lucas_kanade(a: _Level, b: _Level, shift: Singles, window: float, rounds: i
         _compared(a.grey, a.mask, moved, mask, both, change, weight)
         gx, gy = (cv2.Scharr(both, cv2.CV_32F, *way, scale=1 / 32) for way in ((1, 0), (0, 1)))
         _tensor(gx, gy, change, weight, block, products)
-        xx, xy, yy, xt, yt = (_blurred(p, window / block) for p in products)
+        means = [_blurred(p, window / 2) if block == 2 else _window(p, window) for p in products]
+        xx, xy, yy, xt, yt = means
         step = np.empty((*xx.shape, 2), np.float32)
         _steps(xx, xy, yy, xt, yt, step)
         shift = shift + _enlarged(step, width, height)
-    return shift, _Seen(xx, xy, yy, a.grey, change, mask)
+    smaller = (xx + yy) / 2 - np.sqrt((xx - yy) ** 2 / 4 + xy * xy)
+    return shift, _Seen(np.asarray(smaller, np.float32), change, mask)
 
 
 def _confidence(mask: Singles, seen: _Seen, window: float) -> Singles:
     """(h, w) see `Flow`; mask: (h, w) of the reference."""
     height, width = mask.shape
-    block = _block(mask, window)
-    apart = np.empty((2, height // block, width // block), np.float32)
-    _apart(seen.grey, mask, seen.change, seen.mask, block, apart)
-    amount, off = (_blurred(p, window / block) for p in apart)
-    sure = np.empty_like(amount)
-    _sure(amount, off, seen.xx, seen.xy, seen.yy, sure)
-    sure = _enlarged(sure, width, height)
-    _only_known(mask, seen.mask, sure)
-    return sure
-
-
-def _block(picture: Singles, window: float) -> int:
-    """Texels a side over which means are taken at once, where that is what the window is for."""
-    return 2 if window >= HALVED_FROM and not any(size % 2 for size in picture.shape) else 1
+    known = (mask > 0.99) & (seen.mask > 0.99)
+    around = np.maximum(_window(known.astype(np.float32), window), 1e-6)
+    off = np.asarray(known * np.minimum(np.abs(seen.change), 3), np.float32)
+    misfit = _window(off, window) / around
+    textured = np.maximum(seen.smaller, 0) / (TEXTURED + np.maximum(seen.smaller, 0))
+    sure = _enlarged((textured * np.exp(-(misfit**2))).astype(np.float32), width, height)
+    return (known * sure).astype(np.float32)
 
 
 @compiled("void(f4[:, :, ::1], f4[:, ::1], f4[:, ::1])")
@@ -271,76 +247,31 @@ def _steps(xx: Singles, xy: Singles, yy: Singles, xt: Singles, yt: Singles, step
             step[i, j, 0], step[i, j, 1] = share * x, share * y
 
 
-@compiled("void(f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[:, ::1], i8, f4[:, :, ::1])")
-def _apart(
-    grey: Singles, mask: Singles, change: Singles, moved_mask: Singles, block: int, apart: Singles
-) -> None:
-    """Fill (2, h / block, w / block): the mean amount of two pictures (h, w), and of their difference, where both have
-    data; each the mean over a block."""
-    share, half, most = np.float32(1 / (block * block)), np.float32(0.5), np.float32(3)
-    for i in range(apart.shape[1]):
-        for j in range(apart.shape[2]):
-            amount, off = np.float32(0), np.float32(0)
-            for r in range(i * block, (i + 1) * block):
-                for c in range(j * block, (j + 1) * block):
-                    if mask[r, c] > 0.99 and moved_mask[r, c] > 0.99:
-                        amount += half * (abs(grey[r, c]) + abs(grey[r, c] + change[r, c]))
-                        off += min(abs(change[r, c]), most)
-            apart[0, i, j], apart[1, i, j] = share * amount, share * off
-
-
-@compiled("void(f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[:, ::1])")
-def _sure(amount: Singles, off: Singles, xx: Singles, xy: Singles, yy: Singles, sure: Singles) -> None:
-    """Fill the confidence (h, w) that the means of `_apart` and of the structure tensor say."""
-    least, disagree, textured = np.float32(LEAST_AMOUNT), np.float32(DISAGREE), np.float32(TEXTURED)
-    half = np.float32(0.5)
-    for i in range(len(amount)):
-        for j in range(amount.shape[1]):
-            misfit = off[i, j] / (disagree * max(amount[i, j], least))
-            square = misfit * misfit
-            a, b, c = half * (xx[i, j] + yy[i, j]), half * (xx[i, j] - yy[i, j]), xy[i, j]
-            seen = max(a - np.sqrt(b * b + c * c), np.float32(0))
-            sure[i, j] = np.exp(-square * square) * seen / (textured + seen)
-
-
-@compiled("void(f4[:, ::1], f4[:, ::1], f4[:, ::1])")
-def _only_known(mask: Singles, moved_mask: Singles, sure: Singles) -> None:
-    """Set the confidence (h, w) to 0 where a mask is not 1."""
-    for i in range(len(sure)):
-        for j in range(sure.shape[1]):
-            if not (mask[i, j] > 0.99 and moved_mask[i, j] > 0.99):
-                sure[i, j] = np.float32(0)
-
-
-@compiled("void(f4[:, :, ::1], f4[:, ::1], f4, f4[:, :, ::1], f4[:, ::1], f4)")
-def _keep(
-    other: Singles, other_sure: Singles, length: float, shift: Singles, sure: Singles, share: float
-) -> None:
-    """Put another shift (h, w, 2), in texels so long, and its confidence for one that is less sure than this share of
-    it."""
-    for i in range(len(sure)):
-        for j in range(sure.shape[1]):
-            if share * other_sure[i, j] > sure[i, j]:
-                shift[i, j, 0], shift[i, j, 1] = length * other[i, j, 0], length * other[i, j, 1]
-                sure[i, j] = other_sure[i, j]
+def _window(values: Singles, sigma: float) -> Singles:
+    """(h', w') means over a Gaussian window; of a wide one at half the resolution: it holds nothing finer."""
+    if sigma < HALVED_FROM:
+        return _blurred(values, sigma)
+    height, width = values.shape
+    half = opencv().resize(
+        values, (max(1, width // 2), max(1, height // 2)), interpolation=opencv().INTER_AREA
+    )
+    return _blurred(half, sigma / 2)
 
 
 def _enlarged(values: Singles, width: int, height: int) -> Singles:
-    """(height, width, ...) of values at another resolution."""
+    """(height, width, ...) of what `_window` gave."""
     if values.shape[:2] == (height, width):
         return values
     return np.asarray(opencv().resize(values, (width, height), interpolation=opencv().INTER_LINEAR))
 
 
-def _halved(picture: _Level, mask: Singles | None = None) -> _Level:
-    """Both reduced by two, where the mask is not so already; a texel of the smaller is known when all four were."""
+def _halved(picture: _Level) -> _Level:
+    """Both reduced by two; a texel of the smaller is known when all four were."""
+    cv2 = opencv()
     height, width = picture.grey.shape
     size = (max(1, width // 2), max(1, height // 2))
-
-    def reduced(values: Singles) -> Singles:
-        return np.asarray(opencv().resize(values, size, interpolation=opencv().INTER_AREA))
-
-    return _Level(reduced(picture.grey), reduced(picture.mask) if mask is None else mask)
+    grey, mask = (cv2.resize(p, size, interpolation=cv2.INTER_AREA) for p in picture)
+    return _Level(grey, mask)
 
 
 def _blurred(values: Singles, sigma: float) -> Singles:

@@ -64,8 +64,7 @@ MIN_AREA_SHARE = 0.1
 """A triangle that has less than this of its registered area left is taken for folded."""
 CONFIDENCE_POWER = 3
 """Power of the confidence that a target weighs with: shadows and wrinkles agree a little, and are wrong.  On three
-expressions of `synth` the error falls from 4 to 3 by 3 %, with noise, too, and from 3 to 2 as much; but with 2 the lids
-of closed eyes of another maker move less."""
+expressions of `synth` the error falls from 4 to 3 by 3 %, with noise, too."""
 UNFOLD_ROUNDS = 10
 RESET_ROUNDS = 60
 """Most rounds; each halves what triangles that still fold keep of their displacement, which fades out beside them by

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -383,6 +384,8 @@ class Limits:
     max_folded_share: float
     max_expected_error_mm: float
     min_half_share: float
+    spread: float = 1.0
+    """Of the template: see `vertex_spread`; `max_expected_error_mm` is that of one of 1."""
 
 
 MUCH_LIGHT_MM2 = 8.0
@@ -559,14 +562,17 @@ def reject_bad(quality: Quality, limits: Limits, triangles: int) -> None:
             expected=f"at most {limits.max_landmark_error_mm} mm",
             todo="Check the frame's landmark file.",
         )
-    if quality.expected_error > limits.max_expected_error_mm:  # of too few landmarks it is not known
+    most = limits.max_expected_error_mm * limits.spread
+    if quality.expected_error > most:  # of too few landmarks it is not known
+        passes = math.ceil(10 * quality.expected_error / limits.spread) / 10
         raise FrameRejected(
             "register-landmarks",
             "where the skin has gone cannot be told: the landmarks are too uncertain, or the face is too far from the "
             "template",
             seen=f"an expected error of {quality.expected_error:.1f} mm",
-            expected=f"at most {limits.max_expected_error_mm:g} mm",
-            todo="Check the frame's landmark file, or raise register.max_expected_error_mm.",
+            expected=f"at most {most:.1f} mm, which register.max_expected_error_mm = "
+            f"{limits.max_expected_error_mm:g} is with this template",
+            todo=f"Check the frame's landmark file, or raise register.max_expected_error_mm to {passes:g}.",
         )
     folded = (quality.flipped_triangles + quality.degenerate_triangles) / max(triangles, 1)
     if folded > limits.max_folded_share:

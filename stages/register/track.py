@@ -297,8 +297,9 @@ class SequenceTracker:
             settings.max_landmark_error_mm,
             settings.min_data_share,
             settings.max_folded_share,
-            settings.max_expected_error_mm * anatomy.assessor.spread,
+            settings.max_expected_error_mm,
             settings.min_half_share,
+            anatomy.assessor.spread,
         )
         self._previous: Previous | None = None
 

@@ -7,7 +7,6 @@ import pytest
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 from mimicme.pipeline.texture.flow import flow, normalised
-from mimicme.stages.refine.photometric import CONFIDENCE_POWER
 
 SIZE = 192
 INNER = slice(24, -24)
@@ -88,40 +87,12 @@ def test_shade_that_stays_in_place_does_not_hold_skin_back():
     assert lost(8) > 2 * lost(3)
 
 
-def noise(seed: int, amount: float):
-    return amount * np.random.default_rng(seed).normal(size=(SIZE, SIZE))
-
-
-@pytest.mark.parametrize(("other", "most"), [("flat", 0.01), ("noise", 0.02), ("another skin", 0.07)])
-def test_textures_that_do_not_match_weigh_nearly_nothing(other, most):
-    """In the power that displacements are weighted with."""
-    one = skin() + noise(1, 3)
-    seen = {"flat": np.full((SIZE, SIZE), 100.0), "noise": 100 + noise(3, 4), "another skin": skin(7)}[other]
-    weight = (between(one, seen).confidence ** CONFIDENCE_POWER).mean()
-    right = (between(one, skin() + noise(2, 3)).confidence ** CONFIDENCE_POWER).mean()
-    assert right > 0.2
-    assert weight < most * right
-
-
-def test_noise_without_texture_weighs_nearly_nothing():
-    found = between(*(100 + noise(seed, amount=3) for seed in (1, 2)))
-    assert (found.confidence**CONFIDENCE_POWER).mean() < 0.01
-
-
-def test_soft_grain_is_followed_through_noise():
-    """Of which a narrow neighbourhood leaves less than the noise."""
-    soft = gaussian_filter(noise(0, 1), 8)
-    soft *= 10 / soft.std()
-    shift = np.broadcast_to([12.0, 0.0], (SIZE, SIZE, 2))
-    pair = (
-        normalised(rgb(150 + grey + noise(seed, 3)), FULL, 8, 3)
-        for seed, grey in enumerate((soft, moved(soft, shift)))
-    )
-    found = flow(*pair, 5.0, 3)
-    weight = found.confidence**CONFIDENCE_POWER
-    error = np.linalg.norm(found.shift - shift, axis=-1)
-    assert (error * weight)[INNER, INNER].sum() / weight[INNER, INNER].sum() < 0.6
-    assert weight[INNER, INNER].mean() > 0.04
+def test_what_has_no_texture_is_not_believed():
+    flat = np.full((SIZE, SIZE), 120.0)
+    rng = np.random.default_rng(1)
+    found = between(flat + rng.normal(size=flat.shape) * 0.7, flat + rng.normal(size=flat.shape) * 0.7)
+    sure = between(skin(), skin())
+    assert np.median(found.confidence) < 0.6 * np.median(sure.confidence)
 
 
 def test_texels_without_data_take_no_part():

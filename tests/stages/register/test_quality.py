@@ -215,6 +215,16 @@ def test_without_landmarks_the_expected_error_is_not_known(rest):
     reject_bad(found, LIMITS, 1000)
 
 
+def test_what_a_rejection_says_of_the_setting_lets_the_frame_pass():
+    """The bound is that of the embedded template; where another's vertices lie nearer to landmarks, it is less."""
+    told = replace(GOOD, expected_error=1.9)
+    reject_bad(told, LIMITS, 1000)
+    with pytest.raises(FrameRejected, match="raise register.max_expected_error_mm to 2.8") as raised:
+        reject_bad(told, replace(LIMITS, spread=0.7), 1000)
+    assert "at most 1.4 mm, which register.max_expected_error_mm = 2 is" in str(raised.value)
+    reject_bad(told, replace(LIMITS, spread=0.7, max_expected_error_mm=2.8), 1000)
+
+
 def test_vertices_near_landmarks_are_less_far_off(rest):
     """The mean error is one over vertices: the same form with more of them at its landmarks has less of it."""
     v, f = rest
