@@ -56,9 +56,8 @@ def test_a_row_a_frame_with_all_its_figures(written: Path) -> None:
     assert list(first) == [*FRAME_COLUMNS, "expected_error", "s2m_p95"]
     assert (first["subject"], first["sequence"], first["frame"]) == ("S1", "smile", "0")
     assert (first["s2m_p95"], second["s2m_p95"], third["s2m_p95"]) == ("1.23457", "2", "")
-    assert (
-        second["notes"] == "half-seen; lips-apart" and second["verdict"] == "good" and second["score"] == "2"
-    )
+    assert second["notes"] == "half-seen; lips-apart" and second["verdict"] == "good"
+    assert second["score"] == "12"  # two notes, and nobody knows its expected error
     assert (third["status"], third["reason"], third["score"]) == ("rejected", "no-face", "")
 
 
