@@ -78,7 +78,7 @@ def run(sequences: int, work: Path, say: Callable[[str], None]) -> Record:
     )
     cost("status", "told from what the runs wrote down", "status")
     cost("status --every-file", f"{sequences}", "status", "--every-file")
-    cost("run --dry-run", f"0 of {sequences} would run", "run", "--dry-run")
+    cost("run --dry-run", f"0 of {sequences:,} would run", "run", "--dry-run")
     cost("run, nothing to do", "release.h5 is current", "run", "--jobs", "1")
     for person in list(people)[: round(NOT_DONE * len(people))]:
         for stage in STAGES:

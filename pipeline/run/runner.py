@@ -260,6 +260,7 @@ class _Run:
         self._going: dict[str, StageResult] = {}  # of the stages that run side by side
         self._newly_settled: set[str] = set()
         self._releases = {stage.name for stage in stages if stage.scope == "everything"}
+        self._asked_for_memory = False
         self._workers = 1
         self._kept_ready: float = READY_FOR_A_WORKER
 
@@ -467,17 +468,20 @@ class _Run:
         off = [stage.name for stage in self.chosen if is_off(self.config.stages[stage.name])]
         rates = read_rates(reversed(self.workspace.runs()))
         workload = Workload(everything, release, rates, self._workers, off)
-        to_begin = False
         for sequence in self.selection.requested:
             made: str | None = None
             if sequence.item.subject not in self.plan.settled and names:
                 missing = (n for n in names if not os.path.exists(self.plan.checkpoint(n, sequence.item)))
                 made = names[0] if self.options.force else next(missing, None)
             workload.expect(sequence.item, len(sequence.frames), made)
-            to_begin |= made is not None
-        if to_begin and any(stage.uses_template for stage in working):
-            self._refuse_too_little()
         return workload
+
+    def _looked_at(self, stage: Stage, sequence: Sequence, made: bool, there: int) -> None:
+        """An item has a state; see `Flow`."""
+        if made and not self._asked_for_memory and any(s.uses_template for s in self.chosen):
+            self._asked_for_memory = True
+            self._refuse_too_little()
+        self.workload.looked_at(stage.name, sequence.item, len(sequence.frames), made, there)
 
     def _run_leg(self, leg: tuple[Stage, ...], pool: Pool) -> None:
         """Bring some stages up to date, side by side, and print what became of each."""
@@ -492,9 +496,7 @@ class _Run:
             self.options.force,
             self._job,
             results,
-            lambda stage, sequence, made, there: self.workload.looked_at(
-                stage.name, sequence.item, len(sequence.frames), made, there
-            ),
+            self._looked_at,
             self._person_over,
         )
         told = _Told(self.console, self.log, leg, flow, results, self.workload)

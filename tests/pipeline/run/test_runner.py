@@ -449,10 +449,8 @@ def test_retargeted_link_in_the_captures_redoes_its_sequence(make, fake):
     assert {c[1] for c in calls(workspace) if c[0] == "read"} == {"S1/smile"}
 
 
-def test_template_that_is_named_but_not_there(make, fake):
-    workspace = make()
-    stages = (fake.READ, replace(fake.FIT, uses_template=True), fake.PAINT, fake.BUNDLE)
-    # as `prepare_template` leaves it
+def with_template(workspace, fake):
+    """Stages one of which takes the template, which is there as `prepare_template` leaves it."""
     workspace.template.parent.mkdir()
     workspace.template.write_bytes(b"prepared")
     face = workspace.root.parent / "face.obj"
@@ -462,6 +460,13 @@ def test_template_that_is_named_but_not_there(make, fake):
         "digest": "0123",
     }
     (workspace.template.parent / "source.json").write_text(json.dumps(record))
+    return fake.READ, replace(fake.FIT, uses_template=True), fake.PAINT, fake.BUNDLE
+
+
+def test_template_that_is_named_but_not_there(make, fake):
+    workspace = make()
+    stages = with_template(workspace, fake)
+    face = workspace.root.parent / "face.obj"
     assert go(workspace, fake, last="paint", stages=stages).code == 0
     calls(workspace)
     face.unlink()  # moved away: what was prepared from it is still good
@@ -633,3 +638,20 @@ def test_a_flipped_byte_of_an_input_is_told_and_made_again_by_the_next_run(make,
     assert second.code == 0
     assert [words[:2] for words in calls(workspace)] == [["fit", "S1/smile"], ["paint", "S1/smile"]]
     assert digests(workspace) == before and len(read) == 2
+
+
+def test_too_little_memory_refuses_what_is_to_be_made_again(make, fake, monkeypatch):
+    """What then failed would be missing in a release that had it."""
+    workspace = make()
+    stages = with_template(workspace, fake)
+    go(workspace, fake, last="paint", stages=stages)
+    before = {path: path.read_bytes() for path in workspace.root.glob("*/*/*.h5")}
+
+    def too_little():
+        raise UsageError("no process may have the memory here")
+
+    monkeypatch.setattr(runner, "refuse_too_little", too_little)
+    assert go(workspace, fake, last="paint", stages=stages).code == 0  # nothing is to be made
+    with pytest.raises(UsageError, match="no process may have the memory here"):
+        go(workspace, fake, last="paint", stages=stages, sets=["fit.steps=5"])
+    assert {path: path.read_bytes() for path in workspace.root.glob("*/*/*.h5")} == before
