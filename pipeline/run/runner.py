@@ -330,7 +330,10 @@ class _Run:
                     with contextlib.suppress(OutputError):
                         log.write("interrupted", seconds=round(log.seconds, 3))
                 self._tell_what_was_done()
-            self.console.say("Interrupted; run again to continue.")
+            root = shlex.quote(str(self.workspace.root))
+            self.console.say(
+                f"Interrupted; run again to continue. `mimicme status {root}` says the command, with its settings."
+            )
             return RunResult(INTERRUPTED, tuple(self.results), log.folder if log else None)
         except Exception as error:  # what ends a run is told, also a mistake of ours and want of memory
             if log is not None:
