@@ -99,6 +99,11 @@ class Surface:
         self.threads = threads
         self._tensor = o3d.core.Tensor
         self._scene = o3d.t.geometry.RaycastingScene(nthreads=threads)
+        if 3 * len(faces) < len(
+            vertices
+        ):  # of a piece of a mesh most vertices would be carried along for nothing
+            used, flat = np.unique(faces, return_inverse=True)
+            vertices, faces = np.take(vertices, used, axis=0), flat.reshape(-1, 3)
         self._scene.add_triangles(
             self._tensor(np.ascontiguousarray(vertices, np.float32)),
             self._tensor(np.ascontiguousarray(faces, np.uint32)),

@@ -14,9 +14,9 @@ from mimicme.pipeline.numerics.memory import LLVM_BYTES, SPARE_BYTES, ask_for
 Compiled = TypeVar("Compiled", bound=Callable[..., Any])
 
 
-def compiled(signature: str) -> Callable[[Compiled], Compiled]:
-    """Compile a function for one signature, once a machine: the result is kept beside the module, or wherever numba
-    finds a place for it; where there is none, or no room in it, each process compiles it again (some seconds).
+def compiled(*signatures: str) -> Callable[[Compiled], Compiled]:
+    """Compile a function for each of some signatures, once a machine: the result is kept beside the module, or wherever
+    numba finds a place for it; where there is none, or no room in it, each process compiles it again (some seconds).
 
     Whether what is kept is still true is told by the module's own file alone: who changes a compiled function that
     other modules call (`normals.sides`, `normals.cross`) touches these too.
@@ -31,9 +31,9 @@ def compiled(signature: str) -> Callable[[Compiled], Compiled]:
         options: dict[str, Any] = {"error_model": "numpy", "nogil": True}
         njit: Any = numba.njit
         try:
-            made: Compiled = njit(signature, cache=True, **options)(function)
+            made: Compiled = njit(list(signatures), cache=True, **options)(function)
         except (RuntimeError, OSError):  # no folder that can be written, a full disk
-            made = njit(signature, **options)(function)
+            made = njit(list(signatures), **options)(function)
         return made
 
     return decorate

@@ -13,25 +13,33 @@ from mimicme.pipeline.arrays import Singles
 from mimicme.pipeline.numerics.compiled import compiled
 
 Indices = NDArray[np.uint32]
-MATRIX = "u4[::1], u4[::1], f4[::1]"
+Columns = NDArray[np.uint16] | NDArray[np.uint32]
+MATRIX, NARROW_MATRIX = "u4[::1], u4[::1], f4[::1]", "u4[::1], u2[::1], f4[::1]"
 """Where each row begins, the columns, the values.  Unsigned: a signed index is looked at, each time, whether it counts
-from the end, which takes as long as what is done with it."""
+from the end, which takes as long as what is done with it.  Of at most `NARROW` columns in two bytes: what these loops
+cost is reading memory."""
+NARROW = 1 << 16
+
+
+def for_both(signature: str) -> tuple[str, str]:
+    """A signature that has `MATRIX` in it, of loops over matrices that all have as many columns, and the same of narrow
+    ones."""
+    return signature, signature.replace(MATRIX, NARROW_MATRIX)
 
 
 class SparseRows(NamedTuple):
     """A sparse matrix (n, m) as compiled loops read it: where each row begins (n + 1,), the columns, the values."""
 
     start: Indices
-    column: Indices
+    column: Columns
     value: Singles
 
     @classmethod
     def of(cls, matrix: sparse.spmatrix) -> Self:
         """The same matrix, in single precision."""
         rows = matrix.tocsr()
-        return cls(
-            rows.indptr.astype(np.uint32), rows.indices.astype(np.uint32), rows.data.astype(np.float32)
-        )
+        kind = np.uint16 if rows.shape[1] <= NARROW else np.uint32
+        return cls(rows.indptr.astype(np.uint32), rows.indices.astype(kind), rows.data.astype(np.float32))
 
     def __matmul__(self, x: Singles) -> Singles:
         """The product (n, k) with x (m, k) float32."""
@@ -40,8 +48,8 @@ class SparseRows(NamedTuple):
         return product
 
 
-@compiled(f"void({MATRIX}, f4[:, ::1], f4[:, ::1])")
-def _times(start: Indices, column: Indices, value: Singles, x: Singles, product: Singles) -> None:
+@compiled(*for_both(f"void({MATRIX}, f4[:, ::1], f4[:, ::1])"))
+def _times(start: Indices, column: Columns, value: Singles, x: Singles, product: Singles) -> None:
     """Add to zeros (n, k) the product with x (m, k)."""
     for i in range(len(product)):
         for entry in range(start[i], start[i + 1]):
@@ -50,8 +58,8 @@ def _times(start: Indices, column: Indices, value: Singles, x: Singles, product:
                 product[i, c] += v * x[j, c]
 
 
-@compiled(f"void({MATRIX}, f4[:, ::1], f4[:, ::1])")
-def _times_three(start: Indices, column: Indices, value: Singles, x: Singles, product: Singles) -> None:
+@compiled(*for_both(f"void({MATRIX}, f4[:, ::1], f4[:, ::1])"))
+def _times_three(start: Indices, column: Columns, value: Singles, x: Singles, product: Singles) -> None:
     """The same of three columns."""
     for i in range(len(product)):
         a, b, c = np.float32(0), np.float32(0), np.float32(0)

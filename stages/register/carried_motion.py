@@ -50,6 +50,7 @@ class CarriedMotion:
         nothing = Landmarks(sparse.csr_matrix((0, count)), np.empty((0, 3)), np.empty(0))
         # all of the areas: what is smoothed is known everywhere and in all directions
         self._preconditioner = Preconditioner(level.stiffness, level.areas / PLANE_SHARE, nothing)
+        self._stiff: tuple[Level, sparse.csr_matrix] = level, self._with_stiff_ears(level)
 
     def of(self, displacement: Floats, level: Level) -> Floats:
         """(n, 3) mm, of a displacement (n, 3) from rest: smooth, and of small motion less than it is.
@@ -59,12 +60,11 @@ class CarriedMotion:
                 stretched less than by an expression.  Ears are as stiff as a person's own in either.
         """
         nowhere = np.zeros_like(displacement)
-        # an ear is placed as a whole, and has its relief, before: what the coarse level bends it by is noise, and rest
-        # that is bent at its thin rim crosses itself
-        stiffness = level.stiffness + (EAR_STIFFNESS - level.ear_stiffness) * level.ear_bending
+        if self._stiff[0] is not level:
+            self._stiff = level, self._with_stiff_ears(level)
         problem = Problem(
             SMOOTH_MM**4,
-            stiffness.tocsr(),
+            self._stiff[1],
             nowhere,
             level.areas,
             Targets(nowhere, nowhere, np.zeros(len(displacement))),
@@ -74,3 +74,13 @@ class CarriedMotion:
         smooth = solve(problem, displacement, self._preconditioner, TOLERANCE)[0]
         square = np.einsum("nx,nx->n", smooth, smooth)[:, None]
         return np.asarray(smooth * (square / (square + NOISE_MM**2)))
+
+    @staticmethod
+    def _with_stiff_ears(level: Level) -> sparse.csr_matrix:
+        """(n, n) the stiffness of a level, whose ears are a person's own.
+
+        An ear is placed as a whole, and has its relief, before: what the coarse level bends it by is noise, and rest
+        that is bent at its thin rim crosses itself.
+        """
+        more = EAR_STIFFNESS - level.ear_stiffness
+        return (level.stiffness + more * level.ear_bending).tocsr() if more else level.stiffness

@@ -99,8 +99,9 @@ class Levels:
         return shown
 
     def with_closed_eyes(self, right: bool, left: bool) -> Levels:
-        """The same for a frame in which an eye, or both, are closed."""
-        return self.once("closed", (right, left), lambda: self._with_closed_eyes(right, left))
+        """The same for a frame in which an eye, or both, are closed; each is kept: people wink with either eye by
+        turns, and to factorise what follows takes seconds."""
+        return self.once(f"closed {right:d} {left:d}", None, lambda: self._with_closed_eyes(right, left))
 
     def _with_closed_eyes(self, right: bool, left: bool) -> Levels:
         fine = _with_closed_eyes(self.fine, (right, left))

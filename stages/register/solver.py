@@ -87,13 +87,14 @@ class Factors(NamedTuple):
     """A matrix is nearly  S^-1 P^T R^T R P S^-1.
 
     Attributes:
-        upper: R, (n, n) upper triangular, without its diagonal.
+        upper: R, (n, n) upper triangular, without its diagonal; lower: its transpose, the same entries by its own rows.
         inverse: (n,) of its diagonal.
         order: (n,) which row of the matrix each of R is.
         scale: (n,) S, in that order.
     """
 
     upper: SparseRows
+    lower: SparseRows
     inverse: Single
     order: NDArray[np.uint32]
     scale: Single
@@ -102,7 +103,7 @@ class Factors(NamedTuple):
         """What the factors give for right-hand sides (n, 3): symmetric, and positive definite."""
         r = np.ascontiguousarray(right, np.float32)
         z = np.empty_like(r)
-        precondition(*self.upper, self.inverse, self.order, self.scale, r, z, np.empty_like(r))
+        precondition(*self.upper, *self.lower, self.inverse, self.order, self.scale, r, z, np.empty_like(r))
         return z.astype(np.float64)
 
 
@@ -152,6 +153,7 @@ def _factors(scaled: sparse.csc_matrix, scale: Floats, drop: float) -> Factors |
     order = np.argsort(found.perm_r).astype(np.uint32)
     return Factors(
         SparseRows.of(rows),
+        SparseRows.of(rows.T.tocsr()),
         (1 / np.sqrt(pivots)).astype(np.float32),
         order,
         scale[order].astype(np.float32),
@@ -276,7 +278,8 @@ def solve(
         *SparseRows.of(rows.matrix),
         rows.weights.astype(np.float32),
         *factors.upper,
-        *factors[1:],
+        *factors.lower,
+        *factors[2:],
     )
     x, iterations = start.copy(), 0
     while True:

@@ -75,6 +75,20 @@ def test_a_ray_hits_the_first_thing_before_it_and_nothing_behind() -> None:
     assert half.distances[0] == pytest.approx(1.5, abs=1e-5)
 
 
+def test_a_piece_of_a_mesh_is_as_it_is_alone() -> None:
+    """What most vertices of a mesh do not belong to is asked without them."""
+    rng = np.random.default_rng(0)
+    vertices, faces = rng.normal(size=(300, 3)), np.array([[7, 8, 250], [250, 9, 7], [299, 0, 8]], np.int32)
+    used, flat = np.unique(faces, return_inverse=True)
+    within, alone = Surface(vertices, faces), Surface(vertices[used], flat.reshape(-1, 3).astype(np.int32))
+    points, directions = rng.normal(size=(2, 50, 3))
+    for found, expected in (
+        (within.closest(points), alone.closest(points)),
+        (within.cast(points, directions), alone.cast(points, directions)),
+    ):
+        assert [part.tobytes() for part in found] == [part.tobytes() for part in expected]
+
+
 def test_what_stands_beyond_the_reach_hides_nothing() -> None:
     surface, down = Surface(SQUARE, FACES), np.array([0.0, 0, -1])
     origins = np.array([[1.0, 1, 3], [9, 9, 3]])

@@ -46,8 +46,45 @@ def test_precondition_undoes_the_factors(rng):
     x = rng.normal(size=(N, 3))
     r, z = (scaled @ x).astype(np.float32), np.empty((N, 3), np.float32)
     product = kernels.precondition(
-        *SparseRows.of(upper), (1 / diagonal).astype(np.float32), order.astype(np.uint32),
-        scale.astype(np.float32), r, z, np.empty_like(z),
+        *SparseRows.of(upper), *SparseRows.of(upper.T), (1 / diagonal).astype(np.float32),
+        order.astype(np.uint32), scale.astype(np.float32), r, z, np.empty_like(z),
     )  # fmt: skip
     np.testing.assert_allclose(z, x, rtol=1e-3, atol=1e-3)
     assert product == pytest.approx((r.astype(float) * z).sum(), rel=1e-5)
+
+
+def test_the_transpose_by_its_own_rows_gives_what_columns_give_to_the_last_bit(rng):
+    upper = sparse.triu(a_matrix(rng, N, N), 1).tocsr().astype(np.float32)
+    inverse = (1 / (1 + rng.random(N))).astype(np.float32)
+    x = rng.normal(size=(N, 3)).astype(np.float32)
+    scattered = x.copy()
+    for i in range(N):
+        scattered[i] *= inverse[i]
+        for k in range(upper.indptr[i], upper.indptr[i + 1]):
+            scattered[upper.indices[k]] -= upper.data[k] * scattered[i]
+    kernels.solve_lower(*SparseRows.of(upper.T), inverse, x)
+    assert x.tobytes() == scattered.tobytes()
+
+
+def test_wide_matrices_give_what_narrow_ones_do_to_the_last_bit(rng):
+    """Those of more columns than two bytes count."""
+
+    def wide(rows):
+        return rows._replace(column=rows.column.astype(np.uint32))
+
+    stiffness = a_matrix(rng, N, N)
+    stiffness = SparseRows.of(stiffness @ stiffness.T + sparse.identity(N))
+    upper = sparse.triu(a_matrix(rng, N, N), 1) * 0.1
+    factors, given = (SparseRows.of(upper), SparseRows.of(upper.T)), SparseRows.of(a_matrix(rng, ROWS, N))
+    normals, right = (rng.normal(size=(N, 3)).astype(np.float32) for _ in range(2))
+    ones, order = np.ones(N, np.float32), rng.permutation(N).astype(np.uint32)
+    found = []
+    for of in (lambda rows: rows, wide):
+        x, r = np.zeros((N, 3), np.float32), right.copy()
+        told = kernels.conjugate_gradients(
+            *of(stiffness), 3.0, normals, ones, 0.25, *of(given), ones[:ROWS], *of(factors[0]), *of(factors[1]),
+            ones, order, ones, x, r, 1e-9, 1e-12, 30,
+        )  # fmt: skip
+        found.append((told, x.tobytes(), r.tobytes()))
+    assert found[0] == found[1]
+    assert found[0][0][0] > 3 and np.frombuffer(found[0][1], np.float32).any()

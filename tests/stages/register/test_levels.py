@@ -122,3 +122,11 @@ def test_a_template_without_ears_has_none_to_stiffen(dome, template, levels):
     assert levels.fine.ear_bending.count_nonzero() == 0
     bare = shell_stiffness(template.vertices, template.faces, dome.SETTINGS.membrane)
     assert abs(levels.fine.stiffness - bare).max() == 0
+
+
+def test_eyes_that_close_by_turns_are_made_once_each(levels):
+    """What follows from them is factorised, which takes seconds."""
+    right = levels.with_closed_eyes(True, False)
+    others = [levels.with_closed_eyes(False, True), levels.with_closed_eyes(True, True)]
+    assert levels.with_closed_eyes(True, False) is right
+    assert len({id(one) for one in (levels, right, *others)}) == 4
