@@ -81,8 +81,34 @@ class Figure(NamedTuple):
 
 def fingerprint(record: Mapping[str, Any]) -> str:
     """SHA-256 (hex) of a JSON-able record, independent of key order."""
-    text = json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(_canonical(record).encode()).hexdigest()
+
+
+def fingerprint_of_many(record: Mapping[str, Any], name: str, entries: Iterable[tuple[str, Any]]) -> str:
+    """`fingerprint` of a record with one more value, `name`, that is a mapping too large to be held at once.
+
+    Args:
+        entries: of that mapping, in order of their keys.
+    """
+    digest = hashlib.sha256()
+    before = "{"
+    for key in sorted({*record, name}):
+        digest.update(f"{before}{_canonical(key)}:".encode())
+        before = ","
+        if key != name:
+            digest.update(_canonical(record[key]).encode())
+            continue
+        within = "{"
+        for one, value in entries:
+            digest.update(f"{within}{_canonical(one)}:{_canonical(value)}".encode())
+            within = ","
+        digest.update(b"}" if within == "," else b"{}")
+    digest.update(b"}")
+    return digest.hexdigest()
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=True)
 
 
 def _clip(text: str, size: int) -> bytes:

@@ -6,12 +6,15 @@ import json
 import math
 import os
 import sys
+import tempfile
+import weakref
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import IO, Any, NamedTuple, Self
 
 import h5py
 import numpy as np
@@ -194,6 +197,9 @@ def _signature(path: Path) -> tuple[int, ...] | None:
 class CheckpointIndex:
     """Reads the summaries of checkpoints, each once while its file stays the same.
 
+    What it has read of subjects that are over is put on a shelf (`shelve`), a temporary file: of half a million
+    checkpoints it would be more than a GB.  Asked for again, it is taken from there, one subject at a time.
+
     Args:
         root: the workspace's folder.
         file: where an earlier run saved its index (`save`).  An entry counts only while the checkpoint's times, size
@@ -217,6 +223,9 @@ class CheckpointIndex:
         self._aside: frozenset[str] = frozenset()
         self._dropped: set[str] = set()  # what the file may still hold of them does not count
         self._changed = False
+        self._shelf: IO[bytes] | None = None
+        self._shelved: dict[str, tuple[int, int]] = {}  # by subject: where its lines begin, and their bytes
+        self._taken = ""  # a subject whose entries are in memory as well, as they are on the shelf
         # while each file is looked at once
         self._seen: dict[str, tuple[bool, CheckpointSummary | None]] | None = None
 
@@ -235,6 +244,68 @@ class CheckpointIndex:
         if self._loaded is None:
             self._aside = frozenset(subjects)
 
+    def shelve(self, subject: str, paths: Iterable[Path]) -> None:
+        """Put what is known of a subject's checkpoints where it takes no memory, until it is asked for again.
+
+        Args:
+            paths: all that are known.  Where there is no room for them on the disk, they stay in memory.
+        """
+        self._keep(subject)
+        entries = {name: self._entries[name] for path in paths if (name := str(path)) in self._entries}
+        if not entries or any(summary is None for _, summary in entries.values()):
+            return
+        text = "".join(self._line(name, entry) for name, entry in entries.items()).encode()
+        with suppress(OSError):
+            if self._shelf is None:
+                # beside the index, which has to have room there in the end; it has no name, and outlives no process
+                self._shelf = tempfile.TemporaryFile("w+b", buffering=0, dir=self._root)  # noqa: SIM115 - see below
+                weakref.finalize(self, self._shelf.close)
+            begin = self._shelf.seek(0, os.SEEK_END)
+            if self._shelf.write(text) == len(text):
+                self._shelved[subject] = begin, len(text)
+                self._forget(entries)
+
+    def _forget(self, names: Iterable[str]) -> None:
+        for name in names:
+            self._entries.pop(name, None)
+
+    def _lines_of(self, subject: str) -> list[str]:
+        """The lines that the shelf has of a subject; none where it cannot be read: its checkpoints then are."""
+        begin, size = self._shelved[subject]
+        with suppress(OSError):
+            assert self._shelf is not None
+            self._shelf.seek(begin)
+            text = self._shelf.read(size)
+            if len(text) == size:
+                return text.decode("ascii").splitlines(keepends=True)
+        return []
+
+    def _put_back(self) -> None:
+        """Have what is on the shelf nowhere else."""
+        if self._taken:
+            self._forget(os.path.join(self._root, _name_in(line)) for line in self._lines_of(self._taken))
+            self._taken = ""
+
+    def _take(self, subject: str) -> None:
+        """Have what is on the shelf of a subject in memory, too; of the one before, there alone again."""
+        if subject in self._shelved and subject != self._taken:
+            self._put_back()
+            self._taken = subject
+            self._entries.update(_entry_in(self._root, line) for line in self._lines_of(subject))
+
+    def _keep(self, subject: str) -> None:
+        """Have a subject in memory alone: what the shelf has of it does not count any more."""
+        self._take(subject)
+        if self._shelved.pop(subject, None) is not None:
+            self._taken = ""
+
+    def _line(self, path: str, entry: IndexEntry) -> str:
+        """A line of the file, of a summary that is there; `_entry_in` takes it back."""
+        signature, summary = entry
+        assert summary is not None
+        line = [os.path.relpath(path, self._root), signature, *summary.to_record()]
+        return json.dumps(line, separators=(",", ":")) + "\n"
+
     def _load(self, aside: frozenset[str]) -> None:
         self._aside = aside
         saved = _load(self._root, self._file, aside, self._subjects)
@@ -243,9 +314,11 @@ class CheckpointIndex:
             # what is newer was read of the file as it is now; what is not, is found out by its signature
             saved |= _load(self._root, file, aside, self._subjects)
         self._changed |= len(saved) > len(self._loaded)
-        self._entries = {k: v for k, v in saved.items() if k not in self._dropped} | self._entries
+        known = self._dropped.union(path for path, _ in self._on_shelf())
+        self._entries = {k: v for k, v in saved.items() if k not in known} | self._entries
 
     def _drop(self, path: Path) -> None:
+        self._keep(path.parent.name)
         self._dropped.add(str(path))
         self._changed |= self._entries.pop(str(path), None) is not None
 
@@ -265,6 +338,7 @@ class CheckpointIndex:
 
     def known(self, path: Path) -> CheckpointSummary | None:
         """What was read of a checkpoint when it was looked at last, or put there; the file is not looked at."""
+        self._take(path.parent.name)
         entry = self._entries.get(str(path))
         return None if entry is None else entry[1]
 
@@ -274,18 +348,22 @@ class CheckpointIndex:
         if self._aside and path.parent.name in self._aside:
             self._load(frozenset())
         signature, name = _signature(path), str(path)
+        if self._shelved:
+            self._take(path.parent.name)
         if signature is None:
             if name in self._entries:
                 self._drop(path)
             return False, None
         entry = self._entries.get(name)
         if entry is None or entry[0] != signature:
+            self._keep(path.parent.name)
             entry = self._entries[name] = (signature, _read_summary(path))
             self._changed = True
         return True, entry[1]
 
     def put(self, path: Path, entry: IndexEntry) -> None:
         """Keep what a worker read of the checkpoint that it wrote; it counts as what was read here does."""
+        self._keep(path.parent.name)
         self._entries[str(path)] = entry
         self._changed = True
 
@@ -299,19 +377,41 @@ class CheckpointIndex:
             self._load(frozenset())  # a whole run takes over all that those of shards saved
         if self._loaded is None:  # nothing was asked
             return
+        self._put_back()
         kept = self._kept()
-        if not self._changed and self._loaded <= kept.keys():
+        if not self._changed and self._loaded <= kept.keys() | {path for path, _ in self._on_shelf()}:
             return
-        if self._aside:
+        if self._aside and self._others:
             self._load(frozenset())
             kept = self._kept()
         with whole_file(self._file) as temporary, open(temporary, "w", encoding="utf-8") as handle:
             handle.write(f"{_FIRST_LINE}\n")
-            for path, (signature, summary) in kept.items():
-                if summary is not None:
-                    line = [os.path.relpath(path, self._root), signature, *summary.to_record()]
-                    handle.write(json.dumps(line, separators=(",", ":")) + "\n")
+            for path, line in chain(self._left_in_file(), self._on_shelf()):
+                if os.path.exists(path):
+                    handle.write(line)
+            for path, entry in kept.items():
+                if entry[1] is not None:
+                    handle.write(self._line(path, entry))
         self._changed = False
+
+    def _on_shelf(self) -> Iterator[tuple[str, str]]:
+        """Path and line of everything on the shelf."""
+        for subject in self._shelved:
+            for line in self._lines_of(subject):
+                yield os.path.join(self._root, _name_in(line)), line
+
+    def _left_in_file(self) -> Iterator[tuple[str, str]]:
+        """Path and line of what was left in the file, because nothing was asked of it (`set_aside`)."""
+        if not self._aside:
+            return
+        # what is damaged, or gone, costs a look at the checkpoints
+        with suppress(OSError, ValueError, LookupError), open(self._file, encoding="ascii") as handle:
+            if handle.readline().rstrip() != _FIRST_LINE:
+                return
+            for line in handle:
+                path = os.path.join(self._root, _name_in(line))
+                if line.split("/", 2)[1] in self._aside and path not in self._dropped:
+                    yield path, line
 
     def _kept(self) -> dict[str, IndexEntry]:
         return {path: entry for path, entry in self._entries.items() if os.path.exists(path)}
@@ -330,12 +430,23 @@ def _load(
                     subject = line.split("/", 2)[1]
                     if subject in aside or (subjects is not None and subject not in subjects):
                         continue
-                name, signature, *record = json.loads(line)
-                path = os.path.join(root, name)  # one that is not below the root is asked for by nobody
-                entries[path] = tuple(signature), CheckpointSummary.from_record(*record)
+                path, entry = _entry_in(root, line)
+                entries[path] = entry
     except (OSError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError):
         return {}
     return entries
+
+
+def _entry_in(root: Path, line: str) -> tuple[str, IndexEntry]:
+    """Path and entry that a line of the file tells."""
+    name, signature, *record = json.loads(line)
+    path = os.path.join(root, name)  # one that is not below the root is asked for by nobody
+    return path, (tuple(signature), CheckpointSummary.from_record(*record))
+
+
+def _name_in(line: str) -> str:
+    """The path below the root, of safe names, that such a line begins with."""
+    return line.split('"', 2)[1]
 
 
 def _read_summary(path: Path) -> CheckpointSummary | None:

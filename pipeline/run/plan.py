@@ -24,7 +24,7 @@ from typing import Any, Literal
 import h5py
 
 from mimicme.pipeline.captures.catalogue import Catalogue
-from mimicme.pipeline.checkpoint import fingerprint
+from mimicme.pipeline.checkpoint import fingerprint, fingerprint_of_many
 from mimicme.pipeline.config import Config, settings_record
 from mimicme.pipeline.corpus import Corpus
 from mimicme.pipeline.errors import CheckpointError, counted, listed
@@ -87,12 +87,35 @@ class _States(dict[tuple[str, Item], ItemState]):
 
     def __init__(self) -> None:
         super().__init__()
-        self.settled: Mapping[str, Settled] = {}
+        self.settled: dict[str, Settled] = {}
 
     def __missing__(self, key: tuple[str, Item]) -> ItemState:
         if key[1].subject in self.settled:
             return _DONE
         raise KeyError(key)
+
+
+class _Checkpoints(Mapping[str, Path]):
+    """Paths of a sequence's checkpoints by stage, made when they are asked for: a release has half a million."""
+
+    __slots__ = ("_item", "_names", "_workspace")
+
+    def __init__(self, workspace: Workspace, names: tuple[str, ...], item: Item) -> None:
+        self._workspace, self._names, self._item = workspace, names, item
+
+    def __getitem__(self, name: str) -> Path:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._workspace.checkpoint(name, self._item)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (dict(self),)
 
 
 class Plan:
@@ -145,6 +168,7 @@ class Plan:
         self._told: dict[tuple[Path, str], tuple[float, str] | None] = {}
         # made once each: there may be half a million checkpoints
         self._settings = {stage.name: settings_record(config.stages[stage.name]) for stage in self.stages}
+        self._given_to_release: dict[tuple[str, ...], tuple[str, ...]] = {}  # each once
         self._folders: dict[tuple[str, str], Path] = {}
         self._failures: dict[tuple[str, str], frozenset[str]] = {}
         self._paths: dict[tuple[str, Item], Path] = {}
@@ -203,7 +227,7 @@ class Plan:
 
     @settled.setter
     def settled(self, subjects: Mapping[str, Settled]) -> None:
-        self.states.settled = subjects
+        self.states.settled = dict(subjects)
         self.index.set_aside(subjects)
 
     def checkpoint(self, stage: str, item: Item) -> Path:
@@ -427,13 +451,17 @@ class Plan:
         for stage in self.stages:
             self._failures.pop((stage.name, subject), None)
 
-    def forget_how(self, subject: str) -> None:
+    def settle_now(self, subject: str, found: Settled) -> None:
         """Keep of a subject of whom everything is done that it is, and not how: what made a million items, and from
-        what, would be some GB."""
+        what, would be some GB.  What is told of it is what was found, as with one who was settled before."""
+        self.states.settled[subject] = found
+        paths = []
         for stage in self.stages:
+            self._folders.pop((stage.name, subject), None)
             for sequence in self._of_subject.get(subject, ()):
-                if (stage.name, sequence.item) in self.states:
-                    self.states[stage.name, sequence.item] = _DONE
+                if self.states.pop((stage.name, sequence.item), None) is not None:
+                    paths.append(self.checkpoint(stage.name, sequence.item))
+        self.index.shelve(subject, paths)
 
     def begin(self, stage: Stage) -> None:
         """Drop what is cached of checkpoints that may have been made since."""
@@ -596,13 +624,11 @@ class Plan:
 
     # -- the release
 
-    def collected(self, stage: Stage, sequence: Sequence) -> dict[str, Path]:
+    def collected(self, stage: Stage, sequence: Sequence) -> Mapping[str, Path]:
         """Current checkpoints of a sequence by stage: what a release is made of."""
-        return {
-            name: self.checkpoint(name, sequence.item)
-            for name in self._given(stage)
-            if self.states[name, sequence.item].state == "done"
-        }
+        item = sequence.item
+        names = tuple(name for name in self._given(stage) if self.states[name, item].state == "done")
+        return _Checkpoints(self.workspace, self._given_to_release.setdefault(names, names), item)
 
     def _given(self, stage: Stage) -> list[str]:
         """The stages whose checkpoints a release is made of."""
@@ -611,17 +637,22 @@ class Plan:
 
     def release_record(self, stage: Stage, sequences: Iterable[Sequence], created: str) -> dict[str, Any]:
         """What would make the release now."""
-        items = {}
-        for sequence in sequences:
-            checkpoints = self.collected(stage, sequence)
-            items[str(sequence.item)] = {
-                "name": sequence.name,
-                "expression": sequence.expression,
-                "frames": [f.number for f in sequence.frames] if not checkpoints else None,
-                "inputs": {name: self._fingerprint_of(path) for name, path in checkpoints.items()},
-            }
-            if sequence.bad:
-                items[str(sequence.item)]["review"] = {str(n): why for n, why in sequence.bad.items()}
+        items = {str(s.item): self._release_item(stage, s) for s in sequences}
+        return self._release_record_but_items(stage, created) | {"items": items}
+
+    def _release_item(self, stage: Stage, sequence: Sequence) -> dict[str, Any]:
+        checkpoints = self.collected(stage, sequence)
+        item: dict[str, Any] = {
+            "name": sequence.name,
+            "expression": sequence.expression,
+            "frames": [f.number for f in sequence.frames] if not checkpoints else None,
+            "inputs": {name: self._fingerprint_of(path) for name, path in checkpoints.items()},
+        }
+        if sequence.bad:
+            item["review"] = {str(n): why for n, why in sequence.bad.items()}
+        return item
+
+    def _release_record_but_items(self, stage: Stage, created: str) -> dict[str, Any]:
         return {
             "stage": stage.name,
             "version": stage.version,
@@ -632,7 +663,6 @@ class Plan:
             "licence": self.workspace.licence,
             "config": self.release_config(),
             "created": created,
-            "items": items,
         }
 
     def release_config(self) -> dict[str, Any]:
@@ -670,7 +700,10 @@ class Plan:
         known = None if self.ledger is None else self.ledger.release
         if known is not None and signature == known[0]:
             return known[1]
-        return fingerprint(self.release_record(stage, chosen, created))
+        # item by item: the record of a hundred thousand sequences is some hundred MB
+        chosen.sort(key=lambda sequence: str(sequence.item))
+        told = ((str(s.item), self._release_item(stage, s)) for s in chosen)
+        return fingerprint_of_many(self._release_record_but_items(stage, created), "items", told)
 
     def note_release(self, stage: Stage, sequences: Iterable[Sequence], created: str, wanted: str) -> None:
         """Let the ledger know what would make the release, if everybody in it is settled."""

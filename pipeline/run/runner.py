@@ -424,7 +424,7 @@ class _Run:
                 settled = settle_one(self.plan, self._signatures, subject)
         if settled is not None:
             self._newly_settled.add(subject)
-            self.plan.forget_how(subject)
+            self.plan.settle_now(subject, settled)
         if self.standing is not None:
             self.standing.over(subject, signature, settled)
 

@@ -18,6 +18,8 @@ from mimicme.pipeline.checkpoint import (
     Checkpoint,
     FrameStatus,
     damage,
+    fingerprint,
+    fingerprint_of_many,
     frame_numerics,
     guarded_file,
     joined_codes,
@@ -329,3 +331,12 @@ def test_a_message_that_is_too_long_ends_after_a_word_and_shows_it(tmp_path: Pat
         whole, cut = (status.message for status in found.statuses)
     assert whole == short[:-1] + "."
     assert cut.endswith("Zähne …") and MESSAGE_BYTES - 10 < len(cut.encode()) <= MESSAGE_BYTES
+
+
+@pytest.mark.parametrize(
+    "entries", [{}, {"a/b": {"x": None}}, {"b": 1.5, "a\u00e9": ["\u00fc", float("nan")], "a": {}}]
+)
+@pytest.mark.parametrize("others", [{}, {"created": "today", "zeta": {"b": 1, "a": [True]}}])
+def test_a_fingerprint_of_many_is_that_of_the_whole_record(entries, others) -> None:
+    told = ((key, entries[key]) for key in sorted(entries))
+    assert fingerprint_of_many(others, "items", told) == fingerprint({**others, "items": entries})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -188,3 +189,129 @@ def test_a_note_that_many_frames_have_is_kept_once(tmp_path):
             list(summary.frames()) for summary in summaries
         ]
         assert len({id(status) for summary in summaries for status in summary.flagged.values()}) == 1
+
+
+@pytest.fixture
+def of_two(tmp_path):
+    """A folder, its index's file, and the checkpoints of two subjects by subject."""
+    paths = {who: [tmp_path / "read" / who / name for name in ("a.h5", "b.h5")] for who in ("S1", "S2")}
+    for who, own in paths.items():
+        for path in own:
+            with writing(path, stage="read", item=f"{who}/x", made_by={"at": path.name}) as out:
+                out.frames([4, 7])
+                out.note(1, "no-texture", "The frame has no texture.")
+    return tmp_path, tmp_path / "heads.jsonl", paths
+
+
+def read_of(index, paths):
+    return {path: index.read(path).to_record() for own in paths.values() for path in own}
+
+
+def test_of_who_is_on_the_shelf_nothing_is_in_memory_and_all_is_known(of_two, opened):
+    root, file, paths = of_two
+    plain = CheckpointIndex(root, file)
+    said = read_of(plain, paths)
+    plain.save()
+    whole = sorted(file.read_text().splitlines())
+    file.unlink()
+    del opened[:]
+    index = CheckpointIndex(root, file)
+    assert read_of(index, paths) == said
+    for who, own in paths.items():
+        index.shelve(who, own)
+    assert not index._entries
+    assert read_of(index, paths) == said
+    assert {os.path.basename(os.path.dirname(path)) for path in index._entries} == {
+        "S2"
+    }  # who was asked for last
+    assert index.known(paths["S1"][0]).to_record() == said[paths["S1"][0]]
+    assert len(opened) == 4
+    assert os.listdir(root) == ["read"]
+    index.save()
+    assert sorted(file.read_text().splitlines()) == whole
+    again = CheckpointIndex(root, file)
+    assert read_of(again, paths) == said and len(opened) == 4
+
+
+def test_what_becomes_another_after_it_was_shelved_is_read_and_saved_anew(of_two, opened):
+    root, file, paths = of_two
+    index = CheckpointIndex(root, file)
+    said = read_of(index, paths)
+    for who, own in paths.items():
+        index.shelve(who, own)
+    replaced, gone, put = paths["S1"][0], paths["S1"][1], paths["S2"][0]
+    shutil.copyfile(put, replaced)
+    gone.unlink()
+    del opened[:]
+    assert index.read(replaced).to_record() == said[put] and opened == [replaced]
+    assert index.read(gone) is None
+    shutil.copyfile(replaced, put)
+    index.put(put, checkpoint_index.read_entry(put))
+    del opened[:]
+    index.save()
+    again = CheckpointIndex(root, file)
+    assert [again.read(path) is None for path in (replaced, gone, put, paths["S2"][1])] == [
+        False,
+        True,
+        False,
+        False,
+    ]
+    assert opened == []
+    assert len(file.read_text().splitlines()) == 4
+
+
+@pytest.mark.parametrize("fails", ["open", "write", "read"])
+def test_a_shelf_that_fails_costs_nothing_but_memory_or_a_look(of_two, opened, monkeypatch, fails):
+    root, file, paths = of_two
+    index = CheckpointIndex(root, file)
+    said = read_of(index, paths)
+
+    class Failing(io.FileIO):
+        def write(self, data):
+            return super().write(data[: len(data) // 2] if fails == "write" else data)
+
+        def read(self, size=-1):
+            raise OSError(5, "Input/output error")
+
+    def opens(*_, **__):
+        if fails == "open":
+            raise OSError(28, "No space left on device")
+        return Failing(root / "shelf", "w+")
+
+    monkeypatch.setattr(checkpoint_index.tempfile, "TemporaryFile", opens)
+    for who, own in paths.items():
+        index.shelve(who, own)
+    assert len(index._entries) == (0 if fails == "read" else 4)
+    del opened[:]
+    assert read_of(index, paths) == said
+    assert len(opened) == (4 if fails == "read" else 0)
+    index.save()
+    assert len(file.read_text().splitlines()) == 5
+
+
+def test_what_was_left_in_the_file_stays_there(of_two, opened):
+    """It is written again line by line: in memory it would be more than a GB."""
+    root, file, paths = of_two
+    index = CheckpointIndex(root, file)
+    said = read_of(index, paths)
+    index.save()
+    whole = sorted(file.read_text().splitlines())
+    later = CheckpointIndex(root, file)
+    later.set_aside(["S1"])
+    shutil.copyfile(paths["S1"][0], paths["S2"][0])
+    assert later.read(paths["S2"][0]).to_record() == said[paths["S1"][0]]
+    later.save()
+    assert all("S2" in path for path in later._entries)
+    now = sorted(file.read_text().splitlines())
+    assert len(now) == len(whole) and [line for line in now if "/S1/" in line] == [
+        line for line in whole if "/S1/" in line
+    ]
+    paths["S1"][1].unlink()
+    last = CheckpointIndex(root, file)
+    last.set_aside(["S1"])
+    assert last.read(paths["S2"][0]) is not None
+    last.invalidate(paths["S2"][1])
+    last.save()
+    assert sorted(line.split('"')[1] for line in file.read_text().splitlines()[1:]) == [
+        "read/S1/a.h5", "read/S2/a.h5",
+    ]  # fmt: skip

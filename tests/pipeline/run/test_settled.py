@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import pickle
 import re
 
 import pytest
 from fake_runs import CHANGES, GOOD, STAGE_NAMES, WORDS, calls, go, in_place, status_of
 
 from mimicme.pipeline import whole_file
+from mimicme.pipeline.checkpoint import fingerprint
 from mimicme.pipeline.run import runner, settled
 from mimicme.pipeline.run.plan import Plan
 from mimicme.pipeline.run.settled import Ledger, Settled, Tally, folder_digest, purge, source_folders
+from mimicme.pipeline.workspace import Workspace
 
 
 @pytest.fixture
@@ -272,9 +275,39 @@ def test_folders_of_sources():
 
 def test_of_who_is_over_only_that_is_kept(make, fake, monkeypatch):
     """What made a million items, and from what, would be some GB."""
-    seen, settle = {}, runner.settle
-    monkeypatch.setattr(runner, "settle", lambda plan, now: seen.update(plan.states) or settle(plan, now))
-    go(make(GOOD | {"S2/sad": ["fail"]}), fake, fake.WITH_SUBJECT)
-    kept = {item.subject for (_, item), state in seen.items() if state.record is not None or state.inputs}
-    assert kept == {"S2"}
-    assert {state.state for (_, item), state in seen.items() if item.subject != "S2"} == {"done"}
+    seen, settle = [], runner.settle
+
+    def noted(plan, now):
+        states = {plan.states["read", s.item].state for s in plan.catalogue.sequences}
+        seen.append((dict(plan.states), states, {path.split(os.sep)[-2] for path in plan.index._entries}))
+        return settle(plan, now)
+
+    monkeypatch.setattr(runner, "settle", noted)
+    workspace = make(GOOD | {"S2/sad": ["fail"], "S3/neutral": ["a"], "S4/neutral": ["b"]})
+    go(workspace, fake, fake.WITH_SUBJECT)
+    [(kept, states, in_memory)] = seen
+    assert {item.subject for _, item in kept} == {"S2"}
+    assert states == {"done", "failed"}
+    # and whoever was asked for last, for the release
+    assert "S2" in in_memory and len(in_memory) == 2
+    saved = workspace.checkpoint_index.read_text().splitlines()[1:]
+    assert {line.split("/")[1] for line in saved} == {"S1", "S2", "S3", "S4"}
+
+
+def test_what_would_make_a_release_is_the_same_taken_item_by_item(make, fake):
+    workspace = make(GOOD | {"S2/sad": ["fail"]})
+    go(workspace, fake, fake.WITH_SUBJECT)
+    opened = Workspace.open(workspace.root, environ={})
+    stages = fake.WITH_SUBJECT
+    plan = Plan(opened, opened.config(stages), stages, opened.catalogue(), opened.template_digest())
+    plan.determine_all_states()
+    release, sequences = stages[-1], list(reversed(plan.catalogue.sequences))
+    assert release.scope == "everything"
+    assert plan.release_wanted(release, sequences, "now") == fingerprint(
+        plan.release_record(release, sequences, "now")
+    )
+    done = sequences[-1]
+    given = plan.collected(release, done)
+    assert pickle.loads(pickle.dumps(given)) == dict(given) == given
+    assert set(given) and all(path == plan.checkpoint(name, done.item) for name, path in given.items())
+    assert "nothing" not in given
