@@ -9,7 +9,7 @@ import pytest
 from fake_runs import CHANGES, GOOD, STAGE_NAMES, WORDS, calls, go, in_place, status_of
 
 from mimicme.pipeline import whole_file
-from mimicme.pipeline.run import runner, settled
+from mimicme.pipeline.run import bookkeeping, settled
 from mimicme.pipeline.run.plan import Plan
 from mimicme.pipeline.run.settled import Ledger, Settled, Tally, folder_digest, purge, source_folders
 
@@ -116,15 +116,15 @@ def test_a_subject_that_failed_is_not_settled(make, fake, looked):
 
 def test_a_file_that_changes_while_a_run_goes_on_is_seen(make, fake, looked, monkeypatch):
     workspace = make(WORDS)
-    real = runner.settle
+    real = bookkeeping.settle
 
     def changed(plan, *more):
         in_place(workspace.captures.root / "S1/smile/0000.obj", "xyz")
         real(plan, *more)
 
-    monkeypatch.setattr(runner, "settle", changed)
+    monkeypatch.setattr(bookkeeping, "settle", changed)
     go(workspace, fake, fake.WITH_SUBJECT)
-    monkeypatch.setattr(runner, "settle", real)
+    monkeypatch.setattr(bookkeeping, "settle", real)
     calls(workspace)
     looked.clear()
     go(workspace, fake, fake.WITH_SUBJECT)
@@ -272,8 +272,10 @@ def test_folders_of_sources():
 
 def test_of_who_is_over_only_that_is_kept(make, fake, monkeypatch):
     """What made a million items, and from what, would be some GB."""
-    seen, settle = {}, runner.settle
-    monkeypatch.setattr(runner, "settle", lambda plan, now: seen.update(plan.states) or settle(plan, now))
+    seen, settle = {}, bookkeeping.settle
+    monkeypatch.setattr(
+        bookkeeping, "settle", lambda plan, now: seen.update(plan.states) or settle(plan, now)
+    )
     go(make(GOOD | {"S2/sad": ["fail"]}), fake, fake.WITH_SUBJECT)
     kept = {item.subject for (_, item), state in seen.items() if state.record is not None or state.inputs}
     assert kept == {"S2"}
