@@ -121,7 +121,14 @@ _metadata_options = stacked(
     ),
     click.option("--expressions", type=FILE, help="CSV or XLSX: sequence, expression."),
 )
-_release_option = click.option("--output", type=FILE, help="The release (default: WORKSPACE/release.h5).")
+_release_options = stacked(
+    click.option("--output", type=FILE, help="The release (default: WORKSPACE/release.h5)."),
+    click.option(
+        "--allow-missing",
+        is_flag=True,
+        help="Pack it also where sequences failed of which it has frames (default: it is then kept as it is).",
+    ),
+)
 
 
 def _sets(preset: str | None, sets: tuple[str, ...], detector_model: Path | None = None) -> tuple[str, ...]:
@@ -398,7 +405,7 @@ def init(workspace: Path, dry_run: bool, **declared: Any) -> None:
             "--metadata, and who refuses stays out.",
             err=not dry_run,
         )
-    for line in overview(found, declared["fps"]) if dry_run else ():
+    for line in overview(found, declared["fps"]) if dry_run and found.sequences else ():
         click.echo(line)
     click.echo(
         f"{made.root}: {counted(len(found.subjects), 'subject')}, {counted(len(found.sequences), 'sequence')}, "
@@ -412,6 +419,8 @@ def init(workspace: Path, dry_run: bool, **declared: Any) -> None:
         )
         sys.exit(2)
     if dry_run:
+        if not found.sequences:
+            click.echo("Nobody is left to work on: see above.")
         click.echo("Nothing is written.")
         sys.exit(2 if found.unclear else 0)
     if not found.sequences:
@@ -430,7 +439,7 @@ def init(workspace: Path, dry_run: bool, **declared: Any) -> None:
 @run_options
 @click.option("--from", "first", metavar="STAGE", help="First stage.")
 @click.option("--until", "last", metavar="STAGE", help="Last stage.")
-@_release_option
+@_release_options
 @_detector_option
 @click.option(
     "--shard",
@@ -523,7 +532,7 @@ def _stage(stage: str) -> Callable[..., None]:
 # the two that can more than run
 _RICHER: dict[str, Callable[[str], Callable[..., None]]] = {
     "landmarks": lambda stage: _landmarks,
-    "pack": lambda stage: _release_option(_stage(stage)),
+    "pack": lambda stage: _release_options(_stage(stage)),
 }
 for _name, _sentence in FLOW.items():
     main.command(_name, help=_sentence)(_RICHER.get(_name, _stage)(_name))
@@ -630,7 +639,7 @@ def status_command(
     """What is done, what is out of date, what failed; true at any moment."""
     from mimicme.pipeline.errors import UsageError
     from mimicme.pipeline.run.status import read_standing, read_status
-    from mimicme.pipeline.run.watch import watch
+    from mimicme.pipeline.run.watch import unfinished_lines, unfinished_runs, watch
     from mimicme.pipeline.workspace import Workspace
     from mimicme.stages import STAGES
 
@@ -643,6 +652,8 @@ def status_command(
         if code is not None:
             sys.exit(code)
         click.echo("No run is going on.", err=True)
+        for line in unfinished_lines(unfinished_runs(Workspace.open(workspace))):
+            click.echo(line.strip(), err=True)
 
     opened = _opened(workspace, preset, sets)
     quick = None if as_json or failed or every_file else read_standing(opened, STAGES)

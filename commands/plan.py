@@ -11,6 +11,7 @@ import contextlib
 import glob
 import math
 import os
+import shlex
 import shutil
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -224,7 +225,7 @@ def plan(
         raise UsageError(
             "there is nothing to plan: no sequences are left",
             where=workspace.captures.root,
-            todo="`mimicme init --dry-run` says what is found, who is left out and why.",
+            todo=f"`mimicme status {shlex.quote(str(workspace.root))}` says who is left out and why.",
         )
     if (process := workspace.running_process()) is not None:
         raise UsageError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
@@ -116,9 +116,11 @@ class Stage(Generic[S]):
         compute: `compute(task, out)` for all scopes but the last: reads its inputs, writes its checkpoint through
             `out`, rejects single frames through `out.reject`, and raises only when the whole sequence is
             lost.
-        everything: what stands for `compute` where the scope is `everything`: called with keywords, see `runner`.
+        everything: what stands for `compute` where the scope is `everything`: called with keywords, see `releasing`.
         settings_by_preset: field values that `--preset` changes, by preset name.
         memory: one sentence: memory a worker needs, for the documentation and `--dry-run`.
+        takes: of its settings and the number of vertices of a template, about how many MB of address space a worker
+            takes for it beyond what its libraries do, with a scan and an image as scanners deliver them; None: little.
         shapes: whether a frame's registered vertices depend on it: a frame that it rejects is rejected in the
             release; what the other stages reject is only missing there, and noted.
         reader: reads its checkpoints; of a stage that others read, its own (`stages/<stage>/checkpoint.py`).
@@ -127,6 +129,10 @@ class Stage(Generic[S]):
         uses_label: whether `compute` reads the sequence's label: another one makes its checkpoints stale.
         collect: for `everything`: makes one of its inputs from a sequence and the paths of its
             checkpoints by stage name.
+        held: for `everything`: of some items, those of which the release at a path has frames that are ok, with the
+            names of the stages whose results it has of each.  None: a release is packed anew whatever is lacking.
+        keep: for `everything`: of a release at a path that is not packed anew: takes out who may not be in it any more
+            (`stages/pack/keeping.py`); called with keywords, see `releasing`.
         most_neutral: of the stage that knows how neutral frames are: of a checkpoint's path, the cost of its most
             neutral frame and why it is, None where it has none.  A subject without a sequence labelled neutral takes
             its neutral from the sequence with the least.  Frames that a person called bad are left out of its
@@ -147,12 +153,15 @@ class Stage(Generic[S]):
     scope: Scope = "sequence"
     settings_by_preset: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     memory: str = ""
+    takes: Callable[[S, int], float] | None = None
     shapes: bool = False
     reader: type[Checkpoint] = Checkpoint
     uses_template: bool = True
     uses_label: bool = False
     corrected: bool = False
     collect: Callable[[Sequence, Mapping[str, Path]], Any] | None = None
+    held: Callable[[Path, Iterable[Item]], Mapping[Item, Collection[str]]] | None = None
+    keep: Callable[..., Any] | None = None
     parts: Callable[[Task[S]], int] | None = None
     most_neutral: Callable[[Path], tuple[float, str] | None] | None = None
     everything: Callable[..., Any] | None = None

@@ -73,13 +73,52 @@ for epoch in range(5):
 """
 
 
+_FORBIDS = re.compile(
+    r"\b(?:no|not|never|nor|without|prohibit\w*|forb[ia]d\w*|exclud\w*|except\w*|kein\w*|nicht|untersagt|verboten)\b"
+)
+_TRAINS = re.compile(r"\btrain|machine[ -]learning|\blearn|\bai\b|\bmodels?\b|neural|\bmodell")
+
+
+def forbids_training(licence: str) -> bool:
+    """Whether a sentence of a licence both forbids something and speaks of training: then somebody has to read it.
+
+    Fails closed: `No commercial use; models may be trained` is two sentences, `not for training` is one.
+    """
+    sentences = re.split(r"[.;\n]", licence.casefold())
+    return any(_FORBIDS.search(one) and _TRAINS.search(one) for one in sentences)
+
+
+def _splits(facts: Facts) -> str:
+    """How the splits are to be used, those of them that there are."""
+    how = "By subject, alike in age, gender and ethnicity."
+    there = [name for name in NAMES if facts.count("split").get(name, 0)]
+    none = [f"`{name}`" for name in NAMES if name not in there]
+    if not none:
+        return f"{how} Choose and tune on `train` and `val`; report on `test`."
+    learnt = " and ".join(f"`{name}`" for name in there if name != "test")
+    report = "; report on `test`" if "test" in there else ""
+    tuned = f" Choose and tune on {learnt}{report}." if learnt else ""
+    lacking = (
+        f" Nobody is in {' or '.join(none)}: there are too few people, or the shares asked for none."
+        + (
+            ""
+            if "test" in there
+            else " So nothing here can be reported as tested on people who were not seen."
+        )
+    )
+    return f"{how}{tuned}{lacking}"
+
+
 def readme(title: Title, facts: Facts) -> str:
     """How to use what is there; its recipes work as they are written."""
-    trained = facts.permitting("training", "train")
+    trained = [] if forbids_training(title.licence) else facts.permitting("training", "train")
     use = ', use="training"' if trained else ""
     warned = (
         ""
         if trained
+        else "\n**The licence speaks of training where it forbids something:** the recipes read the frames to look\n"
+        "at; read it before you learn anything from them.\n"
+        if forbids_training(title.licence)
         else "\n**Nobody in the split `train` permits that models are learnt from them:** the recipes read their\n"
         "frames to look at; do not train on them.\n"
     )
@@ -175,7 +214,7 @@ Every subject says what else is permitted. What is not plainly permitted is not.
 
 ## Splits
 
-By subject, alike in age, gender and ethnicity. Choose and tune on `train` and `val`; report on `test`.
+{_splits(facts)}
 
 ## When somebody withdraws
 

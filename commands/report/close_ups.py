@@ -4,7 +4,8 @@ picture of the whole face does not show.
 Lids and lips twice: the scan in its own colours with the registered mesh's rims drawn over it, which ought to lie where
 the scan's do; and the mesh without colours, where folds, gaps and steps show, with the rims of the lids, which are as
 grey as the eyeball below them.  A texture would not tell: it is made of the scan wherever the mesh lies.  Ears
-likewise, from the side, without rims.  Each has its name in it; sides are the subject's own.
+likewise, from the side, without rims, in a row of their own.  Each has its name in it; sides are the subject's own.
+Where the mesh is seen and the scan has nothing, its picture is hatched: a hole of the scan, and not the background.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mimicme.pipeline.arrays import Floats
 from mimicme.pipeline.landmarks import GROUPS, N_LANDMARKS
@@ -26,16 +28,21 @@ if TYPE_CHECKING:
     from mimicme.pipeline.template import Template, TemplateKey
     from mimicme.pipeline.template.eyelids import Rims
 
-HEIGHT = 160
-"""Of the row, px; its width is 960."""
-EYE, EYE_PX_A_MM = (HEIGHT // 2, 160), 4.0
-MOUTH, MOUTH_PX_A_MM = (HEIGHT, 192), 3.0
-EAR, EAR_PX_A_MM = (HEIGHT, 64), 1.4
+ROW = 160
+HEIGHT = 2 * ROW
+"""Of the two rows, px; their width is 960."""
+EYE, EYE_PX_A_MM = (ROW // 2, 160), 4.0
+MOUTH, MOUTH_PX_A_MM = (ROW, 320), 3.0
+EAR, EAR_PX_A_MM = (ROW, 240), 1.9
+"""An ear with what is around it: 84 mm high, 126 mm wide."""
 TRAGUS_MM = 5.0
 """An ear goes on so far towards the face beyond the middle of what sticks out most."""
 LIPS = slice(48, 60), slice(60, 68)
 """Of the landmarks: the outer and the inner rim, each a closed line."""
 RIM_COLOR = (0, 114, 178)
+HOLE_COLORS = (120, 120, 120), (170, 170, 170)
+HATCH_PX = 4
+"""Width of the stripes of a hole."""
 EYE_NAMES, EAR_NAMES, MOUTH_NAME = ("left eye", "right eye"), ("right ear", "left ear"), "lips"
 """In words, the subject's own sides; the eyes by `EYES`, whose names mean the image's."""
 NAME_PX = 11
@@ -53,7 +60,8 @@ class Seen(NamedTuple):
 
 
 def close_ups(template: Template, registered: Seen, scan: Seen | None) -> Picture | None:
-    """A row of pictures, `HEIGHT` high: eyes, mouth, ears.  None of a template that has not the 68 landmarks.
+    """Pictures in two rows, `HEIGHT` high: eyes and mouth, and ears below.  None of a template that has not the 68
+    landmarks.
 
     Args:
         registered: the mesh, which has no colours here.
@@ -80,15 +88,16 @@ def close_ups(template: Template, registered: Seen, scan: Seen | None) -> Pictur
     columns += _pair(
         MOUTH_NAME, _camera(marks[GROUPS["mouth"]], MOUTH, MOUTH_PX_A_MM), registered, scan, lips
     )
+    ears = []
     for ear, name, yaw in zip(places.ears.T, EAR_NAMES, (-90.0, 90.0), strict=True):
         if ear.any():
             own = vertices[ear > 0]
             # its middle lies nearer to the face than what sticks out most does
             place = (own.min(axis=0) + own.max(axis=0)) / 2 + [0.0, 0.0, TRAGUS_MM]
-            columns += _pair(name, _camera(place[None], EAR, EAR_PX_A_MM, yaw), registered, scan)
+            ears += _pair(name, _camera(place[None], EAR, EAR_PX_A_MM, yaw), registered, scan)
         else:
-            columns += 2 * [card(f"no {name}", EAR)]
-    return np.hstack(columns)
+            ears += 2 * [card(f"no {name}", EAR)]
+    return np.vstack([np.hstack(columns), np.hstack(ears)])
 
 
 class _Places(NamedTuple):
@@ -139,11 +148,20 @@ def _pair(
             picture = draw_line(picture, camera.project(rim), RIM_COLOR)
         return picture
 
-    mesh = _drawn(camera, registered)
+    mesh, of_mesh = _drawn(camera, registered)
     mesh = _named(with_rims(mesh) if on_mesh else mesh, f"{name}, mesh")
     if scan is None:
         return [card("no scan", camera.size), mesh]
-    return [_named(with_rims(_drawn(camera, scan)), f"{name}, scan"), mesh]
+    seen, of_scan = _drawn(camera, scan)
+    return [_named(with_rims(_hatched(seen, of_mesh & ~of_scan)), f"{name}, scan"), mesh]
+
+
+def _hatched(picture: Picture, holes: NDArray[np.bool_]) -> Picture:
+    """A picture with stripes over some of its pixels (h, w)."""
+    rows, columns = np.nonzero(holes)
+    found = picture.copy()
+    found[rows, columns] = np.asarray(HOLE_COLORS, np.uint8)[(rows + columns) // HATCH_PX % 2]
+    return found
 
 
 def _named(picture: Picture, name: str) -> Picture:
@@ -160,7 +178,9 @@ def _named(picture: Picture, name: str) -> Picture:
     return np.asarray(sheet)
 
 
-def _drawn(camera: Camera, what: Seen) -> Picture:
+def _drawn(camera: Camera, what: Seen) -> tuple[Picture, NDArray[np.bool_]]:
+    """A surface, and (h, w) where it is."""
     from mimicme.pipeline.drawing.render import render, trace
 
-    return render(what.mesh, camera, image=what.image, seen=trace(what.mesh, camera, surface=what.surface))
+    seen = trace(what.mesh, camera, surface=what.surface)
+    return render(what.mesh, camera, image=what.image, seen=seen), seen.hit

@@ -96,7 +96,7 @@ def draw_strip(
 
 
 def _tiles(view: FrameView, template: Template) -> tuple[dict[str, Picture], Picture | None]:
-    """The pictures that there is something to show for, and the row of close-ups of a registered frame; each surface is
+    """The pictures that there is something to show for, and the close-ups of a registered frame; each surface is
     made ready once."""
     from mimicme.pipeline.drawing import pictures
     from mimicme.pipeline.drawing.render import draw_points, error_colors, look_at, render, trace

@@ -14,7 +14,6 @@ Copies elsewhere, backups and free blocks of the disk are beyond a program's rea
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shlex
@@ -23,23 +22,18 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import h5py
 
 from mimicme.commands.withdraw.copies import Alias, find_copies
 from mimicme.pipeline.captures.layouts import safe_name
 from mimicme.pipeline.captures.who import person_key
-from mimicme.pipeline.checkpoint import Checkpoint, guarded_file
+from mimicme.pipeline.checkpoint import Checkpoint
 from mimicme.pipeline.errors import CheckpointError, ReleaseError, UsageError
 from mimicme.pipeline.model_file import is_model, mark_stale, read_model
 from mimicme.pipeline.privacy.pseudonyms import forget, key_mark, key_of, ledger_of, pseudonym
-from mimicme.pipeline.release import Release, digest, guard, layout, publication, shards
+from mimicme.pipeline.release import Release, digest, publication, shards
 from mimicme.pipeline.release.publication import SUMS, Publication
-from mimicme.pipeline.release.shards import Shard
-from mimicme.pipeline.release.writer import Person, shard_of, write_index
+from mimicme.pipeline.release.rewriting import rewrite
 from mimicme.pipeline.run.plan import WITHDRAWN
-from mimicme.pipeline.whole_hdf5 import whole_hdf5
 from mimicme.pipeline.workspace import CONFIG_NAME, Workspace
 from mimicme.stages import FLOW, STAGES
 
@@ -225,8 +219,7 @@ def withdraw_release(path: str | Path, subject: str) -> Withdrawal:
     """
     path = Path(path)
     name = safe_name(subject)
-    held = shards.of_file(path)
-    if held:
+    if held := shards.of_file(path):
         path = Path(os.path.realpath(path))  # shards lie beside the file itself
     if held is not None:  # of a pack or a withdrawal that was interrupted, and may hold the subject
         shards.remove_others(path, (one.name for one in held))
@@ -235,112 +228,9 @@ def withdraw_release(path: str | Path, subject: str) -> Withdrawal:
             raise UsageError(f"the release has no subject '{subject}'", where=path)
         gone = [s.item.sequence for s in release.sequences() if s.item.subject == name]
         frames = int((release.index["subject"] == name).sum())
-    with Release(path) as release, guarded_file(path) as old:
-        try:
-            if held:
-                left = _shards_without(path, held, name)
-                _write_index_without(release, old, left, name)
-            else:
-                with whole_hdf5(path) as new:
-                    _copy_without(release, old, new, name)
-        except (KeyError, RuntimeError, ValueError, OSError) as error:
-            if getattr(error, "errno", None) is not None:  # the disk failed, not the file
-                raise
-            raise ReleaseError("the release is damaged", where=path, seen=error) from error
-    if held:
-        for one in {one.name for one in held} - {one.name for one in left}:
-            (shards.folder_of(path) / one).unlink(missing_ok=True)
-    else:
-        digest.write_beside(path)
+    rewrite(path, {name}, mark=WITHDRAWN)
     return Withdrawal(
         len(gone), frames, messages=(*_left_behind(path, name), *_corpus_stages_in_release(path, name))
-    )
-
-
-def _copy_without(release: Release, old: h5py.File, new: h5py.File, subject: str) -> None:
-    for key, value in _attributes_without(release).items():
-        guard.put(new.attrs, key, value)
-    old.copy("template", new)
-    subjects = new.create_group("subjects")
-    for key in old["subjects"]:
-        if key != subject:
-            old.copy(f"subjects/{key}", subjects, name=key)
-    level = _level(old)
-    entries = [release.index_entry(info) for info in release.sequences() if info.item.subject != subject]
-    if not layout.has_digests(release.attributes.get("schema_version")):
-        layout.write_table(new, layout.INDEX, layout.index_table(entries, layout.INDEX_NAMES_BEFORE), level)
-        return
-    layout.write_indexes(new, entries, level)
-    digest.seal_root(new["/"])
-    digest.beside(release.path).unlink(missing_ok=True)
-
-
-def _level(old: h5py.File) -> int:
-    return int(old[layout.TEMPLATE_VERTICES].compression_opts or 4)
-
-
-def _attributes_without(release: Release) -> dict[str, Any]:
-    """The root attributes of a release that somebody has left."""
-    said = {key: value for key, value in release.attributes.items() if key != digest.NAME}
-    # it is another release now: the next run must not take it for the one it would make
-    said["fingerprint"] = WITHDRAWN + hashlib.sha256(release.fingerprint.encode()).hexdigest()
-    about = publication.of_attributes(said)
-    if about is not None:
-        said[publication.ATTRIBUTE] = publication.without_one(about).to_json()
-    return said
-
-
-def _shards_without(index: Path, held: tuple[Shard, ...], subject: str) -> list[Shard]:
-    """The shards of a release without a subject; the one that held it is written anew under another name.
-
-    Raises:
-        ReleaseError: that one is missing, and holds others too; or the index does not know where the subject lies.
-    """
-    own = next((one for one in held if subject in one.subjects), None)
-    if own is None:
-        raise ReleaseError(f"no shard holds '{subject}'", where=index, todo="Run `mimicme verify`.")
-    left = [one for one in held if one is not own]
-    stay = [one for one in own.subjects if one != subject]
-    if not stay:
-        return left
-    path = shards.found(index, own)
-    with guarded_file(path) as old:
-        said = guard.attributes(old["/"].id, "/")
-        made_of = "\n".join(["withdrawn", str(said.get("fingerprint")), *stay])
-        said["fingerprint"] = hashlib.sha256(made_of.encode("utf-8", "surrogateescape")).hexdigest()
-        label = own.name.removesuffix(".h5").split("@")[1] if own.name.count("@") == 2 else shards.WHOLE
-        target = path.with_name(shards.name_of(index, label, str(said["fingerprint"])))
-        with whole_hdf5(target) as new:
-            for key, value in said.items():
-                if key != digest.NAME:
-                    guard.put(new.attrs, key, value)
-            people = new.create_group("subjects")
-            for key in stay:
-                old.copy(f"subjects/{key}", people, name=key)
-            entries = layout.entries_of(old[layout.INDEX][:], old[layout.SEQUENCE_INDEX][:])
-            level = int(old[layout.INDEX].compression_opts or 4)
-            layout.write_indexes(new, [e for e in entries if e.item.subject != subject], level)
-            digest.seal_root(new["/"])
-    return [*left, shard_of(target)]
-
-
-def _write_index_without(release: Release, old: h5py.File, left: list[Shard], subject: str) -> None:
-    """Write the index of a release anew; what it says of who stays, it has said before."""
-    entries: dict[str, list[layout.IndexEntry]] = {one: [] for one in release.subjects if one != subject}
-    for info in release.sequences():
-        if info.item.subject != subject:
-            entries[info.item.subject].append(release.index_entry(info))
-    people = [
-        Person(one, guard.attributes(old[f"subjects/{one}"].id, f"/subjects/{one}"), own)
-        for one, own in entries.items()
-    ]
-    write_index(
-        release.path,
-        _attributes_without(release),
-        lambda root: old.copy("template", root),
-        left,
-        people,
-        _level(old),
     )
 
 

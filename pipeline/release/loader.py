@@ -57,9 +57,9 @@ class _Fields:
     def __init__(
         self,
         release: Readable,
-        rows: ArrayLike | None,
-        fields: Sequence[str],
-        transform: Transform | None,
+        rows: ArrayLike | None = None,
+        fields: Sequence[str] = ("vertices",),
+        transform: Transform | None = None,
     ) -> None:
         self.release = release
         chosen = release.select(status=layout.OK) if rows is None else np.asarray(rows, np.int64).ravel()
@@ -184,15 +184,6 @@ class Frames(_Fields):
     Raises:
         UsageError: there is no such field or row.
     """
-
-    def __init__(
-        self,
-        release: Readable,
-        rows: ArrayLike | None = None,
-        fields: Sequence[str] = ("vertices",),
-        transform: Transform | None = None,
-    ) -> None:
-        super().__init__(release, rows, fields, transform)
 
     def __len__(self) -> int:
         return len(self.rows)

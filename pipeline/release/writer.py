@@ -119,10 +119,9 @@ class _SubjectsWriter:
     def subject(self, subject: str, attributes: Mapping[str, str | int | float]) -> None:
         """Declare a subject; columns that are not given are `unknown`."""
         group = self._h5["subjects"].create_group(subject)
-        names = (*layout.SUBJECT_ATTRIBUTES, *(n for n in attributes if n not in layout.SUBJECT_ATTRIBUTES))
         self._subjects.append(subject)
-        for name in names:
-            guard.put(group.attrs, name, attributes.get(name, UNKNOWN))
+        for name, value in subject_attributes(attributes).items():
+            guard.put(group.attrs, name, value)
 
     def sequence(
         self,
@@ -219,6 +218,12 @@ class ShardWriter(_SubjectsWriter):
     ) -> None:
         super().__init__(path, shards.attributes(template.digest, fingerprint), level, vertices)
         self._shape(template)
+
+
+def subject_attributes(attributes: Mapping[str, str | int | float]) -> dict[str, str | int | float]:
+    """What is stored of a subject, in order: columns that are not given are `unknown`."""
+    names = (*layout.SUBJECT_ATTRIBUTES, *(n for n in attributes if n not in layout.SUBJECT_ATTRIBUTES))
+    return {name: attributes.get(name, UNKNOWN) for name in names}
 
 
 def root_attributes(*, created: str, licence: str, config: str, fingerprint: str) -> dict[str, str]:

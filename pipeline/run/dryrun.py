@@ -8,7 +8,7 @@ from pathlib import Path
 from mimicme.pipeline.errors import listed
 from mimicme.pipeline.items import Item
 from mimicme.pipeline.run.parts import resumable_items
-from mimicme.pipeline.run.plan import RELEASE, ItemState, Plan
+from mimicme.pipeline.run.plan import RELEASE, ItemState, Plan, nobody_left
 from mimicme.pipeline.run.progress import Console, stage_cell
 from mimicme.pipeline.run.run_types import RunOptions, RunResult, StageResult
 from mimicme.pipeline.run.selection import Selection
@@ -30,6 +30,8 @@ class DryRun:
         self.console = console
 
     def run(self) -> RunResult:
+        if not self.selection.requested:
+            return self._nothing()
         results, waits = [], 0
         memory: list[str] = []
         stages = self.plan.stages
@@ -56,17 +58,16 @@ class DryRun:
             results.append(result)
             waits += result.blocked
             total = result.done + result.skipped + result.blocked
-            named = stage_cell(stage.name, is_off(self.plan.config.stages[stage.name]))
+            if is_off(self.plan.config.stages[stage.name]):
+                self.console.result(f"{stage_cell(stage.name, True)}: hands on what it is given")
+                continue
             self.console.result(
-                f"{named}: {result.done:,} of {total:,} would run, {result.skipped:,} are current"
+                f"{stage.name}: {result.done:,} of {total:,} would run, {result.skipped:,} are current"
             )
             if result.done and stage.memory:
                 memory.append(f"  {stage.name}: {stage.memory.rstrip('.')}")
             for reason, items in reasons.items():
                 self.console.result(f"  {reason} [{listed(items, 3)}]")
-            nobody = stage.scope == "everything" and not self.selection.requested
-            if nobody and (old := self.plan.older_release(self._output)):
-                self.console.result(f"  {old}")
             resumable = [] if self.options.force else resumable_items(self.plan, stage, states)
             if resumable:
                 self.console.result(f"  would go on with {listed(resumable, 3)}")
@@ -78,6 +79,14 @@ class DryRun:
             for line in memory:
                 self.console.result(line)
         return RunResult(1 if waits else 0, tuple(results))
+
+    def _nothing(self) -> RunResult:
+        """Where everybody is left out there are no stages to tell of."""
+        self.console.result(f"nothing would run: {nobody_left(self.plan.workspace)}")
+        releases = any(stage.scope == "everything" for stage in self.chosen)
+        if releases and (old := self.plan.older_release(self._output)):
+            self.console.result(old)
+        return RunResult(1)
 
     @property
     def _output(self) -> Path:

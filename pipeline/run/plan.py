@@ -13,6 +13,7 @@ import hashlib
 import json
 import math
 import os
+import shlex
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -39,8 +40,6 @@ State = Literal["done", "stale", "pending", "failed", "blocked"]
 STATES: tuple[State, ...] = ("done", "stale", "pending", "failed", "blocked")
 RELEASE = Item("release", "release")
 """The one item of a stage of scope `everything`."""
-NOBODY = "nobody is left in it; `mimicme init --dry-run` says who is left out and why"
-"""Why no release is written where everybody is left out."""
 WITHDRAWN = "withdrawn-"
 """Before the fingerprint of a release that a subject has left since it was packed."""
 MOST_PATHS = 20_000
@@ -330,9 +329,9 @@ class Plan:
         for need in stage.needs:
             before = self.states[need, item]
             if before.state in ("failed", "blocked"):
-                return _waiting("blocked", f"'{need}' {_described(before)}", False)
+                return _waiting("blocked", f"'{need}' {described(before)}", False)
             if before.state != "done" and not waits_for:
-                waits_for = f"'{need}' {_described(before)}"
+                waits_for = f"'{need}' {described(before)}"
         there, summary = self.index.look(path)
         not_current: State = "stale" if there else "pending"
         if waits_for:
@@ -734,7 +733,7 @@ class Plan:
         """The state of the release at `output`."""
         chosen = list(sequences)
         if not chosen:
-            return ItemState("blocked", NOBODY)
+            return ItemState("blocked", nobody_left(self.workspace))
         waiting = [
             (s, n)
             for s in chosen
@@ -806,6 +805,12 @@ class Plan:
         return False
 
 
+def nobody_left(workspace: Workspace) -> str:
+    """Why no release is written where everybody is left out."""
+    root = shlex.quote(str(workspace.root))
+    return f"nobody is left in it; `mimicme status {root}` says who is left out and why"
+
+
 def comes_first(waiting: Mapping[str, str], more: int) -> str:
     """What a release waits for.
 
@@ -842,6 +847,16 @@ def release_fingerprint(path: Path) -> str | None:
             return found.decode(errors="replace") if isinstance(found, bytes) else str(found)
     except (OSError, KeyError, ValueError, TypeError):
         return None
+
+
+def ok_frames(path: Path) -> tuple[int, int] | None:
+    """How many frames of a release are ok, and how many it has; None where that cannot be read."""
+    try:
+        with h5py.File(path, "r") as handle:
+            statuses = handle["index"].fields("status")[:]
+    except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError):
+        return None
+    return int((statuses == b"ok").sum()), len(statuses)
 
 
 def _is_there(folder: Path, name: str, size: int) -> bool:
@@ -919,7 +934,7 @@ def _waiting(state: State, reason: str, follows: bool) -> ItemState:
     return ItemState(state, reason, follows=follows)
 
 
-def _described(item_state: ItemState) -> str:
+def described(item_state: ItemState) -> str:
     """The state of an input in words, for the items that need it."""
     return {
         "done": "is there",

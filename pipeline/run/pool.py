@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Iterator
 from selectors import EVENT_READ, DefaultSelector
 from typing import Any, Protocol, TypeVar, cast
 
-from mimicme.pipeline.errors import ConfigError
+from mimicme.pipeline.errors import ConfigError, OutputError
 from mimicme.pipeline.run.worker import Worker, following
 
 THREAD_VARIABLES = (
@@ -382,3 +382,21 @@ def _how_it_ended(code: int | None) -> str:
         if code
         else "its worker process ended without an answer"
     )
+
+
+def side_by_side(pool: Pool, work: Callable[[Any], Any], jobs: Iterable[Any]) -> Iterator[Any]:
+    """The results of jobs, as they finish.
+
+    Raises:
+        OutputError: a worker died over one.
+    """
+    with contextlib.closing(as_generator(pool.map(work, deque(jobs)))) as outcomes:
+        for _, result in outcomes:
+            if isinstance(result, Killed):
+                raise OutputError("a worker died while it wrote a part of the release", seen=result.why)
+            yield result
+
+
+def as_generator(outcomes: Iterator[Any]) -> Any:
+    """As a generator, so that it can be closed."""
+    yield from outcomes

@@ -21,6 +21,7 @@ class RunOptions:
         force: make again what is current.
         dry_run: say what would run and why; write nothing.
         output: where the release goes; None: into the workspace.
+        allow_missing: pack a release also where that takes frames out of it whose sequences failed.
         shard: work on its subjects alone, beside the runs of the other shards, and write no release.
         sample: it works the sample of `mimicme plan --sample`, for which so many sequences were asked; None: it is no
             such.
@@ -35,19 +36,25 @@ class RunOptions:
     force: bool = False
     dry_run: bool = False
     output: Path | None = None
+    allow_missing: bool = False
     shard: Shard | None = None
     sample: int | None = None
 
     @property
     def limits(self) -> dict[str, Any]:
-        """What makes a run one of a part, for its log, from which `status` says how to go on (`watch.LastRun`).
-        The release's place is not said, because paths may name people."""
+        """What a run was given besides settings, for its log, from which `status` says how to go on (`watch.LastRun`).
+        The release's place is not said, because paths may name people; nor is a scheduler's address, which is
+        another the next time."""
         said = {
             "shard": None if self.shard is None else str(self.shard),
             "first": self.first,
             "last": self.last,
             "only": list(self.only),
             "output": self.output is not None,
+            "jobs": None if self.jobs is None else str(self.jobs),
+            "backend": None if self.backend == "loky" else self.backend,
+            "force": self.force,
+            "allow_missing": self.allow_missing,
             "sample": self.sample,
         }
         return {name: value for name, value in said.items() if value}

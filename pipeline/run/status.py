@@ -25,6 +25,7 @@ from mimicme.pipeline.run.plan import (
     comes_first,
     more_choices,
     neutral_sentence,
+    ok_frames,
 )
 from mimicme.pipeline.run.progress import count_cells, frame_cells, span, stage_cell, table
 from mimicme.pipeline.run.settled import Tally
@@ -125,6 +126,7 @@ class Status:
         by_folders: the times of folders were looked at, and not every file (`read_standing`).
         runs: those that go on, by their shards (`Workspace.running_runs`).
         unfinished: those that are over and did not come to their end.
+        released: frames of the workspace's release that are ok, and all that it has; None: there is none to read.
     """
 
     workspace: str
@@ -139,6 +141,7 @@ class Status:
     by_folders: bool = False
     runs: Mapping[Shard | None, str] = field(default_factory=dict)
     unfinished: tuple[LastRun, ...] = ()
+    released: tuple[int, int] | None = None
 
     @property
     def to_be_made(self) -> bool:
@@ -171,6 +174,9 @@ class Status:
                 f"review: {out_of(self.review.reviewed, self.frames, 'frame')} looked at, {self.review.bad:,} called "
                 f"bad; landmarks of {self.review.corrected:,} corrected"
             )
+        if self.released is not None and not self.released[0]:
+            of = counted(self.released[1], "frame")
+            lines.append(f"release.h5 has no frame that is ok, of {of}: nothing can be made of it")
         lines += self.unheeded
         reasons = Counter(
             f"{s.stage}: {i.reason}" for s in self.stages for i in s.items if i.state == "stale" and i.reason
@@ -219,7 +225,7 @@ class Status:
                 f"{i.item}: {s.stage} waits: {i.reason}"
                 for s in self.stages
                 for i in s.items
-                if i.state == "blocked"
+                if i.state == "blocked" and not s.off
             ]
         else:
             findings, remarks, blocked = by_kind(findings), by_kind(remarks), self._blocked_lines()
@@ -231,7 +237,7 @@ class Status:
         """What waits for something that failed, a sentence for a cause: what waits for what waits is not told apart."""
         waiting: dict[str, tuple[str, list[str]]] = {}
         for stage in self.stages:
-            for one in stage.items:
+            for one in () if stage.off else stage.items:
                 if one.state == "blocked":
                     waiting.setdefault(one.item, (one.reason, []))[1].append(stage.stage)
         causes: dict[tuple[str, tuple[str, ...]], list[str]] = {}
@@ -253,6 +259,9 @@ class Status:
                 for shard, said in self.runs.items()
             ],
             "unfinished": [asdict(run) for run in self.unfinished],
+            "released": None
+            if self.released is None
+            else dict(zip(("frames_ok", "frames"), self.released, strict=True)),
             "subjects": self.subjects,
             "sequences": self.sequences,
             "frames": self.frames,
@@ -328,6 +337,7 @@ def read_status(workspace: Workspace, stages: Iterable[Stage], each: bool = True
         catalogue.unheeded,
         runs=runs,
         unfinished=tuple(unfinished_runs(workspace)),
+        released=ok_frames(workspace.release),
     )
 
 
@@ -404,6 +414,7 @@ def read_standing(workspace: Workspace, stages: Iterable[Stage], many: int = MAN
         by_folders=True,
         runs=runs,
         unfinished=tuple(unfinished_runs(workspace)),
+        released=ok_frames(workspace.release),
     )
 
 

@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
 
-from mimicme.pipeline.errors import counted
+from mimicme.pipeline.errors import counted, listed
 from mimicme.pipeline.run.forecast import Ahead, lines_of, record_in
 from mimicme.pipeline.run.progress import (
     STAGE_TABLE,
@@ -281,7 +281,8 @@ def watch(
                 seen.take(record)
         if seen.ended or process is None:
             screen.show(seen.lines(), "")
-            screen.end(_last_words(seen))
+            again = "" if seen.ended in ("end", "error") else _goes_on(workspace, reader)
+            screen.end(_last_words(seen, again))
             return seen.exit_code if seen.ended else KILLED
         screen.show(seen.lines(), seen.now(clock()) or "the run looks at what is there")
         wait(interval_s)
@@ -366,15 +367,23 @@ def _again(workspace: Workspace, folder: Path, begun: Mapping[str, Any]) -> str:
     only = [one for one in named if one]  # `Workspace.remove_subject` leaves an empty one
     if named and not only:
         return ""
-    limits = (("--shard", "shard"), ("--from", "first"), ("--until", "last"))
+    limits = (("--shard", "shard"), ("--from", "first"), ("--until", "last"), ("--jobs", "jobs"))
     words = [word for option, name in limits if begun.get(name) for word in (option, str(begun[name]))]
     words += [word for one in only for word in ("--only", one)]
+    flags = (("--force", "force"), ("--allow-missing", "allow_missing"))
+    words += [option for option, name in flags if begun.get(name) is True]
     command = f"`{shlex.join(['mimicme', 'run', root, *words, *sets])}`"
     if not begun:
         return (
             f"{command} goes on from there, with the --only, --from and --until that it had, if it had any."
         )
-    return f"{command} goes on from there{', with the --output that it had' if begun.get('output') else ''}."
+    had = [
+        *(["the --output"] if begun.get("output") else []),
+        *(["the --backend and --scheduler"] if begun.get("backend") else []),
+    ]
+    said = f"{command} goes on from there{f', with {listed(had)} that it had' if had else ''}"
+    again = " (--force makes again what that run had made, too)" if begun.get("force") else ""
+    return f"{said}{again}."
 
 
 def _unfinished(shard: str, last: Mapping[str, Any], again: str) -> LastRun | None:
@@ -402,7 +411,16 @@ def unfinished_lines(runs: Iterable[LastRun]) -> list[str]:
     return lines
 
 
-def _last_words(seen: Seen) -> str:
+def _goes_on(workspace: Workspace, reader: LogReader | None) -> str:
+    """What does the rest of the run that was followed, as it was given."""
+    lines = [] if reader is None else lines_of(reader.folder, _LINE_BYTES)
+    begun = record_in(lines[0]) if lines else None
+    if reader is None or begun is None or begun.get("event") != "begin":
+        return "Run again to continue."
+    return _again(workspace, reader.folder, begun)
+
+
+def _last_words(seen: Seen, again: str) -> str:
     if seen.ended == "end":
         rejected = any(stage.frames_rejected for stage in seen.stages.values())
         if not (seen.exit_code or seen.why or rejected):
@@ -411,10 +429,10 @@ def _last_words(seen: Seen) -> str:
             f"The run has ended: {', '.join(seen.why) or 'not every frame is ok'}; `mimicme status --failed`."
         )
     if seen.ended == "interrupted":
-        return "The run was interrupted; run again to continue."
+        return f"The run was interrupted. {again}".rstrip()
     if seen.ended == "error":
         return f"The run ended with an error: {seen.message}"
-    return "The run ended without a word: it was killed, or its machine went down. Run again to continue."
+    return f"The run ended without a word: it was killed, or its machine went down. {again}".rstrip()
 
 
 class _Screen:

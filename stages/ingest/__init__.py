@@ -30,7 +30,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from hashlib import sha256
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -61,6 +60,7 @@ from mimicme.pipeline.numerics.subsample import even_subsample
 from mimicme.pipeline.rgbd.frame import UNIT_HOW, UP_HOW
 from mimicme.pipeline.rgbd.frame import read_frame as read_recorded
 from mimicme.pipeline.stage import Stage, Task
+from mimicme.stages.ingest import repeated
 from mimicme.stages.ingest.checkpoint import IngestCheckpoint, IngestWriter
 from mimicme.stages.ingest.textures import Note, find_texture
 
@@ -275,7 +275,7 @@ def compute(task: Task[IngestSettings], out: CheckpointWriter) -> None:
     writer = IngestWriter(
         out, unit, axes, file_from_scan, task.captures.fps, settings.max_pixels, task.sequence
     )
-    first: dict[bytes, int] = {}  # number of the frame that had such vertices first
+    earlier = repeated.Frames()
     for row, frame in enumerate(frames):
         if not out.statuses[row].ok:
             continue
@@ -292,8 +292,8 @@ def compute(task: Task[IngestSettings], out: CheckpointWriter) -> None:
         if axes.mirrored:
             scan = reversed_mesh(scan)
         writer.frame(row, scan, encoded, raw.report.removed_triangles)
-        same = first.setdefault(sha256(mesh.vertices.tobytes()).digest(), frame.number)
-        if same != frame.number:
+        same = earlier.same_as(frame.number, scan)
+        if same is not None:
             again = f"Its vertices are those of frame {same}, every one: was the file copied, or did the scanner hang?"
             notes = [("frame-repeated", again), *notes]
         for code, sentence in notes:
@@ -387,7 +387,7 @@ def _rejection(error: Exception) -> FrameRejected:
 
 STAGE = Stage(
     name="ingest",
-    version=8,
+    version=9,
     settings=IngestSettings,
     needs=(),
     compute=compute,

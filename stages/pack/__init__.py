@@ -9,6 +9,8 @@ With `pack.shard` it writes shards, side by side, and then the index that names 
 What is there already and made of the same is kept, so that a pack that was interrupted goes on, and one after a change
 writes the shards that it touches.
 
+Whether a release that is there is packed anew at all, `keeping` says: it never loses frames because something failed.
+
 Which status counts: a frame is rejected when a stage that its vertices depend on (`Stage.shapes`) rejected it, the
 first of them in order of the flow.  Another stage that rejects a frame leaves the geometry as good as it was: that
 becomes a note (`bake:reason`).  A frame that a person called bad (`pipeline.review`) is rejected with the code
@@ -59,6 +61,7 @@ from mimicme.stages.align.checkpoint import AlignCheckpoint
 from mimicme.stages.bake.checkpoint import TEXTURE, BakeCheckpoint
 from mimicme.stages.ingest.checkpoint import IngestCheckpoint
 from mimicme.stages.intensity.checkpoint import IntensityCheckpoint
+from mimicme.stages.pack.keeping import held, keep
 from mimicme.stages.pack.sharding import planned_bytes, shard_fingerprint, shards_of
 from mimicme.stages.pack.survey import Look, Memory, signature
 from mimicme.stages.project.checkpoint import ProjectCheckpoint
@@ -813,6 +816,8 @@ STAGE = Stage(
     needs=(),  # all before it
     everything=pack,
     collect=PackInput,
+    held=held,
+    keep=keep,
     scope="everything",
     memory="One frame and its textures: under 0.3 GB, with shards as much a worker.",
 )

@@ -627,3 +627,27 @@ def test_a_release_of_before_is_packed_again_first(fakes: ModuleType, lab: Path,
         publish(path, tmp_path / "out", TITLE)
     with h5py.File(path) as file:
         assert "subjects" in file
+
+
+@pytest.mark.parametrize(
+    ("licence", "shown"),
+    [
+        ("Research only; no commercial use. Models may be trained.", True),
+        ("CC BY-NC 4.0", True),
+        ("Not for training machine learning models.", False),
+        ("Verboten ist das Trainieren von Modellen", False),
+    ],
+)
+def test_a_licence_that_forbids_training_is_not_followed_by_a_training_loop(
+    fakes: ModuleType, tmp_path: Path, licence: str, shown: bool
+) -> None:
+    table = parse_subjects(b"subject,consent,may_train\nanna,yes,yes\n")
+    made = fakes.checkpoints(tmp_path, fakes.sequence(Item("anna", "smile"), (0, 1)))
+    fakes.packed(tmp_path / "release.h5", [made], table)
+    settings = PublishSettings(shares="100,0,0")
+    publish(tmp_path / "release.h5", tmp_path / "out", replace(TITLE, licence=licence), settings)
+    text = (tmp_path / "out" / "README.md").read_text()
+    assert ("training loop" in text) is shown
+    assert ("The licence speaks of training" in text) is not shown
+    # one person: nobody is tested on
+    assert "Nobody is in `val` or `test`" in text and "report on `test`" not in text

@@ -31,7 +31,7 @@ from mimicme.commands.report import (
     strips,
 )
 from mimicme.commands.report import close_ups as close_up_pictures
-from mimicme.commands.report.close_ups import EAR, EYE, HEIGHT, MOUTH, Seen, close_ups
+from mimicme.commands.report.close_ups import EAR, EYE, HEIGHT, HOLE_COLORS, MOUTH, ROW, Seen, close_ups
 from mimicme.commands.report.index import COLUMNS, index_data, order, script
 from mimicme.commands.report.page import asset, environment, make_section, render, render_page, render_section
 from mimicme.commands.report.ranking import sequence_badness
@@ -249,16 +249,26 @@ def test_what_a_person_threw_out_whole_is_not_looked_at_first_again() -> None:
     assert "called all of them bad" in sequence_badness(looked).why
 
 
-@pytest.mark.parametrize("note", ["frame-repeated", "texture-turned"])
-def test_what_only_a_look_can_settle_comes_before_what_is_off_by_a_little_more(note: str) -> None:
-    """A scanner that hung, or colours that may lie wrong, raises no error of the surface."""
+def ordered_with(note: str) -> list[ItemRecord]:
+    """Sequences `plain`, off by 0.9 mm, and `noted`, off by 0.5 mm with this note, as they are to be looked at."""
 
     def one(name: str, note: str, error: float) -> ItemRecord:
         frame = FrameRecord(0, 0, "bake", note=note, quality={"expected_error": error})
         return ItemRecord(Item("S", name), "smile", [frame])
 
-    found = order([one("plain", "texture-beside", 0.9), one("noted", note, 0.5)])
-    assert [r.item.sequence for r in found] == ["noted", "plain"] and note in sequence_badness(found[0]).why
+    return order([one("plain", "texture-beside", 0.9), one("noted", note, 0.5)])
+
+
+def test_what_only_a_look_can_settle_comes_before_what_is_off_by_a_little_more() -> None:
+    """A scanner that hung raises no error of the surface."""
+    found = ordered_with("frame-repeated")
+    assert [r.item.sequence for r in found] == ["noted", "plain"]
+    assert "frame-repeated" in sequence_badness(found[0]).why
+
+
+def test_what_is_harmless_where_the_texture_is_right_ranks_nothing() -> None:
+    """That EXIF data were ignored is said of whole captures at once, of which most are as they should be."""
+    assert [r.item.sequence for r in ordered_with("texture-turned")] == ["plain", "noted"]
 
 
 def test_the_index_has_the_figures_of_the_worst_frame_itself() -> None:
@@ -773,7 +783,7 @@ def test_close_ups_show_the_rims_on_the_scan_and_the_mesh(workspace: Workspace) 
     seen = Seen(mesh, Surface(mesh.vertices, mesh.faces))
     row = close_ups(head, seen, seen)
     assert row is not None and row.shape == (HEIGHT, 960, 3)
-    row = row[:-20]  # without the names
+    row = row[: ROW - 20]  # without the names
     mouth, bare = row[:, 320 : 320 + MOUTH[1]], row[:, 320 + MOUTH[1] : 320 + 2 * MOUTH[1]]
     blue = np.abs(mouth.astype(int) - bare).max(axis=2) > 40
     assert 0.005 < blue.mean() < 0.1
@@ -785,13 +795,30 @@ def test_close_ups_show_the_rims_on_the_scan_and_the_mesh(workspace: Workspace) 
     lower[np.linalg.norm(lower - marks[57], axis=1) < 12] -= [0, 3, 0]
     moved = close_ups(head, Seen(Mesh(lower, head.faces), Surface(lower, head.faces)), seen)
     assert moved is not None
-    moved = moved[:-20]
+    moved = moved[: ROW - 20]
     there = np.abs(moved[:, 320 : 320 + MOUTH[1]].astype(int) - bare).max(axis=2) > 40
     assert (
         np.ptp(np.flatnonzero(there[40:].any(axis=1))) >= np.ptp(np.flatnonzero(blue.any(axis=1))) + 5
     )  # of 9 px
     missing = close_ups(head, seen, None)
     assert missing is not None and missing.shape == (HEIGHT, 960, 3)
+
+
+def test_holes_of_the_scan_are_hatched_and_the_background_is_not(workspace: Workspace) -> None:
+    head = load_prepared(workspace.template)
+    mesh = Mesh(head.vertices, head.faces)
+    lips = head.landmarks()[48:60].mean(axis=0)
+    near = np.linalg.norm(head.vertices[head.faces].mean(axis=1) - lips, axis=1) < 8
+    cut = Mesh(head.vertices, head.faces[~near])
+    row = close_ups(
+        head, Seen(mesh, Surface(mesh.vertices, mesh.faces)), Seen(cut, Surface(cut.vertices, cut.faces))
+    )
+    assert row is not None
+    hole = np.any([(row == color).all(axis=-1) for color in HOLE_COLORS], axis=0)
+    mouth = hole[:ROW, 320 : 320 + MOUTH[1]]
+    assert mouth.sum() > 1000 and mouth[ROW // 2, MOUTH[1] // 2]
+    assert not hole[:ROW, 320 + MOUTH[1] :].any()  # the mesh has none
+    assert hole[ROW:, : EAR[1]].mean() < 0.02
 
 
 def test_close_ups_have_names(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -826,8 +853,8 @@ def test_close_ups_show_whole_ears() -> None:
     mesh = Mesh(head.vertices, head.faces, colors=white)
     row = close_ups(head, Seen(mesh, Surface(mesh.vertices, mesh.faces)), None)
     assert row is not None
-    for start in range(960 - 4 * EAR[1], 960, 2 * EAR[1]):
-        tile = row[:, start + EAR[1] : start + 2 * EAR[1]].astype(int)
+    for start in range(0, 960, 2 * EAR[1]):
+        tile = row[ROW:, start + EAR[1] : start + 2 * EAR[1]].astype(int)
         red = tile[..., 0] - tile[..., 1] > 60
-        assert red.mean() > 0.3
+        assert red.mean() > 0.1
         assert not np.concatenate([red[0], red[-1], red[:, 0], red[:, -1]]).any()

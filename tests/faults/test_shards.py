@@ -32,13 +32,13 @@ sys.path.insert(0, {tests!r})
 import fakes
 from mimicme.pipeline.captures.metadata import parse_subjects
 from mimicme.pipeline.run.pool import LokyPool
-from mimicme.pipeline.run.runner import _side_by_side
+from mimicme.pipeline.run.pool import side_by_side
 from pathlib import Path
 
 def several(work, jobs):
     pool = LokyPool(2)
     try:
-        yield from _side_by_side(pool, work, jobs)
+        yield from side_by_side(pool, work, jobs)
     finally:
         pool.close()
 

@@ -172,8 +172,8 @@ def test_a_run_where_everyone_refuses_does_nothing(refusing, fake):
     assert calls(workspace) == [] and result.code == 1
     assert "nobody is left in it" in result.err
     plan = go(workspace, fake, sets=sets, dry_run=True)
-    assert plan.code == 1 and "bundle: 0 of 1 would run" in plan.out
-    assert "cannot run: nobody is left in it; `mimicme init --dry-run` says who" in plan.out
+    assert plan.code == 1 and "of 0 would run" not in plan.out
+    assert f"nothing would run: nobody is left in it; `mimicme status {workspace.root}` says who" in plan.out
     opened = Workspace.open(workspace.root, sets=sets)
     (waits,) = read_status(opened, fake.STAGES).failed_lines()
     assert waits.startswith("release: bundle waits: nobody is left in it")

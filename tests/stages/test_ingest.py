@@ -23,7 +23,7 @@ from mimicme.pipeline.scan import load_colored, load_image, load_image_bytes, lo
 from mimicme.pipeline.sources import Sources
 from mimicme.pipeline.stage import Task
 from mimicme.stages import ingest
-from mimicme.stages.ingest import STAGE, IngestSettings, compute, spread
+from mimicme.stages.ingest import STAGE, IngestSettings, compute, repeated, spread
 from mimicme.stages.ingest.texture_atlas import join_pictures, wrapped_uv
 
 SIDE = 21
@@ -546,6 +546,36 @@ def test_a_frame_whose_vertices_are_those_of_an_earlier_one_is_noted(capture: Ca
         assert noted == [False, False, True, True] and all(s.ok for s in got.statuses)
         assert "those of frame 0, every one" in got.statuses[2].message
         assert "those of frame 1, every one" in got.statuses[3].message
+
+
+@pytest.mark.parametrize(("off", "same"), [(0.004, True), (0.02, False)])
+def test_a_copy_that_was_written_again_with_fewer_decimals_is_one_too(
+    capture: Capture, off: float, same: bool
+) -> None:
+    """Near the edge of any rounding: one vertex a little this way, the next that way."""
+    mesh = face()
+    moved = mesh.vertices + off * np.where(np.arange(len(mesh.vertices))[:, None] % 2, 1.0, -1.0)
+    for vertices in (mesh.vertices, moved):
+        capture.frame(obj_bytes(replace(mesh, vertices=vertices)))
+    with capture.ingest() as got:
+        assert ["frame-repeated" in s.note for s in got.statuses] == [False, same]
+
+
+def test_other_triangles_over_the_same_vertices_are_no_copy() -> None:
+    frames, mesh = repeated.Frames(), face()
+    assert frames.same_as(0, mesh) is None
+    assert frames.same_as(1, replace(mesh, faces=mesh.faces[:-1], uv_faces=mesh.uv_faces[:-1])) is None
+    assert frames.same_as(2, mesh) == 0
+
+
+def test_of_many_frames_the_newest_are_compared_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    mesh = face()
+    monkeypatch.setattr(repeated, "KEPT_BYTES", 2 * len(mesh.vertices) * 12)
+    frames = repeated.Frames()
+    for number in range(3):
+        assert frames.same_as(number, replace(mesh, vertices=mesh.vertices + number)) is None
+    assert frames.same_as(3, replace(mesh, vertices=mesh.vertices + 2)) == 2
+    assert frames.same_as(4, mesh) is None  # the first is no longer kept
 
 
 def test_a_vanished_file(capture: Capture) -> None:

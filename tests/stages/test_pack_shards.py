@@ -19,8 +19,7 @@ from mimicme.pipeline.errors import ConfigError
 from mimicme.pipeline.items import Item
 from mimicme.pipeline.release import Release
 from mimicme.pipeline.run.plan import release_fingerprint
-from mimicme.pipeline.run.pool import LokyPool
-from mimicme.pipeline.run.runner import _side_by_side
+from mimicme.pipeline.run.pool import LokyPool, side_by_side
 from mimicme.stages.pack import PackInput, PackSettings
 from mimicme.stages.pack.sharding import planned_bytes, shards_of
 
@@ -53,7 +52,7 @@ def backwards(work: Callable[[Any], Any], jobs: Sequence[Any]) -> Iterable[Any]:
 def in_two_processes(work: Callable[[Any], Any], jobs: Iterable[Any]) -> Iterable[Any]:
     pool = LokyPool(2)
     with closing(pool):
-        yield from _side_by_side(pool, work, jobs)
+        yield from side_by_side(pool, work, jobs)
 
 
 @pytest.mark.parametrize("how", [backwards, in_two_processes])

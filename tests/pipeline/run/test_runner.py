@@ -13,15 +13,13 @@ import pytest
 from fake_runs import GOOD, calls, digests, go, state
 
 from mimicme.pipeline.checkpoint import Checkpoint
-from mimicme.pipeline.errors import MimicmeError, OutputError, UsageError
+from mimicme.pipeline.errors import OutputError, UsageError
 from mimicme.pipeline.items import Shard
 from mimicme.pipeline.numerics.memory import not_enough
-from mimicme.pipeline.run import runner, work
+from mimicme.pipeline.run import runner
 from mimicme.pipeline.run.checkpoint_index import CheckpointIndex
-from mimicme.pipeline.run.runner import _decisions
 from mimicme.pipeline.run.status import read_status
 from mimicme.pipeline.run.work import sentence_of
-from mimicme.pipeline.template import template_source_digest
 from mimicme.pipeline.workspace import Workspace
 
 
@@ -126,26 +124,6 @@ def test_changed_neutral_redoes_its_subject(make, fake):
     assert not any(item.startswith("S2") for _, item in made)
 
 
-def test_failure_is_recorded_and_the_others_arrive(make, fake):
-    workspace = make(GOOD | {"S1/smile": ["fail"], "S2/sad": ["bug"]})
-    result = go(workspace, fake, jobs=2)
-    assert result.code == 1
-    assert result.counts("read") == (2, 0, 2, 0)
-    assert result.counts("fit") == (2, 0, 0, 2)
-    record = json.loads((workspace.root / "failures/read/S2/sad.json").read_text())
-    assert record["kind"] == "ZeroDivisionError"
-    assert "fake_stages.py" in record["traceback"]
-    assert "S1/smile: read failed: 0000.obj: this capture cannot be used." in result.out
-    assert state(workspace, fake)["read"]["S1/smile"] == "failed"
-    assert state(workspace, fake)["paint"]["S1/smile"] == "blocked"
-    assert workspace.release.is_file()
-    # mended, it is done and its record goes
-    (workspace.captures.root / "S1/smile/0000.obj").write_text("fine")
-    assert go(workspace, fake).counts("read") == (1, 2, 1, 0)
-    assert not (workspace.root / "failures/read/S1/smile.json").exists()
-    assert state(workspace, fake)["paint"]["S1/smile"] == "done"
-
-
 def test_failed_neutral_does_not_hold_up_its_subject(make, fake):
     workspace = make(GOOD | {"S1/neutral": ["fail"]})
     result = go(workspace, fake)
@@ -173,42 +151,6 @@ def test_missing_package_ends_the_run(make, fake):
     with pytest.raises(UsageError, match="a package is missing"):
         go(workspace, fake, jobs=1)
     assert not (workspace.root / "failures").exists()
-
-
-def test_rejected_frames_are_told_once_and_notes_too(make, fake):
-    workspace = make(GOOD | {"S2/angry": ["dd", "reject", "note"]})
-    result = go(workspace, fake)
-    assert result.code == 1
-    assert result.stages["paint"].frames_rejected == 1
-    assert [stage.newly_rejected for stage in result.stages.values()][:3] == [1, 0, 0]
-    assert "frames ok, 1 rejected; " in result.err and "frames ok, 0 rejected (1 before); " in result.err
-    assert result.err.count("1 rejected;") == 1
-    assert result.out.count("the frame says reject") == 1
-    assert "S2/angry frame 1: read rejected it (bad-words)" in result.out
-    assert result.out.count("The frame says note.") == 1
-    assert "every sequence: scale 1 was chosen" in result.err
-    frames = sum(map(len, (GOOD | {"S2/angry": [1, 2, 3]}).values()))
-    assert f"\n  {frames} frames read, 4 thrown away\n" in result.err
-    assert go(workspace, fake).code == 1  # also when nothing had to be done
-
-
-def test_each_wording_of_a_decision_is_told_with_its_sequences():
-    told = [("unit", f"mm: the eyes are {k} apart", f"S{k}/a") for k in range(60, 66)]
-    assert _decisions(told, 6) == [
-        "every sequence: mm: the eyes are 60 apart (one of them; the others have other numbers)"
-    ]
-    told[5:] = [("unit", "mm: declared", "S65/a"), ("up", "+y: as most", "S60/a")]
-    assert _decisions(told, 6) == [
-        "5 of 6 sequences (S60/a, S61/a, S62/a, S63/a and 1 more): mm: the eyes are 60 apart "
-        "(one of them; the others have other numbers)",
-        "1 of 6 sequences (S65/a): mm: declared",
-        "1 of 6 sequences (S60/a): +y: as most",
-    ]
-    told = [("side", f"left: {letter}", f"S1/{letter}") for letter in "abcdefg"]
-    assert _decisions(told, 7)[2:] == [
-        "1 of 7 sequences (S1/c): left: c",
-        "4 of 7 sequences (S1/d, S1/e, S1/f, S1/g): decided otherwise, in 4 more ways, which the report tells",
-    ]
 
 
 def test_a_rate_that_names_tell_is_said_where_sequences_are_first_worked_on(make, fake):
@@ -322,16 +264,6 @@ def test_only_from_any_stage_on(make, fake, options, expected):
         assert f"{stage}: {len(items)} of {len(items)} would run" in dry.out
 
 
-def test_a_release_of_a_part_holds_what_was_asked_for(make, fake, tmp_path):
-    workspace = make()
-    for options in ({}, {"first": "bundle"}, {"first": "bundle", "last": "bundle"}):
-        part = tmp_path / "part.h5"
-        assert go(workspace, fake, only=("S1/smile",), output=part, **options).result.release == part
-        with h5py.File(part) as release:
-            assert [f"{s}/{n}" for s in release for n in release[s]] == ["S1/smile"]
-        part.unlink()
-
-
 def test_a_stage_alone_does_not_build_on_what_is_out_of_date(make, fake):
     workspace = make()
     with pytest.raises(UsageError, match="fit cannot run: 'read' is not made yet"):
@@ -413,23 +345,6 @@ def test_the_log_of_a_run_of_a_part_says_of_which(make, fake, tmp_path):
     assert begun(shard=Shard(1, 2)) == {"shard": "1/2"}
 
 
-@pytest.mark.parametrize("absent", [False, True])
-def test_want_of_memory_while_a_checkpoint_is_looked_at_fails_its_item_alone(make, fake, monkeypatch, absent):
-    workspace, real = make(), work.read_entry
-
-    def short(path):
-        if path.parts[-3:] == ("fit", "S1", "smile.h5") and path.exists() != absent:
-            raise MemoryError
-        return real(path)
-
-    monkeypatch.setattr(work, "read_entry", short)
-    result = go(workspace, fake)
-    assert result.code == 1 and result.stages["fit"].failed == 1 and result.stages["read"].failed == 0
-    assert f"S1/smile: fit failed: {not_enough()}" in result.out
-    monkeypatch.undo()
-    assert go(workspace, fake).code == 0
-
-
 def test_retargeted_link_in_the_captures_redoes_its_sequence(make, fake):
     workspace = make()
     root = workspace.captures.root
@@ -447,36 +362,6 @@ def test_retargeted_link_in_the_captures_redoes_its_sequence(make, fake):
     assert "the capture file 'S1/smile/0000.obj' changed" in go(workspace, fake, dry_run=True).out
     go(workspace, fake)
     assert {c[1] for c in calls(workspace) if c[0] == "read"} == {"S1/smile"}
-
-
-def with_template(workspace, fake):
-    """Stages one of which takes the template, which is there as `prepare_template` leaves it."""
-    workspace.template.parent.mkdir()
-    workspace.template.write_bytes(b"prepared")
-    face = workspace.root.parent / "face.obj"
-    record = {
-        "declared": str(face),
-        "source": template_source_digest(str(face)),
-        "digest": "0123",
-    }
-    (workspace.template.parent / "source.json").write_text(json.dumps(record))
-    return fake.READ, replace(fake.FIT, uses_template=True), fake.PAINT, fake.BUNDLE
-
-
-def test_template_that_is_named_but_not_there(make, fake):
-    workspace = make()
-    stages = with_template(workspace, fake)
-    face = workspace.root.parent / "face.obj"
-    assert go(workspace, fake, last="paint", stages=stages).code == 0
-    calls(workspace)
-    face.unlink()  # moved away: what was prepared from it is still good
-    assert go(workspace, fake, last="paint", stages=stages).code == 0
-    assert calls(workspace) == []
-    file = workspace.root / "mimicme.toml"
-    file.write_text(file.read_text().replace("face.obj", "fcae.obj"))
-    for more in ({}, {"dry_run": True}):
-        with pytest.raises(MimicmeError, match=r"fcae\.obj"):
-            go(workspace, fake, last="paint", stages=stages, **more)
 
 
 def test_two_runs_do_not_meet(make, fake):
@@ -525,88 +410,6 @@ def test_an_index_that_cannot_be_saved_costs_a_run_nothing(make, fake, monkeypat
     assert go(make(), fake).code == 0
 
 
-def test_a_release_that_cannot_be_written_where_it_is_wanted_is_told_before_anything_is_done(make, fake):
-    workspace = make()
-    (workspace.root / "s1.h5").mkdir()
-    with pytest.raises(UsageError, match="cannot be written"):
-        go(workspace, fake, output=workspace.root / "s1.h5")
-    assert not workspace.runs()
-
-
-def test_failing_release_is_recorded(make, fake):
-    workspace = make()
-
-    def broken(**more):
-        raise OSError("no space left")
-
-    stages = (*fake.STAGES[:3], replace(fake.BUNDLE, everything=broken))
-    result = go(workspace, fake, stages=stages)
-    assert result.code == 1
-    assert result.counts("bundle") == (0, 0, 1, 0)
-    assert "no space left" in result.out
-    assert state(workspace, fake)["bundle"] == {"release": "failed"}
-    assert go(workspace, fake).code == 0
-    assert state(workspace, fake)["bundle"] == {"release": "done"}
-
-
-def test_nothing_to_pack(make, fake):
-    workspace = make()
-    with pytest.raises(UsageError, match="nothing to bundle"):
-        go(workspace, fake, first="bundle")
-
-
-def test_a_rejected_frame_is_trouble_for_every_command_that_passes_it_on(make, fake):
-    workspace = make(GOOD | {"S2/sad": ["reject"]})
-    assert go(workspace, fake, last="read").why == ("1 frame rejected by read",)
-    assert (
-        go(workspace, fake, last="read").code == 1
-    )  # nothing is done, and the frame is as rejected as before
-    assert go(workspace, fake).why == ("1 frame rejected by read",)
-    told = go(workspace, fake, first="bundle", last="bundle")
-    assert (told.code, told.why) == (1, ("1 frame rejected by the stages before",))
-    told = go(workspace, fake, first="fit", force=True)
-    assert (told.code, told.why) == (1, ("1 frame rejected by the stages before",))
-    assert (
-        go(workspace, fake, first="bundle", last="bundle", only=["S1"], output=workspace.root / "s1.h5").code
-        == 0
-    )
-
-
-def test_what_waits_for_something_that_failed_is_trouble(make, fake):
-    workspace = make(GOOD | {"S2/sad": ["fail"]})
-    assert go(workspace, fake, last="read").code == 1
-    result = go(
-        workspace, fake, first="fit", last="fit"
-    )  # nothing fails here, and one sequence cannot be worked
-    assert (result.counts("fit"), result.code) == ((3, 0, 0, 1), 1)
-    assert result.why == ("1 waiting at fit for what failed",)
-    assert go(workspace, fake, first="fit", last="fit", only=["S1"]).code == 0
-    # who waits is told of once, and not at every later stage
-    assert go(workspace, fake, first="fit", last="paint").why == ("1 waiting at fit for what failed",)
-
-
-def test_what_waits_where_nothing_failed_waits_for_what_comes_before(make, fake):
-    workspace = make()
-    go(workspace, fake, last="read", only=["S1"])
-    result = go(workspace, fake, first="fit", last="paint")
-    assert (result.counts("fit"), result.counts("paint")) == ((2, 0, 0, 2), (2, 0, 0, 2))
-    assert result.why == ("2 waiting at fit for what comes before",)
-    (workspace.root.parent / "captures/S2/sad/0000.obj").write_text("fail")
-    go(workspace, fake, last="read", only=["S2/sad"])
-    expected = ("1 waiting at fit for what failed", "1 waiting at fit for what comes before")
-    assert go(workspace, fake, first="fit", last="paint").why == expected
-
-
-def test_what_was_rejected_before_is_told_beside_what_is_not_complete(make, fake):
-    workspace = make(GOOD | {"S2/sad": ["reject", "g"], "S1/smile": ["fail"]})
-    assert go(workspace, fake, last="paint").code == 1
-    why = go(workspace, fake, first="bundle", last="bundle").why
-    assert why == (
-        "1 of 4 sequences not complete in the release",
-        "1 frame rejected by the stages before",
-    )
-
-
 def test_a_flipped_byte_of_an_input_is_told_and_made_again_by_the_next_run(make, fake):
     """What says what made it is whole, so that it counts as current until somebody reads the data."""
     workspace = make()
@@ -638,20 +441,3 @@ def test_a_flipped_byte_of_an_input_is_told_and_made_again_by_the_next_run(make,
     assert second.code == 0
     assert [words[:2] for words in calls(workspace)] == [["fit", "S1/smile"], ["paint", "S1/smile"]]
     assert digests(workspace) == before and len(read) == 2
-
-
-def test_too_little_memory_refuses_what_is_to_be_made_again(make, fake, monkeypatch):
-    """What then failed would be missing in a release that had it."""
-    workspace = make()
-    stages = with_template(workspace, fake)
-    go(workspace, fake, last="paint", stages=stages)
-    before = {path: path.read_bytes() for path in workspace.root.glob("*/*/*.h5")}
-
-    def too_little():
-        raise UsageError("no process may have the memory here")
-
-    monkeypatch.setattr(runner, "refuse_too_little", too_little)
-    assert go(workspace, fake, last="paint", stages=stages).code == 0  # nothing is to be made
-    with pytest.raises(UsageError, match="no process may have the memory here"):
-        go(workspace, fake, last="paint", stages=stages, sets=["fit.steps=5"])
-    assert {path: path.read_bytes() for path in workspace.root.glob("*/*/*.h5")} == before

@@ -11,7 +11,7 @@ from fake_runs import CHANGES, GOOD, STAGE_NAMES, WORDS, calls, go, in_place, st
 
 from mimicme.pipeline import whole_file
 from mimicme.pipeline.checkpoint import fingerprint
-from mimicme.pipeline.run import runner, settled
+from mimicme.pipeline.run import bookkeeping, settled
 from mimicme.pipeline.run.plan import Plan
 from mimicme.pipeline.run.settled import Ledger, Settled, Tally, folder_digest, purge, source_folders
 from mimicme.pipeline.workspace import Workspace
@@ -119,15 +119,15 @@ def test_a_subject_that_failed_is_not_settled(make, fake, looked):
 
 def test_a_file_that_changes_while_a_run_goes_on_is_seen(make, fake, looked, monkeypatch):
     workspace = make(WORDS)
-    real = runner.settle
+    real = bookkeeping.settle
 
     def changed(plan, *more):
         in_place(workspace.captures.root / "S1/smile/0000.obj", "xyz")
         real(plan, *more)
 
-    monkeypatch.setattr(runner, "settle", changed)
+    monkeypatch.setattr(bookkeeping, "settle", changed)
     go(workspace, fake, fake.WITH_SUBJECT)
-    monkeypatch.setattr(runner, "settle", real)
+    monkeypatch.setattr(bookkeeping, "settle", real)
     calls(workspace)
     looked.clear()
     go(workspace, fake, fake.WITH_SUBJECT)
@@ -275,14 +275,14 @@ def test_folders_of_sources():
 
 def test_of_who_is_over_only_that_is_kept(make, fake, monkeypatch):
     """What made a million items, and from what, would be some GB."""
-    seen, settle = [], runner.settle
+    seen, settle = [], bookkeeping.settle
 
     def noted(plan, now):
         states = {plan.states["read", s.item].state for s in plan.catalogue.sequences}
         seen.append((dict(plan.states), states, {path.split(os.sep)[-2] for path in plan.index._entries}))
         return settle(plan, now)
 
-    monkeypatch.setattr(runner, "settle", noted)
+    monkeypatch.setattr(bookkeeping, "settle", noted)
     workspace = make(GOOD | {"S2/sad": ["fail"], "S3/neutral": ["a"], "S4/neutral": ["b"]})
     go(workspace, fake, fake.WITH_SUBJECT)
     [(kept, states, in_memory)] = seen

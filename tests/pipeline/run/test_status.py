@@ -6,9 +6,10 @@ import json
 import math
 from dataclasses import replace
 
+import h5py
 import numpy as np
 import pytest
-from fake_runs import go
+from fake_runs import GOOD, go
 
 from mimicme.pipeline.checkpoint import writing
 from mimicme.pipeline.errors import FrameRejected
@@ -166,3 +167,31 @@ def test_of_a_stage_that_is_off_what_failed_and_waits_is_counted():
     counts = {"done": 1, "skipped": 2, "failed": 3, "blocked": 0}
     assert count_cells(counts, off=True) == ["-", "-", "3", "-"]
     assert count_cells(counts, off=False) == ["1", "2", "3", "0"]
+
+
+def test_what_waits_for_a_failure_is_not_told_of_where_a_stage_is_off(make, fake):
+    """Who waits for nothing that it does: the next stage that works is named."""
+    workspace, stages, off = make(GOOD | {"S1/smile": ["fail"]}), fake.WITH_CORPUS, ("learn.enabled=false",)
+    assert go(workspace, fake, stages, sets=off, first="read", last="fit").code == 1
+    result = go(workspace, fake, stages, sets=off, first="learn")
+    assert result.why[0] == "1 waiting at paint for what failed"
+    lines = read_status(Workspace.open(workspace.root, sets=off, environ={}), stages).failed_lines()
+    assert lines[1:] == ["S1/smile: fit to paint wait: 'read' failed"]
+    each = read_status(Workspace.open(workspace.root, sets=off, environ={}), stages).failed_lines(each=True)
+    assert not [said for said in each if "learn" in said]
+    dry = go(workspace, fake, stages, sets=off, dry_run=True).out
+    assert "learn (off): hands on what it is given\n" in dry and "'learn' is not made" not in dry
+
+
+def test_a_release_without_a_frame_that_is_ok_is_told(make, fake):
+    workspace = make()
+    go(workspace, fake)
+    with h5py.File(workspace.release, "r+") as file:
+        file["index"] = np.array([(b"rejected",)] * 3, [("status", "S8")])
+    status = read_status(Workspace.open(workspace.root, environ={}), fake.STAGES)
+    assert "release.h5 has no frame that is ok, of 3 frames: nothing can be made of it" in status.lines()
+    assert status.to_record()["released"] == {"frames_ok": 0, "frames": 3}
+    with h5py.File(workspace.release, "r+") as file:
+        file["index"][0] = (b"ok",)
+    status = read_status(Workspace.open(workspace.root, environ={}), fake.STAGES)
+    assert "no frame that is ok" not in "\n".join(status.lines())

@@ -40,6 +40,11 @@ class OneRun:
     def runs(self) -> list[Path]:
         return [self._folder]
 
+    root = Path("/lab/ws")
+
+    def overrides_of(self, folder: Path) -> tuple[str, ...]:
+        return ("fit.steps=3",)
+
 
 def line(event: str, second: int = 0, **more: Any) -> str:
     return json.dumps({"time": TIME.format(second), "event": event, **more}) + "\n"
@@ -473,3 +478,26 @@ def test_of_many_shards_some_are_told_and_the_others_counted(tmp_path: Path) -> 
     *told, last = unfinished_lines(found)
     assert len(told) == 8 and "shard 80/80" in told[0]
     assert last == "  72 more shards did not come to the end; `mimicme status --json` names each."
+
+
+def test_the_command_that_goes_on_is_the_one_that_was_given(make, fake):
+    workspace = make()
+    go(workspace, fake, jobs=0, force=True, last="fit", sets=["fit.steps=3"])
+    path = workspace.runs()[-1] / "log.jsonl"
+    path.write_text(
+        "".join(path.read_text().splitlines(True)[:-1])
+    )  # killed before it could say that it ended
+    (told,) = unfinished_runs(Workspace.open(workspace.root))
+    command = f"mimicme run {workspace.root} --until fit --jobs 0 --force --set fit.steps=3"
+    assert told.again.startswith(f"`{command}` goes on from there")
+    assert "makes again what that run had made" in told.again
+
+
+def test_a_run_that_is_killed_while_it_is_followed_is_told_with_what_goes_on(tmp_path):
+    out = io.StringIO()
+    begun = line("begin", process=7, sequences=4, frames=40, stages=["fit"], jobs="2", only=["S1"])
+    folder = log(tmp_path / "run", begun, BEGINS, progress(9, 1, 60.0))
+    assert watch(OneRun(folder, 2), out, clock=lambda: BEGAN, wait=lambda _: None) == 1
+    last = out.getvalue().splitlines()[-1]
+    assert "it was killed" in last
+    assert "`mimicme run /lab/ws --jobs 2 --only S1 --set fit.steps=3` goes on from there." in last

@@ -1,0 +1,203 @@
+"""A release written anew without some of its people, or with other attributes of them.
+
+So that no byte of who leaves stays in a file (removing a group only unlinks it), it is written beside and put into its
+place in one step.  All other data are copied as they lie, compressed; of a release with shards, those stay as they are
+in which nothing changes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import h5py
+
+from mimicme.pipeline.checkpoint import guarded_file
+from mimicme.pipeline.errors import ReleaseError
+from mimicme.pipeline.release import Release, digest, guard, layout, publication, shards
+from mimicme.pipeline.release.shards import Shard
+from mimicme.pipeline.release.writer import Person, people_of, shard_of, write_index
+from mimicme.pipeline.whole_hdf5 import whole_hdf5
+
+Attributes = Mapping[str, Any]
+
+
+def rewrite(
+    path: Path,
+    gone: Collection[str],
+    changed: Mapping[str, Attributes] = MappingProxyType({}),
+    *,
+    mark: str,
+) -> None:
+    """Write a release anew: its one file, or the shards that hold these people, and the index.
+
+    Args:
+        gone: subjects that leave; one that is not there is no error.
+        changed: attributes that take the place of all that are there, of subjects that stay.
+        mark: before the digest of the fingerprint that it had: it is another release now, and the next run must not
+            take it for the one that it would make.
+
+    Raises:
+        ReleaseError, CheckpointError: it is not a release, or is damaged; or its index does not know in which shard
+            somebody lies.
+    """
+    held = shards.of_file(path)
+    if held:
+        path = Path(os.path.realpath(path))  # shards lie beside the file itself
+    left: list[Shard] = []
+    with Release(path) as release, guarded_file(path) as old:
+        said = _attributes(release, gone, mark)
+        try:
+            if held:
+                _look_for(release, held, (*gone, *changed))
+                known = {
+                    one: Person(one, guard.attributes(old[f"subjects/{one}"].id, f"/subjects/{one}"), entries)
+                    for one, entries in _entries(release)
+                    if one not in gone and one not in changed
+                }
+                left = [one for each in held for one in _shard(path, each, gone, changed)]
+                write_index(
+                    path,
+                    said,
+                    lambda root: old.copy("template", root),
+                    left,
+                    people_of(path, left, known),
+                    _level(old),
+                )
+            else:
+                with whole_hdf5(path) as new:
+                    _copy(release, old, new, said, gone, changed)
+        except (KeyError, RuntimeError, ValueError, OSError) as error:
+            if getattr(error, "errno", None) is not None:  # the disk failed, not the file
+                raise
+            raise ReleaseError("the release is damaged", where=path, seen=error) from error
+    if held:
+        for one in {one.name for one in held} - {one.name for one in left}:
+            (shards.folder_of(path) / one).unlink(missing_ok=True)
+    else:
+        digest.write_beside(path)
+
+
+def _look_for(release: Release, held: tuple[Shard, ...], subjects: Iterable[str]) -> None:
+    """That each subject of the index lies in a shard.
+
+    Raises:
+        ReleaseError: one does not.
+    """
+    somewhere = {one for shard in held for one in shard.subjects}
+    for one in subjects:
+        if one in release.subjects and one not in somewhere:
+            raise ReleaseError(f"no shard holds '{one}'", where=release.path, todo="Run `mimicme verify`.")
+
+
+def _attributes(release: Release, gone: Collection[str], mark: str) -> dict[str, Any]:
+    """The root attributes of a release that somebody has left."""
+    said = {key: value for key, value in release.attributes.items() if key != digest.NAME}
+    said["fingerprint"] = mark + hashlib.sha256(release.fingerprint.encode()).hexdigest()
+    about = publication.of_attributes(said)
+    if about is not None:
+        for _ in gone:
+            about = publication.without_one(about)
+        said[publication.ATTRIBUTE] = about.to_json()
+    return said
+
+
+def _entries(release: Release) -> Iterator[tuple[str, list[layout.IndexEntry]]]:
+    """What the indexes say of each subject, who may have no sequence."""
+    found: dict[str, list[layout.IndexEntry]] = {one: [] for one in release.subjects}
+    for info in release.sequences():
+        found[info.item.subject].append(release.index_entry(info))
+    yield from found.items()
+
+
+def _copy(
+    release: Release,
+    old: h5py.File,
+    new: h5py.File,
+    said: Attributes,
+    gone: Collection[str],
+    changed: Mapping[str, Attributes],
+) -> None:
+    """Copy a release of one file."""
+    for key, value in said.items():
+        guard.put(new.attrs, key, value)
+    old.copy("template", new)
+    sealed = layout.has_digests(release.attributes.get("schema_version"))
+    _copy_people(old, new, gone, changed, sealed)
+    level = _level(old)
+    entries = [entry for one, own in _entries(release) if one not in gone for entry in own]
+    if not sealed:
+        layout.write_table(new, layout.INDEX, layout.index_table(entries, layout.INDEX_NAMES_BEFORE), level)
+        return
+    layout.write_indexes(new, entries, level)
+    digest.seal_root(new["/"])
+    digest.beside(release.path).unlink(missing_ok=True)
+
+
+def _copy_people(
+    old: h5py.File,
+    new: h5py.File,
+    gone: Collection[str],
+    changed: Mapping[str, Attributes],
+    sealed: bool,
+) -> None:
+    people = new.create_group("subjects")
+    for key in old["subjects"]:
+        if key in gone:
+            continue
+        old.copy(f"subjects/{key}", people, name=key)
+        if key in changed:
+            attributes = people[key].attrs
+            for name in list(attributes):
+                del attributes[name]
+            for name, value in changed[key].items():
+                guard.put(attributes, name, value)
+            if sealed:
+                digest.seal_subject(people[key])
+
+
+def _level(old: h5py.File) -> int:
+    return int(old[layout.TEMPLATE_VERTICES].compression_opts or 4)
+
+
+def _shard(index: Path, held: Shard, gone: Collection[str], changed: Mapping[str, Attributes]) -> list[Shard]:
+    """A shard without who leaves: itself where nothing changes, none where nobody is left, else a new one under another
+    name.
+
+    Raises:
+        ReleaseError: it is missing, and holds others too.
+    """
+    stay = [one for one in held.subjects if one not in gone]
+    other = {one: changed[one] for one in stay if one in changed}
+    if len(stay) == len(held.subjects) and not other:
+        return [held]
+    if not stay:
+        return []
+    path = shards.found(index, held)
+    with guarded_file(path) as old:
+        said = guard.attributes(old["/"].id, "/")
+        made_of = "\n".join(
+            [
+                "changed" if other else "withdrawn",
+                str(said.get("fingerprint")),
+                *stay,
+                *(repr((one, sorted(own.items()))) for one, own in sorted(other.items())),
+            ]
+        )
+        said["fingerprint"] = hashlib.sha256(made_of.encode("utf-8", "surrogateescape")).hexdigest()
+        label = held.name.removesuffix(".h5").split("@")[1] if held.name.count("@") == 2 else shards.WHOLE
+        target = path.with_name(shards.name_of(index, label, str(said["fingerprint"])))
+        with whole_hdf5(target) as new:
+            for key, value in said.items():
+                if key != digest.NAME:
+                    guard.put(new.attrs, key, value)
+            _copy_people(old, new, gone, other, True)
+            entries = layout.entries_of(old[layout.INDEX][:], old[layout.SEQUENCE_INDEX][:])
+            level = int(old[layout.INDEX].compression_opts or 4)
+            layout.write_indexes(new, [e for e in entries if e.item.subject not in gone], level)
+            digest.seal_root(new["/"])
+    return [shard_of(target)]

@@ -1,0 +1,275 @@
+"""The end of a run: the release, packed of all that the stages made."""
+
+from __future__ import annotations
+
+import glob
+import json
+import shlex
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mimicme.pipeline.errors import ReleaseError, UsageError, counted, listed, out_of
+from mimicme.pipeline.items import Item, Sequence
+from mimicme.pipeline.numerics.memory import hold_blas_buffers
+from mimicme.pipeline.run.account import Account
+from mimicme.pipeline.run.outcomes import Outcomes
+from mimicme.pipeline.run.plan import RELEASE, WITHDRAWN, Plan, described, nobody_left, release_fingerprint
+from mimicme.pipeline.run.pool import Pool, side_by_side
+from mimicme.pipeline.run.progress import duration
+from mimicme.pipeline.run.run_types import RunOptions, StageResult
+from mimicme.pipeline.run.tallies import tallies
+from mimicme.pipeline.run.work import failed_outcome, sentence_of
+from mimicme.pipeline.stage import Stage
+
+
+class Releasing:
+    """Packs the release, where it is not current.
+
+    Args:
+        account: takes up what became of it.
+
+    Attributes:
+        release: path of the release, when it was made or is current.
+        packed: whether it was written now.
+        verified: names of its shards that nobody touched since an earlier run verified them.
+        created, wanted: its time, and the fingerprint of what would make it; empty while it was not looked at.
+    """
+
+    def __init__(
+        self, plan: Plan, options: RunOptions, account: Account, outcomes: Outcomes, pool: Pool
+    ) -> None:
+        self._plan, self._options, self._account = plan, options, account
+        self._outcomes, self._pool = outcomes, pool
+        self._workspace, self._console, self._log = plan.workspace, account.console, outcomes.log
+        self._requested = account.selection.requested
+        self.release: Path | None = None
+        self.packed = False
+        self.verified: tuple[str, ...] = ()
+        self.created = self.wanted = ""
+
+    def run(self, stage: Stage) -> None:
+        """Bring the release up to date, and say what became of it.
+
+        Raises:
+            UsageError: there is nothing for it, and nothing else was asked for.
+        """
+        output = self._options.output or self._workspace.release
+        result = StageResult(stage.name)
+        began, cpu_began = time.monotonic(), time.process_time()
+        created = self._plan.created(self._requested)
+        wanted = self._plan.release_wanted(stage, self._requested, created)
+        current = output.is_file() and release_fingerprint(output) == wanted
+        lost = {} if current else self._lost(stage, output)
+        if not lost and not self._has_inputs(stage, output):
+            return
+        self._log.write("stage begins", stage=stage.name, items=False)
+        self.created, self.wanted = created, wanted
+        if lost:
+            self._failed(stage, self._kept(stage, output, lost), result, began)
+            self._account.lacks(f"{output.name} kept as it was")
+            self._keep(stage, output)
+            return
+        if current and not self._options.force:
+            result.skipped = 1
+        else:
+            self._console.draw(f"{stage.name}: writing {output.name}", now=True)
+            try:
+                packed = self._pack(stage, output, created, wanted)
+            except UsageError:
+                raise
+            except Exception as error:  # recorded like the failure of any item
+                self._failed(stage, error, result, began)
+                self._keep(stage, output)
+                return
+            self._workspace.failure(stage.name, RELEASE).unlink(missing_ok=True)
+            result.done = 1
+            self.packed, self.verified = True, getattr(packed, "verified", ())
+            result.frames_ok = getattr(packed, "ok", 0)
+            result.frames_rejected = getattr(packed, "rejected", 0)
+            for message in getattr(packed, "messages", ()):
+                self._console.say(message)
+            for why in getattr(packed, "excluded", {}).values():
+                self._console.say(why)
+        self._tell_of_rejected(stage)
+        self.release = output
+        result.seconds, result.cpu_s = time.monotonic() - began, time.process_time() - cpu_began
+        self._account.results.append(result)
+        self._log.write(
+            "stage ends",
+            stage=stage.name,
+            items=False,
+            done=result.done,
+            skipped=result.skipped,
+            seconds=round(result.seconds, 3),
+        )
+        word = "written" if result.done else "is current"
+        self._console.say(f"{stage.name}: {output} {word}; {duration(result.seconds)}")
+
+    def _failed(self, stage: Stage, error: Exception, result: StageResult, began: float) -> None:
+        record = self._plan.release_record(stage, self._requested, self.created)
+        self._outcomes.failure(stage, RELEASE, failed_outcome(error, began), record, result)
+        self._account.stage_over(self._plan, stage, result)
+
+    def _lost(self, stage: Stage, output: Path) -> dict[Item, str]:
+        """The sequences of which the release that is there would lose results that are not there now, and which stage
+        lacks one, in words."""
+        if stage.held is None or self._options.allow_missing or not output.is_file():
+            return {}
+        lacking = {
+            sequence.item: [n for n in stage.needs if self._plan.states[n, sequence.item].state != "done"]
+            for sequence in self._requested
+            if sequence.item.subject not in self._plan.settled
+        }
+        held = stage.held(output, [item for item, names in lacking.items() if names])
+        lost = {}
+        for item, made_by in held.items():
+            if name := next((n for n in lacking[item] if n in made_by), None):
+                lost[item] = f"'{name}' {described(self._plan.states[name, item])}"
+        return lost
+
+    def _kept(self, stage: Stage, output: Path, lost: Mapping[Item, str]) -> ReleaseError:
+        """That a release is kept as it is, why, and what to do."""
+        root = str(self._workspace.root)
+        sets = [word for one in self._workspace.overrides for word in ("--set", one)]
+        only = [word for one in self._options.only for word in ("--only", one)]
+        command = shlex.join(["mimicme", stage.name, root, "--allow-missing", *only, *sets])
+        why = [f"{item}: {how}" for item, how in lost.items()]
+        return ReleaseError(
+            f"{output.name} is kept as it was: it has frames of {counted(len(lost), 'sequence')} that "
+            f"{'has' if len(lost) == 1 else 'have'} no result now",
+            seen=listed(why, 3),
+            todo=f"`mimicme status {shlex.quote(root)} --failed` says why; mend it and run again. To do without these "
+            f"frames: `{command}`{', with the --output that it had' if self._options.output else ''}.",
+        )
+
+    def _keep(self, stage: Stage, output: Path) -> None:
+        """See to it that a release that was not packed anew holds nobody who left meanwhile."""
+        if stage.keep is None or not output.is_file():
+            return
+        try:
+            kept = stage.keep(
+                path=output,
+                who_stays=self._who_stays(own := output == self._workspace.release),
+                subjects=self._workspace.metadata() if own else None,
+                mark=WITHDRAWN,
+            )
+        except Exception as error:  # whatever it is: somebody has to know
+            self._account.lacks(f"{output.name} may hold who is left out now")
+            self._console.say(
+                f"{stage.name}: {output.name} may hold who is left out now, and could not be written without them "
+                f"({sentence_of(error)}): delete it, or `mimicme withdraw` them."
+            )
+            return
+        if kept.left:
+            self._console.say(
+                f"{stage.name}: {counted(kept.left, 'subject')} left {output.name}: withdrawn, refused, or no longer "
+                "among the captures."
+            )
+        if kept.changed:
+            self._console.say(
+                f"{stage.name}: {output.name} says of {counted(kept.changed, 'subject')} what the table of subjects "
+                "says now."
+            )
+        if kept.left or kept.changed:
+            self.release, self.packed = output, True
+
+    def _who_stays(self, own: bool) -> Callable[[Collection[str]], Collection[str]]:
+        """Who of some people may be in a release: of the workspace's own, who is listed; of another one, of which this
+        run may know some alone, whoever has not withdrawn here and is not refused."""
+        workspace, catalogue = self._workspace, self._plan.catalogue
+        listed = frozenset(catalogue.subjects)
+        refused = {*catalogue.captured, *workspace.metadata().without_captures} - listed
+
+        def stays(there: Collection[str]) -> Collection[str]:
+            if own:
+                return listed.intersection(there)
+            return [one for one in there if one not in refused and not workspace.is_withdrawn(one)]
+
+        return stays
+
+    def _tell_of_rejected(self, stage: Stage) -> None:
+        """Note the frames that stages rejected of which nothing was told in this run."""
+        told = {one.stage for one in self._account.results}
+        others = [s for s in self._plan.stages if s.name in stage.needs and s.name not in told]
+        rejected = (sum(t.rejected for t in tallies(self._plan, s, self._requested)) for s in others)
+        if not told and (most := max(rejected, default=0)):
+            self._account.wrong.append(f"{counted(most, 'frame')} rejected by the stages before")
+
+    def _has_inputs(self, stage: Stage, output: Path) -> bool:
+        """Whether there is something for a release; says which sequences go in as they are.
+
+        Raises:
+            UsageError: there is nothing, and nothing else was asked for.
+        """
+        requested = self._requested
+        # what failed earlier in this run, or is out of date, is not among the collected checkpoints
+        missing = sorted(
+            {
+                str(sequence.item)
+                for sequence in requested
+                if sequence.item.subject not in self._plan.settled
+                for need in stage.needs
+                if self._plan.states[need, sequence.item].state != "done"
+            }
+        )
+        if missing:
+            self._account.lacks(
+                f"{out_of(len(missing), len(requested), 'sequence')} not complete in the release"
+            )
+            they = "and goes in as it is" if len(missing) == 1 else "and go in as they are"
+            incomplete = out_of(
+                len(missing), len(requested), "sequence", verbs=("is not complete", "are not complete")
+            )
+            self._console.say(f"{stage.name}: {incomplete} {they}: {listed(missing, 3)}")
+        if len(missing) < len(requested) or any(self._plan.collected(stage, s) for s in requested):
+            return True
+        if requested:
+            why, todo = "nothing of it is there", "Run `mimicme run` first."
+        else:
+            why, todo = nobody_left(self._workspace), None
+        if stage is self._account.chosen[0]:
+            raise UsageError(f"there is nothing to {stage.name}: {why}", todo=todo)
+        self._account.lacks("no release written")
+        self._console.say(f"{stage.name}: no release is written, because {why}.")
+        if old := self._plan.older_release(output):
+            self._console.say(old)
+        return False
+
+    def _pack(self, stage: Stage, output: Path, created: str, fingerprint: str) -> Any:
+        from mimicme.pipeline.template import load_prepared
+
+        hold_blas_buffers()
+        collect = stage.collect or _Collected
+        inputs = [collect(s, self._plan.collected(stage, s)) for s in self._requested]
+        output.parent.mkdir(parents=True, exist_ok=True)
+        for stale in output.parent.glob(f".{glob.escape(output.name)}.*.tmp"):  # of a run that was killed
+            stale.unlink(missing_ok=True)
+        assert stage.everything is not None
+        workspace = self._workspace
+        return stage.everything(
+            inputs=inputs,
+            settings=self._plan.config.stages[stage.name],
+            template=load_prepared(workspace.template) if stage.uses_template else None,
+            captures=workspace.captures,
+            subjects=workspace.metadata(),
+            output=output,
+            created=created,
+            config_json=json.dumps(self._plan.release_config(), sort_keys=True),
+            fingerprint=fingerprint,
+            stages=tuple(s for s in self._plan.stages if s.name in stage.needs),
+            licence=workspace.licence,
+            force=self._options.force,
+            side_by_side=lambda work, jobs: side_by_side(self._pool, work, jobs),
+            remembered=workspace.packed,
+        )
+
+
+@dataclass(frozen=True)
+class _Collected:
+    """An input of a stage of scope `everything` that brings no type of its own."""
+
+    sequence: Sequence
+    checkpoints: Mapping[str, Path]

@@ -1,0 +1,119 @@
+"""Whether a release is packed anew, or kept: a release never loses frames because something failed.
+
+Frames leave a release when somebody decided so: they were rejected, a person called them bad, their captures are gone,
+consent was taken back.  A failure is no decision: what failed tonight is mended tomorrow, and until then the release
+that is there is better than the one that could be packed.  So:
+
+| of the release that is there | it is |
+| --- | --- |
+| every sequence has all results that it is made of | packed anew |
+| frames are rejected now, or called bad, or their captures are gone | packed anew |
+| a sequence with a frame that is ok lacks a result it has there: failed, waiting, out of date, not made | kept |
+| the same, and it lacks that result there too | packed anew: nothing is lost |
+| the same, with `--allow-missing` | packed anew, without the frames |
+| it is to be kept, and somebody in it withdrew, refuses now, or has no captures any more | kept without them |
+| it is to be kept, and the table of subjects says other things of somebody in it | kept, with what the table says |
+| it is to be kept, and template, settings or licence are others | kept as it was made |
+| packing itself fails | kept, likewise without who must not be in it |
+| it lies elsewhere (`--output`) | the same, but that people of whom this workspace knows nothing stay |
+| it cannot be read | packed anew: it gives nobody anything |
+
+To keep is to leave the file alone, byte for byte, unless somebody must leave it: then it is written anew without them,
+as `withdraw` does it, and nothing else changes.  Frames of an old release are never put among new ones: they may be of
+another template, other settings, another neutral, and one file would speak with two tongues.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from mimicme.pipeline.captures.metadata import SubjectTable
+from mimicme.pipeline.errors import CheckpointError, ReleaseError
+from mimicme.pipeline.items import Item
+from mimicme.pipeline.release import Release, shards
+from mimicme.pipeline.release.layout import OK
+from mimicme.pipeline.release.rewriting import rewrite
+from mimicme.pipeline.release.writer import subject_attributes
+
+CHANGED = "changed-"
+"""Before the fingerprint of a kept release of which the attributes of a person changed."""
+MADE_BY = "made_by_"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What was done to a release that is kept.
+
+    Attributes:
+        left: how many people were taken out.
+        changed: of how many the attributes are now as the table has them.
+    """
+
+    left: int = 0
+    changed: int = 0
+
+
+def held(path: Path, items: Iterable[Item]) -> dict[Item, frozenset[str]]:
+    """Of these sequences, those of which the release at a path has a frame that is ok, with the stages whose results it
+    has of each; none where it cannot be read.
+
+    Raises:
+        ReleaseError: it cannot be read now, and may be whole: somebody has it open, or this user may not.
+    """
+    wanted = set(items)
+    if not wanted:
+        return {}
+    try:
+        with Release(path) as release:
+            statuses = release.index["status"]
+            return {
+                info.item: frozenset(
+                    name.removeprefix(MADE_BY) for name in info.attributes if name.startswith(MADE_BY)
+                )
+                for info in release.sequences()
+                if info.item in wanted and (statuses[info.start : info.stop] == OK).any()
+            }
+    except (ReleaseError, CheckpointError) as error:
+        if isinstance(error.__cause__, BlockingIOError | PermissionError):
+            raise
+        return {}
+
+
+def keep(
+    path: Path,
+    who_stays: Callable[[Collection[str]], Collection[str]],
+    subjects: SubjectTable | None,
+    mark: str,
+) -> Kept:
+    """See to it that a release which is kept holds nobody who must not be in it, and says of the others what the table
+    says.
+
+    Args:
+        who_stays: of the subjects in it, those that may be.
+        subjects: what is said of them; None: as it says itself.
+        mark: before its fingerprint, once somebody has left it; see `rewrite`.
+
+    Raises:
+        ReleaseError, CheckpointError: it is damaged.
+        OSError, OutputError: it cannot be written.
+    """
+    with Release(path) as release:
+        there = release.subjects
+    stay = set(who_stays(there))
+    gone = there.keys() - stay
+    now = {one: subject_attributes(subjects.attributes(one)) for one in stay} if subjects is not None else {}
+    changed = {
+        one: said
+        for one, said in now.items()
+        if {k: str(v) for k, v in said.items()} != {k: str(v) for k, v in there[one].items()}
+    }
+    if gone:
+        named = shards.of_file(path)
+        if named is not None:  # of a pack that was interrupted, and may hold who leaves
+            shards.remove_others(Path(os.path.realpath(path)), (one.name for one in named))
+    if gone or changed:
+        rewrite(path, gone, changed, mark=mark if gone else CHANGED)
+    return Kept(len(gone), len(changed))

@@ -1,0 +1,210 @@
+"""A release never loses frames to a failure: what is packed anew and what is kept, through the command line."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import h5py
+import pytest
+from shared_helpers import SMALL, mimicme_here
+
+from mimicme.commands.verify import has_errors, verify
+from mimicme.pipeline.captures.metadata import parse_subjects
+from mimicme.pipeline.items import Item
+from mimicme.pipeline.release import Release
+from mimicme.pipeline.run import runner
+from mimicme.pipeline.run.work import Job, Outcome, execute, failed_outcome
+from mimicme.stages import pack as packing
+from mimicme.stages.pack.keeping import Kept, held, keep
+
+KEPT = "release.h5 is kept as it was: it has frames of "
+
+
+@pytest.fixture
+def workspace(small_workspace: Path, tmp_path: Path) -> Iterator[Path]:
+    """A workspace of S000: neutral (frame 0) and surprise (frames 0 to 2), worked up."""
+    shutil.copytree(small_workspace, tmp_path / "ws")
+    yield tmp_path / "ws"
+    shutil.rmtree(tmp_path / "ws")
+
+
+def run(workspace: Path, *more: object, code: int = 0) -> str:
+    done = mimicme_here("run", workspace, "--jobs", 0, *SMALL, *more, code=code)
+    return done.stdout + done.stderr
+
+
+def pack(workspace: Path, *more: object, code: int = 0) -> str:
+    done = mimicme_here("pack", workspace, "--jobs", 0, *SMALL, *more, code=code)
+    return done.stdout + done.stderr
+
+
+def lose(workspace: Path, stage: str = "register") -> None:
+    (workspace / stage / "S000" / "surprise.h5").unlink()
+
+
+def ok_frames(release: Path) -> dict[str, int]:
+    """How many frames are ok, by sequence."""
+    with Release(release) as opened:
+        statuses = opened.index["status"]
+        return {str(s.item): int((statuses[s.start : s.stop] == "ok").sum()) for s in opened.sequences()}
+
+
+ALL_OK = {"S000/neutral": 1, "S000/surprise": 3}
+
+
+def with_another_person(fakes: ModuleType, release: Path) -> None:
+    """Let a release hold S009 too, of whom there are no captures."""
+    with h5py.File(release, "r+") as file:
+        file.copy("subjects/S000", file["subjects"], name="S009")
+        file["subjects/S009"].attrs["ethnicity"] = "a-trace-of-them"
+    fakes.reindex(release)
+    assert ok_frames(release) == ALL_OK | {"S009/neutral": 1, "S009/surprise": 3}
+
+
+def test_what_fails_in_a_run_stays_in_the_release(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = (workspace / "release.h5").read_bytes()
+    lose(workspace)
+
+    def short_of_memory(job: Job) -> Outcome:
+        if (job.stage.name, str(job.item)) == ("register", "S000/surprise"):
+            return failed_outcome(MemoryError(), time.monotonic())
+        return execute(job)
+
+    monkeypatch.setattr(runner, "execute", short_of_memory)
+    said = run(workspace, code=1)
+    assert KEPT in said and "S000/surprise: 'register' failed" in said
+    assert f"`mimicme pack {workspace} --allow-missing --set bake.size=256`" in said
+    assert "Exit status 1: 1 failed at register, 1 waiting at" in said and "release.h5 kept as it was" in said
+    assert (workspace / "release.h5").read_bytes() == before
+    told = mimicme_here("status", workspace, "--failed", *SMALL).stdout
+    assert "kept as it was" in told
+    # mended, it is what it was
+    monkeypatch.undo()
+    assert "is current" in run(workspace)
+    assert (workspace / "release.h5").read_bytes() == before
+    assert "kept as it was" not in mimicme_here("status", workspace, "--failed", *SMALL).stdout
+
+
+def test_a_missing_checkpoint_keeps_the_release_unless_asked_otherwise(workspace: Path) -> None:
+    release = workspace / "release.h5"
+    before = release.read_bytes()
+    lose(workspace)
+    assert "S000/surprise: 'register' is not made yet" in pack(workspace, code=1)
+    # other settings and another licence wait too
+    assert KEPT in pack(workspace, "--set", "pack.vertex_step_um=1", code=1)
+    assert release.read_bytes() == before
+    pack(workspace, "--allow-missing", code=1)
+    assert ok_frames(release) == {"S000/neutral": 1, "S000/surprise": 0}
+    # now it has nothing of it that could be lost
+    assert KEPT not in pack(workspace, "--set", "pack.vertex_step_um=1", code=1)
+    assert ok_frames(release) == {"S000/neutral": 1, "S000/surprise": 0}
+
+
+def test_a_texture_is_not_lost_either(workspace: Path) -> None:
+    lose(workspace, "bake")
+    assert "S000/surprise: 'bake' is not made yet" in pack(workspace, code=1)
+    pack(workspace, "--allow-missing", code=1)
+    assert ok_frames(workspace / "release.h5") == ALL_OK  # without textures, which is noted
+
+
+def test_what_is_rejected_or_called_bad_leaves_it(workspace: Path) -> None:
+    (workspace / "review.csv").write_text(
+        "subject,sequence,frame,verdict,reason\nS000,surprise,1,bad,drifted\n"
+    )
+    pack(workspace)
+    assert ok_frames(workspace / "release.h5") == {"S000/neutral": 1, "S000/surprise": 2}
+
+
+def test_who_must_not_be_in_it_leaves_a_release_that_is_kept(
+    workspace: Path, fakes: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Something of S000 failed, and S009 has withdrawn meanwhile."""
+    release = workspace / "release.h5"
+    with_another_person(fakes, release)
+    with Release(release) as opened:
+        before = [opened.frame(row).vertices.tobytes() for row in opened.select(subject="S000")]
+    lose(workspace)
+    said = pack(workspace, code=1)
+    assert KEPT in said and "pack: 1 subject left release.h5" in said and "S009" not in said
+    assert b"a-trace-of-them" not in release.read_bytes() and b"S009" not in release.read_bytes()
+    assert ok_frames(release) == ALL_OK and not has_errors(verify(release))
+    with Release(release) as opened:
+        assert [opened.frame(row).vertices.tobytes() for row in opened.select()] == before
+    # and where packing fails altogether
+    with_another_person(fakes, release)
+    monkeypatch.setattr(packing, "ask_for", lambda *_: (_ for _ in ()).throw(MemoryError()))
+    assert "release.h5 is kept" not in pack(workspace, "--allow-missing", code=1)
+    assert b"a-trace-of-them" not in release.read_bytes() and ok_frames(release) == ALL_OK
+
+
+@pytest.mark.parametrize("shard", ["none", "subject", 1.0])
+def test_who_is_not_listed_leaves_and_the_table_counts(
+    fakes: ModuleType, tmp_path: Path, shard: object
+) -> None:
+    release, table = (
+        tmp_path / "out" / "release.h5",
+        fakes.TABLE.replace(b"31", b"32").replace(b"Ulm", b"Bonn"),
+    )
+    fakes.packed(release, fakes.inputs(tmp_path / "made"), shard=shard)
+    before = release.read_bytes()
+    assert keep(release, list, parse_subjects(fakes.TABLE), "left-") == Kept()
+    assert release.read_bytes() == before
+    assert keep(release, lambda _: ["S001"], parse_subjects(table), "left-") == Kept(1, 1)
+    assert not has_errors(verify(release))
+    with Release(release) as opened:
+        assert list(opened.subjects) == ["S001"] and opened.fingerprint.startswith("left-")
+        assert (opened.subjects["S001"]["age"], opened.subjects["S001"]["site"]) == (32, "Bonn")
+        assert len(opened) == 4
+    files = [path.read_bytes() for path in release.parent.iterdir() if path.suffix == ".h5"]
+    assert len(files) == (1 if shard == "none" else 2)
+    assert not any(word in data for data in files for word in (b"S002", b"Ulm", b"Bath"))
+
+
+def test_a_release_elsewhere_keeps_people_of_whom_nothing_is_known_here(
+    workspace: Path, fakes: ModuleType, tmp_path: Path
+) -> None:
+    """It may be another workspace's: only who refuses here leaves it."""
+    other, table = tmp_path / "other.h5", tmp_path / "people.csv"
+    shutil.copy(workspace / "release.h5", other)
+    with_another_person(fakes, other)
+    before = other.read_bytes()
+    lose(workspace)
+    assert "other.h5 is kept" in pack(workspace, "--output", other, code=1)
+    assert other.read_bytes() == before
+    table.write_text("subject,consent\nS000,yes\nS009,no\n")
+    pack(workspace, "--output", other, "--set", f"metadata.file={table}", code=1)
+    assert b"a-trace-of-them" not in other.read_bytes() and ok_frames(other) == ALL_OK
+
+
+def test_a_kept_release_says_of_people_what_the_table_says_now(workspace: Path, tmp_path: Path) -> None:
+    release, table = workspace / "release.h5", tmp_path / "people.csv"
+    table.write_text("subject,age,consent,may_train\nS000,44,yes,no\n")
+    lose(workspace)
+    said = pack(workspace, "--set", f"metadata.file={table}", code=1)
+    assert KEPT in said and "says of 1 subject what the table of subjects says now" in said
+    assert not has_errors(verify(release)) and ok_frames(release) == ALL_OK
+    with Release(release) as opened:
+        assert opened.subjects["S000"]["age"] == 44 and opened.subjects["S000"]["may_train"] == "no"
+    # the same again changes nothing
+    before = release.read_bytes()
+    assert "says of" not in pack(workspace, "--set", f"metadata.file={table}", code=1)
+    assert release.read_bytes() == before
+
+
+def test_a_release_that_nobody_can_read_is_packed_anew(workspace: Path) -> None:
+    release = workspace / "release.h5"
+    release.write_bytes(release.read_bytes()[:5000])
+    assert held(release, [Item("S000", "surprise")]) == {}
+    lose(workspace)
+    pack(workspace, code=1)
+    assert ok_frames(release) == {"S000/neutral": 1, "S000/surprise": 0}
+
+
+def test_held_names_the_stages_of_what_has_a_frame_that_is_ok(workspace: Path) -> None:
+    found = held(workspace / "release.h5", [Item("S000", "surprise"), Item("S001", "surprise")])
+    assert list(found) == [Item("S000", "surprise")]
+    assert {"ingest", "register", "bake"} <= found[Item("S000", "surprise")]
