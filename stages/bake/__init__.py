@@ -260,7 +260,7 @@ def compute(task: Task[BakeSettings], out: CheckpointWriter) -> None:
 
 STAGE = Stage(
     name="bake",
-    version=14,
+    version=15,
     settings=BakeSettings,
     needs=("ingest", "refine"),
     compute=compute,

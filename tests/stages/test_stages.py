@@ -18,7 +18,7 @@ KNOWN = {
     "register": (18, "0ef6b6f05009"),
     "repass": (9, "6603216eecb2"),
     "refine": (13, "27103b1044cf"),
-    "bake": (14, "59a0344b02f2"),
+    "bake": (15, "59a0344b02f2"),
     "project": (6, "ae2bf8fc29b4"),
     "intensity": (1, "8324f2912502"),
     "pack": (10, "43ab69c265f2"),
