@@ -134,7 +134,7 @@ def _write(
 
 STAGE = Stage(
     name="register",
-    version=18,
+    version=19,
     settings=RegisterSettings,
     needs=("ingest", "landmarks", "align"),
     compute=compute,
