@@ -563,8 +563,8 @@ def _named(
 
 def _with_nostrils(mesh: Mesh, interior: Floats, points: Floats) -> Floats:
     """The mask `interior` (V,), and what lies so deep in the nostrils that no scanner sees it."""
+    from mimicme.pipeline.geometry.sky import sky_visibility
     from mimicme.pipeline.landmarks import eye_distance
-    from mimicme.stages.register.regions import sky_visibility
 
     mm = EYES_MM / eye_distance(points)
     skin = mesh.faces[~(interior[mesh.faces] > 0).any(axis=1)]

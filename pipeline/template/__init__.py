@@ -43,6 +43,7 @@ from mimicme.pipeline.geometry.mesh import Mesh, transform, triangle_normals
 from mimicme.pipeline.geometry.rigid import fit_rigid, fit_similarity_scale
 from mimicme.pipeline.landmarks import GROUPS, IBUG68, INNER, eye_distance
 from mimicme.pipeline.landmarks.files import EXTENSIONS, read_landmarks
+from mimicme.pipeline.template.lip_points import points_on_other_lip
 from mimicme.pipeline.whole_hdf5 import whole_hdf5
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
 EMBEDDED = "menpo3d"
 PREPARED_SCHEMA = 1
 # raised when the same template file is prepared into something else
-PREPARE_VERSION = 5
+PREPARE_VERSION = 6
 INTERIOR = "interior"
 JAW_PLACED = (
     "landmarks: the file has 51; the 17 of the jaw are placed by the proportions of the embedded template"
@@ -63,6 +64,8 @@ LANDMARK_OFF_SURFACE = 0.25
 UDIM_SLACK = 0.01
 # of the nose's tip, in the distance of the eyes
 NOSE_HALF_WIDTH = 0.13
+# lips so near to each other may be taken for one another, in the distance of the eyes
+TOUCHING = 0.05
 MAX_BYTES = 1 << 30
 
 
@@ -388,6 +391,17 @@ def assemble(
             todo="Give mesh and landmarks in the same unit and axes.",
         )
     notes.append(f"landmarks: 68 on the surface, moved by {np.median(off):.2f} mm (median)")
+    strayed = points_on_other_lip(vertices, faces[skin], corners, eye_distance(points))
+    for landmark, own in strayed:
+        placed = _on_surface(vertices, faces[skin][own], points[[landmark]])
+        if placed[3][0] > TOUCHING * eye_distance(points):
+            continue
+        corners[landmark], weights[landmark] = placed[0][0], placed[1][0]
+        triangles[landmark] = np.flatnonzero(own)[placed[2][0]]
+        notes.append(
+            f"landmarks: {landmark} lay on the other lip, which would go along with this one in an open mouth: "
+            f"moved to its own, by {placed[3][0]:.1f} mm"
+        )
     normals, _ = triangle_normals(vertices, faces[skin])
     uv, uv_faces = mesh.uv, mesh.uv_faces
     inner = triangles[17:]

@@ -6,8 +6,8 @@ interpolated between those of its triangle's corners where these are near to eac
 texel's footprint in the image (sampling.py).  Beside the scan's boundary (scan_source.py) and
 jumps of its depth (borders.py) pixels are mixed with what lies behind, and none is taken.  Nor is what is no skin, but
 for a beard, which belongs to the face (beard.py).  What stays without data is
-filled - from another frame, the face's other side, or smoothly from around - and marked 0 in the coverage mask
-(inpainting.py).
+filled - from another frame, the face's other side, or smoothly from around, darker in the face's hollows (hollows.py)
+- and marked 0 in the coverage mask (inpainting.py).
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from mimicme.pipeline.texture.beard import beard_seen, on_beard
 from mimicme.pipeline.texture.borders import DepthJumps
 from mimicme.pipeline.texture.correspondence import Correspondences, Target
 from mimicme.pipeline.texture.delighting import without_shading
+from mimicme.pipeline.texture.hollows import darken
 from mimicme.pipeline.texture.inpainting import fill_from, fill_holes, mirror_error, mirrored
 from mimicme.pipeline.texture.interpolation import VertexPlaces
 from mimicme.pipeline.texture.raster import Raster, at_texels, bands
@@ -68,7 +69,7 @@ class TextureOptions:
             its pixels are mixed with what lies behind; 0: none.
         level_seams: whether differences of brightness and hue are levelled where two photographs of a scan meet.
         fill: whether texels without data are filled, from the fill sources in their order and at last smoothly from
-            around; else they are black.
+            around, darker in nostrils and between the lips; else they are black.
         mirror_fill: whether the face's other side is a fill source, where that was seen and the template's UV
             layout is its own mirror image; needs `fill`; where there is no
             fill source that has a texture.
@@ -358,3 +359,5 @@ def _fill(
     if settings.mirror_fill and _symmetric(TemplateKey(template)):
         known = fill_from(picture, known, *mirrored(picture, known))
     fill_holes(picture, known)
+    if known.any():
+        darken(picture, ~known, template)

@@ -265,7 +265,7 @@ def _takes_mb(settings: BakeSettings, vertices: int) -> float:
 
 STAGE = Stage(
     name="bake",
-    version=14,
+    version=15,
     settings=BakeSettings,
     needs=("ingest", "refine"),
     compute=compute,

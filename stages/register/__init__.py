@@ -139,7 +139,7 @@ def _takes_mb(settings: RegisterSettings, vertices: int) -> float:
 
 STAGE = Stage(
     name="register",
-    version=18,
+    version=19,
     settings=RegisterSettings,
     needs=("ingest", "landmarks", "align"),
     compute=compute,

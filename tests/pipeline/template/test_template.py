@@ -15,6 +15,7 @@ from mimicme.pipeline.errors import CheckpointError, InputError, MissingDependen
 from mimicme.pipeline.geometry.mesh import Mesh
 from mimicme.pipeline.landmarks import IBUG68
 from mimicme.pipeline.template import assemble, load_prepared, prepare, save_prepared, template_source_digest
+from mimicme.pipeline.template.lip_points import points_on_other_lip
 
 MM = {"mm": 1.0, "cm": 0.1, "m": 0.001, "um": 1000.0, "in": 1 / 25.4}
 
@@ -306,6 +307,46 @@ def test_without_menpo3d_the_way_out_is_named(monkeypatch):
         template_source_digest("menpo3d")
 
 
+def with_slit():
+    """A head whose mouth is a slit along y = -40 between x = -20 and 20, with lips 0.2 mm apart, and its landmarks; the
+    middle of the lower lip's inner rim a little nearer to the upper lip."""
+    mesh, points = head(80)
+    vertices, faces = mesh.vertices.copy(), mesh.faces.copy()
+    row = np.unique(vertices[:, 1])
+    at = row[np.abs(row + 40).argmin()]
+    on = np.flatnonzero((vertices[:, 1] == at) & (np.abs(vertices[:, 0]) < 19))
+    double = np.arange(len(vertices), len(vertices) + len(on))
+    vertices = np.concatenate([vertices, vertices[on] - [0, 0.2, 0]])
+    below = vertices[faces].mean(axis=1)[:, 1] < at
+    for old, new in zip(on, double, strict=True):
+        faces[below[:, None] & (faces == old)] = new
+    around = np.linspace(0, 2 * np.pi, 12, endpoint=False)
+    points[48:60] = np.c_[-22 * np.cos(around), at + 8 * np.sin(around), points[48:60, 2]]
+    points[61:64] = np.c_[[-6, 0, 6], np.full(3, at), np.zeros(3)]
+    points[65:68] = np.c_[[6, 0, -6], np.full(3, at - 0.2), np.zeros(3)]
+    points[66, 1] = at - 0.05
+    points[61:68, 2] = mesh.vertices[on, 2].mean()
+    return Mesh(vertices, faces), points, on, double
+
+
+def test_a_point_of_the_lower_lip_lies_on_the_lower_lip():
+    mesh, points, upper, lower = with_slit()
+    with no_layout():
+        template = make(mesh, points)
+    said = [note for note in template.notes if "other lip" in note]
+    assert len(said) == 1
+    assert "66" in said[0]
+    opened = template.vertices.copy()
+    opened[lower] -= [0, 10, 0]
+    moved = (template.landmarks(opened) - template.landmarks())[:, 1]
+    np.testing.assert_allclose(moved[[61, 62, 63, 65, 66, 67]], [0, 0, 0, -10, -10, -10], atol=0.5)
+
+
+def test_lips_of_one_piece_are_left_alone():
+    template = make(*head())
+    assert not [note for note in template.notes if "other lip" in note]
+
+
 @pytest.mark.skipif(importlib.util.find_spec("menpo3d") is None, reason="menpo3d is not installed")
 def test_the_embedded_template_is_in_micrometres_and_keeps_every_vertex():
     with no_layout():  # it has its own benchmark
@@ -317,3 +358,7 @@ def test_the_embedded_template_is_in_micrometres_and_keeps_every_vertex():
     assert brows[:, 1].min() > nose[1] > chin[1]
     assert template.landmarks()[36, 0] < 0 < template.landmarks()[45, 0]
     assert json.dumps(template.notes)
+    # each point of the inner lips goes where its own lip goes
+    assert "landmarks: 66 lay on the other lip" in " ".join(template.notes)
+    corners = template.landmark_vertices
+    assert not points_on_other_lip(template.vertices, template.faces, corners, 61.0)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from mimicme.pipeline.geometry.mesh import vertex_normals
-from mimicme.stages.register.regions import ears, sky_visibility
+from mimicme.pipeline.geometry.sky import sky_visibility
+from mimicme.stages.register.regions import ears
 
 
 def sphere(radius: float, centre=(0, 0, 0), rings: int = 40) -> tuple[np.ndarray, np.ndarray]:
@@ -35,6 +36,13 @@ def test_the_inside_of_a_bowl_does_not():
     bottom = used[np.argmin(v[used, 1])]
     # from the bottom of a hemisphere the opening spans 45 degrees to each side: cosine-weighted, half of the sky
     assert inside[bottom] == pytest.approx(0.5, abs=0.06)
+
+
+def test_some_places_see_what_they_see_among_all():
+    v, f = sphere(20)
+    f = f[(v[f][:, :, 1] < 0).all(axis=1)][:, ::-1]
+    some = np.array([5, 700, 1500])
+    np.testing.assert_array_equal(sky_visibility(v, f, some), sky_visibility(v, f)[some])
 
 
 def head() -> tuple[np.ndarray, np.ndarray, np.ndarray]:

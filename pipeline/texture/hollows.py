@@ -1,0 +1,72 @@
+"""Hollows of a face that no camera looks into: the nostrils, and what lies between closed lips.
+
+Less light falls into them than on the skin around, and what is filled smoothly from there would shine out of them.  So
+it is darkened, the more the less a place sees of its surroundings (ambient occlusion), as photographs of these places
+are; what a scan shows stays as it is.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+from mimicme.pipeline.arrays import Bools, Floats
+from mimicme.pipeline.formats.image import Pixels, opencv
+from mimicme.pipeline.geometry.sky import sky_visibility
+from mimicme.pipeline.landmarks import N_LANDMARKS
+from mimicme.pipeline.template import Template, TemplateKey
+from mimicme.pipeline.texture.raster import at_texels, bands
+
+NOSTRILS, MOUTH = slice(31, 36), slice(48, 68)
+NEAR_MM = 20.0
+"""A hollow's places lie no farther than this from one of its landmarks (iBUG-68)."""
+OPEN, DARKEST = 0.5, 0.35
+"""A place that sees this share of its surroundings is as bright as skin, one that sees less in proportion, and none
+darker than the second share of skin: skin lets light through.  Chosen by looking at one real face (james): the darkest
+that its photographs show in the nostrils has 0.2 to 0.3 of the brightness of the skin beside them; filled smoothly they
+had 0.5, and have 0.15 to 0.35 now."""
+GUTTER = 3
+"""So many texels beside the layout are as dark as its border: they show where textures are made smaller."""
+
+
+def shades(template: Template) -> Floats | None:
+    """(V,) how bright a place is where nobody sees it, as a share of the skin around; None of a template without the 68
+    landmarks, of which nobody knows where its hollows are."""
+    return _shades(TemplateKey(template))
+
+
+@lru_cache(maxsize=2)
+def _shades(key: TemplateKey) -> Floats | None:
+    from scipy.spatial import cKDTree
+
+    template = key.template
+    if len(template.landmark_names) != N_LANDMARKS:
+        return None
+    marks = template.landmarks()
+    near = cKDTree(np.concatenate([marks[NOSTRILS], marks[MOUTH]])).query(template.vertices)[0] < NEAR_MM
+    at = np.flatnonzero(near)
+    found = np.ones(len(template.vertices))
+    found[at] = np.clip(sky_visibility(template.vertices, template.faces, at) / OPEN, DARKEST, 1)
+    return found
+
+
+def darken(picture: Pixels, filled: Bools, template: Template) -> None:
+    """Darken what was filled smoothly (size, size) of a texture (size, size, 3) in hollows, in place."""
+    shade = shades(template)
+    if shade is None:
+        return
+    size = len(picture)
+    dark = (shade < 1)[template.faces].any(axis=1)
+    columns = shade.astype(np.float32)[:, None]
+    factor, inside = np.ones(size * size, np.float32), np.zeros(size * size, bool)
+    for raster in bands(template, size):
+        at = raster.texels.astype(np.int64) + raster.first_row * size
+        inside[at] = True
+        some = np.flatnonzero(dark[raster.triangles] & filled.ravel()[at])
+        factor[at[some]] = at_texels(template, raster.triangles[some], raster.weights[some], columns)[:, 0]
+    factor, inside = factor.reshape(size, size), inside.reshape(size, size)
+    beside = opencv().erode(factor, np.ones((2 * GUTTER + 1, 2 * GUTTER + 1), np.uint8))
+    factor = np.where(inside, factor, beside)
+    rows, row_columns = np.nonzero(factor < 1)
+    picture[rows, row_columns] = np.rint(picture[rows, row_columns] * factor[rows, row_columns, None])

@@ -1,0 +1,95 @@
+"""hollows: a nostril that no camera looks into is dark, whatever the skin around it; all else stays as it was."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mimicme.pipeline.geometry.mesh import Mesh
+from mimicme.pipeline.landmarks import N_LANDMARKS
+from mimicme.pipeline.template import Template
+from mimicme.pipeline.texture.baking import Baked, TextureOptions, bake
+from mimicme.pipeline.texture.hollows import DARKEST, shades
+
+N = 256
+SIDE_MM, CELLS = 60.0, 60
+PIT_MM, DEEP_MM = 4.0, 12.0
+SKIN = (200, 150, 120)
+
+
+def sheet():
+    """A square of 60 mm in z = 0, facing +z, and its coordinates in [0, 1]."""
+    n = CELLS
+    x, y = np.meshgrid(np.linspace(0, 1, n + 1), np.linspace(0, 1, n + 1))
+    i = (np.arange(n * n) // n) * (n + 1) + np.arange(n * n) % n
+    faces = np.concatenate([np.stack([i, i + 1, i + n + 2], 1), np.stack([i, i + n + 2, i + n + 1], 1)])
+    uv = np.stack([x.ravel(), y.ravel()], 1)
+    return np.c_[(uv - 0.5) * SIDE_MM, np.zeros(len(uv))], faces.astype(np.int32), uv
+
+
+def in_pit(vertices):
+    return np.linalg.norm(vertices[:, :2], axis=1) < PIT_MM
+
+
+def with_pit(landmarks: int = N_LANDMARKS, names_at: int = CELLS // 2 * (CELLS + 2)) -> Template:
+    """A template with a pit in the middle, and all of its landmarks at one vertex, by default the middle's."""
+    vertices, faces, uv = sheet()
+    vertices[in_pit(vertices), 2] = -DEEP_MM
+    at = np.full((landmarks, 3), names_at)
+    weights = np.tile([1.0, 0.0, 0.0], (landmarks, 1))
+    names = tuple(map(str, range(landmarks)))
+    return Template(vertices, faces, uv, faces, names, at, weights, digest=f"pit-{landmarks}-{names_at}")
+
+
+def baked(template: Template, seen: bool = False, fill: bool = True) -> Baked:
+    """Of a scan that goes on flat over the pit, as those of a nostril do; or of one that shows it."""
+    vertices, faces, uv = sheet()
+    scan = Mesh(template.vertices if seen else vertices, faces, uv, faces)
+    options = TextureOptions(N, mirror_fill=False, fill=fill)
+    found = bake(scan, np.full((N, N, 3), SKIN, np.uint8), template.vertices, template, options)
+    assert found is not None
+    return found
+
+
+def floor(picture):
+    """The texels over the middle of the pit's floor."""
+    half = int(PIT_MM / 2 / SIDE_MM * N)
+    middle = slice(N // 2 - half, N // 2 + half)
+    return picture[middle, middle]
+
+
+def test_what_nobody_sees_in_a_pit_is_dark_and_skin_is_not():
+    found = baked(with_pit())
+    assert (floor(found.coverage) == 0).all()
+    share = floor(found.texture) / np.array(SKIN)
+    assert share.min() >= DARKEST - 0.01
+    assert share.max() < 0.7
+    known = found.coverage > 0
+    assert (found.texture[known] == SKIN).all()
+
+
+def test_what_a_scan_shows_of_it_stays():
+    found = baked(with_pit(), seen=True)
+    assert floor(found.coverage).any()
+    assert (found.texture[found.coverage > 0] == SKIN).all()
+
+
+@pytest.mark.parametrize("template", [with_pit(landmarks=1), with_pit(names_at=0)], ids=["unnamed", "far"])
+def test_a_pit_that_no_landmark_names_is_filled_as_skin(template):
+    found = baked(template)
+    assert (floor(found.coverage) == 0).all()
+    assert (floor(found.texture) == SKIN).all()
+
+
+def test_without_filling_nothing_is_drawn():
+    found = baked(with_pit(), fill=False)
+    assert not found.texture[found.coverage == 0].any()
+
+
+def test_shades_are_those_of_what_the_pit_sees():
+    template = with_pit()
+    found = shades(template)
+    assert found is not None
+    middle = np.linalg.norm(template.vertices[:, :2], axis=1)
+    assert (found[middle > PIT_MM + 2] == 1).all()
+    assert (found[middle < PIT_MM / 2] < 0.7).all()
