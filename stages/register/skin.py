@@ -25,6 +25,7 @@ from mimicme.pipeline.template import Template
 from mimicme.pipeline.template.cover import BARE_BELOW_NOSE_MM, CoverRegions
 from mimicme.pipeline.template.face_core import FaceCore
 from mimicme.stages.register.levels import Levels
+from mimicme.stages.register.shells import Shells
 from mimicme.stages.register.targets import ClosestPoints, ScanTarget
 
 REACH_MM, LEAST_COSINE = 15.0, 0.2
@@ -83,6 +84,7 @@ class Look(NamedTuple):
         rough: spread of the surface about the smooth shape, in that of skin.
         near: (V,) probability, by the colour of a vertex and its neighbours alone, that there is no skin: what is
             narrower than the coarse level, the tip of a sideburn.
+        points: (V, 3) of the scan; NaN where nothing is seen.
     """
 
     seen: Floats
@@ -92,6 +94,7 @@ class Look(NamedTuple):
     dark: Floats
     rough: Floats
     near: Floats
+    points: Floats
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,7 @@ class SkinRegion:
         around: (n, n) rows that sum over a coarse vertex and its neighbours; ring: (V, V) the same of the template's.
         prolong: (V, n), see `Levels`.
         areas: (V,) mm^2.
+        shells: tells what is worn and looks like skin.
     """
 
     judged: Floats
@@ -118,6 +122,7 @@ class SkinRegion:
     ring: sparse.csr_matrix
     prolong: sparse.csr_matrix
     areas: Floats
+    shells: Shells
 
     @classmethod
     def of(cls, template: Template, levels: Levels, core: FaceCore) -> SkinRegion:
@@ -150,12 +155,20 @@ class SkinRegion:
             ring,
             levels.prolong,
             levels.fine.areas,
+            Shells.of(ring, judged, levels.fine.ears.max(axis=1, initial=0.0), levels.fine.areas),
         )
 
-    def share(self, vertices: Floats, normals: Floats, scan: ScanTarget) -> Floats | None:
+    def share(
+        self, vertices: Floats, normals: Floats, scan: ScanTarget, rest: Floats | None = None
+    ) -> Floats | None:
         """(V,) in [0, 1]: how likely a scan shows the person's own surface, at a shape (V, 3) with normals (V, 3) that
         lies on it about; 1 in the face but below a beard; as around it where nothing is seen.  None where too little
-        of the face is seen to learn what skin looks like."""
+        of the face is seen to learn what skin looks like.
+
+        Args:
+            rest: (V, 3) what the shape was fitted to the scan from, moved as the head has; of a shape that was not
+                fitted yet, None: then a rim is not looked for.
+        """
         found = self.look(vertices, normals, scan)
         if found is None:
             return None
@@ -168,7 +181,10 @@ class SkinRegion:
             known = (weights[:, 0] > 0).astype(np.float64)
         worn, beard = np.clip(self.prolong @ foreign, 0, 1).T
         near = np.maximum(worn, found.near)
-        return np.asarray(1 - self._borne_out(self.judged * near + self.bearded * beard))
+        share = np.asarray(1 - self._borne_out(self.judged * near + self.bearded * beard))
+        if rest is not None:
+            share[self.shells.worn(((found.points - rest) * normals).sum(axis=1))] = 0.0
+        return share
 
     def _borne_out(self, foreign: Floats) -> Floats:
         """(V,) a share of what is not skin without the doubts that nothing bears out: a patch of vertices that are in
@@ -262,7 +278,9 @@ class SkinRegion:
                 tint = np.hypot(means[0] / spread[1], means[1] / spread[2])
                 near = self._near(tones / spread, known)
         rough = rough / max(self._usual(rough, learnt), LEAST_ROUGH_MM)
-        return Look(count, coloured, hue, tint, dark, rough, near)
+        points = np.full(vertices.shape, np.nan)
+        points[self.places[seen]] = found.points[seen]
+        return Look(count, coloured, hue, tint, dark, rough, near, points)
 
     def _near(self, tones: Floats, known: Bools) -> Floats:
         """(V,) see `Look`; of tones (s, 3) less those of skin, in its standard deviations, where they are known."""

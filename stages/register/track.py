@@ -445,7 +445,7 @@ class SequenceTracker:
             )
             lids = self._lids(rest, displacement, frame.detected)
         rest, displacement = rest + lids, displacement - lids
-        skin = self._share(rest + displacement, target, None if before is None else before.skin)
+        skin = self._share(rest + displacement, target, None if before is None else before.skin, rest)
         fit_target = replace(fit_target, skin=weights_of(skin))
         displacement = self._fine(rest, fit_target, displacement)
         # assessed from a shape at rest that no landmark has moved: else one that is left out is followed already
@@ -464,13 +464,16 @@ class SequenceTracker:
         self._previous = Previous(frame.number, stabilised - self._rest, skin)
         return result
 
-    def _share(self, vertices: Floats, scan: ScanTarget, before: Floats | None) -> Floats:
+    def _share(
+        self, vertices: Floats, scan: ScanTarget, before: Floats | None, rest: Floats | None = None
+    ) -> Floats:
         """(V,) see `SkinRegion.share`; of a shape (V, 3); the mean with that of the frame before, or that alone where
-        this one tells nothing; 1 where nobody wants to know."""
+        this one tells nothing; 1 where nobody wants to know; `rest` (V, 3) as in `SkinRegion.share`."""
         nothing = np.ones(len(vertices)) if before is None else before
         if not self.settings.tell_skin:
             return nothing
-        found = self._skin.share(vertices, vertex_normals(vertices, self.template.faces), scan)
+        normals = vertex_normals(vertices, self.template.faces)
+        found = self._skin.share(vertices, normals, scan, rest)
         if found is None:
             return nothing
         return found if before is None else (found + before) / 2
