@@ -3,10 +3,9 @@
 A cap or a collar may have the skin's colour, and be as smooth.  But it has an edge all around: whoever goes over the
 scan from the face to it has to climb a step.  Bare skin is reached without one, for a fold or an ear can be gone around.
 
-How far a scan lies from the shape at rest, along its normals, changes slowly from place to place where people differ
-or move, and by its thickness at a shell's rim.  Vertices around which this height, meaned over a vertex and its
-neighbours, differs by `STEP_MM` are a barrier; what hangs together without crossing one is a piece (connected
-components).  A piece is worn, as a whole, if none of it lies beside the face, if it is large enough, and if it lies
+How far a scan lies from the shape at rest changes slowly from place to place where people differ or move, and by its
+thickness at a shell's rim.  Vertices around which this offset, meaned over a vertex and its neighbours, differs along
+the normal by `STEP_MM` are a barrier; what hangs together without crossing one is a piece (connected components).  A piece is worn, as a whole, if none of it lies beside the face, if it is large enough, and if it lies
 farther out than what the face hangs together with, along a rim that is long enough.  A gap in the scan is no rim: what
 lies beyond it is not known, but for one of an edge or two, as scanners leave at a step.
 """
@@ -28,7 +27,9 @@ RISE_MM = 0.8
 ABOVE = 0.8
 """Least share of the rim along which it lies higher."""
 LEAST_MM2, LEAST_RIM_MM = 300.0, 40.0
-"""Of a piece that may be worn."""
+"""Of a piece that may be worn, with its half of the barrier."""
+FEWEST = 4
+"""Vertices of a piece: fewer are what noise leaves within a barrier."""
 NARROW_GAP = 2
 """Edges of a gap that is bridged."""
 WIDEST_RIM = 4
@@ -65,67 +66,71 @@ class Shells:
         inner.data[:] = 1.0
         return cls(rows, beside[rows], inner, areas[rows])
 
-    def worn(self, heights: Floats) -> NDArray[np.int64]:
+    def worn(self, offsets: Floats, normals: Floats) -> NDArray[np.int64]:
         """Vertices of the template that lie below something worn.
 
         Args:
-            heights: (V,) mm of a scan above the shape at rest; NaN where nothing is seen.
+            offsets: (V, 3) mm, from the shape at rest to the scan; NaN where nothing is seen.
+            normals: (V, 3) of the fitted shape, of length 1.
         """
         from scipy.sparse.csgraph import connected_components
 
-        height, known = self._bridged(heights[self.rows])
-        mean = self.ring @ height / np.maximum(self.ring @ known, 1)
-        free = np.flatnonzero(known & (self._spread(mean, known) < STEP_MM))
+        offset, known = self._bridged(offsets[self.rows])
+        normal = normals[self.rows]
+        level = self.ring @ offset / np.maximum(self.ring @ known, 1)[:, None]
+        free = np.flatnonzero(known & (self._spread(level, normal, known) < STEP_MM))
         told = np.zeros(len(self.rows), bool)
         if not len(free):
             return self.rows[told]
         pieces, piece = connected_components(self.ring[free][:, free], directed=False)
         bare = np.zeros(pieces, bool)
         bare[piece[self.face[free]]] = True
-        large = np.bincount(piece, self.areas[free], pieces) >= LEAST_MM2
-        for one in np.flatnonzero(large & ~bare):
+        core = np.bincount(piece, minlength=pieces) >= FEWEST
+        for one in np.flatnonzero(core & ~bare):
             side = np.zeros(len(self.rows))
             side[free] = (piece == one).astype(np.float64) - bare[piece]
-            side, level = self._grown(side, mean, known)
-            if self._higher(side, level):
+            side, levels = self._grown(side, level, known)
+            if self.areas[side > 0].sum() >= LEAST_MM2 and self._higher(side, levels, normal):
                 told |= side > 0
         return self.rows[told]
 
-    def _bridged(self, height: Floats) -> tuple[Floats, Bools]:
-        """Heights (k,), 0 where nothing is known, and where something is (k,): seen, or across a narrow gap."""
-        known: Bools = np.isfinite(height)
-        height = np.where(known, height, 0.0)
+    def _bridged(self, offset: Floats) -> tuple[Floats, Bools]:
+        """Offsets (k, 3), 0 where nothing is known, and where something is (k,): seen, or across a narrow gap."""
+        known: Bools = np.isfinite(offset[:, 0])
+        offset = np.where(known[:, None], offset, 0.0)
         for _ in range(NARROW_GAP):
             count = self.ring @ known
             added = ~known & (count > 0)
-            height = np.where(added, self.ring @ height / np.maximum(count, 1), height)
+            offset = np.where(added[:, None], self.ring @ offset / np.maximum(count, 1)[:, None], offset)
             known = known | added
-        return height, known
+        return offset, known
 
-    def _spread(self, values: Floats, known: Bools) -> Floats:
-        """(k,) largest less least of values (k,) among a vertex and its neighbours, as far as they are known."""
+    def _spread(self, level: Floats, normals: Floats, known: Bools) -> Floats:
+        """(k,) how much levels (k, 3) differ around a vertex, as far as they are known, along its own normal: where the
+        surface has a crease, what lies beyond it has moved along another one."""
         start, column = self.ring.indptr[:-1], self.ring.indices
-        most = np.maximum.reduceat(np.where(known, values, -np.inf)[column], start)
-        least = np.minimum.reduceat(np.where(known, values, np.inf)[column], start)
-        return np.where(known, most, np.inf) - np.where(known, least, 0.0)
+        row = np.repeat(np.arange(len(known)), np.diff(self.ring.indptr))
+        along = np.einsum("ex,ex->e", level[column] - level[row], normals[row])
+        along[~known[column]] = 0.0  # as at the vertex itself
+        return np.maximum.reduceat(along, start) - np.minimum.reduceat(along, start)
 
     def _grown(self, side: Floats, level: Floats, known: Bools) -> tuple[Floats, Floats]:
         """The sides (k,) of a rim, 1 and -1, 0 elsewhere, grown towards each other over what is `known` (k,); and
-        levels (k,) of both, carried along: on a step heights are between them."""
+        levels (k, 3) of both, carried along: those on the step itself lie between them."""
         for _ in range(WIDEST_RIM):
             towards = np.sign(self.ring @ side)
             added = (side == 0) & (towards != 0) & known
             over, under = self._mean(level, side > 0)[0], self._mean(level, side < 0)[0]
-            level = np.where(added, np.where(towards > 0, over, under), level)
+            level = np.where(added[:, None], np.where(towards[:, None] > 0, over, under), level)
             side = np.where(added, towards, side)
         return side, level
 
-    def _mean(self, values: Floats, where: Bools) -> tuple[Floats, Bools]:
-        """Mean (k,) of values (k,) around a vertex, of those `where` (k,); and where there are some."""
+    def _mean(self, level: Floats, where: Bools) -> tuple[Floats, Bools]:
+        """Mean (k, 3) of levels (k, 3) around a vertex, of those `where` (k,); and where there are some."""
         count = self.ring @ where
-        return self.ring @ (values * where) / np.maximum(count, 1), np.asarray(count > 0)
+        return self.ring @ (level * where[:, None]) / np.maximum(count, 1)[:, None], np.asarray(count > 0)
 
-    def _higher(self, side: Floats, level: Floats) -> bool:
+    def _higher(self, side: Floats, level: Floats, normals: Floats) -> bool:
         """Whether a piece, `side` (k,) 1, lies farther out than what the face hangs together with, -1."""
         over, beside_piece = self._mean(level, side > 0)
         under, beside_skin = self._mean(level, side < 0)
@@ -134,5 +139,5 @@ class Shells:
         long_mm = self.areas[rim].sum() / (2 * float(np.sqrt(self.areas.mean())))
         if long_mm < LEAST_RIM_MM:
             return False
-        rise = (over - under)[rim]
+        rise = np.einsum("rx,rx->r", (over - under)[rim], normals[rim])
         return bool(np.median(rise) >= RISE_MM and (rise > 0).mean() >= ABOVE)

@@ -183,7 +183,7 @@ class SkinRegion:
         near = np.maximum(worn, found.near)
         share = np.asarray(1 - self._borne_out(self.judged * near + self.bearded * beard))
         if rest is not None:
-            share[self.shells.worn(((found.points - rest) * normals).sum(axis=1))] = 0.0
+            share[self.shells.worn(found.points - rest, normals)] = 0.0
         return share
 
     def _borne_out(self, foreign: Floats) -> Floats:
