@@ -1,13 +1,14 @@
 """What is worn and looks like skin: told by its rim.
 
 A cap or a collar may have the skin's colour, and be as smooth.  But it has an edge all around: whoever goes over the
-scan from the face to it has to climb a step.  Bare skin is reached without one, for a fold or an ear can be gone around.
+scan from the face to it has to climb a step.  Bare skin is reached without one: a fold or an ear can be gone around.
 
-How far a scan lies from the shape at rest changes slowly from place to place where people differ or move, and by its
-thickness at a shell's rim.  Vertices around which this offset, meaned over a vertex and its neighbours, differs along
-the normal by `STEP_MM` are a barrier; what hangs together without crossing one is a piece (connected components).  A piece is worn, as a whole, if none of it lies beside the face, if it is large enough, and if it lies
-farther out than what the face hangs together with, along a rim that is long enough.  A gap in the scan is no rim: what
-lies beyond it is not known, but for one of an edge or two, as scanners leave at a step.
+How far a scan lies from the shape at rest changes slowly from place to place where people differ, and by its thickness
+at a shell's rim.  Vertices around which this offset, meaned over a vertex and its neighbours, differs along the normal
+by `STEP_MM` are a barrier; what hangs together without crossing one is a piece (connected components).  A piece is
+worn, as a whole, if none of it lies beside the face, if it is large enough, and if it lies farther out than what the
+face hangs together with, along a rim that is long enough.  A gap in the scan is no rim: what lies beyond it is not
+known, but for one of an edge or two, as scanners leave at a step.
 """
 
 from __future__ import annotations
@@ -70,15 +71,14 @@ class Shells:
         """Vertices of the template that lie below something worn.
 
         Args:
-            offsets: (V, 3) mm, from the shape at rest to the scan; NaN where nothing is seen.
-            normals: (V, 3) of the fitted shape, of length 1.
+            offsets: (k, 3) mm, from the shape at rest to the scan; NaN where nothing is seen.
+            normals: (k, 3) of the fitted shape, of length 1.
         """
         from scipy.sparse.csgraph import connected_components
 
-        offset, known = self._bridged(offsets[self.rows])
-        normal = normals[self.rows]
+        offset, known = self._bridged(offsets)
         level = self.ring @ offset / np.maximum(self.ring @ known, 1)[:, None]
-        free = np.flatnonzero(known & (self._spread(level, normal, known) < STEP_MM))
+        free = np.flatnonzero(known & (self._spread(level, normals, known) < STEP_MM))
         told = np.zeros(len(self.rows), bool)
         if not len(free):
             return self.rows[told]
@@ -90,7 +90,7 @@ class Shells:
             side = np.zeros(len(self.rows))
             side[free] = (piece == one).astype(np.float64) - bare[piece]
             side, levels = self._grown(side, level, known)
-            if self.areas[side > 0].sum() >= LEAST_MM2 and self._higher(side, levels, normal):
+            if self.areas[side > 0].sum() >= LEAST_MM2 and self._higher(side, levels, normals):
                 told |= side > 0
         return self.rows[told]
 

@@ -84,7 +84,6 @@ class Look(NamedTuple):
         rough: spread of the surface about the smooth shape, in that of skin.
         near: (V,) probability, by the colour of a vertex and its neighbours alone, that there is no skin: what is
             narrower than the coarse level, the tip of a sideburn.
-        points: (V, 3) of the scan; NaN where nothing is seen.
     """
 
     seen: Floats
@@ -94,7 +93,6 @@ class Look(NamedTuple):
     dark: Floats
     rough: Floats
     near: Floats
-    points: Floats
 
 
 @dataclass(frozen=True)
@@ -109,7 +107,7 @@ class SkinRegion:
         around: (n, n) rows that sum over a coarse vertex and its neighbours; ring: (V, V) the same of the template's.
         prolong: (V, n), see `Levels`.
         areas: (V,) mm^2.
-        shells: tells what is worn and looks like skin.
+        shells: where something may be worn that looks like skin.
     """
 
     judged: Floats
@@ -158,17 +156,10 @@ class SkinRegion:
             Shells.of(ring, judged, levels.fine.ears.max(axis=1, initial=0.0), levels.fine.areas),
         )
 
-    def share(
-        self, vertices: Floats, normals: Floats, scan: ScanTarget, rest: Floats | None = None
-    ) -> Floats | None:
+    def share(self, vertices: Floats, normals: Floats, scan: ScanTarget) -> Floats | None:
         """(V,) in [0, 1]: how likely a scan shows the person's own surface, at a shape (V, 3) with normals (V, 3) that
         lies on it about; 1 in the face but below a beard; as around it where nothing is seen.  None where too little
-        of the face is seen to learn what skin looks like.
-
-        Args:
-            rest: (V, 3) what the shape was fitted to the scan from, moved as the head has; of a shape that was not
-                fitted yet, None: then a rim is not looked for.
-        """
+        of the face is seen to learn what skin looks like."""
         found = self.look(vertices, normals, scan)
         if found is None:
             return None
@@ -181,10 +172,20 @@ class SkinRegion:
             known = (weights[:, 0] > 0).astype(np.float64)
         worn, beard = np.clip(self.prolong @ foreign, 0, 1).T
         near = np.maximum(worn, found.near)
-        share = np.asarray(1 - self._borne_out(self.judged * near + self.bearded * beard))
-        if rest is not None:
-            share[self.shells.worn(found.points - rest, normals)] = 0.0
-        return share
+        return np.asarray(1 - self._borne_out(self.judged * near + self.bearded * beard))
+
+    def worn(self, vertices: Floats, normals: Floats, scan: ScanTarget, rest: Floats) -> NDArray[np.int64]:
+        """Vertices below what is worn and may look like skin, which its rim tells; see shells.py.
+
+        Args:
+            vertices: (V, 3) a shape that was fitted to the scan; normals: (V, 3) its own.
+            rest: (V, 3) what it was fitted from, moved as the head has.
+        """
+        rows = self.shells.rows
+        found = scan.closest_points(vertices[rows], REACH_MM)
+        seen = _in_reach(found, normals[rows])
+        offsets = np.where(seen[:, None], found.points - rest[rows], np.nan)
+        return self.shells.worn(offsets, normals[rows])
 
     def _borne_out(self, foreign: Floats) -> Floats:
         """(V,) a share of what is not skin without the doubts that nothing bears out: a patch of vertices that are in
@@ -278,9 +279,7 @@ class SkinRegion:
                 tint = np.hypot(means[0] / spread[1], means[1] / spread[2])
                 near = self._near(tones / spread, known)
         rough = rough / max(self._usual(rough, learnt), LEAST_ROUGH_MM)
-        points = np.full(vertices.shape, np.nan)
-        points[self.places[seen]] = found.points[seen]
-        return Look(count, coloured, hue, tint, dark, rough, near, points)
+        return Look(count, coloured, hue, tint, dark, rough, near)
 
     def _near(self, tones: Floats, known: Bools) -> Floats:
         """(V,) see `Look`; of tones (s, 3) less those of skin, in its standard deviations, where they are known."""

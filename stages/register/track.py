@@ -259,6 +259,8 @@ class SequenceTracker:
         detector_offset: (68, 3) mm, how far from the neutral's own landmarks a detector sees them on this subject,
             found together with the neutral.  A detector that sees a point beside its place on the neutral does so in
             the other frames too: taken off, only the motion is the detector's.
+        worn: vertices below what the subject wears on the neutral and only its rim tells from skin (`shells`): it is
+            looked for there alone, for a mouth that opens wide has a step below the jaw too, and stays on.
     """
 
     def __init__(
@@ -268,12 +270,14 @@ class SequenceTracker:
         settings: RegisterSettings,
         neutral: Floats | None,
         detector_offset: Floats | None = None,
+        worn: NDArray[np.int64] | None = None,
     ) -> None:
         self.template, self.levels, self.settings = template, levels, settings
         self.neutral = neutral
         self.neutral_number: int | None = None
         self.neutral_oddity = ""
         self.detector_offset = np.zeros((N_LANDMARKS, 3)) if detector_offset is None else detector_offset
+        self.worn = np.empty(0, np.int64) if worn is None else worn
         self._rest = template.vertices if neutral is None else neutral
         anatomy = levels.once("anatomy", TemplateKey(template), lambda: Anatomy.of(template, levels))
         self._assessor, self._core, self._skull = anatomy.assessor, anatomy.core, anatomy.skull
@@ -408,6 +412,7 @@ class SequenceTracker:
             for group, by in moved.items():
                 share[GROUPS[group]] += by * (1 - settings.detected_share)
             weights[frame.detected] *= share[frame.detected]
+            self.worn = self.worn[:0]
             self._rest = self._sized_template(landmarks, known)
             self._fitters = self._generic_fitters(np.where(known[:, None], landmarks, np.nan))
 
@@ -445,7 +450,10 @@ class SequenceTracker:
             )
             lids = self._lids(rest, displacement, frame.detected)
         rest, displacement = rest + lids, displacement - lids
-        skin = self._share(rest + displacement, target, None if before is None else before.skin, rest)
+        if self.neutral is None and settings.tell_skin:
+            shape = rest + displacement
+            self.worn = self._skin.worn(shape, vertex_normals(shape, self.template.faces), target, rest)
+        skin = self._share(rest + displacement, target, None if before is None else before.skin)
         fit_target = replace(fit_target, skin=weights_of(skin))
         displacement = self._fine(rest, fit_target, displacement)
         # assessed from a shape at rest that no landmark has moved: else one that is left out is followed already
@@ -464,18 +472,16 @@ class SequenceTracker:
         self._previous = Previous(frame.number, stabilised - self._rest, skin)
         return result
 
-    def _share(
-        self, vertices: Floats, scan: ScanTarget, before: Floats | None, rest: Floats | None = None
-    ) -> Floats:
+    def _share(self, vertices: Floats, scan: ScanTarget, before: Floats | None) -> Floats:
         """(V,) see `SkinRegion.share`; of a shape (V, 3); the mean with that of the frame before, or that alone where
-        this one tells nothing; 1 where nobody wants to know; `rest` (V, 3) as in `SkinRegion.share`."""
+        this one tells nothing; 1 where nobody wants to know."""
         nothing = np.ones(len(vertices)) if before is None else before
         if not self.settings.tell_skin:
             return nothing
-        normals = vertex_normals(vertices, self.template.faces)
-        found = self._skin.share(vertices, normals, scan, rest)
+        found = self._skin.share(vertices, vertex_normals(vertices, self.template.faces), scan)
         if found is None:
             return nothing
+        found[self.worn] = 0.0
         return found if before is None else (found + before) / 2
 
     def _with_ears_placed(

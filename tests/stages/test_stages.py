@@ -15,7 +15,7 @@ KNOWN = {
     "ingest": (8, "88e0ee4d75c7"),
     "landmarks": (16, "79e39d1a7758"),
     "align": (5, "327af77b6cf4"),
-    "register": (18, "0ef6b6f05009"),
+    "register": (19, "0ef6b6f05009"),
     "repass": (9, "6603216eecb2"),
     "refine": (13, "27103b1044cf"),
     "bake": (14, "59a0344b02f2"),
