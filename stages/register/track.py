@@ -100,6 +100,8 @@ OPEN_MOUTH = 0.2
 """Opening of the mouth, in its widths, from which on a frame is no neutral, even if the sequence has no better one."""
 AROUND_EARS = 3
 """Coarse steps after the ears were placed, at least: the head around them has moved with them."""
+AROUND_SHELLS = 3
+"""The same once more, without what lies below a shell."""
 THERE_MM = 2.5
 """A scan whose surface, or the end of it, is so near to a vertex shows the place: gaps between lips and lids, and
 specks that are missing, are no loss."""
@@ -455,6 +457,8 @@ class SequenceTracker:
             self.worn = self._skin.worn(shape, vertex_normals(shape, self.template.faces), target, rest)
         skin = self._share(rest + displacement, target, None if before is None else before.skin)
         fit_target = replace(fit_target, skin=weights_of(skin))
+        if self.neutral is None and len(self.worn):  # it has been fitted to as if it were skin
+            displacement = self._fitter.coarse(rest, fit_target, displacement, annealing[-AROUND_SHELLS:])
         displacement = self._fine(rest, fit_target, displacement)
         # assessed from a shape at rest that no landmark has moved: else one that is left out is followed already
         rest, displacement = rest - lids, displacement + lids
