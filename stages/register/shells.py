@@ -22,11 +22,14 @@ from scipy import sparse
 from mimicme.pipeline.arrays import Bools, Floats
 
 STEP_MM = 0.8
-"""Least difference of heights around a vertex that is a step; of `RISE_MM` as of this, see `LEAST_MM2`."""
+"""Least difference of offsets around a vertex that is a step.  Bare skin of a person of `mimicme synth` has 0.5 in its
+99th percentile on a template whose vertices are 1.25 mm apart; six have 0.6 to 1.6 in their 90th where they are 4 mm
+apart, and none of these hangs together all around anything.  A rim of 2.5 mm has 1.0 in the median on the first."""
 RISE_MM = 0.8
 """Least height of a worn piece above the skin beyond its rim, in the median along it."""
-ABOVE = 0.8
-"""Least share of the rim along which it lies higher."""
+ABOVE = 0.95
+"""Least share of the rim along which it lies higher: of pieces of caps and collars, 2.5 to 15 mm thick, put over the
+scans of six people of `mimicme synth`, all of it."""
 LEAST_MM2, LEAST_RIM_MM = 300.0, 40.0
 """Of a piece that may be worn, with its half of the barrier."""
 FEWEST = 4
