@@ -100,8 +100,8 @@ OPEN_MOUTH = 0.2
 """Opening of the mouth, in its widths, from which on a frame is no neutral, even if the sequence has no better one."""
 AROUND_EARS = 3
 """Coarse steps after the ears were placed, at least: the head around them has moved with them."""
-AROUND_SHELLS = 3
-"""The same once more, without what lies below a shell."""
+AROUND_SHELLS, NEAR_SHELLS_MM = 3, 30.0
+"""The same once more, without what lies below a shell; it changes nothing farther away than that."""
 THERE_MM = 2.5
 """A scan whose surface, or the end of it, is so near to a vertex shows the place: gaps between lips and lids, and
 specks that are missing, are no loss."""
@@ -458,7 +458,8 @@ class SequenceTracker:
         skin = self._share(rest + displacement, target, None if before is None else before.skin)
         fit_target = replace(fit_target, skin=weights_of(skin))
         if self.neutral is None and len(self.worn):  # it has been fitted to as if it were skin
-            displacement = self._fitter.coarse(rest, fit_target, displacement, annealing[-AROUND_SHELLS:])
+            again = self._fitter.coarse(rest, fit_target, displacement, annealing[-AROUND_SHELLS:])
+            displacement += self._near_worn(rest) * (again - displacement)
         displacement = self._fine(rest, fit_target, displacement)
         # assessed from a shape at rest that no landmark has moved: else one that is left out is followed already
         rest, displacement = rest - lids, displacement + lids
@@ -475,6 +476,13 @@ class SequenceTracker:
             self._lid_motion = LidMotion(stabilised, self.levels)
         self._previous = Previous(frame.number, stabilised - self._rest, skin)
         return result
+
+    def _near_worn(self, rest: Floats) -> Floats:
+        """(V, 1) 1 below what is worn, of a shape (V, 3), and less away from it, where nothing is to change."""
+        from scipy.spatial import cKDTree
+
+        away = cKDTree(rest[self.worn]).query(rest)[0]
+        return np.clip(1 - away / NEAR_SHELLS_MM, 0, 1)[:, None]
 
     def _share(self, vertices: Floats, scan: ScanTarget, before: Floats | None) -> Floats:
         """(V,) see `SkinRegion.share`; of a shape (V, 3); the mean with that of the frame before, or that alone where
