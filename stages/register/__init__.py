@@ -6,7 +6,8 @@ Reads   ingest (scans, images), landmarks (68 points), align (rigid start, trust
 Writes  vertices (F, V, 3) f4 canonical frame, mm; pose (F, 4, 4) f8 canonical -> scan, stabilised on the skull;
         skin_seen (F, V) u1, where the scan shows the person's own surface and not hair or clothes, see skin.py;
         neutral (V, 3) f4, the most neutral registered frame of a sequence that others take theirs from; of detected
-        landmarks, detector_offset (68, 3) f4 mm, see `track.SequenceTracker`; quality/*.
+        landmarks, detector_offset (68, 3) f4 mm; of who wears what looks like skin, worn (k,) i4: see
+        `track.SequenceTracker`; quality/*.
 Fails   per frame: register-no-overlap, register-half, register-misfit, register-landmarks, register-folded.
 
 The method is the optimal-step non-rigid ICP of Amberg, Romdhani and Vetter (2007), with these changes: the local
@@ -21,13 +22,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from mimicme.pipeline.stage import Stage, Task
 from mimicme.stages.register.checkpoint import RegisteredCheckpoint, RegisteredWriter
 from mimicme.stages.register.settings import PRESETS, RegisterSettings
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from mimicme.pipeline.arrays import Floats
     from mimicme.pipeline.checkpoint import CheckpointWriter
     from mimicme.pipeline.template import TemplateKey
@@ -48,16 +52,24 @@ def parts(task: Task[RegisterSettings]) -> int:
     from mimicme.stages.register.parts import count_parts
 
     count = count_parts(len(task.sequence.frames), task.settings.part_frames)
-    return count if count > 1 and _neutral(task)[0] is not None else 1
+    return count if count > 1 and _neutral(task).vertices is not None else 1
 
 
-def _neutral(task: Task[RegisterSettings]) -> tuple[Floats | None, Floats | None]:
-    """(V, 3) the registered neutral of the subject, None when this sequence has to find its own; (68, 3) the
-    detector's offset found with it, None when there is none."""
+class _Neutral(NamedTuple):
+    """(V, 3) the registered neutral of a subject, None when a sequence has to find its own; and what was found with it:
+    the detector's offset (68, 3), and vertices (k,) below what is worn; None where there is none."""
+
+    vertices: Floats | None = None
+    detector_offset: Floats | None = None
+    worn: NDArray[np.int64] | None = None
+
+
+def _neutral(task: Task[RegisterSettings]) -> _Neutral:
+    """Of the subject of a sequence."""
     if task.neutral is None:
-        return None, None
+        return _Neutral()
     with RegisteredCheckpoint(task.neutral) as earlier:
-        return earlier.neutral, earlier.detector_offset
+        return _Neutral(earlier.neutral, earlier.detector_offset, earlier.worn)
 
 
 def compute(task: Task[RegisterSettings], out: CheckpointWriter) -> None:
@@ -73,7 +85,7 @@ def compute(task: Task[RegisterSettings], out: CheckpointWriter) -> None:
     settings = task.settings
     template = task.load_template()
     levels = template_levels(TemplateKey(template), settings.coarse_vertices, settings.membrane)
-    neutral, offset = _neutral(task)
+    neutral = _neutral(task)
 
     with open_frames(task) as frames:
         numbers, statuses = frames.numbers, frames.align.statuses
@@ -81,7 +93,7 @@ def compute(task: Task[RegisterSettings], out: CheckpointWriter) -> None:
         def load(row: int) -> Frame:
             return frames.load(row, frames.align.pose(row))
 
-        tracker = SequenceTracker(template, levels, settings, neutral, offset)
+        tracker = SequenceTracker(template, levels, settings, *neutral)
         mine = range(len(numbers)) if task.part is None else task.part.rows(len(numbers))
         found: dict[int, Registered] = {}
         if task.parts:
@@ -106,7 +118,7 @@ def compute(task: Task[RegisterSettings], out: CheckpointWriter) -> None:
             return
         if settings.smooth_in_time:
             found |= smooth_sequence(tracker, found, load, task.sequence.expression == NEUTRAL)
-        _write(out, len(template.vertices), found, tracker, neutral is not None)
+        _write(out, len(template.vertices), found, tracker, neutral.vertices is not None)
 
 
 def _write(
@@ -129,7 +141,7 @@ def _write(
                 f"It is the subject's neutral, though {tracker.neutral_oddity}: no calmer frame could be registered.",
             )
     neutral = [result.vertices for result in found.values() if result.number == tracker.neutral_number]
-    writer.neutral(neutral[0] if neutral else None, tracker.detector_offset, personal)
+    writer.neutral(neutral[0] if neutral else None, tracker.detector_offset, tracker.worn, personal)
 
 
 def _takes_mb(settings: RegisterSettings, vertices: int) -> float:

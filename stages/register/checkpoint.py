@@ -4,6 +4,7 @@
     skin_seen       (F, V) u1, how sure it is that the scan shows the person's own surface there (`skin.SkinRegion`):
                     0 hair, beard, cap or clothes, 255 nothing speaks against
     neutral         (V, 3) f4, the most neutral registered frame of a sequence that others take theirs from
+    worn            (k,) i4 vertices below what is worn on the neutral, and told from skin by its rim alone (shells.py)
     detector_offset (68, 3) f4 mm, what was taken off detected landmarks (`track.SequenceTracker`)
     quality/*       (F,) f4: `quality.Quality`
     attrs           personal_template: whether the sequence was given its neutral
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 
 VERTICES, POSE, SKIN_SEEN = "vertices", "pose", "skin_seen"
 _NEUTRAL, _DETECTOR_OFFSET, _PERSONAL = "neutral", "detector_offset", "personal_template"
-_CHECKS = "checks"
+_WORN, _CHECKS = "worn", "checks"
 
 
 class RegisteredCheckpoint(Checkpoint):
@@ -179,6 +180,11 @@ class RegisteredCheckpoint(Checkpoint):
         return np.asarray(self[_NEUTRAL][:], np.float64) if _NEUTRAL in self else None
 
     @property
+    def worn(self) -> NDArray[np.int64] | None:
+        """(k,) vertices of the neutral that lie below what only its rim tells from skin; None where there are none."""
+        return np.asarray(self[_WORN][:], np.int64) if _WORN in self else None
+
+    @property
     def personal(self) -> bool:
         """Whether the sequence was registered from a neutral found in another one."""
         return bool(self.attrs.get(_PERSONAL, False))
@@ -220,11 +226,19 @@ class RegisteredWriter:
         """Make room for what is measured; call before `measured`."""
         self._figures = {name: self._out.figure(name, unit) for name, unit in UNITS.items()}
 
-    def neutral(self, vertices: NDArray[np.floating] | None, detector_offset: Floats, personal: bool) -> None:
+    def neutral(
+        self,
+        vertices: NDArray[np.floating] | None,
+        detector_offset: Floats,
+        worn: NDArray[np.int64],
+        personal: bool,
+    ) -> None:
         """Write the neutral (V, 3), None where it was not found here, and what was found with it."""
         self._out.attrs[_PERSONAL] = personal
         if vertices is not None:
             self._out.array(_NEUTRAL, vertices, "mm")
+            if len(worn):
+                self._out.array(_WORN, worn.astype(np.int32), "1")
         if detector_offset.any():
             self._out.array(_DETECTOR_OFFSET, detector_offset.astype(np.float32), "mm")
 

@@ -50,8 +50,9 @@ class RegisterSettings:
             its closest scan point.
         coarse_tolerance: relative tolerance of the linear solver on the coarse level (ratio).
         fine_tolerance: relative tolerance of the linear solver at the template's own resolution (ratio).
-        tell_skin: whether hair, full beards, caps and clothes are told from skin, by colour and roughness, and let go:
-            the mesh goes on smoothly below them, and `skin_seen` says where; of these, textures have a beard alone.
+        tell_skin: whether hair, full beards, caps and clothes are told from skin, by colour, roughness and rims, and
+            let go: the mesh goes on smoothly below them, and `skin_seen` says where; of these, textures have a beard
+            alone.
         smooth_in_time: whether jitter between frames is removed, in sequences of 9 frames and more.
         region_reach_mm: largest distance of a scan vertex from the registered surface in the figures of quality;
             what is farther, as hair, is not skin of the template's region.

@@ -25,6 +25,7 @@ from mimicme.pipeline.template import Template
 from mimicme.pipeline.template.cover import BARE_BELOW_NOSE_MM, CoverRegions
 from mimicme.pipeline.template.face_core import FaceCore
 from mimicme.stages.register.levels import Levels
+from mimicme.stages.register.shells import Shells
 from mimicme.stages.register.targets import ClosestPoints, ScanTarget
 
 REACH_MM, LEAST_COSINE = 15.0, 0.2
@@ -106,6 +107,7 @@ class SkinRegion:
         around: (n, n) rows that sum over a coarse vertex and its neighbours; ring: (V, V) the same of the template's.
         prolong: (V, n), see `Levels`.
         areas: (V,) mm^2.
+        shells: where something may be worn that looks like skin.
     """
 
     judged: Floats
@@ -118,6 +120,7 @@ class SkinRegion:
     ring: sparse.csr_matrix
     prolong: sparse.csr_matrix
     areas: Floats
+    shells: Shells
 
     @classmethod
     def of(cls, template: Template, levels: Levels, core: FaceCore) -> SkinRegion:
@@ -150,6 +153,7 @@ class SkinRegion:
             ring,
             levels.prolong,
             levels.fine.areas,
+            Shells.of(ring, judged, levels.fine.ears.max(axis=1, initial=0.0), levels.fine.areas),
         )
 
     def share(self, vertices: Floats, normals: Floats, scan: ScanTarget) -> Floats | None:
@@ -169,6 +173,19 @@ class SkinRegion:
         worn, beard = np.clip(self.prolong @ foreign, 0, 1).T
         near = np.maximum(worn, found.near)
         return np.asarray(1 - self._borne_out(self.judged * near + self.bearded * beard))
+
+    def worn(self, vertices: Floats, normals: Floats, scan: ScanTarget, rest: Floats) -> NDArray[np.int64]:
+        """Vertices below what is worn and may look like skin, which its rim tells; see shells.py.
+
+        Args:
+            vertices: (V, 3) a shape that was fitted to the scan; normals: (V, 3) its own.
+            rest: (V, 3) what it was fitted from, moved as the head has.
+        """
+        rows = self.shells.rows
+        found = scan.closest_points(vertices[rows], REACH_MM)
+        seen = _in_reach(found, normals[rows])
+        offsets = np.where(seen[:, None], found.points - rest[rows], np.nan)
+        return self.shells.worn(offsets, normals[rows])
 
     def _borne_out(self, foreign: Floats) -> Floats:
         """(V,) a share of what is not skin without the doubts that nothing bears out: a patch of vertices that are in

@@ -100,6 +100,8 @@ OPEN_MOUTH = 0.2
 """Opening of the mouth, in its widths, from which on a frame is no neutral, even if the sequence has no better one."""
 AROUND_EARS = 3
 """Coarse steps after the ears were placed, at least: the head around them has moved with them."""
+AROUND_SHELLS, NEAR_SHELLS_MM = 3, 30.0
+"""The same once more, without what lies below a shell; it changes nothing farther away than that."""
 THERE_MM = 2.5
 """A scan whose surface, or the end of it, is so near to a vertex shows the place: gaps between lips and lids, and
 specks that are missing, are no loss."""
@@ -259,6 +261,8 @@ class SequenceTracker:
         detector_offset: (68, 3) mm, how far from the neutral's own landmarks a detector sees them on this subject,
             found together with the neutral.  A detector that sees a point beside its place on the neutral does so in
             the other frames too: taken off, only the motion is the detector's.
+        worn: vertices below what the subject wears on the neutral and only its rim tells from skin (`shells`): it is
+            looked for there alone, for a mouth that opens wide has a step below the jaw too, and stays on.
     """
 
     def __init__(
@@ -268,12 +272,14 @@ class SequenceTracker:
         settings: RegisterSettings,
         neutral: Floats | None,
         detector_offset: Floats | None = None,
+        worn: NDArray[np.int64] | None = None,
     ) -> None:
         self.template, self.levels, self.settings = template, levels, settings
         self.neutral = neutral
         self.neutral_number: int | None = None
         self.neutral_oddity = ""
         self.detector_offset = np.zeros((N_LANDMARKS, 3)) if detector_offset is None else detector_offset
+        self.worn = np.empty(0, np.int64) if worn is None else worn
         self._rest = template.vertices if neutral is None else neutral
         anatomy = levels.once("anatomy", TemplateKey(template), lambda: Anatomy.of(template, levels))
         self._assessor, self._core, self._skull = anatomy.assessor, anatomy.core, anatomy.skull
@@ -408,6 +414,7 @@ class SequenceTracker:
             for group, by in moved.items():
                 share[GROUPS[group]] += by * (1 - settings.detected_share)
             weights[frame.detected] *= share[frame.detected]
+            self.worn = self.worn[:0]
             self._rest = self._sized_template(landmarks, known)
             self._fitters = self._generic_fitters(np.where(known[:, None], landmarks, np.nan))
 
@@ -445,8 +452,14 @@ class SequenceTracker:
             )
             lids = self._lids(rest, displacement, frame.detected)
         rest, displacement = rest + lids, displacement - lids
+        if self.neutral is None and settings.tell_skin:
+            shape = rest + displacement
+            self.worn = self._skin.worn(shape, vertex_normals(shape, self.template.faces), target, rest)
         skin = self._share(rest + displacement, target, None if before is None else before.skin)
         fit_target = replace(fit_target, skin=weights_of(skin))
+        if self.neutral is None and len(self.worn):  # it has been fitted to as if it were skin
+            again = self._fitter.coarse(rest, fit_target, displacement, annealing[-AROUND_SHELLS:])
+            displacement += self._near_worn(rest) * (again - displacement)
         displacement = self._fine(rest, fit_target, displacement)
         # assessed from a shape at rest that no landmark has moved: else one that is left out is followed already
         rest, displacement = rest - lids, displacement + lids
@@ -464,6 +477,13 @@ class SequenceTracker:
         self._previous = Previous(frame.number, stabilised - self._rest, skin)
         return result
 
+    def _near_worn(self, rest: Floats) -> Floats:
+        """(V, 1) 1 below what is worn, of a shape (V, 3), and less away from it, where nothing is to change."""
+        from scipy.spatial import cKDTree
+
+        away = cKDTree(rest[self.worn]).query(rest)[0]
+        return np.clip(1 - away / NEAR_SHELLS_MM, 0, 1)[:, None]
+
     def _share(self, vertices: Floats, scan: ScanTarget, before: Floats | None) -> Floats:
         """(V,) see `SkinRegion.share`; of a shape (V, 3); the mean with that of the frame before, or that alone where
         this one tells nothing; 1 where nobody wants to know."""
@@ -473,6 +493,7 @@ class SequenceTracker:
         found = self._skin.share(vertices, vertex_normals(vertices, self.template.faces), scan)
         if found is None:
             return nothing
+        found[self.worn] = 0.0
         return found if before is None else (found + before) / 2
 
     def _with_ears_placed(

@@ -205,7 +205,7 @@ def registered(path: Path, *, vertices: bool) -> Path:
 def _registered(out: CheckpointWriter) -> None:
     writer = RegisteredWriter(out, 2)
     writer.frame(0, np.ones((2, 3)), np.eye(4), np.array([255, 0], np.uint8))
-    writer.neutral(None, np.zeros((68, 3)), personal=True)
+    writer.neutral(None, np.zeros((68, 3)), np.zeros(0, np.int64), personal=True)
 
 
 def test_whose_vertices_count_is_the_last_that_has_some(tmp_path: Path) -> None:

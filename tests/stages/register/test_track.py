@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 
 from mimicme.pipeline.checkpoint import Checkpoint, writing
 from mimicme.pipeline.errors import FrameRejected
-from mimicme.pipeline.geometry.mesh import transform
+from mimicme.pipeline.geometry.mesh import transform, vertex_normals
 from mimicme.pipeline.geometry.rigid import fit_rigid
 from mimicme.pipeline.geometry.spatial import Surface
 from mimicme.pipeline.landmarks.deviation import landmark_deviation
@@ -20,6 +20,7 @@ from mimicme.pipeline.stage import Task
 from mimicme.pipeline.template.eyelids import open_share
 from mimicme.stages.register import STAGE, fit
 from mimicme.stages.register import compute as run_stage
+from mimicme.stages.register.checkpoint import RegisteredCheckpoint
 from mimicme.stages.register.levels import Levels, build_levels
 from mimicme.stages.register.quality import notes
 from mimicme.stages.register.settings import PRESETS, RegisterSettings
@@ -663,6 +664,23 @@ def test_the_neutrals_offset_reaches_the_other_sequences(dome, tmp_path):
             vertices=frame.vertices.astype(np.float32).astype(float),
         )
         np.testing.assert_allclose(out["vertices"][0], tracker.register(given).vertices, atol=1e-5)
+
+
+def test_what_the_neutral_wears_reaches_the_other_sequences(dome, tmp_path):
+    bare = dome.frame(0, spacing=2.5)
+    cap = 4.0 * (bare.vertices[:, 1:2] > 62) * vertex_normals(bare.vertices, bare.faces)
+    frame = replace(bare, vertices=bare.vertices + cap)
+    first = made(checkpoints(dome, tmp_path, [frame]), tmp_path / "neutral.h5")
+    task = checkpoints(dome, tmp_path / "other", [replace(frame, number=5)])
+    second = made(replace(task, neutral=first), tmp_path / "other.h5")
+    with RegisteredCheckpoint(first) as neutral, RegisteredCheckpoint(second) as other:
+        assert neutral.worn is not None and len(neutral.worn) > 50
+        assert (neutral.skin(0)[neutral.worn] < 128).all()
+        assert (other.skin(0)[neutral.worn] < 128).all()
+        assert other.worn is None
+    uncapped = made(checkpoints(dome, tmp_path / "bare", [bare]), tmp_path / "bare.h5")
+    with RegisteredCheckpoint(uncapped) as found:
+        assert found.worn is None
 
 
 def test_a_detected_jaw_has_no_weight(dome):
