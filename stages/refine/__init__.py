@@ -360,14 +360,17 @@ def _finished(given: _Sequence, displaced: _Displaced) -> _Finished:
 
 STAGE = Stage(
     name="refine",
-    version=13,
+    version=14,
     settings=RefineSettings,
     needs=("ingest", "register", "repass"),
     compute=compute,
     reader=RefineCheckpoint,
     shapes=True,
     scope="subject",
-    settings_by_preset={"fast": {"size": 256}, "best": {"size": 1024, "iterations": 4, "window_texels": 8.0}},
+    settings_by_preset={
+        "fast": {"size": 256, "window_texels": 5.0},
+        "best": {"size": 1024, "iterations": 4, "window_texels": 8.0},
+    },
     memory="0.85 GB for a template of 10,000 vertices, 1.15 GB for 50,000, with scans left open for "
     "bake; and 12 bytes a vertex and frame; for a neutral, 32 bytes a vertex and near-neutral frame of all the "
     "subject's sequences",

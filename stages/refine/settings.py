@@ -29,7 +29,7 @@ class RefineSettings:
     enabled: bool = True
     size: int = 512
     iterations: int = 2
-    window_texels: float = 5.0
+    window_texels: float = 3.5
     levels: int = 3
     smoothing_mm: float = 1.5
     max_shift_mm: float = 6.0

@@ -87,6 +87,18 @@ def test_shade_that_stays_in_place_does_not_hold_skin_back():
     assert lost(8) > 2 * lost(3)
 
 
+def test_weak_grain_is_followed_through_noise():
+    """What two pictures do not have in common makes steps too short: of three plain ones a quarter would be left."""
+    rng = np.random.default_rng(3)
+    shift = np.broadcast_to([1.2, 0.8], (SIZE, SIZE, 2))
+    grain = 120 + 12 * gaussian_filter(rng.normal(size=(SIZE, SIZE)), 1.2) / 0.235
+    one, other = (picture + rng.normal(scale=6, size=grain.shape) for picture in (grain, moved(grain, shift)))
+    found = between(one, other, levels=1).shift[INNER, INNER].mean(axis=(0, 1))
+    np.testing.assert_allclose(found, shift[0, 0], rtol=0.2)
+    clean = between(grain, moved(grain, shift), levels=1).shift[INNER, INNER]
+    assert np.linalg.norm(clean - shift[INNER, INNER], axis=-1).mean() < 0.15
+
+
 def test_what_has_no_texture_is_not_believed():
     flat = np.full((SIZE, SIZE), 120.0)
     rng = np.random.default_rng(1)
