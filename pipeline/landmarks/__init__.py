@@ -147,6 +147,7 @@ class Located:
         pose: (4, 4) of the head, head -> scan; None where the detector does not know it.
         unshown: parts of the face, `eyes` or `mouth`, that nothing on the scan showed to the detector: a guess.
         over_hole: parts of the face, `mouth`, in whose place the scan has a hole; what is left of them is a guess.
+        shut: groups of eyes, `left_eye` or `right_eye`, that are shut and do not show where their lids meet: a guess.
     """
 
     points: Floats
@@ -156,6 +157,7 @@ class Located:
     pose: Floats | None = None
     unshown: tuple[str, ...] = ()
     over_hole: tuple[str, ...] = ()
+    shut: tuple[str, ...] = ()
 
 
 class Detector(Protocol):

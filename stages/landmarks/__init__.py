@@ -22,8 +22,8 @@ The attribute detector is empty where no point of it was used.
 Points by hand always win over detected ones, and say where the head is.  Notes: `landmarks-left-out`, a given point
 lies further than `max_distance_mm` from a scan that the others lie on, or its pixel is no one place of it;
 `landmarks-jump`, a detected one leaves its neighbours for a frame, and does so when it is detected again;
-`landmarks-unsure`, the mean confidence is low, a scan without colours does not show eyes or mouth, or a hole takes
-the place of the mouth;
+`landmarks-unsure`, the mean confidence is low, a scan without colours does not show eyes or mouth, a hole takes the
+place of the mouth, or an eye looks shut and does not show where its lids meet;
 `landmarks-by-hand-only`; `landmarks-not-compared`, pixels that nothing was found for;
 `landmarks-axes`, which signs of x and y a file of 3D Slicer was read with.
 """
@@ -553,6 +553,15 @@ def _write_notes(
             f"The scan has no colours, and its surface does not show the {' and the '.join(frame.found.unshown)}: look "
             "at the landmarks there.",
         )
+    elif frame.found.shut:
+        # `left_eye` is the image's
+        sides = " and the ".join({"left_eye": "right", "right_eye": "left"}[eye] for eye in frame.found.shut)
+        out.note(
+            row,
+            "landmarks-unsure",
+            f"The {sides} eye (the subject's own) looks shut, and nothing shows where its lids meet: they are where "
+            "such lids mostly lie. Look at the landmarks there.",
+        )
 
 
 def _in_place(frame: Frame) -> str:
@@ -571,7 +580,7 @@ def _few(names: list[str]) -> str:
 
 STAGE = Stage(
     name="landmarks",
-    version=16,
+    version=17,
     settings=LandmarksSettings,
     needs=("ingest",),
     compute=compute,

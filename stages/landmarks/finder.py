@@ -200,7 +200,8 @@ def landmarks_on_scan(
     wanted, on_brows = follow_brows(scene, to_ibug.landmarks(consensus.points, pose, scene.textured), pose)
     wanted, on_lips = follow_lips(scene, wanted, pose)
     wanted, on_creases = follow_creases(scene, wanted, pose)
-    wanted, on_lids, lids_share = follow_lids(scene, wanted, pose)
+    lids = follow_lids(scene, wanted, pose)
+    wanted, on_lids = lids.points, lids.evidence
     if chin is not None:
         wanted = spaced(wanted, chin.marks)
     spread = ibug_from_mediapipe(np.repeat(consensus.spread[:, None], 3, axis=1))[:, 0]
@@ -227,7 +228,7 @@ def landmarks_on_scan(
         unshown = unshown_parts(on_creases)
         for group in chain.from_iterable(PARTS.values()):
             sure[GROUPS[group]] *= GUESSED_SHARE
-    sure *= lids_share
+    sure *= lids.share
     sure[CHIN] = CHIN_SHARE * RELIABLE * on_chin[CHIN]
     sure += np.maximum.reduce([on_brows, on_lips, on_creases, on_lids]) * (1 - sure)
     sure *= np.clip(presence / FULL_PRESENCE, 0.2, 1.0) * (1 - 0.5 * off / SNAP_MM)
@@ -242,4 +243,5 @@ def landmarks_on_scan(
         pose,
         unshown,
         ("mouth",) if cut > 0.5 else (),
+        lids.guessed,
     )

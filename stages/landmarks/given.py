@@ -195,16 +195,19 @@ def merge(manual: Located | None, detected: Located | None) -> Located:
         return one
     by_hand = manual.source == MANUAL
     absent = detected.absent
+    unshown, over_hole = (
+        tuple(p for p in parts if not all(by_hand[GROUPS[group]].all() for group in PARTS[p]))
+        for parts in (detected.unshown, detected.over_hole)
+    )
     return Located(
         np.where(by_hand[:, None], manual.points, detected.points),
         np.where(by_hand, MANUAL, np.where(detected.source == DETECTED, DETECTED, NONE)).astype(np.uint8),
         np.where(by_hand, manual.confidence, detected.confidence).astype(np.float32),
         None if absent is None else np.where(by_hand, 0, absent).astype(np.uint8),
         detected.pose,
-        *(
-            tuple(p for p in parts if not all(by_hand[GROUPS[group]].all() for group in PARTS[p]))
-            for parts in (detected.unshown, detected.over_hole)
-        ),
+        unshown,
+        over_hole,
+        tuple(eye for eye in detected.shut if not by_hand[GROUPS[eye]].all()),
     )
 
 

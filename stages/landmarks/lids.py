@@ -5,12 +5,14 @@ networks' pictures, and then they take the upper half of the paint for the whole
 Such a hole's rim is where the scan's lids end, whatever was painted.  And a closed eye is drawn by them as one in the
 middle of the lid, narrow or, when the other one is open, as open as that, up to 10 mm above the line where the lids
 meet.  That an eye is closed its colour tells, which is skin's; that line is dark, with lashes, and lies in a crease of
-the surface.
+the surface.  A scanner's holes about lashes hide both: then an eye is closed that shows much less of what is no skin
+than the person's other one, and its lids meet where shut lids mostly do.
 """
 
 from __future__ import annotations
 
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +22,16 @@ from mimicme.pipeline.arrays import Bools, Floats, Longs
 from mimicme.pipeline.drawing.render import Camera
 from mimicme.pipeline.formats.image import opencv
 from mimicme.pipeline.landmarks import GROUPS, N_LANDMARKS
-from mimicme.stages.landmarks.creases import EYES, PIXELS_PER_MM, STEP_MM, Reading, followed, straightened
+from mimicme.stages.landmarks.creases import (
+    EYE_MM,
+    EYES,
+    PIXELS_PER_MM,
+    STEP_MM,
+    Reading,
+    camera_before,
+    followed,
+    straightened,
+)
 from mimicme.stages.landmarks.opening import LEAST_PIXELS, distance_from
 from mimicme.stages.landmarks.strips import means, ramp, ridge, smoothed
 from mimicme.stages.landmarks.views import Scene
@@ -48,6 +59,10 @@ CLOSED_MM = (3.5, 2.5)
 # surely not closed to surely closed (`synth` with its own template and with MakeHuman's: 0.7 to 1 of open eyes, 0 to
 # 0.46 of closed ones, with a slit of white).
 UNLIKE, OPEN_SHARE = 3.0, (0.6, 0.4)
+# A scanner's holes about shut lashes are unlike skin, too.  What is, over the eye's height as the networks draw it, in
+# that of the other eye, where that is surely open: shut eyes of 5 winks of both have 0.03 to 0.53, open ones of 10
+# neutrals 0.72 and more.
+OPEN_BESIDE, SHARE_BESIDE = 0.7, (0.66, 0.56)
 LID_INSIDE_MM, AROUND_MM = 0.4, (2.0, 6.0)  # of the networks' eye; the skin around it
 # Where the lids' line may lie beside the middle between the networks' lids: above, below.  They draw a closed eye on
 # the upper lid, and above that comes the fold in the socket.
@@ -59,41 +74,82 @@ CORE_MM, FLANK_MM = (
 SMOOTH_MM = 1.0  # along the line
 DARK, CREASE = 0.15, 0.3  # natural logarithm of brightness, 1/mm: what counts as much as the other
 LINE = (0.8, 1.4)  # of both together: evidence from none to all of it
-UNSHOWN_SHARE = (
-    0.3  # what lids are worth of an eye that the networks draw nearly closed and that shows no such line
-)
+UNSHOWN_SHARE = 0.3  # what lids are worth of an eye that is closed and shows no such line
+# They meet so far below the line between the corners, a third and two thirds along it, in shares of its length: the
+# lower lid of the embedded template lies at 0.13, MakeHuman's shut lids meet at 0.15.
+SAG = 0.14
+# How closed an eye is, from which on, and to which, lids go there without a line; and how far they go so for them to be
+# called a guess.
+SURELY_CLOSED, GUESSED = (0.5, 1.0), 0.5
 MOVE_COST, NEARER_PER_MM = 0.2, 0.02
 CORNERS, LIDS, UPPER = [0, 3], [1, 2, 4, 5], [1, 2]
 
 
-def follow_lids(scene: Scene, points: Floats, pose: Floats) -> tuple[Floats, Floats, Floats]:
-    """Landmarks (68, 3) with those of eyes that are holes on their rims and those of closed ones on the line between
-    the lids; the evidence (68,) for it, 0 to 1: a point goes a share of the way as great; and what the networks' points
-    (68,) are worth without it, 1 but for lids that they draw closed.
+class Lids(NamedTuple):
+    """Lids that were followed.
+
+    Attributes:
+        points: (68, 3) landmarks, mm: those of eyes that are holes on their rims, those of closed ones on the line
+            between the lids, or where such lids mostly meet.
+        evidence: (68,) 0 to 1, that the scan shows it.
+        share: (68,) what points are worth without such evidence, 1 but for lids of closed eyes.
+        guessed: groups of `landmarks.GROUPS` of eyes that are closed and do not show where their lids meet.
+    """
+
+    points: Floats
+    evidence: Floats
+    share: Floats
+    guessed: tuple[str, ...]
+
+
+def follow_lids(scene: Scene, points: Floats, pose: Floats) -> Lids:
+    """Landmarks (68, 3) with lids where the scan has them, or mostly has where it does not show them.
+
+    A point goes a share of the way as great as the evidence for a hole, or for a closed eye.
 
     Args:
         scene: a scan with colours; without, nothing is followed (see creases.py).
         points: (68, 3) mm, scan frame, finite for eyes.
         pose: (4, 4) of the head, head -> scan.
     """
-    share, rows = np.ones(N_LANDMARKS), np.arange(N_LANDMARKS)
+    if not scene.textured:
+        return Lids(points.copy(), np.zeros(N_LANDMARKS), np.ones(N_LANDMARKS), ())
+    share, line = np.ones(N_LANDMARKS), np.ones(N_LANDMARKS)
+    rows = np.arange(N_LANDMARKS)
+    guessed: list[str] = []
+    shown: dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]] = {}
+    looks: dict[str, Look] = {}
+    for group, yaw in EYES:
+        part = points[GROUPS[group]]
+        camera = camera_before(part, pose, yaw, EYE_MM)
+        shown[group] = picture, depth = scene.shown(camera)
+        looks[group] = look_of(picture, np.isnan(depth), camera.project(part))
+    beside = dict(zip(looks, reversed(looks.values()), strict=True))
 
     def read(group: str, camera: Camera, marks: Floats) -> Reading:
-        picture, depth = scene.shown(camera)
+        picture, depth = shown[group]
         if np.isnan(depth).all():
             return depth, marks, np.zeros(len(marks))
+        lids = rows[GROUPS[group]][LIDS]
         found, worth = hole_lids(np.isnan(depth), marks)
-        on_line, line_worth, closed = closed_lids(picture, depth, marks)
+        closed = closed_share(looks[group], beside[group])
+        shut, clear = closed_lids(picture, depth, marks, closed)
         # skin where the networks draw the eye: a hole that is hardly an eye's is none
         closed *= 1 - float(ramp(float(worth.max()), SURE_HOLE))
         worth *= 1 - closed
-        if not worth.any():
-            found, worth = on_line, line_worth * (closed > 0)
-        share[rows[GROUPS[group]][LIDS]] = 1 - closed * (1 - UNSHOWN_SHARE)
+        if closed > worth.max():
+            unshown = float(ramp(closed, SURELY_CLOSED)) * (1 - clear)
+            moved = closed * clear + unshown
+            found, worth = shut, np.zeros(len(marks))
+            worth[LIDS] = moved
+            line[lids] = closed * clear / max(moved, 1e-12)
+            if unshown > GUESSED:
+                guessed.append(group)
+        share[lids] = 1 - closed * (1 - UNSHOWN_SHARE)
         return depth, found, worth
 
-    eyes = [(group, yaw, partial(read, group)) for group, yaw in EYES] if scene.textured else []
-    return *followed(points, pose, eyes), share
+    found, moved = followed(points, pose, [(group, yaw, partial(read, group)) for group, yaw in EYES])
+    return Lids(found, moved * line, share, tuple(guessed))
 
 
 def hole_lids(empty: Bools, marks: Floats) -> tuple[Floats, Floats]:
@@ -218,23 +274,23 @@ def _eye_hole(empty: Bools, corner: Floats, frame: Floats, length: float) -> tup
 
 
 def closed_lids(
-    picture: NDArray[np.float32], depth: NDArray[np.float32], marks: Floats
-) -> tuple[Floats, Floats, float]:
-    """An eye's points (6, 2) px, in iBUG's order, on the line where its lids meet; the evidence (6,) for that, 0 to 1;
-    and how closed the eye is, 0 to 1: of an open one there is no evidence.
+    picture: NDArray[np.float32], depth: NDArray[np.float32], marks: Floats, closed: float
+) -> tuple[Floats, float]:
+    """An eye's points (6, 2) px where its lids meet when it is closed: on the line that shows there, or, the less one
+    does, where shut lids mostly meet; and how clearly the line shows, 0 to 1.
 
     Args:
         picture: (height, width, 3) RGB in [0, 255]; depth: (height, width) mm towards the camera, NaN where it shows no
             scan; both of `creases.PIXELS_PER_MM`.
         marks: (6, 2) px as a detector has them.
+        closed: 0 to 1; nothing is looked for on an open eye.
     """
-    found, worth = marks.copy(), np.zeros(len(marks))
+    found = _shut(marks)
     upper, lower = marks[[1, 2]], marks[[5, 4]]
-    closed = _closed(picture, np.isnan(depth), marks)
     line = np.concatenate([marks[:1], (upper + lower) / 2, marks[3:4]])
     strip = straightened(depth, line, 0.0, BELOW_MM + FLANK_MM[1] + STEP_MM) if closed > 0 else None
     if strip is None:
-        return found, worth, closed
+        return found, 0.0
     core, near, far = (round(x / STEP_MM) for x in (CORE_MM, *FLANK_MM))
     brightness = np.log(picture.mean(axis=2) + BLACK)
     band = smoothed(strip.sampled(brightness), strip.missing, SMOOTH_MM / STEP_MM)
@@ -254,17 +310,51 @@ def closed_lids(
     along = ndimage.uniform_filter1d(offsets[path], 5)
     strength = float(np.median(score[rows, path][len(path) // 5 : -len(path) // 5]))
     at_rows = strip.rows_of(marks[LIDS])
-    found[LIDS] = strip.at(at_rows, along[at_rows])
-    worth[LIDS] = closed * float(ramp(strength, LINE))
-    return found, worth, closed
+    clear = float(ramp(strength, LINE))
+    found[LIDS] += clear * (strip.at(at_rows, along[at_rows]) - found[LIDS])
+    return found, clear
 
 
-def _closed(picture: NDArray[np.float32], empty: Bools, marks: Floats) -> float:
-    """How closed an eye is, 0 to 1: what is drawn as its opening has the colour of the skin around.
+def _shut(marks: Floats) -> Floats:
+    """An eye's points (6, 2) px with its lids where shut ones mostly meet; see `SAG`."""
+    found = marks.copy()
+    axis = marks[3] - marks[0]
+    down = np.array([-axis[1], axis[0]])  # as long as the eye
+    square = max(float(axis @ axis), 1e-12)
+    along = np.clip((marks[LIDS] - marks[0]) @ axis / square, 0, 1)[:, None]
+    # a parabola between the corners
+    found[LIDS] = marks[0] + along * axis + SAG * 4.5 * along * (1 - along) * down
+    return found
+
+
+class Look(NamedTuple):
+    """What an eye looks like where a detector has it: the share, 0 to 1, of its opening that has not the colour of the
+    skin around, NaN where too little is seen; and the opening's height, mm."""
+
+    unlike: float
+    height: float
+
+
+def closed_share(eye: Look, beside: Look) -> float:
+    """How closed an eye is, 0 to 1: what is drawn as its opening has the colour of the skin around, or shows much less
+    of another one than the eye beside it."""
+    if not np.isfinite(eye.unlike):
+        return float(ramp(eye.height, CLOSED_MM))
+    closed = float(ramp(eye.unlike, OPEN_SHARE))
+    if beside.unlike >= OPEN_BESIDE and beside.height > CLOSED_MM[0]:  # NaN is not
+        share = eye.unlike * eye.height / (beside.unlike * beside.height)
+        closed = max(closed, float(ramp(share, SHARE_BESIDE)))
+    return closed
+
+
+def look_of(picture: NDArray[np.float32], empty: Bools, marks: Floats) -> Look:
+    """What an eye looks like.
 
     Args:
         picture, marks: see `closed_lids`; empty: (height, width) True where it shows no scan.
     """
+    upper, lower = marks[[1, 2]], marks[[5, 4]]
+    height = float(np.linalg.norm(lower - upper, axis=1).mean()) / PIXELS_PER_MM
     cv2 = opencv()
     inside = np.zeros(empty.shape, np.uint8)
     cv2.fillPoly(inside, [np.rint(marks).astype(np.int32)], 1)
@@ -279,8 +369,5 @@ def _closed(picture: NDArray[np.float32], empty: Bools, marks: Floats) -> float:
     unlike = None
     if opening.sum() >= LEAST_PIXELS:
         unlike = distance_from(picture, grown(far) & ~grown(near) & ~empty)
-    if unlike is None:
-        upper, lower = marks[[1, 2]], marks[[5, 4]]
-        height = float(np.linalg.norm(lower - upper, axis=1).mean()) / PIXELS_PER_MM
-        return float(ramp(height, CLOSED_MM))
-    return float(ramp(float((empty | (unlike > UNLIKE))[opening].mean()), OPEN_SHARE))
+    share = np.nan if unlike is None else (empty | (unlike > UNLIKE))[opening].mean()
+    return Look(float(share), height)

@@ -13,7 +13,7 @@ from mimicme.stages import FLOW, STAGES
 
 KNOWN = {
     "ingest": (9, "88e0ee4d75c7"),
-    "landmarks": (16, "79e39d1a7758"),
+    "landmarks": (17, "79e39d1a7758"),
     "align": (5, "327af77b6cf4"),
     "register": (19, "0ef6b6f05009"),
     "repass": (9, "6603216eecb2"),

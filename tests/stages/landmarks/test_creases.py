@@ -198,3 +198,17 @@ def test_a_bare_scan_that_does_not_show_a_part_is_noted():
         _write_notes(out, 0, Frame(found, [], np.nan), None, 0.5, LandmarksSettings())
         assert [code for _, code, _ in out] == expected
         assert all("does not show the eyes" in text for *_, text in out)
+
+
+def test_a_shut_eye_that_does_not_show_where_its_lids_meet_is_noted():
+    """By the subject's own side; points by hand need no evidence."""
+    points, all_found = np.zeros((N_LANDMARKS, 3)), np.full(N_LANDMARKS, DETECTED, np.uint8)
+    detected = Located(points, all_found, np.full(N_LANDMARKS, 0.5, np.float32), shut=("left_eye",))
+    by_hand = np.zeros(N_LANDMARKS, np.uint8)
+    by_hand[36:42] = MANUAL
+    merged = merge(Located(points, by_hand, np.ones(N_LANDMARKS, np.float32)), detected)
+    for found, expected in ((detected, ["landmarks-unsure"]), (merged, [])):
+        out = Notes()
+        _write_notes(out, 0, Frame(found, [], np.nan), None, 0.5, LandmarksSettings())
+        assert [code for _, code, _ in out] == expected
+        assert all("right eye (the subject's own) looks shut" in text for *_, text in out)

@@ -9,7 +9,17 @@ from mimicme.pipeline.geometry.mesh import Mesh
 from mimicme.pipeline.landmarks import N_LANDMARKS
 from mimicme.stages.landmarks import lids
 from mimicme.stages.landmarks.creases import EYE_MM, PIXELS_PER_MM
-from mimicme.stages.landmarks.lids import FURTHER_MM, LIDS, closed_lids, follow_lids, hole_lids
+from mimicme.stages.landmarks.lids import (
+    FURTHER_MM,
+    LIDS,
+    SAG,
+    Look,
+    closed_lids,
+    closed_share,
+    follow_lids,
+    hole_lids,
+    look_of,
+)
 from mimicme.stages.landmarks.views import Scene
 
 WIDTH, HEIGHT = (round(side * PIXELS_PER_MM) for side in EYE_MM)
@@ -104,43 +114,78 @@ def shut(down_mm, dark=LASHES, deep_mm=0.8):
     return picture.astype(np.float32), (bulge - deep_mm * line).astype(np.float32)
 
 
+UNSEEN = Look(np.nan, 8.0)
+
+
+def share_of(picture, depth, marks):
+    return closed_share(look_of(picture, np.isnan(depth), marks), UNSEEN)
+
+
+BOW_MM = SAG * 2 * HALF_MM
+"""Where shut lids mostly meet, below the corners of `EYE_X`."""
+
+
 @pytest.mark.parametrize("down_mm", [1.0, 4.0])
 def test_shut_lids_meet_on_the_dark_crease(down_mm):
-    found, worth, closed = closed_lids(*shut(down_mm), drawn(2.0, 1.0))
-    assert closed == 1 and worth[LIDS].min() > 0.9 and not worth[[0, 3]].any()
+    marks = drawn(2.0, 1.0)
+    assert share_of(*shut(down_mm), marks) == 1
+    found, clear = closed_lids(*shut(down_mm), marks, 1.0)
+    assert clear > 0.9
+    np.testing.assert_array_equal(found[[0, 3]], marks[[0, 3]])
     wanted = down_mm * (1 - (5 / HALF_MM) ** 2)
     np.testing.assert_allclose(millimetres(found)[LIDS, 1], wanted, atol=0.75)
 
 
-def test_skin_without_a_line_is_no_evidence():
+@pytest.mark.parametrize("high_mm", [2.0, 8.0])
+def test_skin_without_a_line_has_shut_lids_where_they_mostly_meet(high_mm):
+    """However open the networks draw it."""
     picture, depth = shut(3.0, deep_mm=0.0)
-    marks = drawn(2.0)
-    found, worth, closed = closed_lids(np.ones_like(picture) * SKIN.astype(np.float32), depth, marks)
-    assert closed == 1 and not worth.any()
+    marks = drawn(high_mm)
+    picture = np.ones_like(picture) * SKIN.astype(np.float32)
+    assert share_of(picture, depth, marks) == 1
+    found, clear = closed_lids(picture, depth, marks, 1.0)
+    assert clear == 0
+    np.testing.assert_allclose(millimetres(found)[LIDS, 1], BOW_MM, atol=1e-6)
+    np.testing.assert_allclose(found[:, 0], marks[:, 0], atol=1e-6)
 
 
 def test_a_shut_eye_that_is_drawn_open_goes_to_the_line_all_the_same():
     """Beside an open eye the networks draw a shut one as open as that, on the lid."""
-    found, worth, closed = closed_lids(*shut(4.0), drawn(6.0))
-    assert closed == 1 and worth[LIDS].min() > 0.9
+    assert share_of(*shut(4.0), drawn(6.0)) == 1
+    found, clear = closed_lids(*shut(4.0), drawn(6.0), 1.0)
+    assert clear > 0.9
     np.testing.assert_allclose(millimetres(found)[LIDS, 1], 4.0 * (1 - (5 / HALF_MM) ** 2), atol=0.75)
 
 
-def test_an_open_eye_is_left_alone_and_a_slit_of_one_is_hardly_closed():
-    """Its colours are not those of skin."""
+def test_an_eye_that_shows_the_colours_of_one_is_open_and_a_slit_of_it_hardly_closed():
     marks = drawn(6.0)
     picture, depth = shut(3.0)
     high = np.abs(Y) < 3.0 * (1 - (X / HALF_MM) ** 2)
 
     def opened(part):
         white = np.where((high & part)[..., None], [225.0, 220.0, 215.0], picture)
-        return closed_lids(white.astype(np.float32), depth, marks)
+        return share_of(white.astype(np.float32), depth, marks)
 
-    found, worth, closed = opened(np.abs(X) < HALF_MM)
-    assert closed == 0 and not worth.any()
-    np.testing.assert_array_equal(found, marks)
-    half = opened(Y > -0.1)
-    assert 0 < half[2] < 1 and 0 < half[1].max() < 1
+    assert opened(np.abs(X) < HALF_MM) == 0
+    assert 0 < opened(Y > -0.1) < 1
+
+
+def test_an_eye_half_of_which_are_holes_is_shut_beside_an_open_one():
+    """A scanner's holes about lashes are no skin, and hide it."""
+    picture, depth = shut(3.0)
+    marks = drawn(8.0)
+    depth[np.hypot(X - 3, Y) < 5.2] = np.nan
+    eye = look_of(picture, np.isnan(depth), marks)
+    assert 0.6 < eye.unlike < 0.7
+    assert eye.height == pytest.approx(8.0)
+    for other in (UNSEEN, Look(0.3, 8.0), Look(0.9, 3.0)):  # not surely open
+        assert closed_share(eye, other) == 0
+    assert closed_share(eye, Look(1.0, 8.0)) < closed_share(eye, Look(1.0, 10.0)) == 1
+    assert closed_share(Look(0.9, 8.0), Look(1.0, 9.0)) == 0  # two open eyes
+
+
+def test_nothing_is_looked_for_on_an_open_eye():
+    assert closed_lids(*shut(4.0), drawn(6.0), 0.0)[1] == 0
 
 
 def test_a_hole_that_is_hardly_an_eyes_is_none_where_the_eye_is_shut(monkeypatch):
@@ -151,19 +196,19 @@ def test_a_hole_that_is_hardly_an_eyes_is_none_where_the_eye_is_shut(monkeypatch
     points[42:48] = np.stack([EYE_X + 35, -EYE_Y, 0 * EYE_X], axis=1)
     for sure, believed in ((0.3, 0.0), (0.7, 0.7)):
         monkeypatch.setattr(lids, "hole_lids", lambda empty, marks, s=sure: (marks + 2.0, np.full(6, s)))
-        assert follow_lids(scene, points, np.eye(4))[1][36:48].max() == believed
+        assert follow_lids(scene, points, np.eye(4)).evidence[36:48].max() == believed
 
 
 def test_without_colours_nothing_is_followed():
     flat = Mesh(np.array([[-90.0, -90, 0], [90, -90, 0], [0, 90, 0]]), np.array([[0, 1, 2]], np.int32))
     points = np.random.default_rng(1).normal(scale=20, size=(N_LANDMARKS, 3))
-    found, followed, share = follow_lids(Scene(flat, None), points, np.eye(4))
-    np.testing.assert_array_equal(found, points)
-    assert not followed.any() and (share == 1).all()
+    lids = follow_lids(Scene(flat, None), points, np.eye(4))
+    np.testing.assert_array_equal(lids.points, points)
+    assert not lids.evidence.any() and (lids.share == 1).all() and lids.guessed == ()
 
 
 def test_lids_of_a_coloured_scan_go_to_the_rims_of_its_holes():
-    """A flat grid without one eye; the other, which nothing shows, keeps its points and is doubted where drawn shut."""
+    """A flat grid without one eye; the other, of which there is nothing but skin, is shut, and nobody knows where."""
     step = 0.5
     x, y = np.meshgrid(np.arange(-70, 70 + step, step), np.arange(-40, 40 + step, step))
     vertices = np.stack([x, y, np.zeros_like(x)], axis=-1).reshape(-1, 3)
@@ -181,8 +226,10 @@ def test_lids_of_a_coloured_scan_go_to_the_rims_of_its_holes():
     points = np.zeros((N_LANDMARKS, 3))
     points[36:42] = np.stack([EYE_X - 35, 3.0 - EYE_Y, 0 * EYE_X], axis=1)
     points[42:48] = np.stack([EYE_X + 35, -EYE_Y, 0 * EYE_X], axis=1)
-    found, worth, share = follow_lids(scene, points, np.eye(4))
+    found, worth, share, guessed = follow_lids(scene, points, np.eye(4))
     np.testing.assert_allclose(found[[37, 38, 40, 41], 1], [RIM_MM, RIM_MM, -RIM_MM, -RIM_MM], atol=0.8)
     assert worth[36:42].min() > 0.9 and not worth[42:48].any()
-    np.testing.assert_array_equal(found[42:], points[42:])
+    np.testing.assert_array_equal(found[[42, 45]], points[[42, 45]])
+    np.testing.assert_allclose(found[[43, 44, 46, 47], 1], -BOW_MM, atol=0.5)
+    assert guessed == ("right_eye",)
     assert share[43] < 0.5 and share[42] == 1 and (share[36:42] == 1).all()
