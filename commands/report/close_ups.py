@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from mimicme.pipeline.template.eyelids import Rims
 
 ROW = 160
-HEIGHT = 2 * ROW
-"""Of the two rows, px; their width is 960."""
 EYE, EYE_PX_A_MM = (ROW // 2, 160), 4.0
 MOUTH, MOUTH_PX_A_MM = (ROW, 320), 3.0
-EAR, EAR_PX_A_MM = (ROW, 240), 1.9
-"""An ear with what is around it: 84 mm high, 126 mm wide."""
+EAR, EAR_PX_A_MM = (192, 240), 1.8
+"""An ear with what is around it: 107 mm high, 133 mm wide."""
+HEIGHT = ROW + EAR[0]
+"""Of the two rows, px; their width is 960."""
 TRAGUS_MM = 5.0
 """An ear goes on so far towards the face beyond the middle of what sticks out most."""
 LIPS = slice(48, 60), slice(60, 68)
