@@ -425,8 +425,8 @@ def notes(quality: Quality) -> list[tuple[str, str]]:
         found.append(
             (
                 "lips-apart",
-                f"Between the lips {quality.mouth_light:.0f} mm2 of the mesh are open where the scan has a surface as far "
-                "out as lips: skin, or a tongue that is out.",
+                f"Between the lips {quality.mouth_light:.0f} mm2 of the mesh are open where the scan has a surface "
+                "as far out as lips: skin, or a tongue that is out.",
             )
         )
     if quality.covered_share > MUCH_COVERED:
