@@ -1,7 +1,8 @@
 """What is worn and looks like skin: told by its rim.
 
-A cap or a collar may have the skin's colour, and be as smooth.  But it has an edge all around: whoever goes over the
-scan from the face to it has to climb a step.  Bare skin is reached without one: a fold or an ear can be gone around.
+A cap may have the skin's colour, and be as smooth.  But it has an edge all around: whoever goes over the scan from the
+face to it has to climb a step.  Bare skin is reached without one: a fold or an ear can be gone around.  Collars are not
+told so: people's necks begin at the jaw with as much of a step, unlike the template's.
 
 How far a scan lies from the shape at rest changes slowly from place to place where people differ, and by its thickness
 at a shell's rim.  Vertices around which this offset, meaned over a vertex and its neighbours, differs along the normal
@@ -30,8 +31,9 @@ RISE_MM = 0.8
 ABOVE = 0.95
 """Least share of the rim along which it lies higher: of pieces of caps and collars, 2.5 to 15 mm thick, put over the
 scans of six people of `mimicme synth`, all of it."""
-LEAST_MM2, LEAST_RIM_MM = 300.0, 40.0
-"""Of a piece that may be worn, with its half of the barrier."""
+LEAST_MM2, LEAST_RIM_MM = 300.0, 60.0
+"""Of a piece that may be worn, with its half of the barrier.  Pieces of these caps have rims of 49 to 225 mm; a bare
+place above an ear of another maker has one of 47."""
 FEWEST = 4
 """Vertices of a piece: fewer are what noise leaves within a barrier."""
 NARROW_GAP = 2
@@ -45,7 +47,8 @@ class Shells:
     """Where a template may be covered by a shell, and how its vertices hang together there.
 
     Attributes:
-        rows: (k,) vertices that may be covered: beyond the face, and not on an ear, whose relief is all steps.
+        rows: (k,) vertices that may be covered: above the eyes, beyond the face, and not on an ear, whose relief is all
+            steps.
         face: (k,) True for those beside the face, which is skin.
         ring: (k, k) rows that sum over a vertex and its neighbours among them.
         areas: (k,) mm^2.
@@ -57,14 +60,15 @@ class Shells:
     areas: Floats
 
     @classmethod
-    def of(cls, ring: sparse.csr_matrix, judged: Floats, ears: Floats, areas: Floats) -> Shells:
+    def of(cls, ring: sparse.csr_matrix, judged: Floats, above: Bools, ears: Floats, areas: Floats) -> Shells:
         """Those of a template.
 
         Args:
             ring: (V, V) rows that sum over a vertex and its neighbours.
-            judged: (V,) 0 in the face, more beyond it; ears: (V,) more than 0 on an ear; areas: (V,) mm^2.
+            judged: (V,) 0 in the face, more beyond it; above: (V,) True above the eyes.
+            ears: (V,) more than 0 on an ear; areas: (V,) mm^2.
         """
-        rows = np.flatnonzero((judged > 0) & (ears == 0))
+        rows = np.flatnonzero((judged > 0) & above & (ears == 0))
         beside = np.asarray(ring @ (judged == 0)).ravel() > 0
         inner = ring[rows][:, rows].tocsr()
         inner.data[:] = 1.0

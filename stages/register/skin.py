@@ -32,6 +32,7 @@ REACH_MM, LEAST_COSINE = 15.0, 0.2
 """What lies in so far from the fitted shape, and faces as it does, is judged."""
 OTHER_MM = {"right_eyebrow": 8.0, "left_eyebrow": 8.0, "right_eye": 8.0, "left_eye": 8.0}
 NOSTRILS, NOSTRILS_MM = slice(31, 36), 5.0
+EYES = slice(36, 48)
 LEAST_LEARNT = 50
 """Of a face of which a scan shows fewer vertices nothing is said."""
 DARKEST = 1.0
@@ -153,7 +154,13 @@ class SkinRegion:
             ring,
             levels.prolong,
             levels.fine.areas,
-            Shells.of(ring, judged, levels.fine.ears.max(axis=1, initial=0.0), levels.fine.areas),
+            Shells.of(
+                ring,
+                judged,
+                vertices[:, 1] > marks[EYES].mean(axis=0)[1],
+                levels.fine.ears.max(axis=1, initial=0.0),
+                levels.fine.areas,
+            ),
         )
 
     def share(self, vertices: Floats, normals: Floats, scan: ScanTarget) -> Floats | None:

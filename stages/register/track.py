@@ -262,7 +262,7 @@ class SequenceTracker:
             found together with the neutral.  A detector that sees a point beside its place on the neutral does so in
             the other frames too: taken off, only the motion is the detector's.
         worn: vertices below what the subject wears on the neutral and only its rim tells from skin (`shells`): it is
-            looked for there alone, for a mouth that opens wide has a step below the jaw too, and stays on.
+            looked for there alone, and stays on.
     """
 
     def __init__(
