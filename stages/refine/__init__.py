@@ -350,7 +350,7 @@ def _finished(given: _Sequence, displaced: _Displaced) -> _Finished:
         frame = refiner.frame(source, *registered)
     shape = frame.vertices
     moved, reading = refiner.placed(frame, displaced.vertices.astype(np.float64))
-    after = refiner.drift(refiner.between(reference.comparable, warped(frame.texture, reading), 1))
+    after = refiner.drift_left(reference.comparable, warped(frame.texture, reading))
     pixels = warped_pixels(frame.baked.texture, frame.baked.coverage, reading)
     factors = gain(*pixels, reference.texture, reference.coverage)
     if better(displaced.before, after) or not np.isfinite(moved).all():

@@ -90,6 +90,9 @@ ON_SCAN_MM, ON_SCAN_COSINE, ON_SCAN_RINGS = 0.2, 0.85, 1
 PROJECTION_MM = 1.0
 """How far along their normals displaced vertices look for their surface: a shift of 6 mm on a ball of 20 mm stands off
 by 0.9."""
+DRIFT_WINDOW = 5.0
+"""Least window, texels, that the drift of a finished frame is measured with: a narrower one, which follows better, has
+more noise, 0.28 texels for 0.20."""
 LATER_LEVELS = 1
 """Levels of the flow after the first step: what is left is small, and on coarser ones shading that stays in place holds
 it back.  On four expressions of two people of `synth`: a tenth fewer turned triangles than with two, lips 0.434 mm off,
@@ -314,6 +317,10 @@ class Refiner:
     def between(self, reference: Comparable, texture: Comparable, levels: int) -> Flow:
         """Flow from the reference to a texture."""
         return flow(reference, texture, self.parameters.window_texels, levels)
+
+    def drift_left(self, reference: Comparable, texture: Comparable) -> Drift:
+        """How far a finished frame's texture is from the reference's."""
+        return self.drift(flow(reference, texture, max(self.parameters.window_texels, DRIFT_WINDOW), 1))
 
     def displaced(self, vertices: Floats, displacement: Floats) -> Floats:
         """Registered vertices (V, 3) displaced along their surface by (V, 3) mm."""
