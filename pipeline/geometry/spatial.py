@@ -99,11 +99,10 @@ class Surface:
         self.threads = threads
         self._tensor = o3d.core.Tensor
         self._scene = o3d.t.geometry.RaycastingScene(nthreads=threads)
-        if 3 * len(faces) < len(
-            vertices
-        ):  # of a piece of a mesh most vertices would be carried along for nothing
+        # of a piece of a mesh most vertices would be carried along for nothing
+        if 3 * len(faces) < len(vertices):
             used, flat = np.unique(faces, return_inverse=True)
-            vertices, faces = np.take(vertices, used, axis=0), flat.reshape(-1, 3)
+            vertices, faces = np.take(vertices, used, axis=0), flat.reshape(-1, 3).astype(np.int32)
         self._scene.add_triangles(
             self._tensor(np.ascontiguousarray(vertices, np.float32)),
             self._tensor(np.ascontiguousarray(faces, np.uint32)),

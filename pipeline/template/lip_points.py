@@ -36,9 +36,9 @@ def points_on_other_lip(
         _way(vertices, faces, np.unique(corners[rim]), REACH * eye_distance)
         for rim in (OUTER_UPPER, OUTER_LOWER)
     )
-    found = []
+    found: list[tuple[int, Bools]] = []
     for inner, own, other in ((INNER_UPPER, to_upper, to_lower), (INNER_LOWER, to_lower, to_upper)):
-        mine = (own < other)[faces].all(axis=1)
+        mine: Bools = np.all((own < other)[faces], axis=1)
         if mine.any():
             found += [(k, mine) for k in inner if own[corners[k]].min() > FARTHER * other[corners[k]].min()]
     return found
