@@ -86,8 +86,8 @@ class RegisteredCheckpoint(Checkpoint):
             "eye_share_left": "the same of the subject's left eye",
             "nose_share": "the same of the nose",
             "mouth_share": "the same of the lips",
-            "mouth_light": "area between the lips, from the front, that the mesh leaves open though the scan has skin "
-            "there",
+            "mouth_light": "area between the lips, from the front, that the mesh leaves open though the scan has skin, "
+            "or a tongue, there",
             "mouth_opening": "area between the lips, from the front, that the mesh leaves open",
             "mouth_asymmetry": "mean distance of the mesh's mouth landmarks to the symmetric mouth amid them and their "
             "mirror image",
