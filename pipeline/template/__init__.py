@@ -392,12 +392,12 @@ def assemble(
         )
     notes.append(f"landmarks: 68 on the surface, moved by {np.median(off):.2f} mm (median)")
     strayed = points_on_other_lip(vertices, faces[skin], corners, eye_distance(points))
-    for landmark, own in strayed:
-        placed = _on_surface(vertices, faces[skin][own], points[[landmark]])
+    for landmark, lip in strayed:
+        placed = _on_surface(vertices, faces[skin][lip], points[[landmark]])
         if placed[3][0] > TOUCHING * eye_distance(points):
             continue
         corners[landmark], weights[landmark] = placed[0][0], placed[1][0]
-        triangles[landmark] = np.flatnonzero(own)[placed[2][0]]
+        triangles[landmark] = np.flatnonzero(lip)[placed[2][0]]
         notes.append(
             f"landmarks: {landmark} lay on the other lip, which would go along with this one in an open mouth: "
             f"moved to its own, by {placed[3][0]:.1f} mm"

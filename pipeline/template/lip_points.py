@@ -38,7 +38,7 @@ def points_on_other_lip(
     )
     found = []
     for inner, own, other in ((INNER_UPPER, to_upper, to_lower), (INNER_LOWER, to_lower, to_upper)):
-        mine = (own < other)[faces].all(axis=1)
+        mine = np.asarray((own < other)[faces].all(axis=1), bool)
         if mine.any():
             found += [(k, mine) for k in inner if own[corners[k]].min() > FARTHER * other[corners[k]].min()]
     return found

@@ -57,16 +57,16 @@ def darken(picture: Pixels, filled: Bools, template: Template) -> None:
     if shade is None:
         return
     size = len(picture)
-    dark = (shade < 1)[template.faces].any(axis=1)
+    dark = np.asarray((shade < 1)[template.faces].any(axis=1))
     columns = shade.astype(np.float32)[:, None]
-    factor, inside = np.ones(size * size, np.float32), np.zeros(size * size, bool)
+    factors, inside = np.ones(size * size, np.float32), np.zeros(size * size, bool)
     for raster in bands(template, size):
         at = raster.texels.astype(np.int64) + raster.first_row * size
         inside[at] = True
         some = np.flatnonzero(dark[raster.triangles] & filled.ravel()[at])
-        factor[at[some]] = at_texels(template, raster.triangles[some], raster.weights[some], columns)[:, 0]
-    factor, inside = factor.reshape(size, size), inside.reshape(size, size)
-    beside = opencv().erode(factor, np.ones((2 * GUTTER + 1, 2 * GUTTER + 1), np.uint8))
-    factor = np.where(inside, factor, beside)
+        factors[at[some]] = at_texels(template, raster.triangles[some], raster.weights[some], columns)[:, 0]
+    drawn = factors.reshape(size, size)
+    beside = opencv().erode(drawn, np.ones((2 * GUTTER + 1, 2 * GUTTER + 1), np.uint8))
+    factor = np.where(inside.reshape(size, size), drawn, beside)
     rows, row_columns = np.nonzero(factor < 1)
     picture[rows, row_columns] = np.rint(picture[rows, row_columns] * factor[rows, row_columns, None])
