@@ -83,6 +83,8 @@ def bounds(settings: Mapping[str, Any]) -> dict[str, list[Bound]]:
         ("register", "min_data_share", "data_share", REJECTED_BELOW),
         ("register", "min_half_share", "core_share_right", REJECTED_BELOW),
         ("register", "min_half_share", "core_share_left", REJECTED_BELOW),
+        ("register", "min_neutral_half_share", "core_share_right", f"for a neutral {REJECTED_BELOW}"),
+        ("register", "min_neutral_half_share", "core_share_left", f"for a neutral {REJECTED_BELOW}"),
         (
             "register",
             "max_expected_error_mm",

@@ -133,8 +133,9 @@ def _write(
     writer.begin_figures()
     for row, result in sorted(found.items()):
         writer.frame(row, result.vertices, result.pose, result.skin)
-        writer.measured(row, result.quality)
-        if result.number == tracker.neutral_number and tracker.neutral_oddity:
+        first = result.number == tracker.neutral_number
+        writer.measured(row, result.quality, first)
+        if first and tracker.neutral_oddity:
             out.note(
                 row,
                 "neutral-odd",
@@ -151,7 +152,7 @@ def _takes_mb(settings: RegisterSettings, vertices: int) -> float:
 
 STAGE = Stage(
     name="register",
-    version=19,
+    version=20,
     settings=RegisterSettings,
     needs=("ingest", "landmarks", "align"),
     compute=compute,

@@ -213,10 +213,10 @@ class RegisteredWriter:
         """Write one frame: vertices (V, 3) canonical frame, mm; pose (4, 4) canonical -> scan; skin (V,)."""
         self.vertices[row], self.pose[row], self.skin[row] = vertices, pose, skin
 
-    def measured(self, row: int, quality: Quality) -> None:
-        """Write what was measured of one frame, and what a user should know of it."""
+    def measured(self, row: int, quality: Quality, first: bool = False) -> None:
+        """Write what was measured of one frame, and what a user should know of it; `first`: see `notes`."""
         known = self._out.statuses[row].note.split(",")
-        for code, sentence in notes(quality):
+        for code, sentence in notes(quality, first):
             if code not in known:
                 self._out.note(row, code, sentence)
         for name, value in asdict(quality).items():

@@ -64,6 +64,8 @@ class RegisterSettings:
             rejected.
         min_half_share: smallest part of either half of the face's core, brows to chin, that the scan shows, if with a
             beard over it; a frame with less, a profile or half a face, is rejected.
+        min_neutral_half_share: as min_half_share, of the frame that is to be its subject's neutral: how it looks where
+            the scan shows nothing, no other frame says; a frame with less is rejected, and the next one tried.
         max_folded_share: largest part of the triangles that may be flipped or degenerate; a frame beyond it is
             rejected.
         max_expected_error_mm: largest expected error of the correspondences, on the embedded template; a frame beyond
@@ -98,6 +100,7 @@ class RegisterSettings:
     max_landmark_error_mm: float = 6.0
     min_data_share: float = 0.2
     min_half_share: float = 0.25
+    min_neutral_half_share: float = 0.4
     max_folded_share: float = 0.01
     max_expected_error_mm: float = 2.9
     part_frames: int = 60
@@ -122,7 +125,9 @@ class RegisterSettings:
             "part_frames",
         ):  # fmt: skip
             self._check(name, getattr(self, name) >= 0, "0 or more")
-        for name in ("detected_share", "fine_landmark_share", "min_data_share", "min_half_share"):
+        for name in (
+            "detected_share", "fine_landmark_share", "min_data_share", "min_half_share", "min_neutral_half_share",
+        ):  # fmt: skip
             self._check(name, 0 <= getattr(self, name) <= 1, "0 to 1")
         for name in ("coarse_tolerance", "fine_tolerance"):
             self._check(name, 0 < getattr(self, name) < 1, "between 0 and 1")

@@ -305,6 +305,7 @@ class SequenceTracker:
             settings.max_folded_share,
             settings.max_expected_error_mm,
             settings.min_half_share,
+            settings.min_neutral_half_share,
             anatomy.assessor.spread,
         )
         self._previous: Previous | None = None
@@ -779,7 +780,7 @@ class SequenceTracker:
             float(areas @ ~is_skin(skin) / areas.sum()),
             self.settings.region_reach_mm,
         )
-        reject_bad(quality, self._limits, len(self.template.faces))
+        reject_bad(quality, self._limits, len(self.template.faces), self.neutral is None)
         return Registered(frame.number, vertices, pose, quality, checks, skin)
 
 

@@ -32,7 +32,7 @@ GOOD = Quality(
     1.0, 1.0, 1.0, 1.0, 0.0, 0.0,
     *AS_IT_SHOULD,
 )  # fmt: skip
-LIMITS = Limits(1.0, 6.0, 0.2, 0.01, 2.0, 0.25)
+LIMITS = Limits(1.0, 6.0, 0.2, 0.01, 2.0, 0.25, 0.4)
 WHOLE, ALL_PARTS, SHUT = Shares(1.0, 1.0, 1.0), PartShares(1.0, 1.0, 1.0, 1.0), Mouth(0.0, 0.0)
 CHECKS = LandmarkChecks(held_out_mm=1.25, disagreement_mm=2.0)
 NONE = np.zeros(0)
@@ -420,6 +420,29 @@ def test_half_a_face_is_rejected_and_the_missing_half_named():
         assert caught.value.reason == "register-half"
         assert f"the {side} half" in str(caught.value) and "10%" in str(caught.value)
     reject_bad(replace(GOOD, core_share_left=0.25), LIMITS, 1000)
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_a_neutral_needs_more_of_both_halves_than_a_frame_that_has_one(side):
+    aside = replace(GOOD, **{f"core_share_{side}": 0.3})
+    reject_bad(aside, LIMITS, 1000)
+    with pytest.raises(FrameRejected) as caught:
+        reject_bad(aside, LIMITS, 1000, first=True)
+    assert caught.value.reason == "register-half"
+    for said in (f"the {side} half", "30%", "40%", "register.min_neutral_half_share"):
+        assert said in str(caught.value)
+    # each bound is lowered by its own setting, and the larger holds
+    reject_bad(aside, replace(LIMITS, min_neutral_half_share=0.3), 1000, first=True)
+    with pytest.raises(FrameRejected, match=r"50%.*register\.min_half_share"):
+        reject_bad(replace(GOOD, core_share_left=0.45), replace(LIMITS, min_half_share=0.5), 1000, first=True)
+
+
+def test_what_a_guess_of_the_neutral_begins_from_is_the_template():
+    for change in ({"core_share_left": 0.5}, {"mouth_share": 0.2}):
+        ((_, of_neutral),) = notes(replace(GOOD, **change), first=True)
+        ((_, of_frame),) = notes(replace(GOOD, **change))
+        assert "template" in of_neutral and "neutral" not in of_neutral
+        assert "the subject's neutral" in of_frame
 
 
 def test_what_a_user_should_know_is_noted():

@@ -752,6 +752,22 @@ def test_a_hole_over_the_mouth_is_told(dome):
     assert "part-missing" not in dict(notes(whole))
 
 
+def test_a_half_is_enough_of_a_frame_whose_subject_has_a_neutral(dome):
+    """The next candidate becomes the neutral, and then the half that was refused can be registered."""
+    whole = dome.frame(0, 0.0)
+    x = whole.vertices[whole.faces].mean(axis=1)[:, 0]
+    cut = replace(whole, faces=whole.faces[x < 20])
+    tracker = dome.tracker()
+    with pytest.raises(FrameRejected, match="register.min_neutral_half_share") as caught:
+        tracker.register(cut)
+    assert caught.value.reason == "register-half" and tracker.neutral is None
+    tracker.register(whole)
+    assert tracker.neutral is not None
+    quality = tracker.register(replace(cut, number=1)).quality
+    share = min(quality.core_share_left, quality.core_share_right)
+    assert 0.25 < share < RegisterSettings().min_neutral_half_share
+
+
 def test_an_odd_neutral_is_told(dome):
     marks = dome.template().landmarks()
     frame = dome.frame(0, 0.0)
