@@ -49,6 +49,9 @@ _HOW = "unit = NUMBER under [captures] in mimicme.toml, or --unit NUMBER when a 
 # Frames of one sequence differ in extent by what the cameras saw, at most about 2; units by 10 or more.
 EXTENT_RATIO = 4.0
 EYES_RATIO = 1.8
+# A person's eyes stay as far apart: beyond SCALE_RATIO wide landmarks do not explain it, and where the scan has grown
+# or shrunk alike, within SCALE_AGREES, what the cameras saw does not either.
+SCALE_RATIO, SCALE_AGREES = 1.15, 1.1
 # |sum of area vectors| / area: 0.3 to 0.6 for scans of a face, below 0.2 for a head that is open at the neck.
 FACING_STRENGTH = 0.25
 
@@ -334,7 +337,7 @@ def _no_unit(evidence: Sequence[Evidence], where: object) -> InputError:
 
 
 def check_frame(evidence: Evidence, reference: Sequence[Evidence], unit: UnitDecision) -> None:
-    """Refuse a frame whose size is another than its sequence's by a unit's factor, or no head's at all.
+    """Refuse a frame whose size is another than its sequence's, by a unit's factor or a scale, or no head's at all.
 
     Args:
         evidence: of the frame; reference: of the frames the sequence's unit was decided by.
@@ -358,6 +361,15 @@ def check_frame(evidence: Evidence, reference: Sequence[Evidence], unit: UnitDec
             seen=f"{size_mm:.4g} mm if in {unit.unit}",
             expected=f"about {typical_mm:.0f} mm",
             todo="Export the frame in the unit of its sequence, or give it a sequence of its own.",
+        )
+    both = (ratio, eyes_ratio) if eyes_ratio > 1 else (1 / ratio, 1 / eyes_ratio)
+    if min(both) > SCALE_RATIO and max(both) < SCALE_AGREES * min(both):
+        raise FrameRejected(
+            "unit-mismatch",
+            "the frame has another scale than its sequence: scan and landmarks alike are larger or smaller",
+            seen=f"eyes {evidence.eyes * unit.unit_mm:.1f} mm apart, {eyes_ratio:.2f} times the sequence's",
+            expected=f"about {_median(eyes) * unit.unit_mm:.1f} mm",
+            todo="Export all frames of the subject in one scale.",
         )
     if not DECLARED_EXTENT_MM[0] <= size_mm <= DECLARED_EXTENT_MM[1]:
         raise FrameRejected(

@@ -12,7 +12,7 @@ Fails   the sequence, when its unit cannot be told.  A frame, with
             duplicate-frame   several files claim its number
             unsafe-path       it lies outside the capture folder, or its geometry does in part
             missing-part      a file that holds a part of its geometry is not there
-            unit-mismatch     another size than its sequence, or than a head, by a unit's factor
+            unit-mismatch     another size or scale than its sequence, or than a head
             unreadable        the disk or the memory failed
             degenerate        nothing left after cleaning
         or one of the codes in `pipeline.formats.mesh_file`; of a recording
@@ -387,7 +387,7 @@ def _rejection(error: Exception) -> FrameRejected:
 
 STAGE = Stage(
     name="ingest",
-    version=9,
+    version=10,
     settings=IngestSettings,
     needs=(),
     compute=compute,

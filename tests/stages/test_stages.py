@@ -12,7 +12,7 @@ from mimicme.pipeline.stage import in_order
 from mimicme.stages import FLOW, STAGES
 
 KNOWN = {
-    "ingest": (9, "88e0ee4d75c7"),
+    "ingest": (10, "88e0ee4d75c7"),
     "landmarks": (17, "79e39d1a7758"),
     "align": (5, "327af77b6cf4"),
     "register": (20, "d8f09b073b44"),

@@ -110,6 +110,19 @@ def test_inches_in_a_sequence_of_centimetres_are_seen_with_landmarks() -> None:
         units.check_frame(frames[2], frames, units.decide_unit(frames))
 
 
+@pytest.mark.parametrize("scale", [1.3, 1 / 1.3, 1.2])
+def test_a_frame_in_another_scale_is_refused_where_scan_and_landmarks_say_so(scale: float) -> None:
+    frames = [evidence(1.0), evidence(scale), evidence(1.0)]
+    decision = units.decide_unit(frames)
+    with pytest.raises(FrameRejected, match=f"another scale .* {scale:.2f} times the sequence's") as caught:
+        units.check_frame(frames[1], frames, decision)
+    assert caught.value.reason == "unit-mismatch"
+    units.check_frame(frames[0], frames, decision)
+    # landmarks that are wide, or a scan of which less is seen, are no other scale
+    units.check_frame(replace(frames[0], eyes=frames[0].eyes * scale), frames, decision)
+    units.check_frame(replace(frames[0], extent=frames[0].extent * scale), frames, decision)
+
+
 def test_a_half_seen_face_is_no_other_unit() -> None:
     whole, half = evidence(1.0), evidence(0.5, landmarks=False)
     units.check_frame(half, [whole, half], units.decide_unit([whole, half]))
