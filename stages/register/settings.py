@@ -100,7 +100,7 @@ class RegisterSettings:
     max_landmark_error_mm: float = 6.0
     min_data_share: float = 0.2
     min_half_share: float = 0.25
-    min_neutral_half_share: float = 0.4
+    min_neutral_half_share: float = 0.33
     max_folded_share: float = 0.01
     max_expected_error_mm: float = 2.9
     part_frames: int = 60
