@@ -74,18 +74,23 @@ for epoch in range(5):
 
 
 _FORBIDS = re.compile(
-    r"\b(?:no|not|never|nor|without|prohibit\w*|forb[ia]d\w*|exclud\w*|except\w*|kein\w*|nicht|untersagt|verboten)\b"
+    r"n['’]t\b|\b(?:no|not|never|nor|cannot|without|other than|prohibit\w*|forb[ia]d\w*|disallow\w*|refrain\w*"
+    r"|restrict\w*|ban(?:s|ned)?|exclu[ds]\w*|except\w*|kein\w*|nicht|untersagt|verboten|ausgeschlossen)\b"
 )
 _TRAINS = re.compile(r"\btrain|machine[ -]learning|\blearn|\bai\b|\bmodels?\b|neural|\bmodell")
+_SENTENCE_ENDS = re.compile(r"(?<!\.[a-z])\.(?=\s|$)|(?<!:)\n\s*\n")  # `e.g. ` ends none, nor does a line
 
 
 def forbids_training(licence: str) -> bool:
     """Whether a sentence of a licence both forbids something and speaks of training: then somebody has to read it.
 
-    Fails closed: `No commercial use; models may be trained` is two sentences, `not for training` is one.
+    `No commercial use; models may be trained` is two sentences, `not for training` is one, also over two lines; a list
+    after a colon (`You may not: sell it; train models`) is one.  It knows English and German words alone: it takes
+    more sentences for a ban than are one, and still can miss what is put in another way.
     """
-    sentences = re.split(r"[.;\n]", licence.casefold())
-    return any(_FORBIDS.search(one) and _TRAINS.search(one) for one in sentences)
+    sentences = _SENTENCE_ENDS.split("\n".join(line.rstrip() for line in licence.casefold().splitlines()))
+    parts = (part for one in sentences for part in ([one] if ":" in one else one.split(";")))
+    return any(_FORBIDS.search(part) and _TRAINS.search(part) for part in parts)
 
 
 def _splits(facts: Facts) -> str:

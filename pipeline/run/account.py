@@ -22,7 +22,7 @@ from mimicme.pipeline.run.run_types import StageResult
 from mimicme.pipeline.run.selection import Selection
 from mimicme.pipeline.run.tallies import tallies
 from mimicme.pipeline.run.wordings import wordings
-from mimicme.pipeline.stage import Stage
+from mimicme.pipeline.stage import Stage, is_off
 from mimicme.pipeline.workspace import Workspace
 
 
@@ -65,8 +65,6 @@ class Account:
             result.remarks += told.remarks
             decisions += told.decisions
         return wordings(decisions, len(sequences))
-
-    # -- the release
 
     def stage_over(
         self, plan: Plan, stage: Stage, result: StageResult, decisions: Iterable[str] = ()
@@ -114,9 +112,10 @@ class Account:
 
     def _newly_waiting(self, plan: Plan, stage: Stage, result: StageResult) -> tuple[int, int]:
         """How many items wait at a stage that waited at none before: for what failed, and for what was not made."""
-        if (
-            not result.blocked or result.off
-        ):  # who waits there is told of at the next stage that does something
+        # who waits where a stage does nothing is told of at the next one that does something, if the run has one
+        later = self.chosen[self.chosen.index(stage) + 1 :]
+        told_later = result.off and any(not is_off(plan.config.stages[one.name]) for one in later)
+        if not result.blocked or told_later:
             return 0, 0
         sequences = self.selection.of(stage, plan.neutral_of)
         waiting = {s.item for s in sequences if plan.states[stage.name, s.item].state == "blocked"}

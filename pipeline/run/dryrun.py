@@ -30,7 +30,8 @@ class DryRun:
         self.console = console
 
     def run(self) -> RunResult:
-        if not self.selection.requested:
+        # of more shards than subjects some are empty, and nobody is left out
+        if not self.selection.requested and self.options.shard is None:
             return self._nothing()
         results, waits = [], 0
         memory: list[str] = []

@@ -36,7 +36,8 @@ class Preparation:
         self._workspace, self._config, self._options = workspace, config, options
         self._chosen, self._console = chosen, console
         self._uses_template = any(stage.uses_template for stage in chosen)
-        self._asked_for_memory = False
+        self._asked_for: set[str] = set()  # the stages of which an item was to be made
+        self._told_mb = 0.0
 
     def template(self) -> str | None:
         """Digest of the prepared template; prepared here, once, before there are workers.
@@ -64,29 +65,36 @@ class Preparation:
             self._console.say(f"  {note}")
         return template.digest
 
-    def ask_for_memory(self) -> None:
-        """To be called before an item is made.
+    def ask_for_memory(self, stage: Stage) -> None:
+        """To be called before an item of a stage is made.
 
         Raises:
             UsageError: a process may not have what the libraries of the chain take.
         """
-        if self._uses_template and not self._asked_for_memory:
-            self._asked_for_memory = True
+        if not self._uses_template or stage.name in self._asked_for:
+            return
+        if not self._asked_for:
             self._refuse_too_little()
-            self._say_too_little()
+        self._asked_for.add(stage.name)
+        self._say_too_little(self._chosen[self._chosen.index(stage) :])
 
-    def _say_too_little(self) -> None:
+    def _say_too_little(self, coming: tuple[Stage, ...]) -> None:
         """Where a process may begin, and not have what a stage takes of this template with these settings: that would
-        else be found out item by item, at night."""
+        else be found out item by item, at night.  What takes no more than what was told of is not told of again.
+
+        Args:
+            coming: the stages that run now: what comes before them is there.
+        """
         limit = None if self._options.backend == "dask" else address_space_mb()
         vertices = self._workspace.template_vertices()
         if limit is None or not vertices:
             return
-        working = [one for one in self._chosen if one.takes and not is_off(self._config.stages[one.name])]
+        working = [one for one in coming if one.takes and not is_off(self._config.stages[one.name])]
         taken = {one.name: one.takes(self._config.stages[one.name], vertices) for one in working if one.takes}
         most = max(taken, key=lambda name: taken[name], default="")
         needed = (LEAST_BYTES >> 20) + taken.get(most, 0.0)
-        if limit < needed:
+        if limit < needed and needed > self._told_mb:
+            self._told_mb = needed
             self._console.say(
                 f"A process may have {limit:,} MB of address space here, and '{most}' takes about {needed:,.0f} MB of "
                 f"a template of {vertices:,} vertices with these settings, of large scans more: sequences may fail "

@@ -308,7 +308,7 @@ class _Run:
     def _looked_at(self, stage: Stage, sequence: Sequence, made: bool, there: int) -> None:
         """An item has a state; see `Flow`."""
         if made:
-            self.preparation.ask_for_memory()
+            self.preparation.ask_for_memory(stage)
         self.workload.looked_at(stage.name, sequence.item, len(sequence.frames), made, there)
 
     def _run_leg(self, leg: tuple[Stage, ...], pool: Pool) -> None:

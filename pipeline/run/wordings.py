@@ -29,13 +29,12 @@ def wordings(told: Iterable[tuple[str, str, str]], sequences: int) -> list[str]:
         if name.endswith(TALLY):
             counts.setdefault(name, []).append(sentence)
             continue
-        wordings = groups.setdefault((name, sentence.split(":")[0]), {})
-        wordings.setdefault(_NUMBER.sub("0", sentence), []).append((sentence, item))
+        alike = groups.setdefault((name, sentence.split(":")[0]), {})
+        alike.setdefault(_NUMBER.sub("0", sentence), []).append((sentence, item))
     lines = []
-    for wordings in groups.values():
-        most = sorted(
-            wordings.values(), key=len, reverse=True
-        )  # stable: of equals, the one that was met first
+    for alike in groups.values():
+        # stable: of equals, the one that was met first
+        most = sorted(alike.values(), key=len, reverse=True)
         lines += [_wording(said, sequences) for said in most[:MOST_WORDINGS]]
         if rest := most[MOST_WORDINGS:]:
             others = [item for said in rest for _, item in said]

@@ -3,12 +3,17 @@
 A copy need not have the same bits: another program writes fewer decimals (OBJ) or other floats (PLY).  So places are
 compared, within what no scanner repeats.  A hash of rounded places would not do: two places that are as good as equal
 round differently where they lie at the edge of a step.
+
+Slow motion of meshes of one topology without noise (tracked, or made) stays within that too.  It is told from rounding
+by where it moves vertices: rounding moves nearly every one, each its own way; motion leaves some where they are, and
+moves neighbours alike.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from hashlib import sha256
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +24,14 @@ Places = NDArray[np.float32]
 SAME_MM = 0.01
 """Two vertices that are nearer in each coordinate are one place: a tenth of the noise of the best scanners, and what an
 OBJ of two decimals of a millimetre rounds."""
+FLOAT_MM = 1e-4
+"""What moves no vertex by more is a copy wherever it moves them: float32 rounds a coordinate of a metre to 3e-5 mm."""
+LEAST_MOVED = 0.5
+"""Share of the vertices that rounding moves, at the least: of three decimals that become two, one coordinate in ten
+stays, and one vertex in a thousand."""
+MOST_ALIKE = 0.875
+"""How much alike rounding moves the two ends of an edge, at the most (see `_alike`): 0 for decimals that are rounded,
+3/4 for such as are cut off, which is always towards the same side; 1 is a motion."""
 LOOKED_AT = 97
 """Vertices that are looked at first: of other frames with as many vertices and triangles hardly one agrees."""
 KEPT_BYTES = 64 << 20
@@ -34,8 +47,8 @@ class Frames:
         self._bytes = 0
 
     def same_as(self, number: int, scan: Mesh) -> int | None:
-        """The number of an earlier frame with the same triangles and, to `SAME_MM`, the same vertices; None: it is the
-        first of its kind.
+        """The number of an earlier frame with the same triangles and vertices but for what rounding moves these, by
+        `SAME_MM` at the most; None: it is the first of its kind.
 
         Args:
             scan: in mm.
@@ -46,7 +59,12 @@ class Frames:
         step = max(1, len(vertices) // LOOKED_AT)
         for earlier, (known, other) in self._kept.items():
             alike = known == faces and other.shape == vertices.shape
-            if alike and _near(vertices[::step], other[::step]) and _near(vertices, other):
+            if (
+                alike
+                and _near(vertices[::step], other[::step])
+                and _near(vertices, other)
+                and _is_rounding(vertices - other, scan.faces)
+            ):
                 return earlier
         self._kept[number] = faces, vertices
         self._bytes += vertices.nbytes
@@ -58,3 +76,26 @@ class Frames:
 
 def _near(one: Places, other: Places) -> bool:
     return bool((np.abs(one - other) <= SAME_MM).all())
+
+
+def _is_rounding(moved: Places, faces: NDArray[np.integer[Any]]) -> bool:
+    """Whether vertices are moved as rounding moves them, not as a face moves.
+
+    Args:
+        moved: (V, 3) mm.
+        faces: (T, 3).
+    """
+    if np.abs(moved).max(initial=0.0) <= FLOAT_MM:
+        return True
+    return bool(moved.any(axis=1).mean() >= LEAST_MOVED and _alike(moved, faces) <= MOST_ALIKE)
+
+
+def _alike(moved: Places, faces: NDArray[np.integer[Any]]) -> float:
+    """How much alike the two ends of an edge are moved: 1 the same way, 0 each its own way (an autocorrelation, about
+    zero, at the distance of one edge)."""
+    together = size = 0.0
+    for one, other in ((0, 1), (1, 2), (2, 0)):  # an edge at a time: a scan may have millions of triangles
+        first, second = moved[faces[:, one]], moved[faces[:, other]]
+        together += float((first * second).sum(dtype=np.float64))
+        size += float((first**2 + second**2).sum(dtype=np.float64)) / 2
+    return together / size if size else 0.0

@@ -24,7 +24,7 @@ from shared_helpers import mimicme_here
 
 from mimicme.commands.publish import PublishSettings, pages, publish
 from mimicme.commands.publish.splits import NAMES, age_band, assign, shares_of, stratum
-from mimicme.commands.publish.texts import Title
+from mimicme.commands.publish.texts import Title, forbids_training
 from mimicme.commands.verify import has_errors, verify
 from mimicme.commands.withdraw import withdraw
 from mimicme.pipeline.captures.consent import ConsentRules
@@ -627,6 +627,40 @@ def test_a_release_of_before_is_packed_again_first(fakes: ModuleType, lab: Path,
         publish(path, tmp_path / "out", TITLE)
     with h5py.File(path) as file:
         assert "subjects" in file
+
+
+@pytest.mark.parametrize(
+    "licence",
+    [
+        "The data cannot be used to train models.",
+        "This licence doesn't allow training.",
+        "This licence doesn’t allow training.",
+        "Training is disallowed.",
+        "You must refrain from training.",
+        "The data shall not be used\nfor training.",
+        "The data shall not be used\r\nfor training.",
+        "They must not be used, e.g. for training.",
+        "For any use other than the training of networks.",
+        "You may not:\n\n(a) sell the data;\n(b) train models.",
+        "Der Gebrauch zum Trainieren von Modellen ist ausgeschlossen.",
+    ],
+)
+def test_a_ban_on_training_is_found_in_many_wordings(licence: str) -> None:
+    assert forbids_training(licence)
+
+
+@pytest.mark.parametrize(
+    "licence",
+    [
+        "",
+        "CC BY-NC 4.0",
+        "No commercial use; models may be trained.",
+        "Do not pass it on. You may train models.",
+        "Do not pass it on\n  \nTraining is welcome",
+    ],
+)
+def test_a_ban_on_something_else_is_none_on_training(licence: str) -> None:
+    assert not forbids_training(licence)
 
 
 @pytest.mark.parametrize(

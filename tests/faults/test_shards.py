@@ -31,8 +31,7 @@ from contextlib import closing
 sys.path.insert(0, {tests!r})
 import fakes
 from mimicme.pipeline.captures.metadata import parse_subjects
-from mimicme.pipeline.run.pool import LokyPool
-from mimicme.pipeline.run.pool import side_by_side
+from mimicme.pipeline.run.pool import LokyPool, side_by_side
 from pathlib import Path
 
 def several(work, jobs):

@@ -561,6 +561,41 @@ def test_a_copy_that_was_written_again_with_fewer_decimals_is_one_too(
         assert ["frame-repeated" in s.note for s in got.statuses] == [False, same]
 
 
+@pytest.mark.parametrize("cut", [False, True])
+@pytest.mark.parametrize("decimals", [2, 3, 7])
+def test_a_copy_of_fewer_decimals_rounded_or_cut_off_is_found(decimals: int, cut: bool) -> None:
+    frames, mesh = repeated.Frames(), face()
+    scanned = mesh.vertices + np.random.default_rng(2).normal(scale=0.1, size=mesh.vertices.shape)
+    assert frames.same_as(0, replace(mesh, vertices=scanned)) is None
+    steps = scanned * 10**decimals
+    copied = (np.trunc(steps) if cut else np.round(steps)) / 10**decimals
+    assert frames.same_as(1, replace(mesh, vertices=copied)) == 0
+
+
+@pytest.mark.parametrize("decimals", [None, 3])
+@pytest.mark.parametrize(("far", "frame_count"), [(8.0, 60), (4.0, 120)])
+def test_slow_motion_of_one_topology_is_no_copy(far: float, frame_count: int, decimals: int | None) -> None:
+    """A smile that begins and ends softly, in one second; what is no mouth stays where it is, exactly."""
+    frames, mesh = repeated.Frames(), face()
+    distance = np.linalg.norm(mesh.vertices[:, :2], axis=1)
+    reach = np.maximum(0.0, 1 - (distance / (0.7 * distance.max())) ** 2) ** 2
+    made: list[np.ndarray] = []
+    for number in range(12):
+        done = (1 - np.cos(np.pi * number / frame_count)) / 2
+        vertices = mesh.vertices + far * done * reach[:, None] * [0.6, 0.5, 0.6]
+        vertices = vertices if decimals is None else np.round(vertices, decimals)
+        # decimals may hide the first frames of a motion altogether: those are copies
+        equal = next((n for n, other in enumerate(made) if np.array_equal(vertices, other)), None)
+        assert frames.same_as(number, replace(mesh, vertices=vertices)) == equal
+        made.append(vertices)
+
+
+def test_a_head_that_moves_slowly_as_a_whole_is_no_copy() -> None:
+    frames, mesh = repeated.Frames(), face()
+    for number in range(4):
+        assert frames.same_as(number, replace(mesh, vertices=mesh.vertices + 0.004 * number)) is None
+
+
 def test_other_triangles_over_the_same_vertices_are_no_copy() -> None:
     frames, mesh = repeated.Frames(), face()
     assert frames.same_as(0, mesh) is None

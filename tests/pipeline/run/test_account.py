@@ -62,3 +62,13 @@ def test_what_waits_where_nothing_failed_waits_for_what_comes_before(make, fake)
     go(workspace, fake, last="read", only=["S2/sad"])
     expected = ("1 waiting at fit for what failed", "1 waiting at fit for what comes before")
     assert go(workspace, fake, first="fit", last="paint").why == expected
+
+
+def test_what_waits_at_a_stage_that_is_off_is_told_of_where_no_other_follows(make, fake):
+    """Else the run would end with status 1 and without a word."""
+    workspace, stages, off = make(GOOD | {"S2/sad": ["fail"]}), fake.WITH_CORPUS, ("learn.enabled=false",)
+    go(workspace, fake, stages, sets=off)
+    result = go(workspace, fake, stages, sets=off, first="learn", last="learn")
+    assert (result.code, result.why) == (1, ("1 waiting at learn for what failed",))
+    result = go(workspace, fake, stages, sets=off, first="learn", last="paint")
+    assert (result.code, result.why) == (1, ("1 waiting at paint for what failed",))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import h5py
@@ -74,6 +75,32 @@ def test_a_template_that_is_large_for_the_memory_is_told_before_the_night(make, 
     monkeypatch.setattr(preparation, "address_space_mb", lambda: 1700)
     again = go(workspace, fake, stages=stages, sets=["fit.steps=3"], last="paint")
     assert calls(workspace) == [] and "address space" not in again.err  # nothing is to be made
+
+
+def test_memory_is_told_of_the_stages_that_run(make, fake, monkeypatch):
+    """Where only a later one is made anew, an earlier one that takes more runs nowhere."""
+    workspace = make()
+    read, fit, paint, bundle = with_template(workspace, fake)
+    with h5py.File(workspace.template, "w") as file:
+        file["vertices"] = np.zeros((50_000, 3), np.float32)
+    fit = replace(fit, takes=lambda settings, vertices: 300.0)
+    stages = read, fit, replace(paint, takes=lambda settings, vertices: 50.0 * settings.size), bundle
+    monkeypatch.setattr(preparation, "address_space_mb", lambda: 1700)  # 1,600 and 100 MB
+
+    def told(size):
+        said = go(workspace, fake, stages=stages, sets=[f"paint.size={size}"], last="paint").err
+        return [
+            name for name in ("fit", "paint") for _ in range(said.count(f"space here, and '{name}' takes"))
+        ]
+
+    assert told(1) == ["fit"]
+    assert told(2) == []
+    assert told(3) == ["paint"]
+    # S2, which has more frames, comes first
+    shutil.rmtree(workspace.root / "fit/S1")
+    assert told(4) == ["fit", "paint"]  # of S2 paint alone; then of S1 fit, which takes more
+    shutil.rmtree(workspace.root / "fit/S2")
+    assert told(5) == ["fit"]  # and paint takes less
 
 
 def test_too_little_memory_refuses_what_is_to_be_made_again(make, fake, monkeypatch):

@@ -284,6 +284,16 @@ def test_a_dry_run_of_a_shard_writes_nothing(make, fake):
     assert not list(workspace.root.glob(".lock*"))
 
 
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_shard_without_anybody_is_no_trouble(make, fake, dry_run):
+    """There may be more shards than subjects."""
+    workspace = make()
+    result = go(workspace, fake, shard=Shard(3, 3), dry_run=dry_run)
+    assert not of(workspace, Shard(3, 3)) and result.code == 0
+    assert "Shard 3/3: 0 subjects, 0 sequences, 0 frames." in result.err
+    assert "left out" not in result.out and ("read: 0 of 0 would run" in result.out) is dry_run
+
+
 def test_the_template_is_prepared_by_one(make):
     workspace, said = make(), []
     with workspace.template_lock():
