@@ -294,7 +294,10 @@ def compute(task: Task[IngestSettings], out: CheckpointWriter) -> None:
         writer.frame(row, scan, encoded, raw.report.removed_triangles)
         same = earlier.same_as(frame.number, scan)
         if same is not None:
-            again = f"Its vertices are those of frame {same}, every one: was the file copied, or did the scanner hang?"
+            again = (
+                f"Its vertices are those of frame {same}, every one, to {repeated.SAME_MM} mm: was the file copied, or "
+                "did the scanner hang?"
+            )
             notes = [("frame-repeated", again), *notes]
         for code, sentence in notes:
             out.note(row, code, sentence)

@@ -35,7 +35,7 @@ MOST_ALIKE = 0.875
 LOOKED_AT = 97
 """Vertices that are looked at first: of other frames with as many vertices and triangles hardly one agrees."""
 KEPT_BYTES = 64 << 20
-"""Of earlier frames that are kept to be compared with, the newest."""
+"""Of earlier frames whose vertices are kept, the newest: a frame farther back is told by equal bits alone."""
 
 
 class Frames:
@@ -45,6 +45,8 @@ class Frames:
         # by number: digest of the triangles, and vertices
         self._kept: OrderedDict[int, tuple[bytes, Places]] = OrderedDict()
         self._bytes = 0
+        # number by digest of triangles and vertices, of all
+        self._equal: dict[bytes, int] = {}
 
     def same_as(self, number: int, scan: Mesh) -> int | None:
         """The number of an earlier frame with the same triangles and vertices but for what rounding moves these, by
@@ -56,6 +58,9 @@ class Frames:
         # whichever way round each is wound: one of the two may have been turned
         faces = sha256(np.sort(scan.faces, axis=1).tobytes()).digest()
         vertices = np.asarray(scan.vertices, np.float32)
+        bits = sha256(faces + vertices.tobytes()).digest()
+        if bits in self._equal:
+            return self._equal[bits]
         step = max(1, len(vertices) // LOOKED_AT)
         for earlier, (known, other) in self._kept.items():
             alike = known == faces and other.shape == vertices.shape
@@ -66,6 +71,7 @@ class Frames:
                 and _is_rounding(vertices - other, scan.faces)
             ):
                 return earlier
+        self._equal[bits] = number
         self._kept[number] = faces, vertices
         self._bytes += vertices.nbytes
         while self._bytes > KEPT_BYTES and len(self._kept) > 1:

@@ -603,14 +603,19 @@ def test_other_triangles_over_the_same_vertices_are_no_copy() -> None:
     assert frames.same_as(2, mesh) == 0
 
 
-def test_of_many_frames_the_newest_are_compared_with(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_many_frames_the_newest_are_compared_with_and_all_that_are_equal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     mesh = face()
     monkeypatch.setattr(repeated, "KEPT_BYTES", 2 * len(mesh.vertices) * 12)
     frames = repeated.Frames()
     for number in range(3):
         assert frames.same_as(number, replace(mesh, vertices=mesh.vertices + number)) is None
     assert frames.same_as(3, replace(mesh, vertices=mesh.vertices + 2)) == 2
-    assert frames.same_as(4, mesh) is None  # the first is no longer kept
+    nearly = replace(mesh, vertices=mesh.vertices + np.float32(5e-5))
+    assert frames.same_as(4, nearly) is None  # the first is no longer kept
+    assert frames.same_as(5, mesh) == 0  # but what its bits were is known
+    assert frames.same_as(6, replace(mesh, vertices=mesh.vertices + 2 + np.float32(5e-5))) == 2
 
 
 def test_a_vanished_file(capture: Capture) -> None:
