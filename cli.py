@@ -252,7 +252,8 @@ def _opened(workspace: Path, preset: str | None, sets: tuple[str, ...]) -> Works
         click.echo(f"The last run was given {said}, which is not understood any more: {error}", err=True)
         return opened
     click.echo(
-        f"As the last run was given: {said}. A run without it makes again what depends on it (`run --dry-run`).",
+        f"What follows is for the settings of the last run: {said}. A run without them makes again what depends on "
+        "them (`run --dry-run`).",
         err=True,
     )
     return as_last

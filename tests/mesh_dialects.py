@@ -188,7 +188,7 @@ def broken_obj() -> list[Broken]:
         Broken("cut-texture.obj", text(v(), vt()), "truncated", "before its first triangle"),
         Broken("cut-line.obj", _PLAIN + b"f 1/1 2", "truncated", "middle of a line"),
         Broken("cut-faces.obj", cut.rstrip(b"\n"), "truncated", "no final newline"),
-        Broken("preallocated.obj", _PLAIN + bytes(4096), "truncated", "zero bytes"),
+        Broken("preallocated.obj", _PLAIN + bytes(4096), "truncated", "bytes of value 0"),
         Broken("commas.obj", _PLAIN.replace(b"v 20 0 ", b"v 20,0 0 "), "bad-syntax", "decimal points"),
         Broken("windows-nan.obj", _PLAIN.replace(b"v 20 0", b"v -1.#IND 0"), "nan-vertices", "not finite"),
         Broken("nan.obj", _PLAIN.replace(b"v 20 0", b"v nan nan"), "nan-vertices", "line 2"),
@@ -344,8 +344,8 @@ def broken_ply() -> list[Broken]:
         Broken("points.ply", ply(LITTLE, XYZ, rows=[]), "no-faces", "point cloud"),
         Broken("cut.ply", little[:-7], "truncated", "face"),
         Broken("cut-header.ply", little[:60], "truncated", "header"),
-        Broken("preallocated.ply", little[: -13 * 4] + bytes(13 * 4), "truncated", "zero bytes"),
-        Broken("preallocated-ascii.ply", ascii_ + bytes(600), "truncated", "zero bytes"),
+        Broken("preallocated.ply", little[: -13 * 4] + bytes(13 * 4), "truncated", "bytes of value 0"),
+        Broken("preallocated-ascii.ply", ascii_ + bytes(600), "truncated", "bytes of value 0"),
         Broken("absurd.ply", many, "too-large", "announces more"),
         Broken("believed.ply", little.replace(b"vertex 16", b"vertex 19999999"), "truncated", "19,999,999"),
         Broken("past.ply", ply(LITTLE, XYZ, FACES + 1), "face-index", "index 16"),
@@ -628,7 +628,7 @@ def broken_gltf() -> list[Broken]:
     wordy = b'{"asset": {}, "x": [' + b"0," * 5_000_000 + b"0]}"
     return [
         Broken("empty.glb", b"", "empty-file", "empty"),
-        Broken("zeros.glb", bytes(4096), "truncated", "zero bytes"),
+        Broken("zeros.glb", bytes(4096), "truncated", "bytes of value 0"),
         Broken("text.glb", b"solid head\n", "bad-syntax", "does not begin with 'glTF'"),
         Broken("cut.glb", plain[:-20], "truncated", "shorter than it says"),
         Broken("old.glb", plain.replace(b"glTF\2", b"glTF\1"), "bad-syntax", "version"),

@@ -276,7 +276,7 @@ def broken_vrml() -> list[Broken]:
         Broken("cut-points.wrl", plain[:200], "truncated", "no end"),
         Broken("cut-text.wrl", plain[: plain.index(b"a.jpg") + 3], "truncated", "middle of a text"),
         Broken("cut-node.wrl", plain.rstrip()[:-1], "truncated", "middle of a node"),
-        Broken("preallocated.wrl", plain + bytes(900), "truncated", "zero bytes"),
+        Broken("preallocated.wrl", plain + bytes(900), "truncated", "bytes of value 0"),
         Broken("nan.wrl", plain.replace(b"20 0 ", b"nan 0 ", 1), "nan-vertices", "not finite"),
         Broken("windows-nan.wrl", plain.replace(b"20 0 ", b"-1.#IND00 0 ", 1), "nan-vertices", "not finite"),
         Broken("huge.wrl", plain.replace(b"20 0 ", b"2e300 0 ", 1), "nan-vertices", "not finite"),
@@ -457,7 +457,7 @@ def broken_vtk() -> list[Broken]:
         Broken("cut.vtk", binary[:-9], "truncated", "announces"),
         Broken("cut-ascii.vtk", old[: old.rindex(b"\n", 0, -2)], "truncated", "announces"),
         Broken("cut-points.vtk", old[:120], "truncated", "announces"),
-        Broken("preallocated.vtk", old + bytes(200), "truncated", "zero bytes"),
+        Broken("preallocated.vtk", old + bytes(200), "truncated", "bytes of value 0"),
         Broken("blank.vtk", old.partition(b"POINTS")[0] + b"\n" * 2_000_000, "empty-file", "no vertex"),
         Broken(
             "absurd.vtk", old.replace(b"POINTS 16", b"POINTS 900000000000"), "too-large", "announces more"
@@ -573,8 +573,8 @@ def broken_stl() -> list[Broken]:
         Broken("none.stl", b"solid x\nendsolid x\n", "empty-file", "no triangle"),
         Broken("none-binary.stl", binary_stl(faces=FACES[:0], title=b"x"), "empty-file", "no triangle"),
         Broken("cut.stl", binary[:-7], "truncated", "17 of 18"),
-        Broken("preallocated.stl", binary[: -3 * 50] + bytes(3 * 50), "truncated", "zero bytes"),
-        Broken("preallocated-ascii.stl", text_ + bytes(99), "truncated", "zero bytes"),
+        Broken("preallocated.stl", binary[: -3 * 50] + bytes(3 * 50), "truncated", "bytes of value 0"),
+        Broken("preallocated-ascii.stl", text_ + bytes(99), "truncated", "bytes of value 0"),
         Broken("absurd.stl", many, "too-large", "4,000,000,000"),
         Broken("believed.stl", believed, "truncated", "18 of 30,000,000"),
         Broken("cut-ascii.stl", text_[:700], "truncated", "endsolid"),

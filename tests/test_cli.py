@@ -455,7 +455,8 @@ def test_status_after_a_run_uses_the_settings_of_the_run(workspace):
     plain, failed = call("status", workspace), call("status", workspace, "--failed")
     for each in (plain, failed, call("report", workspace)):
         assert (
-            "As the last run was given: --set run.preset=fast --set ingest.speck_triangles=61" in each.stderr
+            "for the settings of the last run: --set run.preset=fast --set ingest.speck_triangles=61"
+            in each.stderr
         )
     assert "out of date" not in plain.stdout
     assert "2 frames (S1/smile frame 0, S1/smile frame 1): ingest rejected them (no-faces)" in failed.stdout

@@ -466,6 +466,6 @@ def _messages(
     if old:
         said.append(
             f"{counted(old, 'subject keeps', 'subjects keep')} the split of an earlier version; "
-            f"{len(subjects) - old} are new."
+            f"{counted(len(subjects) - old, 'is', 'are')} new."
         )
     return tuple(said)

@@ -188,7 +188,8 @@ def _build(
         _unnamed(message, [raw_names["subject"][s] for s in sorted(gone)]) for message in result.messages
     ]
     if gone:
-        messages.append(f"{len(gone)} subject(s) have withdrawn their consent and are left out.")
+        have = counted(len(gone), "subject has", "subjects have")
+        messages.append(f"{have} withdrawn their consent; left out.")
     withdrew = frozenset(gone)
     captured = {i.subject for i in groups} - gone
     messages += [

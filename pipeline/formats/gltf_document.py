@@ -69,7 +69,7 @@ _WHAT_TO_DO = {
 def glb_chunks(data: bytes, name: str) -> tuple[dict[str, Any], memoryview]:
     """The description and the binary chunk of a .glb."""
     if not data.strip(b"\0"):
-        raise fail("truncated", "the file holds zero bytes: it was not written", name)
+        raise fail("truncated", "the file holds bytes of value 0: it was not written", name)
     if data[:4] != b"glTF":
         raise fail("bad-syntax", "this is no binary glTF: it does not begin with 'glTF'", name)
     if len(data) < 20:

@@ -64,7 +64,9 @@ def read_obj(data: bytes, name: str) -> MeshFile:
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         data = data.decode("utf-16", errors="replace").encode()
     if b"\0" in data:
-        raise fail("truncated", "the file holds zero bytes: it was not written to its end", name)
+        raise fail(
+            "truncated", "the file holds bytes of value 0: it was not written to its end, or is no text", name
+        )
     ends_cleanly = data.endswith((b"\n", b"\r"))
     lines = _split_lines(data, name)
     kinds = _line_kinds(lines)

@@ -96,7 +96,7 @@ def read_ply(data: bytes, name: str) -> MeshFile:
     polygons = None
     if isinstance(corners, _Ragged) and (corners.counts >= 3).any():
         if order and not corners.counts[-1]:
-            what = "the file holds zero bytes at its end: it was not written to its end"
+            what = "the file ends in bytes of value 0: it was not written to its end"
             raise fail("truncated", what, name)
         corner, owner = triangulate_fans(corners.counts)
         _check_triangles(len(corner), name)
@@ -334,7 +334,9 @@ _STRUCT = {"i1": "b", "u1": "B", "i2": "h", "u2": "H", "i4": "i", "u4": "I"}
 def _ply_ascii(body: bytes, elements: Sequence[_Element], name: str) -> dict[str, dict[str, Any]]:
     numbers = parse_numbers(body, np.float64)
     if numbers is None and b"\0" in body:
-        raise fail("truncated", "the file holds zero bytes: it was not written to its end", name)
+        raise fail(
+            "truncated", "the file holds bytes of value 0: it was not written to its end, or is no text", name
+        )
     if numbers is None:
         raise fail("bad-syntax", "the body holds something that is no number", name)
     columns: dict[str, dict[str, Any]] = {}

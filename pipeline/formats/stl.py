@@ -78,14 +78,16 @@ def _of_binary(data: bytes, count: int, name: str) -> Floats:
         )
     table = np.frombuffer(data, _TRIANGLE, count, _HEAD)
     if count and not data[-_TRIANGLE.itemsize :].strip(b"\0"):
-        raise fail("truncated", "the file holds zero bytes at its end: it was not written to its end", name)
+        raise fail("truncated", "the file ends in bytes of value 0: it was not written to its end", name)
     return np.asarray(table["places"].reshape(-1, 3), np.float64)
 
 
 def _of_text(data: bytes, name: str) -> Floats:
     """(3 t, 3) places of an ascii file: a line for each, three of them in a loop."""
     if b"\0" in data:
-        raise fail("truncated", "the file holds zero bytes: it was not written to its end", name)
+        raise fail(
+            "truncated", "the file holds bytes of value 0: it was not written to its end, or is no text", name
+        )
     data = data.removeprefix(b"\xef\xbb\xbf").rstrip().lower() + b"\n"
     text = data.replace(b"\r\n", b"\n").translate(_BLANKS)
     raw = np.frombuffer(text, np.uint8)

@@ -50,7 +50,9 @@ def read_vrml(data: bytes, name: str) -> MeshFile:
     """
     check_content(data, name)
     if b"\0" in data and not data.startswith(b"#Inventor"):
-        raise fail("truncated", "the file holds zero bytes: it was not written to its end", name)
+        raise fail(
+            "truncated", "the file holds bytes of value 0: it was not written to its end, or is no text", name
+        )
     text = data.removeprefix(b"\xef\xbb\xbf").lstrip()
     first = text[:80].splitlines()[0]
     if not first.startswith(BEGINNINGS):

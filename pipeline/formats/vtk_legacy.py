@@ -122,7 +122,11 @@ class _Reader:
             raise fail("bad-syntax", "the third line is neither ASCII nor BINARY", name, seen=repr(said))
         self.binary = form == [b"BINARY"]
         if not self.binary and b"\0" in data:
-            raise fail("truncated", "the file holds zero bytes: it was not written to its end", name)
+            raise fail(
+                "truncated",
+                "the file holds bytes of value 0: it was not written to its end, or is no text",
+                name,
+            )
         self.found = _Found()
 
     def sections(self) -> _Found:

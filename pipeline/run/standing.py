@@ -34,7 +34,7 @@ import numpy as np
 
 from mimicme.pipeline.captures.catalogue import Catalogue, LeftOut, neutrals, no_garbage_collection
 from mimicme.pipeline.checkpoint import fingerprint
-from mimicme.pipeline.errors import MimicmeError, OutputError
+from mimicme.pipeline.errors import MimicmeError, OutputError, counted
 from mimicme.pipeline.items import FrameSource, Item, Sequence, Verdict
 from mimicme.pipeline.run.checkpoint_index import FigureSummary, merge_summaries
 from mimicme.pipeline.run.plan import Plan, State
@@ -449,7 +449,7 @@ class Standing:
         ]
         if refused := sum(not one.withdrew for one in catalogue.left_out):
             said = "`mimicme status --every-file` says who and why."
-            messages.append(f"{refused} subject(s) are left out: {said}")
+            messages.append(f"{counted(refused, 'subject is', 'subjects are')} left out: {said}")
         if self._is_listed(catalogue, messages, unheeded):
             return
         root = os.path.realpath(self._plan.captures.root)

@@ -194,6 +194,7 @@ def compute(task: Task[RefineSettings], out: CheckpointWriter) -> None:
         if not settings.enabled:
             return
         refiner = _refiner(TemplateKey(task.load_template()), settings)
+        missing = "The subject's neutral has no texture to refine by."
         if task.neutral is None:
             reference = _subject_reference(task, ingest, register, rows)
             if reference is not None:
@@ -201,9 +202,14 @@ def compute(task: Task[RefineSettings], out: CheckpointWriter) -> None:
         else:
             with RefineCheckpoint(task.neutral) as neutral:
                 reference = _Reference.load(neutral, refiner)
+                if not neutral.ok_rows:
+                    missing = (
+                        "All frames of the subject's neutral are rejected, so that this one is registered from the "
+                        "template and not refined: mend the neutral, or name another (`mimicme review`), and run again."
+                    )
         if reference is None:
             for row in rows:
-                out.note(row, "not-refined", "The subject's neutral has no texture to refine by.")
+                out.note(row, "not-refined", missing)
             return
         _refine_rows(_Sequence(ingest, register, rows, refiner, reference, settings), out, writer)
 

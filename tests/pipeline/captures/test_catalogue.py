@@ -96,7 +96,7 @@ def test_refused_subjects_are_not_listed_and_named_with_the_reason(tmp_path):
     assert list(catalogue.neutral) == ["S2"]
     # who has withdrawn is not named, whatever the table says
     assert catalogue.messages[-3:] == (
-        "1 subject(s) have withdrawn their consent and are left out.",
+        "1 subject has withdrawn their consent; left out.",
         "S1 says no.",
         "S_3 says no.",
     )

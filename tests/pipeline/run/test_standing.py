@@ -460,7 +460,7 @@ def test_names_as_they_are_on_disk_are_in_no_message(make, fake):
     slow = status_of(workspace, fake)
     assert any(f"{name}/stray.obj" in message for message in slow.messages)
     assert not named(workspace, "Zoe", "ller")
-    assert "1 subject(s) are left out" in "".join(quick(workspace, fake).messages)
+    assert "1 subject is left out" in "".join(quick(workspace, fake).messages)
 
 
 def test_a_verdict_on_one_who_refuses_is_in_no_message(make, fake):
@@ -525,7 +525,7 @@ def test_the_next_run_tells_of_nobody_who_refuses_since(make, fake, options):
     if told is not None:
         assert lines_of(told) == status_of(workspace, fake).lines()
         assert [m for m in told.messages if "left out" in m] == [
-            "1 subject(s) are left out: `mimicme status --every-file` says who and why."
+            "1 subject is left out: `mimicme status --every-file` says who and why."
         ]
 
 
