@@ -170,6 +170,15 @@ def test_a_neutral_without_texture_leaves_its_subject_as_registered(subject, tmp
             assert np.array_equal(after["vertices"][:], before["vertices"][:])
 
 
+def test_that_all_of_a_neutral_is_rejected_is_said(subject, tmp_path):
+    _, smile, _, _ = subject
+    paths = write_sequence(tmp_path, NEUTRAL, [0.0], rejected=[0])
+    neutral = made(tmp_path, task_of(tmp_path, NEUTRAL, paths), "neutral.h5")
+    with Checkpoint(made(tmp_path, task_of(tmp_path, SMILE, smile, neutral=neutral))) as after:
+        assert {s.note for s in after.statuses} == {"not-refined"}
+        assert all("neutral are rejected" in s.message for s in after.statuses)
+
+
 def test_a_frame_whose_end_goes_wrong_stays_as_it_was_and_stops_no_other(subject, tmp_path, monkeypatch):
     _, smile, neutral, refined = subject
     held, calls = Refiner.held_to_scan, []
