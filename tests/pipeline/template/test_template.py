@@ -342,9 +342,20 @@ def test_a_point_of_the_lower_lip_lies_on_the_lower_lip():
     np.testing.assert_allclose(moved[[61, 62, 63, 65, 66, 67]], [0, 0, 0, -10, -10, -10], atol=0.5)
 
 
-def test_lips_of_one_piece_are_left_alone():
-    template = make(*head())
+@pytest.mark.parametrize(("upper", "lower"), [(8, 8), (3, 8), (2, 6), (8, 3)])
+def test_lips_of_one_piece_are_left_alone(upper, lower):
+    """Where one of them is thin as well, and the way to its outer rim is the shorter one from both."""
+    mesh, points = head(160)
+    around = np.linspace(0, 2 * np.pi, 12, endpoint=False)
+    high = np.where(np.sin(around) > 0, upper, lower)
+    points[48:60, :2] = np.c_[-22 * np.cos(around), -40 + high * np.sin(around)]
+    points[60:68, :2] = np.c_[[-15, -6, 0, 6, 15, 6, 0, -6], np.full(8, -40.0)]
+    x, y = points[48:68, :2].T
+    points[48:68, 2] = 60 - (x / 80) ** 2 * 50 - (y / 100) ** 2 * 15 + 25 * np.exp(-(x**2 + y**2) / 200)
+    with no_layout():
+        template = make(mesh, points)
     assert not [note for note in template.notes if "other lip" in note]
+    assert np.linalg.norm(template.landmarks()[48:68] - points[48:68], axis=1).max() < 0.1
 
 
 @pytest.mark.skipif(importlib.util.find_spec("menpo3d") is None, reason="menpo3d is not installed")

@@ -182,6 +182,8 @@ def test_an_eye_half_of_which_are_holes_is_shut_beside_an_open_one():
         assert closed_share(eye, other) == 0
     assert closed_share(eye, Look(1.0, 8.0)) < closed_share(eye, Look(1.0, 10.0)) == 1
     assert closed_share(Look(0.9, 8.0), Look(1.0, 9.0)) == 0  # two open eyes
+    shares = [closed_share(Look(unlike, 4.0), Look(1.0, 9.0)) for unlike in (0.66, 0.72, 0.77)]
+    assert shares[0] == 1 > shares[1] > 0 == shares[2]
 
 
 def test_nothing_is_looked_for_on_an_open_eye():
@@ -207,9 +209,8 @@ def test_without_colours_nothing_is_followed():
     assert not lids.evidence.any() and (lids.share == 1).all() and lids.guessed == ()
 
 
-def test_lids_of_a_coloured_scan_go_to_the_rims_of_its_holes():
-    """A flat grid without one eye; the other, of which there is nothing but skin, is shut, and nobody knows where."""
-    step = 0.5
+def grid(step):
+    """(V, 3) and (t, 3) of a flat skin of 140 x 80 mm."""
     x, y = np.meshgrid(np.arange(-70, 70 + step, step), np.arange(-40, 40 + step, step))
     vertices = np.stack([x, y, np.zeros_like(x)], axis=-1).reshape(-1, 3)
     rows, columns = x.shape
@@ -220,6 +221,46 @@ def test_lids_of_a_coloured_scan_go_to_the_rims_of_its_holes():
             np.stack([corner, corner + columns + 1, corner + columns], axis=1),
         ]
     ).astype(np.int32)
+    return vertices, faces
+
+
+def painted(heights_mm, holes_mm=(0.0, 0.0)):
+    """A scan with two eyes of white and iris, and their landmarks: so high across the lids' points (0 is shut, and
+    drawn 8 mm high all the same), with a hole of such a radius in each."""
+    vertices, faces = grid(0.25)
+    colors = SKIN + np.random.default_rng(0).normal(scale=4, size=(len(vertices), 3))
+    points = np.zeros((N_LANDMARKS, 3))
+    keep = np.ones(len(faces), bool)
+    middle = vertices[faces].mean(axis=1)
+    for x, first, high, hole in zip((-35.0, 35.0), (36, 42), heights_mm, holes_mm, strict=True):
+        along, up = vertices[:, 0] - x, vertices[:, 1]
+        inside = np.abs(up) < high / 2 * (1 - (along / HALF_MM) ** 2) / (1 - (5 / HALF_MM) ** 2)
+        colors[inside] = [225, 220, 215]
+        colors[inside & (np.hypot(along, up) < 6)] = [70, 50, 40]
+        keep &= np.hypot(middle[:, 0] - x - 3, middle[:, 1]) >= hole
+        points[first : first + 6] = np.stack([EYE_X + x, -EYE_Y * (high or 8.0) / 2, 0 * EYE_X], axis=1)
+    return Scene(Mesh(vertices, faces[keep], colors=np.clip(colors, 0, 255).astype(np.uint8)), None), points
+
+
+@pytest.mark.parametrize("heights_mm", [(5.0, 10.0), (4.5, 8.5), (4.2, 8.0), (9.0, 4.0)])
+def test_an_eye_that_is_narrowed_beside_an_open_one_stays_as_it_is(heights_mm):
+    scene, points = painted(heights_mm)
+    found = follow_lids(scene, points, np.eye(4))
+    np.testing.assert_array_equal(found.points, points)
+    assert (found.share == 1).all() and found.guessed == ()
+
+
+def test_an_eye_with_holes_about_its_lashes_is_shut_beside_an_open_one():
+    scene, points = painted((0.0, 10.5), holes_mm=(5.2, 0.0))
+    found = follow_lids(scene, points, np.eye(4))
+    assert found.guessed == ("left_eye",)
+    np.testing.assert_allclose(found.points[[37, 38, 40, 41], 1], -BOW_MM, atol=0.5)
+    np.testing.assert_array_equal(found.points[42:48], points[42:48])
+
+
+def test_lids_of_a_coloured_scan_go_to_the_rims_of_its_holes():
+    """A flat grid without one eye; the other, of which there is nothing but skin, is shut, and nobody knows where."""
+    vertices, faces = grid(0.5)
     middle = vertices[faces].mean(axis=1)
     keep = np.abs(middle[:, 1]) >= HIGH_MM * (1 - ((middle[:, 0] + 35) / HALF_MM) ** 2)
     scene = Scene(Mesh(vertices, faces[keep], colors=np.full((len(vertices), 3), 180, np.uint8)), None)
