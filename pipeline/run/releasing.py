@@ -79,6 +79,7 @@ class Releasing:
             try:
                 packed = self._pack(stage, output, created, wanted)
             except UsageError:
+                self._keep(stage, output)
                 raise
             except Exception as error:  # recorded like the failure of any item
                 self._failed(stage, error, result, began)
@@ -145,10 +146,11 @@ class Releasing:
             f"frames: `{command}`{', with the --output that it had' if self._options.output else ''}.",
         )
 
-    def _keep(self, stage: Stage, output: Path) -> None:
-        """See to it that a release that was not packed anew holds nobody who left meanwhile."""
+    def _keep(self, stage: Stage, output: Path) -> bool:
+        """See to it that a release that was not packed anew holds nobody who left meanwhile; whether that was seen to,
+        or said to be impossible."""
         if stage.keep is None or not output.is_file():
-            return
+            return False
         try:
             kept = stage.keep(
                 path=output,
@@ -162,7 +164,7 @@ class Releasing:
                 f"{stage.name}: {output.name} may hold who is left out now, and could not be written without them "
                 f"({sentence_of(error)}): delete it, or `mimicme withdraw` them."
             )
-            return
+            return True
         if kept.left:
             self._console.say(
                 f"{stage.name}: {counted(kept.left, 'subject')} left {output.name}: withdrawn, refused, or no longer "
@@ -175,6 +177,7 @@ class Releasing:
             )
         if kept.left or kept.changed:
             self.release, self.packed = output, True
+        return True
 
     def _who_stays(self, own: bool) -> Callable[[Collection[str]], Collection[str]]:
         """Who of some people may be in a release: of the workspace's own, who is listed; of another one, of which this
@@ -199,7 +202,8 @@ class Releasing:
             self._account.wrong.append(f"{counted(most, 'frame')} rejected by the stages before")
 
     def _has_inputs(self, stage: Stage, output: Path) -> bool:
-        """Whether there is something for a release; says which sequences go in as they are.
+        """Whether there is something for a release; says which sequences go in as they are.  Where there is nothing, who
+        must not be in the release that is there leaves it.
 
         Raises:
             UsageError: there is nothing, and nothing else was asked for.
@@ -230,11 +234,12 @@ class Releasing:
             why, todo = "nothing of it is there", "Run `mimicme run` first."
         else:
             why, todo = nobody_left(self._workspace), None
+        kept = self._keep(stage, output)
         if stage is self._account.chosen[0]:
             raise UsageError(f"there is nothing to {stage.name}: {why}", todo=todo)
         self._account.lacks("no release written")
         self._console.say(f"{stage.name}: no release is written, because {why}.")
-        if old := self._plan.older_release(output):
+        if not kept and (old := self._plan.older_release(output)):
             self._console.say(old)
         return False
 

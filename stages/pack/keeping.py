@@ -14,7 +14,7 @@ that is there is better than the one that could be packed.  So:
 | it is to be kept, and somebody in it withdrew, refuses now, or has no captures any more | kept without them |
 | it is to be kept, and the table of subjects says other things of somebody in it | kept, with what the table says |
 | it is to be kept, and template, settings or licence are others | kept as it was made |
-| packing itself fails | kept, likewise without who must not be in it |
+| packing itself fails, or there is nothing to pack | kept, likewise without who must not be in it |
 | it lies elsewhere (`--output`) | the same, but that people of whom this workspace knows nothing stay |
 | it cannot be read | packed anew: it gives nobody anything |
 

@@ -208,3 +208,30 @@ def test_held_names_the_stages_of_what_has_a_frame_that_is_ok(workspace: Path) -
     found = held(workspace / "release.h5", [Item("S000", "surprise"), Item("S001", "surprise")])
     assert list(found) == [Item("S000", "surprise")]
     assert {"ingest", "register", "bake"} <= found[Item("S000", "surprise")]
+
+
+def test_who_refuses_leaves_where_nothing_is_left_to_pack(
+    workspace: Path, fakes: ModuleType, tmp_path: Path
+) -> None:
+    release, table = workspace / "release.h5", tmp_path / "people.csv"
+    with_another_person(fakes, release)
+    table.write_text("subject,consent\nS000,no\n")
+    refusing = ("--set", f"metadata.file={table}")
+    said = run(workspace, *refusing, code=1)
+    assert "no release is written" in said and "2 subjects left release.h5" in said
+    assert "older one" not in said and ok_frames(release) == {} and not has_errors(verify(release))
+    assert not any(word in release.read_bytes() for word in (b"S000", b"S009", b"a-trace-of-them"))
+
+
+def test_who_refuses_leaves_where_pack_alone_has_nothing_to_pack(
+    workspace: Path, fakes: ModuleType
+) -> None:
+    """S009 has no captures any more, and nothing is there of S000, of whom the release has nothing either."""
+    release = workspace / "release.h5"
+    with_another_person(fakes, release)
+    keep(release, lambda _: ["S009"], None, "left-")
+    for stage in ("ingest", "landmarks", "align", "register", "repass", "refine", "bake", "project", "intensity"):
+        shutil.rmtree(workspace / stage / "S000", ignore_errors=True)
+    said = pack(workspace, code=2)
+    assert "there is nothing to pack" in said and "1 subject left release.h5" in said
+    assert ok_frames(release) == {} and b"a-trace-of-them" not in release.read_bytes()
