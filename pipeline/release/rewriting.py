@@ -46,8 +46,10 @@ def rewrite(
             somebody lies.
     """
     held = shards.of_file(path)
-    if held:
-        path = Path(os.path.realpath(path))  # shards lie beside the file itself
+    link, path = (
+        path,
+        Path(os.path.realpath(path)),
+    )  # the file itself: it would go on holding who leaves, elsewhere
     left: list[Shard] = []
     with Release(path) as release, guarded_file(path) as old:
         said = _attributes(release, gone, mark)
@@ -80,6 +82,7 @@ def rewrite(
             (shards.folder_of(path) / one).unlink(missing_ok=True)
     else:
         digest.write_beside(path)
+    digest.forget_beside_link(link)
 
 
 def _look_for(release: Release, held: tuple[Shard, ...], subjects: Iterable[str]) -> None:

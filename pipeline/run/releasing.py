@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import json
+import os
 import shlex
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -250,7 +251,8 @@ class Releasing:
         collect = stage.collect or _Collected
         inputs = [collect(s, self._plan.collected(stage, s)) for s in self._requested]
         output.parent.mkdir(parents=True, exist_ok=True)
-        for stale in output.parent.glob(f".{glob.escape(output.name)}.*.tmp"):  # of a run that was killed
+        real = Path(os.path.realpath(output))
+        for stale in real.parent.glob(f".{glob.escape(real.name)}.*.tmp"):  # of a run that was killed
             stale.unlink(missing_ok=True)
         assert stage.everything is not None
         workspace = self._workspace

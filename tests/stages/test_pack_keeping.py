@@ -223,14 +223,22 @@ def test_who_refuses_leaves_where_nothing_is_left_to_pack(
     assert not any(word in release.read_bytes() for word in (b"S000", b"S009", b"a-trace-of-them"))
 
 
-def test_who_refuses_leaves_where_pack_alone_has_nothing_to_pack(
-    workspace: Path, fakes: ModuleType
-) -> None:
+def test_who_refuses_leaves_where_pack_alone_has_nothing_to_pack(workspace: Path, fakes: ModuleType) -> None:
     """S009 has no captures any more, and nothing is there of S000, of whom the release has nothing either."""
     release = workspace / "release.h5"
     with_another_person(fakes, release)
     keep(release, lambda _: ["S009"], None, "left-")
-    for stage in ("ingest", "landmarks", "align", "register", "repass", "refine", "bake", "project", "intensity"):
+    for stage in (
+        "ingest",
+        "landmarks",
+        "align",
+        "register",
+        "repass",
+        "refine",
+        "bake",
+        "project",
+        "intensity",
+    ):
         shutil.rmtree(workspace / stage / "S000", ignore_errors=True)
     said = pack(workspace, code=2)
     assert "there is nothing to pack" in said and "1 subject left release.h5" in said
