@@ -63,13 +63,18 @@ class Releasing:
         created = self._plan.created(self._requested)
         wanted = self._plan.release_wanted(stage, self._requested, created)
         current = output.is_file() and release_fingerprint(output) == wanted
-        lost = {} if current else self._lost(stage, output)
-        if not lost and not self._has_inputs(stage, output):
+        unread: Exception | None = None
+        lost: dict[Item, str] = {}
+        try:
+            lost = {} if current else self._lost(stage, output)
+        except Exception as error:  # whatever it is: the run is told of to its end
+            unread = error
+        if not lost and unread is None and not self._has_inputs(stage, output):
             return
         self._log.write("stage begins", stage=stage.name, items=False)
         self.created, self.wanted = created, wanted
-        if lost:
-            self._failed(stage, self._kept(stage, output, lost), result, began)
+        if lost or unread is not None:
+            self._failed(stage, unread or self._kept(stage, output, lost), result, began)
             self._account.lacks(f"{output.name} kept as it was")
             self._keep(stage, output)
             return
@@ -117,7 +122,11 @@ class Releasing:
 
     def _lost(self, stage: Stage, output: Path) -> dict[Item, str]:
         """The sequences of which the release that is there would lose results that are not there now, and which stage
-        lacks one, in words."""
+        lacks one, in words.
+
+        Raises:
+            ReleaseError, OSError, MemoryError: what it has cannot be read now, and may be whole.
+        """
         if stage.held is None or self._options.allow_missing or not output.is_file():
             return {}
         lacking = {
@@ -128,7 +137,7 @@ class Releasing:
         held = stage.held(output, [item for item, names in lacking.items() if names])
         lost = {}
         for item, made_by in held.items():
-            if name := next((n for n in lacking[item] if n in made_by), None):
+            if name := next((n for n in lacking[item] if made_by is None or n in made_by), None):
                 lost[item] = f"'{name}' {described(self._plan.states[name, item])}"
         return lost
 
@@ -203,8 +212,9 @@ class Releasing:
             self._account.wrong.append(f"{counted(most, 'frame')} rejected by the stages before")
 
     def _has_inputs(self, stage: Stage, output: Path) -> bool:
-        """Whether there is something for a release; says which sequences go in as they are.  Where there is nothing, who
-        must not be in the release that is there leaves it.
+        """Whether there is something for a release; says which sequences go in as they are.
+
+        Where there is nothing, who must not be in the release that is there leaves it.
 
         Raises:
             UsageError: there is nothing, and nothing else was asked for.

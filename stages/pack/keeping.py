@@ -16,7 +16,9 @@ that is there is better than the one that could be packed.  So:
 | it is to be kept, and template, settings or licence are others | kept as it was made |
 | packing itself fails, or there is nothing to pack | kept, likewise without who must not be in it |
 | it lies elsewhere (`--output`) | the same, but that people of whom this workspace knows nothing stay |
-| it cannot be read | packed anew: it gives nobody anything |
+| what it has of a sequence cannot be read: its shard is missing, its header damaged | kept, as if it had all of it |
+| it cannot be opened now (held open, no right, the disk), is another version's or a shard | kept: packing fails |
+| it is no HDF5, or its indexes are damaged | packed anew: it gives nobody anything |
 
 To keep is to leave the file alone, byte for byte, unless somebody must leave it: then it is written anew without them,
 as `withdraw` does it, and nothing else changes.  Frames of an old release are never put among new ones: they may be of
@@ -31,9 +33,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mimicme.pipeline.captures.metadata import SubjectTable
-from mimicme.pipeline.errors import CheckpointError, ReleaseError
+from mimicme.pipeline.errors import ReleaseError
 from mimicme.pipeline.items import Item
-from mimicme.pipeline.release import Release, shards
+from mimicme.pipeline.release import Release, SequenceInfo, shards
+from mimicme.pipeline.release.access import OtherReleaseError
+from mimicme.pipeline.release.guard import TooLittleMemoryError
 from mimicme.pipeline.release.layout import OK
 from mimicme.pipeline.release.rewriting import rewrite
 from mimicme.pipeline.release.writer import subject_attributes
@@ -56,12 +60,13 @@ class Kept:
     changed: int = 0
 
 
-def held(path: Path, items: Iterable[Item]) -> dict[Item, frozenset[str]]:
+def held(path: Path, items: Iterable[Item]) -> dict[Item, frozenset[str] | None]:
     """Of these sequences, those of which the release at a path has a frame that is ok, with the stages whose results it
-    has of each; none where it cannot be read.
+    has of each, None where that cannot be read; no sequence where the file is no HDF5, or its indexes are damaged.
 
     Raises:
-        ReleaseError: it cannot be read now, and may be whole: somebody has it open, or this user may not.
+        ReleaseError, MemoryError: it cannot be read now, and may be whole: somebody has it open, this user may not, the
+            disk or the memory failed, or it is another version's.
     """
     wanted = set(items)
     if not wanted:
@@ -70,16 +75,35 @@ def held(path: Path, items: Iterable[Item]) -> dict[Item, frozenset[str]]:
         with Release(path) as release:
             statuses = release.index["status"]
             return {
-                info.item: frozenset(
-                    name.removeprefix(MADE_BY) for name in info.attributes if name.startswith(MADE_BY)
-                )
+                info.item: _made_by(info)
                 for info in release.sequences()
                 if info.item in wanted and (statuses[info.start : info.stop] == OK).any()
             }
-    except (ReleaseError, CheckpointError) as error:
-        if isinstance(error.__cause__, BlockingIOError | PermissionError):
+    except ReleaseError as error:
+        if _may_be_whole(error):
             raise
         return {}
+
+
+def _made_by(info: SequenceInfo) -> frozenset[str] | None:
+    """The stages whose results a sequence has; None where its place is damaged, or its shard is not there."""
+    try:
+        return frozenset(name.removeprefix(MADE_BY) for name in info.attributes if name.startswith(MADE_BY))
+    except ReleaseError:
+        return None
+
+
+def _may_be_whole(error: BaseException) -> bool:
+    """Whether an error over a file says nothing of what is in it: the system failed, the memory, or it is no file of
+    ours to judge."""
+    one: BaseException | None = error
+    while one is not None:
+        if isinstance(one, OtherReleaseError | TooLittleMemoryError | MemoryError) or getattr(
+            one, "errno", None
+        ):
+            return True
+        one = one.__cause__ or one.__context__
+    return False
 
 
 def keep(

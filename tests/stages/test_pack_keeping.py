@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import time
 from collections.abc import Iterator
@@ -10,10 +11,11 @@ from types import ModuleType
 
 import h5py
 import pytest
-from shared_helpers import SMALL, mimicme_here
+from shared_helpers import SMALL, mimicme, mimicme_here
 
 from mimicme.commands.verify import has_errors, verify
 from mimicme.pipeline.captures.metadata import parse_subjects
+from mimicme.pipeline.errors import ReleaseError
 from mimicme.pipeline.items import Item
 from mimicme.pipeline.release import Release
 from mimicme.pipeline.run import runner
@@ -243,3 +245,70 @@ def test_who_refuses_leaves_where_pack_alone_has_nothing_to_pack(workspace: Path
     said = pack(workspace, code=2)
     assert "there is nothing to pack" in said and "1 subject left release.h5" in said
     assert ok_frames(release) == {} and b"a-trace-of-them" not in release.read_bytes()
+
+
+@pytest.mark.parametrize("shard", ["none", "subject"])
+def test_one_damaged_place_loses_nobody_elses_frames(fakes: ModuleType, tmp_path: Path, shard: str) -> None:
+    """What cannot be read of a sequence counts as there; of the others it is read."""
+    release, asked = tmp_path / "out" / "release.h5", [Item("S001", "smile"), Item("S002", "smile")]
+    fakes.packed(release, fakes.inputs(tmp_path / "made"), shard=shard)
+    whole = held(release, asked)
+    assert list(whole) == asked and all(whole.values())
+    if shard == "none":
+        with h5py.File(release, "r+") as file:
+            file["subjects/S002/smile"].attrs["elsewhere"] = file.ref  # nobody reads on there
+    else:
+        with Release(release) as opened:
+            (of,) = [one for one in opened._access().shards if one.subjects == ("S002",)]
+        (release.parent / of.name).unlink()
+    assert held(release, asked) == {asked[0]: whole[asked[0]], asked[1]: None}
+
+
+def test_a_release_that_may_be_whole_is_no_release_of_nothing(
+    fakes: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release, asked = tmp_path / "release.h5", [Item("S001", "smile")]
+    fakes.packed(release, fakes.inputs(tmp_path / "made"))
+    for number in (errno.EIO, errno.ESTALE, errno.EMFILE, errno.EACCES, errno.EAGAIN):
+
+        def failing(*_: object, number: int = number, **__: object) -> h5py.File:
+            raise OSError(number, "the system says no")
+
+        with monkeypatch.context() as patched:
+            patched.setattr("mimicme.pipeline.checkpoint.h5py.File", failing)
+            with pytest.raises(ReleaseError):
+                held(release, asked)
+    with monkeypatch.context() as patched:
+        patched.setattr(Release, "_read", lambda *_: (_ for _ in ()).throw(MemoryError()))
+        with pytest.raises(ReleaseError, match="fits into memory"):
+            held(release, asked)
+    assert list(held(release, asked)) == asked
+    with h5py.File(release, "r+") as file:
+        file.attrs["schema_version"] = "2.0"
+    with pytest.raises(ReleaseError, match=r"schema_version '2\.0'"):
+        held(release, asked)
+
+
+def test_people_of_whole_shards_stay_where_another_shard_is_missing(workspace: Path) -> None:
+    release = workspace / "release.h5"
+    pack(workspace, "--set", "pack.shard=subject")
+    (shard,) = workspace.glob("release@*.h5")
+    index = release.read_bytes()
+    shard.unlink()
+    lose(workspace)
+    assert KEPT in pack(workspace, "--set", "pack.shard=subject", code=1)
+    assert release.read_bytes() == index
+
+
+def test_a_release_that_is_open_elsewhere_fails_like_any_pack(workspace: Path) -> None:
+    """The run goes to its end: the table, the record of the failure, and that somebody may have to leave."""
+    release = workspace / "release.h5"
+    before = release.read_bytes()
+    lose(workspace)
+    with h5py.File(release, "r+"):
+        done = mimicme("pack", workspace, "--jobs", 0, *SMALL, code=1)  # HDF5 locks between processes
+    said = done.stdout + done.stderr
+    assert "another program holds this file open for writing" in said and "1 failed at pack" in said
+    assert "release.h5 may hold who is left out now, and could not be written without them" in said
+    assert (workspace / "failures" / "pack" / "release" / "release.json").is_file()
+    assert ok_frames(release) == ALL_OK and len(release.read_bytes()) == len(before)
