@@ -161,12 +161,14 @@ class Releasing:
         or said to be impossible."""
         if stage.keep is None or not output.is_file():
             return False
+        own = os.path.realpath(output) == os.path.realpath(self._workspace.release)  # however it is spelled
         try:
             kept = stage.keep(
                 path=output,
-                who_stays=self._who_stays(own := output == self._workspace.release),
+                who_stays=self._who_stays(own),
                 subjects=self._workspace.metadata() if own else None,
                 mark=WITHDRAWN,
+                what_stays=self._listed_items().intersection if own else None,
             )
         except Exception as error:  # whatever it is: somebody has to know
             self._account.lacks(f"{output.name} may hold who is left out now")
@@ -180,20 +182,29 @@ class Releasing:
                 f"{stage.name}: {counted(kept.left, 'subject')} left {output.name}: withdrawn, refused, or no longer "
                 "among the captures."
             )
+        if kept.sequences:
+            self._console.say(
+                f"{stage.name}: {counted(kept.sequences, 'sequence')} left {output.name}: no longer among the captures."
+            )
         if kept.changed:
             self._console.say(
                 f"{stage.name}: {output.name} says of {counted(kept.changed, 'subject')} what the table of subjects "
                 "says now."
             )
-        if kept.left or kept.changed:
+        if kept.left or kept.sequences or kept.changed:
             self.release, self.packed = output, True
         return True
+
+    def _listed_items(self) -> frozenset[Item]:
+        """The sequences that are among the captures, also those that wait for the order of their frames to be clear."""
+        catalogue = self._plan.catalogue
+        return frozenset((*(sequence.item for sequence in catalogue.sequences), *catalogue.unclear))
 
     def _who_stays(self, own: bool) -> Callable[[Collection[str]], Collection[str]]:
         """Who of some people may be in a release: of the workspace's own, who is listed; of another one, of which this
         run may know some alone, whoever has not withdrawn here and is not refused."""
         workspace, catalogue = self._workspace, self._plan.catalogue
-        listed = frozenset(catalogue.subjects)
+        listed = frozenset(item.subject for item in self._listed_items())
         refused = {*catalogue.captured, *workspace.metadata().without_captures} - listed
 
         def stays(there: Collection[str]) -> Collection[str]:

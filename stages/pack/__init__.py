@@ -212,10 +212,8 @@ def pack(
             seen=f"{len(inputs)} sequences, {len(excluded)} subjects without consent",
             todo="Run the earlier stages first; `mimicme status` shows what is missing.",
         )
-    link, output = (
-        output,
-        Path(os.path.realpath(output)),
-    )  # the file itself: what it was would stay there, unseen
+    link = output
+    output = Path(os.path.realpath(link))  # the file itself: else what it was stays there, unseen
     memory = Memory(remembered, (stage.name for stage in stages))
     survey = _survey(kept, stages, isinstance(settings.shard, float | int), memory)
     whole = _Whole(settings, template, captures, stages, survey)

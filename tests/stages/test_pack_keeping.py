@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -44,8 +45,8 @@ def pack(workspace: Path, *more: object, code: int = 0) -> str:
     return done.stdout + done.stderr
 
 
-def lose(workspace: Path, stage: str = "register") -> None:
-    (workspace / stage / "S000" / "surprise.h5").unlink()
+def lose(workspace: Path, stage: str = "register", sequence: str = "surprise") -> None:
+    (workspace / stage / "S000" / f"{sequence}.h5").unlink()
 
 
 def ok_frames(release: Path) -> dict[str, int]:
@@ -312,3 +313,50 @@ def test_a_release_that_is_open_elsewhere_fails_like_any_pack(workspace: Path) -
     assert "release.h5 may hold who is left out now, and could not be written without them" in said
     assert (workspace / "failures" / "pack" / "release" / "release.json").is_file()
     assert ok_frames(release) == ALL_OK and len(release.read_bytes()) == len(before)
+
+
+def test_a_recording_that_was_taken_back_leaves_a_release_that_is_kept(
+    workspace: Path, small_captures: Path, tmp_path: Path
+) -> None:
+    """And frames that are called bad meanwhile wait.  By a relative `--output` it is the workspace's own, too."""
+    release, captures = workspace / "release.h5", tmp_path / "captures"
+    shutil.copytree(small_captures / "captures", captures)
+    text = (workspace / "mimicme.toml").read_text()
+    root = next(line for line in text.splitlines() if line.startswith("root = "))
+    (workspace / "mimicme.toml").write_text(text.replace(root, f'root = "{captures}"'))
+    shutil.rmtree(captures / "S000" / "surprise")
+    (workspace / "review.csv").write_text("subject,sequence,frame,verdict,reason\nS000,neutral,0,bad,hair\n")
+    lose(workspace, "register", "neutral")
+    said = pack(workspace, "--output", os.path.relpath(release), code=1)
+    assert KEPT in said and "pack: 1 sequence left release.h5: no longer among the captures." in said
+    assert ok_frames(release) == {"S000/neutral": 1} and not has_errors(verify(release))
+
+
+@pytest.mark.parametrize("shard", ["none", "subject", 1.0])
+def test_a_sequence_leaves_and_its_person_stays(fakes: ModuleType, tmp_path: Path, shard: object) -> None:
+    release, smile = tmp_path / "out" / "release.h5", Item("S001", "smile")
+    fakes.packed(release, fakes.inputs(tmp_path / "made"), shard=shard)
+
+    def content() -> dict[str, list[bytes]]:
+        with Release(release) as opened:
+            return {
+                str(s.item): [opened.frame(row).vertices.tobytes() for row in s.rows]
+                for s in opened.sequences()
+            }
+
+    before, people = content(), dict(Release(release).subjects)
+    assert keep(release, list, None, "left-", lambda items: set(items) - {smile}) == Kept(0, 0, 1)
+    assert not has_errors(verify(release)) and str(smile) in before
+    assert content() == {name: frames for name, frames in before.items() if name != str(smile)}
+    assert dict(Release(release).subjects) == people
+
+
+def test_shards_of_an_interrupted_pack_go_though_nobody_in_the_index_leaves(
+    fakes: ModuleType, tmp_path: Path
+) -> None:
+    release = tmp_path / "out" / "release.h5"
+    fakes.packed(release, fakes.inputs(tmp_path / "made"), shard="subject")
+    left = release.parent / f"release@S009@{'0' * 16}.h5"
+    left.write_bytes(b"who refused since")
+    assert keep(release, list, None, "left-") == Kept()
+    assert not left.exists() and not has_errors(verify(release))
