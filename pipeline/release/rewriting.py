@@ -185,8 +185,8 @@ def _shard(
     changed: Mapping[str, Attributes],
     dropped: frozenset[Item],
 ) -> list[Shard]:
-    """A shard without who and what leaves: itself where nothing changes, none where nobody is left, else a new one under
-    another name.
+    """A shard without who and what leaves: itself where nothing changes, none where nobody is left, else a new one
+    under another name.
 
     Raises:
         ReleaseError: it is missing, and holds others too.

@@ -79,6 +79,7 @@ class Releasing:
             self._keep(stage, output)
             return
         if current and not self._options.force:
+            self._workspace.failure(stage.name, RELEASE).unlink(missing_ok=True)  # its cause is gone
             result.skipped = 1
         else:
             self._console.draw(f"{stage.name}: writing {output.name}", now=True)
@@ -116,8 +117,8 @@ class Releasing:
         self._console.say(f"{stage.name}: {output} {word}; {duration(result.seconds)}")
 
     def _failed(self, stage: Stage, error: Exception, result: StageResult, began: float) -> None:
-        record = self._plan.release_record(stage, self._requested, self.created)
-        self._outcomes.failure(stage, RELEASE, failed_outcome(error, began), record, result)
+        # without a record of what would have made it: of a large database it takes half a gigabyte, and nobody reads it
+        self._outcomes.failure(stage, RELEASE, failed_outcome(error, began), {}, result)
         self._account.stage_over(self._plan, stage, result)
 
     def _lost(self, stage: Stage, output: Path) -> dict[Item, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 import time
@@ -85,9 +86,12 @@ def test_what_fails_in_a_run_stays_in_the_release(workspace: Path, monkeypatch: 
     assert (workspace / "release.h5").read_bytes() == before
     told = mimicme_here("status", workspace, "--failed", *SMALL).stdout
     assert "kept as it was" in told
+    record = workspace / "failures" / "pack" / "release" / "release.json"
+    assert json.loads(record.read_text())["made_by"] == {}  # of a large database it would be half a gigabyte
     # mended, it is what it was
     monkeypatch.undo()
     assert "is current" in run(workspace)
+    assert not record.exists()
     assert (workspace / "release.h5").read_bytes() == before
     assert "kept as it was" not in mimicme_here("status", workspace, "--failed", *SMALL).stdout
 
