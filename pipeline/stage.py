@@ -130,7 +130,8 @@ class Stage(Generic[S]):
         collect: for `everything`: makes one of its inputs from a sequence and the paths of its
             checkpoints by stage name.
         held: for `everything`: of some items, those of which the release at a path has frames that are ok, with the
-            names of the stages whose results it has of each.  None: a release is packed anew whatever is lacking.
+            names of the stages whose results it has of each, None where that cannot be read.  Without it a release is
+            packed anew whatever is lacking.
         keep: for `everything`: of a release at a path that is not packed anew: takes out who may not be in it any more
             (`stages/pack/keeping.py`); called with keywords, see `releasing`.
         most_neutral: of the stage that knows how neutral frames are: of a checkpoint's path, the cost of its most
@@ -160,7 +161,7 @@ class Stage(Generic[S]):
     uses_label: bool = False
     corrected: bool = False
     collect: Callable[[Sequence, Mapping[str, Path]], Any] | None = None
-    held: Callable[[Path, Iterable[Item]], Mapping[Item, Collection[str]]] | None = None
+    held: Callable[[Path, Iterable[Item]], Mapping[Item, Collection[str] | None]] | None = None
     keep: Callable[..., Any] | None = None
     parts: Callable[[Task[S]], int] | None = None
     most_neutral: Callable[[Path], tuple[float, str] | None] | None = None

@@ -219,9 +219,9 @@ def withdraw_release(path: str | Path, subject: str) -> Withdrawal:
     """
     path = Path(path)
     name = safe_name(subject)
-    if held := shards.of_file(path):
-        path = Path(os.path.realpath(path))  # shards lie beside the file itself
-    if held is not None:  # of a pack or a withdrawal that was interrupted, and may hold the subject
+    if (
+        held := shards.of_file(path)
+    ) is not None:  # of a pack or a withdrawal that was interrupted, and may hold the subject
         shards.remove_others(path, (one.name for one in held))
     with Release(path) as release:
         if name not in release.subjects:
@@ -320,9 +320,10 @@ def withdraw_workspace(root: str | Path, subject: str) -> Withdrawal:
         except (ReleaseError, CheckpointError) as error:
             damage = str(error)
         if damage:
-            for one in (workspace.release, digest.beside(workspace.release)):
+            real = Path(os.path.realpath(workspace.release))  # a link to it would be gone alone
+            for one in (real, digest.beside(real), workspace.release, digest.beside(workspace.release)):
                 one.unlink(missing_ok=True)
-            files += shards.remove_others(workspace.release, ())
+            files += shards.remove_others(real, ())
             files.append(workspace.release)
         for report in (workspace.report_folder, workspace.public_report_folder):
             if report.is_dir():

@@ -29,6 +29,10 @@ K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 
 
+class OtherReleaseError(ReleaseError):
+    """Nothing is wrong with the file, but it is no release that this version reads: another schema's, or a shard."""
+
+
 class OpenFile:
     """One HDF5 file of a release; may be used by several threads.
 
@@ -134,14 +138,14 @@ class Access:
         try:
             self.schema = str(guard.attribute(self._index.root, "schema_version", "/"))
             if not layout.is_read(self.schema):
-                raise ReleaseError(
+                raise OtherReleaseError(
                     "this HDF5 file is not a release that this version reads",
                     where=path,
                     seen=f"schema_version {self.schema!r}",
                     expected=layout.SCHEMA_VERSION,
                 )
             if guard.attribute(self._index.root, "kind", "/") == shards.KIND:
-                raise ReleaseError(
+                raise OtherReleaseError(
                     "this is a shard of a release", where=path, todo="Open the index beside it: release.h5."
                 )
         except ReleaseError:

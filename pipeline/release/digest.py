@@ -11,6 +11,7 @@ as it is, and what was changed is told to the sequence.  The frames themselves h
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -204,6 +205,14 @@ def write_beside(path: Path, others: Mapping[str, str] | None = None) -> None:
     """
     lines = {path.name: of_file(path), **(others or {})}
     write_whole(beside(path), "".join(f"{said}  {name}\n" for name, said in lines.items()))
+
+
+def forget_beside_link(path: Path) -> None:
+    """Remove what lies beside a link to a release as its digest: it speaks of what the release was before.  What lies
+    beside the file itself, and is linked to, stays."""
+    given = beside(path)
+    if os.path.realpath(given) != str(beside(Path(os.path.realpath(path)))):
+        given.unlink(missing_ok=True)
 
 
 def read_beside(path: Path) -> str | None:

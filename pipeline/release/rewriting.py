@@ -1,4 +1,4 @@
-"""A release written anew without some of its people, or with other attributes of them.
+"""A release written anew without some of its people or sequences, or with other attributes of people.
 
 So that no byte of who leaves stays in a file (removing a group only unlinks it), it is written beside and put into its
 place in one step.  All other data are copied as they lie, compressed; of a release with shards, those stay as they are
@@ -18,6 +18,7 @@ import h5py
 
 from mimicme.pipeline.checkpoint import guarded_file
 from mimicme.pipeline.errors import ReleaseError
+from mimicme.pipeline.items import Item
 from mimicme.pipeline.release import Release, digest, guard, layout, publication, shards
 from mimicme.pipeline.release.shards import Shard
 from mimicme.pipeline.release.writer import Person, people_of, shard_of, write_index
@@ -30,6 +31,7 @@ def rewrite(
     path: Path,
     gone: Collection[str],
     changed: Mapping[str, Attributes] = MappingProxyType({}),
+    dropped: Collection[Item] = (),
     *,
     mark: str,
 ) -> None:
@@ -38,6 +40,7 @@ def rewrite(
     Args:
         gone: subjects that leave; one that is not there is no error.
         changed: attributes that take the place of all that are there, of subjects that stay.
+        dropped: sequences that leave, of subjects that stay.
         mark: before the digest of the fingerprint that it had: it is another release now, and the next run must not
             take it for the one that it would make.
 
@@ -46,20 +49,22 @@ def rewrite(
             somebody lies.
     """
     held = shards.of_file(path)
-    if held:
-        path = Path(os.path.realpath(path))  # shards lie beside the file itself
+    dropped = frozenset(dropped)
+    touched = {*changed, *(item.subject for item in dropped)}
+    link = path
+    path = Path(os.path.realpath(link))  # the file itself: else it goes on holding who leaves, elsewhere
     left: list[Shard] = []
     with Release(path) as release, guarded_file(path) as old:
         said = _attributes(release, gone, mark)
         try:
             if held:
-                _look_for(release, held, (*gone, *changed))
+                _look_for(release, held, (*gone, *touched))
                 known = {
                     one: Person(one, guard.attributes(old[f"subjects/{one}"].id, f"/subjects/{one}"), entries)
                     for one, entries in _entries(release)
-                    if one not in gone and one not in changed
+                    if one not in gone and one not in touched
                 }
-                left = [one for each in held for one in _shard(path, each, gone, changed)]
+                left = [one for each in held for one in _shard(path, each, gone, changed, dropped)]
                 write_index(
                     path,
                     said,
@@ -70,7 +75,7 @@ def rewrite(
                 )
             else:
                 with whole_hdf5(path) as new:
-                    _copy(release, old, new, said, gone, changed)
+                    _copy(release, old, new, said, gone, changed, dropped)
         except (KeyError, RuntimeError, ValueError, OSError) as error:
             if getattr(error, "errno", None) is not None:  # the disk failed, not the file
                 raise
@@ -80,6 +85,7 @@ def rewrite(
             (shards.folder_of(path) / one).unlink(missing_ok=True)
     else:
         digest.write_beside(path)
+    digest.forget_beside_link(link)
 
 
 def _look_for(release: Release, held: tuple[Shard, ...], subjects: Iterable[str]) -> None:
@@ -95,7 +101,7 @@ def _look_for(release: Release, held: tuple[Shard, ...], subjects: Iterable[str]
 
 
 def _attributes(release: Release, gone: Collection[str], mark: str) -> dict[str, Any]:
-    """The root attributes of a release that somebody has left."""
+    """The root attributes of a release of which somebody has left, or something has changed."""
     said = {key: value for key, value in release.attributes.items() if key != digest.NAME}
     said["fingerprint"] = mark + hashlib.sha256(release.fingerprint.encode()).hexdigest()
     about = publication.of_attributes(said)
@@ -121,15 +127,17 @@ def _copy(
     said: Attributes,
     gone: Collection[str],
     changed: Mapping[str, Attributes],
+    dropped: frozenset[Item],
 ) -> None:
     """Copy a release of one file."""
     for key, value in said.items():
         guard.put(new.attrs, key, value)
     old.copy("template", new)
     sealed = layout.has_digests(release.attributes.get("schema_version"))
-    _copy_people(old, new, gone, changed, sealed)
+    _copy_people(old, new, gone, changed, dropped, sealed)
     level = _level(old)
     entries = [entry for one, own in _entries(release) if one not in gone for entry in own]
+    entries = [entry for entry in entries if entry.item not in dropped]
     if not sealed:
         layout.write_table(new, layout.INDEX, layout.index_table(entries, layout.INDEX_NAMES_BEFORE), level)
         return
@@ -143,37 +151,50 @@ def _copy_people(
     new: h5py.File,
     gone: Collection[str],
     changed: Mapping[str, Attributes],
+    dropped: frozenset[Item],
     sealed: bool,
 ) -> None:
     people = new.create_group("subjects")
     for key in old["subjects"]:
         if key in gone:
             continue
-        old.copy(f"subjects/{key}", people, name=key)
-        if key in changed:
-            attributes = people[key].attrs
-            for name in list(attributes):
-                del attributes[name]
-            for name, value in changed[key].items():
-                guard.put(attributes, name, value)
-            if sealed:
-                digest.seal_subject(people[key])
+        leave = {item.sequence for item in dropped if item.subject == key}
+        if key not in changed and not leave:
+            old.copy(f"subjects/{key}", people, name=key)
+            continue
+        before, now = old[f"subjects/{key}"], people.create_group(key)
+        attributes = changed[key] if key in changed else guard.attributes(before.id, before.name)
+        for name, value in attributes.items():
+            if name != digest.NAME:
+                guard.put(now.attrs, name, value)
+        for name in before:
+            if name not in leave:
+                old.copy(before[name], now, name=name)
+        if sealed:
+            digest.seal_subject(now)
 
 
 def _level(old: h5py.File) -> int:
     return int(old[layout.TEMPLATE_VERTICES].compression_opts or 4)
 
 
-def _shard(index: Path, held: Shard, gone: Collection[str], changed: Mapping[str, Attributes]) -> list[Shard]:
-    """A shard without who leaves: itself where nothing changes, none where nobody is left, else a new one under another
-    name.
+def _shard(
+    index: Path,
+    held: Shard,
+    gone: Collection[str],
+    changed: Mapping[str, Attributes],
+    dropped: frozenset[Item],
+) -> list[Shard]:
+    """A shard without who and what leaves: itself where nothing changes, none where nobody is left, else a new one
+    under another name.
 
     Raises:
         ReleaseError: it is missing, and holds others too.
     """
     stay = [one for one in held.subjects if one not in gone]
     other = {one: changed[one] for one in stay if one in changed}
-    if len(stay) == len(held.subjects) and not other:
+    without = sorted(item for item in dropped if item.subject in stay)
+    if len(stay) == len(held.subjects) and not other and not without:
         return [held]
     if not stay:
         return []
@@ -182,10 +203,11 @@ def _shard(index: Path, held: Shard, gone: Collection[str], changed: Mapping[str
         said = guard.attributes(old["/"].id, "/")
         made_of = "\n".join(
             [
-                "changed" if other else "withdrawn",
+                "changed" if other or without else "withdrawn",
                 str(said.get("fingerprint")),
                 *stay,
                 *(repr((one, sorted(own.items()))) for one, own in sorted(other.items())),
+                *(f"without {item}" for item in without),
             ]
         )
         said["fingerprint"] = hashlib.sha256(made_of.encode("utf-8", "surrogateescape")).hexdigest()
@@ -195,9 +217,10 @@ def _shard(index: Path, held: Shard, gone: Collection[str], changed: Mapping[str
             for key, value in said.items():
                 if key != digest.NAME:
                     guard.put(new.attrs, key, value)
-            _copy_people(old, new, gone, other, True)
+            _copy_people(old, new, gone, other, dropped, True)
             entries = layout.entries_of(old[layout.INDEX][:], old[layout.SEQUENCE_INDEX][:])
             level = int(old[layout.INDEX].compression_opts or 4)
-            layout.write_indexes(new, [e for e in entries if e.item.subject not in gone], level)
+            entries = [e for e in entries if e.item.subject not in gone and e.item not in dropped]
+            layout.write_indexes(new, entries, level)
             digest.seal_root(new["/"])
     return [shard_of(target)]

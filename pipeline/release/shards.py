@@ -249,12 +249,13 @@ def missing(path: Path) -> list[str]:
 def others(index: Path, keep: Iterable[str]) -> list[Path]:
     """Shards of earlier releases of this name that no index names any more, and what was left half written of them, of
     the index and of its digest."""
+    index = Path(os.path.realpath(index))
     stem = re.escape(index.stem)
     pattern = re.compile(
         rf"\.?{stem}@[A-Za-z0-9_.+-]+@[0-9a-f]{{16}}\.h5(\.\d+\.tmp)?|\.{stem}\.h5(\.sha256)?\.\d+\.tmp"
     )
     kept = set(keep)
-    there = sorted(folder_of(index).iterdir())
+    there = sorted(index.parent.iterdir())
     return [p for p in there if pattern.fullmatch(p.name) and p.name not in kept and not p.is_dir()]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import json
+import os
 import shlex
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -62,23 +63,30 @@ class Releasing:
         created = self._plan.created(self._requested)
         wanted = self._plan.release_wanted(stage, self._requested, created)
         current = output.is_file() and release_fingerprint(output) == wanted
-        lost = {} if current else self._lost(stage, output)
-        if not lost and not self._has_inputs(stage, output):
+        unread: Exception | None = None
+        lost: dict[Item, str] = {}
+        try:
+            lost = {} if current else self._lost(stage, output)
+        except Exception as error:  # whatever it is: the run is told of to its end
+            unread = error
+        if not lost and unread is None and not self._has_inputs(stage, output):
             return
         self._log.write("stage begins", stage=stage.name, items=False)
         self.created, self.wanted = created, wanted
-        if lost:
-            self._failed(stage, self._kept(stage, output, lost), result, began)
+        if lost or unread is not None:
+            self._failed(stage, unread or self._kept(stage, output, lost), result, began)
             self._account.lacks(f"{output.name} kept as it was")
             self._keep(stage, output)
             return
         if current and not self._options.force:
+            self._workspace.failure(stage.name, RELEASE).unlink(missing_ok=True)  # its cause is gone
             result.skipped = 1
         else:
             self._console.draw(f"{stage.name}: writing {output.name}", now=True)
             try:
                 packed = self._pack(stage, output, created, wanted)
             except UsageError:
+                self._keep(stage, output)
                 raise
             except Exception as error:  # recorded like the failure of any item
                 self._failed(stage, error, result, began)
@@ -109,13 +117,17 @@ class Releasing:
         self._console.say(f"{stage.name}: {output} {word}; {duration(result.seconds)}")
 
     def _failed(self, stage: Stage, error: Exception, result: StageResult, began: float) -> None:
-        record = self._plan.release_record(stage, self._requested, self.created)
-        self._outcomes.failure(stage, RELEASE, failed_outcome(error, began), record, result)
+        # without a record of what would have made it: of a large database it takes half a gigabyte, and nobody reads it
+        self._outcomes.failure(stage, RELEASE, failed_outcome(error, began), {}, result)
         self._account.stage_over(self._plan, stage, result)
 
     def _lost(self, stage: Stage, output: Path) -> dict[Item, str]:
         """The sequences of which the release that is there would lose results that are not there now, and which stage
-        lacks one, in words."""
+        lacks one, in words.
+
+        Raises:
+            ReleaseError, OSError, MemoryError: what it has cannot be read now, and may be whole.
+        """
         if stage.held is None or self._options.allow_missing or not output.is_file():
             return {}
         lacking = {
@@ -126,7 +138,7 @@ class Releasing:
         held = stage.held(output, [item for item, names in lacking.items() if names])
         lost = {}
         for item, made_by in held.items():
-            if name := next((n for n in lacking[item] if n in made_by), None):
+            if name := next((n for n in lacking[item] if made_by is None or n in made_by), None):
                 lost[item] = f"'{name}' {described(self._plan.states[name, item])}"
         return lost
 
@@ -145,16 +157,19 @@ class Releasing:
             f"frames: `{command}`{', with the --output that it had' if self._options.output else ''}.",
         )
 
-    def _keep(self, stage: Stage, output: Path) -> None:
-        """See to it that a release that was not packed anew holds nobody who left meanwhile."""
+    def _keep(self, stage: Stage, output: Path) -> bool:
+        """See to it that a release that was not packed anew holds nobody who left meanwhile; whether that was seen to,
+        or said to be impossible."""
         if stage.keep is None or not output.is_file():
-            return
+            return False
+        own = os.path.realpath(output) == os.path.realpath(self._workspace.release)  # however it is spelled
         try:
             kept = stage.keep(
                 path=output,
-                who_stays=self._who_stays(own := output == self._workspace.release),
+                who_stays=self._who_stays(own),
                 subjects=self._workspace.metadata() if own else None,
                 mark=WITHDRAWN,
+                what_stays=self._listed_items().intersection if own else None,
             )
         except Exception as error:  # whatever it is: somebody has to know
             self._account.lacks(f"{output.name} may hold who is left out now")
@@ -162,25 +177,35 @@ class Releasing:
                 f"{stage.name}: {output.name} may hold who is left out now, and could not be written without them "
                 f"({sentence_of(error)}): delete it, or `mimicme withdraw` them."
             )
-            return
+            return True
         if kept.left:
             self._console.say(
                 f"{stage.name}: {counted(kept.left, 'subject')} left {output.name}: withdrawn, refused, or no longer "
                 "among the captures."
+            )
+        if kept.sequences:
+            self._console.say(
+                f"{stage.name}: {counted(kept.sequences, 'sequence')} left {output.name}: no longer among the captures."
             )
         if kept.changed:
             self._console.say(
                 f"{stage.name}: {output.name} says of {counted(kept.changed, 'subject')} what the table of subjects "
                 "says now."
             )
-        if kept.left or kept.changed:
+        if kept.left or kept.sequences or kept.changed:
             self.release, self.packed = output, True
+        return True
+
+    def _listed_items(self) -> frozenset[Item]:
+        """The sequences that are among the captures, also those that wait for the order of their frames to be clear."""
+        catalogue = self._plan.catalogue
+        return frozenset((*(sequence.item for sequence in catalogue.sequences), *catalogue.unclear))
 
     def _who_stays(self, own: bool) -> Callable[[Collection[str]], Collection[str]]:
         """Who of some people may be in a release: of the workspace's own, who is listed; of another one, of which this
         run may know some alone, whoever has not withdrawn here and is not refused."""
         workspace, catalogue = self._workspace, self._plan.catalogue
-        listed = frozenset(catalogue.subjects)
+        listed = frozenset(item.subject for item in self._listed_items())
         refused = {*catalogue.captured, *workspace.metadata().without_captures} - listed
 
         def stays(there: Collection[str]) -> Collection[str]:
@@ -200,6 +225,8 @@ class Releasing:
 
     def _has_inputs(self, stage: Stage, output: Path) -> bool:
         """Whether there is something for a release; says which sequences go in as they are.
+
+        Where there is nothing, who must not be in the release that is there leaves it.
 
         Raises:
             UsageError: there is nothing, and nothing else was asked for.
@@ -230,11 +257,12 @@ class Releasing:
             why, todo = "nothing of it is there", "Run `mimicme run` first."
         else:
             why, todo = nobody_left(self._workspace), None
+        kept = self._keep(stage, output)
         if stage is self._account.chosen[0]:
             raise UsageError(f"there is nothing to {stage.name}: {why}", todo=todo)
         self._account.lacks("no release written")
         self._console.say(f"{stage.name}: no release is written, because {why}.")
-        if old := self._plan.older_release(output):
+        if not kept and (old := self._plan.older_release(output)):
             self._console.say(old)
         return False
 
@@ -245,7 +273,8 @@ class Releasing:
         collect = stage.collect or _Collected
         inputs = [collect(s, self._plan.collected(stage, s)) for s in self._requested]
         output.parent.mkdir(parents=True, exist_ok=True)
-        for stale in output.parent.glob(f".{glob.escape(output.name)}.*.tmp"):  # of a run that was killed
+        real = Path(os.path.realpath(output))
+        for stale in real.parent.glob(f".{glob.escape(real.name)}.*.tmp"):  # of a run that was killed
             stale.unlink(missing_ok=True)
         assert stage.everything is not None
         workspace = self._workspace

@@ -212,8 +212,8 @@ def pack(
             seen=f"{len(inputs)} sequences, {len(excluded)} subjects without consent",
             todo="Run the earlier stages first; `mimicme status` shows what is missing.",
         )
-    if settings.shard != "none":
-        output = Path(os.path.realpath(output))  # shards lie beside the file itself
+    link = output
+    output = Path(os.path.realpath(link))  # the file itself: else what it was stays there, unseen
     memory = Memory(remembered, (stage.name for stage in stages))
     survey = _survey(kept, stages, isinstance(settings.shard, float | int), memory)
     whole = _Whole(settings, template, captures, stages, survey)
@@ -252,6 +252,7 @@ def pack(
             settings.compression_level,
         )
     shards.remove_others(output, (one.name for one in named))
+    digest.forget_beside_link(link)
     paths = [shards.folder_of(output) / one.name for one in named]
     verified = tuple(path.name for path in paths if memory.is_verified(path))
     with suppress(OSError, OutputError):  # it saves time alone

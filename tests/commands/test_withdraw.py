@@ -346,6 +346,16 @@ def test_damaged_release_does_not_stop_it(workspace: Workspace, size: int) -> No
     assert not workspace.checkpoint("register", Item("S001", "smile")).exists()
 
 
+def test_a_damaged_release_that_is_linked_to_goes_itself(workspace: Workspace, tmp_path: Path) -> None:
+    real = tmp_path / "disk" / "big.h5"
+    real.parent.mkdir()
+    real.write_bytes(b"not a release, and S001 may be in it")
+    workspace.release.unlink()
+    workspace.release.symlink_to(real)
+    withdraw(workspace.root, "S001")
+    assert not real.exists() and not workspace.release.is_symlink()
+
+
 def test_release_that_is_found_damaged_while_copying_goes_too(workspace: Workspace) -> None:
     with h5py.File(workspace.release, "r+") as file:
         del file["template/vertices"]

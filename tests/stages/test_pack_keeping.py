@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import json
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -10,10 +13,11 @@ from types import ModuleType
 
 import h5py
 import pytest
-from shared_helpers import SMALL, mimicme_here
+from shared_helpers import SMALL, mimicme, mimicme_here
 
 from mimicme.commands.verify import has_errors, verify
 from mimicme.pipeline.captures.metadata import parse_subjects
+from mimicme.pipeline.errors import ReleaseError
 from mimicme.pipeline.items import Item
 from mimicme.pipeline.release import Release
 from mimicme.pipeline.run import runner
@@ -42,8 +46,8 @@ def pack(workspace: Path, *more: object, code: int = 0) -> str:
     return done.stdout + done.stderr
 
 
-def lose(workspace: Path, stage: str = "register") -> None:
-    (workspace / stage / "S000" / "surprise.h5").unlink()
+def lose(workspace: Path, stage: str = "register", sequence: str = "surprise") -> None:
+    (workspace / stage / "S000" / f"{sequence}.h5").unlink()
 
 
 def ok_frames(release: Path) -> dict[str, int]:
@@ -82,9 +86,12 @@ def test_what_fails_in_a_run_stays_in_the_release(workspace: Path, monkeypatch: 
     assert (workspace / "release.h5").read_bytes() == before
     told = mimicme_here("status", workspace, "--failed", *SMALL).stdout
     assert "kept as it was" in told
+    record = workspace / "failures" / "pack" / "release" / "release.json"
+    assert json.loads(record.read_text())["made_by"] == {}  # of a large database it would be half a gigabyte
     # mended, it is what it was
     monkeypatch.undo()
     assert "is current" in run(workspace)
+    assert not record.exists()
     assert (workspace / "release.h5").read_bytes() == before
     assert "kept as it was" not in mimicme_here("status", workspace, "--failed", *SMALL).stdout
 
@@ -208,3 +215,152 @@ def test_held_names_the_stages_of_what_has_a_frame_that_is_ok(workspace: Path) -
     found = held(workspace / "release.h5", [Item("S000", "surprise"), Item("S001", "surprise")])
     assert list(found) == [Item("S000", "surprise")]
     assert {"ingest", "register", "bake"} <= found[Item("S000", "surprise")]
+
+
+def test_who_refuses_leaves_where_nothing_is_left_to_pack(
+    workspace: Path, fakes: ModuleType, tmp_path: Path
+) -> None:
+    release, table = workspace / "release.h5", tmp_path / "people.csv"
+    with_another_person(fakes, release)
+    table.write_text("subject,consent\nS000,no\n")
+    refusing = ("--set", f"metadata.file={table}")
+    said = run(workspace, *refusing, code=1)
+    assert "no release is written" in said and "2 subjects left release.h5" in said
+    assert "older one" not in said and ok_frames(release) == {} and not has_errors(verify(release))
+    assert not any(word in release.read_bytes() for word in (b"S000", b"S009", b"a-trace-of-them"))
+
+
+def test_who_refuses_leaves_where_pack_alone_has_nothing_to_pack(workspace: Path, fakes: ModuleType) -> None:
+    """S009 has no captures any more, and nothing is there of S000, of whom the release has nothing either."""
+    release = workspace / "release.h5"
+    with_another_person(fakes, release)
+    keep(release, lambda _: ["S009"], None, "left-")
+    for stage in (
+        "ingest",
+        "landmarks",
+        "align",
+        "register",
+        "repass",
+        "refine",
+        "bake",
+        "project",
+        "intensity",
+    ):
+        shutil.rmtree(workspace / stage / "S000", ignore_errors=True)
+    said = pack(workspace, code=2)
+    assert "there is nothing to pack" in said and "1 subject left release.h5" in said
+    assert ok_frames(release) == {} and b"a-trace-of-them" not in release.read_bytes()
+
+
+@pytest.mark.parametrize("shard", ["none", "subject"])
+def test_one_damaged_place_loses_nobody_elses_frames(fakes: ModuleType, tmp_path: Path, shard: str) -> None:
+    """What cannot be read of a sequence counts as there; of the others it is read."""
+    release, asked = tmp_path / "out" / "release.h5", [Item("S001", "smile"), Item("S002", "smile")]
+    fakes.packed(release, fakes.inputs(tmp_path / "made"), shard=shard)
+    whole = held(release, asked)
+    assert list(whole) == asked and all(whole.values())
+    if shard == "none":
+        with h5py.File(release, "r+") as file:
+            file["subjects/S002/smile"].attrs["elsewhere"] = file.ref  # nobody reads on there
+    else:
+        with Release(release) as opened:
+            (of,) = [one for one in opened._access().shards if one.subjects == ("S002",)]
+        (release.parent / of.name).unlink()
+    assert held(release, asked) == {asked[0]: whole[asked[0]], asked[1]: None}
+
+
+def test_a_release_that_may_be_whole_is_no_release_of_nothing(
+    fakes: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release, asked = tmp_path / "release.h5", [Item("S001", "smile")]
+    fakes.packed(release, fakes.inputs(tmp_path / "made"))
+    for number in (errno.EIO, errno.ESTALE, errno.EMFILE, errno.EACCES, errno.EAGAIN):
+
+        def failing(*_: object, number: int = number, **__: object) -> h5py.File:
+            raise OSError(number, "the system says no")
+
+        with monkeypatch.context() as patched:
+            patched.setattr("mimicme.pipeline.checkpoint.h5py.File", failing)
+            with pytest.raises(ReleaseError):
+                held(release, asked)
+    with monkeypatch.context() as patched:
+        patched.setattr(Release, "_read", lambda *_: (_ for _ in ()).throw(MemoryError()))
+        with pytest.raises(ReleaseError, match="fits into memory"):
+            held(release, asked)
+    assert list(held(release, asked)) == asked
+    with h5py.File(release, "r+") as file:
+        file.attrs["schema_version"] = "2.0"
+    with pytest.raises(ReleaseError, match=r"schema_version '2\.0'"):
+        held(release, asked)
+
+
+def test_people_of_whole_shards_stay_where_another_shard_is_missing(workspace: Path) -> None:
+    release = workspace / "release.h5"
+    pack(workspace, "--set", "pack.shard=subject")
+    (shard,) = workspace.glob("release@*.h5")
+    index = release.read_bytes()
+    shard.unlink()
+    lose(workspace)
+    assert KEPT in pack(workspace, "--set", "pack.shard=subject", code=1)
+    assert release.read_bytes() == index
+
+
+def test_a_release_that_is_open_elsewhere_fails_like_any_pack(workspace: Path) -> None:
+    """The run goes to its end: the table, the record of the failure, and that somebody may have to leave."""
+    release = workspace / "release.h5"
+    before = release.read_bytes()
+    lose(workspace)
+    with h5py.File(release, "r+"):
+        done = mimicme("pack", workspace, "--jobs", 0, *SMALL, code=1)  # HDF5 locks between processes
+    said = done.stdout + done.stderr
+    assert "another program holds this file open for writing" in said and "1 failed at pack" in said
+    assert "release.h5 may hold who is left out now, and could not be written without them" in said
+    assert (workspace / "failures" / "pack" / "release" / "release.json").is_file()
+    assert ok_frames(release) == ALL_OK and len(release.read_bytes()) == len(before)
+
+
+def test_a_recording_that_was_taken_back_leaves_a_release_that_is_kept(
+    workspace: Path, small_captures: Path, tmp_path: Path
+) -> None:
+    """And frames that are called bad meanwhile wait.  By a relative `--output` it is the workspace's own, too."""
+    release, captures = workspace / "release.h5", tmp_path / "captures"
+    shutil.copytree(small_captures / "captures", captures)
+    text = (workspace / "mimicme.toml").read_text()
+    root = next(line for line in text.splitlines() if line.startswith("root = "))
+    (workspace / "mimicme.toml").write_text(text.replace(root, f'root = "{captures}"'))
+    shutil.rmtree(captures / "S000" / "surprise")
+    (workspace / "review.csv").write_text("subject,sequence,frame,verdict,reason\nS000,neutral,0,bad,hair\n")
+    lose(workspace, "register", "neutral")
+    said = pack(workspace, "--output", os.path.relpath(release), code=1)
+    assert KEPT in said and "pack: 1 sequence left release.h5: no longer among the captures." in said
+    assert ok_frames(release) == {"S000/neutral": 1} and not has_errors(verify(release))
+
+
+@pytest.mark.parametrize("shard", ["none", "subject", 1.0])
+def test_a_sequence_leaves_and_its_person_stays(fakes: ModuleType, tmp_path: Path, shard: object) -> None:
+    release, smile = tmp_path / "out" / "release.h5", Item("S001", "smile")
+    fakes.packed(release, fakes.inputs(tmp_path / "made"), shard=shard)
+
+    def content() -> dict[str, list[bytes]]:
+        with Release(release) as opened:
+            return {
+                str(s.item): [opened.frame(row).vertices.tobytes() for row in s.rows]
+                for s in opened.sequences()
+            }
+
+    before, people = content(), dict(Release(release).subjects)
+    assert keep(release, list, None, "left-", lambda items: set(items) - {smile}) == Kept(0, 0, 1)
+    assert not has_errors(verify(release)) and str(smile) in before
+    assert content() == {name: frames for name, frames in before.items() if name != str(smile)}
+    assert dict(Release(release).subjects) == people
+
+
+def test_shards_of_an_interrupted_pack_go_though_nobody_in_the_index_leaves(
+    fakes: ModuleType, tmp_path: Path
+) -> None:
+    release = tmp_path / "out" / "release.h5"
+    fakes.packed(release, fakes.inputs(tmp_path / "made"), shard="subject")
+    left = release.parent / f"release@S009@{'0' * 16}.h5"
+    left.write_bytes(b"who refused since")
+    assert keep(release, list, None, "left-") == Kept()
+    assert not left.exists() and not has_errors(verify(release))

@@ -21,6 +21,7 @@ from mimicme.pipeline.release import Release
 from mimicme.pipeline.run.plan import release_fingerprint
 from mimicme.pipeline.run.pool import LokyPool, side_by_side
 from mimicme.stages.pack import PackInput, PackSettings
+from mimicme.stages.pack.keeping import keep
 from mimicme.stages.pack.sharding import planned_bytes, shards_of
 
 PEOPLE = [f"P{k:02d}" for k in range(6)]
@@ -219,3 +220,31 @@ def test_a_link_to_a_release_stays_one(fakes: ModuleType, given: list[PackInput]
         assert not list(tmp_path.glob("*@*")) and verify(link) == []
     withdraw_release(link, "P01")
     assert link.is_symlink() and list(Release(link).subjects) == ["P00"] and verify(link) == []
+
+
+@pytest.mark.parametrize("shard", ["none", "subject"])
+def test_who_leaves_a_linked_release_leaves_the_file_itself(
+    fakes: ModuleType, given: list[PackInput], tmp_path: Path, shard: str
+) -> None:
+    """Whatever takes them out: a pack, a withdrawal, or a release that is kept."""
+    (tmp_path / "disk").mkdir()
+    link, real = tmp_path / "release.h5", tmp_path / "disk" / "big.h5"
+    link.symlink_to(real)
+
+    def pack(n: int) -> None:
+        fakes.packed(link, given[:n], table(), shard=shard)
+
+    pack(2)
+    for leave in (
+        lambda: pack(1),
+        lambda: withdraw_release(link, "P01"),
+        lambda: keep(link, lambda _: ["P00"], None, "left-"),
+    ):
+        pack(2)
+        link.with_name("release.h5.sha256").write_text(f"{'0' * 64}  release.h5\n")  # of what it was once
+        assert list(Release(real).subjects) == ["P00", "P01"]
+        leave()
+        assert link.is_symlink() and list(Release(real).subjects) == ["P00"]
+        assert verify(link) == [] == verify(real)
+        assert not any(b"P01" in path.read_bytes() for path in (tmp_path / "disk").iterdir())
+        assert [path for path in tmp_path.iterdir() if path.is_file()] == [link]
