@@ -9,7 +9,6 @@ to mend.
 from __future__ import annotations
 
 import numpy as np
-from scipy import sparse
 
 from mimicme.pipeline.arrays import Bools, Floats, Ints, Longs
 from mimicme.pipeline.geometry.mesh import edges
@@ -57,6 +56,7 @@ def points_on_other_lip(
 
 def _way(vertices: Floats, faces: Ints, start: Longs, limit: float) -> Floats:
     """(V,) length of the way along edges to the nearest of the vertices `start`; infinite beyond the limit."""
+    from scipy import sparse  # not at the top: this module comes along wherever a workspace is told of
     from scipy.sparse.csgraph import dijkstra
 
     pairs = edges(faces)[0]

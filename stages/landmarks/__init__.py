@@ -559,8 +559,8 @@ def _write_notes(
         out.note(
             row,
             "landmarks-unsure",
-            f"The {sides} eye (the subject's own) looks shut, and nothing shows where its lids meet: they are where "
-            "such lids mostly lie. Look at the landmarks there.",
+            f"The {sides} eye (the subject's own) looks shut, or hidden, and nothing shows where its lids meet: "
+            "look at the landmarks there.",
         )
 
 
