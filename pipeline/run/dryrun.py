@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 
-from mimicme.pipeline.errors import listed
+from mimicme.pipeline.errors import MimicmeError, listed
 from mimicme.pipeline.items import Item
 from mimicme.pipeline.run.parts import resumable_items
 from mimicme.pipeline.run.plan import RELEASE, ItemState, Plan, nobody_left
 from mimicme.pipeline.run.progress import Console, stage_cell
+from mimicme.pipeline.run.releasing import kept_as_it_was, lost_results
 from mimicme.pipeline.run.run_types import RunOptions, RunResult, StageResult
 from mimicme.pipeline.run.selection import Selection
 from mimicme.pipeline.stage import Stage, is_off
@@ -41,9 +43,13 @@ class DryRun:
             inside = stage in self.chosen
             reasons: dict[str, list[str]] = {}
             states = self._states(stage)
+            kept = self._kept(stage, states) if inside and stage.scope == "everything" else ""
             for item, item_state in states.items():
                 if item_state.state == "done" and not self.options.force:
                     result.skipped += 1
+                elif kept:
+                    result.blocked += 1
+                    reasons.setdefault(kept, []).append(self._output.name)
                 elif inside and (
                     item_state.state == "blocked" or not self._reachable(stage, item, item_state)
                 ):
@@ -80,6 +86,20 @@ class DryRun:
             for line in memory:
                 self.console.result(line)
         return RunResult(1 if waits else 0, tuple(results))
+
+    def _kept(self, stage: Stage, states: Mapping[Item, ItemState]) -> str:
+        """Why the release that is there would be kept, in words; empty where it would be packed anew, or is current."""
+        if states[RELEASE].state == "done" and not self.options.force:
+            return ""
+        names = {one.name for one in self.chosen}
+        try:
+            lost = lost_results(
+                self.plan, self.options, self.selection.requested, stage, self._output, made_first=names
+            )
+        except (MimicmeError, OSError, MemoryError) as error:
+            return f"cannot run: {error}"
+        said = kept_as_it_was(self.plan.workspace, self.options, stage, self._output, lost)
+        return f"would be kept: {said}" if lost else ""
 
     def _nothing(self) -> RunResult:
         """Where everybody is left out there are no stages to tell of."""

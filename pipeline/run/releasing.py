@@ -7,7 +7,7 @@ import json
 import os
 import shlex
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from mimicme.pipeline.run.run_types import RunOptions, StageResult
 from mimicme.pipeline.run.tallies import tallies
 from mimicme.pipeline.run.work import failed_outcome, sentence_of
 from mimicme.pipeline.stage import Stage
+from mimicme.pipeline.workspace import Workspace
 
 
 class Releasing:
@@ -66,7 +67,7 @@ class Releasing:
         unread: Exception | None = None
         lost: dict[Item, str] = {}
         try:
-            lost = {} if current else self._lost(stage, output)
+            lost = {} if current else lost_results(self._plan, self._options, self._requested, stage, output)
         except Exception as error:  # whatever it is: the run is told of to its end
             unread = error
         if not lost and unread is None and not self._has_inputs(stage, output):
@@ -74,7 +75,12 @@ class Releasing:
         self._log.write("stage begins", stage=stage.name, items=False)
         self.created, self.wanted = created, wanted
         if lost or unread is not None:
-            self._failed(stage, unread or self._kept(stage, output, lost), result, began)
+            self._failed(
+                stage,
+                unread or kept_as_it_was(self._workspace, self._options, stage, output, lost),
+                result,
+                began,
+            )
             self._account.lacks(f"{output.name} kept as it was")
             self._keep(stage, output)
             return
@@ -120,42 +126,6 @@ class Releasing:
         # without a record of what would have made it: of a large database it takes half a gigabyte, and nobody reads it
         self._outcomes.failure(stage, RELEASE, failed_outcome(error, began), {}, result)
         self._account.stage_over(self._plan, stage, result)
-
-    def _lost(self, stage: Stage, output: Path) -> dict[Item, str]:
-        """The sequences of which the release that is there would lose results that are not there now, and which stage
-        lacks one, in words.
-
-        Raises:
-            ReleaseError, OSError, MemoryError: what it has cannot be read now, and may be whole.
-        """
-        if stage.held is None or self._options.allow_missing or not output.is_file():
-            return {}
-        lacking = {
-            sequence.item: [n for n in stage.needs if self._plan.states[n, sequence.item].state != "done"]
-            for sequence in self._requested
-            if sequence.item.subject not in self._plan.settled
-        }
-        held = stage.held(output, [item for item, names in lacking.items() if names])
-        lost = {}
-        for item, made_by in held.items():
-            if name := next((n for n in lacking[item] if made_by is None or n in made_by), None):
-                lost[item] = f"'{name}' {described(self._plan.states[name, item])}"
-        return lost
-
-    def _kept(self, stage: Stage, output: Path, lost: Mapping[Item, str]) -> ReleaseError:
-        """That a release is kept as it is, why, and what to do."""
-        root = str(self._workspace.root)
-        sets = [word for one in self._workspace.overrides for word in ("--set", one)]
-        only = [word for one in self._options.only for word in ("--only", one)]
-        command = shlex.join(["mimicme", stage.name, root, "--allow-missing", *only, *sets])
-        why = [f"{item}: {how}" for item, how in lost.items()]
-        return ReleaseError(
-            f"{output.name} is kept as it was: it has frames of {counted(len(lost), 'sequence')} that "
-            f"{'has' if len(lost) == 1 else 'have'} no result now",
-            seen=listed(why, 3),
-            todo=f"`mimicme status {shlex.quote(root)} --failed` says why; mend it and run again. To do without these "
-            f"frames: `{command}`{', with the --output that it had' if self._options.output else ''}.",
-        )
 
     def _keep(self, stage: Stage, output: Path) -> bool:
         """See to it that a release that was not packed anew holds nobody who left meanwhile; whether that was seen to,
@@ -302,3 +272,56 @@ class _Collected:
 
     sequence: Sequence
     checkpoints: Mapping[str, Path]
+
+
+def lost_results(
+    plan: Plan,
+    options: RunOptions,
+    requested: Iterable[Sequence],
+    stage: Stage,
+    output: Path,
+    made_first: Collection[str] = (),
+) -> dict[Item, str]:
+    """The sequences of which the release that is there would lose results that are not there now, and which stage lacks
+    one, in words.
+
+    Args:
+        requested: the sequences of the release.
+        made_first: names of the stages that would be run before it is packed: what they lack they may make.
+
+    Raises:
+        ReleaseError, OSError, MemoryError: what it has cannot be read now, and may be whole.
+    """
+    if stage.held is None or options.allow_missing or not output.is_file():
+        return {}
+    needs = [name for name in stage.needs if name not in made_first]
+    lacking = {
+        sequence.item: [name for name in needs if plan.states[name, sequence.item].state != "done"]
+        for sequence in requested
+        if sequence.item.subject not in plan.settled
+    }
+    held = stage.held(output, [item for item, names in lacking.items() if names])
+    lost = {}
+    for item, made_by in held.items():
+        if name := next((n for n in lacking[item] if made_by is None or n in made_by), None):
+            lost[item] = f"'{name}' {described(plan.states[name, item])}"
+    return lost
+
+
+def kept_as_it_was(
+    workspace: Workspace, options: RunOptions, stage: Stage, output: Path, lost: Mapping[Item, str]
+) -> ReleaseError:
+    """That a release is kept as it is, why, and what to do."""
+    root = str(workspace.root)
+    sets = [word for one in workspace.overrides for word in ("--set", one)]
+    only = [word for one in options.only for word in ("--only", one)]
+    run = shlex.join(["mimicme", "run", root, *sets])
+    command = shlex.join(["mimicme", stage.name, root, "--allow-missing", *only, *sets])
+    why = [f"{item}: {how}" for item, how in lost.items()]
+    return ReleaseError(
+        f"{output.name} is kept as it was: it has frames of {counted(len(lost), 'sequence')} that "
+        f"{'has' if len(lost) == 1 else 'have'} no result now",
+        seen=listed(why, 3),
+        todo=f"`{run}` makes what is not there or out of date, says what fails and why, and packs. To do without these "
+        f"frames: `{command}`{', with the --output that it had' if options.output else ''}.",
+    )

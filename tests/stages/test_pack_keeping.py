@@ -364,3 +364,16 @@ def test_shards_of_an_interrupted_pack_go_though_nobody_in_the_index_leaves(
     left.write_bytes(b"who refused since")
     assert keep(release, list, None, "left-") == Kept()
     assert not left.exists() and not has_errors(verify(release))
+
+
+def test_a_dry_run_says_that_the_release_would_be_kept(workspace: Path) -> None:
+    before = (workspace / "release.h5").read_bytes()
+    lose(workspace)
+    told = pack(workspace, "--dry-run", code=1)
+    assert "pack: 0 of 1 would run" in told
+    assert "would be kept: " + KEPT in told and "S000/surprise: 'register' is not made yet" in told
+    assert f"`mimicme run {workspace} --set bake.size=256` makes what is not there" in told
+    assert "pack: 1 of 1 would run" in pack(workspace, "--dry-run", "--allow-missing")
+    # a run makes it first
+    assert "pack: 1 of 1 would run" in run(workspace, "--dry-run")
+    assert (workspace / "release.h5").read_bytes() == before
