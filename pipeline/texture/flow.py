@@ -27,6 +27,8 @@ TEXTURED = 1e-2
 MISFIT = 0.7
 """Difference of two normalised textures at which a texel's weight falls to a quarter."""
 MAX_STEP_PX = 2.0
+"""A step says no more than so many texels: it takes brightness for linear, which it is over a part of a grain only.
+`OVERSHOOT` comes on top: a step but the last goes up to 3 texels.  Not tuned."""
 OVERSHOOT = 1.5
 """Every step of a pass but its last goes so many times as far as it says.  Noise and shading, which are no shift, add
 to the tensor and not to what the shift explains: where grain is weak, as on lids, a step sees a third to a half of the

@@ -257,7 +257,7 @@ def _refine_rows(given: _Sequence, out: CheckpointWriter, writer: RefineWriter) 
                 done.gain,
                 drift=done.after.median,
                 drift_p95=done.after.p95,
-                drift_before=frame.before.median,
+                drift_before=done.before.median,
                 slid=done.displacement_mm,
             )
             if done.after.p95 > MUCH_DRIFT:
@@ -270,7 +270,8 @@ def _refine_rows(given: _Sequence, out: CheckpointWriter, writer: RefineWriter) 
 
 
 class _Displaced(NamedTuple):
-    """A frame's displaced vertices (V, 3), canonical, mm; its drift before; the frame, None when its scan is closed."""
+    """A frame's displaced vertices (V, 3), canonical, mm; its drift before, as `refine` saw it; the frame, None when
+    its scan is closed."""
 
     row: int
     vertices: Singles
@@ -333,9 +334,11 @@ def _smoothed(given: _Sequence, displaced: Iterable[_Displaced], count: int) -> 
 
 
 class _Finished(NamedTuple):
-    """A refined frame: vertices (V, 3) canonical, mm; its drift; gain (3,); mean length of its displacement."""
+    """A refined frame: vertices (V, 3) canonical, mm; its drift before and after; gain (3,); mean length of its
+    displacement."""
 
     vertices: Floats
+    before: Drift
     after: Drift
     gain: Floats
     displacement_mm: float
@@ -356,12 +359,13 @@ def _finished(given: _Sequence, displaced: _Displaced) -> _Finished:
         frame = refiner.frame(source, *registered)
     shape = frame.vertices
     moved, reading = refiner.placed(frame, displaced.vertices.astype(np.float64))
+    before = refiner.drift_before(reference.comparable, frame.texture, displaced.before)
     after = refiner.drift_left(reference.comparable, warped(frame.texture, reading))
     pixels = warped_pixels(frame.baked.texture, frame.baked.coverage, reading)
     factors = gain(*pixels, reference.texture, reference.coverage)
-    if better(displaced.before, after) or not np.isfinite(moved).all():
-        moved, after = shape, displaced.before
-    return _Finished(moved, after, factors, float(np.linalg.norm(moved - shape, axis=1).mean()))
+    if better(before, after) or not np.isfinite(moved).all():
+        moved, after = shape, before
+    return _Finished(moved, before, after, factors, float(np.linalg.norm(moved - shape, axis=1).mean()))
 
 
 STAGE = Stage(

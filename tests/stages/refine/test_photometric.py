@@ -8,6 +8,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import textured_dome as faces
+from scipy.ndimage import gaussian_filter
+from scipy.ndimage import shift as shifted
 
 from mimicme.pipeline.geometry.mesh import adjacency, corners, edges, triangle_normals
 from mimicme.pipeline.texture.baking import open_source
@@ -189,6 +191,56 @@ def test_noise_of_the_scan_that_registration_has_smoothed_out_does_not_come_back
     source = open_source(noisy, faces.skin(), PARAMETERS.texture)
     after = refiner.held_to_scan(source, vertices, vertices, np.eye(4))
     np.testing.assert_allclose(after, vertices, atol=1e-6)
+
+
+def seen_twice(refiner, amount, noise=6.0):
+    """Weak grain, and the same grain moved by so many texels, each seen through noise of its own."""
+    rng, size = np.random.default_rng(3), refiner.parameters.size
+    grain = gaussian_filter(rng.normal(size=(size, size)), 1.2)
+    grey = [120 + 12 * g / grain.std() for g in (grain, shifted(grain, (0, amount), mode="wrap"))]
+    full = np.full((size, size), 255, np.uint8)
+    seen = [
+        np.clip(np.rint(g + rng.normal(scale=noise, size=g.shape)), 0, 255).astype(np.uint8) for g in grey
+    ]
+    return [refiner.parameters.comparable(np.repeat(g[..., None], 3, axis=2), full) for g in seen]
+
+
+def drift_before(refiner, reference, texture):
+    begun_with = refiner.drift(refiner.between(reference, texture, refiner.parameters.levels))
+    return refiner.drift_before(reference, texture, begun_with)
+
+
+def test_a_frame_that_is_right_seems_to_drift_less_than_one_that_has_been_moved(refiner):
+    """Noise reads as drift, the more the narrower the window: before and after have to be read alike."""
+    reference, still = seen_twice(refiner, 0.0)
+    moved = seen_twice(refiner, 0.2)[1]
+    before, after = drift_before(refiner, reference, still), refiner.drift_left(reference, moved)
+    assert before.median < 0.9 * after.median
+    assert better(before, after)
+    assert before.median < 0.8 * refiner.drift(refiner.between(reference, still, 1)).median
+
+
+@pytest.mark.parametrize("amount", [1.0, 2.0, 4.0, 8.0])
+def test_drift_before_is_as_far_as_the_texture_lies(refiner, amount):
+    """One level alone takes what lies 4 texels away for near."""
+    found = drift_before(refiner, *seen_twice(refiner, amount, noise=3.0)).median
+    assert found == pytest.approx(amount * 1024 / refiner.parameters.size, rel=0.25)
+
+
+def test_coarse_levels_are_looked_at_in_the_first_step_alone(refiner, reference, monkeypatch):
+    """Shading that stays in place would hold the later ones back."""
+    between, asked = Refiner.between, []
+
+    def counted(self, one, other, levels):
+        asked.append(levels)
+        return between(self, one, other, levels)
+
+    monkeypatch.setattr(Refiner, "between", counted)
+    vertices = refiner.template.vertices
+    frame = refiner.frame(source_of(refiner, faces.skin()), vertices, STILL)
+    refiner.refine(frame, reference, np.zeros_like(vertices))
+    assert asked == [PARAMETERS.levels] + [1] * (PARAMETERS.iterations - 1)
+    assert len(asked) > 1 < PARAMETERS.levels
 
 
 def test_less_drift_counts_where_the_textures_agree():

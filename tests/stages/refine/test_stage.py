@@ -273,6 +273,13 @@ def test_a_frame_that_drifts_more_afterwards_stays_as_it_was_registered(tmp_path
         return (shift + [0.5, -0.4, 0.0] if worse else shift), before
 
     monkeypatch.setattr(Refiner, "refine", astray)
+    measured, read = Refiner.drift_left, []
+
+    def ruler(self, *given):
+        read.append(measured(self, *given))
+        return read[-1]
+
+    monkeypatch.setattr(Refiner, "drift_left", ruler)
     settings = RefineSettings(size=256, anchor_frames=0, smooth_in_time=False)
     with (
         Checkpoint(made(tmp_path, task_of(tmp_path, NEUTRAL, paths, settings))) as refined,
@@ -282,3 +289,5 @@ def test_a_frame_that_drifts_more_afterwards_stays_as_it_was_registered(tmp_path
         assert kept == [worse, worse]
         drift, before = (refined[f"quality/{name}"][1:] for name in ("drift", "drift_before"))
         assert (drift <= before).all()
+        of_one_ruler = {np.float32(one.median) for one in read}
+        assert {*drift, *before} <= of_one_ruler

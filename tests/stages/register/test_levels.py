@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -128,5 +130,16 @@ def test_eyes_that_close_by_turns_are_made_once_each(levels):
     """What follows from them is factorised, which takes seconds."""
     right = levels.with_closed_eyes(True, False)
     others = [levels.with_closed_eyes(False, True), levels.with_closed_eyes(True, True)]
-    assert levels.with_closed_eyes(True, False) is right
     assert len({id(one) for one in (levels, right, *others)}) == 4
+    assert levels.with_closed_eyes(True, True) is others[1]
+    assert levels.with_closed_eyes(False, True) is others[0]
+
+
+def test_eyes_that_were_closed_long_ago_take_no_memory(template):
+    levels = build_levels(template, 500, 0.001)
+    right, left = (weakref.ref(levels.with_closed_eyes(*eyes)) for eyes in ((True, False), (False, True)))
+    levels.with_closed_eyes(True, False)  # used again: the other one goes first
+    levels.with_closed_eyes(True, True)
+    gc.collect()
+    assert right() is not None
+    assert left() is None
