@@ -533,14 +533,10 @@ class Workspace:
         return digest if source == made_from and self.template.is_file() else None
 
     def template_vertices(self) -> int:
-        """How many vertices the prepared template has; 0 where none can be read.  Nothing else of it is read."""
-        import h5py
+        """How many vertices the prepared template has; 0 where none can be read."""
+        from mimicme.pipeline.template import prepared_vertex_count
 
-        try:
-            with h5py.File(self.template, "r") as file:
-                return int(file["vertices"].shape[0])
-        except (OSError, KeyError, AttributeError, IndexError, RuntimeError):
-            return 0
+        return prepared_vertex_count(self.template)
 
     def prepare_template(self) -> Template:
         """Prepare the template anew.  Only the parent process of a run calls this, holding the `template_lock`.

@@ -657,6 +657,17 @@ def save_prepared(template: Template, path: Path) -> None:
             handle.create_dataset(key, data=array, track_times=False, **filters)
 
 
+def prepared_vertex_count(path: Path) -> int:
+    """How many vertices a prepared template has; 0 where none can be read.  Nothing else of it is read."""
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            return int(file["vertices"].shape[0])
+    except (OSError, KeyError, AttributeError, IndexError, RuntimeError):
+        return 0
+
+
 def load_prepared(path: Path) -> Template:
     """Read a prepared template (written by `save_prepared`), once per process while the file stays the same.
 

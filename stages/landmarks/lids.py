@@ -145,7 +145,7 @@ def follow_lids(scene: Scene, points: Floats, pose: Floats) -> Lids:
         worth *= 1 - closed
         if closed > worth.max():
             unshown = float(ramp(closed, SURELY_CLOSED)) * (1 - clear)
-            # shut lids that no hole hides show their line; what hides an eye otherwise, hair, leaves it as open as it is
+            # shut lids that no hole hides show their line; hair before an eye leaves it as open as it is
             moved = closed * clear + unshown * float(ramp(looks[group].empty, HIDDEN))
             found, worth = shut, np.zeros(len(marks))
             worth[LIDS] = moved

@@ -82,6 +82,13 @@ def test_an_embedding_of_python_objects_is_refused(face, tmp_path):
     assert "these are no landmarks" in imported("flame", tmp_path, tmp_path / "out", code=2)
 
 
+def placed(found, given):
+    """Where they were given; of the inner lips the nearest vertex may be the other lip's: a point goes to its own."""
+    others = np.setdiff1d(np.arange(68), [*range(61, 64), *range(65, 68)])
+    assert found[others] == pytest.approx(given[others], abs=1e-2)
+    assert np.linalg.norm(found - given, axis=1).max() < 0.3
+
+
 def test_bfm_of_its_arrays_with_numbers_of_vertices(face, tmp_path):
     mesh, marks = face
     with h5py.File(tmp_path / "model.h5", "w") as file:
@@ -92,7 +99,7 @@ def test_bfm_of_its_arrays_with_numbers_of_vertices(face, tmp_path):
     imported("bfm", tmp_path / "model.h5", tmp_path / "out")
     template = prepare(tmp_path / "out" / "bfm.obj")
     assert len(template.faces) == len(mesh.faces)
-    assert template.landmarks() == pytest.approx(mesh.vertices[numbers], abs=1e-2)
+    placed(template.landmarks(), mesh.vertices[numbers])
     (tmp_path / "landmarks.txt").write_text("1 2 999999")
     assert "not there" in imported("bfm", tmp_path / "model.h5", tmp_path / "other", code=2)
 
@@ -142,7 +149,7 @@ def test_ict_by_its_ranges_of_vertices(face, tmp_path):
     assert template.interior[ICT_SKIN:].all()
     skin = ~template.interior[: len(mesh.vertices)]
     assert skin.mean() > 0.95 and skin[numbers].all()
-    assert template.landmarks() == pytest.approx(mesh.vertices[numbers], abs=1e-2)
+    placed(template.landmarks(), mesh.vertices[numbers])
     assert "there already" in imported("ict", tmp_path, tmp_path / "out", code=2)
 
 
