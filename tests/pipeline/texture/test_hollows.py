@@ -31,14 +31,18 @@ def in_pit(vertices):
     return np.linalg.norm(vertices[:, :2], axis=1) < PIT_MM
 
 
-def with_pit(landmarks: int = N_LANDMARKS, names_at: int = CELLS // 2 * (CELLS + 2)) -> Template:
+def with_pit(
+    landmarks: int = N_LANDMARKS, names_at: int = CELLS // 2 * (CELLS + 2), deep_mm: float = DEEP_MM
+) -> Template:
     """A template with a pit in the middle, and all of its landmarks at one vertex, by default the middle's."""
     vertices, faces, uv = sheet()
-    vertices[in_pit(vertices), 2] = -DEEP_MM
+    vertices[in_pit(vertices), 2] = -deep_mm
     at = np.full((landmarks, 3), names_at)
     weights = np.tile([1.0, 0.0, 0.0], (landmarks, 1))
     names = tuple(map(str, range(landmarks)))
-    return Template(vertices, faces, uv, faces, names, at, weights, digest=f"pit-{landmarks}-{names_at}")
+    return Template(
+        vertices, faces, uv, faces, names, at, weights, digest=f"pit-{landmarks}-{names_at}-{deep_mm}"
+    )
 
 
 def baked(template: Template, seen: bool = False, fill: bool = True) -> Baked:
@@ -84,6 +88,19 @@ def test_a_pit_that_no_landmark_names_is_filled_as_skin(template):
 def test_without_filling_nothing_is_drawn():
     found = baked(with_pit(), fill=False)
     assert not found.texture[found.coverage == 0].any()
+
+
+@pytest.mark.parametrize("deep", [12.0, 40.0])
+def test_a_hollow_is_as_dark_in_its_depth_as_at_its_rim(deep):
+    """Landmarks of lips lie on the rim; a cavity of the mouth ends far from them."""
+    rim = CELLS // 2 * (CELLS + 1) + CELLS // 2 + int(PIT_MM) + 1
+    template = with_pit(names_at=rim, deep_mm=deep)
+    assert template.vertices[rim, 2] == 0
+    found = shades(template)
+    assert found is not None
+    at_bottom = np.linalg.norm(template.vertices[:, :2], axis=1) < PIT_MM / 2
+    assert (found[at_bottom] < 0.7).all()
+    assert (found[np.linalg.norm(template.vertices[:, :2], axis=1) > PIT_MM + 2] == 1).all()
 
 
 def test_shades_are_those_of_what_the_pit_sees():
