@@ -65,15 +65,23 @@ def darken(picture: Pixels, filled: Bools, template: Template) -> None:
         return
     size = len(picture)
     dark: Bools = np.any((shade < 1)[template.faces], axis=1)
+    if not dark.any():
+        return
+    # nothing changes outside these rows
+    down = (1 - template.uv[template.uv_faces[dark], 1]) * size
+    first = max(0, int(down.min()) - GUTTER - 1)
+    end = min(size, int(down.max()) + GUTTER + 2)
+    here, shown = picture[first:end], filled[first:end].ravel()
     columns = shade.astype(np.float32)[:, None]
-    factor, inside = np.ones(size * size, np.float32), np.zeros(size * size, bool)
-    for raster in bands(template, size):
-        at = raster.texels.astype(np.int64) + raster.first_row * size
-        inside[at] = True
-        some = np.flatnonzero(dark[raster.triangles] & filled.ravel()[at])
+    factor, inside = np.ones(len(shown), np.float32), np.zeros(len(shown), bool)
+    for raster in bands(template, size, range(first, end)):
+        at = raster.texels.astype(np.int64) + (raster.first_row - first) * size
+        mine = np.flatnonzero((at >= 0) & (at < len(shown)))
+        inside[at[mine]] = True
+        some = mine[dark[raster.triangles[mine]] & shown[at[mine]]]
         factor[at[some]] = at_texels(template, raster.triangles[some], raster.weights[some], columns)[:, 0]
-    drawn = factor.reshape(size, size)
+    drawn = factor.reshape(-1, size)
     beside = opencv().erode(drawn, np.ones((2 * GUTTER + 1, 2 * GUTTER + 1), np.uint8))
-    drawn = np.where(inside.reshape(size, size), drawn, beside)
+    drawn = np.where(inside.reshape(-1, size), drawn, beside)
     rows, row_columns = np.nonzero(drawn < 1)
-    picture[rows, row_columns] = np.rint(picture[rows, row_columns] * drawn[rows, row_columns, None])
+    here[rows, row_columns] = np.rint(here[rows, row_columns] * drawn[rows, row_columns, None])

@@ -8,8 +8,9 @@ import pytest
 from mimicme.pipeline.geometry.mesh import Mesh
 from mimicme.pipeline.landmarks import N_LANDMARKS
 from mimicme.pipeline.template import Template
+from mimicme.pipeline.texture import raster
 from mimicme.pipeline.texture.baking import Baked, TextureOptions, bake
-from mimicme.pipeline.texture.hollows import DARKEST, shades
+from mimicme.pipeline.texture.hollows import DARKEST, darken, shades
 
 N = 256
 SIDE_MM, CELLS = 60.0, 60
@@ -101,6 +102,27 @@ def test_a_hollow_is_as_dark_in_its_depth_as_at_its_rim(deep):
     at_bottom = np.linalg.norm(template.vertices[:, :2], axis=1) < PIT_MM / 2
     assert (found[at_bottom] < 0.7).all()
     assert (found[np.linalg.norm(template.vertices[:, :2], axis=1) > PIT_MM + 2] == 1).all()
+
+
+def test_a_large_texture_is_gone_through_where_it_has_hollows_alone(monkeypatch):
+    template = with_pit()
+    as_filled = np.broadcast_to(np.array(SKIN, np.uint8), (N, N, 3))
+    whole, banded = as_filled.copy(), as_filled.copy()
+    darken(whole, np.ones((N, N), bool), template)
+    rows, drawn = raster.rasterise, []
+
+    def counted(*given):
+        drawn.append(given[3])
+        return rows(*given)
+
+    monkeypatch.setattr(raster, "CACHED_TEXELS", 16 * N)
+    monkeypatch.setattr(raster, "rasterise", counted)
+    darken(banded, np.ones((N, N), bool), template)
+    assert np.array_equal(whole, banded)
+    changed = np.flatnonzero((whole != as_filled).any(axis=(1, 2)))
+    assert len(changed) > 20
+    assert drawn[0] <= changed[0] and changed[-1] < drawn[-1] + 16
+    assert len(drawn) <= 5  # of 16
 
 
 def test_shades_are_those_of_what_the_pit_sees():
