@@ -150,17 +150,22 @@ def _cached(key: TemplateKey, size: int) -> Raster:
     return rasterise(key.template.uv, key.template.uv_faces, size)
 
 
-def bands(template: Template, size: int) -> Iterator[Raster]:
+def bands(template: Template, size: int, rows: range | None = None) -> Iterator[Raster]:
     """The template's layout at `size`, top to bottom: in one piece and remembered in this process, or in
     bands.
 
     Every band has at most `CACHED_TEXELS` texels, so memory does not grow with the texture.
+
+    Args:
+        rows: those that are asked for; bands without any of them are left out.  By default all.
     """
     if size * size <= CACHED_TEXELS and template.digest:
         yield _cached(TemplateKey(template), size)
         return
     step = max(1, CACHED_TEXELS // size)
     for row in range(0, size, step):
+        if rows is not None and (row >= rows.stop or row + step <= rows.start):
+            continue
         yield rasterise(template.uv, template.uv_faces, size, row, step)
 
 

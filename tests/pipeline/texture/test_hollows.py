@@ -8,8 +8,9 @@ import pytest
 from mimicme.pipeline.geometry.mesh import Mesh
 from mimicme.pipeline.landmarks import N_LANDMARKS
 from mimicme.pipeline.template import Template
+from mimicme.pipeline.texture import raster
 from mimicme.pipeline.texture.baking import Baked, TextureOptions, bake
-from mimicme.pipeline.texture.hollows import DARKEST, shades
+from mimicme.pipeline.texture.hollows import DARKEST, darken, shades
 
 N = 256
 SIDE_MM, CELLS = 60.0, 60
@@ -31,14 +32,18 @@ def in_pit(vertices):
     return np.linalg.norm(vertices[:, :2], axis=1) < PIT_MM
 
 
-def with_pit(landmarks: int = N_LANDMARKS, names_at: int = CELLS // 2 * (CELLS + 2)) -> Template:
+def with_pit(
+    landmarks: int = N_LANDMARKS, names_at: int = CELLS // 2 * (CELLS + 2), deep_mm: float = DEEP_MM
+) -> Template:
     """A template with a pit in the middle, and all of its landmarks at one vertex, by default the middle's."""
     vertices, faces, uv = sheet()
-    vertices[in_pit(vertices), 2] = -DEEP_MM
+    vertices[in_pit(vertices), 2] = -deep_mm
     at = np.full((landmarks, 3), names_at)
     weights = np.tile([1.0, 0.0, 0.0], (landmarks, 1))
     names = tuple(map(str, range(landmarks)))
-    return Template(vertices, faces, uv, faces, names, at, weights, digest=f"pit-{landmarks}-{names_at}")
+    return Template(
+        vertices, faces, uv, faces, names, at, weights, digest=f"pit-{landmarks}-{names_at}-{deep_mm}"
+    )
 
 
 def baked(template: Template, seen: bool = False, fill: bool = True) -> Baked:
@@ -84,6 +89,40 @@ def test_a_pit_that_no_landmark_names_is_filled_as_skin(template):
 def test_without_filling_nothing_is_drawn():
     found = baked(with_pit(), fill=False)
     assert not found.texture[found.coverage == 0].any()
+
+
+@pytest.mark.parametrize("deep", [12.0, 40.0])
+def test_a_hollow_is_as_dark_in_its_depth_as_at_its_rim(deep):
+    """Landmarks of lips lie on the rim; a cavity of the mouth ends far from them."""
+    rim = CELLS // 2 * (CELLS + 1) + CELLS // 2 + int(PIT_MM) + 1
+    template = with_pit(names_at=rim, deep_mm=deep)
+    assert template.vertices[rim, 2] == 0
+    found = shades(template)
+    assert found is not None
+    at_bottom = np.linalg.norm(template.vertices[:, :2], axis=1) < PIT_MM / 2
+    assert (found[at_bottom] < 0.7).all()
+    assert (found[np.linalg.norm(template.vertices[:, :2], axis=1) > PIT_MM + 2] == 1).all()
+
+
+def test_a_large_texture_is_gone_through_where_it_has_hollows_alone(monkeypatch):
+    template = with_pit()
+    as_filled = np.broadcast_to(np.array(SKIN, np.uint8), (N, N, 3))
+    whole, banded = as_filled.copy(), as_filled.copy()
+    darken(whole, np.ones((N, N), bool), template)
+    rows, drawn = raster.rasterise, []
+
+    def counted(*given):
+        drawn.append(given[3])
+        return rows(*given)
+
+    monkeypatch.setattr(raster, "CACHED_TEXELS", 16 * N)
+    monkeypatch.setattr(raster, "rasterise", counted)
+    darken(banded, np.ones((N, N), bool), template)
+    assert np.array_equal(whole, banded)
+    changed = np.flatnonzero((whole != as_filled).any(axis=(1, 2)))
+    assert len(changed) > 20
+    assert drawn[0] <= changed[0] and changed[-1] < drawn[-1] + 16
+    assert len(drawn) <= 5  # of 16
 
 
 def test_shades_are_those_of_what_the_pit_sees():
