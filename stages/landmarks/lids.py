@@ -63,8 +63,8 @@ UNLIKE, OPEN_SHARE = 3.0, (0.6, 0.4)
 # that of the other eye, where that is surely open: shut eyes of 5 winks of both have 0.03 to 0.53, open ones of 10
 # neutrals 0.72 and more.
 OPEN_BESIDE, SHARE_BESIDE = 0.7, (0.66, 0.56)
-# That decides of an eye of whose opening so much is unlike skin, from surely open to in doubt: of those winks' shut
-# eyes 0.66 at most is, of 16 of the 20 open ones 0.83 and more, however narrow.
+# That decides of an eye of whose opening so much is unlike skin, from surely open to in doubt: of shut eyes of 6 winks
+# 0.67 at most is, of 3 eyes half-way to a wink (`synth`) 0.78 and more, of 16 of the 20 open ones of the neutrals 0.83.
 IN_DOUBT = (0.76, 0.68)
 LID_INSIDE_MM, AROUND_MM = 0.4, (2.0, 6.0)  # of the networks' eye; the skin around it
 # Where the lids' line may lie beside the middle between the networks' lids: above, below.  They draw a closed eye on
@@ -82,7 +82,8 @@ UNSHOWN_SHARE = 0.3  # what lids are worth of an eye that is closed and shows no
 # lower lid of the embedded template lies at 0.13, MakeHuman's shut lids meet at 0.15.
 SAG = 0.14
 # How closed an eye is, from which on, and to which, lids go there without a line; and how far they go so for them to be
-# called a guess.
+# called a guess.  Reasoned, not tuned: what is likelier open is not moved on no more than a guess, and lids that move
+# by less than half of the way are rather as they were found.
 SURELY_CLOSED, GUESSED = (0.5, 1.0), 0.5
 # Holes in an eye, in shares of it, from none that hide its line to such as do.  Reasoned: the line is a tenth of what
 # is drawn of a shut eye.

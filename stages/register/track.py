@@ -101,7 +101,8 @@ OPEN_MOUTH = 0.2
 AROUND_EARS = 3
 """Coarse steps after the ears were placed, at least: the head around them has moved with them."""
 AROUND_SHELLS, NEAR_SHELLS_MM = 3, 30.0
-"""The same once more, without what lies below a shell; it changes nothing farther away than that."""
+"""The same once more, without what lies below a shell; it changes nothing farther away than that.  Neither is tuned: on
+a dome below caps of 4 and 8 mm, 1 to 6 steps and 10 to 60 mm give the same mean error to 0.01 mm."""
 THERE_MM = 2.5
 """A scan whose surface, or the end of it, is so near to a vertex shows the place: gaps between lips and lids, and
 specks that are missing, are no loss."""

@@ -6,10 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.spatial import cKDTree
 
 from mimicme.pipeline.geometry.mesh import vertex_normals
+from mimicme.stages.register.fit import Fitter
 from mimicme.stages.register.shells import LEAST_MM2, STEP_MM
-from mimicme.stages.register.track import SequenceTracker
+from mimicme.stages.register.track import NEAR_SHELLS_MM, SequenceTracker
 
 LINE_MM = 62.0
 """Height of the cap's rim on the dome, which ends at 100."""
@@ -80,6 +82,36 @@ def test_a_rim_with_an_end_is_none(dome, shells, above):
     assert not told(shells, heights(above, rise)).any()
 
 
+@pytest.mark.parametrize(("half_mm", "worn"), [(1.0, True), (10.0, False)])
+def test_a_rim_that_lies_lower_along_a_seventh_of_it_is_none(dome, shells, above, half_mm, worn):
+    """There the skin beyond it stands out; it is a step all around."""
+    x = dome.template().vertices[:, 0]
+    stands_out = (above <= 0) & (np.abs(x) < half_mm)
+    found = heights(above, 3.0 * (above > 0) + 6.0 * stands_out)
+    assert told(shells, found).any() == worn
+
+
+@pytest.mark.parametrize(("half_mm", "worn"), [(12.0, False), (45.0, True)])
+def test_a_short_rim_is_none(dome, shells, above, half_mm, worn):
+    """Of a strip between two gaps, which has the area of a cap."""
+    x = dome.template().vertices[:, 0]
+    strip = (above > 0) & (np.abs(x) < half_mm)
+    assert dome.levels().fine.areas[strip].sum() > LEAST_MM2
+    found = heights(above, 3.0 * (above > 0))
+    found[(above > 0) & ~strip] = np.nan
+    assert told(shells, found).any() == worn
+
+
+def test_a_gap_of_an_edge_at_the_step_is_bridged(dome, shells, above):
+    """Scanners leave one there."""
+    found = heights(above, 5.0 * (above > 0))
+    edge = np.sqrt(dome.levels().fine.areas.mean())
+    found[np.abs(above) < edge / 2] = np.nan
+    worn = told(shells, found)
+    assert worn[np.isin(np.arange(len(above)), shells.rows) & (above > 9)].all()
+    assert not worn[above < -9].any()
+
+
 def test_beyond_a_gap_nothing_is_known(shells, above):
     found = heights(above, 5.0 * (above > 0))
     found[np.abs(above) < 15] = np.nan
@@ -124,3 +156,33 @@ def test_the_mesh_goes_on_below_a_smooth_cap_in_the_colour_of_skin(dome, above):
     other = SequenceTracker(dome.template(), dome.levels(), dome.SETTINGS, tracker.neutral, worn=tracker.worn)
     assert (other.register(frame).skin[below] < 128).all()
     assert not len(dome.tracker(tracker.neutral).worn)
+
+
+def test_the_fit_without_what_is_worn_changes_nothing_far_from_it(dome, monkeypatch):
+    """Where the first one had found its way."""
+    started, fitted, rests = [], [], []
+    coarse, fine, near = Fitter.coarse, SequenceTracker._fine, SequenceTracker._near_worn
+
+    def coarse_spied(self, rest, target, start, steps):
+        started.append(start.copy())
+        return coarse(self, rest, target, start, steps)
+
+    def fine_spied(self, rest, target, displacement):
+        fitted.append((started[-1], displacement.copy()))
+        return fine(self, rest, target, displacement)
+
+    def near_spied(self, rest):
+        rests.append(rest.copy())
+        return near(self, rest)
+
+    monkeypatch.setattr(Fitter, "coarse", coarse_spied)
+    monkeypatch.setattr(SequenceTracker, "_fine", fine_spied)
+    monkeypatch.setattr(SequenceTracker, "_near_worn", near_spied)
+    tracker = dome.tracker()
+    tracker.register(capped(dome, 4.0))
+    (rest,) = rests
+    away = cKDTree(rest[tracker.worn]).query(rest)[0]
+    before, after = fitted[0]
+    changed = (before != after).any(axis=1)
+    assert changed[away < 15].all()
+    assert (away > NEAR_SHELLS_MM).sum() > 0 and not changed[away > NEAR_SHELLS_MM].any()
