@@ -38,7 +38,7 @@ def test_killed_and_started_again_gives_the_same_bytes(make, fake):
     status = read_status(Workspace.open(workspace.root), fake.STAGES)
     head, last, *_ = status.lines()
     assert head.endswith("no run is going on")
-    assert "the last run ended without a word" in last and f"`mimicme run {workspace.root}`" in last
+    assert "the last run ended without a word" in last and f"`mimicme run {workspace.root} --jobs 2`" in last
     assert [run["how"] for run in status.to_record()["unfinished"]] == ["killed"]
     assert list(workspace.root.rglob(".*.tmp"))
     path = workspace.captures.root / "S2/sad/0000.obj"
