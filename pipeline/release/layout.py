@@ -68,6 +68,8 @@ SEQUENCE_ATTRIBUTES = ("expression", "sequence", "fps", "file_from_scan")
 LANDMARK_SOURCES = ("none", "manual", "detected", "projected")
 IMAGES = ("texture", "coverage")
 OK, REJECTED = "ok", "rejected"
+MADE_BY = "made_by_"
+"""Before a stage's name: the attribute of a sequence with the fingerprint of that stage's checkpoint."""
 
 MAX_MASKS = 64
 """Names, not masks: links may make many of one."""

@@ -634,11 +634,6 @@ class Plan:
         names = [s.name for s in self.stages if s.scope != "everything"]
         return names[: names.index(stage.needs[-1]) + 1] if stage.needs else names
 
-    def release_record(self, stage: Stage, sequences: Iterable[Sequence], created: str) -> dict[str, Any]:
-        """What would make the release now."""
-        items = {str(s.item): self._release_item(stage, s) for s in sequences}
-        return self._release_record_but_items(stage, created) | {"items": items}
-
     def _release_item(self, stage: Stage, sequence: Sequence) -> dict[str, Any]:
         checkpoints = self.collected(stage, sequence)
         item: dict[str, Any] = {

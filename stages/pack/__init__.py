@@ -643,7 +643,9 @@ def _write_sequence(
     align, intensity = found.of(AlignCheckpoint), found.of(IntensityCheckpoint)
     decisions = {**(ingest.decided if ingest else {}), **(align.decided if align else {})}
     told = intensity.phases if intensity else {}
-    stages = {f"made_by_{stage}": checkpoint.fingerprint for stage, checkpoint in found.checkpoints.items()}
+    stages = {
+        f"{layout.MADE_BY}{stage}": checkpoint.fingerprint for stage, checkpoint in found.checkpoints.items()
+    }
     to = out.sequence(
         found.sequence.item,
         name=found.sequence.name,

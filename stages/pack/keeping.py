@@ -40,13 +40,12 @@ from mimicme.pipeline.items import Item
 from mimicme.pipeline.release import Release, SequenceInfo, shards
 from mimicme.pipeline.release.access import OtherReleaseError
 from mimicme.pipeline.release.guard import TooLittleMemoryError
-from mimicme.pipeline.release.layout import OK
+from mimicme.pipeline.release.layout import MADE_BY, OK
 from mimicme.pipeline.release.rewriting import rewrite
 from mimicme.pipeline.release.writer import subject_attributes
 
 CHANGED = "changed-"
 """Before the fingerprint of a kept release of which a sequence left, or the attributes of a person changed."""
-MADE_BY = "made_by_"
 
 
 @dataclass(frozen=True)

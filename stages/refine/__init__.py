@@ -205,7 +205,7 @@ def compute(task: Task[RefineSettings], out: CheckpointWriter) -> None:
                 if not neutral.ok_rows:
                     missing = (
                         "All frames of the subject's neutral are rejected, so that this one is registered from the "
-                        "template and not refined: mend the neutral, or name another (`mimicme review`), and run again."
+                        "template and not refined: mend the neutral, or label another `neutral`, and run again."
                     )
         if reference is None:
             for row in rows:
