@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -22,6 +23,7 @@ MOST_BYTES = 1 << 30
 """Of a file of lines with a check, which a million frames fill to a tenth."""
 LONGEST_LINE = 64 << 20
 """Characters of such a line; a person with a hundred thousand frames has ten million."""
+_TEMPORARY = re.compile(r"\.[^/]+\.\d+\.tmp")
 
 
 def refuse_existing(path: Path, overwrite: bool = False, why: str = "this file is there already") -> None:
@@ -126,8 +128,35 @@ def write_whole(path: Path, content: str | bytes) -> None:
 
 
 def temporary_name(path: Path) -> Path:
-    """What a file is called until it is whole; `Workspace.remove_temporary_files` knows such names."""
+    """What a file is called until it is whole."""
     return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file is called like one that is not whole yet, of whatever process."""
+    return _TEMPORARY.fullmatch(name) is not None
+
+
+def temporary_below(root: str) -> Iterator[tuple[str, list[str]]]:
+    """The folders at and below one in which temporary files lie, with their names; links are not followed.
+
+    There may be a million files, whose names alone are looked at: `os.walk` asks the system about each folder twice.
+    """
+    pending = [root]
+    while pending:
+        folder = pending.pop()
+        names = []
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append(entry.path)
+                    elif entry.name[-4:] == ".tmp" and is_temporary(entry.name):
+                        names.append(entry.name)
+        except OSError:  # not there, or nobody may look: as good as empty
+            continue
+        if names:
+            yield folder, names
 
 
 def commit(temporary: Path, path: Path) -> None:

@@ -1,104 +1,18 @@
-"""The workspace: what it refuses, removes and forgets."""
+"""Whom the table of subjects lets in, and what a run, a plan and `status` say of the others."""
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import io
-import json
-import os
-import shutil
-from dataclasses import replace
 
 import pytest
 from fake_runs import calls, go
 
-from mimicme.pipeline.errors import ConfigError, InputError, UsageError
-from mimicme.pipeline.items import Shard
+from mimicme.pipeline.errors import InputError, UsageError
 from mimicme.pipeline.run.progress import Console
 from mimicme.pipeline.run.run_types import RunOptions
 from mimicme.pipeline.run.runner import run
 from mimicme.pipeline.run.status import read_status
 from mimicme.pipeline.workspace import Workspace
-
-
-def test_only_its_own_half_written_files_are_removed(make, fake):
-    workspace = make()
-    captures = workspace.root / "captures"
-    shutil.copytree(workspace.captures.root, captures)
-    file = workspace.root / "mimicme.toml"
-    file.write_text(file.read_text().replace(str(workspace.captures.root), str(captures)))
-    own = ["read/S1/.smile.h5.12.tmp", "failures/read/S1/.smile.json.3.tmp", ".release.h5.7.tmp"]
-    own += ["template/.template.h5.9.tmp", "runs/x/.config.toml.4.tmp"]
-    others = ["captures/S1/.smile.obj.12.tmp", "read/S1/.notes.tmp", "notes/.mine.12.tmp", "read/x.12.tmp"]
-    for name in (*own, *others):
-        path = workspace.root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("")
-    go(workspace, fake)
-    assert [n for n in (*own, *others) if (workspace.root / n).exists()] == others
-
-
-@pytest.mark.parametrize("code", ["ENOSYS", "ENOLCK", "EOPNOTSUPP"])
-def test_a_file_system_without_locks(make, fake, monkeypatch, code):
-    """A run says what to do, and `status` does not take it for a run that is going on."""
-    workspace = make()
-    go(workspace, fake)
-
-    def flock(*_):
-        raise OSError(getattr(errno, code), os.strerror(getattr(errno, code)))
-
-    monkeypatch.setattr(fcntl, "flock", flock)
-    for shard in (None, Shard(1, 2)):
-        with pytest.raises(UsageError, match="cannot be locked.*Mount its file system with locks"):
-            go(workspace, fake, shard=shard)
-    with pytest.raises(UsageError, match="cannot be locked"), workspace.template_lock():
-        pass
-    assert workspace.running_process() is None
-
-
-def test_workspace_refuses_what_is_not_one(tmp_path, make, fake):
-    with pytest.raises(UsageError, match="not a workspace"):
-        Workspace.open(tmp_path)
-    workspace = make()
-    captures = workspace.captures.root
-    with pytest.raises(UsageError, match="already"):
-        Workspace.create(workspace.root, captures=captures)
-    with pytest.raises(UsageError, match="keeps its own files"):
-        Workspace.create(tmp_path / "one", captures=captures, stages=[replace(fake.READ, name="captures")])
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match="a workspace is a folder"):
-        Workspace.create(tmp_path / "file", captures=captures)
-
-
-@pytest.mark.parametrize(("wrong", "said"), [({"up": "z"}, "up is 'z'"), ({"unit": "ell"}, "unit is 'ell'")])
-def test_nothing_is_made_of_a_wrong_declaration(tmp_path, make, wrong, said):
-    with pytest.raises(ConfigError, match=said):
-        Workspace.create(tmp_path / "new", captures=make().captures.root, **wrong)
-    assert not (tmp_path / "new").exists()
-
-
-def test_withdrawn_subject_is_gone_and_stays_away(make, fake):
-    workspace = make()
-    go(workspace, fake)
-    removed = Workspace.open(workspace.root).remove_subject("S1", [s.name for s in fake.STAGES])
-    assert len(removed) == 6
-    assert go(workspace, fake).counts("read") == (0, 2, 0, 0)
-    texts = [
-        p.read_text(errors="replace") for p in workspace.root.rglob("*") if p.is_file() and p.suffix != ".h5"
-    ]
-    assert not any("S1/" in text for text in texts if "captures" not in text)
-    assert [s.item.subject for s in Workspace.open(workspace.root).sequences()] == ["S2", "S2"]
-
-
-def test_a_log_does_not_name_who_withdrew_among_what_its_run_was_limited_to(make, fake):
-    workspace = make()
-    go(workspace, fake, only=("S1/*", "S[1]/smile", "S1", "S2/*", "*/sad"), last="read")
-    Workspace.open(workspace.root).remove_subject("S1", [s.name for s in fake.STAGES])
-    text = (workspace.runs()[-1] / "log.jsonl").read_text()
-    begun = json.loads(text.splitlines()[0])
-    assert begun["only"] == ["", "", "", "S2/*", "*/sad"] and begun["last"] == "read"
-    assert "S1" not in text and "[1]" not in text
 
 
 @pytest.fixture
