@@ -26,7 +26,7 @@ ELSEWHERE: dict[str, set[str]] = {
     # the names of a release, which users read
     "pipeline/release/": {"vertices", "faces", "uv", "uv_faces", "fps", "file_from_scan", "time_s", "unit"}
     | {"landmark_source"},
-    "stages/pack/__init__.py": {"pose"},
+    "stages/pack/sequence_writing.py": {"pose"},
     "commands/adopt.py": {"vertices", "pose", "landmarks", "landmark_source", "landmark_confidence"},
     "commands/export.py": {"vertices", "amount"},
     "commands/doctor.py": {"s2m_p95"},
@@ -42,7 +42,7 @@ ELSEWHERE: dict[str, set[str]] = {
     "pipeline/formats/map_coding.py": {"unit"},
     # the prepared template, what it was made from, and the linear model
     "pipeline/template/": {"vertices", "faces", "uv", "uv_faces"},
-    "pipeline/workspace.py": {"source"},
+    "pipeline/workspace/template.py": {"source"},
     "pipeline/model_file.py": {"texture"},
     "commands/model/": {"texture", "vertices"},
     # files of others: glTF, .pts and its kin
