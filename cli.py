@@ -6,7 +6,7 @@ import contextlib
 import json
 import shlex
 import sys
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,6 +22,7 @@ from mimicme.pipeline.command_line import (
     RELEASE,
     WORKSPACE,
     Commands,
+    for_use,
     say_progress,
     stacked,
 )
@@ -30,8 +31,8 @@ from mimicme.pipeline.run.pool import limit_threads, silence_warnings
 from mimicme.stages import FLOW
 
 if TYPE_CHECKING:
-    from mimicme.commands.verify import Finding
     from mimicme.pipeline.items import Item, Shard
+    from mimicme.pipeline.run.progress import Console
     from mimicme.pipeline.workspace import Workspace
 
 MB_A_FRAME = 2.2
@@ -109,7 +110,7 @@ run_options = stacked(
 _detector_option = click.option(
     "--detector-model", type=FILE, help="Weights of the landmark detector (default: as installed)."
 )
-_metadata_options = stacked(
+_captured_options = stacked(
     click.option("--metadata", type=FILE, help="CSV or XLSX: subject, age, gender, ethnicity, consent, ..."),
     click.option(
         "--column",
@@ -120,7 +121,9 @@ _metadata_options = stacked(
         help="Of the metadata, as in subject=ID (repeatable).",
     ),
     click.option("--expressions", type=FILE, help="CSV or XLSX: sequence, expression."),
+    click.option("--fps", type=float, default=float("nan"), help="Frames per second."),
 )
+_licence_option = click.option("--licence", default="", metavar="TEXT", help="Terms of the release.")
 _release_options = stacked(
     click.option("--output", type=FILE, help="The release (default: WORKSPACE/release.h5)."),
     click.option(
@@ -131,14 +134,6 @@ _release_options = stacked(
 )
 
 
-def _sets(preset: str | None, sets: tuple[str, ...], detector_model: Path | None = None) -> tuple[str, ...]:
-    """What the command line says of the settings, as `section.key=value`."""
-    said = (f"run.preset={preset}",) if preset else ()
-    if detector_model is not None:
-        sets = (*sets, f"landmarks.detector_model={detector_model.resolve()}")
-    return (*said, *sets)
-
-
 def _run(
     workspace: Path,
     preset: str | None,
@@ -147,6 +142,7 @@ def _run(
     quiet: bool = False,
     **options: Any,
 ) -> None:
+    from mimicme.commands.overrides import say_not_kept, say_unlike_last, sets_of
     from mimicme.pipeline.errors import OutputError
     from mimicme.pipeline.run.progress import Console
     from mimicme.pipeline.run.runner import INTERRUPTED, RunOptions, run
@@ -154,11 +150,12 @@ def _run(
     from mimicme.stages import STAGES
     from mimicme.stages.pack.survey import note_verified, verified_by
 
-    opened = Workspace.open(workspace, sets=_sets(preset, sets, detector_model))
+    given = sets_of(preset, sets, detector_model)
+    opened = Workspace.open(workspace, sets=given)
     # what a run says may be lost, and its exit status is of what it made; a plan is made to be read
     console = Console.standard(click.echo, lossy=not options["dry_run"])
-    if not quiet and not _sets(preset, sets, detector_model):
-        _say_unlike_last(opened, console.say)
+    if not quiet and not given:
+        say_unlike_last(opened, console.say)
     said: list[str] = []
     result = run(opened, RunOptions(**options), STAGES, Console(out=said.append) if quiet else console)
     if quiet and (not result.all_ok or options["dry_run"]):
@@ -169,19 +166,20 @@ def _run(
     sound = True
     if result.release is not None and result.packed:
         from mimicme.commands.verify import Finding, mark
+        from mimicme.commands.verify.saying import by_shard, findings_of, say_findings
 
         known = verified_by(opened.packed, mark())
         but = {name: known[name] for name in result.verified if name in known}
         findings = [Finding("warning", *said) for warnings in but.values() for said in warnings]
-        findings += _findings(result.release, but=but)
-        sound = _said(result.release, findings, len(but), quiet, console.result)
+        findings += findings_of(result.release, but=but)
+        sound = say_findings(result.release, findings, console.result, len(but), quiet)
         if sound:
             with contextlib.suppress(OSError, OutputError):  # it saves time alone
-                note_verified(opened.packed, result.release.resolve().parent, mark(), _by_shard(findings))
+                note_verified(opened.packed, result.release.resolve().parent, mark(), by_shard(findings))
     # the last line of a shard that is over says them with the command that follows it
     of_shard = options.get("shard") is not None and result.exit_code != INTERRUPTED
     if not options["dry_run"] and not quiet and not of_shard:
-        _say_not_kept(workspace, preset, sets, console.say)
+        say_not_kept(workspace, preset, sets, console.say)
     code = result.exit_code if sound else max(result.exit_code, 1)
     why = [*result.why, *([] if sound else ["a release that is not usable"])]
     if why and code == 1:  # last, where somebody who comes in the morning looks first
@@ -190,164 +188,22 @@ def _run(
     sys.exit(code)
 
 
-def _say_unlike_last(opened: Workspace, say: Callable[[str], None]) -> None:
-    """Say that the last run was given settings that this one is not, where they differ from those that stay.
-    Nothing is made of those of `run`, and the values that its preset stands for are among the others."""
-    from mimicme.pipeline.errors import ConfigError
-    from mimicme.pipeline.workspace import CONFIG_NAME, Workspace
-    from mimicme.stages import STAGES
+@contextlib.contextmanager
+def _drawing() -> Iterator[Console]:
+    """A console on standard error whose line of progress is gone when the work is over."""
+    from mimicme.pipeline.run.progress import Console
 
-    last = opened.last_overrides()
-    if not last:
-        return
+    console = Console(sys.stderr)
     try:
-        changed = Workspace.open(opened.root, sets=last).config(STAGES).changed_from(opened.config(STAGES))
-    except ConfigError:  # they are not understood any more
-        return
-    if not all(name.startswith("run.") for name in changed):
-        say(
-            f"The last run was given {_as_options(last)}, and this one is not: what depends on it is made again. Give "
-            f"it again, or write it into {opened.root / CONFIG_NAME}."
-        )
-
-
-def _as_options(sets: Collection[str]) -> str:
-    return " ".join(f"--set {shlex.quote(one)}" for one in sets)
-
-
-def _say_not_kept(
-    workspace: Path, preset: str | None, sets: tuple[str, ...], say: Callable[[str], None] = say_progress
-) -> None:
-    """Say that settings of the command line are this run's alone, where they differ from those that stay."""
-    from mimicme.pipeline.workspace import CONFIG_NAME, Workspace
-    from mimicme.stages import STAGES
-
-    given = [option for option, value in (("--set", sets), ("--preset", preset)) if value]
-    if not given:
-        return
-    staying = Workspace.open(workspace).config(STAGES)
-    if Workspace.open(workspace, sets=_sets(preset, sets)).config(STAGES).changed_from(staying):
-        say(
-            f"Settings given with {' and '.join(given)} are not kept: write them into {workspace / CONFIG_NAME}, "
-            "or give them again."
-        )
-
-
-def _opened(workspace: Path, preset: str | None, sets: tuple[str, ...]) -> Workspace:
-    """A workspace to be looked at: with the settings given, else with those that its last run was given."""
-    from mimicme.pipeline.errors import ConfigError
-    from mimicme.pipeline.workspace import Workspace
-    from mimicme.stages import STAGES
-
-    given = _sets(preset, sets)
-    opened = Workspace.open(workspace, sets=given)
-    last = () if given else opened.last_overrides()
-    if not last:
-        return opened
-    said = _as_options(last)
-    try:
-        as_last = Workspace.open(workspace, sets=last)
-        as_last.config(STAGES)
-    except ConfigError as error:
-        click.echo(f"The last run was given {said}, which is not understood any more: {error}", err=True)
-        return opened
-    click.echo(
-        f"What follows is for the settings of the last run: {said}. A run without them makes again what depends on "
-        "them (`run --dry-run`).",
-        err=True,
-    )
-    return as_last
+        yield console
+    finally:
+        console.clear()
 
 
 def _say_unheeded(workspace: Workspace) -> None:
     """Say which verdicts and corrections count for nothing: until they are mended, whoever uses them is told."""
     for sentence in workspace.catalogue().unheeded:
         click.echo(sentence, err=True)
-
-
-def _by_shard(findings: Iterable[Finding]) -> dict[str, list[tuple[str, str, str]]]:
-    """What was said of each shard; a finding has its name before the place."""
-    found: dict[str, list[tuple[str, str, str]]] = {}
-    for one in findings:
-        name, colon, _ = one.where.partition(":")
-        if colon:
-            found.setdefault(name, []).append((one.where, one.message, one.check))
-    return found
-
-
-def _verified(release: Path, every_image: bool = False, absent: str = "", key: Path | None = None) -> bool:
-    """Verify a release and say what was found."""
-    from mimicme.commands.verify.absent import known_here
-    from mimicme.pipeline.captures.layouts import safe_name
-
-    findings = _findings(release, every_image, absent, key)
-    usable = _said(release, findings)
-    if absent and usable:  # else nobody can say that nothing is there
-        click.echo(known_here(release, safe_name(absent)))
-    return usable
-
-
-def _said(
-    release: Path,
-    findings: Sequence[Finding],
-    n_before: int = 0,
-    quiet: bool = False,
-    say: Callable[[str], None] = click.echo,
-) -> bool:
-    """Say what was found in a release, quietly only where it is not usable; whether it is.
-
-    Args:
-        n_before: shards that were not looked into again.
-    """
-    from mimicme.commands.verify import all_said, has_errors
-    from mimicme.commands.verify.checks import CHECKS
-
-    known = all_said(findings)
-    if quiet and known and not has_errors(findings):
-        return True
-    for finding in findings:
-        say(str(finding))
-    for name in dict.fromkeys(one.check for one in findings if one.check and one.level == "error"):
-        say(f"[{name}] {CHECKS[name].promise} {CHECKS[name].todo}")
-    errors = {finding.check for finding in findings if finding.level == "error"}
-    said = (
-        "somebody who is to be absent is in it"
-        if errors == {"absent"}
-        else "not usable"
-        if has_errors(findings)
-        else "verified"
-        if known
-        else "nothing is wrong that was looked at"
-    )
-    before = (
-        f"; {counted(n_before, 'shard')} that nothing touched {'was' if n_before == 1 else 'were'} before"
-        if n_before
-        else ""
-    )
-    say(f"{release}: {said}{before}{'' if known else '; not all that was asked can be said'}")
-    return known and not has_errors(findings)
-
-
-def _findings(
-    release: Path,
-    every_image: bool = False,
-    absent: str = "",
-    key: Path | None = None,
-    but: Collection[str] = (),
-) -> list[Finding]:
-    from mimicme.commands.verify.absent import Alias
-    from mimicme.commands.verify.apart import verify_apart
-    from mimicme.pipeline.captures.layouts import safe_name
-    from mimicme.pipeline.privacy.pseudonyms import key_mark, key_of, pseudonym
-
-    absent = (
-        safe_name(absent) if absent else ""
-    )  # a release spells subjects as `init` does, not as folders are called
-    alias = None
-    if key is not None:
-        secret = key_of(key)
-        alias = Alias(pseudonym(secret, absent), key_mark(secret))
-    return verify_apart(release, every_image=every_image, absent=absent, alias=alias, but=but)
 
 
 @main.command("init")
@@ -366,8 +222,7 @@ def _findings(
     metavar="FILE|NAME",
     help="OBJ or PLY with its landmarks beside it.",
 )
-@_metadata_options
-@click.option("--fps", type=float, default=float("nan"), help="Frames per second.")
+@_captured_options
 @click.option(
     "--unit",
     default="auto",
@@ -381,7 +236,7 @@ def _findings(
     show_default=True,
     type=click.Choice(["auto", *(s + a for a in "xyz" for s in "+-")]),
 )
-@click.option("--licence", default="", metavar="TEXT", help="Terms of the release.")
+@_licence_option
 @click.option("--dry-run", is_flag=True, help="Say what is found, sequence by sequence; write nothing.")
 def init(workspace: Path, dry_run: bool, **declared: Any) -> None:
     """Make a workspace for a folder of captures."""
@@ -483,11 +338,12 @@ def _landmarks(
     if not review and kind is None:
         _run(workspace, first="landmarks", last="landmarks", **options)
         return
+    from mimicme.commands.overrides import opened_as_last
     from mimicme.pipeline.errors import UsageError
     from mimicme.stages.landmarks.review import export
     from mimicme.stages.landmarks.review import review as draw
 
-    opened = _opened(workspace, options["preset"], options["sets"])
+    opened = opened_as_last(workspace, options["preset"], options["sets"], say_progress)
     _say_unheeded(opened)
     if review:
         drawn = draw(opened, output or opened.report_folder / "landmarks", options["only"], per_subject)
@@ -600,19 +456,20 @@ def plan_command(
     as_json: bool,
 ) -> None:
     """Hours, memory and disk that a run will take, and its --jobs, from a sample that is worked and kept."""
+    from mimicme.commands.overrides import say_not_kept, sets_of
     from mimicme.commands.plan import plan
     from mimicme.pipeline.run.progress import Console
     from mimicme.pipeline.workspace import Workspace
     from mimicme.stages import STAGES
 
-    opened = Workspace.open(workspace, sets=_sets(preset, sets))
+    opened = Workspace.open(workspace, sets=sets_of(preset, sets))
     told = plan(opened, STAGES, sample, workers, jobs, Console(sys.stderr))
     if as_json:
         click.echo(json.dumps(told.to_record(), indent=1))
     else:
         for line in told.lines():
             click.echo(line)
-    _say_not_kept(workspace, preset, sets)
+    say_not_kept(workspace, preset, sets, say_progress)
 
 
 @main.command("status")
@@ -638,6 +495,7 @@ def status_command(
     sets: tuple[str, ...],
 ) -> None:
     """What is done, what is out of date, what failed; true at any moment."""
+    from mimicme.commands.overrides import opened_as_last
     from mimicme.pipeline.errors import UsageError
     from mimicme.pipeline.run.status import read_standing, read_status
     from mimicme.pipeline.run.watch import unfinished_lines, unfinished_runs, watch
@@ -656,7 +514,7 @@ def status_command(
         for line in unfinished_lines(unfinished_runs(Workspace.open(workspace))):
             click.echo(line.strip(), err=True)
 
-    opened = _opened(workspace, preset, sets)
+    opened = opened_as_last(workspace, preset, sets, say_progress)
     quick = None if as_json or failed or every_file else read_standing(opened, STAGES)
     status = quick or read_status(opened, STAGES, each=as_json)
     if watched and status.to_be_made:
@@ -689,12 +547,13 @@ def status_command(
 def verify_command(release: Path, every_image: bool, absent: str, key: Path | None, as_json: bool) -> None:
     """Check a release: structure, checksums, units, NaN, index."""
     from mimicme.commands.verify import all_said, has_errors
+    from mimicme.commands.verify.saying import findings_of, say_verified
 
     if key is not None and not absent:
         raise click.UsageError("--key goes with --absent.")
     if not as_json:
-        sys.exit(0 if _verified(release, every_image, absent, key) else 1)
-    findings = _findings(release, every_image, absent, key)
+        sys.exit(0 if say_verified(release, click.echo, every_image, absent, key) else 1)
+    findings = findings_of(release, every_image, absent, key)
     records = [
         {"level": f.level, "check": f.check, "where": f.where, "message": f.message, "todo": f.todo}
         for f in findings
@@ -735,12 +594,12 @@ def report_command(
     sets: tuple[str, ...],
 ) -> None:
     """Pages with pictures and figures, worst first, to be opened without a network."""
+    from mimicme.commands.overrides import opened_as_last
     from mimicme.commands.report import report, report_for_others
     from mimicme.commands.view import open_source, view_file
-    from mimicme.pipeline.run.progress import Console
     from mimicme.stages import STAGES
 
-    opened = _opened(workspace, preset, sets)
+    opened = opened_as_last(workspace, preset, sets, say_progress)
     if for_others:
         click.echo(report_for_others(opened, output or opened.public_report_folder, STAGES))
         return
@@ -749,14 +608,11 @@ def report_command(
         source = open_source(opened.root, STAGES, lambda _: opened)
         view_file(source, source.items.index(item), path, overwrite=True)
 
-    console = Console(sys.stderr)
-    try:
+    with _drawing() as console:
         made = report(
             opened, output or opened.report_folder, STAGES,
             progress=console.draw, jobs=jobs, views=views, write_view=write_view,
         )  # fmt: skip
-    finally:
-        console.clear()
     _say_unheeded(opened)
     click.echo(made)
 
@@ -787,12 +643,7 @@ def report_command(
     "--port", type=click.IntRange(0, 65535), default=0, help="Of the server (default: any free one)."
 )
 @click.option("--browser/--no-browser", default=True, help="Open a browser, or only print the address.")
-@click.option(
-    "--for",
-    "use",
-    type=click.Choice(["research", "papers", "training", "raw", "commercial"]),
-    help="What the file is for: asked for where it is said what subjects permit.",
-)
+@for_use("What the file is for: asked for where it is said what subjects permit.")
 @OVERWRITE
 def view_command(
     place: Path,
@@ -808,12 +659,12 @@ def view_command(
     overwrite: bool,
 ) -> None:
     """3D in the browser: scans, registered meshes, errors, in a workspace also verdicts on frames; a model's shapes."""
+    from mimicme.commands.overrides import opened_as_last
     from mimicme.commands.view import make_server, open_source, place_of, view_file, way_in
-    from mimicme.pipeline.run.progress import Console
     from mimicme.stages import STAGES
 
     def open_workspace(folder: Path) -> Workspace:
-        opened = _opened(folder, None, ())
+        opened = opened_as_last(folder, None, (), say_progress)
         _say_unheeded(opened)
         return opened
 
@@ -821,11 +672,8 @@ def view_command(
     at = place_of(source, sequence)
     if output is not None:
         source.check_use(at, use or "")
-        console = Console(sys.stderr)
-        try:
+        with _drawing() as console:
             held = view_file(source, at, output, frames, texture, scans, console.draw, overwrite)
-        finally:
-            console.clear()
         moved = sum(len(group.names) for group in source.shapes)
         what = f"mean face, {moved} sliders" if moved else f"{source.items[at]}, {counted(held, 'frame')}"
         click.echo(f"{output}: {what}, {output.stat().st_size / 1e6:.1f} MB")
@@ -885,12 +733,7 @@ def view_command(
     help="With ply: also a colour per vertex, for programs that read no texture of PLY (Open3D).",
 )
 @OVERWRITE
-@click.option(
-    "--for",
-    "use",
-    type=click.Choice(["research", "papers", "training", "raw", "commercial"]),
-    help="What for; a release that says what its subjects permit asks for it.",
-)
+@for_use("What for; a release that says what its subjects permit asks for it.")
 def export_command(
     release: Path,
     directory: Path,
@@ -939,9 +782,8 @@ def export_command(
     "--template", type=RELEASE, required=True, help="Mesh of the same topology, its landmarks beside it."
 )
 @click.option("--layout", default="", metavar="PATTERN", help="As in init (default: by trying).")
-@_metadata_options
-@click.option("--fps", type=float, default=float("nan"), help="Frames per second.")
-@click.option("--licence", default="", metavar="TEXT", help="Terms of the release.")
+@_captured_options
+@_licence_option
 @click.option("--align", is_flag=True, help="Take the head's motion out.")
 @click.option(
     "--consent-yes", multiple=True, metavar="WORD", help="Of the table's consent: is a yes (repeatable)."
@@ -969,14 +811,10 @@ def adopt_command(
     """Meshes that are registered already as a release, for models and experiments."""
     from mimicme.commands.adopt import adopt
     from mimicme.pipeline.captures.consent import ConsentRules
-    from mimicme.pipeline.run.progress import Console
 
     rules = ConsentRules(consent_yes, consent_missing, not_same)
-    console = Console(sys.stderr)
-    try:
+    with _drawing() as console:
         done = adopt(folder, release, template, rules=rules, progress=console.draw, **options)
-    finally:
-        console.clear()
     for message in done.messages:
         click.echo(message, err=True)
     click.echo(
@@ -996,13 +834,9 @@ def convert_command(release: Path, template: str, output: Path, overwrite: bool)
     NAME is `menpo3d`, the embedded template.
     """
     from mimicme.commands.convert import convert
-    from mimicme.pipeline.run.progress import Console
 
-    console = Console(sys.stderr)
-    try:
+    with _drawing() as console:
         done = convert(release, template, output, console.draw, overwrite)
-    finally:
-        console.clear()
     for message in done.messages:
         click.echo(message, err=True)
     share, median, p95 = (done.errors[name] for name in ("face_share", "face_median_mm", "face_p95_mm"))
@@ -1090,10 +924,8 @@ def synth_command(
 ) -> None:
     """Synthetic captures with a known answer."""
     from mimicme.commands.synth import synthesise
-    from mimicme.pipeline.run.progress import Console
 
     wanted = int(sequences) if sequences.strip().isdecimal() else [n.strip() for n in sequences.split(",")]
-    console = Console(sys.stderr)
     people = counted(subjects, "person", "people")
 
     def tell(done: int, total: int, what: str) -> None:
@@ -1101,10 +933,8 @@ def synth_command(
             console.say(f"Making {counted(total, 'frame')} of {people} in {directory} ...")
         console.tell(f"{done:,}/{counted(total, 'frame')}, {what}", every_s=SYNTH_LINE_S)
 
-    try:
+    with _drawing() as console:
         synthesise(directory, subjects, wanted, frames, seed, template, tell, triangles, maker, rgbd, beards)
-    finally:
-        console.clear()
     click.echo(f"Captures in {directory / 'captures'}, the true answer in {directory / 'truth'}")
     made_for = {"captures": "captures", "template": "template/template.obj", "metadata": "subjects.csv"}
     options = " ".join(f"--{name} {shlex.quote(str(directory / place))}" for name, place in made_for.items())
@@ -1153,12 +983,7 @@ def experiment_group() -> None:
 @click.option("--key", type=FILE, help="Of the pseudonyms; made where it is not (default: DIRECTORY.key).")
 @click.option("--splits", "shares", default="80,10,10", show_default=True, help="Shares of train, val, test.")
 @click.option("--seed", default=0, show_default=True, help="Of the splits.")
-@click.option(
-    "--for",
-    "use",
-    type=click.Choice(["research", "papers", "training", "raw", "commercial"]),
-    help="Only subjects who plainly permit it.",
-)
+@for_use("Only subjects who plainly permit it.")
 @click.option(
     "--column", "columns", multiple=True, metavar="NAME", help="Of the table, to be given away (repeatable)."
 )
@@ -1182,6 +1007,7 @@ def publish_command(
     """A release as a folder to give away: pseudonyms, splits, permitted uses, agreement, datasheet."""
     from mimicme.commands.publish import PublishSettings, publish
     from mimicme.commands.publish.texts import Title
+    from mimicme.commands.verify.saying import say_verified
     from mimicme.pipeline.errors import UsageError
 
     size: Any = shard
@@ -1202,7 +1028,7 @@ def publish_command(
     what = f"version {done.version}, {of_whom} under pseudonyms"
     click.echo(f"{directory}: {what}")
     click.echo(f"{done.key}: the key to their ids, and {done.ledger.name}: keep both, give neither away")
-    sys.exit(0 if _verified(done.release) else 1)
+    sys.exit(0 if say_verified(done.release, click.echo) else 1)
 
 
 @main.command("withdraw")

@@ -26,6 +26,8 @@ JSON = click.option("--json", "as_json", is_flag=True)
 OVERWRITE = click.option("--overwrite", is_flag=True, help="Replace what is there.")
 PRESETS = ("fast", "default", "best")
 """Of `config.RunSection`, which is heavier than a help text may be."""
+USES = ("research", "papers", "training", "raw", "commercial")
+"""Of `release.permitted`, likewise."""
 RESULTS = click.option("--output", type=FOLDER, required=True, help="Folder for tables and plots.")
 
 
@@ -38,6 +40,11 @@ def stacked(*options: Decorator) -> Decorator:
         return function
 
     return decorate
+
+
+def for_use(help: str) -> Decorator:
+    """`--for`, what something is wanted for: subjects permit some uses and not others."""
+    return click.option("--for", "use", type=click.Choice(USES), help=help)
 
 
 @contextmanager

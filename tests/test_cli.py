@@ -24,8 +24,9 @@ from mimicme.commands import verify as verification
 from mimicme.commands.doctor import self_test
 from mimicme.commands.examples import EXAMPLES, examples_of
 from mimicme.commands.verify import Finding, apart
-from mimicme.pipeline.command_line import PRESETS
+from mimicme.pipeline.command_line import PRESETS, USES
 from mimicme.pipeline.config import RunSection
+from mimicme.pipeline.release import permitted
 from mimicme.pipeline.run import runner
 from mimicme.pipeline.run.run_types import RunResult
 from mimicme.stages import FLOW
@@ -76,6 +77,10 @@ def test_stages_are_listed_for_people_and_for_programs():
 
 def test_presets_are_those_of_the_settings():
     assert typing.get_args(typing.get_type_hints(RunSection)["preset"]) == PRESETS
+
+
+def test_uses_are_those_that_subjects_permit():
+    assert permitted.USES == USES
 
 
 def test_help_loads_nothing_heavy():

@@ -28,6 +28,8 @@ commands = Commands()
 MESH_KIND = click.option(
     "--format", "kind", type=click.Choice(["obj", "ply", "glb"]), default="ply", show_default=True
 )
+ONLY = click.option("--only", default="*/*", show_default=True, metavar="GLOB", help="SUBJECT/SEQUENCE.")
+MODEL_AND_RELEASE = stacked(click.argument("model", type=RELEASE), click.argument("release", type=RELEASE))
 
 
 @commands.command("build")
@@ -126,10 +128,9 @@ def pictures_command(model: Path, directory: Path, releases: tuple[Path, ...]) -
 
 
 @commands.command("project")
-@click.argument("model", type=RELEASE)
-@click.argument("release", type=RELEASE)
+@MODEL_AND_RELEASE
 @click.option("--output", type=FILE, required=True, help=".npz")
-@click.option("--only", default="*/*", show_default=True, metavar="GLOB", help="SUBJECT/SEQUENCE.")
+@ONLY
 @OVERWRITE
 def project_command(model: Path, release: Path, output: Path, only: str, overwrite: bool) -> None:
     """Coefficients and blendshape weights of every frame."""
@@ -142,10 +143,9 @@ def project_command(model: Path, release: Path, output: Path, only: str, overwri
 
 
 @commands.command("reconstruct")
-@click.argument("model", type=RELEASE)
-@click.argument("release", type=RELEASE)
+@MODEL_AND_RELEASE
 @click.argument("directory", type=FOLDER)
-@click.option("--only", default="*/*", show_default=True, metavar="GLOB", help="SUBJECT/SEQUENCE.")
+@ONLY
 @MESH_KIND
 def reconstruct_command(model: Path, release: Path, directory: Path, only: str, kind: str) -> None:
     """Frames as identity and expression model have them."""
@@ -171,8 +171,7 @@ def sample_command(model: Path, directory: Path, count: int, seed: int, neutral:
 
 
 @commands.command("interpolate")
-@click.argument("model", type=RELEASE)
-@click.argument("release", type=RELEASE)
+@MODEL_AND_RELEASE
 @click.argument("first", metavar="FROM")
 @click.argument("last", metavar="TO")
 @click.argument("directory", type=FOLDER)
@@ -189,8 +188,7 @@ def interpolate_command(
 
 
 @commands.command("transfer")
-@click.argument("model", type=RELEASE)
-@click.argument("release", type=RELEASE)
+@MODEL_AND_RELEASE
 @click.option(
     "--from", "source", required=True, metavar="FRAME", help="SUBJECT/SEQUENCE[/NUMBER] (default: apex)."
 )
@@ -211,8 +209,7 @@ def transfer_command(
 
 
 @commands.command("personal")
-@click.argument("model", type=RELEASE)
-@click.argument("release", type=RELEASE)
+@MODEL_AND_RELEASE
 @click.argument("subject")
 @click.option("--output", type=FILE, required=True, help=".glb or .npz")
 @OVERWRITE
