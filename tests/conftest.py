@@ -48,6 +48,14 @@ def fakes() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def good_release(fakes: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A release of what it makes up, in which nothing is wrong.  Read only."""
+    folder = tmp_path_factory.mktemp("good-release")
+    fakes.packed(folder / "release.h5", fakes.inputs(folder))
+    return folder / "release.h5"
+
+
+@pytest.fixture(scope="session")
 def known_module() -> ModuleType:
     """The module beside this one that writes releases whose linear model is known."""
     return importlib.import_module("known_release")

@@ -24,11 +24,9 @@ from mimicme.pipeline.landmarks.files import read_landmarks
 from mimicme.pipeline.release import Release, guard
 
 
-@pytest.fixture(scope="module")
-def path(fakes: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("export")
-    fakes.packed(folder / "release.h5", fakes.inputs(folder))
-    return folder / "release.h5"
+@pytest.fixture
+def path(good_release: Path) -> Path:
+    return good_release
 
 
 def names(folder: Path) -> list[str]:

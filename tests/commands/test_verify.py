@@ -23,17 +23,10 @@ from mimicme.pipeline.release.packing import fletcher32
 SMILE = "/subjects/S001/smile"
 
 
-@pytest.fixture(scope="module")
-def good(fakes: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("verify")
-    fakes.packed(folder / "release.h5", fakes.inputs(folder))
-    return folder / "release.h5"
-
-
 @pytest.fixture
-def copy(good: Path, tmp_path: Path) -> Path:
+def copy(good_release: Path, tmp_path: Path) -> Path:
     target = tmp_path / "copy.h5"
-    target.write_bytes(good.read_bytes())
+    target.write_bytes(good_release.read_bytes())
     return target
 
 
@@ -46,9 +39,9 @@ def rewritten(file: h5py.File, name: str, **changes: object) -> None:
     file.create_dataset(name, **options).attrs.update(attributes)
 
 
-def test_a_good_release_has_no_finding(good: Path) -> None:
-    assert verify(good) == []
-    assert verify(good, every_image=True) == []
+def test_a_good_release_has_no_finding(good_release: Path) -> None:
+    assert verify(good_release) == []
+    assert verify(good_release, every_image=True) == []
     assert not has_errors([])
 
 
@@ -286,9 +279,9 @@ def test_a_file_that_is_cut_short(copy: Path, cut: float) -> None:
     assert has_errors(verify(copy))
 
 
-def test_random_damage_is_never_a_crash(good: Path, tmp_path: Path) -> None:
+def test_random_damage_is_never_a_crash(good_release: Path, tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
-    original = np.frombuffer(good.read_bytes(), np.uint8)
+    original = np.frombuffer(good_release.read_bytes(), np.uint8)
     for trial in range(25):
         data = original.copy()
         data[rng.integers(0, len(data), 40)] = rng.integers(0, 256, 40)
@@ -298,8 +291,8 @@ def test_random_damage_is_never_a_crash(good: Path, tmp_path: Path) -> None:
         path.unlink()
 
 
-def test_units_of_the_figures_are_readable(good: Path) -> None:
-    with h5py.File(good) as file:
+def test_units_of_the_figures_are_readable(good_release: Path) -> None:
+    with h5py.File(good_release) as file:
         assert json.loads(file[f"{SMILE}/quality"].attrs["unit"])["landmark_error"] == "mm"
 
 

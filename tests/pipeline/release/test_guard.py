@@ -23,17 +23,10 @@ SMILE = "subjects/S001/smile"
 Change = Callable[[h5py.File], object]
 
 
-@pytest.fixture(scope="module")
-def good(fakes: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("guard")
-    fakes.packed(folder / "release.h5", fakes.inputs(folder))
-    return folder / "release.h5"
-
-
 @pytest.fixture
-def copy(good: Path, tmp_path: Path) -> Path:
+def copy(good_release: Path, tmp_path: Path) -> Path:
     target = tmp_path / "copy.h5"
-    target.write_bytes(good.read_bytes())
+    target.write_bytes(good_release.read_bytes())
     return target
 
 
@@ -229,9 +222,9 @@ def test_an_attribute_that_changed_is_found_where_it_is(copy: Path) -> None:
     assert verify(copy) == []
 
 
-def test_the_digest_beside_it_is_of_the_whole_file(good: Path, copy: Path) -> None:
+def test_the_digest_beside_it_is_of_the_whole_file(good_release: Path, copy: Path) -> None:
     beside = digest.beside(copy)
-    assert digest.beside(good).read_text() == f"{digest.of_file(good)}  release.h5\n"
+    assert digest.beside(good_release).read_text() == f"{digest.of_file(good_release)}  release.h5\n"
     digest.write_beside(copy)
     assert verify(copy) == []
     beside.write_text(beside.read_text().translate(str.maketrans("0123456789abcdef", "123456789abcdef0")))
@@ -260,22 +253,24 @@ def test_texts_come_back(tmp_path: Path, text: str) -> None:
         assert guard.attributes(file["/"].id, "/") == {"a": text}
 
 
-def test_hdf5_that_ends_is_a_finding(good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert verify_apart(good) == []
+def test_hdf5_that_ends_is_a_finding(
+    good_release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert verify_apart(good_release) == []
     assert any("not a readable" in f.message for f in verify_apart(tmp_path))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     (tmp_path / "sitecustomize.py").write_text("import os\nos.kill(os.getpid(), 11)\n")
-    (finding,) = verify_apart(good)
+    (finding,) = verify_apart(good_release)
     assert "signal 11" in finding.message
     (tmp_path / "sitecustomize.py").write_text("import time\ntime.sleep(60)\n")
-    (finding,) = verify_apart(good, silence_s=0.5)
+    (finding,) = verify_apart(good_release, silence_s=0.5)
     assert "no sign of life" in finding.message
 
 
-def test_an_older_release_is_read_and_verified(fakes: ModuleType, copy: Path, good: Path) -> None:
+def test_an_older_release_is_read_and_verified(fakes: ModuleType, copy: Path, good_release: Path) -> None:
     fakes.make_older(copy)
     assert verify(copy) == []
-    with Release(copy) as old, Release(good) as new:
+    with Release(copy) as old, Release(good_release) as new:
         assert old.subjects == new.subjects
         for a, b in zip(old.sequences(), new.sequences(), strict=True):
             assert (a.item, a.name, a.expression, a.fps, a.start, a.stop) == (
@@ -286,15 +281,15 @@ def test_an_older_release_is_read_and_verified(fakes: ModuleType, copy: Path, go
         np.testing.assert_array_equal(old.vertices(3), new.vertices(3))
 
 
-def test_a_sample_of_hostile_releases(good: Path, tmp_path: Path) -> None:
+def test_a_sample_of_hostile_releases(good_release: Path, tmp_path: Path) -> None:
     """Of those of `make test-fuzz`."""
     import hostile
 
-    places = hostile.headers(good.read_bytes())
+    places = hostile.headers(good_release.read_bytes())
     said: list[str] = []
     for seed in (0, 1, 5, 9, 12, 16, 21, 3, 7, 11, 15, 109, 217, 464, 461, 780):
         path = tmp_path / "hostile.h5"
-        hostile.make(good, path, seed, places)
+        hostile.make(good_release, path, seed, places)
         verify(path)
         try:
             with Release(path) as release:
@@ -306,11 +301,11 @@ def test_a_sample_of_hostile_releases(good: Path, tmp_path: Path) -> None:
     assert len(said) > 5 and min(map(len, said)) > 20
 
 
-def test_a_sample_of_flipped_bytes(good: Path, tmp_path: Path) -> None:
+def test_a_sample_of_flipped_bytes(good_release: Path, tmp_path: Path) -> None:
     """Of those of `make test-faults`."""
     from flips import flips
 
-    done = flips(good, tmp_path / "spoiled.h5", 24, seed=3)
+    done = flips(good_release, tmp_path / "spoiled.h5", 24, seed=3)
     assert [flip for flip in done if not flip.safe] == []
     assert all(flip.found for flip in done if flip.in_chunk)
     assert sum(flip.found for flip in done if not flip.in_chunk) >= 6
@@ -404,16 +399,18 @@ def test_rows_of_the_index_are_numbers_from_zero_on(copy: Path, kind: str) -> No
             _ = release.index
 
 
-def test_a_large_file_gives_signs_of_life(good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_file_gives_signs_of_life(good_release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(digest, "_BLOCK_BYTES", 1000)
     signs: list[int] = []
-    digest.of_file(good, lambda: signs.append(1))
-    assert len(signs) == -(-good.stat().st_size // 1000)
+    digest.of_file(good_release, lambda: signs.append(1))
+    assert len(signs) == -(-good_release.stat().st_size // 1000)
 
 
-def test_a_fault_of_verify_itself_is_not_the_files(good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_of_verify_itself_is_not_the_files(
+    good_release: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PYTHONHOME", "/nowhere")
-    found = verify_apart(good)
+    found = verify_apart(good_release)
     assert "verify itself failed" in found[-1].message
 
 
@@ -502,9 +499,9 @@ def test_want_of_memory_is_no_damage_of_the_file(copy: Path, monkeypatch: pytest
     assert not any("damaged" in message for message in found)
 
 
-def test_every_chunk_and_every_digest_is_a_sign_of_life(good: Path) -> None:
+def test_every_chunk_and_every_digest_is_a_sign_of_life(good_release: Path) -> None:
     signs: list[int] = []
-    with guard.opened(good) as file:
+    with guard.opened(good_release) as file:
         faces = file["template/faces"]
         assert list(check_chunks(faces, lambda: signs.append(1))) == []
         assert len(signs) == len(list(faces.iter_chunks()))

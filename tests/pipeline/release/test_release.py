@@ -23,11 +23,9 @@ from mimicme.pipeline.release.layout import IndexEntry, index_table
 from mimicme.pipeline.release.writer import ReleaseWriter
 
 
-@pytest.fixture(scope="module")
-def path(fakes: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("release")
-    fakes.packed(folder / "release.h5", fakes.inputs(folder))
-    return folder / "release.h5"
+@pytest.fixture
+def path(good_release: Path) -> Path:
+    return good_release
 
 
 def datasets(path: Path) -> dict[str, h5py.Dataset]:
