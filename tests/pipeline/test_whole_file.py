@@ -13,6 +13,8 @@ from mimicme.pipeline.whole_file import (
     checked,
     refuse_input,
     refuse_unwritable,
+    temporary_below,
+    temporary_name,
     whole_file,
     with_check,
     write_whole,
@@ -79,3 +81,17 @@ def test_a_line_with_its_digest_comes_back(text: str) -> None:
 def test_a_damaged_line_does_not(line: str) -> None:
     with pytest.raises(ValueError, match="damaged"):
         checked(line)
+
+
+def test_what_a_process_left_half_written_is_found_by_its_name(tmp_path: Path) -> None:
+    inside, outside = tmp_path / "in", tmp_path / "out"
+    for folder in (inside / "a" / "b", outside):
+        folder.mkdir(parents=True)
+    half = [temporary_name(folder / "x.h5") for folder in (inside, inside / "a" / "b")]
+    others = [inside / name for name in ("x.h5", ".x.tmp", "x.12.tmp", ".x.h5.12.tmp.h5")]
+    for path in (*half, *others, temporary_name(outside / "x.h5")):
+        path.touch()
+    (inside / "link").symlink_to(outside)
+    found = [Path(folder, name) for folder, names in temporary_below(str(inside)) for name in names]
+    assert sorted(found) == sorted(half)
+    assert list(temporary_below(str(tmp_path / "not there"))) == []
