@@ -281,7 +281,7 @@ class _Run:
         before = self.stages[: self.stages.index(self.chosen[0])] if self.chosen else ()
         for stage in before:
             if stage.scope != "everything":
-                self.plan.states_of_stage(stage, self.selection.of(stage, self.plan.neutral_of))
+                self.plan.states_of_stage(stage, self.selection.of(stage, self.plan.included_neutral_of))
         working = [stage for stage in self.chosen if stage.scope != "everything"]
         self.workload = self._workload(working)
         for leg in legs(working, self.plan.uses_corpus):

@@ -733,7 +733,7 @@ def _told(plan: Plan, listing: Listing, rows: dict[str, str], names: list[str]) 
             choice, counts = json.loads(record)
             for name, one in zip(names, counts, strict=True):
                 totals[name].add(one)
-            if person.neutral:
+            if choice:
                 told.choices[subject] = choice
         elif not now:
             told.pending.append(subject)

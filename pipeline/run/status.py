@@ -16,17 +16,9 @@ from mimicme.pipeline.items import Item, Sequence, Shard
 from mimicme.pipeline.run import standing
 from mimicme.pipeline.run.checkpoint_index import CheckpointSummary, Failure, FigureSummary, merge_summaries
 from mimicme.pipeline.run.findings import EXAMPLES, by_kind
+from mimicme.pipeline.run.neutrals import MOST_CHOICES, more_choices, neutral_sentence
 from mimicme.pipeline.run.parts import resumable_items
-from mimicme.pipeline.run.plan import (
-    MOST_CHOICES,
-    RELEASE,
-    STATES,
-    Plan,
-    comes_first,
-    more_choices,
-    neutral_sentence,
-    ok_frames,
-)
+from mimicme.pipeline.run.plan import RELEASE, STATES, Plan, comes_first, ok_frames
 from mimicme.pipeline.run.progress import count_cells, frame_cells, span, stage_cell, table
 from mimicme.pipeline.run.settled import Tally
 from mimicme.pipeline.run.tallies import tally
@@ -445,16 +437,13 @@ def _standing_release(
 
 def _standing_choices(plan: Plan, told: standing.Told) -> list[str]:
     people = told.listing.people
-    looked_for = sorted(subject for subject, person in people.items() if person.neutral)
-    said = []
-    for subject in looked_for[:MOST_CHOICES]:
-        if subject in told.choices:
-            said.append(told.choices[subject])
-        elif plan.of_subject(subject):
-            said += plan.neutral_choices([subject])
-        else:
-            said.append(neutral_sentence(subject, people[subject].neutral, ""))
-    return said + more_choices(len(looked_for))
+    said = told.choices | {
+        subject: choice for subject in plan.catalogue.subjects for choice in plan.neutral_choices([subject])
+    }
+    for subject, person in people.items():
+        if person.neutral and subject not in said:
+            said[subject] = neutral_sentence(subject, person.neutral, "")
+    return [said[subject] for subject in sorted(said)][:MOST_CHOICES] + more_choices(len(said))
 
 
 def _called_bad(item: object, number: int, why: str) -> str:
