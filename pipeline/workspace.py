@@ -193,7 +193,9 @@ class Workspace:
         section = self._own.captures
         if not section.root:
             raise ConfigError(
-                "the workspace names no captures", where=self.root / CONFIG_NAME, todo="Set captures.root."
+                "the workspace names no captures",
+                where=self.root / CONFIG_NAME,
+                todo="Set `root` in its section [captures].",
             )
         return Captures(
             self._path(section.root),
@@ -579,6 +581,11 @@ class Workspace:
     def overrides(self) -> tuple[str, ...]:
         """Settings given when the workspace was opened, which override its file, as `section.key=value`."""
         return self._sets
+
+    def command(self, name: str, *options: str) -> str:
+        """A command on this workspace, as it is typed, with the settings that were given here."""
+        sets = [word for one in self._sets for word in ("--set", one)]
+        return shlex.join(["mimicme", name, str(self.root), *options, *sets])
 
     @property
     def overrides_but_consent(self) -> tuple[str, ...]:

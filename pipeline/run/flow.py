@@ -85,7 +85,9 @@ class Flow:
         requested = {s: tuple(own) for s, own in groupby(selection.requested, key=lambda s: s.item.subject)}
         for subject in [subject for subject in requested if subject in plan.settled]:
             for stage in stages:
-                results[stage.name].skipped += len(selection.of_subject(stage, subject, plan.included_neutral_of))
+                results[stage.name].skipped += len(
+                    selection.of_subject(stage, subject, plan.included_neutral_of)
+                )
             del requested[subject]
         self.sequences, self.over = sum(map(len, requested.values())), 0
         # the longest first, so that no long one is alone at the end (LPT scheduling)

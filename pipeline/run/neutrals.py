@@ -80,7 +80,9 @@ class Choice(NamedTuple):
 
 def stand_in_sentence(tried: Iterable[str]) -> str:
     """What is written down of a sequence that is tried in the place of others."""
-    return f"of {_quoted(tried)} no frame could be registered as the subject's neutral: this one takes the place"
+    return (
+        f"of {_quoted(tried)} no frame could be registered as the subject's neutral: this one takes the place"
+    )
 
 
 def neutral_sentence(subject: str, sequence: str, why: str) -> str:
@@ -146,7 +148,9 @@ class Neutrals:
         for item, calm in self._others(subject, first.item)[:MOST_STAND_INS]:
             if self._holds(item) is not False:
                 tried = _quoted(one.sequence for one in passed)
-                why = f"no frame of {tried} could be registered as one; the calmest of the others is its {calm}"
+                why = (
+                    f"no frame of {tried} could be registered as one; the calmest of the others is its {calm}"
+                )
                 return Choice(item, why, tuple(passed))
             passed.append(item)
         return Choice(first.item, first.why, tuple(passed))

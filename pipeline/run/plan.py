@@ -28,7 +28,7 @@ from mimicme.pipeline.captures.catalogue import Catalogue
 from mimicme.pipeline.checkpoint import fingerprint, fingerprint_of_many
 from mimicme.pipeline.config import Config, settings_record
 from mimicme.pipeline.corpus import Corpus
-from mimicme.pipeline.errors import CheckpointError, counted, listed
+from mimicme.pipeline.errors import counted, listed
 from mimicme.pipeline.items import Captures, Item, Sequence, Shard
 from mimicme.pipeline.run.checkpoint_index import CheckpointIndex, CheckpointSummary, Failure, read_record
 from mimicme.pipeline.run.neutrals import STANDS_IN, Choice, Neutrals
@@ -295,7 +295,11 @@ class Plan:
         key = path, summary.fingerprint
         if key not in self._counting:
             made_by = read_record(path)[0]
-            now: dict[str, Any] = {"version": stage.version, "settings": self._settings[stage.name], "neutral": None}
+            now: dict[str, Any] = {
+                "version": stage.version,
+                "settings": self._settings[stage.name],
+                "neutral": None,
+            }
             if stage.uses_template:
                 now["template"] = self.template
             now = json.loads(json.dumps(now))
@@ -326,11 +330,11 @@ class Plan:
         neutral = None
         choice = self._choice_for(stage, item)
         if choice is not None and not choice.finds_own(item):
-            before = self._state_of_neutral(stage, choice.item)
-            if before in ("stale", "pending"):
+            its_state = self._state_of_neutral(stage, choice.item)
+            if its_state in ("stale", "pending"):
                 why = f"its subject's neutral '{choice.item}' comes first"
                 return _waiting(not_current, why, True)
-            neutral = self._neutral_path(stage, choice.item, before)
+            neutral = self._neutral_path(stage, choice.item, its_state)
         siblings: dict[Item, dict[str, Path]] = {}
         if stage.scope == "subject" and choice is not None and choice.gathers(item):
             for other in self._of_subject[item.subject]:
@@ -376,8 +380,11 @@ class Plan:
             self.state_of(stage, next(s for s in self.of_subject(item.subject) if s.item == choice.item))
 
     def _state_of_neutral(self, stage: Stage, neutral: Item) -> State:
-        """Of one that `--only` leaves out, what is on the disk counts."""
-        return "failed" if self.is_left_out(neutral) else self.states[stage.name, neutral].state
+        """Of one that `--only` leaves out, what is on the disk counts (`_neutral_path`)."""
+        known = self.states.get((stage.name, neutral))
+        if known is None and self.is_left_out(neutral):
+            return "failed"
+        return self.states[stage.name, neutral].state if known is None else known.state
 
     def _neutral_path(self, stage: Stage, neutral: Item, state: State) -> Path | None:
         """The checkpoint of a neutral in that state, which others begin from; None where there is none."""

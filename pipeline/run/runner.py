@@ -188,7 +188,12 @@ class _Run:
         try:
             with interruptible():
                 stale = self._clean()
-                template = self.preparation.template()
+                # for nobody nothing is fitted, and to prepare a large template takes minutes
+                template = (
+                    self.preparation.template()
+                    if self.selection.requested
+                    else self.workspace.template_digest()
+                )
                 self.plan = Plan(
                     self.workspace,
                     self.config,
@@ -244,7 +249,9 @@ class _Run:
                 self._tell_what_was_done()
             root = shlex.quote(str(self.workspace.root))
             self.console.say(
-                f"Interrupted; run again to continue. `mimicme status {root}` says the command, with its settings."
+                "Interrupted before any sequence was begun: give the same command again."
+                if log is None  # of which `status` knows nothing
+                else f"Interrupted; run again to continue. `mimicme status {root}` says the command, with its settings."
             )
             return RunResult(INTERRUPTED, tuple(self.account.results), log.folder if log else None)
         except Exception as error:  # what ends a run is told, also a mistake of ours and want of memory

@@ -725,7 +725,6 @@ def _told(plan: Plan, listing: Listing, rows: dict[str, str], names: list[str]) 
     told = Told(listing, totals, [], [], {}, None)
     signatures = {}
     for subject in sorted(listing.people):
-        person = listing.people[subject]
         now = places.signature(subject)
         saved, _, record = rows.get(subject, "").partition("\t")
         if record and saved == now:

@@ -119,6 +119,7 @@ class Status:
         runs: those that go on, by their shards (`Workspace.running_runs`).
         unfinished: those that are over and did not come to their end.
         released: frames of the workspace's release that are ok, and all that it has; None: there is none to read.
+        command: that makes what is not there or out of date, with the settings that were given here.
     """
 
     workspace: str
@@ -134,6 +135,7 @@ class Status:
     runs: Mapping[Shard | None, str] = field(default_factory=dict)
     unfinished: tuple[LastRun, ...] = ()
     released: tuple[int, int] | None = None
+    command: str = "mimicme run"
 
     @property
     def to_be_made(self) -> bool:
@@ -221,9 +223,29 @@ class Status:
             ]
         else:
             findings, remarks, blocked = by_kind(findings), by_kind(remarks), self._blocked_lines()
-        return [*findings, *blocked, *self.unheeded, *self.review.bad_frames, *remarks] or [
-            "nothing failed, nothing was rejected"
-        ]
+        told = [*findings, *blocked, *self.unheeded, *self.review.bad_frames, *remarks]
+        stale = self._to_make_lines("stale")
+        return [*told, *stale] or ["nothing failed, nothing was rejected", *self._to_make_lines("pending")]
+
+    def _to_make_lines(self, state: str) -> list[str]:
+        """What is out of date, or not made yet, in a line with the command that makes it: who asks what failed may
+        mean that.  None while a run goes on."""
+        first: dict[str, tuple[str, str]] = {}
+        for stage in self.stages:
+            for one in () if stage.off or self.running else stage.items:
+                if one.state == state:
+                    first.setdefault(one.item, (stage.stage, one.reason))
+        if not first:
+            return []
+        sequences = [item for item in first if item != RELEASE.sequence] or list(first)
+        stage_name, reason = first[sequences[0]]  # of the earliest stage
+        many = len(sequences) > 1
+        named = f"{len(sequences):,} sequences ({listed(sequences, EXAMPLES)})" if many else sequences[0]
+        what = "out of date" if state == "stale" else "not made yet"
+        on = "" if sequences[0] == RELEASE.sequence else f" from {stage_name} on"
+        said = f"{named} {'are' if many else 'is'} {what}{on}"
+        because = f": {reason}" if state == "stale" and reason else ""
+        return [f"{said}{because}; `{self.command}` makes {'them' if many else 'it'}"]
 
     def _blocked_lines(self) -> list[str]:
         """What waits for something that failed, a sentence for a cause: what waits for what waits is not told apart."""
@@ -330,6 +352,7 @@ def read_status(workspace: Workspace, stages: Iterable[Stage], each: bool = True
         runs=runs,
         unfinished=tuple(unfinished_runs(workspace)),
         released=ok_frames(workspace.release),
+        command=workspace.command("run"),
     )
 
 
@@ -407,6 +430,7 @@ def read_standing(workspace: Workspace, stages: Iterable[Stage], many: int = MAN
         runs=runs,
         unfinished=tuple(unfinished_runs(workspace)),
         released=ok_frames(workspace.release),
+        command=workspace.command("run"),
     )
 
 

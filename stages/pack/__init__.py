@@ -667,7 +667,7 @@ def _write_sequence(
             raise CheckpointError(
                 "no checkpoint has registered vertices",
                 where=found.sequence.item,
-                todo=f"Run with --force --only '{found.sequence.item}'.",
+                todo=f"`mimicme run` with --force --only '{found.sequence.item}', then without.",
             )
         if register.all_vertices.shape[1:] != (len(skin.index), 3):
             raise CheckpointError(
@@ -675,7 +675,7 @@ def _write_sequence(
                 where=register.path,
                 seen=register.all_vertices.shape[1],
                 expected=len(skin.index),
-                todo="Run `mimicme register` again.",
+                todo="Run `mimicme register` with --force, then `mimicme run`.",
             )
         try:
             to.vertices(np.flatnonzero(good).tolist(), _frames(register, skin, settings.vertex_step_um))

@@ -118,7 +118,7 @@ class RegisteredCheckpoint(Checkpoint):
             raise CheckpointError(
                 "no checkpoint has registered vertices",
                 where=next(iter(inputs.values()), None),
-                todo="Run `mimicme register` again.",
+                todo="Run `mimicme register` with --force, then `mimicme run`.",
             )
         return RegisteredCheckpoint(path)
 

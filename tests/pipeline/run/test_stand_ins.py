@@ -41,7 +41,9 @@ def neutral_of(workspace, item, stage="fit"):
 
 def registered(workspace):
     """Digests of what was made after the captures were read, whose checkpoints know the times of their files."""
-    return {name: digest for name, digest in digests(workspace).items() if name.startswith(("fit/", "agree/"))}
+    return {
+        name: digest for name, digest in digests(workspace).items() if name.startswith(("fit/", "agree/"))
+    }
 
 
 def decision(workspace, item):
