@@ -63,7 +63,7 @@ def run(
     return mimicme_here("run", folder / "ws", "--until", "register", "--jobs", 0, code=code).stderr
 
 
-CALM, MOVED, WIDE = "neutral/0000", "surprise/0001", "surprise/0002"
+CALM, MOVED, WIDE = "neutral/0000", "surprise/0002", "surprise/0001"
 
 
 def test_a_frame_that_is_rejected_leaves_the_place_to_the_next_of_its_sequence(
@@ -99,9 +99,9 @@ def test_a_neutral_without_a_frame_leaves_it_to_the_calmest_of_the_others(
 
 
 def test_without_a_label_half_a_face_is_not_chosen(tmp_path: Path, small_captures: Path) -> None:
-    said = run(tmp_path, small_captures, {"a": [(CALM, True)], "b": [("surprise/0000", False)]}, code=0)
+    said = run(tmp_path, small_captures, {"a": [(CALM, True)], "b": [(MOVED, False)]})
     assert (
         "S000: the neutral is 'b': no sequence is labelled neutral; the calmest of all is its frame 0" in said
     )
-    with registered(tmp_path / "ws", "a") as half:
-        assert half.personal
+    with registered(tmp_path / "ws", "b") as whole, registered(tmp_path / "ws", "a") as half:
+        assert whole.neutral is not None and half.personal

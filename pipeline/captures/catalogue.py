@@ -344,6 +344,11 @@ def _sequence(
     return Sequence(item, name, label_of(name, mapping, files[0].subject), frames, order.fps)
 
 
+def is_labelled_neutral(sequence: Sequence) -> bool:
+    """Whether a sequence is labelled neutral."""
+    return sequence.expression == NEUTRAL
+
+
 def neutrals(sequences: tuple[Sequence, ...]) -> dict[str, Item]:
     """Each subject's neutral sequence: the first one labelled neutral, else the first by name; one whose frames are all
     called bad only where there is no other."""

@@ -24,17 +24,16 @@ in vain has no frame that is ok, and is given no neutral, whoever becomes it: wh
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Protocol
 
-from mimicme.pipeline.captures.expressions import NEUTRAL
+from mimicme.pipeline.captures.catalogue import Catalogue, is_labelled_neutral
 from mimicme.pipeline.errors import CheckpointError, counted, listed
 from mimicme.pipeline.items import Item, Sequence
+from mimicme.pipeline.run.checkpoint_index import CheckpointIndex
+from mimicme.pipeline.run.settled import Settled
 from mimicme.pipeline.stage import NEUTRAL_FIRST, Stage
-
-if TYPE_CHECKING:
-    from mimicme.pipeline.run.plan import ItemState, Plan
 
 MOST_STAND_INS = 3
 """So many of a subject's other sequences are tried.  Not tuned: whose neutral and three calmest others all have nothing
@@ -100,6 +99,37 @@ def _quoted(names: Iterable[str]) -> str:
     return listed([f"'{name}'" for name in names], MOST_STAND_INS + 1)
 
 
+class ItemHasState(Protocol):
+    """`plan.ItemState`, as far as neutrals ask for it."""
+
+    @property
+    def state(self) -> str: ...
+
+
+class KnowsStates(Protocol):
+    """`plan.Plan`, as far as neutrals ask for it."""
+
+    stages: tuple[Stage, ...]
+    catalogue: Catalogue
+    index: CheckpointIndex
+
+    @property
+    def states(self) -> Mapping[tuple[str, Item], ItemHasState]: ...
+
+    @property
+    def settled(self) -> Mapping[str, Settled]: ...
+
+    def of_subject(self, subject: str) -> list[Sequence]: ...
+
+    def checkpoint(self, stage: str, item: Item) -> Path: ...
+
+    def fingerprint_of(self, path: Path) -> str: ...
+
+    def is_left_out(self, item: Item) -> bool: ...
+
+    def still_counts(self, stage: Stage, item: Item) -> bool: ...
+
+
 class Neutrals:
     """Finds the neutrals of a plan's subjects, from its states and the checkpoints alone.
 
@@ -107,13 +137,13 @@ class Neutrals:
         plan: knows the states; the choice is as good as those that it has.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: KnowsStates) -> None:
         self._plan = plan
         self._stage: Stage | None = next((s for s in plan.stages if s.scope in NEUTRAL_FIRST), None)
         self._unlabelled = plan.catalogue.unlabelled
         self._first: dict[str, Choice] = {}
         self._told: dict[tuple[Path, str], tuple[float, str] | None] = {}
-        self._verdicts: dict[Item, tuple[ItemState, bool]] = {}
+        self._verdicts: dict[Item, tuple[ItemHasState, bool]] = {}
 
     def begin(self) -> None:
         """Drop what follows from checkpoints that may have been made since."""
@@ -197,7 +227,7 @@ class Neutrals:
         for sequence in self._plan.of_subject(subject):
             calm = None if sequence.item == first or self._may_not(sequence) else self._calm(sequence.item)
             if calm is not None:
-                found.append((sequence.expression != NEUTRAL, calm[0], sequence.item, calm[1]))
+                found.append((not is_labelled_neutral(sequence), calm[0], sequence.item, calm[1]))
         return [(item, said) for _, _, item, said in sorted(found)]
 
     def _may_not(self, sequence: Sequence) -> bool:
@@ -228,7 +258,7 @@ class Neutrals:
             known = self._verdicts[item] = state, self._look(self._stage, item, state)
         return known[1]
 
-    def _look(self, stage: Stage, item: Item, state: ItemState) -> bool:
+    def _look(self, stage: Stage, item: Item, state: ItemHasState) -> bool:
         if state.state != "done":
             return self._plan.still_counts(stage, item)
         summary = self._plan.index.read(self._plan.checkpoint(stage.name, item))

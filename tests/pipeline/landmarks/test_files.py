@@ -94,7 +94,7 @@ def test_unwritable_extension():
         ("1 2\n" * 60, "a.pts"),
         ("1 2\n" * 10_001, "a.pts"),
         ("1 2 3\n" * 10_001, "a.pts"),
-        ("", "a.csv"),
+        ("name,x,y,z\n", "a.csv"),
     ],
 )
 def test_another_scheme_is_refused_with_what_was_seen(content, name):
