@@ -88,10 +88,12 @@ def test_a_neutral_without_a_frame_leaves_it_to_the_calmest_of_the_others(
         assert neutral.neutral is None and neutral.ok_rows == []
     with registered(tmp_path / "ws", "surprise") as instead:
         assert instead.neutral is not None and not instead.personal
-        assert instead.attrs["neutral_decision"].startswith("of 'neutral' no frame could be registered")
+        assert instead.attrs["neutral_decision"].endswith(
+            "in place of 'neutral': no frame is registered there"
+        )
     with registered(tmp_path / "ws", "wide") as other:
         assert other.personal and other.ok_rows == [0]
-    told = "S000: the neutral is 'surprise': no frame of 'neutral' could be registered as one"
+    told = "S000: the neutral is 'surprise': of 'neutral' no frame is registered"
     assert told in said
     assert told in mimicme_here("status", tmp_path / "ws").stderr
     again = mimicme_here("run", tmp_path / "ws", "--until", "register", "--jobs", 0, code=1)

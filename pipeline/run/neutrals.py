@@ -79,9 +79,7 @@ class Choice(NamedTuple):
 
 def stand_in_sentence(tried: Iterable[str]) -> str:
     """What is written down of a sequence that is tried in the place of others."""
-    return (
-        f"of {_quoted(tried)} no frame could be registered as the subject's neutral: this one takes the place"
-    )
+    return f"tried as the subject's neutral in place of {_quoted(tried)}: no frame is registered there"
 
 
 def neutral_sentence(subject: str, sequence: str, why: str) -> str:
@@ -178,9 +176,7 @@ class Neutrals:
         for item, calm in self._others(subject, first.item)[:MOST_STAND_INS]:
             if self._holds(item) is not False:
                 tried = _quoted(one.sequence for one in passed)
-                why = (
-                    f"no frame of {tried} could be registered as one; the calmest of the others is its {calm}"
-                )
+                why = f"of {tried} no frame is registered; the calmest of the others is its {calm}"
                 return Choice(item, why, tuple(passed))
             passed.append(item)
         return Choice(first.item, first.why, tuple(passed))
@@ -188,8 +184,16 @@ class Neutrals:
     def sentences(self, subjects: Iterable[str]) -> list[str]:
         """A sentence for each of the subjects whose neutral had to be looked for, or is lacking, and for the rest of
         many."""
-        said = [sentence for subject in sorted(subjects) if (sentence := self._sentence(subject))]
-        return said[:MOST_CHOICES] + more_choices(len(said))
+        said, count = [], 0
+        for subject in sorted(subjects):
+            enough = len(said) == MOST_CHOICES
+            # of the rest of many it is not asked which is the calmest: that opens a checkpoint a sequence
+            if enough and self.is_looked_for(subject):
+                count += 1
+            elif sentence := self._sentence(subject):
+                count += 1
+                said += [] if enough else [sentence]
+        return said + more_choices(count)
 
     def _sentence(self, subject: str) -> str:
         choice = self.of(subject)
@@ -198,7 +202,7 @@ class Neutrals:
                 return ""  # there is nobody who would need one
             tried = _quoted(one.sequence for one in choice.passed)
             return (
-                f"{subject}: there is no neutral: no frame of {tried} could be registered as one, and the subject's "
+                f"{subject}: there is no neutral: of {tried} no frame is registered, and the subject's "
                 "other sequences are registered from the template, which is worse: mend the neutral, or label another "
                 "`neutral`, and run again"
             )

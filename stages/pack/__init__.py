@@ -641,7 +641,8 @@ def _write_sequence(
     ingest, register = found.of(IngestCheckpoint), found.registered
     fps = ingest.fps if ingest and np.isfinite(ingest.fps) else found.sequence.fps(captures.fps)
     align, intensity = found.of(AlignCheckpoint), found.of(IntensityCheckpoint)
-    decisions = {**(ingest.decided if ingest else {}), **(align.decided if align else {})}
+    deciding = (ingest, align, found.of(RegisteredCheckpoint))
+    decisions = {name: said for one in deciding if one is not None for name, said in one.decided.items()}
     told = intensity.phases if intensity else {}
     stages = {
         f"{layout.MADE_BY}{stage}": checkpoint.fingerprint for stage, checkpoint in found.checkpoints.items()

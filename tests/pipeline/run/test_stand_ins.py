@@ -24,8 +24,7 @@ REJECTED = {
     "S2/smile": ["abcd"],
 }
 SAID = (
-    "S1: the neutral is 'calm': no frame of 'neutral' could be registered as one; "
-    "the calmest of the others is its frame 1"
+    "S1: the neutral is 'calm': of 'neutral' no frame is registered; the calmest of the others is its frame 1"
 )
 
 
@@ -68,7 +67,7 @@ def test_the_calmest_of_the_others_takes_the_place_and_is_said(make, picky):
     assert neutral_of(workspace, "S1/smile") == neutral_of(workspace, "S1/wide") == "S1/calm"
     assert neutral_of(workspace, "S1/calm") == neutral_of(workspace, "S1/neutral") == ""
     assert neutral_of(workspace, "S2/smile") == "S2/neutral"
-    assert decision(workspace, "S1/calm").startswith("of 'neutral' no frame could be registered")
+    assert decision(workspace, "S1/calm").endswith("in place of 'neutral': no frame is registered there")
     assert decision(workspace, "S1/neutral") == decision(workspace, "S2/neutral") == ""
     with Checkpoint(workspace.checkpoint("agree", Item("S1", "calm"))) as made:
         assert list(made.attrs["siblings"]) == ["neutral", "smile", "wide"]
@@ -107,8 +106,10 @@ def test_an_unlabelled_subject_takes_its_next_calmest(make, picky):
     result = go(workspace, picky)
     assert neutral_of(workspace, "S1/a") == "S1/d"
     assert [neutral_of(workspace, f"S1/{name}") for name in "bcd"] == ["", "", ""]
-    assert decision(workspace, "S1/d").startswith("of 'b', 'c' no frame")
-    assert "S1: the neutral is 'd': no frame of 'b', 'c' could be registered as one" in result.err
+    assert decision(workspace, "S1/d").startswith(
+        "tried as the subject's neutral in place of 'b', 'c': no frame"
+    )
+    assert "S1: the neutral is 'd': of 'b', 'c' no frame is registered" in result.err
 
 
 def test_another_one_labelled_neutral_comes_before_calmer_ones(make, picky):
@@ -124,7 +125,7 @@ def test_so_many_are_tried_and_then_each_finds_its_own(make, picky):
     result = go(workspace, picky)
     # as it is without a stand-in: the others are given what has no neutral
     assert neutral_of(workspace, "S1/odd") == "S1/neutral" == neutral_of(workspace, f"S1/e{MOST_STAND_INS}")
-    said = "S1: there is no neutral: no frame of 'neutral', 'e0', 'e1', 'e2' could be registered as one"
+    said = "S1: there is no neutral: of 'neutral', 'e0', 'e1', 'e2' no frame is registered"
     assert said in result.err and said in told(workspace, picky)
     calls(workspace)
     go(workspace, picky)
@@ -199,7 +200,9 @@ def test_a_sequence_with_a_frame_called_bad_stands_in_for_none(make, picky):
     workspace = make(REJECTED)
     (workspace.root / "review.csv").write_text("subject,sequence,frame,verdict,reason\nS1,calm,1,bad,cut\n")
     go(workspace, picky)
-    assert decision(workspace, "S1/wide").startswith("of 'neutral', 'smile' no frame")
+    assert decision(workspace, "S1/wide").startswith(
+        "tried as the subject's neutral in place of 'neutral', 'smile'"
+    )
     assert neutral_of(workspace, "S1/calm") == "S1/wide"
 
 
