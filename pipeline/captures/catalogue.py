@@ -87,7 +87,7 @@ class Catalogue:
         return frozenset(
             subject
             for subject, own in by_subject.items()
-            if len(own) > 1 and all(s.expression != NEUTRAL or s.all_bad for s in own)
+            if len(own) > 1 and all(not is_labelled_neutral(s) or s.all_bad for s in own)
         )
 
     @property
@@ -344,10 +344,15 @@ def _sequence(
     return Sequence(item, name, label_of(name, mapping, files[0].subject), frames, order.fps)
 
 
+def is_labelled_neutral(sequence: Sequence) -> bool:
+    """Whether a sequence is labelled neutral."""
+    return sequence.expression == NEUTRAL
+
+
 def neutrals(sequences: tuple[Sequence, ...]) -> dict[str, Item]:
     """Each subject's neutral sequence: the first one labelled neutral, else the first by name; one whose frames are all
     called bad only where there is no other."""
     chosen: dict[str, Sequence] = {}
-    for sequence in sorted(sequences, key=lambda s: (s.all_bad, s.expression != NEUTRAL, s.item)):
+    for sequence in sorted(sequences, key=lambda s: (s.all_bad, not is_labelled_neutral(s), s.item)):
         chosen.setdefault(sequence.item.subject, sequence)
     return {subject: sequence.item for subject, sequence in sorted(chosen.items())}

@@ -321,7 +321,7 @@ def search(root: Path, layout: str = "") -> Search:
             where=root,
             seen=f"for example '{files[0]}'",
             expected=f"'{pattern}'",
-            todo="Give the right pattern with --layout.",
+            todo="Give the right pattern: `layout` in [captures] of mimicme.toml (`init`: --layout PATTERN).",
         )
     if misfits:
         do_not_fit = counted(len(misfits), "mesh file does not fit", "mesh files do not fit")

@@ -377,7 +377,8 @@ def check_frame(evidence: Evidence, reference: Sequence[Evidence], unit: UnitDec
             "in the declared unit the scan has not the size of a person's head",
             seen=f"{size_mm:.4g} mm",
             expected=f"{DECLARED_EXTENT_MM[0]:g} to {DECLARED_EXTENT_MM[1]:g} mm",
-            todo="Correct --unit (or --unit auto); captures in another unit need a workspace of their own.",
+            todo='Correct `unit` in [captures] of mimicme.toml (or unit = "auto"); captures in another unit need a '
+            "workspace of their own.",
         )
 
 

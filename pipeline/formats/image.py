@@ -256,10 +256,19 @@ def _opened(data: bytes, name: str, max_pixels: int, formats: Sequence[str] = FO
     from PIL import Image, UnidentifiedImageError
 
     kind = sniff(data)
+    if not data.strip(b"\0"):
+        raise ImageFileError(
+            "image-unreadable",
+            "the image file holds bytes of value 0 alone: it was not written"
+            if data
+            else "the image file is empty",
+            where=name,
+            todo="Copy or export the texture again; the disk may have been full.",
+        )
     if kind not in formats:
         raise ImageFileError(
             "image-unreadable",
-            "this is no image of a known format" if data else "the image file is empty",
+            "this is no image of a known format",
             where=name,
             expected=", ".join(formats),
             todo="Export the texture again, as JPEG or PNG.",
@@ -270,12 +279,14 @@ def _opened(data: bytes, name: str, max_pixels: int, formats: Sequence[str] = FO
     except MemoryError:
         raise
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError, OverflowError) as error:
+        seen = str(error).splitlines()[0] if str(error) else type(error).__name__
+        ends = "truncated" in seen.lower() or isinstance(error, EOFError)
         raise ImageFileError(
             "image-unreadable",
-            "the header of the image cannot be read",
+            "the image file ends within its header" if ends else "the header of the image cannot be read",
             where=name,
-            seen=str(error).splitlines()[0] if str(error) else type(error).__name__,
-            todo="Export the texture again, as JPEG or PNG.",
+            seen=f"{len(data):,} bytes" if ends else seen,
+            todo="Copy or export the texture again." if ends else "Export the texture again, as JPEG or PNG.",
         ) from error
     width, height = _stored_size(image)
     if width * height > max_pixels or max(width, height) > MAX_SIDE:
@@ -358,9 +369,12 @@ def _pixels(data: bytes, max_pixels: int, name: str, mode: str, formats: Sequenc
     except MemoryError:
         raise
     except Exception as error:  # Pillow's decoders raise whatever damaged data makes them trip over
+        ends = "truncated" in str(error).lower()
         raise ImageFileError(
-            "image-truncated" if "truncated" in str(error).lower() else "image-unreadable",
-            "the image is damaged, incomplete, or of a kind that is not read",
+            "image-truncated" if ends else "image-unreadable",
+            "the image file ends before its last pixel"
+            if ends
+            else "the image is damaged, incomplete, or of a kind that is not read",
             where=name,
             seen=str(error).splitlines()[0] if str(error) else type(error).__name__,
             todo="Copy or export the texture again.",

@@ -127,6 +127,9 @@ def read_points(data: bytes, name: str, sides: Sides = "image") -> Floats:
         raise _unreadable(name, f"files ending in {extension or 'nothing'} are not known", EXTENSIONS)
     if len(data) > MAX_BYTES:
         raise _unreadable(name, "it is larger than any landmark file", f"at most {MAX_BYTES:,} bytes")
+    if not data.strip(b"\0\t\n\r "):
+        zeros = "it holds bytes of value 0 alone: it was not written"
+        raise _unreadable(name, zeros if b"\0" in data else "it is empty", None)
     try:
         if extension == ".npy":
             return _assemble(read_npy(data), sides)

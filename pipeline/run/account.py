@@ -55,7 +55,7 @@ class Account:
     def count_frames(self, plan: Plan, stage: Stage, result: StageResult) -> list[str]:
         """Count the frames of the stage's checkpoints and those that it was the first to reject; what it decided, as
         sentences."""
-        sequences = self.selection.of(stage, plan.neutral_of)
+        sequences = self.selection.of(stage, plan.included_neutral_of)
         decisions: list[tuple[str, str, str]] = []
         for told in tallies(plan, stage, sequences):
             result.frames_ok += told.ok
@@ -117,7 +117,7 @@ class Account:
         told_later = result.off and any(not is_off(plan.config.stages[one.name]) for one in later)
         if not result.blocked or told_later:
             return 0, 0
-        sequences = self.selection.of(stage, plan.neutral_of)
+        sequences = self.selection.of(stage, plan.included_neutral_of)
         waiting = {s.item for s in sequences if plan.states[stage.name, s.item].state == "blocked"}
         newly = waiting - self._waiting
         self._waiting |= waiting

@@ -117,7 +117,7 @@ class DryRun:
     def _states(self, stage: Stage) -> dict[Item, ItemState]:
         if stage.scope == "everything":
             return {RELEASE: self.plan.state_of_release(stage, self.selection.requested, self._output)}
-        found = self.plan.states_of_stage(stage, self.selection.of(stage, self.plan.neutral_of))
+        found = self.plan.states_of_stage(stage, self.selection.of(stage, self.plan.included_neutral_of))
         if stage in self.chosen:
             # what failed is tried again, so what waits for it may run
             for item, item_state in found.items():

@@ -85,7 +85,9 @@ class Flow:
         requested = {s: tuple(own) for s, own in groupby(selection.requested, key=lambda s: s.item.subject)}
         for subject in [subject for subject in requested if subject in plan.settled]:
             for stage in stages:
-                results[stage.name].skipped += len(selection.of_subject(stage, subject, plan.neutral_of))
+                results[stage.name].skipped += len(
+                    selection.of_subject(stage, subject, plan.included_neutral_of)
+                )
             del requested[subject]
         self.sequences, self.over = sum(map(len, requested.values())), 0
         # the longest first, so that no long one is alone at the end (LPT scheduling)
@@ -254,9 +256,8 @@ class _Person:
         for later in range(place + 1, self._entered):
             if stage.name in self._stages[later].needs:
                 self._look_at(later, item)
-        if stage.scope in NEUTRAL_FIRST and item == self._plan.neutral_of(self.subject):
-            for other in self._open[place]:
-                self._look_at(place, other)
+        if stage.scope in NEUTRAL_FIRST and self._plan.neutral_choice(self.subject).finds_own(item):
+            self._look_at_all(place)
         if not self._undecided[place]:
             self._look_at_neutrals(place + 1)
 
@@ -305,7 +306,7 @@ class _Person:
         place = self._entered
         self._entered += 1
         self._plan.look_again(self.subject)
-        own = self._selection.of_subject(stage, self.subject, self._plan.neutral_of)
+        own = self._selection.of_subject(stage, self.subject, self._plan.included_neutral_of)
         # the longest first, and before all the neutral, for which the others wait
         first = self._plan.neutral_of(self.subject) if stage.scope in NEUTRAL_FIRST else None
         ordered = sorted(own, key=lambda s: (s.item != first, -len(s.frames), s.item))
@@ -322,15 +323,27 @@ class _Person:
         if found is not None:
             heappush(self._to_look_at, (place, found[0], item))
 
+    def _look_at_all(self, place: int) -> None:
+        for item in self._open[place]:
+            self._look_at(place, item)
+
     def _look_at_neutrals(self, first: int) -> None:
-        """Of the stages from the first one on whose neutral waits for everybody's items."""
+        """Of the stages from the first one on whose neutral waits for everybody's items, and of those where all wait
+        for another one to be found."""
+        choice = self._plan.neutral_choice(self.subject)
         for place in range(first, self._entered):
-            if self._stages[place].scope == "subject":
-                self._look_at(place, self._plan.neutral_of(self.subject))
+            if choice.passed and self._stages[place].scope in NEUTRAL_FIRST:
+                self._look_at_all(place)
+            elif self._stages[place].scope == "subject":
+                self._look_at(place, choice.item)
 
     def _neutral_open(self, stage: Stage) -> bool:
         if stage.name in self._selection.before_neutrals or not self._plan.is_looked_for(self.subject):
             return False
+        return self._calmness_open()
+
+    def _calmness_open(self) -> bool:
+        """Whether it is not known yet how calm each of the sequences is."""
         return any(
             self._undecided[k] for k in range(self._entered) if self._stages[k].most_neutral is not None
         )
@@ -344,7 +357,9 @@ class _Person:
             return True
         if stage.scope not in NEUTRAL_FIRST:
             return False
-        neutral = self._plan.neutral_of(self.subject)
-        if item != neutral:
-            return neutral in self._undecided[place]
-        return stage.scope == "subject" and any(self._undecided[:place])
+        choice = self._plan.neutral_choice(self.subject)
+        if choice.passed and item not in choice.passed and self._calmness_open():
+            return True  # another neutral is looked for
+        if not choice.finds_own(item):
+            return choice.item in self._undecided[place]
+        return stage.scope == "subject" and choice.gathers(item) and any(self._undecided[:place])

@@ -19,6 +19,8 @@ from mimicme.pipeline.run.progress import duration
 
 MOST_LOGS = 3
 MOST_BYTES = 1 << 20
+LEAST_TOLD_S = 0.5
+"""Less is not told of: it is no guess any more, and a stage that takes longer than was foreseen has no more of it."""
 """Of the end of each log: enough lines for a mean, and quick to read where a log has a million."""
 
 
@@ -43,8 +45,11 @@ class Ahead:
         """
         if math.isnan(self.seconds):
             return ""
-        said = f", about {duration(max(0.0, self.seconds - since_s))} left"
-        return said + (f" and then {', '.join(self.unknown)}" if self.unknown else "")
+        left = self.seconds - since_s
+        then = ", ".join(self.unknown)
+        if left < LEAST_TOLD_S:  # at its end, or longer at it than was foreseen
+            return f", then {then}" if then else ""
+        return f", about {duration(left)} left" + (f" and then {then}" if then else "")
 
 
 class Workload:

@@ -28,9 +28,10 @@ from mimicme.pipeline.captures.catalogue import Catalogue
 from mimicme.pipeline.checkpoint import fingerprint, fingerprint_of_many
 from mimicme.pipeline.config import Config, settings_record
 from mimicme.pipeline.corpus import Corpus
-from mimicme.pipeline.errors import CheckpointError, counted, listed
+from mimicme.pipeline.errors import counted, listed
 from mimicme.pipeline.items import Captures, Item, Sequence, Shard
 from mimicme.pipeline.run.checkpoint_index import CheckpointIndex, CheckpointSummary, Failure, read_record
+from mimicme.pipeline.run.neutrals import STANDS_IN, Choice, Neutrals
 from mimicme.pipeline.run.settled import Ledger, Settled, Signatures
 from mimicme.pipeline.sources import unchanged
 from mimicme.pipeline.stage import NEUTRAL_FIRST, Stage
@@ -46,8 +47,6 @@ MOST_PATHS = 20_000
 """Of checkpoints that are kept at a time, about 10 MB."""
 MOST_FOLDERS = 1_000
 """Of which is kept what lies in them: of the people that a run is at."""
-MOST_CHOICES = 10
-"""Sentences about single subjects; more are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,9 +161,6 @@ class Plan:
         self._key = ""
         self._not_selected: set[Item] = set()  # sequences that this run does not include
         self._corpora: dict[str, tuple[Corpus, Item | None]] = {}
-        self._unlabelled = catalogue.unlabelled
-        self._neutrals: dict[str, tuple[Item, str]] = {}
-        self._told: dict[tuple[Path, str], tuple[float, str] | None] = {}
         # made once each: there may be half a million checkpoints
         self._settings = {stage.name: settings_record(config.stages[stage.name]) for stage in self.stages}
         self._given_to_release: dict[tuple[str, ...], tuple[str, ...]] = {}  # each once
@@ -174,6 +170,8 @@ class Plan:
         self._of_subject: dict[str, list[Sequence]] = {}
         for sequence in catalogue.sequences:
             self._of_subject.setdefault(sequence.item.subject, []).append(sequence)
+        self._neutrals = Neutrals(self)
+        self._counting: dict[tuple[Path, str], bool] = {}
 
     def use_ledger(self) -> None:
         """Find out who is settled, so that the items of these need not be looked at."""
@@ -264,57 +262,49 @@ class Plan:
 
     def neutral_of(self, subject: str) -> Item:
         """A subject's neutral sequence; see `neutral_choice`."""
-        return self.neutral_choice(subject)[0]
+        return self._neutrals.of(subject).item
 
-    def neutral_choice(self, subject: str) -> tuple[Item, str]:
-        """A subject's neutral sequence, and why it is; nothing where it is labelled so, or the only one.
+    def included_neutral_of(self, subject: str) -> Item:
+        """The sequence that a run of others of the subject includes: the neutral, whatever becomes of it.  What takes
+        its place is not included: where `--only` leaves that out, what is on the disk counts."""
+        return self._neutrals.first_of(subject).item
 
-        Where none is labelled, it is the one with the most neutral frame, as the stage that knows found it
-        (`Stage.most_neutral`); the first by name before that stage has run.
-        """
-        if subject not in self._unlabelled:
-            return self.catalogue.neutral[subject], ""
-        if subject not in self._neutrals:
-            self._neutrals[subject] = self._most_neutral(subject)
-        return self._neutrals[subject]
+    def neutral_choice(self, subject: str) -> Choice:
+        """A subject's neutral sequence, and why it is; see neutrals.py."""
+        return self._neutrals.of(subject)
 
     def neutral_choices(self, subjects: Iterable[str]) -> list[str]:
         """A sentence for each of the subjects whose neutral had to be looked for, and for the rest of many."""
-        looked_for = sorted(self._unlabelled.intersection(subjects))
-        said = []
-        for subject in looked_for[:MOST_CHOICES]:
-            item, why = self.neutral_choice(subject)
-            said.append(neutral_sentence(subject, item.sequence, why))
-        return said + more_choices(len(looked_for))
+        return self._neutrals.sentences(subjects)
 
-    def _most_neutral(self, subject: str) -> tuple[Item, str]:
-        best: tuple[float, Item, str] | None = None
-        for stage in self.stages:
-            if stage.most_neutral is None:
-                continue
-            for item in (s.item for s in self._of_subject.get(subject, ())):
-                path = self.checkpoint(stage.name, item)
-                known = self.states.get((stage.name, item))
-                if known is not None and known.state in ("failed", "blocked"):
-                    continue
-                found = self._most_neutral_of(stage, path)
-                if found is not None and (best is None or (found[0], item) < best[:2]):
-                    best = found[0], item, found[1]
-        if best is None:
-            return self.catalogue.neutral[subject], ""
-        return best[1], f"no sequence is labelled neutral; the calmest of all is its {best[2]}"
+    def is_left_out(self, item: Item) -> bool:
+        """Whether this run has nothing to do with a sequence: the states of the stages before the first that needs
+        neutrals, which are looked at first, are not known."""
+        if item.subject in self.settled:
+            return False
+        first = self.stages[0]
+        return item in self._not_selected or (first.name, item) not in self.states
 
-    def _most_neutral_of(self, stage: Stage, path: Path) -> tuple[float, str] | None:
-        """What `Stage.most_neutral` says of a checkpoint; each is opened once, as long as it is the same."""
-        if stage.most_neutral is None:
-            return None
-        digest = self._fingerprint_of(path)
-        if (path, digest) not in self._told:
-            try:
-                self._told[path, digest] = stage.most_neutral(path) if digest else None
-            except CheckpointError:  # the item that reads it will say so
-                self._told[path, digest] = None
-        return self._told[path, digest]
+    def still_counts(self, stage: Stage, item: Item) -> bool:
+        """Whether what an earlier run made of an item that has to find a neutral can be begun from, though it is not
+        current: with the stage as it is now, and frames that are ok."""
+        path = self.checkpoint(stage.name, item)
+        summary = self.index.read(path)
+        if summary is None or not summary.ok:
+            return False
+        key = path, summary.fingerprint
+        if key not in self._counting:
+            made_by = read_record(path)[0]
+            now: dict[str, Any] = {
+                "version": stage.version,
+                "settings": self._settings[stage.name],
+                "neutral": None,
+            }
+            if stage.uses_template:
+                now["template"] = self.template
+            now = json.loads(json.dumps(now))
+            self._counting[key] = all(name in made_by and made_by[name] == now[name] for name in now)
+        return self._counting[key]
 
     def state_of(self, stage: Stage, sequence: Sequence) -> ItemState:
         """Determine and store the state of one item."""
@@ -338,16 +328,15 @@ class Plan:
             return _waiting(not_current, waits_for, True)
         inputs = {n: self.checkpoint(n, item) for n in stage.needs}
         neutral = None
-        if stage.scope in NEUTRAL_FIRST and not self.is_neutral(item):
-            of_subject = self.neutral_of(item.subject)
-            before = self.states[stage.name, of_subject]
-            if before.state in ("stale", "pending"):
-                why = f"its subject's neutral '{of_subject}' comes first"
+        choice = self._choice_for(stage, item)
+        if choice is not None and not choice.finds_own(item):
+            its_state = self._state_of_neutral(stage, choice.item)
+            if its_state in ("stale", "pending"):
+                why = f"its subject's neutral '{choice.item}' comes first"
                 return _waiting(not_current, why, True)
-            if before.state == "done":
-                neutral = self.checkpoint(stage.name, of_subject)
+            neutral = self._neutral_path(stage, choice.item, its_state)
         siblings: dict[Item, dict[str, Path]] = {}
-        if stage.scope == "subject" and self.is_neutral(item):
+        if stage.scope == "subject" and choice is not None and choice.gathers(item):
             for other in self._of_subject[item.subject]:
                 before = self._needs_of(stage, other)
                 if before.state in ("stale", "pending") and before.follows:
@@ -377,6 +366,32 @@ class Plan:
                 state, reason = "failed", failure.message
         return ItemState(state, reason, record, inputs, neutral, siblings=siblings, corpus=corpus)
 
+    def _choice_for(self, stage: Stage, item: Item) -> Choice | None:
+        """The neutral that an item waits for, with its state looked at; None where it waits for none."""
+        if stage.scope not in NEUTRAL_FIRST:
+            return None
+        while True:
+            choice = self.neutral_choice(item.subject)
+            if choice.finds_own(item) or item.subject in self.settled or self.is_left_out(choice.item):
+                return choice
+            if (stage.name, choice.item) in self.states:
+                return choice
+            # of its state another choice may follow
+            self.state_of(stage, next(s for s in self.of_subject(item.subject) if s.item == choice.item))
+
+    def _state_of_neutral(self, stage: Stage, neutral: Item) -> State:
+        """Of one that `--only` leaves out, what is on the disk counts (`_neutral_path`)."""
+        known = self.states.get((stage.name, neutral))
+        if known is None and self.is_left_out(neutral):
+            return "failed"
+        return self.states[stage.name, neutral].state if known is None else known.state
+
+    def _neutral_path(self, stage: Stage, neutral: Item, state: State) -> Path | None:
+        """The checkpoint of a neutral in that state, which others begin from; None where there is none."""
+        if state != "done" and not self.still_counts(stage, neutral):
+            return None
+        return self.checkpoint(stage.name, neutral)
+
     def follower(
         self, stage: Stage, sequence: Sequence, made: Collection[str], force: bool
     ) -> ItemState | None:
@@ -397,13 +412,15 @@ class Plan:
             return None
         neutral = None
         if stage.scope in NEUTRAL_FIRST:
-            of_subject = self.neutral_of(item.subject)
-            if item != of_subject:
-                before = self.states[stage.name, of_subject].state
+            choice = self.neutral_choice(item.subject)
+            if not choice.finds_own(item):
+                if not self.is_left_out(choice.item) and (stage.name, choice.item) not in self.states:
+                    return None
+                before = self._state_of_neutral(stage, choice.item)
                 if before in ("stale", "pending"):
                     return None
-                neutral = self.checkpoint(stage.name, of_subject) if before == "done" else None
-            elif stage.scope == "subject":
+                neutral = self._neutral_path(stage, choice.item, before)
+            elif stage.scope == "subject" and choice.gathers(item):
                 return None  # it waits for the subject's other sequences
         there = os.path.lexists(self.checkpoint(stage.name, item))
         if there and not force:
@@ -442,11 +459,11 @@ class Plan:
 
     def is_looked_for(self, subject: str) -> bool:
         """Whether a subject's neutral is looked for among all of its sequences."""
-        return subject in self._unlabelled
+        return self._neutrals.is_looked_for(subject)
 
     def look_again(self, subject: str) -> None:
         """Find a subject's neutral anew: checkpoints may have been made since; and which of its items failed."""
-        self._neutrals.pop(subject, None)
+        self._neutrals.look_again(subject)
         for stage in self.stages:
             self._failures.pop((stage.name, subject), None)
 
@@ -460,11 +477,12 @@ class Plan:
             for sequence in self._of_subject.get(subject, ()):
                 if self.states.pop((stage.name, sequence.item), None) is not None:
                     paths.append(self.checkpoint(stage.name, sequence.item))
+        self._neutrals.forget(sequence.item for sequence in self._of_subject.get(subject, ()))
         self.index.shelve(subject, paths)
 
     def begin(self, stage: Stage) -> None:
         """Drop what is cached of checkpoints that may have been made since."""
-        self._neutrals.clear()
+        self._neutrals.begin()
         self._failures.clear()
         self._corpora.pop(stage.name, None)
 
@@ -492,7 +510,7 @@ class Plan:
                 elif before.state == "done":
                     inputs[sequence.item] = {n: self.checkpoint(n, sequence.item) for n in stage.needs}
             fingerprints = {
-                str(item): {name: self._fingerprint_of(path) for name, path in paths.items()}
+                str(item): {name: self.fingerprint_of(path) for name, path in paths.items()}
                 for item, paths in inputs.items()
             }
             self._corpora[stage.name] = Corpus(inputs, fingerprint(fingerprints)), awaited
@@ -535,7 +553,7 @@ class Plan:
             "version": stage.version,
             "settings": self._settings[stage.name],
             "inputs": {
-                name: None if name in unknown else self._fingerprint_of(path) for name, path in inputs.items()
+                name: None if name in unknown else self.fingerprint_of(path) for name, path in inputs.items()
             },
         }
         if stage.uses_template:
@@ -543,13 +561,18 @@ class Plan:
         if stage.uses_label:
             record["expression"] = sequence.expression
         if stage.scope in NEUTRAL_FIRST:
-            record["neutral"] = None if neutral is None else self._fingerprint_of(neutral)
+            record["neutral"] = None if neutral is None else self.fingerprint_of(neutral)
+            # said only where it is so: what was made before it could be said stays current
+            if self._neutrals.is_stage(stage) and (
+                tried := self.neutral_choice(sequence.item.subject).tried_before(sequence.item)
+            ):
+                record[STANDS_IN] = list(tried)
         if stage.scope == "corpus":
             # one fingerprint: every item's record would else list every item
             record["corpus"] = None if corpus is None else corpus.fingerprint
         if siblings:
             record["siblings"] = {
-                str(item): {name: self._fingerprint_of(path) for name, path in paths.items()}
+                str(item): {name: self.fingerprint_of(path) for name, path in paths.items()}
                 for item, paths in siblings.items()
             }
         if not stage.needs:
@@ -570,7 +593,7 @@ class Plan:
 
         By labels and verdicts alone, never by what is made: it says what is to be made.
         """
-        return item.subject in self._unlabelled or self.catalogue.neutral.get(item.subject) == item
+        return self.is_looked_for(item.subject) or self.catalogue.neutral.get(item.subject) == item
 
     def is_current(self, path: Path, record: Mapping[str, Any]) -> bool:
         """Whether a checkpoint that read no raw files is what `record` would make now."""
@@ -594,7 +617,7 @@ class Plan:
                 if summary is not None:
                     yield sequence.item, summary
 
-    def _fingerprint_of(self, path: Path) -> str:
+    def fingerprint_of(self, path: Path) -> str:
         summary = self.index.read(path)
         return summary.fingerprint if summary is not None else ""
 
@@ -640,7 +663,7 @@ class Plan:
             "name": sequence.name,
             "expression": sequence.expression,
             "frames": [f.number for f in sequence.frames] if not checkpoints else None,
-            "inputs": {name: self._fingerprint_of(path) for name, path in checkpoints.items()},
+            "inputs": {name: self.fingerprint_of(path) for name, path in checkpoints.items()},
         }
         if sequence.bad:
             item["review"] = {str(n): why for n, why in sequence.bad.items()}
@@ -816,17 +839,6 @@ def comes_first(waiting: Mapping[str, str], more: int) -> str:
     item = min(waiting, key=lambda text: tuple(text.split("/")))
     others = f" and of {more} more" if more else ""
     return f"'{waiting[item]}' of {item}{others} comes first"
-
-
-def neutral_sentence(subject: str, sequence: str, why: str) -> str:
-    """What is said of a neutral that had to be looked for."""
-    return f"{subject}: the neutral is '{sequence}': {why or 'first by name, for no landmarks tell another'}"
-
-
-def more_choices(count: int) -> list[str]:
-    """A sentence on the subjects whose neutral had to be looked for that have none of their own."""
-    more = count - MOST_CHOICES
-    return [f"{counted(more, 'more subject')} without a sequence labelled neutral"] if more > 0 else []
 
 
 def release_fingerprint(path: Path) -> str | None:

@@ -62,7 +62,7 @@ class Preparation:
         template = self._workspace.prepare_template()
         self._console.say(f"Template '{template.name}' prepared in {duration(time.monotonic() - began)}.")
         for note in template.notes:
-            self._console.say(f"  {note}")
+            self._console.say(f"  template, {note}")  # the captures' units and axes are told of below
         return template.digest
 
     def ask_for_memory(self, stage: Stage) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import glob
 import json
 import os
-import shlex
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -312,11 +311,9 @@ def kept_as_it_was(
     workspace: Workspace, options: RunOptions, stage: Stage, output: Path, lost: Mapping[Item, str]
 ) -> ReleaseError:
     """That a release is kept as it is, why, and what to do."""
-    root = str(workspace.root)
-    sets = [word for one in workspace.overrides for word in ("--set", one)]
     only = [word for one in options.only for word in ("--only", one)]
-    run = shlex.join(["mimicme", "run", root, *sets])
-    command = shlex.join(["mimicme", stage.name, root, "--allow-missing", *only, *sets])
+    run = workspace.command("run")
+    command = workspace.command(stage.name, "--allow-missing", *only)
     why = [f"{item}: {how}" for item, how in lost.items()]
     return ReleaseError(
         f"{output.name} is kept as it was: it has frames of {counted(len(lost), 'sequence')} that "

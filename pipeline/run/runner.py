@@ -188,7 +188,12 @@ class _Run:
         try:
             with interruptible():
                 stale = self._clean()
-                template = self.preparation.template()
+                # for nobody nothing is fitted, and to prepare a large template takes minutes
+                template = (
+                    self.preparation.template()
+                    if self.selection.requested
+                    else self.workspace.template_digest()
+                )
                 self.plan = Plan(
                     self.workspace,
                     self.config,
@@ -244,7 +249,9 @@ class _Run:
                 self._tell_what_was_done()
             root = shlex.quote(str(self.workspace.root))
             self.console.say(
-                f"Interrupted; run again to continue. `mimicme status {root}` says the command, with its settings."
+                "Interrupted before any sequence was begun: give the same command again."
+                if log is None  # of which `status` knows nothing
+                else f"Interrupted; run again to continue. `mimicme status {root}` says the command, with its settings."
             )
             return RunResult(INTERRUPTED, tuple(self.account.results), log.folder if log else None)
         except Exception as error:  # what ends a run is told, also a mistake of ours and want of memory
@@ -281,7 +288,7 @@ class _Run:
         before = self.stages[: self.stages.index(self.chosen[0])] if self.chosen else ()
         for stage in before:
             if stage.scope != "everything":
-                self.plan.states_of_stage(stage, self.selection.of(stage, self.plan.neutral_of))
+                self.plan.states_of_stage(stage, self.selection.of(stage, self.plan.included_neutral_of))
         working = [stage for stage in self.chosen if stage.scope != "everything"]
         self.workload = self._workload(working)
         for leg in legs(working, self.plan.uses_corpus):

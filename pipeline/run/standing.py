@@ -725,7 +725,6 @@ def _told(plan: Plan, listing: Listing, rows: dict[str, str], names: list[str]) 
     told = Told(listing, totals, [], [], {}, None)
     signatures = {}
     for subject in sorted(listing.people):
-        person = listing.people[subject]
         now = places.signature(subject)
         saved, _, record = rows.get(subject, "").partition("\t")
         if record and saved == now:
@@ -733,7 +732,7 @@ def _told(plan: Plan, listing: Listing, rows: dict[str, str], names: list[str]) 
             choice, counts = json.loads(record)
             for name, one in zip(names, counts, strict=True):
                 totals[name].add(one)
-            if person.neutral:
+            if choice:
                 told.choices[subject] = choice
         elif not now:
             told.pending.append(subject)

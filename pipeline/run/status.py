@@ -16,17 +16,9 @@ from mimicme.pipeline.items import Item, Sequence, Shard
 from mimicme.pipeline.run import standing
 from mimicme.pipeline.run.checkpoint_index import CheckpointSummary, Failure, FigureSummary, merge_summaries
 from mimicme.pipeline.run.findings import EXAMPLES, by_kind
+from mimicme.pipeline.run.neutrals import MOST_CHOICES, more_choices, neutral_sentence
 from mimicme.pipeline.run.parts import resumable_items
-from mimicme.pipeline.run.plan import (
-    MOST_CHOICES,
-    RELEASE,
-    STATES,
-    Plan,
-    comes_first,
-    more_choices,
-    neutral_sentence,
-    ok_frames,
-)
+from mimicme.pipeline.run.plan import RELEASE, STATES, Plan, comes_first, ok_frames
 from mimicme.pipeline.run.progress import count_cells, frame_cells, span, stage_cell, table
 from mimicme.pipeline.run.settled import Tally
 from mimicme.pipeline.run.tallies import tally
@@ -127,6 +119,7 @@ class Status:
         runs: those that go on, by their shards (`Workspace.running_runs`).
         unfinished: those that are over and did not come to their end.
         released: frames of the workspace's release that are ok, and all that it has; None: there is none to read.
+        command: that makes what is not there or out of date, with the settings that were given here.
     """
 
     workspace: str
@@ -142,6 +135,7 @@ class Status:
     runs: Mapping[Shard | None, str] = field(default_factory=dict)
     unfinished: tuple[LastRun, ...] = ()
     released: tuple[int, int] | None = None
+    command: str = "mimicme run"
 
     @property
     def to_be_made(self) -> bool:
@@ -229,9 +223,29 @@ class Status:
             ]
         else:
             findings, remarks, blocked = by_kind(findings), by_kind(remarks), self._blocked_lines()
-        return [*findings, *blocked, *self.unheeded, *self.review.bad_frames, *remarks] or [
-            "nothing failed, nothing was rejected"
-        ]
+        told = [*findings, *blocked, *self.unheeded, *self.review.bad_frames, *remarks]
+        stale = self._to_make_lines("stale")
+        return [*told, *stale] or ["nothing failed, nothing was rejected", *self._to_make_lines("pending")]
+
+    def _to_make_lines(self, state: str) -> list[str]:
+        """What is out of date, or not made yet, in a line with the command that makes it: who asks what failed may
+        mean that.  None while a run goes on."""
+        first: dict[str, tuple[str, str]] = {}
+        for stage in self.stages:
+            for one in () if stage.off or self.running else stage.items:
+                if one.state == state:
+                    first.setdefault(one.item, (stage.stage, one.reason))
+        if not first:
+            return []
+        sequences = [item for item in first if item != RELEASE.sequence] or list(first)
+        stage_name, reason = first[sequences[0]]  # of the earliest stage
+        many = len(sequences) > 1
+        named = f"{len(sequences):,} sequences ({listed(sequences, EXAMPLES)})" if many else sequences[0]
+        what = "out of date" if state == "stale" else "not made yet"
+        on = "" if sequences[0] == RELEASE.sequence else f" from {stage_name} on"
+        said = f"{named} {'are' if many else 'is'} {what}{on}"
+        because = f": {reason}" if state == "stale" and reason else ""
+        return [f"{said}{because}; `{self.command}` makes {'them' if many else 'it'}"]
 
     def _blocked_lines(self) -> list[str]:
         """What waits for something that failed, a sentence for a cause: what waits for what waits is not told apart."""
@@ -338,6 +352,7 @@ def read_status(workspace: Workspace, stages: Iterable[Stage], each: bool = True
         runs=runs,
         unfinished=tuple(unfinished_runs(workspace)),
         released=ok_frames(workspace.release),
+        command=workspace.command("run"),
     )
 
 
@@ -415,6 +430,7 @@ def read_standing(workspace: Workspace, stages: Iterable[Stage], many: int = MAN
         runs=runs,
         unfinished=tuple(unfinished_runs(workspace)),
         released=ok_frames(workspace.release),
+        command=workspace.command("run"),
     )
 
 
@@ -445,16 +461,13 @@ def _standing_release(
 
 def _standing_choices(plan: Plan, told: standing.Told) -> list[str]:
     people = told.listing.people
-    looked_for = sorted(subject for subject, person in people.items() if person.neutral)
-    said = []
-    for subject in looked_for[:MOST_CHOICES]:
-        if subject in told.choices:
-            said.append(told.choices[subject])
-        elif plan.of_subject(subject):
-            said += plan.neutral_choices([subject])
-        else:
-            said.append(neutral_sentence(subject, people[subject].neutral, ""))
-    return said + more_choices(len(looked_for))
+    said = told.choices | {
+        subject: choice for subject in plan.catalogue.subjects for choice in plan.neutral_choices([subject])
+    }
+    for subject, person in people.items():
+        if person.neutral and subject not in said:
+            said[subject] = neutral_sentence(subject, person.neutral, "")
+    return [said[subject] for subject in sorted(said)][:MOST_CHOICES] + more_choices(len(said))
 
 
 def _called_bad(item: object, number: int, why: str) -> str:

@@ -17,6 +17,7 @@ from mimicme.pipeline.items import Item
 from mimicme.pipeline.numerics.memory import for_want_of_memory, hold_blas_buffers, not_enough
 from mimicme.pipeline.review import left_out
 from mimicme.pipeline.run.checkpoint_index import IndexEntry, read_entry
+from mimicme.pipeline.run.neutrals import STAND_IN_DECISION, STANDS_IN, stand_in_sentence
 from mimicme.pipeline.stage import Stage, Task
 
 
@@ -131,6 +132,8 @@ def execute(job: Job) -> Outcome:
             captures_root=job.task.captures.root,
             left_out=left_out(job.record.get("review", ())),
         ) as out:
+            if tried := job.record.get(STANDS_IN):
+                out.attrs[STAND_IN_DECISION] = stand_in_sentence(tried)
             job.stage.compute(job.task, out)
         entry = read_entry(job.path) if job.task.part is None else None
     except Exception as error:  # the one place where everything is caught: one item must not end the run

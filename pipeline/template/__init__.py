@@ -143,7 +143,8 @@ def embedded_data() -> Path:
             return data
     raise MissingDependencyError(
         "the embedded template comes with menpo3d, which is not installed",
-        todo="Run `make install`, or name a template file of your own with --template FILE.",
+        todo="Run `make install`, or name a template file of your own: `file` in [template] of mimicme.toml (`init`: "
+        "--template FILE).",
     )
 
 

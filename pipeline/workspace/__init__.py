@@ -24,6 +24,7 @@ import glob
 import hashlib
 import os
 import re
+import shlex
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
@@ -191,6 +192,11 @@ class Workspace:
     def overrides(self) -> tuple[str, ...]:
         """Settings given when the workspace was opened, which override its file, as `section.key=value`."""
         return self._declared.overrides
+
+    def command(self, name: str, *options: str) -> str:
+        """A command on this workspace, as it is typed, with the settings that were given here."""
+        sets = [word for one in self.overrides for word in ("--set", one)]
+        return shlex.join(["mimicme", name, str(self.root), *options, *sets])
 
     @property
     def overrides_but_consent(self) -> tuple[str, ...]:

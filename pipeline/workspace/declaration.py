@@ -144,7 +144,9 @@ class Declaration:
         section = self.own.captures
         if not section.root:
             raise ConfigError(
-                "the workspace names no captures", where=self.root / CONFIG_NAME, todo="Set captures.root."
+                "the workspace names no captures",
+                where=self.root / CONFIG_NAME,
+                todo="Set `root` in its section [captures].",
             )
         return Captures(
             self.path(section.root),

@@ -213,7 +213,7 @@ def check_fit(
             "landmark-scale",
             f"the landmarks fit the template only at scale {fit.scale:.3g}",
             expected=f"{settings.min_scale:g} to {settings.max_scale:g}",
-            todo="Is the unit of the captures right? Set it with --unit.",
+            todo="Is the unit of the captures right? It is `unit` in [captures] of mimicme.toml.",
         )
     raise FrameRejected(
         "landmarks-misfit",

@@ -88,7 +88,8 @@ def _write_sequence(
     ingest, register = found.of(IngestCheckpoint), found.registered
     fps = ingest.fps if ingest and np.isfinite(ingest.fps) else found.sequence.fps(captures.fps)
     align, intensity = found.of(AlignCheckpoint), found.of(IntensityCheckpoint)
-    decisions = {**(ingest.decided if ingest else {}), **(align.decided if align else {})}
+    deciding = (ingest, align, found.of(RegisteredCheckpoint))
+    decisions = {name: said for one in deciding if one is not None for name, said in one.decided.items()}
     told = intensity.phases if intensity else {}
     stages = {
         f"{layout.MADE_BY}{stage}": checkpoint.fingerprint for stage, checkpoint in found.checkpoints.items()
@@ -114,7 +115,7 @@ def _write_sequence(
             raise CheckpointError(
                 "no checkpoint has registered vertices",
                 where=found.sequence.item,
-                todo=f"Run with --force --only '{found.sequence.item}'.",
+                todo=f"`mimicme run` with --force --only '{found.sequence.item}', then without.",
             )
         if register.all_vertices.shape[1:] != (len(skin.index), 3):
             raise CheckpointError(
@@ -122,7 +123,7 @@ def _write_sequence(
                 where=register.path,
                 seen=register.all_vertices.shape[1],
                 expected=len(skin.index),
-                todo="Run `mimicme register` again.",
+                todo="Run `mimicme register` with --force, then `mimicme run`.",
             )
         try:
             to.vertices(np.flatnonzero(good).tolist(), _frames(register, skin, settings.vertex_step_um))

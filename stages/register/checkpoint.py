@@ -7,7 +7,8 @@
     worn            (k,) i4 vertices below what is worn on the neutral, and told from skin by its rim alone (shells.py)
     detector_offset (68, 3) f4 mm, what was taken off detected landmarks (`track.SequenceTracker`)
     quality/*       (F,) f4: `quality.Quality`
-    attrs           personal_template: whether the sequence was given its neutral
+    attrs           personal_template: whether the sequence was given its neutral; neutral_decision: in whose place it
+                    was tried as the subject's
 
 A part of a long sequence (parts.py) has vertices, pose and quality alone, and
     checks/*        (F,) f8: `quality.LandmarkChecks`
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
 VERTICES, POSE, SKIN_SEEN = "vertices", "pose", "skin_seen"
 _NEUTRAL, _DETECTOR_OFFSET, _PERSONAL = "neutral", "detector_offset", "personal_template"
 _WORN, _CHECKS = "worn", "checks"
+_DECIDED = ("neutral_decision",)
+"""Written by whoever hands out the sequences (`run.neutrals`)."""
 
 
 class RegisteredCheckpoint(Checkpoint):
@@ -118,7 +121,7 @@ class RegisteredCheckpoint(Checkpoint):
             raise CheckpointError(
                 "no checkpoint has registered vertices",
                 where=next(iter(inputs.values()), None),
-                todo="Run `mimicme register` again.",
+                todo="Run `mimicme register` with --force, then `mimicme run`.",
             )
         return RegisteredCheckpoint(path)
 
@@ -183,6 +186,11 @@ class RegisteredCheckpoint(Checkpoint):
     def worn(self) -> NDArray[np.int64] | None:
         """(k,) vertices of the neutral that lie below what only its rim tells from skin; None where there are none."""
         return np.asarray(self[_WORN][:], np.int64) if _WORN in self else None
+
+    @property
+    def decided(self) -> dict[str, str]:
+        """Whose place as the subject's neutral this sequence was tried in, and why; mostly empty."""
+        return {name: str(self.attrs[name]) for name in _DECIDED if name in self.attrs}
 
     @property
     def personal(self) -> bool:

@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -119,6 +119,27 @@ def fit(task, out):
     out.attrs["neutral"] = "" if task.neutral is None else task.neutral.parent.name + "/" + task.neutral.stem
 
 
+def calmest(path):
+    """The shorter a capture's text, the calmer it is."""
+    with Checkpoint(path) as made:
+        values = made["value"][:]
+        if not np.isfinite(values).any():
+            return None
+        return float(np.nanmin(values)), f"frame {int(np.nanargmin(values))}"
+
+
+def picky(task, out):
+    """As `fit`, but a text of an even number of letters is no neutral, and fails where there is a file that says so."""
+    if (task.captures.root.parent / "no_fit" / task.sequence.item.sequence).exists():
+        raise InputError("this sequence does not please today")
+    fit(task, out)
+    if task.neutral is None:
+        with Checkpoint(task.inputs["read"]) as before:
+            values = before["value"][:]
+        for row in [row for row in range(len(values)) if out.statuses[row].ok and values[row] % 2 == 0]:
+            out.reject(row, FrameRejected("even", "the text has an even number of letters"))
+
+
 def misbehave(path, part):
     """Fail, hang or die in the parts that a file beside the captures names."""
     asked = json.loads(path.read_text()) if path.exists() else {}
@@ -206,6 +227,13 @@ NEEDS = ("read", "fit", "paint")
 BUNDLE = Stage("bundle", 1, BundleSettings, NEEDS, scope="everything", everything=bundle, uses_template=False)
 STAGES = (READ, FIT, PAINT, BUNDLE)
 WITH_SUBJECT = (READ, FIT, AGREE, PAINT, BUNDLE)
+PICKY = (
+    replace(READ, most_neutral=calmest),
+    replace(FIT, compute=picky),
+    AGREE,
+    replace(PAINT, needs=("read", "fit", "agree")),
+    BUNDLE,
+)
 WITH_CORPUS = (READ, FIT, LEARN, PAINT, BUNDLE)
 
 

@@ -275,6 +275,25 @@ def test_what_is_no_image_is_refused(data: bytes) -> None:
     assert "photo.jpg" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"", "the image file is empty"),
+        (b"\0" * 3000, "bytes of value 0 alone: it was not written"),
+        (saved(np.zeros((60, 80, 3), np.uint8), "png")[:20], "ends within its header; seen 20 bytes"),
+        (saved(np.zeros((60, 80, 3), np.uint8), "jpeg")[:10], "ends within its header"),
+        (
+            saved(np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8), "png")[:5000],
+            "before its last pixel",
+        ),
+    ],
+)
+def test_a_file_that_was_not_copied_to_its_end_is_to_be_copied_again(data: bytes, said: str) -> None:
+    with pytest.raises(image.ImageFileError) as caught:
+        image.decode(data)
+    assert said in str(caught.value) and "Copy or export the texture again" in str(caught.value)
+
+
 def test_encode_refuses_what_it_cannot_hold() -> None:
     for bad, kind in [
         (np.zeros((2, 2, 4), np.uint8), "png"),

@@ -94,7 +94,7 @@ def test_unwritable_extension():
         ("1 2\n" * 60, "a.pts"),
         ("1 2\n" * 10_001, "a.pts"),
         ("1 2 3\n" * 10_001, "a.pts"),
-        ("", "a.csv"),
+        ("name,x,y,z\n", "a.csv"),
     ],
 )
 def test_another_scheme_is_refused_with_what_was_seen(content, name):
@@ -155,7 +155,12 @@ def test_a_pts_of_two_coordinates_holds_pixels():
         ('{"nose_tip": ["a", 1, 2]}', "a.json", "'a' is no number"),
         ('{"version": 2}', "a.ljson", "'landmarks' is missing"),
         ("<PickedPoints>", "a.pp", "it is no XML: "),
-        ("", "a.lm3", "its first line is no number of landmarks"),
+        ("", "a.lm3", "it is empty"),
+        ("\n", "a.pts", "it is empty"),
+        ("", "a.csv", "it is empty"),
+        (b"\0" * 400, "a.pts", "it holds bytes of value 0 alone: it was not written"),
+        (b"\0" * 400, "a.npy", "it holds bytes of value 0 alone: it was not written"),
+        ("nose", "a.lm3", "its first line is no number of landmarks"),
         ("1,a,2,3", "a.fcsv", "'a' is no number"),
         ("x,y,z\n1,2,3".encode("utf-16"), "a.csv", "it is text in UTF-16, not in UTF-8"),
         (b"PK\x03\x04\xff\xfe", "a.csv", "it is no text in UTF-8"),

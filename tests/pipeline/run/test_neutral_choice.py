@@ -5,25 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 from fake_runs import calls, digests, go
-from fake_stages import log
+from fake_stages import calmest, log
 
 from mimicme.pipeline.checkpoint import Checkpoint
 from mimicme.pipeline.errors import CheckpointError
 from mimicme.pipeline.items import Item
 from mimicme.pipeline.run.status import read_status
 from mimicme.pipeline.stage import in_order
-
-
-def calmest(path):
-    """The shorter a capture's text, the calmer it is."""
-    with Checkpoint(path) as made:
-        values = made["value"][:]
-        if not np.isfinite(values).any():
-            return None
-        return float(np.nanmin(values)), f"frame {int(np.nanargmin(values))}"
 
 
 @pytest.fixture

@@ -118,3 +118,27 @@ def test_too_little_memory_refuses_what_is_to_be_made_again(make, fake, monkeypa
     with pytest.raises(UsageError, match="no process may have the memory here"):
         go(workspace, fake, last="paint", stages=stages, sets=["fit.steps=5"])
     assert {path: path.read_bytes() for path in workspace.root.glob("*/*/*.h5")} == before
+
+
+def test_for_nobody_no_template_is_prepared(make, fake, tmp_path, monkeypatch):
+    monkeypatch.setattr(preparation.Preparation, "template", lambda _: pytest.fail("asked for"))
+    table = tmp_path / "subjects.csv"
+    table.write_text("subject,consent\nS1,no\nS2,no\n")
+    workspace = make()
+    stages = (fake.READ, replace(fake.FIT, uses_template=True), fake.PAINT, fake.BUNDLE)
+    result = go(workspace, fake, stages, sets=(f"metadata.file={table}",))
+    assert result.code == 1 and "nobody is left in it" in result.err
+
+
+def test_who_ends_a_run_before_it_began_is_told_to_give_the_same_command(make, fake, monkeypatch):
+    """`status` knows nothing of such a run."""
+
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(preparation.Preparation, "template", interrupted)
+    workspace = make()
+    result = go(workspace, fake)
+    assert result.code == 130
+    assert "Interrupted before any sequence was begun: give the same command again." in result.err
+    assert "mimicme status" not in result.err and not workspace.runs()

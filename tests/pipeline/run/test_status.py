@@ -195,3 +195,26 @@ def test_a_release_without_a_frame_that_is_ok_is_told(make, fake):
         file["index"][0] = (b"ok",)
     status = read_status(Workspace.open(workspace.root, environ={}), fake.STAGES)
     assert "no frame that is ok" not in "\n".join(status.lines())
+
+
+def test_what_is_out_of_date_alone_is_told_where_it_is_asked_what_failed(make, fake):
+    workspace = make()
+
+    def told(*sets):
+        return read_status(Workspace.open(workspace.root, sets=sets, environ={}), fake.STAGES).failed_lines()
+
+    run = f"`mimicme run {workspace.root}"
+    nothing = "nothing failed, nothing was rejected"
+    new = f"4 sequences (S1/neutral, S1/smile, S2/angry and 1 more) are not made yet from read on; {run}` makes them"
+    assert told() == [nothing, new]
+    go(workspace, fake)
+    assert told() == [nothing]
+    (stale,) = told("fit.steps=5")
+    assert stale.startswith(
+        "4 sequences (S1/neutral, S1/smile, S2/angry and 1 more) are out of date from fit on: "
+    )
+    assert stale.endswith(f"setting 'steps' changed from 3 to 5; {run} --set fit.steps=5` makes them")
+    (release,) = told("bundle.level=2")
+    assert (
+        release == f"release is out of date: what it is made of changed; {run} --set bundle.level=2` makes it"
+    )

@@ -306,7 +306,8 @@ def test_rates_are_of_workers_and_frames(tmp_path: Path) -> None:
     assert read_rates([two]) == read_rates([log(tmp_path / "3", BEGIN, HALF)])
     assert Ahead(90).text(30) == ", about 1:00 min left"
     assert Ahead(3, ("bake", "pack")).text() == ", about 3.0 s left and then bake, pack"
-    assert Ahead(3).text(10) == ", about 0.0 s left" and Ahead().text(3) == ""
+    assert Ahead(3).text(10) == Ahead(0.0).text() == Ahead().text(3) == ""  # never `0.0 s left`
+    assert Ahead(3, ("pack",)).text(10) == ", then pack"
 
 
 def test_a_long_log_is_read_from_its_end(tmp_path: Path) -> None:
