@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
-from mimicme.pipeline.captures import unread
+from mimicme.pipeline.captures import layout_hints, unread
 from mimicme.pipeline.captures.frame_order import FrameOrder, order_frames, without_sizes
 from mimicme.pipeline.captures.recordings import Recording, find_recordings, without_recordings
 from mimicme.pipeline.errors import ConfigError, InputError, counted, out_of
@@ -456,20 +456,6 @@ def _orders(files: Iterable[Mapping[str, str]]) -> dict[tuple[str, str], FrameOr
     return orders
 
 
-def _of_deep(folders: list[str]) -> str:
-    """What to do where files lie deeper than subject and sequence: which folder is which cannot be told by depth."""
-    between = "/".join(["*"] * (len(folders) - 3))
-    first, last = (
-        f"{{subject}}/{between}/{{sequence}}/{{frame}}.{{ext}}",
-        f"{between}/{{subject}}/{{sequence}}/{{frame}}.{{ext}}",
-    )
-    return (
-        f"Say which folder is the subject: --layout '{first}' takes '{folders[0]}' for one and '{folders[-2]}' for its "
-        f"sequence, --layout '{last}' takes '{folders[-3]}'. A session between them is no part of the name: where two "
-        "have a sequence of one name, rename its folder. Or name a folder nearer to the files with --captures."
-    )
-
-
 def detect(files: list[str]) -> tuple[str, str]:
     """Choose a pattern by the names of a database's files, else by the depth at which most mesh files lie.
 
@@ -477,7 +463,7 @@ def detect(files: list[str]) -> tuple[str, str]:
         The pattern, and the decision as a sentence.
 
     Raises:
-        InputError: most files lie deeper than any known layout.
+        InputError: most files lie deeper than any known layout, or together, several of a subject.
     """
     for layout, without in _TRIED.items():
         regex = compile_pattern(LAYOUTS[layout])
@@ -489,6 +475,14 @@ def detect(files: list[str]) -> tuple[str, str]:
     depth = max(depths, key=lambda d: (depths[d], d))
     share = f"{depths[depth]} of {len(files)} mesh files lie"
     if depth == 0:
+        stems = [name.rpartition(".")[0] for name in files if "/" not in name]
+        if doubt := layout_hints.of_flat(stems):
+            raise InputError(
+                "the layout of the captures is not clear: the mesh files lie directly in the folder, and several seem "
+                "to be of one subject",
+                seen=", ".join(f"'{stem}'" for stem in stems[:3]),
+                todo=doubt,
+            )
         pattern, why = LAYOUTS["flat"], "directly in the folder: one scan is one subject"
     elif depth == 1:
         stems = [Path(name).stem for name in files if name.count("/") == 1]
@@ -506,10 +500,10 @@ def detect(files: list[str]) -> tuple[str, str]:
     elif depth == 2:
         pattern, why = LAYOUTS["3dmd"], "two folders down: subject, sequence, frames"
     else:
-        example = next(name for name in files if name.count("/") == depth)
+        deep = [name for name in files if name.count("/") == depth]
         raise InputError(
             f"the layout of the captures is not clear: most mesh files lie {depth} folders down",
-            seen=f"for example '{example}'",
-            todo=_of_deep(example.split("/")),
+            seen=f"for example '{deep[0]}'",
+            todo=layout_hints.of_deep(deep),
         )
     return pattern, f"Layout '{pattern}', because {share} {why}."
